@@ -1,0 +1,220 @@
+package models
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+)
+
+// Format is a way to open models. Packages that implement one register it when they are imported; Acquire asks the formats
+// in order of registration.
+type Format struct {
+	Name  string
+	Match func(path string) bool // whether this format may open the path
+	Open  func(ctx context.Context, path string) (Model, error)
+	// Digest identifies the content behind the path; nil means the package's Digest of a local file or directory.
+	Digest func(ctx context.Context, path string) (string, error)
+}
+
+var (
+	formatsMu sync.RWMutex
+	formats   []Format
+)
+
+// RegisterFormat adds a format. It panics when the name is taken, as that is a mistake in the program.
+func RegisterFormat(f Format) {
+	formatsMu.Lock()
+	defer formatsMu.Unlock()
+	for _, have := range formats {
+		if have.Name == f.Name {
+			panic("models: format registered twice")
+		}
+	}
+	formats = append(formats, f)
+}
+
+// ErrNoFormat says that no registered format opens the path.
+var ErrNoFormat = errors.New("models: not a model that any imported format opens")
+
+// DigestError says that what lies at a path is not what a Ref named.
+type DigestError struct{ Path, Want, Got string }
+
+func (e *DigestError) Error() string {
+	return fmt.Sprintf("models: %s has digest %s, the reference says %s: the model was changed or replaced", e.Path, e.Got, e.Want)
+}
+
+// cache holds the open models of this process, keyed by digest: workers that share a process share the weights, and a
+// model that is reached by two paths is loaded once.
+var cache = struct {
+	sync.Mutex
+	open map[string]*entry
+}{open: map[string]*entry{}}
+
+type entry struct {
+	refs  int           // guarded by cache
+	ready chan struct{} // closed when model and err are set
+	model Model
+	err   error
+}
+
+// Handle is one use of a shared model. Release it when done; the model is closed with its last handle.
+type Handle struct {
+	Model
+	Ref      Ref // with the digest of what was loaded
+	entry    *entry
+	released atomic.Bool
+}
+
+// Acquire opens the model or shares the one already open. The first caller loads while later ones wait. When ref has a
+// digest the content must have it (DigestError).
+func Acquire(ctx context.Context, ref Ref) (*Handle, error) {
+	format, err := formatOf(ref.Path)
+	if err != nil {
+		return nil, err
+	}
+	digest := format.Digest
+	if digest == nil {
+		digest = func(_ context.Context, path string) (string, error) { return Digest(path) }
+	}
+	got, err := digest(ctx, ref.Path)
+	if err != nil {
+		return nil, fmt.Errorf("models: digest of %s: %w", ref.Path, err)
+	}
+	if ref.Digest != "" && ref.Digest != got {
+		return nil, &DigestError{Path: ref.Path, Want: ref.Digest, Got: got}
+	}
+	ref.Digest = got
+
+	key := format.Name + " " + got
+	cache.Lock()
+	e, ok := cache.open[key]
+	if !ok {
+		e = &entry{ready: make(chan struct{})}
+		cache.open[key] = e
+	}
+	e.refs++
+	cache.Unlock()
+	h := &Handle{Ref: ref, entry: e}
+
+	if !ok {
+		e.model, e.err = format.Open(ctx, ref.Path)
+		if e.err != nil {
+			// A failed load is not remembered: the next caller tries again.
+			cache.Lock()
+			delete(cache.open, key)
+			cache.Unlock()
+		}
+		close(e.ready)
+	}
+	select {
+	case <-e.ready:
+	case <-ctx.Done():
+		h.Release()
+		return nil, ctx.Err()
+	}
+	if e.err != nil {
+		return nil, fmt.Errorf("models: open %s: %w", ref.Path, e.err)
+	}
+	h.Model = e.model
+	return h, nil
+}
+
+// Close is Release, so that a Handle is a Model.
+func (h *Handle) Close() error { return h.Release() }
+
+// Release gives the model back; the last one closes it. Releasing twice does nothing.
+func (h *Handle) Release() error {
+	if h.released.Swap(true) {
+		return nil
+	}
+	cache.Lock()
+	h.entry.refs--
+	last := h.entry.refs == 0
+	if last {
+		for key, e := range cache.open {
+			if e == h.entry {
+				delete(cache.open, key)
+			}
+		}
+	}
+	cache.Unlock()
+	if !last {
+		return nil
+	}
+	<-h.entry.ready
+	if h.entry.model == nil {
+		return nil
+	}
+	return h.entry.model.Close()
+}
+
+func formatOf(path string) (Format, error) {
+	formatsMu.RLock()
+	defer formatsMu.RUnlock()
+	for _, f := range formats {
+		if f.Match(path) {
+			return f, nil
+		}
+	}
+	return Format{}, fmt.Errorf("%w: %s", ErrNoFormat, path)
+}
+
+// Digest identifies the content of a model: the SHA-256, as lower-case hex, over name, length and SHA-256 of every regular
+// file directly in the directory, in order of name; hidden files do not count. For a single file it is that file's SHA-256.
+func Digest(path string) (string, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return "", err
+	}
+	if !info.IsDir() {
+		sum, _, err := fileSum(path)
+		return hex.EncodeToString(sum), err
+	}
+	entries, err := os.ReadDir(path) // sorted by name
+	if err != nil {
+		return "", err
+	}
+	all := sha256.New()
+	files := 0
+	for _, entry := range entries {
+		name := filepath.Join(path, entry.Name())
+		if entry.Name()[0] == '.' {
+			continue
+		}
+		info, err := os.Stat(name) // follows links: checkpoints are often links into a store
+		if err != nil {
+			return "", err
+		}
+		if !info.Mode().IsRegular() {
+			continue
+		}
+		sum, size, err := fileSum(name)
+		if err != nil {
+			return "", err
+		}
+		fmt.Fprintf(all, "%q %d %x\n", entry.Name(), size, sum)
+		files++
+	}
+	if files == 0 {
+		return "", fmt.Errorf("%s holds no files", path)
+	}
+	return hex.EncodeToString(all.Sum(nil)), nil
+}
+
+func fileSum(path string) ([]byte, int64, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer f.Close()
+	h := sha256.New()
+	n, err := io.Copy(h, f)
+	return h.Sum(nil), n, err
+}

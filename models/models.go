@@ -1,0 +1,228 @@
+// Package models is the seam between language models and the stages that use them: what can be asked of a model
+// (Generator, Scorer, Trainable), how a model is named in a stage's configuration (Ref), and the cache that loads it once
+// a process (Acquire).
+//
+// A model sees token ids only; text belongs to the tokenizer. All log-probs are natural logarithms at temperature 1 over
+// the full vocabulary, whatever the sampling parameters were.
+package models
+
+import (
+	"context"
+	"fmt"
+	"math"
+)
+
+// Ref names a model in configurations and lineage: where it lies, and the digest of its content (see Digest). An empty
+// digest accepts whatever lies there.
+type Ref struct {
+	Path   string `json:"path" yaml:"path"`
+	Digest string `json:"digest,omitempty" yaml:"digest,omitempty"`
+}
+
+// Sequence is one prompt with one response, as token ids.
+type Sequence struct {
+	Prompt   []int32
+	Response []int32
+}
+
+// Sampling says how the next token is drawn. The zero value of a field turns that filter off; the zero Temperature means 1.
+type Sampling struct {
+	Temperature  float32 `json:"temperature" yaml:"temperature"`       // logits are divided by it; 0 means 1. Greedy wins over it
+	Greedy       bool    `json:"greedy" yaml:"greedy"`                 // take the most probable token (ties: the smaller id)
+	TopP         float32 `json:"top_p" yaml:"top_p"`                   // keep the smallest set of tokens with at least this mass; 0 or 1 keeps all
+	TopK         int     `json:"top_k" yaml:"top_k"`                   // keep the k most probable tokens; 0 keeps all
+	MaxNewTokens int     `json:"max_new_tokens" yaml:"max_new_tokens"` // length limit, the stop token counted
+	MinNewTokens int     `json:"min_new_tokens" yaml:"min_new_tokens"` // stop tokens cannot be drawn before so many tokens exist
+	Stop         []int32 `json:"stop,omitempty" yaml:"stop,omitempty"` // token ids that end a response; the stop token is part of it
+
+	// Candidates stored with every token: slot 0 is the sampled token, then the most probable other tokens with
+	// probability >= CandidateMinP, descending, at most CandidateK slots in all; 0 stores none.
+	CandidateK    int     `json:"candidate_k" yaml:"candidate_k"`
+	CandidateMinP float32 `json:"candidate_min_p" yaml:"candidate_min_p"`
+}
+
+// Validate names the first field that is out of range.
+func (s Sampling) Validate() error {
+	switch {
+	case !(s.Temperature >= 0) || math.IsInf(float64(s.Temperature), 0):
+		return fmt.Errorf("temperature: %v is not a finite number >= 0", s.Temperature)
+	case !(s.TopP >= 0 && s.TopP <= 1):
+		return fmt.Errorf("top_p: %v is not in [0, 1]", s.TopP)
+	case s.TopK < 0:
+		return fmt.Errorf("top_k: %d is negative", s.TopK)
+	case s.MaxNewTokens < 1:
+		return fmt.Errorf("max_new_tokens: %d is not at least 1", s.MaxNewTokens)
+	case s.MinNewTokens < 0 || s.MinNewTokens > s.MaxNewTokens:
+		return fmt.Errorf("min_new_tokens: %d is not in [0, max_new_tokens = %d]", s.MinNewTokens, s.MaxNewTokens)
+	case s.CandidateK < 0:
+		return fmt.Errorf("candidate_k: %d is negative", s.CandidateK)
+	case !(s.CandidateMinP >= 0 && s.CandidateMinP <= 1):
+		return fmt.Errorf("candidate_min_p: %v is not in [0, 1]", s.CandidateMinP)
+	}
+	return nil
+}
+
+// GenerateRequest asks for Samples responses to one prompt. What sample i is depends on (Seed, PromptID, FirstSample+i),
+// the prompt and the sampling parameters alone, not on the other requests or on the machine.
+type GenerateRequest struct {
+	PromptID    [16]byte
+	Prompt      []int32 // at least one token
+	Seed        uint64  // the run's seed (and iteration, if it is to differ between iterations)
+	FirstSample int     // index of the first sample
+	Samples     int
+	Sampling    Sampling
+}
+
+// FinishReason says why a response ended.
+type FinishReason uint8
+
+const (
+	FinishUnknown FinishReason = iota
+	FinishStop                 // a stop token was drawn
+	FinishLength               // MaxNewTokens or the model's context was reached
+	FinishError                // see Response.Err
+)
+
+func (f FinishReason) String() string {
+	switch f {
+	case FinishStop:
+		return "stop"
+	case FinishLength:
+		return "length"
+	case FinishError:
+		return "error"
+	}
+	return "unknown"
+}
+
+// Response is one sampled response of T tokens.
+type Response struct {
+	Sample int
+	Tokens []int32 // [T]
+	Finish FinishReason
+	LogP   []float32 // [T] log-prob of each token (old_logp); nil where the generator cannot tell
+	LogZ   []float32 // [T] logsumexp of the logits it was drawn from (old_logz); nil where the generator cannot tell
+
+	// Candidates of token t: CandidateIDs[CandidateStart[t]:CandidateStart[t+1]], likewise their log-probs.
+	CandidateStart []int32 // [T+1], nil when none were asked for
+	CandidateIDs   []int32
+	CandidateLogP  []float32
+
+	Err error // with FinishError: what went wrong with this response
+}
+
+// GenerateResult holds the responses to one request, in sample order; or Err, when the request itself cannot be served
+// (an empty prompt, a token outside the vocabulary).
+type GenerateResult struct {
+	Responses []Response
+	Err       error
+}
+
+// Generator samples responses. The returned slice has one result per request, in order. The error is the world's fault
+// (context ended, endpoint gone) and leaves no usable result; a request's own fault is in its result.
+type Generator interface {
+	Generate(ctx context.Context, requests []GenerateRequest) ([]GenerateResult, error)
+}
+
+// ScoreRequest asks what a model thinks of a given response of T tokens.
+type ScoreRequest struct {
+	Sequence
+
+	// Listed tokens: token t has the ids ListIDs[ListStart[t]:ListStart[t+1]] scored at its position, besides the response
+	// token itself. ListStart is [T+1], or nil for none. Negative ids are empty slots, their log-prob is 0.
+	ListStart []int32
+	ListIDs   []int32
+
+	TopK int // also give the k most probable tokens at every position (0: none)
+
+	Values     bool // also give the scalar head's output at every token; an error when the model has none
+	ValueAfter bool // read the hidden state after the token instead of before it
+}
+
+// ScoreResult answers one ScoreRequest.
+type ScoreResult struct {
+	LogP     []float32 // [T] of the response tokens
+	LogZ     []float32 // [T] logsumexp of the logits; nil where the scorer cannot tell
+	Entropy  []float32 // [T] nats; nil where the scorer cannot tell
+	ListLogP []float32 // as ListIDs
+
+	TopIDs      []int32   // [T*TopK], descending probability, ties to the smaller id
+	TopLogP     []float32 // [T*TopK]
+	TopRestLogP []float32 // [T] log of the probability mass outside the TopK
+
+	Values []float32 // [T]
+
+	Err error // the request's own fault: the other fields are nil
+}
+
+// Scorer computes log-probs of given responses. Results and errors as for Generator.
+type Scorer interface {
+	Score(ctx context.Context, requests []ScoreRequest) ([]ScoreResult, error)
+}
+
+// Packed is a varlen batch without padding: sequence b is Tokens[Starts[b]:Starts[b+1]], its positions count from 0.
+type Packed struct {
+	Tokens []int32 // [T]
+	Starts []int   // [B+1], Starts[0] = 0
+}
+
+// Pack lays the sequences back to back, prompt before response.
+func Pack(sequences []Sequence) Packed {
+	p := Packed{Starts: make([]int, 1, len(sequences)+1)}
+	n := 0
+	for _, s := range sequences {
+		n += len(s.Prompt) + len(s.Response)
+	}
+	p.Tokens = make([]int32, 0, n)
+	for _, s := range sequences {
+		p.Tokens = append(append(p.Tokens, s.Prompt...), s.Response...)
+		p.Starts = append(p.Starts, len(p.Tokens))
+	}
+	return p
+}
+
+// Tensor is a named view into the flat parameters and gradients of a Trainable.
+type Tensor struct {
+	Name  string // the name in the checkpoint, such as model.norm.weight
+	Shape []int
+	Param []float32
+	Grad  []float32 // nil until gradients are used
+}
+
+// Trainable is a model whose weights can be changed. It is owned by its user and not shared (Acquire gives shared,
+// read-only models).
+//
+// The hidden row of token i of a sequence (counted over prompt and response) is the final norm's output after that token:
+// with a prompt of p tokens, row p+t-1 scores response token t (0-based), row p+t is the state after it.
+type Trainable interface {
+	// HiddenSize and VocabSize are D and V.
+	HiddenSize() int
+	VocabSize() int
+
+	// Params and Grads are the trainable weights and their gradients, one flat allocation each with the same layout.
+	// Tensors names the parts, in layout order. ZeroGrads clears the gradients.
+	Params() []float32
+	Grads() []float32
+	Tensors() []Tensor
+	ZeroGrads()
+
+	// Forward runs the sequences and returns their hidden rows [T,D], valid until the next call. Backward takes dL/dH for
+	// the rows of the last Forward (it may overwrite dh) and accumulates into Grads.
+	Forward(batch Packed) ([]float32, error)
+	Backward(dh []float32) error
+
+	// Head is the LM head's weight [V,D] and its gradient (nil when it is frozen). With tied embeddings they are the
+	// embedding's. ScalarHead is [D] and its gradient, or nil when the model has none.
+	Head() (w, dw []float32)
+	ScalarHead() (w, dw []float32)
+
+	// Save writes the model as a directory that Load of the same package, Acquire, and Hugging Face transformers read.
+	Save(dir string) error
+}
+
+// Model is what Acquire returns: a shared, read-only model that samples and scores.
+type Model interface {
+	Generator
+	Scorer
+	Close() error
+}
