@@ -1,0 +1,80 @@
+// Package losses holds every objective of the framework as pure functions on a few numbers per token.
+//
+// A loss never sees the vocabulary. For every loss here the gradient with respect to the logits z_t of one row is
+//
+//	dL/dz_t = a_t·π_t + b_t·π*_t + Σ_i d_i·e_id(i)
+//
+// π_t the model's softmax row, π*_t the softmax of a target row (a fixed blend of other models' logits; most losses have
+// none), i over the few listed tokens of the row. So a loss reads log-probs or logits of listed tokens from a Microbatch
+// and adds two numbers a row and one number a listed token to a Grad. A head (package heads) makes the one from hidden
+// rows and turns the other into gradients of hidden rows and weights; it is the same driver for every loss.
+//
+// A loss is one file: its struct holds the configuration and is the loss. New builds one by name from decoded YAML.
+package losses
+
+// Loss is an objective that is minimised. Implementations are immutable and safe for concurrent use.
+type Loss interface {
+	// Spec says what the loss must be given.
+	Spec() Spec
+	// Eval adds the gradient of the rows mb.Lo..mb.Hi to g, through g's methods, and returns their part of the loss.
+	// It reads mb, keeps nothing, and its result for a coupled set does not depend on what else is in the window: all
+	// denominators come from mb.Totals. The window always holds whole coupled sets.
+	Eval(mb *Microbatch, g *Grad) float64
+}
+
+// Heads is a set of output heads.
+type Heads uint8
+
+const (
+	LM     Heads = 1 << iota // a row of logits over the vocabulary
+	Scalar                   // one number a row
+)
+
+// Coupling says which rows must lie in one window of Eval, because their gradients depend on each other.
+type Coupling uint8
+
+const (
+	Token    Coupling = iota // every row for itself
+	Response                 // all rows of a response
+	Pair                     // all rows of responses 2p and 2p+1, chosen and rejected
+)
+
+func (c Coupling) String() string { return [...]string{"token", "response", "pair"}[c] }
+
+// RestOf names the list whose complement Rows.RestLogP measures.
+type RestOf uint8
+
+const (
+	NoRest RestOf = iota
+	CandidateRest
+	TeacherRest
+)
+
+// Models whose logits a target row blends.
+const (
+	OldModel    = "old"
+	RewardModel = "reward"
+)
+
+// Part is one term of a target row: Weight times the logits of Model.
+type Part struct {
+	Model  string
+	Weight float64
+}
+
+// Spec is what a loss must be given: by the pipeline (columns, coupling, other models) and by the head.
+type Spec struct {
+	Heads    Heads
+	Coupling Coupling
+	// Columns are the record columns that must exist; Fields of the Microbatch say which column fills which field. With
+	// Coupling Pair they are those of both sides, read from chosen_ and rejected_ columns.
+	Columns []string
+	// Candidates and Teacher: the loss reads the candidates' or the teacher's list beside the sampled token.
+	Candidates, Teacher bool
+	// Rest is the list for which the head must fill Rows.RestLogP (and Rows.TargetRestLogP with a target row).
+	Rest RestOf
+	// Target is the blend that makes the target row; nil: the loss has none.
+	Target []Part
+	// After: the scalar head reads the hidden row after the token (state and action), not the one that chose it.
+	After bool
+}
