@@ -3,9 +3,7 @@ module github.com/millrace/millrace
 go 1.26.8
 
 require (
-	github.com/apache/arrow/go/v15 v15.0.2
-	github.com/apache/beam/sdks/v2 v2.77.0
-	github.com/goccy/go-yaml v1.19.2
+	github.com/apache/beam/sdks/v2 v2.46.0
 	github.com/nikolalohinski/gonja/v2 v2.9.1
 	github.com/schollz/progressbar/v3 v3.19.1
 	github.com/spf13/cobra v1.10.2
@@ -109,6 +107,7 @@ require (
 	go.opentelemetry.io/otel/sdk v1.44.0 // indirect
 	go.opentelemetry.io/otel/sdk/metric v1.44.0 // indirect
 	go.opentelemetry.io/otel/trace v1.44.0 // indirect
+	go.yaml.in/yaml/v3 v3.0.6 // indirect
 	golang.org/x/crypto v0.57.0 // indirect
 	golang.org/x/exp v0.0.0-20260508232706-74f9aab9d74a // indirect
 	golang.org/x/mod v0.41.0 // indirect

@@ -8,7 +8,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/goccy/go-yaml"
+	"go.yaml.in/yaml/v3"
 )
 
 // ConfigError says which setting of a recipe is wrong, and what would be right.
@@ -32,17 +32,13 @@ func configErrorf(path, format string, args ...any) error {
 const maxRecipeBytes = 1 << 20
 
 // parseYAML reads a recipe as a tree of maps, lists and scalars.
-func parseYAML(raw []byte) (tree map[string]any, err error) {
+func parseYAML(raw []byte) (map[string]any, error) {
+	var tree map[string]any
 	if len(raw) > maxRecipeBytes {
 		return nil, configErrorf("", "recipe of %d bytes; at most %d are read", len(raw), maxRecipeBytes)
 	}
-	defer func() {
-		if r := recover(); r != nil {
-			tree, err = nil, configErrorf("", "not valid YAML: %v", r)
-		}
-	}()
-	if err := yaml.UnmarshalWithOptions(raw, &tree, yaml.DisallowUnknownField()); err != nil {
-		return nil, configErrorf("", "not valid YAML: %s", strings.TrimSpace(yaml.FormatError(err, false, true)))
+	if err := yaml.Unmarshal(raw, &tree); err != nil {
+		return nil, configErrorf("", "not valid YAML: %v", err)
 	}
 	if tree == nil {
 		tree = map[string]any{}

@@ -1,0 +1,116 @@
+package pipelines
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestRunDirIsLocked(t *testing.T) {
+	dir := t.TempDir()
+	r, err := OpenRun(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var locked *LockedError
+	if _, err := OpenRun(dir); !errors.As(err, &locked) {
+		t.Errorf("second open: %v, want a LockedError", err)
+	}
+	if err := r.Close(); err != nil {
+		t.Fatal(err)
+	}
+	again, err := OpenRun(dir)
+	if err != nil {
+		t.Fatalf("after Close: %v", err)
+	}
+	again.Close()
+}
+
+func TestCommitAndBegin(t *testing.T) {
+	r, err := OpenRun(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	dir, err := r.Begin(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write := func(name, text string) {
+		t.Helper()
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("policy/model.safetensors", "half")
+	write("exchange/a.arrow", "edge")
+	if dir, err = r.Begin(0); err != nil { // an interrupted attempt is cleared, its edges stay
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "policy")); err == nil {
+		t.Error("Begin left the files of the interrupted attempt")
+	}
+	if _, err := os.Stat(filepath.Join(dir, "exchange", "a.arrow")); err != nil {
+		t.Error("Begin removed a materialised edge")
+	}
+	write("policy/model.safetensors", "whole")
+	if got, _ := r.Committed(); len(got) != 0 {
+		t.Errorf("committed before the manifest: %v", got)
+	}
+	if err := r.Commit(Manifest{Iteration: 0, Seed: 7}, false); err != nil {
+		t.Fatal(err)
+	}
+	m, _, err := r.ReadManifest(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m.Files["policy/model.safetensors"] != digestBytes([]byte("whole")) || len(m.Files) != 1 {
+		t.Errorf("manifest lists %v", m.Files)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "exchange")); err == nil {
+		t.Error("the work folder outlived the commit")
+	}
+	if got, err := r.Committed(); err != nil || len(got) != 1 {
+		t.Errorf("committed: %v, %v", got, err)
+	}
+}
+
+func TestCommittedRefusesAGap(t *testing.T) {
+	r, err := OpenRun(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if _, err := r.Begin(2); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Commit(Manifest{Iteration: 2}, false); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Committed(); err == nil || !strings.Contains(err.Error(), "iteration 0 has no manifest") {
+		t.Errorf("gap: %v", err)
+	}
+}
+
+func TestConfigCannotChange(t *testing.T) {
+	r, err := OpenRun(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if err := r.WriteConfig([]byte("seed: 1\n")); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.WriteConfig([]byte("seed: 1\n")); err != nil {
+		t.Errorf("same recipe: %v", err)
+	}
+	if err := r.WriteConfig([]byte("seed: 2\n")); err == nil || !strings.Contains(err.Error(), `there "seed: 1", now "seed: 2"`) {
+		t.Errorf("other recipe: %v", err)
+	}
+}
