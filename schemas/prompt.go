@@ -1,0 +1,15 @@
+package schemas
+
+// Added by prompts: one row a prompt.
+var (
+	PromptID = id(Column{Name: "prompt_id", Stage: "prompts", Shape: "[N]",
+		Doc: "uuid v5 of prompt, answer and source: the same prompt has the same id in every run. Rows of one prompt stay side by side."})
+	Prompt = text(Column{Name: "prompt", Stage: "prompts", Shape: "[N]",
+		Doc: "The prompt as text, before any chat template."})
+	Answer = text(Column{Name: "answer", Stage: "prompts", Shape: "[N]", Nullable: true,
+		Doc: "The reference answer an outcome is judged against; null where none is known."})
+	Source = text(Column{Name: "source", Stage: "prompts", Shape: "[N]",
+		Doc: "Where the prompt comes from: the name of a generator, or of a file with its split."})
+	Extra = text(Column{Name: "extra", Stage: "prompts", Shape: "[N]", Nullable: true,
+		Doc: "Further fields of the source as a JSON object."})
+)

@@ -1,0 +1,14 @@
+package schemas
+
+// RevisionLabels are the values of revision_label.
+var RevisionLabels = []string{"No Revise", "Minor Revise", "Major Revise"}
+
+// Added by revise.
+var (
+	RevisionLabel = text(Column{Name: "revision_label", Stage: "revise", Shape: "[N]", Enum: RevisionLabels,
+		Doc: "How much the reviser would change the response."})
+	RevisedTokens = list[int32](Column{Name: "revised_tokens", Stage: "revise", Shape: "[N, T]", Unit: "token id",
+		Doc: "The revised response; the response itself where nothing was revised."})
+	Revised = text(Column{Name: "revised", Stage: "revise", Shape: "[N]",
+		Doc: "revised_tokens decoded."})
+)
