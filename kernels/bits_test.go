@@ -1,0 +1,109 @@
+package kernels_test
+
+import (
+	"math"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/millrace/millrace/kernels"
+)
+
+func randoms(r *rand.Rand, n int) []float32 {
+	x := make([]float32, n)
+	for i := range x {
+		x[i] = float32(r.NormFloat64())
+	}
+	return x
+}
+
+func sameBits(t *testing.T, what string, got, want []float32) {
+	t.Helper()
+	if len(got) != len(want) {
+		t.Fatalf("%s: %d values, want %d", what, len(got), len(want))
+	}
+	for i := range got {
+		if math.Float32bits(got[i]) != math.Float32bits(want[i]) {
+			t.Fatalf("%s: element %d is %x, want %x", what, i, got[i], want[i])
+		}
+	}
+}
+
+// TestMatMulBits: a row of a product does not depend on the other rows, the columns beside it or the threads, and
+// accumulating over two halves of k is the same as one product.
+func TestMatMulBits(t *testing.T) {
+	eachLevel(t, func(t *testing.T) {
+		r := rand.New(rand.NewPCG(1, 2))
+		for range 60 {
+			m, n, k := 1+r.IntN(90), 1+r.IntN(200), 1+r.IntN(600)
+			a, b := randoms(r, m*k), randoms(r, n*k)
+			c := make([]float32, m*n)
+			kernels.MatMulNT(c, a, b, m, n, k, 0)
+			for _, th := range []int{1, 2, 3, 8} {
+				old := kernels.SetThreads(th)
+				i0 := r.IntN(m)
+				i1 := i0 + 1 + r.IntN(m-i0)
+				j0 := r.IntN(n)
+				j1 := j0 + 1 + r.IntN(n-j0)
+				part := make([]float32, (i1-i0)*(j1-j0))
+				kernels.MatMulNT(part, a[i0*k:i1*k], b[j0*k:j1*k], i1-i0, j1-j0, k, 0)
+				for i := i0; i < i1; i++ {
+					sameBits(t, "rows and columns", part[(i-i0)*(j1-j0):(i-i0+1)*(j1-j0)], c[i*n+j0:i*n+j1])
+				}
+				kernels.SetThreads(old)
+			}
+			// the same product, the other forms
+			bt, at := transpose(b, n, k), transpose(a, m, k)
+			c2 := make([]float32, m*n)
+			kernels.MatMulNN(c2, a, bt, m, n, k, 0)
+			sameBits(t, "NN", c2, c)
+			k1 := r.IntN(k + 1)
+			kernels.MatMulTN(c2, at[:k1*m], bt[:k1*n], m, n, k1, 0)
+			kernels.MatMulTN(c2, at[k1*m:], bt[k1*n:], m, n, k-k1, 1)
+			sameBits(t, "TN in two parts", c2, c)
+		}
+	})
+}
+
+func transpose(a []float32, m, n int) []float32 {
+	t := make([]float32, m*n)
+	for i := range m {
+		for j := range n {
+			t[j*m+i] = a[i*n+j]
+		}
+	}
+	return t
+}
+
+// TestAttentionBits: each row of a varlen batch has the bits of decoding, whatever else is in the batch.
+func TestAttentionBits(t *testing.T) {
+	eachLevel(t, func(t *testing.T) {
+		r := rand.New(rand.NewPCG(3, 4))
+		for range 12 {
+			kv, group, d := 1+r.IntN(3), 1+r.IntN(3), 1+r.IntN(70)
+			heads := kv * group
+			starts := []int{0}
+			for range 1 + r.IntN(4) {
+				starts = append(starts, starts[len(starts)-1]+r.IntN(150))
+			}
+			T := starts[len(starts)-1]
+			q, k, v := randoms(r, T*heads*d), randoms(r, T*kv*d), randoms(r, T*kv*d)
+			y, lse := make([]float32, len(q)), make([]float32, T*heads)
+			kernels.Attention(y, q, k, v, starts, heads, kv, d, lse)
+			for s := range len(starts) - 1 {
+				lo, hi := starts[s], starts[s+1]
+				for range min(10, hi-lo) {
+					n := 1 + r.IntN(hi-lo)
+					row := make([]float32, heads*d)
+					old := kernels.SetThreads(1 + r.IntN(8))
+					kernels.AttentionDecode(row, q[(lo+n-1)*heads*d:(lo+n)*heads*d], k[lo*kv*d:(lo+n)*kv*d], v[lo*kv*d:(lo+n)*kv*d], n, heads, kv, d)
+					kernels.SetThreads(old)
+					sameBits(t, "decode", row, y[(lo+n-1)*heads*d:(lo+n)*heads*d])
+				}
+				alone, lse1 := make([]float32, (hi-lo)*heads*d), make([]float32, (hi-lo)*heads)
+				kernels.Attention(alone, q[lo*heads*d:hi*heads*d], k[lo*kv*d:hi*kv*d], v[lo*kv*d:hi*kv*d], []int{0, hi - lo}, heads, kv, d, lse1)
+				sameBits(t, "alone", alone, y[lo*heads*d:hi*heads*d])
+				sameBits(t, "lse alone", lse1, lse[lo*heads:hi*heads])
+			}
+		}
+	})
+}

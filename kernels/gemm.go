@@ -1,0 +1,200 @@
+package kernels
+
+import "github.com/millrace/millrace/kernels/internal/asm"
+
+const badMatrix = "kernels: lengths do not match the shape of the product"
+
+// MatMulNT computes c[m,n] = a[m,k]·b[n,k]ᵀ + beta·c, the forward pass of a linear layer with weight b [out,in].
+func MatMulNT(c, a, b []float32, m, n, k int, beta float32) {
+	checkMatMul(c, a, b, m, n, k)
+	gemm(c, n, matrix{a, k, 1}, matrix{b, 1, k}, m, n, k, 1, beta)
+}
+
+// MatMulNN computes c[m,n] = a[m,k]·b[k,n] + beta·c, the gradient of a linear layer with respect to its input.
+func MatMulNN(c, a, b []float32, m, n, k int, beta float32) {
+	checkMatMul(c, a, b, m, n, k)
+	gemm(c, n, matrix{a, k, 1}, matrix{b, n, 1}, m, n, k, 1, beta)
+}
+
+// MatMulTN computes c[m,n] = a[k,m]ᵀ·b[k,n] + beta·c, the gradient of a linear layer with respect to its weight.
+func MatMulTN(c, a, b []float32, m, n, k int, beta float32) {
+	checkMatMul(c, a, b, m, n, k)
+	gemm(c, n, matrix{a, 1, m}, matrix{b, n, 1}, m, n, k, 1, beta)
+}
+
+func checkMatMul(c, a, b []float32, m, n, k int) {
+	if m < 0 || n < 0 || k < 0 || len(c) != m*n || len(a) != m*k || len(b) != k*n {
+		panic(badMatrix)
+	}
+}
+
+// matrix is a view: element (i,j) is data[i·rs + j·cs].
+type matrix struct {
+	data   []float32
+	rs, cs int
+}
+
+// at returns the data from element (i,j) on.
+func (a matrix) at(i, j int) []float32 { return a.data[i*a.rs+j*a.cs:] }
+
+// Blocks of the product: kc·nr of B stays in the first-level cache while the rows of A pass by, mc·kc of A in the second.
+const (
+	blockK = 256
+	blockM = 336
+	blockN = 512
+	// serialWork is the number of multiply-adds up to which a second thread costs more than it brings.
+	serialWork = 1 << 18
+)
+
+// gemm computes c[i·ldc + j] = alpha·Σ_p a(i,p)·b(p,j) + beta·c[i·ldc + j]. Each element starts from beta·c (0 where beta is
+// 0) and adds (alpha·a)·b over p in order; blocks and threads split rows, columns and p without changing that.
+func gemm(c []float32, ldc int, a, b matrix, m, n, k int, alpha, beta float32) {
+	if m == 0 || n == 0 {
+		return
+	}
+	if beta != 0 && beta != 1 || k == 0 || alpha == 0 {
+		for i := range m {
+			row := c[i*ldc : i*ldc+n]
+			if beta == 0 {
+				clear(row)
+			} else if beta != 1 {
+				asm.Scale(beta, row)
+			}
+		}
+		if k == 0 || alpha == 0 {
+			return
+		}
+	}
+	if alpha != 1 {
+		scaled, release := borrow(m * k)
+		defer release()
+		for i := range m {
+			for p := range k {
+				scaled[i*k+p] = alpha * a.data[i*a.rs+p*a.cs]
+			}
+		}
+		a = matrix{scaled, k, 1}
+	}
+	g := product{c: c, ldc: ldc, a: a, b: b, k: k, load: beta != 0}
+	g.mr, g.nr = asm.TileSize()
+
+	workers := Threads()
+	if m*n*k <= serialWork {
+		workers = 1
+	}
+	if workers == 1 {
+		g.block(0, m, 0, n)
+		return
+	}
+	// Columns are split where there are enough of them: each column of B is then packed once. Otherwise rows are.
+	if n >= 4*g.nr*workers || n >= m {
+		parts, width := split(n, g.nr, blockN, workers)
+		items(parts, workers, func(i int) { g.block(0, m, i*width, min((i+1)*width, n)) })
+		return
+	}
+	parts, height := split(m, g.mr, 4*blockM, workers)
+	items(parts, workers, func(i int) { g.block(i*height, min((i+1)*height, m), 0, n) })
+}
+
+// split cuts n into parts of one width, a multiple of unit and about size at most, a multiple of workers where that is possible.
+func split(n, unit, size, workers int) (parts, width int) {
+	parts = workers * ((n + size*workers - 1) / (size * workers))
+	width = (n + parts - 1) / parts
+	width = (width + unit - 1) / unit * unit
+	return (n + width - 1) / width, width
+}
+
+type product struct {
+	c      []float32
+	ldc    int
+	a, b   matrix
+	k      int
+	load   bool // start from c
+	mr, nr int
+}
+
+// block computes rows [i0,i1) and columns [j0,j1) of the product.
+func (g *product) block(i0, i1, j0, j1 int) {
+	kc := min(blockK, g.k)
+	mc := min(blockM, i1-i0)
+	nc := min(blockN, (j1-j0+g.nr-1)/g.nr*g.nr)
+
+	// A is read row by row from several rows at once. It is copied where it is used often, or where rows a multiple of a
+	// kilobyte apart would fall on one another in the cache; the copy is padded for the same reason.
+	copyA := j1-j0 > 8*g.nr || g.a.cs == 1 && g.a.rs%256 == 0 && g.a.rs > 0 || g.a.rs != 1 && g.a.cs != 1
+	packB, release := borrow(kc*nc + mc*(kc+16))
+	defer release()
+	packA := packB[kc*nc:]
+	packB = packB[:kc*nc]
+
+	for jc := j0; jc < j1; jc += nc {
+		jn := min(nc, j1-jc)
+		for pc := 0; pc < g.k; pc += kc {
+			pn := min(kc, g.k-pc)
+			packPanels(packB, g.b, pc, pn, jc, jn, g.nr)
+			load := g.load || pc > 0
+			for ic := i0; ic < i1; ic += mc {
+				in := min(mc, i1-ic)
+				a := matrix{g.a.at(ic, pc), g.a.rs, g.a.cs}
+				if copyA {
+					a = copyBlock(packA, a, in, pn)
+				}
+				for jr := 0; jr < jn; jr += g.nr {
+					panel := packB[jr*pn:]
+					nr := min(g.nr, jn-jr)
+					// Tiles of about one height, so that the last is not a sliver.
+					tiles := (in + g.mr - 1) / g.mr
+					for t := range tiles {
+						ir, end := t*in/tiles, (t+1)*in/tiles
+						asm.Tile(end-ir, nr, pn, a.at(ir, 0), a.rs, a.cs, panel, g.nr, g.c[(ic+ir)*g.ldc+jc+jr:], g.ldc, load)
+					}
+				}
+			}
+		}
+	}
+}
+
+// packPanels copies rows [pc,pc+pn) and columns [jc,jc+jn) of b to panels of nr columns each: panel, row, column; columns
+// past the end are zero.
+func packPanels(dst []float32, b matrix, pc, pn, jc, jn, nr int) {
+	for j := 0; j < jn; j += nr {
+		w := min(nr, jn-j)
+		panel := dst[j*pn : (j+nr)*pn]
+		if b.rs == 1 && b.cs != 1 {
+			asm.PackT(panel, b.at(pc, jc+j), b.cs, w, pn, nr)
+			continue
+		}
+		for p := range pn {
+			to := panel[p*nr : (p+1)*nr]
+			if b.cs == 1 {
+				copy(to[:w], b.at(pc+p, jc+j))
+			} else {
+				for l := range w {
+					to[l] = b.data[(pc+p)*b.rs+(jc+j+l)*b.cs]
+				}
+			}
+			clear(to[w:])
+		}
+	}
+}
+
+// copyBlock copies the first m×k elements of a to dst, keeping the direction that is contiguous.
+func copyBlock(dst []float32, a matrix, m, k int) matrix {
+	if a.rs == 1 {
+		for p := range k {
+			copy(dst[p*m:(p+1)*m], a.at(0, p))
+		}
+		return matrix{dst, 1, m}
+	}
+	ld := k + 16
+	for i := range m {
+		if a.cs == 1 {
+			copy(dst[i*ld:i*ld+k], a.at(i, 0))
+			continue
+		}
+		for p := range k {
+			dst[i*ld+p] = a.data[i*a.rs+p*a.cs]
+		}
+	}
+	return matrix{dst, ld, 1}
+}

@@ -1,0 +1,353 @@
+package asm
+
+import "math"
+
+// This file is the meaning of every routine of the package: the loop an assembly version computes, and what runs where
+// there is no assembly. Products and sums are rounded one by one (the conversions keep a compiler from fusing them), so
+// results do not depend on the platform. Assembly fuses them, so its last bits differ from these; the two vector levels
+// agree with each other bit for bit.
+
+// Tile sizes of the portable matrix product.
+const (
+	genericMR = 4
+	genericNR = 4
+)
+
+// tileGeneric computes c[i,j] (+)= Σ_p a[i,p]·b[p,j] for i < mr, j < nr, adding in the order of p.
+func tileGeneric(mr, nr, k int, a []float32, ars, acs int, b []float32, brs int, c []float32, ldc int, load bool) {
+	if mr == 4 && nr == 4 {
+		tile4x4(k, a, ars, acs, b, brs, c, ldc, load)
+		return
+	}
+	for i := range mr {
+		for j := range nr {
+			var s float32
+			if load {
+				s = c[i*ldc+j]
+			}
+			for p := range k {
+				s += float32(a[i*ars+p*acs] * b[p*brs+j])
+			}
+			c[i*ldc+j] = s
+		}
+	}
+}
+
+func tile4x4(k int, a []float32, ars, acs int, b []float32, brs int, c []float32, ldc int, load bool) {
+	var c00, c01, c02, c03, c10, c11, c12, c13, c20, c21, c22, c23, c30, c31, c32, c33 float32
+	if load {
+		c00, c01, c02, c03 = c[0], c[1], c[2], c[3]
+		c10, c11, c12, c13 = c[ldc], c[ldc+1], c[ldc+2], c[ldc+3]
+		c20, c21, c22, c23 = c[2*ldc], c[2*ldc+1], c[2*ldc+2], c[2*ldc+3]
+		c30, c31, c32, c33 = c[3*ldc], c[3*ldc+1], c[3*ldc+2], c[3*ldc+3]
+	}
+	for p := range k {
+		bp := b[p*brs : p*brs+4 : p*brs+4]
+		b0, b1, b2, b3 := bp[0], bp[1], bp[2], bp[3]
+		x := a[p*acs]
+		c00 += float32(x * b0)
+		c01 += float32(x * b1)
+		c02 += float32(x * b2)
+		c03 += float32(x * b3)
+		x = a[ars+p*acs]
+		c10 += float32(x * b0)
+		c11 += float32(x * b1)
+		c12 += float32(x * b2)
+		c13 += float32(x * b3)
+		x = a[2*ars+p*acs]
+		c20 += float32(x * b0)
+		c21 += float32(x * b1)
+		c22 += float32(x * b2)
+		c23 += float32(x * b3)
+		x = a[3*ars+p*acs]
+		c30 += float32(x * b0)
+		c31 += float32(x * b1)
+		c32 += float32(x * b2)
+		c33 += float32(x * b3)
+	}
+	c[0], c[1], c[2], c[3] = c00, c01, c02, c03
+	c[ldc], c[ldc+1], c[ldc+2], c[ldc+3] = c10, c11, c12, c13
+	c[2*ldc], c[2*ldc+1], c[2*ldc+2], c[2*ldc+3] = c20, c21, c22, c23
+	c[3*ldc], c[3*ldc+1], c[3*ldc+2], c[3*ldc+3] = c30, c31, c32, c33
+}
+
+// packTGeneric writes the transpose of src[n,k] (row stride ld) to dst[k,width], zero beyond column n.
+func packTGeneric(dst, src []float32, ld, n, k, width int) {
+	for j := range n {
+		row := src[j*ld : j*ld+k]
+		for p, v := range row {
+			dst[p*width+j] = v
+		}
+	}
+	for j := n; j < width; j++ {
+		for p := range k {
+			dst[p*width+j] = 0
+		}
+	}
+}
+
+// lanes is the number of partial sums of a reduction: element i is added to partial sum i mod lanes, and the partial sums
+// are added by halving: lane l takes lane l+lanes/2, and so on down to one.
+const lanes = 32
+
+func fold(s *[lanes]float32) float32 {
+	for w := lanes / 2; w > 0; w /= 2 {
+		for l := range w {
+			s[l] += s[l+w]
+		}
+	}
+	return s[0]
+}
+
+// dotGeneric returns Σ x[i]·y[i] over lanes.
+func dotGeneric(x, y []float32) float32 {
+	var s [lanes]float32
+	y = y[:len(x)]
+	for len(x) >= lanes {
+		a, b := (*[lanes]float32)(x), (*[lanes]float32)(y)
+		for l := range s {
+			s[l] += float32(a[l] * b[l])
+		}
+		x, y = x[lanes:], y[lanes:]
+	}
+	for l := range x {
+		s[l] += float32(x[l] * y[l])
+	}
+	return fold(&s)
+}
+
+// dot3Generic returns Σ x[i]·y[i]·z[i] over lanes.
+func dot3Generic(x, y, z []float32) float32 {
+	var s [lanes]float32
+	for i := range x {
+		s[i%lanes] += float32(float32(x[i]*y[i]) * z[i])
+	}
+	return fold(&s)
+}
+
+// sumSquaresGeneric returns Σ x[i]² in double precision over lanes.
+func sumSquaresGeneric(x []float32) float64 {
+	var s [lanes]float64
+	for i, v := range x {
+		s[i%lanes] += float64(v) * float64(v)
+	}
+	for w := lanes / 2; w > 0; w /= 2 {
+		for l := range w {
+			s[l] += s[l+w]
+		}
+	}
+	return s[0]
+}
+
+// maxGeneric returns the largest element, -Inf of none; a NaN is passed over.
+func maxGeneric(x []float32) float32 {
+	m := float32(math.Inf(-1))
+	for _, v := range x {
+		if v > m {
+			m = v
+		}
+	}
+	return m
+}
+
+func axpyGeneric(alpha float32, x, y []float32) {
+	y = y[:len(x)]
+	for i, v := range x {
+		y[i] += float32(alpha * v)
+	}
+}
+
+func addGeneric(dst, x []float32) {
+	dst = dst[:len(x)]
+	for i, v := range x {
+		dst[i] += v
+	}
+}
+
+func scaleGeneric(alpha float32, x []float32) {
+	for i := range x {
+		x[i] *= alpha
+	}
+}
+
+// subToGeneric writes x[i] - c.
+func subToGeneric(dst, x []float32, c float32) {
+	dst = dst[:len(x)]
+	for i, v := range x {
+		dst[i] = v - c
+	}
+}
+
+// exp1 is e^x, computed in double precision and rounded once.
+func exp1(x float32) float32 {
+	switch {
+	case x != x:
+		return x
+	case x > 89:
+		return float32(math.Inf(1))
+	case x < -104:
+		return 0
+	}
+	n := math.Floor(float64(x)*math.Log2E + 0.5)
+	r := float64(x) - n*math.Ln2
+	p := 1 + r*(1+r*(1./2+r*(1./6+r*(1./24+r*(1./120+r*(1./720+r*(1./5040+r*(1./40320))))))))
+	return float32(p * math.Float64frombits(uint64(int64(n)+1023)<<52))
+}
+
+func expGeneric(dst, x []float32) {
+	dst = dst[:len(x)]
+	for i, v := range x {
+		dst[i] = exp1(v)
+	}
+}
+
+func logGeneric(dst, x []float32) {
+	dst = dst[:len(x)]
+	for i, v := range x {
+		dst[i] = float32(math.Log(float64(v)))
+	}
+}
+
+func sigmoid1(x float32) float32 { return 1 / (1 + exp1(-x)) }
+
+func sigmoidGeneric(dst, x []float32) {
+	dst = dst[:len(x)]
+	for i, v := range x {
+		dst[i] = sigmoid1(v)
+	}
+}
+
+func softplusGeneric(dst, x []float32) {
+	dst = dst[:len(x)]
+	for i, v := range x {
+		f := float64(v)
+		dst[i] = float32(math.Max(f, 0) + math.Log1p(math.Exp(-math.Abs(f))))
+	}
+}
+
+// expSumGeneric returns s = Σ e^u and t = Σ u·e^u over lanes, with u = z[i] - shift, or -104 where that is lower.
+func expSumGeneric(z []float32, shift float32) (s, t float32) {
+	var ls, lt [lanes]float32
+	for i, v := range z {
+		u := v - shift
+		if u < -104 {
+			u = -104
+		}
+		e := exp1(u)
+		ls[i%lanes] += e
+		lt[i%lanes] += float32(u * e)
+	}
+	return fold(&ls), fold(&lt)
+}
+
+// softmaxExpGeneric overwrites z[i] with e^(scale·z[i] - shift) and returns their sum over lanes.
+func softmaxExpGeneric(z []float32, scale, shift float32) float32 {
+	var s [lanes]float32
+	for i, v := range z {
+		e := exp1(float32(scale*v) - shift)
+		z[i] = e
+		s[i%lanes] += e
+	}
+	return fold(&s)
+}
+
+// expScaleGeneric overwrites z[i] with a·e^(z[i] - shift).
+func expScaleGeneric(z []float32, shift, a float32) {
+	for i, v := range z {
+		z[i] = a * exp1(v-shift)
+	}
+}
+
+// addExpScaleGeneric adds b·e^(zt[i] - shift) to z[i].
+func addExpScaleGeneric(z, zt []float32, shift, b float32) {
+	z = z[:len(zt)]
+	for i, v := range zt {
+		z[i] += float32(b * exp1(v-shift))
+	}
+}
+
+// expDotDiffGeneric returns Σ e^(zt[i] - shift)·(zt[i] - z[i]) over lanes; a term whose exponential is 0 counts 0.
+func expDotDiffGeneric(z, zt []float32, shift float32) float32 {
+	var s [lanes]float32
+	z = z[:len(zt)]
+	for i, v := range zt {
+		if e := exp1(v - shift); e != 0 {
+			s[i%lanes] += float32(e * (v - z[i]))
+		}
+	}
+	return fold(&s)
+}
+
+// rmsScaleGeneric writes y[i] = x[i]·inv·w[i].
+func rmsScaleGeneric(y, x, w []float32, inv float32) {
+	y, w = y[:len(x)], w[:len(x)]
+	for i, v := range x {
+		y[i] = v * inv * w[i]
+	}
+}
+
+// rmsBackwardGeneric adds inv·w[i]·dy[i] - c·x[i] to dx[i].
+func rmsBackwardGeneric(dx, dy, x, w []float32, inv, c float32) {
+	dx, dy, w = dx[:len(x)], dy[:len(x)], w[:len(x)]
+	for i, v := range x {
+		dx[i] += float32(float32(inv*w[i])*dy[i]) - float32(c*v)
+	}
+}
+
+// rmsWeightGradGeneric adds dy[i]·(x[i]·inv) to dw[i].
+func rmsWeightGradGeneric(dw, dy, x []float32, inv float32) {
+	dw, dy = dw[:len(x)], dy[:len(x)]
+	for i, v := range x {
+		dw[i] += float32(dy[i] * float32(v*inv))
+	}
+}
+
+// rotateGeneric turns the pairs (lo[i], hi[i]) by the angle with that cosine and sine.
+func rotateGeneric(lo, hi, cos, sin []float32) {
+	hi, cos, sin = hi[:len(lo)], cos[:len(lo)], sin[:len(lo)]
+	for i, a := range lo {
+		b := hi[i]
+		lo[i] = float32(a*cos[i]) - float32(b*sin[i])
+		hi[i] = float32(b*cos[i]) + float32(a*sin[i])
+	}
+}
+
+// swigluGeneric writes y[i] = gate[i]·sigmoid(gate[i])·up[i].
+func swigluGeneric(y, gate, up []float32) {
+	y, up = y[:len(gate)], up[:len(gate)]
+	for i, g := range gate {
+		y[i] = g * sigmoid1(g) * up[i]
+	}
+}
+
+// swigluBackwardGeneric writes dgate and dup for dy, with s = sigmoid(gate): dup = dy·gate·s, dgate = dy·up·s·(1 + gate·(1-s)).
+func swigluBackwardGeneric(dgate, dup, dy, gate, up []float32) {
+	for i, g := range gate {
+		s := sigmoid1(g)
+		d, u := dy[i], up[i]
+		dup[i] = d * float32(g*s)
+		dgate[i] = float32(d*u) * float32(s*(1+float32(g*(1-s))))
+	}
+}
+
+// AdamWStep holds the constants of one AdamW step.
+type AdamWStep struct {
+	GradScale, Beta1, OneMinusBeta1, Beta2, OneMinusBeta2 float32
+	Decay                                                 float32 // 1 - lr·weight decay
+	StepSize                                              float32 // lr / (1 - beta1^t)
+	InvSqrtCorrection                                     float32 // 1/√(1 - beta2^t)
+	Eps                                                   float32
+}
+
+// adamwGeneric does one step: m, v are the moments; p ← p·decay - stepSize·m/(√v·invSqrtCorrection + eps).
+func adamwGeneric(p, g, m, v []float32, s *AdamWStep) {
+	g, m, v = g[:len(p)], m[:len(p)], v[:len(p)]
+	for i, w := range p {
+		d := g[i] * s.GradScale
+		mi := float32(s.Beta1*m[i]) + float32(s.OneMinusBeta1*d)
+		vi := float32(s.Beta2*v[i]) + float32(float32(s.OneMinusBeta2*d)*d)
+		m[i], v[i] = mi, vi
+		den := float32(float32(math.Sqrt(float64(vi)))*s.InvSqrtCorrection) + s.Eps
+		p[i] = float32(w*s.Decay) - float32(s.StepSize*mi)/den
+	}
+}

@@ -1,0 +1,22 @@
+package kernels
+
+import "github.com/millrace/millrace/kernels/internal/asm"
+
+// SwiGLU writes y = gate·sigmoid(gate)·up. Shazeer, GLU Variants Improve Transformer, 2020 (arXiv 2002.05202).
+func SwiGLU(y, gate, up []float32) {
+	if len(y) != len(gate) || len(up) != len(gate) {
+		panic(badLength)
+	}
+	Parallel(len(y), vectorGrain/4, func(lo, hi int) { asm.SwiGLU(y[lo:hi], gate[lo:hi], up[lo:hi]) })
+}
+
+// SwiGLUBackward overwrites dgate and dup with the gradients of SwiGLU. dgate may be gate and dup may be up.
+func SwiGLUBackward(dgate, dup, dy, gate, up []float32) {
+	n := len(gate)
+	if len(dgate) != n || len(dup) != n || len(dy) != n || len(up) != n {
+		panic(badLength)
+	}
+	Parallel(n, vectorGrain/4, func(lo, hi int) {
+		asm.SwiGLUBackward(dgate[lo:hi], dup[lo:hi], dy[lo:hi], gate[lo:hi], up[lo:hi])
+	})
+}
