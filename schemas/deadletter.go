@@ -43,8 +43,8 @@ var (
 		Doc: "pair_id, response_id or prompt_id of the row, or file and line of a row that never had one."})
 	DeadAttempts = scalar[int32](Column{Name: "dead_attempts", Stage: "dead letters", Shape: "[N]",
 		Doc: "How often the row has been tried, from 1."})
-	DeadRow = bytes(Column{Name: "dead_row", Stage: "dead letters", Shape: "[N]",
+	DeadRow = binary(Column{Name: "dead_row", Stage: "dead letters", Shape: "[N]",
 		Doc: "The whole row as an Arrow IPC stream; for a row that could not be read, its raw bytes as column raw."})
-	DeadRaw = bytes(Column{Name: "raw", Stage: "dead letters", Shape: "[N]", Nullable: true,
+	DeadRaw = binary(Column{Name: "raw", Stage: "dead letters", Shape: "[N]", Nullable: true,
 		Doc: "Raw bytes of input that could not be read, inside dead_row."})
 )

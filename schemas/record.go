@@ -23,12 +23,63 @@ func NewRecord(m Meta, cols ...Filled) (Record, error) {
 	return r.With(cols...)
 }
 
-// FromArrow takes over an Arrow record, such as one read from a file. Its rows are not looked at.
+// FromArrow takes over an Arrow record, such as one read from a file. It checks the metadata and that the buffers of each
+// column are what its type needs, so that views of the record never reach outside them.
 func FromArrow(rec arrow.Record) (Record, error) {
 	if _, err := metaOf(rec.Schema().Metadata()); err != nil {
 		return Record{}, err
 	}
+	seen := map[string]bool{}
+	for i, f := range rec.Schema().Fields() {
+		if seen[f.Name] {
+			return Record{}, &ColumnError{f.Name, "is there twice"}
+		}
+		seen[f.Name] = true
+		a := rec.Column(i)
+		if int64(a.Len()) != rec.NumRows() {
+			return Record{}, &ColumnError{f.Name, fmt.Sprintf("has %d rows, the record %d", a.Len(), rec.NumRows())}
+		}
+		if err := validate(a.Data()); err != nil {
+			return Record{}, &ColumnError{f.Name, "is corrupt: " + err.Error()}
+		}
+	}
 	return Record{rec}, nil
+}
+
+// Size returns about how many bytes the record takes when written: the parts of its buffers that its rows use.
+func (r Record) Size() int {
+	if r.rec == nil {
+		return 0
+	}
+	n := 0
+	for _, a := range r.rec.Columns() {
+		n += size(a)
+	}
+	return n
+}
+
+func size(a arrow.Array) int {
+	n := 0
+	if a.NullN() > 0 {
+		n = (a.Len() + 7) / 8
+	}
+	switch a := a.(type) {
+	case *array.String:
+		return n + 4*a.Len() + len(a.ValueBytes())
+	case *array.Binary:
+		return n + 4*a.Len() + len(a.ValueBytes())
+	case *array.List:
+		if a.Len() == 0 {
+			return n
+		}
+		offs := a.Offsets()
+		child := array.NewSlice(a.ListValues(), int64(offs[0]), int64(offs[len(offs)-1]))
+		return n + 4*a.Len() + size(child)
+	}
+	if t, ok := a.DataType().(arrow.FixedWidthDataType); ok {
+		n += (a.Len()*t.BitWidth() + 7) / 8
+	}
+	return n
 }
 
 // Arrow returns the Arrow record, nil for the zero Record.

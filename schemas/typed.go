@@ -46,10 +46,10 @@ func nested[T Number](c Column) Nested[T] {
 	c.Type = arrow.ListOfNonNullable(arrow.ListOfNonNullable(numberType[T]()))
 	return Nested[T]{declare(c)}
 }
-func text(c Column) Text   { c.Type = arrow.BinaryTypes.String; return Text{declare(c)} }
-func id(c Column) ID       { c.Type = uuidType; return ID{declare(c)} }
-func flag(c Column) Flag   { c.Type = arrow.FixedWidthTypes.Boolean; return Flag{declare(c)} }
-func bytes(c Column) Bytes { c.Type = arrow.BinaryTypes.Binary; return Bytes{declare(c)} }
+func text(c Column) Text    { c.Type = arrow.BinaryTypes.String; return Text{declare(c)} }
+func id(c Column) ID        { c.Type = uuidType; return ID{declare(c)} }
+func flag(c Column) Flag    { c.Type = arrow.FixedWidthTypes.Boolean; return Flag{declare(c)} }
+func binary(c Column) Bytes { c.Type = arrow.BinaryTypes.Binary; return Bytes{declare(c)} }
 
 func numberType[T Number]() arrow.DataType {
 	switch any(*new(T)).(type) {
