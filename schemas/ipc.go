@@ -15,7 +15,7 @@ import (
 // WriteTo writes the record as an Arrow IPC stream of one record batch, uncompressed. Equal records give equal bytes,
 // whatever larger records they were cut from.
 func (r Record) WriteTo(w io.Writer) (int64, error) {
-	rec := r.rec
+	rec := r.Canonical().rec
 	if rec == nil {
 		rec = array.NewRecord(arrow.NewSchema(nil, nil), nil, 0)
 	}

@@ -46,6 +46,18 @@ func FromArrow(rec arrow.Record) (Record, error) {
 	return Record{rec}, nil
 }
 
+// Canonical returns the same rows in the one form they are written in, whatever larger record they were cut from.
+func (r Record) Canonical() Record {
+	if r.rec == nil {
+		return r
+	}
+	cols := make([]arrow.Array, r.rec.NumCols())
+	for i, a := range r.rec.Columns() {
+		cols[i] = array.MakeFromData(canonical(a.Data()))
+	}
+	return Record{array.NewRecord(r.rec.Schema(), cols, r.rec.NumRows())}
+}
+
 // Size returns about how many bytes the record takes when written: the parts of its buffers that its rows use.
 func (r Record) Size() int {
 	if r.rec == nil {
@@ -69,10 +81,7 @@ func size(a arrow.Array) int {
 	case *array.Binary:
 		return n + 4*a.Len() + len(a.ValueBytes())
 	case *array.List:
-		if a.Len() == 0 {
-			return n
-		}
-		offs := a.Offsets()
+		offs := offsets(a)
 		child := array.NewSlice(a.ListValues(), int64(offs[0]), int64(offs[len(offs)-1]))
 		return n + 4*a.Len() + size(child)
 	}

@@ -445,12 +445,13 @@ func numbers[T Number](a arrow.Array) []T {
 	return v.([]T)
 }
 
-// offsets returns the list's rows+1 offsets; an empty array may come without any.
+// offsets returns the rows+1 offsets of a list that may be a slice; an empty array may come without any.
 func offsets(l *array.List) []int32 {
 	if l.Len() == 0 {
 		return []int32{0}
 	}
-	return l.Offsets()
+	lo := l.Data().Offset()
+	return l.Offsets()[lo : lo+l.Len()+1]
 }
 
 func nulls(a arrow.Array) arrow.Array {
