@@ -164,6 +164,10 @@ func packPanels(dst []float32, b matrix, pc, pn, jc, jn, nr int) {
 			asm.PackT(panel, b.at(pc, jc+j), b.cs, w, pn, nr)
 			continue
 		}
+		if b.cs == 1 && w == nr {
+			asm.PackN(panel, b.at(pc, jc+j), b.rs, pn, nr)
+			continue
+		}
 		for p := range pn {
 			to := panel[p*nr : (p+1)*nr]
 			if b.cs == 1 {

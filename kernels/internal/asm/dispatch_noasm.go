@@ -1,3 +1,5 @@
+//go:build !amd64 || noasm
+
 package asm
 
 // Level is what runs: "generic".
@@ -16,6 +18,7 @@ func Tile(mr, nr, k int, a []float32, ars, acs int, b []float32, brs int, c []fl
 	tileGeneric(mr, nr, k, a, ars, acs, b, brs, c, ldc, load)
 }
 func PackT(dst, src []float32, ld, n, k, width int)        { packTGeneric(dst, src, ld, n, k, width) }
+func PackN(dst, src []float32, ld, k, width int)           { packNGeneric(dst, src, ld, k, width) }
 func Dot(x, y []float32) float32                           { return dotGeneric(x, y) }
 func Dot3(x, y, z []float32) float32                       { return dot3Generic(x, y, z) }
 func SumSquares(x []float32) float64                       { return sumSquaresGeneric(x) }
@@ -42,3 +45,5 @@ func SwiGLUBackward(dgate, dup, dy, gate, up []float32) {
 	swigluBackwardGeneric(dgate, dup, dy, gate, up)
 }
 func AdamW(p, g, m, v []float32, s *AdamWStep) { adamwGeneric(p, g, m, v, s) }
+func FMA(n int) (flops float64)                { return fmaGeneric(n) }
+func Read(x []float32)                         { readGeneric(x) }

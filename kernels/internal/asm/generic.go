@@ -86,6 +86,13 @@ func packTGeneric(dst, src []float32, ld, n, k, width int) {
 	}
 }
 
+// packNGeneric copies k rows of width columns from src, row stride ld, to dst.
+func packNGeneric(dst, src []float32, ld, k, width int) {
+	for p := range k {
+		copy(dst[p*width:(p+1)*width], src[p*ld:p*ld+width])
+	}
+}
+
 // lanes is the number of partial sums of a reduction: element i is added to partial sum i mod lanes, and the partial sums
 // are added by halving: lane l takes lane l+lanes/2, and so on down to one.
 const lanes = 32
@@ -350,4 +357,31 @@ func adamwGeneric(p, g, m, v []float32, s *AdamWStep) {
 		den := float32(float32(math.Sqrt(float64(vi)))*s.InvSqrtCorrection) + s.Eps
 		p[i] = float32(w*s.Decay) - float32(s.StepSize*mi)/den
 	}
+}
+
+// fmaGeneric does n × 16 independent multiplications and additions.
+func fmaGeneric(n int) (flops float64) {
+	var a, b, c, d float32
+	x := float32(0)
+	for range 4 * n {
+		a += float32(x * x)
+		b += float32(x * x)
+		c += float32(x * x)
+		d += float32(x * x)
+	}
+	sink = a + b + c + d
+	return float64(n) * 16 * 2
+}
+
+var sink float32
+
+func readGeneric(x []float32) {
+	var a, b, c, d float32
+	for i := 0; i+4 <= len(x); i += 4 {
+		a += x[i]
+		b += x[i+1]
+		c += x[i+2]
+		d += x[i+3]
+	}
+	sink = a + b + c + d
 }

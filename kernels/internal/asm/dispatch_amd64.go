@@ -1,0 +1,226 @@
+//go:build !noasm
+
+package asm
+
+import "golang.org/x/sys/cpu"
+
+// level is the index in levelNames of what runs.
+var level = best()
+
+const (
+	levelGeneric = iota
+	levelAVX2
+	levelAVX512
+)
+
+var levelNames = [...]string{"generic", "avx2", "avx512"}
+
+func best() int {
+	switch {
+	case !cpu.X86.HasAVX2 || !cpu.X86.HasFMA:
+		return levelGeneric
+	case cpu.X86.HasAVX512F && cpu.X86.HasAVX512DQ && cpu.X86.HasAVX512BW && cpu.X86.HasAVX512VL && cpu.X86.HasBMI2:
+		return levelAVX512
+	}
+	return levelAVX2
+}
+
+// Level is what runs: "generic", "avx2" or "avx512".
+func Level() string { return levelNames[level] }
+
+// Force chooses a level and reports whether it exists on this machine.
+func Force(name string) bool {
+	for l, n := range levelNames[:best()+1] {
+		if n == name {
+			level = l
+			return true
+		}
+	}
+	return false
+}
+
+// Levels lists what this machine can run, slowest first.
+func Levels() []string { return levelNames[:best()+1] }
+
+// TileSize is the largest tile of Tile: rows, and the width of a packed panel.
+func TileSize() (mr, nr int) {
+	switch level {
+	case levelAVX512:
+		return len(tilesAVX512), 32
+	case levelAVX2:
+		return len(tilesAVX2), 16
+	}
+	return genericMR, genericNR
+}
+
+// tileFunc is a generated tile: strides in bytes, tail columns in the last register.
+type tileFunc func(k int, a *float32, ars, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool)
+
+var tilesAVX2 = [...][2]tileFunc{
+	1 - 1: {tile1x1AVX2, tile1x2AVX2},
+	2 - 1: {tile2x1AVX2, tile2x2AVX2},
+	3 - 1: {tile3x1AVX2, tile3x2AVX2},
+	4 - 1: {tile4x1AVX2, tile4x2AVX2},
+	5 - 1: {tile5x1AVX2, tile5x2AVX2},
+	6 - 1: {tile6x1AVX2, tile6x2AVX2},
+}
+
+var tilesAVX512 = [...][2]tileFunc{
+	1 - 1:  {tile1x1AVX512, tile1x2AVX512},
+	2 - 1:  {tile2x1AVX512, tile2x2AVX512},
+	3 - 1:  {tile3x1AVX512, tile3x2AVX512},
+	4 - 1:  {tile4x1AVX512, tile4x2AVX512},
+	5 - 1:  {tile5x1AVX512, tile5x2AVX512},
+	6 - 1:  {tile6x1AVX512, tile6x2AVX512},
+	7 - 1:  {tile7x1AVX512, tile7x2AVX512},
+	8 - 1:  {tile8x1AVX512, tile8x2AVX512},
+	9 - 1:  {tile9x1AVX512, tile9x2AVX512},
+	10 - 1: {tile10x1AVX512, tile10x2AVX512},
+	11 - 1: {tile11x1AVX512, tile11x2AVX512},
+	12 - 1: {tile12x1AVX512, tile12x2AVX512},
+	13 - 1: {tile13x1AVX512, tile13x2AVX512},
+	14 - 1: {tile14x1AVX512, tile14x2AVX512},
+}
+
+// Tile computes mr × nr elements of a product from k columns of a and k rows of b; k, mr and nr are at least 1. Each row of b
+// holds as many columns as the registers that cover nr.
+func Tile(mr, nr, k int, a []float32, ars, acs int, b []float32, brs int, c []float32, ldc int, load bool) {
+	switch level {
+	case levelAVX512:
+		v := (nr - 1) >> 4
+		tilesAVX512[mr-1][v](k, &a[0], 4*ars, 4*acs, &b[0], 4*brs, &c[0], 4*ldc, nr-16*v, load)
+	case levelAVX2:
+		v := (nr - 1) >> 3
+		tilesAVX2[mr-1][v](k, &a[0], 4*ars, 4*acs, &b[0], 4*brs, &c[0], 4*ldc, nr-8*v, load)
+	default:
+		tileGeneric(mr, nr, k, a, ars, acs, b, brs, c, ldc, load)
+	}
+}
+
+// PackT writes the transpose of src[n,k], row stride ld, to dst[k,width]; n is at most width, and columns from n on are
+// arbitrary. The rows that follow are fetched into the cache on the way.
+func PackT(dst, src []float32, ld, n, k, width int) {
+	w := 0
+	switch level {
+	case levelAVX512:
+		w = 16
+	case levelAVX2:
+		w = 8
+	}
+	if w == 0 || k < 4 {
+		packTGeneric(dst, src, ld, n, k, width)
+		return
+	}
+	quads := k / 4
+	for j := 0; j < n; j += w {
+		from, stride, ahead := src[j*ld:], ld, width*ld
+		if n-j < w {
+			// A register needs w rows: the last few are copied where w fit.
+			var rows [16 * packDepth]float32
+			packRagged(dst[j:], rows[:], from, ld, n-j, k, w, width)
+			continue
+		}
+		if w == 16 {
+			packTAVX512(&dst[j], 4*width, &from[0], 4*stride, quads, 4*ahead)
+		} else {
+			packTAVX2(&dst[j], 4*width, &from[0], 4*stride, quads, 4*ahead)
+		}
+		for p := 4 * quads; p < k; p++ {
+			for l := range w {
+				dst[p*width+j+l] = from[l*ld+p]
+			}
+		}
+	}
+}
+
+// packDepth is how many columns packRagged transposes at a time.
+const packDepth = 64
+
+func packRagged(dst, rows, from []float32, ld, n, k, w, width int) {
+	for p := 0; p < k; p += packDepth {
+		depth := min(packDepth, k-p)
+		for l := range n {
+			copy(rows[l*packDepth:], from[l*ld+p:l*ld+p+depth])
+		}
+		quads := depth / 4
+		if quads > 0 {
+			if w == 16 {
+				packTAVX512(&dst[p*width], 4*width, &rows[0], 4*packDepth, quads, 0)
+			} else {
+				packTAVX2(&dst[p*width], 4*width, &rows[0], 4*packDepth, quads, 0)
+			}
+		}
+		for q := 4 * quads; q < depth; q++ {
+			for l := range n {
+				dst[(p+q)*width+l] = rows[l*packDepth+q]
+			}
+		}
+	}
+}
+
+// PackN copies k rows of width columns from src, row stride ld, to dst[k,width]; width is that of a panel.
+func PackN(dst, src []float32, ld, k, width int) {
+	switch level {
+	case levelAVX512:
+		packNAVX512(&dst[0], &src[0], 4*ld, k)
+	case levelAVX2:
+		packNAVX2(&dst[0], &src[0], 4*ld, k)
+	default:
+		packNGeneric(dst, src, ld, k, width)
+	}
+}
+
+func Dot(x, y []float32) float32                           { return dotGeneric(x, y) }
+func Dot3(x, y, z []float32) float32                       { return dot3Generic(x, y, z) }
+func SumSquares(x []float32) float64                       { return sumSquaresGeneric(x) }
+func Max(x []float32) float32                              { return maxGeneric(x) }
+func Axpy(alpha float32, x, y []float32)                   { axpyGeneric(alpha, x, y) }
+func Add(dst, x []float32)                                 { addGeneric(dst, x) }
+func Scale(alpha float32, x []float32)                     { scaleGeneric(alpha, x) }
+func SubTo(dst, x []float32, c float32)                    { subToGeneric(dst, x, c) }
+func Exp(dst, x []float32)                                 { expGeneric(dst, x) }
+func Log(dst, x []float32)                                 { logGeneric(dst, x) }
+func Sigmoid(dst, x []float32)                             { sigmoidGeneric(dst, x) }
+func Softplus(dst, x []float32)                            { softplusGeneric(dst, x) }
+func ExpSum(z []float32, shift float32) (s, t float32)     { return expSumGeneric(z, shift) }
+func SoftmaxExp(z []float32, scale, shift float32) float32 { return softmaxExpGeneric(z, scale, shift) }
+func ExpScale(z []float32, shift, a float32)               { expScaleGeneric(z, shift, a) }
+func AddExpScale(z, zt []float32, shift, b float32)        { addExpScaleGeneric(z, zt, shift, b) }
+func ExpDotDiff(z, zt []float32, shift float32) float32    { return expDotDiffGeneric(z, zt, shift) }
+func RMSScale(y, x, w []float32, inv float32)              { rmsScaleGeneric(y, x, w, inv) }
+func RMSBackward(dx, dy, x, w []float32, inv, c float32)   { rmsBackwardGeneric(dx, dy, x, w, inv, c) }
+func RMSWeightGrad(dw, dy, x []float32, inv float32)       { rmsWeightGradGeneric(dw, dy, x, inv) }
+func Rotate(lo, hi, cos, sin []float32)                    { rotateGeneric(lo, hi, cos, sin) }
+func SwiGLU(y, gate, up []float32)                         { swigluGeneric(y, gate, up) }
+func SwiGLUBackward(dgate, dup, dy, gate, up []float32) {
+	swigluBackwardGeneric(dgate, dup, dy, gate, up)
+}
+func AdamW(p, g, m, v []float32, s *AdamWStep) { adamwGeneric(p, g, m, v, s) }
+
+// FMA does n × 16 independent multiply-adds of a whole register, and returns the floating-point operations that took.
+func FMA(n int) (flops float64) {
+	switch level {
+	case levelAVX512:
+		fmaAVX512(n)
+		return float64(n) * 16 * 16 * 2
+	case levelAVX2:
+		fmaAVX2(n)
+		return float64(n) * 16 * 8 * 2
+	}
+	return fmaGeneric(n)
+}
+
+// Read loads every element of x; its length is a multiple of 64.
+func Read(x []float32) {
+	if len(x) == 0 {
+		return
+	}
+	switch level {
+	case levelAVX512:
+		readAVX512(&x[0], len(x)/16)
+	case levelAVX2:
+		readAVX2(&x[0], len(x)/16)
+	default:
+		readGeneric(x)
+	}
+}

@@ -1,0 +1,122 @@
+package main
+
+import (
+	"fmt"
+
+	. "github.com/mmcloughlin/avo/build"
+	. "github.com/mmcloughlin/avo/operand"
+	"github.com/mmcloughlin/avo/reg"
+)
+
+// level is an instruction set with w single precision numbers to a register.
+type level struct {
+	name   string
+	w      int
+	mr     int // rows of the largest tile
+	rounds map[float32]Mem
+}
+
+var (
+	avx2   = &level{name: "AVX2", w: 8, mr: 6}
+	avx512 = &level{name: "AVX512", w: 16, mr: 14}
+)
+
+func (l *level) wide() bool { return l.w == 16 }
+
+// bytes is the size of a register.
+func (l *level) bytes() int { return 4 * l.w }
+
+// vec returns a fresh register.
+func (l *level) vec() reg.VecVirtual {
+	if l.wide() {
+		return ZMM()
+	}
+	return YMM()
+}
+
+func (l *level) vecs(n int) []reg.VecVirtual {
+	v := make([]reg.VecVirtual, n)
+	for i := range v {
+		v[i] = l.vec()
+	}
+	return v
+}
+
+// zero clears a register.
+func (l *level) zero(v reg.VecVirtual) {
+	if l.wide() {
+		VPXORD(v, v, v)
+	} else {
+		VXORPS(v, v, v)
+	}
+}
+
+// text begins the routine of that name for the level; signature begins after the name.
+func (l *level) text(name, signature string) {
+	TEXT(name+l.name, NOSPLIT, "func"+signature)
+	Pragma("noescape")
+}
+
+// mask selects the first n lanes of a register; n is in a 64-bit register and in [0,w].
+type mask struct {
+	k reg.OpmaskVirtual
+	v reg.VecVirtual
+}
+
+var maskTable = func() func() Mem {
+	var table Mem
+	made := false
+	return func() Mem {
+		if !made {
+			made = true
+			table = GLOBL("laneMask", RODATA|NOPTR)
+			for i := range 16 {
+				v := int32(-1)
+				if i >= 8 {
+					v = 0
+				}
+				DATA(4*i, I32(v))
+			}
+		}
+		return table
+	}
+}()
+
+// lanes makes a mask of the first n lanes, destroying n.
+func (l *level) lanes(n reg.GPVirtual) mask {
+	if l.wide() {
+		ones := GP32()
+		MOVL(I32(-1), ones)
+		BZHIL(n.As32(), ones, ones)
+		m := mask{k: K()}
+		KMOVW(ones, m.k)
+		return m
+	}
+	table := GP64()
+	LEAQ(maskTable().Offset(32), table)
+	SHLQ(U8(2), n)
+	SUBQ(n, table)
+	m := mask{v: YMM()}
+	VMOVUPS(Mem{Base: table}, m.v)
+	return m
+}
+
+// loadMasked loads the lanes of the mask and zeroes the others; memory outside the mask is not touched.
+func (l *level) loadMasked(from Mem, m mask, to reg.VecVirtual) {
+	if l.wide() {
+		VMOVUPS_Z(from, m.k, to)
+	} else {
+		VMASKMOVPS(from, m.v, to)
+	}
+}
+
+// storeMasked stores the lanes of the mask.
+func (l *level) storeMasked(from reg.VecVirtual, m mask, to Mem) {
+	if l.wide() {
+		VMOVUPS(from, m.k, to)
+	} else {
+		VMASKMOVPS(from, m.v, to)
+	}
+}
+
+func label(format string, args ...any) string { return fmt.Sprintf(format, args...) }
