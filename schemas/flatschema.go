@@ -12,50 +12,58 @@ const (
 	maxDepth  = 8
 )
 
-// checkSchemaSize walks the fields of a schema message before Arrow's decoder does. In a flatbuffer several parents may
-// share a child, so a few hundred crafted bytes can describe more fields than there is memory for; the walk stops at
-// maxFields. Messages other than a schema pass.
+// Types of a column, in the numbering of the Arrow format (Schema.fbs, union Type).
+var flatTypes = map[byte]bool{
+	2: true, 3: true, 4: true, 5: true, 6: true, // Int, FloatingPoint, Binary, Utf8, Bool
+	12: true, 15: true, // List, FixedSizeBinary
+}
+
+// checkSchema walks the fields of a schema message before Arrow's decoder does, which believes every length. In a
+// flatbuffer several parents may also share a child, so a few hundred crafted bytes can describe more fields than there
+// is memory for; the walk stops at maxFields. Messages other than a schema pass, dictionaries do not.
 //
 // Layout (Arrow format, Message.fbs and Schema.fbs): Message{version, header_type, header, bodyLength}, header_type 1 is
-// Schema{endianness, fields, ...}, Field{name, nullable, type_type, type, dictionary, children, ...}.
-func checkSchemaSize(msg []byte) error {
+// Schema{endianness, fields, custom_metadata}, Field{name, nullable, type_type, type, dictionary, children, custom_metadata}.
+func checkSchema(msg []byte) error {
 	f := flat(msg)
 	root, err := f.ref(0)
 	if err != nil {
 		return err
 	}
-	kind, err := f.field(root, 1)
-	if err != nil || kind == 0 {
+	kind, err := f.byteField(root, 1)
+	if err != nil {
 		return err
 	}
-	if kind >= len(f) || f[kind] != 1 {
-		return nil
+	switch kind {
+	case 1:
+		header, err := f.child(root, 2)
+		if err != nil || header == 0 {
+			return errFlat
+		}
+		if _, _, err := f.vector(header, 2); err != nil {
+			return err
+		}
+		left := maxFields
+		return f.walk(header, 1, maxDepth, &left)
+	case 3:
+		return nil // a record batch
 	}
-	header, err := f.child(root, 2)
-	if err != nil || header == 0 {
-		return err
-	}
-	left := maxFields
-	return f.walk(header, 1, maxDepth, &left)
+	return fmt.Errorf("message of type %d; only a schema and a record batch are read", kind)
 }
 
 // flat reads a flatbuffer; positions are absolute, 0 stands for "absent".
 type flat []byte
 
 func (f flat) walk(table, slot, depth int, left *int) error {
-	vec, err := f.child(table, slot)
-	if err != nil || vec == 0 {
-		return err
-	}
-	n, err := f.u32(vec)
-	if err != nil {
+	vec, n, err := f.vector(table, slot)
+	if err != nil || n == 0 {
 		return err
 	}
 	if n > *left {
 		return fmt.Errorf("schema of more than %d fields", maxFields)
 	}
 	*left -= n
-	if n > 0 && depth == 0 {
+	if depth == 0 {
 		return fmt.Errorf("schema nested deeper than %d", maxDepth)
 	}
 	for i := range n {
@@ -63,11 +71,48 @@ func (f flat) walk(table, slot, depth int, left *int) error {
 		if err != nil {
 			return err
 		}
+		kind, err := f.byteField(field, 2)
+		if err != nil {
+			return err
+		}
+		if !flatTypes[kind] {
+			return fmt.Errorf("schema with a type (number %d of the format) that records do not use", kind)
+		}
+		if at, err := f.field(field, 4); err != nil || at != 0 {
+			return errors.New("schema with a dictionary, which records do not use")
+		}
+		if _, _, err := f.vector(field, 6); err != nil {
+			return err
+		}
 		if err := f.walk(field, 5, depth-1, left); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// vector follows a table's field to a vector of offsets and returns its position and length, 0 when it is absent.
+func (f flat) vector(table, slot int) (at, n int, err error) {
+	at, err = f.child(table, slot)
+	if err != nil || at == 0 {
+		return 0, 0, err
+	}
+	n, err = f.u32(at)
+	if err != nil || n > (len(f)-at-4)/4 {
+		return 0, 0, errFlat
+	}
+	return at, n, nil
+}
+
+func (f flat) byteField(table, slot int) (byte, error) {
+	at, err := f.field(table, slot)
+	if err != nil || at == 0 {
+		return 0, err
+	}
+	if at >= len(f) {
+		return 0, errFlat
+	}
+	return f[at], nil
 }
 
 var errFlat = errors.New("flatbuffer offset out of range")

@@ -106,7 +106,7 @@ func (m *messages) Message() (*ipc.Message, error) {
 	}
 	meta := memory.NewBufferBytes(m.data[:n:n])
 	m.data = m.data[n:]
-	if err := checkSchemaSize(meta.Bytes()); err != nil {
+	if err := checkSchema(meta.Bytes()); err != nil {
 		return nil, err
 	}
 	size := ipc.NewMessage(meta, memory.NewBufferBytes(nil)).BodyLen()
