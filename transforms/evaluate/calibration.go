@@ -1,0 +1,100 @@
+package evaluate
+
+import (
+	"math"
+	"slices"
+
+	"github.com/millrace/millrace/transforms/series"
+)
+
+// Deciles is how many parts a response is cut into by position.
+const Deciles = 10
+
+// Calibration says how well probabilities p agree with outcomes y in 0..1 (spec 5).
+type Calibration struct {
+	N     int      `json:"n"`
+	ECE   *float64 `json:"ece"`   // expected calibration error; nil of nothing
+	Brier *float64 `json:"brier"` // mean of (p - y)²; nil of nothing
+	AUC   *float64 `json:"auc"`   // probability that a right one has the higher p, ties half; nil with one class
+}
+
+// Calibrate compares probabilities with outcomes. The expected calibration error takes bins of equal width, value p lying
+// in bin min(floor(bins·p), bins-1), and weighs |mean y - mean p| of each by its count.
+func Calibrate(p, y []float64, bins int) Calibration {
+	if len(p) == 0 {
+		return Calibration{}
+	}
+	gap, brier := make([]series.Sum, bins), series.Sum{}
+	for i := range p {
+		d := y[i] - p[i]
+		gap[min(int(math.Floor(float64(bins)*p[i])), bins-1)].Add(d)
+		brier.AddProduct(d, d)
+	}
+	n := float64(len(p))
+	ece := 0.0
+	for _, g := range gap {
+		ece += math.Abs(g.Value()) / n
+	}
+	mean := brier.Value() / n
+	return Calibration{N: len(p), ECE: &ece, Brier: &mean, AUC: auc(p, y)}
+}
+
+// auc counts, by ranks, the pairs of a right and a wrong one that p orders as it should.
+func auc(p, y []float64) *float64 {
+	order := make([]int, len(p))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortFunc(order, func(a, b int) int {
+		switch {
+		case p[a] < p[b]:
+			return -1
+		case p[a] > p[b]:
+			return 1
+		}
+		return a - b
+	})
+	var wrongBelow, right, wrong, won float64
+	for lo := 0; lo < len(order); {
+		hi, r, w := lo, 0.0, 0.0
+		for ; hi < len(order) && p[order[hi]] == p[order[lo]]; hi++ {
+			if y[order[hi]] > 0.5 {
+				r++
+			} else {
+				w++
+			}
+		}
+		won += r * (wrongBelow + w/2)
+		wrongBelow += w
+		right, wrong = right+r, wrong+w
+		lo = hi
+	}
+	if right == 0 || wrong == 0 {
+		return nil
+	}
+	v := won / (right * wrong)
+	return &v
+}
+
+// Decile is the tenth of a response of length tokens in which its token t (from 0) lies: floor(10 t / length).
+func Decile(t, length int) int { return Deciles * t / length }
+
+// ByDecile calibrates the probabilities of all prefixes of packed responses against the responses' outcomes, over all
+// tokens and by position.
+func ByDecile(p []float64, lengths []int, outcomes []float64, bins int) (all Calibration, deciles [Deciles]Calibration) {
+	var ps, ys [Deciles][]float64
+	y := make([]float64, 0, len(p))
+	at := 0
+	for b, n := range lengths {
+		for t := range n {
+			d := Decile(t, n)
+			ps[d], ys[d] = append(ps[d], p[at]), append(ys[d], outcomes[b])
+			y = append(y, outcomes[b])
+			at++
+		}
+	}
+	for d := range deciles {
+		deciles[d] = Calibrate(ps[d], ys[d], bins)
+	}
+	return Calibrate(p, y, bins), deciles
+}
