@@ -37,10 +37,11 @@ type matrix struct {
 // at returns the data from element (i,j) on.
 func (a matrix) at(i, j int) []float32 { return a.data[i*a.rs+j*a.cs:] }
 
-// Blocks of the product: kc·nr of B stays in the first-level cache while the rows of A pass by, mc·kc of A in the second.
+// Blocks of the product at most: a panel of B, kc·nr, stays in the first-level cache while mc rows of A pass by; mc·kc of A
+// and kc·nc of B stay in the second.
 const (
-	blockK = 256
-	blockM = 336
+	blockK = 384
+	blockM = 84
 	blockN = 512
 	// serialWork is the number of multiply-adds up to which a second thread costs more than it brings.
 	serialWork = 1 << 18
@@ -92,7 +93,7 @@ func gemm(c []float32, ldc int, a, b matrix, m, n, k int, alpha, beta float32) {
 		items(parts, workers, func(i int) { g.block(0, m, i*width, min((i+1)*width, n)) })
 		return
 	}
-	parts, height := split(m, g.mr, 4*blockM, workers)
+	parts, height := split(m, g.mr, 16*blockM, workers)
 	items(parts, workers, func(i int) { g.block(i*height, min((i+1)*height, m), 0, n) })
 }
 
@@ -102,6 +103,12 @@ func split(n, unit, size, workers int) (parts, width int) {
 	width = (n + parts - 1) / parts
 	width = (width + unit - 1) / unit * unit
 	return (n + width - 1) / width, width
+}
+
+// even returns the size of equal parts, none above most, that n is cut into, rounded up to a multiple of unit.
+func even(n, most, unit int) int {
+	parts := (n + most - 1) / most
+	return ((n+parts-1)/parts + unit - 1) / unit * unit
 }
 
 type product struct {
@@ -115,8 +122,8 @@ type product struct {
 
 // block computes rows [i0,i1) and columns [j0,j1) of the product.
 func (g *product) block(i0, i1, j0, j1 int) {
-	kc := min(blockK, g.k)
-	mc := min(blockM, i1-i0)
+	kc := even(g.k, blockK, 4)
+	mc := even(i1-i0, blockM, g.mr)
 	nc := min(blockN, (j1-j0+g.nr-1)/g.nr*g.nr)
 
 	// A is read row by row from several rows at once. It is copied where it is used often, or where rows a multiple of a
