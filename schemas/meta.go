@@ -20,6 +20,7 @@ type Meta struct {
 	Run       string
 	Iteration int
 	Seed      uint64
+	Attempts  int               // how often the rows have been set aside before, 0 for rows that never were
 	Lineage   map[string]string // column -> digests of what wrote it, ";" between several
 }
 
@@ -28,6 +29,7 @@ const (
 	runKey       = "millrace.run"
 	iterationKey = "millrace.iteration"
 	seedKey      = "millrace.seed"
+	attemptsKey  = "millrace.attempts"
 	lineageKey   = "millrace.lineage"
 )
 
@@ -39,9 +41,12 @@ func (m Meta) metadata() arrow.Metadata {
 	if len(m.Lineage) == 0 {
 		lineage = []byte("{}")
 	}
-	return arrow.NewMetadata(
-		[]string{versionKey, runKey, iterationKey, seedKey, lineageKey},
-		[]string{strconv.Itoa(Version), m.Run, strconv.Itoa(m.Iteration), strconv.FormatUint(m.Seed, 10), string(lineage)})
+	keys := []string{versionKey, runKey, iterationKey, seedKey, lineageKey}
+	values := []string{strconv.Itoa(Version), m.Run, strconv.Itoa(m.Iteration), strconv.FormatUint(m.Seed, 10), string(lineage)}
+	if m.Attempts > 0 {
+		keys, values = append(keys, attemptsKey), append(values, strconv.Itoa(m.Attempts))
+	}
+	return arrow.NewMetadata(keys, values)
 }
 
 // metaOf reads the metadata of a schema. A schema without ours, as of a file written elsewhere, gives an empty Meta.
@@ -59,6 +64,11 @@ func metaOf(md arrow.Metadata) (Meta, error) {
 	if s, ok := md.GetValue(iterationKey); ok {
 		if m.Iteration, err = strconv.Atoi(s); err != nil {
 			return Meta{}, fmt.Errorf("metadata %s is %q, want a number", iterationKey, s)
+		}
+	}
+	if s, ok := md.GetValue(attemptsKey); ok {
+		if m.Attempts, err = strconv.Atoi(s); err != nil {
+			return Meta{}, fmt.Errorf("metadata %s is %q, want a number", attemptsKey, s)
 		}
 	}
 	if s, ok := md.GetValue(seedKey); ok {
@@ -83,6 +93,7 @@ func mergeMeta(ms []Meta) Meta {
 	out := ms[0]
 	out.Lineage = maps.Clone(out.Lineage)
 	for _, m := range ms[1:] {
+		out.Attempts = max(out.Attempts, m.Attempts)
 		for _, col := range slices.Sorted(maps.Keys(m.Lineage)) {
 			if out.Lineage == nil {
 				out.Lineage = map[string]string{}

@@ -1,0 +1,218 @@
+package stage
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/apache/beam/sdks/v2/go/pkg/beam"
+	"github.com/apache/beam/sdks/v2/go/pkg/beam/register"
+	"github.com/millrace/millrace/schemas"
+)
+
+// Mapper is a stage: rows in, the same rows with more columns out.
+type Mapper interface {
+	// Contract names the stage, the columns it needs and the columns it adds. It depends on the exported fields only, so
+	// it can be asked before Setup.
+	Contract() schemas.Contract
+	// Setup loads models and compiles patterns, once for each instance.
+	Setup(ctx context.Context) error
+	// Map adds the columns. It must not depend on what else is in the batch beside a row's prompt group.
+	Map(ctx context.Context, b Batch, dead *DeadLetters) (Batch, error)
+}
+
+// SideMapper is a stage that also reads one value computed earlier in the same pipeline: batch-wide totals, or the
+// reference to a model an update stage has just written.
+type SideMapper[S any] interface {
+	Contract() schemas.Contract
+	Setup(ctx context.Context) error
+	MapWith(ctx context.Context, b Batch, side S, dead *DeadLetters) (Batch, error)
+}
+
+// MapperPtr says that the pointer to a Config is a Mapper.
+type MapperPtr[M any] interface {
+	*M
+	Mapper
+}
+
+// SideMapperPtr says that the pointer to a Config is a SideMapper.
+type SideMapperPtr[M, S any] interface {
+	*M
+	SideMapper[S]
+}
+
+// Optional methods of a Config.
+type (
+	// Validator is checked when the pipeline is built; a wrong setting panics there.
+	Validator interface{ Validate() error }
+	// Closer is called when the runner gives an instance up.
+	Closer interface{ Teardown() error }
+	// Traced names what the added columns were written by, such as the digest of a model; without it the stage's name
+	// and the digest of its settings are recorded.
+	Traced interface{ Lineage() string }
+)
+
+// Register makes a stage known to Beam. Call it once, in the init function of the stage's package.
+func Register[M any, P MapperPtr[M]]() {
+	register.DoFn4x1[context.Context, Batch, func(Batch), func(Batch), error](&mapFn[M, P]{})
+	register.Emitter1[Batch]()
+}
+
+// RegisterWith is Register for a stage with a side input.
+func RegisterWith[M, S any, P SideMapperPtr[M, S]]() {
+	register.DoFn5x1[context.Context, Batch, S, func(Batch), func(Batch), error](&sideFn[M, S, P]{})
+	register.Emitter1[Batch]()
+}
+
+// Apply puts a stage into a pipeline: PCollection<Batch> in, PCollection<Batch> with the added columns and
+// PCollection<Batch> of dead letters out.
+//
+// It panics, while the pipeline is built, when the settings are wrong or cannot travel as JSON, or when a column the stage
+// needs is known not to be there.
+func Apply[M any, P MapperPtr[M]](s beam.Scope, cfg M, in beam.PCollection) (out, dead beam.PCollection) {
+	c := P(&cfg).Contract()
+	s = s.Scope(c.Name)
+	after := prepare(c, cfg, P(&cfg), in)
+	out, dead = beam.ParDo2(s, &mapFn[M, P]{Config: cfg, MaxRecordBytes: after.MaxRecordBytes}, in)
+	Describe(out, after)
+	return out, dead
+}
+
+// ApplyWith is Apply for a stage with a side input: side is a PCollection of exactly one S.
+func ApplyWith[M, S any, P SideMapperPtr[M, S]](s beam.Scope, cfg M, in, side beam.PCollection) (out, dead beam.PCollection) {
+	c := P(&cfg).Contract()
+	s = s.Scope(c.Name)
+	after := prepare(c, cfg, P(&cfg), in)
+	out, dead = beam.ParDo2(s, &sideFn[M, S, P]{Config: cfg, MaxRecordBytes: after.MaxRecordBytes}, in, beam.SideInput{Input: side})
+	Describe(out, after)
+	return out, dead
+}
+
+func prepare[M any](c schemas.Contract, cfg M, p any, in beam.PCollection) Description {
+	if v, ok := p.(Validator); ok {
+		if err := v.Validate(); err != nil {
+			panic(fmt.Sprintf("stage %s: %v", c.Name, err))
+		}
+	}
+	if err := travels(cfg); err != nil {
+		panic(fmt.Sprintf("stage %s: its Config %v", c.Name, err))
+	}
+	if err := c.Check(); err != nil {
+		panic(err.Error())
+	}
+	d := DescriptionOf(in)
+	if d.Known == nil {
+		return d
+	}
+	known, err := d.Known.Then(c)
+	if err != nil {
+		panic(err.Error())
+	}
+	d.Known = &known
+	return d
+}
+
+// travels checks that what Beam ships to the workers, the JSON of the Config, gives the same Config there.
+func travels[M any](cfg M) error {
+	raw, err := json.Marshal(cfg)
+	if err != nil {
+		return fmt.Errorf("cannot be written as JSON: %w", err)
+	}
+	var back M
+	if err := json.Unmarshal(raw, &back); err != nil {
+		return fmt.Errorf("cannot be read back from JSON: %w", err)
+	}
+	again, err := json.Marshal(back)
+	if err != nil || string(again) != string(raw) {
+		return fmt.Errorf("changes on its way through JSON: %s becomes %s", raw, again)
+	}
+	return nil
+}
+
+// mapFn is the one DoFn behind Apply.
+type mapFn[M any, P MapperPtr[M]] struct {
+	Config         M
+	MaxRecordBytes int
+	runner         runner
+}
+
+func (f *mapFn[M, P]) Setup(ctx context.Context) error {
+	p := P(&f.Config)
+	f.runner = newRunner(p.Contract(), f.Config, p, f.MaxRecordBytes)
+	return f.runner.setup(ctx, p.Setup)
+}
+
+func (f *mapFn[M, P]) ProcessElement(ctx context.Context, b Batch, out, dead func(Batch)) error {
+	return f.runner.process(ctx, b, P(&f.Config).Map, out, dead)
+}
+
+func (f *mapFn[M, P]) Teardown() error { return teardown(P(&f.Config)) }
+
+// sideFn is the one DoFn behind ApplyWith.
+type sideFn[M, S any, P SideMapperPtr[M, S]] struct {
+	Config         M
+	MaxRecordBytes int
+	runner         runner
+}
+
+func (f *sideFn[M, S, P]) Setup(ctx context.Context) error {
+	p := P(&f.Config)
+	f.runner = newRunner(p.Contract(), f.Config, p, f.MaxRecordBytes)
+	return f.runner.setup(ctx, p.Setup)
+}
+
+func (f *sideFn[M, S, P]) ProcessElement(ctx context.Context, b Batch, side S, out, dead func(Batch)) error {
+	return f.runner.process(ctx, b, func(ctx context.Context, b Batch, d *DeadLetters) (Batch, error) {
+		return P(&f.Config).MapWith(ctx, b, side, d)
+	}, out, dead)
+}
+
+func (f *sideFn[M, S, P]) Teardown() error { return teardown(P(&f.Config)) }
+
+func teardown(p any) error {
+	if c, ok := p.(Closer); ok {
+		return c.Teardown()
+	}
+	return nil
+}
+
+// runner is what Apply does around Map for each batch.
+type runner struct {
+	contract schemas.Contract
+	lineage  func() string
+	limit    int
+	counters counters
+}
+
+func newRunner(c schemas.Contract, cfg, p any, limit int) runner {
+	fallback := c.Name + "@" + Digest(cfg)[:16]
+	lineage := func() string { return fallback }
+	if t, ok := p.(Traced); ok {
+		lineage = t.Lineage
+	}
+	return runner{contract: c, lineage: lineage, limit: limit, counters: counters{stage: c.Name}}
+}
+
+func (r *runner) setup(ctx context.Context, f func(context.Context) error) error {
+	if err := f(ctx); err != nil {
+		return fmt.Errorf("stage %s: setup: %w", r.contract.Name, err)
+	}
+	return nil
+}
+
+func (r *runner) process(ctx context.Context, b Batch, f mapFunc, out, dead func(Batch)) error {
+	start := time.Now()
+	res, err := run(ctx, r.contract, r.lineage, r.limit, b, f)
+	if err != nil {
+		return err
+	}
+	r.counters.add(ctx, res, time.Since(start))
+	for _, o := range res.Out {
+		out(o)
+	}
+	for _, d := range res.Dead {
+		dead(d)
+	}
+	return nil
+}

@@ -1,0 +1,146 @@
+package stage
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/apache/beam/sdks/v2/go/pkg/beam"
+	"github.com/apache/beam/sdks/v2/go/pkg/beam/core/metrics"
+	"github.com/millrace/millrace/schemas"
+)
+
+// Every stage counts, as Beam metrics in the namespace "millrace.<stage>":
+//
+//	rows_in          rows it was given
+//	rows_kept        of these, rows that went on, or that rows that went on were made of
+//	rows_filtered    of these, rows taken out on purpose
+//	rows_dead        of these, rows set aside; rows_dead.<reason> by reason
+//	rows_out         rows that went on
+//	batches          batches it was given
+//	ms               milliseconds spent
+const namespace = "millrace."
+
+type counters struct {
+	stage string
+	carry time.Duration // not yet counted, below a millisecond
+}
+
+func (c *counters) add(ctx context.Context, r Result, d time.Duration) {
+	count := func(name string, n int) {
+		if n != 0 {
+			beam.NewCounter(namespace+c.stage, name).Inc(ctx, int64(n))
+		}
+	}
+	count("rows_in", r.In)
+	count("rows_kept", r.Kept)
+	count("rows_filtered", r.Filtered)
+	dead := 0
+	for _, reason := range schemas.Reasons {
+		count("rows_dead."+string(reason), r.Reasons[reason])
+		dead += r.Reasons[reason]
+	}
+	count("rows_dead", dead)
+	out := 0
+	for _, b := range r.Out {
+		out += b.NumRows()
+	}
+	count("rows_out", out)
+	count("batches", 1)
+	c.carry += d
+	count("ms", int(c.carry.Milliseconds()))
+	c.carry %= time.Millisecond
+}
+
+// Count adds to a stage's own counter, beside those every stage has.
+func Count(ctx context.Context, stage, name string, n int) {
+	beam.NewCounter(namespace+stage, name).Inc(ctx, int64(n))
+}
+
+// Counts are the counters of one stage over a run.
+type Counts struct {
+	Stage                         string
+	In, Kept, Filtered, Dead, Out int64
+	Batches, Millis               int64
+	Reasons                       map[schemas.Reason]int64
+	Other                         map[string]int64 // what the stage counts for itself
+}
+
+// LostRowsError says that a stage was given rows of which nothing became.
+type LostRowsError struct {
+	Stage                    string
+	In, Kept, Dead, Filtered int64
+}
+
+func (e *LostRowsError) Error() string {
+	lost, verb := e.In-e.Kept-e.Dead-e.Filtered, "loses"
+	if lost < 0 {
+		lost, verb = -lost, "invents"
+	}
+	return fmt.Sprintf("stage %s %s %d rows: %d in, %d kept, %d dead, %d filtered", e.Stage, verb, lost, e.In, e.Kept, e.Dead, e.Filtered)
+}
+
+// CountsOf reads the counters of all stages from the result of a run, by stage name in order.
+func CountsOf(r beam.PipelineResult) []Counts {
+	if r == nil {
+		return nil
+	}
+	return gather(r.Metrics().Query(func(s beam.MetricResult) bool { return strings.HasPrefix(s.Namespace(), namespace) }).Counters())
+}
+
+func gather(all []metrics.CounterResult) []Counts {
+	by := map[string]*Counts{}
+	for _, m := range all {
+		name, ok := strings.CutPrefix(m.Key.Namespace, namespace)
+		if !ok {
+			continue
+		}
+		c := by[name]
+		if c == nil {
+			c = &Counts{Stage: name, Reasons: map[schemas.Reason]int64{}, Other: map[string]int64{}}
+			by[name] = c
+		}
+		n := m.Result()
+		switch m.Key.Name {
+		case "rows_in":
+			c.In += n
+		case "rows_kept":
+			c.Kept += n
+		case "rows_filtered":
+			c.Filtered += n
+		case "rows_dead":
+			c.Dead += n
+		case "rows_out":
+			c.Out += n
+		case "batches":
+			c.Batches += n
+		case "ms":
+			c.Millis += n
+		default:
+			if reason, ok := strings.CutPrefix(m.Key.Name, "rows_dead."); ok {
+				c.Reasons[schemas.Reason(reason)] += n
+			} else {
+				c.Other[m.Key.Name] += n
+			}
+		}
+	}
+	out := make([]Counts, 0, len(by))
+	for _, c := range by {
+		out = append(out, *c)
+	}
+	slices.SortFunc(out, func(a, b Counts) int { return strings.Compare(a.Stage, b.Stage) })
+	return out
+}
+
+// Conserved checks that no stage of a run lost rows: in = kept + dead + filtered for each. The error is a *LostRowsError
+// naming the stage.
+func Conserved(r beam.PipelineResult) error {
+	for _, c := range CountsOf(r) {
+		if c.In != c.Kept+c.Dead+c.Filtered {
+			return &LostRowsError{Stage: c.Stage, In: c.In, Kept: c.Kept, Dead: c.Dead, Filtered: c.Filtered}
+		}
+	}
+	return nil
+}
