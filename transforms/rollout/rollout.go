@@ -1,0 +1,161 @@
+// Package rollout samples responses to prompts from a policy.
+//
+// In: PCollection<Batch>, a row a prompt. Out: a row a response, the responses of a prompt side by side, with the tokens,
+// their log-probs under the policy (temperature 1, full vocabulary, whatever the sampling was) and, when asked for, the
+// candidate tokens of every position. The same prompt, seed and sample give the same response in any batch, on any worker.
+package rollout
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/apache/beam/sdks/v2/go/pkg/beam"
+	"github.com/google/uuid"
+
+	"github.com/millrace/millrace/models"
+	"github.com/millrace/millrace/models/tokenizer"
+	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/transforms/stage"
+)
+
+// Config is how a recipe asks for rollouts.
+type Config struct {
+	Samples         int `json:"samples"`           // responses a prompt, n
+	MaxPromptTokens int `json:"max_prompt_tokens"` // longer prompts are set aside
+	models.Sampling
+}
+
+// Default samples 8 responses a prompt at temperature 1 and lists the candidates of DistRL (arXiv 2604.13197: P_min 0.1, K 5).
+func Default() Config {
+	return Config{Samples: 8, MaxPromptTokens: 4096, Sampling: models.Sampling{
+		Temperature: 1, MaxNewTokens: 1024, CandidateK: 5, CandidateMinP: 0.1}}
+}
+
+// Validate names the first key that is wrong.
+func (c Config) Validate() error {
+	switch {
+	case c.Samples < 1:
+		return fmt.Errorf("samples: %d is not at least 1", c.Samples)
+	case c.MaxPromptTokens < 1:
+		return fmt.Errorf("max_prompt_tokens: %d is not at least 1", c.MaxPromptTokens)
+	}
+	return c.Sampling.Validate()
+}
+
+// Apply samples responses to the prompts from the policy. Seed is that of the iteration.
+func Apply(s beam.Scope, cfg Config, policy models.Ref, seed uint64, prompts beam.PCollection) (rollouts, dead beam.PCollection) {
+	return stage.Apply(s, Sampler{Config: cfg, Policy: policy, Seed: seed}, prompts)
+}
+
+// Sampler is the stage.
+type Sampler struct {
+	Config
+	Policy models.Ref `json:"policy"`
+	Seed   uint64     `json:"seed"`
+
+	model *models.Handle
+	tok   tokenizer.Tokenizer
+}
+
+func init() { stage.Register[Sampler]() }
+
+// Contract says which columns are needed and added.
+func (c *Sampler) Contract() schemas.Contract {
+	adds := []schemas.Descriptor{schemas.ResponseID, schemas.Sample, schemas.PromptTokens, schemas.ResponseTokens,
+		schemas.Response, schemas.FinishReason, schemas.OldLogP, schemas.OldLogZ}
+	writes := map[string]schemas.LogPDefinition{schemas.OldLogP.Name: schemas.FullLogP("")}
+	if c.CandidateK > 0 {
+		adds = append(adds, schemas.CandidateIDs, schemas.CandidateOldLogP)
+		writes[schemas.CandidateOldLogP.Name] = schemas.FullLogP("")
+	}
+	return schemas.Contract{Name: "rollout", Needs: []schemas.Descriptor{schemas.PromptID, schemas.Prompt}, Adds: adds,
+		Rows: schemas.OtherRows, Origin: []schemas.ID{schemas.PromptID}, Writes: writes}
+}
+
+// Lineage names the policy that sampled.
+func (c *Sampler) Lineage() string { return "policy@" + c.model.Ref.Digest }
+
+// Setup loads the policy and its tokenizer.
+func (c *Sampler) Setup(ctx context.Context) (err error) {
+	if c.tok, err = tokenizer.Load(c.Policy.Path); err != nil {
+		return err
+	}
+	c.model, err = models.Acquire(ctx, c.Policy)
+	return err
+}
+
+// Teardown gives the policy back.
+func (c *Sampler) Teardown() error {
+	if c.model == nil {
+		return nil
+	}
+	return c.model.Release()
+}
+
+// Map samples all prompts of the batch together.
+func (c *Sampler) Map(ctx context.Context, b stage.Batch, dead *stage.DeadLetters) (stage.Batch, error) {
+	ids, prompts := schemas.PromptID.Of(b), schemas.Prompt.Of(b)
+	sampling := c.Sampling
+	if len(sampling.Stop) == 0 {
+		sampling.Stop = c.tok.EOS()
+	}
+	var requests []models.GenerateRequest
+	var rows []int
+	for i := range b.NumRows() {
+		tokens, err := c.tok.Encode(prompts.At(i))
+		tokens = append(c.tok.Prefix(), tokens...)
+		switch {
+		case err != nil:
+			dead.Row(i, schemas.ReasonBadToken, err)
+			continue
+		case len(tokens) == 0:
+			dead.Rowf(i, schemas.ReasonEmpty, "the prompt has no tokens")
+			continue
+		case len(tokens) > c.MaxPromptTokens:
+			dead.Rowf(i, schemas.ReasonTooLong, "the prompt has %d tokens, max_prompt_tokens is %d", len(tokens), c.MaxPromptTokens)
+			continue
+		}
+		requests = append(requests, models.GenerateRequest{PromptID: ids[i], Prompt: tokens, Seed: c.Seed, Samples: c.Samples, Sampling: sampling})
+		rows = append(rows, i)
+	}
+	results, err := c.model.Generate(ctx, requests)
+	if err != nil {
+		return stage.Batch{}, err
+	}
+	var out []sampled
+	for k, result := range results {
+		if err := firstError(result); err != nil {
+			// A group is whole or not at all: statistics over a part of it would be others.
+			dead.Row(rows[k], schemas.ReasonModel, err)
+			continue
+		}
+		for _, r := range result.Responses {
+			out = append(out, sampled{rows[k], requests[k].Prompt, r})
+		}
+	}
+	take, promptIDs := make([]int, len(out)), make([]uuid.UUID, len(out))
+	for i, s := range out {
+		take[i], promptIDs[i] = s.row, ids[s.row]
+	}
+	repeated, err := b.Take(take)
+	if err != nil {
+		return stage.Batch{}, err
+	}
+	return repeated.With(columns(out, promptIDs, c.Seed, c.tok, c.model.Ref.Digest, c.CandidateK > 0)...)
+}
+
+func firstError(r models.GenerateResult) error {
+	if r.Err != nil {
+		return r.Err
+	}
+	for _, response := range r.Responses {
+		if response.Finish == models.FinishError {
+			return fmt.Errorf("sample %d: %w", response.Sample, response.Err)
+		}
+		if len(response.Tokens) == 0 {
+			return fmt.Errorf("sample %d: %w", response.Sample, errors.New("no tokens came back"))
+		}
+	}
+	return nil
+}

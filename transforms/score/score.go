@@ -1,0 +1,249 @@
+// Package score adds the log-probs that a second model gives to the tokens of responses: a reward model, a reference, a
+// teacher, or a scalar head's values.
+//
+// In: rows with prompt_tokens and response_tokens. Out: the same rows with reward_logp (reference_logp, teacher_logp) and,
+// where the rows list candidates, their log-probs under the same model.
+package score
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+
+	"github.com/apache/beam/sdks/v2/go/pkg/beam"
+
+	"github.com/millrace/millrace/models"
+	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/transforms/stage"
+)
+
+// Role says what the scoring model is to the rows, which decides the columns.
+type Role string
+
+// The roles.
+const (
+	Reward    Role = "reward"
+	Reference Role = "reference"
+	Teacher   Role = "teacher"
+	QValue    Role = "q_value" // scalar head after each token
+	Critic    Role = "critic"  // scalar head before each token
+)
+
+// Config says as what a model scores, and whether candidates are scored too.
+type Config struct {
+	Role       Role `json:"role"`
+	Candidates bool `json:"candidates"`
+}
+
+// columnsOf gives the columns of a role; a role with a scalar head has values only.
+func (c Config) columnsOf() (logp schemas.List[float32], candidates schemas.Nested[float32], values schemas.List[float32], scalar bool) {
+	switch c.Role {
+	case Reward:
+		return schemas.RewardLogP, schemas.CandidateRewardLogP, values, false
+	case Reference:
+		return schemas.ReferenceLogP, schemas.CandidateReferenceLogP, values, false
+	case Teacher:
+		return schemas.TeacherLogP, schemas.CandidateTeacherLogP, values, false
+	case QValue:
+		return logp, candidates, schemas.QValue, true
+	default:
+		return logp, candidates, schemas.CriticValue, true
+	}
+}
+
+// Validate names the first key that is wrong.
+func (c Config) Validate() error {
+	switch c.Role {
+	case Reward, Reference, Teacher:
+		return nil
+	case QValue, Critic:
+		if c.Candidates {
+			return fmt.Errorf("candidates: a %s has no log-probs of candidates", c.Role)
+		}
+		return nil
+	}
+	return fmt.Errorf("role: %q is not one of reward, reference, teacher, q_value, critic", c.Role)
+}
+
+// Apply scores rows with a model known when the pipeline is built.
+func Apply(s beam.Scope, cfg Config, model models.Ref, in beam.PCollection) (scored, dead beam.PCollection) {
+	return stage.Apply(s, Scorer{Config: cfg, Model: model}, in)
+}
+
+// ApplyWith scores rows with the model that a stage before wrote: model is a PCollection of one Ref.
+func ApplyWith(s beam.Scope, cfg Config, in, model beam.PCollection) (scored, dead beam.PCollection) {
+	return stage.ApplyWith[LateScorer, models.Ref](s, LateScorer{Config: cfg}, in, model)
+}
+
+// Scorer is the stage with a model that is known when the pipeline is built.
+type Scorer struct {
+	Config
+	Model models.Ref `json:"model"`
+
+	open opened
+}
+
+// LateScorer is the stage with a model that comes as a side input.
+type LateScorer struct {
+	Config
+	open opened
+}
+
+func init() {
+	stage.Register[Scorer]()
+	stage.RegisterWith[LateScorer, models.Ref]()
+}
+
+// Contract says which columns are needed and added.
+func (c Config) Contract() schemas.Contract {
+	logp, candidates, values, scalar := c.columnsOf()
+	out := schemas.Contract{Name: "score_" + string(c.Role), Needs: []schemas.Descriptor{schemas.PromptTokens, schemas.ResponseTokens}}
+	if scalar {
+		out.Adds = []schemas.Descriptor{values}
+		return out
+	}
+	out.Adds = []schemas.Descriptor{logp}
+	out.Writes = map[string]schemas.LogPDefinition{logp.Name: schemas.FullLogP("")}
+	if c.Candidates {
+		out.Needs = append(out.Needs, schemas.CandidateIDs)
+		out.Adds = append(out.Adds, candidates)
+		out.Writes[candidates.Name] = schemas.FullLogP("")
+	}
+	return out
+}
+
+// Setup loads the model.
+func (c *Scorer) Setup(ctx context.Context) error { return c.open.use(ctx, c.Model) }
+
+// Teardown gives the model back.
+func (c *Scorer) Teardown() error { return c.open.close() }
+
+// Lineage names the model that scored.
+func (c *Scorer) Lineage() string { return string(c.Role) + "@" + c.open.handle.Ref.Digest }
+
+// Map scores the batch.
+func (c *Scorer) Map(ctx context.Context, b stage.Batch, dead *stage.DeadLetters) (stage.Batch, error) {
+	return c.Config.score(ctx, c.open.handle, b, dead)
+}
+
+// Setup does nothing: the model is not known yet.
+func (c *LateScorer) Setup(context.Context) error { return nil }
+
+// Teardown gives the model back.
+func (c *LateScorer) Teardown() error { return c.open.close() }
+
+// Lineage names the model that scored.
+func (c *LateScorer) Lineage() string { return string(c.Role) + "@" + c.open.handle.Ref.Digest }
+
+// MapWith scores the batch with the model that came as a side input.
+func (c *LateScorer) MapWith(ctx context.Context, b stage.Batch, model models.Ref, dead *stage.DeadLetters) (stage.Batch, error) {
+	if err := c.open.use(ctx, model); err != nil {
+		return stage.Batch{}, err
+	}
+	return c.Config.score(ctx, c.open.handle, b, dead)
+}
+
+// opened holds the model of an instance between batches.
+type opened struct{ handle *models.Handle }
+
+func (o *opened) use(ctx context.Context, ref models.Ref) error {
+	if o.handle != nil && o.handle.Ref.Path == ref.Path && (ref.Digest == "" || o.handle.Ref.Digest == ref.Digest) {
+		return nil
+	}
+	if err := o.close(); err != nil {
+		return err
+	}
+	var err error
+	o.handle, err = models.Acquire(ctx, ref)
+	return err
+}
+
+func (o *opened) close() error {
+	if o.handle == nil {
+		return nil
+	}
+	h := o.handle
+	o.handle = nil
+	return h.Release()
+}
+
+func (c Config) score(ctx context.Context, model *models.Handle, b stage.Batch, dead *stage.DeadLetters) (stage.Batch, error) {
+	logpColumn, candidatesColumn, valuesColumn, scalar := c.columnsOf()
+	prompts, responses := schemas.PromptTokens.Of(b), schemas.ResponseTokens.Of(b)
+	var listed schemas.NestedLists[int32]
+	if c.Candidates {
+		listed = schemas.CandidateIDs.Of(b)
+	}
+	var requests []models.ScoreRequest
+	var rows []int
+	for i := range b.NumRows() {
+		q := models.ScoreRequest{Sequence: models.Sequence{Prompt: prompts.Row(i), Response: responses.Row(i)}, Values: scalar, ValueAfter: c.Role == QValue}
+		if len(q.Prompt) == 0 || len(q.Response) == 0 {
+			dead.Rowf(i, schemas.ReasonEmpty, "%d prompt tokens and %d response tokens; both need at least one", len(q.Prompt), len(q.Response))
+			continue
+		}
+		if c.Candidates {
+			items := listed.Row(i)
+			if items.Len() != len(q.Response) {
+				dead.Rowf(i, schemas.ReasonMismatch, "candidate_ids lists %d positions for %d response tokens", items.Len(), len(q.Response))
+				continue
+			}
+			q.ListStart, q.ListIDs = rebased(items)
+		}
+		requests, rows = append(requests, q), append(rows, i)
+	}
+	results, err := model.Score(ctx, requests)
+	if err != nil {
+		return stage.Batch{}, err
+	}
+	n := b.NumRows()
+	logp, values, candidates := make([][]float32, n), make([][]float32, n), make([][][]float32, n)
+	for k, r := range results {
+		i := rows[k]
+		switch {
+		case r.Err != nil:
+			dead.Row(i, schemas.ReasonModel, r.Err)
+			continue
+		case !finite(r.LogP) || !finite(r.ListLogP) || !finite(r.Values):
+			dead.Row(i, schemas.ReasonNotFinite, errors.New("the model gives a log-prob or value that is not a finite number"))
+			continue
+		}
+		logp[i], values[i] = r.LogP, r.Values
+		if c.Candidates {
+			start := requests[k].ListStart
+			candidates[i] = make([][]float32, len(start)-1)
+			for t := range candidates[i] {
+				candidates[i][t] = r.ListLogP[start[t]:start[t+1]]
+			}
+		}
+	}
+	if scalar {
+		return b.With(valuesColumn.FromRows(values))
+	}
+	defined := schemas.FullLogP(model.Ref.Digest)
+	out := []schemas.Filled{logpColumn.FromRows(logp).Defined(defined)}
+	if c.Candidates {
+		out = append(out, candidatesColumn.FromRows(candidates).Defined(defined))
+	}
+	return b.With(out...)
+}
+
+// rebased gives the lists as offsets that start at 0 and their values.
+func rebased(l schemas.Lists[int32]) (start, ids []int32) {
+	first := l.Offsets[0]
+	start = make([]int32, len(l.Offsets))
+	for i, o := range l.Offsets {
+		start[i] = o - first
+	}
+	return start, l.Values[first:l.Offsets[len(l.Offsets)-1]]
+}
+
+func finite(xs []float32) bool {
+	for _, x := range xs {
+		if math.IsNaN(float64(x)) || math.IsInf(float64(x), 0) {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,96 @@
+// Package tokenize turns the texts of imported rows into tokens, so that solutions sampled elsewhere can be scored and
+// trained on.
+//
+// In: rows with prompt and response as text. Out: the same rows with prompt_tokens and response_tokens. Rows that Millrace
+// sampled itself have their tokens already; their text is never encoded again.
+package tokenize
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/apache/beam/sdks/v2/go/pkg/beam"
+
+	"github.com/millrace/millrace/models/tokenizer"
+	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/transforms/stage"
+)
+
+// Config says how texts become tokens.
+type Config struct {
+	MaxTokens int  `json:"max_tokens"` // prompt and response together; longer rows are set aside
+	EOS       bool `json:"eos"`        // end every response with the tokenizer's end token, as a sampled one would
+}
+
+// Default ends responses with the end token and sets rows above 4,096 tokens aside.
+func Default() Config { return Config{MaxTokens: 4096, EOS: true} }
+
+// Validate names the first key that is wrong.
+func (c Config) Validate() error {
+	if c.MaxTokens < 2 {
+		return fmt.Errorf("max_tokens: %d is not at least 2", c.MaxTokens)
+	}
+	return nil
+}
+
+// Apply adds the tokens of the tokenizer that lies at a path.
+func Apply(s beam.Scope, cfg Config, tokenizerPath string, in beam.PCollection) (out, dead beam.PCollection) {
+	return stage.Apply(s, Encoder{Config: cfg, Tokenizer: tokenizerPath}, in)
+}
+
+// Encoder is the stage.
+type Encoder struct {
+	Config
+	Tokenizer string `json:"tokenizer"`
+
+	tok tokenizer.Tokenizer
+}
+
+func init() { stage.Register[Encoder]() }
+
+// Contract says which columns are needed and added.
+func (c *Encoder) Contract() schemas.Contract {
+	return schemas.Contract{Name: "tokenize", Needs: []schemas.Descriptor{schemas.Prompt, schemas.Response},
+		Adds: []schemas.Descriptor{schemas.PromptTokens, schemas.ResponseTokens}}
+}
+
+// Lineage names the settings, not the path the tokenizer lay at.
+func (c *Encoder) Lineage() string { return "tokenize@" + stage.Digest(c.Config)[:16] }
+
+// Setup loads the tokenizer.
+func (c *Encoder) Setup(context.Context) (err error) {
+	c.tok, err = tokenizer.Load(c.Tokenizer)
+	return err
+}
+
+// Map encodes the batch.
+func (c *Encoder) Map(_ context.Context, b stage.Batch, dead *stage.DeadLetters) (stage.Batch, error) {
+	prompts, responses := schemas.Prompt.Of(b), schemas.Response.Of(b)
+	promptTokens, responseTokens := make([][]int32, b.NumRows()), make([][]int32, b.NumRows())
+	for i := range b.NumRows() {
+		prompt, err := c.tok.Encode(prompts.At(i))
+		if err != nil {
+			dead.Row(i, schemas.ReasonBadToken, fmt.Errorf("prompt: %w", err))
+			continue
+		}
+		response, err := c.tok.Encode(responses.At(i))
+		if err != nil {
+			dead.Row(i, schemas.ReasonBadToken, fmt.Errorf("response: %w", err))
+			continue
+		}
+		prompt = append(c.tok.Prefix(), prompt...)
+		if len(response) == 0 || len(prompt) == 0 {
+			dead.Rowf(i, schemas.ReasonEmpty, "the prompt has %d tokens and the response %d; both need at least one", len(prompt), len(response))
+			continue
+		}
+		if eos := c.tok.EOS(); c.EOS && len(eos) > 0 {
+			response = append(response, eos[0])
+		}
+		if n := len(prompt) + len(response); n > c.MaxTokens {
+			dead.Rowf(i, schemas.ReasonTooLong, "%d tokens, max_tokens is %d", n, c.MaxTokens)
+			continue
+		}
+		promptTokens[i], responseTokens[i] = prompt, response
+	}
+	return b.With(schemas.PromptTokens.FromRows(promptTokens), schemas.ResponseTokens.FromRows(responseTokens))
+}
