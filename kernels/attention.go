@@ -103,9 +103,7 @@ func AttentionBackward(dq, dk, dv, dy, y, q, k, v []float32, starts []int, heads
 					row := at + (i-i0)*ldq
 					// Σ_j p_j·dp_j = dy·y
 					delta := asm.Dot(dy[row:row+headDim], y[row:row+headDim])
-					for j := range i + 1 {
-						d[j] = float32(p[j]*(d[j]-delta)) * a.scale
-					}
+					asm.SoftmaxGrad(d[:i+1], p[:i+1], delta, a.scale)
 					clear(p[i+1 : i1])
 					clear(d[i+1 : i1])
 				}

@@ -170,32 +170,263 @@ func PackN(dst, src []float32, ld, k, width int) {
 	}
 }
 
-func Dot(x, y []float32) float32                           { return dotGeneric(x, y) }
-func Dot3(x, y, z []float32) float32                       { return dot3Generic(x, y, z) }
-func SumSquares(x []float32) float64                       { return sumSquaresGeneric(x) }
-func Max(x []float32) float32                              { return maxGeneric(x) }
-func Axpy(alpha float32, x, y []float32)                   { axpyGeneric(alpha, x, y) }
-func Add(dst, x []float32)                                 { addGeneric(dst, x) }
-func Scale(alpha float32, x []float32)                     { scaleGeneric(alpha, x) }
-func SubTo(dst, x []float32, c float32)                    { subToGeneric(dst, x, c) }
-func Exp(dst, x []float32)                                 { expGeneric(dst, x) }
-func Log(dst, x []float32)                                 { logGeneric(dst, x) }
-func Sigmoid(dst, x []float32)                             { sigmoidGeneric(dst, x) }
-func Softplus(dst, x []float32)                            { softplusGeneric(dst, x) }
-func ExpSum(z []float32, shift float32) (s, t float32)     { return expSumGeneric(z, shift) }
-func SoftmaxExp(z []float32, scale, shift float32) float32 { return softmaxExpGeneric(z, scale, shift) }
-func ExpScale(z []float32, shift, a float32)               { expScaleGeneric(z, shift, a) }
-func AddExpScale(z, zt []float32, shift, b float32)        { addExpScaleGeneric(z, zt, shift, b) }
-func ExpDotDiff(z, zt []float32, shift float32) float32    { return expDotDiffGeneric(z, zt, shift) }
-func RMSScale(y, x, w []float32, inv float32)              { rmsScaleGeneric(y, x, w, inv) }
-func RMSBackward(dx, dy, x, w []float32, inv, c float32)   { rmsBackwardGeneric(dx, dy, x, w, inv, c) }
-func RMSWeightGrad(dw, dy, x []float32, inv float32)       { rmsWeightGradGeneric(dw, dy, x, inv) }
-func Rotate(lo, hi, cos, sin []float32)                    { rotateGeneric(lo, hi, cos, sin) }
-func SwiGLU(y, gate, up []float32)                         { swigluGeneric(y, gate, up) }
-func SwiGLUBackward(dgate, dup, dy, gate, up []float32) {
-	swigluBackwardGeneric(dgate, dup, dy, gate, up)
+func Dot(x, y []float32) float32 {
+	switch level {
+	case levelAVX512:
+		return dotAVX512(x, y)
+	case levelAVX2:
+		return dotAVX2(x, y)
+	}
+	return dotGeneric(x, y)
 }
-func AdamW(p, g, m, v []float32, s *AdamWStep) { adamwGeneric(p, g, m, v, s) }
+
+func Dot3(x, y, z []float32) float32 {
+	switch level {
+	case levelAVX512:
+		return dot3AVX512(x, y, z)
+	case levelAVX2:
+		return dot3AVX2(x, y, z)
+	}
+	return dot3Generic(x, y, z)
+}
+
+func Max(x []float32) float32 {
+	switch level {
+	case levelAVX512:
+		return maxAVX512(x)
+	case levelAVX2:
+		return maxAVX2(x)
+	}
+	return maxGeneric(x)
+}
+
+func Axpy(alpha float32, x, y []float32) {
+	switch level {
+	case levelAVX512:
+		axpyAVX512(alpha, x, y)
+	case levelAVX2:
+		axpyAVX2(alpha, x, y)
+	default:
+		axpyGeneric(alpha, x, y)
+	}
+}
+
+func Add(dst, x []float32) {
+	switch level {
+	case levelAVX512:
+		addAVX512(dst, x)
+	case levelAVX2:
+		addAVX2(dst, x)
+	default:
+		addGeneric(dst, x)
+	}
+}
+
+func Scale(alpha float32, x []float32) {
+	switch level {
+	case levelAVX512:
+		scaleAVX512(alpha, x)
+	case levelAVX2:
+		scaleAVX2(alpha, x)
+	default:
+		scaleGeneric(alpha, x)
+	}
+}
+
+func SubTo(dst, x []float32, c float32) {
+	switch level {
+	case levelAVX512:
+		subToAVX512(dst, x, c)
+	case levelAVX2:
+		subToAVX2(dst, x, c)
+	default:
+		subToGeneric(dst, x, c)
+	}
+}
+
+func Exp(dst, x []float32) {
+	switch level {
+	case levelAVX512:
+		expAVX512(dst, x)
+	case levelAVX2:
+		expAVX2(dst, x)
+	default:
+		expGeneric(dst, x)
+	}
+}
+
+func Sigmoid(dst, x []float32) {
+	switch level {
+	case levelAVX512:
+		sigmoidAVX512(dst, x)
+	case levelAVX2:
+		sigmoidAVX2(dst, x)
+	default:
+		sigmoidGeneric(dst, x)
+	}
+}
+
+func ExpSum(z []float32, shift float32) (s, t float32) {
+	switch level {
+	case levelAVX512:
+		return expSumAVX512(z, shift)
+	case levelAVX2:
+		return expSumAVX2(z, shift)
+	}
+	return expSumGeneric(z, shift)
+}
+
+func SoftmaxExp(z []float32, scale, shift float32) float32 {
+	switch level {
+	case levelAVX512:
+		return softmaxExpAVX512(z, scale, shift)
+	case levelAVX2:
+		return softmaxExpAVX2(z, scale, shift)
+	}
+	return softmaxExpGeneric(z, scale, shift)
+}
+
+func SoftmaxGrad(d, p []float32, delta, scale float32) {
+	switch level {
+	case levelAVX512:
+		softmaxGradAVX512(d, p, delta, scale)
+	case levelAVX2:
+		softmaxGradAVX2(d, p, delta, scale)
+	default:
+		softmaxGradGeneric(d, p, delta, scale)
+	}
+}
+
+func ExpScale(z []float32, shift, a float32) {
+	switch level {
+	case levelAVX512:
+		expScaleAVX512(z, shift, a)
+	case levelAVX2:
+		expScaleAVX2(z, shift, a)
+	default:
+		expScaleGeneric(z, shift, a)
+	}
+}
+
+func AddExpScale(z, zt []float32, shift, b float32) {
+	switch level {
+	case levelAVX512:
+		addExpScaleAVX512(z, zt, shift, b)
+	case levelAVX2:
+		addExpScaleAVX2(z, zt, shift, b)
+	default:
+		addExpScaleGeneric(z, zt, shift, b)
+	}
+}
+
+func ExpDotDiff(z, zt []float32, shift float32) float32 {
+	switch level {
+	case levelAVX512:
+		return expDotDiffAVX512(z, zt, shift)
+	case levelAVX2:
+		return expDotDiffAVX2(z, zt, shift)
+	}
+	return expDotDiffGeneric(z, zt, shift)
+}
+
+func RMSScale(y, x, w []float32, inv float32) {
+	switch level {
+	case levelAVX512:
+		rmsScaleAVX512(y, x, w, inv)
+	case levelAVX2:
+		rmsScaleAVX2(y, x, w, inv)
+	default:
+		rmsScaleGeneric(y, x, w, inv)
+	}
+}
+
+func RMSBackward(dx, dy, x, w []float32, inv, c float32) {
+	switch level {
+	case levelAVX512:
+		rmsBackwardAVX512(dx, dy, x, w, inv, c)
+	case levelAVX2:
+		rmsBackwardAVX2(dx, dy, x, w, inv, c)
+	default:
+		rmsBackwardGeneric(dx, dy, x, w, inv, c)
+	}
+}
+
+func RMSWeightGrad(dw, dy, x []float32, inv float32) {
+	switch level {
+	case levelAVX512:
+		rmsWeightGradAVX512(dw, dy, x, inv)
+	case levelAVX2:
+		rmsWeightGradAVX2(dw, dy, x, inv)
+	default:
+		rmsWeightGradGeneric(dw, dy, x, inv)
+	}
+}
+
+func Rotate(lo, hi, cos, sin []float32) {
+	switch level {
+	case levelAVX512:
+		rotateAVX512(lo, hi, cos, sin)
+	case levelAVX2:
+		rotateAVX2(lo, hi, cos, sin)
+	default:
+		rotateGeneric(lo, hi, cos, sin)
+	}
+}
+
+func SwiGLU(y, gate, up []float32) {
+	switch level {
+	case levelAVX512:
+		swigluAVX512(y, gate, up)
+	case levelAVX2:
+		swigluAVX2(y, gate, up)
+	default:
+		swigluGeneric(y, gate, up)
+	}
+}
+
+func SwiGLUBackward(dgate, dup, dy, gate, up []float32) {
+	switch level {
+	case levelAVX512:
+		swigluBackwardAVX512(dgate, dup, dy, gate, up)
+	case levelAVX2:
+		swigluBackwardAVX2(dgate, dup, dy, gate, up)
+	default:
+		swigluBackwardGeneric(dgate, dup, dy, gate, up)
+	}
+}
+
+func AdamW(p, g, m, v []float32, s *AdamWStep) {
+	switch level {
+	case levelAVX512:
+		adamwAVX512(p, g, m, v, &s.GradScale)
+	case levelAVX2:
+		adamwAVX2(p, g, m, v, &s.GradScale)
+	default:
+		adamwGeneric(p, g, m, v, s)
+	}
+}
+
+func Log(dst, x []float32) { logGeneric(dst, x) }
+
+func Softplus(dst, x []float32) { softplusGeneric(dst, x) }
+
+// SumSquares sums whole blocks in assembly and the rest here; the square of a single precision number is exact in double, so
+// every level has the same bits.
+func SumSquares(x []float32) float64 {
+	var sums [lanes]float64
+	switch level {
+	case levelAVX512:
+		sumSquaresAVX512(x, &sums)
+	case levelAVX2:
+		sumSquaresAVX2(x, &sums)
+	default:
+		return sumSquaresGeneric(x)
+	}
+	for l, v := range x[len(x)&^(lanes-1):] {
+		sums[l] += float64(v) * float64(v)
+	}
+	return fold64(&sums)
+}
 
 // FMA does n × 16 independent multiply-adds of a whole register, and returns the floating-point operations that took.
 func FMA(n int) (flops float64) {

@@ -33,6 +33,7 @@ func Sigmoid(dst, x []float32)                             { sigmoidGeneric(dst,
 func Softplus(dst, x []float32)                            { softplusGeneric(dst, x) }
 func ExpSum(z []float32, shift float32) (s, t float32)     { return expSumGeneric(z, shift) }
 func SoftmaxExp(z []float32, scale, shift float32) float32 { return softmaxExpGeneric(z, scale, shift) }
+func SoftmaxGrad(d, p []float32, delta, scale float32)     { softmaxGradGeneric(d, p, delta, scale) }
 func ExpScale(z []float32, shift, a float32)               { expScaleGeneric(z, shift, a) }
 func AddExpScale(z, zt []float32, shift, b float32)        { addExpScaleGeneric(z, zt, shift, b) }
 func ExpDotDiff(z, zt []float32, shift float32) float32    { return expDotDiffGeneric(z, zt, shift) }

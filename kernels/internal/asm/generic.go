@@ -138,6 +138,10 @@ func sumSquaresGeneric(x []float32) float64 {
 	for i, v := range x {
 		s[i%lanes] += float64(v) * float64(v)
 	}
+	return fold64(&s)
+}
+
+func fold64(s *[lanes]float64) float64 {
 	for w := lanes / 2; w > 0; w /= 2 {
 		for l := range w {
 			s[l] += s[l+w]
@@ -256,6 +260,14 @@ func softmaxExpGeneric(z []float32, scale, shift float32) float32 {
 		s[i%lanes] += e
 	}
 	return fold(&s)
+}
+
+// softmaxGradGeneric overwrites d[i] with p[i]·(d[i] - delta)·scale.
+func softmaxGradGeneric(d, p []float32, delta, scale float32) {
+	d = d[:len(p)]
+	for i, v := range p {
+		d[i] = float32(v*(d[i]-delta)) * scale
+	}
 }
 
 // expScaleGeneric overwrites z[i] with a·e^(z[i] - shift).

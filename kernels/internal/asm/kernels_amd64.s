@@ -938,6 +938,4833 @@ loop:
 	VZEROUPPER
 	RET
 
+// func dotAVX2(x []float32, y []float32) float32
+// Requires: AVX, CMOV, FMA3, SSE
+TEXT ·dotAVX2(SB), NOSPLIT, $0-52
+	MOVQ   x_len+8(FP), AX
+	MOVQ   x_base+0(FP), CX
+	MOVQ   y_base+24(FP), DX
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	CMPQ   AX, $0x20
+	JLT    rest
+
+loop:
+	VMOVUPS     (CX), Y4
+	VMOVUPS     (DX), Y5
+	VFMADD231PS Y4, Y5, Y0
+	VMOVUPS     32(CX), Y4
+	VMOVUPS     32(DX), Y5
+	VFMADD231PS Y4, Y5, Y1
+	VMOVUPS     64(CX), Y4
+	VMOVUPS     64(DX), Y5
+	VFMADD231PS Y4, Y5, Y2
+	VMOVUPS     96(CX), Y4
+	VMOVUPS     96(DX), Y5
+	VFMADD231PS Y4, Y5, Y3
+	ADDQ        $0x00000080, CX
+	ADDQ        $0x00000080, DX
+	SUBQ        $0x20, AX
+	CMPQ        AX, $0x20
+	JGE         loop
+
+rest:
+	TESTQ       AX, AX
+	JE          done
+	XORQ        BX, BX
+	MOVQ        $0x00000008, SI
+	MOVQ        AX, DI
+	CMPQ        DI, BX
+	CMOVQLT     BX, DI
+	CMPQ        DI, SI
+	CMOVQGT     SI, DI
+	LEAQ        laneMask<>+32(SB), R8
+	SHLQ        $0x02, DI
+	SUBQ        DI, R8
+	VMOVUPS     (R8), Y4
+	VMASKMOVPS  (CX), Y4, Y5
+	VMASKMOVPS  (DX), Y4, Y4
+	VFMADD231PS Y5, Y4, Y0
+	MOVQ        AX, DI
+	SUBQ        $0x08, DI
+	CMPQ        DI, BX
+	CMOVQLT     BX, DI
+	CMPQ        DI, SI
+	CMOVQGT     SI, DI
+	LEAQ        laneMask<>+32(SB), R8
+	SHLQ        $0x02, DI
+	SUBQ        DI, R8
+	VMOVUPS     (R8), Y4
+	VMASKMOVPS  32(CX), Y4, Y5
+	VMASKMOVPS  32(DX), Y4, Y4
+	VFMADD231PS Y5, Y4, Y1
+	MOVQ        AX, DI
+	SUBQ        $0x10, DI
+	CMPQ        DI, BX
+	CMOVQLT     BX, DI
+	CMPQ        DI, SI
+	CMOVQGT     SI, DI
+	LEAQ        laneMask<>+32(SB), R8
+	SHLQ        $0x02, DI
+	SUBQ        DI, R8
+	VMOVUPS     (R8), Y4
+	VMASKMOVPS  64(CX), Y4, Y5
+	VMASKMOVPS  64(DX), Y4, Y4
+	VFMADD231PS Y5, Y4, Y2
+	SUBQ        $0x18, AX
+	CMPQ        AX, BX
+	CMOVQLT     BX, AX
+	CMPQ        AX, SI
+	CMOVQGT     SI, AX
+	LEAQ        laneMask<>+32(SB), BX
+	SHLQ        $0x02, AX
+	SUBQ        AX, BX
+	VMOVUPS     (BX), Y4
+	VMASKMOVPS  96(CX), Y4, Y5
+	VMASKMOVPS  96(DX), Y4, Y4
+	VFMADD231PS Y5, Y4, Y3
+
+done:
+	VADDPS       Y2, Y0, Y0
+	VADDPS       Y3, Y1, Y1
+	VADDPS       Y1, Y0, Y0
+	VEXTRACTF128 $0x01, Y0, X1
+	VADDPS       X1, X0, X0
+	VMOVHLPS     X0, X0, X1
+	VADDPS       X1, X0, X0
+	VMOVSHDUP    X0, X1
+	VADDPS       X1, X0, X0
+	MOVSS        X0, ret+48(FP)
+	VZEROUPPER
+	RET
+
+// func dot3AVX2(x []float32, y []float32, z []float32) float32
+// Requires: AVX, CMOV, FMA3, SSE
+TEXT ·dot3AVX2(SB), NOSPLIT, $0-76
+	MOVQ   x_len+8(FP), AX
+	MOVQ   x_base+0(FP), CX
+	MOVQ   y_base+24(FP), DX
+	MOVQ   z_base+48(FP), BX
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	CMPQ   AX, $0x20
+	JLT    rest
+
+loop:
+	VMOVUPS     (CX), Y4
+	VMOVUPS     (DX), Y5
+	VMULPS      Y5, Y4, Y4
+	VMOVUPS     (BX), Y5
+	VFMADD231PS Y5, Y4, Y0
+	VMOVUPS     32(CX), Y4
+	VMOVUPS     32(DX), Y5
+	VMULPS      Y5, Y4, Y4
+	VMOVUPS     32(BX), Y5
+	VFMADD231PS Y5, Y4, Y1
+	VMOVUPS     64(CX), Y4
+	VMOVUPS     64(DX), Y5
+	VMULPS      Y5, Y4, Y4
+	VMOVUPS     64(BX), Y5
+	VFMADD231PS Y5, Y4, Y2
+	VMOVUPS     96(CX), Y4
+	VMOVUPS     96(DX), Y5
+	VMULPS      Y5, Y4, Y4
+	VMOVUPS     96(BX), Y5
+	VFMADD231PS Y5, Y4, Y3
+	ADDQ        $0x00000080, CX
+	ADDQ        $0x00000080, DX
+	ADDQ        $0x00000080, BX
+	SUBQ        $0x20, AX
+	CMPQ        AX, $0x20
+	JGE         loop
+
+rest:
+	TESTQ       AX, AX
+	JE          done
+	XORQ        SI, SI
+	MOVQ        $0x00000008, DI
+	MOVQ        AX, R8
+	CMPQ        R8, SI
+	CMOVQLT     SI, R8
+	CMPQ        R8, DI
+	CMOVQGT     DI, R8
+	LEAQ        laneMask<>+32(SB), R9
+	SHLQ        $0x02, R8
+	SUBQ        R8, R9
+	VMOVUPS     (R9), Y4
+	VMASKMOVPS  (CX), Y4, Y5
+	VMASKMOVPS  (DX), Y4, Y6
+	VMULPS      Y6, Y5, Y5
+	VMASKMOVPS  (BX), Y4, Y4
+	VFMADD231PS Y4, Y5, Y0
+	MOVQ        AX, R8
+	SUBQ        $0x08, R8
+	CMPQ        R8, SI
+	CMOVQLT     SI, R8
+	CMPQ        R8, DI
+	CMOVQGT     DI, R8
+	LEAQ        laneMask<>+32(SB), R9
+	SHLQ        $0x02, R8
+	SUBQ        R8, R9
+	VMOVUPS     (R9), Y4
+	VMASKMOVPS  32(CX), Y4, Y5
+	VMASKMOVPS  32(DX), Y4, Y6
+	VMULPS      Y6, Y5, Y5
+	VMASKMOVPS  32(BX), Y4, Y4
+	VFMADD231PS Y4, Y5, Y1
+	MOVQ        AX, R8
+	SUBQ        $0x10, R8
+	CMPQ        R8, SI
+	CMOVQLT     SI, R8
+	CMPQ        R8, DI
+	CMOVQGT     DI, R8
+	LEAQ        laneMask<>+32(SB), R9
+	SHLQ        $0x02, R8
+	SUBQ        R8, R9
+	VMOVUPS     (R9), Y4
+	VMASKMOVPS  64(CX), Y4, Y5
+	VMASKMOVPS  64(DX), Y4, Y6
+	VMULPS      Y6, Y5, Y5
+	VMASKMOVPS  64(BX), Y4, Y4
+	VFMADD231PS Y4, Y5, Y2
+	SUBQ        $0x18, AX
+	CMPQ        AX, SI
+	CMOVQLT     SI, AX
+	CMPQ        AX, DI
+	CMOVQGT     DI, AX
+	LEAQ        laneMask<>+32(SB), SI
+	SHLQ        $0x02, AX
+	SUBQ        AX, SI
+	VMOVUPS     (SI), Y4
+	VMASKMOVPS  96(CX), Y4, Y5
+	VMASKMOVPS  96(DX), Y4, Y6
+	VMULPS      Y6, Y5, Y5
+	VMASKMOVPS  96(BX), Y4, Y4
+	VFMADD231PS Y4, Y5, Y3
+
+done:
+	VADDPS       Y2, Y0, Y0
+	VADDPS       Y3, Y1, Y1
+	VADDPS       Y1, Y0, Y0
+	VEXTRACTF128 $0x01, Y0, X1
+	VADDPS       X1, X0, X0
+	VMOVHLPS     X0, X0, X1
+	VADDPS       X1, X0, X0
+	VMOVSHDUP    X0, X1
+	VADDPS       X1, X0, X0
+	MOVSS        X0, ret+72(FP)
+	VZEROUPPER
+	RET
+
+// func sumSquaresAVX2(x []float32, sums *[32]float64)
+// Requires: AVX, FMA3
+TEXT ·sumSquaresAVX2(SB), NOSPLIT, $0-32
+	MOVQ   x_len+8(FP), AX
+	MOVQ   x_base+0(FP), CX
+	MOVQ   sums+24(FP), DX
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	SHRQ   $0x05, AX
+	JE     done
+
+loop:
+	VCVTPS2PD   (CX), Y8
+	VFMADD231PD Y8, Y8, Y0
+	VCVTPS2PD   16(CX), Y8
+	VFMADD231PD Y8, Y8, Y1
+	VCVTPS2PD   32(CX), Y8
+	VFMADD231PD Y8, Y8, Y2
+	VCVTPS2PD   48(CX), Y8
+	VFMADD231PD Y8, Y8, Y3
+	VCVTPS2PD   64(CX), Y8
+	VFMADD231PD Y8, Y8, Y4
+	VCVTPS2PD   80(CX), Y8
+	VFMADD231PD Y8, Y8, Y5
+	VCVTPS2PD   96(CX), Y8
+	VFMADD231PD Y8, Y8, Y6
+	VCVTPS2PD   112(CX), Y8
+	VFMADD231PD Y8, Y8, Y7
+	ADDQ        $0x00000080, CX
+	DECQ        AX
+	JNE         loop
+
+done:
+	VMOVUPD Y0, (DX)
+	VMOVUPD Y1, 32(DX)
+	VMOVUPD Y2, 64(DX)
+	VMOVUPD Y3, 96(DX)
+	VMOVUPD Y4, 128(DX)
+	VMOVUPD Y5, 160(DX)
+	VMOVUPD Y6, 192(DX)
+	VMOVUPD Y7, 224(DX)
+	VZEROUPPER
+	RET
+
+// func maxAVX2(x []float32) float32
+// Requires: AVX, CMOV, SSE
+TEXT ·maxAVX2(SB), NOSPLIT, $0-28
+	MOVQ    x_len+8(FP), AX
+	MOVQ    x_base+0(FP), CX
+	VMOVUPS negInf<>+0(SB), Y4
+	VMOVUPS Y4, Y0
+	VMOVUPS Y4, Y1
+	VMOVUPS Y4, Y2
+	VMOVUPS Y4, Y3
+	CMPQ    AX, $0x20
+	JLT     rest
+
+loop:
+	VMOVUPS (CX), Y5
+	VMAXPS  Y0, Y5, Y0
+	VMOVUPS 32(CX), Y5
+	VMAXPS  Y1, Y5, Y1
+	VMOVUPS 64(CX), Y5
+	VMAXPS  Y2, Y5, Y2
+	VMOVUPS 96(CX), Y5
+	VMAXPS  Y3, Y5, Y3
+	ADDQ    $0x00000080, CX
+	SUBQ    $0x20, AX
+	CMPQ    AX, $0x20
+	JGE     loop
+
+rest:
+	TESTQ      AX, AX
+	JE         done
+	XORQ       DX, DX
+	MOVQ       $0x00000008, BX
+	MOVQ       AX, SI
+	CMPQ       SI, DX
+	CMOVQLT    DX, SI
+	CMPQ       SI, BX
+	CMOVQGT    BX, SI
+	LEAQ       laneMask<>+32(SB), DI
+	SHLQ       $0x02, SI
+	SUBQ       SI, DI
+	VMOVUPS    (DI), Y5
+	VMASKMOVPS (CX), Y5, Y6
+	VBLENDVPS  Y5, Y6, Y4, Y6
+	VMAXPS     Y0, Y6, Y0
+	MOVQ       AX, SI
+	SUBQ       $0x08, SI
+	CMPQ       SI, DX
+	CMOVQLT    DX, SI
+	CMPQ       SI, BX
+	CMOVQGT    BX, SI
+	LEAQ       laneMask<>+32(SB), DI
+	SHLQ       $0x02, SI
+	SUBQ       SI, DI
+	VMOVUPS    (DI), Y5
+	VMASKMOVPS 32(CX), Y5, Y6
+	VBLENDVPS  Y5, Y6, Y4, Y6
+	VMAXPS     Y1, Y6, Y1
+	MOVQ       AX, SI
+	SUBQ       $0x10, SI
+	CMPQ       SI, DX
+	CMOVQLT    DX, SI
+	CMPQ       SI, BX
+	CMOVQGT    BX, SI
+	LEAQ       laneMask<>+32(SB), DI
+	SHLQ       $0x02, SI
+	SUBQ       SI, DI
+	VMOVUPS    (DI), Y5
+	VMASKMOVPS 64(CX), Y5, Y6
+	VBLENDVPS  Y5, Y6, Y4, Y6
+	VMAXPS     Y2, Y6, Y2
+	SUBQ       $0x18, AX
+	CMPQ       AX, DX
+	CMOVQLT    DX, AX
+	CMPQ       AX, BX
+	CMOVQGT    BX, AX
+	LEAQ       laneMask<>+32(SB), DX
+	SHLQ       $0x02, AX
+	SUBQ       AX, DX
+	VMOVUPS    (DX), Y5
+	VMASKMOVPS 96(CX), Y5, Y6
+	VBLENDVPS  Y5, Y6, Y4, Y6
+	VMAXPS     Y3, Y6, Y3
+
+done:
+	VMAXPS       Y0, Y2, Y0
+	VMAXPS       Y1, Y3, Y1
+	VMAXPS       Y0, Y1, Y0
+	VEXTRACTF128 $0x01, Y0, X1
+	VMAXPS       X0, X1, X0
+	VMOVHLPS     X0, X0, X1
+	VMAXPS       X0, X1, X0
+	VMOVSHDUP    X0, X1
+	VMAXPS       X0, X1, X0
+	MOVSS        X0, ret+24(FP)
+	VZEROUPPER
+	RET
+
+DATA negInf<>+0(SB)/4, $0xff800000
+DATA negInf<>+4(SB)/4, $0xff800000
+DATA negInf<>+8(SB)/4, $0xff800000
+DATA negInf<>+12(SB)/4, $0xff800000
+DATA negInf<>+16(SB)/4, $0xff800000
+DATA negInf<>+20(SB)/4, $0xff800000
+DATA negInf<>+24(SB)/4, $0xff800000
+DATA negInf<>+28(SB)/4, $0xff800000
+DATA negInf<>+32(SB)/4, $0xff800000
+DATA negInf<>+36(SB)/4, $0xff800000
+DATA negInf<>+40(SB)/4, $0xff800000
+DATA negInf<>+44(SB)/4, $0xff800000
+DATA negInf<>+48(SB)/4, $0xff800000
+DATA negInf<>+52(SB)/4, $0xff800000
+DATA negInf<>+56(SB)/4, $0xff800000
+DATA negInf<>+60(SB)/4, $0xff800000
+GLOBL negInf<>(SB), RODATA|NOPTR, $64
+
+// func axpyAVX2(alpha float32, x []float32, y []float32)
+// Requires: AVX, CMOV, FMA3
+TEXT ·axpyAVX2(SB), NOSPLIT, $0-56
+	MOVQ         x_len+16(FP), AX
+	MOVQ         x_base+8(FP), CX
+	MOVQ         y_base+32(FP), DX
+	VBROADCASTSS alpha+0(FP), Y0
+	CMPQ         AX, $0x20
+	JLT          rest
+
+loop:
+	VMOVUPS     (DX), Y1
+	VMOVUPS     (CX), Y2
+	VFMADD231PS Y2, Y0, Y1
+	VMOVUPS     Y1, (DX)
+	VMOVUPS     32(DX), Y1
+	VMOVUPS     32(CX), Y2
+	VFMADD231PS Y2, Y0, Y1
+	VMOVUPS     Y1, 32(DX)
+	VMOVUPS     64(DX), Y1
+	VMOVUPS     64(CX), Y2
+	VFMADD231PS Y2, Y0, Y1
+	VMOVUPS     Y1, 64(DX)
+	VMOVUPS     96(DX), Y1
+	VMOVUPS     96(CX), Y2
+	VFMADD231PS Y2, Y0, Y1
+	VMOVUPS     Y1, 96(DX)
+	ADDQ        $0x00000080, CX
+	ADDQ        $0x00000080, DX
+	SUBQ        $0x20, AX
+	CMPQ        AX, $0x20
+	JGE         loop
+
+rest:
+	TESTQ       AX, AX
+	JE          done
+	XORQ        BX, BX
+	MOVQ        $0x00000008, SI
+	MOVQ        AX, DI
+	CMPQ        DI, BX
+	CMOVQLT     BX, DI
+	CMPQ        DI, SI
+	CMOVQGT     SI, DI
+	LEAQ        laneMask<>+32(SB), R8
+	SHLQ        $0x02, DI
+	SUBQ        DI, R8
+	VMOVUPS     (R8), Y1
+	VMASKMOVPS  (DX), Y1, Y2
+	VMASKMOVPS  (CX), Y1, Y3
+	VFMADD231PS Y3, Y0, Y2
+	VMASKMOVPS  Y2, Y1, (DX)
+	MOVQ        AX, DI
+	SUBQ        $0x08, DI
+	CMPQ        DI, BX
+	CMOVQLT     BX, DI
+	CMPQ        DI, SI
+	CMOVQGT     SI, DI
+	LEAQ        laneMask<>+32(SB), R8
+	SHLQ        $0x02, DI
+	SUBQ        DI, R8
+	VMOVUPS     (R8), Y1
+	VMASKMOVPS  32(DX), Y1, Y2
+	VMASKMOVPS  32(CX), Y1, Y3
+	VFMADD231PS Y3, Y0, Y2
+	VMASKMOVPS  Y2, Y1, 32(DX)
+	MOVQ        AX, DI
+	SUBQ        $0x10, DI
+	CMPQ        DI, BX
+	CMOVQLT     BX, DI
+	CMPQ        DI, SI
+	CMOVQGT     SI, DI
+	LEAQ        laneMask<>+32(SB), R8
+	SHLQ        $0x02, DI
+	SUBQ        DI, R8
+	VMOVUPS     (R8), Y1
+	VMASKMOVPS  64(DX), Y1, Y2
+	VMASKMOVPS  64(CX), Y1, Y3
+	VFMADD231PS Y3, Y0, Y2
+	VMASKMOVPS  Y2, Y1, 64(DX)
+	SUBQ        $0x18, AX
+	CMPQ        AX, BX
+	CMOVQLT     BX, AX
+	CMPQ        AX, SI
+	CMOVQGT     SI, AX
+	LEAQ        laneMask<>+32(SB), BX
+	SHLQ        $0x02, AX
+	SUBQ        AX, BX
+	VMOVUPS     (BX), Y1
+	VMASKMOVPS  96(DX), Y1, Y2
+	VMASKMOVPS  96(CX), Y1, Y3
+	VFMADD231PS Y3, Y0, Y2
+	VMASKMOVPS  Y2, Y1, 96(DX)
+
+done:
+	VZEROUPPER
+	RET
+
+// func addAVX2(dst []float32, x []float32)
+// Requires: AVX, CMOV
+TEXT ·addAVX2(SB), NOSPLIT, $0-48
+	MOVQ x_len+32(FP), AX
+	MOVQ x_base+24(FP), CX
+	MOVQ dst_base+0(FP), DX
+	CMPQ AX, $0x20
+	JLT  rest
+
+loop:
+	VMOVUPS (DX), Y0
+	VMOVUPS (CX), Y1
+	VADDPS  Y1, Y0, Y0
+	VMOVUPS Y0, (DX)
+	VMOVUPS 32(DX), Y0
+	VMOVUPS 32(CX), Y1
+	VADDPS  Y1, Y0, Y0
+	VMOVUPS Y0, 32(DX)
+	VMOVUPS 64(DX), Y0
+	VMOVUPS 64(CX), Y1
+	VADDPS  Y1, Y0, Y0
+	VMOVUPS Y0, 64(DX)
+	VMOVUPS 96(DX), Y0
+	VMOVUPS 96(CX), Y1
+	VADDPS  Y1, Y0, Y0
+	VMOVUPS Y0, 96(DX)
+	ADDQ    $0x00000080, CX
+	ADDQ    $0x00000080, DX
+	SUBQ    $0x20, AX
+	CMPQ    AX, $0x20
+	JGE     loop
+
+rest:
+	TESTQ      AX, AX
+	JE         done
+	XORQ       BX, BX
+	MOVQ       $0x00000008, SI
+	MOVQ       AX, DI
+	CMPQ       DI, BX
+	CMOVQLT    BX, DI
+	CMPQ       DI, SI
+	CMOVQGT    SI, DI
+	LEAQ       laneMask<>+32(SB), R8
+	SHLQ       $0x02, DI
+	SUBQ       DI, R8
+	VMOVUPS    (R8), Y0
+	VMASKMOVPS (DX), Y0, Y1
+	VMASKMOVPS (CX), Y0, Y2
+	VADDPS     Y2, Y1, Y1
+	VMASKMOVPS Y1, Y0, (DX)
+	MOVQ       AX, DI
+	SUBQ       $0x08, DI
+	CMPQ       DI, BX
+	CMOVQLT    BX, DI
+	CMPQ       DI, SI
+	CMOVQGT    SI, DI
+	LEAQ       laneMask<>+32(SB), R8
+	SHLQ       $0x02, DI
+	SUBQ       DI, R8
+	VMOVUPS    (R8), Y0
+	VMASKMOVPS 32(DX), Y0, Y1
+	VMASKMOVPS 32(CX), Y0, Y2
+	VADDPS     Y2, Y1, Y1
+	VMASKMOVPS Y1, Y0, 32(DX)
+	MOVQ       AX, DI
+	SUBQ       $0x10, DI
+	CMPQ       DI, BX
+	CMOVQLT    BX, DI
+	CMPQ       DI, SI
+	CMOVQGT    SI, DI
+	LEAQ       laneMask<>+32(SB), R8
+	SHLQ       $0x02, DI
+	SUBQ       DI, R8
+	VMOVUPS    (R8), Y0
+	VMASKMOVPS 64(DX), Y0, Y1
+	VMASKMOVPS 64(CX), Y0, Y2
+	VADDPS     Y2, Y1, Y1
+	VMASKMOVPS Y1, Y0, 64(DX)
+	SUBQ       $0x18, AX
+	CMPQ       AX, BX
+	CMOVQLT    BX, AX
+	CMPQ       AX, SI
+	CMOVQGT    SI, AX
+	LEAQ       laneMask<>+32(SB), BX
+	SHLQ       $0x02, AX
+	SUBQ       AX, BX
+	VMOVUPS    (BX), Y0
+	VMASKMOVPS 96(DX), Y0, Y1
+	VMASKMOVPS 96(CX), Y0, Y2
+	VADDPS     Y2, Y1, Y1
+	VMASKMOVPS Y1, Y0, 96(DX)
+
+done:
+	VZEROUPPER
+	RET
+
+// func scaleAVX2(alpha float32, x []float32)
+// Requires: AVX, CMOV
+TEXT ·scaleAVX2(SB), NOSPLIT, $0-32
+	MOVQ         x_len+16(FP), AX
+	MOVQ         x_base+8(FP), CX
+	VBROADCASTSS alpha+0(FP), Y0
+	CMPQ         AX, $0x20
+	JLT          rest
+
+loop:
+	VMOVUPS (CX), Y1
+	VMULPS  Y0, Y1, Y1
+	VMOVUPS Y1, (CX)
+	VMOVUPS 32(CX), Y1
+	VMULPS  Y0, Y1, Y1
+	VMOVUPS Y1, 32(CX)
+	VMOVUPS 64(CX), Y1
+	VMULPS  Y0, Y1, Y1
+	VMOVUPS Y1, 64(CX)
+	VMOVUPS 96(CX), Y1
+	VMULPS  Y0, Y1, Y1
+	VMOVUPS Y1, 96(CX)
+	ADDQ    $0x00000080, CX
+	SUBQ    $0x20, AX
+	CMPQ    AX, $0x20
+	JGE     loop
+
+rest:
+	TESTQ      AX, AX
+	JE         done
+	XORQ       DX, DX
+	MOVQ       $0x00000008, BX
+	MOVQ       AX, SI
+	CMPQ       SI, DX
+	CMOVQLT    DX, SI
+	CMPQ       SI, BX
+	CMOVQGT    BX, SI
+	LEAQ       laneMask<>+32(SB), DI
+	SHLQ       $0x02, SI
+	SUBQ       SI, DI
+	VMOVUPS    (DI), Y1
+	VMASKMOVPS (CX), Y1, Y2
+	VMULPS     Y0, Y2, Y2
+	VMASKMOVPS Y2, Y1, (CX)
+	MOVQ       AX, SI
+	SUBQ       $0x08, SI
+	CMPQ       SI, DX
+	CMOVQLT    DX, SI
+	CMPQ       SI, BX
+	CMOVQGT    BX, SI
+	LEAQ       laneMask<>+32(SB), DI
+	SHLQ       $0x02, SI
+	SUBQ       SI, DI
+	VMOVUPS    (DI), Y1
+	VMASKMOVPS 32(CX), Y1, Y2
+	VMULPS     Y0, Y2, Y2
+	VMASKMOVPS Y2, Y1, 32(CX)
+	MOVQ       AX, SI
+	SUBQ       $0x10, SI
+	CMPQ       SI, DX
+	CMOVQLT    DX, SI
+	CMPQ       SI, BX
+	CMOVQGT    BX, SI
+	LEAQ       laneMask<>+32(SB), DI
+	SHLQ       $0x02, SI
+	SUBQ       SI, DI
+	VMOVUPS    (DI), Y1
+	VMASKMOVPS 64(CX), Y1, Y2
+	VMULPS     Y0, Y2, Y2
+	VMASKMOVPS Y2, Y1, 64(CX)
+	SUBQ       $0x18, AX
+	CMPQ       AX, DX
+	CMOVQLT    DX, AX
+	CMPQ       AX, BX
+	CMOVQGT    BX, AX
+	LEAQ       laneMask<>+32(SB), DX
+	SHLQ       $0x02, AX
+	SUBQ       AX, DX
+	VMOVUPS    (DX), Y1
+	VMASKMOVPS 96(CX), Y1, Y2
+	VMULPS     Y0, Y2, Y2
+	VMASKMOVPS Y2, Y1, 96(CX)
+
+done:
+	VZEROUPPER
+	RET
+
+// func subToAVX2(dst []float32, x []float32, c float32)
+// Requires: AVX, CMOV
+TEXT ·subToAVX2(SB), NOSPLIT, $0-52
+	MOVQ         x_len+32(FP), AX
+	MOVQ         x_base+24(FP), CX
+	MOVQ         dst_base+0(FP), DX
+	VBROADCASTSS c+48(FP), Y0
+	CMPQ         AX, $0x20
+	JLT          rest
+
+loop:
+	VMOVUPS (CX), Y1
+	VSUBPS  Y0, Y1, Y1
+	VMOVUPS Y1, (DX)
+	VMOVUPS 32(CX), Y1
+	VSUBPS  Y0, Y1, Y1
+	VMOVUPS Y1, 32(DX)
+	VMOVUPS 64(CX), Y1
+	VSUBPS  Y0, Y1, Y1
+	VMOVUPS Y1, 64(DX)
+	VMOVUPS 96(CX), Y1
+	VSUBPS  Y0, Y1, Y1
+	VMOVUPS Y1, 96(DX)
+	ADDQ    $0x00000080, CX
+	ADDQ    $0x00000080, DX
+	SUBQ    $0x20, AX
+	CMPQ    AX, $0x20
+	JGE     loop
+
+rest:
+	TESTQ      AX, AX
+	JE         done
+	XORQ       BX, BX
+	MOVQ       $0x00000008, SI
+	MOVQ       AX, DI
+	CMPQ       DI, BX
+	CMOVQLT    BX, DI
+	CMPQ       DI, SI
+	CMOVQGT    SI, DI
+	LEAQ       laneMask<>+32(SB), R8
+	SHLQ       $0x02, DI
+	SUBQ       DI, R8
+	VMOVUPS    (R8), Y1
+	VMASKMOVPS (CX), Y1, Y2
+	VSUBPS     Y0, Y2, Y2
+	VMASKMOVPS Y2, Y1, (DX)
+	MOVQ       AX, DI
+	SUBQ       $0x08, DI
+	CMPQ       DI, BX
+	CMOVQLT    BX, DI
+	CMPQ       DI, SI
+	CMOVQGT    SI, DI
+	LEAQ       laneMask<>+32(SB), R8
+	SHLQ       $0x02, DI
+	SUBQ       DI, R8
+	VMOVUPS    (R8), Y1
+	VMASKMOVPS 32(CX), Y1, Y2
+	VSUBPS     Y0, Y2, Y2
+	VMASKMOVPS Y2, Y1, 32(DX)
+	MOVQ       AX, DI
+	SUBQ       $0x10, DI
+	CMPQ       DI, BX
+	CMOVQLT    BX, DI
+	CMPQ       DI, SI
+	CMOVQGT    SI, DI
+	LEAQ       laneMask<>+32(SB), R8
+	SHLQ       $0x02, DI
+	SUBQ       DI, R8
+	VMOVUPS    (R8), Y1
+	VMASKMOVPS 64(CX), Y1, Y2
+	VSUBPS     Y0, Y2, Y2
+	VMASKMOVPS Y2, Y1, 64(DX)
+	SUBQ       $0x18, AX
+	CMPQ       AX, BX
+	CMOVQLT    BX, AX
+	CMPQ       AX, SI
+	CMOVQGT    SI, AX
+	LEAQ       laneMask<>+32(SB), BX
+	SHLQ       $0x02, AX
+	SUBQ       AX, BX
+	VMOVUPS    (BX), Y1
+	VMASKMOVPS 96(CX), Y1, Y2
+	VSUBPS     Y0, Y2, Y2
+	VMASKMOVPS Y2, Y1, 96(DX)
+
+done:
+	VZEROUPPER
+	RET
+
+// func expAVX2(dst []float32, x []float32)
+// Requires: AVX, AVX2, CMOV, FMA3
+TEXT ·expAVX2(SB), NOSPLIT, $0-48
+	MOVQ x_len+32(FP), AX
+	MOVQ x_base+24(FP), CX
+	MOVQ dst_base+0(FP), DX
+	CMPQ AX, $0x20
+	JLT  rest
+
+loop:
+	VMOVUPS      (CX), Y0
+	VMOVUPS      expMax<>+0(SB), Y3
+	VMINPS       Y0, Y3, Y0
+	VMOVUPS      expMin<>+0(SB), Y3
+	VMAXPS       Y0, Y3, Y0
+	VMULPS       log2e<>+0(SB), Y0, Y1
+	VROUNDPS     $0x08, Y1, Y1
+	VFNMADD231PS ln2High<>+0(SB), Y1, Y0
+	VFNMADD231PS ln2Low<>+0(SB), Y1, Y0
+	VMOVUPS      exp6<>+0(SB), Y2
+	VFMADD213PS  exp5<>+0(SB), Y0, Y2
+	VFMADD213PS  exp4<>+0(SB), Y0, Y2
+	VFMADD213PS  exp3<>+0(SB), Y0, Y2
+	VFMADD213PS  exp2<>+0(SB), Y0, Y2
+	VFMADD213PS  one<>+0(SB), Y0, Y2
+	VFMADD213PS  one<>+0(SB), Y0, Y2
+	VCVTPS2DQ    Y1, Y1
+	VPSRAD       $0x01, Y1, Y3
+	VPSUBD       Y3, Y1, Y1
+	VPADDD       expBias<>+0(SB), Y3, Y3
+	VPSLLD       $0x17, Y3, Y3
+	VPADDD       expBias<>+0(SB), Y1, Y1
+	VPSLLD       $0x17, Y1, Y1
+	VMULPS       Y3, Y2, Y0
+	VMULPS       Y1, Y0, Y0
+	VMOVUPS      Y0, (DX)
+	VMOVUPS      32(CX), Y0
+	VMOVUPS      expMax<>+0(SB), Y3
+	VMINPS       Y0, Y3, Y0
+	VMOVUPS      expMin<>+0(SB), Y3
+	VMAXPS       Y0, Y3, Y0
+	VMULPS       log2e<>+0(SB), Y0, Y1
+	VROUNDPS     $0x08, Y1, Y1
+	VFNMADD231PS ln2High<>+0(SB), Y1, Y0
+	VFNMADD231PS ln2Low<>+0(SB), Y1, Y0
+	VMOVUPS      exp6<>+0(SB), Y2
+	VFMADD213PS  exp5<>+0(SB), Y0, Y2
+	VFMADD213PS  exp4<>+0(SB), Y0, Y2
+	VFMADD213PS  exp3<>+0(SB), Y0, Y2
+	VFMADD213PS  exp2<>+0(SB), Y0, Y2
+	VFMADD213PS  one<>+0(SB), Y0, Y2
+	VFMADD213PS  one<>+0(SB), Y0, Y2
+	VCVTPS2DQ    Y1, Y1
+	VPSRAD       $0x01, Y1, Y3
+	VPSUBD       Y3, Y1, Y1
+	VPADDD       expBias<>+0(SB), Y3, Y3
+	VPSLLD       $0x17, Y3, Y3
+	VPADDD       expBias<>+0(SB), Y1, Y1
+	VPSLLD       $0x17, Y1, Y1
+	VMULPS       Y3, Y2, Y0
+	VMULPS       Y1, Y0, Y0
+	VMOVUPS      Y0, 32(DX)
+	VMOVUPS      64(CX), Y0
+	VMOVUPS      expMax<>+0(SB), Y3
+	VMINPS       Y0, Y3, Y0
+	VMOVUPS      expMin<>+0(SB), Y3
+	VMAXPS       Y0, Y3, Y0
+	VMULPS       log2e<>+0(SB), Y0, Y1
+	VROUNDPS     $0x08, Y1, Y1
+	VFNMADD231PS ln2High<>+0(SB), Y1, Y0
+	VFNMADD231PS ln2Low<>+0(SB), Y1, Y0
+	VMOVUPS      exp6<>+0(SB), Y2
+	VFMADD213PS  exp5<>+0(SB), Y0, Y2
+	VFMADD213PS  exp4<>+0(SB), Y0, Y2
+	VFMADD213PS  exp3<>+0(SB), Y0, Y2
+	VFMADD213PS  exp2<>+0(SB), Y0, Y2
+	VFMADD213PS  one<>+0(SB), Y0, Y2
+	VFMADD213PS  one<>+0(SB), Y0, Y2
+	VCVTPS2DQ    Y1, Y1
+	VPSRAD       $0x01, Y1, Y3
+	VPSUBD       Y3, Y1, Y1
+	VPADDD       expBias<>+0(SB), Y3, Y3
+	VPSLLD       $0x17, Y3, Y3
+	VPADDD       expBias<>+0(SB), Y1, Y1
+	VPSLLD       $0x17, Y1, Y1
+	VMULPS       Y3, Y2, Y0
+	VMULPS       Y1, Y0, Y0
+	VMOVUPS      Y0, 64(DX)
+	VMOVUPS      96(CX), Y0
+	VMOVUPS      expMax<>+0(SB), Y3
+	VMINPS       Y0, Y3, Y0
+	VMOVUPS      expMin<>+0(SB), Y3
+	VMAXPS       Y0, Y3, Y0
+	VMULPS       log2e<>+0(SB), Y0, Y1
+	VROUNDPS     $0x08, Y1, Y1
+	VFNMADD231PS ln2High<>+0(SB), Y1, Y0
+	VFNMADD231PS ln2Low<>+0(SB), Y1, Y0
+	VMOVUPS      exp6<>+0(SB), Y2
+	VFMADD213PS  exp5<>+0(SB), Y0, Y2
+	VFMADD213PS  exp4<>+0(SB), Y0, Y2
+	VFMADD213PS  exp3<>+0(SB), Y0, Y2
+	VFMADD213PS  exp2<>+0(SB), Y0, Y2
+	VFMADD213PS  one<>+0(SB), Y0, Y2
+	VFMADD213PS  one<>+0(SB), Y0, Y2
+	VCVTPS2DQ    Y1, Y1
+	VPSRAD       $0x01, Y1, Y3
+	VPSUBD       Y3, Y1, Y1
+	VPADDD       expBias<>+0(SB), Y3, Y3
+	VPSLLD       $0x17, Y3, Y3
+	VPADDD       expBias<>+0(SB), Y1, Y1
+	VPSLLD       $0x17, Y1, Y1
+	VMULPS       Y3, Y2, Y0
+	VMULPS       Y1, Y0, Y0
+	VMOVUPS      Y0, 96(DX)
+	ADDQ         $0x00000080, CX
+	ADDQ         $0x00000080, DX
+	SUBQ         $0x20, AX
+	CMPQ         AX, $0x20
+	JGE          loop
+
+rest:
+	TESTQ        AX, AX
+	JE           done
+	XORQ         BX, BX
+	MOVQ         $0x00000008, SI
+	MOVQ         AX, DI
+	CMPQ         DI, BX
+	CMOVQLT      BX, DI
+	CMPQ         DI, SI
+	CMOVQGT      SI, DI
+	LEAQ         laneMask<>+32(SB), R8
+	SHLQ         $0x02, DI
+	SUBQ         DI, R8
+	VMOVUPS      (R8), Y0
+	VMASKMOVPS   (CX), Y0, Y1
+	VMOVUPS      expMax<>+0(SB), Y4
+	VMINPS       Y1, Y4, Y1
+	VMOVUPS      expMin<>+0(SB), Y4
+	VMAXPS       Y1, Y4, Y1
+	VMULPS       log2e<>+0(SB), Y1, Y2
+	VROUNDPS     $0x08, Y2, Y2
+	VFNMADD231PS ln2High<>+0(SB), Y2, Y1
+	VFNMADD231PS ln2Low<>+0(SB), Y2, Y1
+	VMOVUPS      exp6<>+0(SB), Y3
+	VFMADD213PS  exp5<>+0(SB), Y1, Y3
+	VFMADD213PS  exp4<>+0(SB), Y1, Y3
+	VFMADD213PS  exp3<>+0(SB), Y1, Y3
+	VFMADD213PS  exp2<>+0(SB), Y1, Y3
+	VFMADD213PS  one<>+0(SB), Y1, Y3
+	VFMADD213PS  one<>+0(SB), Y1, Y3
+	VCVTPS2DQ    Y2, Y2
+	VPSRAD       $0x01, Y2, Y4
+	VPSUBD       Y4, Y2, Y2
+	VPADDD       expBias<>+0(SB), Y4, Y4
+	VPSLLD       $0x17, Y4, Y4
+	VPADDD       expBias<>+0(SB), Y2, Y2
+	VPSLLD       $0x17, Y2, Y2
+	VMULPS       Y4, Y3, Y1
+	VMULPS       Y2, Y1, Y1
+	VMASKMOVPS   Y1, Y0, (DX)
+	MOVQ         AX, DI
+	SUBQ         $0x08, DI
+	CMPQ         DI, BX
+	CMOVQLT      BX, DI
+	CMPQ         DI, SI
+	CMOVQGT      SI, DI
+	LEAQ         laneMask<>+32(SB), R8
+	SHLQ         $0x02, DI
+	SUBQ         DI, R8
+	VMOVUPS      (R8), Y0
+	VMASKMOVPS   32(CX), Y0, Y1
+	VMOVUPS      expMax<>+0(SB), Y4
+	VMINPS       Y1, Y4, Y1
+	VMOVUPS      expMin<>+0(SB), Y4
+	VMAXPS       Y1, Y4, Y1
+	VMULPS       log2e<>+0(SB), Y1, Y2
+	VROUNDPS     $0x08, Y2, Y2
+	VFNMADD231PS ln2High<>+0(SB), Y2, Y1
+	VFNMADD231PS ln2Low<>+0(SB), Y2, Y1
+	VMOVUPS      exp6<>+0(SB), Y3
+	VFMADD213PS  exp5<>+0(SB), Y1, Y3
+	VFMADD213PS  exp4<>+0(SB), Y1, Y3
+	VFMADD213PS  exp3<>+0(SB), Y1, Y3
+	VFMADD213PS  exp2<>+0(SB), Y1, Y3
+	VFMADD213PS  one<>+0(SB), Y1, Y3
+	VFMADD213PS  one<>+0(SB), Y1, Y3
+	VCVTPS2DQ    Y2, Y2
+	VPSRAD       $0x01, Y2, Y4
+	VPSUBD       Y4, Y2, Y2
+	VPADDD       expBias<>+0(SB), Y4, Y4
+	VPSLLD       $0x17, Y4, Y4
+	VPADDD       expBias<>+0(SB), Y2, Y2
+	VPSLLD       $0x17, Y2, Y2
+	VMULPS       Y4, Y3, Y1
+	VMULPS       Y2, Y1, Y1
+	VMASKMOVPS   Y1, Y0, 32(DX)
+	MOVQ         AX, DI
+	SUBQ         $0x10, DI
+	CMPQ         DI, BX
+	CMOVQLT      BX, DI
+	CMPQ         DI, SI
+	CMOVQGT      SI, DI
+	LEAQ         laneMask<>+32(SB), R8
+	SHLQ         $0x02, DI
+	SUBQ         DI, R8
+	VMOVUPS      (R8), Y0
+	VMASKMOVPS   64(CX), Y0, Y1
+	VMOVUPS      expMax<>+0(SB), Y4
+	VMINPS       Y1, Y4, Y1
+	VMOVUPS      expMin<>+0(SB), Y4
+	VMAXPS       Y1, Y4, Y1
+	VMULPS       log2e<>+0(SB), Y1, Y2
+	VROUNDPS     $0x08, Y2, Y2
+	VFNMADD231PS ln2High<>+0(SB), Y2, Y1
+	VFNMADD231PS ln2Low<>+0(SB), Y2, Y1
+	VMOVUPS      exp6<>+0(SB), Y3
+	VFMADD213PS  exp5<>+0(SB), Y1, Y3
+	VFMADD213PS  exp4<>+0(SB), Y1, Y3
+	VFMADD213PS  exp3<>+0(SB), Y1, Y3
+	VFMADD213PS  exp2<>+0(SB), Y1, Y3
+	VFMADD213PS  one<>+0(SB), Y1, Y3
+	VFMADD213PS  one<>+0(SB), Y1, Y3
+	VCVTPS2DQ    Y2, Y2
+	VPSRAD       $0x01, Y2, Y4
+	VPSUBD       Y4, Y2, Y2
+	VPADDD       expBias<>+0(SB), Y4, Y4
+	VPSLLD       $0x17, Y4, Y4
+	VPADDD       expBias<>+0(SB), Y2, Y2
+	VPSLLD       $0x17, Y2, Y2
+	VMULPS       Y4, Y3, Y1
+	VMULPS       Y2, Y1, Y1
+	VMASKMOVPS   Y1, Y0, 64(DX)
+	SUBQ         $0x18, AX
+	CMPQ         AX, BX
+	CMOVQLT      BX, AX
+	CMPQ         AX, SI
+	CMOVQGT      SI, AX
+	LEAQ         laneMask<>+32(SB), BX
+	SHLQ         $0x02, AX
+	SUBQ         AX, BX
+	VMOVUPS      (BX), Y0
+	VMASKMOVPS   96(CX), Y0, Y1
+	VMOVUPS      expMax<>+0(SB), Y4
+	VMINPS       Y1, Y4, Y1
+	VMOVUPS      expMin<>+0(SB), Y4
+	VMAXPS       Y1, Y4, Y1
+	VMULPS       log2e<>+0(SB), Y1, Y2
+	VROUNDPS     $0x08, Y2, Y2
+	VFNMADD231PS ln2High<>+0(SB), Y2, Y1
+	VFNMADD231PS ln2Low<>+0(SB), Y2, Y1
+	VMOVUPS      exp6<>+0(SB), Y3
+	VFMADD213PS  exp5<>+0(SB), Y1, Y3
+	VFMADD213PS  exp4<>+0(SB), Y1, Y3
+	VFMADD213PS  exp3<>+0(SB), Y1, Y3
+	VFMADD213PS  exp2<>+0(SB), Y1, Y3
+	VFMADD213PS  one<>+0(SB), Y1, Y3
+	VFMADD213PS  one<>+0(SB), Y1, Y3
+	VCVTPS2DQ    Y2, Y2
+	VPSRAD       $0x01, Y2, Y4
+	VPSUBD       Y4, Y2, Y2
+	VPADDD       expBias<>+0(SB), Y4, Y4
+	VPSLLD       $0x17, Y4, Y4
+	VPADDD       expBias<>+0(SB), Y2, Y2
+	VPSLLD       $0x17, Y2, Y2
+	VMULPS       Y4, Y3, Y1
+	VMULPS       Y2, Y1, Y1
+	VMASKMOVPS   Y1, Y0, 96(DX)
+
+done:
+	VZEROUPPER
+	RET
+
+DATA expMax<>+0(SB)/4, $0x42b20000
+DATA expMax<>+4(SB)/4, $0x42b20000
+DATA expMax<>+8(SB)/4, $0x42b20000
+DATA expMax<>+12(SB)/4, $0x42b20000
+DATA expMax<>+16(SB)/4, $0x42b20000
+DATA expMax<>+20(SB)/4, $0x42b20000
+DATA expMax<>+24(SB)/4, $0x42b20000
+DATA expMax<>+28(SB)/4, $0x42b20000
+DATA expMax<>+32(SB)/4, $0x42b20000
+DATA expMax<>+36(SB)/4, $0x42b20000
+DATA expMax<>+40(SB)/4, $0x42b20000
+DATA expMax<>+44(SB)/4, $0x42b20000
+DATA expMax<>+48(SB)/4, $0x42b20000
+DATA expMax<>+52(SB)/4, $0x42b20000
+DATA expMax<>+56(SB)/4, $0x42b20000
+DATA expMax<>+60(SB)/4, $0x42b20000
+GLOBL expMax<>(SB), RODATA|NOPTR, $64
+
+DATA expMin<>+0(SB)/4, $0xc2d00000
+DATA expMin<>+4(SB)/4, $0xc2d00000
+DATA expMin<>+8(SB)/4, $0xc2d00000
+DATA expMin<>+12(SB)/4, $0xc2d00000
+DATA expMin<>+16(SB)/4, $0xc2d00000
+DATA expMin<>+20(SB)/4, $0xc2d00000
+DATA expMin<>+24(SB)/4, $0xc2d00000
+DATA expMin<>+28(SB)/4, $0xc2d00000
+DATA expMin<>+32(SB)/4, $0xc2d00000
+DATA expMin<>+36(SB)/4, $0xc2d00000
+DATA expMin<>+40(SB)/4, $0xc2d00000
+DATA expMin<>+44(SB)/4, $0xc2d00000
+DATA expMin<>+48(SB)/4, $0xc2d00000
+DATA expMin<>+52(SB)/4, $0xc2d00000
+DATA expMin<>+56(SB)/4, $0xc2d00000
+DATA expMin<>+60(SB)/4, $0xc2d00000
+GLOBL expMin<>(SB), RODATA|NOPTR, $64
+
+DATA log2e<>+0(SB)/4, $0x3fb8aa3b
+DATA log2e<>+4(SB)/4, $0x3fb8aa3b
+DATA log2e<>+8(SB)/4, $0x3fb8aa3b
+DATA log2e<>+12(SB)/4, $0x3fb8aa3b
+DATA log2e<>+16(SB)/4, $0x3fb8aa3b
+DATA log2e<>+20(SB)/4, $0x3fb8aa3b
+DATA log2e<>+24(SB)/4, $0x3fb8aa3b
+DATA log2e<>+28(SB)/4, $0x3fb8aa3b
+DATA log2e<>+32(SB)/4, $0x3fb8aa3b
+DATA log2e<>+36(SB)/4, $0x3fb8aa3b
+DATA log2e<>+40(SB)/4, $0x3fb8aa3b
+DATA log2e<>+44(SB)/4, $0x3fb8aa3b
+DATA log2e<>+48(SB)/4, $0x3fb8aa3b
+DATA log2e<>+52(SB)/4, $0x3fb8aa3b
+DATA log2e<>+56(SB)/4, $0x3fb8aa3b
+DATA log2e<>+60(SB)/4, $0x3fb8aa3b
+GLOBL log2e<>(SB), RODATA|NOPTR, $64
+
+DATA ln2High<>+0(SB)/4, $0x3f318000
+DATA ln2High<>+4(SB)/4, $0x3f318000
+DATA ln2High<>+8(SB)/4, $0x3f318000
+DATA ln2High<>+12(SB)/4, $0x3f318000
+DATA ln2High<>+16(SB)/4, $0x3f318000
+DATA ln2High<>+20(SB)/4, $0x3f318000
+DATA ln2High<>+24(SB)/4, $0x3f318000
+DATA ln2High<>+28(SB)/4, $0x3f318000
+DATA ln2High<>+32(SB)/4, $0x3f318000
+DATA ln2High<>+36(SB)/4, $0x3f318000
+DATA ln2High<>+40(SB)/4, $0x3f318000
+DATA ln2High<>+44(SB)/4, $0x3f318000
+DATA ln2High<>+48(SB)/4, $0x3f318000
+DATA ln2High<>+52(SB)/4, $0x3f318000
+DATA ln2High<>+56(SB)/4, $0x3f318000
+DATA ln2High<>+60(SB)/4, $0x3f318000
+GLOBL ln2High<>(SB), RODATA|NOPTR, $64
+
+DATA ln2Low<>+0(SB)/4, $0xb95e8083
+DATA ln2Low<>+4(SB)/4, $0xb95e8083
+DATA ln2Low<>+8(SB)/4, $0xb95e8083
+DATA ln2Low<>+12(SB)/4, $0xb95e8083
+DATA ln2Low<>+16(SB)/4, $0xb95e8083
+DATA ln2Low<>+20(SB)/4, $0xb95e8083
+DATA ln2Low<>+24(SB)/4, $0xb95e8083
+DATA ln2Low<>+28(SB)/4, $0xb95e8083
+DATA ln2Low<>+32(SB)/4, $0xb95e8083
+DATA ln2Low<>+36(SB)/4, $0xb95e8083
+DATA ln2Low<>+40(SB)/4, $0xb95e8083
+DATA ln2Low<>+44(SB)/4, $0xb95e8083
+DATA ln2Low<>+48(SB)/4, $0xb95e8083
+DATA ln2Low<>+52(SB)/4, $0xb95e8083
+DATA ln2Low<>+56(SB)/4, $0xb95e8083
+DATA ln2Low<>+60(SB)/4, $0xb95e8083
+GLOBL ln2Low<>(SB), RODATA|NOPTR, $64
+
+DATA exp6<>+0(SB)/4, $0x3ab51216
+DATA exp6<>+4(SB)/4, $0x3ab51216
+DATA exp6<>+8(SB)/4, $0x3ab51216
+DATA exp6<>+12(SB)/4, $0x3ab51216
+DATA exp6<>+16(SB)/4, $0x3ab51216
+DATA exp6<>+20(SB)/4, $0x3ab51216
+DATA exp6<>+24(SB)/4, $0x3ab51216
+DATA exp6<>+28(SB)/4, $0x3ab51216
+DATA exp6<>+32(SB)/4, $0x3ab51216
+DATA exp6<>+36(SB)/4, $0x3ab51216
+DATA exp6<>+40(SB)/4, $0x3ab51216
+DATA exp6<>+44(SB)/4, $0x3ab51216
+DATA exp6<>+48(SB)/4, $0x3ab51216
+DATA exp6<>+52(SB)/4, $0x3ab51216
+DATA exp6<>+56(SB)/4, $0x3ab51216
+DATA exp6<>+60(SB)/4, $0x3ab51216
+GLOBL exp6<>(SB), RODATA|NOPTR, $64
+
+DATA exp5<>+0(SB)/4, $0x3c091cf2
+DATA exp5<>+4(SB)/4, $0x3c091cf2
+DATA exp5<>+8(SB)/4, $0x3c091cf2
+DATA exp5<>+12(SB)/4, $0x3c091cf2
+DATA exp5<>+16(SB)/4, $0x3c091cf2
+DATA exp5<>+20(SB)/4, $0x3c091cf2
+DATA exp5<>+24(SB)/4, $0x3c091cf2
+DATA exp5<>+28(SB)/4, $0x3c091cf2
+DATA exp5<>+32(SB)/4, $0x3c091cf2
+DATA exp5<>+36(SB)/4, $0x3c091cf2
+DATA exp5<>+40(SB)/4, $0x3c091cf2
+DATA exp5<>+44(SB)/4, $0x3c091cf2
+DATA exp5<>+48(SB)/4, $0x3c091cf2
+DATA exp5<>+52(SB)/4, $0x3c091cf2
+DATA exp5<>+56(SB)/4, $0x3c091cf2
+DATA exp5<>+60(SB)/4, $0x3c091cf2
+GLOBL exp5<>(SB), RODATA|NOPTR, $64
+
+DATA exp4<>+0(SB)/4, $0x3d2aac79
+DATA exp4<>+4(SB)/4, $0x3d2aac79
+DATA exp4<>+8(SB)/4, $0x3d2aac79
+DATA exp4<>+12(SB)/4, $0x3d2aac79
+DATA exp4<>+16(SB)/4, $0x3d2aac79
+DATA exp4<>+20(SB)/4, $0x3d2aac79
+DATA exp4<>+24(SB)/4, $0x3d2aac79
+DATA exp4<>+28(SB)/4, $0x3d2aac79
+DATA exp4<>+32(SB)/4, $0x3d2aac79
+DATA exp4<>+36(SB)/4, $0x3d2aac79
+DATA exp4<>+40(SB)/4, $0x3d2aac79
+DATA exp4<>+44(SB)/4, $0x3d2aac79
+DATA exp4<>+48(SB)/4, $0x3d2aac79
+DATA exp4<>+52(SB)/4, $0x3d2aac79
+DATA exp4<>+56(SB)/4, $0x3d2aac79
+DATA exp4<>+60(SB)/4, $0x3d2aac79
+GLOBL exp4<>(SB), RODATA|NOPTR, $64
+
+DATA exp3<>+0(SB)/4, $0x3e2aaa49
+DATA exp3<>+4(SB)/4, $0x3e2aaa49
+DATA exp3<>+8(SB)/4, $0x3e2aaa49
+DATA exp3<>+12(SB)/4, $0x3e2aaa49
+DATA exp3<>+16(SB)/4, $0x3e2aaa49
+DATA exp3<>+20(SB)/4, $0x3e2aaa49
+DATA exp3<>+24(SB)/4, $0x3e2aaa49
+DATA exp3<>+28(SB)/4, $0x3e2aaa49
+DATA exp3<>+32(SB)/4, $0x3e2aaa49
+DATA exp3<>+36(SB)/4, $0x3e2aaa49
+DATA exp3<>+40(SB)/4, $0x3e2aaa49
+DATA exp3<>+44(SB)/4, $0x3e2aaa49
+DATA exp3<>+48(SB)/4, $0x3e2aaa49
+DATA exp3<>+52(SB)/4, $0x3e2aaa49
+DATA exp3<>+56(SB)/4, $0x3e2aaa49
+DATA exp3<>+60(SB)/4, $0x3e2aaa49
+GLOBL exp3<>(SB), RODATA|NOPTR, $64
+
+DATA exp2<>+0(SB)/4, $0x3efffffe
+DATA exp2<>+4(SB)/4, $0x3efffffe
+DATA exp2<>+8(SB)/4, $0x3efffffe
+DATA exp2<>+12(SB)/4, $0x3efffffe
+DATA exp2<>+16(SB)/4, $0x3efffffe
+DATA exp2<>+20(SB)/4, $0x3efffffe
+DATA exp2<>+24(SB)/4, $0x3efffffe
+DATA exp2<>+28(SB)/4, $0x3efffffe
+DATA exp2<>+32(SB)/4, $0x3efffffe
+DATA exp2<>+36(SB)/4, $0x3efffffe
+DATA exp2<>+40(SB)/4, $0x3efffffe
+DATA exp2<>+44(SB)/4, $0x3efffffe
+DATA exp2<>+48(SB)/4, $0x3efffffe
+DATA exp2<>+52(SB)/4, $0x3efffffe
+DATA exp2<>+56(SB)/4, $0x3efffffe
+DATA exp2<>+60(SB)/4, $0x3efffffe
+GLOBL exp2<>(SB), RODATA|NOPTR, $64
+
+DATA one<>+0(SB)/4, $0x3f800000
+DATA one<>+4(SB)/4, $0x3f800000
+DATA one<>+8(SB)/4, $0x3f800000
+DATA one<>+12(SB)/4, $0x3f800000
+DATA one<>+16(SB)/4, $0x3f800000
+DATA one<>+20(SB)/4, $0x3f800000
+DATA one<>+24(SB)/4, $0x3f800000
+DATA one<>+28(SB)/4, $0x3f800000
+DATA one<>+32(SB)/4, $0x3f800000
+DATA one<>+36(SB)/4, $0x3f800000
+DATA one<>+40(SB)/4, $0x3f800000
+DATA one<>+44(SB)/4, $0x3f800000
+DATA one<>+48(SB)/4, $0x3f800000
+DATA one<>+52(SB)/4, $0x3f800000
+DATA one<>+56(SB)/4, $0x3f800000
+DATA one<>+60(SB)/4, $0x3f800000
+GLOBL one<>(SB), RODATA|NOPTR, $64
+
+DATA expBias<>+0(SB)/4, $0x0000007f
+DATA expBias<>+4(SB)/4, $0x0000007f
+DATA expBias<>+8(SB)/4, $0x0000007f
+DATA expBias<>+12(SB)/4, $0x0000007f
+DATA expBias<>+16(SB)/4, $0x0000007f
+DATA expBias<>+20(SB)/4, $0x0000007f
+DATA expBias<>+24(SB)/4, $0x0000007f
+DATA expBias<>+28(SB)/4, $0x0000007f
+DATA expBias<>+32(SB)/4, $0x0000007f
+DATA expBias<>+36(SB)/4, $0x0000007f
+DATA expBias<>+40(SB)/4, $0x0000007f
+DATA expBias<>+44(SB)/4, $0x0000007f
+DATA expBias<>+48(SB)/4, $0x0000007f
+DATA expBias<>+52(SB)/4, $0x0000007f
+DATA expBias<>+56(SB)/4, $0x0000007f
+DATA expBias<>+60(SB)/4, $0x0000007f
+GLOBL expBias<>(SB), RODATA|NOPTR, $64
+
+// func sigmoidAVX2(dst []float32, x []float32)
+// Requires: AVX, AVX2, CMOV, FMA3
+TEXT ·sigmoidAVX2(SB), NOSPLIT, $0-48
+	MOVQ x_len+32(FP), AX
+	MOVQ x_base+24(FP), CX
+	MOVQ dst_base+0(FP), DX
+	CMPQ AX, $0x20
+	JLT  rest
+
+loop:
+	VMOVUPS      (CX), Y0
+	VXORPS       signBit<>+0(SB), Y0, Y0
+	VMOVUPS      expMax<>+0(SB), Y3
+	VMINPS       Y0, Y3, Y0
+	VMOVUPS      expMin<>+0(SB), Y3
+	VMAXPS       Y0, Y3, Y0
+	VMULPS       log2e<>+0(SB), Y0, Y1
+	VROUNDPS     $0x08, Y1, Y1
+	VFNMADD231PS ln2High<>+0(SB), Y1, Y0
+	VFNMADD231PS ln2Low<>+0(SB), Y1, Y0
+	VMOVUPS      exp6<>+0(SB), Y2
+	VFMADD213PS  exp5<>+0(SB), Y0, Y2
+	VFMADD213PS  exp4<>+0(SB), Y0, Y2
+	VFMADD213PS  exp3<>+0(SB), Y0, Y2
+	VFMADD213PS  exp2<>+0(SB), Y0, Y2
+	VFMADD213PS  one<>+0(SB), Y0, Y2
+	VFMADD213PS  one<>+0(SB), Y0, Y2
+	VCVTPS2DQ    Y1, Y1
+	VPSRAD       $0x01, Y1, Y3
+	VPSUBD       Y3, Y1, Y1
+	VPADDD       expBias<>+0(SB), Y3, Y3
+	VPSLLD       $0x17, Y3, Y3
+	VPADDD       expBias<>+0(SB), Y1, Y1
+	VPSLLD       $0x17, Y1, Y1
+	VMULPS       Y3, Y2, Y0
+	VMULPS       Y1, Y0, Y0
+	VMOVUPS      one<>+0(SB), Y1
+	VADDPS       Y1, Y0, Y0
+	VDIVPS       Y0, Y1, Y0
+	VMOVUPS      Y0, (DX)
+	VMOVUPS      32(CX), Y0
+	VXORPS       signBit<>+0(SB), Y0, Y0
+	VMOVUPS      expMax<>+0(SB), Y3
+	VMINPS       Y0, Y3, Y0
+	VMOVUPS      expMin<>+0(SB), Y3
+	VMAXPS       Y0, Y3, Y0
+	VMULPS       log2e<>+0(SB), Y0, Y1
+	VROUNDPS     $0x08, Y1, Y1
+	VFNMADD231PS ln2High<>+0(SB), Y1, Y0
+	VFNMADD231PS ln2Low<>+0(SB), Y1, Y0
+	VMOVUPS      exp6<>+0(SB), Y2
+	VFMADD213PS  exp5<>+0(SB), Y0, Y2
+	VFMADD213PS  exp4<>+0(SB), Y0, Y2
+	VFMADD213PS  exp3<>+0(SB), Y0, Y2
+	VFMADD213PS  exp2<>+0(SB), Y0, Y2
+	VFMADD213PS  one<>+0(SB), Y0, Y2
+	VFMADD213PS  one<>+0(SB), Y0, Y2
+	VCVTPS2DQ    Y1, Y1
+	VPSRAD       $0x01, Y1, Y3
+	VPSUBD       Y3, Y1, Y1
+	VPADDD       expBias<>+0(SB), Y3, Y3
+	VPSLLD       $0x17, Y3, Y3
+	VPADDD       expBias<>+0(SB), Y1, Y1
+	VPSLLD       $0x17, Y1, Y1
+	VMULPS       Y3, Y2, Y0
+	VMULPS       Y1, Y0, Y0
+	VMOVUPS      one<>+0(SB), Y1
+	VADDPS       Y1, Y0, Y0
+	VDIVPS       Y0, Y1, Y0
+	VMOVUPS      Y0, 32(DX)
+	VMOVUPS      64(CX), Y0
+	VXORPS       signBit<>+0(SB), Y0, Y0
+	VMOVUPS      expMax<>+0(SB), Y3
+	VMINPS       Y0, Y3, Y0
+	VMOVUPS      expMin<>+0(SB), Y3
+	VMAXPS       Y0, Y3, Y0
+	VMULPS       log2e<>+0(SB), Y0, Y1
+	VROUNDPS     $0x08, Y1, Y1
+	VFNMADD231PS ln2High<>+0(SB), Y1, Y0
+	VFNMADD231PS ln2Low<>+0(SB), Y1, Y0
+	VMOVUPS      exp6<>+0(SB), Y2
+	VFMADD213PS  exp5<>+0(SB), Y0, Y2
+	VFMADD213PS  exp4<>+0(SB), Y0, Y2
+	VFMADD213PS  exp3<>+0(SB), Y0, Y2
+	VFMADD213PS  exp2<>+0(SB), Y0, Y2
+	VFMADD213PS  one<>+0(SB), Y0, Y2
+	VFMADD213PS  one<>+0(SB), Y0, Y2
+	VCVTPS2DQ    Y1, Y1
+	VPSRAD       $0x01, Y1, Y3
+	VPSUBD       Y3, Y1, Y1
+	VPADDD       expBias<>+0(SB), Y3, Y3
+	VPSLLD       $0x17, Y3, Y3
+	VPADDD       expBias<>+0(SB), Y1, Y1
+	VPSLLD       $0x17, Y1, Y1
+	VMULPS       Y3, Y2, Y0
+	VMULPS       Y1, Y0, Y0
+	VMOVUPS      one<>+0(SB), Y1
+	VADDPS       Y1, Y0, Y0
+	VDIVPS       Y0, Y1, Y0
+	VMOVUPS      Y0, 64(DX)
+	VMOVUPS      96(CX), Y0
+	VXORPS       signBit<>+0(SB), Y0, Y0
+	VMOVUPS      expMax<>+0(SB), Y3
+	VMINPS       Y0, Y3, Y0
+	VMOVUPS      expMin<>+0(SB), Y3
+	VMAXPS       Y0, Y3, Y0
+	VMULPS       log2e<>+0(SB), Y0, Y1
+	VROUNDPS     $0x08, Y1, Y1
+	VFNMADD231PS ln2High<>+0(SB), Y1, Y0
+	VFNMADD231PS ln2Low<>+0(SB), Y1, Y0
+	VMOVUPS      exp6<>+0(SB), Y2
+	VFMADD213PS  exp5<>+0(SB), Y0, Y2
+	VFMADD213PS  exp4<>+0(SB), Y0, Y2
+	VFMADD213PS  exp3<>+0(SB), Y0, Y2
+	VFMADD213PS  exp2<>+0(SB), Y0, Y2
+	VFMADD213PS  one<>+0(SB), Y0, Y2
+	VFMADD213PS  one<>+0(SB), Y0, Y2
+	VCVTPS2DQ    Y1, Y1
+	VPSRAD       $0x01, Y1, Y3
+	VPSUBD       Y3, Y1, Y1
+	VPADDD       expBias<>+0(SB), Y3, Y3
+	VPSLLD       $0x17, Y3, Y3
+	VPADDD       expBias<>+0(SB), Y1, Y1
+	VPSLLD       $0x17, Y1, Y1
+	VMULPS       Y3, Y2, Y0
+	VMULPS       Y1, Y0, Y0
+	VMOVUPS      one<>+0(SB), Y1
+	VADDPS       Y1, Y0, Y0
+	VDIVPS       Y0, Y1, Y0
+	VMOVUPS      Y0, 96(DX)
+	ADDQ         $0x00000080, CX
+	ADDQ         $0x00000080, DX
+	SUBQ         $0x20, AX
+	CMPQ         AX, $0x20
+	JGE          loop
+
+rest:
+	TESTQ        AX, AX
+	JE           done
+	XORQ         BX, BX
+	MOVQ         $0x00000008, SI
+	MOVQ         AX, DI
+	CMPQ         DI, BX
+	CMOVQLT      BX, DI
+	CMPQ         DI, SI
+	CMOVQGT      SI, DI
+	LEAQ         laneMask<>+32(SB), R8
+	SHLQ         $0x02, DI
+	SUBQ         DI, R8
+	VMOVUPS      (R8), Y0
+	VMASKMOVPS   (CX), Y0, Y1
+	VXORPS       signBit<>+0(SB), Y1, Y1
+	VMOVUPS      expMax<>+0(SB), Y4
+	VMINPS       Y1, Y4, Y1
+	VMOVUPS      expMin<>+0(SB), Y4
+	VMAXPS       Y1, Y4, Y1
+	VMULPS       log2e<>+0(SB), Y1, Y2
+	VROUNDPS     $0x08, Y2, Y2
+	VFNMADD231PS ln2High<>+0(SB), Y2, Y1
+	VFNMADD231PS ln2Low<>+0(SB), Y2, Y1
+	VMOVUPS      exp6<>+0(SB), Y3
+	VFMADD213PS  exp5<>+0(SB), Y1, Y3
+	VFMADD213PS  exp4<>+0(SB), Y1, Y3
+	VFMADD213PS  exp3<>+0(SB), Y1, Y3
+	VFMADD213PS  exp2<>+0(SB), Y1, Y3
+	VFMADD213PS  one<>+0(SB), Y1, Y3
+	VFMADD213PS  one<>+0(SB), Y1, Y3
+	VCVTPS2DQ    Y2, Y2
+	VPSRAD       $0x01, Y2, Y4
+	VPSUBD       Y4, Y2, Y2
+	VPADDD       expBias<>+0(SB), Y4, Y4
+	VPSLLD       $0x17, Y4, Y4
+	VPADDD       expBias<>+0(SB), Y2, Y2
+	VPSLLD       $0x17, Y2, Y2
+	VMULPS       Y4, Y3, Y1
+	VMULPS       Y2, Y1, Y1
+	VMOVUPS      one<>+0(SB), Y2
+	VADDPS       Y2, Y1, Y1
+	VDIVPS       Y1, Y2, Y1
+	VMASKMOVPS   Y1, Y0, (DX)
+	MOVQ         AX, DI
+	SUBQ         $0x08, DI
+	CMPQ         DI, BX
+	CMOVQLT      BX, DI
+	CMPQ         DI, SI
+	CMOVQGT      SI, DI
+	LEAQ         laneMask<>+32(SB), R8
+	SHLQ         $0x02, DI
+	SUBQ         DI, R8
+	VMOVUPS      (R8), Y0
+	VMASKMOVPS   32(CX), Y0, Y1
+	VXORPS       signBit<>+0(SB), Y1, Y1
+	VMOVUPS      expMax<>+0(SB), Y4
+	VMINPS       Y1, Y4, Y1
+	VMOVUPS      expMin<>+0(SB), Y4
+	VMAXPS       Y1, Y4, Y1
+	VMULPS       log2e<>+0(SB), Y1, Y2
+	VROUNDPS     $0x08, Y2, Y2
+	VFNMADD231PS ln2High<>+0(SB), Y2, Y1
+	VFNMADD231PS ln2Low<>+0(SB), Y2, Y1
+	VMOVUPS      exp6<>+0(SB), Y3
+	VFMADD213PS  exp5<>+0(SB), Y1, Y3
+	VFMADD213PS  exp4<>+0(SB), Y1, Y3
+	VFMADD213PS  exp3<>+0(SB), Y1, Y3
+	VFMADD213PS  exp2<>+0(SB), Y1, Y3
+	VFMADD213PS  one<>+0(SB), Y1, Y3
+	VFMADD213PS  one<>+0(SB), Y1, Y3
+	VCVTPS2DQ    Y2, Y2
+	VPSRAD       $0x01, Y2, Y4
+	VPSUBD       Y4, Y2, Y2
+	VPADDD       expBias<>+0(SB), Y4, Y4
+	VPSLLD       $0x17, Y4, Y4
+	VPADDD       expBias<>+0(SB), Y2, Y2
+	VPSLLD       $0x17, Y2, Y2
+	VMULPS       Y4, Y3, Y1
+	VMULPS       Y2, Y1, Y1
+	VMOVUPS      one<>+0(SB), Y2
+	VADDPS       Y2, Y1, Y1
+	VDIVPS       Y1, Y2, Y1
+	VMASKMOVPS   Y1, Y0, 32(DX)
+	MOVQ         AX, DI
+	SUBQ         $0x10, DI
+	CMPQ         DI, BX
+	CMOVQLT      BX, DI
+	CMPQ         DI, SI
+	CMOVQGT      SI, DI
+	LEAQ         laneMask<>+32(SB), R8
+	SHLQ         $0x02, DI
+	SUBQ         DI, R8
+	VMOVUPS      (R8), Y0
+	VMASKMOVPS   64(CX), Y0, Y1
+	VXORPS       signBit<>+0(SB), Y1, Y1
+	VMOVUPS      expMax<>+0(SB), Y4
+	VMINPS       Y1, Y4, Y1
+	VMOVUPS      expMin<>+0(SB), Y4
+	VMAXPS       Y1, Y4, Y1
+	VMULPS       log2e<>+0(SB), Y1, Y2
+	VROUNDPS     $0x08, Y2, Y2
+	VFNMADD231PS ln2High<>+0(SB), Y2, Y1
+	VFNMADD231PS ln2Low<>+0(SB), Y2, Y1
+	VMOVUPS      exp6<>+0(SB), Y3
+	VFMADD213PS  exp5<>+0(SB), Y1, Y3
+	VFMADD213PS  exp4<>+0(SB), Y1, Y3
+	VFMADD213PS  exp3<>+0(SB), Y1, Y3
+	VFMADD213PS  exp2<>+0(SB), Y1, Y3
+	VFMADD213PS  one<>+0(SB), Y1, Y3
+	VFMADD213PS  one<>+0(SB), Y1, Y3
+	VCVTPS2DQ    Y2, Y2
+	VPSRAD       $0x01, Y2, Y4
+	VPSUBD       Y4, Y2, Y2
+	VPADDD       expBias<>+0(SB), Y4, Y4
+	VPSLLD       $0x17, Y4, Y4
+	VPADDD       expBias<>+0(SB), Y2, Y2
+	VPSLLD       $0x17, Y2, Y2
+	VMULPS       Y4, Y3, Y1
+	VMULPS       Y2, Y1, Y1
+	VMOVUPS      one<>+0(SB), Y2
+	VADDPS       Y2, Y1, Y1
+	VDIVPS       Y1, Y2, Y1
+	VMASKMOVPS   Y1, Y0, 64(DX)
+	SUBQ         $0x18, AX
+	CMPQ         AX, BX
+	CMOVQLT      BX, AX
+	CMPQ         AX, SI
+	CMOVQGT      SI, AX
+	LEAQ         laneMask<>+32(SB), BX
+	SHLQ         $0x02, AX
+	SUBQ         AX, BX
+	VMOVUPS      (BX), Y0
+	VMASKMOVPS   96(CX), Y0, Y1
+	VXORPS       signBit<>+0(SB), Y1, Y1
+	VMOVUPS      expMax<>+0(SB), Y4
+	VMINPS       Y1, Y4, Y1
+	VMOVUPS      expMin<>+0(SB), Y4
+	VMAXPS       Y1, Y4, Y1
+	VMULPS       log2e<>+0(SB), Y1, Y2
+	VROUNDPS     $0x08, Y2, Y2
+	VFNMADD231PS ln2High<>+0(SB), Y2, Y1
+	VFNMADD231PS ln2Low<>+0(SB), Y2, Y1
+	VMOVUPS      exp6<>+0(SB), Y3
+	VFMADD213PS  exp5<>+0(SB), Y1, Y3
+	VFMADD213PS  exp4<>+0(SB), Y1, Y3
+	VFMADD213PS  exp3<>+0(SB), Y1, Y3
+	VFMADD213PS  exp2<>+0(SB), Y1, Y3
+	VFMADD213PS  one<>+0(SB), Y1, Y3
+	VFMADD213PS  one<>+0(SB), Y1, Y3
+	VCVTPS2DQ    Y2, Y2
+	VPSRAD       $0x01, Y2, Y4
+	VPSUBD       Y4, Y2, Y2
+	VPADDD       expBias<>+0(SB), Y4, Y4
+	VPSLLD       $0x17, Y4, Y4
+	VPADDD       expBias<>+0(SB), Y2, Y2
+	VPSLLD       $0x17, Y2, Y2
+	VMULPS       Y4, Y3, Y1
+	VMULPS       Y2, Y1, Y1
+	VMOVUPS      one<>+0(SB), Y2
+	VADDPS       Y2, Y1, Y1
+	VDIVPS       Y1, Y2, Y1
+	VMASKMOVPS   Y1, Y0, 96(DX)
+
+done:
+	VZEROUPPER
+	RET
+
+DATA signBit<>+0(SB)/4, $0x80000000
+DATA signBit<>+4(SB)/4, $0x80000000
+DATA signBit<>+8(SB)/4, $0x80000000
+DATA signBit<>+12(SB)/4, $0x80000000
+DATA signBit<>+16(SB)/4, $0x80000000
+DATA signBit<>+20(SB)/4, $0x80000000
+DATA signBit<>+24(SB)/4, $0x80000000
+DATA signBit<>+28(SB)/4, $0x80000000
+DATA signBit<>+32(SB)/4, $0x80000000
+DATA signBit<>+36(SB)/4, $0x80000000
+DATA signBit<>+40(SB)/4, $0x80000000
+DATA signBit<>+44(SB)/4, $0x80000000
+DATA signBit<>+48(SB)/4, $0x80000000
+DATA signBit<>+52(SB)/4, $0x80000000
+DATA signBit<>+56(SB)/4, $0x80000000
+DATA signBit<>+60(SB)/4, $0x80000000
+GLOBL signBit<>(SB), RODATA|NOPTR, $64
+
+// func expSumAVX2(z []float32, shift float32) (s float32, t float32)
+// Requires: AVX, AVX2, CMOV, FMA3, SSE
+TEXT ·expSumAVX2(SB), NOSPLIT, $0-40
+	MOVQ         z_len+8(FP), AX
+	MOVQ         z_base+0(FP), CX
+	VBROADCASTSS shift+24(FP), Y0
+	VXORPS       Y1, Y1, Y1
+	VXORPS       Y2, Y2, Y2
+	VXORPS       Y3, Y3, Y3
+	VXORPS       Y4, Y4, Y4
+	VXORPS       Y5, Y5, Y5
+	VXORPS       Y6, Y6, Y6
+	VXORPS       Y7, Y7, Y7
+	VXORPS       Y8, Y8, Y8
+	CMPQ         AX, $0x20
+	JLT          rest
+
+loop:
+	VMOVUPS      (CX), Y9
+	VSUBPS       Y0, Y9, Y9
+	VMOVUPS      expMin<>+0(SB), Y10
+	VMAXPS       Y9, Y10, Y9
+	VMOVAPS      Y9, Y10
+	VMOVUPS      expMax<>+0(SB), Y13
+	VMINPS       Y10, Y13, Y10
+	VMOVUPS      expMin<>+0(SB), Y13
+	VMAXPS       Y10, Y13, Y10
+	VMULPS       log2e<>+0(SB), Y10, Y11
+	VROUNDPS     $0x08, Y11, Y11
+	VFNMADD231PS ln2High<>+0(SB), Y11, Y10
+	VFNMADD231PS ln2Low<>+0(SB), Y11, Y10
+	VMOVUPS      exp6<>+0(SB), Y12
+	VFMADD213PS  exp5<>+0(SB), Y10, Y12
+	VFMADD213PS  exp4<>+0(SB), Y10, Y12
+	VFMADD213PS  exp3<>+0(SB), Y10, Y12
+	VFMADD213PS  exp2<>+0(SB), Y10, Y12
+	VFMADD213PS  one<>+0(SB), Y10, Y12
+	VFMADD213PS  one<>+0(SB), Y10, Y12
+	VCVTPS2DQ    Y11, Y11
+	VPSRAD       $0x01, Y11, Y13
+	VPSUBD       Y13, Y11, Y11
+	VPADDD       expBias<>+0(SB), Y13, Y13
+	VPSLLD       $0x17, Y13, Y13
+	VPADDD       expBias<>+0(SB), Y11, Y11
+	VPSLLD       $0x17, Y11, Y11
+	VMULPS       Y13, Y12, Y10
+	VMULPS       Y11, Y10, Y10
+	VADDPS       Y10, Y1, Y1
+	VFMADD231PS  Y9, Y10, Y5
+	VMOVUPS      32(CX), Y9
+	VSUBPS       Y0, Y9, Y9
+	VMOVUPS      expMin<>+0(SB), Y10
+	VMAXPS       Y9, Y10, Y9
+	VMOVAPS      Y9, Y10
+	VMOVUPS      expMax<>+0(SB), Y13
+	VMINPS       Y10, Y13, Y10
+	VMOVUPS      expMin<>+0(SB), Y13
+	VMAXPS       Y10, Y13, Y10
+	VMULPS       log2e<>+0(SB), Y10, Y11
+	VROUNDPS     $0x08, Y11, Y11
+	VFNMADD231PS ln2High<>+0(SB), Y11, Y10
+	VFNMADD231PS ln2Low<>+0(SB), Y11, Y10
+	VMOVUPS      exp6<>+0(SB), Y12
+	VFMADD213PS  exp5<>+0(SB), Y10, Y12
+	VFMADD213PS  exp4<>+0(SB), Y10, Y12
+	VFMADD213PS  exp3<>+0(SB), Y10, Y12
+	VFMADD213PS  exp2<>+0(SB), Y10, Y12
+	VFMADD213PS  one<>+0(SB), Y10, Y12
+	VFMADD213PS  one<>+0(SB), Y10, Y12
+	VCVTPS2DQ    Y11, Y11
+	VPSRAD       $0x01, Y11, Y13
+	VPSUBD       Y13, Y11, Y11
+	VPADDD       expBias<>+0(SB), Y13, Y13
+	VPSLLD       $0x17, Y13, Y13
+	VPADDD       expBias<>+0(SB), Y11, Y11
+	VPSLLD       $0x17, Y11, Y11
+	VMULPS       Y13, Y12, Y10
+	VMULPS       Y11, Y10, Y10
+	VADDPS       Y10, Y2, Y2
+	VFMADD231PS  Y9, Y10, Y6
+	VMOVUPS      64(CX), Y9
+	VSUBPS       Y0, Y9, Y9
+	VMOVUPS      expMin<>+0(SB), Y10
+	VMAXPS       Y9, Y10, Y9
+	VMOVAPS      Y9, Y10
+	VMOVUPS      expMax<>+0(SB), Y13
+	VMINPS       Y10, Y13, Y10
+	VMOVUPS      expMin<>+0(SB), Y13
+	VMAXPS       Y10, Y13, Y10
+	VMULPS       log2e<>+0(SB), Y10, Y11
+	VROUNDPS     $0x08, Y11, Y11
+	VFNMADD231PS ln2High<>+0(SB), Y11, Y10
+	VFNMADD231PS ln2Low<>+0(SB), Y11, Y10
+	VMOVUPS      exp6<>+0(SB), Y12
+	VFMADD213PS  exp5<>+0(SB), Y10, Y12
+	VFMADD213PS  exp4<>+0(SB), Y10, Y12
+	VFMADD213PS  exp3<>+0(SB), Y10, Y12
+	VFMADD213PS  exp2<>+0(SB), Y10, Y12
+	VFMADD213PS  one<>+0(SB), Y10, Y12
+	VFMADD213PS  one<>+0(SB), Y10, Y12
+	VCVTPS2DQ    Y11, Y11
+	VPSRAD       $0x01, Y11, Y13
+	VPSUBD       Y13, Y11, Y11
+	VPADDD       expBias<>+0(SB), Y13, Y13
+	VPSLLD       $0x17, Y13, Y13
+	VPADDD       expBias<>+0(SB), Y11, Y11
+	VPSLLD       $0x17, Y11, Y11
+	VMULPS       Y13, Y12, Y10
+	VMULPS       Y11, Y10, Y10
+	VADDPS       Y10, Y3, Y3
+	VFMADD231PS  Y9, Y10, Y7
+	VMOVUPS      96(CX), Y9
+	VSUBPS       Y0, Y9, Y9
+	VMOVUPS      expMin<>+0(SB), Y10
+	VMAXPS       Y9, Y10, Y9
+	VMOVAPS      Y9, Y10
+	VMOVUPS      expMax<>+0(SB), Y13
+	VMINPS       Y10, Y13, Y10
+	VMOVUPS      expMin<>+0(SB), Y13
+	VMAXPS       Y10, Y13, Y10
+	VMULPS       log2e<>+0(SB), Y10, Y11
+	VROUNDPS     $0x08, Y11, Y11
+	VFNMADD231PS ln2High<>+0(SB), Y11, Y10
+	VFNMADD231PS ln2Low<>+0(SB), Y11, Y10
+	VMOVUPS      exp6<>+0(SB), Y12
+	VFMADD213PS  exp5<>+0(SB), Y10, Y12
+	VFMADD213PS  exp4<>+0(SB), Y10, Y12
+	VFMADD213PS  exp3<>+0(SB), Y10, Y12
+	VFMADD213PS  exp2<>+0(SB), Y10, Y12
+	VFMADD213PS  one<>+0(SB), Y10, Y12
+	VFMADD213PS  one<>+0(SB), Y10, Y12
+	VCVTPS2DQ    Y11, Y11
+	VPSRAD       $0x01, Y11, Y13
+	VPSUBD       Y13, Y11, Y11
+	VPADDD       expBias<>+0(SB), Y13, Y13
+	VPSLLD       $0x17, Y13, Y13
+	VPADDD       expBias<>+0(SB), Y11, Y11
+	VPSLLD       $0x17, Y11, Y11
+	VMULPS       Y13, Y12, Y10
+	VMULPS       Y11, Y10, Y10
+	VADDPS       Y10, Y4, Y4
+	VFMADD231PS  Y9, Y10, Y8
+	ADDQ         $0x00000080, CX
+	SUBQ         $0x20, AX
+	CMPQ         AX, $0x20
+	JGE          loop
+
+rest:
+	TESTQ        AX, AX
+	JE           done
+	XORQ         DX, DX
+	MOVQ         $0x00000008, BX
+	MOVQ         AX, SI
+	CMPQ         SI, DX
+	CMOVQLT      DX, SI
+	CMPQ         SI, BX
+	CMOVQGT      BX, SI
+	LEAQ         laneMask<>+32(SB), DI
+	SHLQ         $0x02, SI
+	SUBQ         SI, DI
+	VMOVUPS      (DI), Y9
+	VMASKMOVPS   (CX), Y9, Y10
+	VSUBPS       Y0, Y10, Y10
+	VMOVUPS      expMin<>+0(SB), Y11
+	VMAXPS       Y10, Y11, Y10
+	VMOVAPS      Y10, Y11
+	VMOVUPS      expMax<>+0(SB), Y14
+	VMINPS       Y11, Y14, Y11
+	VMOVUPS      expMin<>+0(SB), Y14
+	VMAXPS       Y11, Y14, Y11
+	VMULPS       log2e<>+0(SB), Y11, Y12
+	VROUNDPS     $0x08, Y12, Y12
+	VFNMADD231PS ln2High<>+0(SB), Y12, Y11
+	VFNMADD231PS ln2Low<>+0(SB), Y12, Y11
+	VMOVUPS      exp6<>+0(SB), Y13
+	VFMADD213PS  exp5<>+0(SB), Y11, Y13
+	VFMADD213PS  exp4<>+0(SB), Y11, Y13
+	VFMADD213PS  exp3<>+0(SB), Y11, Y13
+	VFMADD213PS  exp2<>+0(SB), Y11, Y13
+	VFMADD213PS  one<>+0(SB), Y11, Y13
+	VFMADD213PS  one<>+0(SB), Y11, Y13
+	VCVTPS2DQ    Y12, Y12
+	VPSRAD       $0x01, Y12, Y14
+	VPSUBD       Y14, Y12, Y12
+	VPADDD       expBias<>+0(SB), Y14, Y14
+	VPSLLD       $0x17, Y14, Y14
+	VPADDD       expBias<>+0(SB), Y12, Y12
+	VPSLLD       $0x17, Y12, Y12
+	VMULPS       Y14, Y13, Y11
+	VMULPS       Y12, Y11, Y11
+	VANDPS       Y9, Y11, Y11
+	VADDPS       Y11, Y1, Y1
+	VFMADD231PS  Y10, Y11, Y5
+	MOVQ         AX, SI
+	SUBQ         $0x08, SI
+	CMPQ         SI, DX
+	CMOVQLT      DX, SI
+	CMPQ         SI, BX
+	CMOVQGT      BX, SI
+	LEAQ         laneMask<>+32(SB), DI
+	SHLQ         $0x02, SI
+	SUBQ         SI, DI
+	VMOVUPS      (DI), Y9
+	VMASKMOVPS   32(CX), Y9, Y10
+	VSUBPS       Y0, Y10, Y10
+	VMOVUPS      expMin<>+0(SB), Y11
+	VMAXPS       Y10, Y11, Y10
+	VMOVAPS      Y10, Y11
+	VMOVUPS      expMax<>+0(SB), Y14
+	VMINPS       Y11, Y14, Y11
+	VMOVUPS      expMin<>+0(SB), Y14
+	VMAXPS       Y11, Y14, Y11
+	VMULPS       log2e<>+0(SB), Y11, Y12
+	VROUNDPS     $0x08, Y12, Y12
+	VFNMADD231PS ln2High<>+0(SB), Y12, Y11
+	VFNMADD231PS ln2Low<>+0(SB), Y12, Y11
+	VMOVUPS      exp6<>+0(SB), Y13
+	VFMADD213PS  exp5<>+0(SB), Y11, Y13
+	VFMADD213PS  exp4<>+0(SB), Y11, Y13
+	VFMADD213PS  exp3<>+0(SB), Y11, Y13
+	VFMADD213PS  exp2<>+0(SB), Y11, Y13
+	VFMADD213PS  one<>+0(SB), Y11, Y13
+	VFMADD213PS  one<>+0(SB), Y11, Y13
+	VCVTPS2DQ    Y12, Y12
+	VPSRAD       $0x01, Y12, Y14
+	VPSUBD       Y14, Y12, Y12
+	VPADDD       expBias<>+0(SB), Y14, Y14
+	VPSLLD       $0x17, Y14, Y14
+	VPADDD       expBias<>+0(SB), Y12, Y12
+	VPSLLD       $0x17, Y12, Y12
+	VMULPS       Y14, Y13, Y11
+	VMULPS       Y12, Y11, Y11
+	VANDPS       Y9, Y11, Y11
+	VADDPS       Y11, Y2, Y2
+	VFMADD231PS  Y10, Y11, Y6
+	MOVQ         AX, SI
+	SUBQ         $0x10, SI
+	CMPQ         SI, DX
+	CMOVQLT      DX, SI
+	CMPQ         SI, BX
+	CMOVQGT      BX, SI
+	LEAQ         laneMask<>+32(SB), DI
+	SHLQ         $0x02, SI
+	SUBQ         SI, DI
+	VMOVUPS      (DI), Y9
+	VMASKMOVPS   64(CX), Y9, Y10
+	VSUBPS       Y0, Y10, Y10
+	VMOVUPS      expMin<>+0(SB), Y11
+	VMAXPS       Y10, Y11, Y10
+	VMOVAPS      Y10, Y11
+	VMOVUPS      expMax<>+0(SB), Y14
+	VMINPS       Y11, Y14, Y11
+	VMOVUPS      expMin<>+0(SB), Y14
+	VMAXPS       Y11, Y14, Y11
+	VMULPS       log2e<>+0(SB), Y11, Y12
+	VROUNDPS     $0x08, Y12, Y12
+	VFNMADD231PS ln2High<>+0(SB), Y12, Y11
+	VFNMADD231PS ln2Low<>+0(SB), Y12, Y11
+	VMOVUPS      exp6<>+0(SB), Y13
+	VFMADD213PS  exp5<>+0(SB), Y11, Y13
+	VFMADD213PS  exp4<>+0(SB), Y11, Y13
+	VFMADD213PS  exp3<>+0(SB), Y11, Y13
+	VFMADD213PS  exp2<>+0(SB), Y11, Y13
+	VFMADD213PS  one<>+0(SB), Y11, Y13
+	VFMADD213PS  one<>+0(SB), Y11, Y13
+	VCVTPS2DQ    Y12, Y12
+	VPSRAD       $0x01, Y12, Y14
+	VPSUBD       Y14, Y12, Y12
+	VPADDD       expBias<>+0(SB), Y14, Y14
+	VPSLLD       $0x17, Y14, Y14
+	VPADDD       expBias<>+0(SB), Y12, Y12
+	VPSLLD       $0x17, Y12, Y12
+	VMULPS       Y14, Y13, Y11
+	VMULPS       Y12, Y11, Y11
+	VANDPS       Y9, Y11, Y11
+	VADDPS       Y11, Y3, Y3
+	VFMADD231PS  Y10, Y11, Y7
+	SUBQ         $0x18, AX
+	CMPQ         AX, DX
+	CMOVQLT      DX, AX
+	CMPQ         AX, BX
+	CMOVQGT      BX, AX
+	LEAQ         laneMask<>+32(SB), DX
+	SHLQ         $0x02, AX
+	SUBQ         AX, DX
+	VMOVUPS      (DX), Y9
+	VMASKMOVPS   96(CX), Y9, Y10
+	VSUBPS       Y0, Y10, Y10
+	VMOVUPS      expMin<>+0(SB), Y0
+	VMAXPS       Y10, Y0, Y10
+	VMOVAPS      Y10, Y0
+	VMOVUPS      expMax<>+0(SB), Y13
+	VMINPS       Y0, Y13, Y0
+	VMOVUPS      expMin<>+0(SB), Y13
+	VMAXPS       Y0, Y13, Y0
+	VMULPS       log2e<>+0(SB), Y0, Y11
+	VROUNDPS     $0x08, Y11, Y11
+	VFNMADD231PS ln2High<>+0(SB), Y11, Y0
+	VFNMADD231PS ln2Low<>+0(SB), Y11, Y0
+	VMOVUPS      exp6<>+0(SB), Y12
+	VFMADD213PS  exp5<>+0(SB), Y0, Y12
+	VFMADD213PS  exp4<>+0(SB), Y0, Y12
+	VFMADD213PS  exp3<>+0(SB), Y0, Y12
+	VFMADD213PS  exp2<>+0(SB), Y0, Y12
+	VFMADD213PS  one<>+0(SB), Y0, Y12
+	VFMADD213PS  one<>+0(SB), Y0, Y12
+	VCVTPS2DQ    Y11, Y11
+	VPSRAD       $0x01, Y11, Y13
+	VPSUBD       Y13, Y11, Y11
+	VPADDD       expBias<>+0(SB), Y13, Y13
+	VPSLLD       $0x17, Y13, Y13
+	VPADDD       expBias<>+0(SB), Y11, Y11
+	VPSLLD       $0x17, Y11, Y11
+	VMULPS       Y13, Y12, Y0
+	VMULPS       Y11, Y0, Y0
+	VANDPS       Y9, Y0, Y0
+	VADDPS       Y0, Y4, Y4
+	VFMADD231PS  Y10, Y0, Y8
+
+done:
+	VADDPS       Y3, Y1, Y1
+	VADDPS       Y4, Y2, Y2
+	VADDPS       Y2, Y1, Y1
+	VEXTRACTF128 $0x01, Y1, X0
+	VADDPS       X0, X1, X1
+	VMOVHLPS     X1, X1, X0
+	VADDPS       X0, X1, X1
+	VMOVSHDUP    X1, X0
+	VADDPS       X0, X1, X1
+	MOVSS        X1, s+32(FP)
+	VADDPS       Y7, Y5, Y5
+	VADDPS       Y8, Y6, Y6
+	VADDPS       Y6, Y5, Y5
+	VEXTRACTF128 $0x01, Y5, X0
+	VADDPS       X0, X5, X5
+	VMOVHLPS     X5, X5, X0
+	VADDPS       X0, X5, X5
+	VMOVSHDUP    X5, X0
+	VADDPS       X0, X5, X5
+	MOVSS        X5, t+36(FP)
+	VZEROUPPER
+	RET
+
+// func softmaxExpAVX2(z []float32, scale float32, shift float32) float32
+// Requires: AVX, AVX2, CMOV, FMA3, SSE
+TEXT ·softmaxExpAVX2(SB), NOSPLIT, $0-36
+	MOVQ         z_len+8(FP), AX
+	MOVQ         z_base+0(FP), CX
+	VBROADCASTSS scale+24(FP), Y0
+	VBROADCASTSS shift+28(FP), Y1
+	VXORPS       Y2, Y2, Y2
+	VXORPS       Y3, Y3, Y3
+	VXORPS       Y4, Y4, Y4
+	VXORPS       Y5, Y5, Y5
+	CMPQ         AX, $0x20
+	JLT          rest
+
+loop:
+	VMOVUPS      (CX), Y6
+	VFMSUB213PS  Y1, Y0, Y6
+	VMOVUPS      expMax<>+0(SB), Y9
+	VMINPS       Y6, Y9, Y6
+	VMOVUPS      expMin<>+0(SB), Y9
+	VMAXPS       Y6, Y9, Y6
+	VMULPS       log2e<>+0(SB), Y6, Y7
+	VROUNDPS     $0x08, Y7, Y7
+	VFNMADD231PS ln2High<>+0(SB), Y7, Y6
+	VFNMADD231PS ln2Low<>+0(SB), Y7, Y6
+	VMOVUPS      exp6<>+0(SB), Y8
+	VFMADD213PS  exp5<>+0(SB), Y6, Y8
+	VFMADD213PS  exp4<>+0(SB), Y6, Y8
+	VFMADD213PS  exp3<>+0(SB), Y6, Y8
+	VFMADD213PS  exp2<>+0(SB), Y6, Y8
+	VFMADD213PS  one<>+0(SB), Y6, Y8
+	VFMADD213PS  one<>+0(SB), Y6, Y8
+	VCVTPS2DQ    Y7, Y7
+	VPSRAD       $0x01, Y7, Y9
+	VPSUBD       Y9, Y7, Y7
+	VPADDD       expBias<>+0(SB), Y9, Y9
+	VPSLLD       $0x17, Y9, Y9
+	VPADDD       expBias<>+0(SB), Y7, Y7
+	VPSLLD       $0x17, Y7, Y7
+	VMULPS       Y9, Y8, Y6
+	VMULPS       Y7, Y6, Y6
+	VMOVUPS      Y6, (CX)
+	VADDPS       Y6, Y2, Y2
+	VMOVUPS      32(CX), Y6
+	VFMSUB213PS  Y1, Y0, Y6
+	VMOVUPS      expMax<>+0(SB), Y9
+	VMINPS       Y6, Y9, Y6
+	VMOVUPS      expMin<>+0(SB), Y9
+	VMAXPS       Y6, Y9, Y6
+	VMULPS       log2e<>+0(SB), Y6, Y7
+	VROUNDPS     $0x08, Y7, Y7
+	VFNMADD231PS ln2High<>+0(SB), Y7, Y6
+	VFNMADD231PS ln2Low<>+0(SB), Y7, Y6
+	VMOVUPS      exp6<>+0(SB), Y8
+	VFMADD213PS  exp5<>+0(SB), Y6, Y8
+	VFMADD213PS  exp4<>+0(SB), Y6, Y8
+	VFMADD213PS  exp3<>+0(SB), Y6, Y8
+	VFMADD213PS  exp2<>+0(SB), Y6, Y8
+	VFMADD213PS  one<>+0(SB), Y6, Y8
+	VFMADD213PS  one<>+0(SB), Y6, Y8
+	VCVTPS2DQ    Y7, Y7
+	VPSRAD       $0x01, Y7, Y9
+	VPSUBD       Y9, Y7, Y7
+	VPADDD       expBias<>+0(SB), Y9, Y9
+	VPSLLD       $0x17, Y9, Y9
+	VPADDD       expBias<>+0(SB), Y7, Y7
+	VPSLLD       $0x17, Y7, Y7
+	VMULPS       Y9, Y8, Y6
+	VMULPS       Y7, Y6, Y6
+	VMOVUPS      Y6, 32(CX)
+	VADDPS       Y6, Y3, Y3
+	VMOVUPS      64(CX), Y6
+	VFMSUB213PS  Y1, Y0, Y6
+	VMOVUPS      expMax<>+0(SB), Y9
+	VMINPS       Y6, Y9, Y6
+	VMOVUPS      expMin<>+0(SB), Y9
+	VMAXPS       Y6, Y9, Y6
+	VMULPS       log2e<>+0(SB), Y6, Y7
+	VROUNDPS     $0x08, Y7, Y7
+	VFNMADD231PS ln2High<>+0(SB), Y7, Y6
+	VFNMADD231PS ln2Low<>+0(SB), Y7, Y6
+	VMOVUPS      exp6<>+0(SB), Y8
+	VFMADD213PS  exp5<>+0(SB), Y6, Y8
+	VFMADD213PS  exp4<>+0(SB), Y6, Y8
+	VFMADD213PS  exp3<>+0(SB), Y6, Y8
+	VFMADD213PS  exp2<>+0(SB), Y6, Y8
+	VFMADD213PS  one<>+0(SB), Y6, Y8
+	VFMADD213PS  one<>+0(SB), Y6, Y8
+	VCVTPS2DQ    Y7, Y7
+	VPSRAD       $0x01, Y7, Y9
+	VPSUBD       Y9, Y7, Y7
+	VPADDD       expBias<>+0(SB), Y9, Y9
+	VPSLLD       $0x17, Y9, Y9
+	VPADDD       expBias<>+0(SB), Y7, Y7
+	VPSLLD       $0x17, Y7, Y7
+	VMULPS       Y9, Y8, Y6
+	VMULPS       Y7, Y6, Y6
+	VMOVUPS      Y6, 64(CX)
+	VADDPS       Y6, Y4, Y4
+	VMOVUPS      96(CX), Y6
+	VFMSUB213PS  Y1, Y0, Y6
+	VMOVUPS      expMax<>+0(SB), Y9
+	VMINPS       Y6, Y9, Y6
+	VMOVUPS      expMin<>+0(SB), Y9
+	VMAXPS       Y6, Y9, Y6
+	VMULPS       log2e<>+0(SB), Y6, Y7
+	VROUNDPS     $0x08, Y7, Y7
+	VFNMADD231PS ln2High<>+0(SB), Y7, Y6
+	VFNMADD231PS ln2Low<>+0(SB), Y7, Y6
+	VMOVUPS      exp6<>+0(SB), Y8
+	VFMADD213PS  exp5<>+0(SB), Y6, Y8
+	VFMADD213PS  exp4<>+0(SB), Y6, Y8
+	VFMADD213PS  exp3<>+0(SB), Y6, Y8
+	VFMADD213PS  exp2<>+0(SB), Y6, Y8
+	VFMADD213PS  one<>+0(SB), Y6, Y8
+	VFMADD213PS  one<>+0(SB), Y6, Y8
+	VCVTPS2DQ    Y7, Y7
+	VPSRAD       $0x01, Y7, Y9
+	VPSUBD       Y9, Y7, Y7
+	VPADDD       expBias<>+0(SB), Y9, Y9
+	VPSLLD       $0x17, Y9, Y9
+	VPADDD       expBias<>+0(SB), Y7, Y7
+	VPSLLD       $0x17, Y7, Y7
+	VMULPS       Y9, Y8, Y6
+	VMULPS       Y7, Y6, Y6
+	VMOVUPS      Y6, 96(CX)
+	VADDPS       Y6, Y5, Y5
+	ADDQ         $0x00000080, CX
+	SUBQ         $0x20, AX
+	CMPQ         AX, $0x20
+	JGE          loop
+
+rest:
+	TESTQ        AX, AX
+	JE           done
+	XORQ         DX, DX
+	MOVQ         $0x00000008, BX
+	MOVQ         AX, SI
+	CMPQ         SI, DX
+	CMOVQLT      DX, SI
+	CMPQ         SI, BX
+	CMOVQGT      BX, SI
+	LEAQ         laneMask<>+32(SB), DI
+	SHLQ         $0x02, SI
+	SUBQ         SI, DI
+	VMOVUPS      (DI), Y6
+	VMASKMOVPS   (CX), Y6, Y7
+	VFMSUB213PS  Y1, Y0, Y7
+	VMOVUPS      expMax<>+0(SB), Y10
+	VMINPS       Y7, Y10, Y7
+	VMOVUPS      expMin<>+0(SB), Y10
+	VMAXPS       Y7, Y10, Y7
+	VMULPS       log2e<>+0(SB), Y7, Y8
+	VROUNDPS     $0x08, Y8, Y8
+	VFNMADD231PS ln2High<>+0(SB), Y8, Y7
+	VFNMADD231PS ln2Low<>+0(SB), Y8, Y7
+	VMOVUPS      exp6<>+0(SB), Y9
+	VFMADD213PS  exp5<>+0(SB), Y7, Y9
+	VFMADD213PS  exp4<>+0(SB), Y7, Y9
+	VFMADD213PS  exp3<>+0(SB), Y7, Y9
+	VFMADD213PS  exp2<>+0(SB), Y7, Y9
+	VFMADD213PS  one<>+0(SB), Y7, Y9
+	VFMADD213PS  one<>+0(SB), Y7, Y9
+	VCVTPS2DQ    Y8, Y8
+	VPSRAD       $0x01, Y8, Y10
+	VPSUBD       Y10, Y8, Y8
+	VPADDD       expBias<>+0(SB), Y10, Y10
+	VPSLLD       $0x17, Y10, Y10
+	VPADDD       expBias<>+0(SB), Y8, Y8
+	VPSLLD       $0x17, Y8, Y8
+	VMULPS       Y10, Y9, Y7
+	VMULPS       Y8, Y7, Y7
+	VMASKMOVPS   Y7, Y6, (CX)
+	VANDPS       Y6, Y7, Y7
+	VADDPS       Y7, Y2, Y2
+	MOVQ         AX, SI
+	SUBQ         $0x08, SI
+	CMPQ         SI, DX
+	CMOVQLT      DX, SI
+	CMPQ         SI, BX
+	CMOVQGT      BX, SI
+	LEAQ         laneMask<>+32(SB), DI
+	SHLQ         $0x02, SI
+	SUBQ         SI, DI
+	VMOVUPS      (DI), Y6
+	VMASKMOVPS   32(CX), Y6, Y7
+	VFMSUB213PS  Y1, Y0, Y7
+	VMOVUPS      expMax<>+0(SB), Y10
+	VMINPS       Y7, Y10, Y7
+	VMOVUPS      expMin<>+0(SB), Y10
+	VMAXPS       Y7, Y10, Y7
+	VMULPS       log2e<>+0(SB), Y7, Y8
+	VROUNDPS     $0x08, Y8, Y8
+	VFNMADD231PS ln2High<>+0(SB), Y8, Y7
+	VFNMADD231PS ln2Low<>+0(SB), Y8, Y7
+	VMOVUPS      exp6<>+0(SB), Y9
+	VFMADD213PS  exp5<>+0(SB), Y7, Y9
+	VFMADD213PS  exp4<>+0(SB), Y7, Y9
+	VFMADD213PS  exp3<>+0(SB), Y7, Y9
+	VFMADD213PS  exp2<>+0(SB), Y7, Y9
+	VFMADD213PS  one<>+0(SB), Y7, Y9
+	VFMADD213PS  one<>+0(SB), Y7, Y9
+	VCVTPS2DQ    Y8, Y8
+	VPSRAD       $0x01, Y8, Y10
+	VPSUBD       Y10, Y8, Y8
+	VPADDD       expBias<>+0(SB), Y10, Y10
+	VPSLLD       $0x17, Y10, Y10
+	VPADDD       expBias<>+0(SB), Y8, Y8
+	VPSLLD       $0x17, Y8, Y8
+	VMULPS       Y10, Y9, Y7
+	VMULPS       Y8, Y7, Y7
+	VMASKMOVPS   Y7, Y6, 32(CX)
+	VANDPS       Y6, Y7, Y7
+	VADDPS       Y7, Y3, Y3
+	MOVQ         AX, SI
+	SUBQ         $0x10, SI
+	CMPQ         SI, DX
+	CMOVQLT      DX, SI
+	CMPQ         SI, BX
+	CMOVQGT      BX, SI
+	LEAQ         laneMask<>+32(SB), DI
+	SHLQ         $0x02, SI
+	SUBQ         SI, DI
+	VMOVUPS      (DI), Y6
+	VMASKMOVPS   64(CX), Y6, Y7
+	VFMSUB213PS  Y1, Y0, Y7
+	VMOVUPS      expMax<>+0(SB), Y10
+	VMINPS       Y7, Y10, Y7
+	VMOVUPS      expMin<>+0(SB), Y10
+	VMAXPS       Y7, Y10, Y7
+	VMULPS       log2e<>+0(SB), Y7, Y8
+	VROUNDPS     $0x08, Y8, Y8
+	VFNMADD231PS ln2High<>+0(SB), Y8, Y7
+	VFNMADD231PS ln2Low<>+0(SB), Y8, Y7
+	VMOVUPS      exp6<>+0(SB), Y9
+	VFMADD213PS  exp5<>+0(SB), Y7, Y9
+	VFMADD213PS  exp4<>+0(SB), Y7, Y9
+	VFMADD213PS  exp3<>+0(SB), Y7, Y9
+	VFMADD213PS  exp2<>+0(SB), Y7, Y9
+	VFMADD213PS  one<>+0(SB), Y7, Y9
+	VFMADD213PS  one<>+0(SB), Y7, Y9
+	VCVTPS2DQ    Y8, Y8
+	VPSRAD       $0x01, Y8, Y10
+	VPSUBD       Y10, Y8, Y8
+	VPADDD       expBias<>+0(SB), Y10, Y10
+	VPSLLD       $0x17, Y10, Y10
+	VPADDD       expBias<>+0(SB), Y8, Y8
+	VPSLLD       $0x17, Y8, Y8
+	VMULPS       Y10, Y9, Y7
+	VMULPS       Y8, Y7, Y7
+	VMASKMOVPS   Y7, Y6, 64(CX)
+	VANDPS       Y6, Y7, Y7
+	VADDPS       Y7, Y4, Y4
+	SUBQ         $0x18, AX
+	CMPQ         AX, DX
+	CMOVQLT      DX, AX
+	CMPQ         AX, BX
+	CMOVQGT      BX, AX
+	LEAQ         laneMask<>+32(SB), DX
+	SHLQ         $0x02, AX
+	SUBQ         AX, DX
+	VMOVUPS      (DX), Y6
+	VMASKMOVPS   96(CX), Y6, Y7
+	VFMSUB213PS  Y1, Y0, Y7
+	VMOVUPS      expMax<>+0(SB), Y8
+	VMINPS       Y7, Y8, Y7
+	VMOVUPS      expMin<>+0(SB), Y8
+	VMAXPS       Y7, Y8, Y7
+	VMULPS       log2e<>+0(SB), Y7, Y0
+	VROUNDPS     $0x08, Y0, Y0
+	VFNMADD231PS ln2High<>+0(SB), Y0, Y7
+	VFNMADD231PS ln2Low<>+0(SB), Y0, Y7
+	VMOVUPS      exp6<>+0(SB), Y1
+	VFMADD213PS  exp5<>+0(SB), Y7, Y1
+	VFMADD213PS  exp4<>+0(SB), Y7, Y1
+	VFMADD213PS  exp3<>+0(SB), Y7, Y1
+	VFMADD213PS  exp2<>+0(SB), Y7, Y1
+	VFMADD213PS  one<>+0(SB), Y7, Y1
+	VFMADD213PS  one<>+0(SB), Y7, Y1
+	VCVTPS2DQ    Y0, Y0
+	VPSRAD       $0x01, Y0, Y8
+	VPSUBD       Y8, Y0, Y0
+	VPADDD       expBias<>+0(SB), Y8, Y8
+	VPSLLD       $0x17, Y8, Y8
+	VPADDD       expBias<>+0(SB), Y0, Y0
+	VPSLLD       $0x17, Y0, Y0
+	VMULPS       Y8, Y1, Y7
+	VMULPS       Y0, Y7, Y7
+	VMASKMOVPS   Y7, Y6, 96(CX)
+	VANDPS       Y6, Y7, Y7
+	VADDPS       Y7, Y5, Y5
+
+done:
+	VADDPS       Y4, Y2, Y2
+	VADDPS       Y5, Y3, Y3
+	VADDPS       Y3, Y2, Y2
+	VEXTRACTF128 $0x01, Y2, X0
+	VADDPS       X0, X2, X2
+	VMOVHLPS     X2, X2, X0
+	VADDPS       X0, X2, X2
+	VMOVSHDUP    X2, X0
+	VADDPS       X0, X2, X2
+	MOVSS        X2, ret+32(FP)
+	VZEROUPPER
+	RET
+
+// func softmaxGradAVX2(d []float32, p []float32, delta float32, scale float32)
+// Requires: AVX, CMOV
+TEXT ·softmaxGradAVX2(SB), NOSPLIT, $0-56
+	MOVQ         p_len+32(FP), AX
+	MOVQ         p_base+24(FP), CX
+	MOVQ         d_base+0(FP), DX
+	VBROADCASTSS delta+48(FP), Y0
+	VBROADCASTSS scale+52(FP), Y1
+	CMPQ         AX, $0x20
+	JLT          rest
+
+loop:
+	VMOVUPS (DX), Y2
+	VSUBPS  Y0, Y2, Y2
+	VMOVUPS (CX), Y3
+	VMULPS  Y3, Y2, Y2
+	VMULPS  Y1, Y2, Y2
+	VMOVUPS Y2, (DX)
+	VMOVUPS 32(DX), Y2
+	VSUBPS  Y0, Y2, Y2
+	VMOVUPS 32(CX), Y3
+	VMULPS  Y3, Y2, Y2
+	VMULPS  Y1, Y2, Y2
+	VMOVUPS Y2, 32(DX)
+	VMOVUPS 64(DX), Y2
+	VSUBPS  Y0, Y2, Y2
+	VMOVUPS 64(CX), Y3
+	VMULPS  Y3, Y2, Y2
+	VMULPS  Y1, Y2, Y2
+	VMOVUPS Y2, 64(DX)
+	VMOVUPS 96(DX), Y2
+	VSUBPS  Y0, Y2, Y2
+	VMOVUPS 96(CX), Y3
+	VMULPS  Y3, Y2, Y2
+	VMULPS  Y1, Y2, Y2
+	VMOVUPS Y2, 96(DX)
+	ADDQ    $0x00000080, CX
+	ADDQ    $0x00000080, DX
+	SUBQ    $0x20, AX
+	CMPQ    AX, $0x20
+	JGE     loop
+
+rest:
+	TESTQ      AX, AX
+	JE         done
+	XORQ       BX, BX
+	MOVQ       $0x00000008, SI
+	MOVQ       AX, DI
+	CMPQ       DI, BX
+	CMOVQLT    BX, DI
+	CMPQ       DI, SI
+	CMOVQGT    SI, DI
+	LEAQ       laneMask<>+32(SB), R8
+	SHLQ       $0x02, DI
+	SUBQ       DI, R8
+	VMOVUPS    (R8), Y2
+	VMASKMOVPS (DX), Y2, Y3
+	VSUBPS     Y0, Y3, Y3
+	VMASKMOVPS (CX), Y2, Y4
+	VMULPS     Y4, Y3, Y3
+	VMULPS     Y1, Y3, Y3
+	VMASKMOVPS Y3, Y2, (DX)
+	MOVQ       AX, DI
+	SUBQ       $0x08, DI
+	CMPQ       DI, BX
+	CMOVQLT    BX, DI
+	CMPQ       DI, SI
+	CMOVQGT    SI, DI
+	LEAQ       laneMask<>+32(SB), R8
+	SHLQ       $0x02, DI
+	SUBQ       DI, R8
+	VMOVUPS    (R8), Y2
+	VMASKMOVPS 32(DX), Y2, Y3
+	VSUBPS     Y0, Y3, Y3
+	VMASKMOVPS 32(CX), Y2, Y4
+	VMULPS     Y4, Y3, Y3
+	VMULPS     Y1, Y3, Y3
+	VMASKMOVPS Y3, Y2, 32(DX)
+	MOVQ       AX, DI
+	SUBQ       $0x10, DI
+	CMPQ       DI, BX
+	CMOVQLT    BX, DI
+	CMPQ       DI, SI
+	CMOVQGT    SI, DI
+	LEAQ       laneMask<>+32(SB), R8
+	SHLQ       $0x02, DI
+	SUBQ       DI, R8
+	VMOVUPS    (R8), Y2
+	VMASKMOVPS 64(DX), Y2, Y3
+	VSUBPS     Y0, Y3, Y3
+	VMASKMOVPS 64(CX), Y2, Y4
+	VMULPS     Y4, Y3, Y3
+	VMULPS     Y1, Y3, Y3
+	VMASKMOVPS Y3, Y2, 64(DX)
+	SUBQ       $0x18, AX
+	CMPQ       AX, BX
+	CMOVQLT    BX, AX
+	CMPQ       AX, SI
+	CMOVQGT    SI, AX
+	LEAQ       laneMask<>+32(SB), BX
+	SHLQ       $0x02, AX
+	SUBQ       AX, BX
+	VMOVUPS    (BX), Y2
+	VMASKMOVPS 96(DX), Y2, Y3
+	VSUBPS     Y0, Y3, Y3
+	VMASKMOVPS 96(CX), Y2, Y0
+	VMULPS     Y0, Y3, Y3
+	VMULPS     Y1, Y3, Y3
+	VMASKMOVPS Y3, Y2, 96(DX)
+
+done:
+	VZEROUPPER
+	RET
+
+// func expScaleAVX2(z []float32, shift float32, a float32)
+// Requires: AVX, AVX2, CMOV, FMA3
+TEXT ·expScaleAVX2(SB), NOSPLIT, $0-32
+	MOVQ         z_len+8(FP), AX
+	MOVQ         z_base+0(FP), CX
+	VBROADCASTSS shift+24(FP), Y0
+	VBROADCASTSS a+28(FP), Y1
+	CMPQ         AX, $0x20
+	JLT          rest
+
+loop:
+	VMOVUPS      (CX), Y2
+	VSUBPS       Y0, Y2, Y2
+	VMOVUPS      expMax<>+0(SB), Y5
+	VMINPS       Y2, Y5, Y2
+	VMOVUPS      expMin<>+0(SB), Y5
+	VMAXPS       Y2, Y5, Y2
+	VMULPS       log2e<>+0(SB), Y2, Y3
+	VROUNDPS     $0x08, Y3, Y3
+	VFNMADD231PS ln2High<>+0(SB), Y3, Y2
+	VFNMADD231PS ln2Low<>+0(SB), Y3, Y2
+	VMOVUPS      exp6<>+0(SB), Y4
+	VFMADD213PS  exp5<>+0(SB), Y2, Y4
+	VFMADD213PS  exp4<>+0(SB), Y2, Y4
+	VFMADD213PS  exp3<>+0(SB), Y2, Y4
+	VFMADD213PS  exp2<>+0(SB), Y2, Y4
+	VFMADD213PS  one<>+0(SB), Y2, Y4
+	VFMADD213PS  one<>+0(SB), Y2, Y4
+	VCVTPS2DQ    Y3, Y3
+	VPSRAD       $0x01, Y3, Y5
+	VPSUBD       Y5, Y3, Y3
+	VPADDD       expBias<>+0(SB), Y5, Y5
+	VPSLLD       $0x17, Y5, Y5
+	VPADDD       expBias<>+0(SB), Y3, Y3
+	VPSLLD       $0x17, Y3, Y3
+	VMULPS       Y5, Y4, Y2
+	VMULPS       Y3, Y2, Y2
+	VMULPS       Y1, Y2, Y2
+	VMOVUPS      Y2, (CX)
+	VMOVUPS      32(CX), Y2
+	VSUBPS       Y0, Y2, Y2
+	VMOVUPS      expMax<>+0(SB), Y5
+	VMINPS       Y2, Y5, Y2
+	VMOVUPS      expMin<>+0(SB), Y5
+	VMAXPS       Y2, Y5, Y2
+	VMULPS       log2e<>+0(SB), Y2, Y3
+	VROUNDPS     $0x08, Y3, Y3
+	VFNMADD231PS ln2High<>+0(SB), Y3, Y2
+	VFNMADD231PS ln2Low<>+0(SB), Y3, Y2
+	VMOVUPS      exp6<>+0(SB), Y4
+	VFMADD213PS  exp5<>+0(SB), Y2, Y4
+	VFMADD213PS  exp4<>+0(SB), Y2, Y4
+	VFMADD213PS  exp3<>+0(SB), Y2, Y4
+	VFMADD213PS  exp2<>+0(SB), Y2, Y4
+	VFMADD213PS  one<>+0(SB), Y2, Y4
+	VFMADD213PS  one<>+0(SB), Y2, Y4
+	VCVTPS2DQ    Y3, Y3
+	VPSRAD       $0x01, Y3, Y5
+	VPSUBD       Y5, Y3, Y3
+	VPADDD       expBias<>+0(SB), Y5, Y5
+	VPSLLD       $0x17, Y5, Y5
+	VPADDD       expBias<>+0(SB), Y3, Y3
+	VPSLLD       $0x17, Y3, Y3
+	VMULPS       Y5, Y4, Y2
+	VMULPS       Y3, Y2, Y2
+	VMULPS       Y1, Y2, Y2
+	VMOVUPS      Y2, 32(CX)
+	VMOVUPS      64(CX), Y2
+	VSUBPS       Y0, Y2, Y2
+	VMOVUPS      expMax<>+0(SB), Y5
+	VMINPS       Y2, Y5, Y2
+	VMOVUPS      expMin<>+0(SB), Y5
+	VMAXPS       Y2, Y5, Y2
+	VMULPS       log2e<>+0(SB), Y2, Y3
+	VROUNDPS     $0x08, Y3, Y3
+	VFNMADD231PS ln2High<>+0(SB), Y3, Y2
+	VFNMADD231PS ln2Low<>+0(SB), Y3, Y2
+	VMOVUPS      exp6<>+0(SB), Y4
+	VFMADD213PS  exp5<>+0(SB), Y2, Y4
+	VFMADD213PS  exp4<>+0(SB), Y2, Y4
+	VFMADD213PS  exp3<>+0(SB), Y2, Y4
+	VFMADD213PS  exp2<>+0(SB), Y2, Y4
+	VFMADD213PS  one<>+0(SB), Y2, Y4
+	VFMADD213PS  one<>+0(SB), Y2, Y4
+	VCVTPS2DQ    Y3, Y3
+	VPSRAD       $0x01, Y3, Y5
+	VPSUBD       Y5, Y3, Y3
+	VPADDD       expBias<>+0(SB), Y5, Y5
+	VPSLLD       $0x17, Y5, Y5
+	VPADDD       expBias<>+0(SB), Y3, Y3
+	VPSLLD       $0x17, Y3, Y3
+	VMULPS       Y5, Y4, Y2
+	VMULPS       Y3, Y2, Y2
+	VMULPS       Y1, Y2, Y2
+	VMOVUPS      Y2, 64(CX)
+	VMOVUPS      96(CX), Y2
+	VSUBPS       Y0, Y2, Y2
+	VMOVUPS      expMax<>+0(SB), Y5
+	VMINPS       Y2, Y5, Y2
+	VMOVUPS      expMin<>+0(SB), Y5
+	VMAXPS       Y2, Y5, Y2
+	VMULPS       log2e<>+0(SB), Y2, Y3
+	VROUNDPS     $0x08, Y3, Y3
+	VFNMADD231PS ln2High<>+0(SB), Y3, Y2
+	VFNMADD231PS ln2Low<>+0(SB), Y3, Y2
+	VMOVUPS      exp6<>+0(SB), Y4
+	VFMADD213PS  exp5<>+0(SB), Y2, Y4
+	VFMADD213PS  exp4<>+0(SB), Y2, Y4
+	VFMADD213PS  exp3<>+0(SB), Y2, Y4
+	VFMADD213PS  exp2<>+0(SB), Y2, Y4
+	VFMADD213PS  one<>+0(SB), Y2, Y4
+	VFMADD213PS  one<>+0(SB), Y2, Y4
+	VCVTPS2DQ    Y3, Y3
+	VPSRAD       $0x01, Y3, Y5
+	VPSUBD       Y5, Y3, Y3
+	VPADDD       expBias<>+0(SB), Y5, Y5
+	VPSLLD       $0x17, Y5, Y5
+	VPADDD       expBias<>+0(SB), Y3, Y3
+	VPSLLD       $0x17, Y3, Y3
+	VMULPS       Y5, Y4, Y2
+	VMULPS       Y3, Y2, Y2
+	VMULPS       Y1, Y2, Y2
+	VMOVUPS      Y2, 96(CX)
+	ADDQ         $0x00000080, CX
+	SUBQ         $0x20, AX
+	CMPQ         AX, $0x20
+	JGE          loop
+
+rest:
+	TESTQ        AX, AX
+	JE           done
+	XORQ         DX, DX
+	MOVQ         $0x00000008, BX
+	MOVQ         AX, SI
+	CMPQ         SI, DX
+	CMOVQLT      DX, SI
+	CMPQ         SI, BX
+	CMOVQGT      BX, SI
+	LEAQ         laneMask<>+32(SB), DI
+	SHLQ         $0x02, SI
+	SUBQ         SI, DI
+	VMOVUPS      (DI), Y2
+	VMASKMOVPS   (CX), Y2, Y3
+	VSUBPS       Y0, Y3, Y3
+	VMOVUPS      expMax<>+0(SB), Y6
+	VMINPS       Y3, Y6, Y3
+	VMOVUPS      expMin<>+0(SB), Y6
+	VMAXPS       Y3, Y6, Y3
+	VMULPS       log2e<>+0(SB), Y3, Y4
+	VROUNDPS     $0x08, Y4, Y4
+	VFNMADD231PS ln2High<>+0(SB), Y4, Y3
+	VFNMADD231PS ln2Low<>+0(SB), Y4, Y3
+	VMOVUPS      exp6<>+0(SB), Y5
+	VFMADD213PS  exp5<>+0(SB), Y3, Y5
+	VFMADD213PS  exp4<>+0(SB), Y3, Y5
+	VFMADD213PS  exp3<>+0(SB), Y3, Y5
+	VFMADD213PS  exp2<>+0(SB), Y3, Y5
+	VFMADD213PS  one<>+0(SB), Y3, Y5
+	VFMADD213PS  one<>+0(SB), Y3, Y5
+	VCVTPS2DQ    Y4, Y4
+	VPSRAD       $0x01, Y4, Y6
+	VPSUBD       Y6, Y4, Y4
+	VPADDD       expBias<>+0(SB), Y6, Y6
+	VPSLLD       $0x17, Y6, Y6
+	VPADDD       expBias<>+0(SB), Y4, Y4
+	VPSLLD       $0x17, Y4, Y4
+	VMULPS       Y6, Y5, Y3
+	VMULPS       Y4, Y3, Y3
+	VMULPS       Y1, Y3, Y3
+	VMASKMOVPS   Y3, Y2, (CX)
+	MOVQ         AX, SI
+	SUBQ         $0x08, SI
+	CMPQ         SI, DX
+	CMOVQLT      DX, SI
+	CMPQ         SI, BX
+	CMOVQGT      BX, SI
+	LEAQ         laneMask<>+32(SB), DI
+	SHLQ         $0x02, SI
+	SUBQ         SI, DI
+	VMOVUPS      (DI), Y2
+	VMASKMOVPS   32(CX), Y2, Y3
+	VSUBPS       Y0, Y3, Y3
+	VMOVUPS      expMax<>+0(SB), Y6
+	VMINPS       Y3, Y6, Y3
+	VMOVUPS      expMin<>+0(SB), Y6
+	VMAXPS       Y3, Y6, Y3
+	VMULPS       log2e<>+0(SB), Y3, Y4
+	VROUNDPS     $0x08, Y4, Y4
+	VFNMADD231PS ln2High<>+0(SB), Y4, Y3
+	VFNMADD231PS ln2Low<>+0(SB), Y4, Y3
+	VMOVUPS      exp6<>+0(SB), Y5
+	VFMADD213PS  exp5<>+0(SB), Y3, Y5
+	VFMADD213PS  exp4<>+0(SB), Y3, Y5
+	VFMADD213PS  exp3<>+0(SB), Y3, Y5
+	VFMADD213PS  exp2<>+0(SB), Y3, Y5
+	VFMADD213PS  one<>+0(SB), Y3, Y5
+	VFMADD213PS  one<>+0(SB), Y3, Y5
+	VCVTPS2DQ    Y4, Y4
+	VPSRAD       $0x01, Y4, Y6
+	VPSUBD       Y6, Y4, Y4
+	VPADDD       expBias<>+0(SB), Y6, Y6
+	VPSLLD       $0x17, Y6, Y6
+	VPADDD       expBias<>+0(SB), Y4, Y4
+	VPSLLD       $0x17, Y4, Y4
+	VMULPS       Y6, Y5, Y3
+	VMULPS       Y4, Y3, Y3
+	VMULPS       Y1, Y3, Y3
+	VMASKMOVPS   Y3, Y2, 32(CX)
+	MOVQ         AX, SI
+	SUBQ         $0x10, SI
+	CMPQ         SI, DX
+	CMOVQLT      DX, SI
+	CMPQ         SI, BX
+	CMOVQGT      BX, SI
+	LEAQ         laneMask<>+32(SB), DI
+	SHLQ         $0x02, SI
+	SUBQ         SI, DI
+	VMOVUPS      (DI), Y2
+	VMASKMOVPS   64(CX), Y2, Y3
+	VSUBPS       Y0, Y3, Y3
+	VMOVUPS      expMax<>+0(SB), Y6
+	VMINPS       Y3, Y6, Y3
+	VMOVUPS      expMin<>+0(SB), Y6
+	VMAXPS       Y3, Y6, Y3
+	VMULPS       log2e<>+0(SB), Y3, Y4
+	VROUNDPS     $0x08, Y4, Y4
+	VFNMADD231PS ln2High<>+0(SB), Y4, Y3
+	VFNMADD231PS ln2Low<>+0(SB), Y4, Y3
+	VMOVUPS      exp6<>+0(SB), Y5
+	VFMADD213PS  exp5<>+0(SB), Y3, Y5
+	VFMADD213PS  exp4<>+0(SB), Y3, Y5
+	VFMADD213PS  exp3<>+0(SB), Y3, Y5
+	VFMADD213PS  exp2<>+0(SB), Y3, Y5
+	VFMADD213PS  one<>+0(SB), Y3, Y5
+	VFMADD213PS  one<>+0(SB), Y3, Y5
+	VCVTPS2DQ    Y4, Y4
+	VPSRAD       $0x01, Y4, Y6
+	VPSUBD       Y6, Y4, Y4
+	VPADDD       expBias<>+0(SB), Y6, Y6
+	VPSLLD       $0x17, Y6, Y6
+	VPADDD       expBias<>+0(SB), Y4, Y4
+	VPSLLD       $0x17, Y4, Y4
+	VMULPS       Y6, Y5, Y3
+	VMULPS       Y4, Y3, Y3
+	VMULPS       Y1, Y3, Y3
+	VMASKMOVPS   Y3, Y2, 64(CX)
+	SUBQ         $0x18, AX
+	CMPQ         AX, DX
+	CMOVQLT      DX, AX
+	CMPQ         AX, BX
+	CMOVQGT      BX, AX
+	LEAQ         laneMask<>+32(SB), DX
+	SHLQ         $0x02, AX
+	SUBQ         AX, DX
+	VMOVUPS      (DX), Y2
+	VMASKMOVPS   96(CX), Y2, Y3
+	VSUBPS       Y0, Y3, Y3
+	VMOVUPS      expMax<>+0(SB), Y5
+	VMINPS       Y3, Y5, Y3
+	VMOVUPS      expMin<>+0(SB), Y5
+	VMAXPS       Y3, Y5, Y3
+	VMULPS       log2e<>+0(SB), Y3, Y0
+	VROUNDPS     $0x08, Y0, Y0
+	VFNMADD231PS ln2High<>+0(SB), Y0, Y3
+	VFNMADD231PS ln2Low<>+0(SB), Y0, Y3
+	VMOVUPS      exp6<>+0(SB), Y4
+	VFMADD213PS  exp5<>+0(SB), Y3, Y4
+	VFMADD213PS  exp4<>+0(SB), Y3, Y4
+	VFMADD213PS  exp3<>+0(SB), Y3, Y4
+	VFMADD213PS  exp2<>+0(SB), Y3, Y4
+	VFMADD213PS  one<>+0(SB), Y3, Y4
+	VFMADD213PS  one<>+0(SB), Y3, Y4
+	VCVTPS2DQ    Y0, Y0
+	VPSRAD       $0x01, Y0, Y5
+	VPSUBD       Y5, Y0, Y0
+	VPADDD       expBias<>+0(SB), Y5, Y5
+	VPSLLD       $0x17, Y5, Y5
+	VPADDD       expBias<>+0(SB), Y0, Y0
+	VPSLLD       $0x17, Y0, Y0
+	VMULPS       Y5, Y4, Y3
+	VMULPS       Y0, Y3, Y3
+	VMULPS       Y1, Y3, Y3
+	VMASKMOVPS   Y3, Y2, 96(CX)
+
+done:
+	VZEROUPPER
+	RET
+
+// func addExpScaleAVX2(z []float32, zt []float32, shift float32, b float32)
+// Requires: AVX, AVX2, CMOV, FMA3
+TEXT ·addExpScaleAVX2(SB), NOSPLIT, $0-56
+	MOVQ         zt_len+32(FP), AX
+	MOVQ         zt_base+24(FP), CX
+	MOVQ         z_base+0(FP), DX
+	VBROADCASTSS shift+48(FP), Y0
+	VBROADCASTSS b+52(FP), Y1
+	CMPQ         AX, $0x20
+	JLT          rest
+
+loop:
+	VMOVUPS      (CX), Y2
+	VSUBPS       Y0, Y2, Y2
+	VMOVUPS      expMax<>+0(SB), Y5
+	VMINPS       Y2, Y5, Y2
+	VMOVUPS      expMin<>+0(SB), Y5
+	VMAXPS       Y2, Y5, Y2
+	VMULPS       log2e<>+0(SB), Y2, Y3
+	VROUNDPS     $0x08, Y3, Y3
+	VFNMADD231PS ln2High<>+0(SB), Y3, Y2
+	VFNMADD231PS ln2Low<>+0(SB), Y3, Y2
+	VMOVUPS      exp6<>+0(SB), Y4
+	VFMADD213PS  exp5<>+0(SB), Y2, Y4
+	VFMADD213PS  exp4<>+0(SB), Y2, Y4
+	VFMADD213PS  exp3<>+0(SB), Y2, Y4
+	VFMADD213PS  exp2<>+0(SB), Y2, Y4
+	VFMADD213PS  one<>+0(SB), Y2, Y4
+	VFMADD213PS  one<>+0(SB), Y2, Y4
+	VCVTPS2DQ    Y3, Y3
+	VPSRAD       $0x01, Y3, Y5
+	VPSUBD       Y5, Y3, Y3
+	VPADDD       expBias<>+0(SB), Y5, Y5
+	VPSLLD       $0x17, Y5, Y5
+	VPADDD       expBias<>+0(SB), Y3, Y3
+	VPSLLD       $0x17, Y3, Y3
+	VMULPS       Y5, Y4, Y2
+	VMULPS       Y3, Y2, Y2
+	VMOVUPS      (DX), Y3
+	VFMADD231PS  Y1, Y2, Y3
+	VMOVUPS      Y3, (DX)
+	VMOVUPS      32(CX), Y2
+	VSUBPS       Y0, Y2, Y2
+	VMOVUPS      expMax<>+0(SB), Y5
+	VMINPS       Y2, Y5, Y2
+	VMOVUPS      expMin<>+0(SB), Y5
+	VMAXPS       Y2, Y5, Y2
+	VMULPS       log2e<>+0(SB), Y2, Y3
+	VROUNDPS     $0x08, Y3, Y3
+	VFNMADD231PS ln2High<>+0(SB), Y3, Y2
+	VFNMADD231PS ln2Low<>+0(SB), Y3, Y2
+	VMOVUPS      exp6<>+0(SB), Y4
+	VFMADD213PS  exp5<>+0(SB), Y2, Y4
+	VFMADD213PS  exp4<>+0(SB), Y2, Y4
+	VFMADD213PS  exp3<>+0(SB), Y2, Y4
+	VFMADD213PS  exp2<>+0(SB), Y2, Y4
+	VFMADD213PS  one<>+0(SB), Y2, Y4
+	VFMADD213PS  one<>+0(SB), Y2, Y4
+	VCVTPS2DQ    Y3, Y3
+	VPSRAD       $0x01, Y3, Y5
+	VPSUBD       Y5, Y3, Y3
+	VPADDD       expBias<>+0(SB), Y5, Y5
+	VPSLLD       $0x17, Y5, Y5
+	VPADDD       expBias<>+0(SB), Y3, Y3
+	VPSLLD       $0x17, Y3, Y3
+	VMULPS       Y5, Y4, Y2
+	VMULPS       Y3, Y2, Y2
+	VMOVUPS      32(DX), Y3
+	VFMADD231PS  Y1, Y2, Y3
+	VMOVUPS      Y3, 32(DX)
+	VMOVUPS      64(CX), Y2
+	VSUBPS       Y0, Y2, Y2
+	VMOVUPS      expMax<>+0(SB), Y5
+	VMINPS       Y2, Y5, Y2
+	VMOVUPS      expMin<>+0(SB), Y5
+	VMAXPS       Y2, Y5, Y2
+	VMULPS       log2e<>+0(SB), Y2, Y3
+	VROUNDPS     $0x08, Y3, Y3
+	VFNMADD231PS ln2High<>+0(SB), Y3, Y2
+	VFNMADD231PS ln2Low<>+0(SB), Y3, Y2
+	VMOVUPS      exp6<>+0(SB), Y4
+	VFMADD213PS  exp5<>+0(SB), Y2, Y4
+	VFMADD213PS  exp4<>+0(SB), Y2, Y4
+	VFMADD213PS  exp3<>+0(SB), Y2, Y4
+	VFMADD213PS  exp2<>+0(SB), Y2, Y4
+	VFMADD213PS  one<>+0(SB), Y2, Y4
+	VFMADD213PS  one<>+0(SB), Y2, Y4
+	VCVTPS2DQ    Y3, Y3
+	VPSRAD       $0x01, Y3, Y5
+	VPSUBD       Y5, Y3, Y3
+	VPADDD       expBias<>+0(SB), Y5, Y5
+	VPSLLD       $0x17, Y5, Y5
+	VPADDD       expBias<>+0(SB), Y3, Y3
+	VPSLLD       $0x17, Y3, Y3
+	VMULPS       Y5, Y4, Y2
+	VMULPS       Y3, Y2, Y2
+	VMOVUPS      64(DX), Y3
+	VFMADD231PS  Y1, Y2, Y3
+	VMOVUPS      Y3, 64(DX)
+	VMOVUPS      96(CX), Y2
+	VSUBPS       Y0, Y2, Y2
+	VMOVUPS      expMax<>+0(SB), Y5
+	VMINPS       Y2, Y5, Y2
+	VMOVUPS      expMin<>+0(SB), Y5
+	VMAXPS       Y2, Y5, Y2
+	VMULPS       log2e<>+0(SB), Y2, Y3
+	VROUNDPS     $0x08, Y3, Y3
+	VFNMADD231PS ln2High<>+0(SB), Y3, Y2
+	VFNMADD231PS ln2Low<>+0(SB), Y3, Y2
+	VMOVUPS      exp6<>+0(SB), Y4
+	VFMADD213PS  exp5<>+0(SB), Y2, Y4
+	VFMADD213PS  exp4<>+0(SB), Y2, Y4
+	VFMADD213PS  exp3<>+0(SB), Y2, Y4
+	VFMADD213PS  exp2<>+0(SB), Y2, Y4
+	VFMADD213PS  one<>+0(SB), Y2, Y4
+	VFMADD213PS  one<>+0(SB), Y2, Y4
+	VCVTPS2DQ    Y3, Y3
+	VPSRAD       $0x01, Y3, Y5
+	VPSUBD       Y5, Y3, Y3
+	VPADDD       expBias<>+0(SB), Y5, Y5
+	VPSLLD       $0x17, Y5, Y5
+	VPADDD       expBias<>+0(SB), Y3, Y3
+	VPSLLD       $0x17, Y3, Y3
+	VMULPS       Y5, Y4, Y2
+	VMULPS       Y3, Y2, Y2
+	VMOVUPS      96(DX), Y3
+	VFMADD231PS  Y1, Y2, Y3
+	VMOVUPS      Y3, 96(DX)
+	ADDQ         $0x00000080, CX
+	ADDQ         $0x00000080, DX
+	SUBQ         $0x20, AX
+	CMPQ         AX, $0x20
+	JGE          loop
+
+rest:
+	TESTQ        AX, AX
+	JE           done
+	XORQ         BX, BX
+	MOVQ         $0x00000008, SI
+	MOVQ         AX, DI
+	CMPQ         DI, BX
+	CMOVQLT      BX, DI
+	CMPQ         DI, SI
+	CMOVQGT      SI, DI
+	LEAQ         laneMask<>+32(SB), R8
+	SHLQ         $0x02, DI
+	SUBQ         DI, R8
+	VMOVUPS      (R8), Y2
+	VMASKMOVPS   (CX), Y2, Y3
+	VSUBPS       Y0, Y3, Y3
+	VMOVUPS      expMax<>+0(SB), Y6
+	VMINPS       Y3, Y6, Y3
+	VMOVUPS      expMin<>+0(SB), Y6
+	VMAXPS       Y3, Y6, Y3
+	VMULPS       log2e<>+0(SB), Y3, Y4
+	VROUNDPS     $0x08, Y4, Y4
+	VFNMADD231PS ln2High<>+0(SB), Y4, Y3
+	VFNMADD231PS ln2Low<>+0(SB), Y4, Y3
+	VMOVUPS      exp6<>+0(SB), Y5
+	VFMADD213PS  exp5<>+0(SB), Y3, Y5
+	VFMADD213PS  exp4<>+0(SB), Y3, Y5
+	VFMADD213PS  exp3<>+0(SB), Y3, Y5
+	VFMADD213PS  exp2<>+0(SB), Y3, Y5
+	VFMADD213PS  one<>+0(SB), Y3, Y5
+	VFMADD213PS  one<>+0(SB), Y3, Y5
+	VCVTPS2DQ    Y4, Y4
+	VPSRAD       $0x01, Y4, Y6
+	VPSUBD       Y6, Y4, Y4
+	VPADDD       expBias<>+0(SB), Y6, Y6
+	VPSLLD       $0x17, Y6, Y6
+	VPADDD       expBias<>+0(SB), Y4, Y4
+	VPSLLD       $0x17, Y4, Y4
+	VMULPS       Y6, Y5, Y3
+	VMULPS       Y4, Y3, Y3
+	VMASKMOVPS   (DX), Y2, Y4
+	VFMADD231PS  Y1, Y3, Y4
+	VMASKMOVPS   Y4, Y2, (DX)
+	MOVQ         AX, DI
+	SUBQ         $0x08, DI
+	CMPQ         DI, BX
+	CMOVQLT      BX, DI
+	CMPQ         DI, SI
+	CMOVQGT      SI, DI
+	LEAQ         laneMask<>+32(SB), R8
+	SHLQ         $0x02, DI
+	SUBQ         DI, R8
+	VMOVUPS      (R8), Y2
+	VMASKMOVPS   32(CX), Y2, Y3
+	VSUBPS       Y0, Y3, Y3
+	VMOVUPS      expMax<>+0(SB), Y6
+	VMINPS       Y3, Y6, Y3
+	VMOVUPS      expMin<>+0(SB), Y6
+	VMAXPS       Y3, Y6, Y3
+	VMULPS       log2e<>+0(SB), Y3, Y4
+	VROUNDPS     $0x08, Y4, Y4
+	VFNMADD231PS ln2High<>+0(SB), Y4, Y3
+	VFNMADD231PS ln2Low<>+0(SB), Y4, Y3
+	VMOVUPS      exp6<>+0(SB), Y5
+	VFMADD213PS  exp5<>+0(SB), Y3, Y5
+	VFMADD213PS  exp4<>+0(SB), Y3, Y5
+	VFMADD213PS  exp3<>+0(SB), Y3, Y5
+	VFMADD213PS  exp2<>+0(SB), Y3, Y5
+	VFMADD213PS  one<>+0(SB), Y3, Y5
+	VFMADD213PS  one<>+0(SB), Y3, Y5
+	VCVTPS2DQ    Y4, Y4
+	VPSRAD       $0x01, Y4, Y6
+	VPSUBD       Y6, Y4, Y4
+	VPADDD       expBias<>+0(SB), Y6, Y6
+	VPSLLD       $0x17, Y6, Y6
+	VPADDD       expBias<>+0(SB), Y4, Y4
+	VPSLLD       $0x17, Y4, Y4
+	VMULPS       Y6, Y5, Y3
+	VMULPS       Y4, Y3, Y3
+	VMASKMOVPS   32(DX), Y2, Y4
+	VFMADD231PS  Y1, Y3, Y4
+	VMASKMOVPS   Y4, Y2, 32(DX)
+	MOVQ         AX, DI
+	SUBQ         $0x10, DI
+	CMPQ         DI, BX
+	CMOVQLT      BX, DI
+	CMPQ         DI, SI
+	CMOVQGT      SI, DI
+	LEAQ         laneMask<>+32(SB), R8
+	SHLQ         $0x02, DI
+	SUBQ         DI, R8
+	VMOVUPS      (R8), Y2
+	VMASKMOVPS   64(CX), Y2, Y3
+	VSUBPS       Y0, Y3, Y3
+	VMOVUPS      expMax<>+0(SB), Y6
+	VMINPS       Y3, Y6, Y3
+	VMOVUPS      expMin<>+0(SB), Y6
+	VMAXPS       Y3, Y6, Y3
+	VMULPS       log2e<>+0(SB), Y3, Y4
+	VROUNDPS     $0x08, Y4, Y4
+	VFNMADD231PS ln2High<>+0(SB), Y4, Y3
+	VFNMADD231PS ln2Low<>+0(SB), Y4, Y3
+	VMOVUPS      exp6<>+0(SB), Y5
+	VFMADD213PS  exp5<>+0(SB), Y3, Y5
+	VFMADD213PS  exp4<>+0(SB), Y3, Y5
+	VFMADD213PS  exp3<>+0(SB), Y3, Y5
+	VFMADD213PS  exp2<>+0(SB), Y3, Y5
+	VFMADD213PS  one<>+0(SB), Y3, Y5
+	VFMADD213PS  one<>+0(SB), Y3, Y5
+	VCVTPS2DQ    Y4, Y4
+	VPSRAD       $0x01, Y4, Y6
+	VPSUBD       Y6, Y4, Y4
+	VPADDD       expBias<>+0(SB), Y6, Y6
+	VPSLLD       $0x17, Y6, Y6
+	VPADDD       expBias<>+0(SB), Y4, Y4
+	VPSLLD       $0x17, Y4, Y4
+	VMULPS       Y6, Y5, Y3
+	VMULPS       Y4, Y3, Y3
+	VMASKMOVPS   64(DX), Y2, Y4
+	VFMADD231PS  Y1, Y3, Y4
+	VMASKMOVPS   Y4, Y2, 64(DX)
+	SUBQ         $0x18, AX
+	CMPQ         AX, BX
+	CMOVQLT      BX, AX
+	CMPQ         AX, SI
+	CMOVQGT      SI, AX
+	LEAQ         laneMask<>+32(SB), BX
+	SHLQ         $0x02, AX
+	SUBQ         AX, BX
+	VMOVUPS      (BX), Y2
+	VMASKMOVPS   96(CX), Y2, Y3
+	VSUBPS       Y0, Y3, Y3
+	VMOVUPS      expMax<>+0(SB), Y5
+	VMINPS       Y3, Y5, Y3
+	VMOVUPS      expMin<>+0(SB), Y5
+	VMAXPS       Y3, Y5, Y3
+	VMULPS       log2e<>+0(SB), Y3, Y0
+	VROUNDPS     $0x08, Y0, Y0
+	VFNMADD231PS ln2High<>+0(SB), Y0, Y3
+	VFNMADD231PS ln2Low<>+0(SB), Y0, Y3
+	VMOVUPS      exp6<>+0(SB), Y4
+	VFMADD213PS  exp5<>+0(SB), Y3, Y4
+	VFMADD213PS  exp4<>+0(SB), Y3, Y4
+	VFMADD213PS  exp3<>+0(SB), Y3, Y4
+	VFMADD213PS  exp2<>+0(SB), Y3, Y4
+	VFMADD213PS  one<>+0(SB), Y3, Y4
+	VFMADD213PS  one<>+0(SB), Y3, Y4
+	VCVTPS2DQ    Y0, Y0
+	VPSRAD       $0x01, Y0, Y5
+	VPSUBD       Y5, Y0, Y0
+	VPADDD       expBias<>+0(SB), Y5, Y5
+	VPSLLD       $0x17, Y5, Y5
+	VPADDD       expBias<>+0(SB), Y0, Y0
+	VPSLLD       $0x17, Y0, Y0
+	VMULPS       Y5, Y4, Y3
+	VMULPS       Y0, Y3, Y3
+	VMASKMOVPS   96(DX), Y2, Y0
+	VFMADD231PS  Y1, Y3, Y0
+	VMASKMOVPS   Y0, Y2, 96(DX)
+
+done:
+	VZEROUPPER
+	RET
+
+// func expDotDiffAVX2(z []float32, zt []float32, shift float32) float32
+// Requires: AVX, AVX2, CMOV, FMA3, SSE
+TEXT ·expDotDiffAVX2(SB), NOSPLIT, $0-60
+	MOVQ         zt_len+32(FP), AX
+	MOVQ         zt_base+24(FP), CX
+	MOVQ         z_base+0(FP), DX
+	VBROADCASTSS shift+48(FP), Y0
+	VXORPS       Y1, Y1, Y1
+	VXORPS       Y2, Y2, Y2
+	VXORPS       Y3, Y3, Y3
+	VXORPS       Y4, Y4, Y4
+	CMPQ         AX, $0x20
+	JLT          rest
+
+loop:
+	VMOVUPS      (CX), Y5
+	VSUBPS       Y0, Y5, Y6
+	VMOVUPS      expMax<>+0(SB), Y9
+	VMINPS       Y6, Y9, Y6
+	VMOVUPS      expMin<>+0(SB), Y9
+	VMAXPS       Y6, Y9, Y6
+	VMULPS       log2e<>+0(SB), Y6, Y7
+	VROUNDPS     $0x08, Y7, Y7
+	VFNMADD231PS ln2High<>+0(SB), Y7, Y6
+	VFNMADD231PS ln2Low<>+0(SB), Y7, Y6
+	VMOVUPS      exp6<>+0(SB), Y8
+	VFMADD213PS  exp5<>+0(SB), Y6, Y8
+	VFMADD213PS  exp4<>+0(SB), Y6, Y8
+	VFMADD213PS  exp3<>+0(SB), Y6, Y8
+	VFMADD213PS  exp2<>+0(SB), Y6, Y8
+	VFMADD213PS  one<>+0(SB), Y6, Y8
+	VFMADD213PS  one<>+0(SB), Y6, Y8
+	VCVTPS2DQ    Y7, Y7
+	VPSRAD       $0x01, Y7, Y9
+	VPSUBD       Y9, Y7, Y7
+	VPADDD       expBias<>+0(SB), Y9, Y9
+	VPSLLD       $0x17, Y9, Y9
+	VPADDD       expBias<>+0(SB), Y7, Y7
+	VPSLLD       $0x17, Y7, Y7
+	VMULPS       Y9, Y8, Y6
+	VMULPS       Y7, Y6, Y6
+	VMOVUPS      (DX), Y7
+	VSUBPS       Y7, Y5, Y5
+	VXORPS       Y7, Y7, Y7
+	VCMPPS       $0x04, Y7, Y6, Y7
+	VANDPS       Y7, Y5, Y5
+	VFMADD231PS  Y5, Y6, Y1
+	VMOVUPS      32(CX), Y5
+	VSUBPS       Y0, Y5, Y6
+	VMOVUPS      expMax<>+0(SB), Y9
+	VMINPS       Y6, Y9, Y6
+	VMOVUPS      expMin<>+0(SB), Y9
+	VMAXPS       Y6, Y9, Y6
+	VMULPS       log2e<>+0(SB), Y6, Y7
+	VROUNDPS     $0x08, Y7, Y7
+	VFNMADD231PS ln2High<>+0(SB), Y7, Y6
+	VFNMADD231PS ln2Low<>+0(SB), Y7, Y6
+	VMOVUPS      exp6<>+0(SB), Y8
+	VFMADD213PS  exp5<>+0(SB), Y6, Y8
+	VFMADD213PS  exp4<>+0(SB), Y6, Y8
+	VFMADD213PS  exp3<>+0(SB), Y6, Y8
+	VFMADD213PS  exp2<>+0(SB), Y6, Y8
+	VFMADD213PS  one<>+0(SB), Y6, Y8
+	VFMADD213PS  one<>+0(SB), Y6, Y8
+	VCVTPS2DQ    Y7, Y7
+	VPSRAD       $0x01, Y7, Y9
+	VPSUBD       Y9, Y7, Y7
+	VPADDD       expBias<>+0(SB), Y9, Y9
+	VPSLLD       $0x17, Y9, Y9
+	VPADDD       expBias<>+0(SB), Y7, Y7
+	VPSLLD       $0x17, Y7, Y7
+	VMULPS       Y9, Y8, Y6
+	VMULPS       Y7, Y6, Y6
+	VMOVUPS      32(DX), Y7
+	VSUBPS       Y7, Y5, Y5
+	VXORPS       Y7, Y7, Y7
+	VCMPPS       $0x04, Y7, Y6, Y7
+	VANDPS       Y7, Y5, Y5
+	VFMADD231PS  Y5, Y6, Y2
+	VMOVUPS      64(CX), Y5
+	VSUBPS       Y0, Y5, Y6
+	VMOVUPS      expMax<>+0(SB), Y9
+	VMINPS       Y6, Y9, Y6
+	VMOVUPS      expMin<>+0(SB), Y9
+	VMAXPS       Y6, Y9, Y6
+	VMULPS       log2e<>+0(SB), Y6, Y7
+	VROUNDPS     $0x08, Y7, Y7
+	VFNMADD231PS ln2High<>+0(SB), Y7, Y6
+	VFNMADD231PS ln2Low<>+0(SB), Y7, Y6
+	VMOVUPS      exp6<>+0(SB), Y8
+	VFMADD213PS  exp5<>+0(SB), Y6, Y8
+	VFMADD213PS  exp4<>+0(SB), Y6, Y8
+	VFMADD213PS  exp3<>+0(SB), Y6, Y8
+	VFMADD213PS  exp2<>+0(SB), Y6, Y8
+	VFMADD213PS  one<>+0(SB), Y6, Y8
+	VFMADD213PS  one<>+0(SB), Y6, Y8
+	VCVTPS2DQ    Y7, Y7
+	VPSRAD       $0x01, Y7, Y9
+	VPSUBD       Y9, Y7, Y7
+	VPADDD       expBias<>+0(SB), Y9, Y9
+	VPSLLD       $0x17, Y9, Y9
+	VPADDD       expBias<>+0(SB), Y7, Y7
+	VPSLLD       $0x17, Y7, Y7
+	VMULPS       Y9, Y8, Y6
+	VMULPS       Y7, Y6, Y6
+	VMOVUPS      64(DX), Y7
+	VSUBPS       Y7, Y5, Y5
+	VXORPS       Y7, Y7, Y7
+	VCMPPS       $0x04, Y7, Y6, Y7
+	VANDPS       Y7, Y5, Y5
+	VFMADD231PS  Y5, Y6, Y3
+	VMOVUPS      96(CX), Y5
+	VSUBPS       Y0, Y5, Y6
+	VMOVUPS      expMax<>+0(SB), Y9
+	VMINPS       Y6, Y9, Y6
+	VMOVUPS      expMin<>+0(SB), Y9
+	VMAXPS       Y6, Y9, Y6
+	VMULPS       log2e<>+0(SB), Y6, Y7
+	VROUNDPS     $0x08, Y7, Y7
+	VFNMADD231PS ln2High<>+0(SB), Y7, Y6
+	VFNMADD231PS ln2Low<>+0(SB), Y7, Y6
+	VMOVUPS      exp6<>+0(SB), Y8
+	VFMADD213PS  exp5<>+0(SB), Y6, Y8
+	VFMADD213PS  exp4<>+0(SB), Y6, Y8
+	VFMADD213PS  exp3<>+0(SB), Y6, Y8
+	VFMADD213PS  exp2<>+0(SB), Y6, Y8
+	VFMADD213PS  one<>+0(SB), Y6, Y8
+	VFMADD213PS  one<>+0(SB), Y6, Y8
+	VCVTPS2DQ    Y7, Y7
+	VPSRAD       $0x01, Y7, Y9
+	VPSUBD       Y9, Y7, Y7
+	VPADDD       expBias<>+0(SB), Y9, Y9
+	VPSLLD       $0x17, Y9, Y9
+	VPADDD       expBias<>+0(SB), Y7, Y7
+	VPSLLD       $0x17, Y7, Y7
+	VMULPS       Y9, Y8, Y6
+	VMULPS       Y7, Y6, Y6
+	VMOVUPS      96(DX), Y7
+	VSUBPS       Y7, Y5, Y5
+	VXORPS       Y7, Y7, Y7
+	VCMPPS       $0x04, Y7, Y6, Y7
+	VANDPS       Y7, Y5, Y5
+	VFMADD231PS  Y5, Y6, Y4
+	ADDQ         $0x00000080, CX
+	ADDQ         $0x00000080, DX
+	SUBQ         $0x20, AX
+	CMPQ         AX, $0x20
+	JGE          loop
+
+rest:
+	TESTQ        AX, AX
+	JE           done
+	XORQ         BX, BX
+	MOVQ         $0x00000008, SI
+	MOVQ         AX, DI
+	CMPQ         DI, BX
+	CMOVQLT      BX, DI
+	CMPQ         DI, SI
+	CMOVQGT      SI, DI
+	LEAQ         laneMask<>+32(SB), R8
+	SHLQ         $0x02, DI
+	SUBQ         DI, R8
+	VMOVUPS      (R8), Y5
+	VMASKMOVPS   (CX), Y5, Y6
+	VSUBPS       Y0, Y6, Y7
+	VMOVUPS      expMax<>+0(SB), Y10
+	VMINPS       Y7, Y10, Y7
+	VMOVUPS      expMin<>+0(SB), Y10
+	VMAXPS       Y7, Y10, Y7
+	VMULPS       log2e<>+0(SB), Y7, Y8
+	VROUNDPS     $0x08, Y8, Y8
+	VFNMADD231PS ln2High<>+0(SB), Y8, Y7
+	VFNMADD231PS ln2Low<>+0(SB), Y8, Y7
+	VMOVUPS      exp6<>+0(SB), Y9
+	VFMADD213PS  exp5<>+0(SB), Y7, Y9
+	VFMADD213PS  exp4<>+0(SB), Y7, Y9
+	VFMADD213PS  exp3<>+0(SB), Y7, Y9
+	VFMADD213PS  exp2<>+0(SB), Y7, Y9
+	VFMADD213PS  one<>+0(SB), Y7, Y9
+	VFMADD213PS  one<>+0(SB), Y7, Y9
+	VCVTPS2DQ    Y8, Y8
+	VPSRAD       $0x01, Y8, Y10
+	VPSUBD       Y10, Y8, Y8
+	VPADDD       expBias<>+0(SB), Y10, Y10
+	VPSLLD       $0x17, Y10, Y10
+	VPADDD       expBias<>+0(SB), Y8, Y8
+	VPSLLD       $0x17, Y8, Y8
+	VMULPS       Y10, Y9, Y7
+	VMULPS       Y8, Y7, Y7
+	VANDPS       Y5, Y7, Y7
+	VMASKMOVPS   (DX), Y5, Y5
+	VSUBPS       Y5, Y6, Y6
+	VXORPS       Y5, Y5, Y5
+	VCMPPS       $0x04, Y5, Y7, Y5
+	VANDPS       Y5, Y6, Y6
+	VFMADD231PS  Y6, Y7, Y1
+	MOVQ         AX, DI
+	SUBQ         $0x08, DI
+	CMPQ         DI, BX
+	CMOVQLT      BX, DI
+	CMPQ         DI, SI
+	CMOVQGT      SI, DI
+	LEAQ         laneMask<>+32(SB), R8
+	SHLQ         $0x02, DI
+	SUBQ         DI, R8
+	VMOVUPS      (R8), Y5
+	VMASKMOVPS   32(CX), Y5, Y6
+	VSUBPS       Y0, Y6, Y7
+	VMOVUPS      expMax<>+0(SB), Y10
+	VMINPS       Y7, Y10, Y7
+	VMOVUPS      expMin<>+0(SB), Y10
+	VMAXPS       Y7, Y10, Y7
+	VMULPS       log2e<>+0(SB), Y7, Y8
+	VROUNDPS     $0x08, Y8, Y8
+	VFNMADD231PS ln2High<>+0(SB), Y8, Y7
+	VFNMADD231PS ln2Low<>+0(SB), Y8, Y7
+	VMOVUPS      exp6<>+0(SB), Y9
+	VFMADD213PS  exp5<>+0(SB), Y7, Y9
+	VFMADD213PS  exp4<>+0(SB), Y7, Y9
+	VFMADD213PS  exp3<>+0(SB), Y7, Y9
+	VFMADD213PS  exp2<>+0(SB), Y7, Y9
+	VFMADD213PS  one<>+0(SB), Y7, Y9
+	VFMADD213PS  one<>+0(SB), Y7, Y9
+	VCVTPS2DQ    Y8, Y8
+	VPSRAD       $0x01, Y8, Y10
+	VPSUBD       Y10, Y8, Y8
+	VPADDD       expBias<>+0(SB), Y10, Y10
+	VPSLLD       $0x17, Y10, Y10
+	VPADDD       expBias<>+0(SB), Y8, Y8
+	VPSLLD       $0x17, Y8, Y8
+	VMULPS       Y10, Y9, Y7
+	VMULPS       Y8, Y7, Y7
+	VANDPS       Y5, Y7, Y7
+	VMASKMOVPS   32(DX), Y5, Y5
+	VSUBPS       Y5, Y6, Y6
+	VXORPS       Y5, Y5, Y5
+	VCMPPS       $0x04, Y5, Y7, Y5
+	VANDPS       Y5, Y6, Y6
+	VFMADD231PS  Y6, Y7, Y2
+	MOVQ         AX, DI
+	SUBQ         $0x10, DI
+	CMPQ         DI, BX
+	CMOVQLT      BX, DI
+	CMPQ         DI, SI
+	CMOVQGT      SI, DI
+	LEAQ         laneMask<>+32(SB), R8
+	SHLQ         $0x02, DI
+	SUBQ         DI, R8
+	VMOVUPS      (R8), Y5
+	VMASKMOVPS   64(CX), Y5, Y6
+	VSUBPS       Y0, Y6, Y7
+	VMOVUPS      expMax<>+0(SB), Y10
+	VMINPS       Y7, Y10, Y7
+	VMOVUPS      expMin<>+0(SB), Y10
+	VMAXPS       Y7, Y10, Y7
+	VMULPS       log2e<>+0(SB), Y7, Y8
+	VROUNDPS     $0x08, Y8, Y8
+	VFNMADD231PS ln2High<>+0(SB), Y8, Y7
+	VFNMADD231PS ln2Low<>+0(SB), Y8, Y7
+	VMOVUPS      exp6<>+0(SB), Y9
+	VFMADD213PS  exp5<>+0(SB), Y7, Y9
+	VFMADD213PS  exp4<>+0(SB), Y7, Y9
+	VFMADD213PS  exp3<>+0(SB), Y7, Y9
+	VFMADD213PS  exp2<>+0(SB), Y7, Y9
+	VFMADD213PS  one<>+0(SB), Y7, Y9
+	VFMADD213PS  one<>+0(SB), Y7, Y9
+	VCVTPS2DQ    Y8, Y8
+	VPSRAD       $0x01, Y8, Y10
+	VPSUBD       Y10, Y8, Y8
+	VPADDD       expBias<>+0(SB), Y10, Y10
+	VPSLLD       $0x17, Y10, Y10
+	VPADDD       expBias<>+0(SB), Y8, Y8
+	VPSLLD       $0x17, Y8, Y8
+	VMULPS       Y10, Y9, Y7
+	VMULPS       Y8, Y7, Y7
+	VANDPS       Y5, Y7, Y7
+	VMASKMOVPS   64(DX), Y5, Y5
+	VSUBPS       Y5, Y6, Y6
+	VXORPS       Y5, Y5, Y5
+	VCMPPS       $0x04, Y5, Y7, Y5
+	VANDPS       Y5, Y6, Y6
+	VFMADD231PS  Y6, Y7, Y3
+	SUBQ         $0x18, AX
+	CMPQ         AX, BX
+	CMOVQLT      BX, AX
+	CMPQ         AX, SI
+	CMOVQGT      SI, AX
+	LEAQ         laneMask<>+32(SB), BX
+	SHLQ         $0x02, AX
+	SUBQ         AX, BX
+	VMOVUPS      (BX), Y5
+	VMASKMOVPS   96(CX), Y5, Y6
+	VSUBPS       Y0, Y6, Y0
+	VMOVUPS      expMax<>+0(SB), Y9
+	VMINPS       Y0, Y9, Y0
+	VMOVUPS      expMin<>+0(SB), Y9
+	VMAXPS       Y0, Y9, Y0
+	VMULPS       log2e<>+0(SB), Y0, Y7
+	VROUNDPS     $0x08, Y7, Y7
+	VFNMADD231PS ln2High<>+0(SB), Y7, Y0
+	VFNMADD231PS ln2Low<>+0(SB), Y7, Y0
+	VMOVUPS      exp6<>+0(SB), Y8
+	VFMADD213PS  exp5<>+0(SB), Y0, Y8
+	VFMADD213PS  exp4<>+0(SB), Y0, Y8
+	VFMADD213PS  exp3<>+0(SB), Y0, Y8
+	VFMADD213PS  exp2<>+0(SB), Y0, Y8
+	VFMADD213PS  one<>+0(SB), Y0, Y8
+	VFMADD213PS  one<>+0(SB), Y0, Y8
+	VCVTPS2DQ    Y7, Y7
+	VPSRAD       $0x01, Y7, Y9
+	VPSUBD       Y9, Y7, Y7
+	VPADDD       expBias<>+0(SB), Y9, Y9
+	VPSLLD       $0x17, Y9, Y9
+	VPADDD       expBias<>+0(SB), Y7, Y7
+	VPSLLD       $0x17, Y7, Y7
+	VMULPS       Y9, Y8, Y0
+	VMULPS       Y7, Y0, Y0
+	VANDPS       Y5, Y0, Y0
+	VMASKMOVPS   96(DX), Y5, Y5
+	VSUBPS       Y5, Y6, Y6
+	VXORPS       Y5, Y5, Y5
+	VCMPPS       $0x04, Y5, Y0, Y5
+	VANDPS       Y5, Y6, Y6
+	VFMADD231PS  Y6, Y0, Y4
+
+done:
+	VADDPS       Y3, Y1, Y1
+	VADDPS       Y4, Y2, Y2
+	VADDPS       Y2, Y1, Y1
+	VEXTRACTF128 $0x01, Y1, X0
+	VADDPS       X0, X1, X1
+	VMOVHLPS     X1, X1, X0
+	VADDPS       X0, X1, X1
+	VMOVSHDUP    X1, X0
+	VADDPS       X0, X1, X1
+	MOVSS        X1, ret+56(FP)
+	VZEROUPPER
+	RET
+
+// func rmsScaleAVX2(y []float32, x []float32, w []float32, inv float32)
+// Requires: AVX, CMOV
+TEXT ·rmsScaleAVX2(SB), NOSPLIT, $0-76
+	MOVQ         x_len+32(FP), AX
+	MOVQ         x_base+24(FP), CX
+	MOVQ         w_base+48(FP), DX
+	MOVQ         y_base+0(FP), BX
+	VBROADCASTSS inv+72(FP), Y0
+	CMPQ         AX, $0x20
+	JLT          rest
+
+loop:
+	VMOVUPS (CX), Y1
+	VMULPS  Y0, Y1, Y1
+	VMOVUPS (DX), Y2
+	VMULPS  Y2, Y1, Y1
+	VMOVUPS Y1, (BX)
+	VMOVUPS 32(CX), Y1
+	VMULPS  Y0, Y1, Y1
+	VMOVUPS 32(DX), Y2
+	VMULPS  Y2, Y1, Y1
+	VMOVUPS Y1, 32(BX)
+	VMOVUPS 64(CX), Y1
+	VMULPS  Y0, Y1, Y1
+	VMOVUPS 64(DX), Y2
+	VMULPS  Y2, Y1, Y1
+	VMOVUPS Y1, 64(BX)
+	VMOVUPS 96(CX), Y1
+	VMULPS  Y0, Y1, Y1
+	VMOVUPS 96(DX), Y2
+	VMULPS  Y2, Y1, Y1
+	VMOVUPS Y1, 96(BX)
+	ADDQ    $0x00000080, CX
+	ADDQ    $0x00000080, DX
+	ADDQ    $0x00000080, BX
+	SUBQ    $0x20, AX
+	CMPQ    AX, $0x20
+	JGE     loop
+
+rest:
+	TESTQ      AX, AX
+	JE         done
+	XORQ       SI, SI
+	MOVQ       $0x00000008, DI
+	MOVQ       AX, R8
+	CMPQ       R8, SI
+	CMOVQLT    SI, R8
+	CMPQ       R8, DI
+	CMOVQGT    DI, R8
+	LEAQ       laneMask<>+32(SB), R9
+	SHLQ       $0x02, R8
+	SUBQ       R8, R9
+	VMOVUPS    (R9), Y1
+	VMASKMOVPS (CX), Y1, Y2
+	VMULPS     Y0, Y2, Y2
+	VMASKMOVPS (DX), Y1, Y3
+	VMULPS     Y3, Y2, Y2
+	VMASKMOVPS Y2, Y1, (BX)
+	MOVQ       AX, R8
+	SUBQ       $0x08, R8
+	CMPQ       R8, SI
+	CMOVQLT    SI, R8
+	CMPQ       R8, DI
+	CMOVQGT    DI, R8
+	LEAQ       laneMask<>+32(SB), R9
+	SHLQ       $0x02, R8
+	SUBQ       R8, R9
+	VMOVUPS    (R9), Y1
+	VMASKMOVPS 32(CX), Y1, Y2
+	VMULPS     Y0, Y2, Y2
+	VMASKMOVPS 32(DX), Y1, Y3
+	VMULPS     Y3, Y2, Y2
+	VMASKMOVPS Y2, Y1, 32(BX)
+	MOVQ       AX, R8
+	SUBQ       $0x10, R8
+	CMPQ       R8, SI
+	CMOVQLT    SI, R8
+	CMPQ       R8, DI
+	CMOVQGT    DI, R8
+	LEAQ       laneMask<>+32(SB), R9
+	SHLQ       $0x02, R8
+	SUBQ       R8, R9
+	VMOVUPS    (R9), Y1
+	VMASKMOVPS 64(CX), Y1, Y2
+	VMULPS     Y0, Y2, Y2
+	VMASKMOVPS 64(DX), Y1, Y3
+	VMULPS     Y3, Y2, Y2
+	VMASKMOVPS Y2, Y1, 64(BX)
+	SUBQ       $0x18, AX
+	CMPQ       AX, SI
+	CMOVQLT    SI, AX
+	CMPQ       AX, DI
+	CMOVQGT    DI, AX
+	LEAQ       laneMask<>+32(SB), SI
+	SHLQ       $0x02, AX
+	SUBQ       AX, SI
+	VMOVUPS    (SI), Y1
+	VMASKMOVPS 96(CX), Y1, Y2
+	VMULPS     Y0, Y2, Y2
+	VMASKMOVPS 96(DX), Y1, Y0
+	VMULPS     Y0, Y2, Y2
+	VMASKMOVPS Y2, Y1, 96(BX)
+
+done:
+	VZEROUPPER
+	RET
+
+// func rmsBackwardAVX2(dx []float32, dy []float32, x []float32, w []float32, inv float32, c float32)
+// Requires: AVX, CMOV, FMA3
+TEXT ·rmsBackwardAVX2(SB), NOSPLIT, $0-104
+	MOVQ         x_len+56(FP), AX
+	MOVQ         x_base+48(FP), CX
+	MOVQ         dy_base+24(FP), DX
+	MOVQ         w_base+72(FP), BX
+	MOVQ         dx_base+0(FP), SI
+	VBROADCASTSS inv+96(FP), Y0
+	VBROADCASTSS c+100(FP), Y1
+	CMPQ         AX, $0x20
+	JLT          rest
+
+loop:
+	VMOVUPS     (CX), Y2
+	VMULPS      Y1, Y2, Y2
+	VMOVUPS     (BX), Y3
+	VMULPS      Y0, Y3, Y3
+	VMOVUPS     (DX), Y4
+	VFMSUB231PS Y4, Y3, Y2
+	VMOVUPS     (SI), Y3
+	VADDPS      Y3, Y2, Y2
+	VMOVUPS     Y2, (SI)
+	VMOVUPS     32(CX), Y2
+	VMULPS      Y1, Y2, Y2
+	VMOVUPS     32(BX), Y3
+	VMULPS      Y0, Y3, Y3
+	VMOVUPS     32(DX), Y4
+	VFMSUB231PS Y4, Y3, Y2
+	VMOVUPS     32(SI), Y3
+	VADDPS      Y3, Y2, Y2
+	VMOVUPS     Y2, 32(SI)
+	VMOVUPS     64(CX), Y2
+	VMULPS      Y1, Y2, Y2
+	VMOVUPS     64(BX), Y3
+	VMULPS      Y0, Y3, Y3
+	VMOVUPS     64(DX), Y4
+	VFMSUB231PS Y4, Y3, Y2
+	VMOVUPS     64(SI), Y3
+	VADDPS      Y3, Y2, Y2
+	VMOVUPS     Y2, 64(SI)
+	VMOVUPS     96(CX), Y2
+	VMULPS      Y1, Y2, Y2
+	VMOVUPS     96(BX), Y3
+	VMULPS      Y0, Y3, Y3
+	VMOVUPS     96(DX), Y4
+	VFMSUB231PS Y4, Y3, Y2
+	VMOVUPS     96(SI), Y3
+	VADDPS      Y3, Y2, Y2
+	VMOVUPS     Y2, 96(SI)
+	ADDQ        $0x00000080, CX
+	ADDQ        $0x00000080, DX
+	ADDQ        $0x00000080, BX
+	ADDQ        $0x00000080, SI
+	SUBQ        $0x20, AX
+	CMPQ        AX, $0x20
+	JGE         loop
+
+rest:
+	TESTQ       AX, AX
+	JE          done
+	XORQ        DI, DI
+	MOVQ        $0x00000008, R8
+	MOVQ        AX, R9
+	CMPQ        R9, DI
+	CMOVQLT     DI, R9
+	CMPQ        R9, R8
+	CMOVQGT     R8, R9
+	LEAQ        laneMask<>+32(SB), R10
+	SHLQ        $0x02, R9
+	SUBQ        R9, R10
+	VMOVUPS     (R10), Y2
+	VMASKMOVPS  (CX), Y2, Y3
+	VMULPS      Y1, Y3, Y3
+	VMASKMOVPS  (BX), Y2, Y4
+	VMULPS      Y0, Y4, Y4
+	VMASKMOVPS  (DX), Y2, Y5
+	VFMSUB231PS Y5, Y4, Y3
+	VMASKMOVPS  (SI), Y2, Y4
+	VADDPS      Y4, Y3, Y3
+	VMASKMOVPS  Y3, Y2, (SI)
+	MOVQ        AX, R9
+	SUBQ        $0x08, R9
+	CMPQ        R9, DI
+	CMOVQLT     DI, R9
+	CMPQ        R9, R8
+	CMOVQGT     R8, R9
+	LEAQ        laneMask<>+32(SB), R10
+	SHLQ        $0x02, R9
+	SUBQ        R9, R10
+	VMOVUPS     (R10), Y2
+	VMASKMOVPS  32(CX), Y2, Y3
+	VMULPS      Y1, Y3, Y3
+	VMASKMOVPS  32(BX), Y2, Y4
+	VMULPS      Y0, Y4, Y4
+	VMASKMOVPS  32(DX), Y2, Y5
+	VFMSUB231PS Y5, Y4, Y3
+	VMASKMOVPS  32(SI), Y2, Y4
+	VADDPS      Y4, Y3, Y3
+	VMASKMOVPS  Y3, Y2, 32(SI)
+	MOVQ        AX, R9
+	SUBQ        $0x10, R9
+	CMPQ        R9, DI
+	CMOVQLT     DI, R9
+	CMPQ        R9, R8
+	CMOVQGT     R8, R9
+	LEAQ        laneMask<>+32(SB), R10
+	SHLQ        $0x02, R9
+	SUBQ        R9, R10
+	VMOVUPS     (R10), Y2
+	VMASKMOVPS  64(CX), Y2, Y3
+	VMULPS      Y1, Y3, Y3
+	VMASKMOVPS  64(BX), Y2, Y4
+	VMULPS      Y0, Y4, Y4
+	VMASKMOVPS  64(DX), Y2, Y5
+	VFMSUB231PS Y5, Y4, Y3
+	VMASKMOVPS  64(SI), Y2, Y4
+	VADDPS      Y4, Y3, Y3
+	VMASKMOVPS  Y3, Y2, 64(SI)
+	SUBQ        $0x18, AX
+	CMPQ        AX, DI
+	CMOVQLT     DI, AX
+	CMPQ        AX, R8
+	CMOVQGT     R8, AX
+	LEAQ        laneMask<>+32(SB), DI
+	SHLQ        $0x02, AX
+	SUBQ        AX, DI
+	VMOVUPS     (DI), Y2
+	VMASKMOVPS  96(CX), Y2, Y3
+	VMULPS      Y1, Y3, Y3
+	VMASKMOVPS  96(BX), Y2, Y1
+	VMULPS      Y0, Y1, Y1
+	VMASKMOVPS  96(DX), Y2, Y0
+	VFMSUB231PS Y0, Y1, Y3
+	VMASKMOVPS  96(SI), Y2, Y0
+	VADDPS      Y0, Y3, Y3
+	VMASKMOVPS  Y3, Y2, 96(SI)
+
+done:
+	VZEROUPPER
+	RET
+
+// func rmsWeightGradAVX2(dw []float32, dy []float32, x []float32, inv float32)
+// Requires: AVX, CMOV, FMA3
+TEXT ·rmsWeightGradAVX2(SB), NOSPLIT, $0-76
+	MOVQ         x_len+56(FP), AX
+	MOVQ         x_base+48(FP), CX
+	MOVQ         dy_base+24(FP), DX
+	MOVQ         dw_base+0(FP), BX
+	VBROADCASTSS inv+72(FP), Y0
+	CMPQ         AX, $0x20
+	JLT          rest
+
+loop:
+	VMOVUPS     (CX), Y1
+	VMULPS      Y0, Y1, Y1
+	VMOVUPS     (BX), Y2
+	VMOVUPS     (DX), Y3
+	VFMADD231PS Y3, Y1, Y2
+	VMOVUPS     Y2, (BX)
+	VMOVUPS     32(CX), Y1
+	VMULPS      Y0, Y1, Y1
+	VMOVUPS     32(BX), Y2
+	VMOVUPS     32(DX), Y3
+	VFMADD231PS Y3, Y1, Y2
+	VMOVUPS     Y2, 32(BX)
+	VMOVUPS     64(CX), Y1
+	VMULPS      Y0, Y1, Y1
+	VMOVUPS     64(BX), Y2
+	VMOVUPS     64(DX), Y3
+	VFMADD231PS Y3, Y1, Y2
+	VMOVUPS     Y2, 64(BX)
+	VMOVUPS     96(CX), Y1
+	VMULPS      Y0, Y1, Y1
+	VMOVUPS     96(BX), Y2
+	VMOVUPS     96(DX), Y3
+	VFMADD231PS Y3, Y1, Y2
+	VMOVUPS     Y2, 96(BX)
+	ADDQ        $0x00000080, CX
+	ADDQ        $0x00000080, DX
+	ADDQ        $0x00000080, BX
+	SUBQ        $0x20, AX
+	CMPQ        AX, $0x20
+	JGE         loop
+
+rest:
+	TESTQ       AX, AX
+	JE          done
+	XORQ        SI, SI
+	MOVQ        $0x00000008, DI
+	MOVQ        AX, R8
+	CMPQ        R8, SI
+	CMOVQLT     SI, R8
+	CMPQ        R8, DI
+	CMOVQGT     DI, R8
+	LEAQ        laneMask<>+32(SB), R9
+	SHLQ        $0x02, R8
+	SUBQ        R8, R9
+	VMOVUPS     (R9), Y1
+	VMASKMOVPS  (CX), Y1, Y2
+	VMULPS      Y0, Y2, Y2
+	VMASKMOVPS  (BX), Y1, Y3
+	VMASKMOVPS  (DX), Y1, Y4
+	VFMADD231PS Y4, Y2, Y3
+	VMASKMOVPS  Y3, Y1, (BX)
+	MOVQ        AX, R8
+	SUBQ        $0x08, R8
+	CMPQ        R8, SI
+	CMOVQLT     SI, R8
+	CMPQ        R8, DI
+	CMOVQGT     DI, R8
+	LEAQ        laneMask<>+32(SB), R9
+	SHLQ        $0x02, R8
+	SUBQ        R8, R9
+	VMOVUPS     (R9), Y1
+	VMASKMOVPS  32(CX), Y1, Y2
+	VMULPS      Y0, Y2, Y2
+	VMASKMOVPS  32(BX), Y1, Y3
+	VMASKMOVPS  32(DX), Y1, Y4
+	VFMADD231PS Y4, Y2, Y3
+	VMASKMOVPS  Y3, Y1, 32(BX)
+	MOVQ        AX, R8
+	SUBQ        $0x10, R8
+	CMPQ        R8, SI
+	CMOVQLT     SI, R8
+	CMPQ        R8, DI
+	CMOVQGT     DI, R8
+	LEAQ        laneMask<>+32(SB), R9
+	SHLQ        $0x02, R8
+	SUBQ        R8, R9
+	VMOVUPS     (R9), Y1
+	VMASKMOVPS  64(CX), Y1, Y2
+	VMULPS      Y0, Y2, Y2
+	VMASKMOVPS  64(BX), Y1, Y3
+	VMASKMOVPS  64(DX), Y1, Y4
+	VFMADD231PS Y4, Y2, Y3
+	VMASKMOVPS  Y3, Y1, 64(BX)
+	SUBQ        $0x18, AX
+	CMPQ        AX, SI
+	CMOVQLT     SI, AX
+	CMPQ        AX, DI
+	CMOVQGT     DI, AX
+	LEAQ        laneMask<>+32(SB), SI
+	SHLQ        $0x02, AX
+	SUBQ        AX, SI
+	VMOVUPS     (SI), Y1
+	VMASKMOVPS  96(CX), Y1, Y2
+	VMULPS      Y0, Y2, Y2
+	VMASKMOVPS  96(BX), Y1, Y0
+	VMASKMOVPS  96(DX), Y1, Y3
+	VFMADD231PS Y3, Y2, Y0
+	VMASKMOVPS  Y0, Y1, 96(BX)
+
+done:
+	VZEROUPPER
+	RET
+
+// func rotateAVX2(lo []float32, hi []float32, cos []float32, sin []float32)
+// Requires: AVX, CMOV, FMA3
+TEXT ·rotateAVX2(SB), NOSPLIT, $0-96
+	MOVQ lo_len+8(FP), AX
+	MOVQ lo_base+0(FP), CX
+	MOVQ hi_base+24(FP), DX
+	MOVQ cos_base+48(FP), BX
+	MOVQ sin_base+72(FP), SI
+	CMPQ AX, $0x20
+	JLT  rest
+
+loop:
+	VMOVUPS     (CX), Y0
+	VMOVUPS     (DX), Y1
+	VMOVUPS     (BX), Y2
+	VMOVUPS     (SI), Y3
+	VMULPS      Y1, Y3, Y4
+	VMULPS      Y0, Y3, Y3
+	VFMSUB231PS Y0, Y2, Y4
+	VFMADD231PS Y1, Y2, Y3
+	VMOVUPS     Y4, (CX)
+	VMOVUPS     Y3, (DX)
+	VMOVUPS     32(CX), Y0
+	VMOVUPS     32(DX), Y1
+	VMOVUPS     32(BX), Y2
+	VMOVUPS     32(SI), Y3
+	VMULPS      Y1, Y3, Y4
+	VMULPS      Y0, Y3, Y3
+	VFMSUB231PS Y0, Y2, Y4
+	VFMADD231PS Y1, Y2, Y3
+	VMOVUPS     Y4, 32(CX)
+	VMOVUPS     Y3, 32(DX)
+	VMOVUPS     64(CX), Y0
+	VMOVUPS     64(DX), Y1
+	VMOVUPS     64(BX), Y2
+	VMOVUPS     64(SI), Y3
+	VMULPS      Y1, Y3, Y4
+	VMULPS      Y0, Y3, Y3
+	VFMSUB231PS Y0, Y2, Y4
+	VFMADD231PS Y1, Y2, Y3
+	VMOVUPS     Y4, 64(CX)
+	VMOVUPS     Y3, 64(DX)
+	VMOVUPS     96(CX), Y0
+	VMOVUPS     96(DX), Y1
+	VMOVUPS     96(BX), Y2
+	VMOVUPS     96(SI), Y3
+	VMULPS      Y1, Y3, Y4
+	VMULPS      Y0, Y3, Y3
+	VFMSUB231PS Y0, Y2, Y4
+	VFMADD231PS Y1, Y2, Y3
+	VMOVUPS     Y4, 96(CX)
+	VMOVUPS     Y3, 96(DX)
+	ADDQ        $0x00000080, CX
+	ADDQ        $0x00000080, DX
+	ADDQ        $0x00000080, BX
+	ADDQ        $0x00000080, SI
+	SUBQ        $0x20, AX
+	CMPQ        AX, $0x20
+	JGE         loop
+
+rest:
+	TESTQ       AX, AX
+	JE          done
+	XORQ        DI, DI
+	MOVQ        $0x00000008, R8
+	MOVQ        AX, R9
+	CMPQ        R9, DI
+	CMOVQLT     DI, R9
+	CMPQ        R9, R8
+	CMOVQGT     R8, R9
+	LEAQ        laneMask<>+32(SB), R10
+	SHLQ        $0x02, R9
+	SUBQ        R9, R10
+	VMOVUPS     (R10), Y0
+	VMASKMOVPS  (CX), Y0, Y1
+	VMASKMOVPS  (DX), Y0, Y2
+	VMASKMOVPS  (BX), Y0, Y3
+	VMASKMOVPS  (SI), Y0, Y4
+	VMULPS      Y2, Y4, Y5
+	VMULPS      Y1, Y4, Y4
+	VFMSUB231PS Y1, Y3, Y5
+	VFMADD231PS Y2, Y3, Y4
+	VMASKMOVPS  Y5, Y0, (CX)
+	VMASKMOVPS  Y4, Y0, (DX)
+	MOVQ        AX, R9
+	SUBQ        $0x08, R9
+	CMPQ        R9, DI
+	CMOVQLT     DI, R9
+	CMPQ        R9, R8
+	CMOVQGT     R8, R9
+	LEAQ        laneMask<>+32(SB), R10
+	SHLQ        $0x02, R9
+	SUBQ        R9, R10
+	VMOVUPS     (R10), Y0
+	VMASKMOVPS  32(CX), Y0, Y1
+	VMASKMOVPS  32(DX), Y0, Y2
+	VMASKMOVPS  32(BX), Y0, Y3
+	VMASKMOVPS  32(SI), Y0, Y4
+	VMULPS      Y2, Y4, Y5
+	VMULPS      Y1, Y4, Y4
+	VFMSUB231PS Y1, Y3, Y5
+	VFMADD231PS Y2, Y3, Y4
+	VMASKMOVPS  Y5, Y0, 32(CX)
+	VMASKMOVPS  Y4, Y0, 32(DX)
+	MOVQ        AX, R9
+	SUBQ        $0x10, R9
+	CMPQ        R9, DI
+	CMOVQLT     DI, R9
+	CMPQ        R9, R8
+	CMOVQGT     R8, R9
+	LEAQ        laneMask<>+32(SB), R10
+	SHLQ        $0x02, R9
+	SUBQ        R9, R10
+	VMOVUPS     (R10), Y0
+	VMASKMOVPS  64(CX), Y0, Y1
+	VMASKMOVPS  64(DX), Y0, Y2
+	VMASKMOVPS  64(BX), Y0, Y3
+	VMASKMOVPS  64(SI), Y0, Y4
+	VMULPS      Y2, Y4, Y5
+	VMULPS      Y1, Y4, Y4
+	VFMSUB231PS Y1, Y3, Y5
+	VFMADD231PS Y2, Y3, Y4
+	VMASKMOVPS  Y5, Y0, 64(CX)
+	VMASKMOVPS  Y4, Y0, 64(DX)
+	SUBQ        $0x18, AX
+	CMPQ        AX, DI
+	CMOVQLT     DI, AX
+	CMPQ        AX, R8
+	CMOVQGT     R8, AX
+	LEAQ        laneMask<>+32(SB), DI
+	SHLQ        $0x02, AX
+	SUBQ        AX, DI
+	VMOVUPS     (DI), Y0
+	VMASKMOVPS  96(CX), Y0, Y1
+	VMASKMOVPS  96(DX), Y0, Y2
+	VMASKMOVPS  96(BX), Y0, Y3
+	VMASKMOVPS  96(SI), Y0, Y4
+	VMULPS      Y2, Y4, Y5
+	VMULPS      Y1, Y4, Y4
+	VFMSUB231PS Y1, Y3, Y5
+	VFMADD231PS Y2, Y3, Y4
+	VMASKMOVPS  Y5, Y0, 96(CX)
+	VMASKMOVPS  Y4, Y0, 96(DX)
+
+done:
+	VZEROUPPER
+	RET
+
+// func swigluAVX2(y []float32, gate []float32, up []float32)
+// Requires: AVX, AVX2, CMOV, FMA3
+TEXT ·swigluAVX2(SB), NOSPLIT, $0-72
+	MOVQ gate_len+32(FP), AX
+	MOVQ gate_base+24(FP), CX
+	MOVQ up_base+48(FP), DX
+	MOVQ y_base+0(FP), BX
+	CMPQ AX, $0x20
+	JLT  rest
+
+loop:
+	VMOVUPS      (CX), Y0
+	VMOVAPS      Y0, Y1
+	VXORPS       signBit<>+0(SB), Y1, Y1
+	VMOVUPS      expMax<>+0(SB), Y4
+	VMINPS       Y1, Y4, Y1
+	VMOVUPS      expMin<>+0(SB), Y4
+	VMAXPS       Y1, Y4, Y1
+	VMULPS       log2e<>+0(SB), Y1, Y2
+	VROUNDPS     $0x08, Y2, Y2
+	VFNMADD231PS ln2High<>+0(SB), Y2, Y1
+	VFNMADD231PS ln2Low<>+0(SB), Y2, Y1
+	VMOVUPS      exp6<>+0(SB), Y3
+	VFMADD213PS  exp5<>+0(SB), Y1, Y3
+	VFMADD213PS  exp4<>+0(SB), Y1, Y3
+	VFMADD213PS  exp3<>+0(SB), Y1, Y3
+	VFMADD213PS  exp2<>+0(SB), Y1, Y3
+	VFMADD213PS  one<>+0(SB), Y1, Y3
+	VFMADD213PS  one<>+0(SB), Y1, Y3
+	VCVTPS2DQ    Y2, Y2
+	VPSRAD       $0x01, Y2, Y4
+	VPSUBD       Y4, Y2, Y2
+	VPADDD       expBias<>+0(SB), Y4, Y4
+	VPSLLD       $0x17, Y4, Y4
+	VPADDD       expBias<>+0(SB), Y2, Y2
+	VPSLLD       $0x17, Y2, Y2
+	VMULPS       Y4, Y3, Y1
+	VMULPS       Y2, Y1, Y1
+	VMOVUPS      one<>+0(SB), Y2
+	VADDPS       Y2, Y1, Y1
+	VDIVPS       Y1, Y2, Y1
+	VMULPS       Y1, Y0, Y0
+	VMOVUPS      (DX), Y1
+	VMULPS       Y1, Y0, Y0
+	VMOVUPS      Y0, (BX)
+	VMOVUPS      32(CX), Y0
+	VMOVAPS      Y0, Y1
+	VXORPS       signBit<>+0(SB), Y1, Y1
+	VMOVUPS      expMax<>+0(SB), Y4
+	VMINPS       Y1, Y4, Y1
+	VMOVUPS      expMin<>+0(SB), Y4
+	VMAXPS       Y1, Y4, Y1
+	VMULPS       log2e<>+0(SB), Y1, Y2
+	VROUNDPS     $0x08, Y2, Y2
+	VFNMADD231PS ln2High<>+0(SB), Y2, Y1
+	VFNMADD231PS ln2Low<>+0(SB), Y2, Y1
+	VMOVUPS      exp6<>+0(SB), Y3
+	VFMADD213PS  exp5<>+0(SB), Y1, Y3
+	VFMADD213PS  exp4<>+0(SB), Y1, Y3
+	VFMADD213PS  exp3<>+0(SB), Y1, Y3
+	VFMADD213PS  exp2<>+0(SB), Y1, Y3
+	VFMADD213PS  one<>+0(SB), Y1, Y3
+	VFMADD213PS  one<>+0(SB), Y1, Y3
+	VCVTPS2DQ    Y2, Y2
+	VPSRAD       $0x01, Y2, Y4
+	VPSUBD       Y4, Y2, Y2
+	VPADDD       expBias<>+0(SB), Y4, Y4
+	VPSLLD       $0x17, Y4, Y4
+	VPADDD       expBias<>+0(SB), Y2, Y2
+	VPSLLD       $0x17, Y2, Y2
+	VMULPS       Y4, Y3, Y1
+	VMULPS       Y2, Y1, Y1
+	VMOVUPS      one<>+0(SB), Y2
+	VADDPS       Y2, Y1, Y1
+	VDIVPS       Y1, Y2, Y1
+	VMULPS       Y1, Y0, Y0
+	VMOVUPS      32(DX), Y1
+	VMULPS       Y1, Y0, Y0
+	VMOVUPS      Y0, 32(BX)
+	VMOVUPS      64(CX), Y0
+	VMOVAPS      Y0, Y1
+	VXORPS       signBit<>+0(SB), Y1, Y1
+	VMOVUPS      expMax<>+0(SB), Y4
+	VMINPS       Y1, Y4, Y1
+	VMOVUPS      expMin<>+0(SB), Y4
+	VMAXPS       Y1, Y4, Y1
+	VMULPS       log2e<>+0(SB), Y1, Y2
+	VROUNDPS     $0x08, Y2, Y2
+	VFNMADD231PS ln2High<>+0(SB), Y2, Y1
+	VFNMADD231PS ln2Low<>+0(SB), Y2, Y1
+	VMOVUPS      exp6<>+0(SB), Y3
+	VFMADD213PS  exp5<>+0(SB), Y1, Y3
+	VFMADD213PS  exp4<>+0(SB), Y1, Y3
+	VFMADD213PS  exp3<>+0(SB), Y1, Y3
+	VFMADD213PS  exp2<>+0(SB), Y1, Y3
+	VFMADD213PS  one<>+0(SB), Y1, Y3
+	VFMADD213PS  one<>+0(SB), Y1, Y3
+	VCVTPS2DQ    Y2, Y2
+	VPSRAD       $0x01, Y2, Y4
+	VPSUBD       Y4, Y2, Y2
+	VPADDD       expBias<>+0(SB), Y4, Y4
+	VPSLLD       $0x17, Y4, Y4
+	VPADDD       expBias<>+0(SB), Y2, Y2
+	VPSLLD       $0x17, Y2, Y2
+	VMULPS       Y4, Y3, Y1
+	VMULPS       Y2, Y1, Y1
+	VMOVUPS      one<>+0(SB), Y2
+	VADDPS       Y2, Y1, Y1
+	VDIVPS       Y1, Y2, Y1
+	VMULPS       Y1, Y0, Y0
+	VMOVUPS      64(DX), Y1
+	VMULPS       Y1, Y0, Y0
+	VMOVUPS      Y0, 64(BX)
+	VMOVUPS      96(CX), Y0
+	VMOVAPS      Y0, Y1
+	VXORPS       signBit<>+0(SB), Y1, Y1
+	VMOVUPS      expMax<>+0(SB), Y4
+	VMINPS       Y1, Y4, Y1
+	VMOVUPS      expMin<>+0(SB), Y4
+	VMAXPS       Y1, Y4, Y1
+	VMULPS       log2e<>+0(SB), Y1, Y2
+	VROUNDPS     $0x08, Y2, Y2
+	VFNMADD231PS ln2High<>+0(SB), Y2, Y1
+	VFNMADD231PS ln2Low<>+0(SB), Y2, Y1
+	VMOVUPS      exp6<>+0(SB), Y3
+	VFMADD213PS  exp5<>+0(SB), Y1, Y3
+	VFMADD213PS  exp4<>+0(SB), Y1, Y3
+	VFMADD213PS  exp3<>+0(SB), Y1, Y3
+	VFMADD213PS  exp2<>+0(SB), Y1, Y3
+	VFMADD213PS  one<>+0(SB), Y1, Y3
+	VFMADD213PS  one<>+0(SB), Y1, Y3
+	VCVTPS2DQ    Y2, Y2
+	VPSRAD       $0x01, Y2, Y4
+	VPSUBD       Y4, Y2, Y2
+	VPADDD       expBias<>+0(SB), Y4, Y4
+	VPSLLD       $0x17, Y4, Y4
+	VPADDD       expBias<>+0(SB), Y2, Y2
+	VPSLLD       $0x17, Y2, Y2
+	VMULPS       Y4, Y3, Y1
+	VMULPS       Y2, Y1, Y1
+	VMOVUPS      one<>+0(SB), Y2
+	VADDPS       Y2, Y1, Y1
+	VDIVPS       Y1, Y2, Y1
+	VMULPS       Y1, Y0, Y0
+	VMOVUPS      96(DX), Y1
+	VMULPS       Y1, Y0, Y0
+	VMOVUPS      Y0, 96(BX)
+	ADDQ         $0x00000080, CX
+	ADDQ         $0x00000080, DX
+	ADDQ         $0x00000080, BX
+	SUBQ         $0x20, AX
+	CMPQ         AX, $0x20
+	JGE          loop
+
+rest:
+	TESTQ        AX, AX
+	JE           done
+	XORQ         SI, SI
+	MOVQ         $0x00000008, DI
+	MOVQ         AX, R8
+	CMPQ         R8, SI
+	CMOVQLT      SI, R8
+	CMPQ         R8, DI
+	CMOVQGT      DI, R8
+	LEAQ         laneMask<>+32(SB), R9
+	SHLQ         $0x02, R8
+	SUBQ         R8, R9
+	VMOVUPS      (R9), Y0
+	VMASKMOVPS   (CX), Y0, Y1
+	VMOVAPS      Y1, Y2
+	VXORPS       signBit<>+0(SB), Y2, Y2
+	VMOVUPS      expMax<>+0(SB), Y5
+	VMINPS       Y2, Y5, Y2
+	VMOVUPS      expMin<>+0(SB), Y5
+	VMAXPS       Y2, Y5, Y2
+	VMULPS       log2e<>+0(SB), Y2, Y3
+	VROUNDPS     $0x08, Y3, Y3
+	VFNMADD231PS ln2High<>+0(SB), Y3, Y2
+	VFNMADD231PS ln2Low<>+0(SB), Y3, Y2
+	VMOVUPS      exp6<>+0(SB), Y4
+	VFMADD213PS  exp5<>+0(SB), Y2, Y4
+	VFMADD213PS  exp4<>+0(SB), Y2, Y4
+	VFMADD213PS  exp3<>+0(SB), Y2, Y4
+	VFMADD213PS  exp2<>+0(SB), Y2, Y4
+	VFMADD213PS  one<>+0(SB), Y2, Y4
+	VFMADD213PS  one<>+0(SB), Y2, Y4
+	VCVTPS2DQ    Y3, Y3
+	VPSRAD       $0x01, Y3, Y5
+	VPSUBD       Y5, Y3, Y3
+	VPADDD       expBias<>+0(SB), Y5, Y5
+	VPSLLD       $0x17, Y5, Y5
+	VPADDD       expBias<>+0(SB), Y3, Y3
+	VPSLLD       $0x17, Y3, Y3
+	VMULPS       Y5, Y4, Y2
+	VMULPS       Y3, Y2, Y2
+	VMOVUPS      one<>+0(SB), Y3
+	VADDPS       Y3, Y2, Y2
+	VDIVPS       Y2, Y3, Y2
+	VMULPS       Y2, Y1, Y1
+	VMASKMOVPS   (DX), Y0, Y2
+	VMULPS       Y2, Y1, Y1
+	VMASKMOVPS   Y1, Y0, (BX)
+	MOVQ         AX, R8
+	SUBQ         $0x08, R8
+	CMPQ         R8, SI
+	CMOVQLT      SI, R8
+	CMPQ         R8, DI
+	CMOVQGT      DI, R8
+	LEAQ         laneMask<>+32(SB), R9
+	SHLQ         $0x02, R8
+	SUBQ         R8, R9
+	VMOVUPS      (R9), Y0
+	VMASKMOVPS   32(CX), Y0, Y1
+	VMOVAPS      Y1, Y2
+	VXORPS       signBit<>+0(SB), Y2, Y2
+	VMOVUPS      expMax<>+0(SB), Y5
+	VMINPS       Y2, Y5, Y2
+	VMOVUPS      expMin<>+0(SB), Y5
+	VMAXPS       Y2, Y5, Y2
+	VMULPS       log2e<>+0(SB), Y2, Y3
+	VROUNDPS     $0x08, Y3, Y3
+	VFNMADD231PS ln2High<>+0(SB), Y3, Y2
+	VFNMADD231PS ln2Low<>+0(SB), Y3, Y2
+	VMOVUPS      exp6<>+0(SB), Y4
+	VFMADD213PS  exp5<>+0(SB), Y2, Y4
+	VFMADD213PS  exp4<>+0(SB), Y2, Y4
+	VFMADD213PS  exp3<>+0(SB), Y2, Y4
+	VFMADD213PS  exp2<>+0(SB), Y2, Y4
+	VFMADD213PS  one<>+0(SB), Y2, Y4
+	VFMADD213PS  one<>+0(SB), Y2, Y4
+	VCVTPS2DQ    Y3, Y3
+	VPSRAD       $0x01, Y3, Y5
+	VPSUBD       Y5, Y3, Y3
+	VPADDD       expBias<>+0(SB), Y5, Y5
+	VPSLLD       $0x17, Y5, Y5
+	VPADDD       expBias<>+0(SB), Y3, Y3
+	VPSLLD       $0x17, Y3, Y3
+	VMULPS       Y5, Y4, Y2
+	VMULPS       Y3, Y2, Y2
+	VMOVUPS      one<>+0(SB), Y3
+	VADDPS       Y3, Y2, Y2
+	VDIVPS       Y2, Y3, Y2
+	VMULPS       Y2, Y1, Y1
+	VMASKMOVPS   32(DX), Y0, Y2
+	VMULPS       Y2, Y1, Y1
+	VMASKMOVPS   Y1, Y0, 32(BX)
+	MOVQ         AX, R8
+	SUBQ         $0x10, R8
+	CMPQ         R8, SI
+	CMOVQLT      SI, R8
+	CMPQ         R8, DI
+	CMOVQGT      DI, R8
+	LEAQ         laneMask<>+32(SB), R9
+	SHLQ         $0x02, R8
+	SUBQ         R8, R9
+	VMOVUPS      (R9), Y0
+	VMASKMOVPS   64(CX), Y0, Y1
+	VMOVAPS      Y1, Y2
+	VXORPS       signBit<>+0(SB), Y2, Y2
+	VMOVUPS      expMax<>+0(SB), Y5
+	VMINPS       Y2, Y5, Y2
+	VMOVUPS      expMin<>+0(SB), Y5
+	VMAXPS       Y2, Y5, Y2
+	VMULPS       log2e<>+0(SB), Y2, Y3
+	VROUNDPS     $0x08, Y3, Y3
+	VFNMADD231PS ln2High<>+0(SB), Y3, Y2
+	VFNMADD231PS ln2Low<>+0(SB), Y3, Y2
+	VMOVUPS      exp6<>+0(SB), Y4
+	VFMADD213PS  exp5<>+0(SB), Y2, Y4
+	VFMADD213PS  exp4<>+0(SB), Y2, Y4
+	VFMADD213PS  exp3<>+0(SB), Y2, Y4
+	VFMADD213PS  exp2<>+0(SB), Y2, Y4
+	VFMADD213PS  one<>+0(SB), Y2, Y4
+	VFMADD213PS  one<>+0(SB), Y2, Y4
+	VCVTPS2DQ    Y3, Y3
+	VPSRAD       $0x01, Y3, Y5
+	VPSUBD       Y5, Y3, Y3
+	VPADDD       expBias<>+0(SB), Y5, Y5
+	VPSLLD       $0x17, Y5, Y5
+	VPADDD       expBias<>+0(SB), Y3, Y3
+	VPSLLD       $0x17, Y3, Y3
+	VMULPS       Y5, Y4, Y2
+	VMULPS       Y3, Y2, Y2
+	VMOVUPS      one<>+0(SB), Y3
+	VADDPS       Y3, Y2, Y2
+	VDIVPS       Y2, Y3, Y2
+	VMULPS       Y2, Y1, Y1
+	VMASKMOVPS   64(DX), Y0, Y2
+	VMULPS       Y2, Y1, Y1
+	VMASKMOVPS   Y1, Y0, 64(BX)
+	SUBQ         $0x18, AX
+	CMPQ         AX, SI
+	CMOVQLT      SI, AX
+	CMPQ         AX, DI
+	CMOVQGT      DI, AX
+	LEAQ         laneMask<>+32(SB), SI
+	SHLQ         $0x02, AX
+	SUBQ         AX, SI
+	VMOVUPS      (SI), Y0
+	VMASKMOVPS   96(CX), Y0, Y1
+	VMOVAPS      Y1, Y2
+	VXORPS       signBit<>+0(SB), Y2, Y2
+	VMOVUPS      expMax<>+0(SB), Y5
+	VMINPS       Y2, Y5, Y2
+	VMOVUPS      expMin<>+0(SB), Y5
+	VMAXPS       Y2, Y5, Y2
+	VMULPS       log2e<>+0(SB), Y2, Y3
+	VROUNDPS     $0x08, Y3, Y3
+	VFNMADD231PS ln2High<>+0(SB), Y3, Y2
+	VFNMADD231PS ln2Low<>+0(SB), Y3, Y2
+	VMOVUPS      exp6<>+0(SB), Y4
+	VFMADD213PS  exp5<>+0(SB), Y2, Y4
+	VFMADD213PS  exp4<>+0(SB), Y2, Y4
+	VFMADD213PS  exp3<>+0(SB), Y2, Y4
+	VFMADD213PS  exp2<>+0(SB), Y2, Y4
+	VFMADD213PS  one<>+0(SB), Y2, Y4
+	VFMADD213PS  one<>+0(SB), Y2, Y4
+	VCVTPS2DQ    Y3, Y3
+	VPSRAD       $0x01, Y3, Y5
+	VPSUBD       Y5, Y3, Y3
+	VPADDD       expBias<>+0(SB), Y5, Y5
+	VPSLLD       $0x17, Y5, Y5
+	VPADDD       expBias<>+0(SB), Y3, Y3
+	VPSLLD       $0x17, Y3, Y3
+	VMULPS       Y5, Y4, Y2
+	VMULPS       Y3, Y2, Y2
+	VMOVUPS      one<>+0(SB), Y3
+	VADDPS       Y3, Y2, Y2
+	VDIVPS       Y2, Y3, Y2
+	VMULPS       Y2, Y1, Y1
+	VMASKMOVPS   96(DX), Y0, Y2
+	VMULPS       Y2, Y1, Y1
+	VMASKMOVPS   Y1, Y0, 96(BX)
+
+done:
+	VZEROUPPER
+	RET
+
+// func swigluBackwardAVX2(dgate []float32, dup []float32, dy []float32, gate []float32, up []float32)
+// Requires: AVX, AVX2, CMOV, FMA3
+TEXT ·swigluBackwardAVX2(SB), NOSPLIT, $0-120
+	MOVQ gate_len+80(FP), AX
+	MOVQ gate_base+72(FP), CX
+	MOVQ up_base+96(FP), DX
+	MOVQ dy_base+48(FP), BX
+	MOVQ dgate_base+0(FP), SI
+	MOVQ dup_base+24(FP), DI
+	CMPQ AX, $0x20
+	JLT  rest
+
+loop:
+	VMOVUPS      (CX), Y0
+	VMOVAPS      Y0, Y1
+	VXORPS       signBit<>+0(SB), Y1, Y1
+	VMOVUPS      expMax<>+0(SB), Y4
+	VMINPS       Y1, Y4, Y1
+	VMOVUPS      expMin<>+0(SB), Y4
+	VMAXPS       Y1, Y4, Y1
+	VMULPS       log2e<>+0(SB), Y1, Y2
+	VROUNDPS     $0x08, Y2, Y2
+	VFNMADD231PS ln2High<>+0(SB), Y2, Y1
+	VFNMADD231PS ln2Low<>+0(SB), Y2, Y1
+	VMOVUPS      exp6<>+0(SB), Y3
+	VFMADD213PS  exp5<>+0(SB), Y1, Y3
+	VFMADD213PS  exp4<>+0(SB), Y1, Y3
+	VFMADD213PS  exp3<>+0(SB), Y1, Y3
+	VFMADD213PS  exp2<>+0(SB), Y1, Y3
+	VFMADD213PS  one<>+0(SB), Y1, Y3
+	VFMADD213PS  one<>+0(SB), Y1, Y3
+	VCVTPS2DQ    Y2, Y2
+	VPSRAD       $0x01, Y2, Y4
+	VPSUBD       Y4, Y2, Y2
+	VPADDD       expBias<>+0(SB), Y4, Y4
+	VPSLLD       $0x17, Y4, Y4
+	VPADDD       expBias<>+0(SB), Y2, Y2
+	VPSLLD       $0x17, Y2, Y2
+	VMULPS       Y4, Y3, Y1
+	VMULPS       Y2, Y1, Y1
+	VMOVUPS      one<>+0(SB), Y2
+	VADDPS       Y2, Y1, Y1
+	VDIVPS       Y1, Y2, Y1
+	VMOVUPS      (DX), Y2
+	VMOVUPS      (BX), Y3
+	VMULPS       Y1, Y0, Y4
+	VMULPS       Y4, Y3, Y4
+	VMOVUPS      one<>+0(SB), Y5
+	VSUBPS       Y1, Y5, Y5
+	VFMADD213PS  one<>+0(SB), Y0, Y5
+	VMULPS       Y1, Y5, Y5
+	VMULPS       Y2, Y3, Y3
+	VMULPS       Y5, Y3, Y3
+	VMOVUPS      Y3, (SI)
+	VMOVUPS      Y4, (DI)
+	VMOVUPS      32(CX), Y0
+	VMOVAPS      Y0, Y1
+	VXORPS       signBit<>+0(SB), Y1, Y1
+	VMOVUPS      expMax<>+0(SB), Y4
+	VMINPS       Y1, Y4, Y1
+	VMOVUPS      expMin<>+0(SB), Y4
+	VMAXPS       Y1, Y4, Y1
+	VMULPS       log2e<>+0(SB), Y1, Y2
+	VROUNDPS     $0x08, Y2, Y2
+	VFNMADD231PS ln2High<>+0(SB), Y2, Y1
+	VFNMADD231PS ln2Low<>+0(SB), Y2, Y1
+	VMOVUPS      exp6<>+0(SB), Y3
+	VFMADD213PS  exp5<>+0(SB), Y1, Y3
+	VFMADD213PS  exp4<>+0(SB), Y1, Y3
+	VFMADD213PS  exp3<>+0(SB), Y1, Y3
+	VFMADD213PS  exp2<>+0(SB), Y1, Y3
+	VFMADD213PS  one<>+0(SB), Y1, Y3
+	VFMADD213PS  one<>+0(SB), Y1, Y3
+	VCVTPS2DQ    Y2, Y2
+	VPSRAD       $0x01, Y2, Y4
+	VPSUBD       Y4, Y2, Y2
+	VPADDD       expBias<>+0(SB), Y4, Y4
+	VPSLLD       $0x17, Y4, Y4
+	VPADDD       expBias<>+0(SB), Y2, Y2
+	VPSLLD       $0x17, Y2, Y2
+	VMULPS       Y4, Y3, Y1
+	VMULPS       Y2, Y1, Y1
+	VMOVUPS      one<>+0(SB), Y2
+	VADDPS       Y2, Y1, Y1
+	VDIVPS       Y1, Y2, Y1
+	VMOVUPS      32(DX), Y2
+	VMOVUPS      32(BX), Y3
+	VMULPS       Y1, Y0, Y4
+	VMULPS       Y4, Y3, Y4
+	VMOVUPS      one<>+0(SB), Y5
+	VSUBPS       Y1, Y5, Y5
+	VFMADD213PS  one<>+0(SB), Y0, Y5
+	VMULPS       Y1, Y5, Y5
+	VMULPS       Y2, Y3, Y3
+	VMULPS       Y5, Y3, Y3
+	VMOVUPS      Y3, 32(SI)
+	VMOVUPS      Y4, 32(DI)
+	VMOVUPS      64(CX), Y0
+	VMOVAPS      Y0, Y1
+	VXORPS       signBit<>+0(SB), Y1, Y1
+	VMOVUPS      expMax<>+0(SB), Y4
+	VMINPS       Y1, Y4, Y1
+	VMOVUPS      expMin<>+0(SB), Y4
+	VMAXPS       Y1, Y4, Y1
+	VMULPS       log2e<>+0(SB), Y1, Y2
+	VROUNDPS     $0x08, Y2, Y2
+	VFNMADD231PS ln2High<>+0(SB), Y2, Y1
+	VFNMADD231PS ln2Low<>+0(SB), Y2, Y1
+	VMOVUPS      exp6<>+0(SB), Y3
+	VFMADD213PS  exp5<>+0(SB), Y1, Y3
+	VFMADD213PS  exp4<>+0(SB), Y1, Y3
+	VFMADD213PS  exp3<>+0(SB), Y1, Y3
+	VFMADD213PS  exp2<>+0(SB), Y1, Y3
+	VFMADD213PS  one<>+0(SB), Y1, Y3
+	VFMADD213PS  one<>+0(SB), Y1, Y3
+	VCVTPS2DQ    Y2, Y2
+	VPSRAD       $0x01, Y2, Y4
+	VPSUBD       Y4, Y2, Y2
+	VPADDD       expBias<>+0(SB), Y4, Y4
+	VPSLLD       $0x17, Y4, Y4
+	VPADDD       expBias<>+0(SB), Y2, Y2
+	VPSLLD       $0x17, Y2, Y2
+	VMULPS       Y4, Y3, Y1
+	VMULPS       Y2, Y1, Y1
+	VMOVUPS      one<>+0(SB), Y2
+	VADDPS       Y2, Y1, Y1
+	VDIVPS       Y1, Y2, Y1
+	VMOVUPS      64(DX), Y2
+	VMOVUPS      64(BX), Y3
+	VMULPS       Y1, Y0, Y4
+	VMULPS       Y4, Y3, Y4
+	VMOVUPS      one<>+0(SB), Y5
+	VSUBPS       Y1, Y5, Y5
+	VFMADD213PS  one<>+0(SB), Y0, Y5
+	VMULPS       Y1, Y5, Y5
+	VMULPS       Y2, Y3, Y3
+	VMULPS       Y5, Y3, Y3
+	VMOVUPS      Y3, 64(SI)
+	VMOVUPS      Y4, 64(DI)
+	VMOVUPS      96(CX), Y0
+	VMOVAPS      Y0, Y1
+	VXORPS       signBit<>+0(SB), Y1, Y1
+	VMOVUPS      expMax<>+0(SB), Y4
+	VMINPS       Y1, Y4, Y1
+	VMOVUPS      expMin<>+0(SB), Y4
+	VMAXPS       Y1, Y4, Y1
+	VMULPS       log2e<>+0(SB), Y1, Y2
+	VROUNDPS     $0x08, Y2, Y2
+	VFNMADD231PS ln2High<>+0(SB), Y2, Y1
+	VFNMADD231PS ln2Low<>+0(SB), Y2, Y1
+	VMOVUPS      exp6<>+0(SB), Y3
+	VFMADD213PS  exp5<>+0(SB), Y1, Y3
+	VFMADD213PS  exp4<>+0(SB), Y1, Y3
+	VFMADD213PS  exp3<>+0(SB), Y1, Y3
+	VFMADD213PS  exp2<>+0(SB), Y1, Y3
+	VFMADD213PS  one<>+0(SB), Y1, Y3
+	VFMADD213PS  one<>+0(SB), Y1, Y3
+	VCVTPS2DQ    Y2, Y2
+	VPSRAD       $0x01, Y2, Y4
+	VPSUBD       Y4, Y2, Y2
+	VPADDD       expBias<>+0(SB), Y4, Y4
+	VPSLLD       $0x17, Y4, Y4
+	VPADDD       expBias<>+0(SB), Y2, Y2
+	VPSLLD       $0x17, Y2, Y2
+	VMULPS       Y4, Y3, Y1
+	VMULPS       Y2, Y1, Y1
+	VMOVUPS      one<>+0(SB), Y2
+	VADDPS       Y2, Y1, Y1
+	VDIVPS       Y1, Y2, Y1
+	VMOVUPS      96(DX), Y2
+	VMOVUPS      96(BX), Y3
+	VMULPS       Y1, Y0, Y4
+	VMULPS       Y4, Y3, Y4
+	VMOVUPS      one<>+0(SB), Y5
+	VSUBPS       Y1, Y5, Y5
+	VFMADD213PS  one<>+0(SB), Y0, Y5
+	VMULPS       Y1, Y5, Y5
+	VMULPS       Y2, Y3, Y3
+	VMULPS       Y5, Y3, Y3
+	VMOVUPS      Y3, 96(SI)
+	VMOVUPS      Y4, 96(DI)
+	ADDQ         $0x00000080, CX
+	ADDQ         $0x00000080, DX
+	ADDQ         $0x00000080, BX
+	ADDQ         $0x00000080, SI
+	ADDQ         $0x00000080, DI
+	SUBQ         $0x20, AX
+	CMPQ         AX, $0x20
+	JGE          loop
+
+rest:
+	TESTQ        AX, AX
+	JE           done
+	XORQ         R8, R8
+	MOVQ         $0x00000008, R9
+	MOVQ         AX, R10
+	CMPQ         R10, R8
+	CMOVQLT      R8, R10
+	CMPQ         R10, R9
+	CMOVQGT      R9, R10
+	LEAQ         laneMask<>+32(SB), R11
+	SHLQ         $0x02, R10
+	SUBQ         R10, R11
+	VMOVUPS      (R11), Y0
+	VMASKMOVPS   (CX), Y0, Y1
+	VMOVAPS      Y1, Y2
+	VXORPS       signBit<>+0(SB), Y2, Y2
+	VMOVUPS      expMax<>+0(SB), Y5
+	VMINPS       Y2, Y5, Y2
+	VMOVUPS      expMin<>+0(SB), Y5
+	VMAXPS       Y2, Y5, Y2
+	VMULPS       log2e<>+0(SB), Y2, Y3
+	VROUNDPS     $0x08, Y3, Y3
+	VFNMADD231PS ln2High<>+0(SB), Y3, Y2
+	VFNMADD231PS ln2Low<>+0(SB), Y3, Y2
+	VMOVUPS      exp6<>+0(SB), Y4
+	VFMADD213PS  exp5<>+0(SB), Y2, Y4
+	VFMADD213PS  exp4<>+0(SB), Y2, Y4
+	VFMADD213PS  exp3<>+0(SB), Y2, Y4
+	VFMADD213PS  exp2<>+0(SB), Y2, Y4
+	VFMADD213PS  one<>+0(SB), Y2, Y4
+	VFMADD213PS  one<>+0(SB), Y2, Y4
+	VCVTPS2DQ    Y3, Y3
+	VPSRAD       $0x01, Y3, Y5
+	VPSUBD       Y5, Y3, Y3
+	VPADDD       expBias<>+0(SB), Y5, Y5
+	VPSLLD       $0x17, Y5, Y5
+	VPADDD       expBias<>+0(SB), Y3, Y3
+	VPSLLD       $0x17, Y3, Y3
+	VMULPS       Y5, Y4, Y2
+	VMULPS       Y3, Y2, Y2
+	VMOVUPS      one<>+0(SB), Y3
+	VADDPS       Y3, Y2, Y2
+	VDIVPS       Y2, Y3, Y2
+	VMASKMOVPS   (DX), Y0, Y3
+	VMASKMOVPS   (BX), Y0, Y4
+	VMULPS       Y2, Y1, Y5
+	VMULPS       Y5, Y4, Y5
+	VMOVUPS      one<>+0(SB), Y6
+	VSUBPS       Y2, Y6, Y6
+	VFMADD213PS  one<>+0(SB), Y1, Y6
+	VMULPS       Y2, Y6, Y6
+	VMULPS       Y3, Y4, Y4
+	VMULPS       Y6, Y4, Y4
+	VMASKMOVPS   Y4, Y0, (SI)
+	VMASKMOVPS   Y5, Y0, (DI)
+	MOVQ         AX, R10
+	SUBQ         $0x08, R10
+	CMPQ         R10, R8
+	CMOVQLT      R8, R10
+	CMPQ         R10, R9
+	CMOVQGT      R9, R10
+	LEAQ         laneMask<>+32(SB), R11
+	SHLQ         $0x02, R10
+	SUBQ         R10, R11
+	VMOVUPS      (R11), Y0
+	VMASKMOVPS   32(CX), Y0, Y1
+	VMOVAPS      Y1, Y2
+	VXORPS       signBit<>+0(SB), Y2, Y2
+	VMOVUPS      expMax<>+0(SB), Y5
+	VMINPS       Y2, Y5, Y2
+	VMOVUPS      expMin<>+0(SB), Y5
+	VMAXPS       Y2, Y5, Y2
+	VMULPS       log2e<>+0(SB), Y2, Y3
+	VROUNDPS     $0x08, Y3, Y3
+	VFNMADD231PS ln2High<>+0(SB), Y3, Y2
+	VFNMADD231PS ln2Low<>+0(SB), Y3, Y2
+	VMOVUPS      exp6<>+0(SB), Y4
+	VFMADD213PS  exp5<>+0(SB), Y2, Y4
+	VFMADD213PS  exp4<>+0(SB), Y2, Y4
+	VFMADD213PS  exp3<>+0(SB), Y2, Y4
+	VFMADD213PS  exp2<>+0(SB), Y2, Y4
+	VFMADD213PS  one<>+0(SB), Y2, Y4
+	VFMADD213PS  one<>+0(SB), Y2, Y4
+	VCVTPS2DQ    Y3, Y3
+	VPSRAD       $0x01, Y3, Y5
+	VPSUBD       Y5, Y3, Y3
+	VPADDD       expBias<>+0(SB), Y5, Y5
+	VPSLLD       $0x17, Y5, Y5
+	VPADDD       expBias<>+0(SB), Y3, Y3
+	VPSLLD       $0x17, Y3, Y3
+	VMULPS       Y5, Y4, Y2
+	VMULPS       Y3, Y2, Y2
+	VMOVUPS      one<>+0(SB), Y3
+	VADDPS       Y3, Y2, Y2
+	VDIVPS       Y2, Y3, Y2
+	VMASKMOVPS   32(DX), Y0, Y3
+	VMASKMOVPS   32(BX), Y0, Y4
+	VMULPS       Y2, Y1, Y5
+	VMULPS       Y5, Y4, Y5
+	VMOVUPS      one<>+0(SB), Y6
+	VSUBPS       Y2, Y6, Y6
+	VFMADD213PS  one<>+0(SB), Y1, Y6
+	VMULPS       Y2, Y6, Y6
+	VMULPS       Y3, Y4, Y4
+	VMULPS       Y6, Y4, Y4
+	VMASKMOVPS   Y4, Y0, 32(SI)
+	VMASKMOVPS   Y5, Y0, 32(DI)
+	MOVQ         AX, R10
+	SUBQ         $0x10, R10
+	CMPQ         R10, R8
+	CMOVQLT      R8, R10
+	CMPQ         R10, R9
+	CMOVQGT      R9, R10
+	LEAQ         laneMask<>+32(SB), R11
+	SHLQ         $0x02, R10
+	SUBQ         R10, R11
+	VMOVUPS      (R11), Y0
+	VMASKMOVPS   64(CX), Y0, Y1
+	VMOVAPS      Y1, Y2
+	VXORPS       signBit<>+0(SB), Y2, Y2
+	VMOVUPS      expMax<>+0(SB), Y5
+	VMINPS       Y2, Y5, Y2
+	VMOVUPS      expMin<>+0(SB), Y5
+	VMAXPS       Y2, Y5, Y2
+	VMULPS       log2e<>+0(SB), Y2, Y3
+	VROUNDPS     $0x08, Y3, Y3
+	VFNMADD231PS ln2High<>+0(SB), Y3, Y2
+	VFNMADD231PS ln2Low<>+0(SB), Y3, Y2
+	VMOVUPS      exp6<>+0(SB), Y4
+	VFMADD213PS  exp5<>+0(SB), Y2, Y4
+	VFMADD213PS  exp4<>+0(SB), Y2, Y4
+	VFMADD213PS  exp3<>+0(SB), Y2, Y4
+	VFMADD213PS  exp2<>+0(SB), Y2, Y4
+	VFMADD213PS  one<>+0(SB), Y2, Y4
+	VFMADD213PS  one<>+0(SB), Y2, Y4
+	VCVTPS2DQ    Y3, Y3
+	VPSRAD       $0x01, Y3, Y5
+	VPSUBD       Y5, Y3, Y3
+	VPADDD       expBias<>+0(SB), Y5, Y5
+	VPSLLD       $0x17, Y5, Y5
+	VPADDD       expBias<>+0(SB), Y3, Y3
+	VPSLLD       $0x17, Y3, Y3
+	VMULPS       Y5, Y4, Y2
+	VMULPS       Y3, Y2, Y2
+	VMOVUPS      one<>+0(SB), Y3
+	VADDPS       Y3, Y2, Y2
+	VDIVPS       Y2, Y3, Y2
+	VMASKMOVPS   64(DX), Y0, Y3
+	VMASKMOVPS   64(BX), Y0, Y4
+	VMULPS       Y2, Y1, Y5
+	VMULPS       Y5, Y4, Y5
+	VMOVUPS      one<>+0(SB), Y6
+	VSUBPS       Y2, Y6, Y6
+	VFMADD213PS  one<>+0(SB), Y1, Y6
+	VMULPS       Y2, Y6, Y6
+	VMULPS       Y3, Y4, Y4
+	VMULPS       Y6, Y4, Y4
+	VMASKMOVPS   Y4, Y0, 64(SI)
+	VMASKMOVPS   Y5, Y0, 64(DI)
+	SUBQ         $0x18, AX
+	CMPQ         AX, R8
+	CMOVQLT      R8, AX
+	CMPQ         AX, R9
+	CMOVQGT      R9, AX
+	LEAQ         laneMask<>+32(SB), R8
+	SHLQ         $0x02, AX
+	SUBQ         AX, R8
+	VMOVUPS      (R8), Y0
+	VMASKMOVPS   96(CX), Y0, Y1
+	VMOVAPS      Y1, Y2
+	VXORPS       signBit<>+0(SB), Y2, Y2
+	VMOVUPS      expMax<>+0(SB), Y5
+	VMINPS       Y2, Y5, Y2
+	VMOVUPS      expMin<>+0(SB), Y5
+	VMAXPS       Y2, Y5, Y2
+	VMULPS       log2e<>+0(SB), Y2, Y3
+	VROUNDPS     $0x08, Y3, Y3
+	VFNMADD231PS ln2High<>+0(SB), Y3, Y2
+	VFNMADD231PS ln2Low<>+0(SB), Y3, Y2
+	VMOVUPS      exp6<>+0(SB), Y4
+	VFMADD213PS  exp5<>+0(SB), Y2, Y4
+	VFMADD213PS  exp4<>+0(SB), Y2, Y4
+	VFMADD213PS  exp3<>+0(SB), Y2, Y4
+	VFMADD213PS  exp2<>+0(SB), Y2, Y4
+	VFMADD213PS  one<>+0(SB), Y2, Y4
+	VFMADD213PS  one<>+0(SB), Y2, Y4
+	VCVTPS2DQ    Y3, Y3
+	VPSRAD       $0x01, Y3, Y5
+	VPSUBD       Y5, Y3, Y3
+	VPADDD       expBias<>+0(SB), Y5, Y5
+	VPSLLD       $0x17, Y5, Y5
+	VPADDD       expBias<>+0(SB), Y3, Y3
+	VPSLLD       $0x17, Y3, Y3
+	VMULPS       Y5, Y4, Y2
+	VMULPS       Y3, Y2, Y2
+	VMOVUPS      one<>+0(SB), Y3
+	VADDPS       Y3, Y2, Y2
+	VDIVPS       Y2, Y3, Y2
+	VMASKMOVPS   96(DX), Y0, Y3
+	VMASKMOVPS   96(BX), Y0, Y4
+	VMULPS       Y2, Y1, Y5
+	VMULPS       Y5, Y4, Y5
+	VMOVUPS      one<>+0(SB), Y6
+	VSUBPS       Y2, Y6, Y6
+	VFMADD213PS  one<>+0(SB), Y1, Y6
+	VMULPS       Y2, Y6, Y6
+	VMULPS       Y3, Y4, Y4
+	VMULPS       Y6, Y4, Y4
+	VMASKMOVPS   Y4, Y0, 96(SI)
+	VMASKMOVPS   Y5, Y0, 96(DI)
+
+done:
+	VZEROUPPER
+	RET
+
+// func adamwAVX2(p []float32, g []float32, m []float32, v []float32, s *float32)
+// Requires: AVX, CMOV
+TEXT ·adamwAVX2(SB), NOSPLIT, $0-104
+	MOVQ p_len+8(FP), AX
+	MOVQ p_base+0(FP), CX
+	MOVQ g_base+24(FP), DX
+	MOVQ m_base+48(FP), BX
+	MOVQ v_base+72(FP), SI
+	MOVQ s+96(FP), DI
+	CMPQ AX, $0x20
+	JLT  rest
+
+loop:
+	VMOVUPS      (DX), Y0
+	VMOVUPS      (BX), Y1
+	VMOVUPS      (SI), Y2
+	VMOVUPS      (CX), Y3
+	VBROADCASTSS (DI), Y4
+	VMULPS       Y4, Y0, Y0
+	VBROADCASTSS 8(DI), Y4
+	VMULPS       Y4, Y0, Y4
+	VBROADCASTSS 4(DI), Y5
+	VMULPS       Y5, Y1, Y1
+	VADDPS       Y4, Y1, Y1
+	VMOVUPS      Y1, (BX)
+	VBROADCASTSS 16(DI), Y4
+	VMULPS       Y4, Y0, Y4
+	VMULPS       Y4, Y0, Y4
+	VBROADCASTSS 12(DI), Y0
+	VMULPS       Y0, Y2, Y2
+	VADDPS       Y4, Y2, Y2
+	VMOVUPS      Y2, (SI)
+	VSQRTPS      Y2, Y2
+	VBROADCASTSS 28(DI), Y0
+	VMULPS       Y0, Y2, Y2
+	VBROADCASTSS 32(DI), Y0
+	VADDPS       Y0, Y2, Y2
+	VBROADCASTSS 24(DI), Y0
+	VMULPS       Y0, Y1, Y1
+	VDIVPS       Y2, Y1, Y1
+	VBROADCASTSS 20(DI), Y0
+	VMULPS       Y0, Y3, Y3
+	VSUBPS       Y1, Y3, Y3
+	VMOVUPS      Y3, (CX)
+	VMOVUPS      32(DX), Y0
+	VMOVUPS      32(BX), Y1
+	VMOVUPS      32(SI), Y2
+	VMOVUPS      32(CX), Y3
+	VBROADCASTSS (DI), Y4
+	VMULPS       Y4, Y0, Y0
+	VBROADCASTSS 8(DI), Y4
+	VMULPS       Y4, Y0, Y4
+	VBROADCASTSS 4(DI), Y5
+	VMULPS       Y5, Y1, Y1
+	VADDPS       Y4, Y1, Y1
+	VMOVUPS      Y1, 32(BX)
+	VBROADCASTSS 16(DI), Y4
+	VMULPS       Y4, Y0, Y4
+	VMULPS       Y4, Y0, Y4
+	VBROADCASTSS 12(DI), Y0
+	VMULPS       Y0, Y2, Y2
+	VADDPS       Y4, Y2, Y2
+	VMOVUPS      Y2, 32(SI)
+	VSQRTPS      Y2, Y2
+	VBROADCASTSS 28(DI), Y0
+	VMULPS       Y0, Y2, Y2
+	VBROADCASTSS 32(DI), Y0
+	VADDPS       Y0, Y2, Y2
+	VBROADCASTSS 24(DI), Y0
+	VMULPS       Y0, Y1, Y1
+	VDIVPS       Y2, Y1, Y1
+	VBROADCASTSS 20(DI), Y0
+	VMULPS       Y0, Y3, Y3
+	VSUBPS       Y1, Y3, Y3
+	VMOVUPS      Y3, 32(CX)
+	VMOVUPS      64(DX), Y0
+	VMOVUPS      64(BX), Y1
+	VMOVUPS      64(SI), Y2
+	VMOVUPS      64(CX), Y3
+	VBROADCASTSS (DI), Y4
+	VMULPS       Y4, Y0, Y0
+	VBROADCASTSS 8(DI), Y4
+	VMULPS       Y4, Y0, Y4
+	VBROADCASTSS 4(DI), Y5
+	VMULPS       Y5, Y1, Y1
+	VADDPS       Y4, Y1, Y1
+	VMOVUPS      Y1, 64(BX)
+	VBROADCASTSS 16(DI), Y4
+	VMULPS       Y4, Y0, Y4
+	VMULPS       Y4, Y0, Y4
+	VBROADCASTSS 12(DI), Y0
+	VMULPS       Y0, Y2, Y2
+	VADDPS       Y4, Y2, Y2
+	VMOVUPS      Y2, 64(SI)
+	VSQRTPS      Y2, Y2
+	VBROADCASTSS 28(DI), Y0
+	VMULPS       Y0, Y2, Y2
+	VBROADCASTSS 32(DI), Y0
+	VADDPS       Y0, Y2, Y2
+	VBROADCASTSS 24(DI), Y0
+	VMULPS       Y0, Y1, Y1
+	VDIVPS       Y2, Y1, Y1
+	VBROADCASTSS 20(DI), Y0
+	VMULPS       Y0, Y3, Y3
+	VSUBPS       Y1, Y3, Y3
+	VMOVUPS      Y3, 64(CX)
+	VMOVUPS      96(DX), Y0
+	VMOVUPS      96(BX), Y1
+	VMOVUPS      96(SI), Y2
+	VMOVUPS      96(CX), Y3
+	VBROADCASTSS (DI), Y4
+	VMULPS       Y4, Y0, Y0
+	VBROADCASTSS 8(DI), Y4
+	VMULPS       Y4, Y0, Y4
+	VBROADCASTSS 4(DI), Y5
+	VMULPS       Y5, Y1, Y1
+	VADDPS       Y4, Y1, Y1
+	VMOVUPS      Y1, 96(BX)
+	VBROADCASTSS 16(DI), Y4
+	VMULPS       Y4, Y0, Y4
+	VMULPS       Y4, Y0, Y4
+	VBROADCASTSS 12(DI), Y0
+	VMULPS       Y0, Y2, Y2
+	VADDPS       Y4, Y2, Y2
+	VMOVUPS      Y2, 96(SI)
+	VSQRTPS      Y2, Y2
+	VBROADCASTSS 28(DI), Y0
+	VMULPS       Y0, Y2, Y2
+	VBROADCASTSS 32(DI), Y0
+	VADDPS       Y0, Y2, Y2
+	VBROADCASTSS 24(DI), Y0
+	VMULPS       Y0, Y1, Y1
+	VDIVPS       Y2, Y1, Y1
+	VBROADCASTSS 20(DI), Y0
+	VMULPS       Y0, Y3, Y3
+	VSUBPS       Y1, Y3, Y3
+	VMOVUPS      Y3, 96(CX)
+	ADDQ         $0x00000080, CX
+	ADDQ         $0x00000080, DX
+	ADDQ         $0x00000080, BX
+	ADDQ         $0x00000080, SI
+	SUBQ         $0x20, AX
+	CMPQ         AX, $0x20
+	JGE          loop
+
+rest:
+	TESTQ        AX, AX
+	JE           done
+	XORQ         R8, R8
+	MOVQ         $0x00000008, R9
+	MOVQ         AX, R10
+	CMPQ         R10, R8
+	CMOVQLT      R8, R10
+	CMPQ         R10, R9
+	CMOVQGT      R9, R10
+	LEAQ         laneMask<>+32(SB), R11
+	SHLQ         $0x02, R10
+	SUBQ         R10, R11
+	VMOVUPS      (R11), Y0
+	VMASKMOVPS   (DX), Y0, Y1
+	VMASKMOVPS   (BX), Y0, Y2
+	VMASKMOVPS   (SI), Y0, Y3
+	VMASKMOVPS   (CX), Y0, Y4
+	VBROADCASTSS (DI), Y5
+	VMULPS       Y5, Y1, Y1
+	VBROADCASTSS 8(DI), Y5
+	VMULPS       Y5, Y1, Y5
+	VBROADCASTSS 4(DI), Y6
+	VMULPS       Y6, Y2, Y2
+	VADDPS       Y5, Y2, Y2
+	VMASKMOVPS   Y2, Y0, (BX)
+	VBROADCASTSS 16(DI), Y5
+	VMULPS       Y5, Y1, Y5
+	VMULPS       Y5, Y1, Y5
+	VBROADCASTSS 12(DI), Y1
+	VMULPS       Y1, Y3, Y3
+	VADDPS       Y5, Y3, Y3
+	VMASKMOVPS   Y3, Y0, (SI)
+	VSQRTPS      Y3, Y3
+	VBROADCASTSS 28(DI), Y1
+	VMULPS       Y1, Y3, Y3
+	VBROADCASTSS 32(DI), Y1
+	VADDPS       Y1, Y3, Y3
+	VBROADCASTSS 24(DI), Y1
+	VMULPS       Y1, Y2, Y2
+	VDIVPS       Y3, Y2, Y2
+	VBROADCASTSS 20(DI), Y1
+	VMULPS       Y1, Y4, Y4
+	VSUBPS       Y2, Y4, Y4
+	VMASKMOVPS   Y4, Y0, (CX)
+	MOVQ         AX, R10
+	SUBQ         $0x08, R10
+	CMPQ         R10, R8
+	CMOVQLT      R8, R10
+	CMPQ         R10, R9
+	CMOVQGT      R9, R10
+	LEAQ         laneMask<>+32(SB), R11
+	SHLQ         $0x02, R10
+	SUBQ         R10, R11
+	VMOVUPS      (R11), Y0
+	VMASKMOVPS   32(DX), Y0, Y1
+	VMASKMOVPS   32(BX), Y0, Y2
+	VMASKMOVPS   32(SI), Y0, Y3
+	VMASKMOVPS   32(CX), Y0, Y4
+	VBROADCASTSS (DI), Y5
+	VMULPS       Y5, Y1, Y1
+	VBROADCASTSS 8(DI), Y5
+	VMULPS       Y5, Y1, Y5
+	VBROADCASTSS 4(DI), Y6
+	VMULPS       Y6, Y2, Y2
+	VADDPS       Y5, Y2, Y2
+	VMASKMOVPS   Y2, Y0, 32(BX)
+	VBROADCASTSS 16(DI), Y5
+	VMULPS       Y5, Y1, Y5
+	VMULPS       Y5, Y1, Y5
+	VBROADCASTSS 12(DI), Y1
+	VMULPS       Y1, Y3, Y3
+	VADDPS       Y5, Y3, Y3
+	VMASKMOVPS   Y3, Y0, 32(SI)
+	VSQRTPS      Y3, Y3
+	VBROADCASTSS 28(DI), Y1
+	VMULPS       Y1, Y3, Y3
+	VBROADCASTSS 32(DI), Y1
+	VADDPS       Y1, Y3, Y3
+	VBROADCASTSS 24(DI), Y1
+	VMULPS       Y1, Y2, Y2
+	VDIVPS       Y3, Y2, Y2
+	VBROADCASTSS 20(DI), Y1
+	VMULPS       Y1, Y4, Y4
+	VSUBPS       Y2, Y4, Y4
+	VMASKMOVPS   Y4, Y0, 32(CX)
+	MOVQ         AX, R10
+	SUBQ         $0x10, R10
+	CMPQ         R10, R8
+	CMOVQLT      R8, R10
+	CMPQ         R10, R9
+	CMOVQGT      R9, R10
+	LEAQ         laneMask<>+32(SB), R11
+	SHLQ         $0x02, R10
+	SUBQ         R10, R11
+	VMOVUPS      (R11), Y0
+	VMASKMOVPS   64(DX), Y0, Y1
+	VMASKMOVPS   64(BX), Y0, Y2
+	VMASKMOVPS   64(SI), Y0, Y3
+	VMASKMOVPS   64(CX), Y0, Y4
+	VBROADCASTSS (DI), Y5
+	VMULPS       Y5, Y1, Y1
+	VBROADCASTSS 8(DI), Y5
+	VMULPS       Y5, Y1, Y5
+	VBROADCASTSS 4(DI), Y6
+	VMULPS       Y6, Y2, Y2
+	VADDPS       Y5, Y2, Y2
+	VMASKMOVPS   Y2, Y0, 64(BX)
+	VBROADCASTSS 16(DI), Y5
+	VMULPS       Y5, Y1, Y5
+	VMULPS       Y5, Y1, Y5
+	VBROADCASTSS 12(DI), Y1
+	VMULPS       Y1, Y3, Y3
+	VADDPS       Y5, Y3, Y3
+	VMASKMOVPS   Y3, Y0, 64(SI)
+	VSQRTPS      Y3, Y3
+	VBROADCASTSS 28(DI), Y1
+	VMULPS       Y1, Y3, Y3
+	VBROADCASTSS 32(DI), Y1
+	VADDPS       Y1, Y3, Y3
+	VBROADCASTSS 24(DI), Y1
+	VMULPS       Y1, Y2, Y2
+	VDIVPS       Y3, Y2, Y2
+	VBROADCASTSS 20(DI), Y1
+	VMULPS       Y1, Y4, Y4
+	VSUBPS       Y2, Y4, Y4
+	VMASKMOVPS   Y4, Y0, 64(CX)
+	SUBQ         $0x18, AX
+	CMPQ         AX, R8
+	CMOVQLT      R8, AX
+	CMPQ         AX, R9
+	CMOVQGT      R9, AX
+	LEAQ         laneMask<>+32(SB), R8
+	SHLQ         $0x02, AX
+	SUBQ         AX, R8
+	VMOVUPS      (R8), Y0
+	VMASKMOVPS   96(DX), Y0, Y1
+	VMASKMOVPS   96(BX), Y0, Y2
+	VMASKMOVPS   96(SI), Y0, Y3
+	VMASKMOVPS   96(CX), Y0, Y4
+	VBROADCASTSS (DI), Y5
+	VMULPS       Y5, Y1, Y1
+	VBROADCASTSS 8(DI), Y5
+	VMULPS       Y5, Y1, Y5
+	VBROADCASTSS 4(DI), Y6
+	VMULPS       Y6, Y2, Y2
+	VADDPS       Y5, Y2, Y2
+	VMASKMOVPS   Y2, Y0, 96(BX)
+	VBROADCASTSS 16(DI), Y5
+	VMULPS       Y5, Y1, Y5
+	VMULPS       Y5, Y1, Y5
+	VBROADCASTSS 12(DI), Y1
+	VMULPS       Y1, Y3, Y3
+	VADDPS       Y5, Y3, Y3
+	VMASKMOVPS   Y3, Y0, 96(SI)
+	VSQRTPS      Y3, Y3
+	VBROADCASTSS 28(DI), Y1
+	VMULPS       Y1, Y3, Y3
+	VBROADCASTSS 32(DI), Y1
+	VADDPS       Y1, Y3, Y3
+	VBROADCASTSS 24(DI), Y1
+	VMULPS       Y1, Y2, Y2
+	VDIVPS       Y3, Y2, Y2
+	VBROADCASTSS 20(DI), Y1
+	VMULPS       Y1, Y4, Y4
+	VSUBPS       Y2, Y4, Y4
+	VMASKMOVPS   Y4, Y0, 96(CX)
+
+done:
+	VZEROUPPER
+	RET
+
 // func fmaAVX2(n int)
 // Requires: AVX, FMA3
 TEXT ·fmaAVX2(SB), NOSPLIT, $0-8
@@ -3975,6 +8802,2287 @@ loop:
 	ADDQ    $0x00000080, AX
 	DECQ    BX
 	JNE     loop
+	VZEROUPPER
+	RET
+
+// func dotAVX512(x []float32, y []float32) float32
+// Requires: AVX, AVX512DQ, AVX512F, BMI2, CMOV, SSE
+TEXT ·dotAVX512(SB), NOSPLIT, $0-52
+	MOVQ   x_len+8(FP), AX
+	MOVQ   x_base+0(FP), CX
+	MOVQ   y_base+24(FP), DX
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	CMPQ   AX, $0x20
+	JLT    rest
+
+loop:
+	VMOVUPS     (CX), Z2
+	VMOVUPS     (DX), Z3
+	VFMADD231PS Z2, Z3, Z0
+	VMOVUPS     64(CX), Z2
+	VMOVUPS     64(DX), Z3
+	VFMADD231PS Z2, Z3, Z1
+	ADDQ        $0x00000080, CX
+	ADDQ        $0x00000080, DX
+	SUBQ        $0x20, AX
+	CMPQ        AX, $0x20
+	JGE         loop
+
+rest:
+	TESTQ       AX, AX
+	JE          done
+	XORQ        BX, BX
+	MOVQ        $0x00000010, SI
+	MOVQ        AX, DI
+	CMPQ        DI, BX
+	CMOVQLT     BX, DI
+	CMPQ        DI, SI
+	CMOVQGT     SI, DI
+	MOVL        $-1, R8
+	BZHIL       DI, R8, R8
+	KMOVW       R8, K1
+	VMOVUPS.Z   (CX), K1, Z2
+	VMOVUPS.Z   (DX), K1, Z3
+	VFMADD231PS Z2, Z3, Z0
+	SUBQ        $0x10, AX
+	CMPQ        AX, BX
+	CMOVQLT     BX, AX
+	CMPQ        AX, SI
+	CMOVQGT     SI, AX
+	MOVL        $-1, BX
+	BZHIL       AX, BX, BX
+	KMOVW       BX, K1
+	VMOVUPS.Z   64(CX), K1, Z2
+	VMOVUPS.Z   64(DX), K1, Z3
+	VFMADD231PS Z2, Z3, Z1
+
+done:
+	VADDPS        Z1, Z0, Z0
+	VEXTRACTF32X8 $0x01, Z0, Y1
+	VADDPS        Y1, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X1
+	VADDPS        X1, X0, X0
+	VMOVHLPS      X0, X0, X1
+	VADDPS        X1, X0, X0
+	VMOVSHDUP     X0, X1
+	VADDPS        X1, X0, X0
+	MOVSS         X0, ret+48(FP)
+	VZEROUPPER
+	RET
+
+// func dot3AVX512(x []float32, y []float32, z []float32) float32
+// Requires: AVX, AVX512DQ, AVX512F, BMI2, CMOV, SSE
+TEXT ·dot3AVX512(SB), NOSPLIT, $0-76
+	MOVQ   x_len+8(FP), AX
+	MOVQ   x_base+0(FP), CX
+	MOVQ   y_base+24(FP), DX
+	MOVQ   z_base+48(FP), BX
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	CMPQ   AX, $0x20
+	JLT    rest
+
+loop:
+	VMOVUPS     (CX), Z2
+	VMOVUPS     (DX), Z3
+	VMULPS      Z3, Z2, Z2
+	VMOVUPS     (BX), Z3
+	VFMADD231PS Z3, Z2, Z0
+	VMOVUPS     64(CX), Z2
+	VMOVUPS     64(DX), Z3
+	VMULPS      Z3, Z2, Z2
+	VMOVUPS     64(BX), Z3
+	VFMADD231PS Z3, Z2, Z1
+	ADDQ        $0x00000080, CX
+	ADDQ        $0x00000080, DX
+	ADDQ        $0x00000080, BX
+	SUBQ        $0x20, AX
+	CMPQ        AX, $0x20
+	JGE         loop
+
+rest:
+	TESTQ       AX, AX
+	JE          done
+	XORQ        SI, SI
+	MOVQ        $0x00000010, DI
+	MOVQ        AX, R8
+	CMPQ        R8, SI
+	CMOVQLT     SI, R8
+	CMPQ        R8, DI
+	CMOVQGT     DI, R8
+	MOVL        $-1, R9
+	BZHIL       R8, R9, R9
+	KMOVW       R9, K1
+	VMOVUPS.Z   (CX), K1, Z2
+	VMOVUPS.Z   (DX), K1, Z3
+	VMULPS      Z3, Z2, Z2
+	VMOVUPS.Z   (BX), K1, Z3
+	VFMADD231PS Z3, Z2, Z0
+	SUBQ        $0x10, AX
+	CMPQ        AX, SI
+	CMOVQLT     SI, AX
+	CMPQ        AX, DI
+	CMOVQGT     DI, AX
+	MOVL        $-1, SI
+	BZHIL       AX, SI, SI
+	KMOVW       SI, K1
+	VMOVUPS.Z   64(CX), K1, Z2
+	VMOVUPS.Z   64(DX), K1, Z3
+	VMULPS      Z3, Z2, Z2
+	VMOVUPS.Z   64(BX), K1, Z3
+	VFMADD231PS Z3, Z2, Z1
+
+done:
+	VADDPS        Z1, Z0, Z0
+	VEXTRACTF32X8 $0x01, Z0, Y1
+	VADDPS        Y1, Y0, Y0
+	VEXTRACTF128  $0x01, Y0, X1
+	VADDPS        X1, X0, X0
+	VMOVHLPS      X0, X0, X1
+	VADDPS        X1, X0, X0
+	VMOVSHDUP     X0, X1
+	VADDPS        X1, X0, X0
+	MOVSS         X0, ret+72(FP)
+	VZEROUPPER
+	RET
+
+// func sumSquaresAVX512(x []float32, sums *[32]float64)
+// Requires: AVX, AVX512F
+TEXT ·sumSquaresAVX512(SB), NOSPLIT, $0-32
+	MOVQ   x_len+8(FP), AX
+	MOVQ   x_base+0(FP), CX
+	MOVQ   sums+24(FP), DX
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	SHRQ   $0x05, AX
+	JE     done
+
+loop:
+	VCVTPS2PD   (CX), Z4
+	VFMADD231PD Z4, Z4, Z0
+	VCVTPS2PD   32(CX), Z4
+	VFMADD231PD Z4, Z4, Z1
+	VCVTPS2PD   64(CX), Z4
+	VFMADD231PD Z4, Z4, Z2
+	VCVTPS2PD   96(CX), Z4
+	VFMADD231PD Z4, Z4, Z3
+	ADDQ        $0x00000080, CX
+	DECQ        AX
+	JNE         loop
+
+done:
+	VMOVUPD Z0, (DX)
+	VMOVUPD Z1, 64(DX)
+	VMOVUPD Z2, 128(DX)
+	VMOVUPD Z3, 192(DX)
+	VZEROUPPER
+	RET
+
+// func maxAVX512(x []float32) float32
+// Requires: AVX, AVX512DQ, AVX512F, BMI2, CMOV, SSE
+TEXT ·maxAVX512(SB), NOSPLIT, $0-28
+	MOVQ    x_len+8(FP), AX
+	MOVQ    x_base+0(FP), CX
+	VMOVUPS negInf<>+0(SB), Z2
+	VMOVUPS Z2, Z0
+	VMOVUPS Z2, Z1
+	CMPQ    AX, $0x20
+	JLT     rest
+
+loop:
+	VMOVUPS (CX), Z3
+	VMAXPS  Z0, Z3, Z0
+	VMOVUPS 64(CX), Z3
+	VMAXPS  Z1, Z3, Z1
+	ADDQ    $0x00000080, CX
+	SUBQ    $0x20, AX
+	CMPQ    AX, $0x20
+	JGE     loop
+
+rest:
+	TESTQ   AX, AX
+	JE      done
+	XORQ    DX, DX
+	MOVQ    $0x00000010, BX
+	MOVQ    AX, SI
+	CMPQ    SI, DX
+	CMOVQLT DX, SI
+	CMPQ    SI, BX
+	CMOVQGT BX, SI
+	MOVL    $-1, DI
+	BZHIL   SI, DI, DI
+	KMOVW   DI, K1
+	VMOVUPS Z2, Z3
+	VMOVUPS (CX), K1, Z3
+	VMAXPS  Z0, Z3, Z0
+	SUBQ    $0x10, AX
+	CMPQ    AX, DX
+	CMOVQLT DX, AX
+	CMPQ    AX, BX
+	CMOVQGT BX, AX
+	MOVL    $-1, DX
+	BZHIL   AX, DX, DX
+	KMOVW   DX, K1
+	VMOVUPS Z2, Z2
+	VMOVUPS 64(CX), K1, Z2
+	VMAXPS  Z1, Z2, Z1
+
+done:
+	VMAXPS        Z0, Z1, Z0
+	VEXTRACTF32X8 $0x01, Z0, Y1
+	VMAXPS        Y0, Y1, Y0
+	VEXTRACTF128  $0x01, Y0, X1
+	VMAXPS        X0, X1, X0
+	VMOVHLPS      X0, X0, X1
+	VMAXPS        X0, X1, X0
+	VMOVSHDUP     X0, X1
+	VMAXPS        X0, X1, X0
+	MOVSS         X0, ret+24(FP)
+	VZEROUPPER
+	RET
+
+// func axpyAVX512(alpha float32, x []float32, y []float32)
+// Requires: AVX, AVX512F, BMI2, CMOV
+TEXT ·axpyAVX512(SB), NOSPLIT, $0-56
+	MOVQ         x_len+16(FP), AX
+	MOVQ         x_base+8(FP), CX
+	MOVQ         y_base+32(FP), DX
+	VBROADCASTSS alpha+0(FP), Z0
+	CMPQ         AX, $0x20
+	JLT          rest
+
+loop:
+	VMOVUPS     (DX), Z1
+	VMOVUPS     (CX), Z2
+	VFMADD231PS Z2, Z0, Z1
+	VMOVUPS     Z1, (DX)
+	VMOVUPS     64(DX), Z1
+	VMOVUPS     64(CX), Z2
+	VFMADD231PS Z2, Z0, Z1
+	VMOVUPS     Z1, 64(DX)
+	ADDQ        $0x00000080, CX
+	ADDQ        $0x00000080, DX
+	SUBQ        $0x20, AX
+	CMPQ        AX, $0x20
+	JGE         loop
+
+rest:
+	TESTQ       AX, AX
+	JE          done
+	XORQ        BX, BX
+	MOVQ        $0x00000010, SI
+	MOVQ        AX, DI
+	CMPQ        DI, BX
+	CMOVQLT     BX, DI
+	CMPQ        DI, SI
+	CMOVQGT     SI, DI
+	MOVL        $-1, R8
+	BZHIL       DI, R8, R8
+	KMOVW       R8, K1
+	VMOVUPS.Z   (DX), K1, Z1
+	VMOVUPS.Z   (CX), K1, Z2
+	VFMADD231PS Z2, Z0, Z1
+	VMOVUPS     Z1, K1, (DX)
+	SUBQ        $0x10, AX
+	CMPQ        AX, BX
+	CMOVQLT     BX, AX
+	CMPQ        AX, SI
+	CMOVQGT     SI, AX
+	MOVL        $-1, BX
+	BZHIL       AX, BX, BX
+	KMOVW       BX, K1
+	VMOVUPS.Z   64(DX), K1, Z1
+	VMOVUPS.Z   64(CX), K1, Z2
+	VFMADD231PS Z2, Z0, Z1
+	VMOVUPS     Z1, K1, 64(DX)
+
+done:
+	VZEROUPPER
+	RET
+
+// func addAVX512(dst []float32, x []float32)
+// Requires: AVX, AVX512F, BMI2, CMOV
+TEXT ·addAVX512(SB), NOSPLIT, $0-48
+	MOVQ x_len+32(FP), AX
+	MOVQ x_base+24(FP), CX
+	MOVQ dst_base+0(FP), DX
+	CMPQ AX, $0x20
+	JLT  rest
+
+loop:
+	VMOVUPS (DX), Z0
+	VMOVUPS (CX), Z1
+	VADDPS  Z1, Z0, Z0
+	VMOVUPS Z0, (DX)
+	VMOVUPS 64(DX), Z0
+	VMOVUPS 64(CX), Z1
+	VADDPS  Z1, Z0, Z0
+	VMOVUPS Z0, 64(DX)
+	ADDQ    $0x00000080, CX
+	ADDQ    $0x00000080, DX
+	SUBQ    $0x20, AX
+	CMPQ    AX, $0x20
+	JGE     loop
+
+rest:
+	TESTQ     AX, AX
+	JE        done
+	XORQ      BX, BX
+	MOVQ      $0x00000010, SI
+	MOVQ      AX, DI
+	CMPQ      DI, BX
+	CMOVQLT   BX, DI
+	CMPQ      DI, SI
+	CMOVQGT   SI, DI
+	MOVL      $-1, R8
+	BZHIL     DI, R8, R8
+	KMOVW     R8, K1
+	VMOVUPS.Z (DX), K1, Z0
+	VMOVUPS.Z (CX), K1, Z1
+	VADDPS    Z1, Z0, Z0
+	VMOVUPS   Z0, K1, (DX)
+	SUBQ      $0x10, AX
+	CMPQ      AX, BX
+	CMOVQLT   BX, AX
+	CMPQ      AX, SI
+	CMOVQGT   SI, AX
+	MOVL      $-1, BX
+	BZHIL     AX, BX, BX
+	KMOVW     BX, K1
+	VMOVUPS.Z 64(DX), K1, Z0
+	VMOVUPS.Z 64(CX), K1, Z1
+	VADDPS    Z1, Z0, Z0
+	VMOVUPS   Z0, K1, 64(DX)
+
+done:
+	VZEROUPPER
+	RET
+
+// func scaleAVX512(alpha float32, x []float32)
+// Requires: AVX, AVX512F, BMI2, CMOV
+TEXT ·scaleAVX512(SB), NOSPLIT, $0-32
+	MOVQ         x_len+16(FP), AX
+	MOVQ         x_base+8(FP), CX
+	VBROADCASTSS alpha+0(FP), Z0
+	CMPQ         AX, $0x20
+	JLT          rest
+
+loop:
+	VMOVUPS (CX), Z1
+	VMULPS  Z0, Z1, Z1
+	VMOVUPS Z1, (CX)
+	VMOVUPS 64(CX), Z1
+	VMULPS  Z0, Z1, Z1
+	VMOVUPS Z1, 64(CX)
+	ADDQ    $0x00000080, CX
+	SUBQ    $0x20, AX
+	CMPQ    AX, $0x20
+	JGE     loop
+
+rest:
+	TESTQ     AX, AX
+	JE        done
+	XORQ      DX, DX
+	MOVQ      $0x00000010, BX
+	MOVQ      AX, SI
+	CMPQ      SI, DX
+	CMOVQLT   DX, SI
+	CMPQ      SI, BX
+	CMOVQGT   BX, SI
+	MOVL      $-1, DI
+	BZHIL     SI, DI, DI
+	KMOVW     DI, K1
+	VMOVUPS.Z (CX), K1, Z1
+	VMULPS    Z0, Z1, Z1
+	VMOVUPS   Z1, K1, (CX)
+	SUBQ      $0x10, AX
+	CMPQ      AX, DX
+	CMOVQLT   DX, AX
+	CMPQ      AX, BX
+	CMOVQGT   BX, AX
+	MOVL      $-1, DX
+	BZHIL     AX, DX, DX
+	KMOVW     DX, K1
+	VMOVUPS.Z 64(CX), K1, Z1
+	VMULPS    Z0, Z1, Z1
+	VMOVUPS   Z1, K1, 64(CX)
+
+done:
+	VZEROUPPER
+	RET
+
+// func subToAVX512(dst []float32, x []float32, c float32)
+// Requires: AVX, AVX512F, BMI2, CMOV
+TEXT ·subToAVX512(SB), NOSPLIT, $0-52
+	MOVQ         x_len+32(FP), AX
+	MOVQ         x_base+24(FP), CX
+	MOVQ         dst_base+0(FP), DX
+	VBROADCASTSS c+48(FP), Z0
+	CMPQ         AX, $0x20
+	JLT          rest
+
+loop:
+	VMOVUPS (CX), Z1
+	VSUBPS  Z0, Z1, Z1
+	VMOVUPS Z1, (DX)
+	VMOVUPS 64(CX), Z1
+	VSUBPS  Z0, Z1, Z1
+	VMOVUPS Z1, 64(DX)
+	ADDQ    $0x00000080, CX
+	ADDQ    $0x00000080, DX
+	SUBQ    $0x20, AX
+	CMPQ    AX, $0x20
+	JGE     loop
+
+rest:
+	TESTQ     AX, AX
+	JE        done
+	XORQ      BX, BX
+	MOVQ      $0x00000010, SI
+	MOVQ      AX, DI
+	CMPQ      DI, BX
+	CMOVQLT   BX, DI
+	CMPQ      DI, SI
+	CMOVQGT   SI, DI
+	MOVL      $-1, R8
+	BZHIL     DI, R8, R8
+	KMOVW     R8, K1
+	VMOVUPS.Z (CX), K1, Z1
+	VSUBPS    Z0, Z1, Z1
+	VMOVUPS   Z1, K1, (DX)
+	SUBQ      $0x10, AX
+	CMPQ      AX, BX
+	CMOVQLT   BX, AX
+	CMPQ      AX, SI
+	CMOVQGT   SI, AX
+	MOVL      $-1, BX
+	BZHIL     AX, BX, BX
+	KMOVW     BX, K1
+	VMOVUPS.Z 64(CX), K1, Z1
+	VSUBPS    Z0, Z1, Z1
+	VMOVUPS   Z1, K1, 64(DX)
+
+done:
+	VZEROUPPER
+	RET
+
+// func expAVX512(dst []float32, x []float32)
+// Requires: AVX, AVX512F, BMI2, CMOV
+TEXT ·expAVX512(SB), NOSPLIT, $0-48
+	MOVQ x_len+32(FP), AX
+	MOVQ x_base+24(FP), CX
+	MOVQ dst_base+0(FP), DX
+	CMPQ AX, $0x20
+	JLT  rest
+
+loop:
+	VMOVUPS      (CX), Z0
+	VMOVUPS      expMax<>+0(SB), Z1
+	VMINPS       Z0, Z1, Z0
+	VMOVUPS      expMin<>+0(SB), Z1
+	VMAXPS       Z0, Z1, Z0
+	VMULPS       log2e<>+0(SB), Z0, Z1
+	VRNDSCALEPS  $0x08, Z1, Z1
+	VFNMADD231PS ln2High<>+0(SB), Z1, Z0
+	VFNMADD231PS ln2Low<>+0(SB), Z1, Z0
+	VMOVUPS      exp6<>+0(SB), Z2
+	VFMADD213PS  exp5<>+0(SB), Z0, Z2
+	VFMADD213PS  exp4<>+0(SB), Z0, Z2
+	VFMADD213PS  exp3<>+0(SB), Z0, Z2
+	VFMADD213PS  exp2<>+0(SB), Z0, Z2
+	VFMADD213PS  one<>+0(SB), Z0, Z2
+	VFMADD213PS  one<>+0(SB), Z0, Z2
+	VSCALEFPS    Z1, Z2, Z0
+	VMOVUPS      Z0, (DX)
+	VMOVUPS      64(CX), Z0
+	VMOVUPS      expMax<>+0(SB), Z1
+	VMINPS       Z0, Z1, Z0
+	VMOVUPS      expMin<>+0(SB), Z1
+	VMAXPS       Z0, Z1, Z0
+	VMULPS       log2e<>+0(SB), Z0, Z1
+	VRNDSCALEPS  $0x08, Z1, Z1
+	VFNMADD231PS ln2High<>+0(SB), Z1, Z0
+	VFNMADD231PS ln2Low<>+0(SB), Z1, Z0
+	VMOVUPS      exp6<>+0(SB), Z2
+	VFMADD213PS  exp5<>+0(SB), Z0, Z2
+	VFMADD213PS  exp4<>+0(SB), Z0, Z2
+	VFMADD213PS  exp3<>+0(SB), Z0, Z2
+	VFMADD213PS  exp2<>+0(SB), Z0, Z2
+	VFMADD213PS  one<>+0(SB), Z0, Z2
+	VFMADD213PS  one<>+0(SB), Z0, Z2
+	VSCALEFPS    Z1, Z2, Z0
+	VMOVUPS      Z0, 64(DX)
+	ADDQ         $0x00000080, CX
+	ADDQ         $0x00000080, DX
+	SUBQ         $0x20, AX
+	CMPQ         AX, $0x20
+	JGE          loop
+
+rest:
+	TESTQ        AX, AX
+	JE           done
+	XORQ         BX, BX
+	MOVQ         $0x00000010, SI
+	MOVQ         AX, DI
+	CMPQ         DI, BX
+	CMOVQLT      BX, DI
+	CMPQ         DI, SI
+	CMOVQGT      SI, DI
+	MOVL         $-1, R8
+	BZHIL        DI, R8, R8
+	KMOVW        R8, K1
+	VMOVUPS.Z    (CX), K1, Z0
+	VMOVUPS      expMax<>+0(SB), Z1
+	VMINPS       Z0, Z1, Z0
+	VMOVUPS      expMin<>+0(SB), Z1
+	VMAXPS       Z0, Z1, Z0
+	VMULPS       log2e<>+0(SB), Z0, Z1
+	VRNDSCALEPS  $0x08, Z1, Z1
+	VFNMADD231PS ln2High<>+0(SB), Z1, Z0
+	VFNMADD231PS ln2Low<>+0(SB), Z1, Z0
+	VMOVUPS      exp6<>+0(SB), Z2
+	VFMADD213PS  exp5<>+0(SB), Z0, Z2
+	VFMADD213PS  exp4<>+0(SB), Z0, Z2
+	VFMADD213PS  exp3<>+0(SB), Z0, Z2
+	VFMADD213PS  exp2<>+0(SB), Z0, Z2
+	VFMADD213PS  one<>+0(SB), Z0, Z2
+	VFMADD213PS  one<>+0(SB), Z0, Z2
+	VSCALEFPS    Z1, Z2, Z0
+	VMOVUPS      Z0, K1, (DX)
+	SUBQ         $0x10, AX
+	CMPQ         AX, BX
+	CMOVQLT      BX, AX
+	CMPQ         AX, SI
+	CMOVQGT      SI, AX
+	MOVL         $-1, BX
+	BZHIL        AX, BX, BX
+	KMOVW        BX, K1
+	VMOVUPS.Z    64(CX), K1, Z0
+	VMOVUPS      expMax<>+0(SB), Z1
+	VMINPS       Z0, Z1, Z0
+	VMOVUPS      expMin<>+0(SB), Z1
+	VMAXPS       Z0, Z1, Z0
+	VMULPS       log2e<>+0(SB), Z0, Z1
+	VRNDSCALEPS  $0x08, Z1, Z1
+	VFNMADD231PS ln2High<>+0(SB), Z1, Z0
+	VFNMADD231PS ln2Low<>+0(SB), Z1, Z0
+	VMOVUPS      exp6<>+0(SB), Z2
+	VFMADD213PS  exp5<>+0(SB), Z0, Z2
+	VFMADD213PS  exp4<>+0(SB), Z0, Z2
+	VFMADD213PS  exp3<>+0(SB), Z0, Z2
+	VFMADD213PS  exp2<>+0(SB), Z0, Z2
+	VFMADD213PS  one<>+0(SB), Z0, Z2
+	VFMADD213PS  one<>+0(SB), Z0, Z2
+	VSCALEFPS    Z1, Z2, Z0
+	VMOVUPS      Z0, K1, 64(DX)
+
+done:
+	VZEROUPPER
+	RET
+
+// func sigmoidAVX512(dst []float32, x []float32)
+// Requires: AVX, AVX512DQ, AVX512F, BMI2, CMOV
+TEXT ·sigmoidAVX512(SB), NOSPLIT, $0-48
+	MOVQ x_len+32(FP), AX
+	MOVQ x_base+24(FP), CX
+	MOVQ dst_base+0(FP), DX
+	CMPQ AX, $0x20
+	JLT  rest
+
+loop:
+	VMOVUPS      (CX), Z0
+	VXORPS       signBit<>+0(SB), Z0, Z0
+	VMOVUPS      expMax<>+0(SB), Z1
+	VMINPS       Z0, Z1, Z0
+	VMOVUPS      expMin<>+0(SB), Z1
+	VMAXPS       Z0, Z1, Z0
+	VMULPS       log2e<>+0(SB), Z0, Z1
+	VRNDSCALEPS  $0x08, Z1, Z1
+	VFNMADD231PS ln2High<>+0(SB), Z1, Z0
+	VFNMADD231PS ln2Low<>+0(SB), Z1, Z0
+	VMOVUPS      exp6<>+0(SB), Z2
+	VFMADD213PS  exp5<>+0(SB), Z0, Z2
+	VFMADD213PS  exp4<>+0(SB), Z0, Z2
+	VFMADD213PS  exp3<>+0(SB), Z0, Z2
+	VFMADD213PS  exp2<>+0(SB), Z0, Z2
+	VFMADD213PS  one<>+0(SB), Z0, Z2
+	VFMADD213PS  one<>+0(SB), Z0, Z2
+	VSCALEFPS    Z1, Z2, Z0
+	VMOVUPS      one<>+0(SB), Z1
+	VADDPS       Z1, Z0, Z0
+	VDIVPS       Z0, Z1, Z0
+	VMOVUPS      Z0, (DX)
+	VMOVUPS      64(CX), Z0
+	VXORPS       signBit<>+0(SB), Z0, Z0
+	VMOVUPS      expMax<>+0(SB), Z1
+	VMINPS       Z0, Z1, Z0
+	VMOVUPS      expMin<>+0(SB), Z1
+	VMAXPS       Z0, Z1, Z0
+	VMULPS       log2e<>+0(SB), Z0, Z1
+	VRNDSCALEPS  $0x08, Z1, Z1
+	VFNMADD231PS ln2High<>+0(SB), Z1, Z0
+	VFNMADD231PS ln2Low<>+0(SB), Z1, Z0
+	VMOVUPS      exp6<>+0(SB), Z2
+	VFMADD213PS  exp5<>+0(SB), Z0, Z2
+	VFMADD213PS  exp4<>+0(SB), Z0, Z2
+	VFMADD213PS  exp3<>+0(SB), Z0, Z2
+	VFMADD213PS  exp2<>+0(SB), Z0, Z2
+	VFMADD213PS  one<>+0(SB), Z0, Z2
+	VFMADD213PS  one<>+0(SB), Z0, Z2
+	VSCALEFPS    Z1, Z2, Z0
+	VMOVUPS      one<>+0(SB), Z1
+	VADDPS       Z1, Z0, Z0
+	VDIVPS       Z0, Z1, Z0
+	VMOVUPS      Z0, 64(DX)
+	ADDQ         $0x00000080, CX
+	ADDQ         $0x00000080, DX
+	SUBQ         $0x20, AX
+	CMPQ         AX, $0x20
+	JGE          loop
+
+rest:
+	TESTQ        AX, AX
+	JE           done
+	XORQ         BX, BX
+	MOVQ         $0x00000010, SI
+	MOVQ         AX, DI
+	CMPQ         DI, BX
+	CMOVQLT      BX, DI
+	CMPQ         DI, SI
+	CMOVQGT      SI, DI
+	MOVL         $-1, R8
+	BZHIL        DI, R8, R8
+	KMOVW        R8, K1
+	VMOVUPS.Z    (CX), K1, Z0
+	VXORPS       signBit<>+0(SB), Z0, Z0
+	VMOVUPS      expMax<>+0(SB), Z1
+	VMINPS       Z0, Z1, Z0
+	VMOVUPS      expMin<>+0(SB), Z1
+	VMAXPS       Z0, Z1, Z0
+	VMULPS       log2e<>+0(SB), Z0, Z1
+	VRNDSCALEPS  $0x08, Z1, Z1
+	VFNMADD231PS ln2High<>+0(SB), Z1, Z0
+	VFNMADD231PS ln2Low<>+0(SB), Z1, Z0
+	VMOVUPS      exp6<>+0(SB), Z2
+	VFMADD213PS  exp5<>+0(SB), Z0, Z2
+	VFMADD213PS  exp4<>+0(SB), Z0, Z2
+	VFMADD213PS  exp3<>+0(SB), Z0, Z2
+	VFMADD213PS  exp2<>+0(SB), Z0, Z2
+	VFMADD213PS  one<>+0(SB), Z0, Z2
+	VFMADD213PS  one<>+0(SB), Z0, Z2
+	VSCALEFPS    Z1, Z2, Z0
+	VMOVUPS      one<>+0(SB), Z1
+	VADDPS       Z1, Z0, Z0
+	VDIVPS       Z0, Z1, Z0
+	VMOVUPS      Z0, K1, (DX)
+	SUBQ         $0x10, AX
+	CMPQ         AX, BX
+	CMOVQLT      BX, AX
+	CMPQ         AX, SI
+	CMOVQGT      SI, AX
+	MOVL         $-1, BX
+	BZHIL        AX, BX, BX
+	KMOVW        BX, K1
+	VMOVUPS.Z    64(CX), K1, Z0
+	VXORPS       signBit<>+0(SB), Z0, Z0
+	VMOVUPS      expMax<>+0(SB), Z1
+	VMINPS       Z0, Z1, Z0
+	VMOVUPS      expMin<>+0(SB), Z1
+	VMAXPS       Z0, Z1, Z0
+	VMULPS       log2e<>+0(SB), Z0, Z1
+	VRNDSCALEPS  $0x08, Z1, Z1
+	VFNMADD231PS ln2High<>+0(SB), Z1, Z0
+	VFNMADD231PS ln2Low<>+0(SB), Z1, Z0
+	VMOVUPS      exp6<>+0(SB), Z2
+	VFMADD213PS  exp5<>+0(SB), Z0, Z2
+	VFMADD213PS  exp4<>+0(SB), Z0, Z2
+	VFMADD213PS  exp3<>+0(SB), Z0, Z2
+	VFMADD213PS  exp2<>+0(SB), Z0, Z2
+	VFMADD213PS  one<>+0(SB), Z0, Z2
+	VFMADD213PS  one<>+0(SB), Z0, Z2
+	VSCALEFPS    Z1, Z2, Z0
+	VMOVUPS      one<>+0(SB), Z1
+	VADDPS       Z1, Z0, Z0
+	VDIVPS       Z0, Z1, Z0
+	VMOVUPS      Z0, K1, 64(DX)
+
+done:
+	VZEROUPPER
+	RET
+
+// func expSumAVX512(z []float32, shift float32) (s float32, t float32)
+// Requires: AVX, AVX512DQ, AVX512F, BMI2, CMOV, SSE
+TEXT ·expSumAVX512(SB), NOSPLIT, $0-40
+	MOVQ         z_len+8(FP), AX
+	MOVQ         z_base+0(FP), CX
+	VBROADCASTSS shift+24(FP), Z0
+	VPXORD       Z1, Z1, Z1
+	VPXORD       Z2, Z2, Z2
+	VPXORD       Z3, Z3, Z3
+	VPXORD       Z4, Z4, Z4
+	CMPQ         AX, $0x20
+	JLT          rest
+
+loop:
+	VMOVUPS      (CX), Z5
+	VSUBPS       Z0, Z5, Z5
+	VMOVUPS      expMin<>+0(SB), Z6
+	VMAXPS       Z5, Z6, Z5
+	VMOVAPS      Z5, Z6
+	VMOVUPS      expMax<>+0(SB), Z7
+	VMINPS       Z6, Z7, Z6
+	VMOVUPS      expMin<>+0(SB), Z7
+	VMAXPS       Z6, Z7, Z6
+	VMULPS       log2e<>+0(SB), Z6, Z7
+	VRNDSCALEPS  $0x08, Z7, Z7
+	VFNMADD231PS ln2High<>+0(SB), Z7, Z6
+	VFNMADD231PS ln2Low<>+0(SB), Z7, Z6
+	VMOVUPS      exp6<>+0(SB), Z8
+	VFMADD213PS  exp5<>+0(SB), Z6, Z8
+	VFMADD213PS  exp4<>+0(SB), Z6, Z8
+	VFMADD213PS  exp3<>+0(SB), Z6, Z8
+	VFMADD213PS  exp2<>+0(SB), Z6, Z8
+	VFMADD213PS  one<>+0(SB), Z6, Z8
+	VFMADD213PS  one<>+0(SB), Z6, Z8
+	VSCALEFPS    Z7, Z8, Z6
+	VADDPS       Z6, Z1, Z1
+	VFMADD231PS  Z5, Z6, Z3
+	VMOVUPS      64(CX), Z5
+	VSUBPS       Z0, Z5, Z5
+	VMOVUPS      expMin<>+0(SB), Z6
+	VMAXPS       Z5, Z6, Z5
+	VMOVAPS      Z5, Z6
+	VMOVUPS      expMax<>+0(SB), Z7
+	VMINPS       Z6, Z7, Z6
+	VMOVUPS      expMin<>+0(SB), Z7
+	VMAXPS       Z6, Z7, Z6
+	VMULPS       log2e<>+0(SB), Z6, Z7
+	VRNDSCALEPS  $0x08, Z7, Z7
+	VFNMADD231PS ln2High<>+0(SB), Z7, Z6
+	VFNMADD231PS ln2Low<>+0(SB), Z7, Z6
+	VMOVUPS      exp6<>+0(SB), Z8
+	VFMADD213PS  exp5<>+0(SB), Z6, Z8
+	VFMADD213PS  exp4<>+0(SB), Z6, Z8
+	VFMADD213PS  exp3<>+0(SB), Z6, Z8
+	VFMADD213PS  exp2<>+0(SB), Z6, Z8
+	VFMADD213PS  one<>+0(SB), Z6, Z8
+	VFMADD213PS  one<>+0(SB), Z6, Z8
+	VSCALEFPS    Z7, Z8, Z6
+	VADDPS       Z6, Z2, Z2
+	VFMADD231PS  Z5, Z6, Z4
+	ADDQ         $0x00000080, CX
+	SUBQ         $0x20, AX
+	CMPQ         AX, $0x20
+	JGE          loop
+
+rest:
+	TESTQ        AX, AX
+	JE           done
+	XORQ         DX, DX
+	MOVQ         $0x00000010, BX
+	MOVQ         AX, SI
+	CMPQ         SI, DX
+	CMOVQLT      DX, SI
+	CMPQ         SI, BX
+	CMOVQGT      BX, SI
+	MOVL         $-1, DI
+	BZHIL        SI, DI, DI
+	KMOVW        DI, K1
+	VMOVUPS.Z    (CX), K1, Z5
+	VSUBPS       Z0, Z5, Z5
+	VMOVUPS      expMin<>+0(SB), Z6
+	VMAXPS       Z5, Z6, Z5
+	VMOVAPS      Z5, Z6
+	VMOVUPS      expMax<>+0(SB), Z7
+	VMINPS       Z6, Z7, Z6
+	VMOVUPS      expMin<>+0(SB), Z7
+	VMAXPS       Z6, Z7, Z6
+	VMULPS       log2e<>+0(SB), Z6, Z7
+	VRNDSCALEPS  $0x08, Z7, Z7
+	VFNMADD231PS ln2High<>+0(SB), Z7, Z6
+	VFNMADD231PS ln2Low<>+0(SB), Z7, Z6
+	VMOVUPS      exp6<>+0(SB), Z8
+	VFMADD213PS  exp5<>+0(SB), Z6, Z8
+	VFMADD213PS  exp4<>+0(SB), Z6, Z8
+	VFMADD213PS  exp3<>+0(SB), Z6, Z8
+	VFMADD213PS  exp2<>+0(SB), Z6, Z8
+	VFMADD213PS  one<>+0(SB), Z6, Z8
+	VFMADD213PS  one<>+0(SB), Z6, Z8
+	VSCALEFPS    Z7, Z8, Z6
+	VMOVAPS.Z    Z6, K1, Z6
+	VADDPS       Z6, Z1, Z1
+	VFMADD231PS  Z5, Z6, Z3
+	SUBQ         $0x10, AX
+	CMPQ         AX, DX
+	CMOVQLT      DX, AX
+	CMPQ         AX, BX
+	CMOVQGT      BX, AX
+	MOVL         $-1, DX
+	BZHIL        AX, DX, DX
+	KMOVW        DX, K1
+	VMOVUPS.Z    64(CX), K1, Z5
+	VSUBPS       Z0, Z5, Z5
+	VMOVUPS      expMin<>+0(SB), Z0
+	VMAXPS       Z5, Z0, Z5
+	VMOVAPS      Z5, Z0
+	VMOVUPS      expMax<>+0(SB), Z6
+	VMINPS       Z0, Z6, Z0
+	VMOVUPS      expMin<>+0(SB), Z6
+	VMAXPS       Z0, Z6, Z0
+	VMULPS       log2e<>+0(SB), Z0, Z6
+	VRNDSCALEPS  $0x08, Z6, Z6
+	VFNMADD231PS ln2High<>+0(SB), Z6, Z0
+	VFNMADD231PS ln2Low<>+0(SB), Z6, Z0
+	VMOVUPS      exp6<>+0(SB), Z7
+	VFMADD213PS  exp5<>+0(SB), Z0, Z7
+	VFMADD213PS  exp4<>+0(SB), Z0, Z7
+	VFMADD213PS  exp3<>+0(SB), Z0, Z7
+	VFMADD213PS  exp2<>+0(SB), Z0, Z7
+	VFMADD213PS  one<>+0(SB), Z0, Z7
+	VFMADD213PS  one<>+0(SB), Z0, Z7
+	VSCALEFPS    Z6, Z7, Z0
+	VMOVAPS.Z    Z0, K1, Z0
+	VADDPS       Z0, Z2, Z2
+	VFMADD231PS  Z5, Z0, Z4
+
+done:
+	VADDPS        Z2, Z1, Z1
+	VEXTRACTF32X8 $0x01, Z1, Y0
+	VADDPS        Y0, Y1, Y1
+	VEXTRACTF128  $0x01, Y1, X0
+	VADDPS        X0, X1, X1
+	VMOVHLPS      X1, X1, X0
+	VADDPS        X0, X1, X1
+	VMOVSHDUP     X1, X0
+	VADDPS        X0, X1, X1
+	MOVSS         X1, s+32(FP)
+	VADDPS        Z4, Z3, Z3
+	VEXTRACTF32X8 $0x01, Z3, Y0
+	VADDPS        Y0, Y3, Y3
+	VEXTRACTF128  $0x01, Y3, X0
+	VADDPS        X0, X3, X3
+	VMOVHLPS      X3, X3, X0
+	VADDPS        X0, X3, X3
+	VMOVSHDUP     X3, X0
+	VADDPS        X0, X3, X3
+	MOVSS         X3, t+36(FP)
+	VZEROUPPER
+	RET
+
+// func softmaxExpAVX512(z []float32, scale float32, shift float32) float32
+// Requires: AVX, AVX512DQ, AVX512F, BMI2, CMOV, SSE
+TEXT ·softmaxExpAVX512(SB), NOSPLIT, $0-36
+	MOVQ         z_len+8(FP), AX
+	MOVQ         z_base+0(FP), CX
+	VBROADCASTSS scale+24(FP), Z0
+	VBROADCASTSS shift+28(FP), Z1
+	VPXORD       Z2, Z2, Z2
+	VPXORD       Z3, Z3, Z3
+	CMPQ         AX, $0x20
+	JLT          rest
+
+loop:
+	VMOVUPS      (CX), Z4
+	VFMSUB213PS  Z1, Z0, Z4
+	VMOVUPS      expMax<>+0(SB), Z5
+	VMINPS       Z4, Z5, Z4
+	VMOVUPS      expMin<>+0(SB), Z5
+	VMAXPS       Z4, Z5, Z4
+	VMULPS       log2e<>+0(SB), Z4, Z5
+	VRNDSCALEPS  $0x08, Z5, Z5
+	VFNMADD231PS ln2High<>+0(SB), Z5, Z4
+	VFNMADD231PS ln2Low<>+0(SB), Z5, Z4
+	VMOVUPS      exp6<>+0(SB), Z6
+	VFMADD213PS  exp5<>+0(SB), Z4, Z6
+	VFMADD213PS  exp4<>+0(SB), Z4, Z6
+	VFMADD213PS  exp3<>+0(SB), Z4, Z6
+	VFMADD213PS  exp2<>+0(SB), Z4, Z6
+	VFMADD213PS  one<>+0(SB), Z4, Z6
+	VFMADD213PS  one<>+0(SB), Z4, Z6
+	VSCALEFPS    Z5, Z6, Z4
+	VMOVUPS      Z4, (CX)
+	VADDPS       Z4, Z2, Z2
+	VMOVUPS      64(CX), Z4
+	VFMSUB213PS  Z1, Z0, Z4
+	VMOVUPS      expMax<>+0(SB), Z5
+	VMINPS       Z4, Z5, Z4
+	VMOVUPS      expMin<>+0(SB), Z5
+	VMAXPS       Z4, Z5, Z4
+	VMULPS       log2e<>+0(SB), Z4, Z5
+	VRNDSCALEPS  $0x08, Z5, Z5
+	VFNMADD231PS ln2High<>+0(SB), Z5, Z4
+	VFNMADD231PS ln2Low<>+0(SB), Z5, Z4
+	VMOVUPS      exp6<>+0(SB), Z6
+	VFMADD213PS  exp5<>+0(SB), Z4, Z6
+	VFMADD213PS  exp4<>+0(SB), Z4, Z6
+	VFMADD213PS  exp3<>+0(SB), Z4, Z6
+	VFMADD213PS  exp2<>+0(SB), Z4, Z6
+	VFMADD213PS  one<>+0(SB), Z4, Z6
+	VFMADD213PS  one<>+0(SB), Z4, Z6
+	VSCALEFPS    Z5, Z6, Z4
+	VMOVUPS      Z4, 64(CX)
+	VADDPS       Z4, Z3, Z3
+	ADDQ         $0x00000080, CX
+	SUBQ         $0x20, AX
+	CMPQ         AX, $0x20
+	JGE          loop
+
+rest:
+	TESTQ        AX, AX
+	JE           done
+	XORQ         DX, DX
+	MOVQ         $0x00000010, BX
+	MOVQ         AX, SI
+	CMPQ         SI, DX
+	CMOVQLT      DX, SI
+	CMPQ         SI, BX
+	CMOVQGT      BX, SI
+	MOVL         $-1, DI
+	BZHIL        SI, DI, DI
+	KMOVW        DI, K1
+	VMOVUPS.Z    (CX), K1, Z4
+	VFMSUB213PS  Z1, Z0, Z4
+	VMOVUPS      expMax<>+0(SB), Z5
+	VMINPS       Z4, Z5, Z4
+	VMOVUPS      expMin<>+0(SB), Z5
+	VMAXPS       Z4, Z5, Z4
+	VMULPS       log2e<>+0(SB), Z4, Z5
+	VRNDSCALEPS  $0x08, Z5, Z5
+	VFNMADD231PS ln2High<>+0(SB), Z5, Z4
+	VFNMADD231PS ln2Low<>+0(SB), Z5, Z4
+	VMOVUPS      exp6<>+0(SB), Z6
+	VFMADD213PS  exp5<>+0(SB), Z4, Z6
+	VFMADD213PS  exp4<>+0(SB), Z4, Z6
+	VFMADD213PS  exp3<>+0(SB), Z4, Z6
+	VFMADD213PS  exp2<>+0(SB), Z4, Z6
+	VFMADD213PS  one<>+0(SB), Z4, Z6
+	VFMADD213PS  one<>+0(SB), Z4, Z6
+	VSCALEFPS    Z5, Z6, Z4
+	VMOVUPS      Z4, K1, (CX)
+	VMOVAPS.Z    Z4, K1, Z4
+	VADDPS       Z4, Z2, Z2
+	SUBQ         $0x10, AX
+	CMPQ         AX, DX
+	CMOVQLT      DX, AX
+	CMPQ         AX, BX
+	CMOVQGT      BX, AX
+	MOVL         $-1, DX
+	BZHIL        AX, DX, DX
+	KMOVW        DX, K1
+	VMOVUPS.Z    64(CX), K1, Z4
+	VFMSUB213PS  Z1, Z0, Z4
+	VMOVUPS      expMax<>+0(SB), Z0
+	VMINPS       Z4, Z0, Z4
+	VMOVUPS      expMin<>+0(SB), Z0
+	VMAXPS       Z4, Z0, Z4
+	VMULPS       log2e<>+0(SB), Z4, Z0
+	VRNDSCALEPS  $0x08, Z0, Z0
+	VFNMADD231PS ln2High<>+0(SB), Z0, Z4
+	VFNMADD231PS ln2Low<>+0(SB), Z0, Z4
+	VMOVUPS      exp6<>+0(SB), Z1
+	VFMADD213PS  exp5<>+0(SB), Z4, Z1
+	VFMADD213PS  exp4<>+0(SB), Z4, Z1
+	VFMADD213PS  exp3<>+0(SB), Z4, Z1
+	VFMADD213PS  exp2<>+0(SB), Z4, Z1
+	VFMADD213PS  one<>+0(SB), Z4, Z1
+	VFMADD213PS  one<>+0(SB), Z4, Z1
+	VSCALEFPS    Z0, Z1, Z4
+	VMOVUPS      Z4, K1, 64(CX)
+	VMOVAPS.Z    Z4, K1, Z4
+	VADDPS       Z4, Z3, Z3
+
+done:
+	VADDPS        Z3, Z2, Z2
+	VEXTRACTF32X8 $0x01, Z2, Y0
+	VADDPS        Y0, Y2, Y2
+	VEXTRACTF128  $0x01, Y2, X0
+	VADDPS        X0, X2, X2
+	VMOVHLPS      X2, X2, X0
+	VADDPS        X0, X2, X2
+	VMOVSHDUP     X2, X0
+	VADDPS        X0, X2, X2
+	MOVSS         X2, ret+32(FP)
+	VZEROUPPER
+	RET
+
+// func softmaxGradAVX512(d []float32, p []float32, delta float32, scale float32)
+// Requires: AVX, AVX512F, BMI2, CMOV
+TEXT ·softmaxGradAVX512(SB), NOSPLIT, $0-56
+	MOVQ         p_len+32(FP), AX
+	MOVQ         p_base+24(FP), CX
+	MOVQ         d_base+0(FP), DX
+	VBROADCASTSS delta+48(FP), Z0
+	VBROADCASTSS scale+52(FP), Z1
+	CMPQ         AX, $0x20
+	JLT          rest
+
+loop:
+	VMOVUPS (DX), Z2
+	VSUBPS  Z0, Z2, Z2
+	VMOVUPS (CX), Z3
+	VMULPS  Z3, Z2, Z2
+	VMULPS  Z1, Z2, Z2
+	VMOVUPS Z2, (DX)
+	VMOVUPS 64(DX), Z2
+	VSUBPS  Z0, Z2, Z2
+	VMOVUPS 64(CX), Z3
+	VMULPS  Z3, Z2, Z2
+	VMULPS  Z1, Z2, Z2
+	VMOVUPS Z2, 64(DX)
+	ADDQ    $0x00000080, CX
+	ADDQ    $0x00000080, DX
+	SUBQ    $0x20, AX
+	CMPQ    AX, $0x20
+	JGE     loop
+
+rest:
+	TESTQ     AX, AX
+	JE        done
+	XORQ      BX, BX
+	MOVQ      $0x00000010, SI
+	MOVQ      AX, DI
+	CMPQ      DI, BX
+	CMOVQLT   BX, DI
+	CMPQ      DI, SI
+	CMOVQGT   SI, DI
+	MOVL      $-1, R8
+	BZHIL     DI, R8, R8
+	KMOVW     R8, K1
+	VMOVUPS.Z (DX), K1, Z2
+	VSUBPS    Z0, Z2, Z2
+	VMOVUPS.Z (CX), K1, Z3
+	VMULPS    Z3, Z2, Z2
+	VMULPS    Z1, Z2, Z2
+	VMOVUPS   Z2, K1, (DX)
+	SUBQ      $0x10, AX
+	CMPQ      AX, BX
+	CMOVQLT   BX, AX
+	CMPQ      AX, SI
+	CMOVQGT   SI, AX
+	MOVL      $-1, BX
+	BZHIL     AX, BX, BX
+	KMOVW     BX, K1
+	VMOVUPS.Z 64(DX), K1, Z2
+	VSUBPS    Z0, Z2, Z2
+	VMOVUPS.Z 64(CX), K1, Z0
+	VMULPS    Z0, Z2, Z2
+	VMULPS    Z1, Z2, Z2
+	VMOVUPS   Z2, K1, 64(DX)
+
+done:
+	VZEROUPPER
+	RET
+
+// func expScaleAVX512(z []float32, shift float32, a float32)
+// Requires: AVX, AVX512F, BMI2, CMOV
+TEXT ·expScaleAVX512(SB), NOSPLIT, $0-32
+	MOVQ         z_len+8(FP), AX
+	MOVQ         z_base+0(FP), CX
+	VBROADCASTSS shift+24(FP), Z0
+	VBROADCASTSS a+28(FP), Z1
+	CMPQ         AX, $0x20
+	JLT          rest
+
+loop:
+	VMOVUPS      (CX), Z2
+	VSUBPS       Z0, Z2, Z2
+	VMOVUPS      expMax<>+0(SB), Z3
+	VMINPS       Z2, Z3, Z2
+	VMOVUPS      expMin<>+0(SB), Z3
+	VMAXPS       Z2, Z3, Z2
+	VMULPS       log2e<>+0(SB), Z2, Z3
+	VRNDSCALEPS  $0x08, Z3, Z3
+	VFNMADD231PS ln2High<>+0(SB), Z3, Z2
+	VFNMADD231PS ln2Low<>+0(SB), Z3, Z2
+	VMOVUPS      exp6<>+0(SB), Z4
+	VFMADD213PS  exp5<>+0(SB), Z2, Z4
+	VFMADD213PS  exp4<>+0(SB), Z2, Z4
+	VFMADD213PS  exp3<>+0(SB), Z2, Z4
+	VFMADD213PS  exp2<>+0(SB), Z2, Z4
+	VFMADD213PS  one<>+0(SB), Z2, Z4
+	VFMADD213PS  one<>+0(SB), Z2, Z4
+	VSCALEFPS    Z3, Z4, Z2
+	VMULPS       Z1, Z2, Z2
+	VMOVUPS      Z2, (CX)
+	VMOVUPS      64(CX), Z2
+	VSUBPS       Z0, Z2, Z2
+	VMOVUPS      expMax<>+0(SB), Z3
+	VMINPS       Z2, Z3, Z2
+	VMOVUPS      expMin<>+0(SB), Z3
+	VMAXPS       Z2, Z3, Z2
+	VMULPS       log2e<>+0(SB), Z2, Z3
+	VRNDSCALEPS  $0x08, Z3, Z3
+	VFNMADD231PS ln2High<>+0(SB), Z3, Z2
+	VFNMADD231PS ln2Low<>+0(SB), Z3, Z2
+	VMOVUPS      exp6<>+0(SB), Z4
+	VFMADD213PS  exp5<>+0(SB), Z2, Z4
+	VFMADD213PS  exp4<>+0(SB), Z2, Z4
+	VFMADD213PS  exp3<>+0(SB), Z2, Z4
+	VFMADD213PS  exp2<>+0(SB), Z2, Z4
+	VFMADD213PS  one<>+0(SB), Z2, Z4
+	VFMADD213PS  one<>+0(SB), Z2, Z4
+	VSCALEFPS    Z3, Z4, Z2
+	VMULPS       Z1, Z2, Z2
+	VMOVUPS      Z2, 64(CX)
+	ADDQ         $0x00000080, CX
+	SUBQ         $0x20, AX
+	CMPQ         AX, $0x20
+	JGE          loop
+
+rest:
+	TESTQ        AX, AX
+	JE           done
+	XORQ         DX, DX
+	MOVQ         $0x00000010, BX
+	MOVQ         AX, SI
+	CMPQ         SI, DX
+	CMOVQLT      DX, SI
+	CMPQ         SI, BX
+	CMOVQGT      BX, SI
+	MOVL         $-1, DI
+	BZHIL        SI, DI, DI
+	KMOVW        DI, K1
+	VMOVUPS.Z    (CX), K1, Z2
+	VSUBPS       Z0, Z2, Z2
+	VMOVUPS      expMax<>+0(SB), Z3
+	VMINPS       Z2, Z3, Z2
+	VMOVUPS      expMin<>+0(SB), Z3
+	VMAXPS       Z2, Z3, Z2
+	VMULPS       log2e<>+0(SB), Z2, Z3
+	VRNDSCALEPS  $0x08, Z3, Z3
+	VFNMADD231PS ln2High<>+0(SB), Z3, Z2
+	VFNMADD231PS ln2Low<>+0(SB), Z3, Z2
+	VMOVUPS      exp6<>+0(SB), Z4
+	VFMADD213PS  exp5<>+0(SB), Z2, Z4
+	VFMADD213PS  exp4<>+0(SB), Z2, Z4
+	VFMADD213PS  exp3<>+0(SB), Z2, Z4
+	VFMADD213PS  exp2<>+0(SB), Z2, Z4
+	VFMADD213PS  one<>+0(SB), Z2, Z4
+	VFMADD213PS  one<>+0(SB), Z2, Z4
+	VSCALEFPS    Z3, Z4, Z2
+	VMULPS       Z1, Z2, Z2
+	VMOVUPS      Z2, K1, (CX)
+	SUBQ         $0x10, AX
+	CMPQ         AX, DX
+	CMOVQLT      DX, AX
+	CMPQ         AX, BX
+	CMOVQGT      BX, AX
+	MOVL         $-1, DX
+	BZHIL        AX, DX, DX
+	KMOVW        DX, K1
+	VMOVUPS.Z    64(CX), K1, Z2
+	VSUBPS       Z0, Z2, Z2
+	VMOVUPS      expMax<>+0(SB), Z0
+	VMINPS       Z2, Z0, Z2
+	VMOVUPS      expMin<>+0(SB), Z0
+	VMAXPS       Z2, Z0, Z2
+	VMULPS       log2e<>+0(SB), Z2, Z0
+	VRNDSCALEPS  $0x08, Z0, Z0
+	VFNMADD231PS ln2High<>+0(SB), Z0, Z2
+	VFNMADD231PS ln2Low<>+0(SB), Z0, Z2
+	VMOVUPS      exp6<>+0(SB), Z3
+	VFMADD213PS  exp5<>+0(SB), Z2, Z3
+	VFMADD213PS  exp4<>+0(SB), Z2, Z3
+	VFMADD213PS  exp3<>+0(SB), Z2, Z3
+	VFMADD213PS  exp2<>+0(SB), Z2, Z3
+	VFMADD213PS  one<>+0(SB), Z2, Z3
+	VFMADD213PS  one<>+0(SB), Z2, Z3
+	VSCALEFPS    Z0, Z3, Z2
+	VMULPS       Z1, Z2, Z2
+	VMOVUPS      Z2, K1, 64(CX)
+
+done:
+	VZEROUPPER
+	RET
+
+// func addExpScaleAVX512(z []float32, zt []float32, shift float32, b float32)
+// Requires: AVX, AVX512F, BMI2, CMOV
+TEXT ·addExpScaleAVX512(SB), NOSPLIT, $0-56
+	MOVQ         zt_len+32(FP), AX
+	MOVQ         zt_base+24(FP), CX
+	MOVQ         z_base+0(FP), DX
+	VBROADCASTSS shift+48(FP), Z0
+	VBROADCASTSS b+52(FP), Z1
+	CMPQ         AX, $0x20
+	JLT          rest
+
+loop:
+	VMOVUPS      (CX), Z2
+	VSUBPS       Z0, Z2, Z2
+	VMOVUPS      expMax<>+0(SB), Z3
+	VMINPS       Z2, Z3, Z2
+	VMOVUPS      expMin<>+0(SB), Z3
+	VMAXPS       Z2, Z3, Z2
+	VMULPS       log2e<>+0(SB), Z2, Z3
+	VRNDSCALEPS  $0x08, Z3, Z3
+	VFNMADD231PS ln2High<>+0(SB), Z3, Z2
+	VFNMADD231PS ln2Low<>+0(SB), Z3, Z2
+	VMOVUPS      exp6<>+0(SB), Z4
+	VFMADD213PS  exp5<>+0(SB), Z2, Z4
+	VFMADD213PS  exp4<>+0(SB), Z2, Z4
+	VFMADD213PS  exp3<>+0(SB), Z2, Z4
+	VFMADD213PS  exp2<>+0(SB), Z2, Z4
+	VFMADD213PS  one<>+0(SB), Z2, Z4
+	VFMADD213PS  one<>+0(SB), Z2, Z4
+	VSCALEFPS    Z3, Z4, Z2
+	VMOVUPS      (DX), Z3
+	VFMADD231PS  Z1, Z2, Z3
+	VMOVUPS      Z3, (DX)
+	VMOVUPS      64(CX), Z2
+	VSUBPS       Z0, Z2, Z2
+	VMOVUPS      expMax<>+0(SB), Z3
+	VMINPS       Z2, Z3, Z2
+	VMOVUPS      expMin<>+0(SB), Z3
+	VMAXPS       Z2, Z3, Z2
+	VMULPS       log2e<>+0(SB), Z2, Z3
+	VRNDSCALEPS  $0x08, Z3, Z3
+	VFNMADD231PS ln2High<>+0(SB), Z3, Z2
+	VFNMADD231PS ln2Low<>+0(SB), Z3, Z2
+	VMOVUPS      exp6<>+0(SB), Z4
+	VFMADD213PS  exp5<>+0(SB), Z2, Z4
+	VFMADD213PS  exp4<>+0(SB), Z2, Z4
+	VFMADD213PS  exp3<>+0(SB), Z2, Z4
+	VFMADD213PS  exp2<>+0(SB), Z2, Z4
+	VFMADD213PS  one<>+0(SB), Z2, Z4
+	VFMADD213PS  one<>+0(SB), Z2, Z4
+	VSCALEFPS    Z3, Z4, Z2
+	VMOVUPS      64(DX), Z3
+	VFMADD231PS  Z1, Z2, Z3
+	VMOVUPS      Z3, 64(DX)
+	ADDQ         $0x00000080, CX
+	ADDQ         $0x00000080, DX
+	SUBQ         $0x20, AX
+	CMPQ         AX, $0x20
+	JGE          loop
+
+rest:
+	TESTQ        AX, AX
+	JE           done
+	XORQ         BX, BX
+	MOVQ         $0x00000010, SI
+	MOVQ         AX, DI
+	CMPQ         DI, BX
+	CMOVQLT      BX, DI
+	CMPQ         DI, SI
+	CMOVQGT      SI, DI
+	MOVL         $-1, R8
+	BZHIL        DI, R8, R8
+	KMOVW        R8, K1
+	VMOVUPS.Z    (CX), K1, Z2
+	VSUBPS       Z0, Z2, Z2
+	VMOVUPS      expMax<>+0(SB), Z3
+	VMINPS       Z2, Z3, Z2
+	VMOVUPS      expMin<>+0(SB), Z3
+	VMAXPS       Z2, Z3, Z2
+	VMULPS       log2e<>+0(SB), Z2, Z3
+	VRNDSCALEPS  $0x08, Z3, Z3
+	VFNMADD231PS ln2High<>+0(SB), Z3, Z2
+	VFNMADD231PS ln2Low<>+0(SB), Z3, Z2
+	VMOVUPS      exp6<>+0(SB), Z4
+	VFMADD213PS  exp5<>+0(SB), Z2, Z4
+	VFMADD213PS  exp4<>+0(SB), Z2, Z4
+	VFMADD213PS  exp3<>+0(SB), Z2, Z4
+	VFMADD213PS  exp2<>+0(SB), Z2, Z4
+	VFMADD213PS  one<>+0(SB), Z2, Z4
+	VFMADD213PS  one<>+0(SB), Z2, Z4
+	VSCALEFPS    Z3, Z4, Z2
+	VMOVUPS.Z    (DX), K1, Z3
+	VFMADD231PS  Z1, Z2, Z3
+	VMOVUPS      Z3, K1, (DX)
+	SUBQ         $0x10, AX
+	CMPQ         AX, BX
+	CMOVQLT      BX, AX
+	CMPQ         AX, SI
+	CMOVQGT      SI, AX
+	MOVL         $-1, BX
+	BZHIL        AX, BX, BX
+	KMOVW        BX, K1
+	VMOVUPS.Z    64(CX), K1, Z2
+	VSUBPS       Z0, Z2, Z2
+	VMOVUPS      expMax<>+0(SB), Z0
+	VMINPS       Z2, Z0, Z2
+	VMOVUPS      expMin<>+0(SB), Z0
+	VMAXPS       Z2, Z0, Z2
+	VMULPS       log2e<>+0(SB), Z2, Z0
+	VRNDSCALEPS  $0x08, Z0, Z0
+	VFNMADD231PS ln2High<>+0(SB), Z0, Z2
+	VFNMADD231PS ln2Low<>+0(SB), Z0, Z2
+	VMOVUPS      exp6<>+0(SB), Z3
+	VFMADD213PS  exp5<>+0(SB), Z2, Z3
+	VFMADD213PS  exp4<>+0(SB), Z2, Z3
+	VFMADD213PS  exp3<>+0(SB), Z2, Z3
+	VFMADD213PS  exp2<>+0(SB), Z2, Z3
+	VFMADD213PS  one<>+0(SB), Z2, Z3
+	VFMADD213PS  one<>+0(SB), Z2, Z3
+	VSCALEFPS    Z0, Z3, Z2
+	VMOVUPS.Z    64(DX), K1, Z0
+	VFMADD231PS  Z1, Z2, Z0
+	VMOVUPS      Z0, K1, 64(DX)
+
+done:
+	VZEROUPPER
+	RET
+
+// func expDotDiffAVX512(z []float32, zt []float32, shift float32) float32
+// Requires: AVX, AVX512DQ, AVX512F, BMI2, CMOV, SSE
+TEXT ·expDotDiffAVX512(SB), NOSPLIT, $0-60
+	MOVQ         zt_len+32(FP), AX
+	MOVQ         zt_base+24(FP), CX
+	MOVQ         z_base+0(FP), DX
+	VBROADCASTSS shift+48(FP), Z0
+	VPXORD       Z1, Z1, Z1
+	VPXORD       Z2, Z2, Z2
+	CMPQ         AX, $0x20
+	JLT          rest
+
+loop:
+	VMOVUPS      (CX), Z3
+	VSUBPS       Z0, Z3, Z4
+	VMOVUPS      expMax<>+0(SB), Z5
+	VMINPS       Z4, Z5, Z4
+	VMOVUPS      expMin<>+0(SB), Z5
+	VMAXPS       Z4, Z5, Z4
+	VMULPS       log2e<>+0(SB), Z4, Z5
+	VRNDSCALEPS  $0x08, Z5, Z5
+	VFNMADD231PS ln2High<>+0(SB), Z5, Z4
+	VFNMADD231PS ln2Low<>+0(SB), Z5, Z4
+	VMOVUPS      exp6<>+0(SB), Z6
+	VFMADD213PS  exp5<>+0(SB), Z4, Z6
+	VFMADD213PS  exp4<>+0(SB), Z4, Z6
+	VFMADD213PS  exp3<>+0(SB), Z4, Z6
+	VFMADD213PS  exp2<>+0(SB), Z4, Z6
+	VFMADD213PS  one<>+0(SB), Z4, Z6
+	VFMADD213PS  one<>+0(SB), Z4, Z6
+	VSCALEFPS    Z5, Z6, Z4
+	VMOVUPS      (DX), Z5
+	VSUBPS       Z5, Z3, Z3
+	VPXORD       Z7, Z7, Z7
+	VCMPPS       $0x04, Z7, Z4, K1
+	VMOVAPS.Z    Z3, K1, Z3
+	VFMADD231PS  Z3, Z4, Z1
+	VMOVUPS      64(CX), Z3
+	VSUBPS       Z0, Z3, Z4
+	VMOVUPS      expMax<>+0(SB), Z5
+	VMINPS       Z4, Z5, Z4
+	VMOVUPS      expMin<>+0(SB), Z5
+	VMAXPS       Z4, Z5, Z4
+	VMULPS       log2e<>+0(SB), Z4, Z5
+	VRNDSCALEPS  $0x08, Z5, Z5
+	VFNMADD231PS ln2High<>+0(SB), Z5, Z4
+	VFNMADD231PS ln2Low<>+0(SB), Z5, Z4
+	VMOVUPS      exp6<>+0(SB), Z6
+	VFMADD213PS  exp5<>+0(SB), Z4, Z6
+	VFMADD213PS  exp4<>+0(SB), Z4, Z6
+	VFMADD213PS  exp3<>+0(SB), Z4, Z6
+	VFMADD213PS  exp2<>+0(SB), Z4, Z6
+	VFMADD213PS  one<>+0(SB), Z4, Z6
+	VFMADD213PS  one<>+0(SB), Z4, Z6
+	VSCALEFPS    Z5, Z6, Z4
+	VMOVUPS      64(DX), Z5
+	VSUBPS       Z5, Z3, Z3
+	VPXORD       Z8, Z8, Z8
+	VCMPPS       $0x04, Z8, Z4, K1
+	VMOVAPS.Z    Z3, K1, Z3
+	VFMADD231PS  Z3, Z4, Z2
+	ADDQ         $0x00000080, CX
+	ADDQ         $0x00000080, DX
+	SUBQ         $0x20, AX
+	CMPQ         AX, $0x20
+	JGE          loop
+
+rest:
+	TESTQ        AX, AX
+	JE           done
+	XORQ         BX, BX
+	MOVQ         $0x00000010, SI
+	MOVQ         AX, DI
+	CMPQ         DI, BX
+	CMOVQLT      BX, DI
+	CMPQ         DI, SI
+	CMOVQGT      SI, DI
+	MOVL         $-1, R8
+	BZHIL        DI, R8, R8
+	KMOVW        R8, K1
+	VMOVUPS.Z    (CX), K1, Z3
+	VSUBPS       Z0, Z3, Z4
+	VMOVUPS      expMax<>+0(SB), Z5
+	VMINPS       Z4, Z5, Z4
+	VMOVUPS      expMin<>+0(SB), Z5
+	VMAXPS       Z4, Z5, Z4
+	VMULPS       log2e<>+0(SB), Z4, Z5
+	VRNDSCALEPS  $0x08, Z5, Z5
+	VFNMADD231PS ln2High<>+0(SB), Z5, Z4
+	VFNMADD231PS ln2Low<>+0(SB), Z5, Z4
+	VMOVUPS      exp6<>+0(SB), Z6
+	VFMADD213PS  exp5<>+0(SB), Z4, Z6
+	VFMADD213PS  exp4<>+0(SB), Z4, Z6
+	VFMADD213PS  exp3<>+0(SB), Z4, Z6
+	VFMADD213PS  exp2<>+0(SB), Z4, Z6
+	VFMADD213PS  one<>+0(SB), Z4, Z6
+	VFMADD213PS  one<>+0(SB), Z4, Z6
+	VSCALEFPS    Z5, Z6, Z4
+	VMOVAPS.Z    Z4, K1, Z4
+	VMOVUPS.Z    (DX), K1, Z5
+	VSUBPS       Z5, Z3, Z3
+	VPXORD       Z9, Z9, Z9
+	VCMPPS       $0x04, Z9, Z4, K1
+	VMOVAPS.Z    Z3, K1, Z3
+	VFMADD231PS  Z3, Z4, Z1
+	SUBQ         $0x10, AX
+	CMPQ         AX, BX
+	CMOVQLT      BX, AX
+	CMPQ         AX, SI
+	CMOVQGT      SI, AX
+	MOVL         $-1, BX
+	BZHIL        AX, BX, BX
+	KMOVW        BX, K1
+	VMOVUPS.Z    64(CX), K1, Z3
+	VSUBPS       Z0, Z3, Z0
+	VMOVUPS      expMax<>+0(SB), Z4
+	VMINPS       Z0, Z4, Z0
+	VMOVUPS      expMin<>+0(SB), Z4
+	VMAXPS       Z0, Z4, Z0
+	VMULPS       log2e<>+0(SB), Z0, Z4
+	VRNDSCALEPS  $0x08, Z4, Z4
+	VFNMADD231PS ln2High<>+0(SB), Z4, Z0
+	VFNMADD231PS ln2Low<>+0(SB), Z4, Z0
+	VMOVUPS      exp6<>+0(SB), Z5
+	VFMADD213PS  exp5<>+0(SB), Z0, Z5
+	VFMADD213PS  exp4<>+0(SB), Z0, Z5
+	VFMADD213PS  exp3<>+0(SB), Z0, Z5
+	VFMADD213PS  exp2<>+0(SB), Z0, Z5
+	VFMADD213PS  one<>+0(SB), Z0, Z5
+	VFMADD213PS  one<>+0(SB), Z0, Z5
+	VSCALEFPS    Z4, Z5, Z0
+	VMOVAPS.Z    Z0, K1, Z0
+	VMOVUPS.Z    64(DX), K1, Z4
+	VSUBPS       Z4, Z3, Z3
+	VPXORD       Z10, Z10, Z10
+	VCMPPS       $0x04, Z10, Z0, K1
+	VMOVAPS.Z    Z3, K1, Z3
+	VFMADD231PS  Z3, Z0, Z2
+
+done:
+	VADDPS        Z2, Z1, Z1
+	VEXTRACTF32X8 $0x01, Z1, Y0
+	VADDPS        Y0, Y1, Y1
+	VEXTRACTF128  $0x01, Y1, X0
+	VADDPS        X0, X1, X1
+	VMOVHLPS      X1, X1, X0
+	VADDPS        X0, X1, X1
+	VMOVSHDUP     X1, X0
+	VADDPS        X0, X1, X1
+	MOVSS         X1, ret+56(FP)
+	VZEROUPPER
+	RET
+
+// func rmsScaleAVX512(y []float32, x []float32, w []float32, inv float32)
+// Requires: AVX, AVX512F, BMI2, CMOV
+TEXT ·rmsScaleAVX512(SB), NOSPLIT, $0-76
+	MOVQ         x_len+32(FP), AX
+	MOVQ         x_base+24(FP), CX
+	MOVQ         w_base+48(FP), DX
+	MOVQ         y_base+0(FP), BX
+	VBROADCASTSS inv+72(FP), Z0
+	CMPQ         AX, $0x20
+	JLT          rest
+
+loop:
+	VMOVUPS (CX), Z1
+	VMULPS  Z0, Z1, Z1
+	VMOVUPS (DX), Z2
+	VMULPS  Z2, Z1, Z1
+	VMOVUPS Z1, (BX)
+	VMOVUPS 64(CX), Z1
+	VMULPS  Z0, Z1, Z1
+	VMOVUPS 64(DX), Z2
+	VMULPS  Z2, Z1, Z1
+	VMOVUPS Z1, 64(BX)
+	ADDQ    $0x00000080, CX
+	ADDQ    $0x00000080, DX
+	ADDQ    $0x00000080, BX
+	SUBQ    $0x20, AX
+	CMPQ    AX, $0x20
+	JGE     loop
+
+rest:
+	TESTQ     AX, AX
+	JE        done
+	XORQ      SI, SI
+	MOVQ      $0x00000010, DI
+	MOVQ      AX, R8
+	CMPQ      R8, SI
+	CMOVQLT   SI, R8
+	CMPQ      R8, DI
+	CMOVQGT   DI, R8
+	MOVL      $-1, R9
+	BZHIL     R8, R9, R9
+	KMOVW     R9, K1
+	VMOVUPS.Z (CX), K1, Z1
+	VMULPS    Z0, Z1, Z1
+	VMOVUPS.Z (DX), K1, Z2
+	VMULPS    Z2, Z1, Z1
+	VMOVUPS   Z1, K1, (BX)
+	SUBQ      $0x10, AX
+	CMPQ      AX, SI
+	CMOVQLT   SI, AX
+	CMPQ      AX, DI
+	CMOVQGT   DI, AX
+	MOVL      $-1, SI
+	BZHIL     AX, SI, SI
+	KMOVW     SI, K1
+	VMOVUPS.Z 64(CX), K1, Z1
+	VMULPS    Z0, Z1, Z1
+	VMOVUPS.Z 64(DX), K1, Z0
+	VMULPS    Z0, Z1, Z1
+	VMOVUPS   Z1, K1, 64(BX)
+
+done:
+	VZEROUPPER
+	RET
+
+// func rmsBackwardAVX512(dx []float32, dy []float32, x []float32, w []float32, inv float32, c float32)
+// Requires: AVX, AVX512F, BMI2, CMOV
+TEXT ·rmsBackwardAVX512(SB), NOSPLIT, $0-104
+	MOVQ         x_len+56(FP), AX
+	MOVQ         x_base+48(FP), CX
+	MOVQ         dy_base+24(FP), DX
+	MOVQ         w_base+72(FP), BX
+	MOVQ         dx_base+0(FP), SI
+	VBROADCASTSS inv+96(FP), Z0
+	VBROADCASTSS c+100(FP), Z1
+	CMPQ         AX, $0x20
+	JLT          rest
+
+loop:
+	VMOVUPS     (CX), Z2
+	VMULPS      Z1, Z2, Z2
+	VMOVUPS     (BX), Z3
+	VMULPS      Z0, Z3, Z3
+	VMOVUPS     (DX), Z4
+	VFMSUB231PS Z4, Z3, Z2
+	VMOVUPS     (SI), Z3
+	VADDPS      Z3, Z2, Z2
+	VMOVUPS     Z2, (SI)
+	VMOVUPS     64(CX), Z2
+	VMULPS      Z1, Z2, Z2
+	VMOVUPS     64(BX), Z3
+	VMULPS      Z0, Z3, Z3
+	VMOVUPS     64(DX), Z4
+	VFMSUB231PS Z4, Z3, Z2
+	VMOVUPS     64(SI), Z3
+	VADDPS      Z3, Z2, Z2
+	VMOVUPS     Z2, 64(SI)
+	ADDQ        $0x00000080, CX
+	ADDQ        $0x00000080, DX
+	ADDQ        $0x00000080, BX
+	ADDQ        $0x00000080, SI
+	SUBQ        $0x20, AX
+	CMPQ        AX, $0x20
+	JGE         loop
+
+rest:
+	TESTQ       AX, AX
+	JE          done
+	XORQ        DI, DI
+	MOVQ        $0x00000010, R8
+	MOVQ        AX, R9
+	CMPQ        R9, DI
+	CMOVQLT     DI, R9
+	CMPQ        R9, R8
+	CMOVQGT     R8, R9
+	MOVL        $-1, R10
+	BZHIL       R9, R10, R10
+	KMOVW       R10, K1
+	VMOVUPS.Z   (CX), K1, Z2
+	VMULPS      Z1, Z2, Z2
+	VMOVUPS.Z   (BX), K1, Z3
+	VMULPS      Z0, Z3, Z3
+	VMOVUPS.Z   (DX), K1, Z4
+	VFMSUB231PS Z4, Z3, Z2
+	VMOVUPS.Z   (SI), K1, Z3
+	VADDPS      Z3, Z2, Z2
+	VMOVUPS     Z2, K1, (SI)
+	SUBQ        $0x10, AX
+	CMPQ        AX, DI
+	CMOVQLT     DI, AX
+	CMPQ        AX, R8
+	CMOVQGT     R8, AX
+	MOVL        $-1, DI
+	BZHIL       AX, DI, DI
+	KMOVW       DI, K1
+	VMOVUPS.Z   64(CX), K1, Z2
+	VMULPS      Z1, Z2, Z2
+	VMOVUPS.Z   64(BX), K1, Z1
+	VMULPS      Z0, Z1, Z1
+	VMOVUPS.Z   64(DX), K1, Z0
+	VFMSUB231PS Z0, Z1, Z2
+	VMOVUPS.Z   64(SI), K1, Z0
+	VADDPS      Z0, Z2, Z2
+	VMOVUPS     Z2, K1, 64(SI)
+
+done:
+	VZEROUPPER
+	RET
+
+// func rmsWeightGradAVX512(dw []float32, dy []float32, x []float32, inv float32)
+// Requires: AVX, AVX512F, BMI2, CMOV
+TEXT ·rmsWeightGradAVX512(SB), NOSPLIT, $0-76
+	MOVQ         x_len+56(FP), AX
+	MOVQ         x_base+48(FP), CX
+	MOVQ         dy_base+24(FP), DX
+	MOVQ         dw_base+0(FP), BX
+	VBROADCASTSS inv+72(FP), Z0
+	CMPQ         AX, $0x20
+	JLT          rest
+
+loop:
+	VMOVUPS     (CX), Z1
+	VMULPS      Z0, Z1, Z1
+	VMOVUPS     (BX), Z2
+	VMOVUPS     (DX), Z3
+	VFMADD231PS Z3, Z1, Z2
+	VMOVUPS     Z2, (BX)
+	VMOVUPS     64(CX), Z1
+	VMULPS      Z0, Z1, Z1
+	VMOVUPS     64(BX), Z2
+	VMOVUPS     64(DX), Z3
+	VFMADD231PS Z3, Z1, Z2
+	VMOVUPS     Z2, 64(BX)
+	ADDQ        $0x00000080, CX
+	ADDQ        $0x00000080, DX
+	ADDQ        $0x00000080, BX
+	SUBQ        $0x20, AX
+	CMPQ        AX, $0x20
+	JGE         loop
+
+rest:
+	TESTQ       AX, AX
+	JE          done
+	XORQ        SI, SI
+	MOVQ        $0x00000010, DI
+	MOVQ        AX, R8
+	CMPQ        R8, SI
+	CMOVQLT     SI, R8
+	CMPQ        R8, DI
+	CMOVQGT     DI, R8
+	MOVL        $-1, R9
+	BZHIL       R8, R9, R9
+	KMOVW       R9, K1
+	VMOVUPS.Z   (CX), K1, Z1
+	VMULPS      Z0, Z1, Z1
+	VMOVUPS.Z   (BX), K1, Z2
+	VMOVUPS.Z   (DX), K1, Z3
+	VFMADD231PS Z3, Z1, Z2
+	VMOVUPS     Z2, K1, (BX)
+	SUBQ        $0x10, AX
+	CMPQ        AX, SI
+	CMOVQLT     SI, AX
+	CMPQ        AX, DI
+	CMOVQGT     DI, AX
+	MOVL        $-1, SI
+	BZHIL       AX, SI, SI
+	KMOVW       SI, K1
+	VMOVUPS.Z   64(CX), K1, Z1
+	VMULPS      Z0, Z1, Z1
+	VMOVUPS.Z   64(BX), K1, Z0
+	VMOVUPS.Z   64(DX), K1, Z2
+	VFMADD231PS Z2, Z1, Z0
+	VMOVUPS     Z0, K1, 64(BX)
+
+done:
+	VZEROUPPER
+	RET
+
+// func rotateAVX512(lo []float32, hi []float32, cos []float32, sin []float32)
+// Requires: AVX, AVX512F, BMI2, CMOV
+TEXT ·rotateAVX512(SB), NOSPLIT, $0-96
+	MOVQ lo_len+8(FP), AX
+	MOVQ lo_base+0(FP), CX
+	MOVQ hi_base+24(FP), DX
+	MOVQ cos_base+48(FP), BX
+	MOVQ sin_base+72(FP), SI
+	CMPQ AX, $0x20
+	JLT  rest
+
+loop:
+	VMOVUPS     (CX), Z0
+	VMOVUPS     (DX), Z1
+	VMOVUPS     (BX), Z2
+	VMOVUPS     (SI), Z3
+	VMULPS      Z1, Z3, Z4
+	VMULPS      Z0, Z3, Z3
+	VFMSUB231PS Z0, Z2, Z4
+	VFMADD231PS Z1, Z2, Z3
+	VMOVUPS     Z4, (CX)
+	VMOVUPS     Z3, (DX)
+	VMOVUPS     64(CX), Z0
+	VMOVUPS     64(DX), Z1
+	VMOVUPS     64(BX), Z2
+	VMOVUPS     64(SI), Z3
+	VMULPS      Z1, Z3, Z4
+	VMULPS      Z0, Z3, Z3
+	VFMSUB231PS Z0, Z2, Z4
+	VFMADD231PS Z1, Z2, Z3
+	VMOVUPS     Z4, 64(CX)
+	VMOVUPS     Z3, 64(DX)
+	ADDQ        $0x00000080, CX
+	ADDQ        $0x00000080, DX
+	ADDQ        $0x00000080, BX
+	ADDQ        $0x00000080, SI
+	SUBQ        $0x20, AX
+	CMPQ        AX, $0x20
+	JGE         loop
+
+rest:
+	TESTQ       AX, AX
+	JE          done
+	XORQ        DI, DI
+	MOVQ        $0x00000010, R8
+	MOVQ        AX, R9
+	CMPQ        R9, DI
+	CMOVQLT     DI, R9
+	CMPQ        R9, R8
+	CMOVQGT     R8, R9
+	MOVL        $-1, R10
+	BZHIL       R9, R10, R10
+	KMOVW       R10, K1
+	VMOVUPS.Z   (CX), K1, Z0
+	VMOVUPS.Z   (DX), K1, Z1
+	VMOVUPS.Z   (BX), K1, Z2
+	VMOVUPS.Z   (SI), K1, Z3
+	VMULPS      Z1, Z3, Z4
+	VMULPS      Z0, Z3, Z3
+	VFMSUB231PS Z0, Z2, Z4
+	VFMADD231PS Z1, Z2, Z3
+	VMOVUPS     Z4, K1, (CX)
+	VMOVUPS     Z3, K1, (DX)
+	SUBQ        $0x10, AX
+	CMPQ        AX, DI
+	CMOVQLT     DI, AX
+	CMPQ        AX, R8
+	CMOVQGT     R8, AX
+	MOVL        $-1, DI
+	BZHIL       AX, DI, DI
+	KMOVW       DI, K1
+	VMOVUPS.Z   64(CX), K1, Z0
+	VMOVUPS.Z   64(DX), K1, Z1
+	VMOVUPS.Z   64(BX), K1, Z2
+	VMOVUPS.Z   64(SI), K1, Z3
+	VMULPS      Z1, Z3, Z4
+	VMULPS      Z0, Z3, Z3
+	VFMSUB231PS Z0, Z2, Z4
+	VFMADD231PS Z1, Z2, Z3
+	VMOVUPS     Z4, K1, 64(CX)
+	VMOVUPS     Z3, K1, 64(DX)
+
+done:
+	VZEROUPPER
+	RET
+
+// func swigluAVX512(y []float32, gate []float32, up []float32)
+// Requires: AVX, AVX512DQ, AVX512F, BMI2, CMOV
+TEXT ·swigluAVX512(SB), NOSPLIT, $0-72
+	MOVQ gate_len+32(FP), AX
+	MOVQ gate_base+24(FP), CX
+	MOVQ up_base+48(FP), DX
+	MOVQ y_base+0(FP), BX
+	CMPQ AX, $0x20
+	JLT  rest
+
+loop:
+	VMOVUPS      (CX), Z0
+	VMOVAPS      Z0, Z1
+	VXORPS       signBit<>+0(SB), Z1, Z1
+	VMOVUPS      expMax<>+0(SB), Z2
+	VMINPS       Z1, Z2, Z1
+	VMOVUPS      expMin<>+0(SB), Z2
+	VMAXPS       Z1, Z2, Z1
+	VMULPS       log2e<>+0(SB), Z1, Z2
+	VRNDSCALEPS  $0x08, Z2, Z2
+	VFNMADD231PS ln2High<>+0(SB), Z2, Z1
+	VFNMADD231PS ln2Low<>+0(SB), Z2, Z1
+	VMOVUPS      exp6<>+0(SB), Z3
+	VFMADD213PS  exp5<>+0(SB), Z1, Z3
+	VFMADD213PS  exp4<>+0(SB), Z1, Z3
+	VFMADD213PS  exp3<>+0(SB), Z1, Z3
+	VFMADD213PS  exp2<>+0(SB), Z1, Z3
+	VFMADD213PS  one<>+0(SB), Z1, Z3
+	VFMADD213PS  one<>+0(SB), Z1, Z3
+	VSCALEFPS    Z2, Z3, Z1
+	VMOVUPS      one<>+0(SB), Z2
+	VADDPS       Z2, Z1, Z1
+	VDIVPS       Z1, Z2, Z1
+	VMULPS       Z1, Z0, Z0
+	VMOVUPS      (DX), Z1
+	VMULPS       Z1, Z0, Z0
+	VMOVUPS      Z0, (BX)
+	VMOVUPS      64(CX), Z0
+	VMOVAPS      Z0, Z1
+	VXORPS       signBit<>+0(SB), Z1, Z1
+	VMOVUPS      expMax<>+0(SB), Z2
+	VMINPS       Z1, Z2, Z1
+	VMOVUPS      expMin<>+0(SB), Z2
+	VMAXPS       Z1, Z2, Z1
+	VMULPS       log2e<>+0(SB), Z1, Z2
+	VRNDSCALEPS  $0x08, Z2, Z2
+	VFNMADD231PS ln2High<>+0(SB), Z2, Z1
+	VFNMADD231PS ln2Low<>+0(SB), Z2, Z1
+	VMOVUPS      exp6<>+0(SB), Z3
+	VFMADD213PS  exp5<>+0(SB), Z1, Z3
+	VFMADD213PS  exp4<>+0(SB), Z1, Z3
+	VFMADD213PS  exp3<>+0(SB), Z1, Z3
+	VFMADD213PS  exp2<>+0(SB), Z1, Z3
+	VFMADD213PS  one<>+0(SB), Z1, Z3
+	VFMADD213PS  one<>+0(SB), Z1, Z3
+	VSCALEFPS    Z2, Z3, Z1
+	VMOVUPS      one<>+0(SB), Z2
+	VADDPS       Z2, Z1, Z1
+	VDIVPS       Z1, Z2, Z1
+	VMULPS       Z1, Z0, Z0
+	VMOVUPS      64(DX), Z1
+	VMULPS       Z1, Z0, Z0
+	VMOVUPS      Z0, 64(BX)
+	ADDQ         $0x00000080, CX
+	ADDQ         $0x00000080, DX
+	ADDQ         $0x00000080, BX
+	SUBQ         $0x20, AX
+	CMPQ         AX, $0x20
+	JGE          loop
+
+rest:
+	TESTQ        AX, AX
+	JE           done
+	XORQ         SI, SI
+	MOVQ         $0x00000010, DI
+	MOVQ         AX, R8
+	CMPQ         R8, SI
+	CMOVQLT      SI, R8
+	CMPQ         R8, DI
+	CMOVQGT      DI, R8
+	MOVL         $-1, R9
+	BZHIL        R8, R9, R9
+	KMOVW        R9, K1
+	VMOVUPS.Z    (CX), K1, Z0
+	VMOVAPS      Z0, Z1
+	VXORPS       signBit<>+0(SB), Z1, Z1
+	VMOVUPS      expMax<>+0(SB), Z2
+	VMINPS       Z1, Z2, Z1
+	VMOVUPS      expMin<>+0(SB), Z2
+	VMAXPS       Z1, Z2, Z1
+	VMULPS       log2e<>+0(SB), Z1, Z2
+	VRNDSCALEPS  $0x08, Z2, Z2
+	VFNMADD231PS ln2High<>+0(SB), Z2, Z1
+	VFNMADD231PS ln2Low<>+0(SB), Z2, Z1
+	VMOVUPS      exp6<>+0(SB), Z3
+	VFMADD213PS  exp5<>+0(SB), Z1, Z3
+	VFMADD213PS  exp4<>+0(SB), Z1, Z3
+	VFMADD213PS  exp3<>+0(SB), Z1, Z3
+	VFMADD213PS  exp2<>+0(SB), Z1, Z3
+	VFMADD213PS  one<>+0(SB), Z1, Z3
+	VFMADD213PS  one<>+0(SB), Z1, Z3
+	VSCALEFPS    Z2, Z3, Z1
+	VMOVUPS      one<>+0(SB), Z2
+	VADDPS       Z2, Z1, Z1
+	VDIVPS       Z1, Z2, Z1
+	VMULPS       Z1, Z0, Z0
+	VMOVUPS.Z    (DX), K1, Z1
+	VMULPS       Z1, Z0, Z0
+	VMOVUPS      Z0, K1, (BX)
+	SUBQ         $0x10, AX
+	CMPQ         AX, SI
+	CMOVQLT      SI, AX
+	CMPQ         AX, DI
+	CMOVQGT      DI, AX
+	MOVL         $-1, SI
+	BZHIL        AX, SI, SI
+	KMOVW        SI, K1
+	VMOVUPS.Z    64(CX), K1, Z0
+	VMOVAPS      Z0, Z1
+	VXORPS       signBit<>+0(SB), Z1, Z1
+	VMOVUPS      expMax<>+0(SB), Z2
+	VMINPS       Z1, Z2, Z1
+	VMOVUPS      expMin<>+0(SB), Z2
+	VMAXPS       Z1, Z2, Z1
+	VMULPS       log2e<>+0(SB), Z1, Z2
+	VRNDSCALEPS  $0x08, Z2, Z2
+	VFNMADD231PS ln2High<>+0(SB), Z2, Z1
+	VFNMADD231PS ln2Low<>+0(SB), Z2, Z1
+	VMOVUPS      exp6<>+0(SB), Z3
+	VFMADD213PS  exp5<>+0(SB), Z1, Z3
+	VFMADD213PS  exp4<>+0(SB), Z1, Z3
+	VFMADD213PS  exp3<>+0(SB), Z1, Z3
+	VFMADD213PS  exp2<>+0(SB), Z1, Z3
+	VFMADD213PS  one<>+0(SB), Z1, Z3
+	VFMADD213PS  one<>+0(SB), Z1, Z3
+	VSCALEFPS    Z2, Z3, Z1
+	VMOVUPS      one<>+0(SB), Z2
+	VADDPS       Z2, Z1, Z1
+	VDIVPS       Z1, Z2, Z1
+	VMULPS       Z1, Z0, Z0
+	VMOVUPS.Z    64(DX), K1, Z1
+	VMULPS       Z1, Z0, Z0
+	VMOVUPS      Z0, K1, 64(BX)
+
+done:
+	VZEROUPPER
+	RET
+
+// func swigluBackwardAVX512(dgate []float32, dup []float32, dy []float32, gate []float32, up []float32)
+// Requires: AVX, AVX512DQ, AVX512F, BMI2, CMOV
+TEXT ·swigluBackwardAVX512(SB), NOSPLIT, $0-120
+	MOVQ gate_len+80(FP), AX
+	MOVQ gate_base+72(FP), CX
+	MOVQ up_base+96(FP), DX
+	MOVQ dy_base+48(FP), BX
+	MOVQ dgate_base+0(FP), SI
+	MOVQ dup_base+24(FP), DI
+	CMPQ AX, $0x20
+	JLT  rest
+
+loop:
+	VMOVUPS      (CX), Z0
+	VMOVAPS      Z0, Z1
+	VXORPS       signBit<>+0(SB), Z1, Z1
+	VMOVUPS      expMax<>+0(SB), Z2
+	VMINPS       Z1, Z2, Z1
+	VMOVUPS      expMin<>+0(SB), Z2
+	VMAXPS       Z1, Z2, Z1
+	VMULPS       log2e<>+0(SB), Z1, Z2
+	VRNDSCALEPS  $0x08, Z2, Z2
+	VFNMADD231PS ln2High<>+0(SB), Z2, Z1
+	VFNMADD231PS ln2Low<>+0(SB), Z2, Z1
+	VMOVUPS      exp6<>+0(SB), Z3
+	VFMADD213PS  exp5<>+0(SB), Z1, Z3
+	VFMADD213PS  exp4<>+0(SB), Z1, Z3
+	VFMADD213PS  exp3<>+0(SB), Z1, Z3
+	VFMADD213PS  exp2<>+0(SB), Z1, Z3
+	VFMADD213PS  one<>+0(SB), Z1, Z3
+	VFMADD213PS  one<>+0(SB), Z1, Z3
+	VSCALEFPS    Z2, Z3, Z1
+	VMOVUPS      one<>+0(SB), Z2
+	VADDPS       Z2, Z1, Z1
+	VDIVPS       Z1, Z2, Z1
+	VMOVUPS      (DX), Z2
+	VMOVUPS      (BX), Z3
+	VMULPS       Z1, Z0, Z4
+	VMULPS       Z4, Z3, Z4
+	VMOVUPS      one<>+0(SB), Z5
+	VSUBPS       Z1, Z5, Z5
+	VFMADD213PS  one<>+0(SB), Z0, Z5
+	VMULPS       Z1, Z5, Z5
+	VMULPS       Z2, Z3, Z3
+	VMULPS       Z5, Z3, Z3
+	VMOVUPS      Z3, (SI)
+	VMOVUPS      Z4, (DI)
+	VMOVUPS      64(CX), Z0
+	VMOVAPS      Z0, Z1
+	VXORPS       signBit<>+0(SB), Z1, Z1
+	VMOVUPS      expMax<>+0(SB), Z2
+	VMINPS       Z1, Z2, Z1
+	VMOVUPS      expMin<>+0(SB), Z2
+	VMAXPS       Z1, Z2, Z1
+	VMULPS       log2e<>+0(SB), Z1, Z2
+	VRNDSCALEPS  $0x08, Z2, Z2
+	VFNMADD231PS ln2High<>+0(SB), Z2, Z1
+	VFNMADD231PS ln2Low<>+0(SB), Z2, Z1
+	VMOVUPS      exp6<>+0(SB), Z3
+	VFMADD213PS  exp5<>+0(SB), Z1, Z3
+	VFMADD213PS  exp4<>+0(SB), Z1, Z3
+	VFMADD213PS  exp3<>+0(SB), Z1, Z3
+	VFMADD213PS  exp2<>+0(SB), Z1, Z3
+	VFMADD213PS  one<>+0(SB), Z1, Z3
+	VFMADD213PS  one<>+0(SB), Z1, Z3
+	VSCALEFPS    Z2, Z3, Z1
+	VMOVUPS      one<>+0(SB), Z2
+	VADDPS       Z2, Z1, Z1
+	VDIVPS       Z1, Z2, Z1
+	VMOVUPS      64(DX), Z2
+	VMOVUPS      64(BX), Z3
+	VMULPS       Z1, Z0, Z4
+	VMULPS       Z4, Z3, Z4
+	VMOVUPS      one<>+0(SB), Z5
+	VSUBPS       Z1, Z5, Z5
+	VFMADD213PS  one<>+0(SB), Z0, Z5
+	VMULPS       Z1, Z5, Z5
+	VMULPS       Z2, Z3, Z3
+	VMULPS       Z5, Z3, Z3
+	VMOVUPS      Z3, 64(SI)
+	VMOVUPS      Z4, 64(DI)
+	ADDQ         $0x00000080, CX
+	ADDQ         $0x00000080, DX
+	ADDQ         $0x00000080, BX
+	ADDQ         $0x00000080, SI
+	ADDQ         $0x00000080, DI
+	SUBQ         $0x20, AX
+	CMPQ         AX, $0x20
+	JGE          loop
+
+rest:
+	TESTQ        AX, AX
+	JE           done
+	XORQ         R8, R8
+	MOVQ         $0x00000010, R9
+	MOVQ         AX, R10
+	CMPQ         R10, R8
+	CMOVQLT      R8, R10
+	CMPQ         R10, R9
+	CMOVQGT      R9, R10
+	MOVL         $-1, R11
+	BZHIL        R10, R11, R11
+	KMOVW        R11, K1
+	VMOVUPS.Z    (CX), K1, Z0
+	VMOVAPS      Z0, Z1
+	VXORPS       signBit<>+0(SB), Z1, Z1
+	VMOVUPS      expMax<>+0(SB), Z2
+	VMINPS       Z1, Z2, Z1
+	VMOVUPS      expMin<>+0(SB), Z2
+	VMAXPS       Z1, Z2, Z1
+	VMULPS       log2e<>+0(SB), Z1, Z2
+	VRNDSCALEPS  $0x08, Z2, Z2
+	VFNMADD231PS ln2High<>+0(SB), Z2, Z1
+	VFNMADD231PS ln2Low<>+0(SB), Z2, Z1
+	VMOVUPS      exp6<>+0(SB), Z3
+	VFMADD213PS  exp5<>+0(SB), Z1, Z3
+	VFMADD213PS  exp4<>+0(SB), Z1, Z3
+	VFMADD213PS  exp3<>+0(SB), Z1, Z3
+	VFMADD213PS  exp2<>+0(SB), Z1, Z3
+	VFMADD213PS  one<>+0(SB), Z1, Z3
+	VFMADD213PS  one<>+0(SB), Z1, Z3
+	VSCALEFPS    Z2, Z3, Z1
+	VMOVUPS      one<>+0(SB), Z2
+	VADDPS       Z2, Z1, Z1
+	VDIVPS       Z1, Z2, Z1
+	VMOVUPS.Z    (DX), K1, Z2
+	VMOVUPS.Z    (BX), K1, Z3
+	VMULPS       Z1, Z0, Z4
+	VMULPS       Z4, Z3, Z4
+	VMOVUPS      one<>+0(SB), Z5
+	VSUBPS       Z1, Z5, Z5
+	VFMADD213PS  one<>+0(SB), Z0, Z5
+	VMULPS       Z1, Z5, Z5
+	VMULPS       Z2, Z3, Z3
+	VMULPS       Z5, Z3, Z3
+	VMOVUPS      Z3, K1, (SI)
+	VMOVUPS      Z4, K1, (DI)
+	SUBQ         $0x10, AX
+	CMPQ         AX, R8
+	CMOVQLT      R8, AX
+	CMPQ         AX, R9
+	CMOVQGT      R9, AX
+	MOVL         $-1, R8
+	BZHIL        AX, R8, R8
+	KMOVW        R8, K1
+	VMOVUPS.Z    64(CX), K1, Z0
+	VMOVAPS      Z0, Z1
+	VXORPS       signBit<>+0(SB), Z1, Z1
+	VMOVUPS      expMax<>+0(SB), Z2
+	VMINPS       Z1, Z2, Z1
+	VMOVUPS      expMin<>+0(SB), Z2
+	VMAXPS       Z1, Z2, Z1
+	VMULPS       log2e<>+0(SB), Z1, Z2
+	VRNDSCALEPS  $0x08, Z2, Z2
+	VFNMADD231PS ln2High<>+0(SB), Z2, Z1
+	VFNMADD231PS ln2Low<>+0(SB), Z2, Z1
+	VMOVUPS      exp6<>+0(SB), Z3
+	VFMADD213PS  exp5<>+0(SB), Z1, Z3
+	VFMADD213PS  exp4<>+0(SB), Z1, Z3
+	VFMADD213PS  exp3<>+0(SB), Z1, Z3
+	VFMADD213PS  exp2<>+0(SB), Z1, Z3
+	VFMADD213PS  one<>+0(SB), Z1, Z3
+	VFMADD213PS  one<>+0(SB), Z1, Z3
+	VSCALEFPS    Z2, Z3, Z1
+	VMOVUPS      one<>+0(SB), Z2
+	VADDPS       Z2, Z1, Z1
+	VDIVPS       Z1, Z2, Z1
+	VMOVUPS.Z    64(DX), K1, Z2
+	VMOVUPS.Z    64(BX), K1, Z3
+	VMULPS       Z1, Z0, Z4
+	VMULPS       Z4, Z3, Z4
+	VMOVUPS      one<>+0(SB), Z5
+	VSUBPS       Z1, Z5, Z5
+	VFMADD213PS  one<>+0(SB), Z0, Z5
+	VMULPS       Z1, Z5, Z5
+	VMULPS       Z2, Z3, Z3
+	VMULPS       Z5, Z3, Z3
+	VMOVUPS      Z3, K1, 64(SI)
+	VMOVUPS      Z4, K1, 64(DI)
+
+done:
+	VZEROUPPER
+	RET
+
+// func adamwAVX512(p []float32, g []float32, m []float32, v []float32, s *float32)
+// Requires: AVX, AVX512F, BMI2, CMOV
+TEXT ·adamwAVX512(SB), NOSPLIT, $0-104
+	MOVQ p_len+8(FP), AX
+	MOVQ p_base+0(FP), CX
+	MOVQ g_base+24(FP), DX
+	MOVQ m_base+48(FP), BX
+	MOVQ v_base+72(FP), SI
+	MOVQ s+96(FP), DI
+	CMPQ AX, $0x20
+	JLT  rest
+
+loop:
+	VMOVUPS      (DX), Z0
+	VMOVUPS      (BX), Z1
+	VMOVUPS      (SI), Z2
+	VMOVUPS      (CX), Z3
+	VBROADCASTSS (DI), Z4
+	VMULPS       Z4, Z0, Z0
+	VBROADCASTSS 8(DI), Z4
+	VMULPS       Z4, Z0, Z4
+	VBROADCASTSS 4(DI), Z5
+	VMULPS       Z5, Z1, Z1
+	VADDPS       Z4, Z1, Z1
+	VMOVUPS      Z1, (BX)
+	VBROADCASTSS 16(DI), Z4
+	VMULPS       Z4, Z0, Z4
+	VMULPS       Z4, Z0, Z4
+	VBROADCASTSS 12(DI), Z0
+	VMULPS       Z0, Z2, Z2
+	VADDPS       Z4, Z2, Z2
+	VMOVUPS      Z2, (SI)
+	VSQRTPS      Z2, Z2
+	VBROADCASTSS 28(DI), Z0
+	VMULPS       Z0, Z2, Z2
+	VBROADCASTSS 32(DI), Z0
+	VADDPS       Z0, Z2, Z2
+	VBROADCASTSS 24(DI), Z0
+	VMULPS       Z0, Z1, Z1
+	VDIVPS       Z2, Z1, Z1
+	VBROADCASTSS 20(DI), Z0
+	VMULPS       Z0, Z3, Z3
+	VSUBPS       Z1, Z3, Z3
+	VMOVUPS      Z3, (CX)
+	VMOVUPS      64(DX), Z0
+	VMOVUPS      64(BX), Z1
+	VMOVUPS      64(SI), Z2
+	VMOVUPS      64(CX), Z3
+	VBROADCASTSS (DI), Z4
+	VMULPS       Z4, Z0, Z0
+	VBROADCASTSS 8(DI), Z4
+	VMULPS       Z4, Z0, Z4
+	VBROADCASTSS 4(DI), Z5
+	VMULPS       Z5, Z1, Z1
+	VADDPS       Z4, Z1, Z1
+	VMOVUPS      Z1, 64(BX)
+	VBROADCASTSS 16(DI), Z4
+	VMULPS       Z4, Z0, Z4
+	VMULPS       Z4, Z0, Z4
+	VBROADCASTSS 12(DI), Z0
+	VMULPS       Z0, Z2, Z2
+	VADDPS       Z4, Z2, Z2
+	VMOVUPS      Z2, 64(SI)
+	VSQRTPS      Z2, Z2
+	VBROADCASTSS 28(DI), Z0
+	VMULPS       Z0, Z2, Z2
+	VBROADCASTSS 32(DI), Z0
+	VADDPS       Z0, Z2, Z2
+	VBROADCASTSS 24(DI), Z0
+	VMULPS       Z0, Z1, Z1
+	VDIVPS       Z2, Z1, Z1
+	VBROADCASTSS 20(DI), Z0
+	VMULPS       Z0, Z3, Z3
+	VSUBPS       Z1, Z3, Z3
+	VMOVUPS      Z3, 64(CX)
+	ADDQ         $0x00000080, CX
+	ADDQ         $0x00000080, DX
+	ADDQ         $0x00000080, BX
+	ADDQ         $0x00000080, SI
+	SUBQ         $0x20, AX
+	CMPQ         AX, $0x20
+	JGE          loop
+
+rest:
+	TESTQ        AX, AX
+	JE           done
+	XORQ         R8, R8
+	MOVQ         $0x00000010, R9
+	MOVQ         AX, R10
+	CMPQ         R10, R8
+	CMOVQLT      R8, R10
+	CMPQ         R10, R9
+	CMOVQGT      R9, R10
+	MOVL         $-1, R11
+	BZHIL        R10, R11, R11
+	KMOVW        R11, K1
+	VMOVUPS.Z    (DX), K1, Z0
+	VMOVUPS.Z    (BX), K1, Z1
+	VMOVUPS.Z    (SI), K1, Z2
+	VMOVUPS.Z    (CX), K1, Z3
+	VBROADCASTSS (DI), Z4
+	VMULPS       Z4, Z0, Z0
+	VBROADCASTSS 8(DI), Z4
+	VMULPS       Z4, Z0, Z4
+	VBROADCASTSS 4(DI), Z5
+	VMULPS       Z5, Z1, Z1
+	VADDPS       Z4, Z1, Z1
+	VMOVUPS      Z1, K1, (BX)
+	VBROADCASTSS 16(DI), Z4
+	VMULPS       Z4, Z0, Z4
+	VMULPS       Z4, Z0, Z4
+	VBROADCASTSS 12(DI), Z0
+	VMULPS       Z0, Z2, Z2
+	VADDPS       Z4, Z2, Z2
+	VMOVUPS      Z2, K1, (SI)
+	VSQRTPS      Z2, Z2
+	VBROADCASTSS 28(DI), Z0
+	VMULPS       Z0, Z2, Z2
+	VBROADCASTSS 32(DI), Z0
+	VADDPS       Z0, Z2, Z2
+	VBROADCASTSS 24(DI), Z0
+	VMULPS       Z0, Z1, Z1
+	VDIVPS       Z2, Z1, Z1
+	VBROADCASTSS 20(DI), Z0
+	VMULPS       Z0, Z3, Z3
+	VSUBPS       Z1, Z3, Z3
+	VMOVUPS      Z3, K1, (CX)
+	SUBQ         $0x10, AX
+	CMPQ         AX, R8
+	CMOVQLT      R8, AX
+	CMPQ         AX, R9
+	CMOVQGT      R9, AX
+	MOVL         $-1, R8
+	BZHIL        AX, R8, R8
+	KMOVW        R8, K1
+	VMOVUPS.Z    64(DX), K1, Z0
+	VMOVUPS.Z    64(BX), K1, Z1
+	VMOVUPS.Z    64(SI), K1, Z2
+	VMOVUPS.Z    64(CX), K1, Z3
+	VBROADCASTSS (DI), Z4
+	VMULPS       Z4, Z0, Z0
+	VBROADCASTSS 8(DI), Z4
+	VMULPS       Z4, Z0, Z4
+	VBROADCASTSS 4(DI), Z5
+	VMULPS       Z5, Z1, Z1
+	VADDPS       Z4, Z1, Z1
+	VMOVUPS      Z1, K1, 64(BX)
+	VBROADCASTSS 16(DI), Z4
+	VMULPS       Z4, Z0, Z4
+	VMULPS       Z4, Z0, Z4
+	VBROADCASTSS 12(DI), Z0
+	VMULPS       Z0, Z2, Z2
+	VADDPS       Z4, Z2, Z2
+	VMOVUPS      Z2, K1, 64(SI)
+	VSQRTPS      Z2, Z2
+	VBROADCASTSS 28(DI), Z0
+	VMULPS       Z0, Z2, Z2
+	VBROADCASTSS 32(DI), Z0
+	VADDPS       Z0, Z2, Z2
+	VBROADCASTSS 24(DI), Z0
+	VMULPS       Z0, Z1, Z1
+	VDIVPS       Z2, Z1, Z1
+	VBROADCASTSS 20(DI), Z0
+	VMULPS       Z0, Z3, Z3
+	VSUBPS       Z1, Z3, Z3
+	VMOVUPS      Z3, K1, 64(CX)
+
+done:
 	VZEROUPPER
 	RET
 

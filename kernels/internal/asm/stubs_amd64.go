@@ -74,6 +74,79 @@ func packTAVX2(dst *float32, stride int, src *float32, ld int, quads int, ahead 
 //go:noescape
 func packNAVX2(dst *float32, src *float32, ld int, k int)
 
+//go:noescape
+func dotAVX2(x []float32, y []float32) float32
+
+//go:noescape
+func dot3AVX2(x []float32, y []float32, z []float32) float32
+
+// sumSquaresAVX2 does the whole blocks of SumSquares and writes the partial sums.
+//
+//go:noescape
+func sumSquaresAVX2(x []float32, sums *[32]float64)
+
+//go:noescape
+func maxAVX2(x []float32) float32
+
+//go:noescape
+func axpyAVX2(alpha float32, x []float32, y []float32)
+
+//go:noescape
+func addAVX2(dst []float32, x []float32)
+
+//go:noescape
+func scaleAVX2(alpha float32, x []float32)
+
+//go:noescape
+func subToAVX2(dst []float32, x []float32, c float32)
+
+//go:noescape
+func expAVX2(dst []float32, x []float32)
+
+//go:noescape
+func sigmoidAVX2(dst []float32, x []float32)
+
+//go:noescape
+func expSumAVX2(z []float32, shift float32) (s float32, t float32)
+
+//go:noescape
+func softmaxExpAVX2(z []float32, scale float32, shift float32) float32
+
+//go:noescape
+func softmaxGradAVX2(d []float32, p []float32, delta float32, scale float32)
+
+//go:noescape
+func expScaleAVX2(z []float32, shift float32, a float32)
+
+//go:noescape
+func addExpScaleAVX2(z []float32, zt []float32, shift float32, b float32)
+
+//go:noescape
+func expDotDiffAVX2(z []float32, zt []float32, shift float32) float32
+
+//go:noescape
+func rmsScaleAVX2(y []float32, x []float32, w []float32, inv float32)
+
+//go:noescape
+func rmsBackwardAVX2(dx []float32, dy []float32, x []float32, w []float32, inv float32, c float32)
+
+//go:noescape
+func rmsWeightGradAVX2(dw []float32, dy []float32, x []float32, inv float32)
+
+//go:noescape
+func rotateAVX2(lo []float32, hi []float32, cos []float32, sin []float32)
+
+//go:noescape
+func swigluAVX2(y []float32, gate []float32, up []float32)
+
+//go:noescape
+func swigluBackwardAVX2(dgate []float32, dup []float32, dy []float32, gate []float32, up []float32)
+
+// adamwAVX2 is AdamW; s points at the fields of an AdamWStep.
+//
+//go:noescape
+func adamwAVX2(p []float32, g []float32, m []float32, v []float32, s *float32)
+
 // fmaAVX2 does 16 independent multiply-adds of a register, n times over.
 //
 //go:noescape
@@ -233,6 +306,79 @@ func packTAVX512(dst *float32, stride int, src *float32, ld int, quads int, ahea
 //
 //go:noescape
 func packNAVX512(dst *float32, src *float32, ld int, k int)
+
+//go:noescape
+func dotAVX512(x []float32, y []float32) float32
+
+//go:noescape
+func dot3AVX512(x []float32, y []float32, z []float32) float32
+
+// sumSquaresAVX512 does the whole blocks of SumSquares and writes the partial sums.
+//
+//go:noescape
+func sumSquaresAVX512(x []float32, sums *[32]float64)
+
+//go:noescape
+func maxAVX512(x []float32) float32
+
+//go:noescape
+func axpyAVX512(alpha float32, x []float32, y []float32)
+
+//go:noescape
+func addAVX512(dst []float32, x []float32)
+
+//go:noescape
+func scaleAVX512(alpha float32, x []float32)
+
+//go:noescape
+func subToAVX512(dst []float32, x []float32, c float32)
+
+//go:noescape
+func expAVX512(dst []float32, x []float32)
+
+//go:noescape
+func sigmoidAVX512(dst []float32, x []float32)
+
+//go:noescape
+func expSumAVX512(z []float32, shift float32) (s float32, t float32)
+
+//go:noescape
+func softmaxExpAVX512(z []float32, scale float32, shift float32) float32
+
+//go:noescape
+func softmaxGradAVX512(d []float32, p []float32, delta float32, scale float32)
+
+//go:noescape
+func expScaleAVX512(z []float32, shift float32, a float32)
+
+//go:noescape
+func addExpScaleAVX512(z []float32, zt []float32, shift float32, b float32)
+
+//go:noescape
+func expDotDiffAVX512(z []float32, zt []float32, shift float32) float32
+
+//go:noescape
+func rmsScaleAVX512(y []float32, x []float32, w []float32, inv float32)
+
+//go:noescape
+func rmsBackwardAVX512(dx []float32, dy []float32, x []float32, w []float32, inv float32, c float32)
+
+//go:noescape
+func rmsWeightGradAVX512(dw []float32, dy []float32, x []float32, inv float32)
+
+//go:noescape
+func rotateAVX512(lo []float32, hi []float32, cos []float32, sin []float32)
+
+//go:noescape
+func swigluAVX512(y []float32, gate []float32, up []float32)
+
+//go:noescape
+func swigluBackwardAVX512(dgate []float32, dup []float32, dy []float32, gate []float32, up []float32)
+
+// adamwAVX512 is AdamW; s points at the fields of an AdamWStep.
+//
+//go:noescape
+func adamwAVX512(p []float32, g []float32, m []float32, v []float32, s *float32)
 
 // fmaAVX512 does 16 independent multiply-adds of a register, n times over.
 //

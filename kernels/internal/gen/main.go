@@ -15,6 +15,7 @@ func main() {
 	for _, l := range []*level{avx2, avx512} {
 		tiles(l)
 		packs(l)
+		vectors(l)
 		limits(l)
 	}
 	Generate()
