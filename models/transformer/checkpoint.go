@@ -1,0 +1,111 @@
+package transformer
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/millrace/millrace/models/safetensors"
+)
+
+// kept are the files beside the weights that a checkpoint needs to be complete, written again by Save.
+var kept = []string{
+	"added_tokens.json", "chat_template.jinja", "generation_config.json", "merges.txt", "millrace_tokenizer.json",
+	"special_tokens_map.json", "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "vocab.json",
+}
+
+const maxKeptBytes = 64 << 20
+
+// CheckpointError says which tensor of a checkpoint does not fit its configuration.
+type CheckpointError struct{ Path, Tensor, Msg string }
+
+func (e *CheckpointError) Error() string {
+	return fmt.Sprintf("%s: tensor %q: %s", e.Path, e.Tensor, e.Msg)
+}
+
+// Load reads a Hugging Face directory: config.json and model.safetensors, or shards with their index, in float32, bfloat16
+// or float16. Weights are held in float32. A tensor value_head.weight of [1,D] or [D] is the scalar head.
+func Load(dir string) (*Model, error) {
+	config, err := ReadConfig(dir)
+	if err != nil {
+		return nil, err
+	}
+	f, err := safetensors.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	// Shapes are checked before memory is taken: the file bounds what the configuration may ask for.
+	wanted := shapes(config, f.Has(ScalarHeadName))
+	for _, t := range wanted {
+		if !f.Has(t.Name) {
+			return nil, &CheckpointError{dir, t.Name, fmt.Sprintf("is missing; config.json asks for shape %v", t.Shape)}
+		}
+		have, err := f.Tensor(t.Name)
+		if err != nil {
+			return nil, err
+		}
+		if !slices.Equal(have.Shape, t.Shape) && !(t.Name == ScalarHeadName && slices.Equal(have.Shape, t.Shape[1:])) {
+			return nil, &CheckpointError{dir, t.Name, fmt.Sprintf("has shape %v, config.json asks for %v", have.Shape, t.Shape)}
+		}
+	}
+	m := allocate(config, f.Has(ScalarHeadName))
+	for _, t := range m.tensors {
+		if err := f.Float32Into(t.Param, t.Name); err != nil {
+			return nil, err
+		}
+	}
+	m.files = map[string][]byte{}
+	for _, name := range kept {
+		path := filepath.Join(dir, name)
+		info, err := os.Stat(path)
+		if err != nil {
+			continue // not every checkpoint has every file
+		}
+		if info.Size() > maxKeptBytes {
+			return nil, fmt.Errorf("%s: %d bytes, at most %d are read", path, info.Size(), maxKeptBytes)
+		}
+		if m.files[name], err = os.ReadFile(path); err != nil {
+			return nil, err
+		}
+	}
+	return m, nil
+}
+
+// Save writes the model as a Hugging Face directory in float32: config.json, model.safetensors and the files that came
+// with it. The directory is made when it is missing; equal models give equal bytes.
+func (m *Model) Save(dir string) error { return m.SaveAs(dir, safetensors.F32) }
+
+// SaveAs is Save with the weights rounded to F32, BF16 or F16.
+func (m *Model) SaveAs(dir string, dtype safetensors.DType) error {
+	names := map[safetensors.DType]string{safetensors.F32: "float32", safetensors.BF16: "bfloat16", safetensors.F16: "float16"}
+	if names[dtype] == "" {
+		return fmt.Errorf("transformer: weights cannot be saved as %q; F32, BF16 and F16 are possible", dtype)
+	}
+	if err := os.MkdirAll(dir, 0o777); err != nil {
+		return err
+	}
+	config := m.config
+	config.dtype = names[dtype]
+	text, err := json.MarshalIndent(config, "", "  ")
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(dir, "config.json"), append(text, '\n'), 0o666); err != nil {
+		return err
+	}
+	for _, name := range kept {
+		if content, ok := m.files[name]; ok {
+			if err := os.WriteFile(filepath.Join(dir, name), content, 0o666); err != nil {
+				return err
+			}
+		}
+	}
+	tensors := make([]safetensors.NamedTensor, len(m.tensors))
+	for i, t := range m.tensors {
+		tensors[i] = safetensors.NamedTensor{Name: t.Name, Shape: t.Shape, Values: t.Param, DType: dtype}
+	}
+	return safetensors.Write(filepath.Join(dir, "model.safetensors"), tensors, map[string]string{"format": "pt"})
+}

@@ -1,0 +1,128 @@
+package transformer
+
+import (
+	"fmt"
+
+	"github.com/millrace/millrace/kernels"
+	"github.com/millrace/millrace/models"
+)
+
+// KV is the key/value cache of one sequence.
+type KV struct {
+	n, capacity int         // tokens held, tokens there is room for
+	width       int         // G·d
+	k, v        [][]float32 // per layer [capacity, G·d]
+}
+
+// NewKV makes an empty cache for up to capacity tokens.
+func (m *Model) NewKV(capacity int) *KV {
+	kv := &KV{capacity: capacity, width: m.config.KVHeads * m.config.HeadDim}
+	part := capacity * kv.width
+	all := make([]float32, 2*len(m.layers)*part)
+	for l := range m.layers {
+		kv.k = append(kv.k, all[2*l*part:(2*l+1)*part])
+		kv.v = append(kv.v, all[(2*l+1)*part:(2*l+2)*part])
+	}
+	return kv
+}
+
+// KVBytes is the memory of a cache of that capacity.
+func (m *Model) KVBytes(capacity int) int {
+	return 2 * 4 * len(m.layers) * capacity * m.config.KVHeads * m.config.HeadDim
+}
+
+// Len is the number of tokens held, Capacity the number there is room for.
+func (kv *KV) Len() int      { return kv.n }
+func (kv *KV) Capacity() int { return kv.capacity }
+
+// Reset empties the cache.
+func (kv *KV) Reset() { kv.n = 0 }
+
+// CopyFrom makes the cache hold what src of the same model holds, so that the prompt of a group is computed once.
+func (kv *KV) CopyFrom(src *KV) {
+	if src.n > kv.capacity {
+		panic("transformer: cache too small for the copy")
+	}
+	n := src.n * src.width
+	for l := range kv.k {
+		copy(kv.k[l], src.k[l][:n])
+		copy(kv.v[l], src.v[l][:n])
+	}
+	kv.n = src.n
+}
+
+// append adds rows [rows,G·d] of one layer behind the tokens held; n is advanced by the caller, after the last layer.
+func (kv *KV) append(l int, k, v []float32) {
+	at := kv.n * kv.width
+	copy(kv.k[l][at:], k)
+	copy(kv.v[l][at:], v)
+}
+
+// Prefill runs the packed sequences and fills one empty cache for each. It returns the hidden rows [B,D] of their last
+// tokens, valid until the workspace is used again.
+func (m *Model) Prefill(w *Workspace, batch models.Packed, caches []*KV) ([]float32, error) {
+	if err := m.check(batch, &w.pos); err != nil {
+		return nil, err
+	}
+	if len(caches) != len(batch.Starts)-1 {
+		return nil, fmt.Errorf("transformer: %d caches for %d sequences", len(caches), len(batch.Starts)-1)
+	}
+	for b, kv := range caches {
+		if n := batch.Starts[b+1] - batch.Starts[b]; kv.n != 0 || n > kv.capacity {
+			return nil, fmt.Errorf("transformer: cache %d holds %d of %d tokens, %d are to be added", b, kv.n, kv.capacity, n)
+		}
+	}
+	attention := m.packed(batch.Starts)
+	h := m.run(w, batch.Tokens, func(l int) attend {
+		return func(a *activations) {
+			attention(a)
+			for b, kv := range caches {
+				lo, hi := batch.Starts[b]*kv.width, batch.Starts[b+1]*kv.width
+				kv.append(l, a.k[lo:hi], a.v[lo:hi])
+			}
+		}
+	})
+	d := m.config.Hidden
+	for b, kv := range caches {
+		end := batch.Starts[b+1]
+		kv.n = end - batch.Starts[b]
+		copy(h[b*d:(b+1)*d], h[(end-1)*d:end*d]) // never overwrites a row that is still to be read: end-1 >= b
+	}
+	return h[:len(caches)*d], nil
+}
+
+// Decode runs one more token of every cached sequence and adds it to its cache. It returns the hidden rows [B,D], valid
+// until the workspace is used again: the same bits as a forward pass over the whole sequences.
+func (m *Model) Decode(w *Workspace, tokens []int32, caches []*KV) ([]float32, error) {
+	if len(caches) != len(tokens) {
+		return nil, fmt.Errorf("transformer: %d caches for %d tokens", len(caches), len(tokens))
+	}
+	fit(&w.pos, len(tokens))
+	for b, kv := range caches {
+		switch {
+		case kv.n >= kv.capacity || kv.n >= m.config.maxPositions():
+			return nil, &SequenceError{b, fmt.Sprintf("no room for token %d", kv.n)}
+		case tokens[b] < 0 || int(tokens[b]) >= m.config.Vocab:
+			return nil, &SequenceError{b, fmt.Sprintf("token %d is not in the vocabulary [0, %d)", tokens[b], m.config.Vocab)}
+		}
+		w.pos[b] = int32(kv.n)
+	}
+	c := m.config
+	qDim := c.Heads * c.HeadDim
+	h := m.run(w, tokens, func(l int) attend {
+		return func(a *activations) {
+			kernels.Parallel(len(caches), 1, func(lo, hi int) {
+				for b := lo; b < hi; b++ {
+					kv := caches[b]
+					kv.append(l, a.k[b*kv.width:(b+1)*kv.width], a.v[b*kv.width:(b+1)*kv.width])
+					kernels.AttentionDecode(a.y[b*qDim:(b+1)*qDim], a.q[b*qDim:(b+1)*qDim], kv.k[l], kv.v[l], kv.n+1,
+						c.Heads, c.KVHeads, c.HeadDim)
+				}
+			})
+		}
+	})
+	for _, kv := range caches {
+		kv.n++
+	}
+	return h, nil
+}

@@ -1,0 +1,57 @@
+package transformer
+
+import "github.com/millrace/millrace/kernels"
+
+// linear is y = x Wᵀ + b. Its slices are views into the model's flat parameters and gradients.
+type linear struct {
+	in, out int
+	w, b    []float32 // [out,in]; [out] or nil
+	dw, db  []float32 // gradients, nil where frozen
+}
+
+// forward overwrites y [rows,out] from x [rows,in].
+func (l *linear) forward(y, x []float32, rows int) {
+	kernels.MatMulNT(y, x, l.w, rows, l.out, l.in, 0)
+	if l.b == nil {
+		return
+	}
+	kernels.Parallel(rows, 1+4096/l.out, func(lo, hi int) {
+		for r := lo; r < hi; r++ {
+			kernels.Add(y[r*l.out:(r+1)*l.out], l.b)
+		}
+	})
+}
+
+// backward takes dy [rows,out] and the x of the forward pass; dx [rows,in] becomes beta·dx + dy W, gradients accumulate.
+func (l *linear) backward(dx, dy, x []float32, rows int, beta float32) {
+	kernels.MatMulNN(dx, dy, l.w, rows, l.in, l.out, beta)
+	if l.dw != nil {
+		kernels.MatMulTN(l.dw, dy, x, l.out, l.in, rows, 1)
+	}
+	if l.db != nil {
+		for r := range rows {
+			kernels.Add(l.db, dy[r*l.out:(r+1)*l.out])
+		}
+	}
+}
+
+// norm is an RMS norm: y = x / sqrt(mean(x²) + eps) · w over the last dimension.
+type norm struct {
+	d     int
+	eps   float32
+	w, dw []float32 // [d]
+}
+
+// forward overwrites y [rows,d] and inv [rows], the inverse root mean squares.
+func (n *norm) forward(y, inv, x []float32, rows int) {
+	kernels.RMSNorm(y, x, n.w, rows, n.d, n.eps, inv)
+}
+
+// backward adds to dx [rows,d] and to the gradient of w.
+func (n *norm) backward(dx, dy, x, inv []float32, rows int, scratch []float32) {
+	dw := n.dw
+	if dw == nil {
+		dw = scratch[:n.d] // frozen: computed and dropped
+	}
+	kernels.RMSNormBackward(dx, dw, dy, x, n.w, inv, rows, n.d)
+}
