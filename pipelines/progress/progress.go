@@ -31,7 +31,7 @@ type Run interface {
 type Bar interface {
 	// Step adds n units; fields replace those shown beside the bar.
 	Step(n int64, fields ...Field)
-	// Done closes the bar, whether or not its total was reached.
+	// Done closes the bar, whether or not its total was reached. The last state of an outermost bar stays as a line.
 	Done()
 }
 
@@ -251,13 +251,16 @@ func (b *bar) Done() {
 	b.close()
 }
 
-// close takes the bar off the board and leaves its last state as a line; the caller holds the lock.
+// close takes the bar off the board; an outermost bar leaves its last state as a line, a part of another bar does not (an
+// iteration has many). The caller holds the lock.
 func (b *bar) close() {
 	i := slices.Index(b.board.open, b)
 	if i < 0 {
 		return
 	}
-	b.board.push(b.now().String())
+	if i == 0 {
+		b.board.push(b.now().String())
+	}
 	b.board.open = slices.Delete(b.board.open, i, i+1)
 }
 

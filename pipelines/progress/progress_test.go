@@ -29,7 +29,7 @@ func TestPlainWritesLinesInOrder(t *testing.T) {
 	run.Done()
 	run.Note("too late")
 	run.Done()
-	want := "quickstart\nrollout 64/64, T\nreward model 7\niteration 1/2 (50%), T, about T left, avg@8 0.4123, gate passed\nquickstart: T\n"
+	want := "quickstart\nreward model 7\niteration 1/2 (50%), T, about T left, avg@8 0.4123, gate passed\nquickstart: T\n"
 	if got := seconds.ReplaceAllString(out.String(), "T"); got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
