@@ -1,6 +1,7 @@
 package schemas
 
 import (
+	"bytes"
 	bin "encoding/binary"
 	"errors"
 	"fmt"
@@ -15,19 +16,12 @@ import (
 // WriteTo writes the record as an Arrow IPC stream of one record batch, uncompressed. Equal records give equal bytes,
 // whatever larger records they were cut from.
 func (r Record) WriteTo(w io.Writer) (int64, error) {
-	rec := r.Canonical().rec
-	if rec == nil {
-		rec = array.NewRecord(arrow.NewSchema(nil, nil), nil, 0)
-	}
 	count := &counter{w: w}
-	iw := ipc.NewWriter(count, ipc.WithSchema(rec.Schema()))
-	if err := iw.Write(rec); err != nil {
-		return count.n, fmt.Errorf("write Arrow stream: %w", err)
+	sw := NewStreamWriter(count)
+	if err := sw.Write(r); err != nil {
+		return count.n, err
 	}
-	if err := iw.Close(); err != nil {
-		return count.n, fmt.Errorf("write Arrow stream: %w", err)
-	}
-	return count.n, nil
+	return count.n, sw.Close()
 }
 
 // MarshalBinary returns the record as an Arrow IPC stream.
@@ -39,46 +33,108 @@ func (r Record) MarshalBinary() ([]byte, error) {
 
 // UnmarshalBinary reads an Arrow IPC stream of one record batch. The bytes may come from anywhere: whatever is wrong with
 // them is an error, and no more memory is taken than a small multiple of their length.
-func (r *Record) UnmarshalBinary(data []byte) (err error) {
-	defer func() {
-		// Arrow's decoder panics on flatbuffers whose offsets lead nowhere.
-		if p := recover(); p != nil {
-			err = fmt.Errorf("corrupt Arrow stream: %v", p)
-		}
-	}()
-	msgs := &messages{data: data}
-	in, err := ipc.NewReaderFromMessageReader(msgs, ipc.WithAllocator(&budget{left: 4*len(data) + 1<<16}))
-	if err != nil {
-		return fmt.Errorf("corrupt Arrow stream: %w", err)
-	}
-	if in.Schema() == nil {
-		return fmt.Errorf("corrupt Arrow stream: %w", in.Err())
-	}
-	rec, err := in.Read()
+func (r *Record) UnmarshalBinary(data []byte) error {
+	src := bytes.NewReader(data)
+	in := NewStreamReader(src, int64(len(data)))
+	rec, err := in.Next()
 	if err == io.EOF {
 		return errors.New("corrupt Arrow stream: no record batch after the schema")
 	}
 	if err != nil {
-		return fmt.Errorf("corrupt Arrow stream: %w", err)
+		return err
 	}
-	rec.Retain() // the reader releases it at the next Read
-	if _, err := in.Read(); err != io.EOF {
-		return errors.New("corrupt Arrow stream: more than one record batch, or bytes after it")
+	if _, err := in.Next(); err != io.EOF || src.Len() > 0 {
+		return errors.New("corrupt Arrow stream: it does not end after one record batch")
 	}
-	if len(msgs.data) > 0 || !msgs.ended {
-		return errors.New("corrupt Arrow stream: it does not end where it says")
-	}
-	out, err := FromArrow(rec)
-	if err != nil {
-		return fmt.Errorf("corrupt Arrow stream: %w", err)
-	}
-	*r = out
+	*r = rec
 	return nil
 }
 
-// messages cuts an Arrow stream in memory into messages without copying, checking each length before it is believed.
+// StreamWriter writes records of one schema as an Arrow IPC stream of as many record batches.
+type StreamWriter struct {
+	w  io.Writer
+	iw *ipc.Writer
+}
+
+// NewStreamWriter writes to w. Nothing is buffered.
+func NewStreamWriter(w io.Writer) *StreamWriter { return &StreamWriter{w: w} }
+
+// Write adds a record batch. All records must have the schema of the first, metadata included.
+func (s *StreamWriter) Write(r Record) error {
+	rec := r.Canonical().rec
+	if rec == nil {
+		rec = array.NewRecord(arrow.NewSchema(nil, nil), nil, 0)
+	}
+	if s.iw == nil {
+		s.iw = ipc.NewWriter(s.w, ipc.WithSchema(rec.Schema()))
+	}
+	if err := s.iw.Write(rec); err != nil {
+		return fmt.Errorf("write Arrow stream: %w", err)
+	}
+	return nil
+}
+
+// Close ends the stream; it does not close the writer below.
+func (s *StreamWriter) Close() error {
+	if s.iw == nil {
+		s.iw = ipc.NewWriter(s.w, ipc.WithSchema(arrow.NewSchema(nil, nil)))
+	}
+	if err := s.iw.Close(); err != nil {
+		return fmt.Errorf("write Arrow stream: %w", err)
+	}
+	return nil
+}
+
+// StreamReader reads an Arrow IPC stream record batch by record batch.
+type StreamReader struct {
+	msgs messages
+	in   *ipc.Reader
+	mem  *budget
+	err  error
+}
+
+// NewStreamReader reads from r and refuses messages of more than limit bytes. It takes memory for a message only as its
+// bytes arrive, so a corrupt length costs nothing.
+func NewStreamReader(r io.Reader, limit int64) *StreamReader {
+	return &StreamReader{msgs: messages{r: r, limit: limit}, mem: &budget{}}
+}
+
+// Next returns the next record, io.EOF after the last, or what is wrong with the stream.
+func (s *StreamReader) Next() (out Record, err error) {
+	if s.err != nil {
+		return Record{}, s.err
+	}
+	defer func() {
+		// Arrow's decoder panics on flatbuffers whose offsets lead nowhere.
+		if p := recover(); p != nil {
+			err = fmt.Errorf("corrupt Arrow stream: %v", p)
+		} else if err != nil && err != io.EOF {
+			err = fmt.Errorf("corrupt Arrow stream: %w", err)
+		}
+		s.err = err
+	}()
+	s.msgs.mem = s.mem
+	if s.in == nil {
+		if s.in, err = ipc.NewReaderFromMessageReader(&s.msgs, ipc.WithAllocator(s.mem)); err != nil {
+			return Record{}, err
+		}
+		if s.in.Schema() == nil {
+			return Record{}, s.in.Err()
+		}
+	}
+	rec, err := s.in.Read()
+	if err != nil {
+		return Record{}, err
+	}
+	rec.Retain() // the reader releases it at the next Read
+	return FromArrow(rec)
+}
+
+// messages cuts an Arrow stream into messages, checking each length before it is believed.
 type messages struct {
-	data  []byte
+	r     io.Reader
+	limit int64
+	mem   *budget
 	ended bool
 }
 
@@ -89,33 +145,48 @@ func (m *messages) Message() (*ipc.Message, error) {
 	if m.ended {
 		return nil, io.EOF
 	}
-	if len(m.data) < 8 {
+	var head [8]byte
+	if _, err := io.ReadFull(m.r, head[:]); err != nil {
 		return nil, errors.New("truncated")
 	}
-	if bin.LittleEndian.Uint32(m.data) != 0xFFFFFFFF {
+	if bin.LittleEndian.Uint32(head[:]) != 0xFFFFFFFF {
 		return nil, errors.New("not an Arrow stream")
 	}
-	n := bin.LittleEndian.Uint32(m.data[4:])
-	m.data = m.data[8:]
+	n := bin.LittleEndian.Uint32(head[4:])
 	if n == 0 {
 		m.ended = true
 		return nil, io.EOF
 	}
-	if uint64(n) > uint64(len(m.data)) {
-		return nil, fmt.Errorf("truncated: message of %d bytes, %d are left", n, len(m.data))
-	}
-	meta := memory.NewBufferBytes(m.data[:n:n])
-	m.data = m.data[n:]
-	if err := checkSchema(meta.Bytes()); err != nil {
+	meta, err := m.take(int64(n))
+	if err != nil {
 		return nil, err
 	}
-	size := ipc.NewMessage(meta, memory.NewBufferBytes(nil)).BodyLen()
-	if size < 0 || size > int64(len(m.data)) {
-		return nil, fmt.Errorf("truncated: message body of %d bytes, %d are left", size, len(m.data))
+	if err := checkSchema(meta); err != nil {
+		return nil, err
 	}
-	body := memory.NewBufferBytes(m.data[:size:size])
-	m.data = m.data[size:]
-	return ipc.NewMessage(meta, body), nil
+	size := ipc.NewMessage(memory.NewBufferBytes(meta), memory.NewBufferBytes(nil)).BodyLen()
+	body, err := m.take(size)
+	if err != nil {
+		return nil, err
+	}
+	m.mem.left = 4*len(body) + 1<<16
+	return ipc.NewMessage(memory.NewBufferBytes(meta), memory.NewBufferBytes(body)), nil
+}
+
+// take reads n bytes, growing as they arrive.
+func (m *messages) take(n int64) ([]byte, error) {
+	if n < 0 || n > m.limit {
+		return nil, fmt.Errorf("message of %d bytes, allowed are %d", n, m.limit)
+	}
+	if src, ok := m.r.(*bytes.Reader); ok && n > int64(src.Len()) {
+		return nil, fmt.Errorf("truncated: message of %d bytes, %d are left", n, src.Len())
+	}
+	var buf bytes.Buffer
+	buf.Grow(int(min(n, 1<<20)))
+	if got, err := io.CopyN(&buf, m.r, n); err != nil {
+		return nil, fmt.Errorf("truncated: message of %d bytes ends after %d: %w", n, got, err)
+	}
+	return buf.Bytes(), nil
 }
 
 // budget is Go's allocator with an upper limit on all it hands out: a corrupt length must not take the machine's memory.
@@ -125,16 +196,16 @@ type budget struct {
 }
 
 func (b *budget) Allocate(n int) []byte {
-	b.take(n)
+	b.spend(n)
 	return b.GoAllocator.Allocate(n)
 }
 
 func (b *budget) Reallocate(n int, old []byte) []byte {
-	b.take(n - len(old))
+	b.spend(n - len(old))
 	return b.GoAllocator.Reallocate(n, old)
 }
 
-func (b *budget) take(n int) {
+func (b *budget) spend(n int) {
 	if n > b.left {
 		panic("more memory asked for than the stream is long")
 	}
