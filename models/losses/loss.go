@@ -46,6 +46,7 @@ type RestOf uint8
 
 const (
 	NoRest RestOf = iota
+	SampledRest
 	CandidateRest
 	TeacherRest
 )
@@ -66,9 +67,13 @@ type Part struct {
 type Spec struct {
 	Heads    Heads
 	Coupling Coupling
-	// Columns are the record columns that must exist; Fields of the Microbatch say which column fills which field. With
-	// Coupling Pair they are those of both sides, read from chosen_ and rejected_ columns.
+	// Columns are the record columns that must exist; the fields of Microbatch say which column fills which field. Those of
+	// a chosen or rejected response carry the prefix chosen_ or rejected_.
 	Columns []string
+	// SampleColumns must exist besides for responses of role Sample (where a loss reads more than one role).
+	SampleColumns []string
+	// Roles of the responses that the loss reads; it passes over others. Chosen and Rejected are the sides of a pair.
+	Roles []Role
 	// Candidates and Teacher: the loss reads the candidates' or the teacher's list beside the sampled token.
 	Candidates, Teacher bool
 	// Rest is the list for which the head must fill Rows.RestLogP (and Rows.TargetRestLogP with a target row).

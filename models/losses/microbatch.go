@@ -3,6 +3,7 @@ package losses
 import (
 	"fmt"
 	"math"
+	"slices"
 )
 
 // Role is what a response is to its loss.
@@ -43,6 +44,8 @@ type Microbatch struct {
 	Rows      Rows
 	Responses Responses
 	Totals    Totals
+
+	lengths []int // rows in use of each response, counted at the first call of Length
 }
 
 // Listed holds one number per listed token. Named columns are those of the records that fill a field: the first slot of
@@ -65,7 +68,7 @@ type Listed struct {
 type Rows struct {
 	LogZ           []float64 // by the head: logsumexp of the logits
 	Entropy        []float64 // by the head: nats
-	RestLogP       []float64 // by the head, if Spec.Rest: log mass of the tokens that are not in that list
+	RestLogP       []float64 // by the head, if Spec.Rest: log mass of the tokens that are not in that list, 0 if it is empty
 	TargetKL       []float64 // by the head, if Spec.Target: KL(target || model)
 	TargetRestLogP []float64 // by the head, if both: the target row's log mass off the list
 	Value          []float64 // by the scalar head
@@ -74,7 +77,7 @@ type Rows struct {
 	Advantage     []float64 // advantage: of the sampled token
 	RestAdvantage []float64 // rest_advantage: of every token off the list
 	OldLogZ       []float64 // old_logz
-	OldValue      []float64 // value: of the value head at rollout time
+	OldValue      []float64 // critic_value: of the value head at rollout time
 	Return        []float64 // return
 	TeacherRest   []float64 // teacher_rest: the teacher's mass off its list
 }
@@ -114,6 +117,7 @@ func (mb *Microbatch) Index() {
 		}
 	}
 	mb.Lo, mb.Hi = 0, n
+	mb.lengths = nil
 }
 
 // N is the number of rows.
@@ -125,15 +129,17 @@ func (mb *Microbatch) B() int { return len(mb.Start) - 1 }
 // Used reports whether the row is in the loss.
 func (mb *Microbatch) Used(t int) bool { return mb.Rows.Mask == nil || mb.Rows.Mask[t] != 0 }
 
-// Length is the number of used rows of response b.
+// Length is the number of used rows of response b. The mask must not change after the first call.
 func (mb *Microbatch) Length(b int) int {
-	n := 0
-	for t := mb.Start[b]; t < mb.Start[b+1]; t++ {
-		if mb.Used(t) {
-			n++
+	if mb.lengths == nil {
+		mb.lengths = make([]int, mb.B())
+		for t, b := range mb.Response {
+			if mb.Used(t) {
+				mb.lengths[b]++
+			}
 		}
 	}
-	return n
+	return mb.lengths[b]
 }
 
 // Last reports whether row t is the last of its response.
@@ -174,9 +180,9 @@ func (mb *Microbatch) WeightOf(b int) float64 {
 	return mb.Responses.Weight[b]
 }
 
-// OutcomeOf is the outcome of response b and whether it has one.
+// OutcomeOf is the outcome of response b and whether it is a sample that has one.
 func (mb *Microbatch) OutcomeOf(b int) (outcome float64, ok bool) {
-	if mb.Responses.Outcome == nil {
+	if mb.Responses.Outcome == nil || mb.RoleOf(b) != Sample {
 		return 0, false
 	}
 	r := mb.Responses.Outcome[b]
@@ -257,7 +263,7 @@ func (mb *Microbatch) Check(s Spec) error {
 	if s.Teacher && len(mb.Teacher) != n {
 		return fmt.Errorf("losses: Teacher has %d entries, want %d", len(mb.Teacher), n)
 	}
-	for _, column := range s.Columns {
+	for _, column := range slices.Concat(s.Columns, s.SampleColumns) {
 		field, got, want := mb.field(column)
 		if field == "" {
 			return fmt.Errorf("losses: no field is filled from column %q", column)
@@ -301,7 +307,7 @@ func (mb *Microbatch) field(column string) (name string, got, want int) {
 		return "Rows.RestAdvantage", len(mb.Rows.RestAdvantage), n
 	case "old_logz":
 		return "Rows.OldLogZ", len(mb.Rows.OldLogZ), n
-	case "value":
+	case "critic_value":
 		return "Rows.OldValue", len(mb.Rows.OldValue), n
 	case "return":
 		return "Rows.Return", len(mb.Rows.Return), n

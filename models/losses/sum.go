@@ -99,11 +99,9 @@ func (s *Sum) Spec() Spec {
 		spec := l.Spec()
 		out.Heads |= spec.Heads
 		out.Coupling = max(out.Coupling, spec.Coupling)
-		for _, c := range spec.Columns {
-			if !slices.Contains(out.Columns, c) {
-				out.Columns = append(out.Columns, c)
-			}
-		}
+		out.Columns = union(out.Columns, spec.Columns)
+		out.SampleColumns = union(out.SampleColumns, spec.SampleColumns)
+		out.Roles = union(out.Roles, spec.Roles)
 		out.Candidates = out.Candidates || spec.Candidates
 		out.Teacher = out.Teacher || spec.Teacher
 		out.Rest = max(out.Rest, spec.Rest)
@@ -113,6 +111,15 @@ func (s *Sum) Spec() Spec {
 		out.After = out.After || spec.After
 	}
 	return out
+}
+
+func union[T comparable](a, b []T) []T {
+	for _, x := range b {
+		if !slices.Contains(a, x) {
+			a = append(a, x)
+		}
+	}
+	return a
 }
 
 // Eval adds the weighted gradients and returns the weighted sum.

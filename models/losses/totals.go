@@ -13,6 +13,7 @@ type Totals struct {
 	RoleTokens    [roles]float64 // rows, by the role of their response
 	RoleResponses [roles]float64
 
+	// Of samples only:
 	LabelledTokens    float64 // rows of responses that have an outcome
 	LabelledResponses float64
 
@@ -43,7 +44,7 @@ func (s *Totals) Add(mb *Microbatch) {
 			s.Pairs++
 		}
 		for t := mb.Start[b]; t < mb.Start[b+1]; t++ {
-			if mb.Used(t) {
+			if mb.Used(t) && role == Sample {
 				s.addRow(mb, t)
 			}
 		}
