@@ -1,0 +1,244 @@
+// Package label judges responses: which are right, and what that says about their prompt's group.
+//
+// In: PCollection<Batch>, a row a response with its prompt's reference answer. Out: the same rows with verdict, outcome,
+// the extracted answer, the statistics of the group, and where the verifier judges steps the first wrong one.
+package label
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+	"sync"
+
+	"github.com/apache/beam/sdks/v2/go/pkg/beam"
+
+	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/transforms/stage"
+)
+
+// Config says which verifier judges, and what its verdicts mean.
+type Config struct {
+	Verifier VerifierConfig `json:"verifier"`
+	// UnparsableResponse is what a response without a readable answer counts as: incorrect (it is the policy's fault), or
+	// abstain for no outcome.
+	UnparsableResponse string `json:"unparsable_response"`
+	// Std is the group's standard deviation: population, or sample (divided by n-1, as TRL does).
+	Std string `json:"std"`
+	// A response whose finish reason is unknown counts as truncated when it has MaxTokens tokens or more and does not end
+	// with one of StopTokens; 0: never.
+	MaxTokens  int     `json:"max_tokens"`
+	StopTokens []int32 `json:"stop_tokens,omitempty"`
+	// Workers bounds the responses judged at a time; 0: one a core.
+	Workers int `json:"workers"`
+
+	verifier Verifier
+}
+
+// Choices of a Config.
+const (
+	AsIncorrect = "incorrect"
+	AsAbstain   = "abstain"
+	Population  = "population"
+	SampleStd   = "sample"
+)
+
+// Default judges with the verifier of that kind in its default settings.
+func Default(kind string) Config {
+	return Config{Verifier: DefaultVerifier(kind), UnparsableResponse: AsIncorrect, Std: Population}
+}
+
+// Validate names the first key that is wrong.
+func (c Config) Validate() error {
+	// What a command or a service needs is looked for where it runs.
+	if c.Verifier.Kind != "command" && c.Verifier.Kind != "http" {
+		if _, err := New(c.Verifier); err != nil {
+			return fmt.Errorf("verifier.%w", err)
+		}
+	}
+	switch {
+	case c.UnparsableResponse != AsIncorrect && c.UnparsableResponse != AsAbstain:
+		return fmt.Errorf("unparsable_response: %q is not one of %s, %s", c.UnparsableResponse, AsIncorrect, AsAbstain)
+	case c.Std != Population && c.Std != SampleStd:
+		return fmt.Errorf("std: %q is not one of %s, %s", c.Std, Population, SampleStd)
+	case c.MaxTokens < 0:
+		return fmt.Errorf("max_tokens: %d is negative", c.MaxTokens)
+	case c.Workers < 0:
+		return fmt.Errorf("workers: %d is negative", c.Workers)
+	}
+	return nil
+}
+
+// Outcome verifies each response against its prompt's answer: PCollection<Batch> of responses in, the same with verdict,
+// outcome and group statistics out, and dead letters.
+func Outcome(s beam.Scope, cfg Config, responses beam.PCollection) (labeled, dead beam.PCollection) {
+	return stage.Apply(s, cfg, responses)
+}
+
+func init() { stage.Register[Config]() }
+
+// Contract says which columns are needed and added.
+func (c *Config) Contract() schemas.Contract {
+	return schemas.Contract{Name: "label",
+		Needs: []schemas.Descriptor{schemas.PromptID, schemas.Prompt, schemas.Answer, schemas.ResponseTokens, schemas.Response, schemas.FinishReason},
+		Adds: []schemas.Descriptor{schemas.Verdict, schemas.Outcome, schemas.Extracted, schemas.GroupMean, schemas.GroupStd,
+			schemas.GroupValid, schemas.FirstError, schemas.StepEnds}}
+}
+
+// Setup makes the verifier.
+func (c *Config) Setup(context.Context) (err error) {
+	c.verifier, err = New(c.Verifier)
+	if err != nil {
+		err = fmt.Errorf("verifier.%w", err)
+	}
+	return err
+}
+
+// Lineage names the verifier with its version.
+func (c *Config) Lineage() string { return c.verifier.Version() + ";label@" + stage.Digest(c)[:16] }
+
+// Map judges the responses, then takes the statistics of each group over those that have an outcome.
+func (c *Config) Map(ctx context.Context, b stage.Batch, dead *stage.DeadLetters) (stage.Batch, error) {
+	judged, err := c.judge(ctx, b, dead)
+	if err != nil {
+		return b, err
+	}
+	groups, err := b.Groups()
+	if err != nil {
+		return b, err
+	}
+	n := b.NumRows()
+	verdicts, extracted, found := make([]string, n), make([]string, n), make([]bool, n)
+	outcomes, known := make([]float64, n), make([]bool, n)
+	firstError, steps, stepEnds, placed := make([]int32, n), make([]bool, n), make([][]int32, n), make([]bool, n)
+	tokens := schemas.ResponseTokens.Of(b)
+	for i, j := range judged {
+		verdicts[i], extracted[i], found[i] = j.Verdict, j.Extracted, j.Found
+		outcomes[i], known[i] = c.outcome(j.Verdict)
+		if dead.Marked(i) {
+			verdicts[i], known[i] = Budget, false // the row is taken out; the column must hold something
+			continue
+		}
+		firstError[i], steps[i] = int32(j.FirstError), j.Judged
+		stepEnds[i], placed[i] = tokenEnds(j, len(tokens.Row(i)), schemas.Response.Of(b).At(i))
+	}
+	outcome32, mean, std := make([]float32, n), make([]float32, n), make([]float32, n)
+	hasGroup, usable := make([]bool, n), make([]bool, n)
+	for _, g := range groups {
+		stats := Statistics(outcomes[g.Lo:g.Hi], known[g.Lo:g.Hi], c.Std == SampleStd)
+		for i := g.Lo; i < g.Hi; i++ {
+			outcome32[i] = float32(outcomes[i])
+			mean[i], std[i], hasGroup[i] = float32(stats.Mean), float32(stats.Std), stats.Valid > 0
+			usable[i] = known[i] && stats.Mixed() && verdicts[i] != Truncated
+		}
+	}
+	return b.With(schemas.Verdict.From(verdicts), schemas.Outcome.From(outcome32, known...), schemas.Extracted.From(extracted, found...),
+		schemas.GroupMean.From(mean, hasGroup...), schemas.GroupStd.From(std, hasGroup...), schemas.GroupValid.From(usable),
+		schemas.FirstError.From(firstError, steps...), schemas.StepEnds.FromRows(stepEnds, placed...))
+}
+
+// outcome is what a verdict counts as; false where it counts as nothing.
+func (c *Config) outcome(verdict string) (float64, bool) {
+	switch verdict {
+	case Correct:
+		return 1, true
+	case Incorrect, Truncated:
+		return 0, true
+	case UnparsableResponse:
+		return 0, c.UnparsableResponse == AsIncorrect
+	}
+	return 0, false
+}
+
+// judge asks the verifier about every row, several at a time.
+func (c *Config) judge(ctx context.Context, b stage.Batch, dead *stage.DeadLetters) ([]Judgement, error) {
+	n := b.NumRows()
+	prompts, answers, responses := schemas.Prompt.Of(b), schemas.Answer.Of(b), schemas.Response.Of(b)
+	tokens, finish := schemas.ResponseTokens.Of(b), schemas.FinishReason.Of(b)
+	extra, err := schemas.Extra.Find(b)
+	hasExtra := err == nil
+	judged, faults := make([]Judgement, n), make([]error, n)
+	one := func(i int) {
+		if len(tokens.Row(i)) == 0 {
+			faults[i] = &RowError{schemas.ReasonEmpty, errors.New("the response has no tokens")}
+			return
+		}
+		if finish.At(i) == "error" {
+			faults[i] = &RowError{schemas.ReasonModel, errors.New("the generator failed on this response")}
+			return
+		}
+		q := Question{Prompt: prompts.At(i), Answer: answers.At(i), HasAnswer: answers.Valid(i), Response: responses.At(i)}
+		if hasExtra {
+			q.Extra = extra.At(i)
+		}
+		judged[i], faults[i] = c.verifier.Verify(ctx, q)
+		if c.truncated(finish.At(i), tokens.Row(i)) {
+			judged[i].Verdict = Truncated
+		}
+	}
+	workers := c.Workers
+	if workers == 0 {
+		workers = runtime.GOMAXPROCS(0)
+	}
+	rows := make(chan int)
+	var wg sync.WaitGroup
+	for range min(workers, n) {
+		wg.Go(func() {
+			for i := range rows {
+				if err := protect(func() { one(i) }); err != nil {
+					faults[i] = &RowError{schemas.ReasonPanic, err}
+				}
+			}
+		})
+	}
+	for i := range n {
+		rows <- i
+	}
+	close(rows)
+	wg.Wait()
+	for i, err := range faults {
+		var row *RowError
+		switch {
+		case errors.As(err, &row):
+			dead.Row(i, row.Reason, row.Err)
+		case err != nil:
+			return nil, fmt.Errorf("row %d: %w", i, err)
+		}
+	}
+	return judged, nil
+}
+
+// protect turns a panic into an error: one in a goroutine would end the process.
+func protect(f func()) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("panic: %v", v)
+		}
+	}()
+	f()
+	return nil
+}
+
+// truncated reports whether a response was cut off by its token budget.
+func (c *Config) truncated(finish string, tokens []int32) bool {
+	if finish != "unknown" {
+		return finish == "length"
+	}
+	return c.MaxTokens > 0 && len(tokens) >= c.MaxTokens && !slices.Contains(c.StopTokens, tokens[len(tokens)-1])
+}
+
+// tokenEnds turns the bytes at which steps end into tokens, where each byte is a token, as on the proving ground; the end
+// token, which has no text, belongs to the last step. Other tokenizers need the text of each token, which this stage does
+// not have: no ends then.
+func tokenEnds(j Judgement, tokens int, response string) ([]int32, bool) {
+	if !j.Judged || len(j.StepEnds) == 0 || tokens != len(response) && tokens != len(response)+1 {
+		return nil, false
+	}
+	out := make([]int32, len(j.StepEnds))
+	for s, end := range j.StepEnds {
+		out[s] = int32(end)
+	}
+	out[len(out)-1] = int32(tokens)
+	return out, true
+}

@@ -1,0 +1,204 @@
+package label
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/uuid"
+
+	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/transforms/stage"
+	"github.com/millrace/millrace/transforms/stage/stagetest"
+)
+
+// row is one response of the test batches.
+type row struct {
+	prompt, answer, response, finish string
+	tokens                           []int32 // nil: one a byte, and an end token
+}
+
+func responses(t testing.TB, rows ...row) stage.Batch {
+	t.Helper()
+	n := len(rows)
+	promptIDs, ids := make([]uuid.UUID, n), make([]uuid.UUID, n)
+	prompts, answers, texts, finish, has := make([]string, n), make([]string, n), make([]string, n), make([]string, n), make([]bool, n)
+	tokens := make([][]int32, n)
+	for i, r := range rows {
+		promptIDs[i] = uuid.NewSHA1(uuid.Nil, []byte(r.prompt))
+		ids[i] = uuid.NewSHA1(promptIDs[i], []byte{byte(i)})
+		prompts[i], answers[i], has[i], texts[i], finish[i] = r.prompt, r.answer, r.answer != "", r.response, r.finish
+		if finish[i] == "" {
+			finish[i] = "stop"
+		}
+		if tokens[i] = r.tokens; tokens[i] == nil {
+			tokens[i] = make([]int32, len(r.response)+1)
+		}
+	}
+	b, err := schemas.NewRecord(schemas.Meta{Run: "test"}, schemas.PromptID.From(promptIDs), schemas.Prompt.From(prompts), schemas.Answer.From(answers, has...),
+		schemas.ResponseID.From(ids), schemas.ResponseTokens.FromRows(tokens), schemas.Response.From(texts), schemas.FinishReason.From(finish))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func texts(v schemas.Texts) []string {
+	var out []string
+	for i := range v.Len() {
+		if v.Valid(i) {
+			out = append(out, v.At(i))
+		} else {
+			out = append(out, "null")
+		}
+	}
+	return out
+}
+
+func numbers(v schemas.Scalars[float32]) []float32 {
+	var out []float32
+	for i := range v.Len() {
+		if x, ok := v.At(i); ok {
+			out = append(out, x)
+		} else {
+			out = append(out, -1)
+		}
+	}
+	return out
+}
+
+func flags(v schemas.Flags) []bool {
+	var out []bool
+	for i := range v.Len() {
+		out = append(out, v.At(i))
+	}
+	return out
+}
+
+func labelBatch(t testing.TB) stage.Batch {
+	return responses(t,
+		row{prompt: "p", answer: "4", response: "so 4"},
+		row{prompt: "p", answer: "4", response: "so 5"},
+		row{prompt: "p", answer: "4", response: "no idea"},
+		row{prompt: "p", answer: "4", response: "so 4", finish: "length"},
+		row{prompt: "q", answer: "", response: "7"},
+		row{prompt: "q", answer: "", response: "8", tokens: []int32{}},
+		row{prompt: "r", answer: "1", response: "1"},
+		row{prompt: "r", answer: "1", response: "1", finish: "error"},
+		row{prompt: "r", answer: "1", response: "1.0"},
+	)
+}
+
+func TestOutcome(t *testing.T) {
+	out, dead := stagetest.Run(t, Default("numeric"), labelBatch(t))
+	stagetest.Dead(t, dead, schemas.ReasonEmpty, schemas.ReasonModel)
+	if got, want := texts(schemas.Verdict.Of(out)), []string{Correct, Incorrect, UnparsableResponse, Truncated, UnparsableAnswer, Correct, Correct}; !slices.Equal(got, want) {
+		t.Errorf("verdicts %v, want %v", got, want)
+	}
+	if got, want := numbers(schemas.Outcome.Of(out)), []float32{1, 0, 0, 0, -1, 1, 1}; !slices.Equal(got, want) {
+		t.Errorf("outcomes %v, want %v", got, want)
+	}
+	if got, want := numbers(schemas.GroupMean.Of(out)), []float32{0.25, 0.25, 0.25, 0.25, -1, 1, 1}; !slices.Equal(got, want) {
+		t.Errorf("group means %v, want %v", got, want)
+	}
+	if got := numbers(schemas.GroupStd.Of(out)); got[0] != 0.4330127 || got[5] != 0 {
+		t.Errorf("group standard deviations %v", got)
+	}
+	if got, want := flags(schemas.GroupValid.Of(out)), []bool{true, true, true, false, false, false, false}; !slices.Equal(got, want) {
+		t.Errorf("group_valid %v, want %v", got, want)
+	}
+	if got := texts(schemas.Extracted.Of(out)); got[0] != "4" || got[2] != "null" {
+		t.Errorf("extracted %v", got)
+	}
+	if got := out.Meta().Lineage["outcome"]; !strings.HasPrefix(got, "numeric/1@") {
+		t.Errorf("lineage %q does not name the verifier", got)
+	}
+}
+
+func TestOutcomeOptions(t *testing.T) {
+	c := Default("numeric")
+	c.UnparsableResponse, c.Std, c.Workers = AsAbstain, SampleStd, 1
+	out, _ := stagetest.Run(t, c, labelBatch(t))
+	if got := numbers(schemas.Outcome.Of(out)); got[2] != -1 {
+		t.Errorf("outcomes %v; an unparsable response should abstain", got)
+	}
+	if got := numbers(schemas.GroupStd.Of(out)); got[0] != 0.57735026 {
+		t.Errorf("sample standard deviation of 1, 0, 0 is %v", got[0])
+	}
+	c.MaxTokens, c.StopTokens = 3, []int32{9}
+	out, _ = stagetest.Run(t, c, responses(t,
+		row{prompt: "p", answer: "4", response: "4", finish: "unknown", tokens: []int32{1, 2, 3}},
+		row{prompt: "p", answer: "4", response: "4", finish: "unknown", tokens: []int32{1, 2, 9}},
+		row{prompt: "p", answer: "4", response: "4", finish: "unknown", tokens: []int32{1, 2}},
+		row{prompt: "p", answer: "4", response: "4", finish: "stop", tokens: []int32{1, 2, 3}}))
+	if got, want := texts(schemas.Verdict.Of(out)), []string{Truncated, Correct, Correct, Correct}; !slices.Equal(got, want) {
+		t.Errorf("verdicts %v, want %v", got, want)
+	}
+}
+
+func TestOutcomeOnTheProvingGround(t *testing.T) {
+	right := "a5*2=0\nb0*6=0\n#0"
+	in := responses(t,
+		row{prompt: "5a*2b*6=", answer: "0", response: right},
+		row{prompt: "5a*2b*6=", answer: "0", response: "a5*2=0\nb0*6=1\n#1"},
+		row{prompt: "5a*2b*6=", answer: "0", response: right, tokens: []int32{1, 2}},
+		row{prompt: "1a+1=", answer: "3", response: "a1+1=2\n#2"})
+	out, dead := stagetest.Pipeline(t, Default("proving_ground"), in)
+	stagetest.Dead(t, dead)
+	if got, want := texts(schemas.Verdict.Of(out)), []string{Correct, Incorrect, Correct, UnparsableAnswer}; !slices.Equal(got, want) {
+		t.Errorf("verdicts %v, want %v", got, want)
+	}
+	first, ends := schemas.FirstError.Of(out), schemas.StepEnds.Of(out)
+	if !slices.Equal(first.Values[:3], []int32{-1, 1, -1}) || first.Valid(3) {
+		t.Errorf("first errors %v", first.Values)
+	}
+	if !slices.Equal(ends.Row(0), []int32{7, 14, 17}) || ends.Valid(2) {
+		t.Errorf("step ends %v, %v", ends.Row(0), ends.Row(2))
+	}
+}
+
+func TestOutcomeOnTheEmbeddedRunner(t *testing.T) {
+	wantOut, wantDead := stagetest.Run(t, Default("numeric"), labelBatch(t))
+	out, dead := stagetest.Pipeline(t, Default("numeric"), labelBatch(t))
+	stagetest.Same(t, "rows", out, wantOut)
+	stagetest.Same(t, "dead letters", dead, wantDead)
+}
+
+func TestKeepMixed(t *testing.T) {
+	labeled, _ := stagetest.Run(t, Default("numeric"), responses(t,
+		row{prompt: "mixed", answer: "1", response: "1"}, row{prompt: "mixed", answer: "1", response: "2"},
+		row{prompt: "right", answer: "1", response: "1"}, row{prompt: "right", answer: "1", response: "1"},
+		row{prompt: "wrong", answer: "1", response: "2"}, row{prompt: "wrong", answer: "1", response: "2"},
+		row{prompt: "cut", answer: "1", response: "1"}, row{prompt: "cut", answer: "1", response: "1", finish: "length"},
+		row{prompt: "unknown", response: "1"}))
+	for truncated, want := range map[string][]string{TruncatedFilter: {"mixed", "mixed", "cut", "cut"}, TruncatedPrompt: {"mixed", "mixed"}} {
+		c := DefaultMixed()
+		c.Truncated = truncated
+		out, dead := stagetest.Pipeline(t, c, labeled)
+		stagetest.Dead(t, dead)
+		if got := texts(schemas.Prompt.Of(out)); !slices.Equal(got, want) {
+			t.Errorf("%s: kept %v, want %v", truncated, got, want)
+		}
+	}
+	if out, _ := stagetest.Run(t, DefaultMixed(), labeled); out.NumRows() != 4 {
+		t.Errorf("%d rows kept, want 4", out.NumRows())
+	}
+}
+
+func TestConfigsAreValidated(t *testing.T) {
+	for want, err := range map[string]error{
+		"verifier.kind":       Config{UnparsableResponse: AsIncorrect, Std: Population}.Validate(),
+		"unparsable_response": func() error { c := Default("exact"); c.UnparsableResponse = "zero"; return c.Validate() }(),
+		"std":                 func() error { c := Default("exact"); c.Std = "n"; return c.Validate() }(),
+		"low":                 MixedConfig{Low: -1}.Validate(),
+		"high":                MixedConfig{Low: 0.5, High: 0.4}.Validate(),
+		"truncated":           MixedConfig{High: 1}.Validate(),
+	} {
+		if err == nil || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("error %v, want one of %s", err, want)
+		}
+	}
+	if Default("exact").Validate() != nil || DefaultMixed().Validate() != nil {
+		t.Error("the defaults are refused")
+	}
+}
