@@ -1,0 +1,66 @@
+package provingground
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Uniform gives numbers in [0, 1), such as the Float64 method of a rand.Rand.
+type Uniform func() float64
+
+// Draw draws a prompt: 3 to 6 operations, a start digit, then operator and operand of each.
+func Draw(u Uniform) Chain {
+	k := 3 + int(4*u())
+	c := Chain{Start: int(10 * u())}
+	for range k {
+		op := "+-*"[int(3*u())]
+		if op == '*' {
+			c.Steps = append(c.Steps, Step{op, 2 + int(8*u())})
+		} else {
+			c.Steps = append(c.Steps, Step{op, 1 + int(9*u())})
+		}
+	}
+	return c
+}
+
+// Write writes a response the way the corpus does: with the true operands and the written running value, each result
+// wrong as often as its fact says, going on from what was written.
+func (c Chain) Write(u Uniform) string {
+	var b strings.Builder
+	v := c.Start
+	for i, s := range c.Steps {
+		f := FactOf(v, s)
+		next := f.Result
+		if u() < f.Rate {
+			next = f.Further
+			if u() < shareOff1 {
+				next = f.OffBy1
+			}
+		}
+		fmt.Fprintf(&b, "%c%d%c%d=%d\n", 'a'+i, v, s.Op, s.Operand, next)
+		v = next
+	}
+	fmt.Fprintf(&b, "#%d", v)
+	return b.String()
+}
+
+// Corrupt writes the right working, and for half of the prompts with a uniformly wrong digit at one step, then correct
+// steps from the written value: mistakes that the corpus would hardly make.
+func (c Chain) Corrupt(u Uniform) string {
+	wrong := -1
+	if u() < 0.5 {
+		wrong = int(float64(len(c.Steps)) * u())
+	}
+	var b strings.Builder
+	v := c.Start
+	for i, s := range c.Steps {
+		next := s.Apply(v)
+		if i == wrong {
+			next = (next + 1 + int(9*u())) % 10
+		}
+		fmt.Fprintf(&b, "%c%d%c%d=%d\n", 'a'+i, v, s.Op, s.Operand, next)
+		v = next
+	}
+	fmt.Fprintf(&b, "#%d", v)
+	return b.String()
+}
