@@ -1,0 +1,386 @@
+// Package sampling draws responses from a transformer by continuous batching over a key/value cache: all live sequences
+// share every matrix product of a step, a finished one makes room for the next, and the prompt of a group is computed once.
+//
+// A response depends on the model, the prompt, the sampling parameters and its key (seed, prompt id, sample) alone. The
+// random number of a token is keyed by these and its position, and a row of logits has the same bits in every batch, so
+// neither the other requests nor the number of threads can change a token; and the stored log-probs are, bit for bit, those
+// that a forward pass over the finished sequence gives.
+package sampling
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"slices"
+	"sync"
+
+	"github.com/millrace/millrace/kernels"
+	"github.com/millrace/millrace/models"
+	"github.com/millrace/millrace/models/keyed"
+	"github.com/millrace/millrace/models/transformer"
+)
+
+// Options bound what a Sampler uses; they change nothing about the responses. A zero field takes its default.
+type Options struct {
+	MaxSequences  int // decoded at once; default 256
+	MaxCacheBytes int // reserved for key/value caches, unless one sequence alone needs more; default 2 GiB
+	MaxPrefill    int // prompt tokens run at once, unless one prompt alone has more; default 2048
+}
+
+func (o Options) withDefaults() Options {
+	for _, d := range []struct {
+		field *int
+		value int
+	}{{&o.MaxSequences, 256}, {&o.MaxCacheBytes, 2 << 30}, {&o.MaxPrefill, 2048}} {
+		if *d.field <= 0 {
+			*d.field = d.value
+		}
+	}
+	return o
+}
+
+// Sampler is a models.Generator over a transformer. Concurrent calls take turns: the kernels use all threads already.
+type Sampler struct {
+	model *transformer.Model
+	opts  Options
+
+	turn   sync.Mutex
+	w      transformer.Workspace
+	logits []float32
+	free   []*transformer.KV
+}
+
+var _ models.Generator = (*Sampler)(nil)
+
+// New makes a sampler that shares the model's weights.
+func New(m *transformer.Model, o Options) *Sampler {
+	return &Sampler{model: m, opts: o.withDefaults()}
+}
+
+// Uniform is the random number in [0,1) that decides token position (0-based) of a response.
+func Uniform(seed uint64, promptID [16]byte, sample, position int) float64 {
+	return responseKey(seed, promptID, sample).With(uint64(position)).Uniform()
+}
+
+func responseKey(seed uint64, promptID [16]byte, sample int) keyed.Key {
+	return keyed.New(seed).WithBytes(promptID).With(uint64(sample))
+}
+
+// group is a request on its way: its prompt's cache and last hidden row, until all samples have started.
+type group struct {
+	request *models.GenerateRequest
+	result  *models.GenerateResult
+	prefix  *transformer.KV
+	hidden  []float32 // [D]
+	started int       // samples
+	stop    map[int32]bool
+}
+
+// sequence is a live response.
+type sequence struct {
+	*group
+	key   keyed.Key
+	out   *models.Response
+	cache *transformer.KV
+	bytes int // reserved
+	done  bool
+}
+
+// Generate implements models.Generator.
+func (s *Sampler) Generate(ctx context.Context, requests []models.GenerateRequest) ([]models.GenerateResult, error) {
+	results := make([]models.GenerateResult, len(requests))
+	var waiting []*group
+	for i := range requests {
+		r := &requests[i]
+		if err := s.check(r); err != nil {
+			results[i].Err = err
+			continue
+		}
+		g := &group{request: r, result: &results[i], stop: map[int32]bool{}}
+		for _, id := range r.Sampling.Stop {
+			g.stop[id] = true
+		}
+		g.result.Responses = make([]models.Response, r.Samples)
+		if r.Samples > 0 {
+			waiting = append(waiting, g)
+		}
+	}
+
+	s.turn.Lock()
+	defer s.turn.Unlock()
+	var live []*sequence
+	reserved := 0
+	for len(waiting) > 0 || len(live) > 0 {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		var fresh []*sequence
+		var err error
+		if fresh, waiting, err = s.admit(waiting, len(live), &reserved); err != nil {
+			return nil, err
+		}
+		if len(live) > 0 {
+			if err := s.step(live); err != nil {
+				return nil, err
+			}
+		}
+		live = append(live, fresh...)
+		live = slices.DeleteFunc(live, func(q *sequence) bool {
+			if q.done {
+				reserved -= q.bytes
+				s.release(q.cache)
+			}
+			return q.done
+		})
+	}
+	s.free = nil // memory is held for one call only
+	return results, nil
+}
+
+func (s *Sampler) check(r *models.GenerateRequest) error {
+	if err := r.Sampling.Validate(); err != nil {
+		return fmt.Errorf("sampling: %w", err)
+	}
+	if r.Samples < 0 || r.FirstSample < 0 {
+		return fmt.Errorf("sampling: %d samples from number %d on; neither can be negative", r.Samples, r.FirstSample)
+	}
+	if err := s.model.Check(r.Prompt); err != nil {
+		return fmt.Errorf("sampling: prompt: %w", err)
+	}
+	if n := s.model.MaxPositions(); len(r.Prompt) >= n {
+		return fmt.Errorf("sampling: prompt: %d tokens leave no room for a response, the model takes %d in all", len(r.Prompt), n)
+	}
+	for i, id := range r.Sampling.Stop {
+		if id < 0 || int(id) >= s.model.VocabSize() {
+			return fmt.Errorf("sampling: stop[%d] is %d, not in the vocabulary [0, %d)", i, id, s.model.VocabSize())
+		}
+	}
+	return nil
+}
+
+// need is the most tokens a sequence of the group can hold.
+func (s *Sampler) need(g *group) int {
+	return min(len(g.request.Prompt)+g.request.Sampling.MaxNewTokens, s.model.MaxPositions())
+}
+
+// admit starts samples of the waiting groups while there is room: it runs the prompts that are new and draws every new
+// sample's first token. It returns the started sequences and the groups that still have samples to start.
+func (s *Sampler) admit(waiting []*group, live int, reserved *int) ([]*sequence, []*group, error) {
+	var fresh []*sequence
+	var prompts []*group
+	var batch []models.Sequence
+	tokens := 0
+	for _, g := range waiting {
+		n := len(g.request.Prompt)
+		if g.prefix == nil && tokens > 0 && tokens+n > s.opts.MaxPrefill {
+			break
+		}
+		bytes := s.model.KVBytes(s.need(g))
+		began := len(fresh)
+		for g.started < g.request.Samples {
+			full := live+len(fresh) >= s.opts.MaxSequences || *reserved+bytes > s.opts.MaxCacheBytes
+			if full && live+len(fresh) > 0 {
+				break
+			}
+			r := g.request
+			out := &g.result.Responses[g.started]
+			out.Sample = r.FirstSample + g.started
+			if r.Sampling.CandidateK > 0 {
+				out.CandidateStart = append(out.CandidateStart, 0)
+			}
+			fresh = append(fresh, &sequence{group: g, key: responseKey(r.Seed, r.PromptID, out.Sample), out: out, bytes: bytes})
+			g.started++
+			*reserved += bytes
+		}
+		if len(fresh) == began {
+			break
+		}
+		if g.prefix == nil {
+			g.prefix = s.acquire(n)
+			prompts = append(prompts, g)
+			batch = append(batch, models.Sequence{Prompt: g.request.Prompt})
+			tokens += n
+		}
+	}
+	if len(prompts) > 0 {
+		caches := make([]*transformer.KV, len(prompts))
+		for i, g := range prompts {
+			caches[i] = g.prefix
+		}
+		h, err := s.model.Prefill(&s.w, models.Pack(batch), caches)
+		if err != nil {
+			return nil, nil, err
+		}
+		d := s.model.HiddenSize()
+		for i, g := range prompts {
+			g.hidden = slices.Clone(h[i*d : (i+1)*d])
+		}
+	}
+
+	// First tokens: samples of a group read the same row of logits.
+	for at := 0; at < len(fresh); {
+		end := at
+		for end < len(fresh) && fresh[end].group == fresh[at].group {
+			end++
+		}
+		v := s.model.VocabSize()
+		z := s.rows(1)
+		s.model.Logits(z, fresh[at].hidden, 1)
+		s.drawAll(fresh[at:end], func(int) []float32 { return z }, v)
+		at = end
+	}
+	for _, q := range fresh {
+		if !q.done {
+			q.cache = s.acquire(min(q.prefix.Len()+64, s.need(q.group)))
+			q.cache.CopyFrom(q.prefix)
+		}
+	}
+	for len(waiting) > 0 && waiting[0].started == waiting[0].request.Samples {
+		s.release(waiting[0].prefix)
+		waiting[0].prefix, waiting[0].hidden = nil, nil
+		waiting = waiting[1:]
+	}
+	return fresh, waiting, nil
+}
+
+// rows is memory for n rows of logits.
+func (s *Sampler) rows(n int) []float32 {
+	if need := n * s.model.VocabSize(); cap(s.logits) < need {
+		s.logits = make([]float32, need)
+	}
+	return s.logits[:n*s.model.VocabSize()]
+}
+
+// maxLogits bounds the logits in memory; more rows are done in parts.
+const maxLogits = 1 << 24
+
+// step runs the last token of every live sequence and draws the next.
+func (s *Sampler) step(live []*sequence) error {
+	tokens := make([]int32, len(live))
+	caches := make([]*transformer.KV, len(live))
+	for i, q := range live {
+		tokens[i] = q.out.Tokens[len(q.out.Tokens)-1]
+		if q.cache.Len() == q.cache.Capacity() {
+			bigger := s.acquire(min(2*q.cache.Capacity(), s.need(q.group)))
+			bigger.CopyFrom(q.cache)
+			s.release(q.cache)
+			q.cache = bigger
+		}
+		caches[i] = q.cache
+	}
+	h, err := s.model.Decode(&s.w, tokens, caches)
+	if err != nil {
+		return err
+	}
+	v, d := s.model.VocabSize(), s.model.HiddenSize()
+	for lo := 0; lo < len(live); {
+		n := min(len(live)-lo, max(1, maxLogits/v))
+		z := s.rows(n)
+		s.model.Logits(z, h[lo*d:(lo+n)*d], n)
+		s.drawAll(live[lo:lo+n], func(i int) []float32 { return z[i*v : (i+1)*v] }, v)
+		lo += n
+	}
+	return nil
+}
+
+// drawAll draws the next token of each sequence from its row of logits, which it leaves as it was.
+func (s *Sampler) drawAll(sequences []*sequence, row func(i int) []float32, v int) {
+	kernels.Parallel(len(sequences), 1+8192/v, func(lo, hi int) {
+		for i := lo; i < hi; i++ {
+			sequences[i].draw(row(i), s.model.MaxPositions())
+		}
+	})
+}
+
+// draw adds the next token to the response.
+func (q *sequence) draw(z []float32, maxPositions int) {
+	p, out := &q.request.Sampling, q.out
+	t := len(out.Tokens)
+	logZ := kernels.LogSumExp(z)
+	if f := float64(logZ); math.IsNaN(f) || math.IsInf(f, 0) {
+		q.fail(fmt.Errorf("sampling: logits of token %d are not finite", t))
+		return
+	}
+
+	drawn := z
+	if t < p.MinNewTokens && len(p.Stop) > 0 {
+		drawn = slices.Clone(z) // other samples of the group may be reading z
+		for _, id := range p.Stop {
+			drawn[id] = float32(math.Inf(-1))
+		}
+	}
+	temperature, topP := p.Temperature, p.TopP
+	switch {
+	case p.Greedy:
+		temperature = 0
+	case temperature == 0:
+		temperature = 1
+	}
+	if topP == 0 {
+		topP = 1
+	}
+	token := kernels.SampleRow(drawn, temperature, topP, p.TopK, q.key.With(uint64(t)).Uniform())
+	if token < 0 {
+		q.fail(fmt.Errorf("sampling: no token can follow at %d: all are stop tokens", t))
+		return
+	}
+	out.Tokens = append(out.Tokens, token)
+	out.LogP = append(out.LogP, z[token]-logZ)
+	out.LogZ = append(out.LogZ, logZ)
+	if p.CandidateK > 0 {
+		q.candidates(z, logZ, token)
+	}
+
+	switch {
+	case q.stop[token]:
+		out.Finish, q.done = models.FinishStop, true
+	case t+1 == p.MaxNewTokens || len(q.request.Prompt)+t+1 >= maxPositions:
+		out.Finish, q.done = models.FinishLength, true
+	}
+}
+
+// candidates stores the sampled token and the most probable others.
+func (q *sequence) candidates(z []float32, logZ float32, token int32) {
+	p, out := &q.request.Sampling, q.out
+	out.CandidateIDs = append(out.CandidateIDs, token)
+	out.CandidateLogP = append(out.CandidateLogP, z[token]-logZ)
+	k := min(p.CandidateK, len(z))
+	ids, logp := make([]int32, k), make([]float32, k)
+	n := kernels.TopK(z, logZ, k, p.CandidateMinP, ids, logp)
+	kept := 1
+	for i := 0; i < n && kept < k; i++ {
+		if ids[i] != token {
+			out.CandidateIDs = append(out.CandidateIDs, ids[i])
+			out.CandidateLogP = append(out.CandidateLogP, z[ids[i]]-logZ)
+			kept++
+		}
+	}
+	out.CandidateStart = append(out.CandidateStart, int32(len(out.CandidateIDs)))
+}
+
+func (q *sequence) fail(err error) {
+	q.out.Finish, q.out.Err, q.done = models.FinishError, err, true
+}
+
+// acquire returns an empty cache for at least n tokens, a used one if one fits without wasting more than half.
+func (s *Sampler) acquire(n int) *transformer.KV {
+	best := -1
+	for i, kv := range s.free {
+		if c := kv.Capacity(); c >= n && c <= 2*n+64 && (best < 0 || c < s.free[best].Capacity()) {
+			best = i
+		}
+	}
+	if best < 0 {
+		return s.model.NewKV(n)
+	}
+	kv := s.free[best]
+	s.free = slices.Delete(s.free, best, best+1)
+	kv.Reset()
+	return kv
+}
+
+func (s *Sampler) release(kv *transformer.KV) {
+	if kv != nil && len(s.free) < s.opts.MaxSequences {
+		s.free = append(s.free, kv)
+	}
+}
