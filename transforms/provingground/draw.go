@@ -64,3 +64,6 @@ func (c Chain) Corrupt(u Uniform) string {
 	fmt.Fprintf(&b, "#%d", v)
 	return b.String()
 }
+
+// Right writes the right working.
+func (c Chain) Right() string { return strings.Join(c.Lines(), "\n") }
