@@ -1,0 +1,142 @@
+// Package optim moves flat parameters along flat gradients: AdamW with clipping and a schedule, and the outer Nesterov step
+// of DiLoCo. State is saved and loaded as safetensors, so that a resumed run takes the same steps.
+package optim
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"github.com/millrace/millrace/kernels"
+	"github.com/millrace/millrace/models/safetensors"
+)
+
+// Config is AdamW (Loshchilov and Hutter, arXiv 1711.05101) with clipping of the global gradient norm.
+type Config struct {
+	Rate        float64  `json:"lr" yaml:"lr"` // peak learning rate
+	Beta1       float64  `json:"beta1" yaml:"beta1"`
+	Beta2       float64  `json:"beta2" yaml:"beta2"`
+	Eps         float64  `json:"eps" yaml:"eps"`
+	WeightDecay float64  `json:"weight_decay" yaml:"weight_decay"`   // decoupled: θ shrinks by lr · weight_decay
+	MaxGradNorm float64  `json:"max_grad_norm" yaml:"max_grad_norm"` // gradients above are scaled down to it; 0: never
+	Schedule    Schedule `json:"schedule" yaml:"schedule"`
+}
+
+// Default is the proving ground's: betas 0.9 and 0.99, no decay, clipping at 1, a constant rate of 3e-4.
+func Default() Config {
+	return Config{Rate: 3e-4, Beta1: 0.9, Beta2: 0.99, Eps: 1e-8, MaxGradNorm: 1, Schedule: Schedule{Kind: Constant, Final: 0.1}}
+}
+
+// Validate names the first key that is wrong.
+func (c Config) Validate() error {
+	in := func(v, lo, hi float64) bool { return v >= lo && v < hi }
+	switch {
+	case !in(c.Rate, 0, 10):
+		return fmt.Errorf("lr: %v is not in [0, 10)", c.Rate)
+	case !in(c.Beta1, 0, 1):
+		return fmt.Errorf("beta1: %v is not in [0, 1)", c.Beta1)
+	case !in(c.Beta2, 0, 1):
+		return fmt.Errorf("beta2: %v is not in [0, 1)", c.Beta2)
+	case !(c.Eps > 0 && c.Eps < 1):
+		return fmt.Errorf("eps: %v is not in (0, 1)", c.Eps)
+	case !in(c.WeightDecay, 0, 10):
+		return fmt.Errorf("weight_decay: %v is not in [0, 10)", c.WeightDecay)
+	case !(c.MaxGradNorm >= 0) || math.IsInf(c.MaxGradNorm, 0):
+		return fmt.Errorf("max_grad_norm: %v is not a finite number >= 0", c.MaxGradNorm)
+	}
+	if err := c.Schedule.Validate(); err != nil {
+		return fmt.Errorf("schedule.%w", err)
+	}
+	return nil
+}
+
+// AdamW is the state of the optimizer: steps taken and the two moments of every gradient.
+type AdamW struct {
+	config Config
+	steps  int
+	m, v   []float32
+}
+
+// New makes a fresh state for n parameters.
+func New(c Config, n int) *AdamW {
+	return &AdamW{config: c, m: make([]float32, n), v: make([]float32, n)}
+}
+
+// Steps is the number of steps taken over the life of the state.
+func (a *AdamW) Steps() int { return a.steps }
+
+// Rate is the learning rate of the next step.
+func (a *AdamW) Rate() float64 { return a.config.Rate * a.config.Schedule.Factor(a.steps+1) }
+
+// ErrNotFinite says that a gradient was infinite or not a number; the step was not taken and nothing has changed.
+var ErrNotFinite = errors.New("optim: the gradient is not finite")
+
+// Step moves params along grads, which it leaves as they are, and returns the gradients' norm before clipping.
+func (a *AdamW) Step(params, grads []float32) (gradNorm float64, err error) {
+	return a.stepAt(params, grads, a.Rate())
+}
+
+func (a *AdamW) stepAt(params, grads []float32, rate float64) (gradNorm float64, err error) {
+	if len(params) != len(a.m) || len(grads) != len(a.m) {
+		return 0, fmt.Errorf("optim: %d parameters and %d gradients, the state is for %d", len(params), len(grads), len(a.m))
+	}
+	gradNorm = math.Sqrt(kernels.SumSquares(grads))
+	if math.IsNaN(gradNorm) || math.IsInf(gradNorm, 0) {
+		return gradNorm, ErrNotFinite
+	}
+	scale := 1.0
+	if c := a.config.MaxGradNorm; c > 0 {
+		scale = min(1, c/(gradNorm+1e-6))
+	}
+	a.steps++
+	c := a.config
+	kernels.AdamW(params, grads, a.m, a.v, a.steps, float32(rate), float32(c.Beta1), float32(c.Beta2), float32(c.Eps),
+		float32(c.WeightDecay), float32(scale))
+	return gradNorm, nil
+}
+
+// stateFile holds a saved state.
+const stateFile = "optimizer.safetensors"
+
+// Save writes the state into the directory, which is made when it is missing.
+func (a *AdamW) Save(dir string) error {
+	if err := os.MkdirAll(dir, 0o777); err != nil {
+		return err
+	}
+	return safetensors.Write(filepath.Join(dir, stateFile), []safetensors.NamedTensor{
+		{Name: "exp_avg", Shape: []int{len(a.m)}, Values: a.m},
+		{Name: "exp_avg_sq", Shape: []int{len(a.v)}, Values: a.v},
+	}, map[string]string{"step": strconv.Itoa(a.steps)})
+}
+
+// Load reads a state that Save wrote for as many parameters.
+func (a *AdamW) Load(dir string) error {
+	path := filepath.Join(dir, stateFile)
+	f, err := safetensors.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	steps, err := strconv.Atoi(f.Metadata()["step"])
+	if err != nil || steps < 0 {
+		return fmt.Errorf("%s: metadata step is %q, not a number of steps", path, f.Metadata()["step"])
+	}
+	for i, dst := range [][]float32{a.m, a.v} {
+		name := []string{"exp_avg", "exp_avg_sq"}[i]
+		t, err := f.Tensor(name)
+		if err != nil {
+			return err
+		}
+		if len(t.Shape) != 1 || t.Shape[0] != len(dst) {
+			return fmt.Errorf("%s: %s has shape %v, the model has %d parameters", path, name, t.Shape, len(dst))
+		}
+		if err := f.Float32Into(dst, name); err != nil {
+			return err
+		}
+	}
+	a.steps = steps
+	return nil
+}
