@@ -2,7 +2,7 @@ package value
 
 import "github.com/millrace/millrace/transforms/series"
 
-// LogRatios writes l[t] = logp[t] - reference[t], the token log-ratio of a reward model to its reference.
+// LogRatios writes l[t] = logp[t] - reference[t], the token log-ratio of a reward model to its reference. l may be logp.
 func LogRatios(l, logp, reference []float64) {
 	for t := range l {
 		l[t] = logp[t] - reference[t]
