@@ -9,13 +9,13 @@ package safetensors
 import (
 	"encoding/binary"
 	"fmt"
-	"io"
 	"math"
 	"os"
 	"path/filepath"
 	"slices"
 
 	"github.com/millrace/millrace/models/half"
+	"github.com/millrace/millrace/models/mapped"
 )
 
 // DType is the element type of a stored tensor, spelled as in the file.
@@ -171,9 +171,9 @@ func (f *File) Float32Into(dst []float32, name string) error {
 }
 
 func openSingle(path string) (*File, error) {
-	data, release, err := open(path)
+	data, release, err := mapped.Open(path)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("safetensors: %w", err)
 	}
 	h, err := parse(path, data)
 	if err != nil {
@@ -191,34 +191,4 @@ func (f *File) sortNames() {
 		f.names = append(f.names, name)
 	}
 	slices.Sort(f.names)
-}
-
-func open(path string) (data []byte, release func() error, err error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return nil, nil, fmt.Errorf("safetensors: %w", err)
-	}
-	defer file.Close()
-	st, err := file.Stat()
-	if err != nil {
-		return nil, nil, fmt.Errorf("safetensors: %w", err)
-	}
-	if !st.Mode().IsRegular() {
-		return nil, nil, &Error{Path: path, Problem: "not a regular file"}
-	}
-	if st.Size() < 8 {
-		return nil, nil, &Error{Path: path, Problem: fmt.Sprintf("%d bytes, too short for the 8-byte header length", st.Size())}
-	}
-	if st.Size() > math.MaxInt {
-		return nil, nil, &Error{Path: path, Problem: fmt.Sprintf("%d bytes are more than this platform can address", st.Size())}
-	}
-	return contents(file, int(st.Size()))
-}
-
-func readAll(f *os.File, size int) (data []byte, release func() error, err error) {
-	data = make([]byte, size)
-	if _, err := io.ReadFull(io.NewSectionReader(f, 0, int64(size)), data); err != nil {
-		return nil, nil, fmt.Errorf("safetensors: %s: %w", f.Name(), err)
-	}
-	return data, func() error { return nil }, nil
 }
