@@ -164,6 +164,19 @@ func (mb *Microbatch) TeacherOf(t int) Span {
 	return mb.Teacher[t]
 }
 
+// RestSpan is the list of row t whose complement a loss wants measured.
+func (mb *Microbatch) RestSpan(r RestOf, t int) Span {
+	switch r {
+	case SampledRest:
+		return Span{mb.List[t], mb.List[t] + 1}
+	case CandidateRest:
+		return mb.CandidatesOf(t)
+	case TeacherRest:
+		return mb.TeacherOf(t)
+	}
+	return Span{}
+}
+
 // RoleOf is the role of response b.
 func (mb *Microbatch) RoleOf(b int) Role {
 	if mb.Responses.Role == nil {

@@ -58,21 +58,8 @@ func (d Dense) Fill(mb *losses.Microbatch, spec losses.Spec) {
 	}
 }
 
-// Rest is the list of row t whose complement the loss wants measured.
-func Rest(mb *losses.Microbatch, spec losses.Spec, t int) losses.Span {
-	switch spec.Rest {
-	case losses.SampledRest:
-		return losses.Span{Lo: mb.List[t], Hi: mb.List[t] + 1}
-	case losses.CandidateRest:
-		return mb.CandidatesOf(t)
-	case losses.TeacherRest:
-		return mb.TeacherOf(t)
-	}
-	return losses.Span{}
-}
-
 func off(logp []float64, mb *losses.Microbatch, spec losses.Spec, t int) float64 {
-	span := Rest(mb, spec, t)
+	span := mb.RestSpan(spec.Rest, t)
 	if span.Len() == 0 {
 		return 0
 	}
