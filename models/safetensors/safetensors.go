@@ -129,6 +129,12 @@ func (f *File) Tensor(name string) (Tensor, error) {
 	return t, nil
 }
 
+// Shape returns the shape of a tensor.
+func (f *File) Shape(name string) ([]int, error) {
+	t, err := f.Tensor(name)
+	return t.Shape, err
+}
+
 // Float32 returns a copy of the values, converted exactly from F32, F16 or BF16, and the shape.
 func (f *File) Float32(name string) ([]float32, []int, error) {
 	t, err := f.Tensor(name)

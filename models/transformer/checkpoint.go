@@ -25,6 +25,13 @@ func (e *CheckpointError) Error() string {
 	return fmt.Sprintf("%s: tensor %q: %s", e.Path, e.Tensor, e.Msg)
 }
 
+// Weights are the tensors of a checkpoint under their Hugging Face names: a safetensors.File, a gguf.Checkpoint.
+type Weights interface {
+	Has(name string) bool
+	Shape(name string) ([]int, error)
+	Float32Into(dst []float32, name string) error // dst has the shape's number of elements
+}
+
 // Load reads a Hugging Face directory: config.json and model.safetensors, or shards with their index, in float32, bfloat16
 // or float16. Weights are held in float32. A tensor value_head.weight of [1,D] or [D] is the scalar head.
 func Load(dir string) (*Model, error) {
@@ -37,27 +44,42 @@ func Load(dir string) (*Model, error) {
 		return nil, err
 	}
 	defer f.Close()
+	files, err := readKept(dir)
+	if err != nil {
+		return nil, err
+	}
+	return FromWeights(dir, config, f, files)
+}
+
+// FromWeights makes a model of that shape from the tensors of an open checkpoint; path is named in errors. files are the
+// texts of the tokenizer's and other files that Save is to write beside the weights, by name.
+func FromWeights(path string, config Config, w Weights, files map[string][]byte) (*Model, error) {
 	// Shapes are checked before memory is taken: the file bounds what the configuration may ask for.
-	wanted := shapes(config, f.Has(ScalarHeadName))
-	for _, t := range wanted {
-		if !f.Has(t.Name) {
-			return nil, &CheckpointError{dir, t.Name, fmt.Sprintf("is missing; config.json asks for shape %v", t.Shape)}
+	for _, t := range shapes(config, w.Has(ScalarHeadName)) {
+		if !w.Has(t.Name) {
+			return nil, &CheckpointError{path, t.Name, fmt.Sprintf("is missing; the configuration asks for shape %v", t.Shape)}
 		}
-		have, err := f.Tensor(t.Name)
+		have, err := w.Shape(t.Name)
 		if err != nil {
 			return nil, err
 		}
-		if !slices.Equal(have.Shape, t.Shape) && !(t.Name == ScalarHeadName && slices.Equal(have.Shape, t.Shape[1:])) {
-			return nil, &CheckpointError{dir, t.Name, fmt.Sprintf("has shape %v, config.json asks for %v", have.Shape, t.Shape)}
+		if !slices.Equal(have, t.Shape) && !(t.Name == ScalarHeadName && slices.Equal(have, t.Shape[1:])) {
+			return nil, &CheckpointError{path, t.Name, fmt.Sprintf("has shape %v, the configuration asks for %v", have, t.Shape)}
 		}
 	}
-	m := allocate(config, f.Has(ScalarHeadName))
+	m := allocate(config, w.Has(ScalarHeadName))
 	for _, t := range m.tensors {
-		if err := f.Float32Into(t.Param, t.Name); err != nil {
+		if err := w.Float32Into(t.Param, t.Name); err != nil {
 			return nil, err
 		}
 	}
-	m.files = map[string][]byte{}
+	m.files = files
+	return m, nil
+}
+
+// readKept reads the files beside the weights that Save writes again.
+func readKept(dir string) (map[string][]byte, error) {
+	files := map[string][]byte{}
 	for _, name := range kept {
 		path := filepath.Join(dir, name)
 		info, err := os.Stat(path)
@@ -67,11 +89,11 @@ func Load(dir string) (*Model, error) {
 		if info.Size() > maxKeptBytes {
 			return nil, fmt.Errorf("%s: %d bytes, at most %d are read", path, info.Size(), maxKeptBytes)
 		}
-		if m.files[name], err = os.ReadFile(path); err != nil {
+		if files[name], err = os.ReadFile(path); err != nil {
 			return nil, err
 		}
 	}
-	return m, nil
+	return files, nil
 }
 
 // Save writes the model as a Hugging Face directory in float32: config.json, model.safetensors and the files that came
