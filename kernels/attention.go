@@ -2,6 +2,7 @@ package kernels
 
 import (
 	"math"
+	"slices"
 
 	"github.com/millrace/millrace/kernels/internal/asm"
 )
@@ -9,7 +10,7 @@ import (
 const badAttention = "kernels: lengths do not match the shape of the attention"
 
 // queryBlock is how many query rows share one pass over the keys.
-const queryBlock = 64
+const queryBlock = 84
 
 // Attention computes causal attention over packed sequences: rows starts[s] to starts[s+1] of q [T, heads·d], of k and v
 // [T, kvHeads·d] and of y [T, heads·d] belong to sequence s. Query head h reads key and value head h/(heads/kvHeads). For row
@@ -24,35 +25,39 @@ func Attention(y, q, k, v []float32, starts []int, heads, kvHeads, headDim int, 
 		lse != nil && len(lse) != rows*heads {
 		panic(badAttention)
 	}
-	forEachHead(starts, kvHeads, func(lo, hi, kvHead int) {
-		a := newHeadPass(q, k, v, lo, hi, heads, kvHeads, headDim, kvHead)
-		defer a.release()
-		for h := kvHead * a.group; h < (kvHead+1)*a.group; h++ {
-			for i0 := 0; i0 < hi-lo; i0 += queryBlock {
-				i1 := min(i0+queryBlock, hi-lo)
-				a.scores(h, i0, i1)
-				for i := i0; i < i1; i++ {
-					p := a.s[(i-i0)*a.lds:]
-					logDenominator, inv := softmaxRow(p[:i+1], a.scale)
-					clear(p[i+1 : i1])
-					a.inv[i-i0] = inv
-					if lse != nil {
-						lse[(lo+i)*heads+h] = logDenominator
-					}
+	ldq, ldk, group := heads*headDim, kvHeads*headDim, heads/kvHeads
+	forEachHead(starts, heads, headDim, func(lo, hi, h int) {
+		n, kv := hi-lo, lo*ldk+h/group*headDim
+		w := newHeadWork(n, headDim, 2, 1)
+		defer w.release()
+		keys := w.pack(0, matrix{k[kv:], 1, ldk}, headDim, n)
+		values := w.pack(1, matrix{v[kv:], ldk, 1}, n, headDim)
+		p := w.rows[0]
+		for i0 := 0; i0 < n; i0 += queryBlock {
+			b := w.block(i0, n)
+			at := (lo+i0)*ldq + h*headDim
+			b.causal(p, matrix{q[at:], ldq, 1}, keys)
+			b.each(func(i, ir, end int) {
+				row := p[ir*w.ld:]
+				logDenominator, inv := softmaxRow(row[:i+1], w.scale)
+				clear(row[i+1 : end])
+				b.inv[ir] = inv
+				if lse != nil {
+					lse[(lo+i)*heads+h] = logDenominator
 				}
-				out := y[(lo+i0)*heads*headDim+h*headDim:]
-				smallGemm(out, heads*headDim, matrix{a.s, a.lds, 1}, matrix{a.v, a.ldv, 1}, i1-i0, headDim, i1, false)
-				for i := range i1 - i0 {
-					asm.Scale(a.inv[i], out[i*heads*headDim:i*heads*headDim+headDim])
-				}
+			})
+			out := y[at:]
+			b.over(out, ldq, p, values, false)
+			for i := range b.n {
+				asm.Scale(b.inv[i], out[i*ldq:i*ldq+headDim])
 			}
 		}
 	})
 }
 
 // AttentionDecode computes the attention of one query row q [heads·d] over a cache of n keys and values
-// [n, kvHeads·d] that includes its own: the same bits as row n-1 of Attention.
-func AttentionDecode(y, q, k, v []float32, n int, heads, kvHeads, headDim int) {
+// [n, kvHeads·d] that includes its own: the same bits as row n-1 of Attention. It runs on the calling goroutine.
+func AttentionDecode(y, q []float32, k, v []float32, n int, heads, kvHeads, headDim int) {
 	checkAttention([]int{0, n}, heads, kvHeads, headDim)
 	if n < 1 || len(y) != heads*headDim || len(q) != len(y) || len(k) < n*kvHeads*headDim || len(v) < n*kvHeads*headDim {
 		panic(badAttention)
@@ -64,12 +69,11 @@ func AttentionDecode(y, q, k, v []float32, n int, heads, kvHeads, headDim int) {
 	for g := range kvHeads {
 		qg, yg := q[g*group*headDim:], y[g*group*headDim:(g+1)*group*headDim]
 		smallGemm(s, n, matrix{qg, headDim, 1}, matrix{k[g*headDim:], 1, ld}, group, n, headDim, false)
-		var inv [1]float32
 		for h := range group {
-			_, inv[0] = softmaxRow(s[h*n:(h+1)*n], scale)
+			_, inv := softmaxRow(s[h*n:(h+1)*n], scale)
 			out := yg[h*headDim : (h+1)*headDim]
 			smallGemm(out, headDim, matrix{s[h*n:], n, 1}, matrix{v[g*headDim:], ld, 1}, 1, headDim, n, false)
-			asm.Scale(inv[0], out)
+			asm.Scale(inv, out)
 		}
 	}
 }
@@ -83,33 +87,33 @@ func AttentionBackward(dq, dk, dv, dy, y, q, k, v []float32, starts []int, heads
 		len(v) != nkv || len(lse) != rows*heads {
 		panic(badAttention)
 	}
-	ldq, ldk := heads*headDim, kvHeads*headDim
-	forEachHead(starts, kvHeads, func(lo, hi, kvHead int) {
-		a := newHeadPass(q, k, v, lo, hi, heads, kvHeads, headDim, kvHead)
-		defer a.release()
-		n := hi - lo
-		ds, release := borrow(min(queryBlock, n) * n)
-		defer release()
-		for h := kvHead * a.group; h < (kvHead+1)*a.group; h++ {
+	ldq, ldk, group := heads*headDim, kvHeads*headDim, heads/kvHeads
+	forEachHead(starts, kvHeads, group*headDim, func(lo, hi, kvHead int) {
+		n, kv := hi-lo, lo*ldk+kvHead*headDim
+		w := newHeadWork(n, headDim, 3, 2)
+		defer w.release()
+		keysT := w.pack(0, matrix{k[kv:], 1, ldk}, headDim, n)
+		valuesT := w.pack(1, matrix{v[kv:], 1, ldk}, headDim, n)
+		keys := w.pack(2, matrix{k[kv:], ldk, 1}, n, headDim)
+		p, ds := w.rows[0], w.rows[1]
+		for h := kvHead * group; h < (kvHead+1)*group; h++ {
 			for i0 := 0; i0 < n; i0 += queryBlock {
-				i1 := min(i0+queryBlock, n)
+				b := w.block(i0, n)
 				at := (lo+i0)*ldq + h*headDim
-				a.scores(h, i0, i1)
-				// dp = dy·vᵀ
-				smallGemm(ds, n, matrix{dy[at:], ldq, 1}, matrix{a.v, 1, a.ldv}, i1-i0, i1, headDim, false)
-				for i := i0; i < i1; i++ {
-					p, d := a.s[(i-i0)*a.lds:], ds[(i-i0)*n:]
-					asm.SoftmaxExp(p[:i+1], a.scale, lse[(lo+i)*heads+h])
-					row := at + (i-i0)*ldq
+				b.causal(p, matrix{q[at:], ldq, 1}, keysT)
+				b.causal(ds, matrix{dy[at:], ldq, 1}, valuesT) // dp = dy·vᵀ
+				b.each(func(i, ir, _ int) {
+					pr, dr, row := p[ir*w.ld:], ds[ir*w.ld:], at+ir*ldq
+					asm.SoftmaxExp(pr[:i+1], w.scale, lse[(lo+i)*heads+h])
 					// Σ_j p_j·dp_j = dy·y
 					delta := asm.Dot(dy[row:row+headDim], y[row:row+headDim])
-					asm.SoftmaxGrad(d[:i+1], p[:i+1], delta, a.scale)
-					clear(p[i+1 : i1])
-					clear(d[i+1 : i1])
-				}
-				smallGemm(dv[lo*ldk+kvHead*headDim:], ldk, matrix{a.s, 1, a.lds}, matrix{dy[at:], ldq, 1}, i1, headDim, i1-i0, true)
-				smallGemm(dk[lo*ldk+kvHead*headDim:], ldk, matrix{ds, 1, n}, matrix{q[at:], ldq, 1}, i1, headDim, i1-i0, true)
-				smallGemm(dq[at:], ldq, matrix{ds, n, 1}, matrix{a.k, a.ldk, 1}, i1-i0, headDim, i1, true)
+					asm.SoftmaxGrad(dr[:i+1], pr[:i+1], delta, w.scale)
+					clear(pr[i+1 : i0+b.n])
+					clear(dr[i+1 : i0+b.n])
+				})
+				smallGemm(dv[kv:], ldk, matrix{p, 1, w.ld}, matrix{dy[at:], ldq, 1}, i0+b.n, headDim, b.n, true)
+				smallGemm(dk[kv:], ldk, matrix{ds, 1, w.ld}, matrix{q[at:], ldq, 1}, i0+b.n, headDim, b.n, true)
+				b.over(dq[at:], ldq, ds, keys, true)
 			}
 		}
 	})
@@ -131,65 +135,116 @@ func checkAttention(starts []int, heads, kvHeads, headDim int) (rows int) {
 	return starts[len(starts)-1]
 }
 
-// forEachHead calls f for every pair of a non-empty sequence, rows [lo,hi), and a key head.
-func forEachHead(starts []int, kvHeads int, f func(lo, hi, kvHead int)) {
-	n, work := (len(starts)-1)*kvHeads, 0
+// forEachHead calls f for every pair of a non-empty sequence, rows [lo,hi), and a head, longer sequences first; width is the
+// work of a head on a pair of tokens.
+func forEachHead(starts []int, heads, width int, f func(lo, hi, head int)) {
+	seqs := make([]int, 0, len(starts)-1)
+	work := 0
+	length := func(s int) int { return starts[s+1] - starts[s] }
 	for s := range len(starts) - 1 {
-		work += (starts[s+1] - starts[s]) * (starts[s+1] - starts[s])
+		if length(s) > 0 {
+			seqs = append(seqs, s)
+			work += length(s) * length(s)
+		}
 	}
 	workers := Threads()
-	if work*kvHeads < 1<<13 {
+	if work*heads*width <= serialWork {
 		workers = 1
 	}
-	items(n, workers, func(i int) {
-		if lo, hi := starts[i/kvHeads], starts[i/kvHeads+1]; lo < hi {
-			f(lo, hi, i%kvHeads)
-		}
+	if workers > 1 {
+		slices.SortStableFunc(seqs, func(a, b int) int { return length(b) - length(a) })
+	}
+	items(len(seqs)*heads, workers, func(i int) {
+		s := seqs[i/heads]
+		f(starts[s], starts[s+1], i%heads)
 	})
 }
 
-// headPass is the work on one key head of one sequence.
-type headPass struct {
-	q, k, v            []float32 // from the first row of the sequence; k and v from the head's column
-	ldq, ldk, ldv      int
-	headDim, group, nr int
-	scale              float32
-	keys               []float32 // kᵀ in panels
-	s                  []float32 // scores, then probabilities: queryBlock rows
-	lds                int
-	inv                [queryBlock]float32
-	release            func()
+// headWork is the scratch of one head of one sequence of n tokens: packed operands and blocks of rows of n.
+type headWork struct {
+	dim, mr, nr int
+	ld          int // from row to row of a block: n and some, so that rows do not fall on one another in the cache
+	scale       float32
+	packed      [3][]float32
+	rows        [2][]float32
+	queries     []float32 // room for a block of rows of dim
+	release     func()
 }
 
-func newHeadPass(q, k, v []float32, lo, hi, heads, kvHeads, headDim, kvHead int) *headPass {
-	ldk := kvHeads * headDim
-	a := &headPass{
-		q: q[lo*heads*headDim:], ldq: heads * headDim,
-		k: k[lo*ldk+kvHead*headDim:], ldk: ldk,
-		v: v[lo*ldk+kvHead*headDim:], ldv: ldk,
-		headDim: headDim, group: heads / kvHeads,
-		scale: float32(1 / math.Sqrt(float64(headDim))),
-		lds:   hi - lo,
+func newHeadWork(n, dim, packs, rows int) *headWork {
+	w := &headWork{dim: dim, ld: n + 16, scale: float32(1 / math.Sqrt(float64(dim)))}
+	w.mr, w.nr = asm.TileSize()
+	up := func(x int) int { return (x + w.nr - 1) / w.nr * w.nr }
+	packSize, rowSize := max(up(n)*dim, n*up(dim)), min(queryBlock, n)*w.ld
+	querySize := min(queryBlock, n) * (dim + 16)
+	scratch, release := borrow(packs*packSize + rows*rowSize + querySize)
+	w.release = release
+	for i := range packs {
+		w.packed[i], scratch = scratch[:packSize], scratch[packSize:]
 	}
-	_, a.nr = asm.TileSize()
-	n := hi - lo
-	padded := (n + a.nr - 1) / a.nr * a.nr
-	scratch, release := borrow(padded*headDim + min(queryBlock, n)*n)
-	a.release = release
-	a.keys, a.s = scratch[:padded*headDim], scratch[padded*headDim:]
-	packPanels(a.keys, matrix{a.k, 1, ldk}, 0, headDim, 0, n, a.nr)
-	return a
+	for i := range rows {
+		w.rows[i], scratch = scratch[:rowSize], scratch[rowSize:]
+	}
+	w.queries = scratch
+	return w
 }
 
-// scores fills s with q_i·k_j for rows [i0,i1) of head h and keys [0,i1).
-func (a *headPass) scores(h, i0, i1 int) {
-	q := matrix{a.q[i0*a.ldq+h*a.headDim:], a.ldq, 1}
-	mr, _ := asm.TileSize()
-	tiles := (i1 - i0 + mr - 1) / mr
-	for j := 0; j < i1; j += a.nr {
-		for t := range tiles {
-			ir, end := t*(i1-i0)/tiles, (t+1)*(i1-i0)/tiles
-			asm.Tile(end-ir, min(a.nr, i1-j), a.headDim, q.at(ir, 0), q.rs, 1, a.keys[j*a.headDim:], a.nr, a.s[ir*a.lds+j:], a.lds, false)
+// panels is a k×n matrix packed in panels.
+type panels struct {
+	data []float32
+	k, n int
+}
+
+func (w *headWork) pack(slot int, b matrix, k, n int) panels {
+	packPanels(w.packed[slot], b, 0, k, 0, n, w.nr, true)
+	return panels{w.packed[slot], k, n}
+}
+
+// queryRows is a block of n query rows from i0 on, in tiles of about one height.
+type queryRows struct {
+	w            *headWork
+	i0, n, tiles int
+	inv          [queryBlock]float32
+}
+
+func (w *headWork) block(i0, rows int) *queryRows {
+	n := min(queryBlock, rows-i0)
+	return &queryRows{w: w, i0: i0, n: n, tiles: (n + w.mr - 1) / w.mr}
+}
+
+func (b *queryRows) tile(t int) (lo, hi int) { return t * b.n / b.tiles, (t + 1) * b.n / b.tiles }
+
+// each calls f for each row: i in the sequence, ir in the block, and where the keys of its tile end.
+func (b *queryRows) each(f func(i, ir, end int)) {
+	for t := range b.tiles {
+		lo, hi := b.tile(t)
+		for ir := lo; ir < hi; ir++ {
+			f(b.i0+ir, ir, b.i0+hi)
+		}
+	}
+}
+
+// causal computes rows of out as a·keys for every key up to the last row of each tile; keys is dim×n.
+func (b *queryRows) causal(out []float32, a matrix, keys panels) {
+	w := b.w
+	a = copyBlock(w.queries, a, b.n, w.dim)
+	for j := 0; j < b.i0+b.n; j += w.nr {
+		for t := range b.tiles {
+			lo, hi := b.tile(t)
+			if nr := min(w.nr, b.i0+hi-j); nr > 0 {
+				asm.Tile(hi-lo, nr, keys.k, a.at(lo, 0), a.rs, a.cs, keys.data[j*keys.k:], w.nr, out[lo*w.ld+j:], w.ld, false, nil)
+			}
+		}
+	}
+}
+
+// over computes c (+)= a·values over the keys up to the last row of each tile; a holds rows of scores, values is n×dim.
+func (b *queryRows) over(c []float32, ldc int, a []float32, values panels, load bool) {
+	w := b.w
+	for j := 0; j < values.n; j += w.nr {
+		for t := range b.tiles {
+			lo, hi := b.tile(t)
+			asm.Tile(hi-lo, min(w.nr, values.n-j), b.i0+hi, a[lo*w.ld:], w.ld, 1, values.data[j*values.k:], w.nr, c[lo*ldc+j:], ldc, load, nil)
 		}
 	}
 }

@@ -64,3 +64,149 @@ func BenchmarkLimits(b *testing.B) {
 		b.ReportMetric(l.Read/1e9, "GB/s")
 	})
 }
+
+func BenchmarkLogSoftmax(b *testing.B) {
+	r := rand.New(rand.NewPCG(1, 1))
+	for _, s := range [][2]int{{64, 49152}, {16, 151936}} {
+		rows, n := s[0], s[1]
+		b.Run(fmt.Sprintf("rows=%d/n=%d", rows, n), func(b *testing.B) {
+			z, y := randoms(r, rows*n), make([]float32, rows*n)
+			benchLevels(b, func(b *testing.B) {
+				for b.Loop() {
+					kernels.LogSoftmaxRows(y, z, rows, n)
+				}
+				rate(b, 8*float64(rows*n), "GB/s")
+			})
+		})
+	}
+}
+
+func BenchmarkTopK(b *testing.B) {
+	const rows, n, k = 64, 49152, 5
+	z := randoms(rand.New(rand.NewPCG(1, 1)), rows*n)
+	ids, logp := make([]int32, rows*k), make([]float32, rows*k)
+	benchLevels(b, func(b *testing.B) {
+		for b.Loop() {
+			kernels.Parallel(rows, 1, func(lo, hi int) {
+				for i := lo; i < hi; i++ {
+					kernels.TopK(z[i*n:(i+1)*n], 0, k, 0, ids[i*k:(i+1)*k], logp[i*k:(i+1)*k])
+				}
+			})
+		}
+		rate(b, 4*rows*n, "GB/s")
+	})
+}
+
+// BenchmarkHead is the loss of a language model head, forward and backward, in chunks of rows.
+func BenchmarkHead(b *testing.B) {
+	const rows, d, v, chunk = 1024, 576, 49152, 128
+	r := rand.New(rand.NewPCG(1, 1))
+	h, w, z := randoms(r, rows*d), randoms(r, v*d), make([]float32, chunk*v)
+	dh, dw := make([]float32, rows*d), make([]float32, v*d)
+	kernels.Scale(0.05, w)
+	benchLevels(b, func(b *testing.B) {
+		for b.Loop() {
+			clear(dw)
+			for at := 0; at < rows; at += chunk {
+				kernels.MatMulNT(z, h[at*d:(at+chunk)*d], w, chunk, v, d, 0)
+				kernels.Parallel(chunk, 1, func(lo, hi int) {
+					for i := lo; i < hi; i++ {
+						id, logit := [1]int32{int32(i)}, [1]float32{}
+						row := z[i*v : (i+1)*v]
+						st := kernels.Stats(row, id[:], nil, logit[:])
+						kernels.RowGrad(row, st.LogZ, 1.0/rows, nil, 0, 0, id[:], []float32{-1.0 / rows})
+					}
+				})
+				kernels.MatMulNN(dh[at*d:(at+chunk)*d], z, w, chunk, d, v, 0)
+				kernels.MatMulTN(dw, z, h[at*d:(at+chunk)*d], v, d, chunk, 1)
+			}
+		}
+		rate(b, 6*rows*d*v, "GFLOPS")
+	})
+}
+
+func BenchmarkRMSNorm(b *testing.B) {
+	const rows, d = 1024, 576
+	r := rand.New(rand.NewPCG(1, 1))
+	x, w, y, inv := randoms(r, rows*d), randoms(r, d), make([]float32, rows*d), make([]float32, rows)
+	benchLevels(b, func(b *testing.B) {
+		for b.Loop() {
+			kernels.RMSNorm(y, x, w, rows, d, 1e-5, inv)
+		}
+		rate(b, 8*rows*d, "GB/s")
+	})
+}
+
+func BenchmarkRoPE(b *testing.B) {
+	const rows, heads, d = 1024, 9, 64
+	x := randoms(rand.New(rand.NewPCG(1, 1)), rows*heads*d)
+	pos, invFreq := make([]int32, rows), make([]float64, d/2)
+	for i := range pos {
+		pos[i] = int32(i)
+	}
+	for i := range invFreq {
+		invFreq[i] = 1 / float64(i+1)
+	}
+	benchLevels(b, func(b *testing.B) {
+		for b.Loop() {
+			kernels.RoPE(x, pos, heads, d, invFreq, false)
+		}
+		rate(b, 8*rows*heads*d, "GB/s")
+	})
+}
+
+func BenchmarkSwiGLU(b *testing.B) {
+	const n = 1024 * 1536
+	r := rand.New(rand.NewPCG(1, 1))
+	gate, up, y := randoms(r, n), randoms(r, n), make([]float32, n)
+	benchLevels(b, func(b *testing.B) {
+		for b.Loop() {
+			kernels.SwiGLU(y, gate, up)
+		}
+		rate(b, 12*n, "GB/s")
+	})
+}
+
+func BenchmarkAdamW(b *testing.B) {
+	const n = 20_000_000
+	p, g, m, v := make([]float32, n), make([]float32, n), make([]float32, n), make([]float32, n)
+	for i := range p {
+		p[i], g[i], v[i] = float32(i%97)/97, float32(i%89)/89, 1
+	}
+	benchLevels(b, func(b *testing.B) {
+		for b.Loop() {
+			kernels.AdamW(p, g, m, v, 10, 1e-3, 0.9, 0.999, 1e-8, 0.01, 1)
+		}
+		rate(b, 28*n, "GB/s")
+	})
+}
+
+func BenchmarkAttention(b *testing.B) {
+	const batch, heads, n, d = 4, 9, 512, 64
+	r := rand.New(rand.NewPCG(1, 1))
+	size := batch * n * heads * d
+	q, k, v, y, dy := randoms(r, size), randoms(r, size), randoms(r, size), make([]float32, size), randoms(r, size)
+	dq, dk, dv, lse := make([]float32, size), make([]float32, size), make([]float32, size), make([]float32, batch*n*heads)
+	starts := []int{0, n, 2 * n, 3 * n, 4 * n}
+	const flops = 4 * batch * heads * n * n * d / 2
+	benchLevels(b, func(b *testing.B) {
+		b.Run("forward", func(b *testing.B) {
+			for b.Loop() {
+				kernels.Attention(y, q, k, v, starts, heads, heads, d, lse)
+			}
+			rate(b, flops, "GFLOPS")
+		})
+		b.Run("backward", func(b *testing.B) {
+			for b.Loop() {
+				kernels.AttentionBackward(dq, dk, dv, dy, y, q, k, v, starts, heads, heads, d, lse)
+			}
+			rate(b, 2.5*flops, "GFLOPS")
+		})
+		b.Run("decode", func(b *testing.B) {
+			for b.Loop() {
+				kernels.AttentionDecode(y[:heads*d], q[:heads*d], k, v, n, heads, heads, d)
+			}
+			rate(b, 8*n*heads*d, "GB/s")
+		})
+	})
+}

@@ -43,6 +43,9 @@ const (
 	blockK = 384
 	blockM = 84
 	blockN = 512
+	// skinnyM and skinnyK bound the rows and the depth of products that take B panel by panel.
+	skinnyM = 128
+	skinnyK = 2048
 	// serialWork is the number of multiply-adds up to which a second thread costs more than it brings.
 	serialWork = 1 << 18
 )
@@ -87,8 +90,8 @@ func gemm(c []float32, ldc int, a, b matrix, m, n, k int, alpha, beta float32) {
 		g.block(0, m, 0, n)
 		return
 	}
-	// Columns are split where there are enough of them: each column of B is then packed once. Otherwise rows are.
-	if n >= 4*g.nr*workers || n >= m {
+	// Where columns are split each thread copies all of A, where rows are split each packs all of B. Packing costs more.
+	if n >= m || 4*n >= m && n >= 4*g.nr*workers {
 		parts, width := split(n, g.nr, blockN, workers)
 		items(parts, workers, func(i int) { g.block(0, m, i*width, min((i+1)*width, n)) })
 		return
@@ -122,13 +125,18 @@ type product struct {
 
 // block computes rows [i0,i1) and columns [j0,j1) of the product.
 func (g *product) block(i0, i1, j0, j1 int) {
-	kc := even(g.k, blockK, 4)
 	mc := even(i1-i0, blockM, g.mr)
+	if i1-i0 <= skinnyM && g.k <= skinnyK && g.b.rs == 1 && g.b.cs == g.k {
+		g.skinny(i0, i1, j0, j1)
+		return
+	}
+	if i1-i0 <= g.mr && g.b.cs == 1 {
+		g.thin(i0, i1, j0, j1)
+		return
+	}
+	kc := even(g.k, blockK, 4)
 	nc := min(blockN, (j1-j0+g.nr-1)/g.nr*g.nr)
-
-	// A is read row by row from several rows at once. It is copied where it is used often, or where rows a multiple of a
-	// kilobyte apart would fall on one another in the cache; the copy is padded for the same reason.
-	copyA := j1-j0 > 8*g.nr || g.a.cs == 1 && g.a.rs%256 == 0 && g.a.rs > 0 || g.a.rs != 1 && g.a.cs != 1
+	copyA := g.copies(j1 - j0)
 	packB, release := borrow(kc*nc + mc*(kc+16))
 	defer release()
 	packA := packB[kc*nc:]
@@ -138,8 +146,7 @@ func (g *product) block(i0, i1, j0, j1 int) {
 		jn := min(nc, j1-jc)
 		for pc := 0; pc < g.k; pc += kc {
 			pn := min(kc, g.k-pc)
-			packPanels(packB, g.b, pc, pn, jc, jn, g.nr)
-			load := g.load || pc > 0
+			packPanels(packB, g.b, pc, pn, jc, jn, g.nr, true)
 			for ic := i0; ic < i1; ic += mc {
 				in := min(mc, i1-ic)
 				a := matrix{g.a.at(ic, pc), g.a.rs, g.a.cs}
@@ -147,28 +154,85 @@ func (g *product) block(i0, i1, j0, j1 int) {
 					a = copyBlock(packA, a, in, pn)
 				}
 				for jr := 0; jr < jn; jr += g.nr {
-					panel := packB[jr*pn:]
-					nr := min(g.nr, jn-jr)
-					// Tiles of about one height, so that the last is not a sliver.
-					tiles := (in + g.mr - 1) / g.mr
-					for t := range tiles {
-						ir, end := t*in/tiles, (t+1)*in/tiles
-						asm.Tile(end-ir, nr, pn, a.at(ir, 0), a.rs, a.cs, panel, g.nr, g.c[(ic+ir)*g.ldc+jc+jr:], g.ldc, load)
-					}
+					g.column(a, ic, in, packB[jr*pn:], jc+jr, min(g.nr, jn-jr), pn, g.load || pc > 0, nil)
 				}
 			}
 		}
 	}
 }
 
+// copies reports whether A is to be copied, where n columns of C are computed. A is read row by row from several rows at once;
+// it is copied where it is used often, or where rows a multiple of a kilobyte apart would fall on one another in the cache.
+func (g *product) copies(n int) bool {
+	switch {
+	case g.a.cs == 1:
+		return n > 8*g.nr || g.a.rs%256 == 0 && g.a.rs > 0
+	case g.a.rs == 1:
+		return n > 8*g.nr
+	}
+	return true
+}
+
+// column computes in rows from ic on and nr columns from jc on, over pn steps: one panel of B against a block of A. Memory
+// from next on is fetched into the cache meanwhile.
+func (g *product) column(a matrix, ic, in int, panel []float32, jc, nr, pn int, load bool, next []float32) {
+	// Tiles of about one height, so that the last is not a sliver.
+	tiles := (in + g.mr - 1) / g.mr
+	for t := range tiles {
+		ir, end := t*in/tiles, (t+1)*in/tiles
+		asm.Tile(end-ir, nr, pn, a.at(ir, 0), a.rs, a.cs, panel, g.nr, g.c[(ic+ir)*g.ldc+jc:], g.ldc, load, next)
+		if len(next) > 16*pn {
+			next = next[16*pn:]
+		} else {
+			next = nil
+		}
+	}
+}
+
+// skinny is block for few rows and a B that is transposed and dense: A is small, and reading B once is most of the work. Each
+// panel is packed, used at once, and the next fetched from memory meanwhile.
+func (g *product) skinny(i0, i1, j0, j1 int) {
+	rows, k := i1-i0, g.k
+	buffer, release := borrow(k*g.nr + rows*(k+16))
+	defer release()
+	panel, a := buffer[:k*g.nr], matrix{g.a.at(i0, 0), g.a.rs, g.a.cs}
+	if g.copies(j1 - j0) {
+		a = copyBlock(buffer[k*g.nr:], a, rows, k)
+	}
+	for j := j0; j < j1; j += g.nr {
+		packPanels(panel, g.b, 0, k, j, min(g.nr, j1-j), g.nr, rows <= g.mr)
+		var next []float32
+		if j+g.nr < j1 {
+			next = g.b.data[(j+g.nr)*k : min(j+2*g.nr, j1)*k]
+		}
+		g.column(a, i0, rows, panel, j, min(g.nr, j1-j), k, g.load, next)
+	}
+}
+
+// thin is block for so few rows that nothing is read twice: B is taken where it lies.
+func (g *product) thin(i0, i1, j0, j1 int) {
+	a := matrix{g.a.at(i0, 0), g.a.rs, g.a.cs}
+	whole := (j1 - j0) / g.nr * g.nr
+	for j := j0; j < j0+whole; j += g.nr {
+		asm.Tile(i1-i0, g.nr, g.k, a.data, a.rs, a.cs, g.b.at(0, j), g.b.rs, g.c[i0*g.ldc+j:], g.ldc, g.load, nil)
+	}
+	if j := j0 + whole; j < j1 {
+		// A tile reads whole panels: the last columns are copied to where there is room.
+		panel, release := borrow(g.k * g.nr)
+		defer release()
+		packPanels(panel, g.b, 0, g.k, j, j1-j, g.nr, false)
+		g.column(a, i0, i1-i0, panel, j, j1-j, g.k, g.load, nil)
+	}
+}
+
 // packPanels copies rows [pc,pc+pn) and columns [jc,jc+jn) of b to panels of nr columns each: panel, row, column; columns
-// past the end are zero.
-func packPanels(dst []float32, b matrix, pc, pn, jc, jn, nr int) {
+// past the end are arbitrary. With ahead, the columns that follow are fetched into the cache on the way.
+func packPanels(dst []float32, b matrix, pc, pn, jc, jn, nr int, ahead bool) {
 	for j := 0; j < jn; j += nr {
 		w := min(nr, jn-j)
 		panel := dst[j*pn : (j+nr)*pn]
 		if b.rs == 1 && b.cs != 1 {
-			asm.PackT(panel, b.at(pc, jc+j), b.cs, w, pn, nr)
+			asm.PackT(panel, b.at(pc, jc+j), b.cs, w, pn, nr, ahead)
 			continue
 		}
 		if b.cs == 1 && w == nr {

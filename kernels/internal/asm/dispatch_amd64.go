@@ -54,7 +54,7 @@ func TileSize() (mr, nr int) {
 }
 
 // tileFunc is a generated tile: strides in bytes, tail columns in the last register.
-type tileFunc func(k int, a *float32, ars, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool)
+type tileFunc func(k int, a *float32, ars, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
 
 var tilesAVX2 = [...][2]tileFunc{
 	1 - 1: {tile1x1AVX2, tile1x2AVX2},
@@ -83,23 +83,28 @@ var tilesAVX512 = [...][2]tileFunc{
 }
 
 // Tile computes mr × nr elements of a product from k columns of a and k rows of b; k, mr and nr are at least 1. Each row of b
-// holds as many columns as the registers that cover nr.
-func Tile(mr, nr, k int, a []float32, ars, acs int, b []float32, brs int, c []float32, ldc int, load bool) {
+// holds as many columns as the registers that cover nr. Memory from next on, 64·k bytes, is fetched into the cache on the way;
+// nil fetches none.
+func Tile(mr, nr, k int, a []float32, ars, acs int, b []float32, brs int, c []float32, ldc int, load bool, next []float32) {
+	ahead, step := &b[0], 0
+	if next != nil {
+		ahead, step = &next[0], 64
+	}
 	switch level {
 	case levelAVX512:
 		v := (nr - 1) >> 4
-		tilesAVX512[mr-1][v](k, &a[0], 4*ars, 4*acs, &b[0], 4*brs, &c[0], 4*ldc, nr-16*v, load)
+		tilesAVX512[mr-1][v](k, &a[0], 4*ars, 4*acs, &b[0], 4*brs, &c[0], 4*ldc, nr-16*v, load, ahead, step)
 	case levelAVX2:
 		v := (nr - 1) >> 3
-		tilesAVX2[mr-1][v](k, &a[0], 4*ars, 4*acs, &b[0], 4*brs, &c[0], 4*ldc, nr-8*v, load)
+		tilesAVX2[mr-1][v](k, &a[0], 4*ars, 4*acs, &b[0], 4*brs, &c[0], 4*ldc, nr-8*v, load, ahead, step)
 	default:
 		tileGeneric(mr, nr, k, a, ars, acs, b, brs, c, ldc, load)
 	}
 }
 
 // PackT writes the transpose of src[n,k], row stride ld, to dst[k,width]; n is at most width, and columns from n on are
-// arbitrary. The rows that follow are fetched into the cache on the way.
-func PackT(dst, src []float32, ld, n, k, width int) {
+// arbitrary. With ahead, the rows that follow are fetched into the cache on the way.
+func PackT(dst, src []float32, ld, n, k, width int, ahead bool) {
 	w := 0
 	switch level {
 	case levelAVX512:
@@ -111,9 +116,12 @@ func PackT(dst, src []float32, ld, n, k, width int) {
 		packTGeneric(dst, src, ld, n, k, width)
 		return
 	}
-	quads := k / 4
+	quads, fetch := k/4, 0
+	if ahead {
+		fetch = 4 * width * ld
+	}
 	for j := 0; j < n; j += w {
-		from, stride, ahead := src[j*ld:], ld, width*ld
+		from := src[j*ld:]
 		if n-j < w {
 			// A register needs w rows: the last few are copied where w fit.
 			var rows [16 * packDepth]float32
@@ -121,9 +129,9 @@ func PackT(dst, src []float32, ld, n, k, width int) {
 			continue
 		}
 		if w == 16 {
-			packTAVX512(&dst[j], 4*width, &from[0], 4*stride, quads, 4*ahead)
+			packTAVX512(&dst[j], 4*width, &from[0], 4*ld, quads, fetch)
 		} else {
-			packTAVX2(&dst[j], 4*width, &from[0], 4*stride, quads, 4*ahead)
+			packTAVX2(&dst[j], 4*width, &from[0], 4*ld, quads, fetch)
 		}
 		for p := 4 * quads; p < k; p++ {
 			for l := range w {

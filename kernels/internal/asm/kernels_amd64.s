@@ -4,37 +4,41 @@
 
 #include "textflag.h"
 
-// func tile1x1AVX2(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool)
-// Requires: AVX, FMA3
-TEXT ·tile1x1AVX2(SB), NOSPLIT, $0-73
+// func tile1x1AVX2(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
+// Requires: AVX, FMA3, MMX+
+TEXT ·tile1x1AVX2(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
 	MOVQ   ars+16(FP), CX
 	MOVQ   acs+24(FP), CX
 	MOVQ   b+32(FP), DX
 	MOVQ   brs+40(FP), BX
-	MOVQ   a+8(FP), SI
-	MOVB   load+72(FP), DI
-	TESTB  DI, DI
+	MOVQ   next+80(FP), SI
+	MOVQ   step+88(FP), DI
+	MOVQ   a+8(FP), R8
+	MOVB   load+72(FP), R9
+	TESTB  R9, R9
 	JNE    fromC
 	VXORPS Y0, Y0, Y0
 	JMP    loop
 
 fromC:
-	MOVQ       tail+64(FP), DI
-	LEAQ       laneMask<>+32(SB), R8
-	SHLQ       $0x02, DI
-	SUBQ       DI, R8
-	VMOVUPS    (R8), Y0
-	MOVQ       c+48(FP), DI
-	MOVQ       ldc+56(FP), R8
-	VMASKMOVPS (DI), Y0, Y0
+	MOVQ       tail+64(FP), R9
+	LEAQ       laneMask<>+32(SB), R10
+	SHLQ       $0x02, R9
+	SUBQ       R9, R10
+	VMOVUPS    (R10), Y0
+	MOVQ       c+48(FP), R9
+	MOVQ       ldc+56(FP), R10
+	VMASKMOVPS (R9), Y0, Y0
 
 loop:
 	VMOVUPS      (DX), Y1
-	VBROADCASTSS (SI), Y2
+	VBROADCASTSS (R8), Y2
 	VFMADD231PS  Y2, Y1, Y0
+	PREFETCHT1   (SI)
+	ADDQ         DI, SI
 	ADDQ         BX, DX
-	ADDQ         CX, SI
+	ADDQ         CX, R8
 	DECQ         AX
 	JNE          loop
 	MOVQ         tail+64(FP), AX
@@ -66,42 +70,46 @@ DATA laneMask<>+56(SB)/4, $+0
 DATA laneMask<>+60(SB)/4, $+0
 GLOBL laneMask<>(SB), RODATA|NOPTR, $64
 
-// func tile2x1AVX2(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool)
-// Requires: AVX, FMA3
-TEXT ·tile2x1AVX2(SB), NOSPLIT, $0-73
+// func tile2x1AVX2(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
+// Requires: AVX, FMA3, MMX+
+TEXT ·tile2x1AVX2(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
 	MOVQ   ars+16(FP), CX
 	MOVQ   acs+24(FP), DX
 	MOVQ   b+32(FP), BX
 	MOVQ   brs+40(FP), SI
-	MOVQ   a+8(FP), DI
-	MOVB   load+72(FP), R8
-	TESTB  R8, R8
+	MOVQ   next+80(FP), DI
+	MOVQ   step+88(FP), R8
+	MOVQ   a+8(FP), R9
+	MOVB   load+72(FP), R10
+	TESTB  R10, R10
 	JNE    fromC
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	JMP    loop
 
 fromC:
-	MOVQ       tail+64(FP), R8
-	LEAQ       laneMask<>+32(SB), R9
-	SHLQ       $0x02, R8
-	SUBQ       R8, R9
-	VMOVUPS    (R9), Y1
-	MOVQ       c+48(FP), R8
-	MOVQ       ldc+56(FP), R9
-	VMASKMOVPS (R8), Y1, Y0
-	ADDQ       R9, R8
-	VMASKMOVPS (R8), Y1, Y1
+	MOVQ       tail+64(FP), R10
+	LEAQ       laneMask<>+32(SB), R11
+	SHLQ       $0x02, R10
+	SUBQ       R10, R11
+	VMOVUPS    (R11), Y1
+	MOVQ       c+48(FP), R10
+	MOVQ       ldc+56(FP), R11
+	VMASKMOVPS (R10), Y1, Y0
+	ADDQ       R11, R10
+	VMASKMOVPS (R10), Y1, Y1
 
 loop:
 	VMOVUPS      (BX), Y2
-	VBROADCASTSS (DI), Y3
+	VBROADCASTSS (R9), Y3
 	VFMADD231PS  Y3, Y2, Y0
-	VBROADCASTSS (DI)(CX*1), Y3
+	VBROADCASTSS (R9)(CX*1), Y3
 	VFMADD231PS  Y3, Y2, Y1
+	PREFETCHT1   (DI)
+	ADDQ         R8, DI
 	ADDQ         SI, BX
-	ADDQ         DX, DI
+	ADDQ         DX, R9
 	DECQ         AX
 	JNE          loop
 	MOVQ         tail+64(FP), AX
@@ -117,17 +125,19 @@ loop:
 	VZEROUPPER
 	RET
 
-// func tile3x1AVX2(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool)
-// Requires: AVX, FMA3
-TEXT ·tile3x1AVX2(SB), NOSPLIT, $0-73
+// func tile3x1AVX2(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
+// Requires: AVX, FMA3, MMX+
+TEXT ·tile3x1AVX2(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
 	MOVQ   ars+16(FP), CX
 	MOVQ   acs+24(FP), DX
 	MOVQ   b+32(FP), BX
 	MOVQ   brs+40(FP), SI
-	MOVQ   a+8(FP), DI
-	MOVB   load+72(FP), R8
-	TESTB  R8, R8
+	MOVQ   next+80(FP), DI
+	MOVQ   step+88(FP), R8
+	MOVQ   a+8(FP), R9
+	MOVB   load+72(FP), R10
+	TESTB  R10, R10
 	JNE    fromC
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
@@ -135,29 +145,31 @@ TEXT ·tile3x1AVX2(SB), NOSPLIT, $0-73
 	JMP    loop
 
 fromC:
-	MOVQ       tail+64(FP), R8
-	LEAQ       laneMask<>+32(SB), R9
-	SHLQ       $0x02, R8
-	SUBQ       R8, R9
-	VMOVUPS    (R9), Y2
-	MOVQ       c+48(FP), R8
-	MOVQ       ldc+56(FP), R9
-	VMASKMOVPS (R8), Y2, Y0
-	ADDQ       R9, R8
-	VMASKMOVPS (R8), Y2, Y1
-	ADDQ       R9, R8
-	VMASKMOVPS (R8), Y2, Y2
+	MOVQ       tail+64(FP), R10
+	LEAQ       laneMask<>+32(SB), R11
+	SHLQ       $0x02, R10
+	SUBQ       R10, R11
+	VMOVUPS    (R11), Y2
+	MOVQ       c+48(FP), R10
+	MOVQ       ldc+56(FP), R11
+	VMASKMOVPS (R10), Y2, Y0
+	ADDQ       R11, R10
+	VMASKMOVPS (R10), Y2, Y1
+	ADDQ       R11, R10
+	VMASKMOVPS (R10), Y2, Y2
 
 loop:
 	VMOVUPS      (BX), Y3
-	VBROADCASTSS (DI), Y4
+	VBROADCASTSS (R9), Y4
 	VFMADD231PS  Y4, Y3, Y0
-	VBROADCASTSS (DI)(CX*1), Y4
+	VBROADCASTSS (R9)(CX*1), Y4
 	VFMADD231PS  Y4, Y3, Y1
-	VBROADCASTSS (DI)(CX*2), Y4
+	VBROADCASTSS (R9)(CX*2), Y4
 	VFMADD231PS  Y4, Y3, Y2
+	PREFETCHT1   (DI)
+	ADDQ         R8, DI
 	ADDQ         SI, BX
-	ADDQ         DX, DI
+	ADDQ         DX, R9
 	DECQ         AX
 	JNE          loop
 	MOVQ         tail+64(FP), AX
@@ -175,18 +187,20 @@ loop:
 	VZEROUPPER
 	RET
 
-// func tile4x1AVX2(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool)
-// Requires: AVX, FMA3
-TEXT ·tile4x1AVX2(SB), NOSPLIT, $0-73
+// func tile4x1AVX2(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
+// Requires: AVX, FMA3, MMX+
+TEXT ·tile4x1AVX2(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
 	MOVQ   ars+16(FP), CX
 	MOVQ   acs+24(FP), DX
 	MOVQ   b+32(FP), BX
 	MOVQ   brs+40(FP), SI
-	MOVQ   a+8(FP), DI
-	LEAQ   (CX)(CX*2), R8
-	MOVB   load+72(FP), R9
-	TESTB  R9, R9
+	MOVQ   next+80(FP), DI
+	MOVQ   step+88(FP), R8
+	MOVQ   a+8(FP), R9
+	LEAQ   (CX)(CX*2), R10
+	MOVB   load+72(FP), R11
+	TESTB  R11, R11
 	JNE    fromC
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
@@ -195,33 +209,35 @@ TEXT ·tile4x1AVX2(SB), NOSPLIT, $0-73
 	JMP    loop
 
 fromC:
-	MOVQ       tail+64(FP), R9
-	LEAQ       laneMask<>+32(SB), R10
-	SHLQ       $0x02, R9
-	SUBQ       R9, R10
-	VMOVUPS    (R10), Y3
-	MOVQ       c+48(FP), R9
-	MOVQ       ldc+56(FP), R10
-	VMASKMOVPS (R9), Y3, Y0
-	ADDQ       R10, R9
-	VMASKMOVPS (R9), Y3, Y1
-	ADDQ       R10, R9
-	VMASKMOVPS (R9), Y3, Y2
-	ADDQ       R10, R9
-	VMASKMOVPS (R9), Y3, Y3
+	MOVQ       tail+64(FP), R11
+	LEAQ       laneMask<>+32(SB), R12
+	SHLQ       $0x02, R11
+	SUBQ       R11, R12
+	VMOVUPS    (R12), Y3
+	MOVQ       c+48(FP), R11
+	MOVQ       ldc+56(FP), R12
+	VMASKMOVPS (R11), Y3, Y0
+	ADDQ       R12, R11
+	VMASKMOVPS (R11), Y3, Y1
+	ADDQ       R12, R11
+	VMASKMOVPS (R11), Y3, Y2
+	ADDQ       R12, R11
+	VMASKMOVPS (R11), Y3, Y3
 
 loop:
 	VMOVUPS      (BX), Y4
-	VBROADCASTSS (DI), Y5
+	VBROADCASTSS (R9), Y5
 	VFMADD231PS  Y5, Y4, Y0
-	VBROADCASTSS (DI)(CX*1), Y5
+	VBROADCASTSS (R9)(CX*1), Y5
 	VFMADD231PS  Y5, Y4, Y1
-	VBROADCASTSS (DI)(CX*2), Y5
+	VBROADCASTSS (R9)(CX*2), Y5
 	VFMADD231PS  Y5, Y4, Y2
-	VBROADCASTSS (DI)(R8*1), Y5
+	VBROADCASTSS (R9)(R10*1), Y5
 	VFMADD231PS  Y5, Y4, Y3
+	PREFETCHT1   (DI)
+	ADDQ         R8, DI
 	ADDQ         SI, BX
-	ADDQ         DX, DI
+	ADDQ         DX, R9
 	DECQ         AX
 	JNE          loop
 	MOVQ         tail+64(FP), AX
@@ -241,18 +257,20 @@ loop:
 	VZEROUPPER
 	RET
 
-// func tile5x1AVX2(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool)
-// Requires: AVX, FMA3
-TEXT ·tile5x1AVX2(SB), NOSPLIT, $0-73
+// func tile5x1AVX2(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
+// Requires: AVX, FMA3, MMX+
+TEXT ·tile5x1AVX2(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
 	MOVQ   ars+16(FP), CX
 	MOVQ   acs+24(FP), DX
 	MOVQ   b+32(FP), BX
 	MOVQ   brs+40(FP), SI
-	MOVQ   a+8(FP), DI
-	LEAQ   (CX)(CX*2), R8
-	MOVB   load+72(FP), R9
-	TESTB  R9, R9
+	MOVQ   next+80(FP), DI
+	MOVQ   step+88(FP), R8
+	MOVQ   a+8(FP), R9
+	LEAQ   (CX)(CX*2), R10
+	MOVB   load+72(FP), R11
+	TESTB  R11, R11
 	JNE    fromC
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
@@ -262,37 +280,39 @@ TEXT ·tile5x1AVX2(SB), NOSPLIT, $0-73
 	JMP    loop
 
 fromC:
-	MOVQ       tail+64(FP), R9
-	LEAQ       laneMask<>+32(SB), R10
-	SHLQ       $0x02, R9
-	SUBQ       R9, R10
-	VMOVUPS    (R10), Y4
-	MOVQ       c+48(FP), R9
-	MOVQ       ldc+56(FP), R10
-	VMASKMOVPS (R9), Y4, Y0
-	ADDQ       R10, R9
-	VMASKMOVPS (R9), Y4, Y1
-	ADDQ       R10, R9
-	VMASKMOVPS (R9), Y4, Y2
-	ADDQ       R10, R9
-	VMASKMOVPS (R9), Y4, Y3
-	ADDQ       R10, R9
-	VMASKMOVPS (R9), Y4, Y4
+	MOVQ       tail+64(FP), R11
+	LEAQ       laneMask<>+32(SB), R12
+	SHLQ       $0x02, R11
+	SUBQ       R11, R12
+	VMOVUPS    (R12), Y4
+	MOVQ       c+48(FP), R11
+	MOVQ       ldc+56(FP), R12
+	VMASKMOVPS (R11), Y4, Y0
+	ADDQ       R12, R11
+	VMASKMOVPS (R11), Y4, Y1
+	ADDQ       R12, R11
+	VMASKMOVPS (R11), Y4, Y2
+	ADDQ       R12, R11
+	VMASKMOVPS (R11), Y4, Y3
+	ADDQ       R12, R11
+	VMASKMOVPS (R11), Y4, Y4
 
 loop:
 	VMOVUPS      (BX), Y5
-	VBROADCASTSS (DI), Y6
+	VBROADCASTSS (R9), Y6
 	VFMADD231PS  Y6, Y5, Y0
-	VBROADCASTSS (DI)(CX*1), Y6
+	VBROADCASTSS (R9)(CX*1), Y6
 	VFMADD231PS  Y6, Y5, Y1
-	VBROADCASTSS (DI)(CX*2), Y6
+	VBROADCASTSS (R9)(CX*2), Y6
 	VFMADD231PS  Y6, Y5, Y2
-	VBROADCASTSS (DI)(R8*1), Y6
+	VBROADCASTSS (R9)(R10*1), Y6
 	VFMADD231PS  Y6, Y5, Y3
-	VBROADCASTSS (DI)(CX*4), Y6
+	VBROADCASTSS (R9)(CX*4), Y6
 	VFMADD231PS  Y6, Y5, Y4
+	PREFETCHT1   (DI)
+	ADDQ         R8, DI
 	ADDQ         SI, BX
-	ADDQ         DX, DI
+	ADDQ         DX, R9
 	DECQ         AX
 	JNE          loop
 	MOVQ         tail+64(FP), AX
@@ -314,20 +334,22 @@ loop:
 	VZEROUPPER
 	RET
 
-// func tile6x1AVX2(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool)
-// Requires: AVX, FMA3
-TEXT ·tile6x1AVX2(SB), NOSPLIT, $0-73
+// func tile6x1AVX2(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
+// Requires: AVX, FMA3, MMX+
+TEXT ·tile6x1AVX2(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
 	MOVQ   ars+16(FP), CX
 	MOVQ   acs+24(FP), DX
 	MOVQ   b+32(FP), BX
 	MOVQ   brs+40(FP), SI
-	MOVQ   a+8(FP), DI
-	LEAQ   (DI)(CX*4), R8
-	ADDQ   CX, R8
-	LEAQ   (CX)(CX*2), R9
-	MOVB   load+72(FP), R10
-	TESTB  R10, R10
+	MOVQ   next+80(FP), DI
+	MOVQ   step+88(FP), R8
+	MOVQ   a+8(FP), R9
+	LEAQ   (R9)(CX*4), R10
+	ADDQ   CX, R10
+	LEAQ   (CX)(CX*2), R11
+	MOVB   load+72(FP), R12
+	TESTB  R12, R12
 	JNE    fromC
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
@@ -338,42 +360,44 @@ TEXT ·tile6x1AVX2(SB), NOSPLIT, $0-73
 	JMP    loop
 
 fromC:
-	MOVQ       tail+64(FP), R10
-	LEAQ       laneMask<>+32(SB), R11
-	SHLQ       $0x02, R10
-	SUBQ       R10, R11
-	VMOVUPS    (R11), Y5
-	MOVQ       c+48(FP), R10
-	MOVQ       ldc+56(FP), R11
-	VMASKMOVPS (R10), Y5, Y0
-	ADDQ       R11, R10
-	VMASKMOVPS (R10), Y5, Y1
-	ADDQ       R11, R10
-	VMASKMOVPS (R10), Y5, Y2
-	ADDQ       R11, R10
-	VMASKMOVPS (R10), Y5, Y3
-	ADDQ       R11, R10
-	VMASKMOVPS (R10), Y5, Y4
-	ADDQ       R11, R10
-	VMASKMOVPS (R10), Y5, Y5
+	MOVQ       tail+64(FP), R12
+	LEAQ       laneMask<>+32(SB), R13
+	SHLQ       $0x02, R12
+	SUBQ       R12, R13
+	VMOVUPS    (R13), Y5
+	MOVQ       c+48(FP), R12
+	MOVQ       ldc+56(FP), R13
+	VMASKMOVPS (R12), Y5, Y0
+	ADDQ       R13, R12
+	VMASKMOVPS (R12), Y5, Y1
+	ADDQ       R13, R12
+	VMASKMOVPS (R12), Y5, Y2
+	ADDQ       R13, R12
+	VMASKMOVPS (R12), Y5, Y3
+	ADDQ       R13, R12
+	VMASKMOVPS (R12), Y5, Y4
+	ADDQ       R13, R12
+	VMASKMOVPS (R12), Y5, Y5
 
 loop:
 	VMOVUPS      (BX), Y6
-	VBROADCASTSS (DI), Y7
+	VBROADCASTSS (R9), Y7
 	VFMADD231PS  Y7, Y6, Y0
-	VBROADCASTSS (DI)(CX*1), Y7
+	VBROADCASTSS (R9)(CX*1), Y7
 	VFMADD231PS  Y7, Y6, Y1
-	VBROADCASTSS (DI)(CX*2), Y7
+	VBROADCASTSS (R9)(CX*2), Y7
 	VFMADD231PS  Y7, Y6, Y2
-	VBROADCASTSS (DI)(R9*1), Y7
+	VBROADCASTSS (R9)(R11*1), Y7
 	VFMADD231PS  Y7, Y6, Y3
-	VBROADCASTSS (DI)(CX*4), Y7
+	VBROADCASTSS (R9)(CX*4), Y7
 	VFMADD231PS  Y7, Y6, Y4
-	VBROADCASTSS (R8), Y7
+	VBROADCASTSS (R10), Y7
 	VFMADD231PS  Y7, Y6, Y5
+	PREFETCHT1   (DI)
+	ADDQ         R8, DI
 	ADDQ         SI, BX
-	ADDQ         DX, DI
-	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
 	DECQ         AX
 	JNE          loop
 	MOVQ         tail+64(FP), AX
@@ -397,41 +421,45 @@ loop:
 	VZEROUPPER
 	RET
 
-// func tile1x2AVX2(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool)
-// Requires: AVX, FMA3
-TEXT ·tile1x2AVX2(SB), NOSPLIT, $0-73
+// func tile1x2AVX2(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
+// Requires: AVX, FMA3, MMX+
+TEXT ·tile1x2AVX2(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
 	MOVQ   ars+16(FP), CX
 	MOVQ   acs+24(FP), CX
 	MOVQ   b+32(FP), DX
 	MOVQ   brs+40(FP), BX
-	MOVQ   a+8(FP), SI
-	MOVB   load+72(FP), DI
-	TESTB  DI, DI
+	MOVQ   next+80(FP), SI
+	MOVQ   step+88(FP), DI
+	MOVQ   a+8(FP), R8
+	MOVB   load+72(FP), R9
+	TESTB  R9, R9
 	JNE    fromC
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	JMP    loop
 
 fromC:
-	MOVQ       tail+64(FP), DI
-	LEAQ       laneMask<>+32(SB), R8
-	SHLQ       $0x02, DI
-	SUBQ       DI, R8
-	VMOVUPS    (R8), Y1
-	MOVQ       c+48(FP), DI
-	MOVQ       ldc+56(FP), R8
-	VMOVUPS    (DI), Y0
-	VMASKMOVPS 32(DI), Y1, Y1
+	MOVQ       tail+64(FP), R9
+	LEAQ       laneMask<>+32(SB), R10
+	SHLQ       $0x02, R9
+	SUBQ       R9, R10
+	VMOVUPS    (R10), Y1
+	MOVQ       c+48(FP), R9
+	MOVQ       ldc+56(FP), R10
+	VMOVUPS    (R9), Y0
+	VMASKMOVPS 32(R9), Y1, Y1
 
 loop:
 	VMOVUPS      (DX), Y2
 	VMOVUPS      32(DX), Y3
-	VBROADCASTSS (SI), Y4
+	VBROADCASTSS (R8), Y4
 	VFMADD231PS  Y4, Y2, Y0
 	VFMADD231PS  Y4, Y3, Y1
+	PREFETCHT1   (SI)
+	ADDQ         DI, SI
 	ADDQ         BX, DX
-	ADDQ         CX, SI
+	ADDQ         CX, R8
 	DECQ         AX
 	JNE          loop
 	MOVQ         tail+64(FP), AX
@@ -446,17 +474,19 @@ loop:
 	VZEROUPPER
 	RET
 
-// func tile2x2AVX2(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool)
-// Requires: AVX, FMA3
-TEXT ·tile2x2AVX2(SB), NOSPLIT, $0-73
+// func tile2x2AVX2(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
+// Requires: AVX, FMA3, MMX+
+TEXT ·tile2x2AVX2(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
 	MOVQ   ars+16(FP), CX
 	MOVQ   acs+24(FP), DX
 	MOVQ   b+32(FP), BX
 	MOVQ   brs+40(FP), SI
-	MOVQ   a+8(FP), DI
-	MOVB   load+72(FP), R8
-	TESTB  R8, R8
+	MOVQ   next+80(FP), DI
+	MOVQ   step+88(FP), R8
+	MOVQ   a+8(FP), R9
+	MOVB   load+72(FP), R10
+	TESTB  R10, R10
 	JNE    fromC
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
@@ -465,30 +495,32 @@ TEXT ·tile2x2AVX2(SB), NOSPLIT, $0-73
 	JMP    loop
 
 fromC:
-	MOVQ       tail+64(FP), R8
-	LEAQ       laneMask<>+32(SB), R9
-	SHLQ       $0x02, R8
-	SUBQ       R8, R9
-	VMOVUPS    (R9), Y3
-	MOVQ       c+48(FP), R8
-	MOVQ       ldc+56(FP), R9
-	VMOVUPS    (R8), Y0
-	VMASKMOVPS 32(R8), Y3, Y1
-	ADDQ       R9, R8
-	VMOVUPS    (R8), Y2
-	VMASKMOVPS 32(R8), Y3, Y3
+	MOVQ       tail+64(FP), R10
+	LEAQ       laneMask<>+32(SB), R11
+	SHLQ       $0x02, R10
+	SUBQ       R10, R11
+	VMOVUPS    (R11), Y3
+	MOVQ       c+48(FP), R10
+	MOVQ       ldc+56(FP), R11
+	VMOVUPS    (R10), Y0
+	VMASKMOVPS 32(R10), Y3, Y1
+	ADDQ       R11, R10
+	VMOVUPS    (R10), Y2
+	VMASKMOVPS 32(R10), Y3, Y3
 
 loop:
 	VMOVUPS      (BX), Y4
 	VMOVUPS      32(BX), Y5
-	VBROADCASTSS (DI), Y6
+	VBROADCASTSS (R9), Y6
 	VFMADD231PS  Y6, Y4, Y0
 	VFMADD231PS  Y6, Y5, Y1
-	VBROADCASTSS (DI)(CX*1), Y6
+	VBROADCASTSS (R9)(CX*1), Y6
 	VFMADD231PS  Y6, Y4, Y2
 	VFMADD231PS  Y6, Y5, Y3
+	PREFETCHT1   (DI)
+	ADDQ         R8, DI
 	ADDQ         SI, BX
-	ADDQ         DX, DI
+	ADDQ         DX, R9
 	DECQ         AX
 	JNE          loop
 	MOVQ         tail+64(FP), AX
@@ -506,17 +538,19 @@ loop:
 	VZEROUPPER
 	RET
 
-// func tile3x2AVX2(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool)
-// Requires: AVX, FMA3
-TEXT ·tile3x2AVX2(SB), NOSPLIT, $0-73
+// func tile3x2AVX2(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
+// Requires: AVX, FMA3, MMX+
+TEXT ·tile3x2AVX2(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
 	MOVQ   ars+16(FP), CX
 	MOVQ   acs+24(FP), DX
 	MOVQ   b+32(FP), BX
 	MOVQ   brs+40(FP), SI
-	MOVQ   a+8(FP), DI
-	MOVB   load+72(FP), R8
-	TESTB  R8, R8
+	MOVQ   next+80(FP), DI
+	MOVQ   step+88(FP), R8
+	MOVQ   a+8(FP), R9
+	MOVB   load+72(FP), R10
+	TESTB  R10, R10
 	JNE    fromC
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
@@ -527,36 +561,38 @@ TEXT ·tile3x2AVX2(SB), NOSPLIT, $0-73
 	JMP    loop
 
 fromC:
-	MOVQ       tail+64(FP), R8
-	LEAQ       laneMask<>+32(SB), R9
-	SHLQ       $0x02, R8
-	SUBQ       R8, R9
-	VMOVUPS    (R9), Y5
-	MOVQ       c+48(FP), R8
-	MOVQ       ldc+56(FP), R9
-	VMOVUPS    (R8), Y0
-	VMASKMOVPS 32(R8), Y5, Y1
-	ADDQ       R9, R8
-	VMOVUPS    (R8), Y2
-	VMASKMOVPS 32(R8), Y5, Y3
-	ADDQ       R9, R8
-	VMOVUPS    (R8), Y4
-	VMASKMOVPS 32(R8), Y5, Y5
+	MOVQ       tail+64(FP), R10
+	LEAQ       laneMask<>+32(SB), R11
+	SHLQ       $0x02, R10
+	SUBQ       R10, R11
+	VMOVUPS    (R11), Y5
+	MOVQ       c+48(FP), R10
+	MOVQ       ldc+56(FP), R11
+	VMOVUPS    (R10), Y0
+	VMASKMOVPS 32(R10), Y5, Y1
+	ADDQ       R11, R10
+	VMOVUPS    (R10), Y2
+	VMASKMOVPS 32(R10), Y5, Y3
+	ADDQ       R11, R10
+	VMOVUPS    (R10), Y4
+	VMASKMOVPS 32(R10), Y5, Y5
 
 loop:
 	VMOVUPS      (BX), Y6
 	VMOVUPS      32(BX), Y7
-	VBROADCASTSS (DI), Y8
+	VBROADCASTSS (R9), Y8
 	VFMADD231PS  Y8, Y6, Y0
 	VFMADD231PS  Y8, Y7, Y1
-	VBROADCASTSS (DI)(CX*1), Y8
+	VBROADCASTSS (R9)(CX*1), Y8
 	VFMADD231PS  Y8, Y6, Y2
 	VFMADD231PS  Y8, Y7, Y3
-	VBROADCASTSS (DI)(CX*2), Y8
+	VBROADCASTSS (R9)(CX*2), Y8
 	VFMADD231PS  Y8, Y6, Y4
 	VFMADD231PS  Y8, Y7, Y5
+	PREFETCHT1   (DI)
+	ADDQ         R8, DI
 	ADDQ         SI, BX
-	ADDQ         DX, DI
+	ADDQ         DX, R9
 	DECQ         AX
 	JNE          loop
 	MOVQ         tail+64(FP), AX
@@ -577,18 +613,20 @@ loop:
 	VZEROUPPER
 	RET
 
-// func tile4x2AVX2(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool)
-// Requires: AVX, FMA3
-TEXT ·tile4x2AVX2(SB), NOSPLIT, $0-73
+// func tile4x2AVX2(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
+// Requires: AVX, FMA3, MMX+
+TEXT ·tile4x2AVX2(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
 	MOVQ   ars+16(FP), CX
 	MOVQ   acs+24(FP), DX
 	MOVQ   b+32(FP), BX
 	MOVQ   brs+40(FP), SI
-	MOVQ   a+8(FP), DI
-	LEAQ   (CX)(CX*2), R8
-	MOVB   load+72(FP), R9
-	TESTB  R9, R9
+	MOVQ   next+80(FP), DI
+	MOVQ   step+88(FP), R8
+	MOVQ   a+8(FP), R9
+	LEAQ   (CX)(CX*2), R10
+	MOVB   load+72(FP), R11
+	TESTB  R11, R11
 	JNE    fromC
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
@@ -601,42 +639,44 @@ TEXT ·tile4x2AVX2(SB), NOSPLIT, $0-73
 	JMP    loop
 
 fromC:
-	MOVQ       tail+64(FP), R9
-	LEAQ       laneMask<>+32(SB), R10
-	SHLQ       $0x02, R9
-	SUBQ       R9, R10
-	VMOVUPS    (R10), Y7
-	MOVQ       c+48(FP), R9
-	MOVQ       ldc+56(FP), R10
-	VMOVUPS    (R9), Y0
-	VMASKMOVPS 32(R9), Y7, Y1
-	ADDQ       R10, R9
-	VMOVUPS    (R9), Y2
-	VMASKMOVPS 32(R9), Y7, Y3
-	ADDQ       R10, R9
-	VMOVUPS    (R9), Y4
-	VMASKMOVPS 32(R9), Y7, Y5
-	ADDQ       R10, R9
-	VMOVUPS    (R9), Y6
-	VMASKMOVPS 32(R9), Y7, Y7
+	MOVQ       tail+64(FP), R11
+	LEAQ       laneMask<>+32(SB), R12
+	SHLQ       $0x02, R11
+	SUBQ       R11, R12
+	VMOVUPS    (R12), Y7
+	MOVQ       c+48(FP), R11
+	MOVQ       ldc+56(FP), R12
+	VMOVUPS    (R11), Y0
+	VMASKMOVPS 32(R11), Y7, Y1
+	ADDQ       R12, R11
+	VMOVUPS    (R11), Y2
+	VMASKMOVPS 32(R11), Y7, Y3
+	ADDQ       R12, R11
+	VMOVUPS    (R11), Y4
+	VMASKMOVPS 32(R11), Y7, Y5
+	ADDQ       R12, R11
+	VMOVUPS    (R11), Y6
+	VMASKMOVPS 32(R11), Y7, Y7
 
 loop:
 	VMOVUPS      (BX), Y8
 	VMOVUPS      32(BX), Y9
-	VBROADCASTSS (DI), Y10
+	VBROADCASTSS (R9), Y10
 	VFMADD231PS  Y10, Y8, Y0
 	VFMADD231PS  Y10, Y9, Y1
-	VBROADCASTSS (DI)(CX*1), Y10
+	VBROADCASTSS (R9)(CX*1), Y10
 	VFMADD231PS  Y10, Y8, Y2
 	VFMADD231PS  Y10, Y9, Y3
-	VBROADCASTSS (DI)(CX*2), Y10
+	VBROADCASTSS (R9)(CX*2), Y10
 	VFMADD231PS  Y10, Y8, Y4
 	VFMADD231PS  Y10, Y9, Y5
-	VBROADCASTSS (DI)(R8*1), Y10
+	VBROADCASTSS (R9)(R10*1), Y10
 	VFMADD231PS  Y10, Y8, Y6
 	VFMADD231PS  Y10, Y9, Y7
+	PREFETCHT1   (DI)
+	ADDQ         R8, DI
 	ADDQ         SI, BX
-	ADDQ         DX, DI
+	ADDQ         DX, R9
 	DECQ         AX
 	JNE          loop
 	MOVQ         tail+64(FP), AX
@@ -660,18 +700,20 @@ loop:
 	VZEROUPPER
 	RET
 
-// func tile5x2AVX2(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool)
-// Requires: AVX, FMA3
-TEXT ·tile5x2AVX2(SB), NOSPLIT, $0-73
+// func tile5x2AVX2(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
+// Requires: AVX, FMA3, MMX+
+TEXT ·tile5x2AVX2(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
 	MOVQ   ars+16(FP), CX
 	MOVQ   acs+24(FP), DX
 	MOVQ   b+32(FP), BX
 	MOVQ   brs+40(FP), SI
-	MOVQ   a+8(FP), DI
-	LEAQ   (CX)(CX*2), R8
-	MOVB   load+72(FP), R9
-	TESTB  R9, R9
+	MOVQ   next+80(FP), DI
+	MOVQ   step+88(FP), R8
+	MOVQ   a+8(FP), R9
+	LEAQ   (CX)(CX*2), R10
+	MOVB   load+72(FP), R11
+	TESTB  R11, R11
 	JNE    fromC
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
@@ -686,48 +728,50 @@ TEXT ·tile5x2AVX2(SB), NOSPLIT, $0-73
 	JMP    loop
 
 fromC:
-	MOVQ       tail+64(FP), R9
-	LEAQ       laneMask<>+32(SB), R10
-	SHLQ       $0x02, R9
-	SUBQ       R9, R10
-	VMOVUPS    (R10), Y9
-	MOVQ       c+48(FP), R9
-	MOVQ       ldc+56(FP), R10
-	VMOVUPS    (R9), Y0
-	VMASKMOVPS 32(R9), Y9, Y1
-	ADDQ       R10, R9
-	VMOVUPS    (R9), Y2
-	VMASKMOVPS 32(R9), Y9, Y3
-	ADDQ       R10, R9
-	VMOVUPS    (R9), Y4
-	VMASKMOVPS 32(R9), Y9, Y5
-	ADDQ       R10, R9
-	VMOVUPS    (R9), Y6
-	VMASKMOVPS 32(R9), Y9, Y7
-	ADDQ       R10, R9
-	VMOVUPS    (R9), Y8
-	VMASKMOVPS 32(R9), Y9, Y9
+	MOVQ       tail+64(FP), R11
+	LEAQ       laneMask<>+32(SB), R12
+	SHLQ       $0x02, R11
+	SUBQ       R11, R12
+	VMOVUPS    (R12), Y9
+	MOVQ       c+48(FP), R11
+	MOVQ       ldc+56(FP), R12
+	VMOVUPS    (R11), Y0
+	VMASKMOVPS 32(R11), Y9, Y1
+	ADDQ       R12, R11
+	VMOVUPS    (R11), Y2
+	VMASKMOVPS 32(R11), Y9, Y3
+	ADDQ       R12, R11
+	VMOVUPS    (R11), Y4
+	VMASKMOVPS 32(R11), Y9, Y5
+	ADDQ       R12, R11
+	VMOVUPS    (R11), Y6
+	VMASKMOVPS 32(R11), Y9, Y7
+	ADDQ       R12, R11
+	VMOVUPS    (R11), Y8
+	VMASKMOVPS 32(R11), Y9, Y9
 
 loop:
 	VMOVUPS      (BX), Y10
 	VMOVUPS      32(BX), Y11
-	VBROADCASTSS (DI), Y12
+	VBROADCASTSS (R9), Y12
 	VFMADD231PS  Y12, Y10, Y0
 	VFMADD231PS  Y12, Y11, Y1
-	VBROADCASTSS (DI)(CX*1), Y12
+	VBROADCASTSS (R9)(CX*1), Y12
 	VFMADD231PS  Y12, Y10, Y2
 	VFMADD231PS  Y12, Y11, Y3
-	VBROADCASTSS (DI)(CX*2), Y12
+	VBROADCASTSS (R9)(CX*2), Y12
 	VFMADD231PS  Y12, Y10, Y4
 	VFMADD231PS  Y12, Y11, Y5
-	VBROADCASTSS (DI)(R8*1), Y12
+	VBROADCASTSS (R9)(R10*1), Y12
 	VFMADD231PS  Y12, Y10, Y6
 	VFMADD231PS  Y12, Y11, Y7
-	VBROADCASTSS (DI)(CX*4), Y12
+	VBROADCASTSS (R9)(CX*4), Y12
 	VFMADD231PS  Y12, Y10, Y8
 	VFMADD231PS  Y12, Y11, Y9
+	PREFETCHT1   (DI)
+	ADDQ         R8, DI
 	ADDQ         SI, BX
-	ADDQ         DX, DI
+	ADDQ         DX, R9
 	DECQ         AX
 	JNE          loop
 	MOVQ         tail+64(FP), AX
@@ -754,20 +798,22 @@ loop:
 	VZEROUPPER
 	RET
 
-// func tile6x2AVX2(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool)
-// Requires: AVX, FMA3
-TEXT ·tile6x2AVX2(SB), NOSPLIT, $0-73
+// func tile6x2AVX2(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
+// Requires: AVX, FMA3, MMX+
+TEXT ·tile6x2AVX2(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
 	MOVQ   ars+16(FP), CX
 	MOVQ   acs+24(FP), DX
 	MOVQ   b+32(FP), BX
 	MOVQ   brs+40(FP), SI
-	MOVQ   a+8(FP), DI
-	LEAQ   (DI)(CX*4), R8
-	ADDQ   CX, R8
-	LEAQ   (CX)(CX*2), R9
-	MOVB   load+72(FP), R10
-	TESTB  R10, R10
+	MOVQ   next+80(FP), DI
+	MOVQ   step+88(FP), R8
+	MOVQ   a+8(FP), R9
+	LEAQ   (R9)(CX*4), R10
+	ADDQ   CX, R10
+	LEAQ   (CX)(CX*2), R11
+	MOVB   load+72(FP), R12
+	TESTB  R12, R12
 	JNE    fromC
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
@@ -784,55 +830,57 @@ TEXT ·tile6x2AVX2(SB), NOSPLIT, $0-73
 	JMP    loop
 
 fromC:
-	MOVQ       tail+64(FP), R10
-	LEAQ       laneMask<>+32(SB), R11
-	SHLQ       $0x02, R10
-	SUBQ       R10, R11
-	VMOVUPS    (R11), Y11
-	MOVQ       c+48(FP), R10
-	MOVQ       ldc+56(FP), R11
-	VMOVUPS    (R10), Y0
-	VMASKMOVPS 32(R10), Y11, Y1
-	ADDQ       R11, R10
-	VMOVUPS    (R10), Y2
-	VMASKMOVPS 32(R10), Y11, Y3
-	ADDQ       R11, R10
-	VMOVUPS    (R10), Y4
-	VMASKMOVPS 32(R10), Y11, Y5
-	ADDQ       R11, R10
-	VMOVUPS    (R10), Y6
-	VMASKMOVPS 32(R10), Y11, Y7
-	ADDQ       R11, R10
-	VMOVUPS    (R10), Y8
-	VMASKMOVPS 32(R10), Y11, Y9
-	ADDQ       R11, R10
-	VMOVUPS    (R10), Y10
-	VMASKMOVPS 32(R10), Y11, Y11
+	MOVQ       tail+64(FP), R12
+	LEAQ       laneMask<>+32(SB), R13
+	SHLQ       $0x02, R12
+	SUBQ       R12, R13
+	VMOVUPS    (R13), Y11
+	MOVQ       c+48(FP), R12
+	MOVQ       ldc+56(FP), R13
+	VMOVUPS    (R12), Y0
+	VMASKMOVPS 32(R12), Y11, Y1
+	ADDQ       R13, R12
+	VMOVUPS    (R12), Y2
+	VMASKMOVPS 32(R12), Y11, Y3
+	ADDQ       R13, R12
+	VMOVUPS    (R12), Y4
+	VMASKMOVPS 32(R12), Y11, Y5
+	ADDQ       R13, R12
+	VMOVUPS    (R12), Y6
+	VMASKMOVPS 32(R12), Y11, Y7
+	ADDQ       R13, R12
+	VMOVUPS    (R12), Y8
+	VMASKMOVPS 32(R12), Y11, Y9
+	ADDQ       R13, R12
+	VMOVUPS    (R12), Y10
+	VMASKMOVPS 32(R12), Y11, Y11
 
 loop:
 	VMOVUPS      (BX), Y12
 	VMOVUPS      32(BX), Y13
-	VBROADCASTSS (DI), Y14
+	VBROADCASTSS (R9), Y14
 	VFMADD231PS  Y14, Y12, Y0
 	VFMADD231PS  Y14, Y13, Y1
-	VBROADCASTSS (DI)(CX*1), Y14
+	VBROADCASTSS (R9)(CX*1), Y14
 	VFMADD231PS  Y14, Y12, Y2
 	VFMADD231PS  Y14, Y13, Y3
-	VBROADCASTSS (DI)(CX*2), Y14
+	VBROADCASTSS (R9)(CX*2), Y14
 	VFMADD231PS  Y14, Y12, Y4
 	VFMADD231PS  Y14, Y13, Y5
-	VBROADCASTSS (DI)(R9*1), Y14
+	VBROADCASTSS (R9)(R11*1), Y14
 	VFMADD231PS  Y14, Y12, Y6
 	VFMADD231PS  Y14, Y13, Y7
-	VBROADCASTSS (DI)(CX*4), Y14
+	VBROADCASTSS (R9)(CX*4), Y14
 	VFMADD231PS  Y14, Y12, Y8
 	VFMADD231PS  Y14, Y13, Y9
-	VBROADCASTSS (R8), Y14
+	VBROADCASTSS (R10), Y14
 	VFMADD231PS  Y14, Y12, Y10
 	VFMADD231PS  Y14, Y13, Y11
+	PREFETCHT1   (DI)
+	ADDQ         R8, DI
 	ADDQ         SI, BX
-	ADDQ         DX, DI
-	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
 	DECQ         AX
 	JNE          loop
 	MOVQ         tail+64(FP), AX
@@ -1213,15 +1261,15 @@ done:
 // func maxAVX2(x []float32) float32
 // Requires: AVX, CMOV, SSE
 TEXT ·maxAVX2(SB), NOSPLIT, $0-28
-	MOVQ    x_len+8(FP), AX
-	MOVQ    x_base+0(FP), CX
-	VMOVUPS negInf<>+0(SB), Y4
-	VMOVUPS Y4, Y0
-	VMOVUPS Y4, Y1
-	VMOVUPS Y4, Y2
-	VMOVUPS Y4, Y3
-	CMPQ    AX, $0x20
-	JLT     rest
+	MOVQ         x_len+8(FP), AX
+	MOVQ         x_base+0(FP), CX
+	VBROADCASTSS negInf<>+0(SB), Y4
+	VMOVUPS      Y4, Y0
+	VMOVUPS      Y4, Y1
+	VMOVUPS      Y4, Y2
+	VMOVUPS      Y4, Y3
+	CMPQ         AX, $0x20
+	JLT          rest
 
 loop:
 	VMOVUPS (CX), Y5
@@ -1315,15 +1363,7 @@ DATA negInf<>+16(SB)/4, $0xff800000
 DATA negInf<>+20(SB)/4, $0xff800000
 DATA negInf<>+24(SB)/4, $0xff800000
 DATA negInf<>+28(SB)/4, $0xff800000
-DATA negInf<>+32(SB)/4, $0xff800000
-DATA negInf<>+36(SB)/4, $0xff800000
-DATA negInf<>+40(SB)/4, $0xff800000
-DATA negInf<>+44(SB)/4, $0xff800000
-DATA negInf<>+48(SB)/4, $0xff800000
-DATA negInf<>+52(SB)/4, $0xff800000
-DATA negInf<>+56(SB)/4, $0xff800000
-DATA negInf<>+60(SB)/4, $0xff800000
-GLOBL negInf<>(SB), RODATA|NOPTR, $64
+GLOBL negInf<>(SB), RODATA|NOPTR, $32
 
 // func axpyAVX2(alpha float32, x []float32, y []float32)
 // Requires: AVX, CMOV, FMA3
@@ -1705,108 +1745,120 @@ TEXT ·expAVX2(SB), NOSPLIT, $0-48
 
 loop:
 	VMOVUPS      (CX), Y0
-	VMOVUPS      expMax<>+0(SB), Y3
+	VBROADCASTSS expMax<>+0(SB), Y3
 	VMINPS       Y0, Y3, Y0
-	VMOVUPS      expMin<>+0(SB), Y3
+	VBROADCASTSS expMin<>+0(SB), Y3
 	VMAXPS       Y0, Y3, Y0
-	VMULPS       log2e<>+0(SB), Y0, Y1
-	VROUNDPS     $0x08, Y1, Y1
-	VFNMADD231PS ln2High<>+0(SB), Y1, Y0
-	VFNMADD231PS ln2Low<>+0(SB), Y1, Y0
-	VMOVUPS      exp6<>+0(SB), Y2
+	VBROADCASTSS roundUp<>+0(SB), Y3
+	VMOVAPS      Y3, Y1
+	VFMADD231PS  log2e<>+0(SB), Y0, Y3
+	VSUBPS       Y1, Y3, Y1
+	VFMADD231PS  minusLn2High<>+0(SB), Y1, Y0
+	VFMADD231PS  minusLn2Low<>+0(SB), Y1, Y0
+	VBROADCASTSS exp6<>+0(SB), Y2
 	VFMADD213PS  exp5<>+0(SB), Y0, Y2
 	VFMADD213PS  exp4<>+0(SB), Y0, Y2
 	VFMADD213PS  exp3<>+0(SB), Y0, Y2
 	VFMADD213PS  exp2<>+0(SB), Y0, Y2
 	VFMADD213PS  one<>+0(SB), Y0, Y2
 	VFMADD213PS  one<>+0(SB), Y0, Y2
-	VCVTPS2DQ    Y1, Y1
-	VPSRAD       $0x01, Y1, Y3
-	VPSUBD       Y3, Y1, Y1
-	VPADDD       expBias<>+0(SB), Y3, Y3
-	VPSLLD       $0x17, Y3, Y3
+	VPSLLD       $0x09, Y3, Y3
+	VPSRAD       $0x0a, Y3, Y1
+	VPSRAD       $0x09, Y3, Y3
+	VPSUBD       Y1, Y3, Y3
 	VPADDD       expBias<>+0(SB), Y1, Y1
 	VPSLLD       $0x17, Y1, Y1
-	VMULPS       Y3, Y2, Y0
-	VMULPS       Y1, Y0, Y0
+	VPADDD       expBias<>+0(SB), Y3, Y3
+	VPSLLD       $0x17, Y3, Y3
+	VMULPS       Y1, Y2, Y0
+	VMULPS       Y3, Y0, Y0
 	VMOVUPS      Y0, (DX)
 	VMOVUPS      32(CX), Y0
-	VMOVUPS      expMax<>+0(SB), Y3
+	VBROADCASTSS expMax<>+0(SB), Y3
 	VMINPS       Y0, Y3, Y0
-	VMOVUPS      expMin<>+0(SB), Y3
+	VBROADCASTSS expMin<>+0(SB), Y3
 	VMAXPS       Y0, Y3, Y0
-	VMULPS       log2e<>+0(SB), Y0, Y1
-	VROUNDPS     $0x08, Y1, Y1
-	VFNMADD231PS ln2High<>+0(SB), Y1, Y0
-	VFNMADD231PS ln2Low<>+0(SB), Y1, Y0
-	VMOVUPS      exp6<>+0(SB), Y2
+	VBROADCASTSS roundUp<>+0(SB), Y3
+	VMOVAPS      Y3, Y1
+	VFMADD231PS  log2e<>+0(SB), Y0, Y3
+	VSUBPS       Y1, Y3, Y1
+	VFMADD231PS  minusLn2High<>+0(SB), Y1, Y0
+	VFMADD231PS  minusLn2Low<>+0(SB), Y1, Y0
+	VBROADCASTSS exp6<>+0(SB), Y2
 	VFMADD213PS  exp5<>+0(SB), Y0, Y2
 	VFMADD213PS  exp4<>+0(SB), Y0, Y2
 	VFMADD213PS  exp3<>+0(SB), Y0, Y2
 	VFMADD213PS  exp2<>+0(SB), Y0, Y2
 	VFMADD213PS  one<>+0(SB), Y0, Y2
 	VFMADD213PS  one<>+0(SB), Y0, Y2
-	VCVTPS2DQ    Y1, Y1
-	VPSRAD       $0x01, Y1, Y3
-	VPSUBD       Y3, Y1, Y1
-	VPADDD       expBias<>+0(SB), Y3, Y3
-	VPSLLD       $0x17, Y3, Y3
+	VPSLLD       $0x09, Y3, Y3
+	VPSRAD       $0x0a, Y3, Y1
+	VPSRAD       $0x09, Y3, Y3
+	VPSUBD       Y1, Y3, Y3
 	VPADDD       expBias<>+0(SB), Y1, Y1
 	VPSLLD       $0x17, Y1, Y1
-	VMULPS       Y3, Y2, Y0
-	VMULPS       Y1, Y0, Y0
+	VPADDD       expBias<>+0(SB), Y3, Y3
+	VPSLLD       $0x17, Y3, Y3
+	VMULPS       Y1, Y2, Y0
+	VMULPS       Y3, Y0, Y0
 	VMOVUPS      Y0, 32(DX)
 	VMOVUPS      64(CX), Y0
-	VMOVUPS      expMax<>+0(SB), Y3
+	VBROADCASTSS expMax<>+0(SB), Y3
 	VMINPS       Y0, Y3, Y0
-	VMOVUPS      expMin<>+0(SB), Y3
+	VBROADCASTSS expMin<>+0(SB), Y3
 	VMAXPS       Y0, Y3, Y0
-	VMULPS       log2e<>+0(SB), Y0, Y1
-	VROUNDPS     $0x08, Y1, Y1
-	VFNMADD231PS ln2High<>+0(SB), Y1, Y0
-	VFNMADD231PS ln2Low<>+0(SB), Y1, Y0
-	VMOVUPS      exp6<>+0(SB), Y2
+	VBROADCASTSS roundUp<>+0(SB), Y3
+	VMOVAPS      Y3, Y1
+	VFMADD231PS  log2e<>+0(SB), Y0, Y3
+	VSUBPS       Y1, Y3, Y1
+	VFMADD231PS  minusLn2High<>+0(SB), Y1, Y0
+	VFMADD231PS  minusLn2Low<>+0(SB), Y1, Y0
+	VBROADCASTSS exp6<>+0(SB), Y2
 	VFMADD213PS  exp5<>+0(SB), Y0, Y2
 	VFMADD213PS  exp4<>+0(SB), Y0, Y2
 	VFMADD213PS  exp3<>+0(SB), Y0, Y2
 	VFMADD213PS  exp2<>+0(SB), Y0, Y2
 	VFMADD213PS  one<>+0(SB), Y0, Y2
 	VFMADD213PS  one<>+0(SB), Y0, Y2
-	VCVTPS2DQ    Y1, Y1
-	VPSRAD       $0x01, Y1, Y3
-	VPSUBD       Y3, Y1, Y1
-	VPADDD       expBias<>+0(SB), Y3, Y3
-	VPSLLD       $0x17, Y3, Y3
+	VPSLLD       $0x09, Y3, Y3
+	VPSRAD       $0x0a, Y3, Y1
+	VPSRAD       $0x09, Y3, Y3
+	VPSUBD       Y1, Y3, Y3
 	VPADDD       expBias<>+0(SB), Y1, Y1
 	VPSLLD       $0x17, Y1, Y1
-	VMULPS       Y3, Y2, Y0
-	VMULPS       Y1, Y0, Y0
+	VPADDD       expBias<>+0(SB), Y3, Y3
+	VPSLLD       $0x17, Y3, Y3
+	VMULPS       Y1, Y2, Y0
+	VMULPS       Y3, Y0, Y0
 	VMOVUPS      Y0, 64(DX)
 	VMOVUPS      96(CX), Y0
-	VMOVUPS      expMax<>+0(SB), Y3
+	VBROADCASTSS expMax<>+0(SB), Y3
 	VMINPS       Y0, Y3, Y0
-	VMOVUPS      expMin<>+0(SB), Y3
+	VBROADCASTSS expMin<>+0(SB), Y3
 	VMAXPS       Y0, Y3, Y0
-	VMULPS       log2e<>+0(SB), Y0, Y1
-	VROUNDPS     $0x08, Y1, Y1
-	VFNMADD231PS ln2High<>+0(SB), Y1, Y0
-	VFNMADD231PS ln2Low<>+0(SB), Y1, Y0
-	VMOVUPS      exp6<>+0(SB), Y2
+	VBROADCASTSS roundUp<>+0(SB), Y3
+	VMOVAPS      Y3, Y1
+	VFMADD231PS  log2e<>+0(SB), Y0, Y3
+	VSUBPS       Y1, Y3, Y1
+	VFMADD231PS  minusLn2High<>+0(SB), Y1, Y0
+	VFMADD231PS  minusLn2Low<>+0(SB), Y1, Y0
+	VBROADCASTSS exp6<>+0(SB), Y2
 	VFMADD213PS  exp5<>+0(SB), Y0, Y2
 	VFMADD213PS  exp4<>+0(SB), Y0, Y2
 	VFMADD213PS  exp3<>+0(SB), Y0, Y2
 	VFMADD213PS  exp2<>+0(SB), Y0, Y2
 	VFMADD213PS  one<>+0(SB), Y0, Y2
 	VFMADD213PS  one<>+0(SB), Y0, Y2
-	VCVTPS2DQ    Y1, Y1
-	VPSRAD       $0x01, Y1, Y3
-	VPSUBD       Y3, Y1, Y1
-	VPADDD       expBias<>+0(SB), Y3, Y3
-	VPSLLD       $0x17, Y3, Y3
+	VPSLLD       $0x09, Y3, Y3
+	VPSRAD       $0x0a, Y3, Y1
+	VPSRAD       $0x09, Y3, Y3
+	VPSUBD       Y1, Y3, Y3
 	VPADDD       expBias<>+0(SB), Y1, Y1
 	VPSLLD       $0x17, Y1, Y1
-	VMULPS       Y3, Y2, Y0
-	VMULPS       Y1, Y0, Y0
+	VPADDD       expBias<>+0(SB), Y3, Y3
+	VPSLLD       $0x17, Y3, Y3
+	VMULPS       Y1, Y2, Y0
+	VMULPS       Y3, Y0, Y0
 	VMOVUPS      Y0, 96(DX)
 	ADDQ         $0x00000080, CX
 	ADDQ         $0x00000080, DX
@@ -1829,30 +1881,33 @@ rest:
 	SUBQ         DI, R8
 	VMOVUPS      (R8), Y0
 	VMASKMOVPS   (CX), Y0, Y1
-	VMOVUPS      expMax<>+0(SB), Y4
+	VBROADCASTSS expMax<>+0(SB), Y4
 	VMINPS       Y1, Y4, Y1
-	VMOVUPS      expMin<>+0(SB), Y4
+	VBROADCASTSS expMin<>+0(SB), Y4
 	VMAXPS       Y1, Y4, Y1
-	VMULPS       log2e<>+0(SB), Y1, Y2
-	VROUNDPS     $0x08, Y2, Y2
-	VFNMADD231PS ln2High<>+0(SB), Y2, Y1
-	VFNMADD231PS ln2Low<>+0(SB), Y2, Y1
-	VMOVUPS      exp6<>+0(SB), Y3
+	VBROADCASTSS roundUp<>+0(SB), Y4
+	VMOVAPS      Y4, Y2
+	VFMADD231PS  log2e<>+0(SB), Y1, Y4
+	VSUBPS       Y2, Y4, Y2
+	VFMADD231PS  minusLn2High<>+0(SB), Y2, Y1
+	VFMADD231PS  minusLn2Low<>+0(SB), Y2, Y1
+	VBROADCASTSS exp6<>+0(SB), Y3
 	VFMADD213PS  exp5<>+0(SB), Y1, Y3
 	VFMADD213PS  exp4<>+0(SB), Y1, Y3
 	VFMADD213PS  exp3<>+0(SB), Y1, Y3
 	VFMADD213PS  exp2<>+0(SB), Y1, Y3
 	VFMADD213PS  one<>+0(SB), Y1, Y3
 	VFMADD213PS  one<>+0(SB), Y1, Y3
-	VCVTPS2DQ    Y2, Y2
-	VPSRAD       $0x01, Y2, Y4
-	VPSUBD       Y4, Y2, Y2
-	VPADDD       expBias<>+0(SB), Y4, Y4
-	VPSLLD       $0x17, Y4, Y4
+	VPSLLD       $0x09, Y4, Y4
+	VPSRAD       $0x0a, Y4, Y2
+	VPSRAD       $0x09, Y4, Y4
+	VPSUBD       Y2, Y4, Y4
 	VPADDD       expBias<>+0(SB), Y2, Y2
 	VPSLLD       $0x17, Y2, Y2
-	VMULPS       Y4, Y3, Y1
-	VMULPS       Y2, Y1, Y1
+	VPADDD       expBias<>+0(SB), Y4, Y4
+	VPSLLD       $0x17, Y4, Y4
+	VMULPS       Y2, Y3, Y1
+	VMULPS       Y4, Y1, Y1
 	VMASKMOVPS   Y1, Y0, (DX)
 	MOVQ         AX, DI
 	SUBQ         $0x08, DI
@@ -1865,30 +1920,33 @@ rest:
 	SUBQ         DI, R8
 	VMOVUPS      (R8), Y0
 	VMASKMOVPS   32(CX), Y0, Y1
-	VMOVUPS      expMax<>+0(SB), Y4
+	VBROADCASTSS expMax<>+0(SB), Y4
 	VMINPS       Y1, Y4, Y1
-	VMOVUPS      expMin<>+0(SB), Y4
+	VBROADCASTSS expMin<>+0(SB), Y4
 	VMAXPS       Y1, Y4, Y1
-	VMULPS       log2e<>+0(SB), Y1, Y2
-	VROUNDPS     $0x08, Y2, Y2
-	VFNMADD231PS ln2High<>+0(SB), Y2, Y1
-	VFNMADD231PS ln2Low<>+0(SB), Y2, Y1
-	VMOVUPS      exp6<>+0(SB), Y3
+	VBROADCASTSS roundUp<>+0(SB), Y4
+	VMOVAPS      Y4, Y2
+	VFMADD231PS  log2e<>+0(SB), Y1, Y4
+	VSUBPS       Y2, Y4, Y2
+	VFMADD231PS  minusLn2High<>+0(SB), Y2, Y1
+	VFMADD231PS  minusLn2Low<>+0(SB), Y2, Y1
+	VBROADCASTSS exp6<>+0(SB), Y3
 	VFMADD213PS  exp5<>+0(SB), Y1, Y3
 	VFMADD213PS  exp4<>+0(SB), Y1, Y3
 	VFMADD213PS  exp3<>+0(SB), Y1, Y3
 	VFMADD213PS  exp2<>+0(SB), Y1, Y3
 	VFMADD213PS  one<>+0(SB), Y1, Y3
 	VFMADD213PS  one<>+0(SB), Y1, Y3
-	VCVTPS2DQ    Y2, Y2
-	VPSRAD       $0x01, Y2, Y4
-	VPSUBD       Y4, Y2, Y2
-	VPADDD       expBias<>+0(SB), Y4, Y4
-	VPSLLD       $0x17, Y4, Y4
+	VPSLLD       $0x09, Y4, Y4
+	VPSRAD       $0x0a, Y4, Y2
+	VPSRAD       $0x09, Y4, Y4
+	VPSUBD       Y2, Y4, Y4
 	VPADDD       expBias<>+0(SB), Y2, Y2
 	VPSLLD       $0x17, Y2, Y2
-	VMULPS       Y4, Y3, Y1
-	VMULPS       Y2, Y1, Y1
+	VPADDD       expBias<>+0(SB), Y4, Y4
+	VPSLLD       $0x17, Y4, Y4
+	VMULPS       Y2, Y3, Y1
+	VMULPS       Y4, Y1, Y1
 	VMASKMOVPS   Y1, Y0, 32(DX)
 	MOVQ         AX, DI
 	SUBQ         $0x10, DI
@@ -1901,30 +1959,33 @@ rest:
 	SUBQ         DI, R8
 	VMOVUPS      (R8), Y0
 	VMASKMOVPS   64(CX), Y0, Y1
-	VMOVUPS      expMax<>+0(SB), Y4
+	VBROADCASTSS expMax<>+0(SB), Y4
 	VMINPS       Y1, Y4, Y1
-	VMOVUPS      expMin<>+0(SB), Y4
+	VBROADCASTSS expMin<>+0(SB), Y4
 	VMAXPS       Y1, Y4, Y1
-	VMULPS       log2e<>+0(SB), Y1, Y2
-	VROUNDPS     $0x08, Y2, Y2
-	VFNMADD231PS ln2High<>+0(SB), Y2, Y1
-	VFNMADD231PS ln2Low<>+0(SB), Y2, Y1
-	VMOVUPS      exp6<>+0(SB), Y3
+	VBROADCASTSS roundUp<>+0(SB), Y4
+	VMOVAPS      Y4, Y2
+	VFMADD231PS  log2e<>+0(SB), Y1, Y4
+	VSUBPS       Y2, Y4, Y2
+	VFMADD231PS  minusLn2High<>+0(SB), Y2, Y1
+	VFMADD231PS  minusLn2Low<>+0(SB), Y2, Y1
+	VBROADCASTSS exp6<>+0(SB), Y3
 	VFMADD213PS  exp5<>+0(SB), Y1, Y3
 	VFMADD213PS  exp4<>+0(SB), Y1, Y3
 	VFMADD213PS  exp3<>+0(SB), Y1, Y3
 	VFMADD213PS  exp2<>+0(SB), Y1, Y3
 	VFMADD213PS  one<>+0(SB), Y1, Y3
 	VFMADD213PS  one<>+0(SB), Y1, Y3
-	VCVTPS2DQ    Y2, Y2
-	VPSRAD       $0x01, Y2, Y4
-	VPSUBD       Y4, Y2, Y2
-	VPADDD       expBias<>+0(SB), Y4, Y4
-	VPSLLD       $0x17, Y4, Y4
+	VPSLLD       $0x09, Y4, Y4
+	VPSRAD       $0x0a, Y4, Y2
+	VPSRAD       $0x09, Y4, Y4
+	VPSUBD       Y2, Y4, Y4
 	VPADDD       expBias<>+0(SB), Y2, Y2
 	VPSLLD       $0x17, Y2, Y2
-	VMULPS       Y4, Y3, Y1
-	VMULPS       Y2, Y1, Y1
+	VPADDD       expBias<>+0(SB), Y4, Y4
+	VPSLLD       $0x17, Y4, Y4
+	VMULPS       Y2, Y3, Y1
+	VMULPS       Y4, Y1, Y1
 	VMASKMOVPS   Y1, Y0, 64(DX)
 	SUBQ         $0x18, AX
 	CMPQ         AX, BX
@@ -1936,30 +1997,33 @@ rest:
 	SUBQ         AX, BX
 	VMOVUPS      (BX), Y0
 	VMASKMOVPS   96(CX), Y0, Y1
-	VMOVUPS      expMax<>+0(SB), Y4
+	VBROADCASTSS expMax<>+0(SB), Y4
 	VMINPS       Y1, Y4, Y1
-	VMOVUPS      expMin<>+0(SB), Y4
+	VBROADCASTSS expMin<>+0(SB), Y4
 	VMAXPS       Y1, Y4, Y1
-	VMULPS       log2e<>+0(SB), Y1, Y2
-	VROUNDPS     $0x08, Y2, Y2
-	VFNMADD231PS ln2High<>+0(SB), Y2, Y1
-	VFNMADD231PS ln2Low<>+0(SB), Y2, Y1
-	VMOVUPS      exp6<>+0(SB), Y3
+	VBROADCASTSS roundUp<>+0(SB), Y4
+	VMOVAPS      Y4, Y2
+	VFMADD231PS  log2e<>+0(SB), Y1, Y4
+	VSUBPS       Y2, Y4, Y2
+	VFMADD231PS  minusLn2High<>+0(SB), Y2, Y1
+	VFMADD231PS  minusLn2Low<>+0(SB), Y2, Y1
+	VBROADCASTSS exp6<>+0(SB), Y3
 	VFMADD213PS  exp5<>+0(SB), Y1, Y3
 	VFMADD213PS  exp4<>+0(SB), Y1, Y3
 	VFMADD213PS  exp3<>+0(SB), Y1, Y3
 	VFMADD213PS  exp2<>+0(SB), Y1, Y3
 	VFMADD213PS  one<>+0(SB), Y1, Y3
 	VFMADD213PS  one<>+0(SB), Y1, Y3
-	VCVTPS2DQ    Y2, Y2
-	VPSRAD       $0x01, Y2, Y4
-	VPSUBD       Y4, Y2, Y2
-	VPADDD       expBias<>+0(SB), Y4, Y4
-	VPSLLD       $0x17, Y4, Y4
+	VPSLLD       $0x09, Y4, Y4
+	VPSRAD       $0x0a, Y4, Y2
+	VPSRAD       $0x09, Y4, Y4
+	VPSUBD       Y2, Y4, Y4
 	VPADDD       expBias<>+0(SB), Y2, Y2
 	VPSLLD       $0x17, Y2, Y2
-	VMULPS       Y4, Y3, Y1
-	VMULPS       Y2, Y1, Y1
+	VPADDD       expBias<>+0(SB), Y4, Y4
+	VPSLLD       $0x17, Y4, Y4
+	VMULPS       Y2, Y3, Y1
+	VMULPS       Y4, Y1, Y1
 	VMASKMOVPS   Y1, Y0, 96(DX)
 
 done:
@@ -1974,15 +2038,7 @@ DATA expMax<>+16(SB)/4, $0x42b20000
 DATA expMax<>+20(SB)/4, $0x42b20000
 DATA expMax<>+24(SB)/4, $0x42b20000
 DATA expMax<>+28(SB)/4, $0x42b20000
-DATA expMax<>+32(SB)/4, $0x42b20000
-DATA expMax<>+36(SB)/4, $0x42b20000
-DATA expMax<>+40(SB)/4, $0x42b20000
-DATA expMax<>+44(SB)/4, $0x42b20000
-DATA expMax<>+48(SB)/4, $0x42b20000
-DATA expMax<>+52(SB)/4, $0x42b20000
-DATA expMax<>+56(SB)/4, $0x42b20000
-DATA expMax<>+60(SB)/4, $0x42b20000
-GLOBL expMax<>(SB), RODATA|NOPTR, $64
+GLOBL expMax<>(SB), RODATA|NOPTR, $32
 
 DATA expMin<>+0(SB)/4, $0xc2d00000
 DATA expMin<>+4(SB)/4, $0xc2d00000
@@ -1992,15 +2048,17 @@ DATA expMin<>+16(SB)/4, $0xc2d00000
 DATA expMin<>+20(SB)/4, $0xc2d00000
 DATA expMin<>+24(SB)/4, $0xc2d00000
 DATA expMin<>+28(SB)/4, $0xc2d00000
-DATA expMin<>+32(SB)/4, $0xc2d00000
-DATA expMin<>+36(SB)/4, $0xc2d00000
-DATA expMin<>+40(SB)/4, $0xc2d00000
-DATA expMin<>+44(SB)/4, $0xc2d00000
-DATA expMin<>+48(SB)/4, $0xc2d00000
-DATA expMin<>+52(SB)/4, $0xc2d00000
-DATA expMin<>+56(SB)/4, $0xc2d00000
-DATA expMin<>+60(SB)/4, $0xc2d00000
-GLOBL expMin<>(SB), RODATA|NOPTR, $64
+GLOBL expMin<>(SB), RODATA|NOPTR, $32
+
+DATA roundUp<>+0(SB)/4, $0x4b400000
+DATA roundUp<>+4(SB)/4, $0x4b400000
+DATA roundUp<>+8(SB)/4, $0x4b400000
+DATA roundUp<>+12(SB)/4, $0x4b400000
+DATA roundUp<>+16(SB)/4, $0x4b400000
+DATA roundUp<>+20(SB)/4, $0x4b400000
+DATA roundUp<>+24(SB)/4, $0x4b400000
+DATA roundUp<>+28(SB)/4, $0x4b400000
+GLOBL roundUp<>(SB), RODATA|NOPTR, $32
 
 DATA log2e<>+0(SB)/4, $0x3fb8aa3b
 DATA log2e<>+4(SB)/4, $0x3fb8aa3b
@@ -2010,51 +2068,27 @@ DATA log2e<>+16(SB)/4, $0x3fb8aa3b
 DATA log2e<>+20(SB)/4, $0x3fb8aa3b
 DATA log2e<>+24(SB)/4, $0x3fb8aa3b
 DATA log2e<>+28(SB)/4, $0x3fb8aa3b
-DATA log2e<>+32(SB)/4, $0x3fb8aa3b
-DATA log2e<>+36(SB)/4, $0x3fb8aa3b
-DATA log2e<>+40(SB)/4, $0x3fb8aa3b
-DATA log2e<>+44(SB)/4, $0x3fb8aa3b
-DATA log2e<>+48(SB)/4, $0x3fb8aa3b
-DATA log2e<>+52(SB)/4, $0x3fb8aa3b
-DATA log2e<>+56(SB)/4, $0x3fb8aa3b
-DATA log2e<>+60(SB)/4, $0x3fb8aa3b
-GLOBL log2e<>(SB), RODATA|NOPTR, $64
+GLOBL log2e<>(SB), RODATA|NOPTR, $32
 
-DATA ln2High<>+0(SB)/4, $0x3f318000
-DATA ln2High<>+4(SB)/4, $0x3f318000
-DATA ln2High<>+8(SB)/4, $0x3f318000
-DATA ln2High<>+12(SB)/4, $0x3f318000
-DATA ln2High<>+16(SB)/4, $0x3f318000
-DATA ln2High<>+20(SB)/4, $0x3f318000
-DATA ln2High<>+24(SB)/4, $0x3f318000
-DATA ln2High<>+28(SB)/4, $0x3f318000
-DATA ln2High<>+32(SB)/4, $0x3f318000
-DATA ln2High<>+36(SB)/4, $0x3f318000
-DATA ln2High<>+40(SB)/4, $0x3f318000
-DATA ln2High<>+44(SB)/4, $0x3f318000
-DATA ln2High<>+48(SB)/4, $0x3f318000
-DATA ln2High<>+52(SB)/4, $0x3f318000
-DATA ln2High<>+56(SB)/4, $0x3f318000
-DATA ln2High<>+60(SB)/4, $0x3f318000
-GLOBL ln2High<>(SB), RODATA|NOPTR, $64
+DATA minusLn2High<>+0(SB)/4, $0xbf318000
+DATA minusLn2High<>+4(SB)/4, $0xbf318000
+DATA minusLn2High<>+8(SB)/4, $0xbf318000
+DATA minusLn2High<>+12(SB)/4, $0xbf318000
+DATA minusLn2High<>+16(SB)/4, $0xbf318000
+DATA minusLn2High<>+20(SB)/4, $0xbf318000
+DATA minusLn2High<>+24(SB)/4, $0xbf318000
+DATA minusLn2High<>+28(SB)/4, $0xbf318000
+GLOBL minusLn2High<>(SB), RODATA|NOPTR, $32
 
-DATA ln2Low<>+0(SB)/4, $0xb95e8083
-DATA ln2Low<>+4(SB)/4, $0xb95e8083
-DATA ln2Low<>+8(SB)/4, $0xb95e8083
-DATA ln2Low<>+12(SB)/4, $0xb95e8083
-DATA ln2Low<>+16(SB)/4, $0xb95e8083
-DATA ln2Low<>+20(SB)/4, $0xb95e8083
-DATA ln2Low<>+24(SB)/4, $0xb95e8083
-DATA ln2Low<>+28(SB)/4, $0xb95e8083
-DATA ln2Low<>+32(SB)/4, $0xb95e8083
-DATA ln2Low<>+36(SB)/4, $0xb95e8083
-DATA ln2Low<>+40(SB)/4, $0xb95e8083
-DATA ln2Low<>+44(SB)/4, $0xb95e8083
-DATA ln2Low<>+48(SB)/4, $0xb95e8083
-DATA ln2Low<>+52(SB)/4, $0xb95e8083
-DATA ln2Low<>+56(SB)/4, $0xb95e8083
-DATA ln2Low<>+60(SB)/4, $0xb95e8083
-GLOBL ln2Low<>(SB), RODATA|NOPTR, $64
+DATA minusLn2Low<>+0(SB)/4, $0x395e8083
+DATA minusLn2Low<>+4(SB)/4, $0x395e8083
+DATA minusLn2Low<>+8(SB)/4, $0x395e8083
+DATA minusLn2Low<>+12(SB)/4, $0x395e8083
+DATA minusLn2Low<>+16(SB)/4, $0x395e8083
+DATA minusLn2Low<>+20(SB)/4, $0x395e8083
+DATA minusLn2Low<>+24(SB)/4, $0x395e8083
+DATA minusLn2Low<>+28(SB)/4, $0x395e8083
+GLOBL minusLn2Low<>(SB), RODATA|NOPTR, $32
 
 DATA exp6<>+0(SB)/4, $0x3ab51216
 DATA exp6<>+4(SB)/4, $0x3ab51216
@@ -2064,15 +2098,7 @@ DATA exp6<>+16(SB)/4, $0x3ab51216
 DATA exp6<>+20(SB)/4, $0x3ab51216
 DATA exp6<>+24(SB)/4, $0x3ab51216
 DATA exp6<>+28(SB)/4, $0x3ab51216
-DATA exp6<>+32(SB)/4, $0x3ab51216
-DATA exp6<>+36(SB)/4, $0x3ab51216
-DATA exp6<>+40(SB)/4, $0x3ab51216
-DATA exp6<>+44(SB)/4, $0x3ab51216
-DATA exp6<>+48(SB)/4, $0x3ab51216
-DATA exp6<>+52(SB)/4, $0x3ab51216
-DATA exp6<>+56(SB)/4, $0x3ab51216
-DATA exp6<>+60(SB)/4, $0x3ab51216
-GLOBL exp6<>(SB), RODATA|NOPTR, $64
+GLOBL exp6<>(SB), RODATA|NOPTR, $32
 
 DATA exp5<>+0(SB)/4, $0x3c091cf2
 DATA exp5<>+4(SB)/4, $0x3c091cf2
@@ -2082,15 +2108,7 @@ DATA exp5<>+16(SB)/4, $0x3c091cf2
 DATA exp5<>+20(SB)/4, $0x3c091cf2
 DATA exp5<>+24(SB)/4, $0x3c091cf2
 DATA exp5<>+28(SB)/4, $0x3c091cf2
-DATA exp5<>+32(SB)/4, $0x3c091cf2
-DATA exp5<>+36(SB)/4, $0x3c091cf2
-DATA exp5<>+40(SB)/4, $0x3c091cf2
-DATA exp5<>+44(SB)/4, $0x3c091cf2
-DATA exp5<>+48(SB)/4, $0x3c091cf2
-DATA exp5<>+52(SB)/4, $0x3c091cf2
-DATA exp5<>+56(SB)/4, $0x3c091cf2
-DATA exp5<>+60(SB)/4, $0x3c091cf2
-GLOBL exp5<>(SB), RODATA|NOPTR, $64
+GLOBL exp5<>(SB), RODATA|NOPTR, $32
 
 DATA exp4<>+0(SB)/4, $0x3d2aac79
 DATA exp4<>+4(SB)/4, $0x3d2aac79
@@ -2100,15 +2118,7 @@ DATA exp4<>+16(SB)/4, $0x3d2aac79
 DATA exp4<>+20(SB)/4, $0x3d2aac79
 DATA exp4<>+24(SB)/4, $0x3d2aac79
 DATA exp4<>+28(SB)/4, $0x3d2aac79
-DATA exp4<>+32(SB)/4, $0x3d2aac79
-DATA exp4<>+36(SB)/4, $0x3d2aac79
-DATA exp4<>+40(SB)/4, $0x3d2aac79
-DATA exp4<>+44(SB)/4, $0x3d2aac79
-DATA exp4<>+48(SB)/4, $0x3d2aac79
-DATA exp4<>+52(SB)/4, $0x3d2aac79
-DATA exp4<>+56(SB)/4, $0x3d2aac79
-DATA exp4<>+60(SB)/4, $0x3d2aac79
-GLOBL exp4<>(SB), RODATA|NOPTR, $64
+GLOBL exp4<>(SB), RODATA|NOPTR, $32
 
 DATA exp3<>+0(SB)/4, $0x3e2aaa49
 DATA exp3<>+4(SB)/4, $0x3e2aaa49
@@ -2118,15 +2128,7 @@ DATA exp3<>+16(SB)/4, $0x3e2aaa49
 DATA exp3<>+20(SB)/4, $0x3e2aaa49
 DATA exp3<>+24(SB)/4, $0x3e2aaa49
 DATA exp3<>+28(SB)/4, $0x3e2aaa49
-DATA exp3<>+32(SB)/4, $0x3e2aaa49
-DATA exp3<>+36(SB)/4, $0x3e2aaa49
-DATA exp3<>+40(SB)/4, $0x3e2aaa49
-DATA exp3<>+44(SB)/4, $0x3e2aaa49
-DATA exp3<>+48(SB)/4, $0x3e2aaa49
-DATA exp3<>+52(SB)/4, $0x3e2aaa49
-DATA exp3<>+56(SB)/4, $0x3e2aaa49
-DATA exp3<>+60(SB)/4, $0x3e2aaa49
-GLOBL exp3<>(SB), RODATA|NOPTR, $64
+GLOBL exp3<>(SB), RODATA|NOPTR, $32
 
 DATA exp2<>+0(SB)/4, $0x3efffffe
 DATA exp2<>+4(SB)/4, $0x3efffffe
@@ -2136,15 +2138,7 @@ DATA exp2<>+16(SB)/4, $0x3efffffe
 DATA exp2<>+20(SB)/4, $0x3efffffe
 DATA exp2<>+24(SB)/4, $0x3efffffe
 DATA exp2<>+28(SB)/4, $0x3efffffe
-DATA exp2<>+32(SB)/4, $0x3efffffe
-DATA exp2<>+36(SB)/4, $0x3efffffe
-DATA exp2<>+40(SB)/4, $0x3efffffe
-DATA exp2<>+44(SB)/4, $0x3efffffe
-DATA exp2<>+48(SB)/4, $0x3efffffe
-DATA exp2<>+52(SB)/4, $0x3efffffe
-DATA exp2<>+56(SB)/4, $0x3efffffe
-DATA exp2<>+60(SB)/4, $0x3efffffe
-GLOBL exp2<>(SB), RODATA|NOPTR, $64
+GLOBL exp2<>(SB), RODATA|NOPTR, $32
 
 DATA one<>+0(SB)/4, $0x3f800000
 DATA one<>+4(SB)/4, $0x3f800000
@@ -2154,15 +2148,7 @@ DATA one<>+16(SB)/4, $0x3f800000
 DATA one<>+20(SB)/4, $0x3f800000
 DATA one<>+24(SB)/4, $0x3f800000
 DATA one<>+28(SB)/4, $0x3f800000
-DATA one<>+32(SB)/4, $0x3f800000
-DATA one<>+36(SB)/4, $0x3f800000
-DATA one<>+40(SB)/4, $0x3f800000
-DATA one<>+44(SB)/4, $0x3f800000
-DATA one<>+48(SB)/4, $0x3f800000
-DATA one<>+52(SB)/4, $0x3f800000
-DATA one<>+56(SB)/4, $0x3f800000
-DATA one<>+60(SB)/4, $0x3f800000
-GLOBL one<>(SB), RODATA|NOPTR, $64
+GLOBL one<>(SB), RODATA|NOPTR, $32
 
 DATA expBias<>+0(SB)/4, $0x0000007f
 DATA expBias<>+4(SB)/4, $0x0000007f
@@ -2172,15 +2158,7 @@ DATA expBias<>+16(SB)/4, $0x0000007f
 DATA expBias<>+20(SB)/4, $0x0000007f
 DATA expBias<>+24(SB)/4, $0x0000007f
 DATA expBias<>+28(SB)/4, $0x0000007f
-DATA expBias<>+32(SB)/4, $0x0000007f
-DATA expBias<>+36(SB)/4, $0x0000007f
-DATA expBias<>+40(SB)/4, $0x0000007f
-DATA expBias<>+44(SB)/4, $0x0000007f
-DATA expBias<>+48(SB)/4, $0x0000007f
-DATA expBias<>+52(SB)/4, $0x0000007f
-DATA expBias<>+56(SB)/4, $0x0000007f
-DATA expBias<>+60(SB)/4, $0x0000007f
-GLOBL expBias<>(SB), RODATA|NOPTR, $64
+GLOBL expBias<>(SB), RODATA|NOPTR, $32
 
 // func sigmoidAVX2(dst []float32, x []float32)
 // Requires: AVX, AVX2, CMOV, FMA3
@@ -2194,121 +2172,133 @@ TEXT ·sigmoidAVX2(SB), NOSPLIT, $0-48
 loop:
 	VMOVUPS      (CX), Y0
 	VXORPS       signBit<>+0(SB), Y0, Y0
-	VMOVUPS      expMax<>+0(SB), Y3
+	VBROADCASTSS expMax<>+0(SB), Y3
 	VMINPS       Y0, Y3, Y0
-	VMOVUPS      expMin<>+0(SB), Y3
+	VBROADCASTSS expMin<>+0(SB), Y3
 	VMAXPS       Y0, Y3, Y0
-	VMULPS       log2e<>+0(SB), Y0, Y1
-	VROUNDPS     $0x08, Y1, Y1
-	VFNMADD231PS ln2High<>+0(SB), Y1, Y0
-	VFNMADD231PS ln2Low<>+0(SB), Y1, Y0
-	VMOVUPS      exp6<>+0(SB), Y2
+	VBROADCASTSS roundUp<>+0(SB), Y3
+	VMOVAPS      Y3, Y1
+	VFMADD231PS  log2e<>+0(SB), Y0, Y3
+	VSUBPS       Y1, Y3, Y1
+	VFMADD231PS  minusLn2High<>+0(SB), Y1, Y0
+	VFMADD231PS  minusLn2Low<>+0(SB), Y1, Y0
+	VBROADCASTSS exp6<>+0(SB), Y2
 	VFMADD213PS  exp5<>+0(SB), Y0, Y2
 	VFMADD213PS  exp4<>+0(SB), Y0, Y2
 	VFMADD213PS  exp3<>+0(SB), Y0, Y2
 	VFMADD213PS  exp2<>+0(SB), Y0, Y2
 	VFMADD213PS  one<>+0(SB), Y0, Y2
 	VFMADD213PS  one<>+0(SB), Y0, Y2
-	VCVTPS2DQ    Y1, Y1
-	VPSRAD       $0x01, Y1, Y3
-	VPSUBD       Y3, Y1, Y1
-	VPADDD       expBias<>+0(SB), Y3, Y3
-	VPSLLD       $0x17, Y3, Y3
+	VPSLLD       $0x09, Y3, Y3
+	VPSRAD       $0x0a, Y3, Y1
+	VPSRAD       $0x09, Y3, Y3
+	VPSUBD       Y1, Y3, Y3
 	VPADDD       expBias<>+0(SB), Y1, Y1
 	VPSLLD       $0x17, Y1, Y1
-	VMULPS       Y3, Y2, Y0
-	VMULPS       Y1, Y0, Y0
-	VMOVUPS      one<>+0(SB), Y1
+	VPADDD       expBias<>+0(SB), Y3, Y3
+	VPSLLD       $0x17, Y3, Y3
+	VMULPS       Y1, Y2, Y0
+	VMULPS       Y3, Y0, Y0
+	VBROADCASTSS one<>+0(SB), Y1
 	VADDPS       Y1, Y0, Y0
 	VDIVPS       Y0, Y1, Y0
 	VMOVUPS      Y0, (DX)
 	VMOVUPS      32(CX), Y0
 	VXORPS       signBit<>+0(SB), Y0, Y0
-	VMOVUPS      expMax<>+0(SB), Y3
+	VBROADCASTSS expMax<>+0(SB), Y3
 	VMINPS       Y0, Y3, Y0
-	VMOVUPS      expMin<>+0(SB), Y3
+	VBROADCASTSS expMin<>+0(SB), Y3
 	VMAXPS       Y0, Y3, Y0
-	VMULPS       log2e<>+0(SB), Y0, Y1
-	VROUNDPS     $0x08, Y1, Y1
-	VFNMADD231PS ln2High<>+0(SB), Y1, Y0
-	VFNMADD231PS ln2Low<>+0(SB), Y1, Y0
-	VMOVUPS      exp6<>+0(SB), Y2
+	VBROADCASTSS roundUp<>+0(SB), Y3
+	VMOVAPS      Y3, Y1
+	VFMADD231PS  log2e<>+0(SB), Y0, Y3
+	VSUBPS       Y1, Y3, Y1
+	VFMADD231PS  minusLn2High<>+0(SB), Y1, Y0
+	VFMADD231PS  minusLn2Low<>+0(SB), Y1, Y0
+	VBROADCASTSS exp6<>+0(SB), Y2
 	VFMADD213PS  exp5<>+0(SB), Y0, Y2
 	VFMADD213PS  exp4<>+0(SB), Y0, Y2
 	VFMADD213PS  exp3<>+0(SB), Y0, Y2
 	VFMADD213PS  exp2<>+0(SB), Y0, Y2
 	VFMADD213PS  one<>+0(SB), Y0, Y2
 	VFMADD213PS  one<>+0(SB), Y0, Y2
-	VCVTPS2DQ    Y1, Y1
-	VPSRAD       $0x01, Y1, Y3
-	VPSUBD       Y3, Y1, Y1
-	VPADDD       expBias<>+0(SB), Y3, Y3
-	VPSLLD       $0x17, Y3, Y3
+	VPSLLD       $0x09, Y3, Y3
+	VPSRAD       $0x0a, Y3, Y1
+	VPSRAD       $0x09, Y3, Y3
+	VPSUBD       Y1, Y3, Y3
 	VPADDD       expBias<>+0(SB), Y1, Y1
 	VPSLLD       $0x17, Y1, Y1
-	VMULPS       Y3, Y2, Y0
-	VMULPS       Y1, Y0, Y0
-	VMOVUPS      one<>+0(SB), Y1
+	VPADDD       expBias<>+0(SB), Y3, Y3
+	VPSLLD       $0x17, Y3, Y3
+	VMULPS       Y1, Y2, Y0
+	VMULPS       Y3, Y0, Y0
+	VBROADCASTSS one<>+0(SB), Y1
 	VADDPS       Y1, Y0, Y0
 	VDIVPS       Y0, Y1, Y0
 	VMOVUPS      Y0, 32(DX)
 	VMOVUPS      64(CX), Y0
 	VXORPS       signBit<>+0(SB), Y0, Y0
-	VMOVUPS      expMax<>+0(SB), Y3
+	VBROADCASTSS expMax<>+0(SB), Y3
 	VMINPS       Y0, Y3, Y0
-	VMOVUPS      expMin<>+0(SB), Y3
+	VBROADCASTSS expMin<>+0(SB), Y3
 	VMAXPS       Y0, Y3, Y0
-	VMULPS       log2e<>+0(SB), Y0, Y1
-	VROUNDPS     $0x08, Y1, Y1
-	VFNMADD231PS ln2High<>+0(SB), Y1, Y0
-	VFNMADD231PS ln2Low<>+0(SB), Y1, Y0
-	VMOVUPS      exp6<>+0(SB), Y2
+	VBROADCASTSS roundUp<>+0(SB), Y3
+	VMOVAPS      Y3, Y1
+	VFMADD231PS  log2e<>+0(SB), Y0, Y3
+	VSUBPS       Y1, Y3, Y1
+	VFMADD231PS  minusLn2High<>+0(SB), Y1, Y0
+	VFMADD231PS  minusLn2Low<>+0(SB), Y1, Y0
+	VBROADCASTSS exp6<>+0(SB), Y2
 	VFMADD213PS  exp5<>+0(SB), Y0, Y2
 	VFMADD213PS  exp4<>+0(SB), Y0, Y2
 	VFMADD213PS  exp3<>+0(SB), Y0, Y2
 	VFMADD213PS  exp2<>+0(SB), Y0, Y2
 	VFMADD213PS  one<>+0(SB), Y0, Y2
 	VFMADD213PS  one<>+0(SB), Y0, Y2
-	VCVTPS2DQ    Y1, Y1
-	VPSRAD       $0x01, Y1, Y3
-	VPSUBD       Y3, Y1, Y1
-	VPADDD       expBias<>+0(SB), Y3, Y3
-	VPSLLD       $0x17, Y3, Y3
+	VPSLLD       $0x09, Y3, Y3
+	VPSRAD       $0x0a, Y3, Y1
+	VPSRAD       $0x09, Y3, Y3
+	VPSUBD       Y1, Y3, Y3
 	VPADDD       expBias<>+0(SB), Y1, Y1
 	VPSLLD       $0x17, Y1, Y1
-	VMULPS       Y3, Y2, Y0
-	VMULPS       Y1, Y0, Y0
-	VMOVUPS      one<>+0(SB), Y1
+	VPADDD       expBias<>+0(SB), Y3, Y3
+	VPSLLD       $0x17, Y3, Y3
+	VMULPS       Y1, Y2, Y0
+	VMULPS       Y3, Y0, Y0
+	VBROADCASTSS one<>+0(SB), Y1
 	VADDPS       Y1, Y0, Y0
 	VDIVPS       Y0, Y1, Y0
 	VMOVUPS      Y0, 64(DX)
 	VMOVUPS      96(CX), Y0
 	VXORPS       signBit<>+0(SB), Y0, Y0
-	VMOVUPS      expMax<>+0(SB), Y3
+	VBROADCASTSS expMax<>+0(SB), Y3
 	VMINPS       Y0, Y3, Y0
-	VMOVUPS      expMin<>+0(SB), Y3
+	VBROADCASTSS expMin<>+0(SB), Y3
 	VMAXPS       Y0, Y3, Y0
-	VMULPS       log2e<>+0(SB), Y0, Y1
-	VROUNDPS     $0x08, Y1, Y1
-	VFNMADD231PS ln2High<>+0(SB), Y1, Y0
-	VFNMADD231PS ln2Low<>+0(SB), Y1, Y0
-	VMOVUPS      exp6<>+0(SB), Y2
+	VBROADCASTSS roundUp<>+0(SB), Y3
+	VMOVAPS      Y3, Y1
+	VFMADD231PS  log2e<>+0(SB), Y0, Y3
+	VSUBPS       Y1, Y3, Y1
+	VFMADD231PS  minusLn2High<>+0(SB), Y1, Y0
+	VFMADD231PS  minusLn2Low<>+0(SB), Y1, Y0
+	VBROADCASTSS exp6<>+0(SB), Y2
 	VFMADD213PS  exp5<>+0(SB), Y0, Y2
 	VFMADD213PS  exp4<>+0(SB), Y0, Y2
 	VFMADD213PS  exp3<>+0(SB), Y0, Y2
 	VFMADD213PS  exp2<>+0(SB), Y0, Y2
 	VFMADD213PS  one<>+0(SB), Y0, Y2
 	VFMADD213PS  one<>+0(SB), Y0, Y2
-	VCVTPS2DQ    Y1, Y1
-	VPSRAD       $0x01, Y1, Y3
-	VPSUBD       Y3, Y1, Y1
-	VPADDD       expBias<>+0(SB), Y3, Y3
-	VPSLLD       $0x17, Y3, Y3
+	VPSLLD       $0x09, Y3, Y3
+	VPSRAD       $0x0a, Y3, Y1
+	VPSRAD       $0x09, Y3, Y3
+	VPSUBD       Y1, Y3, Y3
 	VPADDD       expBias<>+0(SB), Y1, Y1
 	VPSLLD       $0x17, Y1, Y1
-	VMULPS       Y3, Y2, Y0
-	VMULPS       Y1, Y0, Y0
-	VMOVUPS      one<>+0(SB), Y1
+	VPADDD       expBias<>+0(SB), Y3, Y3
+	VPSLLD       $0x17, Y3, Y3
+	VMULPS       Y1, Y2, Y0
+	VMULPS       Y3, Y0, Y0
+	VBROADCASTSS one<>+0(SB), Y1
 	VADDPS       Y1, Y0, Y0
 	VDIVPS       Y0, Y1, Y0
 	VMOVUPS      Y0, 96(DX)
@@ -2334,31 +2324,34 @@ rest:
 	VMOVUPS      (R8), Y0
 	VMASKMOVPS   (CX), Y0, Y1
 	VXORPS       signBit<>+0(SB), Y1, Y1
-	VMOVUPS      expMax<>+0(SB), Y4
+	VBROADCASTSS expMax<>+0(SB), Y4
 	VMINPS       Y1, Y4, Y1
-	VMOVUPS      expMin<>+0(SB), Y4
+	VBROADCASTSS expMin<>+0(SB), Y4
 	VMAXPS       Y1, Y4, Y1
-	VMULPS       log2e<>+0(SB), Y1, Y2
-	VROUNDPS     $0x08, Y2, Y2
-	VFNMADD231PS ln2High<>+0(SB), Y2, Y1
-	VFNMADD231PS ln2Low<>+0(SB), Y2, Y1
-	VMOVUPS      exp6<>+0(SB), Y3
+	VBROADCASTSS roundUp<>+0(SB), Y4
+	VMOVAPS      Y4, Y2
+	VFMADD231PS  log2e<>+0(SB), Y1, Y4
+	VSUBPS       Y2, Y4, Y2
+	VFMADD231PS  minusLn2High<>+0(SB), Y2, Y1
+	VFMADD231PS  minusLn2Low<>+0(SB), Y2, Y1
+	VBROADCASTSS exp6<>+0(SB), Y3
 	VFMADD213PS  exp5<>+0(SB), Y1, Y3
 	VFMADD213PS  exp4<>+0(SB), Y1, Y3
 	VFMADD213PS  exp3<>+0(SB), Y1, Y3
 	VFMADD213PS  exp2<>+0(SB), Y1, Y3
 	VFMADD213PS  one<>+0(SB), Y1, Y3
 	VFMADD213PS  one<>+0(SB), Y1, Y3
-	VCVTPS2DQ    Y2, Y2
-	VPSRAD       $0x01, Y2, Y4
-	VPSUBD       Y4, Y2, Y2
-	VPADDD       expBias<>+0(SB), Y4, Y4
-	VPSLLD       $0x17, Y4, Y4
+	VPSLLD       $0x09, Y4, Y4
+	VPSRAD       $0x0a, Y4, Y2
+	VPSRAD       $0x09, Y4, Y4
+	VPSUBD       Y2, Y4, Y4
 	VPADDD       expBias<>+0(SB), Y2, Y2
 	VPSLLD       $0x17, Y2, Y2
-	VMULPS       Y4, Y3, Y1
-	VMULPS       Y2, Y1, Y1
-	VMOVUPS      one<>+0(SB), Y2
+	VPADDD       expBias<>+0(SB), Y4, Y4
+	VPSLLD       $0x17, Y4, Y4
+	VMULPS       Y2, Y3, Y1
+	VMULPS       Y4, Y1, Y1
+	VBROADCASTSS one<>+0(SB), Y2
 	VADDPS       Y2, Y1, Y1
 	VDIVPS       Y1, Y2, Y1
 	VMASKMOVPS   Y1, Y0, (DX)
@@ -2374,31 +2367,34 @@ rest:
 	VMOVUPS      (R8), Y0
 	VMASKMOVPS   32(CX), Y0, Y1
 	VXORPS       signBit<>+0(SB), Y1, Y1
-	VMOVUPS      expMax<>+0(SB), Y4
+	VBROADCASTSS expMax<>+0(SB), Y4
 	VMINPS       Y1, Y4, Y1
-	VMOVUPS      expMin<>+0(SB), Y4
+	VBROADCASTSS expMin<>+0(SB), Y4
 	VMAXPS       Y1, Y4, Y1
-	VMULPS       log2e<>+0(SB), Y1, Y2
-	VROUNDPS     $0x08, Y2, Y2
-	VFNMADD231PS ln2High<>+0(SB), Y2, Y1
-	VFNMADD231PS ln2Low<>+0(SB), Y2, Y1
-	VMOVUPS      exp6<>+0(SB), Y3
+	VBROADCASTSS roundUp<>+0(SB), Y4
+	VMOVAPS      Y4, Y2
+	VFMADD231PS  log2e<>+0(SB), Y1, Y4
+	VSUBPS       Y2, Y4, Y2
+	VFMADD231PS  minusLn2High<>+0(SB), Y2, Y1
+	VFMADD231PS  minusLn2Low<>+0(SB), Y2, Y1
+	VBROADCASTSS exp6<>+0(SB), Y3
 	VFMADD213PS  exp5<>+0(SB), Y1, Y3
 	VFMADD213PS  exp4<>+0(SB), Y1, Y3
 	VFMADD213PS  exp3<>+0(SB), Y1, Y3
 	VFMADD213PS  exp2<>+0(SB), Y1, Y3
 	VFMADD213PS  one<>+0(SB), Y1, Y3
 	VFMADD213PS  one<>+0(SB), Y1, Y3
-	VCVTPS2DQ    Y2, Y2
-	VPSRAD       $0x01, Y2, Y4
-	VPSUBD       Y4, Y2, Y2
-	VPADDD       expBias<>+0(SB), Y4, Y4
-	VPSLLD       $0x17, Y4, Y4
+	VPSLLD       $0x09, Y4, Y4
+	VPSRAD       $0x0a, Y4, Y2
+	VPSRAD       $0x09, Y4, Y4
+	VPSUBD       Y2, Y4, Y4
 	VPADDD       expBias<>+0(SB), Y2, Y2
 	VPSLLD       $0x17, Y2, Y2
-	VMULPS       Y4, Y3, Y1
-	VMULPS       Y2, Y1, Y1
-	VMOVUPS      one<>+0(SB), Y2
+	VPADDD       expBias<>+0(SB), Y4, Y4
+	VPSLLD       $0x17, Y4, Y4
+	VMULPS       Y2, Y3, Y1
+	VMULPS       Y4, Y1, Y1
+	VBROADCASTSS one<>+0(SB), Y2
 	VADDPS       Y2, Y1, Y1
 	VDIVPS       Y1, Y2, Y1
 	VMASKMOVPS   Y1, Y0, 32(DX)
@@ -2414,31 +2410,34 @@ rest:
 	VMOVUPS      (R8), Y0
 	VMASKMOVPS   64(CX), Y0, Y1
 	VXORPS       signBit<>+0(SB), Y1, Y1
-	VMOVUPS      expMax<>+0(SB), Y4
+	VBROADCASTSS expMax<>+0(SB), Y4
 	VMINPS       Y1, Y4, Y1
-	VMOVUPS      expMin<>+0(SB), Y4
+	VBROADCASTSS expMin<>+0(SB), Y4
 	VMAXPS       Y1, Y4, Y1
-	VMULPS       log2e<>+0(SB), Y1, Y2
-	VROUNDPS     $0x08, Y2, Y2
-	VFNMADD231PS ln2High<>+0(SB), Y2, Y1
-	VFNMADD231PS ln2Low<>+0(SB), Y2, Y1
-	VMOVUPS      exp6<>+0(SB), Y3
+	VBROADCASTSS roundUp<>+0(SB), Y4
+	VMOVAPS      Y4, Y2
+	VFMADD231PS  log2e<>+0(SB), Y1, Y4
+	VSUBPS       Y2, Y4, Y2
+	VFMADD231PS  minusLn2High<>+0(SB), Y2, Y1
+	VFMADD231PS  minusLn2Low<>+0(SB), Y2, Y1
+	VBROADCASTSS exp6<>+0(SB), Y3
 	VFMADD213PS  exp5<>+0(SB), Y1, Y3
 	VFMADD213PS  exp4<>+0(SB), Y1, Y3
 	VFMADD213PS  exp3<>+0(SB), Y1, Y3
 	VFMADD213PS  exp2<>+0(SB), Y1, Y3
 	VFMADD213PS  one<>+0(SB), Y1, Y3
 	VFMADD213PS  one<>+0(SB), Y1, Y3
-	VCVTPS2DQ    Y2, Y2
-	VPSRAD       $0x01, Y2, Y4
-	VPSUBD       Y4, Y2, Y2
-	VPADDD       expBias<>+0(SB), Y4, Y4
-	VPSLLD       $0x17, Y4, Y4
+	VPSLLD       $0x09, Y4, Y4
+	VPSRAD       $0x0a, Y4, Y2
+	VPSRAD       $0x09, Y4, Y4
+	VPSUBD       Y2, Y4, Y4
 	VPADDD       expBias<>+0(SB), Y2, Y2
 	VPSLLD       $0x17, Y2, Y2
-	VMULPS       Y4, Y3, Y1
-	VMULPS       Y2, Y1, Y1
-	VMOVUPS      one<>+0(SB), Y2
+	VPADDD       expBias<>+0(SB), Y4, Y4
+	VPSLLD       $0x17, Y4, Y4
+	VMULPS       Y2, Y3, Y1
+	VMULPS       Y4, Y1, Y1
+	VBROADCASTSS one<>+0(SB), Y2
 	VADDPS       Y2, Y1, Y1
 	VDIVPS       Y1, Y2, Y1
 	VMASKMOVPS   Y1, Y0, 64(DX)
@@ -2453,31 +2452,34 @@ rest:
 	VMOVUPS      (BX), Y0
 	VMASKMOVPS   96(CX), Y0, Y1
 	VXORPS       signBit<>+0(SB), Y1, Y1
-	VMOVUPS      expMax<>+0(SB), Y4
+	VBROADCASTSS expMax<>+0(SB), Y4
 	VMINPS       Y1, Y4, Y1
-	VMOVUPS      expMin<>+0(SB), Y4
+	VBROADCASTSS expMin<>+0(SB), Y4
 	VMAXPS       Y1, Y4, Y1
-	VMULPS       log2e<>+0(SB), Y1, Y2
-	VROUNDPS     $0x08, Y2, Y2
-	VFNMADD231PS ln2High<>+0(SB), Y2, Y1
-	VFNMADD231PS ln2Low<>+0(SB), Y2, Y1
-	VMOVUPS      exp6<>+0(SB), Y3
+	VBROADCASTSS roundUp<>+0(SB), Y4
+	VMOVAPS      Y4, Y2
+	VFMADD231PS  log2e<>+0(SB), Y1, Y4
+	VSUBPS       Y2, Y4, Y2
+	VFMADD231PS  minusLn2High<>+0(SB), Y2, Y1
+	VFMADD231PS  minusLn2Low<>+0(SB), Y2, Y1
+	VBROADCASTSS exp6<>+0(SB), Y3
 	VFMADD213PS  exp5<>+0(SB), Y1, Y3
 	VFMADD213PS  exp4<>+0(SB), Y1, Y3
 	VFMADD213PS  exp3<>+0(SB), Y1, Y3
 	VFMADD213PS  exp2<>+0(SB), Y1, Y3
 	VFMADD213PS  one<>+0(SB), Y1, Y3
 	VFMADD213PS  one<>+0(SB), Y1, Y3
-	VCVTPS2DQ    Y2, Y2
-	VPSRAD       $0x01, Y2, Y4
-	VPSUBD       Y4, Y2, Y2
-	VPADDD       expBias<>+0(SB), Y4, Y4
-	VPSLLD       $0x17, Y4, Y4
+	VPSLLD       $0x09, Y4, Y4
+	VPSRAD       $0x0a, Y4, Y2
+	VPSRAD       $0x09, Y4, Y4
+	VPSUBD       Y2, Y4, Y4
 	VPADDD       expBias<>+0(SB), Y2, Y2
 	VPSLLD       $0x17, Y2, Y2
-	VMULPS       Y4, Y3, Y1
-	VMULPS       Y2, Y1, Y1
-	VMOVUPS      one<>+0(SB), Y2
+	VPADDD       expBias<>+0(SB), Y4, Y4
+	VPSLLD       $0x17, Y4, Y4
+	VMULPS       Y2, Y3, Y1
+	VMULPS       Y4, Y1, Y1
+	VBROADCASTSS one<>+0(SB), Y2
 	VADDPS       Y2, Y1, Y1
 	VDIVPS       Y1, Y2, Y1
 	VMASKMOVPS   Y1, Y0, 96(DX)
@@ -2494,15 +2496,7 @@ DATA signBit<>+16(SB)/4, $0x80000000
 DATA signBit<>+20(SB)/4, $0x80000000
 DATA signBit<>+24(SB)/4, $0x80000000
 DATA signBit<>+28(SB)/4, $0x80000000
-DATA signBit<>+32(SB)/4, $0x80000000
-DATA signBit<>+36(SB)/4, $0x80000000
-DATA signBit<>+40(SB)/4, $0x80000000
-DATA signBit<>+44(SB)/4, $0x80000000
-DATA signBit<>+48(SB)/4, $0x80000000
-DATA signBit<>+52(SB)/4, $0x80000000
-DATA signBit<>+56(SB)/4, $0x80000000
-DATA signBit<>+60(SB)/4, $0x80000000
-GLOBL signBit<>(SB), RODATA|NOPTR, $64
+GLOBL signBit<>(SB), RODATA|NOPTR, $32
 
 // func expSumAVX2(z []float32, shift float32) (s float32, t float32)
 // Requires: AVX, AVX2, CMOV, FMA3, SSE
@@ -2524,126 +2518,138 @@ TEXT ·expSumAVX2(SB), NOSPLIT, $0-40
 loop:
 	VMOVUPS      (CX), Y9
 	VSUBPS       Y0, Y9, Y9
-	VMOVUPS      expMin<>+0(SB), Y10
+	VBROADCASTSS expMin<>+0(SB), Y10
 	VMAXPS       Y9, Y10, Y9
 	VMOVAPS      Y9, Y10
-	VMOVUPS      expMax<>+0(SB), Y13
+	VBROADCASTSS expMax<>+0(SB), Y13
 	VMINPS       Y10, Y13, Y10
-	VMOVUPS      expMin<>+0(SB), Y13
+	VBROADCASTSS expMin<>+0(SB), Y13
 	VMAXPS       Y10, Y13, Y10
-	VMULPS       log2e<>+0(SB), Y10, Y11
-	VROUNDPS     $0x08, Y11, Y11
-	VFNMADD231PS ln2High<>+0(SB), Y11, Y10
-	VFNMADD231PS ln2Low<>+0(SB), Y11, Y10
-	VMOVUPS      exp6<>+0(SB), Y12
+	VBROADCASTSS roundUp<>+0(SB), Y13
+	VMOVAPS      Y13, Y11
+	VFMADD231PS  log2e<>+0(SB), Y10, Y13
+	VSUBPS       Y11, Y13, Y11
+	VFMADD231PS  minusLn2High<>+0(SB), Y11, Y10
+	VFMADD231PS  minusLn2Low<>+0(SB), Y11, Y10
+	VBROADCASTSS exp6<>+0(SB), Y12
 	VFMADD213PS  exp5<>+0(SB), Y10, Y12
 	VFMADD213PS  exp4<>+0(SB), Y10, Y12
 	VFMADD213PS  exp3<>+0(SB), Y10, Y12
 	VFMADD213PS  exp2<>+0(SB), Y10, Y12
 	VFMADD213PS  one<>+0(SB), Y10, Y12
 	VFMADD213PS  one<>+0(SB), Y10, Y12
-	VCVTPS2DQ    Y11, Y11
-	VPSRAD       $0x01, Y11, Y13
-	VPSUBD       Y13, Y11, Y11
-	VPADDD       expBias<>+0(SB), Y13, Y13
-	VPSLLD       $0x17, Y13, Y13
+	VPSLLD       $0x09, Y13, Y13
+	VPSRAD       $0x0a, Y13, Y11
+	VPSRAD       $0x09, Y13, Y13
+	VPSUBD       Y11, Y13, Y13
 	VPADDD       expBias<>+0(SB), Y11, Y11
 	VPSLLD       $0x17, Y11, Y11
-	VMULPS       Y13, Y12, Y10
-	VMULPS       Y11, Y10, Y10
+	VPADDD       expBias<>+0(SB), Y13, Y13
+	VPSLLD       $0x17, Y13, Y13
+	VMULPS       Y11, Y12, Y10
+	VMULPS       Y13, Y10, Y10
 	VADDPS       Y10, Y1, Y1
 	VFMADD231PS  Y9, Y10, Y5
 	VMOVUPS      32(CX), Y9
 	VSUBPS       Y0, Y9, Y9
-	VMOVUPS      expMin<>+0(SB), Y10
+	VBROADCASTSS expMin<>+0(SB), Y10
 	VMAXPS       Y9, Y10, Y9
 	VMOVAPS      Y9, Y10
-	VMOVUPS      expMax<>+0(SB), Y13
+	VBROADCASTSS expMax<>+0(SB), Y13
 	VMINPS       Y10, Y13, Y10
-	VMOVUPS      expMin<>+0(SB), Y13
+	VBROADCASTSS expMin<>+0(SB), Y13
 	VMAXPS       Y10, Y13, Y10
-	VMULPS       log2e<>+0(SB), Y10, Y11
-	VROUNDPS     $0x08, Y11, Y11
-	VFNMADD231PS ln2High<>+0(SB), Y11, Y10
-	VFNMADD231PS ln2Low<>+0(SB), Y11, Y10
-	VMOVUPS      exp6<>+0(SB), Y12
+	VBROADCASTSS roundUp<>+0(SB), Y13
+	VMOVAPS      Y13, Y11
+	VFMADD231PS  log2e<>+0(SB), Y10, Y13
+	VSUBPS       Y11, Y13, Y11
+	VFMADD231PS  minusLn2High<>+0(SB), Y11, Y10
+	VFMADD231PS  minusLn2Low<>+0(SB), Y11, Y10
+	VBROADCASTSS exp6<>+0(SB), Y12
 	VFMADD213PS  exp5<>+0(SB), Y10, Y12
 	VFMADD213PS  exp4<>+0(SB), Y10, Y12
 	VFMADD213PS  exp3<>+0(SB), Y10, Y12
 	VFMADD213PS  exp2<>+0(SB), Y10, Y12
 	VFMADD213PS  one<>+0(SB), Y10, Y12
 	VFMADD213PS  one<>+0(SB), Y10, Y12
-	VCVTPS2DQ    Y11, Y11
-	VPSRAD       $0x01, Y11, Y13
-	VPSUBD       Y13, Y11, Y11
-	VPADDD       expBias<>+0(SB), Y13, Y13
-	VPSLLD       $0x17, Y13, Y13
+	VPSLLD       $0x09, Y13, Y13
+	VPSRAD       $0x0a, Y13, Y11
+	VPSRAD       $0x09, Y13, Y13
+	VPSUBD       Y11, Y13, Y13
 	VPADDD       expBias<>+0(SB), Y11, Y11
 	VPSLLD       $0x17, Y11, Y11
-	VMULPS       Y13, Y12, Y10
-	VMULPS       Y11, Y10, Y10
+	VPADDD       expBias<>+0(SB), Y13, Y13
+	VPSLLD       $0x17, Y13, Y13
+	VMULPS       Y11, Y12, Y10
+	VMULPS       Y13, Y10, Y10
 	VADDPS       Y10, Y2, Y2
 	VFMADD231PS  Y9, Y10, Y6
 	VMOVUPS      64(CX), Y9
 	VSUBPS       Y0, Y9, Y9
-	VMOVUPS      expMin<>+0(SB), Y10
+	VBROADCASTSS expMin<>+0(SB), Y10
 	VMAXPS       Y9, Y10, Y9
 	VMOVAPS      Y9, Y10
-	VMOVUPS      expMax<>+0(SB), Y13
+	VBROADCASTSS expMax<>+0(SB), Y13
 	VMINPS       Y10, Y13, Y10
-	VMOVUPS      expMin<>+0(SB), Y13
+	VBROADCASTSS expMin<>+0(SB), Y13
 	VMAXPS       Y10, Y13, Y10
-	VMULPS       log2e<>+0(SB), Y10, Y11
-	VROUNDPS     $0x08, Y11, Y11
-	VFNMADD231PS ln2High<>+0(SB), Y11, Y10
-	VFNMADD231PS ln2Low<>+0(SB), Y11, Y10
-	VMOVUPS      exp6<>+0(SB), Y12
+	VBROADCASTSS roundUp<>+0(SB), Y13
+	VMOVAPS      Y13, Y11
+	VFMADD231PS  log2e<>+0(SB), Y10, Y13
+	VSUBPS       Y11, Y13, Y11
+	VFMADD231PS  minusLn2High<>+0(SB), Y11, Y10
+	VFMADD231PS  minusLn2Low<>+0(SB), Y11, Y10
+	VBROADCASTSS exp6<>+0(SB), Y12
 	VFMADD213PS  exp5<>+0(SB), Y10, Y12
 	VFMADD213PS  exp4<>+0(SB), Y10, Y12
 	VFMADD213PS  exp3<>+0(SB), Y10, Y12
 	VFMADD213PS  exp2<>+0(SB), Y10, Y12
 	VFMADD213PS  one<>+0(SB), Y10, Y12
 	VFMADD213PS  one<>+0(SB), Y10, Y12
-	VCVTPS2DQ    Y11, Y11
-	VPSRAD       $0x01, Y11, Y13
-	VPSUBD       Y13, Y11, Y11
-	VPADDD       expBias<>+0(SB), Y13, Y13
-	VPSLLD       $0x17, Y13, Y13
+	VPSLLD       $0x09, Y13, Y13
+	VPSRAD       $0x0a, Y13, Y11
+	VPSRAD       $0x09, Y13, Y13
+	VPSUBD       Y11, Y13, Y13
 	VPADDD       expBias<>+0(SB), Y11, Y11
 	VPSLLD       $0x17, Y11, Y11
-	VMULPS       Y13, Y12, Y10
-	VMULPS       Y11, Y10, Y10
+	VPADDD       expBias<>+0(SB), Y13, Y13
+	VPSLLD       $0x17, Y13, Y13
+	VMULPS       Y11, Y12, Y10
+	VMULPS       Y13, Y10, Y10
 	VADDPS       Y10, Y3, Y3
 	VFMADD231PS  Y9, Y10, Y7
 	VMOVUPS      96(CX), Y9
 	VSUBPS       Y0, Y9, Y9
-	VMOVUPS      expMin<>+0(SB), Y10
+	VBROADCASTSS expMin<>+0(SB), Y10
 	VMAXPS       Y9, Y10, Y9
 	VMOVAPS      Y9, Y10
-	VMOVUPS      expMax<>+0(SB), Y13
+	VBROADCASTSS expMax<>+0(SB), Y13
 	VMINPS       Y10, Y13, Y10
-	VMOVUPS      expMin<>+0(SB), Y13
+	VBROADCASTSS expMin<>+0(SB), Y13
 	VMAXPS       Y10, Y13, Y10
-	VMULPS       log2e<>+0(SB), Y10, Y11
-	VROUNDPS     $0x08, Y11, Y11
-	VFNMADD231PS ln2High<>+0(SB), Y11, Y10
-	VFNMADD231PS ln2Low<>+0(SB), Y11, Y10
-	VMOVUPS      exp6<>+0(SB), Y12
+	VBROADCASTSS roundUp<>+0(SB), Y13
+	VMOVAPS      Y13, Y11
+	VFMADD231PS  log2e<>+0(SB), Y10, Y13
+	VSUBPS       Y11, Y13, Y11
+	VFMADD231PS  minusLn2High<>+0(SB), Y11, Y10
+	VFMADD231PS  minusLn2Low<>+0(SB), Y11, Y10
+	VBROADCASTSS exp6<>+0(SB), Y12
 	VFMADD213PS  exp5<>+0(SB), Y10, Y12
 	VFMADD213PS  exp4<>+0(SB), Y10, Y12
 	VFMADD213PS  exp3<>+0(SB), Y10, Y12
 	VFMADD213PS  exp2<>+0(SB), Y10, Y12
 	VFMADD213PS  one<>+0(SB), Y10, Y12
 	VFMADD213PS  one<>+0(SB), Y10, Y12
-	VCVTPS2DQ    Y11, Y11
-	VPSRAD       $0x01, Y11, Y13
-	VPSUBD       Y13, Y11, Y11
-	VPADDD       expBias<>+0(SB), Y13, Y13
-	VPSLLD       $0x17, Y13, Y13
+	VPSLLD       $0x09, Y13, Y13
+	VPSRAD       $0x0a, Y13, Y11
+	VPSRAD       $0x09, Y13, Y13
+	VPSUBD       Y11, Y13, Y13
 	VPADDD       expBias<>+0(SB), Y11, Y11
 	VPSLLD       $0x17, Y11, Y11
-	VMULPS       Y13, Y12, Y10
-	VMULPS       Y11, Y10, Y10
+	VPADDD       expBias<>+0(SB), Y13, Y13
+	VPSLLD       $0x17, Y13, Y13
+	VMULPS       Y11, Y12, Y10
+	VMULPS       Y13, Y10, Y10
 	VADDPS       Y10, Y4, Y4
 	VFMADD231PS  Y9, Y10, Y8
 	ADDQ         $0x00000080, CX
@@ -2667,33 +2673,36 @@ rest:
 	VMOVUPS      (DI), Y9
 	VMASKMOVPS   (CX), Y9, Y10
 	VSUBPS       Y0, Y10, Y10
-	VMOVUPS      expMin<>+0(SB), Y11
+	VBROADCASTSS expMin<>+0(SB), Y11
 	VMAXPS       Y10, Y11, Y10
 	VMOVAPS      Y10, Y11
-	VMOVUPS      expMax<>+0(SB), Y14
+	VBROADCASTSS expMax<>+0(SB), Y14
 	VMINPS       Y11, Y14, Y11
-	VMOVUPS      expMin<>+0(SB), Y14
+	VBROADCASTSS expMin<>+0(SB), Y14
 	VMAXPS       Y11, Y14, Y11
-	VMULPS       log2e<>+0(SB), Y11, Y12
-	VROUNDPS     $0x08, Y12, Y12
-	VFNMADD231PS ln2High<>+0(SB), Y12, Y11
-	VFNMADD231PS ln2Low<>+0(SB), Y12, Y11
-	VMOVUPS      exp6<>+0(SB), Y13
+	VBROADCASTSS roundUp<>+0(SB), Y14
+	VMOVAPS      Y14, Y12
+	VFMADD231PS  log2e<>+0(SB), Y11, Y14
+	VSUBPS       Y12, Y14, Y12
+	VFMADD231PS  minusLn2High<>+0(SB), Y12, Y11
+	VFMADD231PS  minusLn2Low<>+0(SB), Y12, Y11
+	VBROADCASTSS exp6<>+0(SB), Y13
 	VFMADD213PS  exp5<>+0(SB), Y11, Y13
 	VFMADD213PS  exp4<>+0(SB), Y11, Y13
 	VFMADD213PS  exp3<>+0(SB), Y11, Y13
 	VFMADD213PS  exp2<>+0(SB), Y11, Y13
 	VFMADD213PS  one<>+0(SB), Y11, Y13
 	VFMADD213PS  one<>+0(SB), Y11, Y13
-	VCVTPS2DQ    Y12, Y12
-	VPSRAD       $0x01, Y12, Y14
-	VPSUBD       Y14, Y12, Y12
-	VPADDD       expBias<>+0(SB), Y14, Y14
-	VPSLLD       $0x17, Y14, Y14
+	VPSLLD       $0x09, Y14, Y14
+	VPSRAD       $0x0a, Y14, Y12
+	VPSRAD       $0x09, Y14, Y14
+	VPSUBD       Y12, Y14, Y14
 	VPADDD       expBias<>+0(SB), Y12, Y12
 	VPSLLD       $0x17, Y12, Y12
-	VMULPS       Y14, Y13, Y11
-	VMULPS       Y12, Y11, Y11
+	VPADDD       expBias<>+0(SB), Y14, Y14
+	VPSLLD       $0x17, Y14, Y14
+	VMULPS       Y12, Y13, Y11
+	VMULPS       Y14, Y11, Y11
 	VANDPS       Y9, Y11, Y11
 	VADDPS       Y11, Y1, Y1
 	VFMADD231PS  Y10, Y11, Y5
@@ -2709,33 +2718,36 @@ rest:
 	VMOVUPS      (DI), Y9
 	VMASKMOVPS   32(CX), Y9, Y10
 	VSUBPS       Y0, Y10, Y10
-	VMOVUPS      expMin<>+0(SB), Y11
+	VBROADCASTSS expMin<>+0(SB), Y11
 	VMAXPS       Y10, Y11, Y10
 	VMOVAPS      Y10, Y11
-	VMOVUPS      expMax<>+0(SB), Y14
+	VBROADCASTSS expMax<>+0(SB), Y14
 	VMINPS       Y11, Y14, Y11
-	VMOVUPS      expMin<>+0(SB), Y14
+	VBROADCASTSS expMin<>+0(SB), Y14
 	VMAXPS       Y11, Y14, Y11
-	VMULPS       log2e<>+0(SB), Y11, Y12
-	VROUNDPS     $0x08, Y12, Y12
-	VFNMADD231PS ln2High<>+0(SB), Y12, Y11
-	VFNMADD231PS ln2Low<>+0(SB), Y12, Y11
-	VMOVUPS      exp6<>+0(SB), Y13
+	VBROADCASTSS roundUp<>+0(SB), Y14
+	VMOVAPS      Y14, Y12
+	VFMADD231PS  log2e<>+0(SB), Y11, Y14
+	VSUBPS       Y12, Y14, Y12
+	VFMADD231PS  minusLn2High<>+0(SB), Y12, Y11
+	VFMADD231PS  minusLn2Low<>+0(SB), Y12, Y11
+	VBROADCASTSS exp6<>+0(SB), Y13
 	VFMADD213PS  exp5<>+0(SB), Y11, Y13
 	VFMADD213PS  exp4<>+0(SB), Y11, Y13
 	VFMADD213PS  exp3<>+0(SB), Y11, Y13
 	VFMADD213PS  exp2<>+0(SB), Y11, Y13
 	VFMADD213PS  one<>+0(SB), Y11, Y13
 	VFMADD213PS  one<>+0(SB), Y11, Y13
-	VCVTPS2DQ    Y12, Y12
-	VPSRAD       $0x01, Y12, Y14
-	VPSUBD       Y14, Y12, Y12
-	VPADDD       expBias<>+0(SB), Y14, Y14
-	VPSLLD       $0x17, Y14, Y14
+	VPSLLD       $0x09, Y14, Y14
+	VPSRAD       $0x0a, Y14, Y12
+	VPSRAD       $0x09, Y14, Y14
+	VPSUBD       Y12, Y14, Y14
 	VPADDD       expBias<>+0(SB), Y12, Y12
 	VPSLLD       $0x17, Y12, Y12
-	VMULPS       Y14, Y13, Y11
-	VMULPS       Y12, Y11, Y11
+	VPADDD       expBias<>+0(SB), Y14, Y14
+	VPSLLD       $0x17, Y14, Y14
+	VMULPS       Y12, Y13, Y11
+	VMULPS       Y14, Y11, Y11
 	VANDPS       Y9, Y11, Y11
 	VADDPS       Y11, Y2, Y2
 	VFMADD231PS  Y10, Y11, Y6
@@ -2751,33 +2763,36 @@ rest:
 	VMOVUPS      (DI), Y9
 	VMASKMOVPS   64(CX), Y9, Y10
 	VSUBPS       Y0, Y10, Y10
-	VMOVUPS      expMin<>+0(SB), Y11
+	VBROADCASTSS expMin<>+0(SB), Y11
 	VMAXPS       Y10, Y11, Y10
 	VMOVAPS      Y10, Y11
-	VMOVUPS      expMax<>+0(SB), Y14
+	VBROADCASTSS expMax<>+0(SB), Y14
 	VMINPS       Y11, Y14, Y11
-	VMOVUPS      expMin<>+0(SB), Y14
+	VBROADCASTSS expMin<>+0(SB), Y14
 	VMAXPS       Y11, Y14, Y11
-	VMULPS       log2e<>+0(SB), Y11, Y12
-	VROUNDPS     $0x08, Y12, Y12
-	VFNMADD231PS ln2High<>+0(SB), Y12, Y11
-	VFNMADD231PS ln2Low<>+0(SB), Y12, Y11
-	VMOVUPS      exp6<>+0(SB), Y13
+	VBROADCASTSS roundUp<>+0(SB), Y14
+	VMOVAPS      Y14, Y12
+	VFMADD231PS  log2e<>+0(SB), Y11, Y14
+	VSUBPS       Y12, Y14, Y12
+	VFMADD231PS  minusLn2High<>+0(SB), Y12, Y11
+	VFMADD231PS  minusLn2Low<>+0(SB), Y12, Y11
+	VBROADCASTSS exp6<>+0(SB), Y13
 	VFMADD213PS  exp5<>+0(SB), Y11, Y13
 	VFMADD213PS  exp4<>+0(SB), Y11, Y13
 	VFMADD213PS  exp3<>+0(SB), Y11, Y13
 	VFMADD213PS  exp2<>+0(SB), Y11, Y13
 	VFMADD213PS  one<>+0(SB), Y11, Y13
 	VFMADD213PS  one<>+0(SB), Y11, Y13
-	VCVTPS2DQ    Y12, Y12
-	VPSRAD       $0x01, Y12, Y14
-	VPSUBD       Y14, Y12, Y12
-	VPADDD       expBias<>+0(SB), Y14, Y14
-	VPSLLD       $0x17, Y14, Y14
+	VPSLLD       $0x09, Y14, Y14
+	VPSRAD       $0x0a, Y14, Y12
+	VPSRAD       $0x09, Y14, Y14
+	VPSUBD       Y12, Y14, Y14
 	VPADDD       expBias<>+0(SB), Y12, Y12
 	VPSLLD       $0x17, Y12, Y12
-	VMULPS       Y14, Y13, Y11
-	VMULPS       Y12, Y11, Y11
+	VPADDD       expBias<>+0(SB), Y14, Y14
+	VPSLLD       $0x17, Y14, Y14
+	VMULPS       Y12, Y13, Y11
+	VMULPS       Y14, Y11, Y11
 	VANDPS       Y9, Y11, Y11
 	VADDPS       Y11, Y3, Y3
 	VFMADD231PS  Y10, Y11, Y7
@@ -2792,33 +2807,36 @@ rest:
 	VMOVUPS      (DX), Y9
 	VMASKMOVPS   96(CX), Y9, Y10
 	VSUBPS       Y0, Y10, Y10
-	VMOVUPS      expMin<>+0(SB), Y0
+	VBROADCASTSS expMin<>+0(SB), Y0
 	VMAXPS       Y10, Y0, Y10
 	VMOVAPS      Y10, Y0
-	VMOVUPS      expMax<>+0(SB), Y13
+	VBROADCASTSS expMax<>+0(SB), Y13
 	VMINPS       Y0, Y13, Y0
-	VMOVUPS      expMin<>+0(SB), Y13
+	VBROADCASTSS expMin<>+0(SB), Y13
 	VMAXPS       Y0, Y13, Y0
-	VMULPS       log2e<>+0(SB), Y0, Y11
-	VROUNDPS     $0x08, Y11, Y11
-	VFNMADD231PS ln2High<>+0(SB), Y11, Y0
-	VFNMADD231PS ln2Low<>+0(SB), Y11, Y0
-	VMOVUPS      exp6<>+0(SB), Y12
+	VBROADCASTSS roundUp<>+0(SB), Y13
+	VMOVAPS      Y13, Y11
+	VFMADD231PS  log2e<>+0(SB), Y0, Y13
+	VSUBPS       Y11, Y13, Y11
+	VFMADD231PS  minusLn2High<>+0(SB), Y11, Y0
+	VFMADD231PS  minusLn2Low<>+0(SB), Y11, Y0
+	VBROADCASTSS exp6<>+0(SB), Y12
 	VFMADD213PS  exp5<>+0(SB), Y0, Y12
 	VFMADD213PS  exp4<>+0(SB), Y0, Y12
 	VFMADD213PS  exp3<>+0(SB), Y0, Y12
 	VFMADD213PS  exp2<>+0(SB), Y0, Y12
 	VFMADD213PS  one<>+0(SB), Y0, Y12
 	VFMADD213PS  one<>+0(SB), Y0, Y12
-	VCVTPS2DQ    Y11, Y11
-	VPSRAD       $0x01, Y11, Y13
-	VPSUBD       Y13, Y11, Y11
-	VPADDD       expBias<>+0(SB), Y13, Y13
-	VPSLLD       $0x17, Y13, Y13
+	VPSLLD       $0x09, Y13, Y13
+	VPSRAD       $0x0a, Y13, Y11
+	VPSRAD       $0x09, Y13, Y13
+	VPSUBD       Y11, Y13, Y13
 	VPADDD       expBias<>+0(SB), Y11, Y11
 	VPSLLD       $0x17, Y11, Y11
-	VMULPS       Y13, Y12, Y0
-	VMULPS       Y11, Y0, Y0
+	VPADDD       expBias<>+0(SB), Y13, Y13
+	VPSLLD       $0x17, Y13, Y13
+	VMULPS       Y11, Y12, Y0
+	VMULPS       Y13, Y0, Y0
 	VANDPS       Y9, Y0, Y0
 	VADDPS       Y0, Y4, Y4
 	VFMADD231PS  Y10, Y0, Y8
@@ -2864,114 +2882,126 @@ TEXT ·softmaxExpAVX2(SB), NOSPLIT, $0-36
 loop:
 	VMOVUPS      (CX), Y6
 	VFMSUB213PS  Y1, Y0, Y6
-	VMOVUPS      expMax<>+0(SB), Y9
+	VBROADCASTSS expMax<>+0(SB), Y9
 	VMINPS       Y6, Y9, Y6
-	VMOVUPS      expMin<>+0(SB), Y9
+	VBROADCASTSS expMin<>+0(SB), Y9
 	VMAXPS       Y6, Y9, Y6
-	VMULPS       log2e<>+0(SB), Y6, Y7
-	VROUNDPS     $0x08, Y7, Y7
-	VFNMADD231PS ln2High<>+0(SB), Y7, Y6
-	VFNMADD231PS ln2Low<>+0(SB), Y7, Y6
-	VMOVUPS      exp6<>+0(SB), Y8
+	VBROADCASTSS roundUp<>+0(SB), Y9
+	VMOVAPS      Y9, Y7
+	VFMADD231PS  log2e<>+0(SB), Y6, Y9
+	VSUBPS       Y7, Y9, Y7
+	VFMADD231PS  minusLn2High<>+0(SB), Y7, Y6
+	VFMADD231PS  minusLn2Low<>+0(SB), Y7, Y6
+	VBROADCASTSS exp6<>+0(SB), Y8
 	VFMADD213PS  exp5<>+0(SB), Y6, Y8
 	VFMADD213PS  exp4<>+0(SB), Y6, Y8
 	VFMADD213PS  exp3<>+0(SB), Y6, Y8
 	VFMADD213PS  exp2<>+0(SB), Y6, Y8
 	VFMADD213PS  one<>+0(SB), Y6, Y8
 	VFMADD213PS  one<>+0(SB), Y6, Y8
-	VCVTPS2DQ    Y7, Y7
-	VPSRAD       $0x01, Y7, Y9
-	VPSUBD       Y9, Y7, Y7
-	VPADDD       expBias<>+0(SB), Y9, Y9
-	VPSLLD       $0x17, Y9, Y9
+	VPSLLD       $0x09, Y9, Y9
+	VPSRAD       $0x0a, Y9, Y7
+	VPSRAD       $0x09, Y9, Y9
+	VPSUBD       Y7, Y9, Y9
 	VPADDD       expBias<>+0(SB), Y7, Y7
 	VPSLLD       $0x17, Y7, Y7
-	VMULPS       Y9, Y8, Y6
-	VMULPS       Y7, Y6, Y6
+	VPADDD       expBias<>+0(SB), Y9, Y9
+	VPSLLD       $0x17, Y9, Y9
+	VMULPS       Y7, Y8, Y6
+	VMULPS       Y9, Y6, Y6
 	VMOVUPS      Y6, (CX)
 	VADDPS       Y6, Y2, Y2
 	VMOVUPS      32(CX), Y6
 	VFMSUB213PS  Y1, Y0, Y6
-	VMOVUPS      expMax<>+0(SB), Y9
+	VBROADCASTSS expMax<>+0(SB), Y9
 	VMINPS       Y6, Y9, Y6
-	VMOVUPS      expMin<>+0(SB), Y9
+	VBROADCASTSS expMin<>+0(SB), Y9
 	VMAXPS       Y6, Y9, Y6
-	VMULPS       log2e<>+0(SB), Y6, Y7
-	VROUNDPS     $0x08, Y7, Y7
-	VFNMADD231PS ln2High<>+0(SB), Y7, Y6
-	VFNMADD231PS ln2Low<>+0(SB), Y7, Y6
-	VMOVUPS      exp6<>+0(SB), Y8
+	VBROADCASTSS roundUp<>+0(SB), Y9
+	VMOVAPS      Y9, Y7
+	VFMADD231PS  log2e<>+0(SB), Y6, Y9
+	VSUBPS       Y7, Y9, Y7
+	VFMADD231PS  minusLn2High<>+0(SB), Y7, Y6
+	VFMADD231PS  minusLn2Low<>+0(SB), Y7, Y6
+	VBROADCASTSS exp6<>+0(SB), Y8
 	VFMADD213PS  exp5<>+0(SB), Y6, Y8
 	VFMADD213PS  exp4<>+0(SB), Y6, Y8
 	VFMADD213PS  exp3<>+0(SB), Y6, Y8
 	VFMADD213PS  exp2<>+0(SB), Y6, Y8
 	VFMADD213PS  one<>+0(SB), Y6, Y8
 	VFMADD213PS  one<>+0(SB), Y6, Y8
-	VCVTPS2DQ    Y7, Y7
-	VPSRAD       $0x01, Y7, Y9
-	VPSUBD       Y9, Y7, Y7
-	VPADDD       expBias<>+0(SB), Y9, Y9
-	VPSLLD       $0x17, Y9, Y9
+	VPSLLD       $0x09, Y9, Y9
+	VPSRAD       $0x0a, Y9, Y7
+	VPSRAD       $0x09, Y9, Y9
+	VPSUBD       Y7, Y9, Y9
 	VPADDD       expBias<>+0(SB), Y7, Y7
 	VPSLLD       $0x17, Y7, Y7
-	VMULPS       Y9, Y8, Y6
-	VMULPS       Y7, Y6, Y6
+	VPADDD       expBias<>+0(SB), Y9, Y9
+	VPSLLD       $0x17, Y9, Y9
+	VMULPS       Y7, Y8, Y6
+	VMULPS       Y9, Y6, Y6
 	VMOVUPS      Y6, 32(CX)
 	VADDPS       Y6, Y3, Y3
 	VMOVUPS      64(CX), Y6
 	VFMSUB213PS  Y1, Y0, Y6
-	VMOVUPS      expMax<>+0(SB), Y9
+	VBROADCASTSS expMax<>+0(SB), Y9
 	VMINPS       Y6, Y9, Y6
-	VMOVUPS      expMin<>+0(SB), Y9
+	VBROADCASTSS expMin<>+0(SB), Y9
 	VMAXPS       Y6, Y9, Y6
-	VMULPS       log2e<>+0(SB), Y6, Y7
-	VROUNDPS     $0x08, Y7, Y7
-	VFNMADD231PS ln2High<>+0(SB), Y7, Y6
-	VFNMADD231PS ln2Low<>+0(SB), Y7, Y6
-	VMOVUPS      exp6<>+0(SB), Y8
+	VBROADCASTSS roundUp<>+0(SB), Y9
+	VMOVAPS      Y9, Y7
+	VFMADD231PS  log2e<>+0(SB), Y6, Y9
+	VSUBPS       Y7, Y9, Y7
+	VFMADD231PS  minusLn2High<>+0(SB), Y7, Y6
+	VFMADD231PS  minusLn2Low<>+0(SB), Y7, Y6
+	VBROADCASTSS exp6<>+0(SB), Y8
 	VFMADD213PS  exp5<>+0(SB), Y6, Y8
 	VFMADD213PS  exp4<>+0(SB), Y6, Y8
 	VFMADD213PS  exp3<>+0(SB), Y6, Y8
 	VFMADD213PS  exp2<>+0(SB), Y6, Y8
 	VFMADD213PS  one<>+0(SB), Y6, Y8
 	VFMADD213PS  one<>+0(SB), Y6, Y8
-	VCVTPS2DQ    Y7, Y7
-	VPSRAD       $0x01, Y7, Y9
-	VPSUBD       Y9, Y7, Y7
-	VPADDD       expBias<>+0(SB), Y9, Y9
-	VPSLLD       $0x17, Y9, Y9
+	VPSLLD       $0x09, Y9, Y9
+	VPSRAD       $0x0a, Y9, Y7
+	VPSRAD       $0x09, Y9, Y9
+	VPSUBD       Y7, Y9, Y9
 	VPADDD       expBias<>+0(SB), Y7, Y7
 	VPSLLD       $0x17, Y7, Y7
-	VMULPS       Y9, Y8, Y6
-	VMULPS       Y7, Y6, Y6
+	VPADDD       expBias<>+0(SB), Y9, Y9
+	VPSLLD       $0x17, Y9, Y9
+	VMULPS       Y7, Y8, Y6
+	VMULPS       Y9, Y6, Y6
 	VMOVUPS      Y6, 64(CX)
 	VADDPS       Y6, Y4, Y4
 	VMOVUPS      96(CX), Y6
 	VFMSUB213PS  Y1, Y0, Y6
-	VMOVUPS      expMax<>+0(SB), Y9
+	VBROADCASTSS expMax<>+0(SB), Y9
 	VMINPS       Y6, Y9, Y6
-	VMOVUPS      expMin<>+0(SB), Y9
+	VBROADCASTSS expMin<>+0(SB), Y9
 	VMAXPS       Y6, Y9, Y6
-	VMULPS       log2e<>+0(SB), Y6, Y7
-	VROUNDPS     $0x08, Y7, Y7
-	VFNMADD231PS ln2High<>+0(SB), Y7, Y6
-	VFNMADD231PS ln2Low<>+0(SB), Y7, Y6
-	VMOVUPS      exp6<>+0(SB), Y8
+	VBROADCASTSS roundUp<>+0(SB), Y9
+	VMOVAPS      Y9, Y7
+	VFMADD231PS  log2e<>+0(SB), Y6, Y9
+	VSUBPS       Y7, Y9, Y7
+	VFMADD231PS  minusLn2High<>+0(SB), Y7, Y6
+	VFMADD231PS  minusLn2Low<>+0(SB), Y7, Y6
+	VBROADCASTSS exp6<>+0(SB), Y8
 	VFMADD213PS  exp5<>+0(SB), Y6, Y8
 	VFMADD213PS  exp4<>+0(SB), Y6, Y8
 	VFMADD213PS  exp3<>+0(SB), Y6, Y8
 	VFMADD213PS  exp2<>+0(SB), Y6, Y8
 	VFMADD213PS  one<>+0(SB), Y6, Y8
 	VFMADD213PS  one<>+0(SB), Y6, Y8
-	VCVTPS2DQ    Y7, Y7
-	VPSRAD       $0x01, Y7, Y9
-	VPSUBD       Y9, Y7, Y7
-	VPADDD       expBias<>+0(SB), Y9, Y9
-	VPSLLD       $0x17, Y9, Y9
+	VPSLLD       $0x09, Y9, Y9
+	VPSRAD       $0x0a, Y9, Y7
+	VPSRAD       $0x09, Y9, Y9
+	VPSUBD       Y7, Y9, Y9
 	VPADDD       expBias<>+0(SB), Y7, Y7
 	VPSLLD       $0x17, Y7, Y7
-	VMULPS       Y9, Y8, Y6
-	VMULPS       Y7, Y6, Y6
+	VPADDD       expBias<>+0(SB), Y9, Y9
+	VPSLLD       $0x17, Y9, Y9
+	VMULPS       Y7, Y8, Y6
+	VMULPS       Y9, Y6, Y6
 	VMOVUPS      Y6, 96(CX)
 	VADDPS       Y6, Y5, Y5
 	ADDQ         $0x00000080, CX
@@ -2995,30 +3025,33 @@ rest:
 	VMOVUPS      (DI), Y6
 	VMASKMOVPS   (CX), Y6, Y7
 	VFMSUB213PS  Y1, Y0, Y7
-	VMOVUPS      expMax<>+0(SB), Y10
+	VBROADCASTSS expMax<>+0(SB), Y10
 	VMINPS       Y7, Y10, Y7
-	VMOVUPS      expMin<>+0(SB), Y10
+	VBROADCASTSS expMin<>+0(SB), Y10
 	VMAXPS       Y7, Y10, Y7
-	VMULPS       log2e<>+0(SB), Y7, Y8
-	VROUNDPS     $0x08, Y8, Y8
-	VFNMADD231PS ln2High<>+0(SB), Y8, Y7
-	VFNMADD231PS ln2Low<>+0(SB), Y8, Y7
-	VMOVUPS      exp6<>+0(SB), Y9
+	VBROADCASTSS roundUp<>+0(SB), Y10
+	VMOVAPS      Y10, Y8
+	VFMADD231PS  log2e<>+0(SB), Y7, Y10
+	VSUBPS       Y8, Y10, Y8
+	VFMADD231PS  minusLn2High<>+0(SB), Y8, Y7
+	VFMADD231PS  minusLn2Low<>+0(SB), Y8, Y7
+	VBROADCASTSS exp6<>+0(SB), Y9
 	VFMADD213PS  exp5<>+0(SB), Y7, Y9
 	VFMADD213PS  exp4<>+0(SB), Y7, Y9
 	VFMADD213PS  exp3<>+0(SB), Y7, Y9
 	VFMADD213PS  exp2<>+0(SB), Y7, Y9
 	VFMADD213PS  one<>+0(SB), Y7, Y9
 	VFMADD213PS  one<>+0(SB), Y7, Y9
-	VCVTPS2DQ    Y8, Y8
-	VPSRAD       $0x01, Y8, Y10
-	VPSUBD       Y10, Y8, Y8
-	VPADDD       expBias<>+0(SB), Y10, Y10
-	VPSLLD       $0x17, Y10, Y10
+	VPSLLD       $0x09, Y10, Y10
+	VPSRAD       $0x0a, Y10, Y8
+	VPSRAD       $0x09, Y10, Y10
+	VPSUBD       Y8, Y10, Y10
 	VPADDD       expBias<>+0(SB), Y8, Y8
 	VPSLLD       $0x17, Y8, Y8
-	VMULPS       Y10, Y9, Y7
-	VMULPS       Y8, Y7, Y7
+	VPADDD       expBias<>+0(SB), Y10, Y10
+	VPSLLD       $0x17, Y10, Y10
+	VMULPS       Y8, Y9, Y7
+	VMULPS       Y10, Y7, Y7
 	VMASKMOVPS   Y7, Y6, (CX)
 	VANDPS       Y6, Y7, Y7
 	VADDPS       Y7, Y2, Y2
@@ -3034,30 +3067,33 @@ rest:
 	VMOVUPS      (DI), Y6
 	VMASKMOVPS   32(CX), Y6, Y7
 	VFMSUB213PS  Y1, Y0, Y7
-	VMOVUPS      expMax<>+0(SB), Y10
+	VBROADCASTSS expMax<>+0(SB), Y10
 	VMINPS       Y7, Y10, Y7
-	VMOVUPS      expMin<>+0(SB), Y10
+	VBROADCASTSS expMin<>+0(SB), Y10
 	VMAXPS       Y7, Y10, Y7
-	VMULPS       log2e<>+0(SB), Y7, Y8
-	VROUNDPS     $0x08, Y8, Y8
-	VFNMADD231PS ln2High<>+0(SB), Y8, Y7
-	VFNMADD231PS ln2Low<>+0(SB), Y8, Y7
-	VMOVUPS      exp6<>+0(SB), Y9
+	VBROADCASTSS roundUp<>+0(SB), Y10
+	VMOVAPS      Y10, Y8
+	VFMADD231PS  log2e<>+0(SB), Y7, Y10
+	VSUBPS       Y8, Y10, Y8
+	VFMADD231PS  minusLn2High<>+0(SB), Y8, Y7
+	VFMADD231PS  minusLn2Low<>+0(SB), Y8, Y7
+	VBROADCASTSS exp6<>+0(SB), Y9
 	VFMADD213PS  exp5<>+0(SB), Y7, Y9
 	VFMADD213PS  exp4<>+0(SB), Y7, Y9
 	VFMADD213PS  exp3<>+0(SB), Y7, Y9
 	VFMADD213PS  exp2<>+0(SB), Y7, Y9
 	VFMADD213PS  one<>+0(SB), Y7, Y9
 	VFMADD213PS  one<>+0(SB), Y7, Y9
-	VCVTPS2DQ    Y8, Y8
-	VPSRAD       $0x01, Y8, Y10
-	VPSUBD       Y10, Y8, Y8
-	VPADDD       expBias<>+0(SB), Y10, Y10
-	VPSLLD       $0x17, Y10, Y10
+	VPSLLD       $0x09, Y10, Y10
+	VPSRAD       $0x0a, Y10, Y8
+	VPSRAD       $0x09, Y10, Y10
+	VPSUBD       Y8, Y10, Y10
 	VPADDD       expBias<>+0(SB), Y8, Y8
 	VPSLLD       $0x17, Y8, Y8
-	VMULPS       Y10, Y9, Y7
-	VMULPS       Y8, Y7, Y7
+	VPADDD       expBias<>+0(SB), Y10, Y10
+	VPSLLD       $0x17, Y10, Y10
+	VMULPS       Y8, Y9, Y7
+	VMULPS       Y10, Y7, Y7
 	VMASKMOVPS   Y7, Y6, 32(CX)
 	VANDPS       Y6, Y7, Y7
 	VADDPS       Y7, Y3, Y3
@@ -3073,30 +3109,33 @@ rest:
 	VMOVUPS      (DI), Y6
 	VMASKMOVPS   64(CX), Y6, Y7
 	VFMSUB213PS  Y1, Y0, Y7
-	VMOVUPS      expMax<>+0(SB), Y10
+	VBROADCASTSS expMax<>+0(SB), Y10
 	VMINPS       Y7, Y10, Y7
-	VMOVUPS      expMin<>+0(SB), Y10
+	VBROADCASTSS expMin<>+0(SB), Y10
 	VMAXPS       Y7, Y10, Y7
-	VMULPS       log2e<>+0(SB), Y7, Y8
-	VROUNDPS     $0x08, Y8, Y8
-	VFNMADD231PS ln2High<>+0(SB), Y8, Y7
-	VFNMADD231PS ln2Low<>+0(SB), Y8, Y7
-	VMOVUPS      exp6<>+0(SB), Y9
+	VBROADCASTSS roundUp<>+0(SB), Y10
+	VMOVAPS      Y10, Y8
+	VFMADD231PS  log2e<>+0(SB), Y7, Y10
+	VSUBPS       Y8, Y10, Y8
+	VFMADD231PS  minusLn2High<>+0(SB), Y8, Y7
+	VFMADD231PS  minusLn2Low<>+0(SB), Y8, Y7
+	VBROADCASTSS exp6<>+0(SB), Y9
 	VFMADD213PS  exp5<>+0(SB), Y7, Y9
 	VFMADD213PS  exp4<>+0(SB), Y7, Y9
 	VFMADD213PS  exp3<>+0(SB), Y7, Y9
 	VFMADD213PS  exp2<>+0(SB), Y7, Y9
 	VFMADD213PS  one<>+0(SB), Y7, Y9
 	VFMADD213PS  one<>+0(SB), Y7, Y9
-	VCVTPS2DQ    Y8, Y8
-	VPSRAD       $0x01, Y8, Y10
-	VPSUBD       Y10, Y8, Y8
-	VPADDD       expBias<>+0(SB), Y10, Y10
-	VPSLLD       $0x17, Y10, Y10
+	VPSLLD       $0x09, Y10, Y10
+	VPSRAD       $0x0a, Y10, Y8
+	VPSRAD       $0x09, Y10, Y10
+	VPSUBD       Y8, Y10, Y10
 	VPADDD       expBias<>+0(SB), Y8, Y8
 	VPSLLD       $0x17, Y8, Y8
-	VMULPS       Y10, Y9, Y7
-	VMULPS       Y8, Y7, Y7
+	VPADDD       expBias<>+0(SB), Y10, Y10
+	VPSLLD       $0x17, Y10, Y10
+	VMULPS       Y8, Y9, Y7
+	VMULPS       Y10, Y7, Y7
 	VMASKMOVPS   Y7, Y6, 64(CX)
 	VANDPS       Y6, Y7, Y7
 	VADDPS       Y7, Y4, Y4
@@ -3111,30 +3150,33 @@ rest:
 	VMOVUPS      (DX), Y6
 	VMASKMOVPS   96(CX), Y6, Y7
 	VFMSUB213PS  Y1, Y0, Y7
-	VMOVUPS      expMax<>+0(SB), Y8
+	VBROADCASTSS expMax<>+0(SB), Y8
 	VMINPS       Y7, Y8, Y7
-	VMOVUPS      expMin<>+0(SB), Y8
+	VBROADCASTSS expMin<>+0(SB), Y8
 	VMAXPS       Y7, Y8, Y7
-	VMULPS       log2e<>+0(SB), Y7, Y0
-	VROUNDPS     $0x08, Y0, Y0
-	VFNMADD231PS ln2High<>+0(SB), Y0, Y7
-	VFNMADD231PS ln2Low<>+0(SB), Y0, Y7
-	VMOVUPS      exp6<>+0(SB), Y1
+	VBROADCASTSS roundUp<>+0(SB), Y8
+	VMOVAPS      Y8, Y0
+	VFMADD231PS  log2e<>+0(SB), Y7, Y8
+	VSUBPS       Y0, Y8, Y0
+	VFMADD231PS  minusLn2High<>+0(SB), Y0, Y7
+	VFMADD231PS  minusLn2Low<>+0(SB), Y0, Y7
+	VBROADCASTSS exp6<>+0(SB), Y1
 	VFMADD213PS  exp5<>+0(SB), Y7, Y1
 	VFMADD213PS  exp4<>+0(SB), Y7, Y1
 	VFMADD213PS  exp3<>+0(SB), Y7, Y1
 	VFMADD213PS  exp2<>+0(SB), Y7, Y1
 	VFMADD213PS  one<>+0(SB), Y7, Y1
 	VFMADD213PS  one<>+0(SB), Y7, Y1
-	VCVTPS2DQ    Y0, Y0
-	VPSRAD       $0x01, Y0, Y8
-	VPSUBD       Y8, Y0, Y0
-	VPADDD       expBias<>+0(SB), Y8, Y8
-	VPSLLD       $0x17, Y8, Y8
+	VPSLLD       $0x09, Y8, Y8
+	VPSRAD       $0x0a, Y8, Y0
+	VPSRAD       $0x09, Y8, Y8
+	VPSUBD       Y0, Y8, Y8
 	VPADDD       expBias<>+0(SB), Y0, Y0
 	VPSLLD       $0x17, Y0, Y0
-	VMULPS       Y8, Y1, Y7
-	VMULPS       Y0, Y7, Y7
+	VPADDD       expBias<>+0(SB), Y8, Y8
+	VPSLLD       $0x17, Y8, Y8
+	VMULPS       Y0, Y1, Y7
+	VMULPS       Y8, Y7, Y7
 	VMASKMOVPS   Y7, Y6, 96(CX)
 	VANDPS       Y6, Y7, Y7
 	VADDPS       Y7, Y5, Y5
@@ -3280,114 +3322,126 @@ TEXT ·expScaleAVX2(SB), NOSPLIT, $0-32
 loop:
 	VMOVUPS      (CX), Y2
 	VSUBPS       Y0, Y2, Y2
-	VMOVUPS      expMax<>+0(SB), Y5
+	VBROADCASTSS expMax<>+0(SB), Y5
 	VMINPS       Y2, Y5, Y2
-	VMOVUPS      expMin<>+0(SB), Y5
+	VBROADCASTSS expMin<>+0(SB), Y5
 	VMAXPS       Y2, Y5, Y2
-	VMULPS       log2e<>+0(SB), Y2, Y3
-	VROUNDPS     $0x08, Y3, Y3
-	VFNMADD231PS ln2High<>+0(SB), Y3, Y2
-	VFNMADD231PS ln2Low<>+0(SB), Y3, Y2
-	VMOVUPS      exp6<>+0(SB), Y4
+	VBROADCASTSS roundUp<>+0(SB), Y5
+	VMOVAPS      Y5, Y3
+	VFMADD231PS  log2e<>+0(SB), Y2, Y5
+	VSUBPS       Y3, Y5, Y3
+	VFMADD231PS  minusLn2High<>+0(SB), Y3, Y2
+	VFMADD231PS  minusLn2Low<>+0(SB), Y3, Y2
+	VBROADCASTSS exp6<>+0(SB), Y4
 	VFMADD213PS  exp5<>+0(SB), Y2, Y4
 	VFMADD213PS  exp4<>+0(SB), Y2, Y4
 	VFMADD213PS  exp3<>+0(SB), Y2, Y4
 	VFMADD213PS  exp2<>+0(SB), Y2, Y4
 	VFMADD213PS  one<>+0(SB), Y2, Y4
 	VFMADD213PS  one<>+0(SB), Y2, Y4
-	VCVTPS2DQ    Y3, Y3
-	VPSRAD       $0x01, Y3, Y5
-	VPSUBD       Y5, Y3, Y3
-	VPADDD       expBias<>+0(SB), Y5, Y5
-	VPSLLD       $0x17, Y5, Y5
+	VPSLLD       $0x09, Y5, Y5
+	VPSRAD       $0x0a, Y5, Y3
+	VPSRAD       $0x09, Y5, Y5
+	VPSUBD       Y3, Y5, Y5
 	VPADDD       expBias<>+0(SB), Y3, Y3
 	VPSLLD       $0x17, Y3, Y3
-	VMULPS       Y5, Y4, Y2
-	VMULPS       Y3, Y2, Y2
+	VPADDD       expBias<>+0(SB), Y5, Y5
+	VPSLLD       $0x17, Y5, Y5
+	VMULPS       Y3, Y4, Y2
+	VMULPS       Y5, Y2, Y2
 	VMULPS       Y1, Y2, Y2
 	VMOVUPS      Y2, (CX)
 	VMOVUPS      32(CX), Y2
 	VSUBPS       Y0, Y2, Y2
-	VMOVUPS      expMax<>+0(SB), Y5
+	VBROADCASTSS expMax<>+0(SB), Y5
 	VMINPS       Y2, Y5, Y2
-	VMOVUPS      expMin<>+0(SB), Y5
+	VBROADCASTSS expMin<>+0(SB), Y5
 	VMAXPS       Y2, Y5, Y2
-	VMULPS       log2e<>+0(SB), Y2, Y3
-	VROUNDPS     $0x08, Y3, Y3
-	VFNMADD231PS ln2High<>+0(SB), Y3, Y2
-	VFNMADD231PS ln2Low<>+0(SB), Y3, Y2
-	VMOVUPS      exp6<>+0(SB), Y4
+	VBROADCASTSS roundUp<>+0(SB), Y5
+	VMOVAPS      Y5, Y3
+	VFMADD231PS  log2e<>+0(SB), Y2, Y5
+	VSUBPS       Y3, Y5, Y3
+	VFMADD231PS  minusLn2High<>+0(SB), Y3, Y2
+	VFMADD231PS  minusLn2Low<>+0(SB), Y3, Y2
+	VBROADCASTSS exp6<>+0(SB), Y4
 	VFMADD213PS  exp5<>+0(SB), Y2, Y4
 	VFMADD213PS  exp4<>+0(SB), Y2, Y4
 	VFMADD213PS  exp3<>+0(SB), Y2, Y4
 	VFMADD213PS  exp2<>+0(SB), Y2, Y4
 	VFMADD213PS  one<>+0(SB), Y2, Y4
 	VFMADD213PS  one<>+0(SB), Y2, Y4
-	VCVTPS2DQ    Y3, Y3
-	VPSRAD       $0x01, Y3, Y5
-	VPSUBD       Y5, Y3, Y3
-	VPADDD       expBias<>+0(SB), Y5, Y5
-	VPSLLD       $0x17, Y5, Y5
+	VPSLLD       $0x09, Y5, Y5
+	VPSRAD       $0x0a, Y5, Y3
+	VPSRAD       $0x09, Y5, Y5
+	VPSUBD       Y3, Y5, Y5
 	VPADDD       expBias<>+0(SB), Y3, Y3
 	VPSLLD       $0x17, Y3, Y3
-	VMULPS       Y5, Y4, Y2
-	VMULPS       Y3, Y2, Y2
+	VPADDD       expBias<>+0(SB), Y5, Y5
+	VPSLLD       $0x17, Y5, Y5
+	VMULPS       Y3, Y4, Y2
+	VMULPS       Y5, Y2, Y2
 	VMULPS       Y1, Y2, Y2
 	VMOVUPS      Y2, 32(CX)
 	VMOVUPS      64(CX), Y2
 	VSUBPS       Y0, Y2, Y2
-	VMOVUPS      expMax<>+0(SB), Y5
+	VBROADCASTSS expMax<>+0(SB), Y5
 	VMINPS       Y2, Y5, Y2
-	VMOVUPS      expMin<>+0(SB), Y5
+	VBROADCASTSS expMin<>+0(SB), Y5
 	VMAXPS       Y2, Y5, Y2
-	VMULPS       log2e<>+0(SB), Y2, Y3
-	VROUNDPS     $0x08, Y3, Y3
-	VFNMADD231PS ln2High<>+0(SB), Y3, Y2
-	VFNMADD231PS ln2Low<>+0(SB), Y3, Y2
-	VMOVUPS      exp6<>+0(SB), Y4
+	VBROADCASTSS roundUp<>+0(SB), Y5
+	VMOVAPS      Y5, Y3
+	VFMADD231PS  log2e<>+0(SB), Y2, Y5
+	VSUBPS       Y3, Y5, Y3
+	VFMADD231PS  minusLn2High<>+0(SB), Y3, Y2
+	VFMADD231PS  minusLn2Low<>+0(SB), Y3, Y2
+	VBROADCASTSS exp6<>+0(SB), Y4
 	VFMADD213PS  exp5<>+0(SB), Y2, Y4
 	VFMADD213PS  exp4<>+0(SB), Y2, Y4
 	VFMADD213PS  exp3<>+0(SB), Y2, Y4
 	VFMADD213PS  exp2<>+0(SB), Y2, Y4
 	VFMADD213PS  one<>+0(SB), Y2, Y4
 	VFMADD213PS  one<>+0(SB), Y2, Y4
-	VCVTPS2DQ    Y3, Y3
-	VPSRAD       $0x01, Y3, Y5
-	VPSUBD       Y5, Y3, Y3
-	VPADDD       expBias<>+0(SB), Y5, Y5
-	VPSLLD       $0x17, Y5, Y5
+	VPSLLD       $0x09, Y5, Y5
+	VPSRAD       $0x0a, Y5, Y3
+	VPSRAD       $0x09, Y5, Y5
+	VPSUBD       Y3, Y5, Y5
 	VPADDD       expBias<>+0(SB), Y3, Y3
 	VPSLLD       $0x17, Y3, Y3
-	VMULPS       Y5, Y4, Y2
-	VMULPS       Y3, Y2, Y2
+	VPADDD       expBias<>+0(SB), Y5, Y5
+	VPSLLD       $0x17, Y5, Y5
+	VMULPS       Y3, Y4, Y2
+	VMULPS       Y5, Y2, Y2
 	VMULPS       Y1, Y2, Y2
 	VMOVUPS      Y2, 64(CX)
 	VMOVUPS      96(CX), Y2
 	VSUBPS       Y0, Y2, Y2
-	VMOVUPS      expMax<>+0(SB), Y5
+	VBROADCASTSS expMax<>+0(SB), Y5
 	VMINPS       Y2, Y5, Y2
-	VMOVUPS      expMin<>+0(SB), Y5
+	VBROADCASTSS expMin<>+0(SB), Y5
 	VMAXPS       Y2, Y5, Y2
-	VMULPS       log2e<>+0(SB), Y2, Y3
-	VROUNDPS     $0x08, Y3, Y3
-	VFNMADD231PS ln2High<>+0(SB), Y3, Y2
-	VFNMADD231PS ln2Low<>+0(SB), Y3, Y2
-	VMOVUPS      exp6<>+0(SB), Y4
+	VBROADCASTSS roundUp<>+0(SB), Y5
+	VMOVAPS      Y5, Y3
+	VFMADD231PS  log2e<>+0(SB), Y2, Y5
+	VSUBPS       Y3, Y5, Y3
+	VFMADD231PS  minusLn2High<>+0(SB), Y3, Y2
+	VFMADD231PS  minusLn2Low<>+0(SB), Y3, Y2
+	VBROADCASTSS exp6<>+0(SB), Y4
 	VFMADD213PS  exp5<>+0(SB), Y2, Y4
 	VFMADD213PS  exp4<>+0(SB), Y2, Y4
 	VFMADD213PS  exp3<>+0(SB), Y2, Y4
 	VFMADD213PS  exp2<>+0(SB), Y2, Y4
 	VFMADD213PS  one<>+0(SB), Y2, Y4
 	VFMADD213PS  one<>+0(SB), Y2, Y4
-	VCVTPS2DQ    Y3, Y3
-	VPSRAD       $0x01, Y3, Y5
-	VPSUBD       Y5, Y3, Y3
-	VPADDD       expBias<>+0(SB), Y5, Y5
-	VPSLLD       $0x17, Y5, Y5
+	VPSLLD       $0x09, Y5, Y5
+	VPSRAD       $0x0a, Y5, Y3
+	VPSRAD       $0x09, Y5, Y5
+	VPSUBD       Y3, Y5, Y5
 	VPADDD       expBias<>+0(SB), Y3, Y3
 	VPSLLD       $0x17, Y3, Y3
-	VMULPS       Y5, Y4, Y2
-	VMULPS       Y3, Y2, Y2
+	VPADDD       expBias<>+0(SB), Y5, Y5
+	VPSLLD       $0x17, Y5, Y5
+	VMULPS       Y3, Y4, Y2
+	VMULPS       Y5, Y2, Y2
 	VMULPS       Y1, Y2, Y2
 	VMOVUPS      Y2, 96(CX)
 	ADDQ         $0x00000080, CX
@@ -3411,30 +3465,33 @@ rest:
 	VMOVUPS      (DI), Y2
 	VMASKMOVPS   (CX), Y2, Y3
 	VSUBPS       Y0, Y3, Y3
-	VMOVUPS      expMax<>+0(SB), Y6
+	VBROADCASTSS expMax<>+0(SB), Y6
 	VMINPS       Y3, Y6, Y3
-	VMOVUPS      expMin<>+0(SB), Y6
+	VBROADCASTSS expMin<>+0(SB), Y6
 	VMAXPS       Y3, Y6, Y3
-	VMULPS       log2e<>+0(SB), Y3, Y4
-	VROUNDPS     $0x08, Y4, Y4
-	VFNMADD231PS ln2High<>+0(SB), Y4, Y3
-	VFNMADD231PS ln2Low<>+0(SB), Y4, Y3
-	VMOVUPS      exp6<>+0(SB), Y5
+	VBROADCASTSS roundUp<>+0(SB), Y6
+	VMOVAPS      Y6, Y4
+	VFMADD231PS  log2e<>+0(SB), Y3, Y6
+	VSUBPS       Y4, Y6, Y4
+	VFMADD231PS  minusLn2High<>+0(SB), Y4, Y3
+	VFMADD231PS  minusLn2Low<>+0(SB), Y4, Y3
+	VBROADCASTSS exp6<>+0(SB), Y5
 	VFMADD213PS  exp5<>+0(SB), Y3, Y5
 	VFMADD213PS  exp4<>+0(SB), Y3, Y5
 	VFMADD213PS  exp3<>+0(SB), Y3, Y5
 	VFMADD213PS  exp2<>+0(SB), Y3, Y5
 	VFMADD213PS  one<>+0(SB), Y3, Y5
 	VFMADD213PS  one<>+0(SB), Y3, Y5
-	VCVTPS2DQ    Y4, Y4
-	VPSRAD       $0x01, Y4, Y6
-	VPSUBD       Y6, Y4, Y4
-	VPADDD       expBias<>+0(SB), Y6, Y6
-	VPSLLD       $0x17, Y6, Y6
+	VPSLLD       $0x09, Y6, Y6
+	VPSRAD       $0x0a, Y6, Y4
+	VPSRAD       $0x09, Y6, Y6
+	VPSUBD       Y4, Y6, Y6
 	VPADDD       expBias<>+0(SB), Y4, Y4
 	VPSLLD       $0x17, Y4, Y4
-	VMULPS       Y6, Y5, Y3
-	VMULPS       Y4, Y3, Y3
+	VPADDD       expBias<>+0(SB), Y6, Y6
+	VPSLLD       $0x17, Y6, Y6
+	VMULPS       Y4, Y5, Y3
+	VMULPS       Y6, Y3, Y3
 	VMULPS       Y1, Y3, Y3
 	VMASKMOVPS   Y3, Y2, (CX)
 	MOVQ         AX, SI
@@ -3449,30 +3506,33 @@ rest:
 	VMOVUPS      (DI), Y2
 	VMASKMOVPS   32(CX), Y2, Y3
 	VSUBPS       Y0, Y3, Y3
-	VMOVUPS      expMax<>+0(SB), Y6
+	VBROADCASTSS expMax<>+0(SB), Y6
 	VMINPS       Y3, Y6, Y3
-	VMOVUPS      expMin<>+0(SB), Y6
+	VBROADCASTSS expMin<>+0(SB), Y6
 	VMAXPS       Y3, Y6, Y3
-	VMULPS       log2e<>+0(SB), Y3, Y4
-	VROUNDPS     $0x08, Y4, Y4
-	VFNMADD231PS ln2High<>+0(SB), Y4, Y3
-	VFNMADD231PS ln2Low<>+0(SB), Y4, Y3
-	VMOVUPS      exp6<>+0(SB), Y5
+	VBROADCASTSS roundUp<>+0(SB), Y6
+	VMOVAPS      Y6, Y4
+	VFMADD231PS  log2e<>+0(SB), Y3, Y6
+	VSUBPS       Y4, Y6, Y4
+	VFMADD231PS  minusLn2High<>+0(SB), Y4, Y3
+	VFMADD231PS  minusLn2Low<>+0(SB), Y4, Y3
+	VBROADCASTSS exp6<>+0(SB), Y5
 	VFMADD213PS  exp5<>+0(SB), Y3, Y5
 	VFMADD213PS  exp4<>+0(SB), Y3, Y5
 	VFMADD213PS  exp3<>+0(SB), Y3, Y5
 	VFMADD213PS  exp2<>+0(SB), Y3, Y5
 	VFMADD213PS  one<>+0(SB), Y3, Y5
 	VFMADD213PS  one<>+0(SB), Y3, Y5
-	VCVTPS2DQ    Y4, Y4
-	VPSRAD       $0x01, Y4, Y6
-	VPSUBD       Y6, Y4, Y4
-	VPADDD       expBias<>+0(SB), Y6, Y6
-	VPSLLD       $0x17, Y6, Y6
+	VPSLLD       $0x09, Y6, Y6
+	VPSRAD       $0x0a, Y6, Y4
+	VPSRAD       $0x09, Y6, Y6
+	VPSUBD       Y4, Y6, Y6
 	VPADDD       expBias<>+0(SB), Y4, Y4
 	VPSLLD       $0x17, Y4, Y4
-	VMULPS       Y6, Y5, Y3
-	VMULPS       Y4, Y3, Y3
+	VPADDD       expBias<>+0(SB), Y6, Y6
+	VPSLLD       $0x17, Y6, Y6
+	VMULPS       Y4, Y5, Y3
+	VMULPS       Y6, Y3, Y3
 	VMULPS       Y1, Y3, Y3
 	VMASKMOVPS   Y3, Y2, 32(CX)
 	MOVQ         AX, SI
@@ -3487,30 +3547,33 @@ rest:
 	VMOVUPS      (DI), Y2
 	VMASKMOVPS   64(CX), Y2, Y3
 	VSUBPS       Y0, Y3, Y3
-	VMOVUPS      expMax<>+0(SB), Y6
+	VBROADCASTSS expMax<>+0(SB), Y6
 	VMINPS       Y3, Y6, Y3
-	VMOVUPS      expMin<>+0(SB), Y6
+	VBROADCASTSS expMin<>+0(SB), Y6
 	VMAXPS       Y3, Y6, Y3
-	VMULPS       log2e<>+0(SB), Y3, Y4
-	VROUNDPS     $0x08, Y4, Y4
-	VFNMADD231PS ln2High<>+0(SB), Y4, Y3
-	VFNMADD231PS ln2Low<>+0(SB), Y4, Y3
-	VMOVUPS      exp6<>+0(SB), Y5
+	VBROADCASTSS roundUp<>+0(SB), Y6
+	VMOVAPS      Y6, Y4
+	VFMADD231PS  log2e<>+0(SB), Y3, Y6
+	VSUBPS       Y4, Y6, Y4
+	VFMADD231PS  minusLn2High<>+0(SB), Y4, Y3
+	VFMADD231PS  minusLn2Low<>+0(SB), Y4, Y3
+	VBROADCASTSS exp6<>+0(SB), Y5
 	VFMADD213PS  exp5<>+0(SB), Y3, Y5
 	VFMADD213PS  exp4<>+0(SB), Y3, Y5
 	VFMADD213PS  exp3<>+0(SB), Y3, Y5
 	VFMADD213PS  exp2<>+0(SB), Y3, Y5
 	VFMADD213PS  one<>+0(SB), Y3, Y5
 	VFMADD213PS  one<>+0(SB), Y3, Y5
-	VCVTPS2DQ    Y4, Y4
-	VPSRAD       $0x01, Y4, Y6
-	VPSUBD       Y6, Y4, Y4
-	VPADDD       expBias<>+0(SB), Y6, Y6
-	VPSLLD       $0x17, Y6, Y6
+	VPSLLD       $0x09, Y6, Y6
+	VPSRAD       $0x0a, Y6, Y4
+	VPSRAD       $0x09, Y6, Y6
+	VPSUBD       Y4, Y6, Y6
 	VPADDD       expBias<>+0(SB), Y4, Y4
 	VPSLLD       $0x17, Y4, Y4
-	VMULPS       Y6, Y5, Y3
-	VMULPS       Y4, Y3, Y3
+	VPADDD       expBias<>+0(SB), Y6, Y6
+	VPSLLD       $0x17, Y6, Y6
+	VMULPS       Y4, Y5, Y3
+	VMULPS       Y6, Y3, Y3
 	VMULPS       Y1, Y3, Y3
 	VMASKMOVPS   Y3, Y2, 64(CX)
 	SUBQ         $0x18, AX
@@ -3524,30 +3587,33 @@ rest:
 	VMOVUPS      (DX), Y2
 	VMASKMOVPS   96(CX), Y2, Y3
 	VSUBPS       Y0, Y3, Y3
-	VMOVUPS      expMax<>+0(SB), Y5
+	VBROADCASTSS expMax<>+0(SB), Y5
 	VMINPS       Y3, Y5, Y3
-	VMOVUPS      expMin<>+0(SB), Y5
+	VBROADCASTSS expMin<>+0(SB), Y5
 	VMAXPS       Y3, Y5, Y3
-	VMULPS       log2e<>+0(SB), Y3, Y0
-	VROUNDPS     $0x08, Y0, Y0
-	VFNMADD231PS ln2High<>+0(SB), Y0, Y3
-	VFNMADD231PS ln2Low<>+0(SB), Y0, Y3
-	VMOVUPS      exp6<>+0(SB), Y4
+	VBROADCASTSS roundUp<>+0(SB), Y5
+	VMOVAPS      Y5, Y0
+	VFMADD231PS  log2e<>+0(SB), Y3, Y5
+	VSUBPS       Y0, Y5, Y0
+	VFMADD231PS  minusLn2High<>+0(SB), Y0, Y3
+	VFMADD231PS  minusLn2Low<>+0(SB), Y0, Y3
+	VBROADCASTSS exp6<>+0(SB), Y4
 	VFMADD213PS  exp5<>+0(SB), Y3, Y4
 	VFMADD213PS  exp4<>+0(SB), Y3, Y4
 	VFMADD213PS  exp3<>+0(SB), Y3, Y4
 	VFMADD213PS  exp2<>+0(SB), Y3, Y4
 	VFMADD213PS  one<>+0(SB), Y3, Y4
 	VFMADD213PS  one<>+0(SB), Y3, Y4
-	VCVTPS2DQ    Y0, Y0
-	VPSRAD       $0x01, Y0, Y5
-	VPSUBD       Y5, Y0, Y0
-	VPADDD       expBias<>+0(SB), Y5, Y5
-	VPSLLD       $0x17, Y5, Y5
+	VPSLLD       $0x09, Y5, Y5
+	VPSRAD       $0x0a, Y5, Y0
+	VPSRAD       $0x09, Y5, Y5
+	VPSUBD       Y0, Y5, Y5
 	VPADDD       expBias<>+0(SB), Y0, Y0
 	VPSLLD       $0x17, Y0, Y0
-	VMULPS       Y5, Y4, Y3
-	VMULPS       Y0, Y3, Y3
+	VPADDD       expBias<>+0(SB), Y5, Y5
+	VPSLLD       $0x17, Y5, Y5
+	VMULPS       Y0, Y4, Y3
+	VMULPS       Y5, Y3, Y3
 	VMULPS       Y1, Y3, Y3
 	VMASKMOVPS   Y3, Y2, 96(CX)
 
@@ -3569,117 +3635,129 @@ TEXT ·addExpScaleAVX2(SB), NOSPLIT, $0-56
 loop:
 	VMOVUPS      (CX), Y2
 	VSUBPS       Y0, Y2, Y2
-	VMOVUPS      expMax<>+0(SB), Y5
+	VBROADCASTSS expMax<>+0(SB), Y5
 	VMINPS       Y2, Y5, Y2
-	VMOVUPS      expMin<>+0(SB), Y5
+	VBROADCASTSS expMin<>+0(SB), Y5
 	VMAXPS       Y2, Y5, Y2
-	VMULPS       log2e<>+0(SB), Y2, Y3
-	VROUNDPS     $0x08, Y3, Y3
-	VFNMADD231PS ln2High<>+0(SB), Y3, Y2
-	VFNMADD231PS ln2Low<>+0(SB), Y3, Y2
-	VMOVUPS      exp6<>+0(SB), Y4
+	VBROADCASTSS roundUp<>+0(SB), Y5
+	VMOVAPS      Y5, Y3
+	VFMADD231PS  log2e<>+0(SB), Y2, Y5
+	VSUBPS       Y3, Y5, Y3
+	VFMADD231PS  minusLn2High<>+0(SB), Y3, Y2
+	VFMADD231PS  minusLn2Low<>+0(SB), Y3, Y2
+	VBROADCASTSS exp6<>+0(SB), Y4
 	VFMADD213PS  exp5<>+0(SB), Y2, Y4
 	VFMADD213PS  exp4<>+0(SB), Y2, Y4
 	VFMADD213PS  exp3<>+0(SB), Y2, Y4
 	VFMADD213PS  exp2<>+0(SB), Y2, Y4
 	VFMADD213PS  one<>+0(SB), Y2, Y4
 	VFMADD213PS  one<>+0(SB), Y2, Y4
-	VCVTPS2DQ    Y3, Y3
-	VPSRAD       $0x01, Y3, Y5
-	VPSUBD       Y5, Y3, Y3
-	VPADDD       expBias<>+0(SB), Y5, Y5
-	VPSLLD       $0x17, Y5, Y5
+	VPSLLD       $0x09, Y5, Y5
+	VPSRAD       $0x0a, Y5, Y3
+	VPSRAD       $0x09, Y5, Y5
+	VPSUBD       Y3, Y5, Y5
 	VPADDD       expBias<>+0(SB), Y3, Y3
 	VPSLLD       $0x17, Y3, Y3
-	VMULPS       Y5, Y4, Y2
-	VMULPS       Y3, Y2, Y2
+	VPADDD       expBias<>+0(SB), Y5, Y5
+	VPSLLD       $0x17, Y5, Y5
+	VMULPS       Y3, Y4, Y2
+	VMULPS       Y5, Y2, Y2
 	VMOVUPS      (DX), Y3
 	VFMADD231PS  Y1, Y2, Y3
 	VMOVUPS      Y3, (DX)
 	VMOVUPS      32(CX), Y2
 	VSUBPS       Y0, Y2, Y2
-	VMOVUPS      expMax<>+0(SB), Y5
+	VBROADCASTSS expMax<>+0(SB), Y5
 	VMINPS       Y2, Y5, Y2
-	VMOVUPS      expMin<>+0(SB), Y5
+	VBROADCASTSS expMin<>+0(SB), Y5
 	VMAXPS       Y2, Y5, Y2
-	VMULPS       log2e<>+0(SB), Y2, Y3
-	VROUNDPS     $0x08, Y3, Y3
-	VFNMADD231PS ln2High<>+0(SB), Y3, Y2
-	VFNMADD231PS ln2Low<>+0(SB), Y3, Y2
-	VMOVUPS      exp6<>+0(SB), Y4
+	VBROADCASTSS roundUp<>+0(SB), Y5
+	VMOVAPS      Y5, Y3
+	VFMADD231PS  log2e<>+0(SB), Y2, Y5
+	VSUBPS       Y3, Y5, Y3
+	VFMADD231PS  minusLn2High<>+0(SB), Y3, Y2
+	VFMADD231PS  minusLn2Low<>+0(SB), Y3, Y2
+	VBROADCASTSS exp6<>+0(SB), Y4
 	VFMADD213PS  exp5<>+0(SB), Y2, Y4
 	VFMADD213PS  exp4<>+0(SB), Y2, Y4
 	VFMADD213PS  exp3<>+0(SB), Y2, Y4
 	VFMADD213PS  exp2<>+0(SB), Y2, Y4
 	VFMADD213PS  one<>+0(SB), Y2, Y4
 	VFMADD213PS  one<>+0(SB), Y2, Y4
-	VCVTPS2DQ    Y3, Y3
-	VPSRAD       $0x01, Y3, Y5
-	VPSUBD       Y5, Y3, Y3
-	VPADDD       expBias<>+0(SB), Y5, Y5
-	VPSLLD       $0x17, Y5, Y5
+	VPSLLD       $0x09, Y5, Y5
+	VPSRAD       $0x0a, Y5, Y3
+	VPSRAD       $0x09, Y5, Y5
+	VPSUBD       Y3, Y5, Y5
 	VPADDD       expBias<>+0(SB), Y3, Y3
 	VPSLLD       $0x17, Y3, Y3
-	VMULPS       Y5, Y4, Y2
-	VMULPS       Y3, Y2, Y2
+	VPADDD       expBias<>+0(SB), Y5, Y5
+	VPSLLD       $0x17, Y5, Y5
+	VMULPS       Y3, Y4, Y2
+	VMULPS       Y5, Y2, Y2
 	VMOVUPS      32(DX), Y3
 	VFMADD231PS  Y1, Y2, Y3
 	VMOVUPS      Y3, 32(DX)
 	VMOVUPS      64(CX), Y2
 	VSUBPS       Y0, Y2, Y2
-	VMOVUPS      expMax<>+0(SB), Y5
+	VBROADCASTSS expMax<>+0(SB), Y5
 	VMINPS       Y2, Y5, Y2
-	VMOVUPS      expMin<>+0(SB), Y5
+	VBROADCASTSS expMin<>+0(SB), Y5
 	VMAXPS       Y2, Y5, Y2
-	VMULPS       log2e<>+0(SB), Y2, Y3
-	VROUNDPS     $0x08, Y3, Y3
-	VFNMADD231PS ln2High<>+0(SB), Y3, Y2
-	VFNMADD231PS ln2Low<>+0(SB), Y3, Y2
-	VMOVUPS      exp6<>+0(SB), Y4
+	VBROADCASTSS roundUp<>+0(SB), Y5
+	VMOVAPS      Y5, Y3
+	VFMADD231PS  log2e<>+0(SB), Y2, Y5
+	VSUBPS       Y3, Y5, Y3
+	VFMADD231PS  minusLn2High<>+0(SB), Y3, Y2
+	VFMADD231PS  minusLn2Low<>+0(SB), Y3, Y2
+	VBROADCASTSS exp6<>+0(SB), Y4
 	VFMADD213PS  exp5<>+0(SB), Y2, Y4
 	VFMADD213PS  exp4<>+0(SB), Y2, Y4
 	VFMADD213PS  exp3<>+0(SB), Y2, Y4
 	VFMADD213PS  exp2<>+0(SB), Y2, Y4
 	VFMADD213PS  one<>+0(SB), Y2, Y4
 	VFMADD213PS  one<>+0(SB), Y2, Y4
-	VCVTPS2DQ    Y3, Y3
-	VPSRAD       $0x01, Y3, Y5
-	VPSUBD       Y5, Y3, Y3
-	VPADDD       expBias<>+0(SB), Y5, Y5
-	VPSLLD       $0x17, Y5, Y5
+	VPSLLD       $0x09, Y5, Y5
+	VPSRAD       $0x0a, Y5, Y3
+	VPSRAD       $0x09, Y5, Y5
+	VPSUBD       Y3, Y5, Y5
 	VPADDD       expBias<>+0(SB), Y3, Y3
 	VPSLLD       $0x17, Y3, Y3
-	VMULPS       Y5, Y4, Y2
-	VMULPS       Y3, Y2, Y2
+	VPADDD       expBias<>+0(SB), Y5, Y5
+	VPSLLD       $0x17, Y5, Y5
+	VMULPS       Y3, Y4, Y2
+	VMULPS       Y5, Y2, Y2
 	VMOVUPS      64(DX), Y3
 	VFMADD231PS  Y1, Y2, Y3
 	VMOVUPS      Y3, 64(DX)
 	VMOVUPS      96(CX), Y2
 	VSUBPS       Y0, Y2, Y2
-	VMOVUPS      expMax<>+0(SB), Y5
+	VBROADCASTSS expMax<>+0(SB), Y5
 	VMINPS       Y2, Y5, Y2
-	VMOVUPS      expMin<>+0(SB), Y5
+	VBROADCASTSS expMin<>+0(SB), Y5
 	VMAXPS       Y2, Y5, Y2
-	VMULPS       log2e<>+0(SB), Y2, Y3
-	VROUNDPS     $0x08, Y3, Y3
-	VFNMADD231PS ln2High<>+0(SB), Y3, Y2
-	VFNMADD231PS ln2Low<>+0(SB), Y3, Y2
-	VMOVUPS      exp6<>+0(SB), Y4
+	VBROADCASTSS roundUp<>+0(SB), Y5
+	VMOVAPS      Y5, Y3
+	VFMADD231PS  log2e<>+0(SB), Y2, Y5
+	VSUBPS       Y3, Y5, Y3
+	VFMADD231PS  minusLn2High<>+0(SB), Y3, Y2
+	VFMADD231PS  minusLn2Low<>+0(SB), Y3, Y2
+	VBROADCASTSS exp6<>+0(SB), Y4
 	VFMADD213PS  exp5<>+0(SB), Y2, Y4
 	VFMADD213PS  exp4<>+0(SB), Y2, Y4
 	VFMADD213PS  exp3<>+0(SB), Y2, Y4
 	VFMADD213PS  exp2<>+0(SB), Y2, Y4
 	VFMADD213PS  one<>+0(SB), Y2, Y4
 	VFMADD213PS  one<>+0(SB), Y2, Y4
-	VCVTPS2DQ    Y3, Y3
-	VPSRAD       $0x01, Y3, Y5
-	VPSUBD       Y5, Y3, Y3
-	VPADDD       expBias<>+0(SB), Y5, Y5
-	VPSLLD       $0x17, Y5, Y5
+	VPSLLD       $0x09, Y5, Y5
+	VPSRAD       $0x0a, Y5, Y3
+	VPSRAD       $0x09, Y5, Y5
+	VPSUBD       Y3, Y5, Y5
 	VPADDD       expBias<>+0(SB), Y3, Y3
 	VPSLLD       $0x17, Y3, Y3
-	VMULPS       Y5, Y4, Y2
-	VMULPS       Y3, Y2, Y2
+	VPADDD       expBias<>+0(SB), Y5, Y5
+	VPSLLD       $0x17, Y5, Y5
+	VMULPS       Y3, Y4, Y2
+	VMULPS       Y5, Y2, Y2
 	VMOVUPS      96(DX), Y3
 	VFMADD231PS  Y1, Y2, Y3
 	VMOVUPS      Y3, 96(DX)
@@ -3705,30 +3783,33 @@ rest:
 	VMOVUPS      (R8), Y2
 	VMASKMOVPS   (CX), Y2, Y3
 	VSUBPS       Y0, Y3, Y3
-	VMOVUPS      expMax<>+0(SB), Y6
+	VBROADCASTSS expMax<>+0(SB), Y6
 	VMINPS       Y3, Y6, Y3
-	VMOVUPS      expMin<>+0(SB), Y6
+	VBROADCASTSS expMin<>+0(SB), Y6
 	VMAXPS       Y3, Y6, Y3
-	VMULPS       log2e<>+0(SB), Y3, Y4
-	VROUNDPS     $0x08, Y4, Y4
-	VFNMADD231PS ln2High<>+0(SB), Y4, Y3
-	VFNMADD231PS ln2Low<>+0(SB), Y4, Y3
-	VMOVUPS      exp6<>+0(SB), Y5
+	VBROADCASTSS roundUp<>+0(SB), Y6
+	VMOVAPS      Y6, Y4
+	VFMADD231PS  log2e<>+0(SB), Y3, Y6
+	VSUBPS       Y4, Y6, Y4
+	VFMADD231PS  minusLn2High<>+0(SB), Y4, Y3
+	VFMADD231PS  minusLn2Low<>+0(SB), Y4, Y3
+	VBROADCASTSS exp6<>+0(SB), Y5
 	VFMADD213PS  exp5<>+0(SB), Y3, Y5
 	VFMADD213PS  exp4<>+0(SB), Y3, Y5
 	VFMADD213PS  exp3<>+0(SB), Y3, Y5
 	VFMADD213PS  exp2<>+0(SB), Y3, Y5
 	VFMADD213PS  one<>+0(SB), Y3, Y5
 	VFMADD213PS  one<>+0(SB), Y3, Y5
-	VCVTPS2DQ    Y4, Y4
-	VPSRAD       $0x01, Y4, Y6
-	VPSUBD       Y6, Y4, Y4
-	VPADDD       expBias<>+0(SB), Y6, Y6
-	VPSLLD       $0x17, Y6, Y6
+	VPSLLD       $0x09, Y6, Y6
+	VPSRAD       $0x0a, Y6, Y4
+	VPSRAD       $0x09, Y6, Y6
+	VPSUBD       Y4, Y6, Y6
 	VPADDD       expBias<>+0(SB), Y4, Y4
 	VPSLLD       $0x17, Y4, Y4
-	VMULPS       Y6, Y5, Y3
-	VMULPS       Y4, Y3, Y3
+	VPADDD       expBias<>+0(SB), Y6, Y6
+	VPSLLD       $0x17, Y6, Y6
+	VMULPS       Y4, Y5, Y3
+	VMULPS       Y6, Y3, Y3
 	VMASKMOVPS   (DX), Y2, Y4
 	VFMADD231PS  Y1, Y3, Y4
 	VMASKMOVPS   Y4, Y2, (DX)
@@ -3744,30 +3825,33 @@ rest:
 	VMOVUPS      (R8), Y2
 	VMASKMOVPS   32(CX), Y2, Y3
 	VSUBPS       Y0, Y3, Y3
-	VMOVUPS      expMax<>+0(SB), Y6
+	VBROADCASTSS expMax<>+0(SB), Y6
 	VMINPS       Y3, Y6, Y3
-	VMOVUPS      expMin<>+0(SB), Y6
+	VBROADCASTSS expMin<>+0(SB), Y6
 	VMAXPS       Y3, Y6, Y3
-	VMULPS       log2e<>+0(SB), Y3, Y4
-	VROUNDPS     $0x08, Y4, Y4
-	VFNMADD231PS ln2High<>+0(SB), Y4, Y3
-	VFNMADD231PS ln2Low<>+0(SB), Y4, Y3
-	VMOVUPS      exp6<>+0(SB), Y5
+	VBROADCASTSS roundUp<>+0(SB), Y6
+	VMOVAPS      Y6, Y4
+	VFMADD231PS  log2e<>+0(SB), Y3, Y6
+	VSUBPS       Y4, Y6, Y4
+	VFMADD231PS  minusLn2High<>+0(SB), Y4, Y3
+	VFMADD231PS  minusLn2Low<>+0(SB), Y4, Y3
+	VBROADCASTSS exp6<>+0(SB), Y5
 	VFMADD213PS  exp5<>+0(SB), Y3, Y5
 	VFMADD213PS  exp4<>+0(SB), Y3, Y5
 	VFMADD213PS  exp3<>+0(SB), Y3, Y5
 	VFMADD213PS  exp2<>+0(SB), Y3, Y5
 	VFMADD213PS  one<>+0(SB), Y3, Y5
 	VFMADD213PS  one<>+0(SB), Y3, Y5
-	VCVTPS2DQ    Y4, Y4
-	VPSRAD       $0x01, Y4, Y6
-	VPSUBD       Y6, Y4, Y4
-	VPADDD       expBias<>+0(SB), Y6, Y6
-	VPSLLD       $0x17, Y6, Y6
+	VPSLLD       $0x09, Y6, Y6
+	VPSRAD       $0x0a, Y6, Y4
+	VPSRAD       $0x09, Y6, Y6
+	VPSUBD       Y4, Y6, Y6
 	VPADDD       expBias<>+0(SB), Y4, Y4
 	VPSLLD       $0x17, Y4, Y4
-	VMULPS       Y6, Y5, Y3
-	VMULPS       Y4, Y3, Y3
+	VPADDD       expBias<>+0(SB), Y6, Y6
+	VPSLLD       $0x17, Y6, Y6
+	VMULPS       Y4, Y5, Y3
+	VMULPS       Y6, Y3, Y3
 	VMASKMOVPS   32(DX), Y2, Y4
 	VFMADD231PS  Y1, Y3, Y4
 	VMASKMOVPS   Y4, Y2, 32(DX)
@@ -3783,30 +3867,33 @@ rest:
 	VMOVUPS      (R8), Y2
 	VMASKMOVPS   64(CX), Y2, Y3
 	VSUBPS       Y0, Y3, Y3
-	VMOVUPS      expMax<>+0(SB), Y6
+	VBROADCASTSS expMax<>+0(SB), Y6
 	VMINPS       Y3, Y6, Y3
-	VMOVUPS      expMin<>+0(SB), Y6
+	VBROADCASTSS expMin<>+0(SB), Y6
 	VMAXPS       Y3, Y6, Y3
-	VMULPS       log2e<>+0(SB), Y3, Y4
-	VROUNDPS     $0x08, Y4, Y4
-	VFNMADD231PS ln2High<>+0(SB), Y4, Y3
-	VFNMADD231PS ln2Low<>+0(SB), Y4, Y3
-	VMOVUPS      exp6<>+0(SB), Y5
+	VBROADCASTSS roundUp<>+0(SB), Y6
+	VMOVAPS      Y6, Y4
+	VFMADD231PS  log2e<>+0(SB), Y3, Y6
+	VSUBPS       Y4, Y6, Y4
+	VFMADD231PS  minusLn2High<>+0(SB), Y4, Y3
+	VFMADD231PS  minusLn2Low<>+0(SB), Y4, Y3
+	VBROADCASTSS exp6<>+0(SB), Y5
 	VFMADD213PS  exp5<>+0(SB), Y3, Y5
 	VFMADD213PS  exp4<>+0(SB), Y3, Y5
 	VFMADD213PS  exp3<>+0(SB), Y3, Y5
 	VFMADD213PS  exp2<>+0(SB), Y3, Y5
 	VFMADD213PS  one<>+0(SB), Y3, Y5
 	VFMADD213PS  one<>+0(SB), Y3, Y5
-	VCVTPS2DQ    Y4, Y4
-	VPSRAD       $0x01, Y4, Y6
-	VPSUBD       Y6, Y4, Y4
-	VPADDD       expBias<>+0(SB), Y6, Y6
-	VPSLLD       $0x17, Y6, Y6
+	VPSLLD       $0x09, Y6, Y6
+	VPSRAD       $0x0a, Y6, Y4
+	VPSRAD       $0x09, Y6, Y6
+	VPSUBD       Y4, Y6, Y6
 	VPADDD       expBias<>+0(SB), Y4, Y4
 	VPSLLD       $0x17, Y4, Y4
-	VMULPS       Y6, Y5, Y3
-	VMULPS       Y4, Y3, Y3
+	VPADDD       expBias<>+0(SB), Y6, Y6
+	VPSLLD       $0x17, Y6, Y6
+	VMULPS       Y4, Y5, Y3
+	VMULPS       Y6, Y3, Y3
 	VMASKMOVPS   64(DX), Y2, Y4
 	VFMADD231PS  Y1, Y3, Y4
 	VMASKMOVPS   Y4, Y2, 64(DX)
@@ -3821,30 +3908,33 @@ rest:
 	VMOVUPS      (BX), Y2
 	VMASKMOVPS   96(CX), Y2, Y3
 	VSUBPS       Y0, Y3, Y3
-	VMOVUPS      expMax<>+0(SB), Y5
+	VBROADCASTSS expMax<>+0(SB), Y5
 	VMINPS       Y3, Y5, Y3
-	VMOVUPS      expMin<>+0(SB), Y5
+	VBROADCASTSS expMin<>+0(SB), Y5
 	VMAXPS       Y3, Y5, Y3
-	VMULPS       log2e<>+0(SB), Y3, Y0
-	VROUNDPS     $0x08, Y0, Y0
-	VFNMADD231PS ln2High<>+0(SB), Y0, Y3
-	VFNMADD231PS ln2Low<>+0(SB), Y0, Y3
-	VMOVUPS      exp6<>+0(SB), Y4
+	VBROADCASTSS roundUp<>+0(SB), Y5
+	VMOVAPS      Y5, Y0
+	VFMADD231PS  log2e<>+0(SB), Y3, Y5
+	VSUBPS       Y0, Y5, Y0
+	VFMADD231PS  minusLn2High<>+0(SB), Y0, Y3
+	VFMADD231PS  minusLn2Low<>+0(SB), Y0, Y3
+	VBROADCASTSS exp6<>+0(SB), Y4
 	VFMADD213PS  exp5<>+0(SB), Y3, Y4
 	VFMADD213PS  exp4<>+0(SB), Y3, Y4
 	VFMADD213PS  exp3<>+0(SB), Y3, Y4
 	VFMADD213PS  exp2<>+0(SB), Y3, Y4
 	VFMADD213PS  one<>+0(SB), Y3, Y4
 	VFMADD213PS  one<>+0(SB), Y3, Y4
-	VCVTPS2DQ    Y0, Y0
-	VPSRAD       $0x01, Y0, Y5
-	VPSUBD       Y5, Y0, Y0
-	VPADDD       expBias<>+0(SB), Y5, Y5
-	VPSLLD       $0x17, Y5, Y5
+	VPSLLD       $0x09, Y5, Y5
+	VPSRAD       $0x0a, Y5, Y0
+	VPSRAD       $0x09, Y5, Y5
+	VPSUBD       Y0, Y5, Y5
 	VPADDD       expBias<>+0(SB), Y0, Y0
 	VPSLLD       $0x17, Y0, Y0
-	VMULPS       Y5, Y4, Y3
-	VMULPS       Y0, Y3, Y3
+	VPADDD       expBias<>+0(SB), Y5, Y5
+	VPSLLD       $0x17, Y5, Y5
+	VMULPS       Y0, Y4, Y3
+	VMULPS       Y5, Y3, Y3
 	VMASKMOVPS   96(DX), Y2, Y0
 	VFMADD231PS  Y1, Y3, Y0
 	VMASKMOVPS   Y0, Y2, 96(DX)
@@ -3870,30 +3960,33 @@ TEXT ·expDotDiffAVX2(SB), NOSPLIT, $0-60
 loop:
 	VMOVUPS      (CX), Y5
 	VSUBPS       Y0, Y5, Y6
-	VMOVUPS      expMax<>+0(SB), Y9
+	VBROADCASTSS expMax<>+0(SB), Y9
 	VMINPS       Y6, Y9, Y6
-	VMOVUPS      expMin<>+0(SB), Y9
+	VBROADCASTSS expMin<>+0(SB), Y9
 	VMAXPS       Y6, Y9, Y6
-	VMULPS       log2e<>+0(SB), Y6, Y7
-	VROUNDPS     $0x08, Y7, Y7
-	VFNMADD231PS ln2High<>+0(SB), Y7, Y6
-	VFNMADD231PS ln2Low<>+0(SB), Y7, Y6
-	VMOVUPS      exp6<>+0(SB), Y8
+	VBROADCASTSS roundUp<>+0(SB), Y9
+	VMOVAPS      Y9, Y7
+	VFMADD231PS  log2e<>+0(SB), Y6, Y9
+	VSUBPS       Y7, Y9, Y7
+	VFMADD231PS  minusLn2High<>+0(SB), Y7, Y6
+	VFMADD231PS  minusLn2Low<>+0(SB), Y7, Y6
+	VBROADCASTSS exp6<>+0(SB), Y8
 	VFMADD213PS  exp5<>+0(SB), Y6, Y8
 	VFMADD213PS  exp4<>+0(SB), Y6, Y8
 	VFMADD213PS  exp3<>+0(SB), Y6, Y8
 	VFMADD213PS  exp2<>+0(SB), Y6, Y8
 	VFMADD213PS  one<>+0(SB), Y6, Y8
 	VFMADD213PS  one<>+0(SB), Y6, Y8
-	VCVTPS2DQ    Y7, Y7
-	VPSRAD       $0x01, Y7, Y9
-	VPSUBD       Y9, Y7, Y7
-	VPADDD       expBias<>+0(SB), Y9, Y9
-	VPSLLD       $0x17, Y9, Y9
+	VPSLLD       $0x09, Y9, Y9
+	VPSRAD       $0x0a, Y9, Y7
+	VPSRAD       $0x09, Y9, Y9
+	VPSUBD       Y7, Y9, Y9
 	VPADDD       expBias<>+0(SB), Y7, Y7
 	VPSLLD       $0x17, Y7, Y7
-	VMULPS       Y9, Y8, Y6
-	VMULPS       Y7, Y6, Y6
+	VPADDD       expBias<>+0(SB), Y9, Y9
+	VPSLLD       $0x17, Y9, Y9
+	VMULPS       Y7, Y8, Y6
+	VMULPS       Y9, Y6, Y6
 	VMOVUPS      (DX), Y7
 	VSUBPS       Y7, Y5, Y5
 	VXORPS       Y7, Y7, Y7
@@ -3902,30 +3995,33 @@ loop:
 	VFMADD231PS  Y5, Y6, Y1
 	VMOVUPS      32(CX), Y5
 	VSUBPS       Y0, Y5, Y6
-	VMOVUPS      expMax<>+0(SB), Y9
+	VBROADCASTSS expMax<>+0(SB), Y9
 	VMINPS       Y6, Y9, Y6
-	VMOVUPS      expMin<>+0(SB), Y9
+	VBROADCASTSS expMin<>+0(SB), Y9
 	VMAXPS       Y6, Y9, Y6
-	VMULPS       log2e<>+0(SB), Y6, Y7
-	VROUNDPS     $0x08, Y7, Y7
-	VFNMADD231PS ln2High<>+0(SB), Y7, Y6
-	VFNMADD231PS ln2Low<>+0(SB), Y7, Y6
-	VMOVUPS      exp6<>+0(SB), Y8
+	VBROADCASTSS roundUp<>+0(SB), Y9
+	VMOVAPS      Y9, Y7
+	VFMADD231PS  log2e<>+0(SB), Y6, Y9
+	VSUBPS       Y7, Y9, Y7
+	VFMADD231PS  minusLn2High<>+0(SB), Y7, Y6
+	VFMADD231PS  minusLn2Low<>+0(SB), Y7, Y6
+	VBROADCASTSS exp6<>+0(SB), Y8
 	VFMADD213PS  exp5<>+0(SB), Y6, Y8
 	VFMADD213PS  exp4<>+0(SB), Y6, Y8
 	VFMADD213PS  exp3<>+0(SB), Y6, Y8
 	VFMADD213PS  exp2<>+0(SB), Y6, Y8
 	VFMADD213PS  one<>+0(SB), Y6, Y8
 	VFMADD213PS  one<>+0(SB), Y6, Y8
-	VCVTPS2DQ    Y7, Y7
-	VPSRAD       $0x01, Y7, Y9
-	VPSUBD       Y9, Y7, Y7
-	VPADDD       expBias<>+0(SB), Y9, Y9
-	VPSLLD       $0x17, Y9, Y9
+	VPSLLD       $0x09, Y9, Y9
+	VPSRAD       $0x0a, Y9, Y7
+	VPSRAD       $0x09, Y9, Y9
+	VPSUBD       Y7, Y9, Y9
 	VPADDD       expBias<>+0(SB), Y7, Y7
 	VPSLLD       $0x17, Y7, Y7
-	VMULPS       Y9, Y8, Y6
-	VMULPS       Y7, Y6, Y6
+	VPADDD       expBias<>+0(SB), Y9, Y9
+	VPSLLD       $0x17, Y9, Y9
+	VMULPS       Y7, Y8, Y6
+	VMULPS       Y9, Y6, Y6
 	VMOVUPS      32(DX), Y7
 	VSUBPS       Y7, Y5, Y5
 	VXORPS       Y7, Y7, Y7
@@ -3934,30 +4030,33 @@ loop:
 	VFMADD231PS  Y5, Y6, Y2
 	VMOVUPS      64(CX), Y5
 	VSUBPS       Y0, Y5, Y6
-	VMOVUPS      expMax<>+0(SB), Y9
+	VBROADCASTSS expMax<>+0(SB), Y9
 	VMINPS       Y6, Y9, Y6
-	VMOVUPS      expMin<>+0(SB), Y9
+	VBROADCASTSS expMin<>+0(SB), Y9
 	VMAXPS       Y6, Y9, Y6
-	VMULPS       log2e<>+0(SB), Y6, Y7
-	VROUNDPS     $0x08, Y7, Y7
-	VFNMADD231PS ln2High<>+0(SB), Y7, Y6
-	VFNMADD231PS ln2Low<>+0(SB), Y7, Y6
-	VMOVUPS      exp6<>+0(SB), Y8
+	VBROADCASTSS roundUp<>+0(SB), Y9
+	VMOVAPS      Y9, Y7
+	VFMADD231PS  log2e<>+0(SB), Y6, Y9
+	VSUBPS       Y7, Y9, Y7
+	VFMADD231PS  minusLn2High<>+0(SB), Y7, Y6
+	VFMADD231PS  minusLn2Low<>+0(SB), Y7, Y6
+	VBROADCASTSS exp6<>+0(SB), Y8
 	VFMADD213PS  exp5<>+0(SB), Y6, Y8
 	VFMADD213PS  exp4<>+0(SB), Y6, Y8
 	VFMADD213PS  exp3<>+0(SB), Y6, Y8
 	VFMADD213PS  exp2<>+0(SB), Y6, Y8
 	VFMADD213PS  one<>+0(SB), Y6, Y8
 	VFMADD213PS  one<>+0(SB), Y6, Y8
-	VCVTPS2DQ    Y7, Y7
-	VPSRAD       $0x01, Y7, Y9
-	VPSUBD       Y9, Y7, Y7
-	VPADDD       expBias<>+0(SB), Y9, Y9
-	VPSLLD       $0x17, Y9, Y9
+	VPSLLD       $0x09, Y9, Y9
+	VPSRAD       $0x0a, Y9, Y7
+	VPSRAD       $0x09, Y9, Y9
+	VPSUBD       Y7, Y9, Y9
 	VPADDD       expBias<>+0(SB), Y7, Y7
 	VPSLLD       $0x17, Y7, Y7
-	VMULPS       Y9, Y8, Y6
-	VMULPS       Y7, Y6, Y6
+	VPADDD       expBias<>+0(SB), Y9, Y9
+	VPSLLD       $0x17, Y9, Y9
+	VMULPS       Y7, Y8, Y6
+	VMULPS       Y9, Y6, Y6
 	VMOVUPS      64(DX), Y7
 	VSUBPS       Y7, Y5, Y5
 	VXORPS       Y7, Y7, Y7
@@ -3966,30 +4065,33 @@ loop:
 	VFMADD231PS  Y5, Y6, Y3
 	VMOVUPS      96(CX), Y5
 	VSUBPS       Y0, Y5, Y6
-	VMOVUPS      expMax<>+0(SB), Y9
+	VBROADCASTSS expMax<>+0(SB), Y9
 	VMINPS       Y6, Y9, Y6
-	VMOVUPS      expMin<>+0(SB), Y9
+	VBROADCASTSS expMin<>+0(SB), Y9
 	VMAXPS       Y6, Y9, Y6
-	VMULPS       log2e<>+0(SB), Y6, Y7
-	VROUNDPS     $0x08, Y7, Y7
-	VFNMADD231PS ln2High<>+0(SB), Y7, Y6
-	VFNMADD231PS ln2Low<>+0(SB), Y7, Y6
-	VMOVUPS      exp6<>+0(SB), Y8
+	VBROADCASTSS roundUp<>+0(SB), Y9
+	VMOVAPS      Y9, Y7
+	VFMADD231PS  log2e<>+0(SB), Y6, Y9
+	VSUBPS       Y7, Y9, Y7
+	VFMADD231PS  minusLn2High<>+0(SB), Y7, Y6
+	VFMADD231PS  minusLn2Low<>+0(SB), Y7, Y6
+	VBROADCASTSS exp6<>+0(SB), Y8
 	VFMADD213PS  exp5<>+0(SB), Y6, Y8
 	VFMADD213PS  exp4<>+0(SB), Y6, Y8
 	VFMADD213PS  exp3<>+0(SB), Y6, Y8
 	VFMADD213PS  exp2<>+0(SB), Y6, Y8
 	VFMADD213PS  one<>+0(SB), Y6, Y8
 	VFMADD213PS  one<>+0(SB), Y6, Y8
-	VCVTPS2DQ    Y7, Y7
-	VPSRAD       $0x01, Y7, Y9
-	VPSUBD       Y9, Y7, Y7
-	VPADDD       expBias<>+0(SB), Y9, Y9
-	VPSLLD       $0x17, Y9, Y9
+	VPSLLD       $0x09, Y9, Y9
+	VPSRAD       $0x0a, Y9, Y7
+	VPSRAD       $0x09, Y9, Y9
+	VPSUBD       Y7, Y9, Y9
 	VPADDD       expBias<>+0(SB), Y7, Y7
 	VPSLLD       $0x17, Y7, Y7
-	VMULPS       Y9, Y8, Y6
-	VMULPS       Y7, Y6, Y6
+	VPADDD       expBias<>+0(SB), Y9, Y9
+	VPSLLD       $0x17, Y9, Y9
+	VMULPS       Y7, Y8, Y6
+	VMULPS       Y9, Y6, Y6
 	VMOVUPS      96(DX), Y7
 	VSUBPS       Y7, Y5, Y5
 	VXORPS       Y7, Y7, Y7
@@ -4018,30 +4120,33 @@ rest:
 	VMOVUPS      (R8), Y5
 	VMASKMOVPS   (CX), Y5, Y6
 	VSUBPS       Y0, Y6, Y7
-	VMOVUPS      expMax<>+0(SB), Y10
+	VBROADCASTSS expMax<>+0(SB), Y10
 	VMINPS       Y7, Y10, Y7
-	VMOVUPS      expMin<>+0(SB), Y10
+	VBROADCASTSS expMin<>+0(SB), Y10
 	VMAXPS       Y7, Y10, Y7
-	VMULPS       log2e<>+0(SB), Y7, Y8
-	VROUNDPS     $0x08, Y8, Y8
-	VFNMADD231PS ln2High<>+0(SB), Y8, Y7
-	VFNMADD231PS ln2Low<>+0(SB), Y8, Y7
-	VMOVUPS      exp6<>+0(SB), Y9
+	VBROADCASTSS roundUp<>+0(SB), Y10
+	VMOVAPS      Y10, Y8
+	VFMADD231PS  log2e<>+0(SB), Y7, Y10
+	VSUBPS       Y8, Y10, Y8
+	VFMADD231PS  minusLn2High<>+0(SB), Y8, Y7
+	VFMADD231PS  minusLn2Low<>+0(SB), Y8, Y7
+	VBROADCASTSS exp6<>+0(SB), Y9
 	VFMADD213PS  exp5<>+0(SB), Y7, Y9
 	VFMADD213PS  exp4<>+0(SB), Y7, Y9
 	VFMADD213PS  exp3<>+0(SB), Y7, Y9
 	VFMADD213PS  exp2<>+0(SB), Y7, Y9
 	VFMADD213PS  one<>+0(SB), Y7, Y9
 	VFMADD213PS  one<>+0(SB), Y7, Y9
-	VCVTPS2DQ    Y8, Y8
-	VPSRAD       $0x01, Y8, Y10
-	VPSUBD       Y10, Y8, Y8
-	VPADDD       expBias<>+0(SB), Y10, Y10
-	VPSLLD       $0x17, Y10, Y10
+	VPSLLD       $0x09, Y10, Y10
+	VPSRAD       $0x0a, Y10, Y8
+	VPSRAD       $0x09, Y10, Y10
+	VPSUBD       Y8, Y10, Y10
 	VPADDD       expBias<>+0(SB), Y8, Y8
 	VPSLLD       $0x17, Y8, Y8
-	VMULPS       Y10, Y9, Y7
-	VMULPS       Y8, Y7, Y7
+	VPADDD       expBias<>+0(SB), Y10, Y10
+	VPSLLD       $0x17, Y10, Y10
+	VMULPS       Y8, Y9, Y7
+	VMULPS       Y10, Y7, Y7
 	VANDPS       Y5, Y7, Y7
 	VMASKMOVPS   (DX), Y5, Y5
 	VSUBPS       Y5, Y6, Y6
@@ -4061,30 +4166,33 @@ rest:
 	VMOVUPS      (R8), Y5
 	VMASKMOVPS   32(CX), Y5, Y6
 	VSUBPS       Y0, Y6, Y7
-	VMOVUPS      expMax<>+0(SB), Y10
+	VBROADCASTSS expMax<>+0(SB), Y10
 	VMINPS       Y7, Y10, Y7
-	VMOVUPS      expMin<>+0(SB), Y10
+	VBROADCASTSS expMin<>+0(SB), Y10
 	VMAXPS       Y7, Y10, Y7
-	VMULPS       log2e<>+0(SB), Y7, Y8
-	VROUNDPS     $0x08, Y8, Y8
-	VFNMADD231PS ln2High<>+0(SB), Y8, Y7
-	VFNMADD231PS ln2Low<>+0(SB), Y8, Y7
-	VMOVUPS      exp6<>+0(SB), Y9
+	VBROADCASTSS roundUp<>+0(SB), Y10
+	VMOVAPS      Y10, Y8
+	VFMADD231PS  log2e<>+0(SB), Y7, Y10
+	VSUBPS       Y8, Y10, Y8
+	VFMADD231PS  minusLn2High<>+0(SB), Y8, Y7
+	VFMADD231PS  minusLn2Low<>+0(SB), Y8, Y7
+	VBROADCASTSS exp6<>+0(SB), Y9
 	VFMADD213PS  exp5<>+0(SB), Y7, Y9
 	VFMADD213PS  exp4<>+0(SB), Y7, Y9
 	VFMADD213PS  exp3<>+0(SB), Y7, Y9
 	VFMADD213PS  exp2<>+0(SB), Y7, Y9
 	VFMADD213PS  one<>+0(SB), Y7, Y9
 	VFMADD213PS  one<>+0(SB), Y7, Y9
-	VCVTPS2DQ    Y8, Y8
-	VPSRAD       $0x01, Y8, Y10
-	VPSUBD       Y10, Y8, Y8
-	VPADDD       expBias<>+0(SB), Y10, Y10
-	VPSLLD       $0x17, Y10, Y10
+	VPSLLD       $0x09, Y10, Y10
+	VPSRAD       $0x0a, Y10, Y8
+	VPSRAD       $0x09, Y10, Y10
+	VPSUBD       Y8, Y10, Y10
 	VPADDD       expBias<>+0(SB), Y8, Y8
 	VPSLLD       $0x17, Y8, Y8
-	VMULPS       Y10, Y9, Y7
-	VMULPS       Y8, Y7, Y7
+	VPADDD       expBias<>+0(SB), Y10, Y10
+	VPSLLD       $0x17, Y10, Y10
+	VMULPS       Y8, Y9, Y7
+	VMULPS       Y10, Y7, Y7
 	VANDPS       Y5, Y7, Y7
 	VMASKMOVPS   32(DX), Y5, Y5
 	VSUBPS       Y5, Y6, Y6
@@ -4104,30 +4212,33 @@ rest:
 	VMOVUPS      (R8), Y5
 	VMASKMOVPS   64(CX), Y5, Y6
 	VSUBPS       Y0, Y6, Y7
-	VMOVUPS      expMax<>+0(SB), Y10
+	VBROADCASTSS expMax<>+0(SB), Y10
 	VMINPS       Y7, Y10, Y7
-	VMOVUPS      expMin<>+0(SB), Y10
+	VBROADCASTSS expMin<>+0(SB), Y10
 	VMAXPS       Y7, Y10, Y7
-	VMULPS       log2e<>+0(SB), Y7, Y8
-	VROUNDPS     $0x08, Y8, Y8
-	VFNMADD231PS ln2High<>+0(SB), Y8, Y7
-	VFNMADD231PS ln2Low<>+0(SB), Y8, Y7
-	VMOVUPS      exp6<>+0(SB), Y9
+	VBROADCASTSS roundUp<>+0(SB), Y10
+	VMOVAPS      Y10, Y8
+	VFMADD231PS  log2e<>+0(SB), Y7, Y10
+	VSUBPS       Y8, Y10, Y8
+	VFMADD231PS  minusLn2High<>+0(SB), Y8, Y7
+	VFMADD231PS  minusLn2Low<>+0(SB), Y8, Y7
+	VBROADCASTSS exp6<>+0(SB), Y9
 	VFMADD213PS  exp5<>+0(SB), Y7, Y9
 	VFMADD213PS  exp4<>+0(SB), Y7, Y9
 	VFMADD213PS  exp3<>+0(SB), Y7, Y9
 	VFMADD213PS  exp2<>+0(SB), Y7, Y9
 	VFMADD213PS  one<>+0(SB), Y7, Y9
 	VFMADD213PS  one<>+0(SB), Y7, Y9
-	VCVTPS2DQ    Y8, Y8
-	VPSRAD       $0x01, Y8, Y10
-	VPSUBD       Y10, Y8, Y8
-	VPADDD       expBias<>+0(SB), Y10, Y10
-	VPSLLD       $0x17, Y10, Y10
+	VPSLLD       $0x09, Y10, Y10
+	VPSRAD       $0x0a, Y10, Y8
+	VPSRAD       $0x09, Y10, Y10
+	VPSUBD       Y8, Y10, Y10
 	VPADDD       expBias<>+0(SB), Y8, Y8
 	VPSLLD       $0x17, Y8, Y8
-	VMULPS       Y10, Y9, Y7
-	VMULPS       Y8, Y7, Y7
+	VPADDD       expBias<>+0(SB), Y10, Y10
+	VPSLLD       $0x17, Y10, Y10
+	VMULPS       Y8, Y9, Y7
+	VMULPS       Y10, Y7, Y7
 	VANDPS       Y5, Y7, Y7
 	VMASKMOVPS   64(DX), Y5, Y5
 	VSUBPS       Y5, Y6, Y6
@@ -4146,30 +4257,33 @@ rest:
 	VMOVUPS      (BX), Y5
 	VMASKMOVPS   96(CX), Y5, Y6
 	VSUBPS       Y0, Y6, Y0
-	VMOVUPS      expMax<>+0(SB), Y9
+	VBROADCASTSS expMax<>+0(SB), Y9
 	VMINPS       Y0, Y9, Y0
-	VMOVUPS      expMin<>+0(SB), Y9
+	VBROADCASTSS expMin<>+0(SB), Y9
 	VMAXPS       Y0, Y9, Y0
-	VMULPS       log2e<>+0(SB), Y0, Y7
-	VROUNDPS     $0x08, Y7, Y7
-	VFNMADD231PS ln2High<>+0(SB), Y7, Y0
-	VFNMADD231PS ln2Low<>+0(SB), Y7, Y0
-	VMOVUPS      exp6<>+0(SB), Y8
+	VBROADCASTSS roundUp<>+0(SB), Y9
+	VMOVAPS      Y9, Y7
+	VFMADD231PS  log2e<>+0(SB), Y0, Y9
+	VSUBPS       Y7, Y9, Y7
+	VFMADD231PS  minusLn2High<>+0(SB), Y7, Y0
+	VFMADD231PS  minusLn2Low<>+0(SB), Y7, Y0
+	VBROADCASTSS exp6<>+0(SB), Y8
 	VFMADD213PS  exp5<>+0(SB), Y0, Y8
 	VFMADD213PS  exp4<>+0(SB), Y0, Y8
 	VFMADD213PS  exp3<>+0(SB), Y0, Y8
 	VFMADD213PS  exp2<>+0(SB), Y0, Y8
 	VFMADD213PS  one<>+0(SB), Y0, Y8
 	VFMADD213PS  one<>+0(SB), Y0, Y8
-	VCVTPS2DQ    Y7, Y7
-	VPSRAD       $0x01, Y7, Y9
-	VPSUBD       Y9, Y7, Y7
-	VPADDD       expBias<>+0(SB), Y9, Y9
-	VPSLLD       $0x17, Y9, Y9
+	VPSLLD       $0x09, Y9, Y9
+	VPSRAD       $0x0a, Y9, Y7
+	VPSRAD       $0x09, Y9, Y9
+	VPSUBD       Y7, Y9, Y9
 	VPADDD       expBias<>+0(SB), Y7, Y7
 	VPSLLD       $0x17, Y7, Y7
-	VMULPS       Y9, Y8, Y0
-	VMULPS       Y7, Y0, Y0
+	VPADDD       expBias<>+0(SB), Y9, Y9
+	VPSLLD       $0x17, Y9, Y9
+	VMULPS       Y7, Y8, Y0
+	VMULPS       Y9, Y0, Y0
 	VANDPS       Y5, Y0, Y0
 	VMASKMOVPS   96(DX), Y5, Y5
 	VSUBPS       Y5, Y6, Y6
@@ -4718,31 +4832,34 @@ loop:
 	VMOVUPS      (CX), Y0
 	VMOVAPS      Y0, Y1
 	VXORPS       signBit<>+0(SB), Y1, Y1
-	VMOVUPS      expMax<>+0(SB), Y4
+	VBROADCASTSS expMax<>+0(SB), Y4
 	VMINPS       Y1, Y4, Y1
-	VMOVUPS      expMin<>+0(SB), Y4
+	VBROADCASTSS expMin<>+0(SB), Y4
 	VMAXPS       Y1, Y4, Y1
-	VMULPS       log2e<>+0(SB), Y1, Y2
-	VROUNDPS     $0x08, Y2, Y2
-	VFNMADD231PS ln2High<>+0(SB), Y2, Y1
-	VFNMADD231PS ln2Low<>+0(SB), Y2, Y1
-	VMOVUPS      exp6<>+0(SB), Y3
+	VBROADCASTSS roundUp<>+0(SB), Y4
+	VMOVAPS      Y4, Y2
+	VFMADD231PS  log2e<>+0(SB), Y1, Y4
+	VSUBPS       Y2, Y4, Y2
+	VFMADD231PS  minusLn2High<>+0(SB), Y2, Y1
+	VFMADD231PS  minusLn2Low<>+0(SB), Y2, Y1
+	VBROADCASTSS exp6<>+0(SB), Y3
 	VFMADD213PS  exp5<>+0(SB), Y1, Y3
 	VFMADD213PS  exp4<>+0(SB), Y1, Y3
 	VFMADD213PS  exp3<>+0(SB), Y1, Y3
 	VFMADD213PS  exp2<>+0(SB), Y1, Y3
 	VFMADD213PS  one<>+0(SB), Y1, Y3
 	VFMADD213PS  one<>+0(SB), Y1, Y3
-	VCVTPS2DQ    Y2, Y2
-	VPSRAD       $0x01, Y2, Y4
-	VPSUBD       Y4, Y2, Y2
-	VPADDD       expBias<>+0(SB), Y4, Y4
-	VPSLLD       $0x17, Y4, Y4
+	VPSLLD       $0x09, Y4, Y4
+	VPSRAD       $0x0a, Y4, Y2
+	VPSRAD       $0x09, Y4, Y4
+	VPSUBD       Y2, Y4, Y4
 	VPADDD       expBias<>+0(SB), Y2, Y2
 	VPSLLD       $0x17, Y2, Y2
-	VMULPS       Y4, Y3, Y1
-	VMULPS       Y2, Y1, Y1
-	VMOVUPS      one<>+0(SB), Y2
+	VPADDD       expBias<>+0(SB), Y4, Y4
+	VPSLLD       $0x17, Y4, Y4
+	VMULPS       Y2, Y3, Y1
+	VMULPS       Y4, Y1, Y1
+	VBROADCASTSS one<>+0(SB), Y2
 	VADDPS       Y2, Y1, Y1
 	VDIVPS       Y1, Y2, Y1
 	VMULPS       Y1, Y0, Y0
@@ -4752,31 +4869,34 @@ loop:
 	VMOVUPS      32(CX), Y0
 	VMOVAPS      Y0, Y1
 	VXORPS       signBit<>+0(SB), Y1, Y1
-	VMOVUPS      expMax<>+0(SB), Y4
+	VBROADCASTSS expMax<>+0(SB), Y4
 	VMINPS       Y1, Y4, Y1
-	VMOVUPS      expMin<>+0(SB), Y4
+	VBROADCASTSS expMin<>+0(SB), Y4
 	VMAXPS       Y1, Y4, Y1
-	VMULPS       log2e<>+0(SB), Y1, Y2
-	VROUNDPS     $0x08, Y2, Y2
-	VFNMADD231PS ln2High<>+0(SB), Y2, Y1
-	VFNMADD231PS ln2Low<>+0(SB), Y2, Y1
-	VMOVUPS      exp6<>+0(SB), Y3
+	VBROADCASTSS roundUp<>+0(SB), Y4
+	VMOVAPS      Y4, Y2
+	VFMADD231PS  log2e<>+0(SB), Y1, Y4
+	VSUBPS       Y2, Y4, Y2
+	VFMADD231PS  minusLn2High<>+0(SB), Y2, Y1
+	VFMADD231PS  minusLn2Low<>+0(SB), Y2, Y1
+	VBROADCASTSS exp6<>+0(SB), Y3
 	VFMADD213PS  exp5<>+0(SB), Y1, Y3
 	VFMADD213PS  exp4<>+0(SB), Y1, Y3
 	VFMADD213PS  exp3<>+0(SB), Y1, Y3
 	VFMADD213PS  exp2<>+0(SB), Y1, Y3
 	VFMADD213PS  one<>+0(SB), Y1, Y3
 	VFMADD213PS  one<>+0(SB), Y1, Y3
-	VCVTPS2DQ    Y2, Y2
-	VPSRAD       $0x01, Y2, Y4
-	VPSUBD       Y4, Y2, Y2
-	VPADDD       expBias<>+0(SB), Y4, Y4
-	VPSLLD       $0x17, Y4, Y4
+	VPSLLD       $0x09, Y4, Y4
+	VPSRAD       $0x0a, Y4, Y2
+	VPSRAD       $0x09, Y4, Y4
+	VPSUBD       Y2, Y4, Y4
 	VPADDD       expBias<>+0(SB), Y2, Y2
 	VPSLLD       $0x17, Y2, Y2
-	VMULPS       Y4, Y3, Y1
-	VMULPS       Y2, Y1, Y1
-	VMOVUPS      one<>+0(SB), Y2
+	VPADDD       expBias<>+0(SB), Y4, Y4
+	VPSLLD       $0x17, Y4, Y4
+	VMULPS       Y2, Y3, Y1
+	VMULPS       Y4, Y1, Y1
+	VBROADCASTSS one<>+0(SB), Y2
 	VADDPS       Y2, Y1, Y1
 	VDIVPS       Y1, Y2, Y1
 	VMULPS       Y1, Y0, Y0
@@ -4786,31 +4906,34 @@ loop:
 	VMOVUPS      64(CX), Y0
 	VMOVAPS      Y0, Y1
 	VXORPS       signBit<>+0(SB), Y1, Y1
-	VMOVUPS      expMax<>+0(SB), Y4
+	VBROADCASTSS expMax<>+0(SB), Y4
 	VMINPS       Y1, Y4, Y1
-	VMOVUPS      expMin<>+0(SB), Y4
+	VBROADCASTSS expMin<>+0(SB), Y4
 	VMAXPS       Y1, Y4, Y1
-	VMULPS       log2e<>+0(SB), Y1, Y2
-	VROUNDPS     $0x08, Y2, Y2
-	VFNMADD231PS ln2High<>+0(SB), Y2, Y1
-	VFNMADD231PS ln2Low<>+0(SB), Y2, Y1
-	VMOVUPS      exp6<>+0(SB), Y3
+	VBROADCASTSS roundUp<>+0(SB), Y4
+	VMOVAPS      Y4, Y2
+	VFMADD231PS  log2e<>+0(SB), Y1, Y4
+	VSUBPS       Y2, Y4, Y2
+	VFMADD231PS  minusLn2High<>+0(SB), Y2, Y1
+	VFMADD231PS  minusLn2Low<>+0(SB), Y2, Y1
+	VBROADCASTSS exp6<>+0(SB), Y3
 	VFMADD213PS  exp5<>+0(SB), Y1, Y3
 	VFMADD213PS  exp4<>+0(SB), Y1, Y3
 	VFMADD213PS  exp3<>+0(SB), Y1, Y3
 	VFMADD213PS  exp2<>+0(SB), Y1, Y3
 	VFMADD213PS  one<>+0(SB), Y1, Y3
 	VFMADD213PS  one<>+0(SB), Y1, Y3
-	VCVTPS2DQ    Y2, Y2
-	VPSRAD       $0x01, Y2, Y4
-	VPSUBD       Y4, Y2, Y2
-	VPADDD       expBias<>+0(SB), Y4, Y4
-	VPSLLD       $0x17, Y4, Y4
+	VPSLLD       $0x09, Y4, Y4
+	VPSRAD       $0x0a, Y4, Y2
+	VPSRAD       $0x09, Y4, Y4
+	VPSUBD       Y2, Y4, Y4
 	VPADDD       expBias<>+0(SB), Y2, Y2
 	VPSLLD       $0x17, Y2, Y2
-	VMULPS       Y4, Y3, Y1
-	VMULPS       Y2, Y1, Y1
-	VMOVUPS      one<>+0(SB), Y2
+	VPADDD       expBias<>+0(SB), Y4, Y4
+	VPSLLD       $0x17, Y4, Y4
+	VMULPS       Y2, Y3, Y1
+	VMULPS       Y4, Y1, Y1
+	VBROADCASTSS one<>+0(SB), Y2
 	VADDPS       Y2, Y1, Y1
 	VDIVPS       Y1, Y2, Y1
 	VMULPS       Y1, Y0, Y0
@@ -4820,31 +4943,34 @@ loop:
 	VMOVUPS      96(CX), Y0
 	VMOVAPS      Y0, Y1
 	VXORPS       signBit<>+0(SB), Y1, Y1
-	VMOVUPS      expMax<>+0(SB), Y4
+	VBROADCASTSS expMax<>+0(SB), Y4
 	VMINPS       Y1, Y4, Y1
-	VMOVUPS      expMin<>+0(SB), Y4
+	VBROADCASTSS expMin<>+0(SB), Y4
 	VMAXPS       Y1, Y4, Y1
-	VMULPS       log2e<>+0(SB), Y1, Y2
-	VROUNDPS     $0x08, Y2, Y2
-	VFNMADD231PS ln2High<>+0(SB), Y2, Y1
-	VFNMADD231PS ln2Low<>+0(SB), Y2, Y1
-	VMOVUPS      exp6<>+0(SB), Y3
+	VBROADCASTSS roundUp<>+0(SB), Y4
+	VMOVAPS      Y4, Y2
+	VFMADD231PS  log2e<>+0(SB), Y1, Y4
+	VSUBPS       Y2, Y4, Y2
+	VFMADD231PS  minusLn2High<>+0(SB), Y2, Y1
+	VFMADD231PS  minusLn2Low<>+0(SB), Y2, Y1
+	VBROADCASTSS exp6<>+0(SB), Y3
 	VFMADD213PS  exp5<>+0(SB), Y1, Y3
 	VFMADD213PS  exp4<>+0(SB), Y1, Y3
 	VFMADD213PS  exp3<>+0(SB), Y1, Y3
 	VFMADD213PS  exp2<>+0(SB), Y1, Y3
 	VFMADD213PS  one<>+0(SB), Y1, Y3
 	VFMADD213PS  one<>+0(SB), Y1, Y3
-	VCVTPS2DQ    Y2, Y2
-	VPSRAD       $0x01, Y2, Y4
-	VPSUBD       Y4, Y2, Y2
-	VPADDD       expBias<>+0(SB), Y4, Y4
-	VPSLLD       $0x17, Y4, Y4
+	VPSLLD       $0x09, Y4, Y4
+	VPSRAD       $0x0a, Y4, Y2
+	VPSRAD       $0x09, Y4, Y4
+	VPSUBD       Y2, Y4, Y4
 	VPADDD       expBias<>+0(SB), Y2, Y2
 	VPSLLD       $0x17, Y2, Y2
-	VMULPS       Y4, Y3, Y1
-	VMULPS       Y2, Y1, Y1
-	VMOVUPS      one<>+0(SB), Y2
+	VPADDD       expBias<>+0(SB), Y4, Y4
+	VPSLLD       $0x17, Y4, Y4
+	VMULPS       Y2, Y3, Y1
+	VMULPS       Y4, Y1, Y1
+	VBROADCASTSS one<>+0(SB), Y2
 	VADDPS       Y2, Y1, Y1
 	VDIVPS       Y1, Y2, Y1
 	VMULPS       Y1, Y0, Y0
@@ -4875,31 +5001,34 @@ rest:
 	VMASKMOVPS   (CX), Y0, Y1
 	VMOVAPS      Y1, Y2
 	VXORPS       signBit<>+0(SB), Y2, Y2
-	VMOVUPS      expMax<>+0(SB), Y5
+	VBROADCASTSS expMax<>+0(SB), Y5
 	VMINPS       Y2, Y5, Y2
-	VMOVUPS      expMin<>+0(SB), Y5
+	VBROADCASTSS expMin<>+0(SB), Y5
 	VMAXPS       Y2, Y5, Y2
-	VMULPS       log2e<>+0(SB), Y2, Y3
-	VROUNDPS     $0x08, Y3, Y3
-	VFNMADD231PS ln2High<>+0(SB), Y3, Y2
-	VFNMADD231PS ln2Low<>+0(SB), Y3, Y2
-	VMOVUPS      exp6<>+0(SB), Y4
+	VBROADCASTSS roundUp<>+0(SB), Y5
+	VMOVAPS      Y5, Y3
+	VFMADD231PS  log2e<>+0(SB), Y2, Y5
+	VSUBPS       Y3, Y5, Y3
+	VFMADD231PS  minusLn2High<>+0(SB), Y3, Y2
+	VFMADD231PS  minusLn2Low<>+0(SB), Y3, Y2
+	VBROADCASTSS exp6<>+0(SB), Y4
 	VFMADD213PS  exp5<>+0(SB), Y2, Y4
 	VFMADD213PS  exp4<>+0(SB), Y2, Y4
 	VFMADD213PS  exp3<>+0(SB), Y2, Y4
 	VFMADD213PS  exp2<>+0(SB), Y2, Y4
 	VFMADD213PS  one<>+0(SB), Y2, Y4
 	VFMADD213PS  one<>+0(SB), Y2, Y4
-	VCVTPS2DQ    Y3, Y3
-	VPSRAD       $0x01, Y3, Y5
-	VPSUBD       Y5, Y3, Y3
-	VPADDD       expBias<>+0(SB), Y5, Y5
-	VPSLLD       $0x17, Y5, Y5
+	VPSLLD       $0x09, Y5, Y5
+	VPSRAD       $0x0a, Y5, Y3
+	VPSRAD       $0x09, Y5, Y5
+	VPSUBD       Y3, Y5, Y5
 	VPADDD       expBias<>+0(SB), Y3, Y3
 	VPSLLD       $0x17, Y3, Y3
-	VMULPS       Y5, Y4, Y2
-	VMULPS       Y3, Y2, Y2
-	VMOVUPS      one<>+0(SB), Y3
+	VPADDD       expBias<>+0(SB), Y5, Y5
+	VPSLLD       $0x17, Y5, Y5
+	VMULPS       Y3, Y4, Y2
+	VMULPS       Y5, Y2, Y2
+	VBROADCASTSS one<>+0(SB), Y3
 	VADDPS       Y3, Y2, Y2
 	VDIVPS       Y2, Y3, Y2
 	VMULPS       Y2, Y1, Y1
@@ -4919,31 +5048,34 @@ rest:
 	VMASKMOVPS   32(CX), Y0, Y1
 	VMOVAPS      Y1, Y2
 	VXORPS       signBit<>+0(SB), Y2, Y2
-	VMOVUPS      expMax<>+0(SB), Y5
+	VBROADCASTSS expMax<>+0(SB), Y5
 	VMINPS       Y2, Y5, Y2
-	VMOVUPS      expMin<>+0(SB), Y5
+	VBROADCASTSS expMin<>+0(SB), Y5
 	VMAXPS       Y2, Y5, Y2
-	VMULPS       log2e<>+0(SB), Y2, Y3
-	VROUNDPS     $0x08, Y3, Y3
-	VFNMADD231PS ln2High<>+0(SB), Y3, Y2
-	VFNMADD231PS ln2Low<>+0(SB), Y3, Y2
-	VMOVUPS      exp6<>+0(SB), Y4
+	VBROADCASTSS roundUp<>+0(SB), Y5
+	VMOVAPS      Y5, Y3
+	VFMADD231PS  log2e<>+0(SB), Y2, Y5
+	VSUBPS       Y3, Y5, Y3
+	VFMADD231PS  minusLn2High<>+0(SB), Y3, Y2
+	VFMADD231PS  minusLn2Low<>+0(SB), Y3, Y2
+	VBROADCASTSS exp6<>+0(SB), Y4
 	VFMADD213PS  exp5<>+0(SB), Y2, Y4
 	VFMADD213PS  exp4<>+0(SB), Y2, Y4
 	VFMADD213PS  exp3<>+0(SB), Y2, Y4
 	VFMADD213PS  exp2<>+0(SB), Y2, Y4
 	VFMADD213PS  one<>+0(SB), Y2, Y4
 	VFMADD213PS  one<>+0(SB), Y2, Y4
-	VCVTPS2DQ    Y3, Y3
-	VPSRAD       $0x01, Y3, Y5
-	VPSUBD       Y5, Y3, Y3
-	VPADDD       expBias<>+0(SB), Y5, Y5
-	VPSLLD       $0x17, Y5, Y5
+	VPSLLD       $0x09, Y5, Y5
+	VPSRAD       $0x0a, Y5, Y3
+	VPSRAD       $0x09, Y5, Y5
+	VPSUBD       Y3, Y5, Y5
 	VPADDD       expBias<>+0(SB), Y3, Y3
 	VPSLLD       $0x17, Y3, Y3
-	VMULPS       Y5, Y4, Y2
-	VMULPS       Y3, Y2, Y2
-	VMOVUPS      one<>+0(SB), Y3
+	VPADDD       expBias<>+0(SB), Y5, Y5
+	VPSLLD       $0x17, Y5, Y5
+	VMULPS       Y3, Y4, Y2
+	VMULPS       Y5, Y2, Y2
+	VBROADCASTSS one<>+0(SB), Y3
 	VADDPS       Y3, Y2, Y2
 	VDIVPS       Y2, Y3, Y2
 	VMULPS       Y2, Y1, Y1
@@ -4963,31 +5095,34 @@ rest:
 	VMASKMOVPS   64(CX), Y0, Y1
 	VMOVAPS      Y1, Y2
 	VXORPS       signBit<>+0(SB), Y2, Y2
-	VMOVUPS      expMax<>+0(SB), Y5
+	VBROADCASTSS expMax<>+0(SB), Y5
 	VMINPS       Y2, Y5, Y2
-	VMOVUPS      expMin<>+0(SB), Y5
+	VBROADCASTSS expMin<>+0(SB), Y5
 	VMAXPS       Y2, Y5, Y2
-	VMULPS       log2e<>+0(SB), Y2, Y3
-	VROUNDPS     $0x08, Y3, Y3
-	VFNMADD231PS ln2High<>+0(SB), Y3, Y2
-	VFNMADD231PS ln2Low<>+0(SB), Y3, Y2
-	VMOVUPS      exp6<>+0(SB), Y4
+	VBROADCASTSS roundUp<>+0(SB), Y5
+	VMOVAPS      Y5, Y3
+	VFMADD231PS  log2e<>+0(SB), Y2, Y5
+	VSUBPS       Y3, Y5, Y3
+	VFMADD231PS  minusLn2High<>+0(SB), Y3, Y2
+	VFMADD231PS  minusLn2Low<>+0(SB), Y3, Y2
+	VBROADCASTSS exp6<>+0(SB), Y4
 	VFMADD213PS  exp5<>+0(SB), Y2, Y4
 	VFMADD213PS  exp4<>+0(SB), Y2, Y4
 	VFMADD213PS  exp3<>+0(SB), Y2, Y4
 	VFMADD213PS  exp2<>+0(SB), Y2, Y4
 	VFMADD213PS  one<>+0(SB), Y2, Y4
 	VFMADD213PS  one<>+0(SB), Y2, Y4
-	VCVTPS2DQ    Y3, Y3
-	VPSRAD       $0x01, Y3, Y5
-	VPSUBD       Y5, Y3, Y3
-	VPADDD       expBias<>+0(SB), Y5, Y5
-	VPSLLD       $0x17, Y5, Y5
+	VPSLLD       $0x09, Y5, Y5
+	VPSRAD       $0x0a, Y5, Y3
+	VPSRAD       $0x09, Y5, Y5
+	VPSUBD       Y3, Y5, Y5
 	VPADDD       expBias<>+0(SB), Y3, Y3
 	VPSLLD       $0x17, Y3, Y3
-	VMULPS       Y5, Y4, Y2
-	VMULPS       Y3, Y2, Y2
-	VMOVUPS      one<>+0(SB), Y3
+	VPADDD       expBias<>+0(SB), Y5, Y5
+	VPSLLD       $0x17, Y5, Y5
+	VMULPS       Y3, Y4, Y2
+	VMULPS       Y5, Y2, Y2
+	VBROADCASTSS one<>+0(SB), Y3
 	VADDPS       Y3, Y2, Y2
 	VDIVPS       Y2, Y3, Y2
 	VMULPS       Y2, Y1, Y1
@@ -5006,31 +5141,34 @@ rest:
 	VMASKMOVPS   96(CX), Y0, Y1
 	VMOVAPS      Y1, Y2
 	VXORPS       signBit<>+0(SB), Y2, Y2
-	VMOVUPS      expMax<>+0(SB), Y5
+	VBROADCASTSS expMax<>+0(SB), Y5
 	VMINPS       Y2, Y5, Y2
-	VMOVUPS      expMin<>+0(SB), Y5
+	VBROADCASTSS expMin<>+0(SB), Y5
 	VMAXPS       Y2, Y5, Y2
-	VMULPS       log2e<>+0(SB), Y2, Y3
-	VROUNDPS     $0x08, Y3, Y3
-	VFNMADD231PS ln2High<>+0(SB), Y3, Y2
-	VFNMADD231PS ln2Low<>+0(SB), Y3, Y2
-	VMOVUPS      exp6<>+0(SB), Y4
+	VBROADCASTSS roundUp<>+0(SB), Y5
+	VMOVAPS      Y5, Y3
+	VFMADD231PS  log2e<>+0(SB), Y2, Y5
+	VSUBPS       Y3, Y5, Y3
+	VFMADD231PS  minusLn2High<>+0(SB), Y3, Y2
+	VFMADD231PS  minusLn2Low<>+0(SB), Y3, Y2
+	VBROADCASTSS exp6<>+0(SB), Y4
 	VFMADD213PS  exp5<>+0(SB), Y2, Y4
 	VFMADD213PS  exp4<>+0(SB), Y2, Y4
 	VFMADD213PS  exp3<>+0(SB), Y2, Y4
 	VFMADD213PS  exp2<>+0(SB), Y2, Y4
 	VFMADD213PS  one<>+0(SB), Y2, Y4
 	VFMADD213PS  one<>+0(SB), Y2, Y4
-	VCVTPS2DQ    Y3, Y3
-	VPSRAD       $0x01, Y3, Y5
-	VPSUBD       Y5, Y3, Y3
-	VPADDD       expBias<>+0(SB), Y5, Y5
-	VPSLLD       $0x17, Y5, Y5
+	VPSLLD       $0x09, Y5, Y5
+	VPSRAD       $0x0a, Y5, Y3
+	VPSRAD       $0x09, Y5, Y5
+	VPSUBD       Y3, Y5, Y5
 	VPADDD       expBias<>+0(SB), Y3, Y3
 	VPSLLD       $0x17, Y3, Y3
-	VMULPS       Y5, Y4, Y2
-	VMULPS       Y3, Y2, Y2
-	VMOVUPS      one<>+0(SB), Y3
+	VPADDD       expBias<>+0(SB), Y5, Y5
+	VPSLLD       $0x17, Y5, Y5
+	VMULPS       Y3, Y4, Y2
+	VMULPS       Y5, Y2, Y2
+	VBROADCASTSS one<>+0(SB), Y3
 	VADDPS       Y3, Y2, Y2
 	VDIVPS       Y2, Y3, Y2
 	VMULPS       Y2, Y1, Y1
@@ -5058,38 +5196,41 @@ loop:
 	VMOVUPS      (CX), Y0
 	VMOVAPS      Y0, Y1
 	VXORPS       signBit<>+0(SB), Y1, Y1
-	VMOVUPS      expMax<>+0(SB), Y4
+	VBROADCASTSS expMax<>+0(SB), Y4
 	VMINPS       Y1, Y4, Y1
-	VMOVUPS      expMin<>+0(SB), Y4
+	VBROADCASTSS expMin<>+0(SB), Y4
 	VMAXPS       Y1, Y4, Y1
-	VMULPS       log2e<>+0(SB), Y1, Y2
-	VROUNDPS     $0x08, Y2, Y2
-	VFNMADD231PS ln2High<>+0(SB), Y2, Y1
-	VFNMADD231PS ln2Low<>+0(SB), Y2, Y1
-	VMOVUPS      exp6<>+0(SB), Y3
+	VBROADCASTSS roundUp<>+0(SB), Y4
+	VMOVAPS      Y4, Y2
+	VFMADD231PS  log2e<>+0(SB), Y1, Y4
+	VSUBPS       Y2, Y4, Y2
+	VFMADD231PS  minusLn2High<>+0(SB), Y2, Y1
+	VFMADD231PS  minusLn2Low<>+0(SB), Y2, Y1
+	VBROADCASTSS exp6<>+0(SB), Y3
 	VFMADD213PS  exp5<>+0(SB), Y1, Y3
 	VFMADD213PS  exp4<>+0(SB), Y1, Y3
 	VFMADD213PS  exp3<>+0(SB), Y1, Y3
 	VFMADD213PS  exp2<>+0(SB), Y1, Y3
 	VFMADD213PS  one<>+0(SB), Y1, Y3
 	VFMADD213PS  one<>+0(SB), Y1, Y3
-	VCVTPS2DQ    Y2, Y2
-	VPSRAD       $0x01, Y2, Y4
-	VPSUBD       Y4, Y2, Y2
-	VPADDD       expBias<>+0(SB), Y4, Y4
-	VPSLLD       $0x17, Y4, Y4
+	VPSLLD       $0x09, Y4, Y4
+	VPSRAD       $0x0a, Y4, Y2
+	VPSRAD       $0x09, Y4, Y4
+	VPSUBD       Y2, Y4, Y4
 	VPADDD       expBias<>+0(SB), Y2, Y2
 	VPSLLD       $0x17, Y2, Y2
-	VMULPS       Y4, Y3, Y1
-	VMULPS       Y2, Y1, Y1
-	VMOVUPS      one<>+0(SB), Y2
+	VPADDD       expBias<>+0(SB), Y4, Y4
+	VPSLLD       $0x17, Y4, Y4
+	VMULPS       Y2, Y3, Y1
+	VMULPS       Y4, Y1, Y1
+	VBROADCASTSS one<>+0(SB), Y2
 	VADDPS       Y2, Y1, Y1
 	VDIVPS       Y1, Y2, Y1
 	VMOVUPS      (DX), Y2
 	VMOVUPS      (BX), Y3
 	VMULPS       Y1, Y0, Y4
 	VMULPS       Y4, Y3, Y4
-	VMOVUPS      one<>+0(SB), Y5
+	VBROADCASTSS one<>+0(SB), Y5
 	VSUBPS       Y1, Y5, Y5
 	VFMADD213PS  one<>+0(SB), Y0, Y5
 	VMULPS       Y1, Y5, Y5
@@ -5100,38 +5241,41 @@ loop:
 	VMOVUPS      32(CX), Y0
 	VMOVAPS      Y0, Y1
 	VXORPS       signBit<>+0(SB), Y1, Y1
-	VMOVUPS      expMax<>+0(SB), Y4
+	VBROADCASTSS expMax<>+0(SB), Y4
 	VMINPS       Y1, Y4, Y1
-	VMOVUPS      expMin<>+0(SB), Y4
+	VBROADCASTSS expMin<>+0(SB), Y4
 	VMAXPS       Y1, Y4, Y1
-	VMULPS       log2e<>+0(SB), Y1, Y2
-	VROUNDPS     $0x08, Y2, Y2
-	VFNMADD231PS ln2High<>+0(SB), Y2, Y1
-	VFNMADD231PS ln2Low<>+0(SB), Y2, Y1
-	VMOVUPS      exp6<>+0(SB), Y3
+	VBROADCASTSS roundUp<>+0(SB), Y4
+	VMOVAPS      Y4, Y2
+	VFMADD231PS  log2e<>+0(SB), Y1, Y4
+	VSUBPS       Y2, Y4, Y2
+	VFMADD231PS  minusLn2High<>+0(SB), Y2, Y1
+	VFMADD231PS  minusLn2Low<>+0(SB), Y2, Y1
+	VBROADCASTSS exp6<>+0(SB), Y3
 	VFMADD213PS  exp5<>+0(SB), Y1, Y3
 	VFMADD213PS  exp4<>+0(SB), Y1, Y3
 	VFMADD213PS  exp3<>+0(SB), Y1, Y3
 	VFMADD213PS  exp2<>+0(SB), Y1, Y3
 	VFMADD213PS  one<>+0(SB), Y1, Y3
 	VFMADD213PS  one<>+0(SB), Y1, Y3
-	VCVTPS2DQ    Y2, Y2
-	VPSRAD       $0x01, Y2, Y4
-	VPSUBD       Y4, Y2, Y2
-	VPADDD       expBias<>+0(SB), Y4, Y4
-	VPSLLD       $0x17, Y4, Y4
+	VPSLLD       $0x09, Y4, Y4
+	VPSRAD       $0x0a, Y4, Y2
+	VPSRAD       $0x09, Y4, Y4
+	VPSUBD       Y2, Y4, Y4
 	VPADDD       expBias<>+0(SB), Y2, Y2
 	VPSLLD       $0x17, Y2, Y2
-	VMULPS       Y4, Y3, Y1
-	VMULPS       Y2, Y1, Y1
-	VMOVUPS      one<>+0(SB), Y2
+	VPADDD       expBias<>+0(SB), Y4, Y4
+	VPSLLD       $0x17, Y4, Y4
+	VMULPS       Y2, Y3, Y1
+	VMULPS       Y4, Y1, Y1
+	VBROADCASTSS one<>+0(SB), Y2
 	VADDPS       Y2, Y1, Y1
 	VDIVPS       Y1, Y2, Y1
 	VMOVUPS      32(DX), Y2
 	VMOVUPS      32(BX), Y3
 	VMULPS       Y1, Y0, Y4
 	VMULPS       Y4, Y3, Y4
-	VMOVUPS      one<>+0(SB), Y5
+	VBROADCASTSS one<>+0(SB), Y5
 	VSUBPS       Y1, Y5, Y5
 	VFMADD213PS  one<>+0(SB), Y0, Y5
 	VMULPS       Y1, Y5, Y5
@@ -5142,38 +5286,41 @@ loop:
 	VMOVUPS      64(CX), Y0
 	VMOVAPS      Y0, Y1
 	VXORPS       signBit<>+0(SB), Y1, Y1
-	VMOVUPS      expMax<>+0(SB), Y4
+	VBROADCASTSS expMax<>+0(SB), Y4
 	VMINPS       Y1, Y4, Y1
-	VMOVUPS      expMin<>+0(SB), Y4
+	VBROADCASTSS expMin<>+0(SB), Y4
 	VMAXPS       Y1, Y4, Y1
-	VMULPS       log2e<>+0(SB), Y1, Y2
-	VROUNDPS     $0x08, Y2, Y2
-	VFNMADD231PS ln2High<>+0(SB), Y2, Y1
-	VFNMADD231PS ln2Low<>+0(SB), Y2, Y1
-	VMOVUPS      exp6<>+0(SB), Y3
+	VBROADCASTSS roundUp<>+0(SB), Y4
+	VMOVAPS      Y4, Y2
+	VFMADD231PS  log2e<>+0(SB), Y1, Y4
+	VSUBPS       Y2, Y4, Y2
+	VFMADD231PS  minusLn2High<>+0(SB), Y2, Y1
+	VFMADD231PS  minusLn2Low<>+0(SB), Y2, Y1
+	VBROADCASTSS exp6<>+0(SB), Y3
 	VFMADD213PS  exp5<>+0(SB), Y1, Y3
 	VFMADD213PS  exp4<>+0(SB), Y1, Y3
 	VFMADD213PS  exp3<>+0(SB), Y1, Y3
 	VFMADD213PS  exp2<>+0(SB), Y1, Y3
 	VFMADD213PS  one<>+0(SB), Y1, Y3
 	VFMADD213PS  one<>+0(SB), Y1, Y3
-	VCVTPS2DQ    Y2, Y2
-	VPSRAD       $0x01, Y2, Y4
-	VPSUBD       Y4, Y2, Y2
-	VPADDD       expBias<>+0(SB), Y4, Y4
-	VPSLLD       $0x17, Y4, Y4
+	VPSLLD       $0x09, Y4, Y4
+	VPSRAD       $0x0a, Y4, Y2
+	VPSRAD       $0x09, Y4, Y4
+	VPSUBD       Y2, Y4, Y4
 	VPADDD       expBias<>+0(SB), Y2, Y2
 	VPSLLD       $0x17, Y2, Y2
-	VMULPS       Y4, Y3, Y1
-	VMULPS       Y2, Y1, Y1
-	VMOVUPS      one<>+0(SB), Y2
+	VPADDD       expBias<>+0(SB), Y4, Y4
+	VPSLLD       $0x17, Y4, Y4
+	VMULPS       Y2, Y3, Y1
+	VMULPS       Y4, Y1, Y1
+	VBROADCASTSS one<>+0(SB), Y2
 	VADDPS       Y2, Y1, Y1
 	VDIVPS       Y1, Y2, Y1
 	VMOVUPS      64(DX), Y2
 	VMOVUPS      64(BX), Y3
 	VMULPS       Y1, Y0, Y4
 	VMULPS       Y4, Y3, Y4
-	VMOVUPS      one<>+0(SB), Y5
+	VBROADCASTSS one<>+0(SB), Y5
 	VSUBPS       Y1, Y5, Y5
 	VFMADD213PS  one<>+0(SB), Y0, Y5
 	VMULPS       Y1, Y5, Y5
@@ -5184,38 +5331,41 @@ loop:
 	VMOVUPS      96(CX), Y0
 	VMOVAPS      Y0, Y1
 	VXORPS       signBit<>+0(SB), Y1, Y1
-	VMOVUPS      expMax<>+0(SB), Y4
+	VBROADCASTSS expMax<>+0(SB), Y4
 	VMINPS       Y1, Y4, Y1
-	VMOVUPS      expMin<>+0(SB), Y4
+	VBROADCASTSS expMin<>+0(SB), Y4
 	VMAXPS       Y1, Y4, Y1
-	VMULPS       log2e<>+0(SB), Y1, Y2
-	VROUNDPS     $0x08, Y2, Y2
-	VFNMADD231PS ln2High<>+0(SB), Y2, Y1
-	VFNMADD231PS ln2Low<>+0(SB), Y2, Y1
-	VMOVUPS      exp6<>+0(SB), Y3
+	VBROADCASTSS roundUp<>+0(SB), Y4
+	VMOVAPS      Y4, Y2
+	VFMADD231PS  log2e<>+0(SB), Y1, Y4
+	VSUBPS       Y2, Y4, Y2
+	VFMADD231PS  minusLn2High<>+0(SB), Y2, Y1
+	VFMADD231PS  minusLn2Low<>+0(SB), Y2, Y1
+	VBROADCASTSS exp6<>+0(SB), Y3
 	VFMADD213PS  exp5<>+0(SB), Y1, Y3
 	VFMADD213PS  exp4<>+0(SB), Y1, Y3
 	VFMADD213PS  exp3<>+0(SB), Y1, Y3
 	VFMADD213PS  exp2<>+0(SB), Y1, Y3
 	VFMADD213PS  one<>+0(SB), Y1, Y3
 	VFMADD213PS  one<>+0(SB), Y1, Y3
-	VCVTPS2DQ    Y2, Y2
-	VPSRAD       $0x01, Y2, Y4
-	VPSUBD       Y4, Y2, Y2
-	VPADDD       expBias<>+0(SB), Y4, Y4
-	VPSLLD       $0x17, Y4, Y4
+	VPSLLD       $0x09, Y4, Y4
+	VPSRAD       $0x0a, Y4, Y2
+	VPSRAD       $0x09, Y4, Y4
+	VPSUBD       Y2, Y4, Y4
 	VPADDD       expBias<>+0(SB), Y2, Y2
 	VPSLLD       $0x17, Y2, Y2
-	VMULPS       Y4, Y3, Y1
-	VMULPS       Y2, Y1, Y1
-	VMOVUPS      one<>+0(SB), Y2
+	VPADDD       expBias<>+0(SB), Y4, Y4
+	VPSLLD       $0x17, Y4, Y4
+	VMULPS       Y2, Y3, Y1
+	VMULPS       Y4, Y1, Y1
+	VBROADCASTSS one<>+0(SB), Y2
 	VADDPS       Y2, Y1, Y1
 	VDIVPS       Y1, Y2, Y1
 	VMOVUPS      96(DX), Y2
 	VMOVUPS      96(BX), Y3
 	VMULPS       Y1, Y0, Y4
 	VMULPS       Y4, Y3, Y4
-	VMOVUPS      one<>+0(SB), Y5
+	VBROADCASTSS one<>+0(SB), Y5
 	VSUBPS       Y1, Y5, Y5
 	VFMADD213PS  one<>+0(SB), Y0, Y5
 	VMULPS       Y1, Y5, Y5
@@ -5249,38 +5399,41 @@ rest:
 	VMASKMOVPS   (CX), Y0, Y1
 	VMOVAPS      Y1, Y2
 	VXORPS       signBit<>+0(SB), Y2, Y2
-	VMOVUPS      expMax<>+0(SB), Y5
+	VBROADCASTSS expMax<>+0(SB), Y5
 	VMINPS       Y2, Y5, Y2
-	VMOVUPS      expMin<>+0(SB), Y5
+	VBROADCASTSS expMin<>+0(SB), Y5
 	VMAXPS       Y2, Y5, Y2
-	VMULPS       log2e<>+0(SB), Y2, Y3
-	VROUNDPS     $0x08, Y3, Y3
-	VFNMADD231PS ln2High<>+0(SB), Y3, Y2
-	VFNMADD231PS ln2Low<>+0(SB), Y3, Y2
-	VMOVUPS      exp6<>+0(SB), Y4
+	VBROADCASTSS roundUp<>+0(SB), Y5
+	VMOVAPS      Y5, Y3
+	VFMADD231PS  log2e<>+0(SB), Y2, Y5
+	VSUBPS       Y3, Y5, Y3
+	VFMADD231PS  minusLn2High<>+0(SB), Y3, Y2
+	VFMADD231PS  minusLn2Low<>+0(SB), Y3, Y2
+	VBROADCASTSS exp6<>+0(SB), Y4
 	VFMADD213PS  exp5<>+0(SB), Y2, Y4
 	VFMADD213PS  exp4<>+0(SB), Y2, Y4
 	VFMADD213PS  exp3<>+0(SB), Y2, Y4
 	VFMADD213PS  exp2<>+0(SB), Y2, Y4
 	VFMADD213PS  one<>+0(SB), Y2, Y4
 	VFMADD213PS  one<>+0(SB), Y2, Y4
-	VCVTPS2DQ    Y3, Y3
-	VPSRAD       $0x01, Y3, Y5
-	VPSUBD       Y5, Y3, Y3
-	VPADDD       expBias<>+0(SB), Y5, Y5
-	VPSLLD       $0x17, Y5, Y5
+	VPSLLD       $0x09, Y5, Y5
+	VPSRAD       $0x0a, Y5, Y3
+	VPSRAD       $0x09, Y5, Y5
+	VPSUBD       Y3, Y5, Y5
 	VPADDD       expBias<>+0(SB), Y3, Y3
 	VPSLLD       $0x17, Y3, Y3
-	VMULPS       Y5, Y4, Y2
-	VMULPS       Y3, Y2, Y2
-	VMOVUPS      one<>+0(SB), Y3
+	VPADDD       expBias<>+0(SB), Y5, Y5
+	VPSLLD       $0x17, Y5, Y5
+	VMULPS       Y3, Y4, Y2
+	VMULPS       Y5, Y2, Y2
+	VBROADCASTSS one<>+0(SB), Y3
 	VADDPS       Y3, Y2, Y2
 	VDIVPS       Y2, Y3, Y2
 	VMASKMOVPS   (DX), Y0, Y3
 	VMASKMOVPS   (BX), Y0, Y4
 	VMULPS       Y2, Y1, Y5
 	VMULPS       Y5, Y4, Y5
-	VMOVUPS      one<>+0(SB), Y6
+	VBROADCASTSS one<>+0(SB), Y6
 	VSUBPS       Y2, Y6, Y6
 	VFMADD213PS  one<>+0(SB), Y1, Y6
 	VMULPS       Y2, Y6, Y6
@@ -5301,38 +5454,41 @@ rest:
 	VMASKMOVPS   32(CX), Y0, Y1
 	VMOVAPS      Y1, Y2
 	VXORPS       signBit<>+0(SB), Y2, Y2
-	VMOVUPS      expMax<>+0(SB), Y5
+	VBROADCASTSS expMax<>+0(SB), Y5
 	VMINPS       Y2, Y5, Y2
-	VMOVUPS      expMin<>+0(SB), Y5
+	VBROADCASTSS expMin<>+0(SB), Y5
 	VMAXPS       Y2, Y5, Y2
-	VMULPS       log2e<>+0(SB), Y2, Y3
-	VROUNDPS     $0x08, Y3, Y3
-	VFNMADD231PS ln2High<>+0(SB), Y3, Y2
-	VFNMADD231PS ln2Low<>+0(SB), Y3, Y2
-	VMOVUPS      exp6<>+0(SB), Y4
+	VBROADCASTSS roundUp<>+0(SB), Y5
+	VMOVAPS      Y5, Y3
+	VFMADD231PS  log2e<>+0(SB), Y2, Y5
+	VSUBPS       Y3, Y5, Y3
+	VFMADD231PS  minusLn2High<>+0(SB), Y3, Y2
+	VFMADD231PS  minusLn2Low<>+0(SB), Y3, Y2
+	VBROADCASTSS exp6<>+0(SB), Y4
 	VFMADD213PS  exp5<>+0(SB), Y2, Y4
 	VFMADD213PS  exp4<>+0(SB), Y2, Y4
 	VFMADD213PS  exp3<>+0(SB), Y2, Y4
 	VFMADD213PS  exp2<>+0(SB), Y2, Y4
 	VFMADD213PS  one<>+0(SB), Y2, Y4
 	VFMADD213PS  one<>+0(SB), Y2, Y4
-	VCVTPS2DQ    Y3, Y3
-	VPSRAD       $0x01, Y3, Y5
-	VPSUBD       Y5, Y3, Y3
-	VPADDD       expBias<>+0(SB), Y5, Y5
-	VPSLLD       $0x17, Y5, Y5
+	VPSLLD       $0x09, Y5, Y5
+	VPSRAD       $0x0a, Y5, Y3
+	VPSRAD       $0x09, Y5, Y5
+	VPSUBD       Y3, Y5, Y5
 	VPADDD       expBias<>+0(SB), Y3, Y3
 	VPSLLD       $0x17, Y3, Y3
-	VMULPS       Y5, Y4, Y2
-	VMULPS       Y3, Y2, Y2
-	VMOVUPS      one<>+0(SB), Y3
+	VPADDD       expBias<>+0(SB), Y5, Y5
+	VPSLLD       $0x17, Y5, Y5
+	VMULPS       Y3, Y4, Y2
+	VMULPS       Y5, Y2, Y2
+	VBROADCASTSS one<>+0(SB), Y3
 	VADDPS       Y3, Y2, Y2
 	VDIVPS       Y2, Y3, Y2
 	VMASKMOVPS   32(DX), Y0, Y3
 	VMASKMOVPS   32(BX), Y0, Y4
 	VMULPS       Y2, Y1, Y5
 	VMULPS       Y5, Y4, Y5
-	VMOVUPS      one<>+0(SB), Y6
+	VBROADCASTSS one<>+0(SB), Y6
 	VSUBPS       Y2, Y6, Y6
 	VFMADD213PS  one<>+0(SB), Y1, Y6
 	VMULPS       Y2, Y6, Y6
@@ -5353,38 +5509,41 @@ rest:
 	VMASKMOVPS   64(CX), Y0, Y1
 	VMOVAPS      Y1, Y2
 	VXORPS       signBit<>+0(SB), Y2, Y2
-	VMOVUPS      expMax<>+0(SB), Y5
+	VBROADCASTSS expMax<>+0(SB), Y5
 	VMINPS       Y2, Y5, Y2
-	VMOVUPS      expMin<>+0(SB), Y5
+	VBROADCASTSS expMin<>+0(SB), Y5
 	VMAXPS       Y2, Y5, Y2
-	VMULPS       log2e<>+0(SB), Y2, Y3
-	VROUNDPS     $0x08, Y3, Y3
-	VFNMADD231PS ln2High<>+0(SB), Y3, Y2
-	VFNMADD231PS ln2Low<>+0(SB), Y3, Y2
-	VMOVUPS      exp6<>+0(SB), Y4
+	VBROADCASTSS roundUp<>+0(SB), Y5
+	VMOVAPS      Y5, Y3
+	VFMADD231PS  log2e<>+0(SB), Y2, Y5
+	VSUBPS       Y3, Y5, Y3
+	VFMADD231PS  minusLn2High<>+0(SB), Y3, Y2
+	VFMADD231PS  minusLn2Low<>+0(SB), Y3, Y2
+	VBROADCASTSS exp6<>+0(SB), Y4
 	VFMADD213PS  exp5<>+0(SB), Y2, Y4
 	VFMADD213PS  exp4<>+0(SB), Y2, Y4
 	VFMADD213PS  exp3<>+0(SB), Y2, Y4
 	VFMADD213PS  exp2<>+0(SB), Y2, Y4
 	VFMADD213PS  one<>+0(SB), Y2, Y4
 	VFMADD213PS  one<>+0(SB), Y2, Y4
-	VCVTPS2DQ    Y3, Y3
-	VPSRAD       $0x01, Y3, Y5
-	VPSUBD       Y5, Y3, Y3
-	VPADDD       expBias<>+0(SB), Y5, Y5
-	VPSLLD       $0x17, Y5, Y5
+	VPSLLD       $0x09, Y5, Y5
+	VPSRAD       $0x0a, Y5, Y3
+	VPSRAD       $0x09, Y5, Y5
+	VPSUBD       Y3, Y5, Y5
 	VPADDD       expBias<>+0(SB), Y3, Y3
 	VPSLLD       $0x17, Y3, Y3
-	VMULPS       Y5, Y4, Y2
-	VMULPS       Y3, Y2, Y2
-	VMOVUPS      one<>+0(SB), Y3
+	VPADDD       expBias<>+0(SB), Y5, Y5
+	VPSLLD       $0x17, Y5, Y5
+	VMULPS       Y3, Y4, Y2
+	VMULPS       Y5, Y2, Y2
+	VBROADCASTSS one<>+0(SB), Y3
 	VADDPS       Y3, Y2, Y2
 	VDIVPS       Y2, Y3, Y2
 	VMASKMOVPS   64(DX), Y0, Y3
 	VMASKMOVPS   64(BX), Y0, Y4
 	VMULPS       Y2, Y1, Y5
 	VMULPS       Y5, Y4, Y5
-	VMOVUPS      one<>+0(SB), Y6
+	VBROADCASTSS one<>+0(SB), Y6
 	VSUBPS       Y2, Y6, Y6
 	VFMADD213PS  one<>+0(SB), Y1, Y6
 	VMULPS       Y2, Y6, Y6
@@ -5404,38 +5563,41 @@ rest:
 	VMASKMOVPS   96(CX), Y0, Y1
 	VMOVAPS      Y1, Y2
 	VXORPS       signBit<>+0(SB), Y2, Y2
-	VMOVUPS      expMax<>+0(SB), Y5
+	VBROADCASTSS expMax<>+0(SB), Y5
 	VMINPS       Y2, Y5, Y2
-	VMOVUPS      expMin<>+0(SB), Y5
+	VBROADCASTSS expMin<>+0(SB), Y5
 	VMAXPS       Y2, Y5, Y2
-	VMULPS       log2e<>+0(SB), Y2, Y3
-	VROUNDPS     $0x08, Y3, Y3
-	VFNMADD231PS ln2High<>+0(SB), Y3, Y2
-	VFNMADD231PS ln2Low<>+0(SB), Y3, Y2
-	VMOVUPS      exp6<>+0(SB), Y4
+	VBROADCASTSS roundUp<>+0(SB), Y5
+	VMOVAPS      Y5, Y3
+	VFMADD231PS  log2e<>+0(SB), Y2, Y5
+	VSUBPS       Y3, Y5, Y3
+	VFMADD231PS  minusLn2High<>+0(SB), Y3, Y2
+	VFMADD231PS  minusLn2Low<>+0(SB), Y3, Y2
+	VBROADCASTSS exp6<>+0(SB), Y4
 	VFMADD213PS  exp5<>+0(SB), Y2, Y4
 	VFMADD213PS  exp4<>+0(SB), Y2, Y4
 	VFMADD213PS  exp3<>+0(SB), Y2, Y4
 	VFMADD213PS  exp2<>+0(SB), Y2, Y4
 	VFMADD213PS  one<>+0(SB), Y2, Y4
 	VFMADD213PS  one<>+0(SB), Y2, Y4
-	VCVTPS2DQ    Y3, Y3
-	VPSRAD       $0x01, Y3, Y5
-	VPSUBD       Y5, Y3, Y3
-	VPADDD       expBias<>+0(SB), Y5, Y5
-	VPSLLD       $0x17, Y5, Y5
+	VPSLLD       $0x09, Y5, Y5
+	VPSRAD       $0x0a, Y5, Y3
+	VPSRAD       $0x09, Y5, Y5
+	VPSUBD       Y3, Y5, Y5
 	VPADDD       expBias<>+0(SB), Y3, Y3
 	VPSLLD       $0x17, Y3, Y3
-	VMULPS       Y5, Y4, Y2
-	VMULPS       Y3, Y2, Y2
-	VMOVUPS      one<>+0(SB), Y3
+	VPADDD       expBias<>+0(SB), Y5, Y5
+	VPSLLD       $0x17, Y5, Y5
+	VMULPS       Y3, Y4, Y2
+	VMULPS       Y5, Y2, Y2
+	VBROADCASTSS one<>+0(SB), Y3
 	VADDPS       Y3, Y2, Y2
 	VDIVPS       Y2, Y3, Y2
 	VMASKMOVPS   96(DX), Y0, Y3
 	VMASKMOVPS   96(BX), Y0, Y4
 	VMULPS       Y2, Y1, Y5
 	VMULPS       Y5, Y4, Y5
-	VMOVUPS      one<>+0(SB), Y6
+	VBROADCASTSS one<>+0(SB), Y6
 	VSUBPS       Y2, Y6, Y6
 	VFMADD213PS  one<>+0(SB), Y1, Y6
 	VMULPS       Y2, Y6, Y6
@@ -5828,35 +5990,39 @@ lines:
 	VZEROUPPER
 	RET
 
-// func tile1x1AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool)
-// Requires: AVX, AVX512F, BMI2
-TEXT ·tile1x1AVX512(SB), NOSPLIT, $0-73
+// func tile1x1AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
+// Requires: AVX, AVX512F, BMI2, MMX+
+TEXT ·tile1x1AVX512(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
 	MOVQ   ars+16(FP), CX
 	MOVQ   acs+24(FP), CX
 	MOVQ   b+32(FP), DX
 	MOVQ   brs+40(FP), BX
-	MOVQ   a+8(FP), SI
-	MOVB   load+72(FP), DI
-	TESTB  DI, DI
+	MOVQ   next+80(FP), SI
+	MOVQ   step+88(FP), DI
+	MOVQ   a+8(FP), R8
+	MOVB   load+72(FP), R9
+	TESTB  R9, R9
 	JNE    fromC
 	VPXORD Z0, Z0, Z0
 	JMP    loop
 
 fromC:
-	MOVQ      tail+64(FP), DI
-	MOVL      $-1, R8
-	BZHIL     DI, R8, R8
-	KMOVW     R8, K1
-	MOVQ      c+48(FP), DI
-	MOVQ      ldc+56(FP), R8
-	VMOVUPS.Z (DI), K1, Z0
+	MOVQ      tail+64(FP), R9
+	MOVL      $-1, R10
+	BZHIL     R9, R10, R10
+	KMOVW     R10, K1
+	MOVQ      c+48(FP), R9
+	MOVQ      ldc+56(FP), R10
+	VMOVUPS.Z (R9), K1, Z0
 
 loop:
 	VMOVUPS          (DX), Z1
-	VFMADD231PS.BCST (SI), Z1, Z0
+	VFMADD231PS.BCST (R8), Z1, Z0
+	PREFETCHT1       (SI)
+	ADDQ             DI, SI
 	ADDQ             BX, DX
-	ADDQ             CX, SI
+	ADDQ             CX, R8
 	DECQ             AX
 	JNE              loop
 	MOVQ             tail+64(FP), AX
@@ -5869,39 +6035,43 @@ loop:
 	VZEROUPPER
 	RET
 
-// func tile2x1AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool)
-// Requires: AVX, AVX512F, BMI2
-TEXT ·tile2x1AVX512(SB), NOSPLIT, $0-73
+// func tile2x1AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
+// Requires: AVX, AVX512F, BMI2, MMX+
+TEXT ·tile2x1AVX512(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
 	MOVQ   ars+16(FP), CX
 	MOVQ   acs+24(FP), DX
 	MOVQ   b+32(FP), BX
 	MOVQ   brs+40(FP), SI
-	MOVQ   a+8(FP), DI
-	MOVB   load+72(FP), R8
-	TESTB  R8, R8
+	MOVQ   next+80(FP), DI
+	MOVQ   step+88(FP), R8
+	MOVQ   a+8(FP), R9
+	MOVB   load+72(FP), R10
+	TESTB  R10, R10
 	JNE    fromC
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	JMP    loop
 
 fromC:
-	MOVQ      tail+64(FP), R8
-	MOVL      $-1, R9
-	BZHIL     R8, R9, R9
-	KMOVW     R9, K1
-	MOVQ      c+48(FP), R8
-	MOVQ      ldc+56(FP), R9
-	VMOVUPS.Z (R8), K1, Z0
-	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z1
+	MOVQ      tail+64(FP), R10
+	MOVL      $-1, R11
+	BZHIL     R10, R11, R11
+	KMOVW     R11, K1
+	MOVQ      c+48(FP), R10
+	MOVQ      ldc+56(FP), R11
+	VMOVUPS.Z (R10), K1, Z0
+	ADDQ      R11, R10
+	VMOVUPS.Z (R10), K1, Z1
 
 loop:
 	VMOVUPS          (BX), Z2
-	VFMADD231PS.BCST (DI), Z2, Z0
-	VFMADD231PS.BCST (DI)(CX*1), Z2, Z1
+	VFMADD231PS.BCST (R9), Z2, Z0
+	VFMADD231PS.BCST (R9)(CX*1), Z2, Z1
+	PREFETCHT1       (DI)
+	ADDQ             R8, DI
 	ADDQ             SI, BX
-	ADDQ             DX, DI
+	ADDQ             DX, R9
 	DECQ             AX
 	JNE              loop
 	MOVQ             tail+64(FP), AX
@@ -5916,17 +6086,19 @@ loop:
 	VZEROUPPER
 	RET
 
-// func tile3x1AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool)
-// Requires: AVX, AVX512F, BMI2
-TEXT ·tile3x1AVX512(SB), NOSPLIT, $0-73
+// func tile3x1AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
+// Requires: AVX, AVX512F, BMI2, MMX+
+TEXT ·tile3x1AVX512(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
 	MOVQ   ars+16(FP), CX
 	MOVQ   acs+24(FP), DX
 	MOVQ   b+32(FP), BX
 	MOVQ   brs+40(FP), SI
-	MOVQ   a+8(FP), DI
-	MOVB   load+72(FP), R8
-	TESTB  R8, R8
+	MOVQ   next+80(FP), DI
+	MOVQ   step+88(FP), R8
+	MOVQ   a+8(FP), R9
+	MOVB   load+72(FP), R10
+	TESTB  R10, R10
 	JNE    fromC
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
@@ -5934,25 +6106,27 @@ TEXT ·tile3x1AVX512(SB), NOSPLIT, $0-73
 	JMP    loop
 
 fromC:
-	MOVQ      tail+64(FP), R8
-	MOVL      $-1, R9
-	BZHIL     R8, R9, R9
-	KMOVW     R9, K1
-	MOVQ      c+48(FP), R8
-	MOVQ      ldc+56(FP), R9
-	VMOVUPS.Z (R8), K1, Z0
-	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z1
-	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z2
+	MOVQ      tail+64(FP), R10
+	MOVL      $-1, R11
+	BZHIL     R10, R11, R11
+	KMOVW     R11, K1
+	MOVQ      c+48(FP), R10
+	MOVQ      ldc+56(FP), R11
+	VMOVUPS.Z (R10), K1, Z0
+	ADDQ      R11, R10
+	VMOVUPS.Z (R10), K1, Z1
+	ADDQ      R11, R10
+	VMOVUPS.Z (R10), K1, Z2
 
 loop:
 	VMOVUPS          (BX), Z3
-	VFMADD231PS.BCST (DI), Z3, Z0
-	VFMADD231PS.BCST (DI)(CX*1), Z3, Z1
-	VFMADD231PS.BCST (DI)(CX*2), Z3, Z2
+	VFMADD231PS.BCST (R9), Z3, Z0
+	VFMADD231PS.BCST (R9)(CX*1), Z3, Z1
+	VFMADD231PS.BCST (R9)(CX*2), Z3, Z2
+	PREFETCHT1       (DI)
+	ADDQ             R8, DI
 	ADDQ             SI, BX
-	ADDQ             DX, DI
+	ADDQ             DX, R9
 	DECQ             AX
 	JNE              loop
 	MOVQ             tail+64(FP), AX
@@ -5969,18 +6143,20 @@ loop:
 	VZEROUPPER
 	RET
 
-// func tile4x1AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool)
-// Requires: AVX, AVX512F, BMI2
-TEXT ·tile4x1AVX512(SB), NOSPLIT, $0-73
+// func tile4x1AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
+// Requires: AVX, AVX512F, BMI2, MMX+
+TEXT ·tile4x1AVX512(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
 	MOVQ   ars+16(FP), CX
 	MOVQ   acs+24(FP), DX
 	MOVQ   b+32(FP), BX
 	MOVQ   brs+40(FP), SI
-	MOVQ   a+8(FP), DI
-	LEAQ   (CX)(CX*2), R8
-	MOVB   load+72(FP), R9
-	TESTB  R9, R9
+	MOVQ   next+80(FP), DI
+	MOVQ   step+88(FP), R8
+	MOVQ   a+8(FP), R9
+	LEAQ   (CX)(CX*2), R10
+	MOVB   load+72(FP), R11
+	TESTB  R11, R11
 	JNE    fromC
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
@@ -5989,28 +6165,30 @@ TEXT ·tile4x1AVX512(SB), NOSPLIT, $0-73
 	JMP    loop
 
 fromC:
-	MOVQ      tail+64(FP), R9
-	MOVL      $-1, R10
-	BZHIL     R9, R10, R10
-	KMOVW     R10, K1
-	MOVQ      c+48(FP), R9
-	MOVQ      ldc+56(FP), R10
-	VMOVUPS.Z (R9), K1, Z0
-	ADDQ      R10, R9
-	VMOVUPS.Z (R9), K1, Z1
-	ADDQ      R10, R9
-	VMOVUPS.Z (R9), K1, Z2
-	ADDQ      R10, R9
-	VMOVUPS.Z (R9), K1, Z3
+	MOVQ      tail+64(FP), R11
+	MOVL      $-1, R12
+	BZHIL     R11, R12, R12
+	KMOVW     R12, K1
+	MOVQ      c+48(FP), R11
+	MOVQ      ldc+56(FP), R12
+	VMOVUPS.Z (R11), K1, Z0
+	ADDQ      R12, R11
+	VMOVUPS.Z (R11), K1, Z1
+	ADDQ      R12, R11
+	VMOVUPS.Z (R11), K1, Z2
+	ADDQ      R12, R11
+	VMOVUPS.Z (R11), K1, Z3
 
 loop:
 	VMOVUPS          (BX), Z4
-	VFMADD231PS.BCST (DI), Z4, Z0
-	VFMADD231PS.BCST (DI)(CX*1), Z4, Z1
-	VFMADD231PS.BCST (DI)(CX*2), Z4, Z2
-	VFMADD231PS.BCST (DI)(R8*1), Z4, Z3
+	VFMADD231PS.BCST (R9), Z4, Z0
+	VFMADD231PS.BCST (R9)(CX*1), Z4, Z1
+	VFMADD231PS.BCST (R9)(CX*2), Z4, Z2
+	VFMADD231PS.BCST (R9)(R10*1), Z4, Z3
+	PREFETCHT1       (DI)
+	ADDQ             R8, DI
 	ADDQ             SI, BX
-	ADDQ             DX, DI
+	ADDQ             DX, R9
 	DECQ             AX
 	JNE              loop
 	MOVQ             tail+64(FP), AX
@@ -6029,18 +6207,20 @@ loop:
 	VZEROUPPER
 	RET
 
-// func tile5x1AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool)
-// Requires: AVX, AVX512F, BMI2
-TEXT ·tile5x1AVX512(SB), NOSPLIT, $0-73
+// func tile5x1AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
+// Requires: AVX, AVX512F, BMI2, MMX+
+TEXT ·tile5x1AVX512(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
 	MOVQ   ars+16(FP), CX
 	MOVQ   acs+24(FP), DX
 	MOVQ   b+32(FP), BX
 	MOVQ   brs+40(FP), SI
-	MOVQ   a+8(FP), DI
-	LEAQ   (CX)(CX*2), R8
-	MOVB   load+72(FP), R9
-	TESTB  R9, R9
+	MOVQ   next+80(FP), DI
+	MOVQ   step+88(FP), R8
+	MOVQ   a+8(FP), R9
+	LEAQ   (CX)(CX*2), R10
+	MOVB   load+72(FP), R11
+	TESTB  R11, R11
 	JNE    fromC
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
@@ -6050,31 +6230,33 @@ TEXT ·tile5x1AVX512(SB), NOSPLIT, $0-73
 	JMP    loop
 
 fromC:
-	MOVQ      tail+64(FP), R9
-	MOVL      $-1, R10
-	BZHIL     R9, R10, R10
-	KMOVW     R10, K1
-	MOVQ      c+48(FP), R9
-	MOVQ      ldc+56(FP), R10
-	VMOVUPS.Z (R9), K1, Z0
-	ADDQ      R10, R9
-	VMOVUPS.Z (R9), K1, Z1
-	ADDQ      R10, R9
-	VMOVUPS.Z (R9), K1, Z2
-	ADDQ      R10, R9
-	VMOVUPS.Z (R9), K1, Z3
-	ADDQ      R10, R9
-	VMOVUPS.Z (R9), K1, Z4
+	MOVQ      tail+64(FP), R11
+	MOVL      $-1, R12
+	BZHIL     R11, R12, R12
+	KMOVW     R12, K1
+	MOVQ      c+48(FP), R11
+	MOVQ      ldc+56(FP), R12
+	VMOVUPS.Z (R11), K1, Z0
+	ADDQ      R12, R11
+	VMOVUPS.Z (R11), K1, Z1
+	ADDQ      R12, R11
+	VMOVUPS.Z (R11), K1, Z2
+	ADDQ      R12, R11
+	VMOVUPS.Z (R11), K1, Z3
+	ADDQ      R12, R11
+	VMOVUPS.Z (R11), K1, Z4
 
 loop:
 	VMOVUPS          (BX), Z5
-	VFMADD231PS.BCST (DI), Z5, Z0
-	VFMADD231PS.BCST (DI)(CX*1), Z5, Z1
-	VFMADD231PS.BCST (DI)(CX*2), Z5, Z2
-	VFMADD231PS.BCST (DI)(R8*1), Z5, Z3
-	VFMADD231PS.BCST (DI)(CX*4), Z5, Z4
+	VFMADD231PS.BCST (R9), Z5, Z0
+	VFMADD231PS.BCST (R9)(CX*1), Z5, Z1
+	VFMADD231PS.BCST (R9)(CX*2), Z5, Z2
+	VFMADD231PS.BCST (R9)(R10*1), Z5, Z3
+	VFMADD231PS.BCST (R9)(CX*4), Z5, Z4
+	PREFETCHT1       (DI)
+	ADDQ             R8, DI
 	ADDQ             SI, BX
-	ADDQ             DX, DI
+	ADDQ             DX, R9
 	DECQ             AX
 	JNE              loop
 	MOVQ             tail+64(FP), AX
@@ -6095,20 +6277,22 @@ loop:
 	VZEROUPPER
 	RET
 
-// func tile6x1AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool)
-// Requires: AVX, AVX512F, BMI2
-TEXT ·tile6x1AVX512(SB), NOSPLIT, $0-73
+// func tile6x1AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
+// Requires: AVX, AVX512F, BMI2, MMX+
+TEXT ·tile6x1AVX512(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
 	MOVQ   ars+16(FP), CX
 	MOVQ   acs+24(FP), DX
 	MOVQ   b+32(FP), BX
 	MOVQ   brs+40(FP), SI
-	MOVQ   a+8(FP), DI
-	LEAQ   (DI)(CX*4), R8
-	ADDQ   CX, R8
-	LEAQ   (CX)(CX*2), R9
-	MOVB   load+72(FP), R10
-	TESTB  R10, R10
+	MOVQ   next+80(FP), DI
+	MOVQ   step+88(FP), R8
+	MOVQ   a+8(FP), R9
+	LEAQ   (R9)(CX*4), R10
+	ADDQ   CX, R10
+	LEAQ   (CX)(CX*2), R11
+	MOVB   load+72(FP), R12
+	TESTB  R12, R12
 	JNE    fromC
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
@@ -6119,35 +6303,37 @@ TEXT ·tile6x1AVX512(SB), NOSPLIT, $0-73
 	JMP    loop
 
 fromC:
-	MOVQ      tail+64(FP), R10
-	MOVL      $-1, R11
-	BZHIL     R10, R11, R11
-	KMOVW     R11, K1
-	MOVQ      c+48(FP), R10
-	MOVQ      ldc+56(FP), R11
-	VMOVUPS.Z (R10), K1, Z0
-	ADDQ      R11, R10
-	VMOVUPS.Z (R10), K1, Z1
-	ADDQ      R11, R10
-	VMOVUPS.Z (R10), K1, Z2
-	ADDQ      R11, R10
-	VMOVUPS.Z (R10), K1, Z3
-	ADDQ      R11, R10
-	VMOVUPS.Z (R10), K1, Z4
-	ADDQ      R11, R10
-	VMOVUPS.Z (R10), K1, Z5
+	MOVQ      tail+64(FP), R12
+	MOVL      $-1, R13
+	BZHIL     R12, R13, R13
+	KMOVW     R13, K1
+	MOVQ      c+48(FP), R12
+	MOVQ      ldc+56(FP), R13
+	VMOVUPS.Z (R12), K1, Z0
+	ADDQ      R13, R12
+	VMOVUPS.Z (R12), K1, Z1
+	ADDQ      R13, R12
+	VMOVUPS.Z (R12), K1, Z2
+	ADDQ      R13, R12
+	VMOVUPS.Z (R12), K1, Z3
+	ADDQ      R13, R12
+	VMOVUPS.Z (R12), K1, Z4
+	ADDQ      R13, R12
+	VMOVUPS.Z (R12), K1, Z5
 
 loop:
 	VMOVUPS          (BX), Z6
-	VFMADD231PS.BCST (DI), Z6, Z0
-	VFMADD231PS.BCST (DI)(CX*1), Z6, Z1
-	VFMADD231PS.BCST (DI)(CX*2), Z6, Z2
-	VFMADD231PS.BCST (DI)(R9*1), Z6, Z3
-	VFMADD231PS.BCST (DI)(CX*4), Z6, Z4
-	VFMADD231PS.BCST (R8), Z6, Z5
+	VFMADD231PS.BCST (R9), Z6, Z0
+	VFMADD231PS.BCST (R9)(CX*1), Z6, Z1
+	VFMADD231PS.BCST (R9)(CX*2), Z6, Z2
+	VFMADD231PS.BCST (R9)(R11*1), Z6, Z3
+	VFMADD231PS.BCST (R9)(CX*4), Z6, Z4
+	VFMADD231PS.BCST (R10), Z6, Z5
+	PREFETCHT1       (DI)
+	ADDQ             R8, DI
 	ADDQ             SI, BX
-	ADDQ             DX, DI
-	ADDQ             DX, R8
+	ADDQ             DX, R9
+	ADDQ             DX, R10
 	DECQ             AX
 	JNE              loop
 	MOVQ             tail+64(FP), AX
@@ -6170,20 +6356,22 @@ loop:
 	VZEROUPPER
 	RET
 
-// func tile7x1AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool)
-// Requires: AVX, AVX512F, BMI2
-TEXT ·tile7x1AVX512(SB), NOSPLIT, $0-73
+// func tile7x1AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
+// Requires: AVX, AVX512F, BMI2, MMX+
+TEXT ·tile7x1AVX512(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
 	MOVQ   ars+16(FP), CX
 	MOVQ   acs+24(FP), DX
 	MOVQ   b+32(FP), BX
 	MOVQ   brs+40(FP), SI
-	MOVQ   a+8(FP), DI
-	LEAQ   (DI)(CX*4), R8
-	ADDQ   CX, R8
-	LEAQ   (CX)(CX*2), R9
-	MOVB   load+72(FP), R10
-	TESTB  R10, R10
+	MOVQ   next+80(FP), DI
+	MOVQ   step+88(FP), R8
+	MOVQ   a+8(FP), R9
+	LEAQ   (R9)(CX*4), R10
+	ADDQ   CX, R10
+	LEAQ   (CX)(CX*2), R11
+	MOVB   load+72(FP), R12
+	TESTB  R12, R12
 	JNE    fromC
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
@@ -6195,38 +6383,40 @@ TEXT ·tile7x1AVX512(SB), NOSPLIT, $0-73
 	JMP    loop
 
 fromC:
-	MOVQ      tail+64(FP), R10
-	MOVL      $-1, R11
-	BZHIL     R10, R11, R11
-	KMOVW     R11, K1
-	MOVQ      c+48(FP), R10
-	MOVQ      ldc+56(FP), R11
-	VMOVUPS.Z (R10), K1, Z0
-	ADDQ      R11, R10
-	VMOVUPS.Z (R10), K1, Z1
-	ADDQ      R11, R10
-	VMOVUPS.Z (R10), K1, Z2
-	ADDQ      R11, R10
-	VMOVUPS.Z (R10), K1, Z3
-	ADDQ      R11, R10
-	VMOVUPS.Z (R10), K1, Z4
-	ADDQ      R11, R10
-	VMOVUPS.Z (R10), K1, Z5
-	ADDQ      R11, R10
-	VMOVUPS.Z (R10), K1, Z6
+	MOVQ      tail+64(FP), R12
+	MOVL      $-1, R13
+	BZHIL     R12, R13, R13
+	KMOVW     R13, K1
+	MOVQ      c+48(FP), R12
+	MOVQ      ldc+56(FP), R13
+	VMOVUPS.Z (R12), K1, Z0
+	ADDQ      R13, R12
+	VMOVUPS.Z (R12), K1, Z1
+	ADDQ      R13, R12
+	VMOVUPS.Z (R12), K1, Z2
+	ADDQ      R13, R12
+	VMOVUPS.Z (R12), K1, Z3
+	ADDQ      R13, R12
+	VMOVUPS.Z (R12), K1, Z4
+	ADDQ      R13, R12
+	VMOVUPS.Z (R12), K1, Z5
+	ADDQ      R13, R12
+	VMOVUPS.Z (R12), K1, Z6
 
 loop:
 	VMOVUPS          (BX), Z7
-	VFMADD231PS.BCST (DI), Z7, Z0
-	VFMADD231PS.BCST (DI)(CX*1), Z7, Z1
-	VFMADD231PS.BCST (DI)(CX*2), Z7, Z2
-	VFMADD231PS.BCST (DI)(R9*1), Z7, Z3
-	VFMADD231PS.BCST (DI)(CX*4), Z7, Z4
-	VFMADD231PS.BCST (R8), Z7, Z5
-	VFMADD231PS.BCST (R8)(CX*1), Z7, Z6
+	VFMADD231PS.BCST (R9), Z7, Z0
+	VFMADD231PS.BCST (R9)(CX*1), Z7, Z1
+	VFMADD231PS.BCST (R9)(CX*2), Z7, Z2
+	VFMADD231PS.BCST (R9)(R11*1), Z7, Z3
+	VFMADD231PS.BCST (R9)(CX*4), Z7, Z4
+	VFMADD231PS.BCST (R10), Z7, Z5
+	VFMADD231PS.BCST (R10)(CX*1), Z7, Z6
+	PREFETCHT1       (DI)
+	ADDQ             R8, DI
 	ADDQ             SI, BX
-	ADDQ             DX, DI
-	ADDQ             DX, R8
+	ADDQ             DX, R9
+	ADDQ             DX, R10
 	DECQ             AX
 	JNE              loop
 	MOVQ             tail+64(FP), AX
@@ -6251,20 +6441,22 @@ loop:
 	VZEROUPPER
 	RET
 
-// func tile8x1AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool)
-// Requires: AVX, AVX512F, BMI2
-TEXT ·tile8x1AVX512(SB), NOSPLIT, $0-73
+// func tile8x1AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
+// Requires: AVX, AVX512F, BMI2, MMX+
+TEXT ·tile8x1AVX512(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
 	MOVQ   ars+16(FP), CX
 	MOVQ   acs+24(FP), DX
 	MOVQ   b+32(FP), BX
 	MOVQ   brs+40(FP), SI
-	MOVQ   a+8(FP), DI
-	LEAQ   (DI)(CX*4), R8
-	ADDQ   CX, R8
-	LEAQ   (CX)(CX*2), R9
-	MOVB   load+72(FP), R10
-	TESTB  R10, R10
+	MOVQ   next+80(FP), DI
+	MOVQ   step+88(FP), R8
+	MOVQ   a+8(FP), R9
+	LEAQ   (R9)(CX*4), R10
+	ADDQ   CX, R10
+	LEAQ   (CX)(CX*2), R11
+	MOVB   load+72(FP), R12
+	TESTB  R12, R12
 	JNE    fromC
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
@@ -6277,41 +6469,43 @@ TEXT ·tile8x1AVX512(SB), NOSPLIT, $0-73
 	JMP    loop
 
 fromC:
-	MOVQ      tail+64(FP), R10
-	MOVL      $-1, R11
-	BZHIL     R10, R11, R11
-	KMOVW     R11, K1
-	MOVQ      c+48(FP), R10
-	MOVQ      ldc+56(FP), R11
-	VMOVUPS.Z (R10), K1, Z0
-	ADDQ      R11, R10
-	VMOVUPS.Z (R10), K1, Z1
-	ADDQ      R11, R10
-	VMOVUPS.Z (R10), K1, Z2
-	ADDQ      R11, R10
-	VMOVUPS.Z (R10), K1, Z3
-	ADDQ      R11, R10
-	VMOVUPS.Z (R10), K1, Z4
-	ADDQ      R11, R10
-	VMOVUPS.Z (R10), K1, Z5
-	ADDQ      R11, R10
-	VMOVUPS.Z (R10), K1, Z6
-	ADDQ      R11, R10
-	VMOVUPS.Z (R10), K1, Z7
+	MOVQ      tail+64(FP), R12
+	MOVL      $-1, R13
+	BZHIL     R12, R13, R13
+	KMOVW     R13, K1
+	MOVQ      c+48(FP), R12
+	MOVQ      ldc+56(FP), R13
+	VMOVUPS.Z (R12), K1, Z0
+	ADDQ      R13, R12
+	VMOVUPS.Z (R12), K1, Z1
+	ADDQ      R13, R12
+	VMOVUPS.Z (R12), K1, Z2
+	ADDQ      R13, R12
+	VMOVUPS.Z (R12), K1, Z3
+	ADDQ      R13, R12
+	VMOVUPS.Z (R12), K1, Z4
+	ADDQ      R13, R12
+	VMOVUPS.Z (R12), K1, Z5
+	ADDQ      R13, R12
+	VMOVUPS.Z (R12), K1, Z6
+	ADDQ      R13, R12
+	VMOVUPS.Z (R12), K1, Z7
 
 loop:
 	VMOVUPS          (BX), Z8
-	VFMADD231PS.BCST (DI), Z8, Z0
-	VFMADD231PS.BCST (DI)(CX*1), Z8, Z1
-	VFMADD231PS.BCST (DI)(CX*2), Z8, Z2
-	VFMADD231PS.BCST (DI)(R9*1), Z8, Z3
-	VFMADD231PS.BCST (DI)(CX*4), Z8, Z4
-	VFMADD231PS.BCST (R8), Z8, Z5
-	VFMADD231PS.BCST (R8)(CX*1), Z8, Z6
-	VFMADD231PS.BCST (R8)(CX*2), Z8, Z7
+	VFMADD231PS.BCST (R9), Z8, Z0
+	VFMADD231PS.BCST (R9)(CX*1), Z8, Z1
+	VFMADD231PS.BCST (R9)(CX*2), Z8, Z2
+	VFMADD231PS.BCST (R9)(R11*1), Z8, Z3
+	VFMADD231PS.BCST (R9)(CX*4), Z8, Z4
+	VFMADD231PS.BCST (R10), Z8, Z5
+	VFMADD231PS.BCST (R10)(CX*1), Z8, Z6
+	VFMADD231PS.BCST (R10)(CX*2), Z8, Z7
+	PREFETCHT1       (DI)
+	ADDQ             R8, DI
 	ADDQ             SI, BX
-	ADDQ             DX, DI
-	ADDQ             DX, R8
+	ADDQ             DX, R9
+	ADDQ             DX, R10
 	DECQ             AX
 	JNE              loop
 	MOVQ             tail+64(FP), AX
@@ -6338,20 +6532,22 @@ loop:
 	VZEROUPPER
 	RET
 
-// func tile9x1AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool)
-// Requires: AVX, AVX512F, BMI2
-TEXT ·tile9x1AVX512(SB), NOSPLIT, $0-73
+// func tile9x1AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
+// Requires: AVX, AVX512F, BMI2, MMX+
+TEXT ·tile9x1AVX512(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
 	MOVQ   ars+16(FP), CX
 	MOVQ   acs+24(FP), DX
 	MOVQ   b+32(FP), BX
 	MOVQ   brs+40(FP), SI
-	MOVQ   a+8(FP), DI
-	LEAQ   (DI)(CX*4), R8
-	ADDQ   CX, R8
-	LEAQ   (CX)(CX*2), R9
-	MOVB   load+72(FP), R10
-	TESTB  R10, R10
+	MOVQ   next+80(FP), DI
+	MOVQ   step+88(FP), R8
+	MOVQ   a+8(FP), R9
+	LEAQ   (R9)(CX*4), R10
+	ADDQ   CX, R10
+	LEAQ   (CX)(CX*2), R11
+	MOVB   load+72(FP), R12
+	TESTB  R12, R12
 	JNE    fromC
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
@@ -6365,44 +6561,46 @@ TEXT ·tile9x1AVX512(SB), NOSPLIT, $0-73
 	JMP    loop
 
 fromC:
-	MOVQ      tail+64(FP), R10
-	MOVL      $-1, R11
-	BZHIL     R10, R11, R11
-	KMOVW     R11, K1
-	MOVQ      c+48(FP), R10
-	MOVQ      ldc+56(FP), R11
-	VMOVUPS.Z (R10), K1, Z0
-	ADDQ      R11, R10
-	VMOVUPS.Z (R10), K1, Z1
-	ADDQ      R11, R10
-	VMOVUPS.Z (R10), K1, Z2
-	ADDQ      R11, R10
-	VMOVUPS.Z (R10), K1, Z3
-	ADDQ      R11, R10
-	VMOVUPS.Z (R10), K1, Z4
-	ADDQ      R11, R10
-	VMOVUPS.Z (R10), K1, Z5
-	ADDQ      R11, R10
-	VMOVUPS.Z (R10), K1, Z6
-	ADDQ      R11, R10
-	VMOVUPS.Z (R10), K1, Z7
-	ADDQ      R11, R10
-	VMOVUPS.Z (R10), K1, Z8
+	MOVQ      tail+64(FP), R12
+	MOVL      $-1, R13
+	BZHIL     R12, R13, R13
+	KMOVW     R13, K1
+	MOVQ      c+48(FP), R12
+	MOVQ      ldc+56(FP), R13
+	VMOVUPS.Z (R12), K1, Z0
+	ADDQ      R13, R12
+	VMOVUPS.Z (R12), K1, Z1
+	ADDQ      R13, R12
+	VMOVUPS.Z (R12), K1, Z2
+	ADDQ      R13, R12
+	VMOVUPS.Z (R12), K1, Z3
+	ADDQ      R13, R12
+	VMOVUPS.Z (R12), K1, Z4
+	ADDQ      R13, R12
+	VMOVUPS.Z (R12), K1, Z5
+	ADDQ      R13, R12
+	VMOVUPS.Z (R12), K1, Z6
+	ADDQ      R13, R12
+	VMOVUPS.Z (R12), K1, Z7
+	ADDQ      R13, R12
+	VMOVUPS.Z (R12), K1, Z8
 
 loop:
 	VMOVUPS          (BX), Z9
-	VFMADD231PS.BCST (DI), Z9, Z0
-	VFMADD231PS.BCST (DI)(CX*1), Z9, Z1
-	VFMADD231PS.BCST (DI)(CX*2), Z9, Z2
-	VFMADD231PS.BCST (DI)(R9*1), Z9, Z3
-	VFMADD231PS.BCST (DI)(CX*4), Z9, Z4
-	VFMADD231PS.BCST (R8), Z9, Z5
-	VFMADD231PS.BCST (R8)(CX*1), Z9, Z6
-	VFMADD231PS.BCST (R8)(CX*2), Z9, Z7
-	VFMADD231PS.BCST (R8)(R9*1), Z9, Z8
+	VFMADD231PS.BCST (R9), Z9, Z0
+	VFMADD231PS.BCST (R9)(CX*1), Z9, Z1
+	VFMADD231PS.BCST (R9)(CX*2), Z9, Z2
+	VFMADD231PS.BCST (R9)(R11*1), Z9, Z3
+	VFMADD231PS.BCST (R9)(CX*4), Z9, Z4
+	VFMADD231PS.BCST (R10), Z9, Z5
+	VFMADD231PS.BCST (R10)(CX*1), Z9, Z6
+	VFMADD231PS.BCST (R10)(CX*2), Z9, Z7
+	VFMADD231PS.BCST (R10)(R11*1), Z9, Z8
+	PREFETCHT1       (DI)
+	ADDQ             R8, DI
 	ADDQ             SI, BX
-	ADDQ             DX, DI
-	ADDQ             DX, R8
+	ADDQ             DX, R9
+	ADDQ             DX, R10
 	DECQ             AX
 	JNE              loop
 	MOVQ             tail+64(FP), AX
@@ -6431,20 +6629,22 @@ loop:
 	VZEROUPPER
 	RET
 
-// func tile10x1AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool)
-// Requires: AVX, AVX512F, BMI2
-TEXT ·tile10x1AVX512(SB), NOSPLIT, $0-73
+// func tile10x1AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
+// Requires: AVX, AVX512F, BMI2, MMX+
+TEXT ·tile10x1AVX512(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
 	MOVQ   ars+16(FP), CX
 	MOVQ   acs+24(FP), DX
 	MOVQ   b+32(FP), BX
 	MOVQ   brs+40(FP), SI
-	MOVQ   a+8(FP), DI
-	LEAQ   (DI)(CX*4), R8
-	ADDQ   CX, R8
-	LEAQ   (CX)(CX*2), R9
-	MOVB   load+72(FP), R10
-	TESTB  R10, R10
+	MOVQ   next+80(FP), DI
+	MOVQ   step+88(FP), R8
+	MOVQ   a+8(FP), R9
+	LEAQ   (R9)(CX*4), R10
+	ADDQ   CX, R10
+	LEAQ   (CX)(CX*2), R11
+	MOVB   load+72(FP), R12
+	TESTB  R12, R12
 	JNE    fromC
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
@@ -6459,47 +6659,49 @@ TEXT ·tile10x1AVX512(SB), NOSPLIT, $0-73
 	JMP    loop
 
 fromC:
-	MOVQ      tail+64(FP), R10
-	MOVL      $-1, R11
-	BZHIL     R10, R11, R11
-	KMOVW     R11, K1
-	MOVQ      c+48(FP), R10
-	MOVQ      ldc+56(FP), R11
-	VMOVUPS.Z (R10), K1, Z0
-	ADDQ      R11, R10
-	VMOVUPS.Z (R10), K1, Z1
-	ADDQ      R11, R10
-	VMOVUPS.Z (R10), K1, Z2
-	ADDQ      R11, R10
-	VMOVUPS.Z (R10), K1, Z3
-	ADDQ      R11, R10
-	VMOVUPS.Z (R10), K1, Z4
-	ADDQ      R11, R10
-	VMOVUPS.Z (R10), K1, Z5
-	ADDQ      R11, R10
-	VMOVUPS.Z (R10), K1, Z6
-	ADDQ      R11, R10
-	VMOVUPS.Z (R10), K1, Z7
-	ADDQ      R11, R10
-	VMOVUPS.Z (R10), K1, Z8
-	ADDQ      R11, R10
-	VMOVUPS.Z (R10), K1, Z9
+	MOVQ      tail+64(FP), R12
+	MOVL      $-1, R13
+	BZHIL     R12, R13, R13
+	KMOVW     R13, K1
+	MOVQ      c+48(FP), R12
+	MOVQ      ldc+56(FP), R13
+	VMOVUPS.Z (R12), K1, Z0
+	ADDQ      R13, R12
+	VMOVUPS.Z (R12), K1, Z1
+	ADDQ      R13, R12
+	VMOVUPS.Z (R12), K1, Z2
+	ADDQ      R13, R12
+	VMOVUPS.Z (R12), K1, Z3
+	ADDQ      R13, R12
+	VMOVUPS.Z (R12), K1, Z4
+	ADDQ      R13, R12
+	VMOVUPS.Z (R12), K1, Z5
+	ADDQ      R13, R12
+	VMOVUPS.Z (R12), K1, Z6
+	ADDQ      R13, R12
+	VMOVUPS.Z (R12), K1, Z7
+	ADDQ      R13, R12
+	VMOVUPS.Z (R12), K1, Z8
+	ADDQ      R13, R12
+	VMOVUPS.Z (R12), K1, Z9
 
 loop:
 	VMOVUPS          (BX), Z10
-	VFMADD231PS.BCST (DI), Z10, Z0
-	VFMADD231PS.BCST (DI)(CX*1), Z10, Z1
-	VFMADD231PS.BCST (DI)(CX*2), Z10, Z2
-	VFMADD231PS.BCST (DI)(R9*1), Z10, Z3
-	VFMADD231PS.BCST (DI)(CX*4), Z10, Z4
-	VFMADD231PS.BCST (R8), Z10, Z5
-	VFMADD231PS.BCST (R8)(CX*1), Z10, Z6
-	VFMADD231PS.BCST (R8)(CX*2), Z10, Z7
-	VFMADD231PS.BCST (R8)(R9*1), Z10, Z8
-	VFMADD231PS.BCST (R8)(CX*4), Z10, Z9
+	VFMADD231PS.BCST (R9), Z10, Z0
+	VFMADD231PS.BCST (R9)(CX*1), Z10, Z1
+	VFMADD231PS.BCST (R9)(CX*2), Z10, Z2
+	VFMADD231PS.BCST (R9)(R11*1), Z10, Z3
+	VFMADD231PS.BCST (R9)(CX*4), Z10, Z4
+	VFMADD231PS.BCST (R10), Z10, Z5
+	VFMADD231PS.BCST (R10)(CX*1), Z10, Z6
+	VFMADD231PS.BCST (R10)(CX*2), Z10, Z7
+	VFMADD231PS.BCST (R10)(R11*1), Z10, Z8
+	VFMADD231PS.BCST (R10)(CX*4), Z10, Z9
+	PREFETCHT1       (DI)
+	ADDQ             R8, DI
 	ADDQ             SI, BX
-	ADDQ             DX, DI
-	ADDQ             DX, R8
+	ADDQ             DX, R9
+	ADDQ             DX, R10
 	DECQ             AX
 	JNE              loop
 	MOVQ             tail+64(FP), AX
@@ -6530,22 +6732,24 @@ loop:
 	VZEROUPPER
 	RET
 
-// func tile11x1AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool)
-// Requires: AVX, AVX512F, BMI2
-TEXT ·tile11x1AVX512(SB), NOSPLIT, $0-73
+// func tile11x1AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
+// Requires: AVX, AVX512F, BMI2, MMX+
+TEXT ·tile11x1AVX512(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
 	MOVQ   ars+16(FP), CX
 	MOVQ   acs+24(FP), DX
 	MOVQ   b+32(FP), BX
 	MOVQ   brs+40(FP), SI
-	MOVQ   a+8(FP), DI
-	LEAQ   (DI)(CX*4), R8
-	ADDQ   CX, R8
-	LEAQ   (R8)(CX*4), R9
-	ADDQ   CX, R9
-	LEAQ   (CX)(CX*2), R10
-	MOVB   load+72(FP), R11
-	TESTB  R11, R11
+	MOVQ   next+80(FP), DI
+	MOVQ   step+88(FP), R8
+	MOVQ   a+8(FP), R9
+	LEAQ   (R9)(CX*4), R10
+	ADDQ   CX, R10
+	LEAQ   (R10)(CX*4), R11
+	ADDQ   CX, R11
+	LEAQ   (CX)(CX*2), R12
+	MOVB   load+72(FP), R13
+	TESTB  R13, R13
 	JNE    fromC
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
@@ -6561,51 +6765,53 @@ TEXT ·tile11x1AVX512(SB), NOSPLIT, $0-73
 	JMP    loop
 
 fromC:
-	MOVQ      tail+64(FP), R11
-	MOVL      $-1, R12
-	BZHIL     R11, R12, R12
-	KMOVW     R12, K1
-	MOVQ      c+48(FP), R11
-	MOVQ      ldc+56(FP), R12
-	VMOVUPS.Z (R11), K1, Z0
-	ADDQ      R12, R11
-	VMOVUPS.Z (R11), K1, Z1
-	ADDQ      R12, R11
-	VMOVUPS.Z (R11), K1, Z2
-	ADDQ      R12, R11
-	VMOVUPS.Z (R11), K1, Z3
-	ADDQ      R12, R11
-	VMOVUPS.Z (R11), K1, Z4
-	ADDQ      R12, R11
-	VMOVUPS.Z (R11), K1, Z5
-	ADDQ      R12, R11
-	VMOVUPS.Z (R11), K1, Z6
-	ADDQ      R12, R11
-	VMOVUPS.Z (R11), K1, Z7
-	ADDQ      R12, R11
-	VMOVUPS.Z (R11), K1, Z8
-	ADDQ      R12, R11
-	VMOVUPS.Z (R11), K1, Z9
-	ADDQ      R12, R11
-	VMOVUPS.Z (R11), K1, Z10
+	MOVQ      tail+64(FP), R13
+	MOVL      $-1, R14
+	BZHIL     R13, R14, R14
+	KMOVW     R14, K1
+	MOVQ      c+48(FP), R13
+	MOVQ      ldc+56(FP), R14
+	VMOVUPS.Z (R13), K1, Z0
+	ADDQ      R14, R13
+	VMOVUPS.Z (R13), K1, Z1
+	ADDQ      R14, R13
+	VMOVUPS.Z (R13), K1, Z2
+	ADDQ      R14, R13
+	VMOVUPS.Z (R13), K1, Z3
+	ADDQ      R14, R13
+	VMOVUPS.Z (R13), K1, Z4
+	ADDQ      R14, R13
+	VMOVUPS.Z (R13), K1, Z5
+	ADDQ      R14, R13
+	VMOVUPS.Z (R13), K1, Z6
+	ADDQ      R14, R13
+	VMOVUPS.Z (R13), K1, Z7
+	ADDQ      R14, R13
+	VMOVUPS.Z (R13), K1, Z8
+	ADDQ      R14, R13
+	VMOVUPS.Z (R13), K1, Z9
+	ADDQ      R14, R13
+	VMOVUPS.Z (R13), K1, Z10
 
 loop:
 	VMOVUPS          (BX), Z11
-	VFMADD231PS.BCST (DI), Z11, Z0
-	VFMADD231PS.BCST (DI)(CX*1), Z11, Z1
-	VFMADD231PS.BCST (DI)(CX*2), Z11, Z2
-	VFMADD231PS.BCST (DI)(R10*1), Z11, Z3
-	VFMADD231PS.BCST (DI)(CX*4), Z11, Z4
-	VFMADD231PS.BCST (R8), Z11, Z5
-	VFMADD231PS.BCST (R8)(CX*1), Z11, Z6
-	VFMADD231PS.BCST (R8)(CX*2), Z11, Z7
-	VFMADD231PS.BCST (R8)(R10*1), Z11, Z8
-	VFMADD231PS.BCST (R8)(CX*4), Z11, Z9
-	VFMADD231PS.BCST (R9), Z11, Z10
+	VFMADD231PS.BCST (R9), Z11, Z0
+	VFMADD231PS.BCST (R9)(CX*1), Z11, Z1
+	VFMADD231PS.BCST (R9)(CX*2), Z11, Z2
+	VFMADD231PS.BCST (R9)(R12*1), Z11, Z3
+	VFMADD231PS.BCST (R9)(CX*4), Z11, Z4
+	VFMADD231PS.BCST (R10), Z11, Z5
+	VFMADD231PS.BCST (R10)(CX*1), Z11, Z6
+	VFMADD231PS.BCST (R10)(CX*2), Z11, Z7
+	VFMADD231PS.BCST (R10)(R12*1), Z11, Z8
+	VFMADD231PS.BCST (R10)(CX*4), Z11, Z9
+	VFMADD231PS.BCST (R11), Z11, Z10
+	PREFETCHT1       (DI)
+	ADDQ             R8, DI
 	ADDQ             SI, BX
-	ADDQ             DX, DI
-	ADDQ             DX, R8
 	ADDQ             DX, R9
+	ADDQ             DX, R10
+	ADDQ             DX, R11
 	DECQ             AX
 	JNE              loop
 	MOVQ             tail+64(FP), AX
@@ -6638,22 +6844,24 @@ loop:
 	VZEROUPPER
 	RET
 
-// func tile12x1AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool)
-// Requires: AVX, AVX512F, BMI2
-TEXT ·tile12x1AVX512(SB), NOSPLIT, $0-73
+// func tile12x1AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
+// Requires: AVX, AVX512F, BMI2, MMX+
+TEXT ·tile12x1AVX512(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
 	MOVQ   ars+16(FP), CX
 	MOVQ   acs+24(FP), DX
 	MOVQ   b+32(FP), BX
 	MOVQ   brs+40(FP), SI
-	MOVQ   a+8(FP), DI
-	LEAQ   (DI)(CX*4), R8
-	ADDQ   CX, R8
-	LEAQ   (R8)(CX*4), R9
-	ADDQ   CX, R9
-	LEAQ   (CX)(CX*2), R10
-	MOVB   load+72(FP), R11
-	TESTB  R11, R11
+	MOVQ   next+80(FP), DI
+	MOVQ   step+88(FP), R8
+	MOVQ   a+8(FP), R9
+	LEAQ   (R9)(CX*4), R10
+	ADDQ   CX, R10
+	LEAQ   (R10)(CX*4), R11
+	ADDQ   CX, R11
+	LEAQ   (CX)(CX*2), R12
+	MOVB   load+72(FP), R13
+	TESTB  R13, R13
 	JNE    fromC
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
@@ -6670,54 +6878,56 @@ TEXT ·tile12x1AVX512(SB), NOSPLIT, $0-73
 	JMP    loop
 
 fromC:
-	MOVQ      tail+64(FP), R11
-	MOVL      $-1, R12
-	BZHIL     R11, R12, R12
-	KMOVW     R12, K1
-	MOVQ      c+48(FP), R11
-	MOVQ      ldc+56(FP), R12
-	VMOVUPS.Z (R11), K1, Z0
-	ADDQ      R12, R11
-	VMOVUPS.Z (R11), K1, Z1
-	ADDQ      R12, R11
-	VMOVUPS.Z (R11), K1, Z2
-	ADDQ      R12, R11
-	VMOVUPS.Z (R11), K1, Z3
-	ADDQ      R12, R11
-	VMOVUPS.Z (R11), K1, Z4
-	ADDQ      R12, R11
-	VMOVUPS.Z (R11), K1, Z5
-	ADDQ      R12, R11
-	VMOVUPS.Z (R11), K1, Z6
-	ADDQ      R12, R11
-	VMOVUPS.Z (R11), K1, Z7
-	ADDQ      R12, R11
-	VMOVUPS.Z (R11), K1, Z8
-	ADDQ      R12, R11
-	VMOVUPS.Z (R11), K1, Z9
-	ADDQ      R12, R11
-	VMOVUPS.Z (R11), K1, Z10
-	ADDQ      R12, R11
-	VMOVUPS.Z (R11), K1, Z11
+	MOVQ      tail+64(FP), R13
+	MOVL      $-1, R14
+	BZHIL     R13, R14, R14
+	KMOVW     R14, K1
+	MOVQ      c+48(FP), R13
+	MOVQ      ldc+56(FP), R14
+	VMOVUPS.Z (R13), K1, Z0
+	ADDQ      R14, R13
+	VMOVUPS.Z (R13), K1, Z1
+	ADDQ      R14, R13
+	VMOVUPS.Z (R13), K1, Z2
+	ADDQ      R14, R13
+	VMOVUPS.Z (R13), K1, Z3
+	ADDQ      R14, R13
+	VMOVUPS.Z (R13), K1, Z4
+	ADDQ      R14, R13
+	VMOVUPS.Z (R13), K1, Z5
+	ADDQ      R14, R13
+	VMOVUPS.Z (R13), K1, Z6
+	ADDQ      R14, R13
+	VMOVUPS.Z (R13), K1, Z7
+	ADDQ      R14, R13
+	VMOVUPS.Z (R13), K1, Z8
+	ADDQ      R14, R13
+	VMOVUPS.Z (R13), K1, Z9
+	ADDQ      R14, R13
+	VMOVUPS.Z (R13), K1, Z10
+	ADDQ      R14, R13
+	VMOVUPS.Z (R13), K1, Z11
 
 loop:
 	VMOVUPS          (BX), Z12
-	VFMADD231PS.BCST (DI), Z12, Z0
-	VFMADD231PS.BCST (DI)(CX*1), Z12, Z1
-	VFMADD231PS.BCST (DI)(CX*2), Z12, Z2
-	VFMADD231PS.BCST (DI)(R10*1), Z12, Z3
-	VFMADD231PS.BCST (DI)(CX*4), Z12, Z4
-	VFMADD231PS.BCST (R8), Z12, Z5
-	VFMADD231PS.BCST (R8)(CX*1), Z12, Z6
-	VFMADD231PS.BCST (R8)(CX*2), Z12, Z7
-	VFMADD231PS.BCST (R8)(R10*1), Z12, Z8
-	VFMADD231PS.BCST (R8)(CX*4), Z12, Z9
-	VFMADD231PS.BCST (R9), Z12, Z10
-	VFMADD231PS.BCST (R9)(CX*1), Z12, Z11
+	VFMADD231PS.BCST (R9), Z12, Z0
+	VFMADD231PS.BCST (R9)(CX*1), Z12, Z1
+	VFMADD231PS.BCST (R9)(CX*2), Z12, Z2
+	VFMADD231PS.BCST (R9)(R12*1), Z12, Z3
+	VFMADD231PS.BCST (R9)(CX*4), Z12, Z4
+	VFMADD231PS.BCST (R10), Z12, Z5
+	VFMADD231PS.BCST (R10)(CX*1), Z12, Z6
+	VFMADD231PS.BCST (R10)(CX*2), Z12, Z7
+	VFMADD231PS.BCST (R10)(R12*1), Z12, Z8
+	VFMADD231PS.BCST (R10)(CX*4), Z12, Z9
+	VFMADD231PS.BCST (R11), Z12, Z10
+	VFMADD231PS.BCST (R11)(CX*1), Z12, Z11
+	PREFETCHT1       (DI)
+	ADDQ             R8, DI
 	ADDQ             SI, BX
-	ADDQ             DX, DI
-	ADDQ             DX, R8
 	ADDQ             DX, R9
+	ADDQ             DX, R10
+	ADDQ             DX, R11
 	DECQ             AX
 	JNE              loop
 	MOVQ             tail+64(FP), AX
@@ -6752,22 +6962,24 @@ loop:
 	VZEROUPPER
 	RET
 
-// func tile13x1AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool)
-// Requires: AVX, AVX512F, BMI2
-TEXT ·tile13x1AVX512(SB), NOSPLIT, $0-73
+// func tile13x1AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
+// Requires: AVX, AVX512F, BMI2, MMX+
+TEXT ·tile13x1AVX512(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
 	MOVQ   ars+16(FP), CX
 	MOVQ   acs+24(FP), DX
 	MOVQ   b+32(FP), BX
 	MOVQ   brs+40(FP), SI
-	MOVQ   a+8(FP), DI
-	LEAQ   (DI)(CX*4), R8
-	ADDQ   CX, R8
-	LEAQ   (R8)(CX*4), R9
-	ADDQ   CX, R9
-	LEAQ   (CX)(CX*2), R10
-	MOVB   load+72(FP), R11
-	TESTB  R11, R11
+	MOVQ   next+80(FP), DI
+	MOVQ   step+88(FP), R8
+	MOVQ   a+8(FP), R9
+	LEAQ   (R9)(CX*4), R10
+	ADDQ   CX, R10
+	LEAQ   (R10)(CX*4), R11
+	ADDQ   CX, R11
+	LEAQ   (CX)(CX*2), R12
+	MOVB   load+72(FP), R13
+	TESTB  R13, R13
 	JNE    fromC
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
@@ -6785,57 +6997,59 @@ TEXT ·tile13x1AVX512(SB), NOSPLIT, $0-73
 	JMP    loop
 
 fromC:
-	MOVQ      tail+64(FP), R11
-	MOVL      $-1, R12
-	BZHIL     R11, R12, R12
-	KMOVW     R12, K1
-	MOVQ      c+48(FP), R11
-	MOVQ      ldc+56(FP), R12
-	VMOVUPS.Z (R11), K1, Z0
-	ADDQ      R12, R11
-	VMOVUPS.Z (R11), K1, Z1
-	ADDQ      R12, R11
-	VMOVUPS.Z (R11), K1, Z2
-	ADDQ      R12, R11
-	VMOVUPS.Z (R11), K1, Z3
-	ADDQ      R12, R11
-	VMOVUPS.Z (R11), K1, Z4
-	ADDQ      R12, R11
-	VMOVUPS.Z (R11), K1, Z5
-	ADDQ      R12, R11
-	VMOVUPS.Z (R11), K1, Z6
-	ADDQ      R12, R11
-	VMOVUPS.Z (R11), K1, Z7
-	ADDQ      R12, R11
-	VMOVUPS.Z (R11), K1, Z8
-	ADDQ      R12, R11
-	VMOVUPS.Z (R11), K1, Z9
-	ADDQ      R12, R11
-	VMOVUPS.Z (R11), K1, Z10
-	ADDQ      R12, R11
-	VMOVUPS.Z (R11), K1, Z11
-	ADDQ      R12, R11
-	VMOVUPS.Z (R11), K1, Z12
+	MOVQ      tail+64(FP), R13
+	MOVL      $-1, R14
+	BZHIL     R13, R14, R14
+	KMOVW     R14, K1
+	MOVQ      c+48(FP), R13
+	MOVQ      ldc+56(FP), R14
+	VMOVUPS.Z (R13), K1, Z0
+	ADDQ      R14, R13
+	VMOVUPS.Z (R13), K1, Z1
+	ADDQ      R14, R13
+	VMOVUPS.Z (R13), K1, Z2
+	ADDQ      R14, R13
+	VMOVUPS.Z (R13), K1, Z3
+	ADDQ      R14, R13
+	VMOVUPS.Z (R13), K1, Z4
+	ADDQ      R14, R13
+	VMOVUPS.Z (R13), K1, Z5
+	ADDQ      R14, R13
+	VMOVUPS.Z (R13), K1, Z6
+	ADDQ      R14, R13
+	VMOVUPS.Z (R13), K1, Z7
+	ADDQ      R14, R13
+	VMOVUPS.Z (R13), K1, Z8
+	ADDQ      R14, R13
+	VMOVUPS.Z (R13), K1, Z9
+	ADDQ      R14, R13
+	VMOVUPS.Z (R13), K1, Z10
+	ADDQ      R14, R13
+	VMOVUPS.Z (R13), K1, Z11
+	ADDQ      R14, R13
+	VMOVUPS.Z (R13), K1, Z12
 
 loop:
 	VMOVUPS          (BX), Z13
-	VFMADD231PS.BCST (DI), Z13, Z0
-	VFMADD231PS.BCST (DI)(CX*1), Z13, Z1
-	VFMADD231PS.BCST (DI)(CX*2), Z13, Z2
-	VFMADD231PS.BCST (DI)(R10*1), Z13, Z3
-	VFMADD231PS.BCST (DI)(CX*4), Z13, Z4
-	VFMADD231PS.BCST (R8), Z13, Z5
-	VFMADD231PS.BCST (R8)(CX*1), Z13, Z6
-	VFMADD231PS.BCST (R8)(CX*2), Z13, Z7
-	VFMADD231PS.BCST (R8)(R10*1), Z13, Z8
-	VFMADD231PS.BCST (R8)(CX*4), Z13, Z9
-	VFMADD231PS.BCST (R9), Z13, Z10
-	VFMADD231PS.BCST (R9)(CX*1), Z13, Z11
-	VFMADD231PS.BCST (R9)(CX*2), Z13, Z12
+	VFMADD231PS.BCST (R9), Z13, Z0
+	VFMADD231PS.BCST (R9)(CX*1), Z13, Z1
+	VFMADD231PS.BCST (R9)(CX*2), Z13, Z2
+	VFMADD231PS.BCST (R9)(R12*1), Z13, Z3
+	VFMADD231PS.BCST (R9)(CX*4), Z13, Z4
+	VFMADD231PS.BCST (R10), Z13, Z5
+	VFMADD231PS.BCST (R10)(CX*1), Z13, Z6
+	VFMADD231PS.BCST (R10)(CX*2), Z13, Z7
+	VFMADD231PS.BCST (R10)(R12*1), Z13, Z8
+	VFMADD231PS.BCST (R10)(CX*4), Z13, Z9
+	VFMADD231PS.BCST (R11), Z13, Z10
+	VFMADD231PS.BCST (R11)(CX*1), Z13, Z11
+	VFMADD231PS.BCST (R11)(CX*2), Z13, Z12
+	PREFETCHT1       (DI)
+	ADDQ             R8, DI
 	ADDQ             SI, BX
-	ADDQ             DX, DI
-	ADDQ             DX, R8
 	ADDQ             DX, R9
+	ADDQ             DX, R10
+	ADDQ             DX, R11
 	DECQ             AX
 	JNE              loop
 	MOVQ             tail+64(FP), AX
@@ -6872,22 +7086,24 @@ loop:
 	VZEROUPPER
 	RET
 
-// func tile14x1AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool)
-// Requires: AVX, AVX512F, BMI2
-TEXT ·tile14x1AVX512(SB), NOSPLIT, $0-73
+// func tile14x1AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
+// Requires: AVX, AVX512F, BMI2, MMX+
+TEXT ·tile14x1AVX512(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
 	MOVQ   ars+16(FP), CX
 	MOVQ   acs+24(FP), DX
 	MOVQ   b+32(FP), BX
 	MOVQ   brs+40(FP), SI
-	MOVQ   a+8(FP), DI
-	LEAQ   (DI)(CX*4), R8
-	ADDQ   CX, R8
-	LEAQ   (R8)(CX*4), R9
-	ADDQ   CX, R9
-	LEAQ   (CX)(CX*2), R10
-	MOVB   load+72(FP), R11
-	TESTB  R11, R11
+	MOVQ   next+80(FP), DI
+	MOVQ   step+88(FP), R8
+	MOVQ   a+8(FP), R9
+	LEAQ   (R9)(CX*4), R10
+	ADDQ   CX, R10
+	LEAQ   (R10)(CX*4), R11
+	ADDQ   CX, R11
+	LEAQ   (CX)(CX*2), R12
+	MOVB   load+72(FP), R13
+	TESTB  R13, R13
 	JNE    fromC
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
@@ -6906,60 +7122,62 @@ TEXT ·tile14x1AVX512(SB), NOSPLIT, $0-73
 	JMP    loop
 
 fromC:
-	MOVQ      tail+64(FP), R11
-	MOVL      $-1, R12
-	BZHIL     R11, R12, R12
-	KMOVW     R12, K1
-	MOVQ      c+48(FP), R11
-	MOVQ      ldc+56(FP), R12
-	VMOVUPS.Z (R11), K1, Z0
-	ADDQ      R12, R11
-	VMOVUPS.Z (R11), K1, Z1
-	ADDQ      R12, R11
-	VMOVUPS.Z (R11), K1, Z2
-	ADDQ      R12, R11
-	VMOVUPS.Z (R11), K1, Z3
-	ADDQ      R12, R11
-	VMOVUPS.Z (R11), K1, Z4
-	ADDQ      R12, R11
-	VMOVUPS.Z (R11), K1, Z5
-	ADDQ      R12, R11
-	VMOVUPS.Z (R11), K1, Z6
-	ADDQ      R12, R11
-	VMOVUPS.Z (R11), K1, Z7
-	ADDQ      R12, R11
-	VMOVUPS.Z (R11), K1, Z8
-	ADDQ      R12, R11
-	VMOVUPS.Z (R11), K1, Z9
-	ADDQ      R12, R11
-	VMOVUPS.Z (R11), K1, Z10
-	ADDQ      R12, R11
-	VMOVUPS.Z (R11), K1, Z11
-	ADDQ      R12, R11
-	VMOVUPS.Z (R11), K1, Z12
-	ADDQ      R12, R11
-	VMOVUPS.Z (R11), K1, Z13
+	MOVQ      tail+64(FP), R13
+	MOVL      $-1, R14
+	BZHIL     R13, R14, R14
+	KMOVW     R14, K1
+	MOVQ      c+48(FP), R13
+	MOVQ      ldc+56(FP), R14
+	VMOVUPS.Z (R13), K1, Z0
+	ADDQ      R14, R13
+	VMOVUPS.Z (R13), K1, Z1
+	ADDQ      R14, R13
+	VMOVUPS.Z (R13), K1, Z2
+	ADDQ      R14, R13
+	VMOVUPS.Z (R13), K1, Z3
+	ADDQ      R14, R13
+	VMOVUPS.Z (R13), K1, Z4
+	ADDQ      R14, R13
+	VMOVUPS.Z (R13), K1, Z5
+	ADDQ      R14, R13
+	VMOVUPS.Z (R13), K1, Z6
+	ADDQ      R14, R13
+	VMOVUPS.Z (R13), K1, Z7
+	ADDQ      R14, R13
+	VMOVUPS.Z (R13), K1, Z8
+	ADDQ      R14, R13
+	VMOVUPS.Z (R13), K1, Z9
+	ADDQ      R14, R13
+	VMOVUPS.Z (R13), K1, Z10
+	ADDQ      R14, R13
+	VMOVUPS.Z (R13), K1, Z11
+	ADDQ      R14, R13
+	VMOVUPS.Z (R13), K1, Z12
+	ADDQ      R14, R13
+	VMOVUPS.Z (R13), K1, Z13
 
 loop:
 	VMOVUPS          (BX), Z14
-	VFMADD231PS.BCST (DI), Z14, Z0
-	VFMADD231PS.BCST (DI)(CX*1), Z14, Z1
-	VFMADD231PS.BCST (DI)(CX*2), Z14, Z2
-	VFMADD231PS.BCST (DI)(R10*1), Z14, Z3
-	VFMADD231PS.BCST (DI)(CX*4), Z14, Z4
-	VFMADD231PS.BCST (R8), Z14, Z5
-	VFMADD231PS.BCST (R8)(CX*1), Z14, Z6
-	VFMADD231PS.BCST (R8)(CX*2), Z14, Z7
-	VFMADD231PS.BCST (R8)(R10*1), Z14, Z8
-	VFMADD231PS.BCST (R8)(CX*4), Z14, Z9
-	VFMADD231PS.BCST (R9), Z14, Z10
-	VFMADD231PS.BCST (R9)(CX*1), Z14, Z11
-	VFMADD231PS.BCST (R9)(CX*2), Z14, Z12
-	VFMADD231PS.BCST (R9)(R10*1), Z14, Z13
+	VFMADD231PS.BCST (R9), Z14, Z0
+	VFMADD231PS.BCST (R9)(CX*1), Z14, Z1
+	VFMADD231PS.BCST (R9)(CX*2), Z14, Z2
+	VFMADD231PS.BCST (R9)(R12*1), Z14, Z3
+	VFMADD231PS.BCST (R9)(CX*4), Z14, Z4
+	VFMADD231PS.BCST (R10), Z14, Z5
+	VFMADD231PS.BCST (R10)(CX*1), Z14, Z6
+	VFMADD231PS.BCST (R10)(CX*2), Z14, Z7
+	VFMADD231PS.BCST (R10)(R12*1), Z14, Z8
+	VFMADD231PS.BCST (R10)(CX*4), Z14, Z9
+	VFMADD231PS.BCST (R11), Z14, Z10
+	VFMADD231PS.BCST (R11)(CX*1), Z14, Z11
+	VFMADD231PS.BCST (R11)(CX*2), Z14, Z12
+	VFMADD231PS.BCST (R11)(R12*1), Z14, Z13
+	PREFETCHT1       (DI)
+	ADDQ             R8, DI
 	ADDQ             SI, BX
-	ADDQ             DX, DI
-	ADDQ             DX, R8
 	ADDQ             DX, R9
+	ADDQ             DX, R10
+	ADDQ             DX, R11
 	DECQ             AX
 	JNE              loop
 	MOVQ             tail+64(FP), AX
@@ -6998,40 +7216,44 @@ loop:
 	VZEROUPPER
 	RET
 
-// func tile1x2AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool)
-// Requires: AVX, AVX512F, BMI2
-TEXT ·tile1x2AVX512(SB), NOSPLIT, $0-73
+// func tile1x2AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
+// Requires: AVX, AVX512F, BMI2, MMX+
+TEXT ·tile1x2AVX512(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
 	MOVQ   ars+16(FP), CX
 	MOVQ   acs+24(FP), CX
 	MOVQ   b+32(FP), DX
 	MOVQ   brs+40(FP), BX
-	MOVQ   a+8(FP), SI
-	MOVB   load+72(FP), DI
-	TESTB  DI, DI
+	MOVQ   next+80(FP), SI
+	MOVQ   step+88(FP), DI
+	MOVQ   a+8(FP), R8
+	MOVB   load+72(FP), R9
+	TESTB  R9, R9
 	JNE    fromC
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	JMP    loop
 
 fromC:
-	MOVQ      tail+64(FP), DI
-	MOVL      $-1, R8
-	BZHIL     DI, R8, R8
-	KMOVW     R8, K1
-	MOVQ      c+48(FP), DI
-	MOVQ      ldc+56(FP), R8
-	VMOVUPS   (DI), Z0
-	VMOVUPS.Z 64(DI), K1, Z1
+	MOVQ      tail+64(FP), R9
+	MOVL      $-1, R10
+	BZHIL     R9, R10, R10
+	KMOVW     R10, K1
+	MOVQ      c+48(FP), R9
+	MOVQ      ldc+56(FP), R10
+	VMOVUPS   (R9), Z0
+	VMOVUPS.Z 64(R9), K1, Z1
 
 loop:
 	VMOVUPS      (DX), Z2
 	VMOVUPS      64(DX), Z3
-	VBROADCASTSS (SI), Z4
+	VBROADCASTSS (R8), Z4
 	VFMADD231PS  Z4, Z2, Z0
 	VFMADD231PS  Z4, Z3, Z1
+	PREFETCHT1   (SI)
+	ADDQ         DI, SI
 	ADDQ         BX, DX
-	ADDQ         CX, SI
+	ADDQ         CX, R8
 	DECQ         AX
 	JNE          loop
 	MOVQ         tail+64(FP), AX
@@ -7045,17 +7267,19 @@ loop:
 	VZEROUPPER
 	RET
 
-// func tile2x2AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool)
-// Requires: AVX, AVX512F, BMI2
-TEXT ·tile2x2AVX512(SB), NOSPLIT, $0-73
+// func tile2x2AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
+// Requires: AVX, AVX512F, BMI2, MMX+
+TEXT ·tile2x2AVX512(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
 	MOVQ   ars+16(FP), CX
 	MOVQ   acs+24(FP), DX
 	MOVQ   b+32(FP), BX
 	MOVQ   brs+40(FP), SI
-	MOVQ   a+8(FP), DI
-	MOVB   load+72(FP), R8
-	TESTB  R8, R8
+	MOVQ   next+80(FP), DI
+	MOVQ   step+88(FP), R8
+	MOVQ   a+8(FP), R9
+	MOVB   load+72(FP), R10
+	TESTB  R10, R10
 	JNE    fromC
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
@@ -7064,29 +7288,31 @@ TEXT ·tile2x2AVX512(SB), NOSPLIT, $0-73
 	JMP    loop
 
 fromC:
-	MOVQ      tail+64(FP), R8
-	MOVL      $-1, R9
-	BZHIL     R8, R9, R9
-	KMOVW     R9, K1
-	MOVQ      c+48(FP), R8
-	MOVQ      ldc+56(FP), R9
-	VMOVUPS   (R8), Z0
-	VMOVUPS.Z 64(R8), K1, Z1
-	ADDQ      R9, R8
-	VMOVUPS   (R8), Z2
-	VMOVUPS.Z 64(R8), K1, Z3
+	MOVQ      tail+64(FP), R10
+	MOVL      $-1, R11
+	BZHIL     R10, R11, R11
+	KMOVW     R11, K1
+	MOVQ      c+48(FP), R10
+	MOVQ      ldc+56(FP), R11
+	VMOVUPS   (R10), Z0
+	VMOVUPS.Z 64(R10), K1, Z1
+	ADDQ      R11, R10
+	VMOVUPS   (R10), Z2
+	VMOVUPS.Z 64(R10), K1, Z3
 
 loop:
 	VMOVUPS      (BX), Z4
 	VMOVUPS      64(BX), Z5
-	VBROADCASTSS (DI), Z6
+	VBROADCASTSS (R9), Z6
 	VFMADD231PS  Z6, Z4, Z0
 	VFMADD231PS  Z6, Z5, Z1
-	VBROADCASTSS (DI)(CX*1), Z6
+	VBROADCASTSS (R9)(CX*1), Z6
 	VFMADD231PS  Z6, Z4, Z2
 	VFMADD231PS  Z6, Z5, Z3
+	PREFETCHT1   (DI)
+	ADDQ         R8, DI
 	ADDQ         SI, BX
-	ADDQ         DX, DI
+	ADDQ         DX, R9
 	DECQ         AX
 	JNE          loop
 	MOVQ         tail+64(FP), AX
@@ -7103,17 +7329,19 @@ loop:
 	VZEROUPPER
 	RET
 
-// func tile3x2AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool)
-// Requires: AVX, AVX512F, BMI2
-TEXT ·tile3x2AVX512(SB), NOSPLIT, $0-73
+// func tile3x2AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
+// Requires: AVX, AVX512F, BMI2, MMX+
+TEXT ·tile3x2AVX512(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
 	MOVQ   ars+16(FP), CX
 	MOVQ   acs+24(FP), DX
 	MOVQ   b+32(FP), BX
 	MOVQ   brs+40(FP), SI
-	MOVQ   a+8(FP), DI
-	MOVB   load+72(FP), R8
-	TESTB  R8, R8
+	MOVQ   next+80(FP), DI
+	MOVQ   step+88(FP), R8
+	MOVQ   a+8(FP), R9
+	MOVB   load+72(FP), R10
+	TESTB  R10, R10
 	JNE    fromC
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
@@ -7124,35 +7352,37 @@ TEXT ·tile3x2AVX512(SB), NOSPLIT, $0-73
 	JMP    loop
 
 fromC:
-	MOVQ      tail+64(FP), R8
-	MOVL      $-1, R9
-	BZHIL     R8, R9, R9
-	KMOVW     R9, K1
-	MOVQ      c+48(FP), R8
-	MOVQ      ldc+56(FP), R9
-	VMOVUPS   (R8), Z0
-	VMOVUPS.Z 64(R8), K1, Z1
-	ADDQ      R9, R8
-	VMOVUPS   (R8), Z2
-	VMOVUPS.Z 64(R8), K1, Z3
-	ADDQ      R9, R8
-	VMOVUPS   (R8), Z4
-	VMOVUPS.Z 64(R8), K1, Z5
+	MOVQ      tail+64(FP), R10
+	MOVL      $-1, R11
+	BZHIL     R10, R11, R11
+	KMOVW     R11, K1
+	MOVQ      c+48(FP), R10
+	MOVQ      ldc+56(FP), R11
+	VMOVUPS   (R10), Z0
+	VMOVUPS.Z 64(R10), K1, Z1
+	ADDQ      R11, R10
+	VMOVUPS   (R10), Z2
+	VMOVUPS.Z 64(R10), K1, Z3
+	ADDQ      R11, R10
+	VMOVUPS   (R10), Z4
+	VMOVUPS.Z 64(R10), K1, Z5
 
 loop:
 	VMOVUPS      (BX), Z6
 	VMOVUPS      64(BX), Z7
-	VBROADCASTSS (DI), Z8
+	VBROADCASTSS (R9), Z8
 	VFMADD231PS  Z8, Z6, Z0
 	VFMADD231PS  Z8, Z7, Z1
-	VBROADCASTSS (DI)(CX*1), Z8
+	VBROADCASTSS (R9)(CX*1), Z8
 	VFMADD231PS  Z8, Z6, Z2
 	VFMADD231PS  Z8, Z7, Z3
-	VBROADCASTSS (DI)(CX*2), Z8
+	VBROADCASTSS (R9)(CX*2), Z8
 	VFMADD231PS  Z8, Z6, Z4
 	VFMADD231PS  Z8, Z7, Z5
+	PREFETCHT1   (DI)
+	ADDQ         R8, DI
 	ADDQ         SI, BX
-	ADDQ         DX, DI
+	ADDQ         DX, R9
 	DECQ         AX
 	JNE          loop
 	MOVQ         tail+64(FP), AX
@@ -7172,18 +7402,20 @@ loop:
 	VZEROUPPER
 	RET
 
-// func tile4x2AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool)
-// Requires: AVX, AVX512F, BMI2
-TEXT ·tile4x2AVX512(SB), NOSPLIT, $0-73
+// func tile4x2AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
+// Requires: AVX, AVX512F, BMI2, MMX+
+TEXT ·tile4x2AVX512(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
 	MOVQ   ars+16(FP), CX
 	MOVQ   acs+24(FP), DX
 	MOVQ   b+32(FP), BX
 	MOVQ   brs+40(FP), SI
-	MOVQ   a+8(FP), DI
-	LEAQ   (CX)(CX*2), R8
-	MOVB   load+72(FP), R9
-	TESTB  R9, R9
+	MOVQ   next+80(FP), DI
+	MOVQ   step+88(FP), R8
+	MOVQ   a+8(FP), R9
+	LEAQ   (CX)(CX*2), R10
+	MOVB   load+72(FP), R11
+	TESTB  R11, R11
 	JNE    fromC
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
@@ -7196,41 +7428,43 @@ TEXT ·tile4x2AVX512(SB), NOSPLIT, $0-73
 	JMP    loop
 
 fromC:
-	MOVQ      tail+64(FP), R9
-	MOVL      $-1, R10
-	BZHIL     R9, R10, R10
-	KMOVW     R10, K1
-	MOVQ      c+48(FP), R9
-	MOVQ      ldc+56(FP), R10
-	VMOVUPS   (R9), Z0
-	VMOVUPS.Z 64(R9), K1, Z1
-	ADDQ      R10, R9
-	VMOVUPS   (R9), Z2
-	VMOVUPS.Z 64(R9), K1, Z3
-	ADDQ      R10, R9
-	VMOVUPS   (R9), Z4
-	VMOVUPS.Z 64(R9), K1, Z5
-	ADDQ      R10, R9
-	VMOVUPS   (R9), Z6
-	VMOVUPS.Z 64(R9), K1, Z7
+	MOVQ      tail+64(FP), R11
+	MOVL      $-1, R12
+	BZHIL     R11, R12, R12
+	KMOVW     R12, K1
+	MOVQ      c+48(FP), R11
+	MOVQ      ldc+56(FP), R12
+	VMOVUPS   (R11), Z0
+	VMOVUPS.Z 64(R11), K1, Z1
+	ADDQ      R12, R11
+	VMOVUPS   (R11), Z2
+	VMOVUPS.Z 64(R11), K1, Z3
+	ADDQ      R12, R11
+	VMOVUPS   (R11), Z4
+	VMOVUPS.Z 64(R11), K1, Z5
+	ADDQ      R12, R11
+	VMOVUPS   (R11), Z6
+	VMOVUPS.Z 64(R11), K1, Z7
 
 loop:
 	VMOVUPS      (BX), Z8
 	VMOVUPS      64(BX), Z9
-	VBROADCASTSS (DI), Z10
+	VBROADCASTSS (R9), Z10
 	VFMADD231PS  Z10, Z8, Z0
 	VFMADD231PS  Z10, Z9, Z1
-	VBROADCASTSS (DI)(CX*1), Z10
+	VBROADCASTSS (R9)(CX*1), Z10
 	VFMADD231PS  Z10, Z8, Z2
 	VFMADD231PS  Z10, Z9, Z3
-	VBROADCASTSS (DI)(CX*2), Z10
+	VBROADCASTSS (R9)(CX*2), Z10
 	VFMADD231PS  Z10, Z8, Z4
 	VFMADD231PS  Z10, Z9, Z5
-	VBROADCASTSS (DI)(R8*1), Z10
+	VBROADCASTSS (R9)(R10*1), Z10
 	VFMADD231PS  Z10, Z8, Z6
 	VFMADD231PS  Z10, Z9, Z7
+	PREFETCHT1   (DI)
+	ADDQ         R8, DI
 	ADDQ         SI, BX
-	ADDQ         DX, DI
+	ADDQ         DX, R9
 	DECQ         AX
 	JNE          loop
 	MOVQ         tail+64(FP), AX
@@ -7253,18 +7487,20 @@ loop:
 	VZEROUPPER
 	RET
 
-// func tile5x2AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool)
-// Requires: AVX, AVX512F, BMI2
-TEXT ·tile5x2AVX512(SB), NOSPLIT, $0-73
+// func tile5x2AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
+// Requires: AVX, AVX512F, BMI2, MMX+
+TEXT ·tile5x2AVX512(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
 	MOVQ   ars+16(FP), CX
 	MOVQ   acs+24(FP), DX
 	MOVQ   b+32(FP), BX
 	MOVQ   brs+40(FP), SI
-	MOVQ   a+8(FP), DI
-	LEAQ   (CX)(CX*2), R8
-	MOVB   load+72(FP), R9
-	TESTB  R9, R9
+	MOVQ   next+80(FP), DI
+	MOVQ   step+88(FP), R8
+	MOVQ   a+8(FP), R9
+	LEAQ   (CX)(CX*2), R10
+	MOVB   load+72(FP), R11
+	TESTB  R11, R11
 	JNE    fromC
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
@@ -7279,47 +7515,49 @@ TEXT ·tile5x2AVX512(SB), NOSPLIT, $0-73
 	JMP    loop
 
 fromC:
-	MOVQ      tail+64(FP), R9
-	MOVL      $-1, R10
-	BZHIL     R9, R10, R10
-	KMOVW     R10, K1
-	MOVQ      c+48(FP), R9
-	MOVQ      ldc+56(FP), R10
-	VMOVUPS   (R9), Z0
-	VMOVUPS.Z 64(R9), K1, Z1
-	ADDQ      R10, R9
-	VMOVUPS   (R9), Z2
-	VMOVUPS.Z 64(R9), K1, Z3
-	ADDQ      R10, R9
-	VMOVUPS   (R9), Z4
-	VMOVUPS.Z 64(R9), K1, Z5
-	ADDQ      R10, R9
-	VMOVUPS   (R9), Z6
-	VMOVUPS.Z 64(R9), K1, Z7
-	ADDQ      R10, R9
-	VMOVUPS   (R9), Z8
-	VMOVUPS.Z 64(R9), K1, Z9
+	MOVQ      tail+64(FP), R11
+	MOVL      $-1, R12
+	BZHIL     R11, R12, R12
+	KMOVW     R12, K1
+	MOVQ      c+48(FP), R11
+	MOVQ      ldc+56(FP), R12
+	VMOVUPS   (R11), Z0
+	VMOVUPS.Z 64(R11), K1, Z1
+	ADDQ      R12, R11
+	VMOVUPS   (R11), Z2
+	VMOVUPS.Z 64(R11), K1, Z3
+	ADDQ      R12, R11
+	VMOVUPS   (R11), Z4
+	VMOVUPS.Z 64(R11), K1, Z5
+	ADDQ      R12, R11
+	VMOVUPS   (R11), Z6
+	VMOVUPS.Z 64(R11), K1, Z7
+	ADDQ      R12, R11
+	VMOVUPS   (R11), Z8
+	VMOVUPS.Z 64(R11), K1, Z9
 
 loop:
 	VMOVUPS      (BX), Z10
 	VMOVUPS      64(BX), Z11
-	VBROADCASTSS (DI), Z12
+	VBROADCASTSS (R9), Z12
 	VFMADD231PS  Z12, Z10, Z0
 	VFMADD231PS  Z12, Z11, Z1
-	VBROADCASTSS (DI)(CX*1), Z12
+	VBROADCASTSS (R9)(CX*1), Z12
 	VFMADD231PS  Z12, Z10, Z2
 	VFMADD231PS  Z12, Z11, Z3
-	VBROADCASTSS (DI)(CX*2), Z12
+	VBROADCASTSS (R9)(CX*2), Z12
 	VFMADD231PS  Z12, Z10, Z4
 	VFMADD231PS  Z12, Z11, Z5
-	VBROADCASTSS (DI)(R8*1), Z12
+	VBROADCASTSS (R9)(R10*1), Z12
 	VFMADD231PS  Z12, Z10, Z6
 	VFMADD231PS  Z12, Z11, Z7
-	VBROADCASTSS (DI)(CX*4), Z12
+	VBROADCASTSS (R9)(CX*4), Z12
 	VFMADD231PS  Z12, Z10, Z8
 	VFMADD231PS  Z12, Z11, Z9
+	PREFETCHT1   (DI)
+	ADDQ         R8, DI
 	ADDQ         SI, BX
-	ADDQ         DX, DI
+	ADDQ         DX, R9
 	DECQ         AX
 	JNE          loop
 	MOVQ         tail+64(FP), AX
@@ -7345,20 +7583,22 @@ loop:
 	VZEROUPPER
 	RET
 
-// func tile6x2AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool)
-// Requires: AVX, AVX512F, BMI2
-TEXT ·tile6x2AVX512(SB), NOSPLIT, $0-73
+// func tile6x2AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
+// Requires: AVX, AVX512F, BMI2, MMX+
+TEXT ·tile6x2AVX512(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
 	MOVQ   ars+16(FP), CX
 	MOVQ   acs+24(FP), DX
 	MOVQ   b+32(FP), BX
 	MOVQ   brs+40(FP), SI
-	MOVQ   a+8(FP), DI
-	LEAQ   (DI)(CX*4), R8
-	ADDQ   CX, R8
-	LEAQ   (CX)(CX*2), R9
-	MOVB   load+72(FP), R10
-	TESTB  R10, R10
+	MOVQ   next+80(FP), DI
+	MOVQ   step+88(FP), R8
+	MOVQ   a+8(FP), R9
+	LEAQ   (R9)(CX*4), R10
+	ADDQ   CX, R10
+	LEAQ   (CX)(CX*2), R11
+	MOVB   load+72(FP), R12
+	TESTB  R12, R12
 	JNE    fromC
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
@@ -7375,54 +7615,56 @@ TEXT ·tile6x2AVX512(SB), NOSPLIT, $0-73
 	JMP    loop
 
 fromC:
-	MOVQ      tail+64(FP), R10
-	MOVL      $-1, R11
-	BZHIL     R10, R11, R11
-	KMOVW     R11, K1
-	MOVQ      c+48(FP), R10
-	MOVQ      ldc+56(FP), R11
-	VMOVUPS   (R10), Z0
-	VMOVUPS.Z 64(R10), K1, Z1
-	ADDQ      R11, R10
-	VMOVUPS   (R10), Z2
-	VMOVUPS.Z 64(R10), K1, Z3
-	ADDQ      R11, R10
-	VMOVUPS   (R10), Z4
-	VMOVUPS.Z 64(R10), K1, Z5
-	ADDQ      R11, R10
-	VMOVUPS   (R10), Z6
-	VMOVUPS.Z 64(R10), K1, Z7
-	ADDQ      R11, R10
-	VMOVUPS   (R10), Z8
-	VMOVUPS.Z 64(R10), K1, Z9
-	ADDQ      R11, R10
-	VMOVUPS   (R10), Z10
-	VMOVUPS.Z 64(R10), K1, Z11
+	MOVQ      tail+64(FP), R12
+	MOVL      $-1, R13
+	BZHIL     R12, R13, R13
+	KMOVW     R13, K1
+	MOVQ      c+48(FP), R12
+	MOVQ      ldc+56(FP), R13
+	VMOVUPS   (R12), Z0
+	VMOVUPS.Z 64(R12), K1, Z1
+	ADDQ      R13, R12
+	VMOVUPS   (R12), Z2
+	VMOVUPS.Z 64(R12), K1, Z3
+	ADDQ      R13, R12
+	VMOVUPS   (R12), Z4
+	VMOVUPS.Z 64(R12), K1, Z5
+	ADDQ      R13, R12
+	VMOVUPS   (R12), Z6
+	VMOVUPS.Z 64(R12), K1, Z7
+	ADDQ      R13, R12
+	VMOVUPS   (R12), Z8
+	VMOVUPS.Z 64(R12), K1, Z9
+	ADDQ      R13, R12
+	VMOVUPS   (R12), Z10
+	VMOVUPS.Z 64(R12), K1, Z11
 
 loop:
 	VMOVUPS      (BX), Z12
 	VMOVUPS      64(BX), Z13
-	VBROADCASTSS (DI), Z14
+	VBROADCASTSS (R9), Z14
 	VFMADD231PS  Z14, Z12, Z0
 	VFMADD231PS  Z14, Z13, Z1
-	VBROADCASTSS (DI)(CX*1), Z14
+	VBROADCASTSS (R9)(CX*1), Z14
 	VFMADD231PS  Z14, Z12, Z2
 	VFMADD231PS  Z14, Z13, Z3
-	VBROADCASTSS (DI)(CX*2), Z14
+	VBROADCASTSS (R9)(CX*2), Z14
 	VFMADD231PS  Z14, Z12, Z4
 	VFMADD231PS  Z14, Z13, Z5
-	VBROADCASTSS (DI)(R9*1), Z14
+	VBROADCASTSS (R9)(R11*1), Z14
 	VFMADD231PS  Z14, Z12, Z6
 	VFMADD231PS  Z14, Z13, Z7
-	VBROADCASTSS (DI)(CX*4), Z14
+	VBROADCASTSS (R9)(CX*4), Z14
 	VFMADD231PS  Z14, Z12, Z8
 	VFMADD231PS  Z14, Z13, Z9
-	VBROADCASTSS (R8), Z14
+	VBROADCASTSS (R10), Z14
 	VFMADD231PS  Z14, Z12, Z10
 	VFMADD231PS  Z14, Z13, Z11
+	PREFETCHT1   (DI)
+	ADDQ         R8, DI
 	ADDQ         SI, BX
-	ADDQ         DX, DI
-	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
 	DECQ         AX
 	JNE          loop
 	MOVQ         tail+64(FP), AX
@@ -7451,20 +7693,22 @@ loop:
 	VZEROUPPER
 	RET
 
-// func tile7x2AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool)
-// Requires: AVX, AVX512F, BMI2
-TEXT ·tile7x2AVX512(SB), NOSPLIT, $0-73
+// func tile7x2AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
+// Requires: AVX, AVX512F, BMI2, MMX+
+TEXT ·tile7x2AVX512(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
 	MOVQ   ars+16(FP), CX
 	MOVQ   acs+24(FP), DX
 	MOVQ   b+32(FP), BX
 	MOVQ   brs+40(FP), SI
-	MOVQ   a+8(FP), DI
-	LEAQ   (DI)(CX*4), R8
-	ADDQ   CX, R8
-	LEAQ   (CX)(CX*2), R9
-	MOVB   load+72(FP), R10
-	TESTB  R10, R10
+	MOVQ   next+80(FP), DI
+	MOVQ   step+88(FP), R8
+	MOVQ   a+8(FP), R9
+	LEAQ   (R9)(CX*4), R10
+	ADDQ   CX, R10
+	LEAQ   (CX)(CX*2), R11
+	MOVB   load+72(FP), R12
+	TESTB  R12, R12
 	JNE    fromC
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
@@ -7483,60 +7727,62 @@ TEXT ·tile7x2AVX512(SB), NOSPLIT, $0-73
 	JMP    loop
 
 fromC:
-	MOVQ      tail+64(FP), R10
-	MOVL      $-1, R11
-	BZHIL     R10, R11, R11
-	KMOVW     R11, K1
-	MOVQ      c+48(FP), R10
-	MOVQ      ldc+56(FP), R11
-	VMOVUPS   (R10), Z0
-	VMOVUPS.Z 64(R10), K1, Z1
-	ADDQ      R11, R10
-	VMOVUPS   (R10), Z2
-	VMOVUPS.Z 64(R10), K1, Z3
-	ADDQ      R11, R10
-	VMOVUPS   (R10), Z4
-	VMOVUPS.Z 64(R10), K1, Z5
-	ADDQ      R11, R10
-	VMOVUPS   (R10), Z6
-	VMOVUPS.Z 64(R10), K1, Z7
-	ADDQ      R11, R10
-	VMOVUPS   (R10), Z8
-	VMOVUPS.Z 64(R10), K1, Z9
-	ADDQ      R11, R10
-	VMOVUPS   (R10), Z10
-	VMOVUPS.Z 64(R10), K1, Z11
-	ADDQ      R11, R10
-	VMOVUPS   (R10), Z12
-	VMOVUPS.Z 64(R10), K1, Z13
+	MOVQ      tail+64(FP), R12
+	MOVL      $-1, R13
+	BZHIL     R12, R13, R13
+	KMOVW     R13, K1
+	MOVQ      c+48(FP), R12
+	MOVQ      ldc+56(FP), R13
+	VMOVUPS   (R12), Z0
+	VMOVUPS.Z 64(R12), K1, Z1
+	ADDQ      R13, R12
+	VMOVUPS   (R12), Z2
+	VMOVUPS.Z 64(R12), K1, Z3
+	ADDQ      R13, R12
+	VMOVUPS   (R12), Z4
+	VMOVUPS.Z 64(R12), K1, Z5
+	ADDQ      R13, R12
+	VMOVUPS   (R12), Z6
+	VMOVUPS.Z 64(R12), K1, Z7
+	ADDQ      R13, R12
+	VMOVUPS   (R12), Z8
+	VMOVUPS.Z 64(R12), K1, Z9
+	ADDQ      R13, R12
+	VMOVUPS   (R12), Z10
+	VMOVUPS.Z 64(R12), K1, Z11
+	ADDQ      R13, R12
+	VMOVUPS   (R12), Z12
+	VMOVUPS.Z 64(R12), K1, Z13
 
 loop:
 	VMOVUPS      (BX), Z14
 	VMOVUPS      64(BX), Z15
-	VBROADCASTSS (DI), Z16
+	VBROADCASTSS (R9), Z16
 	VFMADD231PS  Z16, Z14, Z0
 	VFMADD231PS  Z16, Z15, Z1
-	VBROADCASTSS (DI)(CX*1), Z16
+	VBROADCASTSS (R9)(CX*1), Z16
 	VFMADD231PS  Z16, Z14, Z2
 	VFMADD231PS  Z16, Z15, Z3
-	VBROADCASTSS (DI)(CX*2), Z16
+	VBROADCASTSS (R9)(CX*2), Z16
 	VFMADD231PS  Z16, Z14, Z4
 	VFMADD231PS  Z16, Z15, Z5
-	VBROADCASTSS (DI)(R9*1), Z16
+	VBROADCASTSS (R9)(R11*1), Z16
 	VFMADD231PS  Z16, Z14, Z6
 	VFMADD231PS  Z16, Z15, Z7
-	VBROADCASTSS (DI)(CX*4), Z16
+	VBROADCASTSS (R9)(CX*4), Z16
 	VFMADD231PS  Z16, Z14, Z8
 	VFMADD231PS  Z16, Z15, Z9
-	VBROADCASTSS (R8), Z16
+	VBROADCASTSS (R10), Z16
 	VFMADD231PS  Z16, Z14, Z10
 	VFMADD231PS  Z16, Z15, Z11
-	VBROADCASTSS (R8)(CX*1), Z16
+	VBROADCASTSS (R10)(CX*1), Z16
 	VFMADD231PS  Z16, Z14, Z12
 	VFMADD231PS  Z16, Z15, Z13
+	PREFETCHT1   (DI)
+	ADDQ         R8, DI
 	ADDQ         SI, BX
-	ADDQ         DX, DI
-	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
 	DECQ         AX
 	JNE          loop
 	MOVQ         tail+64(FP), AX
@@ -7568,20 +7814,22 @@ loop:
 	VZEROUPPER
 	RET
 
-// func tile8x2AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool)
-// Requires: AVX, AVX512F, BMI2
-TEXT ·tile8x2AVX512(SB), NOSPLIT, $0-73
+// func tile8x2AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
+// Requires: AVX, AVX512F, BMI2, MMX+
+TEXT ·tile8x2AVX512(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
 	MOVQ   ars+16(FP), CX
 	MOVQ   acs+24(FP), DX
 	MOVQ   b+32(FP), BX
 	MOVQ   brs+40(FP), SI
-	MOVQ   a+8(FP), DI
-	LEAQ   (DI)(CX*4), R8
-	ADDQ   CX, R8
-	LEAQ   (CX)(CX*2), R9
-	MOVB   load+72(FP), R10
-	TESTB  R10, R10
+	MOVQ   next+80(FP), DI
+	MOVQ   step+88(FP), R8
+	MOVQ   a+8(FP), R9
+	LEAQ   (R9)(CX*4), R10
+	ADDQ   CX, R10
+	LEAQ   (CX)(CX*2), R11
+	MOVB   load+72(FP), R12
+	TESTB  R12, R12
 	JNE    fromC
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
@@ -7602,66 +7850,68 @@ TEXT ·tile8x2AVX512(SB), NOSPLIT, $0-73
 	JMP    loop
 
 fromC:
-	MOVQ      tail+64(FP), R10
-	MOVL      $-1, R11
-	BZHIL     R10, R11, R11
-	KMOVW     R11, K1
-	MOVQ      c+48(FP), R10
-	MOVQ      ldc+56(FP), R11
-	VMOVUPS   (R10), Z0
-	VMOVUPS.Z 64(R10), K1, Z1
-	ADDQ      R11, R10
-	VMOVUPS   (R10), Z2
-	VMOVUPS.Z 64(R10), K1, Z3
-	ADDQ      R11, R10
-	VMOVUPS   (R10), Z4
-	VMOVUPS.Z 64(R10), K1, Z5
-	ADDQ      R11, R10
-	VMOVUPS   (R10), Z6
-	VMOVUPS.Z 64(R10), K1, Z7
-	ADDQ      R11, R10
-	VMOVUPS   (R10), Z8
-	VMOVUPS.Z 64(R10), K1, Z9
-	ADDQ      R11, R10
-	VMOVUPS   (R10), Z10
-	VMOVUPS.Z 64(R10), K1, Z11
-	ADDQ      R11, R10
-	VMOVUPS   (R10), Z12
-	VMOVUPS.Z 64(R10), K1, Z13
-	ADDQ      R11, R10
-	VMOVUPS   (R10), Z14
-	VMOVUPS.Z 64(R10), K1, Z15
+	MOVQ      tail+64(FP), R12
+	MOVL      $-1, R13
+	BZHIL     R12, R13, R13
+	KMOVW     R13, K1
+	MOVQ      c+48(FP), R12
+	MOVQ      ldc+56(FP), R13
+	VMOVUPS   (R12), Z0
+	VMOVUPS.Z 64(R12), K1, Z1
+	ADDQ      R13, R12
+	VMOVUPS   (R12), Z2
+	VMOVUPS.Z 64(R12), K1, Z3
+	ADDQ      R13, R12
+	VMOVUPS   (R12), Z4
+	VMOVUPS.Z 64(R12), K1, Z5
+	ADDQ      R13, R12
+	VMOVUPS   (R12), Z6
+	VMOVUPS.Z 64(R12), K1, Z7
+	ADDQ      R13, R12
+	VMOVUPS   (R12), Z8
+	VMOVUPS.Z 64(R12), K1, Z9
+	ADDQ      R13, R12
+	VMOVUPS   (R12), Z10
+	VMOVUPS.Z 64(R12), K1, Z11
+	ADDQ      R13, R12
+	VMOVUPS   (R12), Z12
+	VMOVUPS.Z 64(R12), K1, Z13
+	ADDQ      R13, R12
+	VMOVUPS   (R12), Z14
+	VMOVUPS.Z 64(R12), K1, Z15
 
 loop:
 	VMOVUPS      (BX), Z16
 	VMOVUPS      64(BX), Z17
-	VBROADCASTSS (DI), Z18
+	VBROADCASTSS (R9), Z18
 	VFMADD231PS  Z18, Z16, Z0
 	VFMADD231PS  Z18, Z17, Z1
-	VBROADCASTSS (DI)(CX*1), Z18
+	VBROADCASTSS (R9)(CX*1), Z18
 	VFMADD231PS  Z18, Z16, Z2
 	VFMADD231PS  Z18, Z17, Z3
-	VBROADCASTSS (DI)(CX*2), Z18
+	VBROADCASTSS (R9)(CX*2), Z18
 	VFMADD231PS  Z18, Z16, Z4
 	VFMADD231PS  Z18, Z17, Z5
-	VBROADCASTSS (DI)(R9*1), Z18
+	VBROADCASTSS (R9)(R11*1), Z18
 	VFMADD231PS  Z18, Z16, Z6
 	VFMADD231PS  Z18, Z17, Z7
-	VBROADCASTSS (DI)(CX*4), Z18
+	VBROADCASTSS (R9)(CX*4), Z18
 	VFMADD231PS  Z18, Z16, Z8
 	VFMADD231PS  Z18, Z17, Z9
-	VBROADCASTSS (R8), Z18
+	VBROADCASTSS (R10), Z18
 	VFMADD231PS  Z18, Z16, Z10
 	VFMADD231PS  Z18, Z17, Z11
-	VBROADCASTSS (R8)(CX*1), Z18
+	VBROADCASTSS (R10)(CX*1), Z18
 	VFMADD231PS  Z18, Z16, Z12
 	VFMADD231PS  Z18, Z17, Z13
-	VBROADCASTSS (R8)(CX*2), Z18
+	VBROADCASTSS (R10)(CX*2), Z18
 	VFMADD231PS  Z18, Z16, Z14
 	VFMADD231PS  Z18, Z17, Z15
+	PREFETCHT1   (DI)
+	ADDQ         R8, DI
 	ADDQ         SI, BX
-	ADDQ         DX, DI
-	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
 	DECQ         AX
 	JNE          loop
 	MOVQ         tail+64(FP), AX
@@ -7696,20 +7946,22 @@ loop:
 	VZEROUPPER
 	RET
 
-// func tile9x2AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool)
-// Requires: AVX, AVX512F, BMI2
-TEXT ·tile9x2AVX512(SB), NOSPLIT, $0-73
+// func tile9x2AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
+// Requires: AVX, AVX512F, BMI2, MMX+
+TEXT ·tile9x2AVX512(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
 	MOVQ   ars+16(FP), CX
 	MOVQ   acs+24(FP), DX
 	MOVQ   b+32(FP), BX
 	MOVQ   brs+40(FP), SI
-	MOVQ   a+8(FP), DI
-	LEAQ   (DI)(CX*4), R8
-	ADDQ   CX, R8
-	LEAQ   (CX)(CX*2), R9
-	MOVB   load+72(FP), R10
-	TESTB  R10, R10
+	MOVQ   next+80(FP), DI
+	MOVQ   step+88(FP), R8
+	MOVQ   a+8(FP), R9
+	LEAQ   (R9)(CX*4), R10
+	ADDQ   CX, R10
+	LEAQ   (CX)(CX*2), R11
+	MOVB   load+72(FP), R12
+	TESTB  R12, R12
 	JNE    fromC
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
@@ -7732,72 +7984,74 @@ TEXT ·tile9x2AVX512(SB), NOSPLIT, $0-73
 	JMP    loop
 
 fromC:
-	MOVQ      tail+64(FP), R10
-	MOVL      $-1, R11
-	BZHIL     R10, R11, R11
-	KMOVW     R11, K1
-	MOVQ      c+48(FP), R10
-	MOVQ      ldc+56(FP), R11
-	VMOVUPS   (R10), Z0
-	VMOVUPS.Z 64(R10), K1, Z1
-	ADDQ      R11, R10
-	VMOVUPS   (R10), Z2
-	VMOVUPS.Z 64(R10), K1, Z3
-	ADDQ      R11, R10
-	VMOVUPS   (R10), Z4
-	VMOVUPS.Z 64(R10), K1, Z5
-	ADDQ      R11, R10
-	VMOVUPS   (R10), Z6
-	VMOVUPS.Z 64(R10), K1, Z7
-	ADDQ      R11, R10
-	VMOVUPS   (R10), Z8
-	VMOVUPS.Z 64(R10), K1, Z9
-	ADDQ      R11, R10
-	VMOVUPS   (R10), Z10
-	VMOVUPS.Z 64(R10), K1, Z11
-	ADDQ      R11, R10
-	VMOVUPS   (R10), Z12
-	VMOVUPS.Z 64(R10), K1, Z13
-	ADDQ      R11, R10
-	VMOVUPS   (R10), Z14
-	VMOVUPS.Z 64(R10), K1, Z15
-	ADDQ      R11, R10
-	VMOVUPS   (R10), Z16
-	VMOVUPS.Z 64(R10), K1, Z17
+	MOVQ      tail+64(FP), R12
+	MOVL      $-1, R13
+	BZHIL     R12, R13, R13
+	KMOVW     R13, K1
+	MOVQ      c+48(FP), R12
+	MOVQ      ldc+56(FP), R13
+	VMOVUPS   (R12), Z0
+	VMOVUPS.Z 64(R12), K1, Z1
+	ADDQ      R13, R12
+	VMOVUPS   (R12), Z2
+	VMOVUPS.Z 64(R12), K1, Z3
+	ADDQ      R13, R12
+	VMOVUPS   (R12), Z4
+	VMOVUPS.Z 64(R12), K1, Z5
+	ADDQ      R13, R12
+	VMOVUPS   (R12), Z6
+	VMOVUPS.Z 64(R12), K1, Z7
+	ADDQ      R13, R12
+	VMOVUPS   (R12), Z8
+	VMOVUPS.Z 64(R12), K1, Z9
+	ADDQ      R13, R12
+	VMOVUPS   (R12), Z10
+	VMOVUPS.Z 64(R12), K1, Z11
+	ADDQ      R13, R12
+	VMOVUPS   (R12), Z12
+	VMOVUPS.Z 64(R12), K1, Z13
+	ADDQ      R13, R12
+	VMOVUPS   (R12), Z14
+	VMOVUPS.Z 64(R12), K1, Z15
+	ADDQ      R13, R12
+	VMOVUPS   (R12), Z16
+	VMOVUPS.Z 64(R12), K1, Z17
 
 loop:
 	VMOVUPS      (BX), Z18
 	VMOVUPS      64(BX), Z19
-	VBROADCASTSS (DI), Z20
+	VBROADCASTSS (R9), Z20
 	VFMADD231PS  Z20, Z18, Z0
 	VFMADD231PS  Z20, Z19, Z1
-	VBROADCASTSS (DI)(CX*1), Z20
+	VBROADCASTSS (R9)(CX*1), Z20
 	VFMADD231PS  Z20, Z18, Z2
 	VFMADD231PS  Z20, Z19, Z3
-	VBROADCASTSS (DI)(CX*2), Z20
+	VBROADCASTSS (R9)(CX*2), Z20
 	VFMADD231PS  Z20, Z18, Z4
 	VFMADD231PS  Z20, Z19, Z5
-	VBROADCASTSS (DI)(R9*1), Z20
+	VBROADCASTSS (R9)(R11*1), Z20
 	VFMADD231PS  Z20, Z18, Z6
 	VFMADD231PS  Z20, Z19, Z7
-	VBROADCASTSS (DI)(CX*4), Z20
+	VBROADCASTSS (R9)(CX*4), Z20
 	VFMADD231PS  Z20, Z18, Z8
 	VFMADD231PS  Z20, Z19, Z9
-	VBROADCASTSS (R8), Z20
+	VBROADCASTSS (R10), Z20
 	VFMADD231PS  Z20, Z18, Z10
 	VFMADD231PS  Z20, Z19, Z11
-	VBROADCASTSS (R8)(CX*1), Z20
+	VBROADCASTSS (R10)(CX*1), Z20
 	VFMADD231PS  Z20, Z18, Z12
 	VFMADD231PS  Z20, Z19, Z13
-	VBROADCASTSS (R8)(CX*2), Z20
+	VBROADCASTSS (R10)(CX*2), Z20
 	VFMADD231PS  Z20, Z18, Z14
 	VFMADD231PS  Z20, Z19, Z15
-	VBROADCASTSS (R8)(R9*1), Z20
+	VBROADCASTSS (R10)(R11*1), Z20
 	VFMADD231PS  Z20, Z18, Z16
 	VFMADD231PS  Z20, Z19, Z17
+	PREFETCHT1   (DI)
+	ADDQ         R8, DI
 	ADDQ         SI, BX
-	ADDQ         DX, DI
-	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
 	DECQ         AX
 	JNE          loop
 	MOVQ         tail+64(FP), AX
@@ -7835,20 +8089,22 @@ loop:
 	VZEROUPPER
 	RET
 
-// func tile10x2AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool)
-// Requires: AVX, AVX512F, BMI2
-TEXT ·tile10x2AVX512(SB), NOSPLIT, $0-73
+// func tile10x2AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
+// Requires: AVX, AVX512F, BMI2, MMX+
+TEXT ·tile10x2AVX512(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
 	MOVQ   ars+16(FP), CX
 	MOVQ   acs+24(FP), DX
 	MOVQ   b+32(FP), BX
 	MOVQ   brs+40(FP), SI
-	MOVQ   a+8(FP), DI
-	LEAQ   (DI)(CX*4), R8
-	ADDQ   CX, R8
-	LEAQ   (CX)(CX*2), R9
-	MOVB   load+72(FP), R10
-	TESTB  R10, R10
+	MOVQ   next+80(FP), DI
+	MOVQ   step+88(FP), R8
+	MOVQ   a+8(FP), R9
+	LEAQ   (R9)(CX*4), R10
+	ADDQ   CX, R10
+	LEAQ   (CX)(CX*2), R11
+	MOVB   load+72(FP), R12
+	TESTB  R12, R12
 	JNE    fromC
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
@@ -7873,78 +8129,80 @@ TEXT ·tile10x2AVX512(SB), NOSPLIT, $0-73
 	JMP    loop
 
 fromC:
-	MOVQ      tail+64(FP), R10
-	MOVL      $-1, R11
-	BZHIL     R10, R11, R11
-	KMOVW     R11, K1
-	MOVQ      c+48(FP), R10
-	MOVQ      ldc+56(FP), R11
-	VMOVUPS   (R10), Z0
-	VMOVUPS.Z 64(R10), K1, Z1
-	ADDQ      R11, R10
-	VMOVUPS   (R10), Z2
-	VMOVUPS.Z 64(R10), K1, Z3
-	ADDQ      R11, R10
-	VMOVUPS   (R10), Z4
-	VMOVUPS.Z 64(R10), K1, Z5
-	ADDQ      R11, R10
-	VMOVUPS   (R10), Z6
-	VMOVUPS.Z 64(R10), K1, Z7
-	ADDQ      R11, R10
-	VMOVUPS   (R10), Z8
-	VMOVUPS.Z 64(R10), K1, Z9
-	ADDQ      R11, R10
-	VMOVUPS   (R10), Z10
-	VMOVUPS.Z 64(R10), K1, Z11
-	ADDQ      R11, R10
-	VMOVUPS   (R10), Z12
-	VMOVUPS.Z 64(R10), K1, Z13
-	ADDQ      R11, R10
-	VMOVUPS   (R10), Z14
-	VMOVUPS.Z 64(R10), K1, Z15
-	ADDQ      R11, R10
-	VMOVUPS   (R10), Z16
-	VMOVUPS.Z 64(R10), K1, Z17
-	ADDQ      R11, R10
-	VMOVUPS   (R10), Z18
-	VMOVUPS.Z 64(R10), K1, Z19
+	MOVQ      tail+64(FP), R12
+	MOVL      $-1, R13
+	BZHIL     R12, R13, R13
+	KMOVW     R13, K1
+	MOVQ      c+48(FP), R12
+	MOVQ      ldc+56(FP), R13
+	VMOVUPS   (R12), Z0
+	VMOVUPS.Z 64(R12), K1, Z1
+	ADDQ      R13, R12
+	VMOVUPS   (R12), Z2
+	VMOVUPS.Z 64(R12), K1, Z3
+	ADDQ      R13, R12
+	VMOVUPS   (R12), Z4
+	VMOVUPS.Z 64(R12), K1, Z5
+	ADDQ      R13, R12
+	VMOVUPS   (R12), Z6
+	VMOVUPS.Z 64(R12), K1, Z7
+	ADDQ      R13, R12
+	VMOVUPS   (R12), Z8
+	VMOVUPS.Z 64(R12), K1, Z9
+	ADDQ      R13, R12
+	VMOVUPS   (R12), Z10
+	VMOVUPS.Z 64(R12), K1, Z11
+	ADDQ      R13, R12
+	VMOVUPS   (R12), Z12
+	VMOVUPS.Z 64(R12), K1, Z13
+	ADDQ      R13, R12
+	VMOVUPS   (R12), Z14
+	VMOVUPS.Z 64(R12), K1, Z15
+	ADDQ      R13, R12
+	VMOVUPS   (R12), Z16
+	VMOVUPS.Z 64(R12), K1, Z17
+	ADDQ      R13, R12
+	VMOVUPS   (R12), Z18
+	VMOVUPS.Z 64(R12), K1, Z19
 
 loop:
 	VMOVUPS      (BX), Z20
 	VMOVUPS      64(BX), Z21
-	VBROADCASTSS (DI), Z22
+	VBROADCASTSS (R9), Z22
 	VFMADD231PS  Z22, Z20, Z0
 	VFMADD231PS  Z22, Z21, Z1
-	VBROADCASTSS (DI)(CX*1), Z22
+	VBROADCASTSS (R9)(CX*1), Z22
 	VFMADD231PS  Z22, Z20, Z2
 	VFMADD231PS  Z22, Z21, Z3
-	VBROADCASTSS (DI)(CX*2), Z22
+	VBROADCASTSS (R9)(CX*2), Z22
 	VFMADD231PS  Z22, Z20, Z4
 	VFMADD231PS  Z22, Z21, Z5
-	VBROADCASTSS (DI)(R9*1), Z22
+	VBROADCASTSS (R9)(R11*1), Z22
 	VFMADD231PS  Z22, Z20, Z6
 	VFMADD231PS  Z22, Z21, Z7
-	VBROADCASTSS (DI)(CX*4), Z22
+	VBROADCASTSS (R9)(CX*4), Z22
 	VFMADD231PS  Z22, Z20, Z8
 	VFMADD231PS  Z22, Z21, Z9
-	VBROADCASTSS (R8), Z22
+	VBROADCASTSS (R10), Z22
 	VFMADD231PS  Z22, Z20, Z10
 	VFMADD231PS  Z22, Z21, Z11
-	VBROADCASTSS (R8)(CX*1), Z22
+	VBROADCASTSS (R10)(CX*1), Z22
 	VFMADD231PS  Z22, Z20, Z12
 	VFMADD231PS  Z22, Z21, Z13
-	VBROADCASTSS (R8)(CX*2), Z22
+	VBROADCASTSS (R10)(CX*2), Z22
 	VFMADD231PS  Z22, Z20, Z14
 	VFMADD231PS  Z22, Z21, Z15
-	VBROADCASTSS (R8)(R9*1), Z22
+	VBROADCASTSS (R10)(R11*1), Z22
 	VFMADD231PS  Z22, Z20, Z16
 	VFMADD231PS  Z22, Z21, Z17
-	VBROADCASTSS (R8)(CX*4), Z22
+	VBROADCASTSS (R10)(CX*4), Z22
 	VFMADD231PS  Z22, Z20, Z18
 	VFMADD231PS  Z22, Z21, Z19
+	PREFETCHT1   (DI)
+	ADDQ         R8, DI
 	ADDQ         SI, BX
-	ADDQ         DX, DI
-	ADDQ         DX, R8
+	ADDQ         DX, R9
+	ADDQ         DX, R10
 	DECQ         AX
 	JNE          loop
 	MOVQ         tail+64(FP), AX
@@ -7985,22 +8243,24 @@ loop:
 	VZEROUPPER
 	RET
 
-// func tile11x2AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool)
-// Requires: AVX, AVX512F, BMI2
-TEXT ·tile11x2AVX512(SB), NOSPLIT, $0-73
+// func tile11x2AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
+// Requires: AVX, AVX512F, BMI2, MMX+
+TEXT ·tile11x2AVX512(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
 	MOVQ   ars+16(FP), CX
 	MOVQ   acs+24(FP), DX
 	MOVQ   b+32(FP), BX
 	MOVQ   brs+40(FP), SI
-	MOVQ   a+8(FP), DI
-	LEAQ   (DI)(CX*4), R8
-	ADDQ   CX, R8
-	LEAQ   (R8)(CX*4), R9
-	ADDQ   CX, R9
-	LEAQ   (CX)(CX*2), R10
-	MOVB   load+72(FP), R11
-	TESTB  R11, R11
+	MOVQ   next+80(FP), DI
+	MOVQ   step+88(FP), R8
+	MOVQ   a+8(FP), R9
+	LEAQ   (R9)(CX*4), R10
+	ADDQ   CX, R10
+	LEAQ   (R10)(CX*4), R11
+	ADDQ   CX, R11
+	LEAQ   (CX)(CX*2), R12
+	MOVB   load+72(FP), R13
+	TESTB  R13, R13
 	JNE    fromC
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
@@ -8027,85 +8287,87 @@ TEXT ·tile11x2AVX512(SB), NOSPLIT, $0-73
 	JMP    loop
 
 fromC:
-	MOVQ      tail+64(FP), R11
-	MOVL      $-1, R12
-	BZHIL     R11, R12, R12
-	KMOVW     R12, K1
-	MOVQ      c+48(FP), R11
-	MOVQ      ldc+56(FP), R12
-	VMOVUPS   (R11), Z0
-	VMOVUPS.Z 64(R11), K1, Z1
-	ADDQ      R12, R11
-	VMOVUPS   (R11), Z2
-	VMOVUPS.Z 64(R11), K1, Z3
-	ADDQ      R12, R11
-	VMOVUPS   (R11), Z4
-	VMOVUPS.Z 64(R11), K1, Z5
-	ADDQ      R12, R11
-	VMOVUPS   (R11), Z6
-	VMOVUPS.Z 64(R11), K1, Z7
-	ADDQ      R12, R11
-	VMOVUPS   (R11), Z8
-	VMOVUPS.Z 64(R11), K1, Z9
-	ADDQ      R12, R11
-	VMOVUPS   (R11), Z10
-	VMOVUPS.Z 64(R11), K1, Z11
-	ADDQ      R12, R11
-	VMOVUPS   (R11), Z12
-	VMOVUPS.Z 64(R11), K1, Z13
-	ADDQ      R12, R11
-	VMOVUPS   (R11), Z14
-	VMOVUPS.Z 64(R11), K1, Z15
-	ADDQ      R12, R11
-	VMOVUPS   (R11), Z16
-	VMOVUPS.Z 64(R11), K1, Z17
-	ADDQ      R12, R11
-	VMOVUPS   (R11), Z18
-	VMOVUPS.Z 64(R11), K1, Z19
-	ADDQ      R12, R11
-	VMOVUPS   (R11), Z20
-	VMOVUPS.Z 64(R11), K1, Z21
+	MOVQ      tail+64(FP), R13
+	MOVL      $-1, R14
+	BZHIL     R13, R14, R14
+	KMOVW     R14, K1
+	MOVQ      c+48(FP), R13
+	MOVQ      ldc+56(FP), R14
+	VMOVUPS   (R13), Z0
+	VMOVUPS.Z 64(R13), K1, Z1
+	ADDQ      R14, R13
+	VMOVUPS   (R13), Z2
+	VMOVUPS.Z 64(R13), K1, Z3
+	ADDQ      R14, R13
+	VMOVUPS   (R13), Z4
+	VMOVUPS.Z 64(R13), K1, Z5
+	ADDQ      R14, R13
+	VMOVUPS   (R13), Z6
+	VMOVUPS.Z 64(R13), K1, Z7
+	ADDQ      R14, R13
+	VMOVUPS   (R13), Z8
+	VMOVUPS.Z 64(R13), K1, Z9
+	ADDQ      R14, R13
+	VMOVUPS   (R13), Z10
+	VMOVUPS.Z 64(R13), K1, Z11
+	ADDQ      R14, R13
+	VMOVUPS   (R13), Z12
+	VMOVUPS.Z 64(R13), K1, Z13
+	ADDQ      R14, R13
+	VMOVUPS   (R13), Z14
+	VMOVUPS.Z 64(R13), K1, Z15
+	ADDQ      R14, R13
+	VMOVUPS   (R13), Z16
+	VMOVUPS.Z 64(R13), K1, Z17
+	ADDQ      R14, R13
+	VMOVUPS   (R13), Z18
+	VMOVUPS.Z 64(R13), K1, Z19
+	ADDQ      R14, R13
+	VMOVUPS   (R13), Z20
+	VMOVUPS.Z 64(R13), K1, Z21
 
 loop:
 	VMOVUPS      (BX), Z22
 	VMOVUPS      64(BX), Z23
-	VBROADCASTSS (DI), Z24
+	VBROADCASTSS (R9), Z24
 	VFMADD231PS  Z24, Z22, Z0
 	VFMADD231PS  Z24, Z23, Z1
-	VBROADCASTSS (DI)(CX*1), Z24
+	VBROADCASTSS (R9)(CX*1), Z24
 	VFMADD231PS  Z24, Z22, Z2
 	VFMADD231PS  Z24, Z23, Z3
-	VBROADCASTSS (DI)(CX*2), Z24
+	VBROADCASTSS (R9)(CX*2), Z24
 	VFMADD231PS  Z24, Z22, Z4
 	VFMADD231PS  Z24, Z23, Z5
-	VBROADCASTSS (DI)(R10*1), Z24
+	VBROADCASTSS (R9)(R12*1), Z24
 	VFMADD231PS  Z24, Z22, Z6
 	VFMADD231PS  Z24, Z23, Z7
-	VBROADCASTSS (DI)(CX*4), Z24
+	VBROADCASTSS (R9)(CX*4), Z24
 	VFMADD231PS  Z24, Z22, Z8
 	VFMADD231PS  Z24, Z23, Z9
-	VBROADCASTSS (R8), Z24
+	VBROADCASTSS (R10), Z24
 	VFMADD231PS  Z24, Z22, Z10
 	VFMADD231PS  Z24, Z23, Z11
-	VBROADCASTSS (R8)(CX*1), Z24
+	VBROADCASTSS (R10)(CX*1), Z24
 	VFMADD231PS  Z24, Z22, Z12
 	VFMADD231PS  Z24, Z23, Z13
-	VBROADCASTSS (R8)(CX*2), Z24
+	VBROADCASTSS (R10)(CX*2), Z24
 	VFMADD231PS  Z24, Z22, Z14
 	VFMADD231PS  Z24, Z23, Z15
-	VBROADCASTSS (R8)(R10*1), Z24
+	VBROADCASTSS (R10)(R12*1), Z24
 	VFMADD231PS  Z24, Z22, Z16
 	VFMADD231PS  Z24, Z23, Z17
-	VBROADCASTSS (R8)(CX*4), Z24
+	VBROADCASTSS (R10)(CX*4), Z24
 	VFMADD231PS  Z24, Z22, Z18
 	VFMADD231PS  Z24, Z23, Z19
-	VBROADCASTSS (R9), Z24
+	VBROADCASTSS (R11), Z24
 	VFMADD231PS  Z24, Z22, Z20
 	VFMADD231PS  Z24, Z23, Z21
+	PREFETCHT1   (DI)
+	ADDQ         R8, DI
 	ADDQ         SI, BX
-	ADDQ         DX, DI
-	ADDQ         DX, R8
 	ADDQ         DX, R9
+	ADDQ         DX, R10
+	ADDQ         DX, R11
 	DECQ         AX
 	JNE          loop
 	MOVQ         tail+64(FP), AX
@@ -8149,22 +8411,24 @@ loop:
 	VZEROUPPER
 	RET
 
-// func tile12x2AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool)
-// Requires: AVX, AVX512F, BMI2
-TEXT ·tile12x2AVX512(SB), NOSPLIT, $0-73
+// func tile12x2AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
+// Requires: AVX, AVX512F, BMI2, MMX+
+TEXT ·tile12x2AVX512(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
 	MOVQ   ars+16(FP), CX
 	MOVQ   acs+24(FP), DX
 	MOVQ   b+32(FP), BX
 	MOVQ   brs+40(FP), SI
-	MOVQ   a+8(FP), DI
-	LEAQ   (DI)(CX*4), R8
-	ADDQ   CX, R8
-	LEAQ   (R8)(CX*4), R9
-	ADDQ   CX, R9
-	LEAQ   (CX)(CX*2), R10
-	MOVB   load+72(FP), R11
-	TESTB  R11, R11
+	MOVQ   next+80(FP), DI
+	MOVQ   step+88(FP), R8
+	MOVQ   a+8(FP), R9
+	LEAQ   (R9)(CX*4), R10
+	ADDQ   CX, R10
+	LEAQ   (R10)(CX*4), R11
+	ADDQ   CX, R11
+	LEAQ   (CX)(CX*2), R12
+	MOVB   load+72(FP), R13
+	TESTB  R13, R13
 	JNE    fromC
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
@@ -8193,91 +8457,93 @@ TEXT ·tile12x2AVX512(SB), NOSPLIT, $0-73
 	JMP    loop
 
 fromC:
-	MOVQ      tail+64(FP), R11
-	MOVL      $-1, R12
-	BZHIL     R11, R12, R12
-	KMOVW     R12, K1
-	MOVQ      c+48(FP), R11
-	MOVQ      ldc+56(FP), R12
-	VMOVUPS   (R11), Z0
-	VMOVUPS.Z 64(R11), K1, Z1
-	ADDQ      R12, R11
-	VMOVUPS   (R11), Z2
-	VMOVUPS.Z 64(R11), K1, Z3
-	ADDQ      R12, R11
-	VMOVUPS   (R11), Z4
-	VMOVUPS.Z 64(R11), K1, Z5
-	ADDQ      R12, R11
-	VMOVUPS   (R11), Z6
-	VMOVUPS.Z 64(R11), K1, Z7
-	ADDQ      R12, R11
-	VMOVUPS   (R11), Z8
-	VMOVUPS.Z 64(R11), K1, Z9
-	ADDQ      R12, R11
-	VMOVUPS   (R11), Z10
-	VMOVUPS.Z 64(R11), K1, Z11
-	ADDQ      R12, R11
-	VMOVUPS   (R11), Z12
-	VMOVUPS.Z 64(R11), K1, Z13
-	ADDQ      R12, R11
-	VMOVUPS   (R11), Z14
-	VMOVUPS.Z 64(R11), K1, Z15
-	ADDQ      R12, R11
-	VMOVUPS   (R11), Z16
-	VMOVUPS.Z 64(R11), K1, Z17
-	ADDQ      R12, R11
-	VMOVUPS   (R11), Z18
-	VMOVUPS.Z 64(R11), K1, Z19
-	ADDQ      R12, R11
-	VMOVUPS   (R11), Z20
-	VMOVUPS.Z 64(R11), K1, Z21
-	ADDQ      R12, R11
-	VMOVUPS   (R11), Z22
-	VMOVUPS.Z 64(R11), K1, Z23
+	MOVQ      tail+64(FP), R13
+	MOVL      $-1, R14
+	BZHIL     R13, R14, R14
+	KMOVW     R14, K1
+	MOVQ      c+48(FP), R13
+	MOVQ      ldc+56(FP), R14
+	VMOVUPS   (R13), Z0
+	VMOVUPS.Z 64(R13), K1, Z1
+	ADDQ      R14, R13
+	VMOVUPS   (R13), Z2
+	VMOVUPS.Z 64(R13), K1, Z3
+	ADDQ      R14, R13
+	VMOVUPS   (R13), Z4
+	VMOVUPS.Z 64(R13), K1, Z5
+	ADDQ      R14, R13
+	VMOVUPS   (R13), Z6
+	VMOVUPS.Z 64(R13), K1, Z7
+	ADDQ      R14, R13
+	VMOVUPS   (R13), Z8
+	VMOVUPS.Z 64(R13), K1, Z9
+	ADDQ      R14, R13
+	VMOVUPS   (R13), Z10
+	VMOVUPS.Z 64(R13), K1, Z11
+	ADDQ      R14, R13
+	VMOVUPS   (R13), Z12
+	VMOVUPS.Z 64(R13), K1, Z13
+	ADDQ      R14, R13
+	VMOVUPS   (R13), Z14
+	VMOVUPS.Z 64(R13), K1, Z15
+	ADDQ      R14, R13
+	VMOVUPS   (R13), Z16
+	VMOVUPS.Z 64(R13), K1, Z17
+	ADDQ      R14, R13
+	VMOVUPS   (R13), Z18
+	VMOVUPS.Z 64(R13), K1, Z19
+	ADDQ      R14, R13
+	VMOVUPS   (R13), Z20
+	VMOVUPS.Z 64(R13), K1, Z21
+	ADDQ      R14, R13
+	VMOVUPS   (R13), Z22
+	VMOVUPS.Z 64(R13), K1, Z23
 
 loop:
 	VMOVUPS      (BX), Z24
 	VMOVUPS      64(BX), Z25
-	VBROADCASTSS (DI), Z26
+	VBROADCASTSS (R9), Z26
 	VFMADD231PS  Z26, Z24, Z0
 	VFMADD231PS  Z26, Z25, Z1
-	VBROADCASTSS (DI)(CX*1), Z26
+	VBROADCASTSS (R9)(CX*1), Z26
 	VFMADD231PS  Z26, Z24, Z2
 	VFMADD231PS  Z26, Z25, Z3
-	VBROADCASTSS (DI)(CX*2), Z26
+	VBROADCASTSS (R9)(CX*2), Z26
 	VFMADD231PS  Z26, Z24, Z4
 	VFMADD231PS  Z26, Z25, Z5
-	VBROADCASTSS (DI)(R10*1), Z26
+	VBROADCASTSS (R9)(R12*1), Z26
 	VFMADD231PS  Z26, Z24, Z6
 	VFMADD231PS  Z26, Z25, Z7
-	VBROADCASTSS (DI)(CX*4), Z26
+	VBROADCASTSS (R9)(CX*4), Z26
 	VFMADD231PS  Z26, Z24, Z8
 	VFMADD231PS  Z26, Z25, Z9
-	VBROADCASTSS (R8), Z26
+	VBROADCASTSS (R10), Z26
 	VFMADD231PS  Z26, Z24, Z10
 	VFMADD231PS  Z26, Z25, Z11
-	VBROADCASTSS (R8)(CX*1), Z26
+	VBROADCASTSS (R10)(CX*1), Z26
 	VFMADD231PS  Z26, Z24, Z12
 	VFMADD231PS  Z26, Z25, Z13
-	VBROADCASTSS (R8)(CX*2), Z26
+	VBROADCASTSS (R10)(CX*2), Z26
 	VFMADD231PS  Z26, Z24, Z14
 	VFMADD231PS  Z26, Z25, Z15
-	VBROADCASTSS (R8)(R10*1), Z26
+	VBROADCASTSS (R10)(R12*1), Z26
 	VFMADD231PS  Z26, Z24, Z16
 	VFMADD231PS  Z26, Z25, Z17
-	VBROADCASTSS (R8)(CX*4), Z26
+	VBROADCASTSS (R10)(CX*4), Z26
 	VFMADD231PS  Z26, Z24, Z18
 	VFMADD231PS  Z26, Z25, Z19
-	VBROADCASTSS (R9), Z26
+	VBROADCASTSS (R11), Z26
 	VFMADD231PS  Z26, Z24, Z20
 	VFMADD231PS  Z26, Z25, Z21
-	VBROADCASTSS (R9)(CX*1), Z26
+	VBROADCASTSS (R11)(CX*1), Z26
 	VFMADD231PS  Z26, Z24, Z22
 	VFMADD231PS  Z26, Z25, Z23
+	PREFETCHT1   (DI)
+	ADDQ         R8, DI
 	ADDQ         SI, BX
-	ADDQ         DX, DI
-	ADDQ         DX, R8
 	ADDQ         DX, R9
+	ADDQ         DX, R10
+	ADDQ         DX, R11
 	DECQ         AX
 	JNE          loop
 	MOVQ         tail+64(FP), AX
@@ -8324,22 +8590,24 @@ loop:
 	VZEROUPPER
 	RET
 
-// func tile13x2AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool)
-// Requires: AVX, AVX512F, BMI2
-TEXT ·tile13x2AVX512(SB), NOSPLIT, $0-73
+// func tile13x2AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
+// Requires: AVX, AVX512F, BMI2, MMX+
+TEXT ·tile13x2AVX512(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
 	MOVQ   ars+16(FP), CX
 	MOVQ   acs+24(FP), DX
 	MOVQ   b+32(FP), BX
 	MOVQ   brs+40(FP), SI
-	MOVQ   a+8(FP), DI
-	LEAQ   (DI)(CX*4), R8
-	ADDQ   CX, R8
-	LEAQ   (R8)(CX*4), R9
-	ADDQ   CX, R9
-	LEAQ   (CX)(CX*2), R10
-	MOVB   load+72(FP), R11
-	TESTB  R11, R11
+	MOVQ   next+80(FP), DI
+	MOVQ   step+88(FP), R8
+	MOVQ   a+8(FP), R9
+	LEAQ   (R9)(CX*4), R10
+	ADDQ   CX, R10
+	LEAQ   (R10)(CX*4), R11
+	ADDQ   CX, R11
+	LEAQ   (CX)(CX*2), R12
+	MOVB   load+72(FP), R13
+	TESTB  R13, R13
 	JNE    fromC
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
@@ -8370,97 +8638,99 @@ TEXT ·tile13x2AVX512(SB), NOSPLIT, $0-73
 	JMP    loop
 
 fromC:
-	MOVQ      tail+64(FP), R11
-	MOVL      $-1, R12
-	BZHIL     R11, R12, R12
-	KMOVW     R12, K1
-	MOVQ      c+48(FP), R11
-	MOVQ      ldc+56(FP), R12
-	VMOVUPS   (R11), Z0
-	VMOVUPS.Z 64(R11), K1, Z1
-	ADDQ      R12, R11
-	VMOVUPS   (R11), Z2
-	VMOVUPS.Z 64(R11), K1, Z3
-	ADDQ      R12, R11
-	VMOVUPS   (R11), Z4
-	VMOVUPS.Z 64(R11), K1, Z5
-	ADDQ      R12, R11
-	VMOVUPS   (R11), Z6
-	VMOVUPS.Z 64(R11), K1, Z7
-	ADDQ      R12, R11
-	VMOVUPS   (R11), Z8
-	VMOVUPS.Z 64(R11), K1, Z9
-	ADDQ      R12, R11
-	VMOVUPS   (R11), Z10
-	VMOVUPS.Z 64(R11), K1, Z11
-	ADDQ      R12, R11
-	VMOVUPS   (R11), Z12
-	VMOVUPS.Z 64(R11), K1, Z13
-	ADDQ      R12, R11
-	VMOVUPS   (R11), Z14
-	VMOVUPS.Z 64(R11), K1, Z15
-	ADDQ      R12, R11
-	VMOVUPS   (R11), Z16
-	VMOVUPS.Z 64(R11), K1, Z17
-	ADDQ      R12, R11
-	VMOVUPS   (R11), Z18
-	VMOVUPS.Z 64(R11), K1, Z19
-	ADDQ      R12, R11
-	VMOVUPS   (R11), Z20
-	VMOVUPS.Z 64(R11), K1, Z21
-	ADDQ      R12, R11
-	VMOVUPS   (R11), Z22
-	VMOVUPS.Z 64(R11), K1, Z23
-	ADDQ      R12, R11
-	VMOVUPS   (R11), Z24
-	VMOVUPS.Z 64(R11), K1, Z25
+	MOVQ      tail+64(FP), R13
+	MOVL      $-1, R14
+	BZHIL     R13, R14, R14
+	KMOVW     R14, K1
+	MOVQ      c+48(FP), R13
+	MOVQ      ldc+56(FP), R14
+	VMOVUPS   (R13), Z0
+	VMOVUPS.Z 64(R13), K1, Z1
+	ADDQ      R14, R13
+	VMOVUPS   (R13), Z2
+	VMOVUPS.Z 64(R13), K1, Z3
+	ADDQ      R14, R13
+	VMOVUPS   (R13), Z4
+	VMOVUPS.Z 64(R13), K1, Z5
+	ADDQ      R14, R13
+	VMOVUPS   (R13), Z6
+	VMOVUPS.Z 64(R13), K1, Z7
+	ADDQ      R14, R13
+	VMOVUPS   (R13), Z8
+	VMOVUPS.Z 64(R13), K1, Z9
+	ADDQ      R14, R13
+	VMOVUPS   (R13), Z10
+	VMOVUPS.Z 64(R13), K1, Z11
+	ADDQ      R14, R13
+	VMOVUPS   (R13), Z12
+	VMOVUPS.Z 64(R13), K1, Z13
+	ADDQ      R14, R13
+	VMOVUPS   (R13), Z14
+	VMOVUPS.Z 64(R13), K1, Z15
+	ADDQ      R14, R13
+	VMOVUPS   (R13), Z16
+	VMOVUPS.Z 64(R13), K1, Z17
+	ADDQ      R14, R13
+	VMOVUPS   (R13), Z18
+	VMOVUPS.Z 64(R13), K1, Z19
+	ADDQ      R14, R13
+	VMOVUPS   (R13), Z20
+	VMOVUPS.Z 64(R13), K1, Z21
+	ADDQ      R14, R13
+	VMOVUPS   (R13), Z22
+	VMOVUPS.Z 64(R13), K1, Z23
+	ADDQ      R14, R13
+	VMOVUPS   (R13), Z24
+	VMOVUPS.Z 64(R13), K1, Z25
 
 loop:
 	VMOVUPS      (BX), Z26
 	VMOVUPS      64(BX), Z27
-	VBROADCASTSS (DI), Z28
+	VBROADCASTSS (R9), Z28
 	VFMADD231PS  Z28, Z26, Z0
 	VFMADD231PS  Z28, Z27, Z1
-	VBROADCASTSS (DI)(CX*1), Z28
+	VBROADCASTSS (R9)(CX*1), Z28
 	VFMADD231PS  Z28, Z26, Z2
 	VFMADD231PS  Z28, Z27, Z3
-	VBROADCASTSS (DI)(CX*2), Z28
+	VBROADCASTSS (R9)(CX*2), Z28
 	VFMADD231PS  Z28, Z26, Z4
 	VFMADD231PS  Z28, Z27, Z5
-	VBROADCASTSS (DI)(R10*1), Z28
+	VBROADCASTSS (R9)(R12*1), Z28
 	VFMADD231PS  Z28, Z26, Z6
 	VFMADD231PS  Z28, Z27, Z7
-	VBROADCASTSS (DI)(CX*4), Z28
+	VBROADCASTSS (R9)(CX*4), Z28
 	VFMADD231PS  Z28, Z26, Z8
 	VFMADD231PS  Z28, Z27, Z9
-	VBROADCASTSS (R8), Z28
+	VBROADCASTSS (R10), Z28
 	VFMADD231PS  Z28, Z26, Z10
 	VFMADD231PS  Z28, Z27, Z11
-	VBROADCASTSS (R8)(CX*1), Z28
+	VBROADCASTSS (R10)(CX*1), Z28
 	VFMADD231PS  Z28, Z26, Z12
 	VFMADD231PS  Z28, Z27, Z13
-	VBROADCASTSS (R8)(CX*2), Z28
+	VBROADCASTSS (R10)(CX*2), Z28
 	VFMADD231PS  Z28, Z26, Z14
 	VFMADD231PS  Z28, Z27, Z15
-	VBROADCASTSS (R8)(R10*1), Z28
+	VBROADCASTSS (R10)(R12*1), Z28
 	VFMADD231PS  Z28, Z26, Z16
 	VFMADD231PS  Z28, Z27, Z17
-	VBROADCASTSS (R8)(CX*4), Z28
+	VBROADCASTSS (R10)(CX*4), Z28
 	VFMADD231PS  Z28, Z26, Z18
 	VFMADD231PS  Z28, Z27, Z19
-	VBROADCASTSS (R9), Z28
+	VBROADCASTSS (R11), Z28
 	VFMADD231PS  Z28, Z26, Z20
 	VFMADD231PS  Z28, Z27, Z21
-	VBROADCASTSS (R9)(CX*1), Z28
+	VBROADCASTSS (R11)(CX*1), Z28
 	VFMADD231PS  Z28, Z26, Z22
 	VFMADD231PS  Z28, Z27, Z23
-	VBROADCASTSS (R9)(CX*2), Z28
+	VBROADCASTSS (R11)(CX*2), Z28
 	VFMADD231PS  Z28, Z26, Z24
 	VFMADD231PS  Z28, Z27, Z25
+	PREFETCHT1   (DI)
+	ADDQ         R8, DI
 	ADDQ         SI, BX
-	ADDQ         DX, DI
-	ADDQ         DX, R8
 	ADDQ         DX, R9
+	ADDQ         DX, R10
+	ADDQ         DX, R11
 	DECQ         AX
 	JNE          loop
 	MOVQ         tail+64(FP), AX
@@ -8510,22 +8780,24 @@ loop:
 	VZEROUPPER
 	RET
 
-// func tile14x2AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool)
-// Requires: AVX, AVX512F, BMI2
-TEXT ·tile14x2AVX512(SB), NOSPLIT, $0-73
+// func tile14x2AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
+// Requires: AVX, AVX512F, BMI2, MMX+
+TEXT ·tile14x2AVX512(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
 	MOVQ   ars+16(FP), CX
 	MOVQ   acs+24(FP), DX
 	MOVQ   b+32(FP), BX
 	MOVQ   brs+40(FP), SI
-	MOVQ   a+8(FP), DI
-	LEAQ   (DI)(CX*4), R8
-	ADDQ   CX, R8
-	LEAQ   (R8)(CX*4), R9
-	ADDQ   CX, R9
-	LEAQ   (CX)(CX*2), R10
-	MOVB   load+72(FP), R11
-	TESTB  R11, R11
+	MOVQ   next+80(FP), DI
+	MOVQ   step+88(FP), R8
+	MOVQ   a+8(FP), R9
+	LEAQ   (R9)(CX*4), R10
+	ADDQ   CX, R10
+	LEAQ   (R10)(CX*4), R11
+	ADDQ   CX, R11
+	LEAQ   (CX)(CX*2), R12
+	MOVB   load+72(FP), R13
+	TESTB  R13, R13
 	JNE    fromC
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
@@ -8558,103 +8830,105 @@ TEXT ·tile14x2AVX512(SB), NOSPLIT, $0-73
 	JMP    loop
 
 fromC:
-	MOVQ      tail+64(FP), R11
-	MOVL      $-1, R12
-	BZHIL     R11, R12, R12
-	KMOVW     R12, K1
-	MOVQ      c+48(FP), R11
-	MOVQ      ldc+56(FP), R12
-	VMOVUPS   (R11), Z0
-	VMOVUPS.Z 64(R11), K1, Z1
-	ADDQ      R12, R11
-	VMOVUPS   (R11), Z2
-	VMOVUPS.Z 64(R11), K1, Z3
-	ADDQ      R12, R11
-	VMOVUPS   (R11), Z4
-	VMOVUPS.Z 64(R11), K1, Z5
-	ADDQ      R12, R11
-	VMOVUPS   (R11), Z6
-	VMOVUPS.Z 64(R11), K1, Z7
-	ADDQ      R12, R11
-	VMOVUPS   (R11), Z8
-	VMOVUPS.Z 64(R11), K1, Z9
-	ADDQ      R12, R11
-	VMOVUPS   (R11), Z10
-	VMOVUPS.Z 64(R11), K1, Z11
-	ADDQ      R12, R11
-	VMOVUPS   (R11), Z12
-	VMOVUPS.Z 64(R11), K1, Z13
-	ADDQ      R12, R11
-	VMOVUPS   (R11), Z14
-	VMOVUPS.Z 64(R11), K1, Z15
-	ADDQ      R12, R11
-	VMOVUPS   (R11), Z16
-	VMOVUPS.Z 64(R11), K1, Z17
-	ADDQ      R12, R11
-	VMOVUPS   (R11), Z18
-	VMOVUPS.Z 64(R11), K1, Z19
-	ADDQ      R12, R11
-	VMOVUPS   (R11), Z20
-	VMOVUPS.Z 64(R11), K1, Z21
-	ADDQ      R12, R11
-	VMOVUPS   (R11), Z22
-	VMOVUPS.Z 64(R11), K1, Z23
-	ADDQ      R12, R11
-	VMOVUPS   (R11), Z24
-	VMOVUPS.Z 64(R11), K1, Z25
-	ADDQ      R12, R11
-	VMOVUPS   (R11), Z26
-	VMOVUPS.Z 64(R11), K1, Z27
+	MOVQ      tail+64(FP), R13
+	MOVL      $-1, R14
+	BZHIL     R13, R14, R14
+	KMOVW     R14, K1
+	MOVQ      c+48(FP), R13
+	MOVQ      ldc+56(FP), R14
+	VMOVUPS   (R13), Z0
+	VMOVUPS.Z 64(R13), K1, Z1
+	ADDQ      R14, R13
+	VMOVUPS   (R13), Z2
+	VMOVUPS.Z 64(R13), K1, Z3
+	ADDQ      R14, R13
+	VMOVUPS   (R13), Z4
+	VMOVUPS.Z 64(R13), K1, Z5
+	ADDQ      R14, R13
+	VMOVUPS   (R13), Z6
+	VMOVUPS.Z 64(R13), K1, Z7
+	ADDQ      R14, R13
+	VMOVUPS   (R13), Z8
+	VMOVUPS.Z 64(R13), K1, Z9
+	ADDQ      R14, R13
+	VMOVUPS   (R13), Z10
+	VMOVUPS.Z 64(R13), K1, Z11
+	ADDQ      R14, R13
+	VMOVUPS   (R13), Z12
+	VMOVUPS.Z 64(R13), K1, Z13
+	ADDQ      R14, R13
+	VMOVUPS   (R13), Z14
+	VMOVUPS.Z 64(R13), K1, Z15
+	ADDQ      R14, R13
+	VMOVUPS   (R13), Z16
+	VMOVUPS.Z 64(R13), K1, Z17
+	ADDQ      R14, R13
+	VMOVUPS   (R13), Z18
+	VMOVUPS.Z 64(R13), K1, Z19
+	ADDQ      R14, R13
+	VMOVUPS   (R13), Z20
+	VMOVUPS.Z 64(R13), K1, Z21
+	ADDQ      R14, R13
+	VMOVUPS   (R13), Z22
+	VMOVUPS.Z 64(R13), K1, Z23
+	ADDQ      R14, R13
+	VMOVUPS   (R13), Z24
+	VMOVUPS.Z 64(R13), K1, Z25
+	ADDQ      R14, R13
+	VMOVUPS   (R13), Z26
+	VMOVUPS.Z 64(R13), K1, Z27
 
 loop:
 	VMOVUPS      (BX), Z28
 	VMOVUPS      64(BX), Z29
-	VBROADCASTSS (DI), Z30
+	VBROADCASTSS (R9), Z30
 	VFMADD231PS  Z30, Z28, Z0
 	VFMADD231PS  Z30, Z29, Z1
-	VBROADCASTSS (DI)(CX*1), Z30
+	VBROADCASTSS (R9)(CX*1), Z30
 	VFMADD231PS  Z30, Z28, Z2
 	VFMADD231PS  Z30, Z29, Z3
-	VBROADCASTSS (DI)(CX*2), Z30
+	VBROADCASTSS (R9)(CX*2), Z30
 	VFMADD231PS  Z30, Z28, Z4
 	VFMADD231PS  Z30, Z29, Z5
-	VBROADCASTSS (DI)(R10*1), Z30
+	VBROADCASTSS (R9)(R12*1), Z30
 	VFMADD231PS  Z30, Z28, Z6
 	VFMADD231PS  Z30, Z29, Z7
-	VBROADCASTSS (DI)(CX*4), Z30
+	VBROADCASTSS (R9)(CX*4), Z30
 	VFMADD231PS  Z30, Z28, Z8
 	VFMADD231PS  Z30, Z29, Z9
-	VBROADCASTSS (R8), Z30
+	VBROADCASTSS (R10), Z30
 	VFMADD231PS  Z30, Z28, Z10
 	VFMADD231PS  Z30, Z29, Z11
-	VBROADCASTSS (R8)(CX*1), Z30
+	VBROADCASTSS (R10)(CX*1), Z30
 	VFMADD231PS  Z30, Z28, Z12
 	VFMADD231PS  Z30, Z29, Z13
-	VBROADCASTSS (R8)(CX*2), Z30
+	VBROADCASTSS (R10)(CX*2), Z30
 	VFMADD231PS  Z30, Z28, Z14
 	VFMADD231PS  Z30, Z29, Z15
-	VBROADCASTSS (R8)(R10*1), Z30
+	VBROADCASTSS (R10)(R12*1), Z30
 	VFMADD231PS  Z30, Z28, Z16
 	VFMADD231PS  Z30, Z29, Z17
-	VBROADCASTSS (R8)(CX*4), Z30
+	VBROADCASTSS (R10)(CX*4), Z30
 	VFMADD231PS  Z30, Z28, Z18
 	VFMADD231PS  Z30, Z29, Z19
-	VBROADCASTSS (R9), Z30
+	VBROADCASTSS (R11), Z30
 	VFMADD231PS  Z30, Z28, Z20
 	VFMADD231PS  Z30, Z29, Z21
-	VBROADCASTSS (R9)(CX*1), Z30
+	VBROADCASTSS (R11)(CX*1), Z30
 	VFMADD231PS  Z30, Z28, Z22
 	VFMADD231PS  Z30, Z29, Z23
-	VBROADCASTSS (R9)(CX*2), Z30
+	VBROADCASTSS (R11)(CX*2), Z30
 	VFMADD231PS  Z30, Z28, Z24
 	VFMADD231PS  Z30, Z29, Z25
-	VBROADCASTSS (R9)(R10*1), Z30
+	VBROADCASTSS (R11)(R12*1), Z30
 	VFMADD231PS  Z30, Z28, Z26
 	VFMADD231PS  Z30, Z29, Z27
+	PREFETCHT1   (DI)
+	ADDQ         R8, DI
 	ADDQ         SI, BX
-	ADDQ         DX, DI
-	ADDQ         DX, R8
 	ADDQ         DX, R9
+	ADDQ         DX, R10
+	ADDQ         DX, R11
 	DECQ         AX
 	JNE          loop
 	MOVQ         tail+64(FP), AX
@@ -8984,13 +9258,13 @@ done:
 // func maxAVX512(x []float32) float32
 // Requires: AVX, AVX512DQ, AVX512F, BMI2, CMOV, SSE
 TEXT ·maxAVX512(SB), NOSPLIT, $0-28
-	MOVQ    x_len+8(FP), AX
-	MOVQ    x_base+0(FP), CX
-	VMOVUPS negInf<>+0(SB), Z2
-	VMOVUPS Z2, Z0
-	VMOVUPS Z2, Z1
-	CMPQ    AX, $0x20
-	JLT     rest
+	MOVQ         x_len+8(FP), AX
+	MOVQ         x_base+0(FP), CX
+	VBROADCASTSS negInf<>+0(SB), Z2
+	VMOVUPS      Z2, Z0
+	VMOVUPS      Z2, Z1
+	CMPQ         AX, $0x20
+	JLT          rest
 
 loop:
 	VMOVUPS (CX), Z3
@@ -9279,105 +9553,113 @@ TEXT ·expAVX512(SB), NOSPLIT, $0-48
 	JLT  rest
 
 loop:
-	VMOVUPS      (CX), Z0
-	VMOVUPS      expMax<>+0(SB), Z1
-	VMINPS       Z0, Z1, Z0
-	VMOVUPS      expMin<>+0(SB), Z1
-	VMAXPS       Z0, Z1, Z0
-	VMULPS       log2e<>+0(SB), Z0, Z1
-	VRNDSCALEPS  $0x08, Z1, Z1
-	VFNMADD231PS ln2High<>+0(SB), Z1, Z0
-	VFNMADD231PS ln2Low<>+0(SB), Z1, Z0
-	VMOVUPS      exp6<>+0(SB), Z2
-	VFMADD213PS  exp5<>+0(SB), Z0, Z2
-	VFMADD213PS  exp4<>+0(SB), Z0, Z2
-	VFMADD213PS  exp3<>+0(SB), Z0, Z2
-	VFMADD213PS  exp2<>+0(SB), Z0, Z2
-	VFMADD213PS  one<>+0(SB), Z0, Z2
-	VFMADD213PS  one<>+0(SB), Z0, Z2
-	VSCALEFPS    Z1, Z2, Z0
-	VMOVUPS      Z0, (DX)
-	VMOVUPS      64(CX), Z0
-	VMOVUPS      expMax<>+0(SB), Z1
-	VMINPS       Z0, Z1, Z0
-	VMOVUPS      expMin<>+0(SB), Z1
-	VMAXPS       Z0, Z1, Z0
-	VMULPS       log2e<>+0(SB), Z0, Z1
-	VRNDSCALEPS  $0x08, Z1, Z1
-	VFNMADD231PS ln2High<>+0(SB), Z1, Z0
-	VFNMADD231PS ln2Low<>+0(SB), Z1, Z0
-	VMOVUPS      exp6<>+0(SB), Z2
-	VFMADD213PS  exp5<>+0(SB), Z0, Z2
-	VFMADD213PS  exp4<>+0(SB), Z0, Z2
-	VFMADD213PS  exp3<>+0(SB), Z0, Z2
-	VFMADD213PS  exp2<>+0(SB), Z0, Z2
-	VFMADD213PS  one<>+0(SB), Z0, Z2
-	VFMADD213PS  one<>+0(SB), Z0, Z2
-	VSCALEFPS    Z1, Z2, Z0
-	VMOVUPS      Z0, 64(DX)
-	ADDQ         $0x00000080, CX
-	ADDQ         $0x00000080, DX
-	SUBQ         $0x20, AX
-	CMPQ         AX, $0x20
-	JGE          loop
+	VMOVUPS          (CX), Z0
+	VBROADCASTSS     expMax<>+0(SB), Z2
+	VMINPS           Z0, Z2, Z0
+	VBROADCASTSS     expMin<>+0(SB), Z2
+	VMAXPS           Z0, Z2, Z0
+	VBROADCASTSS     roundUp<>+0(SB), Z2
+	VMOVAPS          Z2, Z1
+	VFMADD231PS.BCST log2e<>+0(SB), Z0, Z2
+	VSUBPS           Z1, Z2, Z1
+	VFMADD231PS.BCST minusLn2High<>+0(SB), Z1, Z0
+	VFMADD231PS.BCST minusLn2Low<>+0(SB), Z1, Z0
+	VBROADCASTSS     exp6<>+0(SB), Z2
+	VFMADD213PS.BCST exp5<>+0(SB), Z0, Z2
+	VFMADD213PS.BCST exp4<>+0(SB), Z0, Z2
+	VFMADD213PS.BCST exp3<>+0(SB), Z0, Z2
+	VFMADD213PS.BCST exp2<>+0(SB), Z0, Z2
+	VFMADD213PS.BCST one<>+0(SB), Z0, Z2
+	VFMADD213PS.BCST one<>+0(SB), Z0, Z2
+	VSCALEFPS        Z1, Z2, Z0
+	VMOVUPS          Z0, (DX)
+	VMOVUPS          64(CX), Z0
+	VBROADCASTSS     expMax<>+0(SB), Z2
+	VMINPS           Z0, Z2, Z0
+	VBROADCASTSS     expMin<>+0(SB), Z2
+	VMAXPS           Z0, Z2, Z0
+	VBROADCASTSS     roundUp<>+0(SB), Z2
+	VMOVAPS          Z2, Z1
+	VFMADD231PS.BCST log2e<>+0(SB), Z0, Z2
+	VSUBPS           Z1, Z2, Z1
+	VFMADD231PS.BCST minusLn2High<>+0(SB), Z1, Z0
+	VFMADD231PS.BCST minusLn2Low<>+0(SB), Z1, Z0
+	VBROADCASTSS     exp6<>+0(SB), Z2
+	VFMADD213PS.BCST exp5<>+0(SB), Z0, Z2
+	VFMADD213PS.BCST exp4<>+0(SB), Z0, Z2
+	VFMADD213PS.BCST exp3<>+0(SB), Z0, Z2
+	VFMADD213PS.BCST exp2<>+0(SB), Z0, Z2
+	VFMADD213PS.BCST one<>+0(SB), Z0, Z2
+	VFMADD213PS.BCST one<>+0(SB), Z0, Z2
+	VSCALEFPS        Z1, Z2, Z0
+	VMOVUPS          Z0, 64(DX)
+	ADDQ             $0x00000080, CX
+	ADDQ             $0x00000080, DX
+	SUBQ             $0x20, AX
+	CMPQ             AX, $0x20
+	JGE              loop
 
 rest:
-	TESTQ        AX, AX
-	JE           done
-	XORQ         BX, BX
-	MOVQ         $0x00000010, SI
-	MOVQ         AX, DI
-	CMPQ         DI, BX
-	CMOVQLT      BX, DI
-	CMPQ         DI, SI
-	CMOVQGT      SI, DI
-	MOVL         $-1, R8
-	BZHIL        DI, R8, R8
-	KMOVW        R8, K1
-	VMOVUPS.Z    (CX), K1, Z0
-	VMOVUPS      expMax<>+0(SB), Z1
-	VMINPS       Z0, Z1, Z0
-	VMOVUPS      expMin<>+0(SB), Z1
-	VMAXPS       Z0, Z1, Z0
-	VMULPS       log2e<>+0(SB), Z0, Z1
-	VRNDSCALEPS  $0x08, Z1, Z1
-	VFNMADD231PS ln2High<>+0(SB), Z1, Z0
-	VFNMADD231PS ln2Low<>+0(SB), Z1, Z0
-	VMOVUPS      exp6<>+0(SB), Z2
-	VFMADD213PS  exp5<>+0(SB), Z0, Z2
-	VFMADD213PS  exp4<>+0(SB), Z0, Z2
-	VFMADD213PS  exp3<>+0(SB), Z0, Z2
-	VFMADD213PS  exp2<>+0(SB), Z0, Z2
-	VFMADD213PS  one<>+0(SB), Z0, Z2
-	VFMADD213PS  one<>+0(SB), Z0, Z2
-	VSCALEFPS    Z1, Z2, Z0
-	VMOVUPS      Z0, K1, (DX)
-	SUBQ         $0x10, AX
-	CMPQ         AX, BX
-	CMOVQLT      BX, AX
-	CMPQ         AX, SI
-	CMOVQGT      SI, AX
-	MOVL         $-1, BX
-	BZHIL        AX, BX, BX
-	KMOVW        BX, K1
-	VMOVUPS.Z    64(CX), K1, Z0
-	VMOVUPS      expMax<>+0(SB), Z1
-	VMINPS       Z0, Z1, Z0
-	VMOVUPS      expMin<>+0(SB), Z1
-	VMAXPS       Z0, Z1, Z0
-	VMULPS       log2e<>+0(SB), Z0, Z1
-	VRNDSCALEPS  $0x08, Z1, Z1
-	VFNMADD231PS ln2High<>+0(SB), Z1, Z0
-	VFNMADD231PS ln2Low<>+0(SB), Z1, Z0
-	VMOVUPS      exp6<>+0(SB), Z2
-	VFMADD213PS  exp5<>+0(SB), Z0, Z2
-	VFMADD213PS  exp4<>+0(SB), Z0, Z2
-	VFMADD213PS  exp3<>+0(SB), Z0, Z2
-	VFMADD213PS  exp2<>+0(SB), Z0, Z2
-	VFMADD213PS  one<>+0(SB), Z0, Z2
-	VFMADD213PS  one<>+0(SB), Z0, Z2
-	VSCALEFPS    Z1, Z2, Z0
-	VMOVUPS      Z0, K1, 64(DX)
+	TESTQ            AX, AX
+	JE               done
+	XORQ             BX, BX
+	MOVQ             $0x00000010, SI
+	MOVQ             AX, DI
+	CMPQ             DI, BX
+	CMOVQLT          BX, DI
+	CMPQ             DI, SI
+	CMOVQGT          SI, DI
+	MOVL             $-1, R8
+	BZHIL            DI, R8, R8
+	KMOVW            R8, K1
+	VMOVUPS.Z        (CX), K1, Z0
+	VBROADCASTSS     expMax<>+0(SB), Z2
+	VMINPS           Z0, Z2, Z0
+	VBROADCASTSS     expMin<>+0(SB), Z2
+	VMAXPS           Z0, Z2, Z0
+	VBROADCASTSS     roundUp<>+0(SB), Z2
+	VMOVAPS          Z2, Z1
+	VFMADD231PS.BCST log2e<>+0(SB), Z0, Z2
+	VSUBPS           Z1, Z2, Z1
+	VFMADD231PS.BCST minusLn2High<>+0(SB), Z1, Z0
+	VFMADD231PS.BCST minusLn2Low<>+0(SB), Z1, Z0
+	VBROADCASTSS     exp6<>+0(SB), Z2
+	VFMADD213PS.BCST exp5<>+0(SB), Z0, Z2
+	VFMADD213PS.BCST exp4<>+0(SB), Z0, Z2
+	VFMADD213PS.BCST exp3<>+0(SB), Z0, Z2
+	VFMADD213PS.BCST exp2<>+0(SB), Z0, Z2
+	VFMADD213PS.BCST one<>+0(SB), Z0, Z2
+	VFMADD213PS.BCST one<>+0(SB), Z0, Z2
+	VSCALEFPS        Z1, Z2, Z0
+	VMOVUPS          Z0, K1, (DX)
+	SUBQ             $0x10, AX
+	CMPQ             AX, BX
+	CMOVQLT          BX, AX
+	CMPQ             AX, SI
+	CMOVQGT          SI, AX
+	MOVL             $-1, BX
+	BZHIL            AX, BX, BX
+	KMOVW            BX, K1
+	VMOVUPS.Z        64(CX), K1, Z0
+	VBROADCASTSS     expMax<>+0(SB), Z2
+	VMINPS           Z0, Z2, Z0
+	VBROADCASTSS     expMin<>+0(SB), Z2
+	VMAXPS           Z0, Z2, Z0
+	VBROADCASTSS     roundUp<>+0(SB), Z2
+	VMOVAPS          Z2, Z1
+	VFMADD231PS.BCST log2e<>+0(SB), Z0, Z2
+	VSUBPS           Z1, Z2, Z1
+	VFMADD231PS.BCST minusLn2High<>+0(SB), Z1, Z0
+	VFMADD231PS.BCST minusLn2Low<>+0(SB), Z1, Z0
+	VBROADCASTSS     exp6<>+0(SB), Z2
+	VFMADD213PS.BCST exp5<>+0(SB), Z0, Z2
+	VFMADD213PS.BCST exp4<>+0(SB), Z0, Z2
+	VFMADD213PS.BCST exp3<>+0(SB), Z0, Z2
+	VFMADD213PS.BCST exp2<>+0(SB), Z0, Z2
+	VFMADD213PS.BCST one<>+0(SB), Z0, Z2
+	VFMADD213PS.BCST one<>+0(SB), Z0, Z2
+	VSCALEFPS        Z1, Z2, Z0
+	VMOVUPS          Z0, K1, 64(DX)
 
 done:
 	VZEROUPPER
@@ -9393,121 +9675,129 @@ TEXT ·sigmoidAVX512(SB), NOSPLIT, $0-48
 	JLT  rest
 
 loop:
-	VMOVUPS      (CX), Z0
-	VXORPS       signBit<>+0(SB), Z0, Z0
-	VMOVUPS      expMax<>+0(SB), Z1
-	VMINPS       Z0, Z1, Z0
-	VMOVUPS      expMin<>+0(SB), Z1
-	VMAXPS       Z0, Z1, Z0
-	VMULPS       log2e<>+0(SB), Z0, Z1
-	VRNDSCALEPS  $0x08, Z1, Z1
-	VFNMADD231PS ln2High<>+0(SB), Z1, Z0
-	VFNMADD231PS ln2Low<>+0(SB), Z1, Z0
-	VMOVUPS      exp6<>+0(SB), Z2
-	VFMADD213PS  exp5<>+0(SB), Z0, Z2
-	VFMADD213PS  exp4<>+0(SB), Z0, Z2
-	VFMADD213PS  exp3<>+0(SB), Z0, Z2
-	VFMADD213PS  exp2<>+0(SB), Z0, Z2
-	VFMADD213PS  one<>+0(SB), Z0, Z2
-	VFMADD213PS  one<>+0(SB), Z0, Z2
-	VSCALEFPS    Z1, Z2, Z0
-	VMOVUPS      one<>+0(SB), Z1
-	VADDPS       Z1, Z0, Z0
-	VDIVPS       Z0, Z1, Z0
-	VMOVUPS      Z0, (DX)
-	VMOVUPS      64(CX), Z0
-	VXORPS       signBit<>+0(SB), Z0, Z0
-	VMOVUPS      expMax<>+0(SB), Z1
-	VMINPS       Z0, Z1, Z0
-	VMOVUPS      expMin<>+0(SB), Z1
-	VMAXPS       Z0, Z1, Z0
-	VMULPS       log2e<>+0(SB), Z0, Z1
-	VRNDSCALEPS  $0x08, Z1, Z1
-	VFNMADD231PS ln2High<>+0(SB), Z1, Z0
-	VFNMADD231PS ln2Low<>+0(SB), Z1, Z0
-	VMOVUPS      exp6<>+0(SB), Z2
-	VFMADD213PS  exp5<>+0(SB), Z0, Z2
-	VFMADD213PS  exp4<>+0(SB), Z0, Z2
-	VFMADD213PS  exp3<>+0(SB), Z0, Z2
-	VFMADD213PS  exp2<>+0(SB), Z0, Z2
-	VFMADD213PS  one<>+0(SB), Z0, Z2
-	VFMADD213PS  one<>+0(SB), Z0, Z2
-	VSCALEFPS    Z1, Z2, Z0
-	VMOVUPS      one<>+0(SB), Z1
-	VADDPS       Z1, Z0, Z0
-	VDIVPS       Z0, Z1, Z0
-	VMOVUPS      Z0, 64(DX)
-	ADDQ         $0x00000080, CX
-	ADDQ         $0x00000080, DX
-	SUBQ         $0x20, AX
-	CMPQ         AX, $0x20
-	JGE          loop
+	VMOVUPS          (CX), Z0
+	VXORPS.BCST      signBit<>+0(SB), Z0, Z0
+	VBROADCASTSS     expMax<>+0(SB), Z2
+	VMINPS           Z0, Z2, Z0
+	VBROADCASTSS     expMin<>+0(SB), Z2
+	VMAXPS           Z0, Z2, Z0
+	VBROADCASTSS     roundUp<>+0(SB), Z2
+	VMOVAPS          Z2, Z1
+	VFMADD231PS.BCST log2e<>+0(SB), Z0, Z2
+	VSUBPS           Z1, Z2, Z1
+	VFMADD231PS.BCST minusLn2High<>+0(SB), Z1, Z0
+	VFMADD231PS.BCST minusLn2Low<>+0(SB), Z1, Z0
+	VBROADCASTSS     exp6<>+0(SB), Z2
+	VFMADD213PS.BCST exp5<>+0(SB), Z0, Z2
+	VFMADD213PS.BCST exp4<>+0(SB), Z0, Z2
+	VFMADD213PS.BCST exp3<>+0(SB), Z0, Z2
+	VFMADD213PS.BCST exp2<>+0(SB), Z0, Z2
+	VFMADD213PS.BCST one<>+0(SB), Z0, Z2
+	VFMADD213PS.BCST one<>+0(SB), Z0, Z2
+	VSCALEFPS        Z1, Z2, Z0
+	VBROADCASTSS     one<>+0(SB), Z1
+	VADDPS           Z1, Z0, Z0
+	VDIVPS           Z0, Z1, Z0
+	VMOVUPS          Z0, (DX)
+	VMOVUPS          64(CX), Z0
+	VXORPS.BCST      signBit<>+0(SB), Z0, Z0
+	VBROADCASTSS     expMax<>+0(SB), Z2
+	VMINPS           Z0, Z2, Z0
+	VBROADCASTSS     expMin<>+0(SB), Z2
+	VMAXPS           Z0, Z2, Z0
+	VBROADCASTSS     roundUp<>+0(SB), Z2
+	VMOVAPS          Z2, Z1
+	VFMADD231PS.BCST log2e<>+0(SB), Z0, Z2
+	VSUBPS           Z1, Z2, Z1
+	VFMADD231PS.BCST minusLn2High<>+0(SB), Z1, Z0
+	VFMADD231PS.BCST minusLn2Low<>+0(SB), Z1, Z0
+	VBROADCASTSS     exp6<>+0(SB), Z2
+	VFMADD213PS.BCST exp5<>+0(SB), Z0, Z2
+	VFMADD213PS.BCST exp4<>+0(SB), Z0, Z2
+	VFMADD213PS.BCST exp3<>+0(SB), Z0, Z2
+	VFMADD213PS.BCST exp2<>+0(SB), Z0, Z2
+	VFMADD213PS.BCST one<>+0(SB), Z0, Z2
+	VFMADD213PS.BCST one<>+0(SB), Z0, Z2
+	VSCALEFPS        Z1, Z2, Z0
+	VBROADCASTSS     one<>+0(SB), Z1
+	VADDPS           Z1, Z0, Z0
+	VDIVPS           Z0, Z1, Z0
+	VMOVUPS          Z0, 64(DX)
+	ADDQ             $0x00000080, CX
+	ADDQ             $0x00000080, DX
+	SUBQ             $0x20, AX
+	CMPQ             AX, $0x20
+	JGE              loop
 
 rest:
-	TESTQ        AX, AX
-	JE           done
-	XORQ         BX, BX
-	MOVQ         $0x00000010, SI
-	MOVQ         AX, DI
-	CMPQ         DI, BX
-	CMOVQLT      BX, DI
-	CMPQ         DI, SI
-	CMOVQGT      SI, DI
-	MOVL         $-1, R8
-	BZHIL        DI, R8, R8
-	KMOVW        R8, K1
-	VMOVUPS.Z    (CX), K1, Z0
-	VXORPS       signBit<>+0(SB), Z0, Z0
-	VMOVUPS      expMax<>+0(SB), Z1
-	VMINPS       Z0, Z1, Z0
-	VMOVUPS      expMin<>+0(SB), Z1
-	VMAXPS       Z0, Z1, Z0
-	VMULPS       log2e<>+0(SB), Z0, Z1
-	VRNDSCALEPS  $0x08, Z1, Z1
-	VFNMADD231PS ln2High<>+0(SB), Z1, Z0
-	VFNMADD231PS ln2Low<>+0(SB), Z1, Z0
-	VMOVUPS      exp6<>+0(SB), Z2
-	VFMADD213PS  exp5<>+0(SB), Z0, Z2
-	VFMADD213PS  exp4<>+0(SB), Z0, Z2
-	VFMADD213PS  exp3<>+0(SB), Z0, Z2
-	VFMADD213PS  exp2<>+0(SB), Z0, Z2
-	VFMADD213PS  one<>+0(SB), Z0, Z2
-	VFMADD213PS  one<>+0(SB), Z0, Z2
-	VSCALEFPS    Z1, Z2, Z0
-	VMOVUPS      one<>+0(SB), Z1
-	VADDPS       Z1, Z0, Z0
-	VDIVPS       Z0, Z1, Z0
-	VMOVUPS      Z0, K1, (DX)
-	SUBQ         $0x10, AX
-	CMPQ         AX, BX
-	CMOVQLT      BX, AX
-	CMPQ         AX, SI
-	CMOVQGT      SI, AX
-	MOVL         $-1, BX
-	BZHIL        AX, BX, BX
-	KMOVW        BX, K1
-	VMOVUPS.Z    64(CX), K1, Z0
-	VXORPS       signBit<>+0(SB), Z0, Z0
-	VMOVUPS      expMax<>+0(SB), Z1
-	VMINPS       Z0, Z1, Z0
-	VMOVUPS      expMin<>+0(SB), Z1
-	VMAXPS       Z0, Z1, Z0
-	VMULPS       log2e<>+0(SB), Z0, Z1
-	VRNDSCALEPS  $0x08, Z1, Z1
-	VFNMADD231PS ln2High<>+0(SB), Z1, Z0
-	VFNMADD231PS ln2Low<>+0(SB), Z1, Z0
-	VMOVUPS      exp6<>+0(SB), Z2
-	VFMADD213PS  exp5<>+0(SB), Z0, Z2
-	VFMADD213PS  exp4<>+0(SB), Z0, Z2
-	VFMADD213PS  exp3<>+0(SB), Z0, Z2
-	VFMADD213PS  exp2<>+0(SB), Z0, Z2
-	VFMADD213PS  one<>+0(SB), Z0, Z2
-	VFMADD213PS  one<>+0(SB), Z0, Z2
-	VSCALEFPS    Z1, Z2, Z0
-	VMOVUPS      one<>+0(SB), Z1
-	VADDPS       Z1, Z0, Z0
-	VDIVPS       Z0, Z1, Z0
-	VMOVUPS      Z0, K1, 64(DX)
+	TESTQ            AX, AX
+	JE               done
+	XORQ             BX, BX
+	MOVQ             $0x00000010, SI
+	MOVQ             AX, DI
+	CMPQ             DI, BX
+	CMOVQLT          BX, DI
+	CMPQ             DI, SI
+	CMOVQGT          SI, DI
+	MOVL             $-1, R8
+	BZHIL            DI, R8, R8
+	KMOVW            R8, K1
+	VMOVUPS.Z        (CX), K1, Z0
+	VXORPS.BCST      signBit<>+0(SB), Z0, Z0
+	VBROADCASTSS     expMax<>+0(SB), Z2
+	VMINPS           Z0, Z2, Z0
+	VBROADCASTSS     expMin<>+0(SB), Z2
+	VMAXPS           Z0, Z2, Z0
+	VBROADCASTSS     roundUp<>+0(SB), Z2
+	VMOVAPS          Z2, Z1
+	VFMADD231PS.BCST log2e<>+0(SB), Z0, Z2
+	VSUBPS           Z1, Z2, Z1
+	VFMADD231PS.BCST minusLn2High<>+0(SB), Z1, Z0
+	VFMADD231PS.BCST minusLn2Low<>+0(SB), Z1, Z0
+	VBROADCASTSS     exp6<>+0(SB), Z2
+	VFMADD213PS.BCST exp5<>+0(SB), Z0, Z2
+	VFMADD213PS.BCST exp4<>+0(SB), Z0, Z2
+	VFMADD213PS.BCST exp3<>+0(SB), Z0, Z2
+	VFMADD213PS.BCST exp2<>+0(SB), Z0, Z2
+	VFMADD213PS.BCST one<>+0(SB), Z0, Z2
+	VFMADD213PS.BCST one<>+0(SB), Z0, Z2
+	VSCALEFPS        Z1, Z2, Z0
+	VBROADCASTSS     one<>+0(SB), Z1
+	VADDPS           Z1, Z0, Z0
+	VDIVPS           Z0, Z1, Z0
+	VMOVUPS          Z0, K1, (DX)
+	SUBQ             $0x10, AX
+	CMPQ             AX, BX
+	CMOVQLT          BX, AX
+	CMPQ             AX, SI
+	CMOVQGT          SI, AX
+	MOVL             $-1, BX
+	BZHIL            AX, BX, BX
+	KMOVW            BX, K1
+	VMOVUPS.Z        64(CX), K1, Z0
+	VXORPS.BCST      signBit<>+0(SB), Z0, Z0
+	VBROADCASTSS     expMax<>+0(SB), Z2
+	VMINPS           Z0, Z2, Z0
+	VBROADCASTSS     expMin<>+0(SB), Z2
+	VMAXPS           Z0, Z2, Z0
+	VBROADCASTSS     roundUp<>+0(SB), Z2
+	VMOVAPS          Z2, Z1
+	VFMADD231PS.BCST log2e<>+0(SB), Z0, Z2
+	VSUBPS           Z1, Z2, Z1
+	VFMADD231PS.BCST minusLn2High<>+0(SB), Z1, Z0
+	VFMADD231PS.BCST minusLn2Low<>+0(SB), Z1, Z0
+	VBROADCASTSS     exp6<>+0(SB), Z2
+	VFMADD213PS.BCST exp5<>+0(SB), Z0, Z2
+	VFMADD213PS.BCST exp4<>+0(SB), Z0, Z2
+	VFMADD213PS.BCST exp3<>+0(SB), Z0, Z2
+	VFMADD213PS.BCST exp2<>+0(SB), Z0, Z2
+	VFMADD213PS.BCST one<>+0(SB), Z0, Z2
+	VFMADD213PS.BCST one<>+0(SB), Z0, Z2
+	VSCALEFPS        Z1, Z2, Z0
+	VBROADCASTSS     one<>+0(SB), Z1
+	VADDPS           Z1, Z0, Z0
+	VDIVPS           Z0, Z1, Z0
+	VMOVUPS          Z0, K1, 64(DX)
 
 done:
 	VZEROUPPER
@@ -9527,126 +9817,134 @@ TEXT ·expSumAVX512(SB), NOSPLIT, $0-40
 	JLT          rest
 
 loop:
-	VMOVUPS      (CX), Z5
-	VSUBPS       Z0, Z5, Z5
-	VMOVUPS      expMin<>+0(SB), Z6
-	VMAXPS       Z5, Z6, Z5
-	VMOVAPS      Z5, Z6
-	VMOVUPS      expMax<>+0(SB), Z7
-	VMINPS       Z6, Z7, Z6
-	VMOVUPS      expMin<>+0(SB), Z7
-	VMAXPS       Z6, Z7, Z6
-	VMULPS       log2e<>+0(SB), Z6, Z7
-	VRNDSCALEPS  $0x08, Z7, Z7
-	VFNMADD231PS ln2High<>+0(SB), Z7, Z6
-	VFNMADD231PS ln2Low<>+0(SB), Z7, Z6
-	VMOVUPS      exp6<>+0(SB), Z8
-	VFMADD213PS  exp5<>+0(SB), Z6, Z8
-	VFMADD213PS  exp4<>+0(SB), Z6, Z8
-	VFMADD213PS  exp3<>+0(SB), Z6, Z8
-	VFMADD213PS  exp2<>+0(SB), Z6, Z8
-	VFMADD213PS  one<>+0(SB), Z6, Z8
-	VFMADD213PS  one<>+0(SB), Z6, Z8
-	VSCALEFPS    Z7, Z8, Z6
-	VADDPS       Z6, Z1, Z1
-	VFMADD231PS  Z5, Z6, Z3
-	VMOVUPS      64(CX), Z5
-	VSUBPS       Z0, Z5, Z5
-	VMOVUPS      expMin<>+0(SB), Z6
-	VMAXPS       Z5, Z6, Z5
-	VMOVAPS      Z5, Z6
-	VMOVUPS      expMax<>+0(SB), Z7
-	VMINPS       Z6, Z7, Z6
-	VMOVUPS      expMin<>+0(SB), Z7
-	VMAXPS       Z6, Z7, Z6
-	VMULPS       log2e<>+0(SB), Z6, Z7
-	VRNDSCALEPS  $0x08, Z7, Z7
-	VFNMADD231PS ln2High<>+0(SB), Z7, Z6
-	VFNMADD231PS ln2Low<>+0(SB), Z7, Z6
-	VMOVUPS      exp6<>+0(SB), Z8
-	VFMADD213PS  exp5<>+0(SB), Z6, Z8
-	VFMADD213PS  exp4<>+0(SB), Z6, Z8
-	VFMADD213PS  exp3<>+0(SB), Z6, Z8
-	VFMADD213PS  exp2<>+0(SB), Z6, Z8
-	VFMADD213PS  one<>+0(SB), Z6, Z8
-	VFMADD213PS  one<>+0(SB), Z6, Z8
-	VSCALEFPS    Z7, Z8, Z6
-	VADDPS       Z6, Z2, Z2
-	VFMADD231PS  Z5, Z6, Z4
-	ADDQ         $0x00000080, CX
-	SUBQ         $0x20, AX
-	CMPQ         AX, $0x20
-	JGE          loop
+	VMOVUPS          (CX), Z5
+	VSUBPS           Z0, Z5, Z5
+	VBROADCASTSS     expMin<>+0(SB), Z6
+	VMAXPS           Z5, Z6, Z5
+	VMOVAPS          Z5, Z6
+	VBROADCASTSS     expMax<>+0(SB), Z8
+	VMINPS           Z6, Z8, Z6
+	VBROADCASTSS     expMin<>+0(SB), Z8
+	VMAXPS           Z6, Z8, Z6
+	VBROADCASTSS     roundUp<>+0(SB), Z8
+	VMOVAPS          Z8, Z7
+	VFMADD231PS.BCST log2e<>+0(SB), Z6, Z8
+	VSUBPS           Z7, Z8, Z7
+	VFMADD231PS.BCST minusLn2High<>+0(SB), Z7, Z6
+	VFMADD231PS.BCST minusLn2Low<>+0(SB), Z7, Z6
+	VBROADCASTSS     exp6<>+0(SB), Z8
+	VFMADD213PS.BCST exp5<>+0(SB), Z6, Z8
+	VFMADD213PS.BCST exp4<>+0(SB), Z6, Z8
+	VFMADD213PS.BCST exp3<>+0(SB), Z6, Z8
+	VFMADD213PS.BCST exp2<>+0(SB), Z6, Z8
+	VFMADD213PS.BCST one<>+0(SB), Z6, Z8
+	VFMADD213PS.BCST one<>+0(SB), Z6, Z8
+	VSCALEFPS        Z7, Z8, Z6
+	VADDPS           Z6, Z1, Z1
+	VFMADD231PS      Z5, Z6, Z3
+	VMOVUPS          64(CX), Z5
+	VSUBPS           Z0, Z5, Z5
+	VBROADCASTSS     expMin<>+0(SB), Z6
+	VMAXPS           Z5, Z6, Z5
+	VMOVAPS          Z5, Z6
+	VBROADCASTSS     expMax<>+0(SB), Z8
+	VMINPS           Z6, Z8, Z6
+	VBROADCASTSS     expMin<>+0(SB), Z8
+	VMAXPS           Z6, Z8, Z6
+	VBROADCASTSS     roundUp<>+0(SB), Z8
+	VMOVAPS          Z8, Z7
+	VFMADD231PS.BCST log2e<>+0(SB), Z6, Z8
+	VSUBPS           Z7, Z8, Z7
+	VFMADD231PS.BCST minusLn2High<>+0(SB), Z7, Z6
+	VFMADD231PS.BCST minusLn2Low<>+0(SB), Z7, Z6
+	VBROADCASTSS     exp6<>+0(SB), Z8
+	VFMADD213PS.BCST exp5<>+0(SB), Z6, Z8
+	VFMADD213PS.BCST exp4<>+0(SB), Z6, Z8
+	VFMADD213PS.BCST exp3<>+0(SB), Z6, Z8
+	VFMADD213PS.BCST exp2<>+0(SB), Z6, Z8
+	VFMADD213PS.BCST one<>+0(SB), Z6, Z8
+	VFMADD213PS.BCST one<>+0(SB), Z6, Z8
+	VSCALEFPS        Z7, Z8, Z6
+	VADDPS           Z6, Z2, Z2
+	VFMADD231PS      Z5, Z6, Z4
+	ADDQ             $0x00000080, CX
+	SUBQ             $0x20, AX
+	CMPQ             AX, $0x20
+	JGE              loop
 
 rest:
-	TESTQ        AX, AX
-	JE           done
-	XORQ         DX, DX
-	MOVQ         $0x00000010, BX
-	MOVQ         AX, SI
-	CMPQ         SI, DX
-	CMOVQLT      DX, SI
-	CMPQ         SI, BX
-	CMOVQGT      BX, SI
-	MOVL         $-1, DI
-	BZHIL        SI, DI, DI
-	KMOVW        DI, K1
-	VMOVUPS.Z    (CX), K1, Z5
-	VSUBPS       Z0, Z5, Z5
-	VMOVUPS      expMin<>+0(SB), Z6
-	VMAXPS       Z5, Z6, Z5
-	VMOVAPS      Z5, Z6
-	VMOVUPS      expMax<>+0(SB), Z7
-	VMINPS       Z6, Z7, Z6
-	VMOVUPS      expMin<>+0(SB), Z7
-	VMAXPS       Z6, Z7, Z6
-	VMULPS       log2e<>+0(SB), Z6, Z7
-	VRNDSCALEPS  $0x08, Z7, Z7
-	VFNMADD231PS ln2High<>+0(SB), Z7, Z6
-	VFNMADD231PS ln2Low<>+0(SB), Z7, Z6
-	VMOVUPS      exp6<>+0(SB), Z8
-	VFMADD213PS  exp5<>+0(SB), Z6, Z8
-	VFMADD213PS  exp4<>+0(SB), Z6, Z8
-	VFMADD213PS  exp3<>+0(SB), Z6, Z8
-	VFMADD213PS  exp2<>+0(SB), Z6, Z8
-	VFMADD213PS  one<>+0(SB), Z6, Z8
-	VFMADD213PS  one<>+0(SB), Z6, Z8
-	VSCALEFPS    Z7, Z8, Z6
-	VMOVAPS.Z    Z6, K1, Z6
-	VADDPS       Z6, Z1, Z1
-	VFMADD231PS  Z5, Z6, Z3
-	SUBQ         $0x10, AX
-	CMPQ         AX, DX
-	CMOVQLT      DX, AX
-	CMPQ         AX, BX
-	CMOVQGT      BX, AX
-	MOVL         $-1, DX
-	BZHIL        AX, DX, DX
-	KMOVW        DX, K1
-	VMOVUPS.Z    64(CX), K1, Z5
-	VSUBPS       Z0, Z5, Z5
-	VMOVUPS      expMin<>+0(SB), Z0
-	VMAXPS       Z5, Z0, Z5
-	VMOVAPS      Z5, Z0
-	VMOVUPS      expMax<>+0(SB), Z6
-	VMINPS       Z0, Z6, Z0
-	VMOVUPS      expMin<>+0(SB), Z6
-	VMAXPS       Z0, Z6, Z0
-	VMULPS       log2e<>+0(SB), Z0, Z6
-	VRNDSCALEPS  $0x08, Z6, Z6
-	VFNMADD231PS ln2High<>+0(SB), Z6, Z0
-	VFNMADD231PS ln2Low<>+0(SB), Z6, Z0
-	VMOVUPS      exp6<>+0(SB), Z7
-	VFMADD213PS  exp5<>+0(SB), Z0, Z7
-	VFMADD213PS  exp4<>+0(SB), Z0, Z7
-	VFMADD213PS  exp3<>+0(SB), Z0, Z7
-	VFMADD213PS  exp2<>+0(SB), Z0, Z7
-	VFMADD213PS  one<>+0(SB), Z0, Z7
-	VFMADD213PS  one<>+0(SB), Z0, Z7
-	VSCALEFPS    Z6, Z7, Z0
-	VMOVAPS.Z    Z0, K1, Z0
-	VADDPS       Z0, Z2, Z2
-	VFMADD231PS  Z5, Z0, Z4
+	TESTQ            AX, AX
+	JE               done
+	XORQ             DX, DX
+	MOVQ             $0x00000010, BX
+	MOVQ             AX, SI
+	CMPQ             SI, DX
+	CMOVQLT          DX, SI
+	CMPQ             SI, BX
+	CMOVQGT          BX, SI
+	MOVL             $-1, DI
+	BZHIL            SI, DI, DI
+	KMOVW            DI, K1
+	VMOVUPS.Z        (CX), K1, Z5
+	VSUBPS           Z0, Z5, Z5
+	VBROADCASTSS     expMin<>+0(SB), Z6
+	VMAXPS           Z5, Z6, Z5
+	VMOVAPS          Z5, Z6
+	VBROADCASTSS     expMax<>+0(SB), Z8
+	VMINPS           Z6, Z8, Z6
+	VBROADCASTSS     expMin<>+0(SB), Z8
+	VMAXPS           Z6, Z8, Z6
+	VBROADCASTSS     roundUp<>+0(SB), Z8
+	VMOVAPS          Z8, Z7
+	VFMADD231PS.BCST log2e<>+0(SB), Z6, Z8
+	VSUBPS           Z7, Z8, Z7
+	VFMADD231PS.BCST minusLn2High<>+0(SB), Z7, Z6
+	VFMADD231PS.BCST minusLn2Low<>+0(SB), Z7, Z6
+	VBROADCASTSS     exp6<>+0(SB), Z8
+	VFMADD213PS.BCST exp5<>+0(SB), Z6, Z8
+	VFMADD213PS.BCST exp4<>+0(SB), Z6, Z8
+	VFMADD213PS.BCST exp3<>+0(SB), Z6, Z8
+	VFMADD213PS.BCST exp2<>+0(SB), Z6, Z8
+	VFMADD213PS.BCST one<>+0(SB), Z6, Z8
+	VFMADD213PS.BCST one<>+0(SB), Z6, Z8
+	VSCALEFPS        Z7, Z8, Z6
+	VMOVAPS.Z        Z6, K1, Z6
+	VADDPS           Z6, Z1, Z1
+	VFMADD231PS      Z5, Z6, Z3
+	SUBQ             $0x10, AX
+	CMPQ             AX, DX
+	CMOVQLT          DX, AX
+	CMPQ             AX, BX
+	CMOVQGT          BX, AX
+	MOVL             $-1, DX
+	BZHIL            AX, DX, DX
+	KMOVW            DX, K1
+	VMOVUPS.Z        64(CX), K1, Z5
+	VSUBPS           Z0, Z5, Z5
+	VBROADCASTSS     expMin<>+0(SB), Z0
+	VMAXPS           Z5, Z0, Z5
+	VMOVAPS          Z5, Z0
+	VBROADCASTSS     expMax<>+0(SB), Z7
+	VMINPS           Z0, Z7, Z0
+	VBROADCASTSS     expMin<>+0(SB), Z7
+	VMAXPS           Z0, Z7, Z0
+	VBROADCASTSS     roundUp<>+0(SB), Z7
+	VMOVAPS          Z7, Z6
+	VFMADD231PS.BCST log2e<>+0(SB), Z0, Z7
+	VSUBPS           Z6, Z7, Z6
+	VFMADD231PS.BCST minusLn2High<>+0(SB), Z6, Z0
+	VFMADD231PS.BCST minusLn2Low<>+0(SB), Z6, Z0
+	VBROADCASTSS     exp6<>+0(SB), Z7
+	VFMADD213PS.BCST exp5<>+0(SB), Z0, Z7
+	VFMADD213PS.BCST exp4<>+0(SB), Z0, Z7
+	VFMADD213PS.BCST exp3<>+0(SB), Z0, Z7
+	VFMADD213PS.BCST exp2<>+0(SB), Z0, Z7
+	VFMADD213PS.BCST one<>+0(SB), Z0, Z7
+	VFMADD213PS.BCST one<>+0(SB), Z0, Z7
+	VSCALEFPS        Z6, Z7, Z0
+	VMOVAPS.Z        Z0, K1, Z0
+	VADDPS           Z0, Z2, Z2
+	VFMADD231PS      Z5, Z0, Z4
 
 done:
 	VADDPS        Z2, Z1, Z1
@@ -9685,114 +9983,122 @@ TEXT ·softmaxExpAVX512(SB), NOSPLIT, $0-36
 	JLT          rest
 
 loop:
-	VMOVUPS      (CX), Z4
-	VFMSUB213PS  Z1, Z0, Z4
-	VMOVUPS      expMax<>+0(SB), Z5
-	VMINPS       Z4, Z5, Z4
-	VMOVUPS      expMin<>+0(SB), Z5
-	VMAXPS       Z4, Z5, Z4
-	VMULPS       log2e<>+0(SB), Z4, Z5
-	VRNDSCALEPS  $0x08, Z5, Z5
-	VFNMADD231PS ln2High<>+0(SB), Z5, Z4
-	VFNMADD231PS ln2Low<>+0(SB), Z5, Z4
-	VMOVUPS      exp6<>+0(SB), Z6
-	VFMADD213PS  exp5<>+0(SB), Z4, Z6
-	VFMADD213PS  exp4<>+0(SB), Z4, Z6
-	VFMADD213PS  exp3<>+0(SB), Z4, Z6
-	VFMADD213PS  exp2<>+0(SB), Z4, Z6
-	VFMADD213PS  one<>+0(SB), Z4, Z6
-	VFMADD213PS  one<>+0(SB), Z4, Z6
-	VSCALEFPS    Z5, Z6, Z4
-	VMOVUPS      Z4, (CX)
-	VADDPS       Z4, Z2, Z2
-	VMOVUPS      64(CX), Z4
-	VFMSUB213PS  Z1, Z0, Z4
-	VMOVUPS      expMax<>+0(SB), Z5
-	VMINPS       Z4, Z5, Z4
-	VMOVUPS      expMin<>+0(SB), Z5
-	VMAXPS       Z4, Z5, Z4
-	VMULPS       log2e<>+0(SB), Z4, Z5
-	VRNDSCALEPS  $0x08, Z5, Z5
-	VFNMADD231PS ln2High<>+0(SB), Z5, Z4
-	VFNMADD231PS ln2Low<>+0(SB), Z5, Z4
-	VMOVUPS      exp6<>+0(SB), Z6
-	VFMADD213PS  exp5<>+0(SB), Z4, Z6
-	VFMADD213PS  exp4<>+0(SB), Z4, Z6
-	VFMADD213PS  exp3<>+0(SB), Z4, Z6
-	VFMADD213PS  exp2<>+0(SB), Z4, Z6
-	VFMADD213PS  one<>+0(SB), Z4, Z6
-	VFMADD213PS  one<>+0(SB), Z4, Z6
-	VSCALEFPS    Z5, Z6, Z4
-	VMOVUPS      Z4, 64(CX)
-	VADDPS       Z4, Z3, Z3
-	ADDQ         $0x00000080, CX
-	SUBQ         $0x20, AX
-	CMPQ         AX, $0x20
-	JGE          loop
+	VMOVUPS          (CX), Z4
+	VFMSUB213PS      Z1, Z0, Z4
+	VBROADCASTSS     expMax<>+0(SB), Z6
+	VMINPS           Z4, Z6, Z4
+	VBROADCASTSS     expMin<>+0(SB), Z6
+	VMAXPS           Z4, Z6, Z4
+	VBROADCASTSS     roundUp<>+0(SB), Z6
+	VMOVAPS          Z6, Z5
+	VFMADD231PS.BCST log2e<>+0(SB), Z4, Z6
+	VSUBPS           Z5, Z6, Z5
+	VFMADD231PS.BCST minusLn2High<>+0(SB), Z5, Z4
+	VFMADD231PS.BCST minusLn2Low<>+0(SB), Z5, Z4
+	VBROADCASTSS     exp6<>+0(SB), Z6
+	VFMADD213PS.BCST exp5<>+0(SB), Z4, Z6
+	VFMADD213PS.BCST exp4<>+0(SB), Z4, Z6
+	VFMADD213PS.BCST exp3<>+0(SB), Z4, Z6
+	VFMADD213PS.BCST exp2<>+0(SB), Z4, Z6
+	VFMADD213PS.BCST one<>+0(SB), Z4, Z6
+	VFMADD213PS.BCST one<>+0(SB), Z4, Z6
+	VSCALEFPS        Z5, Z6, Z4
+	VMOVUPS          Z4, (CX)
+	VADDPS           Z4, Z2, Z2
+	VMOVUPS          64(CX), Z4
+	VFMSUB213PS      Z1, Z0, Z4
+	VBROADCASTSS     expMax<>+0(SB), Z6
+	VMINPS           Z4, Z6, Z4
+	VBROADCASTSS     expMin<>+0(SB), Z6
+	VMAXPS           Z4, Z6, Z4
+	VBROADCASTSS     roundUp<>+0(SB), Z6
+	VMOVAPS          Z6, Z5
+	VFMADD231PS.BCST log2e<>+0(SB), Z4, Z6
+	VSUBPS           Z5, Z6, Z5
+	VFMADD231PS.BCST minusLn2High<>+0(SB), Z5, Z4
+	VFMADD231PS.BCST minusLn2Low<>+0(SB), Z5, Z4
+	VBROADCASTSS     exp6<>+0(SB), Z6
+	VFMADD213PS.BCST exp5<>+0(SB), Z4, Z6
+	VFMADD213PS.BCST exp4<>+0(SB), Z4, Z6
+	VFMADD213PS.BCST exp3<>+0(SB), Z4, Z6
+	VFMADD213PS.BCST exp2<>+0(SB), Z4, Z6
+	VFMADD213PS.BCST one<>+0(SB), Z4, Z6
+	VFMADD213PS.BCST one<>+0(SB), Z4, Z6
+	VSCALEFPS        Z5, Z6, Z4
+	VMOVUPS          Z4, 64(CX)
+	VADDPS           Z4, Z3, Z3
+	ADDQ             $0x00000080, CX
+	SUBQ             $0x20, AX
+	CMPQ             AX, $0x20
+	JGE              loop
 
 rest:
-	TESTQ        AX, AX
-	JE           done
-	XORQ         DX, DX
-	MOVQ         $0x00000010, BX
-	MOVQ         AX, SI
-	CMPQ         SI, DX
-	CMOVQLT      DX, SI
-	CMPQ         SI, BX
-	CMOVQGT      BX, SI
-	MOVL         $-1, DI
-	BZHIL        SI, DI, DI
-	KMOVW        DI, K1
-	VMOVUPS.Z    (CX), K1, Z4
-	VFMSUB213PS  Z1, Z0, Z4
-	VMOVUPS      expMax<>+0(SB), Z5
-	VMINPS       Z4, Z5, Z4
-	VMOVUPS      expMin<>+0(SB), Z5
-	VMAXPS       Z4, Z5, Z4
-	VMULPS       log2e<>+0(SB), Z4, Z5
-	VRNDSCALEPS  $0x08, Z5, Z5
-	VFNMADD231PS ln2High<>+0(SB), Z5, Z4
-	VFNMADD231PS ln2Low<>+0(SB), Z5, Z4
-	VMOVUPS      exp6<>+0(SB), Z6
-	VFMADD213PS  exp5<>+0(SB), Z4, Z6
-	VFMADD213PS  exp4<>+0(SB), Z4, Z6
-	VFMADD213PS  exp3<>+0(SB), Z4, Z6
-	VFMADD213PS  exp2<>+0(SB), Z4, Z6
-	VFMADD213PS  one<>+0(SB), Z4, Z6
-	VFMADD213PS  one<>+0(SB), Z4, Z6
-	VSCALEFPS    Z5, Z6, Z4
-	VMOVUPS      Z4, K1, (CX)
-	VMOVAPS.Z    Z4, K1, Z4
-	VADDPS       Z4, Z2, Z2
-	SUBQ         $0x10, AX
-	CMPQ         AX, DX
-	CMOVQLT      DX, AX
-	CMPQ         AX, BX
-	CMOVQGT      BX, AX
-	MOVL         $-1, DX
-	BZHIL        AX, DX, DX
-	KMOVW        DX, K1
-	VMOVUPS.Z    64(CX), K1, Z4
-	VFMSUB213PS  Z1, Z0, Z4
-	VMOVUPS      expMax<>+0(SB), Z0
-	VMINPS       Z4, Z0, Z4
-	VMOVUPS      expMin<>+0(SB), Z0
-	VMAXPS       Z4, Z0, Z4
-	VMULPS       log2e<>+0(SB), Z4, Z0
-	VRNDSCALEPS  $0x08, Z0, Z0
-	VFNMADD231PS ln2High<>+0(SB), Z0, Z4
-	VFNMADD231PS ln2Low<>+0(SB), Z0, Z4
-	VMOVUPS      exp6<>+0(SB), Z1
-	VFMADD213PS  exp5<>+0(SB), Z4, Z1
-	VFMADD213PS  exp4<>+0(SB), Z4, Z1
-	VFMADD213PS  exp3<>+0(SB), Z4, Z1
-	VFMADD213PS  exp2<>+0(SB), Z4, Z1
-	VFMADD213PS  one<>+0(SB), Z4, Z1
-	VFMADD213PS  one<>+0(SB), Z4, Z1
-	VSCALEFPS    Z0, Z1, Z4
-	VMOVUPS      Z4, K1, 64(CX)
-	VMOVAPS.Z    Z4, K1, Z4
-	VADDPS       Z4, Z3, Z3
+	TESTQ            AX, AX
+	JE               done
+	XORQ             DX, DX
+	MOVQ             $0x00000010, BX
+	MOVQ             AX, SI
+	CMPQ             SI, DX
+	CMOVQLT          DX, SI
+	CMPQ             SI, BX
+	CMOVQGT          BX, SI
+	MOVL             $-1, DI
+	BZHIL            SI, DI, DI
+	KMOVW            DI, K1
+	VMOVUPS.Z        (CX), K1, Z4
+	VFMSUB213PS      Z1, Z0, Z4
+	VBROADCASTSS     expMax<>+0(SB), Z6
+	VMINPS           Z4, Z6, Z4
+	VBROADCASTSS     expMin<>+0(SB), Z6
+	VMAXPS           Z4, Z6, Z4
+	VBROADCASTSS     roundUp<>+0(SB), Z6
+	VMOVAPS          Z6, Z5
+	VFMADD231PS.BCST log2e<>+0(SB), Z4, Z6
+	VSUBPS           Z5, Z6, Z5
+	VFMADD231PS.BCST minusLn2High<>+0(SB), Z5, Z4
+	VFMADD231PS.BCST minusLn2Low<>+0(SB), Z5, Z4
+	VBROADCASTSS     exp6<>+0(SB), Z6
+	VFMADD213PS.BCST exp5<>+0(SB), Z4, Z6
+	VFMADD213PS.BCST exp4<>+0(SB), Z4, Z6
+	VFMADD213PS.BCST exp3<>+0(SB), Z4, Z6
+	VFMADD213PS.BCST exp2<>+0(SB), Z4, Z6
+	VFMADD213PS.BCST one<>+0(SB), Z4, Z6
+	VFMADD213PS.BCST one<>+0(SB), Z4, Z6
+	VSCALEFPS        Z5, Z6, Z4
+	VMOVUPS          Z4, K1, (CX)
+	VMOVAPS.Z        Z4, K1, Z4
+	VADDPS           Z4, Z2, Z2
+	SUBQ             $0x10, AX
+	CMPQ             AX, DX
+	CMOVQLT          DX, AX
+	CMPQ             AX, BX
+	CMOVQGT          BX, AX
+	MOVL             $-1, DX
+	BZHIL            AX, DX, DX
+	KMOVW            DX, K1
+	VMOVUPS.Z        64(CX), K1, Z4
+	VFMSUB213PS      Z1, Z0, Z4
+	VBROADCASTSS     expMax<>+0(SB), Z1
+	VMINPS           Z4, Z1, Z4
+	VBROADCASTSS     expMin<>+0(SB), Z1
+	VMAXPS           Z4, Z1, Z4
+	VBROADCASTSS     roundUp<>+0(SB), Z1
+	VMOVAPS          Z1, Z0
+	VFMADD231PS.BCST log2e<>+0(SB), Z4, Z1
+	VSUBPS           Z0, Z1, Z0
+	VFMADD231PS.BCST minusLn2High<>+0(SB), Z0, Z4
+	VFMADD231PS.BCST minusLn2Low<>+0(SB), Z0, Z4
+	VBROADCASTSS     exp6<>+0(SB), Z1
+	VFMADD213PS.BCST exp5<>+0(SB), Z4, Z1
+	VFMADD213PS.BCST exp4<>+0(SB), Z4, Z1
+	VFMADD213PS.BCST exp3<>+0(SB), Z4, Z1
+	VFMADD213PS.BCST exp2<>+0(SB), Z4, Z1
+	VFMADD213PS.BCST one<>+0(SB), Z4, Z1
+	VFMADD213PS.BCST one<>+0(SB), Z4, Z1
+	VSCALEFPS        Z0, Z1, Z4
+	VMOVUPS          Z4, K1, 64(CX)
+	VMOVAPS.Z        Z4, K1, Z4
+	VADDPS           Z4, Z3, Z3
 
 done:
 	VADDPS        Z3, Z2, Z2
@@ -9887,112 +10193,120 @@ TEXT ·expScaleAVX512(SB), NOSPLIT, $0-32
 	JLT          rest
 
 loop:
-	VMOVUPS      (CX), Z2
-	VSUBPS       Z0, Z2, Z2
-	VMOVUPS      expMax<>+0(SB), Z3
-	VMINPS       Z2, Z3, Z2
-	VMOVUPS      expMin<>+0(SB), Z3
-	VMAXPS       Z2, Z3, Z2
-	VMULPS       log2e<>+0(SB), Z2, Z3
-	VRNDSCALEPS  $0x08, Z3, Z3
-	VFNMADD231PS ln2High<>+0(SB), Z3, Z2
-	VFNMADD231PS ln2Low<>+0(SB), Z3, Z2
-	VMOVUPS      exp6<>+0(SB), Z4
-	VFMADD213PS  exp5<>+0(SB), Z2, Z4
-	VFMADD213PS  exp4<>+0(SB), Z2, Z4
-	VFMADD213PS  exp3<>+0(SB), Z2, Z4
-	VFMADD213PS  exp2<>+0(SB), Z2, Z4
-	VFMADD213PS  one<>+0(SB), Z2, Z4
-	VFMADD213PS  one<>+0(SB), Z2, Z4
-	VSCALEFPS    Z3, Z4, Z2
-	VMULPS       Z1, Z2, Z2
-	VMOVUPS      Z2, (CX)
-	VMOVUPS      64(CX), Z2
-	VSUBPS       Z0, Z2, Z2
-	VMOVUPS      expMax<>+0(SB), Z3
-	VMINPS       Z2, Z3, Z2
-	VMOVUPS      expMin<>+0(SB), Z3
-	VMAXPS       Z2, Z3, Z2
-	VMULPS       log2e<>+0(SB), Z2, Z3
-	VRNDSCALEPS  $0x08, Z3, Z3
-	VFNMADD231PS ln2High<>+0(SB), Z3, Z2
-	VFNMADD231PS ln2Low<>+0(SB), Z3, Z2
-	VMOVUPS      exp6<>+0(SB), Z4
-	VFMADD213PS  exp5<>+0(SB), Z2, Z4
-	VFMADD213PS  exp4<>+0(SB), Z2, Z4
-	VFMADD213PS  exp3<>+0(SB), Z2, Z4
-	VFMADD213PS  exp2<>+0(SB), Z2, Z4
-	VFMADD213PS  one<>+0(SB), Z2, Z4
-	VFMADD213PS  one<>+0(SB), Z2, Z4
-	VSCALEFPS    Z3, Z4, Z2
-	VMULPS       Z1, Z2, Z2
-	VMOVUPS      Z2, 64(CX)
-	ADDQ         $0x00000080, CX
-	SUBQ         $0x20, AX
-	CMPQ         AX, $0x20
-	JGE          loop
+	VMOVUPS          (CX), Z2
+	VSUBPS           Z0, Z2, Z2
+	VBROADCASTSS     expMax<>+0(SB), Z4
+	VMINPS           Z2, Z4, Z2
+	VBROADCASTSS     expMin<>+0(SB), Z4
+	VMAXPS           Z2, Z4, Z2
+	VBROADCASTSS     roundUp<>+0(SB), Z4
+	VMOVAPS          Z4, Z3
+	VFMADD231PS.BCST log2e<>+0(SB), Z2, Z4
+	VSUBPS           Z3, Z4, Z3
+	VFMADD231PS.BCST minusLn2High<>+0(SB), Z3, Z2
+	VFMADD231PS.BCST minusLn2Low<>+0(SB), Z3, Z2
+	VBROADCASTSS     exp6<>+0(SB), Z4
+	VFMADD213PS.BCST exp5<>+0(SB), Z2, Z4
+	VFMADD213PS.BCST exp4<>+0(SB), Z2, Z4
+	VFMADD213PS.BCST exp3<>+0(SB), Z2, Z4
+	VFMADD213PS.BCST exp2<>+0(SB), Z2, Z4
+	VFMADD213PS.BCST one<>+0(SB), Z2, Z4
+	VFMADD213PS.BCST one<>+0(SB), Z2, Z4
+	VSCALEFPS        Z3, Z4, Z2
+	VMULPS           Z1, Z2, Z2
+	VMOVUPS          Z2, (CX)
+	VMOVUPS          64(CX), Z2
+	VSUBPS           Z0, Z2, Z2
+	VBROADCASTSS     expMax<>+0(SB), Z4
+	VMINPS           Z2, Z4, Z2
+	VBROADCASTSS     expMin<>+0(SB), Z4
+	VMAXPS           Z2, Z4, Z2
+	VBROADCASTSS     roundUp<>+0(SB), Z4
+	VMOVAPS          Z4, Z3
+	VFMADD231PS.BCST log2e<>+0(SB), Z2, Z4
+	VSUBPS           Z3, Z4, Z3
+	VFMADD231PS.BCST minusLn2High<>+0(SB), Z3, Z2
+	VFMADD231PS.BCST minusLn2Low<>+0(SB), Z3, Z2
+	VBROADCASTSS     exp6<>+0(SB), Z4
+	VFMADD213PS.BCST exp5<>+0(SB), Z2, Z4
+	VFMADD213PS.BCST exp4<>+0(SB), Z2, Z4
+	VFMADD213PS.BCST exp3<>+0(SB), Z2, Z4
+	VFMADD213PS.BCST exp2<>+0(SB), Z2, Z4
+	VFMADD213PS.BCST one<>+0(SB), Z2, Z4
+	VFMADD213PS.BCST one<>+0(SB), Z2, Z4
+	VSCALEFPS        Z3, Z4, Z2
+	VMULPS           Z1, Z2, Z2
+	VMOVUPS          Z2, 64(CX)
+	ADDQ             $0x00000080, CX
+	SUBQ             $0x20, AX
+	CMPQ             AX, $0x20
+	JGE              loop
 
 rest:
-	TESTQ        AX, AX
-	JE           done
-	XORQ         DX, DX
-	MOVQ         $0x00000010, BX
-	MOVQ         AX, SI
-	CMPQ         SI, DX
-	CMOVQLT      DX, SI
-	CMPQ         SI, BX
-	CMOVQGT      BX, SI
-	MOVL         $-1, DI
-	BZHIL        SI, DI, DI
-	KMOVW        DI, K1
-	VMOVUPS.Z    (CX), K1, Z2
-	VSUBPS       Z0, Z2, Z2
-	VMOVUPS      expMax<>+0(SB), Z3
-	VMINPS       Z2, Z3, Z2
-	VMOVUPS      expMin<>+0(SB), Z3
-	VMAXPS       Z2, Z3, Z2
-	VMULPS       log2e<>+0(SB), Z2, Z3
-	VRNDSCALEPS  $0x08, Z3, Z3
-	VFNMADD231PS ln2High<>+0(SB), Z3, Z2
-	VFNMADD231PS ln2Low<>+0(SB), Z3, Z2
-	VMOVUPS      exp6<>+0(SB), Z4
-	VFMADD213PS  exp5<>+0(SB), Z2, Z4
-	VFMADD213PS  exp4<>+0(SB), Z2, Z4
-	VFMADD213PS  exp3<>+0(SB), Z2, Z4
-	VFMADD213PS  exp2<>+0(SB), Z2, Z4
-	VFMADD213PS  one<>+0(SB), Z2, Z4
-	VFMADD213PS  one<>+0(SB), Z2, Z4
-	VSCALEFPS    Z3, Z4, Z2
-	VMULPS       Z1, Z2, Z2
-	VMOVUPS      Z2, K1, (CX)
-	SUBQ         $0x10, AX
-	CMPQ         AX, DX
-	CMOVQLT      DX, AX
-	CMPQ         AX, BX
-	CMOVQGT      BX, AX
-	MOVL         $-1, DX
-	BZHIL        AX, DX, DX
-	KMOVW        DX, K1
-	VMOVUPS.Z    64(CX), K1, Z2
-	VSUBPS       Z0, Z2, Z2
-	VMOVUPS      expMax<>+0(SB), Z0
-	VMINPS       Z2, Z0, Z2
-	VMOVUPS      expMin<>+0(SB), Z0
-	VMAXPS       Z2, Z0, Z2
-	VMULPS       log2e<>+0(SB), Z2, Z0
-	VRNDSCALEPS  $0x08, Z0, Z0
-	VFNMADD231PS ln2High<>+0(SB), Z0, Z2
-	VFNMADD231PS ln2Low<>+0(SB), Z0, Z2
-	VMOVUPS      exp6<>+0(SB), Z3
-	VFMADD213PS  exp5<>+0(SB), Z2, Z3
-	VFMADD213PS  exp4<>+0(SB), Z2, Z3
-	VFMADD213PS  exp3<>+0(SB), Z2, Z3
-	VFMADD213PS  exp2<>+0(SB), Z2, Z3
-	VFMADD213PS  one<>+0(SB), Z2, Z3
-	VFMADD213PS  one<>+0(SB), Z2, Z3
-	VSCALEFPS    Z0, Z3, Z2
-	VMULPS       Z1, Z2, Z2
-	VMOVUPS      Z2, K1, 64(CX)
+	TESTQ            AX, AX
+	JE               done
+	XORQ             DX, DX
+	MOVQ             $0x00000010, BX
+	MOVQ             AX, SI
+	CMPQ             SI, DX
+	CMOVQLT          DX, SI
+	CMPQ             SI, BX
+	CMOVQGT          BX, SI
+	MOVL             $-1, DI
+	BZHIL            SI, DI, DI
+	KMOVW            DI, K1
+	VMOVUPS.Z        (CX), K1, Z2
+	VSUBPS           Z0, Z2, Z2
+	VBROADCASTSS     expMax<>+0(SB), Z4
+	VMINPS           Z2, Z4, Z2
+	VBROADCASTSS     expMin<>+0(SB), Z4
+	VMAXPS           Z2, Z4, Z2
+	VBROADCASTSS     roundUp<>+0(SB), Z4
+	VMOVAPS          Z4, Z3
+	VFMADD231PS.BCST log2e<>+0(SB), Z2, Z4
+	VSUBPS           Z3, Z4, Z3
+	VFMADD231PS.BCST minusLn2High<>+0(SB), Z3, Z2
+	VFMADD231PS.BCST minusLn2Low<>+0(SB), Z3, Z2
+	VBROADCASTSS     exp6<>+0(SB), Z4
+	VFMADD213PS.BCST exp5<>+0(SB), Z2, Z4
+	VFMADD213PS.BCST exp4<>+0(SB), Z2, Z4
+	VFMADD213PS.BCST exp3<>+0(SB), Z2, Z4
+	VFMADD213PS.BCST exp2<>+0(SB), Z2, Z4
+	VFMADD213PS.BCST one<>+0(SB), Z2, Z4
+	VFMADD213PS.BCST one<>+0(SB), Z2, Z4
+	VSCALEFPS        Z3, Z4, Z2
+	VMULPS           Z1, Z2, Z2
+	VMOVUPS          Z2, K1, (CX)
+	SUBQ             $0x10, AX
+	CMPQ             AX, DX
+	CMOVQLT          DX, AX
+	CMPQ             AX, BX
+	CMOVQGT          BX, AX
+	MOVL             $-1, DX
+	BZHIL            AX, DX, DX
+	KMOVW            DX, K1
+	VMOVUPS.Z        64(CX), K1, Z2
+	VSUBPS           Z0, Z2, Z2
+	VBROADCASTSS     expMax<>+0(SB), Z3
+	VMINPS           Z2, Z3, Z2
+	VBROADCASTSS     expMin<>+0(SB), Z3
+	VMAXPS           Z2, Z3, Z2
+	VBROADCASTSS     roundUp<>+0(SB), Z3
+	VMOVAPS          Z3, Z0
+	VFMADD231PS.BCST log2e<>+0(SB), Z2, Z3
+	VSUBPS           Z0, Z3, Z0
+	VFMADD231PS.BCST minusLn2High<>+0(SB), Z0, Z2
+	VFMADD231PS.BCST minusLn2Low<>+0(SB), Z0, Z2
+	VBROADCASTSS     exp6<>+0(SB), Z3
+	VFMADD213PS.BCST exp5<>+0(SB), Z2, Z3
+	VFMADD213PS.BCST exp4<>+0(SB), Z2, Z3
+	VFMADD213PS.BCST exp3<>+0(SB), Z2, Z3
+	VFMADD213PS.BCST exp2<>+0(SB), Z2, Z3
+	VFMADD213PS.BCST one<>+0(SB), Z2, Z3
+	VFMADD213PS.BCST one<>+0(SB), Z2, Z3
+	VSCALEFPS        Z0, Z3, Z2
+	VMULPS           Z1, Z2, Z2
+	VMOVUPS          Z2, K1, 64(CX)
 
 done:
 	VZEROUPPER
@@ -10010,117 +10324,125 @@ TEXT ·addExpScaleAVX512(SB), NOSPLIT, $0-56
 	JLT          rest
 
 loop:
-	VMOVUPS      (CX), Z2
-	VSUBPS       Z0, Z2, Z2
-	VMOVUPS      expMax<>+0(SB), Z3
-	VMINPS       Z2, Z3, Z2
-	VMOVUPS      expMin<>+0(SB), Z3
-	VMAXPS       Z2, Z3, Z2
-	VMULPS       log2e<>+0(SB), Z2, Z3
-	VRNDSCALEPS  $0x08, Z3, Z3
-	VFNMADD231PS ln2High<>+0(SB), Z3, Z2
-	VFNMADD231PS ln2Low<>+0(SB), Z3, Z2
-	VMOVUPS      exp6<>+0(SB), Z4
-	VFMADD213PS  exp5<>+0(SB), Z2, Z4
-	VFMADD213PS  exp4<>+0(SB), Z2, Z4
-	VFMADD213PS  exp3<>+0(SB), Z2, Z4
-	VFMADD213PS  exp2<>+0(SB), Z2, Z4
-	VFMADD213PS  one<>+0(SB), Z2, Z4
-	VFMADD213PS  one<>+0(SB), Z2, Z4
-	VSCALEFPS    Z3, Z4, Z2
-	VMOVUPS      (DX), Z3
-	VFMADD231PS  Z1, Z2, Z3
-	VMOVUPS      Z3, (DX)
-	VMOVUPS      64(CX), Z2
-	VSUBPS       Z0, Z2, Z2
-	VMOVUPS      expMax<>+0(SB), Z3
-	VMINPS       Z2, Z3, Z2
-	VMOVUPS      expMin<>+0(SB), Z3
-	VMAXPS       Z2, Z3, Z2
-	VMULPS       log2e<>+0(SB), Z2, Z3
-	VRNDSCALEPS  $0x08, Z3, Z3
-	VFNMADD231PS ln2High<>+0(SB), Z3, Z2
-	VFNMADD231PS ln2Low<>+0(SB), Z3, Z2
-	VMOVUPS      exp6<>+0(SB), Z4
-	VFMADD213PS  exp5<>+0(SB), Z2, Z4
-	VFMADD213PS  exp4<>+0(SB), Z2, Z4
-	VFMADD213PS  exp3<>+0(SB), Z2, Z4
-	VFMADD213PS  exp2<>+0(SB), Z2, Z4
-	VFMADD213PS  one<>+0(SB), Z2, Z4
-	VFMADD213PS  one<>+0(SB), Z2, Z4
-	VSCALEFPS    Z3, Z4, Z2
-	VMOVUPS      64(DX), Z3
-	VFMADD231PS  Z1, Z2, Z3
-	VMOVUPS      Z3, 64(DX)
-	ADDQ         $0x00000080, CX
-	ADDQ         $0x00000080, DX
-	SUBQ         $0x20, AX
-	CMPQ         AX, $0x20
-	JGE          loop
+	VMOVUPS          (CX), Z2
+	VSUBPS           Z0, Z2, Z2
+	VBROADCASTSS     expMax<>+0(SB), Z4
+	VMINPS           Z2, Z4, Z2
+	VBROADCASTSS     expMin<>+0(SB), Z4
+	VMAXPS           Z2, Z4, Z2
+	VBROADCASTSS     roundUp<>+0(SB), Z4
+	VMOVAPS          Z4, Z3
+	VFMADD231PS.BCST log2e<>+0(SB), Z2, Z4
+	VSUBPS           Z3, Z4, Z3
+	VFMADD231PS.BCST minusLn2High<>+0(SB), Z3, Z2
+	VFMADD231PS.BCST minusLn2Low<>+0(SB), Z3, Z2
+	VBROADCASTSS     exp6<>+0(SB), Z4
+	VFMADD213PS.BCST exp5<>+0(SB), Z2, Z4
+	VFMADD213PS.BCST exp4<>+0(SB), Z2, Z4
+	VFMADD213PS.BCST exp3<>+0(SB), Z2, Z4
+	VFMADD213PS.BCST exp2<>+0(SB), Z2, Z4
+	VFMADD213PS.BCST one<>+0(SB), Z2, Z4
+	VFMADD213PS.BCST one<>+0(SB), Z2, Z4
+	VSCALEFPS        Z3, Z4, Z2
+	VMOVUPS          (DX), Z3
+	VFMADD231PS      Z1, Z2, Z3
+	VMOVUPS          Z3, (DX)
+	VMOVUPS          64(CX), Z2
+	VSUBPS           Z0, Z2, Z2
+	VBROADCASTSS     expMax<>+0(SB), Z4
+	VMINPS           Z2, Z4, Z2
+	VBROADCASTSS     expMin<>+0(SB), Z4
+	VMAXPS           Z2, Z4, Z2
+	VBROADCASTSS     roundUp<>+0(SB), Z4
+	VMOVAPS          Z4, Z3
+	VFMADD231PS.BCST log2e<>+0(SB), Z2, Z4
+	VSUBPS           Z3, Z4, Z3
+	VFMADD231PS.BCST minusLn2High<>+0(SB), Z3, Z2
+	VFMADD231PS.BCST minusLn2Low<>+0(SB), Z3, Z2
+	VBROADCASTSS     exp6<>+0(SB), Z4
+	VFMADD213PS.BCST exp5<>+0(SB), Z2, Z4
+	VFMADD213PS.BCST exp4<>+0(SB), Z2, Z4
+	VFMADD213PS.BCST exp3<>+0(SB), Z2, Z4
+	VFMADD213PS.BCST exp2<>+0(SB), Z2, Z4
+	VFMADD213PS.BCST one<>+0(SB), Z2, Z4
+	VFMADD213PS.BCST one<>+0(SB), Z2, Z4
+	VSCALEFPS        Z3, Z4, Z2
+	VMOVUPS          64(DX), Z3
+	VFMADD231PS      Z1, Z2, Z3
+	VMOVUPS          Z3, 64(DX)
+	ADDQ             $0x00000080, CX
+	ADDQ             $0x00000080, DX
+	SUBQ             $0x20, AX
+	CMPQ             AX, $0x20
+	JGE              loop
 
 rest:
-	TESTQ        AX, AX
-	JE           done
-	XORQ         BX, BX
-	MOVQ         $0x00000010, SI
-	MOVQ         AX, DI
-	CMPQ         DI, BX
-	CMOVQLT      BX, DI
-	CMPQ         DI, SI
-	CMOVQGT      SI, DI
-	MOVL         $-1, R8
-	BZHIL        DI, R8, R8
-	KMOVW        R8, K1
-	VMOVUPS.Z    (CX), K1, Z2
-	VSUBPS       Z0, Z2, Z2
-	VMOVUPS      expMax<>+0(SB), Z3
-	VMINPS       Z2, Z3, Z2
-	VMOVUPS      expMin<>+0(SB), Z3
-	VMAXPS       Z2, Z3, Z2
-	VMULPS       log2e<>+0(SB), Z2, Z3
-	VRNDSCALEPS  $0x08, Z3, Z3
-	VFNMADD231PS ln2High<>+0(SB), Z3, Z2
-	VFNMADD231PS ln2Low<>+0(SB), Z3, Z2
-	VMOVUPS      exp6<>+0(SB), Z4
-	VFMADD213PS  exp5<>+0(SB), Z2, Z4
-	VFMADD213PS  exp4<>+0(SB), Z2, Z4
-	VFMADD213PS  exp3<>+0(SB), Z2, Z4
-	VFMADD213PS  exp2<>+0(SB), Z2, Z4
-	VFMADD213PS  one<>+0(SB), Z2, Z4
-	VFMADD213PS  one<>+0(SB), Z2, Z4
-	VSCALEFPS    Z3, Z4, Z2
-	VMOVUPS.Z    (DX), K1, Z3
-	VFMADD231PS  Z1, Z2, Z3
-	VMOVUPS      Z3, K1, (DX)
-	SUBQ         $0x10, AX
-	CMPQ         AX, BX
-	CMOVQLT      BX, AX
-	CMPQ         AX, SI
-	CMOVQGT      SI, AX
-	MOVL         $-1, BX
-	BZHIL        AX, BX, BX
-	KMOVW        BX, K1
-	VMOVUPS.Z    64(CX), K1, Z2
-	VSUBPS       Z0, Z2, Z2
-	VMOVUPS      expMax<>+0(SB), Z0
-	VMINPS       Z2, Z0, Z2
-	VMOVUPS      expMin<>+0(SB), Z0
-	VMAXPS       Z2, Z0, Z2
-	VMULPS       log2e<>+0(SB), Z2, Z0
-	VRNDSCALEPS  $0x08, Z0, Z0
-	VFNMADD231PS ln2High<>+0(SB), Z0, Z2
-	VFNMADD231PS ln2Low<>+0(SB), Z0, Z2
-	VMOVUPS      exp6<>+0(SB), Z3
-	VFMADD213PS  exp5<>+0(SB), Z2, Z3
-	VFMADD213PS  exp4<>+0(SB), Z2, Z3
-	VFMADD213PS  exp3<>+0(SB), Z2, Z3
-	VFMADD213PS  exp2<>+0(SB), Z2, Z3
-	VFMADD213PS  one<>+0(SB), Z2, Z3
-	VFMADD213PS  one<>+0(SB), Z2, Z3
-	VSCALEFPS    Z0, Z3, Z2
-	VMOVUPS.Z    64(DX), K1, Z0
-	VFMADD231PS  Z1, Z2, Z0
-	VMOVUPS      Z0, K1, 64(DX)
+	TESTQ            AX, AX
+	JE               done
+	XORQ             BX, BX
+	MOVQ             $0x00000010, SI
+	MOVQ             AX, DI
+	CMPQ             DI, BX
+	CMOVQLT          BX, DI
+	CMPQ             DI, SI
+	CMOVQGT          SI, DI
+	MOVL             $-1, R8
+	BZHIL            DI, R8, R8
+	KMOVW            R8, K1
+	VMOVUPS.Z        (CX), K1, Z2
+	VSUBPS           Z0, Z2, Z2
+	VBROADCASTSS     expMax<>+0(SB), Z4
+	VMINPS           Z2, Z4, Z2
+	VBROADCASTSS     expMin<>+0(SB), Z4
+	VMAXPS           Z2, Z4, Z2
+	VBROADCASTSS     roundUp<>+0(SB), Z4
+	VMOVAPS          Z4, Z3
+	VFMADD231PS.BCST log2e<>+0(SB), Z2, Z4
+	VSUBPS           Z3, Z4, Z3
+	VFMADD231PS.BCST minusLn2High<>+0(SB), Z3, Z2
+	VFMADD231PS.BCST minusLn2Low<>+0(SB), Z3, Z2
+	VBROADCASTSS     exp6<>+0(SB), Z4
+	VFMADD213PS.BCST exp5<>+0(SB), Z2, Z4
+	VFMADD213PS.BCST exp4<>+0(SB), Z2, Z4
+	VFMADD213PS.BCST exp3<>+0(SB), Z2, Z4
+	VFMADD213PS.BCST exp2<>+0(SB), Z2, Z4
+	VFMADD213PS.BCST one<>+0(SB), Z2, Z4
+	VFMADD213PS.BCST one<>+0(SB), Z2, Z4
+	VSCALEFPS        Z3, Z4, Z2
+	VMOVUPS.Z        (DX), K1, Z3
+	VFMADD231PS      Z1, Z2, Z3
+	VMOVUPS          Z3, K1, (DX)
+	SUBQ             $0x10, AX
+	CMPQ             AX, BX
+	CMOVQLT          BX, AX
+	CMPQ             AX, SI
+	CMOVQGT          SI, AX
+	MOVL             $-1, BX
+	BZHIL            AX, BX, BX
+	KMOVW            BX, K1
+	VMOVUPS.Z        64(CX), K1, Z2
+	VSUBPS           Z0, Z2, Z2
+	VBROADCASTSS     expMax<>+0(SB), Z3
+	VMINPS           Z2, Z3, Z2
+	VBROADCASTSS     expMin<>+0(SB), Z3
+	VMAXPS           Z2, Z3, Z2
+	VBROADCASTSS     roundUp<>+0(SB), Z3
+	VMOVAPS          Z3, Z0
+	VFMADD231PS.BCST log2e<>+0(SB), Z2, Z3
+	VSUBPS           Z0, Z3, Z0
+	VFMADD231PS.BCST minusLn2High<>+0(SB), Z0, Z2
+	VFMADD231PS.BCST minusLn2Low<>+0(SB), Z0, Z2
+	VBROADCASTSS     exp6<>+0(SB), Z3
+	VFMADD213PS.BCST exp5<>+0(SB), Z2, Z3
+	VFMADD213PS.BCST exp4<>+0(SB), Z2, Z3
+	VFMADD213PS.BCST exp3<>+0(SB), Z2, Z3
+	VFMADD213PS.BCST exp2<>+0(SB), Z2, Z3
+	VFMADD213PS.BCST one<>+0(SB), Z2, Z3
+	VFMADD213PS.BCST one<>+0(SB), Z2, Z3
+	VSCALEFPS        Z0, Z3, Z2
+	VMOVUPS.Z        64(DX), K1, Z0
+	VFMADD231PS      Z1, Z2, Z0
+	VMOVUPS          Z0, K1, 64(DX)
 
 done:
 	VZEROUPPER
@@ -10139,131 +10461,139 @@ TEXT ·expDotDiffAVX512(SB), NOSPLIT, $0-60
 	JLT          rest
 
 loop:
-	VMOVUPS      (CX), Z3
-	VSUBPS       Z0, Z3, Z4
-	VMOVUPS      expMax<>+0(SB), Z5
-	VMINPS       Z4, Z5, Z4
-	VMOVUPS      expMin<>+0(SB), Z5
-	VMAXPS       Z4, Z5, Z4
-	VMULPS       log2e<>+0(SB), Z4, Z5
-	VRNDSCALEPS  $0x08, Z5, Z5
-	VFNMADD231PS ln2High<>+0(SB), Z5, Z4
-	VFNMADD231PS ln2Low<>+0(SB), Z5, Z4
-	VMOVUPS      exp6<>+0(SB), Z6
-	VFMADD213PS  exp5<>+0(SB), Z4, Z6
-	VFMADD213PS  exp4<>+0(SB), Z4, Z6
-	VFMADD213PS  exp3<>+0(SB), Z4, Z6
-	VFMADD213PS  exp2<>+0(SB), Z4, Z6
-	VFMADD213PS  one<>+0(SB), Z4, Z6
-	VFMADD213PS  one<>+0(SB), Z4, Z6
-	VSCALEFPS    Z5, Z6, Z4
-	VMOVUPS      (DX), Z5
-	VSUBPS       Z5, Z3, Z3
-	VPXORD       Z7, Z7, Z7
-	VCMPPS       $0x04, Z7, Z4, K1
-	VMOVAPS.Z    Z3, K1, Z3
-	VFMADD231PS  Z3, Z4, Z1
-	VMOVUPS      64(CX), Z3
-	VSUBPS       Z0, Z3, Z4
-	VMOVUPS      expMax<>+0(SB), Z5
-	VMINPS       Z4, Z5, Z4
-	VMOVUPS      expMin<>+0(SB), Z5
-	VMAXPS       Z4, Z5, Z4
-	VMULPS       log2e<>+0(SB), Z4, Z5
-	VRNDSCALEPS  $0x08, Z5, Z5
-	VFNMADD231PS ln2High<>+0(SB), Z5, Z4
-	VFNMADD231PS ln2Low<>+0(SB), Z5, Z4
-	VMOVUPS      exp6<>+0(SB), Z6
-	VFMADD213PS  exp5<>+0(SB), Z4, Z6
-	VFMADD213PS  exp4<>+0(SB), Z4, Z6
-	VFMADD213PS  exp3<>+0(SB), Z4, Z6
-	VFMADD213PS  exp2<>+0(SB), Z4, Z6
-	VFMADD213PS  one<>+0(SB), Z4, Z6
-	VFMADD213PS  one<>+0(SB), Z4, Z6
-	VSCALEFPS    Z5, Z6, Z4
-	VMOVUPS      64(DX), Z5
-	VSUBPS       Z5, Z3, Z3
-	VPXORD       Z8, Z8, Z8
-	VCMPPS       $0x04, Z8, Z4, K1
-	VMOVAPS.Z    Z3, K1, Z3
-	VFMADD231PS  Z3, Z4, Z2
-	ADDQ         $0x00000080, CX
-	ADDQ         $0x00000080, DX
-	SUBQ         $0x20, AX
-	CMPQ         AX, $0x20
-	JGE          loop
+	VMOVUPS          (CX), Z3
+	VSUBPS           Z0, Z3, Z4
+	VBROADCASTSS     expMax<>+0(SB), Z6
+	VMINPS           Z4, Z6, Z4
+	VBROADCASTSS     expMin<>+0(SB), Z6
+	VMAXPS           Z4, Z6, Z4
+	VBROADCASTSS     roundUp<>+0(SB), Z6
+	VMOVAPS          Z6, Z5
+	VFMADD231PS.BCST log2e<>+0(SB), Z4, Z6
+	VSUBPS           Z5, Z6, Z5
+	VFMADD231PS.BCST minusLn2High<>+0(SB), Z5, Z4
+	VFMADD231PS.BCST minusLn2Low<>+0(SB), Z5, Z4
+	VBROADCASTSS     exp6<>+0(SB), Z6
+	VFMADD213PS.BCST exp5<>+0(SB), Z4, Z6
+	VFMADD213PS.BCST exp4<>+0(SB), Z4, Z6
+	VFMADD213PS.BCST exp3<>+0(SB), Z4, Z6
+	VFMADD213PS.BCST exp2<>+0(SB), Z4, Z6
+	VFMADD213PS.BCST one<>+0(SB), Z4, Z6
+	VFMADD213PS.BCST one<>+0(SB), Z4, Z6
+	VSCALEFPS        Z5, Z6, Z4
+	VMOVUPS          (DX), Z5
+	VSUBPS           Z5, Z3, Z3
+	VPXORD           Z7, Z7, Z7
+	VCMPPS           $0x04, Z7, Z4, K1
+	VMOVAPS.Z        Z3, K1, Z3
+	VFMADD231PS      Z3, Z4, Z1
+	VMOVUPS          64(CX), Z3
+	VSUBPS           Z0, Z3, Z4
+	VBROADCASTSS     expMax<>+0(SB), Z6
+	VMINPS           Z4, Z6, Z4
+	VBROADCASTSS     expMin<>+0(SB), Z6
+	VMAXPS           Z4, Z6, Z4
+	VBROADCASTSS     roundUp<>+0(SB), Z6
+	VMOVAPS          Z6, Z5
+	VFMADD231PS.BCST log2e<>+0(SB), Z4, Z6
+	VSUBPS           Z5, Z6, Z5
+	VFMADD231PS.BCST minusLn2High<>+0(SB), Z5, Z4
+	VFMADD231PS.BCST minusLn2Low<>+0(SB), Z5, Z4
+	VBROADCASTSS     exp6<>+0(SB), Z6
+	VFMADD213PS.BCST exp5<>+0(SB), Z4, Z6
+	VFMADD213PS.BCST exp4<>+0(SB), Z4, Z6
+	VFMADD213PS.BCST exp3<>+0(SB), Z4, Z6
+	VFMADD213PS.BCST exp2<>+0(SB), Z4, Z6
+	VFMADD213PS.BCST one<>+0(SB), Z4, Z6
+	VFMADD213PS.BCST one<>+0(SB), Z4, Z6
+	VSCALEFPS        Z5, Z6, Z4
+	VMOVUPS          64(DX), Z5
+	VSUBPS           Z5, Z3, Z3
+	VPXORD           Z8, Z8, Z8
+	VCMPPS           $0x04, Z8, Z4, K1
+	VMOVAPS.Z        Z3, K1, Z3
+	VFMADD231PS      Z3, Z4, Z2
+	ADDQ             $0x00000080, CX
+	ADDQ             $0x00000080, DX
+	SUBQ             $0x20, AX
+	CMPQ             AX, $0x20
+	JGE              loop
 
 rest:
-	TESTQ        AX, AX
-	JE           done
-	XORQ         BX, BX
-	MOVQ         $0x00000010, SI
-	MOVQ         AX, DI
-	CMPQ         DI, BX
-	CMOVQLT      BX, DI
-	CMPQ         DI, SI
-	CMOVQGT      SI, DI
-	MOVL         $-1, R8
-	BZHIL        DI, R8, R8
-	KMOVW        R8, K1
-	VMOVUPS.Z    (CX), K1, Z3
-	VSUBPS       Z0, Z3, Z4
-	VMOVUPS      expMax<>+0(SB), Z5
-	VMINPS       Z4, Z5, Z4
-	VMOVUPS      expMin<>+0(SB), Z5
-	VMAXPS       Z4, Z5, Z4
-	VMULPS       log2e<>+0(SB), Z4, Z5
-	VRNDSCALEPS  $0x08, Z5, Z5
-	VFNMADD231PS ln2High<>+0(SB), Z5, Z4
-	VFNMADD231PS ln2Low<>+0(SB), Z5, Z4
-	VMOVUPS      exp6<>+0(SB), Z6
-	VFMADD213PS  exp5<>+0(SB), Z4, Z6
-	VFMADD213PS  exp4<>+0(SB), Z4, Z6
-	VFMADD213PS  exp3<>+0(SB), Z4, Z6
-	VFMADD213PS  exp2<>+0(SB), Z4, Z6
-	VFMADD213PS  one<>+0(SB), Z4, Z6
-	VFMADD213PS  one<>+0(SB), Z4, Z6
-	VSCALEFPS    Z5, Z6, Z4
-	VMOVAPS.Z    Z4, K1, Z4
-	VMOVUPS.Z    (DX), K1, Z5
-	VSUBPS       Z5, Z3, Z3
-	VPXORD       Z9, Z9, Z9
-	VCMPPS       $0x04, Z9, Z4, K1
-	VMOVAPS.Z    Z3, K1, Z3
-	VFMADD231PS  Z3, Z4, Z1
-	SUBQ         $0x10, AX
-	CMPQ         AX, BX
-	CMOVQLT      BX, AX
-	CMPQ         AX, SI
-	CMOVQGT      SI, AX
-	MOVL         $-1, BX
-	BZHIL        AX, BX, BX
-	KMOVW        BX, K1
-	VMOVUPS.Z    64(CX), K1, Z3
-	VSUBPS       Z0, Z3, Z0
-	VMOVUPS      expMax<>+0(SB), Z4
-	VMINPS       Z0, Z4, Z0
-	VMOVUPS      expMin<>+0(SB), Z4
-	VMAXPS       Z0, Z4, Z0
-	VMULPS       log2e<>+0(SB), Z0, Z4
-	VRNDSCALEPS  $0x08, Z4, Z4
-	VFNMADD231PS ln2High<>+0(SB), Z4, Z0
-	VFNMADD231PS ln2Low<>+0(SB), Z4, Z0
-	VMOVUPS      exp6<>+0(SB), Z5
-	VFMADD213PS  exp5<>+0(SB), Z0, Z5
-	VFMADD213PS  exp4<>+0(SB), Z0, Z5
-	VFMADD213PS  exp3<>+0(SB), Z0, Z5
-	VFMADD213PS  exp2<>+0(SB), Z0, Z5
-	VFMADD213PS  one<>+0(SB), Z0, Z5
-	VFMADD213PS  one<>+0(SB), Z0, Z5
-	VSCALEFPS    Z4, Z5, Z0
-	VMOVAPS.Z    Z0, K1, Z0
-	VMOVUPS.Z    64(DX), K1, Z4
-	VSUBPS       Z4, Z3, Z3
-	VPXORD       Z10, Z10, Z10
-	VCMPPS       $0x04, Z10, Z0, K1
-	VMOVAPS.Z    Z3, K1, Z3
-	VFMADD231PS  Z3, Z0, Z2
+	TESTQ            AX, AX
+	JE               done
+	XORQ             BX, BX
+	MOVQ             $0x00000010, SI
+	MOVQ             AX, DI
+	CMPQ             DI, BX
+	CMOVQLT          BX, DI
+	CMPQ             DI, SI
+	CMOVQGT          SI, DI
+	MOVL             $-1, R8
+	BZHIL            DI, R8, R8
+	KMOVW            R8, K1
+	VMOVUPS.Z        (CX), K1, Z3
+	VSUBPS           Z0, Z3, Z4
+	VBROADCASTSS     expMax<>+0(SB), Z6
+	VMINPS           Z4, Z6, Z4
+	VBROADCASTSS     expMin<>+0(SB), Z6
+	VMAXPS           Z4, Z6, Z4
+	VBROADCASTSS     roundUp<>+0(SB), Z6
+	VMOVAPS          Z6, Z5
+	VFMADD231PS.BCST log2e<>+0(SB), Z4, Z6
+	VSUBPS           Z5, Z6, Z5
+	VFMADD231PS.BCST minusLn2High<>+0(SB), Z5, Z4
+	VFMADD231PS.BCST minusLn2Low<>+0(SB), Z5, Z4
+	VBROADCASTSS     exp6<>+0(SB), Z6
+	VFMADD213PS.BCST exp5<>+0(SB), Z4, Z6
+	VFMADD213PS.BCST exp4<>+0(SB), Z4, Z6
+	VFMADD213PS.BCST exp3<>+0(SB), Z4, Z6
+	VFMADD213PS.BCST exp2<>+0(SB), Z4, Z6
+	VFMADD213PS.BCST one<>+0(SB), Z4, Z6
+	VFMADD213PS.BCST one<>+0(SB), Z4, Z6
+	VSCALEFPS        Z5, Z6, Z4
+	VMOVAPS.Z        Z4, K1, Z4
+	VMOVUPS.Z        (DX), K1, Z5
+	VSUBPS           Z5, Z3, Z3
+	VPXORD           Z9, Z9, Z9
+	VCMPPS           $0x04, Z9, Z4, K1
+	VMOVAPS.Z        Z3, K1, Z3
+	VFMADD231PS      Z3, Z4, Z1
+	SUBQ             $0x10, AX
+	CMPQ             AX, BX
+	CMOVQLT          BX, AX
+	CMPQ             AX, SI
+	CMOVQGT          SI, AX
+	MOVL             $-1, BX
+	BZHIL            AX, BX, BX
+	KMOVW            BX, K1
+	VMOVUPS.Z        64(CX), K1, Z3
+	VSUBPS           Z0, Z3, Z0
+	VBROADCASTSS     expMax<>+0(SB), Z5
+	VMINPS           Z0, Z5, Z0
+	VBROADCASTSS     expMin<>+0(SB), Z5
+	VMAXPS           Z0, Z5, Z0
+	VBROADCASTSS     roundUp<>+0(SB), Z5
+	VMOVAPS          Z5, Z4
+	VFMADD231PS.BCST log2e<>+0(SB), Z0, Z5
+	VSUBPS           Z4, Z5, Z4
+	VFMADD231PS.BCST minusLn2High<>+0(SB), Z4, Z0
+	VFMADD231PS.BCST minusLn2Low<>+0(SB), Z4, Z0
+	VBROADCASTSS     exp6<>+0(SB), Z5
+	VFMADD213PS.BCST exp5<>+0(SB), Z0, Z5
+	VFMADD213PS.BCST exp4<>+0(SB), Z0, Z5
+	VFMADD213PS.BCST exp3<>+0(SB), Z0, Z5
+	VFMADD213PS.BCST exp2<>+0(SB), Z0, Z5
+	VFMADD213PS.BCST one<>+0(SB), Z0, Z5
+	VFMADD213PS.BCST one<>+0(SB), Z0, Z5
+	VSCALEFPS        Z4, Z5, Z0
+	VMOVAPS.Z        Z0, K1, Z0
+	VMOVUPS.Z        64(DX), K1, Z4
+	VSUBPS           Z4, Z3, Z3
+	VPXORD           Z10, Z10, Z10
+	VCMPPS           $0x04, Z10, Z0, K1
+	VMOVAPS.Z        Z3, K1, Z3
+	VFMADD231PS      Z3, Z0, Z2
 
 done:
 	VADDPS        Z2, Z1, Z1
@@ -10594,138 +10924,146 @@ TEXT ·swigluAVX512(SB), NOSPLIT, $0-72
 	JLT  rest
 
 loop:
-	VMOVUPS      (CX), Z0
-	VMOVAPS      Z0, Z1
-	VXORPS       signBit<>+0(SB), Z1, Z1
-	VMOVUPS      expMax<>+0(SB), Z2
-	VMINPS       Z1, Z2, Z1
-	VMOVUPS      expMin<>+0(SB), Z2
-	VMAXPS       Z1, Z2, Z1
-	VMULPS       log2e<>+0(SB), Z1, Z2
-	VRNDSCALEPS  $0x08, Z2, Z2
-	VFNMADD231PS ln2High<>+0(SB), Z2, Z1
-	VFNMADD231PS ln2Low<>+0(SB), Z2, Z1
-	VMOVUPS      exp6<>+0(SB), Z3
-	VFMADD213PS  exp5<>+0(SB), Z1, Z3
-	VFMADD213PS  exp4<>+0(SB), Z1, Z3
-	VFMADD213PS  exp3<>+0(SB), Z1, Z3
-	VFMADD213PS  exp2<>+0(SB), Z1, Z3
-	VFMADD213PS  one<>+0(SB), Z1, Z3
-	VFMADD213PS  one<>+0(SB), Z1, Z3
-	VSCALEFPS    Z2, Z3, Z1
-	VMOVUPS      one<>+0(SB), Z2
-	VADDPS       Z2, Z1, Z1
-	VDIVPS       Z1, Z2, Z1
-	VMULPS       Z1, Z0, Z0
-	VMOVUPS      (DX), Z1
-	VMULPS       Z1, Z0, Z0
-	VMOVUPS      Z0, (BX)
-	VMOVUPS      64(CX), Z0
-	VMOVAPS      Z0, Z1
-	VXORPS       signBit<>+0(SB), Z1, Z1
-	VMOVUPS      expMax<>+0(SB), Z2
-	VMINPS       Z1, Z2, Z1
-	VMOVUPS      expMin<>+0(SB), Z2
-	VMAXPS       Z1, Z2, Z1
-	VMULPS       log2e<>+0(SB), Z1, Z2
-	VRNDSCALEPS  $0x08, Z2, Z2
-	VFNMADD231PS ln2High<>+0(SB), Z2, Z1
-	VFNMADD231PS ln2Low<>+0(SB), Z2, Z1
-	VMOVUPS      exp6<>+0(SB), Z3
-	VFMADD213PS  exp5<>+0(SB), Z1, Z3
-	VFMADD213PS  exp4<>+0(SB), Z1, Z3
-	VFMADD213PS  exp3<>+0(SB), Z1, Z3
-	VFMADD213PS  exp2<>+0(SB), Z1, Z3
-	VFMADD213PS  one<>+0(SB), Z1, Z3
-	VFMADD213PS  one<>+0(SB), Z1, Z3
-	VSCALEFPS    Z2, Z3, Z1
-	VMOVUPS      one<>+0(SB), Z2
-	VADDPS       Z2, Z1, Z1
-	VDIVPS       Z1, Z2, Z1
-	VMULPS       Z1, Z0, Z0
-	VMOVUPS      64(DX), Z1
-	VMULPS       Z1, Z0, Z0
-	VMOVUPS      Z0, 64(BX)
-	ADDQ         $0x00000080, CX
-	ADDQ         $0x00000080, DX
-	ADDQ         $0x00000080, BX
-	SUBQ         $0x20, AX
-	CMPQ         AX, $0x20
-	JGE          loop
+	VMOVUPS          (CX), Z0
+	VMOVAPS          Z0, Z1
+	VXORPS.BCST      signBit<>+0(SB), Z1, Z1
+	VBROADCASTSS     expMax<>+0(SB), Z3
+	VMINPS           Z1, Z3, Z1
+	VBROADCASTSS     expMin<>+0(SB), Z3
+	VMAXPS           Z1, Z3, Z1
+	VBROADCASTSS     roundUp<>+0(SB), Z3
+	VMOVAPS          Z3, Z2
+	VFMADD231PS.BCST log2e<>+0(SB), Z1, Z3
+	VSUBPS           Z2, Z3, Z2
+	VFMADD231PS.BCST minusLn2High<>+0(SB), Z2, Z1
+	VFMADD231PS.BCST minusLn2Low<>+0(SB), Z2, Z1
+	VBROADCASTSS     exp6<>+0(SB), Z3
+	VFMADD213PS.BCST exp5<>+0(SB), Z1, Z3
+	VFMADD213PS.BCST exp4<>+0(SB), Z1, Z3
+	VFMADD213PS.BCST exp3<>+0(SB), Z1, Z3
+	VFMADD213PS.BCST exp2<>+0(SB), Z1, Z3
+	VFMADD213PS.BCST one<>+0(SB), Z1, Z3
+	VFMADD213PS.BCST one<>+0(SB), Z1, Z3
+	VSCALEFPS        Z2, Z3, Z1
+	VBROADCASTSS     one<>+0(SB), Z2
+	VADDPS           Z2, Z1, Z1
+	VDIVPS           Z1, Z2, Z1
+	VMULPS           Z1, Z0, Z0
+	VMOVUPS          (DX), Z1
+	VMULPS           Z1, Z0, Z0
+	VMOVUPS          Z0, (BX)
+	VMOVUPS          64(CX), Z0
+	VMOVAPS          Z0, Z1
+	VXORPS.BCST      signBit<>+0(SB), Z1, Z1
+	VBROADCASTSS     expMax<>+0(SB), Z3
+	VMINPS           Z1, Z3, Z1
+	VBROADCASTSS     expMin<>+0(SB), Z3
+	VMAXPS           Z1, Z3, Z1
+	VBROADCASTSS     roundUp<>+0(SB), Z3
+	VMOVAPS          Z3, Z2
+	VFMADD231PS.BCST log2e<>+0(SB), Z1, Z3
+	VSUBPS           Z2, Z3, Z2
+	VFMADD231PS.BCST minusLn2High<>+0(SB), Z2, Z1
+	VFMADD231PS.BCST minusLn2Low<>+0(SB), Z2, Z1
+	VBROADCASTSS     exp6<>+0(SB), Z3
+	VFMADD213PS.BCST exp5<>+0(SB), Z1, Z3
+	VFMADD213PS.BCST exp4<>+0(SB), Z1, Z3
+	VFMADD213PS.BCST exp3<>+0(SB), Z1, Z3
+	VFMADD213PS.BCST exp2<>+0(SB), Z1, Z3
+	VFMADD213PS.BCST one<>+0(SB), Z1, Z3
+	VFMADD213PS.BCST one<>+0(SB), Z1, Z3
+	VSCALEFPS        Z2, Z3, Z1
+	VBROADCASTSS     one<>+0(SB), Z2
+	VADDPS           Z2, Z1, Z1
+	VDIVPS           Z1, Z2, Z1
+	VMULPS           Z1, Z0, Z0
+	VMOVUPS          64(DX), Z1
+	VMULPS           Z1, Z0, Z0
+	VMOVUPS          Z0, 64(BX)
+	ADDQ             $0x00000080, CX
+	ADDQ             $0x00000080, DX
+	ADDQ             $0x00000080, BX
+	SUBQ             $0x20, AX
+	CMPQ             AX, $0x20
+	JGE              loop
 
 rest:
-	TESTQ        AX, AX
-	JE           done
-	XORQ         SI, SI
-	MOVQ         $0x00000010, DI
-	MOVQ         AX, R8
-	CMPQ         R8, SI
-	CMOVQLT      SI, R8
-	CMPQ         R8, DI
-	CMOVQGT      DI, R8
-	MOVL         $-1, R9
-	BZHIL        R8, R9, R9
-	KMOVW        R9, K1
-	VMOVUPS.Z    (CX), K1, Z0
-	VMOVAPS      Z0, Z1
-	VXORPS       signBit<>+0(SB), Z1, Z1
-	VMOVUPS      expMax<>+0(SB), Z2
-	VMINPS       Z1, Z2, Z1
-	VMOVUPS      expMin<>+0(SB), Z2
-	VMAXPS       Z1, Z2, Z1
-	VMULPS       log2e<>+0(SB), Z1, Z2
-	VRNDSCALEPS  $0x08, Z2, Z2
-	VFNMADD231PS ln2High<>+0(SB), Z2, Z1
-	VFNMADD231PS ln2Low<>+0(SB), Z2, Z1
-	VMOVUPS      exp6<>+0(SB), Z3
-	VFMADD213PS  exp5<>+0(SB), Z1, Z3
-	VFMADD213PS  exp4<>+0(SB), Z1, Z3
-	VFMADD213PS  exp3<>+0(SB), Z1, Z3
-	VFMADD213PS  exp2<>+0(SB), Z1, Z3
-	VFMADD213PS  one<>+0(SB), Z1, Z3
-	VFMADD213PS  one<>+0(SB), Z1, Z3
-	VSCALEFPS    Z2, Z3, Z1
-	VMOVUPS      one<>+0(SB), Z2
-	VADDPS       Z2, Z1, Z1
-	VDIVPS       Z1, Z2, Z1
-	VMULPS       Z1, Z0, Z0
-	VMOVUPS.Z    (DX), K1, Z1
-	VMULPS       Z1, Z0, Z0
-	VMOVUPS      Z0, K1, (BX)
-	SUBQ         $0x10, AX
-	CMPQ         AX, SI
-	CMOVQLT      SI, AX
-	CMPQ         AX, DI
-	CMOVQGT      DI, AX
-	MOVL         $-1, SI
-	BZHIL        AX, SI, SI
-	KMOVW        SI, K1
-	VMOVUPS.Z    64(CX), K1, Z0
-	VMOVAPS      Z0, Z1
-	VXORPS       signBit<>+0(SB), Z1, Z1
-	VMOVUPS      expMax<>+0(SB), Z2
-	VMINPS       Z1, Z2, Z1
-	VMOVUPS      expMin<>+0(SB), Z2
-	VMAXPS       Z1, Z2, Z1
-	VMULPS       log2e<>+0(SB), Z1, Z2
-	VRNDSCALEPS  $0x08, Z2, Z2
-	VFNMADD231PS ln2High<>+0(SB), Z2, Z1
-	VFNMADD231PS ln2Low<>+0(SB), Z2, Z1
-	VMOVUPS      exp6<>+0(SB), Z3
-	VFMADD213PS  exp5<>+0(SB), Z1, Z3
-	VFMADD213PS  exp4<>+0(SB), Z1, Z3
-	VFMADD213PS  exp3<>+0(SB), Z1, Z3
-	VFMADD213PS  exp2<>+0(SB), Z1, Z3
-	VFMADD213PS  one<>+0(SB), Z1, Z3
-	VFMADD213PS  one<>+0(SB), Z1, Z3
-	VSCALEFPS    Z2, Z3, Z1
-	VMOVUPS      one<>+0(SB), Z2
-	VADDPS       Z2, Z1, Z1
-	VDIVPS       Z1, Z2, Z1
-	VMULPS       Z1, Z0, Z0
-	VMOVUPS.Z    64(DX), K1, Z1
-	VMULPS       Z1, Z0, Z0
-	VMOVUPS      Z0, K1, 64(BX)
+	TESTQ            AX, AX
+	JE               done
+	XORQ             SI, SI
+	MOVQ             $0x00000010, DI
+	MOVQ             AX, R8
+	CMPQ             R8, SI
+	CMOVQLT          SI, R8
+	CMPQ             R8, DI
+	CMOVQGT          DI, R8
+	MOVL             $-1, R9
+	BZHIL            R8, R9, R9
+	KMOVW            R9, K1
+	VMOVUPS.Z        (CX), K1, Z0
+	VMOVAPS          Z0, Z1
+	VXORPS.BCST      signBit<>+0(SB), Z1, Z1
+	VBROADCASTSS     expMax<>+0(SB), Z3
+	VMINPS           Z1, Z3, Z1
+	VBROADCASTSS     expMin<>+0(SB), Z3
+	VMAXPS           Z1, Z3, Z1
+	VBROADCASTSS     roundUp<>+0(SB), Z3
+	VMOVAPS          Z3, Z2
+	VFMADD231PS.BCST log2e<>+0(SB), Z1, Z3
+	VSUBPS           Z2, Z3, Z2
+	VFMADD231PS.BCST minusLn2High<>+0(SB), Z2, Z1
+	VFMADD231PS.BCST minusLn2Low<>+0(SB), Z2, Z1
+	VBROADCASTSS     exp6<>+0(SB), Z3
+	VFMADD213PS.BCST exp5<>+0(SB), Z1, Z3
+	VFMADD213PS.BCST exp4<>+0(SB), Z1, Z3
+	VFMADD213PS.BCST exp3<>+0(SB), Z1, Z3
+	VFMADD213PS.BCST exp2<>+0(SB), Z1, Z3
+	VFMADD213PS.BCST one<>+0(SB), Z1, Z3
+	VFMADD213PS.BCST one<>+0(SB), Z1, Z3
+	VSCALEFPS        Z2, Z3, Z1
+	VBROADCASTSS     one<>+0(SB), Z2
+	VADDPS           Z2, Z1, Z1
+	VDIVPS           Z1, Z2, Z1
+	VMULPS           Z1, Z0, Z0
+	VMOVUPS.Z        (DX), K1, Z1
+	VMULPS           Z1, Z0, Z0
+	VMOVUPS          Z0, K1, (BX)
+	SUBQ             $0x10, AX
+	CMPQ             AX, SI
+	CMOVQLT          SI, AX
+	CMPQ             AX, DI
+	CMOVQGT          DI, AX
+	MOVL             $-1, SI
+	BZHIL            AX, SI, SI
+	KMOVW            SI, K1
+	VMOVUPS.Z        64(CX), K1, Z0
+	VMOVAPS          Z0, Z1
+	VXORPS.BCST      signBit<>+0(SB), Z1, Z1
+	VBROADCASTSS     expMax<>+0(SB), Z3
+	VMINPS           Z1, Z3, Z1
+	VBROADCASTSS     expMin<>+0(SB), Z3
+	VMAXPS           Z1, Z3, Z1
+	VBROADCASTSS     roundUp<>+0(SB), Z3
+	VMOVAPS          Z3, Z2
+	VFMADD231PS.BCST log2e<>+0(SB), Z1, Z3
+	VSUBPS           Z2, Z3, Z2
+	VFMADD231PS.BCST minusLn2High<>+0(SB), Z2, Z1
+	VFMADD231PS.BCST minusLn2Low<>+0(SB), Z2, Z1
+	VBROADCASTSS     exp6<>+0(SB), Z3
+	VFMADD213PS.BCST exp5<>+0(SB), Z1, Z3
+	VFMADD213PS.BCST exp4<>+0(SB), Z1, Z3
+	VFMADD213PS.BCST exp3<>+0(SB), Z1, Z3
+	VFMADD213PS.BCST exp2<>+0(SB), Z1, Z3
+	VFMADD213PS.BCST one<>+0(SB), Z1, Z3
+	VFMADD213PS.BCST one<>+0(SB), Z1, Z3
+	VSCALEFPS        Z2, Z3, Z1
+	VBROADCASTSS     one<>+0(SB), Z2
+	VADDPS           Z2, Z1, Z1
+	VDIVPS           Z1, Z2, Z1
+	VMULPS           Z1, Z0, Z0
+	VMOVUPS.Z        64(DX), K1, Z1
+	VMULPS           Z1, Z0, Z0
+	VMOVUPS          Z0, K1, 64(BX)
 
 done:
 	VZEROUPPER
@@ -10744,172 +11082,180 @@ TEXT ·swigluBackwardAVX512(SB), NOSPLIT, $0-120
 	JLT  rest
 
 loop:
-	VMOVUPS      (CX), Z0
-	VMOVAPS      Z0, Z1
-	VXORPS       signBit<>+0(SB), Z1, Z1
-	VMOVUPS      expMax<>+0(SB), Z2
-	VMINPS       Z1, Z2, Z1
-	VMOVUPS      expMin<>+0(SB), Z2
-	VMAXPS       Z1, Z2, Z1
-	VMULPS       log2e<>+0(SB), Z1, Z2
-	VRNDSCALEPS  $0x08, Z2, Z2
-	VFNMADD231PS ln2High<>+0(SB), Z2, Z1
-	VFNMADD231PS ln2Low<>+0(SB), Z2, Z1
-	VMOVUPS      exp6<>+0(SB), Z3
-	VFMADD213PS  exp5<>+0(SB), Z1, Z3
-	VFMADD213PS  exp4<>+0(SB), Z1, Z3
-	VFMADD213PS  exp3<>+0(SB), Z1, Z3
-	VFMADD213PS  exp2<>+0(SB), Z1, Z3
-	VFMADD213PS  one<>+0(SB), Z1, Z3
-	VFMADD213PS  one<>+0(SB), Z1, Z3
-	VSCALEFPS    Z2, Z3, Z1
-	VMOVUPS      one<>+0(SB), Z2
-	VADDPS       Z2, Z1, Z1
-	VDIVPS       Z1, Z2, Z1
-	VMOVUPS      (DX), Z2
-	VMOVUPS      (BX), Z3
-	VMULPS       Z1, Z0, Z4
-	VMULPS       Z4, Z3, Z4
-	VMOVUPS      one<>+0(SB), Z5
-	VSUBPS       Z1, Z5, Z5
-	VFMADD213PS  one<>+0(SB), Z0, Z5
-	VMULPS       Z1, Z5, Z5
-	VMULPS       Z2, Z3, Z3
-	VMULPS       Z5, Z3, Z3
-	VMOVUPS      Z3, (SI)
-	VMOVUPS      Z4, (DI)
-	VMOVUPS      64(CX), Z0
-	VMOVAPS      Z0, Z1
-	VXORPS       signBit<>+0(SB), Z1, Z1
-	VMOVUPS      expMax<>+0(SB), Z2
-	VMINPS       Z1, Z2, Z1
-	VMOVUPS      expMin<>+0(SB), Z2
-	VMAXPS       Z1, Z2, Z1
-	VMULPS       log2e<>+0(SB), Z1, Z2
-	VRNDSCALEPS  $0x08, Z2, Z2
-	VFNMADD231PS ln2High<>+0(SB), Z2, Z1
-	VFNMADD231PS ln2Low<>+0(SB), Z2, Z1
-	VMOVUPS      exp6<>+0(SB), Z3
-	VFMADD213PS  exp5<>+0(SB), Z1, Z3
-	VFMADD213PS  exp4<>+0(SB), Z1, Z3
-	VFMADD213PS  exp3<>+0(SB), Z1, Z3
-	VFMADD213PS  exp2<>+0(SB), Z1, Z3
-	VFMADD213PS  one<>+0(SB), Z1, Z3
-	VFMADD213PS  one<>+0(SB), Z1, Z3
-	VSCALEFPS    Z2, Z3, Z1
-	VMOVUPS      one<>+0(SB), Z2
-	VADDPS       Z2, Z1, Z1
-	VDIVPS       Z1, Z2, Z1
-	VMOVUPS      64(DX), Z2
-	VMOVUPS      64(BX), Z3
-	VMULPS       Z1, Z0, Z4
-	VMULPS       Z4, Z3, Z4
-	VMOVUPS      one<>+0(SB), Z5
-	VSUBPS       Z1, Z5, Z5
-	VFMADD213PS  one<>+0(SB), Z0, Z5
-	VMULPS       Z1, Z5, Z5
-	VMULPS       Z2, Z3, Z3
-	VMULPS       Z5, Z3, Z3
-	VMOVUPS      Z3, 64(SI)
-	VMOVUPS      Z4, 64(DI)
-	ADDQ         $0x00000080, CX
-	ADDQ         $0x00000080, DX
-	ADDQ         $0x00000080, BX
-	ADDQ         $0x00000080, SI
-	ADDQ         $0x00000080, DI
-	SUBQ         $0x20, AX
-	CMPQ         AX, $0x20
-	JGE          loop
+	VMOVUPS          (CX), Z0
+	VMOVAPS          Z0, Z1
+	VXORPS.BCST      signBit<>+0(SB), Z1, Z1
+	VBROADCASTSS     expMax<>+0(SB), Z3
+	VMINPS           Z1, Z3, Z1
+	VBROADCASTSS     expMin<>+0(SB), Z3
+	VMAXPS           Z1, Z3, Z1
+	VBROADCASTSS     roundUp<>+0(SB), Z3
+	VMOVAPS          Z3, Z2
+	VFMADD231PS.BCST log2e<>+0(SB), Z1, Z3
+	VSUBPS           Z2, Z3, Z2
+	VFMADD231PS.BCST minusLn2High<>+0(SB), Z2, Z1
+	VFMADD231PS.BCST minusLn2Low<>+0(SB), Z2, Z1
+	VBROADCASTSS     exp6<>+0(SB), Z3
+	VFMADD213PS.BCST exp5<>+0(SB), Z1, Z3
+	VFMADD213PS.BCST exp4<>+0(SB), Z1, Z3
+	VFMADD213PS.BCST exp3<>+0(SB), Z1, Z3
+	VFMADD213PS.BCST exp2<>+0(SB), Z1, Z3
+	VFMADD213PS.BCST one<>+0(SB), Z1, Z3
+	VFMADD213PS.BCST one<>+0(SB), Z1, Z3
+	VSCALEFPS        Z2, Z3, Z1
+	VBROADCASTSS     one<>+0(SB), Z2
+	VADDPS           Z2, Z1, Z1
+	VDIVPS           Z1, Z2, Z1
+	VMOVUPS          (DX), Z2
+	VMOVUPS          (BX), Z3
+	VMULPS           Z1, Z0, Z4
+	VMULPS           Z4, Z3, Z4
+	VBROADCASTSS     one<>+0(SB), Z5
+	VSUBPS           Z1, Z5, Z5
+	VFMADD213PS.BCST one<>+0(SB), Z0, Z5
+	VMULPS           Z1, Z5, Z5
+	VMULPS           Z2, Z3, Z3
+	VMULPS           Z5, Z3, Z3
+	VMOVUPS          Z3, (SI)
+	VMOVUPS          Z4, (DI)
+	VMOVUPS          64(CX), Z0
+	VMOVAPS          Z0, Z1
+	VXORPS.BCST      signBit<>+0(SB), Z1, Z1
+	VBROADCASTSS     expMax<>+0(SB), Z3
+	VMINPS           Z1, Z3, Z1
+	VBROADCASTSS     expMin<>+0(SB), Z3
+	VMAXPS           Z1, Z3, Z1
+	VBROADCASTSS     roundUp<>+0(SB), Z3
+	VMOVAPS          Z3, Z2
+	VFMADD231PS.BCST log2e<>+0(SB), Z1, Z3
+	VSUBPS           Z2, Z3, Z2
+	VFMADD231PS.BCST minusLn2High<>+0(SB), Z2, Z1
+	VFMADD231PS.BCST minusLn2Low<>+0(SB), Z2, Z1
+	VBROADCASTSS     exp6<>+0(SB), Z3
+	VFMADD213PS.BCST exp5<>+0(SB), Z1, Z3
+	VFMADD213PS.BCST exp4<>+0(SB), Z1, Z3
+	VFMADD213PS.BCST exp3<>+0(SB), Z1, Z3
+	VFMADD213PS.BCST exp2<>+0(SB), Z1, Z3
+	VFMADD213PS.BCST one<>+0(SB), Z1, Z3
+	VFMADD213PS.BCST one<>+0(SB), Z1, Z3
+	VSCALEFPS        Z2, Z3, Z1
+	VBROADCASTSS     one<>+0(SB), Z2
+	VADDPS           Z2, Z1, Z1
+	VDIVPS           Z1, Z2, Z1
+	VMOVUPS          64(DX), Z2
+	VMOVUPS          64(BX), Z3
+	VMULPS           Z1, Z0, Z4
+	VMULPS           Z4, Z3, Z4
+	VBROADCASTSS     one<>+0(SB), Z5
+	VSUBPS           Z1, Z5, Z5
+	VFMADD213PS.BCST one<>+0(SB), Z0, Z5
+	VMULPS           Z1, Z5, Z5
+	VMULPS           Z2, Z3, Z3
+	VMULPS           Z5, Z3, Z3
+	VMOVUPS          Z3, 64(SI)
+	VMOVUPS          Z4, 64(DI)
+	ADDQ             $0x00000080, CX
+	ADDQ             $0x00000080, DX
+	ADDQ             $0x00000080, BX
+	ADDQ             $0x00000080, SI
+	ADDQ             $0x00000080, DI
+	SUBQ             $0x20, AX
+	CMPQ             AX, $0x20
+	JGE              loop
 
 rest:
-	TESTQ        AX, AX
-	JE           done
-	XORQ         R8, R8
-	MOVQ         $0x00000010, R9
-	MOVQ         AX, R10
-	CMPQ         R10, R8
-	CMOVQLT      R8, R10
-	CMPQ         R10, R9
-	CMOVQGT      R9, R10
-	MOVL         $-1, R11
-	BZHIL        R10, R11, R11
-	KMOVW        R11, K1
-	VMOVUPS.Z    (CX), K1, Z0
-	VMOVAPS      Z0, Z1
-	VXORPS       signBit<>+0(SB), Z1, Z1
-	VMOVUPS      expMax<>+0(SB), Z2
-	VMINPS       Z1, Z2, Z1
-	VMOVUPS      expMin<>+0(SB), Z2
-	VMAXPS       Z1, Z2, Z1
-	VMULPS       log2e<>+0(SB), Z1, Z2
-	VRNDSCALEPS  $0x08, Z2, Z2
-	VFNMADD231PS ln2High<>+0(SB), Z2, Z1
-	VFNMADD231PS ln2Low<>+0(SB), Z2, Z1
-	VMOVUPS      exp6<>+0(SB), Z3
-	VFMADD213PS  exp5<>+0(SB), Z1, Z3
-	VFMADD213PS  exp4<>+0(SB), Z1, Z3
-	VFMADD213PS  exp3<>+0(SB), Z1, Z3
-	VFMADD213PS  exp2<>+0(SB), Z1, Z3
-	VFMADD213PS  one<>+0(SB), Z1, Z3
-	VFMADD213PS  one<>+0(SB), Z1, Z3
-	VSCALEFPS    Z2, Z3, Z1
-	VMOVUPS      one<>+0(SB), Z2
-	VADDPS       Z2, Z1, Z1
-	VDIVPS       Z1, Z2, Z1
-	VMOVUPS.Z    (DX), K1, Z2
-	VMOVUPS.Z    (BX), K1, Z3
-	VMULPS       Z1, Z0, Z4
-	VMULPS       Z4, Z3, Z4
-	VMOVUPS      one<>+0(SB), Z5
-	VSUBPS       Z1, Z5, Z5
-	VFMADD213PS  one<>+0(SB), Z0, Z5
-	VMULPS       Z1, Z5, Z5
-	VMULPS       Z2, Z3, Z3
-	VMULPS       Z5, Z3, Z3
-	VMOVUPS      Z3, K1, (SI)
-	VMOVUPS      Z4, K1, (DI)
-	SUBQ         $0x10, AX
-	CMPQ         AX, R8
-	CMOVQLT      R8, AX
-	CMPQ         AX, R9
-	CMOVQGT      R9, AX
-	MOVL         $-1, R8
-	BZHIL        AX, R8, R8
-	KMOVW        R8, K1
-	VMOVUPS.Z    64(CX), K1, Z0
-	VMOVAPS      Z0, Z1
-	VXORPS       signBit<>+0(SB), Z1, Z1
-	VMOVUPS      expMax<>+0(SB), Z2
-	VMINPS       Z1, Z2, Z1
-	VMOVUPS      expMin<>+0(SB), Z2
-	VMAXPS       Z1, Z2, Z1
-	VMULPS       log2e<>+0(SB), Z1, Z2
-	VRNDSCALEPS  $0x08, Z2, Z2
-	VFNMADD231PS ln2High<>+0(SB), Z2, Z1
-	VFNMADD231PS ln2Low<>+0(SB), Z2, Z1
-	VMOVUPS      exp6<>+0(SB), Z3
-	VFMADD213PS  exp5<>+0(SB), Z1, Z3
-	VFMADD213PS  exp4<>+0(SB), Z1, Z3
-	VFMADD213PS  exp3<>+0(SB), Z1, Z3
-	VFMADD213PS  exp2<>+0(SB), Z1, Z3
-	VFMADD213PS  one<>+0(SB), Z1, Z3
-	VFMADD213PS  one<>+0(SB), Z1, Z3
-	VSCALEFPS    Z2, Z3, Z1
-	VMOVUPS      one<>+0(SB), Z2
-	VADDPS       Z2, Z1, Z1
-	VDIVPS       Z1, Z2, Z1
-	VMOVUPS.Z    64(DX), K1, Z2
-	VMOVUPS.Z    64(BX), K1, Z3
-	VMULPS       Z1, Z0, Z4
-	VMULPS       Z4, Z3, Z4
-	VMOVUPS      one<>+0(SB), Z5
-	VSUBPS       Z1, Z5, Z5
-	VFMADD213PS  one<>+0(SB), Z0, Z5
-	VMULPS       Z1, Z5, Z5
-	VMULPS       Z2, Z3, Z3
-	VMULPS       Z5, Z3, Z3
-	VMOVUPS      Z3, K1, 64(SI)
-	VMOVUPS      Z4, K1, 64(DI)
+	TESTQ            AX, AX
+	JE               done
+	XORQ             R8, R8
+	MOVQ             $0x00000010, R9
+	MOVQ             AX, R10
+	CMPQ             R10, R8
+	CMOVQLT          R8, R10
+	CMPQ             R10, R9
+	CMOVQGT          R9, R10
+	MOVL             $-1, R11
+	BZHIL            R10, R11, R11
+	KMOVW            R11, K1
+	VMOVUPS.Z        (CX), K1, Z0
+	VMOVAPS          Z0, Z1
+	VXORPS.BCST      signBit<>+0(SB), Z1, Z1
+	VBROADCASTSS     expMax<>+0(SB), Z3
+	VMINPS           Z1, Z3, Z1
+	VBROADCASTSS     expMin<>+0(SB), Z3
+	VMAXPS           Z1, Z3, Z1
+	VBROADCASTSS     roundUp<>+0(SB), Z3
+	VMOVAPS          Z3, Z2
+	VFMADD231PS.BCST log2e<>+0(SB), Z1, Z3
+	VSUBPS           Z2, Z3, Z2
+	VFMADD231PS.BCST minusLn2High<>+0(SB), Z2, Z1
+	VFMADD231PS.BCST minusLn2Low<>+0(SB), Z2, Z1
+	VBROADCASTSS     exp6<>+0(SB), Z3
+	VFMADD213PS.BCST exp5<>+0(SB), Z1, Z3
+	VFMADD213PS.BCST exp4<>+0(SB), Z1, Z3
+	VFMADD213PS.BCST exp3<>+0(SB), Z1, Z3
+	VFMADD213PS.BCST exp2<>+0(SB), Z1, Z3
+	VFMADD213PS.BCST one<>+0(SB), Z1, Z3
+	VFMADD213PS.BCST one<>+0(SB), Z1, Z3
+	VSCALEFPS        Z2, Z3, Z1
+	VBROADCASTSS     one<>+0(SB), Z2
+	VADDPS           Z2, Z1, Z1
+	VDIVPS           Z1, Z2, Z1
+	VMOVUPS.Z        (DX), K1, Z2
+	VMOVUPS.Z        (BX), K1, Z3
+	VMULPS           Z1, Z0, Z4
+	VMULPS           Z4, Z3, Z4
+	VBROADCASTSS     one<>+0(SB), Z5
+	VSUBPS           Z1, Z5, Z5
+	VFMADD213PS.BCST one<>+0(SB), Z0, Z5
+	VMULPS           Z1, Z5, Z5
+	VMULPS           Z2, Z3, Z3
+	VMULPS           Z5, Z3, Z3
+	VMOVUPS          Z3, K1, (SI)
+	VMOVUPS          Z4, K1, (DI)
+	SUBQ             $0x10, AX
+	CMPQ             AX, R8
+	CMOVQLT          R8, AX
+	CMPQ             AX, R9
+	CMOVQGT          R9, AX
+	MOVL             $-1, R8
+	BZHIL            AX, R8, R8
+	KMOVW            R8, K1
+	VMOVUPS.Z        64(CX), K1, Z0
+	VMOVAPS          Z0, Z1
+	VXORPS.BCST      signBit<>+0(SB), Z1, Z1
+	VBROADCASTSS     expMax<>+0(SB), Z3
+	VMINPS           Z1, Z3, Z1
+	VBROADCASTSS     expMin<>+0(SB), Z3
+	VMAXPS           Z1, Z3, Z1
+	VBROADCASTSS     roundUp<>+0(SB), Z3
+	VMOVAPS          Z3, Z2
+	VFMADD231PS.BCST log2e<>+0(SB), Z1, Z3
+	VSUBPS           Z2, Z3, Z2
+	VFMADD231PS.BCST minusLn2High<>+0(SB), Z2, Z1
+	VFMADD231PS.BCST minusLn2Low<>+0(SB), Z2, Z1
+	VBROADCASTSS     exp6<>+0(SB), Z3
+	VFMADD213PS.BCST exp5<>+0(SB), Z1, Z3
+	VFMADD213PS.BCST exp4<>+0(SB), Z1, Z3
+	VFMADD213PS.BCST exp3<>+0(SB), Z1, Z3
+	VFMADD213PS.BCST exp2<>+0(SB), Z1, Z3
+	VFMADD213PS.BCST one<>+0(SB), Z1, Z3
+	VFMADD213PS.BCST one<>+0(SB), Z1, Z3
+	VSCALEFPS        Z2, Z3, Z1
+	VBROADCASTSS     one<>+0(SB), Z2
+	VADDPS           Z2, Z1, Z1
+	VDIVPS           Z1, Z2, Z1
+	VMOVUPS.Z        64(DX), K1, Z2
+	VMOVUPS.Z        64(BX), K1, Z3
+	VMULPS           Z1, Z0, Z4
+	VMULPS           Z4, Z3, Z4
+	VBROADCASTSS     one<>+0(SB), Z5
+	VSUBPS           Z1, Z5, Z5
+	VFMADD213PS.BCST one<>+0(SB), Z0, Z5
+	VMULPS           Z1, Z5, Z5
+	VMULPS           Z2, Z3, Z3
+	VMULPS           Z5, Z3, Z3
+	VMOVUPS          Z3, K1, 64(SI)
+	VMOVUPS          Z4, K1, 64(DI)
 
 done:
 	VZEROUPPER

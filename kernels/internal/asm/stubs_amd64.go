@@ -7,62 +7,62 @@ package asm
 // tile1x1AVX2 is Tile for 1 rows and 1 registers of columns.
 //
 //go:noescape
-func tile1x1AVX2(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool)
+func tile1x1AVX2(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
 
 // tile2x1AVX2 is Tile for 2 rows and 1 registers of columns.
 //
 //go:noescape
-func tile2x1AVX2(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool)
+func tile2x1AVX2(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
 
 // tile3x1AVX2 is Tile for 3 rows and 1 registers of columns.
 //
 //go:noescape
-func tile3x1AVX2(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool)
+func tile3x1AVX2(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
 
 // tile4x1AVX2 is Tile for 4 rows and 1 registers of columns.
 //
 //go:noescape
-func tile4x1AVX2(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool)
+func tile4x1AVX2(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
 
 // tile5x1AVX2 is Tile for 5 rows and 1 registers of columns.
 //
 //go:noescape
-func tile5x1AVX2(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool)
+func tile5x1AVX2(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
 
 // tile6x1AVX2 is Tile for 6 rows and 1 registers of columns.
 //
 //go:noescape
-func tile6x1AVX2(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool)
+func tile6x1AVX2(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
 
 // tile1x2AVX2 is Tile for 1 rows and 2 registers of columns.
 //
 //go:noescape
-func tile1x2AVX2(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool)
+func tile1x2AVX2(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
 
 // tile2x2AVX2 is Tile for 2 rows and 2 registers of columns.
 //
 //go:noescape
-func tile2x2AVX2(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool)
+func tile2x2AVX2(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
 
 // tile3x2AVX2 is Tile for 3 rows and 2 registers of columns.
 //
 //go:noescape
-func tile3x2AVX2(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool)
+func tile3x2AVX2(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
 
 // tile4x2AVX2 is Tile for 4 rows and 2 registers of columns.
 //
 //go:noescape
-func tile4x2AVX2(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool)
+func tile4x2AVX2(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
 
 // tile5x2AVX2 is Tile for 5 rows and 2 registers of columns.
 //
 //go:noescape
-func tile5x2AVX2(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool)
+func tile5x2AVX2(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
 
 // tile6x2AVX2 is Tile for 6 rows and 2 registers of columns.
 //
 //go:noescape
-func tile6x2AVX2(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool)
+func tile6x2AVX2(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
 
 // packTAVX2 is PackT for one register of rows and a multiple of four columns.
 //
@@ -160,142 +160,142 @@ func readAVX2(x *float32, lines int)
 // tile1x1AVX512 is Tile for 1 rows and 1 registers of columns.
 //
 //go:noescape
-func tile1x1AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool)
+func tile1x1AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
 
 // tile2x1AVX512 is Tile for 2 rows and 1 registers of columns.
 //
 //go:noescape
-func tile2x1AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool)
+func tile2x1AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
 
 // tile3x1AVX512 is Tile for 3 rows and 1 registers of columns.
 //
 //go:noescape
-func tile3x1AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool)
+func tile3x1AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
 
 // tile4x1AVX512 is Tile for 4 rows and 1 registers of columns.
 //
 //go:noescape
-func tile4x1AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool)
+func tile4x1AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
 
 // tile5x1AVX512 is Tile for 5 rows and 1 registers of columns.
 //
 //go:noescape
-func tile5x1AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool)
+func tile5x1AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
 
 // tile6x1AVX512 is Tile for 6 rows and 1 registers of columns.
 //
 //go:noescape
-func tile6x1AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool)
+func tile6x1AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
 
 // tile7x1AVX512 is Tile for 7 rows and 1 registers of columns.
 //
 //go:noescape
-func tile7x1AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool)
+func tile7x1AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
 
 // tile8x1AVX512 is Tile for 8 rows and 1 registers of columns.
 //
 //go:noescape
-func tile8x1AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool)
+func tile8x1AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
 
 // tile9x1AVX512 is Tile for 9 rows and 1 registers of columns.
 //
 //go:noescape
-func tile9x1AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool)
+func tile9x1AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
 
 // tile10x1AVX512 is Tile for 10 rows and 1 registers of columns.
 //
 //go:noescape
-func tile10x1AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool)
+func tile10x1AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
 
 // tile11x1AVX512 is Tile for 11 rows and 1 registers of columns.
 //
 //go:noescape
-func tile11x1AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool)
+func tile11x1AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
 
 // tile12x1AVX512 is Tile for 12 rows and 1 registers of columns.
 //
 //go:noescape
-func tile12x1AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool)
+func tile12x1AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
 
 // tile13x1AVX512 is Tile for 13 rows and 1 registers of columns.
 //
 //go:noescape
-func tile13x1AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool)
+func tile13x1AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
 
 // tile14x1AVX512 is Tile for 14 rows and 1 registers of columns.
 //
 //go:noescape
-func tile14x1AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool)
+func tile14x1AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
 
 // tile1x2AVX512 is Tile for 1 rows and 2 registers of columns.
 //
 //go:noescape
-func tile1x2AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool)
+func tile1x2AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
 
 // tile2x2AVX512 is Tile for 2 rows and 2 registers of columns.
 //
 //go:noescape
-func tile2x2AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool)
+func tile2x2AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
 
 // tile3x2AVX512 is Tile for 3 rows and 2 registers of columns.
 //
 //go:noescape
-func tile3x2AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool)
+func tile3x2AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
 
 // tile4x2AVX512 is Tile for 4 rows and 2 registers of columns.
 //
 //go:noescape
-func tile4x2AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool)
+func tile4x2AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
 
 // tile5x2AVX512 is Tile for 5 rows and 2 registers of columns.
 //
 //go:noescape
-func tile5x2AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool)
+func tile5x2AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
 
 // tile6x2AVX512 is Tile for 6 rows and 2 registers of columns.
 //
 //go:noescape
-func tile6x2AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool)
+func tile6x2AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
 
 // tile7x2AVX512 is Tile for 7 rows and 2 registers of columns.
 //
 //go:noescape
-func tile7x2AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool)
+func tile7x2AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
 
 // tile8x2AVX512 is Tile for 8 rows and 2 registers of columns.
 //
 //go:noescape
-func tile8x2AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool)
+func tile8x2AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
 
 // tile9x2AVX512 is Tile for 9 rows and 2 registers of columns.
 //
 //go:noescape
-func tile9x2AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool)
+func tile9x2AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
 
 // tile10x2AVX512 is Tile for 10 rows and 2 registers of columns.
 //
 //go:noescape
-func tile10x2AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool)
+func tile10x2AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
 
 // tile11x2AVX512 is Tile for 11 rows and 2 registers of columns.
 //
 //go:noescape
-func tile11x2AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool)
+func tile11x2AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
 
 // tile12x2AVX512 is Tile for 12 rows and 2 registers of columns.
 //
 //go:noescape
-func tile12x2AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool)
+func tile12x2AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
 
 // tile13x2AVX512 is Tile for 13 rows and 2 registers of columns.
 //
 //go:noescape
-func tile13x2AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool)
+func tile13x2AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
 
 // tile14x2AVX512 is Tile for 14 rows and 2 registers of columns.
 //
 //go:noescape
-func tile14x2AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool)
+func tile14x2AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
 
 // packTAVX512 is PackT for one register of rows and a multiple of four columns.
 //

@@ -9,7 +9,8 @@ import (
 )
 
 // tiles writes the inner loops of the matrix product: tile<rows>x<vectors>, one for each height up to mr and for one or two
-// registers of columns. Strides are in bytes; tail is the number of columns in the last register; load starts from c.
+// registers of columns. Strides are in bytes; tail is the number of columns in the last register; load starts from c. Each
+// step of k fetches one cache line into the second-level cache, from next on, step bytes apart.
 func tiles(l *level) {
 	for vectors := 1; vectors <= 2; vectors++ {
 		for rows := 1; rows <= l.mr; rows++ {
@@ -20,7 +21,7 @@ func tiles(l *level) {
 
 func tile(l *level, rows, vectors int) {
 	l.text(fmt.Sprintf("tile%dx%d", rows, vectors),
-		"(k int, a *float32, ars, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool)")
+		"(k int, a *float32, ars, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)")
 	Doc(fmt.Sprintf("tile%dx%d%s is Tile for %d rows and %d registers of columns.", rows, vectors, l.name, rows, vectors))
 
 	k := Load(Param("k"), GP64())
@@ -28,6 +29,9 @@ func tile(l *level, rows, vectors int) {
 	acs := Load(Param("acs"), GP64())
 	b := Load(Param("b"), GP64())
 	brs := Load(Param("brs"), GP64())
+
+	next := Load(Param("next"), GP64())
+	step := Load(Param("step"), GP64())
 
 	// Row i of a is bases[i/5] plus 0, 1, 2, 3 or 4 strides.
 	bases := []reg.Register{Load(Param("a"), GP64())}
@@ -112,6 +116,8 @@ func tile(l *level, rows, vectors int) {
 			VFMADD231PS(x, bv[j], acc[i][j])
 		}
 	}
+	PREFETCHT1(Mem{Base: next})
+	ADDQ(step, next)
 	ADDQ(brs, b)
 	for _, base := range bases {
 		ADDQ(acs, base)

@@ -108,12 +108,13 @@ func (l *level) scalar(name string) reg.VecVirtual {
 
 var constants = map[uint32]Mem{}
 
-// constant is a table of 16 copies of the bits, good as an operand of either level.
+// constant is a table of 8 copies of the bits: AVX2 takes all of it as an operand, AVX-512 broadcasts the first, since a
+// table of 64 bytes might straddle cache lines.
 func constant(name string, bits uint32) Mem {
 	m, ok := constants[bits]
 	if !ok {
 		m = GLOBL(name, RODATA|NOPTR)
-		for i := range 16 {
+		for i := range 8 {
 			DATA(4*i, U32(bits))
 		}
 		constants[bits] = m
@@ -174,53 +175,72 @@ func (l *level) exp(x reg.VecVirtual) {
 	n, p := l.vec(), l.vec()
 	// The bound is the first operand: where x is NaN the second is taken.
 	bound := l.vec()
-	VMOVUPS(number("expMax", 89), bound)
+	VBROADCASTSS(number("expMax", 89), bound)
 	VMINPS(x, bound, x)
-	VMOVUPS(number("expMin", -104), bound)
+	VBROADCASTSS(number("expMin", -104), bound)
 	VMAXPS(x, bound, x)
-	VMULPS(number("log2e", math.Log2E), x, n)
-	if l.wide() {
-		VRNDSCALEPS(U8(8), n, n)
-	} else {
-		VROUNDPS(U8(8), n, n)
-	}
+	// Adding and taking away 1.5·2^23 rounds to an integer, which is also left in the low bits of t.
+	t := bound
+	VBROADCASTSS(number("roundUp", 3<<22), t)
+	VMOVAPS(t, n)
+	l.multiplyAdd(number("log2e", math.Log2E), x, t)
+	VSUBPS(n, t, n)
 	const high = 0.693359375
-	VFNMADD231PS(number("ln2High", high), n, x)
-	VFNMADD231PS(number("ln2Low", float32(math.Ln2-high)), n, x)
-	VMOVUPS(number("exp6", 0.0013814594130963087), p)
-	VFMADD213PS(number("exp5", 0.0083687175065279), x, p)
-	VFMADD213PS(number("exp4", 0.04166838899254799), x, p)
-	VFMADD213PS(number("exp3", 0.1666652113199234), x, p)
-	VFMADD213PS(number("exp2", 0.4999999403953552), x, p)
-	VFMADD213PS(number("one", 1), x, p)
-	VFMADD213PS(number("one", 1), x, p)
+	l.multiplyAdd(number("minusLn2High", -high), n, x)
+	l.multiplyAdd(number("minusLn2Low", float32(high-math.Ln2)), n, x)
+	VBROADCASTSS(number("exp6", 0.0013814594130963087), p)
+	l.horner(number("exp5", 0.0083687175065279), x, p)
+	l.horner(number("exp4", 0.04166838899254799), x, p)
+	l.horner(number("exp3", 0.1666652113199234), x, p)
+	l.horner(number("exp2", 0.4999999403953552), x, p)
+	l.horner(number("one", 1), x, p)
+	l.horner(number("one", 1), x, p)
 	if l.wide() {
 		VSCALEFPS(n, p, x)
 		return
 	}
 	// Two factors, as 2^n alone may be out of range; the first product is exact.
-	k := bound
-	VCVTPS2DQ(n, n)
-	VPSRAD(U8(1), n, k)
-	VPSUBD(k, n, n)
-	for _, f := range []reg.VecVirtual{k, n} {
+	k := n
+	VPSLLD(U8(9), t, t)
+	VPSRAD(U8(10), t, k)
+	VPSRAD(U8(9), t, t)
+	VPSUBD(k, t, t)
+	for _, f := range []reg.VecVirtual{k, t} {
 		VPADDD(constant("expBias", 127), f, f)
 		VPSLLD(U8(23), f, f)
 	}
 	VMULPS(k, p, x)
-	VMULPS(n, x, x)
+	VMULPS(t, x, x)
+}
+
+// multiplyAdd adds c·x to v for a constant c.
+func (l *level) multiplyAdd(c Mem, x, v reg.VecVirtual) {
+	if l.wide() {
+		VFMADD231PS_BCST(c, x, v)
+	} else {
+		VFMADD231PS(c, x, v)
+	}
+}
+
+// horner replaces p by p·x + c for a constant c.
+func (l *level) horner(c Mem, x, p reg.VecVirtual) {
+	if l.wide() {
+		VFMADD213PS_BCST(c, x, p)
+	} else {
+		VFMADD213PS(c, x, p)
+	}
 }
 
 // sigmoid replaces x by 1/(1+e^-x).
 func (l *level) sigmoid(x reg.VecVirtual) {
 	if l.wide() {
-		VXORPS(constant("signBit", 1<<31), x, x)
+		VXORPS_BCST(constant("signBit", 1<<31), x, x)
 	} else {
 		VXORPS(constant("signBit", 1<<31), x, x)
 	}
 	l.exp(x)
 	one := l.vec()
-	VMOVUPS(number("one", 1), one)
+	VBROADCASTSS(number("one", 1), one)
 	VADDPS(one, x, x)
 	VDIVPS(x, one, x)
 }
@@ -250,7 +270,7 @@ func vectors(l *level) {
 	n, p = slices("x")
 	s = l.vecs(block / l.w)
 	lowest := l.vec()
-	VMOVUPS(number("negInf", float32(math.Inf(-1))), lowest)
+	VBROADCASTSS(number("negInf", float32(math.Inf(-1))), lowest)
 	for _, v := range s {
 		VMOVUPS(lowest, v)
 	}
@@ -333,7 +353,7 @@ func vectors(l *level) {
 		v := l.get(p[0], u, m)
 		VSUBPS(shift, v, v)
 		bound := l.vec()
-		VMOVUPS(number("expMin", -104), bound)
+		VBROADCASTSS(number("expMin", -104), bound)
 		VMAXPS(v, bound, v)
 		e := l.vec()
 		VMOVAPS(v, e)
@@ -503,9 +523,9 @@ func vectors(l *level) {
 		gs, t := l.vec(), l.vec()
 		VMULPS(s, g, gs)
 		VMULPS(gs, d, gs)
-		VMOVUPS(number("one", 1), t)
+		VBROADCASTSS(number("one", 1), t)
 		VSUBPS(s, t, t)
-		VFMADD213PS(number("one", 1), g, t)
+		l.horner(number("one", 1), g, t)
 		VMULPS(s, t, t)
 		VMULPS(up, d, d)
 		VMULPS(t, d, d)
