@@ -6,6 +6,7 @@ import (
 	"html/template"
 	"image/color"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -23,6 +24,8 @@ import (
 type figure struct {
 	Title, Note  string
 	Wide, Narrow template.HTML // Narrow is empty when one drawing serves both
+	Legend       []legendItem  // for lines other than the methods
+	methods      []int         // the methods it draws
 	Columns      []string
 	Rows         [][]string
 }
@@ -86,7 +89,7 @@ var restyle = func() *strings.Replacer {
 // Series differ in colour, dash and mark, so that they can be told apart without colour.
 var (
 	dashes = [][]vg.Length{nil, {6, 3}, {2, 2}, {8, 2, 2, 2}, {10, 4}, {1, 3}}
-	marks  = []draw.GlyphDrawer{draw.CircleGlyph{}, draw.BoxGlyph{}, draw.PyramidGlyph{}, draw.PlusGlyph{}, draw.CrossGlyph{}, draw.RingGlyph{}}
+	marks  = []draw.GlyphDrawer{draw.CircleGlyph{}, draw.BoxGlyph{}, draw.PyramidGlyph{}}
 )
 
 func lineStyle(style int) draw.LineStyle {
@@ -296,12 +299,11 @@ func (b bandPlotter) Plot(c draw.Canvas, p *plot.Plot) {
 // metricFigure draws one metric of all methods over iterations.
 func metricFigure(p Panel, methods []Method) (figure, bool, error) {
 	f := figure{Title: p.Title, Note: p.Note, Columns: []string{"iteration"}}
-	c := chart{width: 400, height: 230, guide: p.Guide, guided: p.Guided, xTitle: "iteration"}
+	c := chart{width: 340, height: 210, guide: p.Guide, guided: p.Guided, xTitle: "iteration"}
 	var iterations []int
 	var words []string
 	for i, m := range methods {
 		s := series{name: m.Name, style: i}
-		f.Columns = append(f.Columns, m.Name)
 		for _, pt := range m.Points {
 			y, measured := pt.Metrics[p.Metric]
 			if !measured {
@@ -322,8 +324,9 @@ func metricFigure(p Panel, methods []Method) (figure, bool, error) {
 		}
 		if first, last, ok := ends(s.points); ok {
 			words = append(words, fmt.Sprintf("%s from %s at iteration %g to %s at iteration %g", m.Name, num(first.y), first.x, num(last.y), last.x))
+			f.Columns, f.methods = append(f.Columns, m.Name), append(f.methods, i)
+			c.series = append(c.series, s)
 		}
-		c.series = append(c.series, s)
 	}
 	if len(iterations) == 0 {
 		return f, false, nil
@@ -348,14 +351,11 @@ func metricFigure(p Panel, methods []Method) (figure, bool, error) {
 }
 
 func addSorted(xs []int, x int) []int {
-	i := len(xs)
-	for i > 0 && xs[i-1] > x {
-		i--
-	}
-	if i > 0 && xs[i-1] == x {
+	i, found := slices.BinarySearch(xs, x)
+	if found {
 		return xs
 	}
-	return append(xs[:i], append([]int{x}, xs[i:]...)...)
+	return slices.Insert(xs, i, x)
 }
 
 func ends(points []dot) (first, last dot, ok bool) {
@@ -383,12 +383,13 @@ func cellAt(points []dot, iteration int) string {
 }
 
 // reliabilityFigure draws predicted against observed correctness; a mark's area grows with its number of predictions.
-func reliabilityFigure(all []Calibration) (figure, bool, error) {
+// Lines named like a method look like it, others differ from all methods.
+func reliabilityFigure(all []Calibration, methods []Method) (figure, bool, error) {
 	f := figure{
 		Title: "Reliability of P(correct)", Note: "On the dashed diagonal predictions are right on average; area of a mark: number of predictions; bars: one standard error.",
 		Columns: []string{"", "predicted", "observed", "predictions"},
 	}
-	c := chart{width: 400, height: 300, unit: true, xTitle: "predicted probability", yTitle: "share correct"}
+	c := chart{width: 340, height: 270, unit: true, xTitle: "predicted probability", yTitle: "share correct"}
 	most := 1
 	for _, cal := range all {
 		for _, b := range cal.Bins {
@@ -397,7 +398,10 @@ func reliabilityFigure(all []Calibration) (figure, bool, error) {
 	}
 	var words []string
 	for i, cal := range all {
-		s := series{name: cal.Name, style: i}
+		s := series{name: cal.Name, style: slices.IndexFunc(methods, func(m Method) bool { return m.Name == cal.Name })}
+		if s.style < 0 {
+			s.style = len(methods) + i
+		}
 		for _, b := range cal.Bins {
 			if b.N <= 0 || !finite(b.P) || !finite(b.Y) {
 				continue
@@ -409,6 +413,11 @@ func reliabilityFigure(all []Calibration) (figure, bool, error) {
 			f.Rows = append(f.Rows, []string{cal.Name, fixed(3, b.P), fixed(3, b.Y), strconv.Itoa(b.N)})
 		}
 		if len(s.points) > 0 {
+			item, err := newLegendItem(s.style, s.name)
+			if err != nil {
+				return f, false, err
+			}
+			f.Legend = append(f.Legend, item)
 			words = append(words, fmt.Sprintf("%s in %d bins", cal.Name, len(s.points)))
 			c.series = append(c.series, s)
 		}
@@ -424,7 +433,7 @@ func reliabilityFigure(all []Calibration) (figure, bool, error) {
 
 // traceChart draws P(correct | prefix) over the tokens of a response and marks the first wrong line.
 func traceChart(r show.Rollout, tokens []show.Token, steps []int, y [2]float64) (template.HTML, error) {
-	c := chart{width: 340, height: 120, bare: true, guide: 0.5, guided: true, fixedY: true, y: y, label: "P(correct) token by token"}
+	c := chart{width: 230, height: 120, bare: true, guide: 0.5, guided: true, fixedY: true, y: y, label: "P(correct) token by token"}
 	s := series{}
 	low, high, at := math.Inf(1), math.Inf(-1), 0
 	for i, t := range tokens {

@@ -12,6 +12,7 @@ import (
 	"html/template"
 	"io"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -146,10 +147,9 @@ type view struct {
 	CSS          template.CSS
 	JS           template.JS
 	Policy       string
-	Legend       []legendItem
-	Headline     []figure
-	Training     []figure
-	RewardModel  []figure
+	Headline     panels
+	Training     panels
+	RewardModel  panels
 	Rollouts     []rolloutView
 	MoreRollouts int
 	ScaleP       [2]float64 // p_correct at the two ends of the colour scale
@@ -158,43 +158,65 @@ type view struct {
 	Stages       []stageView
 }
 
+// panels are the figures of a section and the methods they draw, if there is more than one to tell apart.
+type panels struct {
+	Legend  []legendItem
+	Figures []figure
+}
+
+func (p *panels) addLegend(methods []Method) error {
+	for i, m := range methods {
+		if !slices.ContainsFunc(p.Figures, func(f figure) bool { return slices.Contains(f.methods, i) }) {
+			continue
+		}
+		item, err := newLegendItem(i, m.Name)
+		if err != nil {
+			return err
+		}
+		p.Legend = append(p.Legend, item)
+	}
+	if len(methods) == 1 {
+		p.Legend = nil
+	}
+	return nil
+}
+
 func newView(d Data) (*view, error) {
 	hash := sha256.Sum256([]byte(pageJS))
 	v := &view{
 		Data: d, CSS: template.CSS(pageCSS), JS: template.JS(pageJS),
 		Policy: "default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'sha256-" + base64.StdEncoding.EncodeToString(hash[:]) + "'",
 	}
-	if len(d.Methods) > 1 {
-		for i, m := range d.Methods {
-			item, err := newLegendItem(i, m.Name)
-			if err != nil {
-				return nil, err
-			}
-			v.Legend = append(v.Legend, item)
-		}
+	metrics := d.Panels
+	if metrics == nil {
+		metrics = DefaultPanels
 	}
-	panels := d.Panels
-	if panels == nil {
-		panels = DefaultPanels
-	}
-	for _, p := range panels {
+	for _, p := range metrics {
 		f, ok, err := metricFigure(p, d.Methods)
-		switch {
-		case err != nil:
+		if err != nil {
 			return nil, err
-		case !ok:
-		case p.Section == Headline:
-			v.Headline = append(v.Headline, f)
-		case p.Section == Training:
-			v.Training = append(v.Training, f)
-		default:
-			v.RewardModel = append(v.RewardModel, f)
 		}
+		if !ok {
+			continue
+		}
+		section := &v.RewardModel
+		switch p.Section {
+		case Headline:
+			section = &v.Headline
+		case Training:
+			section = &v.Training
+		}
+		section.Figures = append(section.Figures, f)
 	}
-	if f, ok, err := reliabilityFigure(d.Calibration); err != nil {
+	if f, ok, err := reliabilityFigure(d.Calibration, d.Methods); err != nil {
 		return nil, err
 	} else if ok {
-		v.RewardModel = append(v.RewardModel, f)
+		v.RewardModel.Figures = append(v.RewardModel.Figures, f)
+	}
+	for _, section := range []*panels{&v.Headline, &v.Training, &v.RewardModel} {
+		if err := section.addLegend(d.Methods); err != nil {
+			return nil, err
+		}
 	}
 	if err := v.addRollouts(d.Rollouts); err != nil {
 		return nil, err

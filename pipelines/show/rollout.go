@@ -65,7 +65,7 @@ type Scale struct {
 // Tints is the number of tints on either side of neutral.
 const Tints = 4
 
-// NewScale fits a scale to the rollouts: all but the most extreme twentieth of the tokens lie within.
+// NewScale fits a scale to the rollouts: all but the most extreme hundredth of the tokens lie within.
 func NewScale(rollouts []Rollout) Scale {
 	var ps, as []float64
 	for _, r := range rollouts {
@@ -96,11 +96,11 @@ func appendFinite(xs []float64, x float64) []float64 {
 	return append(xs, x)
 }
 
-// span is the 95th percentile of distances, at least the given floor.
+// span is the 99th percentile of distances, at least the given floor.
 func span(distances []float64, floor float64) float64 {
 	if len(distances) == 0 {
 		return floor
 	}
 	slices.Sort(distances)
-	return max(distances[(len(distances)-1)*95/100], floor)
+	return max(distances[(len(distances)-1)*99/100], floor)
 }
