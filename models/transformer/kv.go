@@ -61,7 +61,7 @@ func (kv *KV) append(l int, k, v []float32) {
 // Prefill runs the packed sequences and fills one empty cache for each. It returns the hidden rows [B,D] of their last
 // tokens, valid until the workspace is used again.
 func (m *Model) Prefill(w *Workspace, batch models.Packed, caches []*KV) ([]float32, error) {
-	if err := m.check(batch, &w.pos); err != nil {
+	if err := m.check(batch); err != nil {
 		return nil, err
 	}
 	if len(caches) != len(batch.Starts)-1 {
@@ -72,10 +72,10 @@ func (m *Model) Prefill(w *Workspace, batch models.Packed, caches []*KV) ([]floa
 			return nil, fmt.Errorf("transformer: cache %d holds %d of %d tokens, %d are to be added", b, kv.n, kv.capacity, n)
 		}
 	}
-	attention := m.packed(batch.Starts)
-	h := m.run(w, batch.Tokens, func(l int) attend {
+	w.rows.set(batch, false)
+	h := m.run(w, w.rows.tokens, w.rows.pos, func(l int) attend {
 		return func(a *activations) {
-			attention(a)
+			w.rows.attention(m.config, &w.spread, a)
 			for b, kv := range caches {
 				lo, hi := batch.Starts[b]*kv.width, batch.Starts[b+1]*kv.width
 				kv.append(l, a.k[lo:hi], a.v[lo:hi])
@@ -97,7 +97,7 @@ func (m *Model) Decode(w *Workspace, tokens []int32, caches []*KV) ([]float32, e
 	if len(caches) != len(tokens) {
 		return nil, fmt.Errorf("transformer: %d caches for %d tokens", len(caches), len(tokens))
 	}
-	fit(&w.pos, len(tokens))
+	fit(&w.rows.pos, len(tokens))
 	for b, kv := range caches {
 		switch {
 		case kv.n >= kv.capacity || kv.n >= m.config.maxPositions():
@@ -105,11 +105,11 @@ func (m *Model) Decode(w *Workspace, tokens []int32, caches []*KV) ([]float32, e
 		case tokens[b] < 0 || int(tokens[b]) >= m.config.Vocab:
 			return nil, &SequenceError{b, fmt.Sprintf("token %d is not in the vocabulary [0, %d)", tokens[b], m.config.Vocab)}
 		}
-		w.pos[b] = int32(kv.n)
+		w.rows.pos[b] = int32(kv.n)
 	}
 	c := m.config
 	qDim := c.Heads * c.HeadDim
-	h := m.run(w, tokens, func(l int) attend {
+	h := m.run(w, tokens, w.rows.pos, func(l int) attend {
 		return func(a *activations) {
 			kernels.Parallel(len(caches), 1, func(lo, hi int) {
 				for b := lo; b < hi; b++ {

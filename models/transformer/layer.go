@@ -87,7 +87,7 @@ func (l *layer) fitBackward(s *scratch, rows int) {
 	fit(&s.unused, max(l.hidden, l.dim))
 }
 
-// attend fills a.y (and a.lse, when training) from a.q, a.k, a.v.
+// attend fills a.y (and a.lse, for the backward pass) from a.q, a.k, a.v.
 type attend func(a *activations)
 
 // forward overwrites out [T,D] from x [T,D]; pos [T] are the tokens' positions. out may be x when nothing is kept for a
@@ -125,9 +125,11 @@ func (l *layer) forward(out, x []float32, pos []int32, a *activations, s *scratc
 	kernels.Add(out, a.mid)
 }
 
-// backward takes the gradient of out in dx [T,D] and leaves that of x there; gradients of the weights accumulate. starts
-// [B+1] are the sequences' first rows.
-func (l *layer) backward(dx, x []float32, pos []int32, starts []int, a *activations, s *scratch) {
+// attendBackward overwrites s.dq, s.dk and s.dv from s.dy.
+type attendBackward func(a *activations, s *scratch)
+
+// backward takes the gradient of out in dx [T,D] and leaves that of x there; gradients of the weights accumulate.
+func (l *layer) backward(dx, x []float32, pos []int32, a *activations, s *scratch, attention attendBackward) {
 	rows := len(pos)
 	l.fitBackward(s, rows)
 
@@ -142,10 +144,7 @@ func (l *layer) backward(dx, x []float32, pos []int32, starts []int, a *activati
 
 	// mid = x + o(attention)
 	l.o.backward(s.dy, dx, a.y, rows, 0)
-	clear(s.dq)
-	clear(s.dk)
-	clear(s.dv)
-	kernels.AttentionBackward(s.dq, s.dk, s.dv, s.dy, a.y, a.q, a.k, a.v, starts, l.heads, l.groups, l.dim, a.lse)
+	attention(a, s)
 	kernels.RoPE(s.dq, pos, l.heads, l.dim, l.invFreq, true)
 	kernels.RoPE(s.dk, pos, l.groups, l.dim, l.invFreq, true)
 	dq, dk := s.dq, s.dk

@@ -199,12 +199,11 @@ func (m *Model) Check(tokens []int32) error {
 	return nil
 }
 
-// check validates a packed batch and returns the position of every row in pos.
-func (m *Model) check(b models.Packed, pos *[]int32) error {
+// check validates a packed batch.
+func (m *Model) check(b models.Packed) error {
 	if len(b.Starts) < 1 || b.Starts[0] != 0 || b.Starts[len(b.Starts)-1] != len(b.Tokens) {
 		return fmt.Errorf("transformer: starts do not cover the %d tokens", len(b.Tokens))
 	}
-	fit(pos, len(b.Tokens))
 	for s := range len(b.Starts) - 1 {
 		lo, hi := b.Starts[s], b.Starts[s+1]
 		if hi < lo || hi > len(b.Tokens) {
@@ -212,9 +211,6 @@ func (m *Model) check(b models.Packed, pos *[]int32) error {
 		}
 		if err := m.Check(b.Tokens[lo:hi]); err != nil {
 			return &SequenceError{s, err.Error()}
-		}
-		for i := lo; i < hi; i++ {
-			(*pos)[i] = int32(i - lo)
 		}
 	}
 	return nil

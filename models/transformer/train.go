@@ -10,16 +10,17 @@ import (
 // Trainer is a model with gradients and the activations of its last forward pass.
 type Trainer struct {
 	*Model
-	recompute bool
+	options TrainOptions
 
-	batch  models.Packed // of the last Forward
-	pos    []int32       // [T]
-	x      [][]float32   // [L+1][T,D] residual stream into every layer and out of the last
+	rows   rowMap        // of the last Forward
+	x      [][]float32   // [L+1][U,D] residual stream into every layer and out of the last
 	acts   []activations // one a layer, or one for all when they are recomputed
-	inv    []float32     // [T] of the final norm
-	hidden []float32     // [T,D]
-	dx     []float32     // [T,D]
+	inv    []float32     // [U] of the final norm
+	hidden []float32     // [U,D]
+	all    []float32     // [T,D]
+	dx     []float32     // [U,D]
 	s      scratch
+	spread spreadRows
 }
 
 var _ models.Trainable = (*Trainer)(nil)
@@ -29,14 +30,18 @@ type TrainOptions struct {
 	// Recompute keeps only the residual stream of every layer and runs the layer again in the backward pass: a third more
 	// arithmetic for roughly a tenth of the memory. The gradients are the same bits.
 	Recompute bool `json:"recompute" yaml:"recompute"`
+
+	// SharePrefixes computes the rows of a sequence that begins as the one before it once, as the prompt of a group. Hidden
+	// rows are the same bits; gradients are the same sums in another order.
+	SharePrefixes bool `json:"share_prefixes" yaml:"share_prefixes"`
 }
 
 // NewTrainer takes over the model.
 func NewTrainer(m *Model, o TrainOptions) *Trainer {
 	m.grads = make([]float32, len(m.params))
 	m.bind()
-	t := &Trainer{Model: m, recompute: o.Recompute, x: make([][]float32, len(m.layers)+1)}
-	if t.recompute {
+	t := &Trainer{Model: m, options: o, x: make([][]float32, len(m.layers)+1)}
+	if t.options.Recompute {
 		t.acts = make([]activations, 1)
 	} else {
 		t.acts = make([]activations, len(m.layers))
@@ -59,7 +64,7 @@ func (t *Trainer) Head() (w, dw []float32) { return t.head, t.dHead }
 func (t *Trainer) ScalarHead() (w, dw []float32) { return t.scalar, t.dScalar }
 
 func (t *Trainer) activations(l int) *activations {
-	if t.recompute {
+	if t.options.Recompute {
 		return &t.acts[0]
 	}
 	return &t.acts[l]
@@ -68,45 +73,56 @@ func (t *Trainer) activations(l int) *activations {
 // Forward returns the hidden rows [T,D] of the packed sequences, valid until the next call. A sequence that cannot be run
 // is a *SequenceError.
 func (t *Trainer) Forward(batch models.Packed) ([]float32, error) {
-	t.batch = models.Packed{}
-	if err := t.check(batch, &t.pos); err != nil {
+	if err := t.check(batch); err != nil {
+		t.rows.set(models.Packed{Starts: []int{0}}, false)
 		return nil, err
 	}
-	t.batch = batch
-	rows := len(batch.Tokens)
+	t.rows.set(batch, t.options.SharePrefixes)
+	rows, d := t.rows.rows(), t.config.Hidden
 	for l := range t.x {
-		fit(&t.x[l], rows*t.config.Hidden)
+		fit(&t.x[l], rows*d)
 	}
 	fit(&t.inv, rows)
-	fit(&t.hidden, rows*t.config.Hidden)
+	fit(&t.hidden, rows*d)
 
-	t.lookup(t.x[0], batch.Tokens)
-	attention := t.packed(batch.Starts)
+	t.lookup(t.x[0], t.rows.tokens)
 	for l := range t.layers {
-		t.layers[l].forward(t.x[l+1], t.x[l], t.pos, t.activations(l), &t.s, attention)
+		t.layers[l].forward(t.x[l+1], t.x[l], t.rows.pos, t.activations(l), &t.s, t.attention)
 	}
 	t.norm.forward(t.hidden, t.inv, t.x[len(t.layers)], rows)
-	return t.hidden, nil
+	return t.rows.spread(&t.all, t.hidden, d), nil
+}
+
+func (t *Trainer) attention(a *activations) { t.rows.attention(t.config, &t.spread, a) }
+
+func (t *Trainer) attentionBackward(a *activations, s *scratch) {
+	t.rows.attentionBackward(t.config, &t.spread, a, s)
 }
 
 // Backward takes dL/dH of the rows of the last Forward and adds to the gradients.
 func (t *Trainer) Backward(dh []float32) error {
-	rows, d := len(t.batch.Tokens), t.config.Hidden
-	if len(dh) != rows*d {
-		return fmt.Errorf("transformer: gradient of %d values for %d hidden rows of %d", len(dh), rows, d)
+	rows, d := t.rows.rows(), t.config.Hidden
+	if len(dh) != len(t.rows.unique)*d {
+		return fmt.Errorf("transformer: gradient of %d values for %d hidden rows of %d", len(dh), len(t.rows.unique), d)
+	}
+	if t.rows.shared {
+		fit(&t.spread.dh, rows*d)
+		t.rows.sum(t.spread.dh, dh, d)
+		dh = t.spread.dh
 	}
 	fit(&t.dx, rows*d)
 	clear(t.dx)
-	fit(&t.s.unused, d)
+	fit(&t.s.unused, max(d, t.config.HeadDim))
 	t.norm.backward(t.dx, dh, t.x[len(t.layers)], t.inv, rows, t.s.unused)
 	for l := len(t.layers) - 1; l >= 0; l-- {
-		if t.recompute {
-			t.layers[l].forward(nil, t.x[l], t.pos, t.activations(l), &t.s, t.packed(t.batch.Starts))
+		a := t.activations(l)
+		if t.options.Recompute {
+			t.layers[l].forward(nil, t.x[l], t.rows.pos, a, &t.s, t.attention)
 		}
-		t.layers[l].backward(t.dx, t.x[l], t.pos, t.batch.Starts, t.activations(l), &t.s)
+		t.layers[l].backward(t.dx, t.x[l], t.rows.pos, a, &t.s, t.attentionBackward)
 	}
 	if t.dEmbed != nil {
-		for i, id := range t.batch.Tokens {
+		for i, id := range t.rows.tokens {
 			kernels.Add(t.dEmbed[int(id)*d:(int(id)+1)*d], t.dx[i*d:(i+1)*d])
 		}
 	}

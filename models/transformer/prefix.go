@@ -1,0 +1,128 @@
+package transformer
+
+import (
+	"github.com/millrace/millrace/kernels"
+	"github.com/millrace/millrace/models"
+)
+
+// rowMap says which rows of a packed batch are computed. Where a sequence begins with the same tokens as the one before it,
+// as the responses to one prompt do, its rows there would be the same numbers again: they are computed once. T are the rows
+// of the batch, U ≤ T those that are computed.
+type rowMap struct {
+	starts []int   // [B+1] of the batch
+	unique []int   // [T] computed row that holds the row
+	first  []int   // [U] row of the batch that a computed row stands for
+	tokens []int32 // [U]
+	pos    []int32 // [U]
+	shared bool    // U < T
+}
+
+// set plans a checked batch; share allows rows to be shared.
+func (r *rowMap) set(b models.Packed, share bool) {
+	r.starts = b.Starts
+	fit(&r.unique, len(b.Tokens))
+	r.first, r.tokens, r.pos = r.first[:0], r.tokens[:0], r.pos[:0]
+	for s := range len(b.Starts) - 1 {
+		lo, hi := b.Starts[s], b.Starts[s+1]
+		same := 0
+		if share && s > 0 {
+			before := b.Starts[s-1]
+			for lo+same < hi && before+same < lo && b.Tokens[lo+same] == b.Tokens[before+same] {
+				r.unique[lo+same] = r.unique[before+same]
+				same++
+			}
+		}
+		for i := lo + same; i < hi; i++ {
+			r.unique[i] = len(r.first)
+			r.first = append(r.first, i)
+			r.tokens = append(r.tokens, b.Tokens[i])
+			r.pos = append(r.pos, int32(i-lo))
+		}
+	}
+	r.shared = len(r.first) < len(r.unique)
+}
+
+// rows is the number of computed rows U.
+func (r *rowMap) rows() int { return len(r.first) }
+
+// spread overwrites all [T,width] from the computed rows [U,width].
+func (r *rowMap) spread(all *[]float32, computed []float32, width int) []float32 {
+	if !r.shared {
+		return computed
+	}
+	fit(all, len(r.unique)*width)
+	dst := *all
+	kernels.Parallel(len(r.unique), 64, func(lo, hi int) {
+		for i := lo; i < hi; i++ {
+			copy(dst[i*width:(i+1)*width], computed[r.unique[i]*width:][:width])
+		}
+	})
+	return dst
+}
+
+// gather overwrites the computed rows [U,width] from the first of the rows [T,width] that share each.
+func (r *rowMap) gather(computed, all []float32, width int) {
+	for u, i := range r.first {
+		copy(computed[u*width:(u+1)*width], all[i*width:][:width])
+	}
+}
+
+// sum overwrites the computed rows with the sum over the rows that share each, in order: the gradient of spread.
+func (r *rowMap) sum(computed, all []float32, width int) {
+	clear(computed)
+	for i, u := range r.unique {
+		kernels.Add(computed[u*width:(u+1)*width], all[i*width:(i+1)*width])
+	}
+}
+
+// spreadRows is the memory of attention over shared rows.
+type spreadRows struct {
+	q, k, v, y, lse    []float32 // [T, ...]
+	dq, dk, dv, dy, dh []float32
+}
+
+// attention fills a.y and a.lse: causal attention within each sequence of the batch, on rows that may be shared.
+func (r *rowMap) attention(c Config, m *spreadRows, a *activations) {
+	qDim, kvDim := c.Heads*c.HeadDim, c.KVHeads*c.HeadDim
+	if !r.shared {
+		kernels.Attention(a.y, a.q, a.k, a.v, r.starts, c.Heads, c.KVHeads, c.HeadDim, a.lse)
+		return
+	}
+	t := len(r.unique)
+	fit(&m.y, t*qDim)
+	fit(&m.lse, t*c.Heads)
+	kernels.Attention(m.y, r.spread(&m.q, a.q, qDim), r.spread(&m.k, a.k, kvDim), r.spread(&m.v, a.v, kvDim), r.starts,
+		c.Heads, c.KVHeads, c.HeadDim, m.lse)
+	r.gather(a.y, m.y, qDim)
+	r.gather(a.lse, m.lse, c.Heads)
+}
+
+// attentionBackward overwrites s.dq, s.dk and s.dv from s.dy.
+func (r *rowMap) attentionBackward(c Config, m *spreadRows, a *activations, s *scratch) {
+	clear(s.dq)
+	clear(s.dk)
+	clear(s.dv)
+	qDim, kvDim := c.Heads*c.HeadDim, c.KVHeads*c.HeadDim
+	if !r.shared {
+		kernels.AttentionBackward(s.dq, s.dk, s.dv, s.dy, a.y, a.q, a.k, a.v, r.starts, c.Heads, c.KVHeads, c.HeadDim, a.lse)
+		return
+	}
+	// A shared query row counts once: where it appears again its gradient is zero. Its keys and values are read by every
+	// sequence, so their gradients add up.
+	t := len(r.unique)
+	for _, part := range []struct {
+		s     *[]float32
+		width int
+	}{{&m.dy, qDim}, {&m.dq, qDim}, {&m.dk, kvDim}, {&m.dv, kvDim}} {
+		fit(part.s, t*part.width)
+		clear(*part.s)
+	}
+	for u, i := range r.first {
+		copy(m.dy[i*qDim:(i+1)*qDim], s.dy[u*qDim:(u+1)*qDim])
+	}
+	kernels.AttentionBackward(m.dq, m.dk, m.dv, m.dy, r.spread(&m.y, a.y, qDim), r.spread(&m.q, a.q, qDim),
+		r.spread(&m.k, a.k, kvDim), r.spread(&m.v, a.v, kvDim), r.starts, c.Heads, c.KVHeads, c.HeadDim, r.spread(&m.lse, a.lse, c.Heads))
+	r.gather(s.dq, m.dq, qDim)
+	r.sum(s.dk, m.dk, kvDim)
+	r.sum(s.dv, m.dv, kvDim)
+}

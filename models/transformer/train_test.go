@@ -1,0 +1,192 @@
+package transformer
+
+import (
+	"errors"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"github.com/millrace/millrace/kernels"
+	"github.com/millrace/millrace/models"
+)
+
+// groups are sequences of several prompts with several responses each, as a minibatch holds them.
+func groups(prompts, samples int) []models.Sequence {
+	rng := rand.New(rand.NewPCG(5, 6))
+	tokens := func(n int) []int32 {
+		out := make([]int32, n)
+		for i := range out {
+			out[i] = int32(rng.IntN(29))
+		}
+		return out
+	}
+	var out []models.Sequence
+	for p := range prompts {
+		prompt := tokens(1 + rng.IntN(15))
+		if p == 1 {
+			prompt = tokens(70) // longer than a block of the attention
+		}
+		for range samples {
+			out = append(out, models.Sequence{Prompt: prompt, Response: tokens(1 + rng.IntN(20))})
+		}
+	}
+	return out
+}
+
+// pass runs the sequences, cut into microbatches of n, with a gradient that differs from row to row and from element to
+// element but belongs to the row's sequence alone. It returns the hidden rows and the gradients.
+func pass(t *testing.T, c Config, o TrainOptions, sequences []models.Sequence, n int) (hidden, grads []float32) {
+	t.Helper()
+	m, err := New(c, 21, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tr := NewTrainer(m, o)
+	row := 0
+	for part := range slices.Chunk(sequences, n) {
+		h, err := tr.Forward(models.Pack(part))
+		if err != nil {
+			t.Fatal(err)
+		}
+		hidden = append(hidden, h...)
+		dh := make([]float32, len(h))
+		for i := range dh {
+			dh[i] = float32(math.Sin(float64(row+i)*7)) * 0.1
+		}
+		row += len(h)
+		if err := tr.Backward(dh); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return hidden, tr.Grads()
+}
+
+func TestTrainSameBits(t *testing.T) {
+	sequences := groups(4, 3)
+	for _, modelType := range []string{"llama", "qwen2", "qwen3"} {
+		c := tiny(modelType)
+		c.Tied = false // tied: the head's and the embedding's gradients meet in one sum, whose order follows the microbatches
+		hidden, grads := pass(t, c, TrainOptions{}, sequences, len(sequences))
+		for _, v := range []struct {
+			name    string
+			options TrainOptions
+			n       int
+			threads int
+		}{
+			{"recomputed", TrainOptions{Recompute: true}, len(sequences), 0},
+			{"one sequence at a time", TrainOptions{}, 1, 2},
+			{"five at a time", TrainOptions{Recompute: true}, 5, 3},
+			{"one thread", TrainOptions{}, len(sequences), 1},
+		} {
+			old := kernels.SetThreads(v.threads)
+			h, g := pass(t, c, v.options, sequences, v.n)
+			kernels.SetThreads(old)
+			if !slices.Equal(h, hidden) {
+				t.Errorf("%s, %s: other hidden rows", modelType, v.name)
+			}
+			if !slices.Equal(g, grads) {
+				t.Errorf("%s, %s: other gradients", modelType, v.name)
+			}
+		}
+
+		// Shared prefixes: the same hidden bits, the same gradients up to rounding.
+		for _, recompute := range []bool{false, true} {
+			h, g := pass(t, c, TrainOptions{SharePrefixes: true, Recompute: recompute}, sequences, len(sequences))
+			if !slices.Equal(h, hidden) {
+				t.Errorf("%s, shared prefixes: other hidden rows", modelType)
+			}
+			for i := range g {
+				if d := math.Abs(float64(g[i] - grads[i])); !(d < 2e-5*max(1, math.Abs(float64(grads[i])))) {
+					t.Fatalf("%s, shared prefixes: gradient %d is %v, want %v", modelType, i, g[i], grads[i])
+				}
+			}
+			if slices.Equal(g, grads) {
+				t.Errorf("%s: the same bits: nothing was shared", modelType)
+			}
+		}
+		m, err := New(c, 21, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var w Workspace
+		h, err := m.Forward(&w, models.Pack(sequences))
+		if err != nil || !slices.Equal(h, hidden) {
+			t.Errorf("%s: %v, or other hidden rows without gradients", modelType, err)
+		}
+	}
+}
+
+func TestForwardErrors(t *testing.T) {
+	m, err := New(tiny("llama"), 1, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tr := NewTrainer(m, TrainOptions{})
+	for name, b := range map[string]models.Packed{
+		"no starts":      {Tokens: []int32{1}},
+		"short starts":   {Tokens: []int32{1, 2}, Starts: []int{0, 1}},
+		"falling starts": {Tokens: []int32{1, 2}, Starts: []int{0, 3, 2}},
+		"negative start": {Tokens: []int32{1, 2}, Starts: []int{0, -1, 2}},
+	} {
+		if _, err := tr.Forward(b); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+	for name, s := range map[string][]int32{"empty": {}, "negative": {-1}, "foreign": {29}, "long": make([]int32, 97)} {
+		_, err := tr.Forward(models.Pack([]models.Sequence{{Prompt: []int32{1}}, {Prompt: s}}))
+		var se *SequenceError
+		if !errors.As(err, &se) || se.Index != 1 {
+			t.Errorf("%s sequence gives %v", name, err)
+		}
+	}
+	if err := tr.Backward(make([]float32, 24)); err == nil {
+		t.Error("backward after a failed forward is taken")
+	}
+	if h, err := tr.Forward(models.Pack(nil)); err != nil || len(h) != 0 {
+		t.Errorf("no sequences give %d values, %v", len(h), err)
+	}
+	if err := tr.Backward(nil); err != nil {
+		t.Error(err)
+	}
+}
+
+// New draws every tensor from its own key: adding a head or a layer changes no other weight.
+func TestNew(t *testing.T) {
+	c := tiny("llama")
+	a, err := New(c, 3, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := New(c, 3, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(a.params, b.params[:len(a.params)]) {
+		t.Error("a scalar head changes other weights")
+	}
+	a.AddScalarHead()
+	if !slices.Equal(a.params, b.params) || len(a.Scalar()) != c.Hidden {
+		t.Error("a head added later differs")
+	}
+	other, err := New(c, 4, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if slices.Equal(other.params, b.params) {
+		t.Error("the seed changes nothing")
+	}
+	for _, tensor := range b.tensors {
+		sum := 0.0
+		for _, v := range tensor.Param {
+			sum += float64(v) * float64(v)
+		}
+		std := math.Sqrt(sum / float64(len(tensor.Param)))
+		want := map[string]float64{"model.embed_tokens.weight": 0.05, "lm_head.weight": 1 / math.Sqrt(24),
+			"model.norm.weight": 1, "model.layers.1.mlp.down_proj.weight": 1 / math.Sqrt(40) / 2,
+			"model.layers.0.self_attn.q_proj.weight": 1 / math.Sqrt(24), ScalarHeadName: 0}
+		if w, ok := want[tensor.Name]; ok && math.Abs(std-w) > 0.08*w {
+			t.Errorf("%s has standard deviation %v, want %v", tensor.Name, std, w)
+		}
+	}
+}
