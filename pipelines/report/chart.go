@@ -120,7 +120,10 @@ func (c chart) svg() (template.HTML, error) {
 		}
 	}
 	c.ranges(p)
-	p.X.Tick.Marker, p.Y.Tick.Marker = plot.TickerFunc(ticks), plot.TickerFunc(ticks)
+	p.X.Tick.Marker, p.Y.Tick.Marker = plot.TickerFunc(wholeTicks), plot.TickerFunc(ticks)
+	if c.unit {
+		p.X.Tick.Marker = p.Y.Tick.Marker
+	}
 	canvas := vgsvg.New(c.width, c.height)
 	area := draw.New(canvas)
 	p.Draw(area)
@@ -200,11 +203,12 @@ func (c chart) ranges(p *plot.Plot) {
 	case c.guided:
 		p.Y.Min, p.Y.Max = min(p.Y.Min, c.guide), max(p.Y.Max, c.guide)
 	}
-	for _, a := range []*plot.Axis{&p.X, &p.Y} {
-		if !(a.Min < a.Max) {
-			half := max(math.Abs(a.Min)*0.1, 1e-6)
-			a.Min, a.Max = a.Min-half, a.Max+half
-		}
+	if !(p.X.Min < p.X.Max) {
+		p.X.Min, p.X.Max = p.X.Min-0.5, p.X.Max+0.5
+	}
+	if !(p.Y.Min < p.Y.Max) {
+		half := max(math.Abs(p.Y.Min)*0.1, 1e-6)
+		p.Y.Min, p.Y.Max = p.Y.Min-half, p.Y.Max+half
 	}
 	if !c.fixedY {
 		room := (p.Y.Max - p.Y.Min) * 0.06
@@ -235,6 +239,18 @@ func ticks(lo, hi float64) []plot.Tick {
 			label = strconv.FormatFloat(i*step, 'g', 3, 64)
 		}
 		out = append(out, plot.Tick{Value: i * step, Label: strings.Replace(label, "-", "−", 1)})
+	}
+	return out
+}
+
+// wholeTicks are the ticks of an axis that counts iterations or tokens.
+func wholeTicks(lo, hi float64) []plot.Tick {
+	if hi-lo >= 8 {
+		return ticks(lo, hi)
+	}
+	var out []plot.Tick
+	for i := math.Ceil(lo); i <= hi; i++ {
+		out = append(out, plot.Tick{Value: i, Label: strconv.Itoa(int(i))})
 	}
 	return out
 }

@@ -272,6 +272,9 @@ func TestTicks(t *testing.T) {
 			t.Errorf("ticks(%g, %g) = %q, want %q", c.lo, c.hi, got, c.want)
 		}
 	}
+	if got := wholeTicks(-0.5, 1.5); len(got) != 2 || got[0].Label != "0" || got[1].Label != "1" {
+		t.Errorf("ticks of two iterations: %v", got)
+	}
 	for e := -300; e < 300; e += 7 {
 		for _, lo := range []float64{0, -3, 0.999} {
 			x := math.Pow(10, float64(e))
