@@ -107,3 +107,74 @@ func TestAttentionBits(t *testing.T) {
 		}
 	})
 }
+
+// TestLevelsAgree: whole kernels give the same bits under AVX2 and AVX-512, and with any number of threads.
+func TestLevelsAgree(t *testing.T) {
+	if len(kernels.Levels()) < 3 {
+		t.Skip("this machine does not have both vector levels")
+	}
+	r := rand.New(rand.NewPCG(31, 32))
+	for round := range 25 {
+		m, n, k := 1+r.IntN(150), 1+r.IntN(300), 1+r.IntN(900)
+		a, b, c0 := randoms(r, m*k), randoms(r, n*k), randoms(r, m*n)
+		kv, group, d := 1+r.IntN(3), 1+r.IntN(3), 2*(1+r.IntN(40))
+		heads := kv * group
+		starts := []int{0, r.IntN(100), 100 + r.IntN(100)}
+		T := starts[2]
+		q, key, v, dy := randoms(r, T*heads*d), randoms(r, T*kv*d), randoms(r, T*kv*d), randoms(r, T*heads*d)
+		z, zt := logits(r, 1+r.IntN(6000)), logits(r, 6000)
+		zt = zt[:len(z)]
+		run := func() (out [][]float32) {
+			add := func(x ...[]float32) { out = append(out, x...) }
+			for _, f := range []func(c, a, b []float32, m, n, k int, beta float32){kernels.MatMulNT, kernels.MatMulNN, kernels.MatMulTN} {
+				for _, beta := range []float32{0, 1, 0.5} {
+					c := append([]float32(nil), c0...)
+					f(c, a, b, m, n, k, beta)
+					add(c)
+				}
+			}
+			y, lse := make([]float32, len(q)), make([]float32, T*heads)
+			kernels.Attention(y, q, key, v, starts, heads, kv, d, lse)
+			dq, dk, dv := make([]float32, len(q)), make([]float32, len(key)), make([]float32, len(v))
+			kernels.AttentionBackward(dq, dk, dv, dy, y, q, key, v, starts, heads, kv, d, lse)
+			add(y, lse, dq, dk, dv)
+			top, ids := make([]float32, 5), make([]int32, 5)
+			st := kernels.Stats(z, nil, []int32{0}, nil)
+			kernels.TopK(z, st.LogZ, 5, 0, ids, top)
+			g := append([]float32(nil), z...)
+			kernels.RowGrad(g, st.LogZ, 0.5, zt, st.LogZ, 0.25, nil, nil)
+			add([]float32{st.LogZ, st.Entropy, st.RestLogP, kernels.TargetKL(z, zt, st.LogZ, st.LogZ)}, top, g)
+			x, inv := append([]float32(nil), q...), make([]float32, T*heads)
+			w, dw, dx := q[:d], make([]float32, d), make([]float32, len(q))
+			kernels.RMSNorm(x, q, w, T*heads, d, 1e-6, inv)
+			kernels.RMSNormBackward(dx, dw, dy, q, w, inv, T*heads, d)
+			pos, freq := make([]int32, T), make([]float64, d/2)
+			for i := range pos {
+				pos[i] = int32(3 * i)
+			}
+			for i := range freq {
+				freq[i] = 1 / float64(i+1)
+			}
+			kernels.RoPE(x, pos, heads, d, freq, false)
+			add(x, inv, dw, dx, []float32{float32(kernels.SumSquares(q)), kernels.Dot(q, dy)})
+			return out
+		}
+		restore := kernels.Force("avx2")
+		want := run()
+		restore()
+		for _, threads := range []int{1, 2, 3, 4, 5, 6, 7, 8} {
+			restore := kernels.Force("avx512")
+			old := kernels.SetThreads(threads)
+			got := run()
+			kernels.SetThreads(old)
+			restore()
+			for i := range want {
+				for j := range want[i] {
+					if x, y := got[i][j], want[i][j]; math.Float32bits(x) != math.Float32bits(y) && !(x != x && y != y) {
+						t.Fatalf("round %d, %d threads: output %d element %d is %x, want %x", round, threads, i, j, x, y)
+					}
+				}
+			}
+		}
+	}
+}

@@ -1,0 +1,118 @@
+package kernels_test
+
+import (
+	"math"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/millrace/millrace/kernels"
+)
+
+// attention64 is the definition in double precision for one sequence of n rows, forward and backward.
+func attention64(q, k, v, dy []float32, n, heads, kv, d int) (y, lse, dq, dk, dv []float64) {
+	y, lse = make([]float64, n*heads*d), make([]float64, n*heads)
+	dq, dk, dv = make([]float64, n*heads*d), make([]float64, n*kv*d), make([]float64, n*kv*d)
+	scale := 1 / math.Sqrt(float64(d))
+	for h := range heads {
+		g := h / (heads / kv)
+		for i := range n {
+			at := (i*heads + h) * d
+			p, dp := make([]float64, i+1), make([]float64, i+1)
+			m := math.Inf(-1)
+			for j := range p {
+				for c := range d {
+					p[j] += scale * float64(q[at+c]) * float64(k[(j*kv+g)*d+c])
+				}
+				m = max(m, p[j])
+			}
+			var s, delta float64
+			for j := range p {
+				p[j] = math.Exp(p[j] - m)
+				s += p[j]
+			}
+			lse[i*heads+h] = m + math.Log(s)
+			for j := range p {
+				p[j] /= s
+				for c := range d {
+					y[at+c] += p[j] * float64(v[(j*kv+g)*d+c])
+					dp[j] += float64(dy[at+c]) * float64(v[(j*kv+g)*d+c])
+					dv[(j*kv+g)*d+c] += p[j] * float64(dy[at+c])
+				}
+				delta += p[j] * dp[j]
+			}
+			for j := range p {
+				ds := p[j] * (dp[j] - delta) * scale
+				for c := range d {
+					dq[at+c] += ds * float64(k[(j*kv+g)*d+c])
+					dk[(j*kv+g)*d+c] += ds * float64(q[at+c])
+				}
+			}
+		}
+	}
+	return y, lse, dq, dk, dv
+}
+
+// TestAttention holds forward and backward against double precision, off by at most 2e-5·(1+|x|), over blocks of queries, groups
+// of heads and uneven sequences; the gradients are added to what is there.
+func TestAttention(t *testing.T) {
+	eachLevel(t, func(t *testing.T) {
+		r := rand.New(rand.NewPCG(41, 42))
+		for range 8 {
+			kv, group, d := 1+r.IntN(2), 1+r.IntN(3), 1+r.IntN(70)
+			heads := kv * group
+			starts := []int{0}
+			for range 1 + r.IntN(3) {
+				starts = append(starts, starts[len(starts)-1]+r.IntN(200))
+			}
+			T := starts[len(starts)-1]
+			q, k, v, dy := randoms(r, T*heads*d), randoms(r, T*kv*d), randoms(r, T*kv*d), randoms(r, T*heads*d)
+			y, lse := make([]float32, T*heads*d), make([]float32, T*heads)
+			kernels.Attention(y, q, k, v, starts, heads, kv, d, lse)
+			ones := func(n int) []float32 {
+				x := make([]float32, n)
+				for i := range x {
+					x[i] = 1
+				}
+				return x
+			}
+			dq, dk, dv := ones(len(q)), ones(len(k)), ones(len(v))
+			kernels.AttentionBackward(dq, dk, dv, dy, y, q, k, v, starts, heads, kv, d, lse)
+			for s := range len(starts) - 1 {
+				lo, hi := starts[s], starts[s+1]
+				a, b, c, e := lo*heads*d, hi*heads*d, lo*kv*d, hi*kv*d
+				wy, wl, wq, wk, wv := attention64(q[a:b], k[c:e], v[c:e], dy[a:b], hi-lo, heads, kv, d)
+				for _, x := range []struct {
+					name string
+					got  []float32
+					want []float64
+					base float64
+				}{{"y", y[a:b], wy, 0}, {"lse", lse[lo*heads : hi*heads], wl, 0}, {"dq", dq[a:b], wq, 1}, {"dk", dk[c:e], wk, 1}, {"dv", dv[c:e], wv, 1}} {
+					for i, g := range x.got {
+						near(t, x.name, g, x.want[i]+x.base, 2e-5)
+					}
+				}
+			}
+		}
+	})
+}
+
+func TestAttentionArguments(t *testing.T) {
+	x := make([]float32, 64)
+	for name, f := range map[string]func(){
+		"heads":  func() { kernels.Attention(x[:6], x[:6], x[:4], x[:4], []int{0, 1}, 3, 2, 2, nil) },
+		"starts": func() { kernels.Attention(x[:4], x[:4], x[:4], x[:4], []int{0, 2, 1}, 2, 2, 2, nil) },
+		"length": func() { kernels.Attention(x[:4], x[:4], x[:4], x[:3], []int{0, 1}, 2, 2, 2, nil) },
+		"cache":  func() { kernels.AttentionDecode(x[:4], x[:4], x[:4], x[:8], 2, 2, 2, 2) },
+		"none":   func() { kernels.AttentionDecode(x[:4], x[:4], x[:4], x[:8], 0, 2, 2, 2) },
+	} {
+		func() {
+			defer func() {
+				if _, ok := recover().(string); !ok {
+					t.Errorf("%s: no panic with a constant message", name)
+				}
+			}()
+			f()
+		}()
+	}
+	kernels.Attention(nil, nil, nil, nil, []int{0, 0}, 2, 1, 4, nil)
+}

@@ -1,0 +1,72 @@
+package kernels_test
+
+import (
+	"testing"
+
+	"github.com/millrace/millrace/kernels"
+)
+
+func TestForce(t *testing.T) {
+	before := kernels.Level()
+	for _, level := range kernels.Levels() {
+		restore := kernels.Force(level)
+		if got := kernels.Level(); got != level {
+			t.Errorf("forced %s, %s runs", level, got)
+		}
+		restore()
+		if got := kernels.Level(); got != before {
+			t.Errorf("restored %s, want %s", got, before)
+		}
+	}
+	defer func() {
+		if recover() == nil {
+			t.Error("a level that does not exist was accepted")
+		}
+	}()
+	kernels.Force("avx1024")
+}
+
+func TestThreads(t *testing.T) {
+	old := kernels.SetThreads(3)
+	if got := kernels.Threads(); got != 3 {
+		t.Errorf("%d threads, want 3", got)
+	}
+	kernels.SetThreads(0)
+	if kernels.Threads() < 1 {
+		t.Error("no threads by default")
+	}
+	kernels.SetThreads(old)
+}
+
+// TestParallel: every index once, for any number of threads; a panic reaches the caller.
+func TestParallel(t *testing.T) {
+	for _, threads := range []int{1, 2, 5, 8} {
+		defer kernels.SetThreads(kernels.SetThreads(threads))
+		for _, n := range []int{0, 1, 2, 7, 64, 1000} {
+			for _, grain := range []int{0, 1, 3, 100} {
+				seen := make([]int, n)
+				kernels.Parallel(n, grain, func(lo, hi int) {
+					if hi-lo < min(n, grain) {
+						t.Errorf("a range of %d, under the grain %d", hi-lo, grain)
+					}
+					for i := lo; i < hi; i++ {
+						seen[i]++
+					}
+				})
+				for i, s := range seen {
+					if s != 1 {
+						t.Fatalf("%d threads, %d elements, grain %d: element %d done %d times", threads, n, grain, i, s)
+					}
+				}
+			}
+		}
+		func() {
+			defer func() {
+				if recover() != "stop" {
+					t.Error("the panic was lost")
+				}
+			}()
+			kernels.Parallel(100, 1, func(lo, hi int) { panic("stop") })
+		}()
+	}
+}

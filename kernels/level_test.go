@@ -1,0 +1,25 @@
+//go:build amd64 && !noasm
+
+package kernels_test
+
+import (
+	"testing"
+
+	"golang.org/x/sys/cpu"
+
+	"github.com/millrace/millrace/kernels"
+)
+
+// TestLevel: the best level that the processor has is what runs.
+func TestLevel(t *testing.T) {
+	want := "generic"
+	if cpu.X86.HasAVX2 && cpu.X86.HasFMA {
+		want = "avx2"
+		if cpu.X86.HasAVX512F && cpu.X86.HasAVX512DQ && cpu.X86.HasAVX512BW && cpu.X86.HasAVX512VL && cpu.X86.HasBMI2 {
+			want = "avx512"
+		}
+	}
+	if got := kernels.Level(); got != want {
+		t.Errorf("level %s runs, want %s", got, want)
+	}
+}
