@@ -56,6 +56,7 @@ type (
 // Register makes a stage known to Beam. Call it once, in the init function of the stage's package.
 func Register[M any, P MapperPtr[M]]() {
 	register.DoFn4x1[context.Context, Batch, func(Batch), func(Batch), error](&mapFn[M, P]{})
+	registerOnce[M, P]()
 	register.Emitter1[Batch]()
 }
 
@@ -207,7 +208,11 @@ func (r *runner) process(ctx context.Context, b Batch, f mapFunc, out, dead func
 	if err != nil {
 		return err
 	}
-	r.counters.add(ctx, res, time.Since(start))
+	rows := 0
+	for _, o := range res.Out {
+		rows += o.NumRows()
+	}
+	r.counters.add(ctx, res, rows, time.Since(start))
 	for _, o := range res.Out {
 		out(o)
 	}

@@ -28,7 +28,7 @@ type counters struct {
 	carry time.Duration // not yet counted, below a millisecond
 }
 
-func (c *counters) add(ctx context.Context, r Result, d time.Duration) {
+func (c *counters) add(ctx context.Context, r Result, out int, d time.Duration) {
 	count := func(name string, n int) {
 		if n != 0 {
 			beam.NewCounter(namespace+c.stage, name).Inc(ctx, int64(n))
@@ -43,10 +43,6 @@ func (c *counters) add(ctx context.Context, r Result, d time.Duration) {
 		dead += r.Reasons[reason]
 	}
 	count("rows_dead", dead)
-	out := 0
-	for _, b := range r.Out {
-		out += b.NumRows()
-	}
 	count("rows_out", out)
 	count("batches", 1)
 	c.carry += d
@@ -136,8 +132,10 @@ func gather(all []metrics.CounterResult) []Counts {
 
 // Conserved checks that no stage of a run lost rows: in = kept + dead + filtered for each. The error is a *LostRowsError
 // naming the stage.
-func Conserved(r beam.PipelineResult) error {
-	for _, c := range CountsOf(r) {
+func Conserved(r beam.PipelineResult) error { return conserved(CountsOf(r)) }
+
+func conserved(counts []Counts) error {
+	for _, c := range counts {
 		if c.In != c.Kept+c.Dead+c.Filtered {
 			return &LostRowsError{Stage: c.Stage, In: c.In, Kept: c.Kept, Dead: c.Dead, Filtered: c.Filtered}
 		}

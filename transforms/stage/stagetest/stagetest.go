@@ -178,11 +178,7 @@ func Collect(t testing.TB, in []stage.Batch, build func(beam.Scope, beam.PCollec
 
 // Source makes a PCollection of the batches.
 func Source(s beam.Scope, in []stage.Batch) beam.PCollection {
-	rows := make([]any, len(in))
-	for i, b := range in {
-		rows[i] = b
-	}
-	return beam.Create(s, rows...)
+	return beam.CreateList(s, append([]stage.Batch{}, in...)) // nil has no element type
 }
 
 // Execute runs a pipeline on the embedded runner and fails the test when it fails or a stage loses rows.

@@ -1,0 +1,142 @@
+package stage
+
+import (
+	"context"
+	"fmt"
+	"reflect"
+	"time"
+
+	"github.com/apache/beam/sdks/v2/go/pkg/beam"
+	"github.com/apache/beam/sdks/v2/go/pkg/beam/register"
+)
+
+func init() {
+	beam.RegisterType(reflect.TypeOf(Stored{}))
+	register.DoFn3x1[context.Context, Batch, func(Stored), error](&putFn{})
+	register.DoFn3x1[context.Context, Stored, func(Batch), error](&getFn{})
+	register.Emitter1[Stored]()
+	register.Emitter1[Batch]()
+}
+
+// Exchange spreads batches over the workers through files: PCollection<Batch> in and out. With a store without a
+// directory it does nothing, which suits tests on a few rows.
+func Exchange(s beam.Scope, store Store, in beam.PCollection) beam.PCollection {
+	if store.Dir == "" {
+		return in
+	}
+	s = s.Scope("exchange")
+	out := Get(s, store, beam.Reshuffle(s, Put(s, store, in)))
+	Describe(out, DescriptionOf(in))
+	return out
+}
+
+// Put writes batches: PCollection<Batch> in, PCollection<Stored> out.
+func Put(s beam.Scope, store Store, in beam.PCollection) beam.PCollection {
+	return beam.ParDo(s, &putFn{Store: store}, in)
+}
+
+// Get reads batches: PCollection<Stored> in, PCollection<Batch> out.
+func Get(s beam.Scope, store Store, in beam.PCollection) beam.PCollection {
+	return beam.ParDo(s, &getFn{Store: store}, in)
+}
+
+// ApplyOnce is Apply for a stage whose work must not be done twice, such as sampling. What it makes of a batch is kept in
+// the store, named by all it depends on (settings, models, rows); a bundle that is run again, or an iteration that
+// was interrupted, finds it there. The rows then cross to other workers as by Exchange. With a store without a directory
+// it is Apply.
+func ApplyOnce[M any, P MapperPtr[M]](s beam.Scope, cfg M, store Store, in beam.PCollection) (out, dead beam.PCollection) {
+	if store.Dir == "" {
+		return Apply[M, P](s, cfg, in)
+	}
+	c := P(&cfg).Contract()
+	s = s.Scope(c.Name)
+	after := prepare(c, cfg, P(&cfg), in)
+	kept, set := beam.ParDo2(s, &onceFn[M, P]{Config: cfg, Store: store, MaxRecordBytes: after.MaxRecordBytes}, in)
+	out = Get(s, store, beam.Reshuffle(s, kept))
+	dead = Get(s, store, set)
+	Describe(out, after)
+	return out, dead
+}
+
+func registerOnce[M any, P MapperPtr[M]]() {
+	register.DoFn4x1[context.Context, Batch, func(Stored), func(Stored), error](&onceFn[M, P]{})
+	register.Emitter1[Stored]()
+}
+
+// onceFn is the DoFn behind ApplyOnce.
+type onceFn[M any, P MapperPtr[M]] struct {
+	Config         M
+	Store          Store
+	MaxRecordBytes int
+	runner         runner
+}
+
+func (f *onceFn[M, P]) Setup(ctx context.Context) error {
+	p := P(&f.Config)
+	f.runner = newRunner(p.Contract(), f.Config, p, f.MaxRecordBytes)
+	return f.runner.setup(ctx, p.Setup)
+}
+
+func (f *onceFn[M, P]) ProcessElement(ctx context.Context, b Batch, out, dead func(Stored)) error {
+	if b.NumRows() == 0 {
+		return nil
+	}
+	start := time.Now()
+	r := &f.runner
+	name, err := taskName(r.contract, f.Config, r.lineage(), nil, r.limit, b)
+	if err != nil {
+		return fmt.Errorf("stage %s: %w", r.contract.Name, err)
+	}
+	m, replayed, err := f.Store.once(ctx, name, func() (Result, error) {
+		return run(ctx, r.contract, r.lineage, r.limit, b, P(&f.Config).Map)
+	})
+	if err != nil {
+		return err
+	}
+	res := Result{In: m.In, Kept: m.Kept, Filtered: m.Filtered, Reasons: m.Reasons}
+	r.counters.add(ctx, res, rowsOf(m.Out), time.Since(start))
+	if replayed {
+		Count(ctx, r.contract.Name, "replayed", 1)
+	}
+	for _, d := range m.Out {
+		out(d)
+	}
+	for _, d := range m.Dead {
+		dead(d)
+	}
+	return nil
+}
+
+func (f *onceFn[M, P]) Teardown() error { return teardown(P(&f.Config)) }
+
+func rowsOf(ds []Stored) (n int) {
+	for _, d := range ds {
+		n += int(d.Rows)
+	}
+	return n
+}
+
+type putFn struct{ Store Store }
+
+func (f *putFn) ProcessElement(ctx context.Context, b Batch, emit func(Stored)) error {
+	if b.NumRows() == 0 {
+		return nil
+	}
+	d, err := f.Store.Put(ctx, b)
+	if err != nil {
+		return fmt.Errorf("exchange: %w", err)
+	}
+	emit(d)
+	return nil
+}
+
+type getFn struct{ Store Store }
+
+func (f *getFn) ProcessElement(ctx context.Context, d Stored, emit func(Batch)) error {
+	b, err := f.Store.Get(ctx, d)
+	if err != nil {
+		return fmt.Errorf("exchange: %w", err)
+	}
+	emit(b)
+	return nil
+}
