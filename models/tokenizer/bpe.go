@@ -220,7 +220,7 @@ func (t *bpe) Special(id int32) bool {
 }
 
 func (t *bpe) Save(dir string) error {
-	for _, name := range []string{bpeFile, configFile, templateFile} {
+	for _, name := range []string{bpeFile, configFile, templateFile, generationFile} {
 		if data, ok := t.files[name]; ok {
 			if err := writeFile(filepath.Join(dir, name), data); err != nil {
 				return err

@@ -58,21 +58,25 @@ type component struct {
 	Decoders         []component                `json:"decoders,omitempty"`
 	Pattern          map[string]string          `json:"pattern,omitempty"` // Regex or String
 	Behavior         string                     `json:"behavior,omitempty"`
-	Invert           bool                       `json:"invert,omitempty"`
+	Invert           *bool                      `json:"invert,omitempty"`
 	AddPrefixSpace   *bool                      `json:"add_prefix_space,omitempty"`
 	TrimOffsets      *bool                      `json:"trim_offsets,omitempty"`
 	UseRegex         *bool                      `json:"use_regex,omitempty"`
 	IndividualDigits bool                       `json:"individual_digits,omitempty"`
 	Single           []map[string]templatePiece `json:"single,omitempty"`
+	Pair             []map[string]templatePiece `json:"pair,omitempty"` // for two texts: never used here
 	SpecialTokens    map[string]templateToken   `json:"special_tokens,omitempty"`
 }
 
 type templatePiece struct {
-	ID json.RawMessage `json:"id"`
+	ID     json.RawMessage `json:"id"`
+	TypeID int             `json:"type_id"`
 }
 
 type templateToken struct {
-	IDs []int32 `json:"ids"`
+	ID     string   `json:"id"`
+	IDs    []int32  `json:"ids"`
+	Tokens []string `json:"tokens"`
 }
 
 type modelJSON struct {
@@ -358,7 +362,7 @@ func (t *bpe) setPreTokenizer(doc *bpeJSON) (field, problem string) {
 			default:
 				return field + ".behavior", fmt.Sprintf("%q is not supported (Isolated and Removed are)", c.Behavior)
 			}
-			s.invert = c.Invert
+			s.invert = c.Invert != nil && *c.Invert
 		default:
 			return field + ".type", fmt.Sprintf("%q is not supported (ByteLevel, Split and Digits are)", c.Type)
 		}

@@ -106,8 +106,10 @@ func Load(path string) (Tokenizer, error) {
 		return loadOwn(path)
 	case strings.EqualFold(filepath.Ext(path), ".json"):
 		return loadBPE(path)
+	case strings.EqualFold(filepath.Ext(path), ".gguf"):
+		return loadGGUF(path)
 	}
-	return nil, &Error{Path: path, Problem: fmt.Sprintf("not a tokenizer (a directory, %s or %s)", bpeFile, ownFile)}
+	return nil, &Error{Path: path, Problem: fmt.Sprintf("not a tokenizer (a directory, %s, %s or a .gguf file)", bpeFile, ownFile)}
 }
 
 // readFile reads a file of bounded size.
