@@ -10,11 +10,12 @@ import (
 
 // variants are settings beside the defaults that take another path through a loss.
 var variants = map[string][]map[string]any{
-	"sft":       {{"reduction": "seq_mean"}, {"reduction": "seq_sum"}, {"reduction": "dr_grpo", "max_tokens": 64}},
-	"reinforce": {{"reduction": "seq_mean"}},
-	"ppo":       {{"reduction": "grpo"}, {"reduction": "dr_grpo", "max_tokens": 64}, {"dual_clip": 0}},
-	"distrl":    {{"mode": "paper"}},
-	"ipvrm":     {{"weights": "late", "reference": "frozen"}, {"weights": "early"}, {"reduction": "token_mean"}},
+	"sft":          {{"reduction": "seq_mean"}, {"reduction": "seq_sum"}, {"reduction": "dr_grpo", "max_tokens": 64}},
+	"reinforce":    {{"reduction": "seq_mean"}},
+	"ppo":          {{"reduction": "grpo"}, {"reduction": "dr_grpo", "max_tokens": 64}, {"dual_clip": 0}},
+	"distrl":       {{"mode": "paper"}},
+	"reference_kl": {{"estimator": "k1"}, {"estimator": "k2"}},
+	"ipvrm":        {{"weights": "late", "reference": "frozen"}, {"weights": "early"}, {"reduction": "token_mean"}},
 	"ipvrm_online": {
 		{"all_equal": "keep"}, {"adb": false}, {"dlw": false, "reference": "frozen"},
 	},

@@ -5,6 +5,7 @@ func init() {
 	Register("sft", DefaultSFT())
 	Register("reinforce", DefaultReinforce())
 	Register("ppo", DefaultPPO())
+	Register("reference_kl", DefaultReferenceKL())
 	Register("distrl", DefaultDistRL())
 	Register("lco_kld", DefaultLCOKLD())
 	Register("lco_mse", DefaultLCOMSE())
