@@ -215,18 +215,23 @@ func origins(c schemas.Contract, in, out Batch, named []bool) error {
 	if out.NumRows() == 0 {
 		return nil
 	}
-	ids := map[uuid.UUID]bool{}
 	for _, o := range c.Origin {
-		col, err := o.Find(out)
+		made, err := o.Find(out)
 		if err != nil {
 			return err
 		}
-		for _, id := range col {
+		ids := make(map[uuid.UUID]bool, len(made))
+		for _, id := range made {
 			ids[id] = true
 		}
-	}
-	for i, id := range in.RowIDs() {
-		named[i] = named[i] || ids[id]
+		// prompt_id names rows of the input that hold it; chosen_id and rejected_id name rows by their own id.
+		given, err := o.Find(in)
+		if err != nil {
+			given = in.RowIDs()
+		}
+		for i, id := range given {
+			named[i] = named[i] || ids[id]
+		}
 	}
 	return nil
 }
