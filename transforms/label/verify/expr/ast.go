@@ -1,0 +1,229 @@
+package expr
+
+import (
+	"math/big"
+	"strconv"
+	"strings"
+)
+
+// Kind says what a Node is.
+type Kind uint8
+
+const (
+	Number    Kind = iota // Num; Decimals digits were written after the point (-1: none); Base as written (0: ten)
+	Symbol                // Name: a variable, with subscript and primes
+	Constant              // Name: pi, e, i, inf, nan
+	Sum                   // Args
+	Product               // Args
+	Quotient              // Args[0] / Args[1]
+	Power                 // Args[0] ^ Args[1]
+	Negate                // -Args[0]
+	PlusMinus             // Args[0] ± Args[1]; Name "-+" for ∓
+	Call                  // Name(Args...)
+	Percent               // Args[0] %
+	Degree                // Args[0] °
+	Quantity              // Args[0] in the unit Name, raised to Power
+	Group                 // Args between Open and Close; Open 0 is a bare list, '{' a set
+	Matrix                // Rows × Cols entries, row by row
+	Relation              // Args joined by Ops
+	SetOp                 // Name: union, intersection, difference
+	Builder               // the set of Args[0] for which Args[1] holds
+	Ratio                 // Args[0] : Args[1] : ...
+	Text                  // Name: words
+	Clock                 // Num: minutes after midnight
+	Date                  // Name: yyyy-mm-dd with 0000 for a missing year
+)
+
+// Node is one node of an answer's tree. Trees are immutable once parsed.
+type Node struct {
+	Kind     Kind
+	Name     string
+	Num      *big.Rat
+	Args     []*Node
+	Ops      []string
+	Decimals int
+	Base     int
+	Rows     int
+	Cols     int
+	Open     byte
+	Close    byte
+
+	text string // memo of String
+}
+
+// String is the canonical print of the tree: two trees with the same print are the same answer. It is not LaTeX.
+func (n *Node) String() string {
+	if n.text == "" {
+		var sb strings.Builder
+		n.print(&sb)
+		return sb.String()
+	}
+	return n.text
+}
+
+func (n *Node) print(sb *strings.Builder) {
+	if n.text != "" {
+		sb.WriteString(n.text)
+		return
+	}
+	list := func(sep string) {
+		for i, a := range n.Args {
+			if i > 0 {
+				sb.WriteString(sep)
+			}
+			a.print(sb)
+		}
+	}
+	switch n.Kind {
+	case Number:
+		if n.Base != 0 {
+			sb.WriteString(n.Name + "_" + strconv.Itoa(n.Base))
+		} else if n.Num.IsInt() {
+			sb.WriteString(n.Num.Num().String())
+		} else {
+			sb.WriteString(n.Num.String())
+		}
+	case Symbol, Constant, Text, Date:
+		sb.WriteString(n.Name)
+	case Sum:
+		sb.WriteByte('(')
+		list(" + ")
+		sb.WriteByte(')')
+	case Product:
+		sb.WriteByte('(')
+		list("*")
+		sb.WriteByte(')')
+	case Quotient:
+		sb.WriteByte('(')
+		list("/")
+		sb.WriteByte(')')
+	case Power:
+		sb.WriteByte('(')
+		list("^")
+		sb.WriteByte(')')
+	case Negate:
+		sb.WriteByte('-')
+		list("")
+	case PlusMinus:
+		sb.WriteByte('(')
+		if n.Name == "-+" {
+			list(" ∓ ")
+		} else {
+			list(" ± ")
+		}
+		sb.WriteByte(')')
+	case Call:
+		sb.WriteString(n.Name)
+		sb.WriteByte('(')
+		list(", ")
+		sb.WriteByte(')')
+	case Percent:
+		list("")
+		sb.WriteByte('%')
+	case Degree:
+		list("")
+		sb.WriteString("°")
+	case Quantity:
+		list("")
+		sb.WriteByte(' ')
+		sb.WriteString(n.Name)
+		if n.Rows > 1 {
+			sb.WriteString("^" + strconv.Itoa(n.Rows))
+		}
+	case Group:
+		if n.Open != 0 {
+			sb.WriteByte(n.Open)
+		}
+		list(", ")
+		if n.Close != 0 {
+			sb.WriteByte(n.Close)
+		}
+	case Matrix:
+		sb.WriteByte('[')
+		for i, a := range n.Args {
+			if i > 0 {
+				if i%n.Cols == 0 {
+					sb.WriteString("; ")
+				} else {
+					sb.WriteString(", ")
+				}
+			}
+			a.print(sb)
+		}
+		sb.WriteByte(']')
+	case Relation:
+		for i, a := range n.Args {
+			if i > 0 {
+				sb.WriteString(" " + n.Ops[i-1] + " ")
+			}
+			a.print(sb)
+		}
+	case SetOp:
+		list(" " + n.Name + " ")
+	case Builder:
+		sb.WriteByte('{')
+		list(" | ")
+		sb.WriteByte('}')
+	case Ratio:
+		list(":")
+	case Clock:
+		sb.WriteString("clock " + n.Num.Num().String())
+	}
+}
+
+func integer(v int64) *Node {
+	return &Node{Kind: Number, Num: new(big.Rat).SetInt64(v), Decimals: -1}
+}
+
+func negate(n *Node) *Node {
+	if n.Kind == Number && n.Base == 0 {
+		return &Node{Kind: Number, Num: new(big.Rat).Neg(n.Num), Decimals: n.Decimals}
+	}
+	return &Node{Kind: Negate, Args: []*Node{n}}
+}
+
+func binary(k Kind, a, b *Node) *Node { return &Node{Kind: k, Args: []*Node{a, b}} }
+
+func call(name string, args ...*Node) *Node { return &Node{Kind: Call, Name: name, Args: args} }
+
+func group(open, close byte, args []*Node) *Node {
+	return &Node{Kind: Group, Open: open, Close: close, Args: args}
+}
+
+// walk visits the tree in order until f says no.
+func (n *Node) walk(f func(*Node) bool) bool {
+	if !f(n) {
+		return false
+	}
+	for _, a := range n.Args {
+		if !a.walk(f) {
+			return false
+		}
+	}
+	return true
+}
+
+// contains reports whether any node of the tree satisfies f.
+func (n *Node) contains(f func(*Node) bool) bool {
+	return !n.walk(func(m *Node) bool { return !f(m) })
+}
+
+// rewrite returns the tree with f applied to every node, children first. f returns its argument to leave it alone.
+func (n *Node) rewrite(f func(*Node) *Node) *Node {
+	var args []*Node
+	for i, a := range n.Args {
+		r := a.rewrite(f)
+		if r != a && args == nil {
+			args = append([]*Node{}, n.Args...)
+		}
+		if args != nil {
+			args[i] = r
+		}
+	}
+	if args != nil {
+		c := *n
+		c.Args, c.text = args, ""
+		n = &c
+	}
+	return f(n)
+}

@@ -1,0 +1,505 @@
+package expr
+
+import (
+	"math/big"
+	"strings"
+)
+
+// Comparison is what deciding two answers came to.
+type Comparison struct {
+	Equal bool
+	Rule  string // the rule that decided
+}
+
+// Compare decides whether the predicted answer means the same as the gold answer. The order matters: the gold answer
+// says what form is asked for. It returns ErrBudget when deciding takes more work than the limits allow.
+func Compare(gold, pred *Node, l Limits) (c Comparison, err error) {
+	defer guard(&err)
+	cmp := &comparer{b: newBudget(l), log10: true}
+	equal, rule := cmp.equal(gold, pred)
+	if !equal && hasNaturalAndCommonLog(gold, pred) {
+		// "log" means the natural logarithm wherever the other side writes ln
+		cmp.log10 = false
+		if e, r := cmp.equal(gold, pred); e {
+			equal, rule = e, r
+		}
+	}
+	return Comparison{equal, rule}, nil
+}
+
+func hasNaturalAndCommonLog(g, p *Node) bool {
+	has := func(n *Node, name string) bool {
+		return n.contains(func(m *Node) bool {
+			return m.Kind == Call && m.Name == name && len(m.Args) == 1 || name == "ln" && m.Kind == Constant && m.Name == "e"
+		})
+	}
+	return has(g, "log") && has(p, "ln") || has(g, "ln") && has(p, "log")
+}
+
+type comparer struct {
+	b     *budget
+	log10 bool
+	tried bool // a sub-computation gave up for its size; equality by approximation is no proof then
+}
+
+// attempt runs f and reports whether it stayed within the size limits. Running out of steps is final.
+func (c *comparer) attempt(f func()) (ok bool) {
+	defer func() {
+		switch r := recover(); r.(type) {
+		case nil:
+		case budgetPanic:
+			if c.b.steps < 0 {
+				panic(r)
+			}
+			ok = false
+			c.tried = true
+		default:
+			panic(r)
+		}
+	}()
+	f()
+	return true
+}
+
+// equal is the table of rules: the first whose types fit decides.
+func (c *comparer) equal(g, p *Node) (bool, string) {
+	c.b.spend(8)
+	if g == p || g.Kind == Number && p.Kind == Number && g.Base == 0 && p.Base == 0 && g.Num.Cmp(p.Num) == 0 {
+		return true, "number"
+	}
+	if g.Kind != Number || p.Kind != Number {
+		c.b.spend(len(g.text)/16 + len(p.text)/16)
+		if g.String() == p.String() {
+			return true, "identical"
+		}
+	}
+	g, p = c.expand(g), c.expand(p)
+	if g.Kind == Relation || p.Kind == Relation {
+		return c.relations(g, p)
+	}
+	switch {
+	case g.Kind == Clock || p.Kind == Clock || g.Kind == Ratio || p.Kind == Ratio:
+		return c.ratios(g, p)
+	case g.Kind == Date || p.Kind == Date:
+		return g.Kind == p.Kind && g.Name == p.Name, "date"
+	case g.Kind == Text || p.Kind == Text:
+		if e, ok := c.region(g); ok && isEverything(e) {
+			if f, ok := c.region(p); ok {
+				return c.sameRegion(e, f), "interval"
+			}
+		}
+		if e, ok := c.region(p); ok && isEverything(e) {
+			if f, ok := c.region(g); ok {
+				return c.sameRegion(e, f), "interval"
+			}
+		}
+		return sameText(g, p), "text"
+	case g.Kind == SetOp || p.Kind == SetOp || g.Kind == Builder || p.Kind == Builder:
+		return c.sets(g, p)
+	case isRealLine(g) != isRealLine(p):
+		return c.sets(g, p)
+	case g.Kind == Group || p.Kind == Group:
+		return c.collections(g, p)
+	}
+	gm, gok := c.matrix(g)
+	pm, pok := c.matrix(p)
+	if gok || pok {
+		if !gok || !pok {
+			return false, "matrix"
+		}
+		return c.matrices(gm, pm), "matrix"
+	}
+	return c.quantities(g, p)
+}
+
+// quantities compares values with units, percent signs and degrees.
+func (c *comparer) quantities(g, p *Node) (bool, string) {
+	switch {
+	case g.Kind == Quantity && p.Kind == Quantity:
+		f, ok := unitsAgree(g, p)
+		if !ok {
+			return false, "units"
+		}
+		v := p.Args[0]
+		if f != nil {
+			v = binary(Product, v, &Node{Kind: Number, Num: f, Decimals: -1})
+			if r, ok := c.rational(v); ok {
+				v = &Node{Kind: Number, Num: r, Decimals: decimalsOf(p.Args[0])}
+			}
+		}
+		e, _ := c.equal(g.Args[0], v)
+		return e, "units"
+	case g.Kind == Quantity:
+		return c.equal(g.Args[0], p)
+	case p.Kind == Quantity:
+		return c.equal(g, p.Args[0])
+	case g.Kind == Percent && p.Kind == Percent:
+		e, _ := c.equal(g.Args[0], p.Args[0])
+		return e, "percent"
+	case g.Kind == Percent:
+		e, _ := c.equal(g.Args[0], p)
+		if !e {
+			e, _ = c.equal(hundredth(g.Args[0]), p)
+		}
+		return e, "percent"
+	case p.Kind == Percent:
+		e, _ := c.equal(g, p.Args[0])
+		if !e {
+			e, _ = c.equal(g, hundredth(p.Args[0]))
+		}
+		return e, "percent"
+	case g.Kind == Degree && p.Kind == Degree:
+		e, _ := c.equal(g.Args[0], p.Args[0])
+		return e, "degrees"
+	case g.Kind == Degree || p.Kind == Degree:
+		a, b := g, p
+		if g.Kind == Degree {
+			a = g.Args[0]
+		} else {
+			b = p.Args[0]
+		}
+		if e, _ := c.equal(a, b); e {
+			return true, "degrees"
+		}
+		isPi := func(n *Node) bool { return n.Kind == Constant && n.Name == "pi" }
+		if g.contains(isPi) || p.contains(isPi) { // the same angle in radians
+			return c.scalars(g, p)
+		}
+		return false, "degrees"
+	}
+	return c.scalars(g, p)
+}
+
+func hundredth(n *Node) *Node {
+	if n.Kind == Number {
+		d := n.Decimals
+		if d >= 0 {
+			d += 2
+		}
+		return &Node{Kind: Number, Num: new(big.Rat).Quo(n.Num, big.NewRat(100, 1)), Decimals: d}
+	}
+	return binary(Quotient, n, integer(100))
+}
+
+func (c *comparer) rational(n *Node) (v *big.Rat, ok bool) {
+	if !c.attempt(func() { v, ok = c.b.rational(n) }) {
+		return nil, false
+	}
+	return v, ok
+}
+
+// scalars compares two numbers or expressions: exactly where possible, else in arbitrary precision.
+func (c *comparer) scalars(g, p *Node) (bool, string) {
+	c.tried = false
+	if g.Base != 0 || p.Base != 0 {
+		return sameNumeral(g, p), "base"
+	}
+	gv, gok := c.rational(g)
+	pv, pok := c.rational(p)
+	if gok && pok {
+		if gv.Cmp(pv) == 0 {
+			return true, "number"
+		}
+		if isDecimal(g) || isDecimal(p) {
+			return nearRational(gv, pv), "decimal"
+		}
+		return false, "number"
+	}
+	if isSingle(g) && isSingle(p) {
+		return sameLetter(g, p), "symbol"
+	}
+	var decided, same bool
+	c.attempt(func() {
+		r := newRing(c.b)
+		r.opaque = !c.log10
+		f, ok := r.normal(g)
+		if !ok {
+			return
+		}
+		h, ok := r.normal(p)
+		if !ok {
+			return
+		}
+		var d poly
+		if samePoly(f.den, h.den) {
+			d = r.add(f.num, h.num, -1)
+		} else {
+			d = r.add(r.mul(f.num, h.den), r.mul(h.num, f.den), -1)
+		}
+		decided, same = len(d) == 0 || !r.opaque, len(d) == 0
+	})
+	if decided && (same || !isDecimal(g) && !isDecimal(p)) {
+		return same, "normal form"
+	}
+	return c.numeric(g, p)
+}
+
+// numeric evaluates both sides at the fixed points.
+func (c *comparer) numeric(g, p *Node) (bool, string) {
+	free := g.contains(isFree) || p.contains(isFree)
+	decimal := isDecimal(g) || isDecimal(p)
+	for _, complex := range [...]bool{false, true} {
+		n := len(points)
+		if !free {
+			n = 1
+		}
+		seen := 0
+		for i := 0; i < n; i++ {
+			e := &evaluator{b: c.b, point: i, complex: complex, log10: c.log10}
+			x, ok1 := e.eval(g)
+			if !ok1 {
+				continue
+			}
+			y, ok2 := e.eval(p)
+			if !ok2 {
+				continue
+			}
+			seen++
+			if decimal && !free {
+				return x.isReal() && y.isReal() && near(x.re, y.re), "decimal"
+			}
+			if !agree(x, y) {
+				return false, "numeric"
+			}
+			if c.tried && x.re.MantExp(nil) > agreeBits {
+				c.b.fail() // equal in the leading digits of a number too large to compute
+			}
+			if x.re.Sign() != 0 && x.re.MantExp(nil) < -2000 && c.tried {
+				c.b.fail()
+			}
+		}
+		if seen >= 2 || seen == 1 && !free {
+			return true, "numeric"
+		}
+	}
+	return false, "undefined"
+}
+
+// isFree reports names whose value changes from point to point.
+func isFree(n *Node) bool {
+	return n.Kind == Symbol || n.Kind == Text || n.Kind == Call && opaqueName(n)
+}
+
+func opaqueName(n *Node) bool {
+	if known, ok := wordFunctions[n.Name]; ok && known {
+		return false
+	}
+	switch n.Name {
+	case "root", "factorial", "doublefactorial", "norm":
+		return false
+	}
+	return true
+}
+
+// isDecimal reports a number written with a decimal point, which may be a rounded value.
+func isDecimal(n *Node) bool {
+	switch n.Kind {
+	case Number:
+		return n.Decimals >= 0
+	case Negate, Percent:
+		return isDecimal(n.Args[0])
+	}
+	return false
+}
+
+func decimalsOf(n *Node) int {
+	switch n.Kind {
+	case Number:
+		return n.Decimals
+	case Negate:
+		return decimalsOf(n.Args[0])
+	}
+	return -1
+}
+
+// nearRational accepts a decimal for the number it rounds to six places, as 0.333333 for 1/3; below a thousandth the
+// places are counted from the first digit.
+func nearRational(a, b *big.Rat) bool {
+	return near(newFloat().SetRat(a), newFloat().SetRat(b))
+}
+
+func near(a, b *big.Float) bool {
+	d := newFloat().Sub(a, b)
+	d.Abs(d)
+	if d.Sign() == 0 {
+		return true
+	}
+	if d.Cmp(newFloat().SetFloat64(1e-6)) >= 0 {
+		return false
+	}
+	size := newFloat().Abs(a)
+	if limit := newFloat().Mul(size, newFloat().SetFloat64(1e-3)); d.Cmp(limit) > 0 {
+		return false
+	}
+	return sixPlaces(a).Cmp(sixPlaces(b)) == 0
+}
+
+// sixPlaces rounds to six decimal places, half to even.
+func sixPlaces(f *big.Float) *big.Int {
+	scaled := newFloat().Mul(f, newFloat().SetInt64(1_000_000))
+	floor, _ := scaled.Int(nil)
+	rest := newFloat().Sub(scaled, newFloat().SetInt(floor))
+	half := newFloat().SetFloat64(0.5)
+	switch cmp := newFloat().Abs(rest).Cmp(half); {
+	case cmp > 0, cmp == 0 && floor.Bit(0) == 1:
+		floor.Add(floor, big.NewInt(int64(rest.Sign())))
+	}
+	return floor
+}
+
+// sameNumeral compares numerals written in a base. A bare numeral beside one with a base is taken in that base: the
+// question had named it.
+func sameNumeral(g, p *Node) bool {
+	if g.Kind != Number || p.Kind != Number {
+		return false
+	}
+	if g.Base != 0 && p.Base != 0 {
+		return g.Base == p.Base && g.Num.Cmp(p.Num) == 0
+	}
+	digits := func(n *Node) string {
+		if n.Base != 0 || !n.Num.IsInt() {
+			return n.Name
+		}
+		return n.Num.Num().String()
+	}
+	return digits(g) == digits(p) || p.Base != 0 && g.Num.Cmp(p.Num) == 0
+}
+
+func isSingle(n *Node) bool {
+	return n.Kind == Symbol || n.Kind == Constant
+}
+
+// sameLetter compares two answers that are one letter each: an option's letter has no case.
+func sameLetter(g, p *Node) bool {
+	return g.Name == p.Name || len(g.Name) == 1 && len(p.Name) == 1 && strings.EqualFold(g.Name, p.Name)
+}
+
+// sameText compares words, ignoring case, spaces and punctuation; a product of letters is a word whose letters were
+// read one by one.
+func sameText(g, p *Node) bool {
+	a, ok1 := letters(g)
+	b, ok2 := letters(p)
+	if !ok1 || !ok2 {
+		return false
+	}
+	return a != "" && a == b
+}
+
+func letters(n *Node) (string, bool) {
+	switch n.Kind {
+	case Text:
+		return n.Name, true
+	case Symbol, Constant:
+		return fold(n.Name), true
+	case Product, Group:
+		s := ""
+		for _, a := range n.Args {
+			t, ok := letters(a)
+			if !ok {
+				return "", false
+			}
+			s += t
+		}
+		return s, true
+	case Number:
+		if n.Num.IsInt() {
+			return n.Num.Num().String(), true
+		}
+	case Negate, Sum, Quotient, Power:
+		return "", false
+	}
+	return "", false
+}
+
+// ratios compares a:b with a:b up to a common factor, with a fraction, and clock times with each other.
+func (c *comparer) ratios(g, p *Node) (bool, string) {
+	if g.Kind == Clock && p.Kind == Clock {
+		if g.Num.Cmp(p.Num) == 0 {
+			return true, "clock"
+		}
+		if g.Name == "?" || p.Name == "?" {
+			d := new(big.Rat).Sub(g.Num, p.Num)
+			if v, ok := small(d, 720); ok && (v == 720 || v == -720) {
+				return !(g.Name == "?" && p.Name == "?"), "clock"
+			}
+		}
+		return false, "clock"
+	}
+	g, p = unclock(g), unclock(p)
+	if g.Kind == Ratio && p.Kind == Ratio {
+		if len(g.Args) != len(p.Args) {
+			return false, "ratio"
+		}
+		for i := 1; i < len(g.Args); i++ {
+			l := binary(Product, g.Args[0], p.Args[i])
+			r := binary(Product, g.Args[i], p.Args[0])
+			if e, _ := c.equal(l, r); !e {
+				return false, "ratio"
+			}
+		}
+		if v, ok := c.rational(g.Args[0]); ok && v.Sign() == 0 { // 0:a
+			return false, "ratio"
+		}
+		if v, ok := c.rational(p.Args[0]); ok && v.Sign() == 0 {
+			return false, "ratio"
+		}
+		return true, "ratio"
+	}
+	if g.Kind == Clock || p.Kind == Clock {
+		return false, "clock"
+	}
+	if g.Kind == Text || p.Kind == Text || g.Kind == Group || p.Kind == Group {
+		return false, "ratio"
+	}
+	e, _ := c.scalars(g, p)
+	return e, "ratio"
+}
+
+// unclock reads h:mm without am or pm as a ratio again.
+func unclock(n *Node) *Node {
+	if n.Kind != Clock || n.Name != "?" {
+		return n
+	}
+	m := n.Num.Num().Int64()
+	return &Node{Kind: Ratio, Args: []*Node{integer(m / 60), integer(m % 60)}}
+}
+
+// expand turns ± into the list of its two values.
+func (c *comparer) expand(n *Node) *Node {
+	pm := func(m *Node) bool { return m.Kind == PlusMinus }
+	switch n.Kind {
+	case Number, Symbol, Text, Clock, Date, Constant:
+		return n
+	case Group:
+		if n.Open != 0 && n.Open != '{' || !n.contains(pm) {
+			return n
+		}
+		var flat []*Node
+		for _, a := range n.Args {
+			a = c.expand(a)
+			if a.Kind == Group && a.Open == 0 {
+				flat = append(flat, a.Args...)
+			} else {
+				flat = append(flat, a)
+			}
+		}
+		return group(n.Open, n.Close, flat)
+	}
+	if !n.contains(pm) {
+		return n
+	}
+	side := func(plus bool) *Node {
+		return n.rewrite(func(m *Node) *Node {
+			c.b.spend(1)
+			if m.Kind != PlusMinus {
+				return m
+			}
+			second := m.Args[1]
+			if plus == (m.Name == "-+") {
+				second = negate(second)
+			}
+			return &Node{Kind: Sum, Args: []*Node{m.Args[0], second}}
+		})
+	}
+	return group(0, 0, []*Node{side(true), side(false)})
+}

@@ -1,0 +1,69 @@
+package expr
+
+import (
+	"fmt"
+	"strings"
+)
+
+var months = map[string]int{
+	"january": 1, "february": 2, "march": 3, "april": 4, "may": 5, "june": 6, "july": 7, "august": 8, "september": 9,
+	"october": 10, "november": 11, "december": 12, "jan": 1, "feb": 2, "mar": 3, "apr": 4, "jun": 6, "jul": 7, "aug": 8, "sep": 9,
+	"sept": 9, "oct": 10, "nov": 11, "dec": 12,
+}
+
+// date reads "March 5, 2020", "5 March 2020", "March 5th", "2020-03-05"; nil when src is something else.
+func date(src string) *Node {
+	if len(src) > 60 || len(src) < 5 {
+		return nil
+	}
+	s := strings.NewReplacer("\\text", " ", "{", " ", "}", " ", "\\", " ", ",", " ", "$", " ", "^", "", ".", " ").Replace(strings.ToLower(src))
+	fields := strings.Fields(s)
+	if len(fields) == 1 {
+		var y, m, d int
+		if n, err := fmt.Sscanf(fields[0], "%4d-%2d-%2d", &y, &m, &d); err == nil && n == 3 && len(fields[0]) == 10 && m >= 1 && m <= 12 && d >= 1 && d <= 31 {
+			return dateNode(y, m, d)
+		}
+		return nil
+	}
+	if len(fields) < 2 || len(fields) > 4 {
+		return nil
+	}
+	month, day, year := 0, 0, 0
+	for i, f := range fields {
+		if m := months[f]; m != 0 && month == 0 {
+			month = m
+			continue
+		}
+		switch f {
+		case "monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday", "the", "of":
+			if i == 0 || f == "of" {
+				continue
+			}
+			return nil
+		}
+		f = strings.TrimSuffix(strings.TrimSuffix(strings.TrimSuffix(strings.TrimSuffix(f, "th"), "st"), "nd"), "rd")
+		v := 0
+		for _, c := range f {
+			if c < '0' || c > '9' || v > 9999 {
+				return nil
+			}
+			v = v*10 + int(c-'0')
+		}
+		switch {
+		case v >= 1 && v <= 31 && day == 0:
+			day = v
+		case v >= 1000 && v <= 9999 && year == 0:
+			year = v
+		default:
+			return nil
+		}
+	}
+	if month == 0 || day == 0 && year == 0 {
+		return nil
+	}
+	return dateNode(year, month, day)
+}
+
+func dateNode(y, m, d int) *Node {
+	return &Node{Kind: Date, Name: fmt.Sprintf("%04d-%02d-%02d", y, m, d)}
+}

@@ -1,0 +1,1049 @@
+package expr
+
+import (
+	"fmt"
+	"math/big"
+	"strings"
+)
+
+// Options choose between readings of an ambiguous text.
+type Options struct {
+	// Lists reads 1,234 as two elements instead of one number.
+	Lists bool
+}
+
+// Parse reads one answer written in LaTeX or plain mathematics. It returns ErrBudget when the answer is larger than
+// the limits allow and a syntax error when it is no mathematics.
+func Parse(src string, l Limits, o Options) (n *Node, merged bool, err error) {
+	if len(src) > l.Bytes {
+		return nil, false, ErrBudget
+	}
+	b := newBudget(l)
+	defer guard(&err)
+	defer func() {
+		if r := recover(); r != nil {
+			s, ok := r.(syntaxPanic)
+			if !ok {
+				panic(r)
+			}
+			n, err = nil, fmt.Errorf("not mathematics: %s", string(s))
+		}
+	}()
+	if d := date(src); d != nil {
+		return d, false, nil
+	}
+	lex := &lexer{src: src, b: b, thousands: !o.Lists}
+	p := &parser{toks: lex.run(), b: b}
+	if len(p.toks) == 0 {
+		return nil, false, fmt.Errorf("not mathematics: empty")
+	}
+	n = p.top()
+	if p.peek().kind != tEnd {
+		p.syntax("unexpected " + p.peek().text)
+	}
+	n.memo(b)
+	return n, lex.merged, nil
+}
+
+// syntaxPanic unwinds the recursive descent; Parse turns it into an error.
+type syntaxPanic string
+
+type parser struct {
+	toks  []token
+	i     int
+	b     *budget
+	depth int
+	bars  int // open |...|
+}
+
+func (p *parser) syntax(msg string) { panic(syntaxPanic(msg)) }
+
+func (p *parser) peek() token {
+	if p.i < len(p.toks) {
+		return p.toks[p.i]
+	}
+	return token{}
+}
+
+func (p *parser) at(k int) token {
+	if p.i+k < len(p.toks) {
+		return p.toks[p.i+k]
+	}
+	return token{}
+}
+
+func (p *parser) isOp(text string) bool {
+	t := p.peek()
+	return t.kind == tOp && t.text == text
+}
+
+func (p *parser) take(text string) bool {
+	if p.isOp(text) {
+		p.i++
+		return true
+	}
+	return false
+}
+
+func (p *parser) want(text string) {
+	if !p.take(text) {
+		p.syntax("missing " + text)
+	}
+}
+
+func (p *parser) enter() {
+	p.depth++
+	p.b.nodes--
+	p.b.spend(4)
+	if p.depth > p.b.Depth || p.b.nodes < 0 {
+		p.b.fail()
+	}
+}
+
+func (p *parser) leave() { p.depth-- }
+
+// memo stores the canonical print of the root and of the elements of lists, which every comparison starts from.
+func (n *Node) memo(b *budget) {
+	b.spend(1)
+	switch n.Kind {
+	case Group, Relation, SetOp, Matrix:
+		for _, a := range n.Args {
+			a.memo(b)
+		}
+	}
+	var sb strings.Builder
+	n.print(&sb)
+	n.text = sb.String()
+}
+
+// top is an answer that nothing encloses: words, a clock time, a date, or a list.
+func (p *parser) top() *Node {
+	if n := p.words(); n != nil {
+		return n
+	}
+	n := p.list(func() bool { return p.peek().kind == tEnd })
+	return n
+}
+
+// words recognises an answer that is made of words alone. Its text keeps no spaces, no brackets around it, no case.
+func (p *parser) words() *Node {
+	var parts []string
+	words := false
+	for _, t := range p.toks {
+		switch {
+		case t.kind == tText:
+			words = true
+			parts = append(parts, t.text)
+		case t.kind == tWord:
+			words = words || len(t.text) >= 3
+			parts = append(parts, t.text)
+		case t.kind == tLetter && len(t.text) == 1:
+			parts = append(parts, t.text)
+		case t.kind == tCall && wordFunctions[t.text]:
+			parts = append(parts, t.text)
+		case t.kind == tOp && strings.Contains("(){}[].'-!?:␣,", t.text) && t.text != ",":
+		default:
+			return nil
+		}
+	}
+	if !words {
+		return nil
+	}
+	p.i = len(p.toks)
+	return &Node{Kind: Text, Name: fold(strings.Join(parts, " "))}
+}
+
+// fold keeps letters and digits, lower case, one word after another without spaces.
+func fold(s string) string {
+	var sb strings.Builder
+	for _, r := range strings.ToLower(s) {
+		if r == ' ' || r == '.' || r == ',' || r == '-' || r == '\'' || r == '"' || r == '(' || r == ')' || r == '{' || r == '}' || r == '\\' || r == '_' || r == '!' || r == '?' || r == ':' || r == ';' || r == '\n' || r == '\t' || r == '*' || r == '[' || r == ']' {
+			continue
+		}
+		sb.WriteRune(r)
+	}
+	return sb.String()
+}
+
+func (p *parser) separator() bool {
+	for _, s := range [...]string{",", "␣"} {
+		if p.isOp(s) {
+			return true
+		}
+	}
+	return false
+}
+
+// list reads relations separated by commas, "and", "or"; groups of them separated by semicolons. A list of one is the
+// element itself; semicolons between longer groups make a list of tuples.
+func (p *parser) list(end func() bool) *Node {
+	groups := p.elements(end)
+	if len(groups) == 1 {
+		if len(groups[0]) == 1 {
+			return groups[0][0]
+		}
+		return group(0, 0, groups[0])
+	}
+	var flat []*Node
+	for _, g := range groups {
+		if len(g) == 1 {
+			flat = append(flat, g[0])
+		} else {
+			flat = append(flat, group('(', ')', g))
+		}
+	}
+	return group(0, 0, flat)
+}
+
+// elements reads the semicolon-separated groups of comma-separated relations up to end.
+func (p *parser) elements(end func() bool) [][]*Node {
+	p.enter()
+	defer p.leave()
+	groups := [][]*Node{nil}
+	for {
+		for p.separator() || p.isOp("…") || p.isOp("\\\\") {
+			p.i++
+		}
+		if end() {
+			break
+		}
+		if p.take(";") {
+			groups = append(groups, nil)
+			continue
+		}
+		g := &groups[len(groups)-1]
+		n := p.relation()
+		n = p.trailing(n, end)
+		*g = append(*g, n)
+		p.take(".")
+		if end() {
+			break
+		}
+		if !p.separator() && !p.isOp(";") && !p.isOp("…") && !p.isOp("\\\\") {
+			p.syntax("unexpected " + p.peek().text)
+		}
+	}
+	kept := groups[:0]
+	for _, g := range groups {
+		if len(g) > 0 {
+			kept = append(kept, g)
+		}
+	}
+	if len(kept) == 0 {
+		p.syntax("nothing there")
+	}
+	return kept
+}
+
+// trailing reads what may follow an element: a unit, a remark in words or in brackets, "(mod n)".
+func (p *parser) trailing(n *Node, end func() bool) *Node {
+	for !end() {
+		t := p.peek()
+		switch {
+		case t.kind == tText || t.kind == tWord:
+			n = p.unit(n)
+		case p.isOp("mod") || p.isOp("pmod"):
+			// the modulus says where the equation lives; the answer is the residue
+			p.i++
+			p.primary()
+		case p.isOp("("):
+			if u := p.at(1); u.kind == tText || u.kind == tWord && len(u.text) > 2 || u.kind == tOp && u.text == "mod" {
+				p.skipBalanced()
+				continue
+			}
+			return n
+		case p.isOp("!"), p.isOp("."), p.isOp("'"), p.isOp("?"):
+			if p.i == len(p.toks)-1 {
+				p.i++
+				continue
+			}
+			return n
+		default:
+			return n
+		}
+	}
+	return n
+}
+
+func (p *parser) skipBalanced() {
+	depth := 0
+	for p.i < len(p.toks) {
+		t := p.toks[p.i]
+		p.i++
+		if t.kind == tOp && t.text == "(" {
+			depth++
+		}
+		if t.kind == tOp && t.text == ")" {
+			if depth--; depth == 0 {
+				return
+			}
+		}
+	}
+}
+
+// unit reads a run of words after a value: a known unit becomes a Quantity, anything else is a remark.
+func (p *parser) unit(n *Node) *Node {
+	start := p.i
+	var names []string
+	power := 1
+	for {
+		t := p.peek()
+		switch {
+		case t.kind == tText || t.kind == tWord || t.kind == tLetter && p.i > start && len(t.text) == 1:
+			names = append(names, t.text)
+			p.i++
+			continue
+		case t.kind == tOp && (t.text == "/" || t.text == "-" || t.text == ".") && p.i > start:
+			names = append(names, t.text)
+			p.i++
+			continue
+		case t.kind == tOp && t.text == "^" && p.i > start:
+			p.i++
+			q := p.peek()
+			brace := p.take("{")
+			if brace {
+				q = p.peek()
+			}
+			if q.kind == tNumber && len(q.text) == 1 {
+				power = int(q.text[0] - '0')
+				p.i++
+			} else if p.isOp("°") || p.isOp("'") {
+				p.i++
+			} else {
+				p.syntax("exponent of a unit")
+			}
+			if brace {
+				p.want("}")
+			}
+			continue
+		}
+		break
+	}
+	name := strings.Join(names, " ")
+	return quantity(n, name, power)
+}
+
+// relation reads a chain a = b < c ...
+func (p *parser) relation() *Node {
+	p.enter()
+	defer p.leave()
+	first := p.setExpr()
+	if !p.relOp() {
+		return first
+	}
+	n := &Node{Kind: Relation, Args: []*Node{first}}
+	for p.relOp() {
+		op := p.peek().text
+		p.i++
+		if (op == "<" || op == ">") && p.isOp("=") {
+			op += "="
+			p.i++
+		}
+		for p.isOp("=") { // "= =" and "=>" leftovers
+			p.i++
+		}
+		if op == "=" && p.isOp("~") {
+			op = "~"
+			p.i++
+		}
+		n.Ops = append(n.Ops, op)
+		if p.i >= len(p.toks) { // "x =": nothing after it
+			p.syntax("nothing after " + op)
+		}
+		n.Args = append(n.Args, p.setExpr())
+	}
+	return n
+}
+
+func (p *parser) relOp() bool {
+	t := p.peek()
+	if t.kind != tOp {
+		return false
+	}
+	switch t.text {
+	case "=", "!=", "<", ">", "<=", ">=", "~", "in", "notin", "subset", "→", "⟂", "∥":
+		return true
+	}
+	return false
+}
+
+// setExpr reads sets joined by union, intersection and difference, or a ratio a:b.
+func (p *parser) setExpr() *Node {
+	left := p.ratio()
+	for {
+		name := ""
+		switch {
+		case p.isOp("∪"):
+			name = "union"
+		case p.isOp("∩"):
+			name = "intersection"
+		case p.isOp("∖"):
+			name = "difference"
+		default:
+			return left
+		}
+		p.i++
+		right := p.ratio()
+		if left.Kind == SetOp && left.Name == name && name != "difference" {
+			left.Args = append(left.Args, right)
+		} else {
+			left = &Node{Kind: SetOp, Name: name, Args: []*Node{left, right}}
+		}
+	}
+}
+
+func (p *parser) ratio() *Node {
+	left := p.sum()
+	if !p.isOp(":") {
+		return left
+	}
+	n := &Node{Kind: Ratio, Args: []*Node{left}}
+	for p.isOp(":") {
+		if p.i+1 >= len(p.toks) {
+			p.i++
+			return left
+		}
+		p.i++
+		if p.isOp("=") { // :=
+			return left
+		}
+		n.Args = append(n.Args, p.sum())
+	}
+	return n
+}
+
+func (p *parser) sum() *Node {
+	p.enter()
+	defer p.leave()
+	var terms []*Node
+	var left *Node
+	if p.isOp("±") || p.isOp("∓") {
+		name := ""
+		if p.isOp("∓") {
+			name = "-+"
+		}
+		p.i++
+		left = &Node{Kind: PlusMinus, Name: name, Args: []*Node{integer(0), p.product()}}
+	} else {
+		left = p.product()
+	}
+	terms = append(terms, left)
+	flat := func() *Node {
+		if len(terms) == 1 {
+			return terms[0]
+		}
+		return &Node{Kind: Sum, Args: terms}
+	}
+	for {
+		switch {
+		case p.isOp("+"):
+			p.i++
+			terms = append(terms, p.product())
+		case p.isOp("-"):
+			p.i++
+			terms = append(terms, negate(p.product()))
+		case p.isOp("±"), p.isOp("∓"):
+			name := ""
+			if p.isOp("∓") {
+				name = "-+"
+			}
+			p.i++
+			terms = []*Node{{Kind: PlusMinus, Name: name, Args: []*Node{flat(), p.product()}}}
+		default:
+			return flat()
+		}
+	}
+}
+
+// product reads factors joined by *, /, mod, or nothing.
+func (p *parser) product() *Node {
+	p.enter()
+	defer p.leave()
+	left := p.unary()
+	for {
+		switch {
+		case p.isOp("*"):
+			p.i++
+			left = p.times(left, p.unary())
+		case p.isOp("/"):
+			p.i++
+			left = binary(Quotient, left, p.unary())
+		case p.isOp("mod"):
+			p.i++
+			left = call("mod", left, p.unary())
+		case p.startsFactor():
+			// A single unit letter at the very end, set apart by a space, is a unit: "5 m".
+			t := p.peek()
+			if t.kind == tLetter && t.space && p.i == len(p.toks)-1 && isNumeric(left) && strings.Contains("mgslLhJNWVKC", t.text) && p.depth < 8 {
+				return p.unit(left)
+			}
+			if t.kind == tNumber && left.Kind == Number {
+				left = p.spacedMixed(left)
+				continue
+			}
+			right := p.power()
+			if q := mixed(left, right); q != nil {
+				left = q
+				continue
+			}
+			left = p.times(left, right)
+		default:
+			return left
+		}
+	}
+}
+
+func isNumeric(n *Node) bool {
+	switch n.Kind {
+	case Number:
+		return true
+	case Quotient, Negate:
+		for _, a := range n.Args {
+			if !isNumeric(a) {
+				return false
+			}
+		}
+		return true
+	}
+	return false
+}
+
+func (p *parser) times(a, b *Node) *Node {
+	if a.Kind == Product && a.Open == 0 {
+		a.Args = append(a.Args, b)
+		return a
+	}
+	return binary(Product, a, b)
+}
+
+// mixed joins a whole number and a proper fraction written side by side: 1\frac{1}{4}.
+func mixed(left, right *Node) *Node {
+	minus := left.Kind == Number && left.Num.Sign() < 0
+	if left.Kind != Number || !left.Num.IsInt() || left.Decimals >= 0 || left.Base != 0 || left.Num.Sign() == 0 {
+		return nil
+	}
+	if right.Kind != Quotient || right.Name != "frac" || !isNumeric(right) {
+		return nil
+	}
+	a, b := right.Args[0], right.Args[1]
+	if a.Kind != Number || b.Kind != Number || !a.Num.IsInt() || !b.Num.IsInt() || a.Num.Sign() <= 0 || b.Num.Cmp(a.Num) <= 0 {
+		return nil
+	}
+	f := new(big.Rat).Quo(a.Num, b.Num)
+	if minus {
+		f.Neg(f)
+	}
+	return &Node{Kind: Number, Num: f.Add(f, left.Num), Decimals: -1}
+}
+
+// spacedMixed reads "1 1/4": a whole number, a space and a proper fraction. Two numbers side by side mean nothing else.
+func (p *parser) spacedMixed(left *Node) *Node {
+	a, slash, b := p.at(0), p.at(1), p.at(2)
+	if a.space && slash.kind == tOp && slash.text == "/" && b.kind == tNumber {
+		p.i++
+		num := p.number(a.text)
+		p.want("/")
+		p.i++
+		den := p.number(b.text)
+		f := binary(Quotient, num, den)
+		f.Name = "frac"
+		if q := mixed(left, f); q != nil {
+			return q
+		}
+	}
+	p.syntax("two numbers side by side")
+	return nil
+}
+
+func (p *parser) unary() *Node {
+	p.enter()
+	defer p.leave()
+	switch {
+	case p.take("-"):
+		return negate(p.unary())
+	case p.take("+"):
+		return p.unary()
+	case p.isOp("±"):
+		p.i++
+		return &Node{Kind: PlusMinus, Args: []*Node{integer(0), p.unary()}}
+	}
+	return p.power()
+}
+
+// startsFactor reports whether the next token can begin a factor that stands beside another without a sign.
+func (p *parser) startsFactor() bool {
+	t := p.peek()
+	switch t.kind {
+	case tNumber, tLetter, tCall, tBegin:
+		return true
+	case tWord:
+		return len(t.text) <= 3 && !isUnit(t.text) || p.i > 0 && p.toks[p.i-1].kind != tNumber && len(t.text) <= 2
+	case tOp:
+		switch t.text {
+		case "(":
+			u := p.at(1)
+			if u.kind == tText || u.kind == tOp && u.text == "mod" {
+				return false
+			}
+			return true
+		case "{", "[", "∞", "⌊", "⌈", "‖":
+			return true
+		case "|":
+			return p.bars == 0
+		}
+	}
+	return false
+}
+
+func (p *parser) power() *Node {
+	p.enter()
+	defer p.leave()
+	base := p.postfix(p.primary())
+	for p.isOp("^") {
+		p.i++
+		if p.isOp("°") {
+			p.i++
+			base = &Node{Kind: Degree, Args: []*Node{base}}
+			continue
+		}
+		if p.isOp("'") {
+			p.i++
+			continue
+		}
+		if p.isOp("{") && p.at(1).kind == tOp && p.at(1).text == "°" && p.at(2).text == "}" {
+			p.i += 3
+			base = &Node{Kind: Degree, Args: []*Node{base}}
+			for p.peek().kind == tLetter && (p.peek().text == "C" || p.peek().text == "F") && p.i == len(p.toks)-1 {
+				p.i++
+			}
+			continue
+		}
+		if p.isOp("{") && p.at(1).text == "'" {
+			for p.i < len(p.toks) && !p.take("}") {
+				p.i++
+			}
+			continue
+		}
+		var exp *Node
+		if p.take("-") {
+			exp = negate(p.power())
+		} else if p.take("+") {
+			exp = p.power()
+		} else {
+			exp = p.script()
+			if p.isOp("^") { // right associative
+				p.i++
+				exp = binary(Power, exp, p.chainPower())
+			}
+		}
+		// x^{th}, x^{nd}: an ordinal's ending
+		if exp.Kind == Text || exp.Kind == Symbol && (exp.Name == "th" || exp.Name == "st") {
+			continue
+		}
+		if base.Kind == Symbol && (exp.Kind == Symbol && exp.Name == "*") {
+			continue
+		}
+		base = p.postfix(binary(Power, base, exp))
+	}
+	return base
+}
+
+func (p *parser) chainPower() *Node {
+	p.enter()
+	defer p.leave()
+	if p.take("-") {
+		return negate(p.chainPower())
+	}
+	e := p.script()
+	if p.isOp("^") {
+		p.i++
+		return binary(Power, e, p.chainPower())
+	}
+	return e
+}
+
+// script reads the one token or braced group that LaTeX takes as an exponent. A number keeps all its digits: x^12 is
+// meant as x to the twelfth wherever it is written without braces.
+func (p *parser) script() *Node {
+	if p.isOp("*") {
+		p.i++
+		return &Node{Kind: Symbol, Name: "*"}
+	}
+	n := p.primary()
+	return p.postfixNoPercent(n)
+}
+
+func (p *parser) postfixNoPercent(n *Node) *Node {
+	for p.isOp("!") {
+		p.i++
+		n = call("factorial", n)
+	}
+	return n
+}
+
+// postfix reads factorials, percent signs, degrees.
+func (p *parser) postfix(n *Node) *Node {
+	for {
+		switch {
+		case p.isOp("!"):
+			if p.i == len(p.toks)-1 && n.Kind == Text {
+				p.i++
+				return n
+			}
+			p.i++
+			if p.isOp("!") {
+				p.i++
+				n = call("doublefactorial", n)
+				continue
+			}
+			n = call("factorial", n)
+		case p.isOp("%"):
+			p.i++
+			n = &Node{Kind: Percent, Args: []*Node{n}}
+		case p.isOp("°"):
+			p.i++
+			n = &Node{Kind: Degree, Args: []*Node{n}}
+			if t := p.peek(); t.kind == tLetter && (t.text == "C" || t.text == "F") && p.i == len(p.toks)-1 {
+				p.i++
+			}
+		default:
+			return n
+		}
+	}
+}
+
+func (p *parser) primary() *Node {
+	p.enter()
+	defer p.leave()
+	t := p.peek()
+	switch t.kind {
+	case tNumber:
+		p.i++
+		return p.number(t.text)
+	case tLetter:
+		p.i++
+		return p.symbol(t.text)
+	case tWord:
+		p.i++
+		return p.spelled(t.text)
+	case tText:
+		p.i++
+		return p.textSymbol(t.text)
+	case tCall:
+		p.i++
+		return p.function(t.text)
+	case tBegin:
+		p.i++
+		return p.environment(t.text)
+	case tOp:
+		return p.bracket(t.text)
+	}
+	p.syntax("nothing there")
+	return nil
+}
+
+// textSymbol reads \text{...} in the middle of mathematics: a name, with subscript or arguments.
+func (p *parser) textSymbol(s string) *Node {
+	switch s {
+	case "£", "€", "¥", "₹":
+		n := p.power()
+		return quantity(n, s, 1)
+	}
+	name := fold(s)
+	if p.isOp("_") {
+		name += "_" + p.subscript()
+	}
+	if p.isOp("(") && (p.i+1 < len(p.toks)) {
+		p.i++
+		arg := p.list(func() bool { return p.isOp(")") })
+		p.want(")")
+		return call(name, arg)
+	}
+	if t := p.peek(); t.kind == tNumber || t.kind == tOp && t.text == ":" {
+		// a label before a value: \text{Area} 5, \text{Answer:} 5
+		if t.kind == tOp {
+			p.i++
+		}
+		return p.sum()
+	}
+	return &Node{Kind: Text, Name: name}
+}
+
+// spelled spells a short run of letters out as a product of variables.
+func (p *parser) spelled(run string) *Node {
+	if len(run) > 8 {
+		return &Node{Kind: Text, Name: fold(run)}
+	}
+	var args []*Node
+	for i := 0; i < len(run); i++ {
+		if run[i] >= 0x80 {
+			return &Node{Kind: Text, Name: fold(run)}
+		}
+		if i == len(run)-1 {
+			args = append(args, p.symbol(run[i:]))
+		} else {
+			args = append(args, letter(run[i:i+1]))
+		}
+	}
+	if p.isOp("^") || p.isOp("!") {
+		// the exponent binds to the last letter alone
+		last := args[len(args)-1]
+		for p.isOp("^") || p.isOp("!") {
+			if p.take("!") {
+				last = call("factorial", last)
+				continue
+			}
+			p.i++
+			if p.take("-") {
+				last = binary(Power, last, negate(p.script()))
+			} else {
+				last = binary(Power, last, p.script())
+			}
+		}
+		args[len(args)-1] = last
+	}
+	return &Node{Kind: Product, Args: args, Open: 0}
+}
+
+func letter(s string) *Node {
+	switch s {
+	case "e", "i", "pi":
+		return &Node{Kind: Constant, Name: s}
+	}
+	return &Node{Kind: Symbol, Name: s}
+}
+
+// symbol reads a variable with its subscript, primes and, for f, g, h, arguments.
+func (p *parser) symbol(s string) *Node {
+	n := letter(s)
+	if p.isOp("_") {
+		sub := p.subscript()
+		n = &Node{Kind: Symbol, Name: s + "_" + sub}
+	}
+	if p.isOp("'") {
+		name := n.Name
+		for p.take("'") {
+			name += "'"
+		}
+		n = &Node{Kind: Symbol, Name: name}
+	}
+	if s == "∠" || s == "△" { // an angle or a triangle named by its vertices
+		name := s
+		for p.peek().kind == tLetter || p.peek().kind == tWord {
+			name += p.peek().text
+			p.i++
+		}
+		return &Node{Kind: Symbol, Name: name}
+	}
+	if p.isOp("(") && p.applies(s) {
+		p.i++
+		args := p.elements(func() bool { return p.isOp(")") })
+		p.want(")")
+		var flat []*Node
+		for _, g := range args {
+			flat = append(flat, g...)
+		}
+		return call(n.Name, flat...)
+	}
+	return n
+}
+
+// applies decides whether a letter before a bracket is a function: f, g, h always; another letter when the bracket
+// holds plain arguments and a relation follows, as in P(x) = ...
+func (p *parser) applies(s string) bool {
+	if len(s) == 1 && strings.Contains("fghFGH", s) {
+		return true
+	}
+	depth := 0
+	for j := p.i; j < len(p.toks); j++ {
+		t := p.toks[j]
+		if t.kind != tOp {
+			continue
+		}
+		switch t.text {
+		case "(":
+			depth++
+		case ")":
+			if depth--; depth == 0 {
+				if j+1 < len(p.toks) {
+					next := p.toks[j+1]
+					return next.kind == tOp && (next.text == "=" || next.text == "<" || next.text == ">" || next.text == "<=" || next.text == ">=") && j-p.i <= 4
+				}
+				return j-p.i == 2 && p.toks[p.i+1].kind == tLetter
+			}
+		case "=":
+			return false
+		}
+		if j-p.i > 8 {
+			return false
+		}
+	}
+	return false
+}
+
+// subscript reads _x or _{...} and returns its canonical print.
+func (p *parser) subscript() string {
+	p.want("_")
+	if p.take("{") {
+		var sb strings.Builder
+		depth := 1
+		for p.i < len(p.toks) {
+			t := p.toks[p.i]
+			p.i++
+			if t.kind == tOp && t.text == "{" {
+				depth++
+			}
+			if t.kind == tOp && t.text == "}" {
+				if depth--; depth == 0 {
+					break
+				}
+			}
+			sb.WriteString(t.text)
+		}
+		return sb.String()
+	}
+	t := p.peek()
+	if t.kind == tEnd {
+		p.syntax("nothing after _")
+	}
+	p.i++
+	return t.text
+}
+
+func (p *parser) number(text string) *Node {
+	if strings.HasSuffix(text, ".") { // 0.\overline{3}
+		if t := p.peek(); t.kind == tCall && t.text == "overline" {
+			p.i++
+			return p.recurring(text)
+		}
+		text = text[:len(text)-1]
+	} else if t := p.peek(); t.kind == tCall && t.text == "overline" && strings.Contains(text, ".") {
+		p.i++
+		return p.recurring(text)
+	}
+	r, decimals := parseDecimal(text, p.b)
+	n := &Node{Kind: Number, Num: r, Decimals: decimals, Name: text}
+	if p.isOp("_") {
+		sub := p.subscript()
+		n.numeral(sub, p.b)
+		return n
+	}
+	if t := p.peek(); t.kind == tOp && t.text == ":" && clockLike(text) {
+		return p.clock(n)
+	}
+	return n
+}
+
+// parseDecimal reads digits, a point and an exponent exactly.
+func parseDecimal(text string, b *budget) (*big.Rat, int) {
+	decimals := -1
+	mantissa, exp := text, 0
+	if i := strings.IndexAny(text, "eE"); i >= 0 {
+		mantissa = text[:i]
+		neg := false
+		digits := text[i+1:]
+		if digits[0] == '-' || digits[0] == '+' {
+			neg = digits[0] == '-'
+			digits = digits[1:]
+		}
+		for _, c := range digits {
+			if exp = exp*10 + int(c-'0'); exp > b.Bits/3 {
+				b.fail()
+			}
+		}
+		if neg {
+			exp = -exp
+		}
+		decimals = max(0, -exp)
+	}
+	whole, frac := mantissa, ""
+	if i := strings.IndexByte(mantissa, '.'); i >= 0 {
+		whole, frac = mantissa[:i], mantissa[i+1:]
+		decimals = max(0, len(frac)-exp)
+	}
+	digits := strings.TrimLeft(whole+frac, "0")
+	if len(digits)*10/3 > b.Bits {
+		b.fail()
+	}
+	b.spend(len(digits) * len(digits) / 512)
+	n := new(big.Int)
+	if digits != "" {
+		n.SetString(digits, 10)
+	}
+	shift := exp - len(frac)
+	r := new(big.Rat).SetInt(n)
+	if shift != 0 {
+		p := new(big.Int).Exp(big.NewInt(10), big.NewInt(int64(max(shift, -shift))), nil)
+		b.spend(p.BitLen() * p.BitLen() / 8192)
+		if shift > 0 {
+			r.Mul(r, new(big.Rat).SetInt(p))
+		} else {
+			r.SetFrac(n, p)
+		}
+	}
+	return r, decimals
+}
+
+// recurring reads the digits under the bar of 0.1\overline{6}.
+func (p *parser) recurring(prefix string) *Node {
+	brace := p.take("{")
+	t := p.peek()
+	if t.kind != tNumber || strings.ContainsAny(t.text, ".eE") || len(t.text) > 60 || len(prefix) > 200 {
+		p.syntax("digits expected under the bar")
+	}
+	p.i++
+	if brace {
+		p.want("}")
+	}
+	head, _ := parseDecimal(strings.TrimSuffix(prefix, "."), p.b)
+	places := 0
+	if i := strings.IndexByte(prefix, '.'); i >= 0 {
+		places = len(prefix) - i - 1
+	}
+	period, _ := parseDecimal(t.text, p.b)
+	ten := big.NewInt(10)
+	nines := new(big.Int).Exp(ten, big.NewInt(int64(len(t.text))), nil)
+	nines.Sub(nines, big.NewInt(1))
+	den := new(big.Int).Mul(nines, new(big.Int).Exp(ten, big.NewInt(int64(places)), nil))
+	period.Quo(period, new(big.Rat).SetInt(den))
+	return &Node{Kind: Number, Num: head.Add(head, period), Decimals: -1}
+}
+
+// numeral marks a number as written in a base; a subscript that is no base, or digits outside it, leave a symbol.
+func (n *Node) numeral(sub string, b *budget) {
+	base := 0
+	for _, c := range sub {
+		if c < '0' || c > '9' || base > 36 {
+			base = 0
+			break
+		}
+		base = base*10 + int(c-'0')
+	}
+	switch strings.ToLower(sub) {
+	case "two", "binary":
+		base = 2
+	case "eight":
+		base = 8
+	case "ten":
+		base = 10
+	}
+	valid := base >= 2 && base <= 36
+	for _, c := range n.Name {
+		valid = valid && c >= '0' && c < '0'+rune(base)
+	}
+	if !valid {
+		*n = Node{Kind: Symbol, Name: n.Name + "_" + sub}
+		return
+	}
+	if base == 10 {
+		return
+	}
+	b.spend(len(n.Name) * len(n.Name) / 512)
+	v, ok := new(big.Int).SetString(n.Name, base)
+	if !ok {
+		*n = Node{Kind: Symbol, Name: n.Name + "_" + sub}
+		return
+	}
+	n.Name = strings.TrimLeft(n.Name, "0")
+	n.Num, n.Base = new(big.Rat).SetInt(v), base
+}

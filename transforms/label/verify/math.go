@@ -1,0 +1,392 @@
+package verify
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"strings"
+
+	"github.com/millrace/millrace/transforms/label/verify/expr"
+)
+
+// MathVersion names the rules of the mathematical verifier. It changes whenever a verdict may.
+const MathVersion = "math-1"
+
+// MathConfig configures the mathematical verifier.
+type MathConfig struct {
+	// Limits bound the work of one verdict; zero fields have their defaults.
+	Limits expr.Limits `json:"limits"`
+}
+
+// Math extracts a response's answer and decides whether it is equivalent to the gold answer: numbers, expressions,
+// sets, intervals, matrices, relations, words, options.
+type Math struct{ limits expr.Limits }
+
+// NewMath returns the mathematical verifier.
+func NewMath(c MathConfig) *Math {
+	l, d := c.Limits, expr.DefaultLimits()
+	for _, f := range []struct{ v, d *int }{{&l.Bytes, &d.Bytes}, {&l.Depth, &d.Depth}, {&l.Nodes, &d.Nodes}, {&l.Bits, &d.Bits}, {&l.Terms, &d.Terms}, {&l.Steps, &d.Steps}} {
+		if *f.v <= 0 {
+			*f.v = *f.d
+		}
+	}
+	return &Math{limits: l}
+}
+
+func init() {
+	Register(Spec{Name: "math", Doc: "mathematical equivalence of the response's final answer", New: func(raw json.RawMessage) (Verifier, error) {
+		var c MathConfig
+		if err := decode(raw, &c); err != nil {
+			return nil, err
+		}
+		return NewMath(c), nil
+	}})
+}
+
+// Version is MathVersion.
+func (m *Math) Version() string { return MathVersion }
+
+// answer is one reading of an answer's text.
+type answer struct {
+	text string
+	node *expr.Node // nil where it is no mathematics
+	err  error
+	// other readings: 1,234 as a list, 1,5 with a decimal comma
+	more []*expr.Node
+}
+
+// Verify decides one pair. It never returns an error.
+func (m *Math) Verify(_ context.Context, gold Gold, response Response) (Result, error) {
+	var res Result
+	goldText := strings.TrimSpace(gold.Answer)
+	if goldText == "" {
+		return Result{Verdict: UnparsableAnswer, Reason: "the gold answer is empty"}, nil
+	}
+	if goldText == strings.TrimSpace(response.Text) {
+		return Result{Verdict: Correct, Rule: "identical text", Extracted: short(goldText), From: "whole", Gold: short(goldText), Canonical: short(goldText)}, nil
+	}
+	g := m.goldAnswer(goldText)
+	rest, open := afterThinking(tail(response.Text))
+	if open && response.Truncated {
+		return Result{Verdict: Truncated, Gold: short(g.text), Reason: "the response ends inside its thinking"}, nil
+	}
+	r, from := m.responseAnswer(rest, g, response.Truncated)
+	res.Extracted, res.From = short(r.text), from
+	res.Gold, res.Canonical = short(g.text), short(r.text)
+	if g.node != nil {
+		res.Gold = short(g.node.String())
+	}
+	if r.node != nil {
+		res.Canonical = short(r.node.String())
+	}
+	if from == "" {
+		res.Verdict, res.Reason = UnparsableResponse, "no answer found"
+		if response.Truncated {
+			res.Verdict, res.Reason = Truncated, "the response was cut off before its answer"
+		}
+		return res, nil
+	}
+	if squeeze(r.text) == squeeze(g.text) && squeeze(g.text) != "" {
+		res.Verdict, res.Rule = Correct, "identical text"
+		return res, nil
+	}
+	return m.decide(res, g, r), nil
+}
+
+func (m *Math) decide(res Result, g, r answer) Result {
+	if done, correct := choice(g, r); done {
+		res.Rule = "choice"
+		res.Verdict = Incorrect
+		if correct {
+			res.Verdict = Correct
+		}
+		return res
+	}
+	switch {
+	case errors.Is(g.err, expr.ErrBudget), errors.Is(r.err, expr.ErrBudget):
+		res.Verdict, res.Reason = Budget, "an answer is too large"
+		return res
+	case g.node == nil:
+		res.Verdict, res.Reason = UnparsableAnswer, g.err.Error()
+		return res
+	case r.node == nil:
+		res.Verdict, res.Reason = UnparsableResponse, r.err.Error()
+		return res
+	}
+	exhausted := false
+	for i, pair := range readings(g, r) {
+		c, err := expr.Compare(pair[0], pair[1], m.limits)
+		if err != nil {
+			exhausted = true
+			continue
+		}
+		if i == 0 || c.Equal {
+			res.Rule = c.Rule
+		}
+		if c.Equal {
+			res.Verdict = Correct
+			res.Gold, res.Canonical = short(pair[0].String()), short(pair[1].String())
+			return res
+		}
+	}
+	if exhausted {
+		res.Verdict, res.Rule, res.Reason = Budget, "", "deciding takes more work than allowed"
+		return res
+	}
+	res.Verdict = Incorrect
+	return res
+}
+
+// readings pairs the gold answer's readings with the response's, the plain ones first.
+func readings(g, r answer) [][2]*expr.Node {
+	out := make([][2]*expr.Node, 0, 4)
+	out = append(out, [2]*expr.Node{g.node, r.node})
+	for _, n := range r.more {
+		out = append(out, [2]*expr.Node{g.node, n})
+	}
+	for _, n := range g.more {
+		out = append(out, [2]*expr.Node{n, r.node})
+		for _, k := range r.more {
+			out = append(out, [2]*expr.Node{n, k})
+		}
+	}
+	return out
+}
+
+// goldAnswer reads the gold answer: boxed or after ####, else the whole of it, else the end of a solution.
+func (m *Math) goldAnswer(s string) answer {
+	if boxed, ok := lastBoxed(tail(s)); ok {
+		return m.read(boxed, "boxed")
+	}
+	if h, ok := afterHash(tail(s)); ok {
+		return m.read(h, "hash")
+	}
+	whole := m.read(s, "gold")
+	if whole.node != nil && (whole.node.Kind != expr.Text || len(s) < 60) || errors.Is(whole.err, expr.ErrBudget) && len(s) <= m.limits.Bytes {
+		return whole
+	}
+	for _, c := range candidates(tail(s)) {
+		if a := m.read(c.text, c.from); a.node != nil && a.node.Kind != expr.Text {
+			return a
+		}
+	}
+	return whole
+}
+
+// responseAnswer tries the candidates in order and takes the first that is an answer.
+func (m *Math) responseAnswer(s string, g answer, truncated bool) (answer, string) {
+	cs := candidates(s)
+	if truncated {
+		// without its end, only an explicit answer counts
+		explicit := cs[:0]
+		for _, c := range cs {
+			if c.from == "boxed" || c.from == "hash" || c.from == "answer" {
+				explicit = append(explicit, c)
+			}
+		}
+		cs = explicit
+	}
+	goldIsText := g.node == nil || g.node.Kind == expr.Text
+	goldIsLetter := optionLetter(g) != 0
+	for _, c := range cs {
+		if strings.TrimSpace(c.text) == "" {
+			continue
+		}
+		if c.soft && goldIsLetter && leadingOption(c.text) != 0 {
+			return m.read(c.text, c.from), c.from
+		}
+		a := m.read(c.text, c.from)
+		if a.node == nil && !errors.Is(a.err, expr.ErrBudget) && c.from != "boxed" && c.from != "hash" {
+			continue
+		}
+		if c.soft && a.node == nil {
+			continue
+		}
+		if c.soft && hasWords(a.node) && !(goldIsText && a.node.Kind == expr.Text) {
+			continue
+		}
+		return a, c.from
+	}
+	if goldIsLetter && !truncated {
+		if l := lastOption(s); l != "" {
+			return m.read(l, "last"), "last"
+		}
+	}
+	return answer{}, ""
+}
+
+// hasWords reports a tree in which running text was read as mathematics.
+func hasWords(n *expr.Node) bool {
+	if n.Kind == expr.Text {
+		return true
+	}
+	for _, a := range n.Args {
+		if hasWords(a) {
+			return true
+		}
+	}
+	return false
+}
+
+// read parses an answer's text.
+func (m *Math) read(s, from string) answer {
+	s = clean(s)
+	a := answer{text: s}
+	var merged bool
+	a.node, merged, a.err = expr.Parse(s, m.limits, expr.Options{})
+	if merged {
+		if n, _, err := expr.Parse(s, m.limits, expr.Options{Lists: true}); err == nil {
+			a.more = append(a.more, n)
+		}
+	}
+	if d := decimalComma(s, from); d != "" {
+		if n, _, err := expr.Parse(d, m.limits, expr.Options{}); err == nil {
+			a.more = append(a.more, n)
+		}
+	}
+	return a
+}
+
+// decimalComma rewrites 2,74 as 2.74 where that is a likely reading: running text, or at least two places.
+func decimalComma(s, from string) string {
+	i := strings.IndexByte(s, ',')
+	if i <= 0 || i != strings.LastIndexByte(s, ',') || len(s) > 40 {
+		return ""
+	}
+	whole, frac := strings.TrimLeft(s[:i], "-$€£ "), s[i+1:]
+	if whole == "" || frac == "" {
+		return ""
+	}
+	for _, c := range []byte(whole) {
+		if !digit(c) {
+			return ""
+		}
+	}
+	j := 0
+	for j < len(frac) && digit(frac[j]) {
+		j++
+	}
+	if j == 0 || strings.Trim(frac[j:], "%€$£ ") != "" {
+		return ""
+	}
+	if j == 3 && whole != "0" {
+		return "" // a separator of thousands
+	}
+	if j == 1 && (from == "gold" || from == "boxed") {
+		return "" // 0,4 lists two numbers
+	}
+	return s[:i] + "." + frac
+}
+
+// clean strips what surrounds an answer: stars of Markdown, stray delimiters, a full stop.
+func clean(s string) string {
+	for {
+		t := strings.TrimSpace(s)
+		t = strings.Trim(t, "*\"`")
+		t = strings.TrimSuffix(t, "\\\\")
+		if n := len(t); n > 1 && (t[n-1] == '.' || t[n-1] == ',' || t[n-1] == ';' || t[n-1] == ':') {
+			t = t[:n-1]
+		}
+		if n := len(t); n >= 2 && t[0] == '{' && t[n-1] == '}' && t[n-2] != '\\' {
+			if content, after, ok := braceContent(t, 0); ok && after == n {
+				t = content
+			}
+		}
+		for _, d := range [...][2]string{{"$$", "$$"}, {"$", "$"}, {"\\(", "\\)"}, {"\\[", "\\]"}} {
+			if len(t) > len(d[0])+len(d[1]) && strings.HasPrefix(t, d[0]) && strings.HasSuffix(t, d[1]) && !strings.Contains(t[len(d[0]):len(t)-len(d[1])], d[0]) {
+				t = t[len(d[0]) : len(t)-len(d[1])]
+			}
+		}
+		if t == s {
+			return t
+		}
+		s = t
+	}
+}
+
+// squeeze drops spaces and layout for a comparison as written.
+func squeeze(s string) string {
+	if !strings.ContainsAny(s, " \n\t\\") {
+		return s
+	}
+	return squeezer.Replace(s)
+}
+
+var squeezer = strings.NewReplacer(" ", "", "\n", "", "\t", "", "\\left", "", "\\right", "", "\\,", "", "\\!", "", "\\;", "", "\\dfrac", "\\frac", "\\tfrac", "\\frac")
+
+// short bounds what a result carries.
+func short(s string) string {
+	const limit = 300
+	if len(s) <= limit {
+		return strings.ToValidUTF8(s, "�")
+	}
+	return strings.ToValidUTF8(s[:limit], "") + "…"
+}
+
+// optionLetter returns the letter of a gold answer that is one option: C, (C), \text{(C)}.
+func optionLetter(a answer) byte {
+	if a.node == nil || a.node.Kind != expr.Symbol && a.node.Kind != expr.Text || len(a.node.Name) != 1 {
+		return 0
+	}
+	c := a.node.Name[0]
+	if a.node.Kind == expr.Text && c >= 'a' && c <= 'j' {
+		c -= 'a' - 'A' // text is folded
+	}
+	if c < 'A' || c > 'J' {
+		return 0
+	}
+	return c
+}
+
+// choice decides options: the gold answer is a letter and the response names one with or without its text, or the gold
+// answer is an option's text and the response writes the letter before it.
+func choice(g, r answer) (done, correct bool) {
+	want := optionLetter(g)
+	if want == 0 {
+		return false, false
+	}
+	got := leadingOption(r.text)
+	if got == 0 {
+		return false, false
+	}
+	return true, got == want
+}
+
+// leadingOption returns the option letter that an answer starts with: "C", "(C)", "C.", "(C) 12", "\text{(C)}".
+func leadingOption(s string) byte {
+	s = strings.TrimLeft(s, " {*$\\")
+	for _, p := range [...]string{"text{", "textbf{", "mathrm{", "mathbf{", "boxed{", "option ", "Option ", "choice ", "Choice "} {
+		s = strings.TrimPrefix(s, p)
+	}
+	s = strings.TrimLeft(s, " {*$\\")
+	bracket := strings.HasPrefix(s, "(")
+	if bracket {
+		s = s[1:]
+	}
+	if s == "" || s[0] < 'A' || s[0] > 'J' {
+		return 0
+	}
+	c := s[0]
+	s = s[1:]
+	if bracket {
+		if strings.HasPrefix(s, ")") {
+			return c
+		}
+		return 0
+	}
+	s = strings.TrimLeft(s, "}*$\\")
+	if s == "" || strings.HasPrefix(s, ")") || strings.HasPrefix(s, ". ") || strings.HasPrefix(s, ": ") || s == "." {
+		return c
+	}
+	return 0
+}
+
+// lastOption finds the last (X) of a text.
+func lastOption(s string) string {
+	for i := len(s) - 3; i >= 0; i-- {
+		if s[i] == '(' && s[i+2] == ')' && s[i+1] >= 'A' && s[i+1] <= 'J' {
+			return s[i : i+3]
+		}
+	}
+	return ""
+}
