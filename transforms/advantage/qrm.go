@@ -1,19 +1,11 @@
 package advantage
 
-import (
-	"math"
+import "math"
 
-	"github.com/millrace/millrace/transforms/series"
-)
-
-// Scaled writes x divided by the batch's standard deviation of its kind (Q-RM, arXiv 2505.23363; spec 1.5): token scores
-// q_t = Z_t / std(Z), values V_t / std(V). With centre the batch mean is subtracted first. Values without spread are left
-// undivided.
-func Scaled(dst, x []float64, batch series.Moments, centre bool) {
-	mean, std := 0.0, batch.Std()
-	if centre {
-		mean = batch.Mean()
-	}
+// Scaled writes (x - mean) / std, x divided by the batch's standard deviation of its kind (Q-RM, arXiv 2505.23363; spec
+// 1.5): token scores q_t = Z_t / std(Z), values V_t / std(V). The mean is 0 where nothing is to be centred; std 0, values
+// without spread, leaves them undivided.
+func Scaled(dst, x []float64, mean, std float64) {
 	if std == 0 {
 		std = 1
 	}

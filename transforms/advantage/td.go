@@ -1,10 +1,6 @@
 package advantage
 
-import (
-	"math"
-
-	"github.com/millrace/millrace/transforms/series"
-)
+import "github.com/millrace/millrace/transforms/series"
 
 // TD writes the temporal-difference advantage of each token, sampled or candidate (IPVRM/DistRL, arXiv 2604.13197;
 // spec 3.1):
@@ -24,21 +20,6 @@ func ZeroLast(td []float64) {
 	if n := len(td); n > 0 {
 		td[n-1] = 0
 	}
-}
-
-// Kept returns how many leading slots of a row's candidates stay under the cut of spec 3.1. oldLogp holds the log-probs
-// of the row's slots under the policy that sampled: slot 0 is the sampled token and always stays; the others, in
-// descending order, stay while their probability is at least pMin, up to k slots in all (k < 1: no limit).
-func Kept(oldLogp []float64, k int, pMin float64) int {
-	if k < 1 || k > len(oldLogp) {
-		k = len(oldLogp)
-	}
-	for i := 1; i < k; i++ {
-		if math.Exp(oldLogp[i]) < pMin {
-			return i
-		}
-	}
-	return k
 }
 
 // Normalise divides TD advantages by the spread of the batch's prefix values: a / (sigmaV + eps) (spec 3.2).

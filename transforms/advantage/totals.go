@@ -50,3 +50,30 @@ func (m *Totals) Whitening(eps float64) (mean, sampleVar float64) {
 	scale := sigmaV + eps
 	return mean / scale, sampleVar / (scale * scale)
 }
+
+// constants are the numbers that advantages are computed with.
+type constants struct {
+	sigmaV              float64
+	tdMean              float64
+	whiteMean, whiteVar float64 // of the GAE that is whitened: over TD advantages, or over a value head
+	scoreMean, scoreStd float64
+	headMean, headStd   float64
+}
+
+// constants reads what the kind needs off the sums.
+func (m *Totals) constants(c *Config) constants {
+	k := constants{sigmaV: SigmaV(m.Value)}
+	switch c.Kind {
+	case Combined:
+		k.tdMean, _ = m.BatchGAE()
+		k.whiteMean, k.whiteVar = m.Whitening(c.Eps)
+	case PPO:
+		k.whiteMean, k.whiteVar = m.GAE.Mean(), m.GAE.SampleVar()
+	case QRM, QRMPPO:
+		k.scoreStd, k.headStd = m.Score.Std(), m.Head.Std()
+		if c.Centre {
+			k.scoreMean, k.headMean = m.Score.Mean(), m.Head.Mean()
+		}
+	}
+	return k
+}

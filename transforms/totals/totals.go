@@ -1,0 +1,79 @@
+// Package totals computes the few numbers that cross records: sums over a whole batch, such as the spread of all prefix
+// values, which a later stage reads as a side input.
+//
+// What is summed belongs to the stage that needs it (a Source); here is the one reduction. Sums are exact (series.Sum), so
+// the number of records, bundles and workers, and the order they arrive in, do not change a bit of what is read from them.
+package totals
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"reflect"
+
+	"github.com/apache/beam/sdks/v2/go/pkg/beam"
+	"github.com/apache/beam/sdks/v2/go/pkg/beam/register"
+
+	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/transforms/stage"
+)
+
+// Source is a Config that says what a batch contributes to the sums T. Add must add each row or leave it out for reasons
+// of its own or its prompt group's, and leave out the rows that the stage which reads the sums sets aside.
+type Source[T any] interface {
+	Contract() schemas.Contract
+	Add(b stage.Batch, sums *T) error
+}
+
+// SourcePtr says that the pointer to a Config is a Source.
+type SourcePtr[M, T any] interface {
+	*M
+	Source[T]
+}
+
+// Sums says that the pointer to T merges other sums into itself; the zero T is no rows at all. T marshals to JSON.
+type Sums[T any] interface {
+	*T
+	Merge(T)
+}
+
+// Register makes the reduction of a Source known to Beam. Call it once, in the init function of the stage's package.
+func Register[M, T any, P SourcePtr[M, T], Q Sums[T]]() {
+	beam.RegisterCoder(reflect.TypeFor[T](), func(t T) ([]byte, error) { return json.Marshal(t) }, func(raw []byte) (t T, err error) {
+		return t, json.Unmarshal(raw, &t)
+	})
+	register.DoFn2x2[context.Context, stage.Batch, T, error](&partialFn[M, T, P]{})
+	register.Combiner1[T](&mergeFn[T, Q]{})
+}
+
+// Reduce sums over all batches: PCollection<Batch> in, PCollection<T> of exactly one element out.
+func Reduce[M, T any, P SourcePtr[M, T], Q Sums[T]](s beam.Scope, cfg M, in beam.PCollection) beam.PCollection {
+	s = s.Scope(P(&cfg).Contract().Name + ".totals")
+	partials := beam.ParDo(s, &partialFn[M, T, P]{Config: cfg}, in)
+	var none T // so that there is a sum even over no batches
+	return beam.Combine(s, &mergeFn[T, Q]{}, beam.Flatten(s, beam.Create(s, none), partials))
+}
+
+type partialFn[M, T any, P SourcePtr[M, T]] struct{ Config M }
+
+func (f *partialFn[M, T, P]) ProcessElement(_ context.Context, b stage.Batch) (sums T, err error) {
+	p := P(&f.Config)
+	c := p.Contract()
+	if err := b.Check(c.Needs...); err != nil {
+		return sums, fmt.Errorf("totals of stage %s: its input: %w", c.Name, err)
+	}
+	if err := p.Add(b, &sums); err != nil {
+		return sums, fmt.Errorf("totals of stage %s: %w", c.Name, err)
+	}
+	return sums, nil
+}
+
+type mergeFn[T any, Q Sums[T]] struct{}
+
+func (mergeFn[T, Q]) CreateAccumulator() (t T) { return t }
+func (mergeFn[T, Q]) AddInput(a, t T) T        { Q(&a).Merge(t); return a }
+func (mergeFn[T, Q]) MergeAccumulators(a, b T) T {
+	Q(&a).Merge(b)
+	return a
+}
+func (mergeFn[T, Q]) ExtractOutput(a T) T { return a }
