@@ -41,10 +41,14 @@ func afterThinking(s string) (rest string, open bool) {
 // candidates lists what may be the answer of a text, the likeliest first: boxed, after ####, after "answer", the whole
 // of a short text, the last mathematics. A box ends the search: whoever boxes an answer means it.
 func candidates(s string) []candidate {
-	if boxed, ok := lastBoxed(s); ok {
-		return []candidate{{text: boxed, from: "boxed"}}
-	}
 	var out []candidate
+	if boxed, end, ok := lastBoxed(s); ok {
+		// a final answer that is stated after the last box overrules it
+		if i := strings.LastIndex(s[end:], "inal answer is"); i >= 0 {
+			out = appendStatement(out, s[end+i+len("inal answer"):])
+		}
+		return append(out, candidate{text: boxed, from: "boxed"})
+	}
 	if h, ok := afterHash(s); ok {
 		out = append(out, candidate{text: h, from: "hash"})
 	}
@@ -57,7 +61,7 @@ func candidates(s string) []candidate {
 
 // lastBoxed returns the content of the last \boxed or \fbox, joined with boxes just before it that belong to the same
 // answer: \boxed{1} and \boxed{2}.
-func lastBoxed(s string) (string, bool) {
+func lastBoxed(s string) (content string, boxEnd int, ok bool) {
 	end := len(s)
 	var parts []string
 	start := -1 // of the box that follows
@@ -85,15 +89,16 @@ func lastBoxed(s string) (string, bool) {
 			}
 		} else {
 			content += percentAfter(s[after:])
+			boxEnd = after
 		}
 		parts = append(parts, content)
 		start, end = i, i
 	}
 	if len(parts) == 0 {
-		return "", false
+		return "", 0, false
 	}
 	if len(parts) == 1 {
-		return parts[0], true
+		return parts[0], boxEnd, true
 	}
 	var sb strings.Builder
 	for i := len(parts) - 1; i >= 0; i-- {
@@ -102,7 +107,7 @@ func lastBoxed(s string) (string, bool) {
 			sb.WriteString(" , ")
 		}
 	}
-	return sb.String(), true
+	return sb.String(), boxEnd, true
 }
 
 // boxBefore finds the last box command in s and its opening brace, or the place where its content starts without one.
@@ -459,7 +464,7 @@ func lastNumber(s string) (text string, start, end int) {
 		i--
 	}
 	if e := strings.TrimSpace(s[i:end]); i < number && strings.ContainsAny(e, "+*/^-(") && balanced(e) {
-		if i == 0 || !letter(s[i-1]) {
+		if i == 0 || !letter(s[i-1]) || s[i] == ' ' {
 			if strings.ContainsAny(strings.TrimLeft(e, "-( "), "+*/^-") {
 				return e, i, end
 			}

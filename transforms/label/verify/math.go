@@ -16,11 +16,16 @@ const MathVersion = "math-1"
 type MathConfig struct {
 	// Limits bound the work of one verdict; zero fields have their defaults.
 	Limits expr.Limits `json:"limits"`
+	// Decimals is the number of places to which a decimal must agree with another number; 0 means 6.
+	Decimals int `json:"decimals"`
 }
 
 // Math extracts a response's answer and decides whether it is equivalent to the gold answer: numbers, expressions,
 // sets, intervals, matrices, relations, words, options.
-type Math struct{ limits expr.Limits }
+type Math struct {
+	limits   expr.Limits
+	decimals int
+}
 
 // NewMath returns the mathematical verifier.
 func NewMath(c MathConfig) *Math {
@@ -30,7 +35,7 @@ func NewMath(c MathConfig) *Math {
 			*f.v = *f.d
 		}
 	}
-	return &Math{limits: l}
+	return &Math{limits: l, decimals: c.Decimals}
 }
 
 func init() {
@@ -115,7 +120,7 @@ func (m *Math) decide(res Result, g, r answer) Result {
 	}
 	exhausted := false
 	for i, pair := range readings(g, r) {
-		c, err := expr.Compare(pair[0], pair[1], m.limits)
+		c, err := expr.Compare(pair[0], pair[1], m.limits, expr.Options{Decimals: m.decimals})
 		if err != nil {
 			exhausted = true
 			continue
@@ -155,7 +160,7 @@ func readings(g, r answer) [][2]*expr.Node {
 
 // goldAnswer reads the gold answer: boxed or after ####, else the whole of it, else the end of a solution.
 func (m *Math) goldAnswer(s string) answer {
-	if boxed, ok := lastBoxed(tail(s)); ok {
+	if boxed, _, ok := lastBoxed(tail(s)); ok {
 		return m.read(boxed, "boxed")
 	}
 	if h, ok := afterHash(tail(s)); ok {
@@ -202,7 +207,7 @@ func (m *Math) responseAnswer(s string, g answer, truncated bool) (answer, strin
 		if c.soft && a.node == nil {
 			continue
 		}
-		if c.soft && hasWords(a.node) && !(goldIsText && a.node.Kind == expr.Text) {
+		if c.soft && a.node.Prose() && !(goldIsText && a.node.Kind == expr.Text) {
 			continue
 		}
 		return a, c.from
@@ -213,19 +218,6 @@ func (m *Math) responseAnswer(s string, g answer, truncated bool) (answer, strin
 		}
 	}
 	return answer{}, ""
-}
-
-// hasWords reports a tree in which running text was read as mathematics.
-func hasWords(n *expr.Node) bool {
-	if n.Kind == expr.Text {
-		return true
-	}
-	for _, a := range n.Args {
-		if hasWords(a) {
-			return true
-		}
-	}
-	return false
 }
 
 // read parses an answer's text.

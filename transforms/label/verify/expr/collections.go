@@ -82,6 +82,9 @@ func (c *comparer) sameSet(g, p *Node) bool {
 	if named(gs) && !anyRelation(ps) || named(ps) && !anyRelation(gs) {
 		return c.sameOrder(gs, ps)
 	}
+	if oneName(gs) && oneName(ps) {
+		gs, ps = values(gs), values(ps)
+	}
 	if len(gs) > 8 {
 		// most elements agree as written: take those away first
 		gs, ps = c.rest(gs, ps)
@@ -206,6 +209,24 @@ func named(ns []*Node) bool {
 		seen[name] = true
 	}
 	return true
+}
+
+// oneName reports a list of assignments to one name: x = 1, x = 2.
+func oneName(ns []*Node) bool {
+	for _, n := range ns {
+		if n.Kind != Relation || len(n.Ops) != 1 || n.Ops[0] != "=" || n.Args[0].String() != ns[0].Args[0].String() {
+			return false
+		}
+	}
+	return len(ns) > 1
+}
+
+func values(ns []*Node) []*Node {
+	out := make([]*Node, len(ns))
+	for i, n := range ns {
+		out[i] = n.Args[1]
+	}
+	return out
 }
 
 // vector compares a row or column with a tuple.

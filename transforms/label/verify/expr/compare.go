@@ -13,9 +13,12 @@ type Comparison struct {
 
 // Compare decides whether the predicted answer means the same as the gold answer. The order matters: the gold answer
 // says what form is asked for. It returns ErrBudget when deciding takes more work than the limits allow.
-func Compare(gold, pred *Node, l Limits) (c Comparison, err error) {
+func Compare(gold, pred *Node, l Limits, o Options) (c Comparison, err error) {
 	defer guard(&err)
-	cmp := &comparer{b: newBudget(l), log10: true}
+	cmp := &comparer{b: newBudget(l), log10: true, decimals: o.Decimals}
+	if cmp.decimals <= 0 {
+		cmp.decimals = DefaultDecimals
+	}
 	equal, rule := cmp.equal(gold, pred)
 	if !equal && hasNaturalAndCommonLog(gold, pred) {
 		// "log" means the natural logarithm wherever the other side writes ln
@@ -37,9 +40,10 @@ func hasNaturalAndCommonLog(g, p *Node) bool {
 }
 
 type comparer struct {
-	b     *budget
-	log10 bool
-	tried bool // a sub-computation gave up for its size; equality by approximation is no proof then
+	b        *budget
+	log10    bool
+	decimals int
+	tried    bool // a sub-computation gave up for its size; equality by approximation is no proof then
 }
 
 // attempt runs f and reports whether it stayed within the size limits. Running out of steps is final.
@@ -201,7 +205,7 @@ func (c *comparer) scalars(g, p *Node) (bool, string) {
 			return true, "number"
 		}
 		if isDecimal(g) || isDecimal(p) {
-			return nearRational(gv, pv), "decimal"
+			return c.near(newFloat().SetRat(gv), newFloat().SetRat(pv)), "decimal"
 		}
 		return false, "number"
 	}
@@ -256,7 +260,7 @@ func (c *comparer) numeric(g, p *Node) (bool, string) {
 			}
 			seen++
 			if decimal && !free {
-				return x.isReal() && y.isReal() && near(x.re, y.re), "decimal"
+				return x.isReal() && y.isReal() && c.near(x.re, y.re), "decimal"
 			}
 			if !agree(x, y) {
 				return false, "numeric"
@@ -312,31 +316,29 @@ func decimalsOf(n *Node) int {
 	return -1
 }
 
-// nearRational accepts a decimal for the number it rounds to six places, as 0.333333 for 1/3; below a thousandth the
-// places are counted from the first digit.
-func nearRational(a, b *big.Rat) bool {
-	return near(newFloat().SetRat(a), newFloat().SetRat(b))
-}
-
-func near(a, b *big.Float) bool {
+// near accepts a decimal for the number it rounds, as 0.333333 for 1/3: both rounded to the same places are the same.
+// Small numbers must also agree in their first three digits.
+func (c *comparer) near(a, b *big.Float) bool {
 	d := newFloat().Sub(a, b)
 	d.Abs(d)
 	if d.Sign() == 0 {
 		return true
 	}
-	if d.Cmp(newFloat().SetFloat64(1e-6)) >= 0 {
+	scale := newFloat().SetInt(new(big.Int).Exp(big.NewInt(10), big.NewInt(int64(c.decimals)), nil))
+	if newFloat().Mul(d, scale).Cmp(newFloat().SetInt64(1)) >= 0 {
 		return false
 	}
-	size := newFloat().Abs(a)
-	if limit := newFloat().Mul(size, newFloat().SetFloat64(1e-3)); d.Cmp(limit) > 0 {
-		return false
+	if c.decimals >= 4 {
+		if limit := newFloat().Mul(newFloat().Abs(a), newFloat().SetFloat64(1e-3)); d.Cmp(limit) > 0 {
+			return false
+		}
 	}
-	return sixPlaces(a).Cmp(sixPlaces(b)) == 0
+	return rounded(a, scale).Cmp(rounded(b, scale)) == 0
 }
 
-// sixPlaces rounds to six decimal places, half to even.
-func sixPlaces(f *big.Float) *big.Int {
-	scaled := newFloat().Mul(f, newFloat().SetInt64(1_000_000))
+// rounded is f times scale as a whole number, half to even.
+func rounded(f, scale *big.Float) *big.Int {
+	scaled := newFloat().Mul(f, scale)
 	floor, _ := scaled.Int(nil)
 	rest := newFloat().Sub(scaled, newFloat().SetInt(floor))
 	half := newFloat().SetFloat64(0.5)

@@ -393,6 +393,15 @@ func (l *lexer) letters(space bool) {
 		l.pos++
 	}
 	run := l.src[start:l.pos]
+	if start > 0 && !isLetter(l.src[start-1]) && l.src[start-1] != ' ' { // "7or11", "x)orW"
+		for _, w := range [...]string{"or", "and"} {
+			if len(run) > len(w) && len(run) <= len(w)+2 && strings.HasPrefix(run, w) && strings.ContainsRune(")}]0123456789", rune(l.src[start-1])) {
+				l.emit(tOp, ",", space)
+				l.pos = start + len(w)
+				return
+			}
+		}
+	}
 	if len(run) == 1 {
 		l.emit(tLetter, run, space)
 		return

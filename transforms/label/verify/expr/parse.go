@@ -10,7 +10,12 @@ import (
 type Options struct {
 	// Lists reads 1,234 as two elements instead of one number.
 	Lists bool
+	// Decimals is the number of places to which a decimal and another number must agree; 0 means DefaultDecimals.
+	Decimals int
 }
+
+// DefaultDecimals is the usual precision of an answer that was rounded.
+const DefaultDecimals = 6
 
 // Parse reads one answer written in LaTeX or plain mathematics. It returns ErrBudget when the answer is larger than
 // the limits allow and a syntax error when it is no mathematics.
@@ -509,7 +514,7 @@ func isNumeric(n *Node) bool {
 }
 
 func (p *parser) times(a, b *Node) *Node {
-	if a.Kind == Product && a.Open == 0 {
+	if a.Kind == Product && a.Name == "" {
 		a.Args = append(a.Args, b)
 		return a
 	}
@@ -802,7 +807,23 @@ func (p *parser) spelled(run string) *Node {
 		}
 		args[len(args)-1] = last
 	}
-	return &Node{Kind: Product, Args: args, Open: 0}
+	n := &Node{Kind: Product, Args: args}
+	if len(run) >= 3 || english[run] {
+		n.Name = "word"
+	}
+	return n
+}
+
+// english lists two-letter words that running text is full of; other pairs of letters are products.
+var english = map[string]bool{
+	"is": true, "it": true, "we": true, "so": true, "to": true, "of": true, "in": true, "on": true, "at": true, "be": true, "by": true, "as": true,
+	"an": true, "if": true, "my": true, "he": true, "us": true, "up": true, "do": true, "go": true, "me": true, "It": true, "We": true, "So": true,
+	"If": true, "In": true, "No": true, "no": true, "Is": true,
+}
+
+// Prose reports a tree in which running text was read as mathematics.
+func (n *Node) Prose() bool {
+	return n.contains(func(m *Node) bool { return m.Kind == Text || m.Kind == Product && m.Name == "word" })
 }
 
 func letter(s string) *Node {

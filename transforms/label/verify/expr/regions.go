@@ -520,7 +520,7 @@ func (c *comparer) sameRegion(a, b []segment) bool {
 		if x.v == nil || y.v == nil {
 			return x.v == nil && y.v == nil
 		}
-		return x.closed == y.closed && (closeBounds(x.v, y.v) || nearEnough(x.v, y.v))
+		return x.closed == y.closed && (closeBounds(x.v, y.v) || c.near(x.v, y.v))
 	}
 	for i := range a {
 		if !same(a[i].lo, b[i].lo) || !same(a[i].hi, b[i].hi) {
@@ -529,6 +529,3 @@ func (c *comparer) sameRegion(a, b []segment) bool {
 	}
 	return true
 }
-
-// nearEnough lets an end be written as a decimal rounded to six places.
-func nearEnough(a, b *big.Float) bool { return near(a, b) }

@@ -16,7 +16,7 @@ func (c *comparer) relations(g, p *Node) (bool, string) {
 	switch {
 	case pEq && !gEq:
 		p = p.Args[len(p.Args)-1]
-	case gAssign && !pEq:
+	case gEq && !pEq && (gAssign || len(g.Args) > 2):
 		g = g.Args[len(g.Args)-1]
 	}
 	if g.Kind == Relation && g.Ops[0] == "in" && len(g.Ops) == 1 {
