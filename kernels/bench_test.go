@@ -2,6 +2,7 @@ package kernels_test
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"testing"
 
@@ -209,4 +210,27 @@ func BenchmarkAttention(b *testing.B) {
 			rate(b, 8*n*heads*d, "GB/s")
 		})
 	})
+}
+
+func BenchmarkPacked(b *testing.B) {
+	const n, k = 49152, 576
+	r := rand.New(rand.NewPCG(1, 1))
+	w, halves := randoms(r, n*k), make([]uint16, n*k)
+	for i := range halves {
+		halves[i] = uint16(math.Float32bits(w[i]) >> 16)
+	}
+	full, half := kernels.Pack(w, n, k), kernels.PackBF16(halves, n, k)
+	for _, m := range []int{1, 4, 16, 64} {
+		a, c := randoms(r, m*k), make([]float32, m*n)
+		for name, p := range map[string]*kernels.Packed{"float32": full, "bf16": half} {
+			b.Run(fmt.Sprintf("weight=%s/m=%d", name, m), func(b *testing.B) {
+				benchLevels(b, func(b *testing.B) {
+					for b.Loop() {
+						kernels.MatMulPacked(c, a, p, m, 0)
+					}
+					rate(b, 2*float64(m)*n*k, "GFLOPS")
+				})
+			})
+		}
+	}
 }

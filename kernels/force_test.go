@@ -70,3 +70,39 @@ func TestParallel(t *testing.T) {
 		}()
 	}
 }
+
+// TestParallelNested: kernels called from many goroutines, and from within one another, all finish.
+func TestParallelNested(t *testing.T) {
+	defer kernels.SetThreads(kernels.SetThreads(4))
+	const callers, n = 16, 64
+	sums := make([]int, callers)
+	done := make(chan int)
+	for c := range callers {
+		go func() {
+			for range 200 {
+				part := make([]int, n)
+				kernels.Parallel(n, 1, func(lo, hi int) {
+					for i := lo; i < hi; i++ {
+						kernels.Parallel(2, 1, func(lo, hi int) {
+							if lo == 0 {
+								part[i] = i
+							}
+						})
+					}
+				})
+				for _, v := range part {
+					sums[c] += v
+				}
+			}
+			done <- c
+		}()
+	}
+	for range callers {
+		<-done
+	}
+	for c, s := range sums {
+		if s != 200*n*(n-1)/2 {
+			t.Errorf("caller %d summed %d", c, s)
+		}
+	}
+}

@@ -92,11 +92,11 @@ func gemm(c []float32, ldc int, a, b matrix, m, n, k int, alpha, beta float32) {
 	}
 	// Where columns are split each thread copies all of A, where rows are split each packs all of B. Packing costs more.
 	if n >= m || 4*n >= m && n >= 4*g.nr*workers {
-		parts, width := split(n, g.nr, blockN, workers)
+		parts, width := split(n, g.nr, blockN/2, workers)
 		items(parts, workers, func(i int) { g.block(0, m, i*width, min((i+1)*width, n)) })
 		return
 	}
-	parts, height := split(m, g.mr, 16*blockM, workers)
+	parts, height := split(m, g.mr, 6*blockM, workers)
 	items(parts, workers, func(i int) { g.block(i*height, min((i+1)*height, m), 0, n) })
 }
 

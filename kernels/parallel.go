@@ -4,6 +4,7 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 var threads atomic.Int64 // 0: GOMAXPROCS
@@ -42,8 +43,9 @@ func Parallel(n, grain int, f func(lo, hi int)) {
 	items(chunks, workers, func(i int) { f(i*n/chunks, (i+1)*n/chunks) })
 }
 
-// items calls f(0), …, f(n-1), each once, from the given number of goroutines; which one gets which is left to chance.
-// A panic in f reaches the caller.
+// items calls f(0), …, f(n-1), each once, from up to the given number of goroutines; which one gets which is left to chance.
+// A panic in f reaches the caller. The caller works too and waits for nobody who has not begun, so it is never held up by a
+// goroutine that the scheduler keeps waiting.
 func items(n, workers int, f func(i int)) {
 	workers = min(workers, n)
 	if workers <= 1 {
@@ -52,36 +54,126 @@ func items(n, workers int, f func(i int)) {
 		}
 		return
 	}
-	var (
-		next    atomic.Int64
-		wg      sync.WaitGroup
-		failure atomic.Pointer[any]
-	)
-	work := func() {
-		defer wg.Done()
-		defer func() {
-			if r := recover(); r != nil {
-				failure.CompareAndSwap(nil, &r)
-				next.Store(int64(n))
-			}
-		}()
-		for {
-			i := int(next.Add(1)) - 1
-			if i >= n {
-				return
-			}
-			f(i)
-		}
+	j := &job{n: int64(n), f: f, helpers: int64(workers) - 1, done: make(chan struct{})}
+	idle := int64(0)
+	if offer.CompareAndSwap(nil, j) {
+		idle = lingering.Load()
 	}
-	wg.Add(workers)
-	for range workers - 1 {
-		go work()
+	for range j.helpers - idle {
+		go help(j)
 	}
-	work()
-	wg.Wait()
-	if r := failure.Load(); r != nil {
+	j.work()
+	j.finish()
+	offer.CompareAndSwap(j, nil)
+	if r := j.failure.Load(); r != nil {
 		panic(*r)
 	}
+}
+
+// offer is the job that idle helpers may join, and lingering the number of those who look at it.
+var (
+	offer     atomic.Pointer[job]
+	lingering atomic.Int64
+)
+
+// linger is how long a helper without work looks for more before it ends: kernels follow one another within microseconds, and
+// starting a goroutine on another processor takes as long.
+const linger = 50 * time.Microsecond
+
+// help joins a job, and then whatever is offered, until nothing has been for a while.
+func help(j *job) {
+	for {
+		if j != nil && j.join() {
+			j.work()
+			j.leave()
+		}
+		lingering.Add(1)
+		start := time.Now()
+		for spins := 1; ; spins++ {
+			if j = offer.Load(); j != nil && j.open() {
+				lingering.Add(-1)
+				break
+			}
+			if spins%64 == 0 {
+				if time.Since(start) > linger {
+					lingering.Add(-1)
+					return
+				}
+				runtime.Gosched()
+			}
+		}
+	}
+}
+
+// job is one call of items.
+type job struct {
+	n       int64
+	f       func(i int)
+	helpers int64 // how many may join
+	joined  atomic.Int64
+	next    atomic.Int64
+	state   atomic.Int64 // helpers at work; plus closed when the caller lets nobody in any more
+	failure atomic.Pointer[any]
+	done    chan struct{} // closed by the last helper to leave a closed job
+}
+
+const closed = 1 << 32
+
+// open reports whether joining may succeed.
+func (j *job) open() bool {
+	return j.joined.Load() < j.helpers && j.state.Load() < closed && j.next.Load() < j.n
+}
+
+// join enters the caller among the helpers at work, unless the job has enough or is closed.
+func (j *job) join() bool {
+	if !j.open() || j.joined.Add(1) > j.helpers {
+		return false
+	}
+	for {
+		s := j.state.Load()
+		if s >= closed {
+			return false
+		}
+		if j.state.CompareAndSwap(s, s+1) {
+			return true
+		}
+	}
+}
+
+func (j *job) leave() {
+	if j.state.Add(-1) == closed {
+		close(j.done)
+	}
+}
+
+// work takes items until there are none left.
+func (j *job) work() {
+	defer func() {
+		if r := recover(); r != nil {
+			j.failure.CompareAndSwap(nil, &r)
+			j.next.Store(j.n)
+		}
+	}()
+	for {
+		i := j.next.Add(1) - 1
+		if i >= j.n {
+			return
+		}
+		j.f(int(i))
+	}
+}
+
+// finish closes the job and waits for the helpers at work.
+func (j *job) finish() {
+	if j.state.Add(closed) == closed {
+		return
+	}
+	for start := time.Now(); time.Since(start) < linger; {
+		if j.state.Load() == closed {
+			return
+		}
+	}
+	<-j.done
 }
 
 // buffers holds scratch memory between calls.

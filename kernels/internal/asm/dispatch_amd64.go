@@ -436,6 +436,21 @@ func SumSquares(x []float32) float64 {
 	return fold64(&sums)
 }
 
+// Unpack writes bfloat16 numbers as single precision; their number is a multiple of 32.
+func Unpack(dst []float32, src []uint16) {
+	if len(src) == 0 {
+		return
+	}
+	switch level {
+	case levelAVX512:
+		unpackAVX512(&dst[0], &src[0], len(src)/32)
+	case levelAVX2:
+		unpackAVX2(&dst[0], &src[0], len(src)/32)
+	default:
+		unpackGeneric(dst, src)
+	}
+}
+
 // FMA does n × 16 independent multiply-adds of a whole register, and returns the floating-point operations that took.
 func FMA(n int) (flops float64) {
 	switch level {

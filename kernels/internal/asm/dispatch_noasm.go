@@ -19,6 +19,7 @@ func Tile(mr, nr, k int, a []float32, ars, acs int, b []float32, brs int, c []fl
 }
 func PackT(dst, src []float32, ld, n, k, width int, _ bool) { packTGeneric(dst, src, ld, n, k, width) }
 func PackN(dst, src []float32, ld, k, width int)            { packNGeneric(dst, src, ld, k, width) }
+func Unpack(dst []float32, src []uint16)                    { unpackGeneric(dst, src) }
 func Dot(x, y []float32) float32                            { return dotGeneric(x, y) }
 func Dot3(x, y, z []float32) float32                        { return dot3Generic(x, y, z) }
 func SumSquares(x []float32) float64                        { return sumSquaresGeneric(x) }

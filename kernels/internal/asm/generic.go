@@ -93,6 +93,14 @@ func packNGeneric(dst, src []float32, ld, k, width int) {
 	}
 }
 
+// unpackGeneric writes bfloat16 numbers as single precision.
+func unpackGeneric(dst []float32, src []uint16) {
+	dst = dst[:len(src)]
+	for i, v := range src {
+		dst[i] = math.Float32frombits(uint32(v) << 16)
+	}
+}
+
 // lanes is the number of partial sums of a reduction: element i is added to partial sum i mod lanes, and the partial sums
 // are added by halving: lane l takes lane l+lanes/2, and so on down to one.
 const lanes = 32

@@ -74,6 +74,11 @@ func packTAVX2(dst *float32, stride int, src *float32, ld int, quads int, ahead 
 //go:noescape
 func packNAVX2(dst *float32, src *float32, ld int, k int)
 
+// unpackAVX2 is Unpack for blocks of 32 numbers.
+//
+//go:noescape
+func unpackAVX2(dst *float32, src *uint16, blocks int)
+
 //go:noescape
 func dotAVX2(x []float32, y []float32) float32
 
@@ -306,6 +311,11 @@ func packTAVX512(dst *float32, stride int, src *float32, ld int, quads int, ahea
 //
 //go:noescape
 func packNAVX512(dst *float32, src *float32, ld int, k int)
+
+// unpackAVX512 is Unpack for blocks of 32 numbers.
+//
+//go:noescape
+func unpackAVX512(dst *float32, src *uint16, blocks int)
 
 //go:noescape
 func dotAVX512(x []float32, y []float32) float32

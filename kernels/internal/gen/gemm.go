@@ -140,6 +140,7 @@ func tile(l *level, rows, vectors int) {
 func packs(l *level) {
 	packT(l)
 	packN(l)
+	unpack(l)
 }
 
 // packT transposes w rows of src, ld bytes apart, 4·quads elements of each, to columns of dst, whose rows are stride bytes
@@ -245,4 +246,25 @@ func packN(l *level) {
 	JNE(LabelRef("loop"))
 	VZEROUPPER()
 	RET()
+}
+
+// unpack writes blocks of 32 bfloat16 numbers as single precision: their bits are the upper half.
+func unpack(l *level) {
+	l.text("unpack", "(dst *float32, src *uint16, blocks int)")
+	Doc("unpack" + l.name + " is Unpack for blocks of 32 numbers.")
+	dst := Load(Param("dst"), GP64())
+	src := Load(Param("src"), GP64())
+	blocks := Load(Param("blocks"), GP64())
+	Label("loop")
+	for u := range block / l.w {
+		v := l.vec()
+		VPMOVZXWD(Mem{Base: src, Disp: u * l.bytes() / 2}, v)
+		VPSLLD(U8(16), v, v)
+		VMOVUPS(v, Mem{Base: dst, Disp: u * l.bytes()})
+	}
+	ADDQ(U32(2*block), src)
+	ADDQ(U32(4*block), dst)
+	DECQ(blocks)
+	JNE(LabelRef("loop"))
+	end()
 }

@@ -1,0 +1,34 @@
+package kernels_test
+
+import (
+	"math"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/millrace/millrace/kernels"
+)
+
+// TestPacked: a packed weight, in single precision or bfloat16, gives the bits of MatMulNT with the same values.
+func TestPacked(t *testing.T) {
+	eachLevel(t, func(t *testing.T) {
+		r := rand.New(rand.NewPCG(51, 52))
+		for range 60 {
+			m, n, k := r.IntN(40), r.IntN(150), r.IntN(700)
+			a, w, c := randoms(r, m*k), randoms(r, n*k), randoms(r, m*n)
+			halves := make([]uint16, len(w))
+			for i := range w {
+				halves[i] = uint16(math.Float32bits(w[i]) >> 16)
+				w[i] = math.Float32frombits(uint32(halves[i]) << 16)
+			}
+			for _, beta := range []float32{0, 1, 0.5} {
+				want := append([]float32(nil), c...)
+				kernels.MatMulNT(want, a, w, m, n, k, beta)
+				for name, p := range map[string]*kernels.Packed{"full": kernels.Pack(w, n, k), "bf16": kernels.PackBF16(halves, n, k)} {
+					got := append([]float32(nil), c...)
+					kernels.MatMulPacked(got, a, p, m, beta)
+					sameBits(t, name, got, want)
+				}
+			}
+		}
+	})
+}
