@@ -15,8 +15,12 @@ func init() {
 	models.RegisterFormat(models.Format{
 		Name: "huggingface",
 		Match: func(path string) bool {
-			info, err := os.Stat(filepath.Join(path, "config.json"))
-			return err == nil && info.Mode().IsRegular()
+			for _, name := range []string{"config.json", "adapter_config.json"} {
+				if info, err := os.Stat(filepath.Join(path, name)); err == nil && info.Mode().IsRegular() {
+					return true
+				}
+			}
+			return false
 		},
 		Open: func(_ context.Context, path string) (models.Model, error) {
 			m, err := transformer.Load(path)

@@ -2,6 +2,7 @@ package transformer
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -33,8 +34,12 @@ type Weights interface {
 }
 
 // Load reads a Hugging Face directory: config.json and model.safetensors, or shards with their index, in float32, bfloat16
-// or float16. Weights are held in float32. A tensor value_head.weight of [1,D] or [D] is the scalar head.
+// or float16. Weights are held in float32. A tensor value_head.weight of [1,D] or [D] is the scalar head. A directory of
+// LoRA adapters in PEFT's layout is read with the base model it names.
 func Load(dir string) (*Model, error) {
+	if isAdapter(dir) {
+		return loadAdapters(dir)
+	}
 	config, err := ReadConfig(dir)
 	if err != nil {
 		return nil, err
@@ -97,14 +102,23 @@ func readKept(dir string) (map[string][]byte, error) {
 }
 
 // Save writes the model as a Hugging Face directory in float32: config.json, model.safetensors and the files that came
-// with it. The directory is made when it is missing; equal models give equal bytes.
-func (m *Model) Save(dir string) error { return m.SaveAs(dir, safetensors.F32) }
+// with it. The directory is made when it is missing; equal models give equal bytes. With LoRA it writes the adapters alone,
+// in PEFT's layout; Merge first to save a whole model.
+func (m *Model) Save(dir string) error {
+	if m.adapters != nil {
+		return m.saveAdapters(dir)
+	}
+	return m.SaveAs(dir, safetensors.F32)
+}
 
-// SaveAs is Save with the weights rounded to F32, BF16 or F16.
+// SaveAs is Save of a model without adapters, with the weights rounded to F32, BF16 or F16.
 func (m *Model) SaveAs(dir string, dtype safetensors.DType) error {
 	names := map[safetensors.DType]string{safetensors.F32: "float32", safetensors.BF16: "bfloat16", safetensors.F16: "float16"}
 	if names[dtype] == "" {
 		return fmt.Errorf("transformer: weights cannot be saved as %q; F32, BF16 and F16 are possible", dtype)
+	}
+	if m.adapters != nil {
+		return errors.New("transformer: adapters are merged before a whole model is saved")
 	}
 	if err := os.MkdirAll(dir, 0o777); err != nil {
 		return err
@@ -118,6 +132,18 @@ func (m *Model) SaveAs(dir string, dtype safetensors.DType) error {
 	if err := os.WriteFile(filepath.Join(dir, "config.json"), append(text, '\n'), 0o666); err != nil {
 		return err
 	}
+	if err := m.saveKept(dir); err != nil {
+		return err
+	}
+	tensors := make([]safetensors.NamedTensor, len(m.tensors))
+	for i, t := range m.tensors {
+		tensors[i] = safetensors.NamedTensor{Name: t.Name, Shape: t.Shape, Values: t.Param, DType: dtype}
+	}
+	return safetensors.Write(filepath.Join(dir, "model.safetensors"), tensors, map[string]string{"format": "pt"})
+}
+
+// saveKept writes the files that came with the model.
+func (m *Model) saveKept(dir string) error {
 	for _, name := range kept {
 		if content, ok := m.files[name]; ok {
 			if err := os.WriteFile(filepath.Join(dir, name), content, 0o666); err != nil {
@@ -125,9 +151,5 @@ func (m *Model) SaveAs(dir string, dtype safetensors.DType) error {
 			}
 		}
 	}
-	tensors := make([]safetensors.NamedTensor, len(m.tensors))
-	for i, t := range m.tensors {
-		tensors[i] = safetensors.NamedTensor{Name: t.Name, Shape: t.Shape, Values: t.Param, DType: dtype}
-	}
-	return safetensors.Write(filepath.Join(dir, "model.safetensors"), tensors, map[string]string{"format": "pt"})
+	return nil
 }

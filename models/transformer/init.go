@@ -42,11 +42,15 @@ func New(c Config, seed uint64, scalarHead bool) (*Model, error) {
 	return m, nil
 }
 
-// fillNormal draws N(0, std²).
-func fillNormal(w []float32, std float64, seed uint64, name string) {
+func hashName(name string) uint64 {
 	h := fnv.New64a()
 	h.Write([]byte(name))
-	key := keyed.New(seed).With(h.Sum64())
+	return h.Sum64()
+}
+
+// fillNormal draws N(0, std²).
+func fillNormal(w []float32, std float64, seed uint64, name string) {
+	key := keyed.New(seed).With(hashName(name))
 	kernels.Parallel(len(w), 1<<12, func(lo, hi int) {
 		for i := lo; i < hi; i++ {
 			w[i] = float32(std * key.With(uint64(i)).Normal())
@@ -54,10 +58,14 @@ func fillNormal(w []float32, std float64, seed uint64, name string) {
 	})
 }
 
-// AddScalarHead gives a model without one a scalar head of zeros; its output is then 0 until it is trained.
+// AddScalarHead gives a model without one a scalar head of zeros; its output is then 0 until it is trained. It comes before
+// AddLoRA.
 func (m *Model) AddScalarHead() {
 	if m.scalar != nil {
 		return
+	}
+	if m.adapters != nil {
+		panic("transformer: the scalar head must be added before the adapters")
 	}
 	old := m.params
 	*m = Model{config: m.config, files: m.files, tensors: shapes(m.config, true)}

@@ -7,11 +7,15 @@ type linear struct {
 	in, out int
 	w, b    []float32 // [out,in]; [out] or nil
 	dw, db  []float32 // gradients, nil where frozen
+	lora    *adapter  // nil without LoRA
 }
 
 // forward overwrites y [rows,out] from x [rows,in].
 func (l *linear) forward(y, x []float32, rows int) {
 	kernels.MatMulNT(y, x, l.w, rows, l.out, l.in, 0)
+	if l.lora != nil {
+		l.lora.forward(y, x, rows, l.out, l.in)
+	}
 	if l.b == nil {
 		return
 	}
@@ -25,6 +29,9 @@ func (l *linear) forward(y, x []float32, rows int) {
 // backward takes dy [rows,out] and the x of the forward pass; dx [rows,in] becomes beta·dx + dy W, gradients accumulate.
 func (l *linear) backward(dx, dy, x []float32, rows int, beta float32) {
 	kernels.MatMulNN(dx, dy, l.w, rows, l.in, l.out, beta)
+	if l.lora != nil {
+		l.lora.backward(dx, dy, x, rows, l.out, l.in)
+	}
 	if l.dw != nil {
 		kernels.MatMulTN(l.dw, dy, x, l.out, l.in, rows, 1)
 	}

@@ -29,6 +29,8 @@ type Model struct {
 	scalar, dScalar []float32 // [D]; nil without a scalar head
 	invFreq         []float64
 
+	adapters *adapters // nil without LoRA
+
 	files map[string][]byte // tokenizer and other files of the directory it was read from, written again by Save
 }
 
@@ -173,6 +175,9 @@ func (m *Model) bind() {
 		m.head, m.dHead = view("lm_head.weight")
 	}
 	m.scalar, m.dScalar = view(ScalarHeadName)
+	if m.adapters != nil {
+		m.bindAdapters()
+	}
 }
 
 // SequenceError says which sequence of a batch cannot be run, and why.

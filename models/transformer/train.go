@@ -36,9 +36,13 @@ type TrainOptions struct {
 	SharePrefixes bool `json:"share_prefixes" yaml:"share_prefixes"`
 }
 
-// NewTrainer takes over the model.
+// NewTrainer takes over the model. With LoRA the adapters are what is trained, and the weights are frozen.
 func NewTrainer(m *Model, o TrainOptions) *Trainer {
-	m.grads = make([]float32, len(m.params))
+	if m.adapters != nil {
+		m.adapters.grads = make([]float32, len(m.adapters.params))
+	} else {
+		m.grads = make([]float32, len(m.params))
+	}
 	m.bind()
 	t := &Trainer{Model: m, options: o, x: make([][]float32, len(m.layers)+1)}
 	if t.options.Recompute {
@@ -49,13 +53,34 @@ func NewTrainer(m *Model, o TrainOptions) *Trainer {
 	return t
 }
 
-// Params and Grads are the flat weights and gradients; Tensors names their parts.
-func (t *Trainer) Params() []float32        { return t.params }
-func (t *Trainer) Grads() []float32         { return t.grads }
-func (t *Trainer) Tensors() []models.Tensor { return t.tensors }
+// trained is what the optimizer moves: the adapters, or all weights.
+func (t *Trainer) trained() (params, grads []float32, tensors []models.Tensor) {
+	if ad := t.adapters; ad != nil {
+		return ad.params, ad.grads, ad.tensors
+	}
+	return t.params, t.grads, t.tensors
+}
+
+// Params are the flat weights that are trained.
+func (t *Trainer) Params() []float32 {
+	params, _, _ := t.trained()
+	return params
+}
+
+// Grads are the gradients of Params.
+func (t *Trainer) Grads() []float32 {
+	_, grads, _ := t.trained()
+	return grads
+}
+
+// Tensors names the parts of Params and Grads.
+func (t *Trainer) Tensors() []models.Tensor {
+	_, _, tensors := t.trained()
+	return tensors
+}
 
 // ZeroGrads clears the gradients.
-func (t *Trainer) ZeroGrads() { clear(t.grads) }
+func (t *Trainer) ZeroGrads() { clear(t.Grads()) }
 
 // Head is the LM head's weight [V,D] and its gradient.
 func (t *Trainer) Head() (w, dw []float32) { return t.head, t.dHead }

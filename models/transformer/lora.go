@@ -1,0 +1,368 @@
+package transformer
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/millrace/millrace/kernels"
+	"github.com/millrace/millrace/models"
+	"github.com/millrace/millrace/models/keyed"
+	"github.com/millrace/millrace/models/safetensors"
+)
+
+// LoRA is low-rank adaptation (Hu and others, 2021, arXiv 2106.09685): the weights stay as they are, and a target matrix W
+// gets the product of two small trained ones, y = x Wᵀ + Alpha/Rank · (x Aᵀ) Bᵀ with A [Rank,in] and B [out,Rank].
+type LoRA struct {
+	Rank    int      `json:"rank" yaml:"rank"`
+	Alpha   float64  `json:"alpha" yaml:"alpha"`
+	Targets []string `json:"targets" yaml:"targets"` // q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj; none: all of them
+}
+
+// loraTargets are the matrices that can be adapted, in the order of a layer.
+var loraTargets = []string{"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
+
+// Validate names the first key that is wrong.
+func (c LoRA) Validate() error {
+	switch {
+	case c.Rank < 1 || c.Rank > 4096:
+		return fmt.Errorf("rank: %d is not in [1, 4096]", c.Rank)
+	case !(c.Alpha > 0) || math.IsInf(c.Alpha, 0):
+		return fmt.Errorf("alpha: %v is not a finite number > 0", c.Alpha)
+	}
+	for i, target := range c.Targets {
+		if !slices.Contains(loraTargets, target) {
+			return fmt.Errorf("targets[%d]: %q is not one of %s", i, target, strings.Join(loraTargets, ", "))
+		}
+	}
+	return nil
+}
+
+func (c LoRA) targets() []string {
+	if len(c.Targets) == 0 {
+		return loraTargets
+	}
+	return c.Targets
+}
+
+// adapter is what a linear layer adds for LoRA.
+type adapter struct {
+	rank         int
+	scale        float32
+	a, b, da, db []float32 // [r,in], [out,r] and their gradients, nil without
+}
+
+// adapters are the LoRA part of a model. A scalar head is trained with them.
+type adapters struct {
+	config  LoRA
+	base    models.Ref
+	tensors []models.Tensor
+	params  []float32
+	grads   []float32
+}
+
+// linearsOf names the adaptable matrices of layer i.
+func (m *Model) linearsOf(i int) map[string]*linear {
+	l := &m.layers[i]
+	return map[string]*linear{"q_proj": &l.q, "k_proj": &l.k, "v_proj": &l.v, "o_proj": &l.o, "gate_proj": &l.gate, "up_proj": &l.up,
+		"down_proj": &l.down}
+}
+
+func moduleName(layer int, target string) string {
+	block := "self_attn"
+	switch target {
+	case "gate_proj", "up_proj", "down_proj":
+		block = "mlp"
+	}
+	return fmt.Sprintf("model.layers.%d.%s.%s", layer, block, target)
+}
+
+// AddLoRA gives the model adapters that change nothing yet: A is drawn from U(±1/√in) as keyed by seed and name, B is 0. From
+// then on a Trainer moves the adapters, and a scalar head if there is one, and Save writes them alone, in the layout of
+// Hugging Face PEFT; base says where the frozen weights lie.
+func (m *Model) AddLoRA(c LoRA, seed uint64, base models.Ref) error {
+	if err := c.Validate(); err != nil {
+		return fmt.Errorf("lora.%w", err)
+	}
+	if m.adapters != nil {
+		return errors.New("transformer: the model has adapters already")
+	}
+	m.allocateAdapters(c, base)
+	for _, t := range m.adapters.tensors {
+		if !strings.HasSuffix(t.Name, "lora_A.weight") {
+			continue
+		}
+		key := keyed.New(seed).With(hashName(t.Name))
+		bound := 1 / math.Sqrt(float64(t.Shape[1]))
+		for i := range t.Param {
+			t.Param[i] = float32(bound * (2*key.With(uint64(i)).Uniform() - 1))
+		}
+	}
+	return nil
+}
+
+func (m *Model) allocateAdapters(c LoRA, base models.Ref) {
+	ad := &adapters{config: c, base: base}
+	n := 0
+	add := func(name string, shape ...int) {
+		ad.tensors = append(ad.tensors, models.Tensor{Name: name, Shape: shape})
+		n += shape[0] * shape[1]
+	}
+	for i := range m.layers {
+		linears := m.linearsOf(i)
+		for _, target := range c.targets() {
+			name := "base_model.model." + moduleName(i, target)
+			add(name+".lora_A.weight", c.Rank, linears[target].in)
+			add(name+".lora_B.weight", linears[target].out, c.Rank)
+		}
+	}
+	if m.scalar != nil {
+		add(ScalarHeadName, 1, m.config.Hidden)
+	}
+	ad.params = make([]float32, n)
+	if m.scalar != nil {
+		copy(ad.params[n-m.config.Hidden:], m.scalar)
+	}
+	m.adapters = ad
+	m.bindAdapters()
+}
+
+// bindAdapters points the layers at the adapters.
+func (m *Model) bindAdapters() {
+	ad := m.adapters
+	at := 0
+	for i := range ad.tensors {
+		t := &ad.tensors[i]
+		end := at + size(*t)
+		t.Param = ad.params[at:end:end]
+		if ad.grads != nil {
+			t.Grad = ad.grads[at:end:end]
+		}
+		at = end
+	}
+	next := 0
+	for i := range m.layers {
+		linears := m.linearsOf(i)
+		for _, target := range ad.config.targets() {
+			a, b := ad.tensors[next], ad.tensors[next+1]
+			next += 2
+			linears[target].lora = &adapter{rank: ad.config.Rank, scale: float32(ad.config.Alpha / float64(ad.config.Rank)),
+				a: a.Param, da: a.Grad, b: b.Param, db: b.Grad}
+		}
+	}
+	if m.scalar != nil {
+		m.scalar, m.dScalar = ad.tensors[next].Param, ad.tensors[next].Grad
+	}
+}
+
+// lowRank holds memory for the [rows,rank] products.
+var lowRank sync.Pool
+
+func borrowLowRank(n int) *[]float32 {
+	p, _ := lowRank.Get().(*[]float32)
+	if p == nil {
+		p = new([]float32)
+	}
+	fit(p, n)
+	return p
+}
+
+// forward adds scale · (x Aᵀ) Bᵀ to y [rows,out].
+func (l *adapter) forward(y, x []float32, rows, out, in int) {
+	u := borrowLowRank(rows * l.rank)
+	defer lowRank.Put(u)
+	kernels.MatMulNT(*u, x, l.a, rows, l.rank, in, 0)
+	kernels.Scale(l.scale, *u)
+	kernels.MatMulNT(y, *u, l.b, rows, out, l.rank, 1)
+}
+
+// backward adds to dx [rows,in] and to the gradients of A and B.
+func (l *adapter) backward(dx, dy, x []float32, rows, out, in int) {
+	u, du := borrowLowRank(rows*l.rank), borrowLowRank(rows*l.rank)
+	defer lowRank.Put(u)
+	defer lowRank.Put(du)
+	kernels.MatMulNN(*du, dy, l.b, rows, l.rank, out, 0)
+	kernels.Scale(l.scale, *du)
+	kernels.MatMulNN(dx, *du, l.a, rows, in, l.rank, 1)
+	if l.da == nil {
+		return
+	}
+	kernels.MatMulTN(l.da, *du, x, l.rank, in, rows, 1)
+	kernels.MatMulNT(*u, x, l.a, rows, l.rank, in, 0)
+	kernels.Scale(l.scale, *u)
+	kernels.MatMulTN(l.db, dy, *u, out, l.rank, rows, 1)
+}
+
+// Merge folds the adapters into the weights, W + scale · B A, and drops them: the model is then an ordinary one. Its log-probs
+// differ from the adapted model's in the last places.
+func (m *Model) Merge() {
+	if m.adapters == nil {
+		return
+	}
+	for i := range m.layers {
+		linears := m.linearsOf(i)
+		for _, target := range loraTargets {
+			l := linears[target]
+			if l.lora == nil {
+				continue
+			}
+			b := slices.Clone(l.lora.b)
+			kernels.Scale(l.lora.scale, b)
+			kernels.MatMulNN(l.w, b, l.lora.a, l.out, l.in, l.lora.rank, 1)
+		}
+	}
+	scalar := m.scalar
+	m.adapters = nil
+	m.bind()
+	copy(m.scalar, scalar)
+}
+
+// adapterConfig is PEFT's adapter_config.json, as far as it matters here.
+type adapterConfig struct {
+	Base       string   `json:"base_model_name_or_path"`
+	BaseDigest string   `json:"millrace_base_digest,omitempty"`
+	Bias       string   `json:"bias"`
+	Inference  bool     `json:"inference_mode"`
+	Alpha      float64  `json:"lora_alpha"`
+	Dropout    float64  `json:"lora_dropout"`
+	Type       string   `json:"peft_type"`
+	Rank       int      `json:"r"`
+	Targets    []string `json:"target_modules"`
+	Task       string   `json:"task_type"`
+
+	// Refused unless they have their defaults.
+	DoRA     bool            `json:"use_dora"`
+	RSLoRA   bool            `json:"use_rslora"`
+	FanInOut bool            `json:"fan_in_fan_out"`
+	Ranks    map[string]any  `json:"rank_pattern"`
+	Alphas   map[string]any  `json:"alpha_pattern"`
+	Layers   json.RawMessage `json:"layers_to_transform,omitempty"`
+	Saved    json.RawMessage `json:"modules_to_save,omitempty"`
+}
+
+const (
+	adapterConfigFile  = "adapter_config.json"
+	adapterWeightsFile = "adapter_model.safetensors"
+)
+
+// saveAdapters writes the adapters alone, in PEFT's layout.
+func (m *Model) saveAdapters(dir string) error {
+	ad := m.adapters
+	if ad.base.Path == "" {
+		return errors.New("transformer: adapters can be saved alone only when the place of the base model is known")
+	}
+	if err := os.MkdirAll(dir, 0o777); err != nil {
+		return err
+	}
+	text, err := json.MarshalIndent(adapterConfig{Base: ad.base.Path, BaseDigest: ad.base.Digest, Bias: "none", Inference: true,
+		Alpha: ad.config.Alpha, Type: "LORA", Rank: ad.config.Rank, Targets: ad.config.targets(), Task: "CAUSAL_LM",
+		Ranks: map[string]any{}, Alphas: map[string]any{}}, "", "  ")
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(dir, adapterConfigFile), append(text, '\n'), 0o666); err != nil {
+		return err
+	}
+	if err := m.saveKept(dir); err != nil {
+		return err
+	}
+	tensors := make([]safetensors.NamedTensor, len(ad.tensors))
+	for i, t := range ad.tensors {
+		tensors[i] = safetensors.NamedTensor{Name: t.Name, Shape: t.Shape, Values: t.Param}
+	}
+	return safetensors.Write(filepath.Join(dir, adapterWeightsFile), tensors, map[string]string{"format": "pt"})
+}
+
+// isAdapter reports whether the directory holds adapters.
+func isAdapter(dir string) bool {
+	_, err := os.Stat(filepath.Join(dir, adapterConfigFile))
+	return err == nil
+}
+
+// loadAdapters reads a PEFT directory with the base model it names.
+func loadAdapters(dir string) (*Model, error) {
+	path := filepath.Join(dir, adapterConfigFile)
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if info.Size() > maxConfigBytes {
+		return nil, &ConfigError{path, "(file)", fmt.Sprintf("%d bytes, at most %d are read", info.Size(), maxConfigBytes)}
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	var c adapterConfig
+	if err := json.Unmarshal(text, &c); err != nil {
+		return nil, &ConfigError{path, "(file)", err.Error()}
+	}
+	given := func(raw json.RawMessage) bool { return len(raw) > 0 && string(raw) != "null" && string(raw) != "[]" }
+	config := LoRA{Rank: c.Rank, Alpha: c.Alpha, Targets: c.Targets}
+	for _, refused := range []struct {
+		field string
+		when  bool
+	}{
+		{"peft_type", c.Type != "LORA"}, {"bias", c.Bias != "none" && c.Bias != ""}, {"use_dora", c.DoRA}, {"use_rslora", c.RSLoRA},
+		{"fan_in_fan_out", c.FanInOut}, {"rank_pattern", len(c.Ranks) > 0}, {"alpha_pattern", len(c.Alphas) > 0},
+		{"layers_to_transform", given(c.Layers)}, {"modules_to_save", given(c.Saved)}, {"target_modules", len(c.Targets) == 0},
+	} {
+		if refused.when {
+			return nil, &ConfigError{path, refused.field, "this setting of an adapter is not supported"}
+		}
+	}
+	if err := config.Validate(); err != nil {
+		return nil, &ConfigError{path, "(lora)", err.Error()}
+	}
+	base := models.Ref{Path: c.Base, Digest: c.BaseDigest}
+	if base.Digest != "" {
+		got, err := models.Digest(base.Path)
+		if err != nil {
+			return nil, fmt.Errorf("%s: base_model_name_or_path: %w", path, err)
+		}
+		if got != base.Digest {
+			return nil, &models.DigestError{Path: base.Path, Want: base.Digest, Got: got}
+		}
+	}
+	if isAdapter(base.Path) {
+		return nil, &ConfigError{path, "base_model_name_or_path", "names adapters, not a model"}
+	}
+	m, err := Load(base.Path)
+	if err != nil {
+		return nil, fmt.Errorf("%s: base_model_name_or_path: %w", path, err)
+	}
+	f, err := safetensors.Open(filepath.Join(dir, adapterWeightsFile))
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if f.Has(ScalarHeadName) {
+		m.AddScalarHead()
+	}
+	m.allocateAdapters(config, base)
+	for _, t := range m.adapters.tensors {
+		if t.Name == ScalarHeadName && !f.Has(t.Name) {
+			continue // the base model's stays
+		}
+		if !f.Has(t.Name) {
+			return nil, &CheckpointError{dir, t.Name, fmt.Sprintf("is missing; adapter_config.json asks for shape %v", t.Shape)}
+		}
+		have, err := f.Shape(t.Name)
+		if err != nil {
+			return nil, err
+		}
+		if !slices.Equal(have, t.Shape) {
+			return nil, &CheckpointError{dir, t.Name, fmt.Sprintf("has shape %v, adapter_config.json asks for %v", have, t.Shape)}
+		}
+		if err := f.Float32Into(t.Param, t.Name); err != nil {
+			return nil, err
+		}
+	}
+	return m, nil
+}
