@@ -60,6 +60,9 @@ func TestTransformersLoadsOurs(t *testing.T) {
 			}
 			writeLogits(t, m, dir)
 			args = append(args, dir)
+			if dtype == safetensors.F32 && name != "qwen2" { // adapters through PEFT; not beside a tensor it would not know
+				args = append(args, writeAdapters(t, dir))
+			}
 		}
 	}
 	out, err := exec.Command(python, args...).CombinedOutput()
@@ -67,6 +70,28 @@ func TestTransformersLoadsOurs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+// writeAdapters trains nothing but leaves adapters that do something, over the model in dir.
+func writeAdapters(t *testing.T, base string) string {
+	t.Helper()
+	m, err := transformer.Load(base)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := m.AddLoRA(transformer.LoRA{Rank: 4, Alpha: 6, Targets: []string{"q_proj", "o_proj", "gate_proj", "down_proj"}}, 1, models.Ref{Path: base}); err != nil {
+		t.Fatal(err)
+	}
+	params := transformer.NewTrainer(m, transformer.TrainOptions{}).Params()
+	for i := range params {
+		params[i] += 0.1 * float32(i%7-3) / 3
+	}
+	dir := base + "-lora"
+	if err := m.Save(dir); err != nil {
+		t.Fatal(err)
+	}
+	writeLogits(t, m, dir)
+	return dir
 }
 
 // writeLogits leaves what the script compares with.

@@ -18,6 +18,10 @@ import (
 // newModel is a small random model whose distributions are neither flat nor peaked.
 func newModel(t testing.TB, modelType string) *transformer.Model {
 	t.Helper()
+	lora := modelType == "lora"
+	if lora {
+		modelType = "llama"
+	}
 	c := transformer.Config{ModelType: modelType, Vocab: 31, Hidden: 24, Intermediate: 40, Layers: 2, Heads: 6, KVHeads: 2, HeadDim: 4,
 		MaxPositions: 160, NormEps: 1e-6, Rope: transformer.Rope{Theta: 10000, Type: "default"}}
 	switch modelType {
@@ -29,6 +33,15 @@ func newModel(t testing.TB, modelType string) *transformer.Model {
 	m, err := transformer.New(c, 11, false)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if lora {
+		if err := m.AddLoRA(transformer.LoRA{Rank: 2, Alpha: 8}, 1, models.Ref{}); err != nil {
+			t.Fatal(err)
+		}
+		params := transformer.NewTrainer(m, transformer.TrainOptions{}).Params()
+		for i := range params {
+			params[i] += 0.05
+		}
 	}
 	return m
 }
@@ -77,7 +90,7 @@ func generate(t testing.TB, m *transformer.Model, o Options, requests []models.G
 // Whatever is in the batch, however many threads run and at each level of the kernels: the same responses, and the stored
 // log-probs are those of the training forward, bit for bit.
 func TestSameBits(t *testing.T) {
-	for _, modelType := range []string{"llama", "qwen2", "qwen3"} {
+	for _, modelType := range []string{"llama", "qwen2", "qwen3", "lora"} {
 		for _, level := range []string{"generic", kernels.Level()} {
 			t.Run(modelType+"/"+level, func(t *testing.T) {
 				defer kernels.Force(level)()
