@@ -1,0 +1,13 @@
+// Millrace turns prompts into a better policy: rollouts, outcome labels, prefix values, advantages and the model update as
+// one typed dataflow of Apache Beam transforms over Arrow records.
+package main
+
+import (
+	"os"
+
+	"github.com/millrace/millrace/pipelines/command"
+)
+
+func main() {
+	os.Exit(command.Main(os.Args[1:], os.Stdout, os.Stderr))
+}

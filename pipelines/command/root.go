@@ -1,0 +1,116 @@
+// Package command is the command line: one file a command, each a thin layer over package pipelines. Results go to standard
+// output, progress and logs to standard error.
+package command
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/millrace/millrace/pipelines"
+)
+
+// Exit codes of the program.
+const (
+	exitOK          = 0
+	exitFailed      = 1
+	exitUsage       = 2   // wrong command line, recipe or setting
+	exitDead        = 3   // finished or stopped with more dead rows than allowed
+	exitInterrupted = 130 // SIGINT or SIGTERM; the run can be resumed
+)
+
+// env is what a command reads and writes besides its flags.
+type env struct {
+	out, err io.Writer
+	json     bool
+}
+
+// commands is the table of all commands; a new one is a file and a line here.
+var commands = []func(*env) *cobra.Command{}
+
+// Main runs the program with the arguments after its name and returns the exit code.
+func Main(args []string, stdout, stderr io.Writer) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	root := newRoot(&env{out: stdout, err: stderr})
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return exitOK
+	}
+	if ctx.Err() != nil {
+		fmt.Fprintln(stderr, "millrace: interrupted; the same command again goes on from the last committed iteration")
+		return exitInterrupted
+	}
+	fmt.Fprintf(stderr, "millrace: %v\n", err)
+	return exitCode(err)
+}
+
+func exitCode(err error) int {
+	var config *pipelines.ConfigError
+	var usage *usageError
+	var dead *pipelines.DeadShareError
+	switch {
+	case errors.As(err, &config), errors.As(err, &usage):
+		return exitUsage
+	case errors.As(err, &dead):
+		return exitDead
+	}
+	return exitFailed
+}
+
+// usageError marks a mistake on the command line.
+type usageError struct{ error }
+
+func (e *usageError) Unwrap() error { return e.error }
+
+func newRoot(e *env) *cobra.Command {
+	root := &cobra.Command{
+		Use:           "millrace",
+		Short:         "Dataflow for reasoning RL: from prompts to a better policy",
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return &usageError{fmt.Errorf("unknown command %q; see millrace --help", args[0])}
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.PersistentFlags().BoolVar(&e.json, "json", false, "print the result as JSON")
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
+	for _, command := range commands {
+		c := command(e)
+		if args := c.Args; args != nil {
+			c.Args = func(cmd *cobra.Command, given []string) error {
+				if err := args(cmd, given); err != nil {
+					return &usageError{fmt.Errorf("%w; usage: %s", err, cmd.UseLine())}
+				}
+				return nil
+			}
+		}
+		root.AddCommand(c)
+	}
+	return root
+}
+
+// print writes a result: as JSON when asked, else through text.
+func (e *env) print(result any, text func(io.Writer)) error {
+	if !e.json {
+		text(e.out)
+		return nil
+	}
+	enc := json.NewEncoder(e.out)
+	enc.SetIndent("", "  ")
+	return enc.Encode(result)
+}

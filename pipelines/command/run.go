@@ -1,0 +1,39 @@
+package command
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/millrace/millrace/pipelines"
+	"github.com/millrace/millrace/pipelines/progress"
+)
+
+func init() { commands = append(commands, newRun) }
+
+func newRun(e *env) *cobra.Command {
+	var sets []string
+	c := &cobra.Command{
+		Use:   "run RECIPE",
+		Short: "Run a recipe, or go on with it after its last committed iteration",
+		Long:  "Run a recipe: a YAML file, or the name of an embedded one (see `millrace recipes`). The same command again goes on after\nthe last committed iteration; an interrupted iteration is done again and gives the same bytes.",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			r, err := pipelines.LoadRecipe(args[0], sets)
+			if err != nil {
+				return err
+			}
+			show := progress.Start(e.err, "millrace run "+args[0])
+			defer show.Done()
+			if err := pipelines.Iterate(cmd.Context(), r, show); err != nil {
+				return err
+			}
+			return e.print(map[string]any{"run": r.Run, "iterations": r.Iterations}, func(w io.Writer) {
+				fmt.Fprintf(w, "%d iterations in %s\n", r.Iterations, r.Run)
+			})
+		},
+	}
+	c.Flags().StringArrayVar(&sets, "set", nil, "override a setting, path=value; may be repeated")
+	return c
+}

@@ -1,0 +1,189 @@
+package pipelines
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/apache/beam/sdks/v2/go/pkg/beam"
+
+	"github.com/millrace/millrace/models"
+	"github.com/millrace/millrace/models/keyed"
+	_ "github.com/millrace/millrace/models/local" // opens model directories
+	"github.com/millrace/millrace/pipelines/progress"
+	"github.com/millrace/millrace/runners"
+	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/transforms/stage"
+)
+
+// DeadShareError says that more rows died than the recipe allows.
+type DeadShareError struct {
+	Iteration int
+	Dead, In  int64
+	Limit     float64
+	Reasons   string
+}
+
+func (e *DeadShareError) Error() string {
+	return fmt.Sprintf("iteration %d: %d of %d rows died (%.2f%%), limits.dead_share allows %.2f%%; by reason: %s",
+		e.Iteration, e.Dead, e.In, 100*float64(e.Dead)/float64(e.In), 100*e.Limit, e.Reasons)
+}
+
+// Iterate runs the recipe's iterations from the last committed one on. A directory without a manifest is done again and
+// gives the same bytes.
+func Iterate(ctx context.Context, r Recipe, show progress.Run) error {
+	run, err := OpenRun(r.Run)
+	if err != nil {
+		return err
+	}
+	defer run.Close()
+	resolved, err := r.Resolved()
+	if err != nil {
+		return err
+	}
+	if err := run.WriteConfig(resolved); err != nil {
+		return err
+	}
+	done, err := run.Committed()
+	if err != nil {
+		return err
+	}
+	bar := show.Bar("iterations", int64(r.Iterations))
+	defer bar.Done()
+	bar.Step(int64(len(done)))
+	if len(done) > 0 {
+		show.Note("going on after iteration %d of %d", len(done), r.Iterations)
+	}
+	for i := len(done); i < r.Iterations; i++ {
+		fields, err := run.iterate(ctx, r, i, digestBytes(resolved))
+		if err != nil {
+			return fmt.Errorf("iteration %d: %w", i, err)
+		}
+		bar.Step(1, fields...)
+	}
+	return nil
+}
+
+// iterate does one iteration and commits it.
+func (run *RunDir) iterate(ctx context.Context, r Recipe, number int, config string) ([]progress.Field, error) {
+	start := time.Now()
+	dir, err := run.Begin(number)
+	if err != nil {
+		return nil, err
+	}
+	at, err := run.start(r, number, dir, config)
+	if err != nil {
+		return nil, err
+	}
+	result, err := run.pipeline(ctx, r, at)
+	if err != nil {
+		return nil, err
+	}
+	if err := stage.Conserved(result); err != nil {
+		return nil, err
+	}
+	if err := deadShare(r, number, result); err != nil {
+		return nil, err
+	}
+	_, parent, err := run.parent(number)
+	if err != nil {
+		return nil, err
+	}
+	if err := run.Commit(Manifest{Iteration: number, Seed: r.Seed, Config: config, Parent: parent}, r.Keep); err != nil {
+		return nil, err
+	}
+	return []progress.Field{{Name: "seconds", Value: time.Since(start).Seconds()}}, nil
+}
+
+func (run *RunDir) parent(number int) (Manifest, string, error) {
+	if number == 0 {
+		return Manifest{}, "", nil
+	}
+	return run.ReadManifest(number - 1)
+}
+
+// start finds the models an iteration begins with: those of the committed iteration before it, or the recipe's.
+func (run *RunDir) start(r Recipe, number int, dir, config string) (iteration, error) {
+	at := iteration{number: number, seed: uint64(keyed.New(r.Seed).With(uint64(number))), dir: dir, work: filepath.Join(dir, workName),
+		meta: schemas.Meta{Run: config[:16], Iteration: number, Seed: r.Seed}}
+	var err error
+	if number > 0 {
+		before := run.IterPath(number - 1)
+		if at.policy, err = committed(before, "policy"); err != nil {
+			return at, err
+		}
+		at.policyState = existing(filepath.Join(before, "optimizer-policy"))
+		if r.Reward != nil && r.Reward.Update != nil {
+			if at.reward, err = committed(before, "reward"); err != nil {
+				return at, err
+			}
+			at.rewardState = existing(filepath.Join(before, "optimizer-reward"))
+		}
+	} else if at.policy, err = r.Policy.open(filepath.Join(run.Path, "start-policy"), r.Seed); err != nil {
+		return at, err
+	}
+	if r.Reward != nil && at.reward.Path == "" {
+		if at.reward, err = r.Reward.Model.open(filepath.Join(run.Path, "start-reward"), r.Seed); err != nil {
+			return at, err
+		}
+	}
+	if r.Frozen != nil {
+		if at.frozen, err = r.Frozen.open(filepath.Join(run.Path, "start-reference"), r.Seed); err != nil {
+			return at, err
+		}
+	}
+	return at, nil
+}
+
+// committed is a model that an iteration left.
+func committed(dir, role string) (models.Ref, error) {
+	m := Model{Path: filepath.Join(dir, role)}
+	return m.open("", 0)
+}
+
+func existing(dir string) string {
+	if _, err := os.Stat(dir); err != nil {
+		return ""
+	}
+	return dir
+}
+
+// pipeline builds and runs the Beam pipeline of one iteration.
+func (run *RunDir) pipeline(ctx context.Context, r Recipe, at iteration) (beam.PipelineResult, error) {
+	nodes, err := r.chain()
+	if err != nil {
+		return nil, err
+	}
+	beamInit()
+	p, scope := beam.NewPipelineWithRoot()
+	f := &flow{scope: scope, at: at, store: stage.Store{Dir: at.work, MaxRecordBytes: r.Limits.MaxRecordBytes}}
+	for _, n := range nodes {
+		n.add(f)
+	}
+	return runners.Run(ctx, p, r.Runner)
+}
+
+// deadShare fails the iteration when too many rows died.
+func deadShare(r Recipe, number int, result beam.PipelineResult) error {
+	var in, dead int64
+	reasons := map[string]int64{}
+	for _, c := range stage.CountsOf(result) {
+		in = max(in, c.In)
+		dead += c.Dead
+		for reason, n := range c.Reasons {
+			if n > 0 {
+				reasons[c.Stage+"/"+string(reason)] += n
+			}
+		}
+	}
+	if in == 0 || float64(dead) <= r.Limits.DeadShare*float64(in) {
+		return nil
+	}
+	text := ""
+	for _, k := range sortedKeys(reasons) {
+		text += fmt.Sprintf("%s %d ", k, reasons[k])
+	}
+	return &DeadShareError{Iteration: number, Dead: dead, In: in, Limit: r.Limits.DeadShare, Reasons: text}
+}

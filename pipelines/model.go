@@ -1,0 +1,113 @@
+package pipelines
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/millrace/millrace/models"
+	"github.com/millrace/millrace/models/tokenizer"
+	"github.com/millrace/millrace/models/transformer"
+)
+
+// Model says where a run takes a model from: a directory, or random weights of a given shape.
+type Model struct {
+	Path string `json:"path"`
+	// New is the shape of a new model in the keys of a Hugging Face config.json, such as {model_type: llama,
+	// hidden_size: 64, ...}; vocab_size and eos_token_id are taken from the tokenizer where they are left out.
+	New map[string]any `json:"new,omitempty"`
+	// Tokenizer of a new model: proving_ground, proving_ground_revision (with SEFT's labels), bytes, or a directory.
+	Tokenizer string `json:"tokenizer,omitempty"`
+}
+
+func (m Model) validate() error {
+	switch {
+	case m.Path == "" && m.New == nil:
+		return errors.New("path: is empty; name a model directory, or give the shape of a new model under new")
+	case m.Path != "" && m.New != nil:
+		return errors.New("new: is given and so is path; want one of them")
+	case m.New != nil && m.Tokenizer == "":
+		return errors.New("tokenizer: is empty; a new model needs proving_ground, bytes, or a directory")
+	case m.New == nil && m.Tokenizer != "":
+		return errors.New("tokenizer: belongs to a new model; a directory brings its own")
+	}
+	if m.New != nil {
+		_, _, err := m.shape()
+		return err
+	}
+	return nil
+}
+
+func (m Model) shape() (transformer.Config, tokenizer.Tokenizer, error) {
+	var tok tokenizer.Tokenizer
+	var err error
+	switch m.Tokenizer {
+	case "proving_ground":
+		tok = tokenizer.NewProvingGround(false)
+	case "proving_ground_revision":
+		tok = tokenizer.NewProvingGround(true)
+	case "bytes":
+		tok, err = tokenizer.NewBytes()
+	default:
+		tok, err = tokenizer.Load(m.Tokenizer)
+	}
+	if err != nil {
+		return transformer.Config{}, nil, fmt.Errorf("tokenizer: %w", err)
+	}
+	shape := map[string]any{"vocab_size": tok.VocabSize(), "eos_token_id": tok.EOS()}
+	for k, v := range m.New {
+		shape[k] = v
+	}
+	raw, err := json.Marshal(shape)
+	if err != nil {
+		return transformer.Config{}, nil, fmt.Errorf("new: %w", err)
+	}
+	c, err := transformer.ParseConfig(raw)
+	if err != nil {
+		return transformer.Config{}, nil, fmt.Errorf("new: %w", err)
+	}
+	if c.Vocab < tok.VocabSize() {
+		return transformer.Config{}, nil, fmt.Errorf("new: vocab_size %d is below the tokenizer's %d", c.Vocab, tok.VocabSize())
+	}
+	return c, tok, nil
+}
+
+// open returns the model with its digest; a new one is drawn from the seed and written to dir first.
+func (m Model) open(dir string, seed uint64) (models.Ref, error) {
+	path := m.Path
+	if m.New != nil {
+		path = dir
+		if err := m.write(dir, seed); err != nil {
+			return models.Ref{}, fmt.Errorf("new model: %w", err)
+		}
+	}
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return models.Ref{}, err
+	}
+	digest, err := models.Digest(path)
+	if err != nil {
+		return models.Ref{}, fmt.Errorf("model %s: %w", path, err)
+	}
+	return models.Ref{Path: path, Digest: digest}, nil
+}
+
+func (m Model) write(dir string, seed uint64) error {
+	c, tok, err := m.shape()
+	if err != nil {
+		return err
+	}
+	model, err := transformer.New(c, seed, false)
+	if err != nil {
+		return err
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		return err
+	}
+	if err := model.Save(dir); err != nil {
+		return err
+	}
+	return tok.Save(dir)
+}

@@ -1,0 +1,46 @@
+package pipelines
+
+import (
+	"errors"
+
+	"github.com/millrace/millrace/schemas"
+)
+
+// PlannedStage is one stage of a plan.
+type PlannedStage struct {
+	Name  string   `json:"name"`
+	Needs []string `json:"needs"`
+	Adds  []string `json:"adds"`
+}
+
+// Plan checks that the stages of the recipe fit together, without running anything, and lists them. The error names the
+// stage that is missing, and the recipe's section to add.
+func (r Recipe) Plan() ([]PlannedStage, error) {
+	nodes, err := r.chain()
+	if err != nil {
+		return nil, err
+	}
+	contracts := make([]schemas.Contract, len(nodes))
+	out := make([]PlannedStage, len(nodes))
+	for i, n := range nodes {
+		contracts[i] = n.contract
+		out[i] = PlannedStage{Name: n.contract.Name, Needs: schemas.Names(n.contract.Needs), Adds: schemas.Names(n.contract.Adds)}
+	}
+	_, err = schemas.Chain(nil, contracts...)
+	var missing *schemas.MissingError
+	if errors.As(err, &missing) {
+		return out, &ConfigError{Path: sectionOf(missing.Adder), Why: missing.Error()}
+	}
+	if err != nil {
+		return out, &ConfigError{Why: err.Error()}
+	}
+	return out, nil
+}
+
+// sectionOf is the recipe section that sets a stage up.
+func sectionOf(stage string) string {
+	if stage == "score" || stage == "value" {
+		return "reward"
+	}
+	return stage
+}

@@ -1,0 +1,248 @@
+// Package pipelines turns a recipe into runs: iterations from prompts to an updated policy, training of reward models,
+// evaluation, and the directories they leave.
+package pipelines
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/millrace/millrace/models/losses"
+	"github.com/millrace/millrace/runners"
+	"github.com/millrace/millrace/transforms/label"
+	"github.com/millrace/millrace/transforms/prompts"
+	"github.com/millrace/millrace/transforms/rollout"
+	"github.com/millrace/millrace/transforms/tokenize"
+	"github.com/millrace/millrace/transforms/update"
+	"github.com/millrace/millrace/transforms/value"
+)
+
+// Recipe is everything a run depends on. Each section is the Config of the stage that it sets up; what a recipe leaves out
+// keeps its default.
+type Recipe struct {
+	Kind       string `json:"kind"` // policy, train
+	Run        string `json:"run"`  // directory of the run
+	Seed       uint64 `json:"seed"`
+	Iterations int    `json:"iterations"`
+
+	Prompts  prompts.Config  `json:"prompts"`
+	Tokenize tokenize.Config `json:"tokenize"` // for sources that bring responses as text
+	Policy   Model           `json:"policy"`
+	Rollout  rollout.Config  `json:"rollout"`
+	Label    label.Config    `json:"label"`
+	Reward   *Reward         `json:"reward,omitempty"`
+	Frozen   *Model          `json:"reference,omitempty"` // a frozen reference model
+
+	Update   update.Config  `json:"update"`
+	Evaluate Evaluate       `json:"evaluate"`
+	Limits   Limits         `json:"limits"`
+	Runner   runners.Config `json:"runner"`
+	Keep     bool           `json:"keep_exchange"` // keep materialised edges after the commit
+}
+
+// Reward is the reward model of a policy iteration.
+type Reward struct {
+	Model
+	Value value.Config `json:"value"`
+	// Update trains it on every batch before it scores the batch; nil leaves it as it is.
+	Update *update.Config `json:"update,omitempty"`
+}
+
+// Evaluate says how a policy is measured on held-out prompts.
+type Evaluate struct {
+	Every   int    `json:"every"` // iterations between evaluations; the start and the end are always evaluated; 0: never
+	Prompts int    `json:"prompts"`
+	Split   string `json:"split"`
+	Samples int    `json:"samples"`
+}
+
+// Limits bound what a run puts up with.
+type Limits struct {
+	DeadShare      float64 `json:"dead_share"`       // an iteration with a larger share of dead rows fails
+	MaxRecordBytes int     `json:"max_record_bytes"` // a larger prompt group is set aside
+}
+
+// Kinds of recipes.
+const (
+	Policy = "policy" // iterate: rollouts, outcomes, advantages, update
+	Train  = "train"  // train on given responses: SFT, reward models, preference losses
+)
+
+// Default is what a recipe starts from.
+func Default() Recipe {
+	return Recipe{
+		Kind: Policy, Iterations: 1,
+		Prompts: prompts.Default(), Tokenize: tokenize.Default(), Rollout: rollout.Default(), Label: label.Default("math"),
+		Update: update.Default(), Evaluate: Evaluate{Every: 20, Prompts: 100, Split: "test", Samples: 8},
+		Limits: Limits{DeadShare: 0.01, MaxRecordBytes: 8 << 20}, Runner: runners.Default(),
+	}
+}
+
+// LoadRecipe reads a recipe file, applies path=value settings and validates the result. Errors start with the path of the
+// setting, such as update.losses[1].p_min.
+func LoadRecipe(path string, sets []string) (Recipe, error) {
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return Recipe{}, &ConfigError{Why: err.Error()}
+	}
+	r, err := ParseRecipe(raw, sets)
+	var c *ConfigError
+	if errors.As(err, &c) {
+		return Recipe{}, &ConfigError{Path: c.Path, Why: c.Why + " (" + path + ")"}
+	}
+	return r, err
+}
+
+// ParseRecipe is LoadRecipe on the text of a recipe.
+func ParseRecipe(raw []byte, sets []string) (Recipe, error) {
+	tree, err := parseYAML(raw)
+	if err != nil {
+		return Recipe{}, err
+	}
+	for _, s := range sets {
+		if err := setPath(tree, s); err != nil {
+			return Recipe{}, err
+		}
+	}
+	r := Default()
+	// The defaults of these sections depend on a choice inside them, so they are laid under what the recipe says.
+	if section, ok := tree["label"].(map[string]any); ok {
+		if v, ok := section["verifier"].(map[string]any); ok {
+			if kind, ok := v["kind"].(string); ok {
+				r.Label = label.Default(kind)
+			}
+		}
+	}
+	if section, ok := tree["reward"].(map[string]any); ok {
+		reward := Reward{Value: value.Default(value.IPVRM)}
+		if v, ok := section["value"].(map[string]any); ok {
+			if kind, ok := v["kind"].(string); ok {
+				reward.Value = value.Default(kind)
+			}
+		}
+		if _, ok := section["update"]; ok {
+			u := update.Default()
+			u.Groups = update.AllGroups
+			reward.Update = &u
+		}
+		r.Reward = &reward
+	}
+	if err := decodeStrict(tree, &r, ""); err != nil {
+		return Recipe{}, err
+	}
+	return r, r.Validate()
+}
+
+// Validate names the first setting that is out of range or does not fit the others.
+func (r Recipe) Validate() error {
+	sections := []struct {
+		path  string
+		check func() error
+	}{
+		{"prompts", r.Prompts.Validate}, {"tokenize", r.Tokenize.Validate}, {"rollout", r.Rollout.Validate}, {"label", r.Label.Validate},
+		{"update", r.Update.Validate}, {"runner", r.Runner.Validate}, {"policy", r.Policy.validate},
+	}
+	if r.Reward != nil {
+		sections = append(sections, struct {
+			path  string
+			check func() error
+		}{"reward", r.Reward.validate})
+	}
+	if r.Frozen != nil {
+		sections = append(sections, struct {
+			path  string
+			check func() error
+		}{"reference", r.Frozen.validate})
+	}
+	switch {
+	case r.Kind != Policy && r.Kind != Train:
+		return configErrorf("kind", "%q is not one of %s, %s", r.Kind, Policy, Train)
+	case r.Run == "":
+		return configErrorf("run", "is empty; name the directory of the run, such as runs/first")
+	case r.Iterations < 1:
+		return configErrorf("iterations", "%d is not at least 1", r.Iterations)
+	case !(r.Limits.DeadShare >= 0 && r.Limits.DeadShare <= 1):
+		return configErrorf("limits.dead_share", "%v is not in [0, 1]", r.Limits.DeadShare)
+	case r.Limits.MaxRecordBytes < 1<<10:
+		return configErrorf("limits.max_record_bytes", "%d is not at least 1024", r.Limits.MaxRecordBytes)
+	case r.Evaluate.Every < 0 || r.Evaluate.Prompts < 1 || r.Evaluate.Samples < 1 || r.Evaluate.Split == "":
+		return configErrorf("evaluate", "every %d, prompts %d, samples %d, split %q; want every >= 0, prompts and samples >= 1, and a split",
+			r.Evaluate.Every, r.Evaluate.Prompts, r.Evaluate.Samples, r.Evaluate.Split)
+	case r.Evaluate.Every > 0 && r.Evaluate.Split == r.Prompts.Split:
+		return configErrorf("evaluate.split", "%q is what prompts.split trains on; held-out prompts need another split", r.Evaluate.Split)
+	}
+	for _, s := range sections {
+		if err := s.check(); err != nil {
+			return &ConfigError{Path: s.path + "." + firstPath(err), Why: rest(err)}
+		}
+	}
+	_, err := r.Plan()
+	return err
+}
+
+// firstPath and rest part an error of a section, "key: why", into the key and the reason.
+func firstPath(err error) string {
+	key, _, ok := strings.Cut(err.Error(), ": ")
+	if !ok || strings.ContainsAny(key, " \t") {
+		return ""
+	}
+	return key
+}
+
+func rest(err error) string {
+	if firstPath(err) == "" {
+		return err.Error()
+	}
+	_, why, _ := strings.Cut(err.Error(), ": ")
+	return why
+}
+
+func (r Reward) validate() error {
+	if err := r.Model.validate(); err != nil {
+		return err
+	}
+	if err := r.Value.Validate(); err != nil {
+		return fmt.Errorf("value.%w", err)
+	}
+	if r.Update != nil {
+		if err := r.Update.Validate(); err != nil {
+			return fmt.Errorf("update.%w", err)
+		}
+	}
+	return nil
+}
+
+// needs lists the columns that the losses of an update read.
+func needs(c update.Config) []string {
+	loss, err := c.Loss()
+	if err != nil {
+		return nil // Validate has said so
+	}
+	return loss.Spec().Columns
+}
+
+func readsCandidates(c *update.Config) bool {
+	if c == nil {
+		return false
+	}
+	loss, err := c.Loss()
+	return err == nil && (loss.Spec().Candidates || loss.Spec().Rest == losses.CandidateRest)
+}
+
+// Resolved is the recipe as YAML with every default filled in: what config.yaml of a run holds.
+func (r Recipe) Resolved() ([]byte, error) {
+	raw, err := json.Marshal(r)
+	if err != nil {
+		return nil, err
+	}
+	var tree map[string]any
+	if err := yaml.Unmarshal(raw, &tree); err != nil { // JSON is YAML, and numbers stay whole
+		return nil, err
+	}
+	delete(tree, "run") // where a run lies is no part of what it computes
+	return yaml.Marshal(tree)
+}

@@ -1,0 +1,142 @@
+package update
+
+import (
+	"bytes"
+	"cmp"
+	"fmt"
+	"slices"
+
+	"github.com/google/uuid"
+
+	"github.com/millrace/millrace/models/keyed"
+	"github.com/millrace/millrace/models/losses"
+	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/transforms/stage"
+)
+
+func sidesOf(spec losses.Spec) []side {
+	if spec.Coupling == losses.Pair {
+		return pairSides
+	}
+	if slices.ContainsFunc(spec.Columns, func(c string) bool { return len(c) > 7 && c[:7] == "chosen_" }) {
+		return pairSides
+	}
+	return responseSides
+}
+
+// unitsOf lists the rows that can enter the loss, sorted by id, so that the order in which records arrived does not
+// matter, and counts those that cannot.
+func unitsOf(batches []stage.Batch, spec losses.Spec, groups string) (units []unit, left int, err error) {
+	sides := sidesOf(spec)
+	type keyed struct {
+		prompt, row uuid.UUID
+		unit        unit
+	}
+	var all []keyed
+	for _, b := range batches {
+		tab, err := newTable(b, spec, sides)
+		if err != nil {
+			return nil, 0, err
+		}
+		prompts, rows := schemas.PromptID.Of(b), b.RowIDs()
+		valid, judged := schemas.Flags{}, false
+		if groups == MixedGroups && slices.Contains(spec.Columns, schemas.Advantage.Name) {
+			if valid, err = schemas.GroupValid.Find(b); err == nil {
+				judged = true
+			}
+		}
+		for i := range b.NumRows() {
+			tokens, ok := tab.usable(i, spec, sides)
+			if !ok || judged && !valid.At(i) {
+				left++
+				continue
+			}
+			all = append(all, keyed{prompts[i], rows[i], unit{table: tab, row: i, responses: sides, tokens: tokens}})
+		}
+	}
+	slices.SortFunc(all, func(a, b keyed) int {
+		return cmp.Or(bytes.Compare(a.prompt[:], b.prompt[:]), bytes.Compare(a.row[:], b.row[:]))
+	})
+	for i, k := range all {
+		if i > 0 && all[i-1].row == k.row {
+			return nil, 0, fmt.Errorf("row %s arrives twice", k.row)
+		}
+		units = append(units, k.unit)
+	}
+	return units, left, nil
+}
+
+// steps cuts the units into the minibatches of optimiser steps. Every pass over the units is in an order of its own, drawn
+// from the seed and the number of the pass.
+func (c Config) steps(units []unit, seed uint64) [][]unit {
+	n := len(units)
+	if n == 0 {
+		return nil
+	}
+	if c.BatchSize > 0 {
+		size := min(c.BatchSize, n)
+		total := c.Steps
+		if total == 0 {
+			total = c.Epochs * ((n + size - 1) / size)
+		}
+		return stream(units, seed, size, total)
+	}
+	parts := min(c.Minibatches, n)
+	total := c.Epochs * parts
+	if c.Steps > 0 {
+		total = c.Steps
+	}
+	var out [][]unit
+	for pass := 0; len(out) < total; pass++ {
+		order := shuffled(units, seed, pass)
+		for k := 0; k < parts && len(out) < total; k++ {
+			out = append(out, order[k*n/parts:(k+1)*n/parts])
+		}
+	}
+	return out
+}
+
+// stream gives steps of one size, going on with the next pass in the middle of a step.
+func stream(units []unit, seed uint64, size, total int) [][]unit {
+	var out [][]unit
+	var order []unit
+	for pass := 0; len(out) < total; {
+		step := make([]unit, 0, size)
+		for len(step) < size {
+			if len(order) == 0 {
+				order = shuffled(units, seed, pass)
+				pass++
+			}
+			take := min(size-len(step), len(order))
+			step, order = append(step, order[:take]...), order[take:]
+		}
+		out = append(out, step)
+	}
+	return out
+}
+
+// shuffled is a permutation of the units that depends on seed and pass only (Fisher and Yates).
+func shuffled(units []unit, seed uint64, pass int) []unit {
+	key := keyed.New(seed).With(uint64(pass))
+	out := slices.Clone(units)
+	for i := len(out) - 1; i > 0; i-- {
+		j := int(key.With(uint64(i)).Uniform() * float64(i+1))
+		out[i], out[j] = out[j], out[i]
+	}
+	return out
+}
+
+// microbatches cuts a step so that at most limit tokens are held as activations; a unit is never cut.
+func microbatches(step []unit, limit int) [][]unit {
+	var out [][]unit
+	for lo := 0; lo < len(step); {
+		hi, tokens := lo, 0
+		for hi < len(step) && (hi == lo || tokens+step[hi].tokens <= limit) {
+			tokens += step[hi].tokens
+			hi++
+		}
+		out = append(out, step[lo:hi])
+		lo = hi
+	}
+	return out
+}

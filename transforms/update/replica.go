@@ -1,0 +1,316 @@
+package update
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"github.com/millrace/millrace/kernels"
+	"github.com/millrace/millrace/models"
+	"github.com/millrace/millrace/models/losses"
+	"github.com/millrace/millrace/models/optim"
+	"github.com/millrace/millrace/models/safetensors"
+	"github.com/millrace/millrace/models/tokenizer"
+	"github.com/millrace/millrace/models/transformer"
+	"github.com/millrace/millrace/transforms/stage"
+)
+
+// StepRecord is one optimiser step as steps-Role.jsonl holds it.
+type StepRecord struct {
+	Replica  int                `json:"replica"`
+	Step     int                `json:"step"` // over the life of the optimizer, from 1
+	Loss     float64            `json:"loss"`
+	GradNorm float64            `json:"grad_norm"` // before clipping
+	Rate     float64            `json:"lr"`
+	Units    int                `json:"units"`  // responses or pairs
+	Tokens   float64            `json:"tokens"` // response tokens in the loss
+	Metrics  map[string]float64 `json:"metrics,omitempty"`
+}
+
+// replica is what one replica works with.
+type replica struct {
+	job   Job
+	index int
+	model *transformer.Trainer
+	*trainer
+}
+
+// runReplica trains on the rows of one replica and leaves its result in a file of the work directory: the weights it
+// reached, or in gradient mode the gradient, besides its optimizer state and the record of its steps.
+func runReplica(ctx context.Context, job Job, index int, batches []stage.Batch) (string, error) {
+	r, err := openReplica(job, index)
+	if err != nil {
+		return "", err
+	}
+	units, left, err := unitsOf(batches, r.spec, job.Groups)
+	if err != nil {
+		return "", err
+	}
+	stage.Count(ctx, "update_"+job.Role, "rows_left_out", left)
+	stage.Count(ctx, "update_"+job.Role, "rows_used", len(units))
+	dir := r.workDir()
+	if err := os.RemoveAll(dir); err != nil {
+		return "", err
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", err
+	}
+	var records []StepRecord
+	if job.Mode == Gradient {
+		records, err = r.oneGradient(ctx, units)
+	} else {
+		records, err = r.steps(ctx, units)
+	}
+	if err != nil {
+		return "", err
+	}
+	result := r.model.Grads()
+	if job.Mode == Delta {
+		result = r.model.Params()
+		if err := r.state.Save(filepath.Join(dir, "optimizer")); err != nil {
+			return "", err
+		}
+	}
+	if err := writeLines(filepath.Join(dir, "steps.jsonl"), records); err != nil {
+		return "", err
+	}
+	weight := 0.0
+	for _, s := range records {
+		weight += s.Tokens
+	}
+	err = safetensors.Write(filepath.Join(dir, "result.safetensors"), []safetensors.NamedTensor{{Name: "result", Shape: []int{len(result)}, Values: result}},
+		map[string]string{"tokens": strconv.FormatFloat(weight, 'g', -1, 64)})
+	return dir, err
+}
+
+func (r *replica) workDir() string {
+	return filepath.Join(r.job.Work, fmt.Sprintf("%s-replica-%03d", r.job.Role, r.index))
+}
+
+func (r *replica) steps(ctx context.Context, units []unit) ([]StepRecord, error) {
+	var records []StepRecord
+	for i, step := range r.job.steps(units, r.job.Seed) {
+		record, err := r.step(ctx, step)
+		if err != nil {
+			return nil, fmt.Errorf("step %d: %w", i+1, err)
+		}
+		record.Replica = r.index
+		records = append(records, record)
+	}
+	return records, nil
+}
+
+// oneGradient leaves the gradient of the replica's rows; denominators are the replica's own, the merge weighs by tokens.
+func (r *replica) oneGradient(ctx context.Context, units []unit) ([]StepRecord, error) {
+	if len(units) == 0 {
+		r.model.ZeroGrads()
+		return nil, nil
+	}
+	loss, metrics, totals, err := r.gradient(ctx, units)
+	if err != nil {
+		return nil, err
+	}
+	return []StepRecord{{Replica: r.index, Loss: loss, Units: len(units), Tokens: totals.Tokens, Metrics: means(metrics)}}, nil
+}
+
+func means(metrics losses.Metrics) map[string]float64 {
+	out := map[string]float64{}
+	for _, m := range metrics {
+		out[m.Name] = m.Mean()
+	}
+	return out
+}
+
+// openReplica loads the model, the models of the target row, and the optimizer state.
+func openReplica(job Job, index int) (*replica, error) {
+	loss, err := job.Loss()
+	if err != nil {
+		return nil, err
+	}
+	m, err := transformer.Load(job.Model.Path)
+	if err != nil {
+		return nil, err
+	}
+	if loss.Spec().Heads&losses.Scalar != 0 && m.Scalar() == nil {
+		m.AddScalarHead()
+	}
+	var targets []target
+	for _, p := range loss.Spec().Target {
+		ref := map[string]models.Ref{losses.OldModel: job.Old, losses.RewardModel: job.Reward}[p.Model]
+		frozen, err := transformer.Load(ref.Path)
+		if err != nil {
+			return nil, fmt.Errorf("%s model of the target row: %w", p.Model, err)
+		}
+		targets = append(targets, target{name: p.Model, model: frozen})
+	}
+	model := transformer.NewTrainer(m, transformer.TrainOptions{Recompute: job.Recompute})
+	t, err := newTrainer(job.Config, loss, model, targets)
+	if err != nil {
+		return nil, err
+	}
+	if job.State != "" {
+		if err := t.state.Load(filepath.Join(job.State, fmt.Sprintf("replica-%03d", stateIndex(job, index)))); err != nil {
+			return nil, fmt.Errorf("optimizer state: %w", err)
+		}
+	}
+	return &replica{job: job, index: index, model: model, trainer: t}, nil
+}
+
+// stateIndex: in gradient mode there is one optimizer, that of the merge.
+func stateIndex(job Job, index int) int {
+	if job.Mode == Gradient {
+		return 0
+	}
+	return index
+}
+
+// mergeReplicas adds the replicas' results in their order, takes the outer step, and writes model, state and steps.
+func mergeReplicas(job Job, dirs []string) (models.Ref, error) {
+	r, err := openReplica(job, 0)
+	if err != nil {
+		return models.Ref{}, err
+	}
+	sum := make([]float32, len(r.model.Params()))
+	tokens := make([]float64, len(dirs))
+	results := make([][]float32, len(dirs))
+	total := 0.0
+	for k, dir := range dirs {
+		if results[k], tokens[k], err = readResult(dir, len(sum)); err != nil {
+			return models.Ref{}, err
+		}
+		total += tokens[k]
+	}
+	tmp, err := os.MkdirTemp(job.Dir, ".tmp-"+job.Role+"-")
+	if err != nil {
+		return models.Ref{}, err
+	}
+	defer os.RemoveAll(tmp)
+	state := filepath.Join(tmp, "state")
+	var steps bytes.Buffer
+	if job.Mode == Gradient {
+		for k, result := range results {
+			if total > 0 { // a token mean over all replicas
+				kernels.Axpy(float32(tokens[k]/total), result, sum)
+			}
+		}
+		rate := r.state.Rate()
+		norm, err := r.state.Step(r.model.Params(), sum)
+		if err != nil {
+			return models.Ref{}, err
+		}
+		if err := r.state.Save(filepath.Join(state, "replica-000")); err != nil {
+			return models.Ref{}, err
+		}
+		line, err := json.Marshal(StepRecord{Step: r.state.Steps(), GradNorm: norm, Rate: rate, Tokens: total})
+		if err != nil {
+			return models.Ref{}, err
+		}
+		steps.Write(append(line, '\n'))
+	} else {
+		outer := optim.NewOuter(job.Outer.Rate, job.Outer.Momentum, len(sum))
+		if job.State != "" && job.Outer.Momentum != 0 {
+			if err := outer.Load(job.State); err != nil {
+				return models.Ref{}, err
+			}
+		}
+		if err := r.outerStep(outer, results); err != nil {
+			return models.Ref{}, err
+		}
+		if err := os.MkdirAll(state, 0o755); err != nil {
+			return models.Ref{}, err
+		}
+		if err := outer.Save(state); err != nil {
+			return models.Ref{}, err
+		}
+	}
+	for k, dir := range dirs {
+		lines, err := os.ReadFile(filepath.Join(dir, "steps.jsonl"))
+		if err != nil {
+			return models.Ref{}, err
+		}
+		steps.Write(lines)
+		if job.Mode == Delta {
+			// Copied, not moved: a bundle that is run again must find it.
+			if err := os.CopyFS(filepath.Join(state, fmt.Sprintf("replica-%03d", k)), os.DirFS(filepath.Join(dir, "optimizer"))); err != nil {
+				return models.Ref{}, err
+			}
+		}
+	}
+	model := filepath.Join(tmp, "model")
+	if err := r.save(model); err != nil {
+		return models.Ref{}, err
+	}
+	if err := os.WriteFile(job.StepsFile(), steps.Bytes(), 0o644); err != nil {
+		return models.Ref{}, err
+	}
+	if err := errors.Join(replace(state, job.StateDir()), replace(model, job.ModelDir())); err != nil {
+		return models.Ref{}, err
+	}
+	digest, err := models.Digest(job.ModelDir())
+	return models.Ref{Path: job.ModelDir(), Digest: digest}, err
+}
+
+// outerStep moves the weights along the mean of the replicas' deltas. A single replica at rate 1 gives the weights it
+// reached, bit for bit, which a sum of weights and delta would only nearly be.
+func (r *replica) outerStep(outer *optim.Outer, reached [][]float32) error {
+	params := r.model.Params()
+	if o := r.job.Outer; len(reached) == 1 && o.Rate == 1 && o.Momentum == 0 {
+		copy(params, reached[0])
+		return nil
+	}
+	delta := make([]float32, len(params))
+	for _, theta := range reached {
+		kernels.Axpy(-1, params, theta)
+		kernels.Axpy(1/float32(len(reached)), theta, delta)
+	}
+	return outer.Step(params, delta)
+}
+
+// save writes the model with its tokenizer.
+func (r *replica) save(dir string) error {
+	if err := r.model.Save(dir); err != nil {
+		return err
+	}
+	tok, err := tokenizer.Load(r.job.Model.Path)
+	if err != nil {
+		return err
+	}
+	return tok.Save(dir)
+}
+
+func readResult(dir string, n int) ([]float32, float64, error) {
+	path := filepath.Join(dir, "result.safetensors")
+	f, err := safetensors.Open(path)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer f.Close()
+	values, _, err := f.Float32("result")
+	if err != nil {
+		return nil, 0, err
+	}
+	if len(values) != n {
+		return nil, 0, fmt.Errorf("%s: %d values for %d parameters", path, len(values), n)
+	}
+	tokens, err := strconv.ParseFloat(f.Metadata()["tokens"], 64)
+	if err != nil {
+		return nil, 0, fmt.Errorf("%s: metadata tokens: %w", path, err)
+	}
+	return values, tokens, nil
+}
+
+func writeLines[T any](path string, items []T) error {
+	var out bytes.Buffer
+	enc := json.NewEncoder(&out)
+	for _, item := range items {
+		if err := enc.Encode(item); err != nil {
+			return err
+		}
+	}
+	return os.WriteFile(path, out.Bytes(), 0o644)
+}

@@ -1,0 +1,268 @@
+// Package update takes optimiser steps on a model with the rows of a batch.
+//
+// In: PCollection<Batch> with every column the losses read. Out: PCollection<models.Ref> of one element, the directory the
+// updated model was written to. Rows are divided over replicas by their id; each replica sorts its rows by id, takes its
+// steps and leaves a delta; the deltas are added in the order of the replicas. One replica with outer rate 1 is ordinary
+// training.
+package update
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+
+	"github.com/apache/beam/sdks/v2/go/pkg/beam"
+	"github.com/apache/beam/sdks/v2/go/pkg/beam/register"
+
+	"github.com/millrace/millrace/models"
+	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/transforms/stage"
+)
+
+// Job is one update of one model: what to do, to what, and where to leave the result.
+type Job struct {
+	Config
+	Role  string     `json:"role"`  // names the outputs: policy, reward, student, ...
+	Model models.Ref `json:"model"` // the model to start from
+	// State is the directory of the optimizer state to go on with; "" starts afresh.
+	State string `json:"state"`
+	// Dir is where Role/ (the model), optimizer-Role/ (its state) and steps-Role.jsonl are written; Work holds deltas.
+	Dir  string `json:"dir"`
+	Work string `json:"work"`
+	Seed uint64 `json:"seed"` // of the order of rows
+	// Old and Reward are models whose logits a target row blends, where the loss has one.
+	Old    models.Ref `json:"old"`
+	Reward models.Ref `json:"reward"`
+}
+
+// ModelDir is where the updated model is written.
+func (j Job) ModelDir() string { return filepath.Join(j.Dir, j.Role) }
+
+// StateDir is where the optimizer state is written.
+func (j Job) StateDir() string { return filepath.Join(j.Dir, "optimizer-"+j.Role) }
+
+// StepsFile is where the steps are recorded, a JSON object a line.
+func (j Job) StepsFile() string { return filepath.Join(j.Dir, "steps-"+j.Role+".jsonl") }
+
+// Needs lists the columns the update reads.
+func (j Job) Needs() ([]schemas.Descriptor, error) {
+	loss, err := j.Loss()
+	if err != nil {
+		return nil, err
+	}
+	spec := loss.Spec()
+	out := []schemas.Descriptor{schemas.PromptTokens}
+	for _, s := range sidesOf(spec) {
+		for _, name := range columnsOf(spec, s) {
+			c, ok := schemas.ByName(name)
+			if !ok {
+				return nil, &schemas.ColumnError{Column: name, Reason: "is not a column of any stage"}
+			}
+			out = append(out, c)
+		}
+	}
+	return out, nil
+}
+
+// Contract says which columns the losses read; the update ends the chain and adds none.
+func (j Job) Contract() (schemas.Contract, error) {
+	needs, err := j.Needs()
+	return schemas.Contract{Name: "update_" + j.Role, Needs: needs}, err
+}
+
+func init() {
+	register.DoFn3x1[context.Context, stage.Batch, func(int, stage.Stored), error](&shardFn{})
+	register.DoFn4x1[context.Context, int, func(*stage.Stored) bool, func(int, part), error](&trainFn{})
+	register.DoFn4x1[context.Context, int, func(*part) bool, func(models.Ref), error](&mergeFn{})
+	register.Emitter2[int, stage.Stored]()
+	register.Emitter2[int, part]()
+	register.Emitter1[models.Ref]()
+	register.Iter1[stage.Stored]()
+	register.Iter1[part]()
+	beam.RegisterType(reflect.TypeFor[part]())
+	beam.RegisterType(reflect.TypeFor[models.Ref]())
+}
+
+// Apply adds the update to a pipeline; rows travel to the replicas through the store. It panics, while the pipeline is built, when the settings are wrong or a column is
+// known not to be there.
+func Apply(s beam.Scope, job Job, store stage.Store, in beam.PCollection) beam.PCollection {
+	if err := job.Validate(); err != nil {
+		panic(fmt.Sprintf("update of %s: %v", job.Role, err))
+	}
+	c, err := job.Contract()
+	if err != nil {
+		panic(err.Error())
+	}
+	s = s.Scope(c.Name)
+	if known := stage.DescriptionOf(in).Known; known != nil {
+		if _, err := known.Then(c); err != nil {
+			panic(err.Error())
+		}
+	}
+	needs := schemas.Names(append(c.Needs, ids...))
+	sharded := beam.ParDo(s, &shardFn{Replicas: job.Replicas, Columns: needs, Store: store}, in)
+	// Every replica must run, also one that no row fell to: its delta of zero is part of the mean.
+	all := make([]any, job.Replicas)
+	for k := range all {
+		all[k] = k
+	}
+	seeds := beam.ParDo(s, emptyShard, beam.Create(s, all...))
+	parts := beam.ParDo(s, &trainFn{Job: ship(job), Store: store}, beam.GroupByKey(s, beam.Flatten(s, sharded, seeds)))
+	return beam.ParDo(s, &mergeFn{Job: ship(job)}, beam.GroupByKey(s, parts))
+}
+
+var ids = []schemas.Descriptor{schemas.PromptID}
+
+func init() { register.Function1x2(emptyShard) }
+
+func emptyShard(k int) (int, stage.Stored) { return k, stage.Stored{} }
+
+// shardFn cuts a batch by the id of its prompts and keeps the columns the losses read.
+type shardFn struct {
+	Replicas int
+	Columns  []string
+	Store    stage.Store
+}
+
+// ProcessElement emits the rows of each replica.
+func (f *shardFn) ProcessElement(ctx context.Context, b stage.Batch, emit func(int, stage.Stored)) error {
+	var keep []schemas.Descriptor
+	for _, name := range f.Columns {
+		if c, ok := schemas.ByName(name); ok {
+			keep = append(keep, c)
+		}
+	}
+	for _, c := range []schemas.Descriptor{schemas.PairID, schemas.ResponseID, schemas.GroupValid, schemas.TokenMask} {
+		if b.Has(c) {
+			keep = append(keep, c)
+		}
+	}
+	b, err := b.Select(unique(keep)...)
+	if err != nil {
+		return err
+	}
+	groups, err := b.Groups()
+	if err != nil {
+		return err
+	}
+	rows := make([][]int, f.Replicas)
+	for _, g := range groups {
+		k := int(uint(g.ID[0])|uint(g.ID[1])<<8) % f.Replicas
+		for i := g.Lo; i < g.Hi; i++ {
+			rows[k] = append(rows[k], i)
+		}
+	}
+	for k := range rows {
+		if len(rows[k]) == 0 {
+			continue
+		}
+		shard, err := b.Take(rows[k])
+		if err != nil {
+			return err
+		}
+		stored, err := f.Store.Put(ctx, shard)
+		if err != nil {
+			return err
+		}
+		emit(k, stored)
+	}
+	return nil
+}
+
+func unique(ds []schemas.Descriptor) []schemas.Descriptor {
+	seen := map[string]bool{}
+	var out []schemas.Descriptor
+	for _, d := range ds {
+		if n := d.Describe().Name; !seen[n] {
+			seen[n] = true
+			out = append(out, d)
+		}
+	}
+	return out
+}
+
+// part is what a replica leaves: a file, not its content, crosses the shuffle.
+type part struct {
+	Replica int
+	File    string
+}
+
+// shipped is a Job as JSON: Beam's schema of a DoFn cannot hold the free keys of a loss.
+type shipped string
+
+func ship(j Job) shipped {
+	raw, err := json.Marshal(j)
+	if err != nil {
+		panic("update: settings cannot be written as JSON: " + err.Error())
+	}
+	return shipped(raw)
+}
+
+func (s shipped) open() (j Job, err error) {
+	return j, json.Unmarshal([]byte(s), &j)
+}
+
+// trainFn is one replica.
+type trainFn struct {
+	Job   shipped
+	Store stage.Store
+}
+
+// ProcessElement trains on the rows of the replica.
+func (f *trainFn) ProcessElement(ctx context.Context, replica int, shards func(*stage.Stored) bool, emit func(int, part)) error {
+	var all []stage.Batch
+	for d := (stage.Stored{}); shards(&d); d = (stage.Stored{}) {
+		if d.Rows == 0 {
+			continue // the mark that makes every replica run
+		}
+		b, err := f.Store.Get(ctx, d)
+		if err != nil {
+			return err
+		}
+		all = append(all, b)
+	}
+	job, err := f.Job.open()
+	if err != nil {
+		return err
+	}
+	file, err := runReplica(ctx, job, replica, all)
+	if err != nil {
+		return fmt.Errorf("update of %s, replica %d of %d: %w", job.Role, replica, job.Replicas, err)
+	}
+	emit(0, part{Replica: replica, File: file})
+	return nil
+}
+
+// mergeFn adds the parts in the order of the replicas and writes the model.
+type mergeFn struct {
+	Job shipped
+}
+
+// ProcessElement writes the model and emits where it lies.
+func (f *mergeFn) ProcessElement(ctx context.Context, _ int, parts func(*part) bool, emit func(models.Ref)) error {
+	job, err := f.Job.open()
+	if err != nil {
+		return err
+	}
+	files := make([]string, job.Replicas)
+	for p := (part{}); parts(&p); {
+		files[p.Replica] = p.File
+	}
+	ref, err := mergeReplicas(job, files)
+	if err != nil {
+		return fmt.Errorf("update of %s: %w", job.Role, err)
+	}
+	emit(ref)
+	return nil
+}
+
+// replace puts a finished directory in the place of what an earlier attempt may have left.
+func replace(tmp, dir string) error {
+	if err := os.RemoveAll(dir); err != nil {
+		return err
+	}
+	return os.Rename(tmp, dir)
+}
