@@ -84,9 +84,9 @@ func metaOf(md arrow.Metadata) (Meta, error) {
 	return m, nil
 }
 
-// mergeMeta joins the metadata of records whose rows are put together: where two say different things, both are kept in
+// MergeMeta joins the metadata of records whose rows are put together: where two say different things, both are kept in
 // the lineage, and the run, iteration and seed of the first.
-func mergeMeta(ms []Meta) Meta {
+func MergeMeta(ms ...Meta) Meta {
 	if len(ms) == 0 {
 		return Meta{}
 	}

@@ -24,12 +24,15 @@ func NewRecord(m Meta, cols ...Filled) (Record, error) {
 }
 
 // FromArrow takes over an Arrow record, such as one read from a file. It checks the metadata and that the buffers of each
-// column are what its type needs, so that views of the record never reach outside them.
+// column are what its type needs, so that views of the record never reach outside them. Columns of ours get the type
+// they are declared with, whatever the file called the elements of a list; metadata that is not ours is dropped.
 func FromArrow(rec arrow.Record) (Record, error) {
-	if _, err := metaOf(rec.Schema().Metadata()); err != nil {
+	meta, err := metaOf(rec.Schema().Metadata())
+	if err != nil {
 		return Record{}, err
 	}
 	seen := map[string]bool{}
+	fields, arrays := make([]arrow.Field, rec.NumCols()), make([]arrow.Array, rec.NumCols())
 	for i, f := range rec.Schema().Fields() {
 		if seen[f.Name] {
 			return Record{}, &ColumnError{f.Name, "is there twice"}
@@ -42,8 +45,25 @@ func FromArrow(rec arrow.Record) (Record, error) {
 		if err := validate(a.Data()); err != nil {
 			return Record{}, &ColumnError{f.Name, "is corrupt: " + err.Error()}
 		}
+		fields[i], arrays[i] = arrow.Field{Name: f.Name, Type: f.Type, Nullable: f.Nullable}, a
+		if def, ok := logpOfField(f); ok {
+			fields[i].Metadata = def.metadata()
+		}
+		if c, ok := ByName(f.Name); ok && sameType(c.Type, f.Type) {
+			fields[i].Type, fields[i].Nullable = c.Type, c.Nullable
+			arrays[i] = array.MakeFromData(retyped(a.Data(), c.Type))
+		}
 	}
-	return Record{rec}, nil
+	return Record{array.NewRecord(arrow.NewSchema(fields, ptr(meta.metadata())), arrays, rec.NumRows())}, nil
+}
+
+// retyped returns the same buffers under a type that differs in the names of list elements at most.
+func retyped(d arrow.ArrayData, t arrow.DataType) arrow.ArrayData {
+	children := d.Children()
+	if l, ok := t.(*arrow.ListType); ok {
+		children = []arrow.ArrayData{retyped(children[0], l.Elem())}
+	}
+	return array.NewData(t, d.Len(), d.Buffers(), children, d.NullN(), d.Offset())
 }
 
 // Canonical returns the same rows in the one form they are written in, whatever larger record they were cut from.
@@ -303,7 +323,7 @@ func Append(recs ...Record) (Record, error) {
 		}
 		arrays[c] = a
 	}
-	return Record{array.NewRecord(arrow.NewSchema(first.Fields(), ptr(mergeMeta(metas).metadata())), arrays, n)}, nil
+	return Record{array.NewRecord(arrow.NewSchema(first.Fields(), ptr(MergeMeta(metas...).metadata())), arrays, n)}, nil
 }
 
 // Group is the rows [Lo, Hi) of one prompt.

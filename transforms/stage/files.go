@@ -38,6 +38,39 @@ type opened struct {
 
 func (o *opened) Close() error { return errors.Join(o.ReadCloser.Close(), o.fs.Close()) }
 
+// Seekable is a file that can be read at any place, as Parquet must be.
+type Seekable interface {
+	io.ReaderAt
+	io.ReadSeeker
+	io.Closer
+}
+
+// OpenSeekable opens a file for reading at any place. One that does not lie on this machine is copied to a temporary file
+// that is gone when it is closed.
+func OpenSeekable(ctx context.Context, path string) (Seekable, error) {
+	if !strings.Contains(path, "://") {
+		return os.Open(path)
+	}
+	r, err := OpenFile(ctx, path)
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	f, err := os.CreateTemp("", "millrace-")
+	if err != nil {
+		return nil, err
+	}
+	t := &temporary{f}
+	if _, err := io.Copy(f, r); err != nil {
+		return nil, errors.Join(fmt.Errorf("read %s: %w", path, err), t.Close())
+	}
+	return t, nil
+}
+
+type temporary struct{ *os.File }
+
+func (t *temporary) Close() error { return errors.Join(t.File.Close(), os.Remove(t.Name())) }
+
 // ReadFile reads a file of at most limit bytes; a longer one is an error.
 func ReadFile(ctx context.Context, path string, limit int64) ([]byte, error) {
 	r, err := OpenFile(ctx, path)

@@ -1,0 +1,166 @@
+package recordio
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/apache/arrow/go/v15/arrow/memory"
+	"github.com/apache/arrow/go/v15/parquet/file"
+	"github.com/apache/arrow/go/v15/parquet/pqarrow"
+	"github.com/apache/beam/sdks/v2/go/pkg/beam"
+	"github.com/apache/beam/sdks/v2/go/pkg/beam/register"
+	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/transforms/stage"
+)
+
+// maxMessage bounds one record batch of an Arrow file from elsewhere.
+const maxMessage = 1 << 30
+
+// readRows is how many rows are decoded at a time.
+const readRows = 256
+
+func init() {
+	register.DoFn3x1[context.Context, string, func(stage.Batch), error](&readFn{})
+	register.Emitter1[stage.Batch]()
+}
+
+// Read reads files written by Write (or by others, with the same columns): PCollection<Batch> of whole prompt groups.
+// Which files is decided when the pipeline is built, so that a missing one is seen there; they are read in parallel, each
+// in bounded memory.
+func Read(s beam.Scope, paths []string) beam.PCollection {
+	return beam.ParDo(s.Scope("read"), &readFn{}, beam.CreateList(s, append([]string{}, paths...)))
+}
+
+type readFn struct{}
+
+func (f *readFn) ProcessElement(ctx context.Context, path string, emit func(stage.Batch)) error {
+	return ReadFile(ctx, path, func(b stage.Batch) error { emit(b); return nil })
+}
+
+// ReadFile reads a Parquet or Arrow file batch by batch. A batch holds whole prompt groups as far as they lie side by
+// side in the file.
+func ReadFile(ctx context.Context, path string, emit func(stage.Batch) error) error {
+	g := &gather{emit: emit}
+	var err error
+	switch {
+	case strings.HasSuffix(path, "."+Parquet):
+		err = readParquet(ctx, path, g.add)
+	case strings.HasSuffix(path, "."+Arrow):
+		err = readArrow(ctx, path, g.add)
+	default:
+		err = fmt.Errorf("want a name ending in .%s or .%s", Parquet, Arrow)
+	}
+	if err == nil {
+		err = g.flush()
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	return nil
+}
+
+// gather holds back the last prompt group of what was read, which may go on.
+type gather struct {
+	emit func(stage.Batch) error
+	held stage.Batch
+}
+
+func (g *gather) add(b stage.Batch) error {
+	joined, err := schemas.Append(g.held, b)
+	if err != nil {
+		return err
+	}
+	if !joined.Has(schemas.PromptID) {
+		g.held = stage.Batch{}
+		return g.pass(joined)
+	}
+	groups, err := joined.Groups()
+	if err != nil {
+		return err
+	}
+	if len(groups) == 0 {
+		return nil
+	}
+	cut := groups[len(groups)-1].Lo
+	g.held = joined.Slice(cut, joined.NumRows())
+	return g.pass(joined.Slice(0, cut))
+}
+
+func (g *gather) pass(b stage.Batch) error {
+	if b.NumRows() == 0 {
+		return nil
+	}
+	return g.emit(b)
+}
+
+func (g *gather) flush() error { return g.pass(g.held) }
+
+func readArrow(ctx context.Context, path string, emit func(stage.Batch) error) error {
+	f, err := stage.OpenFile(ctx, path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	in := schemas.NewStreamReader(f, maxMessage)
+	for {
+		b, err := in.Next()
+		if err == io.EOF {
+			return nil
+		}
+		if err == nil {
+			err = emit(b)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+func readParquet(ctx context.Context, path string, emit func(stage.Batch) error) (err error) {
+	defer func() {
+		// The decoder panics on some corrupt files.
+		if p := recover(); p != nil {
+			err = fmt.Errorf("corrupt Parquet file: %v", p)
+		}
+	}()
+	f, err := stage.OpenSeekable(ctx, path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	r, err := file.NewParquetReader(f)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	fr, err := pqarrow.NewFileReader(r, pqarrow.ArrowReadProperties{BatchSize: readRows}, memory.DefaultAllocator)
+	if err != nil {
+		return err
+	}
+	// One row group after the other: its columns are what is in memory.
+	for g := range r.NumRowGroups() {
+		rows, err := fr.GetRecordReader(ctx, nil, []int{g})
+		if err != nil {
+			return err
+		}
+		for rows.Next() {
+			b, err := schemas.FromArrow(rows.Record())
+			if err == nil {
+				err = emit(b)
+			}
+			if err != nil {
+				rows.Release()
+				return err
+			}
+		}
+		err = rows.Err()
+		rows.Release()
+		if err != nil && !errors.Is(err, io.EOF) {
+			return err
+		}
+	}
+	return nil
+}
