@@ -232,7 +232,7 @@ func (b *queryRows) causal(out []float32, a matrix, keys panels) {
 		for t := range b.tiles {
 			lo, hi := b.tile(t)
 			if nr := min(w.nr, b.i0+hi-j); nr > 0 {
-				asm.Tile(hi-lo, nr, keys.k, a.at(lo, 0), a.rs, a.cs, keys.data[j*keys.k:], w.nr, out[lo*w.ld+j:], w.ld, false, nil)
+				asm.Tile(hi-lo, nr, keys.k, a.at(lo, 0), a.rs, a.cs, keys.data[j*keys.k:], w.nr, out[lo*w.ld+j:], w.ld, false, nil, 0)
 			}
 		}
 	}
@@ -244,7 +244,7 @@ func (b *queryRows) over(c []float32, ldc int, a []float32, values panels, load 
 	for j := 0; j < values.n; j += w.nr {
 		for t := range b.tiles {
 			lo, hi := b.tile(t)
-			asm.Tile(hi-lo, min(w.nr, values.n-j), b.i0+hi, a[lo*w.ld:], w.ld, 1, values.data[j*values.k:], w.nr, c[lo*ldc+j:], ldc, load, nil)
+			asm.Tile(hi-lo, min(w.nr, values.n-j), b.i0+hi, a[lo*w.ld:], w.ld, 1, values.data[j*values.k:], w.nr, c[lo*ldc+j:], ldc, load, nil, 0)
 		}
 	}
 }

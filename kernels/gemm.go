@@ -46,6 +46,8 @@ const (
 	// skinnyM and skinnyK bound the rows and the depth of products that take B panel by panel.
 	skinnyM = 128
 	skinnyK = 2048
+	// cacheLine is the number of elements in one.
+	cacheLine = 16
 	// serialWork is the number of multiply-adds up to which a second thread costs more than it brings.
 	serialWork = 1 << 18
 )
@@ -180,9 +182,9 @@ func (g *product) column(a matrix, ic, in int, panel []float32, jc, nr, pn int, 
 	tiles := (in + g.mr - 1) / g.mr
 	for t := range tiles {
 		ir, end := t*in/tiles, (t+1)*in/tiles
-		asm.Tile(end-ir, nr, pn, a.at(ir, 0), a.rs, a.cs, panel, g.nr, g.c[(ic+ir)*g.ldc+jc:], g.ldc, load, next)
-		if len(next) > 16*pn {
-			next = next[16*pn:]
+		asm.Tile(end-ir, nr, pn, a.at(ir, 0), a.rs, a.cs, panel, g.nr, g.c[(ic+ir)*g.ldc+jc:], g.ldc, load, next, cacheLine)
+		if len(next) > cacheLine*pn {
+			next = next[cacheLine*pn:]
 		} else {
 			next = nil
 		}
@@ -214,7 +216,7 @@ func (g *product) thin(i0, i1, j0, j1 int) {
 	a := matrix{g.a.at(i0, 0), g.a.rs, g.a.cs}
 	whole := (j1 - j0) / g.nr * g.nr
 	for j := j0; j < j0+whole; j += g.nr {
-		asm.Tile(i1-i0, g.nr, g.k, a.data, a.rs, a.cs, g.b.at(0, j), g.b.rs, g.c[i0*g.ldc+j:], g.ldc, g.load, nil)
+		asm.Tile(i1-i0, g.nr, g.k, a.data, a.rs, a.cs, g.b.at(0, j), g.b.rs, g.c[i0*g.ldc+j:], g.ldc, g.load, nil, 0)
 	}
 	if j := j0 + whole; j < j1 {
 		// A tile reads whole panels: the last columns are copied to where there is room.

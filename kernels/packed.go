@@ -10,11 +10,7 @@ type Packed struct {
 	halves []uint16  // or this: the upper halves of single precision numbers
 }
 
-const (
-	panelWidth = 32
-	// panelDepth is how much of a bfloat16 panel is widened at a time: it stays in the first-level cache.
-	panelDepth = 256
-)
+const panelWidth = 32
 
 // Pack lays out the weight w [n,k].
 func Pack(w []float32, n, k int) *Packed {
@@ -70,44 +66,47 @@ func MatMulPacked(c, a []float32, w *Packed, m int, beta float32) {
 		}
 		return
 	}
-	g := product{c: c, ldc: n, a: matrix{a, k, 1}, k: k, load: beta != 0}
-	g.mr, g.nr = asm.TileSize()
 	workers := Threads()
 	if m*n*k <= serialWork {
 		workers = 1
 	}
-	parts := min(4*workers, panelsOf(n))
+	count := panelsOf(n)
+	parts := min(4*workers, count)
 	items(parts, workers, func(i int) {
-		for q := i * panelsOf(n) / parts; q < (i+1)*panelsOf(n)/parts; q++ {
-			g.panel(w, q, m)
+		lo, hi := i*count/parts, (i+1)*count/parts
+		if w.full != nil {
+			multiplyPanels(c, a, w.full, asm.Tile, lo, hi, m, n, k, beta != 0)
+		} else {
+			multiplyPanels(c, a, w.halves, asm.TileBF16, lo, hi, m, n, k, beta != 0)
 		}
 	})
 }
 
-// panel computes the columns of one panel of w.
-func (g *product) panel(w *Packed, q, m int) {
-	j, at := q*panelWidth, q*panelWidth*g.k
-	if w.full != nil {
-		g.panelColumns(g.a, w.full[at:at+panelWidth*g.k], j, min(panelWidth, w.n-j), m, g.k, g.load)
-		return
-	}
-	wide, release := borrow(panelWidth * panelDepth)
-	defer release()
-	for p := 0; p < g.k; p += panelDepth {
-		depth := min(panelDepth, g.k-p)
-		from := at + p*panelWidth
-		asm.Unpack(wide, w.halves[from:from+depth*panelWidth])
-		g.panelColumns(matrix{g.a.data[p:], g.k, 1}, wide, j, min(panelWidth, w.n-j), m, depth, g.load || p > 0)
-	}
-}
-
-// panelColumns computes n columns from j on over depth steps; a tile may be narrower than the panel.
-func (g *product) panelColumns(a matrix, panel []float32, j, n, m, depth int, load bool) {
-	tiles := (m + g.mr - 1) / g.mr
-	for l := 0; l < n; l += g.nr {
-		for t := range tiles {
-			lo, hi := t*m/tiles, (t+1)*m/tiles
-			asm.Tile(hi-lo, min(g.nr, n-l), depth, a.at(lo, 0), a.rs, 1, panel[l:], panelWidth, g.c[lo*g.ldc+j+l:], g.ldc, load, nil)
+// multiplyPanels computes the columns of panels lo to hi. Tiles fetch what is read next: with few rows from a little ahead, with
+// more, and so more work for each panel, from the panel that follows.
+func multiplyPanels[B float32 | uint16](c, a []float32, w []B,
+	tile func(mr, nr, k int, a []float32, ars, acs int, b []B, brs int, c []float32, ldc int, load bool, next []B, step int),
+	lo, hi, m, n, k int, load bool) {
+	const ahead = 32 * panelWidth
+	mr, nr := asm.TileSize()
+	tiles := (m + mr - 1) / mr
+	for q := lo; q < hi; q++ {
+		panel := w[q*panelWidth*k:]
+		j, cols := q*panelWidth, min(panelWidth, n-q*panelWidth)
+		// A tile may be narrower than the panel.
+		for l := 0; l < cols; l += nr {
+			for t := range tiles {
+				i, end := t*m/tiles, (t+1)*m/tiles
+				next, step := panel[min(ahead, len(panel)):], panelWidth
+				if tiles > 1 {
+					step = panelWidth / 2
+					next = panel[min(panelWidth*k+t*step*k, len(panel)):]
+				}
+				if l > 0 || t > 1 {
+					next = nil
+				}
+				tile(end-i, min(nr, cols-l), k, a[i*k:], k, 1, panel[l:], panelWidth, c[i*n+j+l:], n, load, next, step)
+			}
 		}
 	}
 }

@@ -54,9 +54,9 @@ func TileSize() (mr, nr int) {
 }
 
 // tileFunc is a generated tile: strides in bytes, tail columns in the last register.
-type tileFunc func(k int, a *float32, ars, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
+type tileFunc[B float32 | uint16] func(k int, a *float32, ars, acs int, b *B, brs int, c *float32, ldc int, tail int, load bool, next *B, step int)
 
-var tilesAVX2 = [...][2]tileFunc{
+var tilesAVX2 = [...][2]tileFunc[float32]{
 	1 - 1: {tile1x1AVX2, tile1x2AVX2},
 	2 - 1: {tile2x1AVX2, tile2x2AVX2},
 	3 - 1: {tile3x1AVX2, tile3x2AVX2},
@@ -65,7 +65,7 @@ var tilesAVX2 = [...][2]tileFunc{
 	6 - 1: {tile6x1AVX2, tile6x2AVX2},
 }
 
-var tilesAVX512 = [...][2]tileFunc{
+var tilesAVX512 = [...][2]tileFunc[float32]{
 	1 - 1:  {tile1x1AVX512, tile1x2AVX512},
 	2 - 1:  {tile2x1AVX512, tile2x2AVX512},
 	3 - 1:  {tile3x1AVX512, tile3x2AVX512},
@@ -82,24 +82,68 @@ var tilesAVX512 = [...][2]tileFunc{
 	14 - 1: {tile14x1AVX512, tile14x2AVX512},
 }
 
+var tilesBF16AVX2 = [...][2]tileFunc[uint16]{
+	1 - 1: {tile1x1BF16AVX2, tile1x2BF16AVX2},
+	2 - 1: {tile2x1BF16AVX2, tile2x2BF16AVX2},
+	3 - 1: {tile3x1BF16AVX2, tile3x2BF16AVX2},
+	4 - 1: {tile4x1BF16AVX2, tile4x2BF16AVX2},
+	5 - 1: {tile5x1BF16AVX2, tile5x2BF16AVX2},
+	6 - 1: {tile6x1BF16AVX2, tile6x2BF16AVX2},
+}
+
+var tilesBF16AVX512 = [...][2]tileFunc[uint16]{
+	1 - 1:  {tile1x1BF16AVX512, tile1x2BF16AVX512},
+	2 - 1:  {tile2x1BF16AVX512, tile2x2BF16AVX512},
+	3 - 1:  {tile3x1BF16AVX512, tile3x2BF16AVX512},
+	4 - 1:  {tile4x1BF16AVX512, tile4x2BF16AVX512},
+	5 - 1:  {tile5x1BF16AVX512, tile5x2BF16AVX512},
+	6 - 1:  {tile6x1BF16AVX512, tile6x2BF16AVX512},
+	7 - 1:  {tile7x1BF16AVX512, tile7x2BF16AVX512},
+	8 - 1:  {tile8x1BF16AVX512, tile8x2BF16AVX512},
+	9 - 1:  {tile9x1BF16AVX512, tile9x2BF16AVX512},
+	10 - 1: {tile10x1BF16AVX512, tile10x2BF16AVX512},
+	11 - 1: {tile11x1BF16AVX512, tile11x2BF16AVX512},
+	12 - 1: {tile12x1BF16AVX512, tile12x2BF16AVX512},
+	13 - 1: {tile13x1BF16AVX512, tile13x2BF16AVX512},
+	14 - 1: {tile14x1BF16AVX512, tile14x2BF16AVX512},
+}
+
 // Tile computes mr × nr elements of a product from k columns of a and k rows of b; k, mr and nr are at least 1. Each row of b
-// holds as many columns as the registers that cover nr. Memory from next on, 64·k bytes, is fetched into the cache on the way;
-// nil fetches none.
-func Tile(mr, nr, k int, a []float32, ars, acs int, b []float32, brs int, c []float32, ldc int, load bool, next []float32) {
-	ahead, step := &b[0], 0
-	if next != nil {
-		ahead, step = &next[0], 64
-	}
+// holds as many columns as the registers that cover nr. Each of the k steps fetches a cache line, step elements after the one
+// before, from next on; nil fetches none.
+func Tile(mr, nr, k int, a []float32, ars, acs int, b []float32, brs int, c []float32, ldc int, load bool, next []float32, step int) {
 	switch level {
 	case levelAVX512:
-		v := (nr - 1) >> 4
-		tilesAVX512[mr-1][v](k, &a[0], 4*ars, 4*acs, &b[0], 4*brs, &c[0], 4*ldc, nr-16*v, load, ahead, step)
+		runTile(tilesAVX512[mr-1][:], 16, nr, k, a, ars, acs, b, 4, brs, c, ldc, load, next, step)
 	case levelAVX2:
-		v := (nr - 1) >> 3
-		tilesAVX2[mr-1][v](k, &a[0], 4*ars, 4*acs, &b[0], 4*brs, &c[0], 4*ldc, nr-8*v, load, ahead, step)
+		runTile(tilesAVX2[mr-1][:], 8, nr, k, a, ars, acs, b, 4, brs, c, ldc, load, next, step)
 	default:
 		tileGeneric(mr, nr, k, a, ars, acs, b, brs, c, ldc, load)
 	}
+}
+
+// TileBF16 is Tile with b in bfloat16.
+func TileBF16(mr, nr, k int, a []float32, ars, acs int, b []uint16, brs int, c []float32, ldc int, load bool, next []uint16, step int) {
+	switch level {
+	case levelAVX512:
+		runTile(tilesBF16AVX512[mr-1][:], 16, nr, k, a, ars, acs, b, 2, brs, c, ldc, load, next, step)
+	case levelAVX2:
+		runTile(tilesBF16AVX2[mr-1][:], 8, nr, k, a, ars, acs, b, 2, brs, c, ldc, load, next, step)
+	default:
+		tileBF16Generic(mr, nr, k, a, ars, acs, b, brs, c, ldc, load)
+	}
+}
+
+// runTile calls the tile of one or two registers of w columns; size is that of an element of b.
+func runTile[B float32 | uint16](tiles []tileFunc[B], w, nr, k int, a []float32, ars, acs int, b []B, size, brs int, c []float32, ldc int, load bool, next []B, step int) {
+	ahead := &b[0]
+	if len(next) > 0 {
+		ahead = &next[0]
+	} else {
+		step = 0
+	}
+	v := (nr - 1) / w
+	tiles[v](k, &a[0], 4*ars, 4*acs, &b[0], size*brs, &c[0], 4*ldc, nr-w*v, load, ahead, size*step)
 }
 
 // PackT writes the transpose of src[n,k], row stride ld, to dst[k,width]; n is at most width, and columns from n on are
@@ -434,21 +478,6 @@ func SumSquares(x []float32) float64 {
 		sums[l] += float64(v) * float64(v)
 	}
 	return fold64(&sums)
-}
-
-// Unpack writes bfloat16 numbers as single precision; their number is a multiple of 32.
-func Unpack(dst []float32, src []uint16) {
-	if len(src) == 0 {
-		return
-	}
-	switch level {
-	case levelAVX512:
-		unpackAVX512(&dst[0], &src[0], len(src)/32)
-	case levelAVX2:
-		unpackAVX2(&dst[0], &src[0], len(src)/32)
-	default:
-		unpackGeneric(dst, src)
-	}
 }
 
 // FMA does n × 16 independent multiply-adds of a whole register, and returns the floating-point operations that took.

@@ -14,12 +14,16 @@ func Levels() []string { return []string{"generic"} }
 // TileSize is the largest tile of Tile: rows, and the width of a packed panel.
 func TileSize() (mr, nr int) { return genericMR, genericNR }
 
-func Tile(mr, nr, k int, a []float32, ars, acs int, b []float32, brs int, c []float32, ldc int, load bool, _ []float32) {
+func Tile(mr, nr, k int, a []float32, ars, acs int, b []float32, brs int, c []float32, ldc int, load bool, _ []float32, _ int) {
 	tileGeneric(mr, nr, k, a, ars, acs, b, brs, c, ldc, load)
+}
+
+// TileBF16 is Tile with b in bfloat16.
+func TileBF16(mr, nr, k int, a []float32, ars, acs int, b []uint16, brs int, c []float32, ldc int, load bool, _ []uint16, _ int) {
+	tileBF16Generic(mr, nr, k, a, ars, acs, b, brs, c, ldc, load)
 }
 func PackT(dst, src []float32, ld, n, k, width int, _ bool) { packTGeneric(dst, src, ld, n, k, width) }
 func PackN(dst, src []float32, ld, k, width int)            { packNGeneric(dst, src, ld, k, width) }
-func Unpack(dst []float32, src []uint16)                    { unpackGeneric(dst, src) }
 func Dot(x, y []float32) float32                            { return dotGeneric(x, y) }
 func Dot3(x, y, z []float32) float32                        { return dot3Generic(x, y, z) }
 func SumSquares(x []float32) float64                        { return sumSquaresGeneric(x) }

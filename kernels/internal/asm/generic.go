@@ -71,6 +71,22 @@ func tile4x4(k int, a []float32, ars, acs int, b []float32, brs int, c []float32
 	c[3*ldc], c[3*ldc+1], c[3*ldc+2], c[3*ldc+3] = c30, c31, c32, c33
 }
 
+// tileBF16Generic is tileGeneric with b in bfloat16: the upper halves of single precision numbers.
+func tileBF16Generic(mr, nr, k int, a []float32, ars, acs int, b []uint16, brs int, c []float32, ldc int, load bool) {
+	for i := range mr {
+		for j := range nr {
+			var s float32
+			if load {
+				s = c[i*ldc+j]
+			}
+			for p := range k {
+				s += float32(a[i*ars+p*acs] * math.Float32frombits(uint32(b[p*brs+j])<<16))
+			}
+			c[i*ldc+j] = s
+		}
+	}
+}
+
 // packTGeneric writes the transpose of src[n,k] (row stride ld) to dst[k,width], zero beyond column n.
 func packTGeneric(dst, src []float32, ld, n, k, width int) {
 	for j := range n {
@@ -90,14 +106,6 @@ func packTGeneric(dst, src []float32, ld, n, k, width int) {
 func packNGeneric(dst, src []float32, ld, k, width int) {
 	for p := range k {
 		copy(dst[p*width:(p+1)*width], src[p*ld:p*ld+width])
-	}
-}
-
-// unpackGeneric writes bfloat16 numbers as single precision.
-func unpackGeneric(dst []float32, src []uint16) {
-	dst = dst[:len(src)]
-	for i, v := range src {
-		dst[i] = math.Float32frombits(uint32(v) << 16)
 	}
 }
 

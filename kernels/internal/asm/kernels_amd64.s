@@ -70,6 +70,55 @@ DATA laneMask<>+56(SB)/4, $+0
 DATA laneMask<>+60(SB)/4, $+0
 GLOBL laneMask<>(SB), RODATA|NOPTR, $64
 
+// func tile1x1BF16AVX2(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+// Requires: AVX, AVX2, FMA3, MMX+
+TEXT ·tile1x1BF16AVX2(SB), NOSPLIT, $0-96
+	MOVQ   k+0(FP), AX
+	MOVQ   ars+16(FP), CX
+	MOVQ   acs+24(FP), CX
+	MOVQ   b+32(FP), DX
+	MOVQ   brs+40(FP), BX
+	MOVQ   next+80(FP), SI
+	MOVQ   step+88(FP), DI
+	MOVQ   a+8(FP), R8
+	MOVB   load+72(FP), R9
+	TESTB  R9, R9
+	JNE    fromC
+	VXORPS Y0, Y0, Y0
+	JMP    loop
+
+fromC:
+	MOVQ       tail+64(FP), R9
+	LEAQ       laneMask<>+32(SB), R10
+	SHLQ       $0x02, R9
+	SUBQ       R9, R10
+	VMOVUPS    (R10), Y0
+	MOVQ       c+48(FP), R9
+	MOVQ       ldc+56(FP), R10
+	VMASKMOVPS (R9), Y0, Y0
+
+loop:
+	VPMOVZXWD    (DX), Y1
+	VPSLLD       $0x10, Y1, Y1
+	VBROADCASTSS (R8), Y2
+	VFMADD231PS  Y2, Y1, Y0
+	PREFETCHT1   (SI)
+	ADDQ         DI, SI
+	ADDQ         BX, DX
+	ADDQ         CX, R8
+	DECQ         AX
+	JNE          loop
+	MOVQ         tail+64(FP), AX
+	LEAQ         laneMask<>+32(SB), CX
+	SHLQ         $0x02, AX
+	SUBQ         AX, CX
+	VMOVUPS      (CX), Y1
+	MOVQ         c+48(FP), AX
+	MOVQ         ldc+56(FP), CX
+	VMASKMOVPS   Y0, Y1, (AX)
+	VZEROUPPER
+	RET
+
 // func tile2x1AVX2(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
 // Requires: AVX, FMA3, MMX+
 TEXT ·tile2x1AVX2(SB), NOSPLIT, $0-96
@@ -102,6 +151,62 @@ fromC:
 
 loop:
 	VMOVUPS      (BX), Y2
+	VBROADCASTSS (R9), Y3
+	VFMADD231PS  Y3, Y2, Y0
+	VBROADCASTSS (R9)(CX*1), Y3
+	VFMADD231PS  Y3, Y2, Y1
+	PREFETCHT1   (DI)
+	ADDQ         R8, DI
+	ADDQ         SI, BX
+	ADDQ         DX, R9
+	DECQ         AX
+	JNE          loop
+	MOVQ         tail+64(FP), AX
+	LEAQ         laneMask<>+32(SB), CX
+	SHLQ         $0x02, AX
+	SUBQ         AX, CX
+	VMOVUPS      (CX), Y2
+	MOVQ         c+48(FP), AX
+	MOVQ         ldc+56(FP), CX
+	VMASKMOVPS   Y0, Y2, (AX)
+	ADDQ         CX, AX
+	VMASKMOVPS   Y1, Y2, (AX)
+	VZEROUPPER
+	RET
+
+// func tile2x1BF16AVX2(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+// Requires: AVX, AVX2, FMA3, MMX+
+TEXT ·tile2x1BF16AVX2(SB), NOSPLIT, $0-96
+	MOVQ   k+0(FP), AX
+	MOVQ   ars+16(FP), CX
+	MOVQ   acs+24(FP), DX
+	MOVQ   b+32(FP), BX
+	MOVQ   brs+40(FP), SI
+	MOVQ   next+80(FP), DI
+	MOVQ   step+88(FP), R8
+	MOVQ   a+8(FP), R9
+	MOVB   load+72(FP), R10
+	TESTB  R10, R10
+	JNE    fromC
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	JMP    loop
+
+fromC:
+	MOVQ       tail+64(FP), R10
+	LEAQ       laneMask<>+32(SB), R11
+	SHLQ       $0x02, R10
+	SUBQ       R10, R11
+	VMOVUPS    (R11), Y1
+	MOVQ       c+48(FP), R10
+	MOVQ       ldc+56(FP), R11
+	VMASKMOVPS (R10), Y1, Y0
+	ADDQ       R11, R10
+	VMASKMOVPS (R10), Y1, Y1
+
+loop:
+	VPMOVZXWD    (BX), Y2
+	VPSLLD       $0x10, Y2, Y2
 	VBROADCASTSS (R9), Y3
 	VFMADD231PS  Y3, Y2, Y0
 	VBROADCASTSS (R9)(CX*1), Y3
@@ -160,6 +265,69 @@ fromC:
 
 loop:
 	VMOVUPS      (BX), Y3
+	VBROADCASTSS (R9), Y4
+	VFMADD231PS  Y4, Y3, Y0
+	VBROADCASTSS (R9)(CX*1), Y4
+	VFMADD231PS  Y4, Y3, Y1
+	VBROADCASTSS (R9)(CX*2), Y4
+	VFMADD231PS  Y4, Y3, Y2
+	PREFETCHT1   (DI)
+	ADDQ         R8, DI
+	ADDQ         SI, BX
+	ADDQ         DX, R9
+	DECQ         AX
+	JNE          loop
+	MOVQ         tail+64(FP), AX
+	LEAQ         laneMask<>+32(SB), CX
+	SHLQ         $0x02, AX
+	SUBQ         AX, CX
+	VMOVUPS      (CX), Y3
+	MOVQ         c+48(FP), AX
+	MOVQ         ldc+56(FP), CX
+	VMASKMOVPS   Y0, Y3, (AX)
+	ADDQ         CX, AX
+	VMASKMOVPS   Y1, Y3, (AX)
+	ADDQ         CX, AX
+	VMASKMOVPS   Y2, Y3, (AX)
+	VZEROUPPER
+	RET
+
+// func tile3x1BF16AVX2(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+// Requires: AVX, AVX2, FMA3, MMX+
+TEXT ·tile3x1BF16AVX2(SB), NOSPLIT, $0-96
+	MOVQ   k+0(FP), AX
+	MOVQ   ars+16(FP), CX
+	MOVQ   acs+24(FP), DX
+	MOVQ   b+32(FP), BX
+	MOVQ   brs+40(FP), SI
+	MOVQ   next+80(FP), DI
+	MOVQ   step+88(FP), R8
+	MOVQ   a+8(FP), R9
+	MOVB   load+72(FP), R10
+	TESTB  R10, R10
+	JNE    fromC
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	JMP    loop
+
+fromC:
+	MOVQ       tail+64(FP), R10
+	LEAQ       laneMask<>+32(SB), R11
+	SHLQ       $0x02, R10
+	SUBQ       R10, R11
+	VMOVUPS    (R11), Y2
+	MOVQ       c+48(FP), R10
+	MOVQ       ldc+56(FP), R11
+	VMASKMOVPS (R10), Y2, Y0
+	ADDQ       R11, R10
+	VMASKMOVPS (R10), Y2, Y1
+	ADDQ       R11, R10
+	VMASKMOVPS (R10), Y2, Y2
+
+loop:
+	VPMOVZXWD    (BX), Y3
+	VPSLLD       $0x10, Y3, Y3
 	VBROADCASTSS (R9), Y4
 	VFMADD231PS  Y4, Y3, Y0
 	VBROADCASTSS (R9)(CX*1), Y4
@@ -257,6 +425,77 @@ loop:
 	VZEROUPPER
 	RET
 
+// func tile4x1BF16AVX2(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+// Requires: AVX, AVX2, FMA3, MMX+
+TEXT ·tile4x1BF16AVX2(SB), NOSPLIT, $0-96
+	MOVQ   k+0(FP), AX
+	MOVQ   ars+16(FP), CX
+	MOVQ   acs+24(FP), DX
+	MOVQ   b+32(FP), BX
+	MOVQ   brs+40(FP), SI
+	MOVQ   next+80(FP), DI
+	MOVQ   step+88(FP), R8
+	MOVQ   a+8(FP), R9
+	LEAQ   (CX)(CX*2), R10
+	MOVB   load+72(FP), R11
+	TESTB  R11, R11
+	JNE    fromC
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	JMP    loop
+
+fromC:
+	MOVQ       tail+64(FP), R11
+	LEAQ       laneMask<>+32(SB), R12
+	SHLQ       $0x02, R11
+	SUBQ       R11, R12
+	VMOVUPS    (R12), Y3
+	MOVQ       c+48(FP), R11
+	MOVQ       ldc+56(FP), R12
+	VMASKMOVPS (R11), Y3, Y0
+	ADDQ       R12, R11
+	VMASKMOVPS (R11), Y3, Y1
+	ADDQ       R12, R11
+	VMASKMOVPS (R11), Y3, Y2
+	ADDQ       R12, R11
+	VMASKMOVPS (R11), Y3, Y3
+
+loop:
+	VPMOVZXWD    (BX), Y4
+	VPSLLD       $0x10, Y4, Y4
+	VBROADCASTSS (R9), Y5
+	VFMADD231PS  Y5, Y4, Y0
+	VBROADCASTSS (R9)(CX*1), Y5
+	VFMADD231PS  Y5, Y4, Y1
+	VBROADCASTSS (R9)(CX*2), Y5
+	VFMADD231PS  Y5, Y4, Y2
+	VBROADCASTSS (R9)(R10*1), Y5
+	VFMADD231PS  Y5, Y4, Y3
+	PREFETCHT1   (DI)
+	ADDQ         R8, DI
+	ADDQ         SI, BX
+	ADDQ         DX, R9
+	DECQ         AX
+	JNE          loop
+	MOVQ         tail+64(FP), AX
+	LEAQ         laneMask<>+32(SB), CX
+	SHLQ         $0x02, AX
+	SUBQ         AX, CX
+	VMOVUPS      (CX), Y4
+	MOVQ         c+48(FP), AX
+	MOVQ         ldc+56(FP), CX
+	VMASKMOVPS   Y0, Y4, (AX)
+	ADDQ         CX, AX
+	VMASKMOVPS   Y1, Y4, (AX)
+	ADDQ         CX, AX
+	VMASKMOVPS   Y2, Y4, (AX)
+	ADDQ         CX, AX
+	VMASKMOVPS   Y3, Y4, (AX)
+	VZEROUPPER
+	RET
+
 // func tile5x1AVX2(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
 // Requires: AVX, FMA3, MMX+
 TEXT ·tile5x1AVX2(SB), NOSPLIT, $0-96
@@ -299,6 +538,84 @@ fromC:
 
 loop:
 	VMOVUPS      (BX), Y5
+	VBROADCASTSS (R9), Y6
+	VFMADD231PS  Y6, Y5, Y0
+	VBROADCASTSS (R9)(CX*1), Y6
+	VFMADD231PS  Y6, Y5, Y1
+	VBROADCASTSS (R9)(CX*2), Y6
+	VFMADD231PS  Y6, Y5, Y2
+	VBROADCASTSS (R9)(R10*1), Y6
+	VFMADD231PS  Y6, Y5, Y3
+	VBROADCASTSS (R9)(CX*4), Y6
+	VFMADD231PS  Y6, Y5, Y4
+	PREFETCHT1   (DI)
+	ADDQ         R8, DI
+	ADDQ         SI, BX
+	ADDQ         DX, R9
+	DECQ         AX
+	JNE          loop
+	MOVQ         tail+64(FP), AX
+	LEAQ         laneMask<>+32(SB), CX
+	SHLQ         $0x02, AX
+	SUBQ         AX, CX
+	VMOVUPS      (CX), Y5
+	MOVQ         c+48(FP), AX
+	MOVQ         ldc+56(FP), CX
+	VMASKMOVPS   Y0, Y5, (AX)
+	ADDQ         CX, AX
+	VMASKMOVPS   Y1, Y5, (AX)
+	ADDQ         CX, AX
+	VMASKMOVPS   Y2, Y5, (AX)
+	ADDQ         CX, AX
+	VMASKMOVPS   Y3, Y5, (AX)
+	ADDQ         CX, AX
+	VMASKMOVPS   Y4, Y5, (AX)
+	VZEROUPPER
+	RET
+
+// func tile5x1BF16AVX2(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+// Requires: AVX, AVX2, FMA3, MMX+
+TEXT ·tile5x1BF16AVX2(SB), NOSPLIT, $0-96
+	MOVQ   k+0(FP), AX
+	MOVQ   ars+16(FP), CX
+	MOVQ   acs+24(FP), DX
+	MOVQ   b+32(FP), BX
+	MOVQ   brs+40(FP), SI
+	MOVQ   next+80(FP), DI
+	MOVQ   step+88(FP), R8
+	MOVQ   a+8(FP), R9
+	LEAQ   (CX)(CX*2), R10
+	MOVB   load+72(FP), R11
+	TESTB  R11, R11
+	JNE    fromC
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	JMP    loop
+
+fromC:
+	MOVQ       tail+64(FP), R11
+	LEAQ       laneMask<>+32(SB), R12
+	SHLQ       $0x02, R11
+	SUBQ       R11, R12
+	VMOVUPS    (R12), Y4
+	MOVQ       c+48(FP), R11
+	MOVQ       ldc+56(FP), R12
+	VMASKMOVPS (R11), Y4, Y0
+	ADDQ       R12, R11
+	VMASKMOVPS (R11), Y4, Y1
+	ADDQ       R12, R11
+	VMASKMOVPS (R11), Y4, Y2
+	ADDQ       R12, R11
+	VMASKMOVPS (R11), Y4, Y3
+	ADDQ       R12, R11
+	VMASKMOVPS (R11), Y4, Y4
+
+loop:
+	VPMOVZXWD    (BX), Y5
+	VPSLLD       $0x10, Y5, Y5
 	VBROADCASTSS (R9), Y6
 	VFMADD231PS  Y6, Y5, Y0
 	VBROADCASTSS (R9)(CX*1), Y6
@@ -421,6 +738,94 @@ loop:
 	VZEROUPPER
 	RET
 
+// func tile6x1BF16AVX2(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+// Requires: AVX, AVX2, FMA3, MMX+
+TEXT ·tile6x1BF16AVX2(SB), NOSPLIT, $0-96
+	MOVQ   k+0(FP), AX
+	MOVQ   ars+16(FP), CX
+	MOVQ   acs+24(FP), DX
+	MOVQ   b+32(FP), BX
+	MOVQ   brs+40(FP), SI
+	MOVQ   next+80(FP), DI
+	MOVQ   step+88(FP), R8
+	MOVQ   a+8(FP), R9
+	LEAQ   (R9)(CX*4), R10
+	ADDQ   CX, R10
+	LEAQ   (CX)(CX*2), R11
+	MOVB   load+72(FP), R12
+	TESTB  R12, R12
+	JNE    fromC
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	JMP    loop
+
+fromC:
+	MOVQ       tail+64(FP), R12
+	LEAQ       laneMask<>+32(SB), R13
+	SHLQ       $0x02, R12
+	SUBQ       R12, R13
+	VMOVUPS    (R13), Y5
+	MOVQ       c+48(FP), R12
+	MOVQ       ldc+56(FP), R13
+	VMASKMOVPS (R12), Y5, Y0
+	ADDQ       R13, R12
+	VMASKMOVPS (R12), Y5, Y1
+	ADDQ       R13, R12
+	VMASKMOVPS (R12), Y5, Y2
+	ADDQ       R13, R12
+	VMASKMOVPS (R12), Y5, Y3
+	ADDQ       R13, R12
+	VMASKMOVPS (R12), Y5, Y4
+	ADDQ       R13, R12
+	VMASKMOVPS (R12), Y5, Y5
+
+loop:
+	VPMOVZXWD    (BX), Y6
+	VPSLLD       $0x10, Y6, Y6
+	VBROADCASTSS (R9), Y7
+	VFMADD231PS  Y7, Y6, Y0
+	VBROADCASTSS (R9)(CX*1), Y7
+	VFMADD231PS  Y7, Y6, Y1
+	VBROADCASTSS (R9)(CX*2), Y7
+	VFMADD231PS  Y7, Y6, Y2
+	VBROADCASTSS (R9)(R11*1), Y7
+	VFMADD231PS  Y7, Y6, Y3
+	VBROADCASTSS (R9)(CX*4), Y7
+	VFMADD231PS  Y7, Y6, Y4
+	VBROADCASTSS (R10), Y7
+	VFMADD231PS  Y7, Y6, Y5
+	PREFETCHT1   (DI)
+	ADDQ         R8, DI
+	ADDQ         SI, BX
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	DECQ         AX
+	JNE          loop
+	MOVQ         tail+64(FP), AX
+	LEAQ         laneMask<>+32(SB), CX
+	SHLQ         $0x02, AX
+	SUBQ         AX, CX
+	VMOVUPS      (CX), Y6
+	MOVQ         c+48(FP), AX
+	MOVQ         ldc+56(FP), CX
+	VMASKMOVPS   Y0, Y6, (AX)
+	ADDQ         CX, AX
+	VMASKMOVPS   Y1, Y6, (AX)
+	ADDQ         CX, AX
+	VMASKMOVPS   Y2, Y6, (AX)
+	ADDQ         CX, AX
+	VMASKMOVPS   Y3, Y6, (AX)
+	ADDQ         CX, AX
+	VMASKMOVPS   Y4, Y6, (AX)
+	ADDQ         CX, AX
+	VMASKMOVPS   Y5, Y6, (AX)
+	VZEROUPPER
+	RET
+
 // func tile1x2AVX2(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
 // Requires: AVX, FMA3, MMX+
 TEXT ·tile1x2AVX2(SB), NOSPLIT, $0-96
@@ -453,6 +858,61 @@ fromC:
 loop:
 	VMOVUPS      (DX), Y2
 	VMOVUPS      32(DX), Y3
+	VBROADCASTSS (R8), Y4
+	VFMADD231PS  Y4, Y2, Y0
+	VFMADD231PS  Y4, Y3, Y1
+	PREFETCHT1   (SI)
+	ADDQ         DI, SI
+	ADDQ         BX, DX
+	ADDQ         CX, R8
+	DECQ         AX
+	JNE          loop
+	MOVQ         tail+64(FP), AX
+	LEAQ         laneMask<>+32(SB), CX
+	SHLQ         $0x02, AX
+	SUBQ         AX, CX
+	VMOVUPS      (CX), Y2
+	MOVQ         c+48(FP), AX
+	MOVQ         ldc+56(FP), CX
+	VMOVUPS      Y0, (AX)
+	VMASKMOVPS   Y1, Y2, 32(AX)
+	VZEROUPPER
+	RET
+
+// func tile1x2BF16AVX2(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+// Requires: AVX, AVX2, FMA3, MMX+
+TEXT ·tile1x2BF16AVX2(SB), NOSPLIT, $0-96
+	MOVQ   k+0(FP), AX
+	MOVQ   ars+16(FP), CX
+	MOVQ   acs+24(FP), CX
+	MOVQ   b+32(FP), DX
+	MOVQ   brs+40(FP), BX
+	MOVQ   next+80(FP), SI
+	MOVQ   step+88(FP), DI
+	MOVQ   a+8(FP), R8
+	MOVB   load+72(FP), R9
+	TESTB  R9, R9
+	JNE    fromC
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	JMP    loop
+
+fromC:
+	MOVQ       tail+64(FP), R9
+	LEAQ       laneMask<>+32(SB), R10
+	SHLQ       $0x02, R9
+	SUBQ       R9, R10
+	VMOVUPS    (R10), Y1
+	MOVQ       c+48(FP), R9
+	MOVQ       ldc+56(FP), R10
+	VMOVUPS    (R9), Y0
+	VMASKMOVPS 32(R9), Y1, Y1
+
+loop:
+	VPMOVZXWD    (DX), Y2
+	VPSLLD       $0x10, Y2, Y2
+	VPMOVZXWD    16(DX), Y3
+	VPSLLD       $0x10, Y3, Y3
 	VBROADCASTSS (R8), Y4
 	VFMADD231PS  Y4, Y2, Y0
 	VFMADD231PS  Y4, Y3, Y1
@@ -538,6 +998,72 @@ loop:
 	VZEROUPPER
 	RET
 
+// func tile2x2BF16AVX2(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+// Requires: AVX, AVX2, FMA3, MMX+
+TEXT ·tile2x2BF16AVX2(SB), NOSPLIT, $0-96
+	MOVQ   k+0(FP), AX
+	MOVQ   ars+16(FP), CX
+	MOVQ   acs+24(FP), DX
+	MOVQ   b+32(FP), BX
+	MOVQ   brs+40(FP), SI
+	MOVQ   next+80(FP), DI
+	MOVQ   step+88(FP), R8
+	MOVQ   a+8(FP), R9
+	MOVB   load+72(FP), R10
+	TESTB  R10, R10
+	JNE    fromC
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	JMP    loop
+
+fromC:
+	MOVQ       tail+64(FP), R10
+	LEAQ       laneMask<>+32(SB), R11
+	SHLQ       $0x02, R10
+	SUBQ       R10, R11
+	VMOVUPS    (R11), Y3
+	MOVQ       c+48(FP), R10
+	MOVQ       ldc+56(FP), R11
+	VMOVUPS    (R10), Y0
+	VMASKMOVPS 32(R10), Y3, Y1
+	ADDQ       R11, R10
+	VMOVUPS    (R10), Y2
+	VMASKMOVPS 32(R10), Y3, Y3
+
+loop:
+	VPMOVZXWD    (BX), Y4
+	VPSLLD       $0x10, Y4, Y4
+	VPMOVZXWD    16(BX), Y5
+	VPSLLD       $0x10, Y5, Y5
+	VBROADCASTSS (R9), Y6
+	VFMADD231PS  Y6, Y4, Y0
+	VFMADD231PS  Y6, Y5, Y1
+	VBROADCASTSS (R9)(CX*1), Y6
+	VFMADD231PS  Y6, Y4, Y2
+	VFMADD231PS  Y6, Y5, Y3
+	PREFETCHT1   (DI)
+	ADDQ         R8, DI
+	ADDQ         SI, BX
+	ADDQ         DX, R9
+	DECQ         AX
+	JNE          loop
+	MOVQ         tail+64(FP), AX
+	LEAQ         laneMask<>+32(SB), CX
+	SHLQ         $0x02, AX
+	SUBQ         AX, CX
+	VMOVUPS      (CX), Y4
+	MOVQ         c+48(FP), AX
+	MOVQ         ldc+56(FP), CX
+	VMOVUPS      Y0, (AX)
+	VMASKMOVPS   Y1, Y4, 32(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Y2, (AX)
+	VMASKMOVPS   Y3, Y4, 32(AX)
+	VZEROUPPER
+	RET
+
 // func tile3x2AVX2(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
 // Requires: AVX, FMA3, MMX+
 TEXT ·tile3x2AVX2(SB), NOSPLIT, $0-96
@@ -580,6 +1106,83 @@ fromC:
 loop:
 	VMOVUPS      (BX), Y6
 	VMOVUPS      32(BX), Y7
+	VBROADCASTSS (R9), Y8
+	VFMADD231PS  Y8, Y6, Y0
+	VFMADD231PS  Y8, Y7, Y1
+	VBROADCASTSS (R9)(CX*1), Y8
+	VFMADD231PS  Y8, Y6, Y2
+	VFMADD231PS  Y8, Y7, Y3
+	VBROADCASTSS (R9)(CX*2), Y8
+	VFMADD231PS  Y8, Y6, Y4
+	VFMADD231PS  Y8, Y7, Y5
+	PREFETCHT1   (DI)
+	ADDQ         R8, DI
+	ADDQ         SI, BX
+	ADDQ         DX, R9
+	DECQ         AX
+	JNE          loop
+	MOVQ         tail+64(FP), AX
+	LEAQ         laneMask<>+32(SB), CX
+	SHLQ         $0x02, AX
+	SUBQ         AX, CX
+	VMOVUPS      (CX), Y6
+	MOVQ         c+48(FP), AX
+	MOVQ         ldc+56(FP), CX
+	VMOVUPS      Y0, (AX)
+	VMASKMOVPS   Y1, Y6, 32(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Y2, (AX)
+	VMASKMOVPS   Y3, Y6, 32(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Y4, (AX)
+	VMASKMOVPS   Y5, Y6, 32(AX)
+	VZEROUPPER
+	RET
+
+// func tile3x2BF16AVX2(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+// Requires: AVX, AVX2, FMA3, MMX+
+TEXT ·tile3x2BF16AVX2(SB), NOSPLIT, $0-96
+	MOVQ   k+0(FP), AX
+	MOVQ   ars+16(FP), CX
+	MOVQ   acs+24(FP), DX
+	MOVQ   b+32(FP), BX
+	MOVQ   brs+40(FP), SI
+	MOVQ   next+80(FP), DI
+	MOVQ   step+88(FP), R8
+	MOVQ   a+8(FP), R9
+	MOVB   load+72(FP), R10
+	TESTB  R10, R10
+	JNE    fromC
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	JMP    loop
+
+fromC:
+	MOVQ       tail+64(FP), R10
+	LEAQ       laneMask<>+32(SB), R11
+	SHLQ       $0x02, R10
+	SUBQ       R10, R11
+	VMOVUPS    (R11), Y5
+	MOVQ       c+48(FP), R10
+	MOVQ       ldc+56(FP), R11
+	VMOVUPS    (R10), Y0
+	VMASKMOVPS 32(R10), Y5, Y1
+	ADDQ       R11, R10
+	VMOVUPS    (R10), Y2
+	VMASKMOVPS 32(R10), Y5, Y3
+	ADDQ       R11, R10
+	VMOVUPS    (R10), Y4
+	VMASKMOVPS 32(R10), Y5, Y5
+
+loop:
+	VPMOVZXWD    (BX), Y6
+	VPSLLD       $0x10, Y6, Y6
+	VPMOVZXWD    16(BX), Y7
+	VPSLLD       $0x10, Y7, Y7
 	VBROADCASTSS (R9), Y8
 	VFMADD231PS  Y8, Y6, Y0
 	VFMADD231PS  Y8, Y7, Y1
@@ -700,6 +1303,95 @@ loop:
 	VZEROUPPER
 	RET
 
+// func tile4x2BF16AVX2(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+// Requires: AVX, AVX2, FMA3, MMX+
+TEXT ·tile4x2BF16AVX2(SB), NOSPLIT, $0-96
+	MOVQ   k+0(FP), AX
+	MOVQ   ars+16(FP), CX
+	MOVQ   acs+24(FP), DX
+	MOVQ   b+32(FP), BX
+	MOVQ   brs+40(FP), SI
+	MOVQ   next+80(FP), DI
+	MOVQ   step+88(FP), R8
+	MOVQ   a+8(FP), R9
+	LEAQ   (CX)(CX*2), R10
+	MOVB   load+72(FP), R11
+	TESTB  R11, R11
+	JNE    fromC
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	JMP    loop
+
+fromC:
+	MOVQ       tail+64(FP), R11
+	LEAQ       laneMask<>+32(SB), R12
+	SHLQ       $0x02, R11
+	SUBQ       R11, R12
+	VMOVUPS    (R12), Y7
+	MOVQ       c+48(FP), R11
+	MOVQ       ldc+56(FP), R12
+	VMOVUPS    (R11), Y0
+	VMASKMOVPS 32(R11), Y7, Y1
+	ADDQ       R12, R11
+	VMOVUPS    (R11), Y2
+	VMASKMOVPS 32(R11), Y7, Y3
+	ADDQ       R12, R11
+	VMOVUPS    (R11), Y4
+	VMASKMOVPS 32(R11), Y7, Y5
+	ADDQ       R12, R11
+	VMOVUPS    (R11), Y6
+	VMASKMOVPS 32(R11), Y7, Y7
+
+loop:
+	VPMOVZXWD    (BX), Y8
+	VPSLLD       $0x10, Y8, Y8
+	VPMOVZXWD    16(BX), Y9
+	VPSLLD       $0x10, Y9, Y9
+	VBROADCASTSS (R9), Y10
+	VFMADD231PS  Y10, Y8, Y0
+	VFMADD231PS  Y10, Y9, Y1
+	VBROADCASTSS (R9)(CX*1), Y10
+	VFMADD231PS  Y10, Y8, Y2
+	VFMADD231PS  Y10, Y9, Y3
+	VBROADCASTSS (R9)(CX*2), Y10
+	VFMADD231PS  Y10, Y8, Y4
+	VFMADD231PS  Y10, Y9, Y5
+	VBROADCASTSS (R9)(R10*1), Y10
+	VFMADD231PS  Y10, Y8, Y6
+	VFMADD231PS  Y10, Y9, Y7
+	PREFETCHT1   (DI)
+	ADDQ         R8, DI
+	ADDQ         SI, BX
+	ADDQ         DX, R9
+	DECQ         AX
+	JNE          loop
+	MOVQ         tail+64(FP), AX
+	LEAQ         laneMask<>+32(SB), CX
+	SHLQ         $0x02, AX
+	SUBQ         AX, CX
+	VMOVUPS      (CX), Y8
+	MOVQ         c+48(FP), AX
+	MOVQ         ldc+56(FP), CX
+	VMOVUPS      Y0, (AX)
+	VMASKMOVPS   Y1, Y8, 32(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Y2, (AX)
+	VMASKMOVPS   Y3, Y8, 32(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Y4, (AX)
+	VMASKMOVPS   Y5, Y8, 32(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Y6, (AX)
+	VMASKMOVPS   Y7, Y8, 32(AX)
+	VZEROUPPER
+	RET
+
 // func tile5x2AVX2(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
 // Requires: AVX, FMA3, MMX+
 TEXT ·tile5x2AVX2(SB), NOSPLIT, $0-96
@@ -753,6 +1445,106 @@ fromC:
 loop:
 	VMOVUPS      (BX), Y10
 	VMOVUPS      32(BX), Y11
+	VBROADCASTSS (R9), Y12
+	VFMADD231PS  Y12, Y10, Y0
+	VFMADD231PS  Y12, Y11, Y1
+	VBROADCASTSS (R9)(CX*1), Y12
+	VFMADD231PS  Y12, Y10, Y2
+	VFMADD231PS  Y12, Y11, Y3
+	VBROADCASTSS (R9)(CX*2), Y12
+	VFMADD231PS  Y12, Y10, Y4
+	VFMADD231PS  Y12, Y11, Y5
+	VBROADCASTSS (R9)(R10*1), Y12
+	VFMADD231PS  Y12, Y10, Y6
+	VFMADD231PS  Y12, Y11, Y7
+	VBROADCASTSS (R9)(CX*4), Y12
+	VFMADD231PS  Y12, Y10, Y8
+	VFMADD231PS  Y12, Y11, Y9
+	PREFETCHT1   (DI)
+	ADDQ         R8, DI
+	ADDQ         SI, BX
+	ADDQ         DX, R9
+	DECQ         AX
+	JNE          loop
+	MOVQ         tail+64(FP), AX
+	LEAQ         laneMask<>+32(SB), CX
+	SHLQ         $0x02, AX
+	SUBQ         AX, CX
+	VMOVUPS      (CX), Y10
+	MOVQ         c+48(FP), AX
+	MOVQ         ldc+56(FP), CX
+	VMOVUPS      Y0, (AX)
+	VMASKMOVPS   Y1, Y10, 32(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Y2, (AX)
+	VMASKMOVPS   Y3, Y10, 32(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Y4, (AX)
+	VMASKMOVPS   Y5, Y10, 32(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Y6, (AX)
+	VMASKMOVPS   Y7, Y10, 32(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Y8, (AX)
+	VMASKMOVPS   Y9, Y10, 32(AX)
+	VZEROUPPER
+	RET
+
+// func tile5x2BF16AVX2(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+// Requires: AVX, AVX2, FMA3, MMX+
+TEXT ·tile5x2BF16AVX2(SB), NOSPLIT, $0-96
+	MOVQ   k+0(FP), AX
+	MOVQ   ars+16(FP), CX
+	MOVQ   acs+24(FP), DX
+	MOVQ   b+32(FP), BX
+	MOVQ   brs+40(FP), SI
+	MOVQ   next+80(FP), DI
+	MOVQ   step+88(FP), R8
+	MOVQ   a+8(FP), R9
+	LEAQ   (CX)(CX*2), R10
+	MOVB   load+72(FP), R11
+	TESTB  R11, R11
+	JNE    fromC
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	VXORPS Y8, Y8, Y8
+	VXORPS Y9, Y9, Y9
+	JMP    loop
+
+fromC:
+	MOVQ       tail+64(FP), R11
+	LEAQ       laneMask<>+32(SB), R12
+	SHLQ       $0x02, R11
+	SUBQ       R11, R12
+	VMOVUPS    (R12), Y9
+	MOVQ       c+48(FP), R11
+	MOVQ       ldc+56(FP), R12
+	VMOVUPS    (R11), Y0
+	VMASKMOVPS 32(R11), Y9, Y1
+	ADDQ       R12, R11
+	VMOVUPS    (R11), Y2
+	VMASKMOVPS 32(R11), Y9, Y3
+	ADDQ       R12, R11
+	VMOVUPS    (R11), Y4
+	VMASKMOVPS 32(R11), Y9, Y5
+	ADDQ       R12, R11
+	VMOVUPS    (R11), Y6
+	VMASKMOVPS 32(R11), Y9, Y7
+	ADDQ       R12, R11
+	VMOVUPS    (R11), Y8
+	VMASKMOVPS 32(R11), Y9, Y9
+
+loop:
+	VPMOVZXWD    (BX), Y10
+	VPSLLD       $0x10, Y10, Y10
+	VPMOVZXWD    16(BX), Y11
+	VPSLLD       $0x10, Y11, Y11
 	VBROADCASTSS (R9), Y12
 	VFMADD231PS  Y12, Y10, Y0
 	VFMADD231PS  Y12, Y11, Y1
@@ -910,6 +1702,120 @@ loop:
 	VZEROUPPER
 	RET
 
+// func tile6x2BF16AVX2(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+// Requires: AVX, AVX2, FMA3, MMX+
+TEXT ·tile6x2BF16AVX2(SB), NOSPLIT, $0-96
+	MOVQ   k+0(FP), AX
+	MOVQ   ars+16(FP), CX
+	MOVQ   acs+24(FP), DX
+	MOVQ   b+32(FP), BX
+	MOVQ   brs+40(FP), SI
+	MOVQ   next+80(FP), DI
+	MOVQ   step+88(FP), R8
+	MOVQ   a+8(FP), R9
+	LEAQ   (R9)(CX*4), R10
+	ADDQ   CX, R10
+	LEAQ   (CX)(CX*2), R11
+	MOVB   load+72(FP), R12
+	TESTB  R12, R12
+	JNE    fromC
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	VXORPS Y8, Y8, Y8
+	VXORPS Y9, Y9, Y9
+	VXORPS Y10, Y10, Y10
+	VXORPS Y11, Y11, Y11
+	JMP    loop
+
+fromC:
+	MOVQ       tail+64(FP), R12
+	LEAQ       laneMask<>+32(SB), R13
+	SHLQ       $0x02, R12
+	SUBQ       R12, R13
+	VMOVUPS    (R13), Y11
+	MOVQ       c+48(FP), R12
+	MOVQ       ldc+56(FP), R13
+	VMOVUPS    (R12), Y0
+	VMASKMOVPS 32(R12), Y11, Y1
+	ADDQ       R13, R12
+	VMOVUPS    (R12), Y2
+	VMASKMOVPS 32(R12), Y11, Y3
+	ADDQ       R13, R12
+	VMOVUPS    (R12), Y4
+	VMASKMOVPS 32(R12), Y11, Y5
+	ADDQ       R13, R12
+	VMOVUPS    (R12), Y6
+	VMASKMOVPS 32(R12), Y11, Y7
+	ADDQ       R13, R12
+	VMOVUPS    (R12), Y8
+	VMASKMOVPS 32(R12), Y11, Y9
+	ADDQ       R13, R12
+	VMOVUPS    (R12), Y10
+	VMASKMOVPS 32(R12), Y11, Y11
+
+loop:
+	VPMOVZXWD    (BX), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VPMOVZXWD    16(BX), Y13
+	VPSLLD       $0x10, Y13, Y13
+	VBROADCASTSS (R9), Y14
+	VFMADD231PS  Y14, Y12, Y0
+	VFMADD231PS  Y14, Y13, Y1
+	VBROADCASTSS (R9)(CX*1), Y14
+	VFMADD231PS  Y14, Y12, Y2
+	VFMADD231PS  Y14, Y13, Y3
+	VBROADCASTSS (R9)(CX*2), Y14
+	VFMADD231PS  Y14, Y12, Y4
+	VFMADD231PS  Y14, Y13, Y5
+	VBROADCASTSS (R9)(R11*1), Y14
+	VFMADD231PS  Y14, Y12, Y6
+	VFMADD231PS  Y14, Y13, Y7
+	VBROADCASTSS (R9)(CX*4), Y14
+	VFMADD231PS  Y14, Y12, Y8
+	VFMADD231PS  Y14, Y13, Y9
+	VBROADCASTSS (R10), Y14
+	VFMADD231PS  Y14, Y12, Y10
+	VFMADD231PS  Y14, Y13, Y11
+	PREFETCHT1   (DI)
+	ADDQ         R8, DI
+	ADDQ         SI, BX
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	DECQ         AX
+	JNE          loop
+	MOVQ         tail+64(FP), AX
+	LEAQ         laneMask<>+32(SB), CX
+	SHLQ         $0x02, AX
+	SUBQ         AX, CX
+	VMOVUPS      (CX), Y12
+	MOVQ         c+48(FP), AX
+	MOVQ         ldc+56(FP), CX
+	VMOVUPS      Y0, (AX)
+	VMASKMOVPS   Y1, Y12, 32(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Y2, (AX)
+	VMASKMOVPS   Y3, Y12, 32(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Y4, (AX)
+	VMASKMOVPS   Y5, Y12, 32(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Y6, (AX)
+	VMASKMOVPS   Y7, Y12, 32(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Y8, (AX)
+	VMASKMOVPS   Y9, Y12, 32(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Y10, (AX)
+	VMASKMOVPS   Y11, Y12, 32(AX)
+	VZEROUPPER
+	RET
+
 // func packTAVX2(dst *float32, stride int, src *float32, ld int, quads int, ahead int)
 // Requires: AVX, MMX+
 TEXT ·packTAVX2(SB), NOSPLIT, $0-48
@@ -983,33 +1889,6 @@ loop:
 	ADDQ    $0x00000040, AX
 	DECQ    BX
 	JNE     loop
-	VZEROUPPER
-	RET
-
-// func unpackAVX2(dst *float32, src *uint16, blocks int)
-// Requires: AVX, AVX2
-TEXT ·unpackAVX2(SB), NOSPLIT, $0-24
-	MOVQ dst+0(FP), AX
-	MOVQ src+8(FP), CX
-	MOVQ blocks+16(FP), DX
-
-loop:
-	VPMOVZXWD (CX), Y0
-	VPSLLD    $0x10, Y0, Y0
-	VMOVUPS   Y0, (AX)
-	VPMOVZXWD 16(CX), Y0
-	VPSLLD    $0x10, Y0, Y0
-	VMOVUPS   Y0, 32(AX)
-	VPMOVZXWD 32(CX), Y0
-	VPSLLD    $0x10, Y0, Y0
-	VMOVUPS   Y0, 64(AX)
-	VPMOVZXWD 48(CX), Y0
-	VPSLLD    $0x10, Y0, Y0
-	VMOVUPS   Y0, 96(AX)
-	ADDQ      $0x00000040, CX
-	ADDQ      $0x00000080, AX
-	DECQ      DX
-	JNE       loop
 	VZEROUPPER
 	RET
 
@@ -6062,6 +6941,52 @@ loop:
 	VZEROUPPER
 	RET
 
+// func tile1x1BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+// Requires: AVX, AVX512F, BMI2, MMX+
+TEXT ·tile1x1BF16AVX512(SB), NOSPLIT, $0-96
+	MOVQ   k+0(FP), AX
+	MOVQ   ars+16(FP), CX
+	MOVQ   acs+24(FP), CX
+	MOVQ   b+32(FP), DX
+	MOVQ   brs+40(FP), BX
+	MOVQ   next+80(FP), SI
+	MOVQ   step+88(FP), DI
+	MOVQ   a+8(FP), R8
+	MOVB   load+72(FP), R9
+	TESTB  R9, R9
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	JMP    loop
+
+fromC:
+	MOVQ      tail+64(FP), R9
+	MOVL      $-1, R10
+	BZHIL     R9, R10, R10
+	KMOVW     R10, K1
+	MOVQ      c+48(FP), R9
+	MOVQ      ldc+56(FP), R10
+	VMOVUPS.Z (R9), K1, Z0
+
+loop:
+	VPMOVZXWD        (DX), Z1
+	VPSLLD           $0x10, Z1, Z1
+	VFMADD231PS.BCST (R8), Z1, Z0
+	PREFETCHT1       (SI)
+	ADDQ             DI, SI
+	ADDQ             BX, DX
+	ADDQ             CX, R8
+	DECQ             AX
+	JNE              loop
+	MOVQ             tail+64(FP), AX
+	MOVL             $-1, CX
+	BZHIL            AX, CX, CX
+	KMOVW            CX, K1
+	MOVQ             c+48(FP), AX
+	MOVQ             ldc+56(FP), CX
+	VMOVUPS          Z0, K1, (AX)
+	VZEROUPPER
+	RET
+
 // func tile2x1AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
 // Requires: AVX, AVX512F, BMI2, MMX+
 TEXT ·tile2x1AVX512(SB), NOSPLIT, $0-96
@@ -6093,6 +7018,58 @@ fromC:
 
 loop:
 	VMOVUPS          (BX), Z2
+	VFMADD231PS.BCST (R9), Z2, Z0
+	VFMADD231PS.BCST (R9)(CX*1), Z2, Z1
+	PREFETCHT1       (DI)
+	ADDQ             R8, DI
+	ADDQ             SI, BX
+	ADDQ             DX, R9
+	DECQ             AX
+	JNE              loop
+	MOVQ             tail+64(FP), AX
+	MOVL             $-1, CX
+	BZHIL            AX, CX, CX
+	KMOVW            CX, K1
+	MOVQ             c+48(FP), AX
+	MOVQ             ldc+56(FP), CX
+	VMOVUPS          Z0, K1, (AX)
+	ADDQ             CX, AX
+	VMOVUPS          Z1, K1, (AX)
+	VZEROUPPER
+	RET
+
+// func tile2x1BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+// Requires: AVX, AVX512F, BMI2, MMX+
+TEXT ·tile2x1BF16AVX512(SB), NOSPLIT, $0-96
+	MOVQ   k+0(FP), AX
+	MOVQ   ars+16(FP), CX
+	MOVQ   acs+24(FP), DX
+	MOVQ   b+32(FP), BX
+	MOVQ   brs+40(FP), SI
+	MOVQ   next+80(FP), DI
+	MOVQ   step+88(FP), R8
+	MOVQ   a+8(FP), R9
+	MOVB   load+72(FP), R10
+	TESTB  R10, R10
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	JMP    loop
+
+fromC:
+	MOVQ      tail+64(FP), R10
+	MOVL      $-1, R11
+	BZHIL     R10, R11, R11
+	KMOVW     R11, K1
+	MOVQ      c+48(FP), R10
+	MOVQ      ldc+56(FP), R11
+	VMOVUPS.Z (R10), K1, Z0
+	ADDQ      R11, R10
+	VMOVUPS.Z (R10), K1, Z1
+
+loop:
+	VPMOVZXWD        (BX), Z2
+	VPSLLD           $0x10, Z2, Z2
 	VFMADD231PS.BCST (R9), Z2, Z0
 	VFMADD231PS.BCST (R9)(CX*1), Z2, Z1
 	PREFETCHT1       (DI)
@@ -6147,6 +7124,64 @@ fromC:
 
 loop:
 	VMOVUPS          (BX), Z3
+	VFMADD231PS.BCST (R9), Z3, Z0
+	VFMADD231PS.BCST (R9)(CX*1), Z3, Z1
+	VFMADD231PS.BCST (R9)(CX*2), Z3, Z2
+	PREFETCHT1       (DI)
+	ADDQ             R8, DI
+	ADDQ             SI, BX
+	ADDQ             DX, R9
+	DECQ             AX
+	JNE              loop
+	MOVQ             tail+64(FP), AX
+	MOVL             $-1, CX
+	BZHIL            AX, CX, CX
+	KMOVW            CX, K1
+	MOVQ             c+48(FP), AX
+	MOVQ             ldc+56(FP), CX
+	VMOVUPS          Z0, K1, (AX)
+	ADDQ             CX, AX
+	VMOVUPS          Z1, K1, (AX)
+	ADDQ             CX, AX
+	VMOVUPS          Z2, K1, (AX)
+	VZEROUPPER
+	RET
+
+// func tile3x1BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+// Requires: AVX, AVX512F, BMI2, MMX+
+TEXT ·tile3x1BF16AVX512(SB), NOSPLIT, $0-96
+	MOVQ   k+0(FP), AX
+	MOVQ   ars+16(FP), CX
+	MOVQ   acs+24(FP), DX
+	MOVQ   b+32(FP), BX
+	MOVQ   brs+40(FP), SI
+	MOVQ   next+80(FP), DI
+	MOVQ   step+88(FP), R8
+	MOVQ   a+8(FP), R9
+	MOVB   load+72(FP), R10
+	TESTB  R10, R10
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	JMP    loop
+
+fromC:
+	MOVQ      tail+64(FP), R10
+	MOVL      $-1, R11
+	BZHIL     R10, R11, R11
+	KMOVW     R11, K1
+	MOVQ      c+48(FP), R10
+	MOVQ      ldc+56(FP), R11
+	VMOVUPS.Z (R10), K1, Z0
+	ADDQ      R11, R10
+	VMOVUPS.Z (R10), K1, Z1
+	ADDQ      R11, R10
+	VMOVUPS.Z (R10), K1, Z2
+
+loop:
+	VPMOVZXWD        (BX), Z3
+	VPSLLD           $0x10, Z3, Z3
 	VFMADD231PS.BCST (R9), Z3, Z0
 	VFMADD231PS.BCST (R9)(CX*1), Z3, Z1
 	VFMADD231PS.BCST (R9)(CX*2), Z3, Z2
@@ -6234,6 +7269,71 @@ loop:
 	VZEROUPPER
 	RET
 
+// func tile4x1BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+// Requires: AVX, AVX512F, BMI2, MMX+
+TEXT ·tile4x1BF16AVX512(SB), NOSPLIT, $0-96
+	MOVQ   k+0(FP), AX
+	MOVQ   ars+16(FP), CX
+	MOVQ   acs+24(FP), DX
+	MOVQ   b+32(FP), BX
+	MOVQ   brs+40(FP), SI
+	MOVQ   next+80(FP), DI
+	MOVQ   step+88(FP), R8
+	MOVQ   a+8(FP), R9
+	LEAQ   (CX)(CX*2), R10
+	MOVB   load+72(FP), R11
+	TESTB  R11, R11
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	JMP    loop
+
+fromC:
+	MOVQ      tail+64(FP), R11
+	MOVL      $-1, R12
+	BZHIL     R11, R12, R12
+	KMOVW     R12, K1
+	MOVQ      c+48(FP), R11
+	MOVQ      ldc+56(FP), R12
+	VMOVUPS.Z (R11), K1, Z0
+	ADDQ      R12, R11
+	VMOVUPS.Z (R11), K1, Z1
+	ADDQ      R12, R11
+	VMOVUPS.Z (R11), K1, Z2
+	ADDQ      R12, R11
+	VMOVUPS.Z (R11), K1, Z3
+
+loop:
+	VPMOVZXWD        (BX), Z4
+	VPSLLD           $0x10, Z4, Z4
+	VFMADD231PS.BCST (R9), Z4, Z0
+	VFMADD231PS.BCST (R9)(CX*1), Z4, Z1
+	VFMADD231PS.BCST (R9)(CX*2), Z4, Z2
+	VFMADD231PS.BCST (R9)(R10*1), Z4, Z3
+	PREFETCHT1       (DI)
+	ADDQ             R8, DI
+	ADDQ             SI, BX
+	ADDQ             DX, R9
+	DECQ             AX
+	JNE              loop
+	MOVQ             tail+64(FP), AX
+	MOVL             $-1, CX
+	BZHIL            AX, CX, CX
+	KMOVW            CX, K1
+	MOVQ             c+48(FP), AX
+	MOVQ             ldc+56(FP), CX
+	VMOVUPS          Z0, K1, (AX)
+	ADDQ             CX, AX
+	VMOVUPS          Z1, K1, (AX)
+	ADDQ             CX, AX
+	VMOVUPS          Z2, K1, (AX)
+	ADDQ             CX, AX
+	VMOVUPS          Z3, K1, (AX)
+	VZEROUPPER
+	RET
+
 // func tile5x1AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
 // Requires: AVX, AVX512F, BMI2, MMX+
 TEXT ·tile5x1AVX512(SB), NOSPLIT, $0-96
@@ -6275,6 +7375,77 @@ fromC:
 
 loop:
 	VMOVUPS          (BX), Z5
+	VFMADD231PS.BCST (R9), Z5, Z0
+	VFMADD231PS.BCST (R9)(CX*1), Z5, Z1
+	VFMADD231PS.BCST (R9)(CX*2), Z5, Z2
+	VFMADD231PS.BCST (R9)(R10*1), Z5, Z3
+	VFMADD231PS.BCST (R9)(CX*4), Z5, Z4
+	PREFETCHT1       (DI)
+	ADDQ             R8, DI
+	ADDQ             SI, BX
+	ADDQ             DX, R9
+	DECQ             AX
+	JNE              loop
+	MOVQ             tail+64(FP), AX
+	MOVL             $-1, CX
+	BZHIL            AX, CX, CX
+	KMOVW            CX, K1
+	MOVQ             c+48(FP), AX
+	MOVQ             ldc+56(FP), CX
+	VMOVUPS          Z0, K1, (AX)
+	ADDQ             CX, AX
+	VMOVUPS          Z1, K1, (AX)
+	ADDQ             CX, AX
+	VMOVUPS          Z2, K1, (AX)
+	ADDQ             CX, AX
+	VMOVUPS          Z3, K1, (AX)
+	ADDQ             CX, AX
+	VMOVUPS          Z4, K1, (AX)
+	VZEROUPPER
+	RET
+
+// func tile5x1BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+// Requires: AVX, AVX512F, BMI2, MMX+
+TEXT ·tile5x1BF16AVX512(SB), NOSPLIT, $0-96
+	MOVQ   k+0(FP), AX
+	MOVQ   ars+16(FP), CX
+	MOVQ   acs+24(FP), DX
+	MOVQ   b+32(FP), BX
+	MOVQ   brs+40(FP), SI
+	MOVQ   next+80(FP), DI
+	MOVQ   step+88(FP), R8
+	MOVQ   a+8(FP), R9
+	LEAQ   (CX)(CX*2), R10
+	MOVB   load+72(FP), R11
+	TESTB  R11, R11
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	JMP    loop
+
+fromC:
+	MOVQ      tail+64(FP), R11
+	MOVL      $-1, R12
+	BZHIL     R11, R12, R12
+	KMOVW     R12, K1
+	MOVQ      c+48(FP), R11
+	MOVQ      ldc+56(FP), R12
+	VMOVUPS.Z (R11), K1, Z0
+	ADDQ      R12, R11
+	VMOVUPS.Z (R11), K1, Z1
+	ADDQ      R12, R11
+	VMOVUPS.Z (R11), K1, Z2
+	ADDQ      R12, R11
+	VMOVUPS.Z (R11), K1, Z3
+	ADDQ      R12, R11
+	VMOVUPS.Z (R11), K1, Z4
+
+loop:
+	VPMOVZXWD        (BX), Z5
+	VPSLLD           $0x10, Z5, Z5
 	VFMADD231PS.BCST (R9), Z5, Z0
 	VFMADD231PS.BCST (R9)(CX*1), Z5, Z1
 	VFMADD231PS.BCST (R9)(CX*2), Z5, Z2
@@ -6383,6 +7554,86 @@ loop:
 	VZEROUPPER
 	RET
 
+// func tile6x1BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+// Requires: AVX, AVX512F, BMI2, MMX+
+TEXT ·tile6x1BF16AVX512(SB), NOSPLIT, $0-96
+	MOVQ   k+0(FP), AX
+	MOVQ   ars+16(FP), CX
+	MOVQ   acs+24(FP), DX
+	MOVQ   b+32(FP), BX
+	MOVQ   brs+40(FP), SI
+	MOVQ   next+80(FP), DI
+	MOVQ   step+88(FP), R8
+	MOVQ   a+8(FP), R9
+	LEAQ   (R9)(CX*4), R10
+	ADDQ   CX, R10
+	LEAQ   (CX)(CX*2), R11
+	MOVB   load+72(FP), R12
+	TESTB  R12, R12
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	JMP    loop
+
+fromC:
+	MOVQ      tail+64(FP), R12
+	MOVL      $-1, R13
+	BZHIL     R12, R13, R13
+	KMOVW     R13, K1
+	MOVQ      c+48(FP), R12
+	MOVQ      ldc+56(FP), R13
+	VMOVUPS.Z (R12), K1, Z0
+	ADDQ      R13, R12
+	VMOVUPS.Z (R12), K1, Z1
+	ADDQ      R13, R12
+	VMOVUPS.Z (R12), K1, Z2
+	ADDQ      R13, R12
+	VMOVUPS.Z (R12), K1, Z3
+	ADDQ      R13, R12
+	VMOVUPS.Z (R12), K1, Z4
+	ADDQ      R13, R12
+	VMOVUPS.Z (R12), K1, Z5
+
+loop:
+	VPMOVZXWD        (BX), Z6
+	VPSLLD           $0x10, Z6, Z6
+	VFMADD231PS.BCST (R9), Z6, Z0
+	VFMADD231PS.BCST (R9)(CX*1), Z6, Z1
+	VFMADD231PS.BCST (R9)(CX*2), Z6, Z2
+	VFMADD231PS.BCST (R9)(R11*1), Z6, Z3
+	VFMADD231PS.BCST (R9)(CX*4), Z6, Z4
+	VFMADD231PS.BCST (R10), Z6, Z5
+	PREFETCHT1       (DI)
+	ADDQ             R8, DI
+	ADDQ             SI, BX
+	ADDQ             DX, R9
+	ADDQ             DX, R10
+	DECQ             AX
+	JNE              loop
+	MOVQ             tail+64(FP), AX
+	MOVL             $-1, CX
+	BZHIL            AX, CX, CX
+	KMOVW            CX, K1
+	MOVQ             c+48(FP), AX
+	MOVQ             ldc+56(FP), CX
+	VMOVUPS          Z0, K1, (AX)
+	ADDQ             CX, AX
+	VMOVUPS          Z1, K1, (AX)
+	ADDQ             CX, AX
+	VMOVUPS          Z2, K1, (AX)
+	ADDQ             CX, AX
+	VMOVUPS          Z3, K1, (AX)
+	ADDQ             CX, AX
+	VMOVUPS          Z4, K1, (AX)
+	ADDQ             CX, AX
+	VMOVUPS          Z5, K1, (AX)
+	VZEROUPPER
+	RET
+
 // func tile7x1AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
 // Requires: AVX, AVX512F, BMI2, MMX+
 TEXT ·tile7x1AVX512(SB), NOSPLIT, $0-96
@@ -6432,6 +7683,92 @@ fromC:
 
 loop:
 	VMOVUPS          (BX), Z7
+	VFMADD231PS.BCST (R9), Z7, Z0
+	VFMADD231PS.BCST (R9)(CX*1), Z7, Z1
+	VFMADD231PS.BCST (R9)(CX*2), Z7, Z2
+	VFMADD231PS.BCST (R9)(R11*1), Z7, Z3
+	VFMADD231PS.BCST (R9)(CX*4), Z7, Z4
+	VFMADD231PS.BCST (R10), Z7, Z5
+	VFMADD231PS.BCST (R10)(CX*1), Z7, Z6
+	PREFETCHT1       (DI)
+	ADDQ             R8, DI
+	ADDQ             SI, BX
+	ADDQ             DX, R9
+	ADDQ             DX, R10
+	DECQ             AX
+	JNE              loop
+	MOVQ             tail+64(FP), AX
+	MOVL             $-1, CX
+	BZHIL            AX, CX, CX
+	KMOVW            CX, K1
+	MOVQ             c+48(FP), AX
+	MOVQ             ldc+56(FP), CX
+	VMOVUPS          Z0, K1, (AX)
+	ADDQ             CX, AX
+	VMOVUPS          Z1, K1, (AX)
+	ADDQ             CX, AX
+	VMOVUPS          Z2, K1, (AX)
+	ADDQ             CX, AX
+	VMOVUPS          Z3, K1, (AX)
+	ADDQ             CX, AX
+	VMOVUPS          Z4, K1, (AX)
+	ADDQ             CX, AX
+	VMOVUPS          Z5, K1, (AX)
+	ADDQ             CX, AX
+	VMOVUPS          Z6, K1, (AX)
+	VZEROUPPER
+	RET
+
+// func tile7x1BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+// Requires: AVX, AVX512F, BMI2, MMX+
+TEXT ·tile7x1BF16AVX512(SB), NOSPLIT, $0-96
+	MOVQ   k+0(FP), AX
+	MOVQ   ars+16(FP), CX
+	MOVQ   acs+24(FP), DX
+	MOVQ   b+32(FP), BX
+	MOVQ   brs+40(FP), SI
+	MOVQ   next+80(FP), DI
+	MOVQ   step+88(FP), R8
+	MOVQ   a+8(FP), R9
+	LEAQ   (R9)(CX*4), R10
+	ADDQ   CX, R10
+	LEAQ   (CX)(CX*2), R11
+	MOVB   load+72(FP), R12
+	TESTB  R12, R12
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	JMP    loop
+
+fromC:
+	MOVQ      tail+64(FP), R12
+	MOVL      $-1, R13
+	BZHIL     R12, R13, R13
+	KMOVW     R13, K1
+	MOVQ      c+48(FP), R12
+	MOVQ      ldc+56(FP), R13
+	VMOVUPS.Z (R12), K1, Z0
+	ADDQ      R13, R12
+	VMOVUPS.Z (R12), K1, Z1
+	ADDQ      R13, R12
+	VMOVUPS.Z (R12), K1, Z2
+	ADDQ      R13, R12
+	VMOVUPS.Z (R12), K1, Z3
+	ADDQ      R13, R12
+	VMOVUPS.Z (R12), K1, Z4
+	ADDQ      R13, R12
+	VMOVUPS.Z (R12), K1, Z5
+	ADDQ      R13, R12
+	VMOVUPS.Z (R12), K1, Z6
+
+loop:
+	VPMOVZXWD        (BX), Z7
+	VPSLLD           $0x10, Z7, Z7
 	VFMADD231PS.BCST (R9), Z7, Z0
 	VFMADD231PS.BCST (R9)(CX*1), Z7, Z1
 	VFMADD231PS.BCST (R9)(CX*2), Z7, Z2
@@ -6559,6 +7896,98 @@ loop:
 	VZEROUPPER
 	RET
 
+// func tile8x1BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+// Requires: AVX, AVX512F, BMI2, MMX+
+TEXT ·tile8x1BF16AVX512(SB), NOSPLIT, $0-96
+	MOVQ   k+0(FP), AX
+	MOVQ   ars+16(FP), CX
+	MOVQ   acs+24(FP), DX
+	MOVQ   b+32(FP), BX
+	MOVQ   brs+40(FP), SI
+	MOVQ   next+80(FP), DI
+	MOVQ   step+88(FP), R8
+	MOVQ   a+8(FP), R9
+	LEAQ   (R9)(CX*4), R10
+	ADDQ   CX, R10
+	LEAQ   (CX)(CX*2), R11
+	MOVB   load+72(FP), R12
+	TESTB  R12, R12
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	JMP    loop
+
+fromC:
+	MOVQ      tail+64(FP), R12
+	MOVL      $-1, R13
+	BZHIL     R12, R13, R13
+	KMOVW     R13, K1
+	MOVQ      c+48(FP), R12
+	MOVQ      ldc+56(FP), R13
+	VMOVUPS.Z (R12), K1, Z0
+	ADDQ      R13, R12
+	VMOVUPS.Z (R12), K1, Z1
+	ADDQ      R13, R12
+	VMOVUPS.Z (R12), K1, Z2
+	ADDQ      R13, R12
+	VMOVUPS.Z (R12), K1, Z3
+	ADDQ      R13, R12
+	VMOVUPS.Z (R12), K1, Z4
+	ADDQ      R13, R12
+	VMOVUPS.Z (R12), K1, Z5
+	ADDQ      R13, R12
+	VMOVUPS.Z (R12), K1, Z6
+	ADDQ      R13, R12
+	VMOVUPS.Z (R12), K1, Z7
+
+loop:
+	VPMOVZXWD        (BX), Z8
+	VPSLLD           $0x10, Z8, Z8
+	VFMADD231PS.BCST (R9), Z8, Z0
+	VFMADD231PS.BCST (R9)(CX*1), Z8, Z1
+	VFMADD231PS.BCST (R9)(CX*2), Z8, Z2
+	VFMADD231PS.BCST (R9)(R11*1), Z8, Z3
+	VFMADD231PS.BCST (R9)(CX*4), Z8, Z4
+	VFMADD231PS.BCST (R10), Z8, Z5
+	VFMADD231PS.BCST (R10)(CX*1), Z8, Z6
+	VFMADD231PS.BCST (R10)(CX*2), Z8, Z7
+	PREFETCHT1       (DI)
+	ADDQ             R8, DI
+	ADDQ             SI, BX
+	ADDQ             DX, R9
+	ADDQ             DX, R10
+	DECQ             AX
+	JNE              loop
+	MOVQ             tail+64(FP), AX
+	MOVL             $-1, CX
+	BZHIL            AX, CX, CX
+	KMOVW            CX, K1
+	MOVQ             c+48(FP), AX
+	MOVQ             ldc+56(FP), CX
+	VMOVUPS          Z0, K1, (AX)
+	ADDQ             CX, AX
+	VMOVUPS          Z1, K1, (AX)
+	ADDQ             CX, AX
+	VMOVUPS          Z2, K1, (AX)
+	ADDQ             CX, AX
+	VMOVUPS          Z3, K1, (AX)
+	ADDQ             CX, AX
+	VMOVUPS          Z4, K1, (AX)
+	ADDQ             CX, AX
+	VMOVUPS          Z5, K1, (AX)
+	ADDQ             CX, AX
+	VMOVUPS          Z6, K1, (AX)
+	ADDQ             CX, AX
+	VMOVUPS          Z7, K1, (AX)
+	VZEROUPPER
+	RET
+
 // func tile9x1AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
 // Requires: AVX, AVX512F, BMI2, MMX+
 TEXT ·tile9x1AVX512(SB), NOSPLIT, $0-96
@@ -6614,6 +8043,104 @@ fromC:
 
 loop:
 	VMOVUPS          (BX), Z9
+	VFMADD231PS.BCST (R9), Z9, Z0
+	VFMADD231PS.BCST (R9)(CX*1), Z9, Z1
+	VFMADD231PS.BCST (R9)(CX*2), Z9, Z2
+	VFMADD231PS.BCST (R9)(R11*1), Z9, Z3
+	VFMADD231PS.BCST (R9)(CX*4), Z9, Z4
+	VFMADD231PS.BCST (R10), Z9, Z5
+	VFMADD231PS.BCST (R10)(CX*1), Z9, Z6
+	VFMADD231PS.BCST (R10)(CX*2), Z9, Z7
+	VFMADD231PS.BCST (R10)(R11*1), Z9, Z8
+	PREFETCHT1       (DI)
+	ADDQ             R8, DI
+	ADDQ             SI, BX
+	ADDQ             DX, R9
+	ADDQ             DX, R10
+	DECQ             AX
+	JNE              loop
+	MOVQ             tail+64(FP), AX
+	MOVL             $-1, CX
+	BZHIL            AX, CX, CX
+	KMOVW            CX, K1
+	MOVQ             c+48(FP), AX
+	MOVQ             ldc+56(FP), CX
+	VMOVUPS          Z0, K1, (AX)
+	ADDQ             CX, AX
+	VMOVUPS          Z1, K1, (AX)
+	ADDQ             CX, AX
+	VMOVUPS          Z2, K1, (AX)
+	ADDQ             CX, AX
+	VMOVUPS          Z3, K1, (AX)
+	ADDQ             CX, AX
+	VMOVUPS          Z4, K1, (AX)
+	ADDQ             CX, AX
+	VMOVUPS          Z5, K1, (AX)
+	ADDQ             CX, AX
+	VMOVUPS          Z6, K1, (AX)
+	ADDQ             CX, AX
+	VMOVUPS          Z7, K1, (AX)
+	ADDQ             CX, AX
+	VMOVUPS          Z8, K1, (AX)
+	VZEROUPPER
+	RET
+
+// func tile9x1BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+// Requires: AVX, AVX512F, BMI2, MMX+
+TEXT ·tile9x1BF16AVX512(SB), NOSPLIT, $0-96
+	MOVQ   k+0(FP), AX
+	MOVQ   ars+16(FP), CX
+	MOVQ   acs+24(FP), DX
+	MOVQ   b+32(FP), BX
+	MOVQ   brs+40(FP), SI
+	MOVQ   next+80(FP), DI
+	MOVQ   step+88(FP), R8
+	MOVQ   a+8(FP), R9
+	LEAQ   (R9)(CX*4), R10
+	ADDQ   CX, R10
+	LEAQ   (CX)(CX*2), R11
+	MOVB   load+72(FP), R12
+	TESTB  R12, R12
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	JMP    loop
+
+fromC:
+	MOVQ      tail+64(FP), R12
+	MOVL      $-1, R13
+	BZHIL     R12, R13, R13
+	KMOVW     R13, K1
+	MOVQ      c+48(FP), R12
+	MOVQ      ldc+56(FP), R13
+	VMOVUPS.Z (R12), K1, Z0
+	ADDQ      R13, R12
+	VMOVUPS.Z (R12), K1, Z1
+	ADDQ      R13, R12
+	VMOVUPS.Z (R12), K1, Z2
+	ADDQ      R13, R12
+	VMOVUPS.Z (R12), K1, Z3
+	ADDQ      R13, R12
+	VMOVUPS.Z (R12), K1, Z4
+	ADDQ      R13, R12
+	VMOVUPS.Z (R12), K1, Z5
+	ADDQ      R13, R12
+	VMOVUPS.Z (R12), K1, Z6
+	ADDQ      R13, R12
+	VMOVUPS.Z (R12), K1, Z7
+	ADDQ      R13, R12
+	VMOVUPS.Z (R12), K1, Z8
+
+loop:
+	VPMOVZXWD        (BX), Z9
+	VPSLLD           $0x10, Z9, Z9
 	VFMADD231PS.BCST (R9), Z9, Z0
 	VFMADD231PS.BCST (R9)(CX*1), Z9, Z1
 	VFMADD231PS.BCST (R9)(CX*2), Z9, Z2
@@ -6759,6 +8286,110 @@ loop:
 	VZEROUPPER
 	RET
 
+// func tile10x1BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+// Requires: AVX, AVX512F, BMI2, MMX+
+TEXT ·tile10x1BF16AVX512(SB), NOSPLIT, $0-96
+	MOVQ   k+0(FP), AX
+	MOVQ   ars+16(FP), CX
+	MOVQ   acs+24(FP), DX
+	MOVQ   b+32(FP), BX
+	MOVQ   brs+40(FP), SI
+	MOVQ   next+80(FP), DI
+	MOVQ   step+88(FP), R8
+	MOVQ   a+8(FP), R9
+	LEAQ   (R9)(CX*4), R10
+	ADDQ   CX, R10
+	LEAQ   (CX)(CX*2), R11
+	MOVB   load+72(FP), R12
+	TESTB  R12, R12
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	JMP    loop
+
+fromC:
+	MOVQ      tail+64(FP), R12
+	MOVL      $-1, R13
+	BZHIL     R12, R13, R13
+	KMOVW     R13, K1
+	MOVQ      c+48(FP), R12
+	MOVQ      ldc+56(FP), R13
+	VMOVUPS.Z (R12), K1, Z0
+	ADDQ      R13, R12
+	VMOVUPS.Z (R12), K1, Z1
+	ADDQ      R13, R12
+	VMOVUPS.Z (R12), K1, Z2
+	ADDQ      R13, R12
+	VMOVUPS.Z (R12), K1, Z3
+	ADDQ      R13, R12
+	VMOVUPS.Z (R12), K1, Z4
+	ADDQ      R13, R12
+	VMOVUPS.Z (R12), K1, Z5
+	ADDQ      R13, R12
+	VMOVUPS.Z (R12), K1, Z6
+	ADDQ      R13, R12
+	VMOVUPS.Z (R12), K1, Z7
+	ADDQ      R13, R12
+	VMOVUPS.Z (R12), K1, Z8
+	ADDQ      R13, R12
+	VMOVUPS.Z (R12), K1, Z9
+
+loop:
+	VPMOVZXWD        (BX), Z10
+	VPSLLD           $0x10, Z10, Z10
+	VFMADD231PS.BCST (R9), Z10, Z0
+	VFMADD231PS.BCST (R9)(CX*1), Z10, Z1
+	VFMADD231PS.BCST (R9)(CX*2), Z10, Z2
+	VFMADD231PS.BCST (R9)(R11*1), Z10, Z3
+	VFMADD231PS.BCST (R9)(CX*4), Z10, Z4
+	VFMADD231PS.BCST (R10), Z10, Z5
+	VFMADD231PS.BCST (R10)(CX*1), Z10, Z6
+	VFMADD231PS.BCST (R10)(CX*2), Z10, Z7
+	VFMADD231PS.BCST (R10)(R11*1), Z10, Z8
+	VFMADD231PS.BCST (R10)(CX*4), Z10, Z9
+	PREFETCHT1       (DI)
+	ADDQ             R8, DI
+	ADDQ             SI, BX
+	ADDQ             DX, R9
+	ADDQ             DX, R10
+	DECQ             AX
+	JNE              loop
+	MOVQ             tail+64(FP), AX
+	MOVL             $-1, CX
+	BZHIL            AX, CX, CX
+	KMOVW            CX, K1
+	MOVQ             c+48(FP), AX
+	MOVQ             ldc+56(FP), CX
+	VMOVUPS          Z0, K1, (AX)
+	ADDQ             CX, AX
+	VMOVUPS          Z1, K1, (AX)
+	ADDQ             CX, AX
+	VMOVUPS          Z2, K1, (AX)
+	ADDQ             CX, AX
+	VMOVUPS          Z3, K1, (AX)
+	ADDQ             CX, AX
+	VMOVUPS          Z4, K1, (AX)
+	ADDQ             CX, AX
+	VMOVUPS          Z5, K1, (AX)
+	ADDQ             CX, AX
+	VMOVUPS          Z6, K1, (AX)
+	ADDQ             CX, AX
+	VMOVUPS          Z7, K1, (AX)
+	ADDQ             CX, AX
+	VMOVUPS          Z8, K1, (AX)
+	ADDQ             CX, AX
+	VMOVUPS          Z9, K1, (AX)
+	VZEROUPPER
+	RET
+
 // func tile11x1AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
 // Requires: AVX, AVX512F, BMI2, MMX+
 TEXT ·tile11x1AVX512(SB), NOSPLIT, $0-96
@@ -6822,6 +8453,119 @@ fromC:
 
 loop:
 	VMOVUPS          (BX), Z11
+	VFMADD231PS.BCST (R9), Z11, Z0
+	VFMADD231PS.BCST (R9)(CX*1), Z11, Z1
+	VFMADD231PS.BCST (R9)(CX*2), Z11, Z2
+	VFMADD231PS.BCST (R9)(R12*1), Z11, Z3
+	VFMADD231PS.BCST (R9)(CX*4), Z11, Z4
+	VFMADD231PS.BCST (R10), Z11, Z5
+	VFMADD231PS.BCST (R10)(CX*1), Z11, Z6
+	VFMADD231PS.BCST (R10)(CX*2), Z11, Z7
+	VFMADD231PS.BCST (R10)(R12*1), Z11, Z8
+	VFMADD231PS.BCST (R10)(CX*4), Z11, Z9
+	VFMADD231PS.BCST (R11), Z11, Z10
+	PREFETCHT1       (DI)
+	ADDQ             R8, DI
+	ADDQ             SI, BX
+	ADDQ             DX, R9
+	ADDQ             DX, R10
+	ADDQ             DX, R11
+	DECQ             AX
+	JNE              loop
+	MOVQ             tail+64(FP), AX
+	MOVL             $-1, CX
+	BZHIL            AX, CX, CX
+	KMOVW            CX, K1
+	MOVQ             c+48(FP), AX
+	MOVQ             ldc+56(FP), CX
+	VMOVUPS          Z0, K1, (AX)
+	ADDQ             CX, AX
+	VMOVUPS          Z1, K1, (AX)
+	ADDQ             CX, AX
+	VMOVUPS          Z2, K1, (AX)
+	ADDQ             CX, AX
+	VMOVUPS          Z3, K1, (AX)
+	ADDQ             CX, AX
+	VMOVUPS          Z4, K1, (AX)
+	ADDQ             CX, AX
+	VMOVUPS          Z5, K1, (AX)
+	ADDQ             CX, AX
+	VMOVUPS          Z6, K1, (AX)
+	ADDQ             CX, AX
+	VMOVUPS          Z7, K1, (AX)
+	ADDQ             CX, AX
+	VMOVUPS          Z8, K1, (AX)
+	ADDQ             CX, AX
+	VMOVUPS          Z9, K1, (AX)
+	ADDQ             CX, AX
+	VMOVUPS          Z10, K1, (AX)
+	VZEROUPPER
+	RET
+
+// func tile11x1BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+// Requires: AVX, AVX512F, BMI2, MMX+
+TEXT ·tile11x1BF16AVX512(SB), NOSPLIT, $0-96
+	MOVQ   k+0(FP), AX
+	MOVQ   ars+16(FP), CX
+	MOVQ   acs+24(FP), DX
+	MOVQ   b+32(FP), BX
+	MOVQ   brs+40(FP), SI
+	MOVQ   next+80(FP), DI
+	MOVQ   step+88(FP), R8
+	MOVQ   a+8(FP), R9
+	LEAQ   (R9)(CX*4), R10
+	ADDQ   CX, R10
+	LEAQ   (R10)(CX*4), R11
+	ADDQ   CX, R11
+	LEAQ   (CX)(CX*2), R12
+	MOVB   load+72(FP), R13
+	TESTB  R13, R13
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	JMP    loop
+
+fromC:
+	MOVQ      tail+64(FP), R13
+	MOVL      $-1, R14
+	BZHIL     R13, R14, R14
+	KMOVW     R14, K1
+	MOVQ      c+48(FP), R13
+	MOVQ      ldc+56(FP), R14
+	VMOVUPS.Z (R13), K1, Z0
+	ADDQ      R14, R13
+	VMOVUPS.Z (R13), K1, Z1
+	ADDQ      R14, R13
+	VMOVUPS.Z (R13), K1, Z2
+	ADDQ      R14, R13
+	VMOVUPS.Z (R13), K1, Z3
+	ADDQ      R14, R13
+	VMOVUPS.Z (R13), K1, Z4
+	ADDQ      R14, R13
+	VMOVUPS.Z (R13), K1, Z5
+	ADDQ      R14, R13
+	VMOVUPS.Z (R13), K1, Z6
+	ADDQ      R14, R13
+	VMOVUPS.Z (R13), K1, Z7
+	ADDQ      R14, R13
+	VMOVUPS.Z (R13), K1, Z8
+	ADDQ      R14, R13
+	VMOVUPS.Z (R13), K1, Z9
+	ADDQ      R14, R13
+	VMOVUPS.Z (R13), K1, Z10
+
+loop:
+	VPMOVZXWD        (BX), Z11
+	VPSLLD           $0x10, Z11, Z11
 	VFMADD231PS.BCST (R9), Z11, Z0
 	VFMADD231PS.BCST (R9)(CX*1), Z11, Z1
 	VFMADD231PS.BCST (R9)(CX*2), Z11, Z2
@@ -6989,6 +8733,125 @@ loop:
 	VZEROUPPER
 	RET
 
+// func tile12x1BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+// Requires: AVX, AVX512F, BMI2, MMX+
+TEXT ·tile12x1BF16AVX512(SB), NOSPLIT, $0-96
+	MOVQ   k+0(FP), AX
+	MOVQ   ars+16(FP), CX
+	MOVQ   acs+24(FP), DX
+	MOVQ   b+32(FP), BX
+	MOVQ   brs+40(FP), SI
+	MOVQ   next+80(FP), DI
+	MOVQ   step+88(FP), R8
+	MOVQ   a+8(FP), R9
+	LEAQ   (R9)(CX*4), R10
+	ADDQ   CX, R10
+	LEAQ   (R10)(CX*4), R11
+	ADDQ   CX, R11
+	LEAQ   (CX)(CX*2), R12
+	MOVB   load+72(FP), R13
+	TESTB  R13, R13
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	JMP    loop
+
+fromC:
+	MOVQ      tail+64(FP), R13
+	MOVL      $-1, R14
+	BZHIL     R13, R14, R14
+	KMOVW     R14, K1
+	MOVQ      c+48(FP), R13
+	MOVQ      ldc+56(FP), R14
+	VMOVUPS.Z (R13), K1, Z0
+	ADDQ      R14, R13
+	VMOVUPS.Z (R13), K1, Z1
+	ADDQ      R14, R13
+	VMOVUPS.Z (R13), K1, Z2
+	ADDQ      R14, R13
+	VMOVUPS.Z (R13), K1, Z3
+	ADDQ      R14, R13
+	VMOVUPS.Z (R13), K1, Z4
+	ADDQ      R14, R13
+	VMOVUPS.Z (R13), K1, Z5
+	ADDQ      R14, R13
+	VMOVUPS.Z (R13), K1, Z6
+	ADDQ      R14, R13
+	VMOVUPS.Z (R13), K1, Z7
+	ADDQ      R14, R13
+	VMOVUPS.Z (R13), K1, Z8
+	ADDQ      R14, R13
+	VMOVUPS.Z (R13), K1, Z9
+	ADDQ      R14, R13
+	VMOVUPS.Z (R13), K1, Z10
+	ADDQ      R14, R13
+	VMOVUPS.Z (R13), K1, Z11
+
+loop:
+	VPMOVZXWD        (BX), Z12
+	VPSLLD           $0x10, Z12, Z12
+	VFMADD231PS.BCST (R9), Z12, Z0
+	VFMADD231PS.BCST (R9)(CX*1), Z12, Z1
+	VFMADD231PS.BCST (R9)(CX*2), Z12, Z2
+	VFMADD231PS.BCST (R9)(R12*1), Z12, Z3
+	VFMADD231PS.BCST (R9)(CX*4), Z12, Z4
+	VFMADD231PS.BCST (R10), Z12, Z5
+	VFMADD231PS.BCST (R10)(CX*1), Z12, Z6
+	VFMADD231PS.BCST (R10)(CX*2), Z12, Z7
+	VFMADD231PS.BCST (R10)(R12*1), Z12, Z8
+	VFMADD231PS.BCST (R10)(CX*4), Z12, Z9
+	VFMADD231PS.BCST (R11), Z12, Z10
+	VFMADD231PS.BCST (R11)(CX*1), Z12, Z11
+	PREFETCHT1       (DI)
+	ADDQ             R8, DI
+	ADDQ             SI, BX
+	ADDQ             DX, R9
+	ADDQ             DX, R10
+	ADDQ             DX, R11
+	DECQ             AX
+	JNE              loop
+	MOVQ             tail+64(FP), AX
+	MOVL             $-1, CX
+	BZHIL            AX, CX, CX
+	KMOVW            CX, K1
+	MOVQ             c+48(FP), AX
+	MOVQ             ldc+56(FP), CX
+	VMOVUPS          Z0, K1, (AX)
+	ADDQ             CX, AX
+	VMOVUPS          Z1, K1, (AX)
+	ADDQ             CX, AX
+	VMOVUPS          Z2, K1, (AX)
+	ADDQ             CX, AX
+	VMOVUPS          Z3, K1, (AX)
+	ADDQ             CX, AX
+	VMOVUPS          Z4, K1, (AX)
+	ADDQ             CX, AX
+	VMOVUPS          Z5, K1, (AX)
+	ADDQ             CX, AX
+	VMOVUPS          Z6, K1, (AX)
+	ADDQ             CX, AX
+	VMOVUPS          Z7, K1, (AX)
+	ADDQ             CX, AX
+	VMOVUPS          Z8, K1, (AX)
+	ADDQ             CX, AX
+	VMOVUPS          Z9, K1, (AX)
+	ADDQ             CX, AX
+	VMOVUPS          Z10, K1, (AX)
+	ADDQ             CX, AX
+	VMOVUPS          Z11, K1, (AX)
+	VZEROUPPER
+	RET
+
 // func tile13x1AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
 // Requires: AVX, AVX512F, BMI2, MMX+
 TEXT ·tile13x1AVX512(SB), NOSPLIT, $0-96
@@ -7058,6 +8921,131 @@ fromC:
 
 loop:
 	VMOVUPS          (BX), Z13
+	VFMADD231PS.BCST (R9), Z13, Z0
+	VFMADD231PS.BCST (R9)(CX*1), Z13, Z1
+	VFMADD231PS.BCST (R9)(CX*2), Z13, Z2
+	VFMADD231PS.BCST (R9)(R12*1), Z13, Z3
+	VFMADD231PS.BCST (R9)(CX*4), Z13, Z4
+	VFMADD231PS.BCST (R10), Z13, Z5
+	VFMADD231PS.BCST (R10)(CX*1), Z13, Z6
+	VFMADD231PS.BCST (R10)(CX*2), Z13, Z7
+	VFMADD231PS.BCST (R10)(R12*1), Z13, Z8
+	VFMADD231PS.BCST (R10)(CX*4), Z13, Z9
+	VFMADD231PS.BCST (R11), Z13, Z10
+	VFMADD231PS.BCST (R11)(CX*1), Z13, Z11
+	VFMADD231PS.BCST (R11)(CX*2), Z13, Z12
+	PREFETCHT1       (DI)
+	ADDQ             R8, DI
+	ADDQ             SI, BX
+	ADDQ             DX, R9
+	ADDQ             DX, R10
+	ADDQ             DX, R11
+	DECQ             AX
+	JNE              loop
+	MOVQ             tail+64(FP), AX
+	MOVL             $-1, CX
+	BZHIL            AX, CX, CX
+	KMOVW            CX, K1
+	MOVQ             c+48(FP), AX
+	MOVQ             ldc+56(FP), CX
+	VMOVUPS          Z0, K1, (AX)
+	ADDQ             CX, AX
+	VMOVUPS          Z1, K1, (AX)
+	ADDQ             CX, AX
+	VMOVUPS          Z2, K1, (AX)
+	ADDQ             CX, AX
+	VMOVUPS          Z3, K1, (AX)
+	ADDQ             CX, AX
+	VMOVUPS          Z4, K1, (AX)
+	ADDQ             CX, AX
+	VMOVUPS          Z5, K1, (AX)
+	ADDQ             CX, AX
+	VMOVUPS          Z6, K1, (AX)
+	ADDQ             CX, AX
+	VMOVUPS          Z7, K1, (AX)
+	ADDQ             CX, AX
+	VMOVUPS          Z8, K1, (AX)
+	ADDQ             CX, AX
+	VMOVUPS          Z9, K1, (AX)
+	ADDQ             CX, AX
+	VMOVUPS          Z10, K1, (AX)
+	ADDQ             CX, AX
+	VMOVUPS          Z11, K1, (AX)
+	ADDQ             CX, AX
+	VMOVUPS          Z12, K1, (AX)
+	VZEROUPPER
+	RET
+
+// func tile13x1BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+// Requires: AVX, AVX512F, BMI2, MMX+
+TEXT ·tile13x1BF16AVX512(SB), NOSPLIT, $0-96
+	MOVQ   k+0(FP), AX
+	MOVQ   ars+16(FP), CX
+	MOVQ   acs+24(FP), DX
+	MOVQ   b+32(FP), BX
+	MOVQ   brs+40(FP), SI
+	MOVQ   next+80(FP), DI
+	MOVQ   step+88(FP), R8
+	MOVQ   a+8(FP), R9
+	LEAQ   (R9)(CX*4), R10
+	ADDQ   CX, R10
+	LEAQ   (R10)(CX*4), R11
+	ADDQ   CX, R11
+	LEAQ   (CX)(CX*2), R12
+	MOVB   load+72(FP), R13
+	TESTB  R13, R13
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	JMP    loop
+
+fromC:
+	MOVQ      tail+64(FP), R13
+	MOVL      $-1, R14
+	BZHIL     R13, R14, R14
+	KMOVW     R14, K1
+	MOVQ      c+48(FP), R13
+	MOVQ      ldc+56(FP), R14
+	VMOVUPS.Z (R13), K1, Z0
+	ADDQ      R14, R13
+	VMOVUPS.Z (R13), K1, Z1
+	ADDQ      R14, R13
+	VMOVUPS.Z (R13), K1, Z2
+	ADDQ      R14, R13
+	VMOVUPS.Z (R13), K1, Z3
+	ADDQ      R14, R13
+	VMOVUPS.Z (R13), K1, Z4
+	ADDQ      R14, R13
+	VMOVUPS.Z (R13), K1, Z5
+	ADDQ      R14, R13
+	VMOVUPS.Z (R13), K1, Z6
+	ADDQ      R14, R13
+	VMOVUPS.Z (R13), K1, Z7
+	ADDQ      R14, R13
+	VMOVUPS.Z (R13), K1, Z8
+	ADDQ      R14, R13
+	VMOVUPS.Z (R13), K1, Z9
+	ADDQ      R14, R13
+	VMOVUPS.Z (R13), K1, Z10
+	ADDQ      R14, R13
+	VMOVUPS.Z (R13), K1, Z11
+	ADDQ      R14, R13
+	VMOVUPS.Z (R13), K1, Z12
+
+loop:
+	VPMOVZXWD        (BX), Z13
+	VPSLLD           $0x10, Z13, Z13
 	VFMADD231PS.BCST (R9), Z13, Z0
 	VFMADD231PS.BCST (R9)(CX*1), Z13, Z1
 	VFMADD231PS.BCST (R9)(CX*2), Z13, Z2
@@ -7243,6 +9231,137 @@ loop:
 	VZEROUPPER
 	RET
 
+// func tile14x1BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+// Requires: AVX, AVX512F, BMI2, MMX+
+TEXT ·tile14x1BF16AVX512(SB), NOSPLIT, $0-96
+	MOVQ   k+0(FP), AX
+	MOVQ   ars+16(FP), CX
+	MOVQ   acs+24(FP), DX
+	MOVQ   b+32(FP), BX
+	MOVQ   brs+40(FP), SI
+	MOVQ   next+80(FP), DI
+	MOVQ   step+88(FP), R8
+	MOVQ   a+8(FP), R9
+	LEAQ   (R9)(CX*4), R10
+	ADDQ   CX, R10
+	LEAQ   (R10)(CX*4), R11
+	ADDQ   CX, R11
+	LEAQ   (CX)(CX*2), R12
+	MOVB   load+72(FP), R13
+	TESTB  R13, R13
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	JMP    loop
+
+fromC:
+	MOVQ      tail+64(FP), R13
+	MOVL      $-1, R14
+	BZHIL     R13, R14, R14
+	KMOVW     R14, K1
+	MOVQ      c+48(FP), R13
+	MOVQ      ldc+56(FP), R14
+	VMOVUPS.Z (R13), K1, Z0
+	ADDQ      R14, R13
+	VMOVUPS.Z (R13), K1, Z1
+	ADDQ      R14, R13
+	VMOVUPS.Z (R13), K1, Z2
+	ADDQ      R14, R13
+	VMOVUPS.Z (R13), K1, Z3
+	ADDQ      R14, R13
+	VMOVUPS.Z (R13), K1, Z4
+	ADDQ      R14, R13
+	VMOVUPS.Z (R13), K1, Z5
+	ADDQ      R14, R13
+	VMOVUPS.Z (R13), K1, Z6
+	ADDQ      R14, R13
+	VMOVUPS.Z (R13), K1, Z7
+	ADDQ      R14, R13
+	VMOVUPS.Z (R13), K1, Z8
+	ADDQ      R14, R13
+	VMOVUPS.Z (R13), K1, Z9
+	ADDQ      R14, R13
+	VMOVUPS.Z (R13), K1, Z10
+	ADDQ      R14, R13
+	VMOVUPS.Z (R13), K1, Z11
+	ADDQ      R14, R13
+	VMOVUPS.Z (R13), K1, Z12
+	ADDQ      R14, R13
+	VMOVUPS.Z (R13), K1, Z13
+
+loop:
+	VPMOVZXWD        (BX), Z14
+	VPSLLD           $0x10, Z14, Z14
+	VFMADD231PS.BCST (R9), Z14, Z0
+	VFMADD231PS.BCST (R9)(CX*1), Z14, Z1
+	VFMADD231PS.BCST (R9)(CX*2), Z14, Z2
+	VFMADD231PS.BCST (R9)(R12*1), Z14, Z3
+	VFMADD231PS.BCST (R9)(CX*4), Z14, Z4
+	VFMADD231PS.BCST (R10), Z14, Z5
+	VFMADD231PS.BCST (R10)(CX*1), Z14, Z6
+	VFMADD231PS.BCST (R10)(CX*2), Z14, Z7
+	VFMADD231PS.BCST (R10)(R12*1), Z14, Z8
+	VFMADD231PS.BCST (R10)(CX*4), Z14, Z9
+	VFMADD231PS.BCST (R11), Z14, Z10
+	VFMADD231PS.BCST (R11)(CX*1), Z14, Z11
+	VFMADD231PS.BCST (R11)(CX*2), Z14, Z12
+	VFMADD231PS.BCST (R11)(R12*1), Z14, Z13
+	PREFETCHT1       (DI)
+	ADDQ             R8, DI
+	ADDQ             SI, BX
+	ADDQ             DX, R9
+	ADDQ             DX, R10
+	ADDQ             DX, R11
+	DECQ             AX
+	JNE              loop
+	MOVQ             tail+64(FP), AX
+	MOVL             $-1, CX
+	BZHIL            AX, CX, CX
+	KMOVW            CX, K1
+	MOVQ             c+48(FP), AX
+	MOVQ             ldc+56(FP), CX
+	VMOVUPS          Z0, K1, (AX)
+	ADDQ             CX, AX
+	VMOVUPS          Z1, K1, (AX)
+	ADDQ             CX, AX
+	VMOVUPS          Z2, K1, (AX)
+	ADDQ             CX, AX
+	VMOVUPS          Z3, K1, (AX)
+	ADDQ             CX, AX
+	VMOVUPS          Z4, K1, (AX)
+	ADDQ             CX, AX
+	VMOVUPS          Z5, K1, (AX)
+	ADDQ             CX, AX
+	VMOVUPS          Z6, K1, (AX)
+	ADDQ             CX, AX
+	VMOVUPS          Z7, K1, (AX)
+	ADDQ             CX, AX
+	VMOVUPS          Z8, K1, (AX)
+	ADDQ             CX, AX
+	VMOVUPS          Z9, K1, (AX)
+	ADDQ             CX, AX
+	VMOVUPS          Z10, K1, (AX)
+	ADDQ             CX, AX
+	VMOVUPS          Z11, K1, (AX)
+	ADDQ             CX, AX
+	VMOVUPS          Z12, K1, (AX)
+	ADDQ             CX, AX
+	VMOVUPS          Z13, K1, (AX)
+	VZEROUPPER
+	RET
+
 // func tile1x2AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
 // Requires: AVX, AVX512F, BMI2, MMX+
 TEXT ·tile1x2AVX512(SB), NOSPLIT, $0-96
@@ -7274,6 +9393,59 @@ fromC:
 loop:
 	VMOVUPS      (DX), Z2
 	VMOVUPS      64(DX), Z3
+	VBROADCASTSS (R8), Z4
+	VFMADD231PS  Z4, Z2, Z0
+	VFMADD231PS  Z4, Z3, Z1
+	PREFETCHT1   (SI)
+	ADDQ         DI, SI
+	ADDQ         BX, DX
+	ADDQ         CX, R8
+	DECQ         AX
+	JNE          loop
+	MOVQ         tail+64(FP), AX
+	MOVL         $-1, CX
+	BZHIL        AX, CX, CX
+	KMOVW        CX, K1
+	MOVQ         c+48(FP), AX
+	MOVQ         ldc+56(FP), CX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, K1, 64(AX)
+	VZEROUPPER
+	RET
+
+// func tile1x2BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+// Requires: AVX, AVX512F, BMI2, MMX+
+TEXT ·tile1x2BF16AVX512(SB), NOSPLIT, $0-96
+	MOVQ   k+0(FP), AX
+	MOVQ   ars+16(FP), CX
+	MOVQ   acs+24(FP), CX
+	MOVQ   b+32(FP), DX
+	MOVQ   brs+40(FP), BX
+	MOVQ   next+80(FP), SI
+	MOVQ   step+88(FP), DI
+	MOVQ   a+8(FP), R8
+	MOVB   load+72(FP), R9
+	TESTB  R9, R9
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	JMP    loop
+
+fromC:
+	MOVQ      tail+64(FP), R9
+	MOVL      $-1, R10
+	BZHIL     R9, R10, R10
+	KMOVW     R10, K1
+	MOVQ      c+48(FP), R9
+	MOVQ      ldc+56(FP), R10
+	VMOVUPS   (R9), Z0
+	VMOVUPS.Z 64(R9), K1, Z1
+
+loop:
+	VPMOVZXWD    (DX), Z2
+	VPSLLD       $0x10, Z2, Z2
+	VPMOVZXWD    32(DX), Z3
+	VPSLLD       $0x10, Z3, Z3
 	VBROADCASTSS (R8), Z4
 	VFMADD231PS  Z4, Z2, Z0
 	VFMADD231PS  Z4, Z3, Z1
@@ -7356,6 +9528,70 @@ loop:
 	VZEROUPPER
 	RET
 
+// func tile2x2BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+// Requires: AVX, AVX512F, BMI2, MMX+
+TEXT ·tile2x2BF16AVX512(SB), NOSPLIT, $0-96
+	MOVQ   k+0(FP), AX
+	MOVQ   ars+16(FP), CX
+	MOVQ   acs+24(FP), DX
+	MOVQ   b+32(FP), BX
+	MOVQ   brs+40(FP), SI
+	MOVQ   next+80(FP), DI
+	MOVQ   step+88(FP), R8
+	MOVQ   a+8(FP), R9
+	MOVB   load+72(FP), R10
+	TESTB  R10, R10
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	JMP    loop
+
+fromC:
+	MOVQ      tail+64(FP), R10
+	MOVL      $-1, R11
+	BZHIL     R10, R11, R11
+	KMOVW     R11, K1
+	MOVQ      c+48(FP), R10
+	MOVQ      ldc+56(FP), R11
+	VMOVUPS   (R10), Z0
+	VMOVUPS.Z 64(R10), K1, Z1
+	ADDQ      R11, R10
+	VMOVUPS   (R10), Z2
+	VMOVUPS.Z 64(R10), K1, Z3
+
+loop:
+	VPMOVZXWD    (BX), Z4
+	VPSLLD       $0x10, Z4, Z4
+	VPMOVZXWD    32(BX), Z5
+	VPSLLD       $0x10, Z5, Z5
+	VBROADCASTSS (R9), Z6
+	VFMADD231PS  Z6, Z4, Z0
+	VFMADD231PS  Z6, Z5, Z1
+	VBROADCASTSS (R9)(CX*1), Z6
+	VFMADD231PS  Z6, Z4, Z2
+	VFMADD231PS  Z6, Z5, Z3
+	PREFETCHT1   (DI)
+	ADDQ         R8, DI
+	ADDQ         SI, BX
+	ADDQ         DX, R9
+	DECQ         AX
+	JNE          loop
+	MOVQ         tail+64(FP), AX
+	MOVL         $-1, CX
+	BZHIL        AX, CX, CX
+	KMOVW        CX, K1
+	MOVQ         c+48(FP), AX
+	MOVQ         ldc+56(FP), CX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, K1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z2, (AX)
+	VMOVUPS      Z3, K1, 64(AX)
+	VZEROUPPER
+	RET
+
 // func tile3x2AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
 // Requires: AVX, AVX512F, BMI2, MMX+
 TEXT ·tile3x2AVX512(SB), NOSPLIT, $0-96
@@ -7397,6 +9633,81 @@ fromC:
 loop:
 	VMOVUPS      (BX), Z6
 	VMOVUPS      64(BX), Z7
+	VBROADCASTSS (R9), Z8
+	VFMADD231PS  Z8, Z6, Z0
+	VFMADD231PS  Z8, Z7, Z1
+	VBROADCASTSS (R9)(CX*1), Z8
+	VFMADD231PS  Z8, Z6, Z2
+	VFMADD231PS  Z8, Z7, Z3
+	VBROADCASTSS (R9)(CX*2), Z8
+	VFMADD231PS  Z8, Z6, Z4
+	VFMADD231PS  Z8, Z7, Z5
+	PREFETCHT1   (DI)
+	ADDQ         R8, DI
+	ADDQ         SI, BX
+	ADDQ         DX, R9
+	DECQ         AX
+	JNE          loop
+	MOVQ         tail+64(FP), AX
+	MOVL         $-1, CX
+	BZHIL        AX, CX, CX
+	KMOVW        CX, K1
+	MOVQ         c+48(FP), AX
+	MOVQ         ldc+56(FP), CX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, K1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z2, (AX)
+	VMOVUPS      Z3, K1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z4, (AX)
+	VMOVUPS      Z5, K1, 64(AX)
+	VZEROUPPER
+	RET
+
+// func tile3x2BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+// Requires: AVX, AVX512F, BMI2, MMX+
+TEXT ·tile3x2BF16AVX512(SB), NOSPLIT, $0-96
+	MOVQ   k+0(FP), AX
+	MOVQ   ars+16(FP), CX
+	MOVQ   acs+24(FP), DX
+	MOVQ   b+32(FP), BX
+	MOVQ   brs+40(FP), SI
+	MOVQ   next+80(FP), DI
+	MOVQ   step+88(FP), R8
+	MOVQ   a+8(FP), R9
+	MOVB   load+72(FP), R10
+	TESTB  R10, R10
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	JMP    loop
+
+fromC:
+	MOVQ      tail+64(FP), R10
+	MOVL      $-1, R11
+	BZHIL     R10, R11, R11
+	KMOVW     R11, K1
+	MOVQ      c+48(FP), R10
+	MOVQ      ldc+56(FP), R11
+	VMOVUPS   (R10), Z0
+	VMOVUPS.Z 64(R10), K1, Z1
+	ADDQ      R11, R10
+	VMOVUPS   (R10), Z2
+	VMOVUPS.Z 64(R10), K1, Z3
+	ADDQ      R11, R10
+	VMOVUPS   (R10), Z4
+	VMOVUPS.Z 64(R10), K1, Z5
+
+loop:
+	VPMOVZXWD    (BX), Z6
+	VPSLLD       $0x10, Z6, Z6
+	VPMOVZXWD    32(BX), Z7
+	VPSLLD       $0x10, Z7, Z7
 	VBROADCASTSS (R9), Z8
 	VFMADD231PS  Z8, Z6, Z0
 	VFMADD231PS  Z8, Z7, Z1
@@ -7514,6 +9825,93 @@ loop:
 	VZEROUPPER
 	RET
 
+// func tile4x2BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+// Requires: AVX, AVX512F, BMI2, MMX+
+TEXT ·tile4x2BF16AVX512(SB), NOSPLIT, $0-96
+	MOVQ   k+0(FP), AX
+	MOVQ   ars+16(FP), CX
+	MOVQ   acs+24(FP), DX
+	MOVQ   b+32(FP), BX
+	MOVQ   brs+40(FP), SI
+	MOVQ   next+80(FP), DI
+	MOVQ   step+88(FP), R8
+	MOVQ   a+8(FP), R9
+	LEAQ   (CX)(CX*2), R10
+	MOVB   load+72(FP), R11
+	TESTB  R11, R11
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	JMP    loop
+
+fromC:
+	MOVQ      tail+64(FP), R11
+	MOVL      $-1, R12
+	BZHIL     R11, R12, R12
+	KMOVW     R12, K1
+	MOVQ      c+48(FP), R11
+	MOVQ      ldc+56(FP), R12
+	VMOVUPS   (R11), Z0
+	VMOVUPS.Z 64(R11), K1, Z1
+	ADDQ      R12, R11
+	VMOVUPS   (R11), Z2
+	VMOVUPS.Z 64(R11), K1, Z3
+	ADDQ      R12, R11
+	VMOVUPS   (R11), Z4
+	VMOVUPS.Z 64(R11), K1, Z5
+	ADDQ      R12, R11
+	VMOVUPS   (R11), Z6
+	VMOVUPS.Z 64(R11), K1, Z7
+
+loop:
+	VPMOVZXWD    (BX), Z8
+	VPSLLD       $0x10, Z8, Z8
+	VPMOVZXWD    32(BX), Z9
+	VPSLLD       $0x10, Z9, Z9
+	VBROADCASTSS (R9), Z10
+	VFMADD231PS  Z10, Z8, Z0
+	VFMADD231PS  Z10, Z9, Z1
+	VBROADCASTSS (R9)(CX*1), Z10
+	VFMADD231PS  Z10, Z8, Z2
+	VFMADD231PS  Z10, Z9, Z3
+	VBROADCASTSS (R9)(CX*2), Z10
+	VFMADD231PS  Z10, Z8, Z4
+	VFMADD231PS  Z10, Z9, Z5
+	VBROADCASTSS (R9)(R10*1), Z10
+	VFMADD231PS  Z10, Z8, Z6
+	VFMADD231PS  Z10, Z9, Z7
+	PREFETCHT1   (DI)
+	ADDQ         R8, DI
+	ADDQ         SI, BX
+	ADDQ         DX, R9
+	DECQ         AX
+	JNE          loop
+	MOVQ         tail+64(FP), AX
+	MOVL         $-1, CX
+	BZHIL        AX, CX, CX
+	KMOVW        CX, K1
+	MOVQ         c+48(FP), AX
+	MOVQ         ldc+56(FP), CX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, K1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z2, (AX)
+	VMOVUPS      Z3, K1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z4, (AX)
+	VMOVUPS      Z5, K1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z6, (AX)
+	VMOVUPS      Z7, K1, 64(AX)
+	VZEROUPPER
+	RET
+
 // func tile5x2AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
 // Requires: AVX, AVX512F, BMI2, MMX+
 TEXT ·tile5x2AVX512(SB), NOSPLIT, $0-96
@@ -7566,6 +9964,104 @@ fromC:
 loop:
 	VMOVUPS      (BX), Z10
 	VMOVUPS      64(BX), Z11
+	VBROADCASTSS (R9), Z12
+	VFMADD231PS  Z12, Z10, Z0
+	VFMADD231PS  Z12, Z11, Z1
+	VBROADCASTSS (R9)(CX*1), Z12
+	VFMADD231PS  Z12, Z10, Z2
+	VFMADD231PS  Z12, Z11, Z3
+	VBROADCASTSS (R9)(CX*2), Z12
+	VFMADD231PS  Z12, Z10, Z4
+	VFMADD231PS  Z12, Z11, Z5
+	VBROADCASTSS (R9)(R10*1), Z12
+	VFMADD231PS  Z12, Z10, Z6
+	VFMADD231PS  Z12, Z11, Z7
+	VBROADCASTSS (R9)(CX*4), Z12
+	VFMADD231PS  Z12, Z10, Z8
+	VFMADD231PS  Z12, Z11, Z9
+	PREFETCHT1   (DI)
+	ADDQ         R8, DI
+	ADDQ         SI, BX
+	ADDQ         DX, R9
+	DECQ         AX
+	JNE          loop
+	MOVQ         tail+64(FP), AX
+	MOVL         $-1, CX
+	BZHIL        AX, CX, CX
+	KMOVW        CX, K1
+	MOVQ         c+48(FP), AX
+	MOVQ         ldc+56(FP), CX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, K1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z2, (AX)
+	VMOVUPS      Z3, K1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z4, (AX)
+	VMOVUPS      Z5, K1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z6, (AX)
+	VMOVUPS      Z7, K1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z8, (AX)
+	VMOVUPS      Z9, K1, 64(AX)
+	VZEROUPPER
+	RET
+
+// func tile5x2BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+// Requires: AVX, AVX512F, BMI2, MMX+
+TEXT ·tile5x2BF16AVX512(SB), NOSPLIT, $0-96
+	MOVQ   k+0(FP), AX
+	MOVQ   ars+16(FP), CX
+	MOVQ   acs+24(FP), DX
+	MOVQ   b+32(FP), BX
+	MOVQ   brs+40(FP), SI
+	MOVQ   next+80(FP), DI
+	MOVQ   step+88(FP), R8
+	MOVQ   a+8(FP), R9
+	LEAQ   (CX)(CX*2), R10
+	MOVB   load+72(FP), R11
+	TESTB  R11, R11
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	JMP    loop
+
+fromC:
+	MOVQ      tail+64(FP), R11
+	MOVL      $-1, R12
+	BZHIL     R11, R12, R12
+	KMOVW     R12, K1
+	MOVQ      c+48(FP), R11
+	MOVQ      ldc+56(FP), R12
+	VMOVUPS   (R11), Z0
+	VMOVUPS.Z 64(R11), K1, Z1
+	ADDQ      R12, R11
+	VMOVUPS   (R11), Z2
+	VMOVUPS.Z 64(R11), K1, Z3
+	ADDQ      R12, R11
+	VMOVUPS   (R11), Z4
+	VMOVUPS.Z 64(R11), K1, Z5
+	ADDQ      R12, R11
+	VMOVUPS   (R11), Z6
+	VMOVUPS.Z 64(R11), K1, Z7
+	ADDQ      R12, R11
+	VMOVUPS   (R11), Z8
+	VMOVUPS.Z 64(R11), K1, Z9
+
+loop:
+	VPMOVZXWD    (BX), Z10
+	VPSLLD       $0x10, Z10, Z10
+	VPMOVZXWD    32(BX), Z11
+	VPSLLD       $0x10, Z11, Z11
 	VBROADCASTSS (R9), Z12
 	VFMADD231PS  Z12, Z10, Z0
 	VFMADD231PS  Z12, Z11, Z1
@@ -7720,6 +10216,118 @@ loop:
 	VZEROUPPER
 	RET
 
+// func tile6x2BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+// Requires: AVX, AVX512F, BMI2, MMX+
+TEXT ·tile6x2BF16AVX512(SB), NOSPLIT, $0-96
+	MOVQ   k+0(FP), AX
+	MOVQ   ars+16(FP), CX
+	MOVQ   acs+24(FP), DX
+	MOVQ   b+32(FP), BX
+	MOVQ   brs+40(FP), SI
+	MOVQ   next+80(FP), DI
+	MOVQ   step+88(FP), R8
+	MOVQ   a+8(FP), R9
+	LEAQ   (R9)(CX*4), R10
+	ADDQ   CX, R10
+	LEAQ   (CX)(CX*2), R11
+	MOVB   load+72(FP), R12
+	TESTB  R12, R12
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	JMP    loop
+
+fromC:
+	MOVQ      tail+64(FP), R12
+	MOVL      $-1, R13
+	BZHIL     R12, R13, R13
+	KMOVW     R13, K1
+	MOVQ      c+48(FP), R12
+	MOVQ      ldc+56(FP), R13
+	VMOVUPS   (R12), Z0
+	VMOVUPS.Z 64(R12), K1, Z1
+	ADDQ      R13, R12
+	VMOVUPS   (R12), Z2
+	VMOVUPS.Z 64(R12), K1, Z3
+	ADDQ      R13, R12
+	VMOVUPS   (R12), Z4
+	VMOVUPS.Z 64(R12), K1, Z5
+	ADDQ      R13, R12
+	VMOVUPS   (R12), Z6
+	VMOVUPS.Z 64(R12), K1, Z7
+	ADDQ      R13, R12
+	VMOVUPS   (R12), Z8
+	VMOVUPS.Z 64(R12), K1, Z9
+	ADDQ      R13, R12
+	VMOVUPS   (R12), Z10
+	VMOVUPS.Z 64(R12), K1, Z11
+
+loop:
+	VPMOVZXWD    (BX), Z12
+	VPSLLD       $0x10, Z12, Z12
+	VPMOVZXWD    32(BX), Z13
+	VPSLLD       $0x10, Z13, Z13
+	VBROADCASTSS (R9), Z14
+	VFMADD231PS  Z14, Z12, Z0
+	VFMADD231PS  Z14, Z13, Z1
+	VBROADCASTSS (R9)(CX*1), Z14
+	VFMADD231PS  Z14, Z12, Z2
+	VFMADD231PS  Z14, Z13, Z3
+	VBROADCASTSS (R9)(CX*2), Z14
+	VFMADD231PS  Z14, Z12, Z4
+	VFMADD231PS  Z14, Z13, Z5
+	VBROADCASTSS (R9)(R11*1), Z14
+	VFMADD231PS  Z14, Z12, Z6
+	VFMADD231PS  Z14, Z13, Z7
+	VBROADCASTSS (R9)(CX*4), Z14
+	VFMADD231PS  Z14, Z12, Z8
+	VFMADD231PS  Z14, Z13, Z9
+	VBROADCASTSS (R10), Z14
+	VFMADD231PS  Z14, Z12, Z10
+	VFMADD231PS  Z14, Z13, Z11
+	PREFETCHT1   (DI)
+	ADDQ         R8, DI
+	ADDQ         SI, BX
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	DECQ         AX
+	JNE          loop
+	MOVQ         tail+64(FP), AX
+	MOVL         $-1, CX
+	BZHIL        AX, CX, CX
+	KMOVW        CX, K1
+	MOVQ         c+48(FP), AX
+	MOVQ         ldc+56(FP), CX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, K1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z2, (AX)
+	VMOVUPS      Z3, K1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z4, (AX)
+	VMOVUPS      Z5, K1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z6, (AX)
+	VMOVUPS      Z7, K1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z8, (AX)
+	VMOVUPS      Z9, K1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z10, (AX)
+	VMOVUPS      Z11, K1, 64(AX)
+	VZEROUPPER
+	RET
+
 // func tile7x2AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
 // Requires: AVX, AVX512F, BMI2, MMX+
 TEXT ·tile7x2AVX512(SB), NOSPLIT, $0-96
@@ -7784,6 +10392,129 @@ fromC:
 loop:
 	VMOVUPS      (BX), Z14
 	VMOVUPS      64(BX), Z15
+	VBROADCASTSS (R9), Z16
+	VFMADD231PS  Z16, Z14, Z0
+	VFMADD231PS  Z16, Z15, Z1
+	VBROADCASTSS (R9)(CX*1), Z16
+	VFMADD231PS  Z16, Z14, Z2
+	VFMADD231PS  Z16, Z15, Z3
+	VBROADCASTSS (R9)(CX*2), Z16
+	VFMADD231PS  Z16, Z14, Z4
+	VFMADD231PS  Z16, Z15, Z5
+	VBROADCASTSS (R9)(R11*1), Z16
+	VFMADD231PS  Z16, Z14, Z6
+	VFMADD231PS  Z16, Z15, Z7
+	VBROADCASTSS (R9)(CX*4), Z16
+	VFMADD231PS  Z16, Z14, Z8
+	VFMADD231PS  Z16, Z15, Z9
+	VBROADCASTSS (R10), Z16
+	VFMADD231PS  Z16, Z14, Z10
+	VFMADD231PS  Z16, Z15, Z11
+	VBROADCASTSS (R10)(CX*1), Z16
+	VFMADD231PS  Z16, Z14, Z12
+	VFMADD231PS  Z16, Z15, Z13
+	PREFETCHT1   (DI)
+	ADDQ         R8, DI
+	ADDQ         SI, BX
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	DECQ         AX
+	JNE          loop
+	MOVQ         tail+64(FP), AX
+	MOVL         $-1, CX
+	BZHIL        AX, CX, CX
+	KMOVW        CX, K1
+	MOVQ         c+48(FP), AX
+	MOVQ         ldc+56(FP), CX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, K1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z2, (AX)
+	VMOVUPS      Z3, K1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z4, (AX)
+	VMOVUPS      Z5, K1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z6, (AX)
+	VMOVUPS      Z7, K1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z8, (AX)
+	VMOVUPS      Z9, K1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z10, (AX)
+	VMOVUPS      Z11, K1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z12, (AX)
+	VMOVUPS      Z13, K1, 64(AX)
+	VZEROUPPER
+	RET
+
+// func tile7x2BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+// Requires: AVX, AVX512F, BMI2, MMX+
+TEXT ·tile7x2BF16AVX512(SB), NOSPLIT, $0-96
+	MOVQ   k+0(FP), AX
+	MOVQ   ars+16(FP), CX
+	MOVQ   acs+24(FP), DX
+	MOVQ   b+32(FP), BX
+	MOVQ   brs+40(FP), SI
+	MOVQ   next+80(FP), DI
+	MOVQ   step+88(FP), R8
+	MOVQ   a+8(FP), R9
+	LEAQ   (R9)(CX*4), R10
+	ADDQ   CX, R10
+	LEAQ   (CX)(CX*2), R11
+	MOVB   load+72(FP), R12
+	TESTB  R12, R12
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	JMP    loop
+
+fromC:
+	MOVQ      tail+64(FP), R12
+	MOVL      $-1, R13
+	BZHIL     R12, R13, R13
+	KMOVW     R13, K1
+	MOVQ      c+48(FP), R12
+	MOVQ      ldc+56(FP), R13
+	VMOVUPS   (R12), Z0
+	VMOVUPS.Z 64(R12), K1, Z1
+	ADDQ      R13, R12
+	VMOVUPS   (R12), Z2
+	VMOVUPS.Z 64(R12), K1, Z3
+	ADDQ      R13, R12
+	VMOVUPS   (R12), Z4
+	VMOVUPS.Z 64(R12), K1, Z5
+	ADDQ      R13, R12
+	VMOVUPS   (R12), Z6
+	VMOVUPS.Z 64(R12), K1, Z7
+	ADDQ      R13, R12
+	VMOVUPS   (R12), Z8
+	VMOVUPS.Z 64(R12), K1, Z9
+	ADDQ      R13, R12
+	VMOVUPS   (R12), Z10
+	VMOVUPS.Z 64(R12), K1, Z11
+	ADDQ      R13, R12
+	VMOVUPS   (R12), Z12
+	VMOVUPS.Z 64(R12), K1, Z13
+
+loop:
+	VPMOVZXWD    (BX), Z14
+	VPSLLD       $0x10, Z14, Z14
+	VPMOVZXWD    32(BX), Z15
+	VPSLLD       $0x10, Z15, Z15
 	VBROADCASTSS (R9), Z16
 	VFMADD231PS  Z16, Z14, Z0
 	VFMADD231PS  Z16, Z15, Z1
@@ -7973,6 +10704,140 @@ loop:
 	VZEROUPPER
 	RET
 
+// func tile8x2BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+// Requires: AVX, AVX512F, BMI2, MMX+
+TEXT ·tile8x2BF16AVX512(SB), NOSPLIT, $0-96
+	MOVQ   k+0(FP), AX
+	MOVQ   ars+16(FP), CX
+	MOVQ   acs+24(FP), DX
+	MOVQ   b+32(FP), BX
+	MOVQ   brs+40(FP), SI
+	MOVQ   next+80(FP), DI
+	MOVQ   step+88(FP), R8
+	MOVQ   a+8(FP), R9
+	LEAQ   (R9)(CX*4), R10
+	ADDQ   CX, R10
+	LEAQ   (CX)(CX*2), R11
+	MOVB   load+72(FP), R12
+	TESTB  R12, R12
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	JMP    loop
+
+fromC:
+	MOVQ      tail+64(FP), R12
+	MOVL      $-1, R13
+	BZHIL     R12, R13, R13
+	KMOVW     R13, K1
+	MOVQ      c+48(FP), R12
+	MOVQ      ldc+56(FP), R13
+	VMOVUPS   (R12), Z0
+	VMOVUPS.Z 64(R12), K1, Z1
+	ADDQ      R13, R12
+	VMOVUPS   (R12), Z2
+	VMOVUPS.Z 64(R12), K1, Z3
+	ADDQ      R13, R12
+	VMOVUPS   (R12), Z4
+	VMOVUPS.Z 64(R12), K1, Z5
+	ADDQ      R13, R12
+	VMOVUPS   (R12), Z6
+	VMOVUPS.Z 64(R12), K1, Z7
+	ADDQ      R13, R12
+	VMOVUPS   (R12), Z8
+	VMOVUPS.Z 64(R12), K1, Z9
+	ADDQ      R13, R12
+	VMOVUPS   (R12), Z10
+	VMOVUPS.Z 64(R12), K1, Z11
+	ADDQ      R13, R12
+	VMOVUPS   (R12), Z12
+	VMOVUPS.Z 64(R12), K1, Z13
+	ADDQ      R13, R12
+	VMOVUPS   (R12), Z14
+	VMOVUPS.Z 64(R12), K1, Z15
+
+loop:
+	VPMOVZXWD    (BX), Z16
+	VPSLLD       $0x10, Z16, Z16
+	VPMOVZXWD    32(BX), Z17
+	VPSLLD       $0x10, Z17, Z17
+	VBROADCASTSS (R9), Z18
+	VFMADD231PS  Z18, Z16, Z0
+	VFMADD231PS  Z18, Z17, Z1
+	VBROADCASTSS (R9)(CX*1), Z18
+	VFMADD231PS  Z18, Z16, Z2
+	VFMADD231PS  Z18, Z17, Z3
+	VBROADCASTSS (R9)(CX*2), Z18
+	VFMADD231PS  Z18, Z16, Z4
+	VFMADD231PS  Z18, Z17, Z5
+	VBROADCASTSS (R9)(R11*1), Z18
+	VFMADD231PS  Z18, Z16, Z6
+	VFMADD231PS  Z18, Z17, Z7
+	VBROADCASTSS (R9)(CX*4), Z18
+	VFMADD231PS  Z18, Z16, Z8
+	VFMADD231PS  Z18, Z17, Z9
+	VBROADCASTSS (R10), Z18
+	VFMADD231PS  Z18, Z16, Z10
+	VFMADD231PS  Z18, Z17, Z11
+	VBROADCASTSS (R10)(CX*1), Z18
+	VFMADD231PS  Z18, Z16, Z12
+	VFMADD231PS  Z18, Z17, Z13
+	VBROADCASTSS (R10)(CX*2), Z18
+	VFMADD231PS  Z18, Z16, Z14
+	VFMADD231PS  Z18, Z17, Z15
+	PREFETCHT1   (DI)
+	ADDQ         R8, DI
+	ADDQ         SI, BX
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	DECQ         AX
+	JNE          loop
+	MOVQ         tail+64(FP), AX
+	MOVL         $-1, CX
+	BZHIL        AX, CX, CX
+	KMOVW        CX, K1
+	MOVQ         c+48(FP), AX
+	MOVQ         ldc+56(FP), CX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, K1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z2, (AX)
+	VMOVUPS      Z3, K1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z4, (AX)
+	VMOVUPS      Z5, K1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z6, (AX)
+	VMOVUPS      Z7, K1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z8, (AX)
+	VMOVUPS      Z9, K1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z10, (AX)
+	VMOVUPS      Z11, K1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z12, (AX)
+	VMOVUPS      Z13, K1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z14, (AX)
+	VMOVUPS      Z15, K1, 64(AX)
+	VZEROUPPER
+	RET
+
 // func tile9x2AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
 // Requires: AVX, AVX512F, BMI2, MMX+
 TEXT ·tile9x2AVX512(SB), NOSPLIT, $0-96
@@ -8047,6 +10912,151 @@ fromC:
 loop:
 	VMOVUPS      (BX), Z18
 	VMOVUPS      64(BX), Z19
+	VBROADCASTSS (R9), Z20
+	VFMADD231PS  Z20, Z18, Z0
+	VFMADD231PS  Z20, Z19, Z1
+	VBROADCASTSS (R9)(CX*1), Z20
+	VFMADD231PS  Z20, Z18, Z2
+	VFMADD231PS  Z20, Z19, Z3
+	VBROADCASTSS (R9)(CX*2), Z20
+	VFMADD231PS  Z20, Z18, Z4
+	VFMADD231PS  Z20, Z19, Z5
+	VBROADCASTSS (R9)(R11*1), Z20
+	VFMADD231PS  Z20, Z18, Z6
+	VFMADD231PS  Z20, Z19, Z7
+	VBROADCASTSS (R9)(CX*4), Z20
+	VFMADD231PS  Z20, Z18, Z8
+	VFMADD231PS  Z20, Z19, Z9
+	VBROADCASTSS (R10), Z20
+	VFMADD231PS  Z20, Z18, Z10
+	VFMADD231PS  Z20, Z19, Z11
+	VBROADCASTSS (R10)(CX*1), Z20
+	VFMADD231PS  Z20, Z18, Z12
+	VFMADD231PS  Z20, Z19, Z13
+	VBROADCASTSS (R10)(CX*2), Z20
+	VFMADD231PS  Z20, Z18, Z14
+	VFMADD231PS  Z20, Z19, Z15
+	VBROADCASTSS (R10)(R11*1), Z20
+	VFMADD231PS  Z20, Z18, Z16
+	VFMADD231PS  Z20, Z19, Z17
+	PREFETCHT1   (DI)
+	ADDQ         R8, DI
+	ADDQ         SI, BX
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	DECQ         AX
+	JNE          loop
+	MOVQ         tail+64(FP), AX
+	MOVL         $-1, CX
+	BZHIL        AX, CX, CX
+	KMOVW        CX, K1
+	MOVQ         c+48(FP), AX
+	MOVQ         ldc+56(FP), CX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, K1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z2, (AX)
+	VMOVUPS      Z3, K1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z4, (AX)
+	VMOVUPS      Z5, K1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z6, (AX)
+	VMOVUPS      Z7, K1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z8, (AX)
+	VMOVUPS      Z9, K1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z10, (AX)
+	VMOVUPS      Z11, K1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z12, (AX)
+	VMOVUPS      Z13, K1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z14, (AX)
+	VMOVUPS      Z15, K1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z16, (AX)
+	VMOVUPS      Z17, K1, 64(AX)
+	VZEROUPPER
+	RET
+
+// func tile9x2BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+// Requires: AVX, AVX512F, BMI2, MMX+
+TEXT ·tile9x2BF16AVX512(SB), NOSPLIT, $0-96
+	MOVQ   k+0(FP), AX
+	MOVQ   ars+16(FP), CX
+	MOVQ   acs+24(FP), DX
+	MOVQ   b+32(FP), BX
+	MOVQ   brs+40(FP), SI
+	MOVQ   next+80(FP), DI
+	MOVQ   step+88(FP), R8
+	MOVQ   a+8(FP), R9
+	LEAQ   (R9)(CX*4), R10
+	ADDQ   CX, R10
+	LEAQ   (CX)(CX*2), R11
+	MOVB   load+72(FP), R12
+	TESTB  R12, R12
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	JMP    loop
+
+fromC:
+	MOVQ      tail+64(FP), R12
+	MOVL      $-1, R13
+	BZHIL     R12, R13, R13
+	KMOVW     R13, K1
+	MOVQ      c+48(FP), R12
+	MOVQ      ldc+56(FP), R13
+	VMOVUPS   (R12), Z0
+	VMOVUPS.Z 64(R12), K1, Z1
+	ADDQ      R13, R12
+	VMOVUPS   (R12), Z2
+	VMOVUPS.Z 64(R12), K1, Z3
+	ADDQ      R13, R12
+	VMOVUPS   (R12), Z4
+	VMOVUPS.Z 64(R12), K1, Z5
+	ADDQ      R13, R12
+	VMOVUPS   (R12), Z6
+	VMOVUPS.Z 64(R12), K1, Z7
+	ADDQ      R13, R12
+	VMOVUPS   (R12), Z8
+	VMOVUPS.Z 64(R12), K1, Z9
+	ADDQ      R13, R12
+	VMOVUPS   (R12), Z10
+	VMOVUPS.Z 64(R12), K1, Z11
+	ADDQ      R13, R12
+	VMOVUPS   (R12), Z12
+	VMOVUPS.Z 64(R12), K1, Z13
+	ADDQ      R13, R12
+	VMOVUPS   (R12), Z14
+	VMOVUPS.Z 64(R12), K1, Z15
+	ADDQ      R13, R12
+	VMOVUPS   (R12), Z16
+	VMOVUPS.Z 64(R12), K1, Z17
+
+loop:
+	VPMOVZXWD    (BX), Z18
+	VPSLLD       $0x10, Z18, Z18
+	VPMOVZXWD    32(BX), Z19
+	VPSLLD       $0x10, Z19, Z19
 	VBROADCASTSS (R9), Z20
 	VFMADD231PS  Z20, Z18, Z0
 	VFMADD231PS  Z20, Z19, Z1
@@ -8270,6 +11280,162 @@ loop:
 	VZEROUPPER
 	RET
 
+// func tile10x2BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+// Requires: AVX, AVX512F, BMI2, MMX+
+TEXT ·tile10x2BF16AVX512(SB), NOSPLIT, $0-96
+	MOVQ   k+0(FP), AX
+	MOVQ   ars+16(FP), CX
+	MOVQ   acs+24(FP), DX
+	MOVQ   b+32(FP), BX
+	MOVQ   brs+40(FP), SI
+	MOVQ   next+80(FP), DI
+	MOVQ   step+88(FP), R8
+	MOVQ   a+8(FP), R9
+	LEAQ   (R9)(CX*4), R10
+	ADDQ   CX, R10
+	LEAQ   (CX)(CX*2), R11
+	MOVB   load+72(FP), R12
+	TESTB  R12, R12
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	VPXORD Z19, Z19, Z19
+	JMP    loop
+
+fromC:
+	MOVQ      tail+64(FP), R12
+	MOVL      $-1, R13
+	BZHIL     R12, R13, R13
+	KMOVW     R13, K1
+	MOVQ      c+48(FP), R12
+	MOVQ      ldc+56(FP), R13
+	VMOVUPS   (R12), Z0
+	VMOVUPS.Z 64(R12), K1, Z1
+	ADDQ      R13, R12
+	VMOVUPS   (R12), Z2
+	VMOVUPS.Z 64(R12), K1, Z3
+	ADDQ      R13, R12
+	VMOVUPS   (R12), Z4
+	VMOVUPS.Z 64(R12), K1, Z5
+	ADDQ      R13, R12
+	VMOVUPS   (R12), Z6
+	VMOVUPS.Z 64(R12), K1, Z7
+	ADDQ      R13, R12
+	VMOVUPS   (R12), Z8
+	VMOVUPS.Z 64(R12), K1, Z9
+	ADDQ      R13, R12
+	VMOVUPS   (R12), Z10
+	VMOVUPS.Z 64(R12), K1, Z11
+	ADDQ      R13, R12
+	VMOVUPS   (R12), Z12
+	VMOVUPS.Z 64(R12), K1, Z13
+	ADDQ      R13, R12
+	VMOVUPS   (R12), Z14
+	VMOVUPS.Z 64(R12), K1, Z15
+	ADDQ      R13, R12
+	VMOVUPS   (R12), Z16
+	VMOVUPS.Z 64(R12), K1, Z17
+	ADDQ      R13, R12
+	VMOVUPS   (R12), Z18
+	VMOVUPS.Z 64(R12), K1, Z19
+
+loop:
+	VPMOVZXWD    (BX), Z20
+	VPSLLD       $0x10, Z20, Z20
+	VPMOVZXWD    32(BX), Z21
+	VPSLLD       $0x10, Z21, Z21
+	VBROADCASTSS (R9), Z22
+	VFMADD231PS  Z22, Z20, Z0
+	VFMADD231PS  Z22, Z21, Z1
+	VBROADCASTSS (R9)(CX*1), Z22
+	VFMADD231PS  Z22, Z20, Z2
+	VFMADD231PS  Z22, Z21, Z3
+	VBROADCASTSS (R9)(CX*2), Z22
+	VFMADD231PS  Z22, Z20, Z4
+	VFMADD231PS  Z22, Z21, Z5
+	VBROADCASTSS (R9)(R11*1), Z22
+	VFMADD231PS  Z22, Z20, Z6
+	VFMADD231PS  Z22, Z21, Z7
+	VBROADCASTSS (R9)(CX*4), Z22
+	VFMADD231PS  Z22, Z20, Z8
+	VFMADD231PS  Z22, Z21, Z9
+	VBROADCASTSS (R10), Z22
+	VFMADD231PS  Z22, Z20, Z10
+	VFMADD231PS  Z22, Z21, Z11
+	VBROADCASTSS (R10)(CX*1), Z22
+	VFMADD231PS  Z22, Z20, Z12
+	VFMADD231PS  Z22, Z21, Z13
+	VBROADCASTSS (R10)(CX*2), Z22
+	VFMADD231PS  Z22, Z20, Z14
+	VFMADD231PS  Z22, Z21, Z15
+	VBROADCASTSS (R10)(R11*1), Z22
+	VFMADD231PS  Z22, Z20, Z16
+	VFMADD231PS  Z22, Z21, Z17
+	VBROADCASTSS (R10)(CX*4), Z22
+	VFMADD231PS  Z22, Z20, Z18
+	VFMADD231PS  Z22, Z21, Z19
+	PREFETCHT1   (DI)
+	ADDQ         R8, DI
+	ADDQ         SI, BX
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	DECQ         AX
+	JNE          loop
+	MOVQ         tail+64(FP), AX
+	MOVL         $-1, CX
+	BZHIL        AX, CX, CX
+	KMOVW        CX, K1
+	MOVQ         c+48(FP), AX
+	MOVQ         ldc+56(FP), CX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, K1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z2, (AX)
+	VMOVUPS      Z3, K1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z4, (AX)
+	VMOVUPS      Z5, K1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z6, (AX)
+	VMOVUPS      Z7, K1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z8, (AX)
+	VMOVUPS      Z9, K1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z10, (AX)
+	VMOVUPS      Z11, K1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z12, (AX)
+	VMOVUPS      Z13, K1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z14, (AX)
+	VMOVUPS      Z15, K1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z16, (AX)
+	VMOVUPS      Z17, K1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z18, (AX)
+	VMOVUPS      Z19, K1, 64(AX)
+	VZEROUPPER
+	RET
+
 // func tile11x2AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
 // Requires: AVX, AVX512F, BMI2, MMX+
 TEXT ·tile11x2AVX512(SB), NOSPLIT, $0-96
@@ -8356,6 +11522,176 @@ fromC:
 loop:
 	VMOVUPS      (BX), Z22
 	VMOVUPS      64(BX), Z23
+	VBROADCASTSS (R9), Z24
+	VFMADD231PS  Z24, Z22, Z0
+	VFMADD231PS  Z24, Z23, Z1
+	VBROADCASTSS (R9)(CX*1), Z24
+	VFMADD231PS  Z24, Z22, Z2
+	VFMADD231PS  Z24, Z23, Z3
+	VBROADCASTSS (R9)(CX*2), Z24
+	VFMADD231PS  Z24, Z22, Z4
+	VFMADD231PS  Z24, Z23, Z5
+	VBROADCASTSS (R9)(R12*1), Z24
+	VFMADD231PS  Z24, Z22, Z6
+	VFMADD231PS  Z24, Z23, Z7
+	VBROADCASTSS (R9)(CX*4), Z24
+	VFMADD231PS  Z24, Z22, Z8
+	VFMADD231PS  Z24, Z23, Z9
+	VBROADCASTSS (R10), Z24
+	VFMADD231PS  Z24, Z22, Z10
+	VFMADD231PS  Z24, Z23, Z11
+	VBROADCASTSS (R10)(CX*1), Z24
+	VFMADD231PS  Z24, Z22, Z12
+	VFMADD231PS  Z24, Z23, Z13
+	VBROADCASTSS (R10)(CX*2), Z24
+	VFMADD231PS  Z24, Z22, Z14
+	VFMADD231PS  Z24, Z23, Z15
+	VBROADCASTSS (R10)(R12*1), Z24
+	VFMADD231PS  Z24, Z22, Z16
+	VFMADD231PS  Z24, Z23, Z17
+	VBROADCASTSS (R10)(CX*4), Z24
+	VFMADD231PS  Z24, Z22, Z18
+	VFMADD231PS  Z24, Z23, Z19
+	VBROADCASTSS (R11), Z24
+	VFMADD231PS  Z24, Z22, Z20
+	VFMADD231PS  Z24, Z23, Z21
+	PREFETCHT1   (DI)
+	ADDQ         R8, DI
+	ADDQ         SI, BX
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	ADDQ         DX, R11
+	DECQ         AX
+	JNE          loop
+	MOVQ         tail+64(FP), AX
+	MOVL         $-1, CX
+	BZHIL        AX, CX, CX
+	KMOVW        CX, K1
+	MOVQ         c+48(FP), AX
+	MOVQ         ldc+56(FP), CX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, K1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z2, (AX)
+	VMOVUPS      Z3, K1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z4, (AX)
+	VMOVUPS      Z5, K1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z6, (AX)
+	VMOVUPS      Z7, K1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z8, (AX)
+	VMOVUPS      Z9, K1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z10, (AX)
+	VMOVUPS      Z11, K1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z12, (AX)
+	VMOVUPS      Z13, K1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z14, (AX)
+	VMOVUPS      Z15, K1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z16, (AX)
+	VMOVUPS      Z17, K1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z18, (AX)
+	VMOVUPS      Z19, K1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z20, (AX)
+	VMOVUPS      Z21, K1, 64(AX)
+	VZEROUPPER
+	RET
+
+// func tile11x2BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+// Requires: AVX, AVX512F, BMI2, MMX+
+TEXT ·tile11x2BF16AVX512(SB), NOSPLIT, $0-96
+	MOVQ   k+0(FP), AX
+	MOVQ   ars+16(FP), CX
+	MOVQ   acs+24(FP), DX
+	MOVQ   b+32(FP), BX
+	MOVQ   brs+40(FP), SI
+	MOVQ   next+80(FP), DI
+	MOVQ   step+88(FP), R8
+	MOVQ   a+8(FP), R9
+	LEAQ   (R9)(CX*4), R10
+	ADDQ   CX, R10
+	LEAQ   (R10)(CX*4), R11
+	ADDQ   CX, R11
+	LEAQ   (CX)(CX*2), R12
+	MOVB   load+72(FP), R13
+	TESTB  R13, R13
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	VPXORD Z19, Z19, Z19
+	VPXORD Z20, Z20, Z20
+	VPXORD Z21, Z21, Z21
+	JMP    loop
+
+fromC:
+	MOVQ      tail+64(FP), R13
+	MOVL      $-1, R14
+	BZHIL     R13, R14, R14
+	KMOVW     R14, K1
+	MOVQ      c+48(FP), R13
+	MOVQ      ldc+56(FP), R14
+	VMOVUPS   (R13), Z0
+	VMOVUPS.Z 64(R13), K1, Z1
+	ADDQ      R14, R13
+	VMOVUPS   (R13), Z2
+	VMOVUPS.Z 64(R13), K1, Z3
+	ADDQ      R14, R13
+	VMOVUPS   (R13), Z4
+	VMOVUPS.Z 64(R13), K1, Z5
+	ADDQ      R14, R13
+	VMOVUPS   (R13), Z6
+	VMOVUPS.Z 64(R13), K1, Z7
+	ADDQ      R14, R13
+	VMOVUPS   (R13), Z8
+	VMOVUPS.Z 64(R13), K1, Z9
+	ADDQ      R14, R13
+	VMOVUPS   (R13), Z10
+	VMOVUPS.Z 64(R13), K1, Z11
+	ADDQ      R14, R13
+	VMOVUPS   (R13), Z12
+	VMOVUPS.Z 64(R13), K1, Z13
+	ADDQ      R14, R13
+	VMOVUPS   (R13), Z14
+	VMOVUPS.Z 64(R13), K1, Z15
+	ADDQ      R14, R13
+	VMOVUPS   (R13), Z16
+	VMOVUPS.Z 64(R13), K1, Z17
+	ADDQ      R14, R13
+	VMOVUPS   (R13), Z18
+	VMOVUPS.Z 64(R13), K1, Z19
+	ADDQ      R14, R13
+	VMOVUPS   (R13), Z20
+	VMOVUPS.Z 64(R13), K1, Z21
+
+loop:
+	VPMOVZXWD    (BX), Z22
+	VPSLLD       $0x10, Z22, Z22
+	VPMOVZXWD    32(BX), Z23
+	VPSLLD       $0x10, Z23, Z23
 	VBROADCASTSS (R9), Z24
 	VFMADD231PS  Z24, Z22, Z0
 	VFMADD231PS  Z24, Z23, Z1
@@ -8617,6 +11953,187 @@ loop:
 	VZEROUPPER
 	RET
 
+// func tile12x2BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+// Requires: AVX, AVX512F, BMI2, MMX+
+TEXT ·tile12x2BF16AVX512(SB), NOSPLIT, $0-96
+	MOVQ   k+0(FP), AX
+	MOVQ   ars+16(FP), CX
+	MOVQ   acs+24(FP), DX
+	MOVQ   b+32(FP), BX
+	MOVQ   brs+40(FP), SI
+	MOVQ   next+80(FP), DI
+	MOVQ   step+88(FP), R8
+	MOVQ   a+8(FP), R9
+	LEAQ   (R9)(CX*4), R10
+	ADDQ   CX, R10
+	LEAQ   (R10)(CX*4), R11
+	ADDQ   CX, R11
+	LEAQ   (CX)(CX*2), R12
+	MOVB   load+72(FP), R13
+	TESTB  R13, R13
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	VPXORD Z19, Z19, Z19
+	VPXORD Z20, Z20, Z20
+	VPXORD Z21, Z21, Z21
+	VPXORD Z22, Z22, Z22
+	VPXORD Z23, Z23, Z23
+	JMP    loop
+
+fromC:
+	MOVQ      tail+64(FP), R13
+	MOVL      $-1, R14
+	BZHIL     R13, R14, R14
+	KMOVW     R14, K1
+	MOVQ      c+48(FP), R13
+	MOVQ      ldc+56(FP), R14
+	VMOVUPS   (R13), Z0
+	VMOVUPS.Z 64(R13), K1, Z1
+	ADDQ      R14, R13
+	VMOVUPS   (R13), Z2
+	VMOVUPS.Z 64(R13), K1, Z3
+	ADDQ      R14, R13
+	VMOVUPS   (R13), Z4
+	VMOVUPS.Z 64(R13), K1, Z5
+	ADDQ      R14, R13
+	VMOVUPS   (R13), Z6
+	VMOVUPS.Z 64(R13), K1, Z7
+	ADDQ      R14, R13
+	VMOVUPS   (R13), Z8
+	VMOVUPS.Z 64(R13), K1, Z9
+	ADDQ      R14, R13
+	VMOVUPS   (R13), Z10
+	VMOVUPS.Z 64(R13), K1, Z11
+	ADDQ      R14, R13
+	VMOVUPS   (R13), Z12
+	VMOVUPS.Z 64(R13), K1, Z13
+	ADDQ      R14, R13
+	VMOVUPS   (R13), Z14
+	VMOVUPS.Z 64(R13), K1, Z15
+	ADDQ      R14, R13
+	VMOVUPS   (R13), Z16
+	VMOVUPS.Z 64(R13), K1, Z17
+	ADDQ      R14, R13
+	VMOVUPS   (R13), Z18
+	VMOVUPS.Z 64(R13), K1, Z19
+	ADDQ      R14, R13
+	VMOVUPS   (R13), Z20
+	VMOVUPS.Z 64(R13), K1, Z21
+	ADDQ      R14, R13
+	VMOVUPS   (R13), Z22
+	VMOVUPS.Z 64(R13), K1, Z23
+
+loop:
+	VPMOVZXWD    (BX), Z24
+	VPSLLD       $0x10, Z24, Z24
+	VPMOVZXWD    32(BX), Z25
+	VPSLLD       $0x10, Z25, Z25
+	VBROADCASTSS (R9), Z26
+	VFMADD231PS  Z26, Z24, Z0
+	VFMADD231PS  Z26, Z25, Z1
+	VBROADCASTSS (R9)(CX*1), Z26
+	VFMADD231PS  Z26, Z24, Z2
+	VFMADD231PS  Z26, Z25, Z3
+	VBROADCASTSS (R9)(CX*2), Z26
+	VFMADD231PS  Z26, Z24, Z4
+	VFMADD231PS  Z26, Z25, Z5
+	VBROADCASTSS (R9)(R12*1), Z26
+	VFMADD231PS  Z26, Z24, Z6
+	VFMADD231PS  Z26, Z25, Z7
+	VBROADCASTSS (R9)(CX*4), Z26
+	VFMADD231PS  Z26, Z24, Z8
+	VFMADD231PS  Z26, Z25, Z9
+	VBROADCASTSS (R10), Z26
+	VFMADD231PS  Z26, Z24, Z10
+	VFMADD231PS  Z26, Z25, Z11
+	VBROADCASTSS (R10)(CX*1), Z26
+	VFMADD231PS  Z26, Z24, Z12
+	VFMADD231PS  Z26, Z25, Z13
+	VBROADCASTSS (R10)(CX*2), Z26
+	VFMADD231PS  Z26, Z24, Z14
+	VFMADD231PS  Z26, Z25, Z15
+	VBROADCASTSS (R10)(R12*1), Z26
+	VFMADD231PS  Z26, Z24, Z16
+	VFMADD231PS  Z26, Z25, Z17
+	VBROADCASTSS (R10)(CX*4), Z26
+	VFMADD231PS  Z26, Z24, Z18
+	VFMADD231PS  Z26, Z25, Z19
+	VBROADCASTSS (R11), Z26
+	VFMADD231PS  Z26, Z24, Z20
+	VFMADD231PS  Z26, Z25, Z21
+	VBROADCASTSS (R11)(CX*1), Z26
+	VFMADD231PS  Z26, Z24, Z22
+	VFMADD231PS  Z26, Z25, Z23
+	PREFETCHT1   (DI)
+	ADDQ         R8, DI
+	ADDQ         SI, BX
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	ADDQ         DX, R11
+	DECQ         AX
+	JNE          loop
+	MOVQ         tail+64(FP), AX
+	MOVL         $-1, CX
+	BZHIL        AX, CX, CX
+	KMOVW        CX, K1
+	MOVQ         c+48(FP), AX
+	MOVQ         ldc+56(FP), CX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, K1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z2, (AX)
+	VMOVUPS      Z3, K1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z4, (AX)
+	VMOVUPS      Z5, K1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z6, (AX)
+	VMOVUPS      Z7, K1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z8, (AX)
+	VMOVUPS      Z9, K1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z10, (AX)
+	VMOVUPS      Z11, K1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z12, (AX)
+	VMOVUPS      Z13, K1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z14, (AX)
+	VMOVUPS      Z15, K1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z16, (AX)
+	VMOVUPS      Z17, K1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z18, (AX)
+	VMOVUPS      Z19, K1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z20, (AX)
+	VMOVUPS      Z21, K1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z22, (AX)
+	VMOVUPS      Z23, K1, 64(AX)
+	VZEROUPPER
+	RET
+
 // func tile13x2AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
 // Requires: AVX, AVX512F, BMI2, MMX+
 TEXT ·tile13x2AVX512(SB), NOSPLIT, $0-96
@@ -8713,6 +12230,198 @@ fromC:
 loop:
 	VMOVUPS      (BX), Z26
 	VMOVUPS      64(BX), Z27
+	VBROADCASTSS (R9), Z28
+	VFMADD231PS  Z28, Z26, Z0
+	VFMADD231PS  Z28, Z27, Z1
+	VBROADCASTSS (R9)(CX*1), Z28
+	VFMADD231PS  Z28, Z26, Z2
+	VFMADD231PS  Z28, Z27, Z3
+	VBROADCASTSS (R9)(CX*2), Z28
+	VFMADD231PS  Z28, Z26, Z4
+	VFMADD231PS  Z28, Z27, Z5
+	VBROADCASTSS (R9)(R12*1), Z28
+	VFMADD231PS  Z28, Z26, Z6
+	VFMADD231PS  Z28, Z27, Z7
+	VBROADCASTSS (R9)(CX*4), Z28
+	VFMADD231PS  Z28, Z26, Z8
+	VFMADD231PS  Z28, Z27, Z9
+	VBROADCASTSS (R10), Z28
+	VFMADD231PS  Z28, Z26, Z10
+	VFMADD231PS  Z28, Z27, Z11
+	VBROADCASTSS (R10)(CX*1), Z28
+	VFMADD231PS  Z28, Z26, Z12
+	VFMADD231PS  Z28, Z27, Z13
+	VBROADCASTSS (R10)(CX*2), Z28
+	VFMADD231PS  Z28, Z26, Z14
+	VFMADD231PS  Z28, Z27, Z15
+	VBROADCASTSS (R10)(R12*1), Z28
+	VFMADD231PS  Z28, Z26, Z16
+	VFMADD231PS  Z28, Z27, Z17
+	VBROADCASTSS (R10)(CX*4), Z28
+	VFMADD231PS  Z28, Z26, Z18
+	VFMADD231PS  Z28, Z27, Z19
+	VBROADCASTSS (R11), Z28
+	VFMADD231PS  Z28, Z26, Z20
+	VFMADD231PS  Z28, Z27, Z21
+	VBROADCASTSS (R11)(CX*1), Z28
+	VFMADD231PS  Z28, Z26, Z22
+	VFMADD231PS  Z28, Z27, Z23
+	VBROADCASTSS (R11)(CX*2), Z28
+	VFMADD231PS  Z28, Z26, Z24
+	VFMADD231PS  Z28, Z27, Z25
+	PREFETCHT1   (DI)
+	ADDQ         R8, DI
+	ADDQ         SI, BX
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	ADDQ         DX, R11
+	DECQ         AX
+	JNE          loop
+	MOVQ         tail+64(FP), AX
+	MOVL         $-1, CX
+	BZHIL        AX, CX, CX
+	KMOVW        CX, K1
+	MOVQ         c+48(FP), AX
+	MOVQ         ldc+56(FP), CX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, K1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z2, (AX)
+	VMOVUPS      Z3, K1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z4, (AX)
+	VMOVUPS      Z5, K1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z6, (AX)
+	VMOVUPS      Z7, K1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z8, (AX)
+	VMOVUPS      Z9, K1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z10, (AX)
+	VMOVUPS      Z11, K1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z12, (AX)
+	VMOVUPS      Z13, K1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z14, (AX)
+	VMOVUPS      Z15, K1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z16, (AX)
+	VMOVUPS      Z17, K1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z18, (AX)
+	VMOVUPS      Z19, K1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z20, (AX)
+	VMOVUPS      Z21, K1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z22, (AX)
+	VMOVUPS      Z23, K1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z24, (AX)
+	VMOVUPS      Z25, K1, 64(AX)
+	VZEROUPPER
+	RET
+
+// func tile13x2BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+// Requires: AVX, AVX512F, BMI2, MMX+
+TEXT ·tile13x2BF16AVX512(SB), NOSPLIT, $0-96
+	MOVQ   k+0(FP), AX
+	MOVQ   ars+16(FP), CX
+	MOVQ   acs+24(FP), DX
+	MOVQ   b+32(FP), BX
+	MOVQ   brs+40(FP), SI
+	MOVQ   next+80(FP), DI
+	MOVQ   step+88(FP), R8
+	MOVQ   a+8(FP), R9
+	LEAQ   (R9)(CX*4), R10
+	ADDQ   CX, R10
+	LEAQ   (R10)(CX*4), R11
+	ADDQ   CX, R11
+	LEAQ   (CX)(CX*2), R12
+	MOVB   load+72(FP), R13
+	TESTB  R13, R13
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	VPXORD Z19, Z19, Z19
+	VPXORD Z20, Z20, Z20
+	VPXORD Z21, Z21, Z21
+	VPXORD Z22, Z22, Z22
+	VPXORD Z23, Z23, Z23
+	VPXORD Z24, Z24, Z24
+	VPXORD Z25, Z25, Z25
+	JMP    loop
+
+fromC:
+	MOVQ      tail+64(FP), R13
+	MOVL      $-1, R14
+	BZHIL     R13, R14, R14
+	KMOVW     R14, K1
+	MOVQ      c+48(FP), R13
+	MOVQ      ldc+56(FP), R14
+	VMOVUPS   (R13), Z0
+	VMOVUPS.Z 64(R13), K1, Z1
+	ADDQ      R14, R13
+	VMOVUPS   (R13), Z2
+	VMOVUPS.Z 64(R13), K1, Z3
+	ADDQ      R14, R13
+	VMOVUPS   (R13), Z4
+	VMOVUPS.Z 64(R13), K1, Z5
+	ADDQ      R14, R13
+	VMOVUPS   (R13), Z6
+	VMOVUPS.Z 64(R13), K1, Z7
+	ADDQ      R14, R13
+	VMOVUPS   (R13), Z8
+	VMOVUPS.Z 64(R13), K1, Z9
+	ADDQ      R14, R13
+	VMOVUPS   (R13), Z10
+	VMOVUPS.Z 64(R13), K1, Z11
+	ADDQ      R14, R13
+	VMOVUPS   (R13), Z12
+	VMOVUPS.Z 64(R13), K1, Z13
+	ADDQ      R14, R13
+	VMOVUPS   (R13), Z14
+	VMOVUPS.Z 64(R13), K1, Z15
+	ADDQ      R14, R13
+	VMOVUPS   (R13), Z16
+	VMOVUPS.Z 64(R13), K1, Z17
+	ADDQ      R14, R13
+	VMOVUPS   (R13), Z18
+	VMOVUPS.Z 64(R13), K1, Z19
+	ADDQ      R14, R13
+	VMOVUPS   (R13), Z20
+	VMOVUPS.Z 64(R13), K1, Z21
+	ADDQ      R14, R13
+	VMOVUPS   (R13), Z22
+	VMOVUPS.Z 64(R13), K1, Z23
+	ADDQ      R14, R13
+	VMOVUPS   (R13), Z24
+	VMOVUPS.Z 64(R13), K1, Z25
+
+loop:
+	VPMOVZXWD    (BX), Z26
+	VPSLLD       $0x10, Z26, Z26
+	VPMOVZXWD    32(BX), Z27
+	VPSLLD       $0x10, Z27, Z27
 	VBROADCASTSS (R9), Z28
 	VFMADD231PS  Z28, Z26, Z0
 	VFMADD231PS  Z28, Z27, Z1
@@ -9008,6 +12717,209 @@ loop:
 	VZEROUPPER
 	RET
 
+// func tile14x2BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+// Requires: AVX, AVX512F, BMI2, MMX+
+TEXT ·tile14x2BF16AVX512(SB), NOSPLIT, $0-96
+	MOVQ   k+0(FP), AX
+	MOVQ   ars+16(FP), CX
+	MOVQ   acs+24(FP), DX
+	MOVQ   b+32(FP), BX
+	MOVQ   brs+40(FP), SI
+	MOVQ   next+80(FP), DI
+	MOVQ   step+88(FP), R8
+	MOVQ   a+8(FP), R9
+	LEAQ   (R9)(CX*4), R10
+	ADDQ   CX, R10
+	LEAQ   (R10)(CX*4), R11
+	ADDQ   CX, R11
+	LEAQ   (CX)(CX*2), R12
+	MOVB   load+72(FP), R13
+	TESTB  R13, R13
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	VPXORD Z19, Z19, Z19
+	VPXORD Z20, Z20, Z20
+	VPXORD Z21, Z21, Z21
+	VPXORD Z22, Z22, Z22
+	VPXORD Z23, Z23, Z23
+	VPXORD Z24, Z24, Z24
+	VPXORD Z25, Z25, Z25
+	VPXORD Z26, Z26, Z26
+	VPXORD Z27, Z27, Z27
+	JMP    loop
+
+fromC:
+	MOVQ      tail+64(FP), R13
+	MOVL      $-1, R14
+	BZHIL     R13, R14, R14
+	KMOVW     R14, K1
+	MOVQ      c+48(FP), R13
+	MOVQ      ldc+56(FP), R14
+	VMOVUPS   (R13), Z0
+	VMOVUPS.Z 64(R13), K1, Z1
+	ADDQ      R14, R13
+	VMOVUPS   (R13), Z2
+	VMOVUPS.Z 64(R13), K1, Z3
+	ADDQ      R14, R13
+	VMOVUPS   (R13), Z4
+	VMOVUPS.Z 64(R13), K1, Z5
+	ADDQ      R14, R13
+	VMOVUPS   (R13), Z6
+	VMOVUPS.Z 64(R13), K1, Z7
+	ADDQ      R14, R13
+	VMOVUPS   (R13), Z8
+	VMOVUPS.Z 64(R13), K1, Z9
+	ADDQ      R14, R13
+	VMOVUPS   (R13), Z10
+	VMOVUPS.Z 64(R13), K1, Z11
+	ADDQ      R14, R13
+	VMOVUPS   (R13), Z12
+	VMOVUPS.Z 64(R13), K1, Z13
+	ADDQ      R14, R13
+	VMOVUPS   (R13), Z14
+	VMOVUPS.Z 64(R13), K1, Z15
+	ADDQ      R14, R13
+	VMOVUPS   (R13), Z16
+	VMOVUPS.Z 64(R13), K1, Z17
+	ADDQ      R14, R13
+	VMOVUPS   (R13), Z18
+	VMOVUPS.Z 64(R13), K1, Z19
+	ADDQ      R14, R13
+	VMOVUPS   (R13), Z20
+	VMOVUPS.Z 64(R13), K1, Z21
+	ADDQ      R14, R13
+	VMOVUPS   (R13), Z22
+	VMOVUPS.Z 64(R13), K1, Z23
+	ADDQ      R14, R13
+	VMOVUPS   (R13), Z24
+	VMOVUPS.Z 64(R13), K1, Z25
+	ADDQ      R14, R13
+	VMOVUPS   (R13), Z26
+	VMOVUPS.Z 64(R13), K1, Z27
+
+loop:
+	VPMOVZXWD    (BX), Z28
+	VPSLLD       $0x10, Z28, Z28
+	VPMOVZXWD    32(BX), Z29
+	VPSLLD       $0x10, Z29, Z29
+	VBROADCASTSS (R9), Z30
+	VFMADD231PS  Z30, Z28, Z0
+	VFMADD231PS  Z30, Z29, Z1
+	VBROADCASTSS (R9)(CX*1), Z30
+	VFMADD231PS  Z30, Z28, Z2
+	VFMADD231PS  Z30, Z29, Z3
+	VBROADCASTSS (R9)(CX*2), Z30
+	VFMADD231PS  Z30, Z28, Z4
+	VFMADD231PS  Z30, Z29, Z5
+	VBROADCASTSS (R9)(R12*1), Z30
+	VFMADD231PS  Z30, Z28, Z6
+	VFMADD231PS  Z30, Z29, Z7
+	VBROADCASTSS (R9)(CX*4), Z30
+	VFMADD231PS  Z30, Z28, Z8
+	VFMADD231PS  Z30, Z29, Z9
+	VBROADCASTSS (R10), Z30
+	VFMADD231PS  Z30, Z28, Z10
+	VFMADD231PS  Z30, Z29, Z11
+	VBROADCASTSS (R10)(CX*1), Z30
+	VFMADD231PS  Z30, Z28, Z12
+	VFMADD231PS  Z30, Z29, Z13
+	VBROADCASTSS (R10)(CX*2), Z30
+	VFMADD231PS  Z30, Z28, Z14
+	VFMADD231PS  Z30, Z29, Z15
+	VBROADCASTSS (R10)(R12*1), Z30
+	VFMADD231PS  Z30, Z28, Z16
+	VFMADD231PS  Z30, Z29, Z17
+	VBROADCASTSS (R10)(CX*4), Z30
+	VFMADD231PS  Z30, Z28, Z18
+	VFMADD231PS  Z30, Z29, Z19
+	VBROADCASTSS (R11), Z30
+	VFMADD231PS  Z30, Z28, Z20
+	VFMADD231PS  Z30, Z29, Z21
+	VBROADCASTSS (R11)(CX*1), Z30
+	VFMADD231PS  Z30, Z28, Z22
+	VFMADD231PS  Z30, Z29, Z23
+	VBROADCASTSS (R11)(CX*2), Z30
+	VFMADD231PS  Z30, Z28, Z24
+	VFMADD231PS  Z30, Z29, Z25
+	VBROADCASTSS (R11)(R12*1), Z30
+	VFMADD231PS  Z30, Z28, Z26
+	VFMADD231PS  Z30, Z29, Z27
+	PREFETCHT1   (DI)
+	ADDQ         R8, DI
+	ADDQ         SI, BX
+	ADDQ         DX, R9
+	ADDQ         DX, R10
+	ADDQ         DX, R11
+	DECQ         AX
+	JNE          loop
+	MOVQ         tail+64(FP), AX
+	MOVL         $-1, CX
+	BZHIL        AX, CX, CX
+	KMOVW        CX, K1
+	MOVQ         c+48(FP), AX
+	MOVQ         ldc+56(FP), CX
+	VMOVUPS      Z0, (AX)
+	VMOVUPS      Z1, K1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z2, (AX)
+	VMOVUPS      Z3, K1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z4, (AX)
+	VMOVUPS      Z5, K1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z6, (AX)
+	VMOVUPS      Z7, K1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z8, (AX)
+	VMOVUPS      Z9, K1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z10, (AX)
+	VMOVUPS      Z11, K1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z12, (AX)
+	VMOVUPS      Z13, K1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z14, (AX)
+	VMOVUPS      Z15, K1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z16, (AX)
+	VMOVUPS      Z17, K1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z18, (AX)
+	VMOVUPS      Z19, K1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z20, (AX)
+	VMOVUPS      Z21, K1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z22, (AX)
+	VMOVUPS      Z23, K1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z24, (AX)
+	VMOVUPS      Z25, K1, 64(AX)
+	ADDQ         CX, AX
+	VMOVUPS      Z26, (AX)
+	VMOVUPS      Z27, K1, 64(AX)
+	VZEROUPPER
+	RET
+
 // func packTAVX512(dst *float32, stride int, src *float32, ld int, quads int, ahead int)
 // Requires: AVX, AVX512F, MMX+
 TEXT ·packTAVX512(SB), NOSPLIT, $0-48
@@ -9103,27 +13015,6 @@ loop:
 	ADDQ    $0x00000080, AX
 	DECQ    BX
 	JNE     loop
-	VZEROUPPER
-	RET
-
-// func unpackAVX512(dst *float32, src *uint16, blocks int)
-// Requires: AVX, AVX512F
-TEXT ·unpackAVX512(SB), NOSPLIT, $0-24
-	MOVQ dst+0(FP), AX
-	MOVQ src+8(FP), CX
-	MOVQ blocks+16(FP), DX
-
-loop:
-	VPMOVZXWD (CX), Z0
-	VPSLLD    $0x10, Z0, Z0
-	VMOVUPS   Z0, (AX)
-	VPMOVZXWD 32(CX), Z0
-	VPSLLD    $0x10, Z0, Z0
-	VMOVUPS   Z0, 64(AX)
-	ADDQ      $0x00000040, CX
-	ADDQ      $0x00000080, AX
-	DECQ      DX
-	JNE       loop
 	VZEROUPPER
 	RET
 

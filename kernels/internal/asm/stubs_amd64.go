@@ -4,65 +4,125 @@
 
 package asm
 
-// tile1x1AVX2 is Tile for 1 rows and 1 registers of columns.
+// tile1x1AVX2 is Tile for 1 rows and 1 registers of columns of b in float32.
 //
 //go:noescape
 func tile1x1AVX2(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
 
-// tile2x1AVX2 is Tile for 2 rows and 1 registers of columns.
+// tile1x1BF16AVX2 is Tile for 1 rows and 1 registers of columns of b in uint16.
+//
+//go:noescape
+func tile1x1BF16AVX2(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+
+// tile2x1AVX2 is Tile for 2 rows and 1 registers of columns of b in float32.
 //
 //go:noescape
 func tile2x1AVX2(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
 
-// tile3x1AVX2 is Tile for 3 rows and 1 registers of columns.
+// tile2x1BF16AVX2 is Tile for 2 rows and 1 registers of columns of b in uint16.
+//
+//go:noescape
+func tile2x1BF16AVX2(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+
+// tile3x1AVX2 is Tile for 3 rows and 1 registers of columns of b in float32.
 //
 //go:noescape
 func tile3x1AVX2(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
 
-// tile4x1AVX2 is Tile for 4 rows and 1 registers of columns.
+// tile3x1BF16AVX2 is Tile for 3 rows and 1 registers of columns of b in uint16.
+//
+//go:noescape
+func tile3x1BF16AVX2(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+
+// tile4x1AVX2 is Tile for 4 rows and 1 registers of columns of b in float32.
 //
 //go:noescape
 func tile4x1AVX2(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
 
-// tile5x1AVX2 is Tile for 5 rows and 1 registers of columns.
+// tile4x1BF16AVX2 is Tile for 4 rows and 1 registers of columns of b in uint16.
+//
+//go:noescape
+func tile4x1BF16AVX2(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+
+// tile5x1AVX2 is Tile for 5 rows and 1 registers of columns of b in float32.
 //
 //go:noescape
 func tile5x1AVX2(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
 
-// tile6x1AVX2 is Tile for 6 rows and 1 registers of columns.
+// tile5x1BF16AVX2 is Tile for 5 rows and 1 registers of columns of b in uint16.
+//
+//go:noescape
+func tile5x1BF16AVX2(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+
+// tile6x1AVX2 is Tile for 6 rows and 1 registers of columns of b in float32.
 //
 //go:noescape
 func tile6x1AVX2(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
 
-// tile1x2AVX2 is Tile for 1 rows and 2 registers of columns.
+// tile6x1BF16AVX2 is Tile for 6 rows and 1 registers of columns of b in uint16.
+//
+//go:noescape
+func tile6x1BF16AVX2(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+
+// tile1x2AVX2 is Tile for 1 rows and 2 registers of columns of b in float32.
 //
 //go:noescape
 func tile1x2AVX2(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
 
-// tile2x2AVX2 is Tile for 2 rows and 2 registers of columns.
+// tile1x2BF16AVX2 is Tile for 1 rows and 2 registers of columns of b in uint16.
+//
+//go:noescape
+func tile1x2BF16AVX2(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+
+// tile2x2AVX2 is Tile for 2 rows and 2 registers of columns of b in float32.
 //
 //go:noescape
 func tile2x2AVX2(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
 
-// tile3x2AVX2 is Tile for 3 rows and 2 registers of columns.
+// tile2x2BF16AVX2 is Tile for 2 rows and 2 registers of columns of b in uint16.
+//
+//go:noescape
+func tile2x2BF16AVX2(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+
+// tile3x2AVX2 is Tile for 3 rows and 2 registers of columns of b in float32.
 //
 //go:noescape
 func tile3x2AVX2(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
 
-// tile4x2AVX2 is Tile for 4 rows and 2 registers of columns.
+// tile3x2BF16AVX2 is Tile for 3 rows and 2 registers of columns of b in uint16.
+//
+//go:noescape
+func tile3x2BF16AVX2(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+
+// tile4x2AVX2 is Tile for 4 rows and 2 registers of columns of b in float32.
 //
 //go:noescape
 func tile4x2AVX2(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
 
-// tile5x2AVX2 is Tile for 5 rows and 2 registers of columns.
+// tile4x2BF16AVX2 is Tile for 4 rows and 2 registers of columns of b in uint16.
+//
+//go:noescape
+func tile4x2BF16AVX2(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+
+// tile5x2AVX2 is Tile for 5 rows and 2 registers of columns of b in float32.
 //
 //go:noescape
 func tile5x2AVX2(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
 
-// tile6x2AVX2 is Tile for 6 rows and 2 registers of columns.
+// tile5x2BF16AVX2 is Tile for 5 rows and 2 registers of columns of b in uint16.
+//
+//go:noescape
+func tile5x2BF16AVX2(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+
+// tile6x2AVX2 is Tile for 6 rows and 2 registers of columns of b in float32.
 //
 //go:noescape
 func tile6x2AVX2(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
+
+// tile6x2BF16AVX2 is Tile for 6 rows and 2 registers of columns of b in uint16.
+//
+//go:noescape
+func tile6x2BF16AVX2(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
 
 // packTAVX2 is PackT for one register of rows and a multiple of four columns.
 //
@@ -73,11 +133,6 @@ func packTAVX2(dst *float32, stride int, src *float32, ld int, quads int, ahead 
 //
 //go:noescape
 func packNAVX2(dst *float32, src *float32, ld int, k int)
-
-// unpackAVX2 is Unpack for blocks of 32 numbers.
-//
-//go:noescape
-func unpackAVX2(dst *float32, src *uint16, blocks int)
 
 //go:noescape
 func dotAVX2(x []float32, y []float32) float32
@@ -162,145 +217,285 @@ func fmaAVX2(n int)
 //go:noescape
 func readAVX2(x *float32, lines int)
 
-// tile1x1AVX512 is Tile for 1 rows and 1 registers of columns.
+// tile1x1AVX512 is Tile for 1 rows and 1 registers of columns of b in float32.
 //
 //go:noescape
 func tile1x1AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
 
-// tile2x1AVX512 is Tile for 2 rows and 1 registers of columns.
+// tile1x1BF16AVX512 is Tile for 1 rows and 1 registers of columns of b in uint16.
+//
+//go:noescape
+func tile1x1BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+
+// tile2x1AVX512 is Tile for 2 rows and 1 registers of columns of b in float32.
 //
 //go:noescape
 func tile2x1AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
 
-// tile3x1AVX512 is Tile for 3 rows and 1 registers of columns.
+// tile2x1BF16AVX512 is Tile for 2 rows and 1 registers of columns of b in uint16.
+//
+//go:noescape
+func tile2x1BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+
+// tile3x1AVX512 is Tile for 3 rows and 1 registers of columns of b in float32.
 //
 //go:noescape
 func tile3x1AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
 
-// tile4x1AVX512 is Tile for 4 rows and 1 registers of columns.
+// tile3x1BF16AVX512 is Tile for 3 rows and 1 registers of columns of b in uint16.
+//
+//go:noescape
+func tile3x1BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+
+// tile4x1AVX512 is Tile for 4 rows and 1 registers of columns of b in float32.
 //
 //go:noescape
 func tile4x1AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
 
-// tile5x1AVX512 is Tile for 5 rows and 1 registers of columns.
+// tile4x1BF16AVX512 is Tile for 4 rows and 1 registers of columns of b in uint16.
+//
+//go:noescape
+func tile4x1BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+
+// tile5x1AVX512 is Tile for 5 rows and 1 registers of columns of b in float32.
 //
 //go:noescape
 func tile5x1AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
 
-// tile6x1AVX512 is Tile for 6 rows and 1 registers of columns.
+// tile5x1BF16AVX512 is Tile for 5 rows and 1 registers of columns of b in uint16.
+//
+//go:noescape
+func tile5x1BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+
+// tile6x1AVX512 is Tile for 6 rows and 1 registers of columns of b in float32.
 //
 //go:noescape
 func tile6x1AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
 
-// tile7x1AVX512 is Tile for 7 rows and 1 registers of columns.
+// tile6x1BF16AVX512 is Tile for 6 rows and 1 registers of columns of b in uint16.
+//
+//go:noescape
+func tile6x1BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+
+// tile7x1AVX512 is Tile for 7 rows and 1 registers of columns of b in float32.
 //
 //go:noescape
 func tile7x1AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
 
-// tile8x1AVX512 is Tile for 8 rows and 1 registers of columns.
+// tile7x1BF16AVX512 is Tile for 7 rows and 1 registers of columns of b in uint16.
+//
+//go:noescape
+func tile7x1BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+
+// tile8x1AVX512 is Tile for 8 rows and 1 registers of columns of b in float32.
 //
 //go:noescape
 func tile8x1AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
 
-// tile9x1AVX512 is Tile for 9 rows and 1 registers of columns.
+// tile8x1BF16AVX512 is Tile for 8 rows and 1 registers of columns of b in uint16.
+//
+//go:noescape
+func tile8x1BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+
+// tile9x1AVX512 is Tile for 9 rows and 1 registers of columns of b in float32.
 //
 //go:noescape
 func tile9x1AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
 
-// tile10x1AVX512 is Tile for 10 rows and 1 registers of columns.
+// tile9x1BF16AVX512 is Tile for 9 rows and 1 registers of columns of b in uint16.
+//
+//go:noescape
+func tile9x1BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+
+// tile10x1AVX512 is Tile for 10 rows and 1 registers of columns of b in float32.
 //
 //go:noescape
 func tile10x1AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
 
-// tile11x1AVX512 is Tile for 11 rows and 1 registers of columns.
+// tile10x1BF16AVX512 is Tile for 10 rows and 1 registers of columns of b in uint16.
+//
+//go:noescape
+func tile10x1BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+
+// tile11x1AVX512 is Tile for 11 rows and 1 registers of columns of b in float32.
 //
 //go:noescape
 func tile11x1AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
 
-// tile12x1AVX512 is Tile for 12 rows and 1 registers of columns.
+// tile11x1BF16AVX512 is Tile for 11 rows and 1 registers of columns of b in uint16.
+//
+//go:noescape
+func tile11x1BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+
+// tile12x1AVX512 is Tile for 12 rows and 1 registers of columns of b in float32.
 //
 //go:noescape
 func tile12x1AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
 
-// tile13x1AVX512 is Tile for 13 rows and 1 registers of columns.
+// tile12x1BF16AVX512 is Tile for 12 rows and 1 registers of columns of b in uint16.
+//
+//go:noescape
+func tile12x1BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+
+// tile13x1AVX512 is Tile for 13 rows and 1 registers of columns of b in float32.
 //
 //go:noescape
 func tile13x1AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
 
-// tile14x1AVX512 is Tile for 14 rows and 1 registers of columns.
+// tile13x1BF16AVX512 is Tile for 13 rows and 1 registers of columns of b in uint16.
+//
+//go:noescape
+func tile13x1BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+
+// tile14x1AVX512 is Tile for 14 rows and 1 registers of columns of b in float32.
 //
 //go:noescape
 func tile14x1AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
 
-// tile1x2AVX512 is Tile for 1 rows and 2 registers of columns.
+// tile14x1BF16AVX512 is Tile for 14 rows and 1 registers of columns of b in uint16.
+//
+//go:noescape
+func tile14x1BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+
+// tile1x2AVX512 is Tile for 1 rows and 2 registers of columns of b in float32.
 //
 //go:noescape
 func tile1x2AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
 
-// tile2x2AVX512 is Tile for 2 rows and 2 registers of columns.
+// tile1x2BF16AVX512 is Tile for 1 rows and 2 registers of columns of b in uint16.
+//
+//go:noescape
+func tile1x2BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+
+// tile2x2AVX512 is Tile for 2 rows and 2 registers of columns of b in float32.
 //
 //go:noescape
 func tile2x2AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
 
-// tile3x2AVX512 is Tile for 3 rows and 2 registers of columns.
+// tile2x2BF16AVX512 is Tile for 2 rows and 2 registers of columns of b in uint16.
+//
+//go:noescape
+func tile2x2BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+
+// tile3x2AVX512 is Tile for 3 rows and 2 registers of columns of b in float32.
 //
 //go:noescape
 func tile3x2AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
 
-// tile4x2AVX512 is Tile for 4 rows and 2 registers of columns.
+// tile3x2BF16AVX512 is Tile for 3 rows and 2 registers of columns of b in uint16.
+//
+//go:noescape
+func tile3x2BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+
+// tile4x2AVX512 is Tile for 4 rows and 2 registers of columns of b in float32.
 //
 //go:noescape
 func tile4x2AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
 
-// tile5x2AVX512 is Tile for 5 rows and 2 registers of columns.
+// tile4x2BF16AVX512 is Tile for 4 rows and 2 registers of columns of b in uint16.
+//
+//go:noescape
+func tile4x2BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+
+// tile5x2AVX512 is Tile for 5 rows and 2 registers of columns of b in float32.
 //
 //go:noescape
 func tile5x2AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
 
-// tile6x2AVX512 is Tile for 6 rows and 2 registers of columns.
+// tile5x2BF16AVX512 is Tile for 5 rows and 2 registers of columns of b in uint16.
+//
+//go:noescape
+func tile5x2BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+
+// tile6x2AVX512 is Tile for 6 rows and 2 registers of columns of b in float32.
 //
 //go:noescape
 func tile6x2AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
 
-// tile7x2AVX512 is Tile for 7 rows and 2 registers of columns.
+// tile6x2BF16AVX512 is Tile for 6 rows and 2 registers of columns of b in uint16.
+//
+//go:noescape
+func tile6x2BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+
+// tile7x2AVX512 is Tile for 7 rows and 2 registers of columns of b in float32.
 //
 //go:noescape
 func tile7x2AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
 
-// tile8x2AVX512 is Tile for 8 rows and 2 registers of columns.
+// tile7x2BF16AVX512 is Tile for 7 rows and 2 registers of columns of b in uint16.
+//
+//go:noescape
+func tile7x2BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+
+// tile8x2AVX512 is Tile for 8 rows and 2 registers of columns of b in float32.
 //
 //go:noescape
 func tile8x2AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
 
-// tile9x2AVX512 is Tile for 9 rows and 2 registers of columns.
+// tile8x2BF16AVX512 is Tile for 8 rows and 2 registers of columns of b in uint16.
+//
+//go:noescape
+func tile8x2BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+
+// tile9x2AVX512 is Tile for 9 rows and 2 registers of columns of b in float32.
 //
 //go:noescape
 func tile9x2AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
 
-// tile10x2AVX512 is Tile for 10 rows and 2 registers of columns.
+// tile9x2BF16AVX512 is Tile for 9 rows and 2 registers of columns of b in uint16.
+//
+//go:noescape
+func tile9x2BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+
+// tile10x2AVX512 is Tile for 10 rows and 2 registers of columns of b in float32.
 //
 //go:noescape
 func tile10x2AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
 
-// tile11x2AVX512 is Tile for 11 rows and 2 registers of columns.
+// tile10x2BF16AVX512 is Tile for 10 rows and 2 registers of columns of b in uint16.
+//
+//go:noescape
+func tile10x2BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+
+// tile11x2AVX512 is Tile for 11 rows and 2 registers of columns of b in float32.
 //
 //go:noescape
 func tile11x2AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
 
-// tile12x2AVX512 is Tile for 12 rows and 2 registers of columns.
+// tile11x2BF16AVX512 is Tile for 11 rows and 2 registers of columns of b in uint16.
+//
+//go:noescape
+func tile11x2BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+
+// tile12x2AVX512 is Tile for 12 rows and 2 registers of columns of b in float32.
 //
 //go:noescape
 func tile12x2AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
 
-// tile13x2AVX512 is Tile for 13 rows and 2 registers of columns.
+// tile12x2BF16AVX512 is Tile for 12 rows and 2 registers of columns of b in uint16.
+//
+//go:noescape
+func tile12x2BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+
+// tile13x2AVX512 is Tile for 13 rows and 2 registers of columns of b in float32.
 //
 //go:noescape
 func tile13x2AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
 
-// tile14x2AVX512 is Tile for 14 rows and 2 registers of columns.
+// tile13x2BF16AVX512 is Tile for 13 rows and 2 registers of columns of b in uint16.
+//
+//go:noescape
+func tile13x2BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+
+// tile14x2AVX512 is Tile for 14 rows and 2 registers of columns of b in float32.
 //
 //go:noescape
 func tile14x2AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
+
+// tile14x2BF16AVX512 is Tile for 14 rows and 2 registers of columns of b in uint16.
+//
+//go:noescape
+func tile14x2BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
 
 // packTAVX512 is PackT for one register of rows and a multiple of four columns.
 //
@@ -311,11 +506,6 @@ func packTAVX512(dst *float32, stride int, src *float32, ld int, quads int, ahea
 //
 //go:noescape
 func packNAVX512(dst *float32, src *float32, ld int, k int)
-
-// unpackAVX512 is Unpack for blocks of 32 numbers.
-//
-//go:noescape
-func unpackAVX512(dst *float32, src *uint16, blocks int)
 
 //go:noescape
 func dotAVX512(x []float32, y []float32) float32

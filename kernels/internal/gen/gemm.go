@@ -14,15 +14,22 @@ import (
 func tiles(l *level) {
 	for vectors := 1; vectors <= 2; vectors++ {
 		for rows := 1; rows <= l.mr; rows++ {
-			tile(l, rows, vectors)
+			tile(l, rows, vectors, "float32")
+			tile(l, rows, vectors, "uint16")
 		}
 	}
 }
 
-func tile(l *level, rows, vectors int) {
-	l.text(fmt.Sprintf("tile%dx%d", rows, vectors),
-		"(k int, a *float32, ars, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)")
-	Doc(fmt.Sprintf("tile%dx%d%s is Tile for %d rows and %d registers of columns.", rows, vectors, l.name, rows, vectors))
+// tile writes one tile; elements of b are single precision or, as uint16, bfloat16.
+func tile(l *level, rows, vectors int, element string) {
+	name := fmt.Sprintf("tile%dx%d", rows, vectors)
+	half := element == "uint16"
+	if half {
+		name += "BF16"
+	}
+	l.text(name,
+		"(k int, a *float32, ars, acs int, b *"+element+", brs int, c *float32, ldc int, tail int, load bool, next *"+element+", step int)")
+	Doc(fmt.Sprintf("%s%s is Tile for %d rows and %d registers of columns of b in %s.", name, l.name, rows, vectors, element))
 
 	k := Load(Param("k"), GP64())
 	ars := Load(Param("ars"), GP64())
@@ -103,7 +110,12 @@ func tile(l *level, rows, vectors int) {
 	Label("loop")
 	bv := l.vecs(vectors)
 	for j, v := range bv {
-		VMOVUPS(Mem{Base: b, Disp: j * l.bytes()}, v)
+		if half {
+			VPMOVZXWD(Mem{Base: b, Disp: j * l.bytes() / 2}, v)
+			VPSLLD(U8(16), v, v)
+		} else {
+			VMOVUPS(Mem{Base: b, Disp: j * l.bytes()}, v)
+		}
 	}
 	for i := range acc {
 		if vectors == 1 && l.wide() {
@@ -140,7 +152,6 @@ func tile(l *level, rows, vectors int) {
 func packs(l *level) {
 	packT(l)
 	packN(l)
-	unpack(l)
 }
 
 // packT transposes w rows of src, ld bytes apart, 4·quads elements of each, to columns of dst, whose rows are stride bytes
@@ -246,25 +257,4 @@ func packN(l *level) {
 	JNE(LabelRef("loop"))
 	VZEROUPPER()
 	RET()
-}
-
-// unpack writes blocks of 32 bfloat16 numbers as single precision: their bits are the upper half.
-func unpack(l *level) {
-	l.text("unpack", "(dst *float32, src *uint16, blocks int)")
-	Doc("unpack" + l.name + " is Unpack for blocks of 32 numbers.")
-	dst := Load(Param("dst"), GP64())
-	src := Load(Param("src"), GP64())
-	blocks := Load(Param("blocks"), GP64())
-	Label("loop")
-	for u := range block / l.w {
-		v := l.vec()
-		VPMOVZXWD(Mem{Base: src, Disp: u * l.bytes() / 2}, v)
-		VPSLLD(U8(16), v, v)
-		VMOVUPS(v, Mem{Base: dst, Disp: u * l.bytes()})
-	}
-	ADDQ(U32(2*block), src)
-	ADDQ(U32(4*block), dst)
-	DECQ(blocks)
-	JNE(LabelRef("loop"))
-	end()
 }
