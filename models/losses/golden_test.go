@@ -10,6 +10,7 @@ import (
 	"github.com/millrace/millrace/models/losses/losstest"
 )
 
+// The shared files are read where they are; testdata holds a few of their cases for a clone without them.
 const tol = 1e-9
 
 func tensor(t *testing.T, v golden.Values, key string) golden.Tensor {

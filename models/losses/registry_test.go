@@ -1,12 +1,14 @@
 package losses_test
 
 import (
+	"encoding/json"
 	"math"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/millrace/millrace/models/losses"
+	"github.com/millrace/millrace/models/losses/losstest"
 )
 
 func TestNewRefusesWhatItDoesNotUnderstand(t *testing.T) {
@@ -178,4 +180,23 @@ func TestMetricsMergeInAnyOrder(t *testing.T) {
 	if m := ab.Get("none"); m.Count != 0 || m.Mean() != 0 {
 		t.Errorf("a metric that is not there is %v", m)
 	}
+}
+
+// Whatever a recipe holds, New answers with a loss that conforms or an error; it never panics.
+func FuzzNew(f *testing.F) {
+	f.Add("ppo", `{"eps_low": 0.1, "reduction": "grpo"}`)
+	f.Add("lco_kld", `{"beta": 1e308, "advantages": "dense"}`)
+	f.Add("ipvrm_online", `{"adb": false, "weights": ["late"], "x": {"y": null}}`)
+	f.Fuzz(func(t *testing.T, name, config string) {
+		var c map[string]any
+		if json.Unmarshal([]byte(config), &c) != nil {
+			return
+		}
+		l, err := losses.New(name, c)
+		if err != nil {
+			return
+		}
+		mb, d := losstest.Random(1, 4, slices.Contains(l.Spec().Roles, losses.Chosen))
+		d.Eval(l, mb)
+	})
 }
