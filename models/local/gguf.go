@@ -24,6 +24,7 @@ func init() {
 			if err != nil {
 				return nil, err
 			}
+			m.Freeze()
 			return New(m), nil
 		},
 	})

@@ -27,6 +27,7 @@ func init() {
 			if err != nil {
 				return nil, err
 			}
+			m.Freeze()
 			return New(m), nil
 		},
 	})

@@ -105,7 +105,7 @@ func readKept(dir string) (map[string][]byte, error) {
 // with it. The directory is made when it is missing; equal models give equal bytes. With LoRA it writes the adapters alone,
 // in PEFT's layout; Merge first to save a whole model.
 func (m *Model) Save(dir string) error {
-	if m.adapters != nil {
+	if m.adapters != nil && !m.frozen() {
 		return m.saveAdapters(dir)
 	}
 	return m.SaveAs(dir, safetensors.F32)
@@ -117,7 +117,10 @@ func (m *Model) SaveAs(dir string, dtype safetensors.DType) error {
 	if names[dtype] == "" {
 		return fmt.Errorf("transformer: weights cannot be saved as %q; F32, BF16 and F16 are possible", dtype)
 	}
-	if m.adapters != nil {
+	switch {
+	case m.frozen():
+		return errors.New("transformer: a frozen model cannot be saved")
+	case m.adapters != nil:
 		return errors.New("transformer: adapters are merged before a whole model is saved")
 	}
 	if err := os.MkdirAll(dir, 0o777); err != nil {

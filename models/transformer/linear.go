@@ -8,11 +8,17 @@ type linear struct {
 	w, b    []float32 // [out,in]; [out] or nil
 	dw, db  []float32 // gradients, nil where frozen
 	lora    *adapter  // nil without LoRA
+
+	packed *kernels.Packed // holds w instead of w when the model is frozen
 }
 
 // forward overwrites y [rows,out] from x [rows,in].
 func (l *linear) forward(y, x []float32, rows int) {
-	kernels.MatMulNT(y, x, l.w, rows, l.out, l.in, 0)
+	if l.packed != nil {
+		kernels.MatMulPacked(y, x, l.packed, rows, 0)
+	} else {
+		kernels.MatMulNT(y, x, l.w, rows, l.out, l.in, 0)
+	}
 	if l.lora != nil {
 		l.lora.forward(y, x, rows, l.out, l.in)
 	}

@@ -90,8 +90,8 @@ func (m *Model) AddLoRA(c LoRA, seed uint64, base models.Ref) error {
 	if err := c.Validate(); err != nil {
 		return fmt.Errorf("lora.%w", err)
 	}
-	if m.adapters != nil {
-		return errors.New("transformer: the model has adapters already")
+	if m.adapters != nil || m.frozen() {
+		return errors.New("transformer: the model has adapters already, or is frozen")
 	}
 	m.allocateAdapters(c, base)
 	for _, t := range m.adapters.tensors {
@@ -204,6 +204,9 @@ func (l *adapter) backward(dx, dy, x []float32, rows, out, in int) {
 func (m *Model) Merge() {
 	if m.adapters == nil {
 		return
+	}
+	if m.frozen() {
+		panic("transformer: a frozen model cannot be merged")
 	}
 	for i := range m.layers {
 		linears := m.linearsOf(i)

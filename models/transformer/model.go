@@ -25,8 +25,9 @@ type Model struct {
 	embed, dEmbed   []float32 // [V,D]
 	layers          []layer
 	norm            norm
-	head, dHead     []float32 // [V,D]; the embedding when tied
-	scalar, dScalar []float32 // [D]; nil without a scalar head
+	head, dHead     []float32       // [V,D]; the embedding when tied
+	scalar, dScalar []float32       // [D]; nil without a scalar head
+	packedHead      *kernels.Packed // holds head instead of head when the model is frozen
 	invFreq         []float64
 
 	adapters *adapters // nil without LoRA
@@ -47,7 +48,7 @@ func (m *Model) VocabSize() int  { return m.config.Vocab }
 // MaxPositions is the longest sequence the model takes.
 func (m *Model) MaxPositions() int { return m.config.maxPositions() }
 
-// LMHead is the weight [V,D] of the LM head: logits = H Wᵀ.
+// LMHead is the weight [V,D] of the LM head: logits = H Wᵀ. It is nil in a frozen model.
 func (m *Model) LMHead() []float32 { return m.head }
 
 // Scalar is the weight [D] of the scalar head, nil when the model has none.
@@ -231,5 +232,9 @@ func (m *Model) lookup(x []float32, tokens []int32) {
 
 // Logits overwrites z [rows,V] with H Wᵀ of the LM head, h [rows,D].
 func (m *Model) Logits(z, h []float32, rows int) {
+	if m.packedHead != nil {
+		kernels.MatMulPacked(z, h, m.packedHead, rows, 0)
+		return
+	}
 	kernels.MatMulNT(z, h, m.head, rows, m.config.Vocab, m.config.Hidden, 0)
 }

@@ -36,8 +36,11 @@ type TrainOptions struct {
 	SharePrefixes bool `json:"share_prefixes" yaml:"share_prefixes"`
 }
 
-// NewTrainer takes over the model. With LoRA the adapters are what is trained, and the weights are frozen.
+// NewTrainer takes over the model. With LoRA the adapters are what is trained. It panics on a frozen model.
 func NewTrainer(m *Model, o TrainOptions) *Trainer {
+	if m.frozen() {
+		panic("transformer: a frozen model cannot be trained")
+	}
 	if m.adapters != nil {
 		m.adapters.grads = make([]float32, len(m.adapters.params))
 	} else {

@@ -1,0 +1,50 @@
+package transformer
+
+import (
+	"math"
+	"slices"
+
+	"github.com/millrace/millrace/kernels"
+)
+
+// Freeze lays the matrices out for forward passes, in half the memory where all their values are bfloat16 numbers, and lets
+// go of the plain weights: what the model computes keeps its bits, but it can no longer be trained, merged or saved.
+func (m *Model) Freeze() {
+	if m.frozen() {
+		return
+	}
+	m.packedHead = pack(m.head, m.config.Vocab, m.config.Hidden)
+	m.head, m.embed = nil, slices.Clone(m.embed)
+	for i := range m.layers {
+		l := &m.layers[i]
+		for _, n := range []*norm{&l.norm1, &l.norm2, l.qNorm, l.kNorm} {
+			if n != nil {
+				n.w, n.dw = slices.Clone(n.w), nil
+			}
+		}
+		for _, target := range loraTargets { // all the matrices of a layer
+			w := m.linearsOf(i)[target]
+			w.packed = pack(w.w, w.out, w.in)
+			w.w, w.dw, w.b, w.db = nil, nil, slices.Clone(w.b), nil
+		}
+	}
+	m.norm.w, m.norm.dw = slices.Clone(m.norm.w), nil
+	m.scalar = slices.Clone(m.scalar)
+	m.dEmbed, m.dHead, m.dScalar = nil, nil, nil
+	m.params, m.grads, m.tensors = nil, nil, nil
+}
+
+func (m *Model) frozen() bool { return m.packedHead != nil }
+
+// pack lays out a weight [n,k].
+func pack(w []float32, n, k int) *kernels.Packed {
+	var halves []uint16
+	for _, v := range w {
+		bits := math.Float32bits(v)
+		if bits&0xffff != 0 {
+			return kernels.Pack(w, n, k)
+		}
+		halves = append(halves, uint16(bits>>16))
+	}
+	return kernels.PackBF16(halves, n, k)
+}
