@@ -350,17 +350,22 @@ func TestMemoryIsBounded(t *testing.T) {
 }
 
 func BenchmarkLM(b *testing.B) {
-	const n, v, d = 256, 49152, 576
-	mb := losses.NewMicrobatch([]int{n}, make([]int32, n))
-	mb.Totals.Add(mb)
-	r := rand.New(rand.NewPCG(1, 1))
-	h := &LM{D: d, W: normal(r, v*d), DW: make([]float32, v*d)}
-	hidden, dh := normal(r, n*d), make([]float32, n*d)
-	l, _ := losses.New("sft", nil)
-	for b.Loop() {
-		if _, err := h.Run(l, mb, hidden, nil, dh, &losses.Grad{}); err != nil {
-			b.Fatal(err)
-		}
+	for _, c := range []struct{ n, v, d int }{{256, 49152, 576}, {2048, 26, 64}} {
+		b.Run(fmt.Sprintf("%dx%dx%d", c.n, c.d, c.v), func(b *testing.B) {
+			mb := losses.NewMicrobatch([]int{c.n}, make([]int32, c.n))
+			mb.Listed.OldLogP, mb.Rows.Advantage = make([]float64, c.n), make([]float64, c.n)
+			mb.Totals.Add(mb)
+			r := rand.New(rand.NewPCG(1, 1))
+			h := &LM{D: c.d, W: normal(r, c.v*c.d), DW: make([]float32, c.v*c.d)}
+			hidden, dh := normal(r, c.n*c.d), make([]float32, c.n*c.d)
+			l, _ := losses.New("ppo", nil)
+			g := &losses.Grad{}
+			for b.Loop() {
+				if _, err := h.Run(l, mb, hidden, nil, dh, g); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(6*float64(c.n)*float64(c.v)*float64(c.d)*float64(b.N)/b.Elapsed().Seconds()/1e9, "GFLOPS")
+		})
 	}
-	b.ReportMetric(float64(6*n*v*d)*float64(b.N)/b.Elapsed().Seconds()/1e9, "GFLOPS")
 }

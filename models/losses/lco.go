@@ -105,7 +105,10 @@ func (l LCOKLD) Spec() Spec {
 		s.Columns, s.Candidates, s.Rest = []string{"candidate_ids", "target_advantage", "rest_advantage"}, true, CandidateRest
 	case "reward":
 		r := l.RewardBeta / l.beta(0)
-		s.Columns, s.Target = []string{"response_tokens"}, []Part{{OldModel, 1 - r}, {RewardModel, r}}
+		s.Columns, s.Target = []string{"response_tokens"}, []Part{{RewardModel, r}}
+		if r != 1 {
+			s.Target = []Part{{OldModel, 1 - r}, {RewardModel, r}}
+		}
 	default:
 		s.Columns, s.Rest = []string{"response_tokens", "advantage"}, SampledRest
 	}

@@ -84,8 +84,8 @@ func TestBuild(t *testing.T) {
 		terms []losses.Term
 		want  string
 	}{
-		{nil, "no loss has a weight above 0"},
-		{[]losses.Term{{Name: "sft", Weight: 0}}, "no loss has a weight above 0"},
+		{nil, ": no loss has a weight above 0"},
+		{[]losses.Term{{Name: "sft", Weight: 0}}, ": no loss has a weight above 0"},
 		{[]losses.Term{{Name: "sft", Weight: 1}, {Name: "distrl", Weight: 1, Config: map[string]any{"mode": "papers"}}}, `[1].mode: "papers" is not one of released, paper; did you mean "paper"?`},
 		{[]losses.Term{{Name: "sft", Weight: -1}}, "[0].weight: -1 is not a finite number of at least 0"},
 		{[]losses.Term{{Name: "distrl", Weight: 1}, {Name: "lco_mse", Weight: 1, Config: map[string]any{"advantages": "dense"}}}, "cannot be summed"},

@@ -14,8 +14,8 @@ type Term struct {
 	Config map[string]any
 }
 
-// Build makes the weighted sum of the terms; errors start with the term's place, such as "[1].p_min: ...". A term of
-// weight 0 is not evaluated and asks for nothing: DistRL with weight 0 is GRPO.
+// Build makes the weighted sum of the terms. Errors continue the key of the list: "[1].mode: ..." or ": no loss ...". A term
+// of weight 0 is not evaluated and asks for nothing: DistRL with weight 0 is GRPO.
 func Build(terms []Term) (Loss, error) {
 	s := &Sum{}
 	for i, term := range terms {
@@ -30,7 +30,11 @@ func Build(terms []Term) (Loss, error) {
 			s.losses, s.weights = append(s.losses, l), append(s.weights, term.Weight)
 		}
 	}
-	return s.check()
+	l, err := s.check()
+	if err != nil {
+		return nil, fmt.Errorf(": %w", err)
+	}
+	return l, nil
 }
 
 // Sum is the weighted sum of losses, itself a loss.
@@ -60,7 +64,7 @@ func (s *Sum) check() (Loss, error) {
 	// Columns that fill the same slots of a microbatch with different numbers.
 	advantages := ""
 	var first Spec
-	for i, l := range s.losses {
+	for _, l := range s.losses {
 		spec := l.Spec()
 		for _, c := range spec.Columns {
 			if c == "candidate_advantage" || c == "target_advantage" {
@@ -72,19 +76,19 @@ func (s *Sum) check() (Loss, error) {
 		}
 		if spec.Rest != NoRest {
 			if first.Rest != NoRest && first.Rest != spec.Rest {
-				return nil, fmt.Errorf("[%d]: losses that need the mass off different lists cannot be summed", i)
+				return nil, errors.New("losses that need the mass off different lists cannot be summed")
 			}
 			first.Rest = spec.Rest
 		}
 		if spec.Target != nil {
 			if first.Target != nil && !slices.Equal(first.Target, spec.Target) {
-				return nil, fmt.Errorf("[%d]: losses with different target rows cannot be summed", i)
+				return nil, errors.New("losses with different target rows cannot be summed")
 			}
 			first.Target = spec.Target
 		}
 		if spec.Heads&Scalar != 0 {
 			if first.Heads&Scalar != 0 && first.After != spec.After {
-				return nil, fmt.Errorf("[%d]: scalar losses before and after the token cannot be summed", i)
+				return nil, errors.New("scalar losses before and after the token cannot be summed")
 			}
 			first.Heads, first.After = first.Heads|Scalar, spec.After
 		}
