@@ -1,4 +1,3 @@
-// Package pairs makes preference pairs of the responses to one prompt: a correct one against an incorrect one.
 package pairs
 
 import (
