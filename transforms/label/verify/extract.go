@@ -65,6 +65,7 @@ func lastBoxed(s string) (content string, boxEnd int, ok bool) {
 	end := len(s)
 	var parts []string
 	start := -1 // of the box that follows
+	cut := false
 	for len(parts) < 64 {
 		i, open := boxBefore(s[:end])
 		if i < 0 {
@@ -77,6 +78,13 @@ func lastBoxed(s string) (content string, boxEnd int, ok bool) {
 		content, after, closed := braceContent(s[:limit], open)
 		if !closed && start >= 0 {
 			break
+		}
+		if !closed && !cut {
+			// a box that was cut off gives way to a complete one before it
+			if j, _ := boxBefore(s[:i]); j >= 0 {
+				cut, end = true, i
+				continue
+			}
 		}
 		content = strings.TrimSpace(content)
 		if start >= 0 {
@@ -465,7 +473,7 @@ func lastNumber(s string) (text string, start, end int) {
 	}
 	if e := strings.TrimSpace(s[i:end]); i < number && strings.ContainsAny(e, "+*/^-(") && balanced(e) {
 		if i == 0 || !letter(s[i-1]) || s[i] == ' ' {
-			if strings.ContainsAny(strings.TrimLeft(e, "-( "), "+*/^-") {
+			if strings.IndexByte("0123456789.(-", e[0]) >= 0 && strings.ContainsAny(strings.TrimLeft(e, "-( "), "+*/^-") {
 				return e, i, end
 			}
 		}

@@ -18,7 +18,7 @@ type Limits struct {
 
 // DefaultLimits decide every answer a person would write, and stop within a few milliseconds on one meant to hang.
 func DefaultLimits() Limits {
-	return Limits{Bytes: 20_000, Depth: 100, Nodes: 20_000, Bits: 1 << 15, Terms: 400, Steps: 1_000_000}
+	return Limits{Bytes: 20_000, Depth: 100, Nodes: 20_000, Bits: 1 << 15, Terms: 400, Steps: 400_000}
 }
 
 // budget counts down. Running out unwinds to the package boundary through a private panic, so that the arithmetic in

@@ -48,7 +48,7 @@ func (c *comparer) collections(g, p *Node) (bool, string) {
 	}
 	rule := "tuple"
 	if len(g.Args) == 2 {
-		if g.Open != p.Open || g.Close != p.Close {
+		if (g.Open != p.Open || g.Close != p.Close) && !(c.isPoint(g) && c.isPoint(p)) {
 			return false, "interval"
 		}
 		if g.Open != '(' || g.Close != ')' {
@@ -56,6 +56,19 @@ func (c *comparer) collections(g, p *Node) (bool, string) {
 		}
 	}
 	return c.sameOrder(g.Args, p.Args), rule
+}
+
+// isPoint reports a pair that can be a point: (a, b), or [a, b] with a > b, which is no interval.
+func (c *comparer) isPoint(n *Node) bool {
+	if n.Open == '(' && n.Close == ')' {
+		return true
+	}
+	if n.Open != '[' || n.Close != ']' {
+		return false
+	}
+	a, ok1 := c.constant(n.Args[0])
+	b, ok2 := c.constant(n.Args[1])
+	return ok1 && ok2 && a.Cmp(b) > 0
 }
 
 func (c *comparer) sameOrder(g, p []*Node) bool {
@@ -127,7 +140,7 @@ func (c *comparer) distinct(ns []*Node) []*Node {
 	var out []*Node
 	for _, n := range ns {
 		s := n.String()
-		c.b.spend(1 + len(s)/16)
+		c.b.spend(20 + len(s)/4)
 		if !seen[s] {
 			seen[s] = true
 			out = append(out, n)
@@ -142,7 +155,7 @@ func (c *comparer) rest(gs, ps []*Node) ([]*Node, []*Node) {
 		keys := make([]string, len(ns))
 		for i, n := range ns {
 			keys[i] = n.String()
-			c.b.spend(4 + len(keys[i])/16)
+			c.b.spend(40 + len(keys[i])/4)
 		}
 		order := make([]int, len(ns))
 		for i := range order {
@@ -270,7 +283,7 @@ func (c *comparer) matrix(n *Node) (*Node, bool) {
 			}
 			sum := &Node{Kind: Matrix, Rows: m.Rows, Cols: m.Cols}
 			for i := range m.Args {
-				c.b.spend(2)
+				c.b.spend(15)
 				sum.Args = append(sum.Args, binary(Sum, out.Args[i], m.Args[i]))
 			}
 			out = sum
@@ -321,7 +334,7 @@ func (c *comparer) matrix(n *Node) (*Node, bool) {
 func (c *comparer) mapEntries(m *Node, f func(*Node) *Node) *Node {
 	out := &Node{Kind: Matrix, Rows: m.Rows, Cols: m.Cols}
 	for _, e := range m.Args {
-		c.b.spend(2)
+		c.b.spend(15)
 		out.Args = append(out.Args, f(e))
 	}
 	return out
@@ -333,7 +346,7 @@ func (c *comparer) matrixProduct(a, b *Node) *Node {
 		for j := 0; j < b.Cols; j++ {
 			sum := &Node{Kind: Sum}
 			for k := 0; k < a.Cols; k++ {
-				c.b.spend(4)
+				c.b.spend(30)
 				sum.Args = append(sum.Args, binary(Product, a.Args[i*a.Cols+k], b.Args[k*b.Cols+j]))
 			}
 			out.Args = append(out.Args, sum)

@@ -67,12 +67,12 @@ func (c *comparer) attempt(f func()) (ok bool) {
 
 // equal is the table of rules: the first whose types fit decides.
 func (c *comparer) equal(g, p *Node) (bool, string) {
-	c.b.spend(8)
+	c.b.spend(30)
 	if g == p || g.Kind == Number && p.Kind == Number && g.Base == 0 && p.Base == 0 && g.Num.Cmp(p.Num) == 0 {
 		return true, "number"
 	}
 	if g.Kind != Number || p.Kind != Number {
-		c.b.spend(len(g.text)/16 + len(p.text)/16)
+		c.b.spend(len(g.text)/8 + len(p.text)/8)
 		if g.String() == p.String() {
 			return true, "identical"
 		}
@@ -492,7 +492,7 @@ func (c *comparer) expand(n *Node) *Node {
 	}
 	side := func(plus bool) *Node {
 		return n.rewrite(func(m *Node) *Node {
-			c.b.spend(1)
+			c.b.spend(10)
 			if m.Kind != PlusMinus {
 				return m
 			}

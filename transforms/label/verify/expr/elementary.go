@@ -53,7 +53,7 @@ func (e *evaluator) pi() *big.Float {
 // exp: x = k ln 2 + r, the series at r/2^8, squared eight times.
 func (e *evaluator) exp(x *big.Float) *big.Float {
 	constants()
-	e.b.spend(400)
+	e.b.spend(1500)
 	if x.Sign() == 0 {
 		return newFloat().SetInt64(1)
 	}
@@ -80,7 +80,7 @@ func (e *evaluator) exp(x *big.Float) *big.Float {
 // log: x = 2^k m with m in [1/2, 1); the series of 2 artanh at (s-1)/(s+1) for s = m^(1/2^8), scaled back.
 func (e *evaluator) log(x *big.Float) *big.Float {
 	constants()
-	e.b.spend(600)
+	e.b.spend(2500)
 	if x.Sign() <= 0 {
 		undefined()
 	}
@@ -108,7 +108,7 @@ func (e *evaluator) log(x *big.Float) *big.Float {
 // sincos: reduced by multiples of pi/2, series at r/2^4, doubled four times.
 func (e *evaluator) sincos(x *big.Float) (sin, cos *big.Float) {
 	constants()
-	e.b.spend(500)
+	e.b.spend(2500)
 	if x.MantExp(nil) > 40 {
 		e.b.fail()
 	}
@@ -154,7 +154,7 @@ func (e *evaluator) sincos(x *big.Float) (sin, cos *big.Float) {
 // atan2 halves the angle until the series converges quickly.
 func (e *evaluator) atan2(y, x *big.Float) *big.Float {
 	constants()
-	e.b.spend(800)
+	e.b.spend(3500)
 	if x.Sign() == 0 && y.Sign() == 0 {
 		undefined()
 	}

@@ -132,7 +132,7 @@ var vulgarFractions = map[rune][2]string{'½': {"1", "2"}, '⅓': {"1", "3"}, '�
 var greekLetters = map[rune]string{'α': "alpha", 'β': "beta", 'γ': "gamma", 'δ': "delta", 'ε': "epsilon", 'θ': "theta", 'λ': "lambda", 'μ': "mu", 'π': "pi", 'ρ': "rho", 'σ': "sigma", 'τ': "tau", 'φ': "phi", 'ω': "omega", 'Δ': "Delta", 'Ω': "Omega"}
 
 func (l *lexer) emit(k tokenKind, text string, space bool) {
-	l.b.spend(4)
+	l.b.spend(8)
 	l.out = append(l.out, token{k, text, space})
 }
 
@@ -521,7 +521,7 @@ func (l *lexer) command(space bool) bool {
 	if !knownCommand(name) {
 		// "\tanx": the longest known command that it starts with, the rest are letters.
 		cut := 0
-		for j := len(name) - 1; j >= 2; j-- {
+		for j := min(len(name)-1, 16); j >= 2; j-- {
 			if knownCommand(name[:j]) {
 				cut = j
 				break

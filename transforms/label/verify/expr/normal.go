@@ -104,7 +104,7 @@ func compareMono(a, b []factor) int {
 }
 
 func (r *ring) add(a, b poly, sign int) poly {
-	r.b.spend(len(a) + len(b) + 1)
+	r.b.spend(8*(len(a)+len(b)) + 8)
 	if len(a)+len(b) > 2*r.b.Terms {
 		r.b.fail()
 	}
@@ -160,7 +160,7 @@ func (r *ring) mul(a, b poly) poly {
 	for _, x := range a {
 		for _, y := range b {
 			r.b.cost(x.coef, y.coef)
-			r.b.spend(4 + len(x.mono) + len(y.mono))
+			r.b.spend(20 + 8*(len(x.mono)+len(y.mono)))
 			out = append(out, r.mulTerm(x, y))
 		}
 	}
@@ -172,7 +172,7 @@ func (r *ring) collect(p poly) poly {
 	if len(p) <= 1 {
 		return p
 	}
-	r.b.spend(8 * len(p))
+	r.b.spend(30 * len(p))
 	sort.SliceStable(p, func(i, j int) bool { return compareMono(p[i].mono, p[j].mono) > 0 })
 	out := p[:1]
 	for _, t := range p[1:] {
@@ -308,7 +308,7 @@ func samePoly(a, b poly) bool {
 
 // normal computes the normal form; ok is false where the tree is no scalar or divides by zero.
 func (r *ring) normal(n *Node) (f fraction, ok bool) {
-	r.b.spend(4)
+	r.b.spend(10)
 	switch n.Kind {
 	case Number:
 		return r.constant(n.Num), true
@@ -361,6 +361,8 @@ func (r *ring) normal(n *Node) (f fraction, ok bool) {
 			return f, false
 		}
 		return r.divide(f, g), true
+	case Quantity:
+		return r.normal(n.Args[0])
 	case Percent:
 		f, ok = r.normal(n.Args[0])
 		if ok {
@@ -592,7 +594,7 @@ func (r *ring) primes(fs *[]factor, n *big.Int, sign int32) bool {
 			put(p, k)
 		}
 		if p&63 == 0 {
-			r.b.spend(8)
+			r.b.spend(30)
 		}
 	}
 	if v > 1 {
@@ -651,7 +653,7 @@ func (r *ring) printPoly(p poly) string {
 		sort.Strings(parts)
 		names[i] = strings.Join(parts, "*")
 		order[i] = i
-		r.b.spend(len(names[i]))
+		r.b.spend(40 + len(names[i]))
 	}
 	sort.Slice(order, func(i, j int) bool { return names[order[i]] > names[order[j]] })
 	for k, i := range order {

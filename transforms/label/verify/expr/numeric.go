@@ -82,7 +82,7 @@ func (e *evaluator) eval(n *Node) (v number, ok bool) {
 }
 
 func (e *evaluator) num(n *Node) number {
-	e.b.spend(40)
+	e.b.spend(50)
 	switch n.Kind {
 	case Number:
 		e.b.spend(n.Num.Num().BitLen()/64 + n.Num.Denom().BitLen()/64)
@@ -251,7 +251,7 @@ func (e *evaluator) powInt(x number, k int64) number {
 	}
 	out := fromInt(1)
 	for ; k > 0; k >>= 1 {
-		e.b.spend(10)
+		e.b.spend(30)
 		if k&1 == 1 {
 			out = e.mul(out, x)
 		}
@@ -271,7 +271,7 @@ func (e *evaluator) realPow(x, y *big.Float) *big.Float {
 
 func (e *evaluator) sqrt(a number) number {
 	if a.isReal() && a.re.Sign() >= 0 {
-		e.b.spend(50)
+		e.b.spend(200)
 		return real1(newFloat().Sqrt(a.re))
 	}
 	if a.isReal() && !e.complex {

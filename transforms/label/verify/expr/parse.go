@@ -8,7 +8,7 @@ import (
 
 // Options choose between readings of an ambiguous text.
 type Options struct {
-	// Lists reads 1,234 as two elements instead of one number.
+	// Lists reads 100,200 as elements in this order instead of one number, unless an element would start with 0.
 	Lists bool
 	// Decimals is the number of places to which a decimal and another number must agree; 0 means DefaultDecimals.
 	Decimals int
@@ -45,6 +45,14 @@ func Parse(src string, l Limits, o Options) (n *Node, merged bool, err error) {
 	n = p.top()
 	if p.peek().kind != tEnd {
 		p.syntax("unexpected " + p.peek().text)
+	}
+	if o.Lists && n.Kind == Group && n.Open == 0 {
+		for _, a := range n.Args {
+			if a.Kind == Number && len(a.Name) > 1 && a.Name[0] == '0' {
+				return nil, false, fmt.Errorf("not a list: %s", a.Name)
+			}
+		}
+		n.Open, n.Close = '(', ')'
 	}
 	n.memo(b)
 	return n, lex.merged, nil
@@ -99,7 +107,7 @@ func (p *parser) want(text string) {
 func (p *parser) enter() {
 	p.depth++
 	p.b.nodes--
-	p.b.spend(4)
+	p.b.spend(6)
 	if p.depth > p.b.Depth || p.b.nodes < 0 {
 		p.b.fail()
 	}
@@ -842,15 +850,18 @@ func (p *parser) symbol(s string) *Node {
 		n = &Node{Kind: Symbol, Name: s + "_" + sub}
 	}
 	if p.isOp("'") {
-		name := n.Name
+		primes := 0
 		for p.take("'") {
-			name += "'"
+			primes++
 		}
-		n = &Node{Kind: Symbol, Name: name}
+		if primes > 16 {
+			p.syntax("too many primes")
+		}
+		n = &Node{Kind: Symbol, Name: n.Name + strings.Repeat("'", primes)}
 	}
 	if s == "∠" || s == "△" { // an angle or a triangle named by its vertices
 		name := s
-		for p.peek().kind == tLetter || p.peek().kind == tWord {
+		for (p.peek().kind == tLetter || p.peek().kind == tWord) && len(name) < 64 {
 			name += p.peek().text
 			p.i++
 		}

@@ -5,7 +5,7 @@ import "math/big"
 // rational evaluates a tree of numbers exactly. It reports false where the value is not rational, not a number, or
 // only a larger machine would know that it is.
 func (b *budget) rational(n *Node) (*big.Rat, bool) {
-	b.spend(2)
+	b.spend(5)
 	switch n.Kind {
 	case Number:
 		return n.Num, true
@@ -80,7 +80,7 @@ func (b *budget) cost(x, y *big.Rat) {
 		b.fail()
 	}
 	w := bits / 64
-	b.spend(1 + w*w/8)
+	b.spend(12 + w*w/4)
 }
 
 // power raises a rational to a rational power where the result is rational.
@@ -113,7 +113,7 @@ func (b *budget) power(base, exp *big.Rat) (*big.Rat, bool) {
 		b.fail()
 	}
 	w := int(e) * max(base.Num().BitLen(), base.Denom().BitLen()) / 64
-	b.spend(1 + w*w/8)
+	b.spend(12 + w*w/4)
 	big1 := big.NewInt(e)
 	num, den := new(big.Int).Exp(base.Num(), big1, nil), new(big.Int).Exp(base.Denom(), big1, nil)
 	if neg {
@@ -338,7 +338,7 @@ func (b *budget) factorial(k int64, step int64) *big.Rat {
 	out := big.NewInt(1)
 	f := new(big.Int)
 	for ; k > 1; k -= step {
-		b.spend(1 + out.BitLen()/256)
+		b.spend(4 + out.BitLen()/200)
 		out.Mul(out, f.SetInt64(k))
 	}
 	return new(big.Rat).SetInt(out)
@@ -369,7 +369,7 @@ func (b *budget) finiteSum(n *Node) (*big.Rat, bool) {
 	}
 	for k := first; k <= last; k++ {
 		term := n.Args[0].rewrite(func(m *Node) *Node {
-			b.spend(1)
+			b.spend(12)
 			if m.Kind == Symbol && m.Name == v {
 				return integer(k)
 			}

@@ -213,7 +213,7 @@ func (c *comparer) at(n *Node, unknown string, x *big.Float) (*big.Float, bool) 
 		return nil, false
 	}
 	sub := n.rewrite(func(m *Node) *Node {
-		c.b.spend(1)
+		c.b.spend(20)
 		if (m.Kind == Symbol || m.Kind == Call) && m.String() == unknown {
 			return &Node{Kind: Number, Num: r, Decimals: -1}
 		}
@@ -436,7 +436,7 @@ func compareHi(a, b bound) int {
 
 // union puts segments in order and joins those that touch.
 func (c *comparer) union(r []segment) []segment {
-	c.b.spend(20 * len(r))
+	c.b.spend(100 * len(r))
 	sort.SliceStable(r, func(i, j int) bool { return compareLo(r[i].lo, r[j].lo) < 0 })
 	var out []segment
 	for _, s := range r {
@@ -469,7 +469,7 @@ func (c *comparer) intersect(a, b []segment) []segment {
 	var out []segment
 	for _, x := range a {
 		for _, y := range b {
-			c.b.spend(20)
+			c.b.spend(60)
 			s := x
 			if compareLo(y.lo, s.lo) > 0 {
 				s.lo = y.lo

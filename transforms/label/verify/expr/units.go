@@ -87,6 +87,15 @@ func quantity(n *Node, words string, power int) *Node {
 		scale := map[string]int64{"hundred": 100, "thousand": 1000, "million": 1e6, "billion": 1e9, "trillion": 1e12}[key]
 		return binary(Product, n, integer(scale))
 	}
+	if n.Kind == Relation {
+		last := len(n.Args) - 1
+		args := append([]*Node{}, n.Args...)
+		args[last] = quantity(args[last], words, power)
+		return &Node{Kind: Relation, Ops: n.Ops, Args: args}
+	}
+	if units[key].dimension == "none" || n.Kind == Group || n.Kind == SetOp || n.Kind == Matrix || n.Kind == Text {
+		return n
+	}
 	if _, ok := units[key]; !ok {
 		if i := strings.IndexByte(key, ' '); i > 0 {
 			first := key[:i]
