@@ -11,6 +11,7 @@ import (
 	"strconv"
 
 	"github.com/millrace/millrace/kernels"
+	"github.com/millrace/millrace/models/half"
 	"github.com/millrace/millrace/models/safetensors"
 )
 
@@ -23,11 +24,13 @@ type Config struct {
 	WeightDecay float64  `json:"weight_decay" yaml:"weight_decay"`   // decoupled: θ shrinks by lr · weight_decay
 	MaxGradNorm float64  `json:"max_grad_norm" yaml:"max_grad_norm"` // gradients above are scaled down to it; 0: never
 	Schedule    Schedule `json:"schedule" yaml:"schedule"`
+	Moments     string   `json:"moments" yaml:"moments"` // float32, or bfloat16 for half the memory
 }
 
 // Default is the proving ground's: betas 0.9 and 0.99, no decay, clipping at 1, a constant rate of 3e-4.
 func Default() Config {
-	return Config{Rate: 3e-4, Beta1: 0.9, Beta2: 0.99, Eps: 1e-8, MaxGradNorm: 1, Schedule: Schedule{Kind: Constant, Final: 0.1}}
+	return Config{Rate: 3e-4, Beta1: 0.9, Beta2: 0.99, Eps: 1e-8, MaxGradNorm: 1, Schedule: Schedule{Kind: Constant, Final: 0.1},
+		Moments: Float32}
 }
 
 // Validate names the first key that is wrong.
@@ -46,6 +49,8 @@ func (c Config) Validate() error {
 		return fmt.Errorf("weight_decay: %v is not in [0, 10)", c.WeightDecay)
 	case !(c.MaxGradNorm >= 0) || math.IsInf(c.MaxGradNorm, 0):
 		return fmt.Errorf("max_grad_norm: %v is not a finite number >= 0", c.MaxGradNorm)
+	case c.Moments != Float32 && c.Moments != BFloat16 && c.Moments != "":
+		return fmt.Errorf("moments: %q is not one of %s, %s", c.Moments, Float32, BFloat16)
 	}
 	if err := c.Schedule.Validate(); err != nil {
 		return fmt.Errorf("schedule.%w", err)
@@ -56,13 +61,21 @@ func (c Config) Validate() error {
 // AdamW is the state of the optimizer: steps taken and the two moments of every gradient.
 type AdamW struct {
 	config Config
+	n      int
 	steps  int
-	m, v   []float32
+	m, v   []float32 // Moments float32
+	mh, vh []uint16  // Moments bfloat16
 }
 
 // New makes a fresh state for n parameters.
 func New(c Config, n int) *AdamW {
-	return &AdamW{config: c, m: make([]float32, n), v: make([]float32, n)}
+	a := &AdamW{config: c, n: n}
+	if c.Moments == BFloat16 {
+		a.mh, a.vh = make([]uint16, n), make([]uint16, n)
+	} else {
+		a.m, a.v = make([]float32, n), make([]float32, n)
+	}
+	return a
 }
 
 // Steps is the number of steps taken over the life of the state.
@@ -80,8 +93,8 @@ func (a *AdamW) Step(params, grads []float32) (gradNorm float64, err error) {
 }
 
 func (a *AdamW) stepAt(params, grads []float32, rate float64) (gradNorm float64, err error) {
-	if len(params) != len(a.m) || len(grads) != len(a.m) {
-		return 0, fmt.Errorf("optim: %d parameters and %d gradients, the state is for %d", len(params), len(grads), len(a.m))
+	if len(params) != a.n || len(grads) != a.n {
+		return 0, fmt.Errorf("optim: %d parameters and %d gradients, the state is for %d", len(params), len(grads), a.n)
 	}
 	gradNorm = math.Sqrt(kernels.SumSquares(grads))
 	if math.IsNaN(gradNorm) || math.IsInf(gradNorm, 0) {
@@ -92,10 +105,18 @@ func (a *AdamW) stepAt(params, grads []float32, rate float64) (gradNorm float64,
 		scale = min(1, c/(gradNorm+1e-6))
 	}
 	a.steps++
-	c := a.config
-	kernels.AdamW(params, grads, a.m, a.v, a.steps, float32(rate), float32(c.Beta1), float32(c.Beta2), float32(c.Eps),
-		float32(c.WeightDecay), float32(scale))
+	if a.config.Moments == BFloat16 {
+		a.narrowStep(params, grads, rate, scale)
+	} else {
+		a.update(params, grads, a.m, a.v, rate, scale)
+	}
 	return gradNorm, nil
+}
+
+func (a *AdamW) update(params, grads, m, v []float32, rate, gradScale float64) {
+	c := a.config
+	kernels.AdamW(params, grads, m, v, a.steps, float32(rate), float32(c.Beta1), float32(c.Beta2), float32(c.Eps),
+		float32(c.WeightDecay), float32(gradScale))
 }
 
 // stateFile holds a saved state.
@@ -106,9 +127,13 @@ func (a *AdamW) Save(dir string) error {
 	if err := os.MkdirAll(dir, 0o777); err != nil {
 		return err
 	}
+	m, v, dtype := a.m, a.v, safetensors.F32
+	if a.config.Moments == BFloat16 {
+		m, v, dtype = widen(nil, a.mh), widen(nil, a.vh), safetensors.BF16
+	}
 	return safetensors.Write(filepath.Join(dir, stateFile), []safetensors.NamedTensor{
-		{Name: "exp_avg", Shape: []int{len(a.m)}, Values: a.m},
-		{Name: "exp_avg_sq", Shape: []int{len(a.v)}, Values: a.v},
+		{Name: "exp_avg", Shape: []int{a.n}, Values: m, DType: dtype},
+		{Name: "exp_avg_sq", Shape: []int{a.n}, Values: v, DType: dtype},
 	}, map[string]string{"step": strconv.Itoa(a.steps)})
 }
 
@@ -124,17 +149,26 @@ func (a *AdamW) Load(dir string) error {
 	if err != nil || steps < 0 {
 		return fmt.Errorf("%s: metadata step is %q, not a number of steps", path, f.Metadata()["step"])
 	}
-	for i, dst := range [][]float32{a.m, a.v} {
-		name := []string{"exp_avg", "exp_avg_sq"}[i]
+	for i, name := range []string{"exp_avg", "exp_avg_sq"} {
 		t, err := f.Tensor(name)
 		if err != nil {
 			return err
 		}
-		if len(t.Shape) != 1 || t.Shape[0] != len(dst) {
-			return fmt.Errorf("%s: %s has shape %v, the model has %d parameters", path, name, t.Shape, len(dst))
+		if len(t.Shape) != 1 || t.Shape[0] != a.n {
+			return fmt.Errorf("%s: %s has shape %v, the model has %d parameters", path, name, t.Shape, a.n)
 		}
-		if err := f.Float32Into(dst, name); err != nil {
+		if a.config.Moments != BFloat16 {
+			if err := f.Float32Into([][]float32{a.m, a.v}[i], name); err != nil {
+				return err
+			}
+			continue
+		}
+		values := make([]float32, a.n)
+		if err := f.Float32Into(values, name); err != nil {
 			return err
+		}
+		for j, x := range values {
+			[][]uint16{a.mh, a.vh}[i][j] = half.ToBFloat16(x)
 		}
 	}
 	a.steps = steps

@@ -11,6 +11,7 @@ import (
 
 	"github.com/millrace/millrace/e2e/golden"
 	"github.com/millrace/millrace/kernels"
+	"github.com/millrace/millrace/models/half"
 )
 
 func flat(tensors []golden.Tensor) (data []float32) {
@@ -75,8 +76,15 @@ func random(n int, seed uint64) []float32 {
 
 // Saved in the middle and loaded into a fresh state, the steps go on as if nothing had happened, on any number of threads.
 func TestResume(t *testing.T) {
+	for _, moments := range []string{Float32, BFloat16} {
+		t.Run(moments, func(t *testing.T) { testResume(t, moments) })
+	}
+}
+
+func testResume(t *testing.T, moments string) {
 	const n = 20_001
 	config := Default()
+	config.Moments = moments
 	config.Schedule = Schedule{Kind: Cosine, Warmup: 3, Total: 9, Final: 0.1}
 	run := func(threads, cut int) []float32 {
 		defer kernels.SetThreads(kernels.SetThreads(threads))
@@ -105,6 +113,42 @@ func TestResume(t *testing.T) {
 		if !slices.Equal(run(1+max(cut, 0), cut), want) {
 			t.Errorf("cut at step %d: other parameters", cut)
 		}
+	}
+}
+
+// Moments in bfloat16 follow those in float32: rounding errors average out, also where each step moves the second moment by
+// less than bfloat16 can show.
+func TestNarrowMoments(t *testing.T) {
+	const n, steps = 20_000, 400
+	config := Default()
+	config.Beta2, config.MaxGradNorm = 0.999, 0
+	wide := New(config, n)
+	config.Moments = BFloat16
+	narrow := New(config, n)
+	a, b := random(n, 1), random(n, 1)
+	for i := range steps {
+		grads := random(n, uint64(100+i))
+		for _, s := range []struct {
+			state  *AdamW
+			params []float32
+		}{{wide, a}, {narrow, b}} {
+			if _, err := s.state.Step(s.params, grads); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	sum, error2, moved2 := 0.0, 0.0, 0.0
+	start := random(n, 1)
+	for i := range n {
+		sum += float64(half.FromBFloat16(narrow.vh[i])) / float64(wide.v[i])
+		error2 += math.Pow(float64(a[i]-b[i]), 2)
+		moved2 += math.Pow(float64(a[i]-start[i]), 2)
+	}
+	if r := sum / n; math.Abs(r-1) > 0.005 {
+		t.Errorf("the second moment is %v of that in float32", r)
+	}
+	if r := math.Sqrt(error2 / moved2); r > 0.05 {
+		t.Errorf("the parameters end %v of their way apart", r)
 	}
 }
 
@@ -188,7 +232,7 @@ func TestErrors(t *testing.T) {
 		func(c *Config) { c.Beta2 = -0.1 }, func(c *Config) { c.Eps = 0 }, func(c *Config) { c.WeightDecay = -1 },
 		func(c *Config) { c.MaxGradNorm = math.Inf(1) }, func(c *Config) { c.Schedule.Kind = "step" },
 		func(c *Config) { c.Schedule = Schedule{Kind: Linear, Warmup: 5, Total: 5} }, func(c *Config) { c.Schedule.Final = 2 },
-		func(c *Config) { c.Schedule.Warmup = -1 },
+		func(c *Config) { c.Schedule.Warmup = -1 }, func(c *Config) { c.Moments = "int8" },
 	} {
 		c := Default()
 		change(&c)
