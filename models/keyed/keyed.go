@@ -29,6 +29,9 @@ func (k Key) WithBytes(id [16]byte) Key {
 // Uniform is the number of this key, uniform in [0,1) with 53 random bits.
 func (k Key) Uniform() float64 { return float64(mix(uint64(k))>>11) / (1 << 53) }
 
+// Word is the i-th output of splitmix64 seeded with the key: 64 random bits, for streams where With costs too much.
+func (k Key) Word(i uint64) uint64 { return mix(uint64(k) + i*golden) }
+
 // Normal is the standard normal number of this key (Box and Muller, 1958).
 func (k Key) Normal() float64 {
 	u := (float64(mix(uint64(k.With(0)))>>11) + 0.5) / (1 << 53)

@@ -31,12 +31,9 @@ func (a *AdamW) narrowStep(params, grads []float32, rate, gradScale float64) {
 			mh, vh := a.mh[lo:hi], a.vh[lo:hi]
 			bm, bv := widen(m[:], mh), widen(v[:], vh)
 			a.update(params[lo:hi], grads[lo:hi], bm, bv, rate, gradScale)
-			for i := 0; i < len(mh); i += 2 {
-				bits := uint64(key.With(uint64(lo + i)))
-				mh[i], vh[i] = round(bm[i], bits), round(bv[i], bits>>16)
-				if i+1 < len(mh) {
-					mh[i+1], vh[i+1] = round(bm[i+1], bits>>32), round(bv[i+1], bits>>48)
-				}
+			for i, x := range bm {
+				bits := key.Word(uint64(lo + i))
+				mh[i], vh[i] = round(x, bits), round(bv[i], bits>>32)
 			}
 		}
 	})
