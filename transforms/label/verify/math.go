@@ -25,6 +25,7 @@ type MathConfig struct {
 type Math struct {
 	limits   expr.Limits
 	decimals int
+	version  string
 }
 
 // NewMath returns the mathematical verifier.
@@ -35,7 +36,7 @@ func NewMath(c MathConfig) *Math {
 			*f.v = *f.d
 		}
 	}
-	return &Math{limits: l, decimals: c.Decimals}
+	return &Math{limits: l, decimals: c.Decimals, version: version(MathVersion, MathConfig{}, c)}
 }
 
 func init() {
@@ -48,8 +49,8 @@ func init() {
 	}})
 }
 
-// Version is MathVersion.
-func (m *Math) Version() string { return MathVersion }
+// Version is MathVersion, with a digest of a configuration that is not the default.
+func (m *Math) Version() string { return m.version }
 
 // answer is one reading of an answer's text.
 type answer struct {

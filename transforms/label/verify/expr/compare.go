@@ -505,3 +505,15 @@ func (c *comparer) expand(n *Node) *Node {
 	}
 	return group(0, 0, []*Node{side(true), side(false)})
 }
+
+// Real evaluates a tree without variables to a real number; a unit is dropped and a percent sign divides by a hundred.
+func Real(n *Node, l Limits) (v *big.Float, ok bool, err error) {
+	defer guard(&err)
+	c := &comparer{b: newBudget(l), log10: true, decimals: DefaultDecimals}
+	if n.Kind == Relation {
+		n = ends(exactPart(n))
+		n = n.Args[len(n.Args)-1]
+	}
+	v, ok = c.constant(n)
+	return v, ok, nil
+}

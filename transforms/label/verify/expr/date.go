@@ -11,12 +11,30 @@ var months = map[string]int{
 	"sept": 9, "oct": 10, "nov": 11, "dec": 12,
 }
 
+var dateLayout = strings.NewReplacer("\\text", " ", "{", " ", "}", " ", "\\", " ", ",", " ", "$", " ", "^", "", ".", " ")
+
+// dateLike rules out most texts quickly: a date has a digit, and a month's name or two hyphens.
+func dateLike(s string) bool {
+	digit, hyphens, month := false, 0, false
+	for i := 0; i < len(s); i++ {
+		switch c := s[i]; {
+		case isDigit(c):
+			digit = true
+		case c == '-':
+			hyphens++
+		case isLetter(c) && !month && i+3 <= len(s) && (i == 0 || !isLetter(s[i-1])):
+			month = months[strings.ToLower(s[i:i+3])] != 0
+		}
+	}
+	return digit && (month || hyphens == 2 && len(s) == 10)
+}
+
 // date reads "March 5, 2020", "5 March 2020", "March 5th", "2020-03-05"; nil when src is something else.
 func date(src string) *Node {
-	if len(src) > 60 || len(src) < 5 {
+	if len(src) > 60 || len(src) < 5 || !dateLike(src) {
 		return nil
 	}
-	s := strings.NewReplacer("\\text", " ", "{", " ", "}", " ", "\\", " ", ",", " ", "$", " ", "^", "", ".", " ").Replace(strings.ToLower(src))
+	s := dateLayout.Replace(strings.ToLower(src))
 	fields := strings.Fields(s)
 	if len(fields) == 1 {
 		var y, m, d int

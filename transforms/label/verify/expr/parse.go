@@ -23,6 +23,9 @@ func Parse(src string, l Limits, o Options) (n *Node, merged bool, err error) {
 	if len(src) > l.Bytes {
 		return nil, false, ErrBudget
 	}
+	if n := plainInteger(src); n != nil {
+		return n, false, nil
+	}
 	b := newBudget(l)
 	defer guard(&err)
 	defer func() {
@@ -56,6 +59,27 @@ func Parse(src string, l Limits, o Options) (n *Node, merged bool, err error) {
 	}
 	n.memo(b)
 	return n, lex.merged, nil
+}
+
+// plainInteger reads the commonest answer of all without a lexer.
+func plainInteger(src string) *Node {
+	digits := strings.TrimPrefix(src, "-")
+	if len(digits) == 0 || len(digits) > 18 {
+		return nil
+	}
+	v := int64(0)
+	for i := 0; i < len(digits); i++ {
+		if !isDigit(digits[i]) {
+			return nil
+		}
+		v = v*10 + int64(digits[i]-'0')
+	}
+	if len(digits) < len(src) {
+		v = -v
+	}
+	n := integer(v)
+	n.Name, n.text = digits, n.Num.Num().String()
+	return n
 }
 
 // syntaxPanic unwinds the recursive descent; Parse turns it into an error.

@@ -1,0 +1,14 @@
+//go:build unix
+
+package verify
+
+import (
+	"os/exec"
+	"syscall"
+)
+
+// isolate puts the program into a process group of its own, so that what it started dies with it.
+func isolate(cmd *exec.Cmd) {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+}

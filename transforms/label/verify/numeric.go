@@ -1,0 +1,94 @@
+package verify
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/big"
+
+	"github.com/millrace/millrace/transforms/label/verify/expr"
+)
+
+// ToleranceConfig configures the numeric comparison: correct when |response - gold| <= Absolute + Relative |gold|.
+type ToleranceConfig struct {
+	Absolute float64 `json:"absolute"`
+	Relative float64 `json:"relative"`
+}
+
+// Tolerance compares two numbers up to a tolerance.
+type Tolerance struct {
+	cfg  ToleranceConfig
+	math *Math
+}
+
+func init() {
+	Register(Spec{Name: "tolerance", Doc: "a number within an absolute or relative tolerance", New: func(raw json.RawMessage) (Verifier, error) {
+		c := ToleranceConfig{Absolute: 1e-6, Relative: 1e-6}
+		if err := decode(raw, &c); err != nil {
+			return nil, err
+		}
+		if !(c.Absolute >= 0) || !(c.Relative >= 0) || c.Absolute > 1e300 || c.Relative > 1e300 {
+			return nil, fmt.Errorf("tolerances %v and %v are not both finite and at least 0", c.Absolute, c.Relative)
+		}
+		return &Tolerance{c, NewMath(MathConfig{})}, nil
+	}})
+}
+
+// Version names the rules and the configuration.
+func (t *Tolerance) Version() string {
+	return version("tolerance-1", ToleranceConfig{Absolute: 1e-6, Relative: 1e-6}, t.cfg) + "/" + t.math.Version()
+}
+
+// Verify evaluates both answers and compares.
+func (t *Tolerance) Verify(_ context.Context, gold Gold, response Response) (Result, error) {
+	g := t.math.goldAnswer(gold.Answer)
+	want, reason, budget := t.real(g)
+	switch {
+	case budget:
+		return Result{Verdict: Budget, Gold: short(g.text), Reason: "the gold answer is too large"}, nil
+	case reason != "":
+		return Result{Verdict: UnparsableAnswer, Gold: short(g.text), Reason: reason}, nil
+	}
+	rest, _ := afterThinking(tail(response.Text))
+	r, from := t.math.responseAnswer(rest, g, response.Truncated)
+	if from == "" {
+		return missing(response, g.text), nil
+	}
+	res := Result{Rule: "tolerance", Extracted: short(r.text), From: from, Gold: want.Text('g', 20)}
+	got, reason, budget := t.real(r)
+	switch {
+	case budget:
+		res.Verdict, res.Reason = Budget, "the answer is too large"
+		return res, nil
+	case reason != "":
+		res.Verdict, res.Reason = UnparsableResponse, reason
+		return res, nil
+	}
+	res.Canonical = got.Text('g', 20)
+	allowed := new(big.Float).Mul(big.NewFloat(t.cfg.Relative), new(big.Float).Abs(want))
+	allowed.Add(allowed, big.NewFloat(t.cfg.Absolute))
+	off := new(big.Float).Sub(got, want)
+	res.Verdict = Incorrect
+	if off.Abs(off).Cmp(allowed) <= 0 {
+		res.Verdict = Correct
+	}
+	return res, nil
+}
+
+func (t *Tolerance) real(a answer) (v *big.Float, reason string, budget bool) {
+	if errors.Is(a.err, expr.ErrBudget) {
+		return nil, "", true
+	}
+	if a.node == nil {
+		return nil, a.err.Error(), false
+	}
+	v, ok, err := expr.Real(a.node, t.math.limits)
+	if err != nil {
+		return nil, "", true
+	}
+	if !ok {
+		return nil, "not a number: " + short(a.text), false
+	}
+	return v, "", false
+}

@@ -1,0 +1,187 @@
+package verify
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"regexp"
+	"strings"
+)
+
+// ExactConfig configures the comparison of answers as written.
+type ExactConfig struct {
+	Whole      bool `json:"whole"`       // compare the whole response instead of its extracted answer
+	IgnoreCase bool `json:"ignore_case"` // compare without regard to case
+	KeepSpace  bool `json:"keep_space"`  // white space counts; by default runs of it are one space
+}
+
+// Exact compares texts.
+type Exact struct{ cfg ExactConfig }
+
+func init() {
+	Register(Spec{Name: "exact", Doc: "the answer as written", New: func(raw json.RawMessage) (Verifier, error) {
+		var c ExactConfig
+		if err := decode(raw, &c); err != nil {
+			return nil, err
+		}
+		return &Exact{c}, nil
+	}})
+	Register(Spec{Name: "choice", Doc: "the letter of a multiple-choice option", New: func(raw json.RawMessage) (Verifier, error) {
+		c := ChoiceConfig{Options: "ABCDE"}
+		if err := decode(raw, &c); err != nil {
+			return nil, err
+		}
+		if len(c.Options) < 2 || strings.Trim(c.Options, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") != "" {
+			return nil, fmt.Errorf("options: %q is not a list of at least two capital letters", c.Options)
+		}
+		return &Choice{c}, nil
+	}})
+	Register(Spec{Name: "regex", Doc: "what a regular expression captures in the response", New: func(raw json.RawMessage) (Verifier, error) {
+		var c RegexConfig
+		if err := decode(raw, &c); err != nil {
+			return nil, err
+		}
+		return NewRegex(c)
+	}})
+}
+
+// Version names the rules and the configuration.
+func (e *Exact) Version() string { return version("exact-1", ExactConfig{}, e.cfg) }
+
+// Verify compares as written.
+func (e *Exact) Verify(_ context.Context, gold Gold, response Response) (Result, error) {
+	want := e.form(gold.Answer)
+	if want == "" {
+		return Result{Verdict: UnparsableAnswer, Reason: "the gold answer is empty"}, nil
+	}
+	got, from := response.Text, "whole"
+	if !e.cfg.Whole {
+		c, ok := firstCandidate(response.Text)
+		if !ok {
+			return missing(response, want), nil
+		}
+		got, from = clean(c.text), c.from
+	}
+	return compared(want, e.form(got), got, from, "exact"), nil
+}
+
+func (e *Exact) form(s string) string {
+	if !e.cfg.KeepSpace {
+		s = strings.Join(strings.Fields(s), " ")
+	}
+	if e.cfg.IgnoreCase {
+		s = strings.ToLower(s)
+	}
+	return s
+}
+
+// firstCandidate is the likeliest answer of a response after its thinking, without any look at mathematics.
+func firstCandidate(s string) (candidate, bool) {
+	rest, _ := afterThinking(tail(s))
+	for _, c := range candidates(rest) {
+		if strings.TrimSpace(c.text) != "" {
+			return c, true
+		}
+	}
+	return candidate{}, false
+}
+
+// missing is the result for a response without an answer.
+func missing(r Response, gold string) Result {
+	if r.Truncated {
+		return Result{Verdict: Truncated, Gold: short(gold), Reason: "the response was cut off before its answer"}
+	}
+	return Result{Verdict: UnparsableResponse, Gold: short(gold), Reason: "no answer found"}
+}
+
+func compared(want, got, extracted, from, rule string) Result {
+	r := Result{Verdict: Incorrect, Rule: rule, Extracted: short(extracted), From: from, Gold: short(want), Canonical: short(got)}
+	if want == got {
+		r.Verdict = Correct
+	}
+	return r
+}
+
+// ChoiceConfig names the options.
+type ChoiceConfig struct {
+	Options string `json:"options"` // the letters, such as "ABCD"
+}
+
+// Choice compares the option a response names with the gold letter.
+type Choice struct{ cfg ChoiceConfig }
+
+// Version names the rules and the configuration.
+func (c *Choice) Version() string { return version("choice-1", ChoiceConfig{Options: "ABCDE"}, c.cfg) }
+
+// Verify finds the option named in a box, after "answer", alone, or in brackets at the end.
+func (c *Choice) Verify(_ context.Context, gold Gold, response Response) (Result, error) {
+	want := leadingOption(strings.TrimSpace(gold.Answer))
+	if want == 0 || strings.IndexByte(c.cfg.Options, want) < 0 {
+		return Result{Verdict: UnparsableAnswer, Gold: short(gold.Answer), Reason: "the gold answer is not one of " + c.cfg.Options}, nil
+	}
+	rest, _ := afterThinking(tail(response.Text))
+	for _, k := range candidates(rest) {
+		if got := leadingOption(clean(k.text)); got != 0 && strings.IndexByte(c.cfg.Options, got) >= 0 {
+			return compared(string(want), string(got), k.text, k.from, "choice"), nil
+		}
+	}
+	if l := lastOption(rest); l != "" && strings.IndexByte(c.cfg.Options, l[1]) >= 0 {
+		return compared(string(want), l[1:2], l, "last", "choice"), nil
+	}
+	return missing(response, string(want)), nil
+}
+
+// RegexConfig configures extraction by a regular expression (RE2 syntax: linear time on any input).
+type RegexConfig struct {
+	Pattern string `json:"pattern"` // its last match counts
+	Group   int    `json:"group"`   // the capture that is the answer; 0 the whole match
+	Compare string `json:"compare"` // the verifier that compares the capture with the gold answer; empty means exact
+}
+
+// Regex extracts by a pattern and leaves the comparison to another verifier.
+type Regex struct {
+	cfg     RegexConfig
+	re      *regexp.Regexp
+	compare Verifier
+}
+
+// NewRegex compiles the pattern.
+func NewRegex(c RegexConfig) (*Regex, error) {
+	re, err := regexp.Compile(c.Pattern)
+	if err != nil || c.Pattern == "" {
+		return nil, fmt.Errorf("pattern: %q is not a regular expression: %v", c.Pattern, err)
+	}
+	if c.Group < 0 || c.Group > re.NumSubexp() {
+		return nil, fmt.Errorf("group: the pattern has %d captures, not %d", re.NumSubexp(), c.Group)
+	}
+	v, err := comparison(c.Compare)
+	if err != nil {
+		return nil, err
+	}
+	return &Regex{c, re, v}, nil
+}
+
+// comparison builds the verifier that compares what another one extracted.
+func comparison(name string) (Verifier, error) {
+	if name == "" || name == "exact" {
+		return &Exact{ExactConfig{Whole: true}}, nil
+	}
+	return New(name, nil)
+}
+
+// Version names the rules and the configuration.
+func (r *Regex) Version() string {
+	return version("regex-1", RegexConfig{}, r.cfg) + "/" + r.compare.Version()
+}
+
+// Verify compares the capture of the last match.
+func (r *Regex) Verify(ctx context.Context, gold Gold, response Response) (Result, error) {
+	text := tail(response.Text)
+	all := r.re.FindAllStringSubmatch(text, -1)
+	if len(all) == 0 {
+		return missing(response, gold.Answer), nil
+	}
+	res, err := r.compare.Verify(ctx, gold, Response{Text: all[len(all)-1][r.cfg.Group]})
+	res.From = "regex"
+	return res, err
+}
