@@ -1,0 +1,201 @@
+// Package remote uses an OpenAI-compatible endpoint (vLLM, llama.cpp, this program's own server, a hosted service) as
+// Generator and, where the server gives the log-probs of a prompt, as Scorer.
+//
+// An endpoint is named by its URL, as in http://localhost:8000/v1?model=NAME. The query is read here and not sent: model,
+// needed where the server offers several; tokenizer, a directory or file with the model's tokenizer, for servers that do
+// not speak token ids; chat=1 to send prompts as the one user message of a conversation. Keys come from the environment
+// (MILLRACE_API_KEY, OPENAI_API_KEY) and are never kept, logged or sent elsewhere.
+//
+// Every request ends in a result or in an *Error that says why. Failures that pass are tried again with growing, partly
+// random waits; an endpoint that fails all the time is left alone for a while (circuit breaker); answers are checked before
+// they count, and kept by the content of the request, so that a replay does not sample again.
+package remote
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/millrace/millrace/models"
+	"github.com/millrace/millrace/models/tokenizer"
+)
+
+func init() {
+	models.RegisterFormat(models.Format{
+		Name:  "openai",
+		Match: isURL,
+		Open: func(ctx context.Context, path string) (models.Model, error) {
+			return Open(ctx, path, Options{})
+		},
+		Digest: func(ctx context.Context, path string) (string, error) {
+			e, err := parseURL(path)
+			if err != nil {
+				return "", err
+			}
+			return digest(ctx, e, Options{})
+		},
+	})
+}
+
+func isURL(path string) bool {
+	return strings.HasPrefix(path, "http://") || strings.HasPrefix(path, "https://")
+}
+
+// endpoint is what a URL names.
+type endpoint struct {
+	base      string // without query and trailing slash
+	model     string
+	tokenizer string
+	chat      bool
+}
+
+func parseURL(path string) (endpoint, error) {
+	u, err := url.Parse(path)
+	if err != nil || u.Host == "" || !isURL(path) {
+		return endpoint{}, fmt.Errorf("remote: %q is not the URL of an endpoint, such as http://localhost:8000/v1", path)
+	}
+	if u.User != nil {
+		return endpoint{}, fmt.Errorf("remote: the URL of %s holds a user or password; keys are read from $%s", u.Host, strings.Join(keyVariables, " or $"))
+	}
+	e := endpoint{}
+	for name, values := range u.Query() {
+		switch name {
+		case "model":
+			e.model = values[0]
+		case "tokenizer":
+			e.tokenizer = values[0]
+		case "chat":
+			e.chat = values[0] == "1" || values[0] == "true"
+		default:
+			return endpoint{}, fmt.Errorf("remote: the URL of %s has a parameter %q; model, tokenizer and chat are known", u.Host, name)
+		}
+	}
+	u.RawQuery, u.Fragment = "", ""
+	e.base = strings.TrimRight(u.String(), "/")
+	return e, nil
+}
+
+// Model is an endpoint in use. It is safe for concurrent use.
+type Model struct {
+	*client
+	model string
+	chat  bool
+	caps  Capabilities
+	cache cache
+	tok   tokenizer.Tokenizer // nil unless the URL names one
+
+	answered atomic.Pointer[string] // the model that answers, as it calls itself
+}
+
+var _ models.Model = (*Model)(nil)
+
+// Open probes an endpoint and makes it ready.
+func Open(ctx context.Context, path string, o Options) (*Model, error) {
+	e, err := parseURL(path)
+	if err != nil {
+		return nil, err
+	}
+	m := &Model{client: newClient(e.base, o), chat: e.chat}
+	m.cache.dir = m.opts.CacheDir
+	if e.tokenizer != "" {
+		if m.tok, err = tokenizer.Load(e.tokenizer); err != nil {
+			return nil, err
+		}
+	}
+	if m.caps, err = probe(ctx, m.client, e); err != nil {
+		return nil, err
+	}
+	m.model = m.caps.Model
+	return m, nil
+}
+
+// Capabilities says what the endpoint can do, as found when it was opened.
+func (m *Model) Capabilities() Capabilities { return m.caps }
+
+// Close ends idle connections.
+func (m *Model) Close() error {
+	m.http.CloseIdleConnections()
+	return nil
+}
+
+// digest identifies the model behind an endpoint: by the digest of its weights where the server gives it, else by what it
+// calls itself and where it is, which is all that can be known.
+func digest(ctx context.Context, e endpoint, o Options) (string, error) {
+	c := newClient(e.base, o)
+	defer c.http.CloseIdleConnections()
+	offered, err := c.models(ctx)
+	if err != nil {
+		if failed, ok := err.(*Error); !ok || failed.Kind != KindNotFound || e.model == "" {
+			return "", err
+		}
+	}
+	m, err := pick(e, offered)
+	if err != nil {
+		return "", err
+	}
+	if m.Millrace != nil && m.Millrace.Digest != "" {
+		return m.Millrace.Digest, nil
+	}
+	sum := sha256.Sum256(fmt.Appendf(nil, "openai\n%s\n%s\n", e.base, m.ID))
+	return hex.EncodeToString(sum[:]), nil
+}
+
+// all runs f for every index; the first error that concerns every request ends the others.
+func all(ctx context.Context, n int, f func(ctx context.Context, i int) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var wg sync.WaitGroup
+	// The client bounds the requests under way; this bounds the goroutines that wait for it.
+	gate := make(chan struct{}, 256)
+	for i := range n {
+		gate <- struct{}{}
+		wg.Add(1)
+		go func() {
+			defer func() { <-gate; wg.Done() }()
+			if err := f(ctx, i); err != nil {
+				cancel(err)
+			}
+		}()
+	}
+	wg.Wait()
+	return context.Cause(ctx)
+}
+
+// named checks that the model that answers is still the same.
+func (m *Model) named(name string) *Error {
+	if name == "" {
+		return nil
+	}
+	if m.answered.CompareAndSwap(nil, &name) {
+		return nil
+	}
+	if first := *m.answered.Load(); first != name {
+		return &Error{Kind: KindModelChanged, Problem: fmt.Sprintf("answers came from model %q, now from %q", first, name)}
+	}
+	return nil
+}
+
+// ask sends a request, or finds its kept answer. parse checks an answer and takes what is needed from it.
+func (m *Model) ask(ctx context.Context, path string, body any, parse func(text []byte, live bool) *Error) error {
+	key, err := m.cache.key(m.base, path, body)
+	if err != nil {
+		return err
+	}
+	if text, ok := m.cache.get(key); ok && parse(text, false) == nil {
+		return nil
+	}
+	var answer []byte
+	err = m.do(ctx, path, body, func(text []byte) *Error {
+		answer = text
+		return parse(text, true)
+	})
+	if err != nil {
+		return err
+	}
+	return m.cache.put(key, answer)
+}
