@@ -1,6 +1,7 @@
 package evaluate
 
 import (
+	"maps"
 	"math"
 	"slices"
 
@@ -39,40 +40,41 @@ func Calibrate(p, y []float64, bins int) Calibration {
 	return Calibration{N: len(p), ECE: &ece, Brier: &mean, AUC: auc(p, y)}
 }
 
-// auc counts, by ranks, the pairs of a right and a wrong one that p orders as it should.
+// auc counts the pairs of a right and a wrong one that p orders as it should.
 func auc(p, y []float64) *float64 {
-	order := make([]int, len(p))
-	for i := range order {
-		order[i] = i
-	}
-	slices.SortFunc(order, func(a, b int) int {
-		switch {
-		case p[a] < p[b]:
-			return -1
-		case p[a] > p[b]:
-			return 1
+	byP := map[float64]tally{}
+	for i := range p {
+		c := byP[p[i]]
+		if y[i] > 0.5 {
+			c.Right++
+		} else {
+			c.Wrong++
 		}
-		return a - b
-	})
-	var wrongBelow, right, wrong, won float64
-	for lo := 0; lo < len(order); {
-		hi, r, w := lo, 0.0, 0.0
-		for ; hi < len(order) && p[order[hi]] == p[order[lo]]; hi++ {
-			if y[order[hi]] > 0.5 {
-				r++
-			} else {
-				w++
-			}
-		}
-		won += r * (wrongBelow + w/2)
-		wrongBelow += w
-		right, wrong = right+r, wrong+w
-		lo = hi
+		byP[p[i]] = c
 	}
-	if right == 0 || wrong == 0 {
+	var ranked []tally
+	for _, x := range slices.Sorted(maps.Keys(byP)) {
+		ranked = append(ranked, byP[x])
+	}
+	return rankedAUC(ranked)
+}
+
+// tally counts the right and wrong ones of equal p.
+type tally struct{ Right, Wrong int64 }
+
+// rankedAUC is the area under the curve from tallies of increasing p; nil with one class.
+func rankedAUC(ranked []tally) *float64 {
+	var below, right, won float64
+	for _, c := range ranked {
+		r, w := float64(c.Right), float64(c.Wrong)
+		won += r * (below + w/2)
+		below += w
+		right += r
+	}
+	if right == 0 || below == 0 {
 		return nil
 	}
-	v := won / (right * wrong)
+	v := won / (right * below)
 	return &v
 }
 

@@ -24,13 +24,25 @@ const BetaEval = 0.001
 func StepScores(rule string, l []float64, ends []int, beta float64) ([]float64, error) {
 	v := make([]float64, len(l))
 	series.Running(v, l)
+	at := make([]float64, len(ends))
+	for s, end := range ends {
+		if end < 1 || end > len(l) {
+			return nil, fmt.Errorf("step %d ends at token %d of %d", s, end, len(l))
+		}
+		at[s] = v[end-1]
+	}
+	return scoresAt(rule, at, ends, beta)
+}
+
+// scoresAt is [StepScores] from the sums of log-ratios at the step ends.
+func scoresAt(rule string, at []float64, ends []int, beta float64) ([]float64, error) {
 	scores := make([]float64, len(ends))
 	before, last := 0.0, 0
 	for s, end := range ends {
-		if end <= last || end > len(l) {
-			return nil, fmt.Errorf("step %d ends at token %d; want an index above %d and at most %d", s, end, last, len(l))
+		if end <= last {
+			return nil, fmt.Errorf("step %d ends at token %d, the one before at %d", s, end, last)
 		}
-		now := beta * v[end-1]
+		now := beta * at[s]
 		x := now
 		switch rule {
 		case "sum":
