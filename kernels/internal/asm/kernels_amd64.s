@@ -8,38 +8,42 @@
 // Requires: AVX, FMA3, MMX+
 TEXT ·tile1x1AVX2(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
-	MOVQ   ars+16(FP), CX
-	MOVQ   acs+24(FP), CX
-	MOVQ   b+32(FP), DX
-	MOVQ   brs+40(FP), BX
-	MOVQ   next+80(FP), SI
-	MOVQ   step+88(FP), DI
+	MOVQ   b+32(FP), CX
+	MOVQ   brs+40(FP), DX
+	MOVQ   next+80(FP), BX
+	MOVQ   step+88(FP), SI
+	MOVQ   DX, DI
+	IMULQ  AX, DI
+	ADDQ   DI, CX
+	NEGQ   DI
+	MOVQ   ars+16(FP), AX
+	MOVQ   acs+24(FP), AX
 	MOVQ   a+8(FP), R8
-	MOVB   load+72(FP), R9
-	TESTB  R9, R9
+	XORQ   R9, R9
+	MOVB   load+72(FP), R10
+	TESTB  R10, R10
 	JNE    fromC
 	VXORPS Y0, Y0, Y0
 	JMP    loop
 
 fromC:
-	MOVQ       tail+64(FP), R9
-	LEAQ       laneMask<>+32(SB), R10
-	SHLQ       $0x02, R9
-	SUBQ       R9, R10
-	VMOVUPS    (R10), Y0
-	MOVQ       c+48(FP), R9
-	MOVQ       ldc+56(FP), R10
-	VMASKMOVPS (R9), Y0, Y0
+	MOVQ       tail+64(FP), R10
+	LEAQ       laneMask<>+32(SB), R11
+	SHLQ       $0x02, R10
+	SUBQ       R10, R11
+	VMOVUPS    (R11), Y0
+	MOVQ       c+48(FP), R10
+	MOVQ       ldc+56(FP), R11
+	VMASKMOVPS (R10), Y0, Y0
 
 loop:
-	VMOVUPS      (DX), Y1
-	VBROADCASTSS (R8), Y2
+	VMOVUPS      (CX)(DI*1), Y1
+	VBROADCASTSS (R8)(R9*1), Y2
 	VFMADD231PS  Y2, Y1, Y0
-	PREFETCHT1   (SI)
-	ADDQ         DI, SI
-	ADDQ         BX, DX
-	ADDQ         CX, R8
-	DECQ         AX
+	PREFETCHT1   (BX)
+	ADDQ         SI, BX
+	ADDQ         AX, R9
+	ADDQ         DX, DI
 	JNE          loop
 	MOVQ         tail+64(FP), AX
 	LEAQ         laneMask<>+32(SB), CX
@@ -74,39 +78,43 @@ GLOBL laneMask<>(SB), RODATA|NOPTR, $64
 // Requires: AVX, AVX2, FMA3, MMX+
 TEXT ·tile1x1BF16AVX2(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
-	MOVQ   ars+16(FP), CX
-	MOVQ   acs+24(FP), CX
-	MOVQ   b+32(FP), DX
-	MOVQ   brs+40(FP), BX
-	MOVQ   next+80(FP), SI
-	MOVQ   step+88(FP), DI
+	MOVQ   b+32(FP), CX
+	MOVQ   brs+40(FP), DX
+	MOVQ   next+80(FP), BX
+	MOVQ   step+88(FP), SI
+	MOVQ   DX, DI
+	IMULQ  AX, DI
+	ADDQ   DI, CX
+	NEGQ   DI
+	MOVQ   ars+16(FP), AX
+	MOVQ   acs+24(FP), AX
 	MOVQ   a+8(FP), R8
-	MOVB   load+72(FP), R9
-	TESTB  R9, R9
+	XORQ   R9, R9
+	MOVB   load+72(FP), R10
+	TESTB  R10, R10
 	JNE    fromC
 	VXORPS Y0, Y0, Y0
 	JMP    loop
 
 fromC:
-	MOVQ       tail+64(FP), R9
-	LEAQ       laneMask<>+32(SB), R10
-	SHLQ       $0x02, R9
-	SUBQ       R9, R10
-	VMOVUPS    (R10), Y0
-	MOVQ       c+48(FP), R9
-	MOVQ       ldc+56(FP), R10
-	VMASKMOVPS (R9), Y0, Y0
+	MOVQ       tail+64(FP), R10
+	LEAQ       laneMask<>+32(SB), R11
+	SHLQ       $0x02, R10
+	SUBQ       R10, R11
+	VMOVUPS    (R11), Y0
+	MOVQ       c+48(FP), R10
+	MOVQ       ldc+56(FP), R11
+	VMASKMOVPS (R10), Y0, Y0
 
 loop:
-	VPMOVZXWD    (DX), Y1
+	VPMOVZXWD    (CX)(DI*1), Y1
 	VPSLLD       $0x10, Y1, Y1
-	VBROADCASTSS (R8), Y2
+	VBROADCASTSS (R8)(R9*1), Y2
 	VFMADD231PS  Y2, Y1, Y0
-	PREFETCHT1   (SI)
-	ADDQ         DI, SI
-	ADDQ         BX, DX
-	ADDQ         CX, R8
-	DECQ         AX
+	PREFETCHT1   (BX)
+	ADDQ         SI, BX
+	ADDQ         AX, R9
+	ADDQ         DX, DI
 	JNE          loop
 	MOVQ         tail+64(FP), AX
 	LEAQ         laneMask<>+32(SB), CX
@@ -123,43 +131,48 @@ loop:
 // Requires: AVX, FMA3, MMX+
 TEXT ·tile2x1AVX2(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
-	MOVQ   ars+16(FP), CX
-	MOVQ   acs+24(FP), DX
-	MOVQ   b+32(FP), BX
-	MOVQ   brs+40(FP), SI
-	MOVQ   next+80(FP), DI
-	MOVQ   step+88(FP), R8
+	MOVQ   b+32(FP), CX
+	MOVQ   brs+40(FP), DX
+	MOVQ   next+80(FP), BX
+	MOVQ   step+88(FP), SI
+	MOVQ   DX, DI
+	IMULQ  AX, DI
+	ADDQ   DI, CX
+	NEGQ   DI
+	MOVQ   ars+16(FP), AX
+	MOVQ   acs+24(FP), R8
 	MOVQ   a+8(FP), R9
-	MOVB   load+72(FP), R10
-	TESTB  R10, R10
+	LEAQ   (R9)(AX*1), AX
+	XORQ   R10, R10
+	MOVB   load+72(FP), R11
+	TESTB  R11, R11
 	JNE    fromC
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	JMP    loop
 
 fromC:
-	MOVQ       tail+64(FP), R10
-	LEAQ       laneMask<>+32(SB), R11
-	SHLQ       $0x02, R10
-	SUBQ       R10, R11
-	VMOVUPS    (R11), Y1
-	MOVQ       c+48(FP), R10
-	MOVQ       ldc+56(FP), R11
-	VMASKMOVPS (R10), Y1, Y0
-	ADDQ       R11, R10
-	VMASKMOVPS (R10), Y1, Y1
+	MOVQ       tail+64(FP), R11
+	LEAQ       laneMask<>+32(SB), R12
+	SHLQ       $0x02, R11
+	SUBQ       R11, R12
+	VMOVUPS    (R12), Y1
+	MOVQ       c+48(FP), R11
+	MOVQ       ldc+56(FP), R12
+	VMASKMOVPS (R11), Y1, Y0
+	ADDQ       R12, R11
+	VMASKMOVPS (R11), Y1, Y1
 
 loop:
-	VMOVUPS      (BX), Y2
-	VBROADCASTSS (R9), Y3
+	VMOVUPS      (CX)(DI*1), Y2
+	VBROADCASTSS (R9)(R10*1), Y3
 	VFMADD231PS  Y3, Y2, Y0
-	VBROADCASTSS (R9)(CX*1), Y3
+	VBROADCASTSS (AX)(R10*1), Y3
 	VFMADD231PS  Y3, Y2, Y1
-	PREFETCHT1   (DI)
-	ADDQ         R8, DI
+	PREFETCHT1   (BX)
 	ADDQ         SI, BX
-	ADDQ         DX, R9
-	DECQ         AX
+	ADDQ         R8, R10
+	ADDQ         DX, DI
 	JNE          loop
 	MOVQ         tail+64(FP), AX
 	LEAQ         laneMask<>+32(SB), CX
@@ -178,44 +191,49 @@ loop:
 // Requires: AVX, AVX2, FMA3, MMX+
 TEXT ·tile2x1BF16AVX2(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
-	MOVQ   ars+16(FP), CX
-	MOVQ   acs+24(FP), DX
-	MOVQ   b+32(FP), BX
-	MOVQ   brs+40(FP), SI
-	MOVQ   next+80(FP), DI
-	MOVQ   step+88(FP), R8
+	MOVQ   b+32(FP), CX
+	MOVQ   brs+40(FP), DX
+	MOVQ   next+80(FP), BX
+	MOVQ   step+88(FP), SI
+	MOVQ   DX, DI
+	IMULQ  AX, DI
+	ADDQ   DI, CX
+	NEGQ   DI
+	MOVQ   ars+16(FP), AX
+	MOVQ   acs+24(FP), R8
 	MOVQ   a+8(FP), R9
-	MOVB   load+72(FP), R10
-	TESTB  R10, R10
+	LEAQ   (R9)(AX*1), AX
+	XORQ   R10, R10
+	MOVB   load+72(FP), R11
+	TESTB  R11, R11
 	JNE    fromC
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	JMP    loop
 
 fromC:
-	MOVQ       tail+64(FP), R10
-	LEAQ       laneMask<>+32(SB), R11
-	SHLQ       $0x02, R10
-	SUBQ       R10, R11
-	VMOVUPS    (R11), Y1
-	MOVQ       c+48(FP), R10
-	MOVQ       ldc+56(FP), R11
-	VMASKMOVPS (R10), Y1, Y0
-	ADDQ       R11, R10
-	VMASKMOVPS (R10), Y1, Y1
+	MOVQ       tail+64(FP), R11
+	LEAQ       laneMask<>+32(SB), R12
+	SHLQ       $0x02, R11
+	SUBQ       R11, R12
+	VMOVUPS    (R12), Y1
+	MOVQ       c+48(FP), R11
+	MOVQ       ldc+56(FP), R12
+	VMASKMOVPS (R11), Y1, Y0
+	ADDQ       R12, R11
+	VMASKMOVPS (R11), Y1, Y1
 
 loop:
-	VPMOVZXWD    (BX), Y2
+	VPMOVZXWD    (CX)(DI*1), Y2
 	VPSLLD       $0x10, Y2, Y2
-	VBROADCASTSS (R9), Y3
+	VBROADCASTSS (R9)(R10*1), Y3
 	VFMADD231PS  Y3, Y2, Y0
-	VBROADCASTSS (R9)(CX*1), Y3
+	VBROADCASTSS (AX)(R10*1), Y3
 	VFMADD231PS  Y3, Y2, Y1
-	PREFETCHT1   (DI)
-	ADDQ         R8, DI
+	PREFETCHT1   (BX)
 	ADDQ         SI, BX
-	ADDQ         DX, R9
-	DECQ         AX
+	ADDQ         R8, R10
+	ADDQ         DX, DI
 	JNE          loop
 	MOVQ         tail+64(FP), AX
 	LEAQ         laneMask<>+32(SB), CX
@@ -234,15 +252,22 @@ loop:
 // Requires: AVX, FMA3, MMX+
 TEXT ·tile3x1AVX2(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
-	MOVQ   ars+16(FP), CX
-	MOVQ   acs+24(FP), DX
-	MOVQ   b+32(FP), BX
-	MOVQ   brs+40(FP), SI
-	MOVQ   next+80(FP), DI
-	MOVQ   step+88(FP), R8
+	MOVQ   b+32(FP), CX
+	MOVQ   brs+40(FP), DX
+	MOVQ   next+80(FP), BX
+	MOVQ   step+88(FP), SI
+	MOVQ   DX, DI
+	IMULQ  AX, DI
+	ADDQ   DI, CX
+	NEGQ   DI
+	MOVQ   ars+16(FP), AX
+	MOVQ   acs+24(FP), R8
 	MOVQ   a+8(FP), R9
-	MOVB   load+72(FP), R10
-	TESTB  R10, R10
+	LEAQ   (R9)(AX*1), R10
+	LEAQ   (R10)(AX*1), AX
+	XORQ   R11, R11
+	MOVB   load+72(FP), R12
+	TESTB  R12, R12
 	JNE    fromC
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
@@ -250,32 +275,31 @@ TEXT ·tile3x1AVX2(SB), NOSPLIT, $0-96
 	JMP    loop
 
 fromC:
-	MOVQ       tail+64(FP), R10
-	LEAQ       laneMask<>+32(SB), R11
-	SHLQ       $0x02, R10
-	SUBQ       R10, R11
-	VMOVUPS    (R11), Y2
-	MOVQ       c+48(FP), R10
-	MOVQ       ldc+56(FP), R11
-	VMASKMOVPS (R10), Y2, Y0
-	ADDQ       R11, R10
-	VMASKMOVPS (R10), Y2, Y1
-	ADDQ       R11, R10
-	VMASKMOVPS (R10), Y2, Y2
+	MOVQ       tail+64(FP), R12
+	LEAQ       laneMask<>+32(SB), R13
+	SHLQ       $0x02, R12
+	SUBQ       R12, R13
+	VMOVUPS    (R13), Y2
+	MOVQ       c+48(FP), R12
+	MOVQ       ldc+56(FP), R13
+	VMASKMOVPS (R12), Y2, Y0
+	ADDQ       R13, R12
+	VMASKMOVPS (R12), Y2, Y1
+	ADDQ       R13, R12
+	VMASKMOVPS (R12), Y2, Y2
 
 loop:
-	VMOVUPS      (BX), Y3
-	VBROADCASTSS (R9), Y4
+	VMOVUPS      (CX)(DI*1), Y3
+	VBROADCASTSS (R9)(R11*1), Y4
 	VFMADD231PS  Y4, Y3, Y0
-	VBROADCASTSS (R9)(CX*1), Y4
+	VBROADCASTSS (R10)(R11*1), Y4
 	VFMADD231PS  Y4, Y3, Y1
-	VBROADCASTSS (R9)(CX*2), Y4
+	VBROADCASTSS (AX)(R11*1), Y4
 	VFMADD231PS  Y4, Y3, Y2
-	PREFETCHT1   (DI)
-	ADDQ         R8, DI
+	PREFETCHT1   (BX)
 	ADDQ         SI, BX
-	ADDQ         DX, R9
-	DECQ         AX
+	ADDQ         R8, R11
+	ADDQ         DX, DI
 	JNE          loop
 	MOVQ         tail+64(FP), AX
 	LEAQ         laneMask<>+32(SB), CX
@@ -296,15 +320,22 @@ loop:
 // Requires: AVX, AVX2, FMA3, MMX+
 TEXT ·tile3x1BF16AVX2(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
-	MOVQ   ars+16(FP), CX
-	MOVQ   acs+24(FP), DX
-	MOVQ   b+32(FP), BX
-	MOVQ   brs+40(FP), SI
-	MOVQ   next+80(FP), DI
-	MOVQ   step+88(FP), R8
+	MOVQ   b+32(FP), CX
+	MOVQ   brs+40(FP), DX
+	MOVQ   next+80(FP), BX
+	MOVQ   step+88(FP), SI
+	MOVQ   DX, DI
+	IMULQ  AX, DI
+	ADDQ   DI, CX
+	NEGQ   DI
+	MOVQ   ars+16(FP), AX
+	MOVQ   acs+24(FP), R8
 	MOVQ   a+8(FP), R9
-	MOVB   load+72(FP), R10
-	TESTB  R10, R10
+	LEAQ   (R9)(AX*1), R10
+	LEAQ   (R10)(AX*1), AX
+	XORQ   R11, R11
+	MOVB   load+72(FP), R12
+	TESTB  R12, R12
 	JNE    fromC
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
@@ -312,33 +343,32 @@ TEXT ·tile3x1BF16AVX2(SB), NOSPLIT, $0-96
 	JMP    loop
 
 fromC:
-	MOVQ       tail+64(FP), R10
-	LEAQ       laneMask<>+32(SB), R11
-	SHLQ       $0x02, R10
-	SUBQ       R10, R11
-	VMOVUPS    (R11), Y2
-	MOVQ       c+48(FP), R10
-	MOVQ       ldc+56(FP), R11
-	VMASKMOVPS (R10), Y2, Y0
-	ADDQ       R11, R10
-	VMASKMOVPS (R10), Y2, Y1
-	ADDQ       R11, R10
-	VMASKMOVPS (R10), Y2, Y2
+	MOVQ       tail+64(FP), R12
+	LEAQ       laneMask<>+32(SB), R13
+	SHLQ       $0x02, R12
+	SUBQ       R12, R13
+	VMOVUPS    (R13), Y2
+	MOVQ       c+48(FP), R12
+	MOVQ       ldc+56(FP), R13
+	VMASKMOVPS (R12), Y2, Y0
+	ADDQ       R13, R12
+	VMASKMOVPS (R12), Y2, Y1
+	ADDQ       R13, R12
+	VMASKMOVPS (R12), Y2, Y2
 
 loop:
-	VPMOVZXWD    (BX), Y3
+	VPMOVZXWD    (CX)(DI*1), Y3
 	VPSLLD       $0x10, Y3, Y3
-	VBROADCASTSS (R9), Y4
+	VBROADCASTSS (R9)(R11*1), Y4
 	VFMADD231PS  Y4, Y3, Y0
-	VBROADCASTSS (R9)(CX*1), Y4
+	VBROADCASTSS (R10)(R11*1), Y4
 	VFMADD231PS  Y4, Y3, Y1
-	VBROADCASTSS (R9)(CX*2), Y4
+	VBROADCASTSS (AX)(R11*1), Y4
 	VFMADD231PS  Y4, Y3, Y2
-	PREFETCHT1   (DI)
-	ADDQ         R8, DI
+	PREFETCHT1   (BX)
 	ADDQ         SI, BX
-	ADDQ         DX, R9
-	DECQ         AX
+	ADDQ         R8, R11
+	ADDQ         DX, DI
 	JNE          loop
 	MOVQ         tail+64(FP), AX
 	LEAQ         laneMask<>+32(SB), CX
@@ -359,16 +389,23 @@ loop:
 // Requires: AVX, FMA3, MMX+
 TEXT ·tile4x1AVX2(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
-	MOVQ   ars+16(FP), CX
-	MOVQ   acs+24(FP), DX
-	MOVQ   b+32(FP), BX
-	MOVQ   brs+40(FP), SI
-	MOVQ   next+80(FP), DI
-	MOVQ   step+88(FP), R8
+	MOVQ   b+32(FP), CX
+	MOVQ   brs+40(FP), DX
+	MOVQ   next+80(FP), BX
+	MOVQ   step+88(FP), SI
+	MOVQ   DX, DI
+	IMULQ  AX, DI
+	ADDQ   DI, CX
+	NEGQ   DI
+	MOVQ   ars+16(FP), AX
+	MOVQ   acs+24(FP), R8
 	MOVQ   a+8(FP), R9
-	LEAQ   (CX)(CX*2), R10
-	MOVB   load+72(FP), R11
-	TESTB  R11, R11
+	LEAQ   (R9)(AX*1), R10
+	LEAQ   (R10)(AX*1), R11
+	LEAQ   (R11)(AX*1), AX
+	XORQ   R12, R12
+	MOVB   load+72(FP), R13
+	TESTB  R13, R13
 	JNE    fromC
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
@@ -377,36 +414,35 @@ TEXT ·tile4x1AVX2(SB), NOSPLIT, $0-96
 	JMP    loop
 
 fromC:
-	MOVQ       tail+64(FP), R11
-	LEAQ       laneMask<>+32(SB), R12
-	SHLQ       $0x02, R11
-	SUBQ       R11, R12
-	VMOVUPS    (R12), Y3
-	MOVQ       c+48(FP), R11
-	MOVQ       ldc+56(FP), R12
-	VMASKMOVPS (R11), Y3, Y0
-	ADDQ       R12, R11
-	VMASKMOVPS (R11), Y3, Y1
-	ADDQ       R12, R11
-	VMASKMOVPS (R11), Y3, Y2
-	ADDQ       R12, R11
-	VMASKMOVPS (R11), Y3, Y3
+	MOVQ       tail+64(FP), R13
+	LEAQ       laneMask<>+32(SB), R14
+	SHLQ       $0x02, R13
+	SUBQ       R13, R14
+	VMOVUPS    (R14), Y3
+	MOVQ       c+48(FP), R13
+	MOVQ       ldc+56(FP), R14
+	VMASKMOVPS (R13), Y3, Y0
+	ADDQ       R14, R13
+	VMASKMOVPS (R13), Y3, Y1
+	ADDQ       R14, R13
+	VMASKMOVPS (R13), Y3, Y2
+	ADDQ       R14, R13
+	VMASKMOVPS (R13), Y3, Y3
 
 loop:
-	VMOVUPS      (BX), Y4
-	VBROADCASTSS (R9), Y5
+	VMOVUPS      (CX)(DI*1), Y4
+	VBROADCASTSS (R9)(R12*1), Y5
 	VFMADD231PS  Y5, Y4, Y0
-	VBROADCASTSS (R9)(CX*1), Y5
+	VBROADCASTSS (R10)(R12*1), Y5
 	VFMADD231PS  Y5, Y4, Y1
-	VBROADCASTSS (R9)(CX*2), Y5
+	VBROADCASTSS (R11)(R12*1), Y5
 	VFMADD231PS  Y5, Y4, Y2
-	VBROADCASTSS (R9)(R10*1), Y5
+	VBROADCASTSS (AX)(R12*1), Y5
 	VFMADD231PS  Y5, Y4, Y3
-	PREFETCHT1   (DI)
-	ADDQ         R8, DI
+	PREFETCHT1   (BX)
 	ADDQ         SI, BX
-	ADDQ         DX, R9
-	DECQ         AX
+	ADDQ         R8, R12
+	ADDQ         DX, DI
 	JNE          loop
 	MOVQ         tail+64(FP), AX
 	LEAQ         laneMask<>+32(SB), CX
@@ -429,16 +465,23 @@ loop:
 // Requires: AVX, AVX2, FMA3, MMX+
 TEXT ·tile4x1BF16AVX2(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
-	MOVQ   ars+16(FP), CX
-	MOVQ   acs+24(FP), DX
-	MOVQ   b+32(FP), BX
-	MOVQ   brs+40(FP), SI
-	MOVQ   next+80(FP), DI
-	MOVQ   step+88(FP), R8
+	MOVQ   b+32(FP), CX
+	MOVQ   brs+40(FP), DX
+	MOVQ   next+80(FP), BX
+	MOVQ   step+88(FP), SI
+	MOVQ   DX, DI
+	IMULQ  AX, DI
+	ADDQ   DI, CX
+	NEGQ   DI
+	MOVQ   ars+16(FP), AX
+	MOVQ   acs+24(FP), R8
 	MOVQ   a+8(FP), R9
-	LEAQ   (CX)(CX*2), R10
-	MOVB   load+72(FP), R11
-	TESTB  R11, R11
+	LEAQ   (R9)(AX*1), R10
+	LEAQ   (R10)(AX*1), R11
+	LEAQ   (R11)(AX*1), AX
+	XORQ   R12, R12
+	MOVB   load+72(FP), R13
+	TESTB  R13, R13
 	JNE    fromC
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
@@ -447,37 +490,36 @@ TEXT ·tile4x1BF16AVX2(SB), NOSPLIT, $0-96
 	JMP    loop
 
 fromC:
-	MOVQ       tail+64(FP), R11
-	LEAQ       laneMask<>+32(SB), R12
-	SHLQ       $0x02, R11
-	SUBQ       R11, R12
-	VMOVUPS    (R12), Y3
-	MOVQ       c+48(FP), R11
-	MOVQ       ldc+56(FP), R12
-	VMASKMOVPS (R11), Y3, Y0
-	ADDQ       R12, R11
-	VMASKMOVPS (R11), Y3, Y1
-	ADDQ       R12, R11
-	VMASKMOVPS (R11), Y3, Y2
-	ADDQ       R12, R11
-	VMASKMOVPS (R11), Y3, Y3
+	MOVQ       tail+64(FP), R13
+	LEAQ       laneMask<>+32(SB), R14
+	SHLQ       $0x02, R13
+	SUBQ       R13, R14
+	VMOVUPS    (R14), Y3
+	MOVQ       c+48(FP), R13
+	MOVQ       ldc+56(FP), R14
+	VMASKMOVPS (R13), Y3, Y0
+	ADDQ       R14, R13
+	VMASKMOVPS (R13), Y3, Y1
+	ADDQ       R14, R13
+	VMASKMOVPS (R13), Y3, Y2
+	ADDQ       R14, R13
+	VMASKMOVPS (R13), Y3, Y3
 
 loop:
-	VPMOVZXWD    (BX), Y4
+	VPMOVZXWD    (CX)(DI*1), Y4
 	VPSLLD       $0x10, Y4, Y4
-	VBROADCASTSS (R9), Y5
+	VBROADCASTSS (R9)(R12*1), Y5
 	VFMADD231PS  Y5, Y4, Y0
-	VBROADCASTSS (R9)(CX*1), Y5
+	VBROADCASTSS (R10)(R12*1), Y5
 	VFMADD231PS  Y5, Y4, Y1
-	VBROADCASTSS (R9)(CX*2), Y5
+	VBROADCASTSS (R11)(R12*1), Y5
 	VFMADD231PS  Y5, Y4, Y2
-	VBROADCASTSS (R9)(R10*1), Y5
+	VBROADCASTSS (AX)(R12*1), Y5
 	VFMADD231PS  Y5, Y4, Y3
-	PREFETCHT1   (DI)
-	ADDQ         R8, DI
+	PREFETCHT1   (BX)
 	ADDQ         SI, BX
-	ADDQ         DX, R9
-	DECQ         AX
+	ADDQ         R8, R12
+	ADDQ         DX, DI
 	JNE          loop
 	MOVQ         tail+64(FP), AX
 	LEAQ         laneMask<>+32(SB), CX
@@ -500,16 +542,24 @@ loop:
 // Requires: AVX, FMA3, MMX+
 TEXT ·tile5x1AVX2(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
-	MOVQ   ars+16(FP), CX
-	MOVQ   acs+24(FP), DX
-	MOVQ   b+32(FP), BX
-	MOVQ   brs+40(FP), SI
-	MOVQ   next+80(FP), DI
-	MOVQ   step+88(FP), R8
+	MOVQ   b+32(FP), CX
+	MOVQ   brs+40(FP), DX
+	MOVQ   next+80(FP), BX
+	MOVQ   step+88(FP), SI
+	MOVQ   DX, DI
+	IMULQ  AX, DI
+	ADDQ   DI, CX
+	NEGQ   DI
+	MOVQ   ars+16(FP), AX
+	MOVQ   acs+24(FP), R8
 	MOVQ   a+8(FP), R9
-	LEAQ   (CX)(CX*2), R10
-	MOVB   load+72(FP), R11
-	TESTB  R11, R11
+	LEAQ   (R9)(AX*1), R10
+	LEAQ   (R10)(AX*1), R11
+	LEAQ   (R11)(AX*1), R12
+	LEAQ   (R12)(AX*1), AX
+	XORQ   R13, R13
+	MOVB   load+72(FP), R14
+	TESTB  R14, R14
 	JNE    fromC
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
@@ -519,40 +569,39 @@ TEXT ·tile5x1AVX2(SB), NOSPLIT, $0-96
 	JMP    loop
 
 fromC:
-	MOVQ       tail+64(FP), R11
-	LEAQ       laneMask<>+32(SB), R12
-	SHLQ       $0x02, R11
-	SUBQ       R11, R12
-	VMOVUPS    (R12), Y4
-	MOVQ       c+48(FP), R11
-	MOVQ       ldc+56(FP), R12
-	VMASKMOVPS (R11), Y4, Y0
-	ADDQ       R12, R11
-	VMASKMOVPS (R11), Y4, Y1
-	ADDQ       R12, R11
-	VMASKMOVPS (R11), Y4, Y2
-	ADDQ       R12, R11
-	VMASKMOVPS (R11), Y4, Y3
-	ADDQ       R12, R11
-	VMASKMOVPS (R11), Y4, Y4
+	MOVQ       tail+64(FP), R14
+	LEAQ       laneMask<>+32(SB), R15
+	SHLQ       $0x02, R14
+	SUBQ       R14, R15
+	VMOVUPS    (R15), Y4
+	MOVQ       c+48(FP), R14
+	MOVQ       ldc+56(FP), R15
+	VMASKMOVPS (R14), Y4, Y0
+	ADDQ       R15, R14
+	VMASKMOVPS (R14), Y4, Y1
+	ADDQ       R15, R14
+	VMASKMOVPS (R14), Y4, Y2
+	ADDQ       R15, R14
+	VMASKMOVPS (R14), Y4, Y3
+	ADDQ       R15, R14
+	VMASKMOVPS (R14), Y4, Y4
 
 loop:
-	VMOVUPS      (BX), Y5
-	VBROADCASTSS (R9), Y6
+	VMOVUPS      (CX)(DI*1), Y5
+	VBROADCASTSS (R9)(R13*1), Y6
 	VFMADD231PS  Y6, Y5, Y0
-	VBROADCASTSS (R9)(CX*1), Y6
+	VBROADCASTSS (R10)(R13*1), Y6
 	VFMADD231PS  Y6, Y5, Y1
-	VBROADCASTSS (R9)(CX*2), Y6
+	VBROADCASTSS (R11)(R13*1), Y6
 	VFMADD231PS  Y6, Y5, Y2
-	VBROADCASTSS (R9)(R10*1), Y6
+	VBROADCASTSS (R12)(R13*1), Y6
 	VFMADD231PS  Y6, Y5, Y3
-	VBROADCASTSS (R9)(CX*4), Y6
+	VBROADCASTSS (AX)(R13*1), Y6
 	VFMADD231PS  Y6, Y5, Y4
-	PREFETCHT1   (DI)
-	ADDQ         R8, DI
+	PREFETCHT1   (BX)
 	ADDQ         SI, BX
-	ADDQ         DX, R9
-	DECQ         AX
+	ADDQ         R8, R13
+	ADDQ         DX, DI
 	JNE          loop
 	MOVQ         tail+64(FP), AX
 	LEAQ         laneMask<>+32(SB), CX
@@ -577,16 +626,24 @@ loop:
 // Requires: AVX, AVX2, FMA3, MMX+
 TEXT ·tile5x1BF16AVX2(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
-	MOVQ   ars+16(FP), CX
-	MOVQ   acs+24(FP), DX
-	MOVQ   b+32(FP), BX
-	MOVQ   brs+40(FP), SI
-	MOVQ   next+80(FP), DI
-	MOVQ   step+88(FP), R8
+	MOVQ   b+32(FP), CX
+	MOVQ   brs+40(FP), DX
+	MOVQ   next+80(FP), BX
+	MOVQ   step+88(FP), SI
+	MOVQ   DX, DI
+	IMULQ  AX, DI
+	ADDQ   DI, CX
+	NEGQ   DI
+	MOVQ   ars+16(FP), AX
+	MOVQ   acs+24(FP), R8
 	MOVQ   a+8(FP), R9
-	LEAQ   (CX)(CX*2), R10
-	MOVB   load+72(FP), R11
-	TESTB  R11, R11
+	LEAQ   (R9)(AX*1), R10
+	LEAQ   (R10)(AX*1), R11
+	LEAQ   (R11)(AX*1), R12
+	LEAQ   (R12)(AX*1), AX
+	XORQ   R13, R13
+	MOVB   load+72(FP), R14
+	TESTB  R14, R14
 	JNE    fromC
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
@@ -596,41 +653,40 @@ TEXT ·tile5x1BF16AVX2(SB), NOSPLIT, $0-96
 	JMP    loop
 
 fromC:
-	MOVQ       tail+64(FP), R11
-	LEAQ       laneMask<>+32(SB), R12
-	SHLQ       $0x02, R11
-	SUBQ       R11, R12
-	VMOVUPS    (R12), Y4
-	MOVQ       c+48(FP), R11
-	MOVQ       ldc+56(FP), R12
-	VMASKMOVPS (R11), Y4, Y0
-	ADDQ       R12, R11
-	VMASKMOVPS (R11), Y4, Y1
-	ADDQ       R12, R11
-	VMASKMOVPS (R11), Y4, Y2
-	ADDQ       R12, R11
-	VMASKMOVPS (R11), Y4, Y3
-	ADDQ       R12, R11
-	VMASKMOVPS (R11), Y4, Y4
+	MOVQ       tail+64(FP), R14
+	LEAQ       laneMask<>+32(SB), R15
+	SHLQ       $0x02, R14
+	SUBQ       R14, R15
+	VMOVUPS    (R15), Y4
+	MOVQ       c+48(FP), R14
+	MOVQ       ldc+56(FP), R15
+	VMASKMOVPS (R14), Y4, Y0
+	ADDQ       R15, R14
+	VMASKMOVPS (R14), Y4, Y1
+	ADDQ       R15, R14
+	VMASKMOVPS (R14), Y4, Y2
+	ADDQ       R15, R14
+	VMASKMOVPS (R14), Y4, Y3
+	ADDQ       R15, R14
+	VMASKMOVPS (R14), Y4, Y4
 
 loop:
-	VPMOVZXWD    (BX), Y5
+	VPMOVZXWD    (CX)(DI*1), Y5
 	VPSLLD       $0x10, Y5, Y5
-	VBROADCASTSS (R9), Y6
+	VBROADCASTSS (R9)(R13*1), Y6
 	VFMADD231PS  Y6, Y5, Y0
-	VBROADCASTSS (R9)(CX*1), Y6
+	VBROADCASTSS (R10)(R13*1), Y6
 	VFMADD231PS  Y6, Y5, Y1
-	VBROADCASTSS (R9)(CX*2), Y6
+	VBROADCASTSS (R11)(R13*1), Y6
 	VFMADD231PS  Y6, Y5, Y2
-	VBROADCASTSS (R9)(R10*1), Y6
+	VBROADCASTSS (R12)(R13*1), Y6
 	VFMADD231PS  Y6, Y5, Y3
-	VBROADCASTSS (R9)(CX*4), Y6
+	VBROADCASTSS (AX)(R13*1), Y6
 	VFMADD231PS  Y6, Y5, Y4
-	PREFETCHT1   (DI)
-	ADDQ         R8, DI
+	PREFETCHT1   (BX)
 	ADDQ         SI, BX
-	ADDQ         DX, R9
-	DECQ         AX
+	ADDQ         R8, R13
+	ADDQ         DX, DI
 	JNE          loop
 	MOVQ         tail+64(FP), AX
 	LEAQ         laneMask<>+32(SB), CX
@@ -653,20 +709,27 @@ loop:
 
 // func tile6x1AVX2(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
 // Requires: AVX, FMA3, MMX+
-TEXT ·tile6x1AVX2(SB), NOSPLIT, $0-96
+TEXT ·tile6x1AVX2(SB), NOSPLIT, $8-96
 	MOVQ   k+0(FP), AX
-	MOVQ   ars+16(FP), CX
-	MOVQ   acs+24(FP), DX
-	MOVQ   b+32(FP), BX
-	MOVQ   brs+40(FP), SI
-	MOVQ   next+80(FP), DI
-	MOVQ   step+88(FP), R8
+	MOVQ   b+32(FP), CX
+	MOVQ   brs+40(FP), DX
+	MOVQ   next+80(FP), BX
+	MOVQ   step+88(FP), SI
+	MOVQ   DX, DI
+	IMULQ  AX, DI
+	ADDQ   DI, CX
+	NEGQ   DI
+	MOVQ   ars+16(FP), AX
+	MOVQ   acs+24(FP), R8
 	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(CX*4), R10
-	ADDQ   CX, R10
-	LEAQ   (CX)(CX*2), R11
-	MOVB   load+72(FP), R12
-	TESTB  R12, R12
+	LEAQ   (R9)(AX*1), R10
+	LEAQ   (R10)(AX*1), R11
+	LEAQ   (R11)(AX*1), R12
+	LEAQ   (R12)(AX*1), R13
+	LEAQ   (R13)(AX*1), AX
+	XORQ   R14, R14
+	MOVB   load+72(FP), R15
+	TESTB  R15, R15
 	JNE    fromC
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
@@ -677,45 +740,43 @@ TEXT ·tile6x1AVX2(SB), NOSPLIT, $0-96
 	JMP    loop
 
 fromC:
-	MOVQ       tail+64(FP), R12
-	LEAQ       laneMask<>+32(SB), R13
-	SHLQ       $0x02, R12
-	SUBQ       R12, R13
-	VMOVUPS    (R13), Y5
-	MOVQ       c+48(FP), R12
-	MOVQ       ldc+56(FP), R13
-	VMASKMOVPS (R12), Y5, Y0
-	ADDQ       R13, R12
-	VMASKMOVPS (R12), Y5, Y1
-	ADDQ       R13, R12
-	VMASKMOVPS (R12), Y5, Y2
-	ADDQ       R13, R12
-	VMASKMOVPS (R12), Y5, Y3
-	ADDQ       R13, R12
-	VMASKMOVPS (R12), Y5, Y4
-	ADDQ       R13, R12
-	VMASKMOVPS (R12), Y5, Y5
+	MOVQ       tail+64(FP), R15
+	LEAQ       laneMask<>+32(SB), BP
+	SHLQ       $0x02, R15
+	SUBQ       R15, BP
+	VMOVUPS    (BP), Y5
+	MOVQ       c+48(FP), R15
+	MOVQ       ldc+56(FP), BP
+	VMASKMOVPS (R15), Y5, Y0
+	ADDQ       BP, R15
+	VMASKMOVPS (R15), Y5, Y1
+	ADDQ       BP, R15
+	VMASKMOVPS (R15), Y5, Y2
+	ADDQ       BP, R15
+	VMASKMOVPS (R15), Y5, Y3
+	ADDQ       BP, R15
+	VMASKMOVPS (R15), Y5, Y4
+	ADDQ       BP, R15
+	VMASKMOVPS (R15), Y5, Y5
 
 loop:
-	VMOVUPS      (BX), Y6
-	VBROADCASTSS (R9), Y7
+	VMOVUPS      (CX)(DI*1), Y6
+	VBROADCASTSS (R9)(R14*1), Y7
 	VFMADD231PS  Y7, Y6, Y0
-	VBROADCASTSS (R9)(CX*1), Y7
+	VBROADCASTSS (R10)(R14*1), Y7
 	VFMADD231PS  Y7, Y6, Y1
-	VBROADCASTSS (R9)(CX*2), Y7
+	VBROADCASTSS (R11)(R14*1), Y7
 	VFMADD231PS  Y7, Y6, Y2
-	VBROADCASTSS (R9)(R11*1), Y7
+	VBROADCASTSS (R12)(R14*1), Y7
 	VFMADD231PS  Y7, Y6, Y3
-	VBROADCASTSS (R9)(CX*4), Y7
+	VBROADCASTSS (R13)(R14*1), Y7
 	VFMADD231PS  Y7, Y6, Y4
-	VBROADCASTSS (R10), Y7
+	VBROADCASTSS (AX)(R14*1), Y7
 	VFMADD231PS  Y7, Y6, Y5
-	PREFETCHT1   (DI)
-	ADDQ         R8, DI
+	PREFETCHT1   (BX)
 	ADDQ         SI, BX
-	ADDQ         DX, R9
-	ADDQ         DX, R10
-	DECQ         AX
+	ADDQ         R8, R14
+	ADDQ         DX, DI
 	JNE          loop
 	MOVQ         tail+64(FP), AX
 	LEAQ         laneMask<>+32(SB), CX
@@ -740,20 +801,27 @@ loop:
 
 // func tile6x1BF16AVX2(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
 // Requires: AVX, AVX2, FMA3, MMX+
-TEXT ·tile6x1BF16AVX2(SB), NOSPLIT, $0-96
+TEXT ·tile6x1BF16AVX2(SB), NOSPLIT, $8-96
 	MOVQ   k+0(FP), AX
-	MOVQ   ars+16(FP), CX
-	MOVQ   acs+24(FP), DX
-	MOVQ   b+32(FP), BX
-	MOVQ   brs+40(FP), SI
-	MOVQ   next+80(FP), DI
-	MOVQ   step+88(FP), R8
+	MOVQ   b+32(FP), CX
+	MOVQ   brs+40(FP), DX
+	MOVQ   next+80(FP), BX
+	MOVQ   step+88(FP), SI
+	MOVQ   DX, DI
+	IMULQ  AX, DI
+	ADDQ   DI, CX
+	NEGQ   DI
+	MOVQ   ars+16(FP), AX
+	MOVQ   acs+24(FP), R8
 	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(CX*4), R10
-	ADDQ   CX, R10
-	LEAQ   (CX)(CX*2), R11
-	MOVB   load+72(FP), R12
-	TESTB  R12, R12
+	LEAQ   (R9)(AX*1), R10
+	LEAQ   (R10)(AX*1), R11
+	LEAQ   (R11)(AX*1), R12
+	LEAQ   (R12)(AX*1), R13
+	LEAQ   (R13)(AX*1), AX
+	XORQ   R14, R14
+	MOVB   load+72(FP), R15
+	TESTB  R15, R15
 	JNE    fromC
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
@@ -764,46 +832,44 @@ TEXT ·tile6x1BF16AVX2(SB), NOSPLIT, $0-96
 	JMP    loop
 
 fromC:
-	MOVQ       tail+64(FP), R12
-	LEAQ       laneMask<>+32(SB), R13
-	SHLQ       $0x02, R12
-	SUBQ       R12, R13
-	VMOVUPS    (R13), Y5
-	MOVQ       c+48(FP), R12
-	MOVQ       ldc+56(FP), R13
-	VMASKMOVPS (R12), Y5, Y0
-	ADDQ       R13, R12
-	VMASKMOVPS (R12), Y5, Y1
-	ADDQ       R13, R12
-	VMASKMOVPS (R12), Y5, Y2
-	ADDQ       R13, R12
-	VMASKMOVPS (R12), Y5, Y3
-	ADDQ       R13, R12
-	VMASKMOVPS (R12), Y5, Y4
-	ADDQ       R13, R12
-	VMASKMOVPS (R12), Y5, Y5
+	MOVQ       tail+64(FP), R15
+	LEAQ       laneMask<>+32(SB), BP
+	SHLQ       $0x02, R15
+	SUBQ       R15, BP
+	VMOVUPS    (BP), Y5
+	MOVQ       c+48(FP), R15
+	MOVQ       ldc+56(FP), BP
+	VMASKMOVPS (R15), Y5, Y0
+	ADDQ       BP, R15
+	VMASKMOVPS (R15), Y5, Y1
+	ADDQ       BP, R15
+	VMASKMOVPS (R15), Y5, Y2
+	ADDQ       BP, R15
+	VMASKMOVPS (R15), Y5, Y3
+	ADDQ       BP, R15
+	VMASKMOVPS (R15), Y5, Y4
+	ADDQ       BP, R15
+	VMASKMOVPS (R15), Y5, Y5
 
 loop:
-	VPMOVZXWD    (BX), Y6
+	VPMOVZXWD    (CX)(DI*1), Y6
 	VPSLLD       $0x10, Y6, Y6
-	VBROADCASTSS (R9), Y7
+	VBROADCASTSS (R9)(R14*1), Y7
 	VFMADD231PS  Y7, Y6, Y0
-	VBROADCASTSS (R9)(CX*1), Y7
+	VBROADCASTSS (R10)(R14*1), Y7
 	VFMADD231PS  Y7, Y6, Y1
-	VBROADCASTSS (R9)(CX*2), Y7
+	VBROADCASTSS (R11)(R14*1), Y7
 	VFMADD231PS  Y7, Y6, Y2
-	VBROADCASTSS (R9)(R11*1), Y7
+	VBROADCASTSS (R12)(R14*1), Y7
 	VFMADD231PS  Y7, Y6, Y3
-	VBROADCASTSS (R9)(CX*4), Y7
+	VBROADCASTSS (R13)(R14*1), Y7
 	VFMADD231PS  Y7, Y6, Y4
-	VBROADCASTSS (R10), Y7
+	VBROADCASTSS (AX)(R14*1), Y7
 	VFMADD231PS  Y7, Y6, Y5
-	PREFETCHT1   (DI)
-	ADDQ         R8, DI
+	PREFETCHT1   (BX)
 	ADDQ         SI, BX
-	ADDQ         DX, R9
-	ADDQ         DX, R10
-	DECQ         AX
+	ADDQ         R8, R14
+	ADDQ         DX, DI
 	JNE          loop
 	MOVQ         tail+64(FP), AX
 	LEAQ         laneMask<>+32(SB), CX
@@ -830,42 +896,46 @@ loop:
 // Requires: AVX, FMA3, MMX+
 TEXT ·tile1x2AVX2(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
-	MOVQ   ars+16(FP), CX
-	MOVQ   acs+24(FP), CX
-	MOVQ   b+32(FP), DX
-	MOVQ   brs+40(FP), BX
-	MOVQ   next+80(FP), SI
-	MOVQ   step+88(FP), DI
+	MOVQ   b+32(FP), CX
+	MOVQ   brs+40(FP), DX
+	MOVQ   next+80(FP), BX
+	MOVQ   step+88(FP), SI
+	MOVQ   DX, DI
+	IMULQ  AX, DI
+	ADDQ   DI, CX
+	NEGQ   DI
+	MOVQ   ars+16(FP), AX
+	MOVQ   acs+24(FP), AX
 	MOVQ   a+8(FP), R8
-	MOVB   load+72(FP), R9
-	TESTB  R9, R9
+	XORQ   R9, R9
+	MOVB   load+72(FP), R10
+	TESTB  R10, R10
 	JNE    fromC
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	JMP    loop
 
 fromC:
-	MOVQ       tail+64(FP), R9
-	LEAQ       laneMask<>+32(SB), R10
-	SHLQ       $0x02, R9
-	SUBQ       R9, R10
-	VMOVUPS    (R10), Y1
-	MOVQ       c+48(FP), R9
-	MOVQ       ldc+56(FP), R10
-	VMOVUPS    (R9), Y0
-	VMASKMOVPS 32(R9), Y1, Y1
+	MOVQ       tail+64(FP), R10
+	LEAQ       laneMask<>+32(SB), R11
+	SHLQ       $0x02, R10
+	SUBQ       R10, R11
+	VMOVUPS    (R11), Y1
+	MOVQ       c+48(FP), R10
+	MOVQ       ldc+56(FP), R11
+	VMOVUPS    (R10), Y0
+	VMASKMOVPS 32(R10), Y1, Y1
 
 loop:
-	VMOVUPS      (DX), Y2
-	VMOVUPS      32(DX), Y3
-	VBROADCASTSS (R8), Y4
+	VMOVUPS      (CX)(DI*1), Y2
+	VMOVUPS      32(CX)(DI*1), Y3
+	VBROADCASTSS (R8)(R9*1), Y4
 	VFMADD231PS  Y4, Y2, Y0
 	VFMADD231PS  Y4, Y3, Y1
-	PREFETCHT1   (SI)
-	ADDQ         DI, SI
-	ADDQ         BX, DX
-	ADDQ         CX, R8
-	DECQ         AX
+	PREFETCHT1   (BX)
+	ADDQ         SI, BX
+	ADDQ         AX, R9
+	ADDQ         DX, DI
 	JNE          loop
 	MOVQ         tail+64(FP), AX
 	LEAQ         laneMask<>+32(SB), CX
@@ -883,44 +953,48 @@ loop:
 // Requires: AVX, AVX2, FMA3, MMX+
 TEXT ·tile1x2BF16AVX2(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
-	MOVQ   ars+16(FP), CX
-	MOVQ   acs+24(FP), CX
-	MOVQ   b+32(FP), DX
-	MOVQ   brs+40(FP), BX
-	MOVQ   next+80(FP), SI
-	MOVQ   step+88(FP), DI
+	MOVQ   b+32(FP), CX
+	MOVQ   brs+40(FP), DX
+	MOVQ   next+80(FP), BX
+	MOVQ   step+88(FP), SI
+	MOVQ   DX, DI
+	IMULQ  AX, DI
+	ADDQ   DI, CX
+	NEGQ   DI
+	MOVQ   ars+16(FP), AX
+	MOVQ   acs+24(FP), AX
 	MOVQ   a+8(FP), R8
-	MOVB   load+72(FP), R9
-	TESTB  R9, R9
+	XORQ   R9, R9
+	MOVB   load+72(FP), R10
+	TESTB  R10, R10
 	JNE    fromC
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	JMP    loop
 
 fromC:
-	MOVQ       tail+64(FP), R9
-	LEAQ       laneMask<>+32(SB), R10
-	SHLQ       $0x02, R9
-	SUBQ       R9, R10
-	VMOVUPS    (R10), Y1
-	MOVQ       c+48(FP), R9
-	MOVQ       ldc+56(FP), R10
-	VMOVUPS    (R9), Y0
-	VMASKMOVPS 32(R9), Y1, Y1
+	MOVQ       tail+64(FP), R10
+	LEAQ       laneMask<>+32(SB), R11
+	SHLQ       $0x02, R10
+	SUBQ       R10, R11
+	VMOVUPS    (R11), Y1
+	MOVQ       c+48(FP), R10
+	MOVQ       ldc+56(FP), R11
+	VMOVUPS    (R10), Y0
+	VMASKMOVPS 32(R10), Y1, Y1
 
 loop:
-	VPMOVZXWD    (DX), Y2
+	VPMOVZXWD    (CX)(DI*1), Y2
 	VPSLLD       $0x10, Y2, Y2
-	VPMOVZXWD    16(DX), Y3
+	VPMOVZXWD    16(CX)(DI*1), Y3
 	VPSLLD       $0x10, Y3, Y3
-	VBROADCASTSS (R8), Y4
+	VBROADCASTSS (R8)(R9*1), Y4
 	VFMADD231PS  Y4, Y2, Y0
 	VFMADD231PS  Y4, Y3, Y1
-	PREFETCHT1   (SI)
-	ADDQ         DI, SI
-	ADDQ         BX, DX
-	ADDQ         CX, R8
-	DECQ         AX
+	PREFETCHT1   (BX)
+	ADDQ         SI, BX
+	ADDQ         AX, R9
+	ADDQ         DX, DI
 	JNE          loop
 	MOVQ         tail+64(FP), AX
 	LEAQ         laneMask<>+32(SB), CX
@@ -938,15 +1012,21 @@ loop:
 // Requires: AVX, FMA3, MMX+
 TEXT ·tile2x2AVX2(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
-	MOVQ   ars+16(FP), CX
-	MOVQ   acs+24(FP), DX
-	MOVQ   b+32(FP), BX
-	MOVQ   brs+40(FP), SI
-	MOVQ   next+80(FP), DI
-	MOVQ   step+88(FP), R8
+	MOVQ   b+32(FP), CX
+	MOVQ   brs+40(FP), DX
+	MOVQ   next+80(FP), BX
+	MOVQ   step+88(FP), SI
+	MOVQ   DX, DI
+	IMULQ  AX, DI
+	ADDQ   DI, CX
+	NEGQ   DI
+	MOVQ   ars+16(FP), AX
+	MOVQ   acs+24(FP), R8
 	MOVQ   a+8(FP), R9
-	MOVB   load+72(FP), R10
-	TESTB  R10, R10
+	LEAQ   (R9)(AX*1), AX
+	XORQ   R10, R10
+	MOVB   load+72(FP), R11
+	TESTB  R11, R11
 	JNE    fromC
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
@@ -955,33 +1035,32 @@ TEXT ·tile2x2AVX2(SB), NOSPLIT, $0-96
 	JMP    loop
 
 fromC:
-	MOVQ       tail+64(FP), R10
-	LEAQ       laneMask<>+32(SB), R11
-	SHLQ       $0x02, R10
-	SUBQ       R10, R11
-	VMOVUPS    (R11), Y3
-	MOVQ       c+48(FP), R10
-	MOVQ       ldc+56(FP), R11
-	VMOVUPS    (R10), Y0
-	VMASKMOVPS 32(R10), Y3, Y1
-	ADDQ       R11, R10
-	VMOVUPS    (R10), Y2
-	VMASKMOVPS 32(R10), Y3, Y3
+	MOVQ       tail+64(FP), R11
+	LEAQ       laneMask<>+32(SB), R12
+	SHLQ       $0x02, R11
+	SUBQ       R11, R12
+	VMOVUPS    (R12), Y3
+	MOVQ       c+48(FP), R11
+	MOVQ       ldc+56(FP), R12
+	VMOVUPS    (R11), Y0
+	VMASKMOVPS 32(R11), Y3, Y1
+	ADDQ       R12, R11
+	VMOVUPS    (R11), Y2
+	VMASKMOVPS 32(R11), Y3, Y3
 
 loop:
-	VMOVUPS      (BX), Y4
-	VMOVUPS      32(BX), Y5
-	VBROADCASTSS (R9), Y6
+	VMOVUPS      (CX)(DI*1), Y4
+	VMOVUPS      32(CX)(DI*1), Y5
+	VBROADCASTSS (R9)(R10*1), Y6
 	VFMADD231PS  Y6, Y4, Y0
 	VFMADD231PS  Y6, Y5, Y1
-	VBROADCASTSS (R9)(CX*1), Y6
+	VBROADCASTSS (AX)(R10*1), Y6
 	VFMADD231PS  Y6, Y4, Y2
 	VFMADD231PS  Y6, Y5, Y3
-	PREFETCHT1   (DI)
-	ADDQ         R8, DI
+	PREFETCHT1   (BX)
 	ADDQ         SI, BX
-	ADDQ         DX, R9
-	DECQ         AX
+	ADDQ         R8, R10
+	ADDQ         DX, DI
 	JNE          loop
 	MOVQ         tail+64(FP), AX
 	LEAQ         laneMask<>+32(SB), CX
@@ -1002,15 +1081,21 @@ loop:
 // Requires: AVX, AVX2, FMA3, MMX+
 TEXT ·tile2x2BF16AVX2(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
-	MOVQ   ars+16(FP), CX
-	MOVQ   acs+24(FP), DX
-	MOVQ   b+32(FP), BX
-	MOVQ   brs+40(FP), SI
-	MOVQ   next+80(FP), DI
-	MOVQ   step+88(FP), R8
+	MOVQ   b+32(FP), CX
+	MOVQ   brs+40(FP), DX
+	MOVQ   next+80(FP), BX
+	MOVQ   step+88(FP), SI
+	MOVQ   DX, DI
+	IMULQ  AX, DI
+	ADDQ   DI, CX
+	NEGQ   DI
+	MOVQ   ars+16(FP), AX
+	MOVQ   acs+24(FP), R8
 	MOVQ   a+8(FP), R9
-	MOVB   load+72(FP), R10
-	TESTB  R10, R10
+	LEAQ   (R9)(AX*1), AX
+	XORQ   R10, R10
+	MOVB   load+72(FP), R11
+	TESTB  R11, R11
 	JNE    fromC
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
@@ -1019,35 +1104,34 @@ TEXT ·tile2x2BF16AVX2(SB), NOSPLIT, $0-96
 	JMP    loop
 
 fromC:
-	MOVQ       tail+64(FP), R10
-	LEAQ       laneMask<>+32(SB), R11
-	SHLQ       $0x02, R10
-	SUBQ       R10, R11
-	VMOVUPS    (R11), Y3
-	MOVQ       c+48(FP), R10
-	MOVQ       ldc+56(FP), R11
-	VMOVUPS    (R10), Y0
-	VMASKMOVPS 32(R10), Y3, Y1
-	ADDQ       R11, R10
-	VMOVUPS    (R10), Y2
-	VMASKMOVPS 32(R10), Y3, Y3
+	MOVQ       tail+64(FP), R11
+	LEAQ       laneMask<>+32(SB), R12
+	SHLQ       $0x02, R11
+	SUBQ       R11, R12
+	VMOVUPS    (R12), Y3
+	MOVQ       c+48(FP), R11
+	MOVQ       ldc+56(FP), R12
+	VMOVUPS    (R11), Y0
+	VMASKMOVPS 32(R11), Y3, Y1
+	ADDQ       R12, R11
+	VMOVUPS    (R11), Y2
+	VMASKMOVPS 32(R11), Y3, Y3
 
 loop:
-	VPMOVZXWD    (BX), Y4
+	VPMOVZXWD    (CX)(DI*1), Y4
 	VPSLLD       $0x10, Y4, Y4
-	VPMOVZXWD    16(BX), Y5
+	VPMOVZXWD    16(CX)(DI*1), Y5
 	VPSLLD       $0x10, Y5, Y5
-	VBROADCASTSS (R9), Y6
+	VBROADCASTSS (R9)(R10*1), Y6
 	VFMADD231PS  Y6, Y4, Y0
 	VFMADD231PS  Y6, Y5, Y1
-	VBROADCASTSS (R9)(CX*1), Y6
+	VBROADCASTSS (AX)(R10*1), Y6
 	VFMADD231PS  Y6, Y4, Y2
 	VFMADD231PS  Y6, Y5, Y3
-	PREFETCHT1   (DI)
-	ADDQ         R8, DI
+	PREFETCHT1   (BX)
 	ADDQ         SI, BX
-	ADDQ         DX, R9
-	DECQ         AX
+	ADDQ         R8, R10
+	ADDQ         DX, DI
 	JNE          loop
 	MOVQ         tail+64(FP), AX
 	LEAQ         laneMask<>+32(SB), CX
@@ -1068,15 +1152,22 @@ loop:
 // Requires: AVX, FMA3, MMX+
 TEXT ·tile3x2AVX2(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
-	MOVQ   ars+16(FP), CX
-	MOVQ   acs+24(FP), DX
-	MOVQ   b+32(FP), BX
-	MOVQ   brs+40(FP), SI
-	MOVQ   next+80(FP), DI
-	MOVQ   step+88(FP), R8
+	MOVQ   b+32(FP), CX
+	MOVQ   brs+40(FP), DX
+	MOVQ   next+80(FP), BX
+	MOVQ   step+88(FP), SI
+	MOVQ   DX, DI
+	IMULQ  AX, DI
+	ADDQ   DI, CX
+	NEGQ   DI
+	MOVQ   ars+16(FP), AX
+	MOVQ   acs+24(FP), R8
 	MOVQ   a+8(FP), R9
-	MOVB   load+72(FP), R10
-	TESTB  R10, R10
+	LEAQ   (R9)(AX*1), R10
+	LEAQ   (R10)(AX*1), AX
+	XORQ   R11, R11
+	MOVB   load+72(FP), R12
+	TESTB  R12, R12
 	JNE    fromC
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
@@ -1087,39 +1178,38 @@ TEXT ·tile3x2AVX2(SB), NOSPLIT, $0-96
 	JMP    loop
 
 fromC:
-	MOVQ       tail+64(FP), R10
-	LEAQ       laneMask<>+32(SB), R11
-	SHLQ       $0x02, R10
-	SUBQ       R10, R11
-	VMOVUPS    (R11), Y5
-	MOVQ       c+48(FP), R10
-	MOVQ       ldc+56(FP), R11
-	VMOVUPS    (R10), Y0
-	VMASKMOVPS 32(R10), Y5, Y1
-	ADDQ       R11, R10
-	VMOVUPS    (R10), Y2
-	VMASKMOVPS 32(R10), Y5, Y3
-	ADDQ       R11, R10
-	VMOVUPS    (R10), Y4
-	VMASKMOVPS 32(R10), Y5, Y5
+	MOVQ       tail+64(FP), R12
+	LEAQ       laneMask<>+32(SB), R13
+	SHLQ       $0x02, R12
+	SUBQ       R12, R13
+	VMOVUPS    (R13), Y5
+	MOVQ       c+48(FP), R12
+	MOVQ       ldc+56(FP), R13
+	VMOVUPS    (R12), Y0
+	VMASKMOVPS 32(R12), Y5, Y1
+	ADDQ       R13, R12
+	VMOVUPS    (R12), Y2
+	VMASKMOVPS 32(R12), Y5, Y3
+	ADDQ       R13, R12
+	VMOVUPS    (R12), Y4
+	VMASKMOVPS 32(R12), Y5, Y5
 
 loop:
-	VMOVUPS      (BX), Y6
-	VMOVUPS      32(BX), Y7
-	VBROADCASTSS (R9), Y8
+	VMOVUPS      (CX)(DI*1), Y6
+	VMOVUPS      32(CX)(DI*1), Y7
+	VBROADCASTSS (R9)(R11*1), Y8
 	VFMADD231PS  Y8, Y6, Y0
 	VFMADD231PS  Y8, Y7, Y1
-	VBROADCASTSS (R9)(CX*1), Y8
+	VBROADCASTSS (R10)(R11*1), Y8
 	VFMADD231PS  Y8, Y6, Y2
 	VFMADD231PS  Y8, Y7, Y3
-	VBROADCASTSS (R9)(CX*2), Y8
+	VBROADCASTSS (AX)(R11*1), Y8
 	VFMADD231PS  Y8, Y6, Y4
 	VFMADD231PS  Y8, Y7, Y5
-	PREFETCHT1   (DI)
-	ADDQ         R8, DI
+	PREFETCHT1   (BX)
 	ADDQ         SI, BX
-	ADDQ         DX, R9
-	DECQ         AX
+	ADDQ         R8, R11
+	ADDQ         DX, DI
 	JNE          loop
 	MOVQ         tail+64(FP), AX
 	LEAQ         laneMask<>+32(SB), CX
@@ -1143,15 +1233,22 @@ loop:
 // Requires: AVX, AVX2, FMA3, MMX+
 TEXT ·tile3x2BF16AVX2(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
-	MOVQ   ars+16(FP), CX
-	MOVQ   acs+24(FP), DX
-	MOVQ   b+32(FP), BX
-	MOVQ   brs+40(FP), SI
-	MOVQ   next+80(FP), DI
-	MOVQ   step+88(FP), R8
+	MOVQ   b+32(FP), CX
+	MOVQ   brs+40(FP), DX
+	MOVQ   next+80(FP), BX
+	MOVQ   step+88(FP), SI
+	MOVQ   DX, DI
+	IMULQ  AX, DI
+	ADDQ   DI, CX
+	NEGQ   DI
+	MOVQ   ars+16(FP), AX
+	MOVQ   acs+24(FP), R8
 	MOVQ   a+8(FP), R9
-	MOVB   load+72(FP), R10
-	TESTB  R10, R10
+	LEAQ   (R9)(AX*1), R10
+	LEAQ   (R10)(AX*1), AX
+	XORQ   R11, R11
+	MOVB   load+72(FP), R12
+	TESTB  R12, R12
 	JNE    fromC
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
@@ -1162,41 +1259,40 @@ TEXT ·tile3x2BF16AVX2(SB), NOSPLIT, $0-96
 	JMP    loop
 
 fromC:
-	MOVQ       tail+64(FP), R10
-	LEAQ       laneMask<>+32(SB), R11
-	SHLQ       $0x02, R10
-	SUBQ       R10, R11
-	VMOVUPS    (R11), Y5
-	MOVQ       c+48(FP), R10
-	MOVQ       ldc+56(FP), R11
-	VMOVUPS    (R10), Y0
-	VMASKMOVPS 32(R10), Y5, Y1
-	ADDQ       R11, R10
-	VMOVUPS    (R10), Y2
-	VMASKMOVPS 32(R10), Y5, Y3
-	ADDQ       R11, R10
-	VMOVUPS    (R10), Y4
-	VMASKMOVPS 32(R10), Y5, Y5
+	MOVQ       tail+64(FP), R12
+	LEAQ       laneMask<>+32(SB), R13
+	SHLQ       $0x02, R12
+	SUBQ       R12, R13
+	VMOVUPS    (R13), Y5
+	MOVQ       c+48(FP), R12
+	MOVQ       ldc+56(FP), R13
+	VMOVUPS    (R12), Y0
+	VMASKMOVPS 32(R12), Y5, Y1
+	ADDQ       R13, R12
+	VMOVUPS    (R12), Y2
+	VMASKMOVPS 32(R12), Y5, Y3
+	ADDQ       R13, R12
+	VMOVUPS    (R12), Y4
+	VMASKMOVPS 32(R12), Y5, Y5
 
 loop:
-	VPMOVZXWD    (BX), Y6
+	VPMOVZXWD    (CX)(DI*1), Y6
 	VPSLLD       $0x10, Y6, Y6
-	VPMOVZXWD    16(BX), Y7
+	VPMOVZXWD    16(CX)(DI*1), Y7
 	VPSLLD       $0x10, Y7, Y7
-	VBROADCASTSS (R9), Y8
+	VBROADCASTSS (R9)(R11*1), Y8
 	VFMADD231PS  Y8, Y6, Y0
 	VFMADD231PS  Y8, Y7, Y1
-	VBROADCASTSS (R9)(CX*1), Y8
+	VBROADCASTSS (R10)(R11*1), Y8
 	VFMADD231PS  Y8, Y6, Y2
 	VFMADD231PS  Y8, Y7, Y3
-	VBROADCASTSS (R9)(CX*2), Y8
+	VBROADCASTSS (AX)(R11*1), Y8
 	VFMADD231PS  Y8, Y6, Y4
 	VFMADD231PS  Y8, Y7, Y5
-	PREFETCHT1   (DI)
-	ADDQ         R8, DI
+	PREFETCHT1   (BX)
 	ADDQ         SI, BX
-	ADDQ         DX, R9
-	DECQ         AX
+	ADDQ         R8, R11
+	ADDQ         DX, DI
 	JNE          loop
 	MOVQ         tail+64(FP), AX
 	LEAQ         laneMask<>+32(SB), CX
@@ -1220,16 +1316,23 @@ loop:
 // Requires: AVX, FMA3, MMX+
 TEXT ·tile4x2AVX2(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
-	MOVQ   ars+16(FP), CX
-	MOVQ   acs+24(FP), DX
-	MOVQ   b+32(FP), BX
-	MOVQ   brs+40(FP), SI
-	MOVQ   next+80(FP), DI
-	MOVQ   step+88(FP), R8
+	MOVQ   b+32(FP), CX
+	MOVQ   brs+40(FP), DX
+	MOVQ   next+80(FP), BX
+	MOVQ   step+88(FP), SI
+	MOVQ   DX, DI
+	IMULQ  AX, DI
+	ADDQ   DI, CX
+	NEGQ   DI
+	MOVQ   ars+16(FP), AX
+	MOVQ   acs+24(FP), R8
 	MOVQ   a+8(FP), R9
-	LEAQ   (CX)(CX*2), R10
-	MOVB   load+72(FP), R11
-	TESTB  R11, R11
+	LEAQ   (R9)(AX*1), R10
+	LEAQ   (R10)(AX*1), R11
+	LEAQ   (R11)(AX*1), AX
+	XORQ   R12, R12
+	MOVB   load+72(FP), R13
+	TESTB  R13, R13
 	JNE    fromC
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
@@ -1242,45 +1345,44 @@ TEXT ·tile4x2AVX2(SB), NOSPLIT, $0-96
 	JMP    loop
 
 fromC:
-	MOVQ       tail+64(FP), R11
-	LEAQ       laneMask<>+32(SB), R12
-	SHLQ       $0x02, R11
-	SUBQ       R11, R12
-	VMOVUPS    (R12), Y7
-	MOVQ       c+48(FP), R11
-	MOVQ       ldc+56(FP), R12
-	VMOVUPS    (R11), Y0
-	VMASKMOVPS 32(R11), Y7, Y1
-	ADDQ       R12, R11
-	VMOVUPS    (R11), Y2
-	VMASKMOVPS 32(R11), Y7, Y3
-	ADDQ       R12, R11
-	VMOVUPS    (R11), Y4
-	VMASKMOVPS 32(R11), Y7, Y5
-	ADDQ       R12, R11
-	VMOVUPS    (R11), Y6
-	VMASKMOVPS 32(R11), Y7, Y7
+	MOVQ       tail+64(FP), R13
+	LEAQ       laneMask<>+32(SB), R14
+	SHLQ       $0x02, R13
+	SUBQ       R13, R14
+	VMOVUPS    (R14), Y7
+	MOVQ       c+48(FP), R13
+	MOVQ       ldc+56(FP), R14
+	VMOVUPS    (R13), Y0
+	VMASKMOVPS 32(R13), Y7, Y1
+	ADDQ       R14, R13
+	VMOVUPS    (R13), Y2
+	VMASKMOVPS 32(R13), Y7, Y3
+	ADDQ       R14, R13
+	VMOVUPS    (R13), Y4
+	VMASKMOVPS 32(R13), Y7, Y5
+	ADDQ       R14, R13
+	VMOVUPS    (R13), Y6
+	VMASKMOVPS 32(R13), Y7, Y7
 
 loop:
-	VMOVUPS      (BX), Y8
-	VMOVUPS      32(BX), Y9
-	VBROADCASTSS (R9), Y10
+	VMOVUPS      (CX)(DI*1), Y8
+	VMOVUPS      32(CX)(DI*1), Y9
+	VBROADCASTSS (R9)(R12*1), Y10
 	VFMADD231PS  Y10, Y8, Y0
 	VFMADD231PS  Y10, Y9, Y1
-	VBROADCASTSS (R9)(CX*1), Y10
+	VBROADCASTSS (R10)(R12*1), Y10
 	VFMADD231PS  Y10, Y8, Y2
 	VFMADD231PS  Y10, Y9, Y3
-	VBROADCASTSS (R9)(CX*2), Y10
+	VBROADCASTSS (R11)(R12*1), Y10
 	VFMADD231PS  Y10, Y8, Y4
 	VFMADD231PS  Y10, Y9, Y5
-	VBROADCASTSS (R9)(R10*1), Y10
+	VBROADCASTSS (AX)(R12*1), Y10
 	VFMADD231PS  Y10, Y8, Y6
 	VFMADD231PS  Y10, Y9, Y7
-	PREFETCHT1   (DI)
-	ADDQ         R8, DI
+	PREFETCHT1   (BX)
 	ADDQ         SI, BX
-	ADDQ         DX, R9
-	DECQ         AX
+	ADDQ         R8, R12
+	ADDQ         DX, DI
 	JNE          loop
 	MOVQ         tail+64(FP), AX
 	LEAQ         laneMask<>+32(SB), CX
@@ -1307,16 +1409,23 @@ loop:
 // Requires: AVX, AVX2, FMA3, MMX+
 TEXT ·tile4x2BF16AVX2(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
-	MOVQ   ars+16(FP), CX
-	MOVQ   acs+24(FP), DX
-	MOVQ   b+32(FP), BX
-	MOVQ   brs+40(FP), SI
-	MOVQ   next+80(FP), DI
-	MOVQ   step+88(FP), R8
+	MOVQ   b+32(FP), CX
+	MOVQ   brs+40(FP), DX
+	MOVQ   next+80(FP), BX
+	MOVQ   step+88(FP), SI
+	MOVQ   DX, DI
+	IMULQ  AX, DI
+	ADDQ   DI, CX
+	NEGQ   DI
+	MOVQ   ars+16(FP), AX
+	MOVQ   acs+24(FP), R8
 	MOVQ   a+8(FP), R9
-	LEAQ   (CX)(CX*2), R10
-	MOVB   load+72(FP), R11
-	TESTB  R11, R11
+	LEAQ   (R9)(AX*1), R10
+	LEAQ   (R10)(AX*1), R11
+	LEAQ   (R11)(AX*1), AX
+	XORQ   R12, R12
+	MOVB   load+72(FP), R13
+	TESTB  R13, R13
 	JNE    fromC
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
@@ -1329,47 +1438,46 @@ TEXT ·tile4x2BF16AVX2(SB), NOSPLIT, $0-96
 	JMP    loop
 
 fromC:
-	MOVQ       tail+64(FP), R11
-	LEAQ       laneMask<>+32(SB), R12
-	SHLQ       $0x02, R11
-	SUBQ       R11, R12
-	VMOVUPS    (R12), Y7
-	MOVQ       c+48(FP), R11
-	MOVQ       ldc+56(FP), R12
-	VMOVUPS    (R11), Y0
-	VMASKMOVPS 32(R11), Y7, Y1
-	ADDQ       R12, R11
-	VMOVUPS    (R11), Y2
-	VMASKMOVPS 32(R11), Y7, Y3
-	ADDQ       R12, R11
-	VMOVUPS    (R11), Y4
-	VMASKMOVPS 32(R11), Y7, Y5
-	ADDQ       R12, R11
-	VMOVUPS    (R11), Y6
-	VMASKMOVPS 32(R11), Y7, Y7
+	MOVQ       tail+64(FP), R13
+	LEAQ       laneMask<>+32(SB), R14
+	SHLQ       $0x02, R13
+	SUBQ       R13, R14
+	VMOVUPS    (R14), Y7
+	MOVQ       c+48(FP), R13
+	MOVQ       ldc+56(FP), R14
+	VMOVUPS    (R13), Y0
+	VMASKMOVPS 32(R13), Y7, Y1
+	ADDQ       R14, R13
+	VMOVUPS    (R13), Y2
+	VMASKMOVPS 32(R13), Y7, Y3
+	ADDQ       R14, R13
+	VMOVUPS    (R13), Y4
+	VMASKMOVPS 32(R13), Y7, Y5
+	ADDQ       R14, R13
+	VMOVUPS    (R13), Y6
+	VMASKMOVPS 32(R13), Y7, Y7
 
 loop:
-	VPMOVZXWD    (BX), Y8
+	VPMOVZXWD    (CX)(DI*1), Y8
 	VPSLLD       $0x10, Y8, Y8
-	VPMOVZXWD    16(BX), Y9
+	VPMOVZXWD    16(CX)(DI*1), Y9
 	VPSLLD       $0x10, Y9, Y9
-	VBROADCASTSS (R9), Y10
+	VBROADCASTSS (R9)(R12*1), Y10
 	VFMADD231PS  Y10, Y8, Y0
 	VFMADD231PS  Y10, Y9, Y1
-	VBROADCASTSS (R9)(CX*1), Y10
+	VBROADCASTSS (R10)(R12*1), Y10
 	VFMADD231PS  Y10, Y8, Y2
 	VFMADD231PS  Y10, Y9, Y3
-	VBROADCASTSS (R9)(CX*2), Y10
+	VBROADCASTSS (R11)(R12*1), Y10
 	VFMADD231PS  Y10, Y8, Y4
 	VFMADD231PS  Y10, Y9, Y5
-	VBROADCASTSS (R9)(R10*1), Y10
+	VBROADCASTSS (AX)(R12*1), Y10
 	VFMADD231PS  Y10, Y8, Y6
 	VFMADD231PS  Y10, Y9, Y7
-	PREFETCHT1   (DI)
-	ADDQ         R8, DI
+	PREFETCHT1   (BX)
 	ADDQ         SI, BX
-	ADDQ         DX, R9
-	DECQ         AX
+	ADDQ         R8, R12
+	ADDQ         DX, DI
 	JNE          loop
 	MOVQ         tail+64(FP), AX
 	LEAQ         laneMask<>+32(SB), CX
@@ -1396,16 +1504,24 @@ loop:
 // Requires: AVX, FMA3, MMX+
 TEXT ·tile5x2AVX2(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
-	MOVQ   ars+16(FP), CX
-	MOVQ   acs+24(FP), DX
-	MOVQ   b+32(FP), BX
-	MOVQ   brs+40(FP), SI
-	MOVQ   next+80(FP), DI
-	MOVQ   step+88(FP), R8
+	MOVQ   b+32(FP), CX
+	MOVQ   brs+40(FP), DX
+	MOVQ   next+80(FP), BX
+	MOVQ   step+88(FP), SI
+	MOVQ   DX, DI
+	IMULQ  AX, DI
+	ADDQ   DI, CX
+	NEGQ   DI
+	MOVQ   ars+16(FP), AX
+	MOVQ   acs+24(FP), R8
 	MOVQ   a+8(FP), R9
-	LEAQ   (CX)(CX*2), R10
-	MOVB   load+72(FP), R11
-	TESTB  R11, R11
+	LEAQ   (R9)(AX*1), R10
+	LEAQ   (R10)(AX*1), R11
+	LEAQ   (R11)(AX*1), R12
+	LEAQ   (R12)(AX*1), AX
+	XORQ   R13, R13
+	MOVB   load+72(FP), R14
+	TESTB  R14, R14
 	JNE    fromC
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
@@ -1420,51 +1536,50 @@ TEXT ·tile5x2AVX2(SB), NOSPLIT, $0-96
 	JMP    loop
 
 fromC:
-	MOVQ       tail+64(FP), R11
-	LEAQ       laneMask<>+32(SB), R12
-	SHLQ       $0x02, R11
-	SUBQ       R11, R12
-	VMOVUPS    (R12), Y9
-	MOVQ       c+48(FP), R11
-	MOVQ       ldc+56(FP), R12
-	VMOVUPS    (R11), Y0
-	VMASKMOVPS 32(R11), Y9, Y1
-	ADDQ       R12, R11
-	VMOVUPS    (R11), Y2
-	VMASKMOVPS 32(R11), Y9, Y3
-	ADDQ       R12, R11
-	VMOVUPS    (R11), Y4
-	VMASKMOVPS 32(R11), Y9, Y5
-	ADDQ       R12, R11
-	VMOVUPS    (R11), Y6
-	VMASKMOVPS 32(R11), Y9, Y7
-	ADDQ       R12, R11
-	VMOVUPS    (R11), Y8
-	VMASKMOVPS 32(R11), Y9, Y9
+	MOVQ       tail+64(FP), R14
+	LEAQ       laneMask<>+32(SB), R15
+	SHLQ       $0x02, R14
+	SUBQ       R14, R15
+	VMOVUPS    (R15), Y9
+	MOVQ       c+48(FP), R14
+	MOVQ       ldc+56(FP), R15
+	VMOVUPS    (R14), Y0
+	VMASKMOVPS 32(R14), Y9, Y1
+	ADDQ       R15, R14
+	VMOVUPS    (R14), Y2
+	VMASKMOVPS 32(R14), Y9, Y3
+	ADDQ       R15, R14
+	VMOVUPS    (R14), Y4
+	VMASKMOVPS 32(R14), Y9, Y5
+	ADDQ       R15, R14
+	VMOVUPS    (R14), Y6
+	VMASKMOVPS 32(R14), Y9, Y7
+	ADDQ       R15, R14
+	VMOVUPS    (R14), Y8
+	VMASKMOVPS 32(R14), Y9, Y9
 
 loop:
-	VMOVUPS      (BX), Y10
-	VMOVUPS      32(BX), Y11
-	VBROADCASTSS (R9), Y12
+	VMOVUPS      (CX)(DI*1), Y10
+	VMOVUPS      32(CX)(DI*1), Y11
+	VBROADCASTSS (R9)(R13*1), Y12
 	VFMADD231PS  Y12, Y10, Y0
 	VFMADD231PS  Y12, Y11, Y1
-	VBROADCASTSS (R9)(CX*1), Y12
+	VBROADCASTSS (R10)(R13*1), Y12
 	VFMADD231PS  Y12, Y10, Y2
 	VFMADD231PS  Y12, Y11, Y3
-	VBROADCASTSS (R9)(CX*2), Y12
+	VBROADCASTSS (R11)(R13*1), Y12
 	VFMADD231PS  Y12, Y10, Y4
 	VFMADD231PS  Y12, Y11, Y5
-	VBROADCASTSS (R9)(R10*1), Y12
+	VBROADCASTSS (R12)(R13*1), Y12
 	VFMADD231PS  Y12, Y10, Y6
 	VFMADD231PS  Y12, Y11, Y7
-	VBROADCASTSS (R9)(CX*4), Y12
+	VBROADCASTSS (AX)(R13*1), Y12
 	VFMADD231PS  Y12, Y10, Y8
 	VFMADD231PS  Y12, Y11, Y9
-	PREFETCHT1   (DI)
-	ADDQ         R8, DI
+	PREFETCHT1   (BX)
 	ADDQ         SI, BX
-	ADDQ         DX, R9
-	DECQ         AX
+	ADDQ         R8, R13
+	ADDQ         DX, DI
 	JNE          loop
 	MOVQ         tail+64(FP), AX
 	LEAQ         laneMask<>+32(SB), CX
@@ -1494,16 +1609,24 @@ loop:
 // Requires: AVX, AVX2, FMA3, MMX+
 TEXT ·tile5x2BF16AVX2(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
-	MOVQ   ars+16(FP), CX
-	MOVQ   acs+24(FP), DX
-	MOVQ   b+32(FP), BX
-	MOVQ   brs+40(FP), SI
-	MOVQ   next+80(FP), DI
-	MOVQ   step+88(FP), R8
+	MOVQ   b+32(FP), CX
+	MOVQ   brs+40(FP), DX
+	MOVQ   next+80(FP), BX
+	MOVQ   step+88(FP), SI
+	MOVQ   DX, DI
+	IMULQ  AX, DI
+	ADDQ   DI, CX
+	NEGQ   DI
+	MOVQ   ars+16(FP), AX
+	MOVQ   acs+24(FP), R8
 	MOVQ   a+8(FP), R9
-	LEAQ   (CX)(CX*2), R10
-	MOVB   load+72(FP), R11
-	TESTB  R11, R11
+	LEAQ   (R9)(AX*1), R10
+	LEAQ   (R10)(AX*1), R11
+	LEAQ   (R11)(AX*1), R12
+	LEAQ   (R12)(AX*1), AX
+	XORQ   R13, R13
+	MOVB   load+72(FP), R14
+	TESTB  R14, R14
 	JNE    fromC
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
@@ -1518,53 +1641,52 @@ TEXT ·tile5x2BF16AVX2(SB), NOSPLIT, $0-96
 	JMP    loop
 
 fromC:
-	MOVQ       tail+64(FP), R11
-	LEAQ       laneMask<>+32(SB), R12
-	SHLQ       $0x02, R11
-	SUBQ       R11, R12
-	VMOVUPS    (R12), Y9
-	MOVQ       c+48(FP), R11
-	MOVQ       ldc+56(FP), R12
-	VMOVUPS    (R11), Y0
-	VMASKMOVPS 32(R11), Y9, Y1
-	ADDQ       R12, R11
-	VMOVUPS    (R11), Y2
-	VMASKMOVPS 32(R11), Y9, Y3
-	ADDQ       R12, R11
-	VMOVUPS    (R11), Y4
-	VMASKMOVPS 32(R11), Y9, Y5
-	ADDQ       R12, R11
-	VMOVUPS    (R11), Y6
-	VMASKMOVPS 32(R11), Y9, Y7
-	ADDQ       R12, R11
-	VMOVUPS    (R11), Y8
-	VMASKMOVPS 32(R11), Y9, Y9
+	MOVQ       tail+64(FP), R14
+	LEAQ       laneMask<>+32(SB), R15
+	SHLQ       $0x02, R14
+	SUBQ       R14, R15
+	VMOVUPS    (R15), Y9
+	MOVQ       c+48(FP), R14
+	MOVQ       ldc+56(FP), R15
+	VMOVUPS    (R14), Y0
+	VMASKMOVPS 32(R14), Y9, Y1
+	ADDQ       R15, R14
+	VMOVUPS    (R14), Y2
+	VMASKMOVPS 32(R14), Y9, Y3
+	ADDQ       R15, R14
+	VMOVUPS    (R14), Y4
+	VMASKMOVPS 32(R14), Y9, Y5
+	ADDQ       R15, R14
+	VMOVUPS    (R14), Y6
+	VMASKMOVPS 32(R14), Y9, Y7
+	ADDQ       R15, R14
+	VMOVUPS    (R14), Y8
+	VMASKMOVPS 32(R14), Y9, Y9
 
 loop:
-	VPMOVZXWD    (BX), Y10
+	VPMOVZXWD    (CX)(DI*1), Y10
 	VPSLLD       $0x10, Y10, Y10
-	VPMOVZXWD    16(BX), Y11
+	VPMOVZXWD    16(CX)(DI*1), Y11
 	VPSLLD       $0x10, Y11, Y11
-	VBROADCASTSS (R9), Y12
+	VBROADCASTSS (R9)(R13*1), Y12
 	VFMADD231PS  Y12, Y10, Y0
 	VFMADD231PS  Y12, Y11, Y1
-	VBROADCASTSS (R9)(CX*1), Y12
+	VBROADCASTSS (R10)(R13*1), Y12
 	VFMADD231PS  Y12, Y10, Y2
 	VFMADD231PS  Y12, Y11, Y3
-	VBROADCASTSS (R9)(CX*2), Y12
+	VBROADCASTSS (R11)(R13*1), Y12
 	VFMADD231PS  Y12, Y10, Y4
 	VFMADD231PS  Y12, Y11, Y5
-	VBROADCASTSS (R9)(R10*1), Y12
+	VBROADCASTSS (R12)(R13*1), Y12
 	VFMADD231PS  Y12, Y10, Y6
 	VFMADD231PS  Y12, Y11, Y7
-	VBROADCASTSS (R9)(CX*4), Y12
+	VBROADCASTSS (AX)(R13*1), Y12
 	VFMADD231PS  Y12, Y10, Y8
 	VFMADD231PS  Y12, Y11, Y9
-	PREFETCHT1   (DI)
-	ADDQ         R8, DI
+	PREFETCHT1   (BX)
 	ADDQ         SI, BX
-	ADDQ         DX, R9
-	DECQ         AX
+	ADDQ         R8, R13
+	ADDQ         DX, DI
 	JNE          loop
 	MOVQ         tail+64(FP), AX
 	LEAQ         laneMask<>+32(SB), CX
@@ -1592,20 +1714,27 @@ loop:
 
 // func tile6x2AVX2(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
 // Requires: AVX, FMA3, MMX+
-TEXT ·tile6x2AVX2(SB), NOSPLIT, $0-96
+TEXT ·tile6x2AVX2(SB), NOSPLIT, $8-96
 	MOVQ   k+0(FP), AX
-	MOVQ   ars+16(FP), CX
-	MOVQ   acs+24(FP), DX
-	MOVQ   b+32(FP), BX
-	MOVQ   brs+40(FP), SI
-	MOVQ   next+80(FP), DI
-	MOVQ   step+88(FP), R8
+	MOVQ   b+32(FP), CX
+	MOVQ   brs+40(FP), DX
+	MOVQ   next+80(FP), BX
+	MOVQ   step+88(FP), SI
+	MOVQ   DX, DI
+	IMULQ  AX, DI
+	ADDQ   DI, CX
+	NEGQ   DI
+	MOVQ   ars+16(FP), AX
+	MOVQ   acs+24(FP), R8
 	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(CX*4), R10
-	ADDQ   CX, R10
-	LEAQ   (CX)(CX*2), R11
-	MOVB   load+72(FP), R12
-	TESTB  R12, R12
+	LEAQ   (R9)(AX*1), R10
+	LEAQ   (R10)(AX*1), R11
+	LEAQ   (R11)(AX*1), R12
+	LEAQ   (R12)(AX*1), R13
+	LEAQ   (R13)(AX*1), AX
+	XORQ   R14, R14
+	MOVB   load+72(FP), R15
+	TESTB  R15, R15
 	JNE    fromC
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
@@ -1622,58 +1751,56 @@ TEXT ·tile6x2AVX2(SB), NOSPLIT, $0-96
 	JMP    loop
 
 fromC:
-	MOVQ       tail+64(FP), R12
-	LEAQ       laneMask<>+32(SB), R13
-	SHLQ       $0x02, R12
-	SUBQ       R12, R13
-	VMOVUPS    (R13), Y11
-	MOVQ       c+48(FP), R12
-	MOVQ       ldc+56(FP), R13
-	VMOVUPS    (R12), Y0
-	VMASKMOVPS 32(R12), Y11, Y1
-	ADDQ       R13, R12
-	VMOVUPS    (R12), Y2
-	VMASKMOVPS 32(R12), Y11, Y3
-	ADDQ       R13, R12
-	VMOVUPS    (R12), Y4
-	VMASKMOVPS 32(R12), Y11, Y5
-	ADDQ       R13, R12
-	VMOVUPS    (R12), Y6
-	VMASKMOVPS 32(R12), Y11, Y7
-	ADDQ       R13, R12
-	VMOVUPS    (R12), Y8
-	VMASKMOVPS 32(R12), Y11, Y9
-	ADDQ       R13, R12
-	VMOVUPS    (R12), Y10
-	VMASKMOVPS 32(R12), Y11, Y11
+	MOVQ       tail+64(FP), R15
+	LEAQ       laneMask<>+32(SB), BP
+	SHLQ       $0x02, R15
+	SUBQ       R15, BP
+	VMOVUPS    (BP), Y11
+	MOVQ       c+48(FP), R15
+	MOVQ       ldc+56(FP), BP
+	VMOVUPS    (R15), Y0
+	VMASKMOVPS 32(R15), Y11, Y1
+	ADDQ       BP, R15
+	VMOVUPS    (R15), Y2
+	VMASKMOVPS 32(R15), Y11, Y3
+	ADDQ       BP, R15
+	VMOVUPS    (R15), Y4
+	VMASKMOVPS 32(R15), Y11, Y5
+	ADDQ       BP, R15
+	VMOVUPS    (R15), Y6
+	VMASKMOVPS 32(R15), Y11, Y7
+	ADDQ       BP, R15
+	VMOVUPS    (R15), Y8
+	VMASKMOVPS 32(R15), Y11, Y9
+	ADDQ       BP, R15
+	VMOVUPS    (R15), Y10
+	VMASKMOVPS 32(R15), Y11, Y11
 
 loop:
-	VMOVUPS      (BX), Y12
-	VMOVUPS      32(BX), Y13
-	VBROADCASTSS (R9), Y14
+	VMOVUPS      (CX)(DI*1), Y12
+	VMOVUPS      32(CX)(DI*1), Y13
+	VBROADCASTSS (R9)(R14*1), Y14
 	VFMADD231PS  Y14, Y12, Y0
 	VFMADD231PS  Y14, Y13, Y1
-	VBROADCASTSS (R9)(CX*1), Y14
+	VBROADCASTSS (R10)(R14*1), Y14
 	VFMADD231PS  Y14, Y12, Y2
 	VFMADD231PS  Y14, Y13, Y3
-	VBROADCASTSS (R9)(CX*2), Y14
+	VBROADCASTSS (R11)(R14*1), Y14
 	VFMADD231PS  Y14, Y12, Y4
 	VFMADD231PS  Y14, Y13, Y5
-	VBROADCASTSS (R9)(R11*1), Y14
+	VBROADCASTSS (R12)(R14*1), Y14
 	VFMADD231PS  Y14, Y12, Y6
 	VFMADD231PS  Y14, Y13, Y7
-	VBROADCASTSS (R9)(CX*4), Y14
+	VBROADCASTSS (R13)(R14*1), Y14
 	VFMADD231PS  Y14, Y12, Y8
 	VFMADD231PS  Y14, Y13, Y9
-	VBROADCASTSS (R10), Y14
+	VBROADCASTSS (AX)(R14*1), Y14
 	VFMADD231PS  Y14, Y12, Y10
 	VFMADD231PS  Y14, Y13, Y11
-	PREFETCHT1   (DI)
-	ADDQ         R8, DI
+	PREFETCHT1   (BX)
 	ADDQ         SI, BX
-	ADDQ         DX, R9
-	ADDQ         DX, R10
-	DECQ         AX
+	ADDQ         R8, R14
+	ADDQ         DX, DI
 	JNE          loop
 	MOVQ         tail+64(FP), AX
 	LEAQ         laneMask<>+32(SB), CX
@@ -1704,20 +1831,27 @@ loop:
 
 // func tile6x2BF16AVX2(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
 // Requires: AVX, AVX2, FMA3, MMX+
-TEXT ·tile6x2BF16AVX2(SB), NOSPLIT, $0-96
+TEXT ·tile6x2BF16AVX2(SB), NOSPLIT, $8-96
 	MOVQ   k+0(FP), AX
-	MOVQ   ars+16(FP), CX
-	MOVQ   acs+24(FP), DX
-	MOVQ   b+32(FP), BX
-	MOVQ   brs+40(FP), SI
-	MOVQ   next+80(FP), DI
-	MOVQ   step+88(FP), R8
+	MOVQ   b+32(FP), CX
+	MOVQ   brs+40(FP), DX
+	MOVQ   next+80(FP), BX
+	MOVQ   step+88(FP), SI
+	MOVQ   DX, DI
+	IMULQ  AX, DI
+	ADDQ   DI, CX
+	NEGQ   DI
+	MOVQ   ars+16(FP), AX
+	MOVQ   acs+24(FP), R8
 	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(CX*4), R10
-	ADDQ   CX, R10
-	LEAQ   (CX)(CX*2), R11
-	MOVB   load+72(FP), R12
-	TESTB  R12, R12
+	LEAQ   (R9)(AX*1), R10
+	LEAQ   (R10)(AX*1), R11
+	LEAQ   (R11)(AX*1), R12
+	LEAQ   (R12)(AX*1), R13
+	LEAQ   (R13)(AX*1), AX
+	XORQ   R14, R14
+	MOVB   load+72(FP), R15
+	TESTB  R15, R15
 	JNE    fromC
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
@@ -1734,60 +1868,58 @@ TEXT ·tile6x2BF16AVX2(SB), NOSPLIT, $0-96
 	JMP    loop
 
 fromC:
-	MOVQ       tail+64(FP), R12
-	LEAQ       laneMask<>+32(SB), R13
-	SHLQ       $0x02, R12
-	SUBQ       R12, R13
-	VMOVUPS    (R13), Y11
-	MOVQ       c+48(FP), R12
-	MOVQ       ldc+56(FP), R13
-	VMOVUPS    (R12), Y0
-	VMASKMOVPS 32(R12), Y11, Y1
-	ADDQ       R13, R12
-	VMOVUPS    (R12), Y2
-	VMASKMOVPS 32(R12), Y11, Y3
-	ADDQ       R13, R12
-	VMOVUPS    (R12), Y4
-	VMASKMOVPS 32(R12), Y11, Y5
-	ADDQ       R13, R12
-	VMOVUPS    (R12), Y6
-	VMASKMOVPS 32(R12), Y11, Y7
-	ADDQ       R13, R12
-	VMOVUPS    (R12), Y8
-	VMASKMOVPS 32(R12), Y11, Y9
-	ADDQ       R13, R12
-	VMOVUPS    (R12), Y10
-	VMASKMOVPS 32(R12), Y11, Y11
+	MOVQ       tail+64(FP), R15
+	LEAQ       laneMask<>+32(SB), BP
+	SHLQ       $0x02, R15
+	SUBQ       R15, BP
+	VMOVUPS    (BP), Y11
+	MOVQ       c+48(FP), R15
+	MOVQ       ldc+56(FP), BP
+	VMOVUPS    (R15), Y0
+	VMASKMOVPS 32(R15), Y11, Y1
+	ADDQ       BP, R15
+	VMOVUPS    (R15), Y2
+	VMASKMOVPS 32(R15), Y11, Y3
+	ADDQ       BP, R15
+	VMOVUPS    (R15), Y4
+	VMASKMOVPS 32(R15), Y11, Y5
+	ADDQ       BP, R15
+	VMOVUPS    (R15), Y6
+	VMASKMOVPS 32(R15), Y11, Y7
+	ADDQ       BP, R15
+	VMOVUPS    (R15), Y8
+	VMASKMOVPS 32(R15), Y11, Y9
+	ADDQ       BP, R15
+	VMOVUPS    (R15), Y10
+	VMASKMOVPS 32(R15), Y11, Y11
 
 loop:
-	VPMOVZXWD    (BX), Y12
+	VPMOVZXWD    (CX)(DI*1), Y12
 	VPSLLD       $0x10, Y12, Y12
-	VPMOVZXWD    16(BX), Y13
+	VPMOVZXWD    16(CX)(DI*1), Y13
 	VPSLLD       $0x10, Y13, Y13
-	VBROADCASTSS (R9), Y14
+	VBROADCASTSS (R9)(R14*1), Y14
 	VFMADD231PS  Y14, Y12, Y0
 	VFMADD231PS  Y14, Y13, Y1
-	VBROADCASTSS (R9)(CX*1), Y14
+	VBROADCASTSS (R10)(R14*1), Y14
 	VFMADD231PS  Y14, Y12, Y2
 	VFMADD231PS  Y14, Y13, Y3
-	VBROADCASTSS (R9)(CX*2), Y14
+	VBROADCASTSS (R11)(R14*1), Y14
 	VFMADD231PS  Y14, Y12, Y4
 	VFMADD231PS  Y14, Y13, Y5
-	VBROADCASTSS (R9)(R11*1), Y14
+	VBROADCASTSS (R12)(R14*1), Y14
 	VFMADD231PS  Y14, Y12, Y6
 	VFMADD231PS  Y14, Y13, Y7
-	VBROADCASTSS (R9)(CX*4), Y14
+	VBROADCASTSS (R13)(R14*1), Y14
 	VFMADD231PS  Y14, Y12, Y8
 	VFMADD231PS  Y14, Y13, Y9
-	VBROADCASTSS (R10), Y14
+	VBROADCASTSS (AX)(R14*1), Y14
 	VFMADD231PS  Y14, Y12, Y10
 	VFMADD231PS  Y14, Y13, Y11
-	PREFETCHT1   (DI)
-	ADDQ         R8, DI
+	PREFETCHT1   (BX)
 	ADDQ         SI, BX
-	ADDQ         DX, R9
-	ADDQ         DX, R10
-	DECQ         AX
+	ADDQ         R8, R14
+	ADDQ         DX, DI
 	JNE          loop
 	MOVQ         tail+64(FP), AX
 	LEAQ         laneMask<>+32(SB), CX
@@ -6900,36 +7032,40 @@ lines:
 // Requires: AVX, AVX512F, BMI2, MMX+
 TEXT ·tile1x1AVX512(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
-	MOVQ   ars+16(FP), CX
-	MOVQ   acs+24(FP), CX
-	MOVQ   b+32(FP), DX
-	MOVQ   brs+40(FP), BX
-	MOVQ   next+80(FP), SI
-	MOVQ   step+88(FP), DI
+	MOVQ   b+32(FP), CX
+	MOVQ   brs+40(FP), DX
+	MOVQ   next+80(FP), BX
+	MOVQ   step+88(FP), SI
+	MOVQ   DX, DI
+	IMULQ  AX, DI
+	ADDQ   DI, CX
+	NEGQ   DI
+	MOVQ   ars+16(FP), AX
+	MOVQ   acs+24(FP), AX
 	MOVQ   a+8(FP), R8
-	MOVB   load+72(FP), R9
-	TESTB  R9, R9
+	XORQ   R9, R9
+	MOVB   load+72(FP), R10
+	TESTB  R10, R10
 	JNE    fromC
 	VPXORD Z0, Z0, Z0
 	JMP    loop
 
 fromC:
-	MOVQ      tail+64(FP), R9
-	MOVL      $-1, R10
-	BZHIL     R9, R10, R10
-	KMOVW     R10, K1
-	MOVQ      c+48(FP), R9
-	MOVQ      ldc+56(FP), R10
-	VMOVUPS.Z (R9), K1, Z0
+	MOVQ      tail+64(FP), R10
+	MOVL      $-1, R11
+	BZHIL     R10, R11, R11
+	KMOVW     R11, K1
+	MOVQ      c+48(FP), R10
+	MOVQ      ldc+56(FP), R11
+	VMOVUPS.Z (R10), K1, Z0
 
 loop:
-	VMOVUPS          (DX), Z1
-	VFMADD231PS.BCST (R8), Z1, Z0
-	PREFETCHT1       (SI)
-	ADDQ             DI, SI
-	ADDQ             BX, DX
-	ADDQ             CX, R8
-	DECQ             AX
+	VMOVUPS          (CX)(DI*1), Z1
+	VFMADD231PS.BCST (R8)(R9*1), Z1, Z0
+	PREFETCHT1       (BX)
+	ADDQ             SI, BX
+	ADDQ             AX, R9
+	ADDQ             DX, DI
 	JNE              loop
 	MOVQ             tail+64(FP), AX
 	MOVL             $-1, CX
@@ -6945,37 +7081,41 @@ loop:
 // Requires: AVX, AVX512F, BMI2, MMX+
 TEXT ·tile1x1BF16AVX512(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
-	MOVQ   ars+16(FP), CX
-	MOVQ   acs+24(FP), CX
-	MOVQ   b+32(FP), DX
-	MOVQ   brs+40(FP), BX
-	MOVQ   next+80(FP), SI
-	MOVQ   step+88(FP), DI
+	MOVQ   b+32(FP), CX
+	MOVQ   brs+40(FP), DX
+	MOVQ   next+80(FP), BX
+	MOVQ   step+88(FP), SI
+	MOVQ   DX, DI
+	IMULQ  AX, DI
+	ADDQ   DI, CX
+	NEGQ   DI
+	MOVQ   ars+16(FP), AX
+	MOVQ   acs+24(FP), AX
 	MOVQ   a+8(FP), R8
-	MOVB   load+72(FP), R9
-	TESTB  R9, R9
+	XORQ   R9, R9
+	MOVB   load+72(FP), R10
+	TESTB  R10, R10
 	JNE    fromC
 	VPXORD Z0, Z0, Z0
 	JMP    loop
 
 fromC:
-	MOVQ      tail+64(FP), R9
-	MOVL      $-1, R10
-	BZHIL     R9, R10, R10
-	KMOVW     R10, K1
-	MOVQ      c+48(FP), R9
-	MOVQ      ldc+56(FP), R10
-	VMOVUPS.Z (R9), K1, Z0
+	MOVQ      tail+64(FP), R10
+	MOVL      $-1, R11
+	BZHIL     R10, R11, R11
+	KMOVW     R11, K1
+	MOVQ      c+48(FP), R10
+	MOVQ      ldc+56(FP), R11
+	VMOVUPS.Z (R10), K1, Z0
 
 loop:
-	VPMOVZXWD        (DX), Z1
+	VPMOVZXWD        (CX)(DI*1), Z1
 	VPSLLD           $0x10, Z1, Z1
-	VFMADD231PS.BCST (R8), Z1, Z0
-	PREFETCHT1       (SI)
-	ADDQ             DI, SI
-	ADDQ             BX, DX
-	ADDQ             CX, R8
-	DECQ             AX
+	VFMADD231PS.BCST (R8)(R9*1), Z1, Z0
+	PREFETCHT1       (BX)
+	ADDQ             SI, BX
+	ADDQ             AX, R9
+	ADDQ             DX, DI
 	JNE              loop
 	MOVQ             tail+64(FP), AX
 	MOVL             $-1, CX
@@ -6991,40 +7131,45 @@ loop:
 // Requires: AVX, AVX512F, BMI2, MMX+
 TEXT ·tile2x1AVX512(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
-	MOVQ   ars+16(FP), CX
-	MOVQ   acs+24(FP), DX
-	MOVQ   b+32(FP), BX
-	MOVQ   brs+40(FP), SI
-	MOVQ   next+80(FP), DI
-	MOVQ   step+88(FP), R8
+	MOVQ   b+32(FP), CX
+	MOVQ   brs+40(FP), DX
+	MOVQ   next+80(FP), BX
+	MOVQ   step+88(FP), SI
+	MOVQ   DX, DI
+	IMULQ  AX, DI
+	ADDQ   DI, CX
+	NEGQ   DI
+	MOVQ   ars+16(FP), AX
+	MOVQ   acs+24(FP), R8
 	MOVQ   a+8(FP), R9
-	MOVB   load+72(FP), R10
-	TESTB  R10, R10
+	LEAQ   (R9)(AX*1), AX
+	XORQ   R10, R10
+	MOVB   load+72(FP), R11
+	TESTB  R11, R11
 	JNE    fromC
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	JMP    loop
 
 fromC:
-	MOVQ      tail+64(FP), R10
-	MOVL      $-1, R11
-	BZHIL     R10, R11, R11
-	KMOVW     R11, K1
-	MOVQ      c+48(FP), R10
-	MOVQ      ldc+56(FP), R11
-	VMOVUPS.Z (R10), K1, Z0
-	ADDQ      R11, R10
-	VMOVUPS.Z (R10), K1, Z1
+	MOVQ      tail+64(FP), R11
+	MOVL      $-1, R12
+	BZHIL     R11, R12, R12
+	KMOVW     R12, K1
+	MOVQ      c+48(FP), R11
+	MOVQ      ldc+56(FP), R12
+	VMOVUPS.Z (R11), K1, Z0
+	ADDQ      R12, R11
+	VMOVUPS.Z (R11), K1, Z1
 
 loop:
-	VMOVUPS          (BX), Z2
-	VFMADD231PS.BCST (R9), Z2, Z0
-	VFMADD231PS.BCST (R9)(CX*1), Z2, Z1
-	PREFETCHT1       (DI)
-	ADDQ             R8, DI
+	VMOVUPS          (CX)(DI*1), Z2
+	VFMADD231PS.BCST (R9)(R10*1), Z2, Z0
+	VFMADD231PS.BCST (AX)(R10*1), Z2, Z1
+	PREFETCHT1       (BX)
 	ADDQ             SI, BX
-	ADDQ             DX, R9
-	DECQ             AX
+	ADDQ             R8, R10
+	ADDQ             DX, DI
 	JNE              loop
 	MOVQ             tail+64(FP), AX
 	MOVL             $-1, CX
@@ -7042,41 +7187,46 @@ loop:
 // Requires: AVX, AVX512F, BMI2, MMX+
 TEXT ·tile2x1BF16AVX512(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
-	MOVQ   ars+16(FP), CX
-	MOVQ   acs+24(FP), DX
-	MOVQ   b+32(FP), BX
-	MOVQ   brs+40(FP), SI
-	MOVQ   next+80(FP), DI
-	MOVQ   step+88(FP), R8
+	MOVQ   b+32(FP), CX
+	MOVQ   brs+40(FP), DX
+	MOVQ   next+80(FP), BX
+	MOVQ   step+88(FP), SI
+	MOVQ   DX, DI
+	IMULQ  AX, DI
+	ADDQ   DI, CX
+	NEGQ   DI
+	MOVQ   ars+16(FP), AX
+	MOVQ   acs+24(FP), R8
 	MOVQ   a+8(FP), R9
-	MOVB   load+72(FP), R10
-	TESTB  R10, R10
+	LEAQ   (R9)(AX*1), AX
+	XORQ   R10, R10
+	MOVB   load+72(FP), R11
+	TESTB  R11, R11
 	JNE    fromC
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	JMP    loop
 
 fromC:
-	MOVQ      tail+64(FP), R10
-	MOVL      $-1, R11
-	BZHIL     R10, R11, R11
-	KMOVW     R11, K1
-	MOVQ      c+48(FP), R10
-	MOVQ      ldc+56(FP), R11
-	VMOVUPS.Z (R10), K1, Z0
-	ADDQ      R11, R10
-	VMOVUPS.Z (R10), K1, Z1
+	MOVQ      tail+64(FP), R11
+	MOVL      $-1, R12
+	BZHIL     R11, R12, R12
+	KMOVW     R12, K1
+	MOVQ      c+48(FP), R11
+	MOVQ      ldc+56(FP), R12
+	VMOVUPS.Z (R11), K1, Z0
+	ADDQ      R12, R11
+	VMOVUPS.Z (R11), K1, Z1
 
 loop:
-	VPMOVZXWD        (BX), Z2
+	VPMOVZXWD        (CX)(DI*1), Z2
 	VPSLLD           $0x10, Z2, Z2
-	VFMADD231PS.BCST (R9), Z2, Z0
-	VFMADD231PS.BCST (R9)(CX*1), Z2, Z1
-	PREFETCHT1       (DI)
-	ADDQ             R8, DI
+	VFMADD231PS.BCST (R9)(R10*1), Z2, Z0
+	VFMADD231PS.BCST (AX)(R10*1), Z2, Z1
+	PREFETCHT1       (BX)
 	ADDQ             SI, BX
-	ADDQ             DX, R9
-	DECQ             AX
+	ADDQ             R8, R10
+	ADDQ             DX, DI
 	JNE              loop
 	MOVQ             tail+64(FP), AX
 	MOVL             $-1, CX
@@ -7094,15 +7244,22 @@ loop:
 // Requires: AVX, AVX512F, BMI2, MMX+
 TEXT ·tile3x1AVX512(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
-	MOVQ   ars+16(FP), CX
-	MOVQ   acs+24(FP), DX
-	MOVQ   b+32(FP), BX
-	MOVQ   brs+40(FP), SI
-	MOVQ   next+80(FP), DI
-	MOVQ   step+88(FP), R8
+	MOVQ   b+32(FP), CX
+	MOVQ   brs+40(FP), DX
+	MOVQ   next+80(FP), BX
+	MOVQ   step+88(FP), SI
+	MOVQ   DX, DI
+	IMULQ  AX, DI
+	ADDQ   DI, CX
+	NEGQ   DI
+	MOVQ   ars+16(FP), AX
+	MOVQ   acs+24(FP), R8
 	MOVQ   a+8(FP), R9
-	MOVB   load+72(FP), R10
-	TESTB  R10, R10
+	LEAQ   (R9)(AX*1), R10
+	LEAQ   (R10)(AX*1), AX
+	XORQ   R11, R11
+	MOVB   load+72(FP), R12
+	TESTB  R12, R12
 	JNE    fromC
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
@@ -7110,28 +7267,27 @@ TEXT ·tile3x1AVX512(SB), NOSPLIT, $0-96
 	JMP    loop
 
 fromC:
-	MOVQ      tail+64(FP), R10
-	MOVL      $-1, R11
-	BZHIL     R10, R11, R11
-	KMOVW     R11, K1
-	MOVQ      c+48(FP), R10
-	MOVQ      ldc+56(FP), R11
-	VMOVUPS.Z (R10), K1, Z0
-	ADDQ      R11, R10
-	VMOVUPS.Z (R10), K1, Z1
-	ADDQ      R11, R10
-	VMOVUPS.Z (R10), K1, Z2
+	MOVQ      tail+64(FP), R12
+	MOVL      $-1, R13
+	BZHIL     R12, R13, R13
+	KMOVW     R13, K1
+	MOVQ      c+48(FP), R12
+	MOVQ      ldc+56(FP), R13
+	VMOVUPS.Z (R12), K1, Z0
+	ADDQ      R13, R12
+	VMOVUPS.Z (R12), K1, Z1
+	ADDQ      R13, R12
+	VMOVUPS.Z (R12), K1, Z2
 
 loop:
-	VMOVUPS          (BX), Z3
-	VFMADD231PS.BCST (R9), Z3, Z0
-	VFMADD231PS.BCST (R9)(CX*1), Z3, Z1
-	VFMADD231PS.BCST (R9)(CX*2), Z3, Z2
-	PREFETCHT1       (DI)
-	ADDQ             R8, DI
+	VMOVUPS          (CX)(DI*1), Z3
+	VFMADD231PS.BCST (R9)(R11*1), Z3, Z0
+	VFMADD231PS.BCST (R10)(R11*1), Z3, Z1
+	VFMADD231PS.BCST (AX)(R11*1), Z3, Z2
+	PREFETCHT1       (BX)
 	ADDQ             SI, BX
-	ADDQ             DX, R9
-	DECQ             AX
+	ADDQ             R8, R11
+	ADDQ             DX, DI
 	JNE              loop
 	MOVQ             tail+64(FP), AX
 	MOVL             $-1, CX
@@ -7151,15 +7307,22 @@ loop:
 // Requires: AVX, AVX512F, BMI2, MMX+
 TEXT ·tile3x1BF16AVX512(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
-	MOVQ   ars+16(FP), CX
-	MOVQ   acs+24(FP), DX
-	MOVQ   b+32(FP), BX
-	MOVQ   brs+40(FP), SI
-	MOVQ   next+80(FP), DI
-	MOVQ   step+88(FP), R8
+	MOVQ   b+32(FP), CX
+	MOVQ   brs+40(FP), DX
+	MOVQ   next+80(FP), BX
+	MOVQ   step+88(FP), SI
+	MOVQ   DX, DI
+	IMULQ  AX, DI
+	ADDQ   DI, CX
+	NEGQ   DI
+	MOVQ   ars+16(FP), AX
+	MOVQ   acs+24(FP), R8
 	MOVQ   a+8(FP), R9
-	MOVB   load+72(FP), R10
-	TESTB  R10, R10
+	LEAQ   (R9)(AX*1), R10
+	LEAQ   (R10)(AX*1), AX
+	XORQ   R11, R11
+	MOVB   load+72(FP), R12
+	TESTB  R12, R12
 	JNE    fromC
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
@@ -7167,29 +7330,28 @@ TEXT ·tile3x1BF16AVX512(SB), NOSPLIT, $0-96
 	JMP    loop
 
 fromC:
-	MOVQ      tail+64(FP), R10
-	MOVL      $-1, R11
-	BZHIL     R10, R11, R11
-	KMOVW     R11, K1
-	MOVQ      c+48(FP), R10
-	MOVQ      ldc+56(FP), R11
-	VMOVUPS.Z (R10), K1, Z0
-	ADDQ      R11, R10
-	VMOVUPS.Z (R10), K1, Z1
-	ADDQ      R11, R10
-	VMOVUPS.Z (R10), K1, Z2
+	MOVQ      tail+64(FP), R12
+	MOVL      $-1, R13
+	BZHIL     R12, R13, R13
+	KMOVW     R13, K1
+	MOVQ      c+48(FP), R12
+	MOVQ      ldc+56(FP), R13
+	VMOVUPS.Z (R12), K1, Z0
+	ADDQ      R13, R12
+	VMOVUPS.Z (R12), K1, Z1
+	ADDQ      R13, R12
+	VMOVUPS.Z (R12), K1, Z2
 
 loop:
-	VPMOVZXWD        (BX), Z3
+	VPMOVZXWD        (CX)(DI*1), Z3
 	VPSLLD           $0x10, Z3, Z3
-	VFMADD231PS.BCST (R9), Z3, Z0
-	VFMADD231PS.BCST (R9)(CX*1), Z3, Z1
-	VFMADD231PS.BCST (R9)(CX*2), Z3, Z2
-	PREFETCHT1       (DI)
-	ADDQ             R8, DI
+	VFMADD231PS.BCST (R9)(R11*1), Z3, Z0
+	VFMADD231PS.BCST (R10)(R11*1), Z3, Z1
+	VFMADD231PS.BCST (AX)(R11*1), Z3, Z2
+	PREFETCHT1       (BX)
 	ADDQ             SI, BX
-	ADDQ             DX, R9
-	DECQ             AX
+	ADDQ             R8, R11
+	ADDQ             DX, DI
 	JNE              loop
 	MOVQ             tail+64(FP), AX
 	MOVL             $-1, CX
@@ -7209,16 +7371,23 @@ loop:
 // Requires: AVX, AVX512F, BMI2, MMX+
 TEXT ·tile4x1AVX512(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
-	MOVQ   ars+16(FP), CX
-	MOVQ   acs+24(FP), DX
-	MOVQ   b+32(FP), BX
-	MOVQ   brs+40(FP), SI
-	MOVQ   next+80(FP), DI
-	MOVQ   step+88(FP), R8
+	MOVQ   b+32(FP), CX
+	MOVQ   brs+40(FP), DX
+	MOVQ   next+80(FP), BX
+	MOVQ   step+88(FP), SI
+	MOVQ   DX, DI
+	IMULQ  AX, DI
+	ADDQ   DI, CX
+	NEGQ   DI
+	MOVQ   ars+16(FP), AX
+	MOVQ   acs+24(FP), R8
 	MOVQ   a+8(FP), R9
-	LEAQ   (CX)(CX*2), R10
-	MOVB   load+72(FP), R11
-	TESTB  R11, R11
+	LEAQ   (R9)(AX*1), R10
+	LEAQ   (R10)(AX*1), R11
+	LEAQ   (R11)(AX*1), AX
+	XORQ   R12, R12
+	MOVB   load+72(FP), R13
+	TESTB  R13, R13
 	JNE    fromC
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
@@ -7227,31 +7396,30 @@ TEXT ·tile4x1AVX512(SB), NOSPLIT, $0-96
 	JMP    loop
 
 fromC:
-	MOVQ      tail+64(FP), R11
-	MOVL      $-1, R12
-	BZHIL     R11, R12, R12
-	KMOVW     R12, K1
-	MOVQ      c+48(FP), R11
-	MOVQ      ldc+56(FP), R12
-	VMOVUPS.Z (R11), K1, Z0
-	ADDQ      R12, R11
-	VMOVUPS.Z (R11), K1, Z1
-	ADDQ      R12, R11
-	VMOVUPS.Z (R11), K1, Z2
-	ADDQ      R12, R11
-	VMOVUPS.Z (R11), K1, Z3
+	MOVQ      tail+64(FP), R13
+	MOVL      $-1, R14
+	BZHIL     R13, R14, R14
+	KMOVW     R14, K1
+	MOVQ      c+48(FP), R13
+	MOVQ      ldc+56(FP), R14
+	VMOVUPS.Z (R13), K1, Z0
+	ADDQ      R14, R13
+	VMOVUPS.Z (R13), K1, Z1
+	ADDQ      R14, R13
+	VMOVUPS.Z (R13), K1, Z2
+	ADDQ      R14, R13
+	VMOVUPS.Z (R13), K1, Z3
 
 loop:
-	VMOVUPS          (BX), Z4
-	VFMADD231PS.BCST (R9), Z4, Z0
-	VFMADD231PS.BCST (R9)(CX*1), Z4, Z1
-	VFMADD231PS.BCST (R9)(CX*2), Z4, Z2
-	VFMADD231PS.BCST (R9)(R10*1), Z4, Z3
-	PREFETCHT1       (DI)
-	ADDQ             R8, DI
+	VMOVUPS          (CX)(DI*1), Z4
+	VFMADD231PS.BCST (R9)(R12*1), Z4, Z0
+	VFMADD231PS.BCST (R10)(R12*1), Z4, Z1
+	VFMADD231PS.BCST (R11)(R12*1), Z4, Z2
+	VFMADD231PS.BCST (AX)(R12*1), Z4, Z3
+	PREFETCHT1       (BX)
 	ADDQ             SI, BX
-	ADDQ             DX, R9
-	DECQ             AX
+	ADDQ             R8, R12
+	ADDQ             DX, DI
 	JNE              loop
 	MOVQ             tail+64(FP), AX
 	MOVL             $-1, CX
@@ -7273,16 +7441,23 @@ loop:
 // Requires: AVX, AVX512F, BMI2, MMX+
 TEXT ·tile4x1BF16AVX512(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
-	MOVQ   ars+16(FP), CX
-	MOVQ   acs+24(FP), DX
-	MOVQ   b+32(FP), BX
-	MOVQ   brs+40(FP), SI
-	MOVQ   next+80(FP), DI
-	MOVQ   step+88(FP), R8
+	MOVQ   b+32(FP), CX
+	MOVQ   brs+40(FP), DX
+	MOVQ   next+80(FP), BX
+	MOVQ   step+88(FP), SI
+	MOVQ   DX, DI
+	IMULQ  AX, DI
+	ADDQ   DI, CX
+	NEGQ   DI
+	MOVQ   ars+16(FP), AX
+	MOVQ   acs+24(FP), R8
 	MOVQ   a+8(FP), R9
-	LEAQ   (CX)(CX*2), R10
-	MOVB   load+72(FP), R11
-	TESTB  R11, R11
+	LEAQ   (R9)(AX*1), R10
+	LEAQ   (R10)(AX*1), R11
+	LEAQ   (R11)(AX*1), AX
+	XORQ   R12, R12
+	MOVB   load+72(FP), R13
+	TESTB  R13, R13
 	JNE    fromC
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
@@ -7291,32 +7466,31 @@ TEXT ·tile4x1BF16AVX512(SB), NOSPLIT, $0-96
 	JMP    loop
 
 fromC:
-	MOVQ      tail+64(FP), R11
-	MOVL      $-1, R12
-	BZHIL     R11, R12, R12
-	KMOVW     R12, K1
-	MOVQ      c+48(FP), R11
-	MOVQ      ldc+56(FP), R12
-	VMOVUPS.Z (R11), K1, Z0
-	ADDQ      R12, R11
-	VMOVUPS.Z (R11), K1, Z1
-	ADDQ      R12, R11
-	VMOVUPS.Z (R11), K1, Z2
-	ADDQ      R12, R11
-	VMOVUPS.Z (R11), K1, Z3
+	MOVQ      tail+64(FP), R13
+	MOVL      $-1, R14
+	BZHIL     R13, R14, R14
+	KMOVW     R14, K1
+	MOVQ      c+48(FP), R13
+	MOVQ      ldc+56(FP), R14
+	VMOVUPS.Z (R13), K1, Z0
+	ADDQ      R14, R13
+	VMOVUPS.Z (R13), K1, Z1
+	ADDQ      R14, R13
+	VMOVUPS.Z (R13), K1, Z2
+	ADDQ      R14, R13
+	VMOVUPS.Z (R13), K1, Z3
 
 loop:
-	VPMOVZXWD        (BX), Z4
+	VPMOVZXWD        (CX)(DI*1), Z4
 	VPSLLD           $0x10, Z4, Z4
-	VFMADD231PS.BCST (R9), Z4, Z0
-	VFMADD231PS.BCST (R9)(CX*1), Z4, Z1
-	VFMADD231PS.BCST (R9)(CX*2), Z4, Z2
-	VFMADD231PS.BCST (R9)(R10*1), Z4, Z3
-	PREFETCHT1       (DI)
-	ADDQ             R8, DI
+	VFMADD231PS.BCST (R9)(R12*1), Z4, Z0
+	VFMADD231PS.BCST (R10)(R12*1), Z4, Z1
+	VFMADD231PS.BCST (R11)(R12*1), Z4, Z2
+	VFMADD231PS.BCST (AX)(R12*1), Z4, Z3
+	PREFETCHT1       (BX)
 	ADDQ             SI, BX
-	ADDQ             DX, R9
-	DECQ             AX
+	ADDQ             R8, R12
+	ADDQ             DX, DI
 	JNE              loop
 	MOVQ             tail+64(FP), AX
 	MOVL             $-1, CX
@@ -7338,16 +7512,24 @@ loop:
 // Requires: AVX, AVX512F, BMI2, MMX+
 TEXT ·tile5x1AVX512(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
-	MOVQ   ars+16(FP), CX
-	MOVQ   acs+24(FP), DX
-	MOVQ   b+32(FP), BX
-	MOVQ   brs+40(FP), SI
-	MOVQ   next+80(FP), DI
-	MOVQ   step+88(FP), R8
+	MOVQ   b+32(FP), CX
+	MOVQ   brs+40(FP), DX
+	MOVQ   next+80(FP), BX
+	MOVQ   step+88(FP), SI
+	MOVQ   DX, DI
+	IMULQ  AX, DI
+	ADDQ   DI, CX
+	NEGQ   DI
+	MOVQ   ars+16(FP), AX
+	MOVQ   acs+24(FP), R8
 	MOVQ   a+8(FP), R9
-	LEAQ   (CX)(CX*2), R10
-	MOVB   load+72(FP), R11
-	TESTB  R11, R11
+	LEAQ   (R9)(AX*1), R10
+	LEAQ   (R10)(AX*1), R11
+	LEAQ   (R11)(AX*1), R12
+	LEAQ   (R12)(AX*1), AX
+	XORQ   R13, R13
+	MOVB   load+72(FP), R14
+	TESTB  R14, R14
 	JNE    fromC
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
@@ -7357,34 +7539,33 @@ TEXT ·tile5x1AVX512(SB), NOSPLIT, $0-96
 	JMP    loop
 
 fromC:
-	MOVQ      tail+64(FP), R11
-	MOVL      $-1, R12
-	BZHIL     R11, R12, R12
-	KMOVW     R12, K1
-	MOVQ      c+48(FP), R11
-	MOVQ      ldc+56(FP), R12
-	VMOVUPS.Z (R11), K1, Z0
-	ADDQ      R12, R11
-	VMOVUPS.Z (R11), K1, Z1
-	ADDQ      R12, R11
-	VMOVUPS.Z (R11), K1, Z2
-	ADDQ      R12, R11
-	VMOVUPS.Z (R11), K1, Z3
-	ADDQ      R12, R11
-	VMOVUPS.Z (R11), K1, Z4
+	MOVQ      tail+64(FP), R14
+	MOVL      $-1, R15
+	BZHIL     R14, R15, R15
+	KMOVW     R15, K1
+	MOVQ      c+48(FP), R14
+	MOVQ      ldc+56(FP), R15
+	VMOVUPS.Z (R14), K1, Z0
+	ADDQ      R15, R14
+	VMOVUPS.Z (R14), K1, Z1
+	ADDQ      R15, R14
+	VMOVUPS.Z (R14), K1, Z2
+	ADDQ      R15, R14
+	VMOVUPS.Z (R14), K1, Z3
+	ADDQ      R15, R14
+	VMOVUPS.Z (R14), K1, Z4
 
 loop:
-	VMOVUPS          (BX), Z5
-	VFMADD231PS.BCST (R9), Z5, Z0
-	VFMADD231PS.BCST (R9)(CX*1), Z5, Z1
-	VFMADD231PS.BCST (R9)(CX*2), Z5, Z2
-	VFMADD231PS.BCST (R9)(R10*1), Z5, Z3
-	VFMADD231PS.BCST (R9)(CX*4), Z5, Z4
-	PREFETCHT1       (DI)
-	ADDQ             R8, DI
+	VMOVUPS          (CX)(DI*1), Z5
+	VFMADD231PS.BCST (R9)(R13*1), Z5, Z0
+	VFMADD231PS.BCST (R10)(R13*1), Z5, Z1
+	VFMADD231PS.BCST (R11)(R13*1), Z5, Z2
+	VFMADD231PS.BCST (R12)(R13*1), Z5, Z3
+	VFMADD231PS.BCST (AX)(R13*1), Z5, Z4
+	PREFETCHT1       (BX)
 	ADDQ             SI, BX
-	ADDQ             DX, R9
-	DECQ             AX
+	ADDQ             R8, R13
+	ADDQ             DX, DI
 	JNE              loop
 	MOVQ             tail+64(FP), AX
 	MOVL             $-1, CX
@@ -7408,16 +7589,24 @@ loop:
 // Requires: AVX, AVX512F, BMI2, MMX+
 TEXT ·tile5x1BF16AVX512(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
-	MOVQ   ars+16(FP), CX
-	MOVQ   acs+24(FP), DX
-	MOVQ   b+32(FP), BX
-	MOVQ   brs+40(FP), SI
-	MOVQ   next+80(FP), DI
-	MOVQ   step+88(FP), R8
+	MOVQ   b+32(FP), CX
+	MOVQ   brs+40(FP), DX
+	MOVQ   next+80(FP), BX
+	MOVQ   step+88(FP), SI
+	MOVQ   DX, DI
+	IMULQ  AX, DI
+	ADDQ   DI, CX
+	NEGQ   DI
+	MOVQ   ars+16(FP), AX
+	MOVQ   acs+24(FP), R8
 	MOVQ   a+8(FP), R9
-	LEAQ   (CX)(CX*2), R10
-	MOVB   load+72(FP), R11
-	TESTB  R11, R11
+	LEAQ   (R9)(AX*1), R10
+	LEAQ   (R10)(AX*1), R11
+	LEAQ   (R11)(AX*1), R12
+	LEAQ   (R12)(AX*1), AX
+	XORQ   R13, R13
+	MOVB   load+72(FP), R14
+	TESTB  R14, R14
 	JNE    fromC
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
@@ -7427,35 +7616,34 @@ TEXT ·tile5x1BF16AVX512(SB), NOSPLIT, $0-96
 	JMP    loop
 
 fromC:
-	MOVQ      tail+64(FP), R11
-	MOVL      $-1, R12
-	BZHIL     R11, R12, R12
-	KMOVW     R12, K1
-	MOVQ      c+48(FP), R11
-	MOVQ      ldc+56(FP), R12
-	VMOVUPS.Z (R11), K1, Z0
-	ADDQ      R12, R11
-	VMOVUPS.Z (R11), K1, Z1
-	ADDQ      R12, R11
-	VMOVUPS.Z (R11), K1, Z2
-	ADDQ      R12, R11
-	VMOVUPS.Z (R11), K1, Z3
-	ADDQ      R12, R11
-	VMOVUPS.Z (R11), K1, Z4
+	MOVQ      tail+64(FP), R14
+	MOVL      $-1, R15
+	BZHIL     R14, R15, R15
+	KMOVW     R15, K1
+	MOVQ      c+48(FP), R14
+	MOVQ      ldc+56(FP), R15
+	VMOVUPS.Z (R14), K1, Z0
+	ADDQ      R15, R14
+	VMOVUPS.Z (R14), K1, Z1
+	ADDQ      R15, R14
+	VMOVUPS.Z (R14), K1, Z2
+	ADDQ      R15, R14
+	VMOVUPS.Z (R14), K1, Z3
+	ADDQ      R15, R14
+	VMOVUPS.Z (R14), K1, Z4
 
 loop:
-	VPMOVZXWD        (BX), Z5
+	VPMOVZXWD        (CX)(DI*1), Z5
 	VPSLLD           $0x10, Z5, Z5
-	VFMADD231PS.BCST (R9), Z5, Z0
-	VFMADD231PS.BCST (R9)(CX*1), Z5, Z1
-	VFMADD231PS.BCST (R9)(CX*2), Z5, Z2
-	VFMADD231PS.BCST (R9)(R10*1), Z5, Z3
-	VFMADD231PS.BCST (R9)(CX*4), Z5, Z4
-	PREFETCHT1       (DI)
-	ADDQ             R8, DI
+	VFMADD231PS.BCST (R9)(R13*1), Z5, Z0
+	VFMADD231PS.BCST (R10)(R13*1), Z5, Z1
+	VFMADD231PS.BCST (R11)(R13*1), Z5, Z2
+	VFMADD231PS.BCST (R12)(R13*1), Z5, Z3
+	VFMADD231PS.BCST (AX)(R13*1), Z5, Z4
+	PREFETCHT1       (BX)
 	ADDQ             SI, BX
-	ADDQ             DX, R9
-	DECQ             AX
+	ADDQ             R8, R13
+	ADDQ             DX, DI
 	JNE              loop
 	MOVQ             tail+64(FP), AX
 	MOVL             $-1, CX
@@ -7477,20 +7665,27 @@ loop:
 
 // func tile6x1AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·tile6x1AVX512(SB), NOSPLIT, $0-96
+TEXT ·tile6x1AVX512(SB), NOSPLIT, $8-96
 	MOVQ   k+0(FP), AX
-	MOVQ   ars+16(FP), CX
-	MOVQ   acs+24(FP), DX
-	MOVQ   b+32(FP), BX
-	MOVQ   brs+40(FP), SI
-	MOVQ   next+80(FP), DI
-	MOVQ   step+88(FP), R8
+	MOVQ   b+32(FP), CX
+	MOVQ   brs+40(FP), DX
+	MOVQ   next+80(FP), BX
+	MOVQ   step+88(FP), SI
+	MOVQ   DX, DI
+	IMULQ  AX, DI
+	ADDQ   DI, CX
+	NEGQ   DI
+	MOVQ   ars+16(FP), AX
+	MOVQ   acs+24(FP), R8
 	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(CX*4), R10
-	ADDQ   CX, R10
-	LEAQ   (CX)(CX*2), R11
-	MOVB   load+72(FP), R12
-	TESTB  R12, R12
+	LEAQ   (R9)(AX*1), R10
+	LEAQ   (R10)(AX*1), R11
+	LEAQ   (R11)(AX*1), R12
+	LEAQ   (R12)(AX*1), R13
+	LEAQ   (R13)(AX*1), AX
+	XORQ   R14, R14
+	MOVB   load+72(FP), R15
+	TESTB  R15, R15
 	JNE    fromC
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
@@ -7501,38 +7696,36 @@ TEXT ·tile6x1AVX512(SB), NOSPLIT, $0-96
 	JMP    loop
 
 fromC:
-	MOVQ      tail+64(FP), R12
-	MOVL      $-1, R13
-	BZHIL     R12, R13, R13
-	KMOVW     R13, K1
-	MOVQ      c+48(FP), R12
-	MOVQ      ldc+56(FP), R13
-	VMOVUPS.Z (R12), K1, Z0
-	ADDQ      R13, R12
-	VMOVUPS.Z (R12), K1, Z1
-	ADDQ      R13, R12
-	VMOVUPS.Z (R12), K1, Z2
-	ADDQ      R13, R12
-	VMOVUPS.Z (R12), K1, Z3
-	ADDQ      R13, R12
-	VMOVUPS.Z (R12), K1, Z4
-	ADDQ      R13, R12
-	VMOVUPS.Z (R12), K1, Z5
+	MOVQ      tail+64(FP), R15
+	MOVL      $-1, BP
+	BZHIL     R15, BP, BP
+	KMOVW     BP, K1
+	MOVQ      c+48(FP), R15
+	MOVQ      ldc+56(FP), BP
+	VMOVUPS.Z (R15), K1, Z0
+	ADDQ      BP, R15
+	VMOVUPS.Z (R15), K1, Z1
+	ADDQ      BP, R15
+	VMOVUPS.Z (R15), K1, Z2
+	ADDQ      BP, R15
+	VMOVUPS.Z (R15), K1, Z3
+	ADDQ      BP, R15
+	VMOVUPS.Z (R15), K1, Z4
+	ADDQ      BP, R15
+	VMOVUPS.Z (R15), K1, Z5
 
 loop:
-	VMOVUPS          (BX), Z6
-	VFMADD231PS.BCST (R9), Z6, Z0
-	VFMADD231PS.BCST (R9)(CX*1), Z6, Z1
-	VFMADD231PS.BCST (R9)(CX*2), Z6, Z2
-	VFMADD231PS.BCST (R9)(R11*1), Z6, Z3
-	VFMADD231PS.BCST (R9)(CX*4), Z6, Z4
-	VFMADD231PS.BCST (R10), Z6, Z5
-	PREFETCHT1       (DI)
-	ADDQ             R8, DI
+	VMOVUPS          (CX)(DI*1), Z6
+	VFMADD231PS.BCST (R9)(R14*1), Z6, Z0
+	VFMADD231PS.BCST (R10)(R14*1), Z6, Z1
+	VFMADD231PS.BCST (R11)(R14*1), Z6, Z2
+	VFMADD231PS.BCST (R12)(R14*1), Z6, Z3
+	VFMADD231PS.BCST (R13)(R14*1), Z6, Z4
+	VFMADD231PS.BCST (AX)(R14*1), Z6, Z5
+	PREFETCHT1       (BX)
 	ADDQ             SI, BX
-	ADDQ             DX, R9
-	ADDQ             DX, R10
-	DECQ             AX
+	ADDQ             R8, R14
+	ADDQ             DX, DI
 	JNE              loop
 	MOVQ             tail+64(FP), AX
 	MOVL             $-1, CX
@@ -7556,20 +7749,27 @@ loop:
 
 // func tile6x1BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·tile6x1BF16AVX512(SB), NOSPLIT, $0-96
+TEXT ·tile6x1BF16AVX512(SB), NOSPLIT, $8-96
 	MOVQ   k+0(FP), AX
-	MOVQ   ars+16(FP), CX
-	MOVQ   acs+24(FP), DX
-	MOVQ   b+32(FP), BX
-	MOVQ   brs+40(FP), SI
-	MOVQ   next+80(FP), DI
-	MOVQ   step+88(FP), R8
+	MOVQ   b+32(FP), CX
+	MOVQ   brs+40(FP), DX
+	MOVQ   next+80(FP), BX
+	MOVQ   step+88(FP), SI
+	MOVQ   DX, DI
+	IMULQ  AX, DI
+	ADDQ   DI, CX
+	NEGQ   DI
+	MOVQ   ars+16(FP), AX
+	MOVQ   acs+24(FP), R8
 	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(CX*4), R10
-	ADDQ   CX, R10
-	LEAQ   (CX)(CX*2), R11
-	MOVB   load+72(FP), R12
-	TESTB  R12, R12
+	LEAQ   (R9)(AX*1), R10
+	LEAQ   (R10)(AX*1), R11
+	LEAQ   (R11)(AX*1), R12
+	LEAQ   (R12)(AX*1), R13
+	LEAQ   (R13)(AX*1), AX
+	XORQ   R14, R14
+	MOVB   load+72(FP), R15
+	TESTB  R15, R15
 	JNE    fromC
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
@@ -7580,39 +7780,37 @@ TEXT ·tile6x1BF16AVX512(SB), NOSPLIT, $0-96
 	JMP    loop
 
 fromC:
-	MOVQ      tail+64(FP), R12
-	MOVL      $-1, R13
-	BZHIL     R12, R13, R13
-	KMOVW     R13, K1
-	MOVQ      c+48(FP), R12
-	MOVQ      ldc+56(FP), R13
-	VMOVUPS.Z (R12), K1, Z0
-	ADDQ      R13, R12
-	VMOVUPS.Z (R12), K1, Z1
-	ADDQ      R13, R12
-	VMOVUPS.Z (R12), K1, Z2
-	ADDQ      R13, R12
-	VMOVUPS.Z (R12), K1, Z3
-	ADDQ      R13, R12
-	VMOVUPS.Z (R12), K1, Z4
-	ADDQ      R13, R12
-	VMOVUPS.Z (R12), K1, Z5
+	MOVQ      tail+64(FP), R15
+	MOVL      $-1, BP
+	BZHIL     R15, BP, BP
+	KMOVW     BP, K1
+	MOVQ      c+48(FP), R15
+	MOVQ      ldc+56(FP), BP
+	VMOVUPS.Z (R15), K1, Z0
+	ADDQ      BP, R15
+	VMOVUPS.Z (R15), K1, Z1
+	ADDQ      BP, R15
+	VMOVUPS.Z (R15), K1, Z2
+	ADDQ      BP, R15
+	VMOVUPS.Z (R15), K1, Z3
+	ADDQ      BP, R15
+	VMOVUPS.Z (R15), K1, Z4
+	ADDQ      BP, R15
+	VMOVUPS.Z (R15), K1, Z5
 
 loop:
-	VPMOVZXWD        (BX), Z6
+	VPMOVZXWD        (CX)(DI*1), Z6
 	VPSLLD           $0x10, Z6, Z6
-	VFMADD231PS.BCST (R9), Z6, Z0
-	VFMADD231PS.BCST (R9)(CX*1), Z6, Z1
-	VFMADD231PS.BCST (R9)(CX*2), Z6, Z2
-	VFMADD231PS.BCST (R9)(R11*1), Z6, Z3
-	VFMADD231PS.BCST (R9)(CX*4), Z6, Z4
-	VFMADD231PS.BCST (R10), Z6, Z5
-	PREFETCHT1       (DI)
-	ADDQ             R8, DI
+	VFMADD231PS.BCST (R9)(R14*1), Z6, Z0
+	VFMADD231PS.BCST (R10)(R14*1), Z6, Z1
+	VFMADD231PS.BCST (R11)(R14*1), Z6, Z2
+	VFMADD231PS.BCST (R12)(R14*1), Z6, Z3
+	VFMADD231PS.BCST (R13)(R14*1), Z6, Z4
+	VFMADD231PS.BCST (AX)(R14*1), Z6, Z5
+	PREFETCHT1       (BX)
 	ADDQ             SI, BX
-	ADDQ             DX, R9
-	ADDQ             DX, R10
-	DECQ             AX
+	ADDQ             R8, R14
+	ADDQ             DX, DI
 	JNE              loop
 	MOVQ             tail+64(FP), AX
 	MOVL             $-1, CX
@@ -7638,16 +7836,20 @@ loop:
 // Requires: AVX, AVX512F, BMI2, MMX+
 TEXT ·tile7x1AVX512(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
-	MOVQ   ars+16(FP), CX
-	MOVQ   acs+24(FP), DX
-	MOVQ   b+32(FP), BX
-	MOVQ   brs+40(FP), SI
-	MOVQ   next+80(FP), DI
-	MOVQ   step+88(FP), R8
+	MOVQ   b+32(FP), CX
+	MOVQ   brs+40(FP), DX
+	MOVQ   next+80(FP), BX
+	MOVQ   step+88(FP), SI
+	MOVQ   DX, DI
+	IMULQ  AX, DI
+	ADDQ   DI, CX
+	NEGQ   DI
+	MOVQ   ars+16(FP), AX
+	MOVQ   acs+24(FP), R8
 	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(CX*4), R10
-	ADDQ   CX, R10
-	LEAQ   (CX)(CX*2), R11
+	LEAQ   (R9)(AX*4), R10
+	ADDQ   AX, R10
+	LEAQ   (AX)(AX*2), R11
 	MOVB   load+72(FP), R12
 	TESTB  R12, R12
 	JNE    fromC
@@ -7682,20 +7884,19 @@ fromC:
 	VMOVUPS.Z (R12), K1, Z6
 
 loop:
-	VMOVUPS          (BX), Z7
+	VMOVUPS          (CX)(DI*1), Z7
 	VFMADD231PS.BCST (R9), Z7, Z0
-	VFMADD231PS.BCST (R9)(CX*1), Z7, Z1
-	VFMADD231PS.BCST (R9)(CX*2), Z7, Z2
+	VFMADD231PS.BCST (R9)(AX*1), Z7, Z1
+	VFMADD231PS.BCST (R9)(AX*2), Z7, Z2
 	VFMADD231PS.BCST (R9)(R11*1), Z7, Z3
-	VFMADD231PS.BCST (R9)(CX*4), Z7, Z4
+	VFMADD231PS.BCST (R9)(AX*4), Z7, Z4
 	VFMADD231PS.BCST (R10), Z7, Z5
-	VFMADD231PS.BCST (R10)(CX*1), Z7, Z6
-	PREFETCHT1       (DI)
-	ADDQ             R8, DI
+	VFMADD231PS.BCST (R10)(AX*1), Z7, Z6
+	PREFETCHT1       (BX)
 	ADDQ             SI, BX
-	ADDQ             DX, R9
-	ADDQ             DX, R10
-	DECQ             AX
+	ADDQ             R8, R9
+	ADDQ             R8, R10
+	ADDQ             DX, DI
 	JNE              loop
 	MOVQ             tail+64(FP), AX
 	MOVL             $-1, CX
@@ -7723,16 +7924,20 @@ loop:
 // Requires: AVX, AVX512F, BMI2, MMX+
 TEXT ·tile7x1BF16AVX512(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
-	MOVQ   ars+16(FP), CX
-	MOVQ   acs+24(FP), DX
-	MOVQ   b+32(FP), BX
-	MOVQ   brs+40(FP), SI
-	MOVQ   next+80(FP), DI
-	MOVQ   step+88(FP), R8
+	MOVQ   b+32(FP), CX
+	MOVQ   brs+40(FP), DX
+	MOVQ   next+80(FP), BX
+	MOVQ   step+88(FP), SI
+	MOVQ   DX, DI
+	IMULQ  AX, DI
+	ADDQ   DI, CX
+	NEGQ   DI
+	MOVQ   ars+16(FP), AX
+	MOVQ   acs+24(FP), R8
 	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(CX*4), R10
-	ADDQ   CX, R10
-	LEAQ   (CX)(CX*2), R11
+	LEAQ   (R9)(AX*4), R10
+	ADDQ   AX, R10
+	LEAQ   (AX)(AX*2), R11
 	MOVB   load+72(FP), R12
 	TESTB  R12, R12
 	JNE    fromC
@@ -7767,21 +7972,20 @@ fromC:
 	VMOVUPS.Z (R12), K1, Z6
 
 loop:
-	VPMOVZXWD        (BX), Z7
+	VPMOVZXWD        (CX)(DI*1), Z7
 	VPSLLD           $0x10, Z7, Z7
 	VFMADD231PS.BCST (R9), Z7, Z0
-	VFMADD231PS.BCST (R9)(CX*1), Z7, Z1
-	VFMADD231PS.BCST (R9)(CX*2), Z7, Z2
+	VFMADD231PS.BCST (R9)(AX*1), Z7, Z1
+	VFMADD231PS.BCST (R9)(AX*2), Z7, Z2
 	VFMADD231PS.BCST (R9)(R11*1), Z7, Z3
-	VFMADD231PS.BCST (R9)(CX*4), Z7, Z4
+	VFMADD231PS.BCST (R9)(AX*4), Z7, Z4
 	VFMADD231PS.BCST (R10), Z7, Z5
-	VFMADD231PS.BCST (R10)(CX*1), Z7, Z6
-	PREFETCHT1       (DI)
-	ADDQ             R8, DI
+	VFMADD231PS.BCST (R10)(AX*1), Z7, Z6
+	PREFETCHT1       (BX)
 	ADDQ             SI, BX
-	ADDQ             DX, R9
-	ADDQ             DX, R10
-	DECQ             AX
+	ADDQ             R8, R9
+	ADDQ             R8, R10
+	ADDQ             DX, DI
 	JNE              loop
 	MOVQ             tail+64(FP), AX
 	MOVL             $-1, CX
@@ -7809,16 +8013,20 @@ loop:
 // Requires: AVX, AVX512F, BMI2, MMX+
 TEXT ·tile8x1AVX512(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
-	MOVQ   ars+16(FP), CX
-	MOVQ   acs+24(FP), DX
-	MOVQ   b+32(FP), BX
-	MOVQ   brs+40(FP), SI
-	MOVQ   next+80(FP), DI
-	MOVQ   step+88(FP), R8
+	MOVQ   b+32(FP), CX
+	MOVQ   brs+40(FP), DX
+	MOVQ   next+80(FP), BX
+	MOVQ   step+88(FP), SI
+	MOVQ   DX, DI
+	IMULQ  AX, DI
+	ADDQ   DI, CX
+	NEGQ   DI
+	MOVQ   ars+16(FP), AX
+	MOVQ   acs+24(FP), R8
 	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(CX*4), R10
-	ADDQ   CX, R10
-	LEAQ   (CX)(CX*2), R11
+	LEAQ   (R9)(AX*4), R10
+	ADDQ   AX, R10
+	LEAQ   (AX)(AX*2), R11
 	MOVB   load+72(FP), R12
 	TESTB  R12, R12
 	JNE    fromC
@@ -7856,21 +8064,20 @@ fromC:
 	VMOVUPS.Z (R12), K1, Z7
 
 loop:
-	VMOVUPS          (BX), Z8
+	VMOVUPS          (CX)(DI*1), Z8
 	VFMADD231PS.BCST (R9), Z8, Z0
-	VFMADD231PS.BCST (R9)(CX*1), Z8, Z1
-	VFMADD231PS.BCST (R9)(CX*2), Z8, Z2
+	VFMADD231PS.BCST (R9)(AX*1), Z8, Z1
+	VFMADD231PS.BCST (R9)(AX*2), Z8, Z2
 	VFMADD231PS.BCST (R9)(R11*1), Z8, Z3
-	VFMADD231PS.BCST (R9)(CX*4), Z8, Z4
+	VFMADD231PS.BCST (R9)(AX*4), Z8, Z4
 	VFMADD231PS.BCST (R10), Z8, Z5
-	VFMADD231PS.BCST (R10)(CX*1), Z8, Z6
-	VFMADD231PS.BCST (R10)(CX*2), Z8, Z7
-	PREFETCHT1       (DI)
-	ADDQ             R8, DI
+	VFMADD231PS.BCST (R10)(AX*1), Z8, Z6
+	VFMADD231PS.BCST (R10)(AX*2), Z8, Z7
+	PREFETCHT1       (BX)
 	ADDQ             SI, BX
-	ADDQ             DX, R9
-	ADDQ             DX, R10
-	DECQ             AX
+	ADDQ             R8, R9
+	ADDQ             R8, R10
+	ADDQ             DX, DI
 	JNE              loop
 	MOVQ             tail+64(FP), AX
 	MOVL             $-1, CX
@@ -7900,16 +8107,20 @@ loop:
 // Requires: AVX, AVX512F, BMI2, MMX+
 TEXT ·tile8x1BF16AVX512(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
-	MOVQ   ars+16(FP), CX
-	MOVQ   acs+24(FP), DX
-	MOVQ   b+32(FP), BX
-	MOVQ   brs+40(FP), SI
-	MOVQ   next+80(FP), DI
-	MOVQ   step+88(FP), R8
+	MOVQ   b+32(FP), CX
+	MOVQ   brs+40(FP), DX
+	MOVQ   next+80(FP), BX
+	MOVQ   step+88(FP), SI
+	MOVQ   DX, DI
+	IMULQ  AX, DI
+	ADDQ   DI, CX
+	NEGQ   DI
+	MOVQ   ars+16(FP), AX
+	MOVQ   acs+24(FP), R8
 	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(CX*4), R10
-	ADDQ   CX, R10
-	LEAQ   (CX)(CX*2), R11
+	LEAQ   (R9)(AX*4), R10
+	ADDQ   AX, R10
+	LEAQ   (AX)(AX*2), R11
 	MOVB   load+72(FP), R12
 	TESTB  R12, R12
 	JNE    fromC
@@ -7947,22 +8158,21 @@ fromC:
 	VMOVUPS.Z (R12), K1, Z7
 
 loop:
-	VPMOVZXWD        (BX), Z8
+	VPMOVZXWD        (CX)(DI*1), Z8
 	VPSLLD           $0x10, Z8, Z8
 	VFMADD231PS.BCST (R9), Z8, Z0
-	VFMADD231PS.BCST (R9)(CX*1), Z8, Z1
-	VFMADD231PS.BCST (R9)(CX*2), Z8, Z2
+	VFMADD231PS.BCST (R9)(AX*1), Z8, Z1
+	VFMADD231PS.BCST (R9)(AX*2), Z8, Z2
 	VFMADD231PS.BCST (R9)(R11*1), Z8, Z3
-	VFMADD231PS.BCST (R9)(CX*4), Z8, Z4
+	VFMADD231PS.BCST (R9)(AX*4), Z8, Z4
 	VFMADD231PS.BCST (R10), Z8, Z5
-	VFMADD231PS.BCST (R10)(CX*1), Z8, Z6
-	VFMADD231PS.BCST (R10)(CX*2), Z8, Z7
-	PREFETCHT1       (DI)
-	ADDQ             R8, DI
+	VFMADD231PS.BCST (R10)(AX*1), Z8, Z6
+	VFMADD231PS.BCST (R10)(AX*2), Z8, Z7
+	PREFETCHT1       (BX)
 	ADDQ             SI, BX
-	ADDQ             DX, R9
-	ADDQ             DX, R10
-	DECQ             AX
+	ADDQ             R8, R9
+	ADDQ             R8, R10
+	ADDQ             DX, DI
 	JNE              loop
 	MOVQ             tail+64(FP), AX
 	MOVL             $-1, CX
@@ -7992,16 +8202,20 @@ loop:
 // Requires: AVX, AVX512F, BMI2, MMX+
 TEXT ·tile9x1AVX512(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
-	MOVQ   ars+16(FP), CX
-	MOVQ   acs+24(FP), DX
-	MOVQ   b+32(FP), BX
-	MOVQ   brs+40(FP), SI
-	MOVQ   next+80(FP), DI
-	MOVQ   step+88(FP), R8
+	MOVQ   b+32(FP), CX
+	MOVQ   brs+40(FP), DX
+	MOVQ   next+80(FP), BX
+	MOVQ   step+88(FP), SI
+	MOVQ   DX, DI
+	IMULQ  AX, DI
+	ADDQ   DI, CX
+	NEGQ   DI
+	MOVQ   ars+16(FP), AX
+	MOVQ   acs+24(FP), R8
 	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(CX*4), R10
-	ADDQ   CX, R10
-	LEAQ   (CX)(CX*2), R11
+	LEAQ   (R9)(AX*4), R10
+	ADDQ   AX, R10
+	LEAQ   (AX)(AX*2), R11
 	MOVB   load+72(FP), R12
 	TESTB  R12, R12
 	JNE    fromC
@@ -8042,22 +8256,21 @@ fromC:
 	VMOVUPS.Z (R12), K1, Z8
 
 loop:
-	VMOVUPS          (BX), Z9
+	VMOVUPS          (CX)(DI*1), Z9
 	VFMADD231PS.BCST (R9), Z9, Z0
-	VFMADD231PS.BCST (R9)(CX*1), Z9, Z1
-	VFMADD231PS.BCST (R9)(CX*2), Z9, Z2
+	VFMADD231PS.BCST (R9)(AX*1), Z9, Z1
+	VFMADD231PS.BCST (R9)(AX*2), Z9, Z2
 	VFMADD231PS.BCST (R9)(R11*1), Z9, Z3
-	VFMADD231PS.BCST (R9)(CX*4), Z9, Z4
+	VFMADD231PS.BCST (R9)(AX*4), Z9, Z4
 	VFMADD231PS.BCST (R10), Z9, Z5
-	VFMADD231PS.BCST (R10)(CX*1), Z9, Z6
-	VFMADD231PS.BCST (R10)(CX*2), Z9, Z7
+	VFMADD231PS.BCST (R10)(AX*1), Z9, Z6
+	VFMADD231PS.BCST (R10)(AX*2), Z9, Z7
 	VFMADD231PS.BCST (R10)(R11*1), Z9, Z8
-	PREFETCHT1       (DI)
-	ADDQ             R8, DI
+	PREFETCHT1       (BX)
 	ADDQ             SI, BX
-	ADDQ             DX, R9
-	ADDQ             DX, R10
-	DECQ             AX
+	ADDQ             R8, R9
+	ADDQ             R8, R10
+	ADDQ             DX, DI
 	JNE              loop
 	MOVQ             tail+64(FP), AX
 	MOVL             $-1, CX
@@ -8089,16 +8302,20 @@ loop:
 // Requires: AVX, AVX512F, BMI2, MMX+
 TEXT ·tile9x1BF16AVX512(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
-	MOVQ   ars+16(FP), CX
-	MOVQ   acs+24(FP), DX
-	MOVQ   b+32(FP), BX
-	MOVQ   brs+40(FP), SI
-	MOVQ   next+80(FP), DI
-	MOVQ   step+88(FP), R8
+	MOVQ   b+32(FP), CX
+	MOVQ   brs+40(FP), DX
+	MOVQ   next+80(FP), BX
+	MOVQ   step+88(FP), SI
+	MOVQ   DX, DI
+	IMULQ  AX, DI
+	ADDQ   DI, CX
+	NEGQ   DI
+	MOVQ   ars+16(FP), AX
+	MOVQ   acs+24(FP), R8
 	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(CX*4), R10
-	ADDQ   CX, R10
-	LEAQ   (CX)(CX*2), R11
+	LEAQ   (R9)(AX*4), R10
+	ADDQ   AX, R10
+	LEAQ   (AX)(AX*2), R11
 	MOVB   load+72(FP), R12
 	TESTB  R12, R12
 	JNE    fromC
@@ -8139,23 +8356,22 @@ fromC:
 	VMOVUPS.Z (R12), K1, Z8
 
 loop:
-	VPMOVZXWD        (BX), Z9
+	VPMOVZXWD        (CX)(DI*1), Z9
 	VPSLLD           $0x10, Z9, Z9
 	VFMADD231PS.BCST (R9), Z9, Z0
-	VFMADD231PS.BCST (R9)(CX*1), Z9, Z1
-	VFMADD231PS.BCST (R9)(CX*2), Z9, Z2
+	VFMADD231PS.BCST (R9)(AX*1), Z9, Z1
+	VFMADD231PS.BCST (R9)(AX*2), Z9, Z2
 	VFMADD231PS.BCST (R9)(R11*1), Z9, Z3
-	VFMADD231PS.BCST (R9)(CX*4), Z9, Z4
+	VFMADD231PS.BCST (R9)(AX*4), Z9, Z4
 	VFMADD231PS.BCST (R10), Z9, Z5
-	VFMADD231PS.BCST (R10)(CX*1), Z9, Z6
-	VFMADD231PS.BCST (R10)(CX*2), Z9, Z7
+	VFMADD231PS.BCST (R10)(AX*1), Z9, Z6
+	VFMADD231PS.BCST (R10)(AX*2), Z9, Z7
 	VFMADD231PS.BCST (R10)(R11*1), Z9, Z8
-	PREFETCHT1       (DI)
-	ADDQ             R8, DI
+	PREFETCHT1       (BX)
 	ADDQ             SI, BX
-	ADDQ             DX, R9
-	ADDQ             DX, R10
-	DECQ             AX
+	ADDQ             R8, R9
+	ADDQ             R8, R10
+	ADDQ             DX, DI
 	JNE              loop
 	MOVQ             tail+64(FP), AX
 	MOVL             $-1, CX
@@ -8187,16 +8403,20 @@ loop:
 // Requires: AVX, AVX512F, BMI2, MMX+
 TEXT ·tile10x1AVX512(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
-	MOVQ   ars+16(FP), CX
-	MOVQ   acs+24(FP), DX
-	MOVQ   b+32(FP), BX
-	MOVQ   brs+40(FP), SI
-	MOVQ   next+80(FP), DI
-	MOVQ   step+88(FP), R8
+	MOVQ   b+32(FP), CX
+	MOVQ   brs+40(FP), DX
+	MOVQ   next+80(FP), BX
+	MOVQ   step+88(FP), SI
+	MOVQ   DX, DI
+	IMULQ  AX, DI
+	ADDQ   DI, CX
+	NEGQ   DI
+	MOVQ   ars+16(FP), AX
+	MOVQ   acs+24(FP), R8
 	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(CX*4), R10
-	ADDQ   CX, R10
-	LEAQ   (CX)(CX*2), R11
+	LEAQ   (R9)(AX*4), R10
+	ADDQ   AX, R10
+	LEAQ   (AX)(AX*2), R11
 	MOVB   load+72(FP), R12
 	TESTB  R12, R12
 	JNE    fromC
@@ -8240,23 +8460,22 @@ fromC:
 	VMOVUPS.Z (R12), K1, Z9
 
 loop:
-	VMOVUPS          (BX), Z10
+	VMOVUPS          (CX)(DI*1), Z10
 	VFMADD231PS.BCST (R9), Z10, Z0
-	VFMADD231PS.BCST (R9)(CX*1), Z10, Z1
-	VFMADD231PS.BCST (R9)(CX*2), Z10, Z2
+	VFMADD231PS.BCST (R9)(AX*1), Z10, Z1
+	VFMADD231PS.BCST (R9)(AX*2), Z10, Z2
 	VFMADD231PS.BCST (R9)(R11*1), Z10, Z3
-	VFMADD231PS.BCST (R9)(CX*4), Z10, Z4
+	VFMADD231PS.BCST (R9)(AX*4), Z10, Z4
 	VFMADD231PS.BCST (R10), Z10, Z5
-	VFMADD231PS.BCST (R10)(CX*1), Z10, Z6
-	VFMADD231PS.BCST (R10)(CX*2), Z10, Z7
+	VFMADD231PS.BCST (R10)(AX*1), Z10, Z6
+	VFMADD231PS.BCST (R10)(AX*2), Z10, Z7
 	VFMADD231PS.BCST (R10)(R11*1), Z10, Z8
-	VFMADD231PS.BCST (R10)(CX*4), Z10, Z9
-	PREFETCHT1       (DI)
-	ADDQ             R8, DI
+	VFMADD231PS.BCST (R10)(AX*4), Z10, Z9
+	PREFETCHT1       (BX)
 	ADDQ             SI, BX
-	ADDQ             DX, R9
-	ADDQ             DX, R10
-	DECQ             AX
+	ADDQ             R8, R9
+	ADDQ             R8, R10
+	ADDQ             DX, DI
 	JNE              loop
 	MOVQ             tail+64(FP), AX
 	MOVL             $-1, CX
@@ -8290,16 +8509,20 @@ loop:
 // Requires: AVX, AVX512F, BMI2, MMX+
 TEXT ·tile10x1BF16AVX512(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
-	MOVQ   ars+16(FP), CX
-	MOVQ   acs+24(FP), DX
-	MOVQ   b+32(FP), BX
-	MOVQ   brs+40(FP), SI
-	MOVQ   next+80(FP), DI
-	MOVQ   step+88(FP), R8
+	MOVQ   b+32(FP), CX
+	MOVQ   brs+40(FP), DX
+	MOVQ   next+80(FP), BX
+	MOVQ   step+88(FP), SI
+	MOVQ   DX, DI
+	IMULQ  AX, DI
+	ADDQ   DI, CX
+	NEGQ   DI
+	MOVQ   ars+16(FP), AX
+	MOVQ   acs+24(FP), R8
 	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(CX*4), R10
-	ADDQ   CX, R10
-	LEAQ   (CX)(CX*2), R11
+	LEAQ   (R9)(AX*4), R10
+	ADDQ   AX, R10
+	LEAQ   (AX)(AX*2), R11
 	MOVB   load+72(FP), R12
 	TESTB  R12, R12
 	JNE    fromC
@@ -8343,24 +8566,23 @@ fromC:
 	VMOVUPS.Z (R12), K1, Z9
 
 loop:
-	VPMOVZXWD        (BX), Z10
+	VPMOVZXWD        (CX)(DI*1), Z10
 	VPSLLD           $0x10, Z10, Z10
 	VFMADD231PS.BCST (R9), Z10, Z0
-	VFMADD231PS.BCST (R9)(CX*1), Z10, Z1
-	VFMADD231PS.BCST (R9)(CX*2), Z10, Z2
+	VFMADD231PS.BCST (R9)(AX*1), Z10, Z1
+	VFMADD231PS.BCST (R9)(AX*2), Z10, Z2
 	VFMADD231PS.BCST (R9)(R11*1), Z10, Z3
-	VFMADD231PS.BCST (R9)(CX*4), Z10, Z4
+	VFMADD231PS.BCST (R9)(AX*4), Z10, Z4
 	VFMADD231PS.BCST (R10), Z10, Z5
-	VFMADD231PS.BCST (R10)(CX*1), Z10, Z6
-	VFMADD231PS.BCST (R10)(CX*2), Z10, Z7
+	VFMADD231PS.BCST (R10)(AX*1), Z10, Z6
+	VFMADD231PS.BCST (R10)(AX*2), Z10, Z7
 	VFMADD231PS.BCST (R10)(R11*1), Z10, Z8
-	VFMADD231PS.BCST (R10)(CX*4), Z10, Z9
-	PREFETCHT1       (DI)
-	ADDQ             R8, DI
+	VFMADD231PS.BCST (R10)(AX*4), Z10, Z9
+	PREFETCHT1       (BX)
 	ADDQ             SI, BX
-	ADDQ             DX, R9
-	ADDQ             DX, R10
-	DECQ             AX
+	ADDQ             R8, R9
+	ADDQ             R8, R10
+	ADDQ             DX, DI
 	JNE              loop
 	MOVQ             tail+64(FP), AX
 	MOVL             $-1, CX
@@ -8394,18 +8616,22 @@ loop:
 // Requires: AVX, AVX512F, BMI2, MMX+
 TEXT ·tile11x1AVX512(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
-	MOVQ   ars+16(FP), CX
-	MOVQ   acs+24(FP), DX
-	MOVQ   b+32(FP), BX
-	MOVQ   brs+40(FP), SI
-	MOVQ   next+80(FP), DI
-	MOVQ   step+88(FP), R8
+	MOVQ   b+32(FP), CX
+	MOVQ   brs+40(FP), DX
+	MOVQ   next+80(FP), BX
+	MOVQ   step+88(FP), SI
+	MOVQ   DX, DI
+	IMULQ  AX, DI
+	ADDQ   DI, CX
+	NEGQ   DI
+	MOVQ   ars+16(FP), AX
+	MOVQ   acs+24(FP), R8
 	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(CX*4), R10
-	ADDQ   CX, R10
-	LEAQ   (R10)(CX*4), R11
-	ADDQ   CX, R11
-	LEAQ   (CX)(CX*2), R12
+	LEAQ   (R9)(AX*4), R10
+	ADDQ   AX, R10
+	LEAQ   (R10)(AX*4), R11
+	ADDQ   AX, R11
+	LEAQ   (AX)(AX*2), R12
 	MOVB   load+72(FP), R13
 	TESTB  R13, R13
 	JNE    fromC
@@ -8452,25 +8678,24 @@ fromC:
 	VMOVUPS.Z (R13), K1, Z10
 
 loop:
-	VMOVUPS          (BX), Z11
+	VMOVUPS          (CX)(DI*1), Z11
 	VFMADD231PS.BCST (R9), Z11, Z0
-	VFMADD231PS.BCST (R9)(CX*1), Z11, Z1
-	VFMADD231PS.BCST (R9)(CX*2), Z11, Z2
+	VFMADD231PS.BCST (R9)(AX*1), Z11, Z1
+	VFMADD231PS.BCST (R9)(AX*2), Z11, Z2
 	VFMADD231PS.BCST (R9)(R12*1), Z11, Z3
-	VFMADD231PS.BCST (R9)(CX*4), Z11, Z4
+	VFMADD231PS.BCST (R9)(AX*4), Z11, Z4
 	VFMADD231PS.BCST (R10), Z11, Z5
-	VFMADD231PS.BCST (R10)(CX*1), Z11, Z6
-	VFMADD231PS.BCST (R10)(CX*2), Z11, Z7
+	VFMADD231PS.BCST (R10)(AX*1), Z11, Z6
+	VFMADD231PS.BCST (R10)(AX*2), Z11, Z7
 	VFMADD231PS.BCST (R10)(R12*1), Z11, Z8
-	VFMADD231PS.BCST (R10)(CX*4), Z11, Z9
+	VFMADD231PS.BCST (R10)(AX*4), Z11, Z9
 	VFMADD231PS.BCST (R11), Z11, Z10
-	PREFETCHT1       (DI)
-	ADDQ             R8, DI
+	PREFETCHT1       (BX)
 	ADDQ             SI, BX
-	ADDQ             DX, R9
-	ADDQ             DX, R10
-	ADDQ             DX, R11
-	DECQ             AX
+	ADDQ             R8, R9
+	ADDQ             R8, R10
+	ADDQ             R8, R11
+	ADDQ             DX, DI
 	JNE              loop
 	MOVQ             tail+64(FP), AX
 	MOVL             $-1, CX
@@ -8506,18 +8731,22 @@ loop:
 // Requires: AVX, AVX512F, BMI2, MMX+
 TEXT ·tile11x1BF16AVX512(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
-	MOVQ   ars+16(FP), CX
-	MOVQ   acs+24(FP), DX
-	MOVQ   b+32(FP), BX
-	MOVQ   brs+40(FP), SI
-	MOVQ   next+80(FP), DI
-	MOVQ   step+88(FP), R8
+	MOVQ   b+32(FP), CX
+	MOVQ   brs+40(FP), DX
+	MOVQ   next+80(FP), BX
+	MOVQ   step+88(FP), SI
+	MOVQ   DX, DI
+	IMULQ  AX, DI
+	ADDQ   DI, CX
+	NEGQ   DI
+	MOVQ   ars+16(FP), AX
+	MOVQ   acs+24(FP), R8
 	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(CX*4), R10
-	ADDQ   CX, R10
-	LEAQ   (R10)(CX*4), R11
-	ADDQ   CX, R11
-	LEAQ   (CX)(CX*2), R12
+	LEAQ   (R9)(AX*4), R10
+	ADDQ   AX, R10
+	LEAQ   (R10)(AX*4), R11
+	ADDQ   AX, R11
+	LEAQ   (AX)(AX*2), R12
 	MOVB   load+72(FP), R13
 	TESTB  R13, R13
 	JNE    fromC
@@ -8564,26 +8793,25 @@ fromC:
 	VMOVUPS.Z (R13), K1, Z10
 
 loop:
-	VPMOVZXWD        (BX), Z11
+	VPMOVZXWD        (CX)(DI*1), Z11
 	VPSLLD           $0x10, Z11, Z11
 	VFMADD231PS.BCST (R9), Z11, Z0
-	VFMADD231PS.BCST (R9)(CX*1), Z11, Z1
-	VFMADD231PS.BCST (R9)(CX*2), Z11, Z2
+	VFMADD231PS.BCST (R9)(AX*1), Z11, Z1
+	VFMADD231PS.BCST (R9)(AX*2), Z11, Z2
 	VFMADD231PS.BCST (R9)(R12*1), Z11, Z3
-	VFMADD231PS.BCST (R9)(CX*4), Z11, Z4
+	VFMADD231PS.BCST (R9)(AX*4), Z11, Z4
 	VFMADD231PS.BCST (R10), Z11, Z5
-	VFMADD231PS.BCST (R10)(CX*1), Z11, Z6
-	VFMADD231PS.BCST (R10)(CX*2), Z11, Z7
+	VFMADD231PS.BCST (R10)(AX*1), Z11, Z6
+	VFMADD231PS.BCST (R10)(AX*2), Z11, Z7
 	VFMADD231PS.BCST (R10)(R12*1), Z11, Z8
-	VFMADD231PS.BCST (R10)(CX*4), Z11, Z9
+	VFMADD231PS.BCST (R10)(AX*4), Z11, Z9
 	VFMADD231PS.BCST (R11), Z11, Z10
-	PREFETCHT1       (DI)
-	ADDQ             R8, DI
+	PREFETCHT1       (BX)
 	ADDQ             SI, BX
-	ADDQ             DX, R9
-	ADDQ             DX, R10
-	ADDQ             DX, R11
-	DECQ             AX
+	ADDQ             R8, R9
+	ADDQ             R8, R10
+	ADDQ             R8, R11
+	ADDQ             DX, DI
 	JNE              loop
 	MOVQ             tail+64(FP), AX
 	MOVL             $-1, CX
@@ -8619,18 +8847,22 @@ loop:
 // Requires: AVX, AVX512F, BMI2, MMX+
 TEXT ·tile12x1AVX512(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
-	MOVQ   ars+16(FP), CX
-	MOVQ   acs+24(FP), DX
-	MOVQ   b+32(FP), BX
-	MOVQ   brs+40(FP), SI
-	MOVQ   next+80(FP), DI
-	MOVQ   step+88(FP), R8
+	MOVQ   b+32(FP), CX
+	MOVQ   brs+40(FP), DX
+	MOVQ   next+80(FP), BX
+	MOVQ   step+88(FP), SI
+	MOVQ   DX, DI
+	IMULQ  AX, DI
+	ADDQ   DI, CX
+	NEGQ   DI
+	MOVQ   ars+16(FP), AX
+	MOVQ   acs+24(FP), R8
 	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(CX*4), R10
-	ADDQ   CX, R10
-	LEAQ   (R10)(CX*4), R11
-	ADDQ   CX, R11
-	LEAQ   (CX)(CX*2), R12
+	LEAQ   (R9)(AX*4), R10
+	ADDQ   AX, R10
+	LEAQ   (R10)(AX*4), R11
+	ADDQ   AX, R11
+	LEAQ   (AX)(AX*2), R12
 	MOVB   load+72(FP), R13
 	TESTB  R13, R13
 	JNE    fromC
@@ -8680,26 +8912,25 @@ fromC:
 	VMOVUPS.Z (R13), K1, Z11
 
 loop:
-	VMOVUPS          (BX), Z12
+	VMOVUPS          (CX)(DI*1), Z12
 	VFMADD231PS.BCST (R9), Z12, Z0
-	VFMADD231PS.BCST (R9)(CX*1), Z12, Z1
-	VFMADD231PS.BCST (R9)(CX*2), Z12, Z2
+	VFMADD231PS.BCST (R9)(AX*1), Z12, Z1
+	VFMADD231PS.BCST (R9)(AX*2), Z12, Z2
 	VFMADD231PS.BCST (R9)(R12*1), Z12, Z3
-	VFMADD231PS.BCST (R9)(CX*4), Z12, Z4
+	VFMADD231PS.BCST (R9)(AX*4), Z12, Z4
 	VFMADD231PS.BCST (R10), Z12, Z5
-	VFMADD231PS.BCST (R10)(CX*1), Z12, Z6
-	VFMADD231PS.BCST (R10)(CX*2), Z12, Z7
+	VFMADD231PS.BCST (R10)(AX*1), Z12, Z6
+	VFMADD231PS.BCST (R10)(AX*2), Z12, Z7
 	VFMADD231PS.BCST (R10)(R12*1), Z12, Z8
-	VFMADD231PS.BCST (R10)(CX*4), Z12, Z9
+	VFMADD231PS.BCST (R10)(AX*4), Z12, Z9
 	VFMADD231PS.BCST (R11), Z12, Z10
-	VFMADD231PS.BCST (R11)(CX*1), Z12, Z11
-	PREFETCHT1       (DI)
-	ADDQ             R8, DI
+	VFMADD231PS.BCST (R11)(AX*1), Z12, Z11
+	PREFETCHT1       (BX)
 	ADDQ             SI, BX
-	ADDQ             DX, R9
-	ADDQ             DX, R10
-	ADDQ             DX, R11
-	DECQ             AX
+	ADDQ             R8, R9
+	ADDQ             R8, R10
+	ADDQ             R8, R11
+	ADDQ             DX, DI
 	JNE              loop
 	MOVQ             tail+64(FP), AX
 	MOVL             $-1, CX
@@ -8737,18 +8968,22 @@ loop:
 // Requires: AVX, AVX512F, BMI2, MMX+
 TEXT ·tile12x1BF16AVX512(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
-	MOVQ   ars+16(FP), CX
-	MOVQ   acs+24(FP), DX
-	MOVQ   b+32(FP), BX
-	MOVQ   brs+40(FP), SI
-	MOVQ   next+80(FP), DI
-	MOVQ   step+88(FP), R8
+	MOVQ   b+32(FP), CX
+	MOVQ   brs+40(FP), DX
+	MOVQ   next+80(FP), BX
+	MOVQ   step+88(FP), SI
+	MOVQ   DX, DI
+	IMULQ  AX, DI
+	ADDQ   DI, CX
+	NEGQ   DI
+	MOVQ   ars+16(FP), AX
+	MOVQ   acs+24(FP), R8
 	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(CX*4), R10
-	ADDQ   CX, R10
-	LEAQ   (R10)(CX*4), R11
-	ADDQ   CX, R11
-	LEAQ   (CX)(CX*2), R12
+	LEAQ   (R9)(AX*4), R10
+	ADDQ   AX, R10
+	LEAQ   (R10)(AX*4), R11
+	ADDQ   AX, R11
+	LEAQ   (AX)(AX*2), R12
 	MOVB   load+72(FP), R13
 	TESTB  R13, R13
 	JNE    fromC
@@ -8798,27 +9033,26 @@ fromC:
 	VMOVUPS.Z (R13), K1, Z11
 
 loop:
-	VPMOVZXWD        (BX), Z12
+	VPMOVZXWD        (CX)(DI*1), Z12
 	VPSLLD           $0x10, Z12, Z12
 	VFMADD231PS.BCST (R9), Z12, Z0
-	VFMADD231PS.BCST (R9)(CX*1), Z12, Z1
-	VFMADD231PS.BCST (R9)(CX*2), Z12, Z2
+	VFMADD231PS.BCST (R9)(AX*1), Z12, Z1
+	VFMADD231PS.BCST (R9)(AX*2), Z12, Z2
 	VFMADD231PS.BCST (R9)(R12*1), Z12, Z3
-	VFMADD231PS.BCST (R9)(CX*4), Z12, Z4
+	VFMADD231PS.BCST (R9)(AX*4), Z12, Z4
 	VFMADD231PS.BCST (R10), Z12, Z5
-	VFMADD231PS.BCST (R10)(CX*1), Z12, Z6
-	VFMADD231PS.BCST (R10)(CX*2), Z12, Z7
+	VFMADD231PS.BCST (R10)(AX*1), Z12, Z6
+	VFMADD231PS.BCST (R10)(AX*2), Z12, Z7
 	VFMADD231PS.BCST (R10)(R12*1), Z12, Z8
-	VFMADD231PS.BCST (R10)(CX*4), Z12, Z9
+	VFMADD231PS.BCST (R10)(AX*4), Z12, Z9
 	VFMADD231PS.BCST (R11), Z12, Z10
-	VFMADD231PS.BCST (R11)(CX*1), Z12, Z11
-	PREFETCHT1       (DI)
-	ADDQ             R8, DI
+	VFMADD231PS.BCST (R11)(AX*1), Z12, Z11
+	PREFETCHT1       (BX)
 	ADDQ             SI, BX
-	ADDQ             DX, R9
-	ADDQ             DX, R10
-	ADDQ             DX, R11
-	DECQ             AX
+	ADDQ             R8, R9
+	ADDQ             R8, R10
+	ADDQ             R8, R11
+	ADDQ             DX, DI
 	JNE              loop
 	MOVQ             tail+64(FP), AX
 	MOVL             $-1, CX
@@ -8856,18 +9090,22 @@ loop:
 // Requires: AVX, AVX512F, BMI2, MMX+
 TEXT ·tile13x1AVX512(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
-	MOVQ   ars+16(FP), CX
-	MOVQ   acs+24(FP), DX
-	MOVQ   b+32(FP), BX
-	MOVQ   brs+40(FP), SI
-	MOVQ   next+80(FP), DI
-	MOVQ   step+88(FP), R8
+	MOVQ   b+32(FP), CX
+	MOVQ   brs+40(FP), DX
+	MOVQ   next+80(FP), BX
+	MOVQ   step+88(FP), SI
+	MOVQ   DX, DI
+	IMULQ  AX, DI
+	ADDQ   DI, CX
+	NEGQ   DI
+	MOVQ   ars+16(FP), AX
+	MOVQ   acs+24(FP), R8
 	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(CX*4), R10
-	ADDQ   CX, R10
-	LEAQ   (R10)(CX*4), R11
-	ADDQ   CX, R11
-	LEAQ   (CX)(CX*2), R12
+	LEAQ   (R9)(AX*4), R10
+	ADDQ   AX, R10
+	LEAQ   (R10)(AX*4), R11
+	ADDQ   AX, R11
+	LEAQ   (AX)(AX*2), R12
 	MOVB   load+72(FP), R13
 	TESTB  R13, R13
 	JNE    fromC
@@ -8920,27 +9158,26 @@ fromC:
 	VMOVUPS.Z (R13), K1, Z12
 
 loop:
-	VMOVUPS          (BX), Z13
+	VMOVUPS          (CX)(DI*1), Z13
 	VFMADD231PS.BCST (R9), Z13, Z0
-	VFMADD231PS.BCST (R9)(CX*1), Z13, Z1
-	VFMADD231PS.BCST (R9)(CX*2), Z13, Z2
+	VFMADD231PS.BCST (R9)(AX*1), Z13, Z1
+	VFMADD231PS.BCST (R9)(AX*2), Z13, Z2
 	VFMADD231PS.BCST (R9)(R12*1), Z13, Z3
-	VFMADD231PS.BCST (R9)(CX*4), Z13, Z4
+	VFMADD231PS.BCST (R9)(AX*4), Z13, Z4
 	VFMADD231PS.BCST (R10), Z13, Z5
-	VFMADD231PS.BCST (R10)(CX*1), Z13, Z6
-	VFMADD231PS.BCST (R10)(CX*2), Z13, Z7
+	VFMADD231PS.BCST (R10)(AX*1), Z13, Z6
+	VFMADD231PS.BCST (R10)(AX*2), Z13, Z7
 	VFMADD231PS.BCST (R10)(R12*1), Z13, Z8
-	VFMADD231PS.BCST (R10)(CX*4), Z13, Z9
+	VFMADD231PS.BCST (R10)(AX*4), Z13, Z9
 	VFMADD231PS.BCST (R11), Z13, Z10
-	VFMADD231PS.BCST (R11)(CX*1), Z13, Z11
-	VFMADD231PS.BCST (R11)(CX*2), Z13, Z12
-	PREFETCHT1       (DI)
-	ADDQ             R8, DI
+	VFMADD231PS.BCST (R11)(AX*1), Z13, Z11
+	VFMADD231PS.BCST (R11)(AX*2), Z13, Z12
+	PREFETCHT1       (BX)
 	ADDQ             SI, BX
-	ADDQ             DX, R9
-	ADDQ             DX, R10
-	ADDQ             DX, R11
-	DECQ             AX
+	ADDQ             R8, R9
+	ADDQ             R8, R10
+	ADDQ             R8, R11
+	ADDQ             DX, DI
 	JNE              loop
 	MOVQ             tail+64(FP), AX
 	MOVL             $-1, CX
@@ -8980,18 +9217,22 @@ loop:
 // Requires: AVX, AVX512F, BMI2, MMX+
 TEXT ·tile13x1BF16AVX512(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
-	MOVQ   ars+16(FP), CX
-	MOVQ   acs+24(FP), DX
-	MOVQ   b+32(FP), BX
-	MOVQ   brs+40(FP), SI
-	MOVQ   next+80(FP), DI
-	MOVQ   step+88(FP), R8
+	MOVQ   b+32(FP), CX
+	MOVQ   brs+40(FP), DX
+	MOVQ   next+80(FP), BX
+	MOVQ   step+88(FP), SI
+	MOVQ   DX, DI
+	IMULQ  AX, DI
+	ADDQ   DI, CX
+	NEGQ   DI
+	MOVQ   ars+16(FP), AX
+	MOVQ   acs+24(FP), R8
 	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(CX*4), R10
-	ADDQ   CX, R10
-	LEAQ   (R10)(CX*4), R11
-	ADDQ   CX, R11
-	LEAQ   (CX)(CX*2), R12
+	LEAQ   (R9)(AX*4), R10
+	ADDQ   AX, R10
+	LEAQ   (R10)(AX*4), R11
+	ADDQ   AX, R11
+	LEAQ   (AX)(AX*2), R12
 	MOVB   load+72(FP), R13
 	TESTB  R13, R13
 	JNE    fromC
@@ -9044,28 +9285,27 @@ fromC:
 	VMOVUPS.Z (R13), K1, Z12
 
 loop:
-	VPMOVZXWD        (BX), Z13
+	VPMOVZXWD        (CX)(DI*1), Z13
 	VPSLLD           $0x10, Z13, Z13
 	VFMADD231PS.BCST (R9), Z13, Z0
-	VFMADD231PS.BCST (R9)(CX*1), Z13, Z1
-	VFMADD231PS.BCST (R9)(CX*2), Z13, Z2
+	VFMADD231PS.BCST (R9)(AX*1), Z13, Z1
+	VFMADD231PS.BCST (R9)(AX*2), Z13, Z2
 	VFMADD231PS.BCST (R9)(R12*1), Z13, Z3
-	VFMADD231PS.BCST (R9)(CX*4), Z13, Z4
+	VFMADD231PS.BCST (R9)(AX*4), Z13, Z4
 	VFMADD231PS.BCST (R10), Z13, Z5
-	VFMADD231PS.BCST (R10)(CX*1), Z13, Z6
-	VFMADD231PS.BCST (R10)(CX*2), Z13, Z7
+	VFMADD231PS.BCST (R10)(AX*1), Z13, Z6
+	VFMADD231PS.BCST (R10)(AX*2), Z13, Z7
 	VFMADD231PS.BCST (R10)(R12*1), Z13, Z8
-	VFMADD231PS.BCST (R10)(CX*4), Z13, Z9
+	VFMADD231PS.BCST (R10)(AX*4), Z13, Z9
 	VFMADD231PS.BCST (R11), Z13, Z10
-	VFMADD231PS.BCST (R11)(CX*1), Z13, Z11
-	VFMADD231PS.BCST (R11)(CX*2), Z13, Z12
-	PREFETCHT1       (DI)
-	ADDQ             R8, DI
+	VFMADD231PS.BCST (R11)(AX*1), Z13, Z11
+	VFMADD231PS.BCST (R11)(AX*2), Z13, Z12
+	PREFETCHT1       (BX)
 	ADDQ             SI, BX
-	ADDQ             DX, R9
-	ADDQ             DX, R10
-	ADDQ             DX, R11
-	DECQ             AX
+	ADDQ             R8, R9
+	ADDQ             R8, R10
+	ADDQ             R8, R11
+	ADDQ             DX, DI
 	JNE              loop
 	MOVQ             tail+64(FP), AX
 	MOVL             $-1, CX
@@ -9105,18 +9345,22 @@ loop:
 // Requires: AVX, AVX512F, BMI2, MMX+
 TEXT ·tile14x1AVX512(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
-	MOVQ   ars+16(FP), CX
-	MOVQ   acs+24(FP), DX
-	MOVQ   b+32(FP), BX
-	MOVQ   brs+40(FP), SI
-	MOVQ   next+80(FP), DI
-	MOVQ   step+88(FP), R8
+	MOVQ   b+32(FP), CX
+	MOVQ   brs+40(FP), DX
+	MOVQ   next+80(FP), BX
+	MOVQ   step+88(FP), SI
+	MOVQ   DX, DI
+	IMULQ  AX, DI
+	ADDQ   DI, CX
+	NEGQ   DI
+	MOVQ   ars+16(FP), AX
+	MOVQ   acs+24(FP), R8
 	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(CX*4), R10
-	ADDQ   CX, R10
-	LEAQ   (R10)(CX*4), R11
-	ADDQ   CX, R11
-	LEAQ   (CX)(CX*2), R12
+	LEAQ   (R9)(AX*4), R10
+	ADDQ   AX, R10
+	LEAQ   (R10)(AX*4), R11
+	ADDQ   AX, R11
+	LEAQ   (AX)(AX*2), R12
 	MOVB   load+72(FP), R13
 	TESTB  R13, R13
 	JNE    fromC
@@ -9172,28 +9416,27 @@ fromC:
 	VMOVUPS.Z (R13), K1, Z13
 
 loop:
-	VMOVUPS          (BX), Z14
+	VMOVUPS          (CX)(DI*1), Z14
 	VFMADD231PS.BCST (R9), Z14, Z0
-	VFMADD231PS.BCST (R9)(CX*1), Z14, Z1
-	VFMADD231PS.BCST (R9)(CX*2), Z14, Z2
+	VFMADD231PS.BCST (R9)(AX*1), Z14, Z1
+	VFMADD231PS.BCST (R9)(AX*2), Z14, Z2
 	VFMADD231PS.BCST (R9)(R12*1), Z14, Z3
-	VFMADD231PS.BCST (R9)(CX*4), Z14, Z4
+	VFMADD231PS.BCST (R9)(AX*4), Z14, Z4
 	VFMADD231PS.BCST (R10), Z14, Z5
-	VFMADD231PS.BCST (R10)(CX*1), Z14, Z6
-	VFMADD231PS.BCST (R10)(CX*2), Z14, Z7
+	VFMADD231PS.BCST (R10)(AX*1), Z14, Z6
+	VFMADD231PS.BCST (R10)(AX*2), Z14, Z7
 	VFMADD231PS.BCST (R10)(R12*1), Z14, Z8
-	VFMADD231PS.BCST (R10)(CX*4), Z14, Z9
+	VFMADD231PS.BCST (R10)(AX*4), Z14, Z9
 	VFMADD231PS.BCST (R11), Z14, Z10
-	VFMADD231PS.BCST (R11)(CX*1), Z14, Z11
-	VFMADD231PS.BCST (R11)(CX*2), Z14, Z12
+	VFMADD231PS.BCST (R11)(AX*1), Z14, Z11
+	VFMADD231PS.BCST (R11)(AX*2), Z14, Z12
 	VFMADD231PS.BCST (R11)(R12*1), Z14, Z13
-	PREFETCHT1       (DI)
-	ADDQ             R8, DI
+	PREFETCHT1       (BX)
 	ADDQ             SI, BX
-	ADDQ             DX, R9
-	ADDQ             DX, R10
-	ADDQ             DX, R11
-	DECQ             AX
+	ADDQ             R8, R9
+	ADDQ             R8, R10
+	ADDQ             R8, R11
+	ADDQ             DX, DI
 	JNE              loop
 	MOVQ             tail+64(FP), AX
 	MOVL             $-1, CX
@@ -9235,18 +9478,22 @@ loop:
 // Requires: AVX, AVX512F, BMI2, MMX+
 TEXT ·tile14x1BF16AVX512(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
-	MOVQ   ars+16(FP), CX
-	MOVQ   acs+24(FP), DX
-	MOVQ   b+32(FP), BX
-	MOVQ   brs+40(FP), SI
-	MOVQ   next+80(FP), DI
-	MOVQ   step+88(FP), R8
+	MOVQ   b+32(FP), CX
+	MOVQ   brs+40(FP), DX
+	MOVQ   next+80(FP), BX
+	MOVQ   step+88(FP), SI
+	MOVQ   DX, DI
+	IMULQ  AX, DI
+	ADDQ   DI, CX
+	NEGQ   DI
+	MOVQ   ars+16(FP), AX
+	MOVQ   acs+24(FP), R8
 	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(CX*4), R10
-	ADDQ   CX, R10
-	LEAQ   (R10)(CX*4), R11
-	ADDQ   CX, R11
-	LEAQ   (CX)(CX*2), R12
+	LEAQ   (R9)(AX*4), R10
+	ADDQ   AX, R10
+	LEAQ   (R10)(AX*4), R11
+	ADDQ   AX, R11
+	LEAQ   (AX)(AX*2), R12
 	MOVB   load+72(FP), R13
 	TESTB  R13, R13
 	JNE    fromC
@@ -9302,29 +9549,28 @@ fromC:
 	VMOVUPS.Z (R13), K1, Z13
 
 loop:
-	VPMOVZXWD        (BX), Z14
+	VPMOVZXWD        (CX)(DI*1), Z14
 	VPSLLD           $0x10, Z14, Z14
 	VFMADD231PS.BCST (R9), Z14, Z0
-	VFMADD231PS.BCST (R9)(CX*1), Z14, Z1
-	VFMADD231PS.BCST (R9)(CX*2), Z14, Z2
+	VFMADD231PS.BCST (R9)(AX*1), Z14, Z1
+	VFMADD231PS.BCST (R9)(AX*2), Z14, Z2
 	VFMADD231PS.BCST (R9)(R12*1), Z14, Z3
-	VFMADD231PS.BCST (R9)(CX*4), Z14, Z4
+	VFMADD231PS.BCST (R9)(AX*4), Z14, Z4
 	VFMADD231PS.BCST (R10), Z14, Z5
-	VFMADD231PS.BCST (R10)(CX*1), Z14, Z6
-	VFMADD231PS.BCST (R10)(CX*2), Z14, Z7
+	VFMADD231PS.BCST (R10)(AX*1), Z14, Z6
+	VFMADD231PS.BCST (R10)(AX*2), Z14, Z7
 	VFMADD231PS.BCST (R10)(R12*1), Z14, Z8
-	VFMADD231PS.BCST (R10)(CX*4), Z14, Z9
+	VFMADD231PS.BCST (R10)(AX*4), Z14, Z9
 	VFMADD231PS.BCST (R11), Z14, Z10
-	VFMADD231PS.BCST (R11)(CX*1), Z14, Z11
-	VFMADD231PS.BCST (R11)(CX*2), Z14, Z12
+	VFMADD231PS.BCST (R11)(AX*1), Z14, Z11
+	VFMADD231PS.BCST (R11)(AX*2), Z14, Z12
 	VFMADD231PS.BCST (R11)(R12*1), Z14, Z13
-	PREFETCHT1       (DI)
-	ADDQ             R8, DI
+	PREFETCHT1       (BX)
 	ADDQ             SI, BX
-	ADDQ             DX, R9
-	ADDQ             DX, R10
-	ADDQ             DX, R11
-	DECQ             AX
+	ADDQ             R8, R9
+	ADDQ             R8, R10
+	ADDQ             R8, R11
+	ADDQ             DX, DI
 	JNE              loop
 	MOVQ             tail+64(FP), AX
 	MOVL             $-1, CX
@@ -9366,41 +9612,45 @@ loop:
 // Requires: AVX, AVX512F, BMI2, MMX+
 TEXT ·tile1x2AVX512(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
-	MOVQ   ars+16(FP), CX
-	MOVQ   acs+24(FP), CX
-	MOVQ   b+32(FP), DX
-	MOVQ   brs+40(FP), BX
-	MOVQ   next+80(FP), SI
-	MOVQ   step+88(FP), DI
+	MOVQ   b+32(FP), CX
+	MOVQ   brs+40(FP), DX
+	MOVQ   next+80(FP), BX
+	MOVQ   step+88(FP), SI
+	MOVQ   DX, DI
+	IMULQ  AX, DI
+	ADDQ   DI, CX
+	NEGQ   DI
+	MOVQ   ars+16(FP), AX
+	MOVQ   acs+24(FP), AX
 	MOVQ   a+8(FP), R8
-	MOVB   load+72(FP), R9
-	TESTB  R9, R9
+	XORQ   R9, R9
+	MOVB   load+72(FP), R10
+	TESTB  R10, R10
 	JNE    fromC
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	JMP    loop
 
 fromC:
-	MOVQ      tail+64(FP), R9
-	MOVL      $-1, R10
-	BZHIL     R9, R10, R10
-	KMOVW     R10, K1
-	MOVQ      c+48(FP), R9
-	MOVQ      ldc+56(FP), R10
-	VMOVUPS   (R9), Z0
-	VMOVUPS.Z 64(R9), K1, Z1
+	MOVQ      tail+64(FP), R10
+	MOVL      $-1, R11
+	BZHIL     R10, R11, R11
+	KMOVW     R11, K1
+	MOVQ      c+48(FP), R10
+	MOVQ      ldc+56(FP), R11
+	VMOVUPS   (R10), Z0
+	VMOVUPS.Z 64(R10), K1, Z1
 
 loop:
-	VMOVUPS      (DX), Z2
-	VMOVUPS      64(DX), Z3
-	VBROADCASTSS (R8), Z4
+	VMOVUPS      (CX)(DI*1), Z2
+	VMOVUPS      64(CX)(DI*1), Z3
+	VBROADCASTSS (R8)(R9*1), Z4
 	VFMADD231PS  Z4, Z2, Z0
 	VFMADD231PS  Z4, Z3, Z1
-	PREFETCHT1   (SI)
-	ADDQ         DI, SI
-	ADDQ         BX, DX
-	ADDQ         CX, R8
-	DECQ         AX
+	PREFETCHT1   (BX)
+	ADDQ         SI, BX
+	ADDQ         AX, R9
+	ADDQ         DX, DI
 	JNE          loop
 	MOVQ         tail+64(FP), AX
 	MOVL         $-1, CX
@@ -9417,43 +9667,47 @@ loop:
 // Requires: AVX, AVX512F, BMI2, MMX+
 TEXT ·tile1x2BF16AVX512(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
-	MOVQ   ars+16(FP), CX
-	MOVQ   acs+24(FP), CX
-	MOVQ   b+32(FP), DX
-	MOVQ   brs+40(FP), BX
-	MOVQ   next+80(FP), SI
-	MOVQ   step+88(FP), DI
+	MOVQ   b+32(FP), CX
+	MOVQ   brs+40(FP), DX
+	MOVQ   next+80(FP), BX
+	MOVQ   step+88(FP), SI
+	MOVQ   DX, DI
+	IMULQ  AX, DI
+	ADDQ   DI, CX
+	NEGQ   DI
+	MOVQ   ars+16(FP), AX
+	MOVQ   acs+24(FP), AX
 	MOVQ   a+8(FP), R8
-	MOVB   load+72(FP), R9
-	TESTB  R9, R9
+	XORQ   R9, R9
+	MOVB   load+72(FP), R10
+	TESTB  R10, R10
 	JNE    fromC
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	JMP    loop
 
 fromC:
-	MOVQ      tail+64(FP), R9
-	MOVL      $-1, R10
-	BZHIL     R9, R10, R10
-	KMOVW     R10, K1
-	MOVQ      c+48(FP), R9
-	MOVQ      ldc+56(FP), R10
-	VMOVUPS   (R9), Z0
-	VMOVUPS.Z 64(R9), K1, Z1
+	MOVQ      tail+64(FP), R10
+	MOVL      $-1, R11
+	BZHIL     R10, R11, R11
+	KMOVW     R11, K1
+	MOVQ      c+48(FP), R10
+	MOVQ      ldc+56(FP), R11
+	VMOVUPS   (R10), Z0
+	VMOVUPS.Z 64(R10), K1, Z1
 
 loop:
-	VPMOVZXWD    (DX), Z2
+	VPMOVZXWD    (CX)(DI*1), Z2
 	VPSLLD       $0x10, Z2, Z2
-	VPMOVZXWD    32(DX), Z3
+	VPMOVZXWD    32(CX)(DI*1), Z3
 	VPSLLD       $0x10, Z3, Z3
-	VBROADCASTSS (R8), Z4
+	VBROADCASTSS (R8)(R9*1), Z4
 	VFMADD231PS  Z4, Z2, Z0
 	VFMADD231PS  Z4, Z3, Z1
-	PREFETCHT1   (SI)
-	ADDQ         DI, SI
-	ADDQ         BX, DX
-	ADDQ         CX, R8
-	DECQ         AX
+	PREFETCHT1   (BX)
+	ADDQ         SI, BX
+	ADDQ         AX, R9
+	ADDQ         DX, DI
 	JNE          loop
 	MOVQ         tail+64(FP), AX
 	MOVL         $-1, CX
@@ -9470,15 +9724,21 @@ loop:
 // Requires: AVX, AVX512F, BMI2, MMX+
 TEXT ·tile2x2AVX512(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
-	MOVQ   ars+16(FP), CX
-	MOVQ   acs+24(FP), DX
-	MOVQ   b+32(FP), BX
-	MOVQ   brs+40(FP), SI
-	MOVQ   next+80(FP), DI
-	MOVQ   step+88(FP), R8
+	MOVQ   b+32(FP), CX
+	MOVQ   brs+40(FP), DX
+	MOVQ   next+80(FP), BX
+	MOVQ   step+88(FP), SI
+	MOVQ   DX, DI
+	IMULQ  AX, DI
+	ADDQ   DI, CX
+	NEGQ   DI
+	MOVQ   ars+16(FP), AX
+	MOVQ   acs+24(FP), R8
 	MOVQ   a+8(FP), R9
-	MOVB   load+72(FP), R10
-	TESTB  R10, R10
+	LEAQ   (R9)(AX*1), AX
+	XORQ   R10, R10
+	MOVB   load+72(FP), R11
+	TESTB  R11, R11
 	JNE    fromC
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
@@ -9487,32 +9747,31 @@ TEXT ·tile2x2AVX512(SB), NOSPLIT, $0-96
 	JMP    loop
 
 fromC:
-	MOVQ      tail+64(FP), R10
-	MOVL      $-1, R11
-	BZHIL     R10, R11, R11
-	KMOVW     R11, K1
-	MOVQ      c+48(FP), R10
-	MOVQ      ldc+56(FP), R11
-	VMOVUPS   (R10), Z0
-	VMOVUPS.Z 64(R10), K1, Z1
-	ADDQ      R11, R10
-	VMOVUPS   (R10), Z2
-	VMOVUPS.Z 64(R10), K1, Z3
+	MOVQ      tail+64(FP), R11
+	MOVL      $-1, R12
+	BZHIL     R11, R12, R12
+	KMOVW     R12, K1
+	MOVQ      c+48(FP), R11
+	MOVQ      ldc+56(FP), R12
+	VMOVUPS   (R11), Z0
+	VMOVUPS.Z 64(R11), K1, Z1
+	ADDQ      R12, R11
+	VMOVUPS   (R11), Z2
+	VMOVUPS.Z 64(R11), K1, Z3
 
 loop:
-	VMOVUPS      (BX), Z4
-	VMOVUPS      64(BX), Z5
-	VBROADCASTSS (R9), Z6
+	VMOVUPS      (CX)(DI*1), Z4
+	VMOVUPS      64(CX)(DI*1), Z5
+	VBROADCASTSS (R9)(R10*1), Z6
 	VFMADD231PS  Z6, Z4, Z0
 	VFMADD231PS  Z6, Z5, Z1
-	VBROADCASTSS (R9)(CX*1), Z6
+	VBROADCASTSS (AX)(R10*1), Z6
 	VFMADD231PS  Z6, Z4, Z2
 	VFMADD231PS  Z6, Z5, Z3
-	PREFETCHT1   (DI)
-	ADDQ         R8, DI
+	PREFETCHT1   (BX)
 	ADDQ         SI, BX
-	ADDQ         DX, R9
-	DECQ         AX
+	ADDQ         R8, R10
+	ADDQ         DX, DI
 	JNE          loop
 	MOVQ         tail+64(FP), AX
 	MOVL         $-1, CX
@@ -9532,15 +9791,21 @@ loop:
 // Requires: AVX, AVX512F, BMI2, MMX+
 TEXT ·tile2x2BF16AVX512(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
-	MOVQ   ars+16(FP), CX
-	MOVQ   acs+24(FP), DX
-	MOVQ   b+32(FP), BX
-	MOVQ   brs+40(FP), SI
-	MOVQ   next+80(FP), DI
-	MOVQ   step+88(FP), R8
+	MOVQ   b+32(FP), CX
+	MOVQ   brs+40(FP), DX
+	MOVQ   next+80(FP), BX
+	MOVQ   step+88(FP), SI
+	MOVQ   DX, DI
+	IMULQ  AX, DI
+	ADDQ   DI, CX
+	NEGQ   DI
+	MOVQ   ars+16(FP), AX
+	MOVQ   acs+24(FP), R8
 	MOVQ   a+8(FP), R9
-	MOVB   load+72(FP), R10
-	TESTB  R10, R10
+	LEAQ   (R9)(AX*1), AX
+	XORQ   R10, R10
+	MOVB   load+72(FP), R11
+	TESTB  R11, R11
 	JNE    fromC
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
@@ -9549,34 +9814,33 @@ TEXT ·tile2x2BF16AVX512(SB), NOSPLIT, $0-96
 	JMP    loop
 
 fromC:
-	MOVQ      tail+64(FP), R10
-	MOVL      $-1, R11
-	BZHIL     R10, R11, R11
-	KMOVW     R11, K1
-	MOVQ      c+48(FP), R10
-	MOVQ      ldc+56(FP), R11
-	VMOVUPS   (R10), Z0
-	VMOVUPS.Z 64(R10), K1, Z1
-	ADDQ      R11, R10
-	VMOVUPS   (R10), Z2
-	VMOVUPS.Z 64(R10), K1, Z3
+	MOVQ      tail+64(FP), R11
+	MOVL      $-1, R12
+	BZHIL     R11, R12, R12
+	KMOVW     R12, K1
+	MOVQ      c+48(FP), R11
+	MOVQ      ldc+56(FP), R12
+	VMOVUPS   (R11), Z0
+	VMOVUPS.Z 64(R11), K1, Z1
+	ADDQ      R12, R11
+	VMOVUPS   (R11), Z2
+	VMOVUPS.Z 64(R11), K1, Z3
 
 loop:
-	VPMOVZXWD    (BX), Z4
+	VPMOVZXWD    (CX)(DI*1), Z4
 	VPSLLD       $0x10, Z4, Z4
-	VPMOVZXWD    32(BX), Z5
+	VPMOVZXWD    32(CX)(DI*1), Z5
 	VPSLLD       $0x10, Z5, Z5
-	VBROADCASTSS (R9), Z6
+	VBROADCASTSS (R9)(R10*1), Z6
 	VFMADD231PS  Z6, Z4, Z0
 	VFMADD231PS  Z6, Z5, Z1
-	VBROADCASTSS (R9)(CX*1), Z6
+	VBROADCASTSS (AX)(R10*1), Z6
 	VFMADD231PS  Z6, Z4, Z2
 	VFMADD231PS  Z6, Z5, Z3
-	PREFETCHT1   (DI)
-	ADDQ         R8, DI
+	PREFETCHT1   (BX)
 	ADDQ         SI, BX
-	ADDQ         DX, R9
-	DECQ         AX
+	ADDQ         R8, R10
+	ADDQ         DX, DI
 	JNE          loop
 	MOVQ         tail+64(FP), AX
 	MOVL         $-1, CX
@@ -9596,15 +9860,22 @@ loop:
 // Requires: AVX, AVX512F, BMI2, MMX+
 TEXT ·tile3x2AVX512(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
-	MOVQ   ars+16(FP), CX
-	MOVQ   acs+24(FP), DX
-	MOVQ   b+32(FP), BX
-	MOVQ   brs+40(FP), SI
-	MOVQ   next+80(FP), DI
-	MOVQ   step+88(FP), R8
+	MOVQ   b+32(FP), CX
+	MOVQ   brs+40(FP), DX
+	MOVQ   next+80(FP), BX
+	MOVQ   step+88(FP), SI
+	MOVQ   DX, DI
+	IMULQ  AX, DI
+	ADDQ   DI, CX
+	NEGQ   DI
+	MOVQ   ars+16(FP), AX
+	MOVQ   acs+24(FP), R8
 	MOVQ   a+8(FP), R9
-	MOVB   load+72(FP), R10
-	TESTB  R10, R10
+	LEAQ   (R9)(AX*1), R10
+	LEAQ   (R10)(AX*1), AX
+	XORQ   R11, R11
+	MOVB   load+72(FP), R12
+	TESTB  R12, R12
 	JNE    fromC
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
@@ -9615,38 +9886,37 @@ TEXT ·tile3x2AVX512(SB), NOSPLIT, $0-96
 	JMP    loop
 
 fromC:
-	MOVQ      tail+64(FP), R10
-	MOVL      $-1, R11
-	BZHIL     R10, R11, R11
-	KMOVW     R11, K1
-	MOVQ      c+48(FP), R10
-	MOVQ      ldc+56(FP), R11
-	VMOVUPS   (R10), Z0
-	VMOVUPS.Z 64(R10), K1, Z1
-	ADDQ      R11, R10
-	VMOVUPS   (R10), Z2
-	VMOVUPS.Z 64(R10), K1, Z3
-	ADDQ      R11, R10
-	VMOVUPS   (R10), Z4
-	VMOVUPS.Z 64(R10), K1, Z5
+	MOVQ      tail+64(FP), R12
+	MOVL      $-1, R13
+	BZHIL     R12, R13, R13
+	KMOVW     R13, K1
+	MOVQ      c+48(FP), R12
+	MOVQ      ldc+56(FP), R13
+	VMOVUPS   (R12), Z0
+	VMOVUPS.Z 64(R12), K1, Z1
+	ADDQ      R13, R12
+	VMOVUPS   (R12), Z2
+	VMOVUPS.Z 64(R12), K1, Z3
+	ADDQ      R13, R12
+	VMOVUPS   (R12), Z4
+	VMOVUPS.Z 64(R12), K1, Z5
 
 loop:
-	VMOVUPS      (BX), Z6
-	VMOVUPS      64(BX), Z7
-	VBROADCASTSS (R9), Z8
+	VMOVUPS      (CX)(DI*1), Z6
+	VMOVUPS      64(CX)(DI*1), Z7
+	VBROADCASTSS (R9)(R11*1), Z8
 	VFMADD231PS  Z8, Z6, Z0
 	VFMADD231PS  Z8, Z7, Z1
-	VBROADCASTSS (R9)(CX*1), Z8
+	VBROADCASTSS (R10)(R11*1), Z8
 	VFMADD231PS  Z8, Z6, Z2
 	VFMADD231PS  Z8, Z7, Z3
-	VBROADCASTSS (R9)(CX*2), Z8
+	VBROADCASTSS (AX)(R11*1), Z8
 	VFMADD231PS  Z8, Z6, Z4
 	VFMADD231PS  Z8, Z7, Z5
-	PREFETCHT1   (DI)
-	ADDQ         R8, DI
+	PREFETCHT1   (BX)
 	ADDQ         SI, BX
-	ADDQ         DX, R9
-	DECQ         AX
+	ADDQ         R8, R11
+	ADDQ         DX, DI
 	JNE          loop
 	MOVQ         tail+64(FP), AX
 	MOVL         $-1, CX
@@ -9669,15 +9939,22 @@ loop:
 // Requires: AVX, AVX512F, BMI2, MMX+
 TEXT ·tile3x2BF16AVX512(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
-	MOVQ   ars+16(FP), CX
-	MOVQ   acs+24(FP), DX
-	MOVQ   b+32(FP), BX
-	MOVQ   brs+40(FP), SI
-	MOVQ   next+80(FP), DI
-	MOVQ   step+88(FP), R8
+	MOVQ   b+32(FP), CX
+	MOVQ   brs+40(FP), DX
+	MOVQ   next+80(FP), BX
+	MOVQ   step+88(FP), SI
+	MOVQ   DX, DI
+	IMULQ  AX, DI
+	ADDQ   DI, CX
+	NEGQ   DI
+	MOVQ   ars+16(FP), AX
+	MOVQ   acs+24(FP), R8
 	MOVQ   a+8(FP), R9
-	MOVB   load+72(FP), R10
-	TESTB  R10, R10
+	LEAQ   (R9)(AX*1), R10
+	LEAQ   (R10)(AX*1), AX
+	XORQ   R11, R11
+	MOVB   load+72(FP), R12
+	TESTB  R12, R12
 	JNE    fromC
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
@@ -9688,40 +9965,39 @@ TEXT ·tile3x2BF16AVX512(SB), NOSPLIT, $0-96
 	JMP    loop
 
 fromC:
-	MOVQ      tail+64(FP), R10
-	MOVL      $-1, R11
-	BZHIL     R10, R11, R11
-	KMOVW     R11, K1
-	MOVQ      c+48(FP), R10
-	MOVQ      ldc+56(FP), R11
-	VMOVUPS   (R10), Z0
-	VMOVUPS.Z 64(R10), K1, Z1
-	ADDQ      R11, R10
-	VMOVUPS   (R10), Z2
-	VMOVUPS.Z 64(R10), K1, Z3
-	ADDQ      R11, R10
-	VMOVUPS   (R10), Z4
-	VMOVUPS.Z 64(R10), K1, Z5
+	MOVQ      tail+64(FP), R12
+	MOVL      $-1, R13
+	BZHIL     R12, R13, R13
+	KMOVW     R13, K1
+	MOVQ      c+48(FP), R12
+	MOVQ      ldc+56(FP), R13
+	VMOVUPS   (R12), Z0
+	VMOVUPS.Z 64(R12), K1, Z1
+	ADDQ      R13, R12
+	VMOVUPS   (R12), Z2
+	VMOVUPS.Z 64(R12), K1, Z3
+	ADDQ      R13, R12
+	VMOVUPS   (R12), Z4
+	VMOVUPS.Z 64(R12), K1, Z5
 
 loop:
-	VPMOVZXWD    (BX), Z6
+	VPMOVZXWD    (CX)(DI*1), Z6
 	VPSLLD       $0x10, Z6, Z6
-	VPMOVZXWD    32(BX), Z7
+	VPMOVZXWD    32(CX)(DI*1), Z7
 	VPSLLD       $0x10, Z7, Z7
-	VBROADCASTSS (R9), Z8
+	VBROADCASTSS (R9)(R11*1), Z8
 	VFMADD231PS  Z8, Z6, Z0
 	VFMADD231PS  Z8, Z7, Z1
-	VBROADCASTSS (R9)(CX*1), Z8
+	VBROADCASTSS (R10)(R11*1), Z8
 	VFMADD231PS  Z8, Z6, Z2
 	VFMADD231PS  Z8, Z7, Z3
-	VBROADCASTSS (R9)(CX*2), Z8
+	VBROADCASTSS (AX)(R11*1), Z8
 	VFMADD231PS  Z8, Z6, Z4
 	VFMADD231PS  Z8, Z7, Z5
-	PREFETCHT1   (DI)
-	ADDQ         R8, DI
+	PREFETCHT1   (BX)
 	ADDQ         SI, BX
-	ADDQ         DX, R9
-	DECQ         AX
+	ADDQ         R8, R11
+	ADDQ         DX, DI
 	JNE          loop
 	MOVQ         tail+64(FP), AX
 	MOVL         $-1, CX
@@ -9744,16 +10020,23 @@ loop:
 // Requires: AVX, AVX512F, BMI2, MMX+
 TEXT ·tile4x2AVX512(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
-	MOVQ   ars+16(FP), CX
-	MOVQ   acs+24(FP), DX
-	MOVQ   b+32(FP), BX
-	MOVQ   brs+40(FP), SI
-	MOVQ   next+80(FP), DI
-	MOVQ   step+88(FP), R8
+	MOVQ   b+32(FP), CX
+	MOVQ   brs+40(FP), DX
+	MOVQ   next+80(FP), BX
+	MOVQ   step+88(FP), SI
+	MOVQ   DX, DI
+	IMULQ  AX, DI
+	ADDQ   DI, CX
+	NEGQ   DI
+	MOVQ   ars+16(FP), AX
+	MOVQ   acs+24(FP), R8
 	MOVQ   a+8(FP), R9
-	LEAQ   (CX)(CX*2), R10
-	MOVB   load+72(FP), R11
-	TESTB  R11, R11
+	LEAQ   (R9)(AX*1), R10
+	LEAQ   (R10)(AX*1), R11
+	LEAQ   (R11)(AX*1), AX
+	XORQ   R12, R12
+	MOVB   load+72(FP), R13
+	TESTB  R13, R13
 	JNE    fromC
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
@@ -9766,44 +10049,43 @@ TEXT ·tile4x2AVX512(SB), NOSPLIT, $0-96
 	JMP    loop
 
 fromC:
-	MOVQ      tail+64(FP), R11
-	MOVL      $-1, R12
-	BZHIL     R11, R12, R12
-	KMOVW     R12, K1
-	MOVQ      c+48(FP), R11
-	MOVQ      ldc+56(FP), R12
-	VMOVUPS   (R11), Z0
-	VMOVUPS.Z 64(R11), K1, Z1
-	ADDQ      R12, R11
-	VMOVUPS   (R11), Z2
-	VMOVUPS.Z 64(R11), K1, Z3
-	ADDQ      R12, R11
-	VMOVUPS   (R11), Z4
-	VMOVUPS.Z 64(R11), K1, Z5
-	ADDQ      R12, R11
-	VMOVUPS   (R11), Z6
-	VMOVUPS.Z 64(R11), K1, Z7
+	MOVQ      tail+64(FP), R13
+	MOVL      $-1, R14
+	BZHIL     R13, R14, R14
+	KMOVW     R14, K1
+	MOVQ      c+48(FP), R13
+	MOVQ      ldc+56(FP), R14
+	VMOVUPS   (R13), Z0
+	VMOVUPS.Z 64(R13), K1, Z1
+	ADDQ      R14, R13
+	VMOVUPS   (R13), Z2
+	VMOVUPS.Z 64(R13), K1, Z3
+	ADDQ      R14, R13
+	VMOVUPS   (R13), Z4
+	VMOVUPS.Z 64(R13), K1, Z5
+	ADDQ      R14, R13
+	VMOVUPS   (R13), Z6
+	VMOVUPS.Z 64(R13), K1, Z7
 
 loop:
-	VMOVUPS      (BX), Z8
-	VMOVUPS      64(BX), Z9
-	VBROADCASTSS (R9), Z10
+	VMOVUPS      (CX)(DI*1), Z8
+	VMOVUPS      64(CX)(DI*1), Z9
+	VBROADCASTSS (R9)(R12*1), Z10
 	VFMADD231PS  Z10, Z8, Z0
 	VFMADD231PS  Z10, Z9, Z1
-	VBROADCASTSS (R9)(CX*1), Z10
+	VBROADCASTSS (R10)(R12*1), Z10
 	VFMADD231PS  Z10, Z8, Z2
 	VFMADD231PS  Z10, Z9, Z3
-	VBROADCASTSS (R9)(CX*2), Z10
+	VBROADCASTSS (R11)(R12*1), Z10
 	VFMADD231PS  Z10, Z8, Z4
 	VFMADD231PS  Z10, Z9, Z5
-	VBROADCASTSS (R9)(R10*1), Z10
+	VBROADCASTSS (AX)(R12*1), Z10
 	VFMADD231PS  Z10, Z8, Z6
 	VFMADD231PS  Z10, Z9, Z7
-	PREFETCHT1   (DI)
-	ADDQ         R8, DI
+	PREFETCHT1   (BX)
 	ADDQ         SI, BX
-	ADDQ         DX, R9
-	DECQ         AX
+	ADDQ         R8, R12
+	ADDQ         DX, DI
 	JNE          loop
 	MOVQ         tail+64(FP), AX
 	MOVL         $-1, CX
@@ -9829,16 +10111,23 @@ loop:
 // Requires: AVX, AVX512F, BMI2, MMX+
 TEXT ·tile4x2BF16AVX512(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
-	MOVQ   ars+16(FP), CX
-	MOVQ   acs+24(FP), DX
-	MOVQ   b+32(FP), BX
-	MOVQ   brs+40(FP), SI
-	MOVQ   next+80(FP), DI
-	MOVQ   step+88(FP), R8
+	MOVQ   b+32(FP), CX
+	MOVQ   brs+40(FP), DX
+	MOVQ   next+80(FP), BX
+	MOVQ   step+88(FP), SI
+	MOVQ   DX, DI
+	IMULQ  AX, DI
+	ADDQ   DI, CX
+	NEGQ   DI
+	MOVQ   ars+16(FP), AX
+	MOVQ   acs+24(FP), R8
 	MOVQ   a+8(FP), R9
-	LEAQ   (CX)(CX*2), R10
-	MOVB   load+72(FP), R11
-	TESTB  R11, R11
+	LEAQ   (R9)(AX*1), R10
+	LEAQ   (R10)(AX*1), R11
+	LEAQ   (R11)(AX*1), AX
+	XORQ   R12, R12
+	MOVB   load+72(FP), R13
+	TESTB  R13, R13
 	JNE    fromC
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
@@ -9851,46 +10140,45 @@ TEXT ·tile4x2BF16AVX512(SB), NOSPLIT, $0-96
 	JMP    loop
 
 fromC:
-	MOVQ      tail+64(FP), R11
-	MOVL      $-1, R12
-	BZHIL     R11, R12, R12
-	KMOVW     R12, K1
-	MOVQ      c+48(FP), R11
-	MOVQ      ldc+56(FP), R12
-	VMOVUPS   (R11), Z0
-	VMOVUPS.Z 64(R11), K1, Z1
-	ADDQ      R12, R11
-	VMOVUPS   (R11), Z2
-	VMOVUPS.Z 64(R11), K1, Z3
-	ADDQ      R12, R11
-	VMOVUPS   (R11), Z4
-	VMOVUPS.Z 64(R11), K1, Z5
-	ADDQ      R12, R11
-	VMOVUPS   (R11), Z6
-	VMOVUPS.Z 64(R11), K1, Z7
+	MOVQ      tail+64(FP), R13
+	MOVL      $-1, R14
+	BZHIL     R13, R14, R14
+	KMOVW     R14, K1
+	MOVQ      c+48(FP), R13
+	MOVQ      ldc+56(FP), R14
+	VMOVUPS   (R13), Z0
+	VMOVUPS.Z 64(R13), K1, Z1
+	ADDQ      R14, R13
+	VMOVUPS   (R13), Z2
+	VMOVUPS.Z 64(R13), K1, Z3
+	ADDQ      R14, R13
+	VMOVUPS   (R13), Z4
+	VMOVUPS.Z 64(R13), K1, Z5
+	ADDQ      R14, R13
+	VMOVUPS   (R13), Z6
+	VMOVUPS.Z 64(R13), K1, Z7
 
 loop:
-	VPMOVZXWD    (BX), Z8
+	VPMOVZXWD    (CX)(DI*1), Z8
 	VPSLLD       $0x10, Z8, Z8
-	VPMOVZXWD    32(BX), Z9
+	VPMOVZXWD    32(CX)(DI*1), Z9
 	VPSLLD       $0x10, Z9, Z9
-	VBROADCASTSS (R9), Z10
+	VBROADCASTSS (R9)(R12*1), Z10
 	VFMADD231PS  Z10, Z8, Z0
 	VFMADD231PS  Z10, Z9, Z1
-	VBROADCASTSS (R9)(CX*1), Z10
+	VBROADCASTSS (R10)(R12*1), Z10
 	VFMADD231PS  Z10, Z8, Z2
 	VFMADD231PS  Z10, Z9, Z3
-	VBROADCASTSS (R9)(CX*2), Z10
+	VBROADCASTSS (R11)(R12*1), Z10
 	VFMADD231PS  Z10, Z8, Z4
 	VFMADD231PS  Z10, Z9, Z5
-	VBROADCASTSS (R9)(R10*1), Z10
+	VBROADCASTSS (AX)(R12*1), Z10
 	VFMADD231PS  Z10, Z8, Z6
 	VFMADD231PS  Z10, Z9, Z7
-	PREFETCHT1   (DI)
-	ADDQ         R8, DI
+	PREFETCHT1   (BX)
 	ADDQ         SI, BX
-	ADDQ         DX, R9
-	DECQ         AX
+	ADDQ         R8, R12
+	ADDQ         DX, DI
 	JNE          loop
 	MOVQ         tail+64(FP), AX
 	MOVL         $-1, CX
@@ -9916,16 +10204,24 @@ loop:
 // Requires: AVX, AVX512F, BMI2, MMX+
 TEXT ·tile5x2AVX512(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
-	MOVQ   ars+16(FP), CX
-	MOVQ   acs+24(FP), DX
-	MOVQ   b+32(FP), BX
-	MOVQ   brs+40(FP), SI
-	MOVQ   next+80(FP), DI
-	MOVQ   step+88(FP), R8
+	MOVQ   b+32(FP), CX
+	MOVQ   brs+40(FP), DX
+	MOVQ   next+80(FP), BX
+	MOVQ   step+88(FP), SI
+	MOVQ   DX, DI
+	IMULQ  AX, DI
+	ADDQ   DI, CX
+	NEGQ   DI
+	MOVQ   ars+16(FP), AX
+	MOVQ   acs+24(FP), R8
 	MOVQ   a+8(FP), R9
-	LEAQ   (CX)(CX*2), R10
-	MOVB   load+72(FP), R11
-	TESTB  R11, R11
+	LEAQ   (R9)(AX*1), R10
+	LEAQ   (R10)(AX*1), R11
+	LEAQ   (R11)(AX*1), R12
+	LEAQ   (R12)(AX*1), AX
+	XORQ   R13, R13
+	MOVB   load+72(FP), R14
+	TESTB  R14, R14
 	JNE    fromC
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
@@ -9940,50 +10236,49 @@ TEXT ·tile5x2AVX512(SB), NOSPLIT, $0-96
 	JMP    loop
 
 fromC:
-	MOVQ      tail+64(FP), R11
-	MOVL      $-1, R12
-	BZHIL     R11, R12, R12
-	KMOVW     R12, K1
-	MOVQ      c+48(FP), R11
-	MOVQ      ldc+56(FP), R12
-	VMOVUPS   (R11), Z0
-	VMOVUPS.Z 64(R11), K1, Z1
-	ADDQ      R12, R11
-	VMOVUPS   (R11), Z2
-	VMOVUPS.Z 64(R11), K1, Z3
-	ADDQ      R12, R11
-	VMOVUPS   (R11), Z4
-	VMOVUPS.Z 64(R11), K1, Z5
-	ADDQ      R12, R11
-	VMOVUPS   (R11), Z6
-	VMOVUPS.Z 64(R11), K1, Z7
-	ADDQ      R12, R11
-	VMOVUPS   (R11), Z8
-	VMOVUPS.Z 64(R11), K1, Z9
+	MOVQ      tail+64(FP), R14
+	MOVL      $-1, R15
+	BZHIL     R14, R15, R15
+	KMOVW     R15, K1
+	MOVQ      c+48(FP), R14
+	MOVQ      ldc+56(FP), R15
+	VMOVUPS   (R14), Z0
+	VMOVUPS.Z 64(R14), K1, Z1
+	ADDQ      R15, R14
+	VMOVUPS   (R14), Z2
+	VMOVUPS.Z 64(R14), K1, Z3
+	ADDQ      R15, R14
+	VMOVUPS   (R14), Z4
+	VMOVUPS.Z 64(R14), K1, Z5
+	ADDQ      R15, R14
+	VMOVUPS   (R14), Z6
+	VMOVUPS.Z 64(R14), K1, Z7
+	ADDQ      R15, R14
+	VMOVUPS   (R14), Z8
+	VMOVUPS.Z 64(R14), K1, Z9
 
 loop:
-	VMOVUPS      (BX), Z10
-	VMOVUPS      64(BX), Z11
-	VBROADCASTSS (R9), Z12
+	VMOVUPS      (CX)(DI*1), Z10
+	VMOVUPS      64(CX)(DI*1), Z11
+	VBROADCASTSS (R9)(R13*1), Z12
 	VFMADD231PS  Z12, Z10, Z0
 	VFMADD231PS  Z12, Z11, Z1
-	VBROADCASTSS (R9)(CX*1), Z12
+	VBROADCASTSS (R10)(R13*1), Z12
 	VFMADD231PS  Z12, Z10, Z2
 	VFMADD231PS  Z12, Z11, Z3
-	VBROADCASTSS (R9)(CX*2), Z12
+	VBROADCASTSS (R11)(R13*1), Z12
 	VFMADD231PS  Z12, Z10, Z4
 	VFMADD231PS  Z12, Z11, Z5
-	VBROADCASTSS (R9)(R10*1), Z12
+	VBROADCASTSS (R12)(R13*1), Z12
 	VFMADD231PS  Z12, Z10, Z6
 	VFMADD231PS  Z12, Z11, Z7
-	VBROADCASTSS (R9)(CX*4), Z12
+	VBROADCASTSS (AX)(R13*1), Z12
 	VFMADD231PS  Z12, Z10, Z8
 	VFMADD231PS  Z12, Z11, Z9
-	PREFETCHT1   (DI)
-	ADDQ         R8, DI
+	PREFETCHT1   (BX)
 	ADDQ         SI, BX
-	ADDQ         DX, R9
-	DECQ         AX
+	ADDQ         R8, R13
+	ADDQ         DX, DI
 	JNE          loop
 	MOVQ         tail+64(FP), AX
 	MOVL         $-1, CX
@@ -10012,16 +10307,24 @@ loop:
 // Requires: AVX, AVX512F, BMI2, MMX+
 TEXT ·tile5x2BF16AVX512(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
-	MOVQ   ars+16(FP), CX
-	MOVQ   acs+24(FP), DX
-	MOVQ   b+32(FP), BX
-	MOVQ   brs+40(FP), SI
-	MOVQ   next+80(FP), DI
-	MOVQ   step+88(FP), R8
+	MOVQ   b+32(FP), CX
+	MOVQ   brs+40(FP), DX
+	MOVQ   next+80(FP), BX
+	MOVQ   step+88(FP), SI
+	MOVQ   DX, DI
+	IMULQ  AX, DI
+	ADDQ   DI, CX
+	NEGQ   DI
+	MOVQ   ars+16(FP), AX
+	MOVQ   acs+24(FP), R8
 	MOVQ   a+8(FP), R9
-	LEAQ   (CX)(CX*2), R10
-	MOVB   load+72(FP), R11
-	TESTB  R11, R11
+	LEAQ   (R9)(AX*1), R10
+	LEAQ   (R10)(AX*1), R11
+	LEAQ   (R11)(AX*1), R12
+	LEAQ   (R12)(AX*1), AX
+	XORQ   R13, R13
+	MOVB   load+72(FP), R14
+	TESTB  R14, R14
 	JNE    fromC
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
@@ -10036,52 +10339,51 @@ TEXT ·tile5x2BF16AVX512(SB), NOSPLIT, $0-96
 	JMP    loop
 
 fromC:
-	MOVQ      tail+64(FP), R11
-	MOVL      $-1, R12
-	BZHIL     R11, R12, R12
-	KMOVW     R12, K1
-	MOVQ      c+48(FP), R11
-	MOVQ      ldc+56(FP), R12
-	VMOVUPS   (R11), Z0
-	VMOVUPS.Z 64(R11), K1, Z1
-	ADDQ      R12, R11
-	VMOVUPS   (R11), Z2
-	VMOVUPS.Z 64(R11), K1, Z3
-	ADDQ      R12, R11
-	VMOVUPS   (R11), Z4
-	VMOVUPS.Z 64(R11), K1, Z5
-	ADDQ      R12, R11
-	VMOVUPS   (R11), Z6
-	VMOVUPS.Z 64(R11), K1, Z7
-	ADDQ      R12, R11
-	VMOVUPS   (R11), Z8
-	VMOVUPS.Z 64(R11), K1, Z9
+	MOVQ      tail+64(FP), R14
+	MOVL      $-1, R15
+	BZHIL     R14, R15, R15
+	KMOVW     R15, K1
+	MOVQ      c+48(FP), R14
+	MOVQ      ldc+56(FP), R15
+	VMOVUPS   (R14), Z0
+	VMOVUPS.Z 64(R14), K1, Z1
+	ADDQ      R15, R14
+	VMOVUPS   (R14), Z2
+	VMOVUPS.Z 64(R14), K1, Z3
+	ADDQ      R15, R14
+	VMOVUPS   (R14), Z4
+	VMOVUPS.Z 64(R14), K1, Z5
+	ADDQ      R15, R14
+	VMOVUPS   (R14), Z6
+	VMOVUPS.Z 64(R14), K1, Z7
+	ADDQ      R15, R14
+	VMOVUPS   (R14), Z8
+	VMOVUPS.Z 64(R14), K1, Z9
 
 loop:
-	VPMOVZXWD    (BX), Z10
+	VPMOVZXWD    (CX)(DI*1), Z10
 	VPSLLD       $0x10, Z10, Z10
-	VPMOVZXWD    32(BX), Z11
+	VPMOVZXWD    32(CX)(DI*1), Z11
 	VPSLLD       $0x10, Z11, Z11
-	VBROADCASTSS (R9), Z12
+	VBROADCASTSS (R9)(R13*1), Z12
 	VFMADD231PS  Z12, Z10, Z0
 	VFMADD231PS  Z12, Z11, Z1
-	VBROADCASTSS (R9)(CX*1), Z12
+	VBROADCASTSS (R10)(R13*1), Z12
 	VFMADD231PS  Z12, Z10, Z2
 	VFMADD231PS  Z12, Z11, Z3
-	VBROADCASTSS (R9)(CX*2), Z12
+	VBROADCASTSS (R11)(R13*1), Z12
 	VFMADD231PS  Z12, Z10, Z4
 	VFMADD231PS  Z12, Z11, Z5
-	VBROADCASTSS (R9)(R10*1), Z12
+	VBROADCASTSS (R12)(R13*1), Z12
 	VFMADD231PS  Z12, Z10, Z6
 	VFMADD231PS  Z12, Z11, Z7
-	VBROADCASTSS (R9)(CX*4), Z12
+	VBROADCASTSS (AX)(R13*1), Z12
 	VFMADD231PS  Z12, Z10, Z8
 	VFMADD231PS  Z12, Z11, Z9
-	PREFETCHT1   (DI)
-	ADDQ         R8, DI
+	PREFETCHT1   (BX)
 	ADDQ         SI, BX
-	ADDQ         DX, R9
-	DECQ         AX
+	ADDQ         R8, R13
+	ADDQ         DX, DI
 	JNE          loop
 	MOVQ         tail+64(FP), AX
 	MOVL         $-1, CX
@@ -10108,20 +10410,27 @@ loop:
 
 // func tile6x2AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·tile6x2AVX512(SB), NOSPLIT, $0-96
+TEXT ·tile6x2AVX512(SB), NOSPLIT, $8-96
 	MOVQ   k+0(FP), AX
-	MOVQ   ars+16(FP), CX
-	MOVQ   acs+24(FP), DX
-	MOVQ   b+32(FP), BX
-	MOVQ   brs+40(FP), SI
-	MOVQ   next+80(FP), DI
-	MOVQ   step+88(FP), R8
+	MOVQ   b+32(FP), CX
+	MOVQ   brs+40(FP), DX
+	MOVQ   next+80(FP), BX
+	MOVQ   step+88(FP), SI
+	MOVQ   DX, DI
+	IMULQ  AX, DI
+	ADDQ   DI, CX
+	NEGQ   DI
+	MOVQ   ars+16(FP), AX
+	MOVQ   acs+24(FP), R8
 	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(CX*4), R10
-	ADDQ   CX, R10
-	LEAQ   (CX)(CX*2), R11
-	MOVB   load+72(FP), R12
-	TESTB  R12, R12
+	LEAQ   (R9)(AX*1), R10
+	LEAQ   (R10)(AX*1), R11
+	LEAQ   (R11)(AX*1), R12
+	LEAQ   (R12)(AX*1), R13
+	LEAQ   (R13)(AX*1), AX
+	XORQ   R14, R14
+	MOVB   load+72(FP), R15
+	TESTB  R15, R15
 	JNE    fromC
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
@@ -10138,57 +10447,55 @@ TEXT ·tile6x2AVX512(SB), NOSPLIT, $0-96
 	JMP    loop
 
 fromC:
-	MOVQ      tail+64(FP), R12
-	MOVL      $-1, R13
-	BZHIL     R12, R13, R13
-	KMOVW     R13, K1
-	MOVQ      c+48(FP), R12
-	MOVQ      ldc+56(FP), R13
-	VMOVUPS   (R12), Z0
-	VMOVUPS.Z 64(R12), K1, Z1
-	ADDQ      R13, R12
-	VMOVUPS   (R12), Z2
-	VMOVUPS.Z 64(R12), K1, Z3
-	ADDQ      R13, R12
-	VMOVUPS   (R12), Z4
-	VMOVUPS.Z 64(R12), K1, Z5
-	ADDQ      R13, R12
-	VMOVUPS   (R12), Z6
-	VMOVUPS.Z 64(R12), K1, Z7
-	ADDQ      R13, R12
-	VMOVUPS   (R12), Z8
-	VMOVUPS.Z 64(R12), K1, Z9
-	ADDQ      R13, R12
-	VMOVUPS   (R12), Z10
-	VMOVUPS.Z 64(R12), K1, Z11
+	MOVQ      tail+64(FP), R15
+	MOVL      $-1, BP
+	BZHIL     R15, BP, BP
+	KMOVW     BP, K1
+	MOVQ      c+48(FP), R15
+	MOVQ      ldc+56(FP), BP
+	VMOVUPS   (R15), Z0
+	VMOVUPS.Z 64(R15), K1, Z1
+	ADDQ      BP, R15
+	VMOVUPS   (R15), Z2
+	VMOVUPS.Z 64(R15), K1, Z3
+	ADDQ      BP, R15
+	VMOVUPS   (R15), Z4
+	VMOVUPS.Z 64(R15), K1, Z5
+	ADDQ      BP, R15
+	VMOVUPS   (R15), Z6
+	VMOVUPS.Z 64(R15), K1, Z7
+	ADDQ      BP, R15
+	VMOVUPS   (R15), Z8
+	VMOVUPS.Z 64(R15), K1, Z9
+	ADDQ      BP, R15
+	VMOVUPS   (R15), Z10
+	VMOVUPS.Z 64(R15), K1, Z11
 
 loop:
-	VMOVUPS      (BX), Z12
-	VMOVUPS      64(BX), Z13
-	VBROADCASTSS (R9), Z14
+	VMOVUPS      (CX)(DI*1), Z12
+	VMOVUPS      64(CX)(DI*1), Z13
+	VBROADCASTSS (R9)(R14*1), Z14
 	VFMADD231PS  Z14, Z12, Z0
 	VFMADD231PS  Z14, Z13, Z1
-	VBROADCASTSS (R9)(CX*1), Z14
+	VBROADCASTSS (R10)(R14*1), Z14
 	VFMADD231PS  Z14, Z12, Z2
 	VFMADD231PS  Z14, Z13, Z3
-	VBROADCASTSS (R9)(CX*2), Z14
+	VBROADCASTSS (R11)(R14*1), Z14
 	VFMADD231PS  Z14, Z12, Z4
 	VFMADD231PS  Z14, Z13, Z5
-	VBROADCASTSS (R9)(R11*1), Z14
+	VBROADCASTSS (R12)(R14*1), Z14
 	VFMADD231PS  Z14, Z12, Z6
 	VFMADD231PS  Z14, Z13, Z7
-	VBROADCASTSS (R9)(CX*4), Z14
+	VBROADCASTSS (R13)(R14*1), Z14
 	VFMADD231PS  Z14, Z12, Z8
 	VFMADD231PS  Z14, Z13, Z9
-	VBROADCASTSS (R10), Z14
+	VBROADCASTSS (AX)(R14*1), Z14
 	VFMADD231PS  Z14, Z12, Z10
 	VFMADD231PS  Z14, Z13, Z11
-	PREFETCHT1   (DI)
-	ADDQ         R8, DI
+	PREFETCHT1   (BX)
 	ADDQ         SI, BX
-	ADDQ         DX, R9
-	ADDQ         DX, R10
-	DECQ         AX
+	ADDQ         R8, R14
+	ADDQ         DX, DI
 	JNE          loop
 	MOVQ         tail+64(FP), AX
 	MOVL         $-1, CX
@@ -10218,20 +10525,27 @@ loop:
 
 // func tile6x2BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
 // Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·tile6x2BF16AVX512(SB), NOSPLIT, $0-96
+TEXT ·tile6x2BF16AVX512(SB), NOSPLIT, $8-96
 	MOVQ   k+0(FP), AX
-	MOVQ   ars+16(FP), CX
-	MOVQ   acs+24(FP), DX
-	MOVQ   b+32(FP), BX
-	MOVQ   brs+40(FP), SI
-	MOVQ   next+80(FP), DI
-	MOVQ   step+88(FP), R8
+	MOVQ   b+32(FP), CX
+	MOVQ   brs+40(FP), DX
+	MOVQ   next+80(FP), BX
+	MOVQ   step+88(FP), SI
+	MOVQ   DX, DI
+	IMULQ  AX, DI
+	ADDQ   DI, CX
+	NEGQ   DI
+	MOVQ   ars+16(FP), AX
+	MOVQ   acs+24(FP), R8
 	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(CX*4), R10
-	ADDQ   CX, R10
-	LEAQ   (CX)(CX*2), R11
-	MOVB   load+72(FP), R12
-	TESTB  R12, R12
+	LEAQ   (R9)(AX*1), R10
+	LEAQ   (R10)(AX*1), R11
+	LEAQ   (R11)(AX*1), R12
+	LEAQ   (R12)(AX*1), R13
+	LEAQ   (R13)(AX*1), AX
+	XORQ   R14, R14
+	MOVB   load+72(FP), R15
+	TESTB  R15, R15
 	JNE    fromC
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
@@ -10248,59 +10562,57 @@ TEXT ·tile6x2BF16AVX512(SB), NOSPLIT, $0-96
 	JMP    loop
 
 fromC:
-	MOVQ      tail+64(FP), R12
-	MOVL      $-1, R13
-	BZHIL     R12, R13, R13
-	KMOVW     R13, K1
-	MOVQ      c+48(FP), R12
-	MOVQ      ldc+56(FP), R13
-	VMOVUPS   (R12), Z0
-	VMOVUPS.Z 64(R12), K1, Z1
-	ADDQ      R13, R12
-	VMOVUPS   (R12), Z2
-	VMOVUPS.Z 64(R12), K1, Z3
-	ADDQ      R13, R12
-	VMOVUPS   (R12), Z4
-	VMOVUPS.Z 64(R12), K1, Z5
-	ADDQ      R13, R12
-	VMOVUPS   (R12), Z6
-	VMOVUPS.Z 64(R12), K1, Z7
-	ADDQ      R13, R12
-	VMOVUPS   (R12), Z8
-	VMOVUPS.Z 64(R12), K1, Z9
-	ADDQ      R13, R12
-	VMOVUPS   (R12), Z10
-	VMOVUPS.Z 64(R12), K1, Z11
+	MOVQ      tail+64(FP), R15
+	MOVL      $-1, BP
+	BZHIL     R15, BP, BP
+	KMOVW     BP, K1
+	MOVQ      c+48(FP), R15
+	MOVQ      ldc+56(FP), BP
+	VMOVUPS   (R15), Z0
+	VMOVUPS.Z 64(R15), K1, Z1
+	ADDQ      BP, R15
+	VMOVUPS   (R15), Z2
+	VMOVUPS.Z 64(R15), K1, Z3
+	ADDQ      BP, R15
+	VMOVUPS   (R15), Z4
+	VMOVUPS.Z 64(R15), K1, Z5
+	ADDQ      BP, R15
+	VMOVUPS   (R15), Z6
+	VMOVUPS.Z 64(R15), K1, Z7
+	ADDQ      BP, R15
+	VMOVUPS   (R15), Z8
+	VMOVUPS.Z 64(R15), K1, Z9
+	ADDQ      BP, R15
+	VMOVUPS   (R15), Z10
+	VMOVUPS.Z 64(R15), K1, Z11
 
 loop:
-	VPMOVZXWD    (BX), Z12
+	VPMOVZXWD    (CX)(DI*1), Z12
 	VPSLLD       $0x10, Z12, Z12
-	VPMOVZXWD    32(BX), Z13
+	VPMOVZXWD    32(CX)(DI*1), Z13
 	VPSLLD       $0x10, Z13, Z13
-	VBROADCASTSS (R9), Z14
+	VBROADCASTSS (R9)(R14*1), Z14
 	VFMADD231PS  Z14, Z12, Z0
 	VFMADD231PS  Z14, Z13, Z1
-	VBROADCASTSS (R9)(CX*1), Z14
+	VBROADCASTSS (R10)(R14*1), Z14
 	VFMADD231PS  Z14, Z12, Z2
 	VFMADD231PS  Z14, Z13, Z3
-	VBROADCASTSS (R9)(CX*2), Z14
+	VBROADCASTSS (R11)(R14*1), Z14
 	VFMADD231PS  Z14, Z12, Z4
 	VFMADD231PS  Z14, Z13, Z5
-	VBROADCASTSS (R9)(R11*1), Z14
+	VBROADCASTSS (R12)(R14*1), Z14
 	VFMADD231PS  Z14, Z12, Z6
 	VFMADD231PS  Z14, Z13, Z7
-	VBROADCASTSS (R9)(CX*4), Z14
+	VBROADCASTSS (R13)(R14*1), Z14
 	VFMADD231PS  Z14, Z12, Z8
 	VFMADD231PS  Z14, Z13, Z9
-	VBROADCASTSS (R10), Z14
+	VBROADCASTSS (AX)(R14*1), Z14
 	VFMADD231PS  Z14, Z12, Z10
 	VFMADD231PS  Z14, Z13, Z11
-	PREFETCHT1   (DI)
-	ADDQ         R8, DI
+	PREFETCHT1   (BX)
 	ADDQ         SI, BX
-	ADDQ         DX, R9
-	ADDQ         DX, R10
-	DECQ         AX
+	ADDQ         R8, R14
+	ADDQ         DX, DI
 	JNE          loop
 	MOVQ         tail+64(FP), AX
 	MOVL         $-1, CX
@@ -10332,16 +10644,20 @@ loop:
 // Requires: AVX, AVX512F, BMI2, MMX+
 TEXT ·tile7x2AVX512(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
-	MOVQ   ars+16(FP), CX
-	MOVQ   acs+24(FP), DX
-	MOVQ   b+32(FP), BX
-	MOVQ   brs+40(FP), SI
-	MOVQ   next+80(FP), DI
-	MOVQ   step+88(FP), R8
+	MOVQ   b+32(FP), CX
+	MOVQ   brs+40(FP), DX
+	MOVQ   next+80(FP), BX
+	MOVQ   step+88(FP), SI
+	MOVQ   DX, DI
+	IMULQ  AX, DI
+	ADDQ   DI, CX
+	NEGQ   DI
+	MOVQ   ars+16(FP), AX
+	MOVQ   acs+24(FP), R8
 	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(CX*4), R10
-	ADDQ   CX, R10
-	LEAQ   (CX)(CX*2), R11
+	LEAQ   (R9)(AX*4), R10
+	ADDQ   AX, R10
+	LEAQ   (AX)(AX*2), R11
 	MOVB   load+72(FP), R12
 	TESTB  R12, R12
 	JNE    fromC
@@ -10390,35 +10706,34 @@ fromC:
 	VMOVUPS.Z 64(R12), K1, Z13
 
 loop:
-	VMOVUPS      (BX), Z14
-	VMOVUPS      64(BX), Z15
+	VMOVUPS      (CX)(DI*1), Z14
+	VMOVUPS      64(CX)(DI*1), Z15
 	VBROADCASTSS (R9), Z16
 	VFMADD231PS  Z16, Z14, Z0
 	VFMADD231PS  Z16, Z15, Z1
-	VBROADCASTSS (R9)(CX*1), Z16
+	VBROADCASTSS (R9)(AX*1), Z16
 	VFMADD231PS  Z16, Z14, Z2
 	VFMADD231PS  Z16, Z15, Z3
-	VBROADCASTSS (R9)(CX*2), Z16
+	VBROADCASTSS (R9)(AX*2), Z16
 	VFMADD231PS  Z16, Z14, Z4
 	VFMADD231PS  Z16, Z15, Z5
 	VBROADCASTSS (R9)(R11*1), Z16
 	VFMADD231PS  Z16, Z14, Z6
 	VFMADD231PS  Z16, Z15, Z7
-	VBROADCASTSS (R9)(CX*4), Z16
+	VBROADCASTSS (R9)(AX*4), Z16
 	VFMADD231PS  Z16, Z14, Z8
 	VFMADD231PS  Z16, Z15, Z9
 	VBROADCASTSS (R10), Z16
 	VFMADD231PS  Z16, Z14, Z10
 	VFMADD231PS  Z16, Z15, Z11
-	VBROADCASTSS (R10)(CX*1), Z16
+	VBROADCASTSS (R10)(AX*1), Z16
 	VFMADD231PS  Z16, Z14, Z12
 	VFMADD231PS  Z16, Z15, Z13
-	PREFETCHT1   (DI)
-	ADDQ         R8, DI
+	PREFETCHT1   (BX)
 	ADDQ         SI, BX
-	ADDQ         DX, R9
-	ADDQ         DX, R10
-	DECQ         AX
+	ADDQ         R8, R9
+	ADDQ         R8, R10
+	ADDQ         DX, DI
 	JNE          loop
 	MOVQ         tail+64(FP), AX
 	MOVL         $-1, CX
@@ -10453,16 +10768,20 @@ loop:
 // Requires: AVX, AVX512F, BMI2, MMX+
 TEXT ·tile7x2BF16AVX512(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
-	MOVQ   ars+16(FP), CX
-	MOVQ   acs+24(FP), DX
-	MOVQ   b+32(FP), BX
-	MOVQ   brs+40(FP), SI
-	MOVQ   next+80(FP), DI
-	MOVQ   step+88(FP), R8
+	MOVQ   b+32(FP), CX
+	MOVQ   brs+40(FP), DX
+	MOVQ   next+80(FP), BX
+	MOVQ   step+88(FP), SI
+	MOVQ   DX, DI
+	IMULQ  AX, DI
+	ADDQ   DI, CX
+	NEGQ   DI
+	MOVQ   ars+16(FP), AX
+	MOVQ   acs+24(FP), R8
 	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(CX*4), R10
-	ADDQ   CX, R10
-	LEAQ   (CX)(CX*2), R11
+	LEAQ   (R9)(AX*4), R10
+	ADDQ   AX, R10
+	LEAQ   (AX)(AX*2), R11
 	MOVB   load+72(FP), R12
 	TESTB  R12, R12
 	JNE    fromC
@@ -10511,37 +10830,36 @@ fromC:
 	VMOVUPS.Z 64(R12), K1, Z13
 
 loop:
-	VPMOVZXWD    (BX), Z14
+	VPMOVZXWD    (CX)(DI*1), Z14
 	VPSLLD       $0x10, Z14, Z14
-	VPMOVZXWD    32(BX), Z15
+	VPMOVZXWD    32(CX)(DI*1), Z15
 	VPSLLD       $0x10, Z15, Z15
 	VBROADCASTSS (R9), Z16
 	VFMADD231PS  Z16, Z14, Z0
 	VFMADD231PS  Z16, Z15, Z1
-	VBROADCASTSS (R9)(CX*1), Z16
+	VBROADCASTSS (R9)(AX*1), Z16
 	VFMADD231PS  Z16, Z14, Z2
 	VFMADD231PS  Z16, Z15, Z3
-	VBROADCASTSS (R9)(CX*2), Z16
+	VBROADCASTSS (R9)(AX*2), Z16
 	VFMADD231PS  Z16, Z14, Z4
 	VFMADD231PS  Z16, Z15, Z5
 	VBROADCASTSS (R9)(R11*1), Z16
 	VFMADD231PS  Z16, Z14, Z6
 	VFMADD231PS  Z16, Z15, Z7
-	VBROADCASTSS (R9)(CX*4), Z16
+	VBROADCASTSS (R9)(AX*4), Z16
 	VFMADD231PS  Z16, Z14, Z8
 	VFMADD231PS  Z16, Z15, Z9
 	VBROADCASTSS (R10), Z16
 	VFMADD231PS  Z16, Z14, Z10
 	VFMADD231PS  Z16, Z15, Z11
-	VBROADCASTSS (R10)(CX*1), Z16
+	VBROADCASTSS (R10)(AX*1), Z16
 	VFMADD231PS  Z16, Z14, Z12
 	VFMADD231PS  Z16, Z15, Z13
-	PREFETCHT1   (DI)
-	ADDQ         R8, DI
+	PREFETCHT1   (BX)
 	ADDQ         SI, BX
-	ADDQ         DX, R9
-	ADDQ         DX, R10
-	DECQ         AX
+	ADDQ         R8, R9
+	ADDQ         R8, R10
+	ADDQ         DX, DI
 	JNE          loop
 	MOVQ         tail+64(FP), AX
 	MOVL         $-1, CX
@@ -10576,16 +10894,20 @@ loop:
 // Requires: AVX, AVX512F, BMI2, MMX+
 TEXT ·tile8x2AVX512(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
-	MOVQ   ars+16(FP), CX
-	MOVQ   acs+24(FP), DX
-	MOVQ   b+32(FP), BX
-	MOVQ   brs+40(FP), SI
-	MOVQ   next+80(FP), DI
-	MOVQ   step+88(FP), R8
+	MOVQ   b+32(FP), CX
+	MOVQ   brs+40(FP), DX
+	MOVQ   next+80(FP), BX
+	MOVQ   step+88(FP), SI
+	MOVQ   DX, DI
+	IMULQ  AX, DI
+	ADDQ   DI, CX
+	NEGQ   DI
+	MOVQ   ars+16(FP), AX
+	MOVQ   acs+24(FP), R8
 	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(CX*4), R10
-	ADDQ   CX, R10
-	LEAQ   (CX)(CX*2), R11
+	LEAQ   (R9)(AX*4), R10
+	ADDQ   AX, R10
+	LEAQ   (AX)(AX*2), R11
 	MOVB   load+72(FP), R12
 	TESTB  R12, R12
 	JNE    fromC
@@ -10639,38 +10961,37 @@ fromC:
 	VMOVUPS.Z 64(R12), K1, Z15
 
 loop:
-	VMOVUPS      (BX), Z16
-	VMOVUPS      64(BX), Z17
+	VMOVUPS      (CX)(DI*1), Z16
+	VMOVUPS      64(CX)(DI*1), Z17
 	VBROADCASTSS (R9), Z18
 	VFMADD231PS  Z18, Z16, Z0
 	VFMADD231PS  Z18, Z17, Z1
-	VBROADCASTSS (R9)(CX*1), Z18
+	VBROADCASTSS (R9)(AX*1), Z18
 	VFMADD231PS  Z18, Z16, Z2
 	VFMADD231PS  Z18, Z17, Z3
-	VBROADCASTSS (R9)(CX*2), Z18
+	VBROADCASTSS (R9)(AX*2), Z18
 	VFMADD231PS  Z18, Z16, Z4
 	VFMADD231PS  Z18, Z17, Z5
 	VBROADCASTSS (R9)(R11*1), Z18
 	VFMADD231PS  Z18, Z16, Z6
 	VFMADD231PS  Z18, Z17, Z7
-	VBROADCASTSS (R9)(CX*4), Z18
+	VBROADCASTSS (R9)(AX*4), Z18
 	VFMADD231PS  Z18, Z16, Z8
 	VFMADD231PS  Z18, Z17, Z9
 	VBROADCASTSS (R10), Z18
 	VFMADD231PS  Z18, Z16, Z10
 	VFMADD231PS  Z18, Z17, Z11
-	VBROADCASTSS (R10)(CX*1), Z18
+	VBROADCASTSS (R10)(AX*1), Z18
 	VFMADD231PS  Z18, Z16, Z12
 	VFMADD231PS  Z18, Z17, Z13
-	VBROADCASTSS (R10)(CX*2), Z18
+	VBROADCASTSS (R10)(AX*2), Z18
 	VFMADD231PS  Z18, Z16, Z14
 	VFMADD231PS  Z18, Z17, Z15
-	PREFETCHT1   (DI)
-	ADDQ         R8, DI
+	PREFETCHT1   (BX)
 	ADDQ         SI, BX
-	ADDQ         DX, R9
-	ADDQ         DX, R10
-	DECQ         AX
+	ADDQ         R8, R9
+	ADDQ         R8, R10
+	ADDQ         DX, DI
 	JNE          loop
 	MOVQ         tail+64(FP), AX
 	MOVL         $-1, CX
@@ -10708,16 +11029,20 @@ loop:
 // Requires: AVX, AVX512F, BMI2, MMX+
 TEXT ·tile8x2BF16AVX512(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
-	MOVQ   ars+16(FP), CX
-	MOVQ   acs+24(FP), DX
-	MOVQ   b+32(FP), BX
-	MOVQ   brs+40(FP), SI
-	MOVQ   next+80(FP), DI
-	MOVQ   step+88(FP), R8
+	MOVQ   b+32(FP), CX
+	MOVQ   brs+40(FP), DX
+	MOVQ   next+80(FP), BX
+	MOVQ   step+88(FP), SI
+	MOVQ   DX, DI
+	IMULQ  AX, DI
+	ADDQ   DI, CX
+	NEGQ   DI
+	MOVQ   ars+16(FP), AX
+	MOVQ   acs+24(FP), R8
 	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(CX*4), R10
-	ADDQ   CX, R10
-	LEAQ   (CX)(CX*2), R11
+	LEAQ   (R9)(AX*4), R10
+	ADDQ   AX, R10
+	LEAQ   (AX)(AX*2), R11
 	MOVB   load+72(FP), R12
 	TESTB  R12, R12
 	JNE    fromC
@@ -10771,40 +11096,39 @@ fromC:
 	VMOVUPS.Z 64(R12), K1, Z15
 
 loop:
-	VPMOVZXWD    (BX), Z16
+	VPMOVZXWD    (CX)(DI*1), Z16
 	VPSLLD       $0x10, Z16, Z16
-	VPMOVZXWD    32(BX), Z17
+	VPMOVZXWD    32(CX)(DI*1), Z17
 	VPSLLD       $0x10, Z17, Z17
 	VBROADCASTSS (R9), Z18
 	VFMADD231PS  Z18, Z16, Z0
 	VFMADD231PS  Z18, Z17, Z1
-	VBROADCASTSS (R9)(CX*1), Z18
+	VBROADCASTSS (R9)(AX*1), Z18
 	VFMADD231PS  Z18, Z16, Z2
 	VFMADD231PS  Z18, Z17, Z3
-	VBROADCASTSS (R9)(CX*2), Z18
+	VBROADCASTSS (R9)(AX*2), Z18
 	VFMADD231PS  Z18, Z16, Z4
 	VFMADD231PS  Z18, Z17, Z5
 	VBROADCASTSS (R9)(R11*1), Z18
 	VFMADD231PS  Z18, Z16, Z6
 	VFMADD231PS  Z18, Z17, Z7
-	VBROADCASTSS (R9)(CX*4), Z18
+	VBROADCASTSS (R9)(AX*4), Z18
 	VFMADD231PS  Z18, Z16, Z8
 	VFMADD231PS  Z18, Z17, Z9
 	VBROADCASTSS (R10), Z18
 	VFMADD231PS  Z18, Z16, Z10
 	VFMADD231PS  Z18, Z17, Z11
-	VBROADCASTSS (R10)(CX*1), Z18
+	VBROADCASTSS (R10)(AX*1), Z18
 	VFMADD231PS  Z18, Z16, Z12
 	VFMADD231PS  Z18, Z17, Z13
-	VBROADCASTSS (R10)(CX*2), Z18
+	VBROADCASTSS (R10)(AX*2), Z18
 	VFMADD231PS  Z18, Z16, Z14
 	VFMADD231PS  Z18, Z17, Z15
-	PREFETCHT1   (DI)
-	ADDQ         R8, DI
+	PREFETCHT1   (BX)
 	ADDQ         SI, BX
-	ADDQ         DX, R9
-	ADDQ         DX, R10
-	DECQ         AX
+	ADDQ         R8, R9
+	ADDQ         R8, R10
+	ADDQ         DX, DI
 	JNE          loop
 	MOVQ         tail+64(FP), AX
 	MOVL         $-1, CX
@@ -10842,16 +11166,20 @@ loop:
 // Requires: AVX, AVX512F, BMI2, MMX+
 TEXT ·tile9x2AVX512(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
-	MOVQ   ars+16(FP), CX
-	MOVQ   acs+24(FP), DX
-	MOVQ   b+32(FP), BX
-	MOVQ   brs+40(FP), SI
-	MOVQ   next+80(FP), DI
-	MOVQ   step+88(FP), R8
+	MOVQ   b+32(FP), CX
+	MOVQ   brs+40(FP), DX
+	MOVQ   next+80(FP), BX
+	MOVQ   step+88(FP), SI
+	MOVQ   DX, DI
+	IMULQ  AX, DI
+	ADDQ   DI, CX
+	NEGQ   DI
+	MOVQ   ars+16(FP), AX
+	MOVQ   acs+24(FP), R8
 	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(CX*4), R10
-	ADDQ   CX, R10
-	LEAQ   (CX)(CX*2), R11
+	LEAQ   (R9)(AX*4), R10
+	ADDQ   AX, R10
+	LEAQ   (AX)(AX*2), R11
 	MOVB   load+72(FP), R12
 	TESTB  R12, R12
 	JNE    fromC
@@ -10910,41 +11238,40 @@ fromC:
 	VMOVUPS.Z 64(R12), K1, Z17
 
 loop:
-	VMOVUPS      (BX), Z18
-	VMOVUPS      64(BX), Z19
+	VMOVUPS      (CX)(DI*1), Z18
+	VMOVUPS      64(CX)(DI*1), Z19
 	VBROADCASTSS (R9), Z20
 	VFMADD231PS  Z20, Z18, Z0
 	VFMADD231PS  Z20, Z19, Z1
-	VBROADCASTSS (R9)(CX*1), Z20
+	VBROADCASTSS (R9)(AX*1), Z20
 	VFMADD231PS  Z20, Z18, Z2
 	VFMADD231PS  Z20, Z19, Z3
-	VBROADCASTSS (R9)(CX*2), Z20
+	VBROADCASTSS (R9)(AX*2), Z20
 	VFMADD231PS  Z20, Z18, Z4
 	VFMADD231PS  Z20, Z19, Z5
 	VBROADCASTSS (R9)(R11*1), Z20
 	VFMADD231PS  Z20, Z18, Z6
 	VFMADD231PS  Z20, Z19, Z7
-	VBROADCASTSS (R9)(CX*4), Z20
+	VBROADCASTSS (R9)(AX*4), Z20
 	VFMADD231PS  Z20, Z18, Z8
 	VFMADD231PS  Z20, Z19, Z9
 	VBROADCASTSS (R10), Z20
 	VFMADD231PS  Z20, Z18, Z10
 	VFMADD231PS  Z20, Z19, Z11
-	VBROADCASTSS (R10)(CX*1), Z20
+	VBROADCASTSS (R10)(AX*1), Z20
 	VFMADD231PS  Z20, Z18, Z12
 	VFMADD231PS  Z20, Z19, Z13
-	VBROADCASTSS (R10)(CX*2), Z20
+	VBROADCASTSS (R10)(AX*2), Z20
 	VFMADD231PS  Z20, Z18, Z14
 	VFMADD231PS  Z20, Z19, Z15
 	VBROADCASTSS (R10)(R11*1), Z20
 	VFMADD231PS  Z20, Z18, Z16
 	VFMADD231PS  Z20, Z19, Z17
-	PREFETCHT1   (DI)
-	ADDQ         R8, DI
+	PREFETCHT1   (BX)
 	ADDQ         SI, BX
-	ADDQ         DX, R9
-	ADDQ         DX, R10
-	DECQ         AX
+	ADDQ         R8, R9
+	ADDQ         R8, R10
+	ADDQ         DX, DI
 	JNE          loop
 	MOVQ         tail+64(FP), AX
 	MOVL         $-1, CX
@@ -10985,16 +11312,20 @@ loop:
 // Requires: AVX, AVX512F, BMI2, MMX+
 TEXT ·tile9x2BF16AVX512(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
-	MOVQ   ars+16(FP), CX
-	MOVQ   acs+24(FP), DX
-	MOVQ   b+32(FP), BX
-	MOVQ   brs+40(FP), SI
-	MOVQ   next+80(FP), DI
-	MOVQ   step+88(FP), R8
+	MOVQ   b+32(FP), CX
+	MOVQ   brs+40(FP), DX
+	MOVQ   next+80(FP), BX
+	MOVQ   step+88(FP), SI
+	MOVQ   DX, DI
+	IMULQ  AX, DI
+	ADDQ   DI, CX
+	NEGQ   DI
+	MOVQ   ars+16(FP), AX
+	MOVQ   acs+24(FP), R8
 	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(CX*4), R10
-	ADDQ   CX, R10
-	LEAQ   (CX)(CX*2), R11
+	LEAQ   (R9)(AX*4), R10
+	ADDQ   AX, R10
+	LEAQ   (AX)(AX*2), R11
 	MOVB   load+72(FP), R12
 	TESTB  R12, R12
 	JNE    fromC
@@ -11053,43 +11384,42 @@ fromC:
 	VMOVUPS.Z 64(R12), K1, Z17
 
 loop:
-	VPMOVZXWD    (BX), Z18
+	VPMOVZXWD    (CX)(DI*1), Z18
 	VPSLLD       $0x10, Z18, Z18
-	VPMOVZXWD    32(BX), Z19
+	VPMOVZXWD    32(CX)(DI*1), Z19
 	VPSLLD       $0x10, Z19, Z19
 	VBROADCASTSS (R9), Z20
 	VFMADD231PS  Z20, Z18, Z0
 	VFMADD231PS  Z20, Z19, Z1
-	VBROADCASTSS (R9)(CX*1), Z20
+	VBROADCASTSS (R9)(AX*1), Z20
 	VFMADD231PS  Z20, Z18, Z2
 	VFMADD231PS  Z20, Z19, Z3
-	VBROADCASTSS (R9)(CX*2), Z20
+	VBROADCASTSS (R9)(AX*2), Z20
 	VFMADD231PS  Z20, Z18, Z4
 	VFMADD231PS  Z20, Z19, Z5
 	VBROADCASTSS (R9)(R11*1), Z20
 	VFMADD231PS  Z20, Z18, Z6
 	VFMADD231PS  Z20, Z19, Z7
-	VBROADCASTSS (R9)(CX*4), Z20
+	VBROADCASTSS (R9)(AX*4), Z20
 	VFMADD231PS  Z20, Z18, Z8
 	VFMADD231PS  Z20, Z19, Z9
 	VBROADCASTSS (R10), Z20
 	VFMADD231PS  Z20, Z18, Z10
 	VFMADD231PS  Z20, Z19, Z11
-	VBROADCASTSS (R10)(CX*1), Z20
+	VBROADCASTSS (R10)(AX*1), Z20
 	VFMADD231PS  Z20, Z18, Z12
 	VFMADD231PS  Z20, Z19, Z13
-	VBROADCASTSS (R10)(CX*2), Z20
+	VBROADCASTSS (R10)(AX*2), Z20
 	VFMADD231PS  Z20, Z18, Z14
 	VFMADD231PS  Z20, Z19, Z15
 	VBROADCASTSS (R10)(R11*1), Z20
 	VFMADD231PS  Z20, Z18, Z16
 	VFMADD231PS  Z20, Z19, Z17
-	PREFETCHT1   (DI)
-	ADDQ         R8, DI
+	PREFETCHT1   (BX)
 	ADDQ         SI, BX
-	ADDQ         DX, R9
-	ADDQ         DX, R10
-	DECQ         AX
+	ADDQ         R8, R9
+	ADDQ         R8, R10
+	ADDQ         DX, DI
 	JNE          loop
 	MOVQ         tail+64(FP), AX
 	MOVL         $-1, CX
@@ -11130,16 +11460,20 @@ loop:
 // Requires: AVX, AVX512F, BMI2, MMX+
 TEXT ·tile10x2AVX512(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
-	MOVQ   ars+16(FP), CX
-	MOVQ   acs+24(FP), DX
-	MOVQ   b+32(FP), BX
-	MOVQ   brs+40(FP), SI
-	MOVQ   next+80(FP), DI
-	MOVQ   step+88(FP), R8
+	MOVQ   b+32(FP), CX
+	MOVQ   brs+40(FP), DX
+	MOVQ   next+80(FP), BX
+	MOVQ   step+88(FP), SI
+	MOVQ   DX, DI
+	IMULQ  AX, DI
+	ADDQ   DI, CX
+	NEGQ   DI
+	MOVQ   ars+16(FP), AX
+	MOVQ   acs+24(FP), R8
 	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(CX*4), R10
-	ADDQ   CX, R10
-	LEAQ   (CX)(CX*2), R11
+	LEAQ   (R9)(AX*4), R10
+	ADDQ   AX, R10
+	LEAQ   (AX)(AX*2), R11
 	MOVB   load+72(FP), R12
 	TESTB  R12, R12
 	JNE    fromC
@@ -11203,44 +11537,43 @@ fromC:
 	VMOVUPS.Z 64(R12), K1, Z19
 
 loop:
-	VMOVUPS      (BX), Z20
-	VMOVUPS      64(BX), Z21
+	VMOVUPS      (CX)(DI*1), Z20
+	VMOVUPS      64(CX)(DI*1), Z21
 	VBROADCASTSS (R9), Z22
 	VFMADD231PS  Z22, Z20, Z0
 	VFMADD231PS  Z22, Z21, Z1
-	VBROADCASTSS (R9)(CX*1), Z22
+	VBROADCASTSS (R9)(AX*1), Z22
 	VFMADD231PS  Z22, Z20, Z2
 	VFMADD231PS  Z22, Z21, Z3
-	VBROADCASTSS (R9)(CX*2), Z22
+	VBROADCASTSS (R9)(AX*2), Z22
 	VFMADD231PS  Z22, Z20, Z4
 	VFMADD231PS  Z22, Z21, Z5
 	VBROADCASTSS (R9)(R11*1), Z22
 	VFMADD231PS  Z22, Z20, Z6
 	VFMADD231PS  Z22, Z21, Z7
-	VBROADCASTSS (R9)(CX*4), Z22
+	VBROADCASTSS (R9)(AX*4), Z22
 	VFMADD231PS  Z22, Z20, Z8
 	VFMADD231PS  Z22, Z21, Z9
 	VBROADCASTSS (R10), Z22
 	VFMADD231PS  Z22, Z20, Z10
 	VFMADD231PS  Z22, Z21, Z11
-	VBROADCASTSS (R10)(CX*1), Z22
+	VBROADCASTSS (R10)(AX*1), Z22
 	VFMADD231PS  Z22, Z20, Z12
 	VFMADD231PS  Z22, Z21, Z13
-	VBROADCASTSS (R10)(CX*2), Z22
+	VBROADCASTSS (R10)(AX*2), Z22
 	VFMADD231PS  Z22, Z20, Z14
 	VFMADD231PS  Z22, Z21, Z15
 	VBROADCASTSS (R10)(R11*1), Z22
 	VFMADD231PS  Z22, Z20, Z16
 	VFMADD231PS  Z22, Z21, Z17
-	VBROADCASTSS (R10)(CX*4), Z22
+	VBROADCASTSS (R10)(AX*4), Z22
 	VFMADD231PS  Z22, Z20, Z18
 	VFMADD231PS  Z22, Z21, Z19
-	PREFETCHT1   (DI)
-	ADDQ         R8, DI
+	PREFETCHT1   (BX)
 	ADDQ         SI, BX
-	ADDQ         DX, R9
-	ADDQ         DX, R10
-	DECQ         AX
+	ADDQ         R8, R9
+	ADDQ         R8, R10
+	ADDQ         DX, DI
 	JNE          loop
 	MOVQ         tail+64(FP), AX
 	MOVL         $-1, CX
@@ -11284,16 +11617,20 @@ loop:
 // Requires: AVX, AVX512F, BMI2, MMX+
 TEXT ·tile10x2BF16AVX512(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
-	MOVQ   ars+16(FP), CX
-	MOVQ   acs+24(FP), DX
-	MOVQ   b+32(FP), BX
-	MOVQ   brs+40(FP), SI
-	MOVQ   next+80(FP), DI
-	MOVQ   step+88(FP), R8
+	MOVQ   b+32(FP), CX
+	MOVQ   brs+40(FP), DX
+	MOVQ   next+80(FP), BX
+	MOVQ   step+88(FP), SI
+	MOVQ   DX, DI
+	IMULQ  AX, DI
+	ADDQ   DI, CX
+	NEGQ   DI
+	MOVQ   ars+16(FP), AX
+	MOVQ   acs+24(FP), R8
 	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(CX*4), R10
-	ADDQ   CX, R10
-	LEAQ   (CX)(CX*2), R11
+	LEAQ   (R9)(AX*4), R10
+	ADDQ   AX, R10
+	LEAQ   (AX)(AX*2), R11
 	MOVB   load+72(FP), R12
 	TESTB  R12, R12
 	JNE    fromC
@@ -11357,46 +11694,45 @@ fromC:
 	VMOVUPS.Z 64(R12), K1, Z19
 
 loop:
-	VPMOVZXWD    (BX), Z20
+	VPMOVZXWD    (CX)(DI*1), Z20
 	VPSLLD       $0x10, Z20, Z20
-	VPMOVZXWD    32(BX), Z21
+	VPMOVZXWD    32(CX)(DI*1), Z21
 	VPSLLD       $0x10, Z21, Z21
 	VBROADCASTSS (R9), Z22
 	VFMADD231PS  Z22, Z20, Z0
 	VFMADD231PS  Z22, Z21, Z1
-	VBROADCASTSS (R9)(CX*1), Z22
+	VBROADCASTSS (R9)(AX*1), Z22
 	VFMADD231PS  Z22, Z20, Z2
 	VFMADD231PS  Z22, Z21, Z3
-	VBROADCASTSS (R9)(CX*2), Z22
+	VBROADCASTSS (R9)(AX*2), Z22
 	VFMADD231PS  Z22, Z20, Z4
 	VFMADD231PS  Z22, Z21, Z5
 	VBROADCASTSS (R9)(R11*1), Z22
 	VFMADD231PS  Z22, Z20, Z6
 	VFMADD231PS  Z22, Z21, Z7
-	VBROADCASTSS (R9)(CX*4), Z22
+	VBROADCASTSS (R9)(AX*4), Z22
 	VFMADD231PS  Z22, Z20, Z8
 	VFMADD231PS  Z22, Z21, Z9
 	VBROADCASTSS (R10), Z22
 	VFMADD231PS  Z22, Z20, Z10
 	VFMADD231PS  Z22, Z21, Z11
-	VBROADCASTSS (R10)(CX*1), Z22
+	VBROADCASTSS (R10)(AX*1), Z22
 	VFMADD231PS  Z22, Z20, Z12
 	VFMADD231PS  Z22, Z21, Z13
-	VBROADCASTSS (R10)(CX*2), Z22
+	VBROADCASTSS (R10)(AX*2), Z22
 	VFMADD231PS  Z22, Z20, Z14
 	VFMADD231PS  Z22, Z21, Z15
 	VBROADCASTSS (R10)(R11*1), Z22
 	VFMADD231PS  Z22, Z20, Z16
 	VFMADD231PS  Z22, Z21, Z17
-	VBROADCASTSS (R10)(CX*4), Z22
+	VBROADCASTSS (R10)(AX*4), Z22
 	VFMADD231PS  Z22, Z20, Z18
 	VFMADD231PS  Z22, Z21, Z19
-	PREFETCHT1   (DI)
-	ADDQ         R8, DI
+	PREFETCHT1   (BX)
 	ADDQ         SI, BX
-	ADDQ         DX, R9
-	ADDQ         DX, R10
-	DECQ         AX
+	ADDQ         R8, R9
+	ADDQ         R8, R10
+	ADDQ         DX, DI
 	JNE          loop
 	MOVQ         tail+64(FP), AX
 	MOVL         $-1, CX
@@ -11440,18 +11776,22 @@ loop:
 // Requires: AVX, AVX512F, BMI2, MMX+
 TEXT ·tile11x2AVX512(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
-	MOVQ   ars+16(FP), CX
-	MOVQ   acs+24(FP), DX
-	MOVQ   b+32(FP), BX
-	MOVQ   brs+40(FP), SI
-	MOVQ   next+80(FP), DI
-	MOVQ   step+88(FP), R8
+	MOVQ   b+32(FP), CX
+	MOVQ   brs+40(FP), DX
+	MOVQ   next+80(FP), BX
+	MOVQ   step+88(FP), SI
+	MOVQ   DX, DI
+	IMULQ  AX, DI
+	ADDQ   DI, CX
+	NEGQ   DI
+	MOVQ   ars+16(FP), AX
+	MOVQ   acs+24(FP), R8
 	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(CX*4), R10
-	ADDQ   CX, R10
-	LEAQ   (R10)(CX*4), R11
-	ADDQ   CX, R11
-	LEAQ   (CX)(CX*2), R12
+	LEAQ   (R9)(AX*4), R10
+	ADDQ   AX, R10
+	LEAQ   (R10)(AX*4), R11
+	ADDQ   AX, R11
+	LEAQ   (AX)(AX*2), R12
 	MOVB   load+72(FP), R13
 	TESTB  R13, R13
 	JNE    fromC
@@ -11520,48 +11860,47 @@ fromC:
 	VMOVUPS.Z 64(R13), K1, Z21
 
 loop:
-	VMOVUPS      (BX), Z22
-	VMOVUPS      64(BX), Z23
+	VMOVUPS      (CX)(DI*1), Z22
+	VMOVUPS      64(CX)(DI*1), Z23
 	VBROADCASTSS (R9), Z24
 	VFMADD231PS  Z24, Z22, Z0
 	VFMADD231PS  Z24, Z23, Z1
-	VBROADCASTSS (R9)(CX*1), Z24
+	VBROADCASTSS (R9)(AX*1), Z24
 	VFMADD231PS  Z24, Z22, Z2
 	VFMADD231PS  Z24, Z23, Z3
-	VBROADCASTSS (R9)(CX*2), Z24
+	VBROADCASTSS (R9)(AX*2), Z24
 	VFMADD231PS  Z24, Z22, Z4
 	VFMADD231PS  Z24, Z23, Z5
 	VBROADCASTSS (R9)(R12*1), Z24
 	VFMADD231PS  Z24, Z22, Z6
 	VFMADD231PS  Z24, Z23, Z7
-	VBROADCASTSS (R9)(CX*4), Z24
+	VBROADCASTSS (R9)(AX*4), Z24
 	VFMADD231PS  Z24, Z22, Z8
 	VFMADD231PS  Z24, Z23, Z9
 	VBROADCASTSS (R10), Z24
 	VFMADD231PS  Z24, Z22, Z10
 	VFMADD231PS  Z24, Z23, Z11
-	VBROADCASTSS (R10)(CX*1), Z24
+	VBROADCASTSS (R10)(AX*1), Z24
 	VFMADD231PS  Z24, Z22, Z12
 	VFMADD231PS  Z24, Z23, Z13
-	VBROADCASTSS (R10)(CX*2), Z24
+	VBROADCASTSS (R10)(AX*2), Z24
 	VFMADD231PS  Z24, Z22, Z14
 	VFMADD231PS  Z24, Z23, Z15
 	VBROADCASTSS (R10)(R12*1), Z24
 	VFMADD231PS  Z24, Z22, Z16
 	VFMADD231PS  Z24, Z23, Z17
-	VBROADCASTSS (R10)(CX*4), Z24
+	VBROADCASTSS (R10)(AX*4), Z24
 	VFMADD231PS  Z24, Z22, Z18
 	VFMADD231PS  Z24, Z23, Z19
 	VBROADCASTSS (R11), Z24
 	VFMADD231PS  Z24, Z22, Z20
 	VFMADD231PS  Z24, Z23, Z21
-	PREFETCHT1   (DI)
-	ADDQ         R8, DI
+	PREFETCHT1   (BX)
 	ADDQ         SI, BX
-	ADDQ         DX, R9
-	ADDQ         DX, R10
-	ADDQ         DX, R11
-	DECQ         AX
+	ADDQ         R8, R9
+	ADDQ         R8, R10
+	ADDQ         R8, R11
+	ADDQ         DX, DI
 	JNE          loop
 	MOVQ         tail+64(FP), AX
 	MOVL         $-1, CX
@@ -11608,18 +11947,22 @@ loop:
 // Requires: AVX, AVX512F, BMI2, MMX+
 TEXT ·tile11x2BF16AVX512(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
-	MOVQ   ars+16(FP), CX
-	MOVQ   acs+24(FP), DX
-	MOVQ   b+32(FP), BX
-	MOVQ   brs+40(FP), SI
-	MOVQ   next+80(FP), DI
-	MOVQ   step+88(FP), R8
+	MOVQ   b+32(FP), CX
+	MOVQ   brs+40(FP), DX
+	MOVQ   next+80(FP), BX
+	MOVQ   step+88(FP), SI
+	MOVQ   DX, DI
+	IMULQ  AX, DI
+	ADDQ   DI, CX
+	NEGQ   DI
+	MOVQ   ars+16(FP), AX
+	MOVQ   acs+24(FP), R8
 	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(CX*4), R10
-	ADDQ   CX, R10
-	LEAQ   (R10)(CX*4), R11
-	ADDQ   CX, R11
-	LEAQ   (CX)(CX*2), R12
+	LEAQ   (R9)(AX*4), R10
+	ADDQ   AX, R10
+	LEAQ   (R10)(AX*4), R11
+	ADDQ   AX, R11
+	LEAQ   (AX)(AX*2), R12
 	MOVB   load+72(FP), R13
 	TESTB  R13, R13
 	JNE    fromC
@@ -11688,50 +12031,49 @@ fromC:
 	VMOVUPS.Z 64(R13), K1, Z21
 
 loop:
-	VPMOVZXWD    (BX), Z22
+	VPMOVZXWD    (CX)(DI*1), Z22
 	VPSLLD       $0x10, Z22, Z22
-	VPMOVZXWD    32(BX), Z23
+	VPMOVZXWD    32(CX)(DI*1), Z23
 	VPSLLD       $0x10, Z23, Z23
 	VBROADCASTSS (R9), Z24
 	VFMADD231PS  Z24, Z22, Z0
 	VFMADD231PS  Z24, Z23, Z1
-	VBROADCASTSS (R9)(CX*1), Z24
+	VBROADCASTSS (R9)(AX*1), Z24
 	VFMADD231PS  Z24, Z22, Z2
 	VFMADD231PS  Z24, Z23, Z3
-	VBROADCASTSS (R9)(CX*2), Z24
+	VBROADCASTSS (R9)(AX*2), Z24
 	VFMADD231PS  Z24, Z22, Z4
 	VFMADD231PS  Z24, Z23, Z5
 	VBROADCASTSS (R9)(R12*1), Z24
 	VFMADD231PS  Z24, Z22, Z6
 	VFMADD231PS  Z24, Z23, Z7
-	VBROADCASTSS (R9)(CX*4), Z24
+	VBROADCASTSS (R9)(AX*4), Z24
 	VFMADD231PS  Z24, Z22, Z8
 	VFMADD231PS  Z24, Z23, Z9
 	VBROADCASTSS (R10), Z24
 	VFMADD231PS  Z24, Z22, Z10
 	VFMADD231PS  Z24, Z23, Z11
-	VBROADCASTSS (R10)(CX*1), Z24
+	VBROADCASTSS (R10)(AX*1), Z24
 	VFMADD231PS  Z24, Z22, Z12
 	VFMADD231PS  Z24, Z23, Z13
-	VBROADCASTSS (R10)(CX*2), Z24
+	VBROADCASTSS (R10)(AX*2), Z24
 	VFMADD231PS  Z24, Z22, Z14
 	VFMADD231PS  Z24, Z23, Z15
 	VBROADCASTSS (R10)(R12*1), Z24
 	VFMADD231PS  Z24, Z22, Z16
 	VFMADD231PS  Z24, Z23, Z17
-	VBROADCASTSS (R10)(CX*4), Z24
+	VBROADCASTSS (R10)(AX*4), Z24
 	VFMADD231PS  Z24, Z22, Z18
 	VFMADD231PS  Z24, Z23, Z19
 	VBROADCASTSS (R11), Z24
 	VFMADD231PS  Z24, Z22, Z20
 	VFMADD231PS  Z24, Z23, Z21
-	PREFETCHT1   (DI)
-	ADDQ         R8, DI
+	PREFETCHT1   (BX)
 	ADDQ         SI, BX
-	ADDQ         DX, R9
-	ADDQ         DX, R10
-	ADDQ         DX, R11
-	DECQ         AX
+	ADDQ         R8, R9
+	ADDQ         R8, R10
+	ADDQ         R8, R11
+	ADDQ         DX, DI
 	JNE          loop
 	MOVQ         tail+64(FP), AX
 	MOVL         $-1, CX
@@ -11778,18 +12120,22 @@ loop:
 // Requires: AVX, AVX512F, BMI2, MMX+
 TEXT ·tile12x2AVX512(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
-	MOVQ   ars+16(FP), CX
-	MOVQ   acs+24(FP), DX
-	MOVQ   b+32(FP), BX
-	MOVQ   brs+40(FP), SI
-	MOVQ   next+80(FP), DI
-	MOVQ   step+88(FP), R8
+	MOVQ   b+32(FP), CX
+	MOVQ   brs+40(FP), DX
+	MOVQ   next+80(FP), BX
+	MOVQ   step+88(FP), SI
+	MOVQ   DX, DI
+	IMULQ  AX, DI
+	ADDQ   DI, CX
+	NEGQ   DI
+	MOVQ   ars+16(FP), AX
+	MOVQ   acs+24(FP), R8
 	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(CX*4), R10
-	ADDQ   CX, R10
-	LEAQ   (R10)(CX*4), R11
-	ADDQ   CX, R11
-	LEAQ   (CX)(CX*2), R12
+	LEAQ   (R9)(AX*4), R10
+	ADDQ   AX, R10
+	LEAQ   (R10)(AX*4), R11
+	ADDQ   AX, R11
+	LEAQ   (AX)(AX*2), R12
 	MOVB   load+72(FP), R13
 	TESTB  R13, R13
 	JNE    fromC
@@ -11863,51 +12209,50 @@ fromC:
 	VMOVUPS.Z 64(R13), K1, Z23
 
 loop:
-	VMOVUPS      (BX), Z24
-	VMOVUPS      64(BX), Z25
+	VMOVUPS      (CX)(DI*1), Z24
+	VMOVUPS      64(CX)(DI*1), Z25
 	VBROADCASTSS (R9), Z26
 	VFMADD231PS  Z26, Z24, Z0
 	VFMADD231PS  Z26, Z25, Z1
-	VBROADCASTSS (R9)(CX*1), Z26
+	VBROADCASTSS (R9)(AX*1), Z26
 	VFMADD231PS  Z26, Z24, Z2
 	VFMADD231PS  Z26, Z25, Z3
-	VBROADCASTSS (R9)(CX*2), Z26
+	VBROADCASTSS (R9)(AX*2), Z26
 	VFMADD231PS  Z26, Z24, Z4
 	VFMADD231PS  Z26, Z25, Z5
 	VBROADCASTSS (R9)(R12*1), Z26
 	VFMADD231PS  Z26, Z24, Z6
 	VFMADD231PS  Z26, Z25, Z7
-	VBROADCASTSS (R9)(CX*4), Z26
+	VBROADCASTSS (R9)(AX*4), Z26
 	VFMADD231PS  Z26, Z24, Z8
 	VFMADD231PS  Z26, Z25, Z9
 	VBROADCASTSS (R10), Z26
 	VFMADD231PS  Z26, Z24, Z10
 	VFMADD231PS  Z26, Z25, Z11
-	VBROADCASTSS (R10)(CX*1), Z26
+	VBROADCASTSS (R10)(AX*1), Z26
 	VFMADD231PS  Z26, Z24, Z12
 	VFMADD231PS  Z26, Z25, Z13
-	VBROADCASTSS (R10)(CX*2), Z26
+	VBROADCASTSS (R10)(AX*2), Z26
 	VFMADD231PS  Z26, Z24, Z14
 	VFMADD231PS  Z26, Z25, Z15
 	VBROADCASTSS (R10)(R12*1), Z26
 	VFMADD231PS  Z26, Z24, Z16
 	VFMADD231PS  Z26, Z25, Z17
-	VBROADCASTSS (R10)(CX*4), Z26
+	VBROADCASTSS (R10)(AX*4), Z26
 	VFMADD231PS  Z26, Z24, Z18
 	VFMADD231PS  Z26, Z25, Z19
 	VBROADCASTSS (R11), Z26
 	VFMADD231PS  Z26, Z24, Z20
 	VFMADD231PS  Z26, Z25, Z21
-	VBROADCASTSS (R11)(CX*1), Z26
+	VBROADCASTSS (R11)(AX*1), Z26
 	VFMADD231PS  Z26, Z24, Z22
 	VFMADD231PS  Z26, Z25, Z23
-	PREFETCHT1   (DI)
-	ADDQ         R8, DI
+	PREFETCHT1   (BX)
 	ADDQ         SI, BX
-	ADDQ         DX, R9
-	ADDQ         DX, R10
-	ADDQ         DX, R11
-	DECQ         AX
+	ADDQ         R8, R9
+	ADDQ         R8, R10
+	ADDQ         R8, R11
+	ADDQ         DX, DI
 	JNE          loop
 	MOVQ         tail+64(FP), AX
 	MOVL         $-1, CX
@@ -11957,18 +12302,22 @@ loop:
 // Requires: AVX, AVX512F, BMI2, MMX+
 TEXT ·tile12x2BF16AVX512(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
-	MOVQ   ars+16(FP), CX
-	MOVQ   acs+24(FP), DX
-	MOVQ   b+32(FP), BX
-	MOVQ   brs+40(FP), SI
-	MOVQ   next+80(FP), DI
-	MOVQ   step+88(FP), R8
+	MOVQ   b+32(FP), CX
+	MOVQ   brs+40(FP), DX
+	MOVQ   next+80(FP), BX
+	MOVQ   step+88(FP), SI
+	MOVQ   DX, DI
+	IMULQ  AX, DI
+	ADDQ   DI, CX
+	NEGQ   DI
+	MOVQ   ars+16(FP), AX
+	MOVQ   acs+24(FP), R8
 	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(CX*4), R10
-	ADDQ   CX, R10
-	LEAQ   (R10)(CX*4), R11
-	ADDQ   CX, R11
-	LEAQ   (CX)(CX*2), R12
+	LEAQ   (R9)(AX*4), R10
+	ADDQ   AX, R10
+	LEAQ   (R10)(AX*4), R11
+	ADDQ   AX, R11
+	LEAQ   (AX)(AX*2), R12
 	MOVB   load+72(FP), R13
 	TESTB  R13, R13
 	JNE    fromC
@@ -12042,53 +12391,52 @@ fromC:
 	VMOVUPS.Z 64(R13), K1, Z23
 
 loop:
-	VPMOVZXWD    (BX), Z24
+	VPMOVZXWD    (CX)(DI*1), Z24
 	VPSLLD       $0x10, Z24, Z24
-	VPMOVZXWD    32(BX), Z25
+	VPMOVZXWD    32(CX)(DI*1), Z25
 	VPSLLD       $0x10, Z25, Z25
 	VBROADCASTSS (R9), Z26
 	VFMADD231PS  Z26, Z24, Z0
 	VFMADD231PS  Z26, Z25, Z1
-	VBROADCASTSS (R9)(CX*1), Z26
+	VBROADCASTSS (R9)(AX*1), Z26
 	VFMADD231PS  Z26, Z24, Z2
 	VFMADD231PS  Z26, Z25, Z3
-	VBROADCASTSS (R9)(CX*2), Z26
+	VBROADCASTSS (R9)(AX*2), Z26
 	VFMADD231PS  Z26, Z24, Z4
 	VFMADD231PS  Z26, Z25, Z5
 	VBROADCASTSS (R9)(R12*1), Z26
 	VFMADD231PS  Z26, Z24, Z6
 	VFMADD231PS  Z26, Z25, Z7
-	VBROADCASTSS (R9)(CX*4), Z26
+	VBROADCASTSS (R9)(AX*4), Z26
 	VFMADD231PS  Z26, Z24, Z8
 	VFMADD231PS  Z26, Z25, Z9
 	VBROADCASTSS (R10), Z26
 	VFMADD231PS  Z26, Z24, Z10
 	VFMADD231PS  Z26, Z25, Z11
-	VBROADCASTSS (R10)(CX*1), Z26
+	VBROADCASTSS (R10)(AX*1), Z26
 	VFMADD231PS  Z26, Z24, Z12
 	VFMADD231PS  Z26, Z25, Z13
-	VBROADCASTSS (R10)(CX*2), Z26
+	VBROADCASTSS (R10)(AX*2), Z26
 	VFMADD231PS  Z26, Z24, Z14
 	VFMADD231PS  Z26, Z25, Z15
 	VBROADCASTSS (R10)(R12*1), Z26
 	VFMADD231PS  Z26, Z24, Z16
 	VFMADD231PS  Z26, Z25, Z17
-	VBROADCASTSS (R10)(CX*4), Z26
+	VBROADCASTSS (R10)(AX*4), Z26
 	VFMADD231PS  Z26, Z24, Z18
 	VFMADD231PS  Z26, Z25, Z19
 	VBROADCASTSS (R11), Z26
 	VFMADD231PS  Z26, Z24, Z20
 	VFMADD231PS  Z26, Z25, Z21
-	VBROADCASTSS (R11)(CX*1), Z26
+	VBROADCASTSS (R11)(AX*1), Z26
 	VFMADD231PS  Z26, Z24, Z22
 	VFMADD231PS  Z26, Z25, Z23
-	PREFETCHT1   (DI)
-	ADDQ         R8, DI
+	PREFETCHT1   (BX)
 	ADDQ         SI, BX
-	ADDQ         DX, R9
-	ADDQ         DX, R10
-	ADDQ         DX, R11
-	DECQ         AX
+	ADDQ         R8, R9
+	ADDQ         R8, R10
+	ADDQ         R8, R11
+	ADDQ         DX, DI
 	JNE          loop
 	MOVQ         tail+64(FP), AX
 	MOVL         $-1, CX
@@ -12138,18 +12486,22 @@ loop:
 // Requires: AVX, AVX512F, BMI2, MMX+
 TEXT ·tile13x2AVX512(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
-	MOVQ   ars+16(FP), CX
-	MOVQ   acs+24(FP), DX
-	MOVQ   b+32(FP), BX
-	MOVQ   brs+40(FP), SI
-	MOVQ   next+80(FP), DI
-	MOVQ   step+88(FP), R8
+	MOVQ   b+32(FP), CX
+	MOVQ   brs+40(FP), DX
+	MOVQ   next+80(FP), BX
+	MOVQ   step+88(FP), SI
+	MOVQ   DX, DI
+	IMULQ  AX, DI
+	ADDQ   DI, CX
+	NEGQ   DI
+	MOVQ   ars+16(FP), AX
+	MOVQ   acs+24(FP), R8
 	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(CX*4), R10
-	ADDQ   CX, R10
-	LEAQ   (R10)(CX*4), R11
-	ADDQ   CX, R11
-	LEAQ   (CX)(CX*2), R12
+	LEAQ   (R9)(AX*4), R10
+	ADDQ   AX, R10
+	LEAQ   (R10)(AX*4), R11
+	ADDQ   AX, R11
+	LEAQ   (AX)(AX*2), R12
 	MOVB   load+72(FP), R13
 	TESTB  R13, R13
 	JNE    fromC
@@ -12228,54 +12580,53 @@ fromC:
 	VMOVUPS.Z 64(R13), K1, Z25
 
 loop:
-	VMOVUPS      (BX), Z26
-	VMOVUPS      64(BX), Z27
+	VMOVUPS      (CX)(DI*1), Z26
+	VMOVUPS      64(CX)(DI*1), Z27
 	VBROADCASTSS (R9), Z28
 	VFMADD231PS  Z28, Z26, Z0
 	VFMADD231PS  Z28, Z27, Z1
-	VBROADCASTSS (R9)(CX*1), Z28
+	VBROADCASTSS (R9)(AX*1), Z28
 	VFMADD231PS  Z28, Z26, Z2
 	VFMADD231PS  Z28, Z27, Z3
-	VBROADCASTSS (R9)(CX*2), Z28
+	VBROADCASTSS (R9)(AX*2), Z28
 	VFMADD231PS  Z28, Z26, Z4
 	VFMADD231PS  Z28, Z27, Z5
 	VBROADCASTSS (R9)(R12*1), Z28
 	VFMADD231PS  Z28, Z26, Z6
 	VFMADD231PS  Z28, Z27, Z7
-	VBROADCASTSS (R9)(CX*4), Z28
+	VBROADCASTSS (R9)(AX*4), Z28
 	VFMADD231PS  Z28, Z26, Z8
 	VFMADD231PS  Z28, Z27, Z9
 	VBROADCASTSS (R10), Z28
 	VFMADD231PS  Z28, Z26, Z10
 	VFMADD231PS  Z28, Z27, Z11
-	VBROADCASTSS (R10)(CX*1), Z28
+	VBROADCASTSS (R10)(AX*1), Z28
 	VFMADD231PS  Z28, Z26, Z12
 	VFMADD231PS  Z28, Z27, Z13
-	VBROADCASTSS (R10)(CX*2), Z28
+	VBROADCASTSS (R10)(AX*2), Z28
 	VFMADD231PS  Z28, Z26, Z14
 	VFMADD231PS  Z28, Z27, Z15
 	VBROADCASTSS (R10)(R12*1), Z28
 	VFMADD231PS  Z28, Z26, Z16
 	VFMADD231PS  Z28, Z27, Z17
-	VBROADCASTSS (R10)(CX*4), Z28
+	VBROADCASTSS (R10)(AX*4), Z28
 	VFMADD231PS  Z28, Z26, Z18
 	VFMADD231PS  Z28, Z27, Z19
 	VBROADCASTSS (R11), Z28
 	VFMADD231PS  Z28, Z26, Z20
 	VFMADD231PS  Z28, Z27, Z21
-	VBROADCASTSS (R11)(CX*1), Z28
+	VBROADCASTSS (R11)(AX*1), Z28
 	VFMADD231PS  Z28, Z26, Z22
 	VFMADD231PS  Z28, Z27, Z23
-	VBROADCASTSS (R11)(CX*2), Z28
+	VBROADCASTSS (R11)(AX*2), Z28
 	VFMADD231PS  Z28, Z26, Z24
 	VFMADD231PS  Z28, Z27, Z25
-	PREFETCHT1   (DI)
-	ADDQ         R8, DI
+	PREFETCHT1   (BX)
 	ADDQ         SI, BX
-	ADDQ         DX, R9
-	ADDQ         DX, R10
-	ADDQ         DX, R11
-	DECQ         AX
+	ADDQ         R8, R9
+	ADDQ         R8, R10
+	ADDQ         R8, R11
+	ADDQ         DX, DI
 	JNE          loop
 	MOVQ         tail+64(FP), AX
 	MOVL         $-1, CX
@@ -12328,18 +12679,22 @@ loop:
 // Requires: AVX, AVX512F, BMI2, MMX+
 TEXT ·tile13x2BF16AVX512(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
-	MOVQ   ars+16(FP), CX
-	MOVQ   acs+24(FP), DX
-	MOVQ   b+32(FP), BX
-	MOVQ   brs+40(FP), SI
-	MOVQ   next+80(FP), DI
-	MOVQ   step+88(FP), R8
+	MOVQ   b+32(FP), CX
+	MOVQ   brs+40(FP), DX
+	MOVQ   next+80(FP), BX
+	MOVQ   step+88(FP), SI
+	MOVQ   DX, DI
+	IMULQ  AX, DI
+	ADDQ   DI, CX
+	NEGQ   DI
+	MOVQ   ars+16(FP), AX
+	MOVQ   acs+24(FP), R8
 	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(CX*4), R10
-	ADDQ   CX, R10
-	LEAQ   (R10)(CX*4), R11
-	ADDQ   CX, R11
-	LEAQ   (CX)(CX*2), R12
+	LEAQ   (R9)(AX*4), R10
+	ADDQ   AX, R10
+	LEAQ   (R10)(AX*4), R11
+	ADDQ   AX, R11
+	LEAQ   (AX)(AX*2), R12
 	MOVB   load+72(FP), R13
 	TESTB  R13, R13
 	JNE    fromC
@@ -12418,56 +12773,55 @@ fromC:
 	VMOVUPS.Z 64(R13), K1, Z25
 
 loop:
-	VPMOVZXWD    (BX), Z26
+	VPMOVZXWD    (CX)(DI*1), Z26
 	VPSLLD       $0x10, Z26, Z26
-	VPMOVZXWD    32(BX), Z27
+	VPMOVZXWD    32(CX)(DI*1), Z27
 	VPSLLD       $0x10, Z27, Z27
 	VBROADCASTSS (R9), Z28
 	VFMADD231PS  Z28, Z26, Z0
 	VFMADD231PS  Z28, Z27, Z1
-	VBROADCASTSS (R9)(CX*1), Z28
+	VBROADCASTSS (R9)(AX*1), Z28
 	VFMADD231PS  Z28, Z26, Z2
 	VFMADD231PS  Z28, Z27, Z3
-	VBROADCASTSS (R9)(CX*2), Z28
+	VBROADCASTSS (R9)(AX*2), Z28
 	VFMADD231PS  Z28, Z26, Z4
 	VFMADD231PS  Z28, Z27, Z5
 	VBROADCASTSS (R9)(R12*1), Z28
 	VFMADD231PS  Z28, Z26, Z6
 	VFMADD231PS  Z28, Z27, Z7
-	VBROADCASTSS (R9)(CX*4), Z28
+	VBROADCASTSS (R9)(AX*4), Z28
 	VFMADD231PS  Z28, Z26, Z8
 	VFMADD231PS  Z28, Z27, Z9
 	VBROADCASTSS (R10), Z28
 	VFMADD231PS  Z28, Z26, Z10
 	VFMADD231PS  Z28, Z27, Z11
-	VBROADCASTSS (R10)(CX*1), Z28
+	VBROADCASTSS (R10)(AX*1), Z28
 	VFMADD231PS  Z28, Z26, Z12
 	VFMADD231PS  Z28, Z27, Z13
-	VBROADCASTSS (R10)(CX*2), Z28
+	VBROADCASTSS (R10)(AX*2), Z28
 	VFMADD231PS  Z28, Z26, Z14
 	VFMADD231PS  Z28, Z27, Z15
 	VBROADCASTSS (R10)(R12*1), Z28
 	VFMADD231PS  Z28, Z26, Z16
 	VFMADD231PS  Z28, Z27, Z17
-	VBROADCASTSS (R10)(CX*4), Z28
+	VBROADCASTSS (R10)(AX*4), Z28
 	VFMADD231PS  Z28, Z26, Z18
 	VFMADD231PS  Z28, Z27, Z19
 	VBROADCASTSS (R11), Z28
 	VFMADD231PS  Z28, Z26, Z20
 	VFMADD231PS  Z28, Z27, Z21
-	VBROADCASTSS (R11)(CX*1), Z28
+	VBROADCASTSS (R11)(AX*1), Z28
 	VFMADD231PS  Z28, Z26, Z22
 	VFMADD231PS  Z28, Z27, Z23
-	VBROADCASTSS (R11)(CX*2), Z28
+	VBROADCASTSS (R11)(AX*2), Z28
 	VFMADD231PS  Z28, Z26, Z24
 	VFMADD231PS  Z28, Z27, Z25
-	PREFETCHT1   (DI)
-	ADDQ         R8, DI
+	PREFETCHT1   (BX)
 	ADDQ         SI, BX
-	ADDQ         DX, R9
-	ADDQ         DX, R10
-	ADDQ         DX, R11
-	DECQ         AX
+	ADDQ         R8, R9
+	ADDQ         R8, R10
+	ADDQ         R8, R11
+	ADDQ         DX, DI
 	JNE          loop
 	MOVQ         tail+64(FP), AX
 	MOVL         $-1, CX
@@ -12520,18 +12874,22 @@ loop:
 // Requires: AVX, AVX512F, BMI2, MMX+
 TEXT ·tile14x2AVX512(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
-	MOVQ   ars+16(FP), CX
-	MOVQ   acs+24(FP), DX
-	MOVQ   b+32(FP), BX
-	MOVQ   brs+40(FP), SI
-	MOVQ   next+80(FP), DI
-	MOVQ   step+88(FP), R8
+	MOVQ   b+32(FP), CX
+	MOVQ   brs+40(FP), DX
+	MOVQ   next+80(FP), BX
+	MOVQ   step+88(FP), SI
+	MOVQ   DX, DI
+	IMULQ  AX, DI
+	ADDQ   DI, CX
+	NEGQ   DI
+	MOVQ   ars+16(FP), AX
+	MOVQ   acs+24(FP), R8
 	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(CX*4), R10
-	ADDQ   CX, R10
-	LEAQ   (R10)(CX*4), R11
-	ADDQ   CX, R11
-	LEAQ   (CX)(CX*2), R12
+	LEAQ   (R9)(AX*4), R10
+	ADDQ   AX, R10
+	LEAQ   (R10)(AX*4), R11
+	ADDQ   AX, R11
+	LEAQ   (AX)(AX*2), R12
 	MOVB   load+72(FP), R13
 	TESTB  R13, R13
 	JNE    fromC
@@ -12615,57 +12973,56 @@ fromC:
 	VMOVUPS.Z 64(R13), K1, Z27
 
 loop:
-	VMOVUPS      (BX), Z28
-	VMOVUPS      64(BX), Z29
+	VMOVUPS      (CX)(DI*1), Z28
+	VMOVUPS      64(CX)(DI*1), Z29
 	VBROADCASTSS (R9), Z30
 	VFMADD231PS  Z30, Z28, Z0
 	VFMADD231PS  Z30, Z29, Z1
-	VBROADCASTSS (R9)(CX*1), Z30
+	VBROADCASTSS (R9)(AX*1), Z30
 	VFMADD231PS  Z30, Z28, Z2
 	VFMADD231PS  Z30, Z29, Z3
-	VBROADCASTSS (R9)(CX*2), Z30
+	VBROADCASTSS (R9)(AX*2), Z30
 	VFMADD231PS  Z30, Z28, Z4
 	VFMADD231PS  Z30, Z29, Z5
 	VBROADCASTSS (R9)(R12*1), Z30
 	VFMADD231PS  Z30, Z28, Z6
 	VFMADD231PS  Z30, Z29, Z7
-	VBROADCASTSS (R9)(CX*4), Z30
+	VBROADCASTSS (R9)(AX*4), Z30
 	VFMADD231PS  Z30, Z28, Z8
 	VFMADD231PS  Z30, Z29, Z9
 	VBROADCASTSS (R10), Z30
 	VFMADD231PS  Z30, Z28, Z10
 	VFMADD231PS  Z30, Z29, Z11
-	VBROADCASTSS (R10)(CX*1), Z30
+	VBROADCASTSS (R10)(AX*1), Z30
 	VFMADD231PS  Z30, Z28, Z12
 	VFMADD231PS  Z30, Z29, Z13
-	VBROADCASTSS (R10)(CX*2), Z30
+	VBROADCASTSS (R10)(AX*2), Z30
 	VFMADD231PS  Z30, Z28, Z14
 	VFMADD231PS  Z30, Z29, Z15
 	VBROADCASTSS (R10)(R12*1), Z30
 	VFMADD231PS  Z30, Z28, Z16
 	VFMADD231PS  Z30, Z29, Z17
-	VBROADCASTSS (R10)(CX*4), Z30
+	VBROADCASTSS (R10)(AX*4), Z30
 	VFMADD231PS  Z30, Z28, Z18
 	VFMADD231PS  Z30, Z29, Z19
 	VBROADCASTSS (R11), Z30
 	VFMADD231PS  Z30, Z28, Z20
 	VFMADD231PS  Z30, Z29, Z21
-	VBROADCASTSS (R11)(CX*1), Z30
+	VBROADCASTSS (R11)(AX*1), Z30
 	VFMADD231PS  Z30, Z28, Z22
 	VFMADD231PS  Z30, Z29, Z23
-	VBROADCASTSS (R11)(CX*2), Z30
+	VBROADCASTSS (R11)(AX*2), Z30
 	VFMADD231PS  Z30, Z28, Z24
 	VFMADD231PS  Z30, Z29, Z25
 	VBROADCASTSS (R11)(R12*1), Z30
 	VFMADD231PS  Z30, Z28, Z26
 	VFMADD231PS  Z30, Z29, Z27
-	PREFETCHT1   (DI)
-	ADDQ         R8, DI
+	PREFETCHT1   (BX)
 	ADDQ         SI, BX
-	ADDQ         DX, R9
-	ADDQ         DX, R10
-	ADDQ         DX, R11
-	DECQ         AX
+	ADDQ         R8, R9
+	ADDQ         R8, R10
+	ADDQ         R8, R11
+	ADDQ         DX, DI
 	JNE          loop
 	MOVQ         tail+64(FP), AX
 	MOVL         $-1, CX
@@ -12721,18 +13078,22 @@ loop:
 // Requires: AVX, AVX512F, BMI2, MMX+
 TEXT ·tile14x2BF16AVX512(SB), NOSPLIT, $0-96
 	MOVQ   k+0(FP), AX
-	MOVQ   ars+16(FP), CX
-	MOVQ   acs+24(FP), DX
-	MOVQ   b+32(FP), BX
-	MOVQ   brs+40(FP), SI
-	MOVQ   next+80(FP), DI
-	MOVQ   step+88(FP), R8
+	MOVQ   b+32(FP), CX
+	MOVQ   brs+40(FP), DX
+	MOVQ   next+80(FP), BX
+	MOVQ   step+88(FP), SI
+	MOVQ   DX, DI
+	IMULQ  AX, DI
+	ADDQ   DI, CX
+	NEGQ   DI
+	MOVQ   ars+16(FP), AX
+	MOVQ   acs+24(FP), R8
 	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(CX*4), R10
-	ADDQ   CX, R10
-	LEAQ   (R10)(CX*4), R11
-	ADDQ   CX, R11
-	LEAQ   (CX)(CX*2), R12
+	LEAQ   (R9)(AX*4), R10
+	ADDQ   AX, R10
+	LEAQ   (R10)(AX*4), R11
+	ADDQ   AX, R11
+	LEAQ   (AX)(AX*2), R12
 	MOVB   load+72(FP), R13
 	TESTB  R13, R13
 	JNE    fromC
@@ -12816,59 +13177,58 @@ fromC:
 	VMOVUPS.Z 64(R13), K1, Z27
 
 loop:
-	VPMOVZXWD    (BX), Z28
+	VPMOVZXWD    (CX)(DI*1), Z28
 	VPSLLD       $0x10, Z28, Z28
-	VPMOVZXWD    32(BX), Z29
+	VPMOVZXWD    32(CX)(DI*1), Z29
 	VPSLLD       $0x10, Z29, Z29
 	VBROADCASTSS (R9), Z30
 	VFMADD231PS  Z30, Z28, Z0
 	VFMADD231PS  Z30, Z29, Z1
-	VBROADCASTSS (R9)(CX*1), Z30
+	VBROADCASTSS (R9)(AX*1), Z30
 	VFMADD231PS  Z30, Z28, Z2
 	VFMADD231PS  Z30, Z29, Z3
-	VBROADCASTSS (R9)(CX*2), Z30
+	VBROADCASTSS (R9)(AX*2), Z30
 	VFMADD231PS  Z30, Z28, Z4
 	VFMADD231PS  Z30, Z29, Z5
 	VBROADCASTSS (R9)(R12*1), Z30
 	VFMADD231PS  Z30, Z28, Z6
 	VFMADD231PS  Z30, Z29, Z7
-	VBROADCASTSS (R9)(CX*4), Z30
+	VBROADCASTSS (R9)(AX*4), Z30
 	VFMADD231PS  Z30, Z28, Z8
 	VFMADD231PS  Z30, Z29, Z9
 	VBROADCASTSS (R10), Z30
 	VFMADD231PS  Z30, Z28, Z10
 	VFMADD231PS  Z30, Z29, Z11
-	VBROADCASTSS (R10)(CX*1), Z30
+	VBROADCASTSS (R10)(AX*1), Z30
 	VFMADD231PS  Z30, Z28, Z12
 	VFMADD231PS  Z30, Z29, Z13
-	VBROADCASTSS (R10)(CX*2), Z30
+	VBROADCASTSS (R10)(AX*2), Z30
 	VFMADD231PS  Z30, Z28, Z14
 	VFMADD231PS  Z30, Z29, Z15
 	VBROADCASTSS (R10)(R12*1), Z30
 	VFMADD231PS  Z30, Z28, Z16
 	VFMADD231PS  Z30, Z29, Z17
-	VBROADCASTSS (R10)(CX*4), Z30
+	VBROADCASTSS (R10)(AX*4), Z30
 	VFMADD231PS  Z30, Z28, Z18
 	VFMADD231PS  Z30, Z29, Z19
 	VBROADCASTSS (R11), Z30
 	VFMADD231PS  Z30, Z28, Z20
 	VFMADD231PS  Z30, Z29, Z21
-	VBROADCASTSS (R11)(CX*1), Z30
+	VBROADCASTSS (R11)(AX*1), Z30
 	VFMADD231PS  Z30, Z28, Z22
 	VFMADD231PS  Z30, Z29, Z23
-	VBROADCASTSS (R11)(CX*2), Z30
+	VBROADCASTSS (R11)(AX*2), Z30
 	VFMADD231PS  Z30, Z28, Z24
 	VFMADD231PS  Z30, Z29, Z25
 	VBROADCASTSS (R11)(R12*1), Z30
 	VFMADD231PS  Z30, Z28, Z26
 	VFMADD231PS  Z30, Z29, Z27
-	PREFETCHT1   (DI)
-	ADDQ         R8, DI
+	PREFETCHT1   (BX)
 	ADDQ         SI, BX
-	ADDQ         DX, R9
-	ADDQ         DX, R10
-	ADDQ         DX, R11
-	DECQ         AX
+	ADDQ         R8, R9
+	ADDQ         R8, R10
+	ADDQ         R8, R11
+	ADDQ         DX, DI
 	JNE          loop
 	MOVQ         tail+64(FP), AX
 	MOVL         $-1, CX

@@ -32,36 +32,21 @@ func tile(l *level, rows, vectors int, element string) {
 	Doc(fmt.Sprintf("%s%s is Tile for %d rows and %d registers of columns of b in %s.", name, l.name, rows, vectors, element))
 
 	k := Load(Param("k"), GP64())
-	ars := Load(Param("ars"), GP64())
-	acs := Load(Param("acs"), GP64())
 	b := Load(Param("b"), GP64())
 	brs := Load(Param("brs"), GP64())
 
 	next := Load(Param("next"), GP64())
 	step := Load(Param("step"), GP64())
 
-	// Row i of a is bases[i/5] plus 0, 1, 2, 3 or 4 strides.
-	bases := []reg.Register{Load(Param("a"), GP64())}
-	for i := 5; i < rows; i += 5 {
-		base := GP64()
-		LEAQ(Mem{Base: bases[len(bases)-1], Index: ars, Scale: 4}, base)
-		ADDQ(ars, base)
-		bases = append(bases, base)
-	}
-	ars3 := GP64()
-	if rows > 3 {
-		LEAQ(Mem{Base: ars, Index: ars, Scale: 2}, ars3)
-	}
-	row := func(i int) Mem {
-		base := bases[i/5]
-		switch i % 5 {
-		case 1, 2, 4:
-			return Mem{Base: base, Index: ars, Scale: uint8(i % 5)}
-		case 3:
-			return Mem{Base: base, Index: ars3, Scale: 1}
-		}
-		return Mem{Base: base}
-	}
+	// b is addressed from its end, so that stepping and counting are one addition; integer additions compete with the
+	// multiply-adds for ports.
+	left := GP64()
+	MOVQ(brs, left)
+	IMULQ(k, left)
+	ADDQ(left, b)
+	NEGQ(left)
+
+	row, advance := rowsOfA(rows)
 
 	acc := make([][]reg.VecVirtual, rows)
 	for i := range acc {
@@ -111,10 +96,10 @@ func tile(l *level, rows, vectors int, element string) {
 	bv := l.vecs(vectors)
 	for j, v := range bv {
 		if half {
-			VPMOVZXWD(Mem{Base: b, Disp: j * l.bytes() / 2}, v)
+			VPMOVZXWD(Mem{Base: b, Index: left, Scale: 1, Disp: j * l.bytes() / 2}, v)
 			VPSLLD(U8(16), v, v)
 		} else {
-			VMOVUPS(Mem{Base: b, Disp: j * l.bytes()}, v)
+			VMOVUPS(Mem{Base: b, Index: left, Scale: 1, Disp: j * l.bytes()}, v)
 		}
 	}
 	for i := range acc {
@@ -130,11 +115,8 @@ func tile(l *level, rows, vectors int, element string) {
 	}
 	PREFETCHT1(Mem{Base: next})
 	ADDQ(step, next)
-	ADDQ(brs, b)
-	for _, base := range bases {
-		ADDQ(acs, base)
-	}
-	DECQ(k)
+	advance()
+	ADDQ(brs, left)
 	JNE(LabelRef("loop"))
 
 	eachC(func(v reg.VecVirtual, at Mem, m *mask) {
@@ -146,6 +128,48 @@ func tile(l *level, rows, vectors int, element string) {
 	})
 	VZEROUPPER()
 	RET()
+}
+
+// rowsOfA returns where the present element of each row of a is, and what steps to the next.
+func rowsOfA(rows int) (row func(i int) Mem, advance func()) {
+	ars := Load(Param("ars"), GP64())
+	acs := Load(Param("acs"), GP64())
+	bases := []reg.Register{Load(Param("a"), GP64())}
+	if rows <= 6 {
+		// A register for each row, and one offset that steps.
+		for range rows - 1 {
+			base := GP64()
+			LEAQ(Mem{Base: bases[len(bases)-1], Index: ars, Scale: 1}, base)
+			bases = append(bases, base)
+		}
+		offset := GP64()
+		XORQ(offset, offset)
+		return func(i int) Mem { return Mem{Base: bases[i], Index: offset, Scale: 1} }, func() { ADDQ(acs, offset) }
+	}
+	// A register for every five rows, which steps; the rows between are 1, 2, 3 and 4 strides on.
+	for i := 5; i < rows; i += 5 {
+		base := GP64()
+		LEAQ(Mem{Base: bases[len(bases)-1], Index: ars, Scale: 4}, base)
+		ADDQ(ars, base)
+		bases = append(bases, base)
+	}
+	ars3 := GP64()
+	LEAQ(Mem{Base: ars, Index: ars, Scale: 2}, ars3)
+	row = func(i int) Mem {
+		base := bases[i/5]
+		switch i % 5 {
+		case 1, 2, 4:
+			return Mem{Base: base, Index: ars, Scale: uint8(i % 5)}
+		case 3:
+			return Mem{Base: base, Index: ars3, Scale: 1}
+		}
+		return Mem{Base: base}
+	}
+	return row, func() {
+		for _, base := range bases {
+			ADDQ(acs, base)
+		}
+	}
 }
 
 // packs writes the copies that turn rows of b into panels.

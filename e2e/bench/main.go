@@ -1,0 +1,205 @@
+// Command bench holds the kernels against PyTorch on the same shapes, alternately in one run:
+//
+//	e2e/bench/install.sh && go run ./e2e/bench
+//
+// For each case it measures, in turn and several times over, the machine's limits, this code at each vector level, and the peer,
+// and prints minima: work a second, the ratio to the peer, and the fraction of the limit, which is the time the same arithmetic
+// takes from registers or the same bytes take to be read from memory, whichever is longer. Without the virtual environment of
+// install.sh it measures this code alone.
+package main
+
+import (
+	"bufio"
+	"flag"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/millrace/millrace/kernels"
+)
+
+// measurement is how long a case is repeated each time it is its turn; the fastest repetition counts.
+const measurement = 150 * time.Millisecond
+
+func main() {
+	threads := flag.Int("threads", 2, "threads on both sides")
+	rounds := flag.Int("rounds", 5, "turns of each side at each case")
+	only := flag.String("run", "", "regular expression of the cases to run")
+	python := flag.String("python", filepath.Join("e2e", "bench", ".venv", "bin", "python"), "Python with the peer's packages")
+	script := flag.String("script", filepath.Join("e2e", "bench", "kernels_torch.py"), "the peer")
+	flag.Parse()
+	if err := run(*threads, *rounds, *only, *python, *script); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run(threads, rounds int, only, python, script string) error {
+	filter, err := regexp.Compile(only)
+	if err != nil {
+		return err
+	}
+	kernels.SetThreads(threads)
+	runtime.GOMAXPROCS(max(threads, runtime.GOMAXPROCS(0)))
+	var torch *peer
+	if _, err := os.Stat(python); err == nil {
+		if torch, err = startPeer(python, script, threads); err != nil {
+			return err
+		}
+		defer torch.close()
+	} else {
+		fmt.Fprintf(os.Stderr, "bench: no %s: run e2e/bench/install.sh to measure the peer too\n", python)
+	}
+	levels := kernels.Levels()
+	if len(levels) > 1 {
+		levels = levels[1:] // the portable code is not the point here
+	}
+	limits := make(map[string]kernels.Limits)
+	var results []result
+	for _, c := range cases() {
+		if !filter.MatchString(c.name()) {
+			continue
+		}
+		fmt.Fprintln(os.Stderr, c.name())
+		r := result{benchCase: c, ours: make(map[string]float64), torch: math.Inf(1)}
+		work := c.build()
+		for round := range rounds {
+			for _, level := range levels {
+				restore := kernels.Force(level)
+				l := kernels.Measure()
+				old := limits[level]
+				limits[level] = kernels.Limits{FMA: max(l.FMA, old.FMA), Read: max(l.Read, old.Read)}
+				t := fastest(work)
+				if round == 0 || t < r.ours[level] {
+					r.ours[level] = t
+				}
+				restore()
+			}
+			if torch != nil {
+				t, err := torch.measure(c.name())
+				if err != nil {
+					return err
+				}
+				r.torch = min(r.torch, t)
+			}
+		}
+		results = append(results, r)
+		work = nil
+		runtime.GC()
+	}
+	fmt.Printf("%s, %s, %d threads, %d rounds, %s\n\n", time.Now().UTC().Format("2006-01-02"), processor(), threads, rounds, runtime.Version())
+	for _, level := range levels {
+		fmt.Printf("limits of %s: %.0f GFLOPS from registers, %.1f GB/s read from memory\n", level, limits[level].FMA/1e9, limits[level].Read/1e9)
+	}
+	printTable(results, levels, limits, torch != nil)
+	return nil
+}
+
+// result is what was measured of a case: seconds by level, and of the peer.
+type result struct {
+	benchCase
+	ours  map[string]float64
+	torch float64
+}
+
+// printTable writes the results as Markdown.
+func printTable(results []result, levels []string, limits map[string]kernels.Limits, torch bool) {
+	head, rule := "\n| case | unit |", "|---|---|"
+	for _, l := range levels {
+		head, rule = head+" "+l+" | of the limit |", rule+"---:|---:|"
+	}
+	if torch {
+		head, rule = head+" PyTorch | ratio |", rule+"---:|---:|"
+	}
+	fmt.Println(head + "\n" + rule)
+	for _, r := range results {
+		amount, unit := r.flops, "GFLOPS"
+		if r.unit == "bytes" {
+			amount, unit = r.bytes, "GB/s"
+		}
+		row := fmt.Sprintf("| %s | %s |", r.name(), unit)
+		for _, level := range levels {
+			least := max(r.flops/limits[level].FMA, r.bytes/limits[level].Read)
+			row += fmt.Sprintf(" %.1f | %.0f%% |", amount/r.ours[level]/1e9, 100*least/r.ours[level])
+		}
+		if torch {
+			row += fmt.Sprintf(" %.1f | %.2f× |", amount/r.torch/1e9, r.torch/r.ours[levels[len(levels)-1]])
+		}
+		fmt.Println(row)
+	}
+}
+
+// fastest returns the seconds of the fastest of several runs.
+func fastest(f func()) float64 {
+	f()
+	best := math.Inf(1)
+	for start := time.Now(); time.Since(start) < measurement; {
+		t := time.Now()
+		f()
+		best = min(best, time.Since(t).Seconds())
+	}
+	return best
+}
+
+// peer is the other implementation, in a process that answers names of cases with seconds.
+type peer struct {
+	cmd *exec.Cmd
+	in  io.WriteCloser
+	out *bufio.Reader
+}
+
+func startPeer(python, script string, threads int) (*peer, error) {
+	cmd := exec.Command(python, script, fmt.Sprint(threads))
+	cmd.Stderr = os.Stderr
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("starting the peer: %w", err)
+	}
+	return &peer{cmd: cmd, in: in, out: bufio.NewReader(out)}, nil
+}
+
+func (p *peer) measure(name string) (seconds float64, err error) {
+	if _, err := fmt.Fprintln(p.in, name); err != nil {
+		return 0, fmt.Errorf("asking the peer for %s: %w", name, err)
+	}
+	if _, err := fmt.Fscanln(p.out, &seconds); err != nil {
+		return 0, fmt.Errorf("the peer's answer to %s: %w", name, err)
+	}
+	return seconds, nil
+}
+
+func (p *peer) close() {
+	p.in.Close()
+	p.cmd.Wait()
+}
+
+// processor names the CPU where the system tells.
+func processor() string {
+	info, err := os.ReadFile("/proc/cpuinfo")
+	if err != nil {
+		return runtime.GOARCH
+	}
+	field := func(key string) string {
+		for line := range strings.Lines(string(info)) {
+			if k, v, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(k) == key {
+				return strings.TrimSpace(v)
+			}
+		}
+		return "?"
+	}
+	return fmt.Sprintf("%s (family %s model %s)", field("model name"), field("cpu family"), field("model"))
+}
