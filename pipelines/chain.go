@@ -5,8 +5,10 @@ import (
 
 	"github.com/millrace/millrace/models"
 	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/transforms/advantage"
 	"github.com/millrace/millrace/transforms/label"
 	"github.com/millrace/millrace/transforms/prompts"
+	"github.com/millrace/millrace/transforms/recordio"
 	"github.com/millrace/millrace/transforms/rollout"
 	"github.com/millrace/millrace/transforms/score"
 	"github.com/millrace/millrace/transforms/stage"
@@ -53,6 +55,12 @@ type iteration struct {
 	policyState, rewardState string
 }
 
+// The files an iteration keeps of its rows: every column of the chain, and the dead letters.
+const (
+	batchName = "batch"
+	deadName  = "dead"
+)
+
 // chain lists the stages of one iteration in order.
 func (r Recipe) chain() ([]node, error) {
 	switch r.Kind {
@@ -79,6 +87,12 @@ func (r Recipe) policyChain() ([]node, error) {
 	}
 	if r.Reward != nil {
 		nodes = append(nodes, r.rewardNodes()...)
+	}
+	if a := r.Advantage; a != nil {
+		nodes = append(nodes, node{a.Contract(), func(f *flow) {
+			f.rows = stage.Exchange(f.scope, f.store, f.rows) // read twice: for the batch-wide sums and for the rows
+			f.then(advantage.Apply(f.scope, *a, f.rows))
+		}})
 	}
 	return append(nodes, r.ends(r.Update, "policy")...), nil
 }
@@ -156,6 +170,8 @@ func (r Recipe) ends(c update.Config, role string) []node {
 		j := job
 		j.Model, j.State, j.Dir, j.Work, j.Seed = f.at.policy, f.at.policyState, f.at.dir, f.at.work, f.at.seed
 		j.Old, j.Reward = f.at.policy, f.at.reward
+		recordio.Write(f.scope, recordio.Output{Dir: f.at.dir, Name: batchName}, f.store, f.rows)
+		recordio.Write(f.scope, recordio.Output{Dir: f.at.dir, Name: deadName}, f.store, beam.Flatten(f.scope, f.dead...))
 		update.Apply(f.scope, j, f.store, f.rows)
 	}}}
 }

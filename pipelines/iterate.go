@@ -87,6 +87,10 @@ func (run *RunDir) iterate(ctx context.Context, r Recipe, number int, config str
 	if err := deadShare(r, number, result); err != nil {
 		return nil, err
 	}
+	measured, err := run.measure(ctx, r, at)
+	if err != nil {
+		return nil, err
+	}
 	_, parent, err := run.parent(number)
 	if err != nil {
 		return nil, err
@@ -94,7 +98,52 @@ func (run *RunDir) iterate(ctx context.Context, r Recipe, number int, config str
 	if err := run.Commit(Manifest{Iteration: number, Seed: r.Seed, Config: config, Parent: parent}, r.Keep); err != nil {
 		return nil, err
 	}
-	return []progress.Field{{Name: "seconds", Value: time.Since(start).Seconds()}}, nil
+	return append(fields(measured), progress.Field{Name: "s", Value: time.Since(start).Seconds()}), nil
+}
+
+// measure writes what is known after the iteration, and before the first one what the policy starts from.
+func (run *RunDir) measure(ctx context.Context, r Recipe, at iteration) ([]Measurement, error) {
+	var out []Measurement
+	held := r.Evaluate.Every > 0
+	scratch := filepath.Join(at.work, "evaluation")
+	if held && at.number == 0 && r.Kind == Policy {
+		start := Measurement{Metrics: map[string]float64{}}
+		a, err := r.Measure(ctx, at.policy, scratch)
+		if err != nil {
+			return nil, err
+		}
+		start.accuracyMetrics(a)
+		out = append(out, start)
+	}
+	after, err := measureBatch(ctx, at)
+	if err != nil {
+		return nil, err
+	}
+	if n := at.number + 1; held && (n%r.Evaluate.Every == 0 || n == r.Iterations) {
+		policy, err := committed(at.dir, "policy")
+		if err != nil {
+			return nil, err
+		}
+		a, err := r.Measure(ctx, policy, scratch)
+		if err != nil {
+			return nil, err
+		}
+		after.accuracyMetrics(a)
+	}
+	out = append(out, after)
+	return out, writeLines(filepath.Join(at.dir, metricsName), out)
+}
+
+// fields are the figures shown beside the bar.
+func fields(measured []Measurement) []progress.Field {
+	var out []progress.Field
+	last := measured[len(measured)-1].Metrics
+	for _, name := range []string{"avg@8", "train_accuracy", "loss", "kl", "entropy"} {
+		if x, ok := last[name]; ok {
+			out = append(out, progress.Field{Name: name, Value: x})
+		}
+	}
+	return out
 }
 
 func (run *RunDir) parent(number int) (Manifest, string, error) {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/millrace/millrace/models/losses"
 	"github.com/millrace/millrace/runners"
+	"github.com/millrace/millrace/transforms/advantage"
 	"github.com/millrace/millrace/transforms/label"
 	"github.com/millrace/millrace/transforms/prompts"
 	"github.com/millrace/millrace/transforms/rollout"
@@ -37,11 +38,12 @@ type Recipe struct {
 	Reward   *Reward         `json:"reward,omitempty"`
 	Frozen   *Model          `json:"reference,omitempty"` // a frozen reference model
 
-	Update   update.Config  `json:"update"`
-	Evaluate Evaluate       `json:"evaluate"`
-	Limits   Limits         `json:"limits"`
-	Runner   runners.Config `json:"runner"`
-	Keep     bool           `json:"keep_exchange"` // keep materialised edges after the commit
+	Advantage *advantage.Config `json:"advantage,omitempty"`
+	Update    update.Config     `json:"update"`
+	Evaluate  Evaluate          `json:"evaluate"`
+	Limits    Limits            `json:"limits"`
+	Runner    runners.Config    `json:"runner"`
+	Keep      bool              `json:"keep_exchange"` // keep materialised edges after the commit
 }
 
 // Reward is the reward model of a policy iteration.
@@ -126,15 +128,28 @@ func ParseRecipe(raw []byte, sets []string) (Recipe, error) {
 		}
 		if _, ok := section["update"]; ok {
 			u := update.Default()
-			u.Groups = update.AllGroups
 			reward.Update = &u
 		}
 		r.Reward = &reward
 	}
+	if section, ok := tree["advantage"].(map[string]any); ok {
+		kind, _ := section["kind"].(string)
+		a := advantage.Default(kind)
+		r.Advantage = &a
+	}
 	if err := decodeStrict(tree, &r, ""); err != nil {
 		return Recipe{}, err
 	}
+	r.fit()
 	return r, r.Validate()
+}
+
+// fit sets what follows from other sections: TD advantages scale log-ratios to the same reference by the same beta as the
+// values do, and responses stop at the same length for the sampler and the verifier.
+func (r *Recipe) fit() {
+	if r.Advantage != nil && r.Reward != nil {
+		r.Advantage.Beta, r.Advantage.Reference = r.Reward.Value.Beta, r.Reward.Value.Reference
+	}
 }
 
 // Validate names the first setting that is out of range or does not fit the others.
@@ -157,6 +172,12 @@ func (r Recipe) Validate() error {
 			path  string
 			check func() error
 		}{"reference", r.Frozen.validate})
+	}
+	if r.Advantage != nil {
+		sections = append(sections, struct {
+			path  string
+			check func() error
+		}{"advantage", r.Advantage.Validate})
 	}
 	switch {
 	case r.Kind != Policy && r.Kind != Train:

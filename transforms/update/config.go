@@ -28,10 +28,6 @@ type Config struct {
 	Mode     string `json:"mode"`     // delta: each replica takes its own steps, the deltas are averaged; gradient: one exact step an iteration
 	Replicas int    `json:"replicas"` // shards of the batch that are worked on apart
 	Outer    Outer  `json:"outer"`
-
-	// Groups says which rows take part when the loss reads group labels: mixed takes rows of groups that are neither all
-	// right nor all wrong, all takes every row.
-	Groups string `json:"groups"`
 }
 
 // Outer is the step on the averaged delta of the replicas (DiLoCo, arXiv 2311.08105, algorithm 1). Rate 1 and momentum 0
@@ -85,17 +81,11 @@ const (
 	Gradient = "gradient"
 )
 
-// Groups of a Config.
-const (
-	MixedGroups = "mixed"
-	AllGroups   = "all"
-)
-
 // Default is one pass in one step on one replica; the losses have to be named.
 func Default() Config {
 	return Config{
 		Optimizer: optim.Default(), Epochs: 1, Minibatches: 1, MicrobatchTokens: 16384,
-		Mode: Delta, Replicas: 1, Outer: Outer{Rate: 1}, Groups: MixedGroups,
+		Mode: Delta, Replicas: 1, Outer: Outer{Rate: 1},
 	}
 }
 
@@ -137,8 +127,6 @@ func (c Config) Validate() error {
 		return fmt.Errorf("mode: %q is not one of %s, %s", c.Mode, Delta, Gradient)
 	case c.Mode == Gradient && (c.Epochs > 1 || c.Minibatches > 1 || c.BatchSize > 0 || c.Steps > 1):
 		return errors.New("mode: gradient takes one step an iteration; epochs, minibatches, batch_size and steps belong to delta")
-	case c.Groups != MixedGroups && c.Groups != AllGroups:
-		return fmt.Errorf("groups: %q is not one of %s, %s", c.Groups, MixedGroups, AllGroups)
 	case !(c.Outer.Rate > 0 && c.Outer.Rate <= 2):
 		return fmt.Errorf("outer.rate: %v is not in (0, 2]", c.Outer.Rate)
 	case !(c.Outer.Momentum >= 0 && c.Outer.Momentum < 1):

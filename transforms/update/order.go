@@ -24,9 +24,10 @@ func sidesOf(spec losses.Spec) []side {
 	return responseSides
 }
 
-// unitsOf lists the rows that can enter the loss, sorted by id, so that the order in which records arrived does not
+// unitsOf lists the rows that can enter the loss (no column it reads is null: a response that no policy loss learns from
+// has null advantages), sorted by id, so that the order in which records arrived does not
 // matter, and counts those that cannot.
-func unitsOf(batches []stage.Batch, spec losses.Spec, groups string) (units []unit, left int, err error) {
+func unitsOf(batches []stage.Batch, spec losses.Spec) (units []unit, left int, err error) {
 	sides := sidesOf(spec)
 	type keyed struct {
 		prompt, row uuid.UUID
@@ -39,15 +40,9 @@ func unitsOf(batches []stage.Batch, spec losses.Spec, groups string) (units []un
 			return nil, 0, err
 		}
 		prompts, rows := schemas.PromptID.Of(b), b.RowIDs()
-		valid, judged := schemas.Flags{}, false
-		if groups == MixedGroups && slices.Contains(spec.Columns, schemas.Advantage.Name) {
-			if valid, err = schemas.GroupValid.Find(b); err == nil {
-				judged = true
-			}
-		}
 		for i := range b.NumRows() {
 			tokens, ok := tab.usable(i, spec, sides)
-			if !ok || judged && !valid.At(i) {
+			if !ok {
 				left++
 				continue
 			}

@@ -47,7 +47,7 @@ func runReplica(ctx context.Context, job Job, index int, batches []stage.Batch) 
 	if err != nil {
 		return "", err
 	}
-	units, left, err := unitsOf(batches, r.spec, job.Groups)
+	units, left, err := unitsOf(batches, r.spec)
 	if err != nil {
 		return "", err
 	}

@@ -135,7 +135,7 @@ func (f *shardFn) ProcessElement(ctx context.Context, b stage.Batch, emit func(i
 			keep = append(keep, c)
 		}
 	}
-	for _, c := range []schemas.Descriptor{schemas.PairID, schemas.ResponseID, schemas.GroupValid, schemas.TokenMask} {
+	for _, c := range []schemas.Descriptor{schemas.PairID, schemas.ResponseID, schemas.TokenMask} {
 		if b.Has(c) {
 			keep = append(keep, c)
 		}
