@@ -10,6 +10,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 )
 
 // Ref names a model in configurations and lineage: where it lies, and the digest of its content (see Digest). An empty
@@ -35,6 +36,10 @@ type Sampling struct {
 	MinNewTokens int     `json:"min_new_tokens" yaml:"min_new_tokens"` // stop tokens cannot be drawn before so many tokens exist
 	Stop         []int32 `json:"stop,omitempty" yaml:"stop,omitempty"` // token ids that end a response; the stop token is part of it
 
+	// StopStrings end a response with the token that completes one of them, from MinNewTokens on. The generator must know the
+	// model's tokenizer.
+	StopStrings []string `json:"stop_strings,omitempty" yaml:"stop_strings,omitempty"`
+
 	// Candidates stored with every token: slot 0 is the sampled token, then the most probable other tokens with
 	// probability >= CandidateMinP, descending, at most CandidateK slots in all; 0 stores none.
 	CandidateK    int     `json:"candidate_k" yaml:"candidate_k"`
@@ -54,6 +59,8 @@ func (s Sampling) Validate() error {
 		return fmt.Errorf("max_new_tokens: %d is not at least 1", s.MaxNewTokens)
 	case s.MinNewTokens < 0 || s.MinNewTokens > s.MaxNewTokens:
 		return fmt.Errorf("min_new_tokens: %d is not in [0, max_new_tokens = %d]", s.MinNewTokens, s.MaxNewTokens)
+	case slices.Contains(s.StopStrings, ""):
+		return fmt.Errorf("stop_strings: one is empty")
 	case s.CandidateK < 0:
 		return fmt.Errorf("candidate_k: %d is negative", s.CandidateK)
 	case !(s.CandidateMinP >= 0 && s.CandidateMinP <= 1):
@@ -78,7 +85,7 @@ type FinishReason uint8
 
 const (
 	FinishUnknown FinishReason = iota
-	FinishStop                 // a stop token was drawn
+	FinishStop                 // a stop token was drawn, or a stop string completed
 	FinishLength               // MaxNewTokens or the model's context was reached
 	FinishError                // see Response.Err
 )

@@ -1,7 +1,6 @@
 package local
 
 import (
-	"context"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,21 +12,12 @@ import (
 )
 
 func init() {
-	models.RegisterFormat(models.Format{
-		Name: "gguf",
-		Match: func(path string) bool {
-			info, err := os.Stat(path)
-			return err == nil && info.Mode().IsRegular() && strings.EqualFold(filepath.Ext(path), ".gguf")
-		},
-		Open: func(_ context.Context, path string) (models.Model, error) {
-			m, err := LoadGGUF(path)
-			if err != nil {
-				return nil, err
-			}
-			m.Freeze()
-			return New(m), nil
-		},
-	})
+	models.RegisterFormat(models.Format{Name: "gguf", Match: isGGUF, Open: open})
+}
+
+func isGGUF(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.Mode().IsRegular() && strings.EqualFold(filepath.Ext(path), ".gguf")
 }
 
 // LoadGGUF reads a GGUF file, its quantised weights widened to float32. Saving the model writes a Hugging Face directory

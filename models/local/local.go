@@ -8,6 +8,7 @@ import (
 
 	"github.com/millrace/millrace/models"
 	"github.com/millrace/millrace/models/sampling"
+	"github.com/millrace/millrace/models/tokenizer"
 	"github.com/millrace/millrace/models/transformer"
 )
 
@@ -22,15 +23,31 @@ func init() {
 			}
 			return false
 		},
-		Open: func(_ context.Context, path string) (models.Model, error) {
-			m, err := transformer.Load(path)
-			if err != nil {
-				return nil, err
-			}
-			m.Freeze()
-			return New(m), nil
-		},
+		Open: open,
 	})
+}
+
+// Load reads the weights of a Hugging Face directory, a directory of adapters or a GGUF file.
+func Load(path string) (*transformer.Model, error) {
+	if isGGUF(path) {
+		return LoadGGUF(path)
+	}
+	return transformer.Load(path)
+}
+
+func open(_ context.Context, path string) (models.Model, error) {
+	m, err := Load(path)
+	if err != nil {
+		return nil, err
+	}
+	m.Freeze()
+	return wrap(m, func() (func([]int32) string, error) {
+		t, err := tokenizer.Load(path)
+		if err != nil {
+			return nil, err
+		}
+		return t.Decode, nil
+	}), nil
 }
 
 // Model is a transformer as Generator and Scorer.
@@ -42,9 +59,12 @@ type Model struct {
 
 var _ models.Model = (*Model)(nil)
 
-// New wraps a transformer, which must not change while it is in use.
-func New(m *transformer.Model) *Model {
-	return &Model{Sampler: sampling.New(m, sampling.Options{}), Scorer: NewScorer(m, ScoreOptions{}), transformer: m}
+// New wraps a transformer, which must not change while it is in use. Stop strings are not available: they need a tokenizer,
+// which models opened by Acquire have.
+func New(m *transformer.Model) *Model { return wrap(m, nil) }
+
+func wrap(m *transformer.Model, decoder func() (func([]int32) string, error)) *Model {
+	return &Model{Sampler: sampling.New(m, sampling.Options{Decoder: decoder}), Scorer: NewScorer(m, ScoreOptions{}), transformer: m}
 }
 
 // Transformer is the model itself.

@@ -9,10 +9,13 @@ package sampling
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"sync"
+	"time"
 
 	"github.com/millrace/millrace/kernels"
 	"github.com/millrace/millrace/models"
@@ -25,6 +28,19 @@ type Options struct {
 	MaxSequences  int // decoded at once; default 256
 	MaxCacheBytes int // reserved for key/value caches, unless one sequence alone needs more; default 2 GiB
 	MaxPrefill    int // prompt tokens run at once, unless one prompt alone has more; default 2048
+
+	// Decoder gives the text of token ids, for stop strings; nil: requests with stop strings are refused. It is called once,
+	// when it is first needed.
+	Decoder func() (decode func(ids []int32) string, err error)
+}
+
+// Stats are sums over the life of a Sampler.
+type Stats struct {
+	PromptTokens int           // run; a group's prompt counts once
+	Responses    int           // finished
+	Tokens       int           // sampled
+	Time         time.Duration // spent in Generate, waiting for one's turn not counted
+	FirstToken   time.Duration // from the beginning of Generate to a response's first token, summed over responses
 }
 
 func (o Options) withDefaults() Options {
@@ -48,6 +64,8 @@ type Sampler struct {
 	w      transformer.Workspace
 	logits []float32
 	free   []*transformer.KV
+	decode func(ids []int32) string
+	stats  Stats
 }
 
 var _ models.Generator = (*Sampler)(nil)
@@ -86,8 +104,19 @@ type sequence struct {
 	done  bool
 }
 
+// Stats returns the sums so far.
+func (s *Sampler) Stats() Stats {
+	s.turn.Lock()
+	defer s.turn.Unlock()
+	return s.stats
+}
+
 // Generate implements models.Generator.
 func (s *Sampler) Generate(ctx context.Context, requests []models.GenerateRequest) ([]models.GenerateResult, error) {
+	s.turn.Lock()
+	defer s.turn.Unlock()
+	began := time.Now()
+	defer func() { s.stats.Time += time.Since(began) }()
 	results := make([]models.GenerateResult, len(requests))
 	var waiting []*group
 	for i := range requests {
@@ -106,8 +135,6 @@ func (s *Sampler) Generate(ctx context.Context, requests []models.GenerateReques
 		}
 	}
 
-	s.turn.Lock()
-	defer s.turn.Unlock()
 	var live []*sequence
 	reserved := 0
 	for len(waiting) > 0 || len(live) > 0 {
@@ -119,14 +146,17 @@ func (s *Sampler) Generate(ctx context.Context, requests []models.GenerateReques
 		if fresh, waiting, err = s.admit(waiting, len(live), &reserved); err != nil {
 			return nil, err
 		}
+		s.stats.FirstToken += time.Duration(len(fresh)) * time.Since(began)
 		if len(live) > 0 {
 			if err := s.step(live); err != nil {
 				return nil, err
 			}
 		}
+		s.stats.Tokens += len(live) + len(fresh)
 		live = append(live, fresh...)
 		live = slices.DeleteFunc(live, func(q *sequence) bool {
 			if q.done {
+				s.stats.Responses++
 				reserved -= q.bytes
 				s.release(q.cache)
 			}
@@ -154,6 +184,16 @@ func (s *Sampler) check(r *models.GenerateRequest) error {
 		if id < 0 || int(id) >= s.model.VocabSize() {
 			return fmt.Errorf("sampling: stop[%d] is %d, not in the vocabulary [0, %d)", i, id, s.model.VocabSize())
 		}
+	}
+	if len(r.Sampling.StopStrings) > 0 && s.decode == nil {
+		if s.opts.Decoder == nil {
+			return errors.New("sampling: stop_strings: the model's tokenizer is not known")
+		}
+		decode, err := s.opts.Decoder()
+		if err != nil {
+			return fmt.Errorf("sampling: stop_strings: %w", err)
+		}
+		s.decode = decode
 	}
 	return nil
 }
@@ -202,6 +242,7 @@ func (s *Sampler) admit(waiting []*group, live int, reserved *int) ([]*sequence,
 			tokens += n
 		}
 	}
+	s.stats.PromptTokens += tokens
 	if len(prompts) > 0 {
 		caches := make([]*transformer.KV, len(prompts))
 		for i, g := range prompts {
@@ -287,13 +328,13 @@ func (s *Sampler) step(live []*sequence) error {
 func (s *Sampler) drawAll(sequences []*sequence, row func(i int) []float32, v int) {
 	kernels.Parallel(len(sequences), 1+8192/v, func(lo, hi int) {
 		for i := lo; i < hi; i++ {
-			sequences[i].draw(row(i), s.model.MaxPositions())
+			sequences[i].draw(row(i), s.model.MaxPositions(), s.decode)
 		}
 	})
 }
 
 // draw adds the next token to the response.
-func (q *sequence) draw(z []float32, maxPositions int) {
+func (q *sequence) draw(z []float32, maxPositions int, decode func(ids []int32) string) {
 	p, out := &q.request.Sampling, q.out
 	t := len(out.Tokens)
 	logZ := kernels.LogSumExp(z)
@@ -332,11 +373,25 @@ func (q *sequence) draw(z []float32, maxPositions int) {
 	}
 
 	switch {
-	case q.stop[token]:
+	case q.stop[token], t >= p.MinNewTokens && q.stopped(decode):
 		out.Finish, q.done = models.FinishStop, true
 	case t+1 == p.MaxNewTokens || len(q.request.Prompt)+t+1 >= maxPositions:
 		out.Finish, q.done = models.FinishLength, true
 	}
+}
+
+// stopped reports whether the last token completed a stop string.
+func (q *sequence) stopped(decode func(ids []int32) string) bool {
+	for _, stop := range q.request.Sampling.StopStrings {
+		// A token is at least a byte of text, so that the tail holds the string whole. A character that the tail cuts in two
+		// is no part of it.
+		tail := q.out.Tokens[max(0, len(q.out.Tokens)-len(stop)-4):]
+		// An occurrence that the last token did not complete, before MinNewTokens, stops nothing.
+		if at := strings.LastIndex(decode(tail), stop); at >= 0 && at > strings.LastIndex(decode(tail[:len(tail)-1]), stop) {
+			return true
+		}
+	}
+	return false
 }
 
 // candidates stores the sampled token and the most probable others.

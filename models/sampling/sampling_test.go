@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/millrace/millrace/kernels"
@@ -259,6 +260,57 @@ func TestParameters(t *testing.T) {
 		if len(response.Tokens) != 10 || response.Finish != models.FinishLength {
 			t.Errorf("%d tokens after a prompt of 150 in a context of 160, finish %v", len(response.Tokens), response.Finish)
 		}
+	}
+}
+
+// Stop strings end a response with the token that completes one, wherever the tokens cut it.
+func TestStopStrings(t *testing.T) {
+	m := newModel(t, "llama")
+	text := func(ids []int32) string { // tokens of one, two or three letters
+		var b strings.Builder
+		for _, id := range ids {
+			b.WriteString([]string{"a", "b", "c", "ab", "bc", "ca", "abc"}[id%7])
+		}
+		return b.String()
+	}
+	s := New(m, Options{Decoder: func() (func([]int32) string, error) { return text, nil }})
+	stops := []string{"abca", "cc"}
+	r := models.GenerateRequest{Prompt: []int32{1}, Samples: 60, Sampling: models.Sampling{MaxNewTokens: 20, StopStrings: stops, MinNewTokens: 2}}
+	results, err := s.Generate(context.Background(), []models.GenerateRequest{r})
+	if err != nil || results[0].Err != nil {
+		t.Fatal(err, results[0].Err)
+	}
+	r.Sampling.StopStrings = nil
+	free := generate(t, m, Options{}, []models.GenerateRequest{r})[0]
+	stopped := 0
+	for i, response := range results[0].Responses {
+		all := free.Responses[i].Tokens
+		want := len(all)
+		for n := 3; n <= len(all); n++ { // the first length beyond the minimum at which the newest token completes one
+			tail, before := text(all[:n]), len(text(all[:n-1]))
+			if slices.ContainsFunc(stops, func(stop string) bool {
+				return strings.LastIndex(tail, stop)+len(stop) > before && strings.Contains(tail, stop)
+			}) {
+				want, stopped = n, stopped+1
+				break
+			}
+		}
+		if got := response.Tokens; !slices.Equal(got, all[:want]) {
+			t.Errorf("stopped after %d tokens, %q, want %d of %q", len(got), text(got), want, text(all))
+		}
+		if (response.Finish == models.FinishStop) != (want < len(all)) && want < 20 {
+			t.Errorf("finish %v after %d tokens", response.Finish, want)
+		}
+	}
+	if stopped < 10 {
+		t.Errorf("only %d responses stopped: the test sees too little", stopped)
+	}
+	if stats := s.Stats(); stats.Responses != 60 || stats.PromptTokens != 1 || stats.Tokens < 60 || stats.Time <= 0 || stats.FirstToken <= 0 {
+		t.Errorf("%+v", stats)
+	}
+	r.Sampling.StopStrings = stops
+	if results, err := New(m, Options{}).Generate(context.Background(), []models.GenerateRequest{r}); err != nil || results[0].Err == nil {
+		t.Error("stop strings are taken without a tokenizer")
 	}
 }
 
