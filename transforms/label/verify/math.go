@@ -281,7 +281,7 @@ func clean(s string) string {
 			t = t[:n-1]
 		}
 		if n := len(t); n >= 2 && t[0] == '{' && t[n-1] == '}' && t[n-2] != '\\' {
-			if content, after, ok := braceContent(t, 0); ok && after == n {
+			if content, after, ok := braceContent(t, 0); ok && after == n && !strings.Contains(content, "\\choose") && !strings.Contains(content, "\\over") {
 				t = content
 			}
 		}

@@ -91,6 +91,7 @@ type parser struct {
 	b     *budget
 	depth int
 	bars  int // open |...|
+	left  int // open ]a, b[
 }
 
 func (p *parser) syntax(msg string) { panic(syntaxPanic(msg)) }
@@ -326,7 +327,7 @@ func (p *parser) unit(n *Node) *Node {
 	for {
 		t := p.peek()
 		switch {
-		case t.kind == tText || t.kind == tWord || t.kind == tLetter && p.i > start && len(t.text) == 1:
+		case t.kind == tText || t.kind == tWord || t.kind == tLetter && len(t.text) == 1:
 			names = append(names, t.text)
 			p.i++
 			continue
@@ -623,7 +624,9 @@ func (p *parser) startsFactor() bool {
 				return false
 			}
 			return true
-		case "{", "[", "∞", "⌊", "⌈", "‖":
+		case "[":
+			return p.left == 0
+		case "{", "∞", "⌊", "⌈", "‖":
 			return true
 		case "|":
 			return p.bars == 0

@@ -61,7 +61,13 @@ func (p *parser) bracketed(open byte) *Node {
 	if closing() {
 		p.syntax("empty brackets")
 	}
+	if open == ']' {
+		p.left++
+	}
 	groups := p.elements(closing)
+	if open == ']' {
+		p.left--
+	}
 	p.bars = saved
 	if !closing() {
 		p.syntax("missing bracket")
