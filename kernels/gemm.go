@@ -38,7 +38,7 @@ type matrix struct {
 func (a matrix) at(i, j int) []float32 { return a.data[i*a.rs+j*a.cs:] }
 
 // Blocks of the product at most: a panel of B, kc·nr, stays in the first-level cache while mc rows of A pass by; mc·kc of A
-// and kc·nc of B stay in the second.
+// and kc·nc of B stay in the second. Where k is small, m and n may be larger in proportion.
 const (
 	blockK = 384
 	blockM = 84
@@ -94,7 +94,7 @@ func gemm(c []float32, ldc int, a, b matrix, m, n, k int, alpha, beta float32) {
 	}
 	// Where columns are split each thread copies all of A, where rows are split each packs all of B. Packing costs more.
 	if n >= m || 4*n >= m && n >= 4*g.nr*workers {
-		parts, width := split(n, g.nr, blockN/2, workers)
+		parts, width := split(n, g.nr, blockN, workers)
 		items(parts, workers, func(i int) { g.block(0, m, i*width, min((i+1)*width, n)) })
 		return
 	}
@@ -127,7 +127,6 @@ type product struct {
 
 // block computes rows [i0,i1) and columns [j0,j1) of the product.
 func (g *product) block(i0, i1, j0, j1 int) {
-	mc := even(i1-i0, blockM, g.mr)
 	if i1-i0 <= skinnyM && g.k <= skinnyK && g.b.rs == 1 && g.b.cs == g.k {
 		g.skinny(i0, i1, j0, j1)
 		return
@@ -137,7 +136,8 @@ func (g *product) block(i0, i1, j0, j1 int) {
 		return
 	}
 	kc := even(g.k, blockK, 4)
-	nc := min(blockN, (j1-j0+g.nr-1)/g.nr*g.nr)
+	mc := even(i1-i0, blockM*blockK/kc, g.mr)
+	nc := even(j1-j0, blockN*blockK/kc, g.nr)
 	copyA := g.copies(j1 - j0)
 	packB, release := borrow(kc*nc + mc*(kc+16))
 	defer release()

@@ -1,8 +1,6 @@
 package kernels
 
-import (
-	"github.com/millrace/millrace/kernels/internal/asm"
-)
+import "github.com/millrace/millrace/kernels/internal/asm"
 
 const badLength = "kernels: lengths of the vectors differ"
 
@@ -80,19 +78,29 @@ func elementwise(dst, x []float32, f func(dst, x []float32)) {
 }
 
 // Exp32 is Exp of one number, with the same bits.
-func Exp32(x float32) float32 { return one(x, asm.Exp) }
+func Exp32(x float32) float32 {
+	v := [1]float32{x}
+	asm.Exp(v[:], v[:])
+	return v[0]
+}
 
 // Log32 is Log of one number, with the same bits.
-func Log32(x float32) float32 { return one(x, asm.Log) }
+func Log32(x float32) float32 {
+	v := [1]float32{x}
+	asm.Log(v[:], v[:])
+	return v[0]
+}
 
 // Sigmoid32 is Sigmoid of one number, with the same bits.
-func Sigmoid32(x float32) float32 { return one(x, asm.Sigmoid) }
+func Sigmoid32(x float32) float32 {
+	v := [1]float32{x}
+	asm.Sigmoid(v[:], v[:])
+	return v[0]
+}
 
 // Softplus32 is Softplus of one number, with the same bits.
-func Softplus32(x float32) float32 { return one(x, asm.Softplus) }
-
-func one(x float32, f func(dst, x []float32)) float32 {
+func Softplus32(x float32) float32 {
 	v := [1]float32{x}
-	f(v[:], v[:])
+	asm.Softplus(v[:], v[:])
 	return v[0]
 }
