@@ -23,6 +23,7 @@ var allowed = map[string][]string{
 	"transforms":               {"std", "transforms/stage", "transforms/series", "schemas", "models/...", "kernels", "ext/..."},
 	"transforms/series":        {"std"},
 	"transforms/evaluate":      {"std", "transforms/stage", "transforms/series", "transforms/totals", "schemas", "ext/..."},
+	"transforms/revise":        {"std", "transforms/stage", "transforms/series", "transforms/totals", "schemas", "models/...", "ext/..."},
 	"transforms/advantage":     {"std", "transforms/stage", "transforms/series", "transforms/totals", "schemas", "ext/..."},
 	"transforms/stage":         {"std", "transforms/stage/...", "schemas", "ext/..."},
 	"transforms/label":         {"std", "transforms/stage", "transforms/series", "transforms/label/...", "transforms/provingground", "schemas", "ext/..."},

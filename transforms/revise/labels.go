@@ -1,5 +1,3 @@
-// Package revise decides how much a response should be revised and asks a reviser for the revision (SEFT, arXiv
-// 2406.10813).
 package revise
 
 import (

@@ -1,0 +1,226 @@
+// Package revise makes training data by revising responses instead of judging them (SEFT, arXiv 2406.10813; spec 4.5).
+//
+// From preference pairs: Gain scores each pair with the base reviser, Tasks makes what the base and the adaptive reviser
+// are trained on. From unannotated responses: Revise asks the adaptive reviser for a label and a revision. No stage here
+// reads an outcome: the point of the method is that it needs none.
+package revise
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/apache/beam/sdks/v2/go/pkg/beam"
+
+	"github.com/millrace/millrace/models"
+	"github.com/millrace/millrace/models/tokenizer"
+	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/transforms/stage"
+)
+
+// Layout says how a reviser is shown a prompt and a response: before, prompt, between, response, after.
+type Layout struct {
+	Before  []int32 `json:"before,omitempty"`
+	Between []int32 `json:"between,omitempty"`
+	After   []int32 `json:"after,omitempty"`
+}
+
+func (l Layout) prompt(prompt, response []int32) []int32 {
+	return slices.Concat(l.Before, prompt, l.Between, response, l.After)
+}
+
+// Labels are the tokens a reviser writes for each label, before the revision.
+type Labels struct {
+	No    []int32 `json:"no"`
+	Minor []int32 `json:"minor"`
+	Major []int32 `json:"major"`
+}
+
+func (l Labels) tokens(label string) []int32 {
+	switch label {
+	case Minor:
+		return l.Minor
+	case Major:
+		return l.Major
+	}
+	return l.No
+}
+
+// Validate names the first key that is wrong.
+func (l Labels) Validate() error {
+	for _, k := range []struct {
+		key string
+		ids []int32
+	}{{"no", l.No}, {"minor", l.Minor}, {"major", l.Major}} {
+		if len(k.ids) == 0 {
+			return fmt.Errorf("%s: has no tokens", k.key)
+		}
+	}
+	if slices.Equal(l.No, l.Minor) || slices.Equal(l.No, l.Major) || slices.Equal(l.Minor, l.Major) {
+		return fmt.Errorf("two labels have the same tokens")
+	}
+	return nil
+}
+
+// Config says how responses are revised.
+type Config struct {
+	Layout   Layout          `json:"layout"`
+	Labels   Labels          `json:"labels"`
+	Sampling models.Sampling `json:"sampling"` // greedy by default
+}
+
+// Default revises greedily, with at most that many new tokens.
+func Default(maxNewTokens int) Config {
+	return Config{Sampling: models.Sampling{Greedy: true, MaxNewTokens: maxNewTokens}}
+}
+
+// Validate names the first key that is wrong.
+func (c Config) Validate() error {
+	if err := c.Labels.Validate(); err != nil {
+		return fmt.Errorf("labels.%w", err)
+	}
+	if err := c.Sampling.Validate(); err != nil {
+		return fmt.Errorf("sampling.%w", err)
+	}
+	return nil
+}
+
+// Revise labels and revises responses: PCollection<Batch> of responses in, the same with revision_label, revised_tokens and
+// revised out. A revision that reaches the length limit is filtered, and counted.
+func Revise(s beam.Scope, cfg Config, reviser models.Ref, seed uint64, responses beam.PCollection) (revised, dead beam.PCollection) {
+	return stage.Apply(s, Reviser{Config: cfg, Model: reviser, Seed: seed}, responses)
+}
+
+func init() { stage.Register[Reviser]() }
+
+// Reviser is the stage behind [Revise].
+type Reviser struct {
+	Config
+	Model models.Ref `json:"model"`
+	Seed  uint64     `json:"seed"`
+
+	model *models.Handle
+	tok   tokenizer.Tokenizer
+}
+
+// Contract says which columns are needed and added.
+func (c *Reviser) Contract() schemas.Contract {
+	return schemas.Contract{Name: "revise",
+		Needs: []schemas.Descriptor{schemas.PromptTokens, schemas.ResponseID, schemas.ResponseTokens},
+		Adds:  []schemas.Descriptor{schemas.RevisionLabel, schemas.RevisedTokens, schemas.Revised}}
+}
+
+// Setup loads the reviser.
+func (c *Reviser) Setup(ctx context.Context) (err error) {
+	if c.tok, err = tokenizer.Load(c.Model.Path); err != nil {
+		return err
+	}
+	c.model, err = models.Acquire(ctx, c.Model)
+	return err
+}
+
+// Teardown gives the reviser back.
+func (c *Reviser) Teardown() error { return release(c.model) }
+
+// Lineage names the reviser.
+func (c *Reviser) Lineage() string { return "reviser@" + c.model.Ref.Digest }
+
+// Map decides the labels, then has the responses revised that need it.
+func (c *Reviser) Map(ctx context.Context, b stage.Batch, dead *stage.DeadLetters) (stage.Batch, error) {
+	n := b.NumRows()
+	labels, err := c.labels(ctx, b, dead)
+	if err != nil {
+		return b, err
+	}
+	ids, prompts, responses := schemas.ResponseID.Of(b), schemas.PromptTokens.Of(b), schemas.ResponseTokens.Of(b)
+	revised, texts := make([][]int32, n), make([]string, n)
+	var requests []models.GenerateRequest
+	var rows []int
+	for i, label := range labels {
+		switch {
+		case dead.Marked(i):
+			labels[i] = No // the row is taken out; the column must hold something
+		case label == No:
+			revised[i] = responses.Row(i)
+		default:
+			sampling := c.Sampling
+			if len(sampling.Stop) == 0 {
+				sampling.Stop = c.tok.EOS()
+			}
+			prompt := append(c.Layout.prompt(prompts.Row(i), responses.Row(i)), c.Labels.tokens(label)...)
+			requests = append(requests, models.GenerateRequest{PromptID: ids[i], Prompt: prompt, Seed: c.Seed, Samples: 1, Sampling: sampling})
+			rows = append(rows, i)
+		}
+	}
+	results, err := c.model.Generate(ctx, requests)
+	if err != nil {
+		return b, err
+	}
+	for k, r := range results {
+		i := rows[k]
+		switch {
+		case r.Err != nil:
+			dead.Row(i, schemas.ReasonModel, r.Err)
+		case len(r.Responses) != 1 || len(r.Responses[0].Tokens) == 0 || r.Responses[0].Err != nil:
+			dead.Rowf(i, schemas.ReasonModel, "the reviser gave no revision")
+		case r.Responses[0].Finish == models.FinishLength:
+			stage.Count(ctx, "revise", "revisions_cut_off", 1)
+			dead.Filter(i)
+		default:
+			revised[i] = r.Responses[0].Tokens
+		}
+	}
+	for i, tokens := range revised {
+		texts[i] = tokenizer.Text(c.tok, tokens)
+	}
+	return b.With(schemas.RevisionLabel.From(labels), schemas.RevisedTokens.FromRows(revised), schemas.Revised.From(texts))
+}
+
+// labels asks the reviser how probable each label is for each response, and decides.
+func (c *Reviser) labels(ctx context.Context, b stage.Batch, dead *stage.DeadLetters) ([]string, error) {
+	prompts, responses := schemas.PromptTokens.Of(b), schemas.ResponseTokens.Of(b)
+	out := make([]string, b.NumRows())
+	var requests []models.ScoreRequest
+	var rows []int
+	for i := range out {
+		if len(prompts.Row(i)) == 0 || len(responses.Row(i)) == 0 {
+			dead.Rowf(i, schemas.ReasonEmpty, "%d prompt tokens and %d response tokens; both need at least one", len(prompts.Row(i)), len(responses.Row(i)))
+			continue
+		}
+		shown := c.Layout.prompt(prompts.Row(i), responses.Row(i))
+		for _, label := range schemas.RevisionLabels {
+			requests = append(requests, models.ScoreRequest{Sequence: models.Sequence{Prompt: shown, Response: c.Labels.tokens(label)}})
+		}
+		rows = append(rows, i)
+	}
+	results, err := c.model.Score(ctx, requests)
+	if err != nil {
+		return nil, err
+	}
+	for k, i := range rows {
+		var p [3]float64
+		for l, r := range results[3*k : 3*k+3] {
+			if r.Err != nil {
+				dead.Row(i, schemas.ReasonModel, r.Err)
+				break
+			}
+			sum := 0.0
+			for _, x := range r.LogP {
+				sum += float64(x)
+			}
+			if p[l] = math.Exp(sum); math.IsNaN(p[l]) {
+				dead.Rowf(i, schemas.ReasonNotFinite, "the reviser gives label %q no finite log-prob", schemas.RevisionLabels[l])
+			}
+		}
+		out[i] = Decide(p[0], p[1], p[2])
+	}
+	return out, nil
+}
+
+func release(h *models.Handle) error {
+	if h == nil {
+		return nil
+	}
+	return h.Release()
+}
