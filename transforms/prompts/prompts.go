@@ -21,6 +21,7 @@ type Config struct {
 	PerRecord int `json:"per_record"`
 
 	Chain Chain `json:"chain"`
+	File  File  `json:"file"`
 }
 
 // Window is the part of a source one iteration takes: Count prompts from First on, in the order that Seed gives.
@@ -44,6 +45,7 @@ type source struct {
 
 var sources = map[string]source{
 	"chain": {readChain, validateChain, chainColumns},
+	"file":  {readFile, validateFile, fileColumns},
 }
 
 // Sources lists the names a Config can choose from.

@@ -7,6 +7,8 @@ import (
 	"io"
 	"strings"
 
+	"github.com/apache/arrow/go/v15/arrow"
+	"github.com/apache/arrow/go/v15/arrow/array"
 	"github.com/apache/arrow/go/v15/arrow/memory"
 	"github.com/apache/arrow/go/v15/parquet/file"
 	"github.com/apache/arrow/go/v15/parquet/pqarrow"
@@ -140,6 +142,11 @@ func readParquet(ctx context.Context, path string, emit func(stage.Batch) error)
 	if err != nil {
 		return err
 	}
+	schema, err := fr.Schema()
+	if err != nil {
+		return err
+	}
+	md := schema.Metadata()
 	// One row group after the other: its columns are what is in memory.
 	for g := range r.NumRowGroups() {
 		rows, err := fr.GetRecordReader(ctx, nil, []int{g})
@@ -147,7 +154,8 @@ func readParquet(ctx context.Context, path string, emit func(stage.Batch) error)
 			return err
 		}
 		for rows.Next() {
-			b, err := schemas.FromArrow(rows.Record())
+			rec := rows.Record() // knows the fields, not the metadata of the file
+			b, err := schemas.FromArrow(array.NewRecord(arrow.NewSchema(rec.Schema().Fields(), &md), rec.Columns(), rec.NumRows()))
 			if err == nil {
 				err = emit(b)
 			}

@@ -50,6 +50,12 @@ func (c *counters) add(ctx context.Context, r Result, out int, d time.Duration) 
 	c.carry %= time.Millisecond
 }
 
+// CountResult counts for a source or another DoFn that is not put into a pipeline by Apply: out is its rows out.
+func CountResult(ctx context.Context, stage string, r Result, out int, d time.Duration) {
+	c := counters{stage: stage}
+	c.add(ctx, r, out, d)
+}
+
 // Count adds to a stage's own counter, beside those every stage has.
 func Count(ctx context.Context, stage, name string, n int) {
 	beam.NewCounter(namespace+stage, name).Inc(ctx, int64(n))

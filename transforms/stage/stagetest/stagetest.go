@@ -13,6 +13,7 @@ package stagetest
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"slices"
 	"testing"
 
@@ -76,16 +77,28 @@ func Dead(t testing.TB, dead stage.Batch, reasons ...schemas.Reason) {
 // Same fails the test unless the two batches are equal to the byte.
 func Same(t testing.TB, what string, got, want stage.Batch) {
 	t.Helper()
-	a, err := got.MarshalBinary()
-	if err != nil {
-		t.Fatal(err)
+	if bytes.Equal(marshal(t, got), marshal(t, want)) {
+		return
 	}
-	b, err := want.MarshalBinary()
-	if err != nil {
-		t.Fatal(err)
+	t.Errorf("%s: other rows than expected", what)
+	show := func(v any) string {
+		s := fmt.Sprint(v)
+		return s[:min(len(s), 400)]
 	}
-	if !bytes.Equal(a, b) {
-		t.Errorf("%s: other rows than expected\ngot  %v\nwant %v", what, got.Arrow(), want.Arrow())
+	if got.NumRows() != want.NumRows() || !slices.Equal(got.Columns(), want.Columns()) {
+		t.Logf("got %d rows of %v\nwant %d rows of %v", got.NumRows(), got.Columns(), want.NumRows(), want.Columns())
+		return
+	}
+	if got.Arrow() == nil || want.Arrow() == nil {
+		return
+	}
+	if g, w := got.Arrow().Schema(), want.Arrow().Schema(); !g.Equal(w) || !g.Metadata().Equal(w.Metadata()) {
+		t.Logf("got %s\nwant %s", g, w)
+	}
+	for i, c := range want.Arrow().Columns() {
+		if g := got.Arrow().Column(i); show(g) != show(c) {
+			t.Logf("%s\ngot  %s\nwant %s", want.Columns()[i], show(g), show(c))
+		}
 	}
 }
 
