@@ -7,6 +7,8 @@
 package tokenizer
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
@@ -174,4 +176,14 @@ func decode(t Tokenizer, ids []int32) string {
 		b.WriteString(t.Token(id))
 	}
 	return validText(b.String())
+}
+
+// VocabDigest identifies what ids mean: the SHA-256, as lower-case hex, over the bytes of every token in order and whether
+// it is a control token. Models whose tokenizers share it can read each other's ids.
+func VocabDigest(t Tokenizer) string {
+	h := sha256.New()
+	for id := range int32(t.VocabSize()) {
+		fmt.Fprintf(h, "%q %t\n", t.Token(id), t.Special(id))
+	}
+	return hex.EncodeToString(h.Sum(nil))
 }

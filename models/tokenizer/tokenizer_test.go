@@ -238,6 +238,28 @@ func TestProvingGround(t *testing.T) {
 	}
 }
 
+func TestVocabDigest(t *testing.T) {
+	small, large := NewProvingGround(false), NewProvingGround(true)
+	other, err := NewCharacters([]string{"<eos>", "<pad>", "a"}, []string{"<eos>"}, "", "", []string{"<eos>"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	plain, err := NewCharacters([]string{"<eos>", "<pad>", "a"}, nil, "", "", []string{"<eos>"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if VocabDigest(small) != VocabDigest(NewProvingGround(false)) {
+		t.Error("the same vocabulary has two digests")
+	}
+	seen := map[string]bool{}
+	for _, tok := range []Tokenizer{small, large, other, plain} {
+		seen[VocabDigest(tok)] = true
+	}
+	if len(seen) != 4 {
+		t.Error("different vocabularies share a digest")
+	}
+}
+
 func TestBytes(t *testing.T) {
 	tok, err := NewBytes("<|tool|>")
 	if err != nil {
@@ -455,4 +477,18 @@ func FuzzTokenizerFile(f *testing.F) {
 		}
 		tok.Decode(ids)
 	})
+}
+
+func BenchmarkEncode(b *testing.B) {
+	tok, err := smallTokenizer(b, func(map[string]any) {})
+	if err != nil {
+		b.Fatal(err)
+	}
+	text := strings.Repeat("The quick brown fox jumps over 12 lazy dogs, then it's 3.5 times \"as far\".\n", 1000)
+	b.SetBytes(int64(len(text)))
+	for b.Loop() {
+		if _, err := tok.Encode(text); err != nil {
+			b.Fatal(err)
+		}
+	}
 }
