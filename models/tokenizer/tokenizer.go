@@ -11,6 +11,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -86,8 +87,19 @@ func (e *TextError) Error() string {
 const maxFile = 256 << 20
 
 // Load reads the tokenizer of a model: the directory it lies in, a tokenizer.json or millrace_tokenizer.json, or a .gguf
-// file.
+// file. A model behind an endpoint is a URL; its tokenizer is what the parameter tokenizer of the URL names.
 func Load(path string) (Tokenizer, error) {
+	if u, err := url.Parse(path); err == nil && (u.Scheme == "http" || u.Scheme == "https") {
+		at := u.Query().Get("tokenizer")
+		if at == "" {
+			return nil, &Error{Path: u.Redacted(), Problem: "the URL names no tokenizer (?tokenizer=DIRECTORY)"}
+		}
+		return loadFile(at)
+	}
+	return loadFile(path)
+}
+
+func loadFile(path string) (Tokenizer, error) {
 	st, err := os.Stat(path)
 	if err != nil {
 		return nil, fmt.Errorf("tokenizer: %w", err)
@@ -96,7 +108,7 @@ func Load(path string) (Tokenizer, error) {
 		for _, name := range []string{ownFile, bpeFile} {
 			file := filepath.Join(path, name)
 			if _, err := os.Stat(file); err == nil {
-				return Load(file)
+				return loadFile(file)
 			} else if !errors.Is(err, os.ErrNotExist) {
 				return nil, fmt.Errorf("tokenizer: %w", err)
 			}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"math/rand/v2"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -285,6 +286,24 @@ func TestBytes(t *testing.T) {
 	}
 	if _, err := NewChat(NewProvingGround(false)); !errors.Is(err, ErrNoTemplate) {
 		t.Errorf("chat without a template: %v", err)
+	}
+}
+
+// A model behind an endpoint has its tokenizer here.
+func TestTokenizerOfAnEndpoint(t *testing.T) {
+	dir := t.TempDir()
+	if err := NewProvingGround(false).Save(dir); err != nil {
+		t.Fatal(err)
+	}
+	tok, err := Load("http://localhost:8000/v1?model=m&tokenizer=" + url.QueryEscape(dir))
+	if err != nil || tok.VocabSize() != 26 {
+		t.Errorf("%v", err)
+	}
+	if _, err := Load("https://u:secret@h/v1"); err == nil || strings.Contains(err.Error(), "secret") || !strings.Contains(err.Error(), "?tokenizer=") {
+		t.Errorf("a URL without a tokenizer: %v", err)
+	}
+	if _, err := Load("http://h/v1?tokenizer=http://h/v1"); err == nil {
+		t.Error("a tokenizer behind a URL is accepted")
 	}
 }
 
