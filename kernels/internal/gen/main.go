@@ -39,7 +39,7 @@ func main() {
 		if err != nil {
 			log.Fatal(err)
 		}
-		text = bytes.Replace(text, []byte("command: go run main.go"), []byte("command: cd kernels/internal/gen && go run ."), 1)
+		text = bytes.Replace(text, []byte("command: go run main.go"), []byte("command: (cd kernels/internal/gen && go run .)"), 1)
 		if err := os.WriteFile(outputs[name], text, 0o644); err != nil {
 			log.Fatal(err)
 		}
