@@ -5,6 +5,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"strings"
+	"sync"
 
 	"github.com/millrace/millrace/kernels"
 )
@@ -22,14 +23,25 @@ func (c benchCase) name() string {
 	return c.kind + " " + strings.Trim(strings.ReplaceAll(fmt.Sprint(c.size), " ", "x"), "[]")
 }
 
+// random returns n normally distributed numbers; a million of them repeat.
 func random(n int) []float32 {
-	r := rand.New(rand.NewPCG(1, uint64(n)))
+	normal.Do(func() {
+		r := rand.New(rand.NewPCG(1, 2))
+		for i := range normals {
+			normals[i] = float32(r.NormFloat64())
+		}
+	})
 	x := make([]float32, n)
-	for i := range x {
-		x[i] = float32(r.NormFloat64())
+	for i := 0; i < n; i += len(normals) {
+		copy(x[i:], normals[:])
 	}
 	return x
 }
+
+var (
+	normal  sync.Once
+	normals [1<<20 + 3]float32
+)
 
 func cases() []benchCase {
 	var list []benchCase

@@ -2,8 +2,8 @@
 //
 //	e2e/bench/install.sh && go run ./e2e/bench
 //
-// For each case it measures, in turn and several times over, the machine's limits, this code at each vector level, and the peer,
-// and prints minima: work a second, the ratio to the peer, and the fraction of the limit, which is the time the same arithmetic
+// Several times over it measures, in turn, the machine's limits, this code at each vector level, and the peer, at every case, and
+// prints minima: work a second, the ratio to the peer, and the fraction of the limit, which is the time the same arithmetic
 // takes from registers or the same bytes take to be read from memory, whichever is longer. Without the virtual environment of
 // install.sh it measures this code alone.
 package main
@@ -62,38 +62,41 @@ func run(threads, rounds int, only, python, script string) error {
 		levels = levels[1:] // the portable code is not the point here
 	}
 	limits := make(map[string]kernels.Limits)
-	var results []result
+	var results []*result
 	for _, c := range cases() {
-		if !filter.MatchString(c.name()) {
-			continue
+		if filter.MatchString(c.name()) {
+			results = append(results, &result{benchCase: c, ours: make(map[string]float64), torch: math.Inf(1)})
 		}
-		fmt.Fprintln(os.Stderr, c.name())
-		r := result{benchCase: c, ours: make(map[string]float64), torch: math.Inf(1)}
-		work := c.build()
-		for round := range rounds {
+	}
+	// Rounds go over all cases, so that a busy spell of the machine does not fall on one case alone.
+	for round := range rounds {
+		for i, r := range results {
+			fmt.Fprintf(os.Stderr, "\rround %d of %d: %-30s", round+1, rounds, r.name())
+			work := r.build()
 			for _, level := range levels {
 				restore := kernels.Force(level)
-				l := kernels.Measure()
-				old := limits[level]
-				limits[level] = kernels.Limits{FMA: max(l.FMA, old.FMA), Read: max(l.Read, old.Read)}
+				if i%8 == 0 {
+					l, old := kernels.Measure(), limits[level]
+					limits[level] = kernels.Limits{FMA: max(l.FMA, old.FMA), Read: max(l.Read, old.Read)}
+				}
 				t := fastest(work)
 				if round == 0 || t < r.ours[level] {
 					r.ours[level] = t
 				}
 				restore()
 			}
+			work = nil
+			runtime.GC()
 			if torch != nil {
-				t, err := torch.measure(c.name())
+				t, err := torch.measure(r.name())
 				if err != nil {
 					return err
 				}
 				r.torch = min(r.torch, t)
 			}
 		}
-		results = append(results, r)
-		work = nil
-		runtime.GC()
 	}
+	fmt.Fprintln(os.Stderr)
 	fmt.Printf("%s, %s, %d threads, %d rounds, %s\n\n", time.Now().UTC().Format("2006-01-02"), processor(), threads, rounds, runtime.Version())
 	for _, level := range levels {
 		fmt.Printf("limits of %s: %.0f GFLOPS from registers, %.1f GB/s read from memory\n", level, limits[level].FMA/1e9, limits[level].Read/1e9)
@@ -110,7 +113,7 @@ type result struct {
 }
 
 // printTable writes the results as Markdown.
-func printTable(results []result, levels []string, limits map[string]kernels.Limits, torch bool) {
+func printTable(results []*result, levels []string, limits map[string]kernels.Limits, torch bool) {
 	head, rule := "\n| case | unit |", "|---|---|"
 	for _, l := range levels {
 		head, rule = head+" "+l+" | of the limit |", rule+"---:|---:|"
