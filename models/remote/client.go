@@ -208,7 +208,13 @@ func (c *client) broken(ctx context.Context, err error) *Error {
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		return &Error{Kind: KindTimeout, Problem: fmt.Sprintf("no complete answer within %v", c.opts.Timeout), retry: true}
 	}
-	return &Error{Kind: KindUnreachable, Problem: plain(err), retry: true}
+	// A connection that was made and broke may be the doing of this one request.
+	kind := KindBroken
+	var dial *net.OpError
+	if errors.As(err, &dial) && dial.Op == "dial" {
+		kind = KindUnreachable
+	}
+	return &Error{Kind: kind, Problem: plain(err), retry: true}
 }
 
 // plain is an error's text without the URL that net/http puts in front.

@@ -17,11 +17,12 @@ const (
 	KindMalformed Kind = "malformed" // no JSON, or not an answer to what was asked
 	KindServer    Kind = "server"    // 408, 429, 5xx
 	KindTimeout   Kind = "timeout"   // no complete answer in time
+	KindBroken    Kind = "broken"    // the connection broke before the answer was complete
 
 	// The endpoint's fault: every request would fail.
 	KindAuth         Kind = "auth"          // 401, 403
 	KindNotFound     Kind = "not_found"     // 404: no such path or model
-	KindUnreachable  Kind = "unreachable"   // no connection, or it broke every time
+	KindUnreachable  Kind = "unreachable"   // no connection
 	KindUnavailable  Kind = "unavailable"   // the circuit breaker gave up waiting
 	KindModelChanged Kind = "model_changed" // another model answers than before
 )

@@ -214,21 +214,22 @@ func TestFaults(t *testing.T) {
 		attempts int
 		want     string
 	}{
-		"400":               {injected(status(400)), KindRejected, 1, "no (400)"},
-		"401":               {injected(status(401)), KindAuth, 1, "MILLRACE_API_KEY"},
-		"403":               {injected(status(403)), KindAuth, 1, "no (403)"},
-		"404":               {injected(status(404)), KindNotFound, 1, "no (404)"},
-		"413":               {injected(status(413)), KindRejected, 1, "no (413)"},
-		"422":               {injected(status(422)), KindRejected, 1, "no (422)"},
-		"429":               {injected(status(429)), KindServer, 3, "no (429)"},
-		"429, seconds":      {injected(status(429, "Retry-After", "1")), KindServer, 3, "no (429)"},
-		"429, a date":       {injected(status(429, "Retry-After", time.Now().Add(time.Hour).UTC().Format(http.TimeFormat))), KindServer, 3, "no (429)"},
-		"500":               {injected(status(500)), KindServer, 3, "no (500)"},
-		"502":               {injected(status(502)), KindServer, 3, "no (502)"},
-		"503":               {injected(status(503)), KindServer, 3, "no (503)"},
-		"504":               {injected(status(504)), KindServer, 3, "no (504)"},
-		"redirect":          {injected(status(302, "Location", "http://example.invalid/")), KindNotFound, 1, "302"},
-		"reset in the body": {injected(hijack(func(w io.Writer) { fmt.Fprint(w, `{"choices"`) })), KindUnreachable, 3, "EOF"},
+		"400":                   {injected(status(400)), KindRejected, 1, "no (400)"},
+		"401":                   {injected(status(401)), KindAuth, 1, "MILLRACE_API_KEY"},
+		"403":                   {injected(status(403)), KindAuth, 1, "no (403)"},
+		"404":                   {injected(status(404)), KindNotFound, 1, "no (404)"},
+		"413":                   {injected(status(413)), KindRejected, 1, "no (413)"},
+		"422":                   {injected(status(422)), KindRejected, 1, "no (422)"},
+		"429":                   {injected(status(429)), KindServer, 3, "no (429)"},
+		"429, seconds":          {injected(status(429, "Retry-After", "1")), KindServer, 3, "no (429)"},
+		"429, a date":           {injected(status(429, "Retry-After", time.Now().Add(time.Hour).UTC().Format(http.TimeFormat))), KindServer, 3, "no (429)"},
+		"500":                   {injected(status(500)), KindServer, 3, "no (500)"},
+		"502":                   {injected(status(502)), KindServer, 3, "no (502)"},
+		"503":                   {injected(status(503)), KindServer, 3, "no (503)"},
+		"504":                   {injected(status(504)), KindServer, 3, "no (504)"},
+		"redirect":              {injected(status(302, "Location", "http://example.invalid/")), KindNotFound, 1, "302"},
+		"reset in the body":     {injected(hijack(func(w io.Writer) { fmt.Fprint(w, `{"choices"`) })), KindBroken, 3, "EOF"},
+		"reset before the body": {injected(reset), KindBroken, 3, "EOF"},
 		"never answers": {injected(func(_ http.ResponseWriter, _ *openai.Request, _ int) bool {
 			time.Sleep(400 * time.Millisecond)
 			return true
@@ -299,6 +300,14 @@ func TestFaults(t *testing.T) {
 			}
 		})
 	}
+}
+
+func reset(w http.ResponseWriter, _ *openai.Request, _ int) bool {
+	conn, _, err := w.(http.Hijacker).Hijack()
+	if err == nil {
+		conn.Close()
+	}
+	return true
 }
 
 func drip(w io.Writer) {
