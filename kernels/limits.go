@@ -12,33 +12,35 @@ type Limits struct {
 	Read float64 // reading memory too large for the caches, in bytes a second
 }
 
-// Measure finds the limits, the best of a few short runs; it takes some tenths of a second.
+// Measure finds the limits: the best of many runs of a millisecond or so, as other work on the machine comes in between.
 func Measure() Limits {
 	var l Limits
 	n := Threads()
-	best := func(work func() float64) (rate float64) {
-		for range 5 {
+	best := func(runs int, work func(run int) float64) (rate float64) {
+		for run := range runs {
 			start := time.Now()
-			done := work()
+			done := work(run)
 			rate = max(rate, done/time.Since(start).Seconds())
 		}
 		return rate
 	}
-	l.FMA = best(func() float64 {
+	l.FMA = best(50, func(int) float64 {
 		done := make([]float64, n)
-		items(n, n, func(i int) { done[i] = asm.FMA(2_000_000) })
+		items(n, n, func(i int) { done[i] = asm.FMA(100_000) })
 		var sum float64
 		for _, d := range done {
 			sum += d
 		}
 		return sum
 	})
-	x := make([]float32, 1<<26)
+	// Each run reads another part, so that none finds its own in a cache.
+	const parts, size, chunk = 16, 1 << 22, 1 << 16
+	x := make([]float32, parts*size)
 	clear(x)
-	l.Read = best(func() float64 {
-		const part = 1 << 18
-		items(len(x)/part, n, func(i int) { asm.Read(x[i*part : (i+1)*part]) })
-		return float64(4 * len(x))
+	l.Read = best(2*parts, func(run int) float64 {
+		part := x[run%parts*size:][:size]
+		items(size/chunk, n, func(i int) { asm.Read(part[i*chunk : (i+1)*chunk]) })
+		return 4 * size
 	})
 	return l
 }
