@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"iter"
 	"strings"
 	"unicode/utf8"
 )
@@ -38,25 +39,29 @@ func afterThinking(s string) (rest string, open bool) {
 	return s, strings.Contains(s, "<think>")
 }
 
-// candidates lists what may be the answer of a text, the likeliest first: boxed, after ####, after "answer", the whole
-// of a short text, the last mathematics. A box ends the search: whoever boxes an answer means it.
-func candidates(s string) []candidate {
-	var out []candidate
-	if boxed, end, ok := lastBoxed(s); ok {
-		// a final answer that is stated after the last box overrules it
-		if i := strings.LastIndex(s[end:], "inal answer is"); i >= 0 {
-			out = appendStatement(out, s[end+i+len("inal answer"):])
+// candidates yields what may be the answer of a text, the likeliest first: boxed, after ####, after "answer", the whole of
+// a short text, the last mathematics. A box ends the search: whoever boxes an answer means it.
+func candidates(s string) iter.Seq[candidate] {
+	return func(yield func(candidate) bool) {
+		if boxed, end, ok := lastBoxed(s); ok {
+			// a final answer that is stated after the last box overrules it
+			if i := strings.LastIndex(s[end:], "inal answer is"); i >= 0 && !statement(s[end+i+len("inal answer"):], yield) {
+				return
+			}
+			yield(candidate{text: boxed, from: "boxed"})
+			return
 		}
-		return append(out, candidate{text: boxed, from: "boxed"})
+		if h, ok := afterHash(s); ok && !yield(candidate{text: h, from: "hash"}) {
+			return
+		}
+		if !anchored(s, yield) {
+			return
+		}
+		if t := strings.TrimSpace(s); len(t) <= 400 && !yield(candidate{text: t, from: "whole", soft: true}) {
+			return
+		}
+		lastMathematics(s, "last", yield)
 	}
-	if h, ok := afterHash(s); ok {
-		out = append(out, candidate{text: h, from: "hash"})
-	}
-	out = appendAnchored(out, s)
-	if t := strings.TrimSpace(s); len(t) <= 400 {
-		out = append(out, candidate{text: t, from: "whole", soft: true})
-	}
-	return appendLast(out, s, "last")
 }
 
 // lastBoxed returns the content of the last \boxed or \fbox, joined with boxes just before it that belong to the same
@@ -239,38 +244,39 @@ func words(s string) int {
 	return n
 }
 
-// appendAnchored adds what stands after the last mentions of the word "answer".
-func appendAnchored(out []candidate, s string) []candidate {
+// anchored yields what stands after the last mentions of the word "answer"; like every yielding function it returns
+// false when no more is wanted.
+func anchored(s string, yield func(candidate) bool) bool {
 	end := len(s)
 	for tries := 0; tries < 3; tries++ {
 		i := strings.LastIndex(s[:end], "nswer")
 		if i < 0 {
-			return out
+			return true
 		}
 		end = i
 		if i == 0 || s[i-1] != 'a' && s[i-1] != 'A' {
 			continue
 		}
-		rest := s[i+len("nswer"):]
-		out = appendStatement(out, rest)
+		if !statement(s[i+len("nswer"):], yield) {
+			return false
+		}
 	}
-	return out
+	return true
 }
 
-// appendStatement reads the statement after "answer": " is X.", ": X", " to the question is X".
-func appendStatement(out []candidate, rest string) []candidate {
+// statement reads what follows "answer": " is X.", ": X", " to the question is X".
+func statement(rest string, yield func(candidate) bool) bool {
 	rest = strings.TrimLeft(rest, "s")
 	rest = strings.TrimLeft(rest, "*: \t\n\"")
-	sentence := firstSentence(rest)
-	body := sentence
+	body := firstSentence(rest)
 	if i := lastIs(body); i >= 0 {
 		body = body[i:]
 	}
 	body = strings.TrimLeft(body, "*: \t\n\"")
-	if t := strings.TrimSpace(body); t != "" {
-		out = append(out, candidate{text: t, from: "answer", soft: true})
+	if t := strings.TrimSpace(body); t != "" && !yield(candidate{text: t, from: "answer", soft: true}) {
+		return false
 	}
-	return appendLast(out, body, "answer")
+	return lastMathematics(body, "answer", yield)
 }
 
 // lastIs returns the index after the last " is " (or "are", "equals") outside mathematics.
@@ -341,26 +347,27 @@ func mathLike(s string) bool {
 	return len(s) > 0 && words(s) < 3 && !strings.Contains(s, "\n\n")
 }
 
-// appendLast adds the last formula or number of a text, whichever ends later, then the one before it.
-func appendLast(out []candidate, s string, from string) []candidate {
+// lastMathematics yields the last formula or number of a text, whichever ends later, then those before it.
+func lastMathematics(s string, from string, yield func(candidate) bool) bool {
 	end := len(s)
 	for tries := 0; tries < 3 && end > 0; tries++ {
 		f, fStart, fEnd := lastFormula(s[:end])
 		n, nStart, nEnd := lastNumber(s[:end])
-		switch {
-		case fEnd < 0 && nEnd < 0:
-			return out
-		case fEnd >= nEnd:
+		if fEnd < 0 && nEnd < 0 {
+			break
+		}
+		c := candidate{from: from}
+		if fEnd >= nEnd {
 			f += percentAfter(s[fEnd:])
-			f, fStart = joinFormulas(s, f, fStart)
-			out = append(out, candidate{text: f, from: from})
-			end = fStart
-		default:
-			out = append(out, candidate{text: n + percentAfter(s[nEnd:]), from: from})
-			end = nStart
+			c.text, end = joinFormulas(s, f, fStart)
+		} else {
+			c.text, end = n+percentAfter(s[nEnd:]), nStart
+		}
+		if !yield(c) {
+			return false
 		}
 	}
-	return out
+	return true
 }
 
 // joinFormulas prepends formulas that "and", "or" or a comma joins to the one at start.

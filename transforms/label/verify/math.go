@@ -171,7 +171,7 @@ func (m *Math) goldAnswer(s string) answer {
 	if whole.node != nil && (whole.node.Kind != expr.Text || len(s) < 60) || errors.Is(whole.err, expr.ErrBudget) && words(s[:min(len(s), 4000)]) < 3 {
 		return whole
 	}
-	for _, c := range candidates(tail(s)) {
+	for c := range candidates(tail(s)) {
 		if a := m.read(c.text, c.from); a.node != nil && a.node.Kind != expr.Text {
 			return a
 		}
@@ -181,22 +181,14 @@ func (m *Math) goldAnswer(s string) answer {
 
 // responseAnswer tries the candidates in order and takes the first that is an answer.
 func (m *Math) responseAnswer(s string, g answer, truncated bool) (answer, string) {
-	cs := candidates(s)
-	if truncated {
-		// without its end, only an explicit answer counts
-		explicit := cs[:0]
-		for _, c := range cs {
-			if c.from == "boxed" || c.from == "hash" || c.from == "answer" {
-				explicit = append(explicit, c)
-			}
-		}
-		cs = explicit
-	}
 	goldIsText := g.node == nil || g.node.Kind == expr.Text
 	goldIsLetter := optionLetter(g) != 0
-	for _, c := range cs {
+	for c := range candidates(s) {
 		if strings.TrimSpace(c.text) == "" {
 			continue
+		}
+		if truncated && (c.from == "whole" || c.from == "last") {
+			continue // without its end, only an explicit answer counts
 		}
 		if c.soft && goldIsLetter && leadingOption(c.text) != 0 {
 			return m.read(c.text, c.from), c.from

@@ -78,7 +78,7 @@ func (e *Exact) form(s string) string {
 // firstCandidate is the likeliest answer of a response after its thinking, without any look at mathematics.
 func firstCandidate(s string) (candidate, bool) {
 	rest, _ := afterThinking(tail(s))
-	for _, c := range candidates(rest) {
+	for c := range candidates(rest) {
 		if strings.TrimSpace(c.text) != "" {
 			return c, true
 		}
@@ -120,7 +120,7 @@ func (c *Choice) Verify(_ context.Context, gold Gold, response Response) (Result
 		return Result{Verdict: UnparsableAnswer, Gold: short(gold.Answer), Reason: "the gold answer is not one of " + c.cfg.Options}, nil
 	}
 	rest, _ := afterThinking(tail(response.Text))
-	for _, k := range candidates(rest) {
+	for k := range candidates(rest) {
 		if got := leadingOption(clean(k.text)); got != 0 && strings.IndexByte(c.cfg.Options, got) >= 0 {
 			return compared(string(want), string(got), k.text, k.from, "choice"), nil
 		}

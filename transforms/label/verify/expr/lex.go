@@ -248,14 +248,14 @@ func separator(s string) (n int, explicit bool) {
 		return 3, true
 	case strings.HasPrefix(s, "\u00a0"):
 		return 2, true
-	case strings.HasPrefix(s, " "):
-		return 1, true
 	case strings.HasPrefix(s, "{ , }"):
 		return 5, true
 	case strings.HasPrefix(s, " {, }"), strings.HasPrefix(s, " { ,}"):
 		return 5, true
 	case strings.HasPrefix(s, "{, }"), strings.HasPrefix(s, "{ ,}"), strings.HasPrefix(s, " {,}"):
 		return 4, true
+	case strings.HasPrefix(s, " "):
+		return 1, true
 	}
 	return 0, false
 }
