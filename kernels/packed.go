@@ -82,30 +82,50 @@ func MatMulPacked(c, a []float32, w *Packed, m int, beta float32) {
 	})
 }
 
-// multiplyPanels computes the columns of panels lo to hi. Tiles fetch what is read next: with few rows from a little ahead, with
-// more, and so more work for each panel, from the panel that follows.
+// multiplyPanels computes the columns of panels lo to hi: for some panels at a time, that stay in the second-level cache, blocks of
+// rows of a. Tiles fetch what is read next: with few rows from a little ahead, with more, and so more work for each panel, from the
+// panel that follows.
 func multiplyPanels[B float32 | uint16](c, a []float32, w []B,
 	tile func(mr, nr, k int, a []float32, ars, acs int, b []B, brs int, c []float32, ldc int, load bool, next []B, step int),
 	lo, hi, m, n, k int, load bool) {
 	const ahead = 32 * panelWidth
-	mr, nr := asm.TileSize()
-	tiles := (m + mr - 1) / mr
-	for q := lo; q < hi; q++ {
-		panel := w[q*panelWidth*k:]
-		j, cols := q*panelWidth, min(panelWidth, n-q*panelWidth)
-		// A tile may be narrower than the panel.
-		for l := 0; l < cols; l += nr {
-			for t := range tiles {
-				i, end := t*m/tiles, (t+1)*m/tiles
-				next, step := panel[min(ahead, len(panel)):], panelWidth
-				if tiles > 1 {
-					step = panelWidth / 2
-					next = panel[min(panelWidth*k+t*step*k, len(panel)):]
+	g := product{a: matrix{a, k, 1}}
+	g.mr, g.nr = asm.TileSize()
+	mc := even(m, max(g.mr, blockM*blockK/k), g.mr)
+	group := max(1, blockN*blockK/(panelWidth*k))
+	copyA := g.copies((hi - lo) * panelWidth)
+	var room []float32
+	if copyA {
+		var release func()
+		room, release = borrow(mc * (k + 16))
+		defer release()
+	}
+	for q0 := lo; q0 < hi; q0 += group {
+		for i0 := 0; i0 < m; i0 += mc {
+			rows := min(mc, m-i0)
+			block := matrix{g.a.at(i0, 0), k, 1}
+			if copyA {
+				block = copyBlock(room, block, rows, k)
+			}
+			tiles := (rows + g.mr - 1) / g.mr
+			for q := q0; q < min(q0+group, hi); q++ {
+				panel := w[q*panelWidth*k:]
+				j, cols := q*panelWidth, min(panelWidth, n-q*panelWidth)
+				// A tile may be narrower than the panel.
+				for l := 0; l < cols; l += g.nr {
+					for t := range tiles {
+						i, end := t*rows/tiles, (t+1)*rows/tiles
+						next, step := panel[min(ahead, len(panel)):], panelWidth
+						if tiles > 1 {
+							step = panelWidth / 2
+							next = panel[min(panelWidth*k+t*step*k, len(panel)):]
+						}
+						if l > 0 || t > 1 {
+							next = nil
+						}
+						tile(end-i, min(g.nr, cols-l), k, block.at(i, 0), block.rs, 1, panel[l:], panelWidth, c[(i0+i)*n+j+l:], n, load, next, step)
+					}
 				}
-				if l > 0 || t > 1 {
-					next = nil
-				}
-				tile(end-i, min(nr, cols-l), k, a[i*k:], k, 1, panel[l:], panelWidth, c[i*n+j+l:], n, load, next, step)
 			}
 		}
 	}

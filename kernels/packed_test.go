@@ -12,8 +12,11 @@ import (
 func TestPacked(t *testing.T) {
 	eachLevel(t, func(t *testing.T) {
 		r := rand.New(rand.NewPCG(51, 52))
-		for range 60 {
+		for range 40 {
 			m, n, k := r.IntN(40), r.IntN(150), r.IntN(700)
+			if r.IntN(8) == 0 {
+				m, n, k = r.IntN(150), r.IntN(700), 256*(1+r.IntN(4))
+			}
 			a, w, c := randoms(r, m*k), randoms(r, n*k), randoms(r, m*n)
 			halves := make([]uint16, len(w))
 			for i := range w {
