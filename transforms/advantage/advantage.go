@@ -10,6 +10,7 @@ package advantage
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 
@@ -141,9 +142,13 @@ func Apply(s beam.Scope, cfg Config, in beam.PCollection) (out, dead beam.PColle
 	return stage.ApplyWith[Config, Totals](s, cfg, in, totals.Reduce[Config, Totals](s, cfg, in))
 }
 
+func encodeTotals(t Totals) ([]byte, error) { return json.Marshal(t) }
+
+func decodeTotals(raw []byte) (t Totals, err error) { return t, json.Unmarshal(raw, &t) }
+
 func init() {
 	stage.RegisterWith[Config, Totals]()
-	totals.Register[Config, Totals]()
+	totals.Register[Config, Totals](encodeTotals, decodeTotals)
 }
 
 // td reports whether the TD advantages of the sampled tokens are needed.

@@ -9,6 +9,7 @@ package evaluate
 import (
 	"bytes"
 	"cmp"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"math"
@@ -61,7 +62,11 @@ func Apply(s beam.Scope, cfg Config, in beam.PCollection) beam.PCollection {
 	return totals.Reduce[Config, Sums](s, cfg, in)
 }
 
-func init() { totals.Register[Config, Sums]() }
+func encodeSums(t Sums) ([]byte, error) { return json.Marshal(t) }
+
+func decodeSums(raw []byte) (t Sums, err error) { return t, json.Unmarshal(raw, &t) }
+
+func init() { totals.Register[Config, Sums](encodeSums, decodeSums) }
 
 // Contract says which columns are needed.
 func (c *Config) Contract() schemas.Contract {

@@ -7,6 +7,7 @@ import (
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
 
 	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/transforms/label/verify"
 	"github.com/millrace/millrace/transforms/stage"
 )
 
@@ -94,7 +95,7 @@ func (c *MixedConfig) why(g schemas.Group, verdicts schemas.Texts, means schemas
 		return "all_right"
 	}
 	for i := g.Lo; i < g.Hi && c.Truncated == TruncatedPrompt; i++ {
-		if verdicts.At(i) == Truncated {
+		if verdicts.At(i) == verify.Truncated.String() {
 			return "truncated"
 		}
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
 
 	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/transforms/label/verify"
 	"github.com/millrace/millrace/transforms/stage"
 )
 
@@ -33,7 +34,7 @@ type Config struct {
 	// Workers bounds the responses judged at a time; 0: one a core.
 	Workers int `json:"workers"`
 
-	verifier Verifier
+	verifier judge
 }
 
 // Choices of a Config.
@@ -46,16 +47,13 @@ const (
 
 // Default judges with the verifier of that kind in its default settings.
 func Default(kind string) Config {
-	return Config{Verifier: DefaultVerifier(kind), UnparsableResponse: AsIncorrect, Std: Population}
+	return Config{Verifier: VerifierConfig{Kind: kind}, UnparsableResponse: AsIncorrect, Std: Population}
 }
 
 // Validate names the first key that is wrong.
 func (c Config) Validate() error {
-	// What a command or a service needs is looked for where it runs.
-	if c.Verifier.Kind != "command" && c.Verifier.Kind != "http" {
-		if _, err := New(c.Verifier); err != nil {
-			return fmt.Errorf("verifier.%w", err)
-		}
+	if _, err := newJudge(c.Verifier); err != nil {
+		return fmt.Errorf("verifier.%w", err)
 	}
 	switch {
 	case c.UnparsableResponse != AsIncorrect && c.UnparsableResponse != AsAbstain:
@@ -88,7 +86,7 @@ func (c *Config) Contract() schemas.Contract {
 
 // Setup makes the verifier.
 func (c *Config) Setup(context.Context) (err error) {
-	c.verifier, err = New(c.Verifier)
+	c.verifier, err = newJudge(c.Verifier)
 	if err != nil {
 		err = fmt.Errorf("verifier.%w", err)
 	}
@@ -100,7 +98,7 @@ func (c *Config) Lineage() string { return c.verifier.Version() + ";label@" + st
 
 // Map judges the responses, then takes the statistics of each group over those that have an outcome.
 func (c *Config) Map(ctx context.Context, b stage.Batch, dead *stage.DeadLetters) (stage.Batch, error) {
-	judged, err := c.judge(ctx, b, dead)
+	judged, err := c.judgeAll(ctx, b, dead)
 	if err != nil {
 		return b, err
 	}
@@ -114,13 +112,13 @@ func (c *Config) Map(ctx context.Context, b stage.Batch, dead *stage.DeadLetters
 	firstError, steps, stepEnds, placed := make([]int32, n), make([]bool, n), make([][]int32, n), make([]bool, n)
 	tokens := schemas.ResponseTokens.Of(b)
 	for i, j := range judged {
-		verdicts[i], extracted[i], found[i] = j.Verdict, j.Extracted, j.Found
-		outcomes[i], known[i] = c.outcome(j.Verdict)
+		verdicts[i], extracted[i], found[i] = j.verdict.String(), j.extracted, j.extracted != ""
+		outcomes[i], known[i] = c.outcome(j.verdict)
 		if dead.Marked(i) {
-			verdicts[i], known[i] = Budget, false // the row is taken out; the column must hold something
+			known[i] = false
 			continue
 		}
-		firstError[i], steps[i] = int32(j.FirstError), j.Judged
+		firstError[i], steps[i] = int32(j.firstError), j.judged
 		stepEnds[i], placed[i] = tokenEnds(j, len(tokens.Row(i)), schemas.Response.Of(b).At(i))
 	}
 	outcome32, mean, std := make([]float32, n), make([]float32, n), make([]float32, n)
@@ -130,7 +128,7 @@ func (c *Config) Map(ctx context.Context, b stage.Batch, dead *stage.DeadLetters
 		for i := g.Lo; i < g.Hi; i++ {
 			outcome32[i] = float32(outcomes[i])
 			mean[i], std[i], hasGroup[i] = float32(stats.Mean), float32(stats.Std), stats.Valid > 0
-			usable[i] = known[i] && stats.Mixed() && verdicts[i] != Truncated
+			usable[i] = known[i] && stats.Mixed() && judged[i].verdict != verify.Truncated
 		}
 	}
 	return b.With(schemas.Verdict.From(verdicts), schemas.Outcome.From(outcome32, known...), schemas.Extracted.From(extracted, found...),
@@ -139,42 +137,37 @@ func (c *Config) Map(ctx context.Context, b stage.Batch, dead *stage.DeadLetters
 }
 
 // outcome is what a verdict counts as; false where it counts as nothing.
-func (c *Config) outcome(verdict string) (float64, bool) {
-	switch verdict {
-	case Correct:
-		return 1, true
-	case Incorrect, Truncated:
-		return 0, true
-	case UnparsableResponse:
-		return 0, c.UnparsableResponse == AsIncorrect
-	}
-	return 0, false
+func (c *Config) outcome(v verify.Verdict) (float64, bool) {
+	x, known := v.Outcome(verify.Abstains{UnparsableResponse: c.UnparsableResponse == AsAbstain})
+	return float64(x), known
 }
 
-// judge asks the verifier about every row, several at a time.
-func (c *Config) judge(ctx context.Context, b stage.Batch, dead *stage.DeadLetters) ([]Judgement, error) {
+// rowError says that one row cannot be judged for a fault of its own; the row goes to the dead letters.
+type rowError struct {
+	reason schemas.Reason
+	error
+}
+
+// judgeAll asks the verifier about every row, several at a time.
+func (c *Config) judgeAll(ctx context.Context, b stage.Batch, dead *stage.DeadLetters) ([]judgement, error) {
 	n := b.NumRows()
 	prompts, answers, responses := schemas.Prompt.Of(b), schemas.Answer.Of(b), schemas.Response.Of(b)
 	tokens, finish := schemas.ResponseTokens.Of(b), schemas.FinishReason.Of(b)
-	extra, err := schemas.Extra.Find(b)
-	hasExtra := err == nil
-	judged, faults := make([]Judgement, n), make([]error, n)
+	judged, faults := make([]judgement, n), make([]error, n)
 	one := func(i int) {
 		if len(tokens.Row(i)) == 0 {
-			faults[i] = &RowError{schemas.ReasonEmpty, errors.New("the response has no tokens")}
+			faults[i] = rowError{schemas.ReasonEmpty, errors.New("the response has no tokens")}
 			return
 		}
 		if finish.At(i) == "error" {
-			faults[i] = &RowError{schemas.ReasonModel, errors.New("the generator failed on this response")}
+			faults[i] = rowError{schemas.ReasonModel, errors.New("the generator failed on this response")}
 			return
 		}
-		q := Question{Prompt: prompts.At(i), Answer: answers.At(i), HasAnswer: answers.Valid(i), Response: responses.At(i)}
-		if hasExtra {
-			q.Extra = extra.At(i)
-		}
-		judged[i], faults[i] = c.verifier.Verify(ctx, q)
-		if c.truncated(finish.At(i), tokens.Row(i)) {
-			judged[i].Verdict = Truncated
+		truncated := c.truncated(finish.At(i), tokens.Row(i))
+		judged[i], faults[i] = c.verifier.judge(ctx, question{prompt: prompts.At(i), answer: answers.At(i), hasAnswer: answers.Valid(i),
+			response: verify.Response{Text: responses.At(i), Truncated: truncated}})
+		if truncated {
+			judged[i].verdict = verify.Truncated // whatever it says so far
 		}
 	}
 	workers := c.Workers
@@ -187,7 +180,7 @@ func (c *Config) judge(ctx context.Context, b stage.Batch, dead *stage.DeadLette
 		wg.Go(func() {
 			for i := range rows {
 				if err := protect(func() { one(i) }); err != nil {
-					faults[i] = &RowError{schemas.ReasonPanic, err}
+					faults[i] = rowError{schemas.ReasonPanic, err}
 				}
 			}
 		})
@@ -198,11 +191,9 @@ func (c *Config) judge(ctx context.Context, b stage.Batch, dead *stage.DeadLette
 	close(rows)
 	wg.Wait()
 	for i, err := range faults {
-		var row *RowError
-		switch {
-		case errors.As(err, &row):
-			dead.Row(i, row.Reason, row.Err)
-		case err != nil:
+		if row, ok := err.(rowError); ok {
+			dead.Row(i, row.reason, row.error)
+		} else if err != nil {
 			return nil, fmt.Errorf("row %d: %w", i, err)
 		}
 	}
@@ -231,12 +222,12 @@ func (c *Config) truncated(finish string, tokens []int32) bool {
 // tokenEnds turns the bytes at which steps end into tokens, where each byte is a token, as on the proving ground; the end
 // token, which has no text, belongs to the last step. Other tokenizers need the text of each token, which this stage does
 // not have: no ends then.
-func tokenEnds(j Judgement, tokens int, response string) ([]int32, bool) {
-	if !j.Judged || len(j.StepEnds) == 0 || tokens != len(response) && tokens != len(response)+1 {
+func tokenEnds(j judgement, tokens int, response string) ([]int32, bool) {
+	if !j.judged || len(j.stepEnds) == 0 || tokens != len(response) && tokens != len(response)+1 {
 		return nil, false
 	}
-	out := make([]int32, len(j.StepEnds))
-	for s, end := range j.StepEnds {
+	out := make([]int32, len(j.stepEnds))
+	for s, end := range j.stepEnds {
 		out[s] = int32(end)
 	}
 	out[len(out)-1] = int32(tokens)

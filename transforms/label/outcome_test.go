@@ -90,9 +90,9 @@ func labelBatch(t testing.TB) stage.Batch {
 }
 
 func TestOutcome(t *testing.T) {
-	out, dead := stagetest.Run(t, Default("numeric"), labelBatch(t))
+	out, dead := stagetest.Run(t, Default("tolerance"), labelBatch(t))
 	stagetest.Dead(t, dead, schemas.ReasonEmpty, schemas.ReasonModel)
-	if got, want := texts(schemas.Verdict.Of(out)), []string{Correct, Incorrect, UnparsableResponse, Truncated, UnparsableAnswer, Correct, Correct}; !slices.Equal(got, want) {
+	if got, want := texts(schemas.Verdict.Of(out)), []string{"correct", "incorrect", "unparsable_response", "truncated", "unparsable_answer", "correct", "correct"}; !slices.Equal(got, want) {
 		t.Errorf("verdicts %v, want %v", got, want)
 	}
 	if got, want := numbers(schemas.Outcome.Of(out)), []float32{1, 0, 0, 0, -1, 1, 1}; !slices.Equal(got, want) {
@@ -110,13 +110,13 @@ func TestOutcome(t *testing.T) {
 	if got := texts(schemas.Extracted.Of(out)); got[0] != "4" || got[2] != "null" {
 		t.Errorf("extracted %v", got)
 	}
-	if got := out.Meta().Lineage["outcome"]; !strings.HasPrefix(got, "numeric/1@") {
+	if got := out.Meta().Lineage["outcome"]; !strings.HasPrefix(got, "tolerance-1") {
 		t.Errorf("lineage %q does not name the verifier", got)
 	}
 }
 
 func TestOutcomeOptions(t *testing.T) {
-	c := Default("numeric")
+	c := Default("tolerance")
 	c.UnparsableResponse, c.Std, c.Workers = AsAbstain, SampleStd, 1
 	out, _ := stagetest.Run(t, c, labelBatch(t))
 	if got := numbers(schemas.Outcome.Of(out)); got[2] != -1 {
@@ -131,7 +131,7 @@ func TestOutcomeOptions(t *testing.T) {
 		row{prompt: "p", answer: "4", response: "4", finish: "unknown", tokens: []int32{1, 2, 9}},
 		row{prompt: "p", answer: "4", response: "4", finish: "unknown", tokens: []int32{1, 2}},
 		row{prompt: "p", answer: "4", response: "4", finish: "stop", tokens: []int32{1, 2, 3}}))
-	if got, want := texts(schemas.Verdict.Of(out)), []string{Truncated, Correct, Correct, Correct}; !slices.Equal(got, want) {
+	if got, want := texts(schemas.Verdict.Of(out)), []string{"truncated", "correct", "correct", "correct"}; !slices.Equal(got, want) {
 		t.Errorf("verdicts %v, want %v", got, want)
 	}
 }
@@ -143,9 +143,9 @@ func TestOutcomeOnTheProvingGround(t *testing.T) {
 		row{prompt: "5a*2b*6=", answer: "0", response: "a5*2=0\nb0*6=1\n#1"},
 		row{prompt: "5a*2b*6=", answer: "0", response: right, tokens: []int32{1, 2}},
 		row{prompt: "1a+1=", answer: "3", response: "a1+1=2\n#2"})
-	out, dead := stagetest.Pipeline(t, Default("proving_ground"), in)
+	out, dead := stagetest.Pipeline(t, Default(ProvingGround), in)
 	stagetest.Dead(t, dead)
-	if got, want := texts(schemas.Verdict.Of(out)), []string{Correct, Incorrect, Correct, UnparsableAnswer}; !slices.Equal(got, want) {
+	if got, want := texts(schemas.Verdict.Of(out)), []string{"correct", "incorrect", "correct", "unparsable_answer"}; !slices.Equal(got, want) {
 		t.Errorf("verdicts %v, want %v", got, want)
 	}
 	first, ends := schemas.FirstError.Of(out), schemas.StepEnds.Of(out)
@@ -158,14 +158,14 @@ func TestOutcomeOnTheProvingGround(t *testing.T) {
 }
 
 func TestOutcomeOnTheEmbeddedRunner(t *testing.T) {
-	wantOut, wantDead := stagetest.Run(t, Default("numeric"), labelBatch(t))
-	out, dead := stagetest.Pipeline(t, Default("numeric"), labelBatch(t))
+	wantOut, wantDead := stagetest.Run(t, Default("tolerance"), labelBatch(t))
+	out, dead := stagetest.Pipeline(t, Default("tolerance"), labelBatch(t))
 	stagetest.Same(t, "rows", out, wantOut)
 	stagetest.Same(t, "dead letters", dead, wantDead)
 }
 
 func TestKeepMixed(t *testing.T) {
-	labeled, _ := stagetest.Run(t, Default("numeric"), responses(t,
+	labeled, _ := stagetest.Run(t, Default("tolerance"), responses(t,
 		row{prompt: "mixed", answer: "1", response: "1"}, row{prompt: "mixed", answer: "1", response: "2"},
 		row{prompt: "right", answer: "1", response: "1"}, row{prompt: "right", answer: "1", response: "1"},
 		row{prompt: "wrong", answer: "1", response: "2"}, row{prompt: "wrong", answer: "1", response: "2"},
@@ -187,7 +187,12 @@ func TestKeepMixed(t *testing.T) {
 
 func TestConfigsAreValidated(t *testing.T) {
 	for want, err := range map[string]error{
-		"verifier.kind":       Config{UnparsableResponse: AsIncorrect, Std: Population}.Validate(),
+		"verifier.kind": Config{UnparsableResponse: AsIncorrect, Std: Population}.Validate(),
+		"verifier.options": func() error {
+			c := Default("choice")
+			c.Verifier.Options = []byte(`{"options": "x"}`)
+			return c.Validate()
+		}(),
 		"unparsable_response": func() error { c := Default("exact"); c.UnparsableResponse = "zero"; return c.Validate() }(),
 		"std":                 func() error { c := Default("exact"); c.Std = "n"; return c.Validate() }(),
 		"low":                 MixedConfig{Low: -1}.Validate(),

@@ -2,6 +2,7 @@ package revise
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 
@@ -115,10 +116,14 @@ func Tasks(s beam.Scope, cfg TaskConfig, pairs beam.PCollection) (rows, dead bea
 	return stage.ApplyWith[TaskConfig, AllGains](s, cfg, pairs, totals.Reduce[TaskConfig, AllGains](s, cfg, pairs))
 }
 
+func encodeGains(g AllGains) ([]byte, error) { return json.Marshal(g) }
+
+func decodeGains(raw []byte) (g AllGains, err error) { return g, json.Unmarshal(raw, &g) }
+
 func init() {
 	stage.Register[Scorer]()
 	stage.RegisterWith[TaskConfig, AllGains]()
-	totals.Register[TaskConfig, AllGains]()
+	totals.Register[TaskConfig, AllGains](encodeGains, decodeGains)
 }
 
 // AllGains are the gains of all pairs.

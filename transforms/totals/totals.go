@@ -7,7 +7,6 @@ package totals
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"reflect"
 
@@ -31,17 +30,17 @@ type SourcePtr[M, T any] interface {
 	Source[T]
 }
 
-// Sums says that the pointer to T merges other sums into itself; the zero T is no rows at all. T marshals to JSON.
+// Sums says that the pointer to T merges other sums into itself; the zero T is no rows at all.
 type Sums[T any] interface {
 	*T
 	Merge(T)
 }
 
 // Register makes the reduction of a Source known to Beam. Call it once, in the init function of the stage's package.
-func Register[M, T any, P SourcePtr[M, T], Q Sums[T]]() {
-	beam.RegisterCoder(reflect.TypeFor[T](), func(t T) ([]byte, error) { return json.Marshal(t) }, func(raw []byte) (t T, err error) {
-		return t, json.Unmarshal(raw, &t)
-	})
+// Encode and decode must be named functions of that package: Beam looks a coder up by the name of its functions, and those
+// of one generic function are all called alike.
+func Register[M, T any, P SourcePtr[M, T], Q Sums[T]](encode func(T) ([]byte, error), decode func([]byte) (T, error)) {
+	beam.RegisterCoder(reflect.TypeFor[T](), encode, decode)
 	register.DoFn2x2[context.Context, stage.Batch, T, error](&partialFn[M, T, P]{})
 	register.Combiner1[T](&mergeFn[T, Q]{})
 }
