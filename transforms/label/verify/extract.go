@@ -473,6 +473,9 @@ func lastNumber(s string) (text string, start, end int) {
 		break
 	}
 	number := start
+	if from, to := bareFraction(s, start, end); to > 0 {
+		return s[from:to], from, to
+	}
 	// arithmetic to the left
 	i := start
 	for i > 0 && strings.IndexByte("0123456789.+-*/^() ", s[i-1]) >= 0 {
@@ -491,6 +494,26 @@ func lastNumber(s string) (text string, start, end int) {
 		return "-" + s[number:end], number - 2, end
 	}
 	return s[number:end], number, end
+}
+
+// bareFraction finds the \frac{a}{b} outside formulas whose denominator stands at start and end.
+func bareFraction(s string, start, end int) (from, to int) {
+	if !strings.HasSuffix(s[:start], "}{") || end >= len(s) || s[end] != '}' {
+		return 0, 0
+	}
+	from = strings.LastIndexByte(s[:start], '\\')
+	if from < 0 || start-from > 40 {
+		return 0, 0
+	}
+	for _, c := range [...]string{"\\frac{", "\\dfrac{", "\\tfrac{"} {
+		if num, ok := strings.CutPrefix(s[from:start-2], c); ok && num != "" && strings.Trim(num, "-0123456789.") == "" {
+			if from > 0 && s[from-1] == '-' {
+				from--
+			}
+			return from, end + 1
+		}
+	}
+	return 0, 0
 }
 
 func spaced(s string) bool {

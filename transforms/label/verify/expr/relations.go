@@ -15,7 +15,11 @@ func (c *comparer) relations(g, p *Node) (bool, string) {
 	}
 	switch {
 	case pEq && !gEq:
-		p = p.Args[len(p.Args)-1]
+		last := p.Args[len(p.Args)-1]
+		if v, ok := c.rational(last); ok && v.Sign() == 0 && !pAssign && p.Args[0].contains(isFree) {
+			return false, "relation" // an equation with its terms on one side is not the answer 0
+		}
+		p = last
 	case gEq && !pEq && (gAssign || len(g.Args) > 2):
 		g = g.Args[len(g.Args)-1]
 	}
