@@ -498,6 +498,44 @@ func TestTheCircuitOpensAndCloses(t *testing.T) {
 	}
 }
 
+// An open circuit lets one attempt through every cooldown, and counts those that fail.
+func TestBreakerCoolsDownAfterEveryAttempt(t *testing.T) {
+	b := breaker{threshold: 2, limit: 2, cooldown: time.Hour}
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel() // whoever has to wait gives up at once
+	for range 2 {
+		if probe, err := b.enter(ctx); probe || err != nil {
+			t.Fatal(probe, err)
+		}
+		b.leave(false, false)
+	}
+	for range 2 {
+		if _, err := b.enter(ctx); !errors.Is(err, context.Canceled) {
+			t.Fatalf("an attempt during the cooldown: %v", err)
+		}
+		b.until = time.Now().Add(-time.Second)
+		if probe, err := b.enter(ctx); !probe || err != nil {
+			t.Fatal(probe, err)
+		}
+		if _, err := b.enter(ctx); !errors.Is(err, context.Canceled) {
+			t.Fatalf("a second attempt beside the first: %v", err)
+		}
+		b.leave(true, false)
+	}
+	var e *Error
+	if _, err := b.enter(ctx); !errors.As(err, &e) || e.Kind != KindUnavailable {
+		t.Fatalf("%v, want %s", err, KindUnavailable)
+	}
+	b.until = time.Now().Add(-time.Second) // later there is another chance
+	if probe, err := b.enter(ctx); !probe || err != nil {
+		t.Fatal(probe, err)
+	}
+	b.leave(true, true)
+	if probe, err := b.enter(ctx); probe || err != nil {
+		t.Fatal(probe, err)
+	}
+}
+
 func TestUnreachableAndCancelled(t *testing.T) {
 	f := newFake(t)
 	m := open(t, f, fast(), "")

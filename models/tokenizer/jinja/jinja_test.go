@@ -101,6 +101,27 @@ func TestHostileTemplatesEnd(t *testing.T) {
 	}
 }
 
+// Each limit holds without the other.
+func TestLimits(t *testing.T) {
+	for source, limits := range map[string]Limits{
+		"{{ 'a' * 1001 }}": {Steps: 1 << 40, Bytes: 1000},
+		"{% for i in range(40) %}{{ 'abcdefghijklmnopqrstuvwxyz' }}{% endfor %}": {Steps: 1 << 40, Bytes: 1000},
+		"{% for i in 'abcdefghijklmnopqrstuvwxyz' %}{% endfor %}":                {Steps: 100, Bytes: 1 << 40},
+	} {
+		tmpl, err := Parse(source)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := tmpl.Render(nil, Limits{Steps: 1 << 40, Bytes: 1 << 40}); err != nil {
+			t.Errorf("%s: %v without limits", source, err)
+		}
+		var e *Error
+		if _, err := tmpl.Render(nil, limits); !errors.As(err, &e) || !e.Budget {
+			t.Errorf("%s: %v, want a limit to be reached", source, err)
+		}
+	}
+}
+
 func TestDeepNestingIsRefused(t *testing.T) {
 	for name, source := range map[string]string{
 		"parentheses": "{{ " + strings.Repeat("(", 100000) + "1" + strings.Repeat(")", 100000) + " }}",
