@@ -6,8 +6,12 @@ import (
 	"os"
 
 	"github.com/millrace/millrace/pipelines/command"
+	"github.com/millrace/millrace/runners"
 )
 
 func main() {
+	if args := os.Args[1:]; runners.IsWorker(args) {
+		os.Exit(runners.ServeWorker(args))
+	}
 	os.Exit(command.Main(os.Args[1:], os.Stdout, os.Stderr))
 }

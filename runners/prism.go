@@ -2,29 +2,31 @@ package runners
 
 import (
 	"context"
-	"log/slog"
-	"os"
 	"sync"
 
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
 	_ "github.com/apache/beam/sdks/v2/go/pkg/beam/core/runtime/exec/optimized" // faster generic invocation
-	"github.com/apache/beam/sdks/v2/go/pkg/beam/log"
+	jobpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/jobmanagement_v1"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/runners/prism"
 )
 
-var quiet sync.Once
+// prismServer is prism's job service on a free loopback port of this process; all pipelines share it.
+var prismServer = sync.OnceValues(func() (jobpb.JobServiceClient, error) {
+	return prism.CreateJobServer(context.Background(), prism.Options{})
+})
 
-// runPrism runs the pipeline in this process. The first call starts prism's job server on a free loopback port; later
-// calls share it.
-func runPrism(ctx context.Context, p *beam.Pipeline, _ Config) (beam.PipelineResult, error) {
-	quiet.Do(func() {
-		// Prism narrates every bundle at info level; what a user should see is the progress of the run.
-		level := slog.LevelError
-		if os.Getenv("MILLRACE_LOG") == "debug" {
-			level = slog.LevelDebug
-		}
-		slog.SetDefault(slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level})))
-		log.SetLogger(&log.Structural{})
-	})
-	return prism.Execute(ctx, p)
+// runPrism runs the pipeline in this process.
+func runPrism(ctx context.Context, p *beam.Pipeline, c Config) (beam.PipelineResult, error) {
+	client, err := prismServer()
+	if err != nil {
+		return nil, err
+	}
+	env, stop, err := loopback(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer stop()
+	j := job{runner: "prism", client: client, noProgress: c.noProgress()}
+	j.read = j.readMetrics
+	return j.execute(ctx, p, env, nil)
 }
