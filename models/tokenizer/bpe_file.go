@@ -225,10 +225,14 @@ func (t *bpe) setVocab(doc *bpeJSON) (field, problem string) {
 }
 
 func (t *bpe) setAdded(doc *bpeJSON) (field, problem string) {
+	size := 0
 	for i, a := range doc.AddedTokens {
 		field := fmt.Sprintf("added_tokens[%d]", i)
 		if a.ID < 0 || a.Content == "" || len(a.Content) > maxWord {
 			return field, fmt.Sprintf("%.40q with id %d: the id is negative, or the content empty or longer than %d bytes", a.Content, a.ID, maxWord)
+		}
+		if size += len(a.Content); size > maxWords {
+			return "added_tokens", fmt.Sprintf("have more than %d bytes together", maxWords)
 		}
 		if id, ok := doc.Model.Vocab[a.Content]; ok && id != a.ID {
 			return field, fmt.Sprintf("%.40q has id %d here and %d in the vocabulary", a.Content, a.ID, id)

@@ -132,6 +132,9 @@ func newOwn(file own) (Tokenizer, error) {
 		}
 		t.ids[tok] = int32(id)
 		if id >= 256 && file.Kind == kindBytes || utf8.RuneCountInString(tok) > 1 {
+			if t.words.bytes+len(tok) > maxWords {
+				return bad("tokens", "those of several characters have more than %d bytes together", maxWords)
+			}
 			t.words.add(tok, int32(id))
 		}
 	}

@@ -84,7 +84,7 @@ func (e *TextError) Error() string {
 }
 
 // maxFile bounds how much of a tokenizer's file is read. The largest published ones are below 40 MB.
-const maxFile = 256 << 20
+const maxFile = 64 << 20
 
 // Load reads the tokenizer of a model: the directory it lies in, a tokenizer.json or millrace_tokenizer.json, or a .gguf
 // file. A model behind an endpoint is a URL; its tokenizer is what the parameter tokenizer of the URL names.

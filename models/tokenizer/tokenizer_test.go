@@ -3,6 +3,7 @@ package tokenizer
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"net/url"
 	"os"
@@ -143,24 +144,31 @@ func TestRejectedTokenizerFiles(t *testing.T) {
 		edit func(map[string]any)
 		want string
 	}{
-		"unigram":             {model("type", "Unigram"), "model.type"},
-		"dropout":             {model("dropout", 0.1), "model.dropout"},
-		"byte fallback":       {model("byte_fallback", true), "model.byte_fallback"},
-		"subword prefix":      {model("continuing_subword_prefix", "##"), "model.continuing_subword_prefix"},
-		"no vocabulary":       {model("vocab", object()), "model.vocab"},
-		"negative id":         {model("vocab", object("a", -1)), "negative"},
-		"huge id":             {model("vocab", object("a", 1<<30)), "limit"},
-		"id twice":            {model("vocab", object("a", 0, "b", 0)), "two tokens"},
-		"unknown unk":         {model("unk_token", "<nope>"), "model.unk_token"},
-		"merge of strangers":  {model("merges", []any{[]any{"qqq", "zzz"}}), "model.merges[0]"},
-		"merge of one":        {model("merges", []any{"abc"}), "two tokens"},
-		"merge of three":      {model("merges", []any{[]any{"a", "b", "c"}}), "not 2"},
-		"vocab is a list":     {model("vocab", []any{1}), "cannot unmarshal"},
-		"added id taken":      {top("added_tokens", []any{object("id", 5, "content", "<new>")}), "added_tokens[0]"},
-		"added id other":      {top("added_tokens", []any{object("id", 700, "content", "<|end|>")}), "added_tokens[0]"},
-		"added twice":         {top("added_tokens", []any{object("id", 700, "content", "x1"), object("id", 700, "content", "x2")}), "added twice"},
-		"added empty":         {top("added_tokens", []any{object("id", 700, "content", "")}), "empty"},
-		"added too long":      {top("added_tokens", []any{object("id", 700, "content", strings.Repeat("x", 2000))}), "longer"},
+		"unigram":            {model("type", "Unigram"), "model.type"},
+		"dropout":            {model("dropout", 0.1), "model.dropout"},
+		"byte fallback":      {model("byte_fallback", true), "model.byte_fallback"},
+		"subword prefix":     {model("continuing_subword_prefix", "##"), "model.continuing_subword_prefix"},
+		"no vocabulary":      {model("vocab", object()), "model.vocab"},
+		"negative id":        {model("vocab", object("a", -1)), "negative"},
+		"huge id":            {model("vocab", object("a", 1<<30)), "limit"},
+		"id twice":           {model("vocab", object("a", 0, "b", 0)), "two tokens"},
+		"unknown unk":        {model("unk_token", "<nope>"), "model.unk_token"},
+		"merge of strangers": {model("merges", []any{[]any{"qqq", "zzz"}}), "model.merges[0]"},
+		"merge of one":       {model("merges", []any{"abc"}), "two tokens"},
+		"merge of three":     {model("merges", []any{[]any{"a", "b", "c"}}), "not 2"},
+		"vocab is a list":    {model("vocab", []any{1}), "cannot unmarshal"},
+		"added id taken":     {top("added_tokens", []any{object("id", 5, "content", "<new>")}), "added_tokens[0]"},
+		"added id other":     {top("added_tokens", []any{object("id", 700, "content", "<|end|>")}), "added_tokens[0]"},
+		"added twice":        {top("added_tokens", []any{object("id", 700, "content", "x1"), object("id", 700, "content", "x2")}), "added twice"},
+		"added empty":        {top("added_tokens", []any{object("id", 700, "content", "")}), "empty"},
+		"added too long":     {top("added_tokens", []any{object("id", 700, "content", strings.Repeat("x", 2000))}), "longer"},
+		"added too many": {func(doc map[string]any) {
+			var added []any
+			for i := range 1100 {
+				added = append(added, object("id", 1000+i, "content", fmt.Sprint(i, strings.Repeat("x", 1000))))
+			}
+			doc["added_tokens"] = added
+		}, "together"},
 		"normaliser":          {top("normalizer", object("type", "Lowercase")), "normalizer.type"},
 		"metaspace":           {top("pre_tokenizer", object("type", "Metaspace")), "pre_tokenizer.type"},
 		"no pre-tokeniser":    {top("pre_tokenizer", nil), "pre_tokenizer"},

@@ -3,10 +3,14 @@ package tokenizer
 // maxWord bounds the length in bytes of a token that is searched for in a text, and with it the time of the search.
 const maxWord = 1024
 
+// maxWords bounds the bytes of all such tokens together, and with it the memory of a trie.
+const maxWords = 1 << 20
+
 // trie finds the longest of a set of words at the start of a text.
 type trie struct {
 	first [256]bool // the bytes that words begin with
 	nodes []trieNode
+	bytes int // of the words, held below maxWords
 }
 
 type trieNode struct {
@@ -16,6 +20,7 @@ type trieNode struct {
 }
 
 func (t *trie) add(word string, id int32) {
+	t.bytes += len(word)
 	if len(t.nodes) == 0 {
 		t.nodes = append(t.nodes, trieNode{})
 	}
