@@ -32,8 +32,8 @@ func (m *Model) run(w *Workspace, tokens, pos []int32, attention attendFor) []fl
 	return w.hidden
 }
 
-// Forward returns the hidden rows [T,D] of the packed sequences, valid until the workspace is used again. Rows of a
-// sequence that begins as the one before it are computed once. A sequence that cannot be run is a *SequenceError.
+// Forward returns the hidden rows [T,D] of the packed sequences, valid until the workspace is used again. What
+// sequences have in common at their beginning is computed once. A sequence that cannot be run is a *SequenceError.
 func (m *Model) Forward(w *Workspace, batch models.Packed) ([]float32, error) {
 	if err := m.check(batch); err != nil {
 		return nil, err

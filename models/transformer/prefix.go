@@ -1,45 +1,72 @@
 package transformer
 
 import (
+	"slices"
+
 	"github.com/millrace/millrace/kernels"
 	"github.com/millrace/millrace/models"
 )
 
-// rowMap says which rows of a packed batch are computed. Where a sequence begins with the same tokens as the one before it,
-// as the responses to one prompt do, its rows there would be the same numbers again: they are computed once. T are the rows
-// of the batch, U ≤ T those that are computed.
+// rowMap says which rows of a packed batch are computed. Where sequences begin with the same tokens, as the responses to one
+// prompt do, their rows there are the same numbers: they are computed once. T are the rows of the batch, U ≤ T those that
+// are computed.
 type rowMap struct {
 	starts []int   // [B+1] of the batch
 	unique []int   // [T] computed row that holds the row
 	first  []int   // [U] row of the batch that a computed row stands for
 	tokens []int32 // [U]
 	pos    []int32 // [U]
-	shared bool    // U < T
+	shared bool    // whether U < T; if not, computed rows are the batch's, in order
 }
+
+// worthSharing is the share of rows, as its inverse, below which saving them does not pay for moving the others.
+const worthSharing = 16
 
 // set plans a checked batch; share allows rows to be shared.
 func (r *rowMap) set(b models.Packed, share bool) {
+	sequences := len(b.Starts) - 1
 	r.starts = b.Starts
 	fit(&r.unique, len(b.Tokens))
 	r.first, r.tokens, r.pos = r.first[:0], r.tokens[:0], r.pos[:0]
-	for s := range len(b.Starts) - 1 {
+
+	order, same := make([]int, sequences), make([]int, sequences)
+	for s := range order {
+		order[s] = s
+	}
+	r.shared = share && findPrefixes(b, order, same) > len(b.Tokens)/worthSharing
+	if !r.shared {
+		slices.Sort(order)
+		clear(same)
+	}
+	for i, s := range order {
 		lo, hi := b.Starts[s], b.Starts[s+1]
-		same := 0
-		if share && s > 0 {
-			before := b.Starts[s-1]
-			for lo+same < hi && before+same < lo && b.Tokens[lo+same] == b.Tokens[before+same] {
-				r.unique[lo+same] = r.unique[before+same]
-				same++
-			}
+		if same[i] > 0 {
+			before := b.Starts[order[i-1]]
+			copy(r.unique[lo:lo+same[i]], r.unique[before:])
 		}
-		for i := lo + same; i < hi; i++ {
-			r.unique[i] = len(r.first)
-			r.first = append(r.first, i)
-			r.tokens = append(r.tokens, b.Tokens[i])
-			r.pos = append(r.pos, int32(i-lo))
+		for row := lo + same[i]; row < hi; row++ {
+			r.unique[row] = len(r.first)
+			r.first = append(r.first, row)
+			r.tokens = append(r.tokens, b.Tokens[row])
+			r.pos = append(r.pos, int32(row-lo))
 		}
 	}
-	r.shared = len(r.first) < len(r.unique)
+}
+
+// findPrefixes sorts the sequences by their tokens, so that those that share the longest prefix are neighbours, and finds
+// how many tokens each has in common with the one before it in this order. It returns their sum.
+func findPrefixes(b models.Packed, order, same []int) int {
+	tokens := func(s int) []int32 { return b.Tokens[b.Starts[s]:b.Starts[s+1]] }
+	slices.SortStableFunc(order, func(x, y int) int { return slices.Compare(tokens(x), tokens(y)) })
+	total := 0
+	for i := 1; i < len(order); i++ {
+		x, y := tokens(order[i-1]), tokens(order[i])
+		for same[i] < min(len(x), len(y)) && x[same[i]] == y[same[i]] {
+			same[i]++
+		}
+		total += same[i]
+	}
+	return total
 }
 
 // rows is the number of computed rows U.
@@ -60,7 +87,7 @@ func (r *rowMap) spread(all *[]float32, computed []float32, width int) []float32
 	return dst
 }
 
-// gather overwrites the computed rows [U,width] from the first of the rows [T,width] that share each.
+// gather overwrites the computed rows [U,width] from the rows [T,width] they stand for.
 func (r *rowMap) gather(computed, all []float32, width int) {
 	for u, i := range r.first {
 		copy(computed[u*width:(u+1)*width], all[i*width:][:width])

@@ -31,7 +31,7 @@ type TrainOptions struct {
 	// arithmetic for roughly a tenth of the memory. The gradients are the same bits.
 	Recompute bool `json:"recompute" yaml:"recompute"`
 
-	// SharePrefixes computes the rows of a sequence that begins as the one before it once, as the prompt of a group. Hidden
+	// SharePrefixes computes what sequences of a batch have in common at their beginning once, as the prompt of a group. Hidden
 	// rows are the same bits; gradients are the same sums in another order.
 	SharePrefixes bool `json:"share_prefixes" yaml:"share_prefixes"`
 }

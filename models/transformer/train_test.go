@@ -11,7 +11,7 @@ import (
 	"github.com/millrace/millrace/models"
 )
 
-// groups are sequences of several prompts with several responses each, as a minibatch holds them.
+// groups are sequences of several prompts with several responses each, in any order, as a minibatch holds them.
 func groups(prompts, samples int) []models.Sequence {
 	rng := rand.New(rand.NewPCG(5, 6))
 	tokens := func(n int) []int32 {
@@ -22,6 +22,7 @@ func groups(prompts, samples int) []models.Sequence {
 		return out
 	}
 	var out []models.Sequence
+	defer func() { rng.Shuffle(len(out), func(i, j int) { out[i], out[j] = out[j], out[i] }) }()
 	for p := range prompts {
 		prompt := tokens(1 + rng.IntN(15))
 		if p == 1 {
