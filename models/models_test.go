@@ -1,0 +1,153 @@
+package models
+
+import (
+	"context"
+	"errors"
+	"math"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+)
+
+func TestSamplingValidate(t *testing.T) {
+	if err := (Sampling{MaxNewTokens: 1}).Validate(); err != nil {
+		t.Error(err)
+	}
+	nan := float32(math.NaN())
+	for field, s := range map[string]Sampling{
+		"temperature":     {MaxNewTokens: 1, Temperature: nan},
+		"top_p":           {MaxNewTokens: 1, TopP: 1.1},
+		"top_k":           {MaxNewTokens: 1, TopK: -1},
+		"max_new_tokens":  {},
+		"min_new_tokens":  {MaxNewTokens: 3, MinNewTokens: 4},
+		"stop_strings":    {MaxNewTokens: 1, StopStrings: []string{"a", ""}},
+		"candidate_k":     {MaxNewTokens: 1, CandidateK: -1},
+		"candidate_min_p": {MaxNewTokens: 1, CandidateMinP: nan},
+	} {
+		if err := s.Validate(); err == nil || !strings.HasPrefix(err.Error(), field+":") {
+			t.Errorf("%s: %v", field, err)
+		}
+	}
+}
+
+func TestPack(t *testing.T) {
+	got := Pack([]Sequence{{Prompt: []int32{1, 2}, Response: []int32{3}}, {}, {Response: []int32{4}}})
+	if want := (Packed{Tokens: []int32{1, 2, 3, 4}, Starts: []int{0, 3, 3, 4}}); !reflect.DeepEqual(got, want) {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+}
+
+// The digest follows names and content, not times or hidden files.
+func TestDigest(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, content string) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	digest := func() string {
+		t.Helper()
+		d, err := Digest(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	if _, err := Digest(dir); err == nil {
+		t.Error("an empty directory has a digest")
+	}
+	write("a", "1")
+	first := digest()
+	write("a", "1")
+	write(".hidden", "x")
+	if err := os.Mkdir(filepath.Join(dir, "sub"), 0o777); err != nil {
+		t.Fatal(err)
+	}
+	if digest() != first {
+		t.Error("the digest changed though nothing did")
+	}
+	seen := map[string]bool{first: true}
+	for _, change := range []func(){
+		func() { write("a", "2") }, func() { write("b", "") },
+		func() { os.Rename(filepath.Join(dir, "b"), filepath.Join(dir, "c")) },
+		func() { write("a", "2c"); write("c", "") },
+	} {
+		change()
+		if d := digest(); seen[d] {
+			t.Error("a change is not in the digest")
+		} else {
+			seen[d] = true
+		}
+	}
+	if d, err := Digest(filepath.Join(dir, "a")); err != nil || seen[d] {
+		t.Errorf("a single file: %s, %v", d, err)
+	}
+	if _, err := Digest(filepath.Join(dir, "missing")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a missing path: %v", err)
+	}
+}
+
+type counted struct {
+	Model
+	open *atomic.Int32
+}
+
+func (c counted) Close() error { c.open.Add(-1); return nil }
+
+// Many goroutines that come and go share one model, and none stays open; a failed load is tried again.
+func TestAcquireTurnover(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "model.turnover")
+	if err := os.WriteFile(path, []byte("content"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	var open, most, loads atomic.Int32
+	var fail atomic.Bool
+	fail.Store(true)
+	RegisterFormat(Format{Name: "turnover", Match: func(p string) bool { return p == path },
+		Open: func(context.Context, string) (Model, error) {
+			if fail.Load() {
+				return nil, errors.New("not now")
+			}
+			loads.Add(1)
+			if n := open.Add(1); n > most.Load() {
+				most.Store(n)
+			}
+			return counted{open: &open}, nil
+		}})
+	for range 2 {
+		if _, err := Acquire(context.Background(), Ref{Path: path}); err == nil || !strings.Contains(err.Error(), "not now") {
+			t.Fatal(err)
+		}
+	}
+	fail.Store(false)
+	keep, err := Acquire(context.Background(), Ref{Path: path})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	for range 16 {
+		wg.Go(func() {
+			for range 50 {
+				h, err := Acquire(context.Background(), keep.Ref)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				h.Release()
+			}
+		})
+	}
+	wg.Wait()
+	if loads.Load() != 1 || most.Load() != 1 {
+		t.Errorf("%d loads, up to %d open at once, want 1", loads.Load(), most.Load())
+	}
+	keep.Release()
+	if open.Load() != 0 {
+		t.Errorf("%d models stay open", open.Load())
+	}
+}
