@@ -157,6 +157,13 @@ func TestBombs(t *testing.T) {
 		if mb := (after.TotalAlloc - before.TotalAlloc) >> 20; mb > 64 {
 			t.Errorf("%s: allocated %d MB", name, mb)
 		}
+		if os.Getenv("VERIFY_TIMES") != "" { // the least of some runs: what the verdict costs, not what else the machine did
+			for range 6 {
+				start := time.Now()
+				m.Verify(context.Background(), Gold{pair[0]}, Response{Text: pair[1]})
+				took = min(took, time.Since(start))
+			}
+		}
 		worst = max(worst, took)
 		if os.Getenv("VERIFY_TIMES") != "" && took > 3*time.Millisecond {
 			t.Logf("%-24s %-20s %8.2f ms  %d KB %s%s", name, r.Verdict, took.Seconds()*1e3, (after.TotalAlloc-before.TotalAlloc)>>10, r.Rule, r.Reason)

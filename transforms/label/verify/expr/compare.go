@@ -214,6 +214,7 @@ func (c *comparer) scalars(g, p *Node) (bool, string) {
 	}
 	var decided, same bool
 	c.attempt(func() {
+		c.b.spend(150)
 		r := newRing(c.b)
 		r.opaque = !c.log10
 		f, ok := r.normal(g)

@@ -59,6 +59,7 @@ func newRing(b *budget) *ring { return &ring{b: b, byName: map[string]int{}} }
 func (r *ring) atom(name string, kind atomKind) int {
 	id, ok := r.byName[name]
 	if !ok {
+		r.b.spend(80 + len(name))
 		id = len(r.atoms)
 		r.atoms = append(r.atoms, atom{name: name, kind: kind})
 		r.byName[name] = id
@@ -308,7 +309,7 @@ func samePoly(a, b poly) bool {
 
 // normal computes the normal form; ok is false where the tree is no scalar or divides by zero.
 func (r *ring) normal(n *Node) (f fraction, ok bool) {
-	r.b.spend(10)
+	r.b.spend(80)
 	switch n.Kind {
 	case Number:
 		return r.constant(n.Num), true

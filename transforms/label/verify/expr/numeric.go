@@ -82,7 +82,7 @@ func (e *evaluator) eval(n *Node) (v number, ok bool) {
 }
 
 func (e *evaluator) num(n *Node) number {
-	e.b.spend(50)
+	e.b.spend(80)
 	switch n.Kind {
 	case Number:
 		e.b.spend(n.Num.Num().BitLen()/64 + n.Num.Denom().BitLen()/64)
@@ -251,7 +251,7 @@ func (e *evaluator) powInt(x number, k int64) number {
 	}
 	out := fromInt(1)
 	for ; k > 0; k >>= 1 {
-		e.b.spend(30)
+		e.b.spend(60)
 		if k&1 == 1 {
 			out = e.mul(out, x)
 		}

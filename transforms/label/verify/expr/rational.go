@@ -5,7 +5,7 @@ import "math/big"
 // rational evaluates a tree of numbers exactly. It reports false where the value is not rational, not a number, or
 // only a larger machine would know that it is.
 func (b *budget) rational(n *Node) (*big.Rat, bool) {
-	b.spend(5)
+	b.spend(10)
 	switch n.Kind {
 	case Number:
 		return n.Num, true
@@ -80,7 +80,7 @@ func (b *budget) cost(x, y *big.Rat) {
 		b.fail()
 	}
 	w := bits / 64
-	b.spend(12 + w*w/4)
+	b.spend(20 + w*w/4)
 }
 
 // power raises a rational to a rational power where the result is rational.
@@ -113,7 +113,7 @@ func (b *budget) power(base, exp *big.Rat) (*big.Rat, bool) {
 		b.fail()
 	}
 	w := int(e) * max(base.Num().BitLen(), base.Denom().BitLen()) / 64
-	b.spend(12 + w*w/4)
+	b.spend(20 + w*w/4)
 	big1 := big.NewInt(e)
 	num, den := new(big.Int).Exp(base.Num(), big1, nil), new(big.Int).Exp(base.Denom(), big1, nil)
 	if neg {
@@ -335,10 +335,16 @@ func (b *budget) factorial(k int64, step int64) *big.Rat {
 	if k > 4 && k*int64(max(1, big.NewInt(k).BitLen()-2))/step > int64(b.Bits)*2 {
 		b.fail()
 	}
+	if step == 1 {
+		out := new(big.Int).MulRange(1, k)
+		w := out.BitLen() / 64
+		b.spend(int(k)/2 + w*w/16 + 20)
+		return new(big.Rat).SetInt(out)
+	}
 	out := big.NewInt(1)
 	f := new(big.Int)
 	for ; k > 1; k -= step {
-		b.spend(4 + out.BitLen()/200)
+		b.spend(5 + out.BitLen()/120)
 		out.Mul(out, f.SetInt64(k))
 	}
 	return new(big.Rat).SetInt(out)
@@ -369,7 +375,7 @@ func (b *budget) finiteSum(n *Node) (*big.Rat, bool) {
 	}
 	for k := first; k <= last; k++ {
 		term := n.Args[0].rewrite(func(m *Node) *Node {
-			b.spend(12)
+			b.spend(25)
 			if m.Kind == Symbol && m.Name == v {
 				return integer(k)
 			}
