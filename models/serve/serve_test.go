@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -17,20 +16,27 @@ import (
 	"testing"
 	"time"
 
-	"github.com/millrace/millrace/e2e/golden"
 	"github.com/millrace/millrace/models"
 	_ "github.com/millrace/millrace/models/local"
 	"github.com/millrace/millrace/models/openai"
 	"github.com/millrace/millrace/models/remote"
-	"github.com/millrace/millrace/models/safetensors"
 	"github.com/millrace/millrace/models/serve"
 	"github.com/millrace/millrace/models/tokenizer"
+	"github.com/millrace/millrace/models/transformer"
 )
 
-// tiny is a small real transformer of a vocabulary of 37 and a tokenizer that fits it.
-func tiny(t *testing.T) (*models.Handle, tokenizer.Tokenizer) {
+// tiny is a small transformer with a scalar head, of a vocabulary of 37, and a tokenizer that fits it.
+func tiny(t testing.TB) (*models.Handle, tokenizer.Tokenizer) {
 	t.Helper()
-	dir := filepath.Dir(golden.Path(t, "golden", "tiny_qwen3", safetensors.FileName))
+	dir := t.TempDir()
+	made, err := transformer.New(transformer.Config{ModelType: "qwen3", Vocab: 37, Hidden: 16, Intermediate: 24, Layers: 2, Heads: 4, KVHeads: 2, HeadDim: 8,
+		MaxPositions: 128, NormEps: 1e-6, Rope: transformer.Rope{Theta: 10000, Type: "default"}, QKNorm: true}, 3, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := made.Save(dir); err != nil {
+		t.Fatal(err)
+	}
 	m, err := models.Acquire(context.Background(), models.Ref{Path: dir})
 	if err != nil {
 		t.Fatal(err)
@@ -47,7 +53,7 @@ func tiny(t *testing.T) (*models.Handle, tokenizer.Tokenizer) {
 	return m, tok
 }
 
-func start(t *testing.T, o serve.Options) (url string, m *models.Handle, tok tokenizer.Tokenizer) {
+func start(t testing.TB, o serve.Options) (url string, m *models.Handle, tok tokenizer.Tokenizer) {
 	t.Helper()
 	m, tok = tiny(t)
 	o.Name, o.Digest, o.Tokenizer = "tiny", m.Ref.Digest, tok
@@ -87,6 +93,7 @@ func scoreRequests() []models.ScoreRequest {
 			r.ListStart, r.ListIDs = []int32{0, 2, 2, 3, 5}, []int32{1, 36, -1, 0, 9}
 		}
 		r.TopK = 3 * (i % 3)
+		r.Values, r.ValueAfter = i%4 == 2, i%8 == 2
 		if i == 6 {
 			r.TopK = 37 // everything: no mass is left, and its logarithm is minus infinity
 		}
@@ -135,7 +142,7 @@ func TestRemoteIsLocalBitForBit(t *testing.T) {
 	for i := range scores {
 		a, b := scores[i], farScores[i]
 		if b.Err != nil || !slices.Equal(a.LogP, b.LogP) || !slices.Equal(a.LogZ, b.LogZ) || !slices.Equal(a.Entropy, b.Entropy) || !slices.Equal(a.ListLogP, b.ListLogP) ||
-			!slices.Equal(a.TopIDs, b.TopIDs) || !slices.Equal(a.TopLogP, b.TopLogP) || !slices.Equal(a.TopRestLogP, b.TopRestLogP) {
+			!slices.Equal(a.TopIDs, b.TopIDs) || !slices.Equal(a.TopLogP, b.TopLogP) || !slices.Equal(a.TopRestLogP, b.TopRestLogP) || !slices.Equal(a.Values, b.Values) {
 			t.Errorf("score %d:\n%+v, want\n%+v", i, b, a)
 		}
 	}
@@ -163,7 +170,7 @@ func TestFaultsOfRowsStayTheirs(t *testing.T) {
 	s := scoreRequests()[:3]
 	s[1].Response = []int32{99}
 	s[1].ListStart, s[1].ListIDs = nil, nil
-	s[2].Values = true // the model has no scalar head
+	s[2].ListStart, s[2].ListIDs = []int32{0, 1, 1, 1, 1}, []int32{99}
 	scores, err := m.Score(ctx, s)
 	if err != nil || scores[0].Err != nil || scores[1].Err == nil || scores[2].Err == nil {
 		t.Errorf("%v %+v", err, scores)
@@ -407,4 +414,34 @@ func TestManyClients(t *testing.T) {
 		}()
 	}
 	wg.Wait()
+}
+
+func FuzzRequests(f *testing.F) {
+	m, tok := tiny(f)
+	s, err := serve.New(m, serve.Options{Name: "tiny", Tokenizer: tok, MaxTokens: 4, MaxN: 3})
+	if err != nil {
+		f.Fatal(err)
+	}
+	defer s.Close()
+	for _, body := range []string{
+		`{"prompt":[3,4],"max_tokens":2,"n":2,"logprobs":3,"return_token_ids":true}`,
+		`{"prompt":"abc","max_tokens":0,"echo":true,"logprobs":1,"prompt_logprobs":2}`,
+		`{"prompt":[3,4,5],"millrace":{"score":{"response":2,"list_start":[0,1,2],"list_ids":[1,2],"top_k":2,"values":true}}}`,
+		`{"prompt":[3],"max_tokens":3,"millrace":{"generate":{"seed":1,"prompt_id":"00000000000000000000000000000000","candidate_k":2}},"stop":["a"]}`,
+		`{"messages":[{"role":"user","content":"a"}]}`,
+	} {
+		f.Add(body, false)
+		f.Add(body, true)
+	}
+	f.Fuzz(func(t *testing.T, body string, chat bool) {
+		path := "/v1/completions"
+		if chat {
+			path = "/v1/chat/completions"
+		}
+		w := httptest.NewRecorder()
+		s.ServeHTTP(w, httptest.NewRequest("POST", path, strings.NewReader(body)))
+		if w.Code >= 500 || !json.Valid(w.Body.Bytes()) {
+			t.Errorf("%q: %d %s", body, w.Code, w.Body)
+		}
+	})
 }
