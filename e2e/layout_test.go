@@ -27,7 +27,7 @@ var allowed = map[string][]string{
 	"transforms/advantage":     {"std", "transforms/stage", "transforms/series", "transforms/totals", "schemas", "ext/..."},
 	"transforms/stage":         {"std", "transforms/stage/...", "schemas", "ext/..."},
 	"transforms/label":         {"std", "transforms/stage", "transforms/series", "transforms/label/...", "transforms/provingground", "schemas", "ext/..."},
-	"transforms/label/verify":  {"std", "transforms/label/verify"},
+	"transforms/label/verify":  {"std", "transforms/label/verify/..."},
 	"transforms/prompts":       {"std", "transforms/stage", "transforms/provingground", "schemas", "models/...", "ext/..."},
 	"transforms/provingground": {"std"},
 	"pipelines":                {"std", "pipelines/...", "transforms/...", "models/...", "schemas", "kernels", "runners", "ext/..."},
