@@ -15,7 +15,7 @@ var (
 		Doc: "Mean outcome of the prompt's responses that have one."})
 	GroupStd = scalar[float32](Column{Name: "group_std", Stage: "label", Shape: "[N]", Nullable: true,
 		Doc: "Standard deviation of the same outcomes."})
-	GroupValid = flag(Column{Name: "group_valid", Stage: "label", Shape: "[N]",
+	GroupValid = truth(Column{Name: "group_valid", Stage: "label", Shape: "[N]",
 		Doc: "Whether a policy loss learns from the row: it has an outcome, was not truncated, and its group is neither all right nor all wrong."})
 	FirstError = scalar[int32](Column{Name: "first_error", Stage: "label", Shape: "[N]", Nullable: true,
 		Doc: "Index of the first wrong step, -1 when every step is right; null where steps were not judged."})

@@ -48,7 +48,7 @@ func nested[T Number](c Column) Nested[T] {
 }
 func text(c Column) Text    { c.Type = arrow.BinaryTypes.String; return Text{declare(c)} }
 func id(c Column) ID        { c.Type = uuidType; return ID{declare(c)} }
-func flag(c Column) Flag    { c.Type = arrow.FixedWidthTypes.Boolean; return Flag{declare(c)} }
+func truth(c Column) Flag   { c.Type = arrow.FixedWidthTypes.Boolean; return Flag{declare(c)} }
 func binary(c Column) Bytes { c.Type = arrow.BinaryTypes.Binary; return Bytes{declare(c)} }
 
 func numberType[T Number]() arrow.DataType {
@@ -102,6 +102,29 @@ func (v Lists[T]) Row(i int) []T {
 
 // Valid reports whether row i is not null.
 func (v Lists[T]) Valid(i int) bool { return v.nulls == nil || v.nulls.IsValid(i) }
+
+// Total returns the number of values of all rows; Values may hold those of other rows beside them.
+func (v Lists[T]) Total() int {
+	if len(v.Offsets) == 0 {
+		return 0
+	}
+	return int(v.Offsets[len(v.Offsets)-1] - v.Offsets[0])
+}
+
+// Starts returns the offsets counted from 0, as a column of the same shape is built from.
+func (v Lists[T]) Starts() []int32 {
+	if len(v.Offsets) == 0 {
+		return []int32{0}
+	}
+	if v.Offsets[0] == 0 {
+		return v.Offsets
+	}
+	out := slices.Clone(v.Offsets)
+	for i := range out {
+		out[i] -= v.Offsets[0]
+	}
+	return out
+}
 
 // NestedLists is the view of a Nested column: row i holds the items Rows[i]..Rows[i+1], item j is
 // Values[Items[j]:Items[j+1]].

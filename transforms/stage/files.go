@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync/atomic"
 
+	"github.com/apache/arrow/go/v15/arrow/memory"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/io/filesystem"
 	_ "github.com/apache/beam/sdks/v2/go/pkg/beam/io/filesystem/gcs"   // gs:// run directories
 	_ "github.com/apache/beam/sdks/v2/go/pkg/beam/io/filesystem/local" // paths of this machine
@@ -70,6 +71,30 @@ func OpenSeekable(ctx context.Context, path string) (Seekable, error) {
 type temporary struct{ *os.File }
 
 func (t *temporary) Close() error { return errors.Join(t.File.Close(), os.Remove(t.Name())) }
+
+// CappedAllocator is Go's allocator with a limit on each request, for decoders that believe the lengths of a file. A
+// larger request panics; the caller recovers and reports the file as corrupt.
+type CappedAllocator struct{ memory.GoAllocator }
+
+const maxAllocation = 256 << 20
+
+// Allocate returns n bytes.
+func (a *CappedAllocator) Allocate(n int) []byte {
+	capped(n)
+	return a.GoAllocator.Allocate(n)
+}
+
+// Reallocate returns n bytes that begin with those of b.
+func (a *CappedAllocator) Reallocate(n int, b []byte) []byte {
+	capped(n)
+	return a.GoAllocator.Reallocate(n, b)
+}
+
+func capped(n int) {
+	if n < 0 || n > maxAllocation {
+		panic(fmt.Sprintf("a part of %d bytes; at most %d are read at once", n, maxAllocation))
+	}
+}
 
 // ReadFile reads a file of at most limit bytes; a longer one is an error.
 func ReadFile(ctx context.Context, path string, limit int64) ([]byte, error) {
