@@ -39,6 +39,7 @@ func Iterate(ctx context.Context, r Recipe, show progress.Run) error {
 		return err
 	}
 	defer run.Close()
+	r.Runner.Job = "millrace-" + digestBytes([]byte(run.Path))[:16]
 	resolved, err := r.Resolved()
 	if err != nil {
 		return err

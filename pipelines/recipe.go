@@ -264,6 +264,8 @@ func (r Recipe) Resolved() ([]byte, error) {
 	if err := yaml.Unmarshal(raw, &tree); err != nil { // JSON is YAML, and numbers stay whole
 		return nil, err
 	}
-	delete(tree, "run") // where a run lies is no part of what it computes
+	for _, place := range []string{"run", "runner"} { // where a run lies and on what it runs is no part of what it computes
+		delete(tree, place)
+	}
 	return yaml.Marshal(tree)
 }

@@ -53,6 +53,10 @@ func (e *LockedError) Error() string {
 
 // OpenRun creates the directory if needed and locks it against other processes; the lock goes with the process.
 func OpenRun(path string) (*RunDir, error) {
+	path, err := filepath.Abs(path) // workers may run in another directory
+	if err != nil {
+		return nil, fmt.Errorf("run directory: %w", err)
+	}
 	if err := os.MkdirAll(path, 0o755); err != nil {
 		return nil, fmt.Errorf("run directory: %w", err)
 	}
