@@ -91,7 +91,11 @@ func generate(t testing.TB, m *transformer.Model, o Options, requests []models.G
 // Whatever is in the batch, however many threads run and at each level of the kernels: the same responses, and the stored
 // log-probs are those of the training forward, bit for bit.
 func TestSameBits(t *testing.T) {
-	for _, modelType := range []string{"llama", "qwen2", "qwen3", "lora"} {
+	modelTypes := []string{"llama", "qwen2", "qwen3", "lora"}
+	if testing.Short() {
+		modelTypes = modelTypes[2:]
+	}
+	for _, modelType := range modelTypes {
 		for _, level := range []string{"generic", kernels.Level()} {
 			t.Run(modelType+"/"+level, func(t *testing.T) {
 				defer kernels.Force(level)()
