@@ -12,6 +12,11 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/apache/arrow/go/v15/arrow"
+	"github.com/apache/arrow/go/v15/arrow/array"
+	"github.com/apache/arrow/go/v15/arrow/memory"
+	"github.com/apache/arrow/go/v15/parquet"
+	"github.com/apache/arrow/go/v15/parquet/pqarrow"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
 
 	"github.com/millrace/millrace/e2e/golden"
@@ -341,4 +346,73 @@ func FuzzLines(f *testing.F) {
 			t.Error(err)
 		}
 	})
+}
+
+// Conversations in a Parquet file, as published rollouts are, with all that can be wrong with a row.
+func TestBadParquetRows(t *testing.T) {
+	type message struct{ role, content string }
+	message1 := arrow.StructOf(arrow.Field{Name: "content", Type: arrow.BinaryTypes.String, Nullable: true},
+		arrow.Field{Name: "role", Type: arrow.BinaryTypes.String, Nullable: true})
+	schema := arrow.NewSchema([]arrow.Field{
+		{Name: "conversation", Type: arrow.ListOf(message1), Nullable: true},
+		{Name: "label", Type: arrow.PrimitiveTypes.Int64, Nullable: true}}, nil)
+	b := array.NewRecordBuilder(memory.DefaultAllocator, schema)
+	add := func(label int, messages ...message) {
+		list := b.Field(0).(*array.ListBuilder)
+		if messages == nil {
+			list.AppendNull()
+		} else {
+			list.Append(true)
+			s := list.ValueBuilder().(*array.StructBuilder)
+			for _, m := range messages {
+				s.Append(true)
+				s.FieldBuilder(0).(*array.StringBuilder).Append(m.content)
+				s.FieldBuilder(1).(*array.StringBuilder).Append(m.role)
+			}
+		}
+		if label < 0 {
+			b.Field(1).AppendNull()
+		} else {
+			b.Field(1).(*array.Int64Builder).Append(int64(label))
+		}
+	}
+	ask := message{"user", "p"}
+	add(1, ask, message{"assistant", "good"})
+	add(1, ask, message{"assistant", ""})
+	add(-1, ask, message{"assistant", "no label"})
+	add(0, ask, message{"assistant", "bad \xff"})
+	add(0)
+	add(0, message{"assistant", "no question"})
+	add(7, ask, message{"assistant", "label out of range"})
+	add(0, ask, message{"assistant", "wrong"})
+	path := filepath.Join(t.TempDir(), "r.parquet")
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := pqarrow.NewFileWriter(schema, f, parquet.NewWriterProperties(), pqarrow.DefaultWriterProps())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(w.Write(b.NewRecord()), w.Close()); err != nil {
+		t.Fatal(err)
+	}
+	rows, dead, _ := scan(t, fileConfig(path, Fields{Conversation: "conversation", Outcome: "label"}), Window{})
+	stagetest.Dead(t, dead, schemas.ReasonEmpty, schemas.ReasonMissingField, schemas.ReasonBadUTF8, schemas.ReasonMissingField,
+		schemas.ReasonUnreadable, schemas.ReasonBadType)
+	if o := schemas.Outcome.Of(rows).Values; !slices.Equal(o, []float32{1, 0}) || schemas.Response.Of(rows).At(1) != "wrong" {
+		t.Errorf("outcomes %v", o)
+	}
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range raw {
+		damaged := slices.Clone(raw)
+		damaged[i] ^= 0x55
+		if err := os.WriteFile(path, damaged, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		readParquet(context.Background(), path, func(rawRow) error { return nil }) // any error, no panic
+	}
 }

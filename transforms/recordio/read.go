@@ -9,7 +9,7 @@ import (
 
 	"github.com/apache/arrow/go/v15/arrow"
 	"github.com/apache/arrow/go/v15/arrow/array"
-	"github.com/apache/arrow/go/v15/arrow/memory"
+	"github.com/apache/arrow/go/v15/parquet"
 	"github.com/apache/arrow/go/v15/parquet/file"
 	"github.com/apache/arrow/go/v15/parquet/pqarrow"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
@@ -133,18 +133,25 @@ func readParquet(ctx context.Context, path string, emit func(stage.Batch) error)
 		return err
 	}
 	defer f.Close()
-	r, err := file.NewParquetReader(f)
+	alloc := &stage.CappedAllocator{}
+	r, err := file.NewParquetReader(f, file.WithReadProps(parquet.NewReaderProperties(alloc)))
 	if err != nil {
 		return err
 	}
 	defer r.Close()
-	fr, err := pqarrow.NewFileReader(r, pqarrow.ArrowReadProperties{BatchSize: readRows}, memory.DefaultAllocator)
+	fr, err := pqarrow.NewFileReader(r, pqarrow.ArrowReadProperties{BatchSize: readRows}, alloc)
 	if err != nil {
 		return err
 	}
 	schema, err := fr.Schema()
 	if err != nil {
 		return err
+	}
+	for _, f := range schema.Fields() {
+		// Arrow decodes structs in goroutines of its own, where a panic on a corrupt file could not be caught.
+		if !plain(f.Type) {
+			return &schemas.ColumnError{Column: f.Name, Reason: fmt.Sprintf("has type %v, which records do not use", f.Type)}
+		}
 	}
 	md := schema.Metadata()
 	// One row group after the other: its columns are what is in memory.
@@ -171,4 +178,14 @@ func readParquet(ctx context.Context, path string, emit func(stage.Batch) error)
 		}
 	}
 	return nil
+}
+
+func plain(t arrow.DataType) bool {
+	switch t := t.(type) {
+	case *arrow.ListType:
+		return plain(t.Elem())
+	case arrow.NestedType:
+		return false
+	}
+	return true
 }
