@@ -86,11 +86,11 @@ func (c *comparer) sameOrder(g, p []*Node) bool {
 // sameSet matches the elements of two lists in any order. Named values keep their order: x = 1, y = 2 is not 2, 1.
 func (c *comparer) sameSet(g, p *Node) bool {
 	gs, ps := flatten(g), flatten(p)
-	if len(gs) != len(ps) {
+	if len(gs) != len(ps) && isBare(g) && isBare(p) {
 		gs, ps = c.distinct(gs), c.distinct(ps)
-		if len(gs) != len(ps) {
-			return false
-		}
+	}
+	if len(gs) != len(ps) {
+		return false
 	}
 	if named(gs) && !anyRelation(ps) || named(ps) && !anyRelation(gs) {
 		return c.sameOrder(gs, ps)
@@ -244,7 +244,7 @@ func values(ns []*Node) []*Node {
 
 // vector compares a row or column with a tuple.
 func (c *comparer) vector(m, t *Node) bool {
-	if m.Rows != 1 && m.Cols != 1 || t.Open == '{' || len(t.Args) < 2 || t.Open != '(' && t.Open != '[' && t.Open != 0 {
+	if m.Rows != 1 && m.Cols != 1 || len(t.Args) < 2 || t.Open != '(' && t.Open != '[' {
 		return false
 	}
 	return c.sameOrder(m.Args, t.Args)

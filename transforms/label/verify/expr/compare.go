@@ -195,8 +195,8 @@ func (c *comparer) rational(n *Node) (v *big.Rat, ok bool) {
 // scalars compares two numbers or expressions: exactly where possible, else in arbitrary precision.
 func (c *comparer) scalars(g, p *Node) (bool, string) {
 	c.tried = false
-	if g.Base != 0 || p.Base != 0 {
-		return sameNumeral(g, p), "base"
+	if a, b := unsigned(g), unsigned(p); a.Base != 0 || b.Base != 0 {
+		return isNegative(g) == isNegative(p) && sameNumeral(a, b), "base"
 	}
 	gv, gok := c.rational(g)
 	pv, pok := c.rational(p)
@@ -366,6 +366,21 @@ func sameNumeral(g, p *Node) bool {
 		return n.Num.Num().String()
 	}
 	return digits(g) == digits(p) || p.Base != 0 && g.Num.Cmp(p.Num) == 0
+}
+
+// unsigned strips the sign of a negative number.
+func unsigned(n *Node) *Node {
+	if n.Kind == Negate {
+		return n.Args[0]
+	}
+	if n.Kind == Number && n.Num.Sign() < 0 {
+		return &Node{Kind: Number, Num: new(big.Rat).Neg(n.Num), Decimals: n.Decimals, Name: n.Name}
+	}
+	return n
+}
+
+func isNegative(n *Node) bool {
+	return n.Kind == Negate || n.Kind == Number && n.Num.Sign() < 0
 }
 
 func isSingle(n *Node) bool {
