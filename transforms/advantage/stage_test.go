@@ -244,10 +244,11 @@ func TestMaskedResponsesHaveNoAdvantages(t *testing.T) {
 	if out, _ := apply(t, c, sample(t)); !schemas.Advantage.Of(out).Valid(3) {
 		t.Error("keep_truncated does not keep the truncated response")
 	}
-	// The baseline of response 2 counts the truncated one beside it: 1 - 0.
-	out, _ := apply(t, Default(RLOO), sample(t))
-	if got := schemas.Advantage.Of(out).Row(2)[0]; got != 1 {
-		t.Errorf("advantage beside a truncated response is %v, want 1", got)
+	// The baseline of the first response counts the truncated one: 1 - (1 + 0)/2.
+	three := columns{lengths: []int{1, 1, 1}, n: 3, outcomes: []float64{1, 1, 0}, truncated: []int{0, 0, 1}}
+	out, _ := apply(t, Default(RLOO), three.batch(t))
+	if got := schemas.Advantage.Of(out).Row(0)[0]; got != 0.5 {
+		t.Errorf("advantage beside a truncated response is %v, want 0.5", got)
 	}
 }
 
