@@ -1,12 +1,16 @@
 package pipelines
 
 import (
+	"slices"
+
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
 
 	"github.com/millrace/millrace/models"
+	"github.com/millrace/millrace/models/losses"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/transforms/advantage"
 	"github.com/millrace/millrace/transforms/label"
+	"github.com/millrace/millrace/transforms/pairs"
 	"github.com/millrace/millrace/transforms/prompts"
 	"github.com/millrace/millrace/transforms/recordio"
 	"github.com/millrace/millrace/transforms/rollout"
@@ -63,30 +67,9 @@ const (
 
 // chain lists the stages of one iteration in order.
 func (r Recipe) chain() ([]node, error) {
-	switch r.Kind {
-	case Policy:
-		return r.policyChain()
-	default:
-		return r.trainChain()
-	}
-}
-
-// policyChain is rollout, label, reward model update, score, value, advantage, policy update.
-func (r Recipe) policyChain() ([]node, error) {
-	sampler := rollout.Sampler{Config: r.rollout()}
-	nodes := []node{
-		{r.Prompts.Contract(), func(f *flow) {
-			f.then(prompts.Read(f.scope, r.Prompts, prompts.Window{Seed: r.Seed, First: f.at.number * r.Prompts.Count, Count: r.Prompts.Count, Meta: f.at.meta}))
-		}},
-		{sampler.Contract(), func(f *flow) {
-			s := sampler
-			s.Policy, s.Seed = f.at.policy, f.at.seed
-			f.then(stage.ApplyOnce(f.scope, s, f.store, f.rows))
-		}},
-		{(&r.Label).Contract(), func(f *flow) { f.then(label.Outcome(f.scope, r.Label, f.rows)) }},
-	}
-	if r.Reward != nil {
-		nodes = append(nodes, r.rewardNodes()...)
+	nodes := r.sourceNodes()
+	if r.Reward != nil && r.Kind == Policy {
+		nodes = append(nodes, r.rewardNodes(true)...)
 	}
 	if a := r.Advantage; a != nil {
 		nodes = append(nodes, node{a.Contract(), func(f *flow) {
@@ -94,11 +77,63 @@ func (r Recipe) policyChain() ([]node, error) {
 			f.then(advantage.Apply(f.scope, *a, f.rows))
 		}})
 	}
-	return append(nodes, r.ends(r.Update, "policy")...), nil
+	if r.scoresReference() {
+		c := score.Config{Role: score.Reference}
+		nodes = append(nodes, node{c.Contract(), func(f *flow) { f.then(score.Apply(f.scope, c, f.at.frozen, f.rows)) }})
+	}
+	nodes = append(nodes, node{schemas.Contract{Name: "keep"}, func(f *flow) {
+		recordio.Write(f.scope, recordio.Output{Dir: f.at.dir, Name: batchName}, f.store, f.rows)
+	}})
+	if r.Pairs != nil {
+		p := *r.Pairs
+		nodes = append(nodes, node{(&p).Contract(), func(f *flow) { f.then(pairs.Apply(f.scope, p, f.rows)) }})
+	}
+	return append(nodes, r.updateNode()), nil
 }
 
-// rollout is the rollout's setting with the candidates that later stages read.
-func (r Recipe) rollout() rollout.Config {
+// samples reports whether the policy answers the prompts; a source may bring responses instead.
+func (r Recipe) samples() bool {
+	return r.Kind != Train && !r.brings(schemas.Response)
+}
+
+// labels reports whether the verifier judges; a source may bring outcomes instead, and supervised training needs none.
+func (r Recipe) labels() bool {
+	return !r.brings(schemas.Outcome) && (r.samples() || r.Reward != nil || r.Pairs != nil || slices.Contains(needs(r.Update), schemas.Outcome.Name))
+}
+
+func (r Recipe) brings(c schemas.Descriptor) bool {
+	return slices.ContainsFunc(r.Prompts.Contract().Adds, func(d schemas.Descriptor) bool { return d.Describe().Name == c.Describe().Name })
+}
+
+// sourceNodes bring prompts and responses, as tokens and with outcomes.
+func (r Recipe) sourceNodes() []node {
+	nodes := []node{{r.Prompts.Contract(), func(f *flow) {
+		f.then(prompts.Read(f.scope, r.Prompts, prompts.Window{Seed: r.Seed, First: f.at.number * r.Prompts.Count, Count: r.Prompts.Count, Meta: f.at.meta}))
+	}}}
+	if r.samples() {
+		sampler := rollout.Sampler{Config: r.sampling()}
+		nodes = append(nodes, node{sampler.Contract(), func(f *flow) {
+			s := sampler
+			s.Policy, s.Seed = f.at.policy, f.at.seed
+			f.then(stage.ApplyOnce(f.scope, s, f.store, f.rows))
+		}})
+	} else {
+		encoder := tokenize.Encoder{Config: r.Tokenize}
+		nodes = append(nodes, node{encoder.Contract(), func(f *flow) {
+			e := encoder
+			e.Tokenizer = f.at.policy.Path
+			f.then(stage.Apply(f.scope, e, f.rows))
+		}})
+	}
+	if r.labels() {
+		l := r.Label
+		nodes = append(nodes, node{(&l).Contract(), func(f *flow) { f.then(label.Outcome(f.scope, l, f.rows)) }})
+	}
+	return nodes
+}
+
+// sampling is the rollout's setting, listing candidates only where a later stage reads them.
+func (r Recipe) sampling() rollout.Config {
 	c := r.Rollout
 	if !r.listsCandidates() {
 		c.CandidateK = 0
@@ -107,26 +142,37 @@ func (r Recipe) rollout() rollout.Config {
 }
 
 func (r Recipe) listsCandidates() bool {
-	return readsCandidates(&r.Update) || r.Reward != nil && readsCandidates(r.Reward.Update)
+	return readsCandidates(&r.Update) || r.Reward != nil && readsCandidates(r.Reward.Update) || r.Advantage != nil && r.Advantage.Candidates && r.Reward != nil
 }
 
-// rewardNodes update the reward model on the batch, then score the batch with it (the order of the IPVRM authors' code).
-func (r Recipe) rewardNodes() []node {
+// scoresReference reports whether the update reads log-probs of a frozen model that no stage has added yet.
+func (r Recipe) scoresReference() bool {
+	if r.Kind == Policy && r.Reward != nil && r.Reward.Value.Reference == value.Frozen {
+		return false // scored with the reward model
+	}
+	return slices.Contains(needs(r.Update), schemas.ReferenceLogP.Name) && (r.Pairs == nil || r.Pairs.Reference == schemas.ReferenceLogP.Name)
+}
+
+// rewardNodes update the reward model on the batch where the recipe says so, then score the batch with it (the order of the
+// IPVRM authors' code) and turn log-probs into values.
+func (r Recipe) rewardNodes(train bool) []node {
 	var nodes []node
+	candidates := train && r.listsCandidates()
 	if r.Reward.Value.Reference == value.Frozen {
-		c := score.Config{Role: score.Reference, Candidates: r.listsCandidates()}
+		c := score.Config{Role: score.Reference, Candidates: candidates}
 		nodes = append(nodes, node{c.Contract(), func(f *flow) { f.then(score.Apply(f.scope, c, f.at.frozen, f.rows)) }})
 	}
-	if u := r.Reward.Update; u != nil {
+	if u := r.Reward.Update; u != nil && train {
 		job := update.Job{Config: *u, Role: "reward"}
 		contract, _ := job.Contract()
 		nodes = append(nodes, node{contract, func(f *flow) {
 			j := job
 			j.Model, j.State, j.Dir, j.Work, j.Seed = f.at.reward, f.at.rewardState, f.at.dir, f.at.work, f.at.seed
+			f.rows = stage.Exchange(f.scope, f.store, f.rows) // read twice: to train on and to score
 			f.reward = update.Apply(f.scope, j, f.store, f.rows)
 		}})
 	}
-	scored := score.Config{Role: score.Reward, Candidates: r.listsCandidates()}
+	scored := score.Config{Role: score.Reward, Candidates: candidates}
 	switch r.Reward.Value.Kind {
 	case value.QRM:
 		scored = score.Config{Role: score.QValue}
@@ -142,36 +188,49 @@ func (r Recipe) rewardNodes() []node {
 				f.then(score.Apply(f.scope, scored, f.at.reward, f.rows))
 			}
 		}},
-		node{v.Contract(), func(f *flow) { f.then(value.Apply(f.scope, v, f.rows)) }})
+		node{(&v).Contract(), func(f *flow) { f.then(value.Apply(f.scope, v, f.rows)) }})
 }
 
-// trainChain is the training of a model on given responses: tokens, labels where a loss reads outcomes, the log-probs of
-// the reference, then the update.
-func (r Recipe) trainChain() ([]node, error) {
-	encoder := tokenize.Encoder{Config: r.Tokenize}
-	nodes := []node{
-		{r.Prompts.Contract(), func(f *flow) {
-			f.then(prompts.Read(f.scope, r.Prompts, prompts.Window{Seed: r.Seed, First: f.at.number * r.Prompts.Count, Count: r.Prompts.Count, Meta: f.at.meta}))
-		}},
-		{encoder.Contract(), func(f *flow) {
-			e := encoder
-			e.Tokenizer = f.at.policy.Path
-			f.then(stage.Apply(f.scope, e, f.rows))
-		}},
-	}
-	return append(nodes, r.ends(r.Update, "policy")...), nil
-}
-
-// ends is the update of the trained model, the last stage of a chain.
-func (r Recipe) ends(c update.Config, role string) []node {
-	job := update.Job{Config: c, Role: role}
+// updateNode is the update of the trained model, the last stage of a chain.
+func (r Recipe) updateNode() node {
+	job := update.Job{Config: r.Update, Role: r.trains()}
 	contract, _ := job.Contract()
-	return []node{{contract, func(f *flow) {
+	return node{contract, func(f *flow) {
 		j := job
-		j.Model, j.State, j.Dir, j.Work, j.Seed = f.at.policy, f.at.policyState, f.at.dir, f.at.work, f.at.seed
+		j.Model, j.State = f.at.policy, f.at.policyState
+		if j.Role == "reward" {
+			j.Model, j.State = f.at.reward, f.at.rewardState
+		}
+		j.Dir, j.Work, j.Seed = f.at.dir, f.at.work, f.at.seed
 		j.Old, j.Reward = f.at.policy, f.at.reward
-		recordio.Write(f.scope, recordio.Output{Dir: f.at.dir, Name: batchName}, f.store, f.rows)
-		recordio.Write(f.scope, recordio.Output{Dir: f.at.dir, Name: deadName}, f.store, beam.Flatten(f.scope, f.dead...))
+		if len(f.dead) > 0 {
+			recordio.Write(f.scope, recordio.Output{Dir: f.at.dir, Name: deadName}, f.store, beam.Flatten(f.scope, f.dead...))
+		}
 		update.Apply(f.scope, j, f.store, f.rows)
-	}}}
+	}}
+}
+
+// trains names the model that a recipe's update moves.
+func (r Recipe) trains() string {
+	if r.Kind == Refresh {
+		return "reward"
+	}
+	return "policy"
+}
+
+// needs lists the columns that the losses of an update read.
+func needs(c update.Config) []string {
+	loss, err := c.Loss()
+	if err != nil {
+		return nil // Validate has said so
+	}
+	return loss.Spec().Columns
+}
+
+func readsCandidates(c *update.Config) bool {
+	if c == nil {
+		return false
+	}
+	loss, err := c.Loss()
+	return err == nil && (loss.Spec().Candidates || loss.Spec().Rest == losses.CandidateRest)
 }

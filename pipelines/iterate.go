@@ -92,6 +92,11 @@ func (run *RunDir) iterate(ctx context.Context, r Recipe, number int, config str
 	if err != nil {
 		return nil, err
 	}
+	if r.Kind == Refresh {
+		if err := r.decide(at, measured[len(measured)-1]); err != nil {
+			return nil, err
+		}
+	}
 	_, parent, err := run.parent(number)
 	if err != nil {
 		return nil, err
@@ -109,11 +114,11 @@ func (run *RunDir) measure(ctx context.Context, r Recipe, at iteration) ([]Measu
 	scratch := filepath.Join(at.work, "evaluation")
 	if held && at.number == 0 && r.Kind == Policy {
 		start := Measurement{Metrics: map[string]float64{}}
-		a, err := r.Measure(ctx, at.policy, scratch)
+		e, err := r.Measure(ctx, at.policy, models.Ref{}, scratch)
 		if err != nil {
 			return nil, err
 		}
-		start.accuracyMetrics(a)
+		start.evaluated(r, e)
 		out = append(out, start)
 	}
 	after, err := measureBatch(ctx, at)
@@ -121,18 +126,32 @@ func (run *RunDir) measure(ctx context.Context, r Recipe, at iteration) ([]Measu
 		return nil, err
 	}
 	if n := at.number + 1; held && (n%r.Evaluate.Every == 0 || n == r.Iterations) {
-		policy, err := committed(at.dir, "policy")
+		e, err := r.measureTrained(ctx, at, scratch)
 		if err != nil {
 			return nil, err
 		}
-		a, err := r.Measure(ctx, policy, scratch)
-		if err != nil {
-			return nil, err
-		}
-		after.accuracyMetrics(a)
+		after.evaluated(r, e)
 	}
 	out = append(out, after)
 	return out, writeLines(filepath.Join(at.dir, metricsName), out)
+}
+
+// measureTrained measures the model that the iteration trained.
+func (r Recipe) measureTrained(ctx context.Context, at iteration, scratch string) (Evaluation, error) {
+	if r.Kind == Refresh {
+		reward, err := committed(at.dir, "reward")
+		if err != nil {
+			return Evaluation{}, err
+		}
+		return r.Measure(ctx, at.policy, reward, scratch)
+	}
+	policy, err := committed(at.dir, "policy")
+	if err != nil {
+		return Evaluation{}, err
+	}
+	e := r
+	e.Kind = Policy // a supervised policy is measured by its own answers, not by the responses it was trained on
+	return e.Measure(ctx, policy, models.Ref{}, scratch)
 }
 
 // fields are the figures shown beside the bar.
@@ -159,23 +178,31 @@ func (run *RunDir) start(r Recipe, number int, dir, config string) (iteration, e
 	at := iteration{number: number, seed: uint64(keyed.New(r.Seed).With(uint64(number))), dir: dir, work: filepath.Join(dir, workName),
 		meta: schemas.Meta{Run: config[:16], Iteration: number, Seed: r.Seed}}
 	var err error
+	role := r.trains()
+	before := ""
 	if number > 0 {
-		before := run.IterPath(number - 1)
+		before = run.IterPath(number - 1)
+	}
+	if before != "" && role == "policy" {
 		if at.policy, err = committed(before, "policy"); err != nil {
 			return at, err
 		}
 		at.policyState = existing(filepath.Join(before, "optimizer-policy"))
-		if r.Reward != nil && r.Reward.Update != nil {
+	} else if at.policy, err = r.Policy.open(filepath.Join(run.Path, "start-policy"), r.Seed); err != nil {
+		return at, err
+	}
+	at.frozen = at.policy
+	if r.Reward != nil {
+		if before != "" && (role == "reward" || r.Reward.Update != nil) {
 			if at.reward, err = committed(before, "reward"); err != nil {
 				return at, err
 			}
 			at.rewardState = existing(filepath.Join(before, "optimizer-reward"))
-		}
-	} else if at.policy, err = r.Policy.open(filepath.Join(run.Path, "start-policy"), r.Seed); err != nil {
-		return at, err
-	}
-	if r.Reward != nil && at.reward.Path == "" {
-		if at.reward, err = r.Reward.Model.open(filepath.Join(run.Path, "start-reward"), r.Seed); err != nil {
+		} else if r.Reward.Path == "" && r.Reward.New == nil {
+			at.reward = at.policy
+		} else if at.reward, err = r.Reward.Model.open(filepath.Join(run.Path, "start-reward"), r.Seed); err != nil {
+			return at, err
+		} else if err := promoted(at.reward.Path); err != nil && r.Kind == Policy {
 			return at, err
 		}
 	}

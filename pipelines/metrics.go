@@ -19,7 +19,7 @@ import (
 type Measurement struct {
 	Iterations  int                `json:"iterations"` // done so far; 0 is the start
 	Metrics     map[string]float64 `json:"metrics"`
-	Accuracy    *Accuracy          `json:"accuracy,omitempty"`
+	Evaluation  *Evaluation        `json:"evaluation,omitempty"`
 	Calibration []ReliabilityBin   `json:"calibration,omitempty"` // of the batch's prefix values
 }
 
@@ -199,11 +199,11 @@ func (s *batchSummary) into(m *Measurement) {
 	}
 }
 
-// accuracyMetrics puts an evaluation among the metrics.
-func (m *Measurement) accuracyMetrics(a Accuracy) {
-	m.Accuracy = &a
-	name := fmt.Sprintf("avg@%d", a.Samples)
-	m.Metrics[name], m.Metrics[name+"_stderr"] = a.Avg.Mean, a.Avg.StdErr
+// evaluated puts an evaluation among the metrics.
+func (m *Measurement) evaluated(r Recipe, e Evaluation) {
+	m.Evaluation = &e
+	name := fmt.Sprintf("avg@%d", r.Evaluate.Samples)
+	m.Metrics[name], m.Metrics[name+"_stderr"] = e.Avg.Mean, e.Avg.StdErr
 }
 
 func readLines[T any](path string) ([]T, error) {

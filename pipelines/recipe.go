@@ -11,10 +11,10 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
-	"github.com/millrace/millrace/models/losses"
 	"github.com/millrace/millrace/runners"
 	"github.com/millrace/millrace/transforms/advantage"
 	"github.com/millrace/millrace/transforms/label"
+	"github.com/millrace/millrace/transforms/pairs"
 	"github.com/millrace/millrace/transforms/prompts"
 	"github.com/millrace/millrace/transforms/rollout"
 	"github.com/millrace/millrace/transforms/tokenize"
@@ -25,7 +25,7 @@ import (
 // Recipe is everything a run depends on. Each section is the Config of the stage that it sets up; what a recipe leaves out
 // keeps its default.
 type Recipe struct {
-	Kind       string `json:"kind"` // policy, train
+	Kind       string `json:"kind"` // policy, train, refresh
 	Run        string `json:"run"`  // directory of the run
 	Seed       uint64 `json:"seed"`
 	Iterations int    `json:"iterations"`
@@ -38,9 +38,11 @@ type Recipe struct {
 	Reward   *Reward         `json:"reward,omitempty"`
 	Frozen   *Model          `json:"reference,omitempty"` // a frozen reference model
 
+	Pairs     *pairs.Config     `json:"pairs,omitempty"` // preference pairs for losses that compare two responses
 	Advantage *advantage.Config `json:"advantage,omitempty"`
 	Update    update.Config     `json:"update"`
 	Evaluate  Evaluate          `json:"evaluate"`
+	Gate      Gate              `json:"gate"`
 	Limits    Limits            `json:"limits"`
 	Runner    runners.Config    `json:"runner"`
 	Keep      bool              `json:"keep_exchange"` // keep materialised edges after the commit
@@ -71,7 +73,10 @@ type Limits struct {
 // Kinds of recipes.
 const (
 	Policy = "policy" // iterate: rollouts, outcomes, advantages, update
-	Train  = "train"  // train on given responses: SFT, reward models, preference losses
+	Train  = "train"  // train the policy on given responses: SFT, DPO
+	// Refresh trains a reward model, on rollouts of the policy or on given solutions, measures it on held-out prompts and
+	// promotes it or not.
+	Refresh = "refresh"
 )
 
 // Default is what a recipe starts from.
@@ -80,7 +85,7 @@ func Default() Recipe {
 		Kind: Policy, Iterations: 1,
 		Prompts: prompts.Default(), Tokenize: tokenize.Default(), Rollout: rollout.Default(), Label: label.Default("math"),
 		Update: update.Default(), Evaluate: Evaluate{Every: 20, Prompts: 100, Split: "test", Samples: 8},
-		Limits: Limits{DeadShare: 0.01, MaxRecordBytes: 8 << 20}, Runner: runners.Default(),
+		Gate: Gate{Margin: 0.1}, Limits: Limits{DeadShare: 0.01, MaxRecordBytes: 8 << 20}, Runner: runners.Default(),
 	}
 }
 
@@ -132,6 +137,10 @@ func ParseRecipe(raw []byte, sets []string) (Recipe, error) {
 		}
 		r.Reward = &reward
 	}
+	if _, ok := tree["pairs"].(map[string]any); ok {
+		p := pairs.Default()
+		r.Pairs = &p
+	}
 	if section, ok := tree["advantage"].(map[string]any); ok {
 		kind, _ := section["kind"].(string)
 		a := advantage.Default(kind)
@@ -152,36 +161,34 @@ func (r *Recipe) fit() {
 	}
 }
 
+type section struct {
+	path  string
+	check func() error
+}
+
 // Validate names the first setting that is out of range or does not fit the others.
 func (r Recipe) Validate() error {
-	sections := []struct {
-		path  string
-		check func() error
-	}{
+	sections := []section{
 		{"prompts", r.Prompts.Validate}, {"tokenize", r.Tokenize.Validate}, {"rollout", r.Rollout.Validate}, {"label", r.Label.Validate},
 		{"update", r.Update.Validate}, {"runner", r.Runner.Validate}, {"policy", r.Policy.validate},
 	}
 	if r.Reward != nil {
-		sections = append(sections, struct {
-			path  string
-			check func() error
-		}{"reward", r.Reward.validate})
+		sections = append(sections, section{"reward", r.Reward.validate})
 	}
 	if r.Frozen != nil {
-		sections = append(sections, struct {
-			path  string
-			check func() error
-		}{"reference", r.Frozen.validate})
+		sections = append(sections, section{"reference", r.Frozen.validate})
+	}
+	if r.Pairs != nil {
+		sections = append(sections, section{"pairs", r.Pairs.Validate})
 	}
 	if r.Advantage != nil {
-		sections = append(sections, struct {
-			path  string
-			check func() error
-		}{"advantage", r.Advantage.Validate})
+		sections = append(sections, section{"advantage", r.Advantage.Validate})
 	}
 	switch {
-	case r.Kind != Policy && r.Kind != Train:
-		return configErrorf("kind", "%q is not one of %s, %s", r.Kind, Policy, Train)
+	case r.Kind != Policy && r.Kind != Train && r.Kind != Refresh:
+		return configErrorf("kind", "%q is not one of %s, %s, %s", r.Kind, Policy, Train, Refresh)
+	case r.Kind == Refresh && r.Reward == nil:
+		return configErrorf("reward", "is missing; a refresh trains the model of this section")
 	case r.Run == "":
 		return configErrorf("run", "is empty; name the directory of the run, such as runs/first")
 	case r.Iterations < 1:
@@ -223,8 +230,10 @@ func rest(err error) string {
 }
 
 func (r Reward) validate() error {
-	if err := r.Model.validate(); err != nil {
-		return err
+	if r.Path != "" || r.New != nil { // a refresh may start from the policy
+		if err := r.Model.validate(); err != nil {
+			return err
+		}
 	}
 	if err := r.Value.Validate(); err != nil {
 		return fmt.Errorf("value.%w", err)
@@ -235,23 +244,6 @@ func (r Reward) validate() error {
 		}
 	}
 	return nil
-}
-
-// needs lists the columns that the losses of an update read.
-func needs(c update.Config) []string {
-	loss, err := c.Loss()
-	if err != nil {
-		return nil // Validate has said so
-	}
-	return loss.Spec().Columns
-}
-
-func readsCandidates(c *update.Config) bool {
-	if c == nil {
-		return false
-	}
-	loss, err := c.Loss()
-	return err == nil && (loss.Spec().Candidates || loss.Spec().Rest == losses.CandidateRest)
 }
 
 // Resolved is the recipe as YAML with every default filled in: what config.yaml of a run holds.

@@ -14,11 +14,9 @@ import (
 	"github.com/millrace/millrace/transforms/stage"
 )
 
+// sidesOf says what a row of the batch is: a pair where the loss reads rejected responses, else a response.
 func sidesOf(spec losses.Spec) []side {
-	if spec.Coupling == losses.Pair {
-		return pairSides
-	}
-	if slices.ContainsFunc(spec.Columns, func(c string) bool { return len(c) > 7 && c[:7] == "chosen_" }) {
+	if slices.Contains(spec.Roles, losses.Rejected) {
 		return pairSides
 	}
 	return responseSides

@@ -12,6 +12,7 @@ import (
 
 	"github.com/millrace/millrace/kernels"
 	"github.com/millrace/millrace/models"
+	"github.com/millrace/millrace/models/local"
 	"github.com/millrace/millrace/models/losses"
 	"github.com/millrace/millrace/models/optim"
 	"github.com/millrace/millrace/models/safetensors"
@@ -132,7 +133,7 @@ func openReplica(job Job, index int) (*replica, error) {
 	if err != nil {
 		return nil, err
 	}
-	m, err := transformer.Load(job.Model.Path)
+	m, err := local.Load(job.Model.Path)
 	if err != nil {
 		return nil, err
 	}
@@ -142,13 +143,13 @@ func openReplica(job Job, index int) (*replica, error) {
 	var targets []target
 	for _, p := range loss.Spec().Target {
 		ref := map[string]models.Ref{losses.OldModel: job.Old, losses.RewardModel: job.Reward}[p.Model]
-		frozen, err := transformer.Load(ref.Path)
+		frozen, err := local.Load(ref.Path)
 		if err != nil {
 			return nil, fmt.Errorf("%s model of the target row: %w", p.Model, err)
 		}
 		targets = append(targets, target{name: p.Model, model: frozen})
 	}
-	model := transformer.NewTrainer(m, transformer.TrainOptions{Recompute: job.Recompute})
+	model := transformer.NewTrainer(m, transformer.TrainOptions{Recompute: job.Recompute, SharePrefixes: true})
 	t, err := newTrainer(job.Config, loss, model, targets)
 	if err != nil {
 		return nil, err

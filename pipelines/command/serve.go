@@ -1,0 +1,78 @@
+package command
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/millrace/millrace/models"
+	_ "github.com/millrace/millrace/models/local" // opens model directories and GGUF files
+	"github.com/millrace/millrace/models/serve"
+	"github.com/millrace/millrace/models/tokenizer"
+)
+
+// serveKey is the environment variable with the key that clients have to send.
+const serveKey = "MILLRACE_SERVE_KEY"
+
+func init() { commands = append(commands, newServe) }
+
+func newServe(e *env) *cobra.Command {
+	var addr, name string
+	c := &cobra.Command{
+		Use:   "serve MODEL",
+		Short: "Offer a model to others over HTTP",
+		Long: "Offer a model, a directory or a GGUF file, in the completions protocol of OpenAI-compatible servers, with token ids and\n" +
+			"log-probs of prompts. Another millrace uses it as http://ADDR/v1 and gets the same bits as from the model itself.\n" +
+			"Clients have to send the key in $" + serveKey + ", if that is set.",
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			key := os.Getenv(serveKey)
+			host, _, err := net.SplitHostPort(addr)
+			if err != nil {
+				return &usageError{fmt.Errorf("--addr %q is not HOST:PORT", addr)}
+			}
+			if key == "" && host != "localhost" && !net.ParseIP(host).IsLoopback() {
+				return &usageError{fmt.Errorf("--addr %s can be reached from other machines: set $%s to a key, or listen on localhost", addr, serveKey)}
+			}
+			model, err := models.Acquire(cmd.Context(), models.Ref{Path: args[0]})
+			if err != nil {
+				return err
+			}
+			defer model.Release()
+			tok, err := tokenizer.Load(args[0])
+			if err != nil {
+				var none *tokenizer.Error
+				if !errors.As(err, &none) {
+					return err
+				}
+				fmt.Fprintf(e.err, "millrace: no text, token ids only: %v\n", err)
+			}
+			o := serve.Options{Name: name, Digest: model.Ref.Digest, Tokenizer: tok, Key: key}
+			if o.Name == "" {
+				o.Name = strings.TrimSuffix(filepath.Base(filepath.Clean(args[0])), ".gguf")
+			}
+			if sized, ok := model.Model.(interface{ MaxPositions() int }); ok {
+				o.MaxLen = sized.MaxPositions()
+			}
+			s, err := serve.New(model, o)
+			if err != nil {
+				return err
+			}
+			defer s.Close()
+			l, err := net.Listen("tcp", addr)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(e.err, "millrace: %s at http://%s/v1?model=%s\n", o.Name, l.Addr(), o.Name)
+			return s.Serve(cmd.Context(), l)
+		},
+	}
+	c.Flags().StringVar(&addr, "addr", "localhost:8000", "where to listen; port 0 takes a free one")
+	c.Flags().StringVar(&name, "name", "", "what the model is called (default: the name of its file or directory)")
+	return c
+}

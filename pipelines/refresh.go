@@ -1,0 +1,108 @@
+package pipelines
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// Gate decides whether a trained reward model may serve.
+type Gate struct {
+	// Margin is by how much the model must rank better than chance on held-out prompts: Best-of-N above the mean accuracy
+	// where prompts have several responses, else the area under the curve of its last prefix value above one half.
+	Margin float64 `json:"margin"`
+}
+
+// Promotion is what became of a trained reward model, written beside it.
+type Promotion struct {
+	Promoted bool    `json:"promoted"`
+	Measure  string  `json:"measure"` // best_of_n or auc
+	Value    float64 `json:"value"`
+	Chance   float64 `json:"chance"`
+	Margin   float64 `json:"margin"`
+	Why      string  `json:"why"`
+}
+
+const promotionName = "promotion.json"
+
+// decide writes the promotion of an iteration's reward model.
+func (r Recipe) decide(at iteration, m Measurement) error {
+	p := Promotion{Margin: r.Gate.Margin, Why: "was not measured: evaluate.every is 0"}
+	if e := m.Evaluation; e != nil {
+		p = r.Gate.judge(*e, r.Reward.bestOfScore())
+	}
+	raw, err := json.MarshalIndent(p, "", "  ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(at.dir, promotionName), append(raw, '\n'), 0o644)
+}
+
+// judge compares the model's ranking with chance.
+func (g Gate) judge(e Evaluation, score string) Promotion {
+	p := Promotion{Margin: g.Margin}
+	several := 0
+	for _, prompt := range e.Sums.Prompts {
+		if prompt.N > 1 {
+			several++
+		}
+	}
+	switch {
+	case several > 0:
+		p.Measure, p.Chance = "best_of_n", e.Avg.Mean
+		for _, b := range e.BestOf {
+			if b.Score == score {
+				p.Value = b.Mean
+			}
+		}
+	case e.Calibration != nil && e.Calibration.AUC != nil:
+		p.Measure, p.Value, p.Chance = "auc", *e.Calibration.AUC, 0.5
+	default:
+		p.Measure, p.Why = "auc", "cannot be measured: held-out outcomes are all alike"
+		return p
+	}
+	p.Promoted = p.Value >= p.Chance+g.Margin
+	relation := "is at least"
+	if !p.Promoted {
+		relation = "is not at least"
+	}
+	p.Why = fmt.Sprintf("%s %.3f on held-out prompts %s chance (%.3f) plus the margin %.3f", p.Measure, p.Value, relation, p.Chance, g.Margin)
+	return p
+}
+
+// bestOfScore is the column by whose last number Best-of-N goes.
+func (r Reward) bestOfScore() string {
+	if r.Value.Kind == "ipvrm" || r.Value.Kind == "q_rm" || r.Value.Kind == "value_head" {
+		return "mean_value"
+	}
+	return "value"
+}
+
+// RefusedError says that a reward model did not pass its gate.
+type RefusedError struct{ Path, Why string }
+
+func (e *RefusedError) Error() string {
+	return fmt.Sprintf("reward.path: the reward model %s was not promoted: %s; a policy trained on it would learn noise. Train it longer, or lower gate.margin and refresh again", e.Path, e.Why)
+}
+
+// promoted refuses a reward model whose refresh did not promote it. A model without such a record is the user's own.
+func promoted(model string) error {
+	raw, err := os.ReadFile(filepath.Join(filepath.Dir(model), promotionName))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var p Promotion
+	if err := json.Unmarshal(raw, &p); err != nil {
+		return fmt.Errorf("%s: %w", filepath.Join(filepath.Dir(model), promotionName), err)
+	}
+	if p.Promoted {
+		return nil
+	}
+	return &RefusedError{Path: model, Why: p.Why}
+}
