@@ -14,7 +14,6 @@ import (
 	"github.com/millrace/millrace/models/keyed"
 	"github.com/millrace/millrace/runners"
 	"github.com/millrace/millrace/transforms/evaluate"
-	"github.com/millrace/millrace/transforms/prompts"
 	"github.com/millrace/millrace/transforms/stage"
 )
 
@@ -77,9 +76,6 @@ const evaluationKey = 1 << 62
 // heldOut is the recipe on the held-out split: nothing is trained, candidates are not listed.
 func (r Recipe) heldOut(reward bool) Recipe {
 	r.Prompts.Split, r.Prompts.Count = r.Evaluate.Split, r.Evaluate.Prompts
-	if r.samples() {
-		r.Prompts.Chain = prompts.Chain{}
-	}
 	r.Rollout.Samples, r.Rollout.CandidateK = r.Evaluate.Samples, 0
 	r.Advantage = nil
 	if !reward {

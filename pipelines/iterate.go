@@ -15,6 +15,7 @@ import (
 	"github.com/millrace/millrace/pipelines/progress"
 	"github.com/millrace/millrace/runners"
 	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/transforms/prompts"
 	"github.com/millrace/millrace/transforms/stage"
 )
 
@@ -57,19 +58,25 @@ func Iterate(ctx context.Context, r Recipe, show progress.Run) error {
 	if len(done) > 0 {
 		show.Note("going on after iteration %d of %d", len(done), r.Iterations)
 	}
+	warned := false
 	for i := len(done); i < r.Iterations; i++ {
-		fields, err := run.iterate(ctx, r, i, digestBytes(resolved))
+		start := time.Now()
+		measured, err := run.iterate(ctx, r, i, digestBytes(resolved))
 		if err != nil {
 			return fmt.Errorf("iteration %d: %w", i, err)
 		}
-		bar.Step(1, fields...)
+		last := measured[len(measured)-1]
+		if text := r.marginWarning(last); text != "" && !warned {
+			show.Note("%s", text)
+			warned = true
+		}
+		bar.Step(1, append(fields(last), progress.Field{Name: "s", Value: time.Since(start).Seconds()})...)
 	}
 	return nil
 }
 
 // iterate does one iteration and commits it.
-func (run *RunDir) iterate(ctx context.Context, r Recipe, number int, config string) ([]progress.Field, error) {
-	start := time.Now()
+func (run *RunDir) iterate(ctx context.Context, r Recipe, number int, config string) ([]Measurement, error) {
 	dir, err := run.Begin(number)
 	if err != nil {
 		return nil, err
@@ -104,7 +111,7 @@ func (run *RunDir) iterate(ctx context.Context, r Recipe, number int, config str
 	if err := run.Commit(Manifest{Iteration: number, Seed: r.Seed, Config: config, Parent: parent}, r.Keep); err != nil {
 		return nil, err
 	}
-	return append(fields(measured), progress.Field{Name: "s", Value: time.Since(start).Seconds()}), nil
+	return measured, nil
 }
 
 // measure writes what is known after the iteration, and before the first one what the policy starts from.
@@ -150,16 +157,18 @@ func (r Recipe) measureTrained(ctx context.Context, at iteration, scratch string
 		return Evaluation{}, err
 	}
 	e := r
-	e.Kind = Policy // a supervised policy is measured by its own answers, not by the responses it was trained on
+	// A supervised policy is measured by its own answers, not by the responses it was trained on.
+	e.Kind, e.Prompts.Chain = Policy, prompts.Chain{}
+	f := &e.Prompts.File.Fields
+	f.Response, f.Chosen, f.Rejected, f.Outcome = "", "", "", ""
 	return e.Measure(ctx, policy, models.Ref{}, scratch)
 }
 
 // fields are the figures shown beside the bar.
-func fields(measured []Measurement) []progress.Field {
+func fields(m Measurement) []progress.Field {
 	var out []progress.Field
-	last := measured[len(measured)-1].Metrics
 	for _, name := range []string{"avg@8", "train_accuracy", "loss", "kl", "entropy"} {
-		if x, ok := last[name]; ok {
+		if x, ok := m.Metrics[name]; ok {
 			out = append(out, progress.Field{Name: name, Value: x})
 		}
 	}

@@ -48,6 +48,10 @@ func reliability(p, y []float64) []ReliabilityBin {
 	return out
 }
 
+// referenceNLL is the mean -log p a token that the sampling policy gives to right responses, in nats: the most a right
+// response's mean log-ratio to it can be.
+const referenceNLL = "reference_nll_correct"
+
 const metricsName = "metrics.jsonl"
 
 // ReadMeasurements reads the measurements of all committed iterations in order.
@@ -137,6 +141,7 @@ type batchSummary struct {
 	rows, tokens, known, right, mixed, truncated int
 	p, y                                         []float64 // prefix probabilities and the outcomes they foretell
 	final, outcome                               []float64
+	nll                                          float64 // mean -log p of the sampling policy, summed over right responses
 }
 
 func (s *batchSummary) add(b stage.Batch) error {
@@ -164,6 +169,12 @@ func (s *batchSummary) add(b stage.Batch) error {
 		}
 		s.known++
 		s.right += int(y)
+		if y > 0 && b.Has(schemas.OldLogP) {
+			logp := schemas.OldLogP.Of(b).Row(i)
+			for _, x := range logp {
+				s.nll -= float64(x) / float64(len(logp))
+			}
+		}
 		if b.Has(schemas.PCorrect) {
 			p := schemas.PCorrect.Of(b).Row(i)
 			for _, x := range p {
@@ -187,6 +198,9 @@ func (s *batchSummary) into(m *Measurement) {
 		m.Metrics["train_accuracy"] = float64(s.right) / float64(s.known)
 		m.Metrics["mixed_share"] = float64(s.mixed) / float64(s.rows)
 		m.Metrics["truncated_share"] = float64(s.truncated) / float64(s.rows)
+	}
+	if s.right > 0 && s.nll > 0 {
+		m.Metrics[referenceNLL] = s.nll / float64(s.right)
 	}
 	if len(s.p) > 0 {
 		if all := evaluate.Calibrate(s.p, s.y, reliabilityBins); all.ECE != nil {

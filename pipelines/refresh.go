@@ -7,6 +7,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+
+	"github.com/millrace/millrace/models/losses"
 )
 
 // Gate decides whether a trained reward model may serve.
@@ -71,6 +74,39 @@ func (g Gate) judge(e Evaluation, score string) Promotion {
 	}
 	p.Why = fmt.Sprintf("%s %.3f on held-out prompts %s chance (%.3f) plus the margin %.3f", p.Measure, p.Value, relation, p.Chance, g.Margin)
 	return p
+}
+
+// marginWarning says when a margin cannot be reached: a right response's mean log-ratio is at most the reference's mean
+// -log p, so a larger margin / beta is never met and drags every value down.
+func (r Recipe) marginWarning(m Measurement) string {
+	reach, ok := m.Metrics[referenceNLL]
+	if !ok {
+		return ""
+	}
+	terms := r.Update.Losses
+	if r.Reward != nil && r.Reward.Update != nil {
+		terms = append(slices.Clone(terms), r.Reward.Update.Losses...)
+	}
+	for _, t := range terms {
+		l, err := losses.New(t.Name, t.Config)
+		if err != nil {
+			continue
+		}
+		var margin, beta float64
+		switch l := l.(type) {
+		case losses.IPVRM:
+			margin, beta = l.Margin, l.Beta
+		case losses.IPVRMOnline:
+			margin, beta = l.Margin, l.Beta
+		default:
+			continue
+		}
+		if margin/beta > reach {
+			return fmt.Sprintf("warning: %s: margin %g / beta %g = %.3g nats a token, but right responses can reach only %.3g (the policy's mean -log p); a margin of 0 suits a policy this certain",
+				t.Name, margin, beta, margin/beta, reach)
+		}
+	}
+	return ""
 }
 
 // bestOfScore is the column by whose last number Best-of-N goes.
