@@ -1,0 +1,49 @@
+package stage_test
+
+import (
+	"context"
+	"reflect"
+	"testing"
+
+	"github.com/apache/beam/sdks/v2/go/pkg/beam"
+	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/transforms/stage"
+	"github.com/millrace/millrace/transforms/stage/stagetest"
+)
+
+// Scale is a number that an earlier step of a pipeline finds out.
+type Scale struct{ By float64 }
+
+// Scaled gives every prompt the scale as its outcome.
+type Scaled struct{}
+
+func (c *Scaled) Contract() schemas.Contract {
+	return schemas.Contract{Name: "scaled", Needs: []schemas.Descriptor{schemas.Prompt}, Adds: []schemas.Descriptor{schemas.Outcome}}
+}
+
+func (c *Scaled) Setup(context.Context) error { return nil }
+
+func (c *Scaled) MapWith(_ context.Context, b stage.Batch, s Scale, _ *stage.DeadLetters) (stage.Batch, error) {
+	out := make([]float32, b.NumRows())
+	for i := range out {
+		out[i] = float32(s.By)
+	}
+	return b.With(schemas.Outcome.From(out))
+}
+
+func init() {
+	beam.RegisterType(reflect.TypeFor[Scale]())
+	stage.RegisterWith[Scaled, Scale]()
+}
+
+func TestSideInput(t *testing.T) {
+	in := prompts(t, "a", "b", "c")
+	want, _ := stagetest.RunWith(t, Scaled{}, in, Scale{By: 0.5})
+	out, _ := stagetest.Collect(t, stagetest.Groups(t, in), func(s beam.Scope, p beam.PCollection) (beam.PCollection, beam.PCollection) {
+		return stage.ApplyWith[Scaled, Scale](s, Scaled{}, p, beam.Create(s, Scale{By: 0.5}))
+	})
+	stagetest.Same(t, "rows", out, want)
+	if v := schemas.Outcome.Of(out).Values; len(v) != 3 || v[2] != 0.5 {
+		t.Errorf("outcomes %v", v)
+	}
+}
