@@ -129,6 +129,10 @@ func (r Recipe) sourceNodes() []node {
 		l := r.Label
 		nodes = append(nodes, node{(&l).Contract(), func(f *flow) { f.then(label.Outcome(f.scope, l, f.rows)) }})
 	}
+	if r.brings(schemas.Outcome) {
+		g := label.Given{Std: r.Label.Std}
+		nodes = append(nodes, node{(&g).Contract(), func(f *flow) { f.then(label.FromSource(f.scope, g, f.rows)) }})
+	}
 	return nodes
 }
 

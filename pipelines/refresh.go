@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"github.com/millrace/millrace/models"
 	"github.com/millrace/millrace/models/losses"
 )
 
@@ -115,6 +116,48 @@ func (r Reward) bestOfScore() string {
 		return "mean_value"
 	}
 	return "value"
+}
+
+// RefreshResult is what a refresh left.
+type RefreshResult struct {
+	Run        string      `json:"run"`
+	Model      string      `json:"model"` // directory
+	Digest     string      `json:"digest"`
+	Promotion  Promotion   `json:"promotion"`
+	Evaluation *Evaluation `json:"evaluation"`
+}
+
+// ReadRefresh reads the result of the last iteration of a refresh.
+func ReadRefresh(dir string) (RefreshResult, error) {
+	run := &RunDir{Path: dir}
+	done, err := run.Committed()
+	if err != nil {
+		return RefreshResult{}, err
+	}
+	if len(done) == 0 {
+		return RefreshResult{}, fmt.Errorf("%s holds no committed iteration", dir)
+	}
+	last := run.IterPath(done[len(done)-1])
+	out := RefreshResult{Run: dir, Model: filepath.Join(last, "reward")}
+	raw, err := os.ReadFile(filepath.Join(last, promotionName))
+	if err != nil {
+		return out, err
+	}
+	if err := json.Unmarshal(raw, &out.Promotion); err != nil {
+		return out, fmt.Errorf("%s: %w", filepath.Join(last, promotionName), err)
+	}
+	measured, err := readLines[Measurement](filepath.Join(last, metricsName))
+	if err != nil {
+		return out, err
+	}
+	if len(measured) > 0 {
+		out.Evaluation = measured[len(measured)-1].Evaluation
+	}
+	if out.Evaluation == nil {
+		out.Evaluation = &Evaluation{}
+	}
+	out.Digest, err = models.Digest(out.Model)
+	return out, err
 }
 
 // RefusedError says that a reward model did not pass its gate.

@@ -26,7 +26,7 @@ func newRun(e *env) *cobra.Command {
 			if runner != "" {
 				sets = append(sets, "runner.name="+runner)
 			}
-			r, err := pipelines.LoadRecipe(args[0], sets)
+			r, err := pipelines.OpenRecipe(args[0], sets)
 			if err != nil {
 				return err
 			}

@@ -473,6 +473,9 @@ func lastNumber(s string) (text string, start, end int) {
 		break
 	}
 	number := start
+	if from, to := bareTuple(s, end); to > 0 {
+		return s[from:to], from, to
+	}
 	if from, to := bareFraction(s, start, end); to > 0 {
 		return s[from:to], from, to
 	}
@@ -494,6 +497,28 @@ func lastNumber(s string) (text string, start, end int) {
 		return "-" + s[number:end], number - 2, end
 	}
 	return s[number:end], number, end
+}
+
+// bareTuple finds the (a, b) outside formulas whose last number ends at end.
+func bareTuple(s string, end int) (from, to int) {
+	if end >= len(s) || s[end] != ')' && s[end] != ']' {
+		return 0, 0
+	}
+	comma := false
+	for i := end - 1; i >= 0 && end-i < 100; i-- {
+		switch c := s[i]; {
+		case c == '(' || c == '[':
+			if !comma || i > 0 && (letter(s[i-1]) || digit(s[i-1])) {
+				return 0, 0
+			}
+			return i, end + 1
+		case c == ',':
+			comma = true
+		case !digit(c) && strings.IndexByte(" .-+/", c) < 0:
+			return 0, 0
+		}
+	}
+	return 0, 0
 }
 
 // bareFraction finds the \frac{a}{b} outside formulas whose denominator stands at start and end.

@@ -367,11 +367,14 @@ func leadingOption(s string) byte {
 	return 0
 }
 
-// lastOption finds the last (X) of a text.
+// lastOption finds the last (X) or **X** of a text and returns it as (X).
 func lastOption(s string) string {
-	for i := len(s) - 3; i >= 0; i-- {
-		if s[i] == '(' && s[i+2] == ')' && s[i+1] >= 'A' && s[i+1] <= 'J' {
-			return s[i : i+3]
+	for i := len(s) - 2; i > 0; i-- {
+		if s[i] < 'A' || s[i] > 'J' {
+			continue
+		}
+		if s[i-1] == '(' && s[i+1] == ')' || strings.HasSuffix(s[:i], "**") && strings.HasPrefix(s[i+1:], "**") {
+			return "(" + s[i:i+1] + ")"
 		}
 	}
 	return ""

@@ -203,6 +203,15 @@ func (n *Node) walk(f func(*Node) bool) bool {
 	return true
 }
 
+// height is the number of levels of the tree.
+func (n *Node) height() int {
+	h := 0
+	for _, a := range n.Args {
+		h = max(h, a.height())
+	}
+	return h + 1
+}
+
 // contains reports whether any node of the tree satisfies f.
 func (n *Node) contains(f func(*Node) bool) bool {
 	return !n.walk(func(m *Node) bool { return !f(m) })

@@ -72,8 +72,7 @@ func (c *comparer) equal(g, p *Node) (bool, string) {
 		return true, "number"
 	}
 	if g.Kind != Number || p.Kind != Number {
-		c.b.spend(len(g.text)/8 + len(p.text)/8)
-		if g.String() == p.String() {
+		if c.print(g) == c.print(p) {
 			return true, "identical"
 		}
 	}
@@ -97,6 +96,9 @@ func (c *comparer) equal(g, p *Node) (bool, string) {
 				return c.sameRegion(e, f), "interval"
 			}
 		}
+		if saysNone(g) && isEmptySet(p) || isEmptySet(g) && saysNone(p) {
+			return true, "set"
+		}
 		return sameText(g, p), "text"
 	case g.Kind == SetOp || p.Kind == SetOp || g.Kind == Builder || p.Kind == Builder:
 		return c.sets(g, p)
@@ -114,6 +116,17 @@ func (c *comparer) equal(g, p *Node) (bool, string) {
 		return c.matrices(gm, pm), "matrix"
 	}
 	return c.quantities(g, p)
+}
+
+// print is the canonical print of a tree, paid for.
+func (c *comparer) print(n *Node) string {
+	s := n.String()
+	if n.text == "" {
+		c.b.spend(20 + len(s))
+	} else {
+		c.b.spend(len(s) / 8)
+	}
+	return s
 }
 
 // quantities compares values with units, percent signs and degrees.
@@ -391,6 +404,17 @@ func isSingle(n *Node) bool {
 func sameLetter(g, p *Node) bool {
 	return g.Name == p.Name || len(g.Name) == 1 && len(p.Name) == 1 && strings.EqualFold(g.Name, p.Name)
 }
+
+// saysNone reports words for the empty set.
+func saysNone(n *Node) bool {
+	switch n.Name {
+	case "nosolution", "nosolutions", "norealsolution", "norealsolutions", "emptyset", "theemptyset":
+		return n.Kind == Text
+	}
+	return false
+}
+
+func isEmptySet(n *Node) bool { return n.Kind == Group && n.Open == '{' && len(n.Args) == 0 }
 
 // sameText compares words, ignoring case, spaces and punctuation; a product of letters is a word whose letters were
 // read one by one.

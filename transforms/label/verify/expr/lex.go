@@ -670,6 +670,9 @@ func (l *lexer) textCommand(name string, space bool) bool {
 	case "pi":
 		l.emit(tLetter, "pi", space)
 		return false
+	case "infinity":
+		l.emit(tOp, "∞", space)
+		return false
 	}
 	l.emit(tText, content, space)
 	return false

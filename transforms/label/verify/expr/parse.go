@@ -49,6 +49,9 @@ func Parse(src string, l Limits, o Options) (n *Node, merged bool, err error) {
 	if p.peek().kind != tEnd {
 		p.syntax("unexpected " + p.peek().text)
 	}
+	if n.height() > 2*l.Depth { // long chains of postfix signs and divisions nest without brackets
+		return nil, false, ErrBudget
+	}
 	if o.Lists && n.Kind == Group && n.Open == 0 {
 		for _, a := range n.Args {
 			if a.Kind == Number && len(a.Name) > 1 && a.Name[0] == '0' {

@@ -4,6 +4,11 @@ import "math/big"
 
 // relations compares where at least one side is a chain a = b < c.
 func (c *comparer) relations(g, p *Node) (bool, string) {
+	if rounded := approximation(p); rounded != nil && isDecimal(g) {
+		if e, rule := c.equal(g, rounded); e {
+			return true, rule
+		}
+	}
 	g, p = exactPart(g), exactPart(p)
 	gAssign, pAssign := isAssignment(g), isAssignment(p)
 	gEq, pEq := isEquation(g), isEquation(p)
@@ -73,6 +78,17 @@ func (c *comparer) relations(g, p *Node) (bool, string) {
 		}
 	}
 	return false, "relation"
+}
+
+// approximation is the decimal that a chain ends in after an approximation sign: 25.13 in 8 pi ~ 25.13.
+func approximation(n *Node) *Node {
+	if n.Kind != Relation || n.Ops[len(n.Ops)-1] != "~" {
+		return nil
+	}
+	if last := n.Args[len(n.Args)-1]; isDecimal(last) {
+		return last
+	}
+	return nil
 }
 
 // exactPart drops what follows an approximation sign: x = 1/3 ~ 0.33 says 1/3, and x ~ 11 says 11.

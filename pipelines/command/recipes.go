@@ -1,0 +1,39 @@
+package command
+
+import (
+	"fmt"
+	"io"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/millrace/millrace/pipelines"
+)
+
+func init() { commands = append(commands, newRecipes) }
+
+func newRecipes(e *env) *cobra.Command {
+	return &cobra.Command{
+		Use:   "recipes [NAME]",
+		Short: "List the recipes that come with the program, or print one",
+		Args:  cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			all := pipelines.EmbeddedRecipes()
+			if len(args) == 0 {
+				return e.print(all, func(w io.Writer) {
+					table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+					for _, r := range all {
+						fmt.Fprintf(table, "%s\t%s\n", r.Name, r.Summary)
+					}
+					table.Flush()
+				})
+			}
+			for _, r := range all {
+				if r.Name == args[0] {
+					return e.print(r, func(w io.Writer) { fmt.Fprint(w, r.Text) })
+				}
+			}
+			return &usageError{fmt.Errorf("no embedded recipe %q; see millrace recipes", args[0])}
+		},
+	}
+}

@@ -1,0 +1,69 @@
+package command
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/millrace/millrace/pipelines"
+	"github.com/millrace/millrace/pipelines/progress"
+)
+
+func init() { commands = append(commands, newRefresh) }
+
+func newRefresh(e *env) *cobra.Command {
+	var sets []string
+	c := &cobra.Command{
+		Use:   "refresh RECIPE",
+		Short: "Train a reward model, measure it on held-out prompts, promote it or not",
+		Long: "Run a recipe of kind refresh: train a reward model on rollouts of a policy or on given solutions, measure it on held-out\n" +
+			"prompts, and promote it only if it ranks responses better than chance by the recipe's margin.",
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			r, err := pipelines.OpenRecipe(args[0], sets)
+			if err != nil {
+				return err
+			}
+			if r.Kind != pipelines.Refresh {
+				return &pipelines.ConfigError{Path: "kind", Why: fmt.Sprintf("%q is not refresh; `millrace run` runs this recipe", r.Kind)}
+			}
+			show := progress.Start(e.err, "millrace refresh "+args[0])
+			err = pipelines.Iterate(cmd.Context(), r, show)
+			show.Done()
+			if err != nil {
+				return err
+			}
+			result, err := pipelines.ReadRefresh(r.Run)
+			if err != nil {
+				return err
+			}
+			return e.print(result, func(w io.Writer) { writeRefresh(w, result) })
+		},
+	}
+	c.Flags().StringArrayVar(&sets, "set", nil, "override a setting, path=value; may be repeated")
+	return c
+}
+
+func writeRefresh(w io.Writer, r pipelines.RefreshResult) {
+	v := r.Evaluation
+	fmt.Fprintf(w, "\n  reward model   %s\n  held out       %d prompts, %d responses, %.3f right\n", r.Model, v.Prompts, v.Responses, v.Avg.Mean)
+	for _, b := range v.BestOf {
+		fmt.Fprintf(w, "  best-of-n      %.3f +- %.3f by %s\n", b.Mean, b.StdErr, b.Score)
+	}
+	if c := v.Calibration; c != nil && c.ECE != nil {
+		fmt.Fprintf(w, "  calibration    ECE %.3f, Brier %.3f", *c.ECE, *c.Brier)
+		if c.AUC != nil {
+			fmt.Fprintf(w, ", AUC %.3f", *c.AUC)
+		}
+		fmt.Fprintf(w, " over %d prefixes\n", c.N)
+	}
+	for _, s := range v.Steps {
+		fmt.Fprintf(w, "  step F1        %.3f held-out threshold, %.3f best, rule %s, %d responses\n", s.HeldOut.F1, s.Best.F1, s.Rule, s.Items)
+	}
+	state := "promoted"
+	if !r.Promotion.Promoted {
+		state = "refused"
+	}
+	fmt.Fprintf(w, "  %-14s %s\n\n", state, r.Promotion.Why)
+}

@@ -1,0 +1,77 @@
+package pipelines
+
+import (
+	"embed"
+	"errors"
+	"os"
+	"path"
+	"strings"
+)
+
+//go:embed recipes/*.yaml
+var embedded embed.FS
+
+const embeddedDir = "recipes"
+
+// EmbeddedRecipe is a recipe that comes with the program.
+type EmbeddedRecipe struct {
+	Name    string `json:"name"`
+	Summary string `json:"summary"` // the first sentence of its opening comment
+	Text    string `json:"text"`
+}
+
+// EmbeddedRecipes lists the recipes that come with the program, by name.
+func EmbeddedRecipes() []EmbeddedRecipe {
+	entries, err := embedded.ReadDir(embeddedDir)
+	if err != nil {
+		panic(err) // the folder is part of the program
+	}
+	var out []EmbeddedRecipe
+	for _, e := range entries {
+		raw, err := embedded.ReadFile(path.Join(embeddedDir, e.Name()))
+		if err != nil {
+			panic(err)
+		}
+		out = append(out, EmbeddedRecipe{Name: strings.TrimSuffix(e.Name(), ".yaml"), Summary: summaryOf(string(raw)), Text: string(raw)})
+	}
+	return out
+}
+
+// summaryOf is the first sentence of the comment a recipe opens with.
+func summaryOf(text string) string {
+	var words []string
+	for line := range strings.Lines(text) {
+		comment, ok := strings.CutPrefix(strings.TrimSpace(line), "#")
+		if !ok {
+			break
+		}
+		words = append(words, strings.Fields(comment)...)
+	}
+	for i, w := range words {
+		if strings.HasSuffix(w, ".") || strings.HasSuffix(w, ":") {
+			return strings.Join(words[:i+1], " ")
+		}
+	}
+	return strings.Join(words, " ")
+}
+
+// OpenRecipe is LoadRecipe for a file, or else for the embedded recipe of that name.
+func OpenRecipe(name string, sets []string) (Recipe, error) {
+	if info, err := os.Stat(name); err == nil && !info.IsDir() {
+		return LoadRecipe(name, sets)
+	}
+	var names []string
+	for _, e := range EmbeddedRecipes() {
+		if e.Name != name {
+			names = append(names, e.Name)
+			continue
+		}
+		r, err := ParseRecipe([]byte(e.Text), sets)
+		var c *ConfigError
+		if errors.As(err, &c) {
+			return Recipe{}, &ConfigError{Path: c.Path, Why: c.Why + " (embedded recipe " + name + ")"}
+		}
+		return r, err
+	}
+	return Recipe{}, configErrorf("", "recipe %s: no such file, and no embedded recipe of that name%s", name, suggest(name, names))
+}
