@@ -70,5 +70,8 @@ func wrap(m *transformer.Model, decoder func() (func([]int32) string, error)) *M
 // Transformer is the model itself.
 func (m *Model) Transformer() *transformer.Model { return m.transformer }
 
+// MaxPositions is the longest sequence the model takes.
+func (m *Model) MaxPositions() int { return m.transformer.MaxPositions() }
+
 // Close implements models.Model; the garbage collector takes the weights.
 func (m *Model) Close() error { return nil }
