@@ -5,17 +5,19 @@
 // Several times over it measures, in turn, the machine's limits, this code at each vector level, and the peer, at every case, and
 // prints minima: work a second, the ratio to the peer, and the fraction of the limit, which is the time the same arithmetic
 // takes from registers or the same bytes take to be read from memory, whichever is longer. Without the virtual environment of
-// install.sh it measures this code alone.
+// install.sh it measures this code alone. An interrupt ends the run early with a table of what has been measured.
 package main
 
 import (
 	"bufio"
+	"context"
 	"flag"
 	"fmt"
 	"io"
 	"math"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"regexp"
 	"runtime"
@@ -35,13 +37,15 @@ func main() {
 	python := flag.String("python", filepath.Join("e2e", "bench", ".venv", "bin", "python"), "Python with the peer's packages")
 	script := flag.String("script", filepath.Join("e2e", "bench", "kernels_torch.py"), "the peer")
 	flag.Parse()
-	if err := run(*threads, *rounds, *only, *python, *script); err != nil {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := run(ctx, *threads, *rounds, *only, *python, *script); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func run(threads, rounds int, only, python, script string) error {
+func run(ctx context.Context, threads, rounds int, only, python, script string) error {
 	filter, err := regexp.Compile(only)
 	if err != nil {
 		return err
@@ -71,6 +75,10 @@ func run(threads, rounds int, only, python, script string) error {
 	// Rounds go over all cases, so that a busy spell of the machine does not fall on one case alone.
 	for round := range rounds {
 		for i, r := range results {
+			if ctx.Err() != nil { // interrupted: the table shows what there is
+				continue
+			}
+			r.rounds++
 			fmt.Fprintf(os.Stderr, "\rround %d of %d: %-30s", round+1, rounds, r.name())
 			work := r.build()
 			for _, level := range levels {
@@ -108,8 +116,9 @@ func run(threads, rounds int, only, python, script string) error {
 // result is what was measured of a case: seconds by level, and of the peer.
 type result struct {
 	benchCase
-	ours  map[string]float64
-	torch float64
+	rounds int
+	ours   map[string]float64
+	torch  float64
 }
 
 // printTable writes the results as Markdown.
@@ -123,6 +132,9 @@ func printTable(results []*result, levels []string, limits map[string]kernels.Li
 	}
 	fmt.Println(head + "\n" + rule)
 	for _, r := range results {
+		if r.rounds == 0 {
+			continue
+		}
 		amount, unit := r.flops, "GFLOPS"
 		if r.unit == "bytes" {
 			amount, unit = r.bytes, "GB/s"
@@ -161,6 +173,7 @@ type peer struct {
 func startPeer(python, script string, threads int) (*peer, error) {
 	cmd := exec.Command(python, script, fmt.Sprint(threads))
 	cmd.Stderr = os.Stderr
+	cmd.SysProcAttr = ownGroup()
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		return nil, err
