@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -136,7 +137,7 @@ func (f Flink) validateEnvironment() error {
 
 func checkAddress(field, address string) error {
 	host, port, err := net.SplitHostPort(address)
-	if err != nil || host == "" || port == "" {
+	if _, wrong := strconv.ParseUint(port, 10, 16); err != nil || wrong != nil || host == "" {
 		return fmt.Errorf("%s: %q is not host:port", field, address)
 	}
 	return nil

@@ -23,7 +23,6 @@ import (
 	jobpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/jobmanagement_v1"
 	pipepb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/pipeline_v1"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/options/jobopts"
-	"github.com/apache/beam/sdks/v2/go/pkg/beam/runners/universal/extworker"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/runners/universal/runnerlib"
 )
 
@@ -83,14 +82,16 @@ func environment(ctx context.Context, urn, config string) (*pipepb.Environment, 
 	return graphx.CreateEnvironment(ctx, urn, func(context.Context) string { return config })
 }
 
-// loopback makes this process the worker.
+// loopback makes this process the worker. Beam's own loopback server knows workers by their id alone, which two
+// TaskManagers give twice; the second would wait for ever.
 func loopback(ctx context.Context) (*pipepb.Environment, func(), error) {
-	server, err := extworker.StartLoopback(context.WithoutCancel(ctx), 0)
+	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
+	at, _, err := startPool(ctx, "localhost:0")
 	if err != nil {
-		return nil, nil, fmt.Errorf("loopback worker: %w", err)
+		stop()
+		return nil, nil, err
 	}
-	stop := func() { server.Stop(context.WithoutCancel(ctx)) }
-	env, err := environment(ctx, graphx.URNEnvExternal, server.EnvironmentConfig(ctx))
+	env, err := environment(ctx, graphx.URNEnvExternal, at.String())
 	if err != nil {
 		stop()
 	}
@@ -243,9 +244,12 @@ func (j *job) follow(ctx context.Context) error {
 	}
 }
 
-var fromWorker = regexp.MustCompile(`(?s)Error received from SDK harness for instruction \S+: (.*)`)
+var (
+	fromWorker = regexp.MustCompile(`(?s)Error received from SDK harness for instruction \S+: (.*)`)
+	fromDoFn   = regexp.MustCompile(`(?s).*DoFn\[UID:\d+, PID:[^,]*, Name: ([^\n]*)\] failed:\n(.*)`)
+)
 
-// cause keeps what a user can act on: the worker's own error where a message holds one, without Java's stack.
+// cause keeps what a user can act on: the worker's own error where a message holds one, without plans and Java's stack.
 func cause(before, text string) string {
 	found := fromWorker.FindStringSubmatch(text)
 	if found != nil {
@@ -255,6 +259,9 @@ func cause(before, text string) string {
 	}
 	for _, mark := range []string{"\n\tat ", "\nCaused by: "} {
 		text, _, _ = strings.Cut(text, mark)
+	}
+	if found := fromDoFn.FindStringSubmatch(text); found != nil {
+		text = found[2] + " (in " + found[1] + ")"
 	}
 	return strings.TrimSpace(text)
 }

@@ -6,10 +6,8 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"net"
 	"os"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/apache/beam/sdks/v2/go/container/tools"
@@ -18,7 +16,6 @@ import (
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/core/runtime/harness"
 	fnpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/fnexecution_v1"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/util/grpcx"
-	"google.golang.org/grpc"
 )
 
 // IsWorker reports whether a runner started the program as a worker: with Beam's contract for worker processes and
@@ -117,109 +114,4 @@ func exitWithParent() {
 		fmt.Fprintln(os.Stderr, "millrace worker: the process that started this one is gone")
 		os.Exit(1)
 	}()
-}
-
-// Pool starts workers on request, all in this process: so that the slots of a machine, and one job after another, share
-// the models that are loaded.
-type Pool struct {
-	fnpb.UnimplementedBeamFnExternalWorkerPoolServer
-	root context.Context
-
-	mu      sync.Mutex
-	workers map[poolKey]context.CancelFunc
-}
-
-// poolKey: two TaskManagers may give two workers the same id.
-type poolKey struct{ id, control string }
-
-// ServePool serves a pool at host:port until the context ends. Announce is given the address, which matters for port 0.
-func ServePool(ctx context.Context, address string, announce func(net.Addr)) error {
-	listener, err := net.Listen("tcp", address)
-	if err != nil {
-		return fmt.Errorf("listen: %w", err)
-	}
-	quietLogs()
-	beam.Init()
-	server := grpc.NewServer()
-	pool := &Pool{root: ctx, workers: map[poolKey]context.CancelFunc{}}
-	fnpb.RegisterBeamFnExternalWorkerPoolServer(server, pool)
-	stop := context.AfterFunc(ctx, server.Stop)
-	defer stop()
-	announce(listener.Addr())
-	if err := server.Serve(listener); err != nil && ctx.Err() == nil {
-		return err
-	}
-	return nil
-}
-
-// StartWorker starts one worker.
-func (p *Pool) StartWorker(_ context.Context, req *fnpb.StartWorkerRequest) (*fnpb.StartWorkerResponse, error) {
-	refuse := func(format string, args ...any) (*fnpb.StartWorkerResponse, error) {
-		return &fnpb.StartWorkerResponse{Error: fmt.Sprintf(format, args...)}, nil
-	}
-	id := req.GetWorkerId()
-	control, logging := req.GetControlEndpoint(), req.GetLoggingEndpoint()
-	switch {
-	case id == "":
-		return refuse("a worker needs an id")
-	case control.GetUrl() == "" || logging.GetUrl() == "":
-		return refuse("worker %s: control and logging endpoints are needed", id)
-	case control.GetAuthentication() != nil || logging.GetAuthentication() != nil:
-		return refuse("worker %s: endpoints with authentication are not supported; put the pool on the TaskManager's own machine", id)
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	key := poolKey{id, control.GetUrl()}
-	if _, ok := p.workers[key]; ok {
-		return refuse("worker %s is running", id)
-	}
-	ctx, cancel := context.WithCancel(grpcx.WriteWorkerID(p.root, id))
-	p.workers[key] = cancel
-	go func() {
-		defer p.forget(key)
-		var options harness.Options
-		if url := req.GetProvisionEndpoint().GetUrl(); url != "" {
-			info, err := tools.ProvisionInfo(ctx, url)
-			if err == nil {
-				err = importOptions(info)
-			}
-			if err != nil {
-				fmt.Fprintf(os.Stderr, "millrace worker: %s: provision: %v\n", id, err)
-				return
-			}
-			options = harness.Options{StatusEndpoint: info.GetStatusEndpoint().GetUrl(), RunnerCapabilities: info.GetRunnerCapabilities()}
-		}
-		if err := harness.MainWithOptions(ctx, logging.GetUrl(), control.GetUrl(), options); err != nil && ctx.Err() == nil {
-			fmt.Fprintf(os.Stderr, "millrace worker: %s: %v\n", id, err)
-		}
-	}()
-	return &fnpb.StartWorkerResponse{}, nil
-}
-
-// StopWorker stops one worker. Where two have the id, both are left to end with their control connections.
-func (p *Pool) StopWorker(_ context.Context, req *fnpb.StopWorkerRequest) (*fnpb.StopWorkerResponse, error) {
-	p.mu.Lock()
-	var found []poolKey
-	for key := range p.workers {
-		if key.id == req.GetWorkerId() {
-			found = append(found, key)
-		}
-	}
-	p.mu.Unlock()
-	switch len(found) {
-	case 0:
-		return &fnpb.StopWorkerResponse{Error: fmt.Sprintf("no worker %s is running", req.GetWorkerId())}, nil
-	case 1:
-		p.forget(found[0])
-	}
-	return &fnpb.StopWorkerResponse{}, nil
-}
-
-func (p *Pool) forget(key poolKey) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if cancel, ok := p.workers[key]; ok {
-		cancel()
-		delete(p.workers, key)
-	}
 }

@@ -1,0 +1,13 @@
+#!/bin/bash
+# test.sh [go test flags]: builds the program, starts the cluster of build.sh, runs the tests on it, stops the cluster.
+set -uo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+export FLINK_DIR=${FLINK_DIR:-$PWD/.flink}
+[ -f "$FLINK_DIR/job-service.jar" ] || { echo "test.sh: no cluster in $FLINK_DIR; run e2e/flink/build.sh first" >&2; exit 2; }
+if [ -z "${MILLRACE_BINARY:-}" ]; then
+  export MILLRACE_BINARY=$FLINK_DIR/millrace
+  (cd "$here/../.." && go build -o "$MILLRACE_BINARY" .) || exit 1
+fi
+trap '"$here/cluster.sh" stop' EXIT
+"$here/cluster.sh" start 2 || exit 1
+(cd "$here/../.." && go test -tags flink -count 1 -timeout 60m -v "$@" ./e2e/flink)

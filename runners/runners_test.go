@@ -1,0 +1,226 @@
+package runners
+
+import (
+	"context"
+	"errors"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/apache/beam/sdks/v2/go/pkg/beam"
+	"github.com/apache/beam/sdks/v2/go/pkg/beam/register"
+)
+
+func TestMain(m *testing.M) {
+	beam.Init()
+	os.Exit(m.Run())
+}
+
+// blocked holds holdFn until a test ends.
+var blocked = make(chan struct{})
+
+func holdFn(ctx context.Context, _ []byte, emit func(int)) {
+	emit(1)
+	<-blocked
+}
+
+func failFn(context.Context, []byte) error { return errors.New("the row is of another colour") }
+
+func countFn(ctx context.Context, _ []byte, emit func(int)) {
+	beam.NewCounter("millrace.test", "rows_in").Inc(ctx, 3)
+	emit(1)
+}
+
+func init() {
+	register.Function3x0(holdFn)
+	register.Function2x1(failFn)
+	register.Function3x0(countFn)
+	register.Emitter1[int]()
+}
+
+func TestCountersComeBack(t *testing.T) {
+	for _, name := range []string{"prism", "direct"} {
+		p, s := beam.NewPipelineWithRoot()
+		beam.ParDo(s, countFn, beam.Impulse(s))
+		c := Default()
+		c.Name = name
+		result, err := Run(t.Context(), p, c)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		counters := result.Metrics().AllMetrics().Counters()
+		if len(counters) != 1 || counters[0].Result() != 3 {
+			t.Errorf("%s: counters %+v", name, counters)
+		}
+	}
+}
+
+func TestErrorOfAStageReachesTheCaller(t *testing.T) {
+	for _, name := range []string{"prism", "direct"} {
+		p, s := beam.NewPipelineWithRoot()
+		beam.ParDo0(s, failFn, beam.Impulse(s))
+		c := Default()
+		c.Name = name
+		if _, err := Run(t.Context(), p, c); err == nil || !strings.Contains(err.Error(), "the row is of another colour") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestStalledPipelineIsCancelledAndItsStageNamed(t *testing.T) {
+	defer func() { close(blocked) }()
+	p, s := beam.NewPipelineWithRoot()
+	beam.ParDo(s.Scope("grinder"), holdFn, beam.Impulse(s))
+	c := Default()
+	c.NoProgressMinutes = 2.0 / 60
+	_, err := Run(t.Context(), p, c)
+	var stalled *StalledError
+	if !errors.As(err, &stalled) {
+		t.Fatalf("want a *StalledError, have %v", err)
+	}
+	if !strings.Contains(strings.Join(stalled.Stages, " "), "grinder") {
+		t.Errorf("stages %q do not name the one that hangs", stalled.Stages)
+	}
+}
+
+func TestContextEndsRun(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	p, s := beam.NewPipelineWithRoot()
+	beam.ParDo(s, countFn, beam.Impulse(s))
+	if _, err := Run(ctx, p, Default()); !errors.Is(err, context.Canceled) {
+		t.Errorf("want context.Canceled, have %v", err)
+	}
+}
+
+func TestWatchdog(t *testing.T) {
+	at := func(minute int) time.Time { return time.Unix(int64(60*minute), 0) }
+	w := watchdog{runner: "flink", limit: 10 * time.Minute}
+	if err := w.see(at(0), reading{moved: 1}); err != nil {
+		t.Fatal(err)
+	}
+	steps := []struct {
+		minute int
+		r      reading
+		stalls bool
+	}{
+		{9, reading{moved: 1}, false},
+		{11, reading{moved: 2}, false}, // late, but it moved
+		{20, reading{moved: 2}, false},
+		{20, reading{err: errors.New("no answer")}, false},
+		{21, reading{moved: 2, stages: []string{"rollout"}}, true},
+	}
+	for _, s := range steps {
+		err := w.see(at(s.minute), s.r)
+		if (err != nil) != s.stalls {
+			t.Errorf("minute %d: %v", s.minute, err)
+		}
+		if err != nil && !strings.Contains(err.Error(), "rollout") {
+			t.Errorf("the stage is not named: %v", err)
+		}
+	}
+	unlimited := watchdog{}
+	unlimited.see(at(0), reading{})
+	if err := unlimited.see(at(1e6), reading{}); err != nil {
+		t.Errorf("no limit: %v", err)
+	}
+	blind := watchdog{limit: time.Minute}
+	blind.see(at(0), reading{err: errors.New("no answer")})
+	if err := blind.see(at(1), reading{err: errors.New("no answer")}); err == nil || !strings.Contains(err.Error(), "no answer") {
+		t.Errorf("progress that cannot be read: %v", err)
+	}
+}
+
+func TestErrorsNameTheField(t *testing.T) {
+	flink := func(change func(*Flink)) Config {
+		c := Default()
+		c.Name = "flink"
+		change(&c.Flink)
+		return c
+	}
+	dataflow := func(change func(*Dataflow)) Config {
+		c := Default()
+		c.Name, c.Dataflow = "dataflow", sound()
+		change(&c.Dataflow)
+		return c
+	}
+	prism := func(change func(*Config)) Config {
+		c := Default()
+		change(&c)
+		return c
+	}
+	for want, c := range map[string]Config{
+		"name:":                            prism(func(c *Config) { c.Name = "spark" }),
+		"no_progress_minutes:":             prism(func(c *Config) { c.NoProgressMinutes = -1 }),
+		"flags.nonesuch:":                  prism(func(c *Config) { c.Flags = map[string]string{"nonesuch": "1"} }),
+		"flags.endpoint: use":              prism(func(c *Config) { c.Flags = map[string]string{"endpoint": "x:1"} }),
+		"flink.endpoint:":                  flink(func(f *Flink) { f.Endpoint = "localhost" }),
+		"flink.rest:":                      flink(func(f *Flink) { f.REST = "http://x" }),
+		"flink.environment:":               flink(func(f *Flink) { f.Environment = "vm" }),
+		"flink.pool:":                      flink(func(f *Flink) { f.Environment = External }),
+		"flink.command: belongs":           flink(func(f *Flink) { f.Command = "/bin/x" }),
+		"flink.image: is empty":            flink(func(f *Flink) { f.Environment = Docker }),
+		"flink.parallelism:":               flink(func(f *Flink) { f.Parallelism = -1 }),
+		"flink.execution_mode:":            flink(func(f *Flink) { f.ExecutionMode = "batch" }),
+		"flink.max_bundle_size:":           flink(func(f *Flink) { f.MaxBundleSize = 0 }),
+		"flink.max_bundle_seconds:":        flink(func(f *Flink) { f.MaxBundleSeconds = 0 }),
+		"flink.retries:":                   flink(func(f *Flink) { f.Retries = -2 }),
+		"flink.options.parallelism: has":   flink(func(f *Flink) { f.Parallelism = 1; f.Options = map[string]any{"parallelism": 2} }),
+		"dataflow.project:":                dataflow(func(d *Dataflow) { d.Project = "" }),
+		"dataflow.region:":                 dataflow(func(d *Dataflow) { d.Region = "here" }),
+		"dataflow.staging_location:":       dataflow(func(d *Dataflow) { d.StagingLocation = "/data" }),
+		"dataflow.num_workers: 3 is above": dataflow(func(d *Dataflow) { d.NumWorkers, d.MaxNumWorkers = 3, 2 }),
+		"dataflow.labels:":                 dataflow(func(d *Dataflow) { d.Labels = map[string]string{"A": "b"} }),
+		"dataflow.experiments:":            dataflow(func(d *Dataflow) { d.Experiments = []string{"disable_runner_v2"} }),
+		"dataflow.worker_binary:":          dataflow(func(d *Dataflow) { d.WorkerBinary = "none/such" }),
+	} {
+		if err := c.Validate(); err == nil || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("want an error that starts with %q, have %v", want, err)
+		}
+	}
+	for _, c := range []Config{Default(), flink(func(*Flink) {}), dataflow(func(*Dataflow) {})} {
+		if err := c.Validate(); err != nil {
+			t.Errorf("%s: %v", c.Name, err)
+		}
+	}
+}
+
+func sound() Dataflow {
+	d := defaultDataflow()
+	d.Project, d.Region, d.StagingLocation = "some-project", "us-central1", "gs://some-bucket/staging"
+	return d
+}
+
+func TestTranslateNeedsNoNetwork(t *testing.T) {
+	p, s := beam.NewPipelineWithRoot()
+	beam.ParDo(s, countFn, beam.Impulse(s))
+	c := Default()
+	c.Name, c.Dataflow, c.Job = "dataflow", sound(), "Millrace Run_1"
+	c.Dataflow.MaxNumWorkers = 7
+	translated, err := Translate(t.Context(), p, c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	job := translated.Job
+	if job.Name != "millrace-run-1" || job.Environment.WorkerPools[0].AutoscalingSettings.MaxNumWorkers != 7 {
+		t.Errorf("job %q, workers %+v", job.Name, job.Environment.WorkerPools[0].AutoscalingSettings)
+	}
+	if len(translated.Steps) != 2 || !strings.Contains(strings.Join(translated.Steps, " "), "countFn") {
+		t.Errorf("steps %q", translated.Steps)
+	}
+}
+
+func TestCauseIsTheWorkersError(t *testing.T) {
+	java := "java.util.concurrent.ExecutionException: job failed\nCaused by: java.lang.RuntimeException: Error received from SDK harness for instruction 4: stage rollout: model lost\n\tat org.apache.Client.run(Client.java:1)\n"
+	if got := cause("", java); got != "stage rollout: model lost" {
+		t.Errorf("cause %q", got)
+	}
+	plan := "while executing Process for Plan[stage-001]:\n2: ParDo[runners.failFn] Out:[]\n\tcaused by:\nDoFn[UID:2, PID:e2, Name: runners.failFn] failed:\nno such row"
+	if got := cause("", plan); got != "no such row (in runners.failFn)" {
+		t.Errorf("cause %q", got)
+	}
+	if got := cause("stage rollout: model lost", "something later\n\tat x"); got != "stage rollout: model lost" {
+		t.Errorf("a later message hides the worker's: %q", got)
+	}
+}
