@@ -3,12 +3,11 @@ package command
 import (
 	"fmt"
 	"io"
-	"strings"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
 	"github.com/millrace/millrace/pipelines"
+	"github.com/millrace/millrace/runners"
 )
 
 func init() { commands = append(commands, newPlan) }
@@ -21,11 +20,13 @@ type plan struct {
 	Runner     string                   `json:"runner"`
 	Iterations int                      `json:"iterations"`
 	Stages     []pipelines.PlannedStage `json:"stages"`
-	Size       pipelines.Size           `json:"size"` // of an iteration
+	Size       pipelines.Size           `json:"size"`          // of an iteration
+	Job        *runners.Translation     `json:"job,omitempty"` // what Dataflow would be given
 }
 
 func newPlan(e *env) *cobra.Command {
 	var sets []string
+	var runner string
 	c := &cobra.Command{
 		Use:   "plan RECIPE",
 		Short: "Check a recipe and show what it would do, without running it",
@@ -33,6 +34,9 @@ func newPlan(e *env) *cobra.Command {
 			"the recipe and, for a new model, its tokenizer. A recipe that would not run gives exit code 2 and the path of the setting.",
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if runner != "" {
+				sets = append(sets, "runner.name="+runner)
+			}
 			r, err := pipelines.OpenRecipe(args[0], sets)
 			if err != nil {
 				return err
@@ -46,32 +50,55 @@ func newPlan(e *env) *cobra.Command {
 				return err
 			}
 			p := plan{Recipe: args[0], Kind: r.Kind, Run: r.Run, Runner: r.Runner.Name, Iterations: r.Iterations, Stages: stages, Size: size}
+			if r.Runner.Name == "dataflow" {
+				job, err := r.Translate(cmd.Context())
+				if err != nil {
+					return err
+				}
+				p.Job = &job
+			}
 			return e.print(p, p.text)
 		},
 	}
+	c.Flags().StringVar(&runner, "runner", "", "runner of the pipelines; with dataflow, show the job it would be given")
 	c.Flags().StringArrayVar(&sets, "set", nil, "override a setting, path=value; may be repeated")
 	return c
 }
 
 func (p plan) text(w io.Writer) {
 	fmt.Fprintf(w, "%s: %s, %d iterations in %s, on %s\n\n", p.Recipe, p.Kind, p.Iterations, p.Run, p.Runner)
-	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "stage\tneeds\tadds")
 	for _, s := range p.Stages {
-		fmt.Fprintf(table, "%s\t%s\t%s\n", s.Name, orDash(s.Needs), orDash(s.Adds))
+		fmt.Fprintln(w, s.Name)
+		printColumns(w, "needs", s.Needs)
+		printColumns(w, "adds", s.Adds)
 	}
-	table.Flush()
 	s := p.Size
 	fmt.Fprintf(w, "\nan iteration: %d prompts in %d records, %d rows, at most %d response tokens and about %s uncompressed\n"+
 		"(assumed: %d prompt tokens, %d response tokens, %d listed tokens a position)\n",
 		s.Prompts, s.Records, s.Rows, s.Tokens, bytesText(s.Bytes), s.PromptTokens, s.ResponseTokens, s.Candidates)
+	if p.Job == nil {
+		return
+	}
+	fmt.Fprintf(w, "\nDataflow job %s in %s, steps:\n", p.Job.Job.Name, p.Job.Job.Location)
+	for _, step := range p.Job.Steps {
+		fmt.Fprintf(w, "  %s\n", step)
+	}
 }
 
-func orDash(names []string) string {
-	if len(names) == 0 {
-		return "-"
+// printColumns lists columns under a heading, in lines that fit a terminal.
+func printColumns(w io.Writer, heading string, names []string) {
+	const width = 110
+	line := ""
+	for _, name := range names {
+		if len(line)+1+len(name) > width {
+			fmt.Fprintf(w, "  %-5s %s\n", heading, line)
+			heading, line = "", ""
+		}
+		line += " " + name
 	}
-	return strings.Join(names, " ")
+	if line != "" {
+		fmt.Fprintf(w, "  %-5s %s\n", heading, line)
+	}
 }
 
 // bytesText writes a number of bytes in a unit that suits it.

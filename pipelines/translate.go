@@ -1,0 +1,37 @@
+package pipelines
+
+import (
+	"context"
+	"path/filepath"
+
+	"github.com/apache/beam/sdks/v2/go/pkg/beam"
+
+	"github.com/millrace/millrace/models"
+	"github.com/millrace/millrace/runners"
+	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/transforms/stage"
+)
+
+// Translate shows the Dataflow job of the recipe's first iteration, without a network, credentials or the models.
+func (r Recipe) Translate(ctx context.Context) (runners.Translation, error) {
+	nodes, err := r.chain()
+	if err != nil {
+		return runners.Translation{}, err
+	}
+	dir := filepath.Join(r.Run, "iter-00000")
+	at := iteration{dir: dir, work: filepath.Join(dir, workName), meta: schemas.Meta{Run: "plan", Seed: r.Seed},
+		policy: models.Ref{Path: r.Policy.Path}, reward: models.Ref{}, frozen: models.Ref{}}
+	if r.Reward != nil {
+		at.reward.Path = r.Reward.Path
+	}
+	if r.Frozen != nil {
+		at.frozen.Path = r.Frozen.Path
+	}
+	beamInit()
+	p, scope := beam.NewPipelineWithRoot()
+	f := &flow{scope: scope, at: at, store: stage.Store{Dir: at.work, MaxRecordBytes: r.Limits.MaxRecordBytes}}
+	for _, n := range nodes {
+		n.add(f)
+	}
+	return runners.Translate(ctx, p, r.Runner)
+}
