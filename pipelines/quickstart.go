@@ -88,7 +88,7 @@ func Quickstart(ctx context.Context, o QuickstartOptions, show progress.Run) (Qu
 		}
 		runs = append(runs, dir)
 	}
-	if err := error(nil); err != nil {
+	if err := Report(ctx, out.Report, runs...); err != nil {
 		return out, err
 	}
 	out.Seconds = time.Since(start).Seconds()
