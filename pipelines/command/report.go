@@ -1,0 +1,43 @@
+package command
+
+import (
+	"fmt"
+	"io"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/millrace/millrace/pipelines"
+)
+
+func init() { commands = append(commands, newReport) }
+
+func newReport(e *env) *cobra.Command {
+	var out string
+	var with []string
+	c := &cobra.Command{
+		Use:   "report RUN",
+		Short: "Write a page that shows what a run did",
+		Long: "Write report.html: accuracy, loss, KL, entropy and the reward model's calibration over the committed iterations, and rollouts\n" +
+			"with every token coloured by its prefix value. The page is one file that loads nothing.",
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			runs := append([]string{args[0]}, with...)
+			for _, path := range runs {
+				if _, err := openRun(path); err != nil {
+					return err
+				}
+			}
+			if out == "" {
+				out = filepath.Join(args[0], "report.html")
+			}
+			if err := pipelines.Report(cmd.Context(), out, runs...); err != nil {
+				return err
+			}
+			return e.print(map[string]any{"report": out, "runs": runs}, func(w io.Writer) { fmt.Fprintln(w, out) })
+		},
+	}
+	c.Flags().StringVar(&out, "out", "", "the file to write (default: report.html in the run's directory)")
+	c.Flags().StringArrayVar(&with, "with", nil, "another run to draw beside it; may be repeated")
+	return c
+}

@@ -1,0 +1,80 @@
+package command
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/millrace/millrace/pipelines"
+	"github.com/millrace/millrace/pipelines/show"
+	"github.com/millrace/millrace/pipelines/terminal"
+)
+
+func init() { commands = append(commands, newShow) }
+
+func newShow(e *env) *cobra.Command {
+	var q pipelines.RolloutQuery
+	var iteration int
+	var dead bool
+	c := &cobra.Command{
+		Use:   "show RUN",
+		Short: "Print rollouts of a run token by token, or its dead letters",
+		Long: "Print rollouts of a committed iteration: every token with its log-prob, prefix value and advantage, tinted on a terminal by how\n" +
+			"probable a right outcome looks from there. With --dead, the rows that stages set aside, and why. --json prints JSON lines.",
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if q.Rows < 0 {
+				return &usageError{fmt.Errorf("--rows %d is negative", q.Rows)}
+			}
+			run, err := openRun(args[0])
+			if err != nil {
+				return err
+			}
+			dir, _, err := run.Iteration(iteration)
+			if err != nil {
+				return err
+			}
+			if dead {
+				letters, err := pipelines.DeadLetters(cmd.Context(), dir, q.Rows)
+				if err != nil {
+					return err
+				}
+				return printItems(e, letters, func(w io.Writer) error { return show.DeadLetters(w, letters) })
+			}
+			rollouts, err := pipelines.Rollouts(cmd.Context(), dir, q)
+			if err != nil {
+				return err
+			}
+			if len(rollouts) == 0 && q.Prompt != "" {
+				return fmt.Errorf("no prompt of %s has an id that begins with %s", dir, q.Prompt)
+			}
+			return printItems(e, rollouts, func(w io.Writer) error { return show.Rollouts(w, rollouts, terminal.Capable(w)) })
+		},
+	}
+	c.Flags().IntVar(&iteration, "iteration", -1, "the iteration, from 0; -1: the last committed one")
+	c.Flags().StringVar(&q.Prompt, "prompt", "", "rollouts of the prompt whose id begins so")
+	c.Flags().IntVar(&q.Rows, "rows", 2, "at most so many rows; 0: all")
+	c.Flags().BoolVar(&dead, "dead", false, "show dead letters instead")
+	return c
+}
+
+// printItems writes items as text, or as JSON lines.
+func printItems[T any](e *env, items []T, text func(io.Writer) error) error {
+	if e.json {
+		return show.JSON(e.out, items)
+	}
+	return text(e.out)
+}
+
+// openRun opens a run for reading; a directory that is none is a mistake on the command line.
+func openRun(path string) (*pipelines.RunDir, error) {
+	run, err := pipelines.ReadRun(path)
+	var none *pipelines.NotARunError
+	if errors.As(err, &none) {
+		return nil, &usageError{err}
+	}
+	return run, err
+}
+

@@ -1,0 +1,188 @@
+package pipelines
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
+
+	"github.com/millrace/millrace/pipelines/report"
+	"github.com/millrace/millrace/pipelines/show"
+)
+
+// reportRollouts is how many rollouts a page shows.
+const reportRollouts = 12
+
+// Report writes the page that shows what runs did to a file. The runs are drawn together, under the names of their
+// directories; rollouts are those of the first run that has values, from its last committed iteration.
+func Report(ctx context.Context, path string, runs ...string) error {
+	data, err := ReportData(ctx, runs...)
+	if err != nil {
+		return err
+	}
+	return WriteReport(path, data)
+}
+
+// WriteReport writes the page to a file, as a whole or not at all.
+func WriteReport(path string, data report.Data) error {
+	var page bytes.Buffer
+	if err := report.Write(&page, data); err != nil {
+		return err
+	}
+	return writeDurably(path, page.Bytes())
+}
+
+// ReportData gathers what a page on the runs shows.
+func ReportData(ctx context.Context, runs ...string) (report.Data, error) {
+	if len(runs) == 0 {
+		return report.Data{}, errors.New("report: no run")
+	}
+	d := report.Data{Title: "Millrace run"}
+	table := report.Table{Caption: "Accuracy on held-out prompts", Columns: []string{"run", "kind", "iterations", "at the start", "at the end", "standard error", "prompts"}}
+	var letters []show.DeadLetter
+	valued := false
+	for i, path := range runs {
+		run, err := ReadRun(path)
+		if err != nil {
+			return d, err
+		}
+		r, err := run.Recipe()
+		if err != nil {
+			return d, fmt.Errorf("%s: %w", path, err)
+		}
+		last, number, err := run.Iteration(-1)
+		if err != nil {
+			return d, err
+		}
+		measured, err := run.ReadMeasurements()
+		if err != nil {
+			return d, err
+		}
+		name := methodName(d.Methods, filepath.Base(run.Path))
+		if i == 0 {
+			d.Subtitle = fmt.Sprintf("%s, %d of %d iterations", name, number+1, r.Iterations)
+			d.Run = run.Path
+			d.Facts = facts(r, number+1)
+			d.Panels = panelsFor(r)
+		}
+		d.Methods = append(d.Methods, report.Method{Name: name, Points: points(measured)})
+		if c, ok := lastCalibration(measured); ok {
+			d.Calibration = append(d.Calibration, report.Calibration{Name: name, Bins: c})
+		}
+		if cells := accuracyCells(measured); cells != nil {
+			table.Rows = append(table.Rows, append([]string{name, r.Kind, fmt.Sprint(number + 1)}, cells...))
+		}
+		if !valued {
+			rollouts, err := Rollouts(ctx, last, RolloutQuery{Rows: reportRollouts, Contrast: true})
+			if err != nil {
+				return d, err
+			}
+			if hasValues := r.Reward != nil; hasValues || d.Rollouts == nil {
+				d.Rollouts, valued = rollouts, hasValues
+			}
+		}
+		for at := range number + 1 {
+			dead, err := DeadLetters(ctx, run.IterPath(at), 0)
+			if err != nil {
+				return d, err
+			}
+			for i := range dead {
+				dead[i].Row = nil // only counted
+			}
+			letters = append(letters, dead...)
+		}
+	}
+	if len(table.Rows) > 0 {
+		d.Tables = append(d.Tables, table)
+	}
+	d.Dead = show.CountDead(letters)
+	return d, nil
+}
+
+// methodName keeps the names of lines apart when directories share one.
+func methodName(taken []report.Method, name string) string {
+	for n, try := 2, name; ; n++ {
+		if !slices.ContainsFunc(taken, func(m report.Method) bool { return m.Name == try }) {
+			return try
+		}
+		try = fmt.Sprintf("%s (%d)", name, n)
+	}
+}
+
+func facts(r Recipe, done int) []report.Fact {
+	out := []report.Fact{{Name: "kind", Value: r.Kind}, {Name: "seed", Value: fmt.Sprint(r.Seed)}, {Name: "iterations", Value: fmt.Sprintf("%d of %d", done, r.Iterations)},
+		{Name: "prompts an iteration", Value: fmt.Sprint(r.Prompts.Count)}}
+	if r.samples() {
+		out = append(out, report.Fact{Name: "responses a prompt", Value: fmt.Sprint(r.Rollout.Samples)})
+	}
+	for _, term := range r.Update.Losses {
+		out = append(out, report.Fact{Name: "loss", Value: term.Name})
+	}
+	if r.Advantage != nil {
+		out = append(out, report.Fact{Name: "advantage", Value: r.Advantage.Kind})
+	}
+	if r.Reward != nil {
+		out = append(out, report.Fact{Name: "reward model", Value: r.Reward.Value.Kind})
+	}
+	return out
+}
+
+// panelsFor are the default panels, with accuracy over as many samples as the recipe evaluates.
+func panelsFor(r Recipe) []report.Panel {
+	const usual = "avg@8"
+	avg := fmt.Sprintf("avg@%d", r.Evaluate.Samples)
+	out := slices.Clone(report.DefaultPanels)
+	for i, p := range out {
+		if p.Metric == usual {
+			out[i].Title, out[i].Metric, out[i].Error = fmt.Sprintf("Accuracy on held-out prompts (%s)", avg), avg, avg+"_stderr"
+		}
+	}
+	return out
+}
+
+func points(measured []Measurement) []report.Point {
+	out := make([]report.Point, len(measured))
+	for i, m := range measured {
+		out[i] = report.Point{Iteration: m.Iterations, Metrics: maps.Clone(m.Metrics)}
+	}
+	return out
+}
+
+func lastCalibration(measured []Measurement) ([]report.Bin, bool) {
+	for _, m := range slices.Backward(measured) {
+		if len(m.Calibration) == 0 {
+			continue
+		}
+		bins := make([]report.Bin, len(m.Calibration))
+		for i, b := range m.Calibration {
+			bins[i] = report.Bin{P: b.P, Y: b.Y, N: b.N}
+		}
+		return bins, true
+	}
+	return nil, false
+}
+
+// accuracyCells are accuracy at the first and last evaluation, its error and the prompts; nil when nothing was evaluated.
+func accuracyCells(measured []Measurement) []string {
+	var first, last *Measurement
+	for i := range measured {
+		if measured[i].Evaluation == nil {
+			continue
+		}
+		if first == nil && measured[i].Iterations == 0 {
+			first = &measured[i]
+		}
+		last = &measured[i]
+	}
+	if last == nil {
+		return nil
+	}
+	start := "–"
+	if first != nil {
+		start = fmt.Sprintf("%.3f", first.Evaluation.Avg.Mean)
+	}
+	return []string{start, fmt.Sprintf("%.3f", last.Evaluation.Avg.Mean), fmt.Sprintf("%.3f", last.Evaluation.Avg.StdErr), fmt.Sprint(last.Evaluation.Avg.N)}
+}
