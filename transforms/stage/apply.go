@@ -63,6 +63,8 @@ func Register[M any, P MapperPtr[M]]() {
 // RegisterWith is Register for a stage with a side input.
 func RegisterWith[M, S any, P SideMapperPtr[M, S]]() {
 	register.DoFn5x1[context.Context, Batch, S, func(Batch), func(Batch), error](&sideFn[M, S, P]{})
+	register.DoFn5x1[context.Context, Stored, S, func(Batch), func(Batch), error](&storedSideFn[M, S, P]{})
+	register.Emitter1[Stored]()
 	register.Emitter1[Batch]()
 }
 
@@ -81,11 +83,19 @@ func Apply[M any, P MapperPtr[M]](s beam.Scope, cfg M, in beam.PCollection) (out
 }
 
 // ApplyWith is Apply for a stage with a side input: side is a PCollection of exactly one S.
+//
+// Runners never fuse such a stage with the one before it, since it must wait for its side input. What crosses there is
+// a description of stored rows, where the rows came through a store.
 func ApplyWith[M, S any, P SideMapperPtr[M, S]](s beam.Scope, cfg M, in, side beam.PCollection) (out, dead beam.PCollection) {
 	c := P(&cfg).Contract()
 	s = s.Scope(c.Name)
 	after := prepare(c, cfg, P(&cfg), in)
-	out, dead = beam.ParDo2(s, &sideFn[M, S, P]{Config: cfg, MaxRecordBytes: after.MaxRecordBytes}, in, beam.SideInput{Input: side})
+	fn := sideFn[M, S, P]{Config: cfg, MaxRecordBytes: after.MaxRecordBytes}
+	if after.Store.Dir == "" {
+		out, dead = beam.ParDo2(s, &fn, in, beam.SideInput{Input: side})
+	} else {
+		out, dead = beam.ParDo2(s, &storedSideFn[M, S, P]{Side: fn, Store: after.Store}, Put(s, after.Store, in), beam.SideInput{Input: side})
+	}
 	Describe(out, after)
 	return out, dead
 }
@@ -170,6 +180,24 @@ func (f *sideFn[M, S, P]) ProcessElement(ctx context.Context, b Batch, side S, o
 }
 
 func (f *sideFn[M, S, P]) Teardown() error { return teardown(P(&f.Config)) }
+
+// storedSideFn is a sideFn that fetches its rows.
+type storedSideFn[M, S any, P SideMapperPtr[M, S]] struct {
+	Side  sideFn[M, S, P]
+	Store Store
+}
+
+func (f *storedSideFn[M, S, P]) Setup(ctx context.Context) error { return f.Side.Setup(ctx) }
+
+func (f *storedSideFn[M, S, P]) ProcessElement(ctx context.Context, d Stored, side S, out, dead func(Batch)) error {
+	b, err := f.Store.Get(ctx, d)
+	if err != nil {
+		return fmt.Errorf("stage %s: %w", f.Side.runner.contract.Name, err)
+	}
+	return f.Side.ProcessElement(ctx, b, side, out, dead)
+}
+
+func (f *storedSideFn[M, S, P]) Teardown() error { return f.Side.Teardown() }
 
 func teardown(p any) error {
 	if c, ok := p.(Closer); ok {

@@ -14,6 +14,7 @@ const MaxRecordBytes = 8 << 20
 type Description struct {
 	Known          *schemas.Known // its columns; nil when they are not known, and are checked only when the pipeline runs
 	MaxRecordBytes int            // upper limit of an encoded batch; 0 means the default
+	Store          Store          // where its rows can be left for a stage that cannot be fused with this one's; may have no directory
 }
 
 // Beam's PCollection has no room for a description, so it is kept beside it, for as many as a process builds in a while.

@@ -26,7 +26,9 @@ func Exchange(s beam.Scope, store Store, in beam.PCollection) beam.PCollection {
 	}
 	s = s.Scope("exchange")
 	out := Get(s, store, beam.Reshuffle(s, Put(s, store, in)))
-	Describe(out, DescriptionOf(in))
+	d := DescriptionOf(in)
+	d.Store = store
+	Describe(out, d)
 	return out
 }
 
@@ -54,6 +56,7 @@ func ApplyOnce[M any, P MapperPtr[M]](s beam.Scope, cfg M, store Store, in beam.
 	kept, set := beam.ParDo2(s, &onceFn[M, P]{Config: cfg, Store: store, MaxRecordBytes: after.MaxRecordBytes}, in)
 	out = Get(s, store, beam.Reshuffle(s, kept))
 	dead = Get(s, store, set)
+	after.Store = store
 	Describe(out, after)
 	return out, dead
 }
