@@ -6,7 +6,11 @@ package flink
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -142,6 +146,74 @@ func TestExternalPool(t *testing.T) {
 	out, err = run(t, "train.yaml", filepath.Join(dir, "pool"), onFlink("external", 4, "--set", "runner.flink.pool=localhost:50071")...)
 	must(t, out, err)
 	same(t, "pool", manifests(t, filepath.Join(dir, "pool")), manifests(t, filepath.Join(dir, "prism")))
+}
+
+// TestOnlyDescriptorsCrossShuffles asks the cluster how many bytes its tasks handed on a record. A group of 4 rows takes
+// tens of KB; what describes it takes hundreds of bytes.
+func TestOnlyDescriptorsCrossShuffles(t *testing.T) {
+	const limit = 4 << 10
+	for name, sets := range recipes(t) {
+		t.Run(strings.TrimSuffix(name, ".yaml"), func(t *testing.T) {
+			dir := t.TempDir()
+			out, err := run(t, name, dir, append(onFlink("process", 2), sets...)...)
+			must(t, out, err)
+			tasks := 0
+			for _, v := range vertices(t, dir) {
+				tasks++
+				if v.records > 0 && v.bytes/v.records > limit {
+					t.Errorf("%s: %d bytes in %d records", v.name, v.bytes, v.records)
+				}
+			}
+			if tasks == 0 {
+				t.Error("no task was counted")
+			}
+		})
+	}
+}
+
+type vertex struct {
+	name           string
+	records, bytes int
+}
+
+// vertices lists the tasks of all jobs of a run.
+func vertices(t *testing.T, dir string) []vertex {
+	t.Helper()
+	get := func(path string, into any) {
+		resp, err := http.Get("http://localhost:8081" + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		if err := json.NewDecoder(resp.Body).Decode(into); err != nil {
+			t.Fatalf("%s: %v", path, err)
+		}
+	}
+	digest := sha256.Sum256([]byte(dir))
+	var overview struct {
+		Jobs []struct{ Jid, Name string }
+	}
+	get("/jobs/overview", &overview)
+	var out []vertex
+	for _, j := range overview.Jobs {
+		if j.Name != "millrace-"+hex.EncodeToString(digest[:])[:16] {
+			continue
+		}
+		var detail struct {
+			Vertices []struct {
+				Name    string
+				Metrics struct {
+					Bytes   int `json:"write-bytes"`
+					Records int `json:"write-records"`
+				}
+			}
+		}
+		get("/jobs/"+j.Jid, &detail)
+		for _, v := range detail.Vertices {
+			out = append(out, vertex{v.Name, v.Metrics.Records, v.Metrics.Bytes})
+		}
+	}
+	return out
 }
 
 func TestUnknownRunnerOptionIsRefused(t *testing.T) {

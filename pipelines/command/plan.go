@@ -79,7 +79,7 @@ func (p plan) text(w io.Writer) {
 	if p.Job == nil {
 		return
 	}
-	fmt.Fprintf(w, "\nDataflow job %s in %s, steps:\n", p.Job.Job.Name, p.Job.Job.Location)
+	fmt.Fprintf(w, "\nDataflow job %s, steps:\n", p.Job.Job.Name)
 	for _, step := range p.Job.Steps {
 		fmt.Fprintf(w, "  %s\n", step)
 	}
