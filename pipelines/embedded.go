@@ -16,7 +16,7 @@ const embeddedDir = "recipes"
 // EmbeddedRecipe is a recipe that comes with the program.
 type EmbeddedRecipe struct {
 	Name    string `json:"name"`
-	Summary string `json:"summary"` // the first sentence of its opening comment
+	Summary string `json:"summary"` // the opening comment up to the first full stop or colon
 	Text    string `json:"text"`
 }
 
@@ -37,7 +37,7 @@ func EmbeddedRecipes() []EmbeddedRecipe {
 	return out
 }
 
-// summaryOf is the first sentence of the comment a recipe opens with.
+// summaryOf is the comment a recipe opens with, up to the first full stop or colon.
 func summaryOf(text string) string {
 	var words []string
 	for line := range strings.Lines(text) {
@@ -49,7 +49,7 @@ func summaryOf(text string) string {
 	}
 	for i, w := range words {
 		if strings.HasSuffix(w, ".") || strings.HasSuffix(w, ":") {
-			return strings.Join(words[:i+1], " ")
+			return strings.TrimRight(strings.Join(words[:i+1], " "), ".:")
 		}
 	}
 	return strings.Join(words, " ")
