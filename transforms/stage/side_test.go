@@ -47,3 +47,34 @@ func TestSideInput(t *testing.T) {
 		t.Errorf("outcomes %v", v)
 	}
 }
+
+// No runner fuses a stage with a side input with the one before it, so batches must not be what it is given.
+func TestRowsForASideInputAreStored(t *testing.T) {
+	in, dir := prompts(t, "a", "b", "c"), t.TempDir()
+	want, _ := stagetest.RunWith(t, Scaled{}, in, Scale{By: 0.5})
+	out, _ := stagetest.Collect(t, stagetest.Groups(t, in), func(s beam.Scope, p beam.PCollection) (beam.PCollection, beam.PCollection) {
+		p = stage.Exchange(s, stage.Store{Dir: dir}, p)
+		return stage.ApplyWith[Scaled, Scale](s, Scaled{}, p, beam.Create(s, Scale{By: 0.5}))
+	})
+	stagetest.Same(t, "rows", out, want)
+
+	pipeline, s := beam.NewPipelineWithRoot()
+	p := stage.Exchange(s, stage.Store{Dir: dir}, stagetest.Source(s, []stage.Batch{in}))
+	stage.ApplyWith[Scaled, Scale](s, Scaled{}, p, beam.Create(s, Scale{By: 0.5}))
+	edges, _, err := pipeline.Build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	for _, e := range edges {
+		if len(e.Input) == 2 && e.DoFn != nil {
+			found++
+			if given := e.Input[0].From.Type().Type(); given != reflect.TypeFor[stage.Stored]() {
+				t.Errorf("%s is given %v", e.Name(), given)
+			}
+		}
+	}
+	if found != 1 {
+		t.Errorf("%d stages with a side input", found)
+	}
+}
