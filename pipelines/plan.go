@@ -2,6 +2,7 @@ package pipelines
 
 import (
 	"errors"
+	"slices"
 
 	"github.com/millrace/millrace/schemas"
 )
@@ -29,7 +30,11 @@ func (r Recipe) Plan() ([]PlannedStage, error) {
 	_, err = schemas.Chain(nil, contracts...)
 	var missing *schemas.MissingError
 	if errors.As(err, &missing) {
-		return out, &ConfigError{Path: sectionOf(missing.Adder), Why: missing.Error()}
+		section := sectionOf(missing.Adder)
+		if slices.ContainsFunc(contracts, func(c schemas.Contract) bool { return c.Name == missing.Adder }) && !missing.Later {
+			return out, configErrorf(section, "stage %s needs column %q, which stage %s does not add as this section sets it up", missing.Stage, missing.Column, missing.Adder)
+		}
+		return out, &ConfigError{Path: section, Why: missing.Error()}
 	}
 	if err != nil {
 		return out, &ConfigError{Why: err.Error()}
