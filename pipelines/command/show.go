@@ -77,4 +77,3 @@ func openRun(path string) (*pipelines.RunDir, error) {
 	}
 	return run, err
 }
-

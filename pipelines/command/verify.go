@@ -1,0 +1,169 @@
+package command
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/transforms/label/verify"
+	"github.com/millrace/millrace/transforms/recordio"
+	"github.com/millrace/millrace/transforms/stage"
+)
+
+func init() { commands = append(commands, newVerify) }
+
+func newVerify(e *env) *cobra.Command {
+	var kind, options, against, againstOptions, audit, out string
+	var truncated bool
+	c := &cobra.Command{
+		Use:   "verify GOLD RESPONSE | verify --audit FILE --against KIND",
+		Short: "Explain a verdict, or find where two verifiers disagree",
+		Long: "Judge one response against a reference answer and say how the verdict came about; RESPONSE - is read from standard input.\n" +
+			"With --audit, run two verifiers over a file (JSON lines with gold or answer, and response; or Parquet and Arrow rows) and write\n" +
+			"the pairs that they judge differently as JSON lines to --out.",
+		Args: func(cmd *cobra.Command, args []string) error {
+			if audit != "" {
+				return cobra.NoArgs(cmd, args)
+			}
+			return cobra.ExactArgs(2)(cmd, args)
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			v, err := newVerifier("kind", kind, options)
+			if err != nil {
+				return err
+			}
+			if audit != "" {
+				other, err := newVerifier("against", against, againstOptions)
+				if err != nil {
+					return err
+				}
+				return auditFile(cmd.Context(), e, v, other, audit, out)
+			}
+			text := args[1]
+			if text == "-" {
+				raw, err := io.ReadAll(io.LimitReader(cmd.InOrStdin(), verify.MaxLine))
+				if err != nil {
+					return err
+				}
+				text = string(raw)
+			}
+			r, err := v.Verify(cmd.Context(), verify.Gold{Answer: args[0]}, verify.Response{Text: text, Truncated: truncated})
+			if err != nil {
+				return err
+			}
+			return e.print(r, func(w io.Writer) { fmt.Fprintln(w, strings.TrimRight(r.Explain(), "\n")) })
+		},
+	}
+	f := c.Flags()
+	f.StringVar(&kind, "kind", "math", "the verifier: "+strings.Join(verify.Names(), ", "))
+	f.StringVar(&options, "options", "", "its settings as JSON")
+	f.BoolVar(&truncated, "truncated", false, "the response was cut off at its length limit")
+	f.StringVar(&audit, "audit", "", "run two verifiers over this file")
+	f.StringVar(&against, "against", "exact", "the other verifier of an audit")
+	f.StringVar(&againstOptions, "against-options", "", "its settings as JSON")
+	f.StringVar(&out, "out", "", "where an audit writes the disagreements (default: FILE.disagreements.jsonl)")
+	return c
+}
+
+func newVerifier(flag, kind, options string) (verify.Verifier, error) {
+	if !slices.Contains(verify.Names(), kind) {
+		return nil, &usageError{fmt.Errorf("--%s %q is not one of %s", flag, kind, strings.Join(verify.Names(), ", "))}
+	}
+	v, err := verify.New(kind, json.RawMessage(options))
+	if err != nil {
+		return nil, &usageError{fmt.Errorf("--%s %s: options: %w", flag, kind, err)}
+	}
+	return v, nil
+}
+
+// auditFile compares two verifiers over a file.
+func auditFile(ctx context.Context, e *env, a, b verify.Verifier, path, out string) (err error) {
+	if out == "" {
+		out = path + ".disagreements.jsonl"
+	}
+	in, err := openPairs(ctx, path)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	f, err := os.Create(out)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	sum, err := verify.Audit(ctx, a, b, in, f)
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	result := struct {
+		A        string                    `json:"a"`
+		B        string                    `json:"b"`
+		Pairs    int                       `json:"pairs"`
+		Differ   int                       `json:"differ"`
+		Verdicts map[string]map[string]int `json:"verdicts"` // by a's verdict, then b's
+		Out      string                    `json:"out"`
+	}{sum.A, sum.B, sum.Pairs, sum.Differ, sum.Verdicts, out}
+	return e.print(result, func(w io.Writer) {
+		fmt.Fprintf(w, "%d pairs, %d judged differently by %s and %s, written to %s\n\n", sum.Pairs, sum.Differ, sum.A, sum.B, out)
+		table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+		fmt.Fprintf(table, "%s\t%s\tpairs\n", sum.A, sum.B)
+		for _, va := range sortedNames(sum.Verdicts) {
+			for _, vb := range sortedNames(sum.Verdicts[va]) {
+				fmt.Fprintf(table, "%s\t%s\t%d\n", va, vb, sum.Verdicts[va][vb])
+			}
+		}
+		table.Flush()
+	})
+}
+
+func sortedNames[V any](m map[string]V) []string {
+	names := make([]string, 0, len(m))
+	for name := range m {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// openPairs opens a file of pairs as JSON lines.
+func openPairs(ctx context.Context, path string) (io.ReadCloser, error) {
+	if !strings.HasSuffix(path, "."+recordio.Parquet) && !strings.HasSuffix(path, "."+recordio.Arrow) {
+		return os.Open(path)
+	}
+	if _, err := os.Stat(path); err != nil {
+		return nil, err
+	}
+	r, w := io.Pipe()
+	go func() {
+		buffered := bufio.NewWriter(w)
+		enc := json.NewEncoder(buffered)
+		err := recordio.ReadFile(ctx, path, func(b stage.Batch) error {
+			answers, err := schemas.Answer.Find(b)
+			if err != nil {
+				return err
+			}
+			responses, err := schemas.Response.Find(b)
+			if err != nil {
+				return err
+			}
+			for i := range b.NumRows() {
+				if err := enc.Encode(map[string]string{"gold": answers.At(i), "response": responses.At(i)}); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		w.CloseWithError(errors.Join(err, buffered.Flush()))
+	}()
+	return r, nil
+}
