@@ -16,6 +16,7 @@ import (
 	"github.com/millrace/millrace/transforms/rollout"
 	"github.com/millrace/millrace/transforms/score"
 	"github.com/millrace/millrace/transforms/stage"
+	"github.com/millrace/millrace/transforms/target"
 	"github.com/millrace/millrace/transforms/tokenize"
 	"github.com/millrace/millrace/transforms/update"
 	"github.com/millrace/millrace/transforms/value"
@@ -68,8 +69,20 @@ const (
 // chain lists the stages of one iteration in order.
 func (r Recipe) chain() ([]node, error) {
 	nodes := r.sourceNodes()
+	if r.Mixed != nil {
+		m := *r.Mixed
+		nodes = append(nodes, node{(&m).Contract(), func(f *flow) { f.then(label.KeepMixed(f.scope, m, f.rows)) }})
+	}
 	if r.Reward != nil && r.Kind == Policy {
 		nodes = append(nodes, r.rewardNodes(true)...)
+	}
+	if r.scoresReference() {
+		c := score.Config{Role: score.Reference}
+		nodes = append(nodes, node{c.Contract(), func(f *flow) { f.then(score.Apply(f.scope, c, f.at.frozen, f.rows)) }})
+	}
+	if r.scoresCritic() {
+		c := score.Config{Role: score.Critic}
+		nodes = append(nodes, node{c.Contract(), func(f *flow) { f.then(score.Apply(f.scope, c, f.at.policy, f.rows)) }})
 	}
 	if a := r.Advantage; a != nil {
 		nodes = append(nodes, node{a.Contract(), func(f *flow) {
@@ -77,9 +90,9 @@ func (r Recipe) chain() ([]node, error) {
 			f.then(advantage.Apply(f.scope, *a, f.rows))
 		}})
 	}
-	if r.scoresReference() {
-		c := score.Config{Role: score.Reference}
-		nodes = append(nodes, node{c.Contract(), func(f *flow) { f.then(score.Apply(f.scope, c, f.at.frozen, f.rows)) }})
+	if r.Target != nil {
+		t := *r.Target
+		nodes = append(nodes, node{(&t).Contract(), func(f *flow) { f.then(target.LCO(f.scope, t, f.rows)) }})
 	}
 	nodes = append(nodes, node{schemas.Contract{Name: "keep"}, func(f *flow) {
 		recordio.Write(f.scope, recordio.Output{Dir: f.at.dir, Name: batchName}, f.store, f.rows)
@@ -92,9 +105,7 @@ func (r Recipe) chain() ([]node, error) {
 }
 
 // samples reports whether the policy answers the prompts; a source may bring responses instead.
-func (r Recipe) samples() bool {
-	return r.Kind != Train && !r.brings(schemas.Response)
-}
+func (r Recipe) samples() bool { return !r.brings(schemas.Response) }
 
 // labels reports whether the verifier judges; a source may bring outcomes instead, and supervised training needs none.
 func (r Recipe) labels() bool {
@@ -146,15 +157,24 @@ func (r Recipe) sampling() rollout.Config {
 }
 
 func (r Recipe) listsCandidates() bool {
-	return readsCandidates(&r.Update) || r.Reward != nil && readsCandidates(r.Reward.Update) || r.Advantage != nil && r.Advantage.Candidates && r.Reward != nil
+	return readsCandidates(&r.Update) || r.Target != nil || r.Reward != nil && readsCandidates(r.Reward.Update) || r.Advantage != nil && r.Advantage.Candidates && r.Reward != nil
 }
 
-// scoresReference reports whether the update reads log-probs of a frozen model that no stage has added yet.
+// scoresReference reports whether a later stage reads log-probs of a frozen model that no stage has added yet.
 func (r Recipe) scoresReference() bool {
 	if r.Kind == Policy && r.Reward != nil && r.Reward.Value.Reference == value.Frozen {
 		return false // scored with the reward model
 	}
-	return slices.Contains(needs(r.Update), schemas.ReferenceLogP.Name) && (r.Pairs == nil || r.Pairs.Reference == schemas.ReferenceLogP.Name)
+	name := schemas.ReferenceLogP.Name
+	if r.Pairs == nil && slices.Contains(needs(r.Update), name) || r.Pairs != nil && r.Pairs.Reference == name {
+		return true
+	}
+	return r.Advantage != nil && slices.Contains(schemas.Names(r.Advantage.Contract().Needs), name)
+}
+
+// scoresCritic reports whether the advantages are taken over the values of the policy's own scalar head.
+func (r Recipe) scoresCritic() bool {
+	return r.Advantage != nil && slices.Contains(schemas.Names(r.Advantage.Contract().Needs), schemas.CriticValue.Name)
 }
 
 // rewardNodes update the reward model on the batch where the recipe says so, then score the batch with it (the order of the
@@ -168,7 +188,7 @@ func (r Recipe) rewardNodes(train bool) []node {
 	}
 	if u := r.Reward.Update; u != nil && train {
 		job := update.Job{Config: *u, Role: "reward"}
-		contract, _ := job.Contract()
+		contract, _ := job.Contract(false)
 		nodes = append(nodes, node{contract, func(f *flow) {
 			j := job
 			j.Model, j.State, j.Dir, j.Work, j.Seed = f.at.reward, f.at.rewardState, f.at.dir, f.at.work, f.at.seed
@@ -178,10 +198,8 @@ func (r Recipe) rewardNodes(train bool) []node {
 	}
 	scored := score.Config{Role: score.Reward, Candidates: candidates}
 	switch r.Reward.Value.Kind {
-	case value.QRM:
+	case value.QRM, value.ValueHead:
 		scored = score.Config{Role: score.QValue}
-	case value.ValueHead:
-		scored = score.Config{Role: score.Critic}
 	}
 	v := r.Reward.Value
 	return append(nodes,
@@ -198,7 +216,7 @@ func (r Recipe) rewardNodes(train bool) []node {
 // updateNode is the update of the trained model, the last stage of a chain.
 func (r Recipe) updateNode() node {
 	job := update.Job{Config: r.Update, Role: r.trains()}
-	contract, _ := job.Contract()
+	contract, _ := job.Contract(r.Pairs != nil)
 	return node{contract, func(f *flow) {
 		j := job
 		j.Model, j.State = f.at.policy, f.at.policyState

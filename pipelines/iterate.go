@@ -2,6 +2,7 @@ package pipelines
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -11,7 +12,8 @@ import (
 
 	"github.com/millrace/millrace/models"
 	"github.com/millrace/millrace/models/keyed"
-	_ "github.com/millrace/millrace/models/local" // opens model directories
+	"github.com/millrace/millrace/models/local"
+	"github.com/millrace/millrace/models/tokenizer"
 	"github.com/millrace/millrace/pipelines/progress"
 	"github.com/millrace/millrace/runners"
 	"github.com/millrace/millrace/schemas"
@@ -200,7 +202,17 @@ func (run *RunDir) start(r Recipe, number int, dir, config string) (iteration, e
 	} else if at.policy, err = r.Policy.open(filepath.Join(run.Path, "start-policy"), r.Seed); err != nil {
 		return at, err
 	}
+	if r.scoresCritic() {
+		if at.policy, err = withScalarHead(at.policy, filepath.Join(run.Path, "start-critic")); err != nil {
+			return at, err
+		}
+	}
 	at.frozen = at.policy
+	if before != "" && role == "policy" { // the reference is what the run started from
+		if at.frozen, err = r.startPolicy(run.Path); err != nil {
+			return at, err
+		}
+	}
 	if r.Reward != nil {
 		if before != "" && (role == "reward" || r.Reward.Update != nil) {
 			if at.reward, err = committed(before, "reward"); err != nil {
@@ -227,6 +239,32 @@ func (run *RunDir) start(r Recipe, number int, dir, config string) (iteration, e
 func committed(dir, role string) (models.Ref, error) {
 	m := Model{Path: filepath.Join(dir, role)}
 	return m.open("", 0)
+}
+
+// startPolicy is the policy that a run started from.
+func (r Recipe) startPolicy(run string) (models.Ref, error) {
+	if r.Policy.New != nil {
+		return committed(run, "start-policy")
+	}
+	return r.Policy.open("", 0)
+}
+
+// withScalarHead gives a model without a scalar head one of zeros, written to dir; one that has it is left as it is.
+func withScalarHead(ref models.Ref, dir string) (models.Ref, error) {
+	m, err := local.Load(ref.Path)
+	if err != nil || m.Scalar() != nil {
+		return ref, err
+	}
+	tok, err := tokenizer.Load(ref.Path)
+	if err != nil {
+		return ref, err
+	}
+	m.AddScalarHead()
+	if err := errors.Join(os.RemoveAll(dir), m.Save(dir), tok.Save(dir)); err != nil {
+		return ref, err
+	}
+	added := Model{Path: dir}
+	return added.open("", 0)
 }
 
 func existing(dir string) string {

@@ -17,6 +17,7 @@ import (
 	"github.com/millrace/millrace/transforms/pairs"
 	"github.com/millrace/millrace/transforms/prompts"
 	"github.com/millrace/millrace/transforms/rollout"
+	"github.com/millrace/millrace/transforms/target"
 	"github.com/millrace/millrace/transforms/tokenize"
 	"github.com/millrace/millrace/transforms/update"
 	"github.com/millrace/millrace/transforms/value"
@@ -38,14 +39,16 @@ type Recipe struct {
 	Reward   *Reward         `json:"reward,omitempty"`
 	Frozen   *Model          `json:"reference,omitempty"` // a frozen reference model
 
-	Pairs     *pairs.Config     `json:"pairs,omitempty"` // preference pairs for losses that compare two responses
-	Advantage *advantage.Config `json:"advantage,omitempty"`
-	Update    update.Config     `json:"update"`
-	Evaluate  Evaluate          `json:"evaluate"`
-	Gate      Gate              `json:"gate"`
-	Limits    Limits            `json:"limits"`
-	Runner    runners.Config    `json:"runner"`
-	Keep      bool              `json:"keep_exchange"` // keep materialised edges after the commit
+	Mixed     *label.MixedConfig `json:"mixed,omitempty"` // learn only from groups of mixed outcomes
+	Pairs     *pairs.Config      `json:"pairs,omitempty"` // preference pairs for losses that compare two responses
+	Advantage *advantage.Config  `json:"advantage,omitempty"`
+	Target    *target.LCOConfig  `json:"target,omitempty"` // advantages over the vocabulary, for the lco losses' form dense
+	Update    update.Config      `json:"update"`
+	Evaluate  Evaluate           `json:"evaluate"`
+	Gate      Gate               `json:"gate"`
+	Limits    Limits             `json:"limits"`
+	Runner    runners.Config     `json:"runner"`
+	Keep      bool               `json:"keep_exchange"` // keep materialised edges after the commit
 }
 
 // Reward is the reward model of a policy iteration.
@@ -137,6 +140,15 @@ func ParseRecipe(raw []byte, sets []string) (Recipe, error) {
 		}
 		r.Reward = &reward
 	}
+	if _, ok := tree["mixed"].(map[string]any); ok {
+		m := label.DefaultMixed()
+		r.Mixed = &m
+	}
+	if section, ok := tree["target"].(map[string]any); ok {
+		form, _ := section["form"].(string)
+		t := target.DefaultLCO(form)
+		r.Target = &t
+	}
 	if _, ok := tree["pairs"].(map[string]any); ok {
 		p := pairs.Default()
 		r.Pairs = &p
@@ -180,6 +192,12 @@ func (r Recipe) Validate() error {
 	}
 	if r.Pairs != nil {
 		sections = append(sections, section{"pairs", r.Pairs.Validate})
+	}
+	if r.Mixed != nil {
+		sections = append(sections, section{"mixed", r.Mixed.Validate})
+	}
+	if r.Target != nil {
+		sections = append(sections, section{"target", r.Target.Validate})
 	}
 	if r.Advantage != nil {
 		sections = append(sections, section{"advantage", r.Advantage.Validate})

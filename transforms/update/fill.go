@@ -67,7 +67,11 @@ func newTable(r schemas.Record, spec losses.Spec, sides []side) (*table, error) 
 // columnsOf lists the record columns a side of a unit is filled from.
 func columnsOf(spec losses.Spec, s side) []string {
 	out := []string{tokensColumn(s)}
-	for _, name := range spec.Columns {
+	columns := spec.Columns
+	if s.role == losses.Sample {
+		columns = slices.Concat(columns, spec.SampleColumns)
+	}
+	for _, name := range columns {
 		if name != schemas.ResponseTokens.Name {
 			out = append(out, s.prefix+name)
 		}
@@ -198,17 +202,26 @@ var (
 
 // listedFields say which columns fill a field that has one number a listed token: that of the sampled token, those of the
 // candidates (whichever the loss reads), that of the teacher's tokens.
-var listedFields = []struct {
-	sampled    string
-	candidates []string
-	teacher    string
-	field      func(*losses.Microbatch) *[]float64
-}{
+var listedFields = []listedField{
 	{schemas.OldLogP.Name, []string{schemas.CandidateOldLogP.Name}, "", func(mb *losses.Microbatch) *[]float64 { return &mb.Listed.OldLogP }},
 	{schemas.ReferenceLogP.Name, []string{schemas.CandidateReferenceLogP.Name}, "", func(mb *losses.Microbatch) *[]float64 { return &mb.Listed.RefLogP }},
 	{schemas.RewardLogP.Name, []string{schemas.CandidateRewardLogP.Name}, "", func(mb *losses.Microbatch) *[]float64 { return &mb.Listed.RewardLogP }},
 	{"", updateColumns, schemas.TeacherAdvantage.Name, func(mb *losses.Microbatch) *[]float64 { return &mb.Listed.Advantage }},
 	{"", nil, schemas.TeacherProb.Name, func(mb *losses.Microbatch) *[]float64 { return &mb.Listed.Prob }},
+}
+
+type listedField struct {
+	sampled    string
+	candidates []string
+	teacher    string
+	field      func(*losses.Microbatch) *[]float64
+}
+
+// ofSamples reports whether the loss reads the field of samples only; it is 0 then for other responses.
+func (f listedField) ofSamples(spec losses.Spec) bool {
+	return slices.ContainsFunc(spec.SampleColumns, func(name string) bool {
+		return name == f.sampled || name == f.teacher || slices.Contains(f.candidates, name)
+	})
 }
 
 // updateColumns hold what a candidate is pushed by. A position where they list nothing has no candidate update.
@@ -231,15 +244,18 @@ func fillResponse(mb *losses.Microbatch, u unit, s side, spec losses.Spec) error
 		*into = append(*into, float64(x))
 	}
 	for _, f := range rowFields {
+		into := f.field(mb)
 		v, ok := tab.floats[s.prefix+f.column.Name]
 		if !ok {
+			if slices.Contains(spec.SampleColumns, f.column.Name) {
+				*into = append(*into, make([]float64, len(tokens))...)
+			}
 			continue
 		}
 		xs := v.Row(row)
 		if err := sameLength(s.prefix+f.column.Name, row, len(xs), len(tokens)); err != nil {
 			return err
 		}
-		into := f.field(mb)
 		for _, x := range xs {
 			*into = append(*into, float64(x))
 		}
@@ -289,9 +305,12 @@ func fillList(mb *losses.Microbatch, u unit, s side, spec losses.Spec, t int, to
 		mb.Candidates = append(mb.Candidates, span)
 	}
 	if spec.Teacher {
-		ids, err := item(tab.nestedI, s.prefix+schemas.TeacherIDs.Name, row, t)
-		if err != nil {
-			return err
+		var ids []int32
+		if _, ok := tab.nestedI[s.prefix+schemas.TeacherIDs.Name]; ok { // a loss may read it for its samples alone
+			var err error
+			if ids, err = item(tab.nestedI, s.prefix+schemas.TeacherIDs.Name, row, t); err != nil {
+				return err
+			}
 		}
 		taught = len(ids)
 		mb.Teacher = append(mb.Teacher, losses.Span{Lo: len(mb.Listed.ID), Hi: len(mb.Listed.ID) + taught})
@@ -300,7 +319,7 @@ func fillList(mb *losses.Microbatch, u unit, s side, spec losses.Spec, t int, to
 	mb.List = append(mb.List, len(mb.Listed.ID))
 	for _, f := range listedFields {
 		into := f.field(mb)
-		filled := false
+		filled := f.ofSamples(spec)
 		values := make([]float64, 1+others+taught) // what no column gives stays 0, and no loss reads it
 		if v, ok := tab.floats[s.prefix+f.sampled]; ok {
 			xs := v.Row(row)

@@ -14,10 +14,14 @@ import (
 	"github.com/millrace/millrace/transforms/stage"
 )
 
-// sidesOf says what a row of the batch is: a pair where the loss reads rejected responses, else a response.
-func sidesOf(spec losses.Spec) []side {
-	if slices.Contains(spec.Roles, losses.Rejected) {
+// sidesOf says what a row is to the loss. Rows that are pairs give both sides where the loss reads rejected responses, else
+// the chosen one alone; other rows are responses.
+func sidesOf(spec losses.Spec, pairs bool) []side {
+	switch {
+	case slices.Contains(spec.Roles, losses.Rejected):
 		return pairSides
+	case pairs && slices.Contains(spec.Roles, losses.Chosen):
+		return pairSides[:1]
 	}
 	return responseSides
 }
@@ -26,13 +30,13 @@ func sidesOf(spec losses.Spec) []side {
 // has null advantages), sorted by id, so that the order in which records arrived does not
 // matter, and counts those that cannot.
 func unitsOf(batches []stage.Batch, spec losses.Spec) (units []unit, left int, err error) {
-	sides := sidesOf(spec)
 	type keyed struct {
 		prompt, row uuid.UUID
 		unit        unit
 	}
 	var all []keyed
 	for _, b := range batches {
+		sides := sidesOf(spec, b.Has(schemas.ChosenTokens))
 		tab, err := newTable(b, spec, sides)
 		if err != nil {
 			return nil, 0, err

@@ -1,6 +1,7 @@
 // Package update takes optimiser steps on a model with the rows of a batch.
 //
-// In: PCollection<Batch> with every column the losses read. Out: PCollection<models.Ref> of one element, the directory the
+// In: PCollection<Batch> with every column the losses read. A record of pairs holds them for both sides, or for the chosen
+// one where the loss reads no other; a loss of chosen responses and of samples takes records of pairs and of responses. Out: PCollection<models.Ref> of one element, the directory the
 // updated model was written to. Rows are divided over replicas by their id; each replica sorts its rows by id, takes its
 // steps and leaves a delta; the deltas are added in the order of the replicas. One replica with outer rate 1 is ordinary
 // training.
@@ -47,15 +48,15 @@ func (j Job) StateDir() string { return filepath.Join(j.Dir, "optimizer-"+j.Role
 // StepsFile is where the steps are recorded, a JSON object a line.
 func (j Job) StepsFile() string { return filepath.Join(j.Dir, "steps-"+j.Role+".jsonl") }
 
-// Needs lists the columns the update reads.
-func (j Job) Needs() ([]schemas.Descriptor, error) {
+// Needs lists the columns the update reads from records of pairs, or of responses.
+func (j Job) Needs(pairs bool) ([]schemas.Descriptor, error) {
 	loss, err := j.Loss()
 	if err != nil {
 		return nil, err
 	}
 	spec := loss.Spec()
 	out := []schemas.Descriptor{schemas.PromptTokens}
-	for _, s := range sidesOf(spec) {
+	for _, s := range sidesOf(spec, pairs) {
 		for _, name := range columnsOf(spec, s) {
 			c, ok := schemas.ByName(name)
 			if !ok {
@@ -68,8 +69,8 @@ func (j Job) Needs() ([]schemas.Descriptor, error) {
 }
 
 // Contract says which columns the losses read; the update ends the chain and adds none.
-func (j Job) Contract() (schemas.Contract, error) {
-	needs, err := j.Needs()
+func (j Job) Contract(pairs bool) (schemas.Contract, error) {
+	needs, err := j.Needs(pairs)
 	return schemas.Contract{Name: "update_" + j.Role, Needs: needs}, err
 }
 
@@ -92,18 +93,26 @@ func Apply(s beam.Scope, job Job, store stage.Store, in beam.PCollection) beam.P
 	if err := job.Validate(); err != nil {
 		panic(fmt.Sprintf("update of %s: %v", job.Role, err))
 	}
-	c, err := job.Contract()
-	if err != nil {
-		panic(err.Error())
+	var contracts [2]schemas.Contract // of responses, of pairs
+	for k := range contracts {
+		var err error
+		if contracts[k], err = job.Contract(k == 1); err != nil {
+			panic(err.Error())
+		}
 	}
-	s = s.Scope(c.Name)
+	s = s.Scope(contracts[0].Name)
 	if known := stage.DescriptionOf(in).Known; known != nil {
+		c := contracts[0]
+		if known.Has(schemas.ChosenTokens.Name) {
+			c = contracts[1]
+		}
 		if _, err := known.Then(c); err != nil {
 			panic(err.Error())
 		}
 	}
-	needs := schemas.Names(append(c.Needs, ids...))
-	sharded := beam.ParDo(s, &shardFn{Replicas: job.Replicas, Columns: needs, Store: store}, in)
+	shard := &shardFn{Replicas: job.Replicas, Store: store, Columns: schemas.Names(append(contracts[0].Needs, ids...)),
+		PairColumns: schemas.Names(append(contracts[1].Needs, ids...))}
+	sharded := beam.ParDo(s, shard, in)
 	// Every replica must run, also one that no row fell to: its delta of zero is part of the mean.
 	all := make([]any, job.Replicas)
 	for k := range all {
@@ -122,15 +131,20 @@ func emptyShard(k int) (int, stage.Stored) { return k, stage.Stored{} }
 
 // shardFn cuts a batch by the id of its prompts and keeps the columns the losses read.
 type shardFn struct {
-	Replicas int
-	Columns  []string
-	Store    stage.Store
+	Replicas    int
+	Columns     []string // of records of responses
+	PairColumns []string // of records of pairs
+	Store       stage.Store
 }
 
 // ProcessElement emits the rows of each replica.
 func (f *shardFn) ProcessElement(ctx context.Context, b stage.Batch, emit func(int, stage.Stored)) error {
+	columns := f.Columns
+	if b.Has(schemas.ChosenTokens) {
+		columns = f.PairColumns
+	}
 	var keep []schemas.Descriptor
-	for _, name := range f.Columns {
+	for _, name := range columns {
 		if c, ok := schemas.ByName(name); ok {
 			keep = append(keep, c)
 		}

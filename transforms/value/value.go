@@ -17,7 +17,8 @@ import (
 
 // Config says what kind of reward model scored the responses.
 type Config struct {
-	// Kind is ipvrm, implicit_prm or dpo_rm (log-ratios of two language models), or q_rm or value_head (a scalar head).
+	// Kind is ipvrm, implicit_prm or dpo_rm (log-ratios of two language models), q_rm_lm (log-probs of one), or q_rm or
+	// value_head (a scalar head after each token).
 	Kind string `json:"kind"`
 	// Beta scales the log-ratios.
 	Beta float64 `json:"beta"`
@@ -31,6 +32,7 @@ const (
 	ImplicitPRM = "implicit_prm"
 	DPORM       = "dpo_rm"
 	QRM         = "q_rm"
+	QRMLM       = "q_rm_lm"
 	ValueHead   = "value_head"
 )
 
@@ -53,9 +55,9 @@ func Default(kind string) Config {
 // Validate names the first key that is wrong.
 func (c Config) Validate() error {
 	switch c.Kind {
-	case IPVRM, ImplicitPRM, DPORM, QRM, ValueHead:
+	case IPVRM, ImplicitPRM, DPORM, QRM, QRMLM, ValueHead:
 	default:
-		return fmt.Errorf("kind: %q is not one of %s, %s, %s, %s, %s", c.Kind, IPVRM, ImplicitPRM, DPORM, QRM, ValueHead)
+		return fmt.Errorf("kind: %q is not one of %s, %s, %s, %s, %s, %s", c.Kind, IPVRM, ImplicitPRM, DPORM, QRM, QRMLM, ValueHead)
 	}
 	if !(c.Beta > 0) || !series.AllFinite(c.Beta) {
 		return fmt.Errorf("beta: %v is not a finite number above 0", c.Beta)
@@ -78,10 +80,10 @@ func (c *Config) scalar() bool { return c.Kind == QRM || c.Kind == ValueHead }
 // inputs are the columns the values are made of: log-probs and their reference, or scores alone.
 func (c *Config) inputs() []schemas.List[float32] {
 	switch {
-	case c.Kind == QRM:
+	case c.scalar():
 		return []schemas.List[float32]{schemas.QValue}
-	case c.Kind == ValueHead:
-		return []schemas.List[float32]{schemas.CriticValue}
+	case c.Kind == QRMLM:
+		return []schemas.List[float32]{schemas.RewardLogP}
 	case c.Reference == Frozen:
 		return []schemas.List[float32]{schemas.RewardLogP, schemas.ReferenceLogP}
 	}
@@ -125,7 +127,7 @@ rows:
 			}
 		}
 		v, mean, p := make([]float64, length), make([]float64, length), make([]float64, length)
-		if c.scalar() {
+		if len(columns) == 1 {
 			Scores(v, mean, in[0])
 		} else {
 			LogRatios(in[0], in[0], in[1])
