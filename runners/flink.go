@@ -213,6 +213,7 @@ func runFlink(ctx context.Context, p *beam.Pipeline, c Config) (beam.PipelineRes
 	rest := flinkREST{address: f.REST}
 	j.read = j.readMetrics
 	if f.REST != "" {
+		j.forWorkers = map[string]string{restOption: f.REST}
 		j.read = func(ctx context.Context) reading { return rest.read(ctx, j.name) }
 		if err := rest.end(ctx, j.name, time.Duration(f.StopTimeoutSeconds*float64(time.Second))); err != nil {
 			return nil, err

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"regexp"
 	"slices"
 	"strconv"
@@ -55,6 +56,7 @@ type job struct {
 	client     jobpb.JobServiceClient
 	noProgress time.Duration
 	read       func(ctx context.Context) reading
+	forWorkers map[string]string // options of our own that worker processes see
 
 	id       string
 	pipeline *pipepb.Pipeline
@@ -125,8 +127,11 @@ func (j *job) execute(ctx context.Context, p *beam.Pipeline, env *pipepb.Environ
 func (j *job) submit(ctx context.Context, options map[string]any) error {
 	hooks.SerializeHooksToOptions()
 	beam.PipelineOptions.LoadOptionsFromFlags(nil)
+	forWorkers := beam.PipelineOptions.Export()
+	forWorkers.Options = maps.Clone(forWorkers.Options)
+	maps.Copy(forWorkers.Options, j.forWorkers)
 	all := map[string]any{
-		"beam:option:go_options:v1":  beam.PipelineOptions.Export(),
+		"beam:option:go_options:v1":  forWorkers,
 		"beam:option:app_name:v1":    j.name,
 		"beam:option:job_name:v1":    j.name,
 		"beam:option:experiments:v1": append(jobopts.GetExperiments(), "beam_fn_api"),

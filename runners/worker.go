@@ -67,8 +67,12 @@ func serveWorker(args []string) error {
 	if control == "" {
 		return errors.New("neither the provision service nor --control_endpoint names the control endpoint")
 	}
-	if err := importOptions(info); err != nil {
+	options, err := importOptions(info)
+	if err != nil {
 		return err
+	}
+	if rest := options.Options.Options[restOption]; rest != "" && options.AppName != "" {
+		go exitWithJob(ctx, flinkREST{rest}, options.AppName)
 	}
 	beam.Init()
 	return harness.MainWithOptions(ctx, logging, control, harness.Options{
@@ -76,17 +80,38 @@ func serveWorker(args []string) error {
 }
 
 // importOptions makes the options of the job those of this process.
-func importOptions(info *fnpb.ProvisionInfo) error {
+func importOptions(info *fnpb.ProvisionInfo) (options runtime.RawOptionsWrapper, err error) {
 	raw, err := tools.ProtoToJSON(info.GetPipelineOptions())
-	if err != nil {
-		return fmt.Errorf("pipeline options: %w", err)
+	if err == nil {
+		err = json.Unmarshal([]byte(raw), &options)
 	}
-	var options runtime.RawOptionsWrapper
-	if err := json.Unmarshal([]byte(raw), &options); err != nil {
-		return fmt.Errorf("pipeline options: %w", err)
+	if err != nil {
+		return options, fmt.Errorf("pipeline options: %w", err)
 	}
 	runtime.GlobalOptions.Import(options.Options)
-	return nil
+	return options, nil
+}
+
+// restOption tells worker processes where Flink can be asked about their job.
+const restOption = "millrace_flink_rest"
+
+// exitWithJob ends the process a minute after its job. A TaskManager whose other worker was killed forgets to stop the one
+// that took its place, and would keep it and its models for ever. A Flink that does not answer says nothing.
+func exitWithJob(ctx context.Context, rest flinkREST, name string) {
+	for over := 0; over < 6; {
+		time.Sleep(10 * time.Second)
+		asking, done := context.WithTimeout(ctx, 5*time.Second)
+		jobs, err := rest.running(asking, name)
+		done()
+		switch {
+		case err == nil && len(jobs) == 0:
+			over++
+		case err == nil:
+			over = 0
+		}
+	}
+	fmt.Fprintf(os.Stderr, "millrace worker: job %s is over\n", name)
+	os.Exit(0)
 }
 
 // option is the value of --name=value, with one dash or two.
