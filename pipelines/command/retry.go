@@ -1,0 +1,55 @@
+package command
+
+import (
+	"fmt"
+	"io"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/millrace/millrace/pipelines"
+)
+
+func init() { commands = append(commands, newRetry) }
+
+func newRetry(e *env) *cobra.Command {
+	var iteration int
+	var out string
+	c := &cobra.Command{
+		Use:   "retry RUN",
+		Short: "Write the rows that stages set aside to files that a recipe can read again",
+		Long: "Turn the dead letters of a run back into the rows they hold, and write them as Parquet files, one for each stage that had set rows\n" +
+			"aside. The run stays as it is: once the cause is mended, the files are the prompts of another run, with the settings printed here.\n" +
+			"Input that could not be read was never a row; mend it where it lies. See what went wrong with `millrace show RUN --dead`.",
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			run, err := openRun(args[0])
+			if err != nil {
+				return err
+			}
+			if out == "" {
+				out = filepath.Join(run.Path, "retry")
+			}
+			revived, unreadable, err := pipelines.Retry(cmd.Context(), run, iteration, out)
+			if err != nil {
+				return err
+			}
+			result := map[string]any{"files": revived, "unreadable": unreadable}
+			return e.print(result, func(w io.Writer) {
+				if len(revived) == 0 && unreadable == 0 {
+					fmt.Fprintln(w, "no dead letters")
+				}
+				for _, r := range revived {
+					fmt.Fprintf(w, "%d rows of %s in %s\n  millrace run RECIPE --set %s\n", r.Rows, r.Stage, r.Path, strings.Join(r.Sets, " --set "))
+				}
+				if unreadable > 0 {
+					fmt.Fprintf(w, "%d pieces of input were never rows: mend the input itself\n", unreadable)
+				}
+			})
+		},
+	}
+	c.Flags().IntVar(&iteration, "iteration", -1, "of this iteration only, from 0; -1: of all committed ones")
+	c.Flags().StringVar(&out, "out", "", "directory of the files (default: retry in the run's directory)")
+	return c
+}
