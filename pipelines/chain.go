@@ -54,8 +54,11 @@ type iteration struct {
 	dir, work string
 	meta      schemas.Meta
 	policy    models.Ref
+	sampler   models.Ref // the policy, or the model that answers the prompts in its place
 	reward    models.Ref
 	frozen    models.Ref
+	// Of a distillation.
+	teacher, teacherReference models.Ref
 	// State directories of the optimizers, "" at the start.
 	policyState, rewardState string
 }
@@ -72,6 +75,9 @@ func (r Recipe) chain() ([]node, error) {
 	if r.Mixed != nil {
 		m := *r.Mixed
 		nodes = append(nodes, node{(&m).Contract(), func(f *flow) { f.then(label.KeepMixed(f.scope, m, f.rows)) }})
+	}
+	if r.Distill != nil && r.Distill.DCKD != nil {
+		nodes = append(nodes, r.dckdNode())
 	}
 	if r.Reward != nil && r.Kind == Policy {
 		nodes = append(nodes, r.rewardNodes(true)...)
@@ -125,7 +131,7 @@ func (r Recipe) sourceNodes() []node {
 		sampler := rollout.Sampler{Config: r.sampling()}
 		nodes = append(nodes, node{sampler.Contract(), func(f *flow) {
 			s := sampler
-			s.Policy, s.Seed = f.at.policy, f.at.seed
+			s.Policy, s.Seed = f.at.sampler, f.at.seed
 			f.then(stage.ApplyOnce(f.scope, s, f.store, f.rows))
 		}})
 	} else {
@@ -225,6 +231,9 @@ func (r Recipe) updateNode() node {
 		}
 		j.Dir, j.Work, j.Seed = f.at.dir, f.at.work, f.at.seed
 		j.Old, j.Reward = f.at.policy, f.at.reward
+		if r.Distill != nil && r.Distill.ADPA != nil {
+			r.joinStudent(f)
+		}
 		if len(f.dead) > 0 {
 			recordio.Write(f.scope, recordio.Output{Dir: f.at.dir, Name: deadName}, f.store, beam.Flatten(f.scope, f.dead...))
 		}

@@ -42,7 +42,7 @@ func (r Recipe) Measure(ctx context.Context, policy, reward models.Ref, work str
 	beamInit()
 	pipeline, s := beam.NewPipelineWithRoot()
 	f := &flow{scope: s, store: stage.Store{Dir: work, MaxRecordBytes: r.Limits.MaxRecordBytes}, at: iteration{
-		seed: uint64(keyed.New(r.Seed).With(evaluationKey)), dir: work, work: work, policy: policy, reward: reward, frozen: policy}}
+		seed: uint64(keyed.New(r.Seed).With(evaluationKey)), dir: work, work: work, policy: policy, sampler: policy, reward: reward, frozen: policy}}
 	for _, n := range nodes {
 		n.add(f)
 	}

@@ -207,6 +207,12 @@ func (run *RunDir) start(r Recipe, number int, dir, config string) (iteration, e
 			return at, err
 		}
 	}
+	at.sampler = at.policy
+	if r.Distill != nil {
+		if err := r.teachers(&at); err != nil {
+			return at, err
+		}
+	}
 	at.frozen = at.policy
 	if before != "" && role == "policy" { // the reference is what the run started from
 		if at.frozen, err = r.startPolicy(run.Path); err != nil {

@@ -39,8 +39,9 @@ type Recipe struct {
 	Reward   *Reward         `json:"reward,omitempty"`
 	Frozen   *Model          `json:"reference,omitempty"` // a frozen reference model
 
-	Mixed     *label.MixedConfig `json:"mixed,omitempty"` // learn only from groups of mixed outcomes
-	Pairs     *pairs.Config      `json:"pairs,omitempty"` // preference pairs for losses that compare two responses
+	Distill   *Distill           `json:"distill,omitempty"` // the teachers of a student
+	Mixed     *label.MixedConfig `json:"mixed,omitempty"`   // learn only from groups of mixed outcomes
+	Pairs     *pairs.Config      `json:"pairs,omitempty"`   // preference pairs for losses that compare two responses
 	Advantage *advantage.Config  `json:"advantage,omitempty"`
 	Target    *target.LCOConfig  `json:"target,omitempty"` // advantages over the vocabulary, for the lco losses' form dense
 	Update    update.Config      `json:"update"`
@@ -140,6 +141,9 @@ func ParseRecipe(raw []byte, sets []string) (Recipe, error) {
 		}
 		r.Reward = &reward
 	}
+	if section, ok := tree["distill"].(map[string]any); ok {
+		r.Distill = defaultDistill(section)
+	}
 	if _, ok := tree["mixed"].(map[string]any); ok {
 		m := label.DefaultMixed()
 		r.Mixed = &m
@@ -193,6 +197,9 @@ func (r Recipe) Validate() error {
 	if r.Pairs != nil {
 		sections = append(sections, section{"pairs", r.Pairs.Validate})
 	}
+	if r.Distill != nil {
+		sections = append(sections, section{"distill", r.Distill.validate})
+	}
 	if r.Mixed != nil {
 		sections = append(sections, section{"mixed", r.Mixed.Validate})
 	}
@@ -224,6 +231,16 @@ func (r Recipe) Validate() error {
 	for _, s := range sections {
 		if err := s.check(); err != nil {
 			return &ConfigError{Path: s.path + "." + firstPath(err), Why: rest(err)}
+		}
+	}
+	if r.Distill != nil {
+		if err := r.sameVocabulary(); err != nil {
+			return err
+		}
+		if r.Distill.ADPA != nil {
+			if err := r.planStudent(); err != nil {
+				return configErrorf("distill", "%v", err)
+			}
 		}
 	}
 	_, err := r.Plan()
