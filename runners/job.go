@@ -129,6 +129,9 @@ func (j *job) submit(ctx context.Context, options map[string]any) error {
 	beam.PipelineOptions.LoadOptionsFromFlags(nil)
 	forWorkers := beam.PipelineOptions.Export()
 	forWorkers.Options = maps.Clone(forWorkers.Options)
+	if forWorkers.Options == nil {
+		forWorkers.Options = map[string]string{}
+	}
 	maps.Copy(forWorkers.Options, j.forWorkers)
 	all := map[string]any{
 		"beam:option:go_options:v1":  forWorkers,
@@ -295,8 +298,8 @@ func (p *position) see(m metrics.QueryResults, name func(id string) string) read
 			counts = append(counts, c.Key.Step+"/"+c.Key.Namespace+"/"+c.Key.Name+"="+strconv.FormatInt(c.Result(), 10))
 		}
 	}
-	for _, c := range m.PCols() {
-		counts = append(counts, c.Key.Step+"="+strconv.FormatInt(c.Result().ElementCount, 10))
+	for _, c := range m.PCols() { // without names: Beam calls one collection now by its transform, now by what that is part of
+		counts = append(counts, "rows="+strconv.FormatInt(c.Result().ElementCount, 10))
 	}
 	slices.Sort(counts)
 	moved := fingerprintOf(counts...)

@@ -18,7 +18,7 @@ func TestMain(m *testing.M) {
 }
 
 // blocked holds holdFn until a test ends.
-var blocked = make(chan struct{})
+var blocked chan struct{}
 
 func holdFn(ctx context.Context, _ []byte, emit func(int)) {
 	emit(1)
@@ -69,11 +69,12 @@ func TestErrorOfAStageReachesTheCaller(t *testing.T) {
 }
 
 func TestStalledPipelineIsCancelledAndItsStageNamed(t *testing.T) {
-	defer func() { close(blocked) }()
+	blocked = make(chan struct{})
+	defer close(blocked)
 	p, s := beam.NewPipelineWithRoot()
 	beam.ParDo(s.Scope("grinder"), holdFn, beam.Impulse(s))
 	c := Default()
-	c.NoProgressMinutes = 2.0 / 60
+	c.NoProgressMinutes = 5.0 / 60
 	_, err := Run(t.Context(), p, c)
 	var stalled *StalledError
 	if !errors.As(err, &stalled) {
