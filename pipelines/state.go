@@ -163,9 +163,6 @@ func (r *RunDir) Commit(m Manifest, keepExchange bool) error {
 			}
 			return nil
 		}
-		if rel == timingsName {
-			return nil // clock readings are no part of the result
-		}
 		digest, err := digestFile(path)
 		if err != nil {
 			return err
@@ -272,6 +269,3 @@ func digestFile(path string) (string, error) {
 	}
 	return hex.EncodeToString(h.Sum(nil)), nil
 }
-
-// timingsName holds wall-clock times of an iteration; it is left out of the manifest, as no two runs agree on it.
-const timingsName = "timings.jsonl"
