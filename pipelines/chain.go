@@ -59,6 +59,7 @@ type iteration struct {
 	frozen    models.Ref
 	// Of a distillation.
 	teacher, teacherReference models.Ref
+	reviser                   models.Ref
 	// State directories of the optimizers, "" at the start.
 	policyState, rewardState string
 }
@@ -107,6 +108,9 @@ func (r Recipe) chain() ([]node, error) {
 		p := *r.Pairs
 		nodes = append(nodes, node{(&p).Contract(), func(f *flow) { f.then(pairs.Apply(f.scope, p, f.rows)) }})
 	}
+	if r.Kind == Evolve {
+		nodes = append(nodes, r.seftNodes(r.number)...)
+	}
 	return append(nodes, r.updateNode()), nil
 }
 
@@ -115,6 +119,9 @@ func (r Recipe) samples() bool { return !r.brings(schemas.Response) }
 
 // labels reports whether the verifier judges; a source may bring outcomes instead, and supervised training needs none.
 func (r Recipe) labels() bool {
+	if r.Kind == Evolve && r.number > adaptiveReviser {
+		return false // the verifier measures, it does not choose
+	}
 	return !r.brings(schemas.Outcome) && (r.samples() || r.Reward != nil || r.Pairs != nil || slices.Contains(needs(r.Update), schemas.Outcome.Name))
 }
 
@@ -222,12 +229,15 @@ func (r Recipe) rewardNodes(train bool) []node {
 // updateNode is the update of the trained model, the last stage of a chain.
 func (r Recipe) updateNode() node {
 	job := update.Job{Config: r.Update, Role: r.trains()}
-	contract, _ := job.Contract(r.Pairs != nil)
+	contract, _ := job.Contract(r.Pairs != nil && r.Kind != Evolve) // revisers learn from rows made of pairs
 	return node{contract, func(f *flow) {
 		j := job
 		j.Model, j.State = f.at.policy, f.at.policyState
 		if j.Role == "reward" {
 			j.Model, j.State = f.at.reward, f.at.rewardState
+		}
+		if j.Role == "reviser" {
+			j.Model, j.State = f.at.reviser, ""
 		}
 		j.Dir, j.Work, j.Seed = f.at.dir, f.at.work, f.at.seed
 		j.Old, j.Reward = f.at.policy, f.at.reward
@@ -245,6 +255,9 @@ func (r Recipe) updateNode() node {
 func (r Recipe) trains() string {
 	if r.Kind == Refresh {
 		return "reward"
+	}
+	if r.Kind == Evolve && r.number <= adaptiveReviser {
+		return "reviser"
 	}
 	return "policy"
 }

@@ -78,6 +78,9 @@ func (r Recipe) heldOut(reward bool) Recipe {
 	r.Prompts.Split, r.Prompts.Count = r.Evaluate.Split, r.Evaluate.Prompts
 	r.Rollout.Samples, r.Rollout.CandidateK = r.Evaluate.Samples, 0
 	r.Advantage = nil
+	if r.Kind == Evolve {
+		r.Kind, r.Pairs = Policy, nil
+	}
 	if !reward {
 		r.Reward = nil
 	} else {

@@ -79,6 +79,7 @@ func Iterate(ctx context.Context, r Recipe, show progress.Run) error {
 
 // iterate does one iteration and commits it.
 func (run *RunDir) iterate(ctx context.Context, r Recipe, number int, config string) ([]Measurement, error) {
+	r = r.at(number)
 	dir, err := run.Begin(number)
 	if err != nil {
 		return nil, err
@@ -121,7 +122,7 @@ func (run *RunDir) measure(ctx context.Context, r Recipe, at iteration) ([]Measu
 	var out []Measurement
 	held := r.Evaluate.Every > 0
 	scratch := filepath.Join(at.work, "evaluation")
-	if held && at.number == 0 && r.Kind == Policy {
+	if held && at.number == 0 && (r.Kind == Policy || r.Kind == Evolve) {
 		start := Measurement{Metrics: map[string]float64{}}
 		e, err := r.Measure(ctx, at.policy, models.Ref{}, scratch)
 		if err != nil {
@@ -153,6 +154,9 @@ func (r Recipe) measureTrained(ctx context.Context, at iteration, scratch string
 			return Evaluation{}, err
 		}
 		return r.Measure(ctx, at.policy, reward, scratch)
+	}
+	if r.trains() == "reviser" {
+		return r.Measure(ctx, at.policy, models.Ref{}, scratch)
 	}
 	policy, err := committed(at.dir, "policy")
 	if err != nil {
@@ -189,6 +193,10 @@ func (run *RunDir) start(r Recipe, number int, dir, config string) (iteration, e
 	at := iteration{number: number, seed: uint64(keyed.New(r.Seed).With(uint64(number))), dir: dir, work: filepath.Join(dir, workName),
 		meta: schemas.Meta{Run: config[:16], Iteration: number, Seed: r.Seed}}
 	var err error
+	if r.Kind == Evolve {
+		err := run.seftStart(r, &at)
+		return at, err
+	}
 	role := r.trains()
 	before := ""
 	if number > 0 {

@@ -40,6 +40,7 @@ type Recipe struct {
 	Frozen   *Model          `json:"reference,omitempty"` // a frozen reference model
 
 	Distill   *Distill           `json:"distill,omitempty"` // the teachers of a student
+	SEFT      *SEFT              `json:"seft,omitempty"`    // the revisers of an evolution
 	Mixed     *label.MixedConfig `json:"mixed,omitempty"`   // learn only from groups of mixed outcomes
 	Pairs     *pairs.Config      `json:"pairs,omitempty"`   // preference pairs for losses that compare two responses
 	Advantage *advantage.Config  `json:"advantage,omitempty"`
@@ -50,6 +51,8 @@ type Recipe struct {
 	Limits    Limits             `json:"limits"`
 	Runner    runners.Config     `json:"runner"`
 	Keep      bool               `json:"keep_exchange"` // keep materialised edges after the commit
+
+	number int // of the iteration, where they differ in kind
 }
 
 // Reward is the reward model of a policy iteration.
@@ -81,6 +84,7 @@ const (
 	// Refresh trains a reward model, on rollouts of the policy or on given solutions, measures it on held-out prompts and
 	// promotes it or not.
 	Refresh = "refresh"
+	Evolve  = "evolve" // SEFT: train revisers on pairs, then tune the policy on what they revise
 )
 
 // Default is what a recipe starts from.
@@ -144,6 +148,9 @@ func ParseRecipe(raw []byte, sets []string) (Recipe, error) {
 	if section, ok := tree["distill"].(map[string]any); ok {
 		r.Distill = defaultDistill(section)
 	}
+	if _, ok := tree["seft"].(map[string]any); ok {
+		r.SEFT = defaultSEFT()
+	}
 	if _, ok := tree["mixed"].(map[string]any); ok {
 		m := label.DefaultMixed()
 		r.Mixed = &m
@@ -200,6 +207,9 @@ func (r Recipe) Validate() error {
 	if r.Distill != nil {
 		sections = append(sections, section{"distill", r.Distill.validate})
 	}
+	if r.SEFT != nil {
+		sections = append(sections, section{"seft", r.SEFT.validate})
+	}
 	if r.Mixed != nil {
 		sections = append(sections, section{"mixed", r.Mixed.Validate})
 	}
@@ -210,8 +220,10 @@ func (r Recipe) Validate() error {
 		sections = append(sections, section{"advantage", r.Advantage.Validate})
 	}
 	switch {
-	case r.Kind != Policy && r.Kind != Train && r.Kind != Refresh:
-		return configErrorf("kind", "%q is not one of %s, %s, %s", r.Kind, Policy, Train, Refresh)
+	case r.Kind != Policy && r.Kind != Train && r.Kind != Refresh && r.Kind != Evolve:
+		return configErrorf("kind", "%q is not one of %s, %s, %s, %s", r.Kind, Policy, Train, Refresh, Evolve)
+	case (r.Kind == Evolve) != (r.SEFT != nil):
+		return configErrorf("seft", "this section and kind %s belong together", Evolve)
 	case r.Kind == Refresh && r.Reward == nil:
 		return configErrorf("reward", "is missing; a refresh trains the model of this section")
 	case r.Run == "":
@@ -233,6 +245,9 @@ func (r Recipe) Validate() error {
 			return &ConfigError{Path: s.path + "." + firstPath(err), Why: rest(err)}
 		}
 	}
+	if r.Kind == Evolve {
+		return r.planSEFT()
+	}
 	if r.Distill != nil {
 		if err := r.sameVocabulary(); err != nil {
 			return err
@@ -245,6 +260,15 @@ func (r Recipe) Validate() error {
 	}
 	_, err := r.Plan()
 	return err
+}
+
+// at is the recipe of one iteration, where iterations differ in kind.
+func (r Recipe) at(number int) Recipe {
+	r.number = number
+	if r.Kind == Evolve {
+		return r.seftPhase(number)
+	}
+	return r
 }
 
 // firstPath and rest part an error of a section, "key: why", into the key and the reason.
