@@ -102,6 +102,7 @@ func (r *replica) steps(ctx context.Context, units []unit) ([]StepRecord, error)
 		}
 		record.Replica = r.index
 		records = append(records, record)
+		stage.Count(ctx, "update_"+r.job.Role, "steps", 1) // a long update is not a stalled one
 	}
 	return records, nil
 }
