@@ -16,7 +16,8 @@ import (
 // Gate decides whether a trained reward model may serve.
 type Gate struct {
 	// Margin is by how much the model must rank better than chance on held-out prompts: Best-of-N above the mean accuracy
-	// where prompts have several responses, else the area under the curve of its last prefix value above one half.
+	// where prompts have several responses (and then by more than two standard errors), else the area under the curve of its
+	// last prefix value above one half.
 	Margin float64 `json:"margin"`
 }
 
@@ -25,6 +26,7 @@ type Promotion struct {
 	Promoted bool    `json:"promoted"`
 	Measure  string  `json:"measure"` // best_of_n or auc
 	Value    float64 `json:"value"`
+	StdErr   float64 `json:"std_err,omitempty"` // of value, over prompts
 	Chance   float64 `json:"chance"`
 	Margin   float64 `json:"margin"`
 	Why      string  `json:"why"`
@@ -59,7 +61,7 @@ func (g Gate) judge(e Evaluation, score string) Promotion {
 		p.Measure, p.Chance = "best_of_n", e.Avg.Mean
 		for _, b := range e.BestOf {
 			if b.Score == score {
-				p.Value = b.Mean
+				p.Value, p.StdErr = b.Mean, b.StdErr
 			}
 		}
 	case e.Calibration != nil && e.Calibration.AUC != nil:
@@ -68,12 +70,16 @@ func (g Gate) judge(e Evaluation, score string) Promotion {
 		p.Measure, p.Why = "auc", "cannot be measured: held-out outcomes are all alike"
 		return p
 	}
-	p.Promoted = p.Value >= p.Chance+g.Margin
-	relation := "is at least"
-	if !p.Promoted {
-		relation = "is not at least"
+	what := fmt.Sprintf("%s %.3f on held-out prompts (standard error %.3f)", p.Measure, p.Value, p.StdErr)
+	switch {
+	case p.Value < p.Chance+g.Margin:
+		p.Why = fmt.Sprintf("%s is not at least chance (%.3f) plus the margin %.3f", what, p.Chance, g.Margin)
+	case p.Value-2*p.StdErr <= p.Chance:
+		p.Why = fmt.Sprintf("%s is within two standard errors of chance (%.3f); measure on more prompts", what, p.Chance)
+	default:
+		p.Promoted = true
+		p.Why = fmt.Sprintf("%s is at least chance (%.3f) plus the margin %.3f, and more than two standard errors above chance", what, p.Chance, g.Margin)
 	}
-	p.Why = fmt.Sprintf("%s %.3f on held-out prompts %s chance (%.3f) plus the margin %.3f", p.Measure, p.Value, relation, p.Chance, g.Margin)
 	return p
 }
 
