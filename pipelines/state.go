@@ -186,6 +186,30 @@ func (r *RunDir) Commit(m Manifest, keepExchange bool) error {
 	return nil
 }
 
+// Tidy removes what a process that died has left: half-written files of the run directory, and the work folders of committed
+// iterations where it died between commit and removal. An uncommitted iteration is cleared by Begin.
+func (r *RunDir) Tidy() error {
+	half, err := filepath.Glob(filepath.Join(r.Path, ".tmp-*"))
+	if err != nil {
+		return err
+	}
+	for _, path := range half {
+		if err := os.RemoveAll(path); err != nil {
+			return err
+		}
+	}
+	done, err := r.Committed()
+	if err != nil {
+		return err
+	}
+	for _, i := range done {
+		if err := os.RemoveAll(filepath.Join(r.IterPath(i), workName)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // WriteConfig stores the resolved recipe once; a later call must bring the same one.
 func (r *RunDir) WriteConfig(raw []byte) error {
 	path := filepath.Join(r.Path, configName)

@@ -114,3 +114,28 @@ func TestConfigCannotChange(t *testing.T) {
 		t.Errorf("other recipe: %v", err)
 	}
 }
+
+// TestTidy: a process may die after it has committed an iteration and before it has removed the iteration's work folder.
+func TestTidy(t *testing.T) {
+	run, err := OpenRun(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer run.Close()
+	for i := range 2 {
+		if _, err := run.Begin(i); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := run.Commit(Manifest{Iteration: 0}, true); err != nil {
+		t.Fatal(err)
+	}
+	if err := run.Tidy(); err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []bool{false, true} { // the second is not committed: its work is good for the next attempt
+		if _, err := os.Stat(filepath.Join(run.IterPath(i), workName)); (err == nil) != want {
+			t.Errorf("iteration %d: %v, want its work folder kept: %v", i, err, want)
+		}
+	}
+}
