@@ -43,6 +43,11 @@ func Iterate(ctx context.Context, r Recipe, show progress.Run) error {
 	}
 	defer run.Close()
 	r.Runner.Job = "millrace-" + digestBytes([]byte(run.Path))[:16]
+	if !r.Keep {
+		if err := run.Tidy(); err != nil {
+			return err
+		}
+	}
 	resolved, err := r.Resolved()
 	if err != nil {
 		return err
