@@ -36,6 +36,7 @@ func TestKilledRunsEndWithTheSameBytes(t *testing.T) {
 		}
 	}
 
+	whole = min(whole, 2*time.Second) // on a busy machine a run takes longer, and the moments should still lie close together
 	random := rand.New(rand.NewPCG(20, 26))
 	killed := 0
 	for round := 0; killed < kills; round++ {
