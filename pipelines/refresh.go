@@ -74,11 +74,14 @@ func (g Gate) judge(e Evaluation, score string) Promotion {
 	switch {
 	case p.Value < p.Chance+g.Margin:
 		p.Why = fmt.Sprintf("%s is not at least chance (%.3f) plus the margin %.3f", what, p.Chance, g.Margin)
-	case p.Value-2*p.StdErr <= p.Chance:
+	case g.Margin >= 0 && p.Value-2*p.StdErr <= p.Chance: // a negative margin turns the gate off
 		p.Why = fmt.Sprintf("%s is within two standard errors of chance (%.3f); measure on more prompts", what, p.Chance)
 	default:
 		p.Promoted = true
-		p.Why = fmt.Sprintf("%s is at least chance (%.3f) plus the margin %.3f, and more than two standard errors above chance", what, p.Chance, g.Margin)
+		p.Why = fmt.Sprintf("%s is at least chance (%.3f) plus the margin %.3f", what, p.Chance, g.Margin)
+		if g.Margin >= 0 {
+			p.Why += ", and more than two standard errors above chance"
+		}
 	}
 	return p
 }
