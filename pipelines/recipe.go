@@ -177,7 +177,7 @@ func ParseRecipe(raw []byte, sets []string) (Recipe, error) {
 }
 
 // fit sets what follows from other sections: TD advantages scale log-ratios to the same reference by the same beta as the
-// values do, and responses stop at the same length for the sampler and the verifier.
+// values do.
 func (r *Recipe) fit() {
 	if r.Advantage != nil && r.Reward != nil {
 		r.Advantage.Beta, r.Advantage.Reference = r.Reward.Value.Beta, r.Reward.Value.Reference
