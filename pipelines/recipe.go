@@ -318,5 +318,8 @@ func (r Recipe) Resolved() ([]byte, error) {
 	for _, place := range []string{"run", "runner"} { // where a run lies and on what it runs is no part of what it computes
 		delete(tree, place)
 	}
+	if section, ok := tree["prompts"].(map[string]any); ok {
+		delete(section, "per_record") // results do not depend on it
+	}
 	return yaml.Marshal(tree)
 }
