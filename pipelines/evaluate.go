@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
-	"github.com/apache/beam/sdks/v2/go/pkg/beam/register"
 
 	"github.com/millrace/millrace/models"
 	"github.com/millrace/millrace/models/keyed"
@@ -108,7 +107,7 @@ func (r Recipe) evaluationChain() ([]node, error) {
 	return nodes, nil
 }
 
-func init() { register.DoFn2x1[context.Context, evaluate.Sums, error](&saveSumsFn{}) }
+func init() { beam.RegisterDoFn(&saveSumsFn{}) }
 
 // saveSumsFn writes the sums of an evaluation where the driver reads them.
 type saveSumsFn struct{ File string }

@@ -9,7 +9,6 @@ import (
 	"slices"
 
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
-	"github.com/apache/beam/sdks/v2/go/pkg/beam/register"
 	"github.com/google/uuid"
 
 	"github.com/millrace/millrace/runners"
@@ -42,7 +41,7 @@ type Change struct {
 const changesShown = 100
 
 func init() {
-	register.DoFn2x2[context.Context, stage.Batch, stage.Batch, error](&unlabelFn{})
+	beam.RegisterDoFn(&unlabelFn{})
 }
 
 // unlabelFn drops what a verifier added, and what was computed from it.

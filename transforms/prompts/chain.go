@@ -46,7 +46,7 @@ func chainColumns(c Config) []schemas.Descriptor {
 }
 
 func init() {
-	register.DoFn3x1[context.Context, int, func(stage.Batch), error](&chainFn{})
+	beam.RegisterDoFn(&chainFn{})
 	register.Emitter1[stage.Batch]()
 }
 

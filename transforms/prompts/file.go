@@ -122,7 +122,7 @@ func fileColumns(c Config) []schemas.Descriptor {
 }
 
 func init() {
-	register.DoFn4x1[context.Context, []byte, func(stage.Batch), func(stage.Batch), error](&fileFn{})
+	beam.RegisterDoFn(&fileFn{})
 	register.Emitter1[stage.Batch]()
 }
 

@@ -25,7 +25,7 @@ const maxMessage = 1 << 30
 const readRows = 256
 
 func init() {
-	register.DoFn3x1[context.Context, string, func(stage.Batch), error](&readFn{})
+	beam.RegisterDoFn(&readFn{})
 	register.Emitter1[stage.Batch]()
 }
 

@@ -88,8 +88,8 @@ type File struct {
 
 func init() {
 	beam.RegisterType(reflect.TypeFor[File]())
-	register.DoFn3x1[context.Context, stage.Batch, func(int, stage.Stored), error](&shardFn{})
-	register.DoFn4x1[context.Context, int, func(*stage.Stored) bool, func(File), error](&writeFn{})
+	beam.RegisterDoFn(&shardFn{})
+	beam.RegisterDoFn(&writeFn{})
 	register.Emitter2[int, stage.Stored]()
 	register.Emitter1[File]()
 	register.Iter1[stage.Stored]()

@@ -55,15 +55,15 @@ type (
 
 // Register makes a stage known to Beam. Call it once, in the init function of the stage's package.
 func Register[M any, P MapperPtr[M]]() {
-	register.DoFn4x1[context.Context, Batch, func(Batch), func(Batch), error](&mapFn[M, P]{})
+	beam.RegisterDoFn(&mapFn[M, P]{})
 	registerOnce[M, P]()
 	register.Emitter1[Batch]()
 }
 
 // RegisterWith is Register for a stage with a side input.
 func RegisterWith[M, S any, P SideMapperPtr[M, S]]() {
-	register.DoFn5x1[context.Context, Batch, S, func(Batch), func(Batch), error](&sideFn[M, S, P]{})
-	register.DoFn5x1[context.Context, Stored, S, func(Batch), func(Batch), error](&storedSideFn[M, S, P]{})
+	beam.RegisterDoFn(&sideFn[M, S, P]{})
+	beam.RegisterDoFn(&storedSideFn[M, S, P]{})
 	register.Emitter1[Stored]()
 	register.Emitter1[Batch]()
 }

@@ -12,8 +12,8 @@ import (
 
 func init() {
 	beam.RegisterType(reflect.TypeOf(Stored{}))
-	register.DoFn3x1[context.Context, Batch, func(Stored), error](&putFn{})
-	register.DoFn3x1[context.Context, Stored, func(Batch), error](&getFn{})
+	beam.RegisterDoFn(&putFn{})
+	beam.RegisterDoFn(&getFn{})
 	register.Emitter1[Stored]()
 	register.Emitter1[Batch]()
 }
@@ -62,7 +62,7 @@ func ApplyOnce[M any, P MapperPtr[M]](s beam.Scope, cfg M, store Store, in beam.
 }
 
 func registerOnce[M any, P MapperPtr[M]]() {
-	register.DoFn4x1[context.Context, Batch, func(Stored), func(Stored), error](&onceFn[M, P]{})
+	beam.RegisterDoFn(&onceFn[M, P]{})
 	register.Emitter1[Stored]()
 }
 

@@ -11,7 +11,6 @@ import (
 	"reflect"
 
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
-	"github.com/apache/beam/sdks/v2/go/pkg/beam/register"
 
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/transforms/stage"
@@ -41,8 +40,8 @@ type Sums[T any] interface {
 // of one generic function are all called alike.
 func Register[M, T any, P SourcePtr[M, T], Q Sums[T]](encode func(T) ([]byte, error), decode func([]byte) (T, error)) {
 	beam.RegisterCoder(reflect.TypeFor[T](), encode, decode)
-	register.DoFn2x2[context.Context, stage.Batch, T, error](&partialFn[M, T, P]{})
-	register.Combiner1[T](&mergeFn[T, Q]{})
+	beam.RegisterDoFn(&partialFn[M, T, P]{})
+	beam.RegisterDoFn(&mergeFn[T, Q]{})
 }
 
 // Reduce sums over all batches: PCollection<Batch> in, PCollection<T> of exactly one element out.

@@ -75,9 +75,9 @@ func (j Job) Contract(pairs bool) (schemas.Contract, error) {
 }
 
 func init() {
-	register.DoFn3x1[context.Context, stage.Batch, func(int, stage.Stored), error](&shardFn{})
-	register.DoFn4x1[context.Context, int, func(*stage.Stored) bool, func(int, part), error](&trainFn{})
-	register.DoFn4x1[context.Context, int, func(*part) bool, func(models.Ref), error](&mergeFn{})
+	beam.RegisterDoFn(&shardFn{})
+	beam.RegisterDoFn(&trainFn{})
+	beam.RegisterDoFn(&mergeFn{})
 	register.Emitter2[int, stage.Stored]()
 	register.Emitter2[int, part]()
 	register.Emitter1[models.Ref]()

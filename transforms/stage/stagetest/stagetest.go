@@ -18,7 +18,6 @@ import (
 	"testing"
 
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
-	"github.com/apache/beam/sdks/v2/go/pkg/beam/register"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/runners/prism"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/transforms/stage"
@@ -208,4 +207,4 @@ func Execute(t testing.TB, p *beam.Pipeline) beam.PipelineResult {
 	return r
 }
 
-func init() { register.DoFn1x0[stage.Batch](&sinkFn{}) }
+func init() { beam.RegisterDoFn(&sinkFn{}) }
