@@ -2,10 +2,13 @@ package runners
 
 import (
 	"context"
+	"errors"
+	"strings"
 	"sync"
 
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
 	_ "github.com/apache/beam/sdks/v2/go/pkg/beam/core/runtime/exec/optimized" // faster generic invocation
+	"github.com/apache/beam/sdks/v2/go/pkg/beam/log"
 	jobpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/jobmanagement_v1"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/runners/prism"
 )
@@ -26,7 +29,31 @@ func runPrism(ctx context.Context, p *beam.Pipeline, c Config) (beam.PipelineRes
 		return nil, err
 	}
 	defer stop()
-	j := job{runner: "prism", client: client, noProgress: c.noProgress()}
-	j.read = j.readMetrics
-	return j.execute(ctx, p, env, nil)
+	return retryHeldUp(ctx, func() (beam.PipelineResult, error) {
+		j := job{runner: "prism", client: client, noProgress: c.noProgress()}
+		j.read = j.readMetrics
+		return j.execute(ctx, p, env, nil)
+	})
+}
+
+// heldUpAttempts bounds how often a pipeline is run that prism failed by its own fault.
+const heldUpAttempts = 5
+
+// retryHeldUp runs a pipeline again that prism failed by its own fault. What was done is found in files, so little is lost.
+func retryHeldUp(ctx context.Context, run func() (beam.PipelineResult, error)) (result beam.PipelineResult, err error) {
+	for range heldUpAttempts {
+		if result, err = run(); !heldUp(err) || ctx.Err() != nil {
+			break
+		}
+		log.Warnf(ctx, "prism failed the job by its own fault; it is run again")
+	}
+	return result, err
+}
+
+// heldUp reports a fault of prism (Beam 2.77, internal/stage.go, Execute): when the machine is so busy that a transform which
+// prism does itself, such as a shuffle, is held up for 100 ms, prism asks a worker about its progress that such a transform
+// does not have, and turns the panic into the failure of the job.
+func heldUp(err error) bool {
+	var failed *JobError
+	return errors.As(err, &failed) && strings.Contains(failed.Why, "panic in stage.Execute") && strings.Contains(failed.Why, "nil pointer dereference")
 }

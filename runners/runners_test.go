@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -223,5 +224,35 @@ func TestCauseIsTheWorkersError(t *testing.T) {
 	}
 	if got := cause("stage rollout: model lost", "something later\n\tat x"); got != "stage rollout: model lost" {
 		t.Errorf("a later message hides the worker's: %q", got)
+	}
+}
+
+// TestPipelineThatPrismBrokeRunsAgain, one that a stage broke does not.
+func TestPipelineThatPrismBrokeRunsAgain(t *testing.T) {
+	// As prism words it: the panic, the stage, and the stack.
+	broken := &JobError{Runner: "prism", Why: cause("", "panic in stage.Execute bundle processing goroutine: runtime error: invalid memory address or nil pointer dereference, "+
+		"stage: &{ID:stage-003},stackTrace:\ngoroutine 91 [running]:\nworker.(*W).sendInstruction(0x0)\n\tworker.go:653")}
+	for _, c := range []struct {
+		fails []error
+		runs  int
+	}{
+		{nil, 1},
+		{[]error{broken}, 2},
+		{[]error{broken, broken}, 3},
+		{[]error{errors.New("the row is of another colour")}, 1},
+		{[]error{&JobError{Runner: "prism", Why: "nil pointer dereference in a stage"}}, 1},
+		{slices.Repeat([]error{broken}, 100), heldUpAttempts},
+	} {
+		runs := 0
+		_, err := retryHeldUp(t.Context(), func() (beam.PipelineResult, error) {
+			runs++
+			if runs <= len(c.fails) {
+				return nil, c.fails[runs-1]
+			}
+			return nil, nil
+		})
+		if runs != c.runs || (err == nil) != (runs > len(c.fails)) {
+			t.Errorf("%d failures: %d runs, %v", len(c.fails), runs, err)
+		}
 	}
 }

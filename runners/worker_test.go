@@ -2,6 +2,7 @@ package runners
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"os"
 	"os/exec"
@@ -38,6 +39,60 @@ func TestWorkerWithoutARunnerEnds(t *testing.T) {
 	if err == nil || !strings.Contains(string(out), "--id is missing") {
 		t.Errorf("%v: %s", err, out)
 	}
+}
+
+// TestWorkerEndsWithItsParent: the process that started a worker is killed and cannot stop it.
+func TestWorkerEndsWithItsParent(t *testing.T) {
+	const role = "MILLRACE_TEST_ROLE"
+	again := func(as string) *exec.Cmd {
+		cmd := exec.Command(os.Args[0], "-test.run=^TestWorkerEndsWithItsParent$")
+		cmd.Env = append(os.Environ(), role+"="+as)
+		return cmd
+	}
+	switch os.Getenv(role) {
+	case "parent":
+		worker := again("worker")
+		if err := worker.Start(); err != nil {
+			t.Fatal(err)
+		}
+		fmt.Printf("worker %d\n", worker.Process.Pid)
+		worker.Wait()
+		return
+	case "worker":
+		exitWithParent()
+		time.Sleep(10 * time.Minute)
+		return
+	}
+	parent := again("parent")
+	out, err := parent.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := parent.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var worker int
+	if _, err := fmt.Fscanf(out, "worker %d\n", &worker); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(time.Second) // until it watches its parent
+	running := func() bool {
+		raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", worker))
+		return err == nil && !strings.Contains(string(raw), ") Z ")
+	}
+	if !running() {
+		t.Fatal("the worker ended before its parent")
+	}
+	parent.Process.Kill()
+	killed := time.Now()
+	parent.Wait()
+	for running() {
+		if time.Since(killed) > time.Minute {
+			t.Fatal("the worker outlives its parent")
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	t.Logf("the worker ended %v after its parent", time.Since(killed))
 }
 
 func TestPoolRefusesWhatItCannotStart(t *testing.T) {
