@@ -28,11 +28,9 @@ func VocabEstimate(a, oldLogp []float64, minRest float64) (rest float64) {
 // a / std with Bessel's correction, 0 with fewer than two candidates or without spread. With centre, as LCO-MSE and
 // LCO-LCH want it, the row's mean is subtracted first. It returns the standard deviation, 0 where there was none.
 func Dense(a []float64, centre bool) (std float64) {
-	m := series.MomentsOf(a)
-	std = m.SampleStd()
-	mean := 0.0
-	if centre {
-		mean = m.Mean()
+	mean, std := spread(a)
+	if !centre {
+		mean = 0
 	}
 	for k := range a {
 		if std == 0 {
@@ -42,4 +40,25 @@ func Dense(a []float64, centre bool) (std float64) {
 		}
 	}
 	return std
+}
+
+// spread is the mean and the sample standard deviation of a few numbers in their order, which is fixed, so that no exact sums
+// are needed. Differences from the first number are taken before anything is rounded: equal numbers have no spread at all.
+func spread(a []float64) (mean, std float64) {
+	if len(a) < 2 {
+		return 0, 0 // all become 0
+	}
+	sum, squares := 0.0, 0.0
+	for _, x := range a {
+		sum += x - a[0]
+	}
+	mean = sum / float64(len(a))
+	for _, x := range a {
+		d := x - a[0] - mean
+		squares += d * d
+	}
+	if std = math.Sqrt(squares / float64(len(a)-1)); std < series.TinyStd {
+		std = 0
+	}
+	return a[0] + mean, std
 }
