@@ -196,6 +196,7 @@ func Source(s beam.Scope, in []stage.Batch) beam.PCollection {
 // Execute runs a pipeline on the embedded runner and fails the test when it fails or a stage loses rows.
 func Execute(t testing.TB, p *beam.Pipeline) beam.PipelineResult {
 	t.Helper()
+	t.Setenv("TMPDIR", t.TempDir()) // Beam leaves a file there for every pipeline
 	beam.Init()
 	r, err := prism.Execute(context.Background(), p)
 	if err != nil {
