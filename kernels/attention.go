@@ -227,12 +227,12 @@ func (b *queryRows) each(f func(i, ir, end int)) {
 // causal computes rows of out as a·keys for every key up to the last row of each tile; keys is dim×n.
 func (b *queryRows) causal(out []float32, a matrix, keys panels) {
 	w := b.w
-	a = copyBlock(w.queries, a, b.n, w.dim)
+	a = copyRows(w.queries, a, b.n, w.dim)
 	for j := 0; j < b.i0+b.n; j += w.nr {
 		for t := range b.tiles {
 			lo, hi := b.tile(t)
 			if nr := min(w.nr, b.i0+hi-j); nr > 0 {
-				asm.Tile(hi-lo, nr, keys.k, a.at(lo, 0), a.rs, a.cs, keys.data[j*keys.k:], w.nr, out[lo*w.ld+j:], w.ld, false, nil, 0)
+				asm.Tile(hi-lo, nr, keys.k, a.at(lo, 0), a.rs, a.cs, keys.data[j*keys.k:], w.nr, out[lo*w.ld+j:], w.ld, false, asm.Soon[float32]{})
 			}
 		}
 	}
@@ -244,7 +244,7 @@ func (b *queryRows) over(c []float32, ldc int, a []float32, values panels, load 
 	for j := 0; j < values.n; j += w.nr {
 		for t := range b.tiles {
 			lo, hi := b.tile(t)
-			asm.Tile(hi-lo, min(w.nr, values.n-j), b.i0+hi, a[lo*w.ld:], w.ld, 1, values.data[j*values.k:], w.nr, c[lo*ldc+j:], ldc, load, nil, 0)
+			asm.Tile(hi-lo, min(w.nr, values.n-j), b.i0+hi, a[lo*w.ld:], w.ld, 1, values.data[j*values.k:], w.nr, c[lo*ldc+j:], ldc, load, asm.Soon[float32]{})
 		}
 	}
 }
@@ -259,7 +259,7 @@ func softmaxRow(s []float32, scale float32) (lse, inv float32) {
 
 // smallGemm is gemm on the calling goroutine; load adds to c.
 func smallGemm(c []float32, ldc int, a, b matrix, m, n, k int, load bool) {
-	g := product{c: c, ldc: ldc, a: a, b: b, k: k, load: load}
+	g := product{c: c, ldc: ldc, n: n, a: a, b: b, k: k, load: load}
 	g.mr, g.nr = asm.TileSize()
 	g.block(0, m, 0, n)
 }

@@ -37,17 +37,12 @@ type matrix struct {
 // at returns the data from element (i,j) on.
 func (a matrix) at(i, j int) []float32 { return a.data[i*a.rs+j*a.cs:] }
 
-// Blocks of the product at most: a panel of B, kc·nr, stays in the first-level cache while mc rows of A pass by; mc·kc of A
-// and kc·nc of B stay in the second. Where k is small, m and n may be larger in proportion.
+// Blocks of the product at most: kc·nr of B, a panel, passes by from the second-level cache for each tile; mc·kc of A and kc·nc of B
+// stay there.
 const (
-	blockK = 384
-	blockM = 84
-	blockN = 512
-	// skinnyM and skinnyK bound the rows and the depth of products that take B panel by panel.
-	skinnyM = 128
-	skinnyK = 2048
-	// cacheLine is the number of elements in one.
-	cacheLine = 16
+	blockK = 576
+	blockA = 128 * 576
+	blockB = 512 * 384
 	// serialWork is the number of multiply-adds up to which a second thread costs more than it brings.
 	serialWork = 1 << 18
 )
@@ -81,7 +76,7 @@ func gemm(c []float32, ldc int, a, b matrix, m, n, k int, alpha, beta float32) {
 		}
 		a = matrix{scaled, k, 1}
 	}
-	g := product{c: c, ldc: ldc, a: a, b: b, k: k, load: beta != 0}
+	g := product{c: c, ldc: ldc, n: n, a: a, b: b, k: k, load: beta != 0}
 	g.mr, g.nr = asm.TileSize()
 
 	workers := Threads()
@@ -94,11 +89,11 @@ func gemm(c []float32, ldc int, a, b matrix, m, n, k int, alpha, beta float32) {
 	}
 	// Where columns are split each thread copies all of A, where rows are split each packs all of B. Packing costs more.
 	if n >= m || 4*n >= m && n >= 4*g.nr*workers {
-		parts, width := split(n, g.nr, blockN, workers)
+		parts, width := split(n, g.nr, 512, workers)
 		items(parts, workers, func(i int) { g.block(0, m, i*width, min((i+1)*width, n)) })
 		return
 	}
-	parts, height := split(m, g.mr, 6*blockM, workers)
+	parts, height := split(m, g.mr, 504, workers)
 	items(parts, workers, func(i int) { g.block(i*height, min((i+1)*height, m), 0, n) })
 }
 
@@ -118,49 +113,85 @@ func even(n, most, unit int) int {
 
 type product struct {
 	c      []float32
-	ldc    int
+	ldc, n int
 	a, b   matrix
 	k      int
 	load   bool // start from c
 	mr, nr int
 }
 
-// block computes rows [i0,i1) and columns [j0,j1) of the product.
+// block computes rows [i0,i1) and columns [j0,j1) of the product. Panels of B are packed when the first rows of A need them; tiles
+// fetch meanwhile from memory what is packed or read after.
 func (g *product) block(i0, i1, j0, j1 int) {
-	if i1-i0 <= skinnyM && g.k <= skinnyK && g.b.rs == 1 && g.b.cs == g.k {
-		g.skinny(i0, i1, j0, j1)
-		return
-	}
 	if i1-i0 <= g.mr && g.b.cs == 1 {
 		g.thin(i0, i1, j0, j1)
 		return
 	}
 	kc := even(g.k, blockK, 4)
-	mc := even(i1-i0, blockM*blockK/kc, g.mr)
-	nc := even(j1-j0, blockN*blockK/kc, g.nr)
+	mc := even(i1-i0, blockA/kc, 1)
+	nc := even(j1-j0, blockB/kc, g.nr)
 	copyA := g.copies(j1 - j0)
-	packB, release := borrow(kc*nc + mc*(kc+16))
+	keep := nc // columns of packed B
+	if mc >= i1-i0 {
+		keep = g.nr // each panel is used once
+	}
+	buffer, release := borrow(kc*keep + copySize(mc, kc, g.mr))
 	defer release()
-	packA := packB[kc*nc:]
-	packB = packB[:kc*nc]
+	packA, packB := buffer[kc*keep:], buffer[:kc*keep]
 
 	for jc := j0; jc < j1; jc += nc {
 		jn := min(nc, j1-jc)
 		for pc := 0; pc < g.k; pc += kc {
 			pn := min(kc, g.k-pc)
-			packPanels(packB, g.b, pc, pn, jc, jn, g.nr, true)
+			load := g.load || pc > 0
 			for ic := i0; ic < i1; ic += mc {
 				in := min(mc, i1-ic)
-				a := matrix{g.a.at(ic, pc), g.a.rs, g.a.cs}
+				a := rowsOf(matrix{g.a.at(ic, pc), g.a.rs, g.a.cs}, in, g.mr)
 				if copyA {
-					a = copyBlock(packA, a, in, pn)
+					a.copy(packA, pn)
 				}
-				for jr := 0; jr < jn; jr += g.nr {
-					g.column(a, ic, in, packB[jr*pn:], jc+jr, min(g.nr, jn-jr), pn, g.load || pc > 0, nil)
+				soonA := g.a.soon(ic+mc, min(mc, i1-ic-mc), pc, pn)
+				if ic+mc >= i1 && pc+kc < g.k {
+					soonA = g.a.soon(i0, min(mc, i1-i0), pc+kc, min(kc, g.k-pc-kc))
+				}
+				columns := (jn + g.nr - 1) / g.nr
+				for q := range columns {
+					j := jc + q*g.nr
+					nr := min(g.nr, j1-j)
+					panel := packB[q*g.nr%keep*pn:]
+					soon := share(soonA, q, columns)
+					if ic == i0 {
+						packPanel(panel[:g.nr*pn], g.b, pc, pn, j, nr, g.nr, false)
+						if j+g.nr < j1 {
+							soon = g.b.soon(pc, pn, j+g.nr, min(g.nr, j1-j-g.nr))
+						}
+					}
+					g.column(&a, ic, panel, j, nr, pn, load, soon)
 				}
 			}
 		}
 	}
+}
+
+// soon is the memory of rows [i,i+m) and columns [j,j+n).
+func (a matrix) soon(i, m, j, n int) asm.Soon[float32] {
+	if m <= 0 || n <= 0 {
+		return asm.Soon[float32]{}
+	}
+	if a.cs == 1 {
+		return asm.Soon[float32]{Data: a.at(i, j), Run: n, LD: a.rs, Runs: m}
+	}
+	return asm.Soon[float32]{Data: a.at(i, j), Run: m, LD: a.cs, Runs: n}
+}
+
+// share is part t of n of the runs.
+func share(s asm.Soon[float32], t, n int) asm.Soon[float32] {
+	lo, hi := t*s.Runs/n, (t+1)*s.Runs/n
+	if hi > lo {
+		s.Data, s.Runs = s.Data[lo*s.LD:], hi-lo
+		return s
+	}
+	return asm.Soon[float32]{}
 }
 
 // copies reports whether A is to be copied, where n columns of C are computed. A is read row by row from several rows at once;
@@ -168,101 +199,70 @@ func (g *product) block(i0, i1, j0, j1 int) {
 func (g *product) copies(n int) bool {
 	switch {
 	case g.a.cs == 1:
-		return n > 8*g.nr || g.a.rs%256 == 0 && g.a.rs > 0
+		return g.a.rs%256 == 0 && g.a.rs > 0
 	case g.a.rs == 1:
 		return n > 8*g.nr
 	}
 	return true
 }
 
-// column computes in rows from ic on and nr columns from jc on, over pn steps: one panel of B against a block of A. Memory
-// from next on is fetched into the cache meanwhile.
-func (g *product) column(a matrix, ic, in int, panel []float32, jc, nr, pn int, load bool, next []float32) {
-	// Tiles of about one height, so that the last is not a sliver.
-	tiles := (in + g.mr - 1) / g.mr
-	for t := range tiles {
-		ir, end := t*in/tiles, (t+1)*in/tiles
-		asm.Tile(end-ir, nr, pn, a.at(ir, 0), a.rs, a.cs, panel, g.nr, g.c[(ic+ir)*g.ldc+jc:], g.ldc, load, next, cacheLine)
-		if len(next) > cacheLine*pn {
-			next = next[cacheLine*pn:]
-		} else {
-			next = nil
+// column computes the rows a, which are those from ic on, and nr columns from jc on, over pn steps: one panel of B.
+func (g *product) column(a *rows, ic int, panel []float32, jc, nr, pn int, load bool, soon asm.Soon[float32]) {
+	runs := (soon.Runs + a.tiles - 1) / a.tiles
+	for t, ir, end := 0, 0, 0; t < a.tiles; t, ir = t+1, end {
+		_, end = a.tile(t)
+		var s asm.Soon[float32]
+		if lo := t * runs; lo < soon.Runs {
+			s = asm.Soon[float32]{Data: soon.Data[lo*soon.LD:], Run: soon.Run, LD: soon.LD, Runs: min(runs, soon.Runs-lo)}
 		}
+		if t+1 < a.tiles {
+			s.C = g.c[(ic+end)*g.ldc+jc:]
+		} else if jc+g.nr < g.n {
+			s.C = g.c[ic*g.ldc+jc+g.nr:]
+		}
+		asm.Tile(end-ir, nr, pn, a.of(t, ir), a.rs, a.cs, panel, g.nr, g.c[(ic+ir)*g.ldc+jc:], g.ldc, load, s)
 	}
 }
 
-// skinny is block for few rows and a B that is transposed and dense: A is small, and reading B once is most of the work. Each
-// panel is packed, used at once, and the next fetched from memory meanwhile.
-func (g *product) skinny(i0, i1, j0, j1 int) {
-	rows, k := i1-i0, g.k
-	buffer, release := borrow(k*g.nr + rows*(k+16))
-	defer release()
-	panel, a := buffer[:k*g.nr], matrix{g.a.at(i0, 0), g.a.rs, g.a.cs}
-	if g.copies(j1 - j0) {
-		a = copyBlock(buffer[k*g.nr:], a, rows, k)
-	}
-	for j := j0; j < j1; j += g.nr {
-		packPanels(panel, g.b, 0, k, j, min(g.nr, j1-j), g.nr, rows <= g.mr)
-		var next []float32
-		if j+g.nr < j1 {
-			next = g.b.data[(j+g.nr)*k : min(j+2*g.nr, j1)*k]
-		}
-		g.column(a, i0, rows, panel, j, min(g.nr, j1-j), k, g.load, next)
-	}
+// rows are n rows of A in tiles of about one height, so that the last is not a sliver.
+type rows struct {
+	matrix
+	n, tiles int
+	panel    int // size of a tile where they were copied one after the other; 0 where rows lie rs apart
 }
 
-// thin is block for so few rows that nothing is read twice: B is taken where it lies.
-func (g *product) thin(i0, i1, j0, j1 int) {
-	a := matrix{g.a.at(i0, 0), g.a.rs, g.a.cs}
-	whole := (j1 - j0) / g.nr * g.nr
-	for j := j0; j < j0+whole; j += g.nr {
-		asm.Tile(i1-i0, g.nr, g.k, a.data, a.rs, a.cs, g.b.at(0, j), g.b.rs, g.c[i0*g.ldc+j:], g.ldc, g.load, nil, 0)
+func rowsOf(a matrix, n, mr int) rows { return rows{matrix: a, n: n, tiles: (n + mr - 1) / mr} }
+
+// tile returns where the rows of tile t begin and end.
+func (a *rows) tile(t int) (lo, hi int) { return t * a.n / a.tiles, (t + 1) * a.n / a.tiles }
+
+// of returns the data of tile t, whose first row is i.
+func (a *rows) of(t, i int) []float32 {
+	if a.panel > 0 {
+		return a.data[t*a.panel:]
 	}
-	if j := j0 + whole; j < j1 {
-		// A tile reads whole panels: the last columns are copied to where there is room.
-		panel, release := borrow(g.k * g.nr)
-		defer release()
-		packPanels(panel, g.b, 0, g.k, j, j1-j, g.nr, false)
-		g.column(a, i0, i1-i0, panel, j, j1-j, g.k, g.load, nil)
-	}
+	return a.at(i, 0)
 }
 
-// packPanels copies rows [pc,pc+pn) and columns [jc,jc+jn) of b to panels of nr columns each: panel, row, column; columns
-// past the end are arbitrary. With ahead, the columns that follow are fetched into the cache on the way.
-func packPanels(dst []float32, b matrix, pc, pn, jc, jn, nr int, ahead bool) {
-	for j := 0; j < jn; j += nr {
-		w := min(nr, jn-j)
-		panel := dst[j*pn : (j+nr)*pn]
-		if b.rs == 1 && b.cs != 1 {
-			asm.PackT(panel, b.at(pc, jc+j), b.cs, w, pn, nr, ahead)
-			continue
-		}
-		if b.cs == 1 && w == nr {
-			asm.PackN(panel, b.at(pc, jc+j), b.rs, pn, nr)
-			continue
-		}
-		for p := range pn {
-			to := panel[p*nr : (p+1)*nr]
-			if b.cs == 1 {
-				copy(to[:w], b.at(pc+p, jc+j))
-			} else {
-				for l := range w {
-					to[l] = b.data[(pc+p)*b.rs+(jc+j+l)*b.cs]
-				}
-			}
-			clear(to[w:])
-		}
+// copySize is the room that n rows of k need for a copy.
+func copySize(n, k, mr int) int { return max(n*(k+16), (n+mr-1)/mr*asm.ColumnWidth()*k) }
+
+// copy moves the first k columns to dst. Where steps of k are apart each tile gets a panel of its own.
+func (a *rows) copy(dst []float32, k int) {
+	if a.rs != 1 || a.cs == 1 {
+		a.matrix = copyRows(dst, a.matrix, a.n, k)
+		return
 	}
+	w := asm.ColumnWidth()
+	for t := range a.tiles {
+		lo, hi := a.tile(t)
+		asm.PackColumns(dst[t*k*w:], w, a.data[lo:], a.cs, hi-lo, k)
+	}
+	a.matrix, a.panel = matrix{dst, 1, w}, k*w
 }
 
-// copyBlock copies the first m×k elements of a to dst, keeping the direction that is contiguous.
-func copyBlock(dst []float32, a matrix, m, k int) matrix {
-	if a.rs == 1 {
-		for p := range k {
-			copy(dst[p*m:(p+1)*m], a.at(0, p))
-		}
-		return matrix{dst, 1, m}
-	}
+// copyRows copies the first m×k elements of a to dst, row by row.
+func copyRows(dst []float32, a matrix, m, k int) matrix {
 	ld := k + 16
 	for i := range m {
 		if a.cs == 1 {
@@ -274,4 +274,49 @@ func copyBlock(dst []float32, a matrix, m, k int) matrix {
 		}
 	}
 	return matrix{dst, ld, 1}
+}
+
+// thin is block for so few rows that nothing is read twice: B is taken where it lies.
+func (g *product) thin(i0, i1, j0, j1 int) {
+	a := matrix{g.a.at(i0, 0), g.a.rs, g.a.cs}
+	whole := (j1 - j0) / g.nr * g.nr
+	for j := j0; j < j0+whole; j += g.nr {
+		asm.Tile(i1-i0, g.nr, g.k, a.data, a.rs, a.cs, g.b.at(0, j), g.b.rs, g.c[i0*g.ldc+j:], g.ldc, g.load, asm.Soon[float32]{})
+	}
+	if j := j0 + whole; j < j1 {
+		// A tile reads whole panels: the last columns are copied to where there is room.
+		panel, release := borrow(g.k * g.nr)
+		defer release()
+		packPanel(panel, g.b, 0, g.k, j, j1-j, g.nr, false)
+		last := rowsOf(a, i1-i0, g.mr)
+		g.column(&last, i0, panel, j, j1-j, g.k, g.load, asm.Soon[float32]{})
+	}
+}
+
+// packPanel copies rows [pc,pc+pn) and columns [j,j+n) of b to a panel of nr columns; columns past the end are arbitrary. With ahead,
+// the columns that follow are fetched into the cache on the way.
+func packPanel(panel []float32, b matrix, pc, pn, j, n, nr int, ahead bool) {
+	if b.rs == 1 && b.cs != 1 {
+		asm.PackT(panel, b.at(pc, j), b.cs, n, pn, nr, ahead)
+		return
+	}
+	switch {
+	case b.cs == 1 && n == nr:
+		asm.PackN(panel, b.at(pc, j), b.rs, pn, nr)
+	case b.cs == 1:
+		asm.PackColumns(panel, nr, b.at(pc, j), b.rs, n, pn)
+	default:
+		for p := range pn {
+			for l := range n {
+				panel[p*nr+l] = b.data[(pc+p)*b.rs+(j+l)*b.cs]
+			}
+		}
+	}
+}
+
+// packPanels is packPanel for columns [jc,jc+jn) in as many panels as they need, one after the other.
+func packPanels(dst []float32, b matrix, pc, pn, jc, jn, nr int, ahead bool) {
+	for j := 0; j < jn; j += nr {
+		packPanel(dst[j*pn:(j+nr)*pn], b, pc, pn, jc+j, min(nr, jn-j), nr, ahead)
+	}
 }

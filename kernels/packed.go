@@ -86,13 +86,13 @@ func MatMulPacked(c, a []float32, w *Packed, m int, beta float32) {
 // rows of a. Tiles fetch what is read next: with few rows from a little ahead, with more, and so more work for each panel, from the
 // panel that follows.
 func multiplyPanels[B float32 | uint16](c, a []float32, w []B,
-	tile func(mr, nr, k int, a []float32, ars, acs int, b []B, brs int, c []float32, ldc int, load bool, next []B, step int),
+	tile func(mr, nr, k int, a []float32, ars, acs int, b []B, brs int, c []float32, ldc int, load bool, soon asm.Soon[B]),
 	lo, hi, m, n, k int, load bool) {
 	const ahead = 32 * panelWidth
 	g := product{a: matrix{a, k, 1}}
 	g.mr, g.nr = asm.TileSize()
-	mc := even(m, max(g.mr, blockM*blockK/k), g.mr)
-	group := max(1, blockN*blockK/(panelWidth*k))
+	mc := even(m, max(g.mr, blockA/k), g.mr)
+	group := max(1, blockB/(panelWidth*k))
 	copyA := g.copies((hi - lo) * panelWidth)
 	var room []float32
 	if copyA {
@@ -105,7 +105,7 @@ func multiplyPanels[B float32 | uint16](c, a []float32, w []B,
 			rows := min(mc, m-i0)
 			block := matrix{g.a.at(i0, 0), k, 1}
 			if copyA {
-				block = copyBlock(room, block, rows, k)
+				block = copyRows(room, block, rows, k)
 			}
 			tiles := (rows + g.mr - 1) / g.mr
 			for q := q0; q < min(q0+group, hi); q++ {
@@ -115,15 +115,16 @@ func multiplyPanels[B float32 | uint16](c, a []float32, w []B,
 				for l := 0; l < cols; l += g.nr {
 					for t := range tiles {
 						i, end := t*rows/tiles, (t+1)*rows/tiles
-						next, step := panel[min(ahead, len(panel)):], panelWidth
-						if tiles > 1 {
-							step = panelWidth / 2
-							next = panel[min(panelWidth*k+t*step*k, len(panel)):]
+						soon := asm.Soon[B]{Run: panelWidth * k, Runs: 1}
+						switch {
+						case l > 0 || t > 1:
+						case tiles == 1:
+							soon.Data = panel[min(ahead, len(panel)):]
+						default:
+							soon.Run /= 2
+							soon.Data = panel[min(panelWidth*k+t*soon.Run, len(panel)):]
 						}
-						if l > 0 || t > 1 {
-							next = nil
-						}
-						tile(end-i, min(g.nr, cols-l), k, block.at(i, 0), block.rs, 1, panel[l:], panelWidth, c[(i0+i)*n+j+l:], n, load, next, step)
+						tile(end-i, min(g.nr, cols-l), k, block.at(i, 0), block.rs, 1, panel[l:], panelWidth, c[(i0+i)*n+j+l:], n, load, soon)
 					}
 				}
 			}

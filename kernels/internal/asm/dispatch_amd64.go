@@ -54,7 +54,8 @@ func TileSize() (mr, nr int) {
 }
 
 // tileFunc is a generated tile: strides in bytes, tail columns in the last register.
-type tileFunc[B float32 | uint16] func(k int, a *float32, ars, acs int, b *B, brs int, c *float32, ldc int, tail int, load bool, next *B, step int)
+type tileFunc[B float32 | uint16] func(k int, a *float32, lda int, b *B, brs int, c *float32, ldc int, tail int, load bool,
+	soonC *float32, soon *B, ld, run, runs int)
 
 var tilesAVX2 = [...][2]tileFunc[float32]{
 	1 - 1: {tile1x1AVX2, tile1x2AVX2},
@@ -63,6 +64,24 @@ var tilesAVX2 = [...][2]tileFunc[float32]{
 	4 - 1: {tile4x1AVX2, tile4x2AVX2},
 	5 - 1: {tile5x1AVX2, tile5x2AVX2},
 	6 - 1: {tile6x1AVX2, tile6x2AVX2},
+}
+
+var tilesTAVX2 = [...][2]tileFunc[float32]{
+	1 - 1: {tile1x1TAVX2, tile1x2TAVX2},
+	2 - 1: {tile2x1TAVX2, tile2x2TAVX2},
+	3 - 1: {tile3x1TAVX2, tile3x2TAVX2},
+	4 - 1: {tile4x1TAVX2, tile4x2TAVX2},
+	5 - 1: {tile5x1TAVX2, tile5x2TAVX2},
+	6 - 1: {tile6x1TAVX2, tile6x2TAVX2},
+}
+
+var tilesBF16AVX2 = [...][2]tileFunc[uint16]{
+	1 - 1: {tile1x1BF16AVX2, tile1x2BF16AVX2},
+	2 - 1: {tile2x1BF16AVX2, tile2x2BF16AVX2},
+	3 - 1: {tile3x1BF16AVX2, tile3x2BF16AVX2},
+	4 - 1: {tile4x1BF16AVX2, tile4x2BF16AVX2},
+	5 - 1: {tile5x1BF16AVX2, tile5x2BF16AVX2},
+	6 - 1: {tile6x1BF16AVX2, tile6x2BF16AVX2},
 }
 
 var tilesAVX512 = [...][2]tileFunc[float32]{
@@ -82,13 +101,21 @@ var tilesAVX512 = [...][2]tileFunc[float32]{
 	14 - 1: {tile14x1AVX512, tile14x2AVX512},
 }
 
-var tilesBF16AVX2 = [...][2]tileFunc[uint16]{
-	1 - 1: {tile1x1BF16AVX2, tile1x2BF16AVX2},
-	2 - 1: {tile2x1BF16AVX2, tile2x2BF16AVX2},
-	3 - 1: {tile3x1BF16AVX2, tile3x2BF16AVX2},
-	4 - 1: {tile4x1BF16AVX2, tile4x2BF16AVX2},
-	5 - 1: {tile5x1BF16AVX2, tile5x2BF16AVX2},
-	6 - 1: {tile6x1BF16AVX2, tile6x2BF16AVX2},
+var tilesTAVX512 = [...][2]tileFunc[float32]{
+	1 - 1:  {tile1x1TAVX512, tile1x2TAVX512},
+	2 - 1:  {tile2x1TAVX512, tile2x2TAVX512},
+	3 - 1:  {tile3x1TAVX512, tile3x2TAVX512},
+	4 - 1:  {tile4x1TAVX512, tile4x2TAVX512},
+	5 - 1:  {tile5x1TAVX512, tile5x2TAVX512},
+	6 - 1:  {tile6x1TAVX512, tile6x2TAVX512},
+	7 - 1:  {tile7x1TAVX512, tile7x2TAVX512},
+	8 - 1:  {tile8x1TAVX512, tile8x2TAVX512},
+	9 - 1:  {tile9x1TAVX512, tile9x2TAVX512},
+	10 - 1: {tile10x1TAVX512, tile10x2TAVX512},
+	11 - 1: {tile11x1TAVX512, tile11x2TAVX512},
+	12 - 1: {tile12x1TAVX512, tile12x2TAVX512},
+	13 - 1: {tile13x1TAVX512, tile13x2TAVX512},
+	14 - 1: {tile14x1TAVX512, tile14x2TAVX512},
 }
 
 var tilesBF16AVX512 = [...][2]tileFunc[uint16]{
@@ -108,42 +135,57 @@ var tilesBF16AVX512 = [...][2]tileFunc[uint16]{
 	14 - 1: {tile14x1BF16AVX512, tile14x2BF16AVX512},
 }
 
-// Tile computes mr × nr elements of a product from k columns of a and k rows of b; k, mr and nr are at least 1. Each row of b
-// holds as many columns as the registers that cover nr. Each of the k steps fetches a cache line, step elements after the one
-// before, from next on; nil fetches none.
-func Tile(mr, nr, k int, a []float32, ars, acs int, b []float32, brs int, c []float32, ldc int, load bool, next []float32, step int) {
+// Tile computes mr × nr elements of a product from k columns of a and k rows of b; k, mr and nr are at least 1. Either ars or acs
+// is 1. Each row of b holds as many columns as the registers that cover nr. Memory in soon is fetched meanwhile.
+func Tile(mr, nr, k int, a []float32, ars, acs int, b []float32, brs int, c []float32, ldc int, load bool, soon Soon[float32]) {
 	switch level {
 	case levelAVX512:
-		runTile(tilesAVX512[mr-1][:], 16, nr, k, a, ars, acs, b, 4, brs, c, ldc, load, next, step)
+		if acs == 1 {
+			runTile(&tilesAVX512[mr-1], mr > 7, 16, nr, k, a, ars, b, 4, brs, c, ldc, load, soon)
+		} else {
+			runTile(&tilesTAVX512[mr-1], mr > 7, 16, nr, k, a, acs, b, 4, brs, c, ldc, load, soon)
+		}
 	case levelAVX2:
-		runTile(tilesAVX2[mr-1][:], 8, nr, k, a, ars, acs, b, 4, brs, c, ldc, load, next, step)
+		if acs == 1 {
+			runTile(&tilesAVX2[mr-1], mr > 3, 8, nr, k, a, ars, b, 4, brs, c, ldc, load, soon)
+		} else {
+			runTile(&tilesTAVX2[mr-1], mr > 3, 8, nr, k, a, acs, b, 4, brs, c, ldc, load, soon)
+		}
 	default:
 		tileGeneric(mr, nr, k, a, ars, acs, b, brs, c, ldc, load)
 	}
 }
 
-// TileBF16 is Tile with b in bfloat16.
-func TileBF16(mr, nr, k int, a []float32, ars, acs int, b []uint16, brs int, c []float32, ldc int, load bool, next []uint16, step int) {
+// TileBF16 is Tile with b in bfloat16 and acs 1.
+func TileBF16(mr, nr, k int, a []float32, ars, acs int, b []uint16, brs int, c []float32, ldc int, load bool, soon Soon[uint16]) {
 	switch level {
 	case levelAVX512:
-		runTile(tilesBF16AVX512[mr-1][:], 16, nr, k, a, ars, acs, b, 2, brs, c, ldc, load, next, step)
+		runTile(&tilesBF16AVX512[mr-1], mr > 7, 16, nr, k, a, ars, b, 2, brs, c, ldc, load, soon)
 	case levelAVX2:
-		runTile(tilesBF16AVX2[mr-1][:], 8, nr, k, a, ars, acs, b, 2, brs, c, ldc, load, next, step)
+		runTile(&tilesBF16AVX2[mr-1], mr > 3, 8, nr, k, a, ars, b, 2, brs, c, ldc, load, soon)
 	default:
 		tileBF16Generic(mr, nr, k, a, ars, acs, b, brs, c, ldc, load)
 	}
 }
 
 // runTile calls the tile of one or two registers of w columns; size is that of an element of b.
-func runTile[B float32 | uint16](tiles []tileFunc[B], w, nr, k int, a []float32, ars, acs int, b []B, size, brs int, c []float32, ldc int, load bool, next []B, step int) {
-	ahead := &b[0]
-	if len(next) > 0 {
-		ahead = &next[0]
-	} else {
-		step = 0
-	}
+func runTile[B float32 | uint16](tiles *[2]tileFunc[B], high bool, w, nr, k int, a []float32, lda int, b []B, size, brs int, c []float32, ldc int, load bool, soon Soon[B]) {
 	v := (nr - 1) / w
-	tiles[v](k, &a[0], 4*ars, 4*acs, &b[0], size*brs, &c[0], 4*ldc, nr-w*v, load, ahead, size*step)
+	soonC, from, ld, run, runs := &c[0], &b[0], 0, 1<<30, 1
+	if len(soon.C) > 0 {
+		soonC = &soon.C[0]
+	}
+	if len(soon.Data) > 0 && soon.Runs > 0 {
+		from, ld, runs = &soon.Data[0], size*soon.LD, soon.Runs
+		// A turn of the tile's loop fetches as many bytes as it reads of b, a high tile's half as many; at least a cache line.
+		turn := 4 * (v + 1) * w * size
+		if high {
+			turn /= 2
+		}
+		turn = max(turn, 64)
+		run = (size*soon.Run + turn - 1) / turn
+	}
+	tiles[v](k, &a[0], 4*lda, &b[0], size*brs, &c[0], 4*ldc, nr-w*v, load, soonC, from, ld, run, runs)
 }
 
 // PackT writes the transpose of src[n,k], row stride ld, to dst[k,width]; n is at most width, and columns from n on are
@@ -219,6 +261,35 @@ func PackN(dst, src []float32, ld, k, width int) {
 		packNAVX2(&dst[0], &src[0], 4*ld, k)
 	default:
 		packNGeneric(dst, src, ld, k, width)
+	}
+}
+
+// ColumnWidth is how many columns PackColumns writes at a time: those of a tile's height fit.
+func ColumnWidth() int {
+	switch level {
+	case levelAVX512:
+		return 16
+	case levelAVX2:
+		return 8
+	}
+	return genericMR
+}
+
+// PackColumns copies k rows of n columns from src, row stride ld, to dst, row stride stride. Where there are vectors it writes whole
+// registers of 16 or 8: zeros past column n.
+func PackColumns(dst []float32, stride int, src []float32, ld, n, k int) {
+	for j := 0; j < n; {
+		switch level {
+		case levelAVX512:
+			packColumnsAVX512(&dst[j], 4*stride, &src[j], 4*ld, k, min(16, n-j))
+			j += 16
+		case levelAVX2:
+			packColumnsAVX2(&dst[j], 4*stride, &src[j], 4*ld, k, min(8, n-j))
+			j += 8
+		default:
+			packColumnsGeneric(dst, stride, src, ld, n, k)
+			return
+		}
 	}
 }
 

@@ -14,39 +14,46 @@ func Levels() []string { return []string{"generic"} }
 // TileSize is the largest tile of Tile: rows, and the width of a packed panel.
 func TileSize() (mr, nr int) { return genericMR, genericNR }
 
-func Tile(mr, nr, k int, a []float32, ars, acs int, b []float32, brs int, c []float32, ldc int, load bool, _ []float32, _ int) {
+func Tile(mr, nr, k int, a []float32, ars, acs int, b []float32, brs int, c []float32, ldc int, load bool, _ Soon[float32]) {
 	tileGeneric(mr, nr, k, a, ars, acs, b, brs, c, ldc, load)
 }
 
 // TileBF16 is Tile with b in bfloat16.
-func TileBF16(mr, nr, k int, a []float32, ars, acs int, b []uint16, brs int, c []float32, ldc int, load bool, _ []uint16, _ int) {
+func TileBF16(mr, nr, k int, a []float32, ars, acs int, b []uint16, brs int, c []float32, ldc int, load bool, _ Soon[uint16]) {
 	tileBF16Generic(mr, nr, k, a, ars, acs, b, brs, c, ldc, load)
 }
 func PackT(dst, src []float32, ld, n, k, width int, _ bool) { packTGeneric(dst, src, ld, n, k, width) }
 func PackN(dst, src []float32, ld, k, width int)            { packNGeneric(dst, src, ld, k, width) }
-func Dot(x, y []float32) float32                            { return dotGeneric(x, y) }
-func Dot3(x, y, z []float32) float32                        { return dot3Generic(x, y, z) }
-func SumSquares(x []float32) float64                        { return sumSquaresGeneric(x) }
-func Max(x []float32) float32                               { return maxGeneric(x) }
-func Axpy(alpha float32, x, y []float32)                    { axpyGeneric(alpha, x, y) }
-func Add(dst, x []float32)                                  { addGeneric(dst, x) }
-func Scale(alpha float32, x []float32)                      { scaleGeneric(alpha, x) }
-func SubTo(dst, x []float32, c float32)                     { subToGeneric(dst, x, c) }
-func Exp(dst, x []float32)                                  { expGeneric(dst, x) }
-func Log(dst, x []float32)                                  { logGeneric(dst, x) }
-func Sigmoid(dst, x []float32)                              { sigmoidGeneric(dst, x) }
-func Softplus(dst, x []float32)                             { softplusGeneric(dst, x) }
-func ExpSum(z []float32, shift float32) (s, t float32)      { return expSumGeneric(z, shift) }
-func SoftmaxExp(z []float32, scale, shift float32) float32  { return softmaxExpGeneric(z, scale, shift) }
-func SoftmaxGrad(d, p []float32, delta, scale float32)      { softmaxGradGeneric(d, p, delta, scale) }
-func ExpScale(z []float32, shift, a float32)                { expScaleGeneric(z, shift, a) }
-func AddExpScale(z, zt []float32, shift, b float32)         { addExpScaleGeneric(z, zt, shift, b) }
-func ExpDotDiff(z, zt []float32, shift float32) float32     { return expDotDiffGeneric(z, zt, shift) }
-func RMSScale(y, x, w []float32, inv float32)               { rmsScaleGeneric(y, x, w, inv) }
-func RMSBackward(dx, dy, x, w []float32, inv, c float32)    { rmsBackwardGeneric(dx, dy, x, w, inv, c) }
-func RMSWeightGrad(dw, dy, x []float32, inv float32)        { rmsWeightGradGeneric(dw, dy, x, inv) }
-func Rotate(lo, hi, cos, sin []float32)                     { rotateGeneric(lo, hi, cos, sin) }
-func SwiGLU(y, gate, up []float32)                          { swigluGeneric(y, gate, up) }
+
+// ColumnWidth is how many columns a tile's copy is wide.
+func ColumnWidth() int { return genericMR }
+
+func PackColumns(dst []float32, stride int, src []float32, ld, n, k int) {
+	packColumnsGeneric(dst, stride, src, ld, n, k)
+}
+func Dot(x, y []float32) float32                           { return dotGeneric(x, y) }
+func Dot3(x, y, z []float32) float32                       { return dot3Generic(x, y, z) }
+func SumSquares(x []float32) float64                       { return sumSquaresGeneric(x) }
+func Max(x []float32) float32                              { return maxGeneric(x) }
+func Axpy(alpha float32, x, y []float32)                   { axpyGeneric(alpha, x, y) }
+func Add(dst, x []float32)                                 { addGeneric(dst, x) }
+func Scale(alpha float32, x []float32)                     { scaleGeneric(alpha, x) }
+func SubTo(dst, x []float32, c float32)                    { subToGeneric(dst, x, c) }
+func Exp(dst, x []float32)                                 { expGeneric(dst, x) }
+func Log(dst, x []float32)                                 { logGeneric(dst, x) }
+func Sigmoid(dst, x []float32)                             { sigmoidGeneric(dst, x) }
+func Softplus(dst, x []float32)                            { softplusGeneric(dst, x) }
+func ExpSum(z []float32, shift float32) (s, t float32)     { return expSumGeneric(z, shift) }
+func SoftmaxExp(z []float32, scale, shift float32) float32 { return softmaxExpGeneric(z, scale, shift) }
+func SoftmaxGrad(d, p []float32, delta, scale float32)     { softmaxGradGeneric(d, p, delta, scale) }
+func ExpScale(z []float32, shift, a float32)               { expScaleGeneric(z, shift, a) }
+func AddExpScale(z, zt []float32, shift, b float32)        { addExpScaleGeneric(z, zt, shift, b) }
+func ExpDotDiff(z, zt []float32, shift float32) float32    { return expDotDiffGeneric(z, zt, shift) }
+func RMSScale(y, x, w []float32, inv float32)              { rmsScaleGeneric(y, x, w, inv) }
+func RMSBackward(dx, dy, x, w []float32, inv, c float32)   { rmsBackwardGeneric(dx, dy, x, w, inv, c) }
+func RMSWeightGrad(dw, dy, x []float32, inv float32)       { rmsWeightGradGeneric(dw, dy, x, inv) }
+func Rotate(lo, hi, cos, sin []float32)                    { rotateGeneric(lo, hi, cos, sin) }
+func SwiGLU(y, gate, up []float32)                         { swigluGeneric(y, gate, up) }
 func SwiGLUBackward(dgate, dup, dy, gate, up []float32) {
 	swigluBackwardGeneric(dgate, dup, dy, gate, up)
 }

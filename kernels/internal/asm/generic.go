@@ -13,6 +13,15 @@ const (
 	genericNR = 4
 )
 
+// Soon is memory that a tile fetches into the caches while it computes, as it is needed next. The zero value is none. It may reach
+// beyond what is there: fetching reads nothing.
+type Soon[B float32 | uint16] struct {
+	C       []float32 // from here on as many rows as the tile's own, its ldc apart
+	Data    []B       // from here on Runs runs of Run elements, LD apart
+	Run, LD int
+	Runs    int
+}
+
 // tileGeneric computes c[i,j] (+)= Σ_p a[i,p]·b[p,j] for i < mr, j < nr, adding in the order of p.
 func tileGeneric(mr, nr, k int, a []float32, ars, acs int, b []float32, brs int, c []float32, ldc int, load bool) {
 	if mr == 4 && nr == 4 {
@@ -106,6 +115,13 @@ func packTGeneric(dst, src []float32, ld, n, k, width int) {
 func packNGeneric(dst, src []float32, ld, k, width int) {
 	for p := range k {
 		copy(dst[p*width:(p+1)*width], src[p*ld:p*ld+width])
+	}
+}
+
+// packColumnsGeneric copies k rows of n columns from src, row stride ld, to dst, row stride stride.
+func packColumnsGeneric(dst []float32, stride int, src []float32, ld, n, k int) {
+	for p := range k {
+		copy(dst[p*stride:p*stride+n], src[p*ld:p*ld+n])
 	}
 }
 

@@ -4,55 +4,108 @@
 
 #include "textflag.h"
 
-// func tile1x1AVX2(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
-// Requires: AVX, FMA3, MMX+
-TEXT ·tile1x1AVX2(SB), NOSPLIT, $0-96
-	MOVQ   k+0(FP), AX
-	MOVQ   b+32(FP), CX
-	MOVQ   brs+40(FP), DX
-	MOVQ   next+80(FP), BX
-	MOVQ   step+88(FP), SI
-	MOVQ   DX, DI
-	IMULQ  AX, DI
-	ADDQ   DI, CX
-	NEGQ   DI
-	MOVQ   ars+16(FP), AX
-	MOVQ   acs+24(FP), AX
-	MOVQ   a+8(FP), R8
-	XORQ   R9, R9
-	MOVB   load+72(FP), R10
-	TESTB  R10, R10
+// func tile1x1AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, CMOV, FMA3, MMX+
+TEXT ·tile1x1AVX2(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (BX)(BX*2), BX
+	MOVB   load+64(FP), BL
+	TESTB  BL, BL
 	JNE    fromC
 	VXORPS Y0, Y0, Y0
-	JMP    loop
+	JMP    begin
 
 fromC:
-	MOVQ       tail+64(FP), R10
-	LEAQ       laneMask<>+32(SB), R11
-	SHLQ       $0x02, R10
-	SUBQ       R10, R11
-	VMOVUPS    (R11), Y0
-	MOVQ       c+48(FP), R10
-	MOVQ       ldc+56(FP), R11
-	VMASKMOVPS (R10), Y0, Y0
+	MOVQ       tail+56(FP), BX
+	LEAQ       laneMask<>+32(SB), SI
+	SHLQ       $0x02, BX
+	SUBQ       BX, SI
+	VMOVUPS    (SI), Y0
+	MOVQ       c+40(FP), BX
+	MOVQ       ldc+48(FP), SI
+	VMASKMOVPS (BX), Y0, Y0
+
+begin:
+	MOVQ k+0(FP), BX
+	SHRQ $0x02, BX
+	JE   rest
+	MOVQ soonC+72(FP), SI
+	MOVQ ldc+48(FP), DI
+	MOVQ $0x00000001, R8
+	XORQ R9, R9
+	MOVQ soon+80(FP), R10
+
+phase:
+	MOVQ    run+96(FP), R11
+	CMPQ    BX, R11
+	CMOVQLT BX, R11
+	SUBQ    R11, BX
 
 loop:
-	VMOVUPS      (CX)(DI*1), Y1
-	VBROADCASTSS (R8)(R9*1), Y2
+	VMOVUPS      (AX), Y1
+	VBROADCASTSS (DX), Y2
 	VFMADD231PS  Y2, Y1, Y0
-	PREFETCHT1   (BX)
-	ADDQ         SI, BX
-	ADDQ         AX, R9
-	ADDQ         DX, DI
+	PREFETCHT1   (R10)
+	PREFETCHT1   64(R10)
+	ADDQ         $0x00000080, R10
+	VMOVUPS      (AX)(CX*1), Y1
+	VBROADCASTSS 4(DX), Y2
+	VFMADD231PS  Y2, Y1, Y0
+	LEAQ         (AX)(CX*2), AX
+	VMOVUPS      (AX), Y1
+	VBROADCASTSS 8(DX), Y2
+	VFMADD231PS  Y2, Y1, Y0
+	PREFETCHT0   (SI)
+	ADDQ         DI, SI
+	DECQ         R8
+	CMOVQEQ      R9, DI
+	VMOVUPS      (AX)(CX*1), Y1
+	VBROADCASTSS 12(DX), Y2
+	VFMADD231PS  Y2, Y1, Y0
+	LEAQ         (AX)(CX*2), AX
+	ADDQ         $0x10, DX
+	DECQ         R11
 	JNE          loop
-	MOVQ         tail+64(FP), AX
-	LEAQ         laneMask<>+32(SB), CX
-	SHLQ         $0x02, AX
-	SUBQ         AX, CX
-	VMOVUPS      (CX), Y1
-	MOVQ         c+48(FP), AX
-	MOVQ         ldc+56(FP), CX
-	VMASKMOVPS   Y0, Y1, (AX)
+	TESTQ        BX, BX
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R10
+	ADDQ         ld+88(FP), R10
+	MOVQ         R10, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R10
+	MOVQ BX, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), BX
+	ANDQ $0x00000003, BX
+	JE   store
+
+single:
+	VMOVUPS      (AX), Y1
+	VBROADCASTSS (DX), Y2
+	VFMADD231PS  Y2, Y1, Y0
+	ADDQ         CX, AX
+	ADDQ         $0x04, DX
+	DECQ         BX
+	JNE          single
+
+store:
+	MOVQ       tail+56(FP), AX
+	LEAQ       laneMask<>+32(SB), CX
+	SHLQ       $0x02, AX
+	SUBQ       AX, CX
+	VMOVUPS    (CX), Y1
+	MOVQ       c+40(FP), AX
+	MOVQ       ldc+48(FP), CX
+	VMASKMOVPS Y0, Y1, (AX)
 	VZEROUPPER
 	RET
 
@@ -74,662 +127,1954 @@ DATA laneMask<>+56(SB)/4, $+0
 DATA laneMask<>+60(SB)/4, $+0
 GLOBL laneMask<>(SB), RODATA|NOPTR, $64
 
-// func tile1x1BF16AVX2(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
-// Requires: AVX, AVX2, FMA3, MMX+
-TEXT ·tile1x1BF16AVX2(SB), NOSPLIT, $0-96
-	MOVQ   k+0(FP), AX
-	MOVQ   b+32(FP), CX
-	MOVQ   brs+40(FP), DX
-	MOVQ   next+80(FP), BX
-	MOVQ   step+88(FP), SI
-	MOVQ   DX, DI
-	IMULQ  AX, DI
-	ADDQ   DI, CX
-	NEGQ   DI
-	MOVQ   ars+16(FP), AX
-	MOVQ   acs+24(FP), AX
-	MOVQ   a+8(FP), R8
-	XORQ   R9, R9
-	MOVB   load+72(FP), R10
-	TESTB  R10, R10
+// func tile1x1TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, CMOV, FMA3, MMX+
+TEXT ·tile1x1TAVX2(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
 	JNE    fromC
 	VXORPS Y0, Y0, Y0
-	JMP    loop
+	JMP    begin
 
 fromC:
-	MOVQ       tail+64(FP), R10
-	LEAQ       laneMask<>+32(SB), R11
-	SHLQ       $0x02, R10
-	SUBQ       R10, R11
-	VMOVUPS    (R11), Y0
-	MOVQ       c+48(FP), R10
-	MOVQ       ldc+56(FP), R11
-	VMASKMOVPS (R10), Y0, Y0
+	MOVQ       tail+56(FP), SI
+	LEAQ       laneMask<>+32(SB), DI
+	SHLQ       $0x02, SI
+	SUBQ       SI, DI
+	VMOVUPS    (DI), Y0
+	MOVQ       c+40(FP), SI
+	MOVQ       ldc+48(FP), DI
+	VMASKMOVPS (SI), Y0, Y0
+
+begin:
+	MOVQ k+0(FP), SI
+	SHRQ $0x02, SI
+	JE   rest
+	MOVQ soonC+72(FP), DI
+	MOVQ ldc+48(FP), R8
+	MOVQ $0x00000001, R9
+	XORQ R10, R10
+	MOVQ soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
 
 loop:
-	VPMOVZXWD    (CX)(DI*1), Y1
-	VPSLLD       $0x10, Y1, Y1
-	VBROADCASTSS (R8)(R9*1), Y2
+	VMOVUPS      (AX), Y1
+	VBROADCASTSS (DX), Y2
 	VFMADD231PS  Y2, Y1, Y0
-	PREFETCHT1   (BX)
-	ADDQ         SI, BX
-	ADDQ         AX, R9
-	ADDQ         DX, DI
+	PREFETCHT1   (R11)
+	PREFETCHT1   64(R11)
+	ADDQ         $0x00000080, R11
+	VMOVUPS      (AX)(CX*1), Y1
+	VBROADCASTSS (DX)(BX*1), Y2
+	VFMADD231PS  Y2, Y1, Y0
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	VMOVUPS      (AX), Y1
+	VBROADCASTSS (DX), Y2
+	VFMADD231PS  Y2, Y1, Y0
+	PREFETCHT0   (DI)
+	ADDQ         R8, DI
+	DECQ         R9
+	CMOVQEQ      R10, R8
+	VMOVUPS      (AX)(CX*1), Y1
+	VBROADCASTSS (DX)(BX*1), Y2
+	VFMADD231PS  Y2, Y1, Y0
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	DECQ         R12
 	JNE          loop
-	MOVQ         tail+64(FP), AX
-	LEAQ         laneMask<>+32(SB), CX
-	SHLQ         $0x02, AX
-	SUBQ         AX, CX
-	VMOVUPS      (CX), Y1
-	MOVQ         c+48(FP), AX
-	MOVQ         ldc+56(FP), CX
-	VMASKMOVPS   Y0, Y1, (AX)
-	VZEROUPPER
-	RET
+	TESTQ        SI, SI
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R11
+	ADDQ         ld+88(FP), R11
+	MOVQ         R11, soon+80(FP)
+	JMP          phase
 
-// func tile2x1AVX2(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
-// Requires: AVX, FMA3, MMX+
-TEXT ·tile2x1AVX2(SB), NOSPLIT, $0-96
-	MOVQ   k+0(FP), AX
-	MOVQ   b+32(FP), CX
-	MOVQ   brs+40(FP), DX
-	MOVQ   next+80(FP), BX
-	MOVQ   step+88(FP), SI
-	MOVQ   DX, DI
-	IMULQ  AX, DI
-	ADDQ   DI, CX
-	NEGQ   DI
-	MOVQ   ars+16(FP), AX
-	MOVQ   acs+24(FP), R8
-	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(AX*1), AX
-	XORQ   R10, R10
-	MOVB   load+72(FP), R11
-	TESTB  R11, R11
-	JNE    fromC
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	JMP    loop
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
 
-fromC:
-	MOVQ       tail+64(FP), R11
-	LEAQ       laneMask<>+32(SB), R12
-	SHLQ       $0x02, R11
-	SUBQ       R11, R12
-	VMOVUPS    (R12), Y1
-	MOVQ       c+48(FP), R11
-	MOVQ       ldc+56(FP), R12
-	VMASKMOVPS (R11), Y1, Y0
-	ADDQ       R12, R11
-	VMASKMOVPS (R11), Y1, Y1
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
 
-loop:
-	VMOVUPS      (CX)(DI*1), Y2
-	VBROADCASTSS (R9)(R10*1), Y3
-	VFMADD231PS  Y3, Y2, Y0
-	VBROADCASTSS (AX)(R10*1), Y3
-	VFMADD231PS  Y3, Y2, Y1
-	PREFETCHT1   (BX)
-	ADDQ         SI, BX
-	ADDQ         R8, R10
-	ADDQ         DX, DI
-	JNE          loop
-	MOVQ         tail+64(FP), AX
-	LEAQ         laneMask<>+32(SB), CX
-	SHLQ         $0x02, AX
-	SUBQ         AX, CX
-	VMOVUPS      (CX), Y2
-	MOVQ         c+48(FP), AX
-	MOVQ         ldc+56(FP), CX
-	VMASKMOVPS   Y0, Y2, (AX)
+single:
+	VMOVUPS      (AX), Y1
+	VBROADCASTSS (DX), Y2
+	VFMADD231PS  Y2, Y1, Y0
 	ADDQ         CX, AX
-	VMASKMOVPS   Y1, Y2, (AX)
+	ADDQ         BX, DX
+	DECQ         SI
+	JNE          single
+
+store:
+	MOVQ       tail+56(FP), AX
+	LEAQ       laneMask<>+32(SB), CX
+	SHLQ       $0x02, AX
+	SUBQ       AX, CX
+	VMOVUPS    (CX), Y1
+	MOVQ       c+40(FP), AX
+	MOVQ       ldc+48(FP), CX
+	VMASKMOVPS Y0, Y1, (AX)
 	VZEROUPPER
 	RET
 
-// func tile2x1BF16AVX2(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
-// Requires: AVX, AVX2, FMA3, MMX+
-TEXT ·tile2x1BF16AVX2(SB), NOSPLIT, $0-96
-	MOVQ   k+0(FP), AX
-	MOVQ   b+32(FP), CX
-	MOVQ   brs+40(FP), DX
-	MOVQ   next+80(FP), BX
-	MOVQ   step+88(FP), SI
-	MOVQ   DX, DI
-	IMULQ  AX, DI
-	ADDQ   DI, CX
-	NEGQ   DI
-	MOVQ   ars+16(FP), AX
-	MOVQ   acs+24(FP), R8
-	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(AX*1), AX
-	XORQ   R10, R10
-	MOVB   load+72(FP), R11
-	TESTB  R11, R11
+// func tile1x1BF16AVX2(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
+// Requires: AVX, AVX2, CMOV, FMA3, MMX+
+TEXT ·tile1x1BF16AVX2(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (BX)(BX*2), BX
+	MOVB   load+64(FP), BL
+	TESTB  BL, BL
+	JNE    fromC
+	VXORPS Y0, Y0, Y0
+	JMP    begin
+
+fromC:
+	MOVQ       tail+56(FP), BX
+	LEAQ       laneMask<>+32(SB), SI
+	SHLQ       $0x02, BX
+	SUBQ       BX, SI
+	VMOVUPS    (SI), Y0
+	MOVQ       c+40(FP), BX
+	MOVQ       ldc+48(FP), SI
+	VMASKMOVPS (BX), Y0, Y0
+
+begin:
+	MOVQ k+0(FP), BX
+	SHRQ $0x02, BX
+	JE   rest
+	MOVQ soonC+72(FP), SI
+	MOVQ ldc+48(FP), DI
+	MOVQ $0x00000001, R8
+	XORQ R9, R9
+	MOVQ soon+80(FP), R10
+
+phase:
+	MOVQ    run+96(FP), R11
+	CMPQ    BX, R11
+	CMOVQLT BX, R11
+	SUBQ    R11, BX
+
+loop:
+	VPMOVZXWD    (AX), Y1
+	VPSLLD       $0x10, Y1, Y1
+	VBROADCASTSS (DX), Y2
+	VFMADD231PS  Y2, Y1, Y0
+	PREFETCHT1   (R10)
+	ADDQ         $0x00000040, R10
+	VPMOVZXWD    (AX)(CX*1), Y1
+	VPSLLD       $0x10, Y1, Y1
+	VBROADCASTSS 4(DX), Y2
+	VFMADD231PS  Y2, Y1, Y0
+	LEAQ         (AX)(CX*2), AX
+	VPMOVZXWD    (AX), Y1
+	VPSLLD       $0x10, Y1, Y1
+	VBROADCASTSS 8(DX), Y2
+	VFMADD231PS  Y2, Y1, Y0
+	PREFETCHT0   (SI)
+	ADDQ         DI, SI
+	DECQ         R8
+	CMOVQEQ      R9, DI
+	VPMOVZXWD    (AX)(CX*1), Y1
+	VPSLLD       $0x10, Y1, Y1
+	VBROADCASTSS 12(DX), Y2
+	VFMADD231PS  Y2, Y1, Y0
+	LEAQ         (AX)(CX*2), AX
+	ADDQ         $0x10, DX
+	DECQ         R11
+	JNE          loop
+	TESTQ        BX, BX
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R10
+	ADDQ         ld+88(FP), R10
+	MOVQ         R10, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R10
+	MOVQ BX, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), BX
+	ANDQ $0x00000003, BX
+	JE   store
+
+single:
+	VPMOVZXWD    (AX), Y1
+	VPSLLD       $0x10, Y1, Y1
+	VBROADCASTSS (DX), Y2
+	VFMADD231PS  Y2, Y1, Y0
+	ADDQ         CX, AX
+	ADDQ         $0x04, DX
+	DECQ         BX
+	JNE          single
+
+store:
+	MOVQ       tail+56(FP), AX
+	LEAQ       laneMask<>+32(SB), CX
+	SHLQ       $0x02, AX
+	SUBQ       AX, CX
+	VMOVUPS    (CX), Y1
+	MOVQ       c+40(FP), AX
+	MOVQ       ldc+48(FP), CX
+	VMASKMOVPS Y0, Y1, (AX)
+	VZEROUPPER
+	RET
+
+// func tile2x1AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, CMOV, FMA3, MMX+
+TEXT ·tile2x1AVX2(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (BX)(BX*2), SI
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
 	JNE    fromC
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
-	JMP    loop
+	JMP    begin
 
 fromC:
-	MOVQ       tail+64(FP), R11
-	LEAQ       laneMask<>+32(SB), R12
-	SHLQ       $0x02, R11
-	SUBQ       R11, R12
-	VMOVUPS    (R12), Y1
-	MOVQ       c+48(FP), R11
-	MOVQ       ldc+56(FP), R12
-	VMASKMOVPS (R11), Y1, Y0
-	ADDQ       R12, R11
-	VMASKMOVPS (R11), Y1, Y1
+	MOVQ       tail+56(FP), SI
+	LEAQ       laneMask<>+32(SB), DI
+	SHLQ       $0x02, SI
+	SUBQ       SI, DI
+	VMOVUPS    (DI), Y1
+	MOVQ       c+40(FP), SI
+	MOVQ       ldc+48(FP), DI
+	VMASKMOVPS (SI), Y1, Y0
+	ADDQ       DI, SI
+	VMASKMOVPS (SI), Y1, Y1
+
+begin:
+	MOVQ k+0(FP), SI
+	SHRQ $0x02, SI
+	JE   rest
+	MOVQ soonC+72(FP), DI
+	MOVQ ldc+48(FP), R8
+	MOVQ $0x00000002, R9
+	XORQ R10, R10
+	MOVQ soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
 
 loop:
-	VPMOVZXWD    (CX)(DI*1), Y2
+	VMOVUPS      (AX), Y2
+	VBROADCASTSS (DX), Y3
+	VFMADD231PS  Y3, Y2, Y0
+	VBROADCASTSS (DX)(BX*1), Y3
+	VFMADD231PS  Y3, Y2, Y1
+	PREFETCHT1   (R11)
+	PREFETCHT1   64(R11)
+	ADDQ         $0x00000080, R11
+	VMOVUPS      (AX)(CX*1), Y2
+	VBROADCASTSS 4(DX), Y3
+	VFMADD231PS  Y3, Y2, Y0
+	VBROADCASTSS 4(DX)(BX*1), Y3
+	VFMADD231PS  Y3, Y2, Y1
+	LEAQ         (AX)(CX*2), AX
+	VMOVUPS      (AX), Y2
+	VBROADCASTSS 8(DX), Y3
+	VFMADD231PS  Y3, Y2, Y0
+	VBROADCASTSS 8(DX)(BX*1), Y3
+	VFMADD231PS  Y3, Y2, Y1
+	PREFETCHT0   (DI)
+	ADDQ         R8, DI
+	DECQ         R9
+	CMOVQEQ      R10, R8
+	VMOVUPS      (AX)(CX*1), Y2
+	VBROADCASTSS 12(DX), Y3
+	VFMADD231PS  Y3, Y2, Y0
+	VBROADCASTSS 12(DX)(BX*1), Y3
+	VFMADD231PS  Y3, Y2, Y1
+	LEAQ         (AX)(CX*2), AX
+	ADDQ         $0x10, DX
+	DECQ         R12
+	JNE          loop
+	TESTQ        SI, SI
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R11
+	ADDQ         ld+88(FP), R11
+	MOVQ         R11, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VMOVUPS      (AX), Y2
+	VBROADCASTSS (DX), Y3
+	VFMADD231PS  Y3, Y2, Y0
+	VBROADCASTSS (DX)(BX*1), Y3
+	VFMADD231PS  Y3, Y2, Y1
+	ADDQ         CX, AX
+	ADDQ         $0x04, DX
+	DECQ         SI
+	JNE          single
+
+store:
+	MOVQ       tail+56(FP), AX
+	LEAQ       laneMask<>+32(SB), CX
+	SHLQ       $0x02, AX
+	SUBQ       AX, CX
+	VMOVUPS    (CX), Y2
+	MOVQ       c+40(FP), AX
+	MOVQ       ldc+48(FP), CX
+	VMASKMOVPS Y0, Y2, (AX)
+	ADDQ       CX, AX
+	VMASKMOVPS Y1, Y2, (AX)
+	VZEROUPPER
+	RET
+
+// func tile2x1TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, CMOV, FMA3, MMX+
+TEXT ·tile2x1TAVX2(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
+	JNE    fromC
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	JMP    begin
+
+fromC:
+	MOVQ       tail+56(FP), SI
+	LEAQ       laneMask<>+32(SB), DI
+	SHLQ       $0x02, SI
+	SUBQ       SI, DI
+	VMOVUPS    (DI), Y1
+	MOVQ       c+40(FP), SI
+	MOVQ       ldc+48(FP), DI
+	VMASKMOVPS (SI), Y1, Y0
+	ADDQ       DI, SI
+	VMASKMOVPS (SI), Y1, Y1
+
+begin:
+	MOVQ k+0(FP), SI
+	SHRQ $0x02, SI
+	JE   rest
+	MOVQ soonC+72(FP), DI
+	MOVQ ldc+48(FP), R8
+	MOVQ $0x00000002, R9
+	XORQ R10, R10
+	MOVQ soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
+
+loop:
+	VMOVUPS      (AX), Y2
+	VBROADCASTSS (DX), Y3
+	VFMADD231PS  Y3, Y2, Y0
+	VBROADCASTSS 4(DX), Y3
+	VFMADD231PS  Y3, Y2, Y1
+	PREFETCHT1   (R11)
+	PREFETCHT1   64(R11)
+	ADDQ         $0x00000080, R11
+	VMOVUPS      (AX)(CX*1), Y2
+	VBROADCASTSS (DX)(BX*1), Y3
+	VFMADD231PS  Y3, Y2, Y0
+	VBROADCASTSS 4(DX)(BX*1), Y3
+	VFMADD231PS  Y3, Y2, Y1
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	VMOVUPS      (AX), Y2
+	VBROADCASTSS (DX), Y3
+	VFMADD231PS  Y3, Y2, Y0
+	VBROADCASTSS 4(DX), Y3
+	VFMADD231PS  Y3, Y2, Y1
+	PREFETCHT0   (DI)
+	ADDQ         R8, DI
+	DECQ         R9
+	CMOVQEQ      R10, R8
+	VMOVUPS      (AX)(CX*1), Y2
+	VBROADCASTSS (DX)(BX*1), Y3
+	VFMADD231PS  Y3, Y2, Y0
+	VBROADCASTSS 4(DX)(BX*1), Y3
+	VFMADD231PS  Y3, Y2, Y1
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	DECQ         R12
+	JNE          loop
+	TESTQ        SI, SI
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R11
+	ADDQ         ld+88(FP), R11
+	MOVQ         R11, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VMOVUPS      (AX), Y2
+	VBROADCASTSS (DX), Y3
+	VFMADD231PS  Y3, Y2, Y0
+	VBROADCASTSS 4(DX), Y3
+	VFMADD231PS  Y3, Y2, Y1
+	ADDQ         CX, AX
+	ADDQ         BX, DX
+	DECQ         SI
+	JNE          single
+
+store:
+	MOVQ       tail+56(FP), AX
+	LEAQ       laneMask<>+32(SB), CX
+	SHLQ       $0x02, AX
+	SUBQ       AX, CX
+	VMOVUPS    (CX), Y2
+	MOVQ       c+40(FP), AX
+	MOVQ       ldc+48(FP), CX
+	VMASKMOVPS Y0, Y2, (AX)
+	ADDQ       CX, AX
+	VMASKMOVPS Y1, Y2, (AX)
+	VZEROUPPER
+	RET
+
+// func tile2x1BF16AVX2(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
+// Requires: AVX, AVX2, CMOV, FMA3, MMX+
+TEXT ·tile2x1BF16AVX2(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (BX)(BX*2), SI
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
+	JNE    fromC
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	JMP    begin
+
+fromC:
+	MOVQ       tail+56(FP), SI
+	LEAQ       laneMask<>+32(SB), DI
+	SHLQ       $0x02, SI
+	SUBQ       SI, DI
+	VMOVUPS    (DI), Y1
+	MOVQ       c+40(FP), SI
+	MOVQ       ldc+48(FP), DI
+	VMASKMOVPS (SI), Y1, Y0
+	ADDQ       DI, SI
+	VMASKMOVPS (SI), Y1, Y1
+
+begin:
+	MOVQ k+0(FP), SI
+	SHRQ $0x02, SI
+	JE   rest
+	MOVQ soonC+72(FP), DI
+	MOVQ ldc+48(FP), R8
+	MOVQ $0x00000002, R9
+	XORQ R10, R10
+	MOVQ soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
+
+loop:
+	VPMOVZXWD    (AX), Y2
 	VPSLLD       $0x10, Y2, Y2
-	VBROADCASTSS (R9)(R10*1), Y3
+	VBROADCASTSS (DX), Y3
 	VFMADD231PS  Y3, Y2, Y0
-	VBROADCASTSS (AX)(R10*1), Y3
+	VBROADCASTSS (DX)(BX*1), Y3
 	VFMADD231PS  Y3, Y2, Y1
-	PREFETCHT1   (BX)
-	ADDQ         SI, BX
-	ADDQ         R8, R10
-	ADDQ         DX, DI
+	PREFETCHT1   (R11)
+	ADDQ         $0x00000040, R11
+	VPMOVZXWD    (AX)(CX*1), Y2
+	VPSLLD       $0x10, Y2, Y2
+	VBROADCASTSS 4(DX), Y3
+	VFMADD231PS  Y3, Y2, Y0
+	VBROADCASTSS 4(DX)(BX*1), Y3
+	VFMADD231PS  Y3, Y2, Y1
+	LEAQ         (AX)(CX*2), AX
+	VPMOVZXWD    (AX), Y2
+	VPSLLD       $0x10, Y2, Y2
+	VBROADCASTSS 8(DX), Y3
+	VFMADD231PS  Y3, Y2, Y0
+	VBROADCASTSS 8(DX)(BX*1), Y3
+	VFMADD231PS  Y3, Y2, Y1
+	PREFETCHT0   (DI)
+	ADDQ         R8, DI
+	DECQ         R9
+	CMOVQEQ      R10, R8
+	VPMOVZXWD    (AX)(CX*1), Y2
+	VPSLLD       $0x10, Y2, Y2
+	VBROADCASTSS 12(DX), Y3
+	VFMADD231PS  Y3, Y2, Y0
+	VBROADCASTSS 12(DX)(BX*1), Y3
+	VFMADD231PS  Y3, Y2, Y1
+	LEAQ         (AX)(CX*2), AX
+	ADDQ         $0x10, DX
+	DECQ         R12
 	JNE          loop
-	MOVQ         tail+64(FP), AX
-	LEAQ         laneMask<>+32(SB), CX
-	SHLQ         $0x02, AX
-	SUBQ         AX, CX
-	VMOVUPS      (CX), Y2
-	MOVQ         c+48(FP), AX
-	MOVQ         ldc+56(FP), CX
-	VMASKMOVPS   Y0, Y2, (AX)
+	TESTQ        SI, SI
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R11
+	ADDQ         ld+88(FP), R11
+	MOVQ         R11, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VPMOVZXWD    (AX), Y2
+	VPSLLD       $0x10, Y2, Y2
+	VBROADCASTSS (DX), Y3
+	VFMADD231PS  Y3, Y2, Y0
+	VBROADCASTSS (DX)(BX*1), Y3
+	VFMADD231PS  Y3, Y2, Y1
 	ADDQ         CX, AX
-	VMASKMOVPS   Y1, Y2, (AX)
+	ADDQ         $0x04, DX
+	DECQ         SI
+	JNE          single
+
+store:
+	MOVQ       tail+56(FP), AX
+	LEAQ       laneMask<>+32(SB), CX
+	SHLQ       $0x02, AX
+	SUBQ       AX, CX
+	VMOVUPS    (CX), Y2
+	MOVQ       c+40(FP), AX
+	MOVQ       ldc+48(FP), CX
+	VMASKMOVPS Y0, Y2, (AX)
+	ADDQ       CX, AX
+	VMASKMOVPS Y1, Y2, (AX)
 	VZEROUPPER
 	RET
 
-// func tile3x1AVX2(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
-// Requires: AVX, FMA3, MMX+
-TEXT ·tile3x1AVX2(SB), NOSPLIT, $0-96
-	MOVQ   k+0(FP), AX
-	MOVQ   b+32(FP), CX
-	MOVQ   brs+40(FP), DX
-	MOVQ   next+80(FP), BX
-	MOVQ   step+88(FP), SI
-	MOVQ   DX, DI
-	IMULQ  AX, DI
-	ADDQ   DI, CX
-	NEGQ   DI
-	MOVQ   ars+16(FP), AX
-	MOVQ   acs+24(FP), R8
-	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(AX*1), R10
-	LEAQ   (R10)(AX*1), AX
-	XORQ   R11, R11
-	MOVB   load+72(FP), R12
-	TESTB  R12, R12
+// func tile3x1AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, CMOV, FMA3, MMX+
+TEXT ·tile3x1AVX2(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (BX)(BX*2), SI
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
 	JNE    fromC
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
-	JMP    loop
+	JMP    begin
 
 fromC:
-	MOVQ       tail+64(FP), R12
-	LEAQ       laneMask<>+32(SB), R13
-	SHLQ       $0x02, R12
-	SUBQ       R12, R13
-	VMOVUPS    (R13), Y2
-	MOVQ       c+48(FP), R12
-	MOVQ       ldc+56(FP), R13
-	VMASKMOVPS (R12), Y2, Y0
-	ADDQ       R13, R12
-	VMASKMOVPS (R12), Y2, Y1
-	ADDQ       R13, R12
-	VMASKMOVPS (R12), Y2, Y2
+	MOVQ       tail+56(FP), SI
+	LEAQ       laneMask<>+32(SB), DI
+	SHLQ       $0x02, SI
+	SUBQ       SI, DI
+	VMOVUPS    (DI), Y2
+	MOVQ       c+40(FP), SI
+	MOVQ       ldc+48(FP), DI
+	VMASKMOVPS (SI), Y2, Y0
+	ADDQ       DI, SI
+	VMASKMOVPS (SI), Y2, Y1
+	ADDQ       DI, SI
+	VMASKMOVPS (SI), Y2, Y2
+
+begin:
+	MOVQ k+0(FP), SI
+	SHRQ $0x02, SI
+	JE   rest
+	MOVQ soonC+72(FP), DI
+	MOVQ ldc+48(FP), R8
+	MOVQ $0x00000003, R9
+	XORQ R10, R10
+	MOVQ soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
 
 loop:
-	VMOVUPS      (CX)(DI*1), Y3
-	VBROADCASTSS (R9)(R11*1), Y4
+	VMOVUPS      (AX), Y3
+	VBROADCASTSS (DX), Y4
 	VFMADD231PS  Y4, Y3, Y0
-	VBROADCASTSS (R10)(R11*1), Y4
+	VBROADCASTSS (DX)(BX*1), Y4
 	VFMADD231PS  Y4, Y3, Y1
-	VBROADCASTSS (AX)(R11*1), Y4
+	VBROADCASTSS (DX)(BX*2), Y4
 	VFMADD231PS  Y4, Y3, Y2
-	PREFETCHT1   (BX)
-	ADDQ         SI, BX
-	ADDQ         R8, R11
-	ADDQ         DX, DI
+	PREFETCHT1   (R11)
+	PREFETCHT1   64(R11)
+	ADDQ         $0x00000080, R11
+	VMOVUPS      (AX)(CX*1), Y3
+	VBROADCASTSS 4(DX), Y4
+	VFMADD231PS  Y4, Y3, Y0
+	VBROADCASTSS 4(DX)(BX*1), Y4
+	VFMADD231PS  Y4, Y3, Y1
+	VBROADCASTSS 4(DX)(BX*2), Y4
+	VFMADD231PS  Y4, Y3, Y2
+	LEAQ         (AX)(CX*2), AX
+	VMOVUPS      (AX), Y3
+	VBROADCASTSS 8(DX), Y4
+	VFMADD231PS  Y4, Y3, Y0
+	VBROADCASTSS 8(DX)(BX*1), Y4
+	VFMADD231PS  Y4, Y3, Y1
+	VBROADCASTSS 8(DX)(BX*2), Y4
+	VFMADD231PS  Y4, Y3, Y2
+	PREFETCHT0   (DI)
+	ADDQ         R8, DI
+	DECQ         R9
+	CMOVQEQ      R10, R8
+	VMOVUPS      (AX)(CX*1), Y3
+	VBROADCASTSS 12(DX), Y4
+	VFMADD231PS  Y4, Y3, Y0
+	VBROADCASTSS 12(DX)(BX*1), Y4
+	VFMADD231PS  Y4, Y3, Y1
+	VBROADCASTSS 12(DX)(BX*2), Y4
+	VFMADD231PS  Y4, Y3, Y2
+	LEAQ         (AX)(CX*2), AX
+	ADDQ         $0x10, DX
+	DECQ         R12
 	JNE          loop
-	MOVQ         tail+64(FP), AX
-	LEAQ         laneMask<>+32(SB), CX
-	SHLQ         $0x02, AX
-	SUBQ         AX, CX
-	VMOVUPS      (CX), Y3
-	MOVQ         c+48(FP), AX
-	MOVQ         ldc+56(FP), CX
-	VMASKMOVPS   Y0, Y3, (AX)
+	TESTQ        SI, SI
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R11
+	ADDQ         ld+88(FP), R11
+	MOVQ         R11, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VMOVUPS      (AX), Y3
+	VBROADCASTSS (DX), Y4
+	VFMADD231PS  Y4, Y3, Y0
+	VBROADCASTSS (DX)(BX*1), Y4
+	VFMADD231PS  Y4, Y3, Y1
+	VBROADCASTSS (DX)(BX*2), Y4
+	VFMADD231PS  Y4, Y3, Y2
 	ADDQ         CX, AX
-	VMASKMOVPS   Y1, Y3, (AX)
-	ADDQ         CX, AX
-	VMASKMOVPS   Y2, Y3, (AX)
+	ADDQ         $0x04, DX
+	DECQ         SI
+	JNE          single
+
+store:
+	MOVQ       tail+56(FP), AX
+	LEAQ       laneMask<>+32(SB), CX
+	SHLQ       $0x02, AX
+	SUBQ       AX, CX
+	VMOVUPS    (CX), Y3
+	MOVQ       c+40(FP), AX
+	MOVQ       ldc+48(FP), CX
+	VMASKMOVPS Y0, Y3, (AX)
+	ADDQ       CX, AX
+	VMASKMOVPS Y1, Y3, (AX)
+	ADDQ       CX, AX
+	VMASKMOVPS Y2, Y3, (AX)
 	VZEROUPPER
 	RET
 
-// func tile3x1BF16AVX2(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
-// Requires: AVX, AVX2, FMA3, MMX+
-TEXT ·tile3x1BF16AVX2(SB), NOSPLIT, $0-96
-	MOVQ   k+0(FP), AX
-	MOVQ   b+32(FP), CX
-	MOVQ   brs+40(FP), DX
-	MOVQ   next+80(FP), BX
-	MOVQ   step+88(FP), SI
-	MOVQ   DX, DI
-	IMULQ  AX, DI
-	ADDQ   DI, CX
-	NEGQ   DI
-	MOVQ   ars+16(FP), AX
-	MOVQ   acs+24(FP), R8
-	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(AX*1), R10
-	LEAQ   (R10)(AX*1), AX
-	XORQ   R11, R11
-	MOVB   load+72(FP), R12
-	TESTB  R12, R12
+// func tile3x1TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, CMOV, FMA3, MMX+
+TEXT ·tile3x1TAVX2(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
 	JNE    fromC
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
-	JMP    loop
+	JMP    begin
 
 fromC:
-	MOVQ       tail+64(FP), R12
-	LEAQ       laneMask<>+32(SB), R13
-	SHLQ       $0x02, R12
-	SUBQ       R12, R13
-	VMOVUPS    (R13), Y2
-	MOVQ       c+48(FP), R12
-	MOVQ       ldc+56(FP), R13
-	VMASKMOVPS (R12), Y2, Y0
-	ADDQ       R13, R12
-	VMASKMOVPS (R12), Y2, Y1
-	ADDQ       R13, R12
-	VMASKMOVPS (R12), Y2, Y2
+	MOVQ       tail+56(FP), SI
+	LEAQ       laneMask<>+32(SB), DI
+	SHLQ       $0x02, SI
+	SUBQ       SI, DI
+	VMOVUPS    (DI), Y2
+	MOVQ       c+40(FP), SI
+	MOVQ       ldc+48(FP), DI
+	VMASKMOVPS (SI), Y2, Y0
+	ADDQ       DI, SI
+	VMASKMOVPS (SI), Y2, Y1
+	ADDQ       DI, SI
+	VMASKMOVPS (SI), Y2, Y2
+
+begin:
+	MOVQ k+0(FP), SI
+	SHRQ $0x02, SI
+	JE   rest
+	MOVQ soonC+72(FP), DI
+	MOVQ ldc+48(FP), R8
+	MOVQ $0x00000003, R9
+	XORQ R10, R10
+	MOVQ soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
 
 loop:
-	VPMOVZXWD    (CX)(DI*1), Y3
+	VMOVUPS      (AX), Y3
+	VBROADCASTSS (DX), Y4
+	VFMADD231PS  Y4, Y3, Y0
+	VBROADCASTSS 4(DX), Y4
+	VFMADD231PS  Y4, Y3, Y1
+	VBROADCASTSS 8(DX), Y4
+	VFMADD231PS  Y4, Y3, Y2
+	PREFETCHT1   (R11)
+	PREFETCHT1   64(R11)
+	ADDQ         $0x00000080, R11
+	VMOVUPS      (AX)(CX*1), Y3
+	VBROADCASTSS (DX)(BX*1), Y4
+	VFMADD231PS  Y4, Y3, Y0
+	VBROADCASTSS 4(DX)(BX*1), Y4
+	VFMADD231PS  Y4, Y3, Y1
+	VBROADCASTSS 8(DX)(BX*1), Y4
+	VFMADD231PS  Y4, Y3, Y2
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	VMOVUPS      (AX), Y3
+	VBROADCASTSS (DX), Y4
+	VFMADD231PS  Y4, Y3, Y0
+	VBROADCASTSS 4(DX), Y4
+	VFMADD231PS  Y4, Y3, Y1
+	VBROADCASTSS 8(DX), Y4
+	VFMADD231PS  Y4, Y3, Y2
+	PREFETCHT0   (DI)
+	ADDQ         R8, DI
+	DECQ         R9
+	CMOVQEQ      R10, R8
+	VMOVUPS      (AX)(CX*1), Y3
+	VBROADCASTSS (DX)(BX*1), Y4
+	VFMADD231PS  Y4, Y3, Y0
+	VBROADCASTSS 4(DX)(BX*1), Y4
+	VFMADD231PS  Y4, Y3, Y1
+	VBROADCASTSS 8(DX)(BX*1), Y4
+	VFMADD231PS  Y4, Y3, Y2
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	DECQ         R12
+	JNE          loop
+	TESTQ        SI, SI
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R11
+	ADDQ         ld+88(FP), R11
+	MOVQ         R11, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VMOVUPS      (AX), Y3
+	VBROADCASTSS (DX), Y4
+	VFMADD231PS  Y4, Y3, Y0
+	VBROADCASTSS 4(DX), Y4
+	VFMADD231PS  Y4, Y3, Y1
+	VBROADCASTSS 8(DX), Y4
+	VFMADD231PS  Y4, Y3, Y2
+	ADDQ         CX, AX
+	ADDQ         BX, DX
+	DECQ         SI
+	JNE          single
+
+store:
+	MOVQ       tail+56(FP), AX
+	LEAQ       laneMask<>+32(SB), CX
+	SHLQ       $0x02, AX
+	SUBQ       AX, CX
+	VMOVUPS    (CX), Y3
+	MOVQ       c+40(FP), AX
+	MOVQ       ldc+48(FP), CX
+	VMASKMOVPS Y0, Y3, (AX)
+	ADDQ       CX, AX
+	VMASKMOVPS Y1, Y3, (AX)
+	ADDQ       CX, AX
+	VMASKMOVPS Y2, Y3, (AX)
+	VZEROUPPER
+	RET
+
+// func tile3x1BF16AVX2(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
+// Requires: AVX, AVX2, CMOV, FMA3, MMX+
+TEXT ·tile3x1BF16AVX2(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (BX)(BX*2), SI
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
+	JNE    fromC
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	JMP    begin
+
+fromC:
+	MOVQ       tail+56(FP), SI
+	LEAQ       laneMask<>+32(SB), DI
+	SHLQ       $0x02, SI
+	SUBQ       SI, DI
+	VMOVUPS    (DI), Y2
+	MOVQ       c+40(FP), SI
+	MOVQ       ldc+48(FP), DI
+	VMASKMOVPS (SI), Y2, Y0
+	ADDQ       DI, SI
+	VMASKMOVPS (SI), Y2, Y1
+	ADDQ       DI, SI
+	VMASKMOVPS (SI), Y2, Y2
+
+begin:
+	MOVQ k+0(FP), SI
+	SHRQ $0x02, SI
+	JE   rest
+	MOVQ soonC+72(FP), DI
+	MOVQ ldc+48(FP), R8
+	MOVQ $0x00000003, R9
+	XORQ R10, R10
+	MOVQ soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
+
+loop:
+	VPMOVZXWD    (AX), Y3
 	VPSLLD       $0x10, Y3, Y3
-	VBROADCASTSS (R9)(R11*1), Y4
+	VBROADCASTSS (DX), Y4
 	VFMADD231PS  Y4, Y3, Y0
-	VBROADCASTSS (R10)(R11*1), Y4
+	VBROADCASTSS (DX)(BX*1), Y4
 	VFMADD231PS  Y4, Y3, Y1
-	VBROADCASTSS (AX)(R11*1), Y4
+	VBROADCASTSS (DX)(BX*2), Y4
 	VFMADD231PS  Y4, Y3, Y2
-	PREFETCHT1   (BX)
-	ADDQ         SI, BX
-	ADDQ         R8, R11
-	ADDQ         DX, DI
+	PREFETCHT1   (R11)
+	ADDQ         $0x00000040, R11
+	VPMOVZXWD    (AX)(CX*1), Y3
+	VPSLLD       $0x10, Y3, Y3
+	VBROADCASTSS 4(DX), Y4
+	VFMADD231PS  Y4, Y3, Y0
+	VBROADCASTSS 4(DX)(BX*1), Y4
+	VFMADD231PS  Y4, Y3, Y1
+	VBROADCASTSS 4(DX)(BX*2), Y4
+	VFMADD231PS  Y4, Y3, Y2
+	LEAQ         (AX)(CX*2), AX
+	VPMOVZXWD    (AX), Y3
+	VPSLLD       $0x10, Y3, Y3
+	VBROADCASTSS 8(DX), Y4
+	VFMADD231PS  Y4, Y3, Y0
+	VBROADCASTSS 8(DX)(BX*1), Y4
+	VFMADD231PS  Y4, Y3, Y1
+	VBROADCASTSS 8(DX)(BX*2), Y4
+	VFMADD231PS  Y4, Y3, Y2
+	PREFETCHT0   (DI)
+	ADDQ         R8, DI
+	DECQ         R9
+	CMOVQEQ      R10, R8
+	VPMOVZXWD    (AX)(CX*1), Y3
+	VPSLLD       $0x10, Y3, Y3
+	VBROADCASTSS 12(DX), Y4
+	VFMADD231PS  Y4, Y3, Y0
+	VBROADCASTSS 12(DX)(BX*1), Y4
+	VFMADD231PS  Y4, Y3, Y1
+	VBROADCASTSS 12(DX)(BX*2), Y4
+	VFMADD231PS  Y4, Y3, Y2
+	LEAQ         (AX)(CX*2), AX
+	ADDQ         $0x10, DX
+	DECQ         R12
 	JNE          loop
-	MOVQ         tail+64(FP), AX
-	LEAQ         laneMask<>+32(SB), CX
-	SHLQ         $0x02, AX
-	SUBQ         AX, CX
-	VMOVUPS      (CX), Y3
-	MOVQ         c+48(FP), AX
-	MOVQ         ldc+56(FP), CX
-	VMASKMOVPS   Y0, Y3, (AX)
+	TESTQ        SI, SI
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R11
+	ADDQ         ld+88(FP), R11
+	MOVQ         R11, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VPMOVZXWD    (AX), Y3
+	VPSLLD       $0x10, Y3, Y3
+	VBROADCASTSS (DX), Y4
+	VFMADD231PS  Y4, Y3, Y0
+	VBROADCASTSS (DX)(BX*1), Y4
+	VFMADD231PS  Y4, Y3, Y1
+	VBROADCASTSS (DX)(BX*2), Y4
+	VFMADD231PS  Y4, Y3, Y2
 	ADDQ         CX, AX
-	VMASKMOVPS   Y1, Y3, (AX)
-	ADDQ         CX, AX
-	VMASKMOVPS   Y2, Y3, (AX)
+	ADDQ         $0x04, DX
+	DECQ         SI
+	JNE          single
+
+store:
+	MOVQ       tail+56(FP), AX
+	LEAQ       laneMask<>+32(SB), CX
+	SHLQ       $0x02, AX
+	SUBQ       AX, CX
+	VMOVUPS    (CX), Y3
+	MOVQ       c+40(FP), AX
+	MOVQ       ldc+48(FP), CX
+	VMASKMOVPS Y0, Y3, (AX)
+	ADDQ       CX, AX
+	VMASKMOVPS Y1, Y3, (AX)
+	ADDQ       CX, AX
+	VMASKMOVPS Y2, Y3, (AX)
 	VZEROUPPER
 	RET
 
-// func tile4x1AVX2(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
-// Requires: AVX, FMA3, MMX+
-TEXT ·tile4x1AVX2(SB), NOSPLIT, $0-96
-	MOVQ   k+0(FP), AX
-	MOVQ   b+32(FP), CX
-	MOVQ   brs+40(FP), DX
-	MOVQ   next+80(FP), BX
-	MOVQ   step+88(FP), SI
-	MOVQ   DX, DI
-	IMULQ  AX, DI
-	ADDQ   DI, CX
-	NEGQ   DI
-	MOVQ   ars+16(FP), AX
-	MOVQ   acs+24(FP), R8
-	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(AX*1), R10
-	LEAQ   (R10)(AX*1), R11
-	LEAQ   (R11)(AX*1), AX
-	XORQ   R12, R12
-	MOVB   load+72(FP), R13
-	TESTB  R13, R13
+// func tile4x1AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, CMOV, FMA3, MMX+
+TEXT ·tile4x1AVX2(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (BX)(BX*2), SI
+	MOVB   load+64(FP), DI
+	TESTB  DI, DI
 	JNE    fromC
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
-	JMP    loop
+	JMP    begin
 
 fromC:
-	MOVQ       tail+64(FP), R13
-	LEAQ       laneMask<>+32(SB), R14
-	SHLQ       $0x02, R13
-	SUBQ       R13, R14
-	VMOVUPS    (R14), Y3
-	MOVQ       c+48(FP), R13
-	MOVQ       ldc+56(FP), R14
-	VMASKMOVPS (R13), Y3, Y0
-	ADDQ       R14, R13
-	VMASKMOVPS (R13), Y3, Y1
-	ADDQ       R14, R13
-	VMASKMOVPS (R13), Y3, Y2
-	ADDQ       R14, R13
-	VMASKMOVPS (R13), Y3, Y3
+	MOVQ       tail+56(FP), DI
+	LEAQ       laneMask<>+32(SB), R8
+	SHLQ       $0x02, DI
+	SUBQ       DI, R8
+	VMOVUPS    (R8), Y3
+	MOVQ       c+40(FP), DI
+	MOVQ       ldc+48(FP), R8
+	VMASKMOVPS (DI), Y3, Y0
+	ADDQ       R8, DI
+	VMASKMOVPS (DI), Y3, Y1
+	ADDQ       R8, DI
+	VMASKMOVPS (DI), Y3, Y2
+	ADDQ       R8, DI
+	VMASKMOVPS (DI), Y3, Y3
+
+begin:
+	MOVQ k+0(FP), DI
+	SHRQ $0x02, DI
+	JE   rest
+	MOVQ soonC+72(FP), R8
+	MOVQ ldc+48(FP), R9
+	MOVQ $0x00000004, R10
+	XORQ R11, R11
+	MOVQ soon+80(FP), R12
+
+phase:
+	MOVQ    run+96(FP), R13
+	CMPQ    DI, R13
+	CMOVQLT DI, R13
+	SUBQ    R13, DI
 
 loop:
-	VMOVUPS      (CX)(DI*1), Y4
-	VBROADCASTSS (R9)(R12*1), Y5
+	VMOVUPS      (AX), Y4
+	VBROADCASTSS (DX), Y5
 	VFMADD231PS  Y5, Y4, Y0
-	VBROADCASTSS (R10)(R12*1), Y5
+	VBROADCASTSS (DX)(BX*1), Y5
 	VFMADD231PS  Y5, Y4, Y1
-	VBROADCASTSS (R11)(R12*1), Y5
+	VBROADCASTSS (DX)(BX*2), Y5
 	VFMADD231PS  Y5, Y4, Y2
-	VBROADCASTSS (AX)(R12*1), Y5
+	VBROADCASTSS (DX)(SI*1), Y5
 	VFMADD231PS  Y5, Y4, Y3
-	PREFETCHT1   (BX)
-	ADDQ         SI, BX
-	ADDQ         R8, R12
-	ADDQ         DX, DI
+	PREFETCHT1   (R12)
+	ADDQ         $0x00000040, R12
+	VMOVUPS      (AX)(CX*1), Y4
+	VBROADCASTSS 4(DX), Y5
+	VFMADD231PS  Y5, Y4, Y0
+	VBROADCASTSS 4(DX)(BX*1), Y5
+	VFMADD231PS  Y5, Y4, Y1
+	VBROADCASTSS 4(DX)(BX*2), Y5
+	VFMADD231PS  Y5, Y4, Y2
+	VBROADCASTSS 4(DX)(SI*1), Y5
+	VFMADD231PS  Y5, Y4, Y3
+	LEAQ         (AX)(CX*2), AX
+	VMOVUPS      (AX), Y4
+	VBROADCASTSS 8(DX), Y5
+	VFMADD231PS  Y5, Y4, Y0
+	VBROADCASTSS 8(DX)(BX*1), Y5
+	VFMADD231PS  Y5, Y4, Y1
+	VBROADCASTSS 8(DX)(BX*2), Y5
+	VFMADD231PS  Y5, Y4, Y2
+	VBROADCASTSS 8(DX)(SI*1), Y5
+	VFMADD231PS  Y5, Y4, Y3
+	PREFETCHT0   (R8)
+	ADDQ         R9, R8
+	DECQ         R10
+	CMOVQEQ      R11, R9
+	VMOVUPS      (AX)(CX*1), Y4
+	VBROADCASTSS 12(DX), Y5
+	VFMADD231PS  Y5, Y4, Y0
+	VBROADCASTSS 12(DX)(BX*1), Y5
+	VFMADD231PS  Y5, Y4, Y1
+	VBROADCASTSS 12(DX)(BX*2), Y5
+	VFMADD231PS  Y5, Y4, Y2
+	VBROADCASTSS 12(DX)(SI*1), Y5
+	VFMADD231PS  Y5, Y4, Y3
+	LEAQ         (AX)(CX*2), AX
+	ADDQ         $0x10, DX
+	DECQ         R13
 	JNE          loop
-	MOVQ         tail+64(FP), AX
-	LEAQ         laneMask<>+32(SB), CX
-	SHLQ         $0x02, AX
-	SUBQ         AX, CX
-	VMOVUPS      (CX), Y4
-	MOVQ         c+48(FP), AX
-	MOVQ         ldc+56(FP), CX
-	VMASKMOVPS   Y0, Y4, (AX)
+	TESTQ        DI, DI
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R12
+	ADDQ         ld+88(FP), R12
+	MOVQ         R12, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R12
+	MOVQ DI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), DI
+	ANDQ $0x00000003, DI
+	JE   store
+
+single:
+	VMOVUPS      (AX), Y4
+	VBROADCASTSS (DX), Y5
+	VFMADD231PS  Y5, Y4, Y0
+	VBROADCASTSS (DX)(BX*1), Y5
+	VFMADD231PS  Y5, Y4, Y1
+	VBROADCASTSS (DX)(BX*2), Y5
+	VFMADD231PS  Y5, Y4, Y2
+	VBROADCASTSS (DX)(SI*1), Y5
+	VFMADD231PS  Y5, Y4, Y3
 	ADDQ         CX, AX
-	VMASKMOVPS   Y1, Y4, (AX)
-	ADDQ         CX, AX
-	VMASKMOVPS   Y2, Y4, (AX)
-	ADDQ         CX, AX
-	VMASKMOVPS   Y3, Y4, (AX)
+	ADDQ         $0x04, DX
+	DECQ         DI
+	JNE          single
+
+store:
+	MOVQ       tail+56(FP), AX
+	LEAQ       laneMask<>+32(SB), CX
+	SHLQ       $0x02, AX
+	SUBQ       AX, CX
+	VMOVUPS    (CX), Y4
+	MOVQ       c+40(FP), AX
+	MOVQ       ldc+48(FP), CX
+	VMASKMOVPS Y0, Y4, (AX)
+	ADDQ       CX, AX
+	VMASKMOVPS Y1, Y4, (AX)
+	ADDQ       CX, AX
+	VMASKMOVPS Y2, Y4, (AX)
+	ADDQ       CX, AX
+	VMASKMOVPS Y3, Y4, (AX)
 	VZEROUPPER
 	RET
 
-// func tile4x1BF16AVX2(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
-// Requires: AVX, AVX2, FMA3, MMX+
-TEXT ·tile4x1BF16AVX2(SB), NOSPLIT, $0-96
-	MOVQ   k+0(FP), AX
-	MOVQ   b+32(FP), CX
-	MOVQ   brs+40(FP), DX
-	MOVQ   next+80(FP), BX
-	MOVQ   step+88(FP), SI
-	MOVQ   DX, DI
-	IMULQ  AX, DI
-	ADDQ   DI, CX
-	NEGQ   DI
-	MOVQ   ars+16(FP), AX
-	MOVQ   acs+24(FP), R8
-	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(AX*1), R10
-	LEAQ   (R10)(AX*1), R11
-	LEAQ   (R11)(AX*1), AX
-	XORQ   R12, R12
-	MOVB   load+72(FP), R13
-	TESTB  R13, R13
+// func tile4x1TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, CMOV, FMA3, MMX+
+TEXT ·tile4x1TAVX2(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
 	JNE    fromC
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
-	JMP    loop
+	JMP    begin
 
 fromC:
-	MOVQ       tail+64(FP), R13
-	LEAQ       laneMask<>+32(SB), R14
-	SHLQ       $0x02, R13
-	SUBQ       R13, R14
-	VMOVUPS    (R14), Y3
-	MOVQ       c+48(FP), R13
-	MOVQ       ldc+56(FP), R14
-	VMASKMOVPS (R13), Y3, Y0
-	ADDQ       R14, R13
-	VMASKMOVPS (R13), Y3, Y1
-	ADDQ       R14, R13
-	VMASKMOVPS (R13), Y3, Y2
-	ADDQ       R14, R13
-	VMASKMOVPS (R13), Y3, Y3
+	MOVQ       tail+56(FP), SI
+	LEAQ       laneMask<>+32(SB), DI
+	SHLQ       $0x02, SI
+	SUBQ       SI, DI
+	VMOVUPS    (DI), Y3
+	MOVQ       c+40(FP), SI
+	MOVQ       ldc+48(FP), DI
+	VMASKMOVPS (SI), Y3, Y0
+	ADDQ       DI, SI
+	VMASKMOVPS (SI), Y3, Y1
+	ADDQ       DI, SI
+	VMASKMOVPS (SI), Y3, Y2
+	ADDQ       DI, SI
+	VMASKMOVPS (SI), Y3, Y3
+
+begin:
+	MOVQ k+0(FP), SI
+	SHRQ $0x02, SI
+	JE   rest
+	MOVQ soonC+72(FP), DI
+	MOVQ ldc+48(FP), R8
+	MOVQ $0x00000004, R9
+	XORQ R10, R10
+	MOVQ soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
 
 loop:
-	VPMOVZXWD    (CX)(DI*1), Y4
+	VMOVUPS      (AX), Y4
+	VBROADCASTSS (DX), Y5
+	VFMADD231PS  Y5, Y4, Y0
+	VBROADCASTSS 4(DX), Y5
+	VFMADD231PS  Y5, Y4, Y1
+	VBROADCASTSS 8(DX), Y5
+	VFMADD231PS  Y5, Y4, Y2
+	VBROADCASTSS 12(DX), Y5
+	VFMADD231PS  Y5, Y4, Y3
+	PREFETCHT1   (R11)
+	ADDQ         $0x00000040, R11
+	VMOVUPS      (AX)(CX*1), Y4
+	VBROADCASTSS (DX)(BX*1), Y5
+	VFMADD231PS  Y5, Y4, Y0
+	VBROADCASTSS 4(DX)(BX*1), Y5
+	VFMADD231PS  Y5, Y4, Y1
+	VBROADCASTSS 8(DX)(BX*1), Y5
+	VFMADD231PS  Y5, Y4, Y2
+	VBROADCASTSS 12(DX)(BX*1), Y5
+	VFMADD231PS  Y5, Y4, Y3
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	VMOVUPS      (AX), Y4
+	VBROADCASTSS (DX), Y5
+	VFMADD231PS  Y5, Y4, Y0
+	VBROADCASTSS 4(DX), Y5
+	VFMADD231PS  Y5, Y4, Y1
+	VBROADCASTSS 8(DX), Y5
+	VFMADD231PS  Y5, Y4, Y2
+	VBROADCASTSS 12(DX), Y5
+	VFMADD231PS  Y5, Y4, Y3
+	PREFETCHT0   (DI)
+	ADDQ         R8, DI
+	DECQ         R9
+	CMOVQEQ      R10, R8
+	VMOVUPS      (AX)(CX*1), Y4
+	VBROADCASTSS (DX)(BX*1), Y5
+	VFMADD231PS  Y5, Y4, Y0
+	VBROADCASTSS 4(DX)(BX*1), Y5
+	VFMADD231PS  Y5, Y4, Y1
+	VBROADCASTSS 8(DX)(BX*1), Y5
+	VFMADD231PS  Y5, Y4, Y2
+	VBROADCASTSS 12(DX)(BX*1), Y5
+	VFMADD231PS  Y5, Y4, Y3
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	DECQ         R12
+	JNE          loop
+	TESTQ        SI, SI
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R11
+	ADDQ         ld+88(FP), R11
+	MOVQ         R11, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VMOVUPS      (AX), Y4
+	VBROADCASTSS (DX), Y5
+	VFMADD231PS  Y5, Y4, Y0
+	VBROADCASTSS 4(DX), Y5
+	VFMADD231PS  Y5, Y4, Y1
+	VBROADCASTSS 8(DX), Y5
+	VFMADD231PS  Y5, Y4, Y2
+	VBROADCASTSS 12(DX), Y5
+	VFMADD231PS  Y5, Y4, Y3
+	ADDQ         CX, AX
+	ADDQ         BX, DX
+	DECQ         SI
+	JNE          single
+
+store:
+	MOVQ       tail+56(FP), AX
+	LEAQ       laneMask<>+32(SB), CX
+	SHLQ       $0x02, AX
+	SUBQ       AX, CX
+	VMOVUPS    (CX), Y4
+	MOVQ       c+40(FP), AX
+	MOVQ       ldc+48(FP), CX
+	VMASKMOVPS Y0, Y4, (AX)
+	ADDQ       CX, AX
+	VMASKMOVPS Y1, Y4, (AX)
+	ADDQ       CX, AX
+	VMASKMOVPS Y2, Y4, (AX)
+	ADDQ       CX, AX
+	VMASKMOVPS Y3, Y4, (AX)
+	VZEROUPPER
+	RET
+
+// func tile4x1BF16AVX2(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
+// Requires: AVX, AVX2, CMOV, FMA3, MMX+
+TEXT ·tile4x1BF16AVX2(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (BX)(BX*2), SI
+	MOVB   load+64(FP), DI
+	TESTB  DI, DI
+	JNE    fromC
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	JMP    begin
+
+fromC:
+	MOVQ       tail+56(FP), DI
+	LEAQ       laneMask<>+32(SB), R8
+	SHLQ       $0x02, DI
+	SUBQ       DI, R8
+	VMOVUPS    (R8), Y3
+	MOVQ       c+40(FP), DI
+	MOVQ       ldc+48(FP), R8
+	VMASKMOVPS (DI), Y3, Y0
+	ADDQ       R8, DI
+	VMASKMOVPS (DI), Y3, Y1
+	ADDQ       R8, DI
+	VMASKMOVPS (DI), Y3, Y2
+	ADDQ       R8, DI
+	VMASKMOVPS (DI), Y3, Y3
+
+begin:
+	MOVQ k+0(FP), DI
+	SHRQ $0x02, DI
+	JE   rest
+	MOVQ soonC+72(FP), R8
+	MOVQ ldc+48(FP), R9
+	MOVQ $0x00000004, R10
+	XORQ R11, R11
+	MOVQ soon+80(FP), R12
+
+phase:
+	MOVQ    run+96(FP), R13
+	CMPQ    DI, R13
+	CMOVQLT DI, R13
+	SUBQ    R13, DI
+
+loop:
+	VPMOVZXWD    (AX), Y4
 	VPSLLD       $0x10, Y4, Y4
-	VBROADCASTSS (R9)(R12*1), Y5
+	VBROADCASTSS (DX), Y5
 	VFMADD231PS  Y5, Y4, Y0
-	VBROADCASTSS (R10)(R12*1), Y5
+	VBROADCASTSS (DX)(BX*1), Y5
 	VFMADD231PS  Y5, Y4, Y1
-	VBROADCASTSS (R11)(R12*1), Y5
+	VBROADCASTSS (DX)(BX*2), Y5
 	VFMADD231PS  Y5, Y4, Y2
-	VBROADCASTSS (AX)(R12*1), Y5
+	VBROADCASTSS (DX)(SI*1), Y5
 	VFMADD231PS  Y5, Y4, Y3
-	PREFETCHT1   (BX)
-	ADDQ         SI, BX
-	ADDQ         R8, R12
-	ADDQ         DX, DI
+	PREFETCHT1   (R12)
+	ADDQ         $0x00000040, R12
+	VPMOVZXWD    (AX)(CX*1), Y4
+	VPSLLD       $0x10, Y4, Y4
+	VBROADCASTSS 4(DX), Y5
+	VFMADD231PS  Y5, Y4, Y0
+	VBROADCASTSS 4(DX)(BX*1), Y5
+	VFMADD231PS  Y5, Y4, Y1
+	VBROADCASTSS 4(DX)(BX*2), Y5
+	VFMADD231PS  Y5, Y4, Y2
+	VBROADCASTSS 4(DX)(SI*1), Y5
+	VFMADD231PS  Y5, Y4, Y3
+	LEAQ         (AX)(CX*2), AX
+	VPMOVZXWD    (AX), Y4
+	VPSLLD       $0x10, Y4, Y4
+	VBROADCASTSS 8(DX), Y5
+	VFMADD231PS  Y5, Y4, Y0
+	VBROADCASTSS 8(DX)(BX*1), Y5
+	VFMADD231PS  Y5, Y4, Y1
+	VBROADCASTSS 8(DX)(BX*2), Y5
+	VFMADD231PS  Y5, Y4, Y2
+	VBROADCASTSS 8(DX)(SI*1), Y5
+	VFMADD231PS  Y5, Y4, Y3
+	PREFETCHT0   (R8)
+	ADDQ         R9, R8
+	DECQ         R10
+	CMOVQEQ      R11, R9
+	VPMOVZXWD    (AX)(CX*1), Y4
+	VPSLLD       $0x10, Y4, Y4
+	VBROADCASTSS 12(DX), Y5
+	VFMADD231PS  Y5, Y4, Y0
+	VBROADCASTSS 12(DX)(BX*1), Y5
+	VFMADD231PS  Y5, Y4, Y1
+	VBROADCASTSS 12(DX)(BX*2), Y5
+	VFMADD231PS  Y5, Y4, Y2
+	VBROADCASTSS 12(DX)(SI*1), Y5
+	VFMADD231PS  Y5, Y4, Y3
+	LEAQ         (AX)(CX*2), AX
+	ADDQ         $0x10, DX
+	DECQ         R13
 	JNE          loop
-	MOVQ         tail+64(FP), AX
-	LEAQ         laneMask<>+32(SB), CX
-	SHLQ         $0x02, AX
-	SUBQ         AX, CX
-	VMOVUPS      (CX), Y4
-	MOVQ         c+48(FP), AX
-	MOVQ         ldc+56(FP), CX
-	VMASKMOVPS   Y0, Y4, (AX)
+	TESTQ        DI, DI
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R12
+	ADDQ         ld+88(FP), R12
+	MOVQ         R12, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R12
+	MOVQ DI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), DI
+	ANDQ $0x00000003, DI
+	JE   store
+
+single:
+	VPMOVZXWD    (AX), Y4
+	VPSLLD       $0x10, Y4, Y4
+	VBROADCASTSS (DX), Y5
+	VFMADD231PS  Y5, Y4, Y0
+	VBROADCASTSS (DX)(BX*1), Y5
+	VFMADD231PS  Y5, Y4, Y1
+	VBROADCASTSS (DX)(BX*2), Y5
+	VFMADD231PS  Y5, Y4, Y2
+	VBROADCASTSS (DX)(SI*1), Y5
+	VFMADD231PS  Y5, Y4, Y3
 	ADDQ         CX, AX
-	VMASKMOVPS   Y1, Y4, (AX)
-	ADDQ         CX, AX
-	VMASKMOVPS   Y2, Y4, (AX)
-	ADDQ         CX, AX
-	VMASKMOVPS   Y3, Y4, (AX)
+	ADDQ         $0x04, DX
+	DECQ         DI
+	JNE          single
+
+store:
+	MOVQ       tail+56(FP), AX
+	LEAQ       laneMask<>+32(SB), CX
+	SHLQ       $0x02, AX
+	SUBQ       AX, CX
+	VMOVUPS    (CX), Y4
+	MOVQ       c+40(FP), AX
+	MOVQ       ldc+48(FP), CX
+	VMASKMOVPS Y0, Y4, (AX)
+	ADDQ       CX, AX
+	VMASKMOVPS Y1, Y4, (AX)
+	ADDQ       CX, AX
+	VMASKMOVPS Y2, Y4, (AX)
+	ADDQ       CX, AX
+	VMASKMOVPS Y3, Y4, (AX)
 	VZEROUPPER
 	RET
 
-// func tile5x1AVX2(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
-// Requires: AVX, FMA3, MMX+
-TEXT ·tile5x1AVX2(SB), NOSPLIT, $0-96
-	MOVQ   k+0(FP), AX
-	MOVQ   b+32(FP), CX
-	MOVQ   brs+40(FP), DX
-	MOVQ   next+80(FP), BX
-	MOVQ   step+88(FP), SI
-	MOVQ   DX, DI
-	IMULQ  AX, DI
-	ADDQ   DI, CX
-	NEGQ   DI
-	MOVQ   ars+16(FP), AX
-	MOVQ   acs+24(FP), R8
-	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(AX*1), R10
-	LEAQ   (R10)(AX*1), R11
-	LEAQ   (R11)(AX*1), R12
-	LEAQ   (R12)(AX*1), AX
-	XORQ   R13, R13
-	MOVB   load+72(FP), R14
-	TESTB  R14, R14
+// func tile5x1AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, CMOV, FMA3, MMX+
+TEXT ·tile5x1AVX2(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (BX)(BX*2), SI
+	MOVB   load+64(FP), DI
+	TESTB  DI, DI
 	JNE    fromC
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
 	VXORPS Y4, Y4, Y4
-	JMP    loop
+	JMP    begin
 
 fromC:
-	MOVQ       tail+64(FP), R14
-	LEAQ       laneMask<>+32(SB), R15
-	SHLQ       $0x02, R14
-	SUBQ       R14, R15
-	VMOVUPS    (R15), Y4
-	MOVQ       c+48(FP), R14
-	MOVQ       ldc+56(FP), R15
-	VMASKMOVPS (R14), Y4, Y0
-	ADDQ       R15, R14
-	VMASKMOVPS (R14), Y4, Y1
-	ADDQ       R15, R14
-	VMASKMOVPS (R14), Y4, Y2
-	ADDQ       R15, R14
-	VMASKMOVPS (R14), Y4, Y3
-	ADDQ       R15, R14
-	VMASKMOVPS (R14), Y4, Y4
+	MOVQ       tail+56(FP), DI
+	LEAQ       laneMask<>+32(SB), R8
+	SHLQ       $0x02, DI
+	SUBQ       DI, R8
+	VMOVUPS    (R8), Y4
+	MOVQ       c+40(FP), DI
+	MOVQ       ldc+48(FP), R8
+	VMASKMOVPS (DI), Y4, Y0
+	ADDQ       R8, DI
+	VMASKMOVPS (DI), Y4, Y1
+	ADDQ       R8, DI
+	VMASKMOVPS (DI), Y4, Y2
+	ADDQ       R8, DI
+	VMASKMOVPS (DI), Y4, Y3
+	ADDQ       R8, DI
+	VMASKMOVPS (DI), Y4, Y4
+
+begin:
+	MOVQ k+0(FP), DI
+	SHRQ $0x02, DI
+	JE   rest
+	MOVQ soonC+72(FP), R8
+	MOVQ ldc+48(FP), R9
+	MOVQ $0x00000005, R10
+	XORQ R11, R11
+	MOVQ soon+80(FP), R12
+
+phase:
+	MOVQ    run+96(FP), R13
+	CMPQ    DI, R13
+	CMOVQLT DI, R13
+	SUBQ    R13, DI
 
 loop:
-	VMOVUPS      (CX)(DI*1), Y5
-	VBROADCASTSS (R9)(R13*1), Y6
+	VMOVUPS      (AX), Y5
+	VBROADCASTSS (DX), Y6
 	VFMADD231PS  Y6, Y5, Y0
-	VBROADCASTSS (R10)(R13*1), Y6
+	VBROADCASTSS (DX)(BX*1), Y6
 	VFMADD231PS  Y6, Y5, Y1
-	VBROADCASTSS (R11)(R13*1), Y6
+	VBROADCASTSS (DX)(BX*2), Y6
 	VFMADD231PS  Y6, Y5, Y2
-	VBROADCASTSS (R12)(R13*1), Y6
+	VBROADCASTSS (DX)(SI*1), Y6
 	VFMADD231PS  Y6, Y5, Y3
-	VBROADCASTSS (AX)(R13*1), Y6
+	VBROADCASTSS (DX)(BX*4), Y6
 	VFMADD231PS  Y6, Y5, Y4
-	PREFETCHT1   (BX)
-	ADDQ         SI, BX
-	ADDQ         R8, R13
-	ADDQ         DX, DI
+	PREFETCHT1   (R12)
+	ADDQ         $0x00000040, R12
+	VMOVUPS      (AX)(CX*1), Y5
+	VBROADCASTSS 4(DX), Y6
+	VFMADD231PS  Y6, Y5, Y0
+	VBROADCASTSS 4(DX)(BX*1), Y6
+	VFMADD231PS  Y6, Y5, Y1
+	VBROADCASTSS 4(DX)(BX*2), Y6
+	VFMADD231PS  Y6, Y5, Y2
+	VBROADCASTSS 4(DX)(SI*1), Y6
+	VFMADD231PS  Y6, Y5, Y3
+	VBROADCASTSS 4(DX)(BX*4), Y6
+	VFMADD231PS  Y6, Y5, Y4
+	LEAQ         (AX)(CX*2), AX
+	VMOVUPS      (AX), Y5
+	VBROADCASTSS 8(DX), Y6
+	VFMADD231PS  Y6, Y5, Y0
+	VBROADCASTSS 8(DX)(BX*1), Y6
+	VFMADD231PS  Y6, Y5, Y1
+	VBROADCASTSS 8(DX)(BX*2), Y6
+	VFMADD231PS  Y6, Y5, Y2
+	VBROADCASTSS 8(DX)(SI*1), Y6
+	VFMADD231PS  Y6, Y5, Y3
+	VBROADCASTSS 8(DX)(BX*4), Y6
+	VFMADD231PS  Y6, Y5, Y4
+	PREFETCHT0   (R8)
+	ADDQ         R9, R8
+	DECQ         R10
+	CMOVQEQ      R11, R9
+	VMOVUPS      (AX)(CX*1), Y5
+	VBROADCASTSS 12(DX), Y6
+	VFMADD231PS  Y6, Y5, Y0
+	VBROADCASTSS 12(DX)(BX*1), Y6
+	VFMADD231PS  Y6, Y5, Y1
+	VBROADCASTSS 12(DX)(BX*2), Y6
+	VFMADD231PS  Y6, Y5, Y2
+	VBROADCASTSS 12(DX)(SI*1), Y6
+	VFMADD231PS  Y6, Y5, Y3
+	VBROADCASTSS 12(DX)(BX*4), Y6
+	VFMADD231PS  Y6, Y5, Y4
+	LEAQ         (AX)(CX*2), AX
+	ADDQ         $0x10, DX
+	DECQ         R13
 	JNE          loop
-	MOVQ         tail+64(FP), AX
-	LEAQ         laneMask<>+32(SB), CX
-	SHLQ         $0x02, AX
-	SUBQ         AX, CX
-	VMOVUPS      (CX), Y5
-	MOVQ         c+48(FP), AX
-	MOVQ         ldc+56(FP), CX
-	VMASKMOVPS   Y0, Y5, (AX)
+	TESTQ        DI, DI
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R12
+	ADDQ         ld+88(FP), R12
+	MOVQ         R12, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R12
+	MOVQ DI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), DI
+	ANDQ $0x00000003, DI
+	JE   store
+
+single:
+	VMOVUPS      (AX), Y5
+	VBROADCASTSS (DX), Y6
+	VFMADD231PS  Y6, Y5, Y0
+	VBROADCASTSS (DX)(BX*1), Y6
+	VFMADD231PS  Y6, Y5, Y1
+	VBROADCASTSS (DX)(BX*2), Y6
+	VFMADD231PS  Y6, Y5, Y2
+	VBROADCASTSS (DX)(SI*1), Y6
+	VFMADD231PS  Y6, Y5, Y3
+	VBROADCASTSS (DX)(BX*4), Y6
+	VFMADD231PS  Y6, Y5, Y4
 	ADDQ         CX, AX
-	VMASKMOVPS   Y1, Y5, (AX)
-	ADDQ         CX, AX
-	VMASKMOVPS   Y2, Y5, (AX)
-	ADDQ         CX, AX
-	VMASKMOVPS   Y3, Y5, (AX)
-	ADDQ         CX, AX
-	VMASKMOVPS   Y4, Y5, (AX)
+	ADDQ         $0x04, DX
+	DECQ         DI
+	JNE          single
+
+store:
+	MOVQ       tail+56(FP), AX
+	LEAQ       laneMask<>+32(SB), CX
+	SHLQ       $0x02, AX
+	SUBQ       AX, CX
+	VMOVUPS    (CX), Y5
+	MOVQ       c+40(FP), AX
+	MOVQ       ldc+48(FP), CX
+	VMASKMOVPS Y0, Y5, (AX)
+	ADDQ       CX, AX
+	VMASKMOVPS Y1, Y5, (AX)
+	ADDQ       CX, AX
+	VMASKMOVPS Y2, Y5, (AX)
+	ADDQ       CX, AX
+	VMASKMOVPS Y3, Y5, (AX)
+	ADDQ       CX, AX
+	VMASKMOVPS Y4, Y5, (AX)
 	VZEROUPPER
 	RET
 
-// func tile5x1BF16AVX2(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
-// Requires: AVX, AVX2, FMA3, MMX+
-TEXT ·tile5x1BF16AVX2(SB), NOSPLIT, $0-96
-	MOVQ   k+0(FP), AX
-	MOVQ   b+32(FP), CX
-	MOVQ   brs+40(FP), DX
-	MOVQ   next+80(FP), BX
-	MOVQ   step+88(FP), SI
-	MOVQ   DX, DI
-	IMULQ  AX, DI
-	ADDQ   DI, CX
-	NEGQ   DI
-	MOVQ   ars+16(FP), AX
-	MOVQ   acs+24(FP), R8
-	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(AX*1), R10
-	LEAQ   (R10)(AX*1), R11
-	LEAQ   (R11)(AX*1), R12
-	LEAQ   (R12)(AX*1), AX
-	XORQ   R13, R13
-	MOVB   load+72(FP), R14
-	TESTB  R14, R14
+// func tile5x1TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, CMOV, FMA3, MMX+
+TEXT ·tile5x1TAVX2(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
 	JNE    fromC
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
 	VXORPS Y4, Y4, Y4
-	JMP    loop
+	JMP    begin
 
 fromC:
-	MOVQ       tail+64(FP), R14
-	LEAQ       laneMask<>+32(SB), R15
-	SHLQ       $0x02, R14
-	SUBQ       R14, R15
-	VMOVUPS    (R15), Y4
-	MOVQ       c+48(FP), R14
-	MOVQ       ldc+56(FP), R15
-	VMASKMOVPS (R14), Y4, Y0
-	ADDQ       R15, R14
-	VMASKMOVPS (R14), Y4, Y1
-	ADDQ       R15, R14
-	VMASKMOVPS (R14), Y4, Y2
-	ADDQ       R15, R14
-	VMASKMOVPS (R14), Y4, Y3
-	ADDQ       R15, R14
-	VMASKMOVPS (R14), Y4, Y4
+	MOVQ       tail+56(FP), SI
+	LEAQ       laneMask<>+32(SB), DI
+	SHLQ       $0x02, SI
+	SUBQ       SI, DI
+	VMOVUPS    (DI), Y4
+	MOVQ       c+40(FP), SI
+	MOVQ       ldc+48(FP), DI
+	VMASKMOVPS (SI), Y4, Y0
+	ADDQ       DI, SI
+	VMASKMOVPS (SI), Y4, Y1
+	ADDQ       DI, SI
+	VMASKMOVPS (SI), Y4, Y2
+	ADDQ       DI, SI
+	VMASKMOVPS (SI), Y4, Y3
+	ADDQ       DI, SI
+	VMASKMOVPS (SI), Y4, Y4
+
+begin:
+	MOVQ k+0(FP), SI
+	SHRQ $0x02, SI
+	JE   rest
+	MOVQ soonC+72(FP), DI
+	MOVQ ldc+48(FP), R8
+	MOVQ $0x00000005, R9
+	XORQ R10, R10
+	MOVQ soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
 
 loop:
-	VPMOVZXWD    (CX)(DI*1), Y5
+	VMOVUPS      (AX), Y5
+	VBROADCASTSS (DX), Y6
+	VFMADD231PS  Y6, Y5, Y0
+	VBROADCASTSS 4(DX), Y6
+	VFMADD231PS  Y6, Y5, Y1
+	VBROADCASTSS 8(DX), Y6
+	VFMADD231PS  Y6, Y5, Y2
+	VBROADCASTSS 12(DX), Y6
+	VFMADD231PS  Y6, Y5, Y3
+	VBROADCASTSS 16(DX), Y6
+	VFMADD231PS  Y6, Y5, Y4
+	PREFETCHT1   (R11)
+	ADDQ         $0x00000040, R11
+	VMOVUPS      (AX)(CX*1), Y5
+	VBROADCASTSS (DX)(BX*1), Y6
+	VFMADD231PS  Y6, Y5, Y0
+	VBROADCASTSS 4(DX)(BX*1), Y6
+	VFMADD231PS  Y6, Y5, Y1
+	VBROADCASTSS 8(DX)(BX*1), Y6
+	VFMADD231PS  Y6, Y5, Y2
+	VBROADCASTSS 12(DX)(BX*1), Y6
+	VFMADD231PS  Y6, Y5, Y3
+	VBROADCASTSS 16(DX)(BX*1), Y6
+	VFMADD231PS  Y6, Y5, Y4
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	VMOVUPS      (AX), Y5
+	VBROADCASTSS (DX), Y6
+	VFMADD231PS  Y6, Y5, Y0
+	VBROADCASTSS 4(DX), Y6
+	VFMADD231PS  Y6, Y5, Y1
+	VBROADCASTSS 8(DX), Y6
+	VFMADD231PS  Y6, Y5, Y2
+	VBROADCASTSS 12(DX), Y6
+	VFMADD231PS  Y6, Y5, Y3
+	VBROADCASTSS 16(DX), Y6
+	VFMADD231PS  Y6, Y5, Y4
+	PREFETCHT0   (DI)
+	ADDQ         R8, DI
+	DECQ         R9
+	CMOVQEQ      R10, R8
+	VMOVUPS      (AX)(CX*1), Y5
+	VBROADCASTSS (DX)(BX*1), Y6
+	VFMADD231PS  Y6, Y5, Y0
+	VBROADCASTSS 4(DX)(BX*1), Y6
+	VFMADD231PS  Y6, Y5, Y1
+	VBROADCASTSS 8(DX)(BX*1), Y6
+	VFMADD231PS  Y6, Y5, Y2
+	VBROADCASTSS 12(DX)(BX*1), Y6
+	VFMADD231PS  Y6, Y5, Y3
+	VBROADCASTSS 16(DX)(BX*1), Y6
+	VFMADD231PS  Y6, Y5, Y4
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	DECQ         R12
+	JNE          loop
+	TESTQ        SI, SI
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R11
+	ADDQ         ld+88(FP), R11
+	MOVQ         R11, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VMOVUPS      (AX), Y5
+	VBROADCASTSS (DX), Y6
+	VFMADD231PS  Y6, Y5, Y0
+	VBROADCASTSS 4(DX), Y6
+	VFMADD231PS  Y6, Y5, Y1
+	VBROADCASTSS 8(DX), Y6
+	VFMADD231PS  Y6, Y5, Y2
+	VBROADCASTSS 12(DX), Y6
+	VFMADD231PS  Y6, Y5, Y3
+	VBROADCASTSS 16(DX), Y6
+	VFMADD231PS  Y6, Y5, Y4
+	ADDQ         CX, AX
+	ADDQ         BX, DX
+	DECQ         SI
+	JNE          single
+
+store:
+	MOVQ       tail+56(FP), AX
+	LEAQ       laneMask<>+32(SB), CX
+	SHLQ       $0x02, AX
+	SUBQ       AX, CX
+	VMOVUPS    (CX), Y5
+	MOVQ       c+40(FP), AX
+	MOVQ       ldc+48(FP), CX
+	VMASKMOVPS Y0, Y5, (AX)
+	ADDQ       CX, AX
+	VMASKMOVPS Y1, Y5, (AX)
+	ADDQ       CX, AX
+	VMASKMOVPS Y2, Y5, (AX)
+	ADDQ       CX, AX
+	VMASKMOVPS Y3, Y5, (AX)
+	ADDQ       CX, AX
+	VMASKMOVPS Y4, Y5, (AX)
+	VZEROUPPER
+	RET
+
+// func tile5x1BF16AVX2(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
+// Requires: AVX, AVX2, CMOV, FMA3, MMX+
+TEXT ·tile5x1BF16AVX2(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (BX)(BX*2), SI
+	MOVB   load+64(FP), DI
+	TESTB  DI, DI
+	JNE    fromC
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	JMP    begin
+
+fromC:
+	MOVQ       tail+56(FP), DI
+	LEAQ       laneMask<>+32(SB), R8
+	SHLQ       $0x02, DI
+	SUBQ       DI, R8
+	VMOVUPS    (R8), Y4
+	MOVQ       c+40(FP), DI
+	MOVQ       ldc+48(FP), R8
+	VMASKMOVPS (DI), Y4, Y0
+	ADDQ       R8, DI
+	VMASKMOVPS (DI), Y4, Y1
+	ADDQ       R8, DI
+	VMASKMOVPS (DI), Y4, Y2
+	ADDQ       R8, DI
+	VMASKMOVPS (DI), Y4, Y3
+	ADDQ       R8, DI
+	VMASKMOVPS (DI), Y4, Y4
+
+begin:
+	MOVQ k+0(FP), DI
+	SHRQ $0x02, DI
+	JE   rest
+	MOVQ soonC+72(FP), R8
+	MOVQ ldc+48(FP), R9
+	MOVQ $0x00000005, R10
+	XORQ R11, R11
+	MOVQ soon+80(FP), R12
+
+phase:
+	MOVQ    run+96(FP), R13
+	CMPQ    DI, R13
+	CMOVQLT DI, R13
+	SUBQ    R13, DI
+
+loop:
+	VPMOVZXWD    (AX), Y5
 	VPSLLD       $0x10, Y5, Y5
-	VBROADCASTSS (R9)(R13*1), Y6
+	VBROADCASTSS (DX), Y6
 	VFMADD231PS  Y6, Y5, Y0
-	VBROADCASTSS (R10)(R13*1), Y6
+	VBROADCASTSS (DX)(BX*1), Y6
 	VFMADD231PS  Y6, Y5, Y1
-	VBROADCASTSS (R11)(R13*1), Y6
+	VBROADCASTSS (DX)(BX*2), Y6
 	VFMADD231PS  Y6, Y5, Y2
-	VBROADCASTSS (R12)(R13*1), Y6
+	VBROADCASTSS (DX)(SI*1), Y6
 	VFMADD231PS  Y6, Y5, Y3
-	VBROADCASTSS (AX)(R13*1), Y6
+	VBROADCASTSS (DX)(BX*4), Y6
 	VFMADD231PS  Y6, Y5, Y4
-	PREFETCHT1   (BX)
-	ADDQ         SI, BX
-	ADDQ         R8, R13
-	ADDQ         DX, DI
+	PREFETCHT1   (R12)
+	ADDQ         $0x00000040, R12
+	VPMOVZXWD    (AX)(CX*1), Y5
+	VPSLLD       $0x10, Y5, Y5
+	VBROADCASTSS 4(DX), Y6
+	VFMADD231PS  Y6, Y5, Y0
+	VBROADCASTSS 4(DX)(BX*1), Y6
+	VFMADD231PS  Y6, Y5, Y1
+	VBROADCASTSS 4(DX)(BX*2), Y6
+	VFMADD231PS  Y6, Y5, Y2
+	VBROADCASTSS 4(DX)(SI*1), Y6
+	VFMADD231PS  Y6, Y5, Y3
+	VBROADCASTSS 4(DX)(BX*4), Y6
+	VFMADD231PS  Y6, Y5, Y4
+	LEAQ         (AX)(CX*2), AX
+	VPMOVZXWD    (AX), Y5
+	VPSLLD       $0x10, Y5, Y5
+	VBROADCASTSS 8(DX), Y6
+	VFMADD231PS  Y6, Y5, Y0
+	VBROADCASTSS 8(DX)(BX*1), Y6
+	VFMADD231PS  Y6, Y5, Y1
+	VBROADCASTSS 8(DX)(BX*2), Y6
+	VFMADD231PS  Y6, Y5, Y2
+	VBROADCASTSS 8(DX)(SI*1), Y6
+	VFMADD231PS  Y6, Y5, Y3
+	VBROADCASTSS 8(DX)(BX*4), Y6
+	VFMADD231PS  Y6, Y5, Y4
+	PREFETCHT0   (R8)
+	ADDQ         R9, R8
+	DECQ         R10
+	CMOVQEQ      R11, R9
+	VPMOVZXWD    (AX)(CX*1), Y5
+	VPSLLD       $0x10, Y5, Y5
+	VBROADCASTSS 12(DX), Y6
+	VFMADD231PS  Y6, Y5, Y0
+	VBROADCASTSS 12(DX)(BX*1), Y6
+	VFMADD231PS  Y6, Y5, Y1
+	VBROADCASTSS 12(DX)(BX*2), Y6
+	VFMADD231PS  Y6, Y5, Y2
+	VBROADCASTSS 12(DX)(SI*1), Y6
+	VFMADD231PS  Y6, Y5, Y3
+	VBROADCASTSS 12(DX)(BX*4), Y6
+	VFMADD231PS  Y6, Y5, Y4
+	LEAQ         (AX)(CX*2), AX
+	ADDQ         $0x10, DX
+	DECQ         R13
 	JNE          loop
-	MOVQ         tail+64(FP), AX
-	LEAQ         laneMask<>+32(SB), CX
-	SHLQ         $0x02, AX
-	SUBQ         AX, CX
-	VMOVUPS      (CX), Y5
-	MOVQ         c+48(FP), AX
-	MOVQ         ldc+56(FP), CX
-	VMASKMOVPS   Y0, Y5, (AX)
+	TESTQ        DI, DI
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R12
+	ADDQ         ld+88(FP), R12
+	MOVQ         R12, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R12
+	MOVQ DI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), DI
+	ANDQ $0x00000003, DI
+	JE   store
+
+single:
+	VPMOVZXWD    (AX), Y5
+	VPSLLD       $0x10, Y5, Y5
+	VBROADCASTSS (DX), Y6
+	VFMADD231PS  Y6, Y5, Y0
+	VBROADCASTSS (DX)(BX*1), Y6
+	VFMADD231PS  Y6, Y5, Y1
+	VBROADCASTSS (DX)(BX*2), Y6
+	VFMADD231PS  Y6, Y5, Y2
+	VBROADCASTSS (DX)(SI*1), Y6
+	VFMADD231PS  Y6, Y5, Y3
+	VBROADCASTSS (DX)(BX*4), Y6
+	VFMADD231PS  Y6, Y5, Y4
 	ADDQ         CX, AX
-	VMASKMOVPS   Y1, Y5, (AX)
-	ADDQ         CX, AX
-	VMASKMOVPS   Y2, Y5, (AX)
-	ADDQ         CX, AX
-	VMASKMOVPS   Y3, Y5, (AX)
-	ADDQ         CX, AX
-	VMASKMOVPS   Y4, Y5, (AX)
+	ADDQ         $0x04, DX
+	DECQ         DI
+	JNE          single
+
+store:
+	MOVQ       tail+56(FP), AX
+	LEAQ       laneMask<>+32(SB), CX
+	SHLQ       $0x02, AX
+	SUBQ       AX, CX
+	VMOVUPS    (CX), Y5
+	MOVQ       c+40(FP), AX
+	MOVQ       ldc+48(FP), CX
+	VMASKMOVPS Y0, Y5, (AX)
+	ADDQ       CX, AX
+	VMASKMOVPS Y1, Y5, (AX)
+	ADDQ       CX, AX
+	VMASKMOVPS Y2, Y5, (AX)
+	ADDQ       CX, AX
+	VMASKMOVPS Y3, Y5, (AX)
+	ADDQ       CX, AX
+	VMASKMOVPS Y4, Y5, (AX)
 	VZEROUPPER
 	RET
 
-// func tile6x1AVX2(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
-// Requires: AVX, FMA3, MMX+
-TEXT ·tile6x1AVX2(SB), NOSPLIT, $8-96
-	MOVQ   k+0(FP), AX
-	MOVQ   b+32(FP), CX
-	MOVQ   brs+40(FP), DX
-	MOVQ   next+80(FP), BX
-	MOVQ   step+88(FP), SI
-	MOVQ   DX, DI
-	IMULQ  AX, DI
-	ADDQ   DI, CX
-	NEGQ   DI
-	MOVQ   ars+16(FP), AX
-	MOVQ   acs+24(FP), R8
-	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(AX*1), R10
-	LEAQ   (R10)(AX*1), R11
-	LEAQ   (R11)(AX*1), R12
-	LEAQ   (R12)(AX*1), R13
-	LEAQ   (R13)(AX*1), AX
-	XORQ   R14, R14
-	MOVB   load+72(FP), R15
-	TESTB  R15, R15
+// func tile6x1AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, CMOV, FMA3, MMX+
+TEXT ·tile6x1AVX2(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (DX)(BX*4), SI
+	ADDQ   BX, SI
+	LEAQ   (BX)(BX*2), DI
+	MOVB   load+64(FP), R8
+	TESTB  R8, R8
 	JNE    fromC
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
@@ -737,91 +2082,179 @@ TEXT ·tile6x1AVX2(SB), NOSPLIT, $8-96
 	VXORPS Y3, Y3, Y3
 	VXORPS Y4, Y4, Y4
 	VXORPS Y5, Y5, Y5
-	JMP    loop
+	JMP    begin
 
 fromC:
-	MOVQ       tail+64(FP), R15
-	LEAQ       laneMask<>+32(SB), BP
-	SHLQ       $0x02, R15
-	SUBQ       R15, BP
-	VMOVUPS    (BP), Y5
-	MOVQ       c+48(FP), R15
-	MOVQ       ldc+56(FP), BP
-	VMASKMOVPS (R15), Y5, Y0
-	ADDQ       BP, R15
-	VMASKMOVPS (R15), Y5, Y1
-	ADDQ       BP, R15
-	VMASKMOVPS (R15), Y5, Y2
-	ADDQ       BP, R15
-	VMASKMOVPS (R15), Y5, Y3
-	ADDQ       BP, R15
-	VMASKMOVPS (R15), Y5, Y4
-	ADDQ       BP, R15
-	VMASKMOVPS (R15), Y5, Y5
+	MOVQ       tail+56(FP), R8
+	LEAQ       laneMask<>+32(SB), R9
+	SHLQ       $0x02, R8
+	SUBQ       R8, R9
+	VMOVUPS    (R9), Y5
+	MOVQ       c+40(FP), R8
+	MOVQ       ldc+48(FP), R9
+	VMASKMOVPS (R8), Y5, Y0
+	ADDQ       R9, R8
+	VMASKMOVPS (R8), Y5, Y1
+	ADDQ       R9, R8
+	VMASKMOVPS (R8), Y5, Y2
+	ADDQ       R9, R8
+	VMASKMOVPS (R8), Y5, Y3
+	ADDQ       R9, R8
+	VMASKMOVPS (R8), Y5, Y4
+	ADDQ       R9, R8
+	VMASKMOVPS (R8), Y5, Y5
+
+begin:
+	MOVQ k+0(FP), R8
+	SHRQ $0x02, R8
+	JE   rest
+	MOVQ soonC+72(FP), R9
+	MOVQ ldc+48(FP), R10
+	MOVQ $0x00000006, R11
+	XORQ R12, R12
+	MOVQ soon+80(FP), R13
+
+phase:
+	MOVQ    run+96(FP), R14
+	CMPQ    R8, R14
+	CMOVQLT R8, R14
+	SUBQ    R14, R8
 
 loop:
-	VMOVUPS      (CX)(DI*1), Y6
-	VBROADCASTSS (R9)(R14*1), Y7
+	VMOVUPS      (AX), Y6
+	VBROADCASTSS (DX), Y7
 	VFMADD231PS  Y7, Y6, Y0
-	VBROADCASTSS (R10)(R14*1), Y7
+	VBROADCASTSS (DX)(BX*1), Y7
 	VFMADD231PS  Y7, Y6, Y1
-	VBROADCASTSS (R11)(R14*1), Y7
+	VBROADCASTSS (DX)(BX*2), Y7
 	VFMADD231PS  Y7, Y6, Y2
-	VBROADCASTSS (R12)(R14*1), Y7
+	VBROADCASTSS (DX)(DI*1), Y7
 	VFMADD231PS  Y7, Y6, Y3
-	VBROADCASTSS (R13)(R14*1), Y7
+	VBROADCASTSS (DX)(BX*4), Y7
 	VFMADD231PS  Y7, Y6, Y4
-	VBROADCASTSS (AX)(R14*1), Y7
+	VBROADCASTSS (SI), Y7
 	VFMADD231PS  Y7, Y6, Y5
-	PREFETCHT1   (BX)
-	ADDQ         SI, BX
-	ADDQ         R8, R14
-	ADDQ         DX, DI
+	PREFETCHT1   (R13)
+	ADDQ         $0x00000040, R13
+	VMOVUPS      (AX)(CX*1), Y6
+	VBROADCASTSS 4(DX), Y7
+	VFMADD231PS  Y7, Y6, Y0
+	VBROADCASTSS 4(DX)(BX*1), Y7
+	VFMADD231PS  Y7, Y6, Y1
+	VBROADCASTSS 4(DX)(BX*2), Y7
+	VFMADD231PS  Y7, Y6, Y2
+	VBROADCASTSS 4(DX)(DI*1), Y7
+	VFMADD231PS  Y7, Y6, Y3
+	VBROADCASTSS 4(DX)(BX*4), Y7
+	VFMADD231PS  Y7, Y6, Y4
+	VBROADCASTSS 4(SI), Y7
+	VFMADD231PS  Y7, Y6, Y5
+	LEAQ         (AX)(CX*2), AX
+	VMOVUPS      (AX), Y6
+	VBROADCASTSS 8(DX), Y7
+	VFMADD231PS  Y7, Y6, Y0
+	VBROADCASTSS 8(DX)(BX*1), Y7
+	VFMADD231PS  Y7, Y6, Y1
+	VBROADCASTSS 8(DX)(BX*2), Y7
+	VFMADD231PS  Y7, Y6, Y2
+	VBROADCASTSS 8(DX)(DI*1), Y7
+	VFMADD231PS  Y7, Y6, Y3
+	VBROADCASTSS 8(DX)(BX*4), Y7
+	VFMADD231PS  Y7, Y6, Y4
+	VBROADCASTSS 8(SI), Y7
+	VFMADD231PS  Y7, Y6, Y5
+	PREFETCHT0   (R9)
+	ADDQ         R10, R9
+	DECQ         R11
+	CMOVQEQ      R12, R10
+	VMOVUPS      (AX)(CX*1), Y6
+	VBROADCASTSS 12(DX), Y7
+	VFMADD231PS  Y7, Y6, Y0
+	VBROADCASTSS 12(DX)(BX*1), Y7
+	VFMADD231PS  Y7, Y6, Y1
+	VBROADCASTSS 12(DX)(BX*2), Y7
+	VFMADD231PS  Y7, Y6, Y2
+	VBROADCASTSS 12(DX)(DI*1), Y7
+	VFMADD231PS  Y7, Y6, Y3
+	VBROADCASTSS 12(DX)(BX*4), Y7
+	VFMADD231PS  Y7, Y6, Y4
+	VBROADCASTSS 12(SI), Y7
+	VFMADD231PS  Y7, Y6, Y5
+	LEAQ         (AX)(CX*2), AX
+	ADDQ         $0x10, DX
+	ADDQ         $0x10, SI
+	DECQ         R14
 	JNE          loop
-	MOVQ         tail+64(FP), AX
-	LEAQ         laneMask<>+32(SB), CX
-	SHLQ         $0x02, AX
-	SUBQ         AX, CX
-	VMOVUPS      (CX), Y6
-	MOVQ         c+48(FP), AX
-	MOVQ         ldc+56(FP), CX
-	VMASKMOVPS   Y0, Y6, (AX)
+	TESTQ        R8, R8
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R13
+	ADDQ         ld+88(FP), R13
+	MOVQ         R13, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R13
+	MOVQ R8, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), R8
+	ANDQ $0x00000003, R8
+	JE   store
+
+single:
+	VMOVUPS      (AX), Y6
+	VBROADCASTSS (DX), Y7
+	VFMADD231PS  Y7, Y6, Y0
+	VBROADCASTSS (DX)(BX*1), Y7
+	VFMADD231PS  Y7, Y6, Y1
+	VBROADCASTSS (DX)(BX*2), Y7
+	VFMADD231PS  Y7, Y6, Y2
+	VBROADCASTSS (DX)(DI*1), Y7
+	VFMADD231PS  Y7, Y6, Y3
+	VBROADCASTSS (DX)(BX*4), Y7
+	VFMADD231PS  Y7, Y6, Y4
+	VBROADCASTSS (SI), Y7
+	VFMADD231PS  Y7, Y6, Y5
 	ADDQ         CX, AX
-	VMASKMOVPS   Y1, Y6, (AX)
-	ADDQ         CX, AX
-	VMASKMOVPS   Y2, Y6, (AX)
-	ADDQ         CX, AX
-	VMASKMOVPS   Y3, Y6, (AX)
-	ADDQ         CX, AX
-	VMASKMOVPS   Y4, Y6, (AX)
-	ADDQ         CX, AX
-	VMASKMOVPS   Y5, Y6, (AX)
+	ADDQ         $0x04, DX
+	ADDQ         $0x04, SI
+	DECQ         R8
+	JNE          single
+
+store:
+	MOVQ       tail+56(FP), AX
+	LEAQ       laneMask<>+32(SB), CX
+	SHLQ       $0x02, AX
+	SUBQ       AX, CX
+	VMOVUPS    (CX), Y6
+	MOVQ       c+40(FP), AX
+	MOVQ       ldc+48(FP), CX
+	VMASKMOVPS Y0, Y6, (AX)
+	ADDQ       CX, AX
+	VMASKMOVPS Y1, Y6, (AX)
+	ADDQ       CX, AX
+	VMASKMOVPS Y2, Y6, (AX)
+	ADDQ       CX, AX
+	VMASKMOVPS Y3, Y6, (AX)
+	ADDQ       CX, AX
+	VMASKMOVPS Y4, Y6, (AX)
+	ADDQ       CX, AX
+	VMASKMOVPS Y5, Y6, (AX)
 	VZEROUPPER
 	RET
 
-// func tile6x1BF16AVX2(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
-// Requires: AVX, AVX2, FMA3, MMX+
-TEXT ·tile6x1BF16AVX2(SB), NOSPLIT, $8-96
-	MOVQ   k+0(FP), AX
-	MOVQ   b+32(FP), CX
-	MOVQ   brs+40(FP), DX
-	MOVQ   next+80(FP), BX
-	MOVQ   step+88(FP), SI
-	MOVQ   DX, DI
-	IMULQ  AX, DI
-	ADDQ   DI, CX
-	NEGQ   DI
-	MOVQ   ars+16(FP), AX
-	MOVQ   acs+24(FP), R8
-	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(AX*1), R10
-	LEAQ   (R10)(AX*1), R11
-	LEAQ   (R11)(AX*1), R12
-	LEAQ   (R12)(AX*1), R13
-	LEAQ   (R13)(AX*1), AX
-	XORQ   R14, R14
-	MOVB   load+72(FP), R15
-	TESTB  R15, R15
+// func tile6x1TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, CMOV, FMA3, MMX+
+TEXT ·tile6x1TAVX2(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
 	JNE    fromC
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
@@ -829,345 +2262,1172 @@ TEXT ·tile6x1BF16AVX2(SB), NOSPLIT, $8-96
 	VXORPS Y3, Y3, Y3
 	VXORPS Y4, Y4, Y4
 	VXORPS Y5, Y5, Y5
-	JMP    loop
+	JMP    begin
 
 fromC:
-	MOVQ       tail+64(FP), R15
-	LEAQ       laneMask<>+32(SB), BP
-	SHLQ       $0x02, R15
-	SUBQ       R15, BP
-	VMOVUPS    (BP), Y5
-	MOVQ       c+48(FP), R15
-	MOVQ       ldc+56(FP), BP
-	VMASKMOVPS (R15), Y5, Y0
-	ADDQ       BP, R15
-	VMASKMOVPS (R15), Y5, Y1
-	ADDQ       BP, R15
-	VMASKMOVPS (R15), Y5, Y2
-	ADDQ       BP, R15
-	VMASKMOVPS (R15), Y5, Y3
-	ADDQ       BP, R15
-	VMASKMOVPS (R15), Y5, Y4
-	ADDQ       BP, R15
-	VMASKMOVPS (R15), Y5, Y5
+	MOVQ       tail+56(FP), SI
+	LEAQ       laneMask<>+32(SB), DI
+	SHLQ       $0x02, SI
+	SUBQ       SI, DI
+	VMOVUPS    (DI), Y5
+	MOVQ       c+40(FP), SI
+	MOVQ       ldc+48(FP), DI
+	VMASKMOVPS (SI), Y5, Y0
+	ADDQ       DI, SI
+	VMASKMOVPS (SI), Y5, Y1
+	ADDQ       DI, SI
+	VMASKMOVPS (SI), Y5, Y2
+	ADDQ       DI, SI
+	VMASKMOVPS (SI), Y5, Y3
+	ADDQ       DI, SI
+	VMASKMOVPS (SI), Y5, Y4
+	ADDQ       DI, SI
+	VMASKMOVPS (SI), Y5, Y5
+
+begin:
+	MOVQ k+0(FP), SI
+	SHRQ $0x02, SI
+	JE   rest
+	MOVQ soonC+72(FP), DI
+	MOVQ ldc+48(FP), R8
+	MOVQ $0x00000006, R9
+	XORQ R10, R10
+	MOVQ soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
 
 loop:
-	VPMOVZXWD    (CX)(DI*1), Y6
+	VMOVUPS      (AX), Y6
+	VBROADCASTSS (DX), Y7
+	VFMADD231PS  Y7, Y6, Y0
+	VBROADCASTSS 4(DX), Y7
+	VFMADD231PS  Y7, Y6, Y1
+	VBROADCASTSS 8(DX), Y7
+	VFMADD231PS  Y7, Y6, Y2
+	VBROADCASTSS 12(DX), Y7
+	VFMADD231PS  Y7, Y6, Y3
+	VBROADCASTSS 16(DX), Y7
+	VFMADD231PS  Y7, Y6, Y4
+	VBROADCASTSS 20(DX), Y7
+	VFMADD231PS  Y7, Y6, Y5
+	PREFETCHT1   (R11)
+	ADDQ         $0x00000040, R11
+	VMOVUPS      (AX)(CX*1), Y6
+	VBROADCASTSS (DX)(BX*1), Y7
+	VFMADD231PS  Y7, Y6, Y0
+	VBROADCASTSS 4(DX)(BX*1), Y7
+	VFMADD231PS  Y7, Y6, Y1
+	VBROADCASTSS 8(DX)(BX*1), Y7
+	VFMADD231PS  Y7, Y6, Y2
+	VBROADCASTSS 12(DX)(BX*1), Y7
+	VFMADD231PS  Y7, Y6, Y3
+	VBROADCASTSS 16(DX)(BX*1), Y7
+	VFMADD231PS  Y7, Y6, Y4
+	VBROADCASTSS 20(DX)(BX*1), Y7
+	VFMADD231PS  Y7, Y6, Y5
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	VMOVUPS      (AX), Y6
+	VBROADCASTSS (DX), Y7
+	VFMADD231PS  Y7, Y6, Y0
+	VBROADCASTSS 4(DX), Y7
+	VFMADD231PS  Y7, Y6, Y1
+	VBROADCASTSS 8(DX), Y7
+	VFMADD231PS  Y7, Y6, Y2
+	VBROADCASTSS 12(DX), Y7
+	VFMADD231PS  Y7, Y6, Y3
+	VBROADCASTSS 16(DX), Y7
+	VFMADD231PS  Y7, Y6, Y4
+	VBROADCASTSS 20(DX), Y7
+	VFMADD231PS  Y7, Y6, Y5
+	PREFETCHT0   (DI)
+	ADDQ         R8, DI
+	DECQ         R9
+	CMOVQEQ      R10, R8
+	VMOVUPS      (AX)(CX*1), Y6
+	VBROADCASTSS (DX)(BX*1), Y7
+	VFMADD231PS  Y7, Y6, Y0
+	VBROADCASTSS 4(DX)(BX*1), Y7
+	VFMADD231PS  Y7, Y6, Y1
+	VBROADCASTSS 8(DX)(BX*1), Y7
+	VFMADD231PS  Y7, Y6, Y2
+	VBROADCASTSS 12(DX)(BX*1), Y7
+	VFMADD231PS  Y7, Y6, Y3
+	VBROADCASTSS 16(DX)(BX*1), Y7
+	VFMADD231PS  Y7, Y6, Y4
+	VBROADCASTSS 20(DX)(BX*1), Y7
+	VFMADD231PS  Y7, Y6, Y5
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	DECQ         R12
+	JNE          loop
+	TESTQ        SI, SI
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R11
+	ADDQ         ld+88(FP), R11
+	MOVQ         R11, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VMOVUPS      (AX), Y6
+	VBROADCASTSS (DX), Y7
+	VFMADD231PS  Y7, Y6, Y0
+	VBROADCASTSS 4(DX), Y7
+	VFMADD231PS  Y7, Y6, Y1
+	VBROADCASTSS 8(DX), Y7
+	VFMADD231PS  Y7, Y6, Y2
+	VBROADCASTSS 12(DX), Y7
+	VFMADD231PS  Y7, Y6, Y3
+	VBROADCASTSS 16(DX), Y7
+	VFMADD231PS  Y7, Y6, Y4
+	VBROADCASTSS 20(DX), Y7
+	VFMADD231PS  Y7, Y6, Y5
+	ADDQ         CX, AX
+	ADDQ         BX, DX
+	DECQ         SI
+	JNE          single
+
+store:
+	MOVQ       tail+56(FP), AX
+	LEAQ       laneMask<>+32(SB), CX
+	SHLQ       $0x02, AX
+	SUBQ       AX, CX
+	VMOVUPS    (CX), Y6
+	MOVQ       c+40(FP), AX
+	MOVQ       ldc+48(FP), CX
+	VMASKMOVPS Y0, Y6, (AX)
+	ADDQ       CX, AX
+	VMASKMOVPS Y1, Y6, (AX)
+	ADDQ       CX, AX
+	VMASKMOVPS Y2, Y6, (AX)
+	ADDQ       CX, AX
+	VMASKMOVPS Y3, Y6, (AX)
+	ADDQ       CX, AX
+	VMASKMOVPS Y4, Y6, (AX)
+	ADDQ       CX, AX
+	VMASKMOVPS Y5, Y6, (AX)
+	VZEROUPPER
+	RET
+
+// func tile6x1BF16AVX2(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
+// Requires: AVX, AVX2, CMOV, FMA3, MMX+
+TEXT ·tile6x1BF16AVX2(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (DX)(BX*4), SI
+	ADDQ   BX, SI
+	LEAQ   (BX)(BX*2), DI
+	MOVB   load+64(FP), R8
+	TESTB  R8, R8
+	JNE    fromC
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	JMP    begin
+
+fromC:
+	MOVQ       tail+56(FP), R8
+	LEAQ       laneMask<>+32(SB), R9
+	SHLQ       $0x02, R8
+	SUBQ       R8, R9
+	VMOVUPS    (R9), Y5
+	MOVQ       c+40(FP), R8
+	MOVQ       ldc+48(FP), R9
+	VMASKMOVPS (R8), Y5, Y0
+	ADDQ       R9, R8
+	VMASKMOVPS (R8), Y5, Y1
+	ADDQ       R9, R8
+	VMASKMOVPS (R8), Y5, Y2
+	ADDQ       R9, R8
+	VMASKMOVPS (R8), Y5, Y3
+	ADDQ       R9, R8
+	VMASKMOVPS (R8), Y5, Y4
+	ADDQ       R9, R8
+	VMASKMOVPS (R8), Y5, Y5
+
+begin:
+	MOVQ k+0(FP), R8
+	SHRQ $0x02, R8
+	JE   rest
+	MOVQ soonC+72(FP), R9
+	MOVQ ldc+48(FP), R10
+	MOVQ $0x00000006, R11
+	XORQ R12, R12
+	MOVQ soon+80(FP), R13
+
+phase:
+	MOVQ    run+96(FP), R14
+	CMPQ    R8, R14
+	CMOVQLT R8, R14
+	SUBQ    R14, R8
+
+loop:
+	VPMOVZXWD    (AX), Y6
 	VPSLLD       $0x10, Y6, Y6
-	VBROADCASTSS (R9)(R14*1), Y7
+	VBROADCASTSS (DX), Y7
 	VFMADD231PS  Y7, Y6, Y0
-	VBROADCASTSS (R10)(R14*1), Y7
+	VBROADCASTSS (DX)(BX*1), Y7
 	VFMADD231PS  Y7, Y6, Y1
-	VBROADCASTSS (R11)(R14*1), Y7
+	VBROADCASTSS (DX)(BX*2), Y7
 	VFMADD231PS  Y7, Y6, Y2
-	VBROADCASTSS (R12)(R14*1), Y7
+	VBROADCASTSS (DX)(DI*1), Y7
 	VFMADD231PS  Y7, Y6, Y3
-	VBROADCASTSS (R13)(R14*1), Y7
+	VBROADCASTSS (DX)(BX*4), Y7
 	VFMADD231PS  Y7, Y6, Y4
-	VBROADCASTSS (AX)(R14*1), Y7
+	VBROADCASTSS (SI), Y7
 	VFMADD231PS  Y7, Y6, Y5
-	PREFETCHT1   (BX)
-	ADDQ         SI, BX
-	ADDQ         R8, R14
-	ADDQ         DX, DI
+	PREFETCHT1   (R13)
+	ADDQ         $0x00000040, R13
+	VPMOVZXWD    (AX)(CX*1), Y6
+	VPSLLD       $0x10, Y6, Y6
+	VBROADCASTSS 4(DX), Y7
+	VFMADD231PS  Y7, Y6, Y0
+	VBROADCASTSS 4(DX)(BX*1), Y7
+	VFMADD231PS  Y7, Y6, Y1
+	VBROADCASTSS 4(DX)(BX*2), Y7
+	VFMADD231PS  Y7, Y6, Y2
+	VBROADCASTSS 4(DX)(DI*1), Y7
+	VFMADD231PS  Y7, Y6, Y3
+	VBROADCASTSS 4(DX)(BX*4), Y7
+	VFMADD231PS  Y7, Y6, Y4
+	VBROADCASTSS 4(SI), Y7
+	VFMADD231PS  Y7, Y6, Y5
+	LEAQ         (AX)(CX*2), AX
+	VPMOVZXWD    (AX), Y6
+	VPSLLD       $0x10, Y6, Y6
+	VBROADCASTSS 8(DX), Y7
+	VFMADD231PS  Y7, Y6, Y0
+	VBROADCASTSS 8(DX)(BX*1), Y7
+	VFMADD231PS  Y7, Y6, Y1
+	VBROADCASTSS 8(DX)(BX*2), Y7
+	VFMADD231PS  Y7, Y6, Y2
+	VBROADCASTSS 8(DX)(DI*1), Y7
+	VFMADD231PS  Y7, Y6, Y3
+	VBROADCASTSS 8(DX)(BX*4), Y7
+	VFMADD231PS  Y7, Y6, Y4
+	VBROADCASTSS 8(SI), Y7
+	VFMADD231PS  Y7, Y6, Y5
+	PREFETCHT0   (R9)
+	ADDQ         R10, R9
+	DECQ         R11
+	CMOVQEQ      R12, R10
+	VPMOVZXWD    (AX)(CX*1), Y6
+	VPSLLD       $0x10, Y6, Y6
+	VBROADCASTSS 12(DX), Y7
+	VFMADD231PS  Y7, Y6, Y0
+	VBROADCASTSS 12(DX)(BX*1), Y7
+	VFMADD231PS  Y7, Y6, Y1
+	VBROADCASTSS 12(DX)(BX*2), Y7
+	VFMADD231PS  Y7, Y6, Y2
+	VBROADCASTSS 12(DX)(DI*1), Y7
+	VFMADD231PS  Y7, Y6, Y3
+	VBROADCASTSS 12(DX)(BX*4), Y7
+	VFMADD231PS  Y7, Y6, Y4
+	VBROADCASTSS 12(SI), Y7
+	VFMADD231PS  Y7, Y6, Y5
+	LEAQ         (AX)(CX*2), AX
+	ADDQ         $0x10, DX
+	ADDQ         $0x10, SI
+	DECQ         R14
 	JNE          loop
-	MOVQ         tail+64(FP), AX
-	LEAQ         laneMask<>+32(SB), CX
-	SHLQ         $0x02, AX
-	SUBQ         AX, CX
-	VMOVUPS      (CX), Y6
-	MOVQ         c+48(FP), AX
-	MOVQ         ldc+56(FP), CX
-	VMASKMOVPS   Y0, Y6, (AX)
+	TESTQ        R8, R8
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R13
+	ADDQ         ld+88(FP), R13
+	MOVQ         R13, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R13
+	MOVQ R8, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), R8
+	ANDQ $0x00000003, R8
+	JE   store
+
+single:
+	VPMOVZXWD    (AX), Y6
+	VPSLLD       $0x10, Y6, Y6
+	VBROADCASTSS (DX), Y7
+	VFMADD231PS  Y7, Y6, Y0
+	VBROADCASTSS (DX)(BX*1), Y7
+	VFMADD231PS  Y7, Y6, Y1
+	VBROADCASTSS (DX)(BX*2), Y7
+	VFMADD231PS  Y7, Y6, Y2
+	VBROADCASTSS (DX)(DI*1), Y7
+	VFMADD231PS  Y7, Y6, Y3
+	VBROADCASTSS (DX)(BX*4), Y7
+	VFMADD231PS  Y7, Y6, Y4
+	VBROADCASTSS (SI), Y7
+	VFMADD231PS  Y7, Y6, Y5
 	ADDQ         CX, AX
-	VMASKMOVPS   Y1, Y6, (AX)
-	ADDQ         CX, AX
-	VMASKMOVPS   Y2, Y6, (AX)
-	ADDQ         CX, AX
-	VMASKMOVPS   Y3, Y6, (AX)
-	ADDQ         CX, AX
-	VMASKMOVPS   Y4, Y6, (AX)
-	ADDQ         CX, AX
-	VMASKMOVPS   Y5, Y6, (AX)
+	ADDQ         $0x04, DX
+	ADDQ         $0x04, SI
+	DECQ         R8
+	JNE          single
+
+store:
+	MOVQ       tail+56(FP), AX
+	LEAQ       laneMask<>+32(SB), CX
+	SHLQ       $0x02, AX
+	SUBQ       AX, CX
+	VMOVUPS    (CX), Y6
+	MOVQ       c+40(FP), AX
+	MOVQ       ldc+48(FP), CX
+	VMASKMOVPS Y0, Y6, (AX)
+	ADDQ       CX, AX
+	VMASKMOVPS Y1, Y6, (AX)
+	ADDQ       CX, AX
+	VMASKMOVPS Y2, Y6, (AX)
+	ADDQ       CX, AX
+	VMASKMOVPS Y3, Y6, (AX)
+	ADDQ       CX, AX
+	VMASKMOVPS Y4, Y6, (AX)
+	ADDQ       CX, AX
+	VMASKMOVPS Y5, Y6, (AX)
 	VZEROUPPER
 	RET
 
-// func tile1x2AVX2(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
-// Requires: AVX, FMA3, MMX+
-TEXT ·tile1x2AVX2(SB), NOSPLIT, $0-96
-	MOVQ   k+0(FP), AX
-	MOVQ   b+32(FP), CX
-	MOVQ   brs+40(FP), DX
-	MOVQ   next+80(FP), BX
-	MOVQ   step+88(FP), SI
-	MOVQ   DX, DI
-	IMULQ  AX, DI
-	ADDQ   DI, CX
-	NEGQ   DI
-	MOVQ   ars+16(FP), AX
-	MOVQ   acs+24(FP), AX
-	MOVQ   a+8(FP), R8
-	XORQ   R9, R9
-	MOVB   load+72(FP), R10
-	TESTB  R10, R10
+// func tile1x2AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, CMOV, FMA3, MMX+
+TEXT ·tile1x2AVX2(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (BX)(BX*2), BX
+	MOVB   load+64(FP), BL
+	TESTB  BL, BL
 	JNE    fromC
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
-	JMP    loop
+	JMP    begin
 
 fromC:
-	MOVQ       tail+64(FP), R10
-	LEAQ       laneMask<>+32(SB), R11
-	SHLQ       $0x02, R10
-	SUBQ       R10, R11
-	VMOVUPS    (R11), Y1
-	MOVQ       c+48(FP), R10
-	MOVQ       ldc+56(FP), R11
-	VMOVUPS    (R10), Y0
-	VMASKMOVPS 32(R10), Y1, Y1
+	MOVQ       tail+56(FP), BX
+	LEAQ       laneMask<>+32(SB), SI
+	SHLQ       $0x02, BX
+	SUBQ       BX, SI
+	VMOVUPS    (SI), Y1
+	MOVQ       c+40(FP), BX
+	MOVQ       ldc+48(FP), SI
+	VMOVUPS    (BX), Y0
+	VMASKMOVPS 32(BX), Y1, Y1
+
+begin:
+	MOVQ k+0(FP), BX
+	SHRQ $0x02, BX
+	JE   rest
+	MOVQ soonC+72(FP), SI
+	MOVQ ldc+48(FP), DI
+	MOVQ $0x00000001, R8
+	XORQ R9, R9
+	MOVQ soon+80(FP), R10
+
+phase:
+	MOVQ    run+96(FP), R11
+	CMPQ    BX, R11
+	CMOVQLT BX, R11
+	SUBQ    R11, BX
 
 loop:
-	VMOVUPS      (CX)(DI*1), Y2
-	VMOVUPS      32(CX)(DI*1), Y3
-	VBROADCASTSS (R8)(R9*1), Y4
+	VMOVUPS      (AX), Y2
+	VMOVUPS      32(AX), Y3
+	VBROADCASTSS (DX), Y4
 	VFMADD231PS  Y4, Y2, Y0
 	VFMADD231PS  Y4, Y3, Y1
-	PREFETCHT1   (BX)
-	ADDQ         SI, BX
-	ADDQ         AX, R9
-	ADDQ         DX, DI
+	PREFETCHT1   (R10)
+	PREFETCHT1   64(R10)
+	PREFETCHT1   128(R10)
+	PREFETCHT1   192(R10)
+	ADDQ         $0x00000100, R10
+	VMOVUPS      (AX)(CX*1), Y2
+	VMOVUPS      32(AX)(CX*1), Y3
+	VBROADCASTSS 4(DX), Y4
+	VFMADD231PS  Y4, Y2, Y0
+	VFMADD231PS  Y4, Y3, Y1
+	LEAQ         (AX)(CX*2), AX
+	VMOVUPS      (AX), Y2
+	VMOVUPS      32(AX), Y3
+	VBROADCASTSS 8(DX), Y4
+	VFMADD231PS  Y4, Y2, Y0
+	VFMADD231PS  Y4, Y3, Y1
+	PREFETCHT0   (SI)
+	ADDQ         DI, SI
+	DECQ         R8
+	CMOVQEQ      R9, DI
+	VMOVUPS      (AX)(CX*1), Y2
+	VMOVUPS      32(AX)(CX*1), Y3
+	VBROADCASTSS 12(DX), Y4
+	VFMADD231PS  Y4, Y2, Y0
+	VFMADD231PS  Y4, Y3, Y1
+	LEAQ         (AX)(CX*2), AX
+	ADDQ         $0x10, DX
+	DECQ         R11
 	JNE          loop
-	MOVQ         tail+64(FP), AX
-	LEAQ         laneMask<>+32(SB), CX
-	SHLQ         $0x02, AX
-	SUBQ         AX, CX
-	VMOVUPS      (CX), Y2
-	MOVQ         c+48(FP), AX
-	MOVQ         ldc+56(FP), CX
-	VMOVUPS      Y0, (AX)
-	VMASKMOVPS   Y1, Y2, 32(AX)
+	TESTQ        BX, BX
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R10
+	ADDQ         ld+88(FP), R10
+	MOVQ         R10, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R10
+	MOVQ BX, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), BX
+	ANDQ $0x00000003, BX
+	JE   store
+
+single:
+	VMOVUPS      (AX), Y2
+	VMOVUPS      32(AX), Y3
+	VBROADCASTSS (DX), Y4
+	VFMADD231PS  Y4, Y2, Y0
+	VFMADD231PS  Y4, Y3, Y1
+	ADDQ         CX, AX
+	ADDQ         $0x04, DX
+	DECQ         BX
+	JNE          single
+
+store:
+	MOVQ       tail+56(FP), AX
+	LEAQ       laneMask<>+32(SB), CX
+	SHLQ       $0x02, AX
+	SUBQ       AX, CX
+	VMOVUPS    (CX), Y2
+	MOVQ       c+40(FP), AX
+	MOVQ       ldc+48(FP), CX
+	VMOVUPS    Y0, (AX)
+	VMASKMOVPS Y1, Y2, 32(AX)
 	VZEROUPPER
 	RET
 
-// func tile1x2BF16AVX2(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
-// Requires: AVX, AVX2, FMA3, MMX+
-TEXT ·tile1x2BF16AVX2(SB), NOSPLIT, $0-96
-	MOVQ   k+0(FP), AX
-	MOVQ   b+32(FP), CX
-	MOVQ   brs+40(FP), DX
-	MOVQ   next+80(FP), BX
-	MOVQ   step+88(FP), SI
-	MOVQ   DX, DI
-	IMULQ  AX, DI
-	ADDQ   DI, CX
-	NEGQ   DI
-	MOVQ   ars+16(FP), AX
-	MOVQ   acs+24(FP), AX
-	MOVQ   a+8(FP), R8
-	XORQ   R9, R9
-	MOVB   load+72(FP), R10
-	TESTB  R10, R10
+// func tile1x2TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, CMOV, FMA3, MMX+
+TEXT ·tile1x2TAVX2(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
 	JNE    fromC
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
-	JMP    loop
+	JMP    begin
 
 fromC:
-	MOVQ       tail+64(FP), R10
-	LEAQ       laneMask<>+32(SB), R11
-	SHLQ       $0x02, R10
-	SUBQ       R10, R11
-	VMOVUPS    (R11), Y1
-	MOVQ       c+48(FP), R10
-	MOVQ       ldc+56(FP), R11
-	VMOVUPS    (R10), Y0
-	VMASKMOVPS 32(R10), Y1, Y1
+	MOVQ       tail+56(FP), SI
+	LEAQ       laneMask<>+32(SB), DI
+	SHLQ       $0x02, SI
+	SUBQ       SI, DI
+	VMOVUPS    (DI), Y1
+	MOVQ       c+40(FP), SI
+	MOVQ       ldc+48(FP), DI
+	VMOVUPS    (SI), Y0
+	VMASKMOVPS 32(SI), Y1, Y1
+
+begin:
+	MOVQ k+0(FP), SI
+	SHRQ $0x02, SI
+	JE   rest
+	MOVQ soonC+72(FP), DI
+	MOVQ ldc+48(FP), R8
+	MOVQ $0x00000001, R9
+	XORQ R10, R10
+	MOVQ soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
 
 loop:
-	VPMOVZXWD    (CX)(DI*1), Y2
+	VMOVUPS      (AX), Y2
+	VMOVUPS      32(AX), Y3
+	VBROADCASTSS (DX), Y4
+	VFMADD231PS  Y4, Y2, Y0
+	VFMADD231PS  Y4, Y3, Y1
+	PREFETCHT1   (R11)
+	PREFETCHT1   64(R11)
+	PREFETCHT1   128(R11)
+	PREFETCHT1   192(R11)
+	ADDQ         $0x00000100, R11
+	VMOVUPS      (AX)(CX*1), Y2
+	VMOVUPS      32(AX)(CX*1), Y3
+	VBROADCASTSS (DX)(BX*1), Y4
+	VFMADD231PS  Y4, Y2, Y0
+	VFMADD231PS  Y4, Y3, Y1
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	VMOVUPS      (AX), Y2
+	VMOVUPS      32(AX), Y3
+	VBROADCASTSS (DX), Y4
+	VFMADD231PS  Y4, Y2, Y0
+	VFMADD231PS  Y4, Y3, Y1
+	PREFETCHT0   (DI)
+	ADDQ         R8, DI
+	DECQ         R9
+	CMOVQEQ      R10, R8
+	VMOVUPS      (AX)(CX*1), Y2
+	VMOVUPS      32(AX)(CX*1), Y3
+	VBROADCASTSS (DX)(BX*1), Y4
+	VFMADD231PS  Y4, Y2, Y0
+	VFMADD231PS  Y4, Y3, Y1
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	DECQ         R12
+	JNE          loop
+	TESTQ        SI, SI
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R11
+	ADDQ         ld+88(FP), R11
+	MOVQ         R11, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VMOVUPS      (AX), Y2
+	VMOVUPS      32(AX), Y3
+	VBROADCASTSS (DX), Y4
+	VFMADD231PS  Y4, Y2, Y0
+	VFMADD231PS  Y4, Y3, Y1
+	ADDQ         CX, AX
+	ADDQ         BX, DX
+	DECQ         SI
+	JNE          single
+
+store:
+	MOVQ       tail+56(FP), AX
+	LEAQ       laneMask<>+32(SB), CX
+	SHLQ       $0x02, AX
+	SUBQ       AX, CX
+	VMOVUPS    (CX), Y2
+	MOVQ       c+40(FP), AX
+	MOVQ       ldc+48(FP), CX
+	VMOVUPS    Y0, (AX)
+	VMASKMOVPS Y1, Y2, 32(AX)
+	VZEROUPPER
+	RET
+
+// func tile1x2BF16AVX2(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
+// Requires: AVX, AVX2, CMOV, FMA3, MMX+
+TEXT ·tile1x2BF16AVX2(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (BX)(BX*2), BX
+	MOVB   load+64(FP), BL
+	TESTB  BL, BL
+	JNE    fromC
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	JMP    begin
+
+fromC:
+	MOVQ       tail+56(FP), BX
+	LEAQ       laneMask<>+32(SB), SI
+	SHLQ       $0x02, BX
+	SUBQ       BX, SI
+	VMOVUPS    (SI), Y1
+	MOVQ       c+40(FP), BX
+	MOVQ       ldc+48(FP), SI
+	VMOVUPS    (BX), Y0
+	VMASKMOVPS 32(BX), Y1, Y1
+
+begin:
+	MOVQ k+0(FP), BX
+	SHRQ $0x02, BX
+	JE   rest
+	MOVQ soonC+72(FP), SI
+	MOVQ ldc+48(FP), DI
+	MOVQ $0x00000001, R8
+	XORQ R9, R9
+	MOVQ soon+80(FP), R10
+
+phase:
+	MOVQ    run+96(FP), R11
+	CMPQ    BX, R11
+	CMOVQLT BX, R11
+	SUBQ    R11, BX
+
+loop:
+	VPMOVZXWD    (AX), Y2
 	VPSLLD       $0x10, Y2, Y2
-	VPMOVZXWD    16(CX)(DI*1), Y3
+	VPMOVZXWD    16(AX), Y3
 	VPSLLD       $0x10, Y3, Y3
-	VBROADCASTSS (R8)(R9*1), Y4
+	VBROADCASTSS (DX), Y4
 	VFMADD231PS  Y4, Y2, Y0
 	VFMADD231PS  Y4, Y3, Y1
-	PREFETCHT1   (BX)
-	ADDQ         SI, BX
-	ADDQ         AX, R9
-	ADDQ         DX, DI
+	PREFETCHT1   (R10)
+	PREFETCHT1   64(R10)
+	ADDQ         $0x00000080, R10
+	VPMOVZXWD    (AX)(CX*1), Y2
+	VPSLLD       $0x10, Y2, Y2
+	VPMOVZXWD    16(AX)(CX*1), Y3
+	VPSLLD       $0x10, Y3, Y3
+	VBROADCASTSS 4(DX), Y4
+	VFMADD231PS  Y4, Y2, Y0
+	VFMADD231PS  Y4, Y3, Y1
+	LEAQ         (AX)(CX*2), AX
+	VPMOVZXWD    (AX), Y2
+	VPSLLD       $0x10, Y2, Y2
+	VPMOVZXWD    16(AX), Y3
+	VPSLLD       $0x10, Y3, Y3
+	VBROADCASTSS 8(DX), Y4
+	VFMADD231PS  Y4, Y2, Y0
+	VFMADD231PS  Y4, Y3, Y1
+	PREFETCHT0   (SI)
+	ADDQ         DI, SI
+	DECQ         R8
+	CMOVQEQ      R9, DI
+	VPMOVZXWD    (AX)(CX*1), Y2
+	VPSLLD       $0x10, Y2, Y2
+	VPMOVZXWD    16(AX)(CX*1), Y3
+	VPSLLD       $0x10, Y3, Y3
+	VBROADCASTSS 12(DX), Y4
+	VFMADD231PS  Y4, Y2, Y0
+	VFMADD231PS  Y4, Y3, Y1
+	LEAQ         (AX)(CX*2), AX
+	ADDQ         $0x10, DX
+	DECQ         R11
 	JNE          loop
-	MOVQ         tail+64(FP), AX
-	LEAQ         laneMask<>+32(SB), CX
-	SHLQ         $0x02, AX
-	SUBQ         AX, CX
-	VMOVUPS      (CX), Y2
-	MOVQ         c+48(FP), AX
-	MOVQ         ldc+56(FP), CX
-	VMOVUPS      Y0, (AX)
-	VMASKMOVPS   Y1, Y2, 32(AX)
+	TESTQ        BX, BX
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R10
+	ADDQ         ld+88(FP), R10
+	MOVQ         R10, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R10
+	MOVQ BX, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), BX
+	ANDQ $0x00000003, BX
+	JE   store
+
+single:
+	VPMOVZXWD    (AX), Y2
+	VPSLLD       $0x10, Y2, Y2
+	VPMOVZXWD    16(AX), Y3
+	VPSLLD       $0x10, Y3, Y3
+	VBROADCASTSS (DX), Y4
+	VFMADD231PS  Y4, Y2, Y0
+	VFMADD231PS  Y4, Y3, Y1
+	ADDQ         CX, AX
+	ADDQ         $0x04, DX
+	DECQ         BX
+	JNE          single
+
+store:
+	MOVQ       tail+56(FP), AX
+	LEAQ       laneMask<>+32(SB), CX
+	SHLQ       $0x02, AX
+	SUBQ       AX, CX
+	VMOVUPS    (CX), Y2
+	MOVQ       c+40(FP), AX
+	MOVQ       ldc+48(FP), CX
+	VMOVUPS    Y0, (AX)
+	VMASKMOVPS Y1, Y2, 32(AX)
 	VZEROUPPER
 	RET
 
-// func tile2x2AVX2(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
-// Requires: AVX, FMA3, MMX+
-TEXT ·tile2x2AVX2(SB), NOSPLIT, $0-96
-	MOVQ   k+0(FP), AX
-	MOVQ   b+32(FP), CX
-	MOVQ   brs+40(FP), DX
-	MOVQ   next+80(FP), BX
-	MOVQ   step+88(FP), SI
-	MOVQ   DX, DI
-	IMULQ  AX, DI
-	ADDQ   DI, CX
-	NEGQ   DI
-	MOVQ   ars+16(FP), AX
-	MOVQ   acs+24(FP), R8
-	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(AX*1), AX
-	XORQ   R10, R10
-	MOVB   load+72(FP), R11
-	TESTB  R11, R11
+// func tile2x2AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, CMOV, FMA3, MMX+
+TEXT ·tile2x2AVX2(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (BX)(BX*2), SI
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
 	JNE    fromC
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
-	JMP    loop
+	JMP    begin
 
 fromC:
-	MOVQ       tail+64(FP), R11
-	LEAQ       laneMask<>+32(SB), R12
-	SHLQ       $0x02, R11
-	SUBQ       R11, R12
-	VMOVUPS    (R12), Y3
-	MOVQ       c+48(FP), R11
-	MOVQ       ldc+56(FP), R12
-	VMOVUPS    (R11), Y0
-	VMASKMOVPS 32(R11), Y3, Y1
-	ADDQ       R12, R11
-	VMOVUPS    (R11), Y2
-	VMASKMOVPS 32(R11), Y3, Y3
+	MOVQ       tail+56(FP), SI
+	LEAQ       laneMask<>+32(SB), DI
+	SHLQ       $0x02, SI
+	SUBQ       SI, DI
+	VMOVUPS    (DI), Y3
+	MOVQ       c+40(FP), SI
+	MOVQ       ldc+48(FP), DI
+	VMOVUPS    (SI), Y0
+	VMASKMOVPS 32(SI), Y3, Y1
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Y2
+	VMASKMOVPS 32(SI), Y3, Y3
+
+begin:
+	MOVQ k+0(FP), SI
+	SHRQ $0x02, SI
+	JE   rest
+	MOVQ soonC+72(FP), DI
+	MOVQ ldc+48(FP), R8
+	MOVQ $0x00000002, R9
+	XORQ R10, R10
+	MOVQ soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
 
 loop:
-	VMOVUPS      (CX)(DI*1), Y4
-	VMOVUPS      32(CX)(DI*1), Y5
-	VBROADCASTSS (R9)(R10*1), Y6
+	VMOVUPS      (AX), Y4
+	VMOVUPS      32(AX), Y5
+	VBROADCASTSS (DX), Y6
 	VFMADD231PS  Y6, Y4, Y0
 	VFMADD231PS  Y6, Y5, Y1
-	VBROADCASTSS (AX)(R10*1), Y6
+	VBROADCASTSS (DX)(BX*1), Y6
 	VFMADD231PS  Y6, Y4, Y2
 	VFMADD231PS  Y6, Y5, Y3
-	PREFETCHT1   (BX)
-	ADDQ         SI, BX
-	ADDQ         R8, R10
-	ADDQ         DX, DI
+	PREFETCHT1   (R11)
+	PREFETCHT1   64(R11)
+	PREFETCHT1   128(R11)
+	PREFETCHT1   192(R11)
+	ADDQ         $0x00000100, R11
+	VMOVUPS      (AX)(CX*1), Y4
+	VMOVUPS      32(AX)(CX*1), Y5
+	VBROADCASTSS 4(DX), Y6
+	VFMADD231PS  Y6, Y4, Y0
+	VFMADD231PS  Y6, Y5, Y1
+	VBROADCASTSS 4(DX)(BX*1), Y6
+	VFMADD231PS  Y6, Y4, Y2
+	VFMADD231PS  Y6, Y5, Y3
+	LEAQ         (AX)(CX*2), AX
+	VMOVUPS      (AX), Y4
+	VMOVUPS      32(AX), Y5
+	VBROADCASTSS 8(DX), Y6
+	VFMADD231PS  Y6, Y4, Y0
+	VFMADD231PS  Y6, Y5, Y1
+	VBROADCASTSS 8(DX)(BX*1), Y6
+	VFMADD231PS  Y6, Y4, Y2
+	VFMADD231PS  Y6, Y5, Y3
+	PREFETCHT0   (DI)
+	ADDQ         R8, DI
+	DECQ         R9
+	CMOVQEQ      R10, R8
+	VMOVUPS      (AX)(CX*1), Y4
+	VMOVUPS      32(AX)(CX*1), Y5
+	VBROADCASTSS 12(DX), Y6
+	VFMADD231PS  Y6, Y4, Y0
+	VFMADD231PS  Y6, Y5, Y1
+	VBROADCASTSS 12(DX)(BX*1), Y6
+	VFMADD231PS  Y6, Y4, Y2
+	VFMADD231PS  Y6, Y5, Y3
+	LEAQ         (AX)(CX*2), AX
+	ADDQ         $0x10, DX
+	DECQ         R12
 	JNE          loop
-	MOVQ         tail+64(FP), AX
-	LEAQ         laneMask<>+32(SB), CX
-	SHLQ         $0x02, AX
-	SUBQ         AX, CX
-	VMOVUPS      (CX), Y4
-	MOVQ         c+48(FP), AX
-	MOVQ         ldc+56(FP), CX
-	VMOVUPS      Y0, (AX)
-	VMASKMOVPS   Y1, Y4, 32(AX)
+	TESTQ        SI, SI
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R11
+	ADDQ         ld+88(FP), R11
+	MOVQ         R11, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VMOVUPS      (AX), Y4
+	VMOVUPS      32(AX), Y5
+	VBROADCASTSS (DX), Y6
+	VFMADD231PS  Y6, Y4, Y0
+	VFMADD231PS  Y6, Y5, Y1
+	VBROADCASTSS (DX)(BX*1), Y6
+	VFMADD231PS  Y6, Y4, Y2
+	VFMADD231PS  Y6, Y5, Y3
 	ADDQ         CX, AX
-	VMOVUPS      Y2, (AX)
-	VMASKMOVPS   Y3, Y4, 32(AX)
+	ADDQ         $0x04, DX
+	DECQ         SI
+	JNE          single
+
+store:
+	MOVQ       tail+56(FP), AX
+	LEAQ       laneMask<>+32(SB), CX
+	SHLQ       $0x02, AX
+	SUBQ       AX, CX
+	VMOVUPS    (CX), Y4
+	MOVQ       c+40(FP), AX
+	MOVQ       ldc+48(FP), CX
+	VMOVUPS    Y0, (AX)
+	VMASKMOVPS Y1, Y4, 32(AX)
+	ADDQ       CX, AX
+	VMOVUPS    Y2, (AX)
+	VMASKMOVPS Y3, Y4, 32(AX)
 	VZEROUPPER
 	RET
 
-// func tile2x2BF16AVX2(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
-// Requires: AVX, AVX2, FMA3, MMX+
-TEXT ·tile2x2BF16AVX2(SB), NOSPLIT, $0-96
-	MOVQ   k+0(FP), AX
-	MOVQ   b+32(FP), CX
-	MOVQ   brs+40(FP), DX
-	MOVQ   next+80(FP), BX
-	MOVQ   step+88(FP), SI
-	MOVQ   DX, DI
-	IMULQ  AX, DI
-	ADDQ   DI, CX
-	NEGQ   DI
-	MOVQ   ars+16(FP), AX
-	MOVQ   acs+24(FP), R8
-	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(AX*1), AX
-	XORQ   R10, R10
-	MOVB   load+72(FP), R11
-	TESTB  R11, R11
+// func tile2x2TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, CMOV, FMA3, MMX+
+TEXT ·tile2x2TAVX2(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
 	JNE    fromC
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
 	VXORPS Y3, Y3, Y3
-	JMP    loop
+	JMP    begin
 
 fromC:
-	MOVQ       tail+64(FP), R11
-	LEAQ       laneMask<>+32(SB), R12
-	SHLQ       $0x02, R11
-	SUBQ       R11, R12
-	VMOVUPS    (R12), Y3
-	MOVQ       c+48(FP), R11
-	MOVQ       ldc+56(FP), R12
-	VMOVUPS    (R11), Y0
-	VMASKMOVPS 32(R11), Y3, Y1
-	ADDQ       R12, R11
-	VMOVUPS    (R11), Y2
-	VMASKMOVPS 32(R11), Y3, Y3
+	MOVQ       tail+56(FP), SI
+	LEAQ       laneMask<>+32(SB), DI
+	SHLQ       $0x02, SI
+	SUBQ       SI, DI
+	VMOVUPS    (DI), Y3
+	MOVQ       c+40(FP), SI
+	MOVQ       ldc+48(FP), DI
+	VMOVUPS    (SI), Y0
+	VMASKMOVPS 32(SI), Y3, Y1
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Y2
+	VMASKMOVPS 32(SI), Y3, Y3
+
+begin:
+	MOVQ k+0(FP), SI
+	SHRQ $0x02, SI
+	JE   rest
+	MOVQ soonC+72(FP), DI
+	MOVQ ldc+48(FP), R8
+	MOVQ $0x00000002, R9
+	XORQ R10, R10
+	MOVQ soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
 
 loop:
-	VPMOVZXWD    (CX)(DI*1), Y4
+	VMOVUPS      (AX), Y4
+	VMOVUPS      32(AX), Y5
+	VBROADCASTSS (DX), Y6
+	VFMADD231PS  Y6, Y4, Y0
+	VFMADD231PS  Y6, Y5, Y1
+	VBROADCASTSS 4(DX), Y6
+	VFMADD231PS  Y6, Y4, Y2
+	VFMADD231PS  Y6, Y5, Y3
+	PREFETCHT1   (R11)
+	PREFETCHT1   64(R11)
+	PREFETCHT1   128(R11)
+	PREFETCHT1   192(R11)
+	ADDQ         $0x00000100, R11
+	VMOVUPS      (AX)(CX*1), Y4
+	VMOVUPS      32(AX)(CX*1), Y5
+	VBROADCASTSS (DX)(BX*1), Y6
+	VFMADD231PS  Y6, Y4, Y0
+	VFMADD231PS  Y6, Y5, Y1
+	VBROADCASTSS 4(DX)(BX*1), Y6
+	VFMADD231PS  Y6, Y4, Y2
+	VFMADD231PS  Y6, Y5, Y3
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	VMOVUPS      (AX), Y4
+	VMOVUPS      32(AX), Y5
+	VBROADCASTSS (DX), Y6
+	VFMADD231PS  Y6, Y4, Y0
+	VFMADD231PS  Y6, Y5, Y1
+	VBROADCASTSS 4(DX), Y6
+	VFMADD231PS  Y6, Y4, Y2
+	VFMADD231PS  Y6, Y5, Y3
+	PREFETCHT0   (DI)
+	ADDQ         R8, DI
+	DECQ         R9
+	CMOVQEQ      R10, R8
+	VMOVUPS      (AX)(CX*1), Y4
+	VMOVUPS      32(AX)(CX*1), Y5
+	VBROADCASTSS (DX)(BX*1), Y6
+	VFMADD231PS  Y6, Y4, Y0
+	VFMADD231PS  Y6, Y5, Y1
+	VBROADCASTSS 4(DX)(BX*1), Y6
+	VFMADD231PS  Y6, Y4, Y2
+	VFMADD231PS  Y6, Y5, Y3
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	DECQ         R12
+	JNE          loop
+	TESTQ        SI, SI
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R11
+	ADDQ         ld+88(FP), R11
+	MOVQ         R11, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VMOVUPS      (AX), Y4
+	VMOVUPS      32(AX), Y5
+	VBROADCASTSS (DX), Y6
+	VFMADD231PS  Y6, Y4, Y0
+	VFMADD231PS  Y6, Y5, Y1
+	VBROADCASTSS 4(DX), Y6
+	VFMADD231PS  Y6, Y4, Y2
+	VFMADD231PS  Y6, Y5, Y3
+	ADDQ         CX, AX
+	ADDQ         BX, DX
+	DECQ         SI
+	JNE          single
+
+store:
+	MOVQ       tail+56(FP), AX
+	LEAQ       laneMask<>+32(SB), CX
+	SHLQ       $0x02, AX
+	SUBQ       AX, CX
+	VMOVUPS    (CX), Y4
+	MOVQ       c+40(FP), AX
+	MOVQ       ldc+48(FP), CX
+	VMOVUPS    Y0, (AX)
+	VMASKMOVPS Y1, Y4, 32(AX)
+	ADDQ       CX, AX
+	VMOVUPS    Y2, (AX)
+	VMASKMOVPS Y3, Y4, 32(AX)
+	VZEROUPPER
+	RET
+
+// func tile2x2BF16AVX2(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
+// Requires: AVX, AVX2, CMOV, FMA3, MMX+
+TEXT ·tile2x2BF16AVX2(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (BX)(BX*2), SI
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
+	JNE    fromC
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	JMP    begin
+
+fromC:
+	MOVQ       tail+56(FP), SI
+	LEAQ       laneMask<>+32(SB), DI
+	SHLQ       $0x02, SI
+	SUBQ       SI, DI
+	VMOVUPS    (DI), Y3
+	MOVQ       c+40(FP), SI
+	MOVQ       ldc+48(FP), DI
+	VMOVUPS    (SI), Y0
+	VMASKMOVPS 32(SI), Y3, Y1
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Y2
+	VMASKMOVPS 32(SI), Y3, Y3
+
+begin:
+	MOVQ k+0(FP), SI
+	SHRQ $0x02, SI
+	JE   rest
+	MOVQ soonC+72(FP), DI
+	MOVQ ldc+48(FP), R8
+	MOVQ $0x00000002, R9
+	XORQ R10, R10
+	MOVQ soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
+
+loop:
+	VPMOVZXWD    (AX), Y4
 	VPSLLD       $0x10, Y4, Y4
-	VPMOVZXWD    16(CX)(DI*1), Y5
+	VPMOVZXWD    16(AX), Y5
 	VPSLLD       $0x10, Y5, Y5
-	VBROADCASTSS (R9)(R10*1), Y6
+	VBROADCASTSS (DX), Y6
 	VFMADD231PS  Y6, Y4, Y0
 	VFMADD231PS  Y6, Y5, Y1
-	VBROADCASTSS (AX)(R10*1), Y6
+	VBROADCASTSS (DX)(BX*1), Y6
 	VFMADD231PS  Y6, Y4, Y2
 	VFMADD231PS  Y6, Y5, Y3
-	PREFETCHT1   (BX)
-	ADDQ         SI, BX
-	ADDQ         R8, R10
-	ADDQ         DX, DI
+	PREFETCHT1   (R11)
+	PREFETCHT1   64(R11)
+	ADDQ         $0x00000080, R11
+	VPMOVZXWD    (AX)(CX*1), Y4
+	VPSLLD       $0x10, Y4, Y4
+	VPMOVZXWD    16(AX)(CX*1), Y5
+	VPSLLD       $0x10, Y5, Y5
+	VBROADCASTSS 4(DX), Y6
+	VFMADD231PS  Y6, Y4, Y0
+	VFMADD231PS  Y6, Y5, Y1
+	VBROADCASTSS 4(DX)(BX*1), Y6
+	VFMADD231PS  Y6, Y4, Y2
+	VFMADD231PS  Y6, Y5, Y3
+	LEAQ         (AX)(CX*2), AX
+	VPMOVZXWD    (AX), Y4
+	VPSLLD       $0x10, Y4, Y4
+	VPMOVZXWD    16(AX), Y5
+	VPSLLD       $0x10, Y5, Y5
+	VBROADCASTSS 8(DX), Y6
+	VFMADD231PS  Y6, Y4, Y0
+	VFMADD231PS  Y6, Y5, Y1
+	VBROADCASTSS 8(DX)(BX*1), Y6
+	VFMADD231PS  Y6, Y4, Y2
+	VFMADD231PS  Y6, Y5, Y3
+	PREFETCHT0   (DI)
+	ADDQ         R8, DI
+	DECQ         R9
+	CMOVQEQ      R10, R8
+	VPMOVZXWD    (AX)(CX*1), Y4
+	VPSLLD       $0x10, Y4, Y4
+	VPMOVZXWD    16(AX)(CX*1), Y5
+	VPSLLD       $0x10, Y5, Y5
+	VBROADCASTSS 12(DX), Y6
+	VFMADD231PS  Y6, Y4, Y0
+	VFMADD231PS  Y6, Y5, Y1
+	VBROADCASTSS 12(DX)(BX*1), Y6
+	VFMADD231PS  Y6, Y4, Y2
+	VFMADD231PS  Y6, Y5, Y3
+	LEAQ         (AX)(CX*2), AX
+	ADDQ         $0x10, DX
+	DECQ         R12
 	JNE          loop
-	MOVQ         tail+64(FP), AX
-	LEAQ         laneMask<>+32(SB), CX
-	SHLQ         $0x02, AX
-	SUBQ         AX, CX
-	VMOVUPS      (CX), Y4
-	MOVQ         c+48(FP), AX
-	MOVQ         ldc+56(FP), CX
-	VMOVUPS      Y0, (AX)
-	VMASKMOVPS   Y1, Y4, 32(AX)
+	TESTQ        SI, SI
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R11
+	ADDQ         ld+88(FP), R11
+	MOVQ         R11, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VPMOVZXWD    (AX), Y4
+	VPSLLD       $0x10, Y4, Y4
+	VPMOVZXWD    16(AX), Y5
+	VPSLLD       $0x10, Y5, Y5
+	VBROADCASTSS (DX), Y6
+	VFMADD231PS  Y6, Y4, Y0
+	VFMADD231PS  Y6, Y5, Y1
+	VBROADCASTSS (DX)(BX*1), Y6
+	VFMADD231PS  Y6, Y4, Y2
+	VFMADD231PS  Y6, Y5, Y3
 	ADDQ         CX, AX
-	VMOVUPS      Y2, (AX)
-	VMASKMOVPS   Y3, Y4, 32(AX)
+	ADDQ         $0x04, DX
+	DECQ         SI
+	JNE          single
+
+store:
+	MOVQ       tail+56(FP), AX
+	LEAQ       laneMask<>+32(SB), CX
+	SHLQ       $0x02, AX
+	SUBQ       AX, CX
+	VMOVUPS    (CX), Y4
+	MOVQ       c+40(FP), AX
+	MOVQ       ldc+48(FP), CX
+	VMOVUPS    Y0, (AX)
+	VMASKMOVPS Y1, Y4, 32(AX)
+	ADDQ       CX, AX
+	VMOVUPS    Y2, (AX)
+	VMASKMOVPS Y3, Y4, 32(AX)
 	VZEROUPPER
 	RET
 
-// func tile3x2AVX2(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
-// Requires: AVX, FMA3, MMX+
-TEXT ·tile3x2AVX2(SB), NOSPLIT, $0-96
-	MOVQ   k+0(FP), AX
-	MOVQ   b+32(FP), CX
-	MOVQ   brs+40(FP), DX
-	MOVQ   next+80(FP), BX
-	MOVQ   step+88(FP), SI
-	MOVQ   DX, DI
-	IMULQ  AX, DI
-	ADDQ   DI, CX
-	NEGQ   DI
-	MOVQ   ars+16(FP), AX
-	MOVQ   acs+24(FP), R8
-	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(AX*1), R10
-	LEAQ   (R10)(AX*1), AX
-	XORQ   R11, R11
-	MOVB   load+72(FP), R12
-	TESTB  R12, R12
+// func tile3x2AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, CMOV, FMA3, MMX+
+TEXT ·tile3x2AVX2(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (BX)(BX*2), SI
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
 	JNE    fromC
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
@@ -1175,80 +3435,164 @@ TEXT ·tile3x2AVX2(SB), NOSPLIT, $0-96
 	VXORPS Y3, Y3, Y3
 	VXORPS Y4, Y4, Y4
 	VXORPS Y5, Y5, Y5
-	JMP    loop
+	JMP    begin
 
 fromC:
-	MOVQ       tail+64(FP), R12
-	LEAQ       laneMask<>+32(SB), R13
-	SHLQ       $0x02, R12
-	SUBQ       R12, R13
-	VMOVUPS    (R13), Y5
-	MOVQ       c+48(FP), R12
-	MOVQ       ldc+56(FP), R13
-	VMOVUPS    (R12), Y0
-	VMASKMOVPS 32(R12), Y5, Y1
-	ADDQ       R13, R12
-	VMOVUPS    (R12), Y2
-	VMASKMOVPS 32(R12), Y5, Y3
-	ADDQ       R13, R12
-	VMOVUPS    (R12), Y4
-	VMASKMOVPS 32(R12), Y5, Y5
+	MOVQ       tail+56(FP), SI
+	LEAQ       laneMask<>+32(SB), DI
+	SHLQ       $0x02, SI
+	SUBQ       SI, DI
+	VMOVUPS    (DI), Y5
+	MOVQ       c+40(FP), SI
+	MOVQ       ldc+48(FP), DI
+	VMOVUPS    (SI), Y0
+	VMASKMOVPS 32(SI), Y5, Y1
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Y2
+	VMASKMOVPS 32(SI), Y5, Y3
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Y4
+	VMASKMOVPS 32(SI), Y5, Y5
+
+begin:
+	MOVQ k+0(FP), SI
+	SHRQ $0x02, SI
+	JE   rest
+	MOVQ soonC+72(FP), DI
+	MOVQ ldc+48(FP), R8
+	MOVQ $0x00000003, R9
+	XORQ R10, R10
+	MOVQ soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
 
 loop:
-	VMOVUPS      (CX)(DI*1), Y6
-	VMOVUPS      32(CX)(DI*1), Y7
-	VBROADCASTSS (R9)(R11*1), Y8
+	VMOVUPS      (AX), Y6
+	VMOVUPS      32(AX), Y7
+	VBROADCASTSS (DX), Y8
 	VFMADD231PS  Y8, Y6, Y0
 	VFMADD231PS  Y8, Y7, Y1
-	VBROADCASTSS (R10)(R11*1), Y8
+	VBROADCASTSS (DX)(BX*1), Y8
 	VFMADD231PS  Y8, Y6, Y2
 	VFMADD231PS  Y8, Y7, Y3
-	VBROADCASTSS (AX)(R11*1), Y8
+	VBROADCASTSS (DX)(BX*2), Y8
 	VFMADD231PS  Y8, Y6, Y4
 	VFMADD231PS  Y8, Y7, Y5
-	PREFETCHT1   (BX)
-	ADDQ         SI, BX
-	ADDQ         R8, R11
-	ADDQ         DX, DI
+	PREFETCHT1   (R11)
+	PREFETCHT1   64(R11)
+	PREFETCHT1   128(R11)
+	PREFETCHT1   192(R11)
+	ADDQ         $0x00000100, R11
+	VMOVUPS      (AX)(CX*1), Y6
+	VMOVUPS      32(AX)(CX*1), Y7
+	VBROADCASTSS 4(DX), Y8
+	VFMADD231PS  Y8, Y6, Y0
+	VFMADD231PS  Y8, Y7, Y1
+	VBROADCASTSS 4(DX)(BX*1), Y8
+	VFMADD231PS  Y8, Y6, Y2
+	VFMADD231PS  Y8, Y7, Y3
+	VBROADCASTSS 4(DX)(BX*2), Y8
+	VFMADD231PS  Y8, Y6, Y4
+	VFMADD231PS  Y8, Y7, Y5
+	LEAQ         (AX)(CX*2), AX
+	VMOVUPS      (AX), Y6
+	VMOVUPS      32(AX), Y7
+	VBROADCASTSS 8(DX), Y8
+	VFMADD231PS  Y8, Y6, Y0
+	VFMADD231PS  Y8, Y7, Y1
+	VBROADCASTSS 8(DX)(BX*1), Y8
+	VFMADD231PS  Y8, Y6, Y2
+	VFMADD231PS  Y8, Y7, Y3
+	VBROADCASTSS 8(DX)(BX*2), Y8
+	VFMADD231PS  Y8, Y6, Y4
+	VFMADD231PS  Y8, Y7, Y5
+	PREFETCHT0   (DI)
+	ADDQ         R8, DI
+	DECQ         R9
+	CMOVQEQ      R10, R8
+	VMOVUPS      (AX)(CX*1), Y6
+	VMOVUPS      32(AX)(CX*1), Y7
+	VBROADCASTSS 12(DX), Y8
+	VFMADD231PS  Y8, Y6, Y0
+	VFMADD231PS  Y8, Y7, Y1
+	VBROADCASTSS 12(DX)(BX*1), Y8
+	VFMADD231PS  Y8, Y6, Y2
+	VFMADD231PS  Y8, Y7, Y3
+	VBROADCASTSS 12(DX)(BX*2), Y8
+	VFMADD231PS  Y8, Y6, Y4
+	VFMADD231PS  Y8, Y7, Y5
+	LEAQ         (AX)(CX*2), AX
+	ADDQ         $0x10, DX
+	DECQ         R12
 	JNE          loop
-	MOVQ         tail+64(FP), AX
-	LEAQ         laneMask<>+32(SB), CX
-	SHLQ         $0x02, AX
-	SUBQ         AX, CX
-	VMOVUPS      (CX), Y6
-	MOVQ         c+48(FP), AX
-	MOVQ         ldc+56(FP), CX
-	VMOVUPS      Y0, (AX)
-	VMASKMOVPS   Y1, Y6, 32(AX)
+	TESTQ        SI, SI
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R11
+	ADDQ         ld+88(FP), R11
+	MOVQ         R11, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VMOVUPS      (AX), Y6
+	VMOVUPS      32(AX), Y7
+	VBROADCASTSS (DX), Y8
+	VFMADD231PS  Y8, Y6, Y0
+	VFMADD231PS  Y8, Y7, Y1
+	VBROADCASTSS (DX)(BX*1), Y8
+	VFMADD231PS  Y8, Y6, Y2
+	VFMADD231PS  Y8, Y7, Y3
+	VBROADCASTSS (DX)(BX*2), Y8
+	VFMADD231PS  Y8, Y6, Y4
+	VFMADD231PS  Y8, Y7, Y5
 	ADDQ         CX, AX
-	VMOVUPS      Y2, (AX)
-	VMASKMOVPS   Y3, Y6, 32(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Y4, (AX)
-	VMASKMOVPS   Y5, Y6, 32(AX)
+	ADDQ         $0x04, DX
+	DECQ         SI
+	JNE          single
+
+store:
+	MOVQ       tail+56(FP), AX
+	LEAQ       laneMask<>+32(SB), CX
+	SHLQ       $0x02, AX
+	SUBQ       AX, CX
+	VMOVUPS    (CX), Y6
+	MOVQ       c+40(FP), AX
+	MOVQ       ldc+48(FP), CX
+	VMOVUPS    Y0, (AX)
+	VMASKMOVPS Y1, Y6, 32(AX)
+	ADDQ       CX, AX
+	VMOVUPS    Y2, (AX)
+	VMASKMOVPS Y3, Y6, 32(AX)
+	ADDQ       CX, AX
+	VMOVUPS    Y4, (AX)
+	VMASKMOVPS Y5, Y6, 32(AX)
 	VZEROUPPER
 	RET
 
-// func tile3x2BF16AVX2(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
-// Requires: AVX, AVX2, FMA3, MMX+
-TEXT ·tile3x2BF16AVX2(SB), NOSPLIT, $0-96
-	MOVQ   k+0(FP), AX
-	MOVQ   b+32(FP), CX
-	MOVQ   brs+40(FP), DX
-	MOVQ   next+80(FP), BX
-	MOVQ   step+88(FP), SI
-	MOVQ   DX, DI
-	IMULQ  AX, DI
-	ADDQ   DI, CX
-	NEGQ   DI
-	MOVQ   ars+16(FP), AX
-	MOVQ   acs+24(FP), R8
-	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(AX*1), R10
-	LEAQ   (R10)(AX*1), AX
-	XORQ   R11, R11
-	MOVB   load+72(FP), R12
-	TESTB  R12, R12
+// func tile3x2TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, CMOV, FMA3, MMX+
+TEXT ·tile3x2TAVX2(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
 	JNE    fromC
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
@@ -1256,83 +3600,340 @@ TEXT ·tile3x2BF16AVX2(SB), NOSPLIT, $0-96
 	VXORPS Y3, Y3, Y3
 	VXORPS Y4, Y4, Y4
 	VXORPS Y5, Y5, Y5
-	JMP    loop
+	JMP    begin
 
 fromC:
-	MOVQ       tail+64(FP), R12
-	LEAQ       laneMask<>+32(SB), R13
-	SHLQ       $0x02, R12
-	SUBQ       R12, R13
-	VMOVUPS    (R13), Y5
-	MOVQ       c+48(FP), R12
-	MOVQ       ldc+56(FP), R13
-	VMOVUPS    (R12), Y0
-	VMASKMOVPS 32(R12), Y5, Y1
-	ADDQ       R13, R12
-	VMOVUPS    (R12), Y2
-	VMASKMOVPS 32(R12), Y5, Y3
-	ADDQ       R13, R12
-	VMOVUPS    (R12), Y4
-	VMASKMOVPS 32(R12), Y5, Y5
+	MOVQ       tail+56(FP), SI
+	LEAQ       laneMask<>+32(SB), DI
+	SHLQ       $0x02, SI
+	SUBQ       SI, DI
+	VMOVUPS    (DI), Y5
+	MOVQ       c+40(FP), SI
+	MOVQ       ldc+48(FP), DI
+	VMOVUPS    (SI), Y0
+	VMASKMOVPS 32(SI), Y5, Y1
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Y2
+	VMASKMOVPS 32(SI), Y5, Y3
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Y4
+	VMASKMOVPS 32(SI), Y5, Y5
+
+begin:
+	MOVQ k+0(FP), SI
+	SHRQ $0x02, SI
+	JE   rest
+	MOVQ soonC+72(FP), DI
+	MOVQ ldc+48(FP), R8
+	MOVQ $0x00000003, R9
+	XORQ R10, R10
+	MOVQ soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
 
 loop:
-	VPMOVZXWD    (CX)(DI*1), Y6
+	VMOVUPS      (AX), Y6
+	VMOVUPS      32(AX), Y7
+	VBROADCASTSS (DX), Y8
+	VFMADD231PS  Y8, Y6, Y0
+	VFMADD231PS  Y8, Y7, Y1
+	VBROADCASTSS 4(DX), Y8
+	VFMADD231PS  Y8, Y6, Y2
+	VFMADD231PS  Y8, Y7, Y3
+	VBROADCASTSS 8(DX), Y8
+	VFMADD231PS  Y8, Y6, Y4
+	VFMADD231PS  Y8, Y7, Y5
+	PREFETCHT1   (R11)
+	PREFETCHT1   64(R11)
+	PREFETCHT1   128(R11)
+	PREFETCHT1   192(R11)
+	ADDQ         $0x00000100, R11
+	VMOVUPS      (AX)(CX*1), Y6
+	VMOVUPS      32(AX)(CX*1), Y7
+	VBROADCASTSS (DX)(BX*1), Y8
+	VFMADD231PS  Y8, Y6, Y0
+	VFMADD231PS  Y8, Y7, Y1
+	VBROADCASTSS 4(DX)(BX*1), Y8
+	VFMADD231PS  Y8, Y6, Y2
+	VFMADD231PS  Y8, Y7, Y3
+	VBROADCASTSS 8(DX)(BX*1), Y8
+	VFMADD231PS  Y8, Y6, Y4
+	VFMADD231PS  Y8, Y7, Y5
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	VMOVUPS      (AX), Y6
+	VMOVUPS      32(AX), Y7
+	VBROADCASTSS (DX), Y8
+	VFMADD231PS  Y8, Y6, Y0
+	VFMADD231PS  Y8, Y7, Y1
+	VBROADCASTSS 4(DX), Y8
+	VFMADD231PS  Y8, Y6, Y2
+	VFMADD231PS  Y8, Y7, Y3
+	VBROADCASTSS 8(DX), Y8
+	VFMADD231PS  Y8, Y6, Y4
+	VFMADD231PS  Y8, Y7, Y5
+	PREFETCHT0   (DI)
+	ADDQ         R8, DI
+	DECQ         R9
+	CMOVQEQ      R10, R8
+	VMOVUPS      (AX)(CX*1), Y6
+	VMOVUPS      32(AX)(CX*1), Y7
+	VBROADCASTSS (DX)(BX*1), Y8
+	VFMADD231PS  Y8, Y6, Y0
+	VFMADD231PS  Y8, Y7, Y1
+	VBROADCASTSS 4(DX)(BX*1), Y8
+	VFMADD231PS  Y8, Y6, Y2
+	VFMADD231PS  Y8, Y7, Y3
+	VBROADCASTSS 8(DX)(BX*1), Y8
+	VFMADD231PS  Y8, Y6, Y4
+	VFMADD231PS  Y8, Y7, Y5
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	DECQ         R12
+	JNE          loop
+	TESTQ        SI, SI
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R11
+	ADDQ         ld+88(FP), R11
+	MOVQ         R11, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VMOVUPS      (AX), Y6
+	VMOVUPS      32(AX), Y7
+	VBROADCASTSS (DX), Y8
+	VFMADD231PS  Y8, Y6, Y0
+	VFMADD231PS  Y8, Y7, Y1
+	VBROADCASTSS 4(DX), Y8
+	VFMADD231PS  Y8, Y6, Y2
+	VFMADD231PS  Y8, Y7, Y3
+	VBROADCASTSS 8(DX), Y8
+	VFMADD231PS  Y8, Y6, Y4
+	VFMADD231PS  Y8, Y7, Y5
+	ADDQ         CX, AX
+	ADDQ         BX, DX
+	DECQ         SI
+	JNE          single
+
+store:
+	MOVQ       tail+56(FP), AX
+	LEAQ       laneMask<>+32(SB), CX
+	SHLQ       $0x02, AX
+	SUBQ       AX, CX
+	VMOVUPS    (CX), Y6
+	MOVQ       c+40(FP), AX
+	MOVQ       ldc+48(FP), CX
+	VMOVUPS    Y0, (AX)
+	VMASKMOVPS Y1, Y6, 32(AX)
+	ADDQ       CX, AX
+	VMOVUPS    Y2, (AX)
+	VMASKMOVPS Y3, Y6, 32(AX)
+	ADDQ       CX, AX
+	VMOVUPS    Y4, (AX)
+	VMASKMOVPS Y5, Y6, 32(AX)
+	VZEROUPPER
+	RET
+
+// func tile3x2BF16AVX2(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
+// Requires: AVX, AVX2, CMOV, FMA3, MMX+
+TEXT ·tile3x2BF16AVX2(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (BX)(BX*2), SI
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
+	JNE    fromC
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	JMP    begin
+
+fromC:
+	MOVQ       tail+56(FP), SI
+	LEAQ       laneMask<>+32(SB), DI
+	SHLQ       $0x02, SI
+	SUBQ       SI, DI
+	VMOVUPS    (DI), Y5
+	MOVQ       c+40(FP), SI
+	MOVQ       ldc+48(FP), DI
+	VMOVUPS    (SI), Y0
+	VMASKMOVPS 32(SI), Y5, Y1
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Y2
+	VMASKMOVPS 32(SI), Y5, Y3
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Y4
+	VMASKMOVPS 32(SI), Y5, Y5
+
+begin:
+	MOVQ k+0(FP), SI
+	SHRQ $0x02, SI
+	JE   rest
+	MOVQ soonC+72(FP), DI
+	MOVQ ldc+48(FP), R8
+	MOVQ $0x00000003, R9
+	XORQ R10, R10
+	MOVQ soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
+
+loop:
+	VPMOVZXWD    (AX), Y6
 	VPSLLD       $0x10, Y6, Y6
-	VPMOVZXWD    16(CX)(DI*1), Y7
+	VPMOVZXWD    16(AX), Y7
 	VPSLLD       $0x10, Y7, Y7
-	VBROADCASTSS (R9)(R11*1), Y8
+	VBROADCASTSS (DX), Y8
 	VFMADD231PS  Y8, Y6, Y0
 	VFMADD231PS  Y8, Y7, Y1
-	VBROADCASTSS (R10)(R11*1), Y8
+	VBROADCASTSS (DX)(BX*1), Y8
 	VFMADD231PS  Y8, Y6, Y2
 	VFMADD231PS  Y8, Y7, Y3
-	VBROADCASTSS (AX)(R11*1), Y8
+	VBROADCASTSS (DX)(BX*2), Y8
 	VFMADD231PS  Y8, Y6, Y4
 	VFMADD231PS  Y8, Y7, Y5
-	PREFETCHT1   (BX)
-	ADDQ         SI, BX
-	ADDQ         R8, R11
-	ADDQ         DX, DI
+	PREFETCHT1   (R11)
+	PREFETCHT1   64(R11)
+	ADDQ         $0x00000080, R11
+	VPMOVZXWD    (AX)(CX*1), Y6
+	VPSLLD       $0x10, Y6, Y6
+	VPMOVZXWD    16(AX)(CX*1), Y7
+	VPSLLD       $0x10, Y7, Y7
+	VBROADCASTSS 4(DX), Y8
+	VFMADD231PS  Y8, Y6, Y0
+	VFMADD231PS  Y8, Y7, Y1
+	VBROADCASTSS 4(DX)(BX*1), Y8
+	VFMADD231PS  Y8, Y6, Y2
+	VFMADD231PS  Y8, Y7, Y3
+	VBROADCASTSS 4(DX)(BX*2), Y8
+	VFMADD231PS  Y8, Y6, Y4
+	VFMADD231PS  Y8, Y7, Y5
+	LEAQ         (AX)(CX*2), AX
+	VPMOVZXWD    (AX), Y6
+	VPSLLD       $0x10, Y6, Y6
+	VPMOVZXWD    16(AX), Y7
+	VPSLLD       $0x10, Y7, Y7
+	VBROADCASTSS 8(DX), Y8
+	VFMADD231PS  Y8, Y6, Y0
+	VFMADD231PS  Y8, Y7, Y1
+	VBROADCASTSS 8(DX)(BX*1), Y8
+	VFMADD231PS  Y8, Y6, Y2
+	VFMADD231PS  Y8, Y7, Y3
+	VBROADCASTSS 8(DX)(BX*2), Y8
+	VFMADD231PS  Y8, Y6, Y4
+	VFMADD231PS  Y8, Y7, Y5
+	PREFETCHT0   (DI)
+	ADDQ         R8, DI
+	DECQ         R9
+	CMOVQEQ      R10, R8
+	VPMOVZXWD    (AX)(CX*1), Y6
+	VPSLLD       $0x10, Y6, Y6
+	VPMOVZXWD    16(AX)(CX*1), Y7
+	VPSLLD       $0x10, Y7, Y7
+	VBROADCASTSS 12(DX), Y8
+	VFMADD231PS  Y8, Y6, Y0
+	VFMADD231PS  Y8, Y7, Y1
+	VBROADCASTSS 12(DX)(BX*1), Y8
+	VFMADD231PS  Y8, Y6, Y2
+	VFMADD231PS  Y8, Y7, Y3
+	VBROADCASTSS 12(DX)(BX*2), Y8
+	VFMADD231PS  Y8, Y6, Y4
+	VFMADD231PS  Y8, Y7, Y5
+	LEAQ         (AX)(CX*2), AX
+	ADDQ         $0x10, DX
+	DECQ         R12
 	JNE          loop
-	MOVQ         tail+64(FP), AX
-	LEAQ         laneMask<>+32(SB), CX
-	SHLQ         $0x02, AX
-	SUBQ         AX, CX
-	VMOVUPS      (CX), Y6
-	MOVQ         c+48(FP), AX
-	MOVQ         ldc+56(FP), CX
-	VMOVUPS      Y0, (AX)
-	VMASKMOVPS   Y1, Y6, 32(AX)
+	TESTQ        SI, SI
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R11
+	ADDQ         ld+88(FP), R11
+	MOVQ         R11, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VPMOVZXWD    (AX), Y6
+	VPSLLD       $0x10, Y6, Y6
+	VPMOVZXWD    16(AX), Y7
+	VPSLLD       $0x10, Y7, Y7
+	VBROADCASTSS (DX), Y8
+	VFMADD231PS  Y8, Y6, Y0
+	VFMADD231PS  Y8, Y7, Y1
+	VBROADCASTSS (DX)(BX*1), Y8
+	VFMADD231PS  Y8, Y6, Y2
+	VFMADD231PS  Y8, Y7, Y3
+	VBROADCASTSS (DX)(BX*2), Y8
+	VFMADD231PS  Y8, Y6, Y4
+	VFMADD231PS  Y8, Y7, Y5
 	ADDQ         CX, AX
-	VMOVUPS      Y2, (AX)
-	VMASKMOVPS   Y3, Y6, 32(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Y4, (AX)
-	VMASKMOVPS   Y5, Y6, 32(AX)
+	ADDQ         $0x04, DX
+	DECQ         SI
+	JNE          single
+
+store:
+	MOVQ       tail+56(FP), AX
+	LEAQ       laneMask<>+32(SB), CX
+	SHLQ       $0x02, AX
+	SUBQ       AX, CX
+	VMOVUPS    (CX), Y6
+	MOVQ       c+40(FP), AX
+	MOVQ       ldc+48(FP), CX
+	VMOVUPS    Y0, (AX)
+	VMASKMOVPS Y1, Y6, 32(AX)
+	ADDQ       CX, AX
+	VMOVUPS    Y2, (AX)
+	VMASKMOVPS Y3, Y6, 32(AX)
+	ADDQ       CX, AX
+	VMOVUPS    Y4, (AX)
+	VMASKMOVPS Y5, Y6, 32(AX)
 	VZEROUPPER
 	RET
 
-// func tile4x2AVX2(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
-// Requires: AVX, FMA3, MMX+
-TEXT ·tile4x2AVX2(SB), NOSPLIT, $0-96
-	MOVQ   k+0(FP), AX
-	MOVQ   b+32(FP), CX
-	MOVQ   brs+40(FP), DX
-	MOVQ   next+80(FP), BX
-	MOVQ   step+88(FP), SI
-	MOVQ   DX, DI
-	IMULQ  AX, DI
-	ADDQ   DI, CX
-	NEGQ   DI
-	MOVQ   ars+16(FP), AX
-	MOVQ   acs+24(FP), R8
-	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(AX*1), R10
-	LEAQ   (R10)(AX*1), R11
-	LEAQ   (R11)(AX*1), AX
-	XORQ   R12, R12
-	MOVB   load+72(FP), R13
-	TESTB  R13, R13
+// func tile4x2AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, CMOV, FMA3, MMX+
+TEXT ·tile4x2AVX2(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (BX)(BX*2), SI
+	MOVB   load+64(FP), DI
+	TESTB  DI, DI
 	JNE    fromC
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
@@ -1342,90 +3943,183 @@ TEXT ·tile4x2AVX2(SB), NOSPLIT, $0-96
 	VXORPS Y5, Y5, Y5
 	VXORPS Y6, Y6, Y6
 	VXORPS Y7, Y7, Y7
-	JMP    loop
+	JMP    begin
 
 fromC:
-	MOVQ       tail+64(FP), R13
-	LEAQ       laneMask<>+32(SB), R14
-	SHLQ       $0x02, R13
-	SUBQ       R13, R14
-	VMOVUPS    (R14), Y7
-	MOVQ       c+48(FP), R13
-	MOVQ       ldc+56(FP), R14
-	VMOVUPS    (R13), Y0
-	VMASKMOVPS 32(R13), Y7, Y1
-	ADDQ       R14, R13
-	VMOVUPS    (R13), Y2
-	VMASKMOVPS 32(R13), Y7, Y3
-	ADDQ       R14, R13
-	VMOVUPS    (R13), Y4
-	VMASKMOVPS 32(R13), Y7, Y5
-	ADDQ       R14, R13
-	VMOVUPS    (R13), Y6
-	VMASKMOVPS 32(R13), Y7, Y7
+	MOVQ       tail+56(FP), DI
+	LEAQ       laneMask<>+32(SB), R8
+	SHLQ       $0x02, DI
+	SUBQ       DI, R8
+	VMOVUPS    (R8), Y7
+	MOVQ       c+40(FP), DI
+	MOVQ       ldc+48(FP), R8
+	VMOVUPS    (DI), Y0
+	VMASKMOVPS 32(DI), Y7, Y1
+	ADDQ       R8, DI
+	VMOVUPS    (DI), Y2
+	VMASKMOVPS 32(DI), Y7, Y3
+	ADDQ       R8, DI
+	VMOVUPS    (DI), Y4
+	VMASKMOVPS 32(DI), Y7, Y5
+	ADDQ       R8, DI
+	VMOVUPS    (DI), Y6
+	VMASKMOVPS 32(DI), Y7, Y7
+
+begin:
+	MOVQ k+0(FP), DI
+	SHRQ $0x02, DI
+	JE   rest
+	MOVQ soonC+72(FP), R8
+	MOVQ ldc+48(FP), R9
+	MOVQ $0x00000004, R10
+	XORQ R11, R11
+	MOVQ soon+80(FP), R12
+
+phase:
+	MOVQ    run+96(FP), R13
+	CMPQ    DI, R13
+	CMOVQLT DI, R13
+	SUBQ    R13, DI
 
 loop:
-	VMOVUPS      (CX)(DI*1), Y8
-	VMOVUPS      32(CX)(DI*1), Y9
-	VBROADCASTSS (R9)(R12*1), Y10
+	VMOVUPS      (AX), Y8
+	VMOVUPS      32(AX), Y9
+	VBROADCASTSS (DX), Y10
 	VFMADD231PS  Y10, Y8, Y0
 	VFMADD231PS  Y10, Y9, Y1
-	VBROADCASTSS (R10)(R12*1), Y10
+	VBROADCASTSS (DX)(BX*1), Y10
 	VFMADD231PS  Y10, Y8, Y2
 	VFMADD231PS  Y10, Y9, Y3
-	VBROADCASTSS (R11)(R12*1), Y10
+	VBROADCASTSS (DX)(BX*2), Y10
 	VFMADD231PS  Y10, Y8, Y4
 	VFMADD231PS  Y10, Y9, Y5
-	VBROADCASTSS (AX)(R12*1), Y10
+	VBROADCASTSS (DX)(SI*1), Y10
 	VFMADD231PS  Y10, Y8, Y6
 	VFMADD231PS  Y10, Y9, Y7
-	PREFETCHT1   (BX)
-	ADDQ         SI, BX
-	ADDQ         R8, R12
-	ADDQ         DX, DI
+	PREFETCHT1   (R12)
+	PREFETCHT1   64(R12)
+	ADDQ         $0x00000080, R12
+	VMOVUPS      (AX)(CX*1), Y8
+	VMOVUPS      32(AX)(CX*1), Y9
+	VBROADCASTSS 4(DX), Y10
+	VFMADD231PS  Y10, Y8, Y0
+	VFMADD231PS  Y10, Y9, Y1
+	VBROADCASTSS 4(DX)(BX*1), Y10
+	VFMADD231PS  Y10, Y8, Y2
+	VFMADD231PS  Y10, Y9, Y3
+	VBROADCASTSS 4(DX)(BX*2), Y10
+	VFMADD231PS  Y10, Y8, Y4
+	VFMADD231PS  Y10, Y9, Y5
+	VBROADCASTSS 4(DX)(SI*1), Y10
+	VFMADD231PS  Y10, Y8, Y6
+	VFMADD231PS  Y10, Y9, Y7
+	LEAQ         (AX)(CX*2), AX
+	VMOVUPS      (AX), Y8
+	VMOVUPS      32(AX), Y9
+	VBROADCASTSS 8(DX), Y10
+	VFMADD231PS  Y10, Y8, Y0
+	VFMADD231PS  Y10, Y9, Y1
+	VBROADCASTSS 8(DX)(BX*1), Y10
+	VFMADD231PS  Y10, Y8, Y2
+	VFMADD231PS  Y10, Y9, Y3
+	VBROADCASTSS 8(DX)(BX*2), Y10
+	VFMADD231PS  Y10, Y8, Y4
+	VFMADD231PS  Y10, Y9, Y5
+	VBROADCASTSS 8(DX)(SI*1), Y10
+	VFMADD231PS  Y10, Y8, Y6
+	VFMADD231PS  Y10, Y9, Y7
+	PREFETCHT0   (R8)
+	ADDQ         R9, R8
+	DECQ         R10
+	CMOVQEQ      R11, R9
+	VMOVUPS      (AX)(CX*1), Y8
+	VMOVUPS      32(AX)(CX*1), Y9
+	VBROADCASTSS 12(DX), Y10
+	VFMADD231PS  Y10, Y8, Y0
+	VFMADD231PS  Y10, Y9, Y1
+	VBROADCASTSS 12(DX)(BX*1), Y10
+	VFMADD231PS  Y10, Y8, Y2
+	VFMADD231PS  Y10, Y9, Y3
+	VBROADCASTSS 12(DX)(BX*2), Y10
+	VFMADD231PS  Y10, Y8, Y4
+	VFMADD231PS  Y10, Y9, Y5
+	VBROADCASTSS 12(DX)(SI*1), Y10
+	VFMADD231PS  Y10, Y8, Y6
+	VFMADD231PS  Y10, Y9, Y7
+	LEAQ         (AX)(CX*2), AX
+	ADDQ         $0x10, DX
+	DECQ         R13
 	JNE          loop
-	MOVQ         tail+64(FP), AX
-	LEAQ         laneMask<>+32(SB), CX
-	SHLQ         $0x02, AX
-	SUBQ         AX, CX
-	VMOVUPS      (CX), Y8
-	MOVQ         c+48(FP), AX
-	MOVQ         ldc+56(FP), CX
-	VMOVUPS      Y0, (AX)
-	VMASKMOVPS   Y1, Y8, 32(AX)
+	TESTQ        DI, DI
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R12
+	ADDQ         ld+88(FP), R12
+	MOVQ         R12, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R12
+	MOVQ DI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), DI
+	ANDQ $0x00000003, DI
+	JE   store
+
+single:
+	VMOVUPS      (AX), Y8
+	VMOVUPS      32(AX), Y9
+	VBROADCASTSS (DX), Y10
+	VFMADD231PS  Y10, Y8, Y0
+	VFMADD231PS  Y10, Y9, Y1
+	VBROADCASTSS (DX)(BX*1), Y10
+	VFMADD231PS  Y10, Y8, Y2
+	VFMADD231PS  Y10, Y9, Y3
+	VBROADCASTSS (DX)(BX*2), Y10
+	VFMADD231PS  Y10, Y8, Y4
+	VFMADD231PS  Y10, Y9, Y5
+	VBROADCASTSS (DX)(SI*1), Y10
+	VFMADD231PS  Y10, Y8, Y6
+	VFMADD231PS  Y10, Y9, Y7
 	ADDQ         CX, AX
-	VMOVUPS      Y2, (AX)
-	VMASKMOVPS   Y3, Y8, 32(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Y4, (AX)
-	VMASKMOVPS   Y5, Y8, 32(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Y6, (AX)
-	VMASKMOVPS   Y7, Y8, 32(AX)
+	ADDQ         $0x04, DX
+	DECQ         DI
+	JNE          single
+
+store:
+	MOVQ       tail+56(FP), AX
+	LEAQ       laneMask<>+32(SB), CX
+	SHLQ       $0x02, AX
+	SUBQ       AX, CX
+	VMOVUPS    (CX), Y8
+	MOVQ       c+40(FP), AX
+	MOVQ       ldc+48(FP), CX
+	VMOVUPS    Y0, (AX)
+	VMASKMOVPS Y1, Y8, 32(AX)
+	ADDQ       CX, AX
+	VMOVUPS    Y2, (AX)
+	VMASKMOVPS Y3, Y8, 32(AX)
+	ADDQ       CX, AX
+	VMOVUPS    Y4, (AX)
+	VMASKMOVPS Y5, Y8, 32(AX)
+	ADDQ       CX, AX
+	VMOVUPS    Y6, (AX)
+	VMASKMOVPS Y7, Y8, 32(AX)
 	VZEROUPPER
 	RET
 
-// func tile4x2BF16AVX2(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
-// Requires: AVX, AVX2, FMA3, MMX+
-TEXT ·tile4x2BF16AVX2(SB), NOSPLIT, $0-96
-	MOVQ   k+0(FP), AX
-	MOVQ   b+32(FP), CX
-	MOVQ   brs+40(FP), DX
-	MOVQ   next+80(FP), BX
-	MOVQ   step+88(FP), SI
-	MOVQ   DX, DI
-	IMULQ  AX, DI
-	ADDQ   DI, CX
-	NEGQ   DI
-	MOVQ   ars+16(FP), AX
-	MOVQ   acs+24(FP), R8
-	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(AX*1), R10
-	LEAQ   (R10)(AX*1), R11
-	LEAQ   (R11)(AX*1), AX
-	XORQ   R12, R12
-	MOVB   load+72(FP), R13
-	TESTB  R13, R13
+// func tile4x2TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, CMOV, FMA3, MMX+
+TEXT ·tile4x2TAVX2(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
 	JNE    fromC
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
@@ -1435,93 +4129,381 @@ TEXT ·tile4x2BF16AVX2(SB), NOSPLIT, $0-96
 	VXORPS Y5, Y5, Y5
 	VXORPS Y6, Y6, Y6
 	VXORPS Y7, Y7, Y7
-	JMP    loop
+	JMP    begin
 
 fromC:
-	MOVQ       tail+64(FP), R13
-	LEAQ       laneMask<>+32(SB), R14
-	SHLQ       $0x02, R13
-	SUBQ       R13, R14
-	VMOVUPS    (R14), Y7
-	MOVQ       c+48(FP), R13
-	MOVQ       ldc+56(FP), R14
-	VMOVUPS    (R13), Y0
-	VMASKMOVPS 32(R13), Y7, Y1
-	ADDQ       R14, R13
-	VMOVUPS    (R13), Y2
-	VMASKMOVPS 32(R13), Y7, Y3
-	ADDQ       R14, R13
-	VMOVUPS    (R13), Y4
-	VMASKMOVPS 32(R13), Y7, Y5
-	ADDQ       R14, R13
-	VMOVUPS    (R13), Y6
-	VMASKMOVPS 32(R13), Y7, Y7
+	MOVQ       tail+56(FP), SI
+	LEAQ       laneMask<>+32(SB), DI
+	SHLQ       $0x02, SI
+	SUBQ       SI, DI
+	VMOVUPS    (DI), Y7
+	MOVQ       c+40(FP), SI
+	MOVQ       ldc+48(FP), DI
+	VMOVUPS    (SI), Y0
+	VMASKMOVPS 32(SI), Y7, Y1
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Y2
+	VMASKMOVPS 32(SI), Y7, Y3
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Y4
+	VMASKMOVPS 32(SI), Y7, Y5
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Y6
+	VMASKMOVPS 32(SI), Y7, Y7
+
+begin:
+	MOVQ k+0(FP), SI
+	SHRQ $0x02, SI
+	JE   rest
+	MOVQ soonC+72(FP), DI
+	MOVQ ldc+48(FP), R8
+	MOVQ $0x00000004, R9
+	XORQ R10, R10
+	MOVQ soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
 
 loop:
-	VPMOVZXWD    (CX)(DI*1), Y8
+	VMOVUPS      (AX), Y8
+	VMOVUPS      32(AX), Y9
+	VBROADCASTSS (DX), Y10
+	VFMADD231PS  Y10, Y8, Y0
+	VFMADD231PS  Y10, Y9, Y1
+	VBROADCASTSS 4(DX), Y10
+	VFMADD231PS  Y10, Y8, Y2
+	VFMADD231PS  Y10, Y9, Y3
+	VBROADCASTSS 8(DX), Y10
+	VFMADD231PS  Y10, Y8, Y4
+	VFMADD231PS  Y10, Y9, Y5
+	VBROADCASTSS 12(DX), Y10
+	VFMADD231PS  Y10, Y8, Y6
+	VFMADD231PS  Y10, Y9, Y7
+	PREFETCHT1   (R11)
+	PREFETCHT1   64(R11)
+	ADDQ         $0x00000080, R11
+	VMOVUPS      (AX)(CX*1), Y8
+	VMOVUPS      32(AX)(CX*1), Y9
+	VBROADCASTSS (DX)(BX*1), Y10
+	VFMADD231PS  Y10, Y8, Y0
+	VFMADD231PS  Y10, Y9, Y1
+	VBROADCASTSS 4(DX)(BX*1), Y10
+	VFMADD231PS  Y10, Y8, Y2
+	VFMADD231PS  Y10, Y9, Y3
+	VBROADCASTSS 8(DX)(BX*1), Y10
+	VFMADD231PS  Y10, Y8, Y4
+	VFMADD231PS  Y10, Y9, Y5
+	VBROADCASTSS 12(DX)(BX*1), Y10
+	VFMADD231PS  Y10, Y8, Y6
+	VFMADD231PS  Y10, Y9, Y7
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	VMOVUPS      (AX), Y8
+	VMOVUPS      32(AX), Y9
+	VBROADCASTSS (DX), Y10
+	VFMADD231PS  Y10, Y8, Y0
+	VFMADD231PS  Y10, Y9, Y1
+	VBROADCASTSS 4(DX), Y10
+	VFMADD231PS  Y10, Y8, Y2
+	VFMADD231PS  Y10, Y9, Y3
+	VBROADCASTSS 8(DX), Y10
+	VFMADD231PS  Y10, Y8, Y4
+	VFMADD231PS  Y10, Y9, Y5
+	VBROADCASTSS 12(DX), Y10
+	VFMADD231PS  Y10, Y8, Y6
+	VFMADD231PS  Y10, Y9, Y7
+	PREFETCHT0   (DI)
+	ADDQ         R8, DI
+	DECQ         R9
+	CMOVQEQ      R10, R8
+	VMOVUPS      (AX)(CX*1), Y8
+	VMOVUPS      32(AX)(CX*1), Y9
+	VBROADCASTSS (DX)(BX*1), Y10
+	VFMADD231PS  Y10, Y8, Y0
+	VFMADD231PS  Y10, Y9, Y1
+	VBROADCASTSS 4(DX)(BX*1), Y10
+	VFMADD231PS  Y10, Y8, Y2
+	VFMADD231PS  Y10, Y9, Y3
+	VBROADCASTSS 8(DX)(BX*1), Y10
+	VFMADD231PS  Y10, Y8, Y4
+	VFMADD231PS  Y10, Y9, Y5
+	VBROADCASTSS 12(DX)(BX*1), Y10
+	VFMADD231PS  Y10, Y8, Y6
+	VFMADD231PS  Y10, Y9, Y7
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	DECQ         R12
+	JNE          loop
+	TESTQ        SI, SI
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R11
+	ADDQ         ld+88(FP), R11
+	MOVQ         R11, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VMOVUPS      (AX), Y8
+	VMOVUPS      32(AX), Y9
+	VBROADCASTSS (DX), Y10
+	VFMADD231PS  Y10, Y8, Y0
+	VFMADD231PS  Y10, Y9, Y1
+	VBROADCASTSS 4(DX), Y10
+	VFMADD231PS  Y10, Y8, Y2
+	VFMADD231PS  Y10, Y9, Y3
+	VBROADCASTSS 8(DX), Y10
+	VFMADD231PS  Y10, Y8, Y4
+	VFMADD231PS  Y10, Y9, Y5
+	VBROADCASTSS 12(DX), Y10
+	VFMADD231PS  Y10, Y8, Y6
+	VFMADD231PS  Y10, Y9, Y7
+	ADDQ         CX, AX
+	ADDQ         BX, DX
+	DECQ         SI
+	JNE          single
+
+store:
+	MOVQ       tail+56(FP), AX
+	LEAQ       laneMask<>+32(SB), CX
+	SHLQ       $0x02, AX
+	SUBQ       AX, CX
+	VMOVUPS    (CX), Y8
+	MOVQ       c+40(FP), AX
+	MOVQ       ldc+48(FP), CX
+	VMOVUPS    Y0, (AX)
+	VMASKMOVPS Y1, Y8, 32(AX)
+	ADDQ       CX, AX
+	VMOVUPS    Y2, (AX)
+	VMASKMOVPS Y3, Y8, 32(AX)
+	ADDQ       CX, AX
+	VMOVUPS    Y4, (AX)
+	VMASKMOVPS Y5, Y8, 32(AX)
+	ADDQ       CX, AX
+	VMOVUPS    Y6, (AX)
+	VMASKMOVPS Y7, Y8, 32(AX)
+	VZEROUPPER
+	RET
+
+// func tile4x2BF16AVX2(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
+// Requires: AVX, AVX2, CMOV, FMA3, MMX+
+TEXT ·tile4x2BF16AVX2(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (BX)(BX*2), SI
+	MOVB   load+64(FP), DI
+	TESTB  DI, DI
+	JNE    fromC
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	JMP    begin
+
+fromC:
+	MOVQ       tail+56(FP), DI
+	LEAQ       laneMask<>+32(SB), R8
+	SHLQ       $0x02, DI
+	SUBQ       DI, R8
+	VMOVUPS    (R8), Y7
+	MOVQ       c+40(FP), DI
+	MOVQ       ldc+48(FP), R8
+	VMOVUPS    (DI), Y0
+	VMASKMOVPS 32(DI), Y7, Y1
+	ADDQ       R8, DI
+	VMOVUPS    (DI), Y2
+	VMASKMOVPS 32(DI), Y7, Y3
+	ADDQ       R8, DI
+	VMOVUPS    (DI), Y4
+	VMASKMOVPS 32(DI), Y7, Y5
+	ADDQ       R8, DI
+	VMOVUPS    (DI), Y6
+	VMASKMOVPS 32(DI), Y7, Y7
+
+begin:
+	MOVQ k+0(FP), DI
+	SHRQ $0x02, DI
+	JE   rest
+	MOVQ soonC+72(FP), R8
+	MOVQ ldc+48(FP), R9
+	MOVQ $0x00000004, R10
+	XORQ R11, R11
+	MOVQ soon+80(FP), R12
+
+phase:
+	MOVQ    run+96(FP), R13
+	CMPQ    DI, R13
+	CMOVQLT DI, R13
+	SUBQ    R13, DI
+
+loop:
+	VPMOVZXWD    (AX), Y8
 	VPSLLD       $0x10, Y8, Y8
-	VPMOVZXWD    16(CX)(DI*1), Y9
+	VPMOVZXWD    16(AX), Y9
 	VPSLLD       $0x10, Y9, Y9
-	VBROADCASTSS (R9)(R12*1), Y10
+	VBROADCASTSS (DX), Y10
 	VFMADD231PS  Y10, Y8, Y0
 	VFMADD231PS  Y10, Y9, Y1
-	VBROADCASTSS (R10)(R12*1), Y10
+	VBROADCASTSS (DX)(BX*1), Y10
 	VFMADD231PS  Y10, Y8, Y2
 	VFMADD231PS  Y10, Y9, Y3
-	VBROADCASTSS (R11)(R12*1), Y10
+	VBROADCASTSS (DX)(BX*2), Y10
 	VFMADD231PS  Y10, Y8, Y4
 	VFMADD231PS  Y10, Y9, Y5
-	VBROADCASTSS (AX)(R12*1), Y10
+	VBROADCASTSS (DX)(SI*1), Y10
 	VFMADD231PS  Y10, Y8, Y6
 	VFMADD231PS  Y10, Y9, Y7
-	PREFETCHT1   (BX)
-	ADDQ         SI, BX
-	ADDQ         R8, R12
-	ADDQ         DX, DI
+	PREFETCHT1   (R12)
+	ADDQ         $0x00000040, R12
+	VPMOVZXWD    (AX)(CX*1), Y8
+	VPSLLD       $0x10, Y8, Y8
+	VPMOVZXWD    16(AX)(CX*1), Y9
+	VPSLLD       $0x10, Y9, Y9
+	VBROADCASTSS 4(DX), Y10
+	VFMADD231PS  Y10, Y8, Y0
+	VFMADD231PS  Y10, Y9, Y1
+	VBROADCASTSS 4(DX)(BX*1), Y10
+	VFMADD231PS  Y10, Y8, Y2
+	VFMADD231PS  Y10, Y9, Y3
+	VBROADCASTSS 4(DX)(BX*2), Y10
+	VFMADD231PS  Y10, Y8, Y4
+	VFMADD231PS  Y10, Y9, Y5
+	VBROADCASTSS 4(DX)(SI*1), Y10
+	VFMADD231PS  Y10, Y8, Y6
+	VFMADD231PS  Y10, Y9, Y7
+	LEAQ         (AX)(CX*2), AX
+	VPMOVZXWD    (AX), Y8
+	VPSLLD       $0x10, Y8, Y8
+	VPMOVZXWD    16(AX), Y9
+	VPSLLD       $0x10, Y9, Y9
+	VBROADCASTSS 8(DX), Y10
+	VFMADD231PS  Y10, Y8, Y0
+	VFMADD231PS  Y10, Y9, Y1
+	VBROADCASTSS 8(DX)(BX*1), Y10
+	VFMADD231PS  Y10, Y8, Y2
+	VFMADD231PS  Y10, Y9, Y3
+	VBROADCASTSS 8(DX)(BX*2), Y10
+	VFMADD231PS  Y10, Y8, Y4
+	VFMADD231PS  Y10, Y9, Y5
+	VBROADCASTSS 8(DX)(SI*1), Y10
+	VFMADD231PS  Y10, Y8, Y6
+	VFMADD231PS  Y10, Y9, Y7
+	PREFETCHT0   (R8)
+	ADDQ         R9, R8
+	DECQ         R10
+	CMOVQEQ      R11, R9
+	VPMOVZXWD    (AX)(CX*1), Y8
+	VPSLLD       $0x10, Y8, Y8
+	VPMOVZXWD    16(AX)(CX*1), Y9
+	VPSLLD       $0x10, Y9, Y9
+	VBROADCASTSS 12(DX), Y10
+	VFMADD231PS  Y10, Y8, Y0
+	VFMADD231PS  Y10, Y9, Y1
+	VBROADCASTSS 12(DX)(BX*1), Y10
+	VFMADD231PS  Y10, Y8, Y2
+	VFMADD231PS  Y10, Y9, Y3
+	VBROADCASTSS 12(DX)(BX*2), Y10
+	VFMADD231PS  Y10, Y8, Y4
+	VFMADD231PS  Y10, Y9, Y5
+	VBROADCASTSS 12(DX)(SI*1), Y10
+	VFMADD231PS  Y10, Y8, Y6
+	VFMADD231PS  Y10, Y9, Y7
+	LEAQ         (AX)(CX*2), AX
+	ADDQ         $0x10, DX
+	DECQ         R13
 	JNE          loop
-	MOVQ         tail+64(FP), AX
-	LEAQ         laneMask<>+32(SB), CX
-	SHLQ         $0x02, AX
-	SUBQ         AX, CX
-	VMOVUPS      (CX), Y8
-	MOVQ         c+48(FP), AX
-	MOVQ         ldc+56(FP), CX
-	VMOVUPS      Y0, (AX)
-	VMASKMOVPS   Y1, Y8, 32(AX)
+	TESTQ        DI, DI
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R12
+	ADDQ         ld+88(FP), R12
+	MOVQ         R12, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R12
+	MOVQ DI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), DI
+	ANDQ $0x00000003, DI
+	JE   store
+
+single:
+	VPMOVZXWD    (AX), Y8
+	VPSLLD       $0x10, Y8, Y8
+	VPMOVZXWD    16(AX), Y9
+	VPSLLD       $0x10, Y9, Y9
+	VBROADCASTSS (DX), Y10
+	VFMADD231PS  Y10, Y8, Y0
+	VFMADD231PS  Y10, Y9, Y1
+	VBROADCASTSS (DX)(BX*1), Y10
+	VFMADD231PS  Y10, Y8, Y2
+	VFMADD231PS  Y10, Y9, Y3
+	VBROADCASTSS (DX)(BX*2), Y10
+	VFMADD231PS  Y10, Y8, Y4
+	VFMADD231PS  Y10, Y9, Y5
+	VBROADCASTSS (DX)(SI*1), Y10
+	VFMADD231PS  Y10, Y8, Y6
+	VFMADD231PS  Y10, Y9, Y7
 	ADDQ         CX, AX
-	VMOVUPS      Y2, (AX)
-	VMASKMOVPS   Y3, Y8, 32(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Y4, (AX)
-	VMASKMOVPS   Y5, Y8, 32(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Y6, (AX)
-	VMASKMOVPS   Y7, Y8, 32(AX)
+	ADDQ         $0x04, DX
+	DECQ         DI
+	JNE          single
+
+store:
+	MOVQ       tail+56(FP), AX
+	LEAQ       laneMask<>+32(SB), CX
+	SHLQ       $0x02, AX
+	SUBQ       AX, CX
+	VMOVUPS    (CX), Y8
+	MOVQ       c+40(FP), AX
+	MOVQ       ldc+48(FP), CX
+	VMOVUPS    Y0, (AX)
+	VMASKMOVPS Y1, Y8, 32(AX)
+	ADDQ       CX, AX
+	VMOVUPS    Y2, (AX)
+	VMASKMOVPS Y3, Y8, 32(AX)
+	ADDQ       CX, AX
+	VMOVUPS    Y4, (AX)
+	VMASKMOVPS Y5, Y8, 32(AX)
+	ADDQ       CX, AX
+	VMOVUPS    Y6, (AX)
+	VMASKMOVPS Y7, Y8, 32(AX)
 	VZEROUPPER
 	RET
 
-// func tile5x2AVX2(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
-// Requires: AVX, FMA3, MMX+
-TEXT ·tile5x2AVX2(SB), NOSPLIT, $0-96
-	MOVQ   k+0(FP), AX
-	MOVQ   b+32(FP), CX
-	MOVQ   brs+40(FP), DX
-	MOVQ   next+80(FP), BX
-	MOVQ   step+88(FP), SI
-	MOVQ   DX, DI
-	IMULQ  AX, DI
-	ADDQ   DI, CX
-	NEGQ   DI
-	MOVQ   ars+16(FP), AX
-	MOVQ   acs+24(FP), R8
-	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(AX*1), R10
-	LEAQ   (R10)(AX*1), R11
-	LEAQ   (R11)(AX*1), R12
-	LEAQ   (R12)(AX*1), AX
-	XORQ   R13, R13
-	MOVB   load+72(FP), R14
-	TESTB  R14, R14
+// func tile5x2AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, CMOV, FMA3, MMX+
+TEXT ·tile5x2AVX2(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (BX)(BX*2), SI
+	MOVB   load+64(FP), DI
+	TESTB  DI, DI
 	JNE    fromC
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
@@ -1533,100 +4515,204 @@ TEXT ·tile5x2AVX2(SB), NOSPLIT, $0-96
 	VXORPS Y7, Y7, Y7
 	VXORPS Y8, Y8, Y8
 	VXORPS Y9, Y9, Y9
-	JMP    loop
+	JMP    begin
 
 fromC:
-	MOVQ       tail+64(FP), R14
-	LEAQ       laneMask<>+32(SB), R15
-	SHLQ       $0x02, R14
-	SUBQ       R14, R15
-	VMOVUPS    (R15), Y9
-	MOVQ       c+48(FP), R14
-	MOVQ       ldc+56(FP), R15
-	VMOVUPS    (R14), Y0
-	VMASKMOVPS 32(R14), Y9, Y1
-	ADDQ       R15, R14
-	VMOVUPS    (R14), Y2
-	VMASKMOVPS 32(R14), Y9, Y3
-	ADDQ       R15, R14
-	VMOVUPS    (R14), Y4
-	VMASKMOVPS 32(R14), Y9, Y5
-	ADDQ       R15, R14
-	VMOVUPS    (R14), Y6
-	VMASKMOVPS 32(R14), Y9, Y7
-	ADDQ       R15, R14
-	VMOVUPS    (R14), Y8
-	VMASKMOVPS 32(R14), Y9, Y9
+	MOVQ       tail+56(FP), DI
+	LEAQ       laneMask<>+32(SB), R8
+	SHLQ       $0x02, DI
+	SUBQ       DI, R8
+	VMOVUPS    (R8), Y9
+	MOVQ       c+40(FP), DI
+	MOVQ       ldc+48(FP), R8
+	VMOVUPS    (DI), Y0
+	VMASKMOVPS 32(DI), Y9, Y1
+	ADDQ       R8, DI
+	VMOVUPS    (DI), Y2
+	VMASKMOVPS 32(DI), Y9, Y3
+	ADDQ       R8, DI
+	VMOVUPS    (DI), Y4
+	VMASKMOVPS 32(DI), Y9, Y5
+	ADDQ       R8, DI
+	VMOVUPS    (DI), Y6
+	VMASKMOVPS 32(DI), Y9, Y7
+	ADDQ       R8, DI
+	VMOVUPS    (DI), Y8
+	VMASKMOVPS 32(DI), Y9, Y9
+
+begin:
+	MOVQ k+0(FP), DI
+	SHRQ $0x02, DI
+	JE   rest
+	MOVQ soonC+72(FP), R8
+	MOVQ ldc+48(FP), R9
+	MOVQ $0x00000005, R10
+	XORQ R11, R11
+	MOVQ soon+80(FP), R12
+
+phase:
+	MOVQ    run+96(FP), R13
+	CMPQ    DI, R13
+	CMOVQLT DI, R13
+	SUBQ    R13, DI
 
 loop:
-	VMOVUPS      (CX)(DI*1), Y10
-	VMOVUPS      32(CX)(DI*1), Y11
-	VBROADCASTSS (R9)(R13*1), Y12
+	VMOVUPS      (AX), Y10
+	VMOVUPS      32(AX), Y11
+	VBROADCASTSS (DX), Y12
 	VFMADD231PS  Y12, Y10, Y0
 	VFMADD231PS  Y12, Y11, Y1
-	VBROADCASTSS (R10)(R13*1), Y12
+	VBROADCASTSS (DX)(BX*1), Y12
 	VFMADD231PS  Y12, Y10, Y2
 	VFMADD231PS  Y12, Y11, Y3
-	VBROADCASTSS (R11)(R13*1), Y12
+	VBROADCASTSS (DX)(BX*2), Y12
 	VFMADD231PS  Y12, Y10, Y4
 	VFMADD231PS  Y12, Y11, Y5
-	VBROADCASTSS (R12)(R13*1), Y12
+	VBROADCASTSS (DX)(SI*1), Y12
 	VFMADD231PS  Y12, Y10, Y6
 	VFMADD231PS  Y12, Y11, Y7
-	VBROADCASTSS (AX)(R13*1), Y12
+	VBROADCASTSS (DX)(BX*4), Y12
 	VFMADD231PS  Y12, Y10, Y8
 	VFMADD231PS  Y12, Y11, Y9
-	PREFETCHT1   (BX)
-	ADDQ         SI, BX
-	ADDQ         R8, R13
-	ADDQ         DX, DI
+	PREFETCHT1   (R12)
+	PREFETCHT1   64(R12)
+	ADDQ         $0x00000080, R12
+	VMOVUPS      (AX)(CX*1), Y10
+	VMOVUPS      32(AX)(CX*1), Y11
+	VBROADCASTSS 4(DX), Y12
+	VFMADD231PS  Y12, Y10, Y0
+	VFMADD231PS  Y12, Y11, Y1
+	VBROADCASTSS 4(DX)(BX*1), Y12
+	VFMADD231PS  Y12, Y10, Y2
+	VFMADD231PS  Y12, Y11, Y3
+	VBROADCASTSS 4(DX)(BX*2), Y12
+	VFMADD231PS  Y12, Y10, Y4
+	VFMADD231PS  Y12, Y11, Y5
+	VBROADCASTSS 4(DX)(SI*1), Y12
+	VFMADD231PS  Y12, Y10, Y6
+	VFMADD231PS  Y12, Y11, Y7
+	VBROADCASTSS 4(DX)(BX*4), Y12
+	VFMADD231PS  Y12, Y10, Y8
+	VFMADD231PS  Y12, Y11, Y9
+	LEAQ         (AX)(CX*2), AX
+	VMOVUPS      (AX), Y10
+	VMOVUPS      32(AX), Y11
+	VBROADCASTSS 8(DX), Y12
+	VFMADD231PS  Y12, Y10, Y0
+	VFMADD231PS  Y12, Y11, Y1
+	VBROADCASTSS 8(DX)(BX*1), Y12
+	VFMADD231PS  Y12, Y10, Y2
+	VFMADD231PS  Y12, Y11, Y3
+	VBROADCASTSS 8(DX)(BX*2), Y12
+	VFMADD231PS  Y12, Y10, Y4
+	VFMADD231PS  Y12, Y11, Y5
+	VBROADCASTSS 8(DX)(SI*1), Y12
+	VFMADD231PS  Y12, Y10, Y6
+	VFMADD231PS  Y12, Y11, Y7
+	VBROADCASTSS 8(DX)(BX*4), Y12
+	VFMADD231PS  Y12, Y10, Y8
+	VFMADD231PS  Y12, Y11, Y9
+	PREFETCHT0   (R8)
+	ADDQ         R9, R8
+	DECQ         R10
+	CMOVQEQ      R11, R9
+	VMOVUPS      (AX)(CX*1), Y10
+	VMOVUPS      32(AX)(CX*1), Y11
+	VBROADCASTSS 12(DX), Y12
+	VFMADD231PS  Y12, Y10, Y0
+	VFMADD231PS  Y12, Y11, Y1
+	VBROADCASTSS 12(DX)(BX*1), Y12
+	VFMADD231PS  Y12, Y10, Y2
+	VFMADD231PS  Y12, Y11, Y3
+	VBROADCASTSS 12(DX)(BX*2), Y12
+	VFMADD231PS  Y12, Y10, Y4
+	VFMADD231PS  Y12, Y11, Y5
+	VBROADCASTSS 12(DX)(SI*1), Y12
+	VFMADD231PS  Y12, Y10, Y6
+	VFMADD231PS  Y12, Y11, Y7
+	VBROADCASTSS 12(DX)(BX*4), Y12
+	VFMADD231PS  Y12, Y10, Y8
+	VFMADD231PS  Y12, Y11, Y9
+	LEAQ         (AX)(CX*2), AX
+	ADDQ         $0x10, DX
+	DECQ         R13
 	JNE          loop
-	MOVQ         tail+64(FP), AX
-	LEAQ         laneMask<>+32(SB), CX
-	SHLQ         $0x02, AX
-	SUBQ         AX, CX
-	VMOVUPS      (CX), Y10
-	MOVQ         c+48(FP), AX
-	MOVQ         ldc+56(FP), CX
-	VMOVUPS      Y0, (AX)
-	VMASKMOVPS   Y1, Y10, 32(AX)
+	TESTQ        DI, DI
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R12
+	ADDQ         ld+88(FP), R12
+	MOVQ         R12, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R12
+	MOVQ DI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), DI
+	ANDQ $0x00000003, DI
+	JE   store
+
+single:
+	VMOVUPS      (AX), Y10
+	VMOVUPS      32(AX), Y11
+	VBROADCASTSS (DX), Y12
+	VFMADD231PS  Y12, Y10, Y0
+	VFMADD231PS  Y12, Y11, Y1
+	VBROADCASTSS (DX)(BX*1), Y12
+	VFMADD231PS  Y12, Y10, Y2
+	VFMADD231PS  Y12, Y11, Y3
+	VBROADCASTSS (DX)(BX*2), Y12
+	VFMADD231PS  Y12, Y10, Y4
+	VFMADD231PS  Y12, Y11, Y5
+	VBROADCASTSS (DX)(SI*1), Y12
+	VFMADD231PS  Y12, Y10, Y6
+	VFMADD231PS  Y12, Y11, Y7
+	VBROADCASTSS (DX)(BX*4), Y12
+	VFMADD231PS  Y12, Y10, Y8
+	VFMADD231PS  Y12, Y11, Y9
 	ADDQ         CX, AX
-	VMOVUPS      Y2, (AX)
-	VMASKMOVPS   Y3, Y10, 32(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Y4, (AX)
-	VMASKMOVPS   Y5, Y10, 32(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Y6, (AX)
-	VMASKMOVPS   Y7, Y10, 32(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Y8, (AX)
-	VMASKMOVPS   Y9, Y10, 32(AX)
+	ADDQ         $0x04, DX
+	DECQ         DI
+	JNE          single
+
+store:
+	MOVQ       tail+56(FP), AX
+	LEAQ       laneMask<>+32(SB), CX
+	SHLQ       $0x02, AX
+	SUBQ       AX, CX
+	VMOVUPS    (CX), Y10
+	MOVQ       c+40(FP), AX
+	MOVQ       ldc+48(FP), CX
+	VMOVUPS    Y0, (AX)
+	VMASKMOVPS Y1, Y10, 32(AX)
+	ADDQ       CX, AX
+	VMOVUPS    Y2, (AX)
+	VMASKMOVPS Y3, Y10, 32(AX)
+	ADDQ       CX, AX
+	VMOVUPS    Y4, (AX)
+	VMASKMOVPS Y5, Y10, 32(AX)
+	ADDQ       CX, AX
+	VMOVUPS    Y6, (AX)
+	VMASKMOVPS Y7, Y10, 32(AX)
+	ADDQ       CX, AX
+	VMOVUPS    Y8, (AX)
+	VMASKMOVPS Y9, Y10, 32(AX)
 	VZEROUPPER
 	RET
 
-// func tile5x2BF16AVX2(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
-// Requires: AVX, AVX2, FMA3, MMX+
-TEXT ·tile5x2BF16AVX2(SB), NOSPLIT, $0-96
-	MOVQ   k+0(FP), AX
-	MOVQ   b+32(FP), CX
-	MOVQ   brs+40(FP), DX
-	MOVQ   next+80(FP), BX
-	MOVQ   step+88(FP), SI
-	MOVQ   DX, DI
-	IMULQ  AX, DI
-	ADDQ   DI, CX
-	NEGQ   DI
-	MOVQ   ars+16(FP), AX
-	MOVQ   acs+24(FP), R8
-	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(AX*1), R10
-	LEAQ   (R10)(AX*1), R11
-	LEAQ   (R11)(AX*1), R12
-	LEAQ   (R12)(AX*1), AX
-	XORQ   R13, R13
-	MOVB   load+72(FP), R14
-	TESTB  R14, R14
+// func tile5x2TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, CMOV, FMA3, MMX+
+TEXT ·tile5x2TAVX2(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
 	JNE    fromC
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
@@ -1638,103 +4724,427 @@ TEXT ·tile5x2BF16AVX2(SB), NOSPLIT, $0-96
 	VXORPS Y7, Y7, Y7
 	VXORPS Y8, Y8, Y8
 	VXORPS Y9, Y9, Y9
-	JMP    loop
+	JMP    begin
 
 fromC:
-	MOVQ       tail+64(FP), R14
-	LEAQ       laneMask<>+32(SB), R15
-	SHLQ       $0x02, R14
-	SUBQ       R14, R15
-	VMOVUPS    (R15), Y9
-	MOVQ       c+48(FP), R14
-	MOVQ       ldc+56(FP), R15
-	VMOVUPS    (R14), Y0
-	VMASKMOVPS 32(R14), Y9, Y1
-	ADDQ       R15, R14
-	VMOVUPS    (R14), Y2
-	VMASKMOVPS 32(R14), Y9, Y3
-	ADDQ       R15, R14
-	VMOVUPS    (R14), Y4
-	VMASKMOVPS 32(R14), Y9, Y5
-	ADDQ       R15, R14
-	VMOVUPS    (R14), Y6
-	VMASKMOVPS 32(R14), Y9, Y7
-	ADDQ       R15, R14
-	VMOVUPS    (R14), Y8
-	VMASKMOVPS 32(R14), Y9, Y9
+	MOVQ       tail+56(FP), SI
+	LEAQ       laneMask<>+32(SB), DI
+	SHLQ       $0x02, SI
+	SUBQ       SI, DI
+	VMOVUPS    (DI), Y9
+	MOVQ       c+40(FP), SI
+	MOVQ       ldc+48(FP), DI
+	VMOVUPS    (SI), Y0
+	VMASKMOVPS 32(SI), Y9, Y1
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Y2
+	VMASKMOVPS 32(SI), Y9, Y3
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Y4
+	VMASKMOVPS 32(SI), Y9, Y5
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Y6
+	VMASKMOVPS 32(SI), Y9, Y7
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Y8
+	VMASKMOVPS 32(SI), Y9, Y9
+
+begin:
+	MOVQ k+0(FP), SI
+	SHRQ $0x02, SI
+	JE   rest
+	MOVQ soonC+72(FP), DI
+	MOVQ ldc+48(FP), R8
+	MOVQ $0x00000005, R9
+	XORQ R10, R10
+	MOVQ soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
 
 loop:
-	VPMOVZXWD    (CX)(DI*1), Y10
+	VMOVUPS      (AX), Y10
+	VMOVUPS      32(AX), Y11
+	VBROADCASTSS (DX), Y12
+	VFMADD231PS  Y12, Y10, Y0
+	VFMADD231PS  Y12, Y11, Y1
+	VBROADCASTSS 4(DX), Y12
+	VFMADD231PS  Y12, Y10, Y2
+	VFMADD231PS  Y12, Y11, Y3
+	VBROADCASTSS 8(DX), Y12
+	VFMADD231PS  Y12, Y10, Y4
+	VFMADD231PS  Y12, Y11, Y5
+	VBROADCASTSS 12(DX), Y12
+	VFMADD231PS  Y12, Y10, Y6
+	VFMADD231PS  Y12, Y11, Y7
+	VBROADCASTSS 16(DX), Y12
+	VFMADD231PS  Y12, Y10, Y8
+	VFMADD231PS  Y12, Y11, Y9
+	PREFETCHT1   (R11)
+	PREFETCHT1   64(R11)
+	ADDQ         $0x00000080, R11
+	VMOVUPS      (AX)(CX*1), Y10
+	VMOVUPS      32(AX)(CX*1), Y11
+	VBROADCASTSS (DX)(BX*1), Y12
+	VFMADD231PS  Y12, Y10, Y0
+	VFMADD231PS  Y12, Y11, Y1
+	VBROADCASTSS 4(DX)(BX*1), Y12
+	VFMADD231PS  Y12, Y10, Y2
+	VFMADD231PS  Y12, Y11, Y3
+	VBROADCASTSS 8(DX)(BX*1), Y12
+	VFMADD231PS  Y12, Y10, Y4
+	VFMADD231PS  Y12, Y11, Y5
+	VBROADCASTSS 12(DX)(BX*1), Y12
+	VFMADD231PS  Y12, Y10, Y6
+	VFMADD231PS  Y12, Y11, Y7
+	VBROADCASTSS 16(DX)(BX*1), Y12
+	VFMADD231PS  Y12, Y10, Y8
+	VFMADD231PS  Y12, Y11, Y9
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	VMOVUPS      (AX), Y10
+	VMOVUPS      32(AX), Y11
+	VBROADCASTSS (DX), Y12
+	VFMADD231PS  Y12, Y10, Y0
+	VFMADD231PS  Y12, Y11, Y1
+	VBROADCASTSS 4(DX), Y12
+	VFMADD231PS  Y12, Y10, Y2
+	VFMADD231PS  Y12, Y11, Y3
+	VBROADCASTSS 8(DX), Y12
+	VFMADD231PS  Y12, Y10, Y4
+	VFMADD231PS  Y12, Y11, Y5
+	VBROADCASTSS 12(DX), Y12
+	VFMADD231PS  Y12, Y10, Y6
+	VFMADD231PS  Y12, Y11, Y7
+	VBROADCASTSS 16(DX), Y12
+	VFMADD231PS  Y12, Y10, Y8
+	VFMADD231PS  Y12, Y11, Y9
+	PREFETCHT0   (DI)
+	ADDQ         R8, DI
+	DECQ         R9
+	CMOVQEQ      R10, R8
+	VMOVUPS      (AX)(CX*1), Y10
+	VMOVUPS      32(AX)(CX*1), Y11
+	VBROADCASTSS (DX)(BX*1), Y12
+	VFMADD231PS  Y12, Y10, Y0
+	VFMADD231PS  Y12, Y11, Y1
+	VBROADCASTSS 4(DX)(BX*1), Y12
+	VFMADD231PS  Y12, Y10, Y2
+	VFMADD231PS  Y12, Y11, Y3
+	VBROADCASTSS 8(DX)(BX*1), Y12
+	VFMADD231PS  Y12, Y10, Y4
+	VFMADD231PS  Y12, Y11, Y5
+	VBROADCASTSS 12(DX)(BX*1), Y12
+	VFMADD231PS  Y12, Y10, Y6
+	VFMADD231PS  Y12, Y11, Y7
+	VBROADCASTSS 16(DX)(BX*1), Y12
+	VFMADD231PS  Y12, Y10, Y8
+	VFMADD231PS  Y12, Y11, Y9
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	DECQ         R12
+	JNE          loop
+	TESTQ        SI, SI
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R11
+	ADDQ         ld+88(FP), R11
+	MOVQ         R11, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VMOVUPS      (AX), Y10
+	VMOVUPS      32(AX), Y11
+	VBROADCASTSS (DX), Y12
+	VFMADD231PS  Y12, Y10, Y0
+	VFMADD231PS  Y12, Y11, Y1
+	VBROADCASTSS 4(DX), Y12
+	VFMADD231PS  Y12, Y10, Y2
+	VFMADD231PS  Y12, Y11, Y3
+	VBROADCASTSS 8(DX), Y12
+	VFMADD231PS  Y12, Y10, Y4
+	VFMADD231PS  Y12, Y11, Y5
+	VBROADCASTSS 12(DX), Y12
+	VFMADD231PS  Y12, Y10, Y6
+	VFMADD231PS  Y12, Y11, Y7
+	VBROADCASTSS 16(DX), Y12
+	VFMADD231PS  Y12, Y10, Y8
+	VFMADD231PS  Y12, Y11, Y9
+	ADDQ         CX, AX
+	ADDQ         BX, DX
+	DECQ         SI
+	JNE          single
+
+store:
+	MOVQ       tail+56(FP), AX
+	LEAQ       laneMask<>+32(SB), CX
+	SHLQ       $0x02, AX
+	SUBQ       AX, CX
+	VMOVUPS    (CX), Y10
+	MOVQ       c+40(FP), AX
+	MOVQ       ldc+48(FP), CX
+	VMOVUPS    Y0, (AX)
+	VMASKMOVPS Y1, Y10, 32(AX)
+	ADDQ       CX, AX
+	VMOVUPS    Y2, (AX)
+	VMASKMOVPS Y3, Y10, 32(AX)
+	ADDQ       CX, AX
+	VMOVUPS    Y4, (AX)
+	VMASKMOVPS Y5, Y10, 32(AX)
+	ADDQ       CX, AX
+	VMOVUPS    Y6, (AX)
+	VMASKMOVPS Y7, Y10, 32(AX)
+	ADDQ       CX, AX
+	VMOVUPS    Y8, (AX)
+	VMASKMOVPS Y9, Y10, 32(AX)
+	VZEROUPPER
+	RET
+
+// func tile5x2BF16AVX2(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
+// Requires: AVX, AVX2, CMOV, FMA3, MMX+
+TEXT ·tile5x2BF16AVX2(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (BX)(BX*2), SI
+	MOVB   load+64(FP), DI
+	TESTB  DI, DI
+	JNE    fromC
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	VXORPS Y8, Y8, Y8
+	VXORPS Y9, Y9, Y9
+	JMP    begin
+
+fromC:
+	MOVQ       tail+56(FP), DI
+	LEAQ       laneMask<>+32(SB), R8
+	SHLQ       $0x02, DI
+	SUBQ       DI, R8
+	VMOVUPS    (R8), Y9
+	MOVQ       c+40(FP), DI
+	MOVQ       ldc+48(FP), R8
+	VMOVUPS    (DI), Y0
+	VMASKMOVPS 32(DI), Y9, Y1
+	ADDQ       R8, DI
+	VMOVUPS    (DI), Y2
+	VMASKMOVPS 32(DI), Y9, Y3
+	ADDQ       R8, DI
+	VMOVUPS    (DI), Y4
+	VMASKMOVPS 32(DI), Y9, Y5
+	ADDQ       R8, DI
+	VMOVUPS    (DI), Y6
+	VMASKMOVPS 32(DI), Y9, Y7
+	ADDQ       R8, DI
+	VMOVUPS    (DI), Y8
+	VMASKMOVPS 32(DI), Y9, Y9
+
+begin:
+	MOVQ k+0(FP), DI
+	SHRQ $0x02, DI
+	JE   rest
+	MOVQ soonC+72(FP), R8
+	MOVQ ldc+48(FP), R9
+	MOVQ $0x00000005, R10
+	XORQ R11, R11
+	MOVQ soon+80(FP), R12
+
+phase:
+	MOVQ    run+96(FP), R13
+	CMPQ    DI, R13
+	CMOVQLT DI, R13
+	SUBQ    R13, DI
+
+loop:
+	VPMOVZXWD    (AX), Y10
 	VPSLLD       $0x10, Y10, Y10
-	VPMOVZXWD    16(CX)(DI*1), Y11
+	VPMOVZXWD    16(AX), Y11
 	VPSLLD       $0x10, Y11, Y11
-	VBROADCASTSS (R9)(R13*1), Y12
+	VBROADCASTSS (DX), Y12
 	VFMADD231PS  Y12, Y10, Y0
 	VFMADD231PS  Y12, Y11, Y1
-	VBROADCASTSS (R10)(R13*1), Y12
+	VBROADCASTSS (DX)(BX*1), Y12
 	VFMADD231PS  Y12, Y10, Y2
 	VFMADD231PS  Y12, Y11, Y3
-	VBROADCASTSS (R11)(R13*1), Y12
+	VBROADCASTSS (DX)(BX*2), Y12
 	VFMADD231PS  Y12, Y10, Y4
 	VFMADD231PS  Y12, Y11, Y5
-	VBROADCASTSS (R12)(R13*1), Y12
+	VBROADCASTSS (DX)(SI*1), Y12
 	VFMADD231PS  Y12, Y10, Y6
 	VFMADD231PS  Y12, Y11, Y7
-	VBROADCASTSS (AX)(R13*1), Y12
+	VBROADCASTSS (DX)(BX*4), Y12
 	VFMADD231PS  Y12, Y10, Y8
 	VFMADD231PS  Y12, Y11, Y9
-	PREFETCHT1   (BX)
-	ADDQ         SI, BX
-	ADDQ         R8, R13
-	ADDQ         DX, DI
+	PREFETCHT1   (R12)
+	ADDQ         $0x00000040, R12
+	VPMOVZXWD    (AX)(CX*1), Y10
+	VPSLLD       $0x10, Y10, Y10
+	VPMOVZXWD    16(AX)(CX*1), Y11
+	VPSLLD       $0x10, Y11, Y11
+	VBROADCASTSS 4(DX), Y12
+	VFMADD231PS  Y12, Y10, Y0
+	VFMADD231PS  Y12, Y11, Y1
+	VBROADCASTSS 4(DX)(BX*1), Y12
+	VFMADD231PS  Y12, Y10, Y2
+	VFMADD231PS  Y12, Y11, Y3
+	VBROADCASTSS 4(DX)(BX*2), Y12
+	VFMADD231PS  Y12, Y10, Y4
+	VFMADD231PS  Y12, Y11, Y5
+	VBROADCASTSS 4(DX)(SI*1), Y12
+	VFMADD231PS  Y12, Y10, Y6
+	VFMADD231PS  Y12, Y11, Y7
+	VBROADCASTSS 4(DX)(BX*4), Y12
+	VFMADD231PS  Y12, Y10, Y8
+	VFMADD231PS  Y12, Y11, Y9
+	LEAQ         (AX)(CX*2), AX
+	VPMOVZXWD    (AX), Y10
+	VPSLLD       $0x10, Y10, Y10
+	VPMOVZXWD    16(AX), Y11
+	VPSLLD       $0x10, Y11, Y11
+	VBROADCASTSS 8(DX), Y12
+	VFMADD231PS  Y12, Y10, Y0
+	VFMADD231PS  Y12, Y11, Y1
+	VBROADCASTSS 8(DX)(BX*1), Y12
+	VFMADD231PS  Y12, Y10, Y2
+	VFMADD231PS  Y12, Y11, Y3
+	VBROADCASTSS 8(DX)(BX*2), Y12
+	VFMADD231PS  Y12, Y10, Y4
+	VFMADD231PS  Y12, Y11, Y5
+	VBROADCASTSS 8(DX)(SI*1), Y12
+	VFMADD231PS  Y12, Y10, Y6
+	VFMADD231PS  Y12, Y11, Y7
+	VBROADCASTSS 8(DX)(BX*4), Y12
+	VFMADD231PS  Y12, Y10, Y8
+	VFMADD231PS  Y12, Y11, Y9
+	PREFETCHT0   (R8)
+	ADDQ         R9, R8
+	DECQ         R10
+	CMOVQEQ      R11, R9
+	VPMOVZXWD    (AX)(CX*1), Y10
+	VPSLLD       $0x10, Y10, Y10
+	VPMOVZXWD    16(AX)(CX*1), Y11
+	VPSLLD       $0x10, Y11, Y11
+	VBROADCASTSS 12(DX), Y12
+	VFMADD231PS  Y12, Y10, Y0
+	VFMADD231PS  Y12, Y11, Y1
+	VBROADCASTSS 12(DX)(BX*1), Y12
+	VFMADD231PS  Y12, Y10, Y2
+	VFMADD231PS  Y12, Y11, Y3
+	VBROADCASTSS 12(DX)(BX*2), Y12
+	VFMADD231PS  Y12, Y10, Y4
+	VFMADD231PS  Y12, Y11, Y5
+	VBROADCASTSS 12(DX)(SI*1), Y12
+	VFMADD231PS  Y12, Y10, Y6
+	VFMADD231PS  Y12, Y11, Y7
+	VBROADCASTSS 12(DX)(BX*4), Y12
+	VFMADD231PS  Y12, Y10, Y8
+	VFMADD231PS  Y12, Y11, Y9
+	LEAQ         (AX)(CX*2), AX
+	ADDQ         $0x10, DX
+	DECQ         R13
 	JNE          loop
-	MOVQ         tail+64(FP), AX
-	LEAQ         laneMask<>+32(SB), CX
-	SHLQ         $0x02, AX
-	SUBQ         AX, CX
-	VMOVUPS      (CX), Y10
-	MOVQ         c+48(FP), AX
-	MOVQ         ldc+56(FP), CX
-	VMOVUPS      Y0, (AX)
-	VMASKMOVPS   Y1, Y10, 32(AX)
+	TESTQ        DI, DI
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R12
+	ADDQ         ld+88(FP), R12
+	MOVQ         R12, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R12
+	MOVQ DI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), DI
+	ANDQ $0x00000003, DI
+	JE   store
+
+single:
+	VPMOVZXWD    (AX), Y10
+	VPSLLD       $0x10, Y10, Y10
+	VPMOVZXWD    16(AX), Y11
+	VPSLLD       $0x10, Y11, Y11
+	VBROADCASTSS (DX), Y12
+	VFMADD231PS  Y12, Y10, Y0
+	VFMADD231PS  Y12, Y11, Y1
+	VBROADCASTSS (DX)(BX*1), Y12
+	VFMADD231PS  Y12, Y10, Y2
+	VFMADD231PS  Y12, Y11, Y3
+	VBROADCASTSS (DX)(BX*2), Y12
+	VFMADD231PS  Y12, Y10, Y4
+	VFMADD231PS  Y12, Y11, Y5
+	VBROADCASTSS (DX)(SI*1), Y12
+	VFMADD231PS  Y12, Y10, Y6
+	VFMADD231PS  Y12, Y11, Y7
+	VBROADCASTSS (DX)(BX*4), Y12
+	VFMADD231PS  Y12, Y10, Y8
+	VFMADD231PS  Y12, Y11, Y9
 	ADDQ         CX, AX
-	VMOVUPS      Y2, (AX)
-	VMASKMOVPS   Y3, Y10, 32(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Y4, (AX)
-	VMASKMOVPS   Y5, Y10, 32(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Y6, (AX)
-	VMASKMOVPS   Y7, Y10, 32(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Y8, (AX)
-	VMASKMOVPS   Y9, Y10, 32(AX)
+	ADDQ         $0x04, DX
+	DECQ         DI
+	JNE          single
+
+store:
+	MOVQ       tail+56(FP), AX
+	LEAQ       laneMask<>+32(SB), CX
+	SHLQ       $0x02, AX
+	SUBQ       AX, CX
+	VMOVUPS    (CX), Y10
+	MOVQ       c+40(FP), AX
+	MOVQ       ldc+48(FP), CX
+	VMOVUPS    Y0, (AX)
+	VMASKMOVPS Y1, Y10, 32(AX)
+	ADDQ       CX, AX
+	VMOVUPS    Y2, (AX)
+	VMASKMOVPS Y3, Y10, 32(AX)
+	ADDQ       CX, AX
+	VMOVUPS    Y4, (AX)
+	VMASKMOVPS Y5, Y10, 32(AX)
+	ADDQ       CX, AX
+	VMOVUPS    Y6, (AX)
+	VMASKMOVPS Y7, Y10, 32(AX)
+	ADDQ       CX, AX
+	VMOVUPS    Y8, (AX)
+	VMASKMOVPS Y9, Y10, 32(AX)
 	VZEROUPPER
 	RET
 
-// func tile6x2AVX2(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
-// Requires: AVX, FMA3, MMX+
-TEXT ·tile6x2AVX2(SB), NOSPLIT, $8-96
-	MOVQ   k+0(FP), AX
-	MOVQ   b+32(FP), CX
-	MOVQ   brs+40(FP), DX
-	MOVQ   next+80(FP), BX
-	MOVQ   step+88(FP), SI
-	MOVQ   DX, DI
-	IMULQ  AX, DI
-	ADDQ   DI, CX
-	NEGQ   DI
-	MOVQ   ars+16(FP), AX
-	MOVQ   acs+24(FP), R8
-	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(AX*1), R10
-	LEAQ   (R10)(AX*1), R11
-	LEAQ   (R11)(AX*1), R12
-	LEAQ   (R12)(AX*1), R13
-	LEAQ   (R13)(AX*1), AX
-	XORQ   R14, R14
-	MOVB   load+72(FP), R15
-	TESTB  R15, R15
+// func tile6x2AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, CMOV, FMA3, MMX+
+TEXT ·tile6x2AVX2(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (DX)(BX*4), SI
+	ADDQ   BX, SI
+	LEAQ   (BX)(BX*2), DI
+	MOVB   load+64(FP), R8
+	TESTB  R8, R8
 	JNE    fromC
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
@@ -1748,110 +5158,227 @@ TEXT ·tile6x2AVX2(SB), NOSPLIT, $8-96
 	VXORPS Y9, Y9, Y9
 	VXORPS Y10, Y10, Y10
 	VXORPS Y11, Y11, Y11
-	JMP    loop
+	JMP    begin
 
 fromC:
-	MOVQ       tail+64(FP), R15
-	LEAQ       laneMask<>+32(SB), BP
-	SHLQ       $0x02, R15
-	SUBQ       R15, BP
-	VMOVUPS    (BP), Y11
-	MOVQ       c+48(FP), R15
-	MOVQ       ldc+56(FP), BP
-	VMOVUPS    (R15), Y0
-	VMASKMOVPS 32(R15), Y11, Y1
-	ADDQ       BP, R15
-	VMOVUPS    (R15), Y2
-	VMASKMOVPS 32(R15), Y11, Y3
-	ADDQ       BP, R15
-	VMOVUPS    (R15), Y4
-	VMASKMOVPS 32(R15), Y11, Y5
-	ADDQ       BP, R15
-	VMOVUPS    (R15), Y6
-	VMASKMOVPS 32(R15), Y11, Y7
-	ADDQ       BP, R15
-	VMOVUPS    (R15), Y8
-	VMASKMOVPS 32(R15), Y11, Y9
-	ADDQ       BP, R15
-	VMOVUPS    (R15), Y10
-	VMASKMOVPS 32(R15), Y11, Y11
+	MOVQ       tail+56(FP), R8
+	LEAQ       laneMask<>+32(SB), R9
+	SHLQ       $0x02, R8
+	SUBQ       R8, R9
+	VMOVUPS    (R9), Y11
+	MOVQ       c+40(FP), R8
+	MOVQ       ldc+48(FP), R9
+	VMOVUPS    (R8), Y0
+	VMASKMOVPS 32(R8), Y11, Y1
+	ADDQ       R9, R8
+	VMOVUPS    (R8), Y2
+	VMASKMOVPS 32(R8), Y11, Y3
+	ADDQ       R9, R8
+	VMOVUPS    (R8), Y4
+	VMASKMOVPS 32(R8), Y11, Y5
+	ADDQ       R9, R8
+	VMOVUPS    (R8), Y6
+	VMASKMOVPS 32(R8), Y11, Y7
+	ADDQ       R9, R8
+	VMOVUPS    (R8), Y8
+	VMASKMOVPS 32(R8), Y11, Y9
+	ADDQ       R9, R8
+	VMOVUPS    (R8), Y10
+	VMASKMOVPS 32(R8), Y11, Y11
+
+begin:
+	MOVQ k+0(FP), R8
+	SHRQ $0x02, R8
+	JE   rest
+	MOVQ soonC+72(FP), R9
+	MOVQ ldc+48(FP), R10
+	MOVQ $0x00000006, R11
+	XORQ R12, R12
+	MOVQ soon+80(FP), R13
+
+phase:
+	MOVQ    run+96(FP), R14
+	CMPQ    R8, R14
+	CMOVQLT R8, R14
+	SUBQ    R14, R8
 
 loop:
-	VMOVUPS      (CX)(DI*1), Y12
-	VMOVUPS      32(CX)(DI*1), Y13
-	VBROADCASTSS (R9)(R14*1), Y14
+	VMOVUPS      (AX), Y12
+	VMOVUPS      32(AX), Y13
+	VBROADCASTSS (DX), Y14
 	VFMADD231PS  Y14, Y12, Y0
 	VFMADD231PS  Y14, Y13, Y1
-	VBROADCASTSS (R10)(R14*1), Y14
+	VBROADCASTSS (DX)(BX*1), Y14
 	VFMADD231PS  Y14, Y12, Y2
 	VFMADD231PS  Y14, Y13, Y3
-	VBROADCASTSS (R11)(R14*1), Y14
+	VBROADCASTSS (DX)(BX*2), Y14
 	VFMADD231PS  Y14, Y12, Y4
 	VFMADD231PS  Y14, Y13, Y5
-	VBROADCASTSS (R12)(R14*1), Y14
+	VBROADCASTSS (DX)(DI*1), Y14
 	VFMADD231PS  Y14, Y12, Y6
 	VFMADD231PS  Y14, Y13, Y7
-	VBROADCASTSS (R13)(R14*1), Y14
+	VBROADCASTSS (DX)(BX*4), Y14
 	VFMADD231PS  Y14, Y12, Y8
 	VFMADD231PS  Y14, Y13, Y9
-	VBROADCASTSS (AX)(R14*1), Y14
+	VBROADCASTSS (SI), Y14
 	VFMADD231PS  Y14, Y12, Y10
 	VFMADD231PS  Y14, Y13, Y11
-	PREFETCHT1   (BX)
-	ADDQ         SI, BX
-	ADDQ         R8, R14
-	ADDQ         DX, DI
+	PREFETCHT1   (R13)
+	PREFETCHT1   64(R13)
+	ADDQ         $0x00000080, R13
+	VMOVUPS      (AX)(CX*1), Y12
+	VMOVUPS      32(AX)(CX*1), Y13
+	VBROADCASTSS 4(DX), Y14
+	VFMADD231PS  Y14, Y12, Y0
+	VFMADD231PS  Y14, Y13, Y1
+	VBROADCASTSS 4(DX)(BX*1), Y14
+	VFMADD231PS  Y14, Y12, Y2
+	VFMADD231PS  Y14, Y13, Y3
+	VBROADCASTSS 4(DX)(BX*2), Y14
+	VFMADD231PS  Y14, Y12, Y4
+	VFMADD231PS  Y14, Y13, Y5
+	VBROADCASTSS 4(DX)(DI*1), Y14
+	VFMADD231PS  Y14, Y12, Y6
+	VFMADD231PS  Y14, Y13, Y7
+	VBROADCASTSS 4(DX)(BX*4), Y14
+	VFMADD231PS  Y14, Y12, Y8
+	VFMADD231PS  Y14, Y13, Y9
+	VBROADCASTSS 4(SI), Y14
+	VFMADD231PS  Y14, Y12, Y10
+	VFMADD231PS  Y14, Y13, Y11
+	LEAQ         (AX)(CX*2), AX
+	VMOVUPS      (AX), Y12
+	VMOVUPS      32(AX), Y13
+	VBROADCASTSS 8(DX), Y14
+	VFMADD231PS  Y14, Y12, Y0
+	VFMADD231PS  Y14, Y13, Y1
+	VBROADCASTSS 8(DX)(BX*1), Y14
+	VFMADD231PS  Y14, Y12, Y2
+	VFMADD231PS  Y14, Y13, Y3
+	VBROADCASTSS 8(DX)(BX*2), Y14
+	VFMADD231PS  Y14, Y12, Y4
+	VFMADD231PS  Y14, Y13, Y5
+	VBROADCASTSS 8(DX)(DI*1), Y14
+	VFMADD231PS  Y14, Y12, Y6
+	VFMADD231PS  Y14, Y13, Y7
+	VBROADCASTSS 8(DX)(BX*4), Y14
+	VFMADD231PS  Y14, Y12, Y8
+	VFMADD231PS  Y14, Y13, Y9
+	VBROADCASTSS 8(SI), Y14
+	VFMADD231PS  Y14, Y12, Y10
+	VFMADD231PS  Y14, Y13, Y11
+	PREFETCHT0   (R9)
+	ADDQ         R10, R9
+	DECQ         R11
+	CMOVQEQ      R12, R10
+	VMOVUPS      (AX)(CX*1), Y12
+	VMOVUPS      32(AX)(CX*1), Y13
+	VBROADCASTSS 12(DX), Y14
+	VFMADD231PS  Y14, Y12, Y0
+	VFMADD231PS  Y14, Y13, Y1
+	VBROADCASTSS 12(DX)(BX*1), Y14
+	VFMADD231PS  Y14, Y12, Y2
+	VFMADD231PS  Y14, Y13, Y3
+	VBROADCASTSS 12(DX)(BX*2), Y14
+	VFMADD231PS  Y14, Y12, Y4
+	VFMADD231PS  Y14, Y13, Y5
+	VBROADCASTSS 12(DX)(DI*1), Y14
+	VFMADD231PS  Y14, Y12, Y6
+	VFMADD231PS  Y14, Y13, Y7
+	VBROADCASTSS 12(DX)(BX*4), Y14
+	VFMADD231PS  Y14, Y12, Y8
+	VFMADD231PS  Y14, Y13, Y9
+	VBROADCASTSS 12(SI), Y14
+	VFMADD231PS  Y14, Y12, Y10
+	VFMADD231PS  Y14, Y13, Y11
+	LEAQ         (AX)(CX*2), AX
+	ADDQ         $0x10, DX
+	ADDQ         $0x10, SI
+	DECQ         R14
 	JNE          loop
-	MOVQ         tail+64(FP), AX
-	LEAQ         laneMask<>+32(SB), CX
-	SHLQ         $0x02, AX
-	SUBQ         AX, CX
-	VMOVUPS      (CX), Y12
-	MOVQ         c+48(FP), AX
-	MOVQ         ldc+56(FP), CX
-	VMOVUPS      Y0, (AX)
-	VMASKMOVPS   Y1, Y12, 32(AX)
+	TESTQ        R8, R8
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R13
+	ADDQ         ld+88(FP), R13
+	MOVQ         R13, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R13
+	MOVQ R8, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), R8
+	ANDQ $0x00000003, R8
+	JE   store
+
+single:
+	VMOVUPS      (AX), Y12
+	VMOVUPS      32(AX), Y13
+	VBROADCASTSS (DX), Y14
+	VFMADD231PS  Y14, Y12, Y0
+	VFMADD231PS  Y14, Y13, Y1
+	VBROADCASTSS (DX)(BX*1), Y14
+	VFMADD231PS  Y14, Y12, Y2
+	VFMADD231PS  Y14, Y13, Y3
+	VBROADCASTSS (DX)(BX*2), Y14
+	VFMADD231PS  Y14, Y12, Y4
+	VFMADD231PS  Y14, Y13, Y5
+	VBROADCASTSS (DX)(DI*1), Y14
+	VFMADD231PS  Y14, Y12, Y6
+	VFMADD231PS  Y14, Y13, Y7
+	VBROADCASTSS (DX)(BX*4), Y14
+	VFMADD231PS  Y14, Y12, Y8
+	VFMADD231PS  Y14, Y13, Y9
+	VBROADCASTSS (SI), Y14
+	VFMADD231PS  Y14, Y12, Y10
+	VFMADD231PS  Y14, Y13, Y11
 	ADDQ         CX, AX
-	VMOVUPS      Y2, (AX)
-	VMASKMOVPS   Y3, Y12, 32(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Y4, (AX)
-	VMASKMOVPS   Y5, Y12, 32(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Y6, (AX)
-	VMASKMOVPS   Y7, Y12, 32(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Y8, (AX)
-	VMASKMOVPS   Y9, Y12, 32(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Y10, (AX)
-	VMASKMOVPS   Y11, Y12, 32(AX)
+	ADDQ         $0x04, DX
+	ADDQ         $0x04, SI
+	DECQ         R8
+	JNE          single
+
+store:
+	MOVQ       tail+56(FP), AX
+	LEAQ       laneMask<>+32(SB), CX
+	SHLQ       $0x02, AX
+	SUBQ       AX, CX
+	VMOVUPS    (CX), Y12
+	MOVQ       c+40(FP), AX
+	MOVQ       ldc+48(FP), CX
+	VMOVUPS    Y0, (AX)
+	VMASKMOVPS Y1, Y12, 32(AX)
+	ADDQ       CX, AX
+	VMOVUPS    Y2, (AX)
+	VMASKMOVPS Y3, Y12, 32(AX)
+	ADDQ       CX, AX
+	VMOVUPS    Y4, (AX)
+	VMASKMOVPS Y5, Y12, 32(AX)
+	ADDQ       CX, AX
+	VMOVUPS    Y6, (AX)
+	VMASKMOVPS Y7, Y12, 32(AX)
+	ADDQ       CX, AX
+	VMOVUPS    Y8, (AX)
+	VMASKMOVPS Y9, Y12, 32(AX)
+	ADDQ       CX, AX
+	VMOVUPS    Y10, (AX)
+	VMASKMOVPS Y11, Y12, 32(AX)
 	VZEROUPPER
 	RET
 
-// func tile6x2BF16AVX2(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
-// Requires: AVX, AVX2, FMA3, MMX+
-TEXT ·tile6x2BF16AVX2(SB), NOSPLIT, $8-96
-	MOVQ   k+0(FP), AX
-	MOVQ   b+32(FP), CX
-	MOVQ   brs+40(FP), DX
-	MOVQ   next+80(FP), BX
-	MOVQ   step+88(FP), SI
-	MOVQ   DX, DI
-	IMULQ  AX, DI
-	ADDQ   DI, CX
-	NEGQ   DI
-	MOVQ   ars+16(FP), AX
-	MOVQ   acs+24(FP), R8
-	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(AX*1), R10
-	LEAQ   (R10)(AX*1), R11
-	LEAQ   (R11)(AX*1), R12
-	LEAQ   (R12)(AX*1), R13
-	LEAQ   (R13)(AX*1), AX
-	XORQ   R14, R14
-	MOVB   load+72(FP), R15
-	TESTB  R15, R15
+// func tile6x2TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, CMOV, FMA3, MMX+
+TEXT ·tile6x2TAVX2(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
 	JNE    fromC
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
@@ -1865,86 +5392,460 @@ TEXT ·tile6x2BF16AVX2(SB), NOSPLIT, $8-96
 	VXORPS Y9, Y9, Y9
 	VXORPS Y10, Y10, Y10
 	VXORPS Y11, Y11, Y11
-	JMP    loop
+	JMP    begin
 
 fromC:
-	MOVQ       tail+64(FP), R15
-	LEAQ       laneMask<>+32(SB), BP
-	SHLQ       $0x02, R15
-	SUBQ       R15, BP
-	VMOVUPS    (BP), Y11
-	MOVQ       c+48(FP), R15
-	MOVQ       ldc+56(FP), BP
-	VMOVUPS    (R15), Y0
-	VMASKMOVPS 32(R15), Y11, Y1
-	ADDQ       BP, R15
-	VMOVUPS    (R15), Y2
-	VMASKMOVPS 32(R15), Y11, Y3
-	ADDQ       BP, R15
-	VMOVUPS    (R15), Y4
-	VMASKMOVPS 32(R15), Y11, Y5
-	ADDQ       BP, R15
-	VMOVUPS    (R15), Y6
-	VMASKMOVPS 32(R15), Y11, Y7
-	ADDQ       BP, R15
-	VMOVUPS    (R15), Y8
-	VMASKMOVPS 32(R15), Y11, Y9
-	ADDQ       BP, R15
-	VMOVUPS    (R15), Y10
-	VMASKMOVPS 32(R15), Y11, Y11
+	MOVQ       tail+56(FP), SI
+	LEAQ       laneMask<>+32(SB), DI
+	SHLQ       $0x02, SI
+	SUBQ       SI, DI
+	VMOVUPS    (DI), Y11
+	MOVQ       c+40(FP), SI
+	MOVQ       ldc+48(FP), DI
+	VMOVUPS    (SI), Y0
+	VMASKMOVPS 32(SI), Y11, Y1
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Y2
+	VMASKMOVPS 32(SI), Y11, Y3
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Y4
+	VMASKMOVPS 32(SI), Y11, Y5
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Y6
+	VMASKMOVPS 32(SI), Y11, Y7
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Y8
+	VMASKMOVPS 32(SI), Y11, Y9
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Y10
+	VMASKMOVPS 32(SI), Y11, Y11
+
+begin:
+	MOVQ k+0(FP), SI
+	SHRQ $0x02, SI
+	JE   rest
+	MOVQ soonC+72(FP), DI
+	MOVQ ldc+48(FP), R8
+	MOVQ $0x00000006, R9
+	XORQ R10, R10
+	MOVQ soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
 
 loop:
-	VPMOVZXWD    (CX)(DI*1), Y12
+	VMOVUPS      (AX), Y12
+	VMOVUPS      32(AX), Y13
+	VBROADCASTSS (DX), Y14
+	VFMADD231PS  Y14, Y12, Y0
+	VFMADD231PS  Y14, Y13, Y1
+	VBROADCASTSS 4(DX), Y14
+	VFMADD231PS  Y14, Y12, Y2
+	VFMADD231PS  Y14, Y13, Y3
+	VBROADCASTSS 8(DX), Y14
+	VFMADD231PS  Y14, Y12, Y4
+	VFMADD231PS  Y14, Y13, Y5
+	VBROADCASTSS 12(DX), Y14
+	VFMADD231PS  Y14, Y12, Y6
+	VFMADD231PS  Y14, Y13, Y7
+	VBROADCASTSS 16(DX), Y14
+	VFMADD231PS  Y14, Y12, Y8
+	VFMADD231PS  Y14, Y13, Y9
+	VBROADCASTSS 20(DX), Y14
+	VFMADD231PS  Y14, Y12, Y10
+	VFMADD231PS  Y14, Y13, Y11
+	PREFETCHT1   (R11)
+	PREFETCHT1   64(R11)
+	ADDQ         $0x00000080, R11
+	VMOVUPS      (AX)(CX*1), Y12
+	VMOVUPS      32(AX)(CX*1), Y13
+	VBROADCASTSS (DX)(BX*1), Y14
+	VFMADD231PS  Y14, Y12, Y0
+	VFMADD231PS  Y14, Y13, Y1
+	VBROADCASTSS 4(DX)(BX*1), Y14
+	VFMADD231PS  Y14, Y12, Y2
+	VFMADD231PS  Y14, Y13, Y3
+	VBROADCASTSS 8(DX)(BX*1), Y14
+	VFMADD231PS  Y14, Y12, Y4
+	VFMADD231PS  Y14, Y13, Y5
+	VBROADCASTSS 12(DX)(BX*1), Y14
+	VFMADD231PS  Y14, Y12, Y6
+	VFMADD231PS  Y14, Y13, Y7
+	VBROADCASTSS 16(DX)(BX*1), Y14
+	VFMADD231PS  Y14, Y12, Y8
+	VFMADD231PS  Y14, Y13, Y9
+	VBROADCASTSS 20(DX)(BX*1), Y14
+	VFMADD231PS  Y14, Y12, Y10
+	VFMADD231PS  Y14, Y13, Y11
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	VMOVUPS      (AX), Y12
+	VMOVUPS      32(AX), Y13
+	VBROADCASTSS (DX), Y14
+	VFMADD231PS  Y14, Y12, Y0
+	VFMADD231PS  Y14, Y13, Y1
+	VBROADCASTSS 4(DX), Y14
+	VFMADD231PS  Y14, Y12, Y2
+	VFMADD231PS  Y14, Y13, Y3
+	VBROADCASTSS 8(DX), Y14
+	VFMADD231PS  Y14, Y12, Y4
+	VFMADD231PS  Y14, Y13, Y5
+	VBROADCASTSS 12(DX), Y14
+	VFMADD231PS  Y14, Y12, Y6
+	VFMADD231PS  Y14, Y13, Y7
+	VBROADCASTSS 16(DX), Y14
+	VFMADD231PS  Y14, Y12, Y8
+	VFMADD231PS  Y14, Y13, Y9
+	VBROADCASTSS 20(DX), Y14
+	VFMADD231PS  Y14, Y12, Y10
+	VFMADD231PS  Y14, Y13, Y11
+	PREFETCHT0   (DI)
+	ADDQ         R8, DI
+	DECQ         R9
+	CMOVQEQ      R10, R8
+	VMOVUPS      (AX)(CX*1), Y12
+	VMOVUPS      32(AX)(CX*1), Y13
+	VBROADCASTSS (DX)(BX*1), Y14
+	VFMADD231PS  Y14, Y12, Y0
+	VFMADD231PS  Y14, Y13, Y1
+	VBROADCASTSS 4(DX)(BX*1), Y14
+	VFMADD231PS  Y14, Y12, Y2
+	VFMADD231PS  Y14, Y13, Y3
+	VBROADCASTSS 8(DX)(BX*1), Y14
+	VFMADD231PS  Y14, Y12, Y4
+	VFMADD231PS  Y14, Y13, Y5
+	VBROADCASTSS 12(DX)(BX*1), Y14
+	VFMADD231PS  Y14, Y12, Y6
+	VFMADD231PS  Y14, Y13, Y7
+	VBROADCASTSS 16(DX)(BX*1), Y14
+	VFMADD231PS  Y14, Y12, Y8
+	VFMADD231PS  Y14, Y13, Y9
+	VBROADCASTSS 20(DX)(BX*1), Y14
+	VFMADD231PS  Y14, Y12, Y10
+	VFMADD231PS  Y14, Y13, Y11
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	DECQ         R12
+	JNE          loop
+	TESTQ        SI, SI
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R11
+	ADDQ         ld+88(FP), R11
+	MOVQ         R11, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VMOVUPS      (AX), Y12
+	VMOVUPS      32(AX), Y13
+	VBROADCASTSS (DX), Y14
+	VFMADD231PS  Y14, Y12, Y0
+	VFMADD231PS  Y14, Y13, Y1
+	VBROADCASTSS 4(DX), Y14
+	VFMADD231PS  Y14, Y12, Y2
+	VFMADD231PS  Y14, Y13, Y3
+	VBROADCASTSS 8(DX), Y14
+	VFMADD231PS  Y14, Y12, Y4
+	VFMADD231PS  Y14, Y13, Y5
+	VBROADCASTSS 12(DX), Y14
+	VFMADD231PS  Y14, Y12, Y6
+	VFMADD231PS  Y14, Y13, Y7
+	VBROADCASTSS 16(DX), Y14
+	VFMADD231PS  Y14, Y12, Y8
+	VFMADD231PS  Y14, Y13, Y9
+	VBROADCASTSS 20(DX), Y14
+	VFMADD231PS  Y14, Y12, Y10
+	VFMADD231PS  Y14, Y13, Y11
+	ADDQ         CX, AX
+	ADDQ         BX, DX
+	DECQ         SI
+	JNE          single
+
+store:
+	MOVQ       tail+56(FP), AX
+	LEAQ       laneMask<>+32(SB), CX
+	SHLQ       $0x02, AX
+	SUBQ       AX, CX
+	VMOVUPS    (CX), Y12
+	MOVQ       c+40(FP), AX
+	MOVQ       ldc+48(FP), CX
+	VMOVUPS    Y0, (AX)
+	VMASKMOVPS Y1, Y12, 32(AX)
+	ADDQ       CX, AX
+	VMOVUPS    Y2, (AX)
+	VMASKMOVPS Y3, Y12, 32(AX)
+	ADDQ       CX, AX
+	VMOVUPS    Y4, (AX)
+	VMASKMOVPS Y5, Y12, 32(AX)
+	ADDQ       CX, AX
+	VMOVUPS    Y6, (AX)
+	VMASKMOVPS Y7, Y12, 32(AX)
+	ADDQ       CX, AX
+	VMOVUPS    Y8, (AX)
+	VMASKMOVPS Y9, Y12, 32(AX)
+	ADDQ       CX, AX
+	VMOVUPS    Y10, (AX)
+	VMASKMOVPS Y11, Y12, 32(AX)
+	VZEROUPPER
+	RET
+
+// func tile6x2BF16AVX2(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
+// Requires: AVX, AVX2, CMOV, FMA3, MMX+
+TEXT ·tile6x2BF16AVX2(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (DX)(BX*4), SI
+	ADDQ   BX, SI
+	LEAQ   (BX)(BX*2), DI
+	MOVB   load+64(FP), R8
+	TESTB  R8, R8
+	JNE    fromC
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	VXORPS Y6, Y6, Y6
+	VXORPS Y7, Y7, Y7
+	VXORPS Y8, Y8, Y8
+	VXORPS Y9, Y9, Y9
+	VXORPS Y10, Y10, Y10
+	VXORPS Y11, Y11, Y11
+	JMP    begin
+
+fromC:
+	MOVQ       tail+56(FP), R8
+	LEAQ       laneMask<>+32(SB), R9
+	SHLQ       $0x02, R8
+	SUBQ       R8, R9
+	VMOVUPS    (R9), Y11
+	MOVQ       c+40(FP), R8
+	MOVQ       ldc+48(FP), R9
+	VMOVUPS    (R8), Y0
+	VMASKMOVPS 32(R8), Y11, Y1
+	ADDQ       R9, R8
+	VMOVUPS    (R8), Y2
+	VMASKMOVPS 32(R8), Y11, Y3
+	ADDQ       R9, R8
+	VMOVUPS    (R8), Y4
+	VMASKMOVPS 32(R8), Y11, Y5
+	ADDQ       R9, R8
+	VMOVUPS    (R8), Y6
+	VMASKMOVPS 32(R8), Y11, Y7
+	ADDQ       R9, R8
+	VMOVUPS    (R8), Y8
+	VMASKMOVPS 32(R8), Y11, Y9
+	ADDQ       R9, R8
+	VMOVUPS    (R8), Y10
+	VMASKMOVPS 32(R8), Y11, Y11
+
+begin:
+	MOVQ k+0(FP), R8
+	SHRQ $0x02, R8
+	JE   rest
+	MOVQ soonC+72(FP), R9
+	MOVQ ldc+48(FP), R10
+	MOVQ $0x00000006, R11
+	XORQ R12, R12
+	MOVQ soon+80(FP), R13
+
+phase:
+	MOVQ    run+96(FP), R14
+	CMPQ    R8, R14
+	CMOVQLT R8, R14
+	SUBQ    R14, R8
+
+loop:
+	VPMOVZXWD    (AX), Y12
 	VPSLLD       $0x10, Y12, Y12
-	VPMOVZXWD    16(CX)(DI*1), Y13
+	VPMOVZXWD    16(AX), Y13
 	VPSLLD       $0x10, Y13, Y13
-	VBROADCASTSS (R9)(R14*1), Y14
+	VBROADCASTSS (DX), Y14
 	VFMADD231PS  Y14, Y12, Y0
 	VFMADD231PS  Y14, Y13, Y1
-	VBROADCASTSS (R10)(R14*1), Y14
+	VBROADCASTSS (DX)(BX*1), Y14
 	VFMADD231PS  Y14, Y12, Y2
 	VFMADD231PS  Y14, Y13, Y3
-	VBROADCASTSS (R11)(R14*1), Y14
+	VBROADCASTSS (DX)(BX*2), Y14
 	VFMADD231PS  Y14, Y12, Y4
 	VFMADD231PS  Y14, Y13, Y5
-	VBROADCASTSS (R12)(R14*1), Y14
+	VBROADCASTSS (DX)(DI*1), Y14
 	VFMADD231PS  Y14, Y12, Y6
 	VFMADD231PS  Y14, Y13, Y7
-	VBROADCASTSS (R13)(R14*1), Y14
+	VBROADCASTSS (DX)(BX*4), Y14
 	VFMADD231PS  Y14, Y12, Y8
 	VFMADD231PS  Y14, Y13, Y9
-	VBROADCASTSS (AX)(R14*1), Y14
+	VBROADCASTSS (SI), Y14
 	VFMADD231PS  Y14, Y12, Y10
 	VFMADD231PS  Y14, Y13, Y11
-	PREFETCHT1   (BX)
-	ADDQ         SI, BX
-	ADDQ         R8, R14
-	ADDQ         DX, DI
+	PREFETCHT1   (R13)
+	ADDQ         $0x00000040, R13
+	VPMOVZXWD    (AX)(CX*1), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VPMOVZXWD    16(AX)(CX*1), Y13
+	VPSLLD       $0x10, Y13, Y13
+	VBROADCASTSS 4(DX), Y14
+	VFMADD231PS  Y14, Y12, Y0
+	VFMADD231PS  Y14, Y13, Y1
+	VBROADCASTSS 4(DX)(BX*1), Y14
+	VFMADD231PS  Y14, Y12, Y2
+	VFMADD231PS  Y14, Y13, Y3
+	VBROADCASTSS 4(DX)(BX*2), Y14
+	VFMADD231PS  Y14, Y12, Y4
+	VFMADD231PS  Y14, Y13, Y5
+	VBROADCASTSS 4(DX)(DI*1), Y14
+	VFMADD231PS  Y14, Y12, Y6
+	VFMADD231PS  Y14, Y13, Y7
+	VBROADCASTSS 4(DX)(BX*4), Y14
+	VFMADD231PS  Y14, Y12, Y8
+	VFMADD231PS  Y14, Y13, Y9
+	VBROADCASTSS 4(SI), Y14
+	VFMADD231PS  Y14, Y12, Y10
+	VFMADD231PS  Y14, Y13, Y11
+	LEAQ         (AX)(CX*2), AX
+	VPMOVZXWD    (AX), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VPMOVZXWD    16(AX), Y13
+	VPSLLD       $0x10, Y13, Y13
+	VBROADCASTSS 8(DX), Y14
+	VFMADD231PS  Y14, Y12, Y0
+	VFMADD231PS  Y14, Y13, Y1
+	VBROADCASTSS 8(DX)(BX*1), Y14
+	VFMADD231PS  Y14, Y12, Y2
+	VFMADD231PS  Y14, Y13, Y3
+	VBROADCASTSS 8(DX)(BX*2), Y14
+	VFMADD231PS  Y14, Y12, Y4
+	VFMADD231PS  Y14, Y13, Y5
+	VBROADCASTSS 8(DX)(DI*1), Y14
+	VFMADD231PS  Y14, Y12, Y6
+	VFMADD231PS  Y14, Y13, Y7
+	VBROADCASTSS 8(DX)(BX*4), Y14
+	VFMADD231PS  Y14, Y12, Y8
+	VFMADD231PS  Y14, Y13, Y9
+	VBROADCASTSS 8(SI), Y14
+	VFMADD231PS  Y14, Y12, Y10
+	VFMADD231PS  Y14, Y13, Y11
+	PREFETCHT0   (R9)
+	ADDQ         R10, R9
+	DECQ         R11
+	CMOVQEQ      R12, R10
+	VPMOVZXWD    (AX)(CX*1), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VPMOVZXWD    16(AX)(CX*1), Y13
+	VPSLLD       $0x10, Y13, Y13
+	VBROADCASTSS 12(DX), Y14
+	VFMADD231PS  Y14, Y12, Y0
+	VFMADD231PS  Y14, Y13, Y1
+	VBROADCASTSS 12(DX)(BX*1), Y14
+	VFMADD231PS  Y14, Y12, Y2
+	VFMADD231PS  Y14, Y13, Y3
+	VBROADCASTSS 12(DX)(BX*2), Y14
+	VFMADD231PS  Y14, Y12, Y4
+	VFMADD231PS  Y14, Y13, Y5
+	VBROADCASTSS 12(DX)(DI*1), Y14
+	VFMADD231PS  Y14, Y12, Y6
+	VFMADD231PS  Y14, Y13, Y7
+	VBROADCASTSS 12(DX)(BX*4), Y14
+	VFMADD231PS  Y14, Y12, Y8
+	VFMADD231PS  Y14, Y13, Y9
+	VBROADCASTSS 12(SI), Y14
+	VFMADD231PS  Y14, Y12, Y10
+	VFMADD231PS  Y14, Y13, Y11
+	LEAQ         (AX)(CX*2), AX
+	ADDQ         $0x10, DX
+	ADDQ         $0x10, SI
+	DECQ         R14
 	JNE          loop
-	MOVQ         tail+64(FP), AX
-	LEAQ         laneMask<>+32(SB), CX
-	SHLQ         $0x02, AX
-	SUBQ         AX, CX
-	VMOVUPS      (CX), Y12
-	MOVQ         c+48(FP), AX
-	MOVQ         ldc+56(FP), CX
-	VMOVUPS      Y0, (AX)
-	VMASKMOVPS   Y1, Y12, 32(AX)
+	TESTQ        R8, R8
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R13
+	ADDQ         ld+88(FP), R13
+	MOVQ         R13, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R13
+	MOVQ R8, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), R8
+	ANDQ $0x00000003, R8
+	JE   store
+
+single:
+	VPMOVZXWD    (AX), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VPMOVZXWD    16(AX), Y13
+	VPSLLD       $0x10, Y13, Y13
+	VBROADCASTSS (DX), Y14
+	VFMADD231PS  Y14, Y12, Y0
+	VFMADD231PS  Y14, Y13, Y1
+	VBROADCASTSS (DX)(BX*1), Y14
+	VFMADD231PS  Y14, Y12, Y2
+	VFMADD231PS  Y14, Y13, Y3
+	VBROADCASTSS (DX)(BX*2), Y14
+	VFMADD231PS  Y14, Y12, Y4
+	VFMADD231PS  Y14, Y13, Y5
+	VBROADCASTSS (DX)(DI*1), Y14
+	VFMADD231PS  Y14, Y12, Y6
+	VFMADD231PS  Y14, Y13, Y7
+	VBROADCASTSS (DX)(BX*4), Y14
+	VFMADD231PS  Y14, Y12, Y8
+	VFMADD231PS  Y14, Y13, Y9
+	VBROADCASTSS (SI), Y14
+	VFMADD231PS  Y14, Y12, Y10
+	VFMADD231PS  Y14, Y13, Y11
 	ADDQ         CX, AX
-	VMOVUPS      Y2, (AX)
-	VMASKMOVPS   Y3, Y12, 32(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Y4, (AX)
-	VMASKMOVPS   Y5, Y12, 32(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Y6, (AX)
-	VMASKMOVPS   Y7, Y12, 32(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Y8, (AX)
-	VMASKMOVPS   Y9, Y12, 32(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Y10, (AX)
-	VMASKMOVPS   Y11, Y12, 32(AX)
+	ADDQ         $0x04, DX
+	ADDQ         $0x04, SI
+	DECQ         R8
+	JNE          single
+
+store:
+	MOVQ       tail+56(FP), AX
+	LEAQ       laneMask<>+32(SB), CX
+	SHLQ       $0x02, AX
+	SUBQ       AX, CX
+	VMOVUPS    (CX), Y12
+	MOVQ       c+40(FP), AX
+	MOVQ       ldc+48(FP), CX
+	VMOVUPS    Y0, (AX)
+	VMASKMOVPS Y1, Y12, 32(AX)
+	ADDQ       CX, AX
+	VMOVUPS    Y2, (AX)
+	VMASKMOVPS Y3, Y12, 32(AX)
+	ADDQ       CX, AX
+	VMOVUPS    Y4, (AX)
+	VMASKMOVPS Y5, Y12, 32(AX)
+	ADDQ       CX, AX
+	VMOVUPS    Y6, (AX)
+	VMASKMOVPS Y7, Y12, 32(AX)
+	ADDQ       CX, AX
+	VMOVUPS    Y8, (AX)
+	VMASKMOVPS Y9, Y12, 32(AX)
+	ADDQ       CX, AX
+	VMOVUPS    Y10, (AX)
+	VMASKMOVPS Y11, Y12, 32(AX)
 	VZEROUPPER
 	RET
 
@@ -2021,6 +5922,30 @@ loop:
 	ADDQ    $0x00000040, AX
 	DECQ    BX
 	JNE     loop
+	VZEROUPPER
+	RET
+
+// func packColumnsAVX2(dst *float32, stride int, src *float32, ld int, k int, n int)
+// Requires: AVX
+TEXT ·packColumnsAVX2(SB), NOSPLIT, $0-48
+	MOVQ    dst+0(FP), AX
+	MOVQ    stride+8(FP), CX
+	MOVQ    src+16(FP), DX
+	MOVQ    ld+24(FP), BX
+	MOVQ    k+32(FP), SI
+	MOVQ    n+40(FP), DI
+	LEAQ    laneMask<>+32(SB), R8
+	SHLQ    $0x02, DI
+	SUBQ    DI, R8
+	VMOVUPS (R8), Y0
+
+loop:
+	VMASKMOVPS (DX), Y0, Y1
+	VMOVUPS    Y1, (AX)
+	ADDQ       BX, DX
+	ADDQ       CX, AX
+	DECQ       SI
+	JNE        loop
 	VZEROUPPER
 	RET
 
@@ -7028,664 +10953,1833 @@ lines:
 	VZEROUPPER
 	RET
 
-// func tile1x1AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
-// Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·tile1x1AVX512(SB), NOSPLIT, $0-96
-	MOVQ   k+0(FP), AX
-	MOVQ   b+32(FP), CX
-	MOVQ   brs+40(FP), DX
-	MOVQ   next+80(FP), BX
-	MOVQ   step+88(FP), SI
-	MOVQ   DX, DI
-	IMULQ  AX, DI
-	ADDQ   DI, CX
-	NEGQ   DI
-	MOVQ   ars+16(FP), AX
-	MOVQ   acs+24(FP), AX
-	MOVQ   a+8(FP), R8
-	XORQ   R9, R9
-	MOVB   load+72(FP), R10
-	TESTB  R10, R10
+// func tile1x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile1x1AVX512(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (BX)(BX*2), BX
+	MOVB   load+64(FP), BL
+	TESTB  BL, BL
 	JNE    fromC
 	VPXORD Z0, Z0, Z0
-	JMP    loop
+	JMP    begin
 
 fromC:
-	MOVQ      tail+64(FP), R10
-	MOVL      $-1, R11
-	BZHIL     R10, R11, R11
-	KMOVW     R11, K1
-	MOVQ      c+48(FP), R10
-	MOVQ      ldc+56(FP), R11
-	VMOVUPS.Z (R10), K1, Z0
+	MOVQ      tail+56(FP), BX
+	MOVL      $-1, SI
+	BZHIL     BX, SI, SI
+	KMOVW     SI, K1
+	MOVQ      c+40(FP), BX
+	MOVQ      ldc+48(FP), SI
+	VMOVUPS.Z (BX), K1, Z0
+
+begin:
+	MOVQ k+0(FP), BX
+	SHRQ $0x02, BX
+	JE   rest
+	MOVQ soonC+72(FP), SI
+	MOVQ ldc+48(FP), DI
+	MOVQ $0x00000001, R8
+	XORQ R9, R9
+	MOVQ soon+80(FP), R10
+
+phase:
+	MOVQ    run+96(FP), R11
+	CMPQ    BX, R11
+	CMOVQLT BX, R11
+	SUBQ    R11, BX
 
 loop:
-	VMOVUPS          (CX)(DI*1), Z1
-	VFMADD231PS.BCST (R8)(R9*1), Z1, Z0
-	PREFETCHT1       (BX)
-	ADDQ             SI, BX
-	ADDQ             AX, R9
-	ADDQ             DX, DI
+	VMOVUPS          (AX), Z1
+	VFMADD231PS.BCST (DX), Z1, Z0
+	PREFETCHT1       (R10)
+	PREFETCHT1       64(R10)
+	PREFETCHT1       128(R10)
+	PREFETCHT1       192(R10)
+	ADDQ             $0x00000100, R10
+	VMOVUPS          (AX)(CX*1), Z1
+	VFMADD231PS.BCST 4(DX), Z1, Z0
+	LEAQ             (AX)(CX*2), AX
+	VMOVUPS          (AX), Z1
+	VFMADD231PS.BCST 8(DX), Z1, Z0
+	PREFETCHT0       (SI)
+	ADDQ             DI, SI
+	DECQ             R8
+	CMOVQEQ          R9, DI
+	VMOVUPS          (AX)(CX*1), Z1
+	VFMADD231PS.BCST 12(DX), Z1, Z0
+	LEAQ             (AX)(CX*2), AX
+	ADDQ             $0x10, DX
+	DECQ             R11
 	JNE              loop
-	MOVQ             tail+64(FP), AX
-	MOVL             $-1, CX
-	BZHIL            AX, CX, CX
-	KMOVW            CX, K1
-	MOVQ             c+48(FP), AX
-	MOVQ             ldc+56(FP), CX
-	VMOVUPS          Z0, K1, (AX)
+	TESTQ            BX, BX
+	JE               rest
+	DECQ             runs+104(FP)
+	JE               fetched
+	MOVQ             soon+80(FP), R10
+	ADDQ             ld+88(FP), R10
+	MOVQ             R10, soon+80(FP)
+	JMP              phase
+
+fetched:
+	MOVQ AX, R10
+	MOVQ BX, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), BX
+	ANDQ $0x00000003, BX
+	JE   store
+
+single:
+	VMOVUPS          (AX), Z1
+	VFMADD231PS.BCST (DX), Z1, Z0
+	ADDQ             CX, AX
+	ADDQ             $0x04, DX
+	DECQ             BX
+	JNE              single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, K1, (AX)
 	VZEROUPPER
 	RET
 
-// func tile1x1BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
-// Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·tile1x1BF16AVX512(SB), NOSPLIT, $0-96
-	MOVQ   k+0(FP), AX
-	MOVQ   b+32(FP), CX
-	MOVQ   brs+40(FP), DX
-	MOVQ   next+80(FP), BX
-	MOVQ   step+88(FP), SI
-	MOVQ   DX, DI
-	IMULQ  AX, DI
-	ADDQ   DI, CX
-	NEGQ   DI
-	MOVQ   ars+16(FP), AX
-	MOVQ   acs+24(FP), AX
-	MOVQ   a+8(FP), R8
-	XORQ   R9, R9
-	MOVB   load+72(FP), R10
-	TESTB  R10, R10
+// func tile1x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile1x1TAVX512(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
 	JNE    fromC
 	VPXORD Z0, Z0, Z0
-	JMP    loop
+	JMP    begin
 
 fromC:
-	MOVQ      tail+64(FP), R10
-	MOVL      $-1, R11
-	BZHIL     R10, R11, R11
-	KMOVW     R11, K1
-	MOVQ      c+48(FP), R10
-	MOVQ      ldc+56(FP), R11
-	VMOVUPS.Z (R10), K1, Z0
+	MOVQ      tail+56(FP), SI
+	MOVL      $-1, DI
+	BZHIL     SI, DI, DI
+	KMOVW     DI, K1
+	MOVQ      c+40(FP), SI
+	MOVQ      ldc+48(FP), DI
+	VMOVUPS.Z (SI), K1, Z0
+
+begin:
+	MOVQ k+0(FP), SI
+	SHRQ $0x02, SI
+	JE   rest
+	MOVQ soonC+72(FP), DI
+	MOVQ ldc+48(FP), R8
+	MOVQ $0x00000001, R9
+	XORQ R10, R10
+	MOVQ soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
 
 loop:
-	VPMOVZXWD        (CX)(DI*1), Z1
+	VMOVUPS          (AX), Z1
+	VFMADD231PS.BCST (DX), Z1, Z0
+	PREFETCHT1       (R11)
+	PREFETCHT1       64(R11)
+	PREFETCHT1       128(R11)
+	PREFETCHT1       192(R11)
+	ADDQ             $0x00000100, R11
+	VMOVUPS          (AX)(CX*1), Z1
+	VFMADD231PS.BCST (DX)(BX*1), Z1, Z0
+	LEAQ             (AX)(CX*2), AX
+	LEAQ             (DX)(BX*2), DX
+	VMOVUPS          (AX), Z1
+	VFMADD231PS.BCST (DX), Z1, Z0
+	PREFETCHT0       (DI)
+	ADDQ             R8, DI
+	DECQ             R9
+	CMOVQEQ          R10, R8
+	VMOVUPS          (AX)(CX*1), Z1
+	VFMADD231PS.BCST (DX)(BX*1), Z1, Z0
+	LEAQ             (AX)(CX*2), AX
+	LEAQ             (DX)(BX*2), DX
+	DECQ             R12
+	JNE              loop
+	TESTQ            SI, SI
+	JE               rest
+	DECQ             runs+104(FP)
+	JE               fetched
+	MOVQ             soon+80(FP), R11
+	ADDQ             ld+88(FP), R11
+	MOVQ             R11, soon+80(FP)
+	JMP              phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VMOVUPS          (AX), Z1
+	VFMADD231PS.BCST (DX), Z1, Z0
+	ADDQ             CX, AX
+	ADDQ             BX, DX
+	DECQ             SI
+	JNE              single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, K1, (AX)
+	VZEROUPPER
+	RET
+
+// func tile1x1BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile1x1BF16AVX512(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (BX)(BX*2), BX
+	MOVB   load+64(FP), BL
+	TESTB  BL, BL
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), BX
+	MOVL      $-1, SI
+	BZHIL     BX, SI, SI
+	KMOVW     SI, K1
+	MOVQ      c+40(FP), BX
+	MOVQ      ldc+48(FP), SI
+	VMOVUPS.Z (BX), K1, Z0
+
+begin:
+	MOVQ k+0(FP), BX
+	SHRQ $0x02, BX
+	JE   rest
+	MOVQ soonC+72(FP), SI
+	MOVQ ldc+48(FP), DI
+	MOVQ $0x00000001, R8
+	XORQ R9, R9
+	MOVQ soon+80(FP), R10
+
+phase:
+	MOVQ    run+96(FP), R11
+	CMPQ    BX, R11
+	CMOVQLT BX, R11
+	SUBQ    R11, BX
+
+loop:
+	VPMOVZXWD        (AX), Z1
 	VPSLLD           $0x10, Z1, Z1
-	VFMADD231PS.BCST (R8)(R9*1), Z1, Z0
-	PREFETCHT1       (BX)
-	ADDQ             SI, BX
-	ADDQ             AX, R9
-	ADDQ             DX, DI
+	VFMADD231PS.BCST (DX), Z1, Z0
+	PREFETCHT1       (R10)
+	PREFETCHT1       64(R10)
+	ADDQ             $0x00000080, R10
+	VPMOVZXWD        (AX)(CX*1), Z1
+	VPSLLD           $0x10, Z1, Z1
+	VFMADD231PS.BCST 4(DX), Z1, Z0
+	LEAQ             (AX)(CX*2), AX
+	VPMOVZXWD        (AX), Z1
+	VPSLLD           $0x10, Z1, Z1
+	VFMADD231PS.BCST 8(DX), Z1, Z0
+	PREFETCHT0       (SI)
+	ADDQ             DI, SI
+	DECQ             R8
+	CMOVQEQ          R9, DI
+	VPMOVZXWD        (AX)(CX*1), Z1
+	VPSLLD           $0x10, Z1, Z1
+	VFMADD231PS.BCST 12(DX), Z1, Z0
+	LEAQ             (AX)(CX*2), AX
+	ADDQ             $0x10, DX
+	DECQ             R11
 	JNE              loop
-	MOVQ             tail+64(FP), AX
-	MOVL             $-1, CX
-	BZHIL            AX, CX, CX
-	KMOVW            CX, K1
-	MOVQ             c+48(FP), AX
-	MOVQ             ldc+56(FP), CX
-	VMOVUPS          Z0, K1, (AX)
-	VZEROUPPER
-	RET
+	TESTQ            BX, BX
+	JE               rest
+	DECQ             runs+104(FP)
+	JE               fetched
+	MOVQ             soon+80(FP), R10
+	ADDQ             ld+88(FP), R10
+	MOVQ             R10, soon+80(FP)
+	JMP              phase
 
-// func tile2x1AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
-// Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·tile2x1AVX512(SB), NOSPLIT, $0-96
-	MOVQ   k+0(FP), AX
-	MOVQ   b+32(FP), CX
-	MOVQ   brs+40(FP), DX
-	MOVQ   next+80(FP), BX
-	MOVQ   step+88(FP), SI
-	MOVQ   DX, DI
-	IMULQ  AX, DI
-	ADDQ   DI, CX
-	NEGQ   DI
-	MOVQ   ars+16(FP), AX
-	MOVQ   acs+24(FP), R8
-	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(AX*1), AX
-	XORQ   R10, R10
-	MOVB   load+72(FP), R11
-	TESTB  R11, R11
-	JNE    fromC
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	JMP    loop
+fetched:
+	MOVQ AX, R10
+	MOVQ BX, run+96(FP)
+	JMP  phase
 
-fromC:
-	MOVQ      tail+64(FP), R11
-	MOVL      $-1, R12
-	BZHIL     R11, R12, R12
-	KMOVW     R12, K1
-	MOVQ      c+48(FP), R11
-	MOVQ      ldc+56(FP), R12
-	VMOVUPS.Z (R11), K1, Z0
-	ADDQ      R12, R11
-	VMOVUPS.Z (R11), K1, Z1
+rest:
+	MOVQ k+0(FP), BX
+	ANDQ $0x00000003, BX
+	JE   store
 
-loop:
-	VMOVUPS          (CX)(DI*1), Z2
-	VFMADD231PS.BCST (R9)(R10*1), Z2, Z0
-	VFMADD231PS.BCST (AX)(R10*1), Z2, Z1
-	PREFETCHT1       (BX)
-	ADDQ             SI, BX
-	ADDQ             R8, R10
-	ADDQ             DX, DI
-	JNE              loop
-	MOVQ             tail+64(FP), AX
-	MOVL             $-1, CX
-	BZHIL            AX, CX, CX
-	KMOVW            CX, K1
-	MOVQ             c+48(FP), AX
-	MOVQ             ldc+56(FP), CX
-	VMOVUPS          Z0, K1, (AX)
+single:
+	VPMOVZXWD        (AX), Z1
+	VPSLLD           $0x10, Z1, Z1
+	VFMADD231PS.BCST (DX), Z1, Z0
 	ADDQ             CX, AX
-	VMOVUPS          Z1, K1, (AX)
+	ADDQ             $0x04, DX
+	DECQ             BX
+	JNE              single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, K1, (AX)
 	VZEROUPPER
 	RET
 
-// func tile2x1BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
-// Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·tile2x1BF16AVX512(SB), NOSPLIT, $0-96
-	MOVQ   k+0(FP), AX
-	MOVQ   b+32(FP), CX
-	MOVQ   brs+40(FP), DX
-	MOVQ   next+80(FP), BX
-	MOVQ   step+88(FP), SI
-	MOVQ   DX, DI
-	IMULQ  AX, DI
-	ADDQ   DI, CX
-	NEGQ   DI
-	MOVQ   ars+16(FP), AX
-	MOVQ   acs+24(FP), R8
-	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(AX*1), AX
-	XORQ   R10, R10
-	MOVB   load+72(FP), R11
-	TESTB  R11, R11
+// func tile2x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile2x1AVX512(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (BX)(BX*2), SI
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
 	JNE    fromC
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
-	JMP    loop
+	JMP    begin
 
 fromC:
-	MOVQ      tail+64(FP), R11
-	MOVL      $-1, R12
-	BZHIL     R11, R12, R12
-	KMOVW     R12, K1
-	MOVQ      c+48(FP), R11
-	MOVQ      ldc+56(FP), R12
-	VMOVUPS.Z (R11), K1, Z0
-	ADDQ      R12, R11
-	VMOVUPS.Z (R11), K1, Z1
+	MOVQ      tail+56(FP), SI
+	MOVL      $-1, DI
+	BZHIL     SI, DI, DI
+	KMOVW     DI, K1
+	MOVQ      c+40(FP), SI
+	MOVQ      ldc+48(FP), DI
+	VMOVUPS.Z (SI), K1, Z0
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z1
+
+begin:
+	MOVQ k+0(FP), SI
+	SHRQ $0x02, SI
+	JE   rest
+	MOVQ soonC+72(FP), DI
+	MOVQ ldc+48(FP), R8
+	MOVQ $0x00000002, R9
+	XORQ R10, R10
+	MOVQ soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
 
 loop:
-	VPMOVZXWD        (CX)(DI*1), Z2
+	VMOVUPS          (AX), Z2
+	VFMADD231PS.BCST (DX), Z2, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z2, Z1
+	PREFETCHT1       (R11)
+	PREFETCHT1       64(R11)
+	PREFETCHT1       128(R11)
+	PREFETCHT1       192(R11)
+	ADDQ             $0x00000100, R11
+	VMOVUPS          (AX)(CX*1), Z2
+	VFMADD231PS.BCST 4(DX), Z2, Z0
+	VFMADD231PS.BCST 4(DX)(BX*1), Z2, Z1
+	LEAQ             (AX)(CX*2), AX
+	VMOVUPS          (AX), Z2
+	VFMADD231PS.BCST 8(DX), Z2, Z0
+	VFMADD231PS.BCST 8(DX)(BX*1), Z2, Z1
+	PREFETCHT0       (DI)
+	ADDQ             R8, DI
+	DECQ             R9
+	CMOVQEQ          R10, R8
+	VMOVUPS          (AX)(CX*1), Z2
+	VFMADD231PS.BCST 12(DX), Z2, Z0
+	VFMADD231PS.BCST 12(DX)(BX*1), Z2, Z1
+	LEAQ             (AX)(CX*2), AX
+	ADDQ             $0x10, DX
+	DECQ             R12
+	JNE              loop
+	TESTQ            SI, SI
+	JE               rest
+	DECQ             runs+104(FP)
+	JE               fetched
+	MOVQ             soon+80(FP), R11
+	ADDQ             ld+88(FP), R11
+	MOVQ             R11, soon+80(FP)
+	JMP              phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VMOVUPS          (AX), Z2
+	VFMADD231PS.BCST (DX), Z2, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z2, Z1
+	ADDQ             CX, AX
+	ADDQ             $0x04, DX
+	DECQ             SI
+	JNE              single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z1, K1, (AX)
+	VZEROUPPER
+	RET
+
+// func tile2x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile2x1TAVX512(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), SI
+	MOVL      $-1, DI
+	BZHIL     SI, DI, DI
+	KMOVW     DI, K1
+	MOVQ      c+40(FP), SI
+	MOVQ      ldc+48(FP), DI
+	VMOVUPS.Z (SI), K1, Z0
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z1
+
+begin:
+	MOVQ k+0(FP), SI
+	SHRQ $0x02, SI
+	JE   rest
+	MOVQ soonC+72(FP), DI
+	MOVQ ldc+48(FP), R8
+	MOVQ $0x00000002, R9
+	XORQ R10, R10
+	MOVQ soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
+
+loop:
+	VMOVUPS          (AX), Z2
+	VFMADD231PS.BCST (DX), Z2, Z0
+	VFMADD231PS.BCST 4(DX), Z2, Z1
+	PREFETCHT1       (R11)
+	PREFETCHT1       64(R11)
+	PREFETCHT1       128(R11)
+	PREFETCHT1       192(R11)
+	ADDQ             $0x00000100, R11
+	VMOVUPS          (AX)(CX*1), Z2
+	VFMADD231PS.BCST (DX)(BX*1), Z2, Z0
+	VFMADD231PS.BCST 4(DX)(BX*1), Z2, Z1
+	LEAQ             (AX)(CX*2), AX
+	LEAQ             (DX)(BX*2), DX
+	VMOVUPS          (AX), Z2
+	VFMADD231PS.BCST (DX), Z2, Z0
+	VFMADD231PS.BCST 4(DX), Z2, Z1
+	PREFETCHT0       (DI)
+	ADDQ             R8, DI
+	DECQ             R9
+	CMOVQEQ          R10, R8
+	VMOVUPS          (AX)(CX*1), Z2
+	VFMADD231PS.BCST (DX)(BX*1), Z2, Z0
+	VFMADD231PS.BCST 4(DX)(BX*1), Z2, Z1
+	LEAQ             (AX)(CX*2), AX
+	LEAQ             (DX)(BX*2), DX
+	DECQ             R12
+	JNE              loop
+	TESTQ            SI, SI
+	JE               rest
+	DECQ             runs+104(FP)
+	JE               fetched
+	MOVQ             soon+80(FP), R11
+	ADDQ             ld+88(FP), R11
+	MOVQ             R11, soon+80(FP)
+	JMP              phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VMOVUPS          (AX), Z2
+	VFMADD231PS.BCST (DX), Z2, Z0
+	VFMADD231PS.BCST 4(DX), Z2, Z1
+	ADDQ             CX, AX
+	ADDQ             BX, DX
+	DECQ             SI
+	JNE              single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z1, K1, (AX)
+	VZEROUPPER
+	RET
+
+// func tile2x1BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile2x1BF16AVX512(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (BX)(BX*2), SI
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), SI
+	MOVL      $-1, DI
+	BZHIL     SI, DI, DI
+	KMOVW     DI, K1
+	MOVQ      c+40(FP), SI
+	MOVQ      ldc+48(FP), DI
+	VMOVUPS.Z (SI), K1, Z0
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z1
+
+begin:
+	MOVQ k+0(FP), SI
+	SHRQ $0x02, SI
+	JE   rest
+	MOVQ soonC+72(FP), DI
+	MOVQ ldc+48(FP), R8
+	MOVQ $0x00000002, R9
+	XORQ R10, R10
+	MOVQ soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
+
+loop:
+	VPMOVZXWD        (AX), Z2
 	VPSLLD           $0x10, Z2, Z2
-	VFMADD231PS.BCST (R9)(R10*1), Z2, Z0
-	VFMADD231PS.BCST (AX)(R10*1), Z2, Z1
-	PREFETCHT1       (BX)
-	ADDQ             SI, BX
-	ADDQ             R8, R10
-	ADDQ             DX, DI
+	VFMADD231PS.BCST (DX), Z2, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z2, Z1
+	PREFETCHT1       (R11)
+	PREFETCHT1       64(R11)
+	ADDQ             $0x00000080, R11
+	VPMOVZXWD        (AX)(CX*1), Z2
+	VPSLLD           $0x10, Z2, Z2
+	VFMADD231PS.BCST 4(DX), Z2, Z0
+	VFMADD231PS.BCST 4(DX)(BX*1), Z2, Z1
+	LEAQ             (AX)(CX*2), AX
+	VPMOVZXWD        (AX), Z2
+	VPSLLD           $0x10, Z2, Z2
+	VFMADD231PS.BCST 8(DX), Z2, Z0
+	VFMADD231PS.BCST 8(DX)(BX*1), Z2, Z1
+	PREFETCHT0       (DI)
+	ADDQ             R8, DI
+	DECQ             R9
+	CMOVQEQ          R10, R8
+	VPMOVZXWD        (AX)(CX*1), Z2
+	VPSLLD           $0x10, Z2, Z2
+	VFMADD231PS.BCST 12(DX), Z2, Z0
+	VFMADD231PS.BCST 12(DX)(BX*1), Z2, Z1
+	LEAQ             (AX)(CX*2), AX
+	ADDQ             $0x10, DX
+	DECQ             R12
 	JNE              loop
-	MOVQ             tail+64(FP), AX
-	MOVL             $-1, CX
-	BZHIL            AX, CX, CX
-	KMOVW            CX, K1
-	MOVQ             c+48(FP), AX
-	MOVQ             ldc+56(FP), CX
-	VMOVUPS          Z0, K1, (AX)
+	TESTQ            SI, SI
+	JE               rest
+	DECQ             runs+104(FP)
+	JE               fetched
+	MOVQ             soon+80(FP), R11
+	ADDQ             ld+88(FP), R11
+	MOVQ             R11, soon+80(FP)
+	JMP              phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VPMOVZXWD        (AX), Z2
+	VPSLLD           $0x10, Z2, Z2
+	VFMADD231PS.BCST (DX), Z2, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z2, Z1
 	ADDQ             CX, AX
-	VMOVUPS          Z1, K1, (AX)
+	ADDQ             $0x04, DX
+	DECQ             SI
+	JNE              single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z1, K1, (AX)
 	VZEROUPPER
 	RET
 
-// func tile3x1AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
-// Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·tile3x1AVX512(SB), NOSPLIT, $0-96
-	MOVQ   k+0(FP), AX
-	MOVQ   b+32(FP), CX
-	MOVQ   brs+40(FP), DX
-	MOVQ   next+80(FP), BX
-	MOVQ   step+88(FP), SI
-	MOVQ   DX, DI
-	IMULQ  AX, DI
-	ADDQ   DI, CX
-	NEGQ   DI
-	MOVQ   ars+16(FP), AX
-	MOVQ   acs+24(FP), R8
-	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(AX*1), R10
-	LEAQ   (R10)(AX*1), AX
-	XORQ   R11, R11
-	MOVB   load+72(FP), R12
-	TESTB  R12, R12
+// func tile3x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile3x1AVX512(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (BX)(BX*2), SI
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
 	JNE    fromC
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
-	JMP    loop
+	JMP    begin
 
 fromC:
-	MOVQ      tail+64(FP), R12
-	MOVL      $-1, R13
-	BZHIL     R12, R13, R13
-	KMOVW     R13, K1
-	MOVQ      c+48(FP), R12
-	MOVQ      ldc+56(FP), R13
-	VMOVUPS.Z (R12), K1, Z0
-	ADDQ      R13, R12
-	VMOVUPS.Z (R12), K1, Z1
-	ADDQ      R13, R12
-	VMOVUPS.Z (R12), K1, Z2
+	MOVQ      tail+56(FP), SI
+	MOVL      $-1, DI
+	BZHIL     SI, DI, DI
+	KMOVW     DI, K1
+	MOVQ      c+40(FP), SI
+	MOVQ      ldc+48(FP), DI
+	VMOVUPS.Z (SI), K1, Z0
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z1
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z2
+
+begin:
+	MOVQ k+0(FP), SI
+	SHRQ $0x02, SI
+	JE   rest
+	MOVQ soonC+72(FP), DI
+	MOVQ ldc+48(FP), R8
+	MOVQ $0x00000003, R9
+	XORQ R10, R10
+	MOVQ soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
 
 loop:
-	VMOVUPS          (CX)(DI*1), Z3
-	VFMADD231PS.BCST (R9)(R11*1), Z3, Z0
-	VFMADD231PS.BCST (R10)(R11*1), Z3, Z1
-	VFMADD231PS.BCST (AX)(R11*1), Z3, Z2
-	PREFETCHT1       (BX)
-	ADDQ             SI, BX
-	ADDQ             R8, R11
-	ADDQ             DX, DI
+	VMOVUPS          (AX), Z3
+	VFMADD231PS.BCST (DX), Z3, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z3, Z1
+	VFMADD231PS.BCST (DX)(BX*2), Z3, Z2
+	PREFETCHT1       (R11)
+	PREFETCHT1       64(R11)
+	PREFETCHT1       128(R11)
+	PREFETCHT1       192(R11)
+	ADDQ             $0x00000100, R11
+	VMOVUPS          (AX)(CX*1), Z3
+	VFMADD231PS.BCST 4(DX), Z3, Z0
+	VFMADD231PS.BCST 4(DX)(BX*1), Z3, Z1
+	VFMADD231PS.BCST 4(DX)(BX*2), Z3, Z2
+	LEAQ             (AX)(CX*2), AX
+	VMOVUPS          (AX), Z3
+	VFMADD231PS.BCST 8(DX), Z3, Z0
+	VFMADD231PS.BCST 8(DX)(BX*1), Z3, Z1
+	VFMADD231PS.BCST 8(DX)(BX*2), Z3, Z2
+	PREFETCHT0       (DI)
+	ADDQ             R8, DI
+	DECQ             R9
+	CMOVQEQ          R10, R8
+	VMOVUPS          (AX)(CX*1), Z3
+	VFMADD231PS.BCST 12(DX), Z3, Z0
+	VFMADD231PS.BCST 12(DX)(BX*1), Z3, Z1
+	VFMADD231PS.BCST 12(DX)(BX*2), Z3, Z2
+	LEAQ             (AX)(CX*2), AX
+	ADDQ             $0x10, DX
+	DECQ             R12
 	JNE              loop
-	MOVQ             tail+64(FP), AX
-	MOVL             $-1, CX
-	BZHIL            AX, CX, CX
-	KMOVW            CX, K1
-	MOVQ             c+48(FP), AX
-	MOVQ             ldc+56(FP), CX
-	VMOVUPS          Z0, K1, (AX)
+	TESTQ            SI, SI
+	JE               rest
+	DECQ             runs+104(FP)
+	JE               fetched
+	MOVQ             soon+80(FP), R11
+	ADDQ             ld+88(FP), R11
+	MOVQ             R11, soon+80(FP)
+	JMP              phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VMOVUPS          (AX), Z3
+	VFMADD231PS.BCST (DX), Z3, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z3, Z1
+	VFMADD231PS.BCST (DX)(BX*2), Z3, Z2
 	ADDQ             CX, AX
-	VMOVUPS          Z1, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z2, K1, (AX)
+	ADDQ             $0x04, DX
+	DECQ             SI
+	JNE              single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z1, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, K1, (AX)
 	VZEROUPPER
 	RET
 
-// func tile3x1BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
-// Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·tile3x1BF16AVX512(SB), NOSPLIT, $0-96
-	MOVQ   k+0(FP), AX
-	MOVQ   b+32(FP), CX
-	MOVQ   brs+40(FP), DX
-	MOVQ   next+80(FP), BX
-	MOVQ   step+88(FP), SI
-	MOVQ   DX, DI
-	IMULQ  AX, DI
-	ADDQ   DI, CX
-	NEGQ   DI
-	MOVQ   ars+16(FP), AX
-	MOVQ   acs+24(FP), R8
-	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(AX*1), R10
-	LEAQ   (R10)(AX*1), AX
-	XORQ   R11, R11
-	MOVB   load+72(FP), R12
-	TESTB  R12, R12
+// func tile3x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile3x1TAVX512(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
 	JNE    fromC
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
-	JMP    loop
+	JMP    begin
 
 fromC:
-	MOVQ      tail+64(FP), R12
-	MOVL      $-1, R13
-	BZHIL     R12, R13, R13
-	KMOVW     R13, K1
-	MOVQ      c+48(FP), R12
-	MOVQ      ldc+56(FP), R13
-	VMOVUPS.Z (R12), K1, Z0
-	ADDQ      R13, R12
-	VMOVUPS.Z (R12), K1, Z1
-	ADDQ      R13, R12
-	VMOVUPS.Z (R12), K1, Z2
+	MOVQ      tail+56(FP), SI
+	MOVL      $-1, DI
+	BZHIL     SI, DI, DI
+	KMOVW     DI, K1
+	MOVQ      c+40(FP), SI
+	MOVQ      ldc+48(FP), DI
+	VMOVUPS.Z (SI), K1, Z0
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z1
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z2
+
+begin:
+	MOVQ k+0(FP), SI
+	SHRQ $0x02, SI
+	JE   rest
+	MOVQ soonC+72(FP), DI
+	MOVQ ldc+48(FP), R8
+	MOVQ $0x00000003, R9
+	XORQ R10, R10
+	MOVQ soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
 
 loop:
-	VPMOVZXWD        (CX)(DI*1), Z3
+	VMOVUPS          (AX), Z3
+	VFMADD231PS.BCST (DX), Z3, Z0
+	VFMADD231PS.BCST 4(DX), Z3, Z1
+	VFMADD231PS.BCST 8(DX), Z3, Z2
+	PREFETCHT1       (R11)
+	PREFETCHT1       64(R11)
+	PREFETCHT1       128(R11)
+	PREFETCHT1       192(R11)
+	ADDQ             $0x00000100, R11
+	VMOVUPS          (AX)(CX*1), Z3
+	VFMADD231PS.BCST (DX)(BX*1), Z3, Z0
+	VFMADD231PS.BCST 4(DX)(BX*1), Z3, Z1
+	VFMADD231PS.BCST 8(DX)(BX*1), Z3, Z2
+	LEAQ             (AX)(CX*2), AX
+	LEAQ             (DX)(BX*2), DX
+	VMOVUPS          (AX), Z3
+	VFMADD231PS.BCST (DX), Z3, Z0
+	VFMADD231PS.BCST 4(DX), Z3, Z1
+	VFMADD231PS.BCST 8(DX), Z3, Z2
+	PREFETCHT0       (DI)
+	ADDQ             R8, DI
+	DECQ             R9
+	CMOVQEQ          R10, R8
+	VMOVUPS          (AX)(CX*1), Z3
+	VFMADD231PS.BCST (DX)(BX*1), Z3, Z0
+	VFMADD231PS.BCST 4(DX)(BX*1), Z3, Z1
+	VFMADD231PS.BCST 8(DX)(BX*1), Z3, Z2
+	LEAQ             (AX)(CX*2), AX
+	LEAQ             (DX)(BX*2), DX
+	DECQ             R12
+	JNE              loop
+	TESTQ            SI, SI
+	JE               rest
+	DECQ             runs+104(FP)
+	JE               fetched
+	MOVQ             soon+80(FP), R11
+	ADDQ             ld+88(FP), R11
+	MOVQ             R11, soon+80(FP)
+	JMP              phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VMOVUPS          (AX), Z3
+	VFMADD231PS.BCST (DX), Z3, Z0
+	VFMADD231PS.BCST 4(DX), Z3, Z1
+	VFMADD231PS.BCST 8(DX), Z3, Z2
+	ADDQ             CX, AX
+	ADDQ             BX, DX
+	DECQ             SI
+	JNE              single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z1, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, K1, (AX)
+	VZEROUPPER
+	RET
+
+// func tile3x1BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile3x1BF16AVX512(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (BX)(BX*2), SI
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), SI
+	MOVL      $-1, DI
+	BZHIL     SI, DI, DI
+	KMOVW     DI, K1
+	MOVQ      c+40(FP), SI
+	MOVQ      ldc+48(FP), DI
+	VMOVUPS.Z (SI), K1, Z0
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z1
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z2
+
+begin:
+	MOVQ k+0(FP), SI
+	SHRQ $0x02, SI
+	JE   rest
+	MOVQ soonC+72(FP), DI
+	MOVQ ldc+48(FP), R8
+	MOVQ $0x00000003, R9
+	XORQ R10, R10
+	MOVQ soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
+
+loop:
+	VPMOVZXWD        (AX), Z3
 	VPSLLD           $0x10, Z3, Z3
-	VFMADD231PS.BCST (R9)(R11*1), Z3, Z0
-	VFMADD231PS.BCST (R10)(R11*1), Z3, Z1
-	VFMADD231PS.BCST (AX)(R11*1), Z3, Z2
-	PREFETCHT1       (BX)
-	ADDQ             SI, BX
-	ADDQ             R8, R11
-	ADDQ             DX, DI
+	VFMADD231PS.BCST (DX), Z3, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z3, Z1
+	VFMADD231PS.BCST (DX)(BX*2), Z3, Z2
+	PREFETCHT1       (R11)
+	PREFETCHT1       64(R11)
+	ADDQ             $0x00000080, R11
+	VPMOVZXWD        (AX)(CX*1), Z3
+	VPSLLD           $0x10, Z3, Z3
+	VFMADD231PS.BCST 4(DX), Z3, Z0
+	VFMADD231PS.BCST 4(DX)(BX*1), Z3, Z1
+	VFMADD231PS.BCST 4(DX)(BX*2), Z3, Z2
+	LEAQ             (AX)(CX*2), AX
+	VPMOVZXWD        (AX), Z3
+	VPSLLD           $0x10, Z3, Z3
+	VFMADD231PS.BCST 8(DX), Z3, Z0
+	VFMADD231PS.BCST 8(DX)(BX*1), Z3, Z1
+	VFMADD231PS.BCST 8(DX)(BX*2), Z3, Z2
+	PREFETCHT0       (DI)
+	ADDQ             R8, DI
+	DECQ             R9
+	CMOVQEQ          R10, R8
+	VPMOVZXWD        (AX)(CX*1), Z3
+	VPSLLD           $0x10, Z3, Z3
+	VFMADD231PS.BCST 12(DX), Z3, Z0
+	VFMADD231PS.BCST 12(DX)(BX*1), Z3, Z1
+	VFMADD231PS.BCST 12(DX)(BX*2), Z3, Z2
+	LEAQ             (AX)(CX*2), AX
+	ADDQ             $0x10, DX
+	DECQ             R12
 	JNE              loop
-	MOVQ             tail+64(FP), AX
-	MOVL             $-1, CX
-	BZHIL            AX, CX, CX
-	KMOVW            CX, K1
-	MOVQ             c+48(FP), AX
-	MOVQ             ldc+56(FP), CX
-	VMOVUPS          Z0, K1, (AX)
+	TESTQ            SI, SI
+	JE               rest
+	DECQ             runs+104(FP)
+	JE               fetched
+	MOVQ             soon+80(FP), R11
+	ADDQ             ld+88(FP), R11
+	MOVQ             R11, soon+80(FP)
+	JMP              phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VPMOVZXWD        (AX), Z3
+	VPSLLD           $0x10, Z3, Z3
+	VFMADD231PS.BCST (DX), Z3, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z3, Z1
+	VFMADD231PS.BCST (DX)(BX*2), Z3, Z2
 	ADDQ             CX, AX
-	VMOVUPS          Z1, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z2, K1, (AX)
+	ADDQ             $0x04, DX
+	DECQ             SI
+	JNE              single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z1, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, K1, (AX)
 	VZEROUPPER
 	RET
 
-// func tile4x1AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
-// Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·tile4x1AVX512(SB), NOSPLIT, $0-96
-	MOVQ   k+0(FP), AX
-	MOVQ   b+32(FP), CX
-	MOVQ   brs+40(FP), DX
-	MOVQ   next+80(FP), BX
-	MOVQ   step+88(FP), SI
-	MOVQ   DX, DI
-	IMULQ  AX, DI
-	ADDQ   DI, CX
-	NEGQ   DI
-	MOVQ   ars+16(FP), AX
-	MOVQ   acs+24(FP), R8
-	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(AX*1), R10
-	LEAQ   (R10)(AX*1), R11
-	LEAQ   (R11)(AX*1), AX
-	XORQ   R12, R12
-	MOVB   load+72(FP), R13
-	TESTB  R13, R13
+// func tile4x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile4x1AVX512(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (BX)(BX*2), SI
+	MOVB   load+64(FP), DI
+	TESTB  DI, DI
 	JNE    fromC
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
 	VPXORD Z3, Z3, Z3
-	JMP    loop
+	JMP    begin
 
 fromC:
-	MOVQ      tail+64(FP), R13
-	MOVL      $-1, R14
-	BZHIL     R13, R14, R14
-	KMOVW     R14, K1
-	MOVQ      c+48(FP), R13
-	MOVQ      ldc+56(FP), R14
-	VMOVUPS.Z (R13), K1, Z0
-	ADDQ      R14, R13
-	VMOVUPS.Z (R13), K1, Z1
-	ADDQ      R14, R13
-	VMOVUPS.Z (R13), K1, Z2
-	ADDQ      R14, R13
-	VMOVUPS.Z (R13), K1, Z3
+	MOVQ      tail+56(FP), DI
+	MOVL      $-1, R8
+	BZHIL     DI, R8, R8
+	KMOVW     R8, K1
+	MOVQ      c+40(FP), DI
+	MOVQ      ldc+48(FP), R8
+	VMOVUPS.Z (DI), K1, Z0
+	ADDQ      R8, DI
+	VMOVUPS.Z (DI), K1, Z1
+	ADDQ      R8, DI
+	VMOVUPS.Z (DI), K1, Z2
+	ADDQ      R8, DI
+	VMOVUPS.Z (DI), K1, Z3
+
+begin:
+	MOVQ k+0(FP), DI
+	SHRQ $0x02, DI
+	JE   rest
+	MOVQ soonC+72(FP), R8
+	MOVQ ldc+48(FP), R9
+	MOVQ $0x00000004, R10
+	XORQ R11, R11
+	MOVQ soon+80(FP), R12
+
+phase:
+	MOVQ    run+96(FP), R13
+	CMPQ    DI, R13
+	CMOVQLT DI, R13
+	SUBQ    R13, DI
 
 loop:
-	VMOVUPS          (CX)(DI*1), Z4
-	VFMADD231PS.BCST (R9)(R12*1), Z4, Z0
-	VFMADD231PS.BCST (R10)(R12*1), Z4, Z1
-	VFMADD231PS.BCST (R11)(R12*1), Z4, Z2
-	VFMADD231PS.BCST (AX)(R12*1), Z4, Z3
-	PREFETCHT1       (BX)
-	ADDQ             SI, BX
-	ADDQ             R8, R12
-	ADDQ             DX, DI
+	VMOVUPS          (AX), Z4
+	VFMADD231PS.BCST (DX), Z4, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z4, Z1
+	VFMADD231PS.BCST (DX)(BX*2), Z4, Z2
+	VFMADD231PS.BCST (DX)(SI*1), Z4, Z3
+	PREFETCHT1       (R12)
+	PREFETCHT1       64(R12)
+	PREFETCHT1       128(R12)
+	PREFETCHT1       192(R12)
+	ADDQ             $0x00000100, R12
+	VMOVUPS          (AX)(CX*1), Z4
+	VFMADD231PS.BCST 4(DX), Z4, Z0
+	VFMADD231PS.BCST 4(DX)(BX*1), Z4, Z1
+	VFMADD231PS.BCST 4(DX)(BX*2), Z4, Z2
+	VFMADD231PS.BCST 4(DX)(SI*1), Z4, Z3
+	LEAQ             (AX)(CX*2), AX
+	VMOVUPS          (AX), Z4
+	VFMADD231PS.BCST 8(DX), Z4, Z0
+	VFMADD231PS.BCST 8(DX)(BX*1), Z4, Z1
+	VFMADD231PS.BCST 8(DX)(BX*2), Z4, Z2
+	VFMADD231PS.BCST 8(DX)(SI*1), Z4, Z3
+	PREFETCHT0       (R8)
+	ADDQ             R9, R8
+	DECQ             R10
+	CMOVQEQ          R11, R9
+	VMOVUPS          (AX)(CX*1), Z4
+	VFMADD231PS.BCST 12(DX), Z4, Z0
+	VFMADD231PS.BCST 12(DX)(BX*1), Z4, Z1
+	VFMADD231PS.BCST 12(DX)(BX*2), Z4, Z2
+	VFMADD231PS.BCST 12(DX)(SI*1), Z4, Z3
+	LEAQ             (AX)(CX*2), AX
+	ADDQ             $0x10, DX
+	DECQ             R13
 	JNE              loop
-	MOVQ             tail+64(FP), AX
-	MOVL             $-1, CX
-	BZHIL            AX, CX, CX
-	KMOVW            CX, K1
-	MOVQ             c+48(FP), AX
-	MOVQ             ldc+56(FP), CX
-	VMOVUPS          Z0, K1, (AX)
+	TESTQ            DI, DI
+	JE               rest
+	DECQ             runs+104(FP)
+	JE               fetched
+	MOVQ             soon+80(FP), R12
+	ADDQ             ld+88(FP), R12
+	MOVQ             R12, soon+80(FP)
+	JMP              phase
+
+fetched:
+	MOVQ AX, R12
+	MOVQ DI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), DI
+	ANDQ $0x00000003, DI
+	JE   store
+
+single:
+	VMOVUPS          (AX), Z4
+	VFMADD231PS.BCST (DX), Z4, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z4, Z1
+	VFMADD231PS.BCST (DX)(BX*2), Z4, Z2
+	VFMADD231PS.BCST (DX)(SI*1), Z4, Z3
 	ADDQ             CX, AX
-	VMOVUPS          Z1, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z2, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z3, K1, (AX)
+	ADDQ             $0x04, DX
+	DECQ             DI
+	JNE              single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z1, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z3, K1, (AX)
 	VZEROUPPER
 	RET
 
-// func tile4x1BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
-// Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·tile4x1BF16AVX512(SB), NOSPLIT, $0-96
-	MOVQ   k+0(FP), AX
-	MOVQ   b+32(FP), CX
-	MOVQ   brs+40(FP), DX
-	MOVQ   next+80(FP), BX
-	MOVQ   step+88(FP), SI
-	MOVQ   DX, DI
-	IMULQ  AX, DI
-	ADDQ   DI, CX
-	NEGQ   DI
-	MOVQ   ars+16(FP), AX
-	MOVQ   acs+24(FP), R8
-	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(AX*1), R10
-	LEAQ   (R10)(AX*1), R11
-	LEAQ   (R11)(AX*1), AX
-	XORQ   R12, R12
-	MOVB   load+72(FP), R13
-	TESTB  R13, R13
+// func tile4x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile4x1TAVX512(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
 	JNE    fromC
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
 	VPXORD Z3, Z3, Z3
-	JMP    loop
+	JMP    begin
 
 fromC:
-	MOVQ      tail+64(FP), R13
-	MOVL      $-1, R14
-	BZHIL     R13, R14, R14
-	KMOVW     R14, K1
-	MOVQ      c+48(FP), R13
-	MOVQ      ldc+56(FP), R14
-	VMOVUPS.Z (R13), K1, Z0
-	ADDQ      R14, R13
-	VMOVUPS.Z (R13), K1, Z1
-	ADDQ      R14, R13
-	VMOVUPS.Z (R13), K1, Z2
-	ADDQ      R14, R13
-	VMOVUPS.Z (R13), K1, Z3
+	MOVQ      tail+56(FP), SI
+	MOVL      $-1, DI
+	BZHIL     SI, DI, DI
+	KMOVW     DI, K1
+	MOVQ      c+40(FP), SI
+	MOVQ      ldc+48(FP), DI
+	VMOVUPS.Z (SI), K1, Z0
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z1
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z2
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z3
+
+begin:
+	MOVQ k+0(FP), SI
+	SHRQ $0x02, SI
+	JE   rest
+	MOVQ soonC+72(FP), DI
+	MOVQ ldc+48(FP), R8
+	MOVQ $0x00000004, R9
+	XORQ R10, R10
+	MOVQ soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
 
 loop:
-	VPMOVZXWD        (CX)(DI*1), Z4
+	VMOVUPS          (AX), Z4
+	VFMADD231PS.BCST (DX), Z4, Z0
+	VFMADD231PS.BCST 4(DX), Z4, Z1
+	VFMADD231PS.BCST 8(DX), Z4, Z2
+	VFMADD231PS.BCST 12(DX), Z4, Z3
+	PREFETCHT1       (R11)
+	PREFETCHT1       64(R11)
+	PREFETCHT1       128(R11)
+	PREFETCHT1       192(R11)
+	ADDQ             $0x00000100, R11
+	VMOVUPS          (AX)(CX*1), Z4
+	VFMADD231PS.BCST (DX)(BX*1), Z4, Z0
+	VFMADD231PS.BCST 4(DX)(BX*1), Z4, Z1
+	VFMADD231PS.BCST 8(DX)(BX*1), Z4, Z2
+	VFMADD231PS.BCST 12(DX)(BX*1), Z4, Z3
+	LEAQ             (AX)(CX*2), AX
+	LEAQ             (DX)(BX*2), DX
+	VMOVUPS          (AX), Z4
+	VFMADD231PS.BCST (DX), Z4, Z0
+	VFMADD231PS.BCST 4(DX), Z4, Z1
+	VFMADD231PS.BCST 8(DX), Z4, Z2
+	VFMADD231PS.BCST 12(DX), Z4, Z3
+	PREFETCHT0       (DI)
+	ADDQ             R8, DI
+	DECQ             R9
+	CMOVQEQ          R10, R8
+	VMOVUPS          (AX)(CX*1), Z4
+	VFMADD231PS.BCST (DX)(BX*1), Z4, Z0
+	VFMADD231PS.BCST 4(DX)(BX*1), Z4, Z1
+	VFMADD231PS.BCST 8(DX)(BX*1), Z4, Z2
+	VFMADD231PS.BCST 12(DX)(BX*1), Z4, Z3
+	LEAQ             (AX)(CX*2), AX
+	LEAQ             (DX)(BX*2), DX
+	DECQ             R12
+	JNE              loop
+	TESTQ            SI, SI
+	JE               rest
+	DECQ             runs+104(FP)
+	JE               fetched
+	MOVQ             soon+80(FP), R11
+	ADDQ             ld+88(FP), R11
+	MOVQ             R11, soon+80(FP)
+	JMP              phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VMOVUPS          (AX), Z4
+	VFMADD231PS.BCST (DX), Z4, Z0
+	VFMADD231PS.BCST 4(DX), Z4, Z1
+	VFMADD231PS.BCST 8(DX), Z4, Z2
+	VFMADD231PS.BCST 12(DX), Z4, Z3
+	ADDQ             CX, AX
+	ADDQ             BX, DX
+	DECQ             SI
+	JNE              single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z1, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z3, K1, (AX)
+	VZEROUPPER
+	RET
+
+// func tile4x1BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile4x1BF16AVX512(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (BX)(BX*2), SI
+	MOVB   load+64(FP), DI
+	TESTB  DI, DI
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), DI
+	MOVL      $-1, R8
+	BZHIL     DI, R8, R8
+	KMOVW     R8, K1
+	MOVQ      c+40(FP), DI
+	MOVQ      ldc+48(FP), R8
+	VMOVUPS.Z (DI), K1, Z0
+	ADDQ      R8, DI
+	VMOVUPS.Z (DI), K1, Z1
+	ADDQ      R8, DI
+	VMOVUPS.Z (DI), K1, Z2
+	ADDQ      R8, DI
+	VMOVUPS.Z (DI), K1, Z3
+
+begin:
+	MOVQ k+0(FP), DI
+	SHRQ $0x02, DI
+	JE   rest
+	MOVQ soonC+72(FP), R8
+	MOVQ ldc+48(FP), R9
+	MOVQ $0x00000004, R10
+	XORQ R11, R11
+	MOVQ soon+80(FP), R12
+
+phase:
+	MOVQ    run+96(FP), R13
+	CMPQ    DI, R13
+	CMOVQLT DI, R13
+	SUBQ    R13, DI
+
+loop:
+	VPMOVZXWD        (AX), Z4
 	VPSLLD           $0x10, Z4, Z4
-	VFMADD231PS.BCST (R9)(R12*1), Z4, Z0
-	VFMADD231PS.BCST (R10)(R12*1), Z4, Z1
-	VFMADD231PS.BCST (R11)(R12*1), Z4, Z2
-	VFMADD231PS.BCST (AX)(R12*1), Z4, Z3
-	PREFETCHT1       (BX)
-	ADDQ             SI, BX
-	ADDQ             R8, R12
-	ADDQ             DX, DI
+	VFMADD231PS.BCST (DX), Z4, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z4, Z1
+	VFMADD231PS.BCST (DX)(BX*2), Z4, Z2
+	VFMADD231PS.BCST (DX)(SI*1), Z4, Z3
+	PREFETCHT1       (R12)
+	PREFETCHT1       64(R12)
+	ADDQ             $0x00000080, R12
+	VPMOVZXWD        (AX)(CX*1), Z4
+	VPSLLD           $0x10, Z4, Z4
+	VFMADD231PS.BCST 4(DX), Z4, Z0
+	VFMADD231PS.BCST 4(DX)(BX*1), Z4, Z1
+	VFMADD231PS.BCST 4(DX)(BX*2), Z4, Z2
+	VFMADD231PS.BCST 4(DX)(SI*1), Z4, Z3
+	LEAQ             (AX)(CX*2), AX
+	VPMOVZXWD        (AX), Z4
+	VPSLLD           $0x10, Z4, Z4
+	VFMADD231PS.BCST 8(DX), Z4, Z0
+	VFMADD231PS.BCST 8(DX)(BX*1), Z4, Z1
+	VFMADD231PS.BCST 8(DX)(BX*2), Z4, Z2
+	VFMADD231PS.BCST 8(DX)(SI*1), Z4, Z3
+	PREFETCHT0       (R8)
+	ADDQ             R9, R8
+	DECQ             R10
+	CMOVQEQ          R11, R9
+	VPMOVZXWD        (AX)(CX*1), Z4
+	VPSLLD           $0x10, Z4, Z4
+	VFMADD231PS.BCST 12(DX), Z4, Z0
+	VFMADD231PS.BCST 12(DX)(BX*1), Z4, Z1
+	VFMADD231PS.BCST 12(DX)(BX*2), Z4, Z2
+	VFMADD231PS.BCST 12(DX)(SI*1), Z4, Z3
+	LEAQ             (AX)(CX*2), AX
+	ADDQ             $0x10, DX
+	DECQ             R13
 	JNE              loop
-	MOVQ             tail+64(FP), AX
-	MOVL             $-1, CX
-	BZHIL            AX, CX, CX
-	KMOVW            CX, K1
-	MOVQ             c+48(FP), AX
-	MOVQ             ldc+56(FP), CX
-	VMOVUPS          Z0, K1, (AX)
+	TESTQ            DI, DI
+	JE               rest
+	DECQ             runs+104(FP)
+	JE               fetched
+	MOVQ             soon+80(FP), R12
+	ADDQ             ld+88(FP), R12
+	MOVQ             R12, soon+80(FP)
+	JMP              phase
+
+fetched:
+	MOVQ AX, R12
+	MOVQ DI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), DI
+	ANDQ $0x00000003, DI
+	JE   store
+
+single:
+	VPMOVZXWD        (AX), Z4
+	VPSLLD           $0x10, Z4, Z4
+	VFMADD231PS.BCST (DX), Z4, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z4, Z1
+	VFMADD231PS.BCST (DX)(BX*2), Z4, Z2
+	VFMADD231PS.BCST (DX)(SI*1), Z4, Z3
 	ADDQ             CX, AX
-	VMOVUPS          Z1, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z2, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z3, K1, (AX)
+	ADDQ             $0x04, DX
+	DECQ             DI
+	JNE              single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z1, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z3, K1, (AX)
 	VZEROUPPER
 	RET
 
-// func tile5x1AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
-// Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·tile5x1AVX512(SB), NOSPLIT, $0-96
-	MOVQ   k+0(FP), AX
-	MOVQ   b+32(FP), CX
-	MOVQ   brs+40(FP), DX
-	MOVQ   next+80(FP), BX
-	MOVQ   step+88(FP), SI
-	MOVQ   DX, DI
-	IMULQ  AX, DI
-	ADDQ   DI, CX
-	NEGQ   DI
-	MOVQ   ars+16(FP), AX
-	MOVQ   acs+24(FP), R8
-	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(AX*1), R10
-	LEAQ   (R10)(AX*1), R11
-	LEAQ   (R11)(AX*1), R12
-	LEAQ   (R12)(AX*1), AX
-	XORQ   R13, R13
-	MOVB   load+72(FP), R14
-	TESTB  R14, R14
+// func tile5x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile5x1AVX512(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (BX)(BX*2), SI
+	MOVB   load+64(FP), DI
+	TESTB  DI, DI
 	JNE    fromC
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
 	VPXORD Z3, Z3, Z3
 	VPXORD Z4, Z4, Z4
-	JMP    loop
+	JMP    begin
 
 fromC:
-	MOVQ      tail+64(FP), R14
-	MOVL      $-1, R15
-	BZHIL     R14, R15, R15
-	KMOVW     R15, K1
-	MOVQ      c+48(FP), R14
-	MOVQ      ldc+56(FP), R15
-	VMOVUPS.Z (R14), K1, Z0
-	ADDQ      R15, R14
-	VMOVUPS.Z (R14), K1, Z1
-	ADDQ      R15, R14
-	VMOVUPS.Z (R14), K1, Z2
-	ADDQ      R15, R14
-	VMOVUPS.Z (R14), K1, Z3
-	ADDQ      R15, R14
-	VMOVUPS.Z (R14), K1, Z4
+	MOVQ      tail+56(FP), DI
+	MOVL      $-1, R8
+	BZHIL     DI, R8, R8
+	KMOVW     R8, K1
+	MOVQ      c+40(FP), DI
+	MOVQ      ldc+48(FP), R8
+	VMOVUPS.Z (DI), K1, Z0
+	ADDQ      R8, DI
+	VMOVUPS.Z (DI), K1, Z1
+	ADDQ      R8, DI
+	VMOVUPS.Z (DI), K1, Z2
+	ADDQ      R8, DI
+	VMOVUPS.Z (DI), K1, Z3
+	ADDQ      R8, DI
+	VMOVUPS.Z (DI), K1, Z4
+
+begin:
+	MOVQ k+0(FP), DI
+	SHRQ $0x02, DI
+	JE   rest
+	MOVQ soonC+72(FP), R8
+	MOVQ ldc+48(FP), R9
+	MOVQ $0x00000005, R10
+	XORQ R11, R11
+	MOVQ soon+80(FP), R12
+
+phase:
+	MOVQ    run+96(FP), R13
+	CMPQ    DI, R13
+	CMOVQLT DI, R13
+	SUBQ    R13, DI
 
 loop:
-	VMOVUPS          (CX)(DI*1), Z5
-	VFMADD231PS.BCST (R9)(R13*1), Z5, Z0
-	VFMADD231PS.BCST (R10)(R13*1), Z5, Z1
-	VFMADD231PS.BCST (R11)(R13*1), Z5, Z2
-	VFMADD231PS.BCST (R12)(R13*1), Z5, Z3
-	VFMADD231PS.BCST (AX)(R13*1), Z5, Z4
-	PREFETCHT1       (BX)
-	ADDQ             SI, BX
-	ADDQ             R8, R13
-	ADDQ             DX, DI
+	VMOVUPS          (AX), Z5
+	VFMADD231PS.BCST (DX), Z5, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z5, Z1
+	VFMADD231PS.BCST (DX)(BX*2), Z5, Z2
+	VFMADD231PS.BCST (DX)(SI*1), Z5, Z3
+	VFMADD231PS.BCST (DX)(BX*4), Z5, Z4
+	PREFETCHT1       (R12)
+	PREFETCHT1       64(R12)
+	PREFETCHT1       128(R12)
+	PREFETCHT1       192(R12)
+	ADDQ             $0x00000100, R12
+	VMOVUPS          (AX)(CX*1), Z5
+	VFMADD231PS.BCST 4(DX), Z5, Z0
+	VFMADD231PS.BCST 4(DX)(BX*1), Z5, Z1
+	VFMADD231PS.BCST 4(DX)(BX*2), Z5, Z2
+	VFMADD231PS.BCST 4(DX)(SI*1), Z5, Z3
+	VFMADD231PS.BCST 4(DX)(BX*4), Z5, Z4
+	LEAQ             (AX)(CX*2), AX
+	VMOVUPS          (AX), Z5
+	VFMADD231PS.BCST 8(DX), Z5, Z0
+	VFMADD231PS.BCST 8(DX)(BX*1), Z5, Z1
+	VFMADD231PS.BCST 8(DX)(BX*2), Z5, Z2
+	VFMADD231PS.BCST 8(DX)(SI*1), Z5, Z3
+	VFMADD231PS.BCST 8(DX)(BX*4), Z5, Z4
+	PREFETCHT0       (R8)
+	ADDQ             R9, R8
+	DECQ             R10
+	CMOVQEQ          R11, R9
+	VMOVUPS          (AX)(CX*1), Z5
+	VFMADD231PS.BCST 12(DX), Z5, Z0
+	VFMADD231PS.BCST 12(DX)(BX*1), Z5, Z1
+	VFMADD231PS.BCST 12(DX)(BX*2), Z5, Z2
+	VFMADD231PS.BCST 12(DX)(SI*1), Z5, Z3
+	VFMADD231PS.BCST 12(DX)(BX*4), Z5, Z4
+	LEAQ             (AX)(CX*2), AX
+	ADDQ             $0x10, DX
+	DECQ             R13
 	JNE              loop
-	MOVQ             tail+64(FP), AX
-	MOVL             $-1, CX
-	BZHIL            AX, CX, CX
-	KMOVW            CX, K1
-	MOVQ             c+48(FP), AX
-	MOVQ             ldc+56(FP), CX
-	VMOVUPS          Z0, K1, (AX)
+	TESTQ            DI, DI
+	JE               rest
+	DECQ             runs+104(FP)
+	JE               fetched
+	MOVQ             soon+80(FP), R12
+	ADDQ             ld+88(FP), R12
+	MOVQ             R12, soon+80(FP)
+	JMP              phase
+
+fetched:
+	MOVQ AX, R12
+	MOVQ DI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), DI
+	ANDQ $0x00000003, DI
+	JE   store
+
+single:
+	VMOVUPS          (AX), Z5
+	VFMADD231PS.BCST (DX), Z5, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z5, Z1
+	VFMADD231PS.BCST (DX)(BX*2), Z5, Z2
+	VFMADD231PS.BCST (DX)(SI*1), Z5, Z3
+	VFMADD231PS.BCST (DX)(BX*4), Z5, Z4
 	ADDQ             CX, AX
-	VMOVUPS          Z1, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z2, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z3, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z4, K1, (AX)
+	ADDQ             $0x04, DX
+	DECQ             DI
+	JNE              single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z1, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z3, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, K1, (AX)
 	VZEROUPPER
 	RET
 
-// func tile5x1BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
-// Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·tile5x1BF16AVX512(SB), NOSPLIT, $0-96
-	MOVQ   k+0(FP), AX
-	MOVQ   b+32(FP), CX
-	MOVQ   brs+40(FP), DX
-	MOVQ   next+80(FP), BX
-	MOVQ   step+88(FP), SI
-	MOVQ   DX, DI
-	IMULQ  AX, DI
-	ADDQ   DI, CX
-	NEGQ   DI
-	MOVQ   ars+16(FP), AX
-	MOVQ   acs+24(FP), R8
-	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(AX*1), R10
-	LEAQ   (R10)(AX*1), R11
-	LEAQ   (R11)(AX*1), R12
-	LEAQ   (R12)(AX*1), AX
-	XORQ   R13, R13
-	MOVB   load+72(FP), R14
-	TESTB  R14, R14
+// func tile5x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile5x1TAVX512(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
 	JNE    fromC
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
 	VPXORD Z3, Z3, Z3
 	VPXORD Z4, Z4, Z4
-	JMP    loop
+	JMP    begin
 
 fromC:
-	MOVQ      tail+64(FP), R14
-	MOVL      $-1, R15
-	BZHIL     R14, R15, R15
-	KMOVW     R15, K1
-	MOVQ      c+48(FP), R14
-	MOVQ      ldc+56(FP), R15
-	VMOVUPS.Z (R14), K1, Z0
-	ADDQ      R15, R14
-	VMOVUPS.Z (R14), K1, Z1
-	ADDQ      R15, R14
-	VMOVUPS.Z (R14), K1, Z2
-	ADDQ      R15, R14
-	VMOVUPS.Z (R14), K1, Z3
-	ADDQ      R15, R14
-	VMOVUPS.Z (R14), K1, Z4
+	MOVQ      tail+56(FP), SI
+	MOVL      $-1, DI
+	BZHIL     SI, DI, DI
+	KMOVW     DI, K1
+	MOVQ      c+40(FP), SI
+	MOVQ      ldc+48(FP), DI
+	VMOVUPS.Z (SI), K1, Z0
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z1
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z2
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z3
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z4
+
+begin:
+	MOVQ k+0(FP), SI
+	SHRQ $0x02, SI
+	JE   rest
+	MOVQ soonC+72(FP), DI
+	MOVQ ldc+48(FP), R8
+	MOVQ $0x00000005, R9
+	XORQ R10, R10
+	MOVQ soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
 
 loop:
-	VPMOVZXWD        (CX)(DI*1), Z5
+	VMOVUPS          (AX), Z5
+	VFMADD231PS.BCST (DX), Z5, Z0
+	VFMADD231PS.BCST 4(DX), Z5, Z1
+	VFMADD231PS.BCST 8(DX), Z5, Z2
+	VFMADD231PS.BCST 12(DX), Z5, Z3
+	VFMADD231PS.BCST 16(DX), Z5, Z4
+	PREFETCHT1       (R11)
+	PREFETCHT1       64(R11)
+	PREFETCHT1       128(R11)
+	PREFETCHT1       192(R11)
+	ADDQ             $0x00000100, R11
+	VMOVUPS          (AX)(CX*1), Z5
+	VFMADD231PS.BCST (DX)(BX*1), Z5, Z0
+	VFMADD231PS.BCST 4(DX)(BX*1), Z5, Z1
+	VFMADD231PS.BCST 8(DX)(BX*1), Z5, Z2
+	VFMADD231PS.BCST 12(DX)(BX*1), Z5, Z3
+	VFMADD231PS.BCST 16(DX)(BX*1), Z5, Z4
+	LEAQ             (AX)(CX*2), AX
+	LEAQ             (DX)(BX*2), DX
+	VMOVUPS          (AX), Z5
+	VFMADD231PS.BCST (DX), Z5, Z0
+	VFMADD231PS.BCST 4(DX), Z5, Z1
+	VFMADD231PS.BCST 8(DX), Z5, Z2
+	VFMADD231PS.BCST 12(DX), Z5, Z3
+	VFMADD231PS.BCST 16(DX), Z5, Z4
+	PREFETCHT0       (DI)
+	ADDQ             R8, DI
+	DECQ             R9
+	CMOVQEQ          R10, R8
+	VMOVUPS          (AX)(CX*1), Z5
+	VFMADD231PS.BCST (DX)(BX*1), Z5, Z0
+	VFMADD231PS.BCST 4(DX)(BX*1), Z5, Z1
+	VFMADD231PS.BCST 8(DX)(BX*1), Z5, Z2
+	VFMADD231PS.BCST 12(DX)(BX*1), Z5, Z3
+	VFMADD231PS.BCST 16(DX)(BX*1), Z5, Z4
+	LEAQ             (AX)(CX*2), AX
+	LEAQ             (DX)(BX*2), DX
+	DECQ             R12
+	JNE              loop
+	TESTQ            SI, SI
+	JE               rest
+	DECQ             runs+104(FP)
+	JE               fetched
+	MOVQ             soon+80(FP), R11
+	ADDQ             ld+88(FP), R11
+	MOVQ             R11, soon+80(FP)
+	JMP              phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VMOVUPS          (AX), Z5
+	VFMADD231PS.BCST (DX), Z5, Z0
+	VFMADD231PS.BCST 4(DX), Z5, Z1
+	VFMADD231PS.BCST 8(DX), Z5, Z2
+	VFMADD231PS.BCST 12(DX), Z5, Z3
+	VFMADD231PS.BCST 16(DX), Z5, Z4
+	ADDQ             CX, AX
+	ADDQ             BX, DX
+	DECQ             SI
+	JNE              single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z1, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z3, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, K1, (AX)
+	VZEROUPPER
+	RET
+
+// func tile5x1BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile5x1BF16AVX512(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (BX)(BX*2), SI
+	MOVB   load+64(FP), DI
+	TESTB  DI, DI
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), DI
+	MOVL      $-1, R8
+	BZHIL     DI, R8, R8
+	KMOVW     R8, K1
+	MOVQ      c+40(FP), DI
+	MOVQ      ldc+48(FP), R8
+	VMOVUPS.Z (DI), K1, Z0
+	ADDQ      R8, DI
+	VMOVUPS.Z (DI), K1, Z1
+	ADDQ      R8, DI
+	VMOVUPS.Z (DI), K1, Z2
+	ADDQ      R8, DI
+	VMOVUPS.Z (DI), K1, Z3
+	ADDQ      R8, DI
+	VMOVUPS.Z (DI), K1, Z4
+
+begin:
+	MOVQ k+0(FP), DI
+	SHRQ $0x02, DI
+	JE   rest
+	MOVQ soonC+72(FP), R8
+	MOVQ ldc+48(FP), R9
+	MOVQ $0x00000005, R10
+	XORQ R11, R11
+	MOVQ soon+80(FP), R12
+
+phase:
+	MOVQ    run+96(FP), R13
+	CMPQ    DI, R13
+	CMOVQLT DI, R13
+	SUBQ    R13, DI
+
+loop:
+	VPMOVZXWD        (AX), Z5
 	VPSLLD           $0x10, Z5, Z5
-	VFMADD231PS.BCST (R9)(R13*1), Z5, Z0
-	VFMADD231PS.BCST (R10)(R13*1), Z5, Z1
-	VFMADD231PS.BCST (R11)(R13*1), Z5, Z2
-	VFMADD231PS.BCST (R12)(R13*1), Z5, Z3
-	VFMADD231PS.BCST (AX)(R13*1), Z5, Z4
-	PREFETCHT1       (BX)
-	ADDQ             SI, BX
-	ADDQ             R8, R13
-	ADDQ             DX, DI
+	VFMADD231PS.BCST (DX), Z5, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z5, Z1
+	VFMADD231PS.BCST (DX)(BX*2), Z5, Z2
+	VFMADD231PS.BCST (DX)(SI*1), Z5, Z3
+	VFMADD231PS.BCST (DX)(BX*4), Z5, Z4
+	PREFETCHT1       (R12)
+	PREFETCHT1       64(R12)
+	ADDQ             $0x00000080, R12
+	VPMOVZXWD        (AX)(CX*1), Z5
+	VPSLLD           $0x10, Z5, Z5
+	VFMADD231PS.BCST 4(DX), Z5, Z0
+	VFMADD231PS.BCST 4(DX)(BX*1), Z5, Z1
+	VFMADD231PS.BCST 4(DX)(BX*2), Z5, Z2
+	VFMADD231PS.BCST 4(DX)(SI*1), Z5, Z3
+	VFMADD231PS.BCST 4(DX)(BX*4), Z5, Z4
+	LEAQ             (AX)(CX*2), AX
+	VPMOVZXWD        (AX), Z5
+	VPSLLD           $0x10, Z5, Z5
+	VFMADD231PS.BCST 8(DX), Z5, Z0
+	VFMADD231PS.BCST 8(DX)(BX*1), Z5, Z1
+	VFMADD231PS.BCST 8(DX)(BX*2), Z5, Z2
+	VFMADD231PS.BCST 8(DX)(SI*1), Z5, Z3
+	VFMADD231PS.BCST 8(DX)(BX*4), Z5, Z4
+	PREFETCHT0       (R8)
+	ADDQ             R9, R8
+	DECQ             R10
+	CMOVQEQ          R11, R9
+	VPMOVZXWD        (AX)(CX*1), Z5
+	VPSLLD           $0x10, Z5, Z5
+	VFMADD231PS.BCST 12(DX), Z5, Z0
+	VFMADD231PS.BCST 12(DX)(BX*1), Z5, Z1
+	VFMADD231PS.BCST 12(DX)(BX*2), Z5, Z2
+	VFMADD231PS.BCST 12(DX)(SI*1), Z5, Z3
+	VFMADD231PS.BCST 12(DX)(BX*4), Z5, Z4
+	LEAQ             (AX)(CX*2), AX
+	ADDQ             $0x10, DX
+	DECQ             R13
 	JNE              loop
-	MOVQ             tail+64(FP), AX
-	MOVL             $-1, CX
-	BZHIL            AX, CX, CX
-	KMOVW            CX, K1
-	MOVQ             c+48(FP), AX
-	MOVQ             ldc+56(FP), CX
-	VMOVUPS          Z0, K1, (AX)
+	TESTQ            DI, DI
+	JE               rest
+	DECQ             runs+104(FP)
+	JE               fetched
+	MOVQ             soon+80(FP), R12
+	ADDQ             ld+88(FP), R12
+	MOVQ             R12, soon+80(FP)
+	JMP              phase
+
+fetched:
+	MOVQ AX, R12
+	MOVQ DI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), DI
+	ANDQ $0x00000003, DI
+	JE   store
+
+single:
+	VPMOVZXWD        (AX), Z5
+	VPSLLD           $0x10, Z5, Z5
+	VFMADD231PS.BCST (DX), Z5, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z5, Z1
+	VFMADD231PS.BCST (DX)(BX*2), Z5, Z2
+	VFMADD231PS.BCST (DX)(SI*1), Z5, Z3
+	VFMADD231PS.BCST (DX)(BX*4), Z5, Z4
 	ADDQ             CX, AX
-	VMOVUPS          Z1, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z2, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z3, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z4, K1, (AX)
+	ADDQ             $0x04, DX
+	DECQ             DI
+	JNE              single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z1, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z3, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, K1, (AX)
 	VZEROUPPER
 	RET
 
-// func tile6x1AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
-// Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·tile6x1AVX512(SB), NOSPLIT, $8-96
-	MOVQ   k+0(FP), AX
-	MOVQ   b+32(FP), CX
-	MOVQ   brs+40(FP), DX
-	MOVQ   next+80(FP), BX
-	MOVQ   step+88(FP), SI
-	MOVQ   DX, DI
-	IMULQ  AX, DI
-	ADDQ   DI, CX
-	NEGQ   DI
-	MOVQ   ars+16(FP), AX
-	MOVQ   acs+24(FP), R8
-	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(AX*1), R10
-	LEAQ   (R10)(AX*1), R11
-	LEAQ   (R11)(AX*1), R12
-	LEAQ   (R12)(AX*1), R13
-	LEAQ   (R13)(AX*1), AX
-	XORQ   R14, R14
-	MOVB   load+72(FP), R15
-	TESTB  R15, R15
+// func tile6x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile6x1AVX512(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (DX)(BX*4), SI
+	ADDQ   BX, SI
+	LEAQ   (BX)(BX*2), DI
+	MOVB   load+64(FP), R8
+	TESTB  R8, R8
 	JNE    fromC
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
@@ -7693,83 +12787,150 @@ TEXT ·tile6x1AVX512(SB), NOSPLIT, $8-96
 	VPXORD Z3, Z3, Z3
 	VPXORD Z4, Z4, Z4
 	VPXORD Z5, Z5, Z5
-	JMP    loop
+	JMP    begin
 
 fromC:
-	MOVQ      tail+64(FP), R15
-	MOVL      $-1, BP
-	BZHIL     R15, BP, BP
-	KMOVW     BP, K1
-	MOVQ      c+48(FP), R15
-	MOVQ      ldc+56(FP), BP
-	VMOVUPS.Z (R15), K1, Z0
-	ADDQ      BP, R15
-	VMOVUPS.Z (R15), K1, Z1
-	ADDQ      BP, R15
-	VMOVUPS.Z (R15), K1, Z2
-	ADDQ      BP, R15
-	VMOVUPS.Z (R15), K1, Z3
-	ADDQ      BP, R15
-	VMOVUPS.Z (R15), K1, Z4
-	ADDQ      BP, R15
-	VMOVUPS.Z (R15), K1, Z5
+	MOVQ      tail+56(FP), R8
+	MOVL      $-1, R9
+	BZHIL     R8, R9, R9
+	KMOVW     R9, K1
+	MOVQ      c+40(FP), R8
+	MOVQ      ldc+48(FP), R9
+	VMOVUPS.Z (R8), K1, Z0
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z1
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z2
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z3
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z4
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z5
+
+begin:
+	MOVQ k+0(FP), R8
+	SHRQ $0x02, R8
+	JE   rest
+	MOVQ soonC+72(FP), R9
+	MOVQ ldc+48(FP), R10
+	MOVQ $0x00000006, R11
+	XORQ R12, R12
+	MOVQ soon+80(FP), R13
+
+phase:
+	MOVQ    run+96(FP), R14
+	CMPQ    R8, R14
+	CMOVQLT R8, R14
+	SUBQ    R14, R8
 
 loop:
-	VMOVUPS          (CX)(DI*1), Z6
-	VFMADD231PS.BCST (R9)(R14*1), Z6, Z0
-	VFMADD231PS.BCST (R10)(R14*1), Z6, Z1
-	VFMADD231PS.BCST (R11)(R14*1), Z6, Z2
-	VFMADD231PS.BCST (R12)(R14*1), Z6, Z3
-	VFMADD231PS.BCST (R13)(R14*1), Z6, Z4
-	VFMADD231PS.BCST (AX)(R14*1), Z6, Z5
-	PREFETCHT1       (BX)
-	ADDQ             SI, BX
-	ADDQ             R8, R14
-	ADDQ             DX, DI
+	VMOVUPS          (AX), Z6
+	VFMADD231PS.BCST (DX), Z6, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z6, Z1
+	VFMADD231PS.BCST (DX)(BX*2), Z6, Z2
+	VFMADD231PS.BCST (DX)(DI*1), Z6, Z3
+	VFMADD231PS.BCST (DX)(BX*4), Z6, Z4
+	VFMADD231PS.BCST (SI), Z6, Z5
+	PREFETCHT1       (R13)
+	PREFETCHT1       64(R13)
+	PREFETCHT1       128(R13)
+	PREFETCHT1       192(R13)
+	ADDQ             $0x00000100, R13
+	VMOVUPS          (AX)(CX*1), Z6
+	VFMADD231PS.BCST 4(DX), Z6, Z0
+	VFMADD231PS.BCST 4(DX)(BX*1), Z6, Z1
+	VFMADD231PS.BCST 4(DX)(BX*2), Z6, Z2
+	VFMADD231PS.BCST 4(DX)(DI*1), Z6, Z3
+	VFMADD231PS.BCST 4(DX)(BX*4), Z6, Z4
+	VFMADD231PS.BCST 4(SI), Z6, Z5
+	LEAQ             (AX)(CX*2), AX
+	VMOVUPS          (AX), Z6
+	VFMADD231PS.BCST 8(DX), Z6, Z0
+	VFMADD231PS.BCST 8(DX)(BX*1), Z6, Z1
+	VFMADD231PS.BCST 8(DX)(BX*2), Z6, Z2
+	VFMADD231PS.BCST 8(DX)(DI*1), Z6, Z3
+	VFMADD231PS.BCST 8(DX)(BX*4), Z6, Z4
+	VFMADD231PS.BCST 8(SI), Z6, Z5
+	PREFETCHT0       (R9)
+	ADDQ             R10, R9
+	DECQ             R11
+	CMOVQEQ          R12, R10
+	VMOVUPS          (AX)(CX*1), Z6
+	VFMADD231PS.BCST 12(DX), Z6, Z0
+	VFMADD231PS.BCST 12(DX)(BX*1), Z6, Z1
+	VFMADD231PS.BCST 12(DX)(BX*2), Z6, Z2
+	VFMADD231PS.BCST 12(DX)(DI*1), Z6, Z3
+	VFMADD231PS.BCST 12(DX)(BX*4), Z6, Z4
+	VFMADD231PS.BCST 12(SI), Z6, Z5
+	LEAQ             (AX)(CX*2), AX
+	ADDQ             $0x10, DX
+	ADDQ             $0x10, SI
+	DECQ             R14
 	JNE              loop
-	MOVQ             tail+64(FP), AX
-	MOVL             $-1, CX
-	BZHIL            AX, CX, CX
-	KMOVW            CX, K1
-	MOVQ             c+48(FP), AX
-	MOVQ             ldc+56(FP), CX
-	VMOVUPS          Z0, K1, (AX)
+	TESTQ            R8, R8
+	JE               rest
+	DECQ             runs+104(FP)
+	JE               fetched
+	MOVQ             soon+80(FP), R13
+	ADDQ             ld+88(FP), R13
+	MOVQ             R13, soon+80(FP)
+	JMP              phase
+
+fetched:
+	MOVQ AX, R13
+	MOVQ R8, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), R8
+	ANDQ $0x00000003, R8
+	JE   store
+
+single:
+	VMOVUPS          (AX), Z6
+	VFMADD231PS.BCST (DX), Z6, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z6, Z1
+	VFMADD231PS.BCST (DX)(BX*2), Z6, Z2
+	VFMADD231PS.BCST (DX)(DI*1), Z6, Z3
+	VFMADD231PS.BCST (DX)(BX*4), Z6, Z4
+	VFMADD231PS.BCST (SI), Z6, Z5
 	ADDQ             CX, AX
-	VMOVUPS          Z1, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z2, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z3, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z4, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z5, K1, (AX)
+	ADDQ             $0x04, DX
+	ADDQ             $0x04, SI
+	DECQ             R8
+	JNE              single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z1, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z3, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z5, K1, (AX)
 	VZEROUPPER
 	RET
 
-// func tile6x1BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
-// Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·tile6x1BF16AVX512(SB), NOSPLIT, $8-96
-	MOVQ   k+0(FP), AX
-	MOVQ   b+32(FP), CX
-	MOVQ   brs+40(FP), DX
-	MOVQ   next+80(FP), BX
-	MOVQ   step+88(FP), SI
-	MOVQ   DX, DI
-	IMULQ  AX, DI
-	ADDQ   DI, CX
-	NEGQ   DI
-	MOVQ   ars+16(FP), AX
-	MOVQ   acs+24(FP), R8
-	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(AX*1), R10
-	LEAQ   (R10)(AX*1), R11
-	LEAQ   (R11)(AX*1), R12
-	LEAQ   (R12)(AX*1), R13
-	LEAQ   (R13)(AX*1), AX
-	XORQ   R14, R14
-	MOVB   load+72(FP), R15
-	TESTB  R15, R15
+// func tile6x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile6x1TAVX512(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
 	JNE    fromC
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
@@ -7777,81 +12938,309 @@ TEXT ·tile6x1BF16AVX512(SB), NOSPLIT, $8-96
 	VPXORD Z3, Z3, Z3
 	VPXORD Z4, Z4, Z4
 	VPXORD Z5, Z5, Z5
-	JMP    loop
+	JMP    begin
 
 fromC:
-	MOVQ      tail+64(FP), R15
-	MOVL      $-1, BP
-	BZHIL     R15, BP, BP
-	KMOVW     BP, K1
-	MOVQ      c+48(FP), R15
-	MOVQ      ldc+56(FP), BP
-	VMOVUPS.Z (R15), K1, Z0
-	ADDQ      BP, R15
-	VMOVUPS.Z (R15), K1, Z1
-	ADDQ      BP, R15
-	VMOVUPS.Z (R15), K1, Z2
-	ADDQ      BP, R15
-	VMOVUPS.Z (R15), K1, Z3
-	ADDQ      BP, R15
-	VMOVUPS.Z (R15), K1, Z4
-	ADDQ      BP, R15
-	VMOVUPS.Z (R15), K1, Z5
+	MOVQ      tail+56(FP), SI
+	MOVL      $-1, DI
+	BZHIL     SI, DI, DI
+	KMOVW     DI, K1
+	MOVQ      c+40(FP), SI
+	MOVQ      ldc+48(FP), DI
+	VMOVUPS.Z (SI), K1, Z0
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z1
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z2
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z3
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z4
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z5
+
+begin:
+	MOVQ k+0(FP), SI
+	SHRQ $0x02, SI
+	JE   rest
+	MOVQ soonC+72(FP), DI
+	MOVQ ldc+48(FP), R8
+	MOVQ $0x00000006, R9
+	XORQ R10, R10
+	MOVQ soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
 
 loop:
-	VPMOVZXWD        (CX)(DI*1), Z6
+	VMOVUPS          (AX), Z6
+	VFMADD231PS.BCST (DX), Z6, Z0
+	VFMADD231PS.BCST 4(DX), Z6, Z1
+	VFMADD231PS.BCST 8(DX), Z6, Z2
+	VFMADD231PS.BCST 12(DX), Z6, Z3
+	VFMADD231PS.BCST 16(DX), Z6, Z4
+	VFMADD231PS.BCST 20(DX), Z6, Z5
+	PREFETCHT1       (R11)
+	PREFETCHT1       64(R11)
+	PREFETCHT1       128(R11)
+	PREFETCHT1       192(R11)
+	ADDQ             $0x00000100, R11
+	VMOVUPS          (AX)(CX*1), Z6
+	VFMADD231PS.BCST (DX)(BX*1), Z6, Z0
+	VFMADD231PS.BCST 4(DX)(BX*1), Z6, Z1
+	VFMADD231PS.BCST 8(DX)(BX*1), Z6, Z2
+	VFMADD231PS.BCST 12(DX)(BX*1), Z6, Z3
+	VFMADD231PS.BCST 16(DX)(BX*1), Z6, Z4
+	VFMADD231PS.BCST 20(DX)(BX*1), Z6, Z5
+	LEAQ             (AX)(CX*2), AX
+	LEAQ             (DX)(BX*2), DX
+	VMOVUPS          (AX), Z6
+	VFMADD231PS.BCST (DX), Z6, Z0
+	VFMADD231PS.BCST 4(DX), Z6, Z1
+	VFMADD231PS.BCST 8(DX), Z6, Z2
+	VFMADD231PS.BCST 12(DX), Z6, Z3
+	VFMADD231PS.BCST 16(DX), Z6, Z4
+	VFMADD231PS.BCST 20(DX), Z6, Z5
+	PREFETCHT0       (DI)
+	ADDQ             R8, DI
+	DECQ             R9
+	CMOVQEQ          R10, R8
+	VMOVUPS          (AX)(CX*1), Z6
+	VFMADD231PS.BCST (DX)(BX*1), Z6, Z0
+	VFMADD231PS.BCST 4(DX)(BX*1), Z6, Z1
+	VFMADD231PS.BCST 8(DX)(BX*1), Z6, Z2
+	VFMADD231PS.BCST 12(DX)(BX*1), Z6, Z3
+	VFMADD231PS.BCST 16(DX)(BX*1), Z6, Z4
+	VFMADD231PS.BCST 20(DX)(BX*1), Z6, Z5
+	LEAQ             (AX)(CX*2), AX
+	LEAQ             (DX)(BX*2), DX
+	DECQ             R12
+	JNE              loop
+	TESTQ            SI, SI
+	JE               rest
+	DECQ             runs+104(FP)
+	JE               fetched
+	MOVQ             soon+80(FP), R11
+	ADDQ             ld+88(FP), R11
+	MOVQ             R11, soon+80(FP)
+	JMP              phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VMOVUPS          (AX), Z6
+	VFMADD231PS.BCST (DX), Z6, Z0
+	VFMADD231PS.BCST 4(DX), Z6, Z1
+	VFMADD231PS.BCST 8(DX), Z6, Z2
+	VFMADD231PS.BCST 12(DX), Z6, Z3
+	VFMADD231PS.BCST 16(DX), Z6, Z4
+	VFMADD231PS.BCST 20(DX), Z6, Z5
+	ADDQ             CX, AX
+	ADDQ             BX, DX
+	DECQ             SI
+	JNE              single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z1, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z3, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z5, K1, (AX)
+	VZEROUPPER
+	RET
+
+// func tile6x1BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile6x1BF16AVX512(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (DX)(BX*4), SI
+	ADDQ   BX, SI
+	LEAQ   (BX)(BX*2), DI
+	MOVB   load+64(FP), R8
+	TESTB  R8, R8
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), R8
+	MOVL      $-1, R9
+	BZHIL     R8, R9, R9
+	KMOVW     R9, K1
+	MOVQ      c+40(FP), R8
+	MOVQ      ldc+48(FP), R9
+	VMOVUPS.Z (R8), K1, Z0
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z1
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z2
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z3
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z4
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z5
+
+begin:
+	MOVQ k+0(FP), R8
+	SHRQ $0x02, R8
+	JE   rest
+	MOVQ soonC+72(FP), R9
+	MOVQ ldc+48(FP), R10
+	MOVQ $0x00000006, R11
+	XORQ R12, R12
+	MOVQ soon+80(FP), R13
+
+phase:
+	MOVQ    run+96(FP), R14
+	CMPQ    R8, R14
+	CMOVQLT R8, R14
+	SUBQ    R14, R8
+
+loop:
+	VPMOVZXWD        (AX), Z6
 	VPSLLD           $0x10, Z6, Z6
-	VFMADD231PS.BCST (R9)(R14*1), Z6, Z0
-	VFMADD231PS.BCST (R10)(R14*1), Z6, Z1
-	VFMADD231PS.BCST (R11)(R14*1), Z6, Z2
-	VFMADD231PS.BCST (R12)(R14*1), Z6, Z3
-	VFMADD231PS.BCST (R13)(R14*1), Z6, Z4
-	VFMADD231PS.BCST (AX)(R14*1), Z6, Z5
-	PREFETCHT1       (BX)
-	ADDQ             SI, BX
-	ADDQ             R8, R14
-	ADDQ             DX, DI
+	VFMADD231PS.BCST (DX), Z6, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z6, Z1
+	VFMADD231PS.BCST (DX)(BX*2), Z6, Z2
+	VFMADD231PS.BCST (DX)(DI*1), Z6, Z3
+	VFMADD231PS.BCST (DX)(BX*4), Z6, Z4
+	VFMADD231PS.BCST (SI), Z6, Z5
+	PREFETCHT1       (R13)
+	PREFETCHT1       64(R13)
+	ADDQ             $0x00000080, R13
+	VPMOVZXWD        (AX)(CX*1), Z6
+	VPSLLD           $0x10, Z6, Z6
+	VFMADD231PS.BCST 4(DX), Z6, Z0
+	VFMADD231PS.BCST 4(DX)(BX*1), Z6, Z1
+	VFMADD231PS.BCST 4(DX)(BX*2), Z6, Z2
+	VFMADD231PS.BCST 4(DX)(DI*1), Z6, Z3
+	VFMADD231PS.BCST 4(DX)(BX*4), Z6, Z4
+	VFMADD231PS.BCST 4(SI), Z6, Z5
+	LEAQ             (AX)(CX*2), AX
+	VPMOVZXWD        (AX), Z6
+	VPSLLD           $0x10, Z6, Z6
+	VFMADD231PS.BCST 8(DX), Z6, Z0
+	VFMADD231PS.BCST 8(DX)(BX*1), Z6, Z1
+	VFMADD231PS.BCST 8(DX)(BX*2), Z6, Z2
+	VFMADD231PS.BCST 8(DX)(DI*1), Z6, Z3
+	VFMADD231PS.BCST 8(DX)(BX*4), Z6, Z4
+	VFMADD231PS.BCST 8(SI), Z6, Z5
+	PREFETCHT0       (R9)
+	ADDQ             R10, R9
+	DECQ             R11
+	CMOVQEQ          R12, R10
+	VPMOVZXWD        (AX)(CX*1), Z6
+	VPSLLD           $0x10, Z6, Z6
+	VFMADD231PS.BCST 12(DX), Z6, Z0
+	VFMADD231PS.BCST 12(DX)(BX*1), Z6, Z1
+	VFMADD231PS.BCST 12(DX)(BX*2), Z6, Z2
+	VFMADD231PS.BCST 12(DX)(DI*1), Z6, Z3
+	VFMADD231PS.BCST 12(DX)(BX*4), Z6, Z4
+	VFMADD231PS.BCST 12(SI), Z6, Z5
+	LEAQ             (AX)(CX*2), AX
+	ADDQ             $0x10, DX
+	ADDQ             $0x10, SI
+	DECQ             R14
 	JNE              loop
-	MOVQ             tail+64(FP), AX
-	MOVL             $-1, CX
-	BZHIL            AX, CX, CX
-	KMOVW            CX, K1
-	MOVQ             c+48(FP), AX
-	MOVQ             ldc+56(FP), CX
-	VMOVUPS          Z0, K1, (AX)
+	TESTQ            R8, R8
+	JE               rest
+	DECQ             runs+104(FP)
+	JE               fetched
+	MOVQ             soon+80(FP), R13
+	ADDQ             ld+88(FP), R13
+	MOVQ             R13, soon+80(FP)
+	JMP              phase
+
+fetched:
+	MOVQ AX, R13
+	MOVQ R8, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), R8
+	ANDQ $0x00000003, R8
+	JE   store
+
+single:
+	VPMOVZXWD        (AX), Z6
+	VPSLLD           $0x10, Z6, Z6
+	VFMADD231PS.BCST (DX), Z6, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z6, Z1
+	VFMADD231PS.BCST (DX)(BX*2), Z6, Z2
+	VFMADD231PS.BCST (DX)(DI*1), Z6, Z3
+	VFMADD231PS.BCST (DX)(BX*4), Z6, Z4
+	VFMADD231PS.BCST (SI), Z6, Z5
 	ADDQ             CX, AX
-	VMOVUPS          Z1, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z2, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z3, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z4, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z5, K1, (AX)
+	ADDQ             $0x04, DX
+	ADDQ             $0x04, SI
+	DECQ             R8
+	JNE              single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z1, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z3, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z5, K1, (AX)
 	VZEROUPPER
 	RET
 
-// func tile7x1AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
-// Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·tile7x1AVX512(SB), NOSPLIT, $0-96
-	MOVQ   k+0(FP), AX
-	MOVQ   b+32(FP), CX
-	MOVQ   brs+40(FP), DX
-	MOVQ   next+80(FP), BX
-	MOVQ   step+88(FP), SI
-	MOVQ   DX, DI
-	IMULQ  AX, DI
-	ADDQ   DI, CX
-	NEGQ   DI
-	MOVQ   ars+16(FP), AX
-	MOVQ   acs+24(FP), R8
-	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(AX*4), R10
-	ADDQ   AX, R10
-	LEAQ   (AX)(AX*2), R11
-	MOVB   load+72(FP), R12
-	TESTB  R12, R12
+// func tile7x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile7x1AVX512(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (DX)(BX*4), SI
+	ADDQ   BX, SI
+	LEAQ   (BX)(BX*2), DI
+	MOVB   load+64(FP), R8
+	TESTB  R8, R8
 	JNE    fromC
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
@@ -7860,86 +13249,159 @@ TEXT ·tile7x1AVX512(SB), NOSPLIT, $0-96
 	VPXORD Z4, Z4, Z4
 	VPXORD Z5, Z5, Z5
 	VPXORD Z6, Z6, Z6
-	JMP    loop
+	JMP    begin
 
 fromC:
-	MOVQ      tail+64(FP), R12
-	MOVL      $-1, R13
-	BZHIL     R12, R13, R13
-	KMOVW     R13, K1
-	MOVQ      c+48(FP), R12
-	MOVQ      ldc+56(FP), R13
-	VMOVUPS.Z (R12), K1, Z0
-	ADDQ      R13, R12
-	VMOVUPS.Z (R12), K1, Z1
-	ADDQ      R13, R12
-	VMOVUPS.Z (R12), K1, Z2
-	ADDQ      R13, R12
-	VMOVUPS.Z (R12), K1, Z3
-	ADDQ      R13, R12
-	VMOVUPS.Z (R12), K1, Z4
-	ADDQ      R13, R12
-	VMOVUPS.Z (R12), K1, Z5
-	ADDQ      R13, R12
-	VMOVUPS.Z (R12), K1, Z6
+	MOVQ      tail+56(FP), R8
+	MOVL      $-1, R9
+	BZHIL     R8, R9, R9
+	KMOVW     R9, K1
+	MOVQ      c+40(FP), R8
+	MOVQ      ldc+48(FP), R9
+	VMOVUPS.Z (R8), K1, Z0
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z1
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z2
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z3
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z4
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z5
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z6
+
+begin:
+	MOVQ k+0(FP), R8
+	SHRQ $0x02, R8
+	JE   rest
+	MOVQ soonC+72(FP), R9
+	MOVQ ldc+48(FP), R10
+	MOVQ $0x00000007, R11
+	XORQ R12, R12
+	MOVQ soon+80(FP), R13
+
+phase:
+	MOVQ    run+96(FP), R14
+	CMPQ    R8, R14
+	CMOVQLT R8, R14
+	SUBQ    R14, R8
 
 loop:
-	VMOVUPS          (CX)(DI*1), Z7
-	VFMADD231PS.BCST (R9), Z7, Z0
-	VFMADD231PS.BCST (R9)(AX*1), Z7, Z1
-	VFMADD231PS.BCST (R9)(AX*2), Z7, Z2
-	VFMADD231PS.BCST (R9)(R11*1), Z7, Z3
-	VFMADD231PS.BCST (R9)(AX*4), Z7, Z4
-	VFMADD231PS.BCST (R10), Z7, Z5
-	VFMADD231PS.BCST (R10)(AX*1), Z7, Z6
-	PREFETCHT1       (BX)
-	ADDQ             SI, BX
-	ADDQ             R8, R9
-	ADDQ             R8, R10
-	ADDQ             DX, DI
+	VMOVUPS          (AX), Z7
+	VFMADD231PS.BCST (DX), Z7, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z7, Z1
+	VFMADD231PS.BCST (DX)(BX*2), Z7, Z2
+	VFMADD231PS.BCST (DX)(DI*1), Z7, Z3
+	VFMADD231PS.BCST (DX)(BX*4), Z7, Z4
+	VFMADD231PS.BCST (SI), Z7, Z5
+	VFMADD231PS.BCST (SI)(BX*1), Z7, Z6
+	PREFETCHT1       (R13)
+	PREFETCHT1       64(R13)
+	PREFETCHT1       128(R13)
+	PREFETCHT1       192(R13)
+	ADDQ             $0x00000100, R13
+	VMOVUPS          (AX)(CX*1), Z7
+	VFMADD231PS.BCST 4(DX), Z7, Z0
+	VFMADD231PS.BCST 4(DX)(BX*1), Z7, Z1
+	VFMADD231PS.BCST 4(DX)(BX*2), Z7, Z2
+	VFMADD231PS.BCST 4(DX)(DI*1), Z7, Z3
+	VFMADD231PS.BCST 4(DX)(BX*4), Z7, Z4
+	VFMADD231PS.BCST 4(SI), Z7, Z5
+	VFMADD231PS.BCST 4(SI)(BX*1), Z7, Z6
+	LEAQ             (AX)(CX*2), AX
+	VMOVUPS          (AX), Z7
+	VFMADD231PS.BCST 8(DX), Z7, Z0
+	VFMADD231PS.BCST 8(DX)(BX*1), Z7, Z1
+	VFMADD231PS.BCST 8(DX)(BX*2), Z7, Z2
+	VFMADD231PS.BCST 8(DX)(DI*1), Z7, Z3
+	VFMADD231PS.BCST 8(DX)(BX*4), Z7, Z4
+	VFMADD231PS.BCST 8(SI), Z7, Z5
+	VFMADD231PS.BCST 8(SI)(BX*1), Z7, Z6
+	PREFETCHT0       (R9)
+	ADDQ             R10, R9
+	DECQ             R11
+	CMOVQEQ          R12, R10
+	VMOVUPS          (AX)(CX*1), Z7
+	VFMADD231PS.BCST 12(DX), Z7, Z0
+	VFMADD231PS.BCST 12(DX)(BX*1), Z7, Z1
+	VFMADD231PS.BCST 12(DX)(BX*2), Z7, Z2
+	VFMADD231PS.BCST 12(DX)(DI*1), Z7, Z3
+	VFMADD231PS.BCST 12(DX)(BX*4), Z7, Z4
+	VFMADD231PS.BCST 12(SI), Z7, Z5
+	VFMADD231PS.BCST 12(SI)(BX*1), Z7, Z6
+	LEAQ             (AX)(CX*2), AX
+	ADDQ             $0x10, DX
+	ADDQ             $0x10, SI
+	DECQ             R14
 	JNE              loop
-	MOVQ             tail+64(FP), AX
-	MOVL             $-1, CX
-	BZHIL            AX, CX, CX
-	KMOVW            CX, K1
-	MOVQ             c+48(FP), AX
-	MOVQ             ldc+56(FP), CX
-	VMOVUPS          Z0, K1, (AX)
+	TESTQ            R8, R8
+	JE               rest
+	DECQ             runs+104(FP)
+	JE               fetched
+	MOVQ             soon+80(FP), R13
+	ADDQ             ld+88(FP), R13
+	MOVQ             R13, soon+80(FP)
+	JMP              phase
+
+fetched:
+	MOVQ AX, R13
+	MOVQ R8, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), R8
+	ANDQ $0x00000003, R8
+	JE   store
+
+single:
+	VMOVUPS          (AX), Z7
+	VFMADD231PS.BCST (DX), Z7, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z7, Z1
+	VFMADD231PS.BCST (DX)(BX*2), Z7, Z2
+	VFMADD231PS.BCST (DX)(DI*1), Z7, Z3
+	VFMADD231PS.BCST (DX)(BX*4), Z7, Z4
+	VFMADD231PS.BCST (SI), Z7, Z5
+	VFMADD231PS.BCST (SI)(BX*1), Z7, Z6
 	ADDQ             CX, AX
-	VMOVUPS          Z1, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z2, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z3, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z4, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z5, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z6, K1, (AX)
+	ADDQ             $0x04, DX
+	ADDQ             $0x04, SI
+	DECQ             R8
+	JNE              single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z1, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z3, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z5, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, K1, (AX)
 	VZEROUPPER
 	RET
 
-// func tile7x1BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
-// Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·tile7x1BF16AVX512(SB), NOSPLIT, $0-96
-	MOVQ   k+0(FP), AX
-	MOVQ   b+32(FP), CX
-	MOVQ   brs+40(FP), DX
-	MOVQ   next+80(FP), BX
-	MOVQ   step+88(FP), SI
-	MOVQ   DX, DI
-	IMULQ  AX, DI
-	ADDQ   DI, CX
-	NEGQ   DI
-	MOVQ   ars+16(FP), AX
-	MOVQ   acs+24(FP), R8
-	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(AX*4), R10
-	ADDQ   AX, R10
-	LEAQ   (AX)(AX*2), R11
-	MOVB   load+72(FP), R12
-	TESTB  R12, R12
+// func tile7x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile7x1TAVX512(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
 	JNE    fromC
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
@@ -7948,87 +13410,328 @@ TEXT ·tile7x1BF16AVX512(SB), NOSPLIT, $0-96
 	VPXORD Z4, Z4, Z4
 	VPXORD Z5, Z5, Z5
 	VPXORD Z6, Z6, Z6
-	JMP    loop
+	JMP    begin
 
 fromC:
-	MOVQ      tail+64(FP), R12
-	MOVL      $-1, R13
-	BZHIL     R12, R13, R13
-	KMOVW     R13, K1
-	MOVQ      c+48(FP), R12
-	MOVQ      ldc+56(FP), R13
-	VMOVUPS.Z (R12), K1, Z0
-	ADDQ      R13, R12
-	VMOVUPS.Z (R12), K1, Z1
-	ADDQ      R13, R12
-	VMOVUPS.Z (R12), K1, Z2
-	ADDQ      R13, R12
-	VMOVUPS.Z (R12), K1, Z3
-	ADDQ      R13, R12
-	VMOVUPS.Z (R12), K1, Z4
-	ADDQ      R13, R12
-	VMOVUPS.Z (R12), K1, Z5
-	ADDQ      R13, R12
-	VMOVUPS.Z (R12), K1, Z6
+	MOVQ      tail+56(FP), SI
+	MOVL      $-1, DI
+	BZHIL     SI, DI, DI
+	KMOVW     DI, K1
+	MOVQ      c+40(FP), SI
+	MOVQ      ldc+48(FP), DI
+	VMOVUPS.Z (SI), K1, Z0
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z1
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z2
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z3
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z4
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z5
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z6
+
+begin:
+	MOVQ k+0(FP), SI
+	SHRQ $0x02, SI
+	JE   rest
+	MOVQ soonC+72(FP), DI
+	MOVQ ldc+48(FP), R8
+	MOVQ $0x00000007, R9
+	XORQ R10, R10
+	MOVQ soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
 
 loop:
-	VPMOVZXWD        (CX)(DI*1), Z7
+	VMOVUPS          (AX), Z7
+	VFMADD231PS.BCST (DX), Z7, Z0
+	VFMADD231PS.BCST 4(DX), Z7, Z1
+	VFMADD231PS.BCST 8(DX), Z7, Z2
+	VFMADD231PS.BCST 12(DX), Z7, Z3
+	VFMADD231PS.BCST 16(DX), Z7, Z4
+	VFMADD231PS.BCST 20(DX), Z7, Z5
+	VFMADD231PS.BCST 24(DX), Z7, Z6
+	PREFETCHT1       (R11)
+	PREFETCHT1       64(R11)
+	PREFETCHT1       128(R11)
+	PREFETCHT1       192(R11)
+	ADDQ             $0x00000100, R11
+	VMOVUPS          (AX)(CX*1), Z7
+	VFMADD231PS.BCST (DX)(BX*1), Z7, Z0
+	VFMADD231PS.BCST 4(DX)(BX*1), Z7, Z1
+	VFMADD231PS.BCST 8(DX)(BX*1), Z7, Z2
+	VFMADD231PS.BCST 12(DX)(BX*1), Z7, Z3
+	VFMADD231PS.BCST 16(DX)(BX*1), Z7, Z4
+	VFMADD231PS.BCST 20(DX)(BX*1), Z7, Z5
+	VFMADD231PS.BCST 24(DX)(BX*1), Z7, Z6
+	LEAQ             (AX)(CX*2), AX
+	LEAQ             (DX)(BX*2), DX
+	VMOVUPS          (AX), Z7
+	VFMADD231PS.BCST (DX), Z7, Z0
+	VFMADD231PS.BCST 4(DX), Z7, Z1
+	VFMADD231PS.BCST 8(DX), Z7, Z2
+	VFMADD231PS.BCST 12(DX), Z7, Z3
+	VFMADD231PS.BCST 16(DX), Z7, Z4
+	VFMADD231PS.BCST 20(DX), Z7, Z5
+	VFMADD231PS.BCST 24(DX), Z7, Z6
+	PREFETCHT0       (DI)
+	ADDQ             R8, DI
+	DECQ             R9
+	CMOVQEQ          R10, R8
+	VMOVUPS          (AX)(CX*1), Z7
+	VFMADD231PS.BCST (DX)(BX*1), Z7, Z0
+	VFMADD231PS.BCST 4(DX)(BX*1), Z7, Z1
+	VFMADD231PS.BCST 8(DX)(BX*1), Z7, Z2
+	VFMADD231PS.BCST 12(DX)(BX*1), Z7, Z3
+	VFMADD231PS.BCST 16(DX)(BX*1), Z7, Z4
+	VFMADD231PS.BCST 20(DX)(BX*1), Z7, Z5
+	VFMADD231PS.BCST 24(DX)(BX*1), Z7, Z6
+	LEAQ             (AX)(CX*2), AX
+	LEAQ             (DX)(BX*2), DX
+	DECQ             R12
+	JNE              loop
+	TESTQ            SI, SI
+	JE               rest
+	DECQ             runs+104(FP)
+	JE               fetched
+	MOVQ             soon+80(FP), R11
+	ADDQ             ld+88(FP), R11
+	MOVQ             R11, soon+80(FP)
+	JMP              phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VMOVUPS          (AX), Z7
+	VFMADD231PS.BCST (DX), Z7, Z0
+	VFMADD231PS.BCST 4(DX), Z7, Z1
+	VFMADD231PS.BCST 8(DX), Z7, Z2
+	VFMADD231PS.BCST 12(DX), Z7, Z3
+	VFMADD231PS.BCST 16(DX), Z7, Z4
+	VFMADD231PS.BCST 20(DX), Z7, Z5
+	VFMADD231PS.BCST 24(DX), Z7, Z6
+	ADDQ             CX, AX
+	ADDQ             BX, DX
+	DECQ             SI
+	JNE              single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z1, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z3, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z5, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, K1, (AX)
+	VZEROUPPER
+	RET
+
+// func tile7x1BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile7x1BF16AVX512(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (DX)(BX*4), SI
+	ADDQ   BX, SI
+	LEAQ   (BX)(BX*2), DI
+	MOVB   load+64(FP), R8
+	TESTB  R8, R8
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), R8
+	MOVL      $-1, R9
+	BZHIL     R8, R9, R9
+	KMOVW     R9, K1
+	MOVQ      c+40(FP), R8
+	MOVQ      ldc+48(FP), R9
+	VMOVUPS.Z (R8), K1, Z0
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z1
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z2
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z3
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z4
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z5
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z6
+
+begin:
+	MOVQ k+0(FP), R8
+	SHRQ $0x02, R8
+	JE   rest
+	MOVQ soonC+72(FP), R9
+	MOVQ ldc+48(FP), R10
+	MOVQ $0x00000007, R11
+	XORQ R12, R12
+	MOVQ soon+80(FP), R13
+
+phase:
+	MOVQ    run+96(FP), R14
+	CMPQ    R8, R14
+	CMOVQLT R8, R14
+	SUBQ    R14, R8
+
+loop:
+	VPMOVZXWD        (AX), Z7
 	VPSLLD           $0x10, Z7, Z7
-	VFMADD231PS.BCST (R9), Z7, Z0
-	VFMADD231PS.BCST (R9)(AX*1), Z7, Z1
-	VFMADD231PS.BCST (R9)(AX*2), Z7, Z2
-	VFMADD231PS.BCST (R9)(R11*1), Z7, Z3
-	VFMADD231PS.BCST (R9)(AX*4), Z7, Z4
-	VFMADD231PS.BCST (R10), Z7, Z5
-	VFMADD231PS.BCST (R10)(AX*1), Z7, Z6
-	PREFETCHT1       (BX)
-	ADDQ             SI, BX
-	ADDQ             R8, R9
-	ADDQ             R8, R10
-	ADDQ             DX, DI
+	VFMADD231PS.BCST (DX), Z7, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z7, Z1
+	VFMADD231PS.BCST (DX)(BX*2), Z7, Z2
+	VFMADD231PS.BCST (DX)(DI*1), Z7, Z3
+	VFMADD231PS.BCST (DX)(BX*4), Z7, Z4
+	VFMADD231PS.BCST (SI), Z7, Z5
+	VFMADD231PS.BCST (SI)(BX*1), Z7, Z6
+	PREFETCHT1       (R13)
+	PREFETCHT1       64(R13)
+	ADDQ             $0x00000080, R13
+	VPMOVZXWD        (AX)(CX*1), Z7
+	VPSLLD           $0x10, Z7, Z7
+	VFMADD231PS.BCST 4(DX), Z7, Z0
+	VFMADD231PS.BCST 4(DX)(BX*1), Z7, Z1
+	VFMADD231PS.BCST 4(DX)(BX*2), Z7, Z2
+	VFMADD231PS.BCST 4(DX)(DI*1), Z7, Z3
+	VFMADD231PS.BCST 4(DX)(BX*4), Z7, Z4
+	VFMADD231PS.BCST 4(SI), Z7, Z5
+	VFMADD231PS.BCST 4(SI)(BX*1), Z7, Z6
+	LEAQ             (AX)(CX*2), AX
+	VPMOVZXWD        (AX), Z7
+	VPSLLD           $0x10, Z7, Z7
+	VFMADD231PS.BCST 8(DX), Z7, Z0
+	VFMADD231PS.BCST 8(DX)(BX*1), Z7, Z1
+	VFMADD231PS.BCST 8(DX)(BX*2), Z7, Z2
+	VFMADD231PS.BCST 8(DX)(DI*1), Z7, Z3
+	VFMADD231PS.BCST 8(DX)(BX*4), Z7, Z4
+	VFMADD231PS.BCST 8(SI), Z7, Z5
+	VFMADD231PS.BCST 8(SI)(BX*1), Z7, Z6
+	PREFETCHT0       (R9)
+	ADDQ             R10, R9
+	DECQ             R11
+	CMOVQEQ          R12, R10
+	VPMOVZXWD        (AX)(CX*1), Z7
+	VPSLLD           $0x10, Z7, Z7
+	VFMADD231PS.BCST 12(DX), Z7, Z0
+	VFMADD231PS.BCST 12(DX)(BX*1), Z7, Z1
+	VFMADD231PS.BCST 12(DX)(BX*2), Z7, Z2
+	VFMADD231PS.BCST 12(DX)(DI*1), Z7, Z3
+	VFMADD231PS.BCST 12(DX)(BX*4), Z7, Z4
+	VFMADD231PS.BCST 12(SI), Z7, Z5
+	VFMADD231PS.BCST 12(SI)(BX*1), Z7, Z6
+	LEAQ             (AX)(CX*2), AX
+	ADDQ             $0x10, DX
+	ADDQ             $0x10, SI
+	DECQ             R14
 	JNE              loop
-	MOVQ             tail+64(FP), AX
-	MOVL             $-1, CX
-	BZHIL            AX, CX, CX
-	KMOVW            CX, K1
-	MOVQ             c+48(FP), AX
-	MOVQ             ldc+56(FP), CX
-	VMOVUPS          Z0, K1, (AX)
+	TESTQ            R8, R8
+	JE               rest
+	DECQ             runs+104(FP)
+	JE               fetched
+	MOVQ             soon+80(FP), R13
+	ADDQ             ld+88(FP), R13
+	MOVQ             R13, soon+80(FP)
+	JMP              phase
+
+fetched:
+	MOVQ AX, R13
+	MOVQ R8, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), R8
+	ANDQ $0x00000003, R8
+	JE   store
+
+single:
+	VPMOVZXWD        (AX), Z7
+	VPSLLD           $0x10, Z7, Z7
+	VFMADD231PS.BCST (DX), Z7, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z7, Z1
+	VFMADD231PS.BCST (DX)(BX*2), Z7, Z2
+	VFMADD231PS.BCST (DX)(DI*1), Z7, Z3
+	VFMADD231PS.BCST (DX)(BX*4), Z7, Z4
+	VFMADD231PS.BCST (SI), Z7, Z5
+	VFMADD231PS.BCST (SI)(BX*1), Z7, Z6
 	ADDQ             CX, AX
-	VMOVUPS          Z1, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z2, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z3, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z4, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z5, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z6, K1, (AX)
+	ADDQ             $0x04, DX
+	ADDQ             $0x04, SI
+	DECQ             R8
+	JNE              single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z1, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z3, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z5, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, K1, (AX)
 	VZEROUPPER
 	RET
 
-// func tile8x1AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
-// Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·tile8x1AVX512(SB), NOSPLIT, $0-96
-	MOVQ   k+0(FP), AX
-	MOVQ   b+32(FP), CX
-	MOVQ   brs+40(FP), DX
-	MOVQ   next+80(FP), BX
-	MOVQ   step+88(FP), SI
-	MOVQ   DX, DI
-	IMULQ  AX, DI
-	ADDQ   DI, CX
-	NEGQ   DI
-	MOVQ   ars+16(FP), AX
-	MOVQ   acs+24(FP), R8
-	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(AX*4), R10
-	ADDQ   AX, R10
-	LEAQ   (AX)(AX*2), R11
-	MOVB   load+72(FP), R12
-	TESTB  R12, R12
+// func tile8x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile8x1AVX512(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (DX)(BX*4), SI
+	ADDQ   BX, SI
+	LEAQ   (BX)(BX*2), DI
+	MOVB   load+64(FP), R8
+	TESTB  R8, R8
 	JNE    fromC
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
@@ -8038,91 +13741,166 @@ TEXT ·tile8x1AVX512(SB), NOSPLIT, $0-96
 	VPXORD Z5, Z5, Z5
 	VPXORD Z6, Z6, Z6
 	VPXORD Z7, Z7, Z7
-	JMP    loop
+	JMP    begin
 
 fromC:
-	MOVQ      tail+64(FP), R12
-	MOVL      $-1, R13
-	BZHIL     R12, R13, R13
-	KMOVW     R13, K1
-	MOVQ      c+48(FP), R12
-	MOVQ      ldc+56(FP), R13
-	VMOVUPS.Z (R12), K1, Z0
-	ADDQ      R13, R12
-	VMOVUPS.Z (R12), K1, Z1
-	ADDQ      R13, R12
-	VMOVUPS.Z (R12), K1, Z2
-	ADDQ      R13, R12
-	VMOVUPS.Z (R12), K1, Z3
-	ADDQ      R13, R12
-	VMOVUPS.Z (R12), K1, Z4
-	ADDQ      R13, R12
-	VMOVUPS.Z (R12), K1, Z5
-	ADDQ      R13, R12
-	VMOVUPS.Z (R12), K1, Z6
-	ADDQ      R13, R12
-	VMOVUPS.Z (R12), K1, Z7
+	MOVQ      tail+56(FP), R8
+	MOVL      $-1, R9
+	BZHIL     R8, R9, R9
+	KMOVW     R9, K1
+	MOVQ      c+40(FP), R8
+	MOVQ      ldc+48(FP), R9
+	VMOVUPS.Z (R8), K1, Z0
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z1
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z2
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z3
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z4
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z5
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z6
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z7
+
+begin:
+	MOVQ k+0(FP), R8
+	SHRQ $0x02, R8
+	JE   rest
+	MOVQ soonC+72(FP), R9
+	MOVQ ldc+48(FP), R10
+	MOVQ $0x00000008, R11
+	XORQ R12, R12
+	MOVQ soon+80(FP), R13
+
+phase:
+	MOVQ    run+96(FP), R14
+	CMPQ    R8, R14
+	CMOVQLT R8, R14
+	SUBQ    R14, R8
 
 loop:
-	VMOVUPS          (CX)(DI*1), Z8
-	VFMADD231PS.BCST (R9), Z8, Z0
-	VFMADD231PS.BCST (R9)(AX*1), Z8, Z1
-	VFMADD231PS.BCST (R9)(AX*2), Z8, Z2
-	VFMADD231PS.BCST (R9)(R11*1), Z8, Z3
-	VFMADD231PS.BCST (R9)(AX*4), Z8, Z4
-	VFMADD231PS.BCST (R10), Z8, Z5
-	VFMADD231PS.BCST (R10)(AX*1), Z8, Z6
-	VFMADD231PS.BCST (R10)(AX*2), Z8, Z7
-	PREFETCHT1       (BX)
-	ADDQ             SI, BX
-	ADDQ             R8, R9
-	ADDQ             R8, R10
-	ADDQ             DX, DI
+	VMOVUPS          (AX), Z8
+	VFMADD231PS.BCST (DX), Z8, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z8, Z1
+	VFMADD231PS.BCST (DX)(BX*2), Z8, Z2
+	VFMADD231PS.BCST (DX)(DI*1), Z8, Z3
+	VFMADD231PS.BCST (DX)(BX*4), Z8, Z4
+	VFMADD231PS.BCST (SI), Z8, Z5
+	VFMADD231PS.BCST (SI)(BX*1), Z8, Z6
+	VFMADD231PS.BCST (SI)(BX*2), Z8, Z7
+	PREFETCHT1       (R13)
+	PREFETCHT1       64(R13)
+	ADDQ             $0x00000080, R13
+	VMOVUPS          (AX)(CX*1), Z8
+	VFMADD231PS.BCST 4(DX), Z8, Z0
+	VFMADD231PS.BCST 4(DX)(BX*1), Z8, Z1
+	VFMADD231PS.BCST 4(DX)(BX*2), Z8, Z2
+	VFMADD231PS.BCST 4(DX)(DI*1), Z8, Z3
+	VFMADD231PS.BCST 4(DX)(BX*4), Z8, Z4
+	VFMADD231PS.BCST 4(SI), Z8, Z5
+	VFMADD231PS.BCST 4(SI)(BX*1), Z8, Z6
+	VFMADD231PS.BCST 4(SI)(BX*2), Z8, Z7
+	LEAQ             (AX)(CX*2), AX
+	VMOVUPS          (AX), Z8
+	VFMADD231PS.BCST 8(DX), Z8, Z0
+	VFMADD231PS.BCST 8(DX)(BX*1), Z8, Z1
+	VFMADD231PS.BCST 8(DX)(BX*2), Z8, Z2
+	VFMADD231PS.BCST 8(DX)(DI*1), Z8, Z3
+	VFMADD231PS.BCST 8(DX)(BX*4), Z8, Z4
+	VFMADD231PS.BCST 8(SI), Z8, Z5
+	VFMADD231PS.BCST 8(SI)(BX*1), Z8, Z6
+	VFMADD231PS.BCST 8(SI)(BX*2), Z8, Z7
+	PREFETCHT0       (R9)
+	ADDQ             R10, R9
+	DECQ             R11
+	CMOVQEQ          R12, R10
+	VMOVUPS          (AX)(CX*1), Z8
+	VFMADD231PS.BCST 12(DX), Z8, Z0
+	VFMADD231PS.BCST 12(DX)(BX*1), Z8, Z1
+	VFMADD231PS.BCST 12(DX)(BX*2), Z8, Z2
+	VFMADD231PS.BCST 12(DX)(DI*1), Z8, Z3
+	VFMADD231PS.BCST 12(DX)(BX*4), Z8, Z4
+	VFMADD231PS.BCST 12(SI), Z8, Z5
+	VFMADD231PS.BCST 12(SI)(BX*1), Z8, Z6
+	VFMADD231PS.BCST 12(SI)(BX*2), Z8, Z7
+	LEAQ             (AX)(CX*2), AX
+	ADDQ             $0x10, DX
+	ADDQ             $0x10, SI
+	DECQ             R14
 	JNE              loop
-	MOVQ             tail+64(FP), AX
-	MOVL             $-1, CX
-	BZHIL            AX, CX, CX
-	KMOVW            CX, K1
-	MOVQ             c+48(FP), AX
-	MOVQ             ldc+56(FP), CX
-	VMOVUPS          Z0, K1, (AX)
+	TESTQ            R8, R8
+	JE               rest
+	DECQ             runs+104(FP)
+	JE               fetched
+	MOVQ             soon+80(FP), R13
+	ADDQ             ld+88(FP), R13
+	MOVQ             R13, soon+80(FP)
+	JMP              phase
+
+fetched:
+	MOVQ AX, R13
+	MOVQ R8, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), R8
+	ANDQ $0x00000003, R8
+	JE   store
+
+single:
+	VMOVUPS          (AX), Z8
+	VFMADD231PS.BCST (DX), Z8, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z8, Z1
+	VFMADD231PS.BCST (DX)(BX*2), Z8, Z2
+	VFMADD231PS.BCST (DX)(DI*1), Z8, Z3
+	VFMADD231PS.BCST (DX)(BX*4), Z8, Z4
+	VFMADD231PS.BCST (SI), Z8, Z5
+	VFMADD231PS.BCST (SI)(BX*1), Z8, Z6
+	VFMADD231PS.BCST (SI)(BX*2), Z8, Z7
 	ADDQ             CX, AX
-	VMOVUPS          Z1, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z2, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z3, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z4, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z5, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z6, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z7, K1, (AX)
+	ADDQ             $0x04, DX
+	ADDQ             $0x04, SI
+	DECQ             R8
+	JNE              single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z1, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z3, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z5, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z7, K1, (AX)
 	VZEROUPPER
 	RET
 
-// func tile8x1BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
-// Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·tile8x1BF16AVX512(SB), NOSPLIT, $0-96
-	MOVQ   k+0(FP), AX
-	MOVQ   b+32(FP), CX
-	MOVQ   brs+40(FP), DX
-	MOVQ   next+80(FP), BX
-	MOVQ   step+88(FP), SI
-	MOVQ   DX, DI
-	IMULQ  AX, DI
-	ADDQ   DI, CX
-	NEGQ   DI
-	MOVQ   ars+16(FP), AX
-	MOVQ   acs+24(FP), R8
-	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(AX*4), R10
-	ADDQ   AX, R10
-	LEAQ   (AX)(AX*2), R11
-	MOVB   load+72(FP), R12
-	TESTB  R12, R12
+// func tile8x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile8x1TAVX512(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
 	JNE    fromC
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
@@ -8132,92 +13910,344 @@ TEXT ·tile8x1BF16AVX512(SB), NOSPLIT, $0-96
 	VPXORD Z5, Z5, Z5
 	VPXORD Z6, Z6, Z6
 	VPXORD Z7, Z7, Z7
-	JMP    loop
+	JMP    begin
 
 fromC:
-	MOVQ      tail+64(FP), R12
-	MOVL      $-1, R13
-	BZHIL     R12, R13, R13
-	KMOVW     R13, K1
-	MOVQ      c+48(FP), R12
-	MOVQ      ldc+56(FP), R13
-	VMOVUPS.Z (R12), K1, Z0
-	ADDQ      R13, R12
-	VMOVUPS.Z (R12), K1, Z1
-	ADDQ      R13, R12
-	VMOVUPS.Z (R12), K1, Z2
-	ADDQ      R13, R12
-	VMOVUPS.Z (R12), K1, Z3
-	ADDQ      R13, R12
-	VMOVUPS.Z (R12), K1, Z4
-	ADDQ      R13, R12
-	VMOVUPS.Z (R12), K1, Z5
-	ADDQ      R13, R12
-	VMOVUPS.Z (R12), K1, Z6
-	ADDQ      R13, R12
-	VMOVUPS.Z (R12), K1, Z7
+	MOVQ      tail+56(FP), SI
+	MOVL      $-1, DI
+	BZHIL     SI, DI, DI
+	KMOVW     DI, K1
+	MOVQ      c+40(FP), SI
+	MOVQ      ldc+48(FP), DI
+	VMOVUPS.Z (SI), K1, Z0
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z1
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z2
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z3
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z4
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z5
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z6
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z7
+
+begin:
+	MOVQ k+0(FP), SI
+	SHRQ $0x02, SI
+	JE   rest
+	MOVQ soonC+72(FP), DI
+	MOVQ ldc+48(FP), R8
+	MOVQ $0x00000008, R9
+	XORQ R10, R10
+	MOVQ soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
 
 loop:
-	VPMOVZXWD        (CX)(DI*1), Z8
+	VMOVUPS          (AX), Z8
+	VFMADD231PS.BCST (DX), Z8, Z0
+	VFMADD231PS.BCST 4(DX), Z8, Z1
+	VFMADD231PS.BCST 8(DX), Z8, Z2
+	VFMADD231PS.BCST 12(DX), Z8, Z3
+	VFMADD231PS.BCST 16(DX), Z8, Z4
+	VFMADD231PS.BCST 20(DX), Z8, Z5
+	VFMADD231PS.BCST 24(DX), Z8, Z6
+	VFMADD231PS.BCST 28(DX), Z8, Z7
+	PREFETCHT1       (R11)
+	PREFETCHT1       64(R11)
+	ADDQ             $0x00000080, R11
+	VMOVUPS          (AX)(CX*1), Z8
+	VFMADD231PS.BCST (DX)(BX*1), Z8, Z0
+	VFMADD231PS.BCST 4(DX)(BX*1), Z8, Z1
+	VFMADD231PS.BCST 8(DX)(BX*1), Z8, Z2
+	VFMADD231PS.BCST 12(DX)(BX*1), Z8, Z3
+	VFMADD231PS.BCST 16(DX)(BX*1), Z8, Z4
+	VFMADD231PS.BCST 20(DX)(BX*1), Z8, Z5
+	VFMADD231PS.BCST 24(DX)(BX*1), Z8, Z6
+	VFMADD231PS.BCST 28(DX)(BX*1), Z8, Z7
+	LEAQ             (AX)(CX*2), AX
+	LEAQ             (DX)(BX*2), DX
+	VMOVUPS          (AX), Z8
+	VFMADD231PS.BCST (DX), Z8, Z0
+	VFMADD231PS.BCST 4(DX), Z8, Z1
+	VFMADD231PS.BCST 8(DX), Z8, Z2
+	VFMADD231PS.BCST 12(DX), Z8, Z3
+	VFMADD231PS.BCST 16(DX), Z8, Z4
+	VFMADD231PS.BCST 20(DX), Z8, Z5
+	VFMADD231PS.BCST 24(DX), Z8, Z6
+	VFMADD231PS.BCST 28(DX), Z8, Z7
+	PREFETCHT0       (DI)
+	ADDQ             R8, DI
+	DECQ             R9
+	CMOVQEQ          R10, R8
+	VMOVUPS          (AX)(CX*1), Z8
+	VFMADD231PS.BCST (DX)(BX*1), Z8, Z0
+	VFMADD231PS.BCST 4(DX)(BX*1), Z8, Z1
+	VFMADD231PS.BCST 8(DX)(BX*1), Z8, Z2
+	VFMADD231PS.BCST 12(DX)(BX*1), Z8, Z3
+	VFMADD231PS.BCST 16(DX)(BX*1), Z8, Z4
+	VFMADD231PS.BCST 20(DX)(BX*1), Z8, Z5
+	VFMADD231PS.BCST 24(DX)(BX*1), Z8, Z6
+	VFMADD231PS.BCST 28(DX)(BX*1), Z8, Z7
+	LEAQ             (AX)(CX*2), AX
+	LEAQ             (DX)(BX*2), DX
+	DECQ             R12
+	JNE              loop
+	TESTQ            SI, SI
+	JE               rest
+	DECQ             runs+104(FP)
+	JE               fetched
+	MOVQ             soon+80(FP), R11
+	ADDQ             ld+88(FP), R11
+	MOVQ             R11, soon+80(FP)
+	JMP              phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VMOVUPS          (AX), Z8
+	VFMADD231PS.BCST (DX), Z8, Z0
+	VFMADD231PS.BCST 4(DX), Z8, Z1
+	VFMADD231PS.BCST 8(DX), Z8, Z2
+	VFMADD231PS.BCST 12(DX), Z8, Z3
+	VFMADD231PS.BCST 16(DX), Z8, Z4
+	VFMADD231PS.BCST 20(DX), Z8, Z5
+	VFMADD231PS.BCST 24(DX), Z8, Z6
+	VFMADD231PS.BCST 28(DX), Z8, Z7
+	ADDQ             CX, AX
+	ADDQ             BX, DX
+	DECQ             SI
+	JNE              single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z1, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z3, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z5, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z7, K1, (AX)
+	VZEROUPPER
+	RET
+
+// func tile8x1BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile8x1BF16AVX512(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (DX)(BX*4), SI
+	ADDQ   BX, SI
+	LEAQ   (BX)(BX*2), DI
+	MOVB   load+64(FP), R8
+	TESTB  R8, R8
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), R8
+	MOVL      $-1, R9
+	BZHIL     R8, R9, R9
+	KMOVW     R9, K1
+	MOVQ      c+40(FP), R8
+	MOVQ      ldc+48(FP), R9
+	VMOVUPS.Z (R8), K1, Z0
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z1
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z2
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z3
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z4
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z5
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z6
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z7
+
+begin:
+	MOVQ k+0(FP), R8
+	SHRQ $0x02, R8
+	JE   rest
+	MOVQ soonC+72(FP), R9
+	MOVQ ldc+48(FP), R10
+	MOVQ $0x00000008, R11
+	XORQ R12, R12
+	MOVQ soon+80(FP), R13
+
+phase:
+	MOVQ    run+96(FP), R14
+	CMPQ    R8, R14
+	CMOVQLT R8, R14
+	SUBQ    R14, R8
+
+loop:
+	VPMOVZXWD        (AX), Z8
 	VPSLLD           $0x10, Z8, Z8
-	VFMADD231PS.BCST (R9), Z8, Z0
-	VFMADD231PS.BCST (R9)(AX*1), Z8, Z1
-	VFMADD231PS.BCST (R9)(AX*2), Z8, Z2
-	VFMADD231PS.BCST (R9)(R11*1), Z8, Z3
-	VFMADD231PS.BCST (R9)(AX*4), Z8, Z4
-	VFMADD231PS.BCST (R10), Z8, Z5
-	VFMADD231PS.BCST (R10)(AX*1), Z8, Z6
-	VFMADD231PS.BCST (R10)(AX*2), Z8, Z7
-	PREFETCHT1       (BX)
-	ADDQ             SI, BX
-	ADDQ             R8, R9
-	ADDQ             R8, R10
-	ADDQ             DX, DI
+	VFMADD231PS.BCST (DX), Z8, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z8, Z1
+	VFMADD231PS.BCST (DX)(BX*2), Z8, Z2
+	VFMADD231PS.BCST (DX)(DI*1), Z8, Z3
+	VFMADD231PS.BCST (DX)(BX*4), Z8, Z4
+	VFMADD231PS.BCST (SI), Z8, Z5
+	VFMADD231PS.BCST (SI)(BX*1), Z8, Z6
+	VFMADD231PS.BCST (SI)(BX*2), Z8, Z7
+	PREFETCHT1       (R13)
+	ADDQ             $0x00000040, R13
+	VPMOVZXWD        (AX)(CX*1), Z8
+	VPSLLD           $0x10, Z8, Z8
+	VFMADD231PS.BCST 4(DX), Z8, Z0
+	VFMADD231PS.BCST 4(DX)(BX*1), Z8, Z1
+	VFMADD231PS.BCST 4(DX)(BX*2), Z8, Z2
+	VFMADD231PS.BCST 4(DX)(DI*1), Z8, Z3
+	VFMADD231PS.BCST 4(DX)(BX*4), Z8, Z4
+	VFMADD231PS.BCST 4(SI), Z8, Z5
+	VFMADD231PS.BCST 4(SI)(BX*1), Z8, Z6
+	VFMADD231PS.BCST 4(SI)(BX*2), Z8, Z7
+	LEAQ             (AX)(CX*2), AX
+	VPMOVZXWD        (AX), Z8
+	VPSLLD           $0x10, Z8, Z8
+	VFMADD231PS.BCST 8(DX), Z8, Z0
+	VFMADD231PS.BCST 8(DX)(BX*1), Z8, Z1
+	VFMADD231PS.BCST 8(DX)(BX*2), Z8, Z2
+	VFMADD231PS.BCST 8(DX)(DI*1), Z8, Z3
+	VFMADD231PS.BCST 8(DX)(BX*4), Z8, Z4
+	VFMADD231PS.BCST 8(SI), Z8, Z5
+	VFMADD231PS.BCST 8(SI)(BX*1), Z8, Z6
+	VFMADD231PS.BCST 8(SI)(BX*2), Z8, Z7
+	PREFETCHT0       (R9)
+	ADDQ             R10, R9
+	DECQ             R11
+	CMOVQEQ          R12, R10
+	VPMOVZXWD        (AX)(CX*1), Z8
+	VPSLLD           $0x10, Z8, Z8
+	VFMADD231PS.BCST 12(DX), Z8, Z0
+	VFMADD231PS.BCST 12(DX)(BX*1), Z8, Z1
+	VFMADD231PS.BCST 12(DX)(BX*2), Z8, Z2
+	VFMADD231PS.BCST 12(DX)(DI*1), Z8, Z3
+	VFMADD231PS.BCST 12(DX)(BX*4), Z8, Z4
+	VFMADD231PS.BCST 12(SI), Z8, Z5
+	VFMADD231PS.BCST 12(SI)(BX*1), Z8, Z6
+	VFMADD231PS.BCST 12(SI)(BX*2), Z8, Z7
+	LEAQ             (AX)(CX*2), AX
+	ADDQ             $0x10, DX
+	ADDQ             $0x10, SI
+	DECQ             R14
 	JNE              loop
-	MOVQ             tail+64(FP), AX
-	MOVL             $-1, CX
-	BZHIL            AX, CX, CX
-	KMOVW            CX, K1
-	MOVQ             c+48(FP), AX
-	MOVQ             ldc+56(FP), CX
-	VMOVUPS          Z0, K1, (AX)
+	TESTQ            R8, R8
+	JE               rest
+	DECQ             runs+104(FP)
+	JE               fetched
+	MOVQ             soon+80(FP), R13
+	ADDQ             ld+88(FP), R13
+	MOVQ             R13, soon+80(FP)
+	JMP              phase
+
+fetched:
+	MOVQ AX, R13
+	MOVQ R8, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), R8
+	ANDQ $0x00000003, R8
+	JE   store
+
+single:
+	VPMOVZXWD        (AX), Z8
+	VPSLLD           $0x10, Z8, Z8
+	VFMADD231PS.BCST (DX), Z8, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z8, Z1
+	VFMADD231PS.BCST (DX)(BX*2), Z8, Z2
+	VFMADD231PS.BCST (DX)(DI*1), Z8, Z3
+	VFMADD231PS.BCST (DX)(BX*4), Z8, Z4
+	VFMADD231PS.BCST (SI), Z8, Z5
+	VFMADD231PS.BCST (SI)(BX*1), Z8, Z6
+	VFMADD231PS.BCST (SI)(BX*2), Z8, Z7
 	ADDQ             CX, AX
-	VMOVUPS          Z1, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z2, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z3, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z4, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z5, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z6, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z7, K1, (AX)
+	ADDQ             $0x04, DX
+	ADDQ             $0x04, SI
+	DECQ             R8
+	JNE              single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z1, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z3, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z5, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z7, K1, (AX)
 	VZEROUPPER
 	RET
 
-// func tile9x1AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
-// Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·tile9x1AVX512(SB), NOSPLIT, $0-96
-	MOVQ   k+0(FP), AX
-	MOVQ   b+32(FP), CX
-	MOVQ   brs+40(FP), DX
-	MOVQ   next+80(FP), BX
-	MOVQ   step+88(FP), SI
-	MOVQ   DX, DI
-	IMULQ  AX, DI
-	ADDQ   DI, CX
-	NEGQ   DI
-	MOVQ   ars+16(FP), AX
-	MOVQ   acs+24(FP), R8
-	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(AX*4), R10
-	ADDQ   AX, R10
-	LEAQ   (AX)(AX*2), R11
-	MOVB   load+72(FP), R12
-	TESTB  R12, R12
+// func tile9x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile9x1AVX512(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (DX)(BX*4), SI
+	ADDQ   BX, SI
+	LEAQ   (BX)(BX*2), DI
+	MOVB   load+64(FP), R8
+	TESTB  R8, R8
 	JNE    fromC
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
@@ -8228,96 +14258,175 @@ TEXT ·tile9x1AVX512(SB), NOSPLIT, $0-96
 	VPXORD Z6, Z6, Z6
 	VPXORD Z7, Z7, Z7
 	VPXORD Z8, Z8, Z8
-	JMP    loop
+	JMP    begin
 
 fromC:
-	MOVQ      tail+64(FP), R12
-	MOVL      $-1, R13
-	BZHIL     R12, R13, R13
-	KMOVW     R13, K1
-	MOVQ      c+48(FP), R12
-	MOVQ      ldc+56(FP), R13
-	VMOVUPS.Z (R12), K1, Z0
-	ADDQ      R13, R12
-	VMOVUPS.Z (R12), K1, Z1
-	ADDQ      R13, R12
-	VMOVUPS.Z (R12), K1, Z2
-	ADDQ      R13, R12
-	VMOVUPS.Z (R12), K1, Z3
-	ADDQ      R13, R12
-	VMOVUPS.Z (R12), K1, Z4
-	ADDQ      R13, R12
-	VMOVUPS.Z (R12), K1, Z5
-	ADDQ      R13, R12
-	VMOVUPS.Z (R12), K1, Z6
-	ADDQ      R13, R12
-	VMOVUPS.Z (R12), K1, Z7
-	ADDQ      R13, R12
-	VMOVUPS.Z (R12), K1, Z8
+	MOVQ      tail+56(FP), R8
+	MOVL      $-1, R9
+	BZHIL     R8, R9, R9
+	KMOVW     R9, K1
+	MOVQ      c+40(FP), R8
+	MOVQ      ldc+48(FP), R9
+	VMOVUPS.Z (R8), K1, Z0
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z1
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z2
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z3
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z4
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z5
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z6
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z7
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z8
+
+begin:
+	MOVQ k+0(FP), R8
+	SHRQ $0x02, R8
+	JE   rest
+	MOVQ soonC+72(FP), R9
+	MOVQ ldc+48(FP), R10
+	MOVQ $0x00000009, R11
+	XORQ R12, R12
+	MOVQ soon+80(FP), R13
+
+phase:
+	MOVQ    run+96(FP), R14
+	CMPQ    R8, R14
+	CMOVQLT R8, R14
+	SUBQ    R14, R8
 
 loop:
-	VMOVUPS          (CX)(DI*1), Z9
-	VFMADD231PS.BCST (R9), Z9, Z0
-	VFMADD231PS.BCST (R9)(AX*1), Z9, Z1
-	VFMADD231PS.BCST (R9)(AX*2), Z9, Z2
-	VFMADD231PS.BCST (R9)(R11*1), Z9, Z3
-	VFMADD231PS.BCST (R9)(AX*4), Z9, Z4
-	VFMADD231PS.BCST (R10), Z9, Z5
-	VFMADD231PS.BCST (R10)(AX*1), Z9, Z6
-	VFMADD231PS.BCST (R10)(AX*2), Z9, Z7
-	VFMADD231PS.BCST (R10)(R11*1), Z9, Z8
-	PREFETCHT1       (BX)
-	ADDQ             SI, BX
-	ADDQ             R8, R9
-	ADDQ             R8, R10
-	ADDQ             DX, DI
+	VMOVUPS          (AX), Z9
+	VFMADD231PS.BCST (DX), Z9, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z9, Z1
+	VFMADD231PS.BCST (DX)(BX*2), Z9, Z2
+	VFMADD231PS.BCST (DX)(DI*1), Z9, Z3
+	VFMADD231PS.BCST (DX)(BX*4), Z9, Z4
+	VFMADD231PS.BCST (SI), Z9, Z5
+	VFMADD231PS.BCST (SI)(BX*1), Z9, Z6
+	VFMADD231PS.BCST (SI)(BX*2), Z9, Z7
+	VFMADD231PS.BCST (SI)(DI*1), Z9, Z8
+	PREFETCHT1       (R13)
+	PREFETCHT1       64(R13)
+	ADDQ             $0x00000080, R13
+	VMOVUPS          (AX)(CX*1), Z9
+	VFMADD231PS.BCST 4(DX), Z9, Z0
+	VFMADD231PS.BCST 4(DX)(BX*1), Z9, Z1
+	VFMADD231PS.BCST 4(DX)(BX*2), Z9, Z2
+	VFMADD231PS.BCST 4(DX)(DI*1), Z9, Z3
+	VFMADD231PS.BCST 4(DX)(BX*4), Z9, Z4
+	VFMADD231PS.BCST 4(SI), Z9, Z5
+	VFMADD231PS.BCST 4(SI)(BX*1), Z9, Z6
+	VFMADD231PS.BCST 4(SI)(BX*2), Z9, Z7
+	VFMADD231PS.BCST 4(SI)(DI*1), Z9, Z8
+	LEAQ             (AX)(CX*2), AX
+	VMOVUPS          (AX), Z9
+	VFMADD231PS.BCST 8(DX), Z9, Z0
+	VFMADD231PS.BCST 8(DX)(BX*1), Z9, Z1
+	VFMADD231PS.BCST 8(DX)(BX*2), Z9, Z2
+	VFMADD231PS.BCST 8(DX)(DI*1), Z9, Z3
+	VFMADD231PS.BCST 8(DX)(BX*4), Z9, Z4
+	VFMADD231PS.BCST 8(SI), Z9, Z5
+	VFMADD231PS.BCST 8(SI)(BX*1), Z9, Z6
+	VFMADD231PS.BCST 8(SI)(BX*2), Z9, Z7
+	VFMADD231PS.BCST 8(SI)(DI*1), Z9, Z8
+	PREFETCHT0       (R9)
+	ADDQ             R10, R9
+	DECQ             R11
+	CMOVQEQ          R12, R10
+	VMOVUPS          (AX)(CX*1), Z9
+	VFMADD231PS.BCST 12(DX), Z9, Z0
+	VFMADD231PS.BCST 12(DX)(BX*1), Z9, Z1
+	VFMADD231PS.BCST 12(DX)(BX*2), Z9, Z2
+	VFMADD231PS.BCST 12(DX)(DI*1), Z9, Z3
+	VFMADD231PS.BCST 12(DX)(BX*4), Z9, Z4
+	VFMADD231PS.BCST 12(SI), Z9, Z5
+	VFMADD231PS.BCST 12(SI)(BX*1), Z9, Z6
+	VFMADD231PS.BCST 12(SI)(BX*2), Z9, Z7
+	VFMADD231PS.BCST 12(SI)(DI*1), Z9, Z8
+	LEAQ             (AX)(CX*2), AX
+	ADDQ             $0x10, DX
+	ADDQ             $0x10, SI
+	DECQ             R14
 	JNE              loop
-	MOVQ             tail+64(FP), AX
-	MOVL             $-1, CX
-	BZHIL            AX, CX, CX
-	KMOVW            CX, K1
-	MOVQ             c+48(FP), AX
-	MOVQ             ldc+56(FP), CX
-	VMOVUPS          Z0, K1, (AX)
+	TESTQ            R8, R8
+	JE               rest
+	DECQ             runs+104(FP)
+	JE               fetched
+	MOVQ             soon+80(FP), R13
+	ADDQ             ld+88(FP), R13
+	MOVQ             R13, soon+80(FP)
+	JMP              phase
+
+fetched:
+	MOVQ AX, R13
+	MOVQ R8, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), R8
+	ANDQ $0x00000003, R8
+	JE   store
+
+single:
+	VMOVUPS          (AX), Z9
+	VFMADD231PS.BCST (DX), Z9, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z9, Z1
+	VFMADD231PS.BCST (DX)(BX*2), Z9, Z2
+	VFMADD231PS.BCST (DX)(DI*1), Z9, Z3
+	VFMADD231PS.BCST (DX)(BX*4), Z9, Z4
+	VFMADD231PS.BCST (SI), Z9, Z5
+	VFMADD231PS.BCST (SI)(BX*1), Z9, Z6
+	VFMADD231PS.BCST (SI)(BX*2), Z9, Z7
+	VFMADD231PS.BCST (SI)(DI*1), Z9, Z8
 	ADDQ             CX, AX
-	VMOVUPS          Z1, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z2, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z3, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z4, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z5, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z6, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z7, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z8, K1, (AX)
+	ADDQ             $0x04, DX
+	ADDQ             $0x04, SI
+	DECQ             R8
+	JNE              single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z1, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z3, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z5, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z7, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, K1, (AX)
 	VZEROUPPER
 	RET
 
-// func tile9x1BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
-// Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·tile9x1BF16AVX512(SB), NOSPLIT, $0-96
-	MOVQ   k+0(FP), AX
-	MOVQ   b+32(FP), CX
-	MOVQ   brs+40(FP), DX
-	MOVQ   next+80(FP), BX
-	MOVQ   step+88(FP), SI
-	MOVQ   DX, DI
-	IMULQ  AX, DI
-	ADDQ   DI, CX
-	NEGQ   DI
-	MOVQ   ars+16(FP), AX
-	MOVQ   acs+24(FP), R8
-	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(AX*4), R10
-	ADDQ   AX, R10
-	LEAQ   (AX)(AX*2), R11
-	MOVB   load+72(FP), R12
-	TESTB  R12, R12
+// func tile9x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile9x1TAVX512(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
 	JNE    fromC
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
@@ -8328,97 +14437,363 @@ TEXT ·tile9x1BF16AVX512(SB), NOSPLIT, $0-96
 	VPXORD Z6, Z6, Z6
 	VPXORD Z7, Z7, Z7
 	VPXORD Z8, Z8, Z8
-	JMP    loop
+	JMP    begin
 
 fromC:
-	MOVQ      tail+64(FP), R12
-	MOVL      $-1, R13
-	BZHIL     R12, R13, R13
-	KMOVW     R13, K1
-	MOVQ      c+48(FP), R12
-	MOVQ      ldc+56(FP), R13
-	VMOVUPS.Z (R12), K1, Z0
-	ADDQ      R13, R12
-	VMOVUPS.Z (R12), K1, Z1
-	ADDQ      R13, R12
-	VMOVUPS.Z (R12), K1, Z2
-	ADDQ      R13, R12
-	VMOVUPS.Z (R12), K1, Z3
-	ADDQ      R13, R12
-	VMOVUPS.Z (R12), K1, Z4
-	ADDQ      R13, R12
-	VMOVUPS.Z (R12), K1, Z5
-	ADDQ      R13, R12
-	VMOVUPS.Z (R12), K1, Z6
-	ADDQ      R13, R12
-	VMOVUPS.Z (R12), K1, Z7
-	ADDQ      R13, R12
-	VMOVUPS.Z (R12), K1, Z8
+	MOVQ      tail+56(FP), SI
+	MOVL      $-1, DI
+	BZHIL     SI, DI, DI
+	KMOVW     DI, K1
+	MOVQ      c+40(FP), SI
+	MOVQ      ldc+48(FP), DI
+	VMOVUPS.Z (SI), K1, Z0
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z1
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z2
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z3
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z4
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z5
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z6
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z7
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z8
+
+begin:
+	MOVQ k+0(FP), SI
+	SHRQ $0x02, SI
+	JE   rest
+	MOVQ soonC+72(FP), DI
+	MOVQ ldc+48(FP), R8
+	MOVQ $0x00000009, R9
+	XORQ R10, R10
+	MOVQ soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
 
 loop:
-	VPMOVZXWD        (CX)(DI*1), Z9
+	VMOVUPS          (AX), Z9
+	VFMADD231PS.BCST (DX), Z9, Z0
+	VFMADD231PS.BCST 4(DX), Z9, Z1
+	VFMADD231PS.BCST 8(DX), Z9, Z2
+	VFMADD231PS.BCST 12(DX), Z9, Z3
+	VFMADD231PS.BCST 16(DX), Z9, Z4
+	VFMADD231PS.BCST 20(DX), Z9, Z5
+	VFMADD231PS.BCST 24(DX), Z9, Z6
+	VFMADD231PS.BCST 28(DX), Z9, Z7
+	VFMADD231PS.BCST 32(DX), Z9, Z8
+	PREFETCHT1       (R11)
+	PREFETCHT1       64(R11)
+	ADDQ             $0x00000080, R11
+	VMOVUPS          (AX)(CX*1), Z9
+	VFMADD231PS.BCST (DX)(BX*1), Z9, Z0
+	VFMADD231PS.BCST 4(DX)(BX*1), Z9, Z1
+	VFMADD231PS.BCST 8(DX)(BX*1), Z9, Z2
+	VFMADD231PS.BCST 12(DX)(BX*1), Z9, Z3
+	VFMADD231PS.BCST 16(DX)(BX*1), Z9, Z4
+	VFMADD231PS.BCST 20(DX)(BX*1), Z9, Z5
+	VFMADD231PS.BCST 24(DX)(BX*1), Z9, Z6
+	VFMADD231PS.BCST 28(DX)(BX*1), Z9, Z7
+	VFMADD231PS.BCST 32(DX)(BX*1), Z9, Z8
+	LEAQ             (AX)(CX*2), AX
+	LEAQ             (DX)(BX*2), DX
+	VMOVUPS          (AX), Z9
+	VFMADD231PS.BCST (DX), Z9, Z0
+	VFMADD231PS.BCST 4(DX), Z9, Z1
+	VFMADD231PS.BCST 8(DX), Z9, Z2
+	VFMADD231PS.BCST 12(DX), Z9, Z3
+	VFMADD231PS.BCST 16(DX), Z9, Z4
+	VFMADD231PS.BCST 20(DX), Z9, Z5
+	VFMADD231PS.BCST 24(DX), Z9, Z6
+	VFMADD231PS.BCST 28(DX), Z9, Z7
+	VFMADD231PS.BCST 32(DX), Z9, Z8
+	PREFETCHT0       (DI)
+	ADDQ             R8, DI
+	DECQ             R9
+	CMOVQEQ          R10, R8
+	VMOVUPS          (AX)(CX*1), Z9
+	VFMADD231PS.BCST (DX)(BX*1), Z9, Z0
+	VFMADD231PS.BCST 4(DX)(BX*1), Z9, Z1
+	VFMADD231PS.BCST 8(DX)(BX*1), Z9, Z2
+	VFMADD231PS.BCST 12(DX)(BX*1), Z9, Z3
+	VFMADD231PS.BCST 16(DX)(BX*1), Z9, Z4
+	VFMADD231PS.BCST 20(DX)(BX*1), Z9, Z5
+	VFMADD231PS.BCST 24(DX)(BX*1), Z9, Z6
+	VFMADD231PS.BCST 28(DX)(BX*1), Z9, Z7
+	VFMADD231PS.BCST 32(DX)(BX*1), Z9, Z8
+	LEAQ             (AX)(CX*2), AX
+	LEAQ             (DX)(BX*2), DX
+	DECQ             R12
+	JNE              loop
+	TESTQ            SI, SI
+	JE               rest
+	DECQ             runs+104(FP)
+	JE               fetched
+	MOVQ             soon+80(FP), R11
+	ADDQ             ld+88(FP), R11
+	MOVQ             R11, soon+80(FP)
+	JMP              phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VMOVUPS          (AX), Z9
+	VFMADD231PS.BCST (DX), Z9, Z0
+	VFMADD231PS.BCST 4(DX), Z9, Z1
+	VFMADD231PS.BCST 8(DX), Z9, Z2
+	VFMADD231PS.BCST 12(DX), Z9, Z3
+	VFMADD231PS.BCST 16(DX), Z9, Z4
+	VFMADD231PS.BCST 20(DX), Z9, Z5
+	VFMADD231PS.BCST 24(DX), Z9, Z6
+	VFMADD231PS.BCST 28(DX), Z9, Z7
+	VFMADD231PS.BCST 32(DX), Z9, Z8
+	ADDQ             CX, AX
+	ADDQ             BX, DX
+	DECQ             SI
+	JNE              single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z1, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z3, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z5, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z7, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, K1, (AX)
+	VZEROUPPER
+	RET
+
+// func tile9x1BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile9x1BF16AVX512(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (DX)(BX*4), SI
+	ADDQ   BX, SI
+	LEAQ   (BX)(BX*2), DI
+	MOVB   load+64(FP), R8
+	TESTB  R8, R8
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), R8
+	MOVL      $-1, R9
+	BZHIL     R8, R9, R9
+	KMOVW     R9, K1
+	MOVQ      c+40(FP), R8
+	MOVQ      ldc+48(FP), R9
+	VMOVUPS.Z (R8), K1, Z0
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z1
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z2
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z3
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z4
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z5
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z6
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z7
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z8
+
+begin:
+	MOVQ k+0(FP), R8
+	SHRQ $0x02, R8
+	JE   rest
+	MOVQ soonC+72(FP), R9
+	MOVQ ldc+48(FP), R10
+	MOVQ $0x00000009, R11
+	XORQ R12, R12
+	MOVQ soon+80(FP), R13
+
+phase:
+	MOVQ    run+96(FP), R14
+	CMPQ    R8, R14
+	CMOVQLT R8, R14
+	SUBQ    R14, R8
+
+loop:
+	VPMOVZXWD        (AX), Z9
 	VPSLLD           $0x10, Z9, Z9
-	VFMADD231PS.BCST (R9), Z9, Z0
-	VFMADD231PS.BCST (R9)(AX*1), Z9, Z1
-	VFMADD231PS.BCST (R9)(AX*2), Z9, Z2
-	VFMADD231PS.BCST (R9)(R11*1), Z9, Z3
-	VFMADD231PS.BCST (R9)(AX*4), Z9, Z4
-	VFMADD231PS.BCST (R10), Z9, Z5
-	VFMADD231PS.BCST (R10)(AX*1), Z9, Z6
-	VFMADD231PS.BCST (R10)(AX*2), Z9, Z7
-	VFMADD231PS.BCST (R10)(R11*1), Z9, Z8
-	PREFETCHT1       (BX)
-	ADDQ             SI, BX
-	ADDQ             R8, R9
-	ADDQ             R8, R10
-	ADDQ             DX, DI
+	VFMADD231PS.BCST (DX), Z9, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z9, Z1
+	VFMADD231PS.BCST (DX)(BX*2), Z9, Z2
+	VFMADD231PS.BCST (DX)(DI*1), Z9, Z3
+	VFMADD231PS.BCST (DX)(BX*4), Z9, Z4
+	VFMADD231PS.BCST (SI), Z9, Z5
+	VFMADD231PS.BCST (SI)(BX*1), Z9, Z6
+	VFMADD231PS.BCST (SI)(BX*2), Z9, Z7
+	VFMADD231PS.BCST (SI)(DI*1), Z9, Z8
+	PREFETCHT1       (R13)
+	ADDQ             $0x00000040, R13
+	VPMOVZXWD        (AX)(CX*1), Z9
+	VPSLLD           $0x10, Z9, Z9
+	VFMADD231PS.BCST 4(DX), Z9, Z0
+	VFMADD231PS.BCST 4(DX)(BX*1), Z9, Z1
+	VFMADD231PS.BCST 4(DX)(BX*2), Z9, Z2
+	VFMADD231PS.BCST 4(DX)(DI*1), Z9, Z3
+	VFMADD231PS.BCST 4(DX)(BX*4), Z9, Z4
+	VFMADD231PS.BCST 4(SI), Z9, Z5
+	VFMADD231PS.BCST 4(SI)(BX*1), Z9, Z6
+	VFMADD231PS.BCST 4(SI)(BX*2), Z9, Z7
+	VFMADD231PS.BCST 4(SI)(DI*1), Z9, Z8
+	LEAQ             (AX)(CX*2), AX
+	VPMOVZXWD        (AX), Z9
+	VPSLLD           $0x10, Z9, Z9
+	VFMADD231PS.BCST 8(DX), Z9, Z0
+	VFMADD231PS.BCST 8(DX)(BX*1), Z9, Z1
+	VFMADD231PS.BCST 8(DX)(BX*2), Z9, Z2
+	VFMADD231PS.BCST 8(DX)(DI*1), Z9, Z3
+	VFMADD231PS.BCST 8(DX)(BX*4), Z9, Z4
+	VFMADD231PS.BCST 8(SI), Z9, Z5
+	VFMADD231PS.BCST 8(SI)(BX*1), Z9, Z6
+	VFMADD231PS.BCST 8(SI)(BX*2), Z9, Z7
+	VFMADD231PS.BCST 8(SI)(DI*1), Z9, Z8
+	PREFETCHT0       (R9)
+	ADDQ             R10, R9
+	DECQ             R11
+	CMOVQEQ          R12, R10
+	VPMOVZXWD        (AX)(CX*1), Z9
+	VPSLLD           $0x10, Z9, Z9
+	VFMADD231PS.BCST 12(DX), Z9, Z0
+	VFMADD231PS.BCST 12(DX)(BX*1), Z9, Z1
+	VFMADD231PS.BCST 12(DX)(BX*2), Z9, Z2
+	VFMADD231PS.BCST 12(DX)(DI*1), Z9, Z3
+	VFMADD231PS.BCST 12(DX)(BX*4), Z9, Z4
+	VFMADD231PS.BCST 12(SI), Z9, Z5
+	VFMADD231PS.BCST 12(SI)(BX*1), Z9, Z6
+	VFMADD231PS.BCST 12(SI)(BX*2), Z9, Z7
+	VFMADD231PS.BCST 12(SI)(DI*1), Z9, Z8
+	LEAQ             (AX)(CX*2), AX
+	ADDQ             $0x10, DX
+	ADDQ             $0x10, SI
+	DECQ             R14
 	JNE              loop
-	MOVQ             tail+64(FP), AX
-	MOVL             $-1, CX
-	BZHIL            AX, CX, CX
-	KMOVW            CX, K1
-	MOVQ             c+48(FP), AX
-	MOVQ             ldc+56(FP), CX
-	VMOVUPS          Z0, K1, (AX)
+	TESTQ            R8, R8
+	JE               rest
+	DECQ             runs+104(FP)
+	JE               fetched
+	MOVQ             soon+80(FP), R13
+	ADDQ             ld+88(FP), R13
+	MOVQ             R13, soon+80(FP)
+	JMP              phase
+
+fetched:
+	MOVQ AX, R13
+	MOVQ R8, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), R8
+	ANDQ $0x00000003, R8
+	JE   store
+
+single:
+	VPMOVZXWD        (AX), Z9
+	VPSLLD           $0x10, Z9, Z9
+	VFMADD231PS.BCST (DX), Z9, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z9, Z1
+	VFMADD231PS.BCST (DX)(BX*2), Z9, Z2
+	VFMADD231PS.BCST (DX)(DI*1), Z9, Z3
+	VFMADD231PS.BCST (DX)(BX*4), Z9, Z4
+	VFMADD231PS.BCST (SI), Z9, Z5
+	VFMADD231PS.BCST (SI)(BX*1), Z9, Z6
+	VFMADD231PS.BCST (SI)(BX*2), Z9, Z7
+	VFMADD231PS.BCST (SI)(DI*1), Z9, Z8
 	ADDQ             CX, AX
-	VMOVUPS          Z1, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z2, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z3, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z4, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z5, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z6, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z7, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z8, K1, (AX)
+	ADDQ             $0x04, DX
+	ADDQ             $0x04, SI
+	DECQ             R8
+	JNE              single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z1, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z3, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z5, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z7, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, K1, (AX)
 	VZEROUPPER
 	RET
 
-// func tile10x1AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
-// Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·tile10x1AVX512(SB), NOSPLIT, $0-96
-	MOVQ   k+0(FP), AX
-	MOVQ   b+32(FP), CX
-	MOVQ   brs+40(FP), DX
-	MOVQ   next+80(FP), BX
-	MOVQ   step+88(FP), SI
-	MOVQ   DX, DI
-	IMULQ  AX, DI
-	ADDQ   DI, CX
-	NEGQ   DI
-	MOVQ   ars+16(FP), AX
-	MOVQ   acs+24(FP), R8
-	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(AX*4), R10
-	ADDQ   AX, R10
-	LEAQ   (AX)(AX*2), R11
-	MOVB   load+72(FP), R12
-	TESTB  R12, R12
+// func tile10x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile10x1AVX512(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (DX)(BX*4), SI
+	ADDQ   BX, SI
+	LEAQ   (BX)(BX*2), DI
+	MOVB   load+64(FP), R8
+	TESTB  R8, R8
 	JNE    fromC
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
@@ -8430,101 +14805,184 @@ TEXT ·tile10x1AVX512(SB), NOSPLIT, $0-96
 	VPXORD Z7, Z7, Z7
 	VPXORD Z8, Z8, Z8
 	VPXORD Z9, Z9, Z9
-	JMP    loop
+	JMP    begin
 
 fromC:
-	MOVQ      tail+64(FP), R12
-	MOVL      $-1, R13
-	BZHIL     R12, R13, R13
-	KMOVW     R13, K1
-	MOVQ      c+48(FP), R12
-	MOVQ      ldc+56(FP), R13
-	VMOVUPS.Z (R12), K1, Z0
-	ADDQ      R13, R12
-	VMOVUPS.Z (R12), K1, Z1
-	ADDQ      R13, R12
-	VMOVUPS.Z (R12), K1, Z2
-	ADDQ      R13, R12
-	VMOVUPS.Z (R12), K1, Z3
-	ADDQ      R13, R12
-	VMOVUPS.Z (R12), K1, Z4
-	ADDQ      R13, R12
-	VMOVUPS.Z (R12), K1, Z5
-	ADDQ      R13, R12
-	VMOVUPS.Z (R12), K1, Z6
-	ADDQ      R13, R12
-	VMOVUPS.Z (R12), K1, Z7
-	ADDQ      R13, R12
-	VMOVUPS.Z (R12), K1, Z8
-	ADDQ      R13, R12
-	VMOVUPS.Z (R12), K1, Z9
+	MOVQ      tail+56(FP), R8
+	MOVL      $-1, R9
+	BZHIL     R8, R9, R9
+	KMOVW     R9, K1
+	MOVQ      c+40(FP), R8
+	MOVQ      ldc+48(FP), R9
+	VMOVUPS.Z (R8), K1, Z0
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z1
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z2
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z3
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z4
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z5
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z6
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z7
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z8
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z9
+
+begin:
+	MOVQ k+0(FP), R8
+	SHRQ $0x02, R8
+	JE   rest
+	MOVQ soonC+72(FP), R9
+	MOVQ ldc+48(FP), R10
+	MOVQ $0x0000000a, R11
+	XORQ R12, R12
+	MOVQ soon+80(FP), R13
+
+phase:
+	MOVQ    run+96(FP), R14
+	CMPQ    R8, R14
+	CMOVQLT R8, R14
+	SUBQ    R14, R8
 
 loop:
-	VMOVUPS          (CX)(DI*1), Z10
-	VFMADD231PS.BCST (R9), Z10, Z0
-	VFMADD231PS.BCST (R9)(AX*1), Z10, Z1
-	VFMADD231PS.BCST (R9)(AX*2), Z10, Z2
-	VFMADD231PS.BCST (R9)(R11*1), Z10, Z3
-	VFMADD231PS.BCST (R9)(AX*4), Z10, Z4
-	VFMADD231PS.BCST (R10), Z10, Z5
-	VFMADD231PS.BCST (R10)(AX*1), Z10, Z6
-	VFMADD231PS.BCST (R10)(AX*2), Z10, Z7
-	VFMADD231PS.BCST (R10)(R11*1), Z10, Z8
-	VFMADD231PS.BCST (R10)(AX*4), Z10, Z9
-	PREFETCHT1       (BX)
-	ADDQ             SI, BX
-	ADDQ             R8, R9
-	ADDQ             R8, R10
-	ADDQ             DX, DI
+	VMOVUPS          (AX), Z10
+	VFMADD231PS.BCST (DX), Z10, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z10, Z1
+	VFMADD231PS.BCST (DX)(BX*2), Z10, Z2
+	VFMADD231PS.BCST (DX)(DI*1), Z10, Z3
+	VFMADD231PS.BCST (DX)(BX*4), Z10, Z4
+	VFMADD231PS.BCST (SI), Z10, Z5
+	VFMADD231PS.BCST (SI)(BX*1), Z10, Z6
+	VFMADD231PS.BCST (SI)(BX*2), Z10, Z7
+	VFMADD231PS.BCST (SI)(DI*1), Z10, Z8
+	VFMADD231PS.BCST (SI)(BX*4), Z10, Z9
+	PREFETCHT1       (R13)
+	PREFETCHT1       64(R13)
+	ADDQ             $0x00000080, R13
+	VMOVUPS          (AX)(CX*1), Z10
+	VFMADD231PS.BCST 4(DX), Z10, Z0
+	VFMADD231PS.BCST 4(DX)(BX*1), Z10, Z1
+	VFMADD231PS.BCST 4(DX)(BX*2), Z10, Z2
+	VFMADD231PS.BCST 4(DX)(DI*1), Z10, Z3
+	VFMADD231PS.BCST 4(DX)(BX*4), Z10, Z4
+	VFMADD231PS.BCST 4(SI), Z10, Z5
+	VFMADD231PS.BCST 4(SI)(BX*1), Z10, Z6
+	VFMADD231PS.BCST 4(SI)(BX*2), Z10, Z7
+	VFMADD231PS.BCST 4(SI)(DI*1), Z10, Z8
+	VFMADD231PS.BCST 4(SI)(BX*4), Z10, Z9
+	LEAQ             (AX)(CX*2), AX
+	VMOVUPS          (AX), Z10
+	VFMADD231PS.BCST 8(DX), Z10, Z0
+	VFMADD231PS.BCST 8(DX)(BX*1), Z10, Z1
+	VFMADD231PS.BCST 8(DX)(BX*2), Z10, Z2
+	VFMADD231PS.BCST 8(DX)(DI*1), Z10, Z3
+	VFMADD231PS.BCST 8(DX)(BX*4), Z10, Z4
+	VFMADD231PS.BCST 8(SI), Z10, Z5
+	VFMADD231PS.BCST 8(SI)(BX*1), Z10, Z6
+	VFMADD231PS.BCST 8(SI)(BX*2), Z10, Z7
+	VFMADD231PS.BCST 8(SI)(DI*1), Z10, Z8
+	VFMADD231PS.BCST 8(SI)(BX*4), Z10, Z9
+	PREFETCHT0       (R9)
+	ADDQ             R10, R9
+	DECQ             R11
+	CMOVQEQ          R12, R10
+	VMOVUPS          (AX)(CX*1), Z10
+	VFMADD231PS.BCST 12(DX), Z10, Z0
+	VFMADD231PS.BCST 12(DX)(BX*1), Z10, Z1
+	VFMADD231PS.BCST 12(DX)(BX*2), Z10, Z2
+	VFMADD231PS.BCST 12(DX)(DI*1), Z10, Z3
+	VFMADD231PS.BCST 12(DX)(BX*4), Z10, Z4
+	VFMADD231PS.BCST 12(SI), Z10, Z5
+	VFMADD231PS.BCST 12(SI)(BX*1), Z10, Z6
+	VFMADD231PS.BCST 12(SI)(BX*2), Z10, Z7
+	VFMADD231PS.BCST 12(SI)(DI*1), Z10, Z8
+	VFMADD231PS.BCST 12(SI)(BX*4), Z10, Z9
+	LEAQ             (AX)(CX*2), AX
+	ADDQ             $0x10, DX
+	ADDQ             $0x10, SI
+	DECQ             R14
 	JNE              loop
-	MOVQ             tail+64(FP), AX
-	MOVL             $-1, CX
-	BZHIL            AX, CX, CX
-	KMOVW            CX, K1
-	MOVQ             c+48(FP), AX
-	MOVQ             ldc+56(FP), CX
-	VMOVUPS          Z0, K1, (AX)
+	TESTQ            R8, R8
+	JE               rest
+	DECQ             runs+104(FP)
+	JE               fetched
+	MOVQ             soon+80(FP), R13
+	ADDQ             ld+88(FP), R13
+	MOVQ             R13, soon+80(FP)
+	JMP              phase
+
+fetched:
+	MOVQ AX, R13
+	MOVQ R8, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), R8
+	ANDQ $0x00000003, R8
+	JE   store
+
+single:
+	VMOVUPS          (AX), Z10
+	VFMADD231PS.BCST (DX), Z10, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z10, Z1
+	VFMADD231PS.BCST (DX)(BX*2), Z10, Z2
+	VFMADD231PS.BCST (DX)(DI*1), Z10, Z3
+	VFMADD231PS.BCST (DX)(BX*4), Z10, Z4
+	VFMADD231PS.BCST (SI), Z10, Z5
+	VFMADD231PS.BCST (SI)(BX*1), Z10, Z6
+	VFMADD231PS.BCST (SI)(BX*2), Z10, Z7
+	VFMADD231PS.BCST (SI)(DI*1), Z10, Z8
+	VFMADD231PS.BCST (SI)(BX*4), Z10, Z9
 	ADDQ             CX, AX
-	VMOVUPS          Z1, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z2, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z3, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z4, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z5, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z6, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z7, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z8, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z9, K1, (AX)
+	ADDQ             $0x04, DX
+	ADDQ             $0x04, SI
+	DECQ             R8
+	JNE              single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z1, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z3, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z5, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z7, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z9, K1, (AX)
 	VZEROUPPER
 	RET
 
-// func tile10x1BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
-// Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·tile10x1BF16AVX512(SB), NOSPLIT, $0-96
-	MOVQ   k+0(FP), AX
-	MOVQ   b+32(FP), CX
-	MOVQ   brs+40(FP), DX
-	MOVQ   next+80(FP), BX
-	MOVQ   step+88(FP), SI
-	MOVQ   DX, DI
-	IMULQ  AX, DI
-	ADDQ   DI, CX
-	NEGQ   DI
-	MOVQ   ars+16(FP), AX
-	MOVQ   acs+24(FP), R8
-	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(AX*4), R10
-	ADDQ   AX, R10
-	LEAQ   (AX)(AX*2), R11
-	MOVB   load+72(FP), R12
-	TESTB  R12, R12
+// func tile10x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile10x1TAVX512(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
 	JNE    fromC
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
@@ -8536,104 +14994,384 @@ TEXT ·tile10x1BF16AVX512(SB), NOSPLIT, $0-96
 	VPXORD Z7, Z7, Z7
 	VPXORD Z8, Z8, Z8
 	VPXORD Z9, Z9, Z9
-	JMP    loop
+	JMP    begin
 
 fromC:
-	MOVQ      tail+64(FP), R12
-	MOVL      $-1, R13
-	BZHIL     R12, R13, R13
-	KMOVW     R13, K1
-	MOVQ      c+48(FP), R12
-	MOVQ      ldc+56(FP), R13
-	VMOVUPS.Z (R12), K1, Z0
-	ADDQ      R13, R12
-	VMOVUPS.Z (R12), K1, Z1
-	ADDQ      R13, R12
-	VMOVUPS.Z (R12), K1, Z2
-	ADDQ      R13, R12
-	VMOVUPS.Z (R12), K1, Z3
-	ADDQ      R13, R12
-	VMOVUPS.Z (R12), K1, Z4
-	ADDQ      R13, R12
-	VMOVUPS.Z (R12), K1, Z5
-	ADDQ      R13, R12
-	VMOVUPS.Z (R12), K1, Z6
-	ADDQ      R13, R12
-	VMOVUPS.Z (R12), K1, Z7
-	ADDQ      R13, R12
-	VMOVUPS.Z (R12), K1, Z8
-	ADDQ      R13, R12
-	VMOVUPS.Z (R12), K1, Z9
+	MOVQ      tail+56(FP), SI
+	MOVL      $-1, DI
+	BZHIL     SI, DI, DI
+	KMOVW     DI, K1
+	MOVQ      c+40(FP), SI
+	MOVQ      ldc+48(FP), DI
+	VMOVUPS.Z (SI), K1, Z0
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z1
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z2
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z3
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z4
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z5
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z6
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z7
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z8
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z9
+
+begin:
+	MOVQ k+0(FP), SI
+	SHRQ $0x02, SI
+	JE   rest
+	MOVQ soonC+72(FP), DI
+	MOVQ ldc+48(FP), R8
+	MOVQ $0x0000000a, R9
+	XORQ R10, R10
+	MOVQ soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
 
 loop:
-	VPMOVZXWD        (CX)(DI*1), Z10
+	VMOVUPS          (AX), Z10
+	VFMADD231PS.BCST (DX), Z10, Z0
+	VFMADD231PS.BCST 4(DX), Z10, Z1
+	VFMADD231PS.BCST 8(DX), Z10, Z2
+	VFMADD231PS.BCST 12(DX), Z10, Z3
+	VFMADD231PS.BCST 16(DX), Z10, Z4
+	VFMADD231PS.BCST 20(DX), Z10, Z5
+	VFMADD231PS.BCST 24(DX), Z10, Z6
+	VFMADD231PS.BCST 28(DX), Z10, Z7
+	VFMADD231PS.BCST 32(DX), Z10, Z8
+	VFMADD231PS.BCST 36(DX), Z10, Z9
+	PREFETCHT1       (R11)
+	PREFETCHT1       64(R11)
+	ADDQ             $0x00000080, R11
+	VMOVUPS          (AX)(CX*1), Z10
+	VFMADD231PS.BCST (DX)(BX*1), Z10, Z0
+	VFMADD231PS.BCST 4(DX)(BX*1), Z10, Z1
+	VFMADD231PS.BCST 8(DX)(BX*1), Z10, Z2
+	VFMADD231PS.BCST 12(DX)(BX*1), Z10, Z3
+	VFMADD231PS.BCST 16(DX)(BX*1), Z10, Z4
+	VFMADD231PS.BCST 20(DX)(BX*1), Z10, Z5
+	VFMADD231PS.BCST 24(DX)(BX*1), Z10, Z6
+	VFMADD231PS.BCST 28(DX)(BX*1), Z10, Z7
+	VFMADD231PS.BCST 32(DX)(BX*1), Z10, Z8
+	VFMADD231PS.BCST 36(DX)(BX*1), Z10, Z9
+	LEAQ             (AX)(CX*2), AX
+	LEAQ             (DX)(BX*2), DX
+	VMOVUPS          (AX), Z10
+	VFMADD231PS.BCST (DX), Z10, Z0
+	VFMADD231PS.BCST 4(DX), Z10, Z1
+	VFMADD231PS.BCST 8(DX), Z10, Z2
+	VFMADD231PS.BCST 12(DX), Z10, Z3
+	VFMADD231PS.BCST 16(DX), Z10, Z4
+	VFMADD231PS.BCST 20(DX), Z10, Z5
+	VFMADD231PS.BCST 24(DX), Z10, Z6
+	VFMADD231PS.BCST 28(DX), Z10, Z7
+	VFMADD231PS.BCST 32(DX), Z10, Z8
+	VFMADD231PS.BCST 36(DX), Z10, Z9
+	PREFETCHT0       (DI)
+	ADDQ             R8, DI
+	DECQ             R9
+	CMOVQEQ          R10, R8
+	VMOVUPS          (AX)(CX*1), Z10
+	VFMADD231PS.BCST (DX)(BX*1), Z10, Z0
+	VFMADD231PS.BCST 4(DX)(BX*1), Z10, Z1
+	VFMADD231PS.BCST 8(DX)(BX*1), Z10, Z2
+	VFMADD231PS.BCST 12(DX)(BX*1), Z10, Z3
+	VFMADD231PS.BCST 16(DX)(BX*1), Z10, Z4
+	VFMADD231PS.BCST 20(DX)(BX*1), Z10, Z5
+	VFMADD231PS.BCST 24(DX)(BX*1), Z10, Z6
+	VFMADD231PS.BCST 28(DX)(BX*1), Z10, Z7
+	VFMADD231PS.BCST 32(DX)(BX*1), Z10, Z8
+	VFMADD231PS.BCST 36(DX)(BX*1), Z10, Z9
+	LEAQ             (AX)(CX*2), AX
+	LEAQ             (DX)(BX*2), DX
+	DECQ             R12
+	JNE              loop
+	TESTQ            SI, SI
+	JE               rest
+	DECQ             runs+104(FP)
+	JE               fetched
+	MOVQ             soon+80(FP), R11
+	ADDQ             ld+88(FP), R11
+	MOVQ             R11, soon+80(FP)
+	JMP              phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VMOVUPS          (AX), Z10
+	VFMADD231PS.BCST (DX), Z10, Z0
+	VFMADD231PS.BCST 4(DX), Z10, Z1
+	VFMADD231PS.BCST 8(DX), Z10, Z2
+	VFMADD231PS.BCST 12(DX), Z10, Z3
+	VFMADD231PS.BCST 16(DX), Z10, Z4
+	VFMADD231PS.BCST 20(DX), Z10, Z5
+	VFMADD231PS.BCST 24(DX), Z10, Z6
+	VFMADD231PS.BCST 28(DX), Z10, Z7
+	VFMADD231PS.BCST 32(DX), Z10, Z8
+	VFMADD231PS.BCST 36(DX), Z10, Z9
+	ADDQ             CX, AX
+	ADDQ             BX, DX
+	DECQ             SI
+	JNE              single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z1, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z3, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z5, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z7, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z9, K1, (AX)
+	VZEROUPPER
+	RET
+
+// func tile10x1BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile10x1BF16AVX512(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (DX)(BX*4), SI
+	ADDQ   BX, SI
+	LEAQ   (BX)(BX*2), DI
+	MOVB   load+64(FP), R8
+	TESTB  R8, R8
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), R8
+	MOVL      $-1, R9
+	BZHIL     R8, R9, R9
+	KMOVW     R9, K1
+	MOVQ      c+40(FP), R8
+	MOVQ      ldc+48(FP), R9
+	VMOVUPS.Z (R8), K1, Z0
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z1
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z2
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z3
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z4
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z5
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z6
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z7
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z8
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z9
+
+begin:
+	MOVQ k+0(FP), R8
+	SHRQ $0x02, R8
+	JE   rest
+	MOVQ soonC+72(FP), R9
+	MOVQ ldc+48(FP), R10
+	MOVQ $0x0000000a, R11
+	XORQ R12, R12
+	MOVQ soon+80(FP), R13
+
+phase:
+	MOVQ    run+96(FP), R14
+	CMPQ    R8, R14
+	CMOVQLT R8, R14
+	SUBQ    R14, R8
+
+loop:
+	VPMOVZXWD        (AX), Z10
 	VPSLLD           $0x10, Z10, Z10
-	VFMADD231PS.BCST (R9), Z10, Z0
-	VFMADD231PS.BCST (R9)(AX*1), Z10, Z1
-	VFMADD231PS.BCST (R9)(AX*2), Z10, Z2
-	VFMADD231PS.BCST (R9)(R11*1), Z10, Z3
-	VFMADD231PS.BCST (R9)(AX*4), Z10, Z4
-	VFMADD231PS.BCST (R10), Z10, Z5
-	VFMADD231PS.BCST (R10)(AX*1), Z10, Z6
-	VFMADD231PS.BCST (R10)(AX*2), Z10, Z7
-	VFMADD231PS.BCST (R10)(R11*1), Z10, Z8
-	VFMADD231PS.BCST (R10)(AX*4), Z10, Z9
-	PREFETCHT1       (BX)
-	ADDQ             SI, BX
-	ADDQ             R8, R9
-	ADDQ             R8, R10
-	ADDQ             DX, DI
+	VFMADD231PS.BCST (DX), Z10, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z10, Z1
+	VFMADD231PS.BCST (DX)(BX*2), Z10, Z2
+	VFMADD231PS.BCST (DX)(DI*1), Z10, Z3
+	VFMADD231PS.BCST (DX)(BX*4), Z10, Z4
+	VFMADD231PS.BCST (SI), Z10, Z5
+	VFMADD231PS.BCST (SI)(BX*1), Z10, Z6
+	VFMADD231PS.BCST (SI)(BX*2), Z10, Z7
+	VFMADD231PS.BCST (SI)(DI*1), Z10, Z8
+	VFMADD231PS.BCST (SI)(BX*4), Z10, Z9
+	PREFETCHT1       (R13)
+	ADDQ             $0x00000040, R13
+	VPMOVZXWD        (AX)(CX*1), Z10
+	VPSLLD           $0x10, Z10, Z10
+	VFMADD231PS.BCST 4(DX), Z10, Z0
+	VFMADD231PS.BCST 4(DX)(BX*1), Z10, Z1
+	VFMADD231PS.BCST 4(DX)(BX*2), Z10, Z2
+	VFMADD231PS.BCST 4(DX)(DI*1), Z10, Z3
+	VFMADD231PS.BCST 4(DX)(BX*4), Z10, Z4
+	VFMADD231PS.BCST 4(SI), Z10, Z5
+	VFMADD231PS.BCST 4(SI)(BX*1), Z10, Z6
+	VFMADD231PS.BCST 4(SI)(BX*2), Z10, Z7
+	VFMADD231PS.BCST 4(SI)(DI*1), Z10, Z8
+	VFMADD231PS.BCST 4(SI)(BX*4), Z10, Z9
+	LEAQ             (AX)(CX*2), AX
+	VPMOVZXWD        (AX), Z10
+	VPSLLD           $0x10, Z10, Z10
+	VFMADD231PS.BCST 8(DX), Z10, Z0
+	VFMADD231PS.BCST 8(DX)(BX*1), Z10, Z1
+	VFMADD231PS.BCST 8(DX)(BX*2), Z10, Z2
+	VFMADD231PS.BCST 8(DX)(DI*1), Z10, Z3
+	VFMADD231PS.BCST 8(DX)(BX*4), Z10, Z4
+	VFMADD231PS.BCST 8(SI), Z10, Z5
+	VFMADD231PS.BCST 8(SI)(BX*1), Z10, Z6
+	VFMADD231PS.BCST 8(SI)(BX*2), Z10, Z7
+	VFMADD231PS.BCST 8(SI)(DI*1), Z10, Z8
+	VFMADD231PS.BCST 8(SI)(BX*4), Z10, Z9
+	PREFETCHT0       (R9)
+	ADDQ             R10, R9
+	DECQ             R11
+	CMOVQEQ          R12, R10
+	VPMOVZXWD        (AX)(CX*1), Z10
+	VPSLLD           $0x10, Z10, Z10
+	VFMADD231PS.BCST 12(DX), Z10, Z0
+	VFMADD231PS.BCST 12(DX)(BX*1), Z10, Z1
+	VFMADD231PS.BCST 12(DX)(BX*2), Z10, Z2
+	VFMADD231PS.BCST 12(DX)(DI*1), Z10, Z3
+	VFMADD231PS.BCST 12(DX)(BX*4), Z10, Z4
+	VFMADD231PS.BCST 12(SI), Z10, Z5
+	VFMADD231PS.BCST 12(SI)(BX*1), Z10, Z6
+	VFMADD231PS.BCST 12(SI)(BX*2), Z10, Z7
+	VFMADD231PS.BCST 12(SI)(DI*1), Z10, Z8
+	VFMADD231PS.BCST 12(SI)(BX*4), Z10, Z9
+	LEAQ             (AX)(CX*2), AX
+	ADDQ             $0x10, DX
+	ADDQ             $0x10, SI
+	DECQ             R14
 	JNE              loop
-	MOVQ             tail+64(FP), AX
-	MOVL             $-1, CX
-	BZHIL            AX, CX, CX
-	KMOVW            CX, K1
-	MOVQ             c+48(FP), AX
-	MOVQ             ldc+56(FP), CX
-	VMOVUPS          Z0, K1, (AX)
+	TESTQ            R8, R8
+	JE               rest
+	DECQ             runs+104(FP)
+	JE               fetched
+	MOVQ             soon+80(FP), R13
+	ADDQ             ld+88(FP), R13
+	MOVQ             R13, soon+80(FP)
+	JMP              phase
+
+fetched:
+	MOVQ AX, R13
+	MOVQ R8, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), R8
+	ANDQ $0x00000003, R8
+	JE   store
+
+single:
+	VPMOVZXWD        (AX), Z10
+	VPSLLD           $0x10, Z10, Z10
+	VFMADD231PS.BCST (DX), Z10, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z10, Z1
+	VFMADD231PS.BCST (DX)(BX*2), Z10, Z2
+	VFMADD231PS.BCST (DX)(DI*1), Z10, Z3
+	VFMADD231PS.BCST (DX)(BX*4), Z10, Z4
+	VFMADD231PS.BCST (SI), Z10, Z5
+	VFMADD231PS.BCST (SI)(BX*1), Z10, Z6
+	VFMADD231PS.BCST (SI)(BX*2), Z10, Z7
+	VFMADD231PS.BCST (SI)(DI*1), Z10, Z8
+	VFMADD231PS.BCST (SI)(BX*4), Z10, Z9
 	ADDQ             CX, AX
-	VMOVUPS          Z1, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z2, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z3, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z4, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z5, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z6, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z7, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z8, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z9, K1, (AX)
+	ADDQ             $0x04, DX
+	ADDQ             $0x04, SI
+	DECQ             R8
+	JNE              single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z1, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z3, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z5, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z7, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z9, K1, (AX)
 	VZEROUPPER
 	RET
 
-// func tile11x1AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
-// Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·tile11x1AVX512(SB), NOSPLIT, $0-96
-	MOVQ   k+0(FP), AX
-	MOVQ   b+32(FP), CX
-	MOVQ   brs+40(FP), DX
-	MOVQ   next+80(FP), BX
-	MOVQ   step+88(FP), SI
-	MOVQ   DX, DI
-	IMULQ  AX, DI
-	ADDQ   DI, CX
-	NEGQ   DI
-	MOVQ   ars+16(FP), AX
-	MOVQ   acs+24(FP), R8
-	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(AX*4), R10
-	ADDQ   AX, R10
-	LEAQ   (R10)(AX*4), R11
-	ADDQ   AX, R11
-	LEAQ   (AX)(AX*2), R12
-	MOVB   load+72(FP), R13
-	TESTB  R13, R13
+// func tile11x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile11x1AVX512(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (DX)(BX*4), SI
+	ADDQ   BX, SI
+	LEAQ   (SI)(BX*4), DI
+	ADDQ   BX, DI
+	LEAQ   (BX)(BX*2), R8
+	MOVB   load+64(FP), R9
+	TESTB  R9, R9
 	JNE    fromC
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
@@ -8646,109 +15384,195 @@ TEXT ·tile11x1AVX512(SB), NOSPLIT, $0-96
 	VPXORD Z8, Z8, Z8
 	VPXORD Z9, Z9, Z9
 	VPXORD Z10, Z10, Z10
-	JMP    loop
+	JMP    begin
 
 fromC:
-	MOVQ      tail+64(FP), R13
-	MOVL      $-1, R14
-	BZHIL     R13, R14, R14
-	KMOVW     R14, K1
-	MOVQ      c+48(FP), R13
-	MOVQ      ldc+56(FP), R14
-	VMOVUPS.Z (R13), K1, Z0
-	ADDQ      R14, R13
-	VMOVUPS.Z (R13), K1, Z1
-	ADDQ      R14, R13
-	VMOVUPS.Z (R13), K1, Z2
-	ADDQ      R14, R13
-	VMOVUPS.Z (R13), K1, Z3
-	ADDQ      R14, R13
-	VMOVUPS.Z (R13), K1, Z4
-	ADDQ      R14, R13
-	VMOVUPS.Z (R13), K1, Z5
-	ADDQ      R14, R13
-	VMOVUPS.Z (R13), K1, Z6
-	ADDQ      R14, R13
-	VMOVUPS.Z (R13), K1, Z7
-	ADDQ      R14, R13
-	VMOVUPS.Z (R13), K1, Z8
-	ADDQ      R14, R13
-	VMOVUPS.Z (R13), K1, Z9
-	ADDQ      R14, R13
-	VMOVUPS.Z (R13), K1, Z10
+	MOVQ      tail+56(FP), R9
+	MOVL      $-1, R10
+	BZHIL     R9, R10, R10
+	KMOVW     R10, K1
+	MOVQ      c+40(FP), R9
+	MOVQ      ldc+48(FP), R10
+	VMOVUPS.Z (R9), K1, Z0
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z1
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z2
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z3
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z4
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z5
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z6
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z7
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z8
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z9
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z10
+
+begin:
+	MOVQ k+0(FP), R9
+	SHRQ $0x02, R9
+	JE   rest
+	MOVQ soonC+72(FP), R10
+	MOVQ ldc+48(FP), R11
+	MOVQ $0x0000000b, R12
+	XORQ R13, R13
+	MOVQ soon+80(FP), R14
+
+phase:
+	MOVQ    run+96(FP), R15
+	CMPQ    R9, R15
+	CMOVQLT R9, R15
+	SUBQ    R15, R9
 
 loop:
-	VMOVUPS          (CX)(DI*1), Z11
-	VFMADD231PS.BCST (R9), Z11, Z0
-	VFMADD231PS.BCST (R9)(AX*1), Z11, Z1
-	VFMADD231PS.BCST (R9)(AX*2), Z11, Z2
-	VFMADD231PS.BCST (R9)(R12*1), Z11, Z3
-	VFMADD231PS.BCST (R9)(AX*4), Z11, Z4
-	VFMADD231PS.BCST (R10), Z11, Z5
-	VFMADD231PS.BCST (R10)(AX*1), Z11, Z6
-	VFMADD231PS.BCST (R10)(AX*2), Z11, Z7
-	VFMADD231PS.BCST (R10)(R12*1), Z11, Z8
-	VFMADD231PS.BCST (R10)(AX*4), Z11, Z9
-	VFMADD231PS.BCST (R11), Z11, Z10
-	PREFETCHT1       (BX)
-	ADDQ             SI, BX
-	ADDQ             R8, R9
-	ADDQ             R8, R10
-	ADDQ             R8, R11
-	ADDQ             DX, DI
+	VMOVUPS          (AX), Z11
+	VFMADD231PS.BCST (DX), Z11, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z11, Z1
+	VFMADD231PS.BCST (DX)(BX*2), Z11, Z2
+	VFMADD231PS.BCST (DX)(R8*1), Z11, Z3
+	VFMADD231PS.BCST (DX)(BX*4), Z11, Z4
+	VFMADD231PS.BCST (SI), Z11, Z5
+	VFMADD231PS.BCST (SI)(BX*1), Z11, Z6
+	VFMADD231PS.BCST (SI)(BX*2), Z11, Z7
+	VFMADD231PS.BCST (SI)(R8*1), Z11, Z8
+	VFMADD231PS.BCST (SI)(BX*4), Z11, Z9
+	VFMADD231PS.BCST (DI), Z11, Z10
+	PREFETCHT1       (R14)
+	PREFETCHT1       64(R14)
+	ADDQ             $0x00000080, R14
+	VMOVUPS          (AX)(CX*1), Z11
+	VFMADD231PS.BCST 4(DX), Z11, Z0
+	VFMADD231PS.BCST 4(DX)(BX*1), Z11, Z1
+	VFMADD231PS.BCST 4(DX)(BX*2), Z11, Z2
+	VFMADD231PS.BCST 4(DX)(R8*1), Z11, Z3
+	VFMADD231PS.BCST 4(DX)(BX*4), Z11, Z4
+	VFMADD231PS.BCST 4(SI), Z11, Z5
+	VFMADD231PS.BCST 4(SI)(BX*1), Z11, Z6
+	VFMADD231PS.BCST 4(SI)(BX*2), Z11, Z7
+	VFMADD231PS.BCST 4(SI)(R8*1), Z11, Z8
+	VFMADD231PS.BCST 4(SI)(BX*4), Z11, Z9
+	VFMADD231PS.BCST 4(DI), Z11, Z10
+	LEAQ             (AX)(CX*2), AX
+	VMOVUPS          (AX), Z11
+	VFMADD231PS.BCST 8(DX), Z11, Z0
+	VFMADD231PS.BCST 8(DX)(BX*1), Z11, Z1
+	VFMADD231PS.BCST 8(DX)(BX*2), Z11, Z2
+	VFMADD231PS.BCST 8(DX)(R8*1), Z11, Z3
+	VFMADD231PS.BCST 8(DX)(BX*4), Z11, Z4
+	VFMADD231PS.BCST 8(SI), Z11, Z5
+	VFMADD231PS.BCST 8(SI)(BX*1), Z11, Z6
+	VFMADD231PS.BCST 8(SI)(BX*2), Z11, Z7
+	VFMADD231PS.BCST 8(SI)(R8*1), Z11, Z8
+	VFMADD231PS.BCST 8(SI)(BX*4), Z11, Z9
+	VFMADD231PS.BCST 8(DI), Z11, Z10
+	PREFETCHT0       (R10)
+	ADDQ             R11, R10
+	DECQ             R12
+	CMOVQEQ          R13, R11
+	VMOVUPS          (AX)(CX*1), Z11
+	VFMADD231PS.BCST 12(DX), Z11, Z0
+	VFMADD231PS.BCST 12(DX)(BX*1), Z11, Z1
+	VFMADD231PS.BCST 12(DX)(BX*2), Z11, Z2
+	VFMADD231PS.BCST 12(DX)(R8*1), Z11, Z3
+	VFMADD231PS.BCST 12(DX)(BX*4), Z11, Z4
+	VFMADD231PS.BCST 12(SI), Z11, Z5
+	VFMADD231PS.BCST 12(SI)(BX*1), Z11, Z6
+	VFMADD231PS.BCST 12(SI)(BX*2), Z11, Z7
+	VFMADD231PS.BCST 12(SI)(R8*1), Z11, Z8
+	VFMADD231PS.BCST 12(SI)(BX*4), Z11, Z9
+	VFMADD231PS.BCST 12(DI), Z11, Z10
+	LEAQ             (AX)(CX*2), AX
+	ADDQ             $0x10, DX
+	ADDQ             $0x10, SI
+	ADDQ             $0x10, DI
+	DECQ             R15
 	JNE              loop
-	MOVQ             tail+64(FP), AX
-	MOVL             $-1, CX
-	BZHIL            AX, CX, CX
-	KMOVW            CX, K1
-	MOVQ             c+48(FP), AX
-	MOVQ             ldc+56(FP), CX
-	VMOVUPS          Z0, K1, (AX)
+	TESTQ            R9, R9
+	JE               rest
+	DECQ             runs+104(FP)
+	JE               fetched
+	MOVQ             soon+80(FP), R14
+	ADDQ             ld+88(FP), R14
+	MOVQ             R14, soon+80(FP)
+	JMP              phase
+
+fetched:
+	MOVQ AX, R14
+	MOVQ R9, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), R9
+	ANDQ $0x00000003, R9
+	JE   store
+
+single:
+	VMOVUPS          (AX), Z11
+	VFMADD231PS.BCST (DX), Z11, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z11, Z1
+	VFMADD231PS.BCST (DX)(BX*2), Z11, Z2
+	VFMADD231PS.BCST (DX)(R8*1), Z11, Z3
+	VFMADD231PS.BCST (DX)(BX*4), Z11, Z4
+	VFMADD231PS.BCST (SI), Z11, Z5
+	VFMADD231PS.BCST (SI)(BX*1), Z11, Z6
+	VFMADD231PS.BCST (SI)(BX*2), Z11, Z7
+	VFMADD231PS.BCST (SI)(R8*1), Z11, Z8
+	VFMADD231PS.BCST (SI)(BX*4), Z11, Z9
+	VFMADD231PS.BCST (DI), Z11, Z10
 	ADDQ             CX, AX
-	VMOVUPS          Z1, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z2, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z3, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z4, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z5, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z6, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z7, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z8, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z9, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z10, K1, (AX)
+	ADDQ             $0x04, DX
+	ADDQ             $0x04, SI
+	ADDQ             $0x04, DI
+	DECQ             R9
+	JNE              single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z1, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z3, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z5, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z7, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z9, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z10, K1, (AX)
 	VZEROUPPER
 	RET
 
-// func tile11x1BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
-// Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·tile11x1BF16AVX512(SB), NOSPLIT, $0-96
-	MOVQ   k+0(FP), AX
-	MOVQ   b+32(FP), CX
-	MOVQ   brs+40(FP), DX
-	MOVQ   next+80(FP), BX
-	MOVQ   step+88(FP), SI
-	MOVQ   DX, DI
-	IMULQ  AX, DI
-	ADDQ   DI, CX
-	NEGQ   DI
-	MOVQ   ars+16(FP), AX
-	MOVQ   acs+24(FP), R8
-	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(AX*4), R10
-	ADDQ   AX, R10
-	LEAQ   (R10)(AX*4), R11
-	ADDQ   AX, R11
-	LEAQ   (AX)(AX*2), R12
-	MOVB   load+72(FP), R13
-	TESTB  R13, R13
+// func tile11x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile11x1TAVX512(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
 	JNE    fromC
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
@@ -8761,110 +15585,407 @@ TEXT ·tile11x1BF16AVX512(SB), NOSPLIT, $0-96
 	VPXORD Z8, Z8, Z8
 	VPXORD Z9, Z9, Z9
 	VPXORD Z10, Z10, Z10
-	JMP    loop
+	JMP    begin
 
 fromC:
-	MOVQ      tail+64(FP), R13
-	MOVL      $-1, R14
-	BZHIL     R13, R14, R14
-	KMOVW     R14, K1
-	MOVQ      c+48(FP), R13
-	MOVQ      ldc+56(FP), R14
-	VMOVUPS.Z (R13), K1, Z0
-	ADDQ      R14, R13
-	VMOVUPS.Z (R13), K1, Z1
-	ADDQ      R14, R13
-	VMOVUPS.Z (R13), K1, Z2
-	ADDQ      R14, R13
-	VMOVUPS.Z (R13), K1, Z3
-	ADDQ      R14, R13
-	VMOVUPS.Z (R13), K1, Z4
-	ADDQ      R14, R13
-	VMOVUPS.Z (R13), K1, Z5
-	ADDQ      R14, R13
-	VMOVUPS.Z (R13), K1, Z6
-	ADDQ      R14, R13
-	VMOVUPS.Z (R13), K1, Z7
-	ADDQ      R14, R13
-	VMOVUPS.Z (R13), K1, Z8
-	ADDQ      R14, R13
-	VMOVUPS.Z (R13), K1, Z9
-	ADDQ      R14, R13
-	VMOVUPS.Z (R13), K1, Z10
+	MOVQ      tail+56(FP), SI
+	MOVL      $-1, DI
+	BZHIL     SI, DI, DI
+	KMOVW     DI, K1
+	MOVQ      c+40(FP), SI
+	MOVQ      ldc+48(FP), DI
+	VMOVUPS.Z (SI), K1, Z0
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z1
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z2
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z3
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z4
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z5
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z6
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z7
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z8
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z9
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z10
+
+begin:
+	MOVQ k+0(FP), SI
+	SHRQ $0x02, SI
+	JE   rest
+	MOVQ soonC+72(FP), DI
+	MOVQ ldc+48(FP), R8
+	MOVQ $0x0000000b, R9
+	XORQ R10, R10
+	MOVQ soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
 
 loop:
-	VPMOVZXWD        (CX)(DI*1), Z11
+	VMOVUPS          (AX), Z11
+	VFMADD231PS.BCST (DX), Z11, Z0
+	VFMADD231PS.BCST 4(DX), Z11, Z1
+	VFMADD231PS.BCST 8(DX), Z11, Z2
+	VFMADD231PS.BCST 12(DX), Z11, Z3
+	VFMADD231PS.BCST 16(DX), Z11, Z4
+	VFMADD231PS.BCST 20(DX), Z11, Z5
+	VFMADD231PS.BCST 24(DX), Z11, Z6
+	VFMADD231PS.BCST 28(DX), Z11, Z7
+	VFMADD231PS.BCST 32(DX), Z11, Z8
+	VFMADD231PS.BCST 36(DX), Z11, Z9
+	VFMADD231PS.BCST 40(DX), Z11, Z10
+	PREFETCHT1       (R11)
+	PREFETCHT1       64(R11)
+	ADDQ             $0x00000080, R11
+	VMOVUPS          (AX)(CX*1), Z11
+	VFMADD231PS.BCST (DX)(BX*1), Z11, Z0
+	VFMADD231PS.BCST 4(DX)(BX*1), Z11, Z1
+	VFMADD231PS.BCST 8(DX)(BX*1), Z11, Z2
+	VFMADD231PS.BCST 12(DX)(BX*1), Z11, Z3
+	VFMADD231PS.BCST 16(DX)(BX*1), Z11, Z4
+	VFMADD231PS.BCST 20(DX)(BX*1), Z11, Z5
+	VFMADD231PS.BCST 24(DX)(BX*1), Z11, Z6
+	VFMADD231PS.BCST 28(DX)(BX*1), Z11, Z7
+	VFMADD231PS.BCST 32(DX)(BX*1), Z11, Z8
+	VFMADD231PS.BCST 36(DX)(BX*1), Z11, Z9
+	VFMADD231PS.BCST 40(DX)(BX*1), Z11, Z10
+	LEAQ             (AX)(CX*2), AX
+	LEAQ             (DX)(BX*2), DX
+	VMOVUPS          (AX), Z11
+	VFMADD231PS.BCST (DX), Z11, Z0
+	VFMADD231PS.BCST 4(DX), Z11, Z1
+	VFMADD231PS.BCST 8(DX), Z11, Z2
+	VFMADD231PS.BCST 12(DX), Z11, Z3
+	VFMADD231PS.BCST 16(DX), Z11, Z4
+	VFMADD231PS.BCST 20(DX), Z11, Z5
+	VFMADD231PS.BCST 24(DX), Z11, Z6
+	VFMADD231PS.BCST 28(DX), Z11, Z7
+	VFMADD231PS.BCST 32(DX), Z11, Z8
+	VFMADD231PS.BCST 36(DX), Z11, Z9
+	VFMADD231PS.BCST 40(DX), Z11, Z10
+	PREFETCHT0       (DI)
+	ADDQ             R8, DI
+	DECQ             R9
+	CMOVQEQ          R10, R8
+	VMOVUPS          (AX)(CX*1), Z11
+	VFMADD231PS.BCST (DX)(BX*1), Z11, Z0
+	VFMADD231PS.BCST 4(DX)(BX*1), Z11, Z1
+	VFMADD231PS.BCST 8(DX)(BX*1), Z11, Z2
+	VFMADD231PS.BCST 12(DX)(BX*1), Z11, Z3
+	VFMADD231PS.BCST 16(DX)(BX*1), Z11, Z4
+	VFMADD231PS.BCST 20(DX)(BX*1), Z11, Z5
+	VFMADD231PS.BCST 24(DX)(BX*1), Z11, Z6
+	VFMADD231PS.BCST 28(DX)(BX*1), Z11, Z7
+	VFMADD231PS.BCST 32(DX)(BX*1), Z11, Z8
+	VFMADD231PS.BCST 36(DX)(BX*1), Z11, Z9
+	VFMADD231PS.BCST 40(DX)(BX*1), Z11, Z10
+	LEAQ             (AX)(CX*2), AX
+	LEAQ             (DX)(BX*2), DX
+	DECQ             R12
+	JNE              loop
+	TESTQ            SI, SI
+	JE               rest
+	DECQ             runs+104(FP)
+	JE               fetched
+	MOVQ             soon+80(FP), R11
+	ADDQ             ld+88(FP), R11
+	MOVQ             R11, soon+80(FP)
+	JMP              phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VMOVUPS          (AX), Z11
+	VFMADD231PS.BCST (DX), Z11, Z0
+	VFMADD231PS.BCST 4(DX), Z11, Z1
+	VFMADD231PS.BCST 8(DX), Z11, Z2
+	VFMADD231PS.BCST 12(DX), Z11, Z3
+	VFMADD231PS.BCST 16(DX), Z11, Z4
+	VFMADD231PS.BCST 20(DX), Z11, Z5
+	VFMADD231PS.BCST 24(DX), Z11, Z6
+	VFMADD231PS.BCST 28(DX), Z11, Z7
+	VFMADD231PS.BCST 32(DX), Z11, Z8
+	VFMADD231PS.BCST 36(DX), Z11, Z9
+	VFMADD231PS.BCST 40(DX), Z11, Z10
+	ADDQ             CX, AX
+	ADDQ             BX, DX
+	DECQ             SI
+	JNE              single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z1, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z3, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z5, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z7, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z9, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z10, K1, (AX)
+	VZEROUPPER
+	RET
+
+// func tile11x1BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile11x1BF16AVX512(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (DX)(BX*4), SI
+	ADDQ   BX, SI
+	LEAQ   (SI)(BX*4), DI
+	ADDQ   BX, DI
+	LEAQ   (BX)(BX*2), R8
+	MOVB   load+64(FP), R9
+	TESTB  R9, R9
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), R9
+	MOVL      $-1, R10
+	BZHIL     R9, R10, R10
+	KMOVW     R10, K1
+	MOVQ      c+40(FP), R9
+	MOVQ      ldc+48(FP), R10
+	VMOVUPS.Z (R9), K1, Z0
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z1
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z2
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z3
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z4
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z5
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z6
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z7
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z8
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z9
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z10
+
+begin:
+	MOVQ k+0(FP), R9
+	SHRQ $0x02, R9
+	JE   rest
+	MOVQ soonC+72(FP), R10
+	MOVQ ldc+48(FP), R11
+	MOVQ $0x0000000b, R12
+	XORQ R13, R13
+	MOVQ soon+80(FP), R14
+
+phase:
+	MOVQ    run+96(FP), R15
+	CMPQ    R9, R15
+	CMOVQLT R9, R15
+	SUBQ    R15, R9
+
+loop:
+	VPMOVZXWD        (AX), Z11
 	VPSLLD           $0x10, Z11, Z11
-	VFMADD231PS.BCST (R9), Z11, Z0
-	VFMADD231PS.BCST (R9)(AX*1), Z11, Z1
-	VFMADD231PS.BCST (R9)(AX*2), Z11, Z2
-	VFMADD231PS.BCST (R9)(R12*1), Z11, Z3
-	VFMADD231PS.BCST (R9)(AX*4), Z11, Z4
-	VFMADD231PS.BCST (R10), Z11, Z5
-	VFMADD231PS.BCST (R10)(AX*1), Z11, Z6
-	VFMADD231PS.BCST (R10)(AX*2), Z11, Z7
-	VFMADD231PS.BCST (R10)(R12*1), Z11, Z8
-	VFMADD231PS.BCST (R10)(AX*4), Z11, Z9
-	VFMADD231PS.BCST (R11), Z11, Z10
-	PREFETCHT1       (BX)
-	ADDQ             SI, BX
-	ADDQ             R8, R9
-	ADDQ             R8, R10
-	ADDQ             R8, R11
-	ADDQ             DX, DI
+	VFMADD231PS.BCST (DX), Z11, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z11, Z1
+	VFMADD231PS.BCST (DX)(BX*2), Z11, Z2
+	VFMADD231PS.BCST (DX)(R8*1), Z11, Z3
+	VFMADD231PS.BCST (DX)(BX*4), Z11, Z4
+	VFMADD231PS.BCST (SI), Z11, Z5
+	VFMADD231PS.BCST (SI)(BX*1), Z11, Z6
+	VFMADD231PS.BCST (SI)(BX*2), Z11, Z7
+	VFMADD231PS.BCST (SI)(R8*1), Z11, Z8
+	VFMADD231PS.BCST (SI)(BX*4), Z11, Z9
+	VFMADD231PS.BCST (DI), Z11, Z10
+	PREFETCHT1       (R14)
+	ADDQ             $0x00000040, R14
+	VPMOVZXWD        (AX)(CX*1), Z11
+	VPSLLD           $0x10, Z11, Z11
+	VFMADD231PS.BCST 4(DX), Z11, Z0
+	VFMADD231PS.BCST 4(DX)(BX*1), Z11, Z1
+	VFMADD231PS.BCST 4(DX)(BX*2), Z11, Z2
+	VFMADD231PS.BCST 4(DX)(R8*1), Z11, Z3
+	VFMADD231PS.BCST 4(DX)(BX*4), Z11, Z4
+	VFMADD231PS.BCST 4(SI), Z11, Z5
+	VFMADD231PS.BCST 4(SI)(BX*1), Z11, Z6
+	VFMADD231PS.BCST 4(SI)(BX*2), Z11, Z7
+	VFMADD231PS.BCST 4(SI)(R8*1), Z11, Z8
+	VFMADD231PS.BCST 4(SI)(BX*4), Z11, Z9
+	VFMADD231PS.BCST 4(DI), Z11, Z10
+	LEAQ             (AX)(CX*2), AX
+	VPMOVZXWD        (AX), Z11
+	VPSLLD           $0x10, Z11, Z11
+	VFMADD231PS.BCST 8(DX), Z11, Z0
+	VFMADD231PS.BCST 8(DX)(BX*1), Z11, Z1
+	VFMADD231PS.BCST 8(DX)(BX*2), Z11, Z2
+	VFMADD231PS.BCST 8(DX)(R8*1), Z11, Z3
+	VFMADD231PS.BCST 8(DX)(BX*4), Z11, Z4
+	VFMADD231PS.BCST 8(SI), Z11, Z5
+	VFMADD231PS.BCST 8(SI)(BX*1), Z11, Z6
+	VFMADD231PS.BCST 8(SI)(BX*2), Z11, Z7
+	VFMADD231PS.BCST 8(SI)(R8*1), Z11, Z8
+	VFMADD231PS.BCST 8(SI)(BX*4), Z11, Z9
+	VFMADD231PS.BCST 8(DI), Z11, Z10
+	PREFETCHT0       (R10)
+	ADDQ             R11, R10
+	DECQ             R12
+	CMOVQEQ          R13, R11
+	VPMOVZXWD        (AX)(CX*1), Z11
+	VPSLLD           $0x10, Z11, Z11
+	VFMADD231PS.BCST 12(DX), Z11, Z0
+	VFMADD231PS.BCST 12(DX)(BX*1), Z11, Z1
+	VFMADD231PS.BCST 12(DX)(BX*2), Z11, Z2
+	VFMADD231PS.BCST 12(DX)(R8*1), Z11, Z3
+	VFMADD231PS.BCST 12(DX)(BX*4), Z11, Z4
+	VFMADD231PS.BCST 12(SI), Z11, Z5
+	VFMADD231PS.BCST 12(SI)(BX*1), Z11, Z6
+	VFMADD231PS.BCST 12(SI)(BX*2), Z11, Z7
+	VFMADD231PS.BCST 12(SI)(R8*1), Z11, Z8
+	VFMADD231PS.BCST 12(SI)(BX*4), Z11, Z9
+	VFMADD231PS.BCST 12(DI), Z11, Z10
+	LEAQ             (AX)(CX*2), AX
+	ADDQ             $0x10, DX
+	ADDQ             $0x10, SI
+	ADDQ             $0x10, DI
+	DECQ             R15
 	JNE              loop
-	MOVQ             tail+64(FP), AX
-	MOVL             $-1, CX
-	BZHIL            AX, CX, CX
-	KMOVW            CX, K1
-	MOVQ             c+48(FP), AX
-	MOVQ             ldc+56(FP), CX
-	VMOVUPS          Z0, K1, (AX)
+	TESTQ            R9, R9
+	JE               rest
+	DECQ             runs+104(FP)
+	JE               fetched
+	MOVQ             soon+80(FP), R14
+	ADDQ             ld+88(FP), R14
+	MOVQ             R14, soon+80(FP)
+	JMP              phase
+
+fetched:
+	MOVQ AX, R14
+	MOVQ R9, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), R9
+	ANDQ $0x00000003, R9
+	JE   store
+
+single:
+	VPMOVZXWD        (AX), Z11
+	VPSLLD           $0x10, Z11, Z11
+	VFMADD231PS.BCST (DX), Z11, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z11, Z1
+	VFMADD231PS.BCST (DX)(BX*2), Z11, Z2
+	VFMADD231PS.BCST (DX)(R8*1), Z11, Z3
+	VFMADD231PS.BCST (DX)(BX*4), Z11, Z4
+	VFMADD231PS.BCST (SI), Z11, Z5
+	VFMADD231PS.BCST (SI)(BX*1), Z11, Z6
+	VFMADD231PS.BCST (SI)(BX*2), Z11, Z7
+	VFMADD231PS.BCST (SI)(R8*1), Z11, Z8
+	VFMADD231PS.BCST (SI)(BX*4), Z11, Z9
+	VFMADD231PS.BCST (DI), Z11, Z10
 	ADDQ             CX, AX
-	VMOVUPS          Z1, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z2, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z3, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z4, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z5, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z6, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z7, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z8, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z9, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z10, K1, (AX)
+	ADDQ             $0x04, DX
+	ADDQ             $0x04, SI
+	ADDQ             $0x04, DI
+	DECQ             R9
+	JNE              single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z1, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z3, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z5, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z7, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z9, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z10, K1, (AX)
 	VZEROUPPER
 	RET
 
-// func tile12x1AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
-// Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·tile12x1AVX512(SB), NOSPLIT, $0-96
-	MOVQ   k+0(FP), AX
-	MOVQ   b+32(FP), CX
-	MOVQ   brs+40(FP), DX
-	MOVQ   next+80(FP), BX
-	MOVQ   step+88(FP), SI
-	MOVQ   DX, DI
-	IMULQ  AX, DI
-	ADDQ   DI, CX
-	NEGQ   DI
-	MOVQ   ars+16(FP), AX
-	MOVQ   acs+24(FP), R8
-	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(AX*4), R10
-	ADDQ   AX, R10
-	LEAQ   (R10)(AX*4), R11
-	ADDQ   AX, R11
-	LEAQ   (AX)(AX*2), R12
-	MOVB   load+72(FP), R13
-	TESTB  R13, R13
+// func tile12x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile12x1AVX512(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (DX)(BX*4), SI
+	ADDQ   BX, SI
+	LEAQ   (SI)(BX*4), DI
+	ADDQ   BX, DI
+	LEAQ   (BX)(BX*2), R8
+	MOVB   load+64(FP), R9
+	TESTB  R9, R9
 	JNE    fromC
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
@@ -8878,114 +15999,204 @@ TEXT ·tile12x1AVX512(SB), NOSPLIT, $0-96
 	VPXORD Z9, Z9, Z9
 	VPXORD Z10, Z10, Z10
 	VPXORD Z11, Z11, Z11
-	JMP    loop
+	JMP    begin
 
 fromC:
-	MOVQ      tail+64(FP), R13
-	MOVL      $-1, R14
-	BZHIL     R13, R14, R14
-	KMOVW     R14, K1
-	MOVQ      c+48(FP), R13
-	MOVQ      ldc+56(FP), R14
-	VMOVUPS.Z (R13), K1, Z0
-	ADDQ      R14, R13
-	VMOVUPS.Z (R13), K1, Z1
-	ADDQ      R14, R13
-	VMOVUPS.Z (R13), K1, Z2
-	ADDQ      R14, R13
-	VMOVUPS.Z (R13), K1, Z3
-	ADDQ      R14, R13
-	VMOVUPS.Z (R13), K1, Z4
-	ADDQ      R14, R13
-	VMOVUPS.Z (R13), K1, Z5
-	ADDQ      R14, R13
-	VMOVUPS.Z (R13), K1, Z6
-	ADDQ      R14, R13
-	VMOVUPS.Z (R13), K1, Z7
-	ADDQ      R14, R13
-	VMOVUPS.Z (R13), K1, Z8
-	ADDQ      R14, R13
-	VMOVUPS.Z (R13), K1, Z9
-	ADDQ      R14, R13
-	VMOVUPS.Z (R13), K1, Z10
-	ADDQ      R14, R13
-	VMOVUPS.Z (R13), K1, Z11
+	MOVQ      tail+56(FP), R9
+	MOVL      $-1, R10
+	BZHIL     R9, R10, R10
+	KMOVW     R10, K1
+	MOVQ      c+40(FP), R9
+	MOVQ      ldc+48(FP), R10
+	VMOVUPS.Z (R9), K1, Z0
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z1
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z2
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z3
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z4
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z5
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z6
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z7
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z8
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z9
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z10
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z11
+
+begin:
+	MOVQ k+0(FP), R9
+	SHRQ $0x02, R9
+	JE   rest
+	MOVQ soonC+72(FP), R10
+	MOVQ ldc+48(FP), R11
+	MOVQ $0x0000000c, R12
+	XORQ R13, R13
+	MOVQ soon+80(FP), R14
+
+phase:
+	MOVQ    run+96(FP), R15
+	CMPQ    R9, R15
+	CMOVQLT R9, R15
+	SUBQ    R15, R9
 
 loop:
-	VMOVUPS          (CX)(DI*1), Z12
-	VFMADD231PS.BCST (R9), Z12, Z0
-	VFMADD231PS.BCST (R9)(AX*1), Z12, Z1
-	VFMADD231PS.BCST (R9)(AX*2), Z12, Z2
-	VFMADD231PS.BCST (R9)(R12*1), Z12, Z3
-	VFMADD231PS.BCST (R9)(AX*4), Z12, Z4
-	VFMADD231PS.BCST (R10), Z12, Z5
-	VFMADD231PS.BCST (R10)(AX*1), Z12, Z6
-	VFMADD231PS.BCST (R10)(AX*2), Z12, Z7
-	VFMADD231PS.BCST (R10)(R12*1), Z12, Z8
-	VFMADD231PS.BCST (R10)(AX*4), Z12, Z9
-	VFMADD231PS.BCST (R11), Z12, Z10
-	VFMADD231PS.BCST (R11)(AX*1), Z12, Z11
-	PREFETCHT1       (BX)
-	ADDQ             SI, BX
-	ADDQ             R8, R9
-	ADDQ             R8, R10
-	ADDQ             R8, R11
-	ADDQ             DX, DI
+	VMOVUPS          (AX), Z12
+	VFMADD231PS.BCST (DX), Z12, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z12, Z1
+	VFMADD231PS.BCST (DX)(BX*2), Z12, Z2
+	VFMADD231PS.BCST (DX)(R8*1), Z12, Z3
+	VFMADD231PS.BCST (DX)(BX*4), Z12, Z4
+	VFMADD231PS.BCST (SI), Z12, Z5
+	VFMADD231PS.BCST (SI)(BX*1), Z12, Z6
+	VFMADD231PS.BCST (SI)(BX*2), Z12, Z7
+	VFMADD231PS.BCST (SI)(R8*1), Z12, Z8
+	VFMADD231PS.BCST (SI)(BX*4), Z12, Z9
+	VFMADD231PS.BCST (DI), Z12, Z10
+	VFMADD231PS.BCST (DI)(BX*1), Z12, Z11
+	PREFETCHT1       (R14)
+	PREFETCHT1       64(R14)
+	ADDQ             $0x00000080, R14
+	VMOVUPS          (AX)(CX*1), Z12
+	VFMADD231PS.BCST 4(DX), Z12, Z0
+	VFMADD231PS.BCST 4(DX)(BX*1), Z12, Z1
+	VFMADD231PS.BCST 4(DX)(BX*2), Z12, Z2
+	VFMADD231PS.BCST 4(DX)(R8*1), Z12, Z3
+	VFMADD231PS.BCST 4(DX)(BX*4), Z12, Z4
+	VFMADD231PS.BCST 4(SI), Z12, Z5
+	VFMADD231PS.BCST 4(SI)(BX*1), Z12, Z6
+	VFMADD231PS.BCST 4(SI)(BX*2), Z12, Z7
+	VFMADD231PS.BCST 4(SI)(R8*1), Z12, Z8
+	VFMADD231PS.BCST 4(SI)(BX*4), Z12, Z9
+	VFMADD231PS.BCST 4(DI), Z12, Z10
+	VFMADD231PS.BCST 4(DI)(BX*1), Z12, Z11
+	LEAQ             (AX)(CX*2), AX
+	VMOVUPS          (AX), Z12
+	VFMADD231PS.BCST 8(DX), Z12, Z0
+	VFMADD231PS.BCST 8(DX)(BX*1), Z12, Z1
+	VFMADD231PS.BCST 8(DX)(BX*2), Z12, Z2
+	VFMADD231PS.BCST 8(DX)(R8*1), Z12, Z3
+	VFMADD231PS.BCST 8(DX)(BX*4), Z12, Z4
+	VFMADD231PS.BCST 8(SI), Z12, Z5
+	VFMADD231PS.BCST 8(SI)(BX*1), Z12, Z6
+	VFMADD231PS.BCST 8(SI)(BX*2), Z12, Z7
+	VFMADD231PS.BCST 8(SI)(R8*1), Z12, Z8
+	VFMADD231PS.BCST 8(SI)(BX*4), Z12, Z9
+	VFMADD231PS.BCST 8(DI), Z12, Z10
+	VFMADD231PS.BCST 8(DI)(BX*1), Z12, Z11
+	PREFETCHT0       (R10)
+	ADDQ             R11, R10
+	DECQ             R12
+	CMOVQEQ          R13, R11
+	VMOVUPS          (AX)(CX*1), Z12
+	VFMADD231PS.BCST 12(DX), Z12, Z0
+	VFMADD231PS.BCST 12(DX)(BX*1), Z12, Z1
+	VFMADD231PS.BCST 12(DX)(BX*2), Z12, Z2
+	VFMADD231PS.BCST 12(DX)(R8*1), Z12, Z3
+	VFMADD231PS.BCST 12(DX)(BX*4), Z12, Z4
+	VFMADD231PS.BCST 12(SI), Z12, Z5
+	VFMADD231PS.BCST 12(SI)(BX*1), Z12, Z6
+	VFMADD231PS.BCST 12(SI)(BX*2), Z12, Z7
+	VFMADD231PS.BCST 12(SI)(R8*1), Z12, Z8
+	VFMADD231PS.BCST 12(SI)(BX*4), Z12, Z9
+	VFMADD231PS.BCST 12(DI), Z12, Z10
+	VFMADD231PS.BCST 12(DI)(BX*1), Z12, Z11
+	LEAQ             (AX)(CX*2), AX
+	ADDQ             $0x10, DX
+	ADDQ             $0x10, SI
+	ADDQ             $0x10, DI
+	DECQ             R15
 	JNE              loop
-	MOVQ             tail+64(FP), AX
-	MOVL             $-1, CX
-	BZHIL            AX, CX, CX
-	KMOVW            CX, K1
-	MOVQ             c+48(FP), AX
-	MOVQ             ldc+56(FP), CX
-	VMOVUPS          Z0, K1, (AX)
+	TESTQ            R9, R9
+	JE               rest
+	DECQ             runs+104(FP)
+	JE               fetched
+	MOVQ             soon+80(FP), R14
+	ADDQ             ld+88(FP), R14
+	MOVQ             R14, soon+80(FP)
+	JMP              phase
+
+fetched:
+	MOVQ AX, R14
+	MOVQ R9, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), R9
+	ANDQ $0x00000003, R9
+	JE   store
+
+single:
+	VMOVUPS          (AX), Z12
+	VFMADD231PS.BCST (DX), Z12, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z12, Z1
+	VFMADD231PS.BCST (DX)(BX*2), Z12, Z2
+	VFMADD231PS.BCST (DX)(R8*1), Z12, Z3
+	VFMADD231PS.BCST (DX)(BX*4), Z12, Z4
+	VFMADD231PS.BCST (SI), Z12, Z5
+	VFMADD231PS.BCST (SI)(BX*1), Z12, Z6
+	VFMADD231PS.BCST (SI)(BX*2), Z12, Z7
+	VFMADD231PS.BCST (SI)(R8*1), Z12, Z8
+	VFMADD231PS.BCST (SI)(BX*4), Z12, Z9
+	VFMADD231PS.BCST (DI), Z12, Z10
+	VFMADD231PS.BCST (DI)(BX*1), Z12, Z11
 	ADDQ             CX, AX
-	VMOVUPS          Z1, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z2, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z3, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z4, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z5, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z6, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z7, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z8, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z9, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z10, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z11, K1, (AX)
+	ADDQ             $0x04, DX
+	ADDQ             $0x04, SI
+	ADDQ             $0x04, DI
+	DECQ             R9
+	JNE              single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z1, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z3, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z5, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z7, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z9, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z10, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z11, K1, (AX)
 	VZEROUPPER
 	RET
 
-// func tile12x1BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
-// Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·tile12x1BF16AVX512(SB), NOSPLIT, $0-96
-	MOVQ   k+0(FP), AX
-	MOVQ   b+32(FP), CX
-	MOVQ   brs+40(FP), DX
-	MOVQ   next+80(FP), BX
-	MOVQ   step+88(FP), SI
-	MOVQ   DX, DI
-	IMULQ  AX, DI
-	ADDQ   DI, CX
-	NEGQ   DI
-	MOVQ   ars+16(FP), AX
-	MOVQ   acs+24(FP), R8
-	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(AX*4), R10
-	ADDQ   AX, R10
-	LEAQ   (R10)(AX*4), R11
-	ADDQ   AX, R11
-	LEAQ   (AX)(AX*2), R12
-	MOVB   load+72(FP), R13
-	TESTB  R13, R13
+// func tile12x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile12x1TAVX512(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
 	JNE    fromC
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
@@ -8999,115 +16210,426 @@ TEXT ·tile12x1BF16AVX512(SB), NOSPLIT, $0-96
 	VPXORD Z9, Z9, Z9
 	VPXORD Z10, Z10, Z10
 	VPXORD Z11, Z11, Z11
-	JMP    loop
+	JMP    begin
 
 fromC:
-	MOVQ      tail+64(FP), R13
-	MOVL      $-1, R14
-	BZHIL     R13, R14, R14
-	KMOVW     R14, K1
-	MOVQ      c+48(FP), R13
-	MOVQ      ldc+56(FP), R14
-	VMOVUPS.Z (R13), K1, Z0
-	ADDQ      R14, R13
-	VMOVUPS.Z (R13), K1, Z1
-	ADDQ      R14, R13
-	VMOVUPS.Z (R13), K1, Z2
-	ADDQ      R14, R13
-	VMOVUPS.Z (R13), K1, Z3
-	ADDQ      R14, R13
-	VMOVUPS.Z (R13), K1, Z4
-	ADDQ      R14, R13
-	VMOVUPS.Z (R13), K1, Z5
-	ADDQ      R14, R13
-	VMOVUPS.Z (R13), K1, Z6
-	ADDQ      R14, R13
-	VMOVUPS.Z (R13), K1, Z7
-	ADDQ      R14, R13
-	VMOVUPS.Z (R13), K1, Z8
-	ADDQ      R14, R13
-	VMOVUPS.Z (R13), K1, Z9
-	ADDQ      R14, R13
-	VMOVUPS.Z (R13), K1, Z10
-	ADDQ      R14, R13
-	VMOVUPS.Z (R13), K1, Z11
+	MOVQ      tail+56(FP), SI
+	MOVL      $-1, DI
+	BZHIL     SI, DI, DI
+	KMOVW     DI, K1
+	MOVQ      c+40(FP), SI
+	MOVQ      ldc+48(FP), DI
+	VMOVUPS.Z (SI), K1, Z0
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z1
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z2
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z3
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z4
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z5
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z6
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z7
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z8
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z9
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z10
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z11
+
+begin:
+	MOVQ k+0(FP), SI
+	SHRQ $0x02, SI
+	JE   rest
+	MOVQ soonC+72(FP), DI
+	MOVQ ldc+48(FP), R8
+	MOVQ $0x0000000c, R9
+	XORQ R10, R10
+	MOVQ soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
 
 loop:
-	VPMOVZXWD        (CX)(DI*1), Z12
+	VMOVUPS          (AX), Z12
+	VFMADD231PS.BCST (DX), Z12, Z0
+	VFMADD231PS.BCST 4(DX), Z12, Z1
+	VFMADD231PS.BCST 8(DX), Z12, Z2
+	VFMADD231PS.BCST 12(DX), Z12, Z3
+	VFMADD231PS.BCST 16(DX), Z12, Z4
+	VFMADD231PS.BCST 20(DX), Z12, Z5
+	VFMADD231PS.BCST 24(DX), Z12, Z6
+	VFMADD231PS.BCST 28(DX), Z12, Z7
+	VFMADD231PS.BCST 32(DX), Z12, Z8
+	VFMADD231PS.BCST 36(DX), Z12, Z9
+	VFMADD231PS.BCST 40(DX), Z12, Z10
+	VFMADD231PS.BCST 44(DX), Z12, Z11
+	PREFETCHT1       (R11)
+	PREFETCHT1       64(R11)
+	ADDQ             $0x00000080, R11
+	VMOVUPS          (AX)(CX*1), Z12
+	VFMADD231PS.BCST (DX)(BX*1), Z12, Z0
+	VFMADD231PS.BCST 4(DX)(BX*1), Z12, Z1
+	VFMADD231PS.BCST 8(DX)(BX*1), Z12, Z2
+	VFMADD231PS.BCST 12(DX)(BX*1), Z12, Z3
+	VFMADD231PS.BCST 16(DX)(BX*1), Z12, Z4
+	VFMADD231PS.BCST 20(DX)(BX*1), Z12, Z5
+	VFMADD231PS.BCST 24(DX)(BX*1), Z12, Z6
+	VFMADD231PS.BCST 28(DX)(BX*1), Z12, Z7
+	VFMADD231PS.BCST 32(DX)(BX*1), Z12, Z8
+	VFMADD231PS.BCST 36(DX)(BX*1), Z12, Z9
+	VFMADD231PS.BCST 40(DX)(BX*1), Z12, Z10
+	VFMADD231PS.BCST 44(DX)(BX*1), Z12, Z11
+	LEAQ             (AX)(CX*2), AX
+	LEAQ             (DX)(BX*2), DX
+	VMOVUPS          (AX), Z12
+	VFMADD231PS.BCST (DX), Z12, Z0
+	VFMADD231PS.BCST 4(DX), Z12, Z1
+	VFMADD231PS.BCST 8(DX), Z12, Z2
+	VFMADD231PS.BCST 12(DX), Z12, Z3
+	VFMADD231PS.BCST 16(DX), Z12, Z4
+	VFMADD231PS.BCST 20(DX), Z12, Z5
+	VFMADD231PS.BCST 24(DX), Z12, Z6
+	VFMADD231PS.BCST 28(DX), Z12, Z7
+	VFMADD231PS.BCST 32(DX), Z12, Z8
+	VFMADD231PS.BCST 36(DX), Z12, Z9
+	VFMADD231PS.BCST 40(DX), Z12, Z10
+	VFMADD231PS.BCST 44(DX), Z12, Z11
+	PREFETCHT0       (DI)
+	ADDQ             R8, DI
+	DECQ             R9
+	CMOVQEQ          R10, R8
+	VMOVUPS          (AX)(CX*1), Z12
+	VFMADD231PS.BCST (DX)(BX*1), Z12, Z0
+	VFMADD231PS.BCST 4(DX)(BX*1), Z12, Z1
+	VFMADD231PS.BCST 8(DX)(BX*1), Z12, Z2
+	VFMADD231PS.BCST 12(DX)(BX*1), Z12, Z3
+	VFMADD231PS.BCST 16(DX)(BX*1), Z12, Z4
+	VFMADD231PS.BCST 20(DX)(BX*1), Z12, Z5
+	VFMADD231PS.BCST 24(DX)(BX*1), Z12, Z6
+	VFMADD231PS.BCST 28(DX)(BX*1), Z12, Z7
+	VFMADD231PS.BCST 32(DX)(BX*1), Z12, Z8
+	VFMADD231PS.BCST 36(DX)(BX*1), Z12, Z9
+	VFMADD231PS.BCST 40(DX)(BX*1), Z12, Z10
+	VFMADD231PS.BCST 44(DX)(BX*1), Z12, Z11
+	LEAQ             (AX)(CX*2), AX
+	LEAQ             (DX)(BX*2), DX
+	DECQ             R12
+	JNE              loop
+	TESTQ            SI, SI
+	JE               rest
+	DECQ             runs+104(FP)
+	JE               fetched
+	MOVQ             soon+80(FP), R11
+	ADDQ             ld+88(FP), R11
+	MOVQ             R11, soon+80(FP)
+	JMP              phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VMOVUPS          (AX), Z12
+	VFMADD231PS.BCST (DX), Z12, Z0
+	VFMADD231PS.BCST 4(DX), Z12, Z1
+	VFMADD231PS.BCST 8(DX), Z12, Z2
+	VFMADD231PS.BCST 12(DX), Z12, Z3
+	VFMADD231PS.BCST 16(DX), Z12, Z4
+	VFMADD231PS.BCST 20(DX), Z12, Z5
+	VFMADD231PS.BCST 24(DX), Z12, Z6
+	VFMADD231PS.BCST 28(DX), Z12, Z7
+	VFMADD231PS.BCST 32(DX), Z12, Z8
+	VFMADD231PS.BCST 36(DX), Z12, Z9
+	VFMADD231PS.BCST 40(DX), Z12, Z10
+	VFMADD231PS.BCST 44(DX), Z12, Z11
+	ADDQ             CX, AX
+	ADDQ             BX, DX
+	DECQ             SI
+	JNE              single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z1, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z3, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z5, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z7, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z9, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z10, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z11, K1, (AX)
+	VZEROUPPER
+	RET
+
+// func tile12x1BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile12x1BF16AVX512(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (DX)(BX*4), SI
+	ADDQ   BX, SI
+	LEAQ   (SI)(BX*4), DI
+	ADDQ   BX, DI
+	LEAQ   (BX)(BX*2), R8
+	MOVB   load+64(FP), R9
+	TESTB  R9, R9
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), R9
+	MOVL      $-1, R10
+	BZHIL     R9, R10, R10
+	KMOVW     R10, K1
+	MOVQ      c+40(FP), R9
+	MOVQ      ldc+48(FP), R10
+	VMOVUPS.Z (R9), K1, Z0
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z1
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z2
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z3
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z4
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z5
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z6
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z7
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z8
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z9
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z10
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z11
+
+begin:
+	MOVQ k+0(FP), R9
+	SHRQ $0x02, R9
+	JE   rest
+	MOVQ soonC+72(FP), R10
+	MOVQ ldc+48(FP), R11
+	MOVQ $0x0000000c, R12
+	XORQ R13, R13
+	MOVQ soon+80(FP), R14
+
+phase:
+	MOVQ    run+96(FP), R15
+	CMPQ    R9, R15
+	CMOVQLT R9, R15
+	SUBQ    R15, R9
+
+loop:
+	VPMOVZXWD        (AX), Z12
 	VPSLLD           $0x10, Z12, Z12
-	VFMADD231PS.BCST (R9), Z12, Z0
-	VFMADD231PS.BCST (R9)(AX*1), Z12, Z1
-	VFMADD231PS.BCST (R9)(AX*2), Z12, Z2
-	VFMADD231PS.BCST (R9)(R12*1), Z12, Z3
-	VFMADD231PS.BCST (R9)(AX*4), Z12, Z4
-	VFMADD231PS.BCST (R10), Z12, Z5
-	VFMADD231PS.BCST (R10)(AX*1), Z12, Z6
-	VFMADD231PS.BCST (R10)(AX*2), Z12, Z7
-	VFMADD231PS.BCST (R10)(R12*1), Z12, Z8
-	VFMADD231PS.BCST (R10)(AX*4), Z12, Z9
-	VFMADD231PS.BCST (R11), Z12, Z10
-	VFMADD231PS.BCST (R11)(AX*1), Z12, Z11
-	PREFETCHT1       (BX)
-	ADDQ             SI, BX
-	ADDQ             R8, R9
-	ADDQ             R8, R10
-	ADDQ             R8, R11
-	ADDQ             DX, DI
+	VFMADD231PS.BCST (DX), Z12, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z12, Z1
+	VFMADD231PS.BCST (DX)(BX*2), Z12, Z2
+	VFMADD231PS.BCST (DX)(R8*1), Z12, Z3
+	VFMADD231PS.BCST (DX)(BX*4), Z12, Z4
+	VFMADD231PS.BCST (SI), Z12, Z5
+	VFMADD231PS.BCST (SI)(BX*1), Z12, Z6
+	VFMADD231PS.BCST (SI)(BX*2), Z12, Z7
+	VFMADD231PS.BCST (SI)(R8*1), Z12, Z8
+	VFMADD231PS.BCST (SI)(BX*4), Z12, Z9
+	VFMADD231PS.BCST (DI), Z12, Z10
+	VFMADD231PS.BCST (DI)(BX*1), Z12, Z11
+	PREFETCHT1       (R14)
+	ADDQ             $0x00000040, R14
+	VPMOVZXWD        (AX)(CX*1), Z12
+	VPSLLD           $0x10, Z12, Z12
+	VFMADD231PS.BCST 4(DX), Z12, Z0
+	VFMADD231PS.BCST 4(DX)(BX*1), Z12, Z1
+	VFMADD231PS.BCST 4(DX)(BX*2), Z12, Z2
+	VFMADD231PS.BCST 4(DX)(R8*1), Z12, Z3
+	VFMADD231PS.BCST 4(DX)(BX*4), Z12, Z4
+	VFMADD231PS.BCST 4(SI), Z12, Z5
+	VFMADD231PS.BCST 4(SI)(BX*1), Z12, Z6
+	VFMADD231PS.BCST 4(SI)(BX*2), Z12, Z7
+	VFMADD231PS.BCST 4(SI)(R8*1), Z12, Z8
+	VFMADD231PS.BCST 4(SI)(BX*4), Z12, Z9
+	VFMADD231PS.BCST 4(DI), Z12, Z10
+	VFMADD231PS.BCST 4(DI)(BX*1), Z12, Z11
+	LEAQ             (AX)(CX*2), AX
+	VPMOVZXWD        (AX), Z12
+	VPSLLD           $0x10, Z12, Z12
+	VFMADD231PS.BCST 8(DX), Z12, Z0
+	VFMADD231PS.BCST 8(DX)(BX*1), Z12, Z1
+	VFMADD231PS.BCST 8(DX)(BX*2), Z12, Z2
+	VFMADD231PS.BCST 8(DX)(R8*1), Z12, Z3
+	VFMADD231PS.BCST 8(DX)(BX*4), Z12, Z4
+	VFMADD231PS.BCST 8(SI), Z12, Z5
+	VFMADD231PS.BCST 8(SI)(BX*1), Z12, Z6
+	VFMADD231PS.BCST 8(SI)(BX*2), Z12, Z7
+	VFMADD231PS.BCST 8(SI)(R8*1), Z12, Z8
+	VFMADD231PS.BCST 8(SI)(BX*4), Z12, Z9
+	VFMADD231PS.BCST 8(DI), Z12, Z10
+	VFMADD231PS.BCST 8(DI)(BX*1), Z12, Z11
+	PREFETCHT0       (R10)
+	ADDQ             R11, R10
+	DECQ             R12
+	CMOVQEQ          R13, R11
+	VPMOVZXWD        (AX)(CX*1), Z12
+	VPSLLD           $0x10, Z12, Z12
+	VFMADD231PS.BCST 12(DX), Z12, Z0
+	VFMADD231PS.BCST 12(DX)(BX*1), Z12, Z1
+	VFMADD231PS.BCST 12(DX)(BX*2), Z12, Z2
+	VFMADD231PS.BCST 12(DX)(R8*1), Z12, Z3
+	VFMADD231PS.BCST 12(DX)(BX*4), Z12, Z4
+	VFMADD231PS.BCST 12(SI), Z12, Z5
+	VFMADD231PS.BCST 12(SI)(BX*1), Z12, Z6
+	VFMADD231PS.BCST 12(SI)(BX*2), Z12, Z7
+	VFMADD231PS.BCST 12(SI)(R8*1), Z12, Z8
+	VFMADD231PS.BCST 12(SI)(BX*4), Z12, Z9
+	VFMADD231PS.BCST 12(DI), Z12, Z10
+	VFMADD231PS.BCST 12(DI)(BX*1), Z12, Z11
+	LEAQ             (AX)(CX*2), AX
+	ADDQ             $0x10, DX
+	ADDQ             $0x10, SI
+	ADDQ             $0x10, DI
+	DECQ             R15
 	JNE              loop
-	MOVQ             tail+64(FP), AX
-	MOVL             $-1, CX
-	BZHIL            AX, CX, CX
-	KMOVW            CX, K1
-	MOVQ             c+48(FP), AX
-	MOVQ             ldc+56(FP), CX
-	VMOVUPS          Z0, K1, (AX)
+	TESTQ            R9, R9
+	JE               rest
+	DECQ             runs+104(FP)
+	JE               fetched
+	MOVQ             soon+80(FP), R14
+	ADDQ             ld+88(FP), R14
+	MOVQ             R14, soon+80(FP)
+	JMP              phase
+
+fetched:
+	MOVQ AX, R14
+	MOVQ R9, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), R9
+	ANDQ $0x00000003, R9
+	JE   store
+
+single:
+	VPMOVZXWD        (AX), Z12
+	VPSLLD           $0x10, Z12, Z12
+	VFMADD231PS.BCST (DX), Z12, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z12, Z1
+	VFMADD231PS.BCST (DX)(BX*2), Z12, Z2
+	VFMADD231PS.BCST (DX)(R8*1), Z12, Z3
+	VFMADD231PS.BCST (DX)(BX*4), Z12, Z4
+	VFMADD231PS.BCST (SI), Z12, Z5
+	VFMADD231PS.BCST (SI)(BX*1), Z12, Z6
+	VFMADD231PS.BCST (SI)(BX*2), Z12, Z7
+	VFMADD231PS.BCST (SI)(R8*1), Z12, Z8
+	VFMADD231PS.BCST (SI)(BX*4), Z12, Z9
+	VFMADD231PS.BCST (DI), Z12, Z10
+	VFMADD231PS.BCST (DI)(BX*1), Z12, Z11
 	ADDQ             CX, AX
-	VMOVUPS          Z1, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z2, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z3, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z4, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z5, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z6, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z7, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z8, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z9, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z10, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z11, K1, (AX)
+	ADDQ             $0x04, DX
+	ADDQ             $0x04, SI
+	ADDQ             $0x04, DI
+	DECQ             R9
+	JNE              single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z1, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z3, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z5, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z7, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z9, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z10, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z11, K1, (AX)
 	VZEROUPPER
 	RET
 
-// func tile13x1AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
-// Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·tile13x1AVX512(SB), NOSPLIT, $0-96
-	MOVQ   k+0(FP), AX
-	MOVQ   b+32(FP), CX
-	MOVQ   brs+40(FP), DX
-	MOVQ   next+80(FP), BX
-	MOVQ   step+88(FP), SI
-	MOVQ   DX, DI
-	IMULQ  AX, DI
-	ADDQ   DI, CX
-	NEGQ   DI
-	MOVQ   ars+16(FP), AX
-	MOVQ   acs+24(FP), R8
-	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(AX*4), R10
-	ADDQ   AX, R10
-	LEAQ   (R10)(AX*4), R11
-	ADDQ   AX, R11
-	LEAQ   (AX)(AX*2), R12
-	MOVB   load+72(FP), R13
-	TESTB  R13, R13
+// func tile13x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile13x1AVX512(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (DX)(BX*4), SI
+	ADDQ   BX, SI
+	LEAQ   (SI)(BX*4), DI
+	ADDQ   BX, DI
+	LEAQ   (BX)(BX*2), R8
+	MOVB   load+64(FP), R9
+	TESTB  R9, R9
 	JNE    fromC
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
@@ -9122,119 +16644,213 @@ TEXT ·tile13x1AVX512(SB), NOSPLIT, $0-96
 	VPXORD Z10, Z10, Z10
 	VPXORD Z11, Z11, Z11
 	VPXORD Z12, Z12, Z12
-	JMP    loop
+	JMP    begin
 
 fromC:
-	MOVQ      tail+64(FP), R13
-	MOVL      $-1, R14
-	BZHIL     R13, R14, R14
-	KMOVW     R14, K1
-	MOVQ      c+48(FP), R13
-	MOVQ      ldc+56(FP), R14
-	VMOVUPS.Z (R13), K1, Z0
-	ADDQ      R14, R13
-	VMOVUPS.Z (R13), K1, Z1
-	ADDQ      R14, R13
-	VMOVUPS.Z (R13), K1, Z2
-	ADDQ      R14, R13
-	VMOVUPS.Z (R13), K1, Z3
-	ADDQ      R14, R13
-	VMOVUPS.Z (R13), K1, Z4
-	ADDQ      R14, R13
-	VMOVUPS.Z (R13), K1, Z5
-	ADDQ      R14, R13
-	VMOVUPS.Z (R13), K1, Z6
-	ADDQ      R14, R13
-	VMOVUPS.Z (R13), K1, Z7
-	ADDQ      R14, R13
-	VMOVUPS.Z (R13), K1, Z8
-	ADDQ      R14, R13
-	VMOVUPS.Z (R13), K1, Z9
-	ADDQ      R14, R13
-	VMOVUPS.Z (R13), K1, Z10
-	ADDQ      R14, R13
-	VMOVUPS.Z (R13), K1, Z11
-	ADDQ      R14, R13
-	VMOVUPS.Z (R13), K1, Z12
+	MOVQ      tail+56(FP), R9
+	MOVL      $-1, R10
+	BZHIL     R9, R10, R10
+	KMOVW     R10, K1
+	MOVQ      c+40(FP), R9
+	MOVQ      ldc+48(FP), R10
+	VMOVUPS.Z (R9), K1, Z0
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z1
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z2
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z3
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z4
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z5
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z6
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z7
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z8
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z9
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z10
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z11
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z12
+
+begin:
+	MOVQ k+0(FP), R9
+	SHRQ $0x02, R9
+	JE   rest
+	MOVQ soonC+72(FP), R10
+	MOVQ ldc+48(FP), R11
+	MOVQ $0x0000000d, R12
+	XORQ R13, R13
+	MOVQ soon+80(FP), R14
+
+phase:
+	MOVQ    run+96(FP), R15
+	CMPQ    R9, R15
+	CMOVQLT R9, R15
+	SUBQ    R15, R9
 
 loop:
-	VMOVUPS          (CX)(DI*1), Z13
-	VFMADD231PS.BCST (R9), Z13, Z0
-	VFMADD231PS.BCST (R9)(AX*1), Z13, Z1
-	VFMADD231PS.BCST (R9)(AX*2), Z13, Z2
-	VFMADD231PS.BCST (R9)(R12*1), Z13, Z3
-	VFMADD231PS.BCST (R9)(AX*4), Z13, Z4
-	VFMADD231PS.BCST (R10), Z13, Z5
-	VFMADD231PS.BCST (R10)(AX*1), Z13, Z6
-	VFMADD231PS.BCST (R10)(AX*2), Z13, Z7
-	VFMADD231PS.BCST (R10)(R12*1), Z13, Z8
-	VFMADD231PS.BCST (R10)(AX*4), Z13, Z9
-	VFMADD231PS.BCST (R11), Z13, Z10
-	VFMADD231PS.BCST (R11)(AX*1), Z13, Z11
-	VFMADD231PS.BCST (R11)(AX*2), Z13, Z12
-	PREFETCHT1       (BX)
-	ADDQ             SI, BX
-	ADDQ             R8, R9
-	ADDQ             R8, R10
-	ADDQ             R8, R11
-	ADDQ             DX, DI
+	VMOVUPS          (AX), Z13
+	VFMADD231PS.BCST (DX), Z13, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z13, Z1
+	VFMADD231PS.BCST (DX)(BX*2), Z13, Z2
+	VFMADD231PS.BCST (DX)(R8*1), Z13, Z3
+	VFMADD231PS.BCST (DX)(BX*4), Z13, Z4
+	VFMADD231PS.BCST (SI), Z13, Z5
+	VFMADD231PS.BCST (SI)(BX*1), Z13, Z6
+	VFMADD231PS.BCST (SI)(BX*2), Z13, Z7
+	VFMADD231PS.BCST (SI)(R8*1), Z13, Z8
+	VFMADD231PS.BCST (SI)(BX*4), Z13, Z9
+	VFMADD231PS.BCST (DI), Z13, Z10
+	VFMADD231PS.BCST (DI)(BX*1), Z13, Z11
+	VFMADD231PS.BCST (DI)(BX*2), Z13, Z12
+	PREFETCHT1       (R14)
+	PREFETCHT1       64(R14)
+	ADDQ             $0x00000080, R14
+	VMOVUPS          (AX)(CX*1), Z13
+	VFMADD231PS.BCST 4(DX), Z13, Z0
+	VFMADD231PS.BCST 4(DX)(BX*1), Z13, Z1
+	VFMADD231PS.BCST 4(DX)(BX*2), Z13, Z2
+	VFMADD231PS.BCST 4(DX)(R8*1), Z13, Z3
+	VFMADD231PS.BCST 4(DX)(BX*4), Z13, Z4
+	VFMADD231PS.BCST 4(SI), Z13, Z5
+	VFMADD231PS.BCST 4(SI)(BX*1), Z13, Z6
+	VFMADD231PS.BCST 4(SI)(BX*2), Z13, Z7
+	VFMADD231PS.BCST 4(SI)(R8*1), Z13, Z8
+	VFMADD231PS.BCST 4(SI)(BX*4), Z13, Z9
+	VFMADD231PS.BCST 4(DI), Z13, Z10
+	VFMADD231PS.BCST 4(DI)(BX*1), Z13, Z11
+	VFMADD231PS.BCST 4(DI)(BX*2), Z13, Z12
+	LEAQ             (AX)(CX*2), AX
+	VMOVUPS          (AX), Z13
+	VFMADD231PS.BCST 8(DX), Z13, Z0
+	VFMADD231PS.BCST 8(DX)(BX*1), Z13, Z1
+	VFMADD231PS.BCST 8(DX)(BX*2), Z13, Z2
+	VFMADD231PS.BCST 8(DX)(R8*1), Z13, Z3
+	VFMADD231PS.BCST 8(DX)(BX*4), Z13, Z4
+	VFMADD231PS.BCST 8(SI), Z13, Z5
+	VFMADD231PS.BCST 8(SI)(BX*1), Z13, Z6
+	VFMADD231PS.BCST 8(SI)(BX*2), Z13, Z7
+	VFMADD231PS.BCST 8(SI)(R8*1), Z13, Z8
+	VFMADD231PS.BCST 8(SI)(BX*4), Z13, Z9
+	VFMADD231PS.BCST 8(DI), Z13, Z10
+	VFMADD231PS.BCST 8(DI)(BX*1), Z13, Z11
+	VFMADD231PS.BCST 8(DI)(BX*2), Z13, Z12
+	PREFETCHT0       (R10)
+	ADDQ             R11, R10
+	DECQ             R12
+	CMOVQEQ          R13, R11
+	VMOVUPS          (AX)(CX*1), Z13
+	VFMADD231PS.BCST 12(DX), Z13, Z0
+	VFMADD231PS.BCST 12(DX)(BX*1), Z13, Z1
+	VFMADD231PS.BCST 12(DX)(BX*2), Z13, Z2
+	VFMADD231PS.BCST 12(DX)(R8*1), Z13, Z3
+	VFMADD231PS.BCST 12(DX)(BX*4), Z13, Z4
+	VFMADD231PS.BCST 12(SI), Z13, Z5
+	VFMADD231PS.BCST 12(SI)(BX*1), Z13, Z6
+	VFMADD231PS.BCST 12(SI)(BX*2), Z13, Z7
+	VFMADD231PS.BCST 12(SI)(R8*1), Z13, Z8
+	VFMADD231PS.BCST 12(SI)(BX*4), Z13, Z9
+	VFMADD231PS.BCST 12(DI), Z13, Z10
+	VFMADD231PS.BCST 12(DI)(BX*1), Z13, Z11
+	VFMADD231PS.BCST 12(DI)(BX*2), Z13, Z12
+	LEAQ             (AX)(CX*2), AX
+	ADDQ             $0x10, DX
+	ADDQ             $0x10, SI
+	ADDQ             $0x10, DI
+	DECQ             R15
 	JNE              loop
-	MOVQ             tail+64(FP), AX
-	MOVL             $-1, CX
-	BZHIL            AX, CX, CX
-	KMOVW            CX, K1
-	MOVQ             c+48(FP), AX
-	MOVQ             ldc+56(FP), CX
-	VMOVUPS          Z0, K1, (AX)
+	TESTQ            R9, R9
+	JE               rest
+	DECQ             runs+104(FP)
+	JE               fetched
+	MOVQ             soon+80(FP), R14
+	ADDQ             ld+88(FP), R14
+	MOVQ             R14, soon+80(FP)
+	JMP              phase
+
+fetched:
+	MOVQ AX, R14
+	MOVQ R9, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), R9
+	ANDQ $0x00000003, R9
+	JE   store
+
+single:
+	VMOVUPS          (AX), Z13
+	VFMADD231PS.BCST (DX), Z13, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z13, Z1
+	VFMADD231PS.BCST (DX)(BX*2), Z13, Z2
+	VFMADD231PS.BCST (DX)(R8*1), Z13, Z3
+	VFMADD231PS.BCST (DX)(BX*4), Z13, Z4
+	VFMADD231PS.BCST (SI), Z13, Z5
+	VFMADD231PS.BCST (SI)(BX*1), Z13, Z6
+	VFMADD231PS.BCST (SI)(BX*2), Z13, Z7
+	VFMADD231PS.BCST (SI)(R8*1), Z13, Z8
+	VFMADD231PS.BCST (SI)(BX*4), Z13, Z9
+	VFMADD231PS.BCST (DI), Z13, Z10
+	VFMADD231PS.BCST (DI)(BX*1), Z13, Z11
+	VFMADD231PS.BCST (DI)(BX*2), Z13, Z12
 	ADDQ             CX, AX
-	VMOVUPS          Z1, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z2, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z3, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z4, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z5, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z6, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z7, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z8, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z9, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z10, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z11, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z12, K1, (AX)
+	ADDQ             $0x04, DX
+	ADDQ             $0x04, SI
+	ADDQ             $0x04, DI
+	DECQ             R9
+	JNE              single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z1, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z3, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z5, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z7, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z9, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z10, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z11, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z12, K1, (AX)
 	VZEROUPPER
 	RET
 
-// func tile13x1BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
-// Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·tile13x1BF16AVX512(SB), NOSPLIT, $0-96
-	MOVQ   k+0(FP), AX
-	MOVQ   b+32(FP), CX
-	MOVQ   brs+40(FP), DX
-	MOVQ   next+80(FP), BX
-	MOVQ   step+88(FP), SI
-	MOVQ   DX, DI
-	IMULQ  AX, DI
-	ADDQ   DI, CX
-	NEGQ   DI
-	MOVQ   ars+16(FP), AX
-	MOVQ   acs+24(FP), R8
-	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(AX*4), R10
-	ADDQ   AX, R10
-	LEAQ   (R10)(AX*4), R11
-	ADDQ   AX, R11
-	LEAQ   (AX)(AX*2), R12
-	MOVB   load+72(FP), R13
-	TESTB  R13, R13
+// func tile13x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile13x1TAVX512(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
 	JNE    fromC
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
@@ -9249,120 +16865,445 @@ TEXT ·tile13x1BF16AVX512(SB), NOSPLIT, $0-96
 	VPXORD Z10, Z10, Z10
 	VPXORD Z11, Z11, Z11
 	VPXORD Z12, Z12, Z12
-	JMP    loop
+	JMP    begin
 
 fromC:
-	MOVQ      tail+64(FP), R13
-	MOVL      $-1, R14
-	BZHIL     R13, R14, R14
-	KMOVW     R14, K1
-	MOVQ      c+48(FP), R13
-	MOVQ      ldc+56(FP), R14
-	VMOVUPS.Z (R13), K1, Z0
-	ADDQ      R14, R13
-	VMOVUPS.Z (R13), K1, Z1
-	ADDQ      R14, R13
-	VMOVUPS.Z (R13), K1, Z2
-	ADDQ      R14, R13
-	VMOVUPS.Z (R13), K1, Z3
-	ADDQ      R14, R13
-	VMOVUPS.Z (R13), K1, Z4
-	ADDQ      R14, R13
-	VMOVUPS.Z (R13), K1, Z5
-	ADDQ      R14, R13
-	VMOVUPS.Z (R13), K1, Z6
-	ADDQ      R14, R13
-	VMOVUPS.Z (R13), K1, Z7
-	ADDQ      R14, R13
-	VMOVUPS.Z (R13), K1, Z8
-	ADDQ      R14, R13
-	VMOVUPS.Z (R13), K1, Z9
-	ADDQ      R14, R13
-	VMOVUPS.Z (R13), K1, Z10
-	ADDQ      R14, R13
-	VMOVUPS.Z (R13), K1, Z11
-	ADDQ      R14, R13
-	VMOVUPS.Z (R13), K1, Z12
+	MOVQ      tail+56(FP), SI
+	MOVL      $-1, DI
+	BZHIL     SI, DI, DI
+	KMOVW     DI, K1
+	MOVQ      c+40(FP), SI
+	MOVQ      ldc+48(FP), DI
+	VMOVUPS.Z (SI), K1, Z0
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z1
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z2
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z3
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z4
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z5
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z6
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z7
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z8
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z9
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z10
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z11
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z12
+
+begin:
+	MOVQ k+0(FP), SI
+	SHRQ $0x02, SI
+	JE   rest
+	MOVQ soonC+72(FP), DI
+	MOVQ ldc+48(FP), R8
+	MOVQ $0x0000000d, R9
+	XORQ R10, R10
+	MOVQ soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
 
 loop:
-	VPMOVZXWD        (CX)(DI*1), Z13
+	VMOVUPS          (AX), Z13
+	VFMADD231PS.BCST (DX), Z13, Z0
+	VFMADD231PS.BCST 4(DX), Z13, Z1
+	VFMADD231PS.BCST 8(DX), Z13, Z2
+	VFMADD231PS.BCST 12(DX), Z13, Z3
+	VFMADD231PS.BCST 16(DX), Z13, Z4
+	VFMADD231PS.BCST 20(DX), Z13, Z5
+	VFMADD231PS.BCST 24(DX), Z13, Z6
+	VFMADD231PS.BCST 28(DX), Z13, Z7
+	VFMADD231PS.BCST 32(DX), Z13, Z8
+	VFMADD231PS.BCST 36(DX), Z13, Z9
+	VFMADD231PS.BCST 40(DX), Z13, Z10
+	VFMADD231PS.BCST 44(DX), Z13, Z11
+	VFMADD231PS.BCST 48(DX), Z13, Z12
+	PREFETCHT1       (R11)
+	PREFETCHT1       64(R11)
+	ADDQ             $0x00000080, R11
+	VMOVUPS          (AX)(CX*1), Z13
+	VFMADD231PS.BCST (DX)(BX*1), Z13, Z0
+	VFMADD231PS.BCST 4(DX)(BX*1), Z13, Z1
+	VFMADD231PS.BCST 8(DX)(BX*1), Z13, Z2
+	VFMADD231PS.BCST 12(DX)(BX*1), Z13, Z3
+	VFMADD231PS.BCST 16(DX)(BX*1), Z13, Z4
+	VFMADD231PS.BCST 20(DX)(BX*1), Z13, Z5
+	VFMADD231PS.BCST 24(DX)(BX*1), Z13, Z6
+	VFMADD231PS.BCST 28(DX)(BX*1), Z13, Z7
+	VFMADD231PS.BCST 32(DX)(BX*1), Z13, Z8
+	VFMADD231PS.BCST 36(DX)(BX*1), Z13, Z9
+	VFMADD231PS.BCST 40(DX)(BX*1), Z13, Z10
+	VFMADD231PS.BCST 44(DX)(BX*1), Z13, Z11
+	VFMADD231PS.BCST 48(DX)(BX*1), Z13, Z12
+	LEAQ             (AX)(CX*2), AX
+	LEAQ             (DX)(BX*2), DX
+	VMOVUPS          (AX), Z13
+	VFMADD231PS.BCST (DX), Z13, Z0
+	VFMADD231PS.BCST 4(DX), Z13, Z1
+	VFMADD231PS.BCST 8(DX), Z13, Z2
+	VFMADD231PS.BCST 12(DX), Z13, Z3
+	VFMADD231PS.BCST 16(DX), Z13, Z4
+	VFMADD231PS.BCST 20(DX), Z13, Z5
+	VFMADD231PS.BCST 24(DX), Z13, Z6
+	VFMADD231PS.BCST 28(DX), Z13, Z7
+	VFMADD231PS.BCST 32(DX), Z13, Z8
+	VFMADD231PS.BCST 36(DX), Z13, Z9
+	VFMADD231PS.BCST 40(DX), Z13, Z10
+	VFMADD231PS.BCST 44(DX), Z13, Z11
+	VFMADD231PS.BCST 48(DX), Z13, Z12
+	PREFETCHT0       (DI)
+	ADDQ             R8, DI
+	DECQ             R9
+	CMOVQEQ          R10, R8
+	VMOVUPS          (AX)(CX*1), Z13
+	VFMADD231PS.BCST (DX)(BX*1), Z13, Z0
+	VFMADD231PS.BCST 4(DX)(BX*1), Z13, Z1
+	VFMADD231PS.BCST 8(DX)(BX*1), Z13, Z2
+	VFMADD231PS.BCST 12(DX)(BX*1), Z13, Z3
+	VFMADD231PS.BCST 16(DX)(BX*1), Z13, Z4
+	VFMADD231PS.BCST 20(DX)(BX*1), Z13, Z5
+	VFMADD231PS.BCST 24(DX)(BX*1), Z13, Z6
+	VFMADD231PS.BCST 28(DX)(BX*1), Z13, Z7
+	VFMADD231PS.BCST 32(DX)(BX*1), Z13, Z8
+	VFMADD231PS.BCST 36(DX)(BX*1), Z13, Z9
+	VFMADD231PS.BCST 40(DX)(BX*1), Z13, Z10
+	VFMADD231PS.BCST 44(DX)(BX*1), Z13, Z11
+	VFMADD231PS.BCST 48(DX)(BX*1), Z13, Z12
+	LEAQ             (AX)(CX*2), AX
+	LEAQ             (DX)(BX*2), DX
+	DECQ             R12
+	JNE              loop
+	TESTQ            SI, SI
+	JE               rest
+	DECQ             runs+104(FP)
+	JE               fetched
+	MOVQ             soon+80(FP), R11
+	ADDQ             ld+88(FP), R11
+	MOVQ             R11, soon+80(FP)
+	JMP              phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VMOVUPS          (AX), Z13
+	VFMADD231PS.BCST (DX), Z13, Z0
+	VFMADD231PS.BCST 4(DX), Z13, Z1
+	VFMADD231PS.BCST 8(DX), Z13, Z2
+	VFMADD231PS.BCST 12(DX), Z13, Z3
+	VFMADD231PS.BCST 16(DX), Z13, Z4
+	VFMADD231PS.BCST 20(DX), Z13, Z5
+	VFMADD231PS.BCST 24(DX), Z13, Z6
+	VFMADD231PS.BCST 28(DX), Z13, Z7
+	VFMADD231PS.BCST 32(DX), Z13, Z8
+	VFMADD231PS.BCST 36(DX), Z13, Z9
+	VFMADD231PS.BCST 40(DX), Z13, Z10
+	VFMADD231PS.BCST 44(DX), Z13, Z11
+	VFMADD231PS.BCST 48(DX), Z13, Z12
+	ADDQ             CX, AX
+	ADDQ             BX, DX
+	DECQ             SI
+	JNE              single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z1, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z3, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z5, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z7, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z9, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z10, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z11, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z12, K1, (AX)
+	VZEROUPPER
+	RET
+
+// func tile13x1BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile13x1BF16AVX512(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (DX)(BX*4), SI
+	ADDQ   BX, SI
+	LEAQ   (SI)(BX*4), DI
+	ADDQ   BX, DI
+	LEAQ   (BX)(BX*2), R8
+	MOVB   load+64(FP), R9
+	TESTB  R9, R9
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), R9
+	MOVL      $-1, R10
+	BZHIL     R9, R10, R10
+	KMOVW     R10, K1
+	MOVQ      c+40(FP), R9
+	MOVQ      ldc+48(FP), R10
+	VMOVUPS.Z (R9), K1, Z0
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z1
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z2
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z3
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z4
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z5
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z6
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z7
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z8
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z9
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z10
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z11
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z12
+
+begin:
+	MOVQ k+0(FP), R9
+	SHRQ $0x02, R9
+	JE   rest
+	MOVQ soonC+72(FP), R10
+	MOVQ ldc+48(FP), R11
+	MOVQ $0x0000000d, R12
+	XORQ R13, R13
+	MOVQ soon+80(FP), R14
+
+phase:
+	MOVQ    run+96(FP), R15
+	CMPQ    R9, R15
+	CMOVQLT R9, R15
+	SUBQ    R15, R9
+
+loop:
+	VPMOVZXWD        (AX), Z13
 	VPSLLD           $0x10, Z13, Z13
-	VFMADD231PS.BCST (R9), Z13, Z0
-	VFMADD231PS.BCST (R9)(AX*1), Z13, Z1
-	VFMADD231PS.BCST (R9)(AX*2), Z13, Z2
-	VFMADD231PS.BCST (R9)(R12*1), Z13, Z3
-	VFMADD231PS.BCST (R9)(AX*4), Z13, Z4
-	VFMADD231PS.BCST (R10), Z13, Z5
-	VFMADD231PS.BCST (R10)(AX*1), Z13, Z6
-	VFMADD231PS.BCST (R10)(AX*2), Z13, Z7
-	VFMADD231PS.BCST (R10)(R12*1), Z13, Z8
-	VFMADD231PS.BCST (R10)(AX*4), Z13, Z9
-	VFMADD231PS.BCST (R11), Z13, Z10
-	VFMADD231PS.BCST (R11)(AX*1), Z13, Z11
-	VFMADD231PS.BCST (R11)(AX*2), Z13, Z12
-	PREFETCHT1       (BX)
-	ADDQ             SI, BX
-	ADDQ             R8, R9
-	ADDQ             R8, R10
-	ADDQ             R8, R11
-	ADDQ             DX, DI
+	VFMADD231PS.BCST (DX), Z13, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z13, Z1
+	VFMADD231PS.BCST (DX)(BX*2), Z13, Z2
+	VFMADD231PS.BCST (DX)(R8*1), Z13, Z3
+	VFMADD231PS.BCST (DX)(BX*4), Z13, Z4
+	VFMADD231PS.BCST (SI), Z13, Z5
+	VFMADD231PS.BCST (SI)(BX*1), Z13, Z6
+	VFMADD231PS.BCST (SI)(BX*2), Z13, Z7
+	VFMADD231PS.BCST (SI)(R8*1), Z13, Z8
+	VFMADD231PS.BCST (SI)(BX*4), Z13, Z9
+	VFMADD231PS.BCST (DI), Z13, Z10
+	VFMADD231PS.BCST (DI)(BX*1), Z13, Z11
+	VFMADD231PS.BCST (DI)(BX*2), Z13, Z12
+	PREFETCHT1       (R14)
+	ADDQ             $0x00000040, R14
+	VPMOVZXWD        (AX)(CX*1), Z13
+	VPSLLD           $0x10, Z13, Z13
+	VFMADD231PS.BCST 4(DX), Z13, Z0
+	VFMADD231PS.BCST 4(DX)(BX*1), Z13, Z1
+	VFMADD231PS.BCST 4(DX)(BX*2), Z13, Z2
+	VFMADD231PS.BCST 4(DX)(R8*1), Z13, Z3
+	VFMADD231PS.BCST 4(DX)(BX*4), Z13, Z4
+	VFMADD231PS.BCST 4(SI), Z13, Z5
+	VFMADD231PS.BCST 4(SI)(BX*1), Z13, Z6
+	VFMADD231PS.BCST 4(SI)(BX*2), Z13, Z7
+	VFMADD231PS.BCST 4(SI)(R8*1), Z13, Z8
+	VFMADD231PS.BCST 4(SI)(BX*4), Z13, Z9
+	VFMADD231PS.BCST 4(DI), Z13, Z10
+	VFMADD231PS.BCST 4(DI)(BX*1), Z13, Z11
+	VFMADD231PS.BCST 4(DI)(BX*2), Z13, Z12
+	LEAQ             (AX)(CX*2), AX
+	VPMOVZXWD        (AX), Z13
+	VPSLLD           $0x10, Z13, Z13
+	VFMADD231PS.BCST 8(DX), Z13, Z0
+	VFMADD231PS.BCST 8(DX)(BX*1), Z13, Z1
+	VFMADD231PS.BCST 8(DX)(BX*2), Z13, Z2
+	VFMADD231PS.BCST 8(DX)(R8*1), Z13, Z3
+	VFMADD231PS.BCST 8(DX)(BX*4), Z13, Z4
+	VFMADD231PS.BCST 8(SI), Z13, Z5
+	VFMADD231PS.BCST 8(SI)(BX*1), Z13, Z6
+	VFMADD231PS.BCST 8(SI)(BX*2), Z13, Z7
+	VFMADD231PS.BCST 8(SI)(R8*1), Z13, Z8
+	VFMADD231PS.BCST 8(SI)(BX*4), Z13, Z9
+	VFMADD231PS.BCST 8(DI), Z13, Z10
+	VFMADD231PS.BCST 8(DI)(BX*1), Z13, Z11
+	VFMADD231PS.BCST 8(DI)(BX*2), Z13, Z12
+	PREFETCHT0       (R10)
+	ADDQ             R11, R10
+	DECQ             R12
+	CMOVQEQ          R13, R11
+	VPMOVZXWD        (AX)(CX*1), Z13
+	VPSLLD           $0x10, Z13, Z13
+	VFMADD231PS.BCST 12(DX), Z13, Z0
+	VFMADD231PS.BCST 12(DX)(BX*1), Z13, Z1
+	VFMADD231PS.BCST 12(DX)(BX*2), Z13, Z2
+	VFMADD231PS.BCST 12(DX)(R8*1), Z13, Z3
+	VFMADD231PS.BCST 12(DX)(BX*4), Z13, Z4
+	VFMADD231PS.BCST 12(SI), Z13, Z5
+	VFMADD231PS.BCST 12(SI)(BX*1), Z13, Z6
+	VFMADD231PS.BCST 12(SI)(BX*2), Z13, Z7
+	VFMADD231PS.BCST 12(SI)(R8*1), Z13, Z8
+	VFMADD231PS.BCST 12(SI)(BX*4), Z13, Z9
+	VFMADD231PS.BCST 12(DI), Z13, Z10
+	VFMADD231PS.BCST 12(DI)(BX*1), Z13, Z11
+	VFMADD231PS.BCST 12(DI)(BX*2), Z13, Z12
+	LEAQ             (AX)(CX*2), AX
+	ADDQ             $0x10, DX
+	ADDQ             $0x10, SI
+	ADDQ             $0x10, DI
+	DECQ             R15
 	JNE              loop
-	MOVQ             tail+64(FP), AX
-	MOVL             $-1, CX
-	BZHIL            AX, CX, CX
-	KMOVW            CX, K1
-	MOVQ             c+48(FP), AX
-	MOVQ             ldc+56(FP), CX
-	VMOVUPS          Z0, K1, (AX)
+	TESTQ            R9, R9
+	JE               rest
+	DECQ             runs+104(FP)
+	JE               fetched
+	MOVQ             soon+80(FP), R14
+	ADDQ             ld+88(FP), R14
+	MOVQ             R14, soon+80(FP)
+	JMP              phase
+
+fetched:
+	MOVQ AX, R14
+	MOVQ R9, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), R9
+	ANDQ $0x00000003, R9
+	JE   store
+
+single:
+	VPMOVZXWD        (AX), Z13
+	VPSLLD           $0x10, Z13, Z13
+	VFMADD231PS.BCST (DX), Z13, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z13, Z1
+	VFMADD231PS.BCST (DX)(BX*2), Z13, Z2
+	VFMADD231PS.BCST (DX)(R8*1), Z13, Z3
+	VFMADD231PS.BCST (DX)(BX*4), Z13, Z4
+	VFMADD231PS.BCST (SI), Z13, Z5
+	VFMADD231PS.BCST (SI)(BX*1), Z13, Z6
+	VFMADD231PS.BCST (SI)(BX*2), Z13, Z7
+	VFMADD231PS.BCST (SI)(R8*1), Z13, Z8
+	VFMADD231PS.BCST (SI)(BX*4), Z13, Z9
+	VFMADD231PS.BCST (DI), Z13, Z10
+	VFMADD231PS.BCST (DI)(BX*1), Z13, Z11
+	VFMADD231PS.BCST (DI)(BX*2), Z13, Z12
 	ADDQ             CX, AX
-	VMOVUPS          Z1, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z2, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z3, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z4, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z5, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z6, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z7, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z8, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z9, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z10, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z11, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z12, K1, (AX)
+	ADDQ             $0x04, DX
+	ADDQ             $0x04, SI
+	ADDQ             $0x04, DI
+	DECQ             R9
+	JNE              single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z1, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z3, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z5, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z7, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z9, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z10, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z11, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z12, K1, (AX)
 	VZEROUPPER
 	RET
 
-// func tile14x1AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
-// Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·tile14x1AVX512(SB), NOSPLIT, $0-96
-	MOVQ   k+0(FP), AX
-	MOVQ   b+32(FP), CX
-	MOVQ   brs+40(FP), DX
-	MOVQ   next+80(FP), BX
-	MOVQ   step+88(FP), SI
-	MOVQ   DX, DI
-	IMULQ  AX, DI
-	ADDQ   DI, CX
-	NEGQ   DI
-	MOVQ   ars+16(FP), AX
-	MOVQ   acs+24(FP), R8
-	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(AX*4), R10
-	ADDQ   AX, R10
-	LEAQ   (R10)(AX*4), R11
-	ADDQ   AX, R11
-	LEAQ   (AX)(AX*2), R12
-	MOVB   load+72(FP), R13
-	TESTB  R13, R13
+// func tile14x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile14x1AVX512(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (DX)(BX*4), SI
+	ADDQ   BX, SI
+	LEAQ   (SI)(BX*4), DI
+	ADDQ   BX, DI
+	LEAQ   (BX)(BX*2), R8
+	MOVB   load+64(FP), R9
+	TESTB  R9, R9
 	JNE    fromC
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
@@ -9378,124 +17319,222 @@ TEXT ·tile14x1AVX512(SB), NOSPLIT, $0-96
 	VPXORD Z11, Z11, Z11
 	VPXORD Z12, Z12, Z12
 	VPXORD Z13, Z13, Z13
-	JMP    loop
+	JMP    begin
 
 fromC:
-	MOVQ      tail+64(FP), R13
-	MOVL      $-1, R14
-	BZHIL     R13, R14, R14
-	KMOVW     R14, K1
-	MOVQ      c+48(FP), R13
-	MOVQ      ldc+56(FP), R14
-	VMOVUPS.Z (R13), K1, Z0
-	ADDQ      R14, R13
-	VMOVUPS.Z (R13), K1, Z1
-	ADDQ      R14, R13
-	VMOVUPS.Z (R13), K1, Z2
-	ADDQ      R14, R13
-	VMOVUPS.Z (R13), K1, Z3
-	ADDQ      R14, R13
-	VMOVUPS.Z (R13), K1, Z4
-	ADDQ      R14, R13
-	VMOVUPS.Z (R13), K1, Z5
-	ADDQ      R14, R13
-	VMOVUPS.Z (R13), K1, Z6
-	ADDQ      R14, R13
-	VMOVUPS.Z (R13), K1, Z7
-	ADDQ      R14, R13
-	VMOVUPS.Z (R13), K1, Z8
-	ADDQ      R14, R13
-	VMOVUPS.Z (R13), K1, Z9
-	ADDQ      R14, R13
-	VMOVUPS.Z (R13), K1, Z10
-	ADDQ      R14, R13
-	VMOVUPS.Z (R13), K1, Z11
-	ADDQ      R14, R13
-	VMOVUPS.Z (R13), K1, Z12
-	ADDQ      R14, R13
-	VMOVUPS.Z (R13), K1, Z13
+	MOVQ      tail+56(FP), R9
+	MOVL      $-1, R10
+	BZHIL     R9, R10, R10
+	KMOVW     R10, K1
+	MOVQ      c+40(FP), R9
+	MOVQ      ldc+48(FP), R10
+	VMOVUPS.Z (R9), K1, Z0
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z1
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z2
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z3
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z4
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z5
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z6
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z7
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z8
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z9
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z10
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z11
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z12
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z13
+
+begin:
+	MOVQ k+0(FP), R9
+	SHRQ $0x02, R9
+	JE   rest
+	MOVQ soonC+72(FP), R10
+	MOVQ ldc+48(FP), R11
+	MOVQ $0x0000000e, R12
+	XORQ R13, R13
+	MOVQ soon+80(FP), R14
+
+phase:
+	MOVQ    run+96(FP), R15
+	CMPQ    R9, R15
+	CMOVQLT R9, R15
+	SUBQ    R15, R9
 
 loop:
-	VMOVUPS          (CX)(DI*1), Z14
-	VFMADD231PS.BCST (R9), Z14, Z0
-	VFMADD231PS.BCST (R9)(AX*1), Z14, Z1
-	VFMADD231PS.BCST (R9)(AX*2), Z14, Z2
-	VFMADD231PS.BCST (R9)(R12*1), Z14, Z3
-	VFMADD231PS.BCST (R9)(AX*4), Z14, Z4
-	VFMADD231PS.BCST (R10), Z14, Z5
-	VFMADD231PS.BCST (R10)(AX*1), Z14, Z6
-	VFMADD231PS.BCST (R10)(AX*2), Z14, Z7
-	VFMADD231PS.BCST (R10)(R12*1), Z14, Z8
-	VFMADD231PS.BCST (R10)(AX*4), Z14, Z9
-	VFMADD231PS.BCST (R11), Z14, Z10
-	VFMADD231PS.BCST (R11)(AX*1), Z14, Z11
-	VFMADD231PS.BCST (R11)(AX*2), Z14, Z12
-	VFMADD231PS.BCST (R11)(R12*1), Z14, Z13
-	PREFETCHT1       (BX)
-	ADDQ             SI, BX
-	ADDQ             R8, R9
-	ADDQ             R8, R10
-	ADDQ             R8, R11
-	ADDQ             DX, DI
+	VMOVUPS          (AX), Z14
+	VFMADD231PS.BCST (DX), Z14, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z14, Z1
+	VFMADD231PS.BCST (DX)(BX*2), Z14, Z2
+	VFMADD231PS.BCST (DX)(R8*1), Z14, Z3
+	VFMADD231PS.BCST (DX)(BX*4), Z14, Z4
+	VFMADD231PS.BCST (SI), Z14, Z5
+	VFMADD231PS.BCST (SI)(BX*1), Z14, Z6
+	VFMADD231PS.BCST (SI)(BX*2), Z14, Z7
+	VFMADD231PS.BCST (SI)(R8*1), Z14, Z8
+	VFMADD231PS.BCST (SI)(BX*4), Z14, Z9
+	VFMADD231PS.BCST (DI), Z14, Z10
+	VFMADD231PS.BCST (DI)(BX*1), Z14, Z11
+	VFMADD231PS.BCST (DI)(BX*2), Z14, Z12
+	VFMADD231PS.BCST (DI)(R8*1), Z14, Z13
+	PREFETCHT1       (R14)
+	PREFETCHT1       64(R14)
+	ADDQ             $0x00000080, R14
+	VMOVUPS          (AX)(CX*1), Z14
+	VFMADD231PS.BCST 4(DX), Z14, Z0
+	VFMADD231PS.BCST 4(DX)(BX*1), Z14, Z1
+	VFMADD231PS.BCST 4(DX)(BX*2), Z14, Z2
+	VFMADD231PS.BCST 4(DX)(R8*1), Z14, Z3
+	VFMADD231PS.BCST 4(DX)(BX*4), Z14, Z4
+	VFMADD231PS.BCST 4(SI), Z14, Z5
+	VFMADD231PS.BCST 4(SI)(BX*1), Z14, Z6
+	VFMADD231PS.BCST 4(SI)(BX*2), Z14, Z7
+	VFMADD231PS.BCST 4(SI)(R8*1), Z14, Z8
+	VFMADD231PS.BCST 4(SI)(BX*4), Z14, Z9
+	VFMADD231PS.BCST 4(DI), Z14, Z10
+	VFMADD231PS.BCST 4(DI)(BX*1), Z14, Z11
+	VFMADD231PS.BCST 4(DI)(BX*2), Z14, Z12
+	VFMADD231PS.BCST 4(DI)(R8*1), Z14, Z13
+	LEAQ             (AX)(CX*2), AX
+	VMOVUPS          (AX), Z14
+	VFMADD231PS.BCST 8(DX), Z14, Z0
+	VFMADD231PS.BCST 8(DX)(BX*1), Z14, Z1
+	VFMADD231PS.BCST 8(DX)(BX*2), Z14, Z2
+	VFMADD231PS.BCST 8(DX)(R8*1), Z14, Z3
+	VFMADD231PS.BCST 8(DX)(BX*4), Z14, Z4
+	VFMADD231PS.BCST 8(SI), Z14, Z5
+	VFMADD231PS.BCST 8(SI)(BX*1), Z14, Z6
+	VFMADD231PS.BCST 8(SI)(BX*2), Z14, Z7
+	VFMADD231PS.BCST 8(SI)(R8*1), Z14, Z8
+	VFMADD231PS.BCST 8(SI)(BX*4), Z14, Z9
+	VFMADD231PS.BCST 8(DI), Z14, Z10
+	VFMADD231PS.BCST 8(DI)(BX*1), Z14, Z11
+	VFMADD231PS.BCST 8(DI)(BX*2), Z14, Z12
+	VFMADD231PS.BCST 8(DI)(R8*1), Z14, Z13
+	PREFETCHT0       (R10)
+	ADDQ             R11, R10
+	DECQ             R12
+	CMOVQEQ          R13, R11
+	VMOVUPS          (AX)(CX*1), Z14
+	VFMADD231PS.BCST 12(DX), Z14, Z0
+	VFMADD231PS.BCST 12(DX)(BX*1), Z14, Z1
+	VFMADD231PS.BCST 12(DX)(BX*2), Z14, Z2
+	VFMADD231PS.BCST 12(DX)(R8*1), Z14, Z3
+	VFMADD231PS.BCST 12(DX)(BX*4), Z14, Z4
+	VFMADD231PS.BCST 12(SI), Z14, Z5
+	VFMADD231PS.BCST 12(SI)(BX*1), Z14, Z6
+	VFMADD231PS.BCST 12(SI)(BX*2), Z14, Z7
+	VFMADD231PS.BCST 12(SI)(R8*1), Z14, Z8
+	VFMADD231PS.BCST 12(SI)(BX*4), Z14, Z9
+	VFMADD231PS.BCST 12(DI), Z14, Z10
+	VFMADD231PS.BCST 12(DI)(BX*1), Z14, Z11
+	VFMADD231PS.BCST 12(DI)(BX*2), Z14, Z12
+	VFMADD231PS.BCST 12(DI)(R8*1), Z14, Z13
+	LEAQ             (AX)(CX*2), AX
+	ADDQ             $0x10, DX
+	ADDQ             $0x10, SI
+	ADDQ             $0x10, DI
+	DECQ             R15
 	JNE              loop
-	MOVQ             tail+64(FP), AX
-	MOVL             $-1, CX
-	BZHIL            AX, CX, CX
-	KMOVW            CX, K1
-	MOVQ             c+48(FP), AX
-	MOVQ             ldc+56(FP), CX
-	VMOVUPS          Z0, K1, (AX)
+	TESTQ            R9, R9
+	JE               rest
+	DECQ             runs+104(FP)
+	JE               fetched
+	MOVQ             soon+80(FP), R14
+	ADDQ             ld+88(FP), R14
+	MOVQ             R14, soon+80(FP)
+	JMP              phase
+
+fetched:
+	MOVQ AX, R14
+	MOVQ R9, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), R9
+	ANDQ $0x00000003, R9
+	JE   store
+
+single:
+	VMOVUPS          (AX), Z14
+	VFMADD231PS.BCST (DX), Z14, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z14, Z1
+	VFMADD231PS.BCST (DX)(BX*2), Z14, Z2
+	VFMADD231PS.BCST (DX)(R8*1), Z14, Z3
+	VFMADD231PS.BCST (DX)(BX*4), Z14, Z4
+	VFMADD231PS.BCST (SI), Z14, Z5
+	VFMADD231PS.BCST (SI)(BX*1), Z14, Z6
+	VFMADD231PS.BCST (SI)(BX*2), Z14, Z7
+	VFMADD231PS.BCST (SI)(R8*1), Z14, Z8
+	VFMADD231PS.BCST (SI)(BX*4), Z14, Z9
+	VFMADD231PS.BCST (DI), Z14, Z10
+	VFMADD231PS.BCST (DI)(BX*1), Z14, Z11
+	VFMADD231PS.BCST (DI)(BX*2), Z14, Z12
+	VFMADD231PS.BCST (DI)(R8*1), Z14, Z13
 	ADDQ             CX, AX
-	VMOVUPS          Z1, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z2, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z3, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z4, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z5, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z6, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z7, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z8, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z9, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z10, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z11, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z12, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z13, K1, (AX)
+	ADDQ             $0x04, DX
+	ADDQ             $0x04, SI
+	ADDQ             $0x04, DI
+	DECQ             R9
+	JNE              single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z1, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z3, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z5, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z7, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z9, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z10, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z11, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z12, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z13, K1, (AX)
 	VZEROUPPER
 	RET
 
-// func tile14x1BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
-// Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·tile14x1BF16AVX512(SB), NOSPLIT, $0-96
-	MOVQ   k+0(FP), AX
-	MOVQ   b+32(FP), CX
-	MOVQ   brs+40(FP), DX
-	MOVQ   next+80(FP), BX
-	MOVQ   step+88(FP), SI
-	MOVQ   DX, DI
-	IMULQ  AX, DI
-	ADDQ   DI, CX
-	NEGQ   DI
-	MOVQ   ars+16(FP), AX
-	MOVQ   acs+24(FP), R8
-	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(AX*4), R10
-	ADDQ   AX, R10
-	LEAQ   (R10)(AX*4), R11
-	ADDQ   AX, R11
-	LEAQ   (AX)(AX*2), R12
-	MOVB   load+72(FP), R13
-	TESTB  R13, R13
+// func tile14x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile14x1TAVX512(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
 	JNE    fromC
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
@@ -9511,371 +17550,1279 @@ TEXT ·tile14x1BF16AVX512(SB), NOSPLIT, $0-96
 	VPXORD Z11, Z11, Z11
 	VPXORD Z12, Z12, Z12
 	VPXORD Z13, Z13, Z13
-	JMP    loop
+	JMP    begin
 
 fromC:
-	MOVQ      tail+64(FP), R13
-	MOVL      $-1, R14
-	BZHIL     R13, R14, R14
-	KMOVW     R14, K1
-	MOVQ      c+48(FP), R13
-	MOVQ      ldc+56(FP), R14
-	VMOVUPS.Z (R13), K1, Z0
-	ADDQ      R14, R13
-	VMOVUPS.Z (R13), K1, Z1
-	ADDQ      R14, R13
-	VMOVUPS.Z (R13), K1, Z2
-	ADDQ      R14, R13
-	VMOVUPS.Z (R13), K1, Z3
-	ADDQ      R14, R13
-	VMOVUPS.Z (R13), K1, Z4
-	ADDQ      R14, R13
-	VMOVUPS.Z (R13), K1, Z5
-	ADDQ      R14, R13
-	VMOVUPS.Z (R13), K1, Z6
-	ADDQ      R14, R13
-	VMOVUPS.Z (R13), K1, Z7
-	ADDQ      R14, R13
-	VMOVUPS.Z (R13), K1, Z8
-	ADDQ      R14, R13
-	VMOVUPS.Z (R13), K1, Z9
-	ADDQ      R14, R13
-	VMOVUPS.Z (R13), K1, Z10
-	ADDQ      R14, R13
-	VMOVUPS.Z (R13), K1, Z11
-	ADDQ      R14, R13
-	VMOVUPS.Z (R13), K1, Z12
-	ADDQ      R14, R13
-	VMOVUPS.Z (R13), K1, Z13
+	MOVQ      tail+56(FP), SI
+	MOVL      $-1, DI
+	BZHIL     SI, DI, DI
+	KMOVW     DI, K1
+	MOVQ      c+40(FP), SI
+	MOVQ      ldc+48(FP), DI
+	VMOVUPS.Z (SI), K1, Z0
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z1
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z2
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z3
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z4
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z5
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z6
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z7
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z8
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z9
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z10
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z11
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z12
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z13
+
+begin:
+	MOVQ k+0(FP), SI
+	SHRQ $0x02, SI
+	JE   rest
+	MOVQ soonC+72(FP), DI
+	MOVQ ldc+48(FP), R8
+	MOVQ $0x0000000e, R9
+	XORQ R10, R10
+	MOVQ soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
 
 loop:
-	VPMOVZXWD        (CX)(DI*1), Z14
+	VMOVUPS          (AX), Z14
+	VFMADD231PS.BCST (DX), Z14, Z0
+	VFMADD231PS.BCST 4(DX), Z14, Z1
+	VFMADD231PS.BCST 8(DX), Z14, Z2
+	VFMADD231PS.BCST 12(DX), Z14, Z3
+	VFMADD231PS.BCST 16(DX), Z14, Z4
+	VFMADD231PS.BCST 20(DX), Z14, Z5
+	VFMADD231PS.BCST 24(DX), Z14, Z6
+	VFMADD231PS.BCST 28(DX), Z14, Z7
+	VFMADD231PS.BCST 32(DX), Z14, Z8
+	VFMADD231PS.BCST 36(DX), Z14, Z9
+	VFMADD231PS.BCST 40(DX), Z14, Z10
+	VFMADD231PS.BCST 44(DX), Z14, Z11
+	VFMADD231PS.BCST 48(DX), Z14, Z12
+	VFMADD231PS.BCST 52(DX), Z14, Z13
+	PREFETCHT1       (R11)
+	PREFETCHT1       64(R11)
+	ADDQ             $0x00000080, R11
+	VMOVUPS          (AX)(CX*1), Z14
+	VFMADD231PS.BCST (DX)(BX*1), Z14, Z0
+	VFMADD231PS.BCST 4(DX)(BX*1), Z14, Z1
+	VFMADD231PS.BCST 8(DX)(BX*1), Z14, Z2
+	VFMADD231PS.BCST 12(DX)(BX*1), Z14, Z3
+	VFMADD231PS.BCST 16(DX)(BX*1), Z14, Z4
+	VFMADD231PS.BCST 20(DX)(BX*1), Z14, Z5
+	VFMADD231PS.BCST 24(DX)(BX*1), Z14, Z6
+	VFMADD231PS.BCST 28(DX)(BX*1), Z14, Z7
+	VFMADD231PS.BCST 32(DX)(BX*1), Z14, Z8
+	VFMADD231PS.BCST 36(DX)(BX*1), Z14, Z9
+	VFMADD231PS.BCST 40(DX)(BX*1), Z14, Z10
+	VFMADD231PS.BCST 44(DX)(BX*1), Z14, Z11
+	VFMADD231PS.BCST 48(DX)(BX*1), Z14, Z12
+	VFMADD231PS.BCST 52(DX)(BX*1), Z14, Z13
+	LEAQ             (AX)(CX*2), AX
+	LEAQ             (DX)(BX*2), DX
+	VMOVUPS          (AX), Z14
+	VFMADD231PS.BCST (DX), Z14, Z0
+	VFMADD231PS.BCST 4(DX), Z14, Z1
+	VFMADD231PS.BCST 8(DX), Z14, Z2
+	VFMADD231PS.BCST 12(DX), Z14, Z3
+	VFMADD231PS.BCST 16(DX), Z14, Z4
+	VFMADD231PS.BCST 20(DX), Z14, Z5
+	VFMADD231PS.BCST 24(DX), Z14, Z6
+	VFMADD231PS.BCST 28(DX), Z14, Z7
+	VFMADD231PS.BCST 32(DX), Z14, Z8
+	VFMADD231PS.BCST 36(DX), Z14, Z9
+	VFMADD231PS.BCST 40(DX), Z14, Z10
+	VFMADD231PS.BCST 44(DX), Z14, Z11
+	VFMADD231PS.BCST 48(DX), Z14, Z12
+	VFMADD231PS.BCST 52(DX), Z14, Z13
+	PREFETCHT0       (DI)
+	ADDQ             R8, DI
+	DECQ             R9
+	CMOVQEQ          R10, R8
+	VMOVUPS          (AX)(CX*1), Z14
+	VFMADD231PS.BCST (DX)(BX*1), Z14, Z0
+	VFMADD231PS.BCST 4(DX)(BX*1), Z14, Z1
+	VFMADD231PS.BCST 8(DX)(BX*1), Z14, Z2
+	VFMADD231PS.BCST 12(DX)(BX*1), Z14, Z3
+	VFMADD231PS.BCST 16(DX)(BX*1), Z14, Z4
+	VFMADD231PS.BCST 20(DX)(BX*1), Z14, Z5
+	VFMADD231PS.BCST 24(DX)(BX*1), Z14, Z6
+	VFMADD231PS.BCST 28(DX)(BX*1), Z14, Z7
+	VFMADD231PS.BCST 32(DX)(BX*1), Z14, Z8
+	VFMADD231PS.BCST 36(DX)(BX*1), Z14, Z9
+	VFMADD231PS.BCST 40(DX)(BX*1), Z14, Z10
+	VFMADD231PS.BCST 44(DX)(BX*1), Z14, Z11
+	VFMADD231PS.BCST 48(DX)(BX*1), Z14, Z12
+	VFMADD231PS.BCST 52(DX)(BX*1), Z14, Z13
+	LEAQ             (AX)(CX*2), AX
+	LEAQ             (DX)(BX*2), DX
+	DECQ             R12
+	JNE              loop
+	TESTQ            SI, SI
+	JE               rest
+	DECQ             runs+104(FP)
+	JE               fetched
+	MOVQ             soon+80(FP), R11
+	ADDQ             ld+88(FP), R11
+	MOVQ             R11, soon+80(FP)
+	JMP              phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VMOVUPS          (AX), Z14
+	VFMADD231PS.BCST (DX), Z14, Z0
+	VFMADD231PS.BCST 4(DX), Z14, Z1
+	VFMADD231PS.BCST 8(DX), Z14, Z2
+	VFMADD231PS.BCST 12(DX), Z14, Z3
+	VFMADD231PS.BCST 16(DX), Z14, Z4
+	VFMADD231PS.BCST 20(DX), Z14, Z5
+	VFMADD231PS.BCST 24(DX), Z14, Z6
+	VFMADD231PS.BCST 28(DX), Z14, Z7
+	VFMADD231PS.BCST 32(DX), Z14, Z8
+	VFMADD231PS.BCST 36(DX), Z14, Z9
+	VFMADD231PS.BCST 40(DX), Z14, Z10
+	VFMADD231PS.BCST 44(DX), Z14, Z11
+	VFMADD231PS.BCST 48(DX), Z14, Z12
+	VFMADD231PS.BCST 52(DX), Z14, Z13
+	ADDQ             CX, AX
+	ADDQ             BX, DX
+	DECQ             SI
+	JNE              single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z1, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z3, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z5, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z7, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z9, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z10, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z11, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z12, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z13, K1, (AX)
+	VZEROUPPER
+	RET
+
+// func tile14x1BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile14x1BF16AVX512(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (DX)(BX*4), SI
+	ADDQ   BX, SI
+	LEAQ   (SI)(BX*4), DI
+	ADDQ   BX, DI
+	LEAQ   (BX)(BX*2), R8
+	MOVB   load+64(FP), R9
+	TESTB  R9, R9
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), R9
+	MOVL      $-1, R10
+	BZHIL     R9, R10, R10
+	KMOVW     R10, K1
+	MOVQ      c+40(FP), R9
+	MOVQ      ldc+48(FP), R10
+	VMOVUPS.Z (R9), K1, Z0
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z1
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z2
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z3
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z4
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z5
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z6
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z7
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z8
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z9
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z10
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z11
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z12
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z13
+
+begin:
+	MOVQ k+0(FP), R9
+	SHRQ $0x02, R9
+	JE   rest
+	MOVQ soonC+72(FP), R10
+	MOVQ ldc+48(FP), R11
+	MOVQ $0x0000000e, R12
+	XORQ R13, R13
+	MOVQ soon+80(FP), R14
+
+phase:
+	MOVQ    run+96(FP), R15
+	CMPQ    R9, R15
+	CMOVQLT R9, R15
+	SUBQ    R15, R9
+
+loop:
+	VPMOVZXWD        (AX), Z14
 	VPSLLD           $0x10, Z14, Z14
-	VFMADD231PS.BCST (R9), Z14, Z0
-	VFMADD231PS.BCST (R9)(AX*1), Z14, Z1
-	VFMADD231PS.BCST (R9)(AX*2), Z14, Z2
-	VFMADD231PS.BCST (R9)(R12*1), Z14, Z3
-	VFMADD231PS.BCST (R9)(AX*4), Z14, Z4
-	VFMADD231PS.BCST (R10), Z14, Z5
-	VFMADD231PS.BCST (R10)(AX*1), Z14, Z6
-	VFMADD231PS.BCST (R10)(AX*2), Z14, Z7
-	VFMADD231PS.BCST (R10)(R12*1), Z14, Z8
-	VFMADD231PS.BCST (R10)(AX*4), Z14, Z9
-	VFMADD231PS.BCST (R11), Z14, Z10
-	VFMADD231PS.BCST (R11)(AX*1), Z14, Z11
-	VFMADD231PS.BCST (R11)(AX*2), Z14, Z12
-	VFMADD231PS.BCST (R11)(R12*1), Z14, Z13
-	PREFETCHT1       (BX)
-	ADDQ             SI, BX
-	ADDQ             R8, R9
-	ADDQ             R8, R10
-	ADDQ             R8, R11
-	ADDQ             DX, DI
+	VFMADD231PS.BCST (DX), Z14, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z14, Z1
+	VFMADD231PS.BCST (DX)(BX*2), Z14, Z2
+	VFMADD231PS.BCST (DX)(R8*1), Z14, Z3
+	VFMADD231PS.BCST (DX)(BX*4), Z14, Z4
+	VFMADD231PS.BCST (SI), Z14, Z5
+	VFMADD231PS.BCST (SI)(BX*1), Z14, Z6
+	VFMADD231PS.BCST (SI)(BX*2), Z14, Z7
+	VFMADD231PS.BCST (SI)(R8*1), Z14, Z8
+	VFMADD231PS.BCST (SI)(BX*4), Z14, Z9
+	VFMADD231PS.BCST (DI), Z14, Z10
+	VFMADD231PS.BCST (DI)(BX*1), Z14, Z11
+	VFMADD231PS.BCST (DI)(BX*2), Z14, Z12
+	VFMADD231PS.BCST (DI)(R8*1), Z14, Z13
+	PREFETCHT1       (R14)
+	ADDQ             $0x00000040, R14
+	VPMOVZXWD        (AX)(CX*1), Z14
+	VPSLLD           $0x10, Z14, Z14
+	VFMADD231PS.BCST 4(DX), Z14, Z0
+	VFMADD231PS.BCST 4(DX)(BX*1), Z14, Z1
+	VFMADD231PS.BCST 4(DX)(BX*2), Z14, Z2
+	VFMADD231PS.BCST 4(DX)(R8*1), Z14, Z3
+	VFMADD231PS.BCST 4(DX)(BX*4), Z14, Z4
+	VFMADD231PS.BCST 4(SI), Z14, Z5
+	VFMADD231PS.BCST 4(SI)(BX*1), Z14, Z6
+	VFMADD231PS.BCST 4(SI)(BX*2), Z14, Z7
+	VFMADD231PS.BCST 4(SI)(R8*1), Z14, Z8
+	VFMADD231PS.BCST 4(SI)(BX*4), Z14, Z9
+	VFMADD231PS.BCST 4(DI), Z14, Z10
+	VFMADD231PS.BCST 4(DI)(BX*1), Z14, Z11
+	VFMADD231PS.BCST 4(DI)(BX*2), Z14, Z12
+	VFMADD231PS.BCST 4(DI)(R8*1), Z14, Z13
+	LEAQ             (AX)(CX*2), AX
+	VPMOVZXWD        (AX), Z14
+	VPSLLD           $0x10, Z14, Z14
+	VFMADD231PS.BCST 8(DX), Z14, Z0
+	VFMADD231PS.BCST 8(DX)(BX*1), Z14, Z1
+	VFMADD231PS.BCST 8(DX)(BX*2), Z14, Z2
+	VFMADD231PS.BCST 8(DX)(R8*1), Z14, Z3
+	VFMADD231PS.BCST 8(DX)(BX*4), Z14, Z4
+	VFMADD231PS.BCST 8(SI), Z14, Z5
+	VFMADD231PS.BCST 8(SI)(BX*1), Z14, Z6
+	VFMADD231PS.BCST 8(SI)(BX*2), Z14, Z7
+	VFMADD231PS.BCST 8(SI)(R8*1), Z14, Z8
+	VFMADD231PS.BCST 8(SI)(BX*4), Z14, Z9
+	VFMADD231PS.BCST 8(DI), Z14, Z10
+	VFMADD231PS.BCST 8(DI)(BX*1), Z14, Z11
+	VFMADD231PS.BCST 8(DI)(BX*2), Z14, Z12
+	VFMADD231PS.BCST 8(DI)(R8*1), Z14, Z13
+	PREFETCHT0       (R10)
+	ADDQ             R11, R10
+	DECQ             R12
+	CMOVQEQ          R13, R11
+	VPMOVZXWD        (AX)(CX*1), Z14
+	VPSLLD           $0x10, Z14, Z14
+	VFMADD231PS.BCST 12(DX), Z14, Z0
+	VFMADD231PS.BCST 12(DX)(BX*1), Z14, Z1
+	VFMADD231PS.BCST 12(DX)(BX*2), Z14, Z2
+	VFMADD231PS.BCST 12(DX)(R8*1), Z14, Z3
+	VFMADD231PS.BCST 12(DX)(BX*4), Z14, Z4
+	VFMADD231PS.BCST 12(SI), Z14, Z5
+	VFMADD231PS.BCST 12(SI)(BX*1), Z14, Z6
+	VFMADD231PS.BCST 12(SI)(BX*2), Z14, Z7
+	VFMADD231PS.BCST 12(SI)(R8*1), Z14, Z8
+	VFMADD231PS.BCST 12(SI)(BX*4), Z14, Z9
+	VFMADD231PS.BCST 12(DI), Z14, Z10
+	VFMADD231PS.BCST 12(DI)(BX*1), Z14, Z11
+	VFMADD231PS.BCST 12(DI)(BX*2), Z14, Z12
+	VFMADD231PS.BCST 12(DI)(R8*1), Z14, Z13
+	LEAQ             (AX)(CX*2), AX
+	ADDQ             $0x10, DX
+	ADDQ             $0x10, SI
+	ADDQ             $0x10, DI
+	DECQ             R15
 	JNE              loop
-	MOVQ             tail+64(FP), AX
-	MOVL             $-1, CX
-	BZHIL            AX, CX, CX
-	KMOVW            CX, K1
-	MOVQ             c+48(FP), AX
-	MOVQ             ldc+56(FP), CX
-	VMOVUPS          Z0, K1, (AX)
+	TESTQ            R9, R9
+	JE               rest
+	DECQ             runs+104(FP)
+	JE               fetched
+	MOVQ             soon+80(FP), R14
+	ADDQ             ld+88(FP), R14
+	MOVQ             R14, soon+80(FP)
+	JMP              phase
+
+fetched:
+	MOVQ AX, R14
+	MOVQ R9, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), R9
+	ANDQ $0x00000003, R9
+	JE   store
+
+single:
+	VPMOVZXWD        (AX), Z14
+	VPSLLD           $0x10, Z14, Z14
+	VFMADD231PS.BCST (DX), Z14, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z14, Z1
+	VFMADD231PS.BCST (DX)(BX*2), Z14, Z2
+	VFMADD231PS.BCST (DX)(R8*1), Z14, Z3
+	VFMADD231PS.BCST (DX)(BX*4), Z14, Z4
+	VFMADD231PS.BCST (SI), Z14, Z5
+	VFMADD231PS.BCST (SI)(BX*1), Z14, Z6
+	VFMADD231PS.BCST (SI)(BX*2), Z14, Z7
+	VFMADD231PS.BCST (SI)(R8*1), Z14, Z8
+	VFMADD231PS.BCST (SI)(BX*4), Z14, Z9
+	VFMADD231PS.BCST (DI), Z14, Z10
+	VFMADD231PS.BCST (DI)(BX*1), Z14, Z11
+	VFMADD231PS.BCST (DI)(BX*2), Z14, Z12
+	VFMADD231PS.BCST (DI)(R8*1), Z14, Z13
 	ADDQ             CX, AX
-	VMOVUPS          Z1, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z2, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z3, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z4, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z5, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z6, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z7, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z8, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z9, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z10, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z11, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z12, K1, (AX)
-	ADDQ             CX, AX
-	VMOVUPS          Z13, K1, (AX)
+	ADDQ             $0x04, DX
+	ADDQ             $0x04, SI
+	ADDQ             $0x04, DI
+	DECQ             R9
+	JNE              single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z1, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z3, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z5, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z7, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z9, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z10, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z11, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z12, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z13, K1, (AX)
 	VZEROUPPER
 	RET
 
-// func tile1x2AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
-// Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·tile1x2AVX512(SB), NOSPLIT, $0-96
-	MOVQ   k+0(FP), AX
-	MOVQ   b+32(FP), CX
-	MOVQ   brs+40(FP), DX
-	MOVQ   next+80(FP), BX
-	MOVQ   step+88(FP), SI
-	MOVQ   DX, DI
-	IMULQ  AX, DI
-	ADDQ   DI, CX
-	NEGQ   DI
-	MOVQ   ars+16(FP), AX
-	MOVQ   acs+24(FP), AX
-	MOVQ   a+8(FP), R8
-	XORQ   R9, R9
-	MOVB   load+72(FP), R10
-	TESTB  R10, R10
+// func tile1x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile1x2AVX512(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (BX)(BX*2), BX
+	MOVB   load+64(FP), BL
+	TESTB  BL, BL
 	JNE    fromC
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
-	JMP    loop
+	JMP    begin
 
 fromC:
-	MOVQ      tail+64(FP), R10
-	MOVL      $-1, R11
-	BZHIL     R10, R11, R11
-	KMOVW     R11, K1
-	MOVQ      c+48(FP), R10
-	MOVQ      ldc+56(FP), R11
-	VMOVUPS   (R10), Z0
-	VMOVUPS.Z 64(R10), K1, Z1
+	MOVQ      tail+56(FP), BX
+	MOVL      $-1, SI
+	BZHIL     BX, SI, SI
+	KMOVW     SI, K1
+	MOVQ      c+40(FP), BX
+	MOVQ      ldc+48(FP), SI
+	VMOVUPS   (BX), Z0
+	VMOVUPS.Z 64(BX), K1, Z1
+
+begin:
+	MOVQ k+0(FP), BX
+	SHRQ $0x02, BX
+	JE   rest
+	MOVQ soonC+72(FP), SI
+	MOVQ ldc+48(FP), DI
+	MOVQ $0x00000001, R8
+	XORQ R9, R9
+	MOVQ soon+80(FP), R10
+
+phase:
+	MOVQ    run+96(FP), R11
+	CMPQ    BX, R11
+	CMOVQLT BX, R11
+	SUBQ    R11, BX
 
 loop:
-	VMOVUPS      (CX)(DI*1), Z2
-	VMOVUPS      64(CX)(DI*1), Z3
-	VBROADCASTSS (R8)(R9*1), Z4
+	VMOVUPS      (AX), Z2
+	VMOVUPS      64(AX), Z3
+	VBROADCASTSS (DX), Z4
 	VFMADD231PS  Z4, Z2, Z0
 	VFMADD231PS  Z4, Z3, Z1
-	PREFETCHT1   (BX)
-	ADDQ         SI, BX
-	ADDQ         AX, R9
-	ADDQ         DX, DI
+	PREFETCHT1   (R10)
+	PREFETCHT1   64(R10)
+	PREFETCHT1   128(R10)
+	PREFETCHT1   192(R10)
+	PREFETCHT1   256(R10)
+	PREFETCHT1   320(R10)
+	PREFETCHT1   384(R10)
+	PREFETCHT1   448(R10)
+	ADDQ         $0x00000200, R10
+	VMOVUPS      (AX)(CX*1), Z2
+	VMOVUPS      64(AX)(CX*1), Z3
+	VBROADCASTSS 4(DX), Z4
+	VFMADD231PS  Z4, Z2, Z0
+	VFMADD231PS  Z4, Z3, Z1
+	LEAQ         (AX)(CX*2), AX
+	VMOVUPS      (AX), Z2
+	VMOVUPS      64(AX), Z3
+	VBROADCASTSS 8(DX), Z4
+	VFMADD231PS  Z4, Z2, Z0
+	VFMADD231PS  Z4, Z3, Z1
+	PREFETCHT0   (SI)
+	PREFETCHT0   64(SI)
+	ADDQ         DI, SI
+	DECQ         R8
+	CMOVQEQ      R9, DI
+	VMOVUPS      (AX)(CX*1), Z2
+	VMOVUPS      64(AX)(CX*1), Z3
+	VBROADCASTSS 12(DX), Z4
+	VFMADD231PS  Z4, Z2, Z0
+	VFMADD231PS  Z4, Z3, Z1
+	LEAQ         (AX)(CX*2), AX
+	ADDQ         $0x10, DX
+	DECQ         R11
 	JNE          loop
-	MOVQ         tail+64(FP), AX
-	MOVL         $-1, CX
-	BZHIL        AX, CX, CX
-	KMOVW        CX, K1
-	MOVQ         c+48(FP), AX
-	MOVQ         ldc+56(FP), CX
-	VMOVUPS      Z0, (AX)
-	VMOVUPS      Z1, K1, 64(AX)
+	TESTQ        BX, BX
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R10
+	ADDQ         ld+88(FP), R10
+	MOVQ         R10, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R10
+	MOVQ BX, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), BX
+	ANDQ $0x00000003, BX
+	JE   store
+
+single:
+	VMOVUPS      (AX), Z2
+	VMOVUPS      64(AX), Z3
+	VBROADCASTSS (DX), Z4
+	VFMADD231PS  Z4, Z2, Z0
+	VFMADD231PS  Z4, Z3, Z1
+	ADDQ         CX, AX
+	ADDQ         $0x04, DX
+	DECQ         BX
+	JNE          single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, K1, 64(AX)
 	VZEROUPPER
 	RET
 
-// func tile1x2BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
-// Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·tile1x2BF16AVX512(SB), NOSPLIT, $0-96
-	MOVQ   k+0(FP), AX
-	MOVQ   b+32(FP), CX
-	MOVQ   brs+40(FP), DX
-	MOVQ   next+80(FP), BX
-	MOVQ   step+88(FP), SI
-	MOVQ   DX, DI
-	IMULQ  AX, DI
-	ADDQ   DI, CX
-	NEGQ   DI
-	MOVQ   ars+16(FP), AX
-	MOVQ   acs+24(FP), AX
-	MOVQ   a+8(FP), R8
-	XORQ   R9, R9
-	MOVB   load+72(FP), R10
-	TESTB  R10, R10
+// func tile1x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile1x2TAVX512(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
 	JNE    fromC
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
-	JMP    loop
+	JMP    begin
 
 fromC:
-	MOVQ      tail+64(FP), R10
-	MOVL      $-1, R11
-	BZHIL     R10, R11, R11
-	KMOVW     R11, K1
-	MOVQ      c+48(FP), R10
-	MOVQ      ldc+56(FP), R11
-	VMOVUPS   (R10), Z0
-	VMOVUPS.Z 64(R10), K1, Z1
+	MOVQ      tail+56(FP), SI
+	MOVL      $-1, DI
+	BZHIL     SI, DI, DI
+	KMOVW     DI, K1
+	MOVQ      c+40(FP), SI
+	MOVQ      ldc+48(FP), DI
+	VMOVUPS   (SI), Z0
+	VMOVUPS.Z 64(SI), K1, Z1
+
+begin:
+	MOVQ k+0(FP), SI
+	SHRQ $0x02, SI
+	JE   rest
+	MOVQ soonC+72(FP), DI
+	MOVQ ldc+48(FP), R8
+	MOVQ $0x00000001, R9
+	XORQ R10, R10
+	MOVQ soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
 
 loop:
-	VPMOVZXWD    (CX)(DI*1), Z2
+	VMOVUPS      (AX), Z2
+	VMOVUPS      64(AX), Z3
+	VBROADCASTSS (DX), Z4
+	VFMADD231PS  Z4, Z2, Z0
+	VFMADD231PS  Z4, Z3, Z1
+	PREFETCHT1   (R11)
+	PREFETCHT1   64(R11)
+	PREFETCHT1   128(R11)
+	PREFETCHT1   192(R11)
+	PREFETCHT1   256(R11)
+	PREFETCHT1   320(R11)
+	PREFETCHT1   384(R11)
+	PREFETCHT1   448(R11)
+	ADDQ         $0x00000200, R11
+	VMOVUPS      (AX)(CX*1), Z2
+	VMOVUPS      64(AX)(CX*1), Z3
+	VBROADCASTSS (DX)(BX*1), Z4
+	VFMADD231PS  Z4, Z2, Z0
+	VFMADD231PS  Z4, Z3, Z1
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	VMOVUPS      (AX), Z2
+	VMOVUPS      64(AX), Z3
+	VBROADCASTSS (DX), Z4
+	VFMADD231PS  Z4, Z2, Z0
+	VFMADD231PS  Z4, Z3, Z1
+	PREFETCHT0   (DI)
+	PREFETCHT0   64(DI)
+	ADDQ         R8, DI
+	DECQ         R9
+	CMOVQEQ      R10, R8
+	VMOVUPS      (AX)(CX*1), Z2
+	VMOVUPS      64(AX)(CX*1), Z3
+	VBROADCASTSS (DX)(BX*1), Z4
+	VFMADD231PS  Z4, Z2, Z0
+	VFMADD231PS  Z4, Z3, Z1
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	DECQ         R12
+	JNE          loop
+	TESTQ        SI, SI
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R11
+	ADDQ         ld+88(FP), R11
+	MOVQ         R11, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VMOVUPS      (AX), Z2
+	VMOVUPS      64(AX), Z3
+	VBROADCASTSS (DX), Z4
+	VFMADD231PS  Z4, Z2, Z0
+	VFMADD231PS  Z4, Z3, Z1
+	ADDQ         CX, AX
+	ADDQ         BX, DX
+	DECQ         SI
+	JNE          single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, K1, 64(AX)
+	VZEROUPPER
+	RET
+
+// func tile1x2BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile1x2BF16AVX512(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (BX)(BX*2), BX
+	MOVB   load+64(FP), BL
+	TESTB  BL, BL
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), BX
+	MOVL      $-1, SI
+	BZHIL     BX, SI, SI
+	KMOVW     SI, K1
+	MOVQ      c+40(FP), BX
+	MOVQ      ldc+48(FP), SI
+	VMOVUPS   (BX), Z0
+	VMOVUPS.Z 64(BX), K1, Z1
+
+begin:
+	MOVQ k+0(FP), BX
+	SHRQ $0x02, BX
+	JE   rest
+	MOVQ soonC+72(FP), SI
+	MOVQ ldc+48(FP), DI
+	MOVQ $0x00000001, R8
+	XORQ R9, R9
+	MOVQ soon+80(FP), R10
+
+phase:
+	MOVQ    run+96(FP), R11
+	CMPQ    BX, R11
+	CMOVQLT BX, R11
+	SUBQ    R11, BX
+
+loop:
+	VPMOVZXWD    (AX), Z2
 	VPSLLD       $0x10, Z2, Z2
-	VPMOVZXWD    32(CX)(DI*1), Z3
+	VPMOVZXWD    32(AX), Z3
 	VPSLLD       $0x10, Z3, Z3
-	VBROADCASTSS (R8)(R9*1), Z4
+	VBROADCASTSS (DX), Z4
 	VFMADD231PS  Z4, Z2, Z0
 	VFMADD231PS  Z4, Z3, Z1
-	PREFETCHT1   (BX)
-	ADDQ         SI, BX
-	ADDQ         AX, R9
-	ADDQ         DX, DI
+	PREFETCHT1   (R10)
+	PREFETCHT1   64(R10)
+	PREFETCHT1   128(R10)
+	PREFETCHT1   192(R10)
+	ADDQ         $0x00000100, R10
+	VPMOVZXWD    (AX)(CX*1), Z2
+	VPSLLD       $0x10, Z2, Z2
+	VPMOVZXWD    32(AX)(CX*1), Z3
+	VPSLLD       $0x10, Z3, Z3
+	VBROADCASTSS 4(DX), Z4
+	VFMADD231PS  Z4, Z2, Z0
+	VFMADD231PS  Z4, Z3, Z1
+	LEAQ         (AX)(CX*2), AX
+	VPMOVZXWD    (AX), Z2
+	VPSLLD       $0x10, Z2, Z2
+	VPMOVZXWD    32(AX), Z3
+	VPSLLD       $0x10, Z3, Z3
+	VBROADCASTSS 8(DX), Z4
+	VFMADD231PS  Z4, Z2, Z0
+	VFMADD231PS  Z4, Z3, Z1
+	PREFETCHT0   (SI)
+	PREFETCHT0   64(SI)
+	ADDQ         DI, SI
+	DECQ         R8
+	CMOVQEQ      R9, DI
+	VPMOVZXWD    (AX)(CX*1), Z2
+	VPSLLD       $0x10, Z2, Z2
+	VPMOVZXWD    32(AX)(CX*1), Z3
+	VPSLLD       $0x10, Z3, Z3
+	VBROADCASTSS 12(DX), Z4
+	VFMADD231PS  Z4, Z2, Z0
+	VFMADD231PS  Z4, Z3, Z1
+	LEAQ         (AX)(CX*2), AX
+	ADDQ         $0x10, DX
+	DECQ         R11
 	JNE          loop
-	MOVQ         tail+64(FP), AX
-	MOVL         $-1, CX
-	BZHIL        AX, CX, CX
-	KMOVW        CX, K1
-	MOVQ         c+48(FP), AX
-	MOVQ         ldc+56(FP), CX
-	VMOVUPS      Z0, (AX)
-	VMOVUPS      Z1, K1, 64(AX)
+	TESTQ        BX, BX
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R10
+	ADDQ         ld+88(FP), R10
+	MOVQ         R10, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R10
+	MOVQ BX, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), BX
+	ANDQ $0x00000003, BX
+	JE   store
+
+single:
+	VPMOVZXWD    (AX), Z2
+	VPSLLD       $0x10, Z2, Z2
+	VPMOVZXWD    32(AX), Z3
+	VPSLLD       $0x10, Z3, Z3
+	VBROADCASTSS (DX), Z4
+	VFMADD231PS  Z4, Z2, Z0
+	VFMADD231PS  Z4, Z3, Z1
+	ADDQ         CX, AX
+	ADDQ         $0x04, DX
+	DECQ         BX
+	JNE          single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, K1, 64(AX)
 	VZEROUPPER
 	RET
 
-// func tile2x2AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
-// Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·tile2x2AVX512(SB), NOSPLIT, $0-96
-	MOVQ   k+0(FP), AX
-	MOVQ   b+32(FP), CX
-	MOVQ   brs+40(FP), DX
-	MOVQ   next+80(FP), BX
-	MOVQ   step+88(FP), SI
-	MOVQ   DX, DI
-	IMULQ  AX, DI
-	ADDQ   DI, CX
-	NEGQ   DI
-	MOVQ   ars+16(FP), AX
-	MOVQ   acs+24(FP), R8
-	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(AX*1), AX
-	XORQ   R10, R10
-	MOVB   load+72(FP), R11
-	TESTB  R11, R11
+// func tile2x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile2x2AVX512(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (BX)(BX*2), SI
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
 	JNE    fromC
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
 	VPXORD Z3, Z3, Z3
-	JMP    loop
+	JMP    begin
 
 fromC:
-	MOVQ      tail+64(FP), R11
-	MOVL      $-1, R12
-	BZHIL     R11, R12, R12
-	KMOVW     R12, K1
-	MOVQ      c+48(FP), R11
-	MOVQ      ldc+56(FP), R12
-	VMOVUPS   (R11), Z0
-	VMOVUPS.Z 64(R11), K1, Z1
-	ADDQ      R12, R11
-	VMOVUPS   (R11), Z2
-	VMOVUPS.Z 64(R11), K1, Z3
+	MOVQ      tail+56(FP), SI
+	MOVL      $-1, DI
+	BZHIL     SI, DI, DI
+	KMOVW     DI, K1
+	MOVQ      c+40(FP), SI
+	MOVQ      ldc+48(FP), DI
+	VMOVUPS   (SI), Z0
+	VMOVUPS.Z 64(SI), K1, Z1
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z2
+	VMOVUPS.Z 64(SI), K1, Z3
+
+begin:
+	MOVQ k+0(FP), SI
+	SHRQ $0x02, SI
+	JE   rest
+	MOVQ soonC+72(FP), DI
+	MOVQ ldc+48(FP), R8
+	MOVQ $0x00000002, R9
+	XORQ R10, R10
+	MOVQ soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
 
 loop:
-	VMOVUPS      (CX)(DI*1), Z4
-	VMOVUPS      64(CX)(DI*1), Z5
-	VBROADCASTSS (R9)(R10*1), Z6
+	VMOVUPS      (AX), Z4
+	VMOVUPS      64(AX), Z5
+	VBROADCASTSS (DX), Z6
 	VFMADD231PS  Z6, Z4, Z0
 	VFMADD231PS  Z6, Z5, Z1
-	VBROADCASTSS (AX)(R10*1), Z6
+	VBROADCASTSS (DX)(BX*1), Z6
 	VFMADD231PS  Z6, Z4, Z2
 	VFMADD231PS  Z6, Z5, Z3
-	PREFETCHT1   (BX)
-	ADDQ         SI, BX
-	ADDQ         R8, R10
-	ADDQ         DX, DI
+	PREFETCHT1   (R11)
+	PREFETCHT1   64(R11)
+	PREFETCHT1   128(R11)
+	PREFETCHT1   192(R11)
+	PREFETCHT1   256(R11)
+	PREFETCHT1   320(R11)
+	PREFETCHT1   384(R11)
+	PREFETCHT1   448(R11)
+	ADDQ         $0x00000200, R11
+	VMOVUPS      (AX)(CX*1), Z4
+	VMOVUPS      64(AX)(CX*1), Z5
+	VBROADCASTSS 4(DX), Z6
+	VFMADD231PS  Z6, Z4, Z0
+	VFMADD231PS  Z6, Z5, Z1
+	VBROADCASTSS 4(DX)(BX*1), Z6
+	VFMADD231PS  Z6, Z4, Z2
+	VFMADD231PS  Z6, Z5, Z3
+	LEAQ         (AX)(CX*2), AX
+	VMOVUPS      (AX), Z4
+	VMOVUPS      64(AX), Z5
+	VBROADCASTSS 8(DX), Z6
+	VFMADD231PS  Z6, Z4, Z0
+	VFMADD231PS  Z6, Z5, Z1
+	VBROADCASTSS 8(DX)(BX*1), Z6
+	VFMADD231PS  Z6, Z4, Z2
+	VFMADD231PS  Z6, Z5, Z3
+	PREFETCHT0   (DI)
+	PREFETCHT0   64(DI)
+	ADDQ         R8, DI
+	DECQ         R9
+	CMOVQEQ      R10, R8
+	VMOVUPS      (AX)(CX*1), Z4
+	VMOVUPS      64(AX)(CX*1), Z5
+	VBROADCASTSS 12(DX), Z6
+	VFMADD231PS  Z6, Z4, Z0
+	VFMADD231PS  Z6, Z5, Z1
+	VBROADCASTSS 12(DX)(BX*1), Z6
+	VFMADD231PS  Z6, Z4, Z2
+	VFMADD231PS  Z6, Z5, Z3
+	LEAQ         (AX)(CX*2), AX
+	ADDQ         $0x10, DX
+	DECQ         R12
 	JNE          loop
-	MOVQ         tail+64(FP), AX
-	MOVL         $-1, CX
-	BZHIL        AX, CX, CX
-	KMOVW        CX, K1
-	MOVQ         c+48(FP), AX
-	MOVQ         ldc+56(FP), CX
-	VMOVUPS      Z0, (AX)
-	VMOVUPS      Z1, K1, 64(AX)
+	TESTQ        SI, SI
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R11
+	ADDQ         ld+88(FP), R11
+	MOVQ         R11, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VMOVUPS      (AX), Z4
+	VMOVUPS      64(AX), Z5
+	VBROADCASTSS (DX), Z6
+	VFMADD231PS  Z6, Z4, Z0
+	VFMADD231PS  Z6, Z5, Z1
+	VBROADCASTSS (DX)(BX*1), Z6
+	VFMADD231PS  Z6, Z4, Z2
+	VFMADD231PS  Z6, Z5, Z3
 	ADDQ         CX, AX
-	VMOVUPS      Z2, (AX)
-	VMOVUPS      Z3, K1, 64(AX)
+	ADDQ         $0x04, DX
+	DECQ         SI
+	JNE          single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, K1, 64(AX)
 	VZEROUPPER
 	RET
 
-// func tile2x2BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
-// Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·tile2x2BF16AVX512(SB), NOSPLIT, $0-96
-	MOVQ   k+0(FP), AX
-	MOVQ   b+32(FP), CX
-	MOVQ   brs+40(FP), DX
-	MOVQ   next+80(FP), BX
-	MOVQ   step+88(FP), SI
-	MOVQ   DX, DI
-	IMULQ  AX, DI
-	ADDQ   DI, CX
-	NEGQ   DI
-	MOVQ   ars+16(FP), AX
-	MOVQ   acs+24(FP), R8
-	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(AX*1), AX
-	XORQ   R10, R10
-	MOVB   load+72(FP), R11
-	TESTB  R11, R11
+// func tile2x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile2x2TAVX512(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
 	JNE    fromC
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
 	VPXORD Z2, Z2, Z2
 	VPXORD Z3, Z3, Z3
-	JMP    loop
+	JMP    begin
 
 fromC:
-	MOVQ      tail+64(FP), R11
-	MOVL      $-1, R12
-	BZHIL     R11, R12, R12
-	KMOVW     R12, K1
-	MOVQ      c+48(FP), R11
-	MOVQ      ldc+56(FP), R12
-	VMOVUPS   (R11), Z0
-	VMOVUPS.Z 64(R11), K1, Z1
-	ADDQ      R12, R11
-	VMOVUPS   (R11), Z2
-	VMOVUPS.Z 64(R11), K1, Z3
+	MOVQ      tail+56(FP), SI
+	MOVL      $-1, DI
+	BZHIL     SI, DI, DI
+	KMOVW     DI, K1
+	MOVQ      c+40(FP), SI
+	MOVQ      ldc+48(FP), DI
+	VMOVUPS   (SI), Z0
+	VMOVUPS.Z 64(SI), K1, Z1
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z2
+	VMOVUPS.Z 64(SI), K1, Z3
+
+begin:
+	MOVQ k+0(FP), SI
+	SHRQ $0x02, SI
+	JE   rest
+	MOVQ soonC+72(FP), DI
+	MOVQ ldc+48(FP), R8
+	MOVQ $0x00000002, R9
+	XORQ R10, R10
+	MOVQ soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
 
 loop:
-	VPMOVZXWD    (CX)(DI*1), Z4
+	VMOVUPS      (AX), Z4
+	VMOVUPS      64(AX), Z5
+	VBROADCASTSS (DX), Z6
+	VFMADD231PS  Z6, Z4, Z0
+	VFMADD231PS  Z6, Z5, Z1
+	VBROADCASTSS 4(DX), Z6
+	VFMADD231PS  Z6, Z4, Z2
+	VFMADD231PS  Z6, Z5, Z3
+	PREFETCHT1   (R11)
+	PREFETCHT1   64(R11)
+	PREFETCHT1   128(R11)
+	PREFETCHT1   192(R11)
+	PREFETCHT1   256(R11)
+	PREFETCHT1   320(R11)
+	PREFETCHT1   384(R11)
+	PREFETCHT1   448(R11)
+	ADDQ         $0x00000200, R11
+	VMOVUPS      (AX)(CX*1), Z4
+	VMOVUPS      64(AX)(CX*1), Z5
+	VBROADCASTSS (DX)(BX*1), Z6
+	VFMADD231PS  Z6, Z4, Z0
+	VFMADD231PS  Z6, Z5, Z1
+	VBROADCASTSS 4(DX)(BX*1), Z6
+	VFMADD231PS  Z6, Z4, Z2
+	VFMADD231PS  Z6, Z5, Z3
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	VMOVUPS      (AX), Z4
+	VMOVUPS      64(AX), Z5
+	VBROADCASTSS (DX), Z6
+	VFMADD231PS  Z6, Z4, Z0
+	VFMADD231PS  Z6, Z5, Z1
+	VBROADCASTSS 4(DX), Z6
+	VFMADD231PS  Z6, Z4, Z2
+	VFMADD231PS  Z6, Z5, Z3
+	PREFETCHT0   (DI)
+	PREFETCHT0   64(DI)
+	ADDQ         R8, DI
+	DECQ         R9
+	CMOVQEQ      R10, R8
+	VMOVUPS      (AX)(CX*1), Z4
+	VMOVUPS      64(AX)(CX*1), Z5
+	VBROADCASTSS (DX)(BX*1), Z6
+	VFMADD231PS  Z6, Z4, Z0
+	VFMADD231PS  Z6, Z5, Z1
+	VBROADCASTSS 4(DX)(BX*1), Z6
+	VFMADD231PS  Z6, Z4, Z2
+	VFMADD231PS  Z6, Z5, Z3
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	DECQ         R12
+	JNE          loop
+	TESTQ        SI, SI
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R11
+	ADDQ         ld+88(FP), R11
+	MOVQ         R11, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VMOVUPS      (AX), Z4
+	VMOVUPS      64(AX), Z5
+	VBROADCASTSS (DX), Z6
+	VFMADD231PS  Z6, Z4, Z0
+	VFMADD231PS  Z6, Z5, Z1
+	VBROADCASTSS 4(DX), Z6
+	VFMADD231PS  Z6, Z4, Z2
+	VFMADD231PS  Z6, Z5, Z3
+	ADDQ         CX, AX
+	ADDQ         BX, DX
+	DECQ         SI
+	JNE          single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, K1, 64(AX)
+	VZEROUPPER
+	RET
+
+// func tile2x2BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile2x2BF16AVX512(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (BX)(BX*2), SI
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), SI
+	MOVL      $-1, DI
+	BZHIL     SI, DI, DI
+	KMOVW     DI, K1
+	MOVQ      c+40(FP), SI
+	MOVQ      ldc+48(FP), DI
+	VMOVUPS   (SI), Z0
+	VMOVUPS.Z 64(SI), K1, Z1
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z2
+	VMOVUPS.Z 64(SI), K1, Z3
+
+begin:
+	MOVQ k+0(FP), SI
+	SHRQ $0x02, SI
+	JE   rest
+	MOVQ soonC+72(FP), DI
+	MOVQ ldc+48(FP), R8
+	MOVQ $0x00000002, R9
+	XORQ R10, R10
+	MOVQ soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
+
+loop:
+	VPMOVZXWD    (AX), Z4
 	VPSLLD       $0x10, Z4, Z4
-	VPMOVZXWD    32(CX)(DI*1), Z5
+	VPMOVZXWD    32(AX), Z5
 	VPSLLD       $0x10, Z5, Z5
-	VBROADCASTSS (R9)(R10*1), Z6
+	VBROADCASTSS (DX), Z6
 	VFMADD231PS  Z6, Z4, Z0
 	VFMADD231PS  Z6, Z5, Z1
-	VBROADCASTSS (AX)(R10*1), Z6
+	VBROADCASTSS (DX)(BX*1), Z6
 	VFMADD231PS  Z6, Z4, Z2
 	VFMADD231PS  Z6, Z5, Z3
-	PREFETCHT1   (BX)
-	ADDQ         SI, BX
-	ADDQ         R8, R10
-	ADDQ         DX, DI
+	PREFETCHT1   (R11)
+	PREFETCHT1   64(R11)
+	PREFETCHT1   128(R11)
+	PREFETCHT1   192(R11)
+	ADDQ         $0x00000100, R11
+	VPMOVZXWD    (AX)(CX*1), Z4
+	VPSLLD       $0x10, Z4, Z4
+	VPMOVZXWD    32(AX)(CX*1), Z5
+	VPSLLD       $0x10, Z5, Z5
+	VBROADCASTSS 4(DX), Z6
+	VFMADD231PS  Z6, Z4, Z0
+	VFMADD231PS  Z6, Z5, Z1
+	VBROADCASTSS 4(DX)(BX*1), Z6
+	VFMADD231PS  Z6, Z4, Z2
+	VFMADD231PS  Z6, Z5, Z3
+	LEAQ         (AX)(CX*2), AX
+	VPMOVZXWD    (AX), Z4
+	VPSLLD       $0x10, Z4, Z4
+	VPMOVZXWD    32(AX), Z5
+	VPSLLD       $0x10, Z5, Z5
+	VBROADCASTSS 8(DX), Z6
+	VFMADD231PS  Z6, Z4, Z0
+	VFMADD231PS  Z6, Z5, Z1
+	VBROADCASTSS 8(DX)(BX*1), Z6
+	VFMADD231PS  Z6, Z4, Z2
+	VFMADD231PS  Z6, Z5, Z3
+	PREFETCHT0   (DI)
+	PREFETCHT0   64(DI)
+	ADDQ         R8, DI
+	DECQ         R9
+	CMOVQEQ      R10, R8
+	VPMOVZXWD    (AX)(CX*1), Z4
+	VPSLLD       $0x10, Z4, Z4
+	VPMOVZXWD    32(AX)(CX*1), Z5
+	VPSLLD       $0x10, Z5, Z5
+	VBROADCASTSS 12(DX), Z6
+	VFMADD231PS  Z6, Z4, Z0
+	VFMADD231PS  Z6, Z5, Z1
+	VBROADCASTSS 12(DX)(BX*1), Z6
+	VFMADD231PS  Z6, Z4, Z2
+	VFMADD231PS  Z6, Z5, Z3
+	LEAQ         (AX)(CX*2), AX
+	ADDQ         $0x10, DX
+	DECQ         R12
 	JNE          loop
-	MOVQ         tail+64(FP), AX
-	MOVL         $-1, CX
-	BZHIL        AX, CX, CX
-	KMOVW        CX, K1
-	MOVQ         c+48(FP), AX
-	MOVQ         ldc+56(FP), CX
-	VMOVUPS      Z0, (AX)
-	VMOVUPS      Z1, K1, 64(AX)
+	TESTQ        SI, SI
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R11
+	ADDQ         ld+88(FP), R11
+	MOVQ         R11, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VPMOVZXWD    (AX), Z4
+	VPSLLD       $0x10, Z4, Z4
+	VPMOVZXWD    32(AX), Z5
+	VPSLLD       $0x10, Z5, Z5
+	VBROADCASTSS (DX), Z6
+	VFMADD231PS  Z6, Z4, Z0
+	VFMADD231PS  Z6, Z5, Z1
+	VBROADCASTSS (DX)(BX*1), Z6
+	VFMADD231PS  Z6, Z4, Z2
+	VFMADD231PS  Z6, Z5, Z3
 	ADDQ         CX, AX
-	VMOVUPS      Z2, (AX)
-	VMOVUPS      Z3, K1, 64(AX)
+	ADDQ         $0x04, DX
+	DECQ         SI
+	JNE          single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, K1, 64(AX)
 	VZEROUPPER
 	RET
 
-// func tile3x2AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
-// Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·tile3x2AVX512(SB), NOSPLIT, $0-96
-	MOVQ   k+0(FP), AX
-	MOVQ   b+32(FP), CX
-	MOVQ   brs+40(FP), DX
-	MOVQ   next+80(FP), BX
-	MOVQ   step+88(FP), SI
-	MOVQ   DX, DI
-	IMULQ  AX, DI
-	ADDQ   DI, CX
-	NEGQ   DI
-	MOVQ   ars+16(FP), AX
-	MOVQ   acs+24(FP), R8
-	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(AX*1), R10
-	LEAQ   (R10)(AX*1), AX
-	XORQ   R11, R11
-	MOVB   load+72(FP), R12
-	TESTB  R12, R12
+// func tile3x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile3x2AVX512(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (BX)(BX*2), SI
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
 	JNE    fromC
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
@@ -9883,78 +18830,167 @@ TEXT ·tile3x2AVX512(SB), NOSPLIT, $0-96
 	VPXORD Z3, Z3, Z3
 	VPXORD Z4, Z4, Z4
 	VPXORD Z5, Z5, Z5
-	JMP    loop
+	JMP    begin
 
 fromC:
-	MOVQ      tail+64(FP), R12
-	MOVL      $-1, R13
-	BZHIL     R12, R13, R13
-	KMOVW     R13, K1
-	MOVQ      c+48(FP), R12
-	MOVQ      ldc+56(FP), R13
-	VMOVUPS   (R12), Z0
-	VMOVUPS.Z 64(R12), K1, Z1
-	ADDQ      R13, R12
-	VMOVUPS   (R12), Z2
-	VMOVUPS.Z 64(R12), K1, Z3
-	ADDQ      R13, R12
-	VMOVUPS   (R12), Z4
-	VMOVUPS.Z 64(R12), K1, Z5
+	MOVQ      tail+56(FP), SI
+	MOVL      $-1, DI
+	BZHIL     SI, DI, DI
+	KMOVW     DI, K1
+	MOVQ      c+40(FP), SI
+	MOVQ      ldc+48(FP), DI
+	VMOVUPS   (SI), Z0
+	VMOVUPS.Z 64(SI), K1, Z1
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z2
+	VMOVUPS.Z 64(SI), K1, Z3
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z4
+	VMOVUPS.Z 64(SI), K1, Z5
+
+begin:
+	MOVQ k+0(FP), SI
+	SHRQ $0x02, SI
+	JE   rest
+	MOVQ soonC+72(FP), DI
+	MOVQ ldc+48(FP), R8
+	MOVQ $0x00000003, R9
+	XORQ R10, R10
+	MOVQ soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
 
 loop:
-	VMOVUPS      (CX)(DI*1), Z6
-	VMOVUPS      64(CX)(DI*1), Z7
-	VBROADCASTSS (R9)(R11*1), Z8
+	VMOVUPS      (AX), Z6
+	VMOVUPS      64(AX), Z7
+	VBROADCASTSS (DX), Z8
 	VFMADD231PS  Z8, Z6, Z0
 	VFMADD231PS  Z8, Z7, Z1
-	VBROADCASTSS (R10)(R11*1), Z8
+	VBROADCASTSS (DX)(BX*1), Z8
 	VFMADD231PS  Z8, Z6, Z2
 	VFMADD231PS  Z8, Z7, Z3
-	VBROADCASTSS (AX)(R11*1), Z8
+	VBROADCASTSS (DX)(BX*2), Z8
 	VFMADD231PS  Z8, Z6, Z4
 	VFMADD231PS  Z8, Z7, Z5
-	PREFETCHT1   (BX)
-	ADDQ         SI, BX
-	ADDQ         R8, R11
-	ADDQ         DX, DI
+	PREFETCHT1   (R11)
+	PREFETCHT1   64(R11)
+	PREFETCHT1   128(R11)
+	PREFETCHT1   192(R11)
+	PREFETCHT1   256(R11)
+	PREFETCHT1   320(R11)
+	PREFETCHT1   384(R11)
+	PREFETCHT1   448(R11)
+	ADDQ         $0x00000200, R11
+	VMOVUPS      (AX)(CX*1), Z6
+	VMOVUPS      64(AX)(CX*1), Z7
+	VBROADCASTSS 4(DX), Z8
+	VFMADD231PS  Z8, Z6, Z0
+	VFMADD231PS  Z8, Z7, Z1
+	VBROADCASTSS 4(DX)(BX*1), Z8
+	VFMADD231PS  Z8, Z6, Z2
+	VFMADD231PS  Z8, Z7, Z3
+	VBROADCASTSS 4(DX)(BX*2), Z8
+	VFMADD231PS  Z8, Z6, Z4
+	VFMADD231PS  Z8, Z7, Z5
+	LEAQ         (AX)(CX*2), AX
+	VMOVUPS      (AX), Z6
+	VMOVUPS      64(AX), Z7
+	VBROADCASTSS 8(DX), Z8
+	VFMADD231PS  Z8, Z6, Z0
+	VFMADD231PS  Z8, Z7, Z1
+	VBROADCASTSS 8(DX)(BX*1), Z8
+	VFMADD231PS  Z8, Z6, Z2
+	VFMADD231PS  Z8, Z7, Z3
+	VBROADCASTSS 8(DX)(BX*2), Z8
+	VFMADD231PS  Z8, Z6, Z4
+	VFMADD231PS  Z8, Z7, Z5
+	PREFETCHT0   (DI)
+	PREFETCHT0   64(DI)
+	ADDQ         R8, DI
+	DECQ         R9
+	CMOVQEQ      R10, R8
+	VMOVUPS      (AX)(CX*1), Z6
+	VMOVUPS      64(AX)(CX*1), Z7
+	VBROADCASTSS 12(DX), Z8
+	VFMADD231PS  Z8, Z6, Z0
+	VFMADD231PS  Z8, Z7, Z1
+	VBROADCASTSS 12(DX)(BX*1), Z8
+	VFMADD231PS  Z8, Z6, Z2
+	VFMADD231PS  Z8, Z7, Z3
+	VBROADCASTSS 12(DX)(BX*2), Z8
+	VFMADD231PS  Z8, Z6, Z4
+	VFMADD231PS  Z8, Z7, Z5
+	LEAQ         (AX)(CX*2), AX
+	ADDQ         $0x10, DX
+	DECQ         R12
 	JNE          loop
-	MOVQ         tail+64(FP), AX
-	MOVL         $-1, CX
-	BZHIL        AX, CX, CX
-	KMOVW        CX, K1
-	MOVQ         c+48(FP), AX
-	MOVQ         ldc+56(FP), CX
-	VMOVUPS      Z0, (AX)
-	VMOVUPS      Z1, K1, 64(AX)
+	TESTQ        SI, SI
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R11
+	ADDQ         ld+88(FP), R11
+	MOVQ         R11, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VMOVUPS      (AX), Z6
+	VMOVUPS      64(AX), Z7
+	VBROADCASTSS (DX), Z8
+	VFMADD231PS  Z8, Z6, Z0
+	VFMADD231PS  Z8, Z7, Z1
+	VBROADCASTSS (DX)(BX*1), Z8
+	VFMADD231PS  Z8, Z6, Z2
+	VFMADD231PS  Z8, Z7, Z3
+	VBROADCASTSS (DX)(BX*2), Z8
+	VFMADD231PS  Z8, Z6, Z4
+	VFMADD231PS  Z8, Z7, Z5
 	ADDQ         CX, AX
-	VMOVUPS      Z2, (AX)
-	VMOVUPS      Z3, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z4, (AX)
-	VMOVUPS      Z5, K1, 64(AX)
+	ADDQ         $0x04, DX
+	DECQ         SI
+	JNE          single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, K1, 64(AX)
 	VZEROUPPER
 	RET
 
-// func tile3x2BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
-// Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·tile3x2BF16AVX512(SB), NOSPLIT, $0-96
-	MOVQ   k+0(FP), AX
-	MOVQ   b+32(FP), CX
-	MOVQ   brs+40(FP), DX
-	MOVQ   next+80(FP), BX
-	MOVQ   step+88(FP), SI
-	MOVQ   DX, DI
-	IMULQ  AX, DI
-	ADDQ   DI, CX
-	NEGQ   DI
-	MOVQ   ars+16(FP), AX
-	MOVQ   acs+24(FP), R8
-	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(AX*1), R10
-	LEAQ   (R10)(AX*1), AX
-	XORQ   R11, R11
-	MOVB   load+72(FP), R12
-	TESTB  R12, R12
+// func tile3x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile3x2TAVX512(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
 	JNE    fromC
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
@@ -9962,81 +18998,344 @@ TEXT ·tile3x2BF16AVX512(SB), NOSPLIT, $0-96
 	VPXORD Z3, Z3, Z3
 	VPXORD Z4, Z4, Z4
 	VPXORD Z5, Z5, Z5
-	JMP    loop
+	JMP    begin
 
 fromC:
-	MOVQ      tail+64(FP), R12
-	MOVL      $-1, R13
-	BZHIL     R12, R13, R13
-	KMOVW     R13, K1
-	MOVQ      c+48(FP), R12
-	MOVQ      ldc+56(FP), R13
-	VMOVUPS   (R12), Z0
-	VMOVUPS.Z 64(R12), K1, Z1
-	ADDQ      R13, R12
-	VMOVUPS   (R12), Z2
-	VMOVUPS.Z 64(R12), K1, Z3
-	ADDQ      R13, R12
-	VMOVUPS   (R12), Z4
-	VMOVUPS.Z 64(R12), K1, Z5
+	MOVQ      tail+56(FP), SI
+	MOVL      $-1, DI
+	BZHIL     SI, DI, DI
+	KMOVW     DI, K1
+	MOVQ      c+40(FP), SI
+	MOVQ      ldc+48(FP), DI
+	VMOVUPS   (SI), Z0
+	VMOVUPS.Z 64(SI), K1, Z1
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z2
+	VMOVUPS.Z 64(SI), K1, Z3
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z4
+	VMOVUPS.Z 64(SI), K1, Z5
+
+begin:
+	MOVQ k+0(FP), SI
+	SHRQ $0x02, SI
+	JE   rest
+	MOVQ soonC+72(FP), DI
+	MOVQ ldc+48(FP), R8
+	MOVQ $0x00000003, R9
+	XORQ R10, R10
+	MOVQ soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
 
 loop:
-	VPMOVZXWD    (CX)(DI*1), Z6
+	VMOVUPS      (AX), Z6
+	VMOVUPS      64(AX), Z7
+	VBROADCASTSS (DX), Z8
+	VFMADD231PS  Z8, Z6, Z0
+	VFMADD231PS  Z8, Z7, Z1
+	VBROADCASTSS 4(DX), Z8
+	VFMADD231PS  Z8, Z6, Z2
+	VFMADD231PS  Z8, Z7, Z3
+	VBROADCASTSS 8(DX), Z8
+	VFMADD231PS  Z8, Z6, Z4
+	VFMADD231PS  Z8, Z7, Z5
+	PREFETCHT1   (R11)
+	PREFETCHT1   64(R11)
+	PREFETCHT1   128(R11)
+	PREFETCHT1   192(R11)
+	PREFETCHT1   256(R11)
+	PREFETCHT1   320(R11)
+	PREFETCHT1   384(R11)
+	PREFETCHT1   448(R11)
+	ADDQ         $0x00000200, R11
+	VMOVUPS      (AX)(CX*1), Z6
+	VMOVUPS      64(AX)(CX*1), Z7
+	VBROADCASTSS (DX)(BX*1), Z8
+	VFMADD231PS  Z8, Z6, Z0
+	VFMADD231PS  Z8, Z7, Z1
+	VBROADCASTSS 4(DX)(BX*1), Z8
+	VFMADD231PS  Z8, Z6, Z2
+	VFMADD231PS  Z8, Z7, Z3
+	VBROADCASTSS 8(DX)(BX*1), Z8
+	VFMADD231PS  Z8, Z6, Z4
+	VFMADD231PS  Z8, Z7, Z5
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	VMOVUPS      (AX), Z6
+	VMOVUPS      64(AX), Z7
+	VBROADCASTSS (DX), Z8
+	VFMADD231PS  Z8, Z6, Z0
+	VFMADD231PS  Z8, Z7, Z1
+	VBROADCASTSS 4(DX), Z8
+	VFMADD231PS  Z8, Z6, Z2
+	VFMADD231PS  Z8, Z7, Z3
+	VBROADCASTSS 8(DX), Z8
+	VFMADD231PS  Z8, Z6, Z4
+	VFMADD231PS  Z8, Z7, Z5
+	PREFETCHT0   (DI)
+	PREFETCHT0   64(DI)
+	ADDQ         R8, DI
+	DECQ         R9
+	CMOVQEQ      R10, R8
+	VMOVUPS      (AX)(CX*1), Z6
+	VMOVUPS      64(AX)(CX*1), Z7
+	VBROADCASTSS (DX)(BX*1), Z8
+	VFMADD231PS  Z8, Z6, Z0
+	VFMADD231PS  Z8, Z7, Z1
+	VBROADCASTSS 4(DX)(BX*1), Z8
+	VFMADD231PS  Z8, Z6, Z2
+	VFMADD231PS  Z8, Z7, Z3
+	VBROADCASTSS 8(DX)(BX*1), Z8
+	VFMADD231PS  Z8, Z6, Z4
+	VFMADD231PS  Z8, Z7, Z5
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	DECQ         R12
+	JNE          loop
+	TESTQ        SI, SI
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R11
+	ADDQ         ld+88(FP), R11
+	MOVQ         R11, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VMOVUPS      (AX), Z6
+	VMOVUPS      64(AX), Z7
+	VBROADCASTSS (DX), Z8
+	VFMADD231PS  Z8, Z6, Z0
+	VFMADD231PS  Z8, Z7, Z1
+	VBROADCASTSS 4(DX), Z8
+	VFMADD231PS  Z8, Z6, Z2
+	VFMADD231PS  Z8, Z7, Z3
+	VBROADCASTSS 8(DX), Z8
+	VFMADD231PS  Z8, Z6, Z4
+	VFMADD231PS  Z8, Z7, Z5
+	ADDQ         CX, AX
+	ADDQ         BX, DX
+	DECQ         SI
+	JNE          single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, K1, 64(AX)
+	VZEROUPPER
+	RET
+
+// func tile3x2BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile3x2BF16AVX512(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (BX)(BX*2), SI
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), SI
+	MOVL      $-1, DI
+	BZHIL     SI, DI, DI
+	KMOVW     DI, K1
+	MOVQ      c+40(FP), SI
+	MOVQ      ldc+48(FP), DI
+	VMOVUPS   (SI), Z0
+	VMOVUPS.Z 64(SI), K1, Z1
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z2
+	VMOVUPS.Z 64(SI), K1, Z3
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z4
+	VMOVUPS.Z 64(SI), K1, Z5
+
+begin:
+	MOVQ k+0(FP), SI
+	SHRQ $0x02, SI
+	JE   rest
+	MOVQ soonC+72(FP), DI
+	MOVQ ldc+48(FP), R8
+	MOVQ $0x00000003, R9
+	XORQ R10, R10
+	MOVQ soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
+
+loop:
+	VPMOVZXWD    (AX), Z6
 	VPSLLD       $0x10, Z6, Z6
-	VPMOVZXWD    32(CX)(DI*1), Z7
+	VPMOVZXWD    32(AX), Z7
 	VPSLLD       $0x10, Z7, Z7
-	VBROADCASTSS (R9)(R11*1), Z8
+	VBROADCASTSS (DX), Z8
 	VFMADD231PS  Z8, Z6, Z0
 	VFMADD231PS  Z8, Z7, Z1
-	VBROADCASTSS (R10)(R11*1), Z8
+	VBROADCASTSS (DX)(BX*1), Z8
 	VFMADD231PS  Z8, Z6, Z2
 	VFMADD231PS  Z8, Z7, Z3
-	VBROADCASTSS (AX)(R11*1), Z8
+	VBROADCASTSS (DX)(BX*2), Z8
 	VFMADD231PS  Z8, Z6, Z4
 	VFMADD231PS  Z8, Z7, Z5
-	PREFETCHT1   (BX)
-	ADDQ         SI, BX
-	ADDQ         R8, R11
-	ADDQ         DX, DI
+	PREFETCHT1   (R11)
+	PREFETCHT1   64(R11)
+	PREFETCHT1   128(R11)
+	PREFETCHT1   192(R11)
+	ADDQ         $0x00000100, R11
+	VPMOVZXWD    (AX)(CX*1), Z6
+	VPSLLD       $0x10, Z6, Z6
+	VPMOVZXWD    32(AX)(CX*1), Z7
+	VPSLLD       $0x10, Z7, Z7
+	VBROADCASTSS 4(DX), Z8
+	VFMADD231PS  Z8, Z6, Z0
+	VFMADD231PS  Z8, Z7, Z1
+	VBROADCASTSS 4(DX)(BX*1), Z8
+	VFMADD231PS  Z8, Z6, Z2
+	VFMADD231PS  Z8, Z7, Z3
+	VBROADCASTSS 4(DX)(BX*2), Z8
+	VFMADD231PS  Z8, Z6, Z4
+	VFMADD231PS  Z8, Z7, Z5
+	LEAQ         (AX)(CX*2), AX
+	VPMOVZXWD    (AX), Z6
+	VPSLLD       $0x10, Z6, Z6
+	VPMOVZXWD    32(AX), Z7
+	VPSLLD       $0x10, Z7, Z7
+	VBROADCASTSS 8(DX), Z8
+	VFMADD231PS  Z8, Z6, Z0
+	VFMADD231PS  Z8, Z7, Z1
+	VBROADCASTSS 8(DX)(BX*1), Z8
+	VFMADD231PS  Z8, Z6, Z2
+	VFMADD231PS  Z8, Z7, Z3
+	VBROADCASTSS 8(DX)(BX*2), Z8
+	VFMADD231PS  Z8, Z6, Z4
+	VFMADD231PS  Z8, Z7, Z5
+	PREFETCHT0   (DI)
+	PREFETCHT0   64(DI)
+	ADDQ         R8, DI
+	DECQ         R9
+	CMOVQEQ      R10, R8
+	VPMOVZXWD    (AX)(CX*1), Z6
+	VPSLLD       $0x10, Z6, Z6
+	VPMOVZXWD    32(AX)(CX*1), Z7
+	VPSLLD       $0x10, Z7, Z7
+	VBROADCASTSS 12(DX), Z8
+	VFMADD231PS  Z8, Z6, Z0
+	VFMADD231PS  Z8, Z7, Z1
+	VBROADCASTSS 12(DX)(BX*1), Z8
+	VFMADD231PS  Z8, Z6, Z2
+	VFMADD231PS  Z8, Z7, Z3
+	VBROADCASTSS 12(DX)(BX*2), Z8
+	VFMADD231PS  Z8, Z6, Z4
+	VFMADD231PS  Z8, Z7, Z5
+	LEAQ         (AX)(CX*2), AX
+	ADDQ         $0x10, DX
+	DECQ         R12
 	JNE          loop
-	MOVQ         tail+64(FP), AX
-	MOVL         $-1, CX
-	BZHIL        AX, CX, CX
-	KMOVW        CX, K1
-	MOVQ         c+48(FP), AX
-	MOVQ         ldc+56(FP), CX
-	VMOVUPS      Z0, (AX)
-	VMOVUPS      Z1, K1, 64(AX)
+	TESTQ        SI, SI
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R11
+	ADDQ         ld+88(FP), R11
+	MOVQ         R11, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VPMOVZXWD    (AX), Z6
+	VPSLLD       $0x10, Z6, Z6
+	VPMOVZXWD    32(AX), Z7
+	VPSLLD       $0x10, Z7, Z7
+	VBROADCASTSS (DX), Z8
+	VFMADD231PS  Z8, Z6, Z0
+	VFMADD231PS  Z8, Z7, Z1
+	VBROADCASTSS (DX)(BX*1), Z8
+	VFMADD231PS  Z8, Z6, Z2
+	VFMADD231PS  Z8, Z7, Z3
+	VBROADCASTSS (DX)(BX*2), Z8
+	VFMADD231PS  Z8, Z6, Z4
+	VFMADD231PS  Z8, Z7, Z5
 	ADDQ         CX, AX
-	VMOVUPS      Z2, (AX)
-	VMOVUPS      Z3, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z4, (AX)
-	VMOVUPS      Z5, K1, 64(AX)
+	ADDQ         $0x04, DX
+	DECQ         SI
+	JNE          single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, K1, 64(AX)
 	VZEROUPPER
 	RET
 
-// func tile4x2AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
-// Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·tile4x2AVX512(SB), NOSPLIT, $0-96
-	MOVQ   k+0(FP), AX
-	MOVQ   b+32(FP), CX
-	MOVQ   brs+40(FP), DX
-	MOVQ   next+80(FP), BX
-	MOVQ   step+88(FP), SI
-	MOVQ   DX, DI
-	IMULQ  AX, DI
-	ADDQ   DI, CX
-	NEGQ   DI
-	MOVQ   ars+16(FP), AX
-	MOVQ   acs+24(FP), R8
-	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(AX*1), R10
-	LEAQ   (R10)(AX*1), R11
-	LEAQ   (R11)(AX*1), AX
-	XORQ   R12, R12
-	MOVB   load+72(FP), R13
-	TESTB  R13, R13
+// func tile4x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile4x2AVX512(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (BX)(BX*2), SI
+	MOVB   load+64(FP), DI
+	TESTB  DI, DI
 	JNE    fromC
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
@@ -10046,88 +19345,188 @@ TEXT ·tile4x2AVX512(SB), NOSPLIT, $0-96
 	VPXORD Z5, Z5, Z5
 	VPXORD Z6, Z6, Z6
 	VPXORD Z7, Z7, Z7
-	JMP    loop
+	JMP    begin
 
 fromC:
-	MOVQ      tail+64(FP), R13
-	MOVL      $-1, R14
-	BZHIL     R13, R14, R14
-	KMOVW     R14, K1
-	MOVQ      c+48(FP), R13
-	MOVQ      ldc+56(FP), R14
-	VMOVUPS   (R13), Z0
-	VMOVUPS.Z 64(R13), K1, Z1
-	ADDQ      R14, R13
-	VMOVUPS   (R13), Z2
-	VMOVUPS.Z 64(R13), K1, Z3
-	ADDQ      R14, R13
-	VMOVUPS   (R13), Z4
-	VMOVUPS.Z 64(R13), K1, Z5
-	ADDQ      R14, R13
-	VMOVUPS   (R13), Z6
-	VMOVUPS.Z 64(R13), K1, Z7
+	MOVQ      tail+56(FP), DI
+	MOVL      $-1, R8
+	BZHIL     DI, R8, R8
+	KMOVW     R8, K1
+	MOVQ      c+40(FP), DI
+	MOVQ      ldc+48(FP), R8
+	VMOVUPS   (DI), Z0
+	VMOVUPS.Z 64(DI), K1, Z1
+	ADDQ      R8, DI
+	VMOVUPS   (DI), Z2
+	VMOVUPS.Z 64(DI), K1, Z3
+	ADDQ      R8, DI
+	VMOVUPS   (DI), Z4
+	VMOVUPS.Z 64(DI), K1, Z5
+	ADDQ      R8, DI
+	VMOVUPS   (DI), Z6
+	VMOVUPS.Z 64(DI), K1, Z7
+
+begin:
+	MOVQ k+0(FP), DI
+	SHRQ $0x02, DI
+	JE   rest
+	MOVQ soonC+72(FP), R8
+	MOVQ ldc+48(FP), R9
+	MOVQ $0x00000004, R10
+	XORQ R11, R11
+	MOVQ soon+80(FP), R12
+
+phase:
+	MOVQ    run+96(FP), R13
+	CMPQ    DI, R13
+	CMOVQLT DI, R13
+	SUBQ    R13, DI
 
 loop:
-	VMOVUPS      (CX)(DI*1), Z8
-	VMOVUPS      64(CX)(DI*1), Z9
-	VBROADCASTSS (R9)(R12*1), Z10
+	VMOVUPS      (AX), Z8
+	VMOVUPS      64(AX), Z9
+	VBROADCASTSS (DX), Z10
 	VFMADD231PS  Z10, Z8, Z0
 	VFMADD231PS  Z10, Z9, Z1
-	VBROADCASTSS (R10)(R12*1), Z10
+	VBROADCASTSS (DX)(BX*1), Z10
 	VFMADD231PS  Z10, Z8, Z2
 	VFMADD231PS  Z10, Z9, Z3
-	VBROADCASTSS (R11)(R12*1), Z10
+	VBROADCASTSS (DX)(BX*2), Z10
 	VFMADD231PS  Z10, Z8, Z4
 	VFMADD231PS  Z10, Z9, Z5
-	VBROADCASTSS (AX)(R12*1), Z10
+	VBROADCASTSS (DX)(SI*1), Z10
 	VFMADD231PS  Z10, Z8, Z6
 	VFMADD231PS  Z10, Z9, Z7
-	PREFETCHT1   (BX)
-	ADDQ         SI, BX
-	ADDQ         R8, R12
-	ADDQ         DX, DI
+	PREFETCHT1   (R12)
+	PREFETCHT1   64(R12)
+	PREFETCHT1   128(R12)
+	PREFETCHT1   192(R12)
+	PREFETCHT1   256(R12)
+	PREFETCHT1   320(R12)
+	PREFETCHT1   384(R12)
+	PREFETCHT1   448(R12)
+	ADDQ         $0x00000200, R12
+	VMOVUPS      (AX)(CX*1), Z8
+	VMOVUPS      64(AX)(CX*1), Z9
+	VBROADCASTSS 4(DX), Z10
+	VFMADD231PS  Z10, Z8, Z0
+	VFMADD231PS  Z10, Z9, Z1
+	VBROADCASTSS 4(DX)(BX*1), Z10
+	VFMADD231PS  Z10, Z8, Z2
+	VFMADD231PS  Z10, Z9, Z3
+	VBROADCASTSS 4(DX)(BX*2), Z10
+	VFMADD231PS  Z10, Z8, Z4
+	VFMADD231PS  Z10, Z9, Z5
+	VBROADCASTSS 4(DX)(SI*1), Z10
+	VFMADD231PS  Z10, Z8, Z6
+	VFMADD231PS  Z10, Z9, Z7
+	LEAQ         (AX)(CX*2), AX
+	VMOVUPS      (AX), Z8
+	VMOVUPS      64(AX), Z9
+	VBROADCASTSS 8(DX), Z10
+	VFMADD231PS  Z10, Z8, Z0
+	VFMADD231PS  Z10, Z9, Z1
+	VBROADCASTSS 8(DX)(BX*1), Z10
+	VFMADD231PS  Z10, Z8, Z2
+	VFMADD231PS  Z10, Z9, Z3
+	VBROADCASTSS 8(DX)(BX*2), Z10
+	VFMADD231PS  Z10, Z8, Z4
+	VFMADD231PS  Z10, Z9, Z5
+	VBROADCASTSS 8(DX)(SI*1), Z10
+	VFMADD231PS  Z10, Z8, Z6
+	VFMADD231PS  Z10, Z9, Z7
+	PREFETCHT0   (R8)
+	PREFETCHT0   64(R8)
+	ADDQ         R9, R8
+	DECQ         R10
+	CMOVQEQ      R11, R9
+	VMOVUPS      (AX)(CX*1), Z8
+	VMOVUPS      64(AX)(CX*1), Z9
+	VBROADCASTSS 12(DX), Z10
+	VFMADD231PS  Z10, Z8, Z0
+	VFMADD231PS  Z10, Z9, Z1
+	VBROADCASTSS 12(DX)(BX*1), Z10
+	VFMADD231PS  Z10, Z8, Z2
+	VFMADD231PS  Z10, Z9, Z3
+	VBROADCASTSS 12(DX)(BX*2), Z10
+	VFMADD231PS  Z10, Z8, Z4
+	VFMADD231PS  Z10, Z9, Z5
+	VBROADCASTSS 12(DX)(SI*1), Z10
+	VFMADD231PS  Z10, Z8, Z6
+	VFMADD231PS  Z10, Z9, Z7
+	LEAQ         (AX)(CX*2), AX
+	ADDQ         $0x10, DX
+	DECQ         R13
 	JNE          loop
-	MOVQ         tail+64(FP), AX
-	MOVL         $-1, CX
-	BZHIL        AX, CX, CX
-	KMOVW        CX, K1
-	MOVQ         c+48(FP), AX
-	MOVQ         ldc+56(FP), CX
-	VMOVUPS      Z0, (AX)
-	VMOVUPS      Z1, K1, 64(AX)
+	TESTQ        DI, DI
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R12
+	ADDQ         ld+88(FP), R12
+	MOVQ         R12, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R12
+	MOVQ DI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), DI
+	ANDQ $0x00000003, DI
+	JE   store
+
+single:
+	VMOVUPS      (AX), Z8
+	VMOVUPS      64(AX), Z9
+	VBROADCASTSS (DX), Z10
+	VFMADD231PS  Z10, Z8, Z0
+	VFMADD231PS  Z10, Z9, Z1
+	VBROADCASTSS (DX)(BX*1), Z10
+	VFMADD231PS  Z10, Z8, Z2
+	VFMADD231PS  Z10, Z9, Z3
+	VBROADCASTSS (DX)(BX*2), Z10
+	VFMADD231PS  Z10, Z8, Z4
+	VFMADD231PS  Z10, Z9, Z5
+	VBROADCASTSS (DX)(SI*1), Z10
+	VFMADD231PS  Z10, Z8, Z6
+	VFMADD231PS  Z10, Z9, Z7
 	ADDQ         CX, AX
-	VMOVUPS      Z2, (AX)
-	VMOVUPS      Z3, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z4, (AX)
-	VMOVUPS      Z5, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z6, (AX)
-	VMOVUPS      Z7, K1, 64(AX)
+	ADDQ         $0x04, DX
+	DECQ         DI
+	JNE          single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, K1, 64(AX)
 	VZEROUPPER
 	RET
 
-// func tile4x2BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
-// Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·tile4x2BF16AVX512(SB), NOSPLIT, $0-96
-	MOVQ   k+0(FP), AX
-	MOVQ   b+32(FP), CX
-	MOVQ   brs+40(FP), DX
-	MOVQ   next+80(FP), BX
-	MOVQ   step+88(FP), SI
-	MOVQ   DX, DI
-	IMULQ  AX, DI
-	ADDQ   DI, CX
-	NEGQ   DI
-	MOVQ   ars+16(FP), AX
-	MOVQ   acs+24(FP), R8
-	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(AX*1), R10
-	LEAQ   (R10)(AX*1), R11
-	LEAQ   (R11)(AX*1), AX
-	XORQ   R12, R12
-	MOVB   load+72(FP), R13
-	TESTB  R13, R13
+// func tile4x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile4x2TAVX512(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
 	JNE    fromC
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
@@ -10137,91 +19536,388 @@ TEXT ·tile4x2BF16AVX512(SB), NOSPLIT, $0-96
 	VPXORD Z5, Z5, Z5
 	VPXORD Z6, Z6, Z6
 	VPXORD Z7, Z7, Z7
-	JMP    loop
+	JMP    begin
 
 fromC:
-	MOVQ      tail+64(FP), R13
-	MOVL      $-1, R14
-	BZHIL     R13, R14, R14
-	KMOVW     R14, K1
-	MOVQ      c+48(FP), R13
-	MOVQ      ldc+56(FP), R14
-	VMOVUPS   (R13), Z0
-	VMOVUPS.Z 64(R13), K1, Z1
-	ADDQ      R14, R13
-	VMOVUPS   (R13), Z2
-	VMOVUPS.Z 64(R13), K1, Z3
-	ADDQ      R14, R13
-	VMOVUPS   (R13), Z4
-	VMOVUPS.Z 64(R13), K1, Z5
-	ADDQ      R14, R13
-	VMOVUPS   (R13), Z6
-	VMOVUPS.Z 64(R13), K1, Z7
+	MOVQ      tail+56(FP), SI
+	MOVL      $-1, DI
+	BZHIL     SI, DI, DI
+	KMOVW     DI, K1
+	MOVQ      c+40(FP), SI
+	MOVQ      ldc+48(FP), DI
+	VMOVUPS   (SI), Z0
+	VMOVUPS.Z 64(SI), K1, Z1
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z2
+	VMOVUPS.Z 64(SI), K1, Z3
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z4
+	VMOVUPS.Z 64(SI), K1, Z5
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z6
+	VMOVUPS.Z 64(SI), K1, Z7
+
+begin:
+	MOVQ k+0(FP), SI
+	SHRQ $0x02, SI
+	JE   rest
+	MOVQ soonC+72(FP), DI
+	MOVQ ldc+48(FP), R8
+	MOVQ $0x00000004, R9
+	XORQ R10, R10
+	MOVQ soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
 
 loop:
-	VPMOVZXWD    (CX)(DI*1), Z8
+	VMOVUPS      (AX), Z8
+	VMOVUPS      64(AX), Z9
+	VBROADCASTSS (DX), Z10
+	VFMADD231PS  Z10, Z8, Z0
+	VFMADD231PS  Z10, Z9, Z1
+	VBROADCASTSS 4(DX), Z10
+	VFMADD231PS  Z10, Z8, Z2
+	VFMADD231PS  Z10, Z9, Z3
+	VBROADCASTSS 8(DX), Z10
+	VFMADD231PS  Z10, Z8, Z4
+	VFMADD231PS  Z10, Z9, Z5
+	VBROADCASTSS 12(DX), Z10
+	VFMADD231PS  Z10, Z8, Z6
+	VFMADD231PS  Z10, Z9, Z7
+	PREFETCHT1   (R11)
+	PREFETCHT1   64(R11)
+	PREFETCHT1   128(R11)
+	PREFETCHT1   192(R11)
+	PREFETCHT1   256(R11)
+	PREFETCHT1   320(R11)
+	PREFETCHT1   384(R11)
+	PREFETCHT1   448(R11)
+	ADDQ         $0x00000200, R11
+	VMOVUPS      (AX)(CX*1), Z8
+	VMOVUPS      64(AX)(CX*1), Z9
+	VBROADCASTSS (DX)(BX*1), Z10
+	VFMADD231PS  Z10, Z8, Z0
+	VFMADD231PS  Z10, Z9, Z1
+	VBROADCASTSS 4(DX)(BX*1), Z10
+	VFMADD231PS  Z10, Z8, Z2
+	VFMADD231PS  Z10, Z9, Z3
+	VBROADCASTSS 8(DX)(BX*1), Z10
+	VFMADD231PS  Z10, Z8, Z4
+	VFMADD231PS  Z10, Z9, Z5
+	VBROADCASTSS 12(DX)(BX*1), Z10
+	VFMADD231PS  Z10, Z8, Z6
+	VFMADD231PS  Z10, Z9, Z7
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	VMOVUPS      (AX), Z8
+	VMOVUPS      64(AX), Z9
+	VBROADCASTSS (DX), Z10
+	VFMADD231PS  Z10, Z8, Z0
+	VFMADD231PS  Z10, Z9, Z1
+	VBROADCASTSS 4(DX), Z10
+	VFMADD231PS  Z10, Z8, Z2
+	VFMADD231PS  Z10, Z9, Z3
+	VBROADCASTSS 8(DX), Z10
+	VFMADD231PS  Z10, Z8, Z4
+	VFMADD231PS  Z10, Z9, Z5
+	VBROADCASTSS 12(DX), Z10
+	VFMADD231PS  Z10, Z8, Z6
+	VFMADD231PS  Z10, Z9, Z7
+	PREFETCHT0   (DI)
+	PREFETCHT0   64(DI)
+	ADDQ         R8, DI
+	DECQ         R9
+	CMOVQEQ      R10, R8
+	VMOVUPS      (AX)(CX*1), Z8
+	VMOVUPS      64(AX)(CX*1), Z9
+	VBROADCASTSS (DX)(BX*1), Z10
+	VFMADD231PS  Z10, Z8, Z0
+	VFMADD231PS  Z10, Z9, Z1
+	VBROADCASTSS 4(DX)(BX*1), Z10
+	VFMADD231PS  Z10, Z8, Z2
+	VFMADD231PS  Z10, Z9, Z3
+	VBROADCASTSS 8(DX)(BX*1), Z10
+	VFMADD231PS  Z10, Z8, Z4
+	VFMADD231PS  Z10, Z9, Z5
+	VBROADCASTSS 12(DX)(BX*1), Z10
+	VFMADD231PS  Z10, Z8, Z6
+	VFMADD231PS  Z10, Z9, Z7
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	DECQ         R12
+	JNE          loop
+	TESTQ        SI, SI
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R11
+	ADDQ         ld+88(FP), R11
+	MOVQ         R11, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VMOVUPS      (AX), Z8
+	VMOVUPS      64(AX), Z9
+	VBROADCASTSS (DX), Z10
+	VFMADD231PS  Z10, Z8, Z0
+	VFMADD231PS  Z10, Z9, Z1
+	VBROADCASTSS 4(DX), Z10
+	VFMADD231PS  Z10, Z8, Z2
+	VFMADD231PS  Z10, Z9, Z3
+	VBROADCASTSS 8(DX), Z10
+	VFMADD231PS  Z10, Z8, Z4
+	VFMADD231PS  Z10, Z9, Z5
+	VBROADCASTSS 12(DX), Z10
+	VFMADD231PS  Z10, Z8, Z6
+	VFMADD231PS  Z10, Z9, Z7
+	ADDQ         CX, AX
+	ADDQ         BX, DX
+	DECQ         SI
+	JNE          single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, K1, 64(AX)
+	VZEROUPPER
+	RET
+
+// func tile4x2BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile4x2BF16AVX512(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (BX)(BX*2), SI
+	MOVB   load+64(FP), DI
+	TESTB  DI, DI
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), DI
+	MOVL      $-1, R8
+	BZHIL     DI, R8, R8
+	KMOVW     R8, K1
+	MOVQ      c+40(FP), DI
+	MOVQ      ldc+48(FP), R8
+	VMOVUPS   (DI), Z0
+	VMOVUPS.Z 64(DI), K1, Z1
+	ADDQ      R8, DI
+	VMOVUPS   (DI), Z2
+	VMOVUPS.Z 64(DI), K1, Z3
+	ADDQ      R8, DI
+	VMOVUPS   (DI), Z4
+	VMOVUPS.Z 64(DI), K1, Z5
+	ADDQ      R8, DI
+	VMOVUPS   (DI), Z6
+	VMOVUPS.Z 64(DI), K1, Z7
+
+begin:
+	MOVQ k+0(FP), DI
+	SHRQ $0x02, DI
+	JE   rest
+	MOVQ soonC+72(FP), R8
+	MOVQ ldc+48(FP), R9
+	MOVQ $0x00000004, R10
+	XORQ R11, R11
+	MOVQ soon+80(FP), R12
+
+phase:
+	MOVQ    run+96(FP), R13
+	CMPQ    DI, R13
+	CMOVQLT DI, R13
+	SUBQ    R13, DI
+
+loop:
+	VPMOVZXWD    (AX), Z8
 	VPSLLD       $0x10, Z8, Z8
-	VPMOVZXWD    32(CX)(DI*1), Z9
+	VPMOVZXWD    32(AX), Z9
 	VPSLLD       $0x10, Z9, Z9
-	VBROADCASTSS (R9)(R12*1), Z10
+	VBROADCASTSS (DX), Z10
 	VFMADD231PS  Z10, Z8, Z0
 	VFMADD231PS  Z10, Z9, Z1
-	VBROADCASTSS (R10)(R12*1), Z10
+	VBROADCASTSS (DX)(BX*1), Z10
 	VFMADD231PS  Z10, Z8, Z2
 	VFMADD231PS  Z10, Z9, Z3
-	VBROADCASTSS (R11)(R12*1), Z10
+	VBROADCASTSS (DX)(BX*2), Z10
 	VFMADD231PS  Z10, Z8, Z4
 	VFMADD231PS  Z10, Z9, Z5
-	VBROADCASTSS (AX)(R12*1), Z10
+	VBROADCASTSS (DX)(SI*1), Z10
 	VFMADD231PS  Z10, Z8, Z6
 	VFMADD231PS  Z10, Z9, Z7
-	PREFETCHT1   (BX)
-	ADDQ         SI, BX
-	ADDQ         R8, R12
-	ADDQ         DX, DI
+	PREFETCHT1   (R12)
+	PREFETCHT1   64(R12)
+	PREFETCHT1   128(R12)
+	PREFETCHT1   192(R12)
+	ADDQ         $0x00000100, R12
+	VPMOVZXWD    (AX)(CX*1), Z8
+	VPSLLD       $0x10, Z8, Z8
+	VPMOVZXWD    32(AX)(CX*1), Z9
+	VPSLLD       $0x10, Z9, Z9
+	VBROADCASTSS 4(DX), Z10
+	VFMADD231PS  Z10, Z8, Z0
+	VFMADD231PS  Z10, Z9, Z1
+	VBROADCASTSS 4(DX)(BX*1), Z10
+	VFMADD231PS  Z10, Z8, Z2
+	VFMADD231PS  Z10, Z9, Z3
+	VBROADCASTSS 4(DX)(BX*2), Z10
+	VFMADD231PS  Z10, Z8, Z4
+	VFMADD231PS  Z10, Z9, Z5
+	VBROADCASTSS 4(DX)(SI*1), Z10
+	VFMADD231PS  Z10, Z8, Z6
+	VFMADD231PS  Z10, Z9, Z7
+	LEAQ         (AX)(CX*2), AX
+	VPMOVZXWD    (AX), Z8
+	VPSLLD       $0x10, Z8, Z8
+	VPMOVZXWD    32(AX), Z9
+	VPSLLD       $0x10, Z9, Z9
+	VBROADCASTSS 8(DX), Z10
+	VFMADD231PS  Z10, Z8, Z0
+	VFMADD231PS  Z10, Z9, Z1
+	VBROADCASTSS 8(DX)(BX*1), Z10
+	VFMADD231PS  Z10, Z8, Z2
+	VFMADD231PS  Z10, Z9, Z3
+	VBROADCASTSS 8(DX)(BX*2), Z10
+	VFMADD231PS  Z10, Z8, Z4
+	VFMADD231PS  Z10, Z9, Z5
+	VBROADCASTSS 8(DX)(SI*1), Z10
+	VFMADD231PS  Z10, Z8, Z6
+	VFMADD231PS  Z10, Z9, Z7
+	PREFETCHT0   (R8)
+	PREFETCHT0   64(R8)
+	ADDQ         R9, R8
+	DECQ         R10
+	CMOVQEQ      R11, R9
+	VPMOVZXWD    (AX)(CX*1), Z8
+	VPSLLD       $0x10, Z8, Z8
+	VPMOVZXWD    32(AX)(CX*1), Z9
+	VPSLLD       $0x10, Z9, Z9
+	VBROADCASTSS 12(DX), Z10
+	VFMADD231PS  Z10, Z8, Z0
+	VFMADD231PS  Z10, Z9, Z1
+	VBROADCASTSS 12(DX)(BX*1), Z10
+	VFMADD231PS  Z10, Z8, Z2
+	VFMADD231PS  Z10, Z9, Z3
+	VBROADCASTSS 12(DX)(BX*2), Z10
+	VFMADD231PS  Z10, Z8, Z4
+	VFMADD231PS  Z10, Z9, Z5
+	VBROADCASTSS 12(DX)(SI*1), Z10
+	VFMADD231PS  Z10, Z8, Z6
+	VFMADD231PS  Z10, Z9, Z7
+	LEAQ         (AX)(CX*2), AX
+	ADDQ         $0x10, DX
+	DECQ         R13
 	JNE          loop
-	MOVQ         tail+64(FP), AX
-	MOVL         $-1, CX
-	BZHIL        AX, CX, CX
-	KMOVW        CX, K1
-	MOVQ         c+48(FP), AX
-	MOVQ         ldc+56(FP), CX
-	VMOVUPS      Z0, (AX)
-	VMOVUPS      Z1, K1, 64(AX)
+	TESTQ        DI, DI
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R12
+	ADDQ         ld+88(FP), R12
+	MOVQ         R12, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R12
+	MOVQ DI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), DI
+	ANDQ $0x00000003, DI
+	JE   store
+
+single:
+	VPMOVZXWD    (AX), Z8
+	VPSLLD       $0x10, Z8, Z8
+	VPMOVZXWD    32(AX), Z9
+	VPSLLD       $0x10, Z9, Z9
+	VBROADCASTSS (DX), Z10
+	VFMADD231PS  Z10, Z8, Z0
+	VFMADD231PS  Z10, Z9, Z1
+	VBROADCASTSS (DX)(BX*1), Z10
+	VFMADD231PS  Z10, Z8, Z2
+	VFMADD231PS  Z10, Z9, Z3
+	VBROADCASTSS (DX)(BX*2), Z10
+	VFMADD231PS  Z10, Z8, Z4
+	VFMADD231PS  Z10, Z9, Z5
+	VBROADCASTSS (DX)(SI*1), Z10
+	VFMADD231PS  Z10, Z8, Z6
+	VFMADD231PS  Z10, Z9, Z7
 	ADDQ         CX, AX
-	VMOVUPS      Z2, (AX)
-	VMOVUPS      Z3, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z4, (AX)
-	VMOVUPS      Z5, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z6, (AX)
-	VMOVUPS      Z7, K1, 64(AX)
+	ADDQ         $0x04, DX
+	DECQ         DI
+	JNE          single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, K1, 64(AX)
 	VZEROUPPER
 	RET
 
-// func tile5x2AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
-// Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·tile5x2AVX512(SB), NOSPLIT, $0-96
-	MOVQ   k+0(FP), AX
-	MOVQ   b+32(FP), CX
-	MOVQ   brs+40(FP), DX
-	MOVQ   next+80(FP), BX
-	MOVQ   step+88(FP), SI
-	MOVQ   DX, DI
-	IMULQ  AX, DI
-	ADDQ   DI, CX
-	NEGQ   DI
-	MOVQ   ars+16(FP), AX
-	MOVQ   acs+24(FP), R8
-	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(AX*1), R10
-	LEAQ   (R10)(AX*1), R11
-	LEAQ   (R11)(AX*1), R12
-	LEAQ   (R12)(AX*1), AX
-	XORQ   R13, R13
-	MOVB   load+72(FP), R14
-	TESTB  R14, R14
+// func tile5x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile5x2AVX512(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (BX)(BX*2), SI
+	MOVB   load+64(FP), DI
+	TESTB  DI, DI
 	JNE    fromC
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
@@ -10233,98 +19929,209 @@ TEXT ·tile5x2AVX512(SB), NOSPLIT, $0-96
 	VPXORD Z7, Z7, Z7
 	VPXORD Z8, Z8, Z8
 	VPXORD Z9, Z9, Z9
-	JMP    loop
+	JMP    begin
 
 fromC:
-	MOVQ      tail+64(FP), R14
-	MOVL      $-1, R15
-	BZHIL     R14, R15, R15
-	KMOVW     R15, K1
-	MOVQ      c+48(FP), R14
-	MOVQ      ldc+56(FP), R15
-	VMOVUPS   (R14), Z0
-	VMOVUPS.Z 64(R14), K1, Z1
-	ADDQ      R15, R14
-	VMOVUPS   (R14), Z2
-	VMOVUPS.Z 64(R14), K1, Z3
-	ADDQ      R15, R14
-	VMOVUPS   (R14), Z4
-	VMOVUPS.Z 64(R14), K1, Z5
-	ADDQ      R15, R14
-	VMOVUPS   (R14), Z6
-	VMOVUPS.Z 64(R14), K1, Z7
-	ADDQ      R15, R14
-	VMOVUPS   (R14), Z8
-	VMOVUPS.Z 64(R14), K1, Z9
+	MOVQ      tail+56(FP), DI
+	MOVL      $-1, R8
+	BZHIL     DI, R8, R8
+	KMOVW     R8, K1
+	MOVQ      c+40(FP), DI
+	MOVQ      ldc+48(FP), R8
+	VMOVUPS   (DI), Z0
+	VMOVUPS.Z 64(DI), K1, Z1
+	ADDQ      R8, DI
+	VMOVUPS   (DI), Z2
+	VMOVUPS.Z 64(DI), K1, Z3
+	ADDQ      R8, DI
+	VMOVUPS   (DI), Z4
+	VMOVUPS.Z 64(DI), K1, Z5
+	ADDQ      R8, DI
+	VMOVUPS   (DI), Z6
+	VMOVUPS.Z 64(DI), K1, Z7
+	ADDQ      R8, DI
+	VMOVUPS   (DI), Z8
+	VMOVUPS.Z 64(DI), K1, Z9
+
+begin:
+	MOVQ k+0(FP), DI
+	SHRQ $0x02, DI
+	JE   rest
+	MOVQ soonC+72(FP), R8
+	MOVQ ldc+48(FP), R9
+	MOVQ $0x00000005, R10
+	XORQ R11, R11
+	MOVQ soon+80(FP), R12
+
+phase:
+	MOVQ    run+96(FP), R13
+	CMPQ    DI, R13
+	CMOVQLT DI, R13
+	SUBQ    R13, DI
 
 loop:
-	VMOVUPS      (CX)(DI*1), Z10
-	VMOVUPS      64(CX)(DI*1), Z11
-	VBROADCASTSS (R9)(R13*1), Z12
+	VMOVUPS      (AX), Z10
+	VMOVUPS      64(AX), Z11
+	VBROADCASTSS (DX), Z12
 	VFMADD231PS  Z12, Z10, Z0
 	VFMADD231PS  Z12, Z11, Z1
-	VBROADCASTSS (R10)(R13*1), Z12
+	VBROADCASTSS (DX)(BX*1), Z12
 	VFMADD231PS  Z12, Z10, Z2
 	VFMADD231PS  Z12, Z11, Z3
-	VBROADCASTSS (R11)(R13*1), Z12
+	VBROADCASTSS (DX)(BX*2), Z12
 	VFMADD231PS  Z12, Z10, Z4
 	VFMADD231PS  Z12, Z11, Z5
-	VBROADCASTSS (R12)(R13*1), Z12
+	VBROADCASTSS (DX)(SI*1), Z12
 	VFMADD231PS  Z12, Z10, Z6
 	VFMADD231PS  Z12, Z11, Z7
-	VBROADCASTSS (AX)(R13*1), Z12
+	VBROADCASTSS (DX)(BX*4), Z12
 	VFMADD231PS  Z12, Z10, Z8
 	VFMADD231PS  Z12, Z11, Z9
-	PREFETCHT1   (BX)
-	ADDQ         SI, BX
-	ADDQ         R8, R13
-	ADDQ         DX, DI
+	PREFETCHT1   (R12)
+	PREFETCHT1   64(R12)
+	PREFETCHT1   128(R12)
+	PREFETCHT1   192(R12)
+	PREFETCHT1   256(R12)
+	PREFETCHT1   320(R12)
+	PREFETCHT1   384(R12)
+	PREFETCHT1   448(R12)
+	ADDQ         $0x00000200, R12
+	VMOVUPS      (AX)(CX*1), Z10
+	VMOVUPS      64(AX)(CX*1), Z11
+	VBROADCASTSS 4(DX), Z12
+	VFMADD231PS  Z12, Z10, Z0
+	VFMADD231PS  Z12, Z11, Z1
+	VBROADCASTSS 4(DX)(BX*1), Z12
+	VFMADD231PS  Z12, Z10, Z2
+	VFMADD231PS  Z12, Z11, Z3
+	VBROADCASTSS 4(DX)(BX*2), Z12
+	VFMADD231PS  Z12, Z10, Z4
+	VFMADD231PS  Z12, Z11, Z5
+	VBROADCASTSS 4(DX)(SI*1), Z12
+	VFMADD231PS  Z12, Z10, Z6
+	VFMADD231PS  Z12, Z11, Z7
+	VBROADCASTSS 4(DX)(BX*4), Z12
+	VFMADD231PS  Z12, Z10, Z8
+	VFMADD231PS  Z12, Z11, Z9
+	LEAQ         (AX)(CX*2), AX
+	VMOVUPS      (AX), Z10
+	VMOVUPS      64(AX), Z11
+	VBROADCASTSS 8(DX), Z12
+	VFMADD231PS  Z12, Z10, Z0
+	VFMADD231PS  Z12, Z11, Z1
+	VBROADCASTSS 8(DX)(BX*1), Z12
+	VFMADD231PS  Z12, Z10, Z2
+	VFMADD231PS  Z12, Z11, Z3
+	VBROADCASTSS 8(DX)(BX*2), Z12
+	VFMADD231PS  Z12, Z10, Z4
+	VFMADD231PS  Z12, Z11, Z5
+	VBROADCASTSS 8(DX)(SI*1), Z12
+	VFMADD231PS  Z12, Z10, Z6
+	VFMADD231PS  Z12, Z11, Z7
+	VBROADCASTSS 8(DX)(BX*4), Z12
+	VFMADD231PS  Z12, Z10, Z8
+	VFMADD231PS  Z12, Z11, Z9
+	PREFETCHT0   (R8)
+	PREFETCHT0   64(R8)
+	ADDQ         R9, R8
+	DECQ         R10
+	CMOVQEQ      R11, R9
+	VMOVUPS      (AX)(CX*1), Z10
+	VMOVUPS      64(AX)(CX*1), Z11
+	VBROADCASTSS 12(DX), Z12
+	VFMADD231PS  Z12, Z10, Z0
+	VFMADD231PS  Z12, Z11, Z1
+	VBROADCASTSS 12(DX)(BX*1), Z12
+	VFMADD231PS  Z12, Z10, Z2
+	VFMADD231PS  Z12, Z11, Z3
+	VBROADCASTSS 12(DX)(BX*2), Z12
+	VFMADD231PS  Z12, Z10, Z4
+	VFMADD231PS  Z12, Z11, Z5
+	VBROADCASTSS 12(DX)(SI*1), Z12
+	VFMADD231PS  Z12, Z10, Z6
+	VFMADD231PS  Z12, Z11, Z7
+	VBROADCASTSS 12(DX)(BX*4), Z12
+	VFMADD231PS  Z12, Z10, Z8
+	VFMADD231PS  Z12, Z11, Z9
+	LEAQ         (AX)(CX*2), AX
+	ADDQ         $0x10, DX
+	DECQ         R13
 	JNE          loop
-	MOVQ         tail+64(FP), AX
-	MOVL         $-1, CX
-	BZHIL        AX, CX, CX
-	KMOVW        CX, K1
-	MOVQ         c+48(FP), AX
-	MOVQ         ldc+56(FP), CX
-	VMOVUPS      Z0, (AX)
-	VMOVUPS      Z1, K1, 64(AX)
+	TESTQ        DI, DI
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R12
+	ADDQ         ld+88(FP), R12
+	MOVQ         R12, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R12
+	MOVQ DI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), DI
+	ANDQ $0x00000003, DI
+	JE   store
+
+single:
+	VMOVUPS      (AX), Z10
+	VMOVUPS      64(AX), Z11
+	VBROADCASTSS (DX), Z12
+	VFMADD231PS  Z12, Z10, Z0
+	VFMADD231PS  Z12, Z11, Z1
+	VBROADCASTSS (DX)(BX*1), Z12
+	VFMADD231PS  Z12, Z10, Z2
+	VFMADD231PS  Z12, Z11, Z3
+	VBROADCASTSS (DX)(BX*2), Z12
+	VFMADD231PS  Z12, Z10, Z4
+	VFMADD231PS  Z12, Z11, Z5
+	VBROADCASTSS (DX)(SI*1), Z12
+	VFMADD231PS  Z12, Z10, Z6
+	VFMADD231PS  Z12, Z11, Z7
+	VBROADCASTSS (DX)(BX*4), Z12
+	VFMADD231PS  Z12, Z10, Z8
+	VFMADD231PS  Z12, Z11, Z9
 	ADDQ         CX, AX
-	VMOVUPS      Z2, (AX)
-	VMOVUPS      Z3, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z4, (AX)
-	VMOVUPS      Z5, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z6, (AX)
-	VMOVUPS      Z7, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z8, (AX)
-	VMOVUPS      Z9, K1, 64(AX)
+	ADDQ         $0x04, DX
+	DECQ         DI
+	JNE          single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, K1, 64(AX)
 	VZEROUPPER
 	RET
 
-// func tile5x2BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
-// Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·tile5x2BF16AVX512(SB), NOSPLIT, $0-96
-	MOVQ   k+0(FP), AX
-	MOVQ   b+32(FP), CX
-	MOVQ   brs+40(FP), DX
-	MOVQ   next+80(FP), BX
-	MOVQ   step+88(FP), SI
-	MOVQ   DX, DI
-	IMULQ  AX, DI
-	ADDQ   DI, CX
-	NEGQ   DI
-	MOVQ   ars+16(FP), AX
-	MOVQ   acs+24(FP), R8
-	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(AX*1), R10
-	LEAQ   (R10)(AX*1), R11
-	LEAQ   (R11)(AX*1), R12
-	LEAQ   (R12)(AX*1), AX
-	XORQ   R13, R13
-	MOVB   load+72(FP), R14
-	TESTB  R14, R14
+// func tile5x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile5x2TAVX512(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
 	JNE    fromC
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
@@ -10336,101 +20143,434 @@ TEXT ·tile5x2BF16AVX512(SB), NOSPLIT, $0-96
 	VPXORD Z7, Z7, Z7
 	VPXORD Z8, Z8, Z8
 	VPXORD Z9, Z9, Z9
-	JMP    loop
+	JMP    begin
 
 fromC:
-	MOVQ      tail+64(FP), R14
-	MOVL      $-1, R15
-	BZHIL     R14, R15, R15
-	KMOVW     R15, K1
-	MOVQ      c+48(FP), R14
-	MOVQ      ldc+56(FP), R15
-	VMOVUPS   (R14), Z0
-	VMOVUPS.Z 64(R14), K1, Z1
-	ADDQ      R15, R14
-	VMOVUPS   (R14), Z2
-	VMOVUPS.Z 64(R14), K1, Z3
-	ADDQ      R15, R14
-	VMOVUPS   (R14), Z4
-	VMOVUPS.Z 64(R14), K1, Z5
-	ADDQ      R15, R14
-	VMOVUPS   (R14), Z6
-	VMOVUPS.Z 64(R14), K1, Z7
-	ADDQ      R15, R14
-	VMOVUPS   (R14), Z8
-	VMOVUPS.Z 64(R14), K1, Z9
+	MOVQ      tail+56(FP), SI
+	MOVL      $-1, DI
+	BZHIL     SI, DI, DI
+	KMOVW     DI, K1
+	MOVQ      c+40(FP), SI
+	MOVQ      ldc+48(FP), DI
+	VMOVUPS   (SI), Z0
+	VMOVUPS.Z 64(SI), K1, Z1
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z2
+	VMOVUPS.Z 64(SI), K1, Z3
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z4
+	VMOVUPS.Z 64(SI), K1, Z5
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z6
+	VMOVUPS.Z 64(SI), K1, Z7
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z8
+	VMOVUPS.Z 64(SI), K1, Z9
+
+begin:
+	MOVQ k+0(FP), SI
+	SHRQ $0x02, SI
+	JE   rest
+	MOVQ soonC+72(FP), DI
+	MOVQ ldc+48(FP), R8
+	MOVQ $0x00000005, R9
+	XORQ R10, R10
+	MOVQ soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
 
 loop:
-	VPMOVZXWD    (CX)(DI*1), Z10
+	VMOVUPS      (AX), Z10
+	VMOVUPS      64(AX), Z11
+	VBROADCASTSS (DX), Z12
+	VFMADD231PS  Z12, Z10, Z0
+	VFMADD231PS  Z12, Z11, Z1
+	VBROADCASTSS 4(DX), Z12
+	VFMADD231PS  Z12, Z10, Z2
+	VFMADD231PS  Z12, Z11, Z3
+	VBROADCASTSS 8(DX), Z12
+	VFMADD231PS  Z12, Z10, Z4
+	VFMADD231PS  Z12, Z11, Z5
+	VBROADCASTSS 12(DX), Z12
+	VFMADD231PS  Z12, Z10, Z6
+	VFMADD231PS  Z12, Z11, Z7
+	VBROADCASTSS 16(DX), Z12
+	VFMADD231PS  Z12, Z10, Z8
+	VFMADD231PS  Z12, Z11, Z9
+	PREFETCHT1   (R11)
+	PREFETCHT1   64(R11)
+	PREFETCHT1   128(R11)
+	PREFETCHT1   192(R11)
+	PREFETCHT1   256(R11)
+	PREFETCHT1   320(R11)
+	PREFETCHT1   384(R11)
+	PREFETCHT1   448(R11)
+	ADDQ         $0x00000200, R11
+	VMOVUPS      (AX)(CX*1), Z10
+	VMOVUPS      64(AX)(CX*1), Z11
+	VBROADCASTSS (DX)(BX*1), Z12
+	VFMADD231PS  Z12, Z10, Z0
+	VFMADD231PS  Z12, Z11, Z1
+	VBROADCASTSS 4(DX)(BX*1), Z12
+	VFMADD231PS  Z12, Z10, Z2
+	VFMADD231PS  Z12, Z11, Z3
+	VBROADCASTSS 8(DX)(BX*1), Z12
+	VFMADD231PS  Z12, Z10, Z4
+	VFMADD231PS  Z12, Z11, Z5
+	VBROADCASTSS 12(DX)(BX*1), Z12
+	VFMADD231PS  Z12, Z10, Z6
+	VFMADD231PS  Z12, Z11, Z7
+	VBROADCASTSS 16(DX)(BX*1), Z12
+	VFMADD231PS  Z12, Z10, Z8
+	VFMADD231PS  Z12, Z11, Z9
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	VMOVUPS      (AX), Z10
+	VMOVUPS      64(AX), Z11
+	VBROADCASTSS (DX), Z12
+	VFMADD231PS  Z12, Z10, Z0
+	VFMADD231PS  Z12, Z11, Z1
+	VBROADCASTSS 4(DX), Z12
+	VFMADD231PS  Z12, Z10, Z2
+	VFMADD231PS  Z12, Z11, Z3
+	VBROADCASTSS 8(DX), Z12
+	VFMADD231PS  Z12, Z10, Z4
+	VFMADD231PS  Z12, Z11, Z5
+	VBROADCASTSS 12(DX), Z12
+	VFMADD231PS  Z12, Z10, Z6
+	VFMADD231PS  Z12, Z11, Z7
+	VBROADCASTSS 16(DX), Z12
+	VFMADD231PS  Z12, Z10, Z8
+	VFMADD231PS  Z12, Z11, Z9
+	PREFETCHT0   (DI)
+	PREFETCHT0   64(DI)
+	ADDQ         R8, DI
+	DECQ         R9
+	CMOVQEQ      R10, R8
+	VMOVUPS      (AX)(CX*1), Z10
+	VMOVUPS      64(AX)(CX*1), Z11
+	VBROADCASTSS (DX)(BX*1), Z12
+	VFMADD231PS  Z12, Z10, Z0
+	VFMADD231PS  Z12, Z11, Z1
+	VBROADCASTSS 4(DX)(BX*1), Z12
+	VFMADD231PS  Z12, Z10, Z2
+	VFMADD231PS  Z12, Z11, Z3
+	VBROADCASTSS 8(DX)(BX*1), Z12
+	VFMADD231PS  Z12, Z10, Z4
+	VFMADD231PS  Z12, Z11, Z5
+	VBROADCASTSS 12(DX)(BX*1), Z12
+	VFMADD231PS  Z12, Z10, Z6
+	VFMADD231PS  Z12, Z11, Z7
+	VBROADCASTSS 16(DX)(BX*1), Z12
+	VFMADD231PS  Z12, Z10, Z8
+	VFMADD231PS  Z12, Z11, Z9
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	DECQ         R12
+	JNE          loop
+	TESTQ        SI, SI
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R11
+	ADDQ         ld+88(FP), R11
+	MOVQ         R11, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VMOVUPS      (AX), Z10
+	VMOVUPS      64(AX), Z11
+	VBROADCASTSS (DX), Z12
+	VFMADD231PS  Z12, Z10, Z0
+	VFMADD231PS  Z12, Z11, Z1
+	VBROADCASTSS 4(DX), Z12
+	VFMADD231PS  Z12, Z10, Z2
+	VFMADD231PS  Z12, Z11, Z3
+	VBROADCASTSS 8(DX), Z12
+	VFMADD231PS  Z12, Z10, Z4
+	VFMADD231PS  Z12, Z11, Z5
+	VBROADCASTSS 12(DX), Z12
+	VFMADD231PS  Z12, Z10, Z6
+	VFMADD231PS  Z12, Z11, Z7
+	VBROADCASTSS 16(DX), Z12
+	VFMADD231PS  Z12, Z10, Z8
+	VFMADD231PS  Z12, Z11, Z9
+	ADDQ         CX, AX
+	ADDQ         BX, DX
+	DECQ         SI
+	JNE          single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, K1, 64(AX)
+	VZEROUPPER
+	RET
+
+// func tile5x2BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile5x2BF16AVX512(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (BX)(BX*2), SI
+	MOVB   load+64(FP), DI
+	TESTB  DI, DI
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), DI
+	MOVL      $-1, R8
+	BZHIL     DI, R8, R8
+	KMOVW     R8, K1
+	MOVQ      c+40(FP), DI
+	MOVQ      ldc+48(FP), R8
+	VMOVUPS   (DI), Z0
+	VMOVUPS.Z 64(DI), K1, Z1
+	ADDQ      R8, DI
+	VMOVUPS   (DI), Z2
+	VMOVUPS.Z 64(DI), K1, Z3
+	ADDQ      R8, DI
+	VMOVUPS   (DI), Z4
+	VMOVUPS.Z 64(DI), K1, Z5
+	ADDQ      R8, DI
+	VMOVUPS   (DI), Z6
+	VMOVUPS.Z 64(DI), K1, Z7
+	ADDQ      R8, DI
+	VMOVUPS   (DI), Z8
+	VMOVUPS.Z 64(DI), K1, Z9
+
+begin:
+	MOVQ k+0(FP), DI
+	SHRQ $0x02, DI
+	JE   rest
+	MOVQ soonC+72(FP), R8
+	MOVQ ldc+48(FP), R9
+	MOVQ $0x00000005, R10
+	XORQ R11, R11
+	MOVQ soon+80(FP), R12
+
+phase:
+	MOVQ    run+96(FP), R13
+	CMPQ    DI, R13
+	CMOVQLT DI, R13
+	SUBQ    R13, DI
+
+loop:
+	VPMOVZXWD    (AX), Z10
 	VPSLLD       $0x10, Z10, Z10
-	VPMOVZXWD    32(CX)(DI*1), Z11
+	VPMOVZXWD    32(AX), Z11
 	VPSLLD       $0x10, Z11, Z11
-	VBROADCASTSS (R9)(R13*1), Z12
+	VBROADCASTSS (DX), Z12
 	VFMADD231PS  Z12, Z10, Z0
 	VFMADD231PS  Z12, Z11, Z1
-	VBROADCASTSS (R10)(R13*1), Z12
+	VBROADCASTSS (DX)(BX*1), Z12
 	VFMADD231PS  Z12, Z10, Z2
 	VFMADD231PS  Z12, Z11, Z3
-	VBROADCASTSS (R11)(R13*1), Z12
+	VBROADCASTSS (DX)(BX*2), Z12
 	VFMADD231PS  Z12, Z10, Z4
 	VFMADD231PS  Z12, Z11, Z5
-	VBROADCASTSS (R12)(R13*1), Z12
+	VBROADCASTSS (DX)(SI*1), Z12
 	VFMADD231PS  Z12, Z10, Z6
 	VFMADD231PS  Z12, Z11, Z7
-	VBROADCASTSS (AX)(R13*1), Z12
+	VBROADCASTSS (DX)(BX*4), Z12
 	VFMADD231PS  Z12, Z10, Z8
 	VFMADD231PS  Z12, Z11, Z9
-	PREFETCHT1   (BX)
-	ADDQ         SI, BX
-	ADDQ         R8, R13
-	ADDQ         DX, DI
+	PREFETCHT1   (R12)
+	PREFETCHT1   64(R12)
+	PREFETCHT1   128(R12)
+	PREFETCHT1   192(R12)
+	ADDQ         $0x00000100, R12
+	VPMOVZXWD    (AX)(CX*1), Z10
+	VPSLLD       $0x10, Z10, Z10
+	VPMOVZXWD    32(AX)(CX*1), Z11
+	VPSLLD       $0x10, Z11, Z11
+	VBROADCASTSS 4(DX), Z12
+	VFMADD231PS  Z12, Z10, Z0
+	VFMADD231PS  Z12, Z11, Z1
+	VBROADCASTSS 4(DX)(BX*1), Z12
+	VFMADD231PS  Z12, Z10, Z2
+	VFMADD231PS  Z12, Z11, Z3
+	VBROADCASTSS 4(DX)(BX*2), Z12
+	VFMADD231PS  Z12, Z10, Z4
+	VFMADD231PS  Z12, Z11, Z5
+	VBROADCASTSS 4(DX)(SI*1), Z12
+	VFMADD231PS  Z12, Z10, Z6
+	VFMADD231PS  Z12, Z11, Z7
+	VBROADCASTSS 4(DX)(BX*4), Z12
+	VFMADD231PS  Z12, Z10, Z8
+	VFMADD231PS  Z12, Z11, Z9
+	LEAQ         (AX)(CX*2), AX
+	VPMOVZXWD    (AX), Z10
+	VPSLLD       $0x10, Z10, Z10
+	VPMOVZXWD    32(AX), Z11
+	VPSLLD       $0x10, Z11, Z11
+	VBROADCASTSS 8(DX), Z12
+	VFMADD231PS  Z12, Z10, Z0
+	VFMADD231PS  Z12, Z11, Z1
+	VBROADCASTSS 8(DX)(BX*1), Z12
+	VFMADD231PS  Z12, Z10, Z2
+	VFMADD231PS  Z12, Z11, Z3
+	VBROADCASTSS 8(DX)(BX*2), Z12
+	VFMADD231PS  Z12, Z10, Z4
+	VFMADD231PS  Z12, Z11, Z5
+	VBROADCASTSS 8(DX)(SI*1), Z12
+	VFMADD231PS  Z12, Z10, Z6
+	VFMADD231PS  Z12, Z11, Z7
+	VBROADCASTSS 8(DX)(BX*4), Z12
+	VFMADD231PS  Z12, Z10, Z8
+	VFMADD231PS  Z12, Z11, Z9
+	PREFETCHT0   (R8)
+	PREFETCHT0   64(R8)
+	ADDQ         R9, R8
+	DECQ         R10
+	CMOVQEQ      R11, R9
+	VPMOVZXWD    (AX)(CX*1), Z10
+	VPSLLD       $0x10, Z10, Z10
+	VPMOVZXWD    32(AX)(CX*1), Z11
+	VPSLLD       $0x10, Z11, Z11
+	VBROADCASTSS 12(DX), Z12
+	VFMADD231PS  Z12, Z10, Z0
+	VFMADD231PS  Z12, Z11, Z1
+	VBROADCASTSS 12(DX)(BX*1), Z12
+	VFMADD231PS  Z12, Z10, Z2
+	VFMADD231PS  Z12, Z11, Z3
+	VBROADCASTSS 12(DX)(BX*2), Z12
+	VFMADD231PS  Z12, Z10, Z4
+	VFMADD231PS  Z12, Z11, Z5
+	VBROADCASTSS 12(DX)(SI*1), Z12
+	VFMADD231PS  Z12, Z10, Z6
+	VFMADD231PS  Z12, Z11, Z7
+	VBROADCASTSS 12(DX)(BX*4), Z12
+	VFMADD231PS  Z12, Z10, Z8
+	VFMADD231PS  Z12, Z11, Z9
+	LEAQ         (AX)(CX*2), AX
+	ADDQ         $0x10, DX
+	DECQ         R13
 	JNE          loop
-	MOVQ         tail+64(FP), AX
-	MOVL         $-1, CX
-	BZHIL        AX, CX, CX
-	KMOVW        CX, K1
-	MOVQ         c+48(FP), AX
-	MOVQ         ldc+56(FP), CX
-	VMOVUPS      Z0, (AX)
-	VMOVUPS      Z1, K1, 64(AX)
+	TESTQ        DI, DI
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R12
+	ADDQ         ld+88(FP), R12
+	MOVQ         R12, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R12
+	MOVQ DI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), DI
+	ANDQ $0x00000003, DI
+	JE   store
+
+single:
+	VPMOVZXWD    (AX), Z10
+	VPSLLD       $0x10, Z10, Z10
+	VPMOVZXWD    32(AX), Z11
+	VPSLLD       $0x10, Z11, Z11
+	VBROADCASTSS (DX), Z12
+	VFMADD231PS  Z12, Z10, Z0
+	VFMADD231PS  Z12, Z11, Z1
+	VBROADCASTSS (DX)(BX*1), Z12
+	VFMADD231PS  Z12, Z10, Z2
+	VFMADD231PS  Z12, Z11, Z3
+	VBROADCASTSS (DX)(BX*2), Z12
+	VFMADD231PS  Z12, Z10, Z4
+	VFMADD231PS  Z12, Z11, Z5
+	VBROADCASTSS (DX)(SI*1), Z12
+	VFMADD231PS  Z12, Z10, Z6
+	VFMADD231PS  Z12, Z11, Z7
+	VBROADCASTSS (DX)(BX*4), Z12
+	VFMADD231PS  Z12, Z10, Z8
+	VFMADD231PS  Z12, Z11, Z9
 	ADDQ         CX, AX
-	VMOVUPS      Z2, (AX)
-	VMOVUPS      Z3, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z4, (AX)
-	VMOVUPS      Z5, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z6, (AX)
-	VMOVUPS      Z7, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z8, (AX)
-	VMOVUPS      Z9, K1, 64(AX)
+	ADDQ         $0x04, DX
+	DECQ         DI
+	JNE          single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, K1, 64(AX)
 	VZEROUPPER
 	RET
 
-// func tile6x2AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
-// Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·tile6x2AVX512(SB), NOSPLIT, $8-96
-	MOVQ   k+0(FP), AX
-	MOVQ   b+32(FP), CX
-	MOVQ   brs+40(FP), DX
-	MOVQ   next+80(FP), BX
-	MOVQ   step+88(FP), SI
-	MOVQ   DX, DI
-	IMULQ  AX, DI
-	ADDQ   DI, CX
-	NEGQ   DI
-	MOVQ   ars+16(FP), AX
-	MOVQ   acs+24(FP), R8
-	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(AX*1), R10
-	LEAQ   (R10)(AX*1), R11
-	LEAQ   (R11)(AX*1), R12
-	LEAQ   (R12)(AX*1), R13
-	LEAQ   (R13)(AX*1), AX
-	XORQ   R14, R14
-	MOVB   load+72(FP), R15
-	TESTB  R15, R15
+// func tile6x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile6x2AVX512(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (DX)(BX*4), SI
+	ADDQ   BX, SI
+	LEAQ   (BX)(BX*2), DI
+	MOVB   load+64(FP), R8
+	TESTB  R8, R8
 	JNE    fromC
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
@@ -10444,108 +20584,232 @@ TEXT ·tile6x2AVX512(SB), NOSPLIT, $8-96
 	VPXORD Z9, Z9, Z9
 	VPXORD Z10, Z10, Z10
 	VPXORD Z11, Z11, Z11
-	JMP    loop
+	JMP    begin
 
 fromC:
-	MOVQ      tail+64(FP), R15
-	MOVL      $-1, BP
-	BZHIL     R15, BP, BP
-	KMOVW     BP, K1
-	MOVQ      c+48(FP), R15
-	MOVQ      ldc+56(FP), BP
-	VMOVUPS   (R15), Z0
-	VMOVUPS.Z 64(R15), K1, Z1
-	ADDQ      BP, R15
-	VMOVUPS   (R15), Z2
-	VMOVUPS.Z 64(R15), K1, Z3
-	ADDQ      BP, R15
-	VMOVUPS   (R15), Z4
-	VMOVUPS.Z 64(R15), K1, Z5
-	ADDQ      BP, R15
-	VMOVUPS   (R15), Z6
-	VMOVUPS.Z 64(R15), K1, Z7
-	ADDQ      BP, R15
-	VMOVUPS   (R15), Z8
-	VMOVUPS.Z 64(R15), K1, Z9
-	ADDQ      BP, R15
-	VMOVUPS   (R15), Z10
-	VMOVUPS.Z 64(R15), K1, Z11
+	MOVQ      tail+56(FP), R8
+	MOVL      $-1, R9
+	BZHIL     R8, R9, R9
+	KMOVW     R9, K1
+	MOVQ      c+40(FP), R8
+	MOVQ      ldc+48(FP), R9
+	VMOVUPS   (R8), Z0
+	VMOVUPS.Z 64(R8), K1, Z1
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z2
+	VMOVUPS.Z 64(R8), K1, Z3
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z4
+	VMOVUPS.Z 64(R8), K1, Z5
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z6
+	VMOVUPS.Z 64(R8), K1, Z7
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z8
+	VMOVUPS.Z 64(R8), K1, Z9
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z10
+	VMOVUPS.Z 64(R8), K1, Z11
+
+begin:
+	MOVQ k+0(FP), R8
+	SHRQ $0x02, R8
+	JE   rest
+	MOVQ soonC+72(FP), R9
+	MOVQ ldc+48(FP), R10
+	MOVQ $0x00000006, R11
+	XORQ R12, R12
+	MOVQ soon+80(FP), R13
+
+phase:
+	MOVQ    run+96(FP), R14
+	CMPQ    R8, R14
+	CMOVQLT R8, R14
+	SUBQ    R14, R8
 
 loop:
-	VMOVUPS      (CX)(DI*1), Z12
-	VMOVUPS      64(CX)(DI*1), Z13
-	VBROADCASTSS (R9)(R14*1), Z14
+	VMOVUPS      (AX), Z12
+	VMOVUPS      64(AX), Z13
+	VBROADCASTSS (DX), Z14
 	VFMADD231PS  Z14, Z12, Z0
 	VFMADD231PS  Z14, Z13, Z1
-	VBROADCASTSS (R10)(R14*1), Z14
+	VBROADCASTSS (DX)(BX*1), Z14
 	VFMADD231PS  Z14, Z12, Z2
 	VFMADD231PS  Z14, Z13, Z3
-	VBROADCASTSS (R11)(R14*1), Z14
+	VBROADCASTSS (DX)(BX*2), Z14
 	VFMADD231PS  Z14, Z12, Z4
 	VFMADD231PS  Z14, Z13, Z5
-	VBROADCASTSS (R12)(R14*1), Z14
+	VBROADCASTSS (DX)(DI*1), Z14
 	VFMADD231PS  Z14, Z12, Z6
 	VFMADD231PS  Z14, Z13, Z7
-	VBROADCASTSS (R13)(R14*1), Z14
+	VBROADCASTSS (DX)(BX*4), Z14
 	VFMADD231PS  Z14, Z12, Z8
 	VFMADD231PS  Z14, Z13, Z9
-	VBROADCASTSS (AX)(R14*1), Z14
+	VBROADCASTSS (SI), Z14
 	VFMADD231PS  Z14, Z12, Z10
 	VFMADD231PS  Z14, Z13, Z11
-	PREFETCHT1   (BX)
-	ADDQ         SI, BX
-	ADDQ         R8, R14
-	ADDQ         DX, DI
+	PREFETCHT1   (R13)
+	PREFETCHT1   64(R13)
+	PREFETCHT1   128(R13)
+	PREFETCHT1   192(R13)
+	PREFETCHT1   256(R13)
+	PREFETCHT1   320(R13)
+	PREFETCHT1   384(R13)
+	PREFETCHT1   448(R13)
+	ADDQ         $0x00000200, R13
+	VMOVUPS      (AX)(CX*1), Z12
+	VMOVUPS      64(AX)(CX*1), Z13
+	VBROADCASTSS 4(DX), Z14
+	VFMADD231PS  Z14, Z12, Z0
+	VFMADD231PS  Z14, Z13, Z1
+	VBROADCASTSS 4(DX)(BX*1), Z14
+	VFMADD231PS  Z14, Z12, Z2
+	VFMADD231PS  Z14, Z13, Z3
+	VBROADCASTSS 4(DX)(BX*2), Z14
+	VFMADD231PS  Z14, Z12, Z4
+	VFMADD231PS  Z14, Z13, Z5
+	VBROADCASTSS 4(DX)(DI*1), Z14
+	VFMADD231PS  Z14, Z12, Z6
+	VFMADD231PS  Z14, Z13, Z7
+	VBROADCASTSS 4(DX)(BX*4), Z14
+	VFMADD231PS  Z14, Z12, Z8
+	VFMADD231PS  Z14, Z13, Z9
+	VBROADCASTSS 4(SI), Z14
+	VFMADD231PS  Z14, Z12, Z10
+	VFMADD231PS  Z14, Z13, Z11
+	LEAQ         (AX)(CX*2), AX
+	VMOVUPS      (AX), Z12
+	VMOVUPS      64(AX), Z13
+	VBROADCASTSS 8(DX), Z14
+	VFMADD231PS  Z14, Z12, Z0
+	VFMADD231PS  Z14, Z13, Z1
+	VBROADCASTSS 8(DX)(BX*1), Z14
+	VFMADD231PS  Z14, Z12, Z2
+	VFMADD231PS  Z14, Z13, Z3
+	VBROADCASTSS 8(DX)(BX*2), Z14
+	VFMADD231PS  Z14, Z12, Z4
+	VFMADD231PS  Z14, Z13, Z5
+	VBROADCASTSS 8(DX)(DI*1), Z14
+	VFMADD231PS  Z14, Z12, Z6
+	VFMADD231PS  Z14, Z13, Z7
+	VBROADCASTSS 8(DX)(BX*4), Z14
+	VFMADD231PS  Z14, Z12, Z8
+	VFMADD231PS  Z14, Z13, Z9
+	VBROADCASTSS 8(SI), Z14
+	VFMADD231PS  Z14, Z12, Z10
+	VFMADD231PS  Z14, Z13, Z11
+	PREFETCHT0   (R9)
+	PREFETCHT0   64(R9)
+	ADDQ         R10, R9
+	DECQ         R11
+	CMOVQEQ      R12, R10
+	VMOVUPS      (AX)(CX*1), Z12
+	VMOVUPS      64(AX)(CX*1), Z13
+	VBROADCASTSS 12(DX), Z14
+	VFMADD231PS  Z14, Z12, Z0
+	VFMADD231PS  Z14, Z13, Z1
+	VBROADCASTSS 12(DX)(BX*1), Z14
+	VFMADD231PS  Z14, Z12, Z2
+	VFMADD231PS  Z14, Z13, Z3
+	VBROADCASTSS 12(DX)(BX*2), Z14
+	VFMADD231PS  Z14, Z12, Z4
+	VFMADD231PS  Z14, Z13, Z5
+	VBROADCASTSS 12(DX)(DI*1), Z14
+	VFMADD231PS  Z14, Z12, Z6
+	VFMADD231PS  Z14, Z13, Z7
+	VBROADCASTSS 12(DX)(BX*4), Z14
+	VFMADD231PS  Z14, Z12, Z8
+	VFMADD231PS  Z14, Z13, Z9
+	VBROADCASTSS 12(SI), Z14
+	VFMADD231PS  Z14, Z12, Z10
+	VFMADD231PS  Z14, Z13, Z11
+	LEAQ         (AX)(CX*2), AX
+	ADDQ         $0x10, DX
+	ADDQ         $0x10, SI
+	DECQ         R14
 	JNE          loop
-	MOVQ         tail+64(FP), AX
-	MOVL         $-1, CX
-	BZHIL        AX, CX, CX
-	KMOVW        CX, K1
-	MOVQ         c+48(FP), AX
-	MOVQ         ldc+56(FP), CX
-	VMOVUPS      Z0, (AX)
-	VMOVUPS      Z1, K1, 64(AX)
+	TESTQ        R8, R8
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R13
+	ADDQ         ld+88(FP), R13
+	MOVQ         R13, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R13
+	MOVQ R8, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), R8
+	ANDQ $0x00000003, R8
+	JE   store
+
+single:
+	VMOVUPS      (AX), Z12
+	VMOVUPS      64(AX), Z13
+	VBROADCASTSS (DX), Z14
+	VFMADD231PS  Z14, Z12, Z0
+	VFMADD231PS  Z14, Z13, Z1
+	VBROADCASTSS (DX)(BX*1), Z14
+	VFMADD231PS  Z14, Z12, Z2
+	VFMADD231PS  Z14, Z13, Z3
+	VBROADCASTSS (DX)(BX*2), Z14
+	VFMADD231PS  Z14, Z12, Z4
+	VFMADD231PS  Z14, Z13, Z5
+	VBROADCASTSS (DX)(DI*1), Z14
+	VFMADD231PS  Z14, Z12, Z6
+	VFMADD231PS  Z14, Z13, Z7
+	VBROADCASTSS (DX)(BX*4), Z14
+	VFMADD231PS  Z14, Z12, Z8
+	VFMADD231PS  Z14, Z13, Z9
+	VBROADCASTSS (SI), Z14
+	VFMADD231PS  Z14, Z12, Z10
+	VFMADD231PS  Z14, Z13, Z11
 	ADDQ         CX, AX
-	VMOVUPS      Z2, (AX)
-	VMOVUPS      Z3, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z4, (AX)
-	VMOVUPS      Z5, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z6, (AX)
-	VMOVUPS      Z7, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z8, (AX)
-	VMOVUPS      Z9, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z10, (AX)
-	VMOVUPS      Z11, K1, 64(AX)
+	ADDQ         $0x04, DX
+	ADDQ         $0x04, SI
+	DECQ         R8
+	JNE          single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z10, (AX)
+	VMOVUPS Z11, K1, 64(AX)
 	VZEROUPPER
 	RET
 
-// func tile6x2BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
-// Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·tile6x2BF16AVX512(SB), NOSPLIT, $8-96
-	MOVQ   k+0(FP), AX
-	MOVQ   b+32(FP), CX
-	MOVQ   brs+40(FP), DX
-	MOVQ   next+80(FP), BX
-	MOVQ   step+88(FP), SI
-	MOVQ   DX, DI
-	IMULQ  AX, DI
-	ADDQ   DI, CX
-	NEGQ   DI
-	MOVQ   ars+16(FP), AX
-	MOVQ   acs+24(FP), R8
-	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(AX*1), R10
-	LEAQ   (R10)(AX*1), R11
-	LEAQ   (R11)(AX*1), R12
-	LEAQ   (R12)(AX*1), R13
-	LEAQ   (R13)(AX*1), AX
-	XORQ   R14, R14
-	MOVB   load+72(FP), R15
-	TESTB  R15, R15
+// func tile6x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile6x2TAVX512(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
 	JNE    fromC
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
@@ -10559,107 +20823,482 @@ TEXT ·tile6x2BF16AVX512(SB), NOSPLIT, $8-96
 	VPXORD Z9, Z9, Z9
 	VPXORD Z10, Z10, Z10
 	VPXORD Z11, Z11, Z11
-	JMP    loop
+	JMP    begin
 
 fromC:
-	MOVQ      tail+64(FP), R15
-	MOVL      $-1, BP
-	BZHIL     R15, BP, BP
-	KMOVW     BP, K1
-	MOVQ      c+48(FP), R15
-	MOVQ      ldc+56(FP), BP
-	VMOVUPS   (R15), Z0
-	VMOVUPS.Z 64(R15), K1, Z1
-	ADDQ      BP, R15
-	VMOVUPS   (R15), Z2
-	VMOVUPS.Z 64(R15), K1, Z3
-	ADDQ      BP, R15
-	VMOVUPS   (R15), Z4
-	VMOVUPS.Z 64(R15), K1, Z5
-	ADDQ      BP, R15
-	VMOVUPS   (R15), Z6
-	VMOVUPS.Z 64(R15), K1, Z7
-	ADDQ      BP, R15
-	VMOVUPS   (R15), Z8
-	VMOVUPS.Z 64(R15), K1, Z9
-	ADDQ      BP, R15
-	VMOVUPS   (R15), Z10
-	VMOVUPS.Z 64(R15), K1, Z11
+	MOVQ      tail+56(FP), SI
+	MOVL      $-1, DI
+	BZHIL     SI, DI, DI
+	KMOVW     DI, K1
+	MOVQ      c+40(FP), SI
+	MOVQ      ldc+48(FP), DI
+	VMOVUPS   (SI), Z0
+	VMOVUPS.Z 64(SI), K1, Z1
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z2
+	VMOVUPS.Z 64(SI), K1, Z3
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z4
+	VMOVUPS.Z 64(SI), K1, Z5
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z6
+	VMOVUPS.Z 64(SI), K1, Z7
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z8
+	VMOVUPS.Z 64(SI), K1, Z9
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z10
+	VMOVUPS.Z 64(SI), K1, Z11
+
+begin:
+	MOVQ k+0(FP), SI
+	SHRQ $0x02, SI
+	JE   rest
+	MOVQ soonC+72(FP), DI
+	MOVQ ldc+48(FP), R8
+	MOVQ $0x00000006, R9
+	XORQ R10, R10
+	MOVQ soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
 
 loop:
-	VPMOVZXWD    (CX)(DI*1), Z12
+	VMOVUPS      (AX), Z12
+	VMOVUPS      64(AX), Z13
+	VBROADCASTSS (DX), Z14
+	VFMADD231PS  Z14, Z12, Z0
+	VFMADD231PS  Z14, Z13, Z1
+	VBROADCASTSS 4(DX), Z14
+	VFMADD231PS  Z14, Z12, Z2
+	VFMADD231PS  Z14, Z13, Z3
+	VBROADCASTSS 8(DX), Z14
+	VFMADD231PS  Z14, Z12, Z4
+	VFMADD231PS  Z14, Z13, Z5
+	VBROADCASTSS 12(DX), Z14
+	VFMADD231PS  Z14, Z12, Z6
+	VFMADD231PS  Z14, Z13, Z7
+	VBROADCASTSS 16(DX), Z14
+	VFMADD231PS  Z14, Z12, Z8
+	VFMADD231PS  Z14, Z13, Z9
+	VBROADCASTSS 20(DX), Z14
+	VFMADD231PS  Z14, Z12, Z10
+	VFMADD231PS  Z14, Z13, Z11
+	PREFETCHT1   (R11)
+	PREFETCHT1   64(R11)
+	PREFETCHT1   128(R11)
+	PREFETCHT1   192(R11)
+	PREFETCHT1   256(R11)
+	PREFETCHT1   320(R11)
+	PREFETCHT1   384(R11)
+	PREFETCHT1   448(R11)
+	ADDQ         $0x00000200, R11
+	VMOVUPS      (AX)(CX*1), Z12
+	VMOVUPS      64(AX)(CX*1), Z13
+	VBROADCASTSS (DX)(BX*1), Z14
+	VFMADD231PS  Z14, Z12, Z0
+	VFMADD231PS  Z14, Z13, Z1
+	VBROADCASTSS 4(DX)(BX*1), Z14
+	VFMADD231PS  Z14, Z12, Z2
+	VFMADD231PS  Z14, Z13, Z3
+	VBROADCASTSS 8(DX)(BX*1), Z14
+	VFMADD231PS  Z14, Z12, Z4
+	VFMADD231PS  Z14, Z13, Z5
+	VBROADCASTSS 12(DX)(BX*1), Z14
+	VFMADD231PS  Z14, Z12, Z6
+	VFMADD231PS  Z14, Z13, Z7
+	VBROADCASTSS 16(DX)(BX*1), Z14
+	VFMADD231PS  Z14, Z12, Z8
+	VFMADD231PS  Z14, Z13, Z9
+	VBROADCASTSS 20(DX)(BX*1), Z14
+	VFMADD231PS  Z14, Z12, Z10
+	VFMADD231PS  Z14, Z13, Z11
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	VMOVUPS      (AX), Z12
+	VMOVUPS      64(AX), Z13
+	VBROADCASTSS (DX), Z14
+	VFMADD231PS  Z14, Z12, Z0
+	VFMADD231PS  Z14, Z13, Z1
+	VBROADCASTSS 4(DX), Z14
+	VFMADD231PS  Z14, Z12, Z2
+	VFMADD231PS  Z14, Z13, Z3
+	VBROADCASTSS 8(DX), Z14
+	VFMADD231PS  Z14, Z12, Z4
+	VFMADD231PS  Z14, Z13, Z5
+	VBROADCASTSS 12(DX), Z14
+	VFMADD231PS  Z14, Z12, Z6
+	VFMADD231PS  Z14, Z13, Z7
+	VBROADCASTSS 16(DX), Z14
+	VFMADD231PS  Z14, Z12, Z8
+	VFMADD231PS  Z14, Z13, Z9
+	VBROADCASTSS 20(DX), Z14
+	VFMADD231PS  Z14, Z12, Z10
+	VFMADD231PS  Z14, Z13, Z11
+	PREFETCHT0   (DI)
+	PREFETCHT0   64(DI)
+	ADDQ         R8, DI
+	DECQ         R9
+	CMOVQEQ      R10, R8
+	VMOVUPS      (AX)(CX*1), Z12
+	VMOVUPS      64(AX)(CX*1), Z13
+	VBROADCASTSS (DX)(BX*1), Z14
+	VFMADD231PS  Z14, Z12, Z0
+	VFMADD231PS  Z14, Z13, Z1
+	VBROADCASTSS 4(DX)(BX*1), Z14
+	VFMADD231PS  Z14, Z12, Z2
+	VFMADD231PS  Z14, Z13, Z3
+	VBROADCASTSS 8(DX)(BX*1), Z14
+	VFMADD231PS  Z14, Z12, Z4
+	VFMADD231PS  Z14, Z13, Z5
+	VBROADCASTSS 12(DX)(BX*1), Z14
+	VFMADD231PS  Z14, Z12, Z6
+	VFMADD231PS  Z14, Z13, Z7
+	VBROADCASTSS 16(DX)(BX*1), Z14
+	VFMADD231PS  Z14, Z12, Z8
+	VFMADD231PS  Z14, Z13, Z9
+	VBROADCASTSS 20(DX)(BX*1), Z14
+	VFMADD231PS  Z14, Z12, Z10
+	VFMADD231PS  Z14, Z13, Z11
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	DECQ         R12
+	JNE          loop
+	TESTQ        SI, SI
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R11
+	ADDQ         ld+88(FP), R11
+	MOVQ         R11, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VMOVUPS      (AX), Z12
+	VMOVUPS      64(AX), Z13
+	VBROADCASTSS (DX), Z14
+	VFMADD231PS  Z14, Z12, Z0
+	VFMADD231PS  Z14, Z13, Z1
+	VBROADCASTSS 4(DX), Z14
+	VFMADD231PS  Z14, Z12, Z2
+	VFMADD231PS  Z14, Z13, Z3
+	VBROADCASTSS 8(DX), Z14
+	VFMADD231PS  Z14, Z12, Z4
+	VFMADD231PS  Z14, Z13, Z5
+	VBROADCASTSS 12(DX), Z14
+	VFMADD231PS  Z14, Z12, Z6
+	VFMADD231PS  Z14, Z13, Z7
+	VBROADCASTSS 16(DX), Z14
+	VFMADD231PS  Z14, Z12, Z8
+	VFMADD231PS  Z14, Z13, Z9
+	VBROADCASTSS 20(DX), Z14
+	VFMADD231PS  Z14, Z12, Z10
+	VFMADD231PS  Z14, Z13, Z11
+	ADDQ         CX, AX
+	ADDQ         BX, DX
+	DECQ         SI
+	JNE          single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z10, (AX)
+	VMOVUPS Z11, K1, 64(AX)
+	VZEROUPPER
+	RET
+
+// func tile6x2BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile6x2BF16AVX512(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (DX)(BX*4), SI
+	ADDQ   BX, SI
+	LEAQ   (BX)(BX*2), DI
+	MOVB   load+64(FP), R8
+	TESTB  R8, R8
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), R8
+	MOVL      $-1, R9
+	BZHIL     R8, R9, R9
+	KMOVW     R9, K1
+	MOVQ      c+40(FP), R8
+	MOVQ      ldc+48(FP), R9
+	VMOVUPS   (R8), Z0
+	VMOVUPS.Z 64(R8), K1, Z1
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z2
+	VMOVUPS.Z 64(R8), K1, Z3
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z4
+	VMOVUPS.Z 64(R8), K1, Z5
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z6
+	VMOVUPS.Z 64(R8), K1, Z7
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z8
+	VMOVUPS.Z 64(R8), K1, Z9
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z10
+	VMOVUPS.Z 64(R8), K1, Z11
+
+begin:
+	MOVQ k+0(FP), R8
+	SHRQ $0x02, R8
+	JE   rest
+	MOVQ soonC+72(FP), R9
+	MOVQ ldc+48(FP), R10
+	MOVQ $0x00000006, R11
+	XORQ R12, R12
+	MOVQ soon+80(FP), R13
+
+phase:
+	MOVQ    run+96(FP), R14
+	CMPQ    R8, R14
+	CMOVQLT R8, R14
+	SUBQ    R14, R8
+
+loop:
+	VPMOVZXWD    (AX), Z12
 	VPSLLD       $0x10, Z12, Z12
-	VPMOVZXWD    32(CX)(DI*1), Z13
+	VPMOVZXWD    32(AX), Z13
 	VPSLLD       $0x10, Z13, Z13
-	VBROADCASTSS (R9)(R14*1), Z14
+	VBROADCASTSS (DX), Z14
 	VFMADD231PS  Z14, Z12, Z0
 	VFMADD231PS  Z14, Z13, Z1
-	VBROADCASTSS (R10)(R14*1), Z14
+	VBROADCASTSS (DX)(BX*1), Z14
 	VFMADD231PS  Z14, Z12, Z2
 	VFMADD231PS  Z14, Z13, Z3
-	VBROADCASTSS (R11)(R14*1), Z14
+	VBROADCASTSS (DX)(BX*2), Z14
 	VFMADD231PS  Z14, Z12, Z4
 	VFMADD231PS  Z14, Z13, Z5
-	VBROADCASTSS (R12)(R14*1), Z14
+	VBROADCASTSS (DX)(DI*1), Z14
 	VFMADD231PS  Z14, Z12, Z6
 	VFMADD231PS  Z14, Z13, Z7
-	VBROADCASTSS (R13)(R14*1), Z14
+	VBROADCASTSS (DX)(BX*4), Z14
 	VFMADD231PS  Z14, Z12, Z8
 	VFMADD231PS  Z14, Z13, Z9
-	VBROADCASTSS (AX)(R14*1), Z14
+	VBROADCASTSS (SI), Z14
 	VFMADD231PS  Z14, Z12, Z10
 	VFMADD231PS  Z14, Z13, Z11
-	PREFETCHT1   (BX)
-	ADDQ         SI, BX
-	ADDQ         R8, R14
-	ADDQ         DX, DI
+	PREFETCHT1   (R13)
+	PREFETCHT1   64(R13)
+	PREFETCHT1   128(R13)
+	PREFETCHT1   192(R13)
+	ADDQ         $0x00000100, R13
+	VPMOVZXWD    (AX)(CX*1), Z12
+	VPSLLD       $0x10, Z12, Z12
+	VPMOVZXWD    32(AX)(CX*1), Z13
+	VPSLLD       $0x10, Z13, Z13
+	VBROADCASTSS 4(DX), Z14
+	VFMADD231PS  Z14, Z12, Z0
+	VFMADD231PS  Z14, Z13, Z1
+	VBROADCASTSS 4(DX)(BX*1), Z14
+	VFMADD231PS  Z14, Z12, Z2
+	VFMADD231PS  Z14, Z13, Z3
+	VBROADCASTSS 4(DX)(BX*2), Z14
+	VFMADD231PS  Z14, Z12, Z4
+	VFMADD231PS  Z14, Z13, Z5
+	VBROADCASTSS 4(DX)(DI*1), Z14
+	VFMADD231PS  Z14, Z12, Z6
+	VFMADD231PS  Z14, Z13, Z7
+	VBROADCASTSS 4(DX)(BX*4), Z14
+	VFMADD231PS  Z14, Z12, Z8
+	VFMADD231PS  Z14, Z13, Z9
+	VBROADCASTSS 4(SI), Z14
+	VFMADD231PS  Z14, Z12, Z10
+	VFMADD231PS  Z14, Z13, Z11
+	LEAQ         (AX)(CX*2), AX
+	VPMOVZXWD    (AX), Z12
+	VPSLLD       $0x10, Z12, Z12
+	VPMOVZXWD    32(AX), Z13
+	VPSLLD       $0x10, Z13, Z13
+	VBROADCASTSS 8(DX), Z14
+	VFMADD231PS  Z14, Z12, Z0
+	VFMADD231PS  Z14, Z13, Z1
+	VBROADCASTSS 8(DX)(BX*1), Z14
+	VFMADD231PS  Z14, Z12, Z2
+	VFMADD231PS  Z14, Z13, Z3
+	VBROADCASTSS 8(DX)(BX*2), Z14
+	VFMADD231PS  Z14, Z12, Z4
+	VFMADD231PS  Z14, Z13, Z5
+	VBROADCASTSS 8(DX)(DI*1), Z14
+	VFMADD231PS  Z14, Z12, Z6
+	VFMADD231PS  Z14, Z13, Z7
+	VBROADCASTSS 8(DX)(BX*4), Z14
+	VFMADD231PS  Z14, Z12, Z8
+	VFMADD231PS  Z14, Z13, Z9
+	VBROADCASTSS 8(SI), Z14
+	VFMADD231PS  Z14, Z12, Z10
+	VFMADD231PS  Z14, Z13, Z11
+	PREFETCHT0   (R9)
+	PREFETCHT0   64(R9)
+	ADDQ         R10, R9
+	DECQ         R11
+	CMOVQEQ      R12, R10
+	VPMOVZXWD    (AX)(CX*1), Z12
+	VPSLLD       $0x10, Z12, Z12
+	VPMOVZXWD    32(AX)(CX*1), Z13
+	VPSLLD       $0x10, Z13, Z13
+	VBROADCASTSS 12(DX), Z14
+	VFMADD231PS  Z14, Z12, Z0
+	VFMADD231PS  Z14, Z13, Z1
+	VBROADCASTSS 12(DX)(BX*1), Z14
+	VFMADD231PS  Z14, Z12, Z2
+	VFMADD231PS  Z14, Z13, Z3
+	VBROADCASTSS 12(DX)(BX*2), Z14
+	VFMADD231PS  Z14, Z12, Z4
+	VFMADD231PS  Z14, Z13, Z5
+	VBROADCASTSS 12(DX)(DI*1), Z14
+	VFMADD231PS  Z14, Z12, Z6
+	VFMADD231PS  Z14, Z13, Z7
+	VBROADCASTSS 12(DX)(BX*4), Z14
+	VFMADD231PS  Z14, Z12, Z8
+	VFMADD231PS  Z14, Z13, Z9
+	VBROADCASTSS 12(SI), Z14
+	VFMADD231PS  Z14, Z12, Z10
+	VFMADD231PS  Z14, Z13, Z11
+	LEAQ         (AX)(CX*2), AX
+	ADDQ         $0x10, DX
+	ADDQ         $0x10, SI
+	DECQ         R14
 	JNE          loop
-	MOVQ         tail+64(FP), AX
-	MOVL         $-1, CX
-	BZHIL        AX, CX, CX
-	KMOVW        CX, K1
-	MOVQ         c+48(FP), AX
-	MOVQ         ldc+56(FP), CX
-	VMOVUPS      Z0, (AX)
-	VMOVUPS      Z1, K1, 64(AX)
+	TESTQ        R8, R8
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R13
+	ADDQ         ld+88(FP), R13
+	MOVQ         R13, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R13
+	MOVQ R8, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), R8
+	ANDQ $0x00000003, R8
+	JE   store
+
+single:
+	VPMOVZXWD    (AX), Z12
+	VPSLLD       $0x10, Z12, Z12
+	VPMOVZXWD    32(AX), Z13
+	VPSLLD       $0x10, Z13, Z13
+	VBROADCASTSS (DX), Z14
+	VFMADD231PS  Z14, Z12, Z0
+	VFMADD231PS  Z14, Z13, Z1
+	VBROADCASTSS (DX)(BX*1), Z14
+	VFMADD231PS  Z14, Z12, Z2
+	VFMADD231PS  Z14, Z13, Z3
+	VBROADCASTSS (DX)(BX*2), Z14
+	VFMADD231PS  Z14, Z12, Z4
+	VFMADD231PS  Z14, Z13, Z5
+	VBROADCASTSS (DX)(DI*1), Z14
+	VFMADD231PS  Z14, Z12, Z6
+	VFMADD231PS  Z14, Z13, Z7
+	VBROADCASTSS (DX)(BX*4), Z14
+	VFMADD231PS  Z14, Z12, Z8
+	VFMADD231PS  Z14, Z13, Z9
+	VBROADCASTSS (SI), Z14
+	VFMADD231PS  Z14, Z12, Z10
+	VFMADD231PS  Z14, Z13, Z11
 	ADDQ         CX, AX
-	VMOVUPS      Z2, (AX)
-	VMOVUPS      Z3, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z4, (AX)
-	VMOVUPS      Z5, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z6, (AX)
-	VMOVUPS      Z7, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z8, (AX)
-	VMOVUPS      Z9, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z10, (AX)
-	VMOVUPS      Z11, K1, 64(AX)
+	ADDQ         $0x04, DX
+	ADDQ         $0x04, SI
+	DECQ         R8
+	JNE          single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z10, (AX)
+	VMOVUPS Z11, K1, 64(AX)
 	VZEROUPPER
 	RET
 
-// func tile7x2AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
-// Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·tile7x2AVX512(SB), NOSPLIT, $0-96
-	MOVQ   k+0(FP), AX
-	MOVQ   b+32(FP), CX
-	MOVQ   brs+40(FP), DX
-	MOVQ   next+80(FP), BX
-	MOVQ   step+88(FP), SI
-	MOVQ   DX, DI
-	IMULQ  AX, DI
-	ADDQ   DI, CX
-	NEGQ   DI
-	MOVQ   ars+16(FP), AX
-	MOVQ   acs+24(FP), R8
-	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(AX*4), R10
-	ADDQ   AX, R10
-	LEAQ   (AX)(AX*2), R11
-	MOVB   load+72(FP), R12
-	TESTB  R12, R12
+// func tile7x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile7x2AVX512(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (DX)(BX*4), SI
+	ADDQ   BX, SI
+	LEAQ   (BX)(BX*2), DI
+	MOVB   load+64(FP), R8
+	TESTB  R8, R8
 	JNE    fromC
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
@@ -10675,115 +21314,253 @@ TEXT ·tile7x2AVX512(SB), NOSPLIT, $0-96
 	VPXORD Z11, Z11, Z11
 	VPXORD Z12, Z12, Z12
 	VPXORD Z13, Z13, Z13
-	JMP    loop
+	JMP    begin
 
 fromC:
-	MOVQ      tail+64(FP), R12
-	MOVL      $-1, R13
-	BZHIL     R12, R13, R13
-	KMOVW     R13, K1
-	MOVQ      c+48(FP), R12
-	MOVQ      ldc+56(FP), R13
-	VMOVUPS   (R12), Z0
-	VMOVUPS.Z 64(R12), K1, Z1
-	ADDQ      R13, R12
-	VMOVUPS   (R12), Z2
-	VMOVUPS.Z 64(R12), K1, Z3
-	ADDQ      R13, R12
-	VMOVUPS   (R12), Z4
-	VMOVUPS.Z 64(R12), K1, Z5
-	ADDQ      R13, R12
-	VMOVUPS   (R12), Z6
-	VMOVUPS.Z 64(R12), K1, Z7
-	ADDQ      R13, R12
-	VMOVUPS   (R12), Z8
-	VMOVUPS.Z 64(R12), K1, Z9
-	ADDQ      R13, R12
-	VMOVUPS   (R12), Z10
-	VMOVUPS.Z 64(R12), K1, Z11
-	ADDQ      R13, R12
-	VMOVUPS   (R12), Z12
-	VMOVUPS.Z 64(R12), K1, Z13
+	MOVQ      tail+56(FP), R8
+	MOVL      $-1, R9
+	BZHIL     R8, R9, R9
+	KMOVW     R9, K1
+	MOVQ      c+40(FP), R8
+	MOVQ      ldc+48(FP), R9
+	VMOVUPS   (R8), Z0
+	VMOVUPS.Z 64(R8), K1, Z1
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z2
+	VMOVUPS.Z 64(R8), K1, Z3
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z4
+	VMOVUPS.Z 64(R8), K1, Z5
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z6
+	VMOVUPS.Z 64(R8), K1, Z7
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z8
+	VMOVUPS.Z 64(R8), K1, Z9
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z10
+	VMOVUPS.Z 64(R8), K1, Z11
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z12
+	VMOVUPS.Z 64(R8), K1, Z13
+
+begin:
+	MOVQ k+0(FP), R8
+	SHRQ $0x02, R8
+	JE   rest
+	MOVQ soonC+72(FP), R9
+	MOVQ ldc+48(FP), R10
+	MOVQ $0x00000007, R11
+	XORQ R12, R12
+	MOVQ soon+80(FP), R13
+
+phase:
+	MOVQ    run+96(FP), R14
+	CMPQ    R8, R14
+	CMOVQLT R8, R14
+	SUBQ    R14, R8
 
 loop:
-	VMOVUPS      (CX)(DI*1), Z14
-	VMOVUPS      64(CX)(DI*1), Z15
-	VBROADCASTSS (R9), Z16
+	VMOVUPS      (AX), Z14
+	VMOVUPS      64(AX), Z15
+	VBROADCASTSS (DX), Z16
 	VFMADD231PS  Z16, Z14, Z0
 	VFMADD231PS  Z16, Z15, Z1
-	VBROADCASTSS (R9)(AX*1), Z16
+	VBROADCASTSS (DX)(BX*1), Z16
 	VFMADD231PS  Z16, Z14, Z2
 	VFMADD231PS  Z16, Z15, Z3
-	VBROADCASTSS (R9)(AX*2), Z16
+	VBROADCASTSS (DX)(BX*2), Z16
 	VFMADD231PS  Z16, Z14, Z4
 	VFMADD231PS  Z16, Z15, Z5
-	VBROADCASTSS (R9)(R11*1), Z16
+	VBROADCASTSS (DX)(DI*1), Z16
 	VFMADD231PS  Z16, Z14, Z6
 	VFMADD231PS  Z16, Z15, Z7
-	VBROADCASTSS (R9)(AX*4), Z16
+	VBROADCASTSS (DX)(BX*4), Z16
 	VFMADD231PS  Z16, Z14, Z8
 	VFMADD231PS  Z16, Z15, Z9
-	VBROADCASTSS (R10), Z16
+	VBROADCASTSS (SI), Z16
 	VFMADD231PS  Z16, Z14, Z10
 	VFMADD231PS  Z16, Z15, Z11
-	VBROADCASTSS (R10)(AX*1), Z16
+	VBROADCASTSS (SI)(BX*1), Z16
 	VFMADD231PS  Z16, Z14, Z12
 	VFMADD231PS  Z16, Z15, Z13
-	PREFETCHT1   (BX)
-	ADDQ         SI, BX
-	ADDQ         R8, R9
-	ADDQ         R8, R10
-	ADDQ         DX, DI
+	PREFETCHT1   (R13)
+	PREFETCHT1   64(R13)
+	PREFETCHT1   128(R13)
+	PREFETCHT1   192(R13)
+	PREFETCHT1   256(R13)
+	PREFETCHT1   320(R13)
+	PREFETCHT1   384(R13)
+	PREFETCHT1   448(R13)
+	ADDQ         $0x00000200, R13
+	VMOVUPS      (AX)(CX*1), Z14
+	VMOVUPS      64(AX)(CX*1), Z15
+	VBROADCASTSS 4(DX), Z16
+	VFMADD231PS  Z16, Z14, Z0
+	VFMADD231PS  Z16, Z15, Z1
+	VBROADCASTSS 4(DX)(BX*1), Z16
+	VFMADD231PS  Z16, Z14, Z2
+	VFMADD231PS  Z16, Z15, Z3
+	VBROADCASTSS 4(DX)(BX*2), Z16
+	VFMADD231PS  Z16, Z14, Z4
+	VFMADD231PS  Z16, Z15, Z5
+	VBROADCASTSS 4(DX)(DI*1), Z16
+	VFMADD231PS  Z16, Z14, Z6
+	VFMADD231PS  Z16, Z15, Z7
+	VBROADCASTSS 4(DX)(BX*4), Z16
+	VFMADD231PS  Z16, Z14, Z8
+	VFMADD231PS  Z16, Z15, Z9
+	VBROADCASTSS 4(SI), Z16
+	VFMADD231PS  Z16, Z14, Z10
+	VFMADD231PS  Z16, Z15, Z11
+	VBROADCASTSS 4(SI)(BX*1), Z16
+	VFMADD231PS  Z16, Z14, Z12
+	VFMADD231PS  Z16, Z15, Z13
+	LEAQ         (AX)(CX*2), AX
+	VMOVUPS      (AX), Z14
+	VMOVUPS      64(AX), Z15
+	VBROADCASTSS 8(DX), Z16
+	VFMADD231PS  Z16, Z14, Z0
+	VFMADD231PS  Z16, Z15, Z1
+	VBROADCASTSS 8(DX)(BX*1), Z16
+	VFMADD231PS  Z16, Z14, Z2
+	VFMADD231PS  Z16, Z15, Z3
+	VBROADCASTSS 8(DX)(BX*2), Z16
+	VFMADD231PS  Z16, Z14, Z4
+	VFMADD231PS  Z16, Z15, Z5
+	VBROADCASTSS 8(DX)(DI*1), Z16
+	VFMADD231PS  Z16, Z14, Z6
+	VFMADD231PS  Z16, Z15, Z7
+	VBROADCASTSS 8(DX)(BX*4), Z16
+	VFMADD231PS  Z16, Z14, Z8
+	VFMADD231PS  Z16, Z15, Z9
+	VBROADCASTSS 8(SI), Z16
+	VFMADD231PS  Z16, Z14, Z10
+	VFMADD231PS  Z16, Z15, Z11
+	VBROADCASTSS 8(SI)(BX*1), Z16
+	VFMADD231PS  Z16, Z14, Z12
+	VFMADD231PS  Z16, Z15, Z13
+	PREFETCHT0   (R9)
+	PREFETCHT0   64(R9)
+	ADDQ         R10, R9
+	DECQ         R11
+	CMOVQEQ      R12, R10
+	VMOVUPS      (AX)(CX*1), Z14
+	VMOVUPS      64(AX)(CX*1), Z15
+	VBROADCASTSS 12(DX), Z16
+	VFMADD231PS  Z16, Z14, Z0
+	VFMADD231PS  Z16, Z15, Z1
+	VBROADCASTSS 12(DX)(BX*1), Z16
+	VFMADD231PS  Z16, Z14, Z2
+	VFMADD231PS  Z16, Z15, Z3
+	VBROADCASTSS 12(DX)(BX*2), Z16
+	VFMADD231PS  Z16, Z14, Z4
+	VFMADD231PS  Z16, Z15, Z5
+	VBROADCASTSS 12(DX)(DI*1), Z16
+	VFMADD231PS  Z16, Z14, Z6
+	VFMADD231PS  Z16, Z15, Z7
+	VBROADCASTSS 12(DX)(BX*4), Z16
+	VFMADD231PS  Z16, Z14, Z8
+	VFMADD231PS  Z16, Z15, Z9
+	VBROADCASTSS 12(SI), Z16
+	VFMADD231PS  Z16, Z14, Z10
+	VFMADD231PS  Z16, Z15, Z11
+	VBROADCASTSS 12(SI)(BX*1), Z16
+	VFMADD231PS  Z16, Z14, Z12
+	VFMADD231PS  Z16, Z15, Z13
+	LEAQ         (AX)(CX*2), AX
+	ADDQ         $0x10, DX
+	ADDQ         $0x10, SI
+	DECQ         R14
 	JNE          loop
-	MOVQ         tail+64(FP), AX
-	MOVL         $-1, CX
-	BZHIL        AX, CX, CX
-	KMOVW        CX, K1
-	MOVQ         c+48(FP), AX
-	MOVQ         ldc+56(FP), CX
-	VMOVUPS      Z0, (AX)
-	VMOVUPS      Z1, K1, 64(AX)
+	TESTQ        R8, R8
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R13
+	ADDQ         ld+88(FP), R13
+	MOVQ         R13, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R13
+	MOVQ R8, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), R8
+	ANDQ $0x00000003, R8
+	JE   store
+
+single:
+	VMOVUPS      (AX), Z14
+	VMOVUPS      64(AX), Z15
+	VBROADCASTSS (DX), Z16
+	VFMADD231PS  Z16, Z14, Z0
+	VFMADD231PS  Z16, Z15, Z1
+	VBROADCASTSS (DX)(BX*1), Z16
+	VFMADD231PS  Z16, Z14, Z2
+	VFMADD231PS  Z16, Z15, Z3
+	VBROADCASTSS (DX)(BX*2), Z16
+	VFMADD231PS  Z16, Z14, Z4
+	VFMADD231PS  Z16, Z15, Z5
+	VBROADCASTSS (DX)(DI*1), Z16
+	VFMADD231PS  Z16, Z14, Z6
+	VFMADD231PS  Z16, Z15, Z7
+	VBROADCASTSS (DX)(BX*4), Z16
+	VFMADD231PS  Z16, Z14, Z8
+	VFMADD231PS  Z16, Z15, Z9
+	VBROADCASTSS (SI), Z16
+	VFMADD231PS  Z16, Z14, Z10
+	VFMADD231PS  Z16, Z15, Z11
+	VBROADCASTSS (SI)(BX*1), Z16
+	VFMADD231PS  Z16, Z14, Z12
+	VFMADD231PS  Z16, Z15, Z13
 	ADDQ         CX, AX
-	VMOVUPS      Z2, (AX)
-	VMOVUPS      Z3, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z4, (AX)
-	VMOVUPS      Z5, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z6, (AX)
-	VMOVUPS      Z7, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z8, (AX)
-	VMOVUPS      Z9, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z10, (AX)
-	VMOVUPS      Z11, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z12, (AX)
-	VMOVUPS      Z13, K1, 64(AX)
+	ADDQ         $0x04, DX
+	ADDQ         $0x04, SI
+	DECQ         R8
+	JNE          single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z10, (AX)
+	VMOVUPS Z11, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z12, (AX)
+	VMOVUPS Z13, K1, 64(AX)
 	VZEROUPPER
 	RET
 
-// func tile7x2BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
-// Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·tile7x2BF16AVX512(SB), NOSPLIT, $0-96
-	MOVQ   k+0(FP), AX
-	MOVQ   b+32(FP), CX
-	MOVQ   brs+40(FP), DX
-	MOVQ   next+80(FP), BX
-	MOVQ   step+88(FP), SI
-	MOVQ   DX, DI
-	IMULQ  AX, DI
-	ADDQ   DI, CX
-	NEGQ   DI
-	MOVQ   ars+16(FP), AX
-	MOVQ   acs+24(FP), R8
-	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(AX*4), R10
-	ADDQ   AX, R10
-	LEAQ   (AX)(AX*2), R11
-	MOVB   load+72(FP), R12
-	TESTB  R12, R12
+// func tile7x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile7x2TAVX512(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
 	JNE    fromC
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
@@ -10799,117 +21576,526 @@ TEXT ·tile7x2BF16AVX512(SB), NOSPLIT, $0-96
 	VPXORD Z11, Z11, Z11
 	VPXORD Z12, Z12, Z12
 	VPXORD Z13, Z13, Z13
-	JMP    loop
+	JMP    begin
 
 fromC:
-	MOVQ      tail+64(FP), R12
-	MOVL      $-1, R13
-	BZHIL     R12, R13, R13
-	KMOVW     R13, K1
-	MOVQ      c+48(FP), R12
-	MOVQ      ldc+56(FP), R13
-	VMOVUPS   (R12), Z0
-	VMOVUPS.Z 64(R12), K1, Z1
-	ADDQ      R13, R12
-	VMOVUPS   (R12), Z2
-	VMOVUPS.Z 64(R12), K1, Z3
-	ADDQ      R13, R12
-	VMOVUPS   (R12), Z4
-	VMOVUPS.Z 64(R12), K1, Z5
-	ADDQ      R13, R12
-	VMOVUPS   (R12), Z6
-	VMOVUPS.Z 64(R12), K1, Z7
-	ADDQ      R13, R12
-	VMOVUPS   (R12), Z8
-	VMOVUPS.Z 64(R12), K1, Z9
-	ADDQ      R13, R12
-	VMOVUPS   (R12), Z10
-	VMOVUPS.Z 64(R12), K1, Z11
-	ADDQ      R13, R12
-	VMOVUPS   (R12), Z12
-	VMOVUPS.Z 64(R12), K1, Z13
+	MOVQ      tail+56(FP), SI
+	MOVL      $-1, DI
+	BZHIL     SI, DI, DI
+	KMOVW     DI, K1
+	MOVQ      c+40(FP), SI
+	MOVQ      ldc+48(FP), DI
+	VMOVUPS   (SI), Z0
+	VMOVUPS.Z 64(SI), K1, Z1
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z2
+	VMOVUPS.Z 64(SI), K1, Z3
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z4
+	VMOVUPS.Z 64(SI), K1, Z5
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z6
+	VMOVUPS.Z 64(SI), K1, Z7
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z8
+	VMOVUPS.Z 64(SI), K1, Z9
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z10
+	VMOVUPS.Z 64(SI), K1, Z11
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z12
+	VMOVUPS.Z 64(SI), K1, Z13
+
+begin:
+	MOVQ k+0(FP), SI
+	SHRQ $0x02, SI
+	JE   rest
+	MOVQ soonC+72(FP), DI
+	MOVQ ldc+48(FP), R8
+	MOVQ $0x00000007, R9
+	XORQ R10, R10
+	MOVQ soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
 
 loop:
-	VPMOVZXWD    (CX)(DI*1), Z14
+	VMOVUPS      (AX), Z14
+	VMOVUPS      64(AX), Z15
+	VBROADCASTSS (DX), Z16
+	VFMADD231PS  Z16, Z14, Z0
+	VFMADD231PS  Z16, Z15, Z1
+	VBROADCASTSS 4(DX), Z16
+	VFMADD231PS  Z16, Z14, Z2
+	VFMADD231PS  Z16, Z15, Z3
+	VBROADCASTSS 8(DX), Z16
+	VFMADD231PS  Z16, Z14, Z4
+	VFMADD231PS  Z16, Z15, Z5
+	VBROADCASTSS 12(DX), Z16
+	VFMADD231PS  Z16, Z14, Z6
+	VFMADD231PS  Z16, Z15, Z7
+	VBROADCASTSS 16(DX), Z16
+	VFMADD231PS  Z16, Z14, Z8
+	VFMADD231PS  Z16, Z15, Z9
+	VBROADCASTSS 20(DX), Z16
+	VFMADD231PS  Z16, Z14, Z10
+	VFMADD231PS  Z16, Z15, Z11
+	VBROADCASTSS 24(DX), Z16
+	VFMADD231PS  Z16, Z14, Z12
+	VFMADD231PS  Z16, Z15, Z13
+	PREFETCHT1   (R11)
+	PREFETCHT1   64(R11)
+	PREFETCHT1   128(R11)
+	PREFETCHT1   192(R11)
+	PREFETCHT1   256(R11)
+	PREFETCHT1   320(R11)
+	PREFETCHT1   384(R11)
+	PREFETCHT1   448(R11)
+	ADDQ         $0x00000200, R11
+	VMOVUPS      (AX)(CX*1), Z14
+	VMOVUPS      64(AX)(CX*1), Z15
+	VBROADCASTSS (DX)(BX*1), Z16
+	VFMADD231PS  Z16, Z14, Z0
+	VFMADD231PS  Z16, Z15, Z1
+	VBROADCASTSS 4(DX)(BX*1), Z16
+	VFMADD231PS  Z16, Z14, Z2
+	VFMADD231PS  Z16, Z15, Z3
+	VBROADCASTSS 8(DX)(BX*1), Z16
+	VFMADD231PS  Z16, Z14, Z4
+	VFMADD231PS  Z16, Z15, Z5
+	VBROADCASTSS 12(DX)(BX*1), Z16
+	VFMADD231PS  Z16, Z14, Z6
+	VFMADD231PS  Z16, Z15, Z7
+	VBROADCASTSS 16(DX)(BX*1), Z16
+	VFMADD231PS  Z16, Z14, Z8
+	VFMADD231PS  Z16, Z15, Z9
+	VBROADCASTSS 20(DX)(BX*1), Z16
+	VFMADD231PS  Z16, Z14, Z10
+	VFMADD231PS  Z16, Z15, Z11
+	VBROADCASTSS 24(DX)(BX*1), Z16
+	VFMADD231PS  Z16, Z14, Z12
+	VFMADD231PS  Z16, Z15, Z13
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	VMOVUPS      (AX), Z14
+	VMOVUPS      64(AX), Z15
+	VBROADCASTSS (DX), Z16
+	VFMADD231PS  Z16, Z14, Z0
+	VFMADD231PS  Z16, Z15, Z1
+	VBROADCASTSS 4(DX), Z16
+	VFMADD231PS  Z16, Z14, Z2
+	VFMADD231PS  Z16, Z15, Z3
+	VBROADCASTSS 8(DX), Z16
+	VFMADD231PS  Z16, Z14, Z4
+	VFMADD231PS  Z16, Z15, Z5
+	VBROADCASTSS 12(DX), Z16
+	VFMADD231PS  Z16, Z14, Z6
+	VFMADD231PS  Z16, Z15, Z7
+	VBROADCASTSS 16(DX), Z16
+	VFMADD231PS  Z16, Z14, Z8
+	VFMADD231PS  Z16, Z15, Z9
+	VBROADCASTSS 20(DX), Z16
+	VFMADD231PS  Z16, Z14, Z10
+	VFMADD231PS  Z16, Z15, Z11
+	VBROADCASTSS 24(DX), Z16
+	VFMADD231PS  Z16, Z14, Z12
+	VFMADD231PS  Z16, Z15, Z13
+	PREFETCHT0   (DI)
+	PREFETCHT0   64(DI)
+	ADDQ         R8, DI
+	DECQ         R9
+	CMOVQEQ      R10, R8
+	VMOVUPS      (AX)(CX*1), Z14
+	VMOVUPS      64(AX)(CX*1), Z15
+	VBROADCASTSS (DX)(BX*1), Z16
+	VFMADD231PS  Z16, Z14, Z0
+	VFMADD231PS  Z16, Z15, Z1
+	VBROADCASTSS 4(DX)(BX*1), Z16
+	VFMADD231PS  Z16, Z14, Z2
+	VFMADD231PS  Z16, Z15, Z3
+	VBROADCASTSS 8(DX)(BX*1), Z16
+	VFMADD231PS  Z16, Z14, Z4
+	VFMADD231PS  Z16, Z15, Z5
+	VBROADCASTSS 12(DX)(BX*1), Z16
+	VFMADD231PS  Z16, Z14, Z6
+	VFMADD231PS  Z16, Z15, Z7
+	VBROADCASTSS 16(DX)(BX*1), Z16
+	VFMADD231PS  Z16, Z14, Z8
+	VFMADD231PS  Z16, Z15, Z9
+	VBROADCASTSS 20(DX)(BX*1), Z16
+	VFMADD231PS  Z16, Z14, Z10
+	VFMADD231PS  Z16, Z15, Z11
+	VBROADCASTSS 24(DX)(BX*1), Z16
+	VFMADD231PS  Z16, Z14, Z12
+	VFMADD231PS  Z16, Z15, Z13
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	DECQ         R12
+	JNE          loop
+	TESTQ        SI, SI
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R11
+	ADDQ         ld+88(FP), R11
+	MOVQ         R11, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VMOVUPS      (AX), Z14
+	VMOVUPS      64(AX), Z15
+	VBROADCASTSS (DX), Z16
+	VFMADD231PS  Z16, Z14, Z0
+	VFMADD231PS  Z16, Z15, Z1
+	VBROADCASTSS 4(DX), Z16
+	VFMADD231PS  Z16, Z14, Z2
+	VFMADD231PS  Z16, Z15, Z3
+	VBROADCASTSS 8(DX), Z16
+	VFMADD231PS  Z16, Z14, Z4
+	VFMADD231PS  Z16, Z15, Z5
+	VBROADCASTSS 12(DX), Z16
+	VFMADD231PS  Z16, Z14, Z6
+	VFMADD231PS  Z16, Z15, Z7
+	VBROADCASTSS 16(DX), Z16
+	VFMADD231PS  Z16, Z14, Z8
+	VFMADD231PS  Z16, Z15, Z9
+	VBROADCASTSS 20(DX), Z16
+	VFMADD231PS  Z16, Z14, Z10
+	VFMADD231PS  Z16, Z15, Z11
+	VBROADCASTSS 24(DX), Z16
+	VFMADD231PS  Z16, Z14, Z12
+	VFMADD231PS  Z16, Z15, Z13
+	ADDQ         CX, AX
+	ADDQ         BX, DX
+	DECQ         SI
+	JNE          single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z10, (AX)
+	VMOVUPS Z11, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z12, (AX)
+	VMOVUPS Z13, K1, 64(AX)
+	VZEROUPPER
+	RET
+
+// func tile7x2BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile7x2BF16AVX512(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (DX)(BX*4), SI
+	ADDQ   BX, SI
+	LEAQ   (BX)(BX*2), DI
+	MOVB   load+64(FP), R8
+	TESTB  R8, R8
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), R8
+	MOVL      $-1, R9
+	BZHIL     R8, R9, R9
+	KMOVW     R9, K1
+	MOVQ      c+40(FP), R8
+	MOVQ      ldc+48(FP), R9
+	VMOVUPS   (R8), Z0
+	VMOVUPS.Z 64(R8), K1, Z1
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z2
+	VMOVUPS.Z 64(R8), K1, Z3
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z4
+	VMOVUPS.Z 64(R8), K1, Z5
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z6
+	VMOVUPS.Z 64(R8), K1, Z7
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z8
+	VMOVUPS.Z 64(R8), K1, Z9
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z10
+	VMOVUPS.Z 64(R8), K1, Z11
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z12
+	VMOVUPS.Z 64(R8), K1, Z13
+
+begin:
+	MOVQ k+0(FP), R8
+	SHRQ $0x02, R8
+	JE   rest
+	MOVQ soonC+72(FP), R9
+	MOVQ ldc+48(FP), R10
+	MOVQ $0x00000007, R11
+	XORQ R12, R12
+	MOVQ soon+80(FP), R13
+
+phase:
+	MOVQ    run+96(FP), R14
+	CMPQ    R8, R14
+	CMOVQLT R8, R14
+	SUBQ    R14, R8
+
+loop:
+	VPMOVZXWD    (AX), Z14
 	VPSLLD       $0x10, Z14, Z14
-	VPMOVZXWD    32(CX)(DI*1), Z15
+	VPMOVZXWD    32(AX), Z15
 	VPSLLD       $0x10, Z15, Z15
-	VBROADCASTSS (R9), Z16
+	VBROADCASTSS (DX), Z16
 	VFMADD231PS  Z16, Z14, Z0
 	VFMADD231PS  Z16, Z15, Z1
-	VBROADCASTSS (R9)(AX*1), Z16
+	VBROADCASTSS (DX)(BX*1), Z16
 	VFMADD231PS  Z16, Z14, Z2
 	VFMADD231PS  Z16, Z15, Z3
-	VBROADCASTSS (R9)(AX*2), Z16
+	VBROADCASTSS (DX)(BX*2), Z16
 	VFMADD231PS  Z16, Z14, Z4
 	VFMADD231PS  Z16, Z15, Z5
-	VBROADCASTSS (R9)(R11*1), Z16
+	VBROADCASTSS (DX)(DI*1), Z16
 	VFMADD231PS  Z16, Z14, Z6
 	VFMADD231PS  Z16, Z15, Z7
-	VBROADCASTSS (R9)(AX*4), Z16
+	VBROADCASTSS (DX)(BX*4), Z16
 	VFMADD231PS  Z16, Z14, Z8
 	VFMADD231PS  Z16, Z15, Z9
-	VBROADCASTSS (R10), Z16
+	VBROADCASTSS (SI), Z16
 	VFMADD231PS  Z16, Z14, Z10
 	VFMADD231PS  Z16, Z15, Z11
-	VBROADCASTSS (R10)(AX*1), Z16
+	VBROADCASTSS (SI)(BX*1), Z16
 	VFMADD231PS  Z16, Z14, Z12
 	VFMADD231PS  Z16, Z15, Z13
-	PREFETCHT1   (BX)
-	ADDQ         SI, BX
-	ADDQ         R8, R9
-	ADDQ         R8, R10
-	ADDQ         DX, DI
+	PREFETCHT1   (R13)
+	PREFETCHT1   64(R13)
+	PREFETCHT1   128(R13)
+	PREFETCHT1   192(R13)
+	ADDQ         $0x00000100, R13
+	VPMOVZXWD    (AX)(CX*1), Z14
+	VPSLLD       $0x10, Z14, Z14
+	VPMOVZXWD    32(AX)(CX*1), Z15
+	VPSLLD       $0x10, Z15, Z15
+	VBROADCASTSS 4(DX), Z16
+	VFMADD231PS  Z16, Z14, Z0
+	VFMADD231PS  Z16, Z15, Z1
+	VBROADCASTSS 4(DX)(BX*1), Z16
+	VFMADD231PS  Z16, Z14, Z2
+	VFMADD231PS  Z16, Z15, Z3
+	VBROADCASTSS 4(DX)(BX*2), Z16
+	VFMADD231PS  Z16, Z14, Z4
+	VFMADD231PS  Z16, Z15, Z5
+	VBROADCASTSS 4(DX)(DI*1), Z16
+	VFMADD231PS  Z16, Z14, Z6
+	VFMADD231PS  Z16, Z15, Z7
+	VBROADCASTSS 4(DX)(BX*4), Z16
+	VFMADD231PS  Z16, Z14, Z8
+	VFMADD231PS  Z16, Z15, Z9
+	VBROADCASTSS 4(SI), Z16
+	VFMADD231PS  Z16, Z14, Z10
+	VFMADD231PS  Z16, Z15, Z11
+	VBROADCASTSS 4(SI)(BX*1), Z16
+	VFMADD231PS  Z16, Z14, Z12
+	VFMADD231PS  Z16, Z15, Z13
+	LEAQ         (AX)(CX*2), AX
+	VPMOVZXWD    (AX), Z14
+	VPSLLD       $0x10, Z14, Z14
+	VPMOVZXWD    32(AX), Z15
+	VPSLLD       $0x10, Z15, Z15
+	VBROADCASTSS 8(DX), Z16
+	VFMADD231PS  Z16, Z14, Z0
+	VFMADD231PS  Z16, Z15, Z1
+	VBROADCASTSS 8(DX)(BX*1), Z16
+	VFMADD231PS  Z16, Z14, Z2
+	VFMADD231PS  Z16, Z15, Z3
+	VBROADCASTSS 8(DX)(BX*2), Z16
+	VFMADD231PS  Z16, Z14, Z4
+	VFMADD231PS  Z16, Z15, Z5
+	VBROADCASTSS 8(DX)(DI*1), Z16
+	VFMADD231PS  Z16, Z14, Z6
+	VFMADD231PS  Z16, Z15, Z7
+	VBROADCASTSS 8(DX)(BX*4), Z16
+	VFMADD231PS  Z16, Z14, Z8
+	VFMADD231PS  Z16, Z15, Z9
+	VBROADCASTSS 8(SI), Z16
+	VFMADD231PS  Z16, Z14, Z10
+	VFMADD231PS  Z16, Z15, Z11
+	VBROADCASTSS 8(SI)(BX*1), Z16
+	VFMADD231PS  Z16, Z14, Z12
+	VFMADD231PS  Z16, Z15, Z13
+	PREFETCHT0   (R9)
+	PREFETCHT0   64(R9)
+	ADDQ         R10, R9
+	DECQ         R11
+	CMOVQEQ      R12, R10
+	VPMOVZXWD    (AX)(CX*1), Z14
+	VPSLLD       $0x10, Z14, Z14
+	VPMOVZXWD    32(AX)(CX*1), Z15
+	VPSLLD       $0x10, Z15, Z15
+	VBROADCASTSS 12(DX), Z16
+	VFMADD231PS  Z16, Z14, Z0
+	VFMADD231PS  Z16, Z15, Z1
+	VBROADCASTSS 12(DX)(BX*1), Z16
+	VFMADD231PS  Z16, Z14, Z2
+	VFMADD231PS  Z16, Z15, Z3
+	VBROADCASTSS 12(DX)(BX*2), Z16
+	VFMADD231PS  Z16, Z14, Z4
+	VFMADD231PS  Z16, Z15, Z5
+	VBROADCASTSS 12(DX)(DI*1), Z16
+	VFMADD231PS  Z16, Z14, Z6
+	VFMADD231PS  Z16, Z15, Z7
+	VBROADCASTSS 12(DX)(BX*4), Z16
+	VFMADD231PS  Z16, Z14, Z8
+	VFMADD231PS  Z16, Z15, Z9
+	VBROADCASTSS 12(SI), Z16
+	VFMADD231PS  Z16, Z14, Z10
+	VFMADD231PS  Z16, Z15, Z11
+	VBROADCASTSS 12(SI)(BX*1), Z16
+	VFMADD231PS  Z16, Z14, Z12
+	VFMADD231PS  Z16, Z15, Z13
+	LEAQ         (AX)(CX*2), AX
+	ADDQ         $0x10, DX
+	ADDQ         $0x10, SI
+	DECQ         R14
 	JNE          loop
-	MOVQ         tail+64(FP), AX
-	MOVL         $-1, CX
-	BZHIL        AX, CX, CX
-	KMOVW        CX, K1
-	MOVQ         c+48(FP), AX
-	MOVQ         ldc+56(FP), CX
-	VMOVUPS      Z0, (AX)
-	VMOVUPS      Z1, K1, 64(AX)
+	TESTQ        R8, R8
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R13
+	ADDQ         ld+88(FP), R13
+	MOVQ         R13, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R13
+	MOVQ R8, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), R8
+	ANDQ $0x00000003, R8
+	JE   store
+
+single:
+	VPMOVZXWD    (AX), Z14
+	VPSLLD       $0x10, Z14, Z14
+	VPMOVZXWD    32(AX), Z15
+	VPSLLD       $0x10, Z15, Z15
+	VBROADCASTSS (DX), Z16
+	VFMADD231PS  Z16, Z14, Z0
+	VFMADD231PS  Z16, Z15, Z1
+	VBROADCASTSS (DX)(BX*1), Z16
+	VFMADD231PS  Z16, Z14, Z2
+	VFMADD231PS  Z16, Z15, Z3
+	VBROADCASTSS (DX)(BX*2), Z16
+	VFMADD231PS  Z16, Z14, Z4
+	VFMADD231PS  Z16, Z15, Z5
+	VBROADCASTSS (DX)(DI*1), Z16
+	VFMADD231PS  Z16, Z14, Z6
+	VFMADD231PS  Z16, Z15, Z7
+	VBROADCASTSS (DX)(BX*4), Z16
+	VFMADD231PS  Z16, Z14, Z8
+	VFMADD231PS  Z16, Z15, Z9
+	VBROADCASTSS (SI), Z16
+	VFMADD231PS  Z16, Z14, Z10
+	VFMADD231PS  Z16, Z15, Z11
+	VBROADCASTSS (SI)(BX*1), Z16
+	VFMADD231PS  Z16, Z14, Z12
+	VFMADD231PS  Z16, Z15, Z13
 	ADDQ         CX, AX
-	VMOVUPS      Z2, (AX)
-	VMOVUPS      Z3, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z4, (AX)
-	VMOVUPS      Z5, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z6, (AX)
-	VMOVUPS      Z7, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z8, (AX)
-	VMOVUPS      Z9, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z10, (AX)
-	VMOVUPS      Z11, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z12, (AX)
-	VMOVUPS      Z13, K1, 64(AX)
+	ADDQ         $0x04, DX
+	ADDQ         $0x04, SI
+	DECQ         R8
+	JNE          single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z10, (AX)
+	VMOVUPS Z11, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z12, (AX)
+	VMOVUPS Z13, K1, 64(AX)
 	VZEROUPPER
 	RET
 
-// func tile8x2AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
-// Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·tile8x2AVX512(SB), NOSPLIT, $0-96
-	MOVQ   k+0(FP), AX
-	MOVQ   b+32(FP), CX
-	MOVQ   brs+40(FP), DX
-	MOVQ   next+80(FP), BX
-	MOVQ   step+88(FP), SI
-	MOVQ   DX, DI
-	IMULQ  AX, DI
-	ADDQ   DI, CX
-	NEGQ   DI
-	MOVQ   ars+16(FP), AX
-	MOVQ   acs+24(FP), R8
-	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(AX*4), R10
-	ADDQ   AX, R10
-	LEAQ   (AX)(AX*2), R11
-	MOVB   load+72(FP), R12
-	TESTB  R12, R12
+// func tile8x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile8x2AVX512(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (DX)(BX*4), SI
+	ADDQ   BX, SI
+	LEAQ   (BX)(BX*2), DI
+	MOVB   load+64(FP), R8
+	TESTB  R8, R8
 	JNE    fromC
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
@@ -10927,124 +22113,270 @@ TEXT ·tile8x2AVX512(SB), NOSPLIT, $0-96
 	VPXORD Z13, Z13, Z13
 	VPXORD Z14, Z14, Z14
 	VPXORD Z15, Z15, Z15
-	JMP    loop
+	JMP    begin
 
 fromC:
-	MOVQ      tail+64(FP), R12
-	MOVL      $-1, R13
-	BZHIL     R12, R13, R13
-	KMOVW     R13, K1
-	MOVQ      c+48(FP), R12
-	MOVQ      ldc+56(FP), R13
-	VMOVUPS   (R12), Z0
-	VMOVUPS.Z 64(R12), K1, Z1
-	ADDQ      R13, R12
-	VMOVUPS   (R12), Z2
-	VMOVUPS.Z 64(R12), K1, Z3
-	ADDQ      R13, R12
-	VMOVUPS   (R12), Z4
-	VMOVUPS.Z 64(R12), K1, Z5
-	ADDQ      R13, R12
-	VMOVUPS   (R12), Z6
-	VMOVUPS.Z 64(R12), K1, Z7
-	ADDQ      R13, R12
-	VMOVUPS   (R12), Z8
-	VMOVUPS.Z 64(R12), K1, Z9
-	ADDQ      R13, R12
-	VMOVUPS   (R12), Z10
-	VMOVUPS.Z 64(R12), K1, Z11
-	ADDQ      R13, R12
-	VMOVUPS   (R12), Z12
-	VMOVUPS.Z 64(R12), K1, Z13
-	ADDQ      R13, R12
-	VMOVUPS   (R12), Z14
-	VMOVUPS.Z 64(R12), K1, Z15
+	MOVQ      tail+56(FP), R8
+	MOVL      $-1, R9
+	BZHIL     R8, R9, R9
+	KMOVW     R9, K1
+	MOVQ      c+40(FP), R8
+	MOVQ      ldc+48(FP), R9
+	VMOVUPS   (R8), Z0
+	VMOVUPS.Z 64(R8), K1, Z1
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z2
+	VMOVUPS.Z 64(R8), K1, Z3
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z4
+	VMOVUPS.Z 64(R8), K1, Z5
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z6
+	VMOVUPS.Z 64(R8), K1, Z7
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z8
+	VMOVUPS.Z 64(R8), K1, Z9
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z10
+	VMOVUPS.Z 64(R8), K1, Z11
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z12
+	VMOVUPS.Z 64(R8), K1, Z13
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z14
+	VMOVUPS.Z 64(R8), K1, Z15
+
+begin:
+	MOVQ k+0(FP), R8
+	SHRQ $0x02, R8
+	JE   rest
+	MOVQ soonC+72(FP), R9
+	MOVQ ldc+48(FP), R10
+	MOVQ $0x00000008, R11
+	XORQ R12, R12
+	MOVQ soon+80(FP), R13
+
+phase:
+	MOVQ    run+96(FP), R14
+	CMPQ    R8, R14
+	CMOVQLT R8, R14
+	SUBQ    R14, R8
 
 loop:
-	VMOVUPS      (CX)(DI*1), Z16
-	VMOVUPS      64(CX)(DI*1), Z17
-	VBROADCASTSS (R9), Z18
+	VMOVUPS      (AX), Z16
+	VMOVUPS      64(AX), Z17
+	VBROADCASTSS (DX), Z18
 	VFMADD231PS  Z18, Z16, Z0
 	VFMADD231PS  Z18, Z17, Z1
-	VBROADCASTSS (R9)(AX*1), Z18
+	VBROADCASTSS (DX)(BX*1), Z18
 	VFMADD231PS  Z18, Z16, Z2
 	VFMADD231PS  Z18, Z17, Z3
-	VBROADCASTSS (R9)(AX*2), Z18
+	VBROADCASTSS (DX)(BX*2), Z18
 	VFMADD231PS  Z18, Z16, Z4
 	VFMADD231PS  Z18, Z17, Z5
-	VBROADCASTSS (R9)(R11*1), Z18
+	VBROADCASTSS (DX)(DI*1), Z18
 	VFMADD231PS  Z18, Z16, Z6
 	VFMADD231PS  Z18, Z17, Z7
-	VBROADCASTSS (R9)(AX*4), Z18
+	VBROADCASTSS (DX)(BX*4), Z18
 	VFMADD231PS  Z18, Z16, Z8
 	VFMADD231PS  Z18, Z17, Z9
-	VBROADCASTSS (R10), Z18
+	VBROADCASTSS (SI), Z18
 	VFMADD231PS  Z18, Z16, Z10
 	VFMADD231PS  Z18, Z17, Z11
-	VBROADCASTSS (R10)(AX*1), Z18
+	VBROADCASTSS (SI)(BX*1), Z18
 	VFMADD231PS  Z18, Z16, Z12
 	VFMADD231PS  Z18, Z17, Z13
-	VBROADCASTSS (R10)(AX*2), Z18
+	VBROADCASTSS (SI)(BX*2), Z18
 	VFMADD231PS  Z18, Z16, Z14
 	VFMADD231PS  Z18, Z17, Z15
-	PREFETCHT1   (BX)
-	ADDQ         SI, BX
-	ADDQ         R8, R9
-	ADDQ         R8, R10
-	ADDQ         DX, DI
+	PREFETCHT1   (R13)
+	PREFETCHT1   64(R13)
+	PREFETCHT1   128(R13)
+	PREFETCHT1   192(R13)
+	ADDQ         $0x00000100, R13
+	VMOVUPS      (AX)(CX*1), Z16
+	VMOVUPS      64(AX)(CX*1), Z17
+	VBROADCASTSS 4(DX), Z18
+	VFMADD231PS  Z18, Z16, Z0
+	VFMADD231PS  Z18, Z17, Z1
+	VBROADCASTSS 4(DX)(BX*1), Z18
+	VFMADD231PS  Z18, Z16, Z2
+	VFMADD231PS  Z18, Z17, Z3
+	VBROADCASTSS 4(DX)(BX*2), Z18
+	VFMADD231PS  Z18, Z16, Z4
+	VFMADD231PS  Z18, Z17, Z5
+	VBROADCASTSS 4(DX)(DI*1), Z18
+	VFMADD231PS  Z18, Z16, Z6
+	VFMADD231PS  Z18, Z17, Z7
+	VBROADCASTSS 4(DX)(BX*4), Z18
+	VFMADD231PS  Z18, Z16, Z8
+	VFMADD231PS  Z18, Z17, Z9
+	VBROADCASTSS 4(SI), Z18
+	VFMADD231PS  Z18, Z16, Z10
+	VFMADD231PS  Z18, Z17, Z11
+	VBROADCASTSS 4(SI)(BX*1), Z18
+	VFMADD231PS  Z18, Z16, Z12
+	VFMADD231PS  Z18, Z17, Z13
+	VBROADCASTSS 4(SI)(BX*2), Z18
+	VFMADD231PS  Z18, Z16, Z14
+	VFMADD231PS  Z18, Z17, Z15
+	LEAQ         (AX)(CX*2), AX
+	VMOVUPS      (AX), Z16
+	VMOVUPS      64(AX), Z17
+	VBROADCASTSS 8(DX), Z18
+	VFMADD231PS  Z18, Z16, Z0
+	VFMADD231PS  Z18, Z17, Z1
+	VBROADCASTSS 8(DX)(BX*1), Z18
+	VFMADD231PS  Z18, Z16, Z2
+	VFMADD231PS  Z18, Z17, Z3
+	VBROADCASTSS 8(DX)(BX*2), Z18
+	VFMADD231PS  Z18, Z16, Z4
+	VFMADD231PS  Z18, Z17, Z5
+	VBROADCASTSS 8(DX)(DI*1), Z18
+	VFMADD231PS  Z18, Z16, Z6
+	VFMADD231PS  Z18, Z17, Z7
+	VBROADCASTSS 8(DX)(BX*4), Z18
+	VFMADD231PS  Z18, Z16, Z8
+	VFMADD231PS  Z18, Z17, Z9
+	VBROADCASTSS 8(SI), Z18
+	VFMADD231PS  Z18, Z16, Z10
+	VFMADD231PS  Z18, Z17, Z11
+	VBROADCASTSS 8(SI)(BX*1), Z18
+	VFMADD231PS  Z18, Z16, Z12
+	VFMADD231PS  Z18, Z17, Z13
+	VBROADCASTSS 8(SI)(BX*2), Z18
+	VFMADD231PS  Z18, Z16, Z14
+	VFMADD231PS  Z18, Z17, Z15
+	PREFETCHT0   (R9)
+	PREFETCHT0   64(R9)
+	ADDQ         R10, R9
+	DECQ         R11
+	CMOVQEQ      R12, R10
+	VMOVUPS      (AX)(CX*1), Z16
+	VMOVUPS      64(AX)(CX*1), Z17
+	VBROADCASTSS 12(DX), Z18
+	VFMADD231PS  Z18, Z16, Z0
+	VFMADD231PS  Z18, Z17, Z1
+	VBROADCASTSS 12(DX)(BX*1), Z18
+	VFMADD231PS  Z18, Z16, Z2
+	VFMADD231PS  Z18, Z17, Z3
+	VBROADCASTSS 12(DX)(BX*2), Z18
+	VFMADD231PS  Z18, Z16, Z4
+	VFMADD231PS  Z18, Z17, Z5
+	VBROADCASTSS 12(DX)(DI*1), Z18
+	VFMADD231PS  Z18, Z16, Z6
+	VFMADD231PS  Z18, Z17, Z7
+	VBROADCASTSS 12(DX)(BX*4), Z18
+	VFMADD231PS  Z18, Z16, Z8
+	VFMADD231PS  Z18, Z17, Z9
+	VBROADCASTSS 12(SI), Z18
+	VFMADD231PS  Z18, Z16, Z10
+	VFMADD231PS  Z18, Z17, Z11
+	VBROADCASTSS 12(SI)(BX*1), Z18
+	VFMADD231PS  Z18, Z16, Z12
+	VFMADD231PS  Z18, Z17, Z13
+	VBROADCASTSS 12(SI)(BX*2), Z18
+	VFMADD231PS  Z18, Z16, Z14
+	VFMADD231PS  Z18, Z17, Z15
+	LEAQ         (AX)(CX*2), AX
+	ADDQ         $0x10, DX
+	ADDQ         $0x10, SI
+	DECQ         R14
 	JNE          loop
-	MOVQ         tail+64(FP), AX
-	MOVL         $-1, CX
-	BZHIL        AX, CX, CX
-	KMOVW        CX, K1
-	MOVQ         c+48(FP), AX
-	MOVQ         ldc+56(FP), CX
-	VMOVUPS      Z0, (AX)
-	VMOVUPS      Z1, K1, 64(AX)
+	TESTQ        R8, R8
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R13
+	ADDQ         ld+88(FP), R13
+	MOVQ         R13, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R13
+	MOVQ R8, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), R8
+	ANDQ $0x00000003, R8
+	JE   store
+
+single:
+	VMOVUPS      (AX), Z16
+	VMOVUPS      64(AX), Z17
+	VBROADCASTSS (DX), Z18
+	VFMADD231PS  Z18, Z16, Z0
+	VFMADD231PS  Z18, Z17, Z1
+	VBROADCASTSS (DX)(BX*1), Z18
+	VFMADD231PS  Z18, Z16, Z2
+	VFMADD231PS  Z18, Z17, Z3
+	VBROADCASTSS (DX)(BX*2), Z18
+	VFMADD231PS  Z18, Z16, Z4
+	VFMADD231PS  Z18, Z17, Z5
+	VBROADCASTSS (DX)(DI*1), Z18
+	VFMADD231PS  Z18, Z16, Z6
+	VFMADD231PS  Z18, Z17, Z7
+	VBROADCASTSS (DX)(BX*4), Z18
+	VFMADD231PS  Z18, Z16, Z8
+	VFMADD231PS  Z18, Z17, Z9
+	VBROADCASTSS (SI), Z18
+	VFMADD231PS  Z18, Z16, Z10
+	VFMADD231PS  Z18, Z17, Z11
+	VBROADCASTSS (SI)(BX*1), Z18
+	VFMADD231PS  Z18, Z16, Z12
+	VFMADD231PS  Z18, Z17, Z13
+	VBROADCASTSS (SI)(BX*2), Z18
+	VFMADD231PS  Z18, Z16, Z14
+	VFMADD231PS  Z18, Z17, Z15
 	ADDQ         CX, AX
-	VMOVUPS      Z2, (AX)
-	VMOVUPS      Z3, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z4, (AX)
-	VMOVUPS      Z5, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z6, (AX)
-	VMOVUPS      Z7, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z8, (AX)
-	VMOVUPS      Z9, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z10, (AX)
-	VMOVUPS      Z11, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z12, (AX)
-	VMOVUPS      Z13, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z14, (AX)
-	VMOVUPS      Z15, K1, 64(AX)
+	ADDQ         $0x04, DX
+	ADDQ         $0x04, SI
+	DECQ         R8
+	JNE          single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z10, (AX)
+	VMOVUPS Z11, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z12, (AX)
+	VMOVUPS Z13, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z14, (AX)
+	VMOVUPS Z15, K1, 64(AX)
 	VZEROUPPER
 	RET
 
-// func tile8x2BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
-// Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·tile8x2BF16AVX512(SB), NOSPLIT, $0-96
-	MOVQ   k+0(FP), AX
-	MOVQ   b+32(FP), CX
-	MOVQ   brs+40(FP), DX
-	MOVQ   next+80(FP), BX
-	MOVQ   step+88(FP), SI
-	MOVQ   DX, DI
-	IMULQ  AX, DI
-	ADDQ   DI, CX
-	NEGQ   DI
-	MOVQ   ars+16(FP), AX
-	MOVQ   acs+24(FP), R8
-	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(AX*4), R10
-	ADDQ   AX, R10
-	LEAQ   (AX)(AX*2), R11
-	MOVB   load+72(FP), R12
-	TESTB  R12, R12
+// func tile8x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile8x2TAVX512(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
 	JNE    fromC
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
@@ -11062,126 +22394,564 @@ TEXT ·tile8x2BF16AVX512(SB), NOSPLIT, $0-96
 	VPXORD Z13, Z13, Z13
 	VPXORD Z14, Z14, Z14
 	VPXORD Z15, Z15, Z15
-	JMP    loop
+	JMP    begin
 
 fromC:
-	MOVQ      tail+64(FP), R12
-	MOVL      $-1, R13
-	BZHIL     R12, R13, R13
-	KMOVW     R13, K1
-	MOVQ      c+48(FP), R12
-	MOVQ      ldc+56(FP), R13
-	VMOVUPS   (R12), Z0
-	VMOVUPS.Z 64(R12), K1, Z1
-	ADDQ      R13, R12
-	VMOVUPS   (R12), Z2
-	VMOVUPS.Z 64(R12), K1, Z3
-	ADDQ      R13, R12
-	VMOVUPS   (R12), Z4
-	VMOVUPS.Z 64(R12), K1, Z5
-	ADDQ      R13, R12
-	VMOVUPS   (R12), Z6
-	VMOVUPS.Z 64(R12), K1, Z7
-	ADDQ      R13, R12
-	VMOVUPS   (R12), Z8
-	VMOVUPS.Z 64(R12), K1, Z9
-	ADDQ      R13, R12
-	VMOVUPS   (R12), Z10
-	VMOVUPS.Z 64(R12), K1, Z11
-	ADDQ      R13, R12
-	VMOVUPS   (R12), Z12
-	VMOVUPS.Z 64(R12), K1, Z13
-	ADDQ      R13, R12
-	VMOVUPS   (R12), Z14
-	VMOVUPS.Z 64(R12), K1, Z15
+	MOVQ      tail+56(FP), SI
+	MOVL      $-1, DI
+	BZHIL     SI, DI, DI
+	KMOVW     DI, K1
+	MOVQ      c+40(FP), SI
+	MOVQ      ldc+48(FP), DI
+	VMOVUPS   (SI), Z0
+	VMOVUPS.Z 64(SI), K1, Z1
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z2
+	VMOVUPS.Z 64(SI), K1, Z3
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z4
+	VMOVUPS.Z 64(SI), K1, Z5
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z6
+	VMOVUPS.Z 64(SI), K1, Z7
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z8
+	VMOVUPS.Z 64(SI), K1, Z9
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z10
+	VMOVUPS.Z 64(SI), K1, Z11
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z12
+	VMOVUPS.Z 64(SI), K1, Z13
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z14
+	VMOVUPS.Z 64(SI), K1, Z15
+
+begin:
+	MOVQ k+0(FP), SI
+	SHRQ $0x02, SI
+	JE   rest
+	MOVQ soonC+72(FP), DI
+	MOVQ ldc+48(FP), R8
+	MOVQ $0x00000008, R9
+	XORQ R10, R10
+	MOVQ soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
 
 loop:
-	VPMOVZXWD    (CX)(DI*1), Z16
+	VMOVUPS      (AX), Z16
+	VMOVUPS      64(AX), Z17
+	VBROADCASTSS (DX), Z18
+	VFMADD231PS  Z18, Z16, Z0
+	VFMADD231PS  Z18, Z17, Z1
+	VBROADCASTSS 4(DX), Z18
+	VFMADD231PS  Z18, Z16, Z2
+	VFMADD231PS  Z18, Z17, Z3
+	VBROADCASTSS 8(DX), Z18
+	VFMADD231PS  Z18, Z16, Z4
+	VFMADD231PS  Z18, Z17, Z5
+	VBROADCASTSS 12(DX), Z18
+	VFMADD231PS  Z18, Z16, Z6
+	VFMADD231PS  Z18, Z17, Z7
+	VBROADCASTSS 16(DX), Z18
+	VFMADD231PS  Z18, Z16, Z8
+	VFMADD231PS  Z18, Z17, Z9
+	VBROADCASTSS 20(DX), Z18
+	VFMADD231PS  Z18, Z16, Z10
+	VFMADD231PS  Z18, Z17, Z11
+	VBROADCASTSS 24(DX), Z18
+	VFMADD231PS  Z18, Z16, Z12
+	VFMADD231PS  Z18, Z17, Z13
+	VBROADCASTSS 28(DX), Z18
+	VFMADD231PS  Z18, Z16, Z14
+	VFMADD231PS  Z18, Z17, Z15
+	PREFETCHT1   (R11)
+	PREFETCHT1   64(R11)
+	PREFETCHT1   128(R11)
+	PREFETCHT1   192(R11)
+	ADDQ         $0x00000100, R11
+	VMOVUPS      (AX)(CX*1), Z16
+	VMOVUPS      64(AX)(CX*1), Z17
+	VBROADCASTSS (DX)(BX*1), Z18
+	VFMADD231PS  Z18, Z16, Z0
+	VFMADD231PS  Z18, Z17, Z1
+	VBROADCASTSS 4(DX)(BX*1), Z18
+	VFMADD231PS  Z18, Z16, Z2
+	VFMADD231PS  Z18, Z17, Z3
+	VBROADCASTSS 8(DX)(BX*1), Z18
+	VFMADD231PS  Z18, Z16, Z4
+	VFMADD231PS  Z18, Z17, Z5
+	VBROADCASTSS 12(DX)(BX*1), Z18
+	VFMADD231PS  Z18, Z16, Z6
+	VFMADD231PS  Z18, Z17, Z7
+	VBROADCASTSS 16(DX)(BX*1), Z18
+	VFMADD231PS  Z18, Z16, Z8
+	VFMADD231PS  Z18, Z17, Z9
+	VBROADCASTSS 20(DX)(BX*1), Z18
+	VFMADD231PS  Z18, Z16, Z10
+	VFMADD231PS  Z18, Z17, Z11
+	VBROADCASTSS 24(DX)(BX*1), Z18
+	VFMADD231PS  Z18, Z16, Z12
+	VFMADD231PS  Z18, Z17, Z13
+	VBROADCASTSS 28(DX)(BX*1), Z18
+	VFMADD231PS  Z18, Z16, Z14
+	VFMADD231PS  Z18, Z17, Z15
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	VMOVUPS      (AX), Z16
+	VMOVUPS      64(AX), Z17
+	VBROADCASTSS (DX), Z18
+	VFMADD231PS  Z18, Z16, Z0
+	VFMADD231PS  Z18, Z17, Z1
+	VBROADCASTSS 4(DX), Z18
+	VFMADD231PS  Z18, Z16, Z2
+	VFMADD231PS  Z18, Z17, Z3
+	VBROADCASTSS 8(DX), Z18
+	VFMADD231PS  Z18, Z16, Z4
+	VFMADD231PS  Z18, Z17, Z5
+	VBROADCASTSS 12(DX), Z18
+	VFMADD231PS  Z18, Z16, Z6
+	VFMADD231PS  Z18, Z17, Z7
+	VBROADCASTSS 16(DX), Z18
+	VFMADD231PS  Z18, Z16, Z8
+	VFMADD231PS  Z18, Z17, Z9
+	VBROADCASTSS 20(DX), Z18
+	VFMADD231PS  Z18, Z16, Z10
+	VFMADD231PS  Z18, Z17, Z11
+	VBROADCASTSS 24(DX), Z18
+	VFMADD231PS  Z18, Z16, Z12
+	VFMADD231PS  Z18, Z17, Z13
+	VBROADCASTSS 28(DX), Z18
+	VFMADD231PS  Z18, Z16, Z14
+	VFMADD231PS  Z18, Z17, Z15
+	PREFETCHT0   (DI)
+	PREFETCHT0   64(DI)
+	ADDQ         R8, DI
+	DECQ         R9
+	CMOVQEQ      R10, R8
+	VMOVUPS      (AX)(CX*1), Z16
+	VMOVUPS      64(AX)(CX*1), Z17
+	VBROADCASTSS (DX)(BX*1), Z18
+	VFMADD231PS  Z18, Z16, Z0
+	VFMADD231PS  Z18, Z17, Z1
+	VBROADCASTSS 4(DX)(BX*1), Z18
+	VFMADD231PS  Z18, Z16, Z2
+	VFMADD231PS  Z18, Z17, Z3
+	VBROADCASTSS 8(DX)(BX*1), Z18
+	VFMADD231PS  Z18, Z16, Z4
+	VFMADD231PS  Z18, Z17, Z5
+	VBROADCASTSS 12(DX)(BX*1), Z18
+	VFMADD231PS  Z18, Z16, Z6
+	VFMADD231PS  Z18, Z17, Z7
+	VBROADCASTSS 16(DX)(BX*1), Z18
+	VFMADD231PS  Z18, Z16, Z8
+	VFMADD231PS  Z18, Z17, Z9
+	VBROADCASTSS 20(DX)(BX*1), Z18
+	VFMADD231PS  Z18, Z16, Z10
+	VFMADD231PS  Z18, Z17, Z11
+	VBROADCASTSS 24(DX)(BX*1), Z18
+	VFMADD231PS  Z18, Z16, Z12
+	VFMADD231PS  Z18, Z17, Z13
+	VBROADCASTSS 28(DX)(BX*1), Z18
+	VFMADD231PS  Z18, Z16, Z14
+	VFMADD231PS  Z18, Z17, Z15
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	DECQ         R12
+	JNE          loop
+	TESTQ        SI, SI
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R11
+	ADDQ         ld+88(FP), R11
+	MOVQ         R11, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VMOVUPS      (AX), Z16
+	VMOVUPS      64(AX), Z17
+	VBROADCASTSS (DX), Z18
+	VFMADD231PS  Z18, Z16, Z0
+	VFMADD231PS  Z18, Z17, Z1
+	VBROADCASTSS 4(DX), Z18
+	VFMADD231PS  Z18, Z16, Z2
+	VFMADD231PS  Z18, Z17, Z3
+	VBROADCASTSS 8(DX), Z18
+	VFMADD231PS  Z18, Z16, Z4
+	VFMADD231PS  Z18, Z17, Z5
+	VBROADCASTSS 12(DX), Z18
+	VFMADD231PS  Z18, Z16, Z6
+	VFMADD231PS  Z18, Z17, Z7
+	VBROADCASTSS 16(DX), Z18
+	VFMADD231PS  Z18, Z16, Z8
+	VFMADD231PS  Z18, Z17, Z9
+	VBROADCASTSS 20(DX), Z18
+	VFMADD231PS  Z18, Z16, Z10
+	VFMADD231PS  Z18, Z17, Z11
+	VBROADCASTSS 24(DX), Z18
+	VFMADD231PS  Z18, Z16, Z12
+	VFMADD231PS  Z18, Z17, Z13
+	VBROADCASTSS 28(DX), Z18
+	VFMADD231PS  Z18, Z16, Z14
+	VFMADD231PS  Z18, Z17, Z15
+	ADDQ         CX, AX
+	ADDQ         BX, DX
+	DECQ         SI
+	JNE          single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z10, (AX)
+	VMOVUPS Z11, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z12, (AX)
+	VMOVUPS Z13, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z14, (AX)
+	VMOVUPS Z15, K1, 64(AX)
+	VZEROUPPER
+	RET
+
+// func tile8x2BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile8x2BF16AVX512(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (DX)(BX*4), SI
+	ADDQ   BX, SI
+	LEAQ   (BX)(BX*2), DI
+	MOVB   load+64(FP), R8
+	TESTB  R8, R8
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), R8
+	MOVL      $-1, R9
+	BZHIL     R8, R9, R9
+	KMOVW     R9, K1
+	MOVQ      c+40(FP), R8
+	MOVQ      ldc+48(FP), R9
+	VMOVUPS   (R8), Z0
+	VMOVUPS.Z 64(R8), K1, Z1
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z2
+	VMOVUPS.Z 64(R8), K1, Z3
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z4
+	VMOVUPS.Z 64(R8), K1, Z5
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z6
+	VMOVUPS.Z 64(R8), K1, Z7
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z8
+	VMOVUPS.Z 64(R8), K1, Z9
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z10
+	VMOVUPS.Z 64(R8), K1, Z11
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z12
+	VMOVUPS.Z 64(R8), K1, Z13
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z14
+	VMOVUPS.Z 64(R8), K1, Z15
+
+begin:
+	MOVQ k+0(FP), R8
+	SHRQ $0x02, R8
+	JE   rest
+	MOVQ soonC+72(FP), R9
+	MOVQ ldc+48(FP), R10
+	MOVQ $0x00000008, R11
+	XORQ R12, R12
+	MOVQ soon+80(FP), R13
+
+phase:
+	MOVQ    run+96(FP), R14
+	CMPQ    R8, R14
+	CMOVQLT R8, R14
+	SUBQ    R14, R8
+
+loop:
+	VPMOVZXWD    (AX), Z16
 	VPSLLD       $0x10, Z16, Z16
-	VPMOVZXWD    32(CX)(DI*1), Z17
+	VPMOVZXWD    32(AX), Z17
 	VPSLLD       $0x10, Z17, Z17
-	VBROADCASTSS (R9), Z18
+	VBROADCASTSS (DX), Z18
 	VFMADD231PS  Z18, Z16, Z0
 	VFMADD231PS  Z18, Z17, Z1
-	VBROADCASTSS (R9)(AX*1), Z18
+	VBROADCASTSS (DX)(BX*1), Z18
 	VFMADD231PS  Z18, Z16, Z2
 	VFMADD231PS  Z18, Z17, Z3
-	VBROADCASTSS (R9)(AX*2), Z18
+	VBROADCASTSS (DX)(BX*2), Z18
 	VFMADD231PS  Z18, Z16, Z4
 	VFMADD231PS  Z18, Z17, Z5
-	VBROADCASTSS (R9)(R11*1), Z18
+	VBROADCASTSS (DX)(DI*1), Z18
 	VFMADD231PS  Z18, Z16, Z6
 	VFMADD231PS  Z18, Z17, Z7
-	VBROADCASTSS (R9)(AX*4), Z18
+	VBROADCASTSS (DX)(BX*4), Z18
 	VFMADD231PS  Z18, Z16, Z8
 	VFMADD231PS  Z18, Z17, Z9
-	VBROADCASTSS (R10), Z18
+	VBROADCASTSS (SI), Z18
 	VFMADD231PS  Z18, Z16, Z10
 	VFMADD231PS  Z18, Z17, Z11
-	VBROADCASTSS (R10)(AX*1), Z18
+	VBROADCASTSS (SI)(BX*1), Z18
 	VFMADD231PS  Z18, Z16, Z12
 	VFMADD231PS  Z18, Z17, Z13
-	VBROADCASTSS (R10)(AX*2), Z18
+	VBROADCASTSS (SI)(BX*2), Z18
 	VFMADD231PS  Z18, Z16, Z14
 	VFMADD231PS  Z18, Z17, Z15
-	PREFETCHT1   (BX)
-	ADDQ         SI, BX
-	ADDQ         R8, R9
-	ADDQ         R8, R10
-	ADDQ         DX, DI
+	PREFETCHT1   (R13)
+	PREFETCHT1   64(R13)
+	ADDQ         $0x00000080, R13
+	VPMOVZXWD    (AX)(CX*1), Z16
+	VPSLLD       $0x10, Z16, Z16
+	VPMOVZXWD    32(AX)(CX*1), Z17
+	VPSLLD       $0x10, Z17, Z17
+	VBROADCASTSS 4(DX), Z18
+	VFMADD231PS  Z18, Z16, Z0
+	VFMADD231PS  Z18, Z17, Z1
+	VBROADCASTSS 4(DX)(BX*1), Z18
+	VFMADD231PS  Z18, Z16, Z2
+	VFMADD231PS  Z18, Z17, Z3
+	VBROADCASTSS 4(DX)(BX*2), Z18
+	VFMADD231PS  Z18, Z16, Z4
+	VFMADD231PS  Z18, Z17, Z5
+	VBROADCASTSS 4(DX)(DI*1), Z18
+	VFMADD231PS  Z18, Z16, Z6
+	VFMADD231PS  Z18, Z17, Z7
+	VBROADCASTSS 4(DX)(BX*4), Z18
+	VFMADD231PS  Z18, Z16, Z8
+	VFMADD231PS  Z18, Z17, Z9
+	VBROADCASTSS 4(SI), Z18
+	VFMADD231PS  Z18, Z16, Z10
+	VFMADD231PS  Z18, Z17, Z11
+	VBROADCASTSS 4(SI)(BX*1), Z18
+	VFMADD231PS  Z18, Z16, Z12
+	VFMADD231PS  Z18, Z17, Z13
+	VBROADCASTSS 4(SI)(BX*2), Z18
+	VFMADD231PS  Z18, Z16, Z14
+	VFMADD231PS  Z18, Z17, Z15
+	LEAQ         (AX)(CX*2), AX
+	VPMOVZXWD    (AX), Z16
+	VPSLLD       $0x10, Z16, Z16
+	VPMOVZXWD    32(AX), Z17
+	VPSLLD       $0x10, Z17, Z17
+	VBROADCASTSS 8(DX), Z18
+	VFMADD231PS  Z18, Z16, Z0
+	VFMADD231PS  Z18, Z17, Z1
+	VBROADCASTSS 8(DX)(BX*1), Z18
+	VFMADD231PS  Z18, Z16, Z2
+	VFMADD231PS  Z18, Z17, Z3
+	VBROADCASTSS 8(DX)(BX*2), Z18
+	VFMADD231PS  Z18, Z16, Z4
+	VFMADD231PS  Z18, Z17, Z5
+	VBROADCASTSS 8(DX)(DI*1), Z18
+	VFMADD231PS  Z18, Z16, Z6
+	VFMADD231PS  Z18, Z17, Z7
+	VBROADCASTSS 8(DX)(BX*4), Z18
+	VFMADD231PS  Z18, Z16, Z8
+	VFMADD231PS  Z18, Z17, Z9
+	VBROADCASTSS 8(SI), Z18
+	VFMADD231PS  Z18, Z16, Z10
+	VFMADD231PS  Z18, Z17, Z11
+	VBROADCASTSS 8(SI)(BX*1), Z18
+	VFMADD231PS  Z18, Z16, Z12
+	VFMADD231PS  Z18, Z17, Z13
+	VBROADCASTSS 8(SI)(BX*2), Z18
+	VFMADD231PS  Z18, Z16, Z14
+	VFMADD231PS  Z18, Z17, Z15
+	PREFETCHT0   (R9)
+	PREFETCHT0   64(R9)
+	ADDQ         R10, R9
+	DECQ         R11
+	CMOVQEQ      R12, R10
+	VPMOVZXWD    (AX)(CX*1), Z16
+	VPSLLD       $0x10, Z16, Z16
+	VPMOVZXWD    32(AX)(CX*1), Z17
+	VPSLLD       $0x10, Z17, Z17
+	VBROADCASTSS 12(DX), Z18
+	VFMADD231PS  Z18, Z16, Z0
+	VFMADD231PS  Z18, Z17, Z1
+	VBROADCASTSS 12(DX)(BX*1), Z18
+	VFMADD231PS  Z18, Z16, Z2
+	VFMADD231PS  Z18, Z17, Z3
+	VBROADCASTSS 12(DX)(BX*2), Z18
+	VFMADD231PS  Z18, Z16, Z4
+	VFMADD231PS  Z18, Z17, Z5
+	VBROADCASTSS 12(DX)(DI*1), Z18
+	VFMADD231PS  Z18, Z16, Z6
+	VFMADD231PS  Z18, Z17, Z7
+	VBROADCASTSS 12(DX)(BX*4), Z18
+	VFMADD231PS  Z18, Z16, Z8
+	VFMADD231PS  Z18, Z17, Z9
+	VBROADCASTSS 12(SI), Z18
+	VFMADD231PS  Z18, Z16, Z10
+	VFMADD231PS  Z18, Z17, Z11
+	VBROADCASTSS 12(SI)(BX*1), Z18
+	VFMADD231PS  Z18, Z16, Z12
+	VFMADD231PS  Z18, Z17, Z13
+	VBROADCASTSS 12(SI)(BX*2), Z18
+	VFMADD231PS  Z18, Z16, Z14
+	VFMADD231PS  Z18, Z17, Z15
+	LEAQ         (AX)(CX*2), AX
+	ADDQ         $0x10, DX
+	ADDQ         $0x10, SI
+	DECQ         R14
 	JNE          loop
-	MOVQ         tail+64(FP), AX
-	MOVL         $-1, CX
-	BZHIL        AX, CX, CX
-	KMOVW        CX, K1
-	MOVQ         c+48(FP), AX
-	MOVQ         ldc+56(FP), CX
-	VMOVUPS      Z0, (AX)
-	VMOVUPS      Z1, K1, 64(AX)
+	TESTQ        R8, R8
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R13
+	ADDQ         ld+88(FP), R13
+	MOVQ         R13, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R13
+	MOVQ R8, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), R8
+	ANDQ $0x00000003, R8
+	JE   store
+
+single:
+	VPMOVZXWD    (AX), Z16
+	VPSLLD       $0x10, Z16, Z16
+	VPMOVZXWD    32(AX), Z17
+	VPSLLD       $0x10, Z17, Z17
+	VBROADCASTSS (DX), Z18
+	VFMADD231PS  Z18, Z16, Z0
+	VFMADD231PS  Z18, Z17, Z1
+	VBROADCASTSS (DX)(BX*1), Z18
+	VFMADD231PS  Z18, Z16, Z2
+	VFMADD231PS  Z18, Z17, Z3
+	VBROADCASTSS (DX)(BX*2), Z18
+	VFMADD231PS  Z18, Z16, Z4
+	VFMADD231PS  Z18, Z17, Z5
+	VBROADCASTSS (DX)(DI*1), Z18
+	VFMADD231PS  Z18, Z16, Z6
+	VFMADD231PS  Z18, Z17, Z7
+	VBROADCASTSS (DX)(BX*4), Z18
+	VFMADD231PS  Z18, Z16, Z8
+	VFMADD231PS  Z18, Z17, Z9
+	VBROADCASTSS (SI), Z18
+	VFMADD231PS  Z18, Z16, Z10
+	VFMADD231PS  Z18, Z17, Z11
+	VBROADCASTSS (SI)(BX*1), Z18
+	VFMADD231PS  Z18, Z16, Z12
+	VFMADD231PS  Z18, Z17, Z13
+	VBROADCASTSS (SI)(BX*2), Z18
+	VFMADD231PS  Z18, Z16, Z14
+	VFMADD231PS  Z18, Z17, Z15
 	ADDQ         CX, AX
-	VMOVUPS      Z2, (AX)
-	VMOVUPS      Z3, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z4, (AX)
-	VMOVUPS      Z5, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z6, (AX)
-	VMOVUPS      Z7, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z8, (AX)
-	VMOVUPS      Z9, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z10, (AX)
-	VMOVUPS      Z11, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z12, (AX)
-	VMOVUPS      Z13, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z14, (AX)
-	VMOVUPS      Z15, K1, 64(AX)
+	ADDQ         $0x04, DX
+	ADDQ         $0x04, SI
+	DECQ         R8
+	JNE          single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z10, (AX)
+	VMOVUPS Z11, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z12, (AX)
+	VMOVUPS Z13, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z14, (AX)
+	VMOVUPS Z15, K1, 64(AX)
 	VZEROUPPER
 	RET
 
-// func tile9x2AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
-// Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·tile9x2AVX512(SB), NOSPLIT, $0-96
-	MOVQ   k+0(FP), AX
-	MOVQ   b+32(FP), CX
-	MOVQ   brs+40(FP), DX
-	MOVQ   next+80(FP), BX
-	MOVQ   step+88(FP), SI
-	MOVQ   DX, DI
-	IMULQ  AX, DI
-	ADDQ   DI, CX
-	NEGQ   DI
-	MOVQ   ars+16(FP), AX
-	MOVQ   acs+24(FP), R8
-	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(AX*4), R10
-	ADDQ   AX, R10
-	LEAQ   (AX)(AX*2), R11
-	MOVB   load+72(FP), R12
-	TESTB  R12, R12
+// func tile9x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile9x2AVX512(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (DX)(BX*4), SI
+	ADDQ   BX, SI
+	LEAQ   (BX)(BX*2), DI
+	MOVB   load+64(FP), R8
+	TESTB  R8, R8
 	JNE    fromC
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
@@ -11201,133 +22971,291 @@ TEXT ·tile9x2AVX512(SB), NOSPLIT, $0-96
 	VPXORD Z15, Z15, Z15
 	VPXORD Z16, Z16, Z16
 	VPXORD Z17, Z17, Z17
-	JMP    loop
+	JMP    begin
 
 fromC:
-	MOVQ      tail+64(FP), R12
-	MOVL      $-1, R13
-	BZHIL     R12, R13, R13
-	KMOVW     R13, K1
-	MOVQ      c+48(FP), R12
-	MOVQ      ldc+56(FP), R13
-	VMOVUPS   (R12), Z0
-	VMOVUPS.Z 64(R12), K1, Z1
-	ADDQ      R13, R12
-	VMOVUPS   (R12), Z2
-	VMOVUPS.Z 64(R12), K1, Z3
-	ADDQ      R13, R12
-	VMOVUPS   (R12), Z4
-	VMOVUPS.Z 64(R12), K1, Z5
-	ADDQ      R13, R12
-	VMOVUPS   (R12), Z6
-	VMOVUPS.Z 64(R12), K1, Z7
-	ADDQ      R13, R12
-	VMOVUPS   (R12), Z8
-	VMOVUPS.Z 64(R12), K1, Z9
-	ADDQ      R13, R12
-	VMOVUPS   (R12), Z10
-	VMOVUPS.Z 64(R12), K1, Z11
-	ADDQ      R13, R12
-	VMOVUPS   (R12), Z12
-	VMOVUPS.Z 64(R12), K1, Z13
-	ADDQ      R13, R12
-	VMOVUPS   (R12), Z14
-	VMOVUPS.Z 64(R12), K1, Z15
-	ADDQ      R13, R12
-	VMOVUPS   (R12), Z16
-	VMOVUPS.Z 64(R12), K1, Z17
+	MOVQ      tail+56(FP), R8
+	MOVL      $-1, R9
+	BZHIL     R8, R9, R9
+	KMOVW     R9, K1
+	MOVQ      c+40(FP), R8
+	MOVQ      ldc+48(FP), R9
+	VMOVUPS   (R8), Z0
+	VMOVUPS.Z 64(R8), K1, Z1
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z2
+	VMOVUPS.Z 64(R8), K1, Z3
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z4
+	VMOVUPS.Z 64(R8), K1, Z5
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z6
+	VMOVUPS.Z 64(R8), K1, Z7
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z8
+	VMOVUPS.Z 64(R8), K1, Z9
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z10
+	VMOVUPS.Z 64(R8), K1, Z11
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z12
+	VMOVUPS.Z 64(R8), K1, Z13
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z14
+	VMOVUPS.Z 64(R8), K1, Z15
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z16
+	VMOVUPS.Z 64(R8), K1, Z17
+
+begin:
+	MOVQ k+0(FP), R8
+	SHRQ $0x02, R8
+	JE   rest
+	MOVQ soonC+72(FP), R9
+	MOVQ ldc+48(FP), R10
+	MOVQ $0x00000009, R11
+	XORQ R12, R12
+	MOVQ soon+80(FP), R13
+
+phase:
+	MOVQ    run+96(FP), R14
+	CMPQ    R8, R14
+	CMOVQLT R8, R14
+	SUBQ    R14, R8
 
 loop:
-	VMOVUPS      (CX)(DI*1), Z18
-	VMOVUPS      64(CX)(DI*1), Z19
-	VBROADCASTSS (R9), Z20
+	VMOVUPS      (AX), Z18
+	VMOVUPS      64(AX), Z19
+	VBROADCASTSS (DX), Z20
 	VFMADD231PS  Z20, Z18, Z0
 	VFMADD231PS  Z20, Z19, Z1
-	VBROADCASTSS (R9)(AX*1), Z20
+	VBROADCASTSS (DX)(BX*1), Z20
 	VFMADD231PS  Z20, Z18, Z2
 	VFMADD231PS  Z20, Z19, Z3
-	VBROADCASTSS (R9)(AX*2), Z20
+	VBROADCASTSS (DX)(BX*2), Z20
 	VFMADD231PS  Z20, Z18, Z4
 	VFMADD231PS  Z20, Z19, Z5
-	VBROADCASTSS (R9)(R11*1), Z20
+	VBROADCASTSS (DX)(DI*1), Z20
 	VFMADD231PS  Z20, Z18, Z6
 	VFMADD231PS  Z20, Z19, Z7
-	VBROADCASTSS (R9)(AX*4), Z20
+	VBROADCASTSS (DX)(BX*4), Z20
 	VFMADD231PS  Z20, Z18, Z8
 	VFMADD231PS  Z20, Z19, Z9
-	VBROADCASTSS (R10), Z20
+	VBROADCASTSS (SI), Z20
 	VFMADD231PS  Z20, Z18, Z10
 	VFMADD231PS  Z20, Z19, Z11
-	VBROADCASTSS (R10)(AX*1), Z20
+	VBROADCASTSS (SI)(BX*1), Z20
 	VFMADD231PS  Z20, Z18, Z12
 	VFMADD231PS  Z20, Z19, Z13
-	VBROADCASTSS (R10)(AX*2), Z20
+	VBROADCASTSS (SI)(BX*2), Z20
 	VFMADD231PS  Z20, Z18, Z14
 	VFMADD231PS  Z20, Z19, Z15
-	VBROADCASTSS (R10)(R11*1), Z20
+	VBROADCASTSS (SI)(DI*1), Z20
 	VFMADD231PS  Z20, Z18, Z16
 	VFMADD231PS  Z20, Z19, Z17
-	PREFETCHT1   (BX)
-	ADDQ         SI, BX
-	ADDQ         R8, R9
-	ADDQ         R8, R10
-	ADDQ         DX, DI
+	PREFETCHT1   (R13)
+	PREFETCHT1   64(R13)
+	PREFETCHT1   128(R13)
+	PREFETCHT1   192(R13)
+	ADDQ         $0x00000100, R13
+	VMOVUPS      (AX)(CX*1), Z18
+	VMOVUPS      64(AX)(CX*1), Z19
+	VBROADCASTSS 4(DX), Z20
+	VFMADD231PS  Z20, Z18, Z0
+	VFMADD231PS  Z20, Z19, Z1
+	VBROADCASTSS 4(DX)(BX*1), Z20
+	VFMADD231PS  Z20, Z18, Z2
+	VFMADD231PS  Z20, Z19, Z3
+	VBROADCASTSS 4(DX)(BX*2), Z20
+	VFMADD231PS  Z20, Z18, Z4
+	VFMADD231PS  Z20, Z19, Z5
+	VBROADCASTSS 4(DX)(DI*1), Z20
+	VFMADD231PS  Z20, Z18, Z6
+	VFMADD231PS  Z20, Z19, Z7
+	VBROADCASTSS 4(DX)(BX*4), Z20
+	VFMADD231PS  Z20, Z18, Z8
+	VFMADD231PS  Z20, Z19, Z9
+	VBROADCASTSS 4(SI), Z20
+	VFMADD231PS  Z20, Z18, Z10
+	VFMADD231PS  Z20, Z19, Z11
+	VBROADCASTSS 4(SI)(BX*1), Z20
+	VFMADD231PS  Z20, Z18, Z12
+	VFMADD231PS  Z20, Z19, Z13
+	VBROADCASTSS 4(SI)(BX*2), Z20
+	VFMADD231PS  Z20, Z18, Z14
+	VFMADD231PS  Z20, Z19, Z15
+	VBROADCASTSS 4(SI)(DI*1), Z20
+	VFMADD231PS  Z20, Z18, Z16
+	VFMADD231PS  Z20, Z19, Z17
+	LEAQ         (AX)(CX*2), AX
+	VMOVUPS      (AX), Z18
+	VMOVUPS      64(AX), Z19
+	VBROADCASTSS 8(DX), Z20
+	VFMADD231PS  Z20, Z18, Z0
+	VFMADD231PS  Z20, Z19, Z1
+	VBROADCASTSS 8(DX)(BX*1), Z20
+	VFMADD231PS  Z20, Z18, Z2
+	VFMADD231PS  Z20, Z19, Z3
+	VBROADCASTSS 8(DX)(BX*2), Z20
+	VFMADD231PS  Z20, Z18, Z4
+	VFMADD231PS  Z20, Z19, Z5
+	VBROADCASTSS 8(DX)(DI*1), Z20
+	VFMADD231PS  Z20, Z18, Z6
+	VFMADD231PS  Z20, Z19, Z7
+	VBROADCASTSS 8(DX)(BX*4), Z20
+	VFMADD231PS  Z20, Z18, Z8
+	VFMADD231PS  Z20, Z19, Z9
+	VBROADCASTSS 8(SI), Z20
+	VFMADD231PS  Z20, Z18, Z10
+	VFMADD231PS  Z20, Z19, Z11
+	VBROADCASTSS 8(SI)(BX*1), Z20
+	VFMADD231PS  Z20, Z18, Z12
+	VFMADD231PS  Z20, Z19, Z13
+	VBROADCASTSS 8(SI)(BX*2), Z20
+	VFMADD231PS  Z20, Z18, Z14
+	VFMADD231PS  Z20, Z19, Z15
+	VBROADCASTSS 8(SI)(DI*1), Z20
+	VFMADD231PS  Z20, Z18, Z16
+	VFMADD231PS  Z20, Z19, Z17
+	PREFETCHT0   (R9)
+	PREFETCHT0   64(R9)
+	ADDQ         R10, R9
+	DECQ         R11
+	CMOVQEQ      R12, R10
+	VMOVUPS      (AX)(CX*1), Z18
+	VMOVUPS      64(AX)(CX*1), Z19
+	VBROADCASTSS 12(DX), Z20
+	VFMADD231PS  Z20, Z18, Z0
+	VFMADD231PS  Z20, Z19, Z1
+	VBROADCASTSS 12(DX)(BX*1), Z20
+	VFMADD231PS  Z20, Z18, Z2
+	VFMADD231PS  Z20, Z19, Z3
+	VBROADCASTSS 12(DX)(BX*2), Z20
+	VFMADD231PS  Z20, Z18, Z4
+	VFMADD231PS  Z20, Z19, Z5
+	VBROADCASTSS 12(DX)(DI*1), Z20
+	VFMADD231PS  Z20, Z18, Z6
+	VFMADD231PS  Z20, Z19, Z7
+	VBROADCASTSS 12(DX)(BX*4), Z20
+	VFMADD231PS  Z20, Z18, Z8
+	VFMADD231PS  Z20, Z19, Z9
+	VBROADCASTSS 12(SI), Z20
+	VFMADD231PS  Z20, Z18, Z10
+	VFMADD231PS  Z20, Z19, Z11
+	VBROADCASTSS 12(SI)(BX*1), Z20
+	VFMADD231PS  Z20, Z18, Z12
+	VFMADD231PS  Z20, Z19, Z13
+	VBROADCASTSS 12(SI)(BX*2), Z20
+	VFMADD231PS  Z20, Z18, Z14
+	VFMADD231PS  Z20, Z19, Z15
+	VBROADCASTSS 12(SI)(DI*1), Z20
+	VFMADD231PS  Z20, Z18, Z16
+	VFMADD231PS  Z20, Z19, Z17
+	LEAQ         (AX)(CX*2), AX
+	ADDQ         $0x10, DX
+	ADDQ         $0x10, SI
+	DECQ         R14
 	JNE          loop
-	MOVQ         tail+64(FP), AX
-	MOVL         $-1, CX
-	BZHIL        AX, CX, CX
-	KMOVW        CX, K1
-	MOVQ         c+48(FP), AX
-	MOVQ         ldc+56(FP), CX
-	VMOVUPS      Z0, (AX)
-	VMOVUPS      Z1, K1, 64(AX)
+	TESTQ        R8, R8
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R13
+	ADDQ         ld+88(FP), R13
+	MOVQ         R13, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R13
+	MOVQ R8, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), R8
+	ANDQ $0x00000003, R8
+	JE   store
+
+single:
+	VMOVUPS      (AX), Z18
+	VMOVUPS      64(AX), Z19
+	VBROADCASTSS (DX), Z20
+	VFMADD231PS  Z20, Z18, Z0
+	VFMADD231PS  Z20, Z19, Z1
+	VBROADCASTSS (DX)(BX*1), Z20
+	VFMADD231PS  Z20, Z18, Z2
+	VFMADD231PS  Z20, Z19, Z3
+	VBROADCASTSS (DX)(BX*2), Z20
+	VFMADD231PS  Z20, Z18, Z4
+	VFMADD231PS  Z20, Z19, Z5
+	VBROADCASTSS (DX)(DI*1), Z20
+	VFMADD231PS  Z20, Z18, Z6
+	VFMADD231PS  Z20, Z19, Z7
+	VBROADCASTSS (DX)(BX*4), Z20
+	VFMADD231PS  Z20, Z18, Z8
+	VFMADD231PS  Z20, Z19, Z9
+	VBROADCASTSS (SI), Z20
+	VFMADD231PS  Z20, Z18, Z10
+	VFMADD231PS  Z20, Z19, Z11
+	VBROADCASTSS (SI)(BX*1), Z20
+	VFMADD231PS  Z20, Z18, Z12
+	VFMADD231PS  Z20, Z19, Z13
+	VBROADCASTSS (SI)(BX*2), Z20
+	VFMADD231PS  Z20, Z18, Z14
+	VFMADD231PS  Z20, Z19, Z15
+	VBROADCASTSS (SI)(DI*1), Z20
+	VFMADD231PS  Z20, Z18, Z16
+	VFMADD231PS  Z20, Z19, Z17
 	ADDQ         CX, AX
-	VMOVUPS      Z2, (AX)
-	VMOVUPS      Z3, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z4, (AX)
-	VMOVUPS      Z5, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z6, (AX)
-	VMOVUPS      Z7, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z8, (AX)
-	VMOVUPS      Z9, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z10, (AX)
-	VMOVUPS      Z11, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z12, (AX)
-	VMOVUPS      Z13, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z14, (AX)
-	VMOVUPS      Z15, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z16, (AX)
-	VMOVUPS      Z17, K1, 64(AX)
+	ADDQ         $0x04, DX
+	ADDQ         $0x04, SI
+	DECQ         R8
+	JNE          single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z10, (AX)
+	VMOVUPS Z11, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z12, (AX)
+	VMOVUPS Z13, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z14, (AX)
+	VMOVUPS Z15, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z16, (AX)
+	VMOVUPS Z17, K1, 64(AX)
 	VZEROUPPER
 	RET
 
-// func tile9x2BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
-// Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·tile9x2BF16AVX512(SB), NOSPLIT, $0-96
-	MOVQ   k+0(FP), AX
-	MOVQ   b+32(FP), CX
-	MOVQ   brs+40(FP), DX
-	MOVQ   next+80(FP), BX
-	MOVQ   step+88(FP), SI
-	MOVQ   DX, DI
-	IMULQ  AX, DI
-	ADDQ   DI, CX
-	NEGQ   DI
-	MOVQ   ars+16(FP), AX
-	MOVQ   acs+24(FP), R8
-	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(AX*4), R10
-	ADDQ   AX, R10
-	LEAQ   (AX)(AX*2), R11
-	MOVB   load+72(FP), R12
-	TESTB  R12, R12
+// func tile9x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile9x2TAVX512(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
 	JNE    fromC
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
@@ -11347,135 +23275,608 @@ TEXT ·tile9x2BF16AVX512(SB), NOSPLIT, $0-96
 	VPXORD Z15, Z15, Z15
 	VPXORD Z16, Z16, Z16
 	VPXORD Z17, Z17, Z17
-	JMP    loop
+	JMP    begin
 
 fromC:
-	MOVQ      tail+64(FP), R12
-	MOVL      $-1, R13
-	BZHIL     R12, R13, R13
-	KMOVW     R13, K1
-	MOVQ      c+48(FP), R12
-	MOVQ      ldc+56(FP), R13
-	VMOVUPS   (R12), Z0
-	VMOVUPS.Z 64(R12), K1, Z1
-	ADDQ      R13, R12
-	VMOVUPS   (R12), Z2
-	VMOVUPS.Z 64(R12), K1, Z3
-	ADDQ      R13, R12
-	VMOVUPS   (R12), Z4
-	VMOVUPS.Z 64(R12), K1, Z5
-	ADDQ      R13, R12
-	VMOVUPS   (R12), Z6
-	VMOVUPS.Z 64(R12), K1, Z7
-	ADDQ      R13, R12
-	VMOVUPS   (R12), Z8
-	VMOVUPS.Z 64(R12), K1, Z9
-	ADDQ      R13, R12
-	VMOVUPS   (R12), Z10
-	VMOVUPS.Z 64(R12), K1, Z11
-	ADDQ      R13, R12
-	VMOVUPS   (R12), Z12
-	VMOVUPS.Z 64(R12), K1, Z13
-	ADDQ      R13, R12
-	VMOVUPS   (R12), Z14
-	VMOVUPS.Z 64(R12), K1, Z15
-	ADDQ      R13, R12
-	VMOVUPS   (R12), Z16
-	VMOVUPS.Z 64(R12), K1, Z17
+	MOVQ      tail+56(FP), SI
+	MOVL      $-1, DI
+	BZHIL     SI, DI, DI
+	KMOVW     DI, K1
+	MOVQ      c+40(FP), SI
+	MOVQ      ldc+48(FP), DI
+	VMOVUPS   (SI), Z0
+	VMOVUPS.Z 64(SI), K1, Z1
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z2
+	VMOVUPS.Z 64(SI), K1, Z3
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z4
+	VMOVUPS.Z 64(SI), K1, Z5
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z6
+	VMOVUPS.Z 64(SI), K1, Z7
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z8
+	VMOVUPS.Z 64(SI), K1, Z9
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z10
+	VMOVUPS.Z 64(SI), K1, Z11
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z12
+	VMOVUPS.Z 64(SI), K1, Z13
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z14
+	VMOVUPS.Z 64(SI), K1, Z15
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z16
+	VMOVUPS.Z 64(SI), K1, Z17
+
+begin:
+	MOVQ k+0(FP), SI
+	SHRQ $0x02, SI
+	JE   rest
+	MOVQ soonC+72(FP), DI
+	MOVQ ldc+48(FP), R8
+	MOVQ $0x00000009, R9
+	XORQ R10, R10
+	MOVQ soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
 
 loop:
-	VPMOVZXWD    (CX)(DI*1), Z18
+	VMOVUPS      (AX), Z18
+	VMOVUPS      64(AX), Z19
+	VBROADCASTSS (DX), Z20
+	VFMADD231PS  Z20, Z18, Z0
+	VFMADD231PS  Z20, Z19, Z1
+	VBROADCASTSS 4(DX), Z20
+	VFMADD231PS  Z20, Z18, Z2
+	VFMADD231PS  Z20, Z19, Z3
+	VBROADCASTSS 8(DX), Z20
+	VFMADD231PS  Z20, Z18, Z4
+	VFMADD231PS  Z20, Z19, Z5
+	VBROADCASTSS 12(DX), Z20
+	VFMADD231PS  Z20, Z18, Z6
+	VFMADD231PS  Z20, Z19, Z7
+	VBROADCASTSS 16(DX), Z20
+	VFMADD231PS  Z20, Z18, Z8
+	VFMADD231PS  Z20, Z19, Z9
+	VBROADCASTSS 20(DX), Z20
+	VFMADD231PS  Z20, Z18, Z10
+	VFMADD231PS  Z20, Z19, Z11
+	VBROADCASTSS 24(DX), Z20
+	VFMADD231PS  Z20, Z18, Z12
+	VFMADD231PS  Z20, Z19, Z13
+	VBROADCASTSS 28(DX), Z20
+	VFMADD231PS  Z20, Z18, Z14
+	VFMADD231PS  Z20, Z19, Z15
+	VBROADCASTSS 32(DX), Z20
+	VFMADD231PS  Z20, Z18, Z16
+	VFMADD231PS  Z20, Z19, Z17
+	PREFETCHT1   (R11)
+	PREFETCHT1   64(R11)
+	PREFETCHT1   128(R11)
+	PREFETCHT1   192(R11)
+	ADDQ         $0x00000100, R11
+	VMOVUPS      (AX)(CX*1), Z18
+	VMOVUPS      64(AX)(CX*1), Z19
+	VBROADCASTSS (DX)(BX*1), Z20
+	VFMADD231PS  Z20, Z18, Z0
+	VFMADD231PS  Z20, Z19, Z1
+	VBROADCASTSS 4(DX)(BX*1), Z20
+	VFMADD231PS  Z20, Z18, Z2
+	VFMADD231PS  Z20, Z19, Z3
+	VBROADCASTSS 8(DX)(BX*1), Z20
+	VFMADD231PS  Z20, Z18, Z4
+	VFMADD231PS  Z20, Z19, Z5
+	VBROADCASTSS 12(DX)(BX*1), Z20
+	VFMADD231PS  Z20, Z18, Z6
+	VFMADD231PS  Z20, Z19, Z7
+	VBROADCASTSS 16(DX)(BX*1), Z20
+	VFMADD231PS  Z20, Z18, Z8
+	VFMADD231PS  Z20, Z19, Z9
+	VBROADCASTSS 20(DX)(BX*1), Z20
+	VFMADD231PS  Z20, Z18, Z10
+	VFMADD231PS  Z20, Z19, Z11
+	VBROADCASTSS 24(DX)(BX*1), Z20
+	VFMADD231PS  Z20, Z18, Z12
+	VFMADD231PS  Z20, Z19, Z13
+	VBROADCASTSS 28(DX)(BX*1), Z20
+	VFMADD231PS  Z20, Z18, Z14
+	VFMADD231PS  Z20, Z19, Z15
+	VBROADCASTSS 32(DX)(BX*1), Z20
+	VFMADD231PS  Z20, Z18, Z16
+	VFMADD231PS  Z20, Z19, Z17
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	VMOVUPS      (AX), Z18
+	VMOVUPS      64(AX), Z19
+	VBROADCASTSS (DX), Z20
+	VFMADD231PS  Z20, Z18, Z0
+	VFMADD231PS  Z20, Z19, Z1
+	VBROADCASTSS 4(DX), Z20
+	VFMADD231PS  Z20, Z18, Z2
+	VFMADD231PS  Z20, Z19, Z3
+	VBROADCASTSS 8(DX), Z20
+	VFMADD231PS  Z20, Z18, Z4
+	VFMADD231PS  Z20, Z19, Z5
+	VBROADCASTSS 12(DX), Z20
+	VFMADD231PS  Z20, Z18, Z6
+	VFMADD231PS  Z20, Z19, Z7
+	VBROADCASTSS 16(DX), Z20
+	VFMADD231PS  Z20, Z18, Z8
+	VFMADD231PS  Z20, Z19, Z9
+	VBROADCASTSS 20(DX), Z20
+	VFMADD231PS  Z20, Z18, Z10
+	VFMADD231PS  Z20, Z19, Z11
+	VBROADCASTSS 24(DX), Z20
+	VFMADD231PS  Z20, Z18, Z12
+	VFMADD231PS  Z20, Z19, Z13
+	VBROADCASTSS 28(DX), Z20
+	VFMADD231PS  Z20, Z18, Z14
+	VFMADD231PS  Z20, Z19, Z15
+	VBROADCASTSS 32(DX), Z20
+	VFMADD231PS  Z20, Z18, Z16
+	VFMADD231PS  Z20, Z19, Z17
+	PREFETCHT0   (DI)
+	PREFETCHT0   64(DI)
+	ADDQ         R8, DI
+	DECQ         R9
+	CMOVQEQ      R10, R8
+	VMOVUPS      (AX)(CX*1), Z18
+	VMOVUPS      64(AX)(CX*1), Z19
+	VBROADCASTSS (DX)(BX*1), Z20
+	VFMADD231PS  Z20, Z18, Z0
+	VFMADD231PS  Z20, Z19, Z1
+	VBROADCASTSS 4(DX)(BX*1), Z20
+	VFMADD231PS  Z20, Z18, Z2
+	VFMADD231PS  Z20, Z19, Z3
+	VBROADCASTSS 8(DX)(BX*1), Z20
+	VFMADD231PS  Z20, Z18, Z4
+	VFMADD231PS  Z20, Z19, Z5
+	VBROADCASTSS 12(DX)(BX*1), Z20
+	VFMADD231PS  Z20, Z18, Z6
+	VFMADD231PS  Z20, Z19, Z7
+	VBROADCASTSS 16(DX)(BX*1), Z20
+	VFMADD231PS  Z20, Z18, Z8
+	VFMADD231PS  Z20, Z19, Z9
+	VBROADCASTSS 20(DX)(BX*1), Z20
+	VFMADD231PS  Z20, Z18, Z10
+	VFMADD231PS  Z20, Z19, Z11
+	VBROADCASTSS 24(DX)(BX*1), Z20
+	VFMADD231PS  Z20, Z18, Z12
+	VFMADD231PS  Z20, Z19, Z13
+	VBROADCASTSS 28(DX)(BX*1), Z20
+	VFMADD231PS  Z20, Z18, Z14
+	VFMADD231PS  Z20, Z19, Z15
+	VBROADCASTSS 32(DX)(BX*1), Z20
+	VFMADD231PS  Z20, Z18, Z16
+	VFMADD231PS  Z20, Z19, Z17
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	DECQ         R12
+	JNE          loop
+	TESTQ        SI, SI
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R11
+	ADDQ         ld+88(FP), R11
+	MOVQ         R11, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VMOVUPS      (AX), Z18
+	VMOVUPS      64(AX), Z19
+	VBROADCASTSS (DX), Z20
+	VFMADD231PS  Z20, Z18, Z0
+	VFMADD231PS  Z20, Z19, Z1
+	VBROADCASTSS 4(DX), Z20
+	VFMADD231PS  Z20, Z18, Z2
+	VFMADD231PS  Z20, Z19, Z3
+	VBROADCASTSS 8(DX), Z20
+	VFMADD231PS  Z20, Z18, Z4
+	VFMADD231PS  Z20, Z19, Z5
+	VBROADCASTSS 12(DX), Z20
+	VFMADD231PS  Z20, Z18, Z6
+	VFMADD231PS  Z20, Z19, Z7
+	VBROADCASTSS 16(DX), Z20
+	VFMADD231PS  Z20, Z18, Z8
+	VFMADD231PS  Z20, Z19, Z9
+	VBROADCASTSS 20(DX), Z20
+	VFMADD231PS  Z20, Z18, Z10
+	VFMADD231PS  Z20, Z19, Z11
+	VBROADCASTSS 24(DX), Z20
+	VFMADD231PS  Z20, Z18, Z12
+	VFMADD231PS  Z20, Z19, Z13
+	VBROADCASTSS 28(DX), Z20
+	VFMADD231PS  Z20, Z18, Z14
+	VFMADD231PS  Z20, Z19, Z15
+	VBROADCASTSS 32(DX), Z20
+	VFMADD231PS  Z20, Z18, Z16
+	VFMADD231PS  Z20, Z19, Z17
+	ADDQ         CX, AX
+	ADDQ         BX, DX
+	DECQ         SI
+	JNE          single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z10, (AX)
+	VMOVUPS Z11, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z12, (AX)
+	VMOVUPS Z13, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z14, (AX)
+	VMOVUPS Z15, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z16, (AX)
+	VMOVUPS Z17, K1, 64(AX)
+	VZEROUPPER
+	RET
+
+// func tile9x2BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile9x2BF16AVX512(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (DX)(BX*4), SI
+	ADDQ   BX, SI
+	LEAQ   (BX)(BX*2), DI
+	MOVB   load+64(FP), R8
+	TESTB  R8, R8
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), R8
+	MOVL      $-1, R9
+	BZHIL     R8, R9, R9
+	KMOVW     R9, K1
+	MOVQ      c+40(FP), R8
+	MOVQ      ldc+48(FP), R9
+	VMOVUPS   (R8), Z0
+	VMOVUPS.Z 64(R8), K1, Z1
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z2
+	VMOVUPS.Z 64(R8), K1, Z3
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z4
+	VMOVUPS.Z 64(R8), K1, Z5
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z6
+	VMOVUPS.Z 64(R8), K1, Z7
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z8
+	VMOVUPS.Z 64(R8), K1, Z9
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z10
+	VMOVUPS.Z 64(R8), K1, Z11
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z12
+	VMOVUPS.Z 64(R8), K1, Z13
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z14
+	VMOVUPS.Z 64(R8), K1, Z15
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z16
+	VMOVUPS.Z 64(R8), K1, Z17
+
+begin:
+	MOVQ k+0(FP), R8
+	SHRQ $0x02, R8
+	JE   rest
+	MOVQ soonC+72(FP), R9
+	MOVQ ldc+48(FP), R10
+	MOVQ $0x00000009, R11
+	XORQ R12, R12
+	MOVQ soon+80(FP), R13
+
+phase:
+	MOVQ    run+96(FP), R14
+	CMPQ    R8, R14
+	CMOVQLT R8, R14
+	SUBQ    R14, R8
+
+loop:
+	VPMOVZXWD    (AX), Z18
 	VPSLLD       $0x10, Z18, Z18
-	VPMOVZXWD    32(CX)(DI*1), Z19
+	VPMOVZXWD    32(AX), Z19
 	VPSLLD       $0x10, Z19, Z19
-	VBROADCASTSS (R9), Z20
+	VBROADCASTSS (DX), Z20
 	VFMADD231PS  Z20, Z18, Z0
 	VFMADD231PS  Z20, Z19, Z1
-	VBROADCASTSS (R9)(AX*1), Z20
+	VBROADCASTSS (DX)(BX*1), Z20
 	VFMADD231PS  Z20, Z18, Z2
 	VFMADD231PS  Z20, Z19, Z3
-	VBROADCASTSS (R9)(AX*2), Z20
+	VBROADCASTSS (DX)(BX*2), Z20
 	VFMADD231PS  Z20, Z18, Z4
 	VFMADD231PS  Z20, Z19, Z5
-	VBROADCASTSS (R9)(R11*1), Z20
+	VBROADCASTSS (DX)(DI*1), Z20
 	VFMADD231PS  Z20, Z18, Z6
 	VFMADD231PS  Z20, Z19, Z7
-	VBROADCASTSS (R9)(AX*4), Z20
+	VBROADCASTSS (DX)(BX*4), Z20
 	VFMADD231PS  Z20, Z18, Z8
 	VFMADD231PS  Z20, Z19, Z9
-	VBROADCASTSS (R10), Z20
+	VBROADCASTSS (SI), Z20
 	VFMADD231PS  Z20, Z18, Z10
 	VFMADD231PS  Z20, Z19, Z11
-	VBROADCASTSS (R10)(AX*1), Z20
+	VBROADCASTSS (SI)(BX*1), Z20
 	VFMADD231PS  Z20, Z18, Z12
 	VFMADD231PS  Z20, Z19, Z13
-	VBROADCASTSS (R10)(AX*2), Z20
+	VBROADCASTSS (SI)(BX*2), Z20
 	VFMADD231PS  Z20, Z18, Z14
 	VFMADD231PS  Z20, Z19, Z15
-	VBROADCASTSS (R10)(R11*1), Z20
+	VBROADCASTSS (SI)(DI*1), Z20
 	VFMADD231PS  Z20, Z18, Z16
 	VFMADD231PS  Z20, Z19, Z17
-	PREFETCHT1   (BX)
-	ADDQ         SI, BX
-	ADDQ         R8, R9
-	ADDQ         R8, R10
-	ADDQ         DX, DI
+	PREFETCHT1   (R13)
+	PREFETCHT1   64(R13)
+	ADDQ         $0x00000080, R13
+	VPMOVZXWD    (AX)(CX*1), Z18
+	VPSLLD       $0x10, Z18, Z18
+	VPMOVZXWD    32(AX)(CX*1), Z19
+	VPSLLD       $0x10, Z19, Z19
+	VBROADCASTSS 4(DX), Z20
+	VFMADD231PS  Z20, Z18, Z0
+	VFMADD231PS  Z20, Z19, Z1
+	VBROADCASTSS 4(DX)(BX*1), Z20
+	VFMADD231PS  Z20, Z18, Z2
+	VFMADD231PS  Z20, Z19, Z3
+	VBROADCASTSS 4(DX)(BX*2), Z20
+	VFMADD231PS  Z20, Z18, Z4
+	VFMADD231PS  Z20, Z19, Z5
+	VBROADCASTSS 4(DX)(DI*1), Z20
+	VFMADD231PS  Z20, Z18, Z6
+	VFMADD231PS  Z20, Z19, Z7
+	VBROADCASTSS 4(DX)(BX*4), Z20
+	VFMADD231PS  Z20, Z18, Z8
+	VFMADD231PS  Z20, Z19, Z9
+	VBROADCASTSS 4(SI), Z20
+	VFMADD231PS  Z20, Z18, Z10
+	VFMADD231PS  Z20, Z19, Z11
+	VBROADCASTSS 4(SI)(BX*1), Z20
+	VFMADD231PS  Z20, Z18, Z12
+	VFMADD231PS  Z20, Z19, Z13
+	VBROADCASTSS 4(SI)(BX*2), Z20
+	VFMADD231PS  Z20, Z18, Z14
+	VFMADD231PS  Z20, Z19, Z15
+	VBROADCASTSS 4(SI)(DI*1), Z20
+	VFMADD231PS  Z20, Z18, Z16
+	VFMADD231PS  Z20, Z19, Z17
+	LEAQ         (AX)(CX*2), AX
+	VPMOVZXWD    (AX), Z18
+	VPSLLD       $0x10, Z18, Z18
+	VPMOVZXWD    32(AX), Z19
+	VPSLLD       $0x10, Z19, Z19
+	VBROADCASTSS 8(DX), Z20
+	VFMADD231PS  Z20, Z18, Z0
+	VFMADD231PS  Z20, Z19, Z1
+	VBROADCASTSS 8(DX)(BX*1), Z20
+	VFMADD231PS  Z20, Z18, Z2
+	VFMADD231PS  Z20, Z19, Z3
+	VBROADCASTSS 8(DX)(BX*2), Z20
+	VFMADD231PS  Z20, Z18, Z4
+	VFMADD231PS  Z20, Z19, Z5
+	VBROADCASTSS 8(DX)(DI*1), Z20
+	VFMADD231PS  Z20, Z18, Z6
+	VFMADD231PS  Z20, Z19, Z7
+	VBROADCASTSS 8(DX)(BX*4), Z20
+	VFMADD231PS  Z20, Z18, Z8
+	VFMADD231PS  Z20, Z19, Z9
+	VBROADCASTSS 8(SI), Z20
+	VFMADD231PS  Z20, Z18, Z10
+	VFMADD231PS  Z20, Z19, Z11
+	VBROADCASTSS 8(SI)(BX*1), Z20
+	VFMADD231PS  Z20, Z18, Z12
+	VFMADD231PS  Z20, Z19, Z13
+	VBROADCASTSS 8(SI)(BX*2), Z20
+	VFMADD231PS  Z20, Z18, Z14
+	VFMADD231PS  Z20, Z19, Z15
+	VBROADCASTSS 8(SI)(DI*1), Z20
+	VFMADD231PS  Z20, Z18, Z16
+	VFMADD231PS  Z20, Z19, Z17
+	PREFETCHT0   (R9)
+	PREFETCHT0   64(R9)
+	ADDQ         R10, R9
+	DECQ         R11
+	CMOVQEQ      R12, R10
+	VPMOVZXWD    (AX)(CX*1), Z18
+	VPSLLD       $0x10, Z18, Z18
+	VPMOVZXWD    32(AX)(CX*1), Z19
+	VPSLLD       $0x10, Z19, Z19
+	VBROADCASTSS 12(DX), Z20
+	VFMADD231PS  Z20, Z18, Z0
+	VFMADD231PS  Z20, Z19, Z1
+	VBROADCASTSS 12(DX)(BX*1), Z20
+	VFMADD231PS  Z20, Z18, Z2
+	VFMADD231PS  Z20, Z19, Z3
+	VBROADCASTSS 12(DX)(BX*2), Z20
+	VFMADD231PS  Z20, Z18, Z4
+	VFMADD231PS  Z20, Z19, Z5
+	VBROADCASTSS 12(DX)(DI*1), Z20
+	VFMADD231PS  Z20, Z18, Z6
+	VFMADD231PS  Z20, Z19, Z7
+	VBROADCASTSS 12(DX)(BX*4), Z20
+	VFMADD231PS  Z20, Z18, Z8
+	VFMADD231PS  Z20, Z19, Z9
+	VBROADCASTSS 12(SI), Z20
+	VFMADD231PS  Z20, Z18, Z10
+	VFMADD231PS  Z20, Z19, Z11
+	VBROADCASTSS 12(SI)(BX*1), Z20
+	VFMADD231PS  Z20, Z18, Z12
+	VFMADD231PS  Z20, Z19, Z13
+	VBROADCASTSS 12(SI)(BX*2), Z20
+	VFMADD231PS  Z20, Z18, Z14
+	VFMADD231PS  Z20, Z19, Z15
+	VBROADCASTSS 12(SI)(DI*1), Z20
+	VFMADD231PS  Z20, Z18, Z16
+	VFMADD231PS  Z20, Z19, Z17
+	LEAQ         (AX)(CX*2), AX
+	ADDQ         $0x10, DX
+	ADDQ         $0x10, SI
+	DECQ         R14
 	JNE          loop
-	MOVQ         tail+64(FP), AX
-	MOVL         $-1, CX
-	BZHIL        AX, CX, CX
-	KMOVW        CX, K1
-	MOVQ         c+48(FP), AX
-	MOVQ         ldc+56(FP), CX
-	VMOVUPS      Z0, (AX)
-	VMOVUPS      Z1, K1, 64(AX)
+	TESTQ        R8, R8
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R13
+	ADDQ         ld+88(FP), R13
+	MOVQ         R13, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R13
+	MOVQ R8, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), R8
+	ANDQ $0x00000003, R8
+	JE   store
+
+single:
+	VPMOVZXWD    (AX), Z18
+	VPSLLD       $0x10, Z18, Z18
+	VPMOVZXWD    32(AX), Z19
+	VPSLLD       $0x10, Z19, Z19
+	VBROADCASTSS (DX), Z20
+	VFMADD231PS  Z20, Z18, Z0
+	VFMADD231PS  Z20, Z19, Z1
+	VBROADCASTSS (DX)(BX*1), Z20
+	VFMADD231PS  Z20, Z18, Z2
+	VFMADD231PS  Z20, Z19, Z3
+	VBROADCASTSS (DX)(BX*2), Z20
+	VFMADD231PS  Z20, Z18, Z4
+	VFMADD231PS  Z20, Z19, Z5
+	VBROADCASTSS (DX)(DI*1), Z20
+	VFMADD231PS  Z20, Z18, Z6
+	VFMADD231PS  Z20, Z19, Z7
+	VBROADCASTSS (DX)(BX*4), Z20
+	VFMADD231PS  Z20, Z18, Z8
+	VFMADD231PS  Z20, Z19, Z9
+	VBROADCASTSS (SI), Z20
+	VFMADD231PS  Z20, Z18, Z10
+	VFMADD231PS  Z20, Z19, Z11
+	VBROADCASTSS (SI)(BX*1), Z20
+	VFMADD231PS  Z20, Z18, Z12
+	VFMADD231PS  Z20, Z19, Z13
+	VBROADCASTSS (SI)(BX*2), Z20
+	VFMADD231PS  Z20, Z18, Z14
+	VFMADD231PS  Z20, Z19, Z15
+	VBROADCASTSS (SI)(DI*1), Z20
+	VFMADD231PS  Z20, Z18, Z16
+	VFMADD231PS  Z20, Z19, Z17
 	ADDQ         CX, AX
-	VMOVUPS      Z2, (AX)
-	VMOVUPS      Z3, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z4, (AX)
-	VMOVUPS      Z5, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z6, (AX)
-	VMOVUPS      Z7, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z8, (AX)
-	VMOVUPS      Z9, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z10, (AX)
-	VMOVUPS      Z11, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z12, (AX)
-	VMOVUPS      Z13, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z14, (AX)
-	VMOVUPS      Z15, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z16, (AX)
-	VMOVUPS      Z17, K1, 64(AX)
+	ADDQ         $0x04, DX
+	ADDQ         $0x04, SI
+	DECQ         R8
+	JNE          single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z10, (AX)
+	VMOVUPS Z11, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z12, (AX)
+	VMOVUPS Z13, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z14, (AX)
+	VMOVUPS Z15, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z16, (AX)
+	VMOVUPS Z17, K1, 64(AX)
 	VZEROUPPER
 	RET
 
-// func tile10x2AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
-// Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·tile10x2AVX512(SB), NOSPLIT, $0-96
-	MOVQ   k+0(FP), AX
-	MOVQ   b+32(FP), CX
-	MOVQ   brs+40(FP), DX
-	MOVQ   next+80(FP), BX
-	MOVQ   step+88(FP), SI
-	MOVQ   DX, DI
-	IMULQ  AX, DI
-	ADDQ   DI, CX
-	NEGQ   DI
-	MOVQ   ars+16(FP), AX
-	MOVQ   acs+24(FP), R8
-	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(AX*4), R10
-	ADDQ   AX, R10
-	LEAQ   (AX)(AX*2), R11
-	MOVB   load+72(FP), R12
-	TESTB  R12, R12
+// func tile10x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile10x2AVX512(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (DX)(BX*4), SI
+	ADDQ   BX, SI
+	LEAQ   (BX)(BX*2), DI
+	MOVB   load+64(FP), R8
+	TESTB  R8, R8
 	JNE    fromC
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
@@ -11497,142 +23898,312 @@ TEXT ·tile10x2AVX512(SB), NOSPLIT, $0-96
 	VPXORD Z17, Z17, Z17
 	VPXORD Z18, Z18, Z18
 	VPXORD Z19, Z19, Z19
-	JMP    loop
+	JMP    begin
 
 fromC:
-	MOVQ      tail+64(FP), R12
-	MOVL      $-1, R13
-	BZHIL     R12, R13, R13
-	KMOVW     R13, K1
-	MOVQ      c+48(FP), R12
-	MOVQ      ldc+56(FP), R13
-	VMOVUPS   (R12), Z0
-	VMOVUPS.Z 64(R12), K1, Z1
-	ADDQ      R13, R12
-	VMOVUPS   (R12), Z2
-	VMOVUPS.Z 64(R12), K1, Z3
-	ADDQ      R13, R12
-	VMOVUPS   (R12), Z4
-	VMOVUPS.Z 64(R12), K1, Z5
-	ADDQ      R13, R12
-	VMOVUPS   (R12), Z6
-	VMOVUPS.Z 64(R12), K1, Z7
-	ADDQ      R13, R12
-	VMOVUPS   (R12), Z8
-	VMOVUPS.Z 64(R12), K1, Z9
-	ADDQ      R13, R12
-	VMOVUPS   (R12), Z10
-	VMOVUPS.Z 64(R12), K1, Z11
-	ADDQ      R13, R12
-	VMOVUPS   (R12), Z12
-	VMOVUPS.Z 64(R12), K1, Z13
-	ADDQ      R13, R12
-	VMOVUPS   (R12), Z14
-	VMOVUPS.Z 64(R12), K1, Z15
-	ADDQ      R13, R12
-	VMOVUPS   (R12), Z16
-	VMOVUPS.Z 64(R12), K1, Z17
-	ADDQ      R13, R12
-	VMOVUPS   (R12), Z18
-	VMOVUPS.Z 64(R12), K1, Z19
+	MOVQ      tail+56(FP), R8
+	MOVL      $-1, R9
+	BZHIL     R8, R9, R9
+	KMOVW     R9, K1
+	MOVQ      c+40(FP), R8
+	MOVQ      ldc+48(FP), R9
+	VMOVUPS   (R8), Z0
+	VMOVUPS.Z 64(R8), K1, Z1
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z2
+	VMOVUPS.Z 64(R8), K1, Z3
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z4
+	VMOVUPS.Z 64(R8), K1, Z5
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z6
+	VMOVUPS.Z 64(R8), K1, Z7
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z8
+	VMOVUPS.Z 64(R8), K1, Z9
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z10
+	VMOVUPS.Z 64(R8), K1, Z11
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z12
+	VMOVUPS.Z 64(R8), K1, Z13
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z14
+	VMOVUPS.Z 64(R8), K1, Z15
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z16
+	VMOVUPS.Z 64(R8), K1, Z17
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z18
+	VMOVUPS.Z 64(R8), K1, Z19
+
+begin:
+	MOVQ k+0(FP), R8
+	SHRQ $0x02, R8
+	JE   rest
+	MOVQ soonC+72(FP), R9
+	MOVQ ldc+48(FP), R10
+	MOVQ $0x0000000a, R11
+	XORQ R12, R12
+	MOVQ soon+80(FP), R13
+
+phase:
+	MOVQ    run+96(FP), R14
+	CMPQ    R8, R14
+	CMOVQLT R8, R14
+	SUBQ    R14, R8
 
 loop:
-	VMOVUPS      (CX)(DI*1), Z20
-	VMOVUPS      64(CX)(DI*1), Z21
-	VBROADCASTSS (R9), Z22
+	VMOVUPS      (AX), Z20
+	VMOVUPS      64(AX), Z21
+	VBROADCASTSS (DX), Z22
 	VFMADD231PS  Z22, Z20, Z0
 	VFMADD231PS  Z22, Z21, Z1
-	VBROADCASTSS (R9)(AX*1), Z22
+	VBROADCASTSS (DX)(BX*1), Z22
 	VFMADD231PS  Z22, Z20, Z2
 	VFMADD231PS  Z22, Z21, Z3
-	VBROADCASTSS (R9)(AX*2), Z22
+	VBROADCASTSS (DX)(BX*2), Z22
 	VFMADD231PS  Z22, Z20, Z4
 	VFMADD231PS  Z22, Z21, Z5
-	VBROADCASTSS (R9)(R11*1), Z22
+	VBROADCASTSS (DX)(DI*1), Z22
 	VFMADD231PS  Z22, Z20, Z6
 	VFMADD231PS  Z22, Z21, Z7
-	VBROADCASTSS (R9)(AX*4), Z22
+	VBROADCASTSS (DX)(BX*4), Z22
 	VFMADD231PS  Z22, Z20, Z8
 	VFMADD231PS  Z22, Z21, Z9
-	VBROADCASTSS (R10), Z22
+	VBROADCASTSS (SI), Z22
 	VFMADD231PS  Z22, Z20, Z10
 	VFMADD231PS  Z22, Z21, Z11
-	VBROADCASTSS (R10)(AX*1), Z22
+	VBROADCASTSS (SI)(BX*1), Z22
 	VFMADD231PS  Z22, Z20, Z12
 	VFMADD231PS  Z22, Z21, Z13
-	VBROADCASTSS (R10)(AX*2), Z22
+	VBROADCASTSS (SI)(BX*2), Z22
 	VFMADD231PS  Z22, Z20, Z14
 	VFMADD231PS  Z22, Z21, Z15
-	VBROADCASTSS (R10)(R11*1), Z22
+	VBROADCASTSS (SI)(DI*1), Z22
 	VFMADD231PS  Z22, Z20, Z16
 	VFMADD231PS  Z22, Z21, Z17
-	VBROADCASTSS (R10)(AX*4), Z22
+	VBROADCASTSS (SI)(BX*4), Z22
 	VFMADD231PS  Z22, Z20, Z18
 	VFMADD231PS  Z22, Z21, Z19
-	PREFETCHT1   (BX)
-	ADDQ         SI, BX
-	ADDQ         R8, R9
-	ADDQ         R8, R10
-	ADDQ         DX, DI
+	PREFETCHT1   (R13)
+	PREFETCHT1   64(R13)
+	PREFETCHT1   128(R13)
+	PREFETCHT1   192(R13)
+	ADDQ         $0x00000100, R13
+	VMOVUPS      (AX)(CX*1), Z20
+	VMOVUPS      64(AX)(CX*1), Z21
+	VBROADCASTSS 4(DX), Z22
+	VFMADD231PS  Z22, Z20, Z0
+	VFMADD231PS  Z22, Z21, Z1
+	VBROADCASTSS 4(DX)(BX*1), Z22
+	VFMADD231PS  Z22, Z20, Z2
+	VFMADD231PS  Z22, Z21, Z3
+	VBROADCASTSS 4(DX)(BX*2), Z22
+	VFMADD231PS  Z22, Z20, Z4
+	VFMADD231PS  Z22, Z21, Z5
+	VBROADCASTSS 4(DX)(DI*1), Z22
+	VFMADD231PS  Z22, Z20, Z6
+	VFMADD231PS  Z22, Z21, Z7
+	VBROADCASTSS 4(DX)(BX*4), Z22
+	VFMADD231PS  Z22, Z20, Z8
+	VFMADD231PS  Z22, Z21, Z9
+	VBROADCASTSS 4(SI), Z22
+	VFMADD231PS  Z22, Z20, Z10
+	VFMADD231PS  Z22, Z21, Z11
+	VBROADCASTSS 4(SI)(BX*1), Z22
+	VFMADD231PS  Z22, Z20, Z12
+	VFMADD231PS  Z22, Z21, Z13
+	VBROADCASTSS 4(SI)(BX*2), Z22
+	VFMADD231PS  Z22, Z20, Z14
+	VFMADD231PS  Z22, Z21, Z15
+	VBROADCASTSS 4(SI)(DI*1), Z22
+	VFMADD231PS  Z22, Z20, Z16
+	VFMADD231PS  Z22, Z21, Z17
+	VBROADCASTSS 4(SI)(BX*4), Z22
+	VFMADD231PS  Z22, Z20, Z18
+	VFMADD231PS  Z22, Z21, Z19
+	LEAQ         (AX)(CX*2), AX
+	VMOVUPS      (AX), Z20
+	VMOVUPS      64(AX), Z21
+	VBROADCASTSS 8(DX), Z22
+	VFMADD231PS  Z22, Z20, Z0
+	VFMADD231PS  Z22, Z21, Z1
+	VBROADCASTSS 8(DX)(BX*1), Z22
+	VFMADD231PS  Z22, Z20, Z2
+	VFMADD231PS  Z22, Z21, Z3
+	VBROADCASTSS 8(DX)(BX*2), Z22
+	VFMADD231PS  Z22, Z20, Z4
+	VFMADD231PS  Z22, Z21, Z5
+	VBROADCASTSS 8(DX)(DI*1), Z22
+	VFMADD231PS  Z22, Z20, Z6
+	VFMADD231PS  Z22, Z21, Z7
+	VBROADCASTSS 8(DX)(BX*4), Z22
+	VFMADD231PS  Z22, Z20, Z8
+	VFMADD231PS  Z22, Z21, Z9
+	VBROADCASTSS 8(SI), Z22
+	VFMADD231PS  Z22, Z20, Z10
+	VFMADD231PS  Z22, Z21, Z11
+	VBROADCASTSS 8(SI)(BX*1), Z22
+	VFMADD231PS  Z22, Z20, Z12
+	VFMADD231PS  Z22, Z21, Z13
+	VBROADCASTSS 8(SI)(BX*2), Z22
+	VFMADD231PS  Z22, Z20, Z14
+	VFMADD231PS  Z22, Z21, Z15
+	VBROADCASTSS 8(SI)(DI*1), Z22
+	VFMADD231PS  Z22, Z20, Z16
+	VFMADD231PS  Z22, Z21, Z17
+	VBROADCASTSS 8(SI)(BX*4), Z22
+	VFMADD231PS  Z22, Z20, Z18
+	VFMADD231PS  Z22, Z21, Z19
+	PREFETCHT0   (R9)
+	PREFETCHT0   64(R9)
+	ADDQ         R10, R9
+	DECQ         R11
+	CMOVQEQ      R12, R10
+	VMOVUPS      (AX)(CX*1), Z20
+	VMOVUPS      64(AX)(CX*1), Z21
+	VBROADCASTSS 12(DX), Z22
+	VFMADD231PS  Z22, Z20, Z0
+	VFMADD231PS  Z22, Z21, Z1
+	VBROADCASTSS 12(DX)(BX*1), Z22
+	VFMADD231PS  Z22, Z20, Z2
+	VFMADD231PS  Z22, Z21, Z3
+	VBROADCASTSS 12(DX)(BX*2), Z22
+	VFMADD231PS  Z22, Z20, Z4
+	VFMADD231PS  Z22, Z21, Z5
+	VBROADCASTSS 12(DX)(DI*1), Z22
+	VFMADD231PS  Z22, Z20, Z6
+	VFMADD231PS  Z22, Z21, Z7
+	VBROADCASTSS 12(DX)(BX*4), Z22
+	VFMADD231PS  Z22, Z20, Z8
+	VFMADD231PS  Z22, Z21, Z9
+	VBROADCASTSS 12(SI), Z22
+	VFMADD231PS  Z22, Z20, Z10
+	VFMADD231PS  Z22, Z21, Z11
+	VBROADCASTSS 12(SI)(BX*1), Z22
+	VFMADD231PS  Z22, Z20, Z12
+	VFMADD231PS  Z22, Z21, Z13
+	VBROADCASTSS 12(SI)(BX*2), Z22
+	VFMADD231PS  Z22, Z20, Z14
+	VFMADD231PS  Z22, Z21, Z15
+	VBROADCASTSS 12(SI)(DI*1), Z22
+	VFMADD231PS  Z22, Z20, Z16
+	VFMADD231PS  Z22, Z21, Z17
+	VBROADCASTSS 12(SI)(BX*4), Z22
+	VFMADD231PS  Z22, Z20, Z18
+	VFMADD231PS  Z22, Z21, Z19
+	LEAQ         (AX)(CX*2), AX
+	ADDQ         $0x10, DX
+	ADDQ         $0x10, SI
+	DECQ         R14
 	JNE          loop
-	MOVQ         tail+64(FP), AX
-	MOVL         $-1, CX
-	BZHIL        AX, CX, CX
-	KMOVW        CX, K1
-	MOVQ         c+48(FP), AX
-	MOVQ         ldc+56(FP), CX
-	VMOVUPS      Z0, (AX)
-	VMOVUPS      Z1, K1, 64(AX)
+	TESTQ        R8, R8
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R13
+	ADDQ         ld+88(FP), R13
+	MOVQ         R13, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R13
+	MOVQ R8, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), R8
+	ANDQ $0x00000003, R8
+	JE   store
+
+single:
+	VMOVUPS      (AX), Z20
+	VMOVUPS      64(AX), Z21
+	VBROADCASTSS (DX), Z22
+	VFMADD231PS  Z22, Z20, Z0
+	VFMADD231PS  Z22, Z21, Z1
+	VBROADCASTSS (DX)(BX*1), Z22
+	VFMADD231PS  Z22, Z20, Z2
+	VFMADD231PS  Z22, Z21, Z3
+	VBROADCASTSS (DX)(BX*2), Z22
+	VFMADD231PS  Z22, Z20, Z4
+	VFMADD231PS  Z22, Z21, Z5
+	VBROADCASTSS (DX)(DI*1), Z22
+	VFMADD231PS  Z22, Z20, Z6
+	VFMADD231PS  Z22, Z21, Z7
+	VBROADCASTSS (DX)(BX*4), Z22
+	VFMADD231PS  Z22, Z20, Z8
+	VFMADD231PS  Z22, Z21, Z9
+	VBROADCASTSS (SI), Z22
+	VFMADD231PS  Z22, Z20, Z10
+	VFMADD231PS  Z22, Z21, Z11
+	VBROADCASTSS (SI)(BX*1), Z22
+	VFMADD231PS  Z22, Z20, Z12
+	VFMADD231PS  Z22, Z21, Z13
+	VBROADCASTSS (SI)(BX*2), Z22
+	VFMADD231PS  Z22, Z20, Z14
+	VFMADD231PS  Z22, Z21, Z15
+	VBROADCASTSS (SI)(DI*1), Z22
+	VFMADD231PS  Z22, Z20, Z16
+	VFMADD231PS  Z22, Z21, Z17
+	VBROADCASTSS (SI)(BX*4), Z22
+	VFMADD231PS  Z22, Z20, Z18
+	VFMADD231PS  Z22, Z21, Z19
 	ADDQ         CX, AX
-	VMOVUPS      Z2, (AX)
-	VMOVUPS      Z3, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z4, (AX)
-	VMOVUPS      Z5, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z6, (AX)
-	VMOVUPS      Z7, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z8, (AX)
-	VMOVUPS      Z9, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z10, (AX)
-	VMOVUPS      Z11, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z12, (AX)
-	VMOVUPS      Z13, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z14, (AX)
-	VMOVUPS      Z15, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z16, (AX)
-	VMOVUPS      Z17, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z18, (AX)
-	VMOVUPS      Z19, K1, 64(AX)
+	ADDQ         $0x04, DX
+	ADDQ         $0x04, SI
+	DECQ         R8
+	JNE          single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z10, (AX)
+	VMOVUPS Z11, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z12, (AX)
+	VMOVUPS Z13, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z14, (AX)
+	VMOVUPS Z15, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z16, (AX)
+	VMOVUPS Z17, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z18, (AX)
+	VMOVUPS Z19, K1, 64(AX)
 	VZEROUPPER
 	RET
 
-// func tile10x2BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
-// Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·tile10x2BF16AVX512(SB), NOSPLIT, $0-96
-	MOVQ   k+0(FP), AX
-	MOVQ   b+32(FP), CX
-	MOVQ   brs+40(FP), DX
-	MOVQ   next+80(FP), BX
-	MOVQ   step+88(FP), SI
-	MOVQ   DX, DI
-	IMULQ  AX, DI
-	ADDQ   DI, CX
-	NEGQ   DI
-	MOVQ   ars+16(FP), AX
-	MOVQ   acs+24(FP), R8
-	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(AX*4), R10
-	ADDQ   AX, R10
-	LEAQ   (AX)(AX*2), R11
-	MOVB   load+72(FP), R12
-	TESTB  R12, R12
+// func tile10x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile10x2TAVX512(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
 	JNE    fromC
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
@@ -11654,146 +24225,654 @@ TEXT ·tile10x2BF16AVX512(SB), NOSPLIT, $0-96
 	VPXORD Z17, Z17, Z17
 	VPXORD Z18, Z18, Z18
 	VPXORD Z19, Z19, Z19
-	JMP    loop
+	JMP    begin
 
 fromC:
-	MOVQ      tail+64(FP), R12
-	MOVL      $-1, R13
-	BZHIL     R12, R13, R13
-	KMOVW     R13, K1
-	MOVQ      c+48(FP), R12
-	MOVQ      ldc+56(FP), R13
-	VMOVUPS   (R12), Z0
-	VMOVUPS.Z 64(R12), K1, Z1
-	ADDQ      R13, R12
-	VMOVUPS   (R12), Z2
-	VMOVUPS.Z 64(R12), K1, Z3
-	ADDQ      R13, R12
-	VMOVUPS   (R12), Z4
-	VMOVUPS.Z 64(R12), K1, Z5
-	ADDQ      R13, R12
-	VMOVUPS   (R12), Z6
-	VMOVUPS.Z 64(R12), K1, Z7
-	ADDQ      R13, R12
-	VMOVUPS   (R12), Z8
-	VMOVUPS.Z 64(R12), K1, Z9
-	ADDQ      R13, R12
-	VMOVUPS   (R12), Z10
-	VMOVUPS.Z 64(R12), K1, Z11
-	ADDQ      R13, R12
-	VMOVUPS   (R12), Z12
-	VMOVUPS.Z 64(R12), K1, Z13
-	ADDQ      R13, R12
-	VMOVUPS   (R12), Z14
-	VMOVUPS.Z 64(R12), K1, Z15
-	ADDQ      R13, R12
-	VMOVUPS   (R12), Z16
-	VMOVUPS.Z 64(R12), K1, Z17
-	ADDQ      R13, R12
-	VMOVUPS   (R12), Z18
-	VMOVUPS.Z 64(R12), K1, Z19
+	MOVQ      tail+56(FP), SI
+	MOVL      $-1, DI
+	BZHIL     SI, DI, DI
+	KMOVW     DI, K1
+	MOVQ      c+40(FP), SI
+	MOVQ      ldc+48(FP), DI
+	VMOVUPS   (SI), Z0
+	VMOVUPS.Z 64(SI), K1, Z1
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z2
+	VMOVUPS.Z 64(SI), K1, Z3
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z4
+	VMOVUPS.Z 64(SI), K1, Z5
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z6
+	VMOVUPS.Z 64(SI), K1, Z7
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z8
+	VMOVUPS.Z 64(SI), K1, Z9
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z10
+	VMOVUPS.Z 64(SI), K1, Z11
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z12
+	VMOVUPS.Z 64(SI), K1, Z13
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z14
+	VMOVUPS.Z 64(SI), K1, Z15
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z16
+	VMOVUPS.Z 64(SI), K1, Z17
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z18
+	VMOVUPS.Z 64(SI), K1, Z19
+
+begin:
+	MOVQ k+0(FP), SI
+	SHRQ $0x02, SI
+	JE   rest
+	MOVQ soonC+72(FP), DI
+	MOVQ ldc+48(FP), R8
+	MOVQ $0x0000000a, R9
+	XORQ R10, R10
+	MOVQ soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
 
 loop:
-	VPMOVZXWD    (CX)(DI*1), Z20
+	VMOVUPS      (AX), Z20
+	VMOVUPS      64(AX), Z21
+	VBROADCASTSS (DX), Z22
+	VFMADD231PS  Z22, Z20, Z0
+	VFMADD231PS  Z22, Z21, Z1
+	VBROADCASTSS 4(DX), Z22
+	VFMADD231PS  Z22, Z20, Z2
+	VFMADD231PS  Z22, Z21, Z3
+	VBROADCASTSS 8(DX), Z22
+	VFMADD231PS  Z22, Z20, Z4
+	VFMADD231PS  Z22, Z21, Z5
+	VBROADCASTSS 12(DX), Z22
+	VFMADD231PS  Z22, Z20, Z6
+	VFMADD231PS  Z22, Z21, Z7
+	VBROADCASTSS 16(DX), Z22
+	VFMADD231PS  Z22, Z20, Z8
+	VFMADD231PS  Z22, Z21, Z9
+	VBROADCASTSS 20(DX), Z22
+	VFMADD231PS  Z22, Z20, Z10
+	VFMADD231PS  Z22, Z21, Z11
+	VBROADCASTSS 24(DX), Z22
+	VFMADD231PS  Z22, Z20, Z12
+	VFMADD231PS  Z22, Z21, Z13
+	VBROADCASTSS 28(DX), Z22
+	VFMADD231PS  Z22, Z20, Z14
+	VFMADD231PS  Z22, Z21, Z15
+	VBROADCASTSS 32(DX), Z22
+	VFMADD231PS  Z22, Z20, Z16
+	VFMADD231PS  Z22, Z21, Z17
+	VBROADCASTSS 36(DX), Z22
+	VFMADD231PS  Z22, Z20, Z18
+	VFMADD231PS  Z22, Z21, Z19
+	PREFETCHT1   (R11)
+	PREFETCHT1   64(R11)
+	PREFETCHT1   128(R11)
+	PREFETCHT1   192(R11)
+	ADDQ         $0x00000100, R11
+	VMOVUPS      (AX)(CX*1), Z20
+	VMOVUPS      64(AX)(CX*1), Z21
+	VBROADCASTSS (DX)(BX*1), Z22
+	VFMADD231PS  Z22, Z20, Z0
+	VFMADD231PS  Z22, Z21, Z1
+	VBROADCASTSS 4(DX)(BX*1), Z22
+	VFMADD231PS  Z22, Z20, Z2
+	VFMADD231PS  Z22, Z21, Z3
+	VBROADCASTSS 8(DX)(BX*1), Z22
+	VFMADD231PS  Z22, Z20, Z4
+	VFMADD231PS  Z22, Z21, Z5
+	VBROADCASTSS 12(DX)(BX*1), Z22
+	VFMADD231PS  Z22, Z20, Z6
+	VFMADD231PS  Z22, Z21, Z7
+	VBROADCASTSS 16(DX)(BX*1), Z22
+	VFMADD231PS  Z22, Z20, Z8
+	VFMADD231PS  Z22, Z21, Z9
+	VBROADCASTSS 20(DX)(BX*1), Z22
+	VFMADD231PS  Z22, Z20, Z10
+	VFMADD231PS  Z22, Z21, Z11
+	VBROADCASTSS 24(DX)(BX*1), Z22
+	VFMADD231PS  Z22, Z20, Z12
+	VFMADD231PS  Z22, Z21, Z13
+	VBROADCASTSS 28(DX)(BX*1), Z22
+	VFMADD231PS  Z22, Z20, Z14
+	VFMADD231PS  Z22, Z21, Z15
+	VBROADCASTSS 32(DX)(BX*1), Z22
+	VFMADD231PS  Z22, Z20, Z16
+	VFMADD231PS  Z22, Z21, Z17
+	VBROADCASTSS 36(DX)(BX*1), Z22
+	VFMADD231PS  Z22, Z20, Z18
+	VFMADD231PS  Z22, Z21, Z19
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	VMOVUPS      (AX), Z20
+	VMOVUPS      64(AX), Z21
+	VBROADCASTSS (DX), Z22
+	VFMADD231PS  Z22, Z20, Z0
+	VFMADD231PS  Z22, Z21, Z1
+	VBROADCASTSS 4(DX), Z22
+	VFMADD231PS  Z22, Z20, Z2
+	VFMADD231PS  Z22, Z21, Z3
+	VBROADCASTSS 8(DX), Z22
+	VFMADD231PS  Z22, Z20, Z4
+	VFMADD231PS  Z22, Z21, Z5
+	VBROADCASTSS 12(DX), Z22
+	VFMADD231PS  Z22, Z20, Z6
+	VFMADD231PS  Z22, Z21, Z7
+	VBROADCASTSS 16(DX), Z22
+	VFMADD231PS  Z22, Z20, Z8
+	VFMADD231PS  Z22, Z21, Z9
+	VBROADCASTSS 20(DX), Z22
+	VFMADD231PS  Z22, Z20, Z10
+	VFMADD231PS  Z22, Z21, Z11
+	VBROADCASTSS 24(DX), Z22
+	VFMADD231PS  Z22, Z20, Z12
+	VFMADD231PS  Z22, Z21, Z13
+	VBROADCASTSS 28(DX), Z22
+	VFMADD231PS  Z22, Z20, Z14
+	VFMADD231PS  Z22, Z21, Z15
+	VBROADCASTSS 32(DX), Z22
+	VFMADD231PS  Z22, Z20, Z16
+	VFMADD231PS  Z22, Z21, Z17
+	VBROADCASTSS 36(DX), Z22
+	VFMADD231PS  Z22, Z20, Z18
+	VFMADD231PS  Z22, Z21, Z19
+	PREFETCHT0   (DI)
+	PREFETCHT0   64(DI)
+	ADDQ         R8, DI
+	DECQ         R9
+	CMOVQEQ      R10, R8
+	VMOVUPS      (AX)(CX*1), Z20
+	VMOVUPS      64(AX)(CX*1), Z21
+	VBROADCASTSS (DX)(BX*1), Z22
+	VFMADD231PS  Z22, Z20, Z0
+	VFMADD231PS  Z22, Z21, Z1
+	VBROADCASTSS 4(DX)(BX*1), Z22
+	VFMADD231PS  Z22, Z20, Z2
+	VFMADD231PS  Z22, Z21, Z3
+	VBROADCASTSS 8(DX)(BX*1), Z22
+	VFMADD231PS  Z22, Z20, Z4
+	VFMADD231PS  Z22, Z21, Z5
+	VBROADCASTSS 12(DX)(BX*1), Z22
+	VFMADD231PS  Z22, Z20, Z6
+	VFMADD231PS  Z22, Z21, Z7
+	VBROADCASTSS 16(DX)(BX*1), Z22
+	VFMADD231PS  Z22, Z20, Z8
+	VFMADD231PS  Z22, Z21, Z9
+	VBROADCASTSS 20(DX)(BX*1), Z22
+	VFMADD231PS  Z22, Z20, Z10
+	VFMADD231PS  Z22, Z21, Z11
+	VBROADCASTSS 24(DX)(BX*1), Z22
+	VFMADD231PS  Z22, Z20, Z12
+	VFMADD231PS  Z22, Z21, Z13
+	VBROADCASTSS 28(DX)(BX*1), Z22
+	VFMADD231PS  Z22, Z20, Z14
+	VFMADD231PS  Z22, Z21, Z15
+	VBROADCASTSS 32(DX)(BX*1), Z22
+	VFMADD231PS  Z22, Z20, Z16
+	VFMADD231PS  Z22, Z21, Z17
+	VBROADCASTSS 36(DX)(BX*1), Z22
+	VFMADD231PS  Z22, Z20, Z18
+	VFMADD231PS  Z22, Z21, Z19
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	DECQ         R12
+	JNE          loop
+	TESTQ        SI, SI
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R11
+	ADDQ         ld+88(FP), R11
+	MOVQ         R11, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VMOVUPS      (AX), Z20
+	VMOVUPS      64(AX), Z21
+	VBROADCASTSS (DX), Z22
+	VFMADD231PS  Z22, Z20, Z0
+	VFMADD231PS  Z22, Z21, Z1
+	VBROADCASTSS 4(DX), Z22
+	VFMADD231PS  Z22, Z20, Z2
+	VFMADD231PS  Z22, Z21, Z3
+	VBROADCASTSS 8(DX), Z22
+	VFMADD231PS  Z22, Z20, Z4
+	VFMADD231PS  Z22, Z21, Z5
+	VBROADCASTSS 12(DX), Z22
+	VFMADD231PS  Z22, Z20, Z6
+	VFMADD231PS  Z22, Z21, Z7
+	VBROADCASTSS 16(DX), Z22
+	VFMADD231PS  Z22, Z20, Z8
+	VFMADD231PS  Z22, Z21, Z9
+	VBROADCASTSS 20(DX), Z22
+	VFMADD231PS  Z22, Z20, Z10
+	VFMADD231PS  Z22, Z21, Z11
+	VBROADCASTSS 24(DX), Z22
+	VFMADD231PS  Z22, Z20, Z12
+	VFMADD231PS  Z22, Z21, Z13
+	VBROADCASTSS 28(DX), Z22
+	VFMADD231PS  Z22, Z20, Z14
+	VFMADD231PS  Z22, Z21, Z15
+	VBROADCASTSS 32(DX), Z22
+	VFMADD231PS  Z22, Z20, Z16
+	VFMADD231PS  Z22, Z21, Z17
+	VBROADCASTSS 36(DX), Z22
+	VFMADD231PS  Z22, Z20, Z18
+	VFMADD231PS  Z22, Z21, Z19
+	ADDQ         CX, AX
+	ADDQ         BX, DX
+	DECQ         SI
+	JNE          single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z10, (AX)
+	VMOVUPS Z11, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z12, (AX)
+	VMOVUPS Z13, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z14, (AX)
+	VMOVUPS Z15, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z16, (AX)
+	VMOVUPS Z17, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z18, (AX)
+	VMOVUPS Z19, K1, 64(AX)
+	VZEROUPPER
+	RET
+
+// func tile10x2BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile10x2BF16AVX512(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (DX)(BX*4), SI
+	ADDQ   BX, SI
+	LEAQ   (BX)(BX*2), DI
+	MOVB   load+64(FP), R8
+	TESTB  R8, R8
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	VPXORD Z19, Z19, Z19
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), R8
+	MOVL      $-1, R9
+	BZHIL     R8, R9, R9
+	KMOVW     R9, K1
+	MOVQ      c+40(FP), R8
+	MOVQ      ldc+48(FP), R9
+	VMOVUPS   (R8), Z0
+	VMOVUPS.Z 64(R8), K1, Z1
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z2
+	VMOVUPS.Z 64(R8), K1, Z3
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z4
+	VMOVUPS.Z 64(R8), K1, Z5
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z6
+	VMOVUPS.Z 64(R8), K1, Z7
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z8
+	VMOVUPS.Z 64(R8), K1, Z9
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z10
+	VMOVUPS.Z 64(R8), K1, Z11
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z12
+	VMOVUPS.Z 64(R8), K1, Z13
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z14
+	VMOVUPS.Z 64(R8), K1, Z15
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z16
+	VMOVUPS.Z 64(R8), K1, Z17
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z18
+	VMOVUPS.Z 64(R8), K1, Z19
+
+begin:
+	MOVQ k+0(FP), R8
+	SHRQ $0x02, R8
+	JE   rest
+	MOVQ soonC+72(FP), R9
+	MOVQ ldc+48(FP), R10
+	MOVQ $0x0000000a, R11
+	XORQ R12, R12
+	MOVQ soon+80(FP), R13
+
+phase:
+	MOVQ    run+96(FP), R14
+	CMPQ    R8, R14
+	CMOVQLT R8, R14
+	SUBQ    R14, R8
+
+loop:
+	VPMOVZXWD    (AX), Z20
 	VPSLLD       $0x10, Z20, Z20
-	VPMOVZXWD    32(CX)(DI*1), Z21
+	VPMOVZXWD    32(AX), Z21
 	VPSLLD       $0x10, Z21, Z21
-	VBROADCASTSS (R9), Z22
+	VBROADCASTSS (DX), Z22
 	VFMADD231PS  Z22, Z20, Z0
 	VFMADD231PS  Z22, Z21, Z1
-	VBROADCASTSS (R9)(AX*1), Z22
+	VBROADCASTSS (DX)(BX*1), Z22
 	VFMADD231PS  Z22, Z20, Z2
 	VFMADD231PS  Z22, Z21, Z3
-	VBROADCASTSS (R9)(AX*2), Z22
+	VBROADCASTSS (DX)(BX*2), Z22
 	VFMADD231PS  Z22, Z20, Z4
 	VFMADD231PS  Z22, Z21, Z5
-	VBROADCASTSS (R9)(R11*1), Z22
+	VBROADCASTSS (DX)(DI*1), Z22
 	VFMADD231PS  Z22, Z20, Z6
 	VFMADD231PS  Z22, Z21, Z7
-	VBROADCASTSS (R9)(AX*4), Z22
+	VBROADCASTSS (DX)(BX*4), Z22
 	VFMADD231PS  Z22, Z20, Z8
 	VFMADD231PS  Z22, Z21, Z9
-	VBROADCASTSS (R10), Z22
+	VBROADCASTSS (SI), Z22
 	VFMADD231PS  Z22, Z20, Z10
 	VFMADD231PS  Z22, Z21, Z11
-	VBROADCASTSS (R10)(AX*1), Z22
+	VBROADCASTSS (SI)(BX*1), Z22
 	VFMADD231PS  Z22, Z20, Z12
 	VFMADD231PS  Z22, Z21, Z13
-	VBROADCASTSS (R10)(AX*2), Z22
+	VBROADCASTSS (SI)(BX*2), Z22
 	VFMADD231PS  Z22, Z20, Z14
 	VFMADD231PS  Z22, Z21, Z15
-	VBROADCASTSS (R10)(R11*1), Z22
+	VBROADCASTSS (SI)(DI*1), Z22
 	VFMADD231PS  Z22, Z20, Z16
 	VFMADD231PS  Z22, Z21, Z17
-	VBROADCASTSS (R10)(AX*4), Z22
+	VBROADCASTSS (SI)(BX*4), Z22
 	VFMADD231PS  Z22, Z20, Z18
 	VFMADD231PS  Z22, Z21, Z19
-	PREFETCHT1   (BX)
-	ADDQ         SI, BX
-	ADDQ         R8, R9
-	ADDQ         R8, R10
-	ADDQ         DX, DI
+	PREFETCHT1   (R13)
+	PREFETCHT1   64(R13)
+	ADDQ         $0x00000080, R13
+	VPMOVZXWD    (AX)(CX*1), Z20
+	VPSLLD       $0x10, Z20, Z20
+	VPMOVZXWD    32(AX)(CX*1), Z21
+	VPSLLD       $0x10, Z21, Z21
+	VBROADCASTSS 4(DX), Z22
+	VFMADD231PS  Z22, Z20, Z0
+	VFMADD231PS  Z22, Z21, Z1
+	VBROADCASTSS 4(DX)(BX*1), Z22
+	VFMADD231PS  Z22, Z20, Z2
+	VFMADD231PS  Z22, Z21, Z3
+	VBROADCASTSS 4(DX)(BX*2), Z22
+	VFMADD231PS  Z22, Z20, Z4
+	VFMADD231PS  Z22, Z21, Z5
+	VBROADCASTSS 4(DX)(DI*1), Z22
+	VFMADD231PS  Z22, Z20, Z6
+	VFMADD231PS  Z22, Z21, Z7
+	VBROADCASTSS 4(DX)(BX*4), Z22
+	VFMADD231PS  Z22, Z20, Z8
+	VFMADD231PS  Z22, Z21, Z9
+	VBROADCASTSS 4(SI), Z22
+	VFMADD231PS  Z22, Z20, Z10
+	VFMADD231PS  Z22, Z21, Z11
+	VBROADCASTSS 4(SI)(BX*1), Z22
+	VFMADD231PS  Z22, Z20, Z12
+	VFMADD231PS  Z22, Z21, Z13
+	VBROADCASTSS 4(SI)(BX*2), Z22
+	VFMADD231PS  Z22, Z20, Z14
+	VFMADD231PS  Z22, Z21, Z15
+	VBROADCASTSS 4(SI)(DI*1), Z22
+	VFMADD231PS  Z22, Z20, Z16
+	VFMADD231PS  Z22, Z21, Z17
+	VBROADCASTSS 4(SI)(BX*4), Z22
+	VFMADD231PS  Z22, Z20, Z18
+	VFMADD231PS  Z22, Z21, Z19
+	LEAQ         (AX)(CX*2), AX
+	VPMOVZXWD    (AX), Z20
+	VPSLLD       $0x10, Z20, Z20
+	VPMOVZXWD    32(AX), Z21
+	VPSLLD       $0x10, Z21, Z21
+	VBROADCASTSS 8(DX), Z22
+	VFMADD231PS  Z22, Z20, Z0
+	VFMADD231PS  Z22, Z21, Z1
+	VBROADCASTSS 8(DX)(BX*1), Z22
+	VFMADD231PS  Z22, Z20, Z2
+	VFMADD231PS  Z22, Z21, Z3
+	VBROADCASTSS 8(DX)(BX*2), Z22
+	VFMADD231PS  Z22, Z20, Z4
+	VFMADD231PS  Z22, Z21, Z5
+	VBROADCASTSS 8(DX)(DI*1), Z22
+	VFMADD231PS  Z22, Z20, Z6
+	VFMADD231PS  Z22, Z21, Z7
+	VBROADCASTSS 8(DX)(BX*4), Z22
+	VFMADD231PS  Z22, Z20, Z8
+	VFMADD231PS  Z22, Z21, Z9
+	VBROADCASTSS 8(SI), Z22
+	VFMADD231PS  Z22, Z20, Z10
+	VFMADD231PS  Z22, Z21, Z11
+	VBROADCASTSS 8(SI)(BX*1), Z22
+	VFMADD231PS  Z22, Z20, Z12
+	VFMADD231PS  Z22, Z21, Z13
+	VBROADCASTSS 8(SI)(BX*2), Z22
+	VFMADD231PS  Z22, Z20, Z14
+	VFMADD231PS  Z22, Z21, Z15
+	VBROADCASTSS 8(SI)(DI*1), Z22
+	VFMADD231PS  Z22, Z20, Z16
+	VFMADD231PS  Z22, Z21, Z17
+	VBROADCASTSS 8(SI)(BX*4), Z22
+	VFMADD231PS  Z22, Z20, Z18
+	VFMADD231PS  Z22, Z21, Z19
+	PREFETCHT0   (R9)
+	PREFETCHT0   64(R9)
+	ADDQ         R10, R9
+	DECQ         R11
+	CMOVQEQ      R12, R10
+	VPMOVZXWD    (AX)(CX*1), Z20
+	VPSLLD       $0x10, Z20, Z20
+	VPMOVZXWD    32(AX)(CX*1), Z21
+	VPSLLD       $0x10, Z21, Z21
+	VBROADCASTSS 12(DX), Z22
+	VFMADD231PS  Z22, Z20, Z0
+	VFMADD231PS  Z22, Z21, Z1
+	VBROADCASTSS 12(DX)(BX*1), Z22
+	VFMADD231PS  Z22, Z20, Z2
+	VFMADD231PS  Z22, Z21, Z3
+	VBROADCASTSS 12(DX)(BX*2), Z22
+	VFMADD231PS  Z22, Z20, Z4
+	VFMADD231PS  Z22, Z21, Z5
+	VBROADCASTSS 12(DX)(DI*1), Z22
+	VFMADD231PS  Z22, Z20, Z6
+	VFMADD231PS  Z22, Z21, Z7
+	VBROADCASTSS 12(DX)(BX*4), Z22
+	VFMADD231PS  Z22, Z20, Z8
+	VFMADD231PS  Z22, Z21, Z9
+	VBROADCASTSS 12(SI), Z22
+	VFMADD231PS  Z22, Z20, Z10
+	VFMADD231PS  Z22, Z21, Z11
+	VBROADCASTSS 12(SI)(BX*1), Z22
+	VFMADD231PS  Z22, Z20, Z12
+	VFMADD231PS  Z22, Z21, Z13
+	VBROADCASTSS 12(SI)(BX*2), Z22
+	VFMADD231PS  Z22, Z20, Z14
+	VFMADD231PS  Z22, Z21, Z15
+	VBROADCASTSS 12(SI)(DI*1), Z22
+	VFMADD231PS  Z22, Z20, Z16
+	VFMADD231PS  Z22, Z21, Z17
+	VBROADCASTSS 12(SI)(BX*4), Z22
+	VFMADD231PS  Z22, Z20, Z18
+	VFMADD231PS  Z22, Z21, Z19
+	LEAQ         (AX)(CX*2), AX
+	ADDQ         $0x10, DX
+	ADDQ         $0x10, SI
+	DECQ         R14
 	JNE          loop
-	MOVQ         tail+64(FP), AX
-	MOVL         $-1, CX
-	BZHIL        AX, CX, CX
-	KMOVW        CX, K1
-	MOVQ         c+48(FP), AX
-	MOVQ         ldc+56(FP), CX
-	VMOVUPS      Z0, (AX)
-	VMOVUPS      Z1, K1, 64(AX)
+	TESTQ        R8, R8
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R13
+	ADDQ         ld+88(FP), R13
+	MOVQ         R13, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R13
+	MOVQ R8, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), R8
+	ANDQ $0x00000003, R8
+	JE   store
+
+single:
+	VPMOVZXWD    (AX), Z20
+	VPSLLD       $0x10, Z20, Z20
+	VPMOVZXWD    32(AX), Z21
+	VPSLLD       $0x10, Z21, Z21
+	VBROADCASTSS (DX), Z22
+	VFMADD231PS  Z22, Z20, Z0
+	VFMADD231PS  Z22, Z21, Z1
+	VBROADCASTSS (DX)(BX*1), Z22
+	VFMADD231PS  Z22, Z20, Z2
+	VFMADD231PS  Z22, Z21, Z3
+	VBROADCASTSS (DX)(BX*2), Z22
+	VFMADD231PS  Z22, Z20, Z4
+	VFMADD231PS  Z22, Z21, Z5
+	VBROADCASTSS (DX)(DI*1), Z22
+	VFMADD231PS  Z22, Z20, Z6
+	VFMADD231PS  Z22, Z21, Z7
+	VBROADCASTSS (DX)(BX*4), Z22
+	VFMADD231PS  Z22, Z20, Z8
+	VFMADD231PS  Z22, Z21, Z9
+	VBROADCASTSS (SI), Z22
+	VFMADD231PS  Z22, Z20, Z10
+	VFMADD231PS  Z22, Z21, Z11
+	VBROADCASTSS (SI)(BX*1), Z22
+	VFMADD231PS  Z22, Z20, Z12
+	VFMADD231PS  Z22, Z21, Z13
+	VBROADCASTSS (SI)(BX*2), Z22
+	VFMADD231PS  Z22, Z20, Z14
+	VFMADD231PS  Z22, Z21, Z15
+	VBROADCASTSS (SI)(DI*1), Z22
+	VFMADD231PS  Z22, Z20, Z16
+	VFMADD231PS  Z22, Z21, Z17
+	VBROADCASTSS (SI)(BX*4), Z22
+	VFMADD231PS  Z22, Z20, Z18
+	VFMADD231PS  Z22, Z21, Z19
 	ADDQ         CX, AX
-	VMOVUPS      Z2, (AX)
-	VMOVUPS      Z3, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z4, (AX)
-	VMOVUPS      Z5, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z6, (AX)
-	VMOVUPS      Z7, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z8, (AX)
-	VMOVUPS      Z9, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z10, (AX)
-	VMOVUPS      Z11, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z12, (AX)
-	VMOVUPS      Z13, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z14, (AX)
-	VMOVUPS      Z15, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z16, (AX)
-	VMOVUPS      Z17, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z18, (AX)
-	VMOVUPS      Z19, K1, 64(AX)
+	ADDQ         $0x04, DX
+	ADDQ         $0x04, SI
+	DECQ         R8
+	JNE          single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z10, (AX)
+	VMOVUPS Z11, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z12, (AX)
+	VMOVUPS Z13, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z14, (AX)
+	VMOVUPS Z15, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z16, (AX)
+	VMOVUPS Z17, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z18, (AX)
+	VMOVUPS Z19, K1, 64(AX)
 	VZEROUPPER
 	RET
 
-// func tile11x2AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
-// Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·tile11x2AVX512(SB), NOSPLIT, $0-96
-	MOVQ   k+0(FP), AX
-	MOVQ   b+32(FP), CX
-	MOVQ   brs+40(FP), DX
-	MOVQ   next+80(FP), BX
-	MOVQ   step+88(FP), SI
-	MOVQ   DX, DI
-	IMULQ  AX, DI
-	ADDQ   DI, CX
-	NEGQ   DI
-	MOVQ   ars+16(FP), AX
-	MOVQ   acs+24(FP), R8
-	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(AX*4), R10
-	ADDQ   AX, R10
-	LEAQ   (R10)(AX*4), R11
-	ADDQ   AX, R11
-	LEAQ   (AX)(AX*2), R12
-	MOVB   load+72(FP), R13
-	TESTB  R13, R13
+// func tile11x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile11x2AVX512(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (DX)(BX*4), SI
+	ADDQ   BX, SI
+	LEAQ   (SI)(BX*4), DI
+	ADDQ   BX, DI
+	LEAQ   (BX)(BX*2), R8
+	MOVB   load+64(FP), R9
+	TESTB  R9, R9
 	JNE    fromC
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
@@ -11817,154 +24896,335 @@ TEXT ·tile11x2AVX512(SB), NOSPLIT, $0-96
 	VPXORD Z19, Z19, Z19
 	VPXORD Z20, Z20, Z20
 	VPXORD Z21, Z21, Z21
-	JMP    loop
+	JMP    begin
 
 fromC:
-	MOVQ      tail+64(FP), R13
-	MOVL      $-1, R14
-	BZHIL     R13, R14, R14
-	KMOVW     R14, K1
-	MOVQ      c+48(FP), R13
-	MOVQ      ldc+56(FP), R14
-	VMOVUPS   (R13), Z0
-	VMOVUPS.Z 64(R13), K1, Z1
-	ADDQ      R14, R13
-	VMOVUPS   (R13), Z2
-	VMOVUPS.Z 64(R13), K1, Z3
-	ADDQ      R14, R13
-	VMOVUPS   (R13), Z4
-	VMOVUPS.Z 64(R13), K1, Z5
-	ADDQ      R14, R13
-	VMOVUPS   (R13), Z6
-	VMOVUPS.Z 64(R13), K1, Z7
-	ADDQ      R14, R13
-	VMOVUPS   (R13), Z8
-	VMOVUPS.Z 64(R13), K1, Z9
-	ADDQ      R14, R13
-	VMOVUPS   (R13), Z10
-	VMOVUPS.Z 64(R13), K1, Z11
-	ADDQ      R14, R13
-	VMOVUPS   (R13), Z12
-	VMOVUPS.Z 64(R13), K1, Z13
-	ADDQ      R14, R13
-	VMOVUPS   (R13), Z14
-	VMOVUPS.Z 64(R13), K1, Z15
-	ADDQ      R14, R13
-	VMOVUPS   (R13), Z16
-	VMOVUPS.Z 64(R13), K1, Z17
-	ADDQ      R14, R13
-	VMOVUPS   (R13), Z18
-	VMOVUPS.Z 64(R13), K1, Z19
-	ADDQ      R14, R13
-	VMOVUPS   (R13), Z20
-	VMOVUPS.Z 64(R13), K1, Z21
+	MOVQ      tail+56(FP), R9
+	MOVL      $-1, R10
+	BZHIL     R9, R10, R10
+	KMOVW     R10, K1
+	MOVQ      c+40(FP), R9
+	MOVQ      ldc+48(FP), R10
+	VMOVUPS   (R9), Z0
+	VMOVUPS.Z 64(R9), K1, Z1
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z2
+	VMOVUPS.Z 64(R9), K1, Z3
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z4
+	VMOVUPS.Z 64(R9), K1, Z5
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z6
+	VMOVUPS.Z 64(R9), K1, Z7
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z8
+	VMOVUPS.Z 64(R9), K1, Z9
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z10
+	VMOVUPS.Z 64(R9), K1, Z11
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z12
+	VMOVUPS.Z 64(R9), K1, Z13
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z14
+	VMOVUPS.Z 64(R9), K1, Z15
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z16
+	VMOVUPS.Z 64(R9), K1, Z17
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z18
+	VMOVUPS.Z 64(R9), K1, Z19
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z20
+	VMOVUPS.Z 64(R9), K1, Z21
+
+begin:
+	MOVQ k+0(FP), R9
+	SHRQ $0x02, R9
+	JE   rest
+	MOVQ soonC+72(FP), R10
+	MOVQ ldc+48(FP), R11
+	MOVQ $0x0000000b, R12
+	XORQ R13, R13
+	MOVQ soon+80(FP), R14
+
+phase:
+	MOVQ    run+96(FP), R15
+	CMPQ    R9, R15
+	CMOVQLT R9, R15
+	SUBQ    R15, R9
 
 loop:
-	VMOVUPS      (CX)(DI*1), Z22
-	VMOVUPS      64(CX)(DI*1), Z23
-	VBROADCASTSS (R9), Z24
+	VMOVUPS      (AX), Z22
+	VMOVUPS      64(AX), Z23
+	VBROADCASTSS (DX), Z24
 	VFMADD231PS  Z24, Z22, Z0
 	VFMADD231PS  Z24, Z23, Z1
-	VBROADCASTSS (R9)(AX*1), Z24
+	VBROADCASTSS (DX)(BX*1), Z24
 	VFMADD231PS  Z24, Z22, Z2
 	VFMADD231PS  Z24, Z23, Z3
-	VBROADCASTSS (R9)(AX*2), Z24
+	VBROADCASTSS (DX)(BX*2), Z24
 	VFMADD231PS  Z24, Z22, Z4
 	VFMADD231PS  Z24, Z23, Z5
-	VBROADCASTSS (R9)(R12*1), Z24
+	VBROADCASTSS (DX)(R8*1), Z24
 	VFMADD231PS  Z24, Z22, Z6
 	VFMADD231PS  Z24, Z23, Z7
-	VBROADCASTSS (R9)(AX*4), Z24
+	VBROADCASTSS (DX)(BX*4), Z24
 	VFMADD231PS  Z24, Z22, Z8
 	VFMADD231PS  Z24, Z23, Z9
-	VBROADCASTSS (R10), Z24
+	VBROADCASTSS (SI), Z24
 	VFMADD231PS  Z24, Z22, Z10
 	VFMADD231PS  Z24, Z23, Z11
-	VBROADCASTSS (R10)(AX*1), Z24
+	VBROADCASTSS (SI)(BX*1), Z24
 	VFMADD231PS  Z24, Z22, Z12
 	VFMADD231PS  Z24, Z23, Z13
-	VBROADCASTSS (R10)(AX*2), Z24
+	VBROADCASTSS (SI)(BX*2), Z24
 	VFMADD231PS  Z24, Z22, Z14
 	VFMADD231PS  Z24, Z23, Z15
-	VBROADCASTSS (R10)(R12*1), Z24
+	VBROADCASTSS (SI)(R8*1), Z24
 	VFMADD231PS  Z24, Z22, Z16
 	VFMADD231PS  Z24, Z23, Z17
-	VBROADCASTSS (R10)(AX*4), Z24
+	VBROADCASTSS (SI)(BX*4), Z24
 	VFMADD231PS  Z24, Z22, Z18
 	VFMADD231PS  Z24, Z23, Z19
-	VBROADCASTSS (R11), Z24
+	VBROADCASTSS (DI), Z24
 	VFMADD231PS  Z24, Z22, Z20
 	VFMADD231PS  Z24, Z23, Z21
-	PREFETCHT1   (BX)
-	ADDQ         SI, BX
-	ADDQ         R8, R9
-	ADDQ         R8, R10
-	ADDQ         R8, R11
-	ADDQ         DX, DI
+	PREFETCHT1   (R14)
+	PREFETCHT1   64(R14)
+	PREFETCHT1   128(R14)
+	PREFETCHT1   192(R14)
+	ADDQ         $0x00000100, R14
+	VMOVUPS      (AX)(CX*1), Z22
+	VMOVUPS      64(AX)(CX*1), Z23
+	VBROADCASTSS 4(DX), Z24
+	VFMADD231PS  Z24, Z22, Z0
+	VFMADD231PS  Z24, Z23, Z1
+	VBROADCASTSS 4(DX)(BX*1), Z24
+	VFMADD231PS  Z24, Z22, Z2
+	VFMADD231PS  Z24, Z23, Z3
+	VBROADCASTSS 4(DX)(BX*2), Z24
+	VFMADD231PS  Z24, Z22, Z4
+	VFMADD231PS  Z24, Z23, Z5
+	VBROADCASTSS 4(DX)(R8*1), Z24
+	VFMADD231PS  Z24, Z22, Z6
+	VFMADD231PS  Z24, Z23, Z7
+	VBROADCASTSS 4(DX)(BX*4), Z24
+	VFMADD231PS  Z24, Z22, Z8
+	VFMADD231PS  Z24, Z23, Z9
+	VBROADCASTSS 4(SI), Z24
+	VFMADD231PS  Z24, Z22, Z10
+	VFMADD231PS  Z24, Z23, Z11
+	VBROADCASTSS 4(SI)(BX*1), Z24
+	VFMADD231PS  Z24, Z22, Z12
+	VFMADD231PS  Z24, Z23, Z13
+	VBROADCASTSS 4(SI)(BX*2), Z24
+	VFMADD231PS  Z24, Z22, Z14
+	VFMADD231PS  Z24, Z23, Z15
+	VBROADCASTSS 4(SI)(R8*1), Z24
+	VFMADD231PS  Z24, Z22, Z16
+	VFMADD231PS  Z24, Z23, Z17
+	VBROADCASTSS 4(SI)(BX*4), Z24
+	VFMADD231PS  Z24, Z22, Z18
+	VFMADD231PS  Z24, Z23, Z19
+	VBROADCASTSS 4(DI), Z24
+	VFMADD231PS  Z24, Z22, Z20
+	VFMADD231PS  Z24, Z23, Z21
+	LEAQ         (AX)(CX*2), AX
+	VMOVUPS      (AX), Z22
+	VMOVUPS      64(AX), Z23
+	VBROADCASTSS 8(DX), Z24
+	VFMADD231PS  Z24, Z22, Z0
+	VFMADD231PS  Z24, Z23, Z1
+	VBROADCASTSS 8(DX)(BX*1), Z24
+	VFMADD231PS  Z24, Z22, Z2
+	VFMADD231PS  Z24, Z23, Z3
+	VBROADCASTSS 8(DX)(BX*2), Z24
+	VFMADD231PS  Z24, Z22, Z4
+	VFMADD231PS  Z24, Z23, Z5
+	VBROADCASTSS 8(DX)(R8*1), Z24
+	VFMADD231PS  Z24, Z22, Z6
+	VFMADD231PS  Z24, Z23, Z7
+	VBROADCASTSS 8(DX)(BX*4), Z24
+	VFMADD231PS  Z24, Z22, Z8
+	VFMADD231PS  Z24, Z23, Z9
+	VBROADCASTSS 8(SI), Z24
+	VFMADD231PS  Z24, Z22, Z10
+	VFMADD231PS  Z24, Z23, Z11
+	VBROADCASTSS 8(SI)(BX*1), Z24
+	VFMADD231PS  Z24, Z22, Z12
+	VFMADD231PS  Z24, Z23, Z13
+	VBROADCASTSS 8(SI)(BX*2), Z24
+	VFMADD231PS  Z24, Z22, Z14
+	VFMADD231PS  Z24, Z23, Z15
+	VBROADCASTSS 8(SI)(R8*1), Z24
+	VFMADD231PS  Z24, Z22, Z16
+	VFMADD231PS  Z24, Z23, Z17
+	VBROADCASTSS 8(SI)(BX*4), Z24
+	VFMADD231PS  Z24, Z22, Z18
+	VFMADD231PS  Z24, Z23, Z19
+	VBROADCASTSS 8(DI), Z24
+	VFMADD231PS  Z24, Z22, Z20
+	VFMADD231PS  Z24, Z23, Z21
+	PREFETCHT0   (R10)
+	PREFETCHT0   64(R10)
+	ADDQ         R11, R10
+	DECQ         R12
+	CMOVQEQ      R13, R11
+	VMOVUPS      (AX)(CX*1), Z22
+	VMOVUPS      64(AX)(CX*1), Z23
+	VBROADCASTSS 12(DX), Z24
+	VFMADD231PS  Z24, Z22, Z0
+	VFMADD231PS  Z24, Z23, Z1
+	VBROADCASTSS 12(DX)(BX*1), Z24
+	VFMADD231PS  Z24, Z22, Z2
+	VFMADD231PS  Z24, Z23, Z3
+	VBROADCASTSS 12(DX)(BX*2), Z24
+	VFMADD231PS  Z24, Z22, Z4
+	VFMADD231PS  Z24, Z23, Z5
+	VBROADCASTSS 12(DX)(R8*1), Z24
+	VFMADD231PS  Z24, Z22, Z6
+	VFMADD231PS  Z24, Z23, Z7
+	VBROADCASTSS 12(DX)(BX*4), Z24
+	VFMADD231PS  Z24, Z22, Z8
+	VFMADD231PS  Z24, Z23, Z9
+	VBROADCASTSS 12(SI), Z24
+	VFMADD231PS  Z24, Z22, Z10
+	VFMADD231PS  Z24, Z23, Z11
+	VBROADCASTSS 12(SI)(BX*1), Z24
+	VFMADD231PS  Z24, Z22, Z12
+	VFMADD231PS  Z24, Z23, Z13
+	VBROADCASTSS 12(SI)(BX*2), Z24
+	VFMADD231PS  Z24, Z22, Z14
+	VFMADD231PS  Z24, Z23, Z15
+	VBROADCASTSS 12(SI)(R8*1), Z24
+	VFMADD231PS  Z24, Z22, Z16
+	VFMADD231PS  Z24, Z23, Z17
+	VBROADCASTSS 12(SI)(BX*4), Z24
+	VFMADD231PS  Z24, Z22, Z18
+	VFMADD231PS  Z24, Z23, Z19
+	VBROADCASTSS 12(DI), Z24
+	VFMADD231PS  Z24, Z22, Z20
+	VFMADD231PS  Z24, Z23, Z21
+	LEAQ         (AX)(CX*2), AX
+	ADDQ         $0x10, DX
+	ADDQ         $0x10, SI
+	ADDQ         $0x10, DI
+	DECQ         R15
 	JNE          loop
-	MOVQ         tail+64(FP), AX
-	MOVL         $-1, CX
-	BZHIL        AX, CX, CX
-	KMOVW        CX, K1
-	MOVQ         c+48(FP), AX
-	MOVQ         ldc+56(FP), CX
-	VMOVUPS      Z0, (AX)
-	VMOVUPS      Z1, K1, 64(AX)
+	TESTQ        R9, R9
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R14
+	ADDQ         ld+88(FP), R14
+	MOVQ         R14, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R14
+	MOVQ R9, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), R9
+	ANDQ $0x00000003, R9
+	JE   store
+
+single:
+	VMOVUPS      (AX), Z22
+	VMOVUPS      64(AX), Z23
+	VBROADCASTSS (DX), Z24
+	VFMADD231PS  Z24, Z22, Z0
+	VFMADD231PS  Z24, Z23, Z1
+	VBROADCASTSS (DX)(BX*1), Z24
+	VFMADD231PS  Z24, Z22, Z2
+	VFMADD231PS  Z24, Z23, Z3
+	VBROADCASTSS (DX)(BX*2), Z24
+	VFMADD231PS  Z24, Z22, Z4
+	VFMADD231PS  Z24, Z23, Z5
+	VBROADCASTSS (DX)(R8*1), Z24
+	VFMADD231PS  Z24, Z22, Z6
+	VFMADD231PS  Z24, Z23, Z7
+	VBROADCASTSS (DX)(BX*4), Z24
+	VFMADD231PS  Z24, Z22, Z8
+	VFMADD231PS  Z24, Z23, Z9
+	VBROADCASTSS (SI), Z24
+	VFMADD231PS  Z24, Z22, Z10
+	VFMADD231PS  Z24, Z23, Z11
+	VBROADCASTSS (SI)(BX*1), Z24
+	VFMADD231PS  Z24, Z22, Z12
+	VFMADD231PS  Z24, Z23, Z13
+	VBROADCASTSS (SI)(BX*2), Z24
+	VFMADD231PS  Z24, Z22, Z14
+	VFMADD231PS  Z24, Z23, Z15
+	VBROADCASTSS (SI)(R8*1), Z24
+	VFMADD231PS  Z24, Z22, Z16
+	VFMADD231PS  Z24, Z23, Z17
+	VBROADCASTSS (SI)(BX*4), Z24
+	VFMADD231PS  Z24, Z22, Z18
+	VFMADD231PS  Z24, Z23, Z19
+	VBROADCASTSS (DI), Z24
+	VFMADD231PS  Z24, Z22, Z20
+	VFMADD231PS  Z24, Z23, Z21
 	ADDQ         CX, AX
-	VMOVUPS      Z2, (AX)
-	VMOVUPS      Z3, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z4, (AX)
-	VMOVUPS      Z5, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z6, (AX)
-	VMOVUPS      Z7, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z8, (AX)
-	VMOVUPS      Z9, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z10, (AX)
-	VMOVUPS      Z11, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z12, (AX)
-	VMOVUPS      Z13, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z14, (AX)
-	VMOVUPS      Z15, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z16, (AX)
-	VMOVUPS      Z17, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z18, (AX)
-	VMOVUPS      Z19, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z20, (AX)
-	VMOVUPS      Z21, K1, 64(AX)
+	ADDQ         $0x04, DX
+	ADDQ         $0x04, SI
+	ADDQ         $0x04, DI
+	DECQ         R9
+	JNE          single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z10, (AX)
+	VMOVUPS Z11, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z12, (AX)
+	VMOVUPS Z13, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z14, (AX)
+	VMOVUPS Z15, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z16, (AX)
+	VMOVUPS Z17, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z18, (AX)
+	VMOVUPS Z19, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z20, (AX)
+	VMOVUPS Z21, K1, 64(AX)
 	VZEROUPPER
 	RET
 
-// func tile11x2BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
-// Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·tile11x2BF16AVX512(SB), NOSPLIT, $0-96
-	MOVQ   k+0(FP), AX
-	MOVQ   b+32(FP), CX
-	MOVQ   brs+40(FP), DX
-	MOVQ   next+80(FP), BX
-	MOVQ   step+88(FP), SI
-	MOVQ   DX, DI
-	IMULQ  AX, DI
-	ADDQ   DI, CX
-	NEGQ   DI
-	MOVQ   ars+16(FP), AX
-	MOVQ   acs+24(FP), R8
-	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(AX*4), R10
-	ADDQ   AX, R10
-	LEAQ   (R10)(AX*4), R11
-	ADDQ   AX, R11
-	LEAQ   (AX)(AX*2), R12
-	MOVB   load+72(FP), R13
-	TESTB  R13, R13
+// func tile11x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile11x2TAVX512(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
 	JNE    fromC
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
@@ -11988,156 +25248,702 @@ TEXT ·tile11x2BF16AVX512(SB), NOSPLIT, $0-96
 	VPXORD Z19, Z19, Z19
 	VPXORD Z20, Z20, Z20
 	VPXORD Z21, Z21, Z21
-	JMP    loop
+	JMP    begin
 
 fromC:
-	MOVQ      tail+64(FP), R13
-	MOVL      $-1, R14
-	BZHIL     R13, R14, R14
-	KMOVW     R14, K1
-	MOVQ      c+48(FP), R13
-	MOVQ      ldc+56(FP), R14
-	VMOVUPS   (R13), Z0
-	VMOVUPS.Z 64(R13), K1, Z1
-	ADDQ      R14, R13
-	VMOVUPS   (R13), Z2
-	VMOVUPS.Z 64(R13), K1, Z3
-	ADDQ      R14, R13
-	VMOVUPS   (R13), Z4
-	VMOVUPS.Z 64(R13), K1, Z5
-	ADDQ      R14, R13
-	VMOVUPS   (R13), Z6
-	VMOVUPS.Z 64(R13), K1, Z7
-	ADDQ      R14, R13
-	VMOVUPS   (R13), Z8
-	VMOVUPS.Z 64(R13), K1, Z9
-	ADDQ      R14, R13
-	VMOVUPS   (R13), Z10
-	VMOVUPS.Z 64(R13), K1, Z11
-	ADDQ      R14, R13
-	VMOVUPS   (R13), Z12
-	VMOVUPS.Z 64(R13), K1, Z13
-	ADDQ      R14, R13
-	VMOVUPS   (R13), Z14
-	VMOVUPS.Z 64(R13), K1, Z15
-	ADDQ      R14, R13
-	VMOVUPS   (R13), Z16
-	VMOVUPS.Z 64(R13), K1, Z17
-	ADDQ      R14, R13
-	VMOVUPS   (R13), Z18
-	VMOVUPS.Z 64(R13), K1, Z19
-	ADDQ      R14, R13
-	VMOVUPS   (R13), Z20
-	VMOVUPS.Z 64(R13), K1, Z21
+	MOVQ      tail+56(FP), SI
+	MOVL      $-1, DI
+	BZHIL     SI, DI, DI
+	KMOVW     DI, K1
+	MOVQ      c+40(FP), SI
+	MOVQ      ldc+48(FP), DI
+	VMOVUPS   (SI), Z0
+	VMOVUPS.Z 64(SI), K1, Z1
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z2
+	VMOVUPS.Z 64(SI), K1, Z3
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z4
+	VMOVUPS.Z 64(SI), K1, Z5
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z6
+	VMOVUPS.Z 64(SI), K1, Z7
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z8
+	VMOVUPS.Z 64(SI), K1, Z9
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z10
+	VMOVUPS.Z 64(SI), K1, Z11
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z12
+	VMOVUPS.Z 64(SI), K1, Z13
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z14
+	VMOVUPS.Z 64(SI), K1, Z15
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z16
+	VMOVUPS.Z 64(SI), K1, Z17
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z18
+	VMOVUPS.Z 64(SI), K1, Z19
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z20
+	VMOVUPS.Z 64(SI), K1, Z21
+
+begin:
+	MOVQ k+0(FP), SI
+	SHRQ $0x02, SI
+	JE   rest
+	MOVQ soonC+72(FP), DI
+	MOVQ ldc+48(FP), R8
+	MOVQ $0x0000000b, R9
+	XORQ R10, R10
+	MOVQ soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
 
 loop:
-	VPMOVZXWD    (CX)(DI*1), Z22
+	VMOVUPS      (AX), Z22
+	VMOVUPS      64(AX), Z23
+	VBROADCASTSS (DX), Z24
+	VFMADD231PS  Z24, Z22, Z0
+	VFMADD231PS  Z24, Z23, Z1
+	VBROADCASTSS 4(DX), Z24
+	VFMADD231PS  Z24, Z22, Z2
+	VFMADD231PS  Z24, Z23, Z3
+	VBROADCASTSS 8(DX), Z24
+	VFMADD231PS  Z24, Z22, Z4
+	VFMADD231PS  Z24, Z23, Z5
+	VBROADCASTSS 12(DX), Z24
+	VFMADD231PS  Z24, Z22, Z6
+	VFMADD231PS  Z24, Z23, Z7
+	VBROADCASTSS 16(DX), Z24
+	VFMADD231PS  Z24, Z22, Z8
+	VFMADD231PS  Z24, Z23, Z9
+	VBROADCASTSS 20(DX), Z24
+	VFMADD231PS  Z24, Z22, Z10
+	VFMADD231PS  Z24, Z23, Z11
+	VBROADCASTSS 24(DX), Z24
+	VFMADD231PS  Z24, Z22, Z12
+	VFMADD231PS  Z24, Z23, Z13
+	VBROADCASTSS 28(DX), Z24
+	VFMADD231PS  Z24, Z22, Z14
+	VFMADD231PS  Z24, Z23, Z15
+	VBROADCASTSS 32(DX), Z24
+	VFMADD231PS  Z24, Z22, Z16
+	VFMADD231PS  Z24, Z23, Z17
+	VBROADCASTSS 36(DX), Z24
+	VFMADD231PS  Z24, Z22, Z18
+	VFMADD231PS  Z24, Z23, Z19
+	VBROADCASTSS 40(DX), Z24
+	VFMADD231PS  Z24, Z22, Z20
+	VFMADD231PS  Z24, Z23, Z21
+	PREFETCHT1   (R11)
+	PREFETCHT1   64(R11)
+	PREFETCHT1   128(R11)
+	PREFETCHT1   192(R11)
+	ADDQ         $0x00000100, R11
+	VMOVUPS      (AX)(CX*1), Z22
+	VMOVUPS      64(AX)(CX*1), Z23
+	VBROADCASTSS (DX)(BX*1), Z24
+	VFMADD231PS  Z24, Z22, Z0
+	VFMADD231PS  Z24, Z23, Z1
+	VBROADCASTSS 4(DX)(BX*1), Z24
+	VFMADD231PS  Z24, Z22, Z2
+	VFMADD231PS  Z24, Z23, Z3
+	VBROADCASTSS 8(DX)(BX*1), Z24
+	VFMADD231PS  Z24, Z22, Z4
+	VFMADD231PS  Z24, Z23, Z5
+	VBROADCASTSS 12(DX)(BX*1), Z24
+	VFMADD231PS  Z24, Z22, Z6
+	VFMADD231PS  Z24, Z23, Z7
+	VBROADCASTSS 16(DX)(BX*1), Z24
+	VFMADD231PS  Z24, Z22, Z8
+	VFMADD231PS  Z24, Z23, Z9
+	VBROADCASTSS 20(DX)(BX*1), Z24
+	VFMADD231PS  Z24, Z22, Z10
+	VFMADD231PS  Z24, Z23, Z11
+	VBROADCASTSS 24(DX)(BX*1), Z24
+	VFMADD231PS  Z24, Z22, Z12
+	VFMADD231PS  Z24, Z23, Z13
+	VBROADCASTSS 28(DX)(BX*1), Z24
+	VFMADD231PS  Z24, Z22, Z14
+	VFMADD231PS  Z24, Z23, Z15
+	VBROADCASTSS 32(DX)(BX*1), Z24
+	VFMADD231PS  Z24, Z22, Z16
+	VFMADD231PS  Z24, Z23, Z17
+	VBROADCASTSS 36(DX)(BX*1), Z24
+	VFMADD231PS  Z24, Z22, Z18
+	VFMADD231PS  Z24, Z23, Z19
+	VBROADCASTSS 40(DX)(BX*1), Z24
+	VFMADD231PS  Z24, Z22, Z20
+	VFMADD231PS  Z24, Z23, Z21
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	VMOVUPS      (AX), Z22
+	VMOVUPS      64(AX), Z23
+	VBROADCASTSS (DX), Z24
+	VFMADD231PS  Z24, Z22, Z0
+	VFMADD231PS  Z24, Z23, Z1
+	VBROADCASTSS 4(DX), Z24
+	VFMADD231PS  Z24, Z22, Z2
+	VFMADD231PS  Z24, Z23, Z3
+	VBROADCASTSS 8(DX), Z24
+	VFMADD231PS  Z24, Z22, Z4
+	VFMADD231PS  Z24, Z23, Z5
+	VBROADCASTSS 12(DX), Z24
+	VFMADD231PS  Z24, Z22, Z6
+	VFMADD231PS  Z24, Z23, Z7
+	VBROADCASTSS 16(DX), Z24
+	VFMADD231PS  Z24, Z22, Z8
+	VFMADD231PS  Z24, Z23, Z9
+	VBROADCASTSS 20(DX), Z24
+	VFMADD231PS  Z24, Z22, Z10
+	VFMADD231PS  Z24, Z23, Z11
+	VBROADCASTSS 24(DX), Z24
+	VFMADD231PS  Z24, Z22, Z12
+	VFMADD231PS  Z24, Z23, Z13
+	VBROADCASTSS 28(DX), Z24
+	VFMADD231PS  Z24, Z22, Z14
+	VFMADD231PS  Z24, Z23, Z15
+	VBROADCASTSS 32(DX), Z24
+	VFMADD231PS  Z24, Z22, Z16
+	VFMADD231PS  Z24, Z23, Z17
+	VBROADCASTSS 36(DX), Z24
+	VFMADD231PS  Z24, Z22, Z18
+	VFMADD231PS  Z24, Z23, Z19
+	VBROADCASTSS 40(DX), Z24
+	VFMADD231PS  Z24, Z22, Z20
+	VFMADD231PS  Z24, Z23, Z21
+	PREFETCHT0   (DI)
+	PREFETCHT0   64(DI)
+	ADDQ         R8, DI
+	DECQ         R9
+	CMOVQEQ      R10, R8
+	VMOVUPS      (AX)(CX*1), Z22
+	VMOVUPS      64(AX)(CX*1), Z23
+	VBROADCASTSS (DX)(BX*1), Z24
+	VFMADD231PS  Z24, Z22, Z0
+	VFMADD231PS  Z24, Z23, Z1
+	VBROADCASTSS 4(DX)(BX*1), Z24
+	VFMADD231PS  Z24, Z22, Z2
+	VFMADD231PS  Z24, Z23, Z3
+	VBROADCASTSS 8(DX)(BX*1), Z24
+	VFMADD231PS  Z24, Z22, Z4
+	VFMADD231PS  Z24, Z23, Z5
+	VBROADCASTSS 12(DX)(BX*1), Z24
+	VFMADD231PS  Z24, Z22, Z6
+	VFMADD231PS  Z24, Z23, Z7
+	VBROADCASTSS 16(DX)(BX*1), Z24
+	VFMADD231PS  Z24, Z22, Z8
+	VFMADD231PS  Z24, Z23, Z9
+	VBROADCASTSS 20(DX)(BX*1), Z24
+	VFMADD231PS  Z24, Z22, Z10
+	VFMADD231PS  Z24, Z23, Z11
+	VBROADCASTSS 24(DX)(BX*1), Z24
+	VFMADD231PS  Z24, Z22, Z12
+	VFMADD231PS  Z24, Z23, Z13
+	VBROADCASTSS 28(DX)(BX*1), Z24
+	VFMADD231PS  Z24, Z22, Z14
+	VFMADD231PS  Z24, Z23, Z15
+	VBROADCASTSS 32(DX)(BX*1), Z24
+	VFMADD231PS  Z24, Z22, Z16
+	VFMADD231PS  Z24, Z23, Z17
+	VBROADCASTSS 36(DX)(BX*1), Z24
+	VFMADD231PS  Z24, Z22, Z18
+	VFMADD231PS  Z24, Z23, Z19
+	VBROADCASTSS 40(DX)(BX*1), Z24
+	VFMADD231PS  Z24, Z22, Z20
+	VFMADD231PS  Z24, Z23, Z21
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	DECQ         R12
+	JNE          loop
+	TESTQ        SI, SI
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R11
+	ADDQ         ld+88(FP), R11
+	MOVQ         R11, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VMOVUPS      (AX), Z22
+	VMOVUPS      64(AX), Z23
+	VBROADCASTSS (DX), Z24
+	VFMADD231PS  Z24, Z22, Z0
+	VFMADD231PS  Z24, Z23, Z1
+	VBROADCASTSS 4(DX), Z24
+	VFMADD231PS  Z24, Z22, Z2
+	VFMADD231PS  Z24, Z23, Z3
+	VBROADCASTSS 8(DX), Z24
+	VFMADD231PS  Z24, Z22, Z4
+	VFMADD231PS  Z24, Z23, Z5
+	VBROADCASTSS 12(DX), Z24
+	VFMADD231PS  Z24, Z22, Z6
+	VFMADD231PS  Z24, Z23, Z7
+	VBROADCASTSS 16(DX), Z24
+	VFMADD231PS  Z24, Z22, Z8
+	VFMADD231PS  Z24, Z23, Z9
+	VBROADCASTSS 20(DX), Z24
+	VFMADD231PS  Z24, Z22, Z10
+	VFMADD231PS  Z24, Z23, Z11
+	VBROADCASTSS 24(DX), Z24
+	VFMADD231PS  Z24, Z22, Z12
+	VFMADD231PS  Z24, Z23, Z13
+	VBROADCASTSS 28(DX), Z24
+	VFMADD231PS  Z24, Z22, Z14
+	VFMADD231PS  Z24, Z23, Z15
+	VBROADCASTSS 32(DX), Z24
+	VFMADD231PS  Z24, Z22, Z16
+	VFMADD231PS  Z24, Z23, Z17
+	VBROADCASTSS 36(DX), Z24
+	VFMADD231PS  Z24, Z22, Z18
+	VFMADD231PS  Z24, Z23, Z19
+	VBROADCASTSS 40(DX), Z24
+	VFMADD231PS  Z24, Z22, Z20
+	VFMADD231PS  Z24, Z23, Z21
+	ADDQ         CX, AX
+	ADDQ         BX, DX
+	DECQ         SI
+	JNE          single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z10, (AX)
+	VMOVUPS Z11, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z12, (AX)
+	VMOVUPS Z13, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z14, (AX)
+	VMOVUPS Z15, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z16, (AX)
+	VMOVUPS Z17, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z18, (AX)
+	VMOVUPS Z19, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z20, (AX)
+	VMOVUPS Z21, K1, 64(AX)
+	VZEROUPPER
+	RET
+
+// func tile11x2BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile11x2BF16AVX512(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (DX)(BX*4), SI
+	ADDQ   BX, SI
+	LEAQ   (SI)(BX*4), DI
+	ADDQ   BX, DI
+	LEAQ   (BX)(BX*2), R8
+	MOVB   load+64(FP), R9
+	TESTB  R9, R9
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	VPXORD Z19, Z19, Z19
+	VPXORD Z20, Z20, Z20
+	VPXORD Z21, Z21, Z21
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), R9
+	MOVL      $-1, R10
+	BZHIL     R9, R10, R10
+	KMOVW     R10, K1
+	MOVQ      c+40(FP), R9
+	MOVQ      ldc+48(FP), R10
+	VMOVUPS   (R9), Z0
+	VMOVUPS.Z 64(R9), K1, Z1
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z2
+	VMOVUPS.Z 64(R9), K1, Z3
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z4
+	VMOVUPS.Z 64(R9), K1, Z5
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z6
+	VMOVUPS.Z 64(R9), K1, Z7
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z8
+	VMOVUPS.Z 64(R9), K1, Z9
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z10
+	VMOVUPS.Z 64(R9), K1, Z11
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z12
+	VMOVUPS.Z 64(R9), K1, Z13
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z14
+	VMOVUPS.Z 64(R9), K1, Z15
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z16
+	VMOVUPS.Z 64(R9), K1, Z17
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z18
+	VMOVUPS.Z 64(R9), K1, Z19
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z20
+	VMOVUPS.Z 64(R9), K1, Z21
+
+begin:
+	MOVQ k+0(FP), R9
+	SHRQ $0x02, R9
+	JE   rest
+	MOVQ soonC+72(FP), R10
+	MOVQ ldc+48(FP), R11
+	MOVQ $0x0000000b, R12
+	XORQ R13, R13
+	MOVQ soon+80(FP), R14
+
+phase:
+	MOVQ    run+96(FP), R15
+	CMPQ    R9, R15
+	CMOVQLT R9, R15
+	SUBQ    R15, R9
+
+loop:
+	VPMOVZXWD    (AX), Z22
 	VPSLLD       $0x10, Z22, Z22
-	VPMOVZXWD    32(CX)(DI*1), Z23
+	VPMOVZXWD    32(AX), Z23
 	VPSLLD       $0x10, Z23, Z23
-	VBROADCASTSS (R9), Z24
+	VBROADCASTSS (DX), Z24
 	VFMADD231PS  Z24, Z22, Z0
 	VFMADD231PS  Z24, Z23, Z1
-	VBROADCASTSS (R9)(AX*1), Z24
+	VBROADCASTSS (DX)(BX*1), Z24
 	VFMADD231PS  Z24, Z22, Z2
 	VFMADD231PS  Z24, Z23, Z3
-	VBROADCASTSS (R9)(AX*2), Z24
+	VBROADCASTSS (DX)(BX*2), Z24
 	VFMADD231PS  Z24, Z22, Z4
 	VFMADD231PS  Z24, Z23, Z5
-	VBROADCASTSS (R9)(R12*1), Z24
+	VBROADCASTSS (DX)(R8*1), Z24
 	VFMADD231PS  Z24, Z22, Z6
 	VFMADD231PS  Z24, Z23, Z7
-	VBROADCASTSS (R9)(AX*4), Z24
+	VBROADCASTSS (DX)(BX*4), Z24
 	VFMADD231PS  Z24, Z22, Z8
 	VFMADD231PS  Z24, Z23, Z9
-	VBROADCASTSS (R10), Z24
+	VBROADCASTSS (SI), Z24
 	VFMADD231PS  Z24, Z22, Z10
 	VFMADD231PS  Z24, Z23, Z11
-	VBROADCASTSS (R10)(AX*1), Z24
+	VBROADCASTSS (SI)(BX*1), Z24
 	VFMADD231PS  Z24, Z22, Z12
 	VFMADD231PS  Z24, Z23, Z13
-	VBROADCASTSS (R10)(AX*2), Z24
+	VBROADCASTSS (SI)(BX*2), Z24
 	VFMADD231PS  Z24, Z22, Z14
 	VFMADD231PS  Z24, Z23, Z15
-	VBROADCASTSS (R10)(R12*1), Z24
+	VBROADCASTSS (SI)(R8*1), Z24
 	VFMADD231PS  Z24, Z22, Z16
 	VFMADD231PS  Z24, Z23, Z17
-	VBROADCASTSS (R10)(AX*4), Z24
+	VBROADCASTSS (SI)(BX*4), Z24
 	VFMADD231PS  Z24, Z22, Z18
 	VFMADD231PS  Z24, Z23, Z19
-	VBROADCASTSS (R11), Z24
+	VBROADCASTSS (DI), Z24
 	VFMADD231PS  Z24, Z22, Z20
 	VFMADD231PS  Z24, Z23, Z21
-	PREFETCHT1   (BX)
-	ADDQ         SI, BX
-	ADDQ         R8, R9
-	ADDQ         R8, R10
-	ADDQ         R8, R11
-	ADDQ         DX, DI
+	PREFETCHT1   (R14)
+	PREFETCHT1   64(R14)
+	ADDQ         $0x00000080, R14
+	VPMOVZXWD    (AX)(CX*1), Z22
+	VPSLLD       $0x10, Z22, Z22
+	VPMOVZXWD    32(AX)(CX*1), Z23
+	VPSLLD       $0x10, Z23, Z23
+	VBROADCASTSS 4(DX), Z24
+	VFMADD231PS  Z24, Z22, Z0
+	VFMADD231PS  Z24, Z23, Z1
+	VBROADCASTSS 4(DX)(BX*1), Z24
+	VFMADD231PS  Z24, Z22, Z2
+	VFMADD231PS  Z24, Z23, Z3
+	VBROADCASTSS 4(DX)(BX*2), Z24
+	VFMADD231PS  Z24, Z22, Z4
+	VFMADD231PS  Z24, Z23, Z5
+	VBROADCASTSS 4(DX)(R8*1), Z24
+	VFMADD231PS  Z24, Z22, Z6
+	VFMADD231PS  Z24, Z23, Z7
+	VBROADCASTSS 4(DX)(BX*4), Z24
+	VFMADD231PS  Z24, Z22, Z8
+	VFMADD231PS  Z24, Z23, Z9
+	VBROADCASTSS 4(SI), Z24
+	VFMADD231PS  Z24, Z22, Z10
+	VFMADD231PS  Z24, Z23, Z11
+	VBROADCASTSS 4(SI)(BX*1), Z24
+	VFMADD231PS  Z24, Z22, Z12
+	VFMADD231PS  Z24, Z23, Z13
+	VBROADCASTSS 4(SI)(BX*2), Z24
+	VFMADD231PS  Z24, Z22, Z14
+	VFMADD231PS  Z24, Z23, Z15
+	VBROADCASTSS 4(SI)(R8*1), Z24
+	VFMADD231PS  Z24, Z22, Z16
+	VFMADD231PS  Z24, Z23, Z17
+	VBROADCASTSS 4(SI)(BX*4), Z24
+	VFMADD231PS  Z24, Z22, Z18
+	VFMADD231PS  Z24, Z23, Z19
+	VBROADCASTSS 4(DI), Z24
+	VFMADD231PS  Z24, Z22, Z20
+	VFMADD231PS  Z24, Z23, Z21
+	LEAQ         (AX)(CX*2), AX
+	VPMOVZXWD    (AX), Z22
+	VPSLLD       $0x10, Z22, Z22
+	VPMOVZXWD    32(AX), Z23
+	VPSLLD       $0x10, Z23, Z23
+	VBROADCASTSS 8(DX), Z24
+	VFMADD231PS  Z24, Z22, Z0
+	VFMADD231PS  Z24, Z23, Z1
+	VBROADCASTSS 8(DX)(BX*1), Z24
+	VFMADD231PS  Z24, Z22, Z2
+	VFMADD231PS  Z24, Z23, Z3
+	VBROADCASTSS 8(DX)(BX*2), Z24
+	VFMADD231PS  Z24, Z22, Z4
+	VFMADD231PS  Z24, Z23, Z5
+	VBROADCASTSS 8(DX)(R8*1), Z24
+	VFMADD231PS  Z24, Z22, Z6
+	VFMADD231PS  Z24, Z23, Z7
+	VBROADCASTSS 8(DX)(BX*4), Z24
+	VFMADD231PS  Z24, Z22, Z8
+	VFMADD231PS  Z24, Z23, Z9
+	VBROADCASTSS 8(SI), Z24
+	VFMADD231PS  Z24, Z22, Z10
+	VFMADD231PS  Z24, Z23, Z11
+	VBROADCASTSS 8(SI)(BX*1), Z24
+	VFMADD231PS  Z24, Z22, Z12
+	VFMADD231PS  Z24, Z23, Z13
+	VBROADCASTSS 8(SI)(BX*2), Z24
+	VFMADD231PS  Z24, Z22, Z14
+	VFMADD231PS  Z24, Z23, Z15
+	VBROADCASTSS 8(SI)(R8*1), Z24
+	VFMADD231PS  Z24, Z22, Z16
+	VFMADD231PS  Z24, Z23, Z17
+	VBROADCASTSS 8(SI)(BX*4), Z24
+	VFMADD231PS  Z24, Z22, Z18
+	VFMADD231PS  Z24, Z23, Z19
+	VBROADCASTSS 8(DI), Z24
+	VFMADD231PS  Z24, Z22, Z20
+	VFMADD231PS  Z24, Z23, Z21
+	PREFETCHT0   (R10)
+	PREFETCHT0   64(R10)
+	ADDQ         R11, R10
+	DECQ         R12
+	CMOVQEQ      R13, R11
+	VPMOVZXWD    (AX)(CX*1), Z22
+	VPSLLD       $0x10, Z22, Z22
+	VPMOVZXWD    32(AX)(CX*1), Z23
+	VPSLLD       $0x10, Z23, Z23
+	VBROADCASTSS 12(DX), Z24
+	VFMADD231PS  Z24, Z22, Z0
+	VFMADD231PS  Z24, Z23, Z1
+	VBROADCASTSS 12(DX)(BX*1), Z24
+	VFMADD231PS  Z24, Z22, Z2
+	VFMADD231PS  Z24, Z23, Z3
+	VBROADCASTSS 12(DX)(BX*2), Z24
+	VFMADD231PS  Z24, Z22, Z4
+	VFMADD231PS  Z24, Z23, Z5
+	VBROADCASTSS 12(DX)(R8*1), Z24
+	VFMADD231PS  Z24, Z22, Z6
+	VFMADD231PS  Z24, Z23, Z7
+	VBROADCASTSS 12(DX)(BX*4), Z24
+	VFMADD231PS  Z24, Z22, Z8
+	VFMADD231PS  Z24, Z23, Z9
+	VBROADCASTSS 12(SI), Z24
+	VFMADD231PS  Z24, Z22, Z10
+	VFMADD231PS  Z24, Z23, Z11
+	VBROADCASTSS 12(SI)(BX*1), Z24
+	VFMADD231PS  Z24, Z22, Z12
+	VFMADD231PS  Z24, Z23, Z13
+	VBROADCASTSS 12(SI)(BX*2), Z24
+	VFMADD231PS  Z24, Z22, Z14
+	VFMADD231PS  Z24, Z23, Z15
+	VBROADCASTSS 12(SI)(R8*1), Z24
+	VFMADD231PS  Z24, Z22, Z16
+	VFMADD231PS  Z24, Z23, Z17
+	VBROADCASTSS 12(SI)(BX*4), Z24
+	VFMADD231PS  Z24, Z22, Z18
+	VFMADD231PS  Z24, Z23, Z19
+	VBROADCASTSS 12(DI), Z24
+	VFMADD231PS  Z24, Z22, Z20
+	VFMADD231PS  Z24, Z23, Z21
+	LEAQ         (AX)(CX*2), AX
+	ADDQ         $0x10, DX
+	ADDQ         $0x10, SI
+	ADDQ         $0x10, DI
+	DECQ         R15
 	JNE          loop
-	MOVQ         tail+64(FP), AX
-	MOVL         $-1, CX
-	BZHIL        AX, CX, CX
-	KMOVW        CX, K1
-	MOVQ         c+48(FP), AX
-	MOVQ         ldc+56(FP), CX
-	VMOVUPS      Z0, (AX)
-	VMOVUPS      Z1, K1, 64(AX)
+	TESTQ        R9, R9
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R14
+	ADDQ         ld+88(FP), R14
+	MOVQ         R14, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R14
+	MOVQ R9, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), R9
+	ANDQ $0x00000003, R9
+	JE   store
+
+single:
+	VPMOVZXWD    (AX), Z22
+	VPSLLD       $0x10, Z22, Z22
+	VPMOVZXWD    32(AX), Z23
+	VPSLLD       $0x10, Z23, Z23
+	VBROADCASTSS (DX), Z24
+	VFMADD231PS  Z24, Z22, Z0
+	VFMADD231PS  Z24, Z23, Z1
+	VBROADCASTSS (DX)(BX*1), Z24
+	VFMADD231PS  Z24, Z22, Z2
+	VFMADD231PS  Z24, Z23, Z3
+	VBROADCASTSS (DX)(BX*2), Z24
+	VFMADD231PS  Z24, Z22, Z4
+	VFMADD231PS  Z24, Z23, Z5
+	VBROADCASTSS (DX)(R8*1), Z24
+	VFMADD231PS  Z24, Z22, Z6
+	VFMADD231PS  Z24, Z23, Z7
+	VBROADCASTSS (DX)(BX*4), Z24
+	VFMADD231PS  Z24, Z22, Z8
+	VFMADD231PS  Z24, Z23, Z9
+	VBROADCASTSS (SI), Z24
+	VFMADD231PS  Z24, Z22, Z10
+	VFMADD231PS  Z24, Z23, Z11
+	VBROADCASTSS (SI)(BX*1), Z24
+	VFMADD231PS  Z24, Z22, Z12
+	VFMADD231PS  Z24, Z23, Z13
+	VBROADCASTSS (SI)(BX*2), Z24
+	VFMADD231PS  Z24, Z22, Z14
+	VFMADD231PS  Z24, Z23, Z15
+	VBROADCASTSS (SI)(R8*1), Z24
+	VFMADD231PS  Z24, Z22, Z16
+	VFMADD231PS  Z24, Z23, Z17
+	VBROADCASTSS (SI)(BX*4), Z24
+	VFMADD231PS  Z24, Z22, Z18
+	VFMADD231PS  Z24, Z23, Z19
+	VBROADCASTSS (DI), Z24
+	VFMADD231PS  Z24, Z22, Z20
+	VFMADD231PS  Z24, Z23, Z21
 	ADDQ         CX, AX
-	VMOVUPS      Z2, (AX)
-	VMOVUPS      Z3, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z4, (AX)
-	VMOVUPS      Z5, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z6, (AX)
-	VMOVUPS      Z7, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z8, (AX)
-	VMOVUPS      Z9, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z10, (AX)
-	VMOVUPS      Z11, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z12, (AX)
-	VMOVUPS      Z13, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z14, (AX)
-	VMOVUPS      Z15, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z16, (AX)
-	VMOVUPS      Z17, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z18, (AX)
-	VMOVUPS      Z19, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z20, (AX)
-	VMOVUPS      Z21, K1, 64(AX)
+	ADDQ         $0x04, DX
+	ADDQ         $0x04, SI
+	ADDQ         $0x04, DI
+	DECQ         R9
+	JNE          single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z10, (AX)
+	VMOVUPS Z11, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z12, (AX)
+	VMOVUPS Z13, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z14, (AX)
+	VMOVUPS Z15, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z16, (AX)
+	VMOVUPS Z17, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z18, (AX)
+	VMOVUPS Z19, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z20, (AX)
+	VMOVUPS Z21, K1, 64(AX)
 	VZEROUPPER
 	RET
 
-// func tile12x2AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
-// Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·tile12x2AVX512(SB), NOSPLIT, $0-96
-	MOVQ   k+0(FP), AX
-	MOVQ   b+32(FP), CX
-	MOVQ   brs+40(FP), DX
-	MOVQ   next+80(FP), BX
-	MOVQ   step+88(FP), SI
-	MOVQ   DX, DI
-	IMULQ  AX, DI
-	ADDQ   DI, CX
-	NEGQ   DI
-	MOVQ   ars+16(FP), AX
-	MOVQ   acs+24(FP), R8
-	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(AX*4), R10
-	ADDQ   AX, R10
-	LEAQ   (R10)(AX*4), R11
-	ADDQ   AX, R11
-	LEAQ   (AX)(AX*2), R12
-	MOVB   load+72(FP), R13
-	TESTB  R13, R13
+// func tile12x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile12x2AVX512(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (DX)(BX*4), SI
+	ADDQ   BX, SI
+	LEAQ   (SI)(BX*4), DI
+	ADDQ   BX, DI
+	LEAQ   (BX)(BX*2), R8
+	MOVB   load+64(FP), R9
+	TESTB  R9, R9
 	JNE    fromC
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
@@ -12163,163 +25969,356 @@ TEXT ·tile12x2AVX512(SB), NOSPLIT, $0-96
 	VPXORD Z21, Z21, Z21
 	VPXORD Z22, Z22, Z22
 	VPXORD Z23, Z23, Z23
-	JMP    loop
+	JMP    begin
 
 fromC:
-	MOVQ      tail+64(FP), R13
-	MOVL      $-1, R14
-	BZHIL     R13, R14, R14
-	KMOVW     R14, K1
-	MOVQ      c+48(FP), R13
-	MOVQ      ldc+56(FP), R14
-	VMOVUPS   (R13), Z0
-	VMOVUPS.Z 64(R13), K1, Z1
-	ADDQ      R14, R13
-	VMOVUPS   (R13), Z2
-	VMOVUPS.Z 64(R13), K1, Z3
-	ADDQ      R14, R13
-	VMOVUPS   (R13), Z4
-	VMOVUPS.Z 64(R13), K1, Z5
-	ADDQ      R14, R13
-	VMOVUPS   (R13), Z6
-	VMOVUPS.Z 64(R13), K1, Z7
-	ADDQ      R14, R13
-	VMOVUPS   (R13), Z8
-	VMOVUPS.Z 64(R13), K1, Z9
-	ADDQ      R14, R13
-	VMOVUPS   (R13), Z10
-	VMOVUPS.Z 64(R13), K1, Z11
-	ADDQ      R14, R13
-	VMOVUPS   (R13), Z12
-	VMOVUPS.Z 64(R13), K1, Z13
-	ADDQ      R14, R13
-	VMOVUPS   (R13), Z14
-	VMOVUPS.Z 64(R13), K1, Z15
-	ADDQ      R14, R13
-	VMOVUPS   (R13), Z16
-	VMOVUPS.Z 64(R13), K1, Z17
-	ADDQ      R14, R13
-	VMOVUPS   (R13), Z18
-	VMOVUPS.Z 64(R13), K1, Z19
-	ADDQ      R14, R13
-	VMOVUPS   (R13), Z20
-	VMOVUPS.Z 64(R13), K1, Z21
-	ADDQ      R14, R13
-	VMOVUPS   (R13), Z22
-	VMOVUPS.Z 64(R13), K1, Z23
+	MOVQ      tail+56(FP), R9
+	MOVL      $-1, R10
+	BZHIL     R9, R10, R10
+	KMOVW     R10, K1
+	MOVQ      c+40(FP), R9
+	MOVQ      ldc+48(FP), R10
+	VMOVUPS   (R9), Z0
+	VMOVUPS.Z 64(R9), K1, Z1
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z2
+	VMOVUPS.Z 64(R9), K1, Z3
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z4
+	VMOVUPS.Z 64(R9), K1, Z5
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z6
+	VMOVUPS.Z 64(R9), K1, Z7
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z8
+	VMOVUPS.Z 64(R9), K1, Z9
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z10
+	VMOVUPS.Z 64(R9), K1, Z11
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z12
+	VMOVUPS.Z 64(R9), K1, Z13
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z14
+	VMOVUPS.Z 64(R9), K1, Z15
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z16
+	VMOVUPS.Z 64(R9), K1, Z17
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z18
+	VMOVUPS.Z 64(R9), K1, Z19
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z20
+	VMOVUPS.Z 64(R9), K1, Z21
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z22
+	VMOVUPS.Z 64(R9), K1, Z23
+
+begin:
+	MOVQ k+0(FP), R9
+	SHRQ $0x02, R9
+	JE   rest
+	MOVQ soonC+72(FP), R10
+	MOVQ ldc+48(FP), R11
+	MOVQ $0x0000000c, R12
+	XORQ R13, R13
+	MOVQ soon+80(FP), R14
+
+phase:
+	MOVQ    run+96(FP), R15
+	CMPQ    R9, R15
+	CMOVQLT R9, R15
+	SUBQ    R15, R9
 
 loop:
-	VMOVUPS      (CX)(DI*1), Z24
-	VMOVUPS      64(CX)(DI*1), Z25
-	VBROADCASTSS (R9), Z26
+	VMOVUPS      (AX), Z24
+	VMOVUPS      64(AX), Z25
+	VBROADCASTSS (DX), Z26
 	VFMADD231PS  Z26, Z24, Z0
 	VFMADD231PS  Z26, Z25, Z1
-	VBROADCASTSS (R9)(AX*1), Z26
+	VBROADCASTSS (DX)(BX*1), Z26
 	VFMADD231PS  Z26, Z24, Z2
 	VFMADD231PS  Z26, Z25, Z3
-	VBROADCASTSS (R9)(AX*2), Z26
+	VBROADCASTSS (DX)(BX*2), Z26
 	VFMADD231PS  Z26, Z24, Z4
 	VFMADD231PS  Z26, Z25, Z5
-	VBROADCASTSS (R9)(R12*1), Z26
+	VBROADCASTSS (DX)(R8*1), Z26
 	VFMADD231PS  Z26, Z24, Z6
 	VFMADD231PS  Z26, Z25, Z7
-	VBROADCASTSS (R9)(AX*4), Z26
+	VBROADCASTSS (DX)(BX*4), Z26
 	VFMADD231PS  Z26, Z24, Z8
 	VFMADD231PS  Z26, Z25, Z9
-	VBROADCASTSS (R10), Z26
+	VBROADCASTSS (SI), Z26
 	VFMADD231PS  Z26, Z24, Z10
 	VFMADD231PS  Z26, Z25, Z11
-	VBROADCASTSS (R10)(AX*1), Z26
+	VBROADCASTSS (SI)(BX*1), Z26
 	VFMADD231PS  Z26, Z24, Z12
 	VFMADD231PS  Z26, Z25, Z13
-	VBROADCASTSS (R10)(AX*2), Z26
+	VBROADCASTSS (SI)(BX*2), Z26
 	VFMADD231PS  Z26, Z24, Z14
 	VFMADD231PS  Z26, Z25, Z15
-	VBROADCASTSS (R10)(R12*1), Z26
+	VBROADCASTSS (SI)(R8*1), Z26
 	VFMADD231PS  Z26, Z24, Z16
 	VFMADD231PS  Z26, Z25, Z17
-	VBROADCASTSS (R10)(AX*4), Z26
+	VBROADCASTSS (SI)(BX*4), Z26
 	VFMADD231PS  Z26, Z24, Z18
 	VFMADD231PS  Z26, Z25, Z19
-	VBROADCASTSS (R11), Z26
+	VBROADCASTSS (DI), Z26
 	VFMADD231PS  Z26, Z24, Z20
 	VFMADD231PS  Z26, Z25, Z21
-	VBROADCASTSS (R11)(AX*1), Z26
+	VBROADCASTSS (DI)(BX*1), Z26
 	VFMADD231PS  Z26, Z24, Z22
 	VFMADD231PS  Z26, Z25, Z23
-	PREFETCHT1   (BX)
-	ADDQ         SI, BX
-	ADDQ         R8, R9
-	ADDQ         R8, R10
-	ADDQ         R8, R11
-	ADDQ         DX, DI
+	PREFETCHT1   (R14)
+	PREFETCHT1   64(R14)
+	PREFETCHT1   128(R14)
+	PREFETCHT1   192(R14)
+	ADDQ         $0x00000100, R14
+	VMOVUPS      (AX)(CX*1), Z24
+	VMOVUPS      64(AX)(CX*1), Z25
+	VBROADCASTSS 4(DX), Z26
+	VFMADD231PS  Z26, Z24, Z0
+	VFMADD231PS  Z26, Z25, Z1
+	VBROADCASTSS 4(DX)(BX*1), Z26
+	VFMADD231PS  Z26, Z24, Z2
+	VFMADD231PS  Z26, Z25, Z3
+	VBROADCASTSS 4(DX)(BX*2), Z26
+	VFMADD231PS  Z26, Z24, Z4
+	VFMADD231PS  Z26, Z25, Z5
+	VBROADCASTSS 4(DX)(R8*1), Z26
+	VFMADD231PS  Z26, Z24, Z6
+	VFMADD231PS  Z26, Z25, Z7
+	VBROADCASTSS 4(DX)(BX*4), Z26
+	VFMADD231PS  Z26, Z24, Z8
+	VFMADD231PS  Z26, Z25, Z9
+	VBROADCASTSS 4(SI), Z26
+	VFMADD231PS  Z26, Z24, Z10
+	VFMADD231PS  Z26, Z25, Z11
+	VBROADCASTSS 4(SI)(BX*1), Z26
+	VFMADD231PS  Z26, Z24, Z12
+	VFMADD231PS  Z26, Z25, Z13
+	VBROADCASTSS 4(SI)(BX*2), Z26
+	VFMADD231PS  Z26, Z24, Z14
+	VFMADD231PS  Z26, Z25, Z15
+	VBROADCASTSS 4(SI)(R8*1), Z26
+	VFMADD231PS  Z26, Z24, Z16
+	VFMADD231PS  Z26, Z25, Z17
+	VBROADCASTSS 4(SI)(BX*4), Z26
+	VFMADD231PS  Z26, Z24, Z18
+	VFMADD231PS  Z26, Z25, Z19
+	VBROADCASTSS 4(DI), Z26
+	VFMADD231PS  Z26, Z24, Z20
+	VFMADD231PS  Z26, Z25, Z21
+	VBROADCASTSS 4(DI)(BX*1), Z26
+	VFMADD231PS  Z26, Z24, Z22
+	VFMADD231PS  Z26, Z25, Z23
+	LEAQ         (AX)(CX*2), AX
+	VMOVUPS      (AX), Z24
+	VMOVUPS      64(AX), Z25
+	VBROADCASTSS 8(DX), Z26
+	VFMADD231PS  Z26, Z24, Z0
+	VFMADD231PS  Z26, Z25, Z1
+	VBROADCASTSS 8(DX)(BX*1), Z26
+	VFMADD231PS  Z26, Z24, Z2
+	VFMADD231PS  Z26, Z25, Z3
+	VBROADCASTSS 8(DX)(BX*2), Z26
+	VFMADD231PS  Z26, Z24, Z4
+	VFMADD231PS  Z26, Z25, Z5
+	VBROADCASTSS 8(DX)(R8*1), Z26
+	VFMADD231PS  Z26, Z24, Z6
+	VFMADD231PS  Z26, Z25, Z7
+	VBROADCASTSS 8(DX)(BX*4), Z26
+	VFMADD231PS  Z26, Z24, Z8
+	VFMADD231PS  Z26, Z25, Z9
+	VBROADCASTSS 8(SI), Z26
+	VFMADD231PS  Z26, Z24, Z10
+	VFMADD231PS  Z26, Z25, Z11
+	VBROADCASTSS 8(SI)(BX*1), Z26
+	VFMADD231PS  Z26, Z24, Z12
+	VFMADD231PS  Z26, Z25, Z13
+	VBROADCASTSS 8(SI)(BX*2), Z26
+	VFMADD231PS  Z26, Z24, Z14
+	VFMADD231PS  Z26, Z25, Z15
+	VBROADCASTSS 8(SI)(R8*1), Z26
+	VFMADD231PS  Z26, Z24, Z16
+	VFMADD231PS  Z26, Z25, Z17
+	VBROADCASTSS 8(SI)(BX*4), Z26
+	VFMADD231PS  Z26, Z24, Z18
+	VFMADD231PS  Z26, Z25, Z19
+	VBROADCASTSS 8(DI), Z26
+	VFMADD231PS  Z26, Z24, Z20
+	VFMADD231PS  Z26, Z25, Z21
+	VBROADCASTSS 8(DI)(BX*1), Z26
+	VFMADD231PS  Z26, Z24, Z22
+	VFMADD231PS  Z26, Z25, Z23
+	PREFETCHT0   (R10)
+	PREFETCHT0   64(R10)
+	ADDQ         R11, R10
+	DECQ         R12
+	CMOVQEQ      R13, R11
+	VMOVUPS      (AX)(CX*1), Z24
+	VMOVUPS      64(AX)(CX*1), Z25
+	VBROADCASTSS 12(DX), Z26
+	VFMADD231PS  Z26, Z24, Z0
+	VFMADD231PS  Z26, Z25, Z1
+	VBROADCASTSS 12(DX)(BX*1), Z26
+	VFMADD231PS  Z26, Z24, Z2
+	VFMADD231PS  Z26, Z25, Z3
+	VBROADCASTSS 12(DX)(BX*2), Z26
+	VFMADD231PS  Z26, Z24, Z4
+	VFMADD231PS  Z26, Z25, Z5
+	VBROADCASTSS 12(DX)(R8*1), Z26
+	VFMADD231PS  Z26, Z24, Z6
+	VFMADD231PS  Z26, Z25, Z7
+	VBROADCASTSS 12(DX)(BX*4), Z26
+	VFMADD231PS  Z26, Z24, Z8
+	VFMADD231PS  Z26, Z25, Z9
+	VBROADCASTSS 12(SI), Z26
+	VFMADD231PS  Z26, Z24, Z10
+	VFMADD231PS  Z26, Z25, Z11
+	VBROADCASTSS 12(SI)(BX*1), Z26
+	VFMADD231PS  Z26, Z24, Z12
+	VFMADD231PS  Z26, Z25, Z13
+	VBROADCASTSS 12(SI)(BX*2), Z26
+	VFMADD231PS  Z26, Z24, Z14
+	VFMADD231PS  Z26, Z25, Z15
+	VBROADCASTSS 12(SI)(R8*1), Z26
+	VFMADD231PS  Z26, Z24, Z16
+	VFMADD231PS  Z26, Z25, Z17
+	VBROADCASTSS 12(SI)(BX*4), Z26
+	VFMADD231PS  Z26, Z24, Z18
+	VFMADD231PS  Z26, Z25, Z19
+	VBROADCASTSS 12(DI), Z26
+	VFMADD231PS  Z26, Z24, Z20
+	VFMADD231PS  Z26, Z25, Z21
+	VBROADCASTSS 12(DI)(BX*1), Z26
+	VFMADD231PS  Z26, Z24, Z22
+	VFMADD231PS  Z26, Z25, Z23
+	LEAQ         (AX)(CX*2), AX
+	ADDQ         $0x10, DX
+	ADDQ         $0x10, SI
+	ADDQ         $0x10, DI
+	DECQ         R15
 	JNE          loop
-	MOVQ         tail+64(FP), AX
-	MOVL         $-1, CX
-	BZHIL        AX, CX, CX
-	KMOVW        CX, K1
-	MOVQ         c+48(FP), AX
-	MOVQ         ldc+56(FP), CX
-	VMOVUPS      Z0, (AX)
-	VMOVUPS      Z1, K1, 64(AX)
+	TESTQ        R9, R9
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R14
+	ADDQ         ld+88(FP), R14
+	MOVQ         R14, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R14
+	MOVQ R9, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), R9
+	ANDQ $0x00000003, R9
+	JE   store
+
+single:
+	VMOVUPS      (AX), Z24
+	VMOVUPS      64(AX), Z25
+	VBROADCASTSS (DX), Z26
+	VFMADD231PS  Z26, Z24, Z0
+	VFMADD231PS  Z26, Z25, Z1
+	VBROADCASTSS (DX)(BX*1), Z26
+	VFMADD231PS  Z26, Z24, Z2
+	VFMADD231PS  Z26, Z25, Z3
+	VBROADCASTSS (DX)(BX*2), Z26
+	VFMADD231PS  Z26, Z24, Z4
+	VFMADD231PS  Z26, Z25, Z5
+	VBROADCASTSS (DX)(R8*1), Z26
+	VFMADD231PS  Z26, Z24, Z6
+	VFMADD231PS  Z26, Z25, Z7
+	VBROADCASTSS (DX)(BX*4), Z26
+	VFMADD231PS  Z26, Z24, Z8
+	VFMADD231PS  Z26, Z25, Z9
+	VBROADCASTSS (SI), Z26
+	VFMADD231PS  Z26, Z24, Z10
+	VFMADD231PS  Z26, Z25, Z11
+	VBROADCASTSS (SI)(BX*1), Z26
+	VFMADD231PS  Z26, Z24, Z12
+	VFMADD231PS  Z26, Z25, Z13
+	VBROADCASTSS (SI)(BX*2), Z26
+	VFMADD231PS  Z26, Z24, Z14
+	VFMADD231PS  Z26, Z25, Z15
+	VBROADCASTSS (SI)(R8*1), Z26
+	VFMADD231PS  Z26, Z24, Z16
+	VFMADD231PS  Z26, Z25, Z17
+	VBROADCASTSS (SI)(BX*4), Z26
+	VFMADD231PS  Z26, Z24, Z18
+	VFMADD231PS  Z26, Z25, Z19
+	VBROADCASTSS (DI), Z26
+	VFMADD231PS  Z26, Z24, Z20
+	VFMADD231PS  Z26, Z25, Z21
+	VBROADCASTSS (DI)(BX*1), Z26
+	VFMADD231PS  Z26, Z24, Z22
+	VFMADD231PS  Z26, Z25, Z23
 	ADDQ         CX, AX
-	VMOVUPS      Z2, (AX)
-	VMOVUPS      Z3, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z4, (AX)
-	VMOVUPS      Z5, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z6, (AX)
-	VMOVUPS      Z7, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z8, (AX)
-	VMOVUPS      Z9, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z10, (AX)
-	VMOVUPS      Z11, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z12, (AX)
-	VMOVUPS      Z13, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z14, (AX)
-	VMOVUPS      Z15, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z16, (AX)
-	VMOVUPS      Z17, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z18, (AX)
-	VMOVUPS      Z19, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z20, (AX)
-	VMOVUPS      Z21, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z22, (AX)
-	VMOVUPS      Z23, K1, 64(AX)
+	ADDQ         $0x04, DX
+	ADDQ         $0x04, SI
+	ADDQ         $0x04, DI
+	DECQ         R9
+	JNE          single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z10, (AX)
+	VMOVUPS Z11, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z12, (AX)
+	VMOVUPS Z13, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z14, (AX)
+	VMOVUPS Z15, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z16, (AX)
+	VMOVUPS Z17, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z18, (AX)
+	VMOVUPS Z19, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z20, (AX)
+	VMOVUPS Z21, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z22, (AX)
+	VMOVUPS Z23, K1, 64(AX)
 	VZEROUPPER
 	RET
 
-// func tile12x2BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
-// Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·tile12x2BF16AVX512(SB), NOSPLIT, $0-96
-	MOVQ   k+0(FP), AX
-	MOVQ   b+32(FP), CX
-	MOVQ   brs+40(FP), DX
-	MOVQ   next+80(FP), BX
-	MOVQ   step+88(FP), SI
-	MOVQ   DX, DI
-	IMULQ  AX, DI
-	ADDQ   DI, CX
-	NEGQ   DI
-	MOVQ   ars+16(FP), AX
-	MOVQ   acs+24(FP), R8
-	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(AX*4), R10
-	ADDQ   AX, R10
-	LEAQ   (R10)(AX*4), R11
-	ADDQ   AX, R11
-	LEAQ   (AX)(AX*2), R12
-	MOVB   load+72(FP), R13
-	TESTB  R13, R13
+// func tile12x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile12x2TAVX512(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
 	JNE    fromC
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
@@ -12345,165 +26344,746 @@ TEXT ·tile12x2BF16AVX512(SB), NOSPLIT, $0-96
 	VPXORD Z21, Z21, Z21
 	VPXORD Z22, Z22, Z22
 	VPXORD Z23, Z23, Z23
-	JMP    loop
+	JMP    begin
 
 fromC:
-	MOVQ      tail+64(FP), R13
-	MOVL      $-1, R14
-	BZHIL     R13, R14, R14
-	KMOVW     R14, K1
-	MOVQ      c+48(FP), R13
-	MOVQ      ldc+56(FP), R14
-	VMOVUPS   (R13), Z0
-	VMOVUPS.Z 64(R13), K1, Z1
-	ADDQ      R14, R13
-	VMOVUPS   (R13), Z2
-	VMOVUPS.Z 64(R13), K1, Z3
-	ADDQ      R14, R13
-	VMOVUPS   (R13), Z4
-	VMOVUPS.Z 64(R13), K1, Z5
-	ADDQ      R14, R13
-	VMOVUPS   (R13), Z6
-	VMOVUPS.Z 64(R13), K1, Z7
-	ADDQ      R14, R13
-	VMOVUPS   (R13), Z8
-	VMOVUPS.Z 64(R13), K1, Z9
-	ADDQ      R14, R13
-	VMOVUPS   (R13), Z10
-	VMOVUPS.Z 64(R13), K1, Z11
-	ADDQ      R14, R13
-	VMOVUPS   (R13), Z12
-	VMOVUPS.Z 64(R13), K1, Z13
-	ADDQ      R14, R13
-	VMOVUPS   (R13), Z14
-	VMOVUPS.Z 64(R13), K1, Z15
-	ADDQ      R14, R13
-	VMOVUPS   (R13), Z16
-	VMOVUPS.Z 64(R13), K1, Z17
-	ADDQ      R14, R13
-	VMOVUPS   (R13), Z18
-	VMOVUPS.Z 64(R13), K1, Z19
-	ADDQ      R14, R13
-	VMOVUPS   (R13), Z20
-	VMOVUPS.Z 64(R13), K1, Z21
-	ADDQ      R14, R13
-	VMOVUPS   (R13), Z22
-	VMOVUPS.Z 64(R13), K1, Z23
+	MOVQ      tail+56(FP), SI
+	MOVL      $-1, DI
+	BZHIL     SI, DI, DI
+	KMOVW     DI, K1
+	MOVQ      c+40(FP), SI
+	MOVQ      ldc+48(FP), DI
+	VMOVUPS   (SI), Z0
+	VMOVUPS.Z 64(SI), K1, Z1
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z2
+	VMOVUPS.Z 64(SI), K1, Z3
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z4
+	VMOVUPS.Z 64(SI), K1, Z5
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z6
+	VMOVUPS.Z 64(SI), K1, Z7
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z8
+	VMOVUPS.Z 64(SI), K1, Z9
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z10
+	VMOVUPS.Z 64(SI), K1, Z11
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z12
+	VMOVUPS.Z 64(SI), K1, Z13
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z14
+	VMOVUPS.Z 64(SI), K1, Z15
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z16
+	VMOVUPS.Z 64(SI), K1, Z17
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z18
+	VMOVUPS.Z 64(SI), K1, Z19
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z20
+	VMOVUPS.Z 64(SI), K1, Z21
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z22
+	VMOVUPS.Z 64(SI), K1, Z23
+
+begin:
+	MOVQ k+0(FP), SI
+	SHRQ $0x02, SI
+	JE   rest
+	MOVQ soonC+72(FP), DI
+	MOVQ ldc+48(FP), R8
+	MOVQ $0x0000000c, R9
+	XORQ R10, R10
+	MOVQ soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
 
 loop:
-	VPMOVZXWD    (CX)(DI*1), Z24
+	VMOVUPS      (AX), Z24
+	VMOVUPS      64(AX), Z25
+	VBROADCASTSS (DX), Z26
+	VFMADD231PS  Z26, Z24, Z0
+	VFMADD231PS  Z26, Z25, Z1
+	VBROADCASTSS 4(DX), Z26
+	VFMADD231PS  Z26, Z24, Z2
+	VFMADD231PS  Z26, Z25, Z3
+	VBROADCASTSS 8(DX), Z26
+	VFMADD231PS  Z26, Z24, Z4
+	VFMADD231PS  Z26, Z25, Z5
+	VBROADCASTSS 12(DX), Z26
+	VFMADD231PS  Z26, Z24, Z6
+	VFMADD231PS  Z26, Z25, Z7
+	VBROADCASTSS 16(DX), Z26
+	VFMADD231PS  Z26, Z24, Z8
+	VFMADD231PS  Z26, Z25, Z9
+	VBROADCASTSS 20(DX), Z26
+	VFMADD231PS  Z26, Z24, Z10
+	VFMADD231PS  Z26, Z25, Z11
+	VBROADCASTSS 24(DX), Z26
+	VFMADD231PS  Z26, Z24, Z12
+	VFMADD231PS  Z26, Z25, Z13
+	VBROADCASTSS 28(DX), Z26
+	VFMADD231PS  Z26, Z24, Z14
+	VFMADD231PS  Z26, Z25, Z15
+	VBROADCASTSS 32(DX), Z26
+	VFMADD231PS  Z26, Z24, Z16
+	VFMADD231PS  Z26, Z25, Z17
+	VBROADCASTSS 36(DX), Z26
+	VFMADD231PS  Z26, Z24, Z18
+	VFMADD231PS  Z26, Z25, Z19
+	VBROADCASTSS 40(DX), Z26
+	VFMADD231PS  Z26, Z24, Z20
+	VFMADD231PS  Z26, Z25, Z21
+	VBROADCASTSS 44(DX), Z26
+	VFMADD231PS  Z26, Z24, Z22
+	VFMADD231PS  Z26, Z25, Z23
+	PREFETCHT1   (R11)
+	PREFETCHT1   64(R11)
+	PREFETCHT1   128(R11)
+	PREFETCHT1   192(R11)
+	ADDQ         $0x00000100, R11
+	VMOVUPS      (AX)(CX*1), Z24
+	VMOVUPS      64(AX)(CX*1), Z25
+	VBROADCASTSS (DX)(BX*1), Z26
+	VFMADD231PS  Z26, Z24, Z0
+	VFMADD231PS  Z26, Z25, Z1
+	VBROADCASTSS 4(DX)(BX*1), Z26
+	VFMADD231PS  Z26, Z24, Z2
+	VFMADD231PS  Z26, Z25, Z3
+	VBROADCASTSS 8(DX)(BX*1), Z26
+	VFMADD231PS  Z26, Z24, Z4
+	VFMADD231PS  Z26, Z25, Z5
+	VBROADCASTSS 12(DX)(BX*1), Z26
+	VFMADD231PS  Z26, Z24, Z6
+	VFMADD231PS  Z26, Z25, Z7
+	VBROADCASTSS 16(DX)(BX*1), Z26
+	VFMADD231PS  Z26, Z24, Z8
+	VFMADD231PS  Z26, Z25, Z9
+	VBROADCASTSS 20(DX)(BX*1), Z26
+	VFMADD231PS  Z26, Z24, Z10
+	VFMADD231PS  Z26, Z25, Z11
+	VBROADCASTSS 24(DX)(BX*1), Z26
+	VFMADD231PS  Z26, Z24, Z12
+	VFMADD231PS  Z26, Z25, Z13
+	VBROADCASTSS 28(DX)(BX*1), Z26
+	VFMADD231PS  Z26, Z24, Z14
+	VFMADD231PS  Z26, Z25, Z15
+	VBROADCASTSS 32(DX)(BX*1), Z26
+	VFMADD231PS  Z26, Z24, Z16
+	VFMADD231PS  Z26, Z25, Z17
+	VBROADCASTSS 36(DX)(BX*1), Z26
+	VFMADD231PS  Z26, Z24, Z18
+	VFMADD231PS  Z26, Z25, Z19
+	VBROADCASTSS 40(DX)(BX*1), Z26
+	VFMADD231PS  Z26, Z24, Z20
+	VFMADD231PS  Z26, Z25, Z21
+	VBROADCASTSS 44(DX)(BX*1), Z26
+	VFMADD231PS  Z26, Z24, Z22
+	VFMADD231PS  Z26, Z25, Z23
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	VMOVUPS      (AX), Z24
+	VMOVUPS      64(AX), Z25
+	VBROADCASTSS (DX), Z26
+	VFMADD231PS  Z26, Z24, Z0
+	VFMADD231PS  Z26, Z25, Z1
+	VBROADCASTSS 4(DX), Z26
+	VFMADD231PS  Z26, Z24, Z2
+	VFMADD231PS  Z26, Z25, Z3
+	VBROADCASTSS 8(DX), Z26
+	VFMADD231PS  Z26, Z24, Z4
+	VFMADD231PS  Z26, Z25, Z5
+	VBROADCASTSS 12(DX), Z26
+	VFMADD231PS  Z26, Z24, Z6
+	VFMADD231PS  Z26, Z25, Z7
+	VBROADCASTSS 16(DX), Z26
+	VFMADD231PS  Z26, Z24, Z8
+	VFMADD231PS  Z26, Z25, Z9
+	VBROADCASTSS 20(DX), Z26
+	VFMADD231PS  Z26, Z24, Z10
+	VFMADD231PS  Z26, Z25, Z11
+	VBROADCASTSS 24(DX), Z26
+	VFMADD231PS  Z26, Z24, Z12
+	VFMADD231PS  Z26, Z25, Z13
+	VBROADCASTSS 28(DX), Z26
+	VFMADD231PS  Z26, Z24, Z14
+	VFMADD231PS  Z26, Z25, Z15
+	VBROADCASTSS 32(DX), Z26
+	VFMADD231PS  Z26, Z24, Z16
+	VFMADD231PS  Z26, Z25, Z17
+	VBROADCASTSS 36(DX), Z26
+	VFMADD231PS  Z26, Z24, Z18
+	VFMADD231PS  Z26, Z25, Z19
+	VBROADCASTSS 40(DX), Z26
+	VFMADD231PS  Z26, Z24, Z20
+	VFMADD231PS  Z26, Z25, Z21
+	VBROADCASTSS 44(DX), Z26
+	VFMADD231PS  Z26, Z24, Z22
+	VFMADD231PS  Z26, Z25, Z23
+	PREFETCHT0   (DI)
+	PREFETCHT0   64(DI)
+	ADDQ         R8, DI
+	DECQ         R9
+	CMOVQEQ      R10, R8
+	VMOVUPS      (AX)(CX*1), Z24
+	VMOVUPS      64(AX)(CX*1), Z25
+	VBROADCASTSS (DX)(BX*1), Z26
+	VFMADD231PS  Z26, Z24, Z0
+	VFMADD231PS  Z26, Z25, Z1
+	VBROADCASTSS 4(DX)(BX*1), Z26
+	VFMADD231PS  Z26, Z24, Z2
+	VFMADD231PS  Z26, Z25, Z3
+	VBROADCASTSS 8(DX)(BX*1), Z26
+	VFMADD231PS  Z26, Z24, Z4
+	VFMADD231PS  Z26, Z25, Z5
+	VBROADCASTSS 12(DX)(BX*1), Z26
+	VFMADD231PS  Z26, Z24, Z6
+	VFMADD231PS  Z26, Z25, Z7
+	VBROADCASTSS 16(DX)(BX*1), Z26
+	VFMADD231PS  Z26, Z24, Z8
+	VFMADD231PS  Z26, Z25, Z9
+	VBROADCASTSS 20(DX)(BX*1), Z26
+	VFMADD231PS  Z26, Z24, Z10
+	VFMADD231PS  Z26, Z25, Z11
+	VBROADCASTSS 24(DX)(BX*1), Z26
+	VFMADD231PS  Z26, Z24, Z12
+	VFMADD231PS  Z26, Z25, Z13
+	VBROADCASTSS 28(DX)(BX*1), Z26
+	VFMADD231PS  Z26, Z24, Z14
+	VFMADD231PS  Z26, Z25, Z15
+	VBROADCASTSS 32(DX)(BX*1), Z26
+	VFMADD231PS  Z26, Z24, Z16
+	VFMADD231PS  Z26, Z25, Z17
+	VBROADCASTSS 36(DX)(BX*1), Z26
+	VFMADD231PS  Z26, Z24, Z18
+	VFMADD231PS  Z26, Z25, Z19
+	VBROADCASTSS 40(DX)(BX*1), Z26
+	VFMADD231PS  Z26, Z24, Z20
+	VFMADD231PS  Z26, Z25, Z21
+	VBROADCASTSS 44(DX)(BX*1), Z26
+	VFMADD231PS  Z26, Z24, Z22
+	VFMADD231PS  Z26, Z25, Z23
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	DECQ         R12
+	JNE          loop
+	TESTQ        SI, SI
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R11
+	ADDQ         ld+88(FP), R11
+	MOVQ         R11, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VMOVUPS      (AX), Z24
+	VMOVUPS      64(AX), Z25
+	VBROADCASTSS (DX), Z26
+	VFMADD231PS  Z26, Z24, Z0
+	VFMADD231PS  Z26, Z25, Z1
+	VBROADCASTSS 4(DX), Z26
+	VFMADD231PS  Z26, Z24, Z2
+	VFMADD231PS  Z26, Z25, Z3
+	VBROADCASTSS 8(DX), Z26
+	VFMADD231PS  Z26, Z24, Z4
+	VFMADD231PS  Z26, Z25, Z5
+	VBROADCASTSS 12(DX), Z26
+	VFMADD231PS  Z26, Z24, Z6
+	VFMADD231PS  Z26, Z25, Z7
+	VBROADCASTSS 16(DX), Z26
+	VFMADD231PS  Z26, Z24, Z8
+	VFMADD231PS  Z26, Z25, Z9
+	VBROADCASTSS 20(DX), Z26
+	VFMADD231PS  Z26, Z24, Z10
+	VFMADD231PS  Z26, Z25, Z11
+	VBROADCASTSS 24(DX), Z26
+	VFMADD231PS  Z26, Z24, Z12
+	VFMADD231PS  Z26, Z25, Z13
+	VBROADCASTSS 28(DX), Z26
+	VFMADD231PS  Z26, Z24, Z14
+	VFMADD231PS  Z26, Z25, Z15
+	VBROADCASTSS 32(DX), Z26
+	VFMADD231PS  Z26, Z24, Z16
+	VFMADD231PS  Z26, Z25, Z17
+	VBROADCASTSS 36(DX), Z26
+	VFMADD231PS  Z26, Z24, Z18
+	VFMADD231PS  Z26, Z25, Z19
+	VBROADCASTSS 40(DX), Z26
+	VFMADD231PS  Z26, Z24, Z20
+	VFMADD231PS  Z26, Z25, Z21
+	VBROADCASTSS 44(DX), Z26
+	VFMADD231PS  Z26, Z24, Z22
+	VFMADD231PS  Z26, Z25, Z23
+	ADDQ         CX, AX
+	ADDQ         BX, DX
+	DECQ         SI
+	JNE          single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z10, (AX)
+	VMOVUPS Z11, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z12, (AX)
+	VMOVUPS Z13, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z14, (AX)
+	VMOVUPS Z15, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z16, (AX)
+	VMOVUPS Z17, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z18, (AX)
+	VMOVUPS Z19, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z20, (AX)
+	VMOVUPS Z21, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z22, (AX)
+	VMOVUPS Z23, K1, 64(AX)
+	VZEROUPPER
+	RET
+
+// func tile12x2BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile12x2BF16AVX512(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (DX)(BX*4), SI
+	ADDQ   BX, SI
+	LEAQ   (SI)(BX*4), DI
+	ADDQ   BX, DI
+	LEAQ   (BX)(BX*2), R8
+	MOVB   load+64(FP), R9
+	TESTB  R9, R9
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	VPXORD Z19, Z19, Z19
+	VPXORD Z20, Z20, Z20
+	VPXORD Z21, Z21, Z21
+	VPXORD Z22, Z22, Z22
+	VPXORD Z23, Z23, Z23
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), R9
+	MOVL      $-1, R10
+	BZHIL     R9, R10, R10
+	KMOVW     R10, K1
+	MOVQ      c+40(FP), R9
+	MOVQ      ldc+48(FP), R10
+	VMOVUPS   (R9), Z0
+	VMOVUPS.Z 64(R9), K1, Z1
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z2
+	VMOVUPS.Z 64(R9), K1, Z3
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z4
+	VMOVUPS.Z 64(R9), K1, Z5
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z6
+	VMOVUPS.Z 64(R9), K1, Z7
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z8
+	VMOVUPS.Z 64(R9), K1, Z9
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z10
+	VMOVUPS.Z 64(R9), K1, Z11
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z12
+	VMOVUPS.Z 64(R9), K1, Z13
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z14
+	VMOVUPS.Z 64(R9), K1, Z15
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z16
+	VMOVUPS.Z 64(R9), K1, Z17
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z18
+	VMOVUPS.Z 64(R9), K1, Z19
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z20
+	VMOVUPS.Z 64(R9), K1, Z21
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z22
+	VMOVUPS.Z 64(R9), K1, Z23
+
+begin:
+	MOVQ k+0(FP), R9
+	SHRQ $0x02, R9
+	JE   rest
+	MOVQ soonC+72(FP), R10
+	MOVQ ldc+48(FP), R11
+	MOVQ $0x0000000c, R12
+	XORQ R13, R13
+	MOVQ soon+80(FP), R14
+
+phase:
+	MOVQ    run+96(FP), R15
+	CMPQ    R9, R15
+	CMOVQLT R9, R15
+	SUBQ    R15, R9
+
+loop:
+	VPMOVZXWD    (AX), Z24
 	VPSLLD       $0x10, Z24, Z24
-	VPMOVZXWD    32(CX)(DI*1), Z25
+	VPMOVZXWD    32(AX), Z25
 	VPSLLD       $0x10, Z25, Z25
-	VBROADCASTSS (R9), Z26
+	VBROADCASTSS (DX), Z26
 	VFMADD231PS  Z26, Z24, Z0
 	VFMADD231PS  Z26, Z25, Z1
-	VBROADCASTSS (R9)(AX*1), Z26
+	VBROADCASTSS (DX)(BX*1), Z26
 	VFMADD231PS  Z26, Z24, Z2
 	VFMADD231PS  Z26, Z25, Z3
-	VBROADCASTSS (R9)(AX*2), Z26
+	VBROADCASTSS (DX)(BX*2), Z26
 	VFMADD231PS  Z26, Z24, Z4
 	VFMADD231PS  Z26, Z25, Z5
-	VBROADCASTSS (R9)(R12*1), Z26
+	VBROADCASTSS (DX)(R8*1), Z26
 	VFMADD231PS  Z26, Z24, Z6
 	VFMADD231PS  Z26, Z25, Z7
-	VBROADCASTSS (R9)(AX*4), Z26
+	VBROADCASTSS (DX)(BX*4), Z26
 	VFMADD231PS  Z26, Z24, Z8
 	VFMADD231PS  Z26, Z25, Z9
-	VBROADCASTSS (R10), Z26
+	VBROADCASTSS (SI), Z26
 	VFMADD231PS  Z26, Z24, Z10
 	VFMADD231PS  Z26, Z25, Z11
-	VBROADCASTSS (R10)(AX*1), Z26
+	VBROADCASTSS (SI)(BX*1), Z26
 	VFMADD231PS  Z26, Z24, Z12
 	VFMADD231PS  Z26, Z25, Z13
-	VBROADCASTSS (R10)(AX*2), Z26
+	VBROADCASTSS (SI)(BX*2), Z26
 	VFMADD231PS  Z26, Z24, Z14
 	VFMADD231PS  Z26, Z25, Z15
-	VBROADCASTSS (R10)(R12*1), Z26
+	VBROADCASTSS (SI)(R8*1), Z26
 	VFMADD231PS  Z26, Z24, Z16
 	VFMADD231PS  Z26, Z25, Z17
-	VBROADCASTSS (R10)(AX*4), Z26
+	VBROADCASTSS (SI)(BX*4), Z26
 	VFMADD231PS  Z26, Z24, Z18
 	VFMADD231PS  Z26, Z25, Z19
-	VBROADCASTSS (R11), Z26
+	VBROADCASTSS (DI), Z26
 	VFMADD231PS  Z26, Z24, Z20
 	VFMADD231PS  Z26, Z25, Z21
-	VBROADCASTSS (R11)(AX*1), Z26
+	VBROADCASTSS (DI)(BX*1), Z26
 	VFMADD231PS  Z26, Z24, Z22
 	VFMADD231PS  Z26, Z25, Z23
-	PREFETCHT1   (BX)
-	ADDQ         SI, BX
-	ADDQ         R8, R9
-	ADDQ         R8, R10
-	ADDQ         R8, R11
-	ADDQ         DX, DI
+	PREFETCHT1   (R14)
+	PREFETCHT1   64(R14)
+	ADDQ         $0x00000080, R14
+	VPMOVZXWD    (AX)(CX*1), Z24
+	VPSLLD       $0x10, Z24, Z24
+	VPMOVZXWD    32(AX)(CX*1), Z25
+	VPSLLD       $0x10, Z25, Z25
+	VBROADCASTSS 4(DX), Z26
+	VFMADD231PS  Z26, Z24, Z0
+	VFMADD231PS  Z26, Z25, Z1
+	VBROADCASTSS 4(DX)(BX*1), Z26
+	VFMADD231PS  Z26, Z24, Z2
+	VFMADD231PS  Z26, Z25, Z3
+	VBROADCASTSS 4(DX)(BX*2), Z26
+	VFMADD231PS  Z26, Z24, Z4
+	VFMADD231PS  Z26, Z25, Z5
+	VBROADCASTSS 4(DX)(R8*1), Z26
+	VFMADD231PS  Z26, Z24, Z6
+	VFMADD231PS  Z26, Z25, Z7
+	VBROADCASTSS 4(DX)(BX*4), Z26
+	VFMADD231PS  Z26, Z24, Z8
+	VFMADD231PS  Z26, Z25, Z9
+	VBROADCASTSS 4(SI), Z26
+	VFMADD231PS  Z26, Z24, Z10
+	VFMADD231PS  Z26, Z25, Z11
+	VBROADCASTSS 4(SI)(BX*1), Z26
+	VFMADD231PS  Z26, Z24, Z12
+	VFMADD231PS  Z26, Z25, Z13
+	VBROADCASTSS 4(SI)(BX*2), Z26
+	VFMADD231PS  Z26, Z24, Z14
+	VFMADD231PS  Z26, Z25, Z15
+	VBROADCASTSS 4(SI)(R8*1), Z26
+	VFMADD231PS  Z26, Z24, Z16
+	VFMADD231PS  Z26, Z25, Z17
+	VBROADCASTSS 4(SI)(BX*4), Z26
+	VFMADD231PS  Z26, Z24, Z18
+	VFMADD231PS  Z26, Z25, Z19
+	VBROADCASTSS 4(DI), Z26
+	VFMADD231PS  Z26, Z24, Z20
+	VFMADD231PS  Z26, Z25, Z21
+	VBROADCASTSS 4(DI)(BX*1), Z26
+	VFMADD231PS  Z26, Z24, Z22
+	VFMADD231PS  Z26, Z25, Z23
+	LEAQ         (AX)(CX*2), AX
+	VPMOVZXWD    (AX), Z24
+	VPSLLD       $0x10, Z24, Z24
+	VPMOVZXWD    32(AX), Z25
+	VPSLLD       $0x10, Z25, Z25
+	VBROADCASTSS 8(DX), Z26
+	VFMADD231PS  Z26, Z24, Z0
+	VFMADD231PS  Z26, Z25, Z1
+	VBROADCASTSS 8(DX)(BX*1), Z26
+	VFMADD231PS  Z26, Z24, Z2
+	VFMADD231PS  Z26, Z25, Z3
+	VBROADCASTSS 8(DX)(BX*2), Z26
+	VFMADD231PS  Z26, Z24, Z4
+	VFMADD231PS  Z26, Z25, Z5
+	VBROADCASTSS 8(DX)(R8*1), Z26
+	VFMADD231PS  Z26, Z24, Z6
+	VFMADD231PS  Z26, Z25, Z7
+	VBROADCASTSS 8(DX)(BX*4), Z26
+	VFMADD231PS  Z26, Z24, Z8
+	VFMADD231PS  Z26, Z25, Z9
+	VBROADCASTSS 8(SI), Z26
+	VFMADD231PS  Z26, Z24, Z10
+	VFMADD231PS  Z26, Z25, Z11
+	VBROADCASTSS 8(SI)(BX*1), Z26
+	VFMADD231PS  Z26, Z24, Z12
+	VFMADD231PS  Z26, Z25, Z13
+	VBROADCASTSS 8(SI)(BX*2), Z26
+	VFMADD231PS  Z26, Z24, Z14
+	VFMADD231PS  Z26, Z25, Z15
+	VBROADCASTSS 8(SI)(R8*1), Z26
+	VFMADD231PS  Z26, Z24, Z16
+	VFMADD231PS  Z26, Z25, Z17
+	VBROADCASTSS 8(SI)(BX*4), Z26
+	VFMADD231PS  Z26, Z24, Z18
+	VFMADD231PS  Z26, Z25, Z19
+	VBROADCASTSS 8(DI), Z26
+	VFMADD231PS  Z26, Z24, Z20
+	VFMADD231PS  Z26, Z25, Z21
+	VBROADCASTSS 8(DI)(BX*1), Z26
+	VFMADD231PS  Z26, Z24, Z22
+	VFMADD231PS  Z26, Z25, Z23
+	PREFETCHT0   (R10)
+	PREFETCHT0   64(R10)
+	ADDQ         R11, R10
+	DECQ         R12
+	CMOVQEQ      R13, R11
+	VPMOVZXWD    (AX)(CX*1), Z24
+	VPSLLD       $0x10, Z24, Z24
+	VPMOVZXWD    32(AX)(CX*1), Z25
+	VPSLLD       $0x10, Z25, Z25
+	VBROADCASTSS 12(DX), Z26
+	VFMADD231PS  Z26, Z24, Z0
+	VFMADD231PS  Z26, Z25, Z1
+	VBROADCASTSS 12(DX)(BX*1), Z26
+	VFMADD231PS  Z26, Z24, Z2
+	VFMADD231PS  Z26, Z25, Z3
+	VBROADCASTSS 12(DX)(BX*2), Z26
+	VFMADD231PS  Z26, Z24, Z4
+	VFMADD231PS  Z26, Z25, Z5
+	VBROADCASTSS 12(DX)(R8*1), Z26
+	VFMADD231PS  Z26, Z24, Z6
+	VFMADD231PS  Z26, Z25, Z7
+	VBROADCASTSS 12(DX)(BX*4), Z26
+	VFMADD231PS  Z26, Z24, Z8
+	VFMADD231PS  Z26, Z25, Z9
+	VBROADCASTSS 12(SI), Z26
+	VFMADD231PS  Z26, Z24, Z10
+	VFMADD231PS  Z26, Z25, Z11
+	VBROADCASTSS 12(SI)(BX*1), Z26
+	VFMADD231PS  Z26, Z24, Z12
+	VFMADD231PS  Z26, Z25, Z13
+	VBROADCASTSS 12(SI)(BX*2), Z26
+	VFMADD231PS  Z26, Z24, Z14
+	VFMADD231PS  Z26, Z25, Z15
+	VBROADCASTSS 12(SI)(R8*1), Z26
+	VFMADD231PS  Z26, Z24, Z16
+	VFMADD231PS  Z26, Z25, Z17
+	VBROADCASTSS 12(SI)(BX*4), Z26
+	VFMADD231PS  Z26, Z24, Z18
+	VFMADD231PS  Z26, Z25, Z19
+	VBROADCASTSS 12(DI), Z26
+	VFMADD231PS  Z26, Z24, Z20
+	VFMADD231PS  Z26, Z25, Z21
+	VBROADCASTSS 12(DI)(BX*1), Z26
+	VFMADD231PS  Z26, Z24, Z22
+	VFMADD231PS  Z26, Z25, Z23
+	LEAQ         (AX)(CX*2), AX
+	ADDQ         $0x10, DX
+	ADDQ         $0x10, SI
+	ADDQ         $0x10, DI
+	DECQ         R15
 	JNE          loop
-	MOVQ         tail+64(FP), AX
-	MOVL         $-1, CX
-	BZHIL        AX, CX, CX
-	KMOVW        CX, K1
-	MOVQ         c+48(FP), AX
-	MOVQ         ldc+56(FP), CX
-	VMOVUPS      Z0, (AX)
-	VMOVUPS      Z1, K1, 64(AX)
+	TESTQ        R9, R9
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R14
+	ADDQ         ld+88(FP), R14
+	MOVQ         R14, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R14
+	MOVQ R9, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), R9
+	ANDQ $0x00000003, R9
+	JE   store
+
+single:
+	VPMOVZXWD    (AX), Z24
+	VPSLLD       $0x10, Z24, Z24
+	VPMOVZXWD    32(AX), Z25
+	VPSLLD       $0x10, Z25, Z25
+	VBROADCASTSS (DX), Z26
+	VFMADD231PS  Z26, Z24, Z0
+	VFMADD231PS  Z26, Z25, Z1
+	VBROADCASTSS (DX)(BX*1), Z26
+	VFMADD231PS  Z26, Z24, Z2
+	VFMADD231PS  Z26, Z25, Z3
+	VBROADCASTSS (DX)(BX*2), Z26
+	VFMADD231PS  Z26, Z24, Z4
+	VFMADD231PS  Z26, Z25, Z5
+	VBROADCASTSS (DX)(R8*1), Z26
+	VFMADD231PS  Z26, Z24, Z6
+	VFMADD231PS  Z26, Z25, Z7
+	VBROADCASTSS (DX)(BX*4), Z26
+	VFMADD231PS  Z26, Z24, Z8
+	VFMADD231PS  Z26, Z25, Z9
+	VBROADCASTSS (SI), Z26
+	VFMADD231PS  Z26, Z24, Z10
+	VFMADD231PS  Z26, Z25, Z11
+	VBROADCASTSS (SI)(BX*1), Z26
+	VFMADD231PS  Z26, Z24, Z12
+	VFMADD231PS  Z26, Z25, Z13
+	VBROADCASTSS (SI)(BX*2), Z26
+	VFMADD231PS  Z26, Z24, Z14
+	VFMADD231PS  Z26, Z25, Z15
+	VBROADCASTSS (SI)(R8*1), Z26
+	VFMADD231PS  Z26, Z24, Z16
+	VFMADD231PS  Z26, Z25, Z17
+	VBROADCASTSS (SI)(BX*4), Z26
+	VFMADD231PS  Z26, Z24, Z18
+	VFMADD231PS  Z26, Z25, Z19
+	VBROADCASTSS (DI), Z26
+	VFMADD231PS  Z26, Z24, Z20
+	VFMADD231PS  Z26, Z25, Z21
+	VBROADCASTSS (DI)(BX*1), Z26
+	VFMADD231PS  Z26, Z24, Z22
+	VFMADD231PS  Z26, Z25, Z23
 	ADDQ         CX, AX
-	VMOVUPS      Z2, (AX)
-	VMOVUPS      Z3, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z4, (AX)
-	VMOVUPS      Z5, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z6, (AX)
-	VMOVUPS      Z7, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z8, (AX)
-	VMOVUPS      Z9, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z10, (AX)
-	VMOVUPS      Z11, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z12, (AX)
-	VMOVUPS      Z13, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z14, (AX)
-	VMOVUPS      Z15, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z16, (AX)
-	VMOVUPS      Z17, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z18, (AX)
-	VMOVUPS      Z19, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z20, (AX)
-	VMOVUPS      Z21, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z22, (AX)
-	VMOVUPS      Z23, K1, 64(AX)
+	ADDQ         $0x04, DX
+	ADDQ         $0x04, SI
+	ADDQ         $0x04, DI
+	DECQ         R9
+	JNE          single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z10, (AX)
+	VMOVUPS Z11, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z12, (AX)
+	VMOVUPS Z13, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z14, (AX)
+	VMOVUPS Z15, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z16, (AX)
+	VMOVUPS Z17, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z18, (AX)
+	VMOVUPS Z19, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z20, (AX)
+	VMOVUPS Z21, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z22, (AX)
+	VMOVUPS Z23, K1, 64(AX)
 	VZEROUPPER
 	RET
 
-// func tile13x2AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
-// Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·tile13x2AVX512(SB), NOSPLIT, $0-96
-	MOVQ   k+0(FP), AX
-	MOVQ   b+32(FP), CX
-	MOVQ   brs+40(FP), DX
-	MOVQ   next+80(FP), BX
-	MOVQ   step+88(FP), SI
-	MOVQ   DX, DI
-	IMULQ  AX, DI
-	ADDQ   DI, CX
-	NEGQ   DI
-	MOVQ   ars+16(FP), AX
-	MOVQ   acs+24(FP), R8
-	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(AX*4), R10
-	ADDQ   AX, R10
-	LEAQ   (R10)(AX*4), R11
-	ADDQ   AX, R11
-	LEAQ   (AX)(AX*2), R12
-	MOVB   load+72(FP), R13
-	TESTB  R13, R13
+// func tile13x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile13x2AVX512(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (DX)(BX*4), SI
+	ADDQ   BX, SI
+	LEAQ   (SI)(BX*4), DI
+	ADDQ   BX, DI
+	LEAQ   (BX)(BX*2), R8
+	MOVB   load+64(FP), R9
+	TESTB  R9, R9
 	JNE    fromC
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
@@ -12531,172 +27111,377 @@ TEXT ·tile13x2AVX512(SB), NOSPLIT, $0-96
 	VPXORD Z23, Z23, Z23
 	VPXORD Z24, Z24, Z24
 	VPXORD Z25, Z25, Z25
-	JMP    loop
+	JMP    begin
 
 fromC:
-	MOVQ      tail+64(FP), R13
-	MOVL      $-1, R14
-	BZHIL     R13, R14, R14
-	KMOVW     R14, K1
-	MOVQ      c+48(FP), R13
-	MOVQ      ldc+56(FP), R14
-	VMOVUPS   (R13), Z0
-	VMOVUPS.Z 64(R13), K1, Z1
-	ADDQ      R14, R13
-	VMOVUPS   (R13), Z2
-	VMOVUPS.Z 64(R13), K1, Z3
-	ADDQ      R14, R13
-	VMOVUPS   (R13), Z4
-	VMOVUPS.Z 64(R13), K1, Z5
-	ADDQ      R14, R13
-	VMOVUPS   (R13), Z6
-	VMOVUPS.Z 64(R13), K1, Z7
-	ADDQ      R14, R13
-	VMOVUPS   (R13), Z8
-	VMOVUPS.Z 64(R13), K1, Z9
-	ADDQ      R14, R13
-	VMOVUPS   (R13), Z10
-	VMOVUPS.Z 64(R13), K1, Z11
-	ADDQ      R14, R13
-	VMOVUPS   (R13), Z12
-	VMOVUPS.Z 64(R13), K1, Z13
-	ADDQ      R14, R13
-	VMOVUPS   (R13), Z14
-	VMOVUPS.Z 64(R13), K1, Z15
-	ADDQ      R14, R13
-	VMOVUPS   (R13), Z16
-	VMOVUPS.Z 64(R13), K1, Z17
-	ADDQ      R14, R13
-	VMOVUPS   (R13), Z18
-	VMOVUPS.Z 64(R13), K1, Z19
-	ADDQ      R14, R13
-	VMOVUPS   (R13), Z20
-	VMOVUPS.Z 64(R13), K1, Z21
-	ADDQ      R14, R13
-	VMOVUPS   (R13), Z22
-	VMOVUPS.Z 64(R13), K1, Z23
-	ADDQ      R14, R13
-	VMOVUPS   (R13), Z24
-	VMOVUPS.Z 64(R13), K1, Z25
+	MOVQ      tail+56(FP), R9
+	MOVL      $-1, R10
+	BZHIL     R9, R10, R10
+	KMOVW     R10, K1
+	MOVQ      c+40(FP), R9
+	MOVQ      ldc+48(FP), R10
+	VMOVUPS   (R9), Z0
+	VMOVUPS.Z 64(R9), K1, Z1
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z2
+	VMOVUPS.Z 64(R9), K1, Z3
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z4
+	VMOVUPS.Z 64(R9), K1, Z5
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z6
+	VMOVUPS.Z 64(R9), K1, Z7
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z8
+	VMOVUPS.Z 64(R9), K1, Z9
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z10
+	VMOVUPS.Z 64(R9), K1, Z11
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z12
+	VMOVUPS.Z 64(R9), K1, Z13
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z14
+	VMOVUPS.Z 64(R9), K1, Z15
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z16
+	VMOVUPS.Z 64(R9), K1, Z17
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z18
+	VMOVUPS.Z 64(R9), K1, Z19
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z20
+	VMOVUPS.Z 64(R9), K1, Z21
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z22
+	VMOVUPS.Z 64(R9), K1, Z23
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z24
+	VMOVUPS.Z 64(R9), K1, Z25
+
+begin:
+	MOVQ k+0(FP), R9
+	SHRQ $0x02, R9
+	JE   rest
+	MOVQ soonC+72(FP), R10
+	MOVQ ldc+48(FP), R11
+	MOVQ $0x0000000d, R12
+	XORQ R13, R13
+	MOVQ soon+80(FP), R14
+
+phase:
+	MOVQ    run+96(FP), R15
+	CMPQ    R9, R15
+	CMOVQLT R9, R15
+	SUBQ    R15, R9
 
 loop:
-	VMOVUPS      (CX)(DI*1), Z26
-	VMOVUPS      64(CX)(DI*1), Z27
-	VBROADCASTSS (R9), Z28
+	VMOVUPS      (AX), Z26
+	VMOVUPS      64(AX), Z27
+	VBROADCASTSS (DX), Z28
 	VFMADD231PS  Z28, Z26, Z0
 	VFMADD231PS  Z28, Z27, Z1
-	VBROADCASTSS (R9)(AX*1), Z28
+	VBROADCASTSS (DX)(BX*1), Z28
 	VFMADD231PS  Z28, Z26, Z2
 	VFMADD231PS  Z28, Z27, Z3
-	VBROADCASTSS (R9)(AX*2), Z28
+	VBROADCASTSS (DX)(BX*2), Z28
 	VFMADD231PS  Z28, Z26, Z4
 	VFMADD231PS  Z28, Z27, Z5
-	VBROADCASTSS (R9)(R12*1), Z28
+	VBROADCASTSS (DX)(R8*1), Z28
 	VFMADD231PS  Z28, Z26, Z6
 	VFMADD231PS  Z28, Z27, Z7
-	VBROADCASTSS (R9)(AX*4), Z28
+	VBROADCASTSS (DX)(BX*4), Z28
 	VFMADD231PS  Z28, Z26, Z8
 	VFMADD231PS  Z28, Z27, Z9
-	VBROADCASTSS (R10), Z28
+	VBROADCASTSS (SI), Z28
 	VFMADD231PS  Z28, Z26, Z10
 	VFMADD231PS  Z28, Z27, Z11
-	VBROADCASTSS (R10)(AX*1), Z28
+	VBROADCASTSS (SI)(BX*1), Z28
 	VFMADD231PS  Z28, Z26, Z12
 	VFMADD231PS  Z28, Z27, Z13
-	VBROADCASTSS (R10)(AX*2), Z28
+	VBROADCASTSS (SI)(BX*2), Z28
 	VFMADD231PS  Z28, Z26, Z14
 	VFMADD231PS  Z28, Z27, Z15
-	VBROADCASTSS (R10)(R12*1), Z28
+	VBROADCASTSS (SI)(R8*1), Z28
 	VFMADD231PS  Z28, Z26, Z16
 	VFMADD231PS  Z28, Z27, Z17
-	VBROADCASTSS (R10)(AX*4), Z28
+	VBROADCASTSS (SI)(BX*4), Z28
 	VFMADD231PS  Z28, Z26, Z18
 	VFMADD231PS  Z28, Z27, Z19
-	VBROADCASTSS (R11), Z28
+	VBROADCASTSS (DI), Z28
 	VFMADD231PS  Z28, Z26, Z20
 	VFMADD231PS  Z28, Z27, Z21
-	VBROADCASTSS (R11)(AX*1), Z28
+	VBROADCASTSS (DI)(BX*1), Z28
 	VFMADD231PS  Z28, Z26, Z22
 	VFMADD231PS  Z28, Z27, Z23
-	VBROADCASTSS (R11)(AX*2), Z28
+	VBROADCASTSS (DI)(BX*2), Z28
 	VFMADD231PS  Z28, Z26, Z24
 	VFMADD231PS  Z28, Z27, Z25
-	PREFETCHT1   (BX)
-	ADDQ         SI, BX
-	ADDQ         R8, R9
-	ADDQ         R8, R10
-	ADDQ         R8, R11
-	ADDQ         DX, DI
+	PREFETCHT1   (R14)
+	PREFETCHT1   64(R14)
+	PREFETCHT1   128(R14)
+	PREFETCHT1   192(R14)
+	ADDQ         $0x00000100, R14
+	VMOVUPS      (AX)(CX*1), Z26
+	VMOVUPS      64(AX)(CX*1), Z27
+	VBROADCASTSS 4(DX), Z28
+	VFMADD231PS  Z28, Z26, Z0
+	VFMADD231PS  Z28, Z27, Z1
+	VBROADCASTSS 4(DX)(BX*1), Z28
+	VFMADD231PS  Z28, Z26, Z2
+	VFMADD231PS  Z28, Z27, Z3
+	VBROADCASTSS 4(DX)(BX*2), Z28
+	VFMADD231PS  Z28, Z26, Z4
+	VFMADD231PS  Z28, Z27, Z5
+	VBROADCASTSS 4(DX)(R8*1), Z28
+	VFMADD231PS  Z28, Z26, Z6
+	VFMADD231PS  Z28, Z27, Z7
+	VBROADCASTSS 4(DX)(BX*4), Z28
+	VFMADD231PS  Z28, Z26, Z8
+	VFMADD231PS  Z28, Z27, Z9
+	VBROADCASTSS 4(SI), Z28
+	VFMADD231PS  Z28, Z26, Z10
+	VFMADD231PS  Z28, Z27, Z11
+	VBROADCASTSS 4(SI)(BX*1), Z28
+	VFMADD231PS  Z28, Z26, Z12
+	VFMADD231PS  Z28, Z27, Z13
+	VBROADCASTSS 4(SI)(BX*2), Z28
+	VFMADD231PS  Z28, Z26, Z14
+	VFMADD231PS  Z28, Z27, Z15
+	VBROADCASTSS 4(SI)(R8*1), Z28
+	VFMADD231PS  Z28, Z26, Z16
+	VFMADD231PS  Z28, Z27, Z17
+	VBROADCASTSS 4(SI)(BX*4), Z28
+	VFMADD231PS  Z28, Z26, Z18
+	VFMADD231PS  Z28, Z27, Z19
+	VBROADCASTSS 4(DI), Z28
+	VFMADD231PS  Z28, Z26, Z20
+	VFMADD231PS  Z28, Z27, Z21
+	VBROADCASTSS 4(DI)(BX*1), Z28
+	VFMADD231PS  Z28, Z26, Z22
+	VFMADD231PS  Z28, Z27, Z23
+	VBROADCASTSS 4(DI)(BX*2), Z28
+	VFMADD231PS  Z28, Z26, Z24
+	VFMADD231PS  Z28, Z27, Z25
+	LEAQ         (AX)(CX*2), AX
+	VMOVUPS      (AX), Z26
+	VMOVUPS      64(AX), Z27
+	VBROADCASTSS 8(DX), Z28
+	VFMADD231PS  Z28, Z26, Z0
+	VFMADD231PS  Z28, Z27, Z1
+	VBROADCASTSS 8(DX)(BX*1), Z28
+	VFMADD231PS  Z28, Z26, Z2
+	VFMADD231PS  Z28, Z27, Z3
+	VBROADCASTSS 8(DX)(BX*2), Z28
+	VFMADD231PS  Z28, Z26, Z4
+	VFMADD231PS  Z28, Z27, Z5
+	VBROADCASTSS 8(DX)(R8*1), Z28
+	VFMADD231PS  Z28, Z26, Z6
+	VFMADD231PS  Z28, Z27, Z7
+	VBROADCASTSS 8(DX)(BX*4), Z28
+	VFMADD231PS  Z28, Z26, Z8
+	VFMADD231PS  Z28, Z27, Z9
+	VBROADCASTSS 8(SI), Z28
+	VFMADD231PS  Z28, Z26, Z10
+	VFMADD231PS  Z28, Z27, Z11
+	VBROADCASTSS 8(SI)(BX*1), Z28
+	VFMADD231PS  Z28, Z26, Z12
+	VFMADD231PS  Z28, Z27, Z13
+	VBROADCASTSS 8(SI)(BX*2), Z28
+	VFMADD231PS  Z28, Z26, Z14
+	VFMADD231PS  Z28, Z27, Z15
+	VBROADCASTSS 8(SI)(R8*1), Z28
+	VFMADD231PS  Z28, Z26, Z16
+	VFMADD231PS  Z28, Z27, Z17
+	VBROADCASTSS 8(SI)(BX*4), Z28
+	VFMADD231PS  Z28, Z26, Z18
+	VFMADD231PS  Z28, Z27, Z19
+	VBROADCASTSS 8(DI), Z28
+	VFMADD231PS  Z28, Z26, Z20
+	VFMADD231PS  Z28, Z27, Z21
+	VBROADCASTSS 8(DI)(BX*1), Z28
+	VFMADD231PS  Z28, Z26, Z22
+	VFMADD231PS  Z28, Z27, Z23
+	VBROADCASTSS 8(DI)(BX*2), Z28
+	VFMADD231PS  Z28, Z26, Z24
+	VFMADD231PS  Z28, Z27, Z25
+	PREFETCHT0   (R10)
+	PREFETCHT0   64(R10)
+	ADDQ         R11, R10
+	DECQ         R12
+	CMOVQEQ      R13, R11
+	VMOVUPS      (AX)(CX*1), Z26
+	VMOVUPS      64(AX)(CX*1), Z27
+	VBROADCASTSS 12(DX), Z28
+	VFMADD231PS  Z28, Z26, Z0
+	VFMADD231PS  Z28, Z27, Z1
+	VBROADCASTSS 12(DX)(BX*1), Z28
+	VFMADD231PS  Z28, Z26, Z2
+	VFMADD231PS  Z28, Z27, Z3
+	VBROADCASTSS 12(DX)(BX*2), Z28
+	VFMADD231PS  Z28, Z26, Z4
+	VFMADD231PS  Z28, Z27, Z5
+	VBROADCASTSS 12(DX)(R8*1), Z28
+	VFMADD231PS  Z28, Z26, Z6
+	VFMADD231PS  Z28, Z27, Z7
+	VBROADCASTSS 12(DX)(BX*4), Z28
+	VFMADD231PS  Z28, Z26, Z8
+	VFMADD231PS  Z28, Z27, Z9
+	VBROADCASTSS 12(SI), Z28
+	VFMADD231PS  Z28, Z26, Z10
+	VFMADD231PS  Z28, Z27, Z11
+	VBROADCASTSS 12(SI)(BX*1), Z28
+	VFMADD231PS  Z28, Z26, Z12
+	VFMADD231PS  Z28, Z27, Z13
+	VBROADCASTSS 12(SI)(BX*2), Z28
+	VFMADD231PS  Z28, Z26, Z14
+	VFMADD231PS  Z28, Z27, Z15
+	VBROADCASTSS 12(SI)(R8*1), Z28
+	VFMADD231PS  Z28, Z26, Z16
+	VFMADD231PS  Z28, Z27, Z17
+	VBROADCASTSS 12(SI)(BX*4), Z28
+	VFMADD231PS  Z28, Z26, Z18
+	VFMADD231PS  Z28, Z27, Z19
+	VBROADCASTSS 12(DI), Z28
+	VFMADD231PS  Z28, Z26, Z20
+	VFMADD231PS  Z28, Z27, Z21
+	VBROADCASTSS 12(DI)(BX*1), Z28
+	VFMADD231PS  Z28, Z26, Z22
+	VFMADD231PS  Z28, Z27, Z23
+	VBROADCASTSS 12(DI)(BX*2), Z28
+	VFMADD231PS  Z28, Z26, Z24
+	VFMADD231PS  Z28, Z27, Z25
+	LEAQ         (AX)(CX*2), AX
+	ADDQ         $0x10, DX
+	ADDQ         $0x10, SI
+	ADDQ         $0x10, DI
+	DECQ         R15
 	JNE          loop
-	MOVQ         tail+64(FP), AX
-	MOVL         $-1, CX
-	BZHIL        AX, CX, CX
-	KMOVW        CX, K1
-	MOVQ         c+48(FP), AX
-	MOVQ         ldc+56(FP), CX
-	VMOVUPS      Z0, (AX)
-	VMOVUPS      Z1, K1, 64(AX)
+	TESTQ        R9, R9
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R14
+	ADDQ         ld+88(FP), R14
+	MOVQ         R14, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R14
+	MOVQ R9, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), R9
+	ANDQ $0x00000003, R9
+	JE   store
+
+single:
+	VMOVUPS      (AX), Z26
+	VMOVUPS      64(AX), Z27
+	VBROADCASTSS (DX), Z28
+	VFMADD231PS  Z28, Z26, Z0
+	VFMADD231PS  Z28, Z27, Z1
+	VBROADCASTSS (DX)(BX*1), Z28
+	VFMADD231PS  Z28, Z26, Z2
+	VFMADD231PS  Z28, Z27, Z3
+	VBROADCASTSS (DX)(BX*2), Z28
+	VFMADD231PS  Z28, Z26, Z4
+	VFMADD231PS  Z28, Z27, Z5
+	VBROADCASTSS (DX)(R8*1), Z28
+	VFMADD231PS  Z28, Z26, Z6
+	VFMADD231PS  Z28, Z27, Z7
+	VBROADCASTSS (DX)(BX*4), Z28
+	VFMADD231PS  Z28, Z26, Z8
+	VFMADD231PS  Z28, Z27, Z9
+	VBROADCASTSS (SI), Z28
+	VFMADD231PS  Z28, Z26, Z10
+	VFMADD231PS  Z28, Z27, Z11
+	VBROADCASTSS (SI)(BX*1), Z28
+	VFMADD231PS  Z28, Z26, Z12
+	VFMADD231PS  Z28, Z27, Z13
+	VBROADCASTSS (SI)(BX*2), Z28
+	VFMADD231PS  Z28, Z26, Z14
+	VFMADD231PS  Z28, Z27, Z15
+	VBROADCASTSS (SI)(R8*1), Z28
+	VFMADD231PS  Z28, Z26, Z16
+	VFMADD231PS  Z28, Z27, Z17
+	VBROADCASTSS (SI)(BX*4), Z28
+	VFMADD231PS  Z28, Z26, Z18
+	VFMADD231PS  Z28, Z27, Z19
+	VBROADCASTSS (DI), Z28
+	VFMADD231PS  Z28, Z26, Z20
+	VFMADD231PS  Z28, Z27, Z21
+	VBROADCASTSS (DI)(BX*1), Z28
+	VFMADD231PS  Z28, Z26, Z22
+	VFMADD231PS  Z28, Z27, Z23
+	VBROADCASTSS (DI)(BX*2), Z28
+	VFMADD231PS  Z28, Z26, Z24
+	VFMADD231PS  Z28, Z27, Z25
 	ADDQ         CX, AX
-	VMOVUPS      Z2, (AX)
-	VMOVUPS      Z3, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z4, (AX)
-	VMOVUPS      Z5, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z6, (AX)
-	VMOVUPS      Z7, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z8, (AX)
-	VMOVUPS      Z9, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z10, (AX)
-	VMOVUPS      Z11, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z12, (AX)
-	VMOVUPS      Z13, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z14, (AX)
-	VMOVUPS      Z15, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z16, (AX)
-	VMOVUPS      Z17, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z18, (AX)
-	VMOVUPS      Z19, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z20, (AX)
-	VMOVUPS      Z21, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z22, (AX)
-	VMOVUPS      Z23, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z24, (AX)
-	VMOVUPS      Z25, K1, 64(AX)
+	ADDQ         $0x04, DX
+	ADDQ         $0x04, SI
+	ADDQ         $0x04, DI
+	DECQ         R9
+	JNE          single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z10, (AX)
+	VMOVUPS Z11, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z12, (AX)
+	VMOVUPS Z13, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z14, (AX)
+	VMOVUPS Z15, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z16, (AX)
+	VMOVUPS Z17, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z18, (AX)
+	VMOVUPS Z19, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z20, (AX)
+	VMOVUPS Z21, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z22, (AX)
+	VMOVUPS Z23, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z24, (AX)
+	VMOVUPS Z25, K1, 64(AX)
 	VZEROUPPER
 	RET
 
-// func tile13x2BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
-// Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·tile13x2BF16AVX512(SB), NOSPLIT, $0-96
-	MOVQ   k+0(FP), AX
-	MOVQ   b+32(FP), CX
-	MOVQ   brs+40(FP), DX
-	MOVQ   next+80(FP), BX
-	MOVQ   step+88(FP), SI
-	MOVQ   DX, DI
-	IMULQ  AX, DI
-	ADDQ   DI, CX
-	NEGQ   DI
-	MOVQ   ars+16(FP), AX
-	MOVQ   acs+24(FP), R8
-	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(AX*4), R10
-	ADDQ   AX, R10
-	LEAQ   (R10)(AX*4), R11
-	ADDQ   AX, R11
-	LEAQ   (AX)(AX*2), R12
-	MOVB   load+72(FP), R13
-	TESTB  R13, R13
+// func tile13x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile13x2TAVX512(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
 	JNE    fromC
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
@@ -12724,174 +27509,790 @@ TEXT ·tile13x2BF16AVX512(SB), NOSPLIT, $0-96
 	VPXORD Z23, Z23, Z23
 	VPXORD Z24, Z24, Z24
 	VPXORD Z25, Z25, Z25
-	JMP    loop
+	JMP    begin
 
 fromC:
-	MOVQ      tail+64(FP), R13
-	MOVL      $-1, R14
-	BZHIL     R13, R14, R14
-	KMOVW     R14, K1
-	MOVQ      c+48(FP), R13
-	MOVQ      ldc+56(FP), R14
-	VMOVUPS   (R13), Z0
-	VMOVUPS.Z 64(R13), K1, Z1
-	ADDQ      R14, R13
-	VMOVUPS   (R13), Z2
-	VMOVUPS.Z 64(R13), K1, Z3
-	ADDQ      R14, R13
-	VMOVUPS   (R13), Z4
-	VMOVUPS.Z 64(R13), K1, Z5
-	ADDQ      R14, R13
-	VMOVUPS   (R13), Z6
-	VMOVUPS.Z 64(R13), K1, Z7
-	ADDQ      R14, R13
-	VMOVUPS   (R13), Z8
-	VMOVUPS.Z 64(R13), K1, Z9
-	ADDQ      R14, R13
-	VMOVUPS   (R13), Z10
-	VMOVUPS.Z 64(R13), K1, Z11
-	ADDQ      R14, R13
-	VMOVUPS   (R13), Z12
-	VMOVUPS.Z 64(R13), K1, Z13
-	ADDQ      R14, R13
-	VMOVUPS   (R13), Z14
-	VMOVUPS.Z 64(R13), K1, Z15
-	ADDQ      R14, R13
-	VMOVUPS   (R13), Z16
-	VMOVUPS.Z 64(R13), K1, Z17
-	ADDQ      R14, R13
-	VMOVUPS   (R13), Z18
-	VMOVUPS.Z 64(R13), K1, Z19
-	ADDQ      R14, R13
-	VMOVUPS   (R13), Z20
-	VMOVUPS.Z 64(R13), K1, Z21
-	ADDQ      R14, R13
-	VMOVUPS   (R13), Z22
-	VMOVUPS.Z 64(R13), K1, Z23
-	ADDQ      R14, R13
-	VMOVUPS   (R13), Z24
-	VMOVUPS.Z 64(R13), K1, Z25
+	MOVQ      tail+56(FP), SI
+	MOVL      $-1, DI
+	BZHIL     SI, DI, DI
+	KMOVW     DI, K1
+	MOVQ      c+40(FP), SI
+	MOVQ      ldc+48(FP), DI
+	VMOVUPS   (SI), Z0
+	VMOVUPS.Z 64(SI), K1, Z1
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z2
+	VMOVUPS.Z 64(SI), K1, Z3
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z4
+	VMOVUPS.Z 64(SI), K1, Z5
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z6
+	VMOVUPS.Z 64(SI), K1, Z7
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z8
+	VMOVUPS.Z 64(SI), K1, Z9
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z10
+	VMOVUPS.Z 64(SI), K1, Z11
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z12
+	VMOVUPS.Z 64(SI), K1, Z13
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z14
+	VMOVUPS.Z 64(SI), K1, Z15
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z16
+	VMOVUPS.Z 64(SI), K1, Z17
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z18
+	VMOVUPS.Z 64(SI), K1, Z19
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z20
+	VMOVUPS.Z 64(SI), K1, Z21
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z22
+	VMOVUPS.Z 64(SI), K1, Z23
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z24
+	VMOVUPS.Z 64(SI), K1, Z25
+
+begin:
+	MOVQ k+0(FP), SI
+	SHRQ $0x02, SI
+	JE   rest
+	MOVQ soonC+72(FP), DI
+	MOVQ ldc+48(FP), R8
+	MOVQ $0x0000000d, R9
+	XORQ R10, R10
+	MOVQ soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
 
 loop:
-	VPMOVZXWD    (CX)(DI*1), Z26
+	VMOVUPS      (AX), Z26
+	VMOVUPS      64(AX), Z27
+	VBROADCASTSS (DX), Z28
+	VFMADD231PS  Z28, Z26, Z0
+	VFMADD231PS  Z28, Z27, Z1
+	VBROADCASTSS 4(DX), Z28
+	VFMADD231PS  Z28, Z26, Z2
+	VFMADD231PS  Z28, Z27, Z3
+	VBROADCASTSS 8(DX), Z28
+	VFMADD231PS  Z28, Z26, Z4
+	VFMADD231PS  Z28, Z27, Z5
+	VBROADCASTSS 12(DX), Z28
+	VFMADD231PS  Z28, Z26, Z6
+	VFMADD231PS  Z28, Z27, Z7
+	VBROADCASTSS 16(DX), Z28
+	VFMADD231PS  Z28, Z26, Z8
+	VFMADD231PS  Z28, Z27, Z9
+	VBROADCASTSS 20(DX), Z28
+	VFMADD231PS  Z28, Z26, Z10
+	VFMADD231PS  Z28, Z27, Z11
+	VBROADCASTSS 24(DX), Z28
+	VFMADD231PS  Z28, Z26, Z12
+	VFMADD231PS  Z28, Z27, Z13
+	VBROADCASTSS 28(DX), Z28
+	VFMADD231PS  Z28, Z26, Z14
+	VFMADD231PS  Z28, Z27, Z15
+	VBROADCASTSS 32(DX), Z28
+	VFMADD231PS  Z28, Z26, Z16
+	VFMADD231PS  Z28, Z27, Z17
+	VBROADCASTSS 36(DX), Z28
+	VFMADD231PS  Z28, Z26, Z18
+	VFMADD231PS  Z28, Z27, Z19
+	VBROADCASTSS 40(DX), Z28
+	VFMADD231PS  Z28, Z26, Z20
+	VFMADD231PS  Z28, Z27, Z21
+	VBROADCASTSS 44(DX), Z28
+	VFMADD231PS  Z28, Z26, Z22
+	VFMADD231PS  Z28, Z27, Z23
+	VBROADCASTSS 48(DX), Z28
+	VFMADD231PS  Z28, Z26, Z24
+	VFMADD231PS  Z28, Z27, Z25
+	PREFETCHT1   (R11)
+	PREFETCHT1   64(R11)
+	PREFETCHT1   128(R11)
+	PREFETCHT1   192(R11)
+	ADDQ         $0x00000100, R11
+	VMOVUPS      (AX)(CX*1), Z26
+	VMOVUPS      64(AX)(CX*1), Z27
+	VBROADCASTSS (DX)(BX*1), Z28
+	VFMADD231PS  Z28, Z26, Z0
+	VFMADD231PS  Z28, Z27, Z1
+	VBROADCASTSS 4(DX)(BX*1), Z28
+	VFMADD231PS  Z28, Z26, Z2
+	VFMADD231PS  Z28, Z27, Z3
+	VBROADCASTSS 8(DX)(BX*1), Z28
+	VFMADD231PS  Z28, Z26, Z4
+	VFMADD231PS  Z28, Z27, Z5
+	VBROADCASTSS 12(DX)(BX*1), Z28
+	VFMADD231PS  Z28, Z26, Z6
+	VFMADD231PS  Z28, Z27, Z7
+	VBROADCASTSS 16(DX)(BX*1), Z28
+	VFMADD231PS  Z28, Z26, Z8
+	VFMADD231PS  Z28, Z27, Z9
+	VBROADCASTSS 20(DX)(BX*1), Z28
+	VFMADD231PS  Z28, Z26, Z10
+	VFMADD231PS  Z28, Z27, Z11
+	VBROADCASTSS 24(DX)(BX*1), Z28
+	VFMADD231PS  Z28, Z26, Z12
+	VFMADD231PS  Z28, Z27, Z13
+	VBROADCASTSS 28(DX)(BX*1), Z28
+	VFMADD231PS  Z28, Z26, Z14
+	VFMADD231PS  Z28, Z27, Z15
+	VBROADCASTSS 32(DX)(BX*1), Z28
+	VFMADD231PS  Z28, Z26, Z16
+	VFMADD231PS  Z28, Z27, Z17
+	VBROADCASTSS 36(DX)(BX*1), Z28
+	VFMADD231PS  Z28, Z26, Z18
+	VFMADD231PS  Z28, Z27, Z19
+	VBROADCASTSS 40(DX)(BX*1), Z28
+	VFMADD231PS  Z28, Z26, Z20
+	VFMADD231PS  Z28, Z27, Z21
+	VBROADCASTSS 44(DX)(BX*1), Z28
+	VFMADD231PS  Z28, Z26, Z22
+	VFMADD231PS  Z28, Z27, Z23
+	VBROADCASTSS 48(DX)(BX*1), Z28
+	VFMADD231PS  Z28, Z26, Z24
+	VFMADD231PS  Z28, Z27, Z25
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	VMOVUPS      (AX), Z26
+	VMOVUPS      64(AX), Z27
+	VBROADCASTSS (DX), Z28
+	VFMADD231PS  Z28, Z26, Z0
+	VFMADD231PS  Z28, Z27, Z1
+	VBROADCASTSS 4(DX), Z28
+	VFMADD231PS  Z28, Z26, Z2
+	VFMADD231PS  Z28, Z27, Z3
+	VBROADCASTSS 8(DX), Z28
+	VFMADD231PS  Z28, Z26, Z4
+	VFMADD231PS  Z28, Z27, Z5
+	VBROADCASTSS 12(DX), Z28
+	VFMADD231PS  Z28, Z26, Z6
+	VFMADD231PS  Z28, Z27, Z7
+	VBROADCASTSS 16(DX), Z28
+	VFMADD231PS  Z28, Z26, Z8
+	VFMADD231PS  Z28, Z27, Z9
+	VBROADCASTSS 20(DX), Z28
+	VFMADD231PS  Z28, Z26, Z10
+	VFMADD231PS  Z28, Z27, Z11
+	VBROADCASTSS 24(DX), Z28
+	VFMADD231PS  Z28, Z26, Z12
+	VFMADD231PS  Z28, Z27, Z13
+	VBROADCASTSS 28(DX), Z28
+	VFMADD231PS  Z28, Z26, Z14
+	VFMADD231PS  Z28, Z27, Z15
+	VBROADCASTSS 32(DX), Z28
+	VFMADD231PS  Z28, Z26, Z16
+	VFMADD231PS  Z28, Z27, Z17
+	VBROADCASTSS 36(DX), Z28
+	VFMADD231PS  Z28, Z26, Z18
+	VFMADD231PS  Z28, Z27, Z19
+	VBROADCASTSS 40(DX), Z28
+	VFMADD231PS  Z28, Z26, Z20
+	VFMADD231PS  Z28, Z27, Z21
+	VBROADCASTSS 44(DX), Z28
+	VFMADD231PS  Z28, Z26, Z22
+	VFMADD231PS  Z28, Z27, Z23
+	VBROADCASTSS 48(DX), Z28
+	VFMADD231PS  Z28, Z26, Z24
+	VFMADD231PS  Z28, Z27, Z25
+	PREFETCHT0   (DI)
+	PREFETCHT0   64(DI)
+	ADDQ         R8, DI
+	DECQ         R9
+	CMOVQEQ      R10, R8
+	VMOVUPS      (AX)(CX*1), Z26
+	VMOVUPS      64(AX)(CX*1), Z27
+	VBROADCASTSS (DX)(BX*1), Z28
+	VFMADD231PS  Z28, Z26, Z0
+	VFMADD231PS  Z28, Z27, Z1
+	VBROADCASTSS 4(DX)(BX*1), Z28
+	VFMADD231PS  Z28, Z26, Z2
+	VFMADD231PS  Z28, Z27, Z3
+	VBROADCASTSS 8(DX)(BX*1), Z28
+	VFMADD231PS  Z28, Z26, Z4
+	VFMADD231PS  Z28, Z27, Z5
+	VBROADCASTSS 12(DX)(BX*1), Z28
+	VFMADD231PS  Z28, Z26, Z6
+	VFMADD231PS  Z28, Z27, Z7
+	VBROADCASTSS 16(DX)(BX*1), Z28
+	VFMADD231PS  Z28, Z26, Z8
+	VFMADD231PS  Z28, Z27, Z9
+	VBROADCASTSS 20(DX)(BX*1), Z28
+	VFMADD231PS  Z28, Z26, Z10
+	VFMADD231PS  Z28, Z27, Z11
+	VBROADCASTSS 24(DX)(BX*1), Z28
+	VFMADD231PS  Z28, Z26, Z12
+	VFMADD231PS  Z28, Z27, Z13
+	VBROADCASTSS 28(DX)(BX*1), Z28
+	VFMADD231PS  Z28, Z26, Z14
+	VFMADD231PS  Z28, Z27, Z15
+	VBROADCASTSS 32(DX)(BX*1), Z28
+	VFMADD231PS  Z28, Z26, Z16
+	VFMADD231PS  Z28, Z27, Z17
+	VBROADCASTSS 36(DX)(BX*1), Z28
+	VFMADD231PS  Z28, Z26, Z18
+	VFMADD231PS  Z28, Z27, Z19
+	VBROADCASTSS 40(DX)(BX*1), Z28
+	VFMADD231PS  Z28, Z26, Z20
+	VFMADD231PS  Z28, Z27, Z21
+	VBROADCASTSS 44(DX)(BX*1), Z28
+	VFMADD231PS  Z28, Z26, Z22
+	VFMADD231PS  Z28, Z27, Z23
+	VBROADCASTSS 48(DX)(BX*1), Z28
+	VFMADD231PS  Z28, Z26, Z24
+	VFMADD231PS  Z28, Z27, Z25
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	DECQ         R12
+	JNE          loop
+	TESTQ        SI, SI
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R11
+	ADDQ         ld+88(FP), R11
+	MOVQ         R11, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VMOVUPS      (AX), Z26
+	VMOVUPS      64(AX), Z27
+	VBROADCASTSS (DX), Z28
+	VFMADD231PS  Z28, Z26, Z0
+	VFMADD231PS  Z28, Z27, Z1
+	VBROADCASTSS 4(DX), Z28
+	VFMADD231PS  Z28, Z26, Z2
+	VFMADD231PS  Z28, Z27, Z3
+	VBROADCASTSS 8(DX), Z28
+	VFMADD231PS  Z28, Z26, Z4
+	VFMADD231PS  Z28, Z27, Z5
+	VBROADCASTSS 12(DX), Z28
+	VFMADD231PS  Z28, Z26, Z6
+	VFMADD231PS  Z28, Z27, Z7
+	VBROADCASTSS 16(DX), Z28
+	VFMADD231PS  Z28, Z26, Z8
+	VFMADD231PS  Z28, Z27, Z9
+	VBROADCASTSS 20(DX), Z28
+	VFMADD231PS  Z28, Z26, Z10
+	VFMADD231PS  Z28, Z27, Z11
+	VBROADCASTSS 24(DX), Z28
+	VFMADD231PS  Z28, Z26, Z12
+	VFMADD231PS  Z28, Z27, Z13
+	VBROADCASTSS 28(DX), Z28
+	VFMADD231PS  Z28, Z26, Z14
+	VFMADD231PS  Z28, Z27, Z15
+	VBROADCASTSS 32(DX), Z28
+	VFMADD231PS  Z28, Z26, Z16
+	VFMADD231PS  Z28, Z27, Z17
+	VBROADCASTSS 36(DX), Z28
+	VFMADD231PS  Z28, Z26, Z18
+	VFMADD231PS  Z28, Z27, Z19
+	VBROADCASTSS 40(DX), Z28
+	VFMADD231PS  Z28, Z26, Z20
+	VFMADD231PS  Z28, Z27, Z21
+	VBROADCASTSS 44(DX), Z28
+	VFMADD231PS  Z28, Z26, Z22
+	VFMADD231PS  Z28, Z27, Z23
+	VBROADCASTSS 48(DX), Z28
+	VFMADD231PS  Z28, Z26, Z24
+	VFMADD231PS  Z28, Z27, Z25
+	ADDQ         CX, AX
+	ADDQ         BX, DX
+	DECQ         SI
+	JNE          single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z10, (AX)
+	VMOVUPS Z11, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z12, (AX)
+	VMOVUPS Z13, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z14, (AX)
+	VMOVUPS Z15, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z16, (AX)
+	VMOVUPS Z17, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z18, (AX)
+	VMOVUPS Z19, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z20, (AX)
+	VMOVUPS Z21, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z22, (AX)
+	VMOVUPS Z23, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z24, (AX)
+	VMOVUPS Z25, K1, 64(AX)
+	VZEROUPPER
+	RET
+
+// func tile13x2BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile13x2BF16AVX512(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (DX)(BX*4), SI
+	ADDQ   BX, SI
+	LEAQ   (SI)(BX*4), DI
+	ADDQ   BX, DI
+	LEAQ   (BX)(BX*2), R8
+	MOVB   load+64(FP), R9
+	TESTB  R9, R9
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	VPXORD Z19, Z19, Z19
+	VPXORD Z20, Z20, Z20
+	VPXORD Z21, Z21, Z21
+	VPXORD Z22, Z22, Z22
+	VPXORD Z23, Z23, Z23
+	VPXORD Z24, Z24, Z24
+	VPXORD Z25, Z25, Z25
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), R9
+	MOVL      $-1, R10
+	BZHIL     R9, R10, R10
+	KMOVW     R10, K1
+	MOVQ      c+40(FP), R9
+	MOVQ      ldc+48(FP), R10
+	VMOVUPS   (R9), Z0
+	VMOVUPS.Z 64(R9), K1, Z1
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z2
+	VMOVUPS.Z 64(R9), K1, Z3
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z4
+	VMOVUPS.Z 64(R9), K1, Z5
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z6
+	VMOVUPS.Z 64(R9), K1, Z7
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z8
+	VMOVUPS.Z 64(R9), K1, Z9
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z10
+	VMOVUPS.Z 64(R9), K1, Z11
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z12
+	VMOVUPS.Z 64(R9), K1, Z13
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z14
+	VMOVUPS.Z 64(R9), K1, Z15
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z16
+	VMOVUPS.Z 64(R9), K1, Z17
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z18
+	VMOVUPS.Z 64(R9), K1, Z19
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z20
+	VMOVUPS.Z 64(R9), K1, Z21
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z22
+	VMOVUPS.Z 64(R9), K1, Z23
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z24
+	VMOVUPS.Z 64(R9), K1, Z25
+
+begin:
+	MOVQ k+0(FP), R9
+	SHRQ $0x02, R9
+	JE   rest
+	MOVQ soonC+72(FP), R10
+	MOVQ ldc+48(FP), R11
+	MOVQ $0x0000000d, R12
+	XORQ R13, R13
+	MOVQ soon+80(FP), R14
+
+phase:
+	MOVQ    run+96(FP), R15
+	CMPQ    R9, R15
+	CMOVQLT R9, R15
+	SUBQ    R15, R9
+
+loop:
+	VPMOVZXWD    (AX), Z26
 	VPSLLD       $0x10, Z26, Z26
-	VPMOVZXWD    32(CX)(DI*1), Z27
+	VPMOVZXWD    32(AX), Z27
 	VPSLLD       $0x10, Z27, Z27
-	VBROADCASTSS (R9), Z28
+	VBROADCASTSS (DX), Z28
 	VFMADD231PS  Z28, Z26, Z0
 	VFMADD231PS  Z28, Z27, Z1
-	VBROADCASTSS (R9)(AX*1), Z28
+	VBROADCASTSS (DX)(BX*1), Z28
 	VFMADD231PS  Z28, Z26, Z2
 	VFMADD231PS  Z28, Z27, Z3
-	VBROADCASTSS (R9)(AX*2), Z28
+	VBROADCASTSS (DX)(BX*2), Z28
 	VFMADD231PS  Z28, Z26, Z4
 	VFMADD231PS  Z28, Z27, Z5
-	VBROADCASTSS (R9)(R12*1), Z28
+	VBROADCASTSS (DX)(R8*1), Z28
 	VFMADD231PS  Z28, Z26, Z6
 	VFMADD231PS  Z28, Z27, Z7
-	VBROADCASTSS (R9)(AX*4), Z28
+	VBROADCASTSS (DX)(BX*4), Z28
 	VFMADD231PS  Z28, Z26, Z8
 	VFMADD231PS  Z28, Z27, Z9
-	VBROADCASTSS (R10), Z28
+	VBROADCASTSS (SI), Z28
 	VFMADD231PS  Z28, Z26, Z10
 	VFMADD231PS  Z28, Z27, Z11
-	VBROADCASTSS (R10)(AX*1), Z28
+	VBROADCASTSS (SI)(BX*1), Z28
 	VFMADD231PS  Z28, Z26, Z12
 	VFMADD231PS  Z28, Z27, Z13
-	VBROADCASTSS (R10)(AX*2), Z28
+	VBROADCASTSS (SI)(BX*2), Z28
 	VFMADD231PS  Z28, Z26, Z14
 	VFMADD231PS  Z28, Z27, Z15
-	VBROADCASTSS (R10)(R12*1), Z28
+	VBROADCASTSS (SI)(R8*1), Z28
 	VFMADD231PS  Z28, Z26, Z16
 	VFMADD231PS  Z28, Z27, Z17
-	VBROADCASTSS (R10)(AX*4), Z28
+	VBROADCASTSS (SI)(BX*4), Z28
 	VFMADD231PS  Z28, Z26, Z18
 	VFMADD231PS  Z28, Z27, Z19
-	VBROADCASTSS (R11), Z28
+	VBROADCASTSS (DI), Z28
 	VFMADD231PS  Z28, Z26, Z20
 	VFMADD231PS  Z28, Z27, Z21
-	VBROADCASTSS (R11)(AX*1), Z28
+	VBROADCASTSS (DI)(BX*1), Z28
 	VFMADD231PS  Z28, Z26, Z22
 	VFMADD231PS  Z28, Z27, Z23
-	VBROADCASTSS (R11)(AX*2), Z28
+	VBROADCASTSS (DI)(BX*2), Z28
 	VFMADD231PS  Z28, Z26, Z24
 	VFMADD231PS  Z28, Z27, Z25
-	PREFETCHT1   (BX)
-	ADDQ         SI, BX
-	ADDQ         R8, R9
-	ADDQ         R8, R10
-	ADDQ         R8, R11
-	ADDQ         DX, DI
+	PREFETCHT1   (R14)
+	PREFETCHT1   64(R14)
+	ADDQ         $0x00000080, R14
+	VPMOVZXWD    (AX)(CX*1), Z26
+	VPSLLD       $0x10, Z26, Z26
+	VPMOVZXWD    32(AX)(CX*1), Z27
+	VPSLLD       $0x10, Z27, Z27
+	VBROADCASTSS 4(DX), Z28
+	VFMADD231PS  Z28, Z26, Z0
+	VFMADD231PS  Z28, Z27, Z1
+	VBROADCASTSS 4(DX)(BX*1), Z28
+	VFMADD231PS  Z28, Z26, Z2
+	VFMADD231PS  Z28, Z27, Z3
+	VBROADCASTSS 4(DX)(BX*2), Z28
+	VFMADD231PS  Z28, Z26, Z4
+	VFMADD231PS  Z28, Z27, Z5
+	VBROADCASTSS 4(DX)(R8*1), Z28
+	VFMADD231PS  Z28, Z26, Z6
+	VFMADD231PS  Z28, Z27, Z7
+	VBROADCASTSS 4(DX)(BX*4), Z28
+	VFMADD231PS  Z28, Z26, Z8
+	VFMADD231PS  Z28, Z27, Z9
+	VBROADCASTSS 4(SI), Z28
+	VFMADD231PS  Z28, Z26, Z10
+	VFMADD231PS  Z28, Z27, Z11
+	VBROADCASTSS 4(SI)(BX*1), Z28
+	VFMADD231PS  Z28, Z26, Z12
+	VFMADD231PS  Z28, Z27, Z13
+	VBROADCASTSS 4(SI)(BX*2), Z28
+	VFMADD231PS  Z28, Z26, Z14
+	VFMADD231PS  Z28, Z27, Z15
+	VBROADCASTSS 4(SI)(R8*1), Z28
+	VFMADD231PS  Z28, Z26, Z16
+	VFMADD231PS  Z28, Z27, Z17
+	VBROADCASTSS 4(SI)(BX*4), Z28
+	VFMADD231PS  Z28, Z26, Z18
+	VFMADD231PS  Z28, Z27, Z19
+	VBROADCASTSS 4(DI), Z28
+	VFMADD231PS  Z28, Z26, Z20
+	VFMADD231PS  Z28, Z27, Z21
+	VBROADCASTSS 4(DI)(BX*1), Z28
+	VFMADD231PS  Z28, Z26, Z22
+	VFMADD231PS  Z28, Z27, Z23
+	VBROADCASTSS 4(DI)(BX*2), Z28
+	VFMADD231PS  Z28, Z26, Z24
+	VFMADD231PS  Z28, Z27, Z25
+	LEAQ         (AX)(CX*2), AX
+	VPMOVZXWD    (AX), Z26
+	VPSLLD       $0x10, Z26, Z26
+	VPMOVZXWD    32(AX), Z27
+	VPSLLD       $0x10, Z27, Z27
+	VBROADCASTSS 8(DX), Z28
+	VFMADD231PS  Z28, Z26, Z0
+	VFMADD231PS  Z28, Z27, Z1
+	VBROADCASTSS 8(DX)(BX*1), Z28
+	VFMADD231PS  Z28, Z26, Z2
+	VFMADD231PS  Z28, Z27, Z3
+	VBROADCASTSS 8(DX)(BX*2), Z28
+	VFMADD231PS  Z28, Z26, Z4
+	VFMADD231PS  Z28, Z27, Z5
+	VBROADCASTSS 8(DX)(R8*1), Z28
+	VFMADD231PS  Z28, Z26, Z6
+	VFMADD231PS  Z28, Z27, Z7
+	VBROADCASTSS 8(DX)(BX*4), Z28
+	VFMADD231PS  Z28, Z26, Z8
+	VFMADD231PS  Z28, Z27, Z9
+	VBROADCASTSS 8(SI), Z28
+	VFMADD231PS  Z28, Z26, Z10
+	VFMADD231PS  Z28, Z27, Z11
+	VBROADCASTSS 8(SI)(BX*1), Z28
+	VFMADD231PS  Z28, Z26, Z12
+	VFMADD231PS  Z28, Z27, Z13
+	VBROADCASTSS 8(SI)(BX*2), Z28
+	VFMADD231PS  Z28, Z26, Z14
+	VFMADD231PS  Z28, Z27, Z15
+	VBROADCASTSS 8(SI)(R8*1), Z28
+	VFMADD231PS  Z28, Z26, Z16
+	VFMADD231PS  Z28, Z27, Z17
+	VBROADCASTSS 8(SI)(BX*4), Z28
+	VFMADD231PS  Z28, Z26, Z18
+	VFMADD231PS  Z28, Z27, Z19
+	VBROADCASTSS 8(DI), Z28
+	VFMADD231PS  Z28, Z26, Z20
+	VFMADD231PS  Z28, Z27, Z21
+	VBROADCASTSS 8(DI)(BX*1), Z28
+	VFMADD231PS  Z28, Z26, Z22
+	VFMADD231PS  Z28, Z27, Z23
+	VBROADCASTSS 8(DI)(BX*2), Z28
+	VFMADD231PS  Z28, Z26, Z24
+	VFMADD231PS  Z28, Z27, Z25
+	PREFETCHT0   (R10)
+	PREFETCHT0   64(R10)
+	ADDQ         R11, R10
+	DECQ         R12
+	CMOVQEQ      R13, R11
+	VPMOVZXWD    (AX)(CX*1), Z26
+	VPSLLD       $0x10, Z26, Z26
+	VPMOVZXWD    32(AX)(CX*1), Z27
+	VPSLLD       $0x10, Z27, Z27
+	VBROADCASTSS 12(DX), Z28
+	VFMADD231PS  Z28, Z26, Z0
+	VFMADD231PS  Z28, Z27, Z1
+	VBROADCASTSS 12(DX)(BX*1), Z28
+	VFMADD231PS  Z28, Z26, Z2
+	VFMADD231PS  Z28, Z27, Z3
+	VBROADCASTSS 12(DX)(BX*2), Z28
+	VFMADD231PS  Z28, Z26, Z4
+	VFMADD231PS  Z28, Z27, Z5
+	VBROADCASTSS 12(DX)(R8*1), Z28
+	VFMADD231PS  Z28, Z26, Z6
+	VFMADD231PS  Z28, Z27, Z7
+	VBROADCASTSS 12(DX)(BX*4), Z28
+	VFMADD231PS  Z28, Z26, Z8
+	VFMADD231PS  Z28, Z27, Z9
+	VBROADCASTSS 12(SI), Z28
+	VFMADD231PS  Z28, Z26, Z10
+	VFMADD231PS  Z28, Z27, Z11
+	VBROADCASTSS 12(SI)(BX*1), Z28
+	VFMADD231PS  Z28, Z26, Z12
+	VFMADD231PS  Z28, Z27, Z13
+	VBROADCASTSS 12(SI)(BX*2), Z28
+	VFMADD231PS  Z28, Z26, Z14
+	VFMADD231PS  Z28, Z27, Z15
+	VBROADCASTSS 12(SI)(R8*1), Z28
+	VFMADD231PS  Z28, Z26, Z16
+	VFMADD231PS  Z28, Z27, Z17
+	VBROADCASTSS 12(SI)(BX*4), Z28
+	VFMADD231PS  Z28, Z26, Z18
+	VFMADD231PS  Z28, Z27, Z19
+	VBROADCASTSS 12(DI), Z28
+	VFMADD231PS  Z28, Z26, Z20
+	VFMADD231PS  Z28, Z27, Z21
+	VBROADCASTSS 12(DI)(BX*1), Z28
+	VFMADD231PS  Z28, Z26, Z22
+	VFMADD231PS  Z28, Z27, Z23
+	VBROADCASTSS 12(DI)(BX*2), Z28
+	VFMADD231PS  Z28, Z26, Z24
+	VFMADD231PS  Z28, Z27, Z25
+	LEAQ         (AX)(CX*2), AX
+	ADDQ         $0x10, DX
+	ADDQ         $0x10, SI
+	ADDQ         $0x10, DI
+	DECQ         R15
 	JNE          loop
-	MOVQ         tail+64(FP), AX
-	MOVL         $-1, CX
-	BZHIL        AX, CX, CX
-	KMOVW        CX, K1
-	MOVQ         c+48(FP), AX
-	MOVQ         ldc+56(FP), CX
-	VMOVUPS      Z0, (AX)
-	VMOVUPS      Z1, K1, 64(AX)
+	TESTQ        R9, R9
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R14
+	ADDQ         ld+88(FP), R14
+	MOVQ         R14, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R14
+	MOVQ R9, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), R9
+	ANDQ $0x00000003, R9
+	JE   store
+
+single:
+	VPMOVZXWD    (AX), Z26
+	VPSLLD       $0x10, Z26, Z26
+	VPMOVZXWD    32(AX), Z27
+	VPSLLD       $0x10, Z27, Z27
+	VBROADCASTSS (DX), Z28
+	VFMADD231PS  Z28, Z26, Z0
+	VFMADD231PS  Z28, Z27, Z1
+	VBROADCASTSS (DX)(BX*1), Z28
+	VFMADD231PS  Z28, Z26, Z2
+	VFMADD231PS  Z28, Z27, Z3
+	VBROADCASTSS (DX)(BX*2), Z28
+	VFMADD231PS  Z28, Z26, Z4
+	VFMADD231PS  Z28, Z27, Z5
+	VBROADCASTSS (DX)(R8*1), Z28
+	VFMADD231PS  Z28, Z26, Z6
+	VFMADD231PS  Z28, Z27, Z7
+	VBROADCASTSS (DX)(BX*4), Z28
+	VFMADD231PS  Z28, Z26, Z8
+	VFMADD231PS  Z28, Z27, Z9
+	VBROADCASTSS (SI), Z28
+	VFMADD231PS  Z28, Z26, Z10
+	VFMADD231PS  Z28, Z27, Z11
+	VBROADCASTSS (SI)(BX*1), Z28
+	VFMADD231PS  Z28, Z26, Z12
+	VFMADD231PS  Z28, Z27, Z13
+	VBROADCASTSS (SI)(BX*2), Z28
+	VFMADD231PS  Z28, Z26, Z14
+	VFMADD231PS  Z28, Z27, Z15
+	VBROADCASTSS (SI)(R8*1), Z28
+	VFMADD231PS  Z28, Z26, Z16
+	VFMADD231PS  Z28, Z27, Z17
+	VBROADCASTSS (SI)(BX*4), Z28
+	VFMADD231PS  Z28, Z26, Z18
+	VFMADD231PS  Z28, Z27, Z19
+	VBROADCASTSS (DI), Z28
+	VFMADD231PS  Z28, Z26, Z20
+	VFMADD231PS  Z28, Z27, Z21
+	VBROADCASTSS (DI)(BX*1), Z28
+	VFMADD231PS  Z28, Z26, Z22
+	VFMADD231PS  Z28, Z27, Z23
+	VBROADCASTSS (DI)(BX*2), Z28
+	VFMADD231PS  Z28, Z26, Z24
+	VFMADD231PS  Z28, Z27, Z25
 	ADDQ         CX, AX
-	VMOVUPS      Z2, (AX)
-	VMOVUPS      Z3, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z4, (AX)
-	VMOVUPS      Z5, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z6, (AX)
-	VMOVUPS      Z7, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z8, (AX)
-	VMOVUPS      Z9, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z10, (AX)
-	VMOVUPS      Z11, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z12, (AX)
-	VMOVUPS      Z13, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z14, (AX)
-	VMOVUPS      Z15, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z16, (AX)
-	VMOVUPS      Z17, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z18, (AX)
-	VMOVUPS      Z19, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z20, (AX)
-	VMOVUPS      Z21, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z22, (AX)
-	VMOVUPS      Z23, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z24, (AX)
-	VMOVUPS      Z25, K1, 64(AX)
+	ADDQ         $0x04, DX
+	ADDQ         $0x04, SI
+	ADDQ         $0x04, DI
+	DECQ         R9
+	JNE          single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z10, (AX)
+	VMOVUPS Z11, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z12, (AX)
+	VMOVUPS Z13, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z14, (AX)
+	VMOVUPS Z15, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z16, (AX)
+	VMOVUPS Z17, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z18, (AX)
+	VMOVUPS Z19, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z20, (AX)
+	VMOVUPS Z21, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z22, (AX)
+	VMOVUPS Z23, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z24, (AX)
+	VMOVUPS Z25, K1, 64(AX)
 	VZEROUPPER
 	RET
 
-// func tile14x2AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
-// Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·tile14x2AVX512(SB), NOSPLIT, $0-96
-	MOVQ   k+0(FP), AX
-	MOVQ   b+32(FP), CX
-	MOVQ   brs+40(FP), DX
-	MOVQ   next+80(FP), BX
-	MOVQ   step+88(FP), SI
-	MOVQ   DX, DI
-	IMULQ  AX, DI
-	ADDQ   DI, CX
-	NEGQ   DI
-	MOVQ   ars+16(FP), AX
-	MOVQ   acs+24(FP), R8
-	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(AX*4), R10
-	ADDQ   AX, R10
-	LEAQ   (R10)(AX*4), R11
-	ADDQ   AX, R11
-	LEAQ   (AX)(AX*2), R12
-	MOVB   load+72(FP), R13
-	TESTB  R13, R13
+// func tile14x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile14x2AVX512(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (DX)(BX*4), SI
+	ADDQ   BX, SI
+	LEAQ   (SI)(BX*4), DI
+	ADDQ   BX, DI
+	LEAQ   (BX)(BX*2), R8
+	MOVB   load+64(FP), R9
+	TESTB  R9, R9
 	JNE    fromC
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
@@ -12921,181 +28322,398 @@ TEXT ·tile14x2AVX512(SB), NOSPLIT, $0-96
 	VPXORD Z25, Z25, Z25
 	VPXORD Z26, Z26, Z26
 	VPXORD Z27, Z27, Z27
-	JMP    loop
+	JMP    begin
 
 fromC:
-	MOVQ      tail+64(FP), R13
-	MOVL      $-1, R14
-	BZHIL     R13, R14, R14
-	KMOVW     R14, K1
-	MOVQ      c+48(FP), R13
-	MOVQ      ldc+56(FP), R14
-	VMOVUPS   (R13), Z0
-	VMOVUPS.Z 64(R13), K1, Z1
-	ADDQ      R14, R13
-	VMOVUPS   (R13), Z2
-	VMOVUPS.Z 64(R13), K1, Z3
-	ADDQ      R14, R13
-	VMOVUPS   (R13), Z4
-	VMOVUPS.Z 64(R13), K1, Z5
-	ADDQ      R14, R13
-	VMOVUPS   (R13), Z6
-	VMOVUPS.Z 64(R13), K1, Z7
-	ADDQ      R14, R13
-	VMOVUPS   (R13), Z8
-	VMOVUPS.Z 64(R13), K1, Z9
-	ADDQ      R14, R13
-	VMOVUPS   (R13), Z10
-	VMOVUPS.Z 64(R13), K1, Z11
-	ADDQ      R14, R13
-	VMOVUPS   (R13), Z12
-	VMOVUPS.Z 64(R13), K1, Z13
-	ADDQ      R14, R13
-	VMOVUPS   (R13), Z14
-	VMOVUPS.Z 64(R13), K1, Z15
-	ADDQ      R14, R13
-	VMOVUPS   (R13), Z16
-	VMOVUPS.Z 64(R13), K1, Z17
-	ADDQ      R14, R13
-	VMOVUPS   (R13), Z18
-	VMOVUPS.Z 64(R13), K1, Z19
-	ADDQ      R14, R13
-	VMOVUPS   (R13), Z20
-	VMOVUPS.Z 64(R13), K1, Z21
-	ADDQ      R14, R13
-	VMOVUPS   (R13), Z22
-	VMOVUPS.Z 64(R13), K1, Z23
-	ADDQ      R14, R13
-	VMOVUPS   (R13), Z24
-	VMOVUPS.Z 64(R13), K1, Z25
-	ADDQ      R14, R13
-	VMOVUPS   (R13), Z26
-	VMOVUPS.Z 64(R13), K1, Z27
+	MOVQ      tail+56(FP), R9
+	MOVL      $-1, R10
+	BZHIL     R9, R10, R10
+	KMOVW     R10, K1
+	MOVQ      c+40(FP), R9
+	MOVQ      ldc+48(FP), R10
+	VMOVUPS   (R9), Z0
+	VMOVUPS.Z 64(R9), K1, Z1
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z2
+	VMOVUPS.Z 64(R9), K1, Z3
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z4
+	VMOVUPS.Z 64(R9), K1, Z5
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z6
+	VMOVUPS.Z 64(R9), K1, Z7
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z8
+	VMOVUPS.Z 64(R9), K1, Z9
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z10
+	VMOVUPS.Z 64(R9), K1, Z11
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z12
+	VMOVUPS.Z 64(R9), K1, Z13
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z14
+	VMOVUPS.Z 64(R9), K1, Z15
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z16
+	VMOVUPS.Z 64(R9), K1, Z17
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z18
+	VMOVUPS.Z 64(R9), K1, Z19
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z20
+	VMOVUPS.Z 64(R9), K1, Z21
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z22
+	VMOVUPS.Z 64(R9), K1, Z23
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z24
+	VMOVUPS.Z 64(R9), K1, Z25
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z26
+	VMOVUPS.Z 64(R9), K1, Z27
+
+begin:
+	MOVQ k+0(FP), R9
+	SHRQ $0x02, R9
+	JE   rest
+	MOVQ soonC+72(FP), R10
+	MOVQ ldc+48(FP), R11
+	MOVQ $0x0000000e, R12
+	XORQ R13, R13
+	MOVQ soon+80(FP), R14
+
+phase:
+	MOVQ    run+96(FP), R15
+	CMPQ    R9, R15
+	CMOVQLT R9, R15
+	SUBQ    R15, R9
 
 loop:
-	VMOVUPS      (CX)(DI*1), Z28
-	VMOVUPS      64(CX)(DI*1), Z29
-	VBROADCASTSS (R9), Z30
+	VMOVUPS      (AX), Z28
+	VMOVUPS      64(AX), Z29
+	VBROADCASTSS (DX), Z30
 	VFMADD231PS  Z30, Z28, Z0
 	VFMADD231PS  Z30, Z29, Z1
-	VBROADCASTSS (R9)(AX*1), Z30
+	VBROADCASTSS (DX)(BX*1), Z30
 	VFMADD231PS  Z30, Z28, Z2
 	VFMADD231PS  Z30, Z29, Z3
-	VBROADCASTSS (R9)(AX*2), Z30
+	VBROADCASTSS (DX)(BX*2), Z30
 	VFMADD231PS  Z30, Z28, Z4
 	VFMADD231PS  Z30, Z29, Z5
-	VBROADCASTSS (R9)(R12*1), Z30
+	VBROADCASTSS (DX)(R8*1), Z30
 	VFMADD231PS  Z30, Z28, Z6
 	VFMADD231PS  Z30, Z29, Z7
-	VBROADCASTSS (R9)(AX*4), Z30
+	VBROADCASTSS (DX)(BX*4), Z30
 	VFMADD231PS  Z30, Z28, Z8
 	VFMADD231PS  Z30, Z29, Z9
-	VBROADCASTSS (R10), Z30
+	VBROADCASTSS (SI), Z30
 	VFMADD231PS  Z30, Z28, Z10
 	VFMADD231PS  Z30, Z29, Z11
-	VBROADCASTSS (R10)(AX*1), Z30
+	VBROADCASTSS (SI)(BX*1), Z30
 	VFMADD231PS  Z30, Z28, Z12
 	VFMADD231PS  Z30, Z29, Z13
-	VBROADCASTSS (R10)(AX*2), Z30
+	VBROADCASTSS (SI)(BX*2), Z30
 	VFMADD231PS  Z30, Z28, Z14
 	VFMADD231PS  Z30, Z29, Z15
-	VBROADCASTSS (R10)(R12*1), Z30
+	VBROADCASTSS (SI)(R8*1), Z30
 	VFMADD231PS  Z30, Z28, Z16
 	VFMADD231PS  Z30, Z29, Z17
-	VBROADCASTSS (R10)(AX*4), Z30
+	VBROADCASTSS (SI)(BX*4), Z30
 	VFMADD231PS  Z30, Z28, Z18
 	VFMADD231PS  Z30, Z29, Z19
-	VBROADCASTSS (R11), Z30
+	VBROADCASTSS (DI), Z30
 	VFMADD231PS  Z30, Z28, Z20
 	VFMADD231PS  Z30, Z29, Z21
-	VBROADCASTSS (R11)(AX*1), Z30
+	VBROADCASTSS (DI)(BX*1), Z30
 	VFMADD231PS  Z30, Z28, Z22
 	VFMADD231PS  Z30, Z29, Z23
-	VBROADCASTSS (R11)(AX*2), Z30
+	VBROADCASTSS (DI)(BX*2), Z30
 	VFMADD231PS  Z30, Z28, Z24
 	VFMADD231PS  Z30, Z29, Z25
-	VBROADCASTSS (R11)(R12*1), Z30
+	VBROADCASTSS (DI)(R8*1), Z30
 	VFMADD231PS  Z30, Z28, Z26
 	VFMADD231PS  Z30, Z29, Z27
-	PREFETCHT1   (BX)
-	ADDQ         SI, BX
-	ADDQ         R8, R9
-	ADDQ         R8, R10
-	ADDQ         R8, R11
-	ADDQ         DX, DI
+	PREFETCHT1   (R14)
+	PREFETCHT1   64(R14)
+	PREFETCHT1   128(R14)
+	PREFETCHT1   192(R14)
+	ADDQ         $0x00000100, R14
+	VMOVUPS      (AX)(CX*1), Z28
+	VMOVUPS      64(AX)(CX*1), Z29
+	VBROADCASTSS 4(DX), Z30
+	VFMADD231PS  Z30, Z28, Z0
+	VFMADD231PS  Z30, Z29, Z1
+	VBROADCASTSS 4(DX)(BX*1), Z30
+	VFMADD231PS  Z30, Z28, Z2
+	VFMADD231PS  Z30, Z29, Z3
+	VBROADCASTSS 4(DX)(BX*2), Z30
+	VFMADD231PS  Z30, Z28, Z4
+	VFMADD231PS  Z30, Z29, Z5
+	VBROADCASTSS 4(DX)(R8*1), Z30
+	VFMADD231PS  Z30, Z28, Z6
+	VFMADD231PS  Z30, Z29, Z7
+	VBROADCASTSS 4(DX)(BX*4), Z30
+	VFMADD231PS  Z30, Z28, Z8
+	VFMADD231PS  Z30, Z29, Z9
+	VBROADCASTSS 4(SI), Z30
+	VFMADD231PS  Z30, Z28, Z10
+	VFMADD231PS  Z30, Z29, Z11
+	VBROADCASTSS 4(SI)(BX*1), Z30
+	VFMADD231PS  Z30, Z28, Z12
+	VFMADD231PS  Z30, Z29, Z13
+	VBROADCASTSS 4(SI)(BX*2), Z30
+	VFMADD231PS  Z30, Z28, Z14
+	VFMADD231PS  Z30, Z29, Z15
+	VBROADCASTSS 4(SI)(R8*1), Z30
+	VFMADD231PS  Z30, Z28, Z16
+	VFMADD231PS  Z30, Z29, Z17
+	VBROADCASTSS 4(SI)(BX*4), Z30
+	VFMADD231PS  Z30, Z28, Z18
+	VFMADD231PS  Z30, Z29, Z19
+	VBROADCASTSS 4(DI), Z30
+	VFMADD231PS  Z30, Z28, Z20
+	VFMADD231PS  Z30, Z29, Z21
+	VBROADCASTSS 4(DI)(BX*1), Z30
+	VFMADD231PS  Z30, Z28, Z22
+	VFMADD231PS  Z30, Z29, Z23
+	VBROADCASTSS 4(DI)(BX*2), Z30
+	VFMADD231PS  Z30, Z28, Z24
+	VFMADD231PS  Z30, Z29, Z25
+	VBROADCASTSS 4(DI)(R8*1), Z30
+	VFMADD231PS  Z30, Z28, Z26
+	VFMADD231PS  Z30, Z29, Z27
+	LEAQ         (AX)(CX*2), AX
+	VMOVUPS      (AX), Z28
+	VMOVUPS      64(AX), Z29
+	VBROADCASTSS 8(DX), Z30
+	VFMADD231PS  Z30, Z28, Z0
+	VFMADD231PS  Z30, Z29, Z1
+	VBROADCASTSS 8(DX)(BX*1), Z30
+	VFMADD231PS  Z30, Z28, Z2
+	VFMADD231PS  Z30, Z29, Z3
+	VBROADCASTSS 8(DX)(BX*2), Z30
+	VFMADD231PS  Z30, Z28, Z4
+	VFMADD231PS  Z30, Z29, Z5
+	VBROADCASTSS 8(DX)(R8*1), Z30
+	VFMADD231PS  Z30, Z28, Z6
+	VFMADD231PS  Z30, Z29, Z7
+	VBROADCASTSS 8(DX)(BX*4), Z30
+	VFMADD231PS  Z30, Z28, Z8
+	VFMADD231PS  Z30, Z29, Z9
+	VBROADCASTSS 8(SI), Z30
+	VFMADD231PS  Z30, Z28, Z10
+	VFMADD231PS  Z30, Z29, Z11
+	VBROADCASTSS 8(SI)(BX*1), Z30
+	VFMADD231PS  Z30, Z28, Z12
+	VFMADD231PS  Z30, Z29, Z13
+	VBROADCASTSS 8(SI)(BX*2), Z30
+	VFMADD231PS  Z30, Z28, Z14
+	VFMADD231PS  Z30, Z29, Z15
+	VBROADCASTSS 8(SI)(R8*1), Z30
+	VFMADD231PS  Z30, Z28, Z16
+	VFMADD231PS  Z30, Z29, Z17
+	VBROADCASTSS 8(SI)(BX*4), Z30
+	VFMADD231PS  Z30, Z28, Z18
+	VFMADD231PS  Z30, Z29, Z19
+	VBROADCASTSS 8(DI), Z30
+	VFMADD231PS  Z30, Z28, Z20
+	VFMADD231PS  Z30, Z29, Z21
+	VBROADCASTSS 8(DI)(BX*1), Z30
+	VFMADD231PS  Z30, Z28, Z22
+	VFMADD231PS  Z30, Z29, Z23
+	VBROADCASTSS 8(DI)(BX*2), Z30
+	VFMADD231PS  Z30, Z28, Z24
+	VFMADD231PS  Z30, Z29, Z25
+	VBROADCASTSS 8(DI)(R8*1), Z30
+	VFMADD231PS  Z30, Z28, Z26
+	VFMADD231PS  Z30, Z29, Z27
+	PREFETCHT0   (R10)
+	PREFETCHT0   64(R10)
+	ADDQ         R11, R10
+	DECQ         R12
+	CMOVQEQ      R13, R11
+	VMOVUPS      (AX)(CX*1), Z28
+	VMOVUPS      64(AX)(CX*1), Z29
+	VBROADCASTSS 12(DX), Z30
+	VFMADD231PS  Z30, Z28, Z0
+	VFMADD231PS  Z30, Z29, Z1
+	VBROADCASTSS 12(DX)(BX*1), Z30
+	VFMADD231PS  Z30, Z28, Z2
+	VFMADD231PS  Z30, Z29, Z3
+	VBROADCASTSS 12(DX)(BX*2), Z30
+	VFMADD231PS  Z30, Z28, Z4
+	VFMADD231PS  Z30, Z29, Z5
+	VBROADCASTSS 12(DX)(R8*1), Z30
+	VFMADD231PS  Z30, Z28, Z6
+	VFMADD231PS  Z30, Z29, Z7
+	VBROADCASTSS 12(DX)(BX*4), Z30
+	VFMADD231PS  Z30, Z28, Z8
+	VFMADD231PS  Z30, Z29, Z9
+	VBROADCASTSS 12(SI), Z30
+	VFMADD231PS  Z30, Z28, Z10
+	VFMADD231PS  Z30, Z29, Z11
+	VBROADCASTSS 12(SI)(BX*1), Z30
+	VFMADD231PS  Z30, Z28, Z12
+	VFMADD231PS  Z30, Z29, Z13
+	VBROADCASTSS 12(SI)(BX*2), Z30
+	VFMADD231PS  Z30, Z28, Z14
+	VFMADD231PS  Z30, Z29, Z15
+	VBROADCASTSS 12(SI)(R8*1), Z30
+	VFMADD231PS  Z30, Z28, Z16
+	VFMADD231PS  Z30, Z29, Z17
+	VBROADCASTSS 12(SI)(BX*4), Z30
+	VFMADD231PS  Z30, Z28, Z18
+	VFMADD231PS  Z30, Z29, Z19
+	VBROADCASTSS 12(DI), Z30
+	VFMADD231PS  Z30, Z28, Z20
+	VFMADD231PS  Z30, Z29, Z21
+	VBROADCASTSS 12(DI)(BX*1), Z30
+	VFMADD231PS  Z30, Z28, Z22
+	VFMADD231PS  Z30, Z29, Z23
+	VBROADCASTSS 12(DI)(BX*2), Z30
+	VFMADD231PS  Z30, Z28, Z24
+	VFMADD231PS  Z30, Z29, Z25
+	VBROADCASTSS 12(DI)(R8*1), Z30
+	VFMADD231PS  Z30, Z28, Z26
+	VFMADD231PS  Z30, Z29, Z27
+	LEAQ         (AX)(CX*2), AX
+	ADDQ         $0x10, DX
+	ADDQ         $0x10, SI
+	ADDQ         $0x10, DI
+	DECQ         R15
 	JNE          loop
-	MOVQ         tail+64(FP), AX
-	MOVL         $-1, CX
-	BZHIL        AX, CX, CX
-	KMOVW        CX, K1
-	MOVQ         c+48(FP), AX
-	MOVQ         ldc+56(FP), CX
-	VMOVUPS      Z0, (AX)
-	VMOVUPS      Z1, K1, 64(AX)
+	TESTQ        R9, R9
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R14
+	ADDQ         ld+88(FP), R14
+	MOVQ         R14, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R14
+	MOVQ R9, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), R9
+	ANDQ $0x00000003, R9
+	JE   store
+
+single:
+	VMOVUPS      (AX), Z28
+	VMOVUPS      64(AX), Z29
+	VBROADCASTSS (DX), Z30
+	VFMADD231PS  Z30, Z28, Z0
+	VFMADD231PS  Z30, Z29, Z1
+	VBROADCASTSS (DX)(BX*1), Z30
+	VFMADD231PS  Z30, Z28, Z2
+	VFMADD231PS  Z30, Z29, Z3
+	VBROADCASTSS (DX)(BX*2), Z30
+	VFMADD231PS  Z30, Z28, Z4
+	VFMADD231PS  Z30, Z29, Z5
+	VBROADCASTSS (DX)(R8*1), Z30
+	VFMADD231PS  Z30, Z28, Z6
+	VFMADD231PS  Z30, Z29, Z7
+	VBROADCASTSS (DX)(BX*4), Z30
+	VFMADD231PS  Z30, Z28, Z8
+	VFMADD231PS  Z30, Z29, Z9
+	VBROADCASTSS (SI), Z30
+	VFMADD231PS  Z30, Z28, Z10
+	VFMADD231PS  Z30, Z29, Z11
+	VBROADCASTSS (SI)(BX*1), Z30
+	VFMADD231PS  Z30, Z28, Z12
+	VFMADD231PS  Z30, Z29, Z13
+	VBROADCASTSS (SI)(BX*2), Z30
+	VFMADD231PS  Z30, Z28, Z14
+	VFMADD231PS  Z30, Z29, Z15
+	VBROADCASTSS (SI)(R8*1), Z30
+	VFMADD231PS  Z30, Z28, Z16
+	VFMADD231PS  Z30, Z29, Z17
+	VBROADCASTSS (SI)(BX*4), Z30
+	VFMADD231PS  Z30, Z28, Z18
+	VFMADD231PS  Z30, Z29, Z19
+	VBROADCASTSS (DI), Z30
+	VFMADD231PS  Z30, Z28, Z20
+	VFMADD231PS  Z30, Z29, Z21
+	VBROADCASTSS (DI)(BX*1), Z30
+	VFMADD231PS  Z30, Z28, Z22
+	VFMADD231PS  Z30, Z29, Z23
+	VBROADCASTSS (DI)(BX*2), Z30
+	VFMADD231PS  Z30, Z28, Z24
+	VFMADD231PS  Z30, Z29, Z25
+	VBROADCASTSS (DI)(R8*1), Z30
+	VFMADD231PS  Z30, Z28, Z26
+	VFMADD231PS  Z30, Z29, Z27
 	ADDQ         CX, AX
-	VMOVUPS      Z2, (AX)
-	VMOVUPS      Z3, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z4, (AX)
-	VMOVUPS      Z5, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z6, (AX)
-	VMOVUPS      Z7, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z8, (AX)
-	VMOVUPS      Z9, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z10, (AX)
-	VMOVUPS      Z11, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z12, (AX)
-	VMOVUPS      Z13, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z14, (AX)
-	VMOVUPS      Z15, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z16, (AX)
-	VMOVUPS      Z17, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z18, (AX)
-	VMOVUPS      Z19, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z20, (AX)
-	VMOVUPS      Z21, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z22, (AX)
-	VMOVUPS      Z23, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z24, (AX)
-	VMOVUPS      Z25, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z26, (AX)
-	VMOVUPS      Z27, K1, 64(AX)
+	ADDQ         $0x04, DX
+	ADDQ         $0x04, SI
+	ADDQ         $0x04, DI
+	DECQ         R9
+	JNE          single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z10, (AX)
+	VMOVUPS Z11, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z12, (AX)
+	VMOVUPS Z13, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z14, (AX)
+	VMOVUPS Z15, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z16, (AX)
+	VMOVUPS Z17, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z18, (AX)
+	VMOVUPS Z19, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z20, (AX)
+	VMOVUPS Z21, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z22, (AX)
+	VMOVUPS Z23, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z24, (AX)
+	VMOVUPS Z25, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z26, (AX)
+	VMOVUPS Z27, K1, 64(AX)
 	VZEROUPPER
 	RET
 
-// func tile14x2BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
-// Requires: AVX, AVX512F, BMI2, MMX+
-TEXT ·tile14x2BF16AVX512(SB), NOSPLIT, $0-96
-	MOVQ   k+0(FP), AX
-	MOVQ   b+32(FP), CX
-	MOVQ   brs+40(FP), DX
-	MOVQ   next+80(FP), BX
-	MOVQ   step+88(FP), SI
-	MOVQ   DX, DI
-	IMULQ  AX, DI
-	ADDQ   DI, CX
-	NEGQ   DI
-	MOVQ   ars+16(FP), AX
-	MOVQ   acs+24(FP), R8
-	MOVQ   a+8(FP), R9
-	LEAQ   (R9)(AX*4), R10
-	ADDQ   AX, R10
-	LEAQ   (R10)(AX*4), R11
-	ADDQ   AX, R11
-	LEAQ   (AX)(AX*2), R12
-	MOVB   load+72(FP), R13
-	TESTB  R13, R13
+// func tile14x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile14x2TAVX512(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
 	JNE    fromC
 	VPXORD Z0, Z0, Z0
 	VPXORD Z1, Z1, Z1
@@ -13125,158 +28743,817 @@ TEXT ·tile14x2BF16AVX512(SB), NOSPLIT, $0-96
 	VPXORD Z25, Z25, Z25
 	VPXORD Z26, Z26, Z26
 	VPXORD Z27, Z27, Z27
-	JMP    loop
+	JMP    begin
 
 fromC:
-	MOVQ      tail+64(FP), R13
-	MOVL      $-1, R14
-	BZHIL     R13, R14, R14
-	KMOVW     R14, K1
-	MOVQ      c+48(FP), R13
-	MOVQ      ldc+56(FP), R14
-	VMOVUPS   (R13), Z0
-	VMOVUPS.Z 64(R13), K1, Z1
-	ADDQ      R14, R13
-	VMOVUPS   (R13), Z2
-	VMOVUPS.Z 64(R13), K1, Z3
-	ADDQ      R14, R13
-	VMOVUPS   (R13), Z4
-	VMOVUPS.Z 64(R13), K1, Z5
-	ADDQ      R14, R13
-	VMOVUPS   (R13), Z6
-	VMOVUPS.Z 64(R13), K1, Z7
-	ADDQ      R14, R13
-	VMOVUPS   (R13), Z8
-	VMOVUPS.Z 64(R13), K1, Z9
-	ADDQ      R14, R13
-	VMOVUPS   (R13), Z10
-	VMOVUPS.Z 64(R13), K1, Z11
-	ADDQ      R14, R13
-	VMOVUPS   (R13), Z12
-	VMOVUPS.Z 64(R13), K1, Z13
-	ADDQ      R14, R13
-	VMOVUPS   (R13), Z14
-	VMOVUPS.Z 64(R13), K1, Z15
-	ADDQ      R14, R13
-	VMOVUPS   (R13), Z16
-	VMOVUPS.Z 64(R13), K1, Z17
-	ADDQ      R14, R13
-	VMOVUPS   (R13), Z18
-	VMOVUPS.Z 64(R13), K1, Z19
-	ADDQ      R14, R13
-	VMOVUPS   (R13), Z20
-	VMOVUPS.Z 64(R13), K1, Z21
-	ADDQ      R14, R13
-	VMOVUPS   (R13), Z22
-	VMOVUPS.Z 64(R13), K1, Z23
-	ADDQ      R14, R13
-	VMOVUPS   (R13), Z24
-	VMOVUPS.Z 64(R13), K1, Z25
-	ADDQ      R14, R13
-	VMOVUPS   (R13), Z26
-	VMOVUPS.Z 64(R13), K1, Z27
+	MOVQ      tail+56(FP), SI
+	MOVL      $-1, DI
+	BZHIL     SI, DI, DI
+	KMOVW     DI, K1
+	MOVQ      c+40(FP), SI
+	MOVQ      ldc+48(FP), DI
+	VMOVUPS   (SI), Z0
+	VMOVUPS.Z 64(SI), K1, Z1
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z2
+	VMOVUPS.Z 64(SI), K1, Z3
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z4
+	VMOVUPS.Z 64(SI), K1, Z5
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z6
+	VMOVUPS.Z 64(SI), K1, Z7
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z8
+	VMOVUPS.Z 64(SI), K1, Z9
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z10
+	VMOVUPS.Z 64(SI), K1, Z11
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z12
+	VMOVUPS.Z 64(SI), K1, Z13
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z14
+	VMOVUPS.Z 64(SI), K1, Z15
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z16
+	VMOVUPS.Z 64(SI), K1, Z17
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z18
+	VMOVUPS.Z 64(SI), K1, Z19
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z20
+	VMOVUPS.Z 64(SI), K1, Z21
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z22
+	VMOVUPS.Z 64(SI), K1, Z23
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z24
+	VMOVUPS.Z 64(SI), K1, Z25
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z26
+	VMOVUPS.Z 64(SI), K1, Z27
+
+begin:
+	MOVQ k+0(FP), SI
+	SHRQ $0x02, SI
+	JE   rest
+	MOVQ soonC+72(FP), DI
+	MOVQ ldc+48(FP), R8
+	MOVQ $0x0000000e, R9
+	XORQ R10, R10
+	MOVQ soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
 
 loop:
-	VPMOVZXWD    (CX)(DI*1), Z28
+	VMOVUPS      (AX), Z28
+	VMOVUPS      64(AX), Z29
+	VBROADCASTSS (DX), Z30
+	VFMADD231PS  Z30, Z28, Z0
+	VFMADD231PS  Z30, Z29, Z1
+	VBROADCASTSS 4(DX), Z30
+	VFMADD231PS  Z30, Z28, Z2
+	VFMADD231PS  Z30, Z29, Z3
+	VBROADCASTSS 8(DX), Z30
+	VFMADD231PS  Z30, Z28, Z4
+	VFMADD231PS  Z30, Z29, Z5
+	VBROADCASTSS 12(DX), Z30
+	VFMADD231PS  Z30, Z28, Z6
+	VFMADD231PS  Z30, Z29, Z7
+	VBROADCASTSS 16(DX), Z30
+	VFMADD231PS  Z30, Z28, Z8
+	VFMADD231PS  Z30, Z29, Z9
+	VBROADCASTSS 20(DX), Z30
+	VFMADD231PS  Z30, Z28, Z10
+	VFMADD231PS  Z30, Z29, Z11
+	VBROADCASTSS 24(DX), Z30
+	VFMADD231PS  Z30, Z28, Z12
+	VFMADD231PS  Z30, Z29, Z13
+	VBROADCASTSS 28(DX), Z30
+	VFMADD231PS  Z30, Z28, Z14
+	VFMADD231PS  Z30, Z29, Z15
+	VBROADCASTSS 32(DX), Z30
+	VFMADD231PS  Z30, Z28, Z16
+	VFMADD231PS  Z30, Z29, Z17
+	VBROADCASTSS 36(DX), Z30
+	VFMADD231PS  Z30, Z28, Z18
+	VFMADD231PS  Z30, Z29, Z19
+	VBROADCASTSS 40(DX), Z30
+	VFMADD231PS  Z30, Z28, Z20
+	VFMADD231PS  Z30, Z29, Z21
+	VBROADCASTSS 44(DX), Z30
+	VFMADD231PS  Z30, Z28, Z22
+	VFMADD231PS  Z30, Z29, Z23
+	VBROADCASTSS 48(DX), Z30
+	VFMADD231PS  Z30, Z28, Z24
+	VFMADD231PS  Z30, Z29, Z25
+	VBROADCASTSS 52(DX), Z30
+	VFMADD231PS  Z30, Z28, Z26
+	VFMADD231PS  Z30, Z29, Z27
+	PREFETCHT1   (R11)
+	PREFETCHT1   64(R11)
+	PREFETCHT1   128(R11)
+	PREFETCHT1   192(R11)
+	ADDQ         $0x00000100, R11
+	VMOVUPS      (AX)(CX*1), Z28
+	VMOVUPS      64(AX)(CX*1), Z29
+	VBROADCASTSS (DX)(BX*1), Z30
+	VFMADD231PS  Z30, Z28, Z0
+	VFMADD231PS  Z30, Z29, Z1
+	VBROADCASTSS 4(DX)(BX*1), Z30
+	VFMADD231PS  Z30, Z28, Z2
+	VFMADD231PS  Z30, Z29, Z3
+	VBROADCASTSS 8(DX)(BX*1), Z30
+	VFMADD231PS  Z30, Z28, Z4
+	VFMADD231PS  Z30, Z29, Z5
+	VBROADCASTSS 12(DX)(BX*1), Z30
+	VFMADD231PS  Z30, Z28, Z6
+	VFMADD231PS  Z30, Z29, Z7
+	VBROADCASTSS 16(DX)(BX*1), Z30
+	VFMADD231PS  Z30, Z28, Z8
+	VFMADD231PS  Z30, Z29, Z9
+	VBROADCASTSS 20(DX)(BX*1), Z30
+	VFMADD231PS  Z30, Z28, Z10
+	VFMADD231PS  Z30, Z29, Z11
+	VBROADCASTSS 24(DX)(BX*1), Z30
+	VFMADD231PS  Z30, Z28, Z12
+	VFMADD231PS  Z30, Z29, Z13
+	VBROADCASTSS 28(DX)(BX*1), Z30
+	VFMADD231PS  Z30, Z28, Z14
+	VFMADD231PS  Z30, Z29, Z15
+	VBROADCASTSS 32(DX)(BX*1), Z30
+	VFMADD231PS  Z30, Z28, Z16
+	VFMADD231PS  Z30, Z29, Z17
+	VBROADCASTSS 36(DX)(BX*1), Z30
+	VFMADD231PS  Z30, Z28, Z18
+	VFMADD231PS  Z30, Z29, Z19
+	VBROADCASTSS 40(DX)(BX*1), Z30
+	VFMADD231PS  Z30, Z28, Z20
+	VFMADD231PS  Z30, Z29, Z21
+	VBROADCASTSS 44(DX)(BX*1), Z30
+	VFMADD231PS  Z30, Z28, Z22
+	VFMADD231PS  Z30, Z29, Z23
+	VBROADCASTSS 48(DX)(BX*1), Z30
+	VFMADD231PS  Z30, Z28, Z24
+	VFMADD231PS  Z30, Z29, Z25
+	VBROADCASTSS 52(DX)(BX*1), Z30
+	VFMADD231PS  Z30, Z28, Z26
+	VFMADD231PS  Z30, Z29, Z27
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	VMOVUPS      (AX), Z28
+	VMOVUPS      64(AX), Z29
+	VBROADCASTSS (DX), Z30
+	VFMADD231PS  Z30, Z28, Z0
+	VFMADD231PS  Z30, Z29, Z1
+	VBROADCASTSS 4(DX), Z30
+	VFMADD231PS  Z30, Z28, Z2
+	VFMADD231PS  Z30, Z29, Z3
+	VBROADCASTSS 8(DX), Z30
+	VFMADD231PS  Z30, Z28, Z4
+	VFMADD231PS  Z30, Z29, Z5
+	VBROADCASTSS 12(DX), Z30
+	VFMADD231PS  Z30, Z28, Z6
+	VFMADD231PS  Z30, Z29, Z7
+	VBROADCASTSS 16(DX), Z30
+	VFMADD231PS  Z30, Z28, Z8
+	VFMADD231PS  Z30, Z29, Z9
+	VBROADCASTSS 20(DX), Z30
+	VFMADD231PS  Z30, Z28, Z10
+	VFMADD231PS  Z30, Z29, Z11
+	VBROADCASTSS 24(DX), Z30
+	VFMADD231PS  Z30, Z28, Z12
+	VFMADD231PS  Z30, Z29, Z13
+	VBROADCASTSS 28(DX), Z30
+	VFMADD231PS  Z30, Z28, Z14
+	VFMADD231PS  Z30, Z29, Z15
+	VBROADCASTSS 32(DX), Z30
+	VFMADD231PS  Z30, Z28, Z16
+	VFMADD231PS  Z30, Z29, Z17
+	VBROADCASTSS 36(DX), Z30
+	VFMADD231PS  Z30, Z28, Z18
+	VFMADD231PS  Z30, Z29, Z19
+	VBROADCASTSS 40(DX), Z30
+	VFMADD231PS  Z30, Z28, Z20
+	VFMADD231PS  Z30, Z29, Z21
+	VBROADCASTSS 44(DX), Z30
+	VFMADD231PS  Z30, Z28, Z22
+	VFMADD231PS  Z30, Z29, Z23
+	VBROADCASTSS 48(DX), Z30
+	VFMADD231PS  Z30, Z28, Z24
+	VFMADD231PS  Z30, Z29, Z25
+	VBROADCASTSS 52(DX), Z30
+	VFMADD231PS  Z30, Z28, Z26
+	VFMADD231PS  Z30, Z29, Z27
+	PREFETCHT0   (DI)
+	PREFETCHT0   64(DI)
+	ADDQ         R8, DI
+	DECQ         R9
+	CMOVQEQ      R10, R8
+	VMOVUPS      (AX)(CX*1), Z28
+	VMOVUPS      64(AX)(CX*1), Z29
+	VBROADCASTSS (DX)(BX*1), Z30
+	VFMADD231PS  Z30, Z28, Z0
+	VFMADD231PS  Z30, Z29, Z1
+	VBROADCASTSS 4(DX)(BX*1), Z30
+	VFMADD231PS  Z30, Z28, Z2
+	VFMADD231PS  Z30, Z29, Z3
+	VBROADCASTSS 8(DX)(BX*1), Z30
+	VFMADD231PS  Z30, Z28, Z4
+	VFMADD231PS  Z30, Z29, Z5
+	VBROADCASTSS 12(DX)(BX*1), Z30
+	VFMADD231PS  Z30, Z28, Z6
+	VFMADD231PS  Z30, Z29, Z7
+	VBROADCASTSS 16(DX)(BX*1), Z30
+	VFMADD231PS  Z30, Z28, Z8
+	VFMADD231PS  Z30, Z29, Z9
+	VBROADCASTSS 20(DX)(BX*1), Z30
+	VFMADD231PS  Z30, Z28, Z10
+	VFMADD231PS  Z30, Z29, Z11
+	VBROADCASTSS 24(DX)(BX*1), Z30
+	VFMADD231PS  Z30, Z28, Z12
+	VFMADD231PS  Z30, Z29, Z13
+	VBROADCASTSS 28(DX)(BX*1), Z30
+	VFMADD231PS  Z30, Z28, Z14
+	VFMADD231PS  Z30, Z29, Z15
+	VBROADCASTSS 32(DX)(BX*1), Z30
+	VFMADD231PS  Z30, Z28, Z16
+	VFMADD231PS  Z30, Z29, Z17
+	VBROADCASTSS 36(DX)(BX*1), Z30
+	VFMADD231PS  Z30, Z28, Z18
+	VFMADD231PS  Z30, Z29, Z19
+	VBROADCASTSS 40(DX)(BX*1), Z30
+	VFMADD231PS  Z30, Z28, Z20
+	VFMADD231PS  Z30, Z29, Z21
+	VBROADCASTSS 44(DX)(BX*1), Z30
+	VFMADD231PS  Z30, Z28, Z22
+	VFMADD231PS  Z30, Z29, Z23
+	VBROADCASTSS 48(DX)(BX*1), Z30
+	VFMADD231PS  Z30, Z28, Z24
+	VFMADD231PS  Z30, Z29, Z25
+	VBROADCASTSS 52(DX)(BX*1), Z30
+	VFMADD231PS  Z30, Z28, Z26
+	VFMADD231PS  Z30, Z29, Z27
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	DECQ         R12
+	JNE          loop
+	TESTQ        SI, SI
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R11
+	ADDQ         ld+88(FP), R11
+	MOVQ         R11, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VMOVUPS      (AX), Z28
+	VMOVUPS      64(AX), Z29
+	VBROADCASTSS (DX), Z30
+	VFMADD231PS  Z30, Z28, Z0
+	VFMADD231PS  Z30, Z29, Z1
+	VBROADCASTSS 4(DX), Z30
+	VFMADD231PS  Z30, Z28, Z2
+	VFMADD231PS  Z30, Z29, Z3
+	VBROADCASTSS 8(DX), Z30
+	VFMADD231PS  Z30, Z28, Z4
+	VFMADD231PS  Z30, Z29, Z5
+	VBROADCASTSS 12(DX), Z30
+	VFMADD231PS  Z30, Z28, Z6
+	VFMADD231PS  Z30, Z29, Z7
+	VBROADCASTSS 16(DX), Z30
+	VFMADD231PS  Z30, Z28, Z8
+	VFMADD231PS  Z30, Z29, Z9
+	VBROADCASTSS 20(DX), Z30
+	VFMADD231PS  Z30, Z28, Z10
+	VFMADD231PS  Z30, Z29, Z11
+	VBROADCASTSS 24(DX), Z30
+	VFMADD231PS  Z30, Z28, Z12
+	VFMADD231PS  Z30, Z29, Z13
+	VBROADCASTSS 28(DX), Z30
+	VFMADD231PS  Z30, Z28, Z14
+	VFMADD231PS  Z30, Z29, Z15
+	VBROADCASTSS 32(DX), Z30
+	VFMADD231PS  Z30, Z28, Z16
+	VFMADD231PS  Z30, Z29, Z17
+	VBROADCASTSS 36(DX), Z30
+	VFMADD231PS  Z30, Z28, Z18
+	VFMADD231PS  Z30, Z29, Z19
+	VBROADCASTSS 40(DX), Z30
+	VFMADD231PS  Z30, Z28, Z20
+	VFMADD231PS  Z30, Z29, Z21
+	VBROADCASTSS 44(DX), Z30
+	VFMADD231PS  Z30, Z28, Z22
+	VFMADD231PS  Z30, Z29, Z23
+	VBROADCASTSS 48(DX), Z30
+	VFMADD231PS  Z30, Z28, Z24
+	VFMADD231PS  Z30, Z29, Z25
+	VBROADCASTSS 52(DX), Z30
+	VFMADD231PS  Z30, Z28, Z26
+	VFMADD231PS  Z30, Z29, Z27
+	ADDQ         CX, AX
+	ADDQ         BX, DX
+	DECQ         SI
+	JNE          single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z10, (AX)
+	VMOVUPS Z11, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z12, (AX)
+	VMOVUPS Z13, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z14, (AX)
+	VMOVUPS Z15, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z16, (AX)
+	VMOVUPS Z17, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z18, (AX)
+	VMOVUPS Z19, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z20, (AX)
+	VMOVUPS Z21, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z22, (AX)
+	VMOVUPS Z23, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z24, (AX)
+	VMOVUPS Z25, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z26, (AX)
+	VMOVUPS Z27, K1, 64(AX)
+	VZEROUPPER
+	RET
+
+// func tile14x2BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile14x2BF16AVX512(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (DX)(BX*4), SI
+	ADDQ   BX, SI
+	LEAQ   (SI)(BX*4), DI
+	ADDQ   BX, DI
+	LEAQ   (BX)(BX*2), R8
+	MOVB   load+64(FP), R9
+	TESTB  R9, R9
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	VPXORD Z19, Z19, Z19
+	VPXORD Z20, Z20, Z20
+	VPXORD Z21, Z21, Z21
+	VPXORD Z22, Z22, Z22
+	VPXORD Z23, Z23, Z23
+	VPXORD Z24, Z24, Z24
+	VPXORD Z25, Z25, Z25
+	VPXORD Z26, Z26, Z26
+	VPXORD Z27, Z27, Z27
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), R9
+	MOVL      $-1, R10
+	BZHIL     R9, R10, R10
+	KMOVW     R10, K1
+	MOVQ      c+40(FP), R9
+	MOVQ      ldc+48(FP), R10
+	VMOVUPS   (R9), Z0
+	VMOVUPS.Z 64(R9), K1, Z1
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z2
+	VMOVUPS.Z 64(R9), K1, Z3
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z4
+	VMOVUPS.Z 64(R9), K1, Z5
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z6
+	VMOVUPS.Z 64(R9), K1, Z7
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z8
+	VMOVUPS.Z 64(R9), K1, Z9
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z10
+	VMOVUPS.Z 64(R9), K1, Z11
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z12
+	VMOVUPS.Z 64(R9), K1, Z13
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z14
+	VMOVUPS.Z 64(R9), K1, Z15
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z16
+	VMOVUPS.Z 64(R9), K1, Z17
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z18
+	VMOVUPS.Z 64(R9), K1, Z19
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z20
+	VMOVUPS.Z 64(R9), K1, Z21
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z22
+	VMOVUPS.Z 64(R9), K1, Z23
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z24
+	VMOVUPS.Z 64(R9), K1, Z25
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z26
+	VMOVUPS.Z 64(R9), K1, Z27
+
+begin:
+	MOVQ k+0(FP), R9
+	SHRQ $0x02, R9
+	JE   rest
+	MOVQ soonC+72(FP), R10
+	MOVQ ldc+48(FP), R11
+	MOVQ $0x0000000e, R12
+	XORQ R13, R13
+	MOVQ soon+80(FP), R14
+
+phase:
+	MOVQ    run+96(FP), R15
+	CMPQ    R9, R15
+	CMOVQLT R9, R15
+	SUBQ    R15, R9
+
+loop:
+	VPMOVZXWD    (AX), Z28
 	VPSLLD       $0x10, Z28, Z28
-	VPMOVZXWD    32(CX)(DI*1), Z29
+	VPMOVZXWD    32(AX), Z29
 	VPSLLD       $0x10, Z29, Z29
-	VBROADCASTSS (R9), Z30
+	VBROADCASTSS (DX), Z30
 	VFMADD231PS  Z30, Z28, Z0
 	VFMADD231PS  Z30, Z29, Z1
-	VBROADCASTSS (R9)(AX*1), Z30
+	VBROADCASTSS (DX)(BX*1), Z30
 	VFMADD231PS  Z30, Z28, Z2
 	VFMADD231PS  Z30, Z29, Z3
-	VBROADCASTSS (R9)(AX*2), Z30
+	VBROADCASTSS (DX)(BX*2), Z30
 	VFMADD231PS  Z30, Z28, Z4
 	VFMADD231PS  Z30, Z29, Z5
-	VBROADCASTSS (R9)(R12*1), Z30
+	VBROADCASTSS (DX)(R8*1), Z30
 	VFMADD231PS  Z30, Z28, Z6
 	VFMADD231PS  Z30, Z29, Z7
-	VBROADCASTSS (R9)(AX*4), Z30
+	VBROADCASTSS (DX)(BX*4), Z30
 	VFMADD231PS  Z30, Z28, Z8
 	VFMADD231PS  Z30, Z29, Z9
-	VBROADCASTSS (R10), Z30
+	VBROADCASTSS (SI), Z30
 	VFMADD231PS  Z30, Z28, Z10
 	VFMADD231PS  Z30, Z29, Z11
-	VBROADCASTSS (R10)(AX*1), Z30
+	VBROADCASTSS (SI)(BX*1), Z30
 	VFMADD231PS  Z30, Z28, Z12
 	VFMADD231PS  Z30, Z29, Z13
-	VBROADCASTSS (R10)(AX*2), Z30
+	VBROADCASTSS (SI)(BX*2), Z30
 	VFMADD231PS  Z30, Z28, Z14
 	VFMADD231PS  Z30, Z29, Z15
-	VBROADCASTSS (R10)(R12*1), Z30
+	VBROADCASTSS (SI)(R8*1), Z30
 	VFMADD231PS  Z30, Z28, Z16
 	VFMADD231PS  Z30, Z29, Z17
-	VBROADCASTSS (R10)(AX*4), Z30
+	VBROADCASTSS (SI)(BX*4), Z30
 	VFMADD231PS  Z30, Z28, Z18
 	VFMADD231PS  Z30, Z29, Z19
-	VBROADCASTSS (R11), Z30
+	VBROADCASTSS (DI), Z30
 	VFMADD231PS  Z30, Z28, Z20
 	VFMADD231PS  Z30, Z29, Z21
-	VBROADCASTSS (R11)(AX*1), Z30
+	VBROADCASTSS (DI)(BX*1), Z30
 	VFMADD231PS  Z30, Z28, Z22
 	VFMADD231PS  Z30, Z29, Z23
-	VBROADCASTSS (R11)(AX*2), Z30
+	VBROADCASTSS (DI)(BX*2), Z30
 	VFMADD231PS  Z30, Z28, Z24
 	VFMADD231PS  Z30, Z29, Z25
-	VBROADCASTSS (R11)(R12*1), Z30
+	VBROADCASTSS (DI)(R8*1), Z30
 	VFMADD231PS  Z30, Z28, Z26
 	VFMADD231PS  Z30, Z29, Z27
-	PREFETCHT1   (BX)
-	ADDQ         SI, BX
-	ADDQ         R8, R9
-	ADDQ         R8, R10
-	ADDQ         R8, R11
-	ADDQ         DX, DI
+	PREFETCHT1   (R14)
+	PREFETCHT1   64(R14)
+	ADDQ         $0x00000080, R14
+	VPMOVZXWD    (AX)(CX*1), Z28
+	VPSLLD       $0x10, Z28, Z28
+	VPMOVZXWD    32(AX)(CX*1), Z29
+	VPSLLD       $0x10, Z29, Z29
+	VBROADCASTSS 4(DX), Z30
+	VFMADD231PS  Z30, Z28, Z0
+	VFMADD231PS  Z30, Z29, Z1
+	VBROADCASTSS 4(DX)(BX*1), Z30
+	VFMADD231PS  Z30, Z28, Z2
+	VFMADD231PS  Z30, Z29, Z3
+	VBROADCASTSS 4(DX)(BX*2), Z30
+	VFMADD231PS  Z30, Z28, Z4
+	VFMADD231PS  Z30, Z29, Z5
+	VBROADCASTSS 4(DX)(R8*1), Z30
+	VFMADD231PS  Z30, Z28, Z6
+	VFMADD231PS  Z30, Z29, Z7
+	VBROADCASTSS 4(DX)(BX*4), Z30
+	VFMADD231PS  Z30, Z28, Z8
+	VFMADD231PS  Z30, Z29, Z9
+	VBROADCASTSS 4(SI), Z30
+	VFMADD231PS  Z30, Z28, Z10
+	VFMADD231PS  Z30, Z29, Z11
+	VBROADCASTSS 4(SI)(BX*1), Z30
+	VFMADD231PS  Z30, Z28, Z12
+	VFMADD231PS  Z30, Z29, Z13
+	VBROADCASTSS 4(SI)(BX*2), Z30
+	VFMADD231PS  Z30, Z28, Z14
+	VFMADD231PS  Z30, Z29, Z15
+	VBROADCASTSS 4(SI)(R8*1), Z30
+	VFMADD231PS  Z30, Z28, Z16
+	VFMADD231PS  Z30, Z29, Z17
+	VBROADCASTSS 4(SI)(BX*4), Z30
+	VFMADD231PS  Z30, Z28, Z18
+	VFMADD231PS  Z30, Z29, Z19
+	VBROADCASTSS 4(DI), Z30
+	VFMADD231PS  Z30, Z28, Z20
+	VFMADD231PS  Z30, Z29, Z21
+	VBROADCASTSS 4(DI)(BX*1), Z30
+	VFMADD231PS  Z30, Z28, Z22
+	VFMADD231PS  Z30, Z29, Z23
+	VBROADCASTSS 4(DI)(BX*2), Z30
+	VFMADD231PS  Z30, Z28, Z24
+	VFMADD231PS  Z30, Z29, Z25
+	VBROADCASTSS 4(DI)(R8*1), Z30
+	VFMADD231PS  Z30, Z28, Z26
+	VFMADD231PS  Z30, Z29, Z27
+	LEAQ         (AX)(CX*2), AX
+	VPMOVZXWD    (AX), Z28
+	VPSLLD       $0x10, Z28, Z28
+	VPMOVZXWD    32(AX), Z29
+	VPSLLD       $0x10, Z29, Z29
+	VBROADCASTSS 8(DX), Z30
+	VFMADD231PS  Z30, Z28, Z0
+	VFMADD231PS  Z30, Z29, Z1
+	VBROADCASTSS 8(DX)(BX*1), Z30
+	VFMADD231PS  Z30, Z28, Z2
+	VFMADD231PS  Z30, Z29, Z3
+	VBROADCASTSS 8(DX)(BX*2), Z30
+	VFMADD231PS  Z30, Z28, Z4
+	VFMADD231PS  Z30, Z29, Z5
+	VBROADCASTSS 8(DX)(R8*1), Z30
+	VFMADD231PS  Z30, Z28, Z6
+	VFMADD231PS  Z30, Z29, Z7
+	VBROADCASTSS 8(DX)(BX*4), Z30
+	VFMADD231PS  Z30, Z28, Z8
+	VFMADD231PS  Z30, Z29, Z9
+	VBROADCASTSS 8(SI), Z30
+	VFMADD231PS  Z30, Z28, Z10
+	VFMADD231PS  Z30, Z29, Z11
+	VBROADCASTSS 8(SI)(BX*1), Z30
+	VFMADD231PS  Z30, Z28, Z12
+	VFMADD231PS  Z30, Z29, Z13
+	VBROADCASTSS 8(SI)(BX*2), Z30
+	VFMADD231PS  Z30, Z28, Z14
+	VFMADD231PS  Z30, Z29, Z15
+	VBROADCASTSS 8(SI)(R8*1), Z30
+	VFMADD231PS  Z30, Z28, Z16
+	VFMADD231PS  Z30, Z29, Z17
+	VBROADCASTSS 8(SI)(BX*4), Z30
+	VFMADD231PS  Z30, Z28, Z18
+	VFMADD231PS  Z30, Z29, Z19
+	VBROADCASTSS 8(DI), Z30
+	VFMADD231PS  Z30, Z28, Z20
+	VFMADD231PS  Z30, Z29, Z21
+	VBROADCASTSS 8(DI)(BX*1), Z30
+	VFMADD231PS  Z30, Z28, Z22
+	VFMADD231PS  Z30, Z29, Z23
+	VBROADCASTSS 8(DI)(BX*2), Z30
+	VFMADD231PS  Z30, Z28, Z24
+	VFMADD231PS  Z30, Z29, Z25
+	VBROADCASTSS 8(DI)(R8*1), Z30
+	VFMADD231PS  Z30, Z28, Z26
+	VFMADD231PS  Z30, Z29, Z27
+	PREFETCHT0   (R10)
+	PREFETCHT0   64(R10)
+	ADDQ         R11, R10
+	DECQ         R12
+	CMOVQEQ      R13, R11
+	VPMOVZXWD    (AX)(CX*1), Z28
+	VPSLLD       $0x10, Z28, Z28
+	VPMOVZXWD    32(AX)(CX*1), Z29
+	VPSLLD       $0x10, Z29, Z29
+	VBROADCASTSS 12(DX), Z30
+	VFMADD231PS  Z30, Z28, Z0
+	VFMADD231PS  Z30, Z29, Z1
+	VBROADCASTSS 12(DX)(BX*1), Z30
+	VFMADD231PS  Z30, Z28, Z2
+	VFMADD231PS  Z30, Z29, Z3
+	VBROADCASTSS 12(DX)(BX*2), Z30
+	VFMADD231PS  Z30, Z28, Z4
+	VFMADD231PS  Z30, Z29, Z5
+	VBROADCASTSS 12(DX)(R8*1), Z30
+	VFMADD231PS  Z30, Z28, Z6
+	VFMADD231PS  Z30, Z29, Z7
+	VBROADCASTSS 12(DX)(BX*4), Z30
+	VFMADD231PS  Z30, Z28, Z8
+	VFMADD231PS  Z30, Z29, Z9
+	VBROADCASTSS 12(SI), Z30
+	VFMADD231PS  Z30, Z28, Z10
+	VFMADD231PS  Z30, Z29, Z11
+	VBROADCASTSS 12(SI)(BX*1), Z30
+	VFMADD231PS  Z30, Z28, Z12
+	VFMADD231PS  Z30, Z29, Z13
+	VBROADCASTSS 12(SI)(BX*2), Z30
+	VFMADD231PS  Z30, Z28, Z14
+	VFMADD231PS  Z30, Z29, Z15
+	VBROADCASTSS 12(SI)(R8*1), Z30
+	VFMADD231PS  Z30, Z28, Z16
+	VFMADD231PS  Z30, Z29, Z17
+	VBROADCASTSS 12(SI)(BX*4), Z30
+	VFMADD231PS  Z30, Z28, Z18
+	VFMADD231PS  Z30, Z29, Z19
+	VBROADCASTSS 12(DI), Z30
+	VFMADD231PS  Z30, Z28, Z20
+	VFMADD231PS  Z30, Z29, Z21
+	VBROADCASTSS 12(DI)(BX*1), Z30
+	VFMADD231PS  Z30, Z28, Z22
+	VFMADD231PS  Z30, Z29, Z23
+	VBROADCASTSS 12(DI)(BX*2), Z30
+	VFMADD231PS  Z30, Z28, Z24
+	VFMADD231PS  Z30, Z29, Z25
+	VBROADCASTSS 12(DI)(R8*1), Z30
+	VFMADD231PS  Z30, Z28, Z26
+	VFMADD231PS  Z30, Z29, Z27
+	LEAQ         (AX)(CX*2), AX
+	ADDQ         $0x10, DX
+	ADDQ         $0x10, SI
+	ADDQ         $0x10, DI
+	DECQ         R15
 	JNE          loop
-	MOVQ         tail+64(FP), AX
-	MOVL         $-1, CX
-	BZHIL        AX, CX, CX
-	KMOVW        CX, K1
-	MOVQ         c+48(FP), AX
-	MOVQ         ldc+56(FP), CX
-	VMOVUPS      Z0, (AX)
-	VMOVUPS      Z1, K1, 64(AX)
+	TESTQ        R9, R9
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R14
+	ADDQ         ld+88(FP), R14
+	MOVQ         R14, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R14
+	MOVQ R9, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), R9
+	ANDQ $0x00000003, R9
+	JE   store
+
+single:
+	VPMOVZXWD    (AX), Z28
+	VPSLLD       $0x10, Z28, Z28
+	VPMOVZXWD    32(AX), Z29
+	VPSLLD       $0x10, Z29, Z29
+	VBROADCASTSS (DX), Z30
+	VFMADD231PS  Z30, Z28, Z0
+	VFMADD231PS  Z30, Z29, Z1
+	VBROADCASTSS (DX)(BX*1), Z30
+	VFMADD231PS  Z30, Z28, Z2
+	VFMADD231PS  Z30, Z29, Z3
+	VBROADCASTSS (DX)(BX*2), Z30
+	VFMADD231PS  Z30, Z28, Z4
+	VFMADD231PS  Z30, Z29, Z5
+	VBROADCASTSS (DX)(R8*1), Z30
+	VFMADD231PS  Z30, Z28, Z6
+	VFMADD231PS  Z30, Z29, Z7
+	VBROADCASTSS (DX)(BX*4), Z30
+	VFMADD231PS  Z30, Z28, Z8
+	VFMADD231PS  Z30, Z29, Z9
+	VBROADCASTSS (SI), Z30
+	VFMADD231PS  Z30, Z28, Z10
+	VFMADD231PS  Z30, Z29, Z11
+	VBROADCASTSS (SI)(BX*1), Z30
+	VFMADD231PS  Z30, Z28, Z12
+	VFMADD231PS  Z30, Z29, Z13
+	VBROADCASTSS (SI)(BX*2), Z30
+	VFMADD231PS  Z30, Z28, Z14
+	VFMADD231PS  Z30, Z29, Z15
+	VBROADCASTSS (SI)(R8*1), Z30
+	VFMADD231PS  Z30, Z28, Z16
+	VFMADD231PS  Z30, Z29, Z17
+	VBROADCASTSS (SI)(BX*4), Z30
+	VFMADD231PS  Z30, Z28, Z18
+	VFMADD231PS  Z30, Z29, Z19
+	VBROADCASTSS (DI), Z30
+	VFMADD231PS  Z30, Z28, Z20
+	VFMADD231PS  Z30, Z29, Z21
+	VBROADCASTSS (DI)(BX*1), Z30
+	VFMADD231PS  Z30, Z28, Z22
+	VFMADD231PS  Z30, Z29, Z23
+	VBROADCASTSS (DI)(BX*2), Z30
+	VFMADD231PS  Z30, Z28, Z24
+	VFMADD231PS  Z30, Z29, Z25
+	VBROADCASTSS (DI)(R8*1), Z30
+	VFMADD231PS  Z30, Z28, Z26
+	VFMADD231PS  Z30, Z29, Z27
 	ADDQ         CX, AX
-	VMOVUPS      Z2, (AX)
-	VMOVUPS      Z3, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z4, (AX)
-	VMOVUPS      Z5, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z6, (AX)
-	VMOVUPS      Z7, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z8, (AX)
-	VMOVUPS      Z9, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z10, (AX)
-	VMOVUPS      Z11, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z12, (AX)
-	VMOVUPS      Z13, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z14, (AX)
-	VMOVUPS      Z15, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z16, (AX)
-	VMOVUPS      Z17, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z18, (AX)
-	VMOVUPS      Z19, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z20, (AX)
-	VMOVUPS      Z21, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z22, (AX)
-	VMOVUPS      Z23, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z24, (AX)
-	VMOVUPS      Z25, K1, 64(AX)
-	ADDQ         CX, AX
-	VMOVUPS      Z26, (AX)
-	VMOVUPS      Z27, K1, 64(AX)
+	ADDQ         $0x04, DX
+	ADDQ         $0x04, SI
+	ADDQ         $0x04, DI
+	DECQ         R9
+	JNE          single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z10, (AX)
+	VMOVUPS Z11, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z12, (AX)
+	VMOVUPS Z13, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z14, (AX)
+	VMOVUPS Z15, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z16, (AX)
+	VMOVUPS Z17, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z18, (AX)
+	VMOVUPS Z19, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z20, (AX)
+	VMOVUPS Z21, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z22, (AX)
+	VMOVUPS Z23, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z24, (AX)
+	VMOVUPS Z25, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z26, (AX)
+	VMOVUPS Z27, K1, 64(AX)
 	VZEROUPPER
 	RET
 
@@ -13375,6 +29652,29 @@ loop:
 	ADDQ    $0x00000080, AX
 	DECQ    BX
 	JNE     loop
+	VZEROUPPER
+	RET
+
+// func packColumnsAVX512(dst *float32, stride int, src *float32, ld int, k int, n int)
+// Requires: AVX, AVX512F, BMI2
+TEXT ·packColumnsAVX512(SB), NOSPLIT, $0-48
+	MOVQ  dst+0(FP), AX
+	MOVQ  stride+8(FP), CX
+	MOVQ  src+16(FP), DX
+	MOVQ  ld+24(FP), BX
+	MOVQ  k+32(FP), SI
+	MOVQ  n+40(FP), DI
+	MOVL  $-1, R8
+	BZHIL DI, R8, R8
+	KMOVW R8, K1
+
+loop:
+	VMOVUPS.Z (DX), K1, Z0
+	VMOVUPS   Z0, (AX)
+	ADDQ      BX, DX
+	ADDQ      CX, AX
+	DECQ      SI
+	JNE       loop
 	VZEROUPPER
 	RET
 

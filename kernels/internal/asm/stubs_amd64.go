@@ -4,125 +4,185 @@
 
 package asm
 
-// tile1x1AVX2 is Tile for 1 rows and 1 registers of columns of b in float32.
+// tile1x1AVX2 is Tile for 1 rows and 1 registers of columns of b in float32; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile1x1AVX2(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
+func tile1x1AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile1x1BF16AVX2 is Tile for 1 rows and 1 registers of columns of b in uint16.
+// tile1x1TAVX2 is Tile for 1 rows and 1 registers of columns of b in float32; steps of a are lda bytes apart.
 //
 //go:noescape
-func tile1x1BF16AVX2(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+func tile1x1TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile2x1AVX2 is Tile for 2 rows and 1 registers of columns of b in float32.
+// tile1x1BF16AVX2 is Tile for 1 rows and 1 registers of columns of b in uint16; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile2x1AVX2(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
+func tile1x1BF16AVX2(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
 
-// tile2x1BF16AVX2 is Tile for 2 rows and 1 registers of columns of b in uint16.
+// tile2x1AVX2 is Tile for 2 rows and 1 registers of columns of b in float32; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile2x1BF16AVX2(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+func tile2x1AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile3x1AVX2 is Tile for 3 rows and 1 registers of columns of b in float32.
+// tile2x1TAVX2 is Tile for 2 rows and 1 registers of columns of b in float32; steps of a are lda bytes apart.
 //
 //go:noescape
-func tile3x1AVX2(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
+func tile2x1TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile3x1BF16AVX2 is Tile for 3 rows and 1 registers of columns of b in uint16.
+// tile2x1BF16AVX2 is Tile for 2 rows and 1 registers of columns of b in uint16; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile3x1BF16AVX2(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+func tile2x1BF16AVX2(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
 
-// tile4x1AVX2 is Tile for 4 rows and 1 registers of columns of b in float32.
+// tile3x1AVX2 is Tile for 3 rows and 1 registers of columns of b in float32; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile4x1AVX2(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
+func tile3x1AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile4x1BF16AVX2 is Tile for 4 rows and 1 registers of columns of b in uint16.
+// tile3x1TAVX2 is Tile for 3 rows and 1 registers of columns of b in float32; steps of a are lda bytes apart.
 //
 //go:noescape
-func tile4x1BF16AVX2(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+func tile3x1TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile5x1AVX2 is Tile for 5 rows and 1 registers of columns of b in float32.
+// tile3x1BF16AVX2 is Tile for 3 rows and 1 registers of columns of b in uint16; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile5x1AVX2(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
+func tile3x1BF16AVX2(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
 
-// tile5x1BF16AVX2 is Tile for 5 rows and 1 registers of columns of b in uint16.
+// tile4x1AVX2 is Tile for 4 rows and 1 registers of columns of b in float32; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile5x1BF16AVX2(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+func tile4x1AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile6x1AVX2 is Tile for 6 rows and 1 registers of columns of b in float32.
+// tile4x1TAVX2 is Tile for 4 rows and 1 registers of columns of b in float32; steps of a are lda bytes apart.
 //
 //go:noescape
-func tile6x1AVX2(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
+func tile4x1TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile6x1BF16AVX2 is Tile for 6 rows and 1 registers of columns of b in uint16.
+// tile4x1BF16AVX2 is Tile for 4 rows and 1 registers of columns of b in uint16; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile6x1BF16AVX2(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+func tile4x1BF16AVX2(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
 
-// tile1x2AVX2 is Tile for 1 rows and 2 registers of columns of b in float32.
+// tile5x1AVX2 is Tile for 5 rows and 1 registers of columns of b in float32; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile1x2AVX2(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
+func tile5x1AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile1x2BF16AVX2 is Tile for 1 rows and 2 registers of columns of b in uint16.
+// tile5x1TAVX2 is Tile for 5 rows and 1 registers of columns of b in float32; steps of a are lda bytes apart.
 //
 //go:noescape
-func tile1x2BF16AVX2(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+func tile5x1TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile2x2AVX2 is Tile for 2 rows and 2 registers of columns of b in float32.
+// tile5x1BF16AVX2 is Tile for 5 rows and 1 registers of columns of b in uint16; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile2x2AVX2(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
+func tile5x1BF16AVX2(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
 
-// tile2x2BF16AVX2 is Tile for 2 rows and 2 registers of columns of b in uint16.
+// tile6x1AVX2 is Tile for 6 rows and 1 registers of columns of b in float32; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile2x2BF16AVX2(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+func tile6x1AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile3x2AVX2 is Tile for 3 rows and 2 registers of columns of b in float32.
+// tile6x1TAVX2 is Tile for 6 rows and 1 registers of columns of b in float32; steps of a are lda bytes apart.
 //
 //go:noescape
-func tile3x2AVX2(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
+func tile6x1TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile3x2BF16AVX2 is Tile for 3 rows and 2 registers of columns of b in uint16.
+// tile6x1BF16AVX2 is Tile for 6 rows and 1 registers of columns of b in uint16; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile3x2BF16AVX2(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+func tile6x1BF16AVX2(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
 
-// tile4x2AVX2 is Tile for 4 rows and 2 registers of columns of b in float32.
+// tile1x2AVX2 is Tile for 1 rows and 2 registers of columns of b in float32; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile4x2AVX2(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
+func tile1x2AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile4x2BF16AVX2 is Tile for 4 rows and 2 registers of columns of b in uint16.
+// tile1x2TAVX2 is Tile for 1 rows and 2 registers of columns of b in float32; steps of a are lda bytes apart.
 //
 //go:noescape
-func tile4x2BF16AVX2(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+func tile1x2TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile5x2AVX2 is Tile for 5 rows and 2 registers of columns of b in float32.
+// tile1x2BF16AVX2 is Tile for 1 rows and 2 registers of columns of b in uint16; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile5x2AVX2(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
+func tile1x2BF16AVX2(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
 
-// tile5x2BF16AVX2 is Tile for 5 rows and 2 registers of columns of b in uint16.
+// tile2x2AVX2 is Tile for 2 rows and 2 registers of columns of b in float32; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile5x2BF16AVX2(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+func tile2x2AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile6x2AVX2 is Tile for 6 rows and 2 registers of columns of b in float32.
+// tile2x2TAVX2 is Tile for 2 rows and 2 registers of columns of b in float32; steps of a are lda bytes apart.
 //
 //go:noescape
-func tile6x2AVX2(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
+func tile2x2TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile6x2BF16AVX2 is Tile for 6 rows and 2 registers of columns of b in uint16.
+// tile2x2BF16AVX2 is Tile for 2 rows and 2 registers of columns of b in uint16; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile6x2BF16AVX2(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+func tile2x2BF16AVX2(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
+
+// tile3x2AVX2 is Tile for 3 rows and 2 registers of columns of b in float32; rows of a are lda bytes apart.
+//
+//go:noescape
+func tile3x2AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile3x2TAVX2 is Tile for 3 rows and 2 registers of columns of b in float32; steps of a are lda bytes apart.
+//
+//go:noescape
+func tile3x2TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile3x2BF16AVX2 is Tile for 3 rows and 2 registers of columns of b in uint16; rows of a are lda bytes apart.
+//
+//go:noescape
+func tile3x2BF16AVX2(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
+
+// tile4x2AVX2 is Tile for 4 rows and 2 registers of columns of b in float32; rows of a are lda bytes apart.
+//
+//go:noescape
+func tile4x2AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile4x2TAVX2 is Tile for 4 rows and 2 registers of columns of b in float32; steps of a are lda bytes apart.
+//
+//go:noescape
+func tile4x2TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile4x2BF16AVX2 is Tile for 4 rows and 2 registers of columns of b in uint16; rows of a are lda bytes apart.
+//
+//go:noescape
+func tile4x2BF16AVX2(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
+
+// tile5x2AVX2 is Tile for 5 rows and 2 registers of columns of b in float32; rows of a are lda bytes apart.
+//
+//go:noescape
+func tile5x2AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile5x2TAVX2 is Tile for 5 rows and 2 registers of columns of b in float32; steps of a are lda bytes apart.
+//
+//go:noescape
+func tile5x2TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile5x2BF16AVX2 is Tile for 5 rows and 2 registers of columns of b in uint16; rows of a are lda bytes apart.
+//
+//go:noescape
+func tile5x2BF16AVX2(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
+
+// tile6x2AVX2 is Tile for 6 rows and 2 registers of columns of b in float32; rows of a are lda bytes apart.
+//
+//go:noescape
+func tile6x2AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile6x2TAVX2 is Tile for 6 rows and 2 registers of columns of b in float32; steps of a are lda bytes apart.
+//
+//go:noescape
+func tile6x2TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile6x2BF16AVX2 is Tile for 6 rows and 2 registers of columns of b in uint16; rows of a are lda bytes apart.
+//
+//go:noescape
+func tile6x2BF16AVX2(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
 
 // packTAVX2 is PackT for one register of rows and a multiple of four columns.
 //
@@ -133,6 +193,11 @@ func packTAVX2(dst *float32, stride int, src *float32, ld int, quads int, ahead 
 //
 //go:noescape
 func packNAVX2(dst *float32, src *float32, ld int, k int)
+
+// packColumnsAVX2 is PackColumns.
+//
+//go:noescape
+func packColumnsAVX2(dst *float32, stride int, src *float32, ld int, k int, n int)
 
 //go:noescape
 func dotAVX2(x []float32, y []float32) float32
@@ -217,285 +282,425 @@ func fmaAVX2(n int)
 //go:noescape
 func readAVX2(x *float32, lines int)
 
-// tile1x1AVX512 is Tile for 1 rows and 1 registers of columns of b in float32.
+// tile1x1AVX512 is Tile for 1 rows and 1 registers of columns of b in float32; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile1x1AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
+func tile1x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile1x1BF16AVX512 is Tile for 1 rows and 1 registers of columns of b in uint16.
+// tile1x1TAVX512 is Tile for 1 rows and 1 registers of columns of b in float32; steps of a are lda bytes apart.
 //
 //go:noescape
-func tile1x1BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+func tile1x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile2x1AVX512 is Tile for 2 rows and 1 registers of columns of b in float32.
+// tile1x1BF16AVX512 is Tile for 1 rows and 1 registers of columns of b in uint16; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile2x1AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
+func tile1x1BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
 
-// tile2x1BF16AVX512 is Tile for 2 rows and 1 registers of columns of b in uint16.
+// tile2x1AVX512 is Tile for 2 rows and 1 registers of columns of b in float32; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile2x1BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+func tile2x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile3x1AVX512 is Tile for 3 rows and 1 registers of columns of b in float32.
+// tile2x1TAVX512 is Tile for 2 rows and 1 registers of columns of b in float32; steps of a are lda bytes apart.
 //
 //go:noescape
-func tile3x1AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
+func tile2x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile3x1BF16AVX512 is Tile for 3 rows and 1 registers of columns of b in uint16.
+// tile2x1BF16AVX512 is Tile for 2 rows and 1 registers of columns of b in uint16; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile3x1BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+func tile2x1BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
 
-// tile4x1AVX512 is Tile for 4 rows and 1 registers of columns of b in float32.
+// tile3x1AVX512 is Tile for 3 rows and 1 registers of columns of b in float32; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile4x1AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
+func tile3x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile4x1BF16AVX512 is Tile for 4 rows and 1 registers of columns of b in uint16.
+// tile3x1TAVX512 is Tile for 3 rows and 1 registers of columns of b in float32; steps of a are lda bytes apart.
 //
 //go:noescape
-func tile4x1BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+func tile3x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile5x1AVX512 is Tile for 5 rows and 1 registers of columns of b in float32.
+// tile3x1BF16AVX512 is Tile for 3 rows and 1 registers of columns of b in uint16; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile5x1AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
+func tile3x1BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
 
-// tile5x1BF16AVX512 is Tile for 5 rows and 1 registers of columns of b in uint16.
+// tile4x1AVX512 is Tile for 4 rows and 1 registers of columns of b in float32; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile5x1BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+func tile4x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile6x1AVX512 is Tile for 6 rows and 1 registers of columns of b in float32.
+// tile4x1TAVX512 is Tile for 4 rows and 1 registers of columns of b in float32; steps of a are lda bytes apart.
 //
 //go:noescape
-func tile6x1AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
+func tile4x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile6x1BF16AVX512 is Tile for 6 rows and 1 registers of columns of b in uint16.
+// tile4x1BF16AVX512 is Tile for 4 rows and 1 registers of columns of b in uint16; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile6x1BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+func tile4x1BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
 
-// tile7x1AVX512 is Tile for 7 rows and 1 registers of columns of b in float32.
+// tile5x1AVX512 is Tile for 5 rows and 1 registers of columns of b in float32; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile7x1AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
+func tile5x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile7x1BF16AVX512 is Tile for 7 rows and 1 registers of columns of b in uint16.
+// tile5x1TAVX512 is Tile for 5 rows and 1 registers of columns of b in float32; steps of a are lda bytes apart.
 //
 //go:noescape
-func tile7x1BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+func tile5x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile8x1AVX512 is Tile for 8 rows and 1 registers of columns of b in float32.
+// tile5x1BF16AVX512 is Tile for 5 rows and 1 registers of columns of b in uint16; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile8x1AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
+func tile5x1BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
 
-// tile8x1BF16AVX512 is Tile for 8 rows and 1 registers of columns of b in uint16.
+// tile6x1AVX512 is Tile for 6 rows and 1 registers of columns of b in float32; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile8x1BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+func tile6x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile9x1AVX512 is Tile for 9 rows and 1 registers of columns of b in float32.
+// tile6x1TAVX512 is Tile for 6 rows and 1 registers of columns of b in float32; steps of a are lda bytes apart.
 //
 //go:noescape
-func tile9x1AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
+func tile6x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile9x1BF16AVX512 is Tile for 9 rows and 1 registers of columns of b in uint16.
+// tile6x1BF16AVX512 is Tile for 6 rows and 1 registers of columns of b in uint16; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile9x1BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+func tile6x1BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
 
-// tile10x1AVX512 is Tile for 10 rows and 1 registers of columns of b in float32.
+// tile7x1AVX512 is Tile for 7 rows and 1 registers of columns of b in float32; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile10x1AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
+func tile7x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile10x1BF16AVX512 is Tile for 10 rows and 1 registers of columns of b in uint16.
+// tile7x1TAVX512 is Tile for 7 rows and 1 registers of columns of b in float32; steps of a are lda bytes apart.
 //
 //go:noescape
-func tile10x1BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+func tile7x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile11x1AVX512 is Tile for 11 rows and 1 registers of columns of b in float32.
+// tile7x1BF16AVX512 is Tile for 7 rows and 1 registers of columns of b in uint16; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile11x1AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
+func tile7x1BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
 
-// tile11x1BF16AVX512 is Tile for 11 rows and 1 registers of columns of b in uint16.
+// tile8x1AVX512 is Tile for 8 rows and 1 registers of columns of b in float32; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile11x1BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+func tile8x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile12x1AVX512 is Tile for 12 rows and 1 registers of columns of b in float32.
+// tile8x1TAVX512 is Tile for 8 rows and 1 registers of columns of b in float32; steps of a are lda bytes apart.
 //
 //go:noescape
-func tile12x1AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
+func tile8x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile12x1BF16AVX512 is Tile for 12 rows and 1 registers of columns of b in uint16.
+// tile8x1BF16AVX512 is Tile for 8 rows and 1 registers of columns of b in uint16; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile12x1BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+func tile8x1BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
 
-// tile13x1AVX512 is Tile for 13 rows and 1 registers of columns of b in float32.
+// tile9x1AVX512 is Tile for 9 rows and 1 registers of columns of b in float32; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile13x1AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
+func tile9x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile13x1BF16AVX512 is Tile for 13 rows and 1 registers of columns of b in uint16.
+// tile9x1TAVX512 is Tile for 9 rows and 1 registers of columns of b in float32; steps of a are lda bytes apart.
 //
 //go:noescape
-func tile13x1BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+func tile9x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile14x1AVX512 is Tile for 14 rows and 1 registers of columns of b in float32.
+// tile9x1BF16AVX512 is Tile for 9 rows and 1 registers of columns of b in uint16; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile14x1AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
+func tile9x1BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
 
-// tile14x1BF16AVX512 is Tile for 14 rows and 1 registers of columns of b in uint16.
+// tile10x1AVX512 is Tile for 10 rows and 1 registers of columns of b in float32; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile14x1BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+func tile10x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile1x2AVX512 is Tile for 1 rows and 2 registers of columns of b in float32.
+// tile10x1TAVX512 is Tile for 10 rows and 1 registers of columns of b in float32; steps of a are lda bytes apart.
 //
 //go:noescape
-func tile1x2AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
+func tile10x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile1x2BF16AVX512 is Tile for 1 rows and 2 registers of columns of b in uint16.
+// tile10x1BF16AVX512 is Tile for 10 rows and 1 registers of columns of b in uint16; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile1x2BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+func tile10x1BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
 
-// tile2x2AVX512 is Tile for 2 rows and 2 registers of columns of b in float32.
+// tile11x1AVX512 is Tile for 11 rows and 1 registers of columns of b in float32; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile2x2AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
+func tile11x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile2x2BF16AVX512 is Tile for 2 rows and 2 registers of columns of b in uint16.
+// tile11x1TAVX512 is Tile for 11 rows and 1 registers of columns of b in float32; steps of a are lda bytes apart.
 //
 //go:noescape
-func tile2x2BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+func tile11x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile3x2AVX512 is Tile for 3 rows and 2 registers of columns of b in float32.
+// tile11x1BF16AVX512 is Tile for 11 rows and 1 registers of columns of b in uint16; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile3x2AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
+func tile11x1BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
 
-// tile3x2BF16AVX512 is Tile for 3 rows and 2 registers of columns of b in uint16.
+// tile12x1AVX512 is Tile for 12 rows and 1 registers of columns of b in float32; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile3x2BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+func tile12x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile4x2AVX512 is Tile for 4 rows and 2 registers of columns of b in float32.
+// tile12x1TAVX512 is Tile for 12 rows and 1 registers of columns of b in float32; steps of a are lda bytes apart.
 //
 //go:noescape
-func tile4x2AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
+func tile12x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile4x2BF16AVX512 is Tile for 4 rows and 2 registers of columns of b in uint16.
+// tile12x1BF16AVX512 is Tile for 12 rows and 1 registers of columns of b in uint16; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile4x2BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+func tile12x1BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
 
-// tile5x2AVX512 is Tile for 5 rows and 2 registers of columns of b in float32.
+// tile13x1AVX512 is Tile for 13 rows and 1 registers of columns of b in float32; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile5x2AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
+func tile13x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile5x2BF16AVX512 is Tile for 5 rows and 2 registers of columns of b in uint16.
+// tile13x1TAVX512 is Tile for 13 rows and 1 registers of columns of b in float32; steps of a are lda bytes apart.
 //
 //go:noescape
-func tile5x2BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+func tile13x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile6x2AVX512 is Tile for 6 rows and 2 registers of columns of b in float32.
+// tile13x1BF16AVX512 is Tile for 13 rows and 1 registers of columns of b in uint16; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile6x2AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
+func tile13x1BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
 
-// tile6x2BF16AVX512 is Tile for 6 rows and 2 registers of columns of b in uint16.
+// tile14x1AVX512 is Tile for 14 rows and 1 registers of columns of b in float32; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile6x2BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+func tile14x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile7x2AVX512 is Tile for 7 rows and 2 registers of columns of b in float32.
+// tile14x1TAVX512 is Tile for 14 rows and 1 registers of columns of b in float32; steps of a are lda bytes apart.
 //
 //go:noescape
-func tile7x2AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
+func tile14x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile7x2BF16AVX512 is Tile for 7 rows and 2 registers of columns of b in uint16.
+// tile14x1BF16AVX512 is Tile for 14 rows and 1 registers of columns of b in uint16; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile7x2BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+func tile14x1BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
 
-// tile8x2AVX512 is Tile for 8 rows and 2 registers of columns of b in float32.
+// tile1x2AVX512 is Tile for 1 rows and 2 registers of columns of b in float32; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile8x2AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
+func tile1x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile8x2BF16AVX512 is Tile for 8 rows and 2 registers of columns of b in uint16.
+// tile1x2TAVX512 is Tile for 1 rows and 2 registers of columns of b in float32; steps of a are lda bytes apart.
 //
 //go:noescape
-func tile8x2BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+func tile1x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile9x2AVX512 is Tile for 9 rows and 2 registers of columns of b in float32.
+// tile1x2BF16AVX512 is Tile for 1 rows and 2 registers of columns of b in uint16; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile9x2AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
+func tile1x2BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
 
-// tile9x2BF16AVX512 is Tile for 9 rows and 2 registers of columns of b in uint16.
+// tile2x2AVX512 is Tile for 2 rows and 2 registers of columns of b in float32; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile9x2BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+func tile2x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile10x2AVX512 is Tile for 10 rows and 2 registers of columns of b in float32.
+// tile2x2TAVX512 is Tile for 2 rows and 2 registers of columns of b in float32; steps of a are lda bytes apart.
 //
 //go:noescape
-func tile10x2AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
+func tile2x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile10x2BF16AVX512 is Tile for 10 rows and 2 registers of columns of b in uint16.
+// tile2x2BF16AVX512 is Tile for 2 rows and 2 registers of columns of b in uint16; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile10x2BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+func tile2x2BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
 
-// tile11x2AVX512 is Tile for 11 rows and 2 registers of columns of b in float32.
+// tile3x2AVX512 is Tile for 3 rows and 2 registers of columns of b in float32; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile11x2AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
+func tile3x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile11x2BF16AVX512 is Tile for 11 rows and 2 registers of columns of b in uint16.
+// tile3x2TAVX512 is Tile for 3 rows and 2 registers of columns of b in float32; steps of a are lda bytes apart.
 //
 //go:noescape
-func tile11x2BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+func tile3x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile12x2AVX512 is Tile for 12 rows and 2 registers of columns of b in float32.
+// tile3x2BF16AVX512 is Tile for 3 rows and 2 registers of columns of b in uint16; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile12x2AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
+func tile3x2BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
 
-// tile12x2BF16AVX512 is Tile for 12 rows and 2 registers of columns of b in uint16.
+// tile4x2AVX512 is Tile for 4 rows and 2 registers of columns of b in float32; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile12x2BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+func tile4x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile13x2AVX512 is Tile for 13 rows and 2 registers of columns of b in float32.
+// tile4x2TAVX512 is Tile for 4 rows and 2 registers of columns of b in float32; steps of a are lda bytes apart.
 //
 //go:noescape
-func tile13x2AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
+func tile4x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile13x2BF16AVX512 is Tile for 13 rows and 2 registers of columns of b in uint16.
+// tile4x2BF16AVX512 is Tile for 4 rows and 2 registers of columns of b in uint16; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile13x2BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+func tile4x2BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
 
-// tile14x2AVX512 is Tile for 14 rows and 2 registers of columns of b in float32.
+// tile5x2AVX512 is Tile for 5 rows and 2 registers of columns of b in float32; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile14x2AVX512(k int, a *float32, ars int, acs int, b *float32, brs int, c *float32, ldc int, tail int, load bool, next *float32, step int)
+func tile5x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile14x2BF16AVX512 is Tile for 14 rows and 2 registers of columns of b in uint16.
+// tile5x2TAVX512 is Tile for 5 rows and 2 registers of columns of b in float32; steps of a are lda bytes apart.
 //
 //go:noescape
-func tile14x2BF16AVX512(k int, a *float32, ars int, acs int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, next *uint16, step int)
+func tile5x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile5x2BF16AVX512 is Tile for 5 rows and 2 registers of columns of b in uint16; rows of a are lda bytes apart.
+//
+//go:noescape
+func tile5x2BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
+
+// tile6x2AVX512 is Tile for 6 rows and 2 registers of columns of b in float32; rows of a are lda bytes apart.
+//
+//go:noescape
+func tile6x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile6x2TAVX512 is Tile for 6 rows and 2 registers of columns of b in float32; steps of a are lda bytes apart.
+//
+//go:noescape
+func tile6x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile6x2BF16AVX512 is Tile for 6 rows and 2 registers of columns of b in uint16; rows of a are lda bytes apart.
+//
+//go:noescape
+func tile6x2BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
+
+// tile7x2AVX512 is Tile for 7 rows and 2 registers of columns of b in float32; rows of a are lda bytes apart.
+//
+//go:noescape
+func tile7x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile7x2TAVX512 is Tile for 7 rows and 2 registers of columns of b in float32; steps of a are lda bytes apart.
+//
+//go:noescape
+func tile7x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile7x2BF16AVX512 is Tile for 7 rows and 2 registers of columns of b in uint16; rows of a are lda bytes apart.
+//
+//go:noescape
+func tile7x2BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
+
+// tile8x2AVX512 is Tile for 8 rows and 2 registers of columns of b in float32; rows of a are lda bytes apart.
+//
+//go:noescape
+func tile8x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile8x2TAVX512 is Tile for 8 rows and 2 registers of columns of b in float32; steps of a are lda bytes apart.
+//
+//go:noescape
+func tile8x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile8x2BF16AVX512 is Tile for 8 rows and 2 registers of columns of b in uint16; rows of a are lda bytes apart.
+//
+//go:noescape
+func tile8x2BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
+
+// tile9x2AVX512 is Tile for 9 rows and 2 registers of columns of b in float32; rows of a are lda bytes apart.
+//
+//go:noescape
+func tile9x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile9x2TAVX512 is Tile for 9 rows and 2 registers of columns of b in float32; steps of a are lda bytes apart.
+//
+//go:noescape
+func tile9x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile9x2BF16AVX512 is Tile for 9 rows and 2 registers of columns of b in uint16; rows of a are lda bytes apart.
+//
+//go:noescape
+func tile9x2BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
+
+// tile10x2AVX512 is Tile for 10 rows and 2 registers of columns of b in float32; rows of a are lda bytes apart.
+//
+//go:noescape
+func tile10x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile10x2TAVX512 is Tile for 10 rows and 2 registers of columns of b in float32; steps of a are lda bytes apart.
+//
+//go:noescape
+func tile10x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile10x2BF16AVX512 is Tile for 10 rows and 2 registers of columns of b in uint16; rows of a are lda bytes apart.
+//
+//go:noescape
+func tile10x2BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
+
+// tile11x2AVX512 is Tile for 11 rows and 2 registers of columns of b in float32; rows of a are lda bytes apart.
+//
+//go:noescape
+func tile11x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile11x2TAVX512 is Tile for 11 rows and 2 registers of columns of b in float32; steps of a are lda bytes apart.
+//
+//go:noescape
+func tile11x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile11x2BF16AVX512 is Tile for 11 rows and 2 registers of columns of b in uint16; rows of a are lda bytes apart.
+//
+//go:noescape
+func tile11x2BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
+
+// tile12x2AVX512 is Tile for 12 rows and 2 registers of columns of b in float32; rows of a are lda bytes apart.
+//
+//go:noescape
+func tile12x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile12x2TAVX512 is Tile for 12 rows and 2 registers of columns of b in float32; steps of a are lda bytes apart.
+//
+//go:noescape
+func tile12x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile12x2BF16AVX512 is Tile for 12 rows and 2 registers of columns of b in uint16; rows of a are lda bytes apart.
+//
+//go:noescape
+func tile12x2BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
+
+// tile13x2AVX512 is Tile for 13 rows and 2 registers of columns of b in float32; rows of a are lda bytes apart.
+//
+//go:noescape
+func tile13x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile13x2TAVX512 is Tile for 13 rows and 2 registers of columns of b in float32; steps of a are lda bytes apart.
+//
+//go:noescape
+func tile13x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile13x2BF16AVX512 is Tile for 13 rows and 2 registers of columns of b in uint16; rows of a are lda bytes apart.
+//
+//go:noescape
+func tile13x2BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
+
+// tile14x2AVX512 is Tile for 14 rows and 2 registers of columns of b in float32; rows of a are lda bytes apart.
+//
+//go:noescape
+func tile14x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile14x2TAVX512 is Tile for 14 rows and 2 registers of columns of b in float32; steps of a are lda bytes apart.
+//
+//go:noescape
+func tile14x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile14x2BF16AVX512 is Tile for 14 rows and 2 registers of columns of b in uint16; rows of a are lda bytes apart.
+//
+//go:noescape
+func tile14x2BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
 
 // packTAVX512 is PackT for one register of rows and a multiple of four columns.
 //
@@ -506,6 +711,11 @@ func packTAVX512(dst *float32, stride int, src *float32, ld int, quads int, ahea
 //
 //go:noescape
 func packNAVX512(dst *float32, src *float32, ld int, k int)
+
+// packColumnsAVX512 is PackColumns.
+//
+//go:noescape
+func packColumnsAVX512(dst *float32, stride int, src *float32, ld int, k int, n int)
 
 //go:noescape
 func dotAVX512(x []float32, y []float32) float32

@@ -16,7 +16,7 @@ func BenchmarkTile(b *testing.B) {
 				mr, nr := TileSize()
 				x, w, c := make([]float32, mr*(k+16)), make([]float32, k*nr), make([]float32, mr*nr)
 				for b.Loop() {
-					Tile(mr, nr, k, x, k+16, 1, w, nr, c, nr, true, nil, 0)
+					Tile(mr, nr, k, x, k+16, 1, w, nr, c, nr, true, Soon[float32]{})
 				}
 				b.ReportMetric(2*float64(mr*nr*k)*float64(b.N)/b.Elapsed().Seconds()/1e9, "GFLOPS")
 			})

@@ -8,45 +8,54 @@ import (
 	"github.com/mmcloughlin/avo/reg"
 )
 
+// unroll is how many steps of k the main loop of a tile takes at a time.
+const unroll = 4
+
 // tiles writes the inner loops of the matrix product: tile<rows>x<vectors>, one for each height up to mr and for one or two
-// registers of columns. Strides are in bytes; tail is the number of columns in the last register; load starts from c. Each
-// step of k fetches one cache line into the second-level cache, from next on, step bytes apart.
+// registers of columns. Strides are in bytes; tail is the number of columns in the last register; load starts from c.
+//
+// A tile fetches meanwhile what is needed next: the rows of c from soonC on, as many as its own, into the first-level cache; and into
+// the second-level cache runs of memory from soon on, ld bytes apart, each as long as run turns of the main loop need.
 func tiles(l *level) {
 	for vectors := 1; vectors <= 2; vectors++ {
 		for rows := 1; rows <= l.mr; rows++ {
-			tile(l, rows, vectors, "float32")
-			tile(l, rows, vectors, "uint16")
+			tile(l, rows, vectors, "float32", rowsOfA)
+			tile(l, rows, vectors, "float32", columnsOfA)
+			tile(l, rows, vectors, "uint16", rowsOfA)
 		}
 	}
 }
 
+// linesPerTurn is how many cache lines of 64 bytes a turn of the main loop fetches: what it reads of b in a low tile, where that may be
+// all there is to do, and half of it in a high one. Package asm has the same.
+func linesPerTurn(rows, mr, width int, half bool) int {
+	lines := unroll * width / 64
+	if half {
+		lines /= 2
+	}
+	if 2*rows > mr {
+		lines /= 2
+	}
+	if lines == 0 {
+		return 1
+	}
+	return lines
+}
+
 // tile writes one tile; elements of b are single precision or, as uint16, bfloat16.
-func tile(l *level, rows, vectors int, element string) {
-	name := fmt.Sprintf("tile%dx%d", rows, vectors)
+func tile(l *level, rows, vectors int, element string, form formOfA) {
+	name := fmt.Sprintf("tile%dx%d%s", rows, vectors, form.name)
 	half := element == "uint16"
 	if half {
 		name += "BF16"
 	}
-	l.text(name,
-		"(k int, a *float32, ars, acs int, b *"+element+", brs int, c *float32, ldc int, tail int, load bool, next *"+element+", step int)")
-	Doc(fmt.Sprintf("%s%s is Tile for %d rows and %d registers of columns of b in %s.", name, l.name, rows, vectors, element))
+	l.text(name, "(k int, a *float32, lda int, b *"+element+", brs int, c *float32, ldc int, tail int, load bool, "+
+		"soonC *float32, soon *"+element+", ld, run, runs int)")
+	Doc(fmt.Sprintf("%s%s is Tile for %d rows and %d registers of columns of b in %s; %s.", name, l.name, rows, vectors, element, form.doc))
 
-	k := Load(Param("k"), GP64())
 	b := Load(Param("b"), GP64())
 	brs := Load(Param("brs"), GP64())
-
-	next := Load(Param("next"), GP64())
-	step := Load(Param("step"), GP64())
-
-	// b is addressed from its end, so that stepping and counting are one addition; integer additions compete with the
-	// multiply-adds for ports.
-	left := GP64()
-	MOVQ(brs, left)
-	IMULQ(k, left)
-	ADDQ(left, b)
-	NEGQ(left)
-
-	row, advance := rowsOfA(rows)
+	a := form.operand(rows)
 
 	acc := make([][]reg.VecVirtual, rows)
 	for i := range acc {
@@ -82,7 +91,7 @@ func tile(l *level, rows, vectors int, element string) {
 			l.zero(v)
 		}
 	}
-	JMP(LabelRef("loop"))
+	JMP(LabelRef("begin"))
 	Label("fromC")
 	eachC(func(v reg.VecVirtual, at Mem, m *mask) {
 		if m != nil {
@@ -91,34 +100,114 @@ func tile(l *level, rows, vectors int, element string) {
 			VMOVUPS(at, v)
 		}
 	})
+	Label("begin")
+
+	// step does step u of the loop: the row of b at bAt.
+	step := func(u int, bAt Mem) {
+		bv := l.vecs(vectors)
+		for j, v := range bv {
+			at := bAt
+			if half {
+				at.Disp = j * l.bytes() / 2
+				VPMOVZXWD(at, v)
+				VPSLLD(U8(16), v, v)
+			} else {
+				at.Disp = j * l.bytes()
+				VMOVUPS(at, v)
+			}
+		}
+		for i := range acc {
+			if vectors == 1 && l.wide() {
+				VFMADD231PS_BCST(a.at(i, u), bv[0], acc[i][0])
+				continue
+			}
+			x := l.vec()
+			VBROADCASTSS(a.at(i, u), x)
+			for j := range bv {
+				VFMADD231PS(x, bv[j], acc[i][j])
+			}
+		}
+	}
+
+	// Turns of the main loop: count until the present run of memory is fetched, left after it.
+	left := Load(Param("k"), GP64())
+	SHRQ(U8(2), left)
+	JE(LabelRef("rest"))
+	soonC := Load(Param("soonC"), GP64())
+	stepC := Load(Param("ldc"), GP64())
+	rowsC := GP64()
+	MOVQ(U32(uint32(rows)), rowsC)
+	none := GP64()
+	XORQ(none, none)
+	soon := Load(Param("soon"), GP64())
+	arg := func(name string) Mem {
+		a, err := Param(name).Resolve()
+		if err != nil {
+			panic(err)
+		}
+		return a.Addr
+	}
+
+	Label("phase")
+	count := Load(Param("run"), GP64())
+	CMPQ(left, count)
+	CMOVQLT(left, count)
+	SUBQ(count, left)
 
 	Label("loop")
-	bv := l.vecs(vectors)
-	for j, v := range bv {
-		if half {
-			VPMOVZXWD(Mem{Base: b, Index: left, Scale: 1, Disp: j * l.bytes() / 2}, v)
-			VPSLLD(U8(16), v, v)
+	lines := linesPerTurn(rows, l.mr, vectors*l.bytes(), half)
+	for u := range unroll {
+		if u%2 == 0 {
+			step(u, Mem{Base: b})
 		} else {
-			VMOVUPS(Mem{Base: b, Index: left, Scale: 1, Disp: j * l.bytes()}, v)
+			step(u, Mem{Base: b, Index: brs, Scale: 1})
+			LEAQ(Mem{Base: b, Index: brs, Scale: 2}, b)
+		}
+		a.stepped(u)
+		if u == 0 {
+			for i := range lines {
+				PREFETCHT1(Mem{Base: soon, Disp: 64 * i})
+			}
+			ADDQ(U32(uint32(64*lines)), soon)
+		}
+		if u == 2 {
+			for at := 0; at < vectors*l.bytes(); at += 64 {
+				PREFETCHT0(Mem{Base: soonC, Disp: at})
+			}
+			ADDQ(stepC, soonC)
+			DECQ(rowsC)
+			CMOVQEQ(none, stepC)
 		}
 	}
-	for i := range acc {
-		if vectors == 1 && l.wide() {
-			VFMADD231PS_BCST(row(i), bv[0], acc[i][0])
-			continue
-		}
-		x := l.vec()
-		VBROADCASTSS(row(i), x)
-		for j := range bv {
-			VFMADD231PS(x, bv[j], acc[i][j])
-		}
-	}
-	PREFETCHT1(Mem{Base: next})
-	ADDQ(step, next)
-	advance()
-	ADDQ(brs, left)
+	DECQ(count)
 	JNE(LabelRef("loop"))
+	TESTQ(left, left)
+	JE(LabelRef("rest"))
+	DECQ(arg("runs"))
+	JE(LabelRef("fetched"))
+	// The next run.
+	Load(Param("soon"), soon)
+	ADDQ(arg("ld"), soon)
+	MOVQ(soon, arg("soon"))
+	JMP(LabelRef("phase"))
+	Label("fetched")
+	// From here on soon follows b, which is in the cache already.
+	MOVQ(b, soon)
+	MOVQ(left, arg("run"))
+	JMP(LabelRef("phase"))
 
+	Label("rest")
+	remainder := Load(Param("k"), GP64())
+	ANDQ(U32(unroll-1), remainder)
+	JE(LabelRef("store"))
+	Label("single")
+	step(0, Mem{Base: b})
+	ADDQ(brs, b)
+	a.advance()
+	DECQ(remainder)
+	JNE(LabelRef("single"))
+
+	Label("store")
 	eachC(func(v reg.VecVirtual, at Mem, m *mask) {
 		if m != nil {
 			l.storeMasked(v, *m, at)
@@ -130,52 +219,82 @@ func tile(l *level, rows, vectors int, element string) {
 	RET()
 }
 
-// rowsOfA returns where the present element of each row of a is, and what steps to the next.
-func rowsOfA(rows int) (row func(i int) Mem, advance func()) {
-	ars := Load(Param("ars"), GP64())
-	acs := Load(Param("acs"), GP64())
+// operandA is how a tile addresses a: the element of row i, u steps after the present ones.
+type operandA struct {
+	at      func(i, u int) Mem
+	stepped func(u int) // comes after step u of the main loop
+	advance func()      // goes on by one step
+}
+
+// formOfA is a direction in which a is contiguous.
+type formOfA struct {
+	name, doc string
+	operand   func(rows int) operandA
+}
+
+// rowsOfA: the steps of k are next to one another, rows of a lda bytes apart.
+var rowsOfA = formOfA{"", "rows of a are lda bytes apart", func(rows int) operandA {
+	// A register for every five rows; the rows between are 1, 2, 3 and 4 strides on.
 	bases := []reg.Register{Load(Param("a"), GP64())}
-	if rows <= 6 {
-		// A register for each row, and one offset that steps.
-		for range rows - 1 {
-			base := GP64()
-			LEAQ(Mem{Base: bases[len(bases)-1], Index: ars, Scale: 1}, base)
-			bases = append(bases, base)
-		}
-		offset := GP64()
-		XORQ(offset, offset)
-		return func(i int) Mem { return Mem{Base: bases[i], Index: offset, Scale: 1} }, func() { ADDQ(acs, offset) }
-	}
-	// A register for every five rows, which steps; the rows between are 1, 2, 3 and 4 strides on.
+	lda := Load(Param("lda"), GP64())
 	for i := 5; i < rows; i += 5 {
 		base := GP64()
-		LEAQ(Mem{Base: bases[len(bases)-1], Index: ars, Scale: 4}, base)
-		ADDQ(ars, base)
+		LEAQ(Mem{Base: bases[len(bases)-1], Index: lda, Scale: 4}, base)
+		ADDQ(lda, base)
 		bases = append(bases, base)
 	}
-	ars3 := GP64()
-	LEAQ(Mem{Base: ars, Index: ars, Scale: 2}, ars3)
-	row = func(i int) Mem {
-		base := bases[i/5]
-		switch i % 5 {
-		case 1, 2, 4:
-			return Mem{Base: base, Index: ars, Scale: uint8(i % 5)}
-		case 3:
-			return Mem{Base: base, Index: ars3, Scale: 1}
-		}
-		return Mem{Base: base}
-	}
-	return row, func() {
+	lda3 := GP64()
+	LEAQ(Mem{Base: lda, Index: lda, Scale: 2}, lda3)
+	advance := func(steps int) {
 		for _, base := range bases {
-			ADDQ(acs, base)
+			ADDQ(U8(uint8(4*steps)), base)
 		}
 	}
-}
+	return operandA{
+		at: func(i, u int) Mem {
+			m := Mem{Base: bases[i/5], Disp: 4 * u}
+			switch i % 5 {
+			case 1, 2, 4:
+				m.Index, m.Scale = lda, uint8(i%5)
+			case 3:
+				m.Index, m.Scale = lda3, 1
+			}
+			return m
+		},
+		stepped: func(u int) {
+			if u == unroll-1 {
+				advance(unroll)
+			}
+		},
+		advance: func() { advance(1) },
+	}
+}}
+
+// columnsOfA: the rows of a are next to one another, steps of k lda bytes apart.
+var columnsOfA = formOfA{"T", "steps of a are lda bytes apart", func(rows int) operandA {
+	a := Load(Param("a"), GP64())
+	lda := Load(Param("lda"), GP64())
+	return operandA{
+		at: func(i, u int) Mem {
+			if u%2 == 0 {
+				return Mem{Base: a, Disp: 4 * i}
+			}
+			return Mem{Base: a, Index: lda, Scale: 1, Disp: 4 * i}
+		},
+		stepped: func(u int) {
+			if u%2 == 1 {
+				LEAQ(Mem{Base: a, Index: lda, Scale: 2}, a)
+			}
+		},
+		advance: func() { ADDQ(lda, a) },
+	}
+}}
 
 // packs writes the copies that turn rows of b into panels.
 func packs(l *level) {
 	packT(l)
 	packN(l)
+	packColumns(l)
 }
 
 // packT transposes w rows of src, ld bytes apart, 4·quads elements of each, to columns of dst, whose rows are stride bytes
@@ -277,6 +396,29 @@ func packN(l *level) {
 	}
 	ADDQ(ld, src)
 	ADDQ(U32(2*l.bytes()), dst)
+	DECQ(k)
+	JNE(LabelRef("loop"))
+	VZEROUPPER()
+	RET()
+}
+
+// packColumns copies k rows of n columns, one register at most, from src, ld bytes apart, to dst, stride bytes apart, with zeros up to
+// the register's width.
+func packColumns(l *level) {
+	l.text("packColumns", "(dst *float32, stride int, src *float32, ld int, k int, n int)")
+	Doc("packColumns" + l.name + " is PackColumns.")
+	dst := Load(Param("dst"), GP64())
+	stride := Load(Param("stride"), GP64())
+	src := Load(Param("src"), GP64())
+	ld := Load(Param("ld"), GP64())
+	k := Load(Param("k"), GP64())
+	m := l.lanes(Load(Param("n"), GP64()).(reg.GPVirtual))
+	Label("loop")
+	v := l.vec()
+	l.loadMasked(Mem{Base: src}, m, v)
+	VMOVUPS(v, Mem{Base: dst})
+	ADDQ(ld, src)
+	ADDQ(stride, dst)
 	DECQ(k)
 	JNE(LabelRef("loop"))
 	VZEROUPPER()
