@@ -135,14 +135,14 @@ func (r Recipe) sourceNodes() []node {
 		f.then(prompts.Read(f.scope, r.Prompts, prompts.Window{Seed: r.Seed, First: f.at.number * r.Prompts.Count, Count: r.Prompts.Count, Meta: f.at.meta}))
 	}}}
 	if r.samples() {
-		sampler := rollout.Sampler{Config: r.sampling()}
+		sampler := rollout.Sampler{Config: r.sampling(), Chat: r.Chat}
 		nodes = append(nodes, node{sampler.Contract(), func(f *flow) {
 			s := sampler
 			s.Policy, s.Seed = f.at.sampler, f.at.seed
 			f.then(stage.ApplyOnce(f.scope, s, f.store, f.rows))
 		}})
 	} else {
-		encoder := tokenize.Encoder{Config: r.Tokenize}
+		encoder := tokenize.Encoder{Config: r.Tokenize, Chat: r.Chat}
 		nodes = append(nodes, node{encoder.Contract(), func(f *flow) {
 			e := encoder
 			e.Tokenizer = f.at.policy.Path

@@ -143,7 +143,7 @@ const studentKey = 1
 func (r Recipe) studentNodes() []node {
 	c, config := *r.Distill.ADPA, r.sampling()
 	config.Samples = r.Distill.Samples
-	sampler := rollout.Sampler{Config: config}
+	sampler := rollout.Sampler{Config: config, Chat: r.Chat}
 	return []node{
 		{r.Prompts.Contract(), func(f *flow) {
 			f.then(prompts.Read(f.scope, r.Prompts, prompts.Window{Seed: r.Seed, First: f.at.number * r.Prompts.Count, Count: r.Prompts.Count, Meta: f.at.meta}))

@@ -18,6 +18,7 @@ import (
 	"github.com/millrace/millrace/runners"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/transforms/prompts"
+	"github.com/millrace/millrace/transforms/rollout"
 	"github.com/millrace/millrace/transforms/stage"
 )
 
@@ -68,7 +69,7 @@ func Iterate(ctx context.Context, r Recipe, show progress.Run) error {
 	warned := false
 	for i := len(done); i < r.Iterations; i++ {
 		start := time.Now()
-		measured, err := run.iterate(ctx, r, i, digestBytes(resolved))
+		measured, speed, err := run.iterate(ctx, r, i, digestBytes(resolved))
 		if err != nil {
 			return fmt.Errorf("iteration %d: %w", i, err)
 		}
@@ -77,49 +78,62 @@ func Iterate(ctx context.Context, r Recipe, show progress.Run) error {
 			show.Note("%s", text)
 			warned = true
 		}
-		bar.Step(1, append(fields(last), progress.Field{Name: "s", Value: time.Since(start).Seconds()})...)
+		bar.Step(1, append(append(fields(last), speed...), progress.Field{Name: "s", Value: time.Since(start).Seconds()})...)
 	}
 	return nil
 }
 
-// iterate does one iteration and commits it.
-func (run *RunDir) iterate(ctx context.Context, r Recipe, number int, config string) ([]Measurement, error) {
+// iterate does one iteration and commits it. It returns what was measured, and how fast responses were sampled.
+func (run *RunDir) iterate(ctx context.Context, r Recipe, number int, config string) ([]Measurement, []progress.Field, error) {
 	r = r.at(number)
 	dir, err := run.Begin(number)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	at, err := run.start(r, number, dir, config)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	result, err := run.pipeline(ctx, r, at)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if err := stage.Conserved(result); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if err := deadShare(r, number, result); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	measured, err := run.measure(ctx, r, at)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if r.Kind == Refresh {
 		if err := r.decide(at, measured[len(measured)-1]); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
 	_, parent, err := run.parent(number)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if err := run.Commit(Manifest{Iteration: number, Seed: r.Seed, Config: config, Parent: parent}, r.Keep); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return measured, nil
+	return measured, speed(result), nil
+}
+
+// speed is how fast the responses of an iteration were sampled; nothing when they were there already.
+func speed(result beam.PipelineResult) []progress.Field {
+	s, ok := rollout.SpeedOf(stage.CountsOf(result))
+	if !ok {
+		return nil
+	}
+	out := []progress.Field{{Name: "sampled tokens/s", Value: s.PerSecond}}
+	if s.FirstToken > 0 {
+		out = append(out, progress.Field{Name: "first token ms", Value: float64(s.FirstToken.Microseconds()) / 1000})
+	}
+	return out
 }
 
 // measure writes what is known after the iteration, and before the first one what the policy starts from.

@@ -11,6 +11,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/millrace/millrace/models/tokenizer"
 	"github.com/millrace/millrace/runners"
 	"github.com/millrace/millrace/transforms/advantage"
 	"github.com/millrace/millrace/transforms/label"
@@ -31,13 +32,14 @@ type Recipe struct {
 	Seed       uint64 `json:"seed"`
 	Iterations int    `json:"iterations"`
 
-	Prompts  prompts.Config  `json:"prompts"`
-	Tokenize tokenize.Config `json:"tokenize"` // for sources that bring responses as text
-	Policy   Model           `json:"policy"`
-	Rollout  rollout.Config  `json:"rollout"`
-	Label    label.Config    `json:"label"`
-	Reward   *Reward         `json:"reward,omitempty"`
-	Frozen   *Model          `json:"reference,omitempty"` // a frozen reference model
+	Prompts  prompts.Config      `json:"prompts"`
+	Tokenize tokenize.Config     `json:"tokenize"` // for sources that bring responses as text
+	Chat     tokenizer.Prompting `json:"chat"`     // how prompts are put to the models
+	Policy   Model               `json:"policy"`
+	Rollout  rollout.Config      `json:"rollout"`
+	Label    label.Config        `json:"label"`
+	Reward   *Reward             `json:"reward,omitempty"`
+	Frozen   *Model              `json:"reference,omitempty"` // a frozen reference model
 
 	Distill   *Distill           `json:"distill,omitempty"` // the teachers of a student
 	SEFT      *SEFT              `json:"seft,omitempty"`    // the revisers of an evolution
@@ -192,7 +194,7 @@ type section struct {
 // Validate names the first setting that is out of range or does not fit the others.
 func (r Recipe) Validate() error {
 	sections := []section{
-		{"prompts", r.Prompts.Validate}, {"tokenize", r.Tokenize.Validate}, {"rollout", r.Rollout.Validate}, {"label", r.Label.Validate},
+		{"prompts", r.Prompts.Validate}, {"chat", r.Chat.Validate}, {"tokenize", r.Tokenize.Validate}, {"rollout", r.Rollout.Validate}, {"label", r.Label.Validate},
 		{"update", r.Update.Validate}, {"runner", r.Runner.Validate}, {"policy", r.Policy.validate},
 	}
 	if r.Reward != nil {

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/millrace/millrace/models"
@@ -27,6 +28,7 @@ const (
 // that fails for everyone is the returned error.
 func (m *Model) Generate(ctx context.Context, requests []models.GenerateRequest) ([]models.GenerateResult, error) {
 	results := make([]models.GenerateResult, len(requests))
+	began := time.Now()
 	err := all(ctx, len(requests), func(ctx context.Context, i int) error {
 		responses, err := m.samples(ctx, requests[i])
 		var e *Error
@@ -40,6 +42,14 @@ func (m *Model) Generate(ctx context.Context, requests []models.GenerateRequest)
 	if err != nil {
 		return nil, err
 	}
+	stats := models.SamplingStats{Time: time.Since(began)}
+	for _, r := range results {
+		stats.Responses += len(r.Responses)
+		for _, response := range r.Responses {
+			stats.Tokens += len(response.Tokens)
+		}
+	}
+	models.CountSampling(ctx, stats)
 	return results, nil
 }
 
@@ -115,6 +125,7 @@ func (m *Model) generateBody(r *models.GenerateRequest) (string, *openai.Request
 	case s.CandidateK > 0:
 		return "", nil, m.rejected(KindUnsupported, "the server gives no candidates at every token (sampling.candidate_k)")
 	}
+	body.Stop = slices.Clone(s.StopStrings)
 	if m.caps.TokenIDsOut {
 		body.ReturnTokenIDs, body.StopIDs, body.MinTokens = true, s.Stop, s.MinNewTokens
 	} else {
@@ -259,7 +270,7 @@ func (m *Model) response(r *models.GenerateRequest, c openai.Choice) (models.Res
 			out.LogP = logp
 		}
 	}
-	if reencoded && out.Finish == models.FinishStop && len(r.Sampling.Stop) == 1 {
+	if reencoded && out.Finish == models.FinishStop && len(r.Sampling.Stop) == 1 && len(r.Sampling.StopStrings) == 0 {
 		// The text does not hold the token that ended it, but only one could.
 		out.Tokens, out.LogP = append(out.Tokens, r.Sampling.Stop[0]), nil
 	}

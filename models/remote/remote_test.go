@@ -35,6 +35,7 @@ type fake struct {
 	edit     func(q *openai.Request, a *openai.Response)
 	attempts map[string]int
 	answered int // completions answered in full
+	last     openai.Request
 	keys     map[string]bool
 }
 
@@ -84,6 +85,7 @@ func (f *fake) completions(w http.ResponseWriter, r *http.Request) {
 	}
 	f.mu.Lock()
 	f.answered++
+	f.last = q
 	f.mu.Unlock()
 	write(w, a)
 }
@@ -671,6 +673,18 @@ func TestTextOnlyServer(t *testing.T) {
 	}
 	if got := results[0].Responses[1]; !slices.Equal(got.Tokens, []int32{'a', 'b', 'c', tok.EOS()[0]}) || got.Sample != 1 {
 		t.Errorf("%+v", got)
+	}
+	// A server that speaks text leaves the stop text out, and does not say whether it or the end token ended the response.
+	q[0].Sampling.StopStrings = []string{"Q:"}
+	results, err = m.Generate(context.Background(), q)
+	if err != nil || results[0].Err != nil {
+		t.Fatal(err, results)
+	}
+	if got := results[0].Responses[0]; !slices.Equal(got.Tokens, []int32{'a', 'b', 'c'}) || got.Finish != models.FinishStop {
+		t.Errorf("%+v", got)
+	}
+	if got := f.last.Stop; !slices.Equal(got, []string{"Q:"}) {
+		t.Errorf("the server is sent the stops %q", got)
 	}
 }
 

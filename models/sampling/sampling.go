@@ -35,13 +35,7 @@ type Options struct {
 }
 
 // Stats are sums over the life of a Sampler.
-type Stats struct {
-	PromptTokens int           // run; a group's prompt counts once
-	Responses    int           // finished
-	Tokens       int           // sampled
-	Time         time.Duration // spent in Generate, waiting for one's turn not counted
-	FirstToken   time.Duration // from the beginning of Generate to a response's first token, summed over responses
-}
+type Stats = models.SamplingStats
 
 func (o Options) withDefaults() Options {
 	for _, d := range []struct {
@@ -115,8 +109,11 @@ func (s *Sampler) Stats() Stats {
 func (s *Sampler) Generate(ctx context.Context, requests []models.GenerateRequest) ([]models.GenerateResult, error) {
 	s.turn.Lock()
 	defer s.turn.Unlock()
-	began := time.Now()
-	defer func() { s.stats.Time += time.Since(began) }()
+	began, before := time.Now(), s.stats
+	defer func() {
+		s.stats.Time += time.Since(began)
+		models.CountSampling(ctx, s.stats.Since(before))
+	}()
 	results := make([]models.GenerateResult, len(requests))
 	var waiting []*group
 	for i := range requests {

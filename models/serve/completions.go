@@ -53,7 +53,7 @@ func (s *Server) generateRequest(q *openai.Request, ids []int32, w wanted) (mode
 	if q.MaxTokens < 1 || q.MaxTokens > s.opts.MaxTokens {
 		return r, invalid("max_tokens", "%d is not from 1 to %d", q.MaxTokens, s.opts.MaxTokens)
 	}
-	r.Sampling = models.Sampling{Temperature: 1, TopK: max(q.TopK, 0), MaxNewTokens: q.MaxTokens, MinNewTokens: q.MinTokens, Stop: q.StopIDs}
+	r.Sampling = models.Sampling{Temperature: 1, TopK: max(q.TopK, 0), MaxNewTokens: q.MaxTokens, MinNewTokens: q.MinTokens, Stop: q.StopIDs, StopStrings: q.Stop}
 	if q.Temperature != nil {
 		r.Sampling.Temperature = *q.Temperature
 		r.Sampling.Greedy = *q.Temperature == 0
@@ -130,7 +130,7 @@ func (s *Server) completions(ctx context.Context, q *openai.Request, ids []int32
 	for i, r := range responses {
 		text := ""
 		if s.opts.Tokenizer != nil {
-			r, text = cutAtStop(s.opts.Tokenizer, r, q.Stop)
+			text = textBeforeStop(s.opts.Tokenizer, r, q.Stop)
 		}
 		finish := map[models.FinishReason]string{models.FinishStop: "stop", models.FinishLength: "length", models.FinishError: "error"}[r.Finish]
 		c := openai.Choice{Index: i, FinishReason: &finish, TokenIDs: r.Tokens}
@@ -171,45 +171,21 @@ func (s *Server) completions(ctx context.Context, q *openai.Request, ids []int32
 	return choices, nil
 }
 
-// cutAtStop ends a response at the first stop text: its tokens with the one that completes the stop text, its text before it.
-func cutAtStop(t tokenizer.Tokenizer, r models.Response, stops []string) (models.Response, string) {
-	var shown []int32
-	for _, id := range r.Tokens {
-		if !t.Special(id) {
-			shown = append(shown, id)
-		}
+// textBeforeStop is the text of a response without the stop text that ended it; its tokens hold the one that completes it.
+func textBeforeStop(t tokenizer.Tokenizer, r models.Response, stops []string) string {
+	text := tokenizer.Text(t, r.Tokens)
+	if r.Finish != models.FinishStop || len(r.Tokens) == 0 {
+		return text
 	}
-	text := t.Decode(shown)
-	at := -1
+	before := tokenizer.Text(t, r.Tokens[:len(r.Tokens)-1])
+	at := len(text)
 	for _, stop := range stops {
-		if i := strings.Index(text, stop); stop != "" && i >= 0 && (at < 0 || i < at) {
-			at = i
+		// The one that the last token completed; those before it, which min_tokens let pass, are text.
+		if i := strings.LastIndex(text, stop); i >= 0 && i+len(stop) > len(before) {
+			at = min(at, i)
 		}
 	}
-	if at < 0 {
-		return r, text
-	}
-	stream, so := tokenizer.NewStream(t), ""
-	for n, id := range r.Tokens {
-		if !t.Special(id) {
-			so += stream.Next(id)
-		}
-		if slices.ContainsFunc(stops, func(stop string) bool { return stop != "" && strings.Contains(so, stop) }) {
-			r.Tokens, r.Finish = r.Tokens[:n+1], models.FinishStop
-			if r.LogP != nil {
-				r.LogP = r.LogP[:n+1]
-			}
-			if r.LogZ != nil {
-				r.LogZ = r.LogZ[:n+1]
-			}
-			if r.CandidateStart != nil {
-				r.CandidateStart = r.CandidateStart[:n+2]
-				r.CandidateIDs, r.CandidateLogP = r.CandidateIDs[:r.CandidateStart[n+1]], r.CandidateLogP[:r.CandidateStart[n+1]]
-			}
-			break
-		}
-	}
-	return r, text[:at]
+	return text[:at]
 }
 
 // token is a token's text; ids where there is no tokenizer.

@@ -37,11 +37,6 @@ func tiny(t testing.TB) (*models.Handle, tokenizer.Tokenizer) {
 	if err := made.Save(dir); err != nil {
 		t.Fatal(err)
 	}
-	m, err := models.Acquire(context.Background(), models.Ref{Path: dir})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { m.Release() })
 	tokens := []string{"<pad>", "<eos>"}
 	for _, c := range "abcdefghijklmnopqrstuvwxyz 0123456.é" {
 		tokens = append(tokens, string(c))
@@ -50,6 +45,14 @@ func tiny(t testing.TB) (*models.Handle, tokenizer.Tokenizer) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if err := tok.Save(dir); err != nil {
+		t.Fatal(err)
+	}
+	m, err := models.Acquire(context.Background(), models.Ref{Path: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { m.Release() })
 	return m, tok
 }
 
@@ -79,6 +82,10 @@ func generateRequests() []models.GenerateRequest {
 			r.Sampling.TopP, r.Sampling.TopK = 0.9, 7
 		case 5:
 			r.Sampling.MinNewTokens, r.Sampling.Stop = 4, nil
+		case 6:
+			r.Sampling.Stop, r.Sampling.StopStrings = nil, []string{"a", "e"}
+		case 7:
+			r.Sampling.MinNewTokens, r.Sampling.StopStrings = 3, []string{"a", "b", "c", "d", "o"}
 		}
 		out = append(out, r)
 	}

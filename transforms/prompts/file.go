@@ -111,7 +111,7 @@ func (f File) format() string {
 }
 
 func fileColumns(c Config) []schemas.Descriptor {
-	out := []schemas.Descriptor{schemas.PromptID, schemas.Prompt, schemas.Answer, schemas.Source, schemas.Extra}
+	out := []schemas.Descriptor{schemas.PromptID, schemas.Prompt, schemas.Messages, schemas.Answer, schemas.Source, schemas.Extra}
 	if c.File.Fields.responses() {
 		out = append(out, schemas.ResponseID, schemas.Sample, schemas.Response, schemas.FinishReason)
 	}
@@ -239,6 +239,7 @@ type group struct {
 // promptRow is a row with its fields read.
 type promptRow struct {
 	prompt, answer, extra string
+	messages              string // of the prompt; "" where it is a text
 	hasAnswer, hasExtra   bool
 	response              string
 	outcome               float32
@@ -361,10 +362,11 @@ func (f Fields) read(row map[string]any) ([]promptRow, error) {
 		if _, isText := v.(string); isText {
 			base.prompt, err = text(v, f.Prompt)
 		} else {
-			var response string
-			if base.prompt, response, err = conversation(v, f.Prompt); err == nil && response != "" {
+			var d dialogue
+			if d, err = conversation(v, f.Prompt); err == nil && d.response != "" {
 				err = bad(schemas.ReasonUnreadable, "field %q ends with a response; name it conversation", f.Prompt)
 			}
+			base.prompt, base.messages = d.prompt, d.messages
 		}
 		if err != nil {
 			return nil, err
@@ -389,10 +391,11 @@ func (f Fields) read(row map[string]any) ([]promptRow, error) {
 		if _, isText := v.(string); isText && f.Prompt != "" {
 			r.response, err = text(v, path)
 		} else {
-			var prompt string
-			if prompt, r.response, err = conversation(v, path); err == nil && f.Prompt == "" {
-				r.prompt = prompt
+			var d dialogue
+			if d, err = conversation(v, path); err == nil && f.Prompt == "" {
+				r.prompt, r.messages = d.prompt, d.messages
 			}
+			r.response = d.response
 		}
 		if err != nil {
 			return err
@@ -462,7 +465,7 @@ type packer struct {
 func (p *packer) add(g group) error {
 	size := 0
 	for _, r := range g.rows {
-		size += len(r.prompt) + len(r.answer) + len(r.response) + len(r.extra) + 256
+		size += len(r.prompt) + len(r.messages) + len(r.answer) + len(r.response) + len(r.extra) + 256
 	}
 	limit := p.c.File.MaxRecordBytes
 	if limit == 0 {
@@ -507,13 +510,14 @@ func (p *packer) flush() error {
 // batch makes a record of groups.
 func (c Config) batch(w Window, groups []group) (stage.Batch, error) {
 	var ids, responseIDs []uuid.UUID
-	var prompts, answers, sources, extras, responses, finish []string
-	var hasAnswer, hasExtra, hasOutcome []bool
+	var prompts, messages, answers, sources, extras, responses, finish []string
+	var hasMessages, hasAnswer, hasExtra, hasOutcome []bool
 	var samples []int32
 	var outcomes []float32
 	for _, g := range groups {
 		for k, r := range g.rows {
 			ids, prompts, sources = append(ids, g.id), append(prompts, r.prompt), append(sources, c.File.name())
+			messages, hasMessages = append(messages, r.messages), append(hasMessages, r.messages != "")
 			answers, hasAnswer = append(answers, r.answer), append(hasAnswer, r.hasAnswer)
 			extras, hasExtra = append(extras, r.extra), append(hasExtra, r.hasExtra)
 			responseIDs = append(responseIDs, uuid.NewSHA1(g.id, fmt.Appendf(nil, "file/%d/%s", k, r.response)))
@@ -521,8 +525,8 @@ func (c Config) batch(w Window, groups []group) (stage.Batch, error) {
 			outcomes, hasOutcome = append(outcomes, r.outcome), append(hasOutcome, r.hasOutcome)
 		}
 	}
-	cols := []schemas.Filled{schemas.PromptID.From(ids), schemas.Prompt.From(prompts), schemas.Answer.From(answers, hasAnswer...),
-		schemas.Source.From(sources), schemas.Extra.From(extras, hasExtra...)}
+	cols := []schemas.Filled{schemas.PromptID.From(ids), schemas.Prompt.From(prompts),
+		schemas.Messages.From(messages, hasMessages...), schemas.Answer.From(answers, hasAnswer...), schemas.Source.From(sources), schemas.Extra.From(extras, hasExtra...)}
 	if c.File.Fields.responses() {
 		cols = append(cols, schemas.ResponseID.From(responseIDs), schemas.Sample.From(samples), schemas.Response.From(responses),
 			schemas.FinishReason.From(finish))

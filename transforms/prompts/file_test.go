@@ -194,11 +194,17 @@ func TestResponses(t *testing.T) {
 	if p := schemas.Prompt.Of(rows).At(3); p != "s\n\nu" {
 		t.Errorf("prompt with a system message: %q", p)
 	}
+	if m := schemas.Messages.Of(rows).At(3); m != `[{"role":"system","content":"s"},{"role":"user","content":"u"}]` {
+		t.Errorf("messages: %s", m)
+	}
 	path = write(t, "pairs.jsonl", `{"instruction": "p", "chosen": "good", "rejected": "bad", "label": "3"}`+"\n"+`{"instruction": "p", "chosen": "good", "label": "3"}`)
 	rows, dead, _ = scan(t, fileConfig(path, Fields{Prompt: "instruction", Answer: "label", Chosen: "chosen", Rejected: "rejected"}), Window{})
 	stagetest.Dead(t, dead, schemas.ReasonMissingField)
 	if o := schemas.Outcome.Of(rows).Values; !slices.Equal(o, []float32{1, 0}) || schemas.Answer.Of(rows).At(1) != "3" {
 		t.Errorf("outcomes %v", o)
+	}
+	if schemas.Messages.Of(rows).Valid(0) {
+		t.Error("a prompt that is a text has messages")
 	}
 }
 

@@ -70,41 +70,56 @@ func outcome(v any, path string) (float32, error) {
 	return 0, bad(schemas.ReasonBadType, "field %q is %s, want an outcome in [0, 1]", path, kindOf(v))
 }
 
+// turn is a chat message.
+type turn struct {
+	Role    string `json:"role"`
+	Content string `json:"content"`
+}
+
+// dialogue is what was read of chat messages: the prompt is what stands before the response, as text and as messages.
+type dialogue struct{ prompt, messages, response string }
+
 // conversation reads chat messages [{role, content}, ...] of a single turn: an optional system message, one user
-// message, and an assistant message where there is a response. The prompt is what stands before the response.
-func conversation(v any, path string) (prompt, response string, err error) {
+// message, and an assistant message where there is a response.
+func conversation(v any, path string) (d dialogue, err error) {
 	list, ok := v.([]any)
 	if !ok {
-		return "", "", bad(schemas.ReasonUnreadable, "field %q is %s, want a list of messages", path, kindOf(v))
+		return d, bad(schemas.ReasonUnreadable, "field %q is %s, want a list of messages", path, kindOf(v))
 	}
-	var before []string
+	var before []turn
 	for i, m := range list {
 		msg, ok := m.(map[string]any)
 		if !ok {
-			return "", "", bad(schemas.ReasonUnreadable, "field %q: message %d is %s, want an object with role and content", path, i, kindOf(m))
+			return d, bad(schemas.ReasonUnreadable, "field %q: message %d is %s, want an object with role and content", path, i, kindOf(m))
 		}
 		role, _ := msg["role"].(string)
 		content, ok := msg["content"].(string)
 		if !ok {
-			return "", "", bad(schemas.ReasonUnreadable, "field %q: message %d has %s for its content, want text", path, i, kindOf(msg["content"]))
+			return d, bad(schemas.ReasonUnreadable, "field %q: message %d has %s for its content, want text", path, i, kindOf(msg["content"]))
 		}
 		if !utf8.ValidString(content) {
-			return "", "", bad(schemas.ReasonBadUTF8, "field %q: message %d is not UTF-8", path, i)
+			return d, bad(schemas.ReasonBadUTF8, "field %q: message %d is not UTF-8", path, i)
 		}
 		last := i == len(list)-1
 		switch {
 		case role == "system" && i == 0, role == "user" && i <= 1 && (i == 0 || list[0].(map[string]any)["role"] == "system"):
-			before = append(before, content)
+			before = append(before, turn{role, content})
 		case role == "assistant" && last && i > 0:
-			return strings.Join(before, "\n\n"), content, nil
+			d.response = content
 		default:
-			return "", "", bad(schemas.ReasonUnreadable, "field %q: message %d has role %q; want one turn: system (or none), user, assistant", path, i, role)
+			return d, bad(schemas.ReasonUnreadable, "field %q: message %d has role %q; want one turn: system (or none), user, assistant", path, i, role)
 		}
 	}
 	if len(before) == 0 {
-		return "", "", bad(schemas.ReasonUnreadable, "field %q has no messages", path)
+		return d, bad(schemas.ReasonUnreadable, "field %q has no messages", path)
 	}
-	return strings.Join(before, "\n\n"), "", nil
+	texts := make([]string, len(before))
+	for i, t := range before {
+		texts[i] = t.Content
+	}
+	raw, err := json.Marshal(before)
+	d.prompt, d.messages = strings.Join(texts, "\n\n"), string(raw)
+	return d, err
 }
 
 func kindOf(v any) string {

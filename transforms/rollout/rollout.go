@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
 	"github.com/google/uuid"
@@ -51,11 +52,13 @@ func Apply(s beam.Scope, cfg Config, policy models.Ref, seed uint64, prompts bea
 // Sampler is the stage.
 type Sampler struct {
 	Config
-	Policy models.Ref `json:"policy"`
-	Seed   uint64     `json:"seed"`
+	Chat   tokenizer.Prompting `json:"chat"` // how prompts are put to the policy
+	Policy models.Ref          `json:"policy"`
+	Seed   uint64              `json:"seed"`
 
-	model *models.Handle
-	tok   tokenizer.Tokenizer
+	model    *models.Handle
+	tok      tokenizer.Tokenizer
+	prompter *tokenizer.Prompter
 }
 
 func init() { stage.Register[Sampler]() }
@@ -81,6 +84,9 @@ func (c *Sampler) Setup(ctx context.Context) (err error) {
 	if c.tok, err = tokenizer.Load(c.Policy.Path); err != nil {
 		return err
 	}
+	if c.prompter, err = tokenizer.NewPrompter(c.tok, c.Chat); err != nil {
+		return fmt.Errorf("chat: %w", err)
+	}
 	c.model, err = models.Acquire(ctx, c.Policy)
 	return err
 }
@@ -95,16 +101,15 @@ func (c *Sampler) Teardown() error {
 
 // Map samples all prompts of the batch together.
 func (c *Sampler) Map(ctx context.Context, b stage.Batch, dead *stage.DeadLetters) (stage.Batch, error) {
-	ids, prompts := schemas.PromptID.Of(b), schemas.Prompt.Of(b)
+	ids, prompts, messages := schemas.PromptID.Of(b), schemas.Prompt.Of(b), schemas.MessagesOf(b)
 	sampling := c.Sampling
 	if len(sampling.Stop) == 0 {
-		sampling.Stop = c.tok.EOS()
+		sampling.Stop = c.prompter.End()
 	}
 	var requests []models.GenerateRequest
 	var rows []int
 	for i := range b.NumRows() {
-		tokens, err := c.tok.Encode(prompts.At(i))
-		tokens = append(c.tok.Prefix(), tokens...)
+		tokens, err := c.prompter.Encode(prompts.At(i), messages(i))
 		switch {
 		case err != nil:
 			dead.Row(i, schemas.ReasonBadToken, err)
@@ -119,10 +124,12 @@ func (c *Sampler) Map(ctx context.Context, b stage.Batch, dead *stage.DeadLetter
 		requests = append(requests, models.GenerateRequest{PromptID: ids[i], Prompt: tokens, Seed: c.Seed, Samples: c.Samples, Sampling: sampling})
 		rows = append(rows, i)
 	}
-	results, err := c.model.Generate(ctx, requests)
+	counted, count := models.WithSamplingCount(ctx)
+	results, err := c.model.Generate(counted, requests)
 	if err != nil {
 		return stage.Batch{}, err
 	}
+	countSampling(ctx, count.Sum())
 	var out []sampled
 	for k, result := range results {
 		if err := firstError(result); err != nil {
@@ -143,6 +150,36 @@ func (c *Sampler) Map(ctx context.Context, b stage.Batch, dead *stage.DeadLetter
 		return stage.Batch{}, err
 	}
 	return repeated.With(columns(out, promptIDs, c.Seed, c.tok, c.model.Ref.Digest, c.CandidateK > 0)...)
+}
+
+// countSampling counts how fast responses came, for people to see; times are in microseconds.
+func countSampling(ctx context.Context, s models.SamplingStats) {
+	const name = "rollout"
+	stage.Count(ctx, name, "responses", s.Responses)
+	stage.Count(ctx, name, "sampled_tokens", s.Tokens)
+	stage.Count(ctx, name, "sampling_us", int(s.Time.Microseconds()))
+	stage.Count(ctx, name, "first_token_us", int(s.FirstToken.Microseconds()))
+}
+
+// Speed is how fast the responses of a run came, from the stage's counters.
+type Speed struct {
+	Tokens     int64
+	PerSecond  float64       // tokens a second of sampling
+	FirstToken time.Duration // mean time to a response's first token; 0 where the generator cannot tell
+}
+
+// SpeedOf reads the counters of a run; false when nothing was sampled.
+func SpeedOf(all []stage.Counts) (Speed, bool) {
+	for _, c := range all {
+		if n, us := c.Other["sampled_tokens"], c.Other["sampling_us"]; c.Stage == "rollout" && n > 0 && us > 0 {
+			s := Speed{Tokens: n, PerSecond: float64(n) / (float64(us) / 1e6)}
+			if responses := c.Other["responses"]; responses > 0 {
+				s.FirstToken = time.Duration(c.Other["first_token_us"]/responses) * time.Microsecond
+			}
+			return s, true
+		}
+	}
+	return Speed{}, false
 }
 
 func firstError(r models.GenerateResult) error {

@@ -19,7 +19,7 @@ import (
 // Config says how texts become tokens.
 type Config struct {
 	MaxTokens int  `json:"max_tokens"` // prompt and response together; longer rows are set aside
-	EOS       bool `json:"eos"`        // end every response with the tokenizer's end token, as a sampled one would
+	EOS       bool `json:"eos"`        // end every response with the token that ends a sampled one
 }
 
 // Default ends responses with the end token and sets rows above 4,096 tokens aside.
@@ -41,9 +41,11 @@ func Apply(s beam.Scope, cfg Config, tokenizerPath string, in beam.PCollection) 
 // Encoder is the stage.
 type Encoder struct {
 	Config
-	Tokenizer string `json:"tokenizer"`
+	Chat      tokenizer.Prompting `json:"chat"` // how prompts are put to the model
+	Tokenizer string              `json:"tokenizer"`
 
-	tok tokenizer.Tokenizer
+	tok      tokenizer.Tokenizer
+	prompter *tokenizer.Prompter
 }
 
 func init() { stage.Register[Encoder]() }
@@ -55,20 +57,25 @@ func (c *Encoder) Contract() schemas.Contract {
 }
 
 // Lineage names the settings, not the path the tokenizer lay at.
-func (c *Encoder) Lineage() string { return "tokenize@" + stage.Digest(c.Config)[:16] }
+func (c *Encoder) Lineage() string { return "tokenize@" + stage.Digest([]any{c.Config, c.Chat})[:16] }
 
 // Setup loads the tokenizer.
 func (c *Encoder) Setup(context.Context) (err error) {
-	c.tok, err = tokenizer.Load(c.Tokenizer)
-	return err
+	if c.tok, err = tokenizer.Load(c.Tokenizer); err != nil {
+		return err
+	}
+	if c.prompter, err = tokenizer.NewPrompter(c.tok, c.Chat); err != nil {
+		return fmt.Errorf("chat: %w", err)
+	}
+	return nil
 }
 
 // Map encodes the batch.
 func (c *Encoder) Map(_ context.Context, b stage.Batch, dead *stage.DeadLetters) (stage.Batch, error) {
-	prompts, responses := schemas.Prompt.Of(b), schemas.Response.Of(b)
+	prompts, messages, responses := schemas.Prompt.Of(b), schemas.MessagesOf(b), schemas.Response.Of(b)
 	promptTokens, responseTokens := make([][]int32, b.NumRows()), make([][]int32, b.NumRows())
 	for i := range b.NumRows() {
-		prompt, err := c.tok.Encode(prompts.At(i))
+		prompt, err := c.prompter.Encode(prompts.At(i), messages(i))
 		if err != nil {
 			dead.Row(i, schemas.ReasonBadToken, fmt.Errorf("prompt: %w", err))
 			continue
@@ -78,13 +85,12 @@ func (c *Encoder) Map(_ context.Context, b stage.Batch, dead *stage.DeadLetters)
 			dead.Row(i, schemas.ReasonBadToken, fmt.Errorf("response: %w", err))
 			continue
 		}
-		prompt = append(c.tok.Prefix(), prompt...)
 		if len(response) == 0 || len(prompt) == 0 {
 			dead.Rowf(i, schemas.ReasonEmpty, "the prompt has %d tokens and the response %d; both need at least one", len(prompt), len(response))
 			continue
 		}
-		if eos := c.tok.EOS(); c.EOS && len(eos) > 0 {
-			response = append(response, eos[0])
+		if end := c.prompter.End(); c.EOS && len(end) > 0 {
+			response = append(response, end[0])
 		}
 		if n := len(prompt) + len(response); n > c.MaxTokens {
 			dead.Rowf(i, schemas.ReasonTooLong, "%d tokens, max_tokens is %d", n, c.MaxTokens)
