@@ -55,25 +55,65 @@ func Attention(y, q, k, v []float32, starts []int, heads, kvHeads, headDim int, 
 	})
 }
 
-// AttentionDecode computes the attention of one query row q [heads·d] over a cache of n keys and values
-// [n, kvHeads·d] that includes its own: the same bits as row n-1 of Attention. It runs on the calling goroutine.
-func AttentionDecode(y, q []float32, k, v []float32, n int, heads, kvHeads, headDim int) {
+// KeyRows is how many rows a cache of keys for n tokens has: whole panels.
+func KeyRows(n int) int { return panelsOf(n) * panelWidth }
+
+// CacheKeys writes keys [rows, kvHeads·d], those of the tokens from at on, to a cache of KeyRows(n)·kvHeads·d numbers. The cache holds
+// panels of 32 tokens, each with the heads one after the other as [d, 32]: a decoding step reads it in order. The panels of the first n
+// tokens are the first KeyRows(n)·kvHeads·d numbers, so that is what copying a prefix takes.
+func CacheKeys(cache, k []float32, at, rows, kvHeads, headDim int) {
+	ld := kvHeads * headDim
+	if at < 0 || rows < 0 || len(k) != rows*ld || len(cache) < KeyRows(at+rows)*ld {
+		panic(badAttention)
+	}
+	for i := 0; i < rows; {
+		lane := (at + i) % panelWidth
+		n := min(panelWidth-lane, rows-i)
+		for g := range kvHeads {
+			panel := cache[((at+i)/panelWidth*kvHeads+g)*headDim*panelWidth:][:headDim*panelWidth]
+			from := k[i*ld+g*headDim:]
+			if lane == 0 && n > 1 {
+				asm.PackT(panel, from, ld, n, headDim, panelWidth, false)
+				continue
+			}
+			for j := range n {
+				for p, v := range from[j*ld : j*ld+headDim] {
+					panel[p*panelWidth+lane+j] = v
+				}
+			}
+		}
+		i += n
+	}
+}
+
+// AttentionDecode computes the attention of one query row q [heads·d] over n keys and values that include its own: the same bits as
+// row n-1 of Attention. Keys are as CacheKeys lays them out, values [n, kvHeads·d]; each is read once. It runs on the calling
+// goroutine.
+func AttentionDecode(y, q []float32, keys, v []float32, n int, heads, kvHeads, headDim int) {
 	checkAttention([]int{0, n}, heads, kvHeads, headDim)
-	if n < 1 || len(y) != heads*headDim || len(q) != len(y) || len(k) < n*kvHeads*headDim || len(v) < n*kvHeads*headDim {
+	if n < 1 || len(y) != heads*headDim || len(q) != len(y) || len(keys) < KeyRows(n)*kvHeads*headDim || len(v) < n*kvHeads*headDim {
 		panic(badAttention)
 	}
 	group, ld := heads/kvHeads, kvHeads*headDim
 	scale := float32(1 / math.Sqrt(float64(headDim)))
-	s, release := borrow(group * n)
+	mr, nr := asm.TileSize()
+	s, release := borrow(group*n + group)
 	defer release()
+	s, inv := s[:group*n], s[group*n:]
 	for g := range kvHeads {
 		qg, yg := q[g*group*headDim:], y[g*group*headDim:(g+1)*group*headDim]
-		smallGemm(s, n, matrix{qg, headDim, 1}, matrix{k[g*headDim:], 1, ld}, group, n, headDim, false)
+		for j := 0; j < n; j += nr {
+			panel := keys[(j/panelWidth*kvHeads+g)*headDim*panelWidth+j%panelWidth:]
+			for h := 0; h < group; h += mr {
+				asm.Tile(min(mr, group-h), min(nr, n-j), headDim, qg[h*headDim:], headDim, 1, panel, panelWidth, s[h*n+j:], n, false, asm.Soon[float32]{})
+			}
+		}
 		for h := range group {
-			_, inv := softmaxRow(s[h*n:(h+1)*n], scale)
-			out := yg[h*headDim : (h+1)*headDim]
-			smallGemm(out, headDim, matrix{s[h*n:], n, 1}, matrix{v[g*headDim:], ld, 1}, 1, headDim, n, false)
-			asm.Scale(inv, out)
+			_, inv[h] = softmaxRow(s[h*n:(h+1)*n], scale)
+		}
+		smallGemm(yg, headDim, matrix{s, n, 1}, matrix{v[g*headDim:], ld, 1}, group, headDim, n, false)
+		for h := range group {
+			asm.Scale(inv[h], yg[h*headDim:(h+1)*headDim])
 		}
 	}
 }

@@ -97,13 +97,14 @@ func TestAttention(t *testing.T) {
 }
 
 func TestAttentionArguments(t *testing.T) {
-	x := make([]float32, 64)
+	x := make([]float32, 128)
 	for name, f := range map[string]func(){
 		"heads":  func() { kernels.Attention(x[:6], x[:6], x[:4], x[:4], []int{0, 1}, 3, 2, 2, nil) },
 		"starts": func() { kernels.Attention(x[:4], x[:4], x[:4], x[:4], []int{0, 2, 1}, 2, 2, 2, nil) },
 		"length": func() { kernels.Attention(x[:4], x[:4], x[:4], x[:3], []int{0, 1}, 2, 2, 2, nil) },
-		"cache":  func() { kernels.AttentionDecode(x[:4], x[:4], x[:4], x[:8], 2, 2, 2, 2) },
-		"none":   func() { kernels.AttentionDecode(x[:4], x[:4], x[:4], x[:8], 0, 2, 2, 2) },
+		"cache":  func() { kernels.AttentionDecode(x[:4], x[:4], x[:127], x[:8], 2, 2, 2, 2) },
+		"keys":   func() { kernels.CacheKeys(x[:63], x[:4], 0, 2, 1, 2) },
+		"none":   func() { kernels.AttentionDecode(x[:4], x[:4], x[:64], x[:8], 0, 2, 2, 2) },
 	} {
 		func() {
 			defer func() {

@@ -204,8 +204,10 @@ func BenchmarkAttention(b *testing.B) {
 			rate(b, 2.5*flops, "GFLOPS")
 		})
 		b.Run("decode", func(b *testing.B) {
+			keys := make([]float32, kernels.KeyRows(n)*heads*d)
+			kernels.CacheKeys(keys, k[:n*heads*d], 0, n, heads, d)
 			for b.Loop() {
-				kernels.AttentionDecode(y[:heads*d], q[:heads*d], k, v, n, heads, heads, d)
+				kernels.AttentionDecode(y[:heads*d], q[:heads*d], keys, v, n, heads, heads, d)
 			}
 			rate(b, 8*n*heads*d, "GB/s")
 		})

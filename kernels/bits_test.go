@@ -91,11 +91,21 @@ func TestAttentionBits(t *testing.T) {
 			kernels.Attention(y, q, k, v, starts, heads, kv, d, lse)
 			for s := range len(starts) - 1 {
 				lo, hi := starts[s], starts[s+1]
+				// The cache, filled in parts of every kind; what is not filled is not read.
+				keys := make([]float32, kernels.KeyRows(hi-lo)*kv*d)
+				for i := range keys {
+					keys[i] = float32(math.NaN())
+				}
+				for at := 0; at < hi-lo; {
+					rows := min(1+r.IntN(40), hi-lo-at)
+					kernels.CacheKeys(keys, k[(lo+at)*kv*d:(lo+at+rows)*kv*d], at, rows, kv, d)
+					at += rows
+				}
 				for range min(10, hi-lo) {
 					n := 1 + r.IntN(hi-lo)
 					row := make([]float32, heads*d)
 					old := kernels.SetThreads(1 + r.IntN(8))
-					kernels.AttentionDecode(row, q[(lo+n-1)*heads*d:(lo+n)*heads*d], k[lo*kv*d:(lo+n)*kv*d], v[lo*kv*d:(lo+n)*kv*d], n, heads, kv, d)
+					kernels.AttentionDecode(row, q[(lo+n-1)*heads*d:(lo+n)*heads*d], keys[:kernels.KeyRows(n)*kv*d], v[lo*kv*d:(lo+n)*kv*d], n, heads, kv, d)
 					kernels.SetThreads(old)
 					sameBits(t, "decode", row, y[(lo+n-1)*heads*d:(lo+n)*heads*d])
 				}

@@ -30,9 +30,9 @@
 //
 // # Attention caches
 //
-// Keys and values are kept token-major, [tokens, kvHeads·headDim]: a cache is appended to by copying one row, and a prompt
-// prefix shared by several sequences is copied as whole rows. Sequences decode independently of one another: share them out
-// with [Parallel].
+// Values are kept token-major, [tokens, kvHeads·headDim]; keys in panels of 32 tokens that [CacheKeys] writes, so that a decoding
+// step reads both as they lie. A prompt prefix shared by several sequences is copied as a whole. Sequences decode independently of
+// one another: share them out with [Parallel].
 //
 // # Errors
 //

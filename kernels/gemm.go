@@ -279,12 +279,13 @@ func copyRows(dst []float32, a matrix, m, k int) matrix {
 // thin is block for so few rows that nothing is read twice: B is taken where it lies.
 func (g *product) thin(i0, i1, j0, j1 int) {
 	a := matrix{g.a.at(i0, 0), g.a.rs, g.a.cs}
-	whole := (j1 - j0) / g.nr * g.nr
+	w := asm.ColumnWidth()
+	whole := (j1 - j0) / w * w
 	for j := j0; j < j0+whole; j += g.nr {
-		asm.Tile(i1-i0, g.nr, g.k, a.data, a.rs, a.cs, g.b.at(0, j), g.b.rs, g.c[i0*g.ldc+j:], g.ldc, g.load, asm.Soon[float32]{})
+		asm.Tile(i1-i0, min(g.nr, j0+whole-j), g.k, a.data, a.rs, a.cs, g.b.at(0, j), g.b.rs, g.c[i0*g.ldc+j:], g.ldc, g.load, asm.Soon[float32]{})
 	}
 	if j := j0 + whole; j < j1 {
-		// A tile reads whole panels: the last columns are copied to where there is room.
+		// A tile reads whole registers: the last columns are copied to where there is room.
 		panel, release := borrow(g.k * g.nr)
 		defer release()
 		packPanel(panel, g.b, 0, g.k, j, j1-j, g.nr, false)

@@ -10,25 +10,26 @@ import (
 // KV is the key/value cache of one sequence.
 type KV struct {
 	n, capacity int         // tokens held, tokens there is room for
+	groups, dim int         // G, d
 	width       int         // G·d
-	k, v        [][]float32 // per layer [capacity, G·d]
+	k, v        [][]float32 // per layer: keys as kernels.CacheKeys lays them out, values [capacity, G·d]
 }
 
 // NewKV makes an empty cache for up to capacity tokens.
 func (m *Model) NewKV(capacity int) *KV {
-	kv := &KV{capacity: capacity, width: m.config.KVHeads * m.config.HeadDim}
-	part := capacity * kv.width
-	all := make([]float32, 2*len(m.layers)*part)
-	for l := range m.layers {
-		kv.k = append(kv.k, all[2*l*part:(2*l+1)*part])
-		kv.v = append(kv.v, all[(2*l+1)*part:(2*l+2)*part])
+	kv := &KV{capacity: capacity, groups: m.config.KVHeads, dim: m.config.HeadDim, width: m.config.KVHeads * m.config.HeadDim}
+	keys, values := kernels.KeyRows(capacity)*kv.width, capacity*kv.width
+	all := make([]float32, len(m.layers)*(keys+values))
+	for range m.layers {
+		kv.k, all = append(kv.k, all[:keys:keys]), all[keys:]
+		kv.v, all = append(kv.v, all[:values:values]), all[values:]
 	}
 	return kv
 }
 
 // KVBytes is the memory of a cache of that capacity.
 func (m *Model) KVBytes(capacity int) int {
-	return 2 * 4 * len(m.layers) * capacity * m.config.KVHeads * m.config.HeadDim
+	return 4 * len(m.layers) * (kernels.KeyRows(capacity) + capacity) * m.config.KVHeads * m.config.HeadDim
 }
 
 // Len is the number of tokens held, Capacity the number there is room for.
@@ -43,19 +44,17 @@ func (kv *KV) CopyFrom(src *KV) {
 	if src.n > kv.capacity {
 		panic("transformer: cache too small for the copy")
 	}
-	n := src.n * src.width
 	for l := range kv.k {
-		copy(kv.k[l], src.k[l][:n])
-		copy(kv.v[l], src.v[l][:n])
+		copy(kv.k[l], src.k[l][:kernels.KeyRows(src.n)*src.width])
+		copy(kv.v[l], src.v[l][:src.n*src.width])
 	}
 	kv.n = src.n
 }
 
 // append adds rows [rows,G·d] of one layer behind the tokens held; n is advanced by the caller, after the last layer.
 func (kv *KV) append(l int, k, v []float32) {
-	at := kv.n * kv.width
-	copy(kv.k[l][at:], k)
-	copy(kv.v[l][at:], v)
+	kernels.CacheKeys(kv.k[l], k, kv.n, len(k)/kv.width, kv.groups, kv.dim)
+	copy(kv.v[l][kv.n*kv.width:], v)
 }
 
 // Prefill runs the packed sequences and fills one empty cache for each. It returns the hidden rows [B,D] of their last
