@@ -26,6 +26,7 @@ var allowed = map[string][]string{
 	"transforms/revise":        {"std", "transforms/stage", "transforms/series", "transforms/totals", "schemas", "models/...", "ext/..."},
 	"transforms/advantage":     {"std", "transforms/stage", "transforms/series", "transforms/totals", "schemas", "ext/..."},
 	"transforms/stage":         {"std", "transforms/stage/...", "schemas", "ext/..."},
+	"transforms/continuation":  {"std", "transforms/stage", "transforms/provingground", "schemas", "models/...", "ext/..."},
 	"transforms/label":         {"std", "transforms/stage", "transforms/series", "transforms/label/...", "transforms/provingground", "schemas", "ext/..."},
 	"transforms/label/verify":  {"std", "transforms/label/verify/..."},
 	"transforms/prompts":       {"std", "transforms/stage", "transforms/provingground", "schemas", "models/...", "ext/..."},

@@ -12,19 +12,28 @@ import (
 	"github.com/millrace/millrace/models"
 	"github.com/millrace/millrace/models/keyed"
 	"github.com/millrace/millrace/runners"
+	"github.com/millrace/millrace/transforms/continuation"
 	"github.com/millrace/millrace/transforms/evaluate"
+	"github.com/millrace/millrace/transforms/label"
 	"github.com/millrace/millrace/transforms/stage"
 )
 
 // Evaluation is what was measured on held-out prompts.
 type Evaluation struct {
 	evaluate.Report
-	Sums evaluate.Sums `json:"-"`
+	Dead   int64           `json:"dead,omitempty"` // rows set aside, which no figure counts
+	Sums   evaluate.Sums   `json:"-"`
+	Config evaluate.Config `json:"-"`
 }
 
 // Measure judges responses to held-out prompts: the policy's own, or those that the source brings. With a reward model it
 // is measured on the same responses. Work is a scratch directory.
 func (r Recipe) Measure(ctx context.Context, policy, reward models.Ref, work string) (Evaluation, error) {
+	return r.measureIn(ctx, subject{policy: policy, reward: reward, reference: policy}, work)
+}
+
+// measureIn measures in a scratch directory that is made for it and removed.
+func (r Recipe) measureIn(ctx context.Context, s subject, work string) (Evaluation, error) {
 	if err := os.RemoveAll(work); err != nil {
 		return Evaluation{}, err
 	}
@@ -32,16 +41,32 @@ func (r Recipe) Measure(ctx context.Context, policy, reward models.Ref, work str
 		return Evaluation{}, err
 	}
 	defer os.RemoveAll(work)
-	held := r.heldOut(reward.Path != "")
-	nodes, err := held.evaluationChain()
+	return r.measureSubject(ctx, s, work)
+}
+
+// subject is what an evaluation measures.
+type subject struct {
+	policy    models.Ref // whose responses are judged
+	reward    models.Ref // "": the policy alone is measured
+	reference models.Ref // what log-ratios are taken to, where the values want a frozen reference
+	// continuations are sampled from the step ends of first responses, for the truth; 0: none
+	continuations int
+}
+
+// measureSubject measures in a scratch directory that may hold what an earlier measurement has sampled there.
+func (r Recipe) measureSubject(ctx context.Context, subject subject, work string) (Evaluation, error) {
+	held := r.heldOut(subject.reward.Path != "")
+	nodes, err := held.evaluationChain(subject.continuations)
 	if err != nil {
 		return Evaluation{}, err
 	}
 	c := held.evaluation()
+	c.Truth = subject.continuations > 0
 	beamInit()
 	pipeline, s := beam.NewPipelineWithRoot()
 	f := &flow{scope: s, store: stage.Store{Dir: work, MaxRecordBytes: r.Limits.MaxRecordBytes}, at: iteration{
-		seed: uint64(keyed.New(r.Seed).With(evaluationKey)), dir: work, work: work, policy: policy, sampler: policy, reward: reward, frozen: policy}}
+		seed: uint64(keyed.New(r.Seed).With(evaluationKey)), dir: work, work: work, policy: subject.policy, sampler: subject.policy,
+		reward: subject.reward, frozen: subject.reference}}
 	for _, n := range nodes {
 		n.add(f)
 	}
@@ -62,11 +87,14 @@ func (r Recipe) Measure(ctx context.Context, policy, reward models.Ref, work str
 	if err := json.Unmarshal(raw, &sums); err != nil {
 		return Evaluation{}, err
 	}
-	report := c.Report(sums)
-	if report.Prompts == 0 {
+	e := Evaluation{Report: c.Report(sums), Sums: sums, Config: c}
+	for _, n := range stage.CountsOf(result) {
+		e.Dead += n.Dead
+	}
+	if e.Prompts == 0 {
 		return Evaluation{}, fmt.Errorf("evaluation: no held-out prompt of split %s has an outcome", r.Evaluate.Split)
 	}
-	return Evaluation{Report: report, Sums: sums}, nil
+	return e, nil
 }
 
 // evaluationKey keeps the random numbers of evaluations apart from those of training.
@@ -93,14 +121,39 @@ func (r Recipe) heldOut(reward bool) Recipe {
 // evaluation says what is measured: step labels exist on the proving ground.
 func (r Recipe) evaluation() evaluate.Config {
 	c := evaluate.Default()
+	c.K = powersUpTo(r.Evaluate.Samples)
 	if r.Reward != nil {
-		c.Values, c.Steps, c.Beta = true, r.Label.Verifier.Kind == "proving_ground" && r.labels(), r.Reward.Value.Beta
+		c.Values, c.Steps, c.Beta = true, r.judgesSteps(), r.Reward.Value.Beta
+		c.Score = r.Reward.bestOfScore()
 	}
 	return c
 }
 
-func (r Recipe) evaluationChain() ([]node, error) {
+// judgesSteps reports whether rows have step labels.
+func (r Recipe) judgesSteps() bool {
+	return r.Label.Verifier.Kind == label.ProvingGround && r.labels()
+}
+
+// powersUpTo lists 1, 2, 4, ... and n itself.
+func powersUpTo(n int) []int {
+	var out []int
+	for k := 1; k < n; k *= 2 {
+		out = append(out, k)
+	}
+	return append(out, n)
+}
+
+func (r Recipe) evaluationChain(continuations int) ([]node, error) {
 	nodes := r.sourceNodes()
+	if continuations > 0 {
+		if !r.judgesSteps() {
+			return nil, configErrorf("label.verifier.kind", "%q judges no steps; continuations are sampled from step ends of the proving ground", r.Label.Verifier.Kind)
+		}
+		c := continuation.Continuer{Config: continuation.Config{Continuations: continuations, Responses: 1, Sampling: r.sampling().Sampling}}
+		nodes = append(nodes, node{c.Contract(), func(f *flow) {
+			f.then(continuation.Apply(f.scope, c.Config, f.at.sampler, f.at.seed, f.store, f.rows))
+		}})
+	}
 	if r.Reward != nil {
 		nodes = append(nodes, r.rewardNodes(false)...)
 	}

@@ -172,7 +172,7 @@ func (r Recipe) measureTrained(ctx context.Context, at iteration, scratch string
 		if err != nil {
 			return Evaluation{}, err
 		}
-		return r.Measure(ctx, at.policy, reward, scratch)
+		return r.measureIn(ctx, subject{policy: at.policy, reward: reward, reference: at.frozen}, scratch)
 	}
 	if r.trains() == "reviser" {
 		return r.Measure(ctx, at.policy, models.Ref{}, scratch)

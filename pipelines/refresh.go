@@ -11,6 +11,7 @@ import (
 
 	"github.com/millrace/millrace/models"
 	"github.com/millrace/millrace/models/losses"
+	"github.com/millrace/millrace/transforms/value"
 )
 
 // Gate decides whether a trained reward model may serve.
@@ -121,10 +122,11 @@ func (r Recipe) marginWarning(m Measurement) string {
 
 // bestOfScore is the column by whose last number Best-of-N goes.
 func (r Reward) bestOfScore() string {
-	if r.Value.Kind == "ipvrm" || r.Value.Kind == "q_rm" || r.Value.Kind == "value_head" {
-		return "mean_value"
+	switch r.Value.Kind {
+	case value.ImplicitPRM, value.DPORM:
+		return "value"
 	}
-	return "value"
+	return "mean_value"
 }
 
 // RefreshResult is what a refresh left.

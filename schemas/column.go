@@ -54,7 +54,7 @@ func Columns() []Column {
 }
 
 // Stages names the stages that add columns, in the order of the chain.
-var Stages = []string{"prompts", "rollout", "label", "score", "value", "advantage", "target", "pairs", "revise", "dead letters"}
+var Stages = []string{"prompts", "rollout", "label", "continuation", "score", "value", "advantage", "target", "pairs", "revise", "dead letters"}
 
 // ByName returns the declared column of that name.
 func ByName(name string) (Column, bool) {

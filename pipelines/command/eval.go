@@ -1,6 +1,7 @@
 package command
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -42,42 +43,77 @@ type comparedPair struct {
 }
 
 func newEval(e *env) *cobra.Command {
-	var recipe string
+	var recipe, out string
 	var sets []string
 	var iteration int
+	var rewards rewardFlags
 	c := &cobra.Command{
-		Use:   "eval RUN|MODEL...",
-		Short: "Measure policies on held-out prompts, and compare them prompt by prompt",
+		Use:   "eval [RUN|MODEL...] [--reward RUN|MODEL...]",
+		Short: "Measure policies or reward models on held-out prompts, and compare them prompt by prompt",
 		Long: "Measure the policies of runs, or models, on the same held-out prompts with the same random numbers: avg@k and pass@k with standard\n" +
 			"errors over prompts. Two policies are ranked only where the 95% interval of their paired difference leaves out 0. The prompts, the\n" +
-			"verifier and the sampling are those of --recipe, or of the first run.",
-		Args: cobra.MinimumNArgs(1),
+			"verifier and the sampling are those of --recipe, or of the first run.\n\n" +
+			"With --reward, measure reward models on the responses of one policy (the recipe's own, if none is named): Best-of-N, AUC, calibration\n" +
+			"by position, step F1, and on the proving ground the truth at step ends. A run brings what its values are made of; for a model\n" +
+			"directory the recipe's section reward says it. docs/evaluation.md defines every figure.",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			r, err := evaluationRecipe(recipe, args, sets)
-			if err != nil {
-				return err
-			}
-			show := progress.Start(e.err, "millrace eval")
-			defer show.Done()
-			bar := show.Bar("policies", int64(len(args)))
-			defer bar.Done()
-			result := evaluation{Split: r.Evaluate.Split, Samples: r.Evaluate.Samples}
-			for _, target := range args {
-				p, err := evaluatePolicy(cmd, r, target, iteration)
+			var result any
+			var text func(io.Writer)
+			if len(rewards.targets) > 0 {
+				v, err := e.evaluateRewards(cmd, rewards, args, recipe, sets, iteration)
 				if err != nil {
-					return fmt.Errorf("%s: %w", target, err)
+					return err
 				}
-				result.Results = append(result.Results, p)
-				bar.Step(1, progress.Field{Name: fmt.Sprintf("avg@%d", r.Evaluate.Samples), Value: p.Avg.Mean})
+				result, text = v, v.text
+			} else {
+				v, err := e.evaluatePolicies(cmd, args, recipe, sets, iteration)
+				if err != nil {
+					return err
+				}
+				result, text = v, v.text
 			}
-			result.compare()
-			return e.print(result, result.text)
+			if out != "" {
+				if err := writeJSON(out, result); err != nil {
+					return err
+				}
+			}
+			return e.print(result, text)
 		},
 	}
 	c.Flags().StringVar(&recipe, "recipe", "", "the recipe that says what is measured (default: that of the first run)")
 	c.Flags().IntVar(&iteration, "iteration", -1, "the iteration of runs, from 0; -1: the last committed one")
 	c.Flags().StringArrayVar(&sets, "set", nil, "override a setting, such as evaluate.prompts=400; may be repeated")
+	c.Flags().StringVar(&out, "out", "", "also write the result as JSON to this file")
+	c.Flags().StringArrayVar(&rewards.targets, "reward", nil, "a reward model: a run, or a model directory; may be repeated")
+	c.Flags().StringArrayVar(&rewards.sets, "on", nil, "what reward models are measured on: held_out, corrupted; may be repeated (default: held_out, and corrupted on the proving ground)")
+	c.Flags().IntVar(&rewards.continuations, "continuations", 16, "sampled from each step end of first responses on the proving ground, for the truth; 0: none")
 	return c
+}
+
+// evaluatePolicies measures policies on the same held-out prompts.
+func (e *env) evaluatePolicies(cmd *cobra.Command, targets []string, recipe string, sets []string, iteration int) (*evaluation, error) {
+	if len(targets) == 0 {
+		return nil, &usageError{errors.New("name runs or models whose policies are to be measured, or reward models with --reward")}
+	}
+	r, err := evaluationRecipe(recipe, targets, sets)
+	if err != nil {
+		return nil, err
+	}
+	show := progress.Start(e.err, "millrace eval")
+	defer show.Done()
+	bar := show.Bar("policies", int64(len(targets)))
+	defer bar.Done()
+	result := &evaluation{Split: r.Evaluate.Split, Samples: r.Evaluate.Samples}
+	for _, target := range targets {
+		p, err := evaluatePolicy(cmd, r, target, iteration)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", target, err)
+		}
+		result.Results = append(result.Results, p)
+		bar.Step(1, progress.Field{Name: fmt.Sprintf("avg@%d", r.Evaluate.Samples), Value: p.Avg.Mean})
+	}
+	result.compare()
+	return result, nil
 }
 
 // evaluationRecipe says what is measured.
@@ -93,31 +129,36 @@ func evaluationRecipe(name string, targets, sets []string) (pipelines.Recipe, er
 	return pipelines.Recipe{}, &usageError{fmt.Errorf("none of %v is a run that says what to measure; name a recipe with --recipe", targets)}
 }
 
-func evaluatePolicy(cmd *cobra.Command, r pipelines.Recipe, target string, iteration int) (evaluatedPolicy, error) {
-	p := evaluatedPolicy{Name: target}
+// openPolicy opens the policy of a run, or a model.
+func openPolicy(target string, iteration int) (models.Ref, error) {
 	path := target
 	if run, err := pipelines.ReadRun(target); err == nil {
 		dir, _, err := run.Iteration(iteration)
 		if err != nil {
-			return p, err
+			return models.Ref{}, err
 		}
 		path = filepath.Join(dir, "policy")
 		if _, err := os.Stat(path); err != nil {
-			return p, fmt.Errorf("the run trains no policy: %w", err)
+			return models.Ref{}, fmt.Errorf("the run trains no policy: %w", err)
 		}
 	}
 	path, err := filepath.Abs(path)
 	if err != nil {
-		return p, err
+		return models.Ref{}, err
 	}
 	if _, err := os.Stat(path); err != nil {
-		return p, &usageError{fmt.Errorf("neither a run nor a model: %w", err)}
+		return models.Ref{}, &usageError{fmt.Errorf("neither a run nor a model: %w", err)}
 	}
 	digest, err := models.Digest(path)
-	if err != nil {
+	return models.Ref{Path: path, Digest: digest}, err
+}
+
+func evaluatePolicy(cmd *cobra.Command, r pipelines.Recipe, target string, iteration int) (evaluatedPolicy, error) {
+	p := evaluatedPolicy{Name: target}
+	var err error
+	if p.Model, err = openPolicy(target, iteration); err != nil {
 		return p, err
 	}
-	p.Model = models.Ref{Path: path, Digest: digest}
 	scratch, err := os.MkdirTemp("", "millrace-eval-")
 	if err != nil {
 		return p, err
@@ -148,9 +189,15 @@ func (v *evaluation) text(w io.Writer) {
 	}
 	fmt.Fprintln(table, "abstained")
 	for _, p := range v.Results {
-		fmt.Fprintf(table, "%s\t%d\t%s\t", p.Name, p.Prompts, estimateText(p.Avg))
-		for _, at := range p.PassAt {
-			fmt.Fprintf(table, "%s\t", estimateText(at.Estimate))
+		fmt.Fprintf(table, "%s\t%d\t%s\t", p.Name, p.Prompts, countedText(p.Avg, p.Prompts))
+		for _, first := range v.Results[0].PassAt {
+			var e evaluate.Estimate
+			for _, at := range p.PassAt {
+				if at.K == first.K {
+					e = at.Estimate
+				}
+			}
+			fmt.Fprintf(table, "%s\t", countedText(e, p.Prompts))
 		}
 		fmt.Fprintln(table, p.Abstained)
 	}
@@ -173,4 +220,17 @@ func (v *evaluation) text(w io.Writer) {
 	}
 }
 
-func estimateText(e evaluate.Estimate) string { return fmt.Sprintf("%.3f ±%.3f", e.Mean, e.StdErr) }
+func estimateText(e evaluate.Estimate) string {
+	if e.N == 0 {
+		return "–"
+	}
+	return fmt.Sprintf("%.3f ±%.3f", e.Mean, e.StdErr)
+}
+
+// countedText is an estimate, with its own count where it is not that of all prompts.
+func countedText(e evaluate.Estimate, prompts int) string {
+	if e.N == prompts {
+		return estimateText(e)
+	}
+	return fmt.Sprintf("%s (n %d)", estimateText(e), e.N)
+}

@@ -17,6 +17,15 @@ type Calibration struct {
 	ECE   *float64 `json:"ece"`   // expected calibration error; nil of nothing
 	Brier *float64 `json:"brier"` // mean of (p - y)²; nil of nothing
 	AUC   *float64 `json:"auc"`   // probability that a right one has the higher p, ties half; nil with one class
+
+	StdErr *CalibrationErrors `json:"std_err,omitempty"` // over resampled prompts
+}
+
+// CalibrationErrors are the standard errors of a Calibration; nil where one cannot be told.
+type CalibrationErrors struct {
+	ECE   *float64 `json:"ece"`
+	Brier *float64 `json:"brier"`
+	AUC   *float64 `json:"auc"`
 }
 
 // Calibrate compares probabilities with outcomes. The expected calibration error takes bins of equal width, value p lying
@@ -28,7 +37,7 @@ func Calibrate(p, y []float64, bins int) Calibration {
 	gap, brier := make([]series.Sum, bins), series.Sum{}
 	for i := range p {
 		d := y[i] - p[i]
-		gap[min(int(math.Floor(float64(bins)*p[i])), bins-1)].Add(d)
+		gap[bin(p[i], bins)].Add(d)
 		brier.AddProduct(d, d)
 	}
 	n := float64(len(p))
@@ -80,6 +89,11 @@ func rankedAUC(ranked []tally) *float64 {
 
 // Decile is the tenth of a response of length tokens in which its token t (from 0) lies: floor(10 t / length).
 func Decile(t, length int) int { return Deciles * t / length }
+
+// decileLen is the number of tokens in one tenth of a response.
+func decileLen(d, length int) int {
+	return (length*(d+1)+Deciles-1)/Deciles - (length*d+Deciles-1)/Deciles
+}
 
 // ByDecile calibrates the probabilities of all prefixes of packed responses against the responses' outcomes, over all
 // tokens and by position.

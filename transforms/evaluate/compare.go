@@ -2,7 +2,10 @@ package evaluate
 
 import (
 	"math"
+	"slices"
 
+	"github.com/google/uuid"
+	"gonum.org/v1/gonum/stat"
 	"gonum.org/v1/gonum/stat/distuv"
 
 	"github.com/millrace/millrace/transforms/series"
@@ -54,4 +57,110 @@ func estimate(m series.Moments) Estimate {
 		e.StdErr = math.Sqrt(m.SampleVar() / float64(m.N))
 	}
 	return e
+}
+
+// ComparePrompts ranks two runs by the share of right responses on the prompts that both have.
+func ComparePrompts(a, b []PromptResult, confidence float64) Comparison {
+	inB := map[uuid.UUID]PromptResult{}
+	for _, p := range b {
+		inB[p.ID] = p
+	}
+	var xs, ys []float64
+	for _, p := range slices.SortedFunc(slices.Values(a), byID) {
+		if q, ok := inB[p.ID]; ok && p.N > 0 && q.N > 0 {
+			xs = append(xs, float64(p.Correct)/float64(p.N))
+			ys = append(ys, float64(q.Correct)/float64(q.N))
+		}
+	}
+	return Compare(xs, ys, confidence)
+}
+
+// leastPrompts is how many prompts a resampled interval takes; with fewer it is too narrow to rank by.
+const leastPrompts = 10
+
+// FigureComparison is a paired comparison of two reward models by one figure, on the prompts that both have.
+type FigureComparison struct {
+	Figure     string      `json:"figure"`
+	A          *float64    `json:"a"`
+	B          *float64    `json:"b"`
+	Difference *float64    `json:"difference"` // B - A
+	Interval   *[2]float64 `json:"interval"`   // of the difference, percentiles over resampled prompts; nil with fewer than ten
+	Confidence float64     `json:"confidence"`
+	Prompts    int         `json:"prompts"`
+	Verdict    string      `json:"verdict"` // "a" or "b" is better, or "undecided": the interval holds 0, or there is none
+}
+
+// CompareModels holds two reward models against each other, figure by figure, on the prompts that both have: prompts are
+// drawn again for both at once, so what is common to them cancels. cfgA and cfgB are what the models were measured with.
+func CompareModels(cfgA, cfgB Config, sumsA, sumsB Sums, confidence float64) []FigureComparison {
+	in := map[uuid.UUID]int{}
+	for _, p := range sumsA.Prompts {
+		in[p.ID] |= 1
+	}
+	for _, p := range sumsB.Prompts {
+		in[p.ID] |= 2
+	}
+	common := func(s Sums) Sums {
+		s.Prompts = slices.DeleteFunc(slices.Clone(s.Prompts), func(p PromptResult) bool { return in[p.ID] != 3 })
+		return s
+	}
+	a, b := cfgA.layOut(common(sumsA)), cfgB.layOut(common(sumsB))
+	n := len(a.prompts)
+	var out []FigureComparison
+	var pairs [][2]figures
+	for _, f := range a.compared() {
+		for _, g := range b.compared() {
+			if slices.Equal(f.names, g.names) {
+				pairs = append(pairs, [2]figures{f, g})
+				for range f.names {
+					out = append(out, FigureComparison{Confidence: confidence, Prompts: n, Verdict: Undecided})
+				}
+			}
+		}
+	}
+	differences := make([][]float64, len(out))
+	evaluate := func(w []float64, take func(k int, name string, lower bool, x, y float64)) {
+		k := 0
+		for _, p := range pairs {
+			x, y := p[0].at(w), p[1].at(w)
+			for j, name := range p[0].names {
+				take(k, name, p[0].lower, x[j], y[j])
+				k++
+			}
+		}
+	}
+	lower := make([]bool, len(out))
+	evaluate(a.ones(), func(k int, name string, low bool, x, y float64) {
+		out[k].Figure, lower[k] = name, low
+		out[k].A, out[k].B, out[k].Difference = figure(x, nil, 0).Value, figure(y, nil, 0).Value, figure(y-x, nil, 0).Value
+	})
+	if n >= leastPrompts {
+		resample(n, func(w []float64) {
+			evaluate(w, func(k int, _ string, _ bool, x, y float64) {
+				if series.AllFinite(y - x) {
+					differences[k] = append(differences[k], y-x)
+				}
+			})
+		})
+	}
+	for k := range out {
+		out[k].rank(differences[k], lower[k])
+	}
+	return out
+}
+
+// rank fills in interval and verdict from the differences of resampled prompts.
+func (c *FigureComparison) rank(differences []float64, lower bool) {
+	if c.Difference == nil || len(differences) < Resamples*9/10 {
+		return
+	}
+	slices.Sort(differences)
+	at := func(q float64) float64 { return stat.Quantile(q, stat.LinInterp, differences, nil) }
+	c.Interval = &[2]float64{at((1 - c.Confidence) / 2), at((1 + c.Confidence) / 2)}
+	switch {
+	case c.Interval[0] > 0 && !lower, c.Interval[1] < 0 && lower:
+		c.Verdict = BetterB
+	case c.Interval[1] < 0 && !lower, c.Interval[0] > 0 && lower:
+		c.Verdict = BetterA
+	}
 }

@@ -8,7 +8,6 @@ package evaluate
 
 import (
 	"bytes"
-	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -28,15 +27,20 @@ import (
 type Config struct {
 	K []int `json:"k"` // pass@k for these k
 	// Values measures a reward model too: Best-of-N by the last value and mean value, calibration of p_correct.
-	Values bool `json:"values"`
-	Bins   int  `json:"bins"` // of the expected calibration error
+	Values bool   `json:"values"`
+	Score  string `json:"score"` // which of BestOfScores is the model's own
+	Bins   int    `json:"bins"`  // of the expected calibration error
 	// Steps measures ProcessBench's step F1, where rows have step labels; Beta is that of the value column.
 	Steps bool    `json:"steps"`
 	Beta  float64 `json:"beta"`
+	// Truth holds p_correct at step ends against the share of right continuations, where rows have it.
+	Truth bool `json:"truth"`
 }
 
 // Default measures the policy alone.
-func Default() Config { return Config{K: []int{1, 2, 4, 8}, Bins: 10, Beta: 10} }
+func Default() Config {
+	return Config{K: []int{1, 2, 4, 8}, Score: BestOfScores[0], Bins: 10, Beta: 10}
+}
 
 // Validate names the first key that is wrong.
 func (c Config) Validate() error {
@@ -48,6 +52,12 @@ func (c Config) Validate() error {
 	switch {
 	case c.Bins < 1 || c.Bins > 1000:
 		return fmt.Errorf("bins: %d is not in [1, 1000]", c.Bins)
+	case c.Values && !slices.Contains(BestOfScores, c.Score):
+		return fmt.Errorf("score: %q is not one of %q", c.Score, BestOfScores)
+	case c.Truth && !c.Steps:
+		return fmt.Errorf("truth: is known at step ends; steps must be measured too")
+	case c.Steps && !c.Values:
+		return fmt.Errorf("steps: are scored by values; values must be measured too")
 	case c.Steps && !(c.Beta > 0 && !math.IsInf(c.Beta, 0)):
 		return fmt.Errorf("beta: %v is not a finite number above 0", c.Beta)
 	}
@@ -72,13 +82,13 @@ func init() { totals.Register[Config, Sums](encodeSums, decodeSums) }
 func (c *Config) Contract() schemas.Contract {
 	out := schemas.Contract{Name: "evaluate", Needs: []schemas.Descriptor{schemas.PromptID, schemas.ResponseID, schemas.Verdict, schemas.Outcome}}
 	if c.Values {
-		out.Needs = append(out.Needs, schemas.PCorrect, schemas.MeanValue)
-	}
-	if c.Values || c.Steps {
-		out.Needs = append(out.Needs, schemas.Value)
+		out.Needs = append(out.Needs, schemas.PCorrect, schemas.MeanValue, schemas.Value)
 	}
 	if c.Steps {
 		out.Needs = append(out.Needs, schemas.FirstError, schemas.StepEnds)
+	}
+	if c.Truth {
+		out.Needs = append(out.Needs, schemas.StepTruth)
 	}
 	return out
 }
@@ -92,22 +102,73 @@ type PromptResult struct {
 	ID      uuid.UUID `json:"id"`
 	N       int       `json:"n"`       // responses with an outcome
 	Correct int       `json:"correct"` // of these, right
-	// Picked is the outcome of the response that each of BestOfScores picks; empty when values were not measured.
-	Picked []float64 `json:"picked,omitempty"`
+	// Responses are those with an outcome and usable values; none when values were not measured.
+	Responses []ValuedResponse `json:"responses,omitempty"`
+}
+
+// ValuedResponse is what a reward model thinks of one response.
+type ValuedResponse struct {
+	Outcome float64 `json:"outcome"`
+	Mean    float64 `json:"mean_value"` // last mean value
+	Value   float64 `json:"value"`      // last value
+	Tokens  int     `json:"tokens"`
+	// Deciles holds p_correct at up to keptOfDecile evenly spaced tokens of each tenth.
+	Deciles [Deciles][]float32 `json:"p_correct"`
+}
+
+// keptOfDecile bounds what an evaluation keeps of a response for the errors of its calibration.
+const keptOfDecile = 8
+
+func (r ValuedResponse) score(name string) float64 {
+	if name == "value" {
+		return r.Value
+	}
+	return r.Mean
+}
+
+// bestOf is [BestOfK] over the prompt's responses; false with fewer than k.
+func (p PromptResult) bestOf(score string, k int) (float64, bool) {
+	scores, outcomes := p.scored(score)
+	if len(scores) < k {
+		return 0, false
+	}
+	return BestOfK(scores, outcomes, k), true
+}
+
+// auc is the area under the curve within the prompt; false with one class.
+func (p PromptResult) auc(score string) (float64, bool) {
+	a := auc(p.scored(score))
+	if a == nil {
+		return 0, false
+	}
+	return *a, true
+}
+
+func (p PromptResult) scored(score string) (scores, outcomes []float64) {
+	for _, r := range p.Responses {
+		scores, outcomes = append(scores, r.score(score)), append(outcomes, r.Outcome)
+	}
+	return scores, outcomes
 }
 
 // Item is one response with step labels.
 type Item struct {
 	ID         uuid.UUID `json:"id"`
+	PromptID   uuid.UUID `json:"prompt_id"`
 	FirstError int       `json:"first_error"` // -1: every step is right
 	StepEnds   []int     `json:"step_ends"`
 	Values     []float64 `json:"values"` // prefix values at the step ends, at beta 1
+	P          []float64 `json:"p_correct"`
+	// Truth is the share of right continuations after the first steps; Outcome is what became of the response itself.
+	Truth   []float64 `json:"truth,omitempty"`
+	Outcome float64   `json:"outcome"`
 }
 
 // Sums are what batches contribute to an evaluation.
 type Sums struct {
 	Responses, Abstained, Truncated int64
 	Unvalued                        int64 // responses with an outcome but without usable values
+	Unplaced                        int64 // responses with a judged step but without usable step ends
 	Prompts                         []PromptResult
 	Items                           []Item
 	Deciles                         [Deciles]calibrated // of p_correct, by position
@@ -127,7 +188,7 @@ func (c *calibrated) add(p, y float64, bins int) {
 		c.Gap, c.Ranks = make([]series.Sum, bins), map[uint32]tally{}
 	}
 	c.N++
-	c.Gap[min(int(math.Floor(float64(bins)*p)), bins-1)].Add(y - p)
+	c.Gap[bin(p, bins)].Add(y - p)
 	c.Brier.AddProduct(y-p, y-p)
 	t := c.Ranks[rank(p)]
 	if y > 0.5 {
@@ -187,6 +248,7 @@ func (s *Sums) Merge(o Sums) {
 	s.Abstained += o.Abstained
 	s.Truncated += o.Truncated
 	s.Unvalued += o.Unvalued
+	s.Unplaced += o.Unplaced
 	s.Prompts = append(s.Prompts, o.Prompts...)
 	s.Items = append(s.Items, o.Items...)
 	for d := range s.Deciles {
@@ -203,8 +265,6 @@ func (c *Config) Add(b stage.Batch, sums *Sums) error {
 	outcomes, verdicts := schemas.Outcome.Of(b), schemas.Verdict.Of(b)
 	for _, g := range groups {
 		p := PromptResult{ID: g.ID}
-		scores := make([][]float64, len(BestOfScores))
-		var right []float64
 		for i := g.Lo; i < g.Hi; i++ {
 			sums.Responses++
 			if verdicts.At(i) == "truncated" {
@@ -219,142 +279,85 @@ func (c *Config) Add(b stage.Batch, sums *Sums) error {
 			if r > 0.5 {
 				p.Correct++
 			}
-			switch {
-			case !c.Values:
-			case c.addValues(b, i, float64(r), scores, sums):
-				right = append(right, float64(r))
-			default:
-				sums.Unvalued++
+			if !c.Values {
+				continue
 			}
-		}
-		for _, s := range scores {
-			if k := BestOf(s); k >= 0 {
-				p.Picked = append(p.Picked, right[k])
+			if v, ok := c.valued(b, i, float64(r), sums); ok {
+				p.Responses = append(p.Responses, v)
+			} else {
+				sums.Unvalued++
 			}
 		}
 		sums.Prompts = append(sums.Prompts, p)
 		for i := g.Lo; c.Steps && i < g.Hi; i++ {
-			c.addSteps(b, i, sums)
+			c.addSteps(b, i, g.ID, sums)
 		}
 	}
 	return nil
 }
 
-// addValues takes in the prefix values of row i; false when it has none.
-func (c *Config) addValues(b stage.Batch, i int, r float64, scores [][]float64, sums *Sums) bool {
+// valued takes in the prefix values of row i; false when it has none.
+func (c *Config) valued(b stage.Batch, i int, r float64, sums *Sums) (v ValuedResponse, ok bool) {
 	p, value, mean := schemas.PCorrect.Of(b), schemas.Value.Of(b), schemas.MeanValue.Of(b)
 	n := len(p.Row(i))
 	if n == 0 || len(value.Row(i)) != n || len(mean.Row(i)) != n {
-		return false
+		return v, false
 	}
-	if !series.AllFinite(float64(mean.Row(i)[n-1]), float64(value.Row(i)[n-1])) {
-		return false
+	v = ValuedResponse{Outcome: r, Mean: float64(mean.Row(i)[n-1]), Value: float64(value.Row(i)[n-1]), Tokens: n}
+	if !series.AllFinite(v.Mean, v.Value) {
+		return v, false
 	}
 	for _, x := range p.Row(i) {
 		if !(x >= 0 && x <= 1) {
-			return false
+			return v, false
 		}
 	}
 	for t, x := range p.Row(i) {
 		sums.Deciles[Decile(t, n)].add(float64(x), r, c.Bins)
 	}
-	scores[0] = append(scores[0], float64(mean.Row(i)[n-1]))
-	scores[1] = append(scores[1], float64(value.Row(i)[n-1]))
-	return true
+	at := 0
+	for d := range v.Deciles {
+		size := decileLen(d, n)
+		kept := min(size, keptOfDecile)
+		for k := range kept {
+			v.Deciles[d] = append(v.Deciles[d], p.Row(i)[at+(2*k+1)*size/(2*kept)])
+		}
+		at += size
+	}
+	return v, true
 }
 
-func (c *Config) addSteps(b stage.Batch, i int, sums *Sums) {
+// addSteps takes in the steps of row i.
+func (c *Config) addSteps(b stage.Batch, i int, prompt uuid.UUID, sums *Sums) {
 	first, ok := schemas.FirstError.Of(b).At(i)
-	ends, values := schemas.StepEnds.Of(b).Row(i), schemas.Value.Of(b).Row(i)
-	if !ok || len(ends) == 0 || len(values) == 0 {
+	if !ok {
 		return
 	}
-	item := Item{ID: schemas.ResponseID.Of(b)[i], FirstError: int(first)}
+	ends, values, p := schemas.StepEnds.Of(b).Row(i), schemas.Value.Of(b).Row(i), schemas.PCorrect.Of(b).Row(i)
+	outcome, known := schemas.Outcome.Of(b).At(i)
+	item := Item{ID: schemas.ResponseID.Of(b)[i], PromptID: prompt, FirstError: int(first), Outcome: float64(outcome)}
+	last := 0
 	for _, end := range ends {
-		if end < 1 || int(end) > len(values) || !series.AllFinite(float64(values[end-1])) {
+		if int(end) <= last || int(end) > len(values) || len(p) != len(values) || !series.AllFinite(float64(values[end-1]), float64(p[end-1])) {
+			sums.Unplaced++
 			return
 		}
+		last = int(end)
 		item.StepEnds = append(item.StepEnds, int(end))
 		item.Values = append(item.Values, float64(values[end-1])/c.Beta)
+		item.P = append(item.P, float64(p[end-1]))
+	}
+	if len(ends) == 0 {
+		sums.Unplaced++
+		return
+	}
+	if c.Truth && known {
+		truth := schemas.StepTruth.Of(b).Row(i)
+		for k := range min(len(truth), len(ends)) {
+			item.Truth = append(item.Truth, float64(truth[k]))
+		}
 	}
 	sums.Items = append(sums.Items, item)
-}
-
-// Report holds the figures of an evaluation.
-type Report struct {
-	Prompts   int   `json:"prompts"`
-	Responses int64 `json:"responses"`
-	Abstained int64 `json:"abstained"` // responses without an outcome
-	Truncated int64 `json:"truncated"`
-	Unvalued  int64 `json:"unvalued,omitempty"` // responses with an outcome but without usable values
-
-	Avg    Estimate `json:"avg"` // avg@k: mean share of right responses, k being the responses a prompt has
-	PassAt []PassAt `json:"pass_at"`
-	BestOf []BestAt `json:"best_of,omitempty"`
-
-	Calibration *Calibration  `json:"calibration,omitempty"`
-	ByDecile    []Calibration `json:"calibration_by_decile,omitempty"`
-
-	Steps []StepF1 `json:"steps,omitempty"`
-}
-
-// PassAt is pass@k over the prompts that have k responses.
-type PassAt struct {
-	K int `json:"k"`
-	Estimate
-}
-
-// BestAt is the share of prompts whose best response by a score is right.
-type BestAt struct {
-	Score string `json:"score"`
-	Estimate
-}
-
-// StepF1 is ProcessBench's figure under one rule.
-type StepF1 struct {
-	Rule    string `json:"rule"`
-	Items   int    `json:"items"`
-	Best    F1     `json:"best"`     // at the best threshold of the grid
-	Chosen  F1     `json:"chosen"`   // on the items the threshold was chosen on
-	HeldOut F1     `json:"held_out"` // on the others
-}
-
-// Report reads the figures off the sums.
-func (c Config) Report(s Sums) Report {
-	prompts := slices.SortedFunc(slices.Values(s.Prompts), byID)
-	out := Report{Prompts: len(prompts), Responses: s.Responses, Abstained: s.Abstained, Truncated: s.Truncated, Unvalued: s.Unvalued,
-		Avg: Over(Shares(prompts))}
-	for _, k := range c.K {
-		var pass []float64
-		for _, p := range prompts {
-			if p.N >= k {
-				pass = append(pass, PassAtK(p.N, p.Correct, k))
-			}
-		}
-		out.PassAt = append(out.PassAt, PassAt{k, Over(pass)})
-	}
-	if c.Values {
-		for k, score := range BestOfScores {
-			var picked []float64
-			for _, p := range prompts {
-				if len(p.Picked) == len(BestOfScores) {
-					picked = append(picked, p.Picked[k])
-				}
-			}
-			out.BestOf = append(out.BestOf, BestAt{score, Over(picked)})
-		}
-		var all calibrated
-		for d := range s.Deciles {
-			all.merge(s.Deciles[d])
-			out.ByDecile = append(out.ByDecile, s.Deciles[d].calibration())
-		}
-		whole := all.calibration()
-		out.Calibration = &whole
-	}
-	if c.Steps {
-		out.Steps = stepF1s(s.Items)
-	}
-	return out
 }
 
 // Shares is the share of right responses of each prompt that has one with an outcome.
@@ -369,41 +372,3 @@ func Shares(prompts []PromptResult) []float64 {
 }
 
 func byID(a, b PromptResult) int { return bytes.Compare(a.ID[:], b.ID[:]) }
-
-// stepF1s scores the items in the order of their ids, so that the halves do not depend on the order of records.
-func stepF1s(items []Item) []StepF1 {
-	items = slices.SortedFunc(slices.Values(items), func(a, b Item) int {
-		return cmp.Or(bytes.Compare(a.ID[:], b.ID[:]), cmp.Compare(len(a.StepEnds), len(b.StepEnds)))
-	})
-	var out []StepF1
-	for _, rule := range Rules {
-		var scores [][]float64
-		var labels []int
-		for _, item := range items {
-			s, err := scoresAt(rule, item.Values, item.StepEnds, BetaEval)
-			if err != nil {
-				continue // steps that end before they begin: no item of this project's labels
-			}
-			scores, labels = append(scores, s), append(labels, item.FirstError)
-		}
-		chosen, test := HeldOut(scores, labels, ReleasedGrid)
-		out = append(out, StepF1{Rule: rule, Items: len(scores), Best: BestF1(scores, labels, ReleasedGrid), Chosen: chosen, HeldOut: test})
-	}
-	return out
-}
-
-// ComparePrompts ranks two runs by the share of right responses on the prompts that both have.
-func ComparePrompts(a, b []PromptResult, confidence float64) Comparison {
-	inB := map[uuid.UUID]PromptResult{}
-	for _, p := range b {
-		inB[p.ID] = p
-	}
-	var xs, ys []float64
-	for _, p := range slices.SortedFunc(slices.Values(a), byID) {
-		if q, ok := inB[p.ID]; ok && p.N > 0 && q.N > 0 {
-			xs = append(xs, float64(p.Correct)/float64(p.N))
-			ys = append(ys, float64(q.Correct)/float64(q.N))
-		}
-	}
-	return Compare(xs, ys, confidence)
-}

@@ -2,6 +2,7 @@ package evaluate
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 
@@ -83,83 +84,199 @@ func (g Grid) at(j int) float64 {
 type F1 struct {
 	Threshold *float64 `json:"threshold"` // nil: without both erroneous and correct items there is none
 	F1        float64  `json:"f1"`        // harmonic mean of the two accuracies, 0 when both are 0
-	Erroneous float64  `json:"acc_err"`   // share of erroneous items whose first wrong step is predicted
-	Correct   float64  `json:"acc_ok"`    // share of correct items for which no step is
+	StdErr    *float64 `json:"std_err,omitempty"`
+	Erroneous float64  `json:"acc_err"` // share of erroneous items whose first wrong step is predicted
+	Correct   float64  `json:"acc_ok"`  // share of correct items for which no step is
+	NErr      int      `json:"n_err"`   // erroneous items
+	NOK       int      `json:"n_ok"`    // correct items
 }
 
 // FixedF1 scores the items at a threshold; labels hold the index of the first wrong step, -1 of a correct item.
 func FixedF1(scores [][]float64, labels []int, threshold float64) F1 {
-	var hit, count [2]float64
+	var t hits
 	for i, label := range labels {
-		kind := 0
-		if label >= 0 {
-			kind = 1
-		}
-		count[kind]++
-		if Predict(scores[i], threshold) == label {
-			hit[kind]++
-		}
+		t.count(label >= 0, Predict(scores[i], threshold) == label, 1)
 	}
-	if count[0] == 0 || count[1] == 0 {
-		return F1{}
-	}
-	return harmonic(hit[1]/count[1], hit[0]/count[0], threshold)
+	return t.f1(threshold)
 }
 
-func harmonic(erroneous, correct, threshold float64) F1 {
-	f := F1{Threshold: &threshold, Erroneous: erroneous, Correct: correct}
-	if erroneous+correct > 0 {
-		f.F1 = 2 * erroneous * correct / (erroneous + correct)
+// hits counts items, and those predicted right, of each kind.
+type hits struct{ err, ok, hitErr, hitOK float64 }
+
+func (h *hits) count(erroneous, hit bool, weight float64) {
+	if erroneous {
+		h.err += weight
+	} else {
+		h.ok += weight
 	}
-	return f
+	if hit {
+		h.hit(erroneous, weight)
+	}
+}
+
+func (h *hits) hit(erroneous bool, weight float64) {
+	if erroneous {
+		h.hitErr += weight
+	} else {
+		h.hitOK += weight
+	}
+}
+
+// harmonic is the F1; 0 without one of the kinds.
+func (h *hits) harmonic() float64 {
+	if h.err == 0 || h.ok == 0 {
+		return 0
+	}
+	erroneous, correct := h.hitErr/h.err, h.hitOK/h.ok
+	if erroneous+correct == 0 {
+		return 0
+	}
+	return 2 * erroneous * correct / (erroneous + correct)
+}
+
+func (h *hits) f1(threshold float64) F1 {
+	if h.err == 0 || h.ok == 0 {
+		return F1{NErr: int(h.err), NOK: int(h.ok)}
+	}
+	return F1{Threshold: &threshold, F1: h.harmonic(), Erroneous: h.hitErr / h.err, Correct: h.hitOK / h.ok, NErr: int(h.err), NOK: int(h.ok)}
 }
 
 // BestF1 scores the items at every threshold of the grid and returns the best, the first of equals.
+func BestF1(scores [][]float64, labels []int, grid Grid) F1 {
+	return newSweep(scores, labels, grid).best(nil).f1()
+}
+
+// HeldOut chooses the threshold on the items of even index and scores those of odd index with it. test.F1 is 0 when
+// either half lacks erroneous or correct items.
+func HeldOut(scores [][]float64, labels []int, grid Grid) (chosen, test F1) {
+	weights := func(half int) []float64 {
+		w := make([]float64, len(labels))
+		for i := range w {
+			if i%2 == half {
+				w[i] = 1
+			}
+		}
+		return w
+	}
+	return newSweep(scores, labels, grid).heldOut(weights(0), weights(1))
+}
+
+// sweep finds the F1 of weighted items at all thresholds of a grid.
 //
 // An item's prediction is s only for thresholds above score s and at most the lowest score before it, so each item is
-// right on one interval of the grid, and one sweep over the interval ends finds all counts.
-func BestF1(scores [][]float64, labels []int, grid Grid) F1 {
-	erroneous, correct := make([]int, grid.Points+1), make([]int, grid.Points+1)
-	var nErr, nOK int
+// right on one interval of the grid, and one pass over the interval ends finds all counts.
+type sweep struct {
+	grid      Grid
+	lo, hi    []int // item i is right at thresholds lo[i] to hi[i]-1
+	erroneous []bool
+	turns     []turn // in the order of thresholds, the first at 0
+}
+
+// turn is a threshold at which items become right or wrong.
+type turn struct {
+	at         int
+	begin, end []int // items
+}
+
+func newSweep(scores [][]float64, labels []int, grid Grid) *sweep {
+	s := &sweep{grid: grid, lo: make([]int, len(labels)), hi: make([]int, len(labels)), erroneous: make([]bool, len(labels))}
+	byAt := map[int]*turn{0: {}}
+	find := func(at int) *turn {
+		if byAt[at] == nil {
+			byAt[at] = &turn{at: at}
+		}
+		return byAt[at]
+	}
 	for i, label := range labels {
+		s.erroneous[i] = label >= 0
 		lo, hi := 0, grid.Points
-		if label >= 0 {
-			nErr++
-			if label >= len(scores[i]) {
-				continue // a label no prediction can match
-			}
+		switch {
+		case label >= len(scores[i]):
+			continue // a label no prediction can match
+		case label >= 0:
 			lo = grid.above(scores[i][label])
 			if label > 0 {
 				hi = grid.above(slices.Min(scores[i][:label]))
 			}
-		} else {
-			nOK++
-			if len(scores[i]) > 0 {
-				hi = grid.above(slices.Min(scores[i]))
-			}
+		case len(scores[i]) > 0:
+			hi = grid.above(slices.Min(scores[i]))
 		}
 		if lo < hi {
-			right := correct
-			if label >= 0 {
-				right = erroneous
-			}
-			right[lo]++
-			right[hi]--
+			s.lo[i], s.hi[i] = lo, hi
+			begin, end := find(lo), find(hi)
+			begin.begin, end.end = append(begin.begin, i), append(end.end, i)
 		}
 	}
-	if nErr == 0 || nOK == 0 {
-		return F1{}
+	for _, at := range slices.Sorted(maps.Keys(byAt)) {
+		if at < grid.Points {
+			s.turns = append(s.turns, *byAt[at])
+		}
 	}
-	best := F1{F1: -1}
-	hitErr, hitOK := 0, 0
-	for j := range grid.Points {
-		hitErr += erroneous[j]
-		hitOK += correct[j]
-		if f := harmonic(float64(hitErr)/float64(nErr), float64(hitOK)/float64(nOK), grid.at(j)); f.F1 > best.F1 {
-			best = f
+	return s
+}
+
+// found is a point of the grid with its counts.
+type found struct {
+	grid Grid
+	at   int
+	hits
+}
+
+func (f found) f1() F1 { return f.hits.f1(f.grid.at(f.at)) }
+
+// best is the best threshold where item i counts w[i] times; nil counts each once.
+func (s *sweep) best(w []float64) found {
+	now := s.none(w)
+	best, top := now, -1.0
+	for _, t := range s.turns {
+		for _, i := range t.begin {
+			now.hit(s.erroneous[i], weightOf(w, i))
+		}
+		for _, i := range t.end {
+			now.hit(s.erroneous[i], -weightOf(w, i))
+		}
+		now.at = t.at
+		if f := now.harmonic(); f > top {
+			best, top = now, f
 		}
 	}
 	return best
+}
+
+// at counts the items at one point of the grid.
+func (s *sweep) at(j int, w []float64) found {
+	f := s.none(w)
+	f.at = j
+	for i := range s.erroneous {
+		if s.lo[i] <= j && j < s.hi[i] {
+			f.hit(s.erroneous[i], weightOf(w, i))
+		}
+	}
+	return f
+}
+
+// heldOut chooses the threshold under weights and scores with it under others.
+func (s *sweep) heldOut(choose, test []float64) (chosen, held F1) {
+	c := s.best(choose)
+	if c.err == 0 || c.ok == 0 {
+		return c.f1(), F1{}
+	}
+	return c.f1(), s.at(c.at, test).f1()
+}
+
+func (s *sweep) none(w []float64) found {
+	f := found{grid: s.grid}
+	for i, e := range s.erroneous {
+		f.count(e, false, weightOf(w, i))
+	}
+	return f
+}
+
+func weightOf(w []float64, i int) float64 {
+	if w == nil {
+		return 1
+	}
+	return w[i]
 }
 
 // above is the index of the first threshold above x.
@@ -173,19 +290,4 @@ func (g Grid) above(x float64) int {
 		}
 	}
 	return lo
-}
-
-// HeldOut chooses the threshold on the items of even index and scores those of odd index with it. test.F1 is 0 when
-// either half lacks erroneous or correct items.
-func HeldOut(scores [][]float64, labels []int, grid Grid) (chosen, test F1) {
-	var halves [2][][]float64
-	var halfLabels [2][]int
-	for i := range labels {
-		halves[i%2], halfLabels[i%2] = append(halves[i%2], scores[i]), append(halfLabels[i%2], labels[i])
-	}
-	chosen = BestF1(halves[0], halfLabels[0], grid)
-	if chosen.Threshold == nil {
-		return chosen, F1{}
-	}
-	return chosen, FixedF1(halves[1], halfLabels[1], *chosen.Threshold)
 }

@@ -146,7 +146,7 @@ func TestReportAgainstTheFunctions(t *testing.T) {
 		t.Error("prompts with fewer than 4 outcomes count for pass@4")
 	}
 	for _, s := range rep.Steps {
-		if s.Items != 120 || s.Best.Threshold == nil {
+		if s.Items+int(rep.Unplaced) != 120 || rep.Unplaced > 1 || s.Best.Threshold == nil { // row 0 has a NaN
 			t.Errorf("steps: %+v", s)
 		}
 	}

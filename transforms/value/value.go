@@ -77,6 +77,11 @@ func init() { stage.Register[Config]() }
 
 func (c *Config) scalar() bool { return c.Kind == QRM || c.Kind == ValueHead }
 
+// IsLogRatio reports whether the values are made of log-ratios to a reference.
+func (c Config) IsLogRatio() bool {
+	return c.Kind == IPVRM || c.Kind == ImplicitPRM || c.Kind == DPORM
+}
+
 // inputs are the columns the values are made of: log-probs and their reference, or scores alone.
 func (c *Config) inputs() []schemas.List[float32] {
 	switch {

@@ -1,0 +1,210 @@
+package command
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/millrace/millrace/models"
+	"github.com/millrace/millrace/pipelines"
+	"github.com/millrace/millrace/pipelines/progress"
+	"github.com/millrace/millrace/transforms/evaluate"
+)
+
+// rewardFlags are the flags of eval that belong to reward models.
+type rewardFlags struct {
+	targets       []string
+	sets          []string // test sets
+	continuations int
+}
+
+// rewardEvaluation is the result of eval on reward models.
+type rewardEvaluation struct {
+	Split       string                       `json:"split"`
+	Samples     int                          `json:"samples"`
+	Policy      models.Ref                   `json:"policy"`
+	Rewards     []pipelines.MeasuredReward   `json:"rewards"`
+	Comparisons []pipelines.RewardComparison `json:"comparisons,omitempty"`
+}
+
+// evaluateRewards measures reward models on the responses of one policy: that of args, or of the recipe.
+func (e *env) evaluateRewards(cmd *cobra.Command, f rewardFlags, args []string, recipe string, sets []string, iteration int) (*rewardEvaluation, error) {
+	if len(args) > 1 {
+		return nil, &usageError{fmt.Errorf("reward models are measured on the responses of one policy, not of %d", len(args))}
+	}
+	r, err := evaluationRecipe(recipe, append(append([]string(nil), args...), f.targets...), sets)
+	if err != nil {
+		return nil, err
+	}
+	scratch, err := os.MkdirTemp("", "millrace-eval-")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(scratch)
+	test := pipelines.RewardTest{Recipe: r, Continuations: f.continuations, Work: scratch}
+	if len(args) == 1 {
+		test.Policy, err = openPolicy(args[0], iteration)
+	} else {
+		test.Policy, err = r.OpenPolicy(firstRun(recipe, f.targets), scratch)
+	}
+	if err != nil {
+		return nil, err
+	}
+	on := f.sets
+	if len(on) == 0 {
+		on = test.Sets()
+	}
+	out := &rewardEvaluation{Split: r.Evaluate.Split, Samples: r.Evaluate.Samples, Policy: test.Policy}
+	show := progress.Start(e.err, "millrace eval")
+	defer show.Done()
+	bar := show.Bar("reward models", int64(len(on)*len(f.targets)))
+	defer bar.Done()
+	for _, set := range on {
+		for _, target := range f.targets {
+			m, err := r.OpenReward(target, iteration, test.Policy, scratch)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", target, err)
+			}
+			measured, err := test.Measure(cmd.Context(), m, set)
+			if err != nil {
+				return nil, err
+			}
+			out.Rewards = append(out.Rewards, measured)
+			bar.Step(1)
+		}
+	}
+	out.Comparisons = pipelines.CompareRewards(out.Rewards, confidence)
+	return out, nil
+}
+
+// firstRun is the run whose recipe is measured by; "" when a recipe was named.
+func firstRun(recipe string, targets []string) string {
+	if recipe != "" {
+		return ""
+	}
+	for _, target := range targets {
+		if run, err := pipelines.ReadRun(target); err == nil {
+			return run.Path
+		}
+	}
+	return ""
+}
+
+// writeJSON writes a result to a file, beside what is printed.
+func writeJSON(path string, result any) error {
+	raw, err := json.MarshalIndent(result, "", "  ")
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(path, append(raw, '\n'), 0o644)
+}
+
+func (v *rewardEvaluation) text(w io.Writer) {
+	for i, m := range v.Rewards {
+		if i == 0 || m.Set != v.Rewards[i-1].Set {
+			fmt.Fprintf(w, "\n== %s: %d prompts, %d responses, %s right\n", m.Set, m.Prompts, m.Responses, estimateText(m.Avg))
+			var pass []string
+			for _, p := range m.PassAt {
+				if p.K > 1 {
+					pass = append(pass, fmt.Sprintf("pass@%d %s (n %d)", p.K, estimateText(p.Estimate), p.N))
+				}
+			}
+			if len(pass) > 0 {
+				fmt.Fprintln(w, strings.Join(pass, ", "))
+			}
+		}
+		fmt.Fprintf(w, "\n%s (%s)\n", m.Name, m.Value.Kind)
+		writeReward(w, m)
+	}
+	writeComparisons(w, v.Comparisons)
+}
+
+// writeReward prints the figures of one reward model; every number is value ± standard error (n).
+func writeReward(w io.Writer, m pipelines.MeasuredReward) {
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	line := func(name, format string, args ...any) {
+		fmt.Fprintf(table, "  %s\t"+format+"\n", append([]any{name}, args...)...)
+	}
+	if m.Dead+m.Unvalued+m.Unplaced > 0 {
+		line("not counted", "%d set aside, %d without values, %d without step ends", m.Dead, m.Unvalued, m.Unplaced)
+	}
+	for _, b := range m.BestOfN {
+		if b.K > 1 {
+			line(fmt.Sprintf("best of %d", b.K), "%s (n %d), by %s", estimateText(b.Estimate), b.N, b.Score)
+		}
+	}
+	if f := m.Final; f != nil {
+		line("AUC", "%s over all responses, %s within prompts (n %d)", figureText(f.AUC), estimateText(f.Within), f.Within.N)
+	}
+	if c := m.Calibration; c != nil && c.N > 0 {
+		line("calibration", "%s", calibrationText(*c))
+		for d, c := range m.ByDecile {
+			if c.N > 0 {
+				line(fmt.Sprintf("  decile %d", d+1), "%s", calibrationText(c))
+			}
+		}
+	}
+	for _, s := range m.Steps {
+		line("step F1, "+s.Rule, "%s held-out threshold (n %d), %s best (n %d, %d wrong)",
+			valueText(&s.HeldOut.F1, s.HeldOut.StdErr), s.HeldOut.NErr+s.HeldOut.NOK, valueText(&s.Best.F1, s.Best.StdErr), s.Items, s.Best.NErr)
+	}
+	if t := m.Truth; t != nil {
+		line("truth at step ends", "r %s, ECE %s, Brier %s; AUC %s, of the truth itself %s", figureText(t.R), valueText(t.ECE.Value, t.ECE.StdErr),
+			valueText(t.Brier.Value, t.Brier.StdErr), valueText(t.AUC.Value, t.AUC.StdErr), valueText(t.BestAUC.Value, t.BestAUC.StdErr))
+	}
+	table.Flush()
+}
+
+func writeComparisons(w io.Writer, comparisons []pipelines.RewardComparison) {
+	for _, c := range comparisons {
+		fmt.Fprintf(w, "\n%s: %s (a) against %s (b), %.0f%% intervals over resampled prompts\n", c.Set, c.A, c.B, 100*confidence)
+		table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+		fmt.Fprintln(table, "  figure\ta\tb\tdifference\tinterval\tn\tbetter")
+		for _, f := range c.Figures {
+			if f.Difference == nil {
+				continue
+			}
+			interval, better := "none", "cannot be told apart"
+			if f.Interval != nil {
+				interval = fmt.Sprintf("%+.3f to %+.3f", f.Interval[0], f.Interval[1])
+			}
+			if f.Verdict != evaluate.Undecided {
+				better = f.Verdict
+			}
+			fmt.Fprintf(table, "  %s\t%.3f\t%.3f\t%+.3f\t%s\t%d\t%s\n", f.Figure, *f.A, *f.B, *f.Difference, interval, f.Prompts, better)
+		}
+		table.Flush()
+	}
+}
+
+func calibrationText(c evaluate.Calibration) string {
+	var e evaluate.CalibrationErrors
+	if c.StdErr != nil {
+		e = *c.StdErr
+	}
+	return strings.Join([]string{"ECE " + valueText(c.ECE, e.ECE), "Brier " + valueText(c.Brier, e.Brier), "AUC " + valueText(c.AUC, e.AUC)}, ", ") + fmt.Sprintf(" (n %d)", c.N)
+}
+
+func figureText(f evaluate.Figure) string {
+	return fmt.Sprintf("%s (n %d)", valueText(f.Value, f.StdErr), f.N)
+}
+
+// valueText is a value with its standard error, where they are known.
+func valueText(value, stdErr *float64) string {
+	switch {
+	case value == nil:
+		return "–"
+	case stdErr == nil:
+		return fmt.Sprintf("%.3f", *value)
+	}
+	return fmt.Sprintf("%.3f ±%.3f", *value, *stdErr)
+}

@@ -1,0 +1,91 @@
+package command
+
+import (
+	"encoding/json"
+	"math"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/millrace/millrace/pipelines"
+	"github.com/millrace/millrace/transforms/evaluate"
+)
+
+// The models of the quickstart: a policy that is right a third of the time, and an IPVRM trained on its rollouts.
+const (
+	quickstartPolicy = "../quickstart/policy"
+	quickstartReward = "../quickstart/reward"
+)
+
+func TestEvalReward(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "out", "eval.json")
+	args := []string{"eval", quickstartPolicy, "--recipe", "ipvrm-refresh", "--reward", quickstartReward, "--reward", quickstartPolicy,
+		"--set", "evaluate.prompts=24", "--set", "evaluate.samples=4", "--continuations", "4", "--out", file}
+	text := want(t, exitOK, []string{"held_out", "corrupted", "best of 4", "decile 10", "step F1, mean_diff", "truth at step ends", "cannot be told apart"}, args...)
+	raw, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var v struct {
+		Rewards []struct {
+			Set, Name string
+			evaluate.Report
+		}
+		Comparisons []pipelines.RewardComparison
+	}
+	if err := json.Unmarshal(raw, &v); err != nil {
+		t.Fatal(err)
+	}
+	if len(v.Rewards) != 4 || len(v.Comparisons) != 2 || v.Rewards[0].Set != "held_out" || v.Rewards[2].Set != "corrupted" {
+		t.Fatalf("%s", raw)
+	}
+	trained, same := v.Rewards[0], v.Rewards[1]
+	if trained.Prompts != 24 || trained.Responses != 96 || *trained.Final.AUC.Value < 0.7 || trained.Truth == nil || trained.Truth.R.N < 60 || trained.Steps[1].Best.F1 < 0.5 {
+		t.Errorf("the trained model on its policy's responses: %s", raw)
+	}
+	if trained.BestOfN[0].Mean != trained.Avg.Mean || trained.BestOfN[2].K != 4 || trained.BestOfN[2].Mean > trained.PassAt[2].Mean {
+		t.Errorf("best of n is not between its bounds: %+v, %+v", trained.BestOfN, trained.PassAt)
+	}
+	// The policy against itself has log-ratios of zero: it knows nothing.
+	if *same.Final.AUC.Value != 0.5 || *same.Calibration.AUC != 0.5 || same.Truth.R.Value != nil {
+		t.Errorf("the policy as its own reward model: %s", raw)
+	}
+	verdicts := map[string]string{}
+	for _, f := range v.Comparisons[0].Figures {
+		verdicts[f.Figure] = f.Verdict
+	}
+	if verdicts["auc"] != evaluate.BetterA || verdicts["best_of_1"] != evaluate.Undecided {
+		t.Errorf("%v", verdicts)
+	}
+	if corrupted := v.Rewards[2]; corrupted.Responses != 24 || corrupted.Truth != nil || corrupted.Steps[0].Items != 24 || len(corrupted.BestOfN) != 1 {
+		t.Errorf("corrupted chains: %+v", corrupted)
+	}
+	if again := want(t, exitOK, nil, args...); again != text {
+		t.Error("the same evaluation gives something else")
+	}
+	want(t, exitUsage, []string{"held_out"}, append(args, "--on", "nonsense")...)
+	want(t, exitUsage, []string{"reward.value.kind"}, "eval", "--recipe", "grpo", quickstartPolicy, "--reward", quickstartReward)
+	want(t, exitUsage, []string{"--reward"}, "eval")
+}
+
+// TestEvalRewardIsTheRefreshsOwnMeasurement: what a refresh writes of its model is what eval says of it.
+func TestEvalRewardIsTheRefreshsOwnMeasurement(t *testing.T) {
+	run := filepath.Join(t.TempDir(), "run")
+	policy, err := filepath.Abs(quickstartPolicy)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want(t, exitOK, nil, "refresh", "ipvrm-refresh", "--set", "run="+run, "--set", "policy.path="+policy, "--set", "prompts.count=8",
+		"--set", "update.steps=2", "--set", "update.batch_size=16", "--set", "evaluate.prompts=12", "--set", "evaluate.samples=3")
+	out := want(t, exitOK, nil, "eval", "--reward", run, "--on", "held_out", "--continuations", "0", "--json")
+	got := decode[struct{ Rewards []pipelines.Evaluation }](t, out)
+	refreshed, err := pipelines.ReadRefresh(run)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, _ := json.Marshal(got.Rewards[0].Report)
+	b, _ := json.Marshal(refreshed.Evaluation.Report)
+	if string(a) != string(b) || math.IsNaN(got.Rewards[0].Avg.Mean) || got.Rewards[0].Prompts != 12 {
+		t.Errorf("eval says\n%s\nthe refresh\n%s", a, b)
+	}
+}

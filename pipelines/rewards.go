@@ -1,0 +1,168 @@
+package pipelines
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/millrace/millrace/models"
+	"github.com/millrace/millrace/transforms/evaluate"
+	"github.com/millrace/millrace/transforms/label"
+	"github.com/millrace/millrace/transforms/prompts"
+	"github.com/millrace/millrace/transforms/tokenize"
+	"github.com/millrace/millrace/transforms/value"
+)
+
+// Test sets of reward models.
+const (
+	// HeldOutSet is the recipe's own evaluation: responses of the policy to held-out prompts, or those that its source brings.
+	HeldOutSet = "held_out"
+	// CorruptedSet is the proving ground's corrupted chains: the right working, in half of them with one uniformly wrong
+	// digit and right steps from there, mistakes that the policy would hardly make.
+	CorruptedSet = "corrupted"
+)
+
+// RewardModel is a reward model with what its values are made of.
+type RewardModel struct {
+	Name  string       `json:"name"`
+	Model models.Ref   `json:"model"`
+	Value value.Config `json:"value"`
+
+	reference models.Ref
+}
+
+// RewardTest measures reward models on the same responses.
+type RewardTest struct {
+	Recipe        Recipe
+	Policy        models.Ref // whose responses are judged
+	Continuations int        // from each step end of the proving ground's first responses; 0: no truth
+	Work          string     // a scratch directory of this test; what was sampled is kept there from model to model
+}
+
+// MeasuredReward is what was measured of one reward model on one test set.
+type MeasuredReward struct {
+	Set string `json:"set"`
+	RewardModel
+	Evaluation
+}
+
+// RewardComparison holds two reward models against each other on one test set.
+type RewardComparison struct {
+	Set     string                      `json:"set"`
+	A       string                      `json:"a"`
+	B       string                      `json:"b"`
+	Figures []evaluate.FigureComparison `json:"figures"`
+}
+
+// OpenPolicy opens the policy that the recipe starts from, or that a run of it has started from.
+func (r Recipe) OpenPolicy(run, work string) (models.Ref, error) {
+	if run != "" {
+		return r.startPolicy(run)
+	}
+	return r.Policy.open(filepath.Join(work, "policy"), r.Seed)
+}
+
+// OpenReward opens a reward model: that of a run, with the values and the reference of the run's recipe, or a model
+// directory, with those of this recipe.
+func (r Recipe) OpenReward(target string, iteration int, policy models.Ref, work string) (RewardModel, error) {
+	m := RewardModel{Name: target}
+	path := target
+	if run, err := ReadRun(target); err == nil {
+		if r, err = run.Recipe(); err != nil {
+			return m, err
+		}
+		dir, _, err := run.Iteration(iteration)
+		if err != nil {
+			return m, err
+		}
+		path = filepath.Join(dir, "reward")
+		if r.Reward == nil {
+			return m, errors.New("the run has no reward model")
+		}
+		if existing(path) == "" { // not trained by the run
+			if path = r.Reward.Path; path == "" {
+				path = filepath.Join(run.Path, "start-reward")
+			}
+		}
+		if policy, err = r.startPolicy(run.Path); err != nil {
+			return m, err
+		}
+	}
+	if r.Reward == nil {
+		return m, configErrorf("reward", "is missing; say what the values of %s are made of, such as --set reward.value.kind=ipvrm", target)
+	}
+	m.Value, m.reference = r.Reward.Value, policy
+	var err error
+	if m.Model, err = (Model{Path: path}).open("", 0); err != nil {
+		return m, err
+	}
+	if r.Frozen != nil {
+		m.reference, err = r.Frozen.open(filepath.Join(work, "reference-"+m.Model.Digest[:16]), r.Seed)
+	}
+	return m, err
+}
+
+// Sets are the test sets that the recipe has without a file.
+func (t RewardTest) Sets() []string {
+	if t.Recipe.Label.Verifier.Kind == label.ProvingGround {
+		return []string{HeldOutSet, CorruptedSet}
+	}
+	return []string{HeldOutSet}
+}
+
+// Measure measures one reward model on one test set.
+func (t RewardTest) Measure(ctx context.Context, m RewardModel, set string) (MeasuredReward, error) {
+	out := MeasuredReward{Set: set, RewardModel: m}
+	r, s, err := t.on(m, set)
+	if err != nil {
+		return out, err
+	}
+	work := filepath.Join(t.Work, "rows")
+	if err := os.MkdirAll(work, 0o755); err != nil {
+		return out, err
+	}
+	if out.Evaluation, err = r.measureSubject(ctx, s, work); err != nil {
+		return out, fmt.Errorf("%s on %s: %w", m.Name, set, err)
+	}
+	return out, nil
+}
+
+// on is the recipe and the subject of a test set.
+func (t RewardTest) on(m RewardModel, set string) (Recipe, subject, error) {
+	r, s := t.Recipe, subject{policy: t.Policy, reward: m.Model, reference: m.reference}
+	r.Reward = &Reward{Value: m.Value}
+	switch set {
+	case HeldOutSet:
+		if r.Label.Verifier.Kind == label.ProvingGround && r.samples() {
+			s.continuations = t.Continuations
+		}
+		return r, s, nil
+	case CorruptedSet:
+		p := prompts.Default()
+		p.Chain.Responses, p.PerRecord = "corrupted", r.Prompts.PerRecord
+		r.Prompts, r.Label, r.Tokenize = p, label.Default(label.ProvingGround), tokenize.Default()
+	default:
+		return r, s, configErrorf("on", "%q is not one of %s, %s", set, HeldOutSet, CorruptedSet)
+	}
+	// Nothing sampled these responses, so the log-probs of the policy that would have are scored.
+	if v := &r.Reward.Value; v.Reference == value.Old && v.IsLogRatio() {
+		v.Reference, s.reference = value.Frozen, t.Policy
+	}
+	return r, s, nil
+}
+
+// CompareRewards holds every model against every later one, set by set.
+func CompareRewards(measured []MeasuredReward, confidence float64) []RewardComparison {
+	var out []RewardComparison
+	for i, a := range measured {
+		for _, b := range measured[i+1:] {
+			if a.Set == b.Set {
+				out = append(out, RewardComparison{Set: a.Set, A: a.Name, B: b.Name,
+					Figures: evaluate.CompareModels(a.Config, b.Config, a.Sums, b.Sums, confidence)})
+			}
+		}
+	}
+	return out
+}

@@ -1,0 +1,161 @@
+// Package continuation tells how probable a right outcome really is after each step of a response, by sampling from there
+// (Monte Carlo): the truth that a prefix value is held against.
+//
+// In: PCollection<Batch> of responses of the proving ground with their steps. Out: the same rows with step_truth.
+package continuation
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+
+	"github.com/apache/beam/sdks/v2/go/pkg/beam"
+	"github.com/google/uuid"
+
+	"github.com/millrace/millrace/models"
+	"github.com/millrace/millrace/models/tokenizer"
+	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/transforms/provingground"
+	"github.com/millrace/millrace/transforms/stage"
+)
+
+// Config says how many continuations are sampled, and of which responses.
+type Config struct {
+	Continuations int `json:"continuations"` // from each step end
+	Responses     int `json:"responses"`     // of each prompt, the first ones
+	models.Sampling
+}
+
+// Validate names the first key that is wrong.
+func (c Config) Validate() error {
+	switch {
+	case c.Continuations < 1:
+		return fmt.Errorf("continuations: %d is not at least 1", c.Continuations)
+	case c.Responses < 1:
+		return fmt.Errorf("responses: %d is not at least 1", c.Responses)
+	}
+	return c.Sampling.Validate()
+}
+
+// Apply adds step_truth to labeled responses, each continued by the policy that Ref names; the sampling's token limit is
+// that of the whole response. What was sampled is kept in the store.
+func Apply(s beam.Scope, cfg Config, policy models.Ref, seed uint64, store stage.Store, in beam.PCollection) (out, dead beam.PCollection) {
+	return stage.ApplyOnce(s, Continuer{Config: cfg, Policy: policy, Seed: seed}, store, in)
+}
+
+// Continuer is the stage.
+type Continuer struct {
+	Config
+	Policy models.Ref `json:"policy"`
+	Seed   uint64     `json:"seed"`
+
+	model *models.Handle
+	tok   tokenizer.Tokenizer
+}
+
+func init() { stage.Register[Continuer]() }
+
+// Contract says which columns are needed and added.
+func (c *Continuer) Contract() schemas.Contract {
+	return schemas.Contract{Name: "continuation", Adds: []schemas.Descriptor{schemas.StepTruth},
+		Needs: []schemas.Descriptor{schemas.Prompt, schemas.ResponseID, schemas.Sample, schemas.PromptTokens, schemas.ResponseTokens, schemas.StepEnds}}
+}
+
+// Lineage names the policy that went on.
+func (c *Continuer) Lineage() string { return "continuation@" + c.model.Ref.Digest }
+
+// Setup loads the policy and its tokenizer.
+func (c *Continuer) Setup(ctx context.Context) (err error) {
+	if c.tok, err = tokenizer.Load(c.Policy.Path); err != nil {
+		return err
+	}
+	c.model, err = models.Acquire(ctx, c.Policy)
+	return err
+}
+
+// Teardown gives the policy back.
+func (c *Continuer) Teardown() error {
+	if c.model == nil {
+		return nil
+	}
+	return c.model.Release()
+}
+
+// place is a step end of a row.
+type place struct {
+	row, step int
+	prefix    []int32
+	chain     provingground.Chain
+}
+
+// Map samples on from the step ends of the batch's first responses, all together.
+func (c *Continuer) Map(ctx context.Context, b stage.Batch, dead *stage.DeadLetters) (stage.Batch, error) {
+	places, requests := c.places(b)
+	results, err := c.model.Generate(ctx, requests)
+	if err != nil {
+		return stage.Batch{}, err
+	}
+	truth, known := make([][]float32, b.NumRows()), make([]bool, b.NumRows())
+	for k, p := range places {
+		right, err := c.share(p, results[k])
+		if err != nil {
+			dead.Row(p.row, schemas.ReasonModel, fmt.Errorf("after step %d: %w", p.step, err))
+		}
+		truth[p.row], known[p.row] = append(truth[p.row], right), true
+	}
+	return b.With(schemas.StepTruth.FromRows(truth, known...))
+}
+
+// places lists the step ends to go on from, with a request for each: every step but the last, after which nothing comes.
+func (c *Continuer) places(b stage.Batch) ([]place, []models.GenerateRequest) {
+	prompts, ids, samples := schemas.Prompt.Of(b), schemas.ResponseID.Of(b), schemas.Sample.Of(b)
+	promptTokens, responseTokens, stepEnds := schemas.PromptTokens.Of(b), schemas.ResponseTokens.Of(b), schemas.StepEnds.Of(b)
+	sampling := c.Sampling
+	sampling.CandidateK = 0
+	if len(sampling.Stop) == 0 {
+		sampling.Stop = c.tok.EOS()
+	}
+	var places []place
+	var requests []models.GenerateRequest
+	for i := range b.NumRows() {
+		chain, err := provingground.Parse(prompts.At(i))
+		if sample, _ := samples.At(i); err != nil || int(sample) >= c.Responses || !stepEnds.Valid(i) {
+			continue
+		}
+		ends := stepEnds.Row(i)
+		for s, end := range ends[:max(0, len(ends)-1)] {
+			prefix := responseTokens.Row(i)[:end]
+			rest := sampling
+			rest.MaxNewTokens = sampling.MaxNewTokens - len(prefix)
+			rest.MinNewTokens = min(max(0, sampling.MinNewTokens-len(prefix)), rest.MaxNewTokens)
+			if rest.MaxNewTokens < 1 {
+				break
+			}
+			tokens := append(append([]int32(nil), promptTokens.Row(i)...), prefix...)
+			var name [8]byte
+			binary.LittleEndian.PutUint64(name[:], uint64(s))
+			requests = append(requests, models.GenerateRequest{PromptID: uuid.NewSHA1(ids[i], name[:]), Prompt: tokens, Seed: c.Seed,
+				Samples: c.Continuations, Sampling: rest})
+			places = append(places, place{i, s, prefix, chain})
+		}
+	}
+	return places, requests
+}
+
+// share is the share of continuations that end right.
+func (c *Continuer) share(p place, result models.GenerateResult) (float32, error) {
+	if result.Err != nil {
+		return 0, result.Err
+	}
+	right := 0
+	for _, r := range result.Responses {
+		if r.Finish == models.FinishError {
+			return 0, r.Err
+		}
+		whole := append(append([]int32(nil), p.prefix...), r.Tokens...)
+		if r.Finish == models.FinishStop && p.chain.Judge(tokenizer.Text(c.tok, whole)).Correct {
+			right++
+		}
+	}
+	return float32(right) / float32(len(result.Responses)), nil
+}
