@@ -1,6 +1,7 @@
-// Command bench holds the kernels against PyTorch on the same shapes, alternately in one run:
+// Command bench holds the kernels against PyTorch on the same shapes, and the work that SmolLM2-135M is put to against PyTorch,
+// transformers, llama.cpp and TRL, alternately in one run:
 //
-//	e2e/bench/install.sh && go run ./e2e/bench
+//	e2e/bench/install.sh && e2e/smollm2/fetch.sh && go run ./e2e/bench
 //
 // Several times over it measures, in turn, the machine's limits, this code at each vector level, and the peer, at every case, and
 // prints minima: work a second, the ratio to the peer, and the fraction of the limit, which is the time the same arithmetic
@@ -9,14 +10,11 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"flag"
 	"fmt"
-	"io"
 	"math"
 	"os"
-	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"regexp"
@@ -33,28 +31,51 @@ const measurement = 150 * time.Millisecond
 func main() {
 	threads := flag.Int("threads", 2, "threads on both sides")
 	rounds := flag.Int("rounds", 5, "turns of each side at each case")
-	only := flag.String("run", "", "regular expression of the cases to run")
+	only := flag.String("run", "", "regular expression of the cases to run; those of real models begin with smollm2")
 	python := flag.String("python", filepath.Join("e2e", "bench", ".venv", "bin", "python"), "Python with the peer's packages")
-	script := flag.String("script", filepath.Join("e2e", "bench", "kernels_torch.py"), "the peer")
+	llamaCPP := flag.String("llamacpp", filepath.Join("e2e", "bench", ".venv", "bin", "python"), "Python with llama-cpp-python")
+	scripts := flag.String("scripts", filepath.Join("e2e", "bench"), "directory of the peers' scripts")
+	model := flag.String("model", filepath.Join("e2e", "smollm2", "model"), "directory where e2e/smollm2/fetch.sh put the model")
+	profile := flag.String("profile", "", "file for a processor profile of our side of the last model case")
+	work := flag.String("work", "", "internal: be our side of the model benchmark, with the model of this directory")
 	flag.Parse()
+	if *work != "" {
+		if err := profiled(*profile, func() error { return serveWork(os.Stdin, os.Stdout, *work, *threads) }); err != nil {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := run(ctx, *threads, *rounds, *only, *python, *script); err != nil {
+	filter, err := regexp.Compile(*only)
+	if err == nil {
+		err = runKernels(ctx, *threads, *rounds, filter, *python, filepath.Join(*scripts, "kernels_torch.py"))
+	}
+	if err == nil {
+		err = runModels(ctx, *threads, *rounds, filter, modelOptions{*model, *python, *llamaCPP, *scripts, *profile})
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, threads, rounds int, only, python, script string) error {
-	filter, err := regexp.Compile(only)
-	if err != nil {
-		return err
+func runKernels(ctx context.Context, threads, rounds int, filter *regexp.Regexp, python, script string) error {
+	var results []*result
+	for _, c := range cases() {
+		if filter.MatchString(c.name()) {
+			results = append(results, &result{benchCase: c, ours: make(map[string]float64), torch: math.Inf(1)})
+		}
+	}
+	if len(results) == 0 {
+		return nil
 	}
 	kernels.SetThreads(threads)
 	runtime.GOMAXPROCS(max(threads, runtime.GOMAXPROCS(0)))
 	var torch *peer
 	if _, err := os.Stat(python); err == nil {
-		if torch, err = startPeer(python, script, threads); err != nil {
+		if torch, err = startPeer(python, script, fmt.Sprint(threads)); err != nil {
 			return err
 		}
 		defer torch.close()
@@ -66,12 +87,6 @@ func run(ctx context.Context, threads, rounds int, only, python, script string) 
 		levels = levels[1:] // the portable code is not the point here
 	}
 	limits := make(map[string]kernels.Limits)
-	var results []*result
-	for _, c := range cases() {
-		if filter.MatchString(c.name()) {
-			results = append(results, &result{benchCase: c, ours: make(map[string]float64), torch: math.Inf(1)})
-		}
-	}
 	// Rounds go over all cases, so that a busy spell of the machine does not fall on one case alone.
 	for round := range rounds {
 		for i, r := range results {
@@ -161,46 +176,6 @@ func fastest(f func()) float64 {
 		best = min(best, time.Since(t).Seconds())
 	}
 	return best
-}
-
-// peer is the other implementation, in a process that answers names of cases with seconds.
-type peer struct {
-	cmd *exec.Cmd
-	in  io.WriteCloser
-	out *bufio.Reader
-}
-
-func startPeer(python, script string, threads int) (*peer, error) {
-	cmd := exec.Command(python, script, fmt.Sprint(threads))
-	cmd.Stderr = os.Stderr
-	cmd.SysProcAttr = ownGroup()
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		return nil, err
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		return nil, err
-	}
-	if err := cmd.Start(); err != nil {
-		return nil, fmt.Errorf("starting the peer: %w", err)
-	}
-	return &peer{cmd: cmd, in: in, out: bufio.NewReader(out)}, nil
-}
-
-func (p *peer) measure(name string) (seconds float64, err error) {
-	if _, err := fmt.Fprintln(p.in, name); err != nil {
-		return 0, fmt.Errorf("asking the peer for %s: %w", name, err)
-	}
-	if _, err := fmt.Fscanln(p.out, &seconds); err != nil {
-		return 0, fmt.Errorf("the peer's answer to %s: %w", name, err)
-	}
-	return seconds, nil
-}
-
-func (p *peer) close() {
-	p.in.Close()
-	p.cmd.Wait()
 }
 
 // processor names the CPU where the system tells.

@@ -36,15 +36,42 @@ func (m *Model) Freeze() {
 
 func (m *Model) frozen() bool { return m.packedHead != nil }
 
+// Frozen returns a frozen copy; the model itself stays as it is. Adapters are shared: train them on, and the copy changes.
+func (m *Model) Frozen() *Model {
+	f := *m
+	f.layers = slices.Clone(m.layers)
+	for i := range f.layers {
+		l := &f.layers[i]
+		if l.qNorm != nil {
+			qNorm, kNorm := *l.qNorm, *l.kNorm
+			l.qNorm, l.kNorm = &qNorm, &kNorm
+		}
+	}
+	f.Freeze()
+	return &f
+}
+
 // pack lays out a weight [n,k].
 func pack(w []float32, n, k int) *kernels.Packed {
-	var halves []uint16
-	for _, v := range w {
-		bits := math.Float32bits(v)
-		if bits&0xffff != 0 {
-			return kernels.Pack(w, n, k)
-		}
-		halves = append(halves, uint16(bits>>16))
+	if !exactInBFloat16(w) {
+		return kernels.Pack(w, n, k)
 	}
+	halves := make([]uint16, len(w))
+	kernels.Parallel(len(w), 1<<16, func(lo, hi int) {
+		for i, v := range w[lo:hi] {
+			halves[lo+i] = uint16(math.Float32bits(v) >> 16)
+		}
+	})
 	return kernels.PackBF16(halves, n, k)
+}
+
+// exactInBFloat16 reports whether the lower halves of all numbers are zero.
+func exactInBFloat16(w []float32) bool {
+	var lower uint32
+	for _, v := range w {
+		if lower |= math.Float32bits(v) & 0xffff; lower != 0 {
+			return false
+		}
+	}
+	return true
 }
