@@ -62,7 +62,7 @@ func (r Recipe) measureSubject(ctx context.Context, subject subject, work string
 	}
 	c := held.evaluation()
 	c.Truth = subject.continuations > 0
-	beamInit()
+	runners.Init()
 	pipeline, s := beam.NewPipelineWithRoot()
 	f := &flow{scope: s, store: stage.Store{Dir: work, MaxRecordBytes: r.Limits.MaxRecordBytes}, at: iteration{
 		seed: uint64(keyed.New(r.Seed).With(evaluationKey)), dir: work, work: work, policy: subject.policy, sampler: subject.policy,
@@ -72,11 +72,8 @@ func (r Recipe) measureSubject(ctx context.Context, subject subject, work string
 	}
 	file := filepath.Join(work, "evaluation.json")
 	beam.ParDo0(s, &saveSumsFn{File: file}, evaluate.Apply(s, c, f.rows))
-	result, err := runners.Run(ctx, pipeline, r.Runner)
+	result, err := execute(ctx, "evaluation", pipeline, r.Runner)
 	if err != nil {
-		return Evaluation{}, err
-	}
-	if err := stage.Conserved(result); err != nil {
 		return Evaluation{}, err
 	}
 	raw, err := os.ReadFile(file)

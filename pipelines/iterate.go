@@ -15,6 +15,7 @@ import (
 	"github.com/millrace/millrace/models/local"
 	"github.com/millrace/millrace/models/tokenizer"
 	"github.com/millrace/millrace/pipelines/progress"
+	"github.com/millrace/millrace/pipelines/telemetry"
 	"github.com/millrace/millrace/runners"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/transforms/prompts"
@@ -35,9 +36,12 @@ func (e *DeadShareError) Error() string {
 		e.Iteration, e.Dead, e.In, 100*float64(e.Dead)/float64(e.In), 100*e.Limit, e.Reasons)
 }
 
+// runNameLength is how much of the digest of its configuration names a run in records, log lines and metrics.
+const runNameLength = 16
+
 // Iterate runs the recipe's iterations from the last committed one on. A directory without a manifest is done again and
 // gives the same bytes.
-func Iterate(ctx context.Context, r Recipe, show progress.Run) error {
+func Iterate(ctx context.Context, r Recipe, show progress.Run) (err error) {
 	run, err := OpenRun(r.Run)
 	if err != nil {
 		return err
@@ -60,6 +64,13 @@ func Iterate(ctx context.Context, r Recipe, show progress.Run) error {
 	if err != nil {
 		return err
 	}
+	config := digestBytes(resolved)
+	ctx, told := telemetry.Start(ctx, r.Telemetry, config[:runNameLength], run.Path, show.Note)
+	defer func() { told.Close(err) }()
+	drawn := curves{run: run, to: told}
+	for _, i := range done {
+		drawn.add(i)
+	}
 	bar := show.Bar("iterations", int64(r.Iterations))
 	defer bar.Done()
 	bar.Step(int64(len(done)))
@@ -69,11 +80,15 @@ func Iterate(ctx context.Context, r Recipe, show progress.Run) error {
 	warned := false
 	for i := len(done); i < r.Iterations; i++ {
 		start := time.Now()
-		measured, speed, err := run.iterate(ctx, r, i, digestBytes(resolved))
+		within, end := told.Iteration(ctx, i)
+		measured, speed, err := run.iterate(within, r, i, config)
+		end(err)
 		if err != nil {
 			return fmt.Errorf("iteration %d: %w", i, err)
 		}
 		last := measured[len(measured)-1]
+		told.Measured(last.Metrics)
+		drawn.add(i)
 		if text := r.marginWarning(last); text != "" && !warned {
 			show.Note("%s", text)
 			warned = true
@@ -96,9 +111,6 @@ func (run *RunDir) iterate(ctx context.Context, r Recipe, number int, config str
 	}
 	result, err := run.pipeline(ctx, r, at)
 	if err != nil {
-		return nil, nil, err
-	}
-	if err := stage.Conserved(result); err != nil {
 		return nil, nil, err
 	}
 	if err := deadShare(r, number, result); err != nil {
@@ -210,7 +222,7 @@ func (run *RunDir) parent(number int) (Manifest, string, error) {
 // start finds the models an iteration begins with: those of the committed iteration before it, or the recipe's.
 func (run *RunDir) start(r Recipe, number int, dir, config string) (iteration, error) {
 	at := iteration{number: number, seed: uint64(keyed.New(r.Seed).With(uint64(number))), dir: dir, work: filepath.Join(dir, workName),
-		meta: schemas.Meta{Run: config[:16], Iteration: number, Seed: r.Seed}}
+		meta: schemas.Meta{Run: config[:runNameLength], Iteration: number, Seed: r.Seed}}
 	var err error
 	if r.Kind == Evolve {
 		err := run.seftStart(r, &at)
@@ -313,13 +325,13 @@ func (run *RunDir) pipeline(ctx context.Context, r Recipe, at iteration) (beam.P
 	if err != nil {
 		return nil, err
 	}
-	beamInit()
+	runners.Init()
 	p, scope := beam.NewPipelineWithRoot()
 	f := &flow{scope: scope, at: at, store: stage.Store{Dir: at.work, MaxRecordBytes: r.Limits.MaxRecordBytes}}
 	for _, n := range nodes {
 		n.add(f)
 	}
-	return runners.Run(ctx, p, r.Runner)
+	return execute(ctx, iterationPipeline, p, r.Runner)
 }
 
 // deadShare fails the iteration when too many rows died.

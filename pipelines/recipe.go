@@ -12,6 +12,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/millrace/millrace/models/tokenizer"
+	"github.com/millrace/millrace/pipelines/telemetry"
 	"github.com/millrace/millrace/runners"
 	"github.com/millrace/millrace/transforms/advantage"
 	"github.com/millrace/millrace/transforms/label"
@@ -52,6 +53,7 @@ type Recipe struct {
 	Gate      Gate               `json:"gate"`
 	Limits    Limits             `json:"limits"`
 	Runner    runners.Config     `json:"runner"`
+	Telemetry telemetry.Config   `json:"telemetry"`
 	Keep      bool               `json:"keep_exchange"` // keep materialised edges after the commit
 
 	number int // of the iteration, where they differ in kind
@@ -96,6 +98,7 @@ func Default() Recipe {
 		Prompts: prompts.Default(), Tokenize: tokenize.Default(), Rollout: rollout.Default(), Label: label.Default("math"),
 		Update: update.Default(), Evaluate: Evaluate{Every: 20, Prompts: 100, Split: "test", Samples: 8},
 		Gate: Gate{Margin: 0.1}, Limits: Limits{DeadShare: 0.01, MaxRecordBytes: 8 << 20}, Runner: runners.Default(),
+		Telemetry: telemetry.Default(),
 	}
 }
 
@@ -186,41 +189,46 @@ func (r *Recipe) fit() {
 	}
 }
 
+// section is a part of a recipe that checks itself.
 type section struct {
 	path  string
 	check func() error
 }
 
+// optional is the check of a section that a recipe may leave out.
+func optional[T any](given *T, check func(T) error) func() error {
+	return func() error {
+		if given == nil {
+			return nil
+		}
+		return check(*given)
+	}
+}
+
+func (r Recipe) sections() []section {
+	return []section{
+		{"prompts", r.Prompts.Validate},
+		{"chat", r.Chat.Validate},
+		{"tokenize", r.Tokenize.Validate},
+		{"rollout", r.Rollout.Validate},
+		{"label", r.Label.Validate},
+		{"update", r.Update.Validate},
+		{"runner", r.Runner.Validate},
+		{"telemetry", r.Telemetry.Validate},
+		{"policy", r.Policy.validate},
+		{"reward", optional(r.Reward, Reward.validate)},
+		{"reference", optional(r.Frozen, Model.validate)},
+		{"pairs", optional(r.Pairs, pairs.Config.Validate)},
+		{"distill", optional(r.Distill, Distill.validate)},
+		{"seft", optional(r.SEFT, SEFT.validate)},
+		{"mixed", optional(r.Mixed, label.MixedConfig.Validate)},
+		{"target", optional(r.Target, target.LCOConfig.Validate)},
+		{"advantage", optional(r.Advantage, advantage.Config.Validate)},
+	}
+}
+
 // Validate names the first setting that is out of range or does not fit the others.
 func (r Recipe) Validate() error {
-	sections := []section{
-		{"prompts", r.Prompts.Validate}, {"chat", r.Chat.Validate}, {"tokenize", r.Tokenize.Validate}, {"rollout", r.Rollout.Validate}, {"label", r.Label.Validate},
-		{"update", r.Update.Validate}, {"runner", r.Runner.Validate}, {"policy", r.Policy.validate},
-	}
-	if r.Reward != nil {
-		sections = append(sections, section{"reward", r.Reward.validate})
-	}
-	if r.Frozen != nil {
-		sections = append(sections, section{"reference", r.Frozen.validate})
-	}
-	if r.Pairs != nil {
-		sections = append(sections, section{"pairs", r.Pairs.Validate})
-	}
-	if r.Distill != nil {
-		sections = append(sections, section{"distill", r.Distill.validate})
-	}
-	if r.SEFT != nil {
-		sections = append(sections, section{"seft", r.SEFT.validate})
-	}
-	if r.Mixed != nil {
-		sections = append(sections, section{"mixed", r.Mixed.Validate})
-	}
-	if r.Target != nil {
-		sections = append(sections, section{"target", r.Target.Validate})
-	}
-	if r.Advantage != nil {
-		sections = append(sections, section{"advantage", r.Advantage.Validate})
-	}
 	switch {
 	case r.Kind != Policy && r.Kind != Train && r.Kind != Refresh && r.Kind != Evolve:
 		return configErrorf("kind", "%q is not one of %s, %s, %s, %s", r.Kind, Policy, Train, Refresh, Evolve)
@@ -242,7 +250,7 @@ func (r Recipe) Validate() error {
 	case r.Evaluate.Every > 0 && r.Evaluate.Split == r.Prompts.Split:
 		return configErrorf("evaluate.split", "%q is what prompts.split trains on; held-out prompts need another split", r.Evaluate.Split)
 	}
-	for _, s := range sections {
+	for _, s := range r.sections() {
 		if err := s.check(); err != nil {
 			return &ConfigError{Path: s.path + "." + firstPath(err), Why: rest(err)}
 		}
@@ -317,7 +325,7 @@ func (r Recipe) Resolved() ([]byte, error) {
 	if err := yaml.Unmarshal(raw, &tree); err != nil { // JSON is YAML, and numbers stay whole
 		return nil, err
 	}
-	for _, place := range []string{"run", "runner"} { // where a run lies and on what it runs is no part of what it computes
+	for _, place := range []string{"run", "runner", "telemetry"} { // where a run lies, on what it runs and what it tells is no part of what it computes
 		delete(tree, place)
 	}
 	if section, ok := tree["prompts"].(map[string]any); ok {

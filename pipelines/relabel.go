@@ -98,17 +98,14 @@ func Relabel(ctx context.Context, files []string, verifier label.Config, dir str
 			return out, fmt.Errorf("relabel: %w", err)
 		}
 	}
-	beamInit()
+	runners.Init()
 	p, s := beam.NewPipelineWithRoot()
 	labeled, dead := label.Outcome(s, verifier, beam.ParDo(s, &unlabelFn{}, recordio.Read(s, files)))
 	store := stage.Store{Dir: work}
 	recordio.Write(s, recordio.Output{Dir: dir, Name: "relabeled"}, store, labeled)
 	recordio.Write(s, recordio.Output{Dir: dir, Name: deadName}, store, dead)
-	result, err := runners.Run(ctx, p, runner)
+	result, err := execute(ctx, "relabel", p, runner)
 	if err != nil {
-		return out, err
-	}
-	if err := stage.Conserved(result); err != nil {
 		return out, err
 	}
 	for _, c := range stage.CountsOf(result) {

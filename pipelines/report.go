@@ -11,6 +11,7 @@ import (
 
 	"github.com/millrace/millrace/pipelines/report"
 	"github.com/millrace/millrace/pipelines/show"
+	"github.com/millrace/millrace/pipelines/telemetry"
 )
 
 // reportRollouts is how many rollouts a page shows.
@@ -84,6 +85,16 @@ func ReportData(ctx context.Context, runs ...string) (report.Data, error) {
 				d.Rollouts, valued = rollouts, hasValues
 			}
 		}
+		flow, err := stageFlow(run, r, number)
+		if err != nil {
+			return d, err
+		}
+		for _, s := range flow {
+			if len(runs) > 1 {
+				s.Name = name + ": " + s.Name
+			}
+			d.Stages = append(d.Stages, s)
+		}
 		for at := range number + 1 {
 			dead, err := DeadLetters(ctx, run.IterPath(at), 0)
 			if err != nil {
@@ -100,6 +111,50 @@ func ReportData(ctx context.Context, runs ...string) (report.Data, error) {
 	}
 	d.Dead = show.CountDead(letters)
 	return d, nil
+}
+
+// stageFlow sums up what the stages did with the rows of the iterations up to last, in the order of the dataflow. It comes
+// from the run's telemetry, and so may be incomplete, or missing where that was turned off.
+func stageFlow(run *RunDir, r Recipe, last int) ([]report.Stage, error) {
+	lines, err := telemetry.ReadStages(run.Path)
+	if err != nil {
+		return nil, err
+	}
+	var order []string
+	if planned, err := r.Plan(); err == nil {
+		for _, s := range planned {
+			order = append(order, s.Name)
+		}
+	}
+	sums := map[string]*report.Stage{}
+	for _, l := range lines {
+		if l.Iteration > last || l.Pipeline != iterationPipeline {
+			continue
+		}
+		s := sums[l.Stage]
+		if s == nil {
+			s = &report.Stage{Name: l.Stage}
+			sums[l.Stage] = s
+			if !slices.Contains(order, l.Stage) {
+				order = append(order, l.Stage)
+			}
+		}
+		// An update takes records as they are and counts the rows that it learns from.
+		used, left := l.Other["rows_used"], l.Other["rows_left_out"]
+		s.In += int(l.RowsIn + used + left)
+		s.Out += int(l.RowsOut + used)
+		s.Filtered += int(l.Filtered + left)
+		s.Dead += int(l.Dead)
+		s.Tokens += int(l.TokensOut)
+		s.Seconds += l.Seconds
+	}
+	var out []report.Stage
+	for _, name := range order {
+		if s := sums[name]; s != nil {
+			out = append(out, *s)
+		}
+	}
+	return out, nil
 }
 
 // methodName keeps the names of lines apart when directories share one.

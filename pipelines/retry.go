@@ -62,7 +62,7 @@ func Retry(ctx context.Context, run *RunDir, number int, dir string) (revived []
 		return nil, 0, err
 	}
 	defer os.RemoveAll(work)
-	beamInit()
+	runners.Init()
 	p, scope := beam.NewPipelineWithRoot()
 	for _, name := range sortedKeys(byStage) {
 		out := recordio.Output{Dir: dir, Name: strings.ReplaceAll(name, "/", "-")}
@@ -74,7 +74,7 @@ func Retry(ctx context.Context, run *RunDir, number int, dir string) (revived []
 		recordio.Write(scope, out, stage.Store{Dir: work}, beam.CreateList(scope, batches))
 		revived = append(revived, Revived{Stage: name, Rows: rows, Path: out.Path(0), Sets: fileSettings(out.Path(0), batches[0])})
 	}
-	if _, err := runners.Run(ctx, p, runners.Default()); err != nil {
+	if _, err := execute(ctx, "retry", p, runners.Default()); err != nil {
 		return nil, 0, err
 	}
 	return revived, unreadable, nil

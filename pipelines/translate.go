@@ -27,7 +27,7 @@ func (r Recipe) Translate(ctx context.Context) (runners.Translation, error) {
 	if r.Frozen != nil {
 		at.frozen.Path = r.Frozen.Path
 	}
-	beamInit()
+	runners.Init()
 	p, scope := beam.NewPipelineWithRoot()
 	f := &flow{scope: scope, at: at, store: stage.Store{Dir: at.work, MaxRecordBytes: r.Limits.MaxRecordBytes}}
 	for _, n := range nodes {

@@ -206,7 +206,7 @@ func runFlink(ctx context.Context, p *beam.Pipeline, c Config) (beam.PipelineRes
 		return nil, fmt.Errorf("runner.flink.endpoint: no job service answers at %s: %w", f.Endpoint, err)
 	}
 	defer conn.Close()
-	j := job{runner: "flink", name: c.Job, client: jobpb.NewJobServiceClient(conn), noProgress: c.noProgress()}
+	j := job{runner: "flink", name: c.Job, client: jobpb.NewJobServiceClient(conn), noProgress: c.noProgress(), watch: c.Watch}
 	if err := checkOptions(ctx, j.client, f.Options); err != nil {
 		return nil, err
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"maps"
 	"regexp"
 	"slices"
@@ -20,7 +21,6 @@ import (
 	_ "github.com/apache/beam/sdks/v2/go/pkg/beam/core/runtime/harness/init" // the worker's side of every portable runner
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/core/runtime/metricsx"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/core/util/hooks"
-	"github.com/apache/beam/sdks/v2/go/pkg/beam/log"
 	jobpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/jobmanagement_v1"
 	pipepb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/pipeline_v1"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/options/jobopts"
@@ -56,6 +56,7 @@ type job struct {
 	client     jobpb.JobServiceClient
 	noProgress time.Duration
 	read       func(ctx context.Context) reading
+	watch      func(beam.PipelineResult)
 	forWorkers map[string]string // options of our own that worker processes see
 
 	id       string
@@ -180,6 +181,11 @@ func (j *job) wait(ctx context.Context) error {
 		case now := <-tick.C:
 			asking, done := context.WithTimeout(following, 10*time.Second)
 			r := j.read(asking)
+			if j.watch != nil {
+				if result, err := j.counters(asking); err == nil {
+					j.watch(result)
+				}
+			}
 			done()
 			if err := dog.see(now, r); err != nil {
 				j.cancel(end)
@@ -196,7 +202,7 @@ func (j *job) cancel(end <-chan error) {
 	ctx, done := context.WithTimeout(context.Background(), cancelWait)
 	defer done()
 	if _, err := j.client.Cancel(ctx, &jobpb.CancelJobRequest{JobId: j.id}); err != nil {
-		log.Warnf(ctx, "cancel of job %s: %v", j.id, err)
+		slog.WarnContext(ctx, "the job could not be cancelled", "runner", j.runner, "job", j.id, "error", err)
 		return
 	}
 	select {
@@ -228,7 +234,7 @@ func (j *job) follow(ctx context.Context) error {
 			return &LostError{Runner: j.runner, Job: j.id, Err: err}
 		}
 		if s := message.GetStateResponse(); s != nil {
-			log.Infof(ctx, "job %s: %s", j.id, s.GetState())
+			slog.DebugContext(ctx, "job state", "runner", j.runner, "job", j.id, "state", s.GetState().String())
 			switch state = s.GetState(); state {
 			case jobpb.JobState_DONE, jobpb.JobState_DRAINED:
 				return nil
@@ -242,7 +248,7 @@ func (j *job) follow(ctx context.Context) error {
 			continue
 		}
 		m := message.GetMessageResponse()
-		log.Infof(ctx, "job %s: %s", j.id, m.GetMessageText())
+		slog.DebugContext(ctx, "job message", "runner", j.runner, "job", j.id, "message", m.GetMessageText())
 		if m.GetImportance() >= jobpb.JobMessage_JOB_MESSAGE_ERROR {
 			why = cause(why, m.GetMessageText())
 			if state == jobpb.JobState_FAILED {
@@ -332,6 +338,11 @@ func (p *position) see(m metrics.QueryResults, name func(id string) string) read
 func (j *job) result() (beam.PipelineResult, error) {
 	ctx, done := context.WithTimeout(context.Background(), time.Minute)
 	defer done()
+	return j.counters(ctx)
+}
+
+// counters are what the job service has counted so far.
+func (j *job) counters(ctx context.Context) (beam.PipelineResult, error) {
 	r, err := j.client.GetJobMetrics(ctx, &jobpb.GetJobMetricsRequest{JobId: j.id})
 	if err != nil {
 		return nil, err

@@ -2,23 +2,18 @@ package runners
 
 import (
 	"log/slog"
-	"os"
 	"sync"
 
-	"github.com/apache/beam/sdks/v2/go/pkg/beam/log"
+	"github.com/apache/beam/sdks/v2/go/pkg/beam"
 )
 
-var quiet sync.Once
+// Init freezes Beam's registry, once; pipelines can be built after it. Beam's own Init also replaces the logger of the
+// process by one that narrates every bundle; this one leaves the program's logger as it was.
+var Init = sync.OnceFunc(func() {
+	before := slog.Default()
+	beam.Init()
+	slog.SetDefault(before)
+})
 
-// quietLogs keeps Beam's narration of every bundle off the terminal: what a user should see there is the progress of the
-// run. MILLRACE_LOG=debug shows all of it.
-func quietLogs() {
-	quiet.Do(func() {
-		level := slog.LevelError
-		if os.Getenv("MILLRACE_LOG") == "debug" {
-			level = slog.LevelDebug
-		}
-		slog.SetDefault(slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level})))
-		log.SetLogger(&log.Structural{})
-	})
-}
+// quietLogs keeps the narration off the terminal of a program that has not chosen a logger of its own.
+func quietLogs() { slog.SetLogLoggerLevel(slog.LevelError) }

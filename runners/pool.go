@@ -8,7 +8,6 @@ import (
 	"sync"
 
 	"github.com/apache/beam/sdks/v2/go/container/tools"
-	"github.com/apache/beam/sdks/v2/go/pkg/beam"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/core/runtime/harness"
 	fnpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/fnexecution_v1"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/util/grpcx"
@@ -31,7 +30,7 @@ type poolKey struct{ id, control string }
 // ServePool serves a pool at host:port until the context ends. Announce is given the address, which matters for port 0.
 func ServePool(ctx context.Context, address string, announce func(net.Addr)) error {
 	quietLogs()
-	beam.Init()
+	Init()
 	at, ended, err := startPool(ctx, address)
 	if err != nil {
 		return err

@@ -30,7 +30,7 @@ func runPrism(ctx context.Context, p *beam.Pipeline, c Config) (beam.PipelineRes
 	}
 	defer stop()
 	return retryHeldUp(ctx, func() (beam.PipelineResult, error) {
-		j := job{runner: "prism", client: client, noProgress: c.noProgress()}
+		j := job{runner: "prism", client: client, noProgress: c.noProgress(), watch: c.Watch}
 		j.read = j.readMetrics
 		return j.execute(ctx, p, env, nil)
 	})

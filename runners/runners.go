@@ -29,6 +29,8 @@ type Config struct {
 	// Job names the work on a cluster. A job of the same name that is still running there is left over from a driver that
 	// died, and is cancelled first. Empty: a name of its own.
 	Job string `json:"-"`
+	// Watch, if set, is given the counters of the pipeline every now and then while it runs, where the runner has them.
+	Watch func(beam.PipelineResult) `json:"-"`
 }
 
 // Default is the embedded runner.

@@ -28,9 +28,11 @@ func IsWorker(args []string) bool {
 //
 // A runner tells a worker no more than its id and where to ask. The answer is used in this process: no boot program, no
 // copy of the binary, no file with the options, and one process that ends with the runner's signal.
-func ServeWorker(args []string) int {
+//
+// Start, if not nil, is called once the worker knows the options of its job; the function that it returns is called at the end.
+func ServeWorker(args []string, start func() (end func())) int {
 	exitWithParent()
-	err := serveWorker(args)
+	err := serveWorker(args, start)
 	if err == nil {
 		return 0
 	}
@@ -38,7 +40,7 @@ func ServeWorker(args []string) int {
 	return 1
 }
 
-func serveWorker(args []string) error {
+func serveWorker(args []string, start func() (end func())) error {
 	if option(args, "provision_endpoint") == "" { // Beam's boot program has asked already and passes flags
 		if err := flag.CommandLine.Parse(args); err != nil {
 			return err
@@ -74,7 +76,10 @@ func serveWorker(args []string) error {
 	if rest := options.Options.Options[restOption]; rest != "" && options.AppName != "" {
 		go exitWithJob(ctx, flinkREST{rest}, options.AppName)
 	}
-	beam.Init()
+	if start != nil {
+		defer start()()
+	}
+	Init()
 	return harness.MainWithOptions(ctx, logging, control, harness.Options{
 		StatusEndpoint: info.GetStatusEndpoint().GetUrl(), RunnerCapabilities: info.GetRunnerCapabilities()})
 }

@@ -31,7 +31,7 @@ func TestIsWorker(t *testing.T) {
 
 func TestWorkerWithoutARunnerEnds(t *testing.T) {
 	if os.Getenv("MILLRACE_TEST_WORKER") == "1" {
-		os.Exit(ServeWorker([]string{"--provision_endpoint=localhost:1"}))
+		os.Exit(ServeWorker([]string{"--provision_endpoint=localhost:1"}, nil))
 	}
 	cmd := exec.Command(os.Args[0], "-test.run=^TestWorkerWithoutARunnerEnds$")
 	cmd.Env = append(os.Environ(), "MILLRACE_TEST_WORKER=1")

@@ -25,8 +25,7 @@ type plan struct {
 }
 
 func newPlan(e *env) *cobra.Command {
-	var sets []string
-	var runner string
+	var flags recipeFlags
 	c := &cobra.Command{
 		Use:   "plan RECIPE",
 		Short: "Check a recipe and show what it would do, without running it",
@@ -34,10 +33,7 @@ func newPlan(e *env) *cobra.Command {
 			"the recipe and, for a new model, its tokenizer. A recipe that would not run gives exit code 2 and the path of the setting.",
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if runner != "" {
-				sets = append(sets, "runner.name="+runner)
-			}
-			r, err := pipelines.OpenRecipe(args[0], sets)
+			r, err := flags.open(args[0])
 			if err != nil {
 				return err
 			}
@@ -60,8 +56,7 @@ func newPlan(e *env) *cobra.Command {
 			return e.print(p, p.text)
 		},
 	}
-	c.Flags().StringVar(&runner, "runner", "", "runner of the pipelines; with dataflow, show the job it would be given")
-	c.Flags().StringArrayVar(&sets, "set", nil, "override a setting, path=value; may be repeated")
+	flags.register(c)
 	return c
 }
 

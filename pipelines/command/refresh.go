@@ -13,7 +13,7 @@ import (
 func init() { commands = append(commands, newRefresh) }
 
 func newRefresh(e *env) *cobra.Command {
-	var sets []string
+	var flags recipeFlags
 	c := &cobra.Command{
 		Use:   "refresh RECIPE",
 		Short: "Train a reward model, measure it on held-out prompts, promote it or not",
@@ -21,7 +21,7 @@ func newRefresh(e *env) *cobra.Command {
 			"prompts, and promote it only if it ranks responses better than chance by the recipe's margin.",
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			r, err := pipelines.OpenRecipe(args[0], sets)
+			r, err := flags.open(args[0])
 			if err != nil {
 				return err
 			}
@@ -41,7 +41,7 @@ func newRefresh(e *env) *cobra.Command {
 			return e.print(result, func(w io.Writer) { writeRefresh(w, result) })
 		},
 	}
-	c.Flags().StringArrayVar(&sets, "set", nil, "override a setting, path=value; may be repeated")
+	flags.register(c)
 	return c
 }
 

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"os/signal"
 	"syscall"
@@ -15,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/millrace/millrace/pipelines"
+	"github.com/millrace/millrace/pipelines/telemetry"
 )
 
 // Exit codes of the program.
@@ -39,6 +41,8 @@ var commands = []func(*env) *cobra.Command{}
 func Main(args []string, stdout, stderr io.Writer) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	defer slog.SetDefault(slog.Default())
+	telemetry.SetLogs(stderr, telemetry.Default().Log)
 	root := newRoot(&env{out: stdout, err: stderr})
 	root.SetArgs(args)
 	root.SetOut(stdout)

@@ -3,30 +3,24 @@ package command
 import (
 	"fmt"
 	"io"
-	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/millrace/millrace/pipelines"
 	"github.com/millrace/millrace/pipelines/progress"
-	"github.com/millrace/millrace/runners"
 )
 
 func init() { commands = append(commands, newRun) }
 
 func newRun(e *env) *cobra.Command {
-	var sets []string
-	var runner string
+	var flags recipeFlags
 	c := &cobra.Command{
 		Use:   "run RECIPE",
 		Short: "Run a recipe, or go on with it after its last committed iteration",
 		Long:  "Run a recipe: a YAML file, or the name of an embedded one (see `millrace recipes`). The same command again goes on after\nthe last committed iteration; an interrupted iteration is done again and gives the same bytes.",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if runner != "" {
-				sets = append(sets, "runner.name="+runner)
-			}
-			r, err := pipelines.OpenRecipe(args[0], sets)
+			r, err := flags.open(args[0])
 			if err != nil {
 				return err
 			}
@@ -40,7 +34,6 @@ func newRun(e *env) *cobra.Command {
 			})
 		},
 	}
-	c.Flags().StringVar(&runner, "runner", "", "runner of the pipelines: "+strings.Join(runners.Names(), ", ")+" (runner.name)")
-	c.Flags().StringArrayVar(&sets, "set", nil, "override a setting, path=value; may be repeated")
+	flags.register(c)
 	return c
 }

@@ -107,6 +107,7 @@ type Bin struct {
 type Stage struct {
 	Name                    string
 	In, Out, Dead, Filtered int
+	Tokens                  int     // response tokens of the rows out
 	Seconds                 float64 // NaN when not measured
 }
 

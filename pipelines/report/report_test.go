@@ -66,8 +66,8 @@ func example() Data {
 		Calibration: []Calibration{{Name: "before", Bins: bins}, {Name: "after", Bins: append([]Bin{{P: 0.3, Y: 0.28, N: 90}}, bins[5:8]...)}},
 		Rollouts:    []show.Rollout{chain(rng, "5a*2b*6c-6d+8=", "2", "a5*2=0\nb0*6=0\nc0-6=4\nd4+8=2\n#2", -1), chain(rng, "7a+8b*3c-9d*4e+5=", "9", "a7+8=5\nb5*3=5\nc5-9=7\nd7*4=8\ne8+5=3\n#3", 2), chain(rng, "3a*7b+6c-2=", "5", "a3*7=1\nb1+6=7\nc7-2=4\n#4", 2), chain(rng, "9a-4b*8c+7=", "7", "a9-4=4\nb4*8=2\nc2+7=9\n#9", 0)},
 		Stages: []Stage{
-			{"prompts", 16, 16, 0, 0, 0.01}, {"rollout", 16, 64, 0, 0, 0.31}, {"label", 64, 62, 2, 0, 0.004}, {"score", 62, 62, 0, 0, 0.08},
-			{"value", 62, 62, 0, 0, math.NaN()}, {"advantage", 62, 62, 0, 0, 0.001}, {"keep mixed", 62, 50, 0, 12, 0.001}, {"update", 50, 50, 0, 0, 0.2},
+			{"prompts", 16, 16, 0, 0, 0, 0.01}, {"rollout", 16, 64, 0, 0, 576, 0.31}, {"label", 64, 62, 2, 0, 558, 0.004}, {"score", 62, 62, 0, 0, 558, 0.08},
+			{"value", 62, 62, 0, 0, 558, math.NaN()}, {"advantage", 62, 62, 0, 0, 558, 0.001}, {"keep mixed", 62, 50, 0, 12, 450, 0.001}, {"update", 50, 50, 0, 0, 450, 0.2},
 		},
 		Dead: []show.DeadCount{{Stage: "label", Reason: "missing_field", Count: 2}},
 	}
@@ -202,7 +202,7 @@ func hostile() Data {
 		Calibration: []Calibration{{attack, []Bin{{0.5, 0.5, 1}, {math.NaN(), inf, -3}}}},
 		Rollouts: []show.Rollout{{Name: attack, Prompt: attack, Answer: attack, Outcome: &yes, FirstError: &first,
 			Tokens: []show.Token{{Text: attack, LogP: -inf, Value: math.NaN(), PCorrect: 0.5, Advantage: inf, Candidates: []show.Candidate{{}, {Text: attack}}}}}, {}},
-		Stages: []Stage{{attack, -1, 0, 0, 0, inf}},
+		Stages: []Stage{{attack, -1, 0, 0, 0, -1, inf}},
 		Dead:   []show.DeadCount{{Stage: attack, Reason: attack}},
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
@@ -154,6 +155,14 @@ func (f *mapFn[M, P]) Setup(ctx context.Context) error {
 	return f.runner.setup(ctx, p.Setup)
 }
 
+// StartBundle opens the span of the bundle. Beam wants it to take what ProcessElement takes besides the element.
+func (f *mapFn[M, P]) StartBundle(ctx context.Context, _, _ func(Batch)) {
+	f.runner.span.start(ctx, f.runner.contract.Name)
+}
+
+// FinishBundle closes it.
+func (f *mapFn[M, P]) FinishBundle(context.Context, func(Batch), func(Batch)) { f.runner.span.end(nil) }
+
 func (f *mapFn[M, P]) ProcessElement(ctx context.Context, b Batch, out, dead func(Batch)) error {
 	return f.runner.process(ctx, b, P(&f.Config).Map, out, dead)
 }
@@ -173,6 +182,16 @@ func (f *sideFn[M, S, P]) Setup(ctx context.Context) error {
 	return f.runner.setup(ctx, p.Setup)
 }
 
+// StartBundle opens the span of the bundle.
+func (f *sideFn[M, S, P]) StartBundle(ctx context.Context, _ S, _, _ func(Batch)) {
+	f.runner.span.start(ctx, f.runner.contract.Name)
+}
+
+// FinishBundle closes it.
+func (f *sideFn[M, S, P]) FinishBundle(context.Context, S, func(Batch), func(Batch)) {
+	f.runner.span.end(nil)
+}
+
 func (f *sideFn[M, S, P]) ProcessElement(ctx context.Context, b Batch, side S, out, dead func(Batch)) error {
 	return f.runner.process(ctx, b, func(ctx context.Context, b Batch, d *DeadLetters) (Batch, error) {
 		return P(&f.Config).MapWith(ctx, b, side, d)
@@ -188,6 +207,16 @@ type storedSideFn[M, S any, P SideMapperPtr[M, S]] struct {
 }
 
 func (f *storedSideFn[M, S, P]) Setup(ctx context.Context) error { return f.Side.Setup(ctx) }
+
+// StartBundle opens the span of the bundle.
+func (f *storedSideFn[M, S, P]) StartBundle(ctx context.Context, side S, out, dead func(Batch)) {
+	f.Side.StartBundle(ctx, side, out, dead)
+}
+
+// FinishBundle closes it.
+func (f *storedSideFn[M, S, P]) FinishBundle(ctx context.Context, side S, out, dead func(Batch)) {
+	f.Side.FinishBundle(ctx, side, out, dead)
+}
 
 func (f *storedSideFn[M, S, P]) ProcessElement(ctx context.Context, d Stored, side S, out, dead func(Batch)) error {
 	b, err := f.Store.Get(ctx, d)
@@ -212,6 +241,7 @@ type runner struct {
 	lineage  func() string
 	limit    int
 	counters counters
+	span     bundleSpan
 }
 
 func newRunner(c schemas.Contract, cfg, p any, limit int) runner {
@@ -232,15 +262,16 @@ func (r *runner) setup(ctx context.Context, f func(context.Context) error) error
 
 func (r *runner) process(ctx context.Context, b Batch, f mapFunc, out, dead func(Batch)) error {
 	start := time.Now()
+	ctx = logged(ctx, r.contract.Name, b)
 	res, err := run(ctx, r.contract, r.lineage, r.limit, b, f)
 	if err != nil {
+		slog.ErrorContext(ctx, "stage failed", "error", err)
+		r.span.end(err)
 		return err
 	}
-	rows := 0
-	for _, o := range res.Out {
-		rows += o.NumRows()
-	}
-	r.counters.add(ctx, res, rows, time.Since(start))
+	r.counters.add(ctx, res, passedOf(res.Out), time.Since(start))
+	r.span.count(res)
+	logDead(ctx, r.contract.Name, b.Meta(), res)
 	for _, o := range res.Out {
 		out(o)
 	}

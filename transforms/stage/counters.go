@@ -19,6 +19,8 @@ import (
 //	rows_filtered    of these, rows taken out on purpose
 //	rows_dead        of these, rows set aside; rows_dead.<reason> by reason
 //	rows_out         rows that went on
+//	tokens_out       response tokens of the rows that went on, where rows have responses
+//	bytes_out        bytes of the values of the rows that went on, in memory or, behind ApplyOnce, in the store
 //	batches          batches it was given
 //	ms               milliseconds spent
 const namespace = "millrace."
@@ -28,32 +30,61 @@ type counters struct {
 	carry time.Duration // not yet counted, below a millisecond
 }
 
-func (c *counters) add(ctx context.Context, r Result, out int, d time.Duration) {
-	count := func(name string, n int) {
+// passed is how much a stage passed on.
+type passed struct{ rows, tokens, bytes int64 }
+
+func (p *passed) add(rows, tokens, bytes int64) {
+	p.rows, p.tokens, p.bytes = p.rows+rows, p.tokens+tokens, p.bytes+bytes
+}
+
+func passedOf(out []Batch) (p passed) {
+	for _, b := range out {
+		tokens := 0
+		if lists, err := schemas.ResponseTokens.Find(b); err == nil {
+			tokens = lists.Total()
+		}
+		p.add(int64(b.NumRows()), int64(tokens), int64(b.Size()))
+	}
+	return p
+}
+
+func passedStored(out []Stored) (p passed) {
+	for _, d := range out {
+		p.add(d.Rows, d.Tokens, d.Bytes)
+	}
+	return p
+}
+
+func (c *counters) add(ctx context.Context, r Result, out passed, d time.Duration) {
+	count := func(name string, n int64) {
 		if n != 0 {
-			beam.NewCounter(namespace+c.stage, name).Inc(ctx, int64(n))
+			beam.NewCounter(namespace+c.stage, name).Inc(ctx, n)
 		}
 	}
-	count("rows_in", r.In)
-	count("rows_kept", r.Kept)
-	count("rows_filtered", r.Filtered)
+	count("rows_in", int64(r.In))
+	count("rows_kept", int64(r.Kept))
+	count("rows_filtered", int64(r.Filtered))
 	dead := 0
 	for _, reason := range schemas.Reasons {
-		count("rows_dead."+string(reason), r.Reasons[reason])
+		count("rows_dead."+string(reason), int64(r.Reasons[reason]))
 		dead += r.Reasons[reason]
 	}
-	count("rows_dead", dead)
-	count("rows_out", out)
+	count("rows_dead", int64(dead))
+	count("rows_out", out.rows)
+	count("tokens_out", out.tokens)
+	count("bytes_out", out.bytes)
 	count("batches", 1)
 	c.carry += d
-	count("ms", int(c.carry.Milliseconds()))
+	count("ms", c.carry.Milliseconds())
 	c.carry %= time.Millisecond
 }
 
 // CountResult counts for a source or another DoFn that is not put into a pipeline by Apply: out is its rows out.
 func CountResult(ctx context.Context, stage string, r Result, out int, d time.Duration) {
 	c := counters{stage: stage}
-	c.add(ctx, r, out, d)
+	all := passedOf(r.Out)
+	all.rows = int64(out)
+	c.add(ctx, r, all, d)
 }
 
 // Count adds to a stage's own counter, beside those every stage has.
@@ -65,6 +96,7 @@ func Count(ctx context.Context, stage, name string, n int) {
 type Counts struct {
 	Stage                         string
 	In, Kept, Filtered, Dead, Out int64
+	Tokens, Bytes                 int64 // of the rows out
 	Batches, Millis               int64
 	Reasons                       map[schemas.Reason]int64
 	Other                         map[string]int64 // what the stage counts for itself
@@ -116,6 +148,10 @@ func gather(all []metrics.CounterResult) []Counts {
 			c.Dead += n
 		case "rows_out":
 			c.Out += n
+		case "tokens_out":
+			c.Tokens += n
+		case "bytes_out":
+			c.Bytes += n
 		case "batches":
 			c.Batches += n
 		case "ms":

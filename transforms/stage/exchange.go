@@ -3,6 +3,7 @@ package stage
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"reflect"
 	"time"
 
@@ -74,6 +75,16 @@ type onceFn[M any, P MapperPtr[M]] struct {
 	runner         runner
 }
 
+// StartBundle opens the span of the bundle.
+func (f *onceFn[M, P]) StartBundle(ctx context.Context, _, _ func(Stored)) {
+	f.runner.span.start(ctx, f.runner.contract.Name)
+}
+
+// FinishBundle closes it.
+func (f *onceFn[M, P]) FinishBundle(context.Context, func(Stored), func(Stored)) {
+	f.runner.span.end(nil)
+}
+
 func (f *onceFn[M, P]) Setup(ctx context.Context) error {
 	p := P(&f.Config)
 	f.runner = newRunner(p.Contract(), f.Config, p, f.MaxRecordBytes)
@@ -86,6 +97,7 @@ func (f *onceFn[M, P]) ProcessElement(ctx context.Context, b Batch, out, dead fu
 	}
 	start := time.Now()
 	r := &f.runner
+	ctx = logged(ctx, r.contract.Name, b)
 	name, err := taskName(r.contract, f.Config, r.lineage(), nil, r.limit, b)
 	if err != nil {
 		return fmt.Errorf("stage %s: %w", r.contract.Name, err)
@@ -94,10 +106,14 @@ func (f *onceFn[M, P]) ProcessElement(ctx context.Context, b Batch, out, dead fu
 		return run(ctx, r.contract, r.lineage, r.limit, b, P(&f.Config).Map)
 	})
 	if err != nil {
+		slog.ErrorContext(ctx, "stage failed", "error", err)
+		r.span.end(err)
 		return err
 	}
 	res := Result{In: m.In, Kept: m.Kept, Filtered: m.Filtered, Reasons: m.Reasons}
-	r.counters.add(ctx, res, rowsOf(m.Out), time.Since(start))
+	r.counters.add(ctx, res, passedStored(m.Out), time.Since(start))
+	r.span.count(res)
+	logDead(ctx, r.contract.Name, b.Meta(), res)
 	if replayed {
 		Count(ctx, r.contract.Name, "replayed", 1)
 	}
@@ -111,13 +127,6 @@ func (f *onceFn[M, P]) ProcessElement(ctx context.Context, b Batch, out, dead fu
 }
 
 func (f *onceFn[M, P]) Teardown() error { return teardown(P(&f.Config)) }
-
-func rowsOf(ds []Stored) (n int) {
-	for _, d := range ds {
-		n += int(d.Rows)
-	}
-	return n
-}
 
 type putFn struct{ Store Store }
 

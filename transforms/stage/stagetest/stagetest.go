@@ -18,6 +18,7 @@ import (
 	"testing"
 
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
+	"github.com/apache/beam/sdks/v2/go/pkg/beam/log"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/runners/prism"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/transforms/stage"
@@ -197,6 +198,7 @@ func Source(s beam.Scope, in []stage.Batch) beam.PCollection {
 func Execute(t testing.TB, p *beam.Pipeline) beam.PipelineResult {
 	t.Helper()
 	t.Setenv("TMPDIR", t.TempDir()) // Beam leaves a file there for every pipeline
+	log.LogLevel = "error"          // the runner narrates every bundle
 	beam.Init()
 	r, err := prism.Execute(context.Background(), p)
 	if err != nil {

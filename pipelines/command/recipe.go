@@ -1,0 +1,42 @@
+package command
+
+import (
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/millrace/millrace/pipelines"
+	"github.com/millrace/millrace/runners"
+)
+
+// recipeFlags are the flags of the commands that open a recipe. Each stands for a setting of the recipe.
+type recipeFlags struct {
+	given map[string]*string // by setting
+	sets  []string
+}
+
+func (f *recipeFlags) register(c *cobra.Command) {
+	f.given = map[string]*string{}
+	for _, s := range []struct{ flag, setting, usage string }{
+		{"runner", "runner.name", "runner of the pipelines: " + strings.Join(runners.Names(), ", ")},
+		{"log-level", "telemetry.log.level", "least level of log lines on standard error: debug, info, warn, error, off"},
+		{"log-format", "telemetry.log.format", "log lines on standard error as text or json"},
+		{"metrics-listen", "telemetry.metrics.listen", "serve Prometheus metrics at this host:port"},
+		{"traces", "telemetry.traces", "send OpenTelemetry spans, true or false; OTEL_* variables say where to"},
+	} {
+		f.given[s.setting] = c.Flags().String(s.flag, "", s.usage+" ("+s.setting+")")
+	}
+	c.Flag("traces").NoOptDefVal = "true"
+	c.Flags().StringArrayVar(&f.sets, "set", nil, "override a setting, path=value; may be repeated")
+}
+
+// open reads the recipe of that name, or file, with what the flags say.
+func (f *recipeFlags) open(name string) (pipelines.Recipe, error) {
+	sets := f.sets
+	for _, setting := range sortedNames(f.given) {
+		if value := *f.given[setting]; value != "" {
+			sets = append(sets, setting+"="+value)
+		}
+	}
+	return pipelines.OpenRecipe(name, sets)
+}

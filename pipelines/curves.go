@@ -1,0 +1,52 @@
+package pipelines
+
+import (
+	"os"
+	"path/filepath"
+
+	"github.com/millrace/millrace/pipelines/telemetry"
+	"github.com/millrace/millrace/transforms/update"
+)
+
+// curves draws the training curves of a run from what its committed iterations hold.
+type curves struct {
+	run   *RunDir
+	to    *telemetry.Run
+	steps map[string]int // optimizer steps drawn so far, by role
+}
+
+// add draws an iteration: what was measured, over the iterations done, and every optimizer step. What cannot be read is
+// left out; whoever needs it will say so.
+func (c *curves) add(number int) {
+	dir := c.run.IterPath(number)
+	info, err := os.Stat(filepath.Join(dir, manifestName))
+	if err != nil {
+		return
+	}
+	at := info.ModTime()
+	var points []telemetry.Point
+	measured, _ := readLines[Measurement](filepath.Join(dir, metricsName))
+	for _, m := range measured {
+		for _, name := range sortedKeys(m.Metrics) {
+			points = append(points, telemetry.Point{At: at, Step: m.Iterations, Curve: name, Value: m.Metrics[name]})
+		}
+	}
+	if c.steps == nil {
+		c.steps = map[string]int{}
+	}
+	for _, role := range []string{"policy", "reward", "reviser"} {
+		steps, _ := readLines[update.StepRecord](update.Job{Dir: dir, Role: role}.StepsFile())
+		for _, s := range steps {
+			c.steps[role]++
+			draw := func(name string, x float64) {
+				points = append(points, telemetry.Point{At: at, Step: c.steps[role], Curve: "steps/" + role + "/" + name, Value: x})
+			}
+			draw("loss", s.Loss)
+			draw("gradient_norm", s.GradNorm)
+			for _, name := range sortedKeys(s.Metrics) {
+				draw(shortName(name), s.Metrics[name])
+			}
+		}
+	}
+	c.to.Draw(points)
+}
