@@ -136,10 +136,35 @@ func (c Config) Validate() error {
 	return nil
 }
 
-// Apply computes the batch-wide constants, then the advantages: PCollection<Batch> of responses in, the same with advantages
-// out, and dead letters. The input is read twice, so it should be materialised (stage.Exchange), not recomputed.
+// Apply computes the batch-wide constants where the kind has some, then the advantages: PCollection<Batch> of responses in, the
+// same with advantages out, and dead letters. With CrossesRecords the input is read twice, so it should be materialised
+// (stage.Exchange), not recomputed.
 func Apply(s beam.Scope, cfg Config, in beam.PCollection) (out, dead beam.PCollection) {
+	if !cfg.CrossesRecords() {
+		return stage.Apply(s, WithinGroups{cfg}, in)
+	}
 	return stage.ApplyWith[Config, Totals](s, cfg, in, totals.Reduce[Config, Totals](s, cfg, in))
+}
+
+// CrossesRecords reports whether the advantages depend on sums over the whole batch, not on the prompt's group alone.
+func (c *Config) CrossesRecords() bool {
+	switch c.Kind {
+	case Combined:
+		return c.td()
+	case PPO:
+		return c.Whiten
+	case QRM, QRMPPO:
+		return true
+	}
+	return false
+}
+
+// WithinGroups computes advantages that need no sums over the batch.
+type WithinGroups struct{ Config }
+
+// Map computes the advantages, group by group.
+func (c *WithinGroups) Map(ctx context.Context, b stage.Batch, dead *stage.DeadLetters) (stage.Batch, error) {
+	return c.MapWith(ctx, b, Totals{}, dead)
 }
 
 func encodeTotals(t Totals) ([]byte, error) { return json.Marshal(t) }
@@ -147,6 +172,7 @@ func encodeTotals(t Totals) ([]byte, error) { return json.Marshal(t) }
 func decodeTotals(raw []byte) (t Totals, err error) { return t, json.Unmarshal(raw, &t) }
 
 func init() {
+	stage.Register[WithinGroups]()
 	stage.RegisterWith[Config, Totals]()
 	totals.Register[Config, Totals](encodeTotals, decodeTotals)
 }

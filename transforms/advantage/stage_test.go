@@ -1,6 +1,7 @@
 package advantage
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"math"
@@ -301,7 +302,7 @@ func TestBadRowsAreSetAside(t *testing.T) {
 // TestApplyOnTheEmbeddedRunner: however the batch is cut into records, the pipeline gives what the functions give.
 func TestApplyOnTheEmbeddedRunner(t *testing.T) {
 	in := sample(t)
-	for _, kind := range []string{Combined, PPO} {
+	for _, kind := range []string{Combined, PPO, GRPO, RLOO} {
 		for _, normalise := range []string{Group, Batch} {
 			c := Default(kind)
 			c.Normalise = normalise
@@ -341,4 +342,39 @@ func TestConfigNamesTheWrongKey(t *testing.T) {
 	if err := grpo.Setup(context.Background()); err != nil {
 		t.Error(err)
 	}
+}
+
+// TestOnlySumsCrossRecords: where no sum over the batch is needed, sums change nothing.
+func TestOnlySumsCrossRecords(t *testing.T) {
+	in := sample(t)
+	for _, kind := range Kinds {
+		c := Default(kind)
+		var sums Totals
+		if err := c.Add(in, &sums); err != nil {
+			t.Fatal(err)
+		}
+		with, err := stage.RunWith(t.Context(), &c, in, sums)
+		if err != nil {
+			t.Fatal(err)
+		}
+		without, err := stage.RunWith(t.Context(), &c, in, Totals{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		a, b := marshalled(t, with), marshalled(t, without)
+		if same := bytes.Equal(a, b); same == c.CrossesRecords() {
+			t.Errorf("%s: crosses records: %v; the same without sums: %v", kind, c.CrossesRecords(), same)
+		}
+	}
+}
+
+func marshalled(t *testing.T, r stage.Result) []byte {
+	t.Helper()
+	var all bytes.Buffer
+	for _, b := range r.Out {
+		if _, err := b.WriteTo(&all); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return all.Bytes()
 }

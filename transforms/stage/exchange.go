@@ -45,8 +45,8 @@ func Get(s beam.Scope, store Store, in beam.PCollection) beam.PCollection {
 
 // ApplyOnce is Apply for a stage whose work must not be done twice, such as sampling. What it makes of a batch is kept in
 // the store, named by all it depends on (settings, models, rows); a bundle that is run again, or an iteration that
-// was interrupted, finds it there. The rows then cross to other workers as by Exchange. With a store without a directory
-// it is Apply.
+// was interrupted, finds it there. The rows cross to other workers before, so that a source that is one bundle does not keep
+// the work on one worker, and after, as by Exchange. With a store without a directory it is Apply.
 func ApplyOnce[M any, P MapperPtr[M]](s beam.Scope, cfg M, store Store, in beam.PCollection) (out, dead beam.PCollection) {
 	if store.Dir == "" {
 		return Apply[M, P](s, cfg, in)
@@ -54,7 +54,7 @@ func ApplyOnce[M any, P MapperPtr[M]](s beam.Scope, cfg M, store Store, in beam.
 	c := P(&cfg).Contract()
 	s = s.Scope(c.Name)
 	after := prepare(c, cfg, P(&cfg), in)
-	kept, set := beam.ParDo2(s, &onceFn[M, P]{Config: cfg, Store: store, MaxRecordBytes: after.MaxRecordBytes}, in)
+	kept, set := beam.ParDo2(s, &onceFn[M, P]{Config: cfg, Store: store, MaxRecordBytes: after.MaxRecordBytes}, Exchange(s, store, in))
 	out = Get(s, store, beam.Reshuffle(s, kept))
 	dead = Get(s, store, set)
 	after.Store = store

@@ -41,6 +41,7 @@ func (s Store) Put(ctx context.Context, b Batch) (Stored, error) {
 	}
 	groups := SortedGroups(b)
 	var buf bytes.Buffer
+	buf.Grow(b.Size() + b.Size()/8)
 	w := schemas.NewStreamWriter(&buf)
 	for _, g := range groups {
 		if err := w.Write(b.Slice(g.Lo, g.Hi)); err != nil {
@@ -133,10 +134,20 @@ var errChanged = errors.New("the file is not what was written: its content has a
 func (s Store) path(d Stored) string { return JoinPath(s.Dir, d.File) }
 
 func (s Store) read(ctx context.Context, d Stored) ([]byte, error) {
-	raw, err := ReadFile(ctx, s.path(d), d.Bytes)
+	f, err := OpenFile(ctx, s.path(d))
 	if err != nil {
 		return nil, err
 	}
+	defer f.Close()
+	var raw []byte
+	if d.Bytes <= maxAllocation { // which a description may lie about
+		raw = make([]byte, 0, d.Bytes+bytes.MinRead)
+	}
+	buf := bytes.NewBuffer(raw)
+	if _, err := buf.ReadFrom(io.LimitReader(f, d.Bytes+1)); err != nil {
+		return nil, fmt.Errorf("read %s: %w", s.path(d), err)
+	}
+	raw = buf.Bytes()
 	if sum := sha256.Sum256(raw); hex.EncodeToString(sum[:])+".arrow" != d.File {
 		return nil, fmt.Errorf("%s: %w", s.path(d), errChanged)
 	}
