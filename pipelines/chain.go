@@ -93,7 +93,9 @@ func (r Recipe) chain() ([]node, error) {
 	}
 	if a := r.Advantage; a != nil {
 		nodes = append(nodes, node{a.Contract(), func(f *flow) {
-			f.rows = stage.Exchange(f.scope, f.store, f.rows) // read twice: for the batch-wide sums and for the rows
+			if a.CrossesRecords() {
+				f.rows = stage.Exchange(f.scope, f.store, f.rows) // read twice: for the batch-wide sums and for the rows
+			}
 			f.then(advantage.Apply(f.scope, *a, f.rows))
 		}})
 	}

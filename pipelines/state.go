@@ -53,6 +53,9 @@ func (e *LockedError) Error() string {
 
 // OpenRun creates the directory if needed and locks it against other processes; the lock goes with the process.
 func OpenRun(path string) (*RunDir, error) {
+	if strings.Contains(path, "://") {
+		return nil, configErrorf("run", "%q is not a directory of this machine; models, optimizer states and commits are ordinary files: mount the bucket at one path on driver and workers (docs/dataflow.md)", path)
+	}
 	path, err := filepath.Abs(path) // workers may run in another directory
 	if err != nil {
 		return nil, fmt.Errorf("run directory: %w", err)

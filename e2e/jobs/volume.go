@@ -1,0 +1,361 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/apache/beam/sdks/v2/go/pkg/beam"
+
+	"github.com/millrace/millrace/models"
+	"github.com/millrace/millrace/models/keyed"
+	_ "github.com/millrace/millrace/models/local"
+	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/transforms/advantage"
+	"github.com/millrace/millrace/transforms/label"
+	"github.com/millrace/millrace/transforms/prompts"
+	"github.com/millrace/millrace/transforms/rollout"
+	"github.com/millrace/millrace/transforms/score"
+	"github.com/millrace/millrace/transforms/stage"
+	"github.com/millrace/millrace/transforms/target"
+	"github.com/millrace/millrace/transforms/value"
+)
+
+// measured is what a job prints.
+type measured struct {
+	Runner  string  `json:"runner"`
+	Slots   int     `json:"slots,omitempty"`
+	Slices  int     `json:"slices"`
+	Rows    int64   `json:"rows"`
+	Tokens  int64   `json:"tokens"`
+	Bytes   int64   `json:"bytes"` // of the rows that came out, as Arrow
+	Seconds float64 `json:"seconds"`
+	// First is the first slice's time: with the start of workers.
+	First  float64        `json:"first_seconds"`
+	CPU    used           `json:"cpu_seconds"`
+	Peak   used           `json:"peak_rss_mb"`
+	Stages []measuredTime `json:"stages"`
+	// Digest sums up the rows, in whatever order they came.
+	Digest string `json:"digest"`
+}
+
+type measuredTime struct {
+	Name    string  `json:"name"`
+	Rows    int64   `json:"rows"`
+	Seconds float64 `json:"seconds"`       // of work, summed over workers
+	CPU     float64 `json:"cpu,omitempty"` // processor time; known where stages are called
+}
+
+// chain is a sequence of stages that can be put into a pipeline, or called.
+type chain struct {
+	source func(s beam.Scope, slice int) beam.PCollection
+	batch  func(index int) (stage.Batch, error) // what the source makes of an index
+	before []step                               // up to what is summed over the batch
+	sums   advantage.Config
+	after  []step
+}
+
+type step struct {
+	add  func(s beam.Scope, store stage.Store, in beam.PCollection) beam.PCollection
+	call stage.Mapper
+}
+
+func apply[M any, P stage.MapperPtr[M]](c M) step {
+	return step{func(s beam.Scope, _ stage.Store, in beam.PCollection) beam.PCollection {
+		out, _ := stage.Apply[M, P](s, c, in)
+		return out
+	}, P(&c)}
+}
+
+func combined(candidates bool) advantage.Config {
+	c := advantage.Default(advantage.Combined)
+	c.Normalise, c.CGAE, c.Beta, c.Candidates = advantage.Batch, 0.3, 10, candidates
+	return c
+}
+
+// volume is the work between sampling and update that needs no model.
+func volume(ctx context.Context, o options) (any, error) {
+	return measure(ctx, o, chain{
+		source: func(s beam.Scope, slice int) beam.PCollection { return source(s, slice, o.shape) },
+		batch:  func(i int) (stage.Batch, error) { return rollouts(o.shape, i) },
+		before: []step{apply(label.Default("math")), apply(value.Default(value.IPVRM))},
+		sums:   combined(true),
+		after:  []step{apply(target.DefaultLCO(target.DenseForm))},
+	})
+}
+
+// outcomes is the part of it that a peer does too: which responses are right, and advantages relative to the group.
+func outcomes(ctx context.Context, o options) (any, error) {
+	return measure(ctx, o, chain{
+		source: func(s beam.Scope, slice int) beam.PCollection { return source(s, slice, o.shape) },
+		batch:  func(i int) (stage.Batch, error) { return rollouts(o.shape, i) },
+		before: []step{apply(label.Default("math"))},
+		sums:   advantage.Default(advantage.GRPO),
+	})
+}
+
+// policy is an iteration without the update, by a model of the proving ground that is its own reward model.
+func policy(ctx context.Context, o options) (any, error) {
+	digest, err := models.Digest(o.model)
+	if err != nil {
+		return nil, fmt.Errorf("--model: %w", err)
+	}
+	ref := models.Ref{Path: o.model, Digest: digest}
+	c := prompts.Default()
+	c.PerRecord = o.shape.Groups
+	sampler := rollout.Sampler{Config: rollout.Default(), Policy: ref, Seed: uint64(keyed.New(1))}
+	sampler.Samples, sampler.MaxNewTokens, sampler.CandidateK = o.shape.Responses, 45, 0
+	return measure(ctx, o, chain{
+		source: func(s beam.Scope, slice int) beam.PCollection {
+			first := slice * o.shape.Records * o.shape.Groups
+			c.Count = o.shape.Records * o.shape.Groups
+			out, _ := prompts.Read(s, c, prompts.Window{Seed: 1, First: first, Count: c.Count, Meta: schemas.Meta{Run: "jobs"}})
+			return out
+		},
+		batch: func(i int) (stage.Batch, error) { return promptsOf(o.shape, i) },
+		before: []step{
+			{func(s beam.Scope, store stage.Store, in beam.PCollection) beam.PCollection {
+				out, _ := stage.ApplyOnce(s, sampler, store, in)
+				return out
+			}, &sampler},
+			apply(label.Default(label.ProvingGround)),
+			apply(score.Scorer{Config: score.Config{Role: score.Reward}, Model: ref}),
+			apply(value.Default(value.IPVRM)),
+		},
+		sums: combined(false),
+	})
+}
+
+// promptsOf makes a record of prompts of the proving ground.
+func promptsOf(c shape, index int) (stage.Batch, error) {
+	made, err := rollouts(shape{Records: 1, Groups: c.Groups, Responses: 1, Tokens: 1, Candidates: 1}, index)
+	if err != nil {
+		return made, err
+	}
+	texts := make([]string, c.Groups)
+	for i := range texts {
+		texts[i] = fmt.Sprintf("%da+%db*%dc-%dd=", (index+i)%10, (index*3+i)%10, (index*7+i)%10, (index*5+i)%10)
+	}
+	return schemas.NewRecord(made.Meta(), schemas.PromptID.From(schemas.PromptID.Of(made)), schemas.Prompt.From(texts), schemas.Answer.From(make([]string, c.Groups)))
+}
+
+func measure(ctx context.Context, o options, c chain) (measured, error) {
+	m := measured{Runner: o.runner, Slots: o.slots, Slices: o.slices}
+	if o.runner != "flink" {
+		m.Slots = 0
+	}
+	took := watch()
+	times := map[string]*measuredTime{}
+	var order []string
+	var sum uint64
+	add := func(name string, rows int64, d, cpu time.Duration) {
+		if times[name] == nil {
+			times[name] = &measuredTime{Name: name}
+			order = append(order, name)
+		}
+		times[name].Rows += rows
+		times[name].Seconds += d.Seconds()
+		times[name].CPU += cpu.Seconds()
+	}
+	start := time.Now()
+	for slice := range o.slices {
+		var err error
+		if o.runner == "none" {
+			err = c.call(ctx, o, slice, &m, &sum, add)
+		} else {
+			err = c.run(ctx, o, slice, &m, &sum, add)
+		}
+		if err != nil {
+			return m, fmt.Errorf("slice %d: %w", slice, err)
+		}
+		if slice == 0 {
+			m.First = time.Since(start).Seconds()
+		}
+		fmt.Fprintf(os.Stderr, "jobs: slice %d of %d, %.1f s, %d rows, %.2f GB\n", slice+1, o.slices, time.Since(start).Seconds(), m.Rows, float64(m.Bytes)/1e9)
+	}
+	m.Seconds = time.Since(start).Seconds()
+	for _, name := range order {
+		m.Stages = append(m.Stages, *times[name])
+	}
+	m.Peak, m.CPU = took()
+	m.Digest = fmt.Sprintf("%016x", sum)
+	return m, nil
+}
+
+// run does a slice as a pipeline. Rows are materialised where an iteration does so, before sums over the batch.
+func (c chain) run(ctx context.Context, o options, slice int, m *measured, sum *uint64, add func(string, int64, time.Duration, time.Duration)) error {
+	edges := filepath.Join(o.dir, "edges")
+	defer os.RemoveAll(edges)
+	beam.Init()
+	p, s := beam.NewPipelineWithRoot()
+	store := stage.Store{Dir: edges}
+	rows := c.source(s, slice)
+	for _, st := range c.before {
+		rows = st.add(s, store, rows)
+	}
+	if c.sums.CrossesRecords() {
+		rows = stage.Exchange(s, store, rows)
+	}
+	rows, _ = advantage.Apply(s, c.sums, rows)
+	for _, st := range c.after {
+		rows = st.add(s, store, rows)
+	}
+	beam.ParDo0(s, &sinkFn{}, rows)
+	result, err := o.execute(ctx, p)
+	if err != nil {
+		return err
+	}
+	if err := stage.Conserved(result); err != nil {
+		return err
+	}
+	for _, k := range stage.CountsOf(result) {
+		add(k.Stage, max(k.In, k.Out), time.Duration(k.Millis)*time.Millisecond, 0)
+		if k.Stage == "sink" {
+			m.Rows += k.Out
+			m.Tokens, m.Bytes = m.Tokens+k.Other["tokens"], m.Bytes+k.Other["bytes"]
+			*sum += uint64(k.Other["digest"])
+		}
+	}
+	return nil
+}
+
+// call does a slice by calling the stages, one record after the other, in memory.
+func (c chain) call(ctx context.Context, o options, slice int, m *measured, sum *uint64, add func(string, int64, time.Duration, time.Duration)) error {
+	do := func(name string, rows int64, f func() error) error {
+		start, before := time.Now(), processTime()
+		err := f()
+		add(name, rows, time.Since(start), processTime()-before)
+		return err
+	}
+	var kept []stage.Batch
+	var totals advantage.Totals
+	if slice == 0 {
+		for _, st := range append(c.before[:len(c.before):len(c.before)], c.after...) {
+			if err := st.call.Setup(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	through := func(steps []step, b stage.Batch) (stage.Batch, error) {
+		for _, st := range steps {
+			err := do(st.call.Contract().Name, int64(b.NumRows()), func() error {
+				r, err := stage.Run(ctx, st.call, b)
+				if err == nil && len(r.Out) > 0 {
+					b, err = schemas.Append(r.Out...)
+				}
+				return err
+			})
+			if err != nil {
+				return b, err
+			}
+		}
+		return b, nil
+	}
+	for _, i := range indices(slice, o.shape) {
+		var b stage.Batch
+		if err := do("source", int64(o.shape.Groups*o.shape.Responses), func() (err error) { b, err = c.batch(i); return err }); err != nil {
+			return err
+		}
+		b, err := through(c.before, b)
+		if err != nil {
+			return err
+		}
+		if c.sums.CrossesRecords() {
+			if err := do("advantage.totals", int64(b.NumRows()), func() error { return c.sums.Add(b, &totals) }); err != nil {
+				return err
+			}
+		}
+		kept = append(kept, b)
+	}
+	for _, b := range kept {
+		err := do(c.sums.Contract().Name, int64(b.NumRows()), func() error {
+			r, err := stage.RunWith(ctx, &c.sums, b, totals)
+			if err == nil {
+				b, err = schemas.Append(r.Out...)
+			}
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		if b, err = through(c.after, b); err != nil {
+			return err
+		}
+		if err := do("sink", int64(b.NumRows()), func() error {
+			got, err := lookAt(b)
+			m.Rows, m.Tokens, m.Bytes = m.Rows+got.rows, m.Tokens+got.tokens, m.Bytes+got.bytes
+			*sum += got.digest
+			return err
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// processTime is the processor time of this process.
+func processTime() time.Duration {
+	var u syscall.Rusage
+	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+func init() { beam.RegisterDoFn(&sinkFn{}) }
+
+// sinkFn counts and digests what comes out; nothing is kept.
+type sinkFn struct{}
+
+// ProcessElement counts a batch.
+func (*sinkFn) ProcessElement(ctx context.Context, b stage.Batch) error {
+	start := time.Now()
+	got, err := lookAt(b)
+	if err != nil {
+		return err
+	}
+	for name, n := range map[string]int64{"rows_out": got.rows, "tokens": got.tokens, "bytes": got.bytes, "digest": int64(got.digest)} {
+		stage.Count(ctx, "sink", name, int(n))
+	}
+	stage.Count(ctx, "sink", "ms", int(time.Since(start).Milliseconds()))
+	return nil
+}
+
+type seen struct {
+	rows, tokens, bytes int64
+	digest              uint64
+}
+
+// lookAt digests a batch prompt group by prompt group; the sum of the digests does not depend on how groups were batched.
+func lookAt(b stage.Batch) (seen, error) {
+	got := seen{rows: int64(b.NumRows())}
+	tokens := schemas.ResponseTokens.Of(b)
+	for i := range b.NumRows() {
+		got.tokens += int64(len(tokens.Row(i)))
+	}
+	groups, err := b.Groups()
+	if err != nil {
+		return got, err
+	}
+	for _, g := range groups {
+		h := sha256.New()
+		n, err := b.Slice(g.Lo, g.Hi).Canonical().WriteTo(h)
+		if err != nil {
+			return got, err
+		}
+		got.bytes += n
+		got.digest += uint64(binary.LittleEndian.Uint32(h.Sum(nil))) // sums stay far from what counters hold
+	}
+	return got, nil
+}
+
+func digest(raw []byte) string {
+	sum := sha256.Sum256(raw)
+	return hex.EncodeToString(sum[:])
+}
