@@ -42,7 +42,7 @@ var jobs = map[string]func(context.Context, options) (any, error){
 
 func main() {
 	if args := os.Args[1:]; runners.IsWorker(args) {
-		os.Exit(runners.ServeWorker(args))
+		os.Exit(runners.ServeWorker(args, nil))
 	}
 	if err := run(os.Args[1:]); err != nil {
 		fmt.Fprintf(os.Stderr, "jobs: %v\n", err)
