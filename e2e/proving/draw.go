@@ -1,0 +1,66 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+)
+
+// redraw makes the tables and plots of the page from its figures.
+func redraw(docs string) error {
+	f, err := loadFigures(filepath.Join(docs, figuresName))
+	if err != nil {
+		return err
+	}
+	page := filepath.Join(docs, "results.md")
+	raw, err := os.ReadFile(page)
+	if err != nil {
+		return err
+	}
+	text, err := fill(string(raw), tables(f))
+	if err != nil {
+		return fmt.Errorf("%s: %w", page, err)
+	}
+	if err := os.WriteFile(page, []byte(text), 0o644); err != nil {
+		return err
+	}
+	for name, c := range charts(f) {
+		svg, err := c.svg()
+		if errors.Is(err, errEmpty) {
+			continue
+		}
+		if err == nil {
+			err = os.WriteFile(filepath.Join(docs, "results", name+".svg"), svg, 0o644)
+		}
+		if err != nil {
+			return fmt.Errorf("%s.svg: %w", name, err)
+		}
+	}
+	return nil
+}
+
+var marked = regexp.MustCompile(`(?s)<!-- table ([a-z0-9-]+) -->\n.*?<!-- end -->\n`)
+
+// fill puts every table between its markers. A marker without a table is an error, and so is a table without a marker: a
+// measured figure must not be lost from the page.
+func fill(page string, tables map[string]string) (string, error) {
+	var problems []error
+	used := map[string]bool{}
+	out := marked.ReplaceAllStringFunc(page, func(block string) string {
+		name := marked.FindStringSubmatch(block)[1]
+		table, ok := tables[name]
+		if !ok {
+			problems = append(problems, fmt.Errorf("there is no table %q", name))
+		}
+		used[name] = true
+		return fmt.Sprintf("<!-- table %s -->\n%s<!-- end -->\n", name, table)
+	})
+	for name := range tables {
+		if !used[name] {
+			problems = append(problems, fmt.Errorf("the page has no marker for table %q", name))
+		}
+	}
+	return out, errors.Join(problems...)
+}

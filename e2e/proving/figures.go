@@ -1,0 +1,139 @@
+package main
+
+import (
+	"encoding/csv"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+)
+
+// figuresName is the file below docs that holds every figure of the page.
+var figuresName = filepath.Join("results", "figures.csv")
+
+// key names a figure of one seed.
+type key struct {
+	run, metric string
+	after       int // iterations done, rounds done, or 0 where there is only one
+}
+
+// figures are the measured values of every seed.
+type figures struct {
+	seeds []uint64 // in order, the rejected ones too
+	byKey map[key]map[uint64]float64
+}
+
+func (f *figures) add(seed uint64, run, metric string, after int, x float64) {
+	if f.byKey == nil {
+		f.byKey = map[key]map[uint64]float64{}
+	}
+	if at, found := slices.BinarySearch(f.seeds, seed); !found {
+		f.seeds = slices.Insert(f.seeds, at, seed)
+	}
+	k := key{run, metric, after}
+	if f.byKey[k] == nil {
+		f.byKey[k] = map[uint64]float64{}
+	}
+	f.byKey[k][seed] = x
+}
+
+// of lists a figure of the given seeds, NaN where it was not measured.
+func (f *figures) of(seeds []uint64, run, metric string, after int) []float64 {
+	out := make([]float64, len(seeds))
+	for i, s := range seeds {
+		x, ok := f.byKey[key{run, metric, after}][s]
+		if !ok {
+			x = math.NaN()
+		}
+		out[i] = x
+	}
+	return out
+}
+
+// accepted lists the seeds whose warm start was accepted.
+func (f *figures) accepted() []uint64 {
+	var out []uint64
+	for i, x := range f.of(f.seeds, "warm", "accepted", 0) {
+		if x == 1 {
+			out = append(out, f.seeds[i])
+		}
+	}
+	return out
+}
+
+var header = []string{"run", "metric", "after", "seed", "value"}
+
+// save writes the figures in an order of their own.
+func (f *figures) save(path string) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	rows := [][]string{header}
+	for k, bySeed := range f.byKey {
+		for seed, x := range bySeed {
+			rows = append(rows, []string{k.run, k.metric, strconv.Itoa(k.after), strconv.FormatUint(seed, 10), strconv.FormatFloat(x, 'g', 6, 64)})
+		}
+	}
+	slices.SortFunc(rows[1:], func(a, b []string) int {
+		for i := range 2 {
+			if a[i] != b[i] {
+				return cmpText(a[i], b[i])
+			}
+		}
+		for i := 2; i < 4; i++ {
+			x, _ := strconv.Atoi(a[i])
+			y, _ := strconv.Atoi(b[i])
+			if x != y {
+				return x - y
+			}
+		}
+		return 0
+	})
+	file, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	if err := csv.NewWriter(file).WriteAll(rows); err != nil {
+		return err
+	}
+	return file.Close()
+}
+
+func cmpText(a, b string) int {
+	if a < b {
+		return -1
+	}
+	return 1
+}
+
+// loadFigures reads what save wrote.
+func loadFigures(path string) (*figures, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	rows, err := csv.NewReader(file).ReadAll()
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	if len(rows) == 0 || !slices.Equal(rows[0], header) {
+		return nil, fmt.Errorf("%s: want the columns %v", path, header)
+	}
+	f := &figures{}
+	for i, row := range rows[1:] {
+		after, err1 := strconv.Atoi(row[2])
+		seed, err2 := strconv.ParseUint(row[3], 10, 64)
+		x, err3 := strconv.ParseFloat(row[4], 64)
+		for _, err := range []error{err1, err2, err3} {
+			if err != nil {
+				return nil, fmt.Errorf("%s, row %d: %w", path, i+2, err)
+			}
+		}
+		f.add(seed, row[0], row[1], after, x)
+	}
+	return f, nil
+}

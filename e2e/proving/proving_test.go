@@ -1,0 +1,336 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/millrace/millrace/pipelines/progress"
+)
+
+var nan = math.NaN()
+
+func TestSpread(t *testing.T) {
+	s := spreadOf([]float64{1, nan, 2, 4})
+	if s.n != 3 || math.Abs(s.mean-7.0/3) > 1e-12 || math.Abs(s.sd-1.5275252316519465) > 1e-12 || math.Abs(s.stdErr()-0.8819171036881969) > 1e-12 {
+		t.Errorf("spread of 1, 2, 4: %+v, standard error %v", s, s.stdErr())
+	}
+	if s := spreadOf([]float64{3}); s.mean != 3 || !math.IsNaN(s.sd) {
+		t.Errorf("one value: %+v, want no spread", s)
+	}
+	if s := spreadOf(nil); s.n != 0 || !math.IsNaN(s.mean) {
+		t.Errorf("no value: %+v", s)
+	}
+}
+
+// The interval is Student's: with differences 0.1, 0.2, 0.3 the mean is 0.2, its standard error 0.1/√3, and t of two degrees
+// of freedom 4.302653.
+func TestPaired(t *testing.T) {
+	p := paired([]float64{0.1, 0.2, 0.3, 0.9}, []float64{0.2, 0.4, 0.6, nan})
+	half := 4.302652729911275 * 0.1 / math.Sqrt(3)
+	i := p.comparison.Interval
+	if p.above != 3 || p.comparison.Difference.N != 3 || i == nil || math.Abs(i[0]-(0.2-half)) > 1e-9 || math.Abs(i[1]-(0.2+half)) > 1e-9 {
+		t.Errorf("got %d above, interval %v; want 3 and 0.2 ± %v", p.above, i, half)
+	}
+	if !math.IsNaN(p.diff[3]) {
+		t.Errorf("difference of a missing value: %v", p.diff[3])
+	}
+}
+
+// fixture has two accepted seeds and a rejected one, and every figure of the tables.
+func fixture() *figures {
+	f := &figures{}
+	for _, s := range []uint64{3, 1, 2} {
+		x := float64(s)
+		f.add(s, "warm", "avg@8", 0, 0.3+x/100)
+		f.add(s, "warm", "avg@8_stderr", 0, 0.02)
+		f.add(s, "warm", "pass@8", 0, 0.8)
+		f.add(s, "warm", "accepted", 0, map[bool]float64{true: 1}[s != 2])
+		if s == 2 {
+			continue
+		}
+		for i, m := range rewardModels {
+			for _, metric := range []string{"step_f1_sum_diff", "corrupted_f1_sum_diff", "truth_r", "truth_ece", "best_of_8", "mean_accuracy", "pass@8", "auc", "auc_last_tenth", "ece", "brier"} {
+				f.add(s, m.name, metric, 0, 0.9-float64(i)/20+x/100)
+			}
+		}
+		for i, m := range rlMethods {
+			for after := 0; after <= 60; after += 10 {
+				f.add(s, m.name, "avg@8", after, 0.3+float64(after)/200+float64(i)*(0.01+x/1000))
+			}
+		}
+		for i, c := range stabilityCells() {
+			f.add(s, c.name(), "avg@8", stabilityIterations, 0.3+float64(i)/100+x/100)
+			f.add(s, c.name(), "kl", stabilityIterations, x*math.Pow(10, -float64(i%4)))
+			f.add(s, c.name(), "entropy", stabilityIterations, 0.1)
+		}
+		f.add(s, "student", "avg@8", 1, 0.1)
+		for i, st := range students {
+			f.add(s, st.name, "avg@8", 1, 0.2+float64(i)/10+x/100)
+		}
+		for round := range 2 {
+			f.add(s, "seft", "avg@8", seftRound(round+1), 0.4+x/100)
+			f.add(s, "self", "avg@8", round+1, 0.3+x/100)
+			f.add(s, fmt.Sprint("self-greedy-round-", round+1), "avg@8", 0, 0.35+x/50)
+		}
+		f.add(s, "seft", "avg@8", 0, 0.3)
+		f.add(s, "sft-chosen", "avg@8", 1, 0.5)
+		f.add(s, "grpo", "cpu_seconds", 0, 60*x)
+	}
+	return f
+}
+
+func TestTables(t *testing.T) {
+	got := tables(fixture())
+	for name, want := range map[string][]string{
+		"warm":        {"| 1 | 0.310 ± 0.020 | 0.800 | yes |", "| 2 | 0.320 ± 0.020 | 0.800 | no |"},
+		"reward-f1":   {"| reward model | seed 1 | seed 3 | mean ± sd | std. error | n |", "| IPVRM, margin 0 | 0.910 | 0.930 | 0.920 ± 0.014 | 0.010 | 2 |"},
+		"rl-pairs":    {"| GRPO with IPVRM − GRPO | avg@8 after 10 | 2 of 2 | +0.012 | −0.001 to +0.025 | not told apart |"},
+		"stability":   {"| LCO-MSE, anchor = current logits | 3e-4 | 4 |"},
+		"students":    {"| ADPA+ | 0.610 | 0.630 | 0.620 ± 0.014 | 0.010 | 2 |"},
+		"seft-pairs":  {"| SEFT, round 2 − round 1 | avg@8 | 0 of 2 | +0.000 |"},
+		"reward-more": {"| IPVRM, margin 0 | 0.920 ± 0.014 |"},
+		"cost":        {"| DistRL and GRPO | 2 | 120 | 4.0 |"},
+	} {
+		for _, line := range want {
+			if !strings.Contains(got[name], line) {
+				t.Errorf("table %s lacks %q:\n%s", name, line, got[name])
+			}
+		}
+	}
+	for name, table := range got {
+		lines := strings.Split(strings.TrimSpace(table), "\n")
+		for _, l := range lines {
+			if strings.Count(l, "|") != strings.Count(lines[0], "|") {
+				t.Errorf("table %s: ragged line %q", name, l)
+			}
+		}
+		if strings.Contains(table, "NaN") {
+			t.Errorf("table %s shows NaN:\n%s", name, table)
+		}
+	}
+}
+
+// What was not run is left out or dashed, never a number nobody measured.
+func TestTablesOfNothing(t *testing.T) {
+	f := &figures{}
+	f.add(1, "warm", "avg@8", 0, 0.35)
+	f.add(1, "warm", "accepted", 0, 1)
+	f.add(3, "warm", "accepted", 0, 1)
+	f.add(3, "student-adpa", "avg@8", 1, 0.5)
+	got := tables(f)
+	for name, table := range got {
+		if strings.Contains(table, "NaN") || strings.Contains(table, "Inf") {
+			t.Errorf("table %s:\n%s", name, table)
+		}
+	}
+	if !strings.Contains(got["students"], "| ADPA | – | 0.500 | 0.500 | – | 1 |") || strings.Contains(got["students"], "ADPA+") {
+		t.Errorf("one student of two seeds is shown as\n%s", got["students"])
+	}
+	if strings.Contains(got["students-pairs"], "ADPA") {
+		t.Errorf("pairs of nothing:\n%s", got["students-pairs"])
+	}
+}
+
+func TestFiguresRoundTrip(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "results", "figures.csv")
+	f := fixture()
+	if err := f.save(path); err != nil {
+		t.Fatal(err)
+	}
+	first, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g, err := loadFigures(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(g.accepted(), []uint64{1, 3}) || !slices.Equal(g.seeds, []uint64{1, 2, 3}) {
+		t.Errorf("seeds %v, accepted %v", g.seeds, g.accepted())
+	}
+	if err := g.save(path); err != nil {
+		t.Fatal(err)
+	}
+	if second, _ := os.ReadFile(path); string(second) != string(first) {
+		t.Error("figures change when they are saved again")
+	}
+	for name, table := range tables(f) {
+		if tables(g)[name] != table {
+			t.Errorf("table %s changes when it is drawn from the file", name)
+		}
+	}
+}
+
+func TestFill(t *testing.T) {
+	page := "prose\n<!-- table a -->\nold\n<!-- end -->\nmore <!-- table b -->\n<!-- end -->\n"
+	got, err := fill(page, map[string]string{"a": "| new |\n", "b": "| b |\n"})
+	if want := "prose\n<!-- table a -->\n| new |\n<!-- end -->\nmore <!-- table b -->\n| b |\n<!-- end -->\n"; err != nil || got != want {
+		t.Errorf("got %q, %v", got, err)
+	}
+	again, err := fill(got, map[string]string{"a": "| new |\n", "b": "| b |\n"})
+	if err != nil || again != got {
+		t.Errorf("filled twice: %q, %v", again, err)
+	}
+	if _, err := fill(page, map[string]string{"a": ""}); err == nil {
+		t.Error("a marker without a table passes")
+	}
+	if _, err := fill(page, map[string]string{"a": "", "b": "", "c": ""}); err == nil {
+		t.Error("a table without a marker passes")
+	}
+}
+
+// What `millrace eval --json` says of reward models is taken by model and set; what is null is left out.
+func TestCollectRewards(t *testing.T) {
+	p := &proving{dir: t.TempDir()}
+	j := job{name: "seed-3/" + rewardsJob}
+	text := `{"rewards": [
+	  {"set": "held_out", "model": {"path": "/any/seed-3/ipvrm/iter-00000/reward"}, "final": {"auc": {"value": 0.8}},
+	   "truth": {"r": {"value": 0.4}, "ece": {"value": null}, "brier": {"value": 0.1}, "truth_auc": {"value": 0.9}}},
+	  {"set": "corrupted", "model": {"path": "/any/seed-3/ipvrm/iter-00000/reward"}, "steps": [{"rule": "sum_diff", "held_out": {"f1": 0.6}}]}]}`
+	if err := os.MkdirAll(filepath.Dir(p.printed(j)), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(p.printed(j), []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	f := &figures{}
+	if err := p.collectEval(f, 3, j); err != nil {
+		t.Fatal(err)
+	}
+	for metric, want := range map[string]float64{"auc_final": 0.8, "truth_r": 0.4, "truth_brier": 0.1, "truth_auc": 0.9, "corrupted_f1_sum_diff": 0.6, "truth_ece": nan} {
+		if got := f.of([]uint64{3}, "ipvrm", metric, 0)[0]; got != want && !(math.IsNaN(got) && math.IsNaN(want)) {
+			t.Errorf("%s: %v, want %v", metric, got, want)
+		}
+	}
+}
+
+// The page has a marker for every table and a link for every plot.
+func TestPage(t *testing.T) {
+	raw, err := os.ReadFile(filepath.Join("..", "..", "docs", "results.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := loadFigures(filepath.Join("..", "..", "docs", figuresName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	filled, err := fill(string(raw), tables(f))
+	if err != nil {
+		t.Error(err)
+	}
+	if filled != string(raw) {
+		t.Error("results.md is not what figures.csv says; run go run ./e2e/proving -draw")
+	}
+	for name := range charts(f) {
+		if !strings.Contains(string(raw), "results/"+name+".svg") {
+			t.Errorf("results.md does not show results/%s.svg", name)
+		}
+	}
+}
+
+func TestChartsDraw(t *testing.T) {
+	for name, c := range charts(fixture()) {
+		svg, err := c.svg()
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if !strings.Contains(string(svg), "<svg") || strings.Contains(string(svg), "NaN") {
+			t.Errorf("%s is no drawing: %.200s", name, svg)
+		}
+	}
+	for name, c := range charts(&figures{}) {
+		if _, err := c.svg(); !errors.Is(err, errEmpty) {
+			t.Errorf("%s of nothing: %v, want errEmpty", name, err)
+		}
+	}
+}
+
+// Needs come before what needs them, seeds do not mix, and names are unique.
+func TestPlan(t *testing.T) {
+	seen := map[string]bool{}
+	for _, j := range plan(7) {
+		if !strings.HasPrefix(j.name, "seed-7/") || seen[j.name] || !slices.Contains(parts, j.part) {
+			t.Errorf("job %+v", j)
+		}
+		for _, a := range j.after {
+			if !seen[a] {
+				t.Errorf("%s comes before %s, which it needs", j.name, a)
+			}
+		}
+		for _, arg := range j.args {
+			if i := strings.Index(arg, "seed-"); i >= 0 && !strings.HasPrefix(arg[i:], "seed-7/") {
+				t.Errorf("%s reads %s", j.name, arg)
+			}
+		}
+		seen[j.name] = true
+	}
+}
+
+// fakeProgram commits as many iterations as its first argument says, and fails when told to.
+const fakeProgram = `#!/bin/sh
+[ "$1" = fail ] && exit 1
+if [ "$1" = print ]; then echo '{}'; exit 0; fi
+echo "$2" >> order
+i=0
+while [ $i -lt $1 ]; do d=$2/iter-$(printf %05d $i); mkdir -p $d/policy $d/optimizer-policy; : > $d/manifest.json; i=$((i+1)); done
+`
+
+func TestScheduler(t *testing.T) {
+	dir := t.TempDir()
+	binary := filepath.Join(dir, "fake")
+	if err := os.WriteFile(binary, []byte(fakeProgram), 0o755); err != nil {
+		t.Skip(err)
+	}
+	p := &proving{dir: dir, binary: binary, parallel: 2, show: progress.Silent()}
+	jobs := []job{
+		{name: "s/c", args: []string{"1", "s/c"}, after: []string{"s/b"}, iterations: 1},
+		{name: "s/a", args: []string{"4", "s/a"}, iterations: 4, thin: true},
+		{name: "s/b", args: []string{"1", "s/b"}, after: []string{"s/a"}, iterations: 1},
+		{name: "s/bad", args: []string{"fail"}, iterations: 1},
+		{name: "s/orphan", args: []string{"1", "s/orphan"}, after: []string{"s/bad"}, iterations: 1},
+		{name: "s/said", args: []string{"print"}, after: []string{"s/c"}},
+	}
+	err := p.all(context.Background(), jobs)
+	if err == nil || !strings.Contains(err.Error(), "s/bad") || !strings.Contains(err.Error(), "s/orphan: needs s/bad") {
+		t.Errorf("error %v, want s/bad and s/orphan", err)
+	}
+	order, _ := os.ReadFile(filepath.Join(dir, "order"))
+	if string(order) != "s/a\ns/b\ns/c\n" {
+		t.Errorf("order %q", order)
+	}
+	for path, want := range map[string]bool{
+		"s/a/iter-00001/policy": false, "s/a/iter-00002/policy": true, "s/a/iter-00003/policy": true,
+		"s/a/iter-00002/optimizer-policy": false, "s/a/iter-00003/optimizer-policy": true, "s/a/iter-00000/manifest.json": true,
+		"s/said.json": true, "s/a.log": true,
+	} {
+		if _, err := os.Stat(filepath.Join(dir, path)); (err == nil) != want {
+			t.Errorf("%s: %v, want there: %v", path, err, want)
+		}
+	}
+	// Again: nothing that is finished runs a second time.
+	_ = p.all(context.Background(), jobs)
+	if again, _ := os.ReadFile(filepath.Join(dir, "order")); string(again) != string(order) {
+		t.Errorf("finished jobs ran again: %q", again)
+	}
+}
+
+func TestSchedulerStops(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	p := &proving{dir: t.TempDir(), binary: "/bin/sleep", parallel: 1, show: progress.Silent()}
+	var once sync.WaitGroup
+	once.Go(cancel)
+	err := p.all(ctx, []job{{name: "a", args: []string{"60"}, iterations: 1}, {name: "b", args: []string{"60"}, iterations: 1}})
+	once.Wait()
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v, want context.Canceled", err)
+	}
+}
