@@ -140,7 +140,7 @@ type ScoreRequest struct {
 	ListStart []int32
 	ListIDs   []int32
 
-	TopK int // also give the k most probable tokens at every position (0: none)
+	TopK int // also give the k most probable tokens at every position (0: none), all of them in a smaller vocabulary
 
 	Values     bool // also give the scalar head's output at every token; an error when the model has none
 	ValueAfter bool // read the hidden state after the token instead of before it
@@ -153,9 +153,10 @@ type ScoreResult struct {
 	Entropy  []float32 // [T] nats; nil where the scorer cannot tell
 	ListLogP []float32 // as ListIDs
 
-	TopIDs      []int32   // [T*TopK], descending probability, ties to the smaller id
-	TopLogP     []float32 // [T*TopK]
-	TopRestLogP []float32 // [T] log of the probability mass outside the TopK
+	// k is TopK, or the size of a smaller vocabulary.
+	TopIDs      []int32   // [T*k], descending probability, ties to the smaller id
+	TopLogP     []float32 // [T*k]
+	TopRestLogP []float32 // [T] log of the probability mass outside the k; -Inf when they are the whole vocabulary
 
 	Values []float32 // [T]
 

@@ -156,7 +156,7 @@ func TestScoreErrors(t *testing.T) {
 		"negative token": func(r *models.ScoreRequest) { r.Response = []int32{-2} },
 		"too long":       func(r *models.ScoreRequest) { r.Response = make([]int32, 120) },
 		"no scalar head": func(r *models.ScoreRequest) { r.Values = true },
-		"top k":          func(r *models.ScoreRequest) { r.TopK = 71 },
+		"top k":          func(r *models.ScoreRequest) { r.TopK = -1 },
 		"short offsets":  func(r *models.ScoreRequest) { r.ListStart, r.ListIDs = []int32{0, 1}, []int32{1} },
 		"wild offsets":   func(r *models.ScoreRequest) { r.ListStart, r.ListIDs = []int32{0, 5, 1}, []int32{1} },
 		"no offsets":     func(r *models.ScoreRequest) { r.ListIDs = []int32{1} },
@@ -174,6 +174,24 @@ func TestScoreErrors(t *testing.T) {
 		if results[0].Err != nil || len(results[2].LogP) != 2 {
 			t.Errorf("%s: spoils the other requests", name)
 		}
+	}
+}
+
+// Of a vocabulary smaller than top_k all tokens are given, with no mass beside them.
+func TestTopKOfASmallVocabulary(t *testing.T) {
+	m := newModel(t, false)
+	ask := models.ScoreRequest{Sequence: models.Sequence{Prompt: []int32{1}, Response: []int32{2, 3}}, TopK: 1000}
+	exact := ask
+	exact.TopK = m.VocabSize()
+	got, err := NewScorer(m, ScoreOptions{}).Score(context.Background(), []models.ScoreRequest{ask, exact})
+	if err != nil || got[0].Err != nil {
+		t.Fatal(err, got[0].Err)
+	}
+	if !reflect.DeepEqual(got[0], got[1]) || len(got[0].TopIDs) != 2*m.VocabSize() {
+		t.Errorf("%d ids of top 1000, want those of top %d", len(got[0].TopIDs), m.VocabSize())
+	}
+	if rest := got[0].TopRestLogP; !math.IsInf(float64(rest[0]), -1) || !math.IsInf(float64(rest[1]), -1) {
+		t.Errorf("mass beside the whole vocabulary: %v", rest)
 	}
 }
 

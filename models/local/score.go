@@ -58,7 +58,7 @@ func (s *Scorer) Score(ctx context.Context, requests []models.ScoreRequest) ([]m
 			if tokens > 0 && tokens+n > s.opts.MaxTokens {
 				break
 			}
-			allocate(&results[next], r)
+			allocate(&results[next], r, s.model.VocabSize())
 			if len(r.Response) == 0 {
 				continue
 			}
@@ -107,8 +107,8 @@ func (s *Scorer) check(r *models.ScoreRequest) error {
 			return fmt.Errorf("score: listed id %d is %d, not in the vocabulary [0, %d)", i, id, v)
 		}
 	}
-	if r.TopK < 0 || r.TopK > int(v) {
-		return fmt.Errorf("score: top %d of a vocabulary of %d", r.TopK, v)
+	if r.TopK < 0 {
+		return fmt.Errorf("score: the %d most probable tokens are asked for", r.TopK)
 	}
 	if r.Values && s.model.Scalar() == nil {
 		return fmt.Errorf("score: values asked of a model without a scalar head (tensor %s)", transformer.ScalarHeadName)
@@ -116,12 +116,12 @@ func (s *Scorer) check(r *models.ScoreRequest) error {
 	return nil
 }
 
-func allocate(out *models.ScoreResult, r *models.ScoreRequest) {
+func allocate(out *models.ScoreResult, r *models.ScoreRequest, vocabulary int) {
 	n := len(r.Response)
 	out.LogP, out.LogZ, out.Entropy = make([]float32, n), make([]float32, n), make([]float32, n)
 	out.ListLogP = make([]float32, len(r.ListIDs))
-	if r.TopK > 0 {
-		out.TopIDs, out.TopLogP = make([]int32, n*r.TopK), make([]float32, n*r.TopK)
+	if k := min(r.TopK, vocabulary); k > 0 {
+		out.TopIDs, out.TopLogP = make([]int32, n*k), make([]float32, n*k)
 		out.TopRestLogP = make([]float32, n)
 	}
 	if r.Values {
@@ -188,7 +188,7 @@ func scoreRow(z []float32, t int, r *models.ScoreRequest, out *models.ScoreResul
 			}
 		}
 	}
-	if k := r.TopK; k > 0 {
+	if k := min(r.TopK, len(z)); k > 0 {
 		ids := out.TopIDs[t*k : (t+1)*k]
 		kernels.TopK(z, stats.LogZ, k, 0, ids, out.TopLogP[t*k:(t+1)*k])
 		out.TopRestLogP[t] = kernels.Stats(z, nil, ids, nil).RestLogP

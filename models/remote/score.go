@@ -93,7 +93,8 @@ func (m *Model) scored(r *models.ScoreRequest, c openai.Choice) (models.ScoreRes
 		out := models.ScoreResult{LogP: d.LogP, LogZ: d.LogZ, Entropy: d.Entropy, ListLogP: d.ListLogP, TopIDs: d.TopIDs, TopLogP: d.TopLogP,
 			TopRestLogP: d.TopRestLogP, Values: d.Values}
 		t := len(r.Response)
-		if len(out.LogP) != t || len(out.ListLogP) != len(r.ListIDs) || len(out.TopIDs) != t*r.TopK || len(out.TopLogP) != t*r.TopK || r.Values && len(out.Values) != t {
+		top := len(out.TopIDs) // t * top_k, or less of a smaller vocabulary
+		if len(out.LogP) != t || len(out.ListLogP) != len(r.ListIDs) || top > t*r.TopK || t > 0 && (top%t != 0 || r.TopK > 0 && top == 0) || len(out.TopLogP) != top || r.Values && len(out.Values) != t {
 			return models.ScoreResult{}, malformed("the scores do not fit the response of %d tokens", t)
 		}
 		return out, checkLogP(out.LogP, "scores")

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/millrace/millrace/e2e/golden"
 	"github.com/millrace/millrace/kernels"
 	"github.com/millrace/millrace/models"
 	"github.com/millrace/millrace/models/transformer"
@@ -268,6 +269,48 @@ func TestParameters(t *testing.T) {
 }
 
 // Stop strings end a response with the token that completes one, wherever the tokens cut it.
+// The candidates that are stored are those of the spec (3.1), row by row of its test vectors.
+func TestCandidatesGolden(t *testing.T) {
+	rows := 0
+	for _, c := range golden.Load(t, "td_advantages.json").Cases {
+		k := golden.Get[int](t, c.Params, "K")
+		sampling := models.Sampling{Temperature: 1, MaxNewTokens: 1, CandidateK: k, CandidateMinP: float32(golden.Get[float64](t, c.Params, "p_min"))}
+		old, want := golden.Get[golden.Tensor](t, c.In, "old_logits"), golden.Get[golden.Tensor](t, c.Out, "candidates").Int32()
+		logp := golden.Get[golden.Tensor](t, c.Out, "candidate_old_logp").Data
+		for i, token := range golden.Get[golden.Tensor](t, c.In, "tokens").Int32() {
+			v := old.Shape[1]
+			slots := want[i*k : (i+1)*k]
+			if slots[0] < 0 {
+				continue // the last token of a response, or a truncated one: its candidates are stored but not used
+			}
+			slots = slots[:len(slots)-count(slots, -1)]
+			z := old.Float32()[i*v : (i+1)*v]
+			q := sequence{group: &group{request: &models.GenerateRequest{Sampling: sampling}}, out: &models.Response{}}
+			q.candidates(z, kernels.LogSumExp(z), token)
+			if !slices.Equal(q.out.CandidateIDs, slots) {
+				t.Errorf("%s, row %d: candidates %v, want %v", c.Name, i, q.out.CandidateIDs, slots)
+				continue
+			}
+			for j := range slots {
+				golden.CloseTo(t, fmt.Sprintf("%s, row %d, slot %d", c.Name, i, j), float64(q.out.CandidateLogP[j]), logp[i*k+j], 1e-4)
+			}
+			rows++
+		}
+	}
+	if rows == 0 {
+		t.Error("no row has candidates")
+	}
+}
+
+func count(ids []int32, id int32) (n int) {
+	for _, x := range ids {
+		if x == id {
+			n++
+		}
+	}
+	return n
+}
+
 func TestStopStrings(t *testing.T) {
 	m := newModel(t, "llama")
 	text := func(ids []int32) string { // tokens of one, two or three letters
