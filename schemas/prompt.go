@@ -12,6 +12,8 @@ var (
 		Doc: "The reference answer an outcome is judged against; null where none is known."})
 	Source = text(Column{Name: "source", Stage: "prompts", Shape: "[N]",
 		Doc: "Where the prompt comes from: the name of a generator, or of a file with its split."})
+	Difficulty = text(Column{Name: "difficulty", Stage: "prompts", Shape: "[N]", Nullable: true,
+		Doc: "How hard the source says the prompt is: the number of operations of a chain, or the field that a file's recipe names."})
 	Extra = text(Column{Name: "extra", Stage: "prompts", Shape: "[N]", Nullable: true,
 		Doc: "Further fields of the source as a JSON object."})
 )

@@ -1,6 +1,7 @@
 package prompts
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"encoding/json"
@@ -24,8 +25,8 @@ import (
 // File configures a source that reads prompts, with or without responses, from a JSONL or Parquet file.
 //
 // A window takes Count prompts of the split from First on; after the last prompt the first follows again, in another
-// order when they are shuffled. It never holds a prompt twice, so a Count above the number of prompts takes each once. A
-// row that cannot be read is a dead letter, reported with the window that starts at 0.
+// order when they are shuffled, unless Exhausted is stop. It never holds a prompt twice, so a Count above the number of
+// prompts takes each once. A row that cannot be read is a dead letter, reported with the window that starts at 0.
 //
 // Memory: a record, the longest line, and about 50 bytes a prompt of the file (9.3 MB for 200,000 prompts in 83 MB).
 type File struct {
@@ -36,11 +37,13 @@ type File struct {
 	Name string `json:"name"`
 	// Shuffle takes prompts in an order that the run's seed gives, a new one each time through the file.
 	Shuffle bool `json:"shuffle"`
+	// Exhausted says what follows the last prompt: wrap, the first again, or stop, nothing. "": wrap.
+	Exhausted string `json:"exhausted,omitempty"`
 	// TestShare is the share of prompts that make the split "test"; the others are "train", and "all" is both. Which is
 	// decided by a hash of SplitSeed and the prompt's id, so it does not change when the file grows.
 	TestShare float64 `json:"test_share"`
 	SplitSeed uint64  `json:"split_seed"`
-	// MaxLineBytes bounds a line of a JSONL file, MaxRecordBytes the rows of a prompt. 0: 1 MiB, 8 MiB.
+	// MaxLineBytes bounds a line of a JSONL file, MaxRecordBytes the rows of a prompt. 0: 1 MiB, the recipe's limit.
 	MaxLineBytes   int `json:"max_line_bytes"`
 	MaxRecordBytes int `json:"max_record_bytes"`
 }
@@ -59,10 +62,17 @@ type Fields struct {
 	Chosen       string `json:"chosen"`
 	Rejected     string `json:"rejected"`
 	Outcome      string `json:"outcome"` // a label in [0, 1] or a truth value
+	Difficulty   string `json:"difficulty,omitempty"`
 }
 
 func (f Fields) responses() bool { return f.Response != "" || f.Conversation != "" || f.Chosen != "" }
 func (f Fields) outcomes() bool  { return f.Outcome != "" || f.Chosen != "" }
+
+// Choices of File.Exhausted.
+const (
+	wrapExhausted = "wrap"
+	stopExhausted = "stop"
+)
 
 // Splits of a file.
 var fileSplits = []string{"train", "test", "all"}
@@ -80,6 +90,8 @@ func validateFile(c Config) error {
 		return fmt.Errorf("file.test_share: %v is not in [0, 1]", f.TestShare)
 	case f.TestShare == 0 && c.Split == "test":
 		return errors.New("file.test_share: 0 leaves the split test without prompts")
+	case !slices.Contains([]string{"", wrapExhausted, stopExhausted}, f.Exhausted):
+		return fmt.Errorf("file.exhausted: %q is not one of %s, %s", f.Exhausted, wrapExhausted, stopExhausted)
 	case f.MaxLineBytes < 0 || f.MaxRecordBytes < 0:
 		return errors.New("file.max_line_bytes, file.max_record_bytes: negative")
 	}
@@ -111,7 +123,7 @@ func (f File) format() string {
 }
 
 func fileColumns(c Config) []schemas.Descriptor {
-	out := []schemas.Descriptor{schemas.PromptID, schemas.Prompt, schemas.Messages, schemas.Answer, schemas.Source, schemas.Extra}
+	out := []schemas.Descriptor{schemas.PromptID, schemas.Prompt, schemas.Messages, schemas.Answer, schemas.Source, schemas.Difficulty, schemas.Extra}
 	if c.File.Fields.responses() {
 		out = append(out, schemas.ResponseID, schemas.Sample, schemas.Response, schemas.FinishReason)
 	}
@@ -127,6 +139,7 @@ func init() {
 }
 
 func readFile(s beam.Scope, c Config, w Window) (prompts, dead beam.PCollection) {
+	c.File.MaxRecordBytes = cmp.Or(c.File.MaxRecordBytes, w.MaxRecordBytes)
 	prompts, dead = beam.ParDo2(s, &fileFn{Config: c, Window: w}, beam.Impulse(s))
 	known := schemas.Known{}
 	for _, d := range fileColumns(c) {
@@ -164,7 +177,15 @@ func scanWindow(ctx context.Context, c Config, w Window, emit, dead func(stage.B
 	if len(index) == 0 && first.rows == 0 {
 		return stage.Result{}, errors.New("the file has no rows")
 	}
-	chosen := choose(index, c, w)
+	var history History
+	if c.Curriculum != nil && w.History != "" {
+		var err error
+		if history, err = readHistory(ctx, w.History); err != nil {
+			return stage.Result{}, err
+		}
+	}
+	chosen := choose(index, c, w, history)
+	stage.Count(ctx, "prompts", shortCounter+c.File.name(), w.Count-len(chosen))
 	out := packer{c: c, w: w, emit: emit}
 	report := letters{meta: w.Meta, limit: c.File.MaxRecordBytes, emit: dead, reasons: map[schemas.Reason]int{}}
 	second := scanner{c: c,
@@ -174,7 +195,7 @@ func scanWindow(ctx context.Context, c Config, w Window, emit, dead func(stage.B
 			}
 			return out.add(g)
 		}}
-	if w.First == 0 {
+	if w.First+w.Drawn == 0 {
 		second.bad = func(row rawRow, err error) error { return report.add(c, row, err) }
 	}
 	if err := second.scan(ctx); err != nil {
@@ -194,39 +215,59 @@ func scanWindow(ctx context.Context, c Config, w Window, emit, dead func(stage.B
 	return stage.Result{In: out.rows + len(out.tooLarge) + report.bad, Kept: out.rows, Reasons: report.reasons}, nil
 }
 
-// choose picks the prompts of the window: positions First to First + Count of the endless sequence in which the file
-// follows on itself.
-func choose(index []uint64, c Config, w Window) map[uint64]struct{} {
+// choose picks the prompts of the window: its positions of the sequence in which the file follows on itself, without prompts
+// that the iteration has taken already.
+func choose(index []uint64, c Config, w Window, h History) map[uint64]struct{} {
 	n := len(index)
-	out := make(map[uint64]struct{}, min(n, w.Count))
+	take := func(first, count int) map[uint64]struct{} {
+		out := make(map[uint64]struct{}, max(0, min(n, count)))
+		round, order := -1, index
+		for at := first; at < first+count; at++ {
+			if c.File.Exhausted == stopExhausted && at >= n {
+				break
+			}
+			if r := at / n; c.File.Shuffle && r != round {
+				round, order = r, shuffled(index, w.Seed, r)
+			}
+			out[order[at%n]] = struct{}{}
+		}
+		return out
+	}
+	if len(h.Prompts) > 0 { // in the place of the file's own order
+		index, w.First, c.File.Shuffle, c.File.Exhausted = c.Curriculum.ranked(index, h, w), 0, false, stopExhausted
+	}
+	first := func(count int) map[uint64]struct{} {
+		if c.File.Exhausted != stopExhausted && count >= n { // each once, whatever the order
+			return take(0, n)
+		}
+		return take(w.First, count)
+	}
 	if n == 0 {
-		return out
+		return nil
 	}
-	if w.Count >= n {
-		for _, id := range index {
-			out[id] = struct{}{}
+	out := first(w.Drawn + w.Count)
+	if w.Drawn > 0 {
+		for id := range first(w.Drawn) {
+			delete(out, id)
 		}
-		return out
-	}
-	round, order := -1, index
-	for at := w.First; at < w.First+w.Count; at++ {
-		if r := at / n; c.File.Shuffle && r != round {
-			round, order = r, slices.Clone(index)
-			key := keyed.New(w.Seed).With(uint64(r))
-			rank := func(id uint64) float64 { return key.With(id).Uniform() }
-			slices.SortStableFunc(order, func(a, b uint64) int {
-				if x, y := rank(a), rank(b); x != y {
-					if x < y {
-						return -1
-					}
-					return 1
-				}
-				return 0
-			})
-		}
-		out[order[at%n]] = struct{}{}
 	}
 	return out
+}
+
+// shuffled is the order of a file's prompts in a round through it.
+func shuffled(index []uint64, seed uint64, round int) []uint64 {
+	out := slices.Clone(index)
+	key := keyed.New(seed).With(uint64(round))
+	slices.SortStableFunc(out, func(a, b uint64) int { return cmp.Compare(key.With(a).Uniform(), key.With(b).Uniform()) })
+	return out
+}
+
+// shortCounter begins the name of a counter: the prompts that a window asked of a source beyond those it has.
+const shortCounter = "short."
+
+// ShortOf gives the source that such a counter is of.
+func ShortOf(counter string) (source string, ok bool) {
+	return strings.CutPrefix(counter, shortCounter)
 }
 
 // group is the rows of one prompt.
@@ -244,6 +285,7 @@ type promptRow struct {
 	response              string
 	outcome               float32
 	hasOutcome            bool
+	difficulty            string
 }
 
 // scanner goes through a file and gives the groups of the split, and the rows that are bad.
@@ -309,7 +351,7 @@ func (s *scanner) add(row rawRow) error {
 	if err := s.close(); err != nil {
 		return err
 	}
-	key := binary.LittleEndian.Uint64(id[8:]) // 62 bits of a hash of the content
+	key := shortID(id)
 	if _, again := s.seen[key]; again {
 		if s.c.File.Fields.responses() {
 			return refuse(bad(schemas.ReasonMismatch, "the prompt was there before, but not right before: rows of one prompt must lie side by side"))
@@ -320,6 +362,9 @@ func (s *scanner) add(row rawRow) error {
 	s.open = group{id: id, short: key, rows: rows}
 	return nil
 }
+
+// shortID is 62 bits of a hash of the content.
+func shortID(id uuid.UUID) uint64 { return binary.LittleEndian.Uint64(id[8:]) }
 
 func (s *scanner) close() error {
 	g := s.open
@@ -381,6 +426,15 @@ func (f Fields) read(row map[string]any) ([]promptRow, error) {
 			return nil, err
 		}
 		base.hasAnswer = true
+	}
+	if f.Difficulty != "" {
+		v, err := get(f.Difficulty)
+		if err == nil {
+			base.difficulty, err = text(v, f.Difficulty)
+		}
+		if err != nil {
+			return nil, err
+		}
 	}
 	with := func(path string, outcome float32, known bool) error {
 		v, err := get(path)
@@ -510,13 +564,14 @@ func (p *packer) flush() error {
 // batch makes a record of groups.
 func (c Config) batch(w Window, groups []group) (stage.Batch, error) {
 	var ids, responseIDs []uuid.UUID
-	var prompts, messages, answers, sources, extras, responses, finish []string
-	var hasMessages, hasAnswer, hasExtra, hasOutcome []bool
+	var prompts, messages, answers, sources, difficulties, extras, responses, finish []string
+	var hasMessages, hasAnswer, graded, hasExtra, hasOutcome []bool
 	var samples []int32
 	var outcomes []float32
 	for _, g := range groups {
 		for k, r := range g.rows {
 			ids, prompts, sources = append(ids, g.id), append(prompts, r.prompt), append(sources, c.File.name())
+			difficulties, graded = append(difficulties, r.difficulty), append(graded, c.File.Fields.Difficulty != "")
 			messages, hasMessages = append(messages, r.messages), append(hasMessages, r.messages != "")
 			answers, hasAnswer = append(answers, r.answer), append(hasAnswer, r.hasAnswer)
 			extras, hasExtra = append(extras, r.extra), append(hasExtra, r.hasExtra)
@@ -526,7 +581,8 @@ func (c Config) batch(w Window, groups []group) (stage.Batch, error) {
 		}
 	}
 	cols := []schemas.Filled{schemas.PromptID.From(ids), schemas.Prompt.From(prompts),
-		schemas.Messages.From(messages, hasMessages...), schemas.Answer.From(answers, hasAnswer...), schemas.Source.From(sources), schemas.Extra.From(extras, hasExtra...)}
+		schemas.Messages.From(messages, hasMessages...), schemas.Answer.From(answers, hasAnswer...), schemas.Source.From(sources),
+		schemas.Difficulty.From(difficulties, graded...), schemas.Extra.From(extras, hasExtra...)}
 	if c.File.Fields.responses() {
 		cols = append(cols, schemas.ResponseID.From(responseIDs), schemas.Sample.From(samples), schemas.Response.From(responses),
 			schemas.FinishReason.From(finish))

@@ -22,14 +22,24 @@ type Config struct {
 
 	Chain Chain `json:"chain"`
 	File  File  `json:"file"`
+	// Mixture are the parts of source mixture.
+	Mixture    []Part      `json:"mixture,omitempty"`
+	Curriculum *Curriculum `json:"curriculum,omitempty"`
 }
 
 // Window is the part of a source one iteration takes: Count prompts from First on, in the order that Seed gives.
 type Window struct {
 	Seed  uint64
 	First int
+	// Drawn is the number of prompts from First on that the same iteration has taken before; the window is the Count that
+	// follow them, without any that are among them.
+	Drawn int
 	Count int
 	Meta  schemas.Meta
+	// MaxRecordBytes bounds the rows of a prompt; 0: 8 MiB.
+	MaxRecordBytes int
+	// History is the file that a curriculum goes by, "" without one.
+	History string
 }
 
 // Default takes 16 prompts an iteration of the proving ground's training split.
@@ -70,6 +80,13 @@ func (c Config) Validate() error {
 		return fmt.Errorf("count: %d is not at least 1", c.Count)
 	case c.PerRecord < 1:
 		return fmt.Errorf("per_record: %d is not at least 1", c.PerRecord)
+	case c.Source != mixtureSource && len(c.Mixture) > 0:
+		return fmt.Errorf("mixture: belongs to source %s, not to %s", mixtureSource, c.Source)
+	}
+	if c.Curriculum != nil {
+		if err := c.Curriculum.Validate(); err != nil {
+			return fmt.Errorf("curriculum.%w", err)
+		}
 	}
 	return src.validate(c)
 }
@@ -77,6 +94,40 @@ func (c Config) Validate() error {
 // Contract says which columns the source brings.
 func (c Config) Contract() schemas.Contract {
 	return schemas.Contract{Name: "prompts", Adds: sources[c.Source].adds(c)}
+}
+
+// Generates reports whether all prompts come of a generator, which never ends.
+func (c Config) Generates() bool {
+	for _, p := range c.Mixture {
+		if !c.generates(p.Name) {
+			return false
+		}
+	}
+	return len(c.Mixture) > 0 || c.generates("")
+}
+
+// PerPrompt is the most responses that a generator writes to a prompt, at least 1.
+func (c Config) PerPrompt() int {
+	n := max(1, c.Chain.PerPrompt)
+	for _, p := range c.Mixture {
+		n = max(n, p.Chain.PerPrompt)
+	}
+	return n
+}
+
+// WithoutResponses is the source as it brings prompts alone.
+func (c Config) WithoutResponses() Config {
+	bare := func(chain *Chain, file *File) {
+		chain.Responses, chain.PerPrompt = "", 0
+		f := &file.Fields
+		f.Response, f.Chosen, f.Rejected, f.Outcome = "", "", "", ""
+	}
+	bare(&c.Chain, &c.File)
+	c.Mixture = slices.Clone(c.Mixture)
+	for i := range c.Mixture {
+		bare(&c.Mixture[i].Chain, &c.Mixture[i].File)
+	}
+	return c
 }
 
 // Read brings the window's prompts into the pipeline; rows that cannot be read are dead letters.

@@ -8,9 +8,18 @@ import (
 // Uniform gives numbers in [0, 1), such as the Float64 method of a rand.Rand.
 type Uniform func() float64
 
+// A drawn prompt usually has so many operations.
+const (
+	UsualMinSteps = 3
+	UsualMaxSteps = 6
+)
+
 // Draw draws a prompt: 3 to 6 operations, a start digit, then operator and operand of each.
-func Draw(u Uniform) Chain {
-	k := 3 + int(4*u())
+func Draw(u Uniform) Chain { return DrawSteps(u, UsualMinSteps, UsualMaxSteps) }
+
+// DrawSteps draws a prompt of lo to hi operations, every number of them equally likely.
+func DrawSteps(u Uniform, lo, hi int) Chain {
+	k := lo + int(float64(hi-lo+1)*u())
 	c := Chain{Start: int(10 * u())}
 	for range k {
 		op := "+-*"[int(3*u())]
