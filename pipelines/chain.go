@@ -7,6 +7,7 @@ import (
 
 	"github.com/millrace/millrace/models"
 	"github.com/millrace/millrace/models/losses"
+	"github.com/millrace/millrace/runners"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/transforms/advantage"
 	"github.com/millrace/millrace/transforms/label"
@@ -30,11 +31,12 @@ type node struct {
 
 // flow is the pipeline under construction.
 type flow struct {
-	scope beam.Scope
-	at    iteration
-	store stage.Store
-	rows  beam.PCollection
-	dead  []beam.PCollection
+	scope   beam.Scope
+	at      iteration
+	store   stage.Store
+	rows    beam.PCollection
+	dead    []beam.PCollection
+	prompts beam.PCollection // as they were drawn
 	// reward is the reward model that an update earlier in the same pipeline writes; not valid when there is none.
 	reward beam.PCollection
 }
@@ -47,10 +49,32 @@ func (f *flow) then(out, dead beam.PCollection) {
 	}
 }
 
+// writeDead writes the rows that the stages so far have set aside.
+func (f *flow) writeDead(name string) {
+	if len(f.dead) > 0 {
+		recordio.Write(f.scope, recordio.Output{Dir: f.at.dir, Name: name}, f.store, beam.Flatten(f.scope, f.dead...))
+	}
+}
+
+// flow begins the pipeline of an iteration.
+func (r Recipe) flow(at iteration) (*beam.Pipeline, *flow) {
+	runners.Init()
+	p, scope := beam.NewPipelineWithRoot()
+	return p, &flow{scope: scope, at: at, store: stage.Store{Dir: at.work, MaxRecordBytes: r.Limits.MaxRecordBytes}}
+}
+
 // iteration is what differs from one iteration to the next.
 type iteration struct {
-	number    int
-	seed      uint64 // of everything random in this iteration
+	number  int
+	seed    uint64 // of everything random in this iteration
+	first   int    // where in the source of prompts it begins
+	history string // file of pass rates that a curriculum goes by
+	// Of the rounds of sampling: the current one, the prompts that earlier ones drew, the files of rows they have left, and
+	// the prompt after which those of the last one are surplus.
+	round, drawn int
+	rounds       []string
+	last         string
+
 	dir, work string
 	meta      schemas.Meta
 	policy    models.Ref
@@ -70,13 +94,16 @@ const (
 	deadName  = "dead"
 )
 
+var ledgerContract = schemas.Contract{Name: "ledger", Needs: []schemas.Descriptor{schemas.PromptID, schemas.Source, schemas.Verdict, schemas.Outcome, schemas.GroupMean}}
+
 // chain lists the stages of one iteration in order.
 func (r Recipe) chain() ([]node, error) {
-	nodes := r.sourceNodes()
-	if r.Mixed != nil {
-		m := *r.Mixed
-		nodes = append(nodes, node{(&m).Contract(), func(f *flow) { f.then(label.KeepMixed(f.scope, m, f.rows)) }})
-	}
+	return append(r.samplingNodes(), r.learningNodes()...), nil
+}
+
+// learningNodes lead from labeled responses to the updated model.
+func (r Recipe) learningNodes() []node {
+	var nodes []node
 	if r.Distill != nil && r.Distill.DCKD != nil {
 		nodes = append(nodes, r.dckdNode())
 	}
@@ -113,7 +140,7 @@ func (r Recipe) chain() ([]node, error) {
 	if r.Kind == Evolve {
 		nodes = append(nodes, r.seftNodes(r.number)...)
 	}
-	return append(nodes, r.updateNode()), nil
+	return append(nodes, r.updateNode())
 }
 
 // samples reports whether the policy answers the prompts; a source may bring responses instead.
@@ -134,7 +161,8 @@ func (r Recipe) brings(c schemas.Descriptor) bool {
 // sourceNodes bring prompts and responses, as tokens and with outcomes.
 func (r Recipe) sourceNodes() []node {
 	nodes := []node{{r.Prompts.Contract(), func(f *flow) {
-		f.then(prompts.Read(f.scope, r.Prompts, prompts.Window{Seed: r.Seed, First: f.at.number * r.Prompts.Count, Count: r.Prompts.Count, Meta: f.at.meta}))
+		f.then(prompts.Read(f.scope, r.Prompts, r.window(f.at)))
+		f.prompts = f.rows
 	}}}
 	if r.samples() {
 		sampler := rollout.Sampler{Config: r.sampling(), Chat: r.Chat}
@@ -246,9 +274,7 @@ func (r Recipe) updateNode() node {
 		if r.Distill != nil && r.Distill.ADPA != nil {
 			r.joinStudent(f)
 		}
-		if len(f.dead) > 0 {
-			recordio.Write(f.scope, recordio.Output{Dir: f.at.dir, Name: deadName}, f.store, beam.Flatten(f.scope, f.dead...))
-		}
+		f.writeDead(deadName)
 		update.Apply(f.scope, j, f.store, f.rows)
 	}}
 }

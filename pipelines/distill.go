@@ -146,7 +146,7 @@ func (r Recipe) studentNodes() []node {
 	sampler := rollout.Sampler{Config: config, Chat: r.Chat}
 	return []node{
 		{r.Prompts.Contract(), func(f *flow) {
-			f.then(prompts.Read(f.scope, r.Prompts, prompts.Window{Seed: r.Seed, First: f.at.number * r.Prompts.Count, Count: r.Prompts.Count, Meta: f.at.meta}))
+			f.then(prompts.Read(f.scope, r.Prompts, r.window(f.at)))
 		}},
 		{sampler.Contract(), func(f *flow) {
 			s := sampler

@@ -101,7 +101,7 @@ const evaluationKey = 1 << 62
 func (r Recipe) heldOut(reward bool) Recipe {
 	r.Prompts.Split, r.Prompts.Count = r.Evaluate.Split, r.Evaluate.Prompts
 	r.Rollout.Samples, r.Rollout.CandidateK = r.Evaluate.Samples, 0
-	r.Advantage = nil
+	r.Advantage, r.Prompts.Curriculum, r.Mixed = nil, nil, nil
 	if r.Kind == Evolve {
 		r.Kind, r.Pairs = Policy, nil
 	}

@@ -16,9 +16,7 @@ import (
 	"github.com/millrace/millrace/models/tokenizer"
 	"github.com/millrace/millrace/pipelines/progress"
 	"github.com/millrace/millrace/pipelines/telemetry"
-	"github.com/millrace/millrace/runners"
 	"github.com/millrace/millrace/schemas"
-	"github.com/millrace/millrace/transforms/prompts"
 	"github.com/millrace/millrace/transforms/rollout"
 	"github.com/millrace/millrace/transforms/stage"
 )
@@ -78,10 +76,17 @@ func Iterate(ctx context.Context, r Recipe, show progress.Run) (err error) {
 		show.Note("going on after iteration %d of %d", len(done), r.Iterations)
 	}
 	warned := false
+	short := map[string]bool{} // sources that notes have named
 	for i := len(done); i < r.Iterations; i++ {
 		start := time.Now()
 		within, end := told.Iteration(ctx, i)
-		measured, speed, err := run.iterate(within, r, i, config)
+		measured, speed, err := run.iterate(within, r, i, config, show, short)
+		var exhausted *exhaustedError
+		if errors.As(err, &exhausted) {
+			end(nil)
+			show.Note("%v; the run ends after %d of %d iterations", err, i, r.Iterations)
+			return os.RemoveAll(run.IterPath(i))
+		}
 		end(err)
 		if err != nil {
 			return fmt.Errorf("iteration %d: %w", i, err)
@@ -99,7 +104,7 @@ func Iterate(ctx context.Context, r Recipe, show progress.Run) (err error) {
 }
 
 // iterate does one iteration and commits it. It returns what was measured, and how fast responses were sampled.
-func (run *RunDir) iterate(ctx context.Context, r Recipe, number int, config string) ([]Measurement, []progress.Field, error) {
+func (run *RunDir) iterate(ctx context.Context, r Recipe, number int, config string, show progress.Run, named map[string]bool) ([]Measurement, []progress.Field, error) {
 	r = r.at(number)
 	dir, err := run.Begin(number)
 	if err != nil {
@@ -109,11 +114,22 @@ func (run *RunDir) iterate(ctx context.Context, r Recipe, number int, config str
 	if err != nil {
 		return nil, nil, err
 	}
+	results, err := run.sample(ctx, r, &at)
+	if err != nil {
+		return nil, nil, err
+	}
 	result, err := run.pipeline(ctx, r, at)
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := deadShare(r, number, result); err != nil {
+	results = append(results, result)
+	if err := deadShare(r, number, results); err != nil {
+		return nil, nil, err
+	}
+	if err := r.checkDrawn(at, results, show, named); err != nil {
+		return nil, nil, err
+	}
+	if err := r.closeLedger(at, show); err != nil {
 		return nil, nil, err
 	}
 	measured, err := run.measure(ctx, r, at)
@@ -132,12 +148,16 @@ func (run *RunDir) iterate(ctx context.Context, r Recipe, number int, config str
 	if err := run.Commit(Manifest{Iteration: number, Seed: r.Seed, Config: config, Parent: parent}, r.Keep); err != nil {
 		return nil, nil, err
 	}
-	return measured, speed(result), nil
+	return measured, speed(results), nil
 }
 
-// speed is how fast the responses of an iteration were sampled; nothing when they were there already.
-func speed(result beam.PipelineResult) []progress.Field {
-	s, ok := rollout.SpeedOf(stage.CountsOf(result))
+// speed is how fast the last responses of an iteration were sampled; nothing when they were there already.
+func speed(results []beam.PipelineResult) []progress.Field {
+	var s rollout.Speed
+	ok := false
+	for i := len(results) - 1; i >= 0 && !ok; i-- {
+		s, ok = rollout.SpeedOf(stage.CountsOf(results[i]))
+	}
 	if !ok {
 		return nil
 	}
@@ -195,9 +215,7 @@ func (r Recipe) measureTrained(ctx context.Context, at iteration, scratch string
 	}
 	e := r
 	// A supervised policy is measured by its own answers, not by the responses it was trained on.
-	e.Kind, e.Prompts.Chain = Policy, prompts.Chain{}
-	f := &e.Prompts.File.Fields
-	f.Response, f.Chosen, f.Rejected, f.Outcome = "", "", "", ""
+	e.Kind, e.Prompts = Policy, e.Prompts.WithoutResponses()
 	return e.Measure(ctx, policy, models.Ref{}, scratch)
 }
 
@@ -223,7 +241,10 @@ func (run *RunDir) parent(number int) (Manifest, string, error) {
 func (run *RunDir) start(r Recipe, number int, dir, config string) (iteration, error) {
 	at := iteration{number: number, seed: uint64(keyed.New(r.Seed).With(uint64(number))), dir: dir, work: filepath.Join(dir, workName),
 		meta: schemas.Meta{Run: config[:runNameLength], Iteration: number, Seed: r.Seed}}
-	var err error
+	err := run.startSampling(r, &at)
+	if err != nil {
+		return at, err
+	}
 	if r.Kind == Evolve {
 		err := run.seftStart(r, &at)
 		return at, err
@@ -325,9 +346,11 @@ func (run *RunDir) pipeline(ctx context.Context, r Recipe, at iteration) (beam.P
 	if err != nil {
 		return nil, err
 	}
-	runners.Init()
-	p, scope := beam.NewPipelineWithRoot()
-	f := &flow{scope: scope, at: at, store: stage.Store{Dir: at.work, MaxRecordBytes: r.Limits.MaxRecordBytes}}
+	p, f := r.flow(at)
+	if r.backfill() != nil { // the rounds have sampled
+		f.readRounds()
+		nodes = r.learningNodes()
+	}
 	for _, n := range nodes {
 		n.add(f)
 	}
@@ -335,15 +358,18 @@ func (run *RunDir) pipeline(ctx context.Context, r Recipe, at iteration) (beam.P
 }
 
 // deadShare fails the iteration when too many rows died.
-func deadShare(r Recipe, number int, result beam.PipelineResult) error {
+func deadShare(r Recipe, number int, results []beam.PipelineResult) error {
 	var in, dead int64
-	reasons := map[string]int64{}
-	for _, c := range stage.CountsOf(result) {
-		in = max(in, c.In)
-		dead += c.Dead
-		for reason, n := range c.Reasons {
-			if n > 0 {
-				reasons[c.Stage+"/"+string(reason)] += n
+	reasons, given := map[string]int64{}, map[string]int64{}
+	for _, result := range results {
+		for _, c := range stage.CountsOf(result) {
+			given[c.Stage] += c.In
+			in = max(in, given[c.Stage])
+			dead += c.Dead
+			for reason, n := range c.Reasons {
+				if n > 0 {
+					reasons[c.Stage+"/"+string(reason)] += n
+				}
 			}
 		}
 	}

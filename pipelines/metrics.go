@@ -86,6 +86,9 @@ func measureBatch(ctx context.Context, at iteration) (Measurement, error) {
 		}
 	}
 	rows.into(&m)
+	if err := ledgerMetrics(at.dir, m.Metrics); err != nil {
+		return m, err
+	}
 	for _, role := range []string{"policy", "reward"} {
 		steps, err := readLines[update.StepRecord](update.Job{Dir: at.dir, Role: role}.StepsFile())
 		if os.IsNotExist(err) {

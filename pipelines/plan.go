@@ -22,10 +22,9 @@ func (r Recipe) Plan() ([]PlannedStage, error) {
 		return nil, err
 	}
 	contracts := make([]schemas.Contract, len(nodes))
-	out := make([]PlannedStage, len(nodes))
+	out := plannedStages(nodes)
 	for i, n := range nodes {
 		contracts[i] = n.contract
-		out[i] = PlannedStage{Name: n.contract.Name, Needs: schemas.Names(n.contract.Needs), Adds: schemas.Names(n.contract.Adds)}
 	}
 	_, err = schemas.Chain(nil, contracts...)
 	var missing *schemas.MissingError
@@ -40,6 +39,10 @@ func (r Recipe) Plan() ([]PlannedStage, error) {
 		return out, &ConfigError{Why: err.Error()}
 	}
 	return out, nil
+}
+
+func planned(n node) PlannedStage {
+	return PlannedStage{Name: n.contract.Name, Needs: schemas.Names(n.contract.Needs), Adds: schemas.Names(n.contract.Adds)}
 }
 
 // sectionOf is the recipe section that sets a stage up.

@@ -42,19 +42,19 @@ type Recipe struct {
 	Reward   *Reward             `json:"reward,omitempty"`
 	Frozen   *Model              `json:"reference,omitempty"` // a frozen reference model
 
-	Distill   *Distill           `json:"distill,omitempty"` // the teachers of a student
-	SEFT      *SEFT              `json:"seft,omitempty"`    // the revisers of an evolution
-	Mixed     *label.MixedConfig `json:"mixed,omitempty"`   // learn only from groups of mixed outcomes
-	Pairs     *pairs.Config      `json:"pairs,omitempty"`   // preference pairs for losses that compare two responses
-	Advantage *advantage.Config  `json:"advantage,omitempty"`
-	Target    *target.LCOConfig  `json:"target,omitempty"` // advantages over the vocabulary, for the lco losses' form dense
-	Update    update.Config      `json:"update"`
-	Evaluate  Evaluate           `json:"evaluate"`
-	Gate      Gate               `json:"gate"`
-	Limits    Limits             `json:"limits"`
-	Runner    runners.Config     `json:"runner"`
-	Telemetry telemetry.Config   `json:"telemetry"`
-	Keep      bool               `json:"keep_exchange"` // keep materialised edges after the commit
+	Distill   *Distill          `json:"distill,omitempty"` // the teachers of a student
+	SEFT      *SEFT             `json:"seft,omitempty"`    // the revisers of an evolution
+	Mixed     *Mixed            `json:"mixed,omitempty"`   // learn only from groups of mixed outcomes
+	Pairs     *pairs.Config     `json:"pairs,omitempty"`   // preference pairs for losses that compare two responses
+	Advantage *advantage.Config `json:"advantage,omitempty"`
+	Target    *target.LCOConfig `json:"target,omitempty"` // advantages over the vocabulary, for the lco losses' form dense
+	Update    update.Config     `json:"update"`
+	Evaluate  Evaluate          `json:"evaluate"`
+	Gate      Gate              `json:"gate"`
+	Limits    Limits            `json:"limits"`
+	Runner    runners.Config    `json:"runner"`
+	Telemetry telemetry.Config  `json:"telemetry"`
+	Keep      bool              `json:"keep_exchange"` // keep materialised edges after the commit
 
 	number int // of the iteration, where they differ in kind
 }
@@ -156,9 +156,17 @@ func ParseRecipe(raw []byte, sets []string) (Recipe, error) {
 	if _, ok := tree["seft"].(map[string]any); ok {
 		r.SEFT = defaultSEFT()
 	}
-	if _, ok := tree["mixed"].(map[string]any); ok {
-		m := label.DefaultMixed()
-		r.Mixed = &m
+	if section, ok := tree["mixed"].(map[string]any); ok {
+		r.Mixed = &Mixed{MixedConfig: label.DefaultMixed()}
+		if _, ok := section["backfill"].(map[string]any); ok {
+			r.Mixed.Backfill = defaultBackfill()
+		}
+	}
+	if section, ok := tree["prompts"].(map[string]any); ok {
+		if _, ok := section["curriculum"].(map[string]any); ok {
+			c := prompts.DefaultCurriculum()
+			r.Prompts.Curriculum = &c
+		}
 	}
 	if section, ok := tree["target"].(map[string]any); ok {
 		form, _ := section["form"].(string)
@@ -221,7 +229,7 @@ func (r Recipe) sections() []section {
 		{"pairs", optional(r.Pairs, pairs.Config.Validate)},
 		{"distill", optional(r.Distill, Distill.validate)},
 		{"seft", optional(r.SEFT, SEFT.validate)},
-		{"mixed", optional(r.Mixed, label.MixedConfig.Validate)},
+		{"mixed", optional(r.Mixed, Mixed.Validate)},
 		{"target", optional(r.Target, target.LCOConfig.Validate)},
 		{"advantage", optional(r.Advantage, advantage.Config.Validate)},
 	}
@@ -254,6 +262,9 @@ func (r Recipe) Validate() error {
 		if err := s.check(); err != nil {
 			return &ConfigError{Path: s.path + "." + firstPath(err), Why: rest(err)}
 		}
+	}
+	if err := r.planSampling(); err != nil {
+		return err
 	}
 	if r.Kind == Evolve {
 		return r.planSEFT()

@@ -54,7 +54,7 @@ func ReportData(ctx context.Context, runs ...string) (report.Data, error) {
 		if err != nil {
 			return d, fmt.Errorf("%s: %w", path, err)
 		}
-		last, number, err := run.Iteration(-1)
+		_, number, err := run.Iteration(-1)
 		if err != nil {
 			return d, err
 		}
@@ -77,7 +77,7 @@ func ReportData(ctx context.Context, runs ...string) (report.Data, error) {
 			table.Rows = append(table.Rows, append([]string{name, r.Kind, fmt.Sprint(number + 1)}, cells...))
 		}
 		if !valued {
-			rollouts, err := Rollouts(ctx, last, RolloutQuery{Rows: reportRollouts, Contrast: true})
+			rollouts, err := run.lastRollouts(ctx, number)
 			if err != nil {
 				return d, err
 			}
@@ -95,6 +95,13 @@ func ReportData(ctx context.Context, runs ...string) (report.Data, error) {
 			}
 			d.Stages = append(d.Stages, s)
 		}
+		ledgers, err := run.ReadLedgers()
+		if err != nil {
+			return d, err
+		}
+		if len(ledgers) > 0 {
+			d.Tables = append(d.Tables, ledgerTable(name, ledgers))
+		}
 		for at := range number + 1 {
 			dead, err := DeadLetters(ctx, run.IterPath(at), 0)
 			if err != nil {
@@ -107,7 +114,7 @@ func ReportData(ctx context.Context, runs ...string) (report.Data, error) {
 		}
 	}
 	if len(table.Rows) > 0 {
-		d.Tables = append(d.Tables, table)
+		d.Tables = slices.Insert(d.Tables, 0, table)
 	}
 	d.Dead = show.CountDead(letters)
 	return d, nil
@@ -155,6 +162,47 @@ func stageFlow(run *RunDir, r Recipe, last int) ([]report.Stage, error) {
 		}
 	}
 	return out, nil
+}
+
+// lastRollouts are those of the last iteration up to number that kept any.
+func (run *RunDir) lastRollouts(ctx context.Context, number int) ([]show.Rollout, error) {
+	for ; number >= 0; number-- {
+		files, err := rowFiles(run.IterPath(number), batchName)
+		if err != nil {
+			return nil, err
+		}
+		if len(files) > 0 {
+			return Rollouts(ctx, run.IterPath(number), RolloutQuery{Rows: reportRollouts, Contrast: true})
+		}
+	}
+	return nil, nil
+}
+
+// ledgerTable sums up the ledgers of a run by source and difficulty.
+func ledgerTable(name string, ledgers []show.Ledger) report.Table {
+	var all show.Ledger
+	rounds, short := 0, 0
+	for _, l := range ledgers {
+		all.Merge(l)
+		rounds += len(l.Rounds)
+		if l.Note != "" {
+			short++
+		}
+	}
+	reasons := all.Reasons()
+	t := report.Table{Caption: fmt.Sprintf("Prompts drawn by %s: %d in %d rounds of %d iterations", name, all.Drawn, rounds, len(ledgers)),
+		Columns: slices.Concat([]string{"source", "difficulty", "drawn", "kept"}, reasons, []string{"dead", "pass rate"})}
+	if short > 0 {
+		t.Caption += fmt.Sprintf("; %d iterations ended with too few groups", short)
+	}
+	for _, v := range all.Levels {
+		row := []string{v.Source, v.Difficulty, fmt.Sprint(v.Drawn), fmt.Sprint(v.Kept)}
+		for _, why := range reasons {
+			row = append(row, fmt.Sprint(v.Dropped[why]))
+		}
+		t.Rows = append(t.Rows, append(row, fmt.Sprint(v.Dead), v.PassRate()))
+	}
+	return t
 }
 
 // methodName keeps the names of lines apart when directories share one.

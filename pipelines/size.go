@@ -45,8 +45,17 @@ func (r Recipe) Size() (Size, error) {
 	if err != nil {
 		return Size{}, err
 	}
-	chain := r.Prompts.Source == "chain"
-	s := Size{Prompts: r.Prompts.Count, Records: ceilDiv(r.Prompts.Count, max(r.Prompts.PerRecord, 1)),
+	return r.sizeOf(stages), nil
+}
+
+// sizeOf estimates what the stages of one iteration hold.
+func (r Recipe) sizeOf(stages []PlannedStage) Size {
+	chain := r.Prompts.Generates()
+	count := r.Prompts.Count
+	if b := r.backfill(); b != nil {
+		count *= b.Rounds // at most
+	}
+	s := Size{Prompts: count, Records: ceilDiv(count, max(r.Prompts.PerRecord, 1)),
 		Assumed: Assumed{PromptTokens: filePromptTokens, ResponseTokens: fileResponseTokens, Candidates: 1}}
 	if chain {
 		s.PromptTokens, s.ResponseTokens = chainPromptTokens, chainResponseTokens
@@ -59,7 +68,7 @@ func (r Recipe) Size() (Size, error) {
 		s.Candidates += r.sampling().CandidateK
 	} else {
 		if chain {
-			s.Rows *= max(r.Prompts.Chain.PerPrompt, 1)
+			s.Rows *= r.Prompts.PerPrompt()
 		}
 		s.ResponseTokens = min(s.ResponseTokens, r.Tokenize.MaxTokens)
 	}
@@ -75,7 +84,7 @@ func (r Recipe) Size() (Size, error) {
 		}
 	}
 	s.Bytes = int64(math.Ceil(perRow)) * int64(s.Rows)
-	return s, nil
+	return s
 }
 
 // bytesOf is the size of a column's value of one row.

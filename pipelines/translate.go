@@ -4,12 +4,9 @@ import (
 	"context"
 	"path/filepath"
 
-	"github.com/apache/beam/sdks/v2/go/pkg/beam"
-
 	"github.com/millrace/millrace/models"
 	"github.com/millrace/millrace/runners"
 	"github.com/millrace/millrace/schemas"
-	"github.com/millrace/millrace/transforms/stage"
 )
 
 // Translate shows the Dataflow job of the recipe's first iteration, without a network, credentials or the models.
@@ -27,9 +24,7 @@ func (r Recipe) Translate(ctx context.Context) (runners.Translation, error) {
 	if r.Frozen != nil {
 		at.frozen.Path = r.Frozen.Path
 	}
-	runners.Init()
-	p, scope := beam.NewPipelineWithRoot()
-	f := &flow{scope: scope, at: at, store: stage.Store{Dir: at.work, MaxRecordBytes: r.Limits.MaxRecordBytes}}
+	p, f := r.flow(at)
 	for _, n := range nodes {
 		n.add(f)
 	}

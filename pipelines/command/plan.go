@@ -21,6 +21,7 @@ type plan struct {
 	Iterations int                      `json:"iterations"`
 	Stages     []pipelines.PlannedStage `json:"stages"`
 	Size       pipelines.Size           `json:"size"`          // of an iteration
+	Phases     []pipelines.PlannedPhase `json:"phases"`        // all of the run; stages and size are those of the first, without other streams
 	Job        *runners.Translation     `json:"job,omitempty"` // what Dataflow would be given
 }
 
@@ -45,7 +46,11 @@ func newPlan(e *env) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			p := plan{Recipe: args[0], Kind: r.Kind, Run: r.Run, Runner: r.Runner.Name, Iterations: r.Iterations, Stages: stages, Size: size}
+			phases, err := r.Phases()
+			if err != nil {
+				return err
+			}
+			p := plan{Recipe: args[0], Kind: r.Kind, Run: r.Run, Runner: r.Runner.Name, Iterations: r.Iterations, Stages: stages, Size: size, Phases: phases}
 			if r.Runner.Name == "dataflow" {
 				job, err := r.Translate(cmd.Context())
 				if err != nil {
@@ -62,6 +67,27 @@ func newPlan(e *env) *cobra.Command {
 
 func (p plan) text(w io.Writer) {
 	fmt.Fprintf(w, "%s: %s, %d iterations in %s, on %s\n\n", p.Recipe, p.Kind, p.Iterations, p.Run, p.Runner)
+	for i, phase := range p.Phases {
+		for k, stream := range phase.Streams {
+			if i+k > 0 {
+				fmt.Fprintln(w)
+			}
+			if len(p.Phases) > 1 || len(phase.Streams) > 1 {
+				fmt.Fprintf(w, "%s, %d iterations, %s stream\n", phase.Name, phase.Iterations, stream.Name)
+			}
+			printStream(w, stream)
+		}
+	}
+	if p.Job == nil {
+		return
+	}
+	fmt.Fprintf(w, "\nDataflow job %s, steps:\n", p.Job.Job.Name)
+	for _, step := range p.Job.Steps {
+		fmt.Fprintf(w, "  %s\n", step)
+	}
+}
+
+func printStream(w io.Writer, p pipelines.PlannedStream) {
 	for _, s := range p.Stages {
 		fmt.Fprintln(w, s.Name)
 		printColumns(w, "needs", s.Needs)
@@ -71,13 +97,6 @@ func (p plan) text(w io.Writer) {
 	fmt.Fprintf(w, "\nan iteration: %d prompts in %d records, %d rows, at most %d response tokens and about %s uncompressed\n"+
 		"(assumed: %d prompt tokens, %d response tokens, %d listed tokens a position)\n",
 		s.Prompts, s.Records, s.Rows, s.Tokens, bytesText(s.Bytes), s.PromptTokens, s.ResponseTokens, s.Candidates)
-	if p.Job == nil {
-		return
-	}
-	fmt.Fprintf(w, "\nDataflow job %s, steps:\n", p.Job.Job.Name)
-	for _, step := range p.Job.Steps {
-		fmt.Fprintf(w, "  %s\n", step)
-	}
 }
 
 // printColumns lists columns under a heading, in lines that fit a terminal.

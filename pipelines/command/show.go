@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -17,12 +18,13 @@ func init() { commands = append(commands, newShow) }
 func newShow(e *env) *cobra.Command {
 	var q pipelines.RolloutQuery
 	var iteration int
-	var dead bool
+	var dead, ledger bool
 	c := &cobra.Command{
 		Use:   "show RUN",
 		Short: "Print rollouts of a run token by token, or its dead letters",
 		Long: "Print rollouts of a committed iteration: every token with its log-prob, prefix value and advantage, tinted on a terminal by how\n" +
-			"probable a right outcome looks from there. With --dead, the rows that stages set aside, and why. --json prints JSON lines.",
+			"probable a right outcome looks from there. With --dead, the rows that stages set aside, and why; with --ledger, how many of the\n" +
+			"prompts drawn were kept, dropped and why. --json prints JSON lines.",
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if q.Rows < 0 {
@@ -31,6 +33,9 @@ func newShow(e *env) *cobra.Command {
 			run, err := openRun(args[0])
 			if err != nil {
 				return err
+			}
+			if ledger {
+				return printLedgers(e, run, iteration)
 			}
 			dir, _, err := run.Iteration(iteration)
 			if err != nil {
@@ -57,7 +62,22 @@ func newShow(e *env) *cobra.Command {
 	c.Flags().StringVar(&q.Prompt, "prompt", "", "rollouts of the prompt whose id begins so")
 	c.Flags().IntVar(&q.Rows, "rows", 2, "at most so many rows; 0: all")
 	c.Flags().BoolVar(&dead, "dead", false, "show dead letters instead")
+	c.Flags().BoolVar(&ledger, "ledger", false, "show what became of the prompts drawn instead; of every iteration unless one is named")
+	c.MarkFlagsMutuallyExclusive("dead", "ledger")
 	return c
+}
+
+// printLedgers prints what became of the prompts of one iteration, or of all where number is negative.
+func printLedgers(e *env, run *pipelines.RunDir, number int) error {
+	ledgers, err := run.ReadLedgers()
+	if err != nil {
+		return err
+	}
+	ledgers = slices.DeleteFunc(ledgers, func(l show.Ledger) bool { return number >= 0 && l.Iteration != number })
+	if len(ledgers) == 0 {
+		return fmt.Errorf("%s keeps no ledger; recipes with mixed or prompts.curriculum do", run.Path)
+	}
+	return printItems(e, ledgers, func(w io.Writer) error { return show.Ledgers(w, ledgers) })
 }
 
 // printItems writes items as text, or as JSON lines.

@@ -1,0 +1,310 @@
+package pipelines
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/millrace/millrace/pipelines/progress"
+	"github.com/millrace/millrace/pipelines/report"
+	"github.com/millrace/millrace/pipelines/show"
+	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/transforms/label"
+	"github.com/millrace/millrace/transforms/provingground"
+	"github.com/millrace/millrace/transforms/recordio"
+	"github.com/millrace/millrace/transforms/stage"
+)
+
+// sampled is a recipe that draws from two sources by a curriculum and backfills.
+const sampled = `
+kind: policy
+iterations: 2
+prompts:
+  source: mixture
+  count: 6
+  mixture: [{name: short, weight: 2, source: chain, chain: {max_steps: 3}}, {name: long, weight: 1, source: chain, chain: {min_steps: 4}}]
+  curriculum: {rule: variance}
+rollout: {samples: 4, max_new_tokens: 45}
+label: {verifier: {kind: proving_ground}}
+mixed: {backfill: {groups: 7, rounds: 3}}
+advantage: {kind: grpo}
+update: {losses: [{name: ppo}], optimizer: {lr: 1e-3}}
+evaluate: {every: 0}
+keep_exchange: true
+`
+
+// iterateNoting runs a recipe from the embedded policy and returns what it noted.
+func iterateNoting(t *testing.T, run, text string, sets ...string) string {
+	t.Helper()
+	models := t.TempDir()
+	if err := unpack(models); err != nil {
+		t.Fatal(err)
+	}
+	r, err := ParseRecipe([]byte(text), append([]string{"run=" + run, "policy.path=" + filepath.Join(models, "policy")}, sets...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Policy.Path = filepath.Join(models, "policy")
+	var notes bytes.Buffer
+	show := progress.Start(&notes, "test")
+	err = Iterate(context.Background(), r, show)
+	show.Done()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return notes.String()
+}
+
+func files(t *testing.T, run string, iteration int) map[string]string {
+	t.Helper()
+	m, _, err := (&RunDir{Path: run}).ReadManifest(iteration)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m.Files
+}
+
+// checkLedger holds a ledger to its lines, and both to the rows of the batch.
+func checkLedger(t *testing.T, dir string, samples int) show.Ledger {
+	t.Helper()
+	l, err := ReadLedger(dir)
+	if err != nil || l == nil {
+		t.Fatal(err, l)
+	}
+	groups, err := readLines[label.PromptGroup](filepath.Join(dir, groupsName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept, seen := map[string]bool{}, map[string]bool{}
+	for _, g := range groups {
+		if seen[g.Prompt] {
+			t.Errorf("prompt %s is drawn twice", g.Prompt)
+		}
+		seen[g.Prompt] = true
+		if g.Fate == label.FateKept {
+			kept[g.Prompt] = true
+		}
+	}
+	balanced := func(what string, f show.Fates) {
+		dropped := 0
+		for _, n := range f.Dropped {
+			dropped += n
+		}
+		if f.Drawn != f.Kept+dropped+f.Dead {
+			t.Errorf("%s: %d drawn, but %d kept, %d dropped, %d dead", what, f.Drawn, f.Kept, dropped, f.Dead)
+		}
+	}
+	balanced("iteration", l.Fates)
+	var rounds, levels int
+	for _, r := range l.Rounds {
+		balanced("round", r.Fates)
+		rounds += r.Drawn
+	}
+	for _, v := range l.Levels {
+		balanced("level "+v.Source+" "+v.Difficulty, v.Fates)
+		levels += v.Drawn
+	}
+	if rounds != l.Drawn || levels != l.Drawn || len(groups) != l.Drawn || len(kept) != l.Kept {
+		t.Errorf("%d drawn and %d kept; rounds %d, levels %d, lines %d of which %d kept", l.Drawn, l.Kept, rounds, levels, len(groups), len(kept))
+	}
+	names, err := rowFiles(dir, batchName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows := 0
+	for _, name := range names {
+		err := recordio.ReadFile(context.Background(), name, func(b stage.Batch) error {
+			for _, id := range schemas.PromptID.Of(b) {
+				rows++
+				if !kept[id.String()] {
+					t.Errorf("the batch holds prompt %s, which the ledger does not keep", id)
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if rows != samples*l.Kept {
+		t.Errorf("%d rows of %d groups", rows, l.Kept)
+	}
+	return *l
+}
+
+// Rounds go on until enough groups are mixed, the next iteration goes on where they ended, and neither the size of records
+// nor a restart changes a byte.
+func TestBackfill(t *testing.T) {
+	if testing.Short() {
+		t.Skip("several runs")
+	}
+	dir := t.TempDir()
+	whole := filepath.Join(dir, "whole")
+	iterateNoting(t, whole, sampled)
+	first, second := checkLedger(t, filepath.Join(whole, "iter-00000"), 4), checkLedger(t, filepath.Join(whole, "iter-00001"), 4)
+	if first.Next != 6*len(first.Rounds) || second.Next != first.Next+6*len(second.Rounds) {
+		t.Errorf("iterations end at %d and %d after %d and %d rounds of 6", first.Next, second.Next, len(first.Rounds), len(second.Rounds))
+	}
+	if first.Kept > 7 || first.Kept < 7 && first.Note == "" || len(first.Rounds) < 2 {
+		t.Errorf("%+v; want 7 groups of more than one round, or a note", first)
+	}
+	m, err := measurementsOf(whole)
+	if err != nil || m[0].Metrics["groups_kept"] != float64(first.Kept) || m[0].Metrics["rounds"] != float64(len(first.Rounds)) {
+		t.Errorf("metrics %v, %v", m, err)
+	}
+	data, err := ReportData(context.Background(), whole)
+	if err != nil || !slices.ContainsFunc(data.Tables, func(t report.Table) bool { return strings.HasPrefix(t.Caption, "Prompts drawn by whole") }) {
+		t.Errorf("the report has no table of the ledger: %v", err)
+	}
+
+	// Killed in the second iteration, with all it had materialised, and gone on with other records.
+	resumed := filepath.Join(dir, "resumed")
+	if err := os.CopyFS(resumed, os.DirFS(whole)); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(os.Remove(filepath.Join(resumed, ".lock")), os.Remove(filepath.Join(resumed, "iter-00001", manifestName))); err != nil {
+		t.Fatal(err)
+	}
+	// The policy's directory is another, its content the same; where models lie is in the recipe, so it is taken from there.
+	config, err := os.ReadFile(filepath.Join(resumed, configName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := ParseRecipe(config, []string{"run=" + resumed, "prompts.per_record=1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(r.Policy.Path); err != nil {
+		t.Fatal(err)
+	}
+	show := progress.Start(&bytes.Buffer{}, "test")
+	err = Iterate(context.Background(), r, show)
+	show.Done()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a, b := files(t, whole, 1), files(t, resumed, 1); !reflect.DeepEqual(a, b) {
+		t.Errorf("a resumed run left other files:\n%v\n%v", a, b)
+	}
+}
+
+// When no group is mixed the update has nothing to learn from: the policy stays as it is, and notes say so.
+func TestBackfillExhausted(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a run")
+	}
+	run := filepath.Join(t.TempDir(), "none")
+	notes := iterateNoting(t, run, sampled, "mixed.low=0.6", "mixed.high=0.7", "prompts.count=4", "mixed.backfill.groups=2", "mixed.backfill.rounds=2", "iterations=1")
+	l := checkLedger(t, filepath.Join(run, "iter-00000"), 4)
+	if l.Kept != 0 || l.Drawn != 8 || !strings.Contains(l.Note, "exhausted: 0 of 2 groups after 2 rounds") || !strings.Contains(notes, l.Note) {
+		t.Errorf("%+v, notes %q", l, notes)
+	}
+	if _, err := ReportData(context.Background(), run); err != nil {
+		t.Errorf("report of a run without a row: %v", err)
+	}
+}
+
+// A source that is not to wrap ends the run when it has no prompts left.
+func TestSourceEnds(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a run")
+	}
+	dir := t.TempDir()
+	random := rand.New(rand.NewPCG(1, 1))
+	var lines bytes.Buffer
+	for range 6 {
+		c := provingground.Draw(random.Float64)
+		fmt.Fprintf(&lines, "{\"q\": %q, \"a\": \"%d\", \"steps\": %d}\n", c.Prompt(), c.Answer(), len(c.Steps))
+	}
+	path := filepath.Join(dir, "chains.jsonl")
+	if err := os.WriteFile(path, lines.Bytes(), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	text := sampled[:strings.Index(sampled, "iterations:")] + "iterations: 4\nprompts: {source: file, count: 4, file: {path: " + path +
+		", exhausted: stop, fields: {prompt: q, answer: a, difficulty: steps}}}\n" + sampled[strings.Index(sampled, "rollout:"):]
+	text = strings.Replace(text, "{backfill: {groups: 7, rounds: 3}}", "{}", 1)
+	run := filepath.Join(dir, "run")
+	notes := iterateNoting(t, run, text)
+	done, err := (&RunDir{Path: run}).Committed()
+	if err != nil || len(done) != 2 {
+		t.Fatalf("%d iterations, %v; want 4 prompts, 2 prompts, and the end", len(done), err)
+	}
+	if !strings.Contains(notes, "chains.jsonl has 2 prompts fewer") || !strings.Contains(notes, "ends after 2 of 4") {
+		t.Errorf("notes %q", notes)
+	}
+	if l := checkLedger(t, filepath.Join(run, "iter-00001"), 4); l.Drawn != 2 || l.Rounds[0].Asked != 4 || l.Levels[0].Difficulty == "" {
+		t.Errorf("%+v", l)
+	}
+}
+
+func TestSamplingIsPlanned(t *testing.T) {
+	for want, sets := range map[string][]string{
+		"mixed.backfill.groups":     {"mixed.backfill.groups=100"},
+		"mixed.backfill.rounds":     {"mixed.backfill.rounds=0"},
+		"mixed.low":                 {"mixed.low=2"},
+		"prompts.curriculum.floor":  {"prompts.curriculum.floor=0"},
+		"prompts.mixture[0].weight": {"prompts.mixture[0].weight=0"},
+		"mixed.backfill: needs":     {"prompts.mixture[0].chain.responses=right", "prompts.mixture[1].chain.responses=right"},
+	} {
+		_, err := ParseRecipe([]byte(sampled), append([]string{"run=x", "policy.path=y"}, sets...))
+		if err == nil || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("%v: %v, want %s", sets, err, want)
+		}
+	}
+	r, err := ParseRecipe([]byte(sampled), []string{"run=x", "policy.path=y"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s, err := r.Size(); err != nil || s.Prompts != 18 || s.Rows != 72 {
+		t.Errorf("%+v, %v; want the most that 3 rounds hold", s, err)
+	}
+}
+
+// Every phase of an evolution and both streams of a distillation are planned.
+func TestPhases(t *testing.T) {
+	phases := func(name string) []PlannedPhase {
+		r, err := embeddedRecipe(name, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := r.Phases()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	names := func(s PlannedStream) (out []string) {
+		for _, stage := range s.Stages {
+			out = append(out, stage.Name)
+		}
+		return out
+	}
+	seft := phases("seft")
+	if len(seft) != 3 || seft[2].Iterations != 2 || seft[0].Streams[0].Size.Rows != 4000 || seft[2].Streams[0].Size.Rows != 1000 {
+		t.Errorf("%+v", seft)
+	}
+	if a, b := names(seft[0].Streams[0]), names(seft[2].Streams[0]); !slices.Contains(a, "update_reviser") || !slices.Contains(b, "update_policy") {
+		t.Errorf("stages %v and %v", a, b)
+	}
+	for _, name := range []string{"adpa", "adpa-dpo"} {
+		adpa := phases(name)
+		if len(adpa) != 1 || len(adpa[0].Streams) != 2 || !slices.Contains(names(adpa[0].Streams[1]), "target_adpa") || adpa[0].Streams[1].Size.Rows != 1000 {
+			t.Errorf("%s: %+v", name, adpa)
+		}
+	}
+	if d := phases("distrl"); !slices.Contains(names(d[0].Streams[0]), "update_reward") {
+		t.Errorf("the update of the reward model is not planned: %+v", d)
+	}
+	if raw, err := json.Marshal(seft); err != nil || !bytes.Contains(raw, []byte(`"adaptive reviser"`)) {
+		t.Errorf("%s, %v", raw, err)
+	}
+}

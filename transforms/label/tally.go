@@ -1,0 +1,144 @@
+package label
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"slices"
+
+	"github.com/apache/beam/sdks/v2/go/pkg/beam"
+	"github.com/apache/beam/sdks/v2/go/pkg/beam/register"
+	"github.com/google/uuid"
+
+	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/transforms/stage"
+)
+
+// PromptGroup is what became of one prompt that was drawn.
+type PromptGroup struct {
+	Prompt     string  `json:"prompt_id"`
+	Source     string  `json:"source"`
+	Difficulty string  `json:"difficulty,omitempty"`
+	Round      int     `json:"round"`
+	Responses  int     `json:"responses"` // that have an outcome
+	Right      float64 `json:"right"`     // sum of their outcomes
+	Fate       string  `json:"fate"`
+}
+
+// Fates of a prompt. The others are the reasons for which KeepMixed filters its group.
+const (
+	FateKept    = "kept"
+	FateSurplus = "surplus" // its group would have been kept, but enough others were there
+	FateDead    = "dead"    // no response of it was labeled: the prompt, or all its responses, became dead letters
+)
+
+// Record writes what became of the prompts of a window to a file, a JSON object a line in the order of their ids: from
+// PCollection<Batch> of the prompts and of their labeled responses, before KeepMixed. A nil mixed keeps every group that
+// has an outcome.
+func Record(s beam.Scope, file string, round int, mixed *MixedConfig, prompts, labeled beam.PCollection) {
+	s = s.Scope("ledger")
+	drawn := beam.ParDo(s, &groupsFn{Round: round, Drawn: true}, prompts)
+	judged := beam.ParDo(s, &groupsFn{Round: round, Mixed: mixed}, labeled)
+	beam.ParDo0(s, &writeGroupsFn{File: file}, beam.GroupByKey(s, beam.Flatten(s, drawn, judged)))
+}
+
+func init() {
+	beam.RegisterType(reflect.TypeFor[PromptGroup]())
+	beam.RegisterDoFn(&groupsFn{})
+	beam.RegisterDoFn(&writeGroupsFn{})
+	register.Emitter2[int, PromptGroup]()
+	register.Iter1[PromptGroup]()
+	stage.Register[UpTo]()
+}
+
+// groupsFn lists the prompt groups of a batch under one key.
+type groupsFn struct {
+	Round int
+	Drawn bool // prompts without responses yet
+	Mixed *MixedConfig
+}
+
+// ProcessElement emits a PromptGroup for each.
+func (f *groupsFn) ProcessElement(_ context.Context, b stage.Batch, emit func(int, PromptGroup)) error {
+	if b.NumRows() == 0 {
+		return nil
+	}
+	groups, err := b.Groups()
+	if err != nil {
+		return err
+	}
+	sources := schemas.Source.Of(b)
+	difficulties, err := schemas.Difficulty.Find(b)
+	graded := err == nil
+	for _, g := range groups {
+		p := PromptGroup{Prompt: uuid.UUID(g.ID).String(), Source: sources.At(g.Lo), Round: f.Round, Fate: FateDead}
+		if graded && difficulties.Valid(g.Lo) {
+			p.Difficulty = difficulties.At(g.Lo)
+		}
+		if !f.Drawn {
+			outcomes, means := schemas.Outcome.Of(b), schemas.GroupMean.Of(b)
+			for i := g.Lo; i < g.Hi; i++ {
+				if y, ok := outcomes.At(i); ok {
+					p.Responses, p.Right = p.Responses+1, p.Right+float64(y)
+				}
+			}
+			all := &MixedConfig{High: 1}
+			p.Fate = cmp.Or(cmp.Or(f.Mixed, all).why(g, schemas.Verdict.Of(b), means), FateKept)
+		}
+		emit(0, p)
+	}
+	return nil
+}
+
+// writeGroupsFn writes the groups, each once: as it was labeled, or else as it was drawn.
+type writeGroupsFn struct{ File string }
+
+// ProcessElement writes the file.
+func (f *writeGroupsFn) ProcessElement(ctx context.Context, _ int, groups func(*PromptGroup) bool) error {
+	by := map[string]PromptGroup{}
+	for g := (PromptGroup{}); groups(&g); g = (PromptGroup{}) {
+		if old, ok := by[g.Prompt]; !ok || old.Fate == FateDead {
+			by[g.Prompt] = g
+		}
+	}
+	all := make([]PromptGroup, 0, len(by))
+	for _, g := range by {
+		all = append(all, g)
+	}
+	slices.SortFunc(all, func(a, b PromptGroup) int { return cmp.Compare(a.Prompt, b.Prompt) })
+	var out bytes.Buffer
+	enc := json.NewEncoder(&out)
+	for _, g := range all {
+		if err := enc.Encode(g); err != nil {
+			return fmt.Errorf("ledger: %w", err)
+		}
+	}
+	return stage.WriteFile(ctx, f.File, out.Bytes(), false)
+}
+
+// UpTo filters the rows of prompts whose id comes after Last: what a round of sampling brought beyond what was wanted. Ids
+// are hashes, so which groups go says nothing about them.
+type UpTo struct {
+	Last string `json:"last"`
+}
+
+// Contract says which columns are needed.
+func (c *UpTo) Contract() schemas.Contract {
+	return schemas.Contract{Name: "surplus", Needs: []schemas.Descriptor{schemas.PromptID}}
+}
+
+// Setup does nothing.
+func (c *UpTo) Setup(context.Context) error { return nil }
+
+// Map filters row by row.
+func (c *UpTo) Map(_ context.Context, b stage.Batch, dead *stage.DeadLetters) (stage.Batch, error) {
+	for i, id := range schemas.PromptID.Of(b) {
+		if id.String() > c.Last {
+			dead.Filter(i)
+		}
+	}
+	return b, nil
+}
