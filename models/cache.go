@@ -79,13 +79,9 @@ func Acquire(ctx context.Context, ref Ref) (*Handle, error) {
 	if err != nil {
 		return nil, err
 	}
-	digest := format.Digest
-	if digest == nil {
-		digest = func(_ context.Context, path string) (string, error) { return Digest(path) }
-	}
-	got, err := digest(ctx, ref.Path)
+	got, err := format.digest(ctx, ref.Path)
 	if err != nil {
-		return nil, fmt.Errorf("models: digest of %s: %w", ref.Path, err)
+		return nil, err
 	}
 	if ref.Digest != "" && ref.Digest != got {
 		return nil, &DigestError{Path: ref.Path, Want: ref.Digest, Got: got}
@@ -153,6 +149,29 @@ func (h *Handle) Release() error {
 		return nil
 	}
 	return h.entry.model.Close()
+}
+
+// Identify names what lies at a path, a directory, a file or an endpoint, with its digest.
+func Identify(ctx context.Context, path string) (Ref, error) {
+	format, err := formatOf(path)
+	if err != nil {
+		return Ref{}, err
+	}
+	digest, err := format.digest(ctx, path)
+	return Ref{Path: path, Digest: digest}, err
+}
+
+func (f Format) digest(ctx context.Context, path string) (string, error) {
+	digest, err := "", error(nil)
+	if f.Digest == nil {
+		digest, err = Digest(path)
+	} else {
+		digest, err = f.Digest(ctx, path)
+	}
+	if err != nil {
+		return "", fmt.Errorf("models: digest of %s: %w", path, err)
+	}
+	return digest, nil
 }
 
 func formatOf(path string) (Format, error) {

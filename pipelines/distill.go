@@ -7,7 +7,6 @@ import (
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
 
 	"github.com/millrace/millrace/models/keyed"
-	"github.com/millrace/millrace/models/tokenizer"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/transforms/prompts"
 	"github.com/millrace/millrace/transforms/recordio"
@@ -70,50 +69,8 @@ func (d Distill) validate() error {
 	return nil
 }
 
-// sameVocabulary checks that the teachers' token ids mean to the student what they mean to them. Models that an earlier run
-// has yet to write are checked when the run starts.
-func (r Recipe) sameVocabulary() error {
-	student, err := r.Policy.vocabulary()
-	if student == nil || err != nil {
-		return err
-	}
-	teachers := []struct {
-		path  string
-		model *Model
-	}{{"distill.teacher", &r.Distill.Teacher}, {"distill.reference", r.Distill.Reference}}
-	for _, t := range teachers {
-		if t.model == nil {
-			continue
-		}
-		tok, err := t.model.vocabulary()
-		if err != nil {
-			return configErrorf(t.path, "%v", err)
-		}
-		if tok != nil && tokenizer.VocabDigest(tok) != tokenizer.VocabDigest(student) {
-			return configErrorf(t.path, "has another vocabulary (%d tokens) than the policy (%d tokens); distillation compares the two token by token and needs the same tokenizer",
-				tok.VocabSize(), student.VocabSize())
-		}
-	}
-	return nil
-}
-
-// vocabulary loads the tokenizer of a model; nil when the model's directory does not exist yet.
-func (m Model) vocabulary() (tokenizer.Tokenizer, error) {
-	if m.New != nil {
-		_, tok, err := m.shape()
-		return tok, err
-	}
-	if existing(m.Path) == "" {
-		return nil, nil
-	}
-	return tokenizer.Load(m.Path)
-}
-
 // teachers opens the models of a distillation.
 func (r Recipe) teachers(at *iteration) (err error) {
-	if err := r.sameVocabulary(); err != nil {
-		return err
-	}
 	if at.teacher, err = r.Distill.Teacher.open("", r.Seed); err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package pipelines
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -8,6 +9,8 @@ import (
 	"path/filepath"
 
 	"github.com/millrace/millrace/models"
+	"github.com/millrace/millrace/models/local"
+	"github.com/millrace/millrace/models/remote"
 	"github.com/millrace/millrace/models/tokenizer"
 	"github.com/millrace/millrace/models/transformer"
 )
@@ -76,6 +79,9 @@ func (m Model) shape() (transformer.Config, tokenizer.Tokenizer, error) {
 
 // open returns the model with its digest; a new one is drawn from the seed and written to dir first.
 func (m Model) open(dir string, seed uint64) (models.Ref, error) {
+	if m.remote() {
+		return models.Identify(context.Background(), m.Path)
+	}
 	path := m.Path
 	if m.New != nil {
 		path = dir
@@ -92,6 +98,34 @@ func (m Model) open(dir string, seed uint64) (models.Ref, error) {
 		return models.Ref{}, fmt.Errorf("model %s: %w", path, err)
 	}
 	return models.Ref{Path: path, Digest: digest}, nil
+}
+
+// remote reports whether the model is an endpoint.
+func (m Model) remote() bool { return remote.IsEndpoint(m.Path) }
+
+// vocabulary loads the tokenizer of a model; nil when the model's directory does not exist yet.
+func (m Model) vocabulary() (tokenizer.Tokenizer, error) {
+	switch {
+	case m.New != nil:
+		_, tok, err := m.shape()
+		return tok, err
+	case m.Path == "" || !m.remote() && existing(m.Path) == "":
+		return nil, nil
+	}
+	return tokenizer.Load(m.Path)
+}
+
+// size is the shape of a model, false when it is not known yet or not on this machine.
+func (m Model) size() (transformer.Config, bool) {
+	if m.New != nil {
+		c, _, err := m.shape()
+		return c, err == nil
+	}
+	if m.Path == "" || m.remote() || existing(m.Path) == "" {
+		return transformer.Config{}, false
+	}
+	c, err := local.ReadConfig(m.Path)
+	return c, err == nil
 }
 
 func (m Model) write(dir string, seed uint64) error {

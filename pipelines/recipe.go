@@ -263,6 +263,12 @@ func (r Recipe) Validate() error {
 			return &ConfigError{Path: s.path + "." + firstPath(err), Why: rest(err)}
 		}
 	}
+	if err := r.trainable(); err != nil {
+		return err
+	}
+	if err := r.sameVocabulary(); err != nil {
+		return err
+	}
 	if err := r.planSampling(); err != nil {
 		return err
 	}
@@ -270,9 +276,6 @@ func (r Recipe) Validate() error {
 		return r.planSEFT()
 	}
 	if r.Distill != nil {
-		if err := r.sameVocabulary(); err != nil {
-			return err
-		}
 		if r.Distill.ADPA != nil {
 			if err := r.planStudent(); err != nil {
 				return configErrorf("distill", "%v", err)

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 
 	"github.com/millrace/millrace/models"
+	"github.com/millrace/millrace/models/gguf"
 	"github.com/millrace/millrace/models/sampling"
 	"github.com/millrace/millrace/models/tokenizer"
 	"github.com/millrace/millrace/models/transformer"
@@ -32,7 +33,34 @@ func Load(path string) (*transformer.Model, error) {
 	if isGGUF(path) {
 		return LoadGGUF(path)
 	}
+	if transformer.IsAdapter(path) {
+		return transformer.LoadAdapters(path, Load)
+	}
 	return transformer.Load(path)
+}
+
+// ReadConfig reads the shape of the model at a path that Load reads, without its weights.
+func ReadConfig(path string) (transformer.Config, error) {
+	if isGGUF(path) {
+		f, err := gguf.Open(path)
+		if err != nil {
+			return transformer.Config{}, err
+		}
+		defer f.Close()
+		checkpoint, err := f.Checkpoint()
+		if err != nil {
+			return transformer.Config{}, err
+		}
+		return transformer.ParseConfig(checkpoint.Config())
+	}
+	if transformer.IsAdapter(path) {
+		base, err := transformer.AdapterBase(path)
+		if err != nil {
+			return transformer.Config{}, err
+		}
+		return ReadConfig(base)
+	}
+	return transformer.ReadConfig(path)
 }
 
 func open(_ context.Context, path string) (models.Model, error) {

@@ -28,7 +28,7 @@ import (
 func init() {
 	models.RegisterFormat(models.Format{
 		Name:  "openai",
-		Match: isURL,
+		Match: IsEndpoint,
 		Open: func(ctx context.Context, path string) (models.Model, error) {
 			return Open(ctx, path, Options{})
 		},
@@ -42,7 +42,8 @@ func init() {
 	})
 }
 
-func isURL(path string) bool {
+// IsEndpoint reports whether a path names an endpoint.
+func IsEndpoint(path string) bool {
 	return strings.HasPrefix(path, "http://") || strings.HasPrefix(path, "https://")
 }
 
@@ -56,7 +57,7 @@ type endpoint struct {
 
 func parseURL(path string) (endpoint, error) {
 	u, err := url.Parse(path)
-	if err != nil || u.Host == "" || !isURL(path) {
+	if err != nil || u.Host == "" || !IsEndpoint(path) {
 		return endpoint{}, fmt.Errorf("remote: %q is not the URL of an endpoint, such as http://localhost:8000/v1", path)
 	}
 	if u.User != nil {

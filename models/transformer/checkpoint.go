@@ -37,8 +37,8 @@ type Weights interface {
 // or float16. Weights are held in float32. A tensor value_head.weight of [1,D] or [D] is the scalar head. A directory of
 // LoRA adapters in PEFT's layout is read with the base model it names.
 func Load(dir string) (*Model, error) {
-	if isAdapter(dir) {
-		return loadAdapters(dir)
+	if IsAdapter(dir) {
+		return LoadAdapters(dir, Load)
 	}
 	config, err := ReadConfig(dir)
 	if err != nil {

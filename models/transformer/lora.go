@@ -44,11 +44,26 @@ func (c LoRA) Validate() error {
 	return nil
 }
 
+// Equal reports whether two settings give adapters of the same shape and scale.
+func (c LoRA) Equal(other LoRA) bool {
+	sorted := func(l LoRA) []string { return slices.Sorted(slices.Values(l.targets())) }
+	return c.Rank == other.Rank && c.Alpha == other.Alpha && slices.Equal(sorted(c), sorted(other))
+}
+
 func (c LoRA) targets() []string {
 	if len(c.Targets) == 0 {
 		return loraTargets
 	}
 	return c.Targets
+}
+
+// LoRA returns the setting of the model's adapters, nil when it has none.
+func (m *Model) LoRA() *LoRA {
+	if m.adapters == nil {
+		return nil
+	}
+	c := m.adapters.config
+	return &c
 }
 
 // adapter is what a linear layer adds for LoRA.
@@ -282,29 +297,47 @@ func (m *Model) saveAdapters(dir string) error {
 	return safetensors.Write(filepath.Join(dir, adapterWeightsFile), tensors, map[string]string{"format": "pt"})
 }
 
-// isAdapter reports whether the directory holds adapters.
-func isAdapter(dir string) bool {
+// IsAdapter reports whether the directory holds adapters.
+func IsAdapter(dir string) bool {
 	_, err := os.Stat(filepath.Join(dir, adapterConfigFile))
 	return err == nil
 }
 
-// loadAdapters reads a PEFT directory with the base model it names.
-func loadAdapters(dir string) (*Model, error) {
+// readAdapterConfig reads the adapter_config.json of a directory.
+func readAdapterConfig(dir string) (c adapterConfig, err error) {
 	path := filepath.Join(dir, adapterConfigFile)
 	info, err := os.Stat(path)
 	if err != nil {
-		return nil, err
+		return c, err
 	}
 	if info.Size() > maxConfigBytes {
-		return nil, &ConfigError{path, "(file)", fmt.Sprintf("%d bytes, at most %d are read", info.Size(), maxConfigBytes)}
+		return c, &ConfigError{path, "(file)", fmt.Sprintf("%d bytes, at most %d are read", info.Size(), maxConfigBytes)}
 	}
 	text, err := os.ReadFile(path)
 	if err != nil {
-		return nil, err
+		return c, err
 	}
-	var c adapterConfig
 	if err := json.Unmarshal(text, &c); err != nil {
-		return nil, &ConfigError{path, "(file)", err.Error()}
+		return c, &ConfigError{path, "(file)", err.Error()}
+	}
+	return c, nil
+}
+
+// AdapterBase is the path of the model that the adapters of a directory belong to.
+func AdapterBase(dir string) (string, error) {
+	c, err := readAdapterConfig(dir)
+	if err == nil && IsAdapter(c.Base) {
+		err = &ConfigError{filepath.Join(dir, adapterConfigFile), "base_model_name_or_path", "names adapters, not a model"}
+	}
+	return c.Base, err
+}
+
+// LoadAdapters reads a PEFT directory; load reads the base model that it names.
+func LoadAdapters(dir string, load func(path string) (*Model, error)) (*Model, error) {
+	path := filepath.Join(dir, adapterConfigFile)
+	c, err := readAdapterConfig(dir)
+	if err != nil {
+		return nil, err
 	}
 	given := func(raw json.RawMessage) bool { return len(raw) > 0 && string(raw) != "null" && string(raw) != "[]" }
 	config := LoRA{Rank: c.Rank, Alpha: c.Alpha, Targets: c.Targets}
@@ -333,10 +366,10 @@ func loadAdapters(dir string) (*Model, error) {
 			return nil, &models.DigestError{Path: base.Path, Want: base.Digest, Got: got}
 		}
 	}
-	if isAdapter(base.Path) {
+	if IsAdapter(base.Path) {
 		return nil, &ConfigError{path, "base_model_name_or_path", "names adapters, not a model"}
 	}
-	m, err := Load(base.Path)
+	m, err := load(base.Path)
 	if err != nil {
 		return nil, fmt.Errorf("%s: base_model_name_or_path: %w", path, err)
 	}

@@ -20,9 +20,10 @@ type plan struct {
 	Runner     string                   `json:"runner"`
 	Iterations int                      `json:"iterations"`
 	Stages     []pipelines.PlannedStage `json:"stages"`
-	Size       pipelines.Size           `json:"size"`          // of an iteration
-	Phases     []pipelines.PlannedPhase `json:"phases"`        // all of the run; stages and size are those of the first, without other streams
-	Job        *runners.Translation     `json:"job,omitempty"` // what Dataflow would be given
+	Size       pipelines.Size           `json:"size"`             // of an iteration
+	Memory     []pipelines.TrainMemory  `json:"memory,omitempty"` // of its updates, where the models are at hand
+	Phases     []pipelines.PlannedPhase `json:"phases"`           // all of the run; stages and size are those of the first, without other streams
+	Job        *runners.Translation     `json:"job,omitempty"`    // what Dataflow would be given
 }
 
 func newPlan(e *env) *cobra.Command {
@@ -31,7 +32,7 @@ func newPlan(e *env) *cobra.Command {
 		Use:   "plan RECIPE",
 		Short: "Check a recipe and show what it would do, without running it",
 		Long: "Check a recipe and show its stages with the columns they read and add, and how much an iteration holds. Nothing is read but\n" +
-			"the recipe and, for a new model, its tokenizer. A recipe that would not run gives exit code 2 and the path of the setting.",
+			"the recipe and the shapes and tokenizers of its models; endpoints are asked what they can do. A recipe that would not run gives exit code 2 and the path of the setting.",
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r, err := flags.open(args[0])
@@ -50,7 +51,10 @@ func newPlan(e *env) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			p := plan{Recipe: args[0], Kind: r.Kind, Run: r.Run, Runner: r.Runner.Name, Iterations: r.Iterations, Stages: stages, Size: size, Phases: phases}
+			if err := r.CheckEndpoints(cmd.Context()); err != nil {
+				return err
+			}
+			p := plan{Recipe: args[0], Kind: r.Kind, Run: r.Run, Runner: r.Runner.Name, Iterations: r.Iterations, Stages: stages, Size: size, Phases: phases, Memory: r.TrainMemory()}
 			if r.Runner.Name == "dataflow" {
 				job, err := r.Translate(cmd.Context())
 				if err != nil {
@@ -77,6 +81,14 @@ func (p plan) text(w io.Writer) {
 			}
 			printStream(w, stream)
 		}
+	}
+	for _, m := range p.Memory {
+		fmt.Fprintf(w, "training the %s takes about %s: weights %s, gradients %s, moments %s, activations of a microbatch %s", m.Role, bytesText(m.Total),
+			bytesText(m.Weights), bytesText(m.Gradients), bytesText(m.Moments), bytesText(m.Activations))
+		if m.Frozen > 0 {
+			fmt.Fprintf(w, ", frozen models %s", bytesText(m.Frozen))
+		}
+		fmt.Fprintln(w)
 	}
 	if p.Job == nil {
 		return

@@ -19,6 +19,7 @@ import (
 // Config says how texts become tokens.
 type Config struct {
 	MaxTokens int  `json:"max_tokens"` // prompt and response together; longer rows are set aside
+	Truncate  bool `json:"truncate"`   // cut longer responses off there instead, without an end token
 	EOS       bool `json:"eos"`        // end every response with the token that ends a sampled one
 }
 
@@ -91,6 +92,9 @@ func (c *Encoder) Map(_ context.Context, b stage.Batch, dead *stage.DeadLetters)
 		}
 		if end := c.prompter.End(); c.EOS && len(end) > 0 {
 			response = append(response, end[0])
+		}
+		if c.Truncate && len(prompt) < c.MaxTokens {
+			response = response[:min(len(response), c.MaxTokens-len(prompt))]
 		}
 		if n := len(prompt) + len(response); n > c.MaxTokens {
 			dead.Rowf(i, schemas.ReasonTooLong, "%d tokens, max_tokens is %d", n, c.MaxTokens)

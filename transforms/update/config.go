@@ -7,6 +7,7 @@ import (
 
 	"github.com/millrace/millrace/models/losses"
 	"github.com/millrace/millrace/models/optim"
+	"github.com/millrace/millrace/models/transformer"
 )
 
 // Config says which losses move which model, in what steps.
@@ -25,9 +26,20 @@ type Config struct {
 	MicrobatchTokens int  `json:"microbatch_tokens"`
 	Recompute        bool `json:"recompute"` // recompute activations in the backward pass: less memory, more time
 
+	// LoRA trains adapters and leaves the weights as they are; without it all weights are trained.
+	LoRA *LoRA `json:"lora,omitempty"`
+
 	Mode     string `json:"mode"`     // delta: each replica takes its own steps, the deltas are averaged; gradient: one exact step an iteration
 	Replicas int    `json:"replicas"` // shards of the batch that are worked on apart
 	Outer    Outer  `json:"outer"`
+}
+
+// LoRA are the adapters of an update, and how the model is saved: the adapters alone, in the layout of Hugging Face PEFT beside the
+// path of the model they belong to, and the next update goes on with them; or merged into the weights, and the next update
+// starts new ones, with an optimizer state of their own (ReLoRA, arXiv 2307.05695).
+type LoRA struct {
+	transformer.LoRA
+	Merge bool `json:"merge"`
 }
 
 // Outer is the step on the averaged delta of the replicas (DiLoCo, arXiv 2311.08105, algorithm 1). Rate 1 and momentum 0
@@ -108,6 +120,14 @@ func (c Config) Validate() error {
 	}
 	if err := c.Optimizer.Validate(); err != nil {
 		return fmt.Errorf("optimizer.%w", err)
+	}
+	if c.LoRA != nil {
+		if err := c.LoRA.Validate(); err != nil {
+			return fmt.Errorf("lora.%w", err)
+		}
+		if c.LoRA.Merge && c.Outer.Momentum != 0 {
+			return errors.New("lora.merge: every update starts new adapters, which outer.momentum of the old ones cannot move")
+		}
 	}
 	for _, k := range []struct {
 		key      string

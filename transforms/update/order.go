@@ -123,17 +123,34 @@ func shuffled(units []unit, seed uint64, pass int) []unit {
 	return out
 }
 
-// microbatches cuts a step so that at most limit tokens are held as activations; a unit is never cut.
+// repeated is how many times the limit of a microbatch its tokens may be when each repeats its prompt: what is held of a
+// repeated token is a small part of what is held of a computed one.
+const repeated = 4
+
+// microbatches cuts a step so that at most limit tokens are held as activations; a unit is never cut. Responses to a prompt are
+// kept together, as the trainer computes the prompt once for all of a microbatch, and it is counted once.
 func microbatches(step []unit, limit int) [][]unit {
+	step = slices.Clone(step)
+	slices.SortStableFunc(step, func(a, b unit) int { return slices.Compare(a.prompt(), b.prompt()) })
 	var out [][]unit
 	for lo := 0; lo < len(step); {
-		hi, tokens := lo, 0
-		for hi < len(step) && (hi == lo || tokens+step[hi].tokens <= limit) {
-			tokens += step[hi].tokens
-			hi++
+		hi, tokens, all := lo, 0, 0
+		for ; hi < len(step); hi++ {
+			u := step[hi]
+			add := u.tokens - len(u.responses)*len(u.prompt())
+			if hi == lo || !slices.Equal(u.prompt(), step[hi-1].prompt()) {
+				add += len(u.prompt())
+			}
+			if hi > lo && (tokens+add > limit || all+u.tokens > repeated*limit) {
+				break
+			}
+			tokens, all = tokens+add, all+u.tokens
 		}
 		out = append(out, step[lo:hi])
 		lo = hi
 	}
 	return out
 }
+
+// prompt is the tokens that the responses of the unit begin with.
+func (u unit) prompt() []int32 { return u.table.prompt.Row(u.row) }

@@ -2,78 +2,53 @@ package update
 
 import (
 	"slices"
-	"strings"
 	"testing"
 
-	"github.com/google/uuid"
-
 	"github.com/millrace/millrace/schemas"
-	"github.com/millrace/millrace/transforms/stage"
 )
 
-// groupRows is a record of the named rows: "a0" is sample 0 of prompt a. Rows in null have no advantage, those in masked no
-// token that counts.
-func groupRows(t *testing.T, null, masked string, names ...string) stage.Batch {
-	t.Helper()
-	var prompts, responses []uuid.UUID
-	var samples []int32
-	var promptTokens, tokens, masks [][]int32
-	var logp, advantage [][]float32
-	var valid []bool
-	for _, name := range names {
-		prompt := uuid.NewSHA1(uuid.NameSpaceOID, []byte(name[:1]))
-		prompts, responses = append(prompts, prompt), append(responses, uuid.NewSHA1(prompt, []byte(name)))
-		samples = append(samples, int32(name[1]-'0'))
-		promptTokens, tokens = append(promptTokens, []int32{1, 2}), append(tokens, []int32{3, 4, int32(name[1])})
-		logp, advantage = append(logp, []float32{-1, -2, -3}), append(advantage, []float32{1, 0, -1})
-		valid = append(valid, !strings.Contains(null, name))
-		mask := []int32{1, 1, 0}
-		if strings.Contains(masked, name) {
-			mask = []int32{0, 0, 0}
-		}
-		masks = append(masks, mask)
+// Responses to a prompt share a microbatch whatever their order in the step, their prompt counts once, and every unit is there
+// once.
+func TestMicrobatches(t *testing.T) {
+	const prompts, samples, promptLength, responseLength = 6, 4, 10, 5
+	var p [][]int32
+	for i := range prompts * samples {
+		p = append(p, slices.Repeat([]int32{int32(i % prompts)}, promptLength))
 	}
-	b, err := schemas.NewRecord(schemas.Meta{}, schemas.PromptID.From(prompts), schemas.ResponseID.From(responses), schemas.Sample.From(samples),
-		schemas.PromptTokens.FromRows(promptTokens), schemas.ResponseTokens.FromRows(tokens), schemas.OldLogP.FromRows(logp),
-		schemas.Advantage.FromRows(advantage, valid...), schemas.TokenMask.FromRows(masks))
+	record, err := schemas.NewRecord(schemas.Meta{Run: "test"}, schemas.PromptTokens.FromRows(p))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return b
-}
-
-// What a group-relative update learns from are the rows that have an advantage, also where only some rows of a group have
-// one or its rows lie in several records; the order is that of the ids, whatever the records.
-func TestUnitsOfMixedAndPartialGroups(t *testing.T) {
-	loss, err := Config{Losses: []Term{{Name: "ppo", Weight: 1}}}.Loss()
-	if err != nil {
-		t.Fatal(err)
+	tab := &table{record: record, prompt: schemas.PromptTokens.Of(record)}
+	var step []unit
+	for i := range p {
+		step = append(step, unit{table: tab, row: i, responses: responseSides, tokens: promptLength + responseLength})
 	}
-	names := func(batches ...stage.Batch) (out []string, left int) {
-		units, left, err := unitsOf(batches, loss.Spec())
-		if err != nil {
-			t.Fatal(err)
+	const group = promptLength + samples*responseLength
+	for limit, want := range map[int]int{1: prompts * samples, group: prompts, 2 * group: prompts / 2, 2*group - 1: prompts, 100 * group: 1} {
+		parts := microbatches(step, limit)
+		if len(parts) != want {
+			t.Errorf("limit %d: %d microbatches, want %d", limit, len(parts), want)
 		}
-		for _, u := range units {
-			out = append(out, u.table.record.RowIDs()[u.row].String())
+		var all []int
+		for _, part := range parts {
+			for i, u := range part {
+				all = append(all, u.row)
+				if i > 0 && slices.Compare(part[i-1].prompt(), u.prompt()) > 0 {
+					t.Errorf("limit %d: prompts are not together", limit)
+				}
+			}
 		}
-		return out, left
+		slices.Sort(all)
+		for i, row := range all {
+			if i != row || len(all) != len(step) {
+				t.Fatalf("limit %d: rows %v", limit, all)
+			}
+		}
 	}
-	const null, masked = "a1 c0 c1", "d0" // a in part, c as a whole (all right or all wrong), d without a token that counts
-	whole, left := names(groupRows(t, null, masked, "a0", "a1", "a2", "b0", "b1", "c0", "c1", "d0", "d1"))
-	if len(whole) != 5 || left != 4 {
-		t.Fatalf("%d rows and %d left out, want 5 and 4", len(whole), left)
-	}
-	parts, left := names(groupRows(t, null, masked, "c0", "c1"), groupRows(t, null, masked, "d1", "d0", "a2"), groupRows(t, null, masked, "b1"),
-		groupRows(t, null, masked, "a1", "a0"), groupRows(t, null, masked, "b0"))
-	if !slices.Equal(parts, whole) || left != 4 {
-		t.Errorf("in other records: %v and %d left out, want %v", parts, left, whole)
-	}
-	if none, left := names(groupRows(t, null, masked, "c0", "c1")); len(none) != 0 || left != 2 {
-		t.Errorf("a group of which nothing can be learned gives %d rows, %d left out", len(none), left)
-	}
-	_, _, err = unitsOf([]stage.Batch{groupRows(t, "", "", "a0", "b0"), groupRows(t, "", "", "b0")}, loss.Spec())
-	if err == nil || !strings.Contains(err.Error(), "arrives twice") {
-		t.Errorf("a row that is there twice: %v", err)
+	// A prompt that is repeated a thousand times is bounded too.
+	long := slices.Repeat(step[:1], 1000)
+	if got := len(microbatches(long, 5100)); got < 2 {
+		t.Errorf("%d repeated tokens in %d microbatch", 1000*(promptLength+responseLength), got)
 	}
 }

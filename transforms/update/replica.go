@@ -139,7 +139,13 @@ func openReplica(job Job, index int) (*replica, error) {
 		return nil, err
 	}
 	if loss.Spec().Heads&losses.Scalar != 0 && m.Scalar() == nil {
+		if m.LoRA() != nil {
+			return nil, fmt.Errorf("%s: the loss needs a scalar head, which a model with adapters cannot be given; give it to the model before, or merge the adapters", job.Model.Path)
+		}
 		m.AddScalarHead()
+	}
+	if err := adapt(m, job); err != nil {
+		return nil, err
 	}
 	var targets []target
 	for _, p := range loss.Spec().Target {
@@ -155,13 +161,31 @@ func openReplica(job Job, index int) (*replica, error) {
 	if err != nil {
 		return nil, err
 	}
-	if job.State != "" {
+	if job.State != "" && !job.merges() {
 		if err := t.state.Load(filepath.Join(job.State, fmt.Sprintf("replica-%03d", stateIndex(job, index)))); err != nil {
 			return nil, fmt.Errorf("optimizer state: %w", err)
 		}
 	}
 	return &replica{job: job, index: index, model: model, trainer: t}, nil
 }
+
+// adapt gives the model the adapters that are asked for, unless it came with them.
+func adapt(m *transformer.Model, job Job) error {
+	if job.LoRA == nil {
+		return nil
+	}
+	have := m.LoRA()
+	if have == nil {
+		return m.AddLoRA(job.LoRA.LoRA, job.Seed, job.Model)
+	}
+	if !have.Equal(job.LoRA.LoRA) {
+		return fmt.Errorf("%s has adapters %v, update.lora asks for %v", job.Model.Path, *have, job.LoRA.LoRA)
+	}
+	return nil
+}
+
+// merges reports whether adapters are folded into the weights at the end.
+func (j Job) merges() bool { return j.LoRA != nil && j.LoRA.Merge }
 
 // stateIndex: in gradient mode there is one optimizer, that of the merge.
 func stateIndex(job Job, index int) int {
@@ -275,6 +299,9 @@ func (r *replica) outerStep(outer *optim.Outer, reached [][]float32) error {
 
 // save writes the model with its tokenizer.
 func (r *replica) save(dir string) error {
+	if r.job.merges() {
+		r.model.Merge()
+	}
 	if err := r.model.Save(dir); err != nil {
 		return err
 	}

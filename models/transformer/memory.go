@@ -1,0 +1,52 @@
+package transformer
+
+// Memory is what training holds, in bytes, from the shapes alone.
+type Memory struct {
+	Weights     int64 `json:"weights"`     // float32, all of the model
+	Gradients   int64 `json:"gradients"`   // of what is trained
+	Activations int64 `json:"activations"` // of a microbatch, with the scratch memory of its passes
+	Trained     int64 `json:"trained"`     // number of trained parameters
+}
+
+// TrainingMemory estimates what a Trainer of a model of this shape holds for microbatches of so many tokens. lora is nil where
+// all weights are trained. Rows that sequences share are counted once in activations, and attention's copies of them are not
+// counted, so with shared prefixes it may be somewhat more.
+func TrainingMemory(c Config, scalar bool, lora *LoRA, recompute bool, tokens int) Memory {
+	const float = 4
+	var m Memory
+	parameters := int64(0)
+	for _, t := range shapes(c, scalar) {
+		parameters += int64(size(t))
+	}
+	m.Trained = parameters
+	qDim, kvDim := c.Heads*c.HeadDim, c.KVHeads*c.HeadDim
+	if lora != nil {
+		widths := map[string]int{"q_proj": c.Hidden + qDim, "k_proj": c.Hidden + kvDim, "v_proj": c.Hidden + kvDim, "o_proj": qDim + c.Hidden,
+			"gate_proj": c.Hidden + c.Intermediate, "up_proj": c.Hidden + c.Intermediate, "down_proj": c.Intermediate + c.Hidden}
+		m.Trained = 0
+		for _, target := range lora.targets() {
+			m.Trained += int64(c.Layers) * int64(lora.Rank) * int64(widths[target])
+		}
+		if scalar {
+			m.Trained += int64(c.Hidden)
+		}
+		parameters += m.Trained
+	}
+	m.Weights, m.Gradients = float*parameters, float*m.Trained
+
+	// As fitForward and fitBackward of a layer.
+	kept := 2 + 2*qDim + 2*kvDim + c.Heads + c.Hidden + 2*c.Intermediate
+	scratch := 2*c.Hidden + 2*qDim + 2*kvDim + 4*c.Intermediate
+	if c.QKNorm {
+		kept += qDim + kvDim + c.Heads + c.KVHeads
+		scratch += qDim + kvDim
+	}
+	layers := c.Layers
+	if recompute {
+		layers = 1
+	}
+	// The residual stream at every layer; hidden rows, their gradients, and the rows and gradients that the heads see.
+	row := layers*kept + scratch + (c.Layers+1)*c.Hidden + 7*c.Hidden
+	m.Activations = float * int64(row) * int64(tokens)
+	return m
+}
