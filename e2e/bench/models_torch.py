@@ -48,7 +48,7 @@ def generate(batch, new):
     return run
 
 
-makers = {"train": train, "score": score, "generate": generate}
+makers = {"train": train, "train-lean": train, "score": score, "generate": generate}
 name, run = None, None
 for line in sys.stdin:
     if line != name:

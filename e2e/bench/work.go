@@ -55,8 +55,8 @@ func serveWork(in io.Reader, out io.Writer, directory string, threads int) error
 
 func newWork(kind string, a, b, c int, directory string) (work, error) {
 	switch kind {
-	case "train":
-		return newTrainWork(directory, a, b)
+	case "train", "train-lean":
+		return newTrainWork(directory, a, b, kind == "train-lean")
 	case "score":
 		return newScoreWork(directory, a, b)
 	case "generate", "decode":
@@ -87,7 +87,7 @@ func someTokens(n int, seed uint64) []int32 {
 	return out
 }
 
-// learner takes optimiser steps on all weights of a model.
+// learner takes optimiser steps on all weights of a model, in float32.
 type learner struct {
 	model   *transformer.Trainer
 	state   *optim.AdamW
@@ -97,10 +97,14 @@ type learner struct {
 	dHidden []float32
 }
 
-func newLearner(m *transformer.Model) *learner {
-	config := optim.Default()
+// lean keeps the optimiser's moments in bfloat16 and recomputes the activations of some layers.
+func newLearner(m *transformer.Model, lean bool) *learner {
+	config, options := optim.Default(), transformer.TrainOptions{SharePrefixes: true}
 	config.Rate = 1e-6
-	l := &learner{model: transformer.NewTrainer(m, transformer.TrainOptions{SharePrefixes: true})}
+	if lean {
+		config.Moments, options.RecomputeLayers = optim.BFloat16, m.Config().Layers/3
+	}
+	l := &learner{model: transformer.NewTrainer(m, options)}
 	l.state = optim.New(config, len(l.model.Params()))
 	return l
 }
@@ -141,12 +145,12 @@ func (l *learner) step(loss losses.Loss, sequences []models.Sequence, mb *losses
 }
 
 // newTrainWork is one step of full fine-tuning on sequences of a length.
-func newTrainWork(directory string, count, length int) (work, error) {
+func newTrainWork(directory string, count, length int, lean bool) (work, error) {
 	m, err := local.Load(directory)
 	if err != nil {
 		return nil, err
 	}
-	l := newLearner(m)
+	l := newLearner(m, lean)
 	var sequences []models.Sequence
 	var lengths []int
 	var ids []int32
@@ -240,7 +244,7 @@ func newGRPOWork(directory string, prompts, samples, new int) (work, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := newLearner(m)
+	l := newLearner(m, false)
 	iteration := uint64(0)
 	return timed(func() error {
 		iteration++

@@ -67,6 +67,7 @@ func TestTrainSameBits(t *testing.T) {
 	sequences := groups(4, 3)
 	for _, modelType := range []string{"llama", "qwen2", "qwen3"} {
 		c := tiny(modelType)
+		c.Layers = 4
 		c.Tied = false // tied: the head's and the embedding's gradients meet in one sum, whose order follows the microbatches
 		hidden, grads := pass(t, c, TrainOptions{}, sequences, len(sequences))
 		for _, v := range []struct {
@@ -76,6 +77,7 @@ func TestTrainSameBits(t *testing.T) {
 			threads int
 		}{
 			{"recomputed", TrainOptions{Recompute: true}, len(sequences), 0},
+			{"three of four layers recomputed", TrainOptions{RecomputeLayers: 3}, len(sequences), 0},
 			{"one sequence at a time", TrainOptions{}, 1, 2},
 			{"five at a time", TrainOptions{Recompute: true}, 5, 3},
 			{"one thread", TrainOptions{}, len(sequences), 1},
