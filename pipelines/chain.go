@@ -184,7 +184,7 @@ func (r Recipe) sourceNodes() []node {
 		nodes = append(nodes, node{(&l).Contract(), func(f *flow) { f.then(label.Outcome(f.scope, l, f.rows)) }})
 	}
 	if r.brings(schemas.Outcome) {
-		g := label.Given{Std: r.Label.Std}
+		g := label.Given{Std: r.Label.Std, Steps: r.brings(schemas.StepBytes)}
 		nodes = append(nodes, node{(&g).Contract(), func(f *flow) { f.then(label.FromSource(f.scope, g, f.rows)) }})
 	}
 	return nodes

@@ -12,6 +12,7 @@ import (
 	"github.com/millrace/millrace/models"
 	"github.com/millrace/millrace/models/keyed"
 	"github.com/millrace/millrace/runners"
+	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/transforms/continuation"
 	"github.com/millrace/millrace/transforms/evaluate"
 	"github.com/millrace/millrace/transforms/label"
@@ -115,7 +116,7 @@ func (r Recipe) heldOut(reward bool) Recipe {
 	return r
 }
 
-// evaluation says what is measured: step labels exist on the proving ground.
+// evaluation says what is measured.
 func (r Recipe) evaluation() evaluate.Config {
 	c := evaluate.Default()
 	c.K = powersUpTo(r.Evaluate.Samples)
@@ -126,9 +127,9 @@ func (r Recipe) evaluation() evaluate.Config {
 	return c
 }
 
-// judgesSteps reports whether rows have step labels.
+// judgesSteps reports whether rows have step labels: on the proving ground, and where a source brings them.
 func (r Recipe) judgesSteps() bool {
-	return r.Label.Verifier.Kind == label.ProvingGround && r.labels()
+	return r.Label.Verifier.Kind == label.ProvingGround && r.labels() || r.brings(schemas.StepBytes)
 }
 
 // powersUpTo lists 1, 2, 4, ... and n itself.
@@ -146,9 +147,11 @@ func (r Recipe) evaluationChain(continuations int) ([]node, error) {
 		if !r.judgesSteps() {
 			return nil, configErrorf("label.verifier.kind", "%q judges no steps; continuations are sampled from step ends of the proving ground", r.Label.Verifier.Kind)
 		}
-		c := continuation.Continuer{Config: continuation.Config{Continuations: continuations, Responses: 1, Sampling: r.sampling().Sampling}}
+		c := continuation.Continuer{Config: continuation.Config{Continuations: continuations, Responses: 1, Sampling: r.sampling().Sampling}, Chat: r.Chat}
 		nodes = append(nodes, node{c.Contract(), func(f *flow) {
-			f.then(continuation.Apply(f.scope, c.Config, f.at.sampler, f.at.seed, f.store, f.rows))
+			c := c
+			c.Policy, c.Seed = f.at.sampler, f.at.seed
+			f.then(continuation.Apply(f.scope, c, f.store, f.rows))
 		}})
 	}
 	if r.Reward != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 
@@ -22,6 +23,7 @@ const (
 	// CorruptedSet is the proving ground's corrupted chains: the right working, in half of them with one uniformly wrong
 	// digit and right steps from there, mistakes that the policy would hardly make.
 	CorruptedSet = "corrupted"
+	// Any other name is a file of ProcessBench, as published: a JSON array, or one object a line.
 )
 
 // RewardModel is a reward model with what its values are made of.
@@ -37,6 +39,7 @@ type RewardModel struct {
 type RewardTest struct {
 	Recipe        Recipe
 	Policy        models.Ref // whose responses are judged
+	Items         int        // of a file, the first ones; 0: all
 	Continuations int        // from each step end of the proving ground's first responses; 0: no truth
 	Work          string     // a scratch directory of this test; what was sampled is kept there from model to model
 }
@@ -144,7 +147,15 @@ func (t RewardTest) on(m RewardModel, set string) (Recipe, subject, error) {
 		p.Chain.Responses, p.PerRecord = "corrupted", r.Prompts.PerRecord
 		r.Prompts, r.Label, r.Tokenize = p, label.Default(label.ProvingGround), tokenize.Default()
 	default:
-		return r, s, configErrorf("on", "%q is not one of %s, %s", set, HeldOutSet, CorruptedSet)
+		if existing(set) == "" {
+			return r, s, configErrorf("on", "%q is not one of %s, %s, and no file of ProcessBench", set, HeldOutSet, CorruptedSet)
+		}
+		p := prompts.Default()
+		p.Source, p.PerRecord, p.File = "file", r.Prompts.PerRecord, prompts.File{Path: set, Fields: prompts.ProcessBench()}
+		r.Prompts, r.Evaluate.Split, r.Evaluate.Prompts = p, "all", t.Items
+		if t.Items < 1 {
+			r.Evaluate.Prompts = math.MaxInt32
+		}
 	}
 	// Nothing sampled these responses, so the log-probs of the policy that would have are scored.
 	if v := &r.Reward.Value; v.Reference == value.Old && v.IsLogRatio() {

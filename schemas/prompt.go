@@ -14,6 +14,8 @@ var (
 		Doc: "Where the prompt comes from: the name of a generator, or of a file with its split."})
 	Difficulty = text(Column{Name: "difficulty", Stage: "prompts", Shape: "[N]", Nullable: true,
 		Doc: "How hard the source says the prompt is: the number of operations of a chain, or the field that a file's recipe names."})
+	StepBytes = list[int32](Column{Name: "step_bytes", Stage: "prompts", Shape: "[N, S]", Unit: "bytes", Nullable: true,
+		Doc: "Bytes of response up to and with each of its steps, where responses come with their steps."})
 	Extra = text(Column{Name: "extra", Stage: "prompts", Shape: "[N]", Nullable: true,
 		Doc: "Further fields of the source as a JSON object."})
 )

@@ -15,6 +15,8 @@ var (
 		Doc: "The sampled tokens, with the end token where one was sampled. Index t is the token whose choice is scored."})
 	Response = text(Column{Name: "response", Stage: "rollout", Shape: "[N]",
 		Doc: "response_tokens decoded; never encoded again."})
+	TokenEnds = list[int32](Column{Name: "token_ends", Stage: "rollout", Shape: "[N, T]", Unit: "bytes", Nullable: true,
+		Doc: "Bytes of response up to and with each token; a character spread over several tokens belongs to the one that completes it. Null where the tokens do not spell the response."})
 	FinishReason = text(Column{Name: "finish_reason", Stage: "rollout", Shape: "[N]", Enum: FinishReasons,
 		Doc: "Why sampling ended: an end token, the length limit, an error of the generator, or not known."})
 	OldLogP = list[float32](Column{Name: "old_logp", Stage: "rollout", Shape: "[N, T]", Unit: "nats", Nullable: true, LogProb: true,

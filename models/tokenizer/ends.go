@@ -28,20 +28,3 @@ func ended(t Tokenizer, ids []int32, special bool) (string, []int32) {
 	}
 	return b.String(), ends
 }
-
-// TokenAt is the token (from 1) that holds the last of the first n bytes of a text, from the ends of its tokens; 0 when n
-// is 0 or beyond the text.
-func TokenAt(ends []int32, n int) int {
-	if n < 1 || len(ends) == 0 || n > int(ends[len(ends)-1]) {
-		return 0
-	}
-	lo, hi := 0, len(ends)-1
-	for lo < hi {
-		if mid := (lo + hi) / 2; int(ends[mid]) >= n {
-			hi = mid
-		} else {
-			lo = mid + 1
-		}
-	}
-	return lo + 1
-}

@@ -21,6 +21,7 @@ import (
 type rewardFlags struct {
 	targets       []string
 	sets          []string // test sets
+	items         int
 	continuations int
 }
 
@@ -47,7 +48,7 @@ func (e *env) evaluateRewards(cmd *cobra.Command, f rewardFlags, args []string, 
 		return nil, err
 	}
 	defer os.RemoveAll(scratch)
-	test := pipelines.RewardTest{Recipe: r, Continuations: f.continuations, Work: scratch}
+	test := pipelines.RewardTest{Recipe: r, Items: f.items, Continuations: f.continuations, Work: scratch}
 	if len(args) == 1 {
 		test.Policy, err = openPolicy(args[0], iteration)
 	} else {

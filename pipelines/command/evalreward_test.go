@@ -2,9 +2,11 @@ package command
 
 import (
 	"encoding/json"
+	"fmt"
 	"math"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/millrace/millrace/pipelines"
@@ -87,5 +89,49 @@ func TestEvalRewardIsTheRefreshsOwnMeasurement(t *testing.T) {
 	b, _ := json.Marshal(refreshed.Evaluation.Report)
 	if string(a) != string(b) || math.IsNaN(got.Rewards[0].Avg.Mean) || got.Rewards[0].Prompts != 12 {
 		t.Errorf("eval says\n%s\nthe refresh\n%s", a, b)
+	}
+}
+
+// TestEvalRewardOnProcessBench trains a small model on two solutions and measures it on a file of ProcessBench: text, tokens,
+// log-ratios, step scores, F1.
+func TestEvalRewardOnProcessBench(t *testing.T) {
+	dir := t.TempDir()
+	solutions, bench, run := filepath.Join(dir, "s.jsonl"), filepath.Join(dir, "bench.json"), filepath.Join(dir, "run")
+	var lines, items []string
+	for i := range 12 {
+		lines = append(lines, fmt.Sprintf(`{"conversation": [{"role": "user", "content": "%d+1?"}, {"role": "assistant", "content": "It is %d."}], "label": %d}`, i, i+1, i%2))
+		items = append(items, fmt.Sprintf(`{"id": "x-%d", "problem": "What is %d+1?", "steps": ["We add – üben.", "So %d.", "\\boxed{%d}"], "label": %d, "final_answer_correct": %t}`,
+			i, i, i+1, i+1, i%4-1, i%4 == 0))
+	}
+	for path, text := range map[string]string{solutions: strings.Join(lines, "\n"), bench: "[" + strings.Join(items, ",") + "]"} {
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want(t, exitOK, nil, "refresh", "ipvrm-solutions", "--set", "run="+run, "--set", "prompts.file.path="+solutions, "--set", "prompts.file.test_share=0.5",
+		"--set", "update.batch_size=4", "--set", "update.epochs=3", "--set", "limits.dead_share=0")
+	out := want(t, exitOK, nil, "eval", "--reward", run, "--on", bench, "--json")
+	v := decode[struct {
+		Rewards []struct {
+			Set  string
+			Dead int64
+			evaluate.Report
+		}
+	}](t, out).Rewards[0]
+	if v.Set != bench || v.Prompts != 12 || v.Dead != 0 || v.Unplaced != 0 || len(v.Steps) != 4 || *v.Calibration.Brier <= 0 {
+		t.Fatalf("%s", out)
+	}
+	for _, s := range v.Steps {
+		if s.Items != 12 || s.Best.NErr != 9 || s.Best.NOK != 3 || s.Best.Threshold == nil || s.HeldOut.NErr+s.HeldOut.NOK != 6 || s.Best.StdErr == nil {
+			t.Errorf("%+v", s)
+		}
+	}
+	few := decode[struct{ Rewards []pipelines.Evaluation }](t, want(t, exitOK, nil, "eval", "--reward", run, "--on", bench, "--items", "5", "--json"))
+	if few.Rewards[0].Prompts != 5 {
+		t.Errorf("%d items of 5", few.Rewards[0].Prompts)
+	}
+	long := decode[struct{ Rewards []pipelines.Evaluation }](t, want(t, exitOK, nil, "eval", "--reward", run, "--on", bench, "--set", "tokenize.max_tokens=73", "--json"))
+	if r := long.Rewards[0]; r.Dead != 3 || r.Prompts != 9 {
+		t.Errorf("%d items and %d set aside", r.Prompts, r.Dead)
 	}
 }

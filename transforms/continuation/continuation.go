@@ -37,19 +37,21 @@ func (c Config) Validate() error {
 	return c.Sampling.Validate()
 }
 
-// Apply adds step_truth to labeled responses, each continued by the policy that Ref names; the sampling's token limit is
-// that of the whole response. What was sampled is kept in the store.
-func Apply(s beam.Scope, cfg Config, policy models.Ref, seed uint64, store stage.Store, in beam.PCollection) (out, dead beam.PCollection) {
-	return stage.ApplyOnce(s, Continuer{Config: cfg, Policy: policy, Seed: seed}, store, in)
+// Apply adds step_truth to labeled responses, each continued by the policy; the sampling's token limit is that of the
+// whole response. What was sampled is kept in the store.
+func Apply(s beam.Scope, c Continuer, store stage.Store, in beam.PCollection) (out, dead beam.PCollection) {
+	return stage.ApplyOnce(s, c, store, in)
 }
 
 // Continuer is the stage.
 type Continuer struct {
 	Config
-	Policy models.Ref `json:"policy"`
-	Seed   uint64     `json:"seed"`
+	Chat   tokenizer.Prompting `json:"chat"` // how the policy was asked, which says what ends a response
+	Policy models.Ref          `json:"policy"`
+	Seed   uint64              `json:"seed"`
 
 	model *models.Handle
+	stop  []int32
 	tok   tokenizer.Tokenizer
 }
 
@@ -69,6 +71,11 @@ func (c *Continuer) Setup(ctx context.Context) (err error) {
 	if c.tok, err = tokenizer.Load(c.Policy.Path); err != nil {
 		return err
 	}
+	prompter, err := tokenizer.NewPrompter(c.tok, c.Chat)
+	if err != nil {
+		return fmt.Errorf("chat: %w", err)
+	}
+	c.stop = prompter.End()
 	c.model, err = models.Acquire(ctx, c.Policy)
 	return err
 }
@@ -113,7 +120,7 @@ func (c *Continuer) places(b stage.Batch) ([]place, []models.GenerateRequest) {
 	sampling := c.Sampling
 	sampling.CandidateK = 0
 	if len(sampling.Stop) == 0 {
-		sampling.Stop = c.tok.EOS()
+		sampling.Stop = c.stop
 	}
 	var places []place
 	var requests []models.GenerateRequest

@@ -119,24 +119,23 @@ func CompareModels(cfgA, cfgB Config, sumsA, sumsB Sums, confidence float64) []F
 		}
 	}
 	differences := make([][]float64, len(out))
-	evaluate := func(w []float64, take func(k int, name string, lower bool, x, y float64)) {
+	evaluate := func(w []float64, take func(k int, name string, x, y float64)) {
 		k := 0
 		for _, p := range pairs {
 			x, y := p[0].at(w), p[1].at(w)
 			for j, name := range p[0].names {
-				take(k, name, p[0].lower, x[j], y[j])
+				take(k, name, x[j], y[j])
 				k++
 			}
 		}
 	}
-	lower := make([]bool, len(out))
-	evaluate(a.ones(), func(k int, name string, low bool, x, y float64) {
-		out[k].Figure, lower[k] = name, low
+	evaluate(a.ones(), func(k int, name string, x, y float64) {
+		out[k].Figure = name
 		out[k].A, out[k].B, out[k].Difference = figure(x, nil, 0).Value, figure(y, nil, 0).Value, figure(y-x, nil, 0).Value
 	})
 	if n >= leastPrompts {
 		resample(n, func(w []float64) {
-			evaluate(w, func(k int, _ string, _ bool, x, y float64) {
+			evaluate(w, func(k int, _ string, x, y float64) {
 				if series.AllFinite(y - x) {
 					differences[k] = append(differences[k], y-x)
 				}
@@ -144,18 +143,19 @@ func CompareModels(cfgA, cfgB Config, sumsA, sumsB Sums, confidence float64) []F
 		})
 	}
 	for k := range out {
-		out[k].rank(differences[k], lower[k])
+		out[k].rank(differences[k])
 	}
 	return out
 }
 
 // rank fills in interval and verdict from the differences of resampled prompts.
-func (c *FigureComparison) rank(differences []float64, lower bool) {
+func (c *FigureComparison) rank(differences []float64) {
 	if c.Difference == nil || len(differences) < Resamples*9/10 {
 		return
 	}
 	slices.Sort(differences)
 	at := func(q float64) float64 { return stat.Quantile(q, stat.LinInterp, differences, nil) }
+	lower := slices.Contains(lowerIsBetter, c.Figure)
 	c.Interval = &[2]float64{at((1 - c.Confidence) / 2), at((1 + c.Confidence) / 2)}
 	switch {
 	case c.Interval[0] > 0 && !lower, c.Interval[1] < 0 && lower:

@@ -18,9 +18,11 @@ const Resamples = 1000
 // not have, such as an area under the curve with one class.
 type figures struct {
 	names []string
-	lower bool // the lower the better
-	at    func(w []float64) []float64
+	at    func(w []float64) []float64 // at least one number a name
 }
+
+// lowerIsBetter names the figures that are errors.
+var lowerIsBetter = []string{"ece", "brier", "truth_ece", "truth_brier"}
 
 // laid is an evaluation laid out for figures: prompts in the order of their ids.
 type laid struct {
@@ -107,9 +109,7 @@ func (l *laid) compared() []figures {
 	for _, k := range l.c.K {
 		out = append(out, l.perPrompt(fmt.Sprintf("best_of_%d", k), func(p PromptResult) (float64, bool) { return p.bestOf(l.c.Score, k) }))
 	}
-	out = append(out, l.perPrompt("auc_within_prompts", func(p PromptResult) (float64, bool) { return p.auc(l.c.Score) }), l.finalAUC())
-	calibration := l.calibration(-1)
-	out = append(out, single(calibration, 0, true), single(calibration, 1, true), single(calibration, 2, false))
+	out = append(out, l.perPrompt("auc_within_prompts", func(p PromptResult) (float64, bool) { return p.auc(l.c.Score) }), l.finalAUC(), l.calibration(-1))
 	if l.c.Steps {
 		for k, rule := range Rules {
 			f := l.stepFigures(k)
@@ -119,14 +119,10 @@ func (l *laid) compared() []figures {
 	}
 	if l.c.Truth {
 		f := l.truthFigures()
-		out = append(out, single(f, 0, false), single(f, 1, true))
+		f.names = f.names[:len(f.names)-1] // the last is the truth's own
+		out = append(out, f)
 	}
 	return out
-}
-
-// single is one of several figures.
-func single(f figures, k int, lower bool) figures {
-	return figures{names: f.names[k : k+1], lower: lower, at: func(w []float64) []float64 { return f.at(w)[k : k+1] }}
 }
 
 // perPrompt is the mean of a number a prompt, over the prompts that have it.
@@ -320,8 +316,9 @@ func stdErrs(n int, all []figures) [][]*float64 {
 	}
 	resample(n, func(w []float64) {
 		for k, f := range all {
-			for j, x := range f.at(w) {
-				if series.AllFinite(x) {
+			values := f.at(w)
+			for j := range f.names {
+				if x := values[j]; series.AllFinite(x) {
 					spread[k][j].Add(x)
 				}
 			}

@@ -14,6 +14,8 @@ import (
 // outcome of one half or more is correct.
 type Given struct {
 	Std string `json:"std"` // as in Config
+	// Steps places the steps that came with the responses on their tokens.
+	Steps bool `json:"steps,omitempty"`
 }
 
 // FromSource adds what follows from outcomes that rows already have: PCollection<Batch> with outcomes in, the same with
@@ -26,8 +28,12 @@ func init() { stage.Register[Given]() }
 
 // Contract says which columns are needed and added.
 func (c *Given) Contract() schemas.Contract {
-	return schemas.Contract{Name: "label_given", Needs: []schemas.Descriptor{schemas.PromptID, schemas.Outcome},
+	out := schemas.Contract{Name: "label_given", Needs: []schemas.Descriptor{schemas.PromptID, schemas.Outcome},
 		Adds: []schemas.Descriptor{schemas.Verdict, schemas.GroupMean, schemas.GroupStd, schemas.GroupValid}}
+	if c.Steps {
+		out.Needs, out.Adds = append(out.Needs, schemas.StepBytes, schemas.TokenEnds), append(out.Adds, schemas.StepEnds)
+	}
+	return out
 }
 
 // Setup does nothing.
@@ -61,6 +67,15 @@ func (c *Given) Map(_ context.Context, b stage.Batch, dead *stage.DeadLetters) (
 			usable[i] = known[i] && stats.Mixed()
 		}
 	}
-	return b.With(schemas.Verdict.From(verdicts), schemas.GroupMean.From(mean, grouped...), schemas.GroupStd.From(std, grouped...),
-		schemas.GroupValid.From(usable))
+	cols := []schemas.Filled{schemas.Verdict.From(verdicts), schemas.GroupMean.From(mean, grouped...), schemas.GroupStd.From(std, grouped...),
+		schemas.GroupValid.From(usable)}
+	if c.Steps {
+		bytes, ends := schemas.StepBytes.Of(b), tokenEndsOf(b)
+		stepEnds, placed := make([][]int32, n), make([]bool, n)
+		for i := range n {
+			stepEnds[i], placed[i] = placeSteps(bytes.Row(i), ends(i))
+		}
+		cols = append(cols, schemas.StepEnds.FromRows(stepEnds, placed...))
+	}
+	return b.With(cols...)
 }

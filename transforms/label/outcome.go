@@ -110,7 +110,7 @@ func (c *Config) Map(ctx context.Context, b stage.Batch, dead *stage.DeadLetters
 	verdicts, extracted, found := make([]string, n), make([]string, n), make([]bool, n)
 	outcomes, known := make([]float64, n), make([]bool, n)
 	firstError, steps, stepEnds, placed := make([]int32, n), make([]bool, n), make([][]int32, n), make([]bool, n)
-	tokens := schemas.ResponseTokens.Of(b)
+	ends := tokenEndsOf(b)
 	for i, j := range judged {
 		verdicts[i], extracted[i], found[i] = j.verdict.String(), j.extracted, j.extracted != ""
 		outcomes[i], known[i] = c.outcome(j.verdict)
@@ -119,7 +119,9 @@ func (c *Config) Map(ctx context.Context, b stage.Batch, dead *stage.DeadLetters
 			continue
 		}
 		firstError[i], steps[i] = int32(j.firstError), j.judged
-		stepEnds[i], placed[i] = tokenEnds(j, len(tokens.Row(i)), schemas.Response.Of(b).At(i))
+		if j.judged {
+			stepEnds[i], placed[i] = placeSteps(j.stepEnds, ends(i))
+		}
 	}
 	outcome32, mean, std := make([]float32, n), make([]float32, n), make([]float32, n)
 	hasGroup, usable := make([]bool, n), make([]bool, n)
@@ -217,19 +219,4 @@ func (c *Config) truncated(finish string, tokens []int32) bool {
 		return finish == "length"
 	}
 	return c.MaxTokens > 0 && len(tokens) >= c.MaxTokens && !slices.Contains(c.StopTokens, tokens[len(tokens)-1])
-}
-
-// tokenEnds turns the bytes at which steps end into tokens, where each byte is a token, as on the proving ground; the end
-// token, which has no text, belongs to the last step. Other tokenizers need the text of each token, which this stage does
-// not have: no ends then.
-func tokenEnds(j judgement, tokens int, response string) ([]int32, bool) {
-	if !j.judged || len(j.stepEnds) == 0 || tokens != len(response) && tokens != len(response)+1 {
-		return nil, false
-	}
-	out := make([]int32, len(j.stepEnds))
-	for s, end := range j.stepEnds {
-		out[s] = int32(end)
-	}
-	out[len(out)-1] = int32(tokens)
-	return out, true
 }

@@ -23,7 +23,7 @@ func responses(t testing.TB, rows ...row) stage.Batch {
 	n := len(rows)
 	promptIDs, ids := make([]uuid.UUID, n), make([]uuid.UUID, n)
 	prompts, answers, texts, finish, has := make([]string, n), make([]string, n), make([]string, n), make([]string, n), make([]bool, n)
-	tokens := make([][]int32, n)
+	tokens, ends := make([][]int32, n), make([][]int32, n)
 	for i, r := range rows {
 		promptIDs[i] = uuid.NewSHA1(uuid.Nil, []byte(r.prompt))
 		ids[i] = uuid.NewSHA1(promptIDs[i], []byte{byte(i)})
@@ -33,10 +33,14 @@ func responses(t testing.TB, rows ...row) stage.Batch {
 		}
 		if tokens[i] = r.tokens; tokens[i] == nil {
 			tokens[i] = make([]int32, len(r.response)+1)
+			for k := range tokens[i] {
+				ends[i] = append(ends[i], int32(min(k+1, len(r.response))))
+			}
 		}
 	}
 	b, err := schemas.NewRecord(schemas.Meta{Run: "test"}, schemas.PromptID.From(promptIDs), schemas.Prompt.From(prompts), schemas.Answer.From(answers, has...),
-		schemas.ResponseID.From(ids), schemas.ResponseTokens.FromRows(tokens), schemas.Response.From(texts), schemas.FinishReason.From(finish))
+		schemas.ResponseID.From(ids), schemas.ResponseTokens.FromRows(tokens), schemas.Response.From(texts), schemas.TokenEnds.FromRows(ends),
+		schemas.FinishReason.From(finish))
 	if err != nil {
 		t.Fatal(err)
 	}

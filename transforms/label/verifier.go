@@ -42,9 +42,9 @@ type judgement struct {
 	verdict   verify.Verdict
 	extracted string
 
-	judged     bool  // steps were judged: firstError and stepEnds mean something
-	firstError int   // index of the first wrong step, -1 when every step is right
-	stepEnds   []int // bytes of the response up to and with the end of each step
+	judged     bool    // steps were judged: firstError and stepEnds mean something
+	firstError int     // index of the first wrong step, -1 when every step is right
+	stepEnds   []int32 // bytes of the response up to and with the end of each step
 }
 
 // judge is a verifier as this stage sees it. It is safe for concurrent use; an error is the world's fault.
@@ -91,7 +91,10 @@ func (steps) judge(_ context.Context, q question) (judgement, error) {
 		return judgement{verdict: verify.UnparsableAnswer}, nil
 	}
 	c := chain.Judge(q.response.Text)
-	j := judgement{verdict: verify.Incorrect, extracted: c.Answer, judged: true, firstError: c.FirstError, stepEnds: c.StepEnds}
+	j := judgement{verdict: verify.Incorrect, extracted: c.Answer, judged: true, firstError: c.FirstError}
+	for _, end := range c.StepEnds {
+		j.stepEnds = append(j.stepEnds, int32(end))
+	}
 	if c.Correct {
 		j.verdict = verify.Correct
 	}

@@ -22,7 +22,8 @@ import (
 	"github.com/millrace/millrace/transforms/stage"
 )
 
-// File configures a source that reads prompts, with or without responses, from a JSONL or Parquet file.
+// File configures a source that reads prompts, with or without responses, from a JSONL or Parquet file, or one JSON
+// array.
 //
 // A window takes Count prompts of the split from First on; after the last prompt the first follows again, in another
 // order when they are shuffled, unless Exhausted is stop. It never holds a prompt twice, so a Count above the number of
@@ -31,7 +32,7 @@ import (
 // Memory: a record, the longest line, and about 50 bytes a prompt of the file (9.3 MB for 200,000 prompts in 83 MB).
 type File struct {
 	Path   string `json:"path"`   // local, gs:// or s3://
-	Format string `json:"format"` // jsonl or parquet; "": by the name's ending
+	Format string `json:"format"` // jsonl, json or parquet; "": by the name's ending
 	Fields Fields `json:"fields"`
 	// Name is the prompts' source, part of their ids; "" takes the last part of the path.
 	Name string `json:"name"`
@@ -43,7 +44,8 @@ type File struct {
 	// decided by a hash of SplitSeed and the prompt's id, so it does not change when the file grows.
 	TestShare float64 `json:"test_share"`
 	SplitSeed uint64  `json:"split_seed"`
-	// MaxLineBytes bounds a line of a JSONL file, MaxRecordBytes the rows of a prompt. 0: 1 MiB, the recipe's limit.
+	// MaxLineBytes bounds a line of a JSONL file and an item of a JSON array, MaxRecordBytes the rows of a prompt. 0: 1 MiB,
+	// the recipe's limit.
 	MaxLineBytes   int `json:"max_line_bytes"`
 	MaxRecordBytes int `json:"max_record_bytes"`
 }
@@ -53,8 +55,10 @@ type File struct {
 //
 // Prompt is text or chat messages (system or none, user). A response comes by one of three ways: Response beside Prompt;
 // Conversation, chat messages that end with it; or Chosen and Rejected, each a response beside Prompt or a conversation,
-// which make two rows of outcome 1 and 0. Responses to a prompt must lie side by side.
+// which make two rows of outcome 1 and 0; or Steps beside Prompt, a list of texts, which are joined by blank lines as
+// "Step 1: ...". Responses to a prompt must lie side by side, unless ID tells them apart.
 type Fields struct {
+	ID           string `json:"id,omitempty"` // makes a prompt of its own of every row
 	Prompt       string `json:"prompt"`
 	Answer       string `json:"answer"`
 	Response     string `json:"response"`
@@ -63,10 +67,19 @@ type Fields struct {
 	Rejected     string `json:"rejected"`
 	Outcome      string `json:"outcome"` // a label in [0, 1] or a truth value
 	Difficulty   string `json:"difficulty,omitempty"`
+	Steps        string `json:"steps,omitempty"`
+	FirstError   string `json:"first_error,omitempty"` // index of the first wrong of Steps, -1: none is
 }
 
-func (f Fields) responses() bool { return f.Response != "" || f.Conversation != "" || f.Chosen != "" }
-func (f Fields) outcomes() bool  { return f.Outcome != "" || f.Chosen != "" }
+// ProcessBench are the fields of a file of ProcessBench (arXiv 2412.06559).
+func ProcessBench() Fields {
+	return Fields{ID: "id", Prompt: "problem", Steps: "steps", FirstError: "label", Outcome: "final_answer_correct"}
+}
+
+func (f Fields) responses() bool {
+	return f.Response != "" || f.Conversation != "" || f.Chosen != "" || f.Steps != ""
+}
+func (f Fields) outcomes() bool { return f.Outcome != "" || f.Chosen != "" }
 
 // Choices of File.Exhausted.
 const (
@@ -81,9 +94,9 @@ func validateFile(c Config) error {
 	f := c.File
 	switch {
 	case f.Path == "":
-		return errors.New("file.path: missing; want a .jsonl or .parquet file")
+		return errors.New("file.path: missing; want a .jsonl, .json or .parquet file")
 	case f.format() == "":
-		return fmt.Errorf("file.format: %q; want jsonl or parquet, as the name %s does not tell", f.Format, f.Path)
+		return fmt.Errorf("file.format: %q; want jsonl, json or parquet, as the name %s does not tell", f.Format, f.Path)
 	case !slices.Contains(fileSplits, c.Split):
 		return fmt.Errorf("split: %q is not one of %s", c.Split, strings.Join(fileSplits, ", "))
 	case !(f.TestShare >= 0 && f.TestShare <= 1):
@@ -105,6 +118,12 @@ func validateFile(c Config) error {
 		return errors.New("file.fields: chosen and rejected bring responses and outcomes; leave response, conversation and outcome out")
 	case d.Conversation != "" && (d.Response != "" || d.Prompt != ""):
 		return errors.New("file.fields: conversation brings prompt and response; leave both out")
+	case d.Steps != "" && (d.Prompt == "" || d.Response != "" || d.Conversation != "" || d.Chosen != ""):
+		return errors.New("file.fields.steps: are the response beside prompt; name prompt, and leave response, conversation and chosen out")
+	case (d.Steps == "") != (d.FirstError == ""):
+		return errors.New("file.fields: steps and first_error come together")
+	case d.Steps != "" && d.Outcome == "":
+		return errors.New("file.fields.outcome: missing; steps come with the outcome of the whole response")
 	case d.Outcome != "" && !d.responses():
 		return errors.New("file.fields.outcome: an outcome belongs to a response; name response or conversation")
 	}
@@ -116,7 +135,7 @@ func (f File) format() string {
 	if kind == "" {
 		kind = strings.TrimPrefix(path.Ext(f.Path), ".")
 	}
-	if kind == "jsonl" || kind == "parquet" {
+	if kind == "jsonl" || kind == "json" || kind == "parquet" {
 		return kind
 	}
 	return ""
@@ -129,6 +148,9 @@ func fileColumns(c Config) []schemas.Descriptor {
 	}
 	if c.File.Fields.outcomes() {
 		out = append(out, schemas.Outcome)
+	}
+	if c.File.Fields.Steps != "" {
+		out = append(out, schemas.FirstError, schemas.StepBytes)
 	}
 	return out
 }
@@ -286,6 +308,9 @@ type promptRow struct {
 	outcome               float32
 	hasOutcome            bool
 	difficulty            string
+	id                    string // "" where the prompt says who it is
+	stepBytes             []int32
+	firstError            int32
 }
 
 // scanner goes through a file and gives the groups of the split, and the rows that are bad.
@@ -320,7 +345,11 @@ func (s *scanner) scan(ctx context.Context) error {
 		if limit == 0 {
 			limit = 1 << 20
 		}
-		err = errors.Join(readLines(in, limit, emit), in.Close())
+		read := readLines
+		if f.format() == "json" {
+			read = readArray
+		}
+		err = errors.Join(read(in, limit, emit), in.Close())
 	}
 	if err != nil {
 		return err
@@ -343,7 +372,11 @@ func (s *scanner) add(row rawRow) error {
 	if err != nil {
 		return refuse(err)
 	}
-	id := PromptID(rows[0].prompt, rows[0].answer, s.c.File.name())
+	source := s.c.File.name()
+	if rows[0].id != "" {
+		source += "/" + rows[0].id
+	}
+	id := PromptID(rows[0].prompt, rows[0].answer, source)
 	if len(s.open.rows) > 0 && s.open.id == id && s.c.File.Fields.responses() {
 		s.open.rows = append(s.open.rows, rows...)
 		return nil
@@ -417,6 +450,15 @@ func (f Fields) read(row map[string]any) ([]promptRow, error) {
 			return nil, err
 		}
 	}
+	if f.ID != "" {
+		v, err := get(f.ID)
+		if err == nil {
+			base.id, err = text(v, f.ID)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
 	if f.Answer != "" {
 		v, err := get(f.Answer)
 		if err == nil {
@@ -470,6 +512,15 @@ func (f Fields) read(row map[string]any) ([]promptRow, error) {
 		if err == nil && out[0].prompt != out[1].prompt {
 			err = bad(schemas.ReasonMismatch, "fields %q and %q answer different prompts", f.Chosen, f.Rejected)
 		}
+	case f.Steps != "":
+		var steps, first any
+		if steps, err = get(f.Steps); err == nil {
+			first, err = get(f.FirstError)
+		}
+		if err == nil {
+			err = base.readSteps(steps, f.Steps, first, f.FirstError)
+		}
+		out = []promptRow{base}
 	case f.Conversation != "":
 		err = with(f.Conversation, 0, false)
 	case f.Response != "":
@@ -566,7 +617,8 @@ func (c Config) batch(w Window, groups []group) (stage.Batch, error) {
 	var ids, responseIDs []uuid.UUID
 	var prompts, messages, answers, sources, difficulties, extras, responses, finish []string
 	var hasMessages, hasAnswer, graded, hasExtra, hasOutcome []bool
-	var samples []int32
+	var samples, firstErrors []int32
+	var stepBytes [][]int32
 	var outcomes []float32
 	for _, g := range groups {
 		for k, r := range g.rows {
@@ -578,6 +630,7 @@ func (c Config) batch(w Window, groups []group) (stage.Batch, error) {
 			responseIDs = append(responseIDs, uuid.NewSHA1(g.id, fmt.Appendf(nil, "file/%d/%s", k, r.response)))
 			responses, finish, samples = append(responses, r.response), append(finish, "unknown"), append(samples, int32(k))
 			outcomes, hasOutcome = append(outcomes, r.outcome), append(hasOutcome, r.hasOutcome)
+			firstErrors, stepBytes = append(firstErrors, r.firstError), append(stepBytes, r.stepBytes)
 		}
 	}
 	cols := []schemas.Filled{schemas.PromptID.From(ids), schemas.Prompt.From(prompts),
@@ -589,6 +642,9 @@ func (c Config) batch(w Window, groups []group) (stage.Batch, error) {
 	}
 	if c.File.Fields.outcomes() {
 		cols = append(cols, schemas.Outcome.From(outcomes, hasOutcome...))
+	}
+	if c.File.Fields.Steps != "" {
+		cols = append(cols, schemas.FirstError.From(firstErrors), schemas.StepBytes.FromRows(stepBytes))
 	}
 	return schemas.NewRecord(w.Meta, cols...)
 }

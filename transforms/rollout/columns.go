@@ -22,7 +22,7 @@ func columns(rows []sampled, prompts []uuid.UUID, seed uint64, tok tokenizer.Tok
 	n := len(rows)
 	ids, samples := make([]uuid.UUID, n), make([]int32, n)
 	promptTokens, responseTokens := make([][]int32, n), make([][]int32, n)
-	texts, finish := make([]string, n), make([]string, n)
+	texts, finish, ends := make([]string, n), make([]string, n), make([][]int32, n)
 	logp, logz, known := make([][]float32, n), make([][]float32, n), make([]bool, n)
 	candidateIDs, candidateLogP := make([][][]int32, n), make([][][]float32, n)
 	for i, s := range rows {
@@ -30,7 +30,8 @@ func columns(rows []sampled, prompts []uuid.UUID, seed uint64, tok tokenizer.Tok
 		ids[i] = ResponseID(seed, prompts[i], r.Sample)
 		samples[i] = int32(r.Sample)
 		promptTokens[i], responseTokens[i] = s.prompt, r.Tokens
-		texts[i], finish[i] = tokenizer.Text(tok, r.Tokens), r.Finish.String()
+		texts[i], ends[i] = tokenizer.TextEnds(tok, r.Tokens)
+		finish[i] = r.Finish.String()
 		logp[i], logz[i], known[i] = r.LogP, r.LogZ, r.LogP != nil
 		if candidates {
 			candidateIDs[i], candidateLogP[i] = split(r.CandidateStart, r.CandidateIDs), split(r.CandidateStart, r.CandidateLogP)
@@ -40,7 +41,7 @@ func columns(rows []sampled, prompts []uuid.UUID, seed uint64, tok tokenizer.Tok
 	out := []schemas.Filled{
 		schemas.ResponseID.From(ids), schemas.Sample.From(samples),
 		schemas.PromptTokens.FromRows(promptTokens), schemas.ResponseTokens.FromRows(responseTokens),
-		schemas.Response.From(texts), schemas.FinishReason.From(finish),
+		schemas.Response.From(texts), schemas.TokenEnds.FromRows(ends), schemas.FinishReason.From(finish),
 		schemas.OldLogP.FromRows(logp, known...).Defined(full), schemas.OldLogZ.FromRows(logz, known...),
 	}
 	if candidates {

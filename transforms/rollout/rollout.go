@@ -66,7 +66,7 @@ func init() { stage.Register[Sampler]() }
 // Contract says which columns are needed and added.
 func (c *Sampler) Contract() schemas.Contract {
 	adds := []schemas.Descriptor{schemas.ResponseID, schemas.Sample, schemas.PromptTokens, schemas.ResponseTokens,
-		schemas.Response, schemas.FinishReason, schemas.OldLogP, schemas.OldLogZ}
+		schemas.Response, schemas.TokenEnds, schemas.FinishReason, schemas.OldLogP, schemas.OldLogZ}
 	writes := map[string]schemas.LogPDefinition{schemas.OldLogP.Name: schemas.FullLogP("")}
 	if c.CandidateK > 0 {
 		adds = append(adds, schemas.CandidateIDs, schemas.CandidateOldLogP)

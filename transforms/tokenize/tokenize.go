@@ -54,7 +54,7 @@ func init() { stage.Register[Encoder]() }
 // Contract says which columns are needed and added.
 func (c *Encoder) Contract() schemas.Contract {
 	return schemas.Contract{Name: "tokenize", Needs: []schemas.Descriptor{schemas.Prompt, schemas.Response},
-		Adds: []schemas.Descriptor{schemas.PromptTokens, schemas.ResponseTokens}}
+		Adds: []schemas.Descriptor{schemas.PromptTokens, schemas.ResponseTokens, schemas.TokenEnds}}
 }
 
 // Lineage names the settings, not the path the tokenizer lay at.
@@ -75,6 +75,7 @@ func (c *Encoder) Setup(context.Context) (err error) {
 func (c *Encoder) Map(_ context.Context, b stage.Batch, dead *stage.DeadLetters) (stage.Batch, error) {
 	prompts, messages, responses := schemas.Prompt.Of(b), schemas.MessagesOf(b), schemas.Response.Of(b)
 	promptTokens, responseTokens := make([][]int32, b.NumRows()), make([][]int32, b.NumRows())
+	tokenEnds, spelled := make([][]int32, b.NumRows()), make([]bool, b.NumRows())
 	for i := range b.NumRows() {
 		prompt, err := c.prompter.Encode(prompts.At(i), messages(i))
 		if err != nil {
@@ -90,8 +91,9 @@ func (c *Encoder) Map(_ context.Context, b stage.Batch, dead *stage.DeadLetters)
 			dead.Rowf(i, schemas.ReasonEmpty, "the prompt has %d tokens and the response %d; both need at least one", len(prompt), len(response))
 			continue
 		}
+		text, ends := tokenizer.DecodeEnds(c.tok, response)
 		if end := c.prompter.End(); c.EOS && len(end) > 0 {
-			response = append(response, end[0])
+			response, ends = append(response, end[0]), append(ends, int32(len(text)))
 		}
 		if c.Truncate && len(prompt) < c.MaxTokens {
 			response = response[:min(len(response), c.MaxTokens-len(prompt))]
@@ -101,6 +103,10 @@ func (c *Encoder) Map(_ context.Context, b stage.Batch, dead *stage.DeadLetters)
 			continue
 		}
 		promptTokens[i], responseTokens[i] = prompt, response
+		if spelled[i] = text == responses.At(i); spelled[i] { // else a normaliser has changed it
+			tokenEnds[i] = ends
+		}
 	}
-	return b.With(schemas.PromptTokens.FromRows(promptTokens), schemas.ResponseTokens.FromRows(responseTokens))
+	return b.With(schemas.PromptTokens.FromRows(promptTokens), schemas.ResponseTokens.FromRows(responseTokens),
+		schemas.TokenEnds.FromRows(tokenEnds, spelled...))
 }
