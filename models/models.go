@@ -78,6 +78,10 @@ type GenerateRequest struct {
 	FirstSample int     // index of the first sample
 	Samples     int
 	Sampling    Sampling
+
+	// OnToken, when set, is told every token as soon as it is drawn: token index t (0-based) of a sample, with its log-prob. Calls
+	// come from one goroutine at a time, and sampling waits for them. Generators that cannot tell never call it.
+	OnToken func(sample, t int, token int32, logP float32)
 }
 
 // FinishReason says why a response ended.

@@ -62,6 +62,8 @@ type Request struct {
 	StopIDs     []int32  `json:"stop_token_ids,omitempty"`
 	Stream      bool     `json:"stream,omitempty"`
 
+	StreamOptions *StreamOptions `json:"stream_options,omitempty"`
+
 	LogProbs       json.RawMessage `json:"logprobs,omitempty"` // completions: how many; chat: a boolean
 	TopLogProbs    int             `json:"top_logprobs,omitempty"`
 	Echo           bool            `json:"echo,omitempty"`
@@ -69,6 +71,17 @@ type Request struct {
 	ReturnTokenIDs bool            `json:"return_token_ids,omitempty"`
 
 	Millrace *Extension `json:"millrace,omitempty"`
+}
+
+// StreamOptions are the options of a streamed answer.
+type StreamOptions struct {
+	IncludeUsage bool `json:"include_usage"` // a last chunk counts the tokens
+}
+
+// Delta is what a chunk of a streamed chat answer adds to its message.
+type Delta struct {
+	Role    string  `json:"role,omitempty"`
+	Content *string `json:"content,omitempty"`
 }
 
 // Extension asks for what the standard cannot say.
@@ -119,6 +132,7 @@ type Choice struct {
 	Index          int                   `json:"index"`
 	Text           *string               `json:"text,omitempty"`
 	Message        *Message              `json:"message,omitempty"`
+	Delta          *Delta                `json:"delta,omitempty"` // in place of Message, in a stream
 	FinishReason   *string               `json:"finish_reason"`
 	TokenIDs       []int32               `json:"token_ids,omitempty"`
 	LogProbs       *LogProbs             `json:"logprobs,omitempty"`

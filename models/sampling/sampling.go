@@ -151,6 +151,9 @@ func (s *Sampler) Generate(ctx context.Context, requests []models.GenerateReques
 		}
 		s.stats.Tokens += len(live) + len(fresh)
 		live = append(live, fresh...)
+		for _, q := range live {
+			q.tell()
+		}
 		live = slices.DeleteFunc(live, func(q *sequence) bool {
 			if q.done {
 				s.stats.Responses++
@@ -256,16 +259,24 @@ func (s *Sampler) admit(waiting []*group, live int, reserved *int) ([]*sequence,
 	}
 
 	// First tokens: samples of a group read the same row of logits.
-	for at := 0; at < len(fresh); {
-		end := at
-		for end < len(fresh) && fresh[end].group == fresh[at].group {
-			end++
+	v := s.model.VocabSize()
+	for drawn := 0; drawn < len(fresh); {
+		var hidden []float32
+		var rows []int // of the logits, for each sequence
+		for _, q := range fresh[drawn:] {
+			if n := len(rows); n == 0 || q.group != fresh[drawn+n-1].group {
+				if len(hidden) == max(1, maxLogits/v)*len(q.hidden) {
+					break
+				}
+				hidden = append(hidden, q.hidden...)
+			}
+			rows = append(rows, len(hidden)/len(q.hidden)-1)
 		}
-		v := s.model.VocabSize()
-		z := s.rows(1)
-		s.model.Logits(z, fresh[at].hidden, 1)
-		s.drawAll(fresh[at:end], func(int) []float32 { return z }, v)
-		at = end
+		n := rows[len(rows)-1] + 1
+		z := s.rows(n)
+		s.model.Logits(z, hidden, n)
+		s.drawAll(fresh[drawn:drawn+len(rows)], func(i int) []float32 { return z[rows[i]*v : (rows[i]+1)*v] }, v)
+		drawn += len(rows)
 	}
 	for _, q := range fresh {
 		if !q.done {
@@ -374,6 +385,14 @@ func (q *sequence) draw(z []float32, maxPositions int, decode func(ids []int32) 
 		out.Finish, q.done = models.FinishStop, true
 	case t+1 == p.MaxNewTokens || len(q.request.Prompt)+t+1 >= maxPositions:
 		out.Finish, q.done = models.FinishLength, true
+	}
+}
+
+// tell passes on the token that was just drawn.
+func (q *sequence) tell() {
+	if f := q.request.OnToken; f != nil && q.out.Finish != models.FinishError {
+		t := len(q.out.Tokens) - 1
+		f(q.out.Sample, t, q.out.Tokens[t], q.out.LogP[t])
 	}
 }
 

@@ -45,10 +45,13 @@ func wants(q *openai.Request, chat bool) (wanted, error) {
 }
 
 // generateRequest says what a request means for the model.
-func (s *Server) generateRequest(q *openai.Request, ids []int32, w wanted) (models.GenerateRequest, error) {
+func (s *Server) generateRequest(q *openai.Request, ids []int32, w wanted, chat bool) (models.GenerateRequest, error) {
 	r := models.GenerateRequest{Prompt: ids, Samples: cmp.Or(q.N, 1)}
 	if r.Samples < 1 || r.Samples > s.opts.MaxN {
 		return r, invalid("n", "%d is not from 1 to %d", q.N, s.opts.MaxN)
+	}
+	if q.MaxTokens == 0 && chat {
+		q.MaxTokens = min(512, s.opts.MaxTokens)
 	}
 	if q.MaxTokens < 1 || q.MaxTokens > s.opts.MaxTokens {
 		return r, invalid("max_tokens", "%d is not from 1 to %d", q.MaxTokens, s.opts.MaxTokens)
@@ -88,13 +91,12 @@ func (s *Server) generateRequest(q *openai.Request, ids []int32, w wanted) (mode
 	return r, nil
 }
 
+var finishNames = map[models.FinishReason]string{models.FinishStop: "stop", models.FinishLength: "length", models.FinishError: "error"}
+
 func (s *Server) completions(ctx context.Context, q *openai.Request, ids []int32, chat bool) ([]openai.Choice, error) {
 	w, err := wants(q, chat)
 	if err != nil {
 		return nil, err
-	}
-	if q.MaxTokens == 0 && chat {
-		q.MaxTokens = min(512, s.opts.MaxTokens)
 	}
 	var before *models.ScoreResult // of the prompt
 	if top := q.PromptLogProbs; top != nil || q.Echo && w.logProbs {
@@ -113,7 +115,7 @@ func (s *Server) completions(ctx context.Context, q *openai.Request, ids []int32
 	if q.MaxTokens == 0 && (q.Echo || q.PromptLogProbs != nil) {
 		responses = []models.Response{{Finish: models.FinishLength}}
 	} else {
-		r, err := s.generateRequest(q, ids, w)
+		r, err := s.generateRequest(q, ids, w, chat)
 		if err != nil {
 			return nil, err
 		}
@@ -132,7 +134,7 @@ func (s *Server) completions(ctx context.Context, q *openai.Request, ids []int32
 		if s.opts.Tokenizer != nil {
 			text = textBeforeStop(s.opts.Tokenizer, r, q.Stop)
 		}
-		finish := map[models.FinishReason]string{models.FinishStop: "stop", models.FinishLength: "length", models.FinishError: "error"}[r.Finish]
+		finish := finishNames[r.Finish]
 		c := openai.Choice{Index: i, FinishReason: &finish, TokenIDs: r.Tokens}
 		if c.TokenIDs == nil {
 			c.TokenIDs = []int32{}

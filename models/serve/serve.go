@@ -164,6 +164,12 @@ func (s *Server) complete(w http.ResponseWriter, r *http.Request, chat bool) {
 		fail(w, invalid("", "%v", err))
 		return
 	}
+	if q.Stream {
+		if err := s.stream(w, r, &q, chat); err != nil {
+			fail(w, err)
+		}
+		return
+	}
 	answer, err := s.answer(r.Context(), &q, chat)
 	if err != nil {
 		fail(w, err)
@@ -174,20 +180,12 @@ func (s *Server) complete(w http.ResponseWriter, r *http.Request, chat bool) {
 
 // answer serves a request.
 func (s *Server) answer(ctx context.Context, q *openai.Request, chat bool) (*openai.Response, error) {
-	if q.Model != "" && q.Model != s.opts.Name {
-		return nil, &fault{http.StatusNotFound, "model", fmt.Sprintf("no model %q; %q is served", q.Model, s.opts.Name)}
-	}
-	if q.Stream {
-		return nil, invalid("stream", "streaming is not supported")
-	}
 	ids, err := s.promptIDs(q, chat)
 	if err != nil {
 		return nil, err
 	}
-	out := &openai.Response{Object: "text_completion", Created: time.Now().Unix(), Model: s.opts.Name, Usage: &openai.Usage{Prompt: len(ids)}}
-	id := make([]byte, 12)
-	_, _ = rand.Read(id) // never fails
-	out.ID = fmt.Sprintf("cmpl-%x", id)
+	out := s.head("text_completion")
+	out.Usage = &openai.Usage{Prompt: len(ids)}
 	if chat {
 		out.Object = "chat.completion"
 	}
@@ -212,7 +210,18 @@ func (s *Server) answer(ctx context.Context, q *openai.Request, chat bool) (*ope
 	return out, nil
 }
 
+// head is an answer without choices.
+func (s *Server) head(object string) *openai.Response {
+	id := make([]byte, 12)
+	_, _ = rand.Read(id) // never fails
+	return &openai.Response{ID: fmt.Sprintf("cmpl-%x", id), Object: object, Created: time.Now().Unix(), Model: s.opts.Name}
+}
+
+// promptIDs are the tokens of a request's prompt; the model it names must be the one that is served.
 func (s *Server) promptIDs(q *openai.Request, chat bool) ([]int32, error) {
+	if q.Model != "" && q.Model != s.opts.Name {
+		return nil, &fault{http.StatusNotFound, "model", fmt.Sprintf("no model %q; %q is served", q.Model, s.opts.Name)}
+	}
 	t := s.opts.Tokenizer
 	if chat {
 		if s.chat == nil {
