@@ -57,12 +57,12 @@ func BenchmarkMatMul(b *testing.B) {
 
 func BenchmarkLimits(b *testing.B) {
 	benchLevels(b, func(b *testing.B) {
-		var l kernels.Limits
+		var fma, read float64
 		for b.Loop() {
-			l = kernels.Measure()
+			fma, read = max(fma, kernels.FMARate()), max(read, kernels.ReadRate(1<<29))
 		}
-		b.ReportMetric(l.FMA/1e9, "GFLOPS")
-		b.ReportMetric(l.Read/1e9, "GB/s")
+		b.ReportMetric(fma/1e9, "GFLOPS")
+		b.ReportMetric(read/1e9, "GB/s")
 	})
 }
 

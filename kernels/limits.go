@@ -6,25 +6,11 @@ import (
 	"github.com/millrace/millrace/kernels/internal/asm"
 )
 
-// Limits are what the machine can do at most at the present level and thread count: what benchmarks are held against.
-type Limits struct {
-	FMA  float64 // multiply-adds from registers, in floating-point operations a second
-	Read float64 // reading memory too large for the caches, in bytes a second
-}
-
-// Measure finds the limits: the best of many runs of a millisecond or so, as other work on the machine comes in between.
-func Measure() Limits {
-	var l Limits
+// FMARate is how many floating-point operations a second multiply-adds from registers do at the present level and thread count: the
+// best of many short runs, as other work on the machine comes in between.
+func FMARate() float64 {
 	n := Threads()
-	best := func(runs int, work func(run int) float64) (rate float64) {
-		for run := range runs {
-			start := time.Now()
-			done := work(run)
-			rate = max(rate, done/time.Since(start).Seconds())
-		}
-		return rate
-	}
-	l.FMA = best(50, func(int) float64 {
+	return bestRate(50, func() float64 {
 		done := make([]float64, n)
 		items(n, n, func(i int) { done[i] = asm.FMA(100_000) })
 		var sum float64
@@ -33,14 +19,27 @@ func Measure() Limits {
 		}
 		return sum
 	})
-	// Each run reads another part, so that none finds its own in a cache.
-	const parts, size, chunk = 16, 1 << 22, 1 << 16
-	x := make([]float32, parts*size)
+}
+
+// ReadRate is how many bytes a second are read at most when the same size bytes are read again and again: from memory where the caches
+// do not hold them, else from the cache that does.
+func ReadRate(size int) float64 {
+	const chunk = 1 << 14
+	x := make([]float32, max(1, size/4/chunk)*chunk)
 	clear(x)
-	l.Read = best(2*parts, func(run int) float64 {
-		part := x[run%parts*size:][:size]
-		items(size/chunk, n, func(i int) { asm.Read(part[i*chunk : (i+1)*chunk]) })
-		return 4 * size
+	n := Threads()
+	return bestRate(8, func() float64 {
+		items(len(x)/chunk, n, func(i int) { asm.Read(x[i*chunk : (i+1)*chunk]) })
+		return float64(4 * len(x))
 	})
-	return l
+}
+
+// bestRate is the highest rate of several runs of work, which returns how much it did.
+func bestRate(runs int, work func() float64) (rate float64) {
+	for range runs {
+		start := time.Now()
+		done := work()
+		rate = max(rate, done/time.Since(start).Seconds())
+	}
+	return rate
 }

@@ -5,7 +5,8 @@
 //
 // Several times over it measures, in turn, the machine's limits, this code at each vector level, and the peer, at every case, and
 // prints minima: work a second, the ratio to the peer, and the fraction of the limit, which is the time the same arithmetic
-// takes from registers or the same bytes take to be read from memory, whichever is longer. Without the virtual environment of
+// takes from registers or the bytes take to be read, whichever is longer: a weight's from wherever one of its size stays when it is
+// read again and again, rows' from memory. The limits are measured beside each case, as the clock of a processor changes. Without the virtual environment of
 // install.sh it measures this code alone. An interrupt ends the run early with a table of what has been measured.
 package main
 
@@ -65,7 +66,7 @@ func runKernels(ctx context.Context, threads, rounds int, filter *regexp.Regexp,
 	var results []*result
 	for _, c := range cases() {
 		if filter.MatchString(c.name()) {
-			results = append(results, &result{benchCase: c, ours: make(map[string]float64), torch: math.Inf(1)})
+			results = append(results, &result{benchCase: c, ours: make(map[string]float64), fma: make(map[string]float64), torch: math.Inf(1)})
 		}
 	}
 	if len(results) == 0 {
@@ -86,7 +87,7 @@ func runKernels(ctx context.Context, threads, rounds int, filter *regexp.Regexp,
 	if len(levels) > 1 {
 		levels = levels[1:] // the portable code is not the point here
 	}
-	limits := make(map[string]kernels.Limits)
+	var memory float64 // bytes a second
 	// Rounds go over all cases, so that a busy spell of the machine does not fall on one case alone.
 	for round := range rounds {
 		for i, r := range results {
@@ -99,8 +100,11 @@ func runKernels(ctx context.Context, threads, rounds int, filter *regexp.Regexp,
 			for _, level := range levels {
 				restore := kernels.Force(level)
 				if i%8 == 0 {
-					l, old := kernels.Measure(), limits[level]
-					limits[level] = kernels.Limits{FMA: max(l.FMA, old.FMA), Read: max(l.Read, old.Read)}
+					memory = max(memory, kernels.ReadRate(beyondCaches))
+				}
+				r.fma[level] = max(r.fma[level], kernels.FMARate())
+				if r.unit != "bytes" && r.bytes > 0 {
+					r.read = max(r.read, kernels.ReadRate(int(r.bytes)))
 				}
 				t := fastest(work)
 				if round == 0 || t < r.ours[level] {
@@ -122,9 +126,21 @@ func runKernels(ctx context.Context, threads, rounds int, filter *regexp.Regexp,
 	fmt.Fprintln(os.Stderr)
 	fmt.Printf("%s, %s, %d threads, %d rounds, %s\n\n", time.Now().UTC().Format("2006-01-02"), processor(), threads, rounds, runtime.Version())
 	for _, level := range levels {
-		fmt.Printf("limits of %s: %.0f GFLOPS from registers, %.1f GB/s read from memory\n", level, limits[level].FMA/1e9, limits[level].Read/1e9)
+		least, most := math.Inf(1), 0.0
+		for _, r := range results {
+			if f := r.fma[level]; f > 0 {
+				least, most = min(least, f), max(most, f)
+			}
+		}
+		fmt.Printf("limit of %s: %.0f to %.0f GFLOPS from registers\n", level, least/1e9, most/1e9)
 	}
-	printTable(results, levels, limits, torch != nil)
+	fmt.Printf("limit of memory: %.1f GB/s read\n", memory/1e9)
+	for _, r := range results {
+		if r.read > 0 {
+			fmt.Printf("limit of %s: %.1f GB/s where its %.0f MB are read again and again\n", r.name(), r.read/1e9, r.bytes/1e6)
+		}
+	}
+	printTable(results, levels, memory, torch != nil)
 	return nil
 }
 
@@ -134,10 +150,12 @@ type result struct {
 	rounds int
 	ours   map[string]float64
 	torch  float64
+	fma    map[string]float64 // limit by level: floating-point operations a second
+	read   float64            // limit of the bytes of a product: bytes a second
 }
 
 // printTable writes the results as Markdown.
-func printTable(results []*result, levels []string, limits map[string]kernels.Limits, torch bool) {
+func printTable(results []*result, levels []string, memory float64, torch bool) {
 	head, rule := "\n| case | unit |", "|---|---|"
 	for _, l := range levels {
 		head, rule = head+" "+l+" | of the limit |", rule+"---:|---:|"
@@ -156,7 +174,11 @@ func printTable(results []*result, levels []string, limits map[string]kernels.Li
 		}
 		row := fmt.Sprintf("| %s | %s |", r.name(), unit)
 		for _, level := range levels {
-			least := max(r.flops/limits[level].FMA, r.bytes/limits[level].Read)
+			bytes := r.bytes / memory
+			if r.read > 0 {
+				bytes = r.bytes / r.read
+			}
+			least := max(r.flops/r.fma[level], bytes)
 			row += fmt.Sprintf(" %.1f | %.0f%% |", amount/r.ours[level]/1e9, 100*least/r.ours[level])
 		}
 		if torch {
@@ -165,6 +187,9 @@ func printTable(results []*result, levels []string, limits map[string]kernels.Li
 		fmt.Println(row)
 	}
 }
+
+// beyondCaches is a size in bytes that stays in no cache as long as it takes to read it once.
+const beyondCaches = 1 << 29
 
 // fastest returns the seconds of the fastest of several runs.
 func fastest(f func()) float64 {
