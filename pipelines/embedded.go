@@ -6,6 +6,8 @@ import (
 	"os"
 	"path"
 	"strings"
+
+	"github.com/millrace/millrace/models/losses"
 )
 
 //go:embed recipes/*.yaml
@@ -73,5 +75,5 @@ func OpenRecipe(name string, sets []string) (Recipe, error) {
 		}
 		return r, err
 	}
-	return Recipe{}, configErrorf("", "recipe %s: no such file, and no embedded recipe of that name%s", name, suggest(name, names))
+	return Recipe{}, configErrorf("", "recipe %s: no such file, and no embedded recipe of that name%s", name, losses.Suggest(name, names))
 }

@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/millrace/millrace/models/losses"
 )
 
 // ConfigError says which setting of a recipe is wrong, and what would be right.
@@ -146,7 +148,7 @@ func checkTree(node any, typ reflect.Type, path string) error {
 		for _, key := range sortedKeys(section) {
 			field, ok := fields[key]
 			if !ok {
-				return configErrorf(join(path, key), "unknown key%s", suggest(key, sortedKeys(fields)))
+				return configErrorf(join(path, key), "unknown key%s", losses.Suggest(key, sortedKeys(fields)))
 			}
 			if err := checkTree(section[key], field, join(path, key)); err != nil {
 				return err
@@ -254,38 +256,4 @@ func sortedKeys[V any](m map[string]V) []string {
 	}
 	slices.Sort(keys)
 	return keys
-}
-
-// suggest names the known key nearest to a mistyped one, or lists them all when none is near.
-func suggest(key string, known []string) string {
-	best, bestDistance := "", 1+max(2, len(key)/3)
-	for _, k := range known {
-		if d := editDistance(strings.ToLower(key), k); d < bestDistance {
-			best, bestDistance = k, d
-		}
-	}
-	if best != "" {
-		return fmt.Sprintf("; did you mean %q?", best)
-	}
-	return "; known here: " + strings.Join(known, ", ")
-}
-
-func editDistance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := 1
-			if a[i] == b[j] {
-				cost = 0
-			}
-			next := min(row[j+1]+1, row[j]+1, diagonal+cost)
-			diagonal, row[j+1] = row[j+1], next
-		}
-	}
-	return row[len(b)]
 }

@@ -48,7 +48,7 @@ func TestDecodeKeepsDefaults(t *testing.T) {
 func TestDecodeNamesThePlace(t *testing.T) {
 	cases := []struct{ text, want string }{
 		{"inner: {stepps: 3}", `inner.stepps: unknown key; did you mean "steps"?`},
-		{"qqqqqq: 1", "qqqqqq: unknown key; known here: free, inner, list, name, nested, on, seed"},
+		{"qqqqqq: 1", "qqqqqq: unknown key; known: free, inner, list, name, nested, on, seed"},
 		{"inner: {lr: high}", "inner.lr: high is not a number"},
 		{"inner: {steps: 1.5}", "inner.steps: 1.5 is not a whole number"},
 		{"list: [{lr: 1}, {lr: x}]", "list[1].lr: x is not a number"},

@@ -63,7 +63,7 @@ func Keys(name string) (keys []string, defaults []any) {
 func New(name string, config map[string]any) (Loss, error) {
 	defaults, ok := registry[name]
 	if !ok {
-		return nil, fmt.Errorf("name: no loss is called %q%s", name, suggest(name, Names()))
+		return nil, fmt.Errorf("name: no loss is called %q%s", name, Suggest(name, Names()))
 	}
 	out := reflect.New(reflect.TypeOf(defaults))
 	out.Elem().Set(reflect.ValueOf(defaults))
@@ -92,7 +92,7 @@ func decode(out reflect.Value, config map[string]any) error {
 	for _, key := range given {
 		want, ok := keys[key]
 		if !ok {
-			return fmt.Errorf("%s: unknown key%s", key, suggest(key, known))
+			return fmt.Errorf("%s: unknown key%s", key, Suggest(key, known))
 		}
 		if config[key] == nil {
 			return fmt.Errorf("%s: has no value, want %s", key, kindName(want))
@@ -143,8 +143,10 @@ func kindName(t reflect.Type) string {
 	return t.String()
 }
 
-// suggest names the known word nearest to a misspelt one, or all of them when none is near.
-func suggest(word string, known []string) string {
+// Suggest ends an error about a word that is not known: with the known word nearest to it, or with all of them when none is
+// near.
+func Suggest(word string, known []string) string {
+	word = strings.ToLower(word)
 	best, at := math.MaxInt, ""
 	for _, k := range known {
 		if d := distance(word, k); d < best {
@@ -213,7 +215,7 @@ func oneOf(key, x string, known ...string) error {
 }
 
 func didYouMean(word string, known []string) string {
-	if s := suggest(word, known); strings.HasPrefix(s, "; did") {
+	if s := Suggest(word, known); strings.HasPrefix(s, "; did") {
 		return s
 	}
 	return ""

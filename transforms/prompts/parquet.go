@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strconv"
 
+	"github.com/apache/arrow/go/v15/arrow/memory"
 	"github.com/apache/arrow/go/v15/parquet"
 	"github.com/apache/arrow/go/v15/parquet/file"
 	"github.com/apache/arrow/go/v15/parquet/schema"
@@ -19,23 +20,11 @@ import (
 // Rows are put together here from the columns' repetition and definition levels (Melnik et al., Dremel, VLDB 2010, section
 // 4.2), because Arrow's reader decodes columns of structs in goroutines of its own, where a panic on a corrupt
 // file could not be caught.
-func readParquet(ctx context.Context, path string, emit func(rawRow) error) (err error) {
-	defer func() {
-		// The decoder panics on some corrupt files.
-		if p := recover(); p != nil {
-			err = fmt.Errorf("corrupt Parquet file: %v", p)
-		}
-	}()
-	f, err := stage.OpenSeekable(ctx, path)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	r, err := file.NewParquetReader(f, file.WithReadProps(parquet.NewReaderProperties(&stage.CappedAllocator{})))
-	if err != nil {
-		return err
-	}
-	defer r.Close()
+func readParquet(ctx context.Context, path string, emit func(rawRow) error) error {
+	return stage.ReadParquet(ctx, path, func(r *file.Reader, _ memory.Allocator) error { return readRows(r, emit) })
+}
+
+func readRows(r *file.Reader, emit func(rawRow) error) error {
 	number := 0
 	for g := range r.NumRowGroups() {
 		group := r.RowGroup(g)

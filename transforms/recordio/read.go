@@ -9,7 +9,7 @@ import (
 
 	"github.com/apache/arrow/go/v15/arrow"
 	"github.com/apache/arrow/go/v15/arrow/array"
-	"github.com/apache/arrow/go/v15/parquet"
+	"github.com/apache/arrow/go/v15/arrow/memory"
 	"github.com/apache/arrow/go/v15/parquet/file"
 	"github.com/apache/arrow/go/v15/parquet/pqarrow"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
@@ -121,24 +121,12 @@ func readArrow(ctx context.Context, path string, emit func(stage.Batch) error) e
 	}
 }
 
-func readParquet(ctx context.Context, path string, emit func(stage.Batch) error) (err error) {
-	defer func() {
-		// The decoder panics on some corrupt files.
-		if p := recover(); p != nil {
-			err = fmt.Errorf("corrupt Parquet file: %v", p)
-		}
-	}()
-	f, err := stage.OpenSeekable(ctx, path)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	alloc := &stage.CappedAllocator{}
-	r, err := file.NewParquetReader(f, file.WithReadProps(parquet.NewReaderProperties(alloc)))
-	if err != nil {
-		return err
-	}
-	defer r.Close()
+func readParquet(ctx context.Context, path string, emit func(stage.Batch) error) error {
+	return stage.ReadParquet(ctx, path, func(r *file.Reader, alloc memory.Allocator) error { return readGroups(ctx, r, alloc, emit) })
+}
+
+// readGroups goes through one row group after the other: its columns are what is in memory.
+func readGroups(ctx context.Context, r *file.Reader, alloc memory.Allocator, emit func(stage.Batch) error) error {
 	fr, err := pqarrow.NewFileReader(r, pqarrow.ArrowReadProperties{BatchSize: readRows}, alloc)
 	if err != nil {
 		return err
@@ -154,7 +142,6 @@ func readParquet(ctx context.Context, path string, emit func(stage.Batch) error)
 		}
 	}
 	md := schema.Metadata()
-	// One row group after the other: its columns are what is in memory.
 	for g := range r.NumRowGroups() {
 		rows, err := fr.GetRecordReader(ctx, nil, []int{g})
 		if err != nil {

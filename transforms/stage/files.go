@@ -39,16 +39,16 @@ type opened struct {
 
 func (o *opened) Close() error { return errors.Join(o.ReadCloser.Close(), o.fs.Close()) }
 
-// Seekable is a file that can be read at any place, as Parquet must be.
-type Seekable interface {
+// seekable is a file that can be read at any place, as Parquet must be.
+type seekable interface {
 	io.ReaderAt
 	io.ReadSeeker
 	io.Closer
 }
 
-// OpenSeekable opens a file for reading at any place. One that does not lie on this machine is copied to a temporary file
+// openSeekable opens a file for reading at any place. One that does not lie on this machine is copied to a temporary file
 // that is gone when it is closed.
-func OpenSeekable(ctx context.Context, path string) (Seekable, error) {
+func openSeekable(ctx context.Context, path string) (seekable, error) {
 	if !strings.Contains(path, "://") {
 		return os.Open(path)
 	}
@@ -72,20 +72,20 @@ type temporary struct{ *os.File }
 
 func (t *temporary) Close() error { return errors.Join(t.File.Close(), os.Remove(t.Name())) }
 
-// CappedAllocator is Go's allocator with a limit on each request, for decoders that believe the lengths of a file. A
+// cappedAllocator is Go's allocator with a limit on each request, for decoders that believe the lengths of a file. A
 // larger request panics; the caller recovers and reports the file as corrupt.
-type CappedAllocator struct{ memory.GoAllocator }
+type cappedAllocator struct{ memory.GoAllocator }
 
 const maxAllocation = 256 << 20
 
 // Allocate returns n bytes.
-func (a *CappedAllocator) Allocate(n int) []byte {
+func (a *cappedAllocator) Allocate(n int) []byte {
 	capped(n)
 	return a.GoAllocator.Allocate(n)
 }
 
 // Reallocate returns n bytes that begin with those of b.
-func (a *CappedAllocator) Reallocate(n int, b []byte) []byte {
+func (a *cappedAllocator) Reallocate(n int, b []byte) []byte {
 	capped(n)
 	return a.GoAllocator.Reallocate(n, b)
 }
