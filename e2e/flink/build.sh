@@ -24,6 +24,8 @@ extra=$(comm -13 <(awk '{print $2}' "$here/checksums.txt" | sort) <(ls jars/*.ja
 
 echo "assembling"
 python3 "$here/fatjar.py" jars job-service.jar org.apache.beam.runners.flink.FlinkJobServerDriver
+javac -d launcher "$here/HiddenJar.java"
+jar --create --file launcher.jar -C launcher .
 rm -rf home unpacked
 mkdir -p home unpacked
 tar xzf packages/apache-flink-libraries-$flink.tar.gz -C unpacked --strip-components=1

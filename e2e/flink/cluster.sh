@@ -1,7 +1,8 @@
 #!/bin/bash
-# cluster.sh start [TASKMANAGERS] | stop | status | addtm | killtm | jobservice | killjobservice
+# cluster.sh start [TASKMANAGERS] | stop | status | addtm | killtm [PID] | jobservice | killjobservice
 # start: a JobManager, TaskManagers of two slots (default 2) and the job service, from the folder of build.sh in $FLINK_DIR
-# (default .flink); stop: all of them. killtm: kill -9 of the TaskManager started first; killjobservice likewise.
+# (default .flink); stop: all of them. killtm: kill -9 of a TaskManager, without PID the one started first; killjobservice likewise.
+# WAIT: seconds to wait for each part to come up (default 180).
 set -uo pipefail
 dir=${FLINK_DIR:-$PWD/.flink}
 export FLINK_HOME=$dir/home FLINK_CONF_DIR=$dir/home/conf FLINK_LOG_DIR=$dir/home/log FLINK_PID_DIR=$dir/home/pid
@@ -20,7 +21,8 @@ slots() { [ "$(curl -s localhost:8081/overview | sed -n 's/.*"slots-total":\([0-
 job_service() {
   local opens=()
   for p in lang util nio net time io lang.reflect util.concurrent; do opens+=("--add-opens=java.base/java.$p=ALL-UNNAMED"); done
-  setsid java -Xmx"${JOB_SERVICE_HEAP:-768m}" "${opens[@]}" --add-opens=java.base/sun.nio.ch=ALL-UNNAMED -jar "$dir/job-service.jar" \
+  setsid java -Xmx"${JOB_SERVICE_HEAP:-512m}" -XX:TieredStopAtLevel=1 -XX:+UseSerialGC "${opens[@]}" --add-opens=java.base/sun.nio.ch=ALL-UNNAMED -Djava.system.class.loader=HiddenJar -Dhidden.jar="$dir/job-service.jar" -cp "$dir/launcher.jar" \
+    org.apache.beam.runners.flink.FlinkJobServerDriver \
     --flink-master=localhost:8081 --job-port=8099 --artifact-port=8098 --expansion-port=-1 \
     --artifacts-dir="$dir/artifacts" > "$dir/logs/job-service.log" 2>&1 < /dev/null &
   echo $! > "$dir/job-service.pid"
@@ -32,15 +34,15 @@ start)
   "$FLINK_HOME/bin/jobmanager.sh" start
   for _ in $(seq "${2:-2}"); do "$FLINK_HOME/bin/taskmanager.sh" start; done
   job_service
-  wait_for 180 "the cluster" slots $((2 * ${2:-2}))
-  wait_for 120 "the job service" grep -q "JobService started" "$dir/logs/job-service.log"
+  wait_for "${WAIT:-180}" "the cluster" slots $((2 * ${2:-2}))
+  wait_for "${WAIT:-180}" "the job service" grep -q "JobService started" "$dir/logs/job-service.log"
   ;;
-jobservice) job_service; wait_for 120 "the job service" grep -q "JobService started" "$dir/logs/job-service.log" ;;
+jobservice) job_service; wait_for "${WAIT:-180}" "the job service" grep -q "JobService started" "$dir/logs/job-service.log" ;;
 killjobservice) kill -9 "$(cat "$dir/job-service.pid")" ;;
 killtm)
   pids=$(ls "$FLINK_PID_DIR"/*taskexecutor.pid)
-  pid=$(head -1 $pids)
-  kill -9 "$pid" && sed -i 1d $pids
+  pid=${2:-$(head -1 $pids)}
+  kill -9 "$pid" && sed -i "/^$pid\$/d" $pids
   ;;
 addtm) "$FLINK_HOME/bin/taskmanager.sh" start ;;
 stop)
@@ -50,5 +52,5 @@ stop)
   "$FLINK_HOME/bin/jobmanager.sh" stop-all
   ;;
 status) curl -s localhost:8081/overview && echo ;;
-*) sed -n 2,4p "$0"; exit 2 ;;
+*) sed -n 2,5p "$0"; exit 2 ;;
 esac

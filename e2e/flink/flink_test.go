@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -94,24 +95,65 @@ func same(t *testing.T, what, have, want string) {
 	}
 }
 
-// recipes are run on every runner. A policy recipe starts from a model that is right now and then.
-func recipes(t *testing.T) map[string][]string {
-	start := filepath.Join(t.TempDir(), "start")
-	out, err := run(t, "long.yaml", start)
-	must(t, out, err)
-	model := filepath.Join(start, "iter-00000", "policy")
-	return map[string][]string{
-		"train.yaml":  nil,
-		"policy.yaml": {"--set", "policy.path=" + model},
-		"reward.yaml": {"--set", "policy.path=" + model, "--set", "reward.path=" + model},
+// recipe is a run that must give the same bytes wherever it runs.
+type recipe struct {
+	name, file string
+	sets       []string
+}
+
+// recipes are policy iteration, reward refresh, distillation, supervised training, and an update with several replicas. Models
+// to start from are right now and then.
+func recipes(t *testing.T) []recipe {
+	model := filepath.Join(undisturbed(t), "iter-00000", "policy")
+	policy := []string{"--set", "policy.path=" + model}
+	teachers := []string{"--set", "policy.path=" + model, "--set", "distill.teacher.path=" + model}
+	return []recipe{
+		{"train", "train.yaml", nil},
+		{"policy", "policy.yaml", policy},
+		{"reward", "reward.yaml", append([]string{"--set", "reward.path=" + model}, policy...)},
+		{"dckd", "dckd.yaml", teachers},
+		{"adpa", "adpa.yaml", append([]string{"--set", "distill.reference.path=" + model}, teachers...)},
+		{"replicas-2", "policy.yaml", append([]string{"--set", "update.replicas=2"}, policy...)},
+		{"replicas-4", "policy.yaml", append([]string{"--set", "update.replicas=4"}, policy...)},
 	}
 }
 
+// start is the run of long.yaml on the embedded runner that nothing disturbs: what faults are compared with, and a model.
+var start = sync.OnceValues(func() (string, error) {
+	dir := filepath.Join(scratch, "undisturbed")
+	out, err := exec.Command(os.Getenv("MILLRACE_BINARY"), "run", filepath.Join("testdata", "long.yaml"), "--set", "run="+dir).CombinedOutput()
+	if err != nil {
+		err = fmt.Errorf("%w\n%s", err, out)
+	}
+	return dir, err
+})
+
+func undisturbed(t *testing.T) string {
+	t.Helper()
+	dir, err := start()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+var scratch string
+
+func TestMain(m *testing.M) {
+	var err error
+	if scratch, err = os.MkdirTemp("", "millrace-flink-"); err != nil {
+		panic(err)
+	}
+	code := m.Run()
+	os.RemoveAll(scratch)
+	os.Exit(code)
+}
+
 func TestSameBytesAsTheEmbeddedRunner(t *testing.T) {
-	for name, sets := range recipes(t) {
-		t.Run(strings.TrimSuffix(name, ".yaml"), func(t *testing.T) {
+	for _, r := range recipes(t) {
+		t.Run(r.name, func(t *testing.T) {
 			dir := t.TempDir()
-			out, err := run(t, name, filepath.Join(dir, "prism"), sets...)
+			out, err := run(t, r.file, filepath.Join(dir, "prism"), r.sets...)
 			must(t, out, err)
 			want := manifests(t, filepath.Join(dir, "prism"))
 			for _, c := range []struct {
@@ -120,13 +162,39 @@ func TestSameBytesAsTheEmbeddedRunner(t *testing.T) {
 			}{{"process", 1}, {"process", 2}, {"process", 4}, {"loopback", 2}} {
 				what := fmt.Sprintf("%s-%d", c.environment, c.slots)
 				start := time.Now()
-				out, err := run(t, name, filepath.Join(dir, what), append(onFlink(c.environment, c.slots), sets...)...)
+				out, err := run(t, r.file, filepath.Join(dir, what), append(onFlink(c.environment, c.slots), r.sets...)...)
 				must(t, out, err)
 				same(t, what, manifests(t, filepath.Join(dir, what)), want)
 				t.Logf("%s: %.1f s", what, time.Since(start).Seconds())
 			}
 			noWorkers(t)
 		})
+	}
+}
+
+// TestSameEvaluation: what is measured of a policy, with its standard errors, is the same to the last digit.
+func TestSameEvaluation(t *testing.T) {
+	model := filepath.Join(undisturbed(t), "iter-00000", "policy")
+	evaluate := func(args ...string) string {
+		args = append([]string{"eval", model, "--recipe", filepath.Join("testdata", "policy.yaml"), "--json", "--set", "run=unused", "--set", "policy.path=" + model,
+			"--set", "evaluate.prompts=24", "--set", "evaluate.samples=4"}, args...)
+		cmd := exec.CommandContext(t.Context(), binary(t), args...)
+		var printed, complaints bytes.Buffer
+		cmd.Stdout, cmd.Stderr = &printed, &complaints
+		if err := cmd.Run(); err != nil {
+			t.Fatalf("%v\n%s", err, &complaints)
+		}
+		return printed.String()
+	}
+	want := evaluate()
+	for _, slots := range []int{1, 2, 4} {
+		got := evaluate("--set", "runner.name=flink", "--set", "runner.flink.environment=process", "--set", fmt.Sprintf("runner.flink.parallelism=%d", slots))
+		if got != want {
+			t.Errorf("%d slots: %s, on the embedded runner %s", slots, got, want)
+		}
+	}
+	if !strings.Contains(want, "std_err") {
+		t.Errorf("nothing was measured: %s", want)
 	}
 }
 
@@ -152,10 +220,10 @@ func TestExternalPool(t *testing.T) {
 // tens of KB; what describes it takes hundreds of bytes.
 func TestOnlyDescriptorsCrossShuffles(t *testing.T) {
 	const limit = 4 << 10
-	for name, sets := range recipes(t) {
-		t.Run(strings.TrimSuffix(name, ".yaml"), func(t *testing.T) {
+	for _, r := range recipes(t)[:4] {
+		t.Run(r.name, func(t *testing.T) {
 			dir := t.TempDir()
-			out, err := run(t, name, dir, append(onFlink("process", 2), sets...)...)
+			out, err := run(t, r.file, dir, append(onFlink("process", 2), r.sets...)...)
 			must(t, out, err)
 			tasks := 0
 			for _, v := range vertices(t, dir) {
@@ -220,117 +288,5 @@ func TestUnknownRunnerOptionIsRefused(t *testing.T) {
 	out, err := run(t, "train.yaml", t.TempDir(), onFlink("process", 1, "--set", "runner.flink.options.nonesuch=1")...)
 	if err == nil || !strings.Contains(out, "runner.flink.options.nonesuch") {
 		t.Errorf("%v: %s", err, out)
-	}
-}
-
-// workers lists the worker processes that run the program.
-func workers(t *testing.T) []int {
-	t.Helper()
-	procs, err := filepath.Glob("/proc/[0-9]*/cmdline")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var pids []int
-	for _, p := range procs {
-		raw, _ := os.ReadFile(p)
-		args := strings.Split(string(raw), "\x00")
-		if args[0] == binary(t) && slices.ContainsFunc(args, func(a string) bool { return strings.HasPrefix(a, "--provision_endpoint=") }) {
-			var pid int
-			fmt.Sscanf(filepath.Base(filepath.Dir(p)), "%d", &pid)
-			pids = append(pids, pid)
-		}
-	}
-	return pids
-}
-
-// await waits for a condition; the limit is far above what it takes.
-func await(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(3 * time.Minute); !ok(); time.Sleep(100 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("waited in vain: %s", what)
-		}
-	}
-}
-
-func noWorkers(t *testing.T) {
-	t.Helper()
-	await(t, "workers end with their job", func() bool { return len(workers(t)) == 0 })
-}
-
-// fault runs the long recipe on the cluster, does damage once a worker is at work, and compares what comes out.
-func fault(t *testing.T, damage func(t *testing.T, driver *exec.Cmd), resumes bool) {
-	dir := t.TempDir()
-	out, err := run(t, "long.yaml", filepath.Join(dir, "prism"))
-	must(t, out, err)
-	var printed bytes.Buffer
-	driver := command(t.Context(), t, "long.yaml", filepath.Join(dir, "flink"), onFlink("process", 2)...)
-	driver.Stdout, driver.Stderr = &printed, &printed
-	if err := driver.Start(); err != nil {
-		t.Fatal(err)
-	}
-	await(t, "a worker starts", func() bool { return len(workers(t)) > 0 })
-	damage(t, driver)
-	err = driver.Wait()
-	t.Logf("driver: %v", err)
-	if !resumes {
-		must(t, printed.String(), err)
-	} else {
-		if err == nil {
-			t.Errorf("the driver did not notice")
-		}
-		out, err := run(t, "long.yaml", filepath.Join(dir, "flink"), onFlink("process", 2)...)
-		must(t, out, err)
-	}
-	same(t, "after the fault", manifests(t, filepath.Join(dir, "flink")), manifests(t, filepath.Join(dir, "prism")))
-	noWorkers(t)
-	noLitter(t, filepath.Join(dir, "flink"))
-}
-
-func noLitter(t *testing.T, dir string) {
-	t.Helper()
-	filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
-		if err == nil && strings.HasPrefix(d.Name(), ".tmp") {
-			t.Errorf("left over: %s", path)
-		}
-		return nil
-	})
-}
-
-func TestWorkerKilled(t *testing.T) {
-	fault(t, func(t *testing.T, _ *exec.Cmd) {
-		for _, pid := range workers(t) {
-			syscall.Kill(pid, syscall.SIGKILL)
-		}
-	}, false)
-}
-
-func TestDriverKilled(t *testing.T) {
-	fault(t, func(t *testing.T, driver *exec.Cmd) { driver.Process.Kill() }, true)
-}
-
-func TestDriverInterrupted(t *testing.T) {
-	fault(t, func(t *testing.T, driver *exec.Cmd) { driver.Process.Signal(os.Interrupt) }, true)
-}
-
-func TestJobServiceKilled(t *testing.T) {
-	fault(t, func(t *testing.T, driver *exec.Cmd) {
-		cluster(t, "killjobservice")
-		cluster(t, "jobservice")
-	}, true)
-}
-
-// TestTaskManagerKilled: the other TaskManager has the slots that the job needs.
-func TestTaskManagerKilled(t *testing.T) {
-	defer cluster(t, "addtm")
-	fault(t, func(t *testing.T, _ *exec.Cmd) { cluster(t, "killtm") }, false)
-}
-
-func cluster(t *testing.T, what string) {
-	t.Helper()
-	cmd := exec.Command("./cluster.sh", what)
-	cmd.Env = os.Environ()
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("cluster.sh %s: %v\n%s", what, err, out)
 	}
 }

@@ -1,5 +1,6 @@
 #!/bin/bash
-# test.sh [go test flags]: builds the program, starts the cluster of build.sh, runs the tests on it, stops the cluster.
+# test.sh [go test flags]: builds the programs, starts the cluster of build.sh, runs the tests on it, stops the cluster.
+# The faults three times each: test.sh -run 'Killed|Interrupted|Disk|Stage|Endpoint' -count 3
 set -uo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 export FLINK_DIR=${FLINK_DIR:-$PWD/.flink}
@@ -8,6 +9,10 @@ if [ -z "${MILLRACE_BINARY:-}" ]; then
   export MILLRACE_BINARY=$FLINK_DIR/millrace
   (cd "$here/../.." && go build -o "$MILLRACE_BINARY" .) || exit 1
 fi
+if [ -z "${MILLRACE_JOBS:-}" ]; then
+  export MILLRACE_JOBS=$FLINK_DIR/jobs
+  (cd "$here/../.." && go build -o "$MILLRACE_JOBS" ./e2e/jobs) || exit 1
+fi
 trap '"$here/cluster.sh" stop' EXIT
 "$here/cluster.sh" start 2 || exit 1
-(cd "$here/../.." && go test -tags flink -count 1 -timeout 60m -v "$@" ./e2e/flink)
+(cd "$here/../.." && go test -tags flink -count 1 -timeout 120m -v "$@" ./e2e/flink)

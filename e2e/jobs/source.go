@@ -11,6 +11,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/transforms/provingground"
 	"github.com/millrace/millrace/transforms/stage"
 )
 
@@ -20,9 +21,9 @@ type shape struct{ Records, Groups, Responses, Tokens, Candidates int }
 func init() { beam.RegisterDoFn(&sourceFn{}) }
 
 // source makes rollouts where they are used, so that no file of the volume is needed: record i of a shape is always the same.
-func source(s beam.Scope, slice int, c shape) beam.PCollection {
-	out := beam.ParDo(s, &sourceFn{Shape: c}, beam.Reshuffle(s, beam.CreateList(s, indices(slice, c))))
-	first, err := rollouts(c, 0)
+func source(s beam.Scope, slice int, c shape, make maker) beam.PCollection {
+	out := beam.ParDo(s, &sourceFn{Shape: c, Make: make}, beam.Reshuffle(s, beam.CreateList(s, indices(slice, c))))
+	first, err := makers[make](c, 0)
 	if err != nil {
 		panic(err)
 	}
@@ -43,12 +44,25 @@ func indices(slice int, c shape) []int {
 	return out
 }
 
-type sourceFn struct{ Shape shape }
+type sourceFn struct {
+	Shape shape
+	Make  maker
+}
+
+// maker names what a source makes.
+type maker string
+
+const (
+	ofRollouts maker = "rollouts"
+	ofPrompts  maker = "prompts"
+)
+
+var makers = map[maker]func(shape, int) (stage.Batch, error){ofRollouts: rollouts, ofPrompts: promptsOf}
 
 // ProcessElement makes one record.
 func (f *sourceFn) ProcessElement(ctx context.Context, index int, emit func(stage.Batch)) error {
 	start := time.Now()
-	b, err := rollouts(f.Shape, index)
+	b, err := makers[f.Make](f.Shape, index)
 	if err != nil {
 		return err
 	}
@@ -114,4 +128,15 @@ func answer(a, b, sum, tokens int) string {
 	}
 	fmt.Fprintf(&w, "So the answer is \\boxed{%d}.", sum)
 	return w.String()
+}
+
+// promptsOf makes a record of prompts of the proving ground.
+func promptsOf(c shape, index int) (stage.Batch, error) {
+	ids, texts, answers := make([]uuid.UUID, c.Groups), make([]string, c.Groups), make([]string, c.Groups)
+	for i := range texts {
+		chain := provingground.Draw(rand.New(rand.NewPCG(3, uint64(index*c.Groups+i))).Float64)
+		ids[i] = uuid.NewSHA1(uuid.NameSpaceOID, fmt.Appendf(nil, "jobs/%d/%d", index, i))
+		texts[i], answers[i] = chain.Prompt(), fmt.Sprint(chain.Answer())
+	}
+	return schemas.NewRecord(schemas.Meta{Run: "jobs"}, schemas.PromptID.From(ids), schemas.Prompt.From(texts), schemas.Answer.From(answers))
 }

@@ -19,7 +19,6 @@ import (
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/transforms/advantage"
 	"github.com/millrace/millrace/transforms/label"
-	"github.com/millrace/millrace/transforms/prompts"
 	"github.com/millrace/millrace/transforms/rollout"
 	"github.com/millrace/millrace/transforms/score"
 	"github.com/millrace/millrace/transforms/stage"
@@ -82,7 +81,7 @@ func combined(candidates bool) advantage.Config {
 // volume is the work between sampling and update that needs no model.
 func volume(ctx context.Context, o options) (any, error) {
 	return measure(ctx, o, chain{
-		source: func(s beam.Scope, slice int) beam.PCollection { return source(s, slice, o.shape) },
+		source: func(s beam.Scope, slice int) beam.PCollection { return source(s, slice, o.shape, ofRollouts) },
 		batch:  func(i int) (stage.Batch, error) { return rollouts(o.shape, i) },
 		before: []step{apply(label.Default("math")), apply(value.Default(value.IPVRM))},
 		sums:   combined(true),
@@ -93,7 +92,7 @@ func volume(ctx context.Context, o options) (any, error) {
 // outcomes is the part of it that a peer does too: which responses are right, and advantages relative to the group.
 func outcomes(ctx context.Context, o options) (any, error) {
 	return measure(ctx, o, chain{
-		source: func(s beam.Scope, slice int) beam.PCollection { return source(s, slice, o.shape) },
+		source: func(s beam.Scope, slice int) beam.PCollection { return source(s, slice, o.shape, ofRollouts) },
 		batch:  func(i int) (stage.Batch, error) { return rollouts(o.shape, i) },
 		before: []step{apply(label.Default("math"))},
 		sums:   advantage.Default(advantage.GRPO),
@@ -107,18 +106,11 @@ func policy(ctx context.Context, o options) (any, error) {
 		return nil, fmt.Errorf("--model: %w", err)
 	}
 	ref := models.Ref{Path: o.model, Digest: digest}
-	c := prompts.Default()
-	c.PerRecord = o.shape.Groups
 	sampler := rollout.Sampler{Config: rollout.Default(), Policy: ref, Seed: uint64(keyed.New(1))}
 	sampler.Samples, sampler.MaxNewTokens, sampler.CandidateK = o.shape.Responses, 45, 0
 	return measure(ctx, o, chain{
-		source: func(s beam.Scope, slice int) beam.PCollection {
-			first := slice * o.shape.Records * o.shape.Groups
-			c.Count = o.shape.Records * o.shape.Groups
-			out, _ := prompts.Read(s, c, prompts.Window{Seed: 1, First: first, Count: c.Count, Meta: schemas.Meta{Run: "jobs"}})
-			return out
-		},
-		batch: func(i int) (stage.Batch, error) { return promptsOf(o.shape, i) },
+		source: func(s beam.Scope, slice int) beam.PCollection { return source(s, slice, o.shape, ofPrompts) },
+		batch:  func(i int) (stage.Batch, error) { return promptsOf(o.shape, i) },
 		before: []step{
 			{func(s beam.Scope, store stage.Store, in beam.PCollection) beam.PCollection {
 				out, _ := stage.ApplyOnce(s, sampler, store, in)
@@ -130,19 +122,6 @@ func policy(ctx context.Context, o options) (any, error) {
 		},
 		sums: combined(false),
 	})
-}
-
-// promptsOf makes a record of prompts of the proving ground.
-func promptsOf(c shape, index int) (stage.Batch, error) {
-	made, err := rollouts(shape{Records: 1, Groups: c.Groups, Responses: 1, Tokens: 1, Candidates: 1}, index)
-	if err != nil {
-		return made, err
-	}
-	texts := make([]string, c.Groups)
-	for i := range texts {
-		texts[i] = fmt.Sprintf("%da+%db*%dc-%dd=", (index+i)%10, (index*3+i)%10, (index*7+i)%10, (index*5+i)%10)
-	}
-	return schemas.NewRecord(made.Meta(), schemas.PromptID.From(schemas.PromptID.Of(made)), schemas.Prompt.From(texts), schemas.Answer.From(make([]string, c.Groups)))
 }
 
 func measure(ctx context.Context, o options, c chain) (measured, error) {
