@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -122,6 +123,37 @@ func TestRoundTrip(t *testing.T) {
 			}
 			stagetest.Same(t, format, read(t, name, files[name]), want)
 		}
+	}
+}
+
+// Writing lists of lists, such as the candidates of every token, takes memory in proportion to them: Arrow's writer would copy
+// all levels of a page at every run of theirs.
+func TestListsOfListsInLinearSpace(t *testing.T) {
+	const rows, tokens, listed = 400, 40, 26
+	p := uuid.NewSHA1(uuid.Nil, nil)
+	var prompts, ids []uuid.UUID
+	var candidates [][][]int32
+	for i := range rows {
+		lists := make([][]int32, tokens)
+		for t := range lists {
+			lists[t] = make([]int32, listed)
+		}
+		prompts, ids = append(prompts, p), append(ids, uuid.NewSHA1(p, fmt.Append(nil, i)))
+		candidates = append(candidates, lists)
+	}
+	b, err := schemas.NewRecord(schemas.Meta{}, schemas.PromptID.From(prompts), schemas.ResponseID.From(ids), schemas.CandidateIDs.FromRows(candidates))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	writeAll(t, recordio.Output{Name: "batch"}, []stage.Batch{b})
+	runtime.ReadMemStats(&after)
+	const size = 4 * rows * tokens * listed
+	if got := after.TotalAlloc - before.TotalAlloc; got > 500*size {
+		t.Errorf("writing %d bytes allocated %d times as much", size, got/size)
+	} else {
+		t.Logf("allocated %d times the %d bytes written", got/size, size)
 	}
 }
 

@@ -107,7 +107,11 @@ func Write(s beam.Scope, out Output, store stage.Store, in beam.PCollection) bea
 	s = s.Scope("write " + out.Name)
 	out = out.withDefaults()
 	sharded := beam.ParDo(s, &shardFn{Shards: out.Shards, Store: store}, in)
-	return beam.ParDo(s, &writeFn{Output: out, Store: store}, beam.GroupByKey(s, sharded))
+	files := beam.ParDo(s, &writeFn{Output: out, Store: store}, beam.GroupByKey(s, sharded))
+	// Somebody has to read the result: prism (Beam 2.77, internal/stage.go, Execute) waits for a stage without outputs in a busy
+	// loop, which takes a core from the writing.
+	beam.GroupByKey(s, beam.AddFixedKey(s, files))
+	return files
 }
 
 // shardFn divides the prompt groups of a batch over the shards.
@@ -247,6 +251,9 @@ func (w *writer) flush() (err error) {
 			parquet.WithCompression(compress.Codecs.Snappy),
 			parquet.WithDictionaryDefault(false),
 			parquet.WithStats(false),
+			// Before a version 1 page Arrow 15 leaves room for a length, and for the room's sake copies the levels at every run
+			// of theirs: quadratic in a page, most of the time of a column of lists of lists.
+			parquet.WithDataPageVersion(parquet.DataPageV2),
 			parquet.WithMaxRowGroupLength(1<<40)) // row groups are cut here, not there
 		if w.parquet, err = pqarrow.NewFileWriter(b.Arrow().Schema(), w.to, props, pqarrow.NewArrowWriterProperties(pqarrow.WithStoreSchema())); err != nil {
 			return err
