@@ -31,9 +31,16 @@ func (a *AdamW) narrowStep(params, grads []float32, rate, gradScale float64) {
 			mh, vh := a.mh[lo:hi], a.vh[lo:hi]
 			bm, bv := widen(m[:], mh), widen(v[:], vh)
 			a.update(params[lo:hi], grads[lo:hi], bm, bv, rate, gradScale)
-			for i, x := range bm {
+			i := 0
+			for mh, vh, bm, bv := mh, vh, bm, bv; len(mh) >= 2 && len(vh) >= 2 && len(bm) >= 2 && len(bv) >= 2; i += 2 {
+				bits := key.Word(uint64(lo + i)) // for two numbers of either moment
+				mh[0], vh[0] = round(bm[0], bits), round(bv[0], bits>>16)
+				mh[1], vh[1] = round(bm[1], bits>>32), round(bv[1], bits>>48)
+				mh, vh, bm, bv = mh[2:], vh[2:], bm[2:], bv[2:]
+			}
+			if i < len(mh) {
 				bits := key.Word(uint64(lo + i))
-				mh[i], vh[i] = round(x, bits), round(bv[i], bits>>32)
+				mh[i], vh[i] = round(bm[i], bits), round(bv[i], bits>>16)
 			}
 		}
 	})
