@@ -93,7 +93,7 @@ func gemm(c []float32, ldc int, a, b matrix, m, n, k int, alpha, beta float32) {
 		items(parts, workers, func(i int) { g.block(0, m, i*width, min((i+1)*width, n)) })
 		return
 	}
-	parts, height := split(m, g.mr, 504, workers)
+	parts, height := split(m, g.mr, 2016, workers)
 	items(parts, workers, func(i int) { g.block(i*height, min((i+1)*height, m), 0, n) })
 }
 
@@ -159,14 +159,14 @@ func (g *product) block(i0, i1, j0, j1 int) {
 					j := jc + q*g.nr
 					nr := min(g.nr, j1-j)
 					panel := packB[q*g.nr%keep*pn:]
-					soon := share(soonA, q, columns)
+					var soonB asm.Soon[float32]
 					if ic == i0 {
 						packPanel(panel[:g.nr*pn], g.b, pc, pn, j, nr, g.nr, false)
 						if j+g.nr < j1 {
-							soon = g.b.soon(pc, pn, j+g.nr, min(g.nr, j1-j-g.nr))
+							soonB = g.b.soon(pc, pn, j+g.nr, min(g.nr, j1-j-g.nr))
 						}
 					}
-					g.column(&a, ic, panel, j, nr, pn, load, soon)
+					g.column(&a, ic, panel, j, nr, pn, load, soonB, share(soonA, q, columns))
 				}
 			}
 		}
@@ -206,13 +206,25 @@ func (g *product) copies(n int) bool {
 	return true
 }
 
-// column computes the rows a, which are those from ic on, and nr columns from jc on, over pn steps: one panel of B.
-func (g *product) column(a *rows, ic int, panel []float32, jc, nr, pn int, load bool, soon asm.Soon[float32]) {
-	runs := (soon.Runs + a.tiles - 1) / a.tiles
+// column computes the rows a, which are those from ic on, and nr columns from jc on, over pn steps: one panel of B. Its first tiles
+// fetch soonB, the others soonA.
+func (g *product) column(a *rows, ic int, panel []float32, jc, nr, pn int, load bool, soonB, soonA asm.Soon[float32]) {
+	soon, first, tiles := soonB, 0, a.tiles
+	switch {
+	case soonB.Runs == 0:
+		soon = soonA
+	case soonA.Runs > 0:
+		tiles = (tiles + 1) / 2
+	}
+	runs := (soon.Runs + tiles - 1) / tiles
 	for t, ir, end := 0, 0, 0; t < a.tiles; t, ir = t+1, end {
 		_, end = a.tile(t)
+		if t == tiles {
+			soon, first = soonA, t
+			runs = (soon.Runs + a.tiles - t - 1) / (a.tiles - t)
+		}
 		var s asm.Soon[float32]
-		if lo := t * runs; lo < soon.Runs {
+		if lo := (t - first) * runs; lo < soon.Runs {
 			s = asm.Soon[float32]{Data: soon.Data[lo*soon.LD:], Run: soon.Run, LD: soon.LD, Runs: min(runs, soon.Runs-lo)}
 		}
 		if t+1 < a.tiles {
@@ -290,7 +302,7 @@ func (g *product) thin(i0, i1, j0, j1 int) {
 		defer release()
 		packPanel(panel, g.b, 0, g.k, j, j1-j, g.nr, false)
 		last := rowsOf(a, i1-i0, g.mr)
-		g.column(&last, i0, panel, j, j1-j, g.k, g.load, asm.Soon[float32]{})
+		g.column(&last, i0, panel, j, j1-j, g.k, g.load, asm.Soon[float32]{}, asm.Soon[float32]{})
 	}
 }
 
