@@ -1,6 +1,10 @@
 package kernels
 
-import "github.com/millrace/millrace/kernels/internal/asm"
+import (
+	"math"
+
+	"github.com/millrace/millrace/kernels/internal/asm"
+)
 
 // Packed is a weight [n,k] laid out for products with few rows, as in decoding: panels of 32 outputs, read from memory once and
 // in order, in single precision or in bfloat16. Products have the bits of MatMulNT with the same values.
@@ -74,25 +78,50 @@ func MatMulPacked(c, a []float32, w *Packed, m int, beta float32) {
 	parts := min(4*workers, count)
 	items(parts, workers, func(i int) {
 		lo, hi := i*count/parts, (i+1)*count/parts
-		if w.full != nil {
-			multiplyPanels(c, a, w.full, asm.Tile, lo, hi, m, n, k, beta != 0)
-		} else {
-			multiplyPanels(c, a, w.halves, asm.TileBF16, lo, hi, m, n, k, beta != 0)
+		switch {
+		case w.full != nil:
+			multiplyPanels(c, a, w.full, asm.Tile, 0, lo, hi, m, n, k, beta != 0)
+		case m < widenRows:
+			multiplyPanels(c, a, w.halves, asm.TileBF16, 0, lo, hi, m, n, k, beta != 0)
+		default:
+			multiplyWidened(c, a, w.halves, lo, hi, m, n, k, beta != 0)
 		}
 	})
 }
 
-// multiplyPanels computes the columns of panels lo to hi: for some panels at a time, that stay in the second-level cache, blocks of
+// widenRows is the number of rows from which widening a panel once costs less than widening it in every tile.
+const widenRows = 384
+
+// multiplyWidened is multiplyPanels of panels in bfloat16, widened some at a time.
+func multiplyWidened(c, a []float32, w []uint16, lo, hi, m, n, k int, load bool) {
+	group := groupOf(k)
+	full, release := borrow(group * panelWidth * k)
+	defer release()
+	for q := lo; q < hi; q += group {
+		end := min(q+group, hi)
+		from := w[q*panelWidth*k : end*panelWidth*k]
+		to := full[:len(from)]
+		for i, h := range from {
+			to[i] = math.Float32frombits(uint32(h) << 16)
+		}
+		multiplyPanels(c, a, to, asm.Tile, q, q, end, m, n, k, load)
+	}
+}
+
+// groupOf is the number of panels that stay in the second-level cache together.
+func groupOf(k int) int { return max(1, blockB/(panelWidth*k)) }
+
+// multiplyPanels computes the columns of panels lo to hi, where w begins with panel first: for some panels at a time, that stay in the second-level cache, blocks of
 // rows of a. Tiles fetch what is read next: with few rows from a little ahead, with more, and so more work for each panel, from the
 // panel that follows.
 func multiplyPanels[B float32 | uint16](c, a []float32, w []B,
 	tile func(mr, nr, k int, a []float32, ars, acs int, b []B, brs int, c []float32, ldc int, load bool, soon asm.Soon[B]),
-	lo, hi, m, n, k int, load bool) {
+	first, lo, hi, m, n, k int, load bool) {
 	const ahead = 32 * panelWidth
 	g := product{a: matrix{a, k, 1}}
 	g.mr, g.nr = asm.TileSize()
 	mc := even(m, max(g.mr, blockA/k), g.mr)
-	group := max(1, blockB/(panelWidth*k))
+	group := groupOf(k)
 	copyA := g.copies((hi - lo) * panelWidth)
 	var room []float32
 	if copyA {
@@ -109,7 +138,7 @@ func multiplyPanels[B float32 | uint16](c, a []float32, w []B,
 			}
 			tiles := (rows + g.mr - 1) / g.mr
 			for q := q0; q < min(q0+group, hi); q++ {
-				panel := w[q*panelWidth*k:]
+				panel := w[(q-first)*panelWidth*k:]
 				j, cols := q*panelWidth, min(panelWidth, n-q*panelWidth)
 				// A tile may be narrower than the panel.
 				for l := 0; l < cols; l += g.nr {

@@ -15,7 +15,7 @@ func TestPacked(t *testing.T) {
 		for range 40 {
 			m, n, k := r.IntN(40), r.IntN(150), r.IntN(700)
 			if r.IntN(8) == 0 {
-				m, n, k = r.IntN(150), r.IntN(700), 256*(1+r.IntN(4))
+				m, n, k = r.IntN(600), r.IntN(400), 256*(1+r.IntN(4))
 			}
 			a, w, c := randoms(r, m*k), randoms(r, n*k), randoms(r, m*n)
 			halves := make([]uint16, len(w))
