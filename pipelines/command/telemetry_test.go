@@ -57,13 +57,16 @@ func TestTelemetryOfARun(t *testing.T) {
 	found := map[string]bool{}
 	for line := range strings.Lines(string(raw)) {
 		var l struct {
-			Msg, Run, Stage, Record, Reason string
-			Iteration                       *int
+			Msg, Run, Stage, Record, Reason, Example string
+			Iteration                                *int
+		}
+		if strings.Count(line, `"run":`) > 1 {
+			t.Errorf("a line names its run twice: %s", line)
 		}
 		if err := json.Unmarshal([]byte(line), &l); err != nil {
 			t.Fatalf("%v in %s", err, line)
 		}
-		if l.Run != "" && l.Iteration != nil && (l.Msg != "rows set aside" || l.Stage == "rollout" && l.Record != "" && l.Reason == "too_long") {
+		if l.Run != "" && l.Iteration != nil && (l.Msg != "rows set aside" || l.Stage == "rollout" && l.Record != "" && l.Reason == "too_long" && l.Example != "") {
 			found[l.Msg] = true
 		}
 	}
@@ -112,7 +115,7 @@ func TestTracesOfARun(t *testing.T) {
 	want(t, exitOK, nil, "run", recipe, "--set", "run="+filepath.Join(t.TempDir(), "run"), "--set", "iterations=1", "--set", "evaluate.every=0", "--traces", "--metrics-listen", "localhost:0")
 	mu.Lock()
 	defer mu.Unlock()
-	for _, name := range []string{"run", "iteration", "pipeline iteration", "stage rollout", "stage label", "stage advantage"} {
+	for _, name := range []string{"run", "iteration", "pipeline iteration", "stage rollout", "stage label", "stage advantage", "stage update_policy"} {
 		if spans[name] == 0 {
 			t.Errorf("no span %q among %v", name, spans)
 		}

@@ -102,15 +102,17 @@ func (f *onceFn[M, P]) ProcessElement(ctx context.Context, b Batch, out, dead fu
 	if err != nil {
 		return fmt.Errorf("stage %s: %w", r.contract.Name, err)
 	}
-	m, replayed, err := f.Store.once(ctx, name, func() (Result, error) {
-		return run(ctx, r.contract, r.lineage, r.limit, b, P(&f.Config).Map)
+	var made Result // nothing, when it was made before
+	m, replayed, err := f.Store.once(ctx, name, func() (_ Result, err error) {
+		made, err = run(ctx, r.contract, r.lineage, r.limit, b, P(&f.Config).Map)
+		return made, err
 	})
 	if err != nil {
 		slog.ErrorContext(ctx, "stage failed", "error", err)
 		r.span.end(err)
 		return err
 	}
-	res := Result{In: m.In, Kept: m.Kept, Filtered: m.Filtered, Reasons: m.Reasons}
+	res := Result{In: m.In, Kept: m.Kept, Filtered: m.Filtered, Reasons: m.Reasons, Dead: made.Dead}
 	r.counters.add(ctx, res, passedStored(m.Out), time.Since(start))
 	r.span.count(res)
 	logDead(ctx, r.contract.Name, b.Meta(), res)

@@ -13,8 +13,12 @@ import (
 type logAttrsKey struct{}
 
 // WithLogAttrs adds attributes to every line that is logged with the context, by the stage itself or by a model it calls.
+// They stand in place of those of the same key.
 func WithLogAttrs(ctx context.Context, attrs ...slog.Attr) context.Context {
-	return context.WithValue(ctx, logAttrsKey{}, slices.Concat(LogAttrs(ctx), attrs))
+	all := slices.DeleteFunc(slices.Clone(LogAttrs(ctx)), func(old slog.Attr) bool {
+		return slices.ContainsFunc(attrs, func(a slog.Attr) bool { return a.Key == old.Key })
+	})
+	return context.WithValue(ctx, logAttrsKey{}, append(all, attrs...))
 }
 
 // LogAttrs are the attributes that the context carries for the log.
@@ -25,8 +29,10 @@ func LogAttrs(ctx context.Context) []slog.Attr {
 
 // logged says in the log which rows a stage works on: run, iteration, stage, record.
 func logged(ctx context.Context, stage string, b Batch) context.Context {
-	m := b.Meta()
-	return WithLogAttrs(ctx, slog.String("run", m.Run), slog.Int("iteration", m.Iteration), slog.String("stage", stage), slog.Any("record", recordName{b}))
+	if m := b.Meta(); m.Run != "" {
+		ctx = WithLogAttrs(ctx, slog.String("run", m.Run), slog.Int("iteration", m.Iteration))
+	}
+	return WithLogAttrs(ctx, slog.String("stage", stage), slog.Any("record", recordName{b}))
 }
 
 // recordName names a record by its first row or prompt, only once a line is written.
@@ -49,14 +55,12 @@ func (r recordName) LogValue() slog.Value {
 var seen sync.Map
 
 type deadKind struct {
-	run       string
-	iteration int
-	stage     string
-	reason    schemas.Reason
+	run, stage string
+	reason     schemas.Reason
 }
 
-// logDead logs the rows that a stage set aside: the first of a reason in an iteration as a warning, since the run goes on
-// without them, the others for those who look closer.
+// logDead logs the rows that a stage set aside: the first of a reason as a warning, since the run goes on without them, the
+// others for those who look closer.
 func logDead(ctx context.Context, stage string, m schemas.Meta, res Result) {
 	for _, reason := range schemas.Reasons {
 		n := res.Reasons[reason]
@@ -64,7 +68,7 @@ func logDead(ctx context.Context, stage string, m schemas.Meta, res Result) {
 			continue
 		}
 		level := slog.LevelDebug
-		if _, known := seen.LoadOrStore(deadKind{m.Run, m.Iteration, stage, reason}, true); !known {
+		if _, known := seen.LoadOrStore(deadKind{m.Run, stage, reason}, true); !known {
 			level = slog.LevelWarn
 		}
 		if slog.Default().Enabled(ctx, level) {

@@ -34,6 +34,13 @@ func (s *bundleSpan) start(ctx context.Context, stage string) {
 	_, s.span = otel.Tracer(tracerName).Start(ctx, "stage "+stage, trace.WithAttributes(attribute.String("millrace.stage", stage)))
 }
 
+// Span opens a span of a DoFn that is not put into a pipeline by Apply; the function that is returned closes it.
+func Span(ctx context.Context, stage string) (end func(error)) {
+	var s bundleSpan
+	s.start(ctx, stage)
+	return s.end
+}
+
 func (s *bundleSpan) count(r Result) {
 	if s.span == nil {
 		return
@@ -51,8 +58,10 @@ func (s *bundleSpan) end(err error) {
 	if s.span == nil {
 		return
 	}
-	s.span.SetAttributes(attribute.Int("millrace.batches", s.batches), attribute.Int("millrace.rows_in", s.rowsIn),
-		attribute.Int("millrace.rows_kept", s.rowsKept), attribute.Int("millrace.rows_dead", s.rowsDead))
+	if s.batches > 0 {
+		s.span.SetAttributes(attribute.Int("millrace.batches", s.batches), attribute.Int("millrace.rows_in", s.rowsIn),
+			attribute.Int("millrace.rows_kept", s.rowsKept), attribute.Int("millrace.rows_dead", s.rowsDead))
+	}
 	if err != nil {
 		s.span.SetStatus(codes.Error, "failed; the log has the error")
 	}

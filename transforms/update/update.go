@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"time"
 
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/register"
@@ -242,7 +243,10 @@ func (f *trainFn) ProcessElement(ctx context.Context, replica int, shards func(*
 	if err != nil {
 		return err
 	}
+	start, end := time.Now(), stage.Span(ctx, "update_"+job.Role)
 	file, err := runReplica(ctx, job, replica, all)
+	end(err)
+	stage.Count(ctx, "update_"+job.Role, "ms", int(time.Since(start).Milliseconds()))
 	if err != nil {
 		return fmt.Errorf("update of %s, replica %d of %d: %w", job.Role, replica, job.Replicas, err)
 	}
