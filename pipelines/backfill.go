@@ -157,7 +157,7 @@ func (run *RunDir) round(ctx context.Context, r Recipe, at iteration, out record
 	}
 	f.writeDead(fmt.Sprintf("%s-round-%03d", deadName, at.round))
 	recordio.Write(f.scope, out, f.store, f.rows)
-	return execute(ctx, iterationPipeline, p, r.Runner)
+	return execute(ctx, roundPipeline(at.round), p, r.Runner)
 }
 
 // readRounds takes up the rows that the rounds have kept.

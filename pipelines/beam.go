@@ -2,6 +2,7 @@ package pipelines
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
 
@@ -10,8 +11,14 @@ import (
 	"github.com/millrace/millrace/transforms/stage"
 )
 
-// iterationPipeline is the name of the pipeline that an iteration is.
-const iterationPipeline = "iteration"
+// Names of pipelines for the telemetry.
+const (
+	iterationPipeline  = "iteration"
+	evaluationPipeline = "evaluation"
+)
+
+// roundPipeline names a round of dynamic sampling, from 0.
+func roundPipeline(round int) string { return fmt.Sprintf("round-%03d", round) }
 
 // execute runs a pipeline under a name for the telemetry, and checks that no stage lost rows.
 func execute(ctx context.Context, name string, p *beam.Pipeline, c runners.Config) (beam.PipelineResult, error) {

@@ -73,7 +73,7 @@ func (r Recipe) measureSubject(ctx context.Context, subject subject, work string
 	}
 	file := filepath.Join(work, "evaluation.json")
 	beam.ParDo0(s, &saveSumsFn{File: file}, evaluate.Apply(s, c, f.rows))
-	result, err := execute(ctx, "evaluation", pipeline, r.Runner)
+	result, err := execute(ctx, evaluationPipeline, pipeline, r.Runner)
 	if err != nil {
 		return Evaluation{}, err
 	}

@@ -86,11 +86,11 @@ func Iterate(ctx context.Context, r Recipe, show progress.Run) (err error) {
 		measured, speed, err := run.iterate(within, r, i, config, show, short)
 		var exhausted *exhaustedError
 		if errors.As(err, &exhausted) {
-			end(nil)
+			end(false, nil)
 			show.Note("%v; the run ends after %d of %d iterations", err, i, r.Iterations)
 			return os.RemoveAll(run.IterPath(i))
 		}
-		end(err)
+		end(err == nil, err)
 		if err != nil {
 			return fmt.Errorf("iteration %d: %w", i, err)
 		}

@@ -135,7 +135,7 @@ func stageFlow(run *RunDir, r Recipe, last int) ([]report.Stage, error) {
 	}
 	sums := map[string]*report.Stage{}
 	for _, l := range lines {
-		if l.Iteration > last || l.Pipeline != iterationPipeline {
+		if l.Iteration > last || l.Pipeline == evaluationPipeline {
 			continue
 		}
 		s := sums[l.Stage]

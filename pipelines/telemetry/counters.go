@@ -31,7 +31,7 @@ type StageLine struct {
 	Time      time.Time        `json:"time"`
 	Run       string           `json:"run"`
 	Iteration int              `json:"iteration"`
-	Pipeline  string           `json:"pipeline"` // iteration or evaluation
+	Pipeline  string           `json:"pipeline"` // round-000 and so on, iteration, evaluation
 	Stage     string           `json:"stage"`
 	RowsIn    int64            `json:"rows_in"`
 	RowsKept  int64            `json:"rows_kept"`
@@ -112,7 +112,7 @@ func transformLines(at place, now time.Time, result beam.PipelineResult) []Trans
 	return out
 }
 
-// ReadStages reads the stage lines of a run's counters, in the order of iteration, pipeline and first appearance. An
+// ReadStages reads the stage lines of a run's counters, in the order of iteration and first appearance. An
 // iteration that was done again has only the lines of its last attempt. A run without the file has none; a line that
 // cannot be read is passed over, since a process that was killed may leave half of one.
 func ReadStages(run string) ([]StageLine, error) {
@@ -144,12 +144,7 @@ func ReadStages(run string) ([]StageLine, error) {
 			break // the end
 		}
 	}
-	slices.SortStableFunc(order, func(a, b key) int {
-		if a.iteration != b.iteration {
-			return a.iteration - b.iteration
-		}
-		return -strings.Compare(a.pipeline, b.pipeline) // the iteration, then its evaluation
-	})
+	slices.SortStableFunc(order, func(a, b key) int { return a.iteration - b.iteration })
 	out := make([]StageLine, len(order))
 	for i, k := range order {
 		out[i] = last[k]

@@ -140,10 +140,11 @@ func (f lineFunc) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Iteration opens the span of an iteration. The function that is returned ends it, with what went wrong.
-func (r *Run) Iteration(ctx context.Context, number int) (context.Context, func(error)) {
+// Iteration opens the span of an iteration. The function that is returned ends it: committed, or with what went wrong, or
+// neither where nothing was left to do.
+func (r *Run) Iteration(ctx context.Context, number int) (context.Context, func(committed bool, err error)) {
 	if r == nil {
-		return ctx, func(error) {}
+		return ctx, func(bool, error) {}
 	}
 	start := time.Now()
 	r.setPlace(place{r.name, number, ""})
@@ -151,11 +152,15 @@ func (r *Run) Iteration(ctx context.Context, number int) (context.Context, func(
 	ctx, end := r.traces.span(ctx, "iteration", attribute.Int("millrace.iteration", number))
 	ctx = stage.WithLogAttrs(ctx, slog.Int("iteration", number))
 	slog.InfoContext(ctx, "iteration started")
-	return ctx, func(err error) {
+	return ctx, func(committed bool, err error) {
 		end(err)
 		took := time.Since(start)
 		if err != nil {
 			slog.ErrorContext(ctx, "iteration failed", "seconds", took.Seconds(), "error", err)
+			return
+		}
+		if !committed {
+			slog.InfoContext(ctx, "iteration given up: nothing is left to do", "seconds", took.Seconds())
 			return
 		}
 		r.board.endIteration(took)

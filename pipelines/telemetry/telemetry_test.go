@@ -97,7 +97,7 @@ func TestLogLinesSayWhereTheyComeFrom(t *testing.T) {
 	log.Errorf(within, "a bundle failed")
 	slog.WarnContext(within, "look here")
 	slog.DebugContext(within, "too much")
-	end(errors.New("no such model"))
+	end(false, errors.New("no such model"))
 	r.Close(nil)
 
 	found := map[string]map[string]any{}
@@ -146,7 +146,7 @@ func TestSecretsStayOut(t *testing.T) {
 	slog.Error("the server said "+key, "error", errors.New("Get http://me:"+password+"@host/v1: 401 with "+key), "api_key", "anything", "header", "Authorization: Bearer abcdef123456",
 		"group", slog.GroupValue(slog.String("inner", key)), "list", []string{key})
 	slog.With("given", key).Info("with")
-	end(errors.New("401 for " + key))
+	end(false, errors.New("401 for "+key))
 	r.Close(nil)
 	_ = within
 	raw, err := os.ReadFile(filepath.Join(dir, Dir, logName))
@@ -247,7 +247,7 @@ func TestARunThatCannotTellGoesOn(t *testing.T) {
 		_, end := r.Iteration(ctx, i)
 		writeLine(r.counters, StageLine{Stage: "label"})
 		r.Draw([]Point{{time.Now(), i, "loss", 1}})
-		end(nil)
+		end(true, nil)
 	}
 	r.Close(nil)
 	text := n.text()
@@ -269,7 +269,7 @@ func TestNothingIsADirectoryToWriteIn(t *testing.T) {
 	}
 	ctx, r, n := start(t, Default(), dir)
 	_, end := r.Iteration(ctx, 0)
-	end(nil)
+	end(true, nil)
 	r.Draw([]Point{{time.Now(), 0, "loss", 1}})
 	r.Close(nil)
 	if !strings.Contains(n.text(), "telemetry is not complete") {
@@ -370,7 +370,7 @@ func TestSpansArrive(t *testing.T) {
 	_, s := otel.Tracer("test").Start(inner, "stage label")
 	s.End()
 	ended(nil, nil)
-	end(nil)
+	end(true, nil)
 	r.Close(nil)
 	mu.Lock()
 	defer mu.Unlock()
@@ -408,7 +408,7 @@ func TestNilRunTellsNothing(t *testing.T) {
 		t.Error("a nil run watches")
 	}
 	ended(nil, nil)
-	end(nil)
+	end(true, nil)
 	r.Measured(nil)
 	r.Draw([]Point{{}})
 	r.Close(nil)
