@@ -12,6 +12,7 @@ import (
 	"github.com/millrace/millrace/pipelines/report"
 	"github.com/millrace/millrace/pipelines/show"
 	"github.com/millrace/millrace/pipelines/telemetry"
+	"github.com/millrace/millrace/transforms/evaluate"
 )
 
 // reportRollouts is how many rollouts a page shows.
@@ -45,6 +46,7 @@ func ReportData(ctx context.Context, runs ...string) (report.Data, error) {
 	table := report.Table{Caption: "Accuracy on held-out prompts", Columns: []string{"run", "kind", "iterations", "at the start", "at the end", "standard error", "prompts"}}
 	var letters []show.DeadLetter
 	valued := false
+	var rewards []*Evaluation
 	for i, path := range runs {
 		run, err := ReadRun(path)
 		if err != nil {
@@ -73,6 +75,7 @@ func ReportData(ctx context.Context, runs ...string) (report.Data, error) {
 		if c, ok := lastCalibration(measured); ok {
 			d.Calibration = append(d.Calibration, report.Calibration{Name: name, Bins: c})
 		}
+		rewards = append(rewards, lastReward(measured))
 		if cells := accuracyCells(measured); cells != nil {
 			table.Rows = append(table.Rows, append([]string{name, r.Kind, fmt.Sprint(number + 1)}, cells...))
 		}
@@ -113,6 +116,7 @@ func ReportData(ctx context.Context, runs ...string) (report.Data, error) {
 			letters = append(letters, dead...)
 		}
 	}
+	d.Curves = rewardCurves(rewards)
 	if len(table.Rows) > 0 {
 		d.Tables = slices.Insert(d.Tables, 0, table)
 	}
@@ -266,6 +270,55 @@ func lastCalibration(measured []Measurement) ([]report.Bin, bool) {
 		return bins, true
 	}
 	return nil, false
+}
+
+// lastReward is the last evaluation that measured a reward model; nil where there is none.
+func lastReward(measured []Measurement) *Evaluation {
+	for _, m := range slices.Backward(measured) {
+		if e := m.Evaluation; e != nil && e.Calibration != nil {
+			return e
+		}
+	}
+	return nil
+}
+
+// rewardCurves draw what was measured of the runs' reward models: the model's choice among N responses, and its calibration
+// by position.
+func rewardCurves(rewards []*Evaluation) []report.Curve {
+	const bars = "Bars: one standard error over prompts."
+	best := report.Curve{Title: "Best of N by the reward model", X: "N", Note: "Share of held-out prompts whose chosen response is right. " + bars}
+	ece := report.Curve{Title: "Calibration error by position (ECE)", X: "tenth of the response", Note: "Lower is better. " + bars}
+	auc := report.Curve{Title: "AUC by position", X: "tenth of the response", Note: "Correct against incorrect; 0.5 is chance. " + bars}
+	point := func(x int, value, stdErr *float64) []report.Point {
+		if value == nil {
+			return nil
+		}
+		p := report.Point{Iteration: x, Metrics: map[string]float64{"value": *value}}
+		if stdErr != nil {
+			p.Metrics["std_err"] = *stdErr
+		}
+		return []report.Point{p}
+	}
+	for _, e := range rewards {
+		var ofN, errors, areas []report.Point
+		if e != nil {
+			for _, b := range e.BestOfN {
+				ofN = append(ofN, point(b.K, &b.Mean, &b.StdErr)...)
+			}
+			for d, c := range e.ByDecile {
+				s := c.StdErr
+				if s == nil {
+					s = &evaluate.CalibrationErrors{}
+				}
+				errors, areas = append(errors, point(d+1, c.ECE, s.ECE)...), append(areas, point(d+1, c.AUC, s.AUC)...)
+			}
+		}
+		if len(ofN) < 2 {
+			ofN = nil // one response a prompt leaves no choice
+		}
+		best.Lines, ece.Lines, auc.Lines = append(best.Lines, ofN), append(ece.Lines, errors), append(auc.Lines, areas)
+	}
+	return []report.Curve{best, ece, auc}
 }
 
 // accuracyCells are accuracy at the first and last evaluation, its error and the prompts; nil when nothing was evaluated.

@@ -85,6 +85,11 @@ func TestEvalRewardIsTheRefreshsOwnMeasurement(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	page := filepath.Join(t.TempDir(), "page.html")
+	want(t, exitOK, nil, "report", run, "--out", page)
+	if raw, err := os.ReadFile(page); err != nil || !strings.Contains(string(raw), "Best of N by the reward model") || !strings.Contains(string(raw), "AUC by position") {
+		t.Errorf("the report draws nothing of the reward model (%v)", err)
+	}
 	a, _ := json.Marshal(got.Rewards[0].Report)
 	b, _ := json.Marshal(refreshed.Evaluation.Report)
 	if string(a) != string(b) || math.IsNaN(got.Rewards[0].Avg.Mean) || got.Rewards[0].Prompts != 12 {

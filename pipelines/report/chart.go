@@ -1,6 +1,7 @@
 package report
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"html/template"
@@ -314,8 +315,9 @@ func (b bandPlotter) Plot(c draw.Canvas, p *plot.Plot) {
 
 // metricFigure draws one metric of all methods over iterations.
 func metricFigure(p Panel, methods []Method) (figure, bool, error) {
-	f := figure{Title: p.Title, Note: p.Note, Columns: []string{"iteration"}}
-	c := chart{width: 340, height: 210, guide: p.Guide, guided: p.Guided, xTitle: "iteration"}
+	x := cmp.Or(p.xTitle, "iteration")
+	f := figure{Title: p.Title, Note: p.Note, Columns: []string{x}}
+	c := chart{width: 340, height: 210, guide: p.Guide, guided: p.Guided, xTitle: x}
 	var iterations []int
 	var words []string
 	for i, m := range methods {
@@ -329,7 +331,7 @@ func metricFigure(p Panel, methods []Method) (figure, bool, error) {
 			if !ok {
 				err = math.NaN()
 			}
-			label := fmt.Sprintf("%s, iteration %d: %s", m.Name, pt.Iteration, num(y))
+			label := fmt.Sprintf("%s, %s %d: %s", m.Name, x, pt.Iteration, num(y))
 			if finite(err) {
 				label += " ± " + num(err)
 			}
@@ -339,7 +341,7 @@ func metricFigure(p Panel, methods []Method) (figure, bool, error) {
 			s.points = append(s.points, dot{x: float64(pt.Iteration), y: y, err: err, label: label})
 		}
 		if first, last, ok := ends(s.points); ok {
-			words = append(words, fmt.Sprintf("%s from %s at iteration %g to %s at iteration %g", m.Name, num(first.y), first.x, num(last.y), last.x))
+			words = append(words, fmt.Sprintf("%s from %s at %s %g to %s at %s %g", m.Name, num(first.y), x, first.x, num(last.y), x, last.x))
 			f.Columns, f.methods = append(f.Columns, m.Name), append(f.methods, i)
 			c.series = append(c.series, s)
 		}

@@ -27,6 +27,7 @@ type Data struct {
 	Tables          []Table  // closing tables, first thing after the facts
 	Methods         []Method // drawn together
 	Panels          []Panel  // which metrics are drawn; nil means DefaultPanels
+	Curves          []Curve
 	Calibration     []Calibration
 	Rollouts        []show.Rollout
 	Stages          []Stage
@@ -64,6 +65,15 @@ type Panel struct {
 	Guide       float64
 	Guided      bool // draw a line at Guide, such as chance
 	Section     Section
+
+	xTitle string // "": iteration
+}
+
+// Curve is a figure of the reward model over something else than iterations.
+type Curve struct {
+	Title, Note string
+	X           string    // what is counted to the right
+	Lines       [][]Point // of each method, Iteration being x, with the metrics value and std_err; none where it has none
 }
 
 // Section is where on the page a panel stands.
@@ -208,6 +218,22 @@ func newView(d Data) (*view, error) {
 			section = &v.Training
 		}
 		section.Figures = append(section.Figures, f)
+	}
+	for _, c := range d.Curves {
+		lines := slices.Clone(d.Methods)
+		for i := range lines {
+			lines[i].Points = nil
+			if i < len(c.Lines) {
+				lines[i].Points = c.Lines[i]
+			}
+		}
+		f, ok, err := metricFigure(Panel{Title: c.Title, Note: c.Note, Metric: "value", Error: "std_err", xTitle: c.X}, lines)
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			v.RewardModel.Figures = append(v.RewardModel.Figures, f)
+		}
 	}
 	if f, ok, err := reliabilityFigure(d.Calibration, d.Methods); err != nil {
 		return nil, err
