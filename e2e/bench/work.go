@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"runtime/pprof"
+	"slices"
 	"strings"
 	"time"
 
@@ -97,33 +98,53 @@ type learner struct {
 	dHidden []float32
 }
 
-// lean keeps the optimiser's moments in bfloat16 and recomputes the activations of some layers.
+// lean keeps the optimiser's moments in bfloat16.
 func newLearner(m *transformer.Model, lean bool) *learner {
-	config, options := optim.Default(), transformer.TrainOptions{SharePrefixes: true}
+	config := optim.Default()
 	config.Rate = 1e-6
 	if lean {
-		config.Moments, options.RecomputeLayers = optim.BFloat16, m.Config().Layers/3
+		config.Moments = optim.BFloat16
 	}
-	l := &learner{model: transformer.NewTrainer(m, options)}
+	l := &learner{model: transformer.NewTrainer(m, transformer.TrainOptions{SharePrefixes: true})}
 	l.state = optim.New(config, len(l.model.Params()))
 	return l
 }
 
+// microbatch is a part of a batch whose activations are held at a time.
+type microbatch struct {
+	sequences []models.Sequence
+	*losses.Microbatch
+}
+
 // step is forward, loss, backward and optimiser on one batch.
-func (l *learner) step(loss losses.Loss, sequences []models.Sequence, mb *losses.Microbatch) error {
-	mb.Totals.Add(mb)
+func (l *learner) step(loss losses.Loss, parts ...microbatch) error {
+	var totals losses.Totals
+	for _, part := range parts {
+		totals.Add(part.Microbatch)
+	}
 	l.model.ZeroGrads()
-	hidden, err := l.model.Forward(models.Pack(sequences))
+	for _, part := range parts {
+		part.Totals = totals
+		if err := l.accumulate(loss, part); err != nil {
+			return err
+		}
+	}
+	_, err := l.state.Step(l.model.Params(), l.model.Grads())
+	return err
+}
+
+// accumulate adds the gradients of a part.
+func (l *learner) accumulate(loss losses.Loss, part microbatch) error {
+	hidden, err := l.model.Forward(models.Pack(part.sequences))
 	if err != nil {
 		return err
 	}
 	d := l.model.HiddenSize()
 	l.head.D = d
 	l.head.W, l.head.DW = l.model.Head()
-	l.h, l.dh = append(l.h[:0], make([]float32, mb.N()*d)...), append(l.dh[:0], make([]float32, mb.N()*d)...)
 	scored := func(f func(row, token int)) {
 		at, token := 0, 0
-		for _, s := range sequences {
+		for _, s := range part.sequences {
 			for t := range s.Response {
 				f(at+len(s.Prompt)-1+t, token)
 				token++
@@ -131,41 +152,47 @@ func (l *learner) step(loss losses.Loss, sequences []models.Sequence, mb *losses
 			at += len(s.Prompt) + len(s.Response)
 		}
 	}
+	l.h, l.dh, l.dHidden = zeros(l.h, part.N()*d), zeros(l.dh, part.N()*d), zeros(l.dHidden, len(hidden))
 	scored(func(row, token int) { copy(l.h[token*d:][:d], hidden[row*d:]) })
-	if _, err := l.head.Run(loss, mb, l.h, nil, l.dh, &l.grad); err != nil {
+	if _, err := l.head.Run(loss, part.Microbatch, l.h, nil, l.dh, &l.grad); err != nil {
 		return err
 	}
-	l.dHidden = append(l.dHidden[:0], make([]float32, len(hidden))...)
 	scored(func(row, token int) { copy(l.dHidden[row*d:][:d], l.dh[token*d:]) })
-	if err := l.model.Backward(l.dHidden); err != nil {
-		return err
-	}
-	_, err = l.state.Step(l.model.Params(), l.model.Grads())
-	return err
+	return l.model.Backward(l.dHidden)
 }
 
-// newTrainWork is one step of full fine-tuning on sequences of a length.
+func zeros(s []float32, n int) []float32 {
+	s = slices.Grow(s[:0], n)[:n]
+	clear(s)
+	return s
+}
+
+// newTrainWork is one step of full fine-tuning on sequences of a length; lean with the activations of one sequence at a time.
 func newTrainWork(directory string, count, length int, lean bool) (work, error) {
 	m, err := local.Load(directory)
 	if err != nil {
 		return nil, err
 	}
 	l := newLearner(m, lean)
-	var sequences []models.Sequence
-	var lengths []int
-	var ids []int32
-	for i := range count {
-		tokens := someTokens(length, uint64(i))
-		sequences = append(sequences, models.Sequence{Prompt: tokens[:1], Response: tokens[1:]})
-		lengths, ids = append(lengths, length-1), append(ids, tokens[1:]...)
-	}
 	return timed(func() error {
-		mb := losses.NewMicrobatch(lengths, ids)
-		mb.Responses.Role = make([]losses.Role, count)
-		for i := range mb.Responses.Role {
-			mb.Responses.Role[i] = losses.Chosen
+		var parts []microbatch
+		for at, size := 0, count; at < count; at += size {
+			if lean {
+				size = 1
+			}
+			var part microbatch
+			var lengths []int
+			var ids []int32
+			for i := range size {
+				tokens := someTokens(length, uint64(at+i))
+				part.sequences = append(part.sequences, models.Sequence{Prompt: tokens[:1], Response: tokens[1:]})
+				lengths, ids = append(lengths, length-1), append(ids, tokens[1:]...)
+			}
+			part.Microbatch = losses.NewMicrobatch(lengths, ids)
+			part.Responses.Role = slices.Repeat([]losses.Role{losses.Chosen}, size)
+			parts = append(parts, part)
 		}
-		return l.step(losses.DefaultSFT(), sequences, mb)
+		return l.step(losses.DefaultSFT(), parts...)
 	}), nil
 }
 
@@ -285,7 +312,7 @@ func newGRPOWork(directory string, prompts, samples, new int) (work, error) {
 		}
 		mb := losses.NewMicrobatch(lengths, ids)
 		mb.Listed.OldLogP, mb.Rows.Advantage = oldLogP, advantage
-		return l.step(losses.DefaultPPO(), sequences, mb)
+		return l.step(losses.DefaultPPO(), microbatch{sequences, mb})
 	}), nil
 }
 

@@ -12,16 +12,15 @@ type Trainer struct {
 	*Model
 	options TrainOptions
 
-	recomputed int           // layers, from the first on, that share one set of activations
-	rows       rowMap        // of the last Forward
-	x          [][]float32   // [L+1][U,D] residual stream into every layer and out of the last
-	acts       []activations // one for all the layers that are recomputed, then one a layer
-	inv        []float32     // [U] of the final norm
-	hidden     []float32     // [U,D]
-	all        []float32     // [T,D]
-	dx         []float32     // [U,D]
-	s          scratch
-	spread     spreadRows
+	rows   rowMap        // of the last Forward
+	x      [][]float32   // [L+1][U,D] residual stream into every layer and out of the last
+	acts   []activations // one a layer, or one for all when they are recomputed
+	inv    []float32     // [U] of the final norm
+	hidden []float32     // [U,D]
+	all    []float32     // [T,D]
+	dx     []float32     // [U,D]
+	s      scratch
+	spread spreadRows
 }
 
 var _ models.Trainable = (*Trainer)(nil)
@@ -31,9 +30,6 @@ type TrainOptions struct {
 	// Recompute keeps only the residual stream of every layer and runs the layer again in the backward pass: a third more
 	// arithmetic for roughly a tenth of the memory. The gradients are the same bits.
 	Recompute bool `json:"recompute" yaml:"recompute"`
-
-	// RecomputeLayers does so for that many layers, from the first on, and keeps the activations of the others.
-	RecomputeLayers int `json:"recompute_layers" yaml:"recompute_layers"`
 
 	// SharePrefixes computes what sequences of a batch have in common at their beginning once, as the prompt of a group. Hidden
 	// rows are the same bits; gradients are the same sums in another order.
@@ -52,11 +48,11 @@ func NewTrainer(m *Model, o TrainOptions) *Trainer {
 	}
 	m.bind()
 	t := &Trainer{Model: m, options: o, x: make([][]float32, len(m.layers)+1)}
-	t.recomputed = min(max(0, o.RecomputeLayers), len(m.layers))
 	if o.Recompute {
-		t.recomputed = len(m.layers)
+		t.acts = make([]activations, 1)
+	} else {
+		t.acts = make([]activations, len(m.layers))
 	}
-	t.acts = make([]activations, len(m.layers)-max(0, t.recomputed-1))
 	return t
 }
 
@@ -96,7 +92,10 @@ func (t *Trainer) Head() (w, dw []float32) { return t.head, t.dHead }
 func (t *Trainer) ScalarHead() (w, dw []float32) { return t.scalar, t.dScalar }
 
 func (t *Trainer) activations(l int) *activations {
-	return &t.acts[max(0, l-max(0, t.recomputed-1))]
+	if t.options.Recompute {
+		return &t.acts[0]
+	}
+	return &t.acts[l]
 }
 
 // Forward returns the hidden rows [T,D] of the packed sequences, valid until the next call. A sequence that cannot be run
@@ -145,7 +144,7 @@ func (t *Trainer) Backward(dh []float32) error {
 	t.norm.backward(t.dx, dh, t.x[len(t.layers)], t.inv, rows, t.s.unused)
 	for l := len(t.layers) - 1; l >= 0; l-- {
 		a := t.activations(l)
-		if l < t.recomputed-1 { // the last of them has left its activations
+		if t.options.Recompute && l < len(t.layers)-1 { // the last has left its activations
 			t.layers[l].forward(nil, t.x[l], t.rows.pos, a, &t.s, t.attention)
 		}
 		t.layers[l].backward(t.dx, t.x[l], t.rows.pos, a, &t.s, t.attentionBackward)

@@ -77,7 +77,6 @@ func TestTrainSameBits(t *testing.T) {
 			threads int
 		}{
 			{"recomputed", TrainOptions{Recompute: true}, len(sequences), 0},
-			{"three of four layers recomputed", TrainOptions{RecomputeLayers: 3}, len(sequences), 0},
 			{"one sequence at a time", TrainOptions{}, 1, 2},
 			{"five at a time", TrainOptions{Recompute: true}, 5, 3},
 			{"one thread", TrainOptions{}, len(sequences), 1},
