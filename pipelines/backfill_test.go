@@ -45,7 +45,7 @@ keep_exchange: true
 // iterateNoting runs a recipe from the embedded policy and returns what it noted.
 func iterateNoting(t *testing.T, run, text string, sets ...string) string {
 	t.Helper()
-	models := t.TempDir()
+	models := filepath.Join(filepath.Dir(run), "models") // the same for all runs of a test: where it lies is part of the recipe
 	if err := unpack(models); err != nil {
 		t.Fatal(err)
 	}
@@ -142,7 +142,7 @@ func checkLedger(t *testing.T, dir string, samples int) show.Ledger {
 }
 
 // Rounds go on until enough groups are mixed, the next iteration goes on where they ended, and neither the size of records
-// nor a restart changes a byte.
+// nor the runner nor a restart changes a byte.
 func TestBackfill(t *testing.T) {
 	if testing.Short() {
 		t.Skip("several runs")
@@ -166,6 +166,14 @@ func TestBackfill(t *testing.T) {
 		t.Errorf("the report has no table of the ledger: %v", err)
 	}
 
+	elsewhere := filepath.Join(dir, "elsewhere")
+	iterateNoting(t, elsewhere, sampled, "runner.name=direct", "prompts.per_record=2")
+	for i := range 2 {
+		if a, b := files(t, whole, i), files(t, elsewhere, i); !reflect.DeepEqual(a, b) {
+			t.Errorf("another runner and other records left other files of iteration %d:\n%v\n%v", i, a, b)
+		}
+	}
+
 	// Killed in the second iteration, with all it had materialised, and gone on with other records.
 	resumed := filepath.Join(dir, "resumed")
 	if err := os.CopyFS(resumed, os.DirFS(whole)); err != nil {
@@ -174,7 +182,6 @@ func TestBackfill(t *testing.T) {
 	if err := errors.Join(os.Remove(filepath.Join(resumed, ".lock")), os.Remove(filepath.Join(resumed, "iter-00001", manifestName))); err != nil {
 		t.Fatal(err)
 	}
-	// The policy's directory is another, its content the same; where models lie is in the recipe, so it is taken from there.
 	config, err := os.ReadFile(filepath.Join(resumed, configName))
 	if err != nil {
 		t.Fatal(err)
@@ -210,6 +217,28 @@ func TestBackfillExhausted(t *testing.T) {
 	}
 	if _, err := ReportData(context.Background(), run); err != nil {
 		t.Errorf("report of a run without a row: %v", err)
+	}
+	in, err := Inspect(context.Background(), filepath.Join(run, "iter-00000", ledgerName))
+	if err != nil || in.Kind != "ledger" || in.Ledger == nil || in.Ledger.Drawn != 8 {
+		t.Errorf("inspect: %+v, %v", in, err)
+	}
+	before, err := os.ReadFile(filepath.Join(run, configName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := ParseRecipe(before, []string{"run=" + run})
+	if err != nil {
+		t.Fatal(err)
+	}
+	weights := func(dir string) string {
+		raw, err := os.ReadFile(filepath.Join(dir, "model.safetensors"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return digestBytes(raw)
+	}
+	if weights(filepath.Join(run, "iter-00000", "policy")) != weights(r.Policy.Path) {
+		t.Error("an update without a row moved the policy")
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 	"github.com/millrace/millrace/models/gguf"
 	"github.com/millrace/millrace/models/safetensors"
 	"github.com/millrace/millrace/models/tokenizer"
+	"github.com/millrace/millrace/pipelines/show"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/transforms/recordio"
 	"github.com/millrace/millrace/transforms/stage"
@@ -25,7 +26,7 @@ import (
 // Inspection is what a model or a file holds. What does not apply is left out.
 type Inspection struct {
 	Path      string            `json:"path"`
-	Kind      string            `json:"kind"` // model, safetensors, gguf, parquet, arrow
+	Kind      string            `json:"kind"` // model, safetensors, gguf, parquet, arrow, ledger
 	Digest    string            `json:"digest,omitempty"`
 	Config    json.RawMessage   `json:"config,omitempty"` // of a model, as in config.json
 	Tokenizer *TokenizerSummary `json:"tokenizer,omitempty"`
@@ -35,6 +36,7 @@ type Inspection struct {
 	Rows      int64             `json:"rows,omitempty"`
 	RowGroups int               `json:"row_groups,omitempty"`
 	Columns   []ColumnSummary   `json:"columns,omitempty"`
+	Ledger    *show.Ledger      `json:"ledger,omitempty"`
 	Meta      *schemas.Meta     `json:"meta,omitempty"` // of rows this program wrote: run, iteration, seed, lineage
 	Metadata  map[string]string `json:"metadata,omitempty"`
 	Problems  []string          `json:"problems,omitempty"` // parts that could not be read
@@ -80,6 +82,9 @@ func Inspect(ctx context.Context, path string) (Inspection, error) {
 	case strings.HasSuffix(path, ".safetensors"):
 		in.Kind = "safetensors"
 		err = in.weights()
+	case filepath.Base(path) == ledgerName:
+		in.Kind = "ledger"
+		in.Ledger, err = ReadLedger(filepath.Dir(path))
 	case strings.HasSuffix(path, "."+recordio.Parquet):
 		in.Kind = recordio.Parquet
 		err = in.parquet()
@@ -87,7 +92,7 @@ func Inspect(ctx context.Context, path string) (Inspection, error) {
 		in.Kind = recordio.Arrow
 		err = in.arrow(ctx)
 	default:
-		err = fmt.Errorf("%s: want a model directory, or a file ending in .safetensors, .gguf, .parquet or .arrow", path)
+		err = fmt.Errorf("%s: want a model directory, or a file ending in .safetensors, .gguf, .parquet or .arrow, or a %s", path, ledgerName)
 	}
 	return in, err
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/millrace/millrace/pipelines"
+	"github.com/millrace/millrace/pipelines/show"
 	"github.com/millrace/millrace/pipelines/terminal"
 )
 
@@ -20,7 +21,7 @@ func newInspect(e *env) *cobra.Command {
 		Use:   "inspect MODEL|FILE",
 		Short: "Show what a model or a file of rows holds",
 		Long: "Show the configuration, tokenizer and tensors of a model directory, a .safetensors or a .gguf file, or the columns, rows and\n" +
-			"lineage of a .parquet or .arrow file. Weights and rows are not loaded.",
+			"lineage of a .parquet or .arrow file, or the ledger of an iteration. Weights and rows are not loaded.",
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			in, err := pipelines.Inspect(cmd.Context(), args[0])
@@ -45,6 +46,9 @@ func printInspection(w io.Writer, in pipelines.Inspection) {
 		if json.Indent(&text, in.Config, "", "  ") == nil {
 			fmt.Fprintf(w, "config %s\n", bytes.TrimSpace(text.Bytes()))
 		}
+	}
+	if in.Ledger != nil {
+		show.Ledgers(w, []show.Ledger{*in.Ledger})
 	}
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	if len(in.Tensors) > 0 {
