@@ -256,7 +256,10 @@ func (r Recipe) checkDrawn(at iteration, results []beam.PipelineResult, show pro
 type exhaustedError struct{ iteration int }
 
 func (e *exhaustedError) Error() string {
-	return fmt.Sprintf("iteration %d: the source has no prompts left (prompts.file.exhausted: stop)", e.iteration)
+	if e.iteration == 0 {
+		return "no source has a prompt; look at prompts.split and at the files"
+	}
+	return fmt.Sprintf("iteration %d: no source has a prompt left (prompts.file.exhausted: stop)", e.iteration)
 }
 
 // shortOf sums up the prompts that sources were asked for beyond those they have, by source.

@@ -275,6 +275,32 @@ func TestSourceEnds(t *testing.T) {
 	}
 }
 
+// A split without prompts is a mistake, not the end of a run.
+func TestSourceWithoutPrompts(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a run")
+	}
+	dir := t.TempDir()
+	if err := unpack(filepath.Join(dir, "models")); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "one.jsonl")
+	if err := os.WriteFile(path, []byte(`{"q": "1a+2b+3c+4=", "a": "0"}`), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	text := sampled[:strings.Index(sampled, "prompts:")] + "prompts: {source: file, split: train, file: {path: " + path +
+		", test_share: 1, fields: {prompt: q, answer: a}}}\n" + sampled[strings.Index(sampled, "rollout:"):]
+	r, err := ParseRecipe([]byte(text), []string{"run=" + filepath.Join(dir, "run"), "policy.path=" + filepath.Join(dir, "models", "policy")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	show := progress.Start(&bytes.Buffer{}, "test")
+	defer show.Done()
+	if err := Iterate(context.Background(), r, show); err == nil || !strings.Contains(err.Error(), "prompts.split") {
+		t.Errorf("%v", err)
+	}
+}
+
 func TestSamplingIsPlanned(t *testing.T) {
 	for want, sets := range map[string][]string{
 		"mixed.backfill.groups":     {"mixed.backfill.groups=100"},

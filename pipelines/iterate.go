@@ -85,7 +85,7 @@ func Iterate(ctx context.Context, r Recipe, show progress.Run) (err error) {
 		within, end := told.Iteration(ctx, i)
 		measured, speed, err := run.iterate(within, r, i, config, show, short)
 		var exhausted *exhaustedError
-		if errors.As(err, &exhausted) {
+		if errors.As(err, &exhausted) && i > 0 {
 			end(false, nil)
 			show.Note("%v; the run ends after %d of %d iterations", err, i, r.Iterations)
 			return os.RemoveAll(run.IterPath(i))
