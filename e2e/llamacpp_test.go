@@ -100,6 +100,15 @@ func TestLlamaCppServer(t *testing.T) {
 	if err != nil || !slices.Equal(again[0].Responses[0].Tokens, results[0].Responses[0].Tokens) {
 		t.Errorf("the kept answer is another one: %v", err)
 	}
+	// A stop string ends the text before it.
+	counting := models.GenerateRequest{Prompt: prompt, Samples: 1, Seed: 3, Sampling: models.Sampling{Greedy: true, MaxNewTokens: 24, Stop: tok.EOS(), StopStrings: []string{" is"}}}
+	stopped, err := m.Generate(ctx, []models.GenerateRequest{counting})
+	if err != nil || stopped[0].Err != nil {
+		t.Fatal(err, stopped[0].Err)
+	}
+	if r := stopped[0].Responses[0]; tokenizer.Text(tok, r.Tokens) != "The capital of France" || r.Finish != models.FinishStop {
+		t.Errorf("with a stop string: %q, %s", tokenizer.Text(tok, r.Tokens), r.Finish)
+	}
 	scores, err := m.Score(ctx, []models.ScoreRequest{{Sequence: models.Sequence{Prompt: prompt, Response: results[0].Responses[0].Tokens}}})
 	if err != nil || scores[0].Err == nil {
 		t.Errorf("scored by a server that cannot: %v %+v", err, scores)
