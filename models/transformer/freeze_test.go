@@ -99,3 +99,39 @@ func TestFreeze(t *testing.T) {
 		}
 	}
 }
+
+// A frozen copy gives the same rows, and the model it was made of trains as if there were none.
+func TestFrozenCopy(t *testing.T) {
+	sequences := groups(3, 2)
+	for _, modelType := range []string{"llama", "qwen3"} {
+		m, err := New(tiny(modelType), 17, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		tr := NewTrainer(m, TrainOptions{})
+		batch := models.Pack(sequences)
+		step := func() []float32 {
+			tr.ZeroGrads()
+			h, err := tr.Forward(batch)
+			if err != nil {
+				t.Fatal(err)
+			}
+			h = slices.Clone(h)
+			if err := tr.Backward(slices.Clone(h)); err != nil {
+				t.Fatal(err)
+			}
+			return h
+		}
+		want := step()
+		grads := slices.Clone(tr.Grads())
+		var w Workspace
+		got, err := m.Frozen().Forward(&w, batch)
+		if err != nil || !slices.Equal(got, want) {
+			t.Errorf("%s: %v, or other hidden rows", modelType, err)
+		}
+		step()
+		if !slices.Equal(tr.Grads(), grads) {
+			t.Errorf("%s: other gradients after a frozen copy was made", modelType)
+		}
+	}
+}
