@@ -39,7 +39,7 @@ type RewardModel struct {
 type RewardTest struct {
 	Recipe        Recipe
 	Policy        models.Ref // whose responses are judged
-	Items         int        // of a file, the first ones; 0: all
+	Items         int        // of a file, drawn by the recipe's seed, since published files begin with the wrong solutions; 0: all
 	Continuations int        // from each step end of the proving ground's first responses; 0: no truth
 	Work          string     // a scratch directory of this test; what was sampled is kept there from model to model
 }
@@ -151,7 +151,7 @@ func (t RewardTest) on(m RewardModel, set string) (Recipe, subject, error) {
 			return r, s, configErrorf("on", "%q is not one of %s, %s, and no file of ProcessBench", set, HeldOutSet, CorruptedSet)
 		}
 		p := prompts.Default()
-		p.Source, p.PerRecord, p.File = "file", r.Prompts.PerRecord, prompts.File{Path: set, Fields: prompts.ProcessBench()}
+		p.Source, p.PerRecord, p.File = "file", r.Prompts.PerRecord, prompts.File{Path: set, Fields: prompts.ProcessBench(), Shuffle: true}
 		r.Prompts, r.Evaluate.Split, r.Evaluate.Prompts = p, "all", t.Items
 		if t.Items < 1 {
 			r.Evaluate.Prompts = math.MaxInt32

@@ -156,7 +156,7 @@ func writeReward(w io.Writer, m pipelines.MeasuredReward) {
 	}
 	for _, s := range m.Steps {
 		line("step F1, "+s.Rule, "%s held-out threshold (n %d), %s best (n %d, %d wrong)",
-			valueText(&s.HeldOut.F1, s.HeldOut.StdErr), s.HeldOut.NErr+s.HeldOut.NOK, valueText(&s.Best.F1, s.Best.StdErr), s.Items, s.Best.NErr)
+			f1Text(s.HeldOut), s.HeldOut.NErr+s.HeldOut.NOK, f1Text(s.Best), s.Items, s.Best.NErr)
 	}
 	if t := m.Truth; t != nil {
 		line("truth at step ends", "r %s, ECE %s, Brier %s; AUC %s, of the truth itself %s", figureText(t.R), valueText(t.ECE.Value, t.ECE.StdErr),
@@ -193,6 +193,14 @@ func calibrationText(c evaluate.Calibration) string {
 		e = *c.StdErr
 	}
 	return strings.Join([]string{"ECE " + valueText(c.ECE, e.ECE), "Brier " + valueText(c.Brier, e.Brier), "AUC " + valueText(c.AUC, e.AUC)}, ", ") + fmt.Sprintf(" (n %d)", c.N)
+}
+
+// f1Text is an F1 with its error; there is none without both right and wrong solutions.
+func f1Text(f evaluate.F1) string {
+	if f.Threshold == nil {
+		return "–"
+	}
+	return valueText(&f.F1, f.StdErr)
 }
 
 func figureText(f evaluate.Figure) string {

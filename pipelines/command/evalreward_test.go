@@ -135,6 +135,10 @@ func TestEvalRewardOnProcessBench(t *testing.T) {
 	if few.Rewards[0].Prompts != 5 {
 		t.Errorf("%d items of 5", few.Rewards[0].Prompts)
 	}
+	if n := few.Rewards[0].Steps[0].Best.NOK; n == 0 || n == 5 {
+		t.Errorf("%d of 5 drawn items are right", n)
+	}
+	want(t, exitOK, []string{"– held-out threshold"}, "eval", "--reward", run, "--on", bench, "--items", "1")
 	long := decode[struct{ Rewards []pipelines.Evaluation }](t, want(t, exitOK, nil, "eval", "--reward", run, "--on", bench, "--set", "tokenize.max_tokens=73", "--json"))
 	if r := long.Rewards[0]; r.Dead != 3 || r.Prompts != 9 {
 		t.Errorf("%d items and %d set aside", r.Prompts, r.Dead)
