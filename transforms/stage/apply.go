@@ -169,7 +169,8 @@ func (f *mapFn[M, P]) ProcessElement(ctx context.Context, b Batch, out, dead fun
 
 func (f *mapFn[M, P]) Teardown() error { return teardown(P(&f.Config)) }
 
-// sideFn is the one DoFn behind ApplyWith.
+// sideFn is the one DoFn behind ApplyWith. It has no StartBundle, which would have to take the side input: Beam's Java runners
+// cannot give one before the worker asks for data, and a worker whose first bundle this is would wait for three minutes and fail.
 type sideFn[M, S any, P SideMapperPtr[M, S]] struct {
 	Config         M
 	MaxRecordBytes int
@@ -182,17 +183,15 @@ func (f *sideFn[M, S, P]) Setup(ctx context.Context) error {
 	return f.runner.setup(ctx, p.Setup)
 }
 
-// StartBundle opens the span of the bundle.
-func (f *sideFn[M, S, P]) StartBundle(ctx context.Context, _ S, _, _ func(Batch)) {
-	f.runner.span.start(ctx, f.runner.contract.Name)
-}
-
 // FinishBundle closes it.
 func (f *sideFn[M, S, P]) FinishBundle(context.Context, S, func(Batch), func(Batch)) {
 	f.runner.span.end(nil)
 }
 
 func (f *sideFn[M, S, P]) ProcessElement(ctx context.Context, b Batch, side S, out, dead func(Batch)) error {
+	if f.runner.span.span == nil {
+		f.runner.span.start(ctx, f.runner.contract.Name)
+	}
 	return f.runner.process(ctx, b, func(ctx context.Context, b Batch, d *DeadLetters) (Batch, error) {
 		return P(&f.Config).MapWith(ctx, b, side, d)
 	}, out, dead)
@@ -207,11 +206,6 @@ type storedSideFn[M, S any, P SideMapperPtr[M, S]] struct {
 }
 
 func (f *storedSideFn[M, S, P]) Setup(ctx context.Context) error { return f.Side.Setup(ctx) }
-
-// StartBundle opens the span of the bundle.
-func (f *storedSideFn[M, S, P]) StartBundle(ctx context.Context, side S, out, dead func(Batch)) {
-	f.Side.StartBundle(ctx, side, out, dead)
-}
 
 // FinishBundle closes it.
 func (f *storedSideFn[M, S, P]) FinishBundle(ctx context.Context, side S, out, dead func(Batch)) {
