@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"path"
 	"strconv"
+	"strings"
 )
 
 // job is one command of the product and what it leaves below the directory of the runs.
@@ -50,6 +51,9 @@ var rewardModels = []rewardModel{
 	{"ipvrm-1000", "IPVRM, margin 0, 1,000 prompts", "ipvrm-refresh", "mean_value", []string{"prompts.count=1000"}},
 	{"implicit-prm-1000", "Implicit PRM, 1,000 prompts", "implicit-prm-refresh", "value", []string{"prompts.count=1000"}},
 }
+
+// morePrompts ends the names of reward models that are trained on twice the prompts.
+const morePrompts = "-1000"
 
 // rewardsJob measures the reward models of a seed.
 const rewardsJob = "rewards"
@@ -150,10 +154,13 @@ func plan(seed uint64) []job {
 	curve := []string{"evaluate.every=10", "evaluate.prompts=200"}
 	run("rl", "grpo", "grpo", grpoIterations, []string{"warm"}, with([]string{fmt.Sprint("iterations=", grpoIterations)}, curve)...)
 	reward := "reward.path=" + path.Join(at("ipvrm"), iteration(0), "reward")
-	// All reward models on the same responses, on corrupted chains, and against the truth at step ends.
+	// The reward models on the same responses, on corrupted chains, and against the truth at step ends.
 	measure := job{name: at(rewardsJob), part: "reward", args: []string{"eval"}}
 	for _, m := range rewardModels {
 		run("reward", m.name, m.recipe, 1, []string{"warm"}, with(m.sets)...)
+		if strings.HasSuffix(m.name, morePrompts) {
+			continue // its refresh measures what it is run for
+		}
 		measure.after = append(measure.after, at(m.name))
 		measure.args = append(measure.args, "--reward", at(m.name))
 	}
