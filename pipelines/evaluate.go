@@ -107,7 +107,8 @@ func (r Recipe) heldOut(reward bool) Recipe {
 		r.Kind, r.Pairs = Policy, nil
 	}
 	if !reward {
-		r.Reward = nil
+		// A policy is measured by its own answers, not by the responses it was trained on.
+		r.Kind, r.Reward, r.Prompts = Policy, nil, r.Prompts.WithoutResponses()
 	} else {
 		copied := *r.Reward
 		copied.Update = nil

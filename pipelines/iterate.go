@@ -216,10 +216,7 @@ func (r Recipe) measureTrained(ctx context.Context, at iteration, scratch string
 	if err != nil {
 		return Evaluation{}, err
 	}
-	e := r
-	// A supervised policy is measured by its own answers, not by the responses it was trained on.
-	e.Kind, e.Prompts = Policy, e.Prompts.WithoutResponses()
-	return e.Measure(ctx, policy, models.Ref{}, scratch)
+	return r.Measure(ctx, policy, models.Ref{}, scratch)
 }
 
 // fields are the figures shown beside the bar.

@@ -179,6 +179,12 @@ func TestEval(t *testing.T) {
 	}
 	want(t, exitOK, []string{"avg@2", "cannot be told apart"}, "eval", run, model, "--recipe", recipe, "--set", "rollout.max_prompt_tokens=64")
 	want(t, exitUsage, []string{"--recipe"}, "eval", model)
+
+	// A run that learned from given responses is measured by its policy's own.
+	taught := filepath.Join(t.TempDir(), "taught")
+	small := []string{"--set", "evaluate.prompts=4", "--set", "evaluate.samples=2"}
+	want(t, exitOK, nil, append([]string{"run", "warm-start", "--set", "run=" + taught, "--set", "prompts.count=8", "--set", "update.steps=1", "--set", "update.batch_size=4"}, small...)...)
+	want(t, exitOK, []string{"avg@2"}, append([]string{"eval", taught}, small...)...)
 	want(t, exitUsage, []string{"neither a run nor a model"}, "eval", run, filepath.Join(run, "no-such"))
 }
 
