@@ -155,12 +155,7 @@ func (f *mapFn[M, P]) Setup(ctx context.Context) error {
 	return f.runner.setup(ctx, p.Setup)
 }
 
-// StartBundle opens the span of the bundle. Beam wants it to take what ProcessElement takes besides the element.
-func (f *mapFn[M, P]) StartBundle(ctx context.Context, _, _ func(Batch)) {
-	f.runner.span.start(ctx, f.runner.contract.Name)
-}
-
-// FinishBundle closes it.
+// FinishBundle closes the span of the bundle. Beam wants it to take what ProcessElement takes besides the element.
 func (f *mapFn[M, P]) FinishBundle(context.Context, func(Batch), func(Batch)) { f.runner.span.end(nil) }
 
 func (f *mapFn[M, P]) ProcessElement(ctx context.Context, b Batch, out, dead func(Batch)) error {
@@ -169,8 +164,9 @@ func (f *mapFn[M, P]) ProcessElement(ctx context.Context, b Batch, out, dead fun
 
 func (f *mapFn[M, P]) Teardown() error { return teardown(P(&f.Config)) }
 
-// sideFn is the one DoFn behind ApplyWith. It has no StartBundle, which would have to take the side input: Beam's Java runners
-// cannot give one before the worker asks for data, and a worker whose first bundle this is would wait for three minutes and fail.
+// sideFn is the one DoFn behind ApplyWith. It must have no StartBundle, which would have to take the side input: Beam's Java
+// runners cannot give one before the worker asks for data, and a worker whose first bundle this is would wait for three
+// minutes and fail.
 type sideFn[M, S any, P SideMapperPtr[M, S]] struct {
 	Config         M
 	MaxRecordBytes int
@@ -183,15 +179,12 @@ func (f *sideFn[M, S, P]) Setup(ctx context.Context) error {
 	return f.runner.setup(ctx, p.Setup)
 }
 
-// FinishBundle closes it.
+// FinishBundle closes the span of the bundle.
 func (f *sideFn[M, S, P]) FinishBundle(context.Context, S, func(Batch), func(Batch)) {
 	f.runner.span.end(nil)
 }
 
 func (f *sideFn[M, S, P]) ProcessElement(ctx context.Context, b Batch, side S, out, dead func(Batch)) error {
-	if f.runner.span.span == nil {
-		f.runner.span.start(ctx, f.runner.contract.Name)
-	}
 	return f.runner.process(ctx, b, func(ctx context.Context, b Batch, d *DeadLetters) (Batch, error) {
 		return P(&f.Config).MapWith(ctx, b, side, d)
 	}, out, dead)
@@ -207,7 +200,7 @@ type storedSideFn[M, S any, P SideMapperPtr[M, S]] struct {
 
 func (f *storedSideFn[M, S, P]) Setup(ctx context.Context) error { return f.Side.Setup(ctx) }
 
-// FinishBundle closes it.
+// FinishBundle closes the span of the bundle.
 func (f *storedSideFn[M, S, P]) FinishBundle(ctx context.Context, side S, out, dead func(Batch)) {
 	f.Side.FinishBundle(ctx, side, out, dead)
 }
@@ -254,18 +247,32 @@ func (r *runner) setup(ctx context.Context, f func(context.Context) error) error
 	return nil
 }
 
-func (r *runner) process(ctx context.Context, b Batch, f mapFunc, out, dead func(Batch)) error {
+// observe does the work on a batch between what tells of it: the span of the bundle, the log, the counters.
+func (r *runner) observe(ctx context.Context, b Batch, work func(context.Context) (Result, passed, error)) error {
 	start := time.Now()
+	r.span.begin(ctx, r.contract.Name)
 	ctx = logged(ctx, r.contract.Name, b)
-	res, err := run(ctx, r.contract, r.lineage, r.limit, b, f)
+	res, out, err := work(ctx)
 	if err != nil {
 		slog.ErrorContext(ctx, "stage failed", "error", err)
 		r.span.end(err)
 		return err
 	}
-	r.counters.add(ctx, res, passedOf(res.Out), time.Since(start))
+	r.counters.add(ctx, res, out, time.Since(start))
 	r.span.count(res)
 	logDead(ctx, r.contract.Name, b.Meta(), res)
+	return nil
+}
+
+func (r *runner) process(ctx context.Context, b Batch, f mapFunc, out, dead func(Batch)) error {
+	var res Result
+	err := r.observe(ctx, b, func(ctx context.Context) (_ Result, _ passed, err error) {
+		res, err = run(ctx, r.contract, r.lineage, r.limit, b, f)
+		return res, passedOf(res.Out), err
+	})
+	if err != nil {
+		return err
+	}
 	for _, o := range res.Out {
 		out(o)
 	}

@@ -3,9 +3,7 @@ package stage
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"reflect"
-	"time"
 
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/register"
@@ -75,12 +73,7 @@ type onceFn[M any, P MapperPtr[M]] struct {
 	runner         runner
 }
 
-// StartBundle opens the span of the bundle.
-func (f *onceFn[M, P]) StartBundle(ctx context.Context, _, _ func(Stored)) {
-	f.runner.span.start(ctx, f.runner.contract.Name)
-}
-
-// FinishBundle closes it.
+// FinishBundle closes the span of the bundle.
 func (f *onceFn[M, P]) FinishBundle(context.Context, func(Stored), func(Stored)) {
 	f.runner.span.end(nil)
 }
@@ -95,29 +88,26 @@ func (f *onceFn[M, P]) ProcessElement(ctx context.Context, b Batch, out, dead fu
 	if b.NumRows() == 0 {
 		return nil
 	}
-	start := time.Now()
 	r := &f.runner
-	ctx = logged(ctx, r.contract.Name, b)
-	name, err := taskName(r.contract, f.Config, r.lineage(), nil, r.limit, b)
-	if err != nil {
-		return fmt.Errorf("stage %s: %w", r.contract.Name, err)
-	}
-	var made Result // nothing, when it was made before
-	m, replayed, err := f.Store.once(ctx, name, func() (_ Result, err error) {
-		made, err = run(ctx, r.contract, r.lineage, r.limit, b, P(&f.Config).Map)
-		return made, err
+	var m memo
+	err := r.observe(ctx, b, func(ctx context.Context) (Result, passed, error) {
+		name, err := taskName(r.contract, f.Config, r.lineage(), nil, r.limit, b)
+		if err != nil {
+			return Result{}, passed{}, fmt.Errorf("stage %s: %w", r.contract.Name, err)
+		}
+		var made Result // nothing, when it was made before
+		var replayed bool
+		m, replayed, err = f.Store.once(ctx, name, func() (_ Result, err error) {
+			made, err = run(ctx, r.contract, r.lineage, r.limit, b, P(&f.Config).Map)
+			return made, err
+		})
+		if replayed {
+			Count(ctx, r.contract.Name, "replayed", 1)
+		}
+		return Result{In: m.In, Kept: m.Kept, Filtered: m.Filtered, Reasons: m.Reasons, Dead: made.Dead}, passedStored(m.Out), err
 	})
 	if err != nil {
-		slog.ErrorContext(ctx, "stage failed", "error", err)
-		r.span.end(err)
 		return err
-	}
-	res := Result{In: m.In, Kept: m.Kept, Filtered: m.Filtered, Reasons: m.Reasons, Dead: made.Dead}
-	r.counters.add(ctx, res, passedStored(m.Out), time.Since(start))
-	r.span.count(res)
-	logDead(ctx, r.contract.Name, b.Meta(), res)
-	if replayed {
-		Count(ctx, r.contract.Name, "replayed", 1)
 	}
 	for _, d := range m.Out {
 		out(d)

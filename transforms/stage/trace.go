@@ -24,9 +24,10 @@ type bundleSpan struct {
 	rowsIn, rowsKept, rowsDead int
 }
 
-func (s *bundleSpan) start(ctx context.Context, stage string) {
+// begin opens the span, with the first batch of a bundle, unless it is open.
+func (s *bundleSpan) begin(ctx context.Context, stage string) {
 	parent := beam.PipelineOptions.Get(TraceOption)
-	if parent == "" {
+	if parent == "" || s.span != nil {
 		return
 	}
 	ctx = propagation.TraceContext{}.Extract(ctx, propagation.MapCarrier{"traceparent": parent})
@@ -37,7 +38,7 @@ func (s *bundleSpan) start(ctx context.Context, stage string) {
 // Span opens a span of a DoFn that is not put into a pipeline by Apply; the function that is returned closes it.
 func Span(ctx context.Context, stage string) (end func(error)) {
 	var s bundleSpan
-	s.start(ctx, stage)
+	s.begin(ctx, stage)
 	return s.end
 }
 
