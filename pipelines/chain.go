@@ -97,9 +97,7 @@ const (
 var ledgerContract = schemas.Contract{Name: "ledger", Needs: []schemas.Descriptor{schemas.PromptID, schemas.Source, schemas.Verdict, schemas.Outcome, schemas.GroupMean}}
 
 // chain lists the stages of one iteration in order.
-func (r Recipe) chain() ([]node, error) {
-	return append(r.samplingNodes(), r.learningNodes()...), nil
-}
+func (r Recipe) chain() []node { return append(r.samplingNodes(), r.learningNodes()...) }
 
 // learningNodes lead from labeled responses to the updated model.
 func (r Recipe) learningNodes() []node {

@@ -87,11 +87,8 @@ func (r Recipe) trainable() error {
 }
 
 // needs says what a recipe asks of an endpoint in each place.
-func (r Recipe) needs() (map[string]remote.Need, error) {
-	nodes, err := r.at(0).chain()
-	if err != nil {
-		return nil, err
-	}
+func (r Recipe) needs() map[string]remote.Need {
+	nodes := r.at(0).chain()
 	reads := func(d schemas.Descriptor) bool {
 		return slices.ContainsFunc(nodes, func(n node) bool {
 			return slices.Contains(schemas.Names(n.contract.Needs), d.Describe().Name)
@@ -118,16 +115,13 @@ func (r Recipe) needs() (map[string]remote.Need, error) {
 			out["policy"] = n
 		}
 	}
-	return out, nil
+	return out
 }
 
 // CheckEndpoints asks every endpoint of a recipe what it can do, and names what the recipe needs and it lacks. Recipes without
 // endpoints need no network.
 func (r Recipe) CheckEndpoints(ctx context.Context) error {
-	needs, err := r.needs()
-	if err != nil {
-		return err
-	}
+	needs := r.needs()
 	for _, p := range r.places() {
 		if !p.model.remote() {
 			continue

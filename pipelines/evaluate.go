@@ -11,7 +11,6 @@ import (
 
 	"github.com/millrace/millrace/models"
 	"github.com/millrace/millrace/models/keyed"
-	"github.com/millrace/millrace/runners"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/transforms/continuation"
 	"github.com/millrace/millrace/transforms/evaluate"
@@ -63,16 +62,13 @@ func (r Recipe) measureSubject(ctx context.Context, subject subject, work string
 	}
 	c := held.evaluation()
 	c.Truth = subject.continuations > 0
-	runners.Init()
-	pipeline, s := beam.NewPipelineWithRoot()
-	f := &flow{scope: s, store: stage.Store{Dir: work, MaxRecordBytes: r.Limits.MaxRecordBytes}, at: iteration{
-		seed: uint64(keyed.New(r.Seed).With(evaluationKey)), dir: work, work: work, policy: subject.policy, sampler: subject.policy,
-		reward: subject.reward, frozen: subject.reference}}
+	pipeline, f := r.flow(iteration{seed: uint64(keyed.New(r.Seed).With(evaluationKey)), dir: work, work: work,
+		policy: subject.policy, sampler: subject.policy, reward: subject.reward, frozen: subject.reference})
 	for _, n := range nodes {
 		n.add(f)
 	}
 	file := filepath.Join(work, "evaluation.json")
-	beam.ParDo0(s, &saveSumsFn{File: file}, evaluate.Apply(s, c, f.rows))
+	beam.ParDo0(f.scope, &saveSumsFn{File: file}, evaluate.Apply(f.scope, c, f.rows))
 	result, err := execute(ctx, evaluationPipeline, pipeline, r.Runner)
 	if err != nil {
 		return Evaluation{}, err

@@ -342,10 +342,7 @@ func existing(dir string) string {
 
 // pipeline builds and runs the Beam pipeline of one iteration.
 func (run *RunDir) pipeline(ctx context.Context, r Recipe, at iteration) (beam.PipelineResult, error) {
-	nodes, err := r.chain()
-	if err != nil {
-		return nil, err
-	}
+	nodes := r.chain()
 	p, f := r.flow(at)
 	if r.backfill() != nil { // the rounds have sampled
 		f.readRounds()

@@ -17,16 +17,13 @@ type PlannedStage struct {
 // Plan checks that the stages of the recipe fit together, without running anything, and lists them. The error names the
 // stage that is missing, and the recipe's section to add.
 func (r Recipe) Plan() ([]PlannedStage, error) {
-	nodes, err := r.chain()
-	if err != nil {
-		return nil, err
-	}
+	nodes := r.chain()
 	contracts := make([]schemas.Contract, len(nodes))
 	out := plannedStages(nodes)
 	for i, n := range nodes {
 		contracts[i] = n.contract
 	}
-	_, err = schemas.Chain(nil, contracts...)
+	_, err := schemas.Chain(nil, contracts...)
 	var missing *schemas.MissingError
 	if errors.As(err, &missing) {
 		section := sectionOf(missing.Adder)

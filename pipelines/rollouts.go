@@ -99,36 +99,43 @@ func Rollouts(ctx context.Context, dir string, q RolloutQuery) ([]show.Rollout, 
 		return nil, fmt.Errorf("%s holds no %s-*.parquet", dir, batchName)
 	}
 	var out []show.Rollout
-	for _, file := range files {
-		err := recordio.ReadFile(ctx, file, func(b stage.Batch) error {
-			rows := q.pick(b)
-			if q.Rows > 0 {
-				rows = rows[:min(len(rows), q.Rows-len(out))]
-			}
-			for _, i := range rows {
-				r, err := rolloutOf(b, i, tok)
-				if err != nil {
-					return err
-				}
-				out = append(out, r)
-			}
-			if q.Rows > 0 && len(out) == q.Rows {
-				return errEnough
-			}
-			return nil
-		})
-		if errors.Is(err, errEnough) {
-			break
+	err = readUntilEnough(ctx, files, func(b stage.Batch) error {
+		rows := q.pick(b)
+		if q.Rows > 0 {
+			rows = rows[:min(len(rows), q.Rows-len(out))]
 		}
-		if err != nil {
-			return nil, err
+		for _, i := range rows {
+			r, err := rolloutOf(b, i, tok)
+			if err != nil {
+				return err
+			}
+			out = append(out, r)
 		}
+		if q.Rows > 0 && len(out) == q.Rows {
+			return errEnough
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
 	return out, nil
 }
 
-// errEnough ends the reading of a file early.
+// errEnough ends the reading of files early.
 var errEnough = errors.New("enough rows")
+
+// readUntilEnough gives f every batch of the files, one after the other, until f returns errEnough.
+func readUntilEnough(ctx context.Context, files []string, f func(stage.Batch) error) error {
+	for _, file := range files {
+		if err := recordio.ReadFile(ctx, file, f); errors.Is(err, errEnough) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 // pick lists the rows of a batch that the query asks for.
 func (q RolloutQuery) pick(b stage.Batch) []int {
@@ -291,25 +298,20 @@ func DeadLetters(ctx context.Context, dir string, limit int) ([]show.DeadLetter,
 		return nil, err
 	}
 	var out []show.DeadLetter
-	for _, file := range files {
-		err := recordio.ReadFile(ctx, file, func(b stage.Batch) error {
-			stages, reasons, messages, ids := schemas.DeadStage.Of(b), schemas.DeadReason.Of(b), schemas.DeadMessage.Of(b), schemas.DeadRowID.Of(b)
-			attempts, rows := schemas.DeadAttempts.Of(b), schemas.DeadRow.Of(b)
-			for i := range b.NumRows() {
-				if limit > 0 && len(out) == limit {
-					return errEnough
-				}
-				out = append(out, show.DeadLetter{Stage: stages.At(i), Reason: reasons.At(i), Message: messages.At(i), RowID: ids.At(i),
-					Attempts: int(attempts.Values[i]), Row: rowJSON(rows.At(i))})
+	err = readUntilEnough(ctx, files, func(b stage.Batch) error {
+		stages, reasons, messages, ids := schemas.DeadStage.Of(b), schemas.DeadReason.Of(b), schemas.DeadMessage.Of(b), schemas.DeadRowID.Of(b)
+		attempts, rows := schemas.DeadAttempts.Of(b), schemas.DeadRow.Of(b)
+		for i := range b.NumRows() {
+			if limit > 0 && len(out) == limit {
+				return errEnough
 			}
-			return nil
-		})
-		if errors.Is(err, errEnough) {
-			break
+			out = append(out, show.DeadLetter{Stage: stages.At(i), Reason: reasons.At(i), Message: messages.At(i), RowID: ids.At(i),
+				Attempts: int(attempts.Values[i]), Row: rowJSON(rows.At(i))})
 		}
-		if err != nil {
-			return nil, err
-		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
 	return out, nil
 }

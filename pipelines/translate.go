@@ -11,10 +11,6 @@ import (
 
 // Translate shows the Dataflow job of the recipe's first iteration, without a network, credentials or the models.
 func (r Recipe) Translate(ctx context.Context) (runners.Translation, error) {
-	nodes, err := r.chain()
-	if err != nil {
-		return runners.Translation{}, err
-	}
 	dir := filepath.Join(r.Run, "iter-00000")
 	at := iteration{dir: dir, work: filepath.Join(dir, workName), meta: schemas.Meta{Run: "plan", Seed: r.Seed},
 		policy: models.Ref{Path: r.Policy.Path}, reward: models.Ref{}, frozen: models.Ref{}}
@@ -25,7 +21,7 @@ func (r Recipe) Translate(ctx context.Context) (runners.Translation, error) {
 		at.frozen.Path = r.Frozen.Path
 	}
 	p, f := r.flow(at)
-	for _, n := range nodes {
+	for _, n := range r.chain() {
 		n.add(f)
 	}
 	return runners.Translate(ctx, p, r.Runner)

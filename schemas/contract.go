@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 )
 
 // Rows says what a stage does to the rows of a record.
@@ -176,12 +175,4 @@ func Names(ds []Descriptor) []string {
 		out[i] = d.Describe().Name
 	}
 	return out
-}
-
-func (k Known) String() string {
-	out := make([]string, len(k.Columns))
-	for i, c := range k.Columns {
-		out[i] = c.Name
-	}
-	return strings.Join(out, ", ")
 }

@@ -230,10 +230,10 @@ func (t *bpe) Save(dir string) error {
 	return nil
 }
 
-// byteChars are the characters that stand for the bytes in the files of byte-level vocabularies: printable ones of Latin-1
-// for themselves, the others by characters from U+0100 on, in order.
-var byteChars, charBytes = func() (chars [256]rune, bytes map[rune]byte) {
-	bytes = make(map[rune]byte, 256)
+// charBytes are the bytes for which characters stand in the files of byte-level vocabularies: printable ones of Latin-1 for
+// themselves, characters from U+0100 on for the others, in order.
+var charBytes = func() map[rune]byte {
+	bytes := make(map[rune]byte, 256)
 	other := rune(0x100)
 	for b := range 256 {
 		c := rune(b)
@@ -241,9 +241,9 @@ var byteChars, charBytes = func() (chars [256]rune, bytes map[rune]byte) {
 			c = other
 			other++
 		}
-		chars[b], bytes[c] = c, byte(b)
+		bytes[c] = byte(b)
 	}
-	return chars, bytes
+	return bytes
 }()
 
 // tokenBytes turns a token as written in a file into the bytes it stands for; ok is false for one that is not written in
@@ -258,15 +258,6 @@ func tokenBytes(token string) (raw string, ok bool) {
 		b = append(b, x)
 	}
 	return string(b), true
-}
-
-// tokenName is the inverse of tokenBytes.
-func tokenName(raw string) string {
-	var b strings.Builder
-	for i := range len(raw) {
-		b.WriteRune(byteChars[raw[i]])
-	}
-	return b.String()
 }
 
 // asString decodes a JSON value that is a string.

@@ -61,17 +61,19 @@ func (e *env) evaluateRewards(cmd *cobra.Command, f rewardFlags, args []string, 
 	if len(on) == 0 {
 		on = test.Sets()
 	}
+	rewards := make([]pipelines.RewardModel, len(f.targets))
+	for i, target := range f.targets {
+		if rewards[i], err = r.OpenReward(target, iteration, test.Policy, scratch); err != nil {
+			return nil, fmt.Errorf("%s: %w", target, err)
+		}
+	}
 	out := &rewardEvaluation{Split: r.Evaluate.Split, Samples: r.Evaluate.Samples, Policy: test.Policy}
 	show := progress.Start(e.err, "millrace eval")
 	defer show.Done()
 	bar := show.Bar("reward models", int64(len(on)*len(f.targets)))
 	defer bar.Done()
 	for _, set := range on {
-		for _, target := range f.targets {
-			m, err := r.OpenReward(target, iteration, test.Policy, scratch)
-			if err != nil {
-				return nil, fmt.Errorf("%s: %w", target, err)
-			}
+		for _, m := range rewards {
 			measured, err := test.Measure(cmd.Context(), m, set)
 			if err != nil {
 				return nil, err

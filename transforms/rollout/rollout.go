@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/apache/beam/sdks/v2/go/pkg/beam"
 	"github.com/google/uuid"
 
 	"github.com/millrace/millrace/models"
@@ -42,11 +41,6 @@ func (c Config) Validate() error {
 		return fmt.Errorf("max_prompt_tokens: %d is not at least 1", c.MaxPromptTokens)
 	}
 	return c.Sampling.Validate()
-}
-
-// Apply samples responses to the prompts from the policy. Seed is that of the iteration.
-func Apply(s beam.Scope, cfg Config, policy models.Ref, seed uint64, prompts beam.PCollection) (rollouts, dead beam.PCollection) {
-	return stage.Apply(s, Sampler{Config: cfg, Policy: policy, Seed: seed}, prompts)
 }
 
 // Sampler is the stage.

@@ -9,8 +9,6 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/apache/beam/sdks/v2/go/pkg/beam"
-
 	"github.com/millrace/millrace/models/tokenizer"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/transforms/stage"
@@ -32,11 +30,6 @@ func (c Config) Validate() error {
 		return fmt.Errorf("max_tokens: %d is not at least 2", c.MaxTokens)
 	}
 	return nil
-}
-
-// Apply adds the tokens of the tokenizer that lies at a path.
-func Apply(s beam.Scope, cfg Config, tokenizerPath string, in beam.PCollection) (out, dead beam.PCollection) {
-	return stage.Apply(s, Encoder{Config: cfg, Tokenizer: tokenizerPath}, in)
 }
 
 // Encoder is the stage.

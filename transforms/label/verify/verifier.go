@@ -45,12 +45,6 @@ func Names() []string {
 	return out
 }
 
-// Lookup returns a registered kind.
-func Lookup(name string) (Spec, bool) {
-	s, ok := registry[name]
-	return s, ok
-}
-
 // New builds a verifier by name.
 func New(name string, config json.RawMessage) (Verifier, error) {
 	s, ok := registry[name]

@@ -37,7 +37,6 @@ type evaluator struct {
 	b       *budget
 	point   int
 	complex bool // roots and logarithms of negative numbers are complex, not undefined
-	depth   int
 	log10   bool // a logarithm without base is decimal
 }
 
