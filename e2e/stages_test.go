@@ -2,14 +2,13 @@ package e2e
 
 import (
 	"context"
-	"os"
-	"path/filepath"
 	"testing"
 
 	"github.com/google/uuid"
 
 	"github.com/millrace/millrace/models"
 	_ "github.com/millrace/millrace/models/local"
+	"github.com/millrace/millrace/models/local/localtest"
 	"github.com/millrace/millrace/models/tokenizer"
 	"github.com/millrace/millrace/models/transformer"
 	"github.com/millrace/millrace/schemas"
@@ -21,11 +20,6 @@ import (
 // tiny writes a model of random weights with the proving ground's vocabulary.
 func tiny(t *testing.T, seed uint64) models.Ref {
 	t.Helper()
-	dir := filepath.Join(t.TempDir(), "model")
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	tok := tokenizer.NewProvingGround(false)
 	c, err := transformer.ParseConfig([]byte(`{"model_type": "llama", "vocab_size": 26, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2,
 		"num_key_value_heads": 1, "intermediate_size": 24, "rms_norm_eps": 1e-6, "max_position_embeddings": 64, "tie_word_embeddings": false, "eos_token_id": 1}`))
 	if err != nil {
@@ -35,17 +29,7 @@ func tiny(t *testing.T, seed uint64) models.Ref {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := m.Save(dir); err != nil {
-		t.Fatal(err)
-	}
-	if err := tok.Save(dir); err != nil {
-		t.Fatal(err)
-	}
-	digest, err := models.Digest(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return models.Ref{Path: dir, Digest: digest}
+	return localtest.Save(t, m, tokenizer.NewProvingGround(false))
 }
 
 func prompts(t *testing.T, texts ...string) stage.Batch {

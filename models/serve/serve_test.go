@@ -18,6 +18,7 @@ import (
 
 	"github.com/millrace/millrace/models"
 	_ "github.com/millrace/millrace/models/local"
+	"github.com/millrace/millrace/models/local/localtest"
 	"github.com/millrace/millrace/models/openai"
 	"github.com/millrace/millrace/models/remote"
 	"github.com/millrace/millrace/models/serve"
@@ -28,13 +29,9 @@ import (
 // tiny is a small transformer with a scalar head, of a vocabulary of 37, and a tokenizer that fits it.
 func tiny(t testing.TB) (*models.Handle, tokenizer.Tokenizer) {
 	t.Helper()
-	dir := t.TempDir()
 	made, err := transformer.New(transformer.Config{ModelType: "qwen3", Vocab: 37, Hidden: 16, Intermediate: 24, Layers: 2, Heads: 4, KVHeads: 2, HeadDim: 8,
 		MaxPositions: 128, NormEps: 1e-6, Rope: transformer.Rope{Theta: 10000, Type: "default"}, QKNorm: true}, 3, true)
 	if err != nil {
-		t.Fatal(err)
-	}
-	if err := made.Save(dir); err != nil {
 		t.Fatal(err)
 	}
 	tokens := []string{"<pad>", "<eos>"}
@@ -45,10 +42,7 @@ func tiny(t testing.TB) (*models.Handle, tokenizer.Tokenizer) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := tok.Save(dir); err != nil {
-		t.Fatal(err)
-	}
-	m, err := models.Acquire(context.Background(), models.Ref{Path: dir})
+	m, err := models.Acquire(context.Background(), localtest.Save(t, made, tok))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/millrace/millrace/models/local/localtest"
 	"github.com/millrace/millrace/models/remote"
 	"github.com/millrace/millrace/models/tokenizer"
 	"github.com/millrace/millrace/models/transformer"
@@ -34,19 +35,13 @@ func (n *notes) String() string {
 }
 
 func TestServeAndProbe(t *testing.T) {
-	dir := t.TempDir()
 	tok := tokenizer.NewProvingGround(false)
 	m, err := transformer.New(transformer.Config{ModelType: "llama", Vocab: tok.VocabSize(), Hidden: 16, Intermediate: 24, Layers: 1, Heads: 2, KVHeads: 1, HeadDim: 8,
 		MaxPositions: 64, NormEps: 1e-6, Rope: transformer.Rope{Theta: 10000, Type: "default"}}, 1, false)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := m.Save(dir); err != nil {
-		t.Fatal(err)
-	}
-	if err := tok.Save(dir); err != nil {
-		t.Fatal(err)
-	}
+	dir := localtest.Save(t, m, tok).Path
 
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()

@@ -2,19 +2,13 @@ package command
 
 import (
 	"encoding/json"
-	"io"
-	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 
-	coltrace "go.opentelemetry.io/proto/otlp/collector/trace/v1"
-	"google.golang.org/protobuf/proto"
-
 	"github.com/millrace/millrace/pipelines/telemetry"
+	"github.com/millrace/millrace/pipelines/telemetry/telemetrytest"
 )
 
 func TestTelemetryOfARun(t *testing.T) {
@@ -85,36 +79,18 @@ func TestTelemetryOfARun(t *testing.T) {
 
 func TestTracesOfARun(t *testing.T) {
 	_, recipe := aRun(t)
-	var mu sync.Mutex
+	received := telemetrytest.Collector(t)
+	want(t, exitOK, nil, "run", recipe, "--set", "run="+filepath.Join(t.TempDir(), "run"), "--set", "iterations=1", "--set", "evaluate.every=0", "--traces", "--metrics-listen", "localhost:0")
 	spans := map[string]int{}
 	parents := map[string]string{} // of stages: the id of the parent
 	ids := map[string]string{}
-	collector := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, req *http.Request) {
-		raw, _ := io.ReadAll(req.Body)
-		var got coltrace.ExportTraceServiceRequest
-		if err := proto.Unmarshal(raw, &got); err != nil {
-			t.Error(err)
+	for _, s := range received() {
+		spans[s.Name]++
+		ids[string(s.SpanId)] = s.Name
+		if strings.HasPrefix(s.Name, "stage ") {
+			parents[s.Name] = string(s.ParentSpanId)
 		}
-		mu.Lock()
-		defer mu.Unlock()
-		for _, rs := range got.ResourceSpans {
-			for _, ss := range rs.ScopeSpans {
-				for _, s := range ss.Spans {
-					spans[s.Name]++
-					ids[string(s.SpanId)] = s.Name
-					if strings.HasPrefix(s.Name, "stage ") {
-						parents[s.Name] = string(s.ParentSpanId)
-					}
-				}
-			}
-		}
-	}))
-	defer collector.Close()
-	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.URL)
-	t.Setenv("OTEL_EXPORTER_OTLP_COMPRESSION", "none")
-	want(t, exitOK, nil, "run", recipe, "--set", "run="+filepath.Join(t.TempDir(), "run"), "--set", "iterations=1", "--set", "evaluate.every=0", "--traces", "--metrics-listen", "localhost:0")
-	mu.Lock()
-	defer mu.Unlock()
+	}
 	for _, name := range []string{"run", "iteration", "pipeline iteration", "stage rollout", "stage label", "stage advantage", "stage update_policy"} {
 		if spans[name] == 0 {
 			t.Errorf("no span %q among %v", name, spans)

@@ -19,10 +19,8 @@ import (
 
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/log"
 	"go.opentelemetry.io/otel"
-	coltrace "go.opentelemetry.io/proto/otlp/collector/trace/v1"
-	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
-	"google.golang.org/protobuf/proto"
 
+	"github.com/millrace/millrace/pipelines/telemetry/telemetrytest"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/transforms/stage"
 )
@@ -335,33 +333,7 @@ func TestHalfALineIsEnded(t *testing.T) {
 }
 
 func TestSpansArrive(t *testing.T) {
-	var mu sync.Mutex
-	names := map[string]string{} // span to its parent
-	collector := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		raw, _ := io.ReadAll(req.Body)
-		var got coltrace.ExportTraceServiceRequest
-		if err := proto.Unmarshal(raw, &got); err != nil {
-			t.Error(err)
-		}
-		mu.Lock()
-		defer mu.Unlock()
-		var spans []*tracepb.Span
-		byID := map[string]string{}
-		for _, rs := range got.ResourceSpans {
-			for _, ss := range rs.ScopeSpans {
-				spans = append(spans, ss.Spans...)
-			}
-		}
-		for _, s := range spans {
-			byID[string(s.SpanId)] = s.Name
-		}
-		for _, s := range spans {
-			names[s.Name] = byID[string(s.ParentSpanId)]
-		}
-	}))
-	defer collector.Close()
-	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.URL)
-	t.Setenv("OTEL_EXPORTER_OTLP_COMPRESSION", "none")
+	received := telemetrytest.Collector(t)
 	c := Default()
 	c.Traces = true
 	ctx, r, n := start(t, c, t.TempDir())
@@ -372,11 +344,16 @@ func TestSpansArrive(t *testing.T) {
 	ended(nil, nil)
 	end(true, nil)
 	r.Close(nil)
-	mu.Lock()
-	defer mu.Unlock()
+	byID, parents := map[string]string{}, map[string]string{}
+	for _, s := range received() {
+		byID[string(s.SpanId)] = s.Name
+	}
+	for _, s := range received() {
+		parents[s.Name] = byID[string(s.ParentSpanId)]
+	}
 	want := map[string]string{"run": "", "iteration": "run", "pipeline iteration": "iteration", "stage label": "pipeline iteration"}
 	for name, parent := range want {
-		if got, ok := names[name]; !ok || got != parent {
+		if got, ok := parents[name]; !ok || got != parent {
 			t.Errorf("span %q has parent %q (there: %v), want %q", name, got, ok, parent)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/millrace/millrace/models"
 	_ "github.com/millrace/millrace/models/local"
+	"github.com/millrace/millrace/models/local/localtest"
 	_ "github.com/millrace/millrace/models/remote"
 	"github.com/millrace/millrace/models/serve"
 	"github.com/millrace/millrace/models/tokenizer"
@@ -27,7 +28,6 @@ var made uint64
 // tiny is a model of bytes with a chat template and random weights.
 func tiny(t *testing.T) (models.Ref, tokenizer.Tokenizer) {
 	t.Helper()
-	dir := t.TempDir()
 	tok, err := tokenizer.NewBytes()
 	if err != nil {
 		t.Fatal(err)
@@ -38,17 +38,7 @@ func tiny(t *testing.T) (models.Ref, tokenizer.Tokenizer) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := m.Save(dir); err != nil {
-		t.Fatal(err)
-	}
-	if err := tok.Save(dir); err != nil {
-		t.Fatal(err)
-	}
-	digest, err := models.Digest(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return models.Ref{Path: dir, Digest: digest}, tok
+	return localtest.Save(t, m, tok), tok
 }
 
 // batch has a prompt that is a text and one that came as messages.

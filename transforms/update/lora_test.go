@@ -12,6 +12,7 @@ import (
 
 	"github.com/millrace/millrace/models"
 	"github.com/millrace/millrace/models/local"
+	"github.com/millrace/millrace/models/local/localtest"
 	"github.com/millrace/millrace/models/tokenizer"
 	"github.com/millrace/millrace/models/transformer"
 	"github.com/millrace/millrace/schemas"
@@ -20,19 +21,12 @@ import (
 
 func tiny(t *testing.T) models.Ref {
 	t.Helper()
-	dir := t.TempDir()
 	m, err := transformer.New(transformer.Config{ModelType: "llama", Vocab: 26, Hidden: 16, Intermediate: 24, Layers: 2, Heads: 2, KVHeads: 1, HeadDim: 8,
 		MaxPositions: 64, NormEps: 1e-6, Rope: transformer.Rope{Theta: 10000, Type: "default"}}, 5, false)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := m.Save(dir); err != nil {
-		t.Fatal(err)
-	}
-	if err := tokenizer.NewProvingGround(false).Save(dir); err != nil {
-		t.Fatal(err)
-	}
-	return identified(t, dir)
+	return localtest.Save(t, m, tokenizer.NewProvingGround(false))
 }
 
 func identified(t *testing.T, dir string) models.Ref {
