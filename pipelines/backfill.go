@@ -83,7 +83,7 @@ func (r Recipe) samplingNodes() []node {
 		mixed = &r.Mixed.MixedConfig
 	}
 	nodes = append(nodes, node{ledgerContract, func(f *flow) {
-		label.Record(f.scope, f.at.groupsFile(f.at.round), f.at.round, mixed, f.prompts, f.rows)
+		label.Record(f.scope, f.at.groupsFile(f.at.round), f.at.round, mixed, f.store, f.prompts, f.rows)
 	}})
 	if mixed != nil {
 		m := *mixed

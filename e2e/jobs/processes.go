@@ -17,7 +17,7 @@ type used struct {
 	TaskManagers float64 `json:"task_managers,omitempty"` // of Flink's Java processes together
 }
 
-// watch looks at this process, its workers and Flink's TaskManagers twice a second until the function is called, which returns
+// watch looks at this process, its workers and Flink's TaskManagers (those of the cluster in $FLINK_DIR, if it is set) twice a second until the function is called, which returns
 // the largest resident sets, in MB, and the processor time taken since, in seconds. Both are the kernel's own records; a busy
 // machine makes a job last longer, but its processor time hardly changes.
 func watch() func() (peak, cpu used) {
@@ -43,7 +43,7 @@ func watch() func() (peak, cpu used) {
 			case args[0] == self && bytes.Contains(raw, []byte("--provision_endpoint=")):
 				kinds[pid] = "worker"
 				now.Workers += peakOf(pid)
-			case bytes.Contains(raw, []byte("TaskManagerRunner")):
+			case bytes.Contains(raw, []byte("TaskManagerRunner")) && bytes.Contains(raw, []byte(os.Getenv("FLINK_DIR"))):
 				kinds[pid] = "java"
 				now.TaskManagers += peakOf(pid)
 			default:

@@ -6,11 +6,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"reflect"
 	"slices"
 
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
-	"github.com/apache/beam/sdks/v2/go/pkg/beam/register"
 	"github.com/google/uuid"
 
 	"github.com/millrace/millrace/schemas"
@@ -37,20 +35,17 @@ const (
 
 // Record writes what became of the prompts of a window to a file, a JSON object a line in the order of their ids: from
 // PCollection<Batch> of the prompts and of their labeled responses, before KeepMixed. A nil mixed keeps every group that
-// has an outcome.
-func Record(s beam.Scope, file string, round int, mixed *MixedConfig, prompts, labeled beam.PCollection) {
+// has an outcome. The groups travel through the store.
+func Record(s beam.Scope, file string, round int, mixed *MixedConfig, store stage.Store, prompts, labeled beam.PCollection) {
 	s = s.Scope("ledger")
-	drawn := beam.ParDo(s, &groupsFn{Round: round, Drawn: true}, prompts)
-	judged := beam.ParDo(s, &groupsFn{Round: round, Mixed: mixed}, labeled)
-	beam.ParDo0(s, &writeGroupsFn{File: file}, beam.GroupByKey(s, beam.Flatten(s, drawn, judged)))
+	drawn := beam.ParDo(s, &groupsFn{Round: round, Drawn: true, Store: store}, prompts)
+	judged := beam.ParDo(s, &groupsFn{Round: round, Mixed: mixed, Store: store}, labeled)
+	beam.ParDo0(s, &writeGroupsFn{File: file, Store: store}, beam.GroupByKey(s, beam.Flatten(s, drawn, judged)))
 }
 
 func init() {
-	beam.RegisterType(reflect.TypeFor[PromptGroup]())
 	beam.RegisterDoFn(&groupsFn{})
 	beam.RegisterDoFn(&writeGroupsFn{})
-	register.Emitter2[int, PromptGroup]()
-	register.Iter1[PromptGroup]()
 	stage.Register[UpTo]()
 }
 
@@ -59,10 +54,13 @@ type groupsFn struct {
 	Round int
 	Drawn bool // prompts without responses yet
 	Mixed *MixedConfig
+	Store stage.Store
+
+	parcels stage.Parcels[PromptGroup]
 }
 
-// ProcessElement emits a PromptGroup for each.
-func (f *groupsFn) ProcessElement(_ context.Context, b stage.Batch, emit func(int, PromptGroup)) error {
+// ProcessElement adds a PromptGroup for each.
+func (f *groupsFn) ProcessElement(_ context.Context, b stage.Batch, _ func(int, string)) error {
 	if b.NumRows() == 0 {
 		return nil
 	}
@@ -88,18 +86,32 @@ func (f *groupsFn) ProcessElement(_ context.Context, b stage.Batch, emit func(in
 			all := &MixedConfig{High: 1}
 			p.Fate = cmp.Or(cmp.Or(f.Mixed, all).why(g, schemas.Verdict.Of(b), means), FateKept)
 		}
-		emit(0, p)
+		if err := f.parcels.Add(0, p); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
+// FinishBundle sends them.
+func (f *groupsFn) FinishBundle(ctx context.Context, emit func(int, string)) error {
+	return f.parcels.Send(ctx, f.Store, emit)
+}
+
 // writeGroupsFn writes the groups, each once: as it was labeled, or else as it was drawn.
-type writeGroupsFn struct{ File string }
+type writeGroupsFn struct {
+	File  string
+	Store stage.Store
+}
 
 // ProcessElement writes the file.
-func (f *writeGroupsFn) ProcessElement(ctx context.Context, _ int, groups func(*PromptGroup) bool) error {
+func (f *writeGroupsFn) ProcessElement(ctx context.Context, _ int, parcels func(*string) bool) error {
+	groups, err := stage.Unpack[PromptGroup](ctx, f.Store, parcels)
+	if err != nil {
+		return fmt.Errorf("ledger: %w", err)
+	}
 	by := map[string]PromptGroup{}
-	for g := (PromptGroup{}); groups(&g); g = (PromptGroup{}) {
+	for _, g := range groups {
 		if old, ok := by[g.Prompt]; !ok || old.Fate == FateDead {
 			by[g.Prompt] = g
 		}

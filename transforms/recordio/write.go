@@ -90,9 +90,7 @@ func init() {
 	beam.RegisterType(reflect.TypeFor[File]())
 	beam.RegisterDoFn(&shardFn{})
 	beam.RegisterDoFn(&writeFn{})
-	register.Emitter2[int, stage.Stored]()
 	register.Emitter1[File]()
-	register.Iter1[stage.Stored]()
 }
 
 // Write writes PCollection<Batch> to files and returns a PCollection<File>, one for each shard that has rows. Rows travel
@@ -116,11 +114,12 @@ func Write(s beam.Scope, out Output, store stage.Store, in beam.PCollection) bea
 
 // shardFn divides the prompt groups of a batch over the shards.
 type shardFn struct {
-	Shards int
-	Store  stage.Store
+	Shards  int
+	Store   stage.Store
+	parcels stage.Parcels[stage.Stored]
 }
 
-func (f *shardFn) ProcessElement(ctx context.Context, b stage.Batch, emit func(int, stage.Stored)) error {
+func (f *shardFn) ProcessElement(ctx context.Context, b stage.Batch, _ func(int, string)) error {
 	if b.NumRows() == 0 {
 		return nil
 	}
@@ -143,9 +142,16 @@ func (f *shardFn) ProcessElement(ctx context.Context, b stage.Batch, emit func(i
 		if err != nil {
 			return err
 		}
-		emit(k, d)
+		if err := f.parcels.Add(k, d); err != nil {
+			return err
+		}
 	}
 	return nil
+}
+
+// FinishBundle tells the shards where their rows are.
+func (f *shardFn) FinishBundle(ctx context.Context, emit func(int, string)) error {
+	return f.parcels.Send(ctx, f.Store, emit)
 }
 
 func shardOf(key string, shards int) int {
@@ -159,10 +165,10 @@ type writeFn struct {
 	Store  stage.Store
 }
 
-func (f *writeFn) ProcessElement(ctx context.Context, shard int, next func(*stage.Stored) bool, emit func(File)) error {
-	var in []stage.Stored
-	for d := (stage.Stored{}); next(&d); {
-		in = append(in, d)
+func (f *writeFn) ProcessElement(ctx context.Context, shard int, next func(*string) bool, emit func(File)) error {
+	in, err := stage.Unpack[stage.Stored](ctx, f.Store, next)
+	if err != nil {
+		return fmt.Errorf("write %s: %w", f.Output.Path(shard), err)
 	}
 	file, err := writeShard(ctx, f.Output, f.Store, shard, in)
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"reflect"
 
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
+	"github.com/apache/beam/sdks/v2/go/pkg/beam/register"
 
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/transforms/stage"
@@ -47,31 +48,57 @@ func Register[M, T any, P SourcePtr[M, T], Q Sums[T]](encode func(T) ([]byte, er
 // Reduce sums over all batches: PCollection<Batch> in, PCollection<T> of exactly one element out.
 func Reduce[M, T any, P SourcePtr[M, T], Q Sums[T]](s beam.Scope, cfg M, in beam.PCollection) beam.PCollection {
 	s = s.Scope(P(&cfg).Contract().Name + ".totals")
-	partials := beam.ParDo(s, &partialFn[M, T, P]{Config: cfg}, in)
-	var none T // so that there is a sum even over no batches
-	return beam.Combine(s, &mergeFn[T, Q]{}, beam.Flatten(s, beam.Create(s, none), partials))
+	store := stage.DescriptionOf(in).Store
+	partials := beam.ParDo(s, &partialFn[M, T, P]{Config: cfg, Store: store}, in)
+	nothing := beam.ParDo(s, noParcel, beam.Create(s, 0)) // so that there is a sum even over no batches
+	return beam.ParDo(s, &mergeFn[T, Q]{Store: store}, beam.GroupByKey(s, beam.Flatten(s, nothing, partials)))
 }
 
-type partialFn[M, T any, P SourcePtr[M, T]] struct{ Config M }
+func init() { register.Function1x2(noParcel) }
 
-func (f *partialFn[M, T, P]) ProcessElement(_ context.Context, b stage.Batch) (sums T, err error) {
+func noParcel(key int) (int, string) { return key, "" }
+
+// partialFn sums over a bundle. Beam's own Combine would hand over the sums of every batch as one record on runners that do
+// not lift it, as Flink's.
+type partialFn[M, T any, P SourcePtr[M, T]] struct {
+	Config  M
+	Store   stage.Store
+	sums    *T
+	parcels stage.Parcels[T]
+}
+
+func (f *partialFn[M, T, P]) ProcessElement(_ context.Context, b stage.Batch, _ func(int, string)) error {
 	p := P(&f.Config)
 	c := p.Contract()
 	if err := b.Check(c.Needs...); err != nil {
-		return sums, fmt.Errorf("totals of stage %s: its input: %w", c.Name, err)
+		return fmt.Errorf("totals of stage %s: its input: %w", c.Name, err)
 	}
-	if err := p.Add(b, &sums); err != nil {
-		return sums, fmt.Errorf("totals of stage %s: %w", c.Name, err)
+	if f.sums == nil {
+		f.sums = new(T)
 	}
-	return sums, nil
+	if err := p.Add(b, f.sums); err != nil {
+		return fmt.Errorf("totals of stage %s: %w", c.Name, err)
+	}
+	return nil
 }
 
-type mergeFn[T any, Q Sums[T]] struct{}
-
-func (mergeFn[T, Q]) CreateAccumulator() (t T) { return t }
-func (mergeFn[T, Q]) AddInput(a, t T) T        { Q(&a).Merge(t); return a }
-func (mergeFn[T, Q]) MergeAccumulators(a, b T) T {
-	Q(&a).Merge(b)
-	return a
+func (f *partialFn[M, T, P]) FinishBundle(ctx context.Context, emit func(int, string)) error {
+	if f.sums == nil {
+		return nil
+	}
+	if err := f.parcels.Add(0, *f.sums); err != nil {
+		return err
+	}
+	f.sums = nil
+	return f.parcels.Send(ctx, f.Store, emit)
 }
-func (mergeFn[T, Q]) ExtractOutput(a T) T { return a }
+
+type mergeFn[T any, Q Sums[T]] struct{ Store stage.Store }
+
+func (f *mergeFn[T, Q]) ProcessElement(ctx context.Context, _ int, parcels func(*string) bool) (sums T, err error) {
+	parts, err := stage.Unpack[T](ctx, f.Store, parcels)
+	for _, part := range parts {
+		Q(&sums).Merge(part)
+	}
+	return sums, err
+}

@@ -79,10 +79,8 @@ func init() {
 	beam.RegisterDoFn(&shardFn{})
 	beam.RegisterDoFn(&trainFn{})
 	beam.RegisterDoFn(&mergeFn{})
-	register.Emitter2[int, stage.Stored]()
 	register.Emitter2[int, part]()
 	register.Emitter1[models.Ref]()
-	register.Iter1[stage.Stored]()
 	register.Iter1[part]()
 	beam.RegisterType(reflect.TypeFor[part]())
 	beam.RegisterType(reflect.TypeFor[models.Ref]())
@@ -128,7 +126,7 @@ var ids = []schemas.Descriptor{schemas.PromptID}
 
 func init() { register.Function1x2(emptyShard) }
 
-func emptyShard(k int) (int, stage.Stored) { return k, stage.Stored{} }
+func emptyShard(k int) (int, string) { return k, "" }
 
 // shardFn cuts a batch by the id of its prompts and keeps the columns the losses read.
 type shardFn struct {
@@ -136,10 +134,11 @@ type shardFn struct {
 	Columns     []string // of records of responses
 	PairColumns []string // of records of pairs
 	Store       stage.Store
+	parcels     stage.Parcels[stage.Stored]
 }
 
-// ProcessElement emits the rows of each replica.
-func (f *shardFn) ProcessElement(ctx context.Context, b stage.Batch, emit func(int, stage.Stored)) error {
+// ProcessElement stores the rows of each replica.
+func (f *shardFn) ProcessElement(ctx context.Context, b stage.Batch, _ func(int, string)) error {
 	columns := f.Columns
 	if b.Has(schemas.ChosenTokens) {
 		columns = f.PairColumns
@@ -182,9 +181,16 @@ func (f *shardFn) ProcessElement(ctx context.Context, b stage.Batch, emit func(i
 		if err != nil {
 			return err
 		}
-		emit(k, stored)
+		if err := f.parcels.Add(k, stored); err != nil {
+			return err
+		}
 	}
 	return nil
+}
+
+// FinishBundle tells the replicas where their rows are.
+func (f *shardFn) FinishBundle(ctx context.Context, emit func(int, string)) error {
+	return f.parcels.Send(ctx, f.Store, emit)
 }
 
 func unique(ds []schemas.Descriptor) []schemas.Descriptor {
@@ -227,12 +233,13 @@ type trainFn struct {
 }
 
 // ProcessElement trains on the rows of the replica.
-func (f *trainFn) ProcessElement(ctx context.Context, replica int, shards func(*stage.Stored) bool, emit func(int, part)) error {
+func (f *trainFn) ProcessElement(ctx context.Context, replica int, shards func(*string) bool, emit func(int, part)) error {
+	stored, err := stage.Unpack[stage.Stored](ctx, f.Store, shards)
+	if err != nil {
+		return err
+	}
 	var all []stage.Batch
-	for d := (stage.Stored{}); shards(&d); d = (stage.Stored{}) {
-		if d.Rows == 0 {
-			continue // the mark that makes every replica run
-		}
+	for _, d := range stored {
 		b, err := f.Store.Get(ctx, d)
 		if err != nil {
 			return err
