@@ -176,7 +176,7 @@ func BenchmarkAdamW(b *testing.B) {
 	}
 	benchLevels(b, func(b *testing.B) {
 		for b.Loop() {
-			kernels.AdamW(p, g, m, v, 10, 1e-3, 0.9, 0.999, 1e-8, 0.01, 1)
+			kernels.AdamW(p, g, m, v, kernels.AdamWConfig{Step: 10, Rate: 1e-3, Beta1: 0.9, Beta2: 0.999, Eps: 1e-8, WeightDecay: 0.01, GradScale: 1})
 		}
 		rate(b, 28*n, "GB/s")
 	})

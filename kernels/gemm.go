@@ -195,11 +195,11 @@ func share(s asm.Soon[float32], t, n int) asm.Soon[float32] {
 }
 
 // copies reports whether A is to be copied, where n columns of C are computed. A is read row by row from several rows at once;
-// it is copied where it is used often, or where rows a multiple of a kilobyte apart would fall on one another in the cache.
+// it is copied where it is used often, or where rows a multiple of four kilobytes apart would fall on one another in the cache.
 func (g *product) copies(n int) bool {
 	switch {
 	case g.a.cs == 1:
-		return g.a.rs%256 == 0 && g.a.rs > 0
+		return g.a.rs%1024 == 0 && g.a.rs > 0
 	case g.a.rs == 1:
 		return n > 8*g.nr
 	}

@@ -94,7 +94,8 @@ func TestGoldenSwiGLU(t *testing.T) {
 		dwg, dwu, dwd := of(h*d), of(h*d), of(d*h)
 		kernels.MatMulNN(dact, dy, wd, rows, h, d, 0)
 		kernels.MatMulTN(dwd, dy, act, d, h, rows, 0)
-		kernels.SwiGLUBackward(dgate, dup, dact, gate, up)
+		kernels.SwiGLUBackward(dgate, dup, dact, dact, gate, up)
+		sameBits(t, "the gated product again", dact, act)
 		kernels.MatMulNN(dx, dgate, wg, rows, d, h, 0)
 		kernels.MatMulNN(dx, dup, wu, rows, d, h, 1)
 		kernels.MatMulTN(dwg, dgate, x, h, d, rows, 0)
@@ -189,7 +190,7 @@ func TestGoldenAdamW(t *testing.T) {
 				scale = min(1, clip/(norm+1e-6))
 			}
 			for i, g := range grads[s] {
-				kernels.AdamW(p[i], g.Float32(), m[i], v[i], s+1, lrs[s], get("beta1"), get("beta2"), get("eps"), get("weight_decay"), float32(scale))
+				kernels.AdamW(p[i], g.Float32(), m[i], v[i], kernels.AdamWConfig{Step: s + 1, Rate: lrs[s], Beta1: get("beta1"), Beta2: get("beta2"), Eps: get("eps"), WeightDecay: get("weight_decay"), GradScale: float32(scale)})
 				closeTo(t, "params", p[i], after[s][i])
 			}
 		}

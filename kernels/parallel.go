@@ -183,7 +183,7 @@ var buffers sync.Pool
 func borrow(n int) ([]float32, func()) {
 	p, _ := buffers.Get().(*[]float32)
 	if p == nil || cap(*p) < n {
-		s := make([]float32, n)
+		s := Make[float32](n)
 		p = &s
 	}
 	return (*p)[:n], func() { buffers.Put(p) }

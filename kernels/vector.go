@@ -7,6 +7,9 @@ const badLength = "kernels: lengths of the vectors differ"
 // vectorGrain is the length from which an elementwise kernel is worth a second thread.
 const vectorGrain = 1 << 15
 
+// Zero clears x.
+func Zero(x []float32) { Parallel(len(x), vectorGrain, func(lo, hi int) { clear(x[lo:hi]) }) }
+
 // Dot returns Σ x[i]·y[i].
 func Dot(x, y []float32) float32 {
 	if len(x) != len(y) {

@@ -143,7 +143,7 @@ func cases() []benchCase {
 		step := 0
 		return func() {
 			step++
-			kernels.AdamW(p, g, m, v, step, 1e-3, 0.9, 0.999, 1e-8, 0.01, 1)
+			kernels.AdamW(p, g, m, v, kernels.AdamWConfig{Step: step, Rate: 1e-3, Beta1: 0.9, Beta2: 0.999, Eps: 1e-8, WeightDecay: 0.01, GradScale: 1})
 		}
 	})
 

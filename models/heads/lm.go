@@ -54,6 +54,11 @@ func (h *LM) Run(l losses.Loss, mb *losses.Microbatch, hidden []float32, targets
 	g.Reset(mb)
 
 	rows := h.chunkRows(len(parts) > 0)
+	// Chunks of about one size: each goes over the whole weight and its gradient, however few its rows are.
+	even := rows
+	if chunks := (mb.N() + rows - 1) / rows; chunks > 0 {
+		even = (mb.N() + chunks - 1) / chunks
+	}
 	total := 0.0
 	for lo := 0; lo < mb.N(); {
 		hi := mb.SetEnd(spec.Coupling, lo)
@@ -74,7 +79,7 @@ func (h *LM) Run(l losses.Loss, mb *losses.Microbatch, hidden []float32, targets
 		}
 		for hi < mb.N() {
 			next := mb.SetEnd(spec.Coupling, hi)
-			if next-lo > rows {
+			if next-lo > even {
 				break
 			}
 			hi = next
@@ -163,7 +168,10 @@ func allocate(mb *losses.Microbatch, spec losses.Spec) {
 }
 
 func resize[T any](s *[]T, n int) {
-	*s = slices.Grow((*s)[:0], n)[:n]
+	if cap(*s) < n {
+		*s = kernels.Make[T](n)
+	}
+	*s = (*s)[:n]
 }
 
 // run is one call of LM.Run.

@@ -144,7 +144,7 @@ func (s *Scorer) scoreRows(h []float32, starts []int, members []int, requests []
 	flush := func() {
 		n := len(places)
 		if cap(s.logits) < n*v {
-			s.logits = make([]float32, n*v)
+			s.logits = kernels.Make[float32](n * v)
 		}
 		z := s.logits[:n*v]
 		s.model.Logits(z, s.hidden, n)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/millrace/millrace/kernels"
 	"github.com/millrace/millrace/models/half"
+	"github.com/millrace/millrace/models/keyed"
 	"github.com/millrace/millrace/models/safetensors"
 )
 
@@ -71,9 +72,9 @@ type AdamW struct {
 func New(c Config, n int) *AdamW {
 	a := &AdamW{config: c, n: n}
 	if c.Moments == BFloat16 {
-		a.mh, a.vh = make([]uint16, n), make([]uint16, n)
+		a.mh, a.vh = kernels.Make[uint16](n), kernels.Make[uint16](n)
 	} else {
-		a.m, a.v = make([]float32, n), make([]float32, n)
+		a.m, a.v = kernels.Make[float32](n), kernels.Make[float32](n)
 	}
 	return a
 }
@@ -105,19 +106,24 @@ func (a *AdamW) stepAt(params, grads []float32, rate float64) (gradNorm float64,
 		scale = min(1, c/(gradNorm+1e-6))
 	}
 	a.steps++
-	if a.config.Moments == BFloat16 {
-		a.narrowStep(params, grads, rate, scale)
+	c := a.config
+	step := kernels.AdamWConfig{Step: a.steps, Rate: float32(rate), Beta1: float32(c.Beta1), Beta2: float32(c.Beta2), Eps: float32(c.Eps),
+		WeightDecay: float32(c.WeightDecay), GradScale: float32(scale)}
+	if c.Moments == BFloat16 {
+		// Keyed by step and place, so that steps are the same on any number of threads and after a restart.
+		key := keyed.New(uint64(a.steps))
+		kernels.AdamWBF16(params, grads, a.mh, a.vh, step, func(b int) uint32 { return uint32(key.Word(uint64(b))) })
 	} else {
-		a.update(params, grads, a.m, a.v, rate, scale)
+		kernels.AdamW(params, grads, a.m, a.v, step)
 	}
 	return gradNorm, nil
 }
 
-func (a *AdamW) update(params, grads, m, v []float32, rate, gradScale float64) {
-	c := a.config
-	kernels.AdamW(params, grads, m, v, a.steps, float32(rate), float32(c.Beta1), float32(c.Beta2), float32(c.Eps),
-		float32(c.WeightDecay), float32(gradScale))
-}
+// Storage of the moments.
+const (
+	Float32  = "float32"
+	BFloat16 = "bfloat16" // rounded at random, see kernels.AdamWBF16
+)
 
 // stateFile holds a saved state.
 const stateFile = "optimizer.safetensors"
@@ -129,12 +135,20 @@ func (a *AdamW) Save(dir string) error {
 	}
 	m, v, dtype := a.m, a.v, safetensors.F32
 	if a.config.Moments == BFloat16 {
-		m, v, dtype = widen(nil, a.mh), widen(nil, a.vh), safetensors.BF16
+		m, v, dtype = widen(a.mh), widen(a.vh), safetensors.BF16
 	}
 	return safetensors.Write(filepath.Join(dir, stateFile), []safetensors.NamedTensor{
 		{Name: "exp_avg", Shape: []int{a.n}, Values: m, DType: dtype},
 		{Name: "exp_avg_sq", Shape: []int{a.n}, Values: v, DType: dtype},
 	}, map[string]string{"step": strconv.Itoa(a.steps)})
+}
+
+func widen(src []uint16) []float32 {
+	dst := make([]float32, len(src))
+	for i, h := range src {
+		dst[i] = half.FromBFloat16(h)
+	}
+	return dst
 }
 
 // Load reads a state that Save wrote for as many parameters.

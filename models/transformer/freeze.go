@@ -17,10 +17,8 @@ func (m *Model) Freeze() {
 	m.head, m.embed = nil, slices.Clone(m.embed)
 	for i := range m.layers {
 		l := &m.layers[i]
-		for _, n := range []*norm{&l.norm1, &l.norm2, l.qNorm, l.kNorm} {
-			if n != nil {
-				n.w, n.dw = slices.Clone(n.w), nil
-			}
+		for _, n := range l.norms() {
+			n.w, n.dw = slices.Clone(n.w), nil
 		}
 		for _, target := range loraTargets { // all the matrices of a layer
 			w := m.linearsOf(i)[target]

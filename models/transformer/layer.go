@@ -18,6 +18,15 @@ type layer struct {
 	hidden, intermediate int
 }
 
+// norms are all the norms of the layer.
+func (l *layer) norms() []*norm {
+	all := []*norm{&l.norm1, &l.norm2}
+	if l.qNorm != nil {
+		all = append(all, l.qNorm, l.kNorm)
+	}
+	return all
+}
+
 // activations are what the backward pass of a layer reads. What is cheap to compute again from these (the norms' outputs,
 // the gated product) is not kept.
 type activations struct {
@@ -35,17 +44,17 @@ type activations struct {
 // scratch is memory that is free between layers.
 type scratch struct {
 	h   []float32 // [T,D]
-	act []float32 // [T,F]
+	act []float32 // [T,F], and its gradient
 	// backward only
-	dh, dy, dq, dk, dv, dact, dgate, dup []float32
-	dqRaw, dkRaw                         []float32
-	unused                               []float32 // gradients of frozen norms
+	dh, dy, dq, dk, dv, dgate, dup []float32
+	dqRaw, dkRaw                   []float32
+	unused                         []float32 // gradients of frozen norms
 }
 
 // fit makes s a slice of n elements, reusing its memory when it is large enough; the content is undefined.
 func fit[T any](s *[]T, n int) {
 	if cap(*s) < n {
-		*s = make([]T, n)
+		*s = kernels.Make[T](n)
 	}
 	*s = (*s)[:n]
 }
@@ -77,7 +86,6 @@ func (l *layer) fitBackward(s *scratch, rows int) {
 	fit(&s.dq, rows*l.q.out)
 	fit(&s.dk, rows*l.k.out)
 	fit(&s.dv, rows*l.v.out)
-	fit(&s.dact, rows*l.intermediate)
 	fit(&s.dgate, rows*l.intermediate)
 	fit(&s.dup, rows*l.intermediate)
 	if l.qNorm != nil {
@@ -134,9 +142,9 @@ func (l *layer) backward(dx, x []float32, pos []int32, a *activations, s *scratc
 	l.fitBackward(s, rows)
 
 	// out = mid + down(silu(gate) · up)
-	kernels.SwiGLU(s.act, a.gate, a.up)
-	l.down.backward(s.dact, dx, s.act, rows, 0)
-	kernels.SwiGLUBackward(s.dgate, s.dup, s.dact, a.gate, a.up)
+	l.down.backwardInput(s.act, dx, rows, 0)
+	kernels.SwiGLUBackward(s.dgate, s.dup, s.act, s.act, a.gate, a.up)
+	l.down.backwardWeight(dx, s.act, rows)
 	l.norm2.forward(s.h, a.inv2, a.mid, rows)
 	l.gate.backward(s.dh, s.dgate, s.h, rows, 0)
 	l.up.backward(s.dh, s.dup, s.h, rows, 1)

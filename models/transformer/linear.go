@@ -7,6 +7,7 @@ type linear struct {
 	in, out int
 	w, b    []float32 // [out,in]; [out] or nil
 	dw, db  []float32 // gradients, nil where frozen
+	summed  bool      // dw holds a sum; otherwise what it holds is overwritten by the next gradient
 	lora    *adapter  // nil without LoRA
 
 	packed *kernels.Packed // holds w instead of w when the model is frozen
@@ -32,20 +33,42 @@ func (l *linear) forward(y, x []float32, rows int) {
 	})
 }
 
-// backward takes dy [rows,out] and the x of the forward pass; dx [rows,in] becomes beta·dx + dy W, gradients accumulate.
+// backward is backwardInput and backwardWeight.
 func (l *linear) backward(dx, dy, x []float32, rows int, beta float32) {
+	l.backwardInput(dx, dy, rows, beta)
+	l.backwardWeight(dy, x, rows)
+}
+
+// backwardInput takes dy [rows,out]; dx [rows,in] becomes beta·dx + dy W.
+func (l *linear) backwardInput(dx, dy []float32, rows int, beta float32) {
 	kernels.MatMulNN(dx, dy, l.w, rows, l.in, l.out, beta)
 	if l.lora != nil {
-		l.lora.backward(dx, dy, x, rows, l.out, l.in)
+		l.lora.backwardInput(dx, dy, rows, l.out, l.in)
+	}
+}
+
+// backwardWeight takes dy [rows,out] and the x of the forward pass; gradients accumulate.
+func (l *linear) backwardWeight(dy, x []float32, rows int) {
+	if l.lora != nil {
+		l.lora.backwardWeight(dy, x, rows, l.out, l.in)
 	}
 	if l.dw != nil {
-		kernels.MatMulTN(l.dw, dy, x, l.out, l.in, rows, 1)
+		kernels.MatMulTN(l.dw, dy, x, l.out, l.in, rows, l.sum())
 	}
 	if l.db != nil {
 		for r := range rows {
 			kernels.Add(l.db, dy[r*l.out:(r+1)*l.out])
 		}
 	}
+}
+
+// sum is what the present content of dw counts in the next sum.
+func (l *linear) sum() (beta float32) {
+	if l.summed {
+		beta = 1
+	}
+	l.summed = true
+	return beta
 }
 
 // norm is an RMS norm: y = x / sqrt(mean(x²) + eps) · w over the last dimension.

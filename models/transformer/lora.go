@@ -197,21 +197,33 @@ func (l *adapter) forward(y, x []float32, rows, out, in int) {
 	kernels.MatMulNT(y, *u, l.b, rows, out, l.rank, 1)
 }
 
-// backward adds to dx [rows,in] and to the gradients of A and B.
-func (l *adapter) backward(dx, dy, x []float32, rows, out, in int) {
-	u, du := borrowLowRank(rows*l.rank), borrowLowRank(rows*l.rank)
-	defer lowRank.Put(u)
+// backwardInput adds to dx [rows,in].
+func (l *adapter) backwardInput(dx, dy []float32, rows, out, in int) {
+	du := l.gradient(dy, rows, out)
 	defer lowRank.Put(du)
-	kernels.MatMulNN(*du, dy, l.b, rows, l.rank, out, 0)
-	kernels.Scale(l.scale, *du)
 	kernels.MatMulNN(dx, *du, l.a, rows, in, l.rank, 1)
+}
+
+// backwardWeight adds to the gradients of A and B.
+func (l *adapter) backwardWeight(dy, x []float32, rows, out, in int) {
 	if l.da == nil {
 		return
 	}
+	du, u := l.gradient(dy, rows, out), borrowLowRank(rows*l.rank)
+	defer lowRank.Put(du)
+	defer lowRank.Put(u)
 	kernels.MatMulTN(l.da, *du, x, l.rank, in, rows, 1)
 	kernels.MatMulNT(*u, x, l.a, rows, l.rank, in, 0)
 	kernels.Scale(l.scale, *u)
 	kernels.MatMulTN(l.db, dy, *u, out, l.rank, rows, 1)
+}
+
+// gradient is that of the low-rank rows A x, scaled: scale · dy B.
+func (l *adapter) gradient(dy []float32, rows, out int) *[]float32 {
+	du := borrowLowRank(rows * l.rank)
+	kernels.MatMulNN(*du, dy, l.b, rows, l.rank, out, 0)
+	kernels.Scale(l.scale, *du)
+	return du
 }
 
 // Merge folds the adapters into the weights, W + scale · B A, and drops them: the model is then an ordinary one. Its log-probs

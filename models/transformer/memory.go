@@ -36,7 +36,7 @@ func TrainingMemory(c Config, scalar bool, lora *LoRA, recompute bool, tokens in
 
 	// As fitForward and fitBackward of a layer.
 	kept := 2 + 2*qDim + 2*kvDim + c.Heads + c.Hidden + 2*c.Intermediate
-	scratch := 2*c.Hidden + 2*qDim + 2*kvDim + 4*c.Intermediate
+	scratch := 2*c.Hidden + 2*qDim + 2*kvDim + 3*c.Intermediate
 	if c.QKNorm {
 		kept += qDim + kvDim + c.Heads + c.KVHeads
 		scratch += qDim + kvDim

@@ -99,7 +99,7 @@ func allocate(c Config, scalar bool) *Model {
 	for _, t := range m.tensors {
 		n += size(t)
 	}
-	m.params = make([]float32, n)
+	m.params = kernels.Make[float32](n)
 	m.bind()
 	return m
 }

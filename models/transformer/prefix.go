@@ -126,9 +126,9 @@ func (r *rowMap) attention(c Config, m *spreadRows, a *activations) {
 
 // attentionBackward overwrites s.dq, s.dk and s.dv from s.dy.
 func (r *rowMap) attentionBackward(c Config, m *spreadRows, a *activations, s *scratch) {
-	clear(s.dq)
-	clear(s.dk)
-	clear(s.dv)
+	kernels.Zero(s.dq)
+	kernels.Zero(s.dk)
+	kernels.Zero(s.dv)
 	qDim, kvDim := c.Heads*c.HeadDim, c.KVHeads*c.HeadDim
 	if !r.shared {
 		kernels.AttentionBackward(s.dq, s.dk, s.dv, s.dy, a.y, a.q, a.k, a.v, r.starts, c.Heads, c.KVHeads, c.HeadDim, a.lse)
@@ -142,7 +142,7 @@ func (r *rowMap) attentionBackward(c Config, m *spreadRows, a *activations, s *s
 		width int
 	}{{&m.dy, qDim}, {&m.dq, qDim}, {&m.dk, kvDim}, {&m.dv, kvDim}} {
 		fit(part.s, t*part.width)
-		clear(*part.s)
+		kernels.Zero(*part.s)
 	}
 	for u, i := range r.first {
 		copy(m.dy[i*qDim:(i+1)*qDim], s.dy[u*qDim:(u+1)*qDim])

@@ -44,7 +44,7 @@ func NewTrainer(m *Model, o TrainOptions) *Trainer {
 	if m.adapters != nil {
 		m.adapters.grads = make([]float32, len(m.adapters.params))
 	} else {
-		m.grads = make([]float32, len(m.params))
+		m.grads = kernels.Make[float32](len(m.params))
 	}
 	m.bind()
 	t := &Trainer{Model: m, options: o, x: make([][]float32, len(m.layers)+1)}
@@ -70,20 +70,54 @@ func (t *Trainer) Params() []float32 {
 	return params
 }
 
-// Grads are the gradients of Params.
+// Grads are the gradients of Params, to be asked for again after ZeroGrads.
 func (t *Trainer) Grads() []float32 {
+	t.settle()
 	_, grads, _ := t.trained()
 	return grads
 }
 
 // Tensors names the parts of Params and Grads.
 func (t *Trainer) Tensors() []models.Tensor {
+	t.settle()
 	_, _, tensors := t.trained()
 	return tensors
 }
 
-// ZeroGrads clears the gradients.
-func (t *Trainer) ZeroGrads() { clear(t.Grads()) }
+// ZeroGrads clears the gradients. Those of the layers' matrices, which are most of them, are left for the next Backward to overwrite.
+func (t *Trainer) ZeroGrads() {
+	if t.adapters != nil {
+		clear(t.adapters.grads)
+		return
+	}
+	kernels.Zero(t.dEmbed)
+	if !t.config.Tied {
+		kernels.Zero(t.dHead)
+	}
+	clear(t.norm.dw)
+	clear(t.dScalar)
+	for i := range t.layers {
+		for _, n := range t.layers[i].norms() {
+			clear(n.dw)
+		}
+		for _, l := range t.linearsOf(i) {
+			clear(l.db)
+			l.summed = false
+		}
+	}
+}
+
+// settle clears the gradients that ZeroGrads has left for a Backward that did not come.
+func (t *Trainer) settle() {
+	for i := range t.layers {
+		for _, l := range t.linearsOf(i) {
+			if !l.summed {
+				kernels.Zero(l.dw)
+				l.summed = true
+			}
+		}
+	}
+}
 
 // Head is the LM head's weight [V,D] and its gradient.
 func (t *Trainer) Head() (w, dw []float32) { return t.head, t.dHead }

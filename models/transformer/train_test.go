@@ -192,3 +192,64 @@ func TestNew(t *testing.T) {
 		}
 	}
 }
+
+// After ZeroGrads all gradients are zero, by every way to them; a pass from there gives the bits of a new trainer, and two passes
+// the sum of both.
+func TestZeroGrads(t *testing.T) {
+	sequences := groups(2, 2)
+	batch := models.Pack(sequences)
+	for _, modelType := range []string{"llama", "qwen2", "qwen3"} {
+		c := tiny(modelType)
+		c.Tied = false
+		_, want := pass(t, c, TrainOptions{}, sequences, len(sequences))
+		m, err := New(c, 21, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		tr := NewTrainer(m, TrainOptions{})
+		backward := func() {
+			h, err := tr.Forward(batch)
+			if err != nil {
+				t.Fatal(err)
+			}
+			dh := make([]float32, len(h))
+			for i := range dh {
+				dh[i] = float32(math.Sin(float64(i)*7)) * 0.1
+			}
+			if err := tr.Backward(dh); err != nil {
+				t.Fatal(err)
+			}
+		}
+		zero := func(x []float32) bool { return !slices.ContainsFunc(x, func(v float32) bool { return v != 0 }) }
+		_, dHead := tr.Head()
+		_, dScalar := tr.ScalarHead()
+		for i := range dHead {
+			dHead[i] = 1
+		}
+		dScalar[0] = 1
+		backward()
+		tr.ZeroGrads()
+		for _, tensor := range tr.Tensors() {
+			if !zero(tensor.Grad) {
+				t.Errorf("%s: the gradient of %s is not zero", modelType, tensor.Name)
+			}
+		}
+		backward()
+		tr.ZeroGrads()
+		if !zero(tr.Grads()) {
+			t.Errorf("%s: gradients are not zero", modelType)
+		}
+		backward()
+		tr.ZeroGrads()
+		backward()
+		if !slices.Equal(tr.Grads(), want) {
+			t.Errorf("%s: other gradients after ZeroGrads than at first", modelType)
+		}
+		backward()
+		for i, g := range tr.Grads() {
+			if math.Abs(float64(g-2*want[i])) > 1e-5*max(1, math.Abs(float64(want[i]))) {
+				t.Fatalf("%s: gradient %d is %v after two passes, want %v", modelType, i, g, 2*want[i])
+			}
+		}
+	}
+}

@@ -164,13 +164,14 @@ var routines = []routine{
 			each(len(a[0]), func(i int) { a[0][i] = a[1][i] * sigmoid64(a[1][i]) * a[2][i] })
 			return nil, nil
 		}},
-	{"SwiGLUBackward", 5, func(a [][]float32) []float32 { SwiGLUBackward(a[0], a[1], a[2], a[3], a[4]); return nil },
+	{"SwiGLUBackward", 5, func(a [][]float32) []float32 { SwiGLUBackward(a[0], a[1], a[2], a[2], a[3], a[4]); return nil },
 		func(a [][]float64) ([]float64, []float64) {
 			each(len(a[0]), func(i int) {
 				d, g, u := a[2][i], a[3][i], a[4][i]
 				s := sigmoid64(g)
 				a[0][i] = d * u * s * (1 + g*(1-s))
 				a[1][i] = d * g * s
+				a[2][i] = g * s * u // in place of d
 			})
 			return nil, nil
 		}},

@@ -507,14 +507,14 @@ func SwiGLU(y, gate, up []float32) {
 	}
 }
 
-func SwiGLUBackward(dgate, dup, dy, gate, up []float32) {
+func SwiGLUBackward(dgate, dup, y, dy, gate, up []float32) {
 	switch level {
 	case levelAVX512:
-		swigluBackwardAVX512(dgate, dup, dy, gate, up)
+		swigluBackwardAVX512(dgate, dup, y, dy, gate, up)
 	case levelAVX2:
-		swigluBackwardAVX2(dgate, dup, dy, gate, up)
+		swigluBackwardAVX2(dgate, dup, y, dy, gate, up)
 	default:
-		swigluBackwardGeneric(dgate, dup, dy, gate, up)
+		swigluBackwardGeneric(dgate, dup, y, dy, gate, up)
 	}
 }
 
@@ -527,6 +527,20 @@ func AdamW(p, g, m, v []float32, s *AdamWStep) {
 	default:
 		adamwGeneric(p, g, m, v, s)
 	}
+}
+
+// AdamWBF16 is AdamW with moments in bfloat16, rounded at random by the seed.
+func AdamWBF16(p, g []float32, m, v []uint16, s *AdamWStep, seed uint32) {
+	whole := len(p) &^ (lanes - 1)
+	switch level {
+	case levelAVX512:
+		adamwBF16AVX512(p[:whole], g, m, v, &s.GradScale, seed)
+	case levelAVX2:
+		adamwBF16AVX2(p[:whole], g, m, v, &s.GradScale, seed)
+	default:
+		whole = 0
+	}
+	adamwBF16Generic(p[whole:], g[whole:], m[whole:], v[whole:], s, seed+uint32(whole))
 }
 
 func Log(dst, x []float32) { logGeneric(dst, x) }

@@ -54,9 +54,12 @@ func RMSBackward(dx, dy, x, w []float32, inv, c float32)   { rmsBackwardGeneric(
 func RMSWeightGrad(dw, dy, x []float32, inv float32)       { rmsWeightGradGeneric(dw, dy, x, inv) }
 func Rotate(lo, hi, cos, sin []float32)                    { rotateGeneric(lo, hi, cos, sin) }
 func SwiGLU(y, gate, up []float32)                         { swigluGeneric(y, gate, up) }
-func SwiGLUBackward(dgate, dup, dy, gate, up []float32) {
-	swigluBackwardGeneric(dgate, dup, dy, gate, up)
+func SwiGLUBackward(dgate, dup, y, dy, gate, up []float32) {
+	swigluBackwardGeneric(dgate, dup, y, dy, gate, up)
 }
 func AdamW(p, g, m, v []float32, s *AdamWStep) { adamwGeneric(p, g, m, v, s) }
-func FMA(n int) (flops float64)                { return fmaGeneric(n) }
-func Read(x []float32)                         { readGeneric(x) }
+func AdamWBF16(p, g []float32, m, v []uint16, s *AdamWStep, seed uint32) {
+	adamwBF16Generic(p, g, m, v, s, seed)
+}
+func FMA(n int) (flops float64) { return fmaGeneric(n) }
+func Read(x []float32)          { readGeneric(x) }

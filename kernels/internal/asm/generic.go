@@ -371,11 +371,13 @@ func swigluGeneric(y, gate, up []float32) {
 	}
 }
 
-// swigluBackwardGeneric writes dgate and dup for dy, with s = sigmoid(gate): dup = dy·gate·s, dgate = dy·up·s·(1 + gate·(1-s)).
-func swigluBackwardGeneric(dgate, dup, dy, gate, up []float32) {
+// swigluBackwardGeneric writes dgate and dup for dy, with s = sigmoid(gate): dup = dy·gate·s, dgate = dy·up·s·(1 + gate·(1-s)); and
+// y = gate·s·up, which may be dy.
+func swigluBackwardGeneric(dgate, dup, y, dy, gate, up []float32) {
 	for i, g := range gate {
 		s := sigmoid1(g)
 		d, u := dy[i], up[i]
+		y[i] = float32(g*s) * u
 		dup[i] = d * float32(g*s)
 		dgate[i] = float32(d*u) * float32(s*(1+float32(g*(1-s))))
 	}
@@ -401,6 +403,40 @@ func adamwGeneric(p, g, m, v []float32, s *AdamWStep) {
 		den := float32(float32(math.Sqrt(float64(vi)))*s.InvSqrtCorrection) + s.Eps
 		p[i] = float32(w*s.Decay) - float32(s.StepSize*mi)/den
 	}
+}
+
+// adamwBF16Generic is adamwGeneric with moments in bfloat16. The weights move by the moments as they are before they are rounded;
+// number i is rounded with the bits of scramble32(seed+i), the lower for m and the upper for v.
+func adamwBF16Generic(p, g []float32, m, v []uint16, s *AdamWStep, seed uint32) {
+	g, m, v = g[:len(p)], m[:len(p)], v[:len(p)]
+	for i := range p {
+		mi, vi := [1]float32{fromBF16(m[i])}, [1]float32{fromBF16(v[i])}
+		adamwGeneric(p[i:i+1], g[i:i+1], mi[:], vi[:], s)
+		bits := scramble32(seed + uint32(i))
+		m[i], v[i] = roundRandomly(mi[0], bits&0xffff), roundRandomly(vi[0], bits>>16)
+	}
+}
+
+func fromBF16(h uint16) float32 { return math.Float32frombits(uint32(h) << 16) }
+
+// roundRandomly is x in bfloat16, rounded away from zero with the probability of the cut-off part over 16 random bits. Where
+// rounding up could overflow the part is cut off.
+func roundRandomly(x float32, bits uint32) uint16 {
+	b := math.Float32bits(x)
+	if b&0x7f800000 == 0x7f000000 {
+		bits = 0
+	}
+	return uint16((b + bits) >> 16)
+}
+
+// scramble32 is a permutation of 32-bit words whose outputs for consecutive inputs look random: two rounds of multiplication and
+// xor-shift, with the constants that Wellons found by search (Prospecting for Hash Functions, 2018).
+func scramble32(x uint32) uint32 {
+	x ^= x >> 16
+	x *= 0x7feb352d
+	x ^= x >> 15
+	x *= 0x846ca68b
+	return x ^ x>>16
 }
 
 // fmaGeneric does n × 16 independent multiplications and additions.

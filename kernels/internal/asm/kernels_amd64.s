@@ -10143,15 +10143,16 @@ done:
 	VZEROUPPER
 	RET
 
-// func swigluBackwardAVX2(dgate []float32, dup []float32, dy []float32, gate []float32, up []float32)
+// func swigluBackwardAVX2(dgate []float32, dup []float32, y []float32, dy []float32, gate []float32, up []float32)
 // Requires: AVX, AVX2, CMOV, FMA3
-TEXT ·swigluBackwardAVX2(SB), NOSPLIT, $0-120
-	MOVQ gate_len+80(FP), AX
-	MOVQ gate_base+72(FP), CX
-	MOVQ up_base+96(FP), DX
-	MOVQ dy_base+48(FP), BX
+TEXT ·swigluBackwardAVX2(SB), NOSPLIT, $0-144
+	MOVQ gate_len+104(FP), AX
+	MOVQ gate_base+96(FP), CX
+	MOVQ up_base+120(FP), DX
+	MOVQ dy_base+72(FP), BX
 	MOVQ dgate_base+0(FP), SI
 	MOVQ dup_base+24(FP), DI
+	MOVQ y_base+48(FP), R8
 	CMPQ AX, $0x20
 	JLT  rest
 
@@ -10192,6 +10193,8 @@ loop:
 	VMOVUPS      (DX), Y2
 	VMOVUPS      (BX), Y3
 	VMULPS       Y1, Y0, Y4
+	VMULPS       Y4, Y2, Y5
+	VMOVUPS      Y5, (R8)
 	VMULPS       Y4, Y3, Y4
 	VBROADCASTSS one<>+0(SB), Y5
 	VSUBPS       Y1, Y5, Y5
@@ -10237,6 +10240,8 @@ loop:
 	VMOVUPS      32(DX), Y2
 	VMOVUPS      32(BX), Y3
 	VMULPS       Y1, Y0, Y4
+	VMULPS       Y4, Y2, Y5
+	VMOVUPS      Y5, 32(R8)
 	VMULPS       Y4, Y3, Y4
 	VBROADCASTSS one<>+0(SB), Y5
 	VSUBPS       Y1, Y5, Y5
@@ -10282,6 +10287,8 @@ loop:
 	VMOVUPS      64(DX), Y2
 	VMOVUPS      64(BX), Y3
 	VMULPS       Y1, Y0, Y4
+	VMULPS       Y4, Y2, Y5
+	VMOVUPS      Y5, 64(R8)
 	VMULPS       Y4, Y3, Y4
 	VBROADCASTSS one<>+0(SB), Y5
 	VSUBPS       Y1, Y5, Y5
@@ -10327,6 +10334,8 @@ loop:
 	VMOVUPS      96(DX), Y2
 	VMOVUPS      96(BX), Y3
 	VMULPS       Y1, Y0, Y4
+	VMULPS       Y4, Y2, Y5
+	VMOVUPS      Y5, 96(R8)
 	VMULPS       Y4, Y3, Y4
 	VBROADCASTSS one<>+0(SB), Y5
 	VSUBPS       Y1, Y5, Y5
@@ -10341,6 +10350,7 @@ loop:
 	ADDQ         $0x00000080, BX
 	ADDQ         $0x00000080, SI
 	ADDQ         $0x00000080, DI
+	ADDQ         $0x00000080, R8
 	SUBQ         $0x20, AX
 	CMPQ         AX, $0x20
 	JGE          loop
@@ -10348,17 +10358,17 @@ loop:
 rest:
 	TESTQ        AX, AX
 	JE           done
-	XORQ         R8, R8
-	MOVQ         $0x00000008, R9
-	MOVQ         AX, R10
-	CMPQ         R10, R8
-	CMOVQLT      R8, R10
-	CMPQ         R10, R9
-	CMOVQGT      R9, R10
-	LEAQ         laneMask<>+32(SB), R11
-	SHLQ         $0x02, R10
-	SUBQ         R10, R11
-	VMOVUPS      (R11), Y0
+	XORQ         R9, R9
+	MOVQ         $0x00000008, R10
+	MOVQ         AX, R11
+	CMPQ         R11, R9
+	CMOVQLT      R9, R11
+	CMPQ         R11, R10
+	CMOVQGT      R10, R11
+	LEAQ         laneMask<>+32(SB), R12
+	SHLQ         $0x02, R11
+	SUBQ         R11, R12
+	VMOVUPS      (R12), Y0
 	VMASKMOVPS   (CX), Y0, Y1
 	VMOVAPS      Y1, Y2
 	VXORPS       signBit<>+0(SB), Y2, Y2
@@ -10395,6 +10405,8 @@ rest:
 	VMASKMOVPS   (DX), Y0, Y3
 	VMASKMOVPS   (BX), Y0, Y4
 	VMULPS       Y2, Y1, Y5
+	VMULPS       Y5, Y3, Y6
+	VMASKMOVPS   Y6, Y0, (R8)
 	VMULPS       Y5, Y4, Y5
 	VBROADCASTSS one<>+0(SB), Y6
 	VSUBPS       Y2, Y6, Y6
@@ -10404,16 +10416,16 @@ rest:
 	VMULPS       Y6, Y4, Y4
 	VMASKMOVPS   Y4, Y0, (SI)
 	VMASKMOVPS   Y5, Y0, (DI)
-	MOVQ         AX, R10
-	SUBQ         $0x08, R10
-	CMPQ         R10, R8
-	CMOVQLT      R8, R10
-	CMPQ         R10, R9
-	CMOVQGT      R9, R10
-	LEAQ         laneMask<>+32(SB), R11
-	SHLQ         $0x02, R10
-	SUBQ         R10, R11
-	VMOVUPS      (R11), Y0
+	MOVQ         AX, R11
+	SUBQ         $0x08, R11
+	CMPQ         R11, R9
+	CMOVQLT      R9, R11
+	CMPQ         R11, R10
+	CMOVQGT      R10, R11
+	LEAQ         laneMask<>+32(SB), R12
+	SHLQ         $0x02, R11
+	SUBQ         R11, R12
+	VMOVUPS      (R12), Y0
 	VMASKMOVPS   32(CX), Y0, Y1
 	VMOVAPS      Y1, Y2
 	VXORPS       signBit<>+0(SB), Y2, Y2
@@ -10450,6 +10462,8 @@ rest:
 	VMASKMOVPS   32(DX), Y0, Y3
 	VMASKMOVPS   32(BX), Y0, Y4
 	VMULPS       Y2, Y1, Y5
+	VMULPS       Y5, Y3, Y6
+	VMASKMOVPS   Y6, Y0, 32(R8)
 	VMULPS       Y5, Y4, Y5
 	VBROADCASTSS one<>+0(SB), Y6
 	VSUBPS       Y2, Y6, Y6
@@ -10459,16 +10473,16 @@ rest:
 	VMULPS       Y6, Y4, Y4
 	VMASKMOVPS   Y4, Y0, 32(SI)
 	VMASKMOVPS   Y5, Y0, 32(DI)
-	MOVQ         AX, R10
-	SUBQ         $0x10, R10
-	CMPQ         R10, R8
-	CMOVQLT      R8, R10
-	CMPQ         R10, R9
-	CMOVQGT      R9, R10
-	LEAQ         laneMask<>+32(SB), R11
-	SHLQ         $0x02, R10
-	SUBQ         R10, R11
-	VMOVUPS      (R11), Y0
+	MOVQ         AX, R11
+	SUBQ         $0x10, R11
+	CMPQ         R11, R9
+	CMOVQLT      R9, R11
+	CMPQ         R11, R10
+	CMOVQGT      R10, R11
+	LEAQ         laneMask<>+32(SB), R12
+	SHLQ         $0x02, R11
+	SUBQ         R11, R12
+	VMOVUPS      (R12), Y0
 	VMASKMOVPS   64(CX), Y0, Y1
 	VMOVAPS      Y1, Y2
 	VXORPS       signBit<>+0(SB), Y2, Y2
@@ -10505,6 +10519,8 @@ rest:
 	VMASKMOVPS   64(DX), Y0, Y3
 	VMASKMOVPS   64(BX), Y0, Y4
 	VMULPS       Y2, Y1, Y5
+	VMULPS       Y5, Y3, Y6
+	VMASKMOVPS   Y6, Y0, 64(R8)
 	VMULPS       Y5, Y4, Y5
 	VBROADCASTSS one<>+0(SB), Y6
 	VSUBPS       Y2, Y6, Y6
@@ -10515,14 +10531,14 @@ rest:
 	VMASKMOVPS   Y4, Y0, 64(SI)
 	VMASKMOVPS   Y5, Y0, 64(DI)
 	SUBQ         $0x18, AX
-	CMPQ         AX, R8
-	CMOVQLT      R8, AX
 	CMPQ         AX, R9
-	CMOVQGT      R9, AX
-	LEAQ         laneMask<>+32(SB), R8
+	CMOVQLT      R9, AX
+	CMPQ         AX, R10
+	CMOVQGT      R10, AX
+	LEAQ         laneMask<>+32(SB), R9
 	SHLQ         $0x02, AX
-	SUBQ         AX, R8
-	VMOVUPS      (R8), Y0
+	SUBQ         AX, R9
+	VMOVUPS      (R9), Y0
 	VMASKMOVPS   96(CX), Y0, Y1
 	VMOVAPS      Y1, Y2
 	VXORPS       signBit<>+0(SB), Y2, Y2
@@ -10559,6 +10575,8 @@ rest:
 	VMASKMOVPS   96(DX), Y0, Y3
 	VMASKMOVPS   96(BX), Y0, Y4
 	VMULPS       Y2, Y1, Y5
+	VMULPS       Y5, Y3, Y6
+	VMASKMOVPS   Y6, Y0, 96(R8)
 	VMULPS       Y5, Y4, Y5
 	VBROADCASTSS one<>+0(SB), Y6
 	VSUBPS       Y2, Y6, Y6
@@ -10597,13 +10615,13 @@ loop:
 	VBROADCASTSS 4(DI), Y5
 	VMULPS       Y5, Y1, Y1
 	VADDPS       Y4, Y1, Y1
-	VMOVUPS      Y1, (BX)
 	VBROADCASTSS 16(DI), Y4
 	VMULPS       Y4, Y0, Y4
 	VMULPS       Y4, Y0, Y4
 	VBROADCASTSS 12(DI), Y0
 	VMULPS       Y0, Y2, Y2
 	VADDPS       Y4, Y2, Y2
+	VMOVUPS      Y1, (BX)
 	VMOVUPS      Y2, (SI)
 	VSQRTPS      Y2, Y2
 	VBROADCASTSS 28(DI), Y0
@@ -10628,13 +10646,13 @@ loop:
 	VBROADCASTSS 4(DI), Y5
 	VMULPS       Y5, Y1, Y1
 	VADDPS       Y4, Y1, Y1
-	VMOVUPS      Y1, 32(BX)
 	VBROADCASTSS 16(DI), Y4
 	VMULPS       Y4, Y0, Y4
 	VMULPS       Y4, Y0, Y4
 	VBROADCASTSS 12(DI), Y0
 	VMULPS       Y0, Y2, Y2
 	VADDPS       Y4, Y2, Y2
+	VMOVUPS      Y1, 32(BX)
 	VMOVUPS      Y2, 32(SI)
 	VSQRTPS      Y2, Y2
 	VBROADCASTSS 28(DI), Y0
@@ -10659,13 +10677,13 @@ loop:
 	VBROADCASTSS 4(DI), Y5
 	VMULPS       Y5, Y1, Y1
 	VADDPS       Y4, Y1, Y1
-	VMOVUPS      Y1, 64(BX)
 	VBROADCASTSS 16(DI), Y4
 	VMULPS       Y4, Y0, Y4
 	VMULPS       Y4, Y0, Y4
 	VBROADCASTSS 12(DI), Y0
 	VMULPS       Y0, Y2, Y2
 	VADDPS       Y4, Y2, Y2
+	VMOVUPS      Y1, 64(BX)
 	VMOVUPS      Y2, 64(SI)
 	VSQRTPS      Y2, Y2
 	VBROADCASTSS 28(DI), Y0
@@ -10690,13 +10708,13 @@ loop:
 	VBROADCASTSS 4(DI), Y5
 	VMULPS       Y5, Y1, Y1
 	VADDPS       Y4, Y1, Y1
-	VMOVUPS      Y1, 96(BX)
 	VBROADCASTSS 16(DI), Y4
 	VMULPS       Y4, Y0, Y4
 	VMULPS       Y4, Y0, Y4
 	VBROADCASTSS 12(DI), Y0
 	VMULPS       Y0, Y2, Y2
 	VADDPS       Y4, Y2, Y2
+	VMOVUPS      Y1, 96(BX)
 	VMOVUPS      Y2, 96(SI)
 	VSQRTPS      Y2, Y2
 	VBROADCASTSS 28(DI), Y0
@@ -10743,13 +10761,13 @@ rest:
 	VBROADCASTSS 4(DI), Y6
 	VMULPS       Y6, Y2, Y2
 	VADDPS       Y5, Y2, Y2
-	VMASKMOVPS   Y2, Y0, (BX)
 	VBROADCASTSS 16(DI), Y5
 	VMULPS       Y5, Y1, Y5
 	VMULPS       Y5, Y1, Y5
 	VBROADCASTSS 12(DI), Y1
 	VMULPS       Y1, Y3, Y3
 	VADDPS       Y5, Y3, Y3
+	VMASKMOVPS   Y2, Y0, (BX)
 	VMASKMOVPS   Y3, Y0, (SI)
 	VSQRTPS      Y3, Y3
 	VBROADCASTSS 28(DI), Y1
@@ -10784,13 +10802,13 @@ rest:
 	VBROADCASTSS 4(DI), Y6
 	VMULPS       Y6, Y2, Y2
 	VADDPS       Y5, Y2, Y2
-	VMASKMOVPS   Y2, Y0, 32(BX)
 	VBROADCASTSS 16(DI), Y5
 	VMULPS       Y5, Y1, Y5
 	VMULPS       Y5, Y1, Y5
 	VBROADCASTSS 12(DI), Y1
 	VMULPS       Y1, Y3, Y3
 	VADDPS       Y5, Y3, Y3
+	VMASKMOVPS   Y2, Y0, 32(BX)
 	VMASKMOVPS   Y3, Y0, 32(SI)
 	VSQRTPS      Y3, Y3
 	VBROADCASTSS 28(DI), Y1
@@ -10825,13 +10843,13 @@ rest:
 	VBROADCASTSS 4(DI), Y6
 	VMULPS       Y6, Y2, Y2
 	VADDPS       Y5, Y2, Y2
-	VMASKMOVPS   Y2, Y0, 64(BX)
 	VBROADCASTSS 16(DI), Y5
 	VMULPS       Y5, Y1, Y5
 	VMULPS       Y5, Y1, Y5
 	VBROADCASTSS 12(DI), Y1
 	VMULPS       Y1, Y3, Y3
 	VADDPS       Y5, Y3, Y3
+	VMASKMOVPS   Y2, Y0, 64(BX)
 	VMASKMOVPS   Y3, Y0, 64(SI)
 	VSQRTPS      Y3, Y3
 	VBROADCASTSS 28(DI), Y1
@@ -10865,13 +10883,13 @@ rest:
 	VBROADCASTSS 4(DI), Y6
 	VMULPS       Y6, Y2, Y2
 	VADDPS       Y5, Y2, Y2
-	VMASKMOVPS   Y2, Y0, 96(BX)
 	VBROADCASTSS 16(DI), Y5
 	VMULPS       Y5, Y1, Y5
 	VMULPS       Y5, Y1, Y5
 	VBROADCASTSS 12(DI), Y1
 	VMULPS       Y1, Y3, Y3
 	VADDPS       Y5, Y3, Y3
+	VMASKMOVPS   Y2, Y0, 96(BX)
 	VMASKMOVPS   Y3, Y0, 96(SI)
 	VSQRTPS      Y3, Y3
 	VBROADCASTSS 28(DI), Y1
@@ -10889,6 +10907,343 @@ rest:
 done:
 	VZEROUPPER
 	RET
+
+// func adamwBF16AVX2(p []float32, g []float32, m []uint16, v []uint16, s *float32, seed uint32)
+// Requires: AVX, AVX2
+TEXT ·adamwBF16AVX2(SB), NOSPLIT, $0-108
+	MOVQ         p_len+8(FP), AX
+	MOVQ         p_base+0(FP), CX
+	MOVQ         g_base+24(FP), DX
+	MOVQ         m_base+48(FP), BX
+	MOVQ         v_base+72(FP), SI
+	MOVQ         s+96(FP), DI
+	MOVL         seed+104(FP), R8
+	VMOVD        R8, X0
+	VPBROADCASTD X0, Y0
+	VPADDD       laneNumbers<>+0(SB), Y0, Y0
+	VPBROADCASTD width8<>+0(SB), Y1
+	SHRQ         $0x05, AX
+	JE           done
+
+loop:
+	VMOVUPS      (DX), Y2
+	VMOVUPS      (CX), Y3
+	VPMOVZXWD    (BX), Y4
+	VPSLLD       $0x10, Y4, Y4
+	VPMOVZXWD    (SI), Y5
+	VPSLLD       $0x10, Y5, Y5
+	VBROADCASTSS (DI), Y6
+	VMULPS       Y6, Y2, Y2
+	VBROADCASTSS 8(DI), Y6
+	VMULPS       Y6, Y2, Y6
+	VBROADCASTSS 4(DI), Y7
+	VMULPS       Y7, Y4, Y4
+	VADDPS       Y6, Y4, Y4
+	VBROADCASTSS 16(DI), Y6
+	VMULPS       Y6, Y2, Y6
+	VMULPS       Y6, Y2, Y6
+	VBROADCASTSS 12(DI), Y2
+	VMULPS       Y2, Y5, Y5
+	VADDPS       Y6, Y5, Y5
+	VMOVUPS      Y0, Y2
+	VPSRLD       $0x10, Y2, Y6
+	VPXOR        Y6, Y2, Y2
+	VPMULLD      scramble1<>+0(SB), Y2, Y2
+	VPSRLD       $0x0f, Y2, Y6
+	VPXOR        Y6, Y2, Y2
+	VPMULLD      scramble2<>+0(SB), Y2, Y2
+	VPSRLD       $0x10, Y2, Y6
+	VPXOR        Y6, Y2, Y2
+	VPADDD       Y1, Y0, Y0
+	VPSLLD       $0x10, Y2, Y6
+	VPSRLD       $0x10, Y6, Y6
+	VPAND        exponent<>+0(SB), Y4, Y7
+	VPCMPEQD     lastExponent<>+0(SB), Y7, Y7
+	VPANDN       Y6, Y7, Y6
+	VPADDD       Y6, Y4, Y7
+	VPSRLD       $0x10, Y7, Y7
+	VEXTRACTI128 $0x01, Y7, X6
+	VPACKUSDW    X6, X7, X7
+	VMOVUPS      X7, (BX)
+	VPSRLD       $0x10, Y2, Y6
+	VPAND        exponent<>+0(SB), Y5, Y7
+	VPCMPEQD     lastExponent<>+0(SB), Y7, Y7
+	VPANDN       Y6, Y7, Y6
+	VPADDD       Y6, Y5, Y7
+	VPSRLD       $0x10, Y7, Y7
+	VEXTRACTI128 $0x01, Y7, X6
+	VPACKUSDW    X6, X7, X7
+	VMOVUPS      X7, (SI)
+	VSQRTPS      Y5, Y5
+	VBROADCASTSS 28(DI), Y2
+	VMULPS       Y2, Y5, Y5
+	VBROADCASTSS 32(DI), Y2
+	VADDPS       Y2, Y5, Y5
+	VBROADCASTSS 24(DI), Y2
+	VMULPS       Y2, Y4, Y4
+	VDIVPS       Y5, Y4, Y4
+	VBROADCASTSS 20(DI), Y2
+	VMULPS       Y2, Y3, Y3
+	VSUBPS       Y4, Y3, Y3
+	VMOVUPS      Y3, (CX)
+	VMOVUPS      32(DX), Y2
+	VMOVUPS      32(CX), Y3
+	VPMOVZXWD    16(BX), Y4
+	VPSLLD       $0x10, Y4, Y4
+	VPMOVZXWD    16(SI), Y5
+	VPSLLD       $0x10, Y5, Y5
+	VBROADCASTSS (DI), Y6
+	VMULPS       Y6, Y2, Y2
+	VBROADCASTSS 8(DI), Y6
+	VMULPS       Y6, Y2, Y6
+	VBROADCASTSS 4(DI), Y7
+	VMULPS       Y7, Y4, Y4
+	VADDPS       Y6, Y4, Y4
+	VBROADCASTSS 16(DI), Y6
+	VMULPS       Y6, Y2, Y6
+	VMULPS       Y6, Y2, Y6
+	VBROADCASTSS 12(DI), Y2
+	VMULPS       Y2, Y5, Y5
+	VADDPS       Y6, Y5, Y5
+	VMOVUPS      Y0, Y2
+	VPSRLD       $0x10, Y2, Y6
+	VPXOR        Y6, Y2, Y2
+	VPMULLD      scramble1<>+0(SB), Y2, Y2
+	VPSRLD       $0x0f, Y2, Y6
+	VPXOR        Y6, Y2, Y2
+	VPMULLD      scramble2<>+0(SB), Y2, Y2
+	VPSRLD       $0x10, Y2, Y6
+	VPXOR        Y6, Y2, Y2
+	VPADDD       Y1, Y0, Y0
+	VPSLLD       $0x10, Y2, Y6
+	VPSRLD       $0x10, Y6, Y6
+	VPAND        exponent<>+0(SB), Y4, Y7
+	VPCMPEQD     lastExponent<>+0(SB), Y7, Y7
+	VPANDN       Y6, Y7, Y6
+	VPADDD       Y6, Y4, Y7
+	VPSRLD       $0x10, Y7, Y7
+	VEXTRACTI128 $0x01, Y7, X6
+	VPACKUSDW    X6, X7, X7
+	VMOVUPS      X7, 16(BX)
+	VPSRLD       $0x10, Y2, Y6
+	VPAND        exponent<>+0(SB), Y5, Y7
+	VPCMPEQD     lastExponent<>+0(SB), Y7, Y7
+	VPANDN       Y6, Y7, Y6
+	VPADDD       Y6, Y5, Y7
+	VPSRLD       $0x10, Y7, Y7
+	VEXTRACTI128 $0x01, Y7, X6
+	VPACKUSDW    X6, X7, X7
+	VMOVUPS      X7, 16(SI)
+	VSQRTPS      Y5, Y5
+	VBROADCASTSS 28(DI), Y2
+	VMULPS       Y2, Y5, Y5
+	VBROADCASTSS 32(DI), Y2
+	VADDPS       Y2, Y5, Y5
+	VBROADCASTSS 24(DI), Y2
+	VMULPS       Y2, Y4, Y4
+	VDIVPS       Y5, Y4, Y4
+	VBROADCASTSS 20(DI), Y2
+	VMULPS       Y2, Y3, Y3
+	VSUBPS       Y4, Y3, Y3
+	VMOVUPS      Y3, 32(CX)
+	VMOVUPS      64(DX), Y2
+	VMOVUPS      64(CX), Y3
+	VPMOVZXWD    32(BX), Y4
+	VPSLLD       $0x10, Y4, Y4
+	VPMOVZXWD    32(SI), Y5
+	VPSLLD       $0x10, Y5, Y5
+	VBROADCASTSS (DI), Y6
+	VMULPS       Y6, Y2, Y2
+	VBROADCASTSS 8(DI), Y6
+	VMULPS       Y6, Y2, Y6
+	VBROADCASTSS 4(DI), Y7
+	VMULPS       Y7, Y4, Y4
+	VADDPS       Y6, Y4, Y4
+	VBROADCASTSS 16(DI), Y6
+	VMULPS       Y6, Y2, Y6
+	VMULPS       Y6, Y2, Y6
+	VBROADCASTSS 12(DI), Y2
+	VMULPS       Y2, Y5, Y5
+	VADDPS       Y6, Y5, Y5
+	VMOVUPS      Y0, Y2
+	VPSRLD       $0x10, Y2, Y6
+	VPXOR        Y6, Y2, Y2
+	VPMULLD      scramble1<>+0(SB), Y2, Y2
+	VPSRLD       $0x0f, Y2, Y6
+	VPXOR        Y6, Y2, Y2
+	VPMULLD      scramble2<>+0(SB), Y2, Y2
+	VPSRLD       $0x10, Y2, Y6
+	VPXOR        Y6, Y2, Y2
+	VPADDD       Y1, Y0, Y0
+	VPSLLD       $0x10, Y2, Y6
+	VPSRLD       $0x10, Y6, Y6
+	VPAND        exponent<>+0(SB), Y4, Y7
+	VPCMPEQD     lastExponent<>+0(SB), Y7, Y7
+	VPANDN       Y6, Y7, Y6
+	VPADDD       Y6, Y4, Y7
+	VPSRLD       $0x10, Y7, Y7
+	VEXTRACTI128 $0x01, Y7, X6
+	VPACKUSDW    X6, X7, X7
+	VMOVUPS      X7, 32(BX)
+	VPSRLD       $0x10, Y2, Y6
+	VPAND        exponent<>+0(SB), Y5, Y7
+	VPCMPEQD     lastExponent<>+0(SB), Y7, Y7
+	VPANDN       Y6, Y7, Y6
+	VPADDD       Y6, Y5, Y7
+	VPSRLD       $0x10, Y7, Y7
+	VEXTRACTI128 $0x01, Y7, X6
+	VPACKUSDW    X6, X7, X7
+	VMOVUPS      X7, 32(SI)
+	VSQRTPS      Y5, Y5
+	VBROADCASTSS 28(DI), Y2
+	VMULPS       Y2, Y5, Y5
+	VBROADCASTSS 32(DI), Y2
+	VADDPS       Y2, Y5, Y5
+	VBROADCASTSS 24(DI), Y2
+	VMULPS       Y2, Y4, Y4
+	VDIVPS       Y5, Y4, Y4
+	VBROADCASTSS 20(DI), Y2
+	VMULPS       Y2, Y3, Y3
+	VSUBPS       Y4, Y3, Y3
+	VMOVUPS      Y3, 64(CX)
+	VMOVUPS      96(DX), Y2
+	VMOVUPS      96(CX), Y3
+	VPMOVZXWD    48(BX), Y4
+	VPSLLD       $0x10, Y4, Y4
+	VPMOVZXWD    48(SI), Y5
+	VPSLLD       $0x10, Y5, Y5
+	VBROADCASTSS (DI), Y6
+	VMULPS       Y6, Y2, Y2
+	VBROADCASTSS 8(DI), Y6
+	VMULPS       Y6, Y2, Y6
+	VBROADCASTSS 4(DI), Y7
+	VMULPS       Y7, Y4, Y4
+	VADDPS       Y6, Y4, Y4
+	VBROADCASTSS 16(DI), Y6
+	VMULPS       Y6, Y2, Y6
+	VMULPS       Y6, Y2, Y6
+	VBROADCASTSS 12(DI), Y2
+	VMULPS       Y2, Y5, Y5
+	VADDPS       Y6, Y5, Y5
+	VMOVUPS      Y0, Y2
+	VPSRLD       $0x10, Y2, Y6
+	VPXOR        Y6, Y2, Y2
+	VPMULLD      scramble1<>+0(SB), Y2, Y2
+	VPSRLD       $0x0f, Y2, Y6
+	VPXOR        Y6, Y2, Y2
+	VPMULLD      scramble2<>+0(SB), Y2, Y2
+	VPSRLD       $0x10, Y2, Y6
+	VPXOR        Y6, Y2, Y2
+	VPADDD       Y1, Y0, Y0
+	VPSLLD       $0x10, Y2, Y6
+	VPSRLD       $0x10, Y6, Y6
+	VPAND        exponent<>+0(SB), Y4, Y7
+	VPCMPEQD     lastExponent<>+0(SB), Y7, Y7
+	VPANDN       Y6, Y7, Y6
+	VPADDD       Y6, Y4, Y7
+	VPSRLD       $0x10, Y7, Y7
+	VEXTRACTI128 $0x01, Y7, X6
+	VPACKUSDW    X6, X7, X7
+	VMOVUPS      X7, 48(BX)
+	VPSRLD       $0x10, Y2, Y6
+	VPAND        exponent<>+0(SB), Y5, Y7
+	VPCMPEQD     lastExponent<>+0(SB), Y7, Y7
+	VPANDN       Y6, Y7, Y6
+	VPADDD       Y6, Y5, Y7
+	VPSRLD       $0x10, Y7, Y7
+	VEXTRACTI128 $0x01, Y7, X6
+	VPACKUSDW    X6, X7, X7
+	VMOVUPS      X7, 48(SI)
+	VSQRTPS      Y5, Y5
+	VBROADCASTSS 28(DI), Y2
+	VMULPS       Y2, Y5, Y5
+	VBROADCASTSS 32(DI), Y2
+	VADDPS       Y2, Y5, Y5
+	VBROADCASTSS 24(DI), Y2
+	VMULPS       Y2, Y4, Y4
+	VDIVPS       Y5, Y4, Y4
+	VBROADCASTSS 20(DI), Y2
+	VMULPS       Y2, Y3, Y3
+	VSUBPS       Y4, Y3, Y3
+	VMOVUPS      Y3, 96(CX)
+	ADDQ         $0x00000080, CX
+	ADDQ         $0x00000080, DX
+	ADDQ         $0x00000040, BX
+	ADDQ         $0x00000040, SI
+	DECQ         AX
+	JNE          loop
+
+done:
+	VZEROUPPER
+	RET
+
+DATA laneNumbers<>+0(SB)/4, $0x00000000
+DATA laneNumbers<>+4(SB)/4, $0x00000001
+DATA laneNumbers<>+8(SB)/4, $0x00000002
+DATA laneNumbers<>+12(SB)/4, $0x00000003
+DATA laneNumbers<>+16(SB)/4, $0x00000004
+DATA laneNumbers<>+20(SB)/4, $0x00000005
+DATA laneNumbers<>+24(SB)/4, $0x00000006
+DATA laneNumbers<>+28(SB)/4, $0x00000007
+DATA laneNumbers<>+32(SB)/4, $0x00000008
+DATA laneNumbers<>+36(SB)/4, $0x00000009
+DATA laneNumbers<>+40(SB)/4, $0x0000000a
+DATA laneNumbers<>+44(SB)/4, $0x0000000b
+DATA laneNumbers<>+48(SB)/4, $0x0000000c
+DATA laneNumbers<>+52(SB)/4, $0x0000000d
+DATA laneNumbers<>+56(SB)/4, $0x0000000e
+DATA laneNumbers<>+60(SB)/4, $0x0000000f
+GLOBL laneNumbers<>(SB), RODATA|NOPTR, $64
+
+DATA width8<>+0(SB)/4, $0x00000008
+DATA width8<>+4(SB)/4, $0x00000008
+DATA width8<>+8(SB)/4, $0x00000008
+DATA width8<>+12(SB)/4, $0x00000008
+DATA width8<>+16(SB)/4, $0x00000008
+DATA width8<>+20(SB)/4, $0x00000008
+DATA width8<>+24(SB)/4, $0x00000008
+DATA width8<>+28(SB)/4, $0x00000008
+GLOBL width8<>(SB), RODATA|NOPTR, $32
+
+DATA scramble1<>+0(SB)/4, $0x7feb352d
+DATA scramble1<>+4(SB)/4, $0x7feb352d
+DATA scramble1<>+8(SB)/4, $0x7feb352d
+DATA scramble1<>+12(SB)/4, $0x7feb352d
+DATA scramble1<>+16(SB)/4, $0x7feb352d
+DATA scramble1<>+20(SB)/4, $0x7feb352d
+DATA scramble1<>+24(SB)/4, $0x7feb352d
+DATA scramble1<>+28(SB)/4, $0x7feb352d
+GLOBL scramble1<>(SB), RODATA|NOPTR, $32
+
+DATA scramble2<>+0(SB)/4, $0x846ca68b
+DATA scramble2<>+4(SB)/4, $0x846ca68b
+DATA scramble2<>+8(SB)/4, $0x846ca68b
+DATA scramble2<>+12(SB)/4, $0x846ca68b
+DATA scramble2<>+16(SB)/4, $0x846ca68b
+DATA scramble2<>+20(SB)/4, $0x846ca68b
+DATA scramble2<>+24(SB)/4, $0x846ca68b
+DATA scramble2<>+28(SB)/4, $0x846ca68b
+GLOBL scramble2<>(SB), RODATA|NOPTR, $32
+
+DATA exponent<>+0(SB)/4, $0x7f800000
+DATA exponent<>+4(SB)/4, $0x7f800000
+DATA exponent<>+8(SB)/4, $0x7f800000
+DATA exponent<>+12(SB)/4, $0x7f800000
+DATA exponent<>+16(SB)/4, $0x7f800000
+DATA exponent<>+20(SB)/4, $0x7f800000
+DATA exponent<>+24(SB)/4, $0x7f800000
+DATA exponent<>+28(SB)/4, $0x7f800000
+GLOBL exponent<>(SB), RODATA|NOPTR, $32
+
+DATA lastExponent<>+0(SB)/4, $0x7f000000
+DATA lastExponent<>+4(SB)/4, $0x7f000000
+DATA lastExponent<>+8(SB)/4, $0x7f000000
+DATA lastExponent<>+12(SB)/4, $0x7f000000
+DATA lastExponent<>+16(SB)/4, $0x7f000000
+DATA lastExponent<>+20(SB)/4, $0x7f000000
+DATA lastExponent<>+24(SB)/4, $0x7f000000
+DATA lastExponent<>+28(SB)/4, $0x7f000000
+GLOBL lastExponent<>(SB), RODATA|NOPTR, $32
 
 // func fmaAVX2(n int)
 // Requires: AVX, FMA3
@@ -31668,15 +32023,16 @@ done:
 	VZEROUPPER
 	RET
 
-// func swigluBackwardAVX512(dgate []float32, dup []float32, dy []float32, gate []float32, up []float32)
+// func swigluBackwardAVX512(dgate []float32, dup []float32, y []float32, dy []float32, gate []float32, up []float32)
 // Requires: AVX, AVX512DQ, AVX512F, BMI2, CMOV
-TEXT ·swigluBackwardAVX512(SB), NOSPLIT, $0-120
-	MOVQ gate_len+80(FP), AX
-	MOVQ gate_base+72(FP), CX
-	MOVQ up_base+96(FP), DX
-	MOVQ dy_base+48(FP), BX
+TEXT ·swigluBackwardAVX512(SB), NOSPLIT, $0-144
+	MOVQ gate_len+104(FP), AX
+	MOVQ gate_base+96(FP), CX
+	MOVQ up_base+120(FP), DX
+	MOVQ dy_base+72(FP), BX
 	MOVQ dgate_base+0(FP), SI
 	MOVQ dup_base+24(FP), DI
+	MOVQ y_base+48(FP), R8
 	CMPQ AX, $0x20
 	JLT  rest
 
@@ -31708,6 +32064,8 @@ loop:
 	VMOVUPS          (DX), Z2
 	VMOVUPS          (BX), Z3
 	VMULPS           Z1, Z0, Z4
+	VMULPS           Z4, Z2, Z5
+	VMOVUPS          Z5, (R8)
 	VMULPS           Z4, Z3, Z4
 	VBROADCASTSS     one<>+0(SB), Z5
 	VSUBPS           Z1, Z5, Z5
@@ -31744,6 +32102,8 @@ loop:
 	VMOVUPS          64(DX), Z2
 	VMOVUPS          64(BX), Z3
 	VMULPS           Z1, Z0, Z4
+	VMULPS           Z4, Z2, Z5
+	VMOVUPS          Z5, 64(R8)
 	VMULPS           Z4, Z3, Z4
 	VBROADCASTSS     one<>+0(SB), Z5
 	VSUBPS           Z1, Z5, Z5
@@ -31758,6 +32118,7 @@ loop:
 	ADDQ             $0x00000080, BX
 	ADDQ             $0x00000080, SI
 	ADDQ             $0x00000080, DI
+	ADDQ             $0x00000080, R8
 	SUBQ             $0x20, AX
 	CMPQ             AX, $0x20
 	JGE              loop
@@ -31765,16 +32126,16 @@ loop:
 rest:
 	TESTQ            AX, AX
 	JE               done
-	XORQ             R8, R8
-	MOVQ             $0x00000010, R9
-	MOVQ             AX, R10
-	CMPQ             R10, R8
-	CMOVQLT          R8, R10
-	CMPQ             R10, R9
-	CMOVQGT          R9, R10
-	MOVL             $-1, R11
-	BZHIL            R10, R11, R11
-	KMOVW            R11, K1
+	XORQ             R9, R9
+	MOVQ             $0x00000010, R10
+	MOVQ             AX, R11
+	CMPQ             R11, R9
+	CMOVQLT          R9, R11
+	CMPQ             R11, R10
+	CMOVQGT          R10, R11
+	MOVL             $-1, R12
+	BZHIL            R11, R12, R12
+	KMOVW            R12, K1
 	VMOVUPS.Z        (CX), K1, Z0
 	VMOVAPS          Z0, Z1
 	VXORPS.BCST      signBit<>+0(SB), Z1, Z1
@@ -31802,6 +32163,8 @@ rest:
 	VMOVUPS.Z        (DX), K1, Z2
 	VMOVUPS.Z        (BX), K1, Z3
 	VMULPS           Z1, Z0, Z4
+	VMULPS           Z4, Z2, Z5
+	VMOVUPS          Z5, K1, (R8)
 	VMULPS           Z4, Z3, Z4
 	VBROADCASTSS     one<>+0(SB), Z5
 	VSUBPS           Z1, Z5, Z5
@@ -31812,13 +32175,13 @@ rest:
 	VMOVUPS          Z3, K1, (SI)
 	VMOVUPS          Z4, K1, (DI)
 	SUBQ             $0x10, AX
-	CMPQ             AX, R8
-	CMOVQLT          R8, AX
 	CMPQ             AX, R9
-	CMOVQGT          R9, AX
-	MOVL             $-1, R8
-	BZHIL            AX, R8, R8
-	KMOVW            R8, K1
+	CMOVQLT          R9, AX
+	CMPQ             AX, R10
+	CMOVQGT          R10, AX
+	MOVL             $-1, R9
+	BZHIL            AX, R9, R9
+	KMOVW            R9, K1
 	VMOVUPS.Z        64(CX), K1, Z0
 	VMOVAPS          Z0, Z1
 	VXORPS.BCST      signBit<>+0(SB), Z1, Z1
@@ -31846,6 +32209,8 @@ rest:
 	VMOVUPS.Z        64(DX), K1, Z2
 	VMOVUPS.Z        64(BX), K1, Z3
 	VMULPS           Z1, Z0, Z4
+	VMULPS           Z4, Z2, Z5
+	VMOVUPS          Z5, K1, 64(R8)
 	VMULPS           Z4, Z3, Z4
 	VBROADCASTSS     one<>+0(SB), Z5
 	VSUBPS           Z1, Z5, Z5
@@ -31884,13 +32249,13 @@ loop:
 	VBROADCASTSS 4(DI), Z5
 	VMULPS       Z5, Z1, Z1
 	VADDPS       Z4, Z1, Z1
-	VMOVUPS      Z1, (BX)
 	VBROADCASTSS 16(DI), Z4
 	VMULPS       Z4, Z0, Z4
 	VMULPS       Z4, Z0, Z4
 	VBROADCASTSS 12(DI), Z0
 	VMULPS       Z0, Z2, Z2
 	VADDPS       Z4, Z2, Z2
+	VMOVUPS      Z1, (BX)
 	VMOVUPS      Z2, (SI)
 	VSQRTPS      Z2, Z2
 	VBROADCASTSS 28(DI), Z0
@@ -31915,13 +32280,13 @@ loop:
 	VBROADCASTSS 4(DI), Z5
 	VMULPS       Z5, Z1, Z1
 	VADDPS       Z4, Z1, Z1
-	VMOVUPS      Z1, 64(BX)
 	VBROADCASTSS 16(DI), Z4
 	VMULPS       Z4, Z0, Z4
 	VMULPS       Z4, Z0, Z4
 	VBROADCASTSS 12(DI), Z0
 	VMULPS       Z0, Z2, Z2
 	VADDPS       Z4, Z2, Z2
+	VMOVUPS      Z1, 64(BX)
 	VMOVUPS      Z2, 64(SI)
 	VSQRTPS      Z2, Z2
 	VBROADCASTSS 28(DI), Z0
@@ -31967,13 +32332,13 @@ rest:
 	VBROADCASTSS 4(DI), Z5
 	VMULPS       Z5, Z1, Z1
 	VADDPS       Z4, Z1, Z1
-	VMOVUPS      Z1, K1, (BX)
 	VBROADCASTSS 16(DI), Z4
 	VMULPS       Z4, Z0, Z4
 	VMULPS       Z4, Z0, Z4
 	VBROADCASTSS 12(DI), Z0
 	VMULPS       Z0, Z2, Z2
 	VADDPS       Z4, Z2, Z2
+	VMOVUPS      Z1, K1, (BX)
 	VMOVUPS      Z2, K1, (SI)
 	VSQRTPS      Z2, Z2
 	VBROADCASTSS 28(DI), Z0
@@ -32006,13 +32371,13 @@ rest:
 	VBROADCASTSS 4(DI), Z5
 	VMULPS       Z5, Z1, Z1
 	VADDPS       Z4, Z1, Z1
-	VMOVUPS      Z1, K1, 64(BX)
 	VBROADCASTSS 16(DI), Z4
 	VMULPS       Z4, Z0, Z4
 	VMULPS       Z4, Z0, Z4
 	VBROADCASTSS 12(DI), Z0
 	VMULPS       Z0, Z2, Z2
 	VADDPS       Z4, Z2, Z2
+	VMOVUPS      Z1, K1, 64(BX)
 	VMOVUPS      Z2, K1, 64(SI)
 	VSQRTPS      Z2, Z2
 	VBROADCASTSS 28(DI), Z0
@@ -32030,6 +32395,157 @@ rest:
 done:
 	VZEROUPPER
 	RET
+
+// func adamwBF16AVX512(p []float32, g []float32, m []uint16, v []uint16, s *float32, seed uint32)
+// Requires: AVX, AVX512F
+TEXT ·adamwBF16AVX512(SB), NOSPLIT, $0-108
+	MOVQ         p_len+8(FP), AX
+	MOVQ         p_base+0(FP), CX
+	MOVQ         g_base+24(FP), DX
+	MOVQ         m_base+48(FP), BX
+	MOVQ         v_base+72(FP), SI
+	MOVQ         s+96(FP), DI
+	MOVL         seed+104(FP), R8
+	VMOVD        R8, X0
+	VPBROADCASTD X0, Z0
+	VPADDD       laneNumbers<>+0(SB), Z0, Z0
+	VPBROADCASTD width16<>+0(SB), Z1
+	SHRQ         $0x05, AX
+	JE           done
+
+loop:
+	VMOVUPS      (DX), Z2
+	VMOVUPS      (CX), Z3
+	VPMOVZXWD    (BX), Z4
+	VPSLLD       $0x10, Z4, Z4
+	VPMOVZXWD    (SI), Z5
+	VPSLLD       $0x10, Z5, Z5
+	VBROADCASTSS (DI), Z6
+	VMULPS       Z6, Z2, Z2
+	VBROADCASTSS 8(DI), Z6
+	VMULPS       Z6, Z2, Z6
+	VBROADCASTSS 4(DI), Z7
+	VMULPS       Z7, Z4, Z4
+	VADDPS       Z6, Z4, Z4
+	VBROADCASTSS 16(DI), Z6
+	VMULPS       Z6, Z2, Z6
+	VMULPS       Z6, Z2, Z6
+	VBROADCASTSS 12(DI), Z2
+	VMULPS       Z2, Z5, Z5
+	VADDPS       Z6, Z5, Z5
+	VMOVUPS      Z0, Z2
+	VPSRLD       $0x10, Z2, Z6
+	VPXORD       Z6, Z2, Z2
+	VPMULLD.BCST scramble1<>+0(SB), Z2, Z2
+	VPSRLD       $0x0f, Z2, Z6
+	VPXORD       Z6, Z2, Z2
+	VPMULLD.BCST scramble2<>+0(SB), Z2, Z2
+	VPSRLD       $0x10, Z2, Z6
+	VPXORD       Z6, Z2, Z2
+	VPADDD       Z1, Z0, Z0
+	VPSLLD       $0x10, Z2, Z6
+	VPSRLD       $0x10, Z6, Z6
+	VPANDD.BCST  exponent<>+0(SB), Z4, Z7
+	VPCMPD.BCST  $0x04, lastExponent<>+0(SB), Z7, K1
+	VMOVDQA32    Z4, Z7
+	VPADDD       Z6, Z4, K1, Z7
+	VPSRLD       $0x10, Z7, Z7
+	VPMOVDW      Z7, (BX)
+	VPSRLD       $0x10, Z2, Z6
+	VPANDD.BCST  exponent<>+0(SB), Z5, Z7
+	VPCMPD.BCST  $0x04, lastExponent<>+0(SB), Z7, K1
+	VMOVDQA32    Z5, Z7
+	VPADDD       Z6, Z5, K1, Z7
+	VPSRLD       $0x10, Z7, Z7
+	VPMOVDW      Z7, (SI)
+	VSQRTPS      Z5, Z5
+	VBROADCASTSS 28(DI), Z2
+	VMULPS       Z2, Z5, Z5
+	VBROADCASTSS 32(DI), Z2
+	VADDPS       Z2, Z5, Z5
+	VBROADCASTSS 24(DI), Z2
+	VMULPS       Z2, Z4, Z4
+	VDIVPS       Z5, Z4, Z4
+	VBROADCASTSS 20(DI), Z2
+	VMULPS       Z2, Z3, Z3
+	VSUBPS       Z4, Z3, Z3
+	VMOVUPS      Z3, (CX)
+	VMOVUPS      64(DX), Z2
+	VMOVUPS      64(CX), Z3
+	VPMOVZXWD    32(BX), Z4
+	VPSLLD       $0x10, Z4, Z4
+	VPMOVZXWD    32(SI), Z5
+	VPSLLD       $0x10, Z5, Z5
+	VBROADCASTSS (DI), Z6
+	VMULPS       Z6, Z2, Z2
+	VBROADCASTSS 8(DI), Z6
+	VMULPS       Z6, Z2, Z6
+	VBROADCASTSS 4(DI), Z7
+	VMULPS       Z7, Z4, Z4
+	VADDPS       Z6, Z4, Z4
+	VBROADCASTSS 16(DI), Z6
+	VMULPS       Z6, Z2, Z6
+	VMULPS       Z6, Z2, Z6
+	VBROADCASTSS 12(DI), Z2
+	VMULPS       Z2, Z5, Z5
+	VADDPS       Z6, Z5, Z5
+	VMOVUPS      Z0, Z2
+	VPSRLD       $0x10, Z2, Z6
+	VPXORD       Z6, Z2, Z2
+	VPMULLD.BCST scramble1<>+0(SB), Z2, Z2
+	VPSRLD       $0x0f, Z2, Z6
+	VPXORD       Z6, Z2, Z2
+	VPMULLD.BCST scramble2<>+0(SB), Z2, Z2
+	VPSRLD       $0x10, Z2, Z6
+	VPXORD       Z6, Z2, Z2
+	VPADDD       Z1, Z0, Z0
+	VPSLLD       $0x10, Z2, Z6
+	VPSRLD       $0x10, Z6, Z6
+	VPANDD.BCST  exponent<>+0(SB), Z4, Z7
+	VPCMPD.BCST  $0x04, lastExponent<>+0(SB), Z7, K1
+	VMOVDQA32    Z4, Z7
+	VPADDD       Z6, Z4, K1, Z7
+	VPSRLD       $0x10, Z7, Z7
+	VPMOVDW      Z7, 32(BX)
+	VPSRLD       $0x10, Z2, Z6
+	VPANDD.BCST  exponent<>+0(SB), Z5, Z7
+	VPCMPD.BCST  $0x04, lastExponent<>+0(SB), Z7, K1
+	VMOVDQA32    Z5, Z7
+	VPADDD       Z6, Z5, K1, Z7
+	VPSRLD       $0x10, Z7, Z7
+	VPMOVDW      Z7, 32(SI)
+	VSQRTPS      Z5, Z5
+	VBROADCASTSS 28(DI), Z2
+	VMULPS       Z2, Z5, Z5
+	VBROADCASTSS 32(DI), Z2
+	VADDPS       Z2, Z5, Z5
+	VBROADCASTSS 24(DI), Z2
+	VMULPS       Z2, Z4, Z4
+	VDIVPS       Z5, Z4, Z4
+	VBROADCASTSS 20(DI), Z2
+	VMULPS       Z2, Z3, Z3
+	VSUBPS       Z4, Z3, Z3
+	VMOVUPS      Z3, 64(CX)
+	ADDQ         $0x00000080, CX
+	ADDQ         $0x00000080, DX
+	ADDQ         $0x00000040, BX
+	ADDQ         $0x00000040, SI
+	DECQ         AX
+	JNE          loop
+
+done:
+	VZEROUPPER
+	RET
+
+DATA width16<>+0(SB)/4, $0x00000010
+DATA width16<>+4(SB)/4, $0x00000010
+DATA width16<>+8(SB)/4, $0x00000010
+DATA width16<>+12(SB)/4, $0x00000010
+DATA width16<>+16(SB)/4, $0x00000010
+DATA width16<>+20(SB)/4, $0x00000010
+DATA width16<>+24(SB)/4, $0x00000010
+DATA width16<>+28(SB)/4, $0x00000010
+GLOBL width16<>(SB), RODATA|NOPTR, $32
 
 // func fmaAVX512(n int)
 // Requires: AVX, AVX512F

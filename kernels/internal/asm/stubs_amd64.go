@@ -265,12 +265,17 @@ func rotateAVX2(lo []float32, hi []float32, cos []float32, sin []float32)
 func swigluAVX2(y []float32, gate []float32, up []float32)
 
 //go:noescape
-func swigluBackwardAVX2(dgate []float32, dup []float32, dy []float32, gate []float32, up []float32)
+func swigluBackwardAVX2(dgate []float32, dup []float32, y []float32, dy []float32, gate []float32, up []float32)
 
 // adamwAVX2 is AdamW; s points at the fields of an AdamWStep.
 //
 //go:noescape
 func adamwAVX2(p []float32, g []float32, m []float32, v []float32, s *float32)
+
+// adamwBF16AVX2 is AdamWBF16 for whole blocks; s points at the fields of an AdamWStep.
+//
+//go:noescape
+func adamwBF16AVX2(p []float32, g []float32, m []uint16, v []uint16, s *float32, seed uint32)
 
 // fmaAVX2 does 16 independent multiply-adds of a register, n times over.
 //
@@ -783,12 +788,17 @@ func rotateAVX512(lo []float32, hi []float32, cos []float32, sin []float32)
 func swigluAVX512(y []float32, gate []float32, up []float32)
 
 //go:noescape
-func swigluBackwardAVX512(dgate []float32, dup []float32, dy []float32, gate []float32, up []float32)
+func swigluBackwardAVX512(dgate []float32, dup []float32, y []float32, dy []float32, gate []float32, up []float32)
 
 // adamwAVX512 is AdamW; s points at the fields of an AdamWStep.
 //
 //go:noescape
 func adamwAVX512(p []float32, g []float32, m []float32, v []float32, s *float32)
+
+// adamwBF16AVX512 is AdamWBF16 for whole blocks; s points at the fields of an AdamWStep.
+//
+//go:noescape
+func adamwBF16AVX512(p []float32, g []float32, m []uint16, v []uint16, s *float32, seed uint32)
 
 // fmaAVX512 does 16 independent multiply-adds of a register, n times over.
 //

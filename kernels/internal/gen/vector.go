@@ -513,8 +513,8 @@ func vectors(l *level) {
 	})
 	end()
 
-	l.text("swigluBackward", "(dgate, dup, dy, gate, up []float32)")
-	n, p = slices("gate", "up", "dy", "dgate", "dup")
+	l.text("swigluBackward", "(dgate, dup, y, dy, gate, up []float32)")
+	n, p = slices("gate", "up", "dy", "dgate", "dup", "y")
 	l.loop(n, p, func(u int, m *mask) {
 		g, s := l.get(p[0], u, m), l.vec()
 		VMOVAPS(g, s)
@@ -522,6 +522,8 @@ func vectors(l *level) {
 		up, d := l.get(p[1], u, m), l.get(p[2], u, m)
 		gs, t := l.vec(), l.vec()
 		VMULPS(s, g, gs)
+		VMULPS(gs, up, t)
+		l.put(t, p[5], u, m)
 		VMULPS(gs, d, gs)
 		VBROADCASTSS(number("one", 1), t)
 		VSUBPS(s, t, t)
@@ -577,33 +579,166 @@ func (l *level) adamw() {
 	l.text("adamw", "(p, g, m, v []float32, s *float32)")
 	n, p := slices("p", "g", "m", "v")
 	Doc("adamw" + l.name + " is AdamW; s points at the fields of an AdamWStep.")
+	field := l.adamwFields()
+	l.loop(n, p, func(u int, mk *mask) {
+		g, m, v, w := l.get(p[1], u, mk), l.get(p[2], u, mk), l.get(p[3], u, mk), l.get(p[0], u, mk)
+		l.adamwMoments(field, g, m, v)
+		l.put(m, p[2], u, mk)
+		l.put(v, p[3], u, mk)
+		l.adamwWeight(field, m, v, w)
+		l.put(w, p[0], u, mk)
+	})
+	end()
+
+	l.text("adamwBF16", "(p, g []float32, m, v []uint16, s *float32, seed uint32)")
+	n, p = slices("p", "g", "m", "v")
+	Doc("adamwBF16" + l.name + " is AdamWBF16 for whole blocks; s points at the fields of an AdamWStep.")
+	field = l.adamwFields()
+	counter, width := l.vec(), l.vec()
+	seed := XMM()
+	VMOVD(Load(Param("seed"), GP32()), seed)
+	VPBROADCASTD(seed, counter)
+	VPADDD(laneNumbers(), counter, counter)
+	VPBROADCASTD(constant(label("width%d", l.w), uint32(l.w)), width)
+	SHRQ(U8(5), n)
+	JE(LabelRef("done"))
+	Label("loop")
+	for u := range block / l.w {
+		half := func(q reg.GPVirtual) Mem { return Mem{Base: q, Disp: u * l.bytes() / 2} }
+		g, w, m, v := l.get(p[1], u, nil), l.get(p[0], u, nil), l.vec(), l.vec()
+		l.widen(half(p[2]), m)
+		l.widen(half(p[3]), v)
+		l.adamwMoments(field, g, m, v)
+		bits, cut, t := l.vec(), l.vec(), l.vec()
+		l.scramble(counter, bits)
+		VPADDD(width, counter, counter)
+		VPSLLD(U8(16), bits, cut)
+		VPSRLD(U8(16), cut, cut)
+		l.narrow(m, cut, t, half(p[2]))
+		VPSRLD(U8(16), bits, cut)
+		l.narrow(v, cut, t, half(p[3]))
+		l.adamwWeight(field, m, v, w)
+		l.put(w, p[0], u, nil)
+	}
+	for i, q := range p {
+		size := 4
+		if i >= 2 {
+			size = 2
+		}
+		ADDQ(U32(uint32(size*block)), q)
+	}
+	DECQ(n)
+	JNE(LabelRef("loop"))
+	Label("done")
+	end()
+}
+
+// adamwFields returns what broadcasts field i of the AdamWStep that s points at.
+func (l *level) adamwFields() func(i int) reg.VecVirtual {
 	step := Load(Param("s"), GP64())
-	field := func(i int) reg.VecVirtual {
+	return func(i int) reg.VecVirtual {
 		v := l.vec()
 		VBROADCASTSS(Mem{Base: step, Disp: 4 * i}, v)
 		return v
 	}
-	l.loop(n, p, func(u int, mk *mask) {
-		g, m, v, w := l.get(p[1], u, mk), l.get(p[2], u, mk), l.get(p[3], u, mk), l.get(p[0], u, mk)
-		VMULPS(field(0), g, g)
-		t := l.vec()
-		VMULPS(field(2), g, t)
-		VMULPS(field(1), m, m)
-		VADDPS(t, m, m)
-		l.put(m, p[2], u, mk)
-		VMULPS(field(4), g, t)
-		VMULPS(t, g, t)
-		VMULPS(field(3), v, v)
-		VADDPS(t, v, v)
-		l.put(v, p[3], u, mk)
-		VSQRTPS(v, v)
-		VMULPS(field(7), v, v)
-		VADDPS(field(8), v, v)
-		VMULPS(field(6), m, m)
-		VDIVPS(v, m, m)
-		VMULPS(field(5), w, w)
-		VSUBPS(m, w, w)
-		l.put(w, p[0], u, mk)
-	})
-	end()
+}
+
+// adamwMoments moves m and v along the gradient g, which it destroys.
+func (l *level) adamwMoments(field func(int) reg.VecVirtual, g, m, v reg.VecVirtual) {
+	VMULPS(field(0), g, g)
+	t := l.vec()
+	VMULPS(field(2), g, t)
+	VMULPS(field(1), m, m)
+	VADDPS(t, m, m)
+	VMULPS(field(4), g, t)
+	VMULPS(t, g, t)
+	VMULPS(field(3), v, v)
+	VADDPS(t, v, v)
+}
+
+// adamwWeight moves w along the moments, which it destroys.
+func (l *level) adamwWeight(field func(int) reg.VecVirtual, m, v, w reg.VecVirtual) {
+	VSQRTPS(v, v)
+	VMULPS(field(7), v, v)
+	VADDPS(field(8), v, v)
+	VMULPS(field(6), m, m)
+	VDIVPS(v, m, m)
+	VMULPS(field(5), w, w)
+	VSUBPS(m, w, w)
+}
+
+// laneNumbers is a table of 0 to 15.
+var laneNumbers = func() func() Mem {
+	var table Mem
+	made := false
+	return func() Mem {
+		if !made {
+			made = true
+			table = GLOBL("laneNumbers", RODATA|NOPTR)
+			for i := range 16 {
+				DATA(4*i, U32(uint32(i)))
+			}
+		}
+		return table
+	}
+}()
+
+// widen loads a register of bfloat16 numbers.
+func (l *level) widen(from Mem, v reg.VecVirtual) {
+	VPMOVZXWD(from, v)
+	VPSLLD(U8(16), v, v)
+}
+
+// scramble writes scramble32 of x to h.
+func (l *level) scramble(x, h reg.VecVirtual) {
+	t := l.vec()
+	fold := func(shift uint8) {
+		VPSRLD(U8(shift), h, t)
+		l.xor(t, h)
+	}
+	VMOVUPS(x, h)
+	fold(16)
+	l.times("scramble1", 0x7feb352d, h)
+	fold(15)
+	l.times("scramble2", 0x846ca68b, h)
+	fold(16)
+}
+
+func (l *level) xor(t, h reg.VecVirtual) {
+	if l.wide() {
+		VPXORD(t, h, h)
+	} else {
+		VPXOR(t, h, h)
+	}
+}
+
+// times multiplies by a constant, modulo 2³².
+func (l *level) times(name string, c uint32, h reg.VecVirtual) {
+	if l.wide() {
+		VPMULLD_BCST(constant(name, c), h, h)
+	} else {
+		VPMULLD(constant(name, c), h, h)
+	}
+}
+
+// narrow stores x in bfloat16 as roundRandomly does with the 16 bits in each lane of cut; it destroys cut and t.
+func (l *level) narrow(x, cut, t reg.VecVirtual, to Mem) {
+	if l.wide() {
+		VPANDD_BCST(constant("exponent", 0x7f800000), x, t)
+		last := K()
+		VPCMPD_BCST(U8(4), constant("lastExponent", 0x7f000000), t, last) // not equal
+		VMOVDQA32(x, t)
+		VPADDD(cut, x, last, t)
+		VPSRLD(U8(16), t, t)
+		VPMOVDW(t, to)
+		return
+	}
+	VPAND(constant("exponent", 0x7f800000), x, t)
+	VPCMPEQD(constant("lastExponent", 0x7f000000), t, t)
+	VPANDN(cut, t, cut)
+	VPADDD(cut, x, t)
+	VPSRLD(U8(16), t, t)
+	VEXTRACTI128(U8(1), t, cut.AsX())
+	VPACKUSDW(cut.AsX(), t.AsX(), t.AsX())
+	VMOVUPS(t.AsX(), to)
 }

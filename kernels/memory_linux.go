@@ -1,0 +1,12 @@
+package kernels
+
+import "syscall"
+
+// adviseLarge asks for large pages from the one that holds the address to the one that holds the last byte. The garbage collector's
+// memory comes in larger pieces still, so these are its own; asking for a neighbour too changes nothing but the size of its pages. A
+// refusal leaves small pages, which work as well.
+func adviseLarge(at, size uintptr) {
+	first := at &^ (largePage - 1)
+	end := (at + size + largePage - 1) &^ (largePage - 1)
+	_, _, _ = syscall.Syscall(syscall.SYS_MADVISE, first, end-first, syscall.MADV_HUGEPAGE)
+}
