@@ -68,7 +68,7 @@ func (r Recipe) measureSubject(ctx context.Context, subject subject, work string
 		n.add(f)
 	}
 	file := filepath.Join(work, "evaluation.json")
-	beam.ParDo0(f.scope, &saveSumsFn{File: file}, evaluate.Apply(f.scope, c, f.rows))
+	stage.End(f.scope, beam.ParDo(f.scope, &saveSumsFn{File: file}, evaluate.Apply(f.scope, c, f.rows)))
 	result, err := execute(ctx, evaluationPipeline, pipeline, r.Runner)
 	if err != nil {
 		return Evaluation{}, err
@@ -163,10 +163,10 @@ func init() { beam.RegisterDoFn(&saveSumsFn{}) }
 type saveSumsFn struct{ File string }
 
 // ProcessElement writes the sums.
-func (f *saveSumsFn) ProcessElement(ctx context.Context, sums evaluate.Sums) error {
+func (f *saveSumsFn) ProcessElement(ctx context.Context, sums evaluate.Sums) (string, error) {
 	raw, err := json.Marshal(sums)
 	if err != nil {
-		return err
+		return "", err
 	}
-	return stage.WriteFile(ctx, f.File, raw, false)
+	return f.File, stage.WriteFile(ctx, f.File, raw, false)
 }

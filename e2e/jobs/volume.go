@@ -185,7 +185,7 @@ func (c chain) run(ctx context.Context, o options, slice int, m *measured, sum *
 	for _, st := range c.after {
 		rows = st.add(s, store, rows)
 	}
-	beam.ParDo0(s, &sinkFn{}, rows)
+	stage.End(s, beam.ParDo(s, &sinkFn{}, rows))
 	result, err := o.execute(ctx, p)
 	if err != nil {
 		return err
@@ -292,18 +292,18 @@ func init() { beam.RegisterDoFn(&sinkFn{}) }
 // sinkFn counts and digests what comes out; nothing is kept.
 type sinkFn struct{}
 
-// ProcessElement counts a batch.
-func (*sinkFn) ProcessElement(ctx context.Context, b stage.Batch) error {
+// ProcessElement counts a batch and returns its rows.
+func (*sinkFn) ProcessElement(ctx context.Context, b stage.Batch) (int64, error) {
 	start := time.Now()
 	got, err := lookAt(b)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	for name, n := range map[string]int64{"rows_out": got.rows, "tokens": got.tokens, "bytes": got.bytes, "digest": int64(got.digest)} {
 		stage.Count(ctx, "sink", name, int(n))
 	}
 	stage.Count(ctx, "sink", "ms", int(time.Since(start).Milliseconds()))
-	return nil
+	return got.rows, nil
 }
 
 type seen struct {

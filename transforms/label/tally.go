@@ -40,7 +40,7 @@ func Record(s beam.Scope, file string, round int, mixed *MixedConfig, store stag
 	s = s.Scope("ledger")
 	drawn := beam.ParDo(s, &groupsFn{Round: round, Drawn: true, Store: store}, prompts)
 	judged := beam.ParDo(s, &groupsFn{Round: round, Mixed: mixed, Store: store}, labeled)
-	beam.ParDo0(s, &writeGroupsFn{File: file, Store: store}, beam.GroupByKey(s, beam.Flatten(s, drawn, judged)))
+	stage.End(s, beam.ParDo(s, &writeGroupsFn{File: file, Store: store}, beam.GroupByKey(s, beam.Flatten(s, drawn, judged))))
 }
 
 func init() {
@@ -104,11 +104,11 @@ type writeGroupsFn struct {
 	Store stage.Store
 }
 
-// ProcessElement writes the file.
-func (f *writeGroupsFn) ProcessElement(ctx context.Context, _ int, parcels func(*string) bool) error {
+// ProcessElement writes the file and returns its name.
+func (f *writeGroupsFn) ProcessElement(ctx context.Context, _ int, parcels func(*string) bool) (string, error) {
 	groups, err := stage.Unpack[PromptGroup](ctx, f.Store, parcels)
 	if err != nil {
-		return fmt.Errorf("ledger: %w", err)
+		return "", fmt.Errorf("ledger: %w", err)
 	}
 	by := map[string]PromptGroup{}
 	for _, g := range groups {
@@ -125,10 +125,10 @@ func (f *writeGroupsFn) ProcessElement(ctx context.Context, _ int, parcels func(
 	enc := json.NewEncoder(&out)
 	for _, g := range all {
 		if err := enc.Encode(g); err != nil {
-			return fmt.Errorf("ledger: %w", err)
+			return "", fmt.Errorf("ledger: %w", err)
 		}
 	}
-	return stage.WriteFile(ctx, f.File, out.Bytes(), false)
+	return f.File, stage.WriteFile(ctx, f.File, out.Bytes(), false)
 }
 
 // UpTo filters the rows of prompts whose id comes after Last: what a round of sampling brought beyond what was wanted. Ids

@@ -106,9 +106,7 @@ func Write(s beam.Scope, out Output, store stage.Store, in beam.PCollection) bea
 	out = out.withDefaults()
 	sharded := beam.ParDo(s, &shardFn{Shards: out.Shards, Store: store}, in)
 	files := beam.ParDo(s, &writeFn{Output: out, Store: store}, beam.GroupByKey(s, sharded))
-	// Somebody has to read the result: prism (Beam 2.77, internal/stage.go, Execute) waits for a stage without outputs in a busy
-	// loop, which takes a core from the writing.
-	beam.GroupByKey(s, beam.AddFixedKey(s, files))
+	stage.End(s, files)
 	return files
 }
 

@@ -64,8 +64,8 @@ func Register[M any, P MapperPtr[M]]() {
 // RegisterWith is Register for a stage with a side input.
 func RegisterWith[M, S any, P SideMapperPtr[M, S]]() {
 	beam.RegisterDoFn(&sideFn[M, S, P]{})
+	beam.RegisterDoFn(&joinFn[S]{})
 	beam.RegisterDoFn(&storedSideFn[M, S, P]{})
-	register.Emitter1[Stored]()
 	register.Emitter1[Batch]()
 }
 
@@ -85,8 +85,10 @@ func Apply[M any, P MapperPtr[M]](s beam.Scope, cfg M, in beam.PCollection) (out
 
 // ApplyWith is Apply for a stage with a side input: side is a PCollection of exactly one S.
 //
-// Runners never fuse such a stage with the one before it, since it must wait for its side input. What crosses there is
-// a description of stored rows, where the rows came through a store.
+// Runners never fuse such a stage with the one before it, since it must wait for its side input. Where the rows came through
+// a store, what waits are descriptions of stored rows: they are joined with the side input, and a stage after that does the
+// work. Prism (Beam 2.77, internal/engine/elementmanager.go, Bundles) asks in a busy loop whether a stage with a side input can
+// go on, as long as that stage is at work, so such a stage should have none.
 func ApplyWith[M, S any, P SideMapperPtr[M, S]](s beam.Scope, cfg M, in, side beam.PCollection) (out, dead beam.PCollection) {
 	c := P(&cfg).Contract()
 	s = s.Scope(c.Name)
@@ -95,7 +97,8 @@ func ApplyWith[M, S any, P SideMapperPtr[M, S]](s beam.Scope, cfg M, in, side be
 	if after.Store.Dir == "" {
 		out, dead = beam.ParDo2(s, &fn, in, beam.SideInput{Input: side})
 	} else {
-		out, dead = beam.ParDo2(s, &storedSideFn[M, S, P]{Side: fn, Store: after.Store}, Put(s, after.Store, in), beam.SideInput{Input: side})
+		joined := beam.ParDo(s, &joinFn[S]{}, stored(s, after.Store, in), beam.SideInput{Input: side})
+		out, dead = beam.ParDo2(s, &storedSideFn[M, S, P]{Side: fn, Store: after.Store}, beam.Reshuffle(s, joined))
 	}
 	Describe(out, after)
 	return out, dead
@@ -114,6 +117,7 @@ func prepare[M any](c schemas.Contract, cfg M, p any, in beam.PCollection) Descr
 		panic(err.Error())
 	}
 	d := DescriptionOf(in)
+	d.stored = beam.PCollection{}
 	if d.Known == nil {
 		return d
 	}
@@ -192,6 +196,11 @@ func (f *sideFn[M, S, P]) ProcessElement(ctx context.Context, b Batch, side S, o
 
 func (f *sideFn[M, S, P]) Teardown() error { return teardown(P(&f.Config)) }
 
+// joinFn puts the side input beside the descriptions of rows.
+type joinFn[S any] struct{}
+
+func (*joinFn[S]) ProcessElement(d Stored, side S) (Stored, S) { return d, side }
+
 // storedSideFn is a sideFn that fetches its rows.
 type storedSideFn[M, S any, P SideMapperPtr[M, S]] struct {
 	Side  sideFn[M, S, P]
@@ -201,8 +210,8 @@ type storedSideFn[M, S any, P SideMapperPtr[M, S]] struct {
 func (f *storedSideFn[M, S, P]) Setup(ctx context.Context) error { return f.Side.Setup(ctx) }
 
 // FinishBundle closes the span of the bundle.
-func (f *storedSideFn[M, S, P]) FinishBundle(ctx context.Context, side S, out, dead func(Batch)) {
-	f.Side.FinishBundle(ctx, side, out, dead)
+func (f *storedSideFn[M, S, P]) FinishBundle(context.Context, func(Batch), func(Batch)) {
+	f.Side.runner.span.end(nil)
 }
 
 func (f *storedSideFn[M, S, P]) ProcessElement(ctx context.Context, d Stored, side S, out, dead func(Batch)) error {

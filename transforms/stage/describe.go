@@ -15,6 +15,7 @@ type Description struct {
 	Known          *schemas.Known // its columns; nil when they are not known, and are checked only when the pipeline runs
 	MaxRecordBytes int            // upper limit of an encoded batch; 0 means the default
 	Store          Store          // where its rows can be left for a stage that cannot be fused with this one's; may have no directory
+	stored         beam.PCollection // descriptions of exactly its rows, in that store; not valid when they are not there
 }
 
 // Beam's PCollection has no room for a description, so it is kept beside it, for as many as a process builds in a while.

@@ -18,17 +18,25 @@ func init() {
 }
 
 // Exchange spreads batches over the workers through files: PCollection<Batch> in and out. With a store without a
-// directory it does nothing, which suits tests on a few rows.
+// directory it does nothing, which suits tests on a few rows; nor where the rows have just come that way.
 func Exchange(s beam.Scope, store Store, in beam.PCollection) beam.PCollection {
-	if store.Dir == "" {
+	d := DescriptionOf(in)
+	if store.Dir == "" || d.stored.IsValid() && d.Store == store {
 		return in
 	}
 	s = s.Scope("exchange")
-	out := Get(s, store, beam.Reshuffle(s, Put(s, store, in)))
-	d := DescriptionOf(in)
-	d.Store = store
+	d.Store, d.stored = store, beam.Reshuffle(s, Put(s, store, in))
+	out := Get(s, store, d.stored)
 	Describe(out, d)
 	return out
+}
+
+// stored describes the rows of a collection in the store, which they are written to unless they have just come from there.
+func stored(s beam.Scope, store Store, in beam.PCollection) beam.PCollection {
+	if d := DescriptionOf(in); d.stored.IsValid() && d.Store == store {
+		return d.stored
+	}
+	return Put(s, store, in)
 }
 
 // Put writes batches: PCollection<Batch> in, PCollection<Stored> out.
@@ -40,6 +48,10 @@ func Put(s beam.Scope, store Store, in beam.PCollection) beam.PCollection {
 func Get(s beam.Scope, store Store, in beam.PCollection) beam.PCollection {
 	return beam.ParDo(s, &getFn{Store: store}, in)
 }
+
+// End reads what a pipeline ends with. Somebody has to: prism (Beam 2.77, internal/stage.go, Execute) waits for a stage whose
+// results nobody reads in a busy loop, which takes a core from its work.
+func End(s beam.Scope, last beam.PCollection) { beam.GroupByKey(s, beam.AddFixedKey(s, last)) }
 
 // ApplyOnce is Apply for a stage whose work must not be done twice, such as sampling. What it makes of a batch is kept in
 // the store, named by all it depends on (settings, models, rows); a bundle that is run again, or an iteration that
@@ -53,9 +65,9 @@ func ApplyOnce[M any, P MapperPtr[M]](s beam.Scope, cfg M, store Store, in beam.
 	s = s.Scope(c.Name)
 	after := prepare(c, cfg, P(&cfg), in)
 	kept, set := beam.ParDo2(s, &onceFn[M, P]{Config: cfg, Store: store, MaxRecordBytes: after.MaxRecordBytes}, Exchange(s, store, in))
-	out = Get(s, store, beam.Reshuffle(s, kept))
+	after.Store, after.stored = store, beam.Reshuffle(s, kept)
+	out = Get(s, store, after.stored)
 	dead = Get(s, store, set)
-	after.Store = store
 	Describe(out, after)
 	return out, dead
 }

@@ -3,6 +3,7 @@ package stage_test
 import (
 	"context"
 	"reflect"
+	"strings"
 	"testing"
 
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
@@ -65,8 +66,11 @@ func TestRowsForASideInputAreStored(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	found := 0
+	found, written := 0, 0
 	for _, e := range edges {
+		if strings.Contains(e.Name(), "putFn") {
+			written++
+		}
 		if len(e.Input) == 2 && e.DoFn != nil {
 			found++
 			if given := e.Input[0].From.Type().Type(); given != reflect.TypeFor[stage.Stored]() {
@@ -76,5 +80,8 @@ func TestRowsForASideInputAreStored(t *testing.T) {
 	}
 	if found != 1 {
 		t.Errorf("%d stages with a side input", found)
+	}
+	if written != 1 {
+		t.Errorf("rows that have just come through the store are written %d times", written)
 	}
 }

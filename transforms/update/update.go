@@ -119,7 +119,9 @@ func Apply(s beam.Scope, job Job, store stage.Store, in beam.PCollection) beam.P
 	}
 	seeds := beam.ParDo(s, emptyShard, beam.Create(s, all...))
 	parts := beam.ParDo(s, &trainFn{Job: ship(job), Store: store}, beam.GroupByKey(s, beam.Flatten(s, sharded, seeds)))
-	return beam.ParDo(s, &mergeFn{Job: ship(job)}, beam.GroupByKey(s, parts))
+	model := beam.ParDo(s, &mergeFn{Job: ship(job)}, beam.GroupByKey(s, parts))
+	stage.End(s, model)
+	return model
 }
 
 var ids = []schemas.Descriptor{schemas.PromptID}
