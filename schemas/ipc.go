@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"unsafe"
 
 	"github.com/apache/arrow/go/v15/arrow"
 	"github.com/apache/arrow/go/v15/arrow/array"
@@ -33,21 +35,25 @@ func (r Record) MarshalBinary() ([]byte, error) {
 
 // UnmarshalBinary reads an Arrow IPC stream of one record batch. The bytes may come from anywhere: whatever is wrong with
 // them is an error, and no more memory is taken than a small multiple of their length.
-func (r *Record) UnmarshalBinary(data []byte) error {
-	src := bytes.NewReader(data)
-	in := NewStreamReader(src, int64(len(data)))
+func (r *Record) UnmarshalBinary(data []byte) (err error) {
+	*r, err = Unmarshal(slices.Clone(data))
+	return err
+}
+
+// Unmarshal is UnmarshalBinary without copying: the bytes belong to the record from then on.
+func Unmarshal(data []byte) (Record, error) {
+	in := NewBytesReader(data)
 	rec, err := in.Next()
 	if err == io.EOF {
-		return errors.New("corrupt Arrow stream: no record batch after the schema")
+		return Record{}, errors.New("corrupt Arrow stream: no record batch after the schema")
 	}
 	if err != nil {
-		return err
+		return Record{}, err
 	}
-	if _, err := in.Next(); err != io.EOF || src.Len() > 0 {
-		return errors.New("corrupt Arrow stream: it does not end after one record batch")
+	if _, err := in.Next(); err != io.EOF || len(in.msgs.data) > 0 {
+		return Record{}, errors.New("corrupt Arrow stream: it does not end after one record batch")
 	}
-	*r = rec
-	return nil
+	return rec, nil
 }
 
 // StreamWriter writes records of one schema as an Arrow IPC stream of as many record batches.
@@ -99,6 +105,11 @@ func NewStreamReader(r io.Reader, limit int64) *StreamReader {
 	return &StreamReader{msgs: messages{r: r, limit: limit}, mem: &budget{}}
 }
 
+// NewBytesReader reads a stream that is in memory. Its records share the bytes, which must not change from then on.
+func NewBytesReader(data []byte) *StreamReader {
+	return &StreamReader{msgs: messages{data: data, limit: int64(len(data))}, mem: &budget{}}
+}
+
 // Next returns the next record, io.EOF after the last, or what is wrong with the stream.
 func (s *StreamReader) Next() (out Record, err error) {
 	if s.err != nil {
@@ -132,7 +143,8 @@ func (s *StreamReader) Next() (out Record, err error) {
 
 // messages cuts an Arrow stream into messages, checking each length before it is believed.
 type messages struct {
-	r     io.Reader
+	r     io.Reader // nil: the stream is data
+	data  []byte
 	limit int64
 	mem   *budget
 	ended bool
@@ -145,11 +157,11 @@ func (m *messages) Message() (*ipc.Message, error) {
 	if m.ended {
 		return nil, io.EOF
 	}
-	var head [8]byte
-	if _, err := io.ReadFull(m.r, head[:]); err != nil {
+	head, err := m.take(8)
+	if err != nil {
 		return nil, errors.New("truncated")
 	}
-	if bin.LittleEndian.Uint32(head[:]) != 0xFFFFFFFF {
+	if bin.LittleEndian.Uint32(head) != 0xFFFFFFFF {
 		return nil, errors.New("not an Arrow stream")
 	}
 	n := bin.LittleEndian.Uint32(head[4:])
@@ -173,16 +185,24 @@ func (m *messages) Message() (*ipc.Message, error) {
 	return ipc.NewMessage(memory.NewBufferBytes(meta), memory.NewBufferBytes(body)), nil
 }
 
-// take reads n bytes, growing as they arrive.
+// take returns the next n bytes of what is in memory, or reads them, growing as they arrive.
 func (m *messages) take(n int64) ([]byte, error) {
 	if n < 0 || n > m.limit {
 		return nil, fmt.Errorf("message of %d bytes, allowed are %d", n, m.limit)
 	}
-	if src, ok := m.r.(*bytes.Reader); ok && n > int64(src.Len()) {
-		return nil, fmt.Errorf("truncated: message of %d bytes, %d are left", n, src.Len())
+	if m.r == nil {
+		if n > int64(len(m.data)) {
+			return nil, fmt.Errorf("truncated: message of %d bytes, %d are left", n, len(m.data))
+		}
+		out := m.data[:n:n]
+		m.data = m.data[n:]
+		if uintptr(unsafe.Pointer(unsafe.SliceData(out)))%8 != 0 {
+			out = slices.Clone(out) // numbers must lie where the machine wants them
+		}
+		return out, nil
 	}
 	var buf bytes.Buffer
-	buf.Grow(int(min(n, 1<<20)))
+	buf.Grow(int(min(n, 1<<20)) + bytes.MinRead)
 	if got, err := io.CopyN(&buf, m.r, n); err != nil {
 		return nil, fmt.Errorf("truncated: message of %d bytes ends after %d: %w", n, got, err)
 	}

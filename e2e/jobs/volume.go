@@ -3,9 +3,9 @@ package main
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/binary"
 	"encoding/hex"
 	"fmt"
+	"hash/crc32"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -311,6 +311,8 @@ type seen struct {
 	digest              uint64
 }
 
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
 // lookAt digests a batch prompt group by prompt group; the sum of the digests does not depend on how groups were batched.
 func lookAt(b stage.Batch) (seen, error) {
 	got := seen{rows: int64(b.NumRows())}
@@ -323,13 +325,13 @@ func lookAt(b stage.Batch) (seen, error) {
 		return got, err
 	}
 	for _, g := range groups {
-		h := sha256.New()
+		h := crc32.New(castagnoli) // of which even sums stay far from what counters hold
 		n, err := b.Slice(g.Lo, g.Hi).Canonical().WriteTo(h)
 		if err != nil {
 			return got, err
 		}
 		got.bytes += n
-		got.digest += uint64(binary.LittleEndian.Uint32(h.Sum(nil))) // sums stay far from what counters hold
+		got.digest += uint64(h.Sum32())
 	}
 	return got, nil
 }

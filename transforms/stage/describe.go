@@ -12,9 +12,9 @@ const MaxRecordBytes = 8 << 20
 
 // Description is what is known about a PCollection of batches while the pipeline is built.
 type Description struct {
-	Known          *schemas.Known // its columns; nil when they are not known, and are checked only when the pipeline runs
-	MaxRecordBytes int            // upper limit of an encoded batch; 0 means the default
-	Store          Store          // where its rows can be left for a stage that cannot be fused with this one's; may have no directory
+	Known          *schemas.Known   // its columns; nil when they are not known, and are checked only when the pipeline runs
+	MaxRecordBytes int              // upper limit of an encoded batch; 0 means the default
+	Store          Store            // where its rows can be left for a stage that cannot be fused with this one's; may have no directory
 	stored         beam.PCollection // descriptions of exactly its rows, in that store; not valid when they are not there
 }
 

@@ -11,6 +11,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/millrace/millrace/schemas"
 )
@@ -33,6 +34,9 @@ type Stored struct {
 	Bytes  int64
 }
 
+// buffers hold what is being written.
+var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
 // Put writes a batch, its prompt groups in the order of their ids, one record batch each. It is named by its content, so
 // writing it twice changes nothing.
 func (s Store) Put(ctx context.Context, b Batch) (Stored, error) {
@@ -40,9 +44,11 @@ func (s Store) Put(ctx context.Context, b Batch) (Stored, error) {
 		return Stored{}, errors.New("store: a batch without rows")
 	}
 	groups := SortedGroups(b)
-	var buf bytes.Buffer
+	buf := buffers.Get().(*bytes.Buffer)
+	defer buffers.Put(buf)
+	buf.Reset()
 	buf.Grow(b.Size() + b.Size()/8)
-	w := schemas.NewStreamWriter(&buf)
+	w := schemas.NewStreamWriter(buf)
 	for _, g := range groups {
 		if err := w.Write(b.Slice(g.Lo, g.Hi)); err != nil {
 			return Stored{}, err
@@ -71,7 +77,7 @@ func (s Store) Get(ctx context.Context, d Stored) (Batch, error) {
 	if err != nil {
 		return Batch{}, err
 	}
-	in := schemas.NewStreamReader(bytes.NewReader(raw), int64(len(raw)))
+	in := schemas.NewBytesReader(raw)
 	var parts []Batch
 	for {
 		b, err := in.Next()
