@@ -93,6 +93,7 @@ func Run(ctx context.Context, p *beam.Pipeline, c Config) (beam.PipelineResult, 
 		return nil, err
 	}
 	quietLogs()
+	headroom()
 	result, err := table[c.Name].run(ctx, p, c)
 	if err != nil && ctx.Err() != nil {
 		var stalled *StalledError

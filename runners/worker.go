@@ -41,6 +41,7 @@ func ServeWorker(args []string, start func() (end func())) int {
 }
 
 func serveWorker(args []string, start func() (end func())) error {
+	headroom()
 	if option(args, "provision_endpoint") == "" { // Beam's boot program has asked already and passes flags
 		if err := flag.CommandLine.Parse(args); err != nil {
 			return err

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"reflect"
 	"testing"
+	"unsafe"
 
 	"github.com/google/uuid"
 )
@@ -181,4 +182,34 @@ func touch(r Record) (n int) {
 	r.Groups()
 	r.Meta()
 	return n
+}
+
+// Bytes that are taken over may lie anywhere, and those that are not may change afterwards.
+func TestUnmarshal(t *testing.T) {
+	want, err := rollouts(t).MarshalBinary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for shift := range 9 {
+		at := make([]byte, shift+len(want))
+		copy(at[shift:], want)
+		r, err := Unmarshal(at[shift:])
+		if err != nil {
+			t.Fatalf("%d bytes from a boundary: %v", shift, err)
+		}
+		if lists := ResponseTokens.Of(r); uintptr(unsafe.Pointer(&lists.Values[0]))%4 != 0 {
+			t.Errorf("%d bytes from a boundary: numbers lie across it", shift)
+		}
+		if got, err := r.MarshalBinary(); err != nil || !bytes.Equal(got, want) {
+			t.Errorf("%d bytes from a boundary: another record, %v", shift, err)
+		}
+	}
+	raw, back := bytes.Clone(want), Record{}
+	if err := back.UnmarshalBinary(raw); err != nil {
+		t.Fatal(err)
+	}
+	clear(raw)
+	if got, err := back.MarshalBinary(); err != nil || !bytes.Equal(got, want) {
+		t.Errorf("the record changed with the bytes it was read from, %v", err)
+	}
 }

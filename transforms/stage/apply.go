@@ -86,9 +86,9 @@ func Apply[M any, P MapperPtr[M]](s beam.Scope, cfg M, in beam.PCollection) (out
 // ApplyWith is Apply for a stage with a side input: side is a PCollection of exactly one S.
 //
 // Runners never fuse such a stage with the one before it, since it must wait for its side input. Where the rows came through
-// a store, what waits are descriptions of stored rows: they are joined with the side input, and a stage after that does the
-// work. Prism (Beam 2.77, internal/engine/elementmanager.go, Bundles) asks in a busy loop whether a stage with a side input can
-// go on, as long as that stage is at work, so such a stage should have none.
+// a store, what waits are descriptions of stored rows: they are joined with the name of a file that holds the side input, and a
+// stage after that does the work. Prism (Beam 2.77, internal/engine/elementmanager.go, Bundles) asks in a busy loop whether a
+// stage with a side input can go on, for as long as it is at work, so such a stage should have none.
 func ApplyWith[M, S any, P SideMapperPtr[M, S]](s beam.Scope, cfg M, in, side beam.PCollection) (out, dead beam.PCollection) {
 	c := P(&cfg).Contract()
 	s = s.Scope(c.Name)
@@ -97,7 +97,7 @@ func ApplyWith[M, S any, P SideMapperPtr[M, S]](s beam.Scope, cfg M, in, side be
 	if after.Store.Dir == "" {
 		out, dead = beam.ParDo2(s, &fn, in, beam.SideInput{Input: side})
 	} else {
-		joined := beam.ParDo(s, &joinFn[S]{}, stored(s, after.Store, in), beam.SideInput{Input: side})
+		joined := beam.ParDo(s, &joinFn[S]{Store: after.Store}, stored(s, after.Store, in), beam.SideInput{Input: side})
 		out, dead = beam.ParDo2(s, &storedSideFn[M, S, P]{Side: fn, Store: after.Store}, beam.Reshuffle(s, joined))
 	}
 	Describe(out, after)
@@ -196,15 +196,31 @@ func (f *sideFn[M, S, P]) ProcessElement(ctx context.Context, b Batch, side S, o
 
 func (f *sideFn[M, S, P]) Teardown() error { return teardown(P(&f.Config)) }
 
-// joinFn puts the side input beside the descriptions of rows.
-type joinFn[S any] struct{}
+// joinFn puts the name of a parcel with the side input beside the descriptions of rows.
+type joinFn[S any] struct {
+	Store  Store
+	parcel string
+}
 
-func (*joinFn[S]) ProcessElement(d Stored, side S) (Stored, S) { return d, side }
+func (f *joinFn[S]) ProcessElement(ctx context.Context, d Stored, side S) (Stored, string, error) {
+	if f.parcel == "" {
+		raw, err := json.Marshal(side)
+		if err != nil {
+			return d, "", fmt.Errorf("side input: %w", err)
+		}
+		if f.parcel, err = f.Store.putParcel(ctx, raw); err != nil {
+			return d, "", err
+		}
+	}
+	return d, f.parcel, nil
+}
 
-// storedSideFn is a sideFn that fetches its rows.
+// storedSideFn is a sideFn that fetches its rows and its side input.
 type storedSideFn[M, S any, P SideMapperPtr[M, S]] struct {
-	Side  sideFn[M, S, P]
-	Store Store
+	Side   sideFn[M, S, P]
+	Store  Store
+	parcel string
+	side   S
 }
 
 func (f *storedSideFn[M, S, P]) Setup(ctx context.Context) error { return f.Side.Setup(ctx) }
@@ -214,12 +230,28 @@ func (f *storedSideFn[M, S, P]) FinishBundle(context.Context, func(Batch), func(
 	f.Side.runner.span.end(nil)
 }
 
-func (f *storedSideFn[M, S, P]) ProcessElement(ctx context.Context, d Stored, side S, out, dead func(Batch)) error {
+func (f *storedSideFn[M, S, P]) ProcessElement(ctx context.Context, d Stored, parcel string, out, dead func(Batch)) error {
 	b, err := f.Store.Get(ctx, d)
+	if err == nil && parcel != f.parcel {
+		err = f.open(ctx, parcel)
+	}
 	if err != nil {
 		return fmt.Errorf("stage %s: %w", f.Side.runner.contract.Name, err)
 	}
-	return f.Side.ProcessElement(ctx, b, side, out, dead)
+	return f.Side.ProcessElement(ctx, b, f.side, out, dead)
+}
+
+func (f *storedSideFn[M, S, P]) open(ctx context.Context, parcel string) error {
+	raw, err := f.Store.parcel(ctx, parcel)
+	if err != nil {
+		return err
+	}
+	var side S
+	if err := json.Unmarshal(raw, &side); err != nil {
+		return fmt.Errorf("side input: %w", err)
+	}
+	f.parcel, f.side = parcel, side
+	return nil
 }
 
 func (f *storedSideFn[M, S, P]) Teardown() error { return f.Side.Teardown() }

@@ -44,20 +44,40 @@ func (p *Parcels[T]) Send(ctx context.Context, store Store, emit func(int, strin
 	for _, key := range slices.Sorted(maps.Keys(p.lines)) {
 		lines := p.lines[key]
 		slices.SortFunc(lines, bytes.Compare) // a bundle that is run again writes the same file
-		raw := bytes.Join(lines, []byte{'\n'})
-		if store.Dir == "" {
-			emit(key, string(raw))
-			continue
-		}
-		sum := sha256.Sum256(raw)
-		name := hex.EncodeToString(sum[:]) + ".parcel"
-		if err := WriteFile(ctx, JoinPath(store.Dir, name), raw, false); err != nil {
+		name, err := store.putParcel(ctx, bytes.Join(lines, []byte{'\n'}))
+		if err != nil {
 			return err
 		}
 		emit(key, name)
 	}
 	p.lines = nil
 	return nil
+}
+
+// putParcel writes a parcel and returns its name.
+func (s Store) putParcel(ctx context.Context, raw []byte) (string, error) {
+	if s.Dir == "" {
+		return string(raw), nil
+	}
+	sum := sha256.Sum256(raw)
+	name := hex.EncodeToString(sum[:]) + ".parcel"
+	return name, WriteFile(ctx, JoinPath(s.Dir, name), raw, false)
+}
+
+// parcel reads a parcel back and checks that it is what was written.
+func (s Store) parcel(ctx context.Context, name string) ([]byte, error) {
+	if name == "" || s.Dir == "" {
+		return []byte(name), nil
+	}
+	path := JoinPath(s.Dir, name)
+	raw, err := ReadFile(ctx, path, maxParcelBytes)
+	if err != nil {
+		return nil, err
+	}
+	if sum := sha256.Sum256(raw); hex.EncodeToString(sum[:])+".parcel" != name {
+		return nil, fmt.Errorf("%s: %w", path, errChanged)
+	}
+	return raw, nil
 }
 
 // maxParcelBytes bounds a parcel.
@@ -67,16 +87,9 @@ const maxParcelBytes = 2 << 30
 func Unpack[T any](ctx context.Context, store Store, next func(*string) bool) ([]T, error) {
 	var all []T
 	for name := ""; next(&name); name = "" {
-		raw := []byte(name)
-		if name != "" && store.Dir != "" {
-			path := JoinPath(store.Dir, name)
-			var err error
-			if raw, err = ReadFile(ctx, path, maxParcelBytes); err != nil {
-				return nil, err
-			}
-			if sum := sha256.Sum256(raw); hex.EncodeToString(sum[:])+".parcel" != name {
-				return nil, fmt.Errorf("%s: %w", path, errChanged)
-			}
+		raw, err := store.parcel(ctx, name)
+		if err != nil {
+			return nil, err
 		}
 		for in := json.NewDecoder(bytes.NewReader(raw)); ; {
 			var value T
