@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -120,8 +121,33 @@ func TestInterruptedRunGoesOn(t *testing.T) {
 	sameFiles(t, "after the second start", digests(t, filepath.Dir(done[0])), before, nil)
 }
 
+// TestInterruptedRunsEndWithTheSameBytes: what a run that was interrupted twice leaves is what one leaves that was not.
+func TestInterruptedRunsEndWithTheSameBytes(t *testing.T) {
+	if testing.Short() {
+		t.Skip("trains")
+	}
+	const iterations = 12
+	recipe, dir := writeRecipe(t, tinyRecipe), t.TempDir()
+	straight, run := filepath.Join(dir, "straight"), filepath.Join(dir, "interrupted")
+	mustRun(t, "run", recipe, "--set", "run="+straight, "--set", fmt.Sprintf("iterations=%d", iterations))
+	for range 2 {
+		interrupt(t, startAndCommit(t, recipe, run, iterations))
+		if done, _ := filepath.Glob(filepath.Join(run, "iter-*", "manifest.json")); len(done) == 0 || len(done) >= iterations {
+			t.Fatalf("interrupted with %d iterations committed", len(done))
+		}
+	}
+	mustRun(t, "run", recipe, "--set", "run="+run, "--set", fmt.Sprintf("iterations=%d", iterations))
+	sameFiles(t, "after being interrupted", digests(t, run), digests(t, straight), nil)
+}
+
 // startLong starts a run that would take minutes and waits until it has committed an iteration more than before.
 func startLong(t *testing.T, recipe, run string) *exec.Cmd {
+	t.Helper()
+	return startAndCommit(t, recipe, run, 1000)
+}
+
+// startAndCommit starts a run of so many iterations and waits until it has committed one more than before.
+func startAndCommit(t *testing.T, recipe, run string, iterations int) *exec.Cmd {
 	t.Helper()
 	committed := func() int {
 		done, err := filepath.Glob(filepath.Join(run, "iter-*", "manifest.json"))
@@ -131,7 +157,7 @@ func startLong(t *testing.T, recipe, run string) *exec.Cmd {
 		return len(done)
 	}
 	before := committed()
-	cmd := exec.Command(program(t), "run", recipe, "--set", "run="+run, "--set", "iterations=1000")
+	cmd := exec.Command(program(t), "run", recipe, "--set", "run="+run, "--set", fmt.Sprintf("iterations=%d", iterations))
 	var log bytes.Buffer
 	cmd.Stderr = &log
 	if err := cmd.Start(); err != nil {

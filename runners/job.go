@@ -89,7 +89,7 @@ func environment(ctx context.Context, urn, config string) (*pipepb.Environment, 
 // TaskManagers give twice; the second would wait for ever.
 func loopback(ctx context.Context) (*pipepb.Environment, func(), error) {
 	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
-	at, _, err := startPool(ctx, "localhost:0")
+	at, _, err := startPool(ctx, "localhost:0", nil)
 	if err != nil {
 		stop()
 		return nil, nil, err

@@ -19,6 +19,7 @@ import (
 type Pool struct {
 	fnpb.UnimplementedBeamFnExternalWorkerPoolServer
 	root context.Context
+	job  func(context.Context, map[string]string) context.Context // may be nil
 
 	mu      sync.Mutex
 	workers map[poolKey]context.CancelFunc
@@ -28,10 +29,13 @@ type Pool struct {
 type poolKey struct{ id, control string }
 
 // ServePool serves a pool at host:port until the context ends. Announce is given the address, which matters for port 0.
-func ServePool(ctx context.Context, address string, announce func(net.Addr)) error {
+//
+// Job, if not nil, is given the context and the pipeline options of each worker that is started; the context that it returns
+// is that of the worker's stages.
+func ServePool(ctx context.Context, address string, announce func(net.Addr), job func(context.Context, map[string]string) context.Context) error {
 	quietLogs()
 	Init()
-	at, ended, err := startPool(ctx, address)
+	at, ended, err := startPool(ctx, address, job)
 	if err != nil {
 		return err
 	}
@@ -40,13 +44,13 @@ func ServePool(ctx context.Context, address string, announce func(net.Addr)) err
 }
 
 // startPool serves a pool in the background until the context ends.
-func startPool(ctx context.Context, address string) (net.Addr, <-chan error, error) {
+func startPool(ctx context.Context, address string, job func(context.Context, map[string]string) context.Context) (net.Addr, <-chan error, error) {
 	listener, err := net.Listen("tcp", address)
 	if err != nil {
 		return nil, nil, fmt.Errorf("worker pool: %w", err)
 	}
 	server := grpc.NewServer()
-	fnpb.RegisterBeamFnExternalWorkerPoolServer(server, &Pool{root: ctx, workers: map[poolKey]context.CancelFunc{}})
+	fnpb.RegisterBeamFnExternalWorkerPoolServer(server, &Pool{root: ctx, job: job, workers: map[poolKey]context.CancelFunc{}})
 	ended := make(chan error, 1)
 	stop := context.AfterFunc(ctx, server.Stop)
 	go func() {
@@ -87,11 +91,19 @@ func (p *Pool) StartWorker(_ context.Context, req *fnpb.StartWorkerRequest) (*fn
 		defer p.forget(key)
 		var options harness.Options
 		if url := req.GetProvisionEndpoint().GetUrl(); url != "" {
-			// The job's own options stay out: Beam fixes those of a process when it starts, and jobs share this one.
 			info, err := tools.ProvisionInfo(ctx, url)
 			if err != nil {
 				fmt.Fprintf(os.Stderr, "millrace worker: %s: provision: %v\n", id, err)
 				return
+			}
+			if p.job != nil {
+				// They are not made those of this process: Beam fixes these when it starts, and jobs share it.
+				its, err := jobOptions(info)
+				if err != nil {
+					fmt.Fprintf(os.Stderr, "millrace worker: %s: %v\n", id, err)
+					return
+				}
+				ctx = p.job(ctx, its.Options.Options)
 			}
 			options = harness.Options{StatusEndpoint: info.GetStatusEndpoint().GetUrl(), RunnerCapabilities: info.GetRunnerCapabilities()}
 		}
@@ -102,22 +114,10 @@ func (p *Pool) StartWorker(_ context.Context, req *fnpb.StartWorkerRequest) (*fn
 	return &fnpb.StartWorkerResponse{}, nil
 }
 
-// StopWorker stops one worker. Where two have the id, both are left to end with their control connections.
-func (p *Pool) StopWorker(_ context.Context, req *fnpb.StopWorkerRequest) (*fnpb.StopWorkerResponse, error) {
-	p.mu.Lock()
-	var found []poolKey
-	for key := range p.workers {
-		if key.id == req.GetWorkerId() {
-			found = append(found, key)
-		}
-	}
-	p.mu.Unlock()
-	switch len(found) {
-	case 0:
-		return &fnpb.StopWorkerResponse{Error: fmt.Sprintf("no worker %s is running", req.GetWorkerId())}, nil
-	case 1:
-		p.forget(found[0])
-	}
+// StopWorker stops nothing: a worker ends with its control connection, which the runner closes before it asks. The request
+// holds an id alone, and by the time it comes the worker it means has ended, while one of that id may just have started for
+// another TaskManager, which would wait for it for three minutes.
+func (p *Pool) StopWorker(context.Context, *fnpb.StopWorkerRequest) (*fnpb.StopWorkerResponse, error) {
 	return &fnpb.StopWorkerResponse{}, nil
 }
 

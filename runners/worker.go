@@ -7,7 +7,10 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"os/signal"
 	"strings"
+	"sync"
+	"syscall"
 	"time"
 
 	"github.com/apache/beam/sdks/v2/go/container/tools"
@@ -70,23 +73,26 @@ func serveWorker(args []string, start func() (end func())) error {
 	if control == "" {
 		return errors.New("neither the provision service nor --control_endpoint names the control endpoint")
 	}
-	options, err := importOptions(info)
+	options, err := jobOptions(info)
 	if err != nil {
 		return err
 	}
+	runtime.GlobalOptions.Import(options.Options)
 	if rest := options.Options.Options[restOption]; rest != "" && options.AppName != "" {
 		go exitWithJob(ctx, flinkREST{rest}, options.AppName)
 	}
 	if start != nil {
-		defer start()()
+		end := sync.OnceFunc(start())
+		defer end()
+		go endWithSignal(end)
 	}
 	Init()
 	return harness.MainWithOptions(ctx, logging, control, harness.Options{
 		StatusEndpoint: info.GetStatusEndpoint().GetUrl(), RunnerCapabilities: info.GetRunnerCapabilities()})
 }
 
-// importOptions makes the options of the job those of this process.
-func importOptions(info *fnpb.ProvisionInfo) (options runtime.RawOptionsWrapper, err error) {
+// jobOptions are the pipeline options of the job.
+func jobOptions(info *fnpb.ProvisionInfo) (options runtime.RawOptionsWrapper, err error) {
 	raw, err := tools.ProtoToJSON(info.GetPipelineOptions())
 	if err == nil {
 		err = json.Unmarshal([]byte(raw), &options)
@@ -94,8 +100,16 @@ func importOptions(info *fnpb.ProvisionInfo) (options runtime.RawOptionsWrapper,
 	if err != nil {
 		return options, fmt.Errorf("pipeline options: %w", err)
 	}
-	runtime.GlobalOptions.Import(options.Options)
 	return options, nil
+}
+
+// endWithSignal ends the process as the runner's signal would, once what is outstanding is delivered.
+func endWithSignal(end func()) {
+	terminated := make(chan os.Signal, 1)
+	signal.Notify(terminated, syscall.SIGTERM)
+	<-terminated
+	end()
+	os.Exit(128 + int(syscall.SIGTERM))
 }
 
 // restOption tells worker processes where Flink can be asked about their job.

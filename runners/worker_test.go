@@ -98,7 +98,7 @@ func TestWorkerEndsWithItsParent(t *testing.T) {
 func TestPoolRefusesWhatItCannotStart(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	at, ended := make(chan net.Addr, 1), make(chan error, 1)
-	go func() { ended <- ServePool(ctx, "localhost:0", func(a net.Addr) { at <- a }) }()
+	go func() { ended <- ServePool(ctx, "localhost:0", func(a net.Addr) { at <- a }, nil) }()
 	conn, err := grpc.NewClient((<-at).String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		t.Fatal(err)
@@ -117,24 +117,29 @@ func TestPoolRefusesWhatItCannotStart(t *testing.T) {
 			t.Errorf("want a refusal with %q, have %q, %v", why, resp.GetError(), err)
 		}
 	}
-	start := func(control string) string {
-		resp, err := pool.StartWorker(t.Context(), &fnpb.StartWorkerRequest{WorkerId: "1-1", ControlEndpoint: &pipepb.ApiServiceDescriptor{Url: control}, LoggingEndpoint: nowhere})
+	start := func(id, control string) string {
+		resp, err := pool.StartWorker(t.Context(), &fnpb.StartWorkerRequest{WorkerId: id, ControlEndpoint: &pipepb.ApiServiceDescriptor{Url: control}, LoggingEndpoint: nowhere})
 		if err != nil {
 			t.Fatal(err)
 		}
 		return resp.GetError()
 	}
-	if e := start("localhost:1"); e != "" {
+	if e := start("1-1", "localhost:1"); e != "" {
 		t.Errorf("a worker: %s", e)
 	}
-	if e := start("localhost:1"); !strings.Contains(e, "is running") {
+	if e := start("1-1", "localhost:1"); !strings.Contains(e, "is running") {
 		t.Errorf("the same worker again: %q", e)
 	}
-	if e := start("localhost:2"); e != "" {
+	if e := start("1-1", "localhost:2"); e != "" {
 		t.Errorf("the same id of another TaskManager: %s", e)
 	}
-	if resp, err := pool.StopWorker(t.Context(), &fnpb.StopWorkerRequest{WorkerId: "none"}); err != nil || resp.GetError() == "" {
-		t.Errorf("stop of a worker that is not there: %v, %v", resp, err)
+	// Of two TaskManagers the one that has ended its worker asks for the stop when only the other's is left.
+	start("2-1", "localhost:2")
+	if resp, err := pool.StopWorker(t.Context(), &fnpb.StopWorkerRequest{WorkerId: "2-1"}); err != nil || resp.GetError() != "" {
+		t.Errorf("stop: %v, %v", resp, err)
+	}
+	if e := start("2-1", "localhost:2"); !strings.Contains(e, "is running") {
+		t.Errorf("the worker of another TaskManager was stopped: %q", e)
 	}
 	cancel()
 	select {

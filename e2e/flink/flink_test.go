@@ -17,7 +17,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 )
@@ -199,15 +198,7 @@ func TestSameEvaluation(t *testing.T) {
 }
 
 func TestExternalPool(t *testing.T) {
-	pool := exec.Command(binary(t), "worker", "--listen", "localhost:50071")
-	pool.Stderr = os.Stderr
-	if err := pool.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		pool.Process.Signal(syscall.SIGTERM)
-		pool.Wait()
-	}()
+	pool(t, "localhost:50071")
 	dir := t.TempDir()
 	out, err := run(t, "train.yaml", filepath.Join(dir, "prism"))
 	must(t, out, err)

@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/millrace/millrace/pipelines/telemetry"
 	"github.com/millrace/millrace/runners"
 )
 
@@ -20,9 +21,11 @@ func newWorker(e *env) *cobra.Command {
 			"address). All workers of the pool share the loaded models, over jobs too.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			job, end := telemetry.Pool()
+			defer end()
 			return runners.ServePool(cmd.Context(), listen, func(at net.Addr) {
 				fmt.Fprintf(e.err, "millrace worker: pool at %s\n", at)
-			})
+			}, job)
 		},
 	}
 	c.Flags().StringVar(&listen, "listen", "localhost:50000", "host:port; the pool trusts whoever reaches it")

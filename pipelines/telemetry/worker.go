@@ -8,9 +8,12 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/log"
+
+	"github.com/millrace/millrace/transforms/stage"
 )
 
 // workerOption tells worker processes what to tell.
@@ -35,23 +38,51 @@ func tellWorkers(c Config, traces bool) {
 // Worker starts the telemetry of a worker process, whose files and standard error nobody may see: lines go to Beam's log,
 // which the runner collects. The function that is returned delivers what is outstanding.
 func Worker() (end func()) {
-	o := workerOptions{Level: Default().Log.Level}
-	if raw := beam.PipelineOptions.Get(workerOption); raw != "" {
-		if err := json.Unmarshal([]byte(raw), &o); err != nil {
-			o = workerOptions{Level: Default().Log.Level}
-		}
-	}
+	o := readWorkerOptions(beam.PipelineOptions.Get(workerOption))
 	redact := newRedactor()
 	line := &bytes.Buffer{}
 	slog.SetDefault(slog.New(&remoteHandler{level: levelOf(o.Level), mu: &sync.Mutex{}, line: line, inner: newOutput(line, "json", slog.LevelDebug, redact).handler}))
 	var traces *tracing
 	if o.Traces {
-		var err error
-		if traces, err = startTracing(context.Background(), redact); err != nil {
-			slog.Warn("traces are not delivered", "error", redact.text(err.Error()))
-		}
+		traces = tracesOfWorker(redact)
 	}
 	return func() { traces.close(closeWait) }
+}
+
+func readWorkerOptions(raw string) workerOptions {
+	o := workerOptions{Level: Default().Log.Level}
+	if raw != "" && json.Unmarshal([]byte(raw), &o) != nil {
+		return workerOptions{Level: Default().Log.Level}
+	}
+	return o
+}
+
+func tracesOfWorker(r redactor) *tracing {
+	traces, err := startTracing(context.Background(), r)
+	if err != nil {
+		slog.Warn("traces are not delivered", "error", r.text(err.Error()))
+	}
+	return traces
+}
+
+// Pool starts the telemetry of a pool of workers: a process that serves several jobs, and whose standard error, where its
+// lines go, is its own. Job is to be given the options of the job that a worker is started for, and returns the context of
+// its stages. End delivers what is outstanding.
+func Pool() (job func(context.Context, map[string]string) context.Context, end func()) {
+	start := sync.OnceValue(func() *tracing { return tracesOfWorker(newRedactor()) })
+	var traced atomic.Bool
+	job = func(ctx context.Context, options map[string]string) context.Context {
+		if readWorkerOptions(options[workerOption]).Traces {
+			traced.Store(true)
+			start()
+		}
+		return stage.WithTraceParent(ctx, options[stage.TraceOption])
+	}
+	return job, func() {
+		if traced.Load() {
+			start().close(closeWait)
+		}
+	}
 }
 
 // remoteHandler passes lines to Beam's log as JSON.

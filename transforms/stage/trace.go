@@ -15,6 +15,14 @@ import (
 // no spans are made.
 const TraceOption = "millrace_traceparent"
 
+type traceParentKey struct{}
+
+// WithTraceParent gives the bundles that run with the context a parent of their own, where a process serves several jobs and
+// so cannot go by its pipeline options.
+func WithTraceParent(ctx context.Context, parent string) context.Context {
+	return context.WithValue(ctx, traceParentKey{}, parent)
+}
+
 const tracerName = "github.com/millrace/millrace/transforms/stage"
 
 // bundleSpan is the span of the bundle that an instance works on; the zero value has none.
@@ -26,7 +34,10 @@ type bundleSpan struct {
 
 // begin opens the span, with the first batch of a bundle, unless it is open.
 func (s *bundleSpan) begin(ctx context.Context, stage string) {
-	parent := beam.PipelineOptions.Get(TraceOption)
+	parent, ok := ctx.Value(traceParentKey{}).(string)
+	if !ok {
+		parent = beam.PipelineOptions.Get(TraceOption)
+	}
 	if parent == "" || s.span != nil {
 		return
 	}
