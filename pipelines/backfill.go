@@ -99,7 +99,7 @@ func (at iteration) groupsFile(round int) string {
 
 // roundOutput is where a round leaves the rows it keeps.
 func (r Recipe) roundOutput(at iteration) recordio.Output {
-	return recordio.Output{Dir: at.work, Name: fmt.Sprintf("round-%03d", at.round), Format: recordio.Arrow,
+	return recordio.Output{Dir: at.work, Name: fmt.Sprintf("round-%03d", at.round), Format: recordio.Arrow, Shards: r.Output.Shards,
 		RowGroupRows: r.Prompts.PerRecord * r.Rollout.Samples, RowGroupBytes: r.Limits.MaxRecordBytes / 2}
 }
 
@@ -140,7 +140,11 @@ func (run *RunDir) sample(ctx context.Context, r Recipe, at *iteration) ([]beam.
 			}
 		}
 		if brought > 0 {
-			at.rounds = append(at.rounds, out.Path(0))
+			files, err := out.Files(ctx)
+			if err != nil {
+				return nil, err
+			}
+			at.rounds = append(at.rounds, files)
 		}
 		if kept += brought; kept >= b.Groups || len(groups) == 0 {
 			break
@@ -163,8 +167,8 @@ func (run *RunDir) round(ctx context.Context, r Recipe, at iteration, out record
 // readRounds takes up the rows that the rounds have kept.
 func (f *flow) readRounds() {
 	parts := []beam.PCollection{recordio.Read(f.scope, nil)}
-	for k, file := range f.at.rounds {
-		rows := recordio.Read(f.scope, []string{file})
+	for k, files := range f.at.rounds {
+		rows := recordio.Read(f.scope, files)
 		if f.at.last != "" && k == len(f.at.rounds)-1 {
 			var dead beam.PCollection
 			rows, dead = stage.Apply(f.scope, label.UpTo{Last: f.at.last}, rows)

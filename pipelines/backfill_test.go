@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -141,6 +142,25 @@ func checkLedger(t *testing.T, dir string, samples int) show.Ledger {
 	return *l
 }
 
+// rowsOf is the rows of files in their order.
+func rowsOf(t *testing.T, names []string) []byte {
+	t.Helper()
+	var all []stage.Batch
+	err := recordio.ReadMerged(context.Background(), names, func(b stage.Batch) error { all = append(all, b); return nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	joined, err := schemas.Append(all...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := joined.MarshalBinary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return raw
+}
+
 // Rounds go on until enough groups are mixed, the next iteration goes on where they ended, and neither the size of records
 // nor the runner nor a restart changes a byte.
 func TestBackfill(t *testing.T) {
@@ -171,6 +191,30 @@ func TestBackfill(t *testing.T) {
 	for i := range 2 {
 		if a, b := files(t, whole, i), files(t, elsewhere, i); !reflect.DeepEqual(a, b) {
 			t.Errorf("another runner and other records left other files of iteration %d:\n%v\n%v", i, a, b)
+		}
+	}
+
+	// More files hold the same rows, and nothing else differs.
+	sharded := filepath.Join(dir, "sharded")
+	iterateNoting(t, sharded, sampled, "output.shards=3")
+	for i := range 2 {
+		a, b := files(t, whole, i), files(t, sharded, i)
+		var rows [2][]byte
+		for k, run := range []string{whole, sharded} {
+			names, err := rowFiles((&RunDir{Path: run}).IterPath(i), batchName)
+			if err != nil || len(names) != 1+2*k {
+				t.Fatalf("iteration %d: files %v, %v", i, names, err)
+			}
+			rows[k] = rowsOf(t, names)
+		}
+		isBatch := func(name, _ string) bool { return strings.HasPrefix(name, batchName+"-") }
+		maps.DeleteFunc(a, isBatch)
+		maps.DeleteFunc(b, isBatch)
+		if !reflect.DeepEqual(a, b) {
+			t.Errorf("more files of rows left other files of iteration %d:\n%v\n%v", i, a, b)
+		}
+		if !bytes.Equal(rows[0], rows[1]) {
+			t.Errorf("more files hold other rows of iteration %d", i)
 		}
 	}
 

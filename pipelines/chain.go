@@ -69,10 +69,10 @@ type iteration struct {
 	seed    uint64 // of everything random in this iteration
 	first   int    // where in the source of prompts it begins
 	history string // file of pass rates that a curriculum goes by
-	// Of the rounds of sampling: the current one, the prompts that earlier ones drew, the files of rows they have left, and
+	// Of the rounds of sampling: the current one, the prompts that earlier ones drew, the files of rows that each has left, and
 	// the prompt after which those of the last one are surplus.
 	round, drawn int
-	rounds       []string
+	rounds       [][]string
 	last         string
 
 	dir, work string
@@ -129,7 +129,7 @@ func (r Recipe) learningNodes() []node {
 		nodes = append(nodes, node{(&t).Contract(), func(f *flow) { f.then(target.LCO(f.scope, t, f.rows)) }})
 	}
 	nodes = append(nodes, node{schemas.Contract{Name: "keep"}, func(f *flow) {
-		recordio.Write(f.scope, recordio.Output{Dir: f.at.dir, Name: batchName}, f.store, f.rows)
+		recordio.Write(f.scope, recordio.Output{Dir: f.at.dir, Name: batchName, Shards: r.Output.Shards}, f.store, f.rows)
 	}})
 	if r.Pairs != nil {
 		p := *r.Pairs

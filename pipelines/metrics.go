@@ -76,14 +76,12 @@ func (run *RunDir) ReadMeasurements() ([]Measurement, error) {
 func measureBatch(ctx context.Context, at iteration) (Measurement, error) {
 	m := Measurement{Iterations: at.number + 1, Metrics: map[string]float64{}}
 	rows := batchSummary{}
-	files, err := filepath.Glob(filepath.Join(at.dir, "batch-*.parquet"))
+	files, err := rowFiles(at.dir, batchName)
 	if err != nil {
 		return m, err
 	}
-	for _, file := range files {
-		if err := recordio.ReadFile(ctx, file, rows.add); err != nil {
-			return m, err
-		}
+	if err := recordio.ReadMerged(ctx, files, rows.add); err != nil {
+		return m, err
 	}
 	rows.into(&m)
 	if err := ledgerMetrics(at.dir, m.Metrics); err != nil {

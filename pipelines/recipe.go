@@ -52,6 +52,7 @@ type Recipe struct {
 	Evaluate  Evaluate          `json:"evaluate"`
 	Gate      Gate              `json:"gate"`
 	Limits    Limits            `json:"limits"`
+	Output    Output            `json:"output"`
 	Runner    runners.Config    `json:"runner"`
 	Telemetry telemetry.Config  `json:"telemetry"`
 	Keep      bool              `json:"keep_exchange"` // keep materialised edges after the commit
@@ -81,6 +82,16 @@ type Limits struct {
 	MaxRecordBytes int     `json:"max_record_bytes"` // a larger prompt group is set aside
 }
 
+// Output says how an iteration keeps its rows.
+type Output struct {
+	// Shards are the files that rows are divided over by their prompts, each written by a worker. The rows are the same
+	// whatever the number, and so is what is computed of them.
+	Shards int `json:"shards"`
+}
+
+// maxShards is how many files are merged at once when rows are read in their order.
+const maxShards = 256
+
 // Kinds of recipes.
 const (
 	Policy = "policy" // iterate: rollouts, outcomes, advantages, update
@@ -97,8 +108,8 @@ func Default() Recipe {
 		Kind: Policy, Iterations: 1,
 		Prompts: prompts.Default(), Tokenize: tokenize.Default(), Rollout: rollout.Default(), Label: label.Default("math"),
 		Update: update.Default(), Evaluate: Evaluate{Every: 20, Prompts: 100, Split: "test", Samples: 8},
-		Gate: Gate{Margin: 0.1}, Limits: Limits{DeadShare: 0.01, MaxRecordBytes: 8 << 20}, Runner: runners.Default(),
-		Telemetry: telemetry.Default(),
+		Gate: Gate{Margin: 0.1}, Limits: Limits{DeadShare: 0.01, MaxRecordBytes: 8 << 20}, Output: Output{Shards: 1},
+		Runner: runners.Default(), Telemetry: telemetry.Default(),
 	}
 }
 
@@ -252,6 +263,8 @@ func (r Recipe) Validate() error {
 		return configErrorf("limits.dead_share", "%v is not in [0, 1]", r.Limits.DeadShare)
 	case r.Limits.MaxRecordBytes < 1<<10:
 		return configErrorf("limits.max_record_bytes", "%d is not at least 1024", r.Limits.MaxRecordBytes)
+	case r.Output.Shards < 1 || r.Output.Shards > maxShards:
+		return configErrorf("output.shards", "%d is not in 1..%d", r.Output.Shards, maxShards)
 	case r.Evaluate.Every < 0 || r.Evaluate.Prompts < 1 || r.Evaluate.Samples < 1 || r.Evaluate.Split == "":
 		return configErrorf("evaluate", "every %d, prompts %d, samples %d, split %q; want every >= 0, prompts and samples >= 1, and a split",
 			r.Evaluate.Every, r.Evaluate.Prompts, r.Evaluate.Samples, r.Evaluate.Split)
@@ -339,7 +352,7 @@ func (r Recipe) Resolved() ([]byte, error) {
 	if err := yaml.Unmarshal(raw, &tree); err != nil { // JSON is YAML, and numbers stay whole
 		return nil, err
 	}
-	for _, place := range []string{"run", "runner", "telemetry"} { // where a run lies, on what it runs and what it tells is no part of what it computes
+	for _, place := range []string{"run", "runner", "telemetry", "output"} { // where a run lies, on what it runs, what it tells and into how many files is no part of what it computes
 		delete(tree, place)
 	}
 	if section, ok := tree["prompts"].(map[string]any); ok {

@@ -17,6 +17,7 @@ type Size struct {
 	Rows    int   `json:"rows"`    // responses
 	Tokens  int64 `json:"tokens"`  // response tokens
 	Bytes   int64 `json:"bytes"`   // of all rows with every column, uncompressed
+	Files   int   `json:"files"`   // that the rows are written to
 	Assumed `json:"assumed"`
 }
 
@@ -55,7 +56,7 @@ func (r Recipe) sizeOf(stages []PlannedStage) Size {
 	if b := r.backfill(); b != nil {
 		count *= b.Rounds // at most
 	}
-	s := Size{Prompts: count, Records: ceilDiv(count, max(r.Prompts.PerRecord, 1)),
+	s := Size{Prompts: count, Files: r.Output.Shards, Records: ceilDiv(count, max(r.Prompts.PerRecord, 1)),
 		Assumed: Assumed{PromptTokens: filePromptTokens, ResponseTokens: fileResponseTokens, Candidates: 1}}
 	if chain {
 		s.PromptTokens, s.ResponseTokens = chainPromptTokens, chainResponseTokens

@@ -106,9 +106,9 @@ func printStream(w io.Writer, p pipelines.PlannedStream) {
 		printColumns(w, "adds", s.Adds)
 	}
 	s := p.Size
-	fmt.Fprintf(w, "\nan iteration: %d prompts in %d records, %d rows, at most %d response tokens and about %s uncompressed\n"+
+	fmt.Fprintf(w, "\nan iteration: %d prompts in %d records, %d rows, at most %d response tokens and about %s uncompressed, batch files: %d\n"+
 		"(assumed: %d prompt tokens, %d response tokens, %d listed tokens a position)\n",
-		s.Prompts, s.Records, s.Rows, s.Tokens, bytesText(s.Bytes), s.PromptTokens, s.ResponseTokens, s.Candidates)
+		s.Prompts, s.Records, s.Rows, s.Tokens, bytesText(s.Bytes), s.Files, s.PromptTokens, s.ResponseTokens, s.Candidates)
 }
 
 // printColumns lists columns under a heading, in lines that fit a terminal.

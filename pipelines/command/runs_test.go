@@ -239,6 +239,8 @@ func TestPlanAndRecipes(t *testing.T) {
 	if len(p.Stages) < 6 || p.Size.Rows != 12 || p.Size.Tokens != 96 || p.Size.Bytes == 0 {
 		t.Errorf("%+v", p)
 	}
+	want(t, exitOK, []string{"batch files: 4"}, "plan", recipe, "--set", "output.shards=4")
+	want(t, exitUsage, []string{"output.shards", "1..256"}, "plan", recipe, "--set", "output.shards=0")
 	want(t, exitUsage, []string{"rollout.samples"}, "plan", recipe, "--set", "rollout.samples=-1")
 	want(t, exitUsage, []string{"embedded"}, "plan", "nonsense")
 	for _, e := range decode[[]pipelines.EmbeddedRecipe](t, want(t, exitOK, nil, "recipes", "--json")) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"strings"
 
 	"github.com/apache/arrow/go/v15/arrow"
@@ -61,6 +62,63 @@ func ReadFile(ctx context.Context, path string, emit func(stage.Batch) error) er
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
+	return nil
+}
+
+// ReadMerged reads the files of one Write prompt group by prompt group, in the order that one file would have.
+func ReadMerged(ctx context.Context, paths []string, emit func(stage.Batch) error) error {
+	if len(paths) == 1 {
+		return ReadFile(ctx, paths[0], emit)
+	}
+	opens := make([]func() (source, error), len(paths))
+	for i, path := range paths {
+		opens[i] = func() (source, error) { return openFile(ctx, path), nil }
+	}
+	return mergeOpen(ctx, opens, func(_ schemas.Meta, group stage.Batch) error { return emit(group) })
+}
+
+// fileReader gives the prompt groups of a file.
+type fileReader struct {
+	next func() (stage.Batch, error, bool)
+	stop func()
+}
+
+func openFile(ctx context.Context, path string) *fileReader {
+	var r fileReader
+	r.next, r.stop = iter.Pull2(func(yield func(stage.Batch, error) bool) {
+		err := ReadFile(ctx, path, func(b stage.Batch) error {
+			groups, err := b.Groups()
+			if err != nil {
+				return err
+			}
+			for _, g := range groups {
+				if !yield(b.Slice(g.Lo, g.Hi), nil) {
+					return errStopped
+				}
+			}
+			return nil
+		})
+		if err != nil && !errors.Is(err, errStopped) {
+			yield(stage.Batch{}, err)
+		}
+	})
+	return &r
+}
+
+var errStopped = errors.New("the reader was closed")
+
+// Next returns the next prompt group, io.EOF after the last.
+func (r *fileReader) Next() (stage.Batch, error) {
+	b, err, ok := r.next()
+	if !ok {
+		return stage.Batch{}, io.EOF
+	}
+	return b, err
+}
+
+// Close ends the reading.
+func (r *fileReader) Close() error {
+	r.stop()
 	return nil
 }
 

@@ -3,6 +3,7 @@ package recordio_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -192,6 +193,45 @@ func TestManyFilesAreMergedInRounds(t *testing.T) {
 		if !bytes.Equal(got[name], want[name]) {
 			t.Errorf("%s has other bytes", name)
 		}
+	}
+}
+
+// Files of shards, merged, are the rows of one file in its order.
+func TestReadMerged(t *testing.T) {
+	in := rollouts(t, 40)
+	merged := func(shards int) (string, []string) {
+		out := recordio.Output{Dir: t.TempDir(), Name: "x", Shards: shards, RowGroupRows: 10}
+		p, s := beam.NewPipelineWithRoot()
+		recordio.Write(s, out, stage.Store{Dir: t.TempDir()}, stagetest.Source(s, stagetest.Groups(t, in)))
+		stagetest.Execute(t, p)
+		paths, err := out.Files(context.Background())
+		if err != nil || len(paths) != shards {
+			t.Fatalf("%d shards: %v, %v", shards, paths, err)
+		}
+		var ids strings.Builder
+		err = recordio.ReadMerged(context.Background(), paths, func(b stage.Batch) error {
+			for _, id := range b.RowIDs() {
+				ids.WriteString(id.String())
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return ids.String(), paths
+	}
+	want, _ := merged(1)
+	got, paths := merged(3)
+	if got != want {
+		t.Error("three files have other rows than one, or in another order")
+	}
+	stop := errors.New("enough")
+	if err := recordio.ReadMerged(context.Background(), paths, func(stage.Batch) error { return stop }); !errors.Is(err, stop) {
+		t.Errorf("reading went on: %v", err)
+	}
+	os.Truncate(paths[1], 100)
+	if err := recordio.ReadMerged(context.Background(), paths, func(stage.Batch) error { return nil }); err == nil || !strings.Contains(err.Error(), paths[1]) {
+		t.Errorf("a damaged file: %v", err)
 	}
 }
 

@@ -77,6 +77,12 @@ func (o Output) Path(shard int) string {
 	return stage.JoinPath(o.Dir, fmt.Sprintf("%s-%05d-of-%05d.%s", o.Name, shard, o.Shards, o.Format))
 }
 
+// Files lists what was written, in the order of the shards; a shard without rows has no file.
+func (o Output) Files(ctx context.Context) ([]string, error) {
+	o = o.withDefaults()
+	return stage.ListFiles(ctx, stage.JoinPath(o.Dir, fmt.Sprintf("%s-*-of-%05d.%s", o.Name, o.Shards, o.Format)))
+}
+
 // File describes a written file.
 type File struct {
 	Path   string
