@@ -86,36 +86,90 @@ func CacheKeys(cache, k []float32, at, rows, kvHeads, headDim int) {
 	}
 }
 
-// AttentionDecode computes the attention of one query row q [heads·d] over n keys and values that include its own: the same bits as
-// row n-1 of Attention. Keys are as CacheKeys lays them out, values [n, kvHeads·d]; each is read once. It runs on the calling
-// goroutine.
-func AttentionDecode(y, q []float32, keys, v []float32, n int, heads, kvHeads, headDim int) {
-	checkAttention([]int{0, n}, heads, kvHeads, headDim)
-	if n < 1 || len(y) != heads*headDim || len(q) != len(y) || len(keys) < KeyRows(n)*kvHeads*headDim || len(v) < n*kvHeads*headDim {
+// Cache is the keys and values of the N tokens of a sequence in one layer, with room for one more at least: keys as CacheKeys lays them
+// out, values [tokens, kvHeads·d].
+type Cache struct {
+	Keys, Values []float32
+	N            int
+}
+
+// AttentionDecode adds a token to each cache, its key and value a row of k and v [len(caches), kvHeads·d], and computes the attention of
+// its query, a row of q [len(caches), heads·d], over all N+1 tokens: the bits of the last row of Attention. N itself is left to the
+// caller. Keys and values are read once, and fetched while the sequence before is computed.
+func AttentionDecode(y, q, k, v []float32, caches []Cache, heads, kvHeads, headDim int) {
+	checkAttention([]int{0}, heads, kvHeads, headDim)
+	ldq, ld := heads*headDim, kvHeads*headDim
+	if len(q) != len(caches)*ldq || len(y) != len(q) || len(k) != len(caches)*ld || len(v) != len(k) {
 		panic(badAttention)
 	}
-	group, ld := heads/kvHeads, kvHeads*headDim
+	work := 0
+	for _, c := range caches {
+		if c.N < 0 || len(c.Keys) < KeyRows(c.N+1)*ld || len(c.Values) < (c.N+1)*ld {
+			panic(badAttention)
+		}
+		work += 2 * (c.N + 1) * ldq
+	}
+	workers := Threads()
+	if work <= serialWork {
+		workers = 1
+	}
+	deal(len(caches), workers, func(i, next int) {
+		c := &caches[i]
+		CacheKeys(c.Keys, k[i*ld:(i+1)*ld], c.N, 1, kvHeads, headDim)
+		copy(c.Values[c.N*ld:], v[i*ld:(i+1)*ld])
+		var soon Cache
+		if next >= 0 {
+			soon = caches[next]
+		}
+		decodeRow(y[i*ldq:(i+1)*ldq], q[i*ldq:(i+1)*ldq], c, soon, heads, kvHeads, headDim)
+	})
+}
+
+// decodeRow is AttentionDecode of one sequence whose token is in the cache; it fetches the cache soon meanwhile.
+func decodeRow(y, q []float32, c *Cache, soon Cache, heads, kvHeads, headDim int) {
+	group, ld, n := heads/kvHeads, kvHeads*headDim, c.N+1
 	scale := float32(1 / math.Sqrt(float64(headDim)))
 	mr, nr := asm.TileSize()
+	nextKeys, nextValues := fetch(soon.Keys), fetch(soon.Values)
+	if soon.Keys != nil {
+		nextKeys, nextValues = nextKeys[:KeyRows(soon.N+1)*ld], nextValues[:(soon.N+1)*ld]
+	}
 	s, release := borrow(group*n + group)
 	defer release()
 	s, inv := s[:group*n], s[group*n:]
 	for g := range kvHeads {
 		qg, yg := q[g*group*headDim:], y[g*group*headDim:(g+1)*group*headDim]
 		for j := 0; j < n; j += nr {
-			panel := keys[(j/panelWidth*kvHeads+g)*headDim*panelWidth+j%panelWidth:]
+			panel := c.Keys[(j/panelWidth*kvHeads+g)*headDim*panelWidth+j%panelWidth:]
 			for h := 0; h < group; h += mr {
-				asm.Tile(min(mr, group-h), min(nr, n-j), headDim, qg[h*headDim:], headDim, 1, panel, panelWidth, s[h*n+j:], n, false, asm.Soon[float32]{})
+				asm.Tile(min(mr, group-h), min(nr, n-j), headDim, qg[h*headDim:], headDim, 1, panel, panelWidth, s[h*n+j:], n, false, nextKeys.take(headDim*nr))
 			}
 		}
 		for h := range group {
 			_, inv[h] = softmaxRow(s[h*n:(h+1)*n], scale)
 		}
-		smallGemm(yg, headDim, matrix{s, n, 1}, matrix{v[g*headDim:], ld, 1}, group, headDim, n, false)
+		if group <= mr && headDim%asm.ColumnWidth() == 0 {
+			for j := 0; j < headDim; j += nr {
+				asm.Tile(group, min(nr, headDim-j), n, s, n, 1, c.Values[g*headDim+j:], ld, yg[j:], headDim, false, nextValues.take(n*nr))
+			}
+		} else {
+			smallGemm(yg, headDim, matrix{s, n, 1}, matrix{c.Values[g*headDim:], ld, 1}, group, headDim, n, false)
+		}
 		for h := range group {
 			asm.Scale(inv[h], yg[h*headDim:(h+1)*headDim])
 		}
 	}
+}
+
+// fetch is memory that is read next.
+type fetch []float32
+
+// take cuts off a part of n numbers for a tile to fetch.
+func (f *fetch) take(n int) asm.Soon[float32] {
+	n = min(n, len(*f))
+	part := (*f)[:n]
+	*f = (*f)[n:]
+	return asm.Soon[float32]{Data: part, Run: n, Runs: min(n, 1)}
 }
 
 // AttentionBackward adds to dq, dk and dv the gradients of Attention for dy, given its inputs, its output y and its lse.

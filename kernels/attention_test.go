@@ -102,9 +102,14 @@ func TestAttentionArguments(t *testing.T) {
 		"heads":  func() { kernels.Attention(x[:6], x[:6], x[:4], x[:4], []int{0, 1}, 3, 2, 2, nil) },
 		"starts": func() { kernels.Attention(x[:4], x[:4], x[:4], x[:4], []int{0, 2, 1}, 2, 2, 2, nil) },
 		"length": func() { kernels.Attention(x[:4], x[:4], x[:4], x[:3], []int{0, 1}, 2, 2, 2, nil) },
-		"cache":  func() { kernels.AttentionDecode(x[:4], x[:4], x[:127], x[:8], 2, 2, 2, 2) },
-		"keys":   func() { kernels.CacheKeys(x[:63], x[:4], 0, 2, 1, 2) },
-		"none":   func() { kernels.AttentionDecode(x[:4], x[:4], x[:64], x[:8], 0, 2, 2, 2) },
+		"keys of a cache": func() {
+			kernels.AttentionDecode(x[:4], x[:4], x[:4], x[:4], []kernels.Cache{{Keys: x[:127], Values: x[:8], N: 1}}, 2, 2, 2)
+		},
+		"values of a cache": func() {
+			kernels.AttentionDecode(x[:4], x[:4], x[:4], x[:4], []kernels.Cache{{Keys: x[:128], Values: x[:7], N: 1}}, 2, 2, 2)
+		},
+		"keys":    func() { kernels.CacheKeys(x[:63], x[:4], 0, 2, 1, 2) },
+		"queries": func() { kernels.AttentionDecode(x[:4], x[:4], x[:4], x[:4], nil, 2, 2, 2) },
 	} {
 		func() {
 			defer func() {

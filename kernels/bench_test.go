@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/millrace/millrace/kernels"
@@ -206,8 +207,9 @@ func BenchmarkAttention(b *testing.B) {
 		b.Run("decode", func(b *testing.B) {
 			keys := make([]float32, kernels.KeyRows(n)*heads*d)
 			kernels.CacheKeys(keys, k[:n*heads*d], 0, n, heads, d)
+			cache := []kernels.Cache{{Keys: keys, Values: slices.Clone(v[:n*heads*d]), N: n - 1}}
 			for b.Loop() {
-				kernels.AttentionDecode(y[:heads*d], q[:heads*d], keys, v, n, heads, heads, d)
+				kernels.AttentionDecode(y[:heads*d], q[:heads*d], k[:heads*d], v[:heads*d], cache, heads, heads, d)
 			}
 			rate(b, 8*n*heads*d, "GB/s")
 		})

@@ -89,31 +89,41 @@ func TestAttentionBits(t *testing.T) {
 			q, k, v := randoms(r, T*heads*d), randoms(r, T*kv*d), randoms(r, T*kv*d)
 			y, lse := make([]float32, len(q)), make([]float32, T*heads)
 			kernels.Attention(y, q, k, v, starts, heads, kv, d, lse)
+			var caches []kernels.Cache
+			var last []int // rows, one for each cache
 			for s := range len(starts) - 1 {
 				lo, hi := starts[s], starts[s+1]
 				// The cache, filled in parts of every kind; what is not filled is not read.
-				keys := make([]float32, kernels.KeyRows(hi-lo)*kv*d)
-				for i := range keys {
-					keys[i] = float32(math.NaN())
-				}
-				for at := 0; at < hi-lo; {
-					rows := min(1+r.IntN(40), hi-lo-at)
-					kernels.CacheKeys(keys, k[(lo+at)*kv*d:(lo+at+rows)*kv*d], at, rows, kv, d)
-					at += rows
-				}
-				for range min(10, hi-lo) {
-					n := 1 + r.IntN(hi-lo)
-					row := make([]float32, heads*d)
-					old := kernels.SetThreads(1 + r.IntN(8))
-					kernels.AttentionDecode(row, q[(lo+n-1)*heads*d:(lo+n)*heads*d], keys[:kernels.KeyRows(n)*kv*d], v[lo*kv*d:(lo+n)*kv*d], n, heads, kv, d)
-					kernels.SetThreads(old)
-					sameBits(t, "decode", row, y[(lo+n-1)*heads*d:(lo+n)*heads*d])
+				for range min(5, hi-lo) {
+					n := r.IntN(hi - lo)
+					c := kernels.Cache{Keys: make([]float32, kernels.KeyRows(n+1)*kv*d), Values: make([]float32, (n+1)*kv*d), N: n}
+					for i := range c.Keys {
+						c.Keys[i] = float32(math.NaN())
+					}
+					for at := 0; at < n; {
+						rows := min(1+r.IntN(40), n-at)
+						kernels.CacheKeys(c.Keys, k[(lo+at)*kv*d:(lo+at+rows)*kv*d], at, rows, kv, d)
+						at += rows
+					}
+					copy(c.Values, v[lo*kv*d:(lo+n)*kv*d])
+					caches, last = append(caches, c), append(last, lo+n)
 				}
 				alone, lse1 := make([]float32, (hi-lo)*heads*d), make([]float32, (hi-lo)*heads)
 				kernels.Attention(alone, q[lo*heads*d:hi*heads*d], k[lo*kv*d:hi*kv*d], v[lo*kv*d:hi*kv*d], []int{0, hi - lo}, heads, kv, d, lse1)
 				sameBits(t, "alone", alone, y[lo*heads*d:hi*heads*d])
 				sameBits(t, "lse alone", lse1, lse[lo*heads:hi*heads])
 			}
+			rowsOf := func(x []float32, width int) (rows []float32) {
+				for _, i := range last {
+					rows = append(rows, x[i*width:(i+1)*width]...)
+				}
+				return rows
+			}
+			decoded := make([]float32, len(last)*heads*d)
+			old := kernels.SetThreads(1 + r.IntN(8))
+			kernels.AttentionDecode(decoded, rowsOf(q, heads*d), rowsOf(k, kv*d), rowsOf(v, kv*d), caches, heads, kv, d)
+			kernels.SetThreads(old)
+			sameBits(t, "decode", decoded, rowsOf(y, heads*d))
 		}
 	})
 }

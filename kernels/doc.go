@@ -31,8 +31,7 @@
 // # Attention caches
 //
 // Values are kept token-major, [tokens, kvHeads·headDim]; keys in panels of 32 tokens that [CacheKeys] writes, so that a decoding
-// step reads both as they lie. A prompt prefix shared by several sequences is copied as a whole. Sequences decode independently of
-// one another: share them out with [Parallel].
+// step, [AttentionDecode], reads both as they lie. A prompt prefix shared by several sequences is copied as a whole.
 //
 // # Errors
 //

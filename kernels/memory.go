@@ -14,3 +14,11 @@ func Make[T any](n int) []T {
 	}
 	return s
 }
+
+// settle moves numbers that will be read in order many times to large pages: memory that was in use before lies in small ones, whatever
+// was asked for.
+func settle[T any](s []T) {
+	if size := uintptr(len(s)) * unsafe.Sizeof(*new(T)); size >= largePage/8 {
+		collapse(uintptr(unsafe.Pointer(&s[0])), size)
+	}
+}

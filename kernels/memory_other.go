@@ -3,3 +3,5 @@
 package kernels
 
 func adviseLarge(at, size uintptr) {}
+
+func collapse(at, size uintptr) {}

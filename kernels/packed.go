@@ -1,7 +1,7 @@
 package kernels
 
 import (
-	"math"
+	"unsafe"
 
 	"github.com/millrace/millrace/kernels/internal/asm"
 )
@@ -9,9 +9,9 @@ import (
 // Packed is a weight [n,k] laid out for products with few rows, as in decoding: panels of 32 outputs, read from memory once and
 // in order, in single precision or in bfloat16. Products have the bits of MatMulNT with the same values.
 type Packed struct {
-	n, k   int
-	full   []float32 // either this
-	halves []uint16  // or this: the upper halves of single precision numbers
+	n, k  int
+	full  []float32 // either this: panels [k, 32]
+	pairs []uint32  // or this: panels [k, 16] of pairs of bfloat16, see asm.PairColumns
 }
 
 const panelWidth = 32
@@ -21,8 +21,11 @@ func Pack(w []float32, n, k int) *Packed {
 	if n < 0 || k < 0 || len(w) != n*k {
 		panic(badMatrix)
 	}
-	p := &Packed{n: n, k: k, full: make([]float32, panelsOf(n)*panelWidth*k)}
-	pack(p.full, w, n, k)
+	p := &Packed{n: n, k: k, full: Make[float32](panelsOf(n) * panelWidth * k)}
+	eachPanel(n, k, func(q, lo, hi int) {
+		packPanel(p.full[q*panelWidth*k:(q+1)*panelWidth*k], matrix{w, 1, k}, 0, k, lo, hi-lo, panelWidth, false)
+	})
+	settle(p.full)
 	return p
 }
 
@@ -31,20 +34,26 @@ func PackBF16(w []uint16, n, k int) *Packed {
 	if n < 0 || k < 0 || len(w) != n*k {
 		panic(badMatrix)
 	}
-	p := &Packed{n: n, k: k, halves: make([]uint16, panelsOf(n)*panelWidth*k)}
-	pack(p.halves, w, n, k)
+	p := &Packed{n: n, k: k, pairs: Make[uint32](panelsOf(n) * panelWidth / 2 * k)}
+	eachPanel(n, k, func(q, lo, hi int) {
+		panel := p.pairs[q*panelWidth/2*k:]
+		for j := lo; j < hi; j++ {
+			for i, v := range w[j*k : (j+1)*k] {
+				asm.SetPair(panel[i*panelWidth/2:], j-lo, v)
+			}
+		}
+	})
+	settle(p.pairs)
 	return p
 }
 
 func panelsOf(n int) int { return (n + panelWidth - 1) / panelWidth }
 
-func pack[T any](dst, w []T, n, k int) {
-	Parallel(panelsOf(n), max(1, vectorGrain/max(1, panelWidth*k)), func(lo, hi int) {
-		for j := lo * panelWidth; j < min(hi*panelWidth, n); j++ {
-			panel := dst[j/panelWidth*panelWidth*k:]
-			for p, v := range w[j*k : (j+1)*k] {
-				panel[p*panelWidth+j%panelWidth] = v
-			}
+// eachPanel calls f for every panel q and its outputs [lo,hi).
+func eachPanel(n, k int, f func(q, lo, hi int)) {
+	Parallel(panelsOf(n), max(1, vectorGrain/max(1, panelWidth*k)), func(from, to int) {
+		for q := from; q < to; q++ {
+			f(q, q*panelWidth, min((q+1)*panelWidth, n))
 		}
 	})
 }
@@ -54,109 +63,193 @@ func (p *Packed) Shape() (n, k int) { return p.n, p.k }
 
 // MatMulPacked computes c[m,n] = a[m,k]·wᵀ + beta·c with a packed weight.
 func MatMulPacked(c, a []float32, w *Packed, m int, beta float32) {
-	n, k := w.n, w.k
-	if m < 0 || len(c) != m*n || len(a) != m*k {
-		panic(badMatrix)
-	}
-	if m == 0 || n == 0 {
-		return
-	}
-	if beta != 0 && beta != 1 {
+	if len(c) == m*w.n && beta != 0 && beta != 1 {
 		Scale(beta, c)
 	}
-	if k == 0 {
-		if beta == 0 {
-			clear(c)
-		}
-		return
-	}
-	workers := Threads()
-	if m*n*k <= serialWork {
-		workers = 1
-	}
-	count := panelsOf(n)
-	parts := min(4*workers, count)
-	items(parts, workers, func(i int) {
-		lo, hi := i*count/parts, (i+1)*count/parts
-		switch {
-		case w.full != nil:
-			multiplyPanels(c, a, w.full, asm.Tile, 0, lo, hi, m, n, k, beta != 0)
-		case m < widenRows:
-			multiplyPanels(c, a, w.halves, asm.TileBF16, 0, lo, hi, m, n, k, beta != 0)
-		default:
-			multiplyWidened(c, a, w.halves, lo, hi, m, n, k, beta != 0)
-		}
-	})
+	multiplyPacked([]packedProduct{{c: c, w: w}}, a, m, beta != 0)
 }
 
 // widenRows is the number of rows from which widening a panel once costs less than widening it in every tile.
 const widenRows = 384
 
-// multiplyWidened is multiplyPanels of panels in bfloat16, widened some at a time.
-func multiplyWidened(c, a []float32, w []uint16, lo, hi, m, n, k int, load bool) {
-	group := groupOf(k)
-	full, release := borrow(group * panelWidth * k)
-	defer release()
-	for q := lo; q < hi; q += group {
-		end := min(q+group, hi)
-		from := w[q*panelWidth*k : end*panelWidth*k]
-		to := full[:len(from)]
-		for i, h := range from {
-			to[i] = math.Float32frombits(uint32(h) << 16)
-		}
-		multiplyPanels(c, a, to, asm.Tile, q, q, end, m, n, k, load)
+// MatMulPackedEach computes c[i][m,n_i] = a[m,k]·w[i]ᵀ with weights that take the same inputs, as those of queries, keys and values do,
+// at once: threads need not wait for one another in between.
+func MatMulPackedEach(c [][]float32, a []float32, w []*Packed, m int) {
+	if len(c) != len(w) {
+		panic(badMatrix)
 	}
+	products := make([]packedProduct, len(w))
+	for i := range w {
+		products[i] = packedProduct{c: c[i], w: w[i]}
+	}
+	multiplyPacked(products, a, m, false)
+}
+
+// packedProduct is one of the products of the same rows; its panels follow those of the one before.
+type packedProduct struct {
+	c     []float32
+	w     *Packed
+	first int
+}
+
+// packedBlock is how many numbers of A stay in the second-level cache while panels pass by.
+const packedBlock = 256 * 576
+
+func multiplyPacked(products []packedProduct, a []float32, m int, load bool) {
+	if len(products) == 0 {
+		return
+	}
+	k, panels, columns := products[0].w.k, 0, 0
+	for i := range products {
+		p := &products[i]
+		if m < 0 || p.w.k != k || len(p.c) != m*p.w.n || len(a) != m*k {
+			panic(badMatrix)
+		}
+		p.first = panels
+		panels += panelsOf(p.w.n)
+		columns += p.w.n
+		if k == 0 && !load {
+			clear(p.c)
+		}
+	}
+	if m == 0 || panels == 0 || k == 0 {
+		return
+	}
+	workers := Threads()
+	if m*columns*k <= serialWork {
+		workers = 1
+	}
+	x := packedWork{products: products, load: load, m: m, k: k, a: matrix{a, k, 1}}
+	x.mr, x.nr = asm.TileSize()
+	x.mc = even(m, max(x.mr, packedBlock/k), x.mr)
+	// With few rows a panel is read once, and fetched while the one before it is computed. With many, some stay in the second-level
+	// cache while blocks of rows pass by.
+	unit := 1
+	if x.mc < m {
+		unit = min(groupOf(k), max(1, panels/(4*workers)))
+	}
+	if unit == 1 {
+		if g := (&product{a: x.a}); g.copies(columns) {
+			room, release := borrow(m * (k + 16))
+			defer release()
+			x.a = copyRows(room, x.a, m, k)
+		}
+		deal(panels, workers, x.panel)
+		return
+	}
+	deal((panels+unit-1)/unit, workers, func(i, next int) {
+		x.panels(i*unit, min((i+1)*unit, panels))
+	})
 }
 
 // groupOf is the number of panels that stay in the second-level cache together.
 func groupOf(k int) int { return max(1, blockB/(panelWidth*k)) }
 
-// multiplyPanels computes the columns of panels lo to hi, where w begins with panel first: for some panels at a time, that stay in the second-level cache, blocks of
-// rows of a. Tiles fetch what is read next: with few rows from a little ahead, with more, and so more work for each panel, from the
-// panel that follows.
-func multiplyPanels[B float32 | uint16](c, a []float32, w []B,
-	tile func(mr, nr, k int, a []float32, ars, acs int, b []B, brs int, c []float32, ldc int, load bool, soon asm.Soon[B]),
-	first, lo, hi, m, n, k int, load bool) {
-	const ahead = 32 * panelWidth
-	g := product{a: matrix{a, k, 1}}
-	g.mr, g.nr = asm.TileSize()
-	mc := even(m, max(g.mr, blockA/k), g.mr)
-	group := groupOf(k)
-	copyA := g.copies((hi - lo) * panelWidth)
-	var room []float32
-	if copyA {
-		var release func()
-		room, release = borrow(mc * (k + 16))
-		defer release()
+// packedWork is a product of rows a with panels of weights.
+type packedWork struct {
+	products []packedProduct
+	load     bool
+	m, k     int
+	a        matrix
+	mc       int // rows at a time
+	mr, nr   int
+}
+
+// find returns the product that panel q is of, and its number there.
+func (x *packedWork) find(q int) (p *packedProduct, at int) {
+	for i := len(x.products) - 1; ; i-- {
+		if p = &x.products[i]; q >= p.first {
+			return p, q - p.first
+		}
 	}
-	for q0 := lo; q0 < hi; q0 += group {
-		for i0 := 0; i0 < m; i0 += mc {
-			rows := min(mc, m-i0)
-			block := matrix{g.a.at(i0, 0), k, 1}
-			if copyA {
-				block = copyRows(room, block, rows, k)
+}
+
+// panel computes the columns of panel q, and fetches panel next unless that is -1.
+func (x *packedWork) panel(q, next int) {
+	p, at := x.find(q)
+	var soon []float32
+	if next >= 0 {
+		p, at := x.find(next)
+		soon = p.w.memory(at)
+	}
+	switch {
+	case p.w.full != nil:
+		tiles(x, p, at, 0, x.m, x.a, p.w.full[at*panelWidth*x.k:], 1, asm.Tile, soon)
+	case x.m < widenRows:
+		tiles(x, p, at, 0, x.m, x.a, p.w.pairs[at*panelWidth/2*x.k:], 2, asm.TilePairs, soon)
+	default:
+		full, release := borrow(panelWidth * x.k)
+		asm.Widen(full, p.w.pairs[at*panelWidth/2*x.k:(at+1)*panelWidth/2*x.k])
+		tiles(x, p, at, 0, x.m, x.a, full, 1, asm.Tile, soon)
+		release()
+	}
+}
+
+// panels computes the columns of panels lo to hi, blocks of rows at a time.
+func (x *packedWork) panels(lo, hi int) {
+	k := x.k
+	g := product{a: x.a}
+	copyA := g.copies((hi - lo) * panelWidth)
+	size := panelWidth * k
+	full, release := borrow((hi-lo)*size + x.mc*(k+16))
+	defer release()
+	full, room := full[:(hi-lo)*size], full[(hi-lo)*size:]
+	for i0 := 0; i0 < x.m; i0 += x.mc {
+		rows := min(x.mc, x.m-i0)
+		block := matrix{x.a.at(i0, 0), k, 1}
+		if copyA {
+			block = copyRows(room, block, rows, k)
+		}
+		for q := lo; q < hi; q++ {
+			p, at := x.find(q)
+			panel := full[(q-lo)*size : (q-lo+1)*size]
+			var soon []float32
+			if i0 == 0 && q+1 < hi {
+				p, at := x.find(q + 1)
+				soon = p.w.memory(at)
 			}
-			tiles := (rows + g.mr - 1) / g.mr
-			for q := q0; q < min(q0+group, hi); q++ {
-				panel := w[(q-first)*panelWidth*k:]
-				j, cols := q*panelWidth, min(panelWidth, n-q*panelWidth)
-				// A tile may be narrower than the panel.
-				for l := 0; l < cols; l += g.nr {
-					for t := range tiles {
-						i, end := t*rows/tiles, (t+1)*rows/tiles
-						soon := asm.Soon[B]{Run: panelWidth * k, Runs: 1}
-						switch {
-						case l > 0 || t > 1:
-						case tiles == 1:
-							soon.Data = panel[min(ahead, len(panel)):]
-						default:
-							soon.Run /= 2
-							soon.Data = panel[min(panelWidth*k+t*soon.Run, len(panel)):]
-						}
-						tile(end-i, min(g.nr, cols-l), k, block.at(i, 0), block.rs, 1, panel[l:], panelWidth, c[(i0+i)*n+j+l:], n, load, soon)
-					}
-				}
+			if p.w.full != nil {
+				panel = p.w.full[at*size : (at+1)*size]
+			} else if i0 == 0 {
+				asm.Widen(panel, p.w.pairs[at*size/2:(at+1)*size/2])
 			}
+			tiles(x, p, at, i0, rows, block, panel, 1, asm.Tile, soon)
+		}
+	}
+}
+
+// memory is where panel q lies, as words.
+func (p *Packed) memory(q int) []float32 {
+	if p.full != nil {
+		return p.full[q*panelWidth*p.k : (q+1)*panelWidth*p.k]
+	}
+	part := p.pairs[q*panelWidth/2*p.k : (q+1)*panelWidth/2*p.k]
+	return unsafe.Slice((*float32)(unsafe.Pointer(&part[0])), len(part))
+}
+
+// tiles computes rows from i0 on of the columns of panel at, whose elements hold per columns; it fetches soon meanwhile.
+func tiles[B float32 | uint32](x *packedWork, p *packedProduct, at, i0, rows int, a matrix, panel []B, per int,
+	tile func(mr, nr, k int, a []float32, ars, acs int, b []B, brs int, c []float32, ldc int, load bool, soon asm.Soon[B]), soon []float32) {
+	width := x.nr
+	if per == 2 {
+		width = max(width, asm.PairColumns)
+	}
+	n := p.w.n
+	j := at * panelWidth
+	cols := min(panelWidth, n-j)
+	c := p.c[i0*n+j:]
+	tiles := (rows + x.mr - 1) / x.mr
+	all := tiles * ((cols + width - 1) / width)
+	share := (len(soon) + all - 1) / all
+	for l := 0; l < cols; l += width {
+		for t := range tiles {
+			i, end := t*rows/tiles, (t+1)*rows/tiles
+			var s asm.Soon[B]
+			if len(soon) > 0 {
+				s = asm.Soon[B]{Data: unsafe.Slice((*B)(unsafe.Pointer(&soon[0])), len(soon)), Run: min(share, len(soon)), Runs: 1}
+				soon = soon[s.Run:]
+			}
+			tile(end-i, min(width, cols-l), x.k, a.at(i, 0), a.rs, 1, panel[l/per:], panelWidth/per, c[i*n+l:], n, x.load, s)
 		}
 	}
 }

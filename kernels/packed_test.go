@@ -23,6 +23,7 @@ func TestPacked(t *testing.T) {
 				halves[i] = uint16(math.Float32bits(w[i]) >> 16)
 				w[i] = math.Float32frombits(uint32(halves[i]) << 16)
 			}
+			defer kernels.SetThreads(kernels.SetThreads(1 + r.IntN(4)))
 			for _, beta := range []float32{0, 1, 0.5} {
 				want := append([]float32(nil), c...)
 				kernels.MatMulNT(want, a, w, m, n, k, beta)
@@ -32,6 +33,16 @@ func TestPacked(t *testing.T) {
 					sameBits(t, name, got, want)
 				}
 			}
+			// Several weights at once, of both kinds.
+			n2 := r.IntN(150)
+			w2 := randoms(r, n2*k)
+			want, want2 := make([]float32, m*n), make([]float32, m*n2)
+			kernels.MatMulNT(want, a, w, m, n, k, 0)
+			kernels.MatMulNT(want2, a, w2, m, n2, k, 0)
+			got, got2 := randoms(r, m*n), randoms(r, m*n2)
+			kernels.MatMulPackedEach([][]float32{got2, got}, a, []*kernels.Packed{kernels.Pack(w2, n2, k), kernels.PackBF16(halves, n, k)}, m)
+			sameBits(t, "first of two", got2, want2)
+			sameBits(t, "second of two", got, want)
 		}
 	})
 }

@@ -70,6 +70,71 @@ func items(n, workers int, f func(i int)) {
 	}
 }
 
+// deal calls f(0), …, f(n-1), each once, from up to the given number of goroutines. Each takes a range of its own in order, so that f can
+// fetch what is next on the same processor, the second argument, or -1 where there is none; then it helps out at the other ends.
+func deal(n, workers int, f func(i, next int)) {
+	workers = max(1, min(workers, n))
+	shares := make([]dealt, workers)
+	for w := range shares {
+		shares[w].rest.Store(uint64(w*n/workers)<<32 | uint64((w+1)*n/workers))
+	}
+	items(workers, workers, func(w int) {
+		for {
+			i, next := shares[w].first()
+			if i < 0 {
+				break
+			}
+			f(i, next)
+		}
+		for v := range shares {
+			for {
+				i := shares[(w+v)%workers].last()
+				if i < 0 {
+					break
+				}
+				f(i, -1)
+			}
+		}
+	})
+}
+
+// dealt is a range [lo,hi) of items that are left, lo in the upper half; on a cache line of its own.
+type dealt struct {
+	rest atomic.Uint64
+	_    [56]byte
+}
+
+// first takes the first item, and returns it and the one after; -1 means none.
+func (s *dealt) first() (i, next int) {
+	for {
+		rest := s.rest.Load()
+		lo, hi := int(rest>>32), int(rest&(1<<32-1))
+		if lo == hi {
+			return -1, -1
+		}
+		if s.rest.CompareAndSwap(rest, rest+1<<32) {
+			if lo+1 == hi {
+				return lo, -1
+			}
+			return lo, lo + 1
+		}
+	}
+}
+
+// last takes the last item, -1 means none.
+func (s *dealt) last() int {
+	for {
+		rest := s.rest.Load()
+		lo, hi := int(rest>>32), int(rest&(1<<32-1))
+		if lo == hi {
+			return -1
+		}
+		if s.rest.CompareAndSwap(rest, rest-1) {
+			return hi - 1
+		}
+	}
+}
+
 // offer is the job that idle helpers may join, and lingering the number of those who look at it.
 var (
 	offer     atomic.Pointer[job]

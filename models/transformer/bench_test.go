@@ -1,6 +1,8 @@
 package transformer
 
 import (
+	"fmt"
+	"math"
 	"testing"
 
 	"github.com/millrace/millrace/models"
@@ -71,5 +73,43 @@ func BenchmarkTransformer(b *testing.B) {
 				perToken(b)
 			})
 		}
+	}
+}
+
+// BenchmarkDecode is a step over sequences of 96 tokens: a frozen model of bfloat16 weights and its logits.
+func BenchmarkDecode(b *testing.B) {
+	m, err := New(benchConfigs()["smollm2"], 1, false)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for i, v := range m.params {
+		m.params[i] = math.Float32frombits(math.Float32bits(v) &^ 0xffff)
+	}
+	m.Freeze()
+	for _, rows := range []int{1, 16, 64} {
+		const length = 96
+		var w Workspace
+		batch := benchBatch(m.config, rows, length)
+		caches, tokens := make([]*KV, rows), make([]int32, rows)
+		for i := range caches {
+			caches[i] = m.NewKV(128)
+		}
+		if _, err := m.Prefill(&w, batch, caches); err != nil {
+			b.Fatal(err)
+		}
+		logits := make([]float32, rows*m.config.Vocab)
+		b.Run(fmt.Sprint(rows), func(b *testing.B) {
+			for b.Loop() {
+				h, err := m.Decode(&w, tokens, caches)
+				if err != nil {
+					b.Fatal(err)
+				}
+				m.Logits(logits, h, rows)
+				for _, kv := range caches {
+					kv.n = length
+				}
+			}
+			b.ReportMetric(float64(b.N*rows)/b.Elapsed().Seconds(), "tokens/s")
+		})
 	}
 }

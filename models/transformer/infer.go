@@ -1,6 +1,9 @@
 package transformer
 
-import "github.com/millrace/millrace/models"
+import (
+	"github.com/millrace/millrace/kernels"
+	"github.com/millrace/millrace/models"
+)
 
 // Workspace is the memory of one goroutine's passes over a shared Model. The zero value is ready; it grows to the largest
 // batch it has seen.
@@ -13,6 +16,7 @@ type Workspace struct {
 	all    []float32 // [T,D]
 	a      activations
 	s      scratch
+	caches []kernels.Cache // of a layer, for each sequence
 }
 
 // attendFor is the attention of layer l.

@@ -19,7 +19,7 @@ type KV struct {
 func (m *Model) NewKV(capacity int) *KV {
 	kv := &KV{capacity: capacity, groups: m.config.KVHeads, dim: m.config.HeadDim, width: m.config.KVHeads * m.config.HeadDim}
 	keys, values := kernels.KeyRows(capacity)*kv.width, capacity*kv.width
-	all := make([]float32, len(m.layers)*(keys+values))
+	all := kernels.Make[float32](len(m.layers) * (keys + values))
 	for range m.layers {
 		kv.k, all = append(kv.k, all[:keys:keys]), all[keys:]
 		kv.v, all = append(kv.v, all[:values:values]), all[values:]
@@ -107,17 +107,13 @@ func (m *Model) Decode(w *Workspace, tokens []int32, caches []*KV) ([]float32, e
 		w.rows.pos[b] = int32(kv.n)
 	}
 	c := m.config
-	qDim := c.Heads * c.HeadDim
+	fit(&w.caches, len(caches))
 	h := m.run(w, tokens, w.rows.pos, func(l int) attend {
 		return func(a *activations) {
-			kernels.Parallel(len(caches), 1, func(lo, hi int) {
-				for b := lo; b < hi; b++ {
-					kv := caches[b]
-					kv.append(l, a.k[b*kv.width:(b+1)*kv.width], a.v[b*kv.width:(b+1)*kv.width])
-					kernels.AttentionDecode(a.y[b*qDim:(b+1)*qDim], a.q[b*qDim:(b+1)*qDim], kv.k[l], kv.v[l], kv.n+1,
-						c.Heads, c.KVHeads, c.HeadDim)
-				}
-			})
+			for b, kv := range caches {
+				w.caches[b] = kernels.Cache{Keys: kv.k[l], Values: kv.v[l], N: kv.n}
+			}
+			kernels.AttentionDecode(a.y, a.q, a.k, a.v, w.caches, c.Heads, c.KVHeads, c.HeadDim)
 		}
 	})
 	for _, kv := range caches {

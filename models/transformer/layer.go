@@ -109,9 +109,7 @@ func (l *layer) forward(out, x []float32, pos []int32, a *activations, s *scratc
 	if l.qNorm != nil {
 		q, k = a.qRaw, a.kRaw
 	}
-	l.q.forward(q, s.h, rows)
-	l.k.forward(k, s.h, rows)
-	l.v.forward(a.v, s.h, rows)
+	forwardEach(s.h, rows, []*linear{&l.q, &l.k, &l.v}, q, k, a.v)
 	if l.qNorm != nil {
 		l.qNorm.forward(a.q, a.invQ, a.qRaw, rows*l.heads)
 		l.kNorm.forward(a.k, a.invK, a.kRaw, rows*l.groups)
@@ -123,8 +121,7 @@ func (l *layer) forward(out, x []float32, pos []int32, a *activations, s *scratc
 	kernels.Add(a.mid, x)
 
 	l.norm2.forward(s.h, a.inv2, a.mid, rows)
-	l.gate.forward(a.gate, s.h, rows)
-	l.up.forward(a.up, s.h, rows)
+	forwardEach(s.h, rows, []*linear{&l.gate, &l.up}, a.gate, a.up)
 	if out == nil {
 		return
 	}

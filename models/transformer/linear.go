@@ -20,6 +20,11 @@ func (l *linear) forward(y, x []float32, rows int) {
 	} else {
 		kernels.MatMulNT(y, x, l.w, rows, l.out, l.in, 0)
 	}
+	l.finish(y, x, rows)
+}
+
+// finish adds the adapter's product and the bias to the weight's product.
+func (l *linear) finish(y, x []float32, rows int) {
 	if l.lora != nil {
 		l.lora.forward(y, x, rows, l.out, l.in)
 	}
@@ -31,6 +36,24 @@ func (l *linear) forward(y, x []float32, rows int) {
 			kernels.Add(y[r*l.out:(r+1)*l.out], l.b)
 		}
 	})
+}
+
+// forwardEach is forward of layers that take the same x, in one product where they are packed.
+func forwardEach(x []float32, rows int, layers []*linear, ys ...[]float32) {
+	if layers[0].packed == nil {
+		for i, l := range layers {
+			l.forward(ys[i], x, rows)
+		}
+		return
+	}
+	weights := make([]*kernels.Packed, len(layers))
+	for i, l := range layers {
+		weights[i] = l.packed
+	}
+	kernels.MatMulPackedEach(ys, x, weights, rows)
+	for i, l := range layers {
+		l.finish(ys[i], x, rows)
+	}
 }
 
 // backward is backwardInput and backwardWeight.

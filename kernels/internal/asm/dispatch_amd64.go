@@ -53,8 +53,8 @@ func TileSize() (mr, nr int) {
 	return genericMR, genericNR
 }
 
-// tileFunc is a generated tile: strides in bytes, tail columns in the last register.
-type tileFunc[B float32 | uint16] func(k int, a *float32, lda int, b *B, brs int, c *float32, ldc int, tail int, load bool,
+// tileFunc is a generated tile: strides in bytes, tail columns in the last register, or in all of them where b is in pairs.
+type tileFunc[B float32 | uint32] func(k int, a *float32, lda int, b *B, brs int, c *float32, ldc int, tail int, load bool,
 	soonC *float32, soon *B, ld, run, runs int)
 
 var tilesAVX2 = [...][2]tileFunc[float32]{
@@ -75,13 +75,13 @@ var tilesTAVX2 = [...][2]tileFunc[float32]{
 	6 - 1: {tile6x1TAVX2, tile6x2TAVX2},
 }
 
-var tilesBF16AVX2 = [...][2]tileFunc[uint16]{
-	1 - 1: {tile1x1BF16AVX2, tile1x2BF16AVX2},
-	2 - 1: {tile2x1BF16AVX2, tile2x2BF16AVX2},
-	3 - 1: {tile3x1BF16AVX2, tile3x2BF16AVX2},
-	4 - 1: {tile4x1BF16AVX2, tile4x2BF16AVX2},
-	5 - 1: {tile5x1BF16AVX2, tile5x2BF16AVX2},
-	6 - 1: {tile6x1BF16AVX2, tile6x2BF16AVX2},
+var tilesPairsAVX2 = [...]tileFunc[uint32]{
+	tile1x2PairsAVX2,
+	tile2x2PairsAVX2,
+	tile3x2PairsAVX2,
+	tile4x2PairsAVX2,
+	tile5x2PairsAVX2,
+	tile6x2PairsAVX2,
 }
 
 var tilesAVX512 = [...][2]tileFunc[float32]{
@@ -118,21 +118,21 @@ var tilesTAVX512 = [...][2]tileFunc[float32]{
 	14 - 1: {tile14x1TAVX512, tile14x2TAVX512},
 }
 
-var tilesBF16AVX512 = [...][2]tileFunc[uint16]{
-	1 - 1:  {tile1x1BF16AVX512, tile1x2BF16AVX512},
-	2 - 1:  {tile2x1BF16AVX512, tile2x2BF16AVX512},
-	3 - 1:  {tile3x1BF16AVX512, tile3x2BF16AVX512},
-	4 - 1:  {tile4x1BF16AVX512, tile4x2BF16AVX512},
-	5 - 1:  {tile5x1BF16AVX512, tile5x2BF16AVX512},
-	6 - 1:  {tile6x1BF16AVX512, tile6x2BF16AVX512},
-	7 - 1:  {tile7x1BF16AVX512, tile7x2BF16AVX512},
-	8 - 1:  {tile8x1BF16AVX512, tile8x2BF16AVX512},
-	9 - 1:  {tile9x1BF16AVX512, tile9x2BF16AVX512},
-	10 - 1: {tile10x1BF16AVX512, tile10x2BF16AVX512},
-	11 - 1: {tile11x1BF16AVX512, tile11x2BF16AVX512},
-	12 - 1: {tile12x1BF16AVX512, tile12x2BF16AVX512},
-	13 - 1: {tile13x1BF16AVX512, tile13x2BF16AVX512},
-	14 - 1: {tile14x1BF16AVX512, tile14x2BF16AVX512},
+var tilesPairsAVX512 = [...]tileFunc[uint32]{
+	tile1x2PairsAVX512,
+	tile2x2PairsAVX512,
+	tile3x2PairsAVX512,
+	tile4x2PairsAVX512,
+	tile5x2PairsAVX512,
+	tile6x2PairsAVX512,
+	tile7x2PairsAVX512,
+	tile8x2PairsAVX512,
+	tile9x2PairsAVX512,
+	tile10x2PairsAVX512,
+	tile11x2PairsAVX512,
+	tile12x2PairsAVX512,
+	tile13x2PairsAVX512,
+	tile14x2PairsAVX512,
 }
 
 // Tile computes mr × nr elements of a product from k columns of a and k rows of b; k, mr and nr are at least 1. Either ars or acs
@@ -141,51 +141,70 @@ func Tile(mr, nr, k int, a []float32, ars, acs int, b []float32, brs int, c []fl
 	switch level {
 	case levelAVX512:
 		if acs == 1 {
-			runTile(&tilesAVX512[mr-1], mr > 7, 16, nr, k, a, ars, b, 4, brs, c, ldc, load, soon)
+			runTile(&tilesAVX512[mr-1], mr > 7, 16, nr, k, a, ars, b, brs, c, ldc, load, soon)
 		} else {
-			runTile(&tilesTAVX512[mr-1], mr > 7, 16, nr, k, a, acs, b, 4, brs, c, ldc, load, soon)
+			runTile(&tilesTAVX512[mr-1], mr > 7, 16, nr, k, a, acs, b, brs, c, ldc, load, soon)
 		}
 	case levelAVX2:
 		if acs == 1 {
-			runTile(&tilesAVX2[mr-1], mr > 3, 8, nr, k, a, ars, b, 4, brs, c, ldc, load, soon)
+			runTile(&tilesAVX2[mr-1], mr > 3, 8, nr, k, a, ars, b, brs, c, ldc, load, soon)
 		} else {
-			runTile(&tilesTAVX2[mr-1], mr > 3, 8, nr, k, a, acs, b, 4, brs, c, ldc, load, soon)
+			runTile(&tilesTAVX2[mr-1], mr > 3, 8, nr, k, a, acs, b, brs, c, ldc, load, soon)
 		}
 	default:
 		tileGeneric(mr, nr, k, a, ars, acs, b, brs, c, ldc, load)
 	}
 }
 
-// TileBF16 is Tile with b in bfloat16 and acs 1.
-func TileBF16(mr, nr, k int, a []float32, ars, acs int, b []uint16, brs int, c []float32, ldc int, load bool, soon Soon[uint16]) {
+// TilePairs is Tile with b in pairs of bfloat16 and acs 1.
+func TilePairs(mr, nr, k int, a []float32, ars, acs int, b []uint32, brs int, c []float32, ldc int, load bool, soon Soon[uint32]) {
 	switch level {
 	case levelAVX512:
-		runTile(&tilesBF16AVX512[mr-1], mr > 7, 16, nr, k, a, ars, b, 2, brs, c, ldc, load, soon)
+		callTile(tilesPairsAVX512[mr-1], 4*64, mr > 7, nr, k, a, ars, b, brs, c, ldc, load, soon)
 	case levelAVX2:
-		runTile(&tilesBF16AVX2[mr-1], mr > 3, 8, nr, k, a, ars, b, 2, brs, c, ldc, load, soon)
+		callTile(tilesPairsAVX2[mr-1], 4*32, mr > 3, nr, k, a, ars, b, brs, c, ldc, load, soon)
 	default:
-		tileBF16Generic(mr, nr, k, a, ars, acs, b, brs, c, ldc, load)
+		tilePairsGeneric(mr, nr, k, a, ars, acs, b, brs, c, ldc, load)
 	}
 }
 
-// runTile calls the tile of one or two registers of w columns; size is that of an element of b.
-func runTile[B float32 | uint16](tiles *[2]tileFunc[B], high bool, w, nr, k int, a []float32, lda int, b []B, size, brs int, c []float32, ldc int, load bool, soon Soon[B]) {
+// runTile calls the tile of one or two registers of w columns.
+func runTile(tiles *[2]tileFunc[float32], high bool, w, nr, k int, a []float32, lda int, b []float32, brs int, c []float32, ldc int, load bool, soon Soon[float32]) {
 	v := (nr - 1) / w
+	callTile(tiles[v], 4*(v+1)*w*4, high, nr-w*v, k, a, lda, b, brs, c, ldc, load, soon)
+}
+
+// callTile calls a tile whose main loop reads turn bytes of b each time.
+func callTile[B float32 | uint32](tile tileFunc[B], turn int, high bool, tail, k int, a []float32, lda int, b []B, brs int, c []float32, ldc int, load bool, soon Soon[B]) {
 	soonC, from, ld, run, runs := &c[0], &b[0], 0, 1<<30, 1
 	if len(soon.C) > 0 {
 		soonC = &soon.C[0]
 	}
 	if len(soon.Data) > 0 && soon.Runs > 0 {
-		from, ld, runs = &soon.Data[0], size*soon.LD, soon.Runs
+		from, ld, runs = &soon.Data[0], 4*soon.LD, soon.Runs
 		// A turn of the tile's loop fetches as many bytes as it reads of b, a high tile's half as many; at least a cache line.
-		turn := 4 * (v + 1) * w * size
 		if high {
 			turn /= 2
 		}
 		turn = max(turn, 64)
-		run = (size*soon.Run + turn - 1) / turn
+		run = (4*soon.Run + turn - 1) / turn
 	}
-	tiles[v](k, &a[0], 4*lda, &b[0], size*brs, &c[0], 4*ldc, nr-w*v, load, soonC, from, ld, run, runs)
+	tile(k, &a[0], 4*lda, &b[0], 4*brs, &c[0], 4*ldc, tail, load, soonC, from, ld, run, runs)
+}
+
+// Widen writes the numbers of rows of 32 columns in pairs next to one another.
+func Widen(dst []float32, src []uint32) {
+	if len(src) == 0 {
+		return
+	}
+	switch level {
+	case levelAVX512:
+		widenAVX512(&dst[0], &src[0], len(src)/16)
+	case levelAVX2:
+		widenAVX2(&dst[0], &src[0], len(src)/8)
+	default:
+		widenGeneric(dst, src)
+	}
 }
 
 // PackT writes the transpose of src[n,k], row stride ld, to dst[k,width]; n is at most width, and columns from n on are

@@ -18,10 +18,14 @@ func Tile(mr, nr, k int, a []float32, ars, acs int, b []float32, brs int, c []fl
 	tileGeneric(mr, nr, k, a, ars, acs, b, brs, c, ldc, load)
 }
 
-// TileBF16 is Tile with b in bfloat16.
-func TileBF16(mr, nr, k int, a []float32, ars, acs int, b []uint16, brs int, c []float32, ldc int, load bool, _ Soon[uint16]) {
-	tileBF16Generic(mr, nr, k, a, ars, acs, b, brs, c, ldc, load)
+// TilePairs is Tile with b in pairs of bfloat16.
+func TilePairs(mr, nr, k int, a []float32, ars, acs int, b []uint32, brs int, c []float32, ldc int, load bool, _ Soon[uint32]) {
+	tilePairsGeneric(mr, nr, k, a, ars, acs, b, brs, c, ldc, load)
 }
+
+// Widen writes the numbers of rows of 32 columns in pairs next to one another.
+func Widen(dst []float32, src []uint32) { widenGeneric(dst, src) }
+
 func PackT(dst, src []float32, ld, n, k, width int, _ bool) { packTGeneric(dst, src, ld, n, k, width) }
 func PackN(dst, src []float32, ld, k, width int)            { packNGeneric(dst, src, ld, k, width) }
 

@@ -15,7 +15,7 @@ const (
 
 // Soon is memory that a tile fetches into the caches while it computes, as it is needed next. The zero value is none. It may reach
 // beyond what is there: fetching reads nothing.
-type Soon[B float32 | uint16] struct {
+type Soon[B float32 | uint32] struct {
 	C       []float32 // from here on as many rows as the tile's own, its ldc apart
 	Data    []B       // from here on Runs runs of Run elements, LD apart
 	Run, LD int
@@ -80,8 +80,35 @@ func tile4x4(k int, a []float32, ars, acs int, b []float32, brs int, c []float32
 	c[3*ldc], c[3*ldc+1], c[3*ldc+2], c[3*ldc+3] = c30, c31, c32, c33
 }
 
-// tileBF16Generic is tileGeneric with b in bfloat16: the upper halves of single precision numbers.
-func tileBF16Generic(mr, nr, k int, a []float32, ars, acs int, b []uint16, brs int, c []float32, ldc int, load bool) {
+// PairColumns is how many columns of numbers in bfloat16 lie in half as many words: column j < 8 of them in the lower half of word j,
+// column 8+j in the upper.
+const PairColumns = 16
+
+// SetPair makes column j of a row of pairs the number whose upper half is given; it must be zero before.
+func SetPair(row []uint32, j int, upper uint16) {
+	at, shift := pair(j)
+	row[at] |= uint32(upper) << shift
+}
+
+func pair(j int) (at, shift int) { return j/16*8 + j%8, j & 8 * 2 }
+
+// fromPair is column j of a row of pairs.
+func fromPair(row []uint32, j int) float32 {
+	at, shift := pair(j)
+	return math.Float32frombits(row[at] >> shift << 16)
+}
+
+// widenGeneric writes the numbers of rows of pairs next to one another.
+func widenGeneric(dst []float32, src []uint32) {
+	for i := 0; i < len(src); i += PairColumns / 2 {
+		for j := range PairColumns {
+			dst[2*i+j] = fromPair(src[i:], j)
+		}
+	}
+}
+
+// tilePairsGeneric is tileGeneric with b in pairs of bfloat16.
+func tilePairsGeneric(mr, nr, k int, a []float32, ars, acs int, b []uint32, brs int, c []float32, ldc int, load bool) {
 	for i := range mr {
 		for j := range nr {
 			var s float32
@@ -89,7 +116,7 @@ func tileBF16Generic(mr, nr, k int, a []float32, ars, acs int, b []uint16, brs i
 				s = c[i*ldc+j]
 			}
 			for p := range k {
-				s += float32(a[i*ars+p*acs] * math.Float32frombits(uint32(b[p*brs+j])<<16))
+				s += float32(a[i*ars+p*acs] * fromPair(b[p*brs:], j))
 			}
 			c[i*ldc+j] = s
 		}

@@ -20,7 +20,7 @@ TEXT ·tile1x1AVX2(SB), NOSPLIT, $0-112
 
 fromC:
 	MOVQ       tail+56(FP), BX
-	LEAQ       laneMask<>+32(SB), SI
+	LEAQ       laneMask<>+64(SB), SI
 	SHLQ       $0x02, BX
 	SUBQ       BX, SI
 	VMOVUPS    (SI), Y0
@@ -99,7 +99,7 @@ single:
 
 store:
 	MOVQ       tail+56(FP), AX
-	LEAQ       laneMask<>+32(SB), CX
+	LEAQ       laneMask<>+64(SB), CX
 	SHLQ       $0x02, AX
 	SUBQ       AX, CX
 	VMOVUPS    (CX), Y1
@@ -117,15 +117,31 @@ DATA laneMask<>+16(SB)/4, $-1
 DATA laneMask<>+20(SB)/4, $-1
 DATA laneMask<>+24(SB)/4, $-1
 DATA laneMask<>+28(SB)/4, $-1
-DATA laneMask<>+32(SB)/4, $+0
-DATA laneMask<>+36(SB)/4, $+0
-DATA laneMask<>+40(SB)/4, $+0
-DATA laneMask<>+44(SB)/4, $+0
-DATA laneMask<>+48(SB)/4, $+0
-DATA laneMask<>+52(SB)/4, $+0
-DATA laneMask<>+56(SB)/4, $+0
-DATA laneMask<>+60(SB)/4, $+0
-GLOBL laneMask<>(SB), RODATA|NOPTR, $64
+DATA laneMask<>+32(SB)/4, $-1
+DATA laneMask<>+36(SB)/4, $-1
+DATA laneMask<>+40(SB)/4, $-1
+DATA laneMask<>+44(SB)/4, $-1
+DATA laneMask<>+48(SB)/4, $-1
+DATA laneMask<>+52(SB)/4, $-1
+DATA laneMask<>+56(SB)/4, $-1
+DATA laneMask<>+60(SB)/4, $-1
+DATA laneMask<>+64(SB)/4, $+0
+DATA laneMask<>+68(SB)/4, $+0
+DATA laneMask<>+72(SB)/4, $+0
+DATA laneMask<>+76(SB)/4, $+0
+DATA laneMask<>+80(SB)/4, $+0
+DATA laneMask<>+84(SB)/4, $+0
+DATA laneMask<>+88(SB)/4, $+0
+DATA laneMask<>+92(SB)/4, $+0
+DATA laneMask<>+96(SB)/4, $+0
+DATA laneMask<>+100(SB)/4, $+0
+DATA laneMask<>+104(SB)/4, $+0
+DATA laneMask<>+108(SB)/4, $+0
+DATA laneMask<>+112(SB)/4, $+0
+DATA laneMask<>+116(SB)/4, $+0
+DATA laneMask<>+120(SB)/4, $+0
+DATA laneMask<>+124(SB)/4, $+0
+GLOBL laneMask<>(SB), RODATA|NOPTR, $128
 
 // func tile1x1TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
 // Requires: AVX, CMOV, FMA3, MMX+
@@ -142,7 +158,7 @@ TEXT ·tile1x1TAVX2(SB), NOSPLIT, $0-112
 
 fromC:
 	MOVQ       tail+56(FP), SI
-	LEAQ       laneMask<>+32(SB), DI
+	LEAQ       laneMask<>+64(SB), DI
 	SHLQ       $0x02, SI
 	SUBQ       SI, DI
 	VMOVUPS    (DI), Y0
@@ -222,7 +238,7 @@ single:
 
 store:
 	MOVQ       tail+56(FP), AX
-	LEAQ       laneMask<>+32(SB), CX
+	LEAQ       laneMask<>+64(SB), CX
 	SHLQ       $0x02, AX
 	SUBQ       AX, CX
 	VMOVUPS    (CX), Y1
@@ -232,9 +248,9 @@ store:
 	VZEROUPPER
 	RET
 
-// func tile1x1BF16AVX2(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
-// Requires: AVX, AVX2, CMOV, FMA3, MMX+
-TEXT ·tile1x1BF16AVX2(SB), NOSPLIT, $0-112
+// func tile1x2AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, CMOV, FMA3, MMX+
+TEXT ·tile1x2AVX2(SB), NOSPLIT, $0-112
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -244,17 +260,19 @@ TEXT ·tile1x1BF16AVX2(SB), NOSPLIT, $0-112
 	TESTB  BL, BL
 	JNE    fromC
 	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
 	JMP    begin
 
 fromC:
 	MOVQ       tail+56(FP), BX
-	LEAQ       laneMask<>+32(SB), SI
+	LEAQ       laneMask<>+64(SB), SI
 	SHLQ       $0x02, BX
 	SUBQ       BX, SI
-	VMOVUPS    (SI), Y0
+	VMOVUPS    (SI), Y1
 	MOVQ       c+40(FP), BX
 	MOVQ       ldc+48(FP), SI
-	VMASKMOVPS (BX), Y0, Y0
+	VMOVUPS    (BX), Y0
+	VMASKMOVPS 32(BX), Y1, Y1
 
 begin:
 	MOVQ k+0(FP), BX
@@ -273,29 +291,36 @@ phase:
 	SUBQ    R11, BX
 
 loop:
-	VPMOVZXWD    (AX), Y1
-	VPSLLD       $0x10, Y1, Y1
-	VBROADCASTSS (DX), Y2
-	VFMADD231PS  Y2, Y1, Y0
+	VMOVUPS      (AX), Y2
+	VMOVUPS      32(AX), Y3
+	VBROADCASTSS (DX), Y4
+	VFMADD231PS  Y4, Y2, Y0
+	VFMADD231PS  Y4, Y3, Y1
 	PREFETCHT1   (R10)
-	ADDQ         $0x00000040, R10
-	VPMOVZXWD    (AX)(CX*1), Y1
-	VPSLLD       $0x10, Y1, Y1
-	VBROADCASTSS 4(DX), Y2
-	VFMADD231PS  Y2, Y1, Y0
+	PREFETCHT1   64(R10)
+	PREFETCHT1   128(R10)
+	PREFETCHT1   192(R10)
+	ADDQ         $0x00000100, R10
+	VMOVUPS      (AX)(CX*1), Y2
+	VMOVUPS      32(AX)(CX*1), Y3
+	VBROADCASTSS 4(DX), Y4
+	VFMADD231PS  Y4, Y2, Y0
+	VFMADD231PS  Y4, Y3, Y1
 	LEAQ         (AX)(CX*2), AX
-	VPMOVZXWD    (AX), Y1
-	VPSLLD       $0x10, Y1, Y1
-	VBROADCASTSS 8(DX), Y2
-	VFMADD231PS  Y2, Y1, Y0
+	VMOVUPS      (AX), Y2
+	VMOVUPS      32(AX), Y3
+	VBROADCASTSS 8(DX), Y4
+	VFMADD231PS  Y4, Y2, Y0
+	VFMADD231PS  Y4, Y3, Y1
 	PREFETCHT0   (SI)
 	ADDQ         DI, SI
 	DECQ         R8
 	CMOVQEQ      R9, DI
-	VPMOVZXWD    (AX)(CX*1), Y1
-	VPSLLD       $0x10, Y1, Y1
-	VBROADCASTSS 12(DX), Y2
-	VFMADD231PS  Y2, Y1, Y0
+	VMOVUPS      (AX)(CX*1), Y2
+	VMOVUPS      32(AX)(CX*1), Y3
+	VBROADCASTSS 12(DX), Y4
+	VFMADD231PS  Y4, Y2, Y0
+	VFMADD231PS  Y4, Y3, Y1
 	LEAQ         (AX)(CX*2), AX
 	ADDQ         $0x10, DX
 	DECQ         R11
@@ -320,10 +345,11 @@ rest:
 	JE   store
 
 single:
-	VPMOVZXWD    (AX), Y1
-	VPSLLD       $0x10, Y1, Y1
-	VBROADCASTSS (DX), Y2
-	VFMADD231PS  Y2, Y1, Y0
+	VMOVUPS      (AX), Y2
+	VMOVUPS      32(AX), Y3
+	VBROADCASTSS (DX), Y4
+	VFMADD231PS  Y4, Y2, Y0
+	VFMADD231PS  Y4, Y3, Y1
 	ADDQ         CX, AX
 	ADDQ         $0x04, DX
 	DECQ         BX
@@ -331,13 +357,261 @@ single:
 
 store:
 	MOVQ       tail+56(FP), AX
-	LEAQ       laneMask<>+32(SB), CX
+	LEAQ       laneMask<>+64(SB), CX
 	SHLQ       $0x02, AX
 	SUBQ       AX, CX
-	VMOVUPS    (CX), Y1
+	VMOVUPS    (CX), Y2
 	MOVQ       c+40(FP), AX
 	MOVQ       ldc+48(FP), CX
-	VMASKMOVPS Y0, Y1, (AX)
+	VMOVUPS    Y0, (AX)
+	VMASKMOVPS Y1, Y2, 32(AX)
+	VZEROUPPER
+	RET
+
+// func tile1x2TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, CMOV, FMA3, MMX+
+TEXT ·tile1x2TAVX2(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
+	JNE    fromC
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	JMP    begin
+
+fromC:
+	MOVQ       tail+56(FP), SI
+	LEAQ       laneMask<>+64(SB), DI
+	SHLQ       $0x02, SI
+	SUBQ       SI, DI
+	VMOVUPS    (DI), Y1
+	MOVQ       c+40(FP), SI
+	MOVQ       ldc+48(FP), DI
+	VMOVUPS    (SI), Y0
+	VMASKMOVPS 32(SI), Y1, Y1
+
+begin:
+	MOVQ k+0(FP), SI
+	SHRQ $0x02, SI
+	JE   rest
+	MOVQ soonC+72(FP), DI
+	MOVQ ldc+48(FP), R8
+	MOVQ $0x00000001, R9
+	XORQ R10, R10
+	MOVQ soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
+
+loop:
+	VMOVUPS      (AX), Y2
+	VMOVUPS      32(AX), Y3
+	VBROADCASTSS (DX), Y4
+	VFMADD231PS  Y4, Y2, Y0
+	VFMADD231PS  Y4, Y3, Y1
+	PREFETCHT1   (R11)
+	PREFETCHT1   64(R11)
+	PREFETCHT1   128(R11)
+	PREFETCHT1   192(R11)
+	ADDQ         $0x00000100, R11
+	VMOVUPS      (AX)(CX*1), Y2
+	VMOVUPS      32(AX)(CX*1), Y3
+	VBROADCASTSS (DX)(BX*1), Y4
+	VFMADD231PS  Y4, Y2, Y0
+	VFMADD231PS  Y4, Y3, Y1
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	VMOVUPS      (AX), Y2
+	VMOVUPS      32(AX), Y3
+	VBROADCASTSS (DX), Y4
+	VFMADD231PS  Y4, Y2, Y0
+	VFMADD231PS  Y4, Y3, Y1
+	PREFETCHT0   (DI)
+	ADDQ         R8, DI
+	DECQ         R9
+	CMOVQEQ      R10, R8
+	VMOVUPS      (AX)(CX*1), Y2
+	VMOVUPS      32(AX)(CX*1), Y3
+	VBROADCASTSS (DX)(BX*1), Y4
+	VFMADD231PS  Y4, Y2, Y0
+	VFMADD231PS  Y4, Y3, Y1
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	DECQ         R12
+	JNE          loop
+	TESTQ        SI, SI
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R11
+	ADDQ         ld+88(FP), R11
+	MOVQ         R11, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VMOVUPS      (AX), Y2
+	VMOVUPS      32(AX), Y3
+	VBROADCASTSS (DX), Y4
+	VFMADD231PS  Y4, Y2, Y0
+	VFMADD231PS  Y4, Y3, Y1
+	ADDQ         CX, AX
+	ADDQ         BX, DX
+	DECQ         SI
+	JNE          single
+
+store:
+	MOVQ       tail+56(FP), AX
+	LEAQ       laneMask<>+64(SB), CX
+	SHLQ       $0x02, AX
+	SUBQ       AX, CX
+	VMOVUPS    (CX), Y2
+	MOVQ       c+40(FP), AX
+	MOVQ       ldc+48(FP), CX
+	VMOVUPS    Y0, (AX)
+	VMASKMOVPS Y1, Y2, 32(AX)
+	VZEROUPPER
+	RET
+
+// func tile1x2PairsAVX2(k int, a *float32, lda int, b *uint32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint32, ld int, run int, runs int)
+// Requires: AVX, AVX2, CMOV, FMA3, MMX+
+TEXT ·tile1x2PairsAVX2(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (BX)(BX*2), BX
+	MOVB   load+64(FP), BL
+	TESTB  BL, BL
+	JNE    fromC
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	JMP    begin
+
+fromC:
+	MOVQ       tail+56(FP), BX
+	LEAQ       laneMask<>+64(SB), SI
+	SHLQ       $0x02, BX
+	SUBQ       BX, SI
+	VMOVUPS    (SI), Y0
+	VMOVUPS    32(SI), Y1
+	MOVQ       c+40(FP), BX
+	MOVQ       ldc+48(FP), SI
+	VMASKMOVPS (BX), Y0, Y0
+	VMASKMOVPS 32(BX), Y1, Y1
+
+begin:
+	VPCMPEQD Y2, Y2, Y2
+	VPSLLD   $0x10, Y2, Y2
+	MOVQ     k+0(FP), BX
+	SHRQ     $0x02, BX
+	JE       rest
+	MOVQ     soonC+72(FP), SI
+	MOVQ     ldc+48(FP), DI
+	MOVQ     $0x00000001, R8
+	XORQ     R9, R9
+	MOVQ     soon+80(FP), R10
+
+phase:
+	MOVQ    run+96(FP), R11
+	CMPQ    BX, R11
+	CMOVQLT BX, R11
+	SUBQ    R11, BX
+
+loop:
+	VMOVUPS      (AX), Y4
+	VPSLLD       $0x10, Y4, Y3
+	VPAND        Y2, Y4, Y4
+	VBROADCASTSS (DX), Y5
+	VFMADD231PS  Y5, Y3, Y0
+	VFMADD231PS  Y5, Y4, Y1
+	PREFETCHT1   (R10)
+	PREFETCHT1   64(R10)
+	ADDQ         $0x00000080, R10
+	VMOVUPS      (AX)(CX*1), Y4
+	VPSLLD       $0x10, Y4, Y3
+	VPAND        Y2, Y4, Y4
+	VBROADCASTSS 4(DX), Y5
+	VFMADD231PS  Y5, Y3, Y0
+	VFMADD231PS  Y5, Y4, Y1
+	LEAQ         (AX)(CX*2), AX
+	VMOVUPS      (AX), Y4
+	VPSLLD       $0x10, Y4, Y3
+	VPAND        Y2, Y4, Y4
+	VBROADCASTSS 8(DX), Y5
+	VFMADD231PS  Y5, Y3, Y0
+	VFMADD231PS  Y5, Y4, Y1
+	PREFETCHT0   (SI)
+	ADDQ         DI, SI
+	DECQ         R8
+	CMOVQEQ      R9, DI
+	VMOVUPS      (AX)(CX*1), Y4
+	VPSLLD       $0x10, Y4, Y3
+	VPAND        Y2, Y4, Y4
+	VBROADCASTSS 12(DX), Y5
+	VFMADD231PS  Y5, Y3, Y0
+	VFMADD231PS  Y5, Y4, Y1
+	LEAQ         (AX)(CX*2), AX
+	ADDQ         $0x10, DX
+	DECQ         R11
+	JNE          loop
+	TESTQ        BX, BX
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R10
+	ADDQ         ld+88(FP), R10
+	MOVQ         R10, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R10
+	MOVQ BX, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), BX
+	ANDQ $0x00000003, BX
+	JE   store
+
+single:
+	VMOVUPS      (AX), Y4
+	VPSLLD       $0x10, Y4, Y3
+	VPAND        Y2, Y4, Y4
+	VBROADCASTSS (DX), Y5
+	VFMADD231PS  Y5, Y3, Y0
+	VFMADD231PS  Y5, Y4, Y1
+	ADDQ         CX, AX
+	ADDQ         $0x04, DX
+	DECQ         BX
+	JNE          single
+
+store:
+	MOVQ       tail+56(FP), AX
+	LEAQ       laneMask<>+64(SB), CX
+	SHLQ       $0x02, AX
+	SUBQ       AX, CX
+	VMOVUPS    (CX), Y2
+	VMOVUPS    32(CX), Y3
+	MOVQ       c+40(FP), AX
+	MOVQ       ldc+48(FP), CX
+	VMASKMOVPS Y0, Y2, (AX)
+	VMASKMOVPS Y1, Y3, 32(AX)
 	VZEROUPPER
 	RET
 
@@ -358,7 +632,7 @@ TEXT ·tile2x1AVX2(SB), NOSPLIT, $0-112
 
 fromC:
 	MOVQ       tail+56(FP), SI
-	LEAQ       laneMask<>+32(SB), DI
+	LEAQ       laneMask<>+64(SB), DI
 	SHLQ       $0x02, SI
 	SUBQ       SI, DI
 	VMOVUPS    (DI), Y1
@@ -449,7 +723,7 @@ single:
 
 store:
 	MOVQ       tail+56(FP), AX
-	LEAQ       laneMask<>+32(SB), CX
+	LEAQ       laneMask<>+64(SB), CX
 	SHLQ       $0x02, AX
 	SUBQ       AX, CX
 	VMOVUPS    (CX), Y2
@@ -477,7 +751,7 @@ TEXT ·tile2x1TAVX2(SB), NOSPLIT, $0-112
 
 fromC:
 	MOVQ       tail+56(FP), SI
-	LEAQ       laneMask<>+32(SB), DI
+	LEAQ       laneMask<>+64(SB), DI
 	SHLQ       $0x02, SI
 	SUBQ       SI, DI
 	VMOVUPS    (DI), Y1
@@ -569,7 +843,7 @@ single:
 
 store:
 	MOVQ       tail+56(FP), AX
-	LEAQ       laneMask<>+32(SB), CX
+	LEAQ       laneMask<>+64(SB), CX
 	SHLQ       $0x02, AX
 	SUBQ       AX, CX
 	VMOVUPS    (CX), Y2
@@ -581,9 +855,9 @@ store:
 	VZEROUPPER
 	RET
 
-// func tile2x1BF16AVX2(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
-// Requires: AVX, AVX2, CMOV, FMA3, MMX+
-TEXT ·tile2x1BF16AVX2(SB), NOSPLIT, $0-112
+// func tile2x2AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, CMOV, FMA3, MMX+
+TEXT ·tile2x2AVX2(SB), NOSPLIT, $0-112
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -594,19 +868,23 @@ TEXT ·tile2x1BF16AVX2(SB), NOSPLIT, $0-112
 	JNE    fromC
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
 	JMP    begin
 
 fromC:
 	MOVQ       tail+56(FP), SI
-	LEAQ       laneMask<>+32(SB), DI
+	LEAQ       laneMask<>+64(SB), DI
 	SHLQ       $0x02, SI
 	SUBQ       SI, DI
-	VMOVUPS    (DI), Y1
+	VMOVUPS    (DI), Y3
 	MOVQ       c+40(FP), SI
 	MOVQ       ldc+48(FP), DI
-	VMASKMOVPS (SI), Y1, Y0
+	VMOVUPS    (SI), Y0
+	VMASKMOVPS 32(SI), Y3, Y1
 	ADDQ       DI, SI
-	VMASKMOVPS (SI), Y1, Y1
+	VMOVUPS    (SI), Y2
+	VMASKMOVPS 32(SI), Y3, Y3
 
 begin:
 	MOVQ k+0(FP), SI
@@ -625,37 +903,48 @@ phase:
 	SUBQ    R12, SI
 
 loop:
-	VPMOVZXWD    (AX), Y2
-	VPSLLD       $0x10, Y2, Y2
-	VBROADCASTSS (DX), Y3
-	VFMADD231PS  Y3, Y2, Y0
-	VBROADCASTSS (DX)(BX*1), Y3
-	VFMADD231PS  Y3, Y2, Y1
+	VMOVUPS      (AX), Y4
+	VMOVUPS      32(AX), Y5
+	VBROADCASTSS (DX), Y6
+	VFMADD231PS  Y6, Y4, Y0
+	VFMADD231PS  Y6, Y5, Y1
+	VBROADCASTSS (DX)(BX*1), Y6
+	VFMADD231PS  Y6, Y4, Y2
+	VFMADD231PS  Y6, Y5, Y3
 	PREFETCHT1   (R11)
-	ADDQ         $0x00000040, R11
-	VPMOVZXWD    (AX)(CX*1), Y2
-	VPSLLD       $0x10, Y2, Y2
-	VBROADCASTSS 4(DX), Y3
-	VFMADD231PS  Y3, Y2, Y0
-	VBROADCASTSS 4(DX)(BX*1), Y3
-	VFMADD231PS  Y3, Y2, Y1
+	PREFETCHT1   64(R11)
+	PREFETCHT1   128(R11)
+	PREFETCHT1   192(R11)
+	ADDQ         $0x00000100, R11
+	VMOVUPS      (AX)(CX*1), Y4
+	VMOVUPS      32(AX)(CX*1), Y5
+	VBROADCASTSS 4(DX), Y6
+	VFMADD231PS  Y6, Y4, Y0
+	VFMADD231PS  Y6, Y5, Y1
+	VBROADCASTSS 4(DX)(BX*1), Y6
+	VFMADD231PS  Y6, Y4, Y2
+	VFMADD231PS  Y6, Y5, Y3
 	LEAQ         (AX)(CX*2), AX
-	VPMOVZXWD    (AX), Y2
-	VPSLLD       $0x10, Y2, Y2
-	VBROADCASTSS 8(DX), Y3
-	VFMADD231PS  Y3, Y2, Y0
-	VBROADCASTSS 8(DX)(BX*1), Y3
-	VFMADD231PS  Y3, Y2, Y1
+	VMOVUPS      (AX), Y4
+	VMOVUPS      32(AX), Y5
+	VBROADCASTSS 8(DX), Y6
+	VFMADD231PS  Y6, Y4, Y0
+	VFMADD231PS  Y6, Y5, Y1
+	VBROADCASTSS 8(DX)(BX*1), Y6
+	VFMADD231PS  Y6, Y4, Y2
+	VFMADD231PS  Y6, Y5, Y3
 	PREFETCHT0   (DI)
 	ADDQ         R8, DI
 	DECQ         R9
 	CMOVQEQ      R10, R8
-	VPMOVZXWD    (AX)(CX*1), Y2
-	VPSLLD       $0x10, Y2, Y2
-	VBROADCASTSS 12(DX), Y3
-	VFMADD231PS  Y3, Y2, Y0
-	VBROADCASTSS 12(DX)(BX*1), Y3
-	VFMADD231PS  Y3, Y2, Y1
+	VMOVUPS      (AX)(CX*1), Y4
+	VMOVUPS      32(AX)(CX*1), Y5
+	VBROADCASTSS 12(DX), Y6
+	VFMADD231PS  Y6, Y4, Y0
+	VFMADD231PS  Y6, Y5, Y1
+	VBROADCASTSS 12(DX)(BX*1), Y6
+	VFMADD231PS  Y6, Y4, Y2
+	VFMADD231PS  Y6, Y5, Y3
 	LEAQ         (AX)(CX*2), AX
 	ADDQ         $0x10, DX
 	DECQ         R12
@@ -680,12 +969,14 @@ rest:
 	JE   store
 
 single:
-	VPMOVZXWD    (AX), Y2
-	VPSLLD       $0x10, Y2, Y2
-	VBROADCASTSS (DX), Y3
-	VFMADD231PS  Y3, Y2, Y0
-	VBROADCASTSS (DX)(BX*1), Y3
-	VFMADD231PS  Y3, Y2, Y1
+	VMOVUPS      (AX), Y4
+	VMOVUPS      32(AX), Y5
+	VBROADCASTSS (DX), Y6
+	VFMADD231PS  Y6, Y4, Y0
+	VFMADD231PS  Y6, Y5, Y1
+	VBROADCASTSS (DX)(BX*1), Y6
+	VFMADD231PS  Y6, Y4, Y2
+	VFMADD231PS  Y6, Y5, Y3
 	ADDQ         CX, AX
 	ADDQ         $0x04, DX
 	DECQ         SI
@@ -693,15 +984,310 @@ single:
 
 store:
 	MOVQ       tail+56(FP), AX
-	LEAQ       laneMask<>+32(SB), CX
+	LEAQ       laneMask<>+64(SB), CX
 	SHLQ       $0x02, AX
 	SUBQ       AX, CX
-	VMOVUPS    (CX), Y2
+	VMOVUPS    (CX), Y4
 	MOVQ       c+40(FP), AX
 	MOVQ       ldc+48(FP), CX
-	VMASKMOVPS Y0, Y2, (AX)
+	VMOVUPS    Y0, (AX)
+	VMASKMOVPS Y1, Y4, 32(AX)
 	ADDQ       CX, AX
-	VMASKMOVPS Y1, Y2, (AX)
+	VMOVUPS    Y2, (AX)
+	VMASKMOVPS Y3, Y4, 32(AX)
+	VZEROUPPER
+	RET
+
+// func tile2x2TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, CMOV, FMA3, MMX+
+TEXT ·tile2x2TAVX2(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
+	JNE    fromC
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	JMP    begin
+
+fromC:
+	MOVQ       tail+56(FP), SI
+	LEAQ       laneMask<>+64(SB), DI
+	SHLQ       $0x02, SI
+	SUBQ       SI, DI
+	VMOVUPS    (DI), Y3
+	MOVQ       c+40(FP), SI
+	MOVQ       ldc+48(FP), DI
+	VMOVUPS    (SI), Y0
+	VMASKMOVPS 32(SI), Y3, Y1
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Y2
+	VMASKMOVPS 32(SI), Y3, Y3
+
+begin:
+	MOVQ k+0(FP), SI
+	SHRQ $0x02, SI
+	JE   rest
+	MOVQ soonC+72(FP), DI
+	MOVQ ldc+48(FP), R8
+	MOVQ $0x00000002, R9
+	XORQ R10, R10
+	MOVQ soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
+
+loop:
+	VMOVUPS      (AX), Y4
+	VMOVUPS      32(AX), Y5
+	VBROADCASTSS (DX), Y6
+	VFMADD231PS  Y6, Y4, Y0
+	VFMADD231PS  Y6, Y5, Y1
+	VBROADCASTSS 4(DX), Y6
+	VFMADD231PS  Y6, Y4, Y2
+	VFMADD231PS  Y6, Y5, Y3
+	PREFETCHT1   (R11)
+	PREFETCHT1   64(R11)
+	PREFETCHT1   128(R11)
+	PREFETCHT1   192(R11)
+	ADDQ         $0x00000100, R11
+	VMOVUPS      (AX)(CX*1), Y4
+	VMOVUPS      32(AX)(CX*1), Y5
+	VBROADCASTSS (DX)(BX*1), Y6
+	VFMADD231PS  Y6, Y4, Y0
+	VFMADD231PS  Y6, Y5, Y1
+	VBROADCASTSS 4(DX)(BX*1), Y6
+	VFMADD231PS  Y6, Y4, Y2
+	VFMADD231PS  Y6, Y5, Y3
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	VMOVUPS      (AX), Y4
+	VMOVUPS      32(AX), Y5
+	VBROADCASTSS (DX), Y6
+	VFMADD231PS  Y6, Y4, Y0
+	VFMADD231PS  Y6, Y5, Y1
+	VBROADCASTSS 4(DX), Y6
+	VFMADD231PS  Y6, Y4, Y2
+	VFMADD231PS  Y6, Y5, Y3
+	PREFETCHT0   (DI)
+	ADDQ         R8, DI
+	DECQ         R9
+	CMOVQEQ      R10, R8
+	VMOVUPS      (AX)(CX*1), Y4
+	VMOVUPS      32(AX)(CX*1), Y5
+	VBROADCASTSS (DX)(BX*1), Y6
+	VFMADD231PS  Y6, Y4, Y0
+	VFMADD231PS  Y6, Y5, Y1
+	VBROADCASTSS 4(DX)(BX*1), Y6
+	VFMADD231PS  Y6, Y4, Y2
+	VFMADD231PS  Y6, Y5, Y3
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	DECQ         R12
+	JNE          loop
+	TESTQ        SI, SI
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R11
+	ADDQ         ld+88(FP), R11
+	MOVQ         R11, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VMOVUPS      (AX), Y4
+	VMOVUPS      32(AX), Y5
+	VBROADCASTSS (DX), Y6
+	VFMADD231PS  Y6, Y4, Y0
+	VFMADD231PS  Y6, Y5, Y1
+	VBROADCASTSS 4(DX), Y6
+	VFMADD231PS  Y6, Y4, Y2
+	VFMADD231PS  Y6, Y5, Y3
+	ADDQ         CX, AX
+	ADDQ         BX, DX
+	DECQ         SI
+	JNE          single
+
+store:
+	MOVQ       tail+56(FP), AX
+	LEAQ       laneMask<>+64(SB), CX
+	SHLQ       $0x02, AX
+	SUBQ       AX, CX
+	VMOVUPS    (CX), Y4
+	MOVQ       c+40(FP), AX
+	MOVQ       ldc+48(FP), CX
+	VMOVUPS    Y0, (AX)
+	VMASKMOVPS Y1, Y4, 32(AX)
+	ADDQ       CX, AX
+	VMOVUPS    Y2, (AX)
+	VMASKMOVPS Y3, Y4, 32(AX)
+	VZEROUPPER
+	RET
+
+// func tile2x2PairsAVX2(k int, a *float32, lda int, b *uint32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint32, ld int, run int, runs int)
+// Requires: AVX, AVX2, CMOV, FMA3, MMX+
+TEXT ·tile2x2PairsAVX2(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (BX)(BX*2), SI
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
+	JNE    fromC
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	JMP    begin
+
+fromC:
+	MOVQ       tail+56(FP), SI
+	LEAQ       laneMask<>+64(SB), DI
+	SHLQ       $0x02, SI
+	SUBQ       SI, DI
+	VMOVUPS    (DI), Y2
+	VMOVUPS    32(DI), Y3
+	MOVQ       c+40(FP), SI
+	MOVQ       ldc+48(FP), DI
+	VMASKMOVPS (SI), Y2, Y0
+	VMASKMOVPS 32(SI), Y3, Y1
+	ADDQ       DI, SI
+	VMASKMOVPS (SI), Y2, Y2
+	VMASKMOVPS 32(SI), Y3, Y3
+
+begin:
+	VPCMPEQD Y4, Y4, Y4
+	VPSLLD   $0x10, Y4, Y4
+	MOVQ     k+0(FP), SI
+	SHRQ     $0x02, SI
+	JE       rest
+	MOVQ     soonC+72(FP), DI
+	MOVQ     ldc+48(FP), R8
+	MOVQ     $0x00000002, R9
+	XORQ     R10, R10
+	MOVQ     soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
+
+loop:
+	VMOVUPS      (AX), Y6
+	VPSLLD       $0x10, Y6, Y5
+	VPAND        Y4, Y6, Y6
+	VBROADCASTSS (DX), Y7
+	VFMADD231PS  Y7, Y5, Y0
+	VFMADD231PS  Y7, Y6, Y1
+	VBROADCASTSS (DX)(BX*1), Y7
+	VFMADD231PS  Y7, Y5, Y2
+	VFMADD231PS  Y7, Y6, Y3
+	PREFETCHT1   (R11)
+	PREFETCHT1   64(R11)
+	ADDQ         $0x00000080, R11
+	VMOVUPS      (AX)(CX*1), Y6
+	VPSLLD       $0x10, Y6, Y5
+	VPAND        Y4, Y6, Y6
+	VBROADCASTSS 4(DX), Y7
+	VFMADD231PS  Y7, Y5, Y0
+	VFMADD231PS  Y7, Y6, Y1
+	VBROADCASTSS 4(DX)(BX*1), Y7
+	VFMADD231PS  Y7, Y5, Y2
+	VFMADD231PS  Y7, Y6, Y3
+	LEAQ         (AX)(CX*2), AX
+	VMOVUPS      (AX), Y6
+	VPSLLD       $0x10, Y6, Y5
+	VPAND        Y4, Y6, Y6
+	VBROADCASTSS 8(DX), Y7
+	VFMADD231PS  Y7, Y5, Y0
+	VFMADD231PS  Y7, Y6, Y1
+	VBROADCASTSS 8(DX)(BX*1), Y7
+	VFMADD231PS  Y7, Y5, Y2
+	VFMADD231PS  Y7, Y6, Y3
+	PREFETCHT0   (DI)
+	ADDQ         R8, DI
+	DECQ         R9
+	CMOVQEQ      R10, R8
+	VMOVUPS      (AX)(CX*1), Y6
+	VPSLLD       $0x10, Y6, Y5
+	VPAND        Y4, Y6, Y6
+	VBROADCASTSS 12(DX), Y7
+	VFMADD231PS  Y7, Y5, Y0
+	VFMADD231PS  Y7, Y6, Y1
+	VBROADCASTSS 12(DX)(BX*1), Y7
+	VFMADD231PS  Y7, Y5, Y2
+	VFMADD231PS  Y7, Y6, Y3
+	LEAQ         (AX)(CX*2), AX
+	ADDQ         $0x10, DX
+	DECQ         R12
+	JNE          loop
+	TESTQ        SI, SI
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R11
+	ADDQ         ld+88(FP), R11
+	MOVQ         R11, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VMOVUPS      (AX), Y6
+	VPSLLD       $0x10, Y6, Y5
+	VPAND        Y4, Y6, Y6
+	VBROADCASTSS (DX), Y7
+	VFMADD231PS  Y7, Y5, Y0
+	VFMADD231PS  Y7, Y6, Y1
+	VBROADCASTSS (DX)(BX*1), Y7
+	VFMADD231PS  Y7, Y5, Y2
+	VFMADD231PS  Y7, Y6, Y3
+	ADDQ         CX, AX
+	ADDQ         $0x04, DX
+	DECQ         SI
+	JNE          single
+
+store:
+	MOVQ       tail+56(FP), AX
+	LEAQ       laneMask<>+64(SB), CX
+	SHLQ       $0x02, AX
+	SUBQ       AX, CX
+	VMOVUPS    (CX), Y4
+	VMOVUPS    32(CX), Y5
+	MOVQ       c+40(FP), AX
+	MOVQ       ldc+48(FP), CX
+	VMASKMOVPS Y0, Y4, (AX)
+	VMASKMOVPS Y1, Y5, 32(AX)
+	ADDQ       CX, AX
+	VMASKMOVPS Y2, Y4, (AX)
+	VMASKMOVPS Y3, Y5, 32(AX)
 	VZEROUPPER
 	RET
 
@@ -723,7 +1309,7 @@ TEXT ·tile3x1AVX2(SB), NOSPLIT, $0-112
 
 fromC:
 	MOVQ       tail+56(FP), SI
-	LEAQ       laneMask<>+32(SB), DI
+	LEAQ       laneMask<>+64(SB), DI
 	SHLQ       $0x02, SI
 	SUBQ       SI, DI
 	VMOVUPS    (DI), Y2
@@ -826,7 +1412,7 @@ single:
 
 store:
 	MOVQ       tail+56(FP), AX
-	LEAQ       laneMask<>+32(SB), CX
+	LEAQ       laneMask<>+64(SB), CX
 	SHLQ       $0x02, AX
 	SUBQ       AX, CX
 	VMOVUPS    (CX), Y3
@@ -857,7 +1443,7 @@ TEXT ·tile3x1TAVX2(SB), NOSPLIT, $0-112
 
 fromC:
 	MOVQ       tail+56(FP), SI
-	LEAQ       laneMask<>+32(SB), DI
+	LEAQ       laneMask<>+64(SB), DI
 	SHLQ       $0x02, SI
 	SUBQ       SI, DI
 	VMOVUPS    (DI), Y2
@@ -961,7 +1547,7 @@ single:
 
 store:
 	MOVQ       tail+56(FP), AX
-	LEAQ       laneMask<>+32(SB), CX
+	LEAQ       laneMask<>+64(SB), CX
 	SHLQ       $0x02, AX
 	SUBQ       AX, CX
 	VMOVUPS    (CX), Y3
@@ -975,9 +1561,9 @@ store:
 	VZEROUPPER
 	RET
 
-// func tile3x1BF16AVX2(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
-// Requires: AVX, AVX2, CMOV, FMA3, MMX+
-TEXT ·tile3x1BF16AVX2(SB), NOSPLIT, $0-112
+// func tile3x2AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, CMOV, FMA3, MMX+
+TEXT ·tile3x2AVX2(SB), NOSPLIT, $0-112
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -989,21 +1575,27 @@ TEXT ·tile3x1BF16AVX2(SB), NOSPLIT, $0-112
 	VXORPS Y0, Y0, Y0
 	VXORPS Y1, Y1, Y1
 	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
 	JMP    begin
 
 fromC:
 	MOVQ       tail+56(FP), SI
-	LEAQ       laneMask<>+32(SB), DI
+	LEAQ       laneMask<>+64(SB), DI
 	SHLQ       $0x02, SI
 	SUBQ       SI, DI
-	VMOVUPS    (DI), Y2
+	VMOVUPS    (DI), Y5
 	MOVQ       c+40(FP), SI
 	MOVQ       ldc+48(FP), DI
-	VMASKMOVPS (SI), Y2, Y0
+	VMOVUPS    (SI), Y0
+	VMASKMOVPS 32(SI), Y5, Y1
 	ADDQ       DI, SI
-	VMASKMOVPS (SI), Y2, Y1
+	VMOVUPS    (SI), Y2
+	VMASKMOVPS 32(SI), Y5, Y3
 	ADDQ       DI, SI
-	VMASKMOVPS (SI), Y2, Y2
+	VMOVUPS    (SI), Y4
+	VMASKMOVPS 32(SI), Y5, Y5
 
 begin:
 	MOVQ k+0(FP), SI
@@ -1022,45 +1614,60 @@ phase:
 	SUBQ    R12, SI
 
 loop:
-	VPMOVZXWD    (AX), Y3
-	VPSLLD       $0x10, Y3, Y3
-	VBROADCASTSS (DX), Y4
-	VFMADD231PS  Y4, Y3, Y0
-	VBROADCASTSS (DX)(BX*1), Y4
-	VFMADD231PS  Y4, Y3, Y1
-	VBROADCASTSS (DX)(BX*2), Y4
-	VFMADD231PS  Y4, Y3, Y2
+	VMOVUPS      (AX), Y6
+	VMOVUPS      32(AX), Y7
+	VBROADCASTSS (DX), Y8
+	VFMADD231PS  Y8, Y6, Y0
+	VFMADD231PS  Y8, Y7, Y1
+	VBROADCASTSS (DX)(BX*1), Y8
+	VFMADD231PS  Y8, Y6, Y2
+	VFMADD231PS  Y8, Y7, Y3
+	VBROADCASTSS (DX)(BX*2), Y8
+	VFMADD231PS  Y8, Y6, Y4
+	VFMADD231PS  Y8, Y7, Y5
 	PREFETCHT1   (R11)
-	ADDQ         $0x00000040, R11
-	VPMOVZXWD    (AX)(CX*1), Y3
-	VPSLLD       $0x10, Y3, Y3
-	VBROADCASTSS 4(DX), Y4
-	VFMADD231PS  Y4, Y3, Y0
-	VBROADCASTSS 4(DX)(BX*1), Y4
-	VFMADD231PS  Y4, Y3, Y1
-	VBROADCASTSS 4(DX)(BX*2), Y4
-	VFMADD231PS  Y4, Y3, Y2
+	PREFETCHT1   64(R11)
+	PREFETCHT1   128(R11)
+	PREFETCHT1   192(R11)
+	ADDQ         $0x00000100, R11
+	VMOVUPS      (AX)(CX*1), Y6
+	VMOVUPS      32(AX)(CX*1), Y7
+	VBROADCASTSS 4(DX), Y8
+	VFMADD231PS  Y8, Y6, Y0
+	VFMADD231PS  Y8, Y7, Y1
+	VBROADCASTSS 4(DX)(BX*1), Y8
+	VFMADD231PS  Y8, Y6, Y2
+	VFMADD231PS  Y8, Y7, Y3
+	VBROADCASTSS 4(DX)(BX*2), Y8
+	VFMADD231PS  Y8, Y6, Y4
+	VFMADD231PS  Y8, Y7, Y5
 	LEAQ         (AX)(CX*2), AX
-	VPMOVZXWD    (AX), Y3
-	VPSLLD       $0x10, Y3, Y3
-	VBROADCASTSS 8(DX), Y4
-	VFMADD231PS  Y4, Y3, Y0
-	VBROADCASTSS 8(DX)(BX*1), Y4
-	VFMADD231PS  Y4, Y3, Y1
-	VBROADCASTSS 8(DX)(BX*2), Y4
-	VFMADD231PS  Y4, Y3, Y2
+	VMOVUPS      (AX), Y6
+	VMOVUPS      32(AX), Y7
+	VBROADCASTSS 8(DX), Y8
+	VFMADD231PS  Y8, Y6, Y0
+	VFMADD231PS  Y8, Y7, Y1
+	VBROADCASTSS 8(DX)(BX*1), Y8
+	VFMADD231PS  Y8, Y6, Y2
+	VFMADD231PS  Y8, Y7, Y3
+	VBROADCASTSS 8(DX)(BX*2), Y8
+	VFMADD231PS  Y8, Y6, Y4
+	VFMADD231PS  Y8, Y7, Y5
 	PREFETCHT0   (DI)
 	ADDQ         R8, DI
 	DECQ         R9
 	CMOVQEQ      R10, R8
-	VPMOVZXWD    (AX)(CX*1), Y3
-	VPSLLD       $0x10, Y3, Y3
-	VBROADCASTSS 12(DX), Y4
-	VFMADD231PS  Y4, Y3, Y0
-	VBROADCASTSS 12(DX)(BX*1), Y4
-	VFMADD231PS  Y4, Y3, Y1
-	VBROADCASTSS 12(DX)(BX*2), Y4
-	VFMADD231PS  Y4, Y3, Y2
+	VMOVUPS      (AX)(CX*1), Y6
+	VMOVUPS      32(AX)(CX*1), Y7
+	VBROADCASTSS 12(DX), Y8
+	VFMADD231PS  Y8, Y6, Y0
+	VFMADD231PS  Y8, Y7, Y1
+	VBROADCASTSS 12(DX)(BX*1), Y8
+	VFMADD231PS  Y8, Y6, Y2
+	VFMADD231PS  Y8, Y7, Y3
+	VBROADCASTSS 12(DX)(BX*2), Y8
+	VFMADD231PS  Y8, Y6, Y4
+	VFMADD231PS  Y8, Y7, Y5
 	LEAQ         (AX)(CX*2), AX
 	ADDQ         $0x10, DX
 	DECQ         R12
@@ -1085,14 +1692,17 @@ rest:
 	JE   store
 
 single:
-	VPMOVZXWD    (AX), Y3
-	VPSLLD       $0x10, Y3, Y3
-	VBROADCASTSS (DX), Y4
-	VFMADD231PS  Y4, Y3, Y0
-	VBROADCASTSS (DX)(BX*1), Y4
-	VFMADD231PS  Y4, Y3, Y1
-	VBROADCASTSS (DX)(BX*2), Y4
-	VFMADD231PS  Y4, Y3, Y2
+	VMOVUPS      (AX), Y6
+	VMOVUPS      32(AX), Y7
+	VBROADCASTSS (DX), Y8
+	VFMADD231PS  Y8, Y6, Y0
+	VFMADD231PS  Y8, Y7, Y1
+	VBROADCASTSS (DX)(BX*1), Y8
+	VFMADD231PS  Y8, Y6, Y2
+	VFMADD231PS  Y8, Y7, Y3
+	VBROADCASTSS (DX)(BX*2), Y8
+	VFMADD231PS  Y8, Y6, Y4
+	VFMADD231PS  Y8, Y7, Y5
 	ADDQ         CX, AX
 	ADDQ         $0x04, DX
 	DECQ         SI
@@ -1100,17 +1710,359 @@ single:
 
 store:
 	MOVQ       tail+56(FP), AX
-	LEAQ       laneMask<>+32(SB), CX
+	LEAQ       laneMask<>+64(SB), CX
 	SHLQ       $0x02, AX
 	SUBQ       AX, CX
-	VMOVUPS    (CX), Y3
+	VMOVUPS    (CX), Y6
 	MOVQ       c+40(FP), AX
 	MOVQ       ldc+48(FP), CX
-	VMASKMOVPS Y0, Y3, (AX)
+	VMOVUPS    Y0, (AX)
+	VMASKMOVPS Y1, Y6, 32(AX)
 	ADDQ       CX, AX
-	VMASKMOVPS Y1, Y3, (AX)
+	VMOVUPS    Y2, (AX)
+	VMASKMOVPS Y3, Y6, 32(AX)
 	ADDQ       CX, AX
-	VMASKMOVPS Y2, Y3, (AX)
+	VMOVUPS    Y4, (AX)
+	VMASKMOVPS Y5, Y6, 32(AX)
+	VZEROUPPER
+	RET
+
+// func tile3x2TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, CMOV, FMA3, MMX+
+TEXT ·tile3x2TAVX2(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
+	JNE    fromC
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	JMP    begin
+
+fromC:
+	MOVQ       tail+56(FP), SI
+	LEAQ       laneMask<>+64(SB), DI
+	SHLQ       $0x02, SI
+	SUBQ       SI, DI
+	VMOVUPS    (DI), Y5
+	MOVQ       c+40(FP), SI
+	MOVQ       ldc+48(FP), DI
+	VMOVUPS    (SI), Y0
+	VMASKMOVPS 32(SI), Y5, Y1
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Y2
+	VMASKMOVPS 32(SI), Y5, Y3
+	ADDQ       DI, SI
+	VMOVUPS    (SI), Y4
+	VMASKMOVPS 32(SI), Y5, Y5
+
+begin:
+	MOVQ k+0(FP), SI
+	SHRQ $0x02, SI
+	JE   rest
+	MOVQ soonC+72(FP), DI
+	MOVQ ldc+48(FP), R8
+	MOVQ $0x00000003, R9
+	XORQ R10, R10
+	MOVQ soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
+
+loop:
+	VMOVUPS      (AX), Y6
+	VMOVUPS      32(AX), Y7
+	VBROADCASTSS (DX), Y8
+	VFMADD231PS  Y8, Y6, Y0
+	VFMADD231PS  Y8, Y7, Y1
+	VBROADCASTSS 4(DX), Y8
+	VFMADD231PS  Y8, Y6, Y2
+	VFMADD231PS  Y8, Y7, Y3
+	VBROADCASTSS 8(DX), Y8
+	VFMADD231PS  Y8, Y6, Y4
+	VFMADD231PS  Y8, Y7, Y5
+	PREFETCHT1   (R11)
+	PREFETCHT1   64(R11)
+	PREFETCHT1   128(R11)
+	PREFETCHT1   192(R11)
+	ADDQ         $0x00000100, R11
+	VMOVUPS      (AX)(CX*1), Y6
+	VMOVUPS      32(AX)(CX*1), Y7
+	VBROADCASTSS (DX)(BX*1), Y8
+	VFMADD231PS  Y8, Y6, Y0
+	VFMADD231PS  Y8, Y7, Y1
+	VBROADCASTSS 4(DX)(BX*1), Y8
+	VFMADD231PS  Y8, Y6, Y2
+	VFMADD231PS  Y8, Y7, Y3
+	VBROADCASTSS 8(DX)(BX*1), Y8
+	VFMADD231PS  Y8, Y6, Y4
+	VFMADD231PS  Y8, Y7, Y5
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	VMOVUPS      (AX), Y6
+	VMOVUPS      32(AX), Y7
+	VBROADCASTSS (DX), Y8
+	VFMADD231PS  Y8, Y6, Y0
+	VFMADD231PS  Y8, Y7, Y1
+	VBROADCASTSS 4(DX), Y8
+	VFMADD231PS  Y8, Y6, Y2
+	VFMADD231PS  Y8, Y7, Y3
+	VBROADCASTSS 8(DX), Y8
+	VFMADD231PS  Y8, Y6, Y4
+	VFMADD231PS  Y8, Y7, Y5
+	PREFETCHT0   (DI)
+	ADDQ         R8, DI
+	DECQ         R9
+	CMOVQEQ      R10, R8
+	VMOVUPS      (AX)(CX*1), Y6
+	VMOVUPS      32(AX)(CX*1), Y7
+	VBROADCASTSS (DX)(BX*1), Y8
+	VFMADD231PS  Y8, Y6, Y0
+	VFMADD231PS  Y8, Y7, Y1
+	VBROADCASTSS 4(DX)(BX*1), Y8
+	VFMADD231PS  Y8, Y6, Y2
+	VFMADD231PS  Y8, Y7, Y3
+	VBROADCASTSS 8(DX)(BX*1), Y8
+	VFMADD231PS  Y8, Y6, Y4
+	VFMADD231PS  Y8, Y7, Y5
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	DECQ         R12
+	JNE          loop
+	TESTQ        SI, SI
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R11
+	ADDQ         ld+88(FP), R11
+	MOVQ         R11, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VMOVUPS      (AX), Y6
+	VMOVUPS      32(AX), Y7
+	VBROADCASTSS (DX), Y8
+	VFMADD231PS  Y8, Y6, Y0
+	VFMADD231PS  Y8, Y7, Y1
+	VBROADCASTSS 4(DX), Y8
+	VFMADD231PS  Y8, Y6, Y2
+	VFMADD231PS  Y8, Y7, Y3
+	VBROADCASTSS 8(DX), Y8
+	VFMADD231PS  Y8, Y6, Y4
+	VFMADD231PS  Y8, Y7, Y5
+	ADDQ         CX, AX
+	ADDQ         BX, DX
+	DECQ         SI
+	JNE          single
+
+store:
+	MOVQ       tail+56(FP), AX
+	LEAQ       laneMask<>+64(SB), CX
+	SHLQ       $0x02, AX
+	SUBQ       AX, CX
+	VMOVUPS    (CX), Y6
+	MOVQ       c+40(FP), AX
+	MOVQ       ldc+48(FP), CX
+	VMOVUPS    Y0, (AX)
+	VMASKMOVPS Y1, Y6, 32(AX)
+	ADDQ       CX, AX
+	VMOVUPS    Y2, (AX)
+	VMASKMOVPS Y3, Y6, 32(AX)
+	ADDQ       CX, AX
+	VMOVUPS    Y4, (AX)
+	VMASKMOVPS Y5, Y6, 32(AX)
+	VZEROUPPER
+	RET
+
+// func tile3x2PairsAVX2(k int, a *float32, lda int, b *uint32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint32, ld int, run int, runs int)
+// Requires: AVX, AVX2, CMOV, FMA3, MMX+
+TEXT ·tile3x2PairsAVX2(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (BX)(BX*2), SI
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
+	JNE    fromC
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	JMP    begin
+
+fromC:
+	MOVQ       tail+56(FP), SI
+	LEAQ       laneMask<>+64(SB), DI
+	SHLQ       $0x02, SI
+	SUBQ       SI, DI
+	VMOVUPS    (DI), Y4
+	VMOVUPS    32(DI), Y5
+	MOVQ       c+40(FP), SI
+	MOVQ       ldc+48(FP), DI
+	VMASKMOVPS (SI), Y4, Y0
+	VMASKMOVPS 32(SI), Y5, Y1
+	ADDQ       DI, SI
+	VMASKMOVPS (SI), Y4, Y2
+	VMASKMOVPS 32(SI), Y5, Y3
+	ADDQ       DI, SI
+	VMASKMOVPS (SI), Y4, Y4
+	VMASKMOVPS 32(SI), Y5, Y5
+
+begin:
+	VPCMPEQD Y6, Y6, Y6
+	VPSLLD   $0x10, Y6, Y6
+	MOVQ     k+0(FP), SI
+	SHRQ     $0x02, SI
+	JE       rest
+	MOVQ     soonC+72(FP), DI
+	MOVQ     ldc+48(FP), R8
+	MOVQ     $0x00000003, R9
+	XORQ     R10, R10
+	MOVQ     soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
+
+loop:
+	VMOVUPS      (AX), Y8
+	VPSLLD       $0x10, Y8, Y7
+	VPAND        Y6, Y8, Y8
+	VBROADCASTSS (DX), Y9
+	VFMADD231PS  Y9, Y7, Y0
+	VFMADD231PS  Y9, Y8, Y1
+	VBROADCASTSS (DX)(BX*1), Y9
+	VFMADD231PS  Y9, Y7, Y2
+	VFMADD231PS  Y9, Y8, Y3
+	VBROADCASTSS (DX)(BX*2), Y9
+	VFMADD231PS  Y9, Y7, Y4
+	VFMADD231PS  Y9, Y8, Y5
+	PREFETCHT1   (R11)
+	PREFETCHT1   64(R11)
+	ADDQ         $0x00000080, R11
+	VMOVUPS      (AX)(CX*1), Y8
+	VPSLLD       $0x10, Y8, Y7
+	VPAND        Y6, Y8, Y8
+	VBROADCASTSS 4(DX), Y9
+	VFMADD231PS  Y9, Y7, Y0
+	VFMADD231PS  Y9, Y8, Y1
+	VBROADCASTSS 4(DX)(BX*1), Y9
+	VFMADD231PS  Y9, Y7, Y2
+	VFMADD231PS  Y9, Y8, Y3
+	VBROADCASTSS 4(DX)(BX*2), Y9
+	VFMADD231PS  Y9, Y7, Y4
+	VFMADD231PS  Y9, Y8, Y5
+	LEAQ         (AX)(CX*2), AX
+	VMOVUPS      (AX), Y8
+	VPSLLD       $0x10, Y8, Y7
+	VPAND        Y6, Y8, Y8
+	VBROADCASTSS 8(DX), Y9
+	VFMADD231PS  Y9, Y7, Y0
+	VFMADD231PS  Y9, Y8, Y1
+	VBROADCASTSS 8(DX)(BX*1), Y9
+	VFMADD231PS  Y9, Y7, Y2
+	VFMADD231PS  Y9, Y8, Y3
+	VBROADCASTSS 8(DX)(BX*2), Y9
+	VFMADD231PS  Y9, Y7, Y4
+	VFMADD231PS  Y9, Y8, Y5
+	PREFETCHT0   (DI)
+	ADDQ         R8, DI
+	DECQ         R9
+	CMOVQEQ      R10, R8
+	VMOVUPS      (AX)(CX*1), Y8
+	VPSLLD       $0x10, Y8, Y7
+	VPAND        Y6, Y8, Y8
+	VBROADCASTSS 12(DX), Y9
+	VFMADD231PS  Y9, Y7, Y0
+	VFMADD231PS  Y9, Y8, Y1
+	VBROADCASTSS 12(DX)(BX*1), Y9
+	VFMADD231PS  Y9, Y7, Y2
+	VFMADD231PS  Y9, Y8, Y3
+	VBROADCASTSS 12(DX)(BX*2), Y9
+	VFMADD231PS  Y9, Y7, Y4
+	VFMADD231PS  Y9, Y8, Y5
+	LEAQ         (AX)(CX*2), AX
+	ADDQ         $0x10, DX
+	DECQ         R12
+	JNE          loop
+	TESTQ        SI, SI
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R11
+	ADDQ         ld+88(FP), R11
+	MOVQ         R11, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VMOVUPS      (AX), Y8
+	VPSLLD       $0x10, Y8, Y7
+	VPAND        Y6, Y8, Y8
+	VBROADCASTSS (DX), Y9
+	VFMADD231PS  Y9, Y7, Y0
+	VFMADD231PS  Y9, Y8, Y1
+	VBROADCASTSS (DX)(BX*1), Y9
+	VFMADD231PS  Y9, Y7, Y2
+	VFMADD231PS  Y9, Y8, Y3
+	VBROADCASTSS (DX)(BX*2), Y9
+	VFMADD231PS  Y9, Y7, Y4
+	VFMADD231PS  Y9, Y8, Y5
+	ADDQ         CX, AX
+	ADDQ         $0x04, DX
+	DECQ         SI
+	JNE          single
+
+store:
+	MOVQ       tail+56(FP), AX
+	LEAQ       laneMask<>+64(SB), CX
+	SHLQ       $0x02, AX
+	SUBQ       AX, CX
+	VMOVUPS    (CX), Y6
+	VMOVUPS    32(CX), Y7
+	MOVQ       c+40(FP), AX
+	MOVQ       ldc+48(FP), CX
+	VMASKMOVPS Y0, Y6, (AX)
+	VMASKMOVPS Y1, Y7, 32(AX)
+	ADDQ       CX, AX
+	VMASKMOVPS Y2, Y6, (AX)
+	VMASKMOVPS Y3, Y7, 32(AX)
+	ADDQ       CX, AX
+	VMASKMOVPS Y4, Y6, (AX)
+	VMASKMOVPS Y5, Y7, 32(AX)
 	VZEROUPPER
 	RET
 
@@ -1133,7 +2085,7 @@ TEXT ·tile4x1AVX2(SB), NOSPLIT, $0-112
 
 fromC:
 	MOVQ       tail+56(FP), DI
-	LEAQ       laneMask<>+32(SB), R8
+	LEAQ       laneMask<>+64(SB), R8
 	SHLQ       $0x02, DI
 	SUBQ       DI, R8
 	VMOVUPS    (R8), Y3
@@ -1247,7 +2199,7 @@ single:
 
 store:
 	MOVQ       tail+56(FP), AX
-	LEAQ       laneMask<>+32(SB), CX
+	LEAQ       laneMask<>+64(SB), CX
 	SHLQ       $0x02, AX
 	SUBQ       AX, CX
 	VMOVUPS    (CX), Y4
@@ -1281,7 +2233,7 @@ TEXT ·tile4x1TAVX2(SB), NOSPLIT, $0-112
 
 fromC:
 	MOVQ       tail+56(FP), SI
-	LEAQ       laneMask<>+32(SB), DI
+	LEAQ       laneMask<>+64(SB), DI
 	SHLQ       $0x02, SI
 	SUBQ       SI, DI
 	VMOVUPS    (DI), Y3
@@ -1396,7 +2348,7 @@ single:
 
 store:
 	MOVQ       tail+56(FP), AX
-	LEAQ       laneMask<>+32(SB), CX
+	LEAQ       laneMask<>+64(SB), CX
 	SHLQ       $0x02, AX
 	SUBQ       AX, CX
 	VMOVUPS    (CX), Y4
@@ -1409,2518 +2361,6 @@ store:
 	VMASKMOVPS Y2, Y4, (AX)
 	ADDQ       CX, AX
 	VMASKMOVPS Y3, Y4, (AX)
-	VZEROUPPER
-	RET
-
-// func tile4x1BF16AVX2(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
-// Requires: AVX, AVX2, CMOV, FMA3, MMX+
-TEXT ·tile4x1BF16AVX2(SB), NOSPLIT, $0-112
-	MOVQ   b+24(FP), AX
-	MOVQ   brs+32(FP), CX
-	MOVQ   a+8(FP), DX
-	MOVQ   lda+16(FP), BX
-	LEAQ   (BX)(BX*2), SI
-	MOVB   load+64(FP), DI
-	TESTB  DI, DI
-	JNE    fromC
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	JMP    begin
-
-fromC:
-	MOVQ       tail+56(FP), DI
-	LEAQ       laneMask<>+32(SB), R8
-	SHLQ       $0x02, DI
-	SUBQ       DI, R8
-	VMOVUPS    (R8), Y3
-	MOVQ       c+40(FP), DI
-	MOVQ       ldc+48(FP), R8
-	VMASKMOVPS (DI), Y3, Y0
-	ADDQ       R8, DI
-	VMASKMOVPS (DI), Y3, Y1
-	ADDQ       R8, DI
-	VMASKMOVPS (DI), Y3, Y2
-	ADDQ       R8, DI
-	VMASKMOVPS (DI), Y3, Y3
-
-begin:
-	MOVQ k+0(FP), DI
-	SHRQ $0x02, DI
-	JE   rest
-	MOVQ soonC+72(FP), R8
-	MOVQ ldc+48(FP), R9
-	MOVQ $0x00000004, R10
-	XORQ R11, R11
-	MOVQ soon+80(FP), R12
-
-phase:
-	MOVQ    run+96(FP), R13
-	CMPQ    DI, R13
-	CMOVQLT DI, R13
-	SUBQ    R13, DI
-
-loop:
-	VPMOVZXWD    (AX), Y4
-	VPSLLD       $0x10, Y4, Y4
-	VBROADCASTSS (DX), Y5
-	VFMADD231PS  Y5, Y4, Y0
-	VBROADCASTSS (DX)(BX*1), Y5
-	VFMADD231PS  Y5, Y4, Y1
-	VBROADCASTSS (DX)(BX*2), Y5
-	VFMADD231PS  Y5, Y4, Y2
-	VBROADCASTSS (DX)(SI*1), Y5
-	VFMADD231PS  Y5, Y4, Y3
-	PREFETCHT1   (R12)
-	ADDQ         $0x00000040, R12
-	VPMOVZXWD    (AX)(CX*1), Y4
-	VPSLLD       $0x10, Y4, Y4
-	VBROADCASTSS 4(DX), Y5
-	VFMADD231PS  Y5, Y4, Y0
-	VBROADCASTSS 4(DX)(BX*1), Y5
-	VFMADD231PS  Y5, Y4, Y1
-	VBROADCASTSS 4(DX)(BX*2), Y5
-	VFMADD231PS  Y5, Y4, Y2
-	VBROADCASTSS 4(DX)(SI*1), Y5
-	VFMADD231PS  Y5, Y4, Y3
-	LEAQ         (AX)(CX*2), AX
-	VPMOVZXWD    (AX), Y4
-	VPSLLD       $0x10, Y4, Y4
-	VBROADCASTSS 8(DX), Y5
-	VFMADD231PS  Y5, Y4, Y0
-	VBROADCASTSS 8(DX)(BX*1), Y5
-	VFMADD231PS  Y5, Y4, Y1
-	VBROADCASTSS 8(DX)(BX*2), Y5
-	VFMADD231PS  Y5, Y4, Y2
-	VBROADCASTSS 8(DX)(SI*1), Y5
-	VFMADD231PS  Y5, Y4, Y3
-	PREFETCHT0   (R8)
-	ADDQ         R9, R8
-	DECQ         R10
-	CMOVQEQ      R11, R9
-	VPMOVZXWD    (AX)(CX*1), Y4
-	VPSLLD       $0x10, Y4, Y4
-	VBROADCASTSS 12(DX), Y5
-	VFMADD231PS  Y5, Y4, Y0
-	VBROADCASTSS 12(DX)(BX*1), Y5
-	VFMADD231PS  Y5, Y4, Y1
-	VBROADCASTSS 12(DX)(BX*2), Y5
-	VFMADD231PS  Y5, Y4, Y2
-	VBROADCASTSS 12(DX)(SI*1), Y5
-	VFMADD231PS  Y5, Y4, Y3
-	LEAQ         (AX)(CX*2), AX
-	ADDQ         $0x10, DX
-	DECQ         R13
-	JNE          loop
-	TESTQ        DI, DI
-	JE           rest
-	DECQ         runs+104(FP)
-	JE           fetched
-	MOVQ         soon+80(FP), R12
-	ADDQ         ld+88(FP), R12
-	MOVQ         R12, soon+80(FP)
-	JMP          phase
-
-fetched:
-	MOVQ AX, R12
-	MOVQ DI, run+96(FP)
-	JMP  phase
-
-rest:
-	MOVQ k+0(FP), DI
-	ANDQ $0x00000003, DI
-	JE   store
-
-single:
-	VPMOVZXWD    (AX), Y4
-	VPSLLD       $0x10, Y4, Y4
-	VBROADCASTSS (DX), Y5
-	VFMADD231PS  Y5, Y4, Y0
-	VBROADCASTSS (DX)(BX*1), Y5
-	VFMADD231PS  Y5, Y4, Y1
-	VBROADCASTSS (DX)(BX*2), Y5
-	VFMADD231PS  Y5, Y4, Y2
-	VBROADCASTSS (DX)(SI*1), Y5
-	VFMADD231PS  Y5, Y4, Y3
-	ADDQ         CX, AX
-	ADDQ         $0x04, DX
-	DECQ         DI
-	JNE          single
-
-store:
-	MOVQ       tail+56(FP), AX
-	LEAQ       laneMask<>+32(SB), CX
-	SHLQ       $0x02, AX
-	SUBQ       AX, CX
-	VMOVUPS    (CX), Y4
-	MOVQ       c+40(FP), AX
-	MOVQ       ldc+48(FP), CX
-	VMASKMOVPS Y0, Y4, (AX)
-	ADDQ       CX, AX
-	VMASKMOVPS Y1, Y4, (AX)
-	ADDQ       CX, AX
-	VMASKMOVPS Y2, Y4, (AX)
-	ADDQ       CX, AX
-	VMASKMOVPS Y3, Y4, (AX)
-	VZEROUPPER
-	RET
-
-// func tile5x1AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-// Requires: AVX, CMOV, FMA3, MMX+
-TEXT ·tile5x1AVX2(SB), NOSPLIT, $0-112
-	MOVQ   b+24(FP), AX
-	MOVQ   brs+32(FP), CX
-	MOVQ   a+8(FP), DX
-	MOVQ   lda+16(FP), BX
-	LEAQ   (BX)(BX*2), SI
-	MOVB   load+64(FP), DI
-	TESTB  DI, DI
-	JNE    fromC
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	VXORPS Y4, Y4, Y4
-	JMP    begin
-
-fromC:
-	MOVQ       tail+56(FP), DI
-	LEAQ       laneMask<>+32(SB), R8
-	SHLQ       $0x02, DI
-	SUBQ       DI, R8
-	VMOVUPS    (R8), Y4
-	MOVQ       c+40(FP), DI
-	MOVQ       ldc+48(FP), R8
-	VMASKMOVPS (DI), Y4, Y0
-	ADDQ       R8, DI
-	VMASKMOVPS (DI), Y4, Y1
-	ADDQ       R8, DI
-	VMASKMOVPS (DI), Y4, Y2
-	ADDQ       R8, DI
-	VMASKMOVPS (DI), Y4, Y3
-	ADDQ       R8, DI
-	VMASKMOVPS (DI), Y4, Y4
-
-begin:
-	MOVQ k+0(FP), DI
-	SHRQ $0x02, DI
-	JE   rest
-	MOVQ soonC+72(FP), R8
-	MOVQ ldc+48(FP), R9
-	MOVQ $0x00000005, R10
-	XORQ R11, R11
-	MOVQ soon+80(FP), R12
-
-phase:
-	MOVQ    run+96(FP), R13
-	CMPQ    DI, R13
-	CMOVQLT DI, R13
-	SUBQ    R13, DI
-
-loop:
-	VMOVUPS      (AX), Y5
-	VBROADCASTSS (DX), Y6
-	VFMADD231PS  Y6, Y5, Y0
-	VBROADCASTSS (DX)(BX*1), Y6
-	VFMADD231PS  Y6, Y5, Y1
-	VBROADCASTSS (DX)(BX*2), Y6
-	VFMADD231PS  Y6, Y5, Y2
-	VBROADCASTSS (DX)(SI*1), Y6
-	VFMADD231PS  Y6, Y5, Y3
-	VBROADCASTSS (DX)(BX*4), Y6
-	VFMADD231PS  Y6, Y5, Y4
-	PREFETCHT1   (R12)
-	ADDQ         $0x00000040, R12
-	VMOVUPS      (AX)(CX*1), Y5
-	VBROADCASTSS 4(DX), Y6
-	VFMADD231PS  Y6, Y5, Y0
-	VBROADCASTSS 4(DX)(BX*1), Y6
-	VFMADD231PS  Y6, Y5, Y1
-	VBROADCASTSS 4(DX)(BX*2), Y6
-	VFMADD231PS  Y6, Y5, Y2
-	VBROADCASTSS 4(DX)(SI*1), Y6
-	VFMADD231PS  Y6, Y5, Y3
-	VBROADCASTSS 4(DX)(BX*4), Y6
-	VFMADD231PS  Y6, Y5, Y4
-	LEAQ         (AX)(CX*2), AX
-	VMOVUPS      (AX), Y5
-	VBROADCASTSS 8(DX), Y6
-	VFMADD231PS  Y6, Y5, Y0
-	VBROADCASTSS 8(DX)(BX*1), Y6
-	VFMADD231PS  Y6, Y5, Y1
-	VBROADCASTSS 8(DX)(BX*2), Y6
-	VFMADD231PS  Y6, Y5, Y2
-	VBROADCASTSS 8(DX)(SI*1), Y6
-	VFMADD231PS  Y6, Y5, Y3
-	VBROADCASTSS 8(DX)(BX*4), Y6
-	VFMADD231PS  Y6, Y5, Y4
-	PREFETCHT0   (R8)
-	ADDQ         R9, R8
-	DECQ         R10
-	CMOVQEQ      R11, R9
-	VMOVUPS      (AX)(CX*1), Y5
-	VBROADCASTSS 12(DX), Y6
-	VFMADD231PS  Y6, Y5, Y0
-	VBROADCASTSS 12(DX)(BX*1), Y6
-	VFMADD231PS  Y6, Y5, Y1
-	VBROADCASTSS 12(DX)(BX*2), Y6
-	VFMADD231PS  Y6, Y5, Y2
-	VBROADCASTSS 12(DX)(SI*1), Y6
-	VFMADD231PS  Y6, Y5, Y3
-	VBROADCASTSS 12(DX)(BX*4), Y6
-	VFMADD231PS  Y6, Y5, Y4
-	LEAQ         (AX)(CX*2), AX
-	ADDQ         $0x10, DX
-	DECQ         R13
-	JNE          loop
-	TESTQ        DI, DI
-	JE           rest
-	DECQ         runs+104(FP)
-	JE           fetched
-	MOVQ         soon+80(FP), R12
-	ADDQ         ld+88(FP), R12
-	MOVQ         R12, soon+80(FP)
-	JMP          phase
-
-fetched:
-	MOVQ AX, R12
-	MOVQ DI, run+96(FP)
-	JMP  phase
-
-rest:
-	MOVQ k+0(FP), DI
-	ANDQ $0x00000003, DI
-	JE   store
-
-single:
-	VMOVUPS      (AX), Y5
-	VBROADCASTSS (DX), Y6
-	VFMADD231PS  Y6, Y5, Y0
-	VBROADCASTSS (DX)(BX*1), Y6
-	VFMADD231PS  Y6, Y5, Y1
-	VBROADCASTSS (DX)(BX*2), Y6
-	VFMADD231PS  Y6, Y5, Y2
-	VBROADCASTSS (DX)(SI*1), Y6
-	VFMADD231PS  Y6, Y5, Y3
-	VBROADCASTSS (DX)(BX*4), Y6
-	VFMADD231PS  Y6, Y5, Y4
-	ADDQ         CX, AX
-	ADDQ         $0x04, DX
-	DECQ         DI
-	JNE          single
-
-store:
-	MOVQ       tail+56(FP), AX
-	LEAQ       laneMask<>+32(SB), CX
-	SHLQ       $0x02, AX
-	SUBQ       AX, CX
-	VMOVUPS    (CX), Y5
-	MOVQ       c+40(FP), AX
-	MOVQ       ldc+48(FP), CX
-	VMASKMOVPS Y0, Y5, (AX)
-	ADDQ       CX, AX
-	VMASKMOVPS Y1, Y5, (AX)
-	ADDQ       CX, AX
-	VMASKMOVPS Y2, Y5, (AX)
-	ADDQ       CX, AX
-	VMASKMOVPS Y3, Y5, (AX)
-	ADDQ       CX, AX
-	VMASKMOVPS Y4, Y5, (AX)
-	VZEROUPPER
-	RET
-
-// func tile5x1TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-// Requires: AVX, CMOV, FMA3, MMX+
-TEXT ·tile5x1TAVX2(SB), NOSPLIT, $0-112
-	MOVQ   b+24(FP), AX
-	MOVQ   brs+32(FP), CX
-	MOVQ   a+8(FP), DX
-	MOVQ   lda+16(FP), BX
-	MOVB   load+64(FP), SI
-	TESTB  SI, SI
-	JNE    fromC
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	VXORPS Y4, Y4, Y4
-	JMP    begin
-
-fromC:
-	MOVQ       tail+56(FP), SI
-	LEAQ       laneMask<>+32(SB), DI
-	SHLQ       $0x02, SI
-	SUBQ       SI, DI
-	VMOVUPS    (DI), Y4
-	MOVQ       c+40(FP), SI
-	MOVQ       ldc+48(FP), DI
-	VMASKMOVPS (SI), Y4, Y0
-	ADDQ       DI, SI
-	VMASKMOVPS (SI), Y4, Y1
-	ADDQ       DI, SI
-	VMASKMOVPS (SI), Y4, Y2
-	ADDQ       DI, SI
-	VMASKMOVPS (SI), Y4, Y3
-	ADDQ       DI, SI
-	VMASKMOVPS (SI), Y4, Y4
-
-begin:
-	MOVQ k+0(FP), SI
-	SHRQ $0x02, SI
-	JE   rest
-	MOVQ soonC+72(FP), DI
-	MOVQ ldc+48(FP), R8
-	MOVQ $0x00000005, R9
-	XORQ R10, R10
-	MOVQ soon+80(FP), R11
-
-phase:
-	MOVQ    run+96(FP), R12
-	CMPQ    SI, R12
-	CMOVQLT SI, R12
-	SUBQ    R12, SI
-
-loop:
-	VMOVUPS      (AX), Y5
-	VBROADCASTSS (DX), Y6
-	VFMADD231PS  Y6, Y5, Y0
-	VBROADCASTSS 4(DX), Y6
-	VFMADD231PS  Y6, Y5, Y1
-	VBROADCASTSS 8(DX), Y6
-	VFMADD231PS  Y6, Y5, Y2
-	VBROADCASTSS 12(DX), Y6
-	VFMADD231PS  Y6, Y5, Y3
-	VBROADCASTSS 16(DX), Y6
-	VFMADD231PS  Y6, Y5, Y4
-	PREFETCHT1   (R11)
-	ADDQ         $0x00000040, R11
-	VMOVUPS      (AX)(CX*1), Y5
-	VBROADCASTSS (DX)(BX*1), Y6
-	VFMADD231PS  Y6, Y5, Y0
-	VBROADCASTSS 4(DX)(BX*1), Y6
-	VFMADD231PS  Y6, Y5, Y1
-	VBROADCASTSS 8(DX)(BX*1), Y6
-	VFMADD231PS  Y6, Y5, Y2
-	VBROADCASTSS 12(DX)(BX*1), Y6
-	VFMADD231PS  Y6, Y5, Y3
-	VBROADCASTSS 16(DX)(BX*1), Y6
-	VFMADD231PS  Y6, Y5, Y4
-	LEAQ         (AX)(CX*2), AX
-	LEAQ         (DX)(BX*2), DX
-	VMOVUPS      (AX), Y5
-	VBROADCASTSS (DX), Y6
-	VFMADD231PS  Y6, Y5, Y0
-	VBROADCASTSS 4(DX), Y6
-	VFMADD231PS  Y6, Y5, Y1
-	VBROADCASTSS 8(DX), Y6
-	VFMADD231PS  Y6, Y5, Y2
-	VBROADCASTSS 12(DX), Y6
-	VFMADD231PS  Y6, Y5, Y3
-	VBROADCASTSS 16(DX), Y6
-	VFMADD231PS  Y6, Y5, Y4
-	PREFETCHT0   (DI)
-	ADDQ         R8, DI
-	DECQ         R9
-	CMOVQEQ      R10, R8
-	VMOVUPS      (AX)(CX*1), Y5
-	VBROADCASTSS (DX)(BX*1), Y6
-	VFMADD231PS  Y6, Y5, Y0
-	VBROADCASTSS 4(DX)(BX*1), Y6
-	VFMADD231PS  Y6, Y5, Y1
-	VBROADCASTSS 8(DX)(BX*1), Y6
-	VFMADD231PS  Y6, Y5, Y2
-	VBROADCASTSS 12(DX)(BX*1), Y6
-	VFMADD231PS  Y6, Y5, Y3
-	VBROADCASTSS 16(DX)(BX*1), Y6
-	VFMADD231PS  Y6, Y5, Y4
-	LEAQ         (AX)(CX*2), AX
-	LEAQ         (DX)(BX*2), DX
-	DECQ         R12
-	JNE          loop
-	TESTQ        SI, SI
-	JE           rest
-	DECQ         runs+104(FP)
-	JE           fetched
-	MOVQ         soon+80(FP), R11
-	ADDQ         ld+88(FP), R11
-	MOVQ         R11, soon+80(FP)
-	JMP          phase
-
-fetched:
-	MOVQ AX, R11
-	MOVQ SI, run+96(FP)
-	JMP  phase
-
-rest:
-	MOVQ k+0(FP), SI
-	ANDQ $0x00000003, SI
-	JE   store
-
-single:
-	VMOVUPS      (AX), Y5
-	VBROADCASTSS (DX), Y6
-	VFMADD231PS  Y6, Y5, Y0
-	VBROADCASTSS 4(DX), Y6
-	VFMADD231PS  Y6, Y5, Y1
-	VBROADCASTSS 8(DX), Y6
-	VFMADD231PS  Y6, Y5, Y2
-	VBROADCASTSS 12(DX), Y6
-	VFMADD231PS  Y6, Y5, Y3
-	VBROADCASTSS 16(DX), Y6
-	VFMADD231PS  Y6, Y5, Y4
-	ADDQ         CX, AX
-	ADDQ         BX, DX
-	DECQ         SI
-	JNE          single
-
-store:
-	MOVQ       tail+56(FP), AX
-	LEAQ       laneMask<>+32(SB), CX
-	SHLQ       $0x02, AX
-	SUBQ       AX, CX
-	VMOVUPS    (CX), Y5
-	MOVQ       c+40(FP), AX
-	MOVQ       ldc+48(FP), CX
-	VMASKMOVPS Y0, Y5, (AX)
-	ADDQ       CX, AX
-	VMASKMOVPS Y1, Y5, (AX)
-	ADDQ       CX, AX
-	VMASKMOVPS Y2, Y5, (AX)
-	ADDQ       CX, AX
-	VMASKMOVPS Y3, Y5, (AX)
-	ADDQ       CX, AX
-	VMASKMOVPS Y4, Y5, (AX)
-	VZEROUPPER
-	RET
-
-// func tile5x1BF16AVX2(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
-// Requires: AVX, AVX2, CMOV, FMA3, MMX+
-TEXT ·tile5x1BF16AVX2(SB), NOSPLIT, $0-112
-	MOVQ   b+24(FP), AX
-	MOVQ   brs+32(FP), CX
-	MOVQ   a+8(FP), DX
-	MOVQ   lda+16(FP), BX
-	LEAQ   (BX)(BX*2), SI
-	MOVB   load+64(FP), DI
-	TESTB  DI, DI
-	JNE    fromC
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	VXORPS Y4, Y4, Y4
-	JMP    begin
-
-fromC:
-	MOVQ       tail+56(FP), DI
-	LEAQ       laneMask<>+32(SB), R8
-	SHLQ       $0x02, DI
-	SUBQ       DI, R8
-	VMOVUPS    (R8), Y4
-	MOVQ       c+40(FP), DI
-	MOVQ       ldc+48(FP), R8
-	VMASKMOVPS (DI), Y4, Y0
-	ADDQ       R8, DI
-	VMASKMOVPS (DI), Y4, Y1
-	ADDQ       R8, DI
-	VMASKMOVPS (DI), Y4, Y2
-	ADDQ       R8, DI
-	VMASKMOVPS (DI), Y4, Y3
-	ADDQ       R8, DI
-	VMASKMOVPS (DI), Y4, Y4
-
-begin:
-	MOVQ k+0(FP), DI
-	SHRQ $0x02, DI
-	JE   rest
-	MOVQ soonC+72(FP), R8
-	MOVQ ldc+48(FP), R9
-	MOVQ $0x00000005, R10
-	XORQ R11, R11
-	MOVQ soon+80(FP), R12
-
-phase:
-	MOVQ    run+96(FP), R13
-	CMPQ    DI, R13
-	CMOVQLT DI, R13
-	SUBQ    R13, DI
-
-loop:
-	VPMOVZXWD    (AX), Y5
-	VPSLLD       $0x10, Y5, Y5
-	VBROADCASTSS (DX), Y6
-	VFMADD231PS  Y6, Y5, Y0
-	VBROADCASTSS (DX)(BX*1), Y6
-	VFMADD231PS  Y6, Y5, Y1
-	VBROADCASTSS (DX)(BX*2), Y6
-	VFMADD231PS  Y6, Y5, Y2
-	VBROADCASTSS (DX)(SI*1), Y6
-	VFMADD231PS  Y6, Y5, Y3
-	VBROADCASTSS (DX)(BX*4), Y6
-	VFMADD231PS  Y6, Y5, Y4
-	PREFETCHT1   (R12)
-	ADDQ         $0x00000040, R12
-	VPMOVZXWD    (AX)(CX*1), Y5
-	VPSLLD       $0x10, Y5, Y5
-	VBROADCASTSS 4(DX), Y6
-	VFMADD231PS  Y6, Y5, Y0
-	VBROADCASTSS 4(DX)(BX*1), Y6
-	VFMADD231PS  Y6, Y5, Y1
-	VBROADCASTSS 4(DX)(BX*2), Y6
-	VFMADD231PS  Y6, Y5, Y2
-	VBROADCASTSS 4(DX)(SI*1), Y6
-	VFMADD231PS  Y6, Y5, Y3
-	VBROADCASTSS 4(DX)(BX*4), Y6
-	VFMADD231PS  Y6, Y5, Y4
-	LEAQ         (AX)(CX*2), AX
-	VPMOVZXWD    (AX), Y5
-	VPSLLD       $0x10, Y5, Y5
-	VBROADCASTSS 8(DX), Y6
-	VFMADD231PS  Y6, Y5, Y0
-	VBROADCASTSS 8(DX)(BX*1), Y6
-	VFMADD231PS  Y6, Y5, Y1
-	VBROADCASTSS 8(DX)(BX*2), Y6
-	VFMADD231PS  Y6, Y5, Y2
-	VBROADCASTSS 8(DX)(SI*1), Y6
-	VFMADD231PS  Y6, Y5, Y3
-	VBROADCASTSS 8(DX)(BX*4), Y6
-	VFMADD231PS  Y6, Y5, Y4
-	PREFETCHT0   (R8)
-	ADDQ         R9, R8
-	DECQ         R10
-	CMOVQEQ      R11, R9
-	VPMOVZXWD    (AX)(CX*1), Y5
-	VPSLLD       $0x10, Y5, Y5
-	VBROADCASTSS 12(DX), Y6
-	VFMADD231PS  Y6, Y5, Y0
-	VBROADCASTSS 12(DX)(BX*1), Y6
-	VFMADD231PS  Y6, Y5, Y1
-	VBROADCASTSS 12(DX)(BX*2), Y6
-	VFMADD231PS  Y6, Y5, Y2
-	VBROADCASTSS 12(DX)(SI*1), Y6
-	VFMADD231PS  Y6, Y5, Y3
-	VBROADCASTSS 12(DX)(BX*4), Y6
-	VFMADD231PS  Y6, Y5, Y4
-	LEAQ         (AX)(CX*2), AX
-	ADDQ         $0x10, DX
-	DECQ         R13
-	JNE          loop
-	TESTQ        DI, DI
-	JE           rest
-	DECQ         runs+104(FP)
-	JE           fetched
-	MOVQ         soon+80(FP), R12
-	ADDQ         ld+88(FP), R12
-	MOVQ         R12, soon+80(FP)
-	JMP          phase
-
-fetched:
-	MOVQ AX, R12
-	MOVQ DI, run+96(FP)
-	JMP  phase
-
-rest:
-	MOVQ k+0(FP), DI
-	ANDQ $0x00000003, DI
-	JE   store
-
-single:
-	VPMOVZXWD    (AX), Y5
-	VPSLLD       $0x10, Y5, Y5
-	VBROADCASTSS (DX), Y6
-	VFMADD231PS  Y6, Y5, Y0
-	VBROADCASTSS (DX)(BX*1), Y6
-	VFMADD231PS  Y6, Y5, Y1
-	VBROADCASTSS (DX)(BX*2), Y6
-	VFMADD231PS  Y6, Y5, Y2
-	VBROADCASTSS (DX)(SI*1), Y6
-	VFMADD231PS  Y6, Y5, Y3
-	VBROADCASTSS (DX)(BX*4), Y6
-	VFMADD231PS  Y6, Y5, Y4
-	ADDQ         CX, AX
-	ADDQ         $0x04, DX
-	DECQ         DI
-	JNE          single
-
-store:
-	MOVQ       tail+56(FP), AX
-	LEAQ       laneMask<>+32(SB), CX
-	SHLQ       $0x02, AX
-	SUBQ       AX, CX
-	VMOVUPS    (CX), Y5
-	MOVQ       c+40(FP), AX
-	MOVQ       ldc+48(FP), CX
-	VMASKMOVPS Y0, Y5, (AX)
-	ADDQ       CX, AX
-	VMASKMOVPS Y1, Y5, (AX)
-	ADDQ       CX, AX
-	VMASKMOVPS Y2, Y5, (AX)
-	ADDQ       CX, AX
-	VMASKMOVPS Y3, Y5, (AX)
-	ADDQ       CX, AX
-	VMASKMOVPS Y4, Y5, (AX)
-	VZEROUPPER
-	RET
-
-// func tile6x1AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-// Requires: AVX, CMOV, FMA3, MMX+
-TEXT ·tile6x1AVX2(SB), NOSPLIT, $0-112
-	MOVQ   b+24(FP), AX
-	MOVQ   brs+32(FP), CX
-	MOVQ   a+8(FP), DX
-	MOVQ   lda+16(FP), BX
-	LEAQ   (DX)(BX*4), SI
-	ADDQ   BX, SI
-	LEAQ   (BX)(BX*2), DI
-	MOVB   load+64(FP), R8
-	TESTB  R8, R8
-	JNE    fromC
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	VXORPS Y4, Y4, Y4
-	VXORPS Y5, Y5, Y5
-	JMP    begin
-
-fromC:
-	MOVQ       tail+56(FP), R8
-	LEAQ       laneMask<>+32(SB), R9
-	SHLQ       $0x02, R8
-	SUBQ       R8, R9
-	VMOVUPS    (R9), Y5
-	MOVQ       c+40(FP), R8
-	MOVQ       ldc+48(FP), R9
-	VMASKMOVPS (R8), Y5, Y0
-	ADDQ       R9, R8
-	VMASKMOVPS (R8), Y5, Y1
-	ADDQ       R9, R8
-	VMASKMOVPS (R8), Y5, Y2
-	ADDQ       R9, R8
-	VMASKMOVPS (R8), Y5, Y3
-	ADDQ       R9, R8
-	VMASKMOVPS (R8), Y5, Y4
-	ADDQ       R9, R8
-	VMASKMOVPS (R8), Y5, Y5
-
-begin:
-	MOVQ k+0(FP), R8
-	SHRQ $0x02, R8
-	JE   rest
-	MOVQ soonC+72(FP), R9
-	MOVQ ldc+48(FP), R10
-	MOVQ $0x00000006, R11
-	XORQ R12, R12
-	MOVQ soon+80(FP), R13
-
-phase:
-	MOVQ    run+96(FP), R14
-	CMPQ    R8, R14
-	CMOVQLT R8, R14
-	SUBQ    R14, R8
-
-loop:
-	VMOVUPS      (AX), Y6
-	VBROADCASTSS (DX), Y7
-	VFMADD231PS  Y7, Y6, Y0
-	VBROADCASTSS (DX)(BX*1), Y7
-	VFMADD231PS  Y7, Y6, Y1
-	VBROADCASTSS (DX)(BX*2), Y7
-	VFMADD231PS  Y7, Y6, Y2
-	VBROADCASTSS (DX)(DI*1), Y7
-	VFMADD231PS  Y7, Y6, Y3
-	VBROADCASTSS (DX)(BX*4), Y7
-	VFMADD231PS  Y7, Y6, Y4
-	VBROADCASTSS (SI), Y7
-	VFMADD231PS  Y7, Y6, Y5
-	PREFETCHT1   (R13)
-	ADDQ         $0x00000040, R13
-	VMOVUPS      (AX)(CX*1), Y6
-	VBROADCASTSS 4(DX), Y7
-	VFMADD231PS  Y7, Y6, Y0
-	VBROADCASTSS 4(DX)(BX*1), Y7
-	VFMADD231PS  Y7, Y6, Y1
-	VBROADCASTSS 4(DX)(BX*2), Y7
-	VFMADD231PS  Y7, Y6, Y2
-	VBROADCASTSS 4(DX)(DI*1), Y7
-	VFMADD231PS  Y7, Y6, Y3
-	VBROADCASTSS 4(DX)(BX*4), Y7
-	VFMADD231PS  Y7, Y6, Y4
-	VBROADCASTSS 4(SI), Y7
-	VFMADD231PS  Y7, Y6, Y5
-	LEAQ         (AX)(CX*2), AX
-	VMOVUPS      (AX), Y6
-	VBROADCASTSS 8(DX), Y7
-	VFMADD231PS  Y7, Y6, Y0
-	VBROADCASTSS 8(DX)(BX*1), Y7
-	VFMADD231PS  Y7, Y6, Y1
-	VBROADCASTSS 8(DX)(BX*2), Y7
-	VFMADD231PS  Y7, Y6, Y2
-	VBROADCASTSS 8(DX)(DI*1), Y7
-	VFMADD231PS  Y7, Y6, Y3
-	VBROADCASTSS 8(DX)(BX*4), Y7
-	VFMADD231PS  Y7, Y6, Y4
-	VBROADCASTSS 8(SI), Y7
-	VFMADD231PS  Y7, Y6, Y5
-	PREFETCHT0   (R9)
-	ADDQ         R10, R9
-	DECQ         R11
-	CMOVQEQ      R12, R10
-	VMOVUPS      (AX)(CX*1), Y6
-	VBROADCASTSS 12(DX), Y7
-	VFMADD231PS  Y7, Y6, Y0
-	VBROADCASTSS 12(DX)(BX*1), Y7
-	VFMADD231PS  Y7, Y6, Y1
-	VBROADCASTSS 12(DX)(BX*2), Y7
-	VFMADD231PS  Y7, Y6, Y2
-	VBROADCASTSS 12(DX)(DI*1), Y7
-	VFMADD231PS  Y7, Y6, Y3
-	VBROADCASTSS 12(DX)(BX*4), Y7
-	VFMADD231PS  Y7, Y6, Y4
-	VBROADCASTSS 12(SI), Y7
-	VFMADD231PS  Y7, Y6, Y5
-	LEAQ         (AX)(CX*2), AX
-	ADDQ         $0x10, DX
-	ADDQ         $0x10, SI
-	DECQ         R14
-	JNE          loop
-	TESTQ        R8, R8
-	JE           rest
-	DECQ         runs+104(FP)
-	JE           fetched
-	MOVQ         soon+80(FP), R13
-	ADDQ         ld+88(FP), R13
-	MOVQ         R13, soon+80(FP)
-	JMP          phase
-
-fetched:
-	MOVQ AX, R13
-	MOVQ R8, run+96(FP)
-	JMP  phase
-
-rest:
-	MOVQ k+0(FP), R8
-	ANDQ $0x00000003, R8
-	JE   store
-
-single:
-	VMOVUPS      (AX), Y6
-	VBROADCASTSS (DX), Y7
-	VFMADD231PS  Y7, Y6, Y0
-	VBROADCASTSS (DX)(BX*1), Y7
-	VFMADD231PS  Y7, Y6, Y1
-	VBROADCASTSS (DX)(BX*2), Y7
-	VFMADD231PS  Y7, Y6, Y2
-	VBROADCASTSS (DX)(DI*1), Y7
-	VFMADD231PS  Y7, Y6, Y3
-	VBROADCASTSS (DX)(BX*4), Y7
-	VFMADD231PS  Y7, Y6, Y4
-	VBROADCASTSS (SI), Y7
-	VFMADD231PS  Y7, Y6, Y5
-	ADDQ         CX, AX
-	ADDQ         $0x04, DX
-	ADDQ         $0x04, SI
-	DECQ         R8
-	JNE          single
-
-store:
-	MOVQ       tail+56(FP), AX
-	LEAQ       laneMask<>+32(SB), CX
-	SHLQ       $0x02, AX
-	SUBQ       AX, CX
-	VMOVUPS    (CX), Y6
-	MOVQ       c+40(FP), AX
-	MOVQ       ldc+48(FP), CX
-	VMASKMOVPS Y0, Y6, (AX)
-	ADDQ       CX, AX
-	VMASKMOVPS Y1, Y6, (AX)
-	ADDQ       CX, AX
-	VMASKMOVPS Y2, Y6, (AX)
-	ADDQ       CX, AX
-	VMASKMOVPS Y3, Y6, (AX)
-	ADDQ       CX, AX
-	VMASKMOVPS Y4, Y6, (AX)
-	ADDQ       CX, AX
-	VMASKMOVPS Y5, Y6, (AX)
-	VZEROUPPER
-	RET
-
-// func tile6x1TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-// Requires: AVX, CMOV, FMA3, MMX+
-TEXT ·tile6x1TAVX2(SB), NOSPLIT, $0-112
-	MOVQ   b+24(FP), AX
-	MOVQ   brs+32(FP), CX
-	MOVQ   a+8(FP), DX
-	MOVQ   lda+16(FP), BX
-	MOVB   load+64(FP), SI
-	TESTB  SI, SI
-	JNE    fromC
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	VXORPS Y4, Y4, Y4
-	VXORPS Y5, Y5, Y5
-	JMP    begin
-
-fromC:
-	MOVQ       tail+56(FP), SI
-	LEAQ       laneMask<>+32(SB), DI
-	SHLQ       $0x02, SI
-	SUBQ       SI, DI
-	VMOVUPS    (DI), Y5
-	MOVQ       c+40(FP), SI
-	MOVQ       ldc+48(FP), DI
-	VMASKMOVPS (SI), Y5, Y0
-	ADDQ       DI, SI
-	VMASKMOVPS (SI), Y5, Y1
-	ADDQ       DI, SI
-	VMASKMOVPS (SI), Y5, Y2
-	ADDQ       DI, SI
-	VMASKMOVPS (SI), Y5, Y3
-	ADDQ       DI, SI
-	VMASKMOVPS (SI), Y5, Y4
-	ADDQ       DI, SI
-	VMASKMOVPS (SI), Y5, Y5
-
-begin:
-	MOVQ k+0(FP), SI
-	SHRQ $0x02, SI
-	JE   rest
-	MOVQ soonC+72(FP), DI
-	MOVQ ldc+48(FP), R8
-	MOVQ $0x00000006, R9
-	XORQ R10, R10
-	MOVQ soon+80(FP), R11
-
-phase:
-	MOVQ    run+96(FP), R12
-	CMPQ    SI, R12
-	CMOVQLT SI, R12
-	SUBQ    R12, SI
-
-loop:
-	VMOVUPS      (AX), Y6
-	VBROADCASTSS (DX), Y7
-	VFMADD231PS  Y7, Y6, Y0
-	VBROADCASTSS 4(DX), Y7
-	VFMADD231PS  Y7, Y6, Y1
-	VBROADCASTSS 8(DX), Y7
-	VFMADD231PS  Y7, Y6, Y2
-	VBROADCASTSS 12(DX), Y7
-	VFMADD231PS  Y7, Y6, Y3
-	VBROADCASTSS 16(DX), Y7
-	VFMADD231PS  Y7, Y6, Y4
-	VBROADCASTSS 20(DX), Y7
-	VFMADD231PS  Y7, Y6, Y5
-	PREFETCHT1   (R11)
-	ADDQ         $0x00000040, R11
-	VMOVUPS      (AX)(CX*1), Y6
-	VBROADCASTSS (DX)(BX*1), Y7
-	VFMADD231PS  Y7, Y6, Y0
-	VBROADCASTSS 4(DX)(BX*1), Y7
-	VFMADD231PS  Y7, Y6, Y1
-	VBROADCASTSS 8(DX)(BX*1), Y7
-	VFMADD231PS  Y7, Y6, Y2
-	VBROADCASTSS 12(DX)(BX*1), Y7
-	VFMADD231PS  Y7, Y6, Y3
-	VBROADCASTSS 16(DX)(BX*1), Y7
-	VFMADD231PS  Y7, Y6, Y4
-	VBROADCASTSS 20(DX)(BX*1), Y7
-	VFMADD231PS  Y7, Y6, Y5
-	LEAQ         (AX)(CX*2), AX
-	LEAQ         (DX)(BX*2), DX
-	VMOVUPS      (AX), Y6
-	VBROADCASTSS (DX), Y7
-	VFMADD231PS  Y7, Y6, Y0
-	VBROADCASTSS 4(DX), Y7
-	VFMADD231PS  Y7, Y6, Y1
-	VBROADCASTSS 8(DX), Y7
-	VFMADD231PS  Y7, Y6, Y2
-	VBROADCASTSS 12(DX), Y7
-	VFMADD231PS  Y7, Y6, Y3
-	VBROADCASTSS 16(DX), Y7
-	VFMADD231PS  Y7, Y6, Y4
-	VBROADCASTSS 20(DX), Y7
-	VFMADD231PS  Y7, Y6, Y5
-	PREFETCHT0   (DI)
-	ADDQ         R8, DI
-	DECQ         R9
-	CMOVQEQ      R10, R8
-	VMOVUPS      (AX)(CX*1), Y6
-	VBROADCASTSS (DX)(BX*1), Y7
-	VFMADD231PS  Y7, Y6, Y0
-	VBROADCASTSS 4(DX)(BX*1), Y7
-	VFMADD231PS  Y7, Y6, Y1
-	VBROADCASTSS 8(DX)(BX*1), Y7
-	VFMADD231PS  Y7, Y6, Y2
-	VBROADCASTSS 12(DX)(BX*1), Y7
-	VFMADD231PS  Y7, Y6, Y3
-	VBROADCASTSS 16(DX)(BX*1), Y7
-	VFMADD231PS  Y7, Y6, Y4
-	VBROADCASTSS 20(DX)(BX*1), Y7
-	VFMADD231PS  Y7, Y6, Y5
-	LEAQ         (AX)(CX*2), AX
-	LEAQ         (DX)(BX*2), DX
-	DECQ         R12
-	JNE          loop
-	TESTQ        SI, SI
-	JE           rest
-	DECQ         runs+104(FP)
-	JE           fetched
-	MOVQ         soon+80(FP), R11
-	ADDQ         ld+88(FP), R11
-	MOVQ         R11, soon+80(FP)
-	JMP          phase
-
-fetched:
-	MOVQ AX, R11
-	MOVQ SI, run+96(FP)
-	JMP  phase
-
-rest:
-	MOVQ k+0(FP), SI
-	ANDQ $0x00000003, SI
-	JE   store
-
-single:
-	VMOVUPS      (AX), Y6
-	VBROADCASTSS (DX), Y7
-	VFMADD231PS  Y7, Y6, Y0
-	VBROADCASTSS 4(DX), Y7
-	VFMADD231PS  Y7, Y6, Y1
-	VBROADCASTSS 8(DX), Y7
-	VFMADD231PS  Y7, Y6, Y2
-	VBROADCASTSS 12(DX), Y7
-	VFMADD231PS  Y7, Y6, Y3
-	VBROADCASTSS 16(DX), Y7
-	VFMADD231PS  Y7, Y6, Y4
-	VBROADCASTSS 20(DX), Y7
-	VFMADD231PS  Y7, Y6, Y5
-	ADDQ         CX, AX
-	ADDQ         BX, DX
-	DECQ         SI
-	JNE          single
-
-store:
-	MOVQ       tail+56(FP), AX
-	LEAQ       laneMask<>+32(SB), CX
-	SHLQ       $0x02, AX
-	SUBQ       AX, CX
-	VMOVUPS    (CX), Y6
-	MOVQ       c+40(FP), AX
-	MOVQ       ldc+48(FP), CX
-	VMASKMOVPS Y0, Y6, (AX)
-	ADDQ       CX, AX
-	VMASKMOVPS Y1, Y6, (AX)
-	ADDQ       CX, AX
-	VMASKMOVPS Y2, Y6, (AX)
-	ADDQ       CX, AX
-	VMASKMOVPS Y3, Y6, (AX)
-	ADDQ       CX, AX
-	VMASKMOVPS Y4, Y6, (AX)
-	ADDQ       CX, AX
-	VMASKMOVPS Y5, Y6, (AX)
-	VZEROUPPER
-	RET
-
-// func tile6x1BF16AVX2(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
-// Requires: AVX, AVX2, CMOV, FMA3, MMX+
-TEXT ·tile6x1BF16AVX2(SB), NOSPLIT, $0-112
-	MOVQ   b+24(FP), AX
-	MOVQ   brs+32(FP), CX
-	MOVQ   a+8(FP), DX
-	MOVQ   lda+16(FP), BX
-	LEAQ   (DX)(BX*4), SI
-	ADDQ   BX, SI
-	LEAQ   (BX)(BX*2), DI
-	MOVB   load+64(FP), R8
-	TESTB  R8, R8
-	JNE    fromC
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	VXORPS Y4, Y4, Y4
-	VXORPS Y5, Y5, Y5
-	JMP    begin
-
-fromC:
-	MOVQ       tail+56(FP), R8
-	LEAQ       laneMask<>+32(SB), R9
-	SHLQ       $0x02, R8
-	SUBQ       R8, R9
-	VMOVUPS    (R9), Y5
-	MOVQ       c+40(FP), R8
-	MOVQ       ldc+48(FP), R9
-	VMASKMOVPS (R8), Y5, Y0
-	ADDQ       R9, R8
-	VMASKMOVPS (R8), Y5, Y1
-	ADDQ       R9, R8
-	VMASKMOVPS (R8), Y5, Y2
-	ADDQ       R9, R8
-	VMASKMOVPS (R8), Y5, Y3
-	ADDQ       R9, R8
-	VMASKMOVPS (R8), Y5, Y4
-	ADDQ       R9, R8
-	VMASKMOVPS (R8), Y5, Y5
-
-begin:
-	MOVQ k+0(FP), R8
-	SHRQ $0x02, R8
-	JE   rest
-	MOVQ soonC+72(FP), R9
-	MOVQ ldc+48(FP), R10
-	MOVQ $0x00000006, R11
-	XORQ R12, R12
-	MOVQ soon+80(FP), R13
-
-phase:
-	MOVQ    run+96(FP), R14
-	CMPQ    R8, R14
-	CMOVQLT R8, R14
-	SUBQ    R14, R8
-
-loop:
-	VPMOVZXWD    (AX), Y6
-	VPSLLD       $0x10, Y6, Y6
-	VBROADCASTSS (DX), Y7
-	VFMADD231PS  Y7, Y6, Y0
-	VBROADCASTSS (DX)(BX*1), Y7
-	VFMADD231PS  Y7, Y6, Y1
-	VBROADCASTSS (DX)(BX*2), Y7
-	VFMADD231PS  Y7, Y6, Y2
-	VBROADCASTSS (DX)(DI*1), Y7
-	VFMADD231PS  Y7, Y6, Y3
-	VBROADCASTSS (DX)(BX*4), Y7
-	VFMADD231PS  Y7, Y6, Y4
-	VBROADCASTSS (SI), Y7
-	VFMADD231PS  Y7, Y6, Y5
-	PREFETCHT1   (R13)
-	ADDQ         $0x00000040, R13
-	VPMOVZXWD    (AX)(CX*1), Y6
-	VPSLLD       $0x10, Y6, Y6
-	VBROADCASTSS 4(DX), Y7
-	VFMADD231PS  Y7, Y6, Y0
-	VBROADCASTSS 4(DX)(BX*1), Y7
-	VFMADD231PS  Y7, Y6, Y1
-	VBROADCASTSS 4(DX)(BX*2), Y7
-	VFMADD231PS  Y7, Y6, Y2
-	VBROADCASTSS 4(DX)(DI*1), Y7
-	VFMADD231PS  Y7, Y6, Y3
-	VBROADCASTSS 4(DX)(BX*4), Y7
-	VFMADD231PS  Y7, Y6, Y4
-	VBROADCASTSS 4(SI), Y7
-	VFMADD231PS  Y7, Y6, Y5
-	LEAQ         (AX)(CX*2), AX
-	VPMOVZXWD    (AX), Y6
-	VPSLLD       $0x10, Y6, Y6
-	VBROADCASTSS 8(DX), Y7
-	VFMADD231PS  Y7, Y6, Y0
-	VBROADCASTSS 8(DX)(BX*1), Y7
-	VFMADD231PS  Y7, Y6, Y1
-	VBROADCASTSS 8(DX)(BX*2), Y7
-	VFMADD231PS  Y7, Y6, Y2
-	VBROADCASTSS 8(DX)(DI*1), Y7
-	VFMADD231PS  Y7, Y6, Y3
-	VBROADCASTSS 8(DX)(BX*4), Y7
-	VFMADD231PS  Y7, Y6, Y4
-	VBROADCASTSS 8(SI), Y7
-	VFMADD231PS  Y7, Y6, Y5
-	PREFETCHT0   (R9)
-	ADDQ         R10, R9
-	DECQ         R11
-	CMOVQEQ      R12, R10
-	VPMOVZXWD    (AX)(CX*1), Y6
-	VPSLLD       $0x10, Y6, Y6
-	VBROADCASTSS 12(DX), Y7
-	VFMADD231PS  Y7, Y6, Y0
-	VBROADCASTSS 12(DX)(BX*1), Y7
-	VFMADD231PS  Y7, Y6, Y1
-	VBROADCASTSS 12(DX)(BX*2), Y7
-	VFMADD231PS  Y7, Y6, Y2
-	VBROADCASTSS 12(DX)(DI*1), Y7
-	VFMADD231PS  Y7, Y6, Y3
-	VBROADCASTSS 12(DX)(BX*4), Y7
-	VFMADD231PS  Y7, Y6, Y4
-	VBROADCASTSS 12(SI), Y7
-	VFMADD231PS  Y7, Y6, Y5
-	LEAQ         (AX)(CX*2), AX
-	ADDQ         $0x10, DX
-	ADDQ         $0x10, SI
-	DECQ         R14
-	JNE          loop
-	TESTQ        R8, R8
-	JE           rest
-	DECQ         runs+104(FP)
-	JE           fetched
-	MOVQ         soon+80(FP), R13
-	ADDQ         ld+88(FP), R13
-	MOVQ         R13, soon+80(FP)
-	JMP          phase
-
-fetched:
-	MOVQ AX, R13
-	MOVQ R8, run+96(FP)
-	JMP  phase
-
-rest:
-	MOVQ k+0(FP), R8
-	ANDQ $0x00000003, R8
-	JE   store
-
-single:
-	VPMOVZXWD    (AX), Y6
-	VPSLLD       $0x10, Y6, Y6
-	VBROADCASTSS (DX), Y7
-	VFMADD231PS  Y7, Y6, Y0
-	VBROADCASTSS (DX)(BX*1), Y7
-	VFMADD231PS  Y7, Y6, Y1
-	VBROADCASTSS (DX)(BX*2), Y7
-	VFMADD231PS  Y7, Y6, Y2
-	VBROADCASTSS (DX)(DI*1), Y7
-	VFMADD231PS  Y7, Y6, Y3
-	VBROADCASTSS (DX)(BX*4), Y7
-	VFMADD231PS  Y7, Y6, Y4
-	VBROADCASTSS (SI), Y7
-	VFMADD231PS  Y7, Y6, Y5
-	ADDQ         CX, AX
-	ADDQ         $0x04, DX
-	ADDQ         $0x04, SI
-	DECQ         R8
-	JNE          single
-
-store:
-	MOVQ       tail+56(FP), AX
-	LEAQ       laneMask<>+32(SB), CX
-	SHLQ       $0x02, AX
-	SUBQ       AX, CX
-	VMOVUPS    (CX), Y6
-	MOVQ       c+40(FP), AX
-	MOVQ       ldc+48(FP), CX
-	VMASKMOVPS Y0, Y6, (AX)
-	ADDQ       CX, AX
-	VMASKMOVPS Y1, Y6, (AX)
-	ADDQ       CX, AX
-	VMASKMOVPS Y2, Y6, (AX)
-	ADDQ       CX, AX
-	VMASKMOVPS Y3, Y6, (AX)
-	ADDQ       CX, AX
-	VMASKMOVPS Y4, Y6, (AX)
-	ADDQ       CX, AX
-	VMASKMOVPS Y5, Y6, (AX)
-	VZEROUPPER
-	RET
-
-// func tile1x2AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-// Requires: AVX, CMOV, FMA3, MMX+
-TEXT ·tile1x2AVX2(SB), NOSPLIT, $0-112
-	MOVQ   b+24(FP), AX
-	MOVQ   brs+32(FP), CX
-	MOVQ   a+8(FP), DX
-	MOVQ   lda+16(FP), BX
-	LEAQ   (BX)(BX*2), BX
-	MOVB   load+64(FP), BL
-	TESTB  BL, BL
-	JNE    fromC
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	JMP    begin
-
-fromC:
-	MOVQ       tail+56(FP), BX
-	LEAQ       laneMask<>+32(SB), SI
-	SHLQ       $0x02, BX
-	SUBQ       BX, SI
-	VMOVUPS    (SI), Y1
-	MOVQ       c+40(FP), BX
-	MOVQ       ldc+48(FP), SI
-	VMOVUPS    (BX), Y0
-	VMASKMOVPS 32(BX), Y1, Y1
-
-begin:
-	MOVQ k+0(FP), BX
-	SHRQ $0x02, BX
-	JE   rest
-	MOVQ soonC+72(FP), SI
-	MOVQ ldc+48(FP), DI
-	MOVQ $0x00000001, R8
-	XORQ R9, R9
-	MOVQ soon+80(FP), R10
-
-phase:
-	MOVQ    run+96(FP), R11
-	CMPQ    BX, R11
-	CMOVQLT BX, R11
-	SUBQ    R11, BX
-
-loop:
-	VMOVUPS      (AX), Y2
-	VMOVUPS      32(AX), Y3
-	VBROADCASTSS (DX), Y4
-	VFMADD231PS  Y4, Y2, Y0
-	VFMADD231PS  Y4, Y3, Y1
-	PREFETCHT1   (R10)
-	PREFETCHT1   64(R10)
-	PREFETCHT1   128(R10)
-	PREFETCHT1   192(R10)
-	ADDQ         $0x00000100, R10
-	VMOVUPS      (AX)(CX*1), Y2
-	VMOVUPS      32(AX)(CX*1), Y3
-	VBROADCASTSS 4(DX), Y4
-	VFMADD231PS  Y4, Y2, Y0
-	VFMADD231PS  Y4, Y3, Y1
-	LEAQ         (AX)(CX*2), AX
-	VMOVUPS      (AX), Y2
-	VMOVUPS      32(AX), Y3
-	VBROADCASTSS 8(DX), Y4
-	VFMADD231PS  Y4, Y2, Y0
-	VFMADD231PS  Y4, Y3, Y1
-	PREFETCHT0   (SI)
-	ADDQ         DI, SI
-	DECQ         R8
-	CMOVQEQ      R9, DI
-	VMOVUPS      (AX)(CX*1), Y2
-	VMOVUPS      32(AX)(CX*1), Y3
-	VBROADCASTSS 12(DX), Y4
-	VFMADD231PS  Y4, Y2, Y0
-	VFMADD231PS  Y4, Y3, Y1
-	LEAQ         (AX)(CX*2), AX
-	ADDQ         $0x10, DX
-	DECQ         R11
-	JNE          loop
-	TESTQ        BX, BX
-	JE           rest
-	DECQ         runs+104(FP)
-	JE           fetched
-	MOVQ         soon+80(FP), R10
-	ADDQ         ld+88(FP), R10
-	MOVQ         R10, soon+80(FP)
-	JMP          phase
-
-fetched:
-	MOVQ AX, R10
-	MOVQ BX, run+96(FP)
-	JMP  phase
-
-rest:
-	MOVQ k+0(FP), BX
-	ANDQ $0x00000003, BX
-	JE   store
-
-single:
-	VMOVUPS      (AX), Y2
-	VMOVUPS      32(AX), Y3
-	VBROADCASTSS (DX), Y4
-	VFMADD231PS  Y4, Y2, Y0
-	VFMADD231PS  Y4, Y3, Y1
-	ADDQ         CX, AX
-	ADDQ         $0x04, DX
-	DECQ         BX
-	JNE          single
-
-store:
-	MOVQ       tail+56(FP), AX
-	LEAQ       laneMask<>+32(SB), CX
-	SHLQ       $0x02, AX
-	SUBQ       AX, CX
-	VMOVUPS    (CX), Y2
-	MOVQ       c+40(FP), AX
-	MOVQ       ldc+48(FP), CX
-	VMOVUPS    Y0, (AX)
-	VMASKMOVPS Y1, Y2, 32(AX)
-	VZEROUPPER
-	RET
-
-// func tile1x2TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-// Requires: AVX, CMOV, FMA3, MMX+
-TEXT ·tile1x2TAVX2(SB), NOSPLIT, $0-112
-	MOVQ   b+24(FP), AX
-	MOVQ   brs+32(FP), CX
-	MOVQ   a+8(FP), DX
-	MOVQ   lda+16(FP), BX
-	MOVB   load+64(FP), SI
-	TESTB  SI, SI
-	JNE    fromC
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	JMP    begin
-
-fromC:
-	MOVQ       tail+56(FP), SI
-	LEAQ       laneMask<>+32(SB), DI
-	SHLQ       $0x02, SI
-	SUBQ       SI, DI
-	VMOVUPS    (DI), Y1
-	MOVQ       c+40(FP), SI
-	MOVQ       ldc+48(FP), DI
-	VMOVUPS    (SI), Y0
-	VMASKMOVPS 32(SI), Y1, Y1
-
-begin:
-	MOVQ k+0(FP), SI
-	SHRQ $0x02, SI
-	JE   rest
-	MOVQ soonC+72(FP), DI
-	MOVQ ldc+48(FP), R8
-	MOVQ $0x00000001, R9
-	XORQ R10, R10
-	MOVQ soon+80(FP), R11
-
-phase:
-	MOVQ    run+96(FP), R12
-	CMPQ    SI, R12
-	CMOVQLT SI, R12
-	SUBQ    R12, SI
-
-loop:
-	VMOVUPS      (AX), Y2
-	VMOVUPS      32(AX), Y3
-	VBROADCASTSS (DX), Y4
-	VFMADD231PS  Y4, Y2, Y0
-	VFMADD231PS  Y4, Y3, Y1
-	PREFETCHT1   (R11)
-	PREFETCHT1   64(R11)
-	PREFETCHT1   128(R11)
-	PREFETCHT1   192(R11)
-	ADDQ         $0x00000100, R11
-	VMOVUPS      (AX)(CX*1), Y2
-	VMOVUPS      32(AX)(CX*1), Y3
-	VBROADCASTSS (DX)(BX*1), Y4
-	VFMADD231PS  Y4, Y2, Y0
-	VFMADD231PS  Y4, Y3, Y1
-	LEAQ         (AX)(CX*2), AX
-	LEAQ         (DX)(BX*2), DX
-	VMOVUPS      (AX), Y2
-	VMOVUPS      32(AX), Y3
-	VBROADCASTSS (DX), Y4
-	VFMADD231PS  Y4, Y2, Y0
-	VFMADD231PS  Y4, Y3, Y1
-	PREFETCHT0   (DI)
-	ADDQ         R8, DI
-	DECQ         R9
-	CMOVQEQ      R10, R8
-	VMOVUPS      (AX)(CX*1), Y2
-	VMOVUPS      32(AX)(CX*1), Y3
-	VBROADCASTSS (DX)(BX*1), Y4
-	VFMADD231PS  Y4, Y2, Y0
-	VFMADD231PS  Y4, Y3, Y1
-	LEAQ         (AX)(CX*2), AX
-	LEAQ         (DX)(BX*2), DX
-	DECQ         R12
-	JNE          loop
-	TESTQ        SI, SI
-	JE           rest
-	DECQ         runs+104(FP)
-	JE           fetched
-	MOVQ         soon+80(FP), R11
-	ADDQ         ld+88(FP), R11
-	MOVQ         R11, soon+80(FP)
-	JMP          phase
-
-fetched:
-	MOVQ AX, R11
-	MOVQ SI, run+96(FP)
-	JMP  phase
-
-rest:
-	MOVQ k+0(FP), SI
-	ANDQ $0x00000003, SI
-	JE   store
-
-single:
-	VMOVUPS      (AX), Y2
-	VMOVUPS      32(AX), Y3
-	VBROADCASTSS (DX), Y4
-	VFMADD231PS  Y4, Y2, Y0
-	VFMADD231PS  Y4, Y3, Y1
-	ADDQ         CX, AX
-	ADDQ         BX, DX
-	DECQ         SI
-	JNE          single
-
-store:
-	MOVQ       tail+56(FP), AX
-	LEAQ       laneMask<>+32(SB), CX
-	SHLQ       $0x02, AX
-	SUBQ       AX, CX
-	VMOVUPS    (CX), Y2
-	MOVQ       c+40(FP), AX
-	MOVQ       ldc+48(FP), CX
-	VMOVUPS    Y0, (AX)
-	VMASKMOVPS Y1, Y2, 32(AX)
-	VZEROUPPER
-	RET
-
-// func tile1x2BF16AVX2(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
-// Requires: AVX, AVX2, CMOV, FMA3, MMX+
-TEXT ·tile1x2BF16AVX2(SB), NOSPLIT, $0-112
-	MOVQ   b+24(FP), AX
-	MOVQ   brs+32(FP), CX
-	MOVQ   a+8(FP), DX
-	MOVQ   lda+16(FP), BX
-	LEAQ   (BX)(BX*2), BX
-	MOVB   load+64(FP), BL
-	TESTB  BL, BL
-	JNE    fromC
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	JMP    begin
-
-fromC:
-	MOVQ       tail+56(FP), BX
-	LEAQ       laneMask<>+32(SB), SI
-	SHLQ       $0x02, BX
-	SUBQ       BX, SI
-	VMOVUPS    (SI), Y1
-	MOVQ       c+40(FP), BX
-	MOVQ       ldc+48(FP), SI
-	VMOVUPS    (BX), Y0
-	VMASKMOVPS 32(BX), Y1, Y1
-
-begin:
-	MOVQ k+0(FP), BX
-	SHRQ $0x02, BX
-	JE   rest
-	MOVQ soonC+72(FP), SI
-	MOVQ ldc+48(FP), DI
-	MOVQ $0x00000001, R8
-	XORQ R9, R9
-	MOVQ soon+80(FP), R10
-
-phase:
-	MOVQ    run+96(FP), R11
-	CMPQ    BX, R11
-	CMOVQLT BX, R11
-	SUBQ    R11, BX
-
-loop:
-	VPMOVZXWD    (AX), Y2
-	VPSLLD       $0x10, Y2, Y2
-	VPMOVZXWD    16(AX), Y3
-	VPSLLD       $0x10, Y3, Y3
-	VBROADCASTSS (DX), Y4
-	VFMADD231PS  Y4, Y2, Y0
-	VFMADD231PS  Y4, Y3, Y1
-	PREFETCHT1   (R10)
-	PREFETCHT1   64(R10)
-	ADDQ         $0x00000080, R10
-	VPMOVZXWD    (AX)(CX*1), Y2
-	VPSLLD       $0x10, Y2, Y2
-	VPMOVZXWD    16(AX)(CX*1), Y3
-	VPSLLD       $0x10, Y3, Y3
-	VBROADCASTSS 4(DX), Y4
-	VFMADD231PS  Y4, Y2, Y0
-	VFMADD231PS  Y4, Y3, Y1
-	LEAQ         (AX)(CX*2), AX
-	VPMOVZXWD    (AX), Y2
-	VPSLLD       $0x10, Y2, Y2
-	VPMOVZXWD    16(AX), Y3
-	VPSLLD       $0x10, Y3, Y3
-	VBROADCASTSS 8(DX), Y4
-	VFMADD231PS  Y4, Y2, Y0
-	VFMADD231PS  Y4, Y3, Y1
-	PREFETCHT0   (SI)
-	ADDQ         DI, SI
-	DECQ         R8
-	CMOVQEQ      R9, DI
-	VPMOVZXWD    (AX)(CX*1), Y2
-	VPSLLD       $0x10, Y2, Y2
-	VPMOVZXWD    16(AX)(CX*1), Y3
-	VPSLLD       $0x10, Y3, Y3
-	VBROADCASTSS 12(DX), Y4
-	VFMADD231PS  Y4, Y2, Y0
-	VFMADD231PS  Y4, Y3, Y1
-	LEAQ         (AX)(CX*2), AX
-	ADDQ         $0x10, DX
-	DECQ         R11
-	JNE          loop
-	TESTQ        BX, BX
-	JE           rest
-	DECQ         runs+104(FP)
-	JE           fetched
-	MOVQ         soon+80(FP), R10
-	ADDQ         ld+88(FP), R10
-	MOVQ         R10, soon+80(FP)
-	JMP          phase
-
-fetched:
-	MOVQ AX, R10
-	MOVQ BX, run+96(FP)
-	JMP  phase
-
-rest:
-	MOVQ k+0(FP), BX
-	ANDQ $0x00000003, BX
-	JE   store
-
-single:
-	VPMOVZXWD    (AX), Y2
-	VPSLLD       $0x10, Y2, Y2
-	VPMOVZXWD    16(AX), Y3
-	VPSLLD       $0x10, Y3, Y3
-	VBROADCASTSS (DX), Y4
-	VFMADD231PS  Y4, Y2, Y0
-	VFMADD231PS  Y4, Y3, Y1
-	ADDQ         CX, AX
-	ADDQ         $0x04, DX
-	DECQ         BX
-	JNE          single
-
-store:
-	MOVQ       tail+56(FP), AX
-	LEAQ       laneMask<>+32(SB), CX
-	SHLQ       $0x02, AX
-	SUBQ       AX, CX
-	VMOVUPS    (CX), Y2
-	MOVQ       c+40(FP), AX
-	MOVQ       ldc+48(FP), CX
-	VMOVUPS    Y0, (AX)
-	VMASKMOVPS Y1, Y2, 32(AX)
-	VZEROUPPER
-	RET
-
-// func tile2x2AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-// Requires: AVX, CMOV, FMA3, MMX+
-TEXT ·tile2x2AVX2(SB), NOSPLIT, $0-112
-	MOVQ   b+24(FP), AX
-	MOVQ   brs+32(FP), CX
-	MOVQ   a+8(FP), DX
-	MOVQ   lda+16(FP), BX
-	LEAQ   (BX)(BX*2), SI
-	MOVB   load+64(FP), SI
-	TESTB  SI, SI
-	JNE    fromC
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	JMP    begin
-
-fromC:
-	MOVQ       tail+56(FP), SI
-	LEAQ       laneMask<>+32(SB), DI
-	SHLQ       $0x02, SI
-	SUBQ       SI, DI
-	VMOVUPS    (DI), Y3
-	MOVQ       c+40(FP), SI
-	MOVQ       ldc+48(FP), DI
-	VMOVUPS    (SI), Y0
-	VMASKMOVPS 32(SI), Y3, Y1
-	ADDQ       DI, SI
-	VMOVUPS    (SI), Y2
-	VMASKMOVPS 32(SI), Y3, Y3
-
-begin:
-	MOVQ k+0(FP), SI
-	SHRQ $0x02, SI
-	JE   rest
-	MOVQ soonC+72(FP), DI
-	MOVQ ldc+48(FP), R8
-	MOVQ $0x00000002, R9
-	XORQ R10, R10
-	MOVQ soon+80(FP), R11
-
-phase:
-	MOVQ    run+96(FP), R12
-	CMPQ    SI, R12
-	CMOVQLT SI, R12
-	SUBQ    R12, SI
-
-loop:
-	VMOVUPS      (AX), Y4
-	VMOVUPS      32(AX), Y5
-	VBROADCASTSS (DX), Y6
-	VFMADD231PS  Y6, Y4, Y0
-	VFMADD231PS  Y6, Y5, Y1
-	VBROADCASTSS (DX)(BX*1), Y6
-	VFMADD231PS  Y6, Y4, Y2
-	VFMADD231PS  Y6, Y5, Y3
-	PREFETCHT1   (R11)
-	PREFETCHT1   64(R11)
-	PREFETCHT1   128(R11)
-	PREFETCHT1   192(R11)
-	ADDQ         $0x00000100, R11
-	VMOVUPS      (AX)(CX*1), Y4
-	VMOVUPS      32(AX)(CX*1), Y5
-	VBROADCASTSS 4(DX), Y6
-	VFMADD231PS  Y6, Y4, Y0
-	VFMADD231PS  Y6, Y5, Y1
-	VBROADCASTSS 4(DX)(BX*1), Y6
-	VFMADD231PS  Y6, Y4, Y2
-	VFMADD231PS  Y6, Y5, Y3
-	LEAQ         (AX)(CX*2), AX
-	VMOVUPS      (AX), Y4
-	VMOVUPS      32(AX), Y5
-	VBROADCASTSS 8(DX), Y6
-	VFMADD231PS  Y6, Y4, Y0
-	VFMADD231PS  Y6, Y5, Y1
-	VBROADCASTSS 8(DX)(BX*1), Y6
-	VFMADD231PS  Y6, Y4, Y2
-	VFMADD231PS  Y6, Y5, Y3
-	PREFETCHT0   (DI)
-	ADDQ         R8, DI
-	DECQ         R9
-	CMOVQEQ      R10, R8
-	VMOVUPS      (AX)(CX*1), Y4
-	VMOVUPS      32(AX)(CX*1), Y5
-	VBROADCASTSS 12(DX), Y6
-	VFMADD231PS  Y6, Y4, Y0
-	VFMADD231PS  Y6, Y5, Y1
-	VBROADCASTSS 12(DX)(BX*1), Y6
-	VFMADD231PS  Y6, Y4, Y2
-	VFMADD231PS  Y6, Y5, Y3
-	LEAQ         (AX)(CX*2), AX
-	ADDQ         $0x10, DX
-	DECQ         R12
-	JNE          loop
-	TESTQ        SI, SI
-	JE           rest
-	DECQ         runs+104(FP)
-	JE           fetched
-	MOVQ         soon+80(FP), R11
-	ADDQ         ld+88(FP), R11
-	MOVQ         R11, soon+80(FP)
-	JMP          phase
-
-fetched:
-	MOVQ AX, R11
-	MOVQ SI, run+96(FP)
-	JMP  phase
-
-rest:
-	MOVQ k+0(FP), SI
-	ANDQ $0x00000003, SI
-	JE   store
-
-single:
-	VMOVUPS      (AX), Y4
-	VMOVUPS      32(AX), Y5
-	VBROADCASTSS (DX), Y6
-	VFMADD231PS  Y6, Y4, Y0
-	VFMADD231PS  Y6, Y5, Y1
-	VBROADCASTSS (DX)(BX*1), Y6
-	VFMADD231PS  Y6, Y4, Y2
-	VFMADD231PS  Y6, Y5, Y3
-	ADDQ         CX, AX
-	ADDQ         $0x04, DX
-	DECQ         SI
-	JNE          single
-
-store:
-	MOVQ       tail+56(FP), AX
-	LEAQ       laneMask<>+32(SB), CX
-	SHLQ       $0x02, AX
-	SUBQ       AX, CX
-	VMOVUPS    (CX), Y4
-	MOVQ       c+40(FP), AX
-	MOVQ       ldc+48(FP), CX
-	VMOVUPS    Y0, (AX)
-	VMASKMOVPS Y1, Y4, 32(AX)
-	ADDQ       CX, AX
-	VMOVUPS    Y2, (AX)
-	VMASKMOVPS Y3, Y4, 32(AX)
-	VZEROUPPER
-	RET
-
-// func tile2x2TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-// Requires: AVX, CMOV, FMA3, MMX+
-TEXT ·tile2x2TAVX2(SB), NOSPLIT, $0-112
-	MOVQ   b+24(FP), AX
-	MOVQ   brs+32(FP), CX
-	MOVQ   a+8(FP), DX
-	MOVQ   lda+16(FP), BX
-	MOVB   load+64(FP), SI
-	TESTB  SI, SI
-	JNE    fromC
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	JMP    begin
-
-fromC:
-	MOVQ       tail+56(FP), SI
-	LEAQ       laneMask<>+32(SB), DI
-	SHLQ       $0x02, SI
-	SUBQ       SI, DI
-	VMOVUPS    (DI), Y3
-	MOVQ       c+40(FP), SI
-	MOVQ       ldc+48(FP), DI
-	VMOVUPS    (SI), Y0
-	VMASKMOVPS 32(SI), Y3, Y1
-	ADDQ       DI, SI
-	VMOVUPS    (SI), Y2
-	VMASKMOVPS 32(SI), Y3, Y3
-
-begin:
-	MOVQ k+0(FP), SI
-	SHRQ $0x02, SI
-	JE   rest
-	MOVQ soonC+72(FP), DI
-	MOVQ ldc+48(FP), R8
-	MOVQ $0x00000002, R9
-	XORQ R10, R10
-	MOVQ soon+80(FP), R11
-
-phase:
-	MOVQ    run+96(FP), R12
-	CMPQ    SI, R12
-	CMOVQLT SI, R12
-	SUBQ    R12, SI
-
-loop:
-	VMOVUPS      (AX), Y4
-	VMOVUPS      32(AX), Y5
-	VBROADCASTSS (DX), Y6
-	VFMADD231PS  Y6, Y4, Y0
-	VFMADD231PS  Y6, Y5, Y1
-	VBROADCASTSS 4(DX), Y6
-	VFMADD231PS  Y6, Y4, Y2
-	VFMADD231PS  Y6, Y5, Y3
-	PREFETCHT1   (R11)
-	PREFETCHT1   64(R11)
-	PREFETCHT1   128(R11)
-	PREFETCHT1   192(R11)
-	ADDQ         $0x00000100, R11
-	VMOVUPS      (AX)(CX*1), Y4
-	VMOVUPS      32(AX)(CX*1), Y5
-	VBROADCASTSS (DX)(BX*1), Y6
-	VFMADD231PS  Y6, Y4, Y0
-	VFMADD231PS  Y6, Y5, Y1
-	VBROADCASTSS 4(DX)(BX*1), Y6
-	VFMADD231PS  Y6, Y4, Y2
-	VFMADD231PS  Y6, Y5, Y3
-	LEAQ         (AX)(CX*2), AX
-	LEAQ         (DX)(BX*2), DX
-	VMOVUPS      (AX), Y4
-	VMOVUPS      32(AX), Y5
-	VBROADCASTSS (DX), Y6
-	VFMADD231PS  Y6, Y4, Y0
-	VFMADD231PS  Y6, Y5, Y1
-	VBROADCASTSS 4(DX), Y6
-	VFMADD231PS  Y6, Y4, Y2
-	VFMADD231PS  Y6, Y5, Y3
-	PREFETCHT0   (DI)
-	ADDQ         R8, DI
-	DECQ         R9
-	CMOVQEQ      R10, R8
-	VMOVUPS      (AX)(CX*1), Y4
-	VMOVUPS      32(AX)(CX*1), Y5
-	VBROADCASTSS (DX)(BX*1), Y6
-	VFMADD231PS  Y6, Y4, Y0
-	VFMADD231PS  Y6, Y5, Y1
-	VBROADCASTSS 4(DX)(BX*1), Y6
-	VFMADD231PS  Y6, Y4, Y2
-	VFMADD231PS  Y6, Y5, Y3
-	LEAQ         (AX)(CX*2), AX
-	LEAQ         (DX)(BX*2), DX
-	DECQ         R12
-	JNE          loop
-	TESTQ        SI, SI
-	JE           rest
-	DECQ         runs+104(FP)
-	JE           fetched
-	MOVQ         soon+80(FP), R11
-	ADDQ         ld+88(FP), R11
-	MOVQ         R11, soon+80(FP)
-	JMP          phase
-
-fetched:
-	MOVQ AX, R11
-	MOVQ SI, run+96(FP)
-	JMP  phase
-
-rest:
-	MOVQ k+0(FP), SI
-	ANDQ $0x00000003, SI
-	JE   store
-
-single:
-	VMOVUPS      (AX), Y4
-	VMOVUPS      32(AX), Y5
-	VBROADCASTSS (DX), Y6
-	VFMADD231PS  Y6, Y4, Y0
-	VFMADD231PS  Y6, Y5, Y1
-	VBROADCASTSS 4(DX), Y6
-	VFMADD231PS  Y6, Y4, Y2
-	VFMADD231PS  Y6, Y5, Y3
-	ADDQ         CX, AX
-	ADDQ         BX, DX
-	DECQ         SI
-	JNE          single
-
-store:
-	MOVQ       tail+56(FP), AX
-	LEAQ       laneMask<>+32(SB), CX
-	SHLQ       $0x02, AX
-	SUBQ       AX, CX
-	VMOVUPS    (CX), Y4
-	MOVQ       c+40(FP), AX
-	MOVQ       ldc+48(FP), CX
-	VMOVUPS    Y0, (AX)
-	VMASKMOVPS Y1, Y4, 32(AX)
-	ADDQ       CX, AX
-	VMOVUPS    Y2, (AX)
-	VMASKMOVPS Y3, Y4, 32(AX)
-	VZEROUPPER
-	RET
-
-// func tile2x2BF16AVX2(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
-// Requires: AVX, AVX2, CMOV, FMA3, MMX+
-TEXT ·tile2x2BF16AVX2(SB), NOSPLIT, $0-112
-	MOVQ   b+24(FP), AX
-	MOVQ   brs+32(FP), CX
-	MOVQ   a+8(FP), DX
-	MOVQ   lda+16(FP), BX
-	LEAQ   (BX)(BX*2), SI
-	MOVB   load+64(FP), SI
-	TESTB  SI, SI
-	JNE    fromC
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	JMP    begin
-
-fromC:
-	MOVQ       tail+56(FP), SI
-	LEAQ       laneMask<>+32(SB), DI
-	SHLQ       $0x02, SI
-	SUBQ       SI, DI
-	VMOVUPS    (DI), Y3
-	MOVQ       c+40(FP), SI
-	MOVQ       ldc+48(FP), DI
-	VMOVUPS    (SI), Y0
-	VMASKMOVPS 32(SI), Y3, Y1
-	ADDQ       DI, SI
-	VMOVUPS    (SI), Y2
-	VMASKMOVPS 32(SI), Y3, Y3
-
-begin:
-	MOVQ k+0(FP), SI
-	SHRQ $0x02, SI
-	JE   rest
-	MOVQ soonC+72(FP), DI
-	MOVQ ldc+48(FP), R8
-	MOVQ $0x00000002, R9
-	XORQ R10, R10
-	MOVQ soon+80(FP), R11
-
-phase:
-	MOVQ    run+96(FP), R12
-	CMPQ    SI, R12
-	CMOVQLT SI, R12
-	SUBQ    R12, SI
-
-loop:
-	VPMOVZXWD    (AX), Y4
-	VPSLLD       $0x10, Y4, Y4
-	VPMOVZXWD    16(AX), Y5
-	VPSLLD       $0x10, Y5, Y5
-	VBROADCASTSS (DX), Y6
-	VFMADD231PS  Y6, Y4, Y0
-	VFMADD231PS  Y6, Y5, Y1
-	VBROADCASTSS (DX)(BX*1), Y6
-	VFMADD231PS  Y6, Y4, Y2
-	VFMADD231PS  Y6, Y5, Y3
-	PREFETCHT1   (R11)
-	PREFETCHT1   64(R11)
-	ADDQ         $0x00000080, R11
-	VPMOVZXWD    (AX)(CX*1), Y4
-	VPSLLD       $0x10, Y4, Y4
-	VPMOVZXWD    16(AX)(CX*1), Y5
-	VPSLLD       $0x10, Y5, Y5
-	VBROADCASTSS 4(DX), Y6
-	VFMADD231PS  Y6, Y4, Y0
-	VFMADD231PS  Y6, Y5, Y1
-	VBROADCASTSS 4(DX)(BX*1), Y6
-	VFMADD231PS  Y6, Y4, Y2
-	VFMADD231PS  Y6, Y5, Y3
-	LEAQ         (AX)(CX*2), AX
-	VPMOVZXWD    (AX), Y4
-	VPSLLD       $0x10, Y4, Y4
-	VPMOVZXWD    16(AX), Y5
-	VPSLLD       $0x10, Y5, Y5
-	VBROADCASTSS 8(DX), Y6
-	VFMADD231PS  Y6, Y4, Y0
-	VFMADD231PS  Y6, Y5, Y1
-	VBROADCASTSS 8(DX)(BX*1), Y6
-	VFMADD231PS  Y6, Y4, Y2
-	VFMADD231PS  Y6, Y5, Y3
-	PREFETCHT0   (DI)
-	ADDQ         R8, DI
-	DECQ         R9
-	CMOVQEQ      R10, R8
-	VPMOVZXWD    (AX)(CX*1), Y4
-	VPSLLD       $0x10, Y4, Y4
-	VPMOVZXWD    16(AX)(CX*1), Y5
-	VPSLLD       $0x10, Y5, Y5
-	VBROADCASTSS 12(DX), Y6
-	VFMADD231PS  Y6, Y4, Y0
-	VFMADD231PS  Y6, Y5, Y1
-	VBROADCASTSS 12(DX)(BX*1), Y6
-	VFMADD231PS  Y6, Y4, Y2
-	VFMADD231PS  Y6, Y5, Y3
-	LEAQ         (AX)(CX*2), AX
-	ADDQ         $0x10, DX
-	DECQ         R12
-	JNE          loop
-	TESTQ        SI, SI
-	JE           rest
-	DECQ         runs+104(FP)
-	JE           fetched
-	MOVQ         soon+80(FP), R11
-	ADDQ         ld+88(FP), R11
-	MOVQ         R11, soon+80(FP)
-	JMP          phase
-
-fetched:
-	MOVQ AX, R11
-	MOVQ SI, run+96(FP)
-	JMP  phase
-
-rest:
-	MOVQ k+0(FP), SI
-	ANDQ $0x00000003, SI
-	JE   store
-
-single:
-	VPMOVZXWD    (AX), Y4
-	VPSLLD       $0x10, Y4, Y4
-	VPMOVZXWD    16(AX), Y5
-	VPSLLD       $0x10, Y5, Y5
-	VBROADCASTSS (DX), Y6
-	VFMADD231PS  Y6, Y4, Y0
-	VFMADD231PS  Y6, Y5, Y1
-	VBROADCASTSS (DX)(BX*1), Y6
-	VFMADD231PS  Y6, Y4, Y2
-	VFMADD231PS  Y6, Y5, Y3
-	ADDQ         CX, AX
-	ADDQ         $0x04, DX
-	DECQ         SI
-	JNE          single
-
-store:
-	MOVQ       tail+56(FP), AX
-	LEAQ       laneMask<>+32(SB), CX
-	SHLQ       $0x02, AX
-	SUBQ       AX, CX
-	VMOVUPS    (CX), Y4
-	MOVQ       c+40(FP), AX
-	MOVQ       ldc+48(FP), CX
-	VMOVUPS    Y0, (AX)
-	VMASKMOVPS Y1, Y4, 32(AX)
-	ADDQ       CX, AX
-	VMOVUPS    Y2, (AX)
-	VMASKMOVPS Y3, Y4, 32(AX)
-	VZEROUPPER
-	RET
-
-// func tile3x2AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-// Requires: AVX, CMOV, FMA3, MMX+
-TEXT ·tile3x2AVX2(SB), NOSPLIT, $0-112
-	MOVQ   b+24(FP), AX
-	MOVQ   brs+32(FP), CX
-	MOVQ   a+8(FP), DX
-	MOVQ   lda+16(FP), BX
-	LEAQ   (BX)(BX*2), SI
-	MOVB   load+64(FP), SI
-	TESTB  SI, SI
-	JNE    fromC
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	VXORPS Y4, Y4, Y4
-	VXORPS Y5, Y5, Y5
-	JMP    begin
-
-fromC:
-	MOVQ       tail+56(FP), SI
-	LEAQ       laneMask<>+32(SB), DI
-	SHLQ       $0x02, SI
-	SUBQ       SI, DI
-	VMOVUPS    (DI), Y5
-	MOVQ       c+40(FP), SI
-	MOVQ       ldc+48(FP), DI
-	VMOVUPS    (SI), Y0
-	VMASKMOVPS 32(SI), Y5, Y1
-	ADDQ       DI, SI
-	VMOVUPS    (SI), Y2
-	VMASKMOVPS 32(SI), Y5, Y3
-	ADDQ       DI, SI
-	VMOVUPS    (SI), Y4
-	VMASKMOVPS 32(SI), Y5, Y5
-
-begin:
-	MOVQ k+0(FP), SI
-	SHRQ $0x02, SI
-	JE   rest
-	MOVQ soonC+72(FP), DI
-	MOVQ ldc+48(FP), R8
-	MOVQ $0x00000003, R9
-	XORQ R10, R10
-	MOVQ soon+80(FP), R11
-
-phase:
-	MOVQ    run+96(FP), R12
-	CMPQ    SI, R12
-	CMOVQLT SI, R12
-	SUBQ    R12, SI
-
-loop:
-	VMOVUPS      (AX), Y6
-	VMOVUPS      32(AX), Y7
-	VBROADCASTSS (DX), Y8
-	VFMADD231PS  Y8, Y6, Y0
-	VFMADD231PS  Y8, Y7, Y1
-	VBROADCASTSS (DX)(BX*1), Y8
-	VFMADD231PS  Y8, Y6, Y2
-	VFMADD231PS  Y8, Y7, Y3
-	VBROADCASTSS (DX)(BX*2), Y8
-	VFMADD231PS  Y8, Y6, Y4
-	VFMADD231PS  Y8, Y7, Y5
-	PREFETCHT1   (R11)
-	PREFETCHT1   64(R11)
-	PREFETCHT1   128(R11)
-	PREFETCHT1   192(R11)
-	ADDQ         $0x00000100, R11
-	VMOVUPS      (AX)(CX*1), Y6
-	VMOVUPS      32(AX)(CX*1), Y7
-	VBROADCASTSS 4(DX), Y8
-	VFMADD231PS  Y8, Y6, Y0
-	VFMADD231PS  Y8, Y7, Y1
-	VBROADCASTSS 4(DX)(BX*1), Y8
-	VFMADD231PS  Y8, Y6, Y2
-	VFMADD231PS  Y8, Y7, Y3
-	VBROADCASTSS 4(DX)(BX*2), Y8
-	VFMADD231PS  Y8, Y6, Y4
-	VFMADD231PS  Y8, Y7, Y5
-	LEAQ         (AX)(CX*2), AX
-	VMOVUPS      (AX), Y6
-	VMOVUPS      32(AX), Y7
-	VBROADCASTSS 8(DX), Y8
-	VFMADD231PS  Y8, Y6, Y0
-	VFMADD231PS  Y8, Y7, Y1
-	VBROADCASTSS 8(DX)(BX*1), Y8
-	VFMADD231PS  Y8, Y6, Y2
-	VFMADD231PS  Y8, Y7, Y3
-	VBROADCASTSS 8(DX)(BX*2), Y8
-	VFMADD231PS  Y8, Y6, Y4
-	VFMADD231PS  Y8, Y7, Y5
-	PREFETCHT0   (DI)
-	ADDQ         R8, DI
-	DECQ         R9
-	CMOVQEQ      R10, R8
-	VMOVUPS      (AX)(CX*1), Y6
-	VMOVUPS      32(AX)(CX*1), Y7
-	VBROADCASTSS 12(DX), Y8
-	VFMADD231PS  Y8, Y6, Y0
-	VFMADD231PS  Y8, Y7, Y1
-	VBROADCASTSS 12(DX)(BX*1), Y8
-	VFMADD231PS  Y8, Y6, Y2
-	VFMADD231PS  Y8, Y7, Y3
-	VBROADCASTSS 12(DX)(BX*2), Y8
-	VFMADD231PS  Y8, Y6, Y4
-	VFMADD231PS  Y8, Y7, Y5
-	LEAQ         (AX)(CX*2), AX
-	ADDQ         $0x10, DX
-	DECQ         R12
-	JNE          loop
-	TESTQ        SI, SI
-	JE           rest
-	DECQ         runs+104(FP)
-	JE           fetched
-	MOVQ         soon+80(FP), R11
-	ADDQ         ld+88(FP), R11
-	MOVQ         R11, soon+80(FP)
-	JMP          phase
-
-fetched:
-	MOVQ AX, R11
-	MOVQ SI, run+96(FP)
-	JMP  phase
-
-rest:
-	MOVQ k+0(FP), SI
-	ANDQ $0x00000003, SI
-	JE   store
-
-single:
-	VMOVUPS      (AX), Y6
-	VMOVUPS      32(AX), Y7
-	VBROADCASTSS (DX), Y8
-	VFMADD231PS  Y8, Y6, Y0
-	VFMADD231PS  Y8, Y7, Y1
-	VBROADCASTSS (DX)(BX*1), Y8
-	VFMADD231PS  Y8, Y6, Y2
-	VFMADD231PS  Y8, Y7, Y3
-	VBROADCASTSS (DX)(BX*2), Y8
-	VFMADD231PS  Y8, Y6, Y4
-	VFMADD231PS  Y8, Y7, Y5
-	ADDQ         CX, AX
-	ADDQ         $0x04, DX
-	DECQ         SI
-	JNE          single
-
-store:
-	MOVQ       tail+56(FP), AX
-	LEAQ       laneMask<>+32(SB), CX
-	SHLQ       $0x02, AX
-	SUBQ       AX, CX
-	VMOVUPS    (CX), Y6
-	MOVQ       c+40(FP), AX
-	MOVQ       ldc+48(FP), CX
-	VMOVUPS    Y0, (AX)
-	VMASKMOVPS Y1, Y6, 32(AX)
-	ADDQ       CX, AX
-	VMOVUPS    Y2, (AX)
-	VMASKMOVPS Y3, Y6, 32(AX)
-	ADDQ       CX, AX
-	VMOVUPS    Y4, (AX)
-	VMASKMOVPS Y5, Y6, 32(AX)
-	VZEROUPPER
-	RET
-
-// func tile3x2TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-// Requires: AVX, CMOV, FMA3, MMX+
-TEXT ·tile3x2TAVX2(SB), NOSPLIT, $0-112
-	MOVQ   b+24(FP), AX
-	MOVQ   brs+32(FP), CX
-	MOVQ   a+8(FP), DX
-	MOVQ   lda+16(FP), BX
-	MOVB   load+64(FP), SI
-	TESTB  SI, SI
-	JNE    fromC
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	VXORPS Y4, Y4, Y4
-	VXORPS Y5, Y5, Y5
-	JMP    begin
-
-fromC:
-	MOVQ       tail+56(FP), SI
-	LEAQ       laneMask<>+32(SB), DI
-	SHLQ       $0x02, SI
-	SUBQ       SI, DI
-	VMOVUPS    (DI), Y5
-	MOVQ       c+40(FP), SI
-	MOVQ       ldc+48(FP), DI
-	VMOVUPS    (SI), Y0
-	VMASKMOVPS 32(SI), Y5, Y1
-	ADDQ       DI, SI
-	VMOVUPS    (SI), Y2
-	VMASKMOVPS 32(SI), Y5, Y3
-	ADDQ       DI, SI
-	VMOVUPS    (SI), Y4
-	VMASKMOVPS 32(SI), Y5, Y5
-
-begin:
-	MOVQ k+0(FP), SI
-	SHRQ $0x02, SI
-	JE   rest
-	MOVQ soonC+72(FP), DI
-	MOVQ ldc+48(FP), R8
-	MOVQ $0x00000003, R9
-	XORQ R10, R10
-	MOVQ soon+80(FP), R11
-
-phase:
-	MOVQ    run+96(FP), R12
-	CMPQ    SI, R12
-	CMOVQLT SI, R12
-	SUBQ    R12, SI
-
-loop:
-	VMOVUPS      (AX), Y6
-	VMOVUPS      32(AX), Y7
-	VBROADCASTSS (DX), Y8
-	VFMADD231PS  Y8, Y6, Y0
-	VFMADD231PS  Y8, Y7, Y1
-	VBROADCASTSS 4(DX), Y8
-	VFMADD231PS  Y8, Y6, Y2
-	VFMADD231PS  Y8, Y7, Y3
-	VBROADCASTSS 8(DX), Y8
-	VFMADD231PS  Y8, Y6, Y4
-	VFMADD231PS  Y8, Y7, Y5
-	PREFETCHT1   (R11)
-	PREFETCHT1   64(R11)
-	PREFETCHT1   128(R11)
-	PREFETCHT1   192(R11)
-	ADDQ         $0x00000100, R11
-	VMOVUPS      (AX)(CX*1), Y6
-	VMOVUPS      32(AX)(CX*1), Y7
-	VBROADCASTSS (DX)(BX*1), Y8
-	VFMADD231PS  Y8, Y6, Y0
-	VFMADD231PS  Y8, Y7, Y1
-	VBROADCASTSS 4(DX)(BX*1), Y8
-	VFMADD231PS  Y8, Y6, Y2
-	VFMADD231PS  Y8, Y7, Y3
-	VBROADCASTSS 8(DX)(BX*1), Y8
-	VFMADD231PS  Y8, Y6, Y4
-	VFMADD231PS  Y8, Y7, Y5
-	LEAQ         (AX)(CX*2), AX
-	LEAQ         (DX)(BX*2), DX
-	VMOVUPS      (AX), Y6
-	VMOVUPS      32(AX), Y7
-	VBROADCASTSS (DX), Y8
-	VFMADD231PS  Y8, Y6, Y0
-	VFMADD231PS  Y8, Y7, Y1
-	VBROADCASTSS 4(DX), Y8
-	VFMADD231PS  Y8, Y6, Y2
-	VFMADD231PS  Y8, Y7, Y3
-	VBROADCASTSS 8(DX), Y8
-	VFMADD231PS  Y8, Y6, Y4
-	VFMADD231PS  Y8, Y7, Y5
-	PREFETCHT0   (DI)
-	ADDQ         R8, DI
-	DECQ         R9
-	CMOVQEQ      R10, R8
-	VMOVUPS      (AX)(CX*1), Y6
-	VMOVUPS      32(AX)(CX*1), Y7
-	VBROADCASTSS (DX)(BX*1), Y8
-	VFMADD231PS  Y8, Y6, Y0
-	VFMADD231PS  Y8, Y7, Y1
-	VBROADCASTSS 4(DX)(BX*1), Y8
-	VFMADD231PS  Y8, Y6, Y2
-	VFMADD231PS  Y8, Y7, Y3
-	VBROADCASTSS 8(DX)(BX*1), Y8
-	VFMADD231PS  Y8, Y6, Y4
-	VFMADD231PS  Y8, Y7, Y5
-	LEAQ         (AX)(CX*2), AX
-	LEAQ         (DX)(BX*2), DX
-	DECQ         R12
-	JNE          loop
-	TESTQ        SI, SI
-	JE           rest
-	DECQ         runs+104(FP)
-	JE           fetched
-	MOVQ         soon+80(FP), R11
-	ADDQ         ld+88(FP), R11
-	MOVQ         R11, soon+80(FP)
-	JMP          phase
-
-fetched:
-	MOVQ AX, R11
-	MOVQ SI, run+96(FP)
-	JMP  phase
-
-rest:
-	MOVQ k+0(FP), SI
-	ANDQ $0x00000003, SI
-	JE   store
-
-single:
-	VMOVUPS      (AX), Y6
-	VMOVUPS      32(AX), Y7
-	VBROADCASTSS (DX), Y8
-	VFMADD231PS  Y8, Y6, Y0
-	VFMADD231PS  Y8, Y7, Y1
-	VBROADCASTSS 4(DX), Y8
-	VFMADD231PS  Y8, Y6, Y2
-	VFMADD231PS  Y8, Y7, Y3
-	VBROADCASTSS 8(DX), Y8
-	VFMADD231PS  Y8, Y6, Y4
-	VFMADD231PS  Y8, Y7, Y5
-	ADDQ         CX, AX
-	ADDQ         BX, DX
-	DECQ         SI
-	JNE          single
-
-store:
-	MOVQ       tail+56(FP), AX
-	LEAQ       laneMask<>+32(SB), CX
-	SHLQ       $0x02, AX
-	SUBQ       AX, CX
-	VMOVUPS    (CX), Y6
-	MOVQ       c+40(FP), AX
-	MOVQ       ldc+48(FP), CX
-	VMOVUPS    Y0, (AX)
-	VMASKMOVPS Y1, Y6, 32(AX)
-	ADDQ       CX, AX
-	VMOVUPS    Y2, (AX)
-	VMASKMOVPS Y3, Y6, 32(AX)
-	ADDQ       CX, AX
-	VMOVUPS    Y4, (AX)
-	VMASKMOVPS Y5, Y6, 32(AX)
-	VZEROUPPER
-	RET
-
-// func tile3x2BF16AVX2(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
-// Requires: AVX, AVX2, CMOV, FMA3, MMX+
-TEXT ·tile3x2BF16AVX2(SB), NOSPLIT, $0-112
-	MOVQ   b+24(FP), AX
-	MOVQ   brs+32(FP), CX
-	MOVQ   a+8(FP), DX
-	MOVQ   lda+16(FP), BX
-	LEAQ   (BX)(BX*2), SI
-	MOVB   load+64(FP), SI
-	TESTB  SI, SI
-	JNE    fromC
-	VXORPS Y0, Y0, Y0
-	VXORPS Y1, Y1, Y1
-	VXORPS Y2, Y2, Y2
-	VXORPS Y3, Y3, Y3
-	VXORPS Y4, Y4, Y4
-	VXORPS Y5, Y5, Y5
-	JMP    begin
-
-fromC:
-	MOVQ       tail+56(FP), SI
-	LEAQ       laneMask<>+32(SB), DI
-	SHLQ       $0x02, SI
-	SUBQ       SI, DI
-	VMOVUPS    (DI), Y5
-	MOVQ       c+40(FP), SI
-	MOVQ       ldc+48(FP), DI
-	VMOVUPS    (SI), Y0
-	VMASKMOVPS 32(SI), Y5, Y1
-	ADDQ       DI, SI
-	VMOVUPS    (SI), Y2
-	VMASKMOVPS 32(SI), Y5, Y3
-	ADDQ       DI, SI
-	VMOVUPS    (SI), Y4
-	VMASKMOVPS 32(SI), Y5, Y5
-
-begin:
-	MOVQ k+0(FP), SI
-	SHRQ $0x02, SI
-	JE   rest
-	MOVQ soonC+72(FP), DI
-	MOVQ ldc+48(FP), R8
-	MOVQ $0x00000003, R9
-	XORQ R10, R10
-	MOVQ soon+80(FP), R11
-
-phase:
-	MOVQ    run+96(FP), R12
-	CMPQ    SI, R12
-	CMOVQLT SI, R12
-	SUBQ    R12, SI
-
-loop:
-	VPMOVZXWD    (AX), Y6
-	VPSLLD       $0x10, Y6, Y6
-	VPMOVZXWD    16(AX), Y7
-	VPSLLD       $0x10, Y7, Y7
-	VBROADCASTSS (DX), Y8
-	VFMADD231PS  Y8, Y6, Y0
-	VFMADD231PS  Y8, Y7, Y1
-	VBROADCASTSS (DX)(BX*1), Y8
-	VFMADD231PS  Y8, Y6, Y2
-	VFMADD231PS  Y8, Y7, Y3
-	VBROADCASTSS (DX)(BX*2), Y8
-	VFMADD231PS  Y8, Y6, Y4
-	VFMADD231PS  Y8, Y7, Y5
-	PREFETCHT1   (R11)
-	PREFETCHT1   64(R11)
-	ADDQ         $0x00000080, R11
-	VPMOVZXWD    (AX)(CX*1), Y6
-	VPSLLD       $0x10, Y6, Y6
-	VPMOVZXWD    16(AX)(CX*1), Y7
-	VPSLLD       $0x10, Y7, Y7
-	VBROADCASTSS 4(DX), Y8
-	VFMADD231PS  Y8, Y6, Y0
-	VFMADD231PS  Y8, Y7, Y1
-	VBROADCASTSS 4(DX)(BX*1), Y8
-	VFMADD231PS  Y8, Y6, Y2
-	VFMADD231PS  Y8, Y7, Y3
-	VBROADCASTSS 4(DX)(BX*2), Y8
-	VFMADD231PS  Y8, Y6, Y4
-	VFMADD231PS  Y8, Y7, Y5
-	LEAQ         (AX)(CX*2), AX
-	VPMOVZXWD    (AX), Y6
-	VPSLLD       $0x10, Y6, Y6
-	VPMOVZXWD    16(AX), Y7
-	VPSLLD       $0x10, Y7, Y7
-	VBROADCASTSS 8(DX), Y8
-	VFMADD231PS  Y8, Y6, Y0
-	VFMADD231PS  Y8, Y7, Y1
-	VBROADCASTSS 8(DX)(BX*1), Y8
-	VFMADD231PS  Y8, Y6, Y2
-	VFMADD231PS  Y8, Y7, Y3
-	VBROADCASTSS 8(DX)(BX*2), Y8
-	VFMADD231PS  Y8, Y6, Y4
-	VFMADD231PS  Y8, Y7, Y5
-	PREFETCHT0   (DI)
-	ADDQ         R8, DI
-	DECQ         R9
-	CMOVQEQ      R10, R8
-	VPMOVZXWD    (AX)(CX*1), Y6
-	VPSLLD       $0x10, Y6, Y6
-	VPMOVZXWD    16(AX)(CX*1), Y7
-	VPSLLD       $0x10, Y7, Y7
-	VBROADCASTSS 12(DX), Y8
-	VFMADD231PS  Y8, Y6, Y0
-	VFMADD231PS  Y8, Y7, Y1
-	VBROADCASTSS 12(DX)(BX*1), Y8
-	VFMADD231PS  Y8, Y6, Y2
-	VFMADD231PS  Y8, Y7, Y3
-	VBROADCASTSS 12(DX)(BX*2), Y8
-	VFMADD231PS  Y8, Y6, Y4
-	VFMADD231PS  Y8, Y7, Y5
-	LEAQ         (AX)(CX*2), AX
-	ADDQ         $0x10, DX
-	DECQ         R12
-	JNE          loop
-	TESTQ        SI, SI
-	JE           rest
-	DECQ         runs+104(FP)
-	JE           fetched
-	MOVQ         soon+80(FP), R11
-	ADDQ         ld+88(FP), R11
-	MOVQ         R11, soon+80(FP)
-	JMP          phase
-
-fetched:
-	MOVQ AX, R11
-	MOVQ SI, run+96(FP)
-	JMP  phase
-
-rest:
-	MOVQ k+0(FP), SI
-	ANDQ $0x00000003, SI
-	JE   store
-
-single:
-	VPMOVZXWD    (AX), Y6
-	VPSLLD       $0x10, Y6, Y6
-	VPMOVZXWD    16(AX), Y7
-	VPSLLD       $0x10, Y7, Y7
-	VBROADCASTSS (DX), Y8
-	VFMADD231PS  Y8, Y6, Y0
-	VFMADD231PS  Y8, Y7, Y1
-	VBROADCASTSS (DX)(BX*1), Y8
-	VFMADD231PS  Y8, Y6, Y2
-	VFMADD231PS  Y8, Y7, Y3
-	VBROADCASTSS (DX)(BX*2), Y8
-	VFMADD231PS  Y8, Y6, Y4
-	VFMADD231PS  Y8, Y7, Y5
-	ADDQ         CX, AX
-	ADDQ         $0x04, DX
-	DECQ         SI
-	JNE          single
-
-store:
-	MOVQ       tail+56(FP), AX
-	LEAQ       laneMask<>+32(SB), CX
-	SHLQ       $0x02, AX
-	SUBQ       AX, CX
-	VMOVUPS    (CX), Y6
-	MOVQ       c+40(FP), AX
-	MOVQ       ldc+48(FP), CX
-	VMOVUPS    Y0, (AX)
-	VMASKMOVPS Y1, Y6, 32(AX)
-	ADDQ       CX, AX
-	VMOVUPS    Y2, (AX)
-	VMASKMOVPS Y3, Y6, 32(AX)
-	ADDQ       CX, AX
-	VMOVUPS    Y4, (AX)
-	VMASKMOVPS Y5, Y6, 32(AX)
 	VZEROUPPER
 	RET
 
@@ -3947,7 +2387,7 @@ TEXT ·tile4x2AVX2(SB), NOSPLIT, $0-112
 
 fromC:
 	MOVQ       tail+56(FP), DI
-	LEAQ       laneMask<>+32(SB), R8
+	LEAQ       laneMask<>+64(SB), R8
 	SHLQ       $0x02, DI
 	SUBQ       DI, R8
 	VMOVUPS    (R8), Y7
@@ -4091,7 +2531,7 @@ single:
 
 store:
 	MOVQ       tail+56(FP), AX
-	LEAQ       laneMask<>+32(SB), CX
+	LEAQ       laneMask<>+64(SB), CX
 	SHLQ       $0x02, AX
 	SUBQ       AX, CX
 	VMOVUPS    (CX), Y8
@@ -4133,7 +2573,7 @@ TEXT ·tile4x2TAVX2(SB), NOSPLIT, $0-112
 
 fromC:
 	MOVQ       tail+56(FP), SI
-	LEAQ       laneMask<>+32(SB), DI
+	LEAQ       laneMask<>+64(SB), DI
 	SHLQ       $0x02, SI
 	SUBQ       SI, DI
 	VMOVUPS    (DI), Y7
@@ -4278,7 +2718,7 @@ single:
 
 store:
 	MOVQ       tail+56(FP), AX
-	LEAQ       laneMask<>+32(SB), CX
+	LEAQ       laneMask<>+64(SB), CX
 	SHLQ       $0x02, AX
 	SUBQ       AX, CX
 	VMOVUPS    (CX), Y8
@@ -4298,9 +2738,9 @@ store:
 	VZEROUPPER
 	RET
 
-// func tile4x2BF16AVX2(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
+// func tile4x2PairsAVX2(k int, a *float32, lda int, b *uint32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint32, ld int, run int, runs int)
 // Requires: AVX, AVX2, CMOV, FMA3, MMX+
-TEXT ·tile4x2BF16AVX2(SB), NOSPLIT, $0-112
+TEXT ·tile4x2PairsAVX2(SB), NOSPLIT, $0-112
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -4321,33 +2761,36 @@ TEXT ·tile4x2BF16AVX2(SB), NOSPLIT, $0-112
 
 fromC:
 	MOVQ       tail+56(FP), DI
-	LEAQ       laneMask<>+32(SB), R8
+	LEAQ       laneMask<>+64(SB), R8
 	SHLQ       $0x02, DI
 	SUBQ       DI, R8
-	VMOVUPS    (R8), Y7
+	VMOVUPS    (R8), Y6
+	VMOVUPS    32(R8), Y7
 	MOVQ       c+40(FP), DI
 	MOVQ       ldc+48(FP), R8
-	VMOVUPS    (DI), Y0
+	VMASKMOVPS (DI), Y6, Y0
 	VMASKMOVPS 32(DI), Y7, Y1
 	ADDQ       R8, DI
-	VMOVUPS    (DI), Y2
+	VMASKMOVPS (DI), Y6, Y2
 	VMASKMOVPS 32(DI), Y7, Y3
 	ADDQ       R8, DI
-	VMOVUPS    (DI), Y4
+	VMASKMOVPS (DI), Y6, Y4
 	VMASKMOVPS 32(DI), Y7, Y5
 	ADDQ       R8, DI
-	VMOVUPS    (DI), Y6
+	VMASKMOVPS (DI), Y6, Y6
 	VMASKMOVPS 32(DI), Y7, Y7
 
 begin:
-	MOVQ k+0(FP), DI
-	SHRQ $0x02, DI
-	JE   rest
-	MOVQ soonC+72(FP), R8
-	MOVQ ldc+48(FP), R9
-	MOVQ $0x00000004, R10
-	XORQ R11, R11
-	MOVQ soon+80(FP), R12
+	VPCMPEQD Y8, Y8, Y8
+	VPSLLD   $0x10, Y8, Y8
+	MOVQ     k+0(FP), DI
+	SHRQ     $0x02, DI
+	JE       rest
+	MOVQ     soonC+72(FP), R8
+	MOVQ     ldc+48(FP), R9
+	MOVQ     $0x00000004, R10
+	XORQ     R11, R11
+	MOVQ     soon+80(FP), R12
 
 phase:
 	MOVQ    run+96(FP), R13
@@ -4356,77 +2799,73 @@ phase:
 	SUBQ    R13, DI
 
 loop:
-	VPMOVZXWD    (AX), Y8
-	VPSLLD       $0x10, Y8, Y8
-	VPMOVZXWD    16(AX), Y9
-	VPSLLD       $0x10, Y9, Y9
-	VBROADCASTSS (DX), Y10
-	VFMADD231PS  Y10, Y8, Y0
-	VFMADD231PS  Y10, Y9, Y1
-	VBROADCASTSS (DX)(BX*1), Y10
-	VFMADD231PS  Y10, Y8, Y2
-	VFMADD231PS  Y10, Y9, Y3
-	VBROADCASTSS (DX)(BX*2), Y10
-	VFMADD231PS  Y10, Y8, Y4
-	VFMADD231PS  Y10, Y9, Y5
-	VBROADCASTSS (DX)(SI*1), Y10
-	VFMADD231PS  Y10, Y8, Y6
-	VFMADD231PS  Y10, Y9, Y7
+	VMOVUPS      (AX), Y10
+	VPSLLD       $0x10, Y10, Y9
+	VPAND        Y8, Y10, Y10
+	VBROADCASTSS (DX), Y11
+	VFMADD231PS  Y11, Y9, Y0
+	VFMADD231PS  Y11, Y10, Y1
+	VBROADCASTSS (DX)(BX*1), Y11
+	VFMADD231PS  Y11, Y9, Y2
+	VFMADD231PS  Y11, Y10, Y3
+	VBROADCASTSS (DX)(BX*2), Y11
+	VFMADD231PS  Y11, Y9, Y4
+	VFMADD231PS  Y11, Y10, Y5
+	VBROADCASTSS (DX)(SI*1), Y11
+	VFMADD231PS  Y11, Y9, Y6
+	VFMADD231PS  Y11, Y10, Y7
 	PREFETCHT1   (R12)
 	ADDQ         $0x00000040, R12
-	VPMOVZXWD    (AX)(CX*1), Y8
-	VPSLLD       $0x10, Y8, Y8
-	VPMOVZXWD    16(AX)(CX*1), Y9
-	VPSLLD       $0x10, Y9, Y9
-	VBROADCASTSS 4(DX), Y10
-	VFMADD231PS  Y10, Y8, Y0
-	VFMADD231PS  Y10, Y9, Y1
-	VBROADCASTSS 4(DX)(BX*1), Y10
-	VFMADD231PS  Y10, Y8, Y2
-	VFMADD231PS  Y10, Y9, Y3
-	VBROADCASTSS 4(DX)(BX*2), Y10
-	VFMADD231PS  Y10, Y8, Y4
-	VFMADD231PS  Y10, Y9, Y5
-	VBROADCASTSS 4(DX)(SI*1), Y10
-	VFMADD231PS  Y10, Y8, Y6
-	VFMADD231PS  Y10, Y9, Y7
+	VMOVUPS      (AX)(CX*1), Y10
+	VPSLLD       $0x10, Y10, Y9
+	VPAND        Y8, Y10, Y10
+	VBROADCASTSS 4(DX), Y11
+	VFMADD231PS  Y11, Y9, Y0
+	VFMADD231PS  Y11, Y10, Y1
+	VBROADCASTSS 4(DX)(BX*1), Y11
+	VFMADD231PS  Y11, Y9, Y2
+	VFMADD231PS  Y11, Y10, Y3
+	VBROADCASTSS 4(DX)(BX*2), Y11
+	VFMADD231PS  Y11, Y9, Y4
+	VFMADD231PS  Y11, Y10, Y5
+	VBROADCASTSS 4(DX)(SI*1), Y11
+	VFMADD231PS  Y11, Y9, Y6
+	VFMADD231PS  Y11, Y10, Y7
 	LEAQ         (AX)(CX*2), AX
-	VPMOVZXWD    (AX), Y8
-	VPSLLD       $0x10, Y8, Y8
-	VPMOVZXWD    16(AX), Y9
-	VPSLLD       $0x10, Y9, Y9
-	VBROADCASTSS 8(DX), Y10
-	VFMADD231PS  Y10, Y8, Y0
-	VFMADD231PS  Y10, Y9, Y1
-	VBROADCASTSS 8(DX)(BX*1), Y10
-	VFMADD231PS  Y10, Y8, Y2
-	VFMADD231PS  Y10, Y9, Y3
-	VBROADCASTSS 8(DX)(BX*2), Y10
-	VFMADD231PS  Y10, Y8, Y4
-	VFMADD231PS  Y10, Y9, Y5
-	VBROADCASTSS 8(DX)(SI*1), Y10
-	VFMADD231PS  Y10, Y8, Y6
-	VFMADD231PS  Y10, Y9, Y7
+	VMOVUPS      (AX), Y10
+	VPSLLD       $0x10, Y10, Y9
+	VPAND        Y8, Y10, Y10
+	VBROADCASTSS 8(DX), Y11
+	VFMADD231PS  Y11, Y9, Y0
+	VFMADD231PS  Y11, Y10, Y1
+	VBROADCASTSS 8(DX)(BX*1), Y11
+	VFMADD231PS  Y11, Y9, Y2
+	VFMADD231PS  Y11, Y10, Y3
+	VBROADCASTSS 8(DX)(BX*2), Y11
+	VFMADD231PS  Y11, Y9, Y4
+	VFMADD231PS  Y11, Y10, Y5
+	VBROADCASTSS 8(DX)(SI*1), Y11
+	VFMADD231PS  Y11, Y9, Y6
+	VFMADD231PS  Y11, Y10, Y7
 	PREFETCHT0   (R8)
 	ADDQ         R9, R8
 	DECQ         R10
 	CMOVQEQ      R11, R9
-	VPMOVZXWD    (AX)(CX*1), Y8
-	VPSLLD       $0x10, Y8, Y8
-	VPMOVZXWD    16(AX)(CX*1), Y9
-	VPSLLD       $0x10, Y9, Y9
-	VBROADCASTSS 12(DX), Y10
-	VFMADD231PS  Y10, Y8, Y0
-	VFMADD231PS  Y10, Y9, Y1
-	VBROADCASTSS 12(DX)(BX*1), Y10
-	VFMADD231PS  Y10, Y8, Y2
-	VFMADD231PS  Y10, Y9, Y3
-	VBROADCASTSS 12(DX)(BX*2), Y10
-	VFMADD231PS  Y10, Y8, Y4
-	VFMADD231PS  Y10, Y9, Y5
-	VBROADCASTSS 12(DX)(SI*1), Y10
-	VFMADD231PS  Y10, Y8, Y6
-	VFMADD231PS  Y10, Y9, Y7
+	VMOVUPS      (AX)(CX*1), Y10
+	VPSLLD       $0x10, Y10, Y9
+	VPAND        Y8, Y10, Y10
+	VBROADCASTSS 12(DX), Y11
+	VFMADD231PS  Y11, Y9, Y0
+	VFMADD231PS  Y11, Y10, Y1
+	VBROADCASTSS 12(DX)(BX*1), Y11
+	VFMADD231PS  Y11, Y9, Y2
+	VFMADD231PS  Y11, Y10, Y3
+	VBROADCASTSS 12(DX)(BX*2), Y11
+	VFMADD231PS  Y11, Y9, Y4
+	VFMADD231PS  Y11, Y10, Y5
+	VBROADCASTSS 12(DX)(SI*1), Y11
+	VFMADD231PS  Y11, Y9, Y6
+	VFMADD231PS  Y11, Y10, Y7
 	LEAQ         (AX)(CX*2), AX
 	ADDQ         $0x10, DX
 	DECQ         R13
@@ -4451,22 +2890,21 @@ rest:
 	JE   store
 
 single:
-	VPMOVZXWD    (AX), Y8
-	VPSLLD       $0x10, Y8, Y8
-	VPMOVZXWD    16(AX), Y9
-	VPSLLD       $0x10, Y9, Y9
-	VBROADCASTSS (DX), Y10
-	VFMADD231PS  Y10, Y8, Y0
-	VFMADD231PS  Y10, Y9, Y1
-	VBROADCASTSS (DX)(BX*1), Y10
-	VFMADD231PS  Y10, Y8, Y2
-	VFMADD231PS  Y10, Y9, Y3
-	VBROADCASTSS (DX)(BX*2), Y10
-	VFMADD231PS  Y10, Y8, Y4
-	VFMADD231PS  Y10, Y9, Y5
-	VBROADCASTSS (DX)(SI*1), Y10
-	VFMADD231PS  Y10, Y8, Y6
-	VFMADD231PS  Y10, Y9, Y7
+	VMOVUPS      (AX), Y10
+	VPSLLD       $0x10, Y10, Y9
+	VPAND        Y8, Y10, Y10
+	VBROADCASTSS (DX), Y11
+	VFMADD231PS  Y11, Y9, Y0
+	VFMADD231PS  Y11, Y10, Y1
+	VBROADCASTSS (DX)(BX*1), Y11
+	VFMADD231PS  Y11, Y9, Y2
+	VFMADD231PS  Y11, Y10, Y3
+	VBROADCASTSS (DX)(BX*2), Y11
+	VFMADD231PS  Y11, Y9, Y4
+	VFMADD231PS  Y11, Y10, Y5
+	VBROADCASTSS (DX)(SI*1), Y11
+	VFMADD231PS  Y11, Y9, Y6
+	VFMADD231PS  Y11, Y10, Y7
 	ADDQ         CX, AX
 	ADDQ         $0x04, DX
 	DECQ         DI
@@ -4474,23 +2912,352 @@ single:
 
 store:
 	MOVQ       tail+56(FP), AX
-	LEAQ       laneMask<>+32(SB), CX
+	LEAQ       laneMask<>+64(SB), CX
 	SHLQ       $0x02, AX
 	SUBQ       AX, CX
 	VMOVUPS    (CX), Y8
+	VMOVUPS    32(CX), Y9
 	MOVQ       c+40(FP), AX
 	MOVQ       ldc+48(FP), CX
-	VMOVUPS    Y0, (AX)
-	VMASKMOVPS Y1, Y8, 32(AX)
+	VMASKMOVPS Y0, Y8, (AX)
+	VMASKMOVPS Y1, Y9, 32(AX)
 	ADDQ       CX, AX
-	VMOVUPS    Y2, (AX)
-	VMASKMOVPS Y3, Y8, 32(AX)
+	VMASKMOVPS Y2, Y8, (AX)
+	VMASKMOVPS Y3, Y9, 32(AX)
 	ADDQ       CX, AX
-	VMOVUPS    Y4, (AX)
-	VMASKMOVPS Y5, Y8, 32(AX)
+	VMASKMOVPS Y4, Y8, (AX)
+	VMASKMOVPS Y5, Y9, 32(AX)
 	ADDQ       CX, AX
-	VMOVUPS    Y6, (AX)
-	VMASKMOVPS Y7, Y8, 32(AX)
+	VMASKMOVPS Y6, Y8, (AX)
+	VMASKMOVPS Y7, Y9, 32(AX)
+	VZEROUPPER
+	RET
+
+// func tile5x1AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, CMOV, FMA3, MMX+
+TEXT ·tile5x1AVX2(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (BX)(BX*2), SI
+	MOVB   load+64(FP), DI
+	TESTB  DI, DI
+	JNE    fromC
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	JMP    begin
+
+fromC:
+	MOVQ       tail+56(FP), DI
+	LEAQ       laneMask<>+64(SB), R8
+	SHLQ       $0x02, DI
+	SUBQ       DI, R8
+	VMOVUPS    (R8), Y4
+	MOVQ       c+40(FP), DI
+	MOVQ       ldc+48(FP), R8
+	VMASKMOVPS (DI), Y4, Y0
+	ADDQ       R8, DI
+	VMASKMOVPS (DI), Y4, Y1
+	ADDQ       R8, DI
+	VMASKMOVPS (DI), Y4, Y2
+	ADDQ       R8, DI
+	VMASKMOVPS (DI), Y4, Y3
+	ADDQ       R8, DI
+	VMASKMOVPS (DI), Y4, Y4
+
+begin:
+	MOVQ k+0(FP), DI
+	SHRQ $0x02, DI
+	JE   rest
+	MOVQ soonC+72(FP), R8
+	MOVQ ldc+48(FP), R9
+	MOVQ $0x00000005, R10
+	XORQ R11, R11
+	MOVQ soon+80(FP), R12
+
+phase:
+	MOVQ    run+96(FP), R13
+	CMPQ    DI, R13
+	CMOVQLT DI, R13
+	SUBQ    R13, DI
+
+loop:
+	VMOVUPS      (AX), Y5
+	VBROADCASTSS (DX), Y6
+	VFMADD231PS  Y6, Y5, Y0
+	VBROADCASTSS (DX)(BX*1), Y6
+	VFMADD231PS  Y6, Y5, Y1
+	VBROADCASTSS (DX)(BX*2), Y6
+	VFMADD231PS  Y6, Y5, Y2
+	VBROADCASTSS (DX)(SI*1), Y6
+	VFMADD231PS  Y6, Y5, Y3
+	VBROADCASTSS (DX)(BX*4), Y6
+	VFMADD231PS  Y6, Y5, Y4
+	PREFETCHT1   (R12)
+	ADDQ         $0x00000040, R12
+	VMOVUPS      (AX)(CX*1), Y5
+	VBROADCASTSS 4(DX), Y6
+	VFMADD231PS  Y6, Y5, Y0
+	VBROADCASTSS 4(DX)(BX*1), Y6
+	VFMADD231PS  Y6, Y5, Y1
+	VBROADCASTSS 4(DX)(BX*2), Y6
+	VFMADD231PS  Y6, Y5, Y2
+	VBROADCASTSS 4(DX)(SI*1), Y6
+	VFMADD231PS  Y6, Y5, Y3
+	VBROADCASTSS 4(DX)(BX*4), Y6
+	VFMADD231PS  Y6, Y5, Y4
+	LEAQ         (AX)(CX*2), AX
+	VMOVUPS      (AX), Y5
+	VBROADCASTSS 8(DX), Y6
+	VFMADD231PS  Y6, Y5, Y0
+	VBROADCASTSS 8(DX)(BX*1), Y6
+	VFMADD231PS  Y6, Y5, Y1
+	VBROADCASTSS 8(DX)(BX*2), Y6
+	VFMADD231PS  Y6, Y5, Y2
+	VBROADCASTSS 8(DX)(SI*1), Y6
+	VFMADD231PS  Y6, Y5, Y3
+	VBROADCASTSS 8(DX)(BX*4), Y6
+	VFMADD231PS  Y6, Y5, Y4
+	PREFETCHT0   (R8)
+	ADDQ         R9, R8
+	DECQ         R10
+	CMOVQEQ      R11, R9
+	VMOVUPS      (AX)(CX*1), Y5
+	VBROADCASTSS 12(DX), Y6
+	VFMADD231PS  Y6, Y5, Y0
+	VBROADCASTSS 12(DX)(BX*1), Y6
+	VFMADD231PS  Y6, Y5, Y1
+	VBROADCASTSS 12(DX)(BX*2), Y6
+	VFMADD231PS  Y6, Y5, Y2
+	VBROADCASTSS 12(DX)(SI*1), Y6
+	VFMADD231PS  Y6, Y5, Y3
+	VBROADCASTSS 12(DX)(BX*4), Y6
+	VFMADD231PS  Y6, Y5, Y4
+	LEAQ         (AX)(CX*2), AX
+	ADDQ         $0x10, DX
+	DECQ         R13
+	JNE          loop
+	TESTQ        DI, DI
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R12
+	ADDQ         ld+88(FP), R12
+	MOVQ         R12, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R12
+	MOVQ DI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), DI
+	ANDQ $0x00000003, DI
+	JE   store
+
+single:
+	VMOVUPS      (AX), Y5
+	VBROADCASTSS (DX), Y6
+	VFMADD231PS  Y6, Y5, Y0
+	VBROADCASTSS (DX)(BX*1), Y6
+	VFMADD231PS  Y6, Y5, Y1
+	VBROADCASTSS (DX)(BX*2), Y6
+	VFMADD231PS  Y6, Y5, Y2
+	VBROADCASTSS (DX)(SI*1), Y6
+	VFMADD231PS  Y6, Y5, Y3
+	VBROADCASTSS (DX)(BX*4), Y6
+	VFMADD231PS  Y6, Y5, Y4
+	ADDQ         CX, AX
+	ADDQ         $0x04, DX
+	DECQ         DI
+	JNE          single
+
+store:
+	MOVQ       tail+56(FP), AX
+	LEAQ       laneMask<>+64(SB), CX
+	SHLQ       $0x02, AX
+	SUBQ       AX, CX
+	VMOVUPS    (CX), Y5
+	MOVQ       c+40(FP), AX
+	MOVQ       ldc+48(FP), CX
+	VMASKMOVPS Y0, Y5, (AX)
+	ADDQ       CX, AX
+	VMASKMOVPS Y1, Y5, (AX)
+	ADDQ       CX, AX
+	VMASKMOVPS Y2, Y5, (AX)
+	ADDQ       CX, AX
+	VMASKMOVPS Y3, Y5, (AX)
+	ADDQ       CX, AX
+	VMASKMOVPS Y4, Y5, (AX)
+	VZEROUPPER
+	RET
+
+// func tile5x1TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, CMOV, FMA3, MMX+
+TEXT ·tile5x1TAVX2(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
+	JNE    fromC
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	JMP    begin
+
+fromC:
+	MOVQ       tail+56(FP), SI
+	LEAQ       laneMask<>+64(SB), DI
+	SHLQ       $0x02, SI
+	SUBQ       SI, DI
+	VMOVUPS    (DI), Y4
+	MOVQ       c+40(FP), SI
+	MOVQ       ldc+48(FP), DI
+	VMASKMOVPS (SI), Y4, Y0
+	ADDQ       DI, SI
+	VMASKMOVPS (SI), Y4, Y1
+	ADDQ       DI, SI
+	VMASKMOVPS (SI), Y4, Y2
+	ADDQ       DI, SI
+	VMASKMOVPS (SI), Y4, Y3
+	ADDQ       DI, SI
+	VMASKMOVPS (SI), Y4, Y4
+
+begin:
+	MOVQ k+0(FP), SI
+	SHRQ $0x02, SI
+	JE   rest
+	MOVQ soonC+72(FP), DI
+	MOVQ ldc+48(FP), R8
+	MOVQ $0x00000005, R9
+	XORQ R10, R10
+	MOVQ soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
+
+loop:
+	VMOVUPS      (AX), Y5
+	VBROADCASTSS (DX), Y6
+	VFMADD231PS  Y6, Y5, Y0
+	VBROADCASTSS 4(DX), Y6
+	VFMADD231PS  Y6, Y5, Y1
+	VBROADCASTSS 8(DX), Y6
+	VFMADD231PS  Y6, Y5, Y2
+	VBROADCASTSS 12(DX), Y6
+	VFMADD231PS  Y6, Y5, Y3
+	VBROADCASTSS 16(DX), Y6
+	VFMADD231PS  Y6, Y5, Y4
+	PREFETCHT1   (R11)
+	ADDQ         $0x00000040, R11
+	VMOVUPS      (AX)(CX*1), Y5
+	VBROADCASTSS (DX)(BX*1), Y6
+	VFMADD231PS  Y6, Y5, Y0
+	VBROADCASTSS 4(DX)(BX*1), Y6
+	VFMADD231PS  Y6, Y5, Y1
+	VBROADCASTSS 8(DX)(BX*1), Y6
+	VFMADD231PS  Y6, Y5, Y2
+	VBROADCASTSS 12(DX)(BX*1), Y6
+	VFMADD231PS  Y6, Y5, Y3
+	VBROADCASTSS 16(DX)(BX*1), Y6
+	VFMADD231PS  Y6, Y5, Y4
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	VMOVUPS      (AX), Y5
+	VBROADCASTSS (DX), Y6
+	VFMADD231PS  Y6, Y5, Y0
+	VBROADCASTSS 4(DX), Y6
+	VFMADD231PS  Y6, Y5, Y1
+	VBROADCASTSS 8(DX), Y6
+	VFMADD231PS  Y6, Y5, Y2
+	VBROADCASTSS 12(DX), Y6
+	VFMADD231PS  Y6, Y5, Y3
+	VBROADCASTSS 16(DX), Y6
+	VFMADD231PS  Y6, Y5, Y4
+	PREFETCHT0   (DI)
+	ADDQ         R8, DI
+	DECQ         R9
+	CMOVQEQ      R10, R8
+	VMOVUPS      (AX)(CX*1), Y5
+	VBROADCASTSS (DX)(BX*1), Y6
+	VFMADD231PS  Y6, Y5, Y0
+	VBROADCASTSS 4(DX)(BX*1), Y6
+	VFMADD231PS  Y6, Y5, Y1
+	VBROADCASTSS 8(DX)(BX*1), Y6
+	VFMADD231PS  Y6, Y5, Y2
+	VBROADCASTSS 12(DX)(BX*1), Y6
+	VFMADD231PS  Y6, Y5, Y3
+	VBROADCASTSS 16(DX)(BX*1), Y6
+	VFMADD231PS  Y6, Y5, Y4
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	DECQ         R12
+	JNE          loop
+	TESTQ        SI, SI
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R11
+	ADDQ         ld+88(FP), R11
+	MOVQ         R11, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VMOVUPS      (AX), Y5
+	VBROADCASTSS (DX), Y6
+	VFMADD231PS  Y6, Y5, Y0
+	VBROADCASTSS 4(DX), Y6
+	VFMADD231PS  Y6, Y5, Y1
+	VBROADCASTSS 8(DX), Y6
+	VFMADD231PS  Y6, Y5, Y2
+	VBROADCASTSS 12(DX), Y6
+	VFMADD231PS  Y6, Y5, Y3
+	VBROADCASTSS 16(DX), Y6
+	VFMADD231PS  Y6, Y5, Y4
+	ADDQ         CX, AX
+	ADDQ         BX, DX
+	DECQ         SI
+	JNE          single
+
+store:
+	MOVQ       tail+56(FP), AX
+	LEAQ       laneMask<>+64(SB), CX
+	SHLQ       $0x02, AX
+	SUBQ       AX, CX
+	VMOVUPS    (CX), Y5
+	MOVQ       c+40(FP), AX
+	MOVQ       ldc+48(FP), CX
+	VMASKMOVPS Y0, Y5, (AX)
+	ADDQ       CX, AX
+	VMASKMOVPS Y1, Y5, (AX)
+	ADDQ       CX, AX
+	VMASKMOVPS Y2, Y5, (AX)
+	ADDQ       CX, AX
+	VMASKMOVPS Y3, Y5, (AX)
+	ADDQ       CX, AX
+	VMASKMOVPS Y4, Y5, (AX)
 	VZEROUPPER
 	RET
 
@@ -4519,7 +3286,7 @@ TEXT ·tile5x2AVX2(SB), NOSPLIT, $0-112
 
 fromC:
 	MOVQ       tail+56(FP), DI
-	LEAQ       laneMask<>+32(SB), R8
+	LEAQ       laneMask<>+64(SB), R8
 	SHLQ       $0x02, DI
 	SUBQ       DI, R8
 	VMOVUPS    (R8), Y9
@@ -4681,7 +3448,7 @@ single:
 
 store:
 	MOVQ       tail+56(FP), AX
-	LEAQ       laneMask<>+32(SB), CX
+	LEAQ       laneMask<>+64(SB), CX
 	SHLQ       $0x02, AX
 	SUBQ       AX, CX
 	VMOVUPS    (CX), Y10
@@ -4728,7 +3495,7 @@ TEXT ·tile5x2TAVX2(SB), NOSPLIT, $0-112
 
 fromC:
 	MOVQ       tail+56(FP), SI
-	LEAQ       laneMask<>+32(SB), DI
+	LEAQ       laneMask<>+64(SB), DI
 	SHLQ       $0x02, SI
 	SUBQ       SI, DI
 	VMOVUPS    (DI), Y9
@@ -4891,7 +3658,7 @@ single:
 
 store:
 	MOVQ       tail+56(FP), AX
-	LEAQ       laneMask<>+32(SB), CX
+	LEAQ       laneMask<>+64(SB), CX
 	SHLQ       $0x02, AX
 	SUBQ       AX, CX
 	VMOVUPS    (CX), Y10
@@ -4914,9 +3681,9 @@ store:
 	VZEROUPPER
 	RET
 
-// func tile5x2BF16AVX2(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
+// func tile5x2PairsAVX2(k int, a *float32, lda int, b *uint32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint32, ld int, run int, runs int)
 // Requires: AVX, AVX2, CMOV, FMA3, MMX+
-TEXT ·tile5x2BF16AVX2(SB), NOSPLIT, $0-112
+TEXT ·tile5x2PairsAVX2(SB), NOSPLIT, $0-112
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -4939,36 +3706,39 @@ TEXT ·tile5x2BF16AVX2(SB), NOSPLIT, $0-112
 
 fromC:
 	MOVQ       tail+56(FP), DI
-	LEAQ       laneMask<>+32(SB), R8
+	LEAQ       laneMask<>+64(SB), R8
 	SHLQ       $0x02, DI
 	SUBQ       DI, R8
-	VMOVUPS    (R8), Y9
+	VMOVUPS    (R8), Y8
+	VMOVUPS    32(R8), Y9
 	MOVQ       c+40(FP), DI
 	MOVQ       ldc+48(FP), R8
-	VMOVUPS    (DI), Y0
+	VMASKMOVPS (DI), Y8, Y0
 	VMASKMOVPS 32(DI), Y9, Y1
 	ADDQ       R8, DI
-	VMOVUPS    (DI), Y2
+	VMASKMOVPS (DI), Y8, Y2
 	VMASKMOVPS 32(DI), Y9, Y3
 	ADDQ       R8, DI
-	VMOVUPS    (DI), Y4
+	VMASKMOVPS (DI), Y8, Y4
 	VMASKMOVPS 32(DI), Y9, Y5
 	ADDQ       R8, DI
-	VMOVUPS    (DI), Y6
+	VMASKMOVPS (DI), Y8, Y6
 	VMASKMOVPS 32(DI), Y9, Y7
 	ADDQ       R8, DI
-	VMOVUPS    (DI), Y8
+	VMASKMOVPS (DI), Y8, Y8
 	VMASKMOVPS 32(DI), Y9, Y9
 
 begin:
-	MOVQ k+0(FP), DI
-	SHRQ $0x02, DI
-	JE   rest
-	MOVQ soonC+72(FP), R8
-	MOVQ ldc+48(FP), R9
-	MOVQ $0x00000005, R10
-	XORQ R11, R11
-	MOVQ soon+80(FP), R12
+	VPCMPEQD Y10, Y10, Y10
+	VPSLLD   $0x10, Y10, Y10
+	MOVQ     k+0(FP), DI
+	SHRQ     $0x02, DI
+	JE       rest
+	MOVQ     soonC+72(FP), R8
+	MOVQ     ldc+48(FP), R9
+	MOVQ     $0x00000005, R10
+	XORQ     R11, R11
+	MOVQ     soon+80(FP), R12
 
 phase:
 	MOVQ    run+96(FP), R13
@@ -4977,89 +3747,85 @@ phase:
 	SUBQ    R13, DI
 
 loop:
-	VPMOVZXWD    (AX), Y10
-	VPSLLD       $0x10, Y10, Y10
-	VPMOVZXWD    16(AX), Y11
-	VPSLLD       $0x10, Y11, Y11
-	VBROADCASTSS (DX), Y12
-	VFMADD231PS  Y12, Y10, Y0
-	VFMADD231PS  Y12, Y11, Y1
-	VBROADCASTSS (DX)(BX*1), Y12
-	VFMADD231PS  Y12, Y10, Y2
-	VFMADD231PS  Y12, Y11, Y3
-	VBROADCASTSS (DX)(BX*2), Y12
-	VFMADD231PS  Y12, Y10, Y4
-	VFMADD231PS  Y12, Y11, Y5
-	VBROADCASTSS (DX)(SI*1), Y12
-	VFMADD231PS  Y12, Y10, Y6
-	VFMADD231PS  Y12, Y11, Y7
-	VBROADCASTSS (DX)(BX*4), Y12
-	VFMADD231PS  Y12, Y10, Y8
-	VFMADD231PS  Y12, Y11, Y9
+	VMOVUPS      (AX), Y12
+	VPSLLD       $0x10, Y12, Y11
+	VPAND        Y10, Y12, Y12
+	VBROADCASTSS (DX), Y13
+	VFMADD231PS  Y13, Y11, Y0
+	VFMADD231PS  Y13, Y12, Y1
+	VBROADCASTSS (DX)(BX*1), Y13
+	VFMADD231PS  Y13, Y11, Y2
+	VFMADD231PS  Y13, Y12, Y3
+	VBROADCASTSS (DX)(BX*2), Y13
+	VFMADD231PS  Y13, Y11, Y4
+	VFMADD231PS  Y13, Y12, Y5
+	VBROADCASTSS (DX)(SI*1), Y13
+	VFMADD231PS  Y13, Y11, Y6
+	VFMADD231PS  Y13, Y12, Y7
+	VBROADCASTSS (DX)(BX*4), Y13
+	VFMADD231PS  Y13, Y11, Y8
+	VFMADD231PS  Y13, Y12, Y9
 	PREFETCHT1   (R12)
 	ADDQ         $0x00000040, R12
-	VPMOVZXWD    (AX)(CX*1), Y10
-	VPSLLD       $0x10, Y10, Y10
-	VPMOVZXWD    16(AX)(CX*1), Y11
-	VPSLLD       $0x10, Y11, Y11
-	VBROADCASTSS 4(DX), Y12
-	VFMADD231PS  Y12, Y10, Y0
-	VFMADD231PS  Y12, Y11, Y1
-	VBROADCASTSS 4(DX)(BX*1), Y12
-	VFMADD231PS  Y12, Y10, Y2
-	VFMADD231PS  Y12, Y11, Y3
-	VBROADCASTSS 4(DX)(BX*2), Y12
-	VFMADD231PS  Y12, Y10, Y4
-	VFMADD231PS  Y12, Y11, Y5
-	VBROADCASTSS 4(DX)(SI*1), Y12
-	VFMADD231PS  Y12, Y10, Y6
-	VFMADD231PS  Y12, Y11, Y7
-	VBROADCASTSS 4(DX)(BX*4), Y12
-	VFMADD231PS  Y12, Y10, Y8
-	VFMADD231PS  Y12, Y11, Y9
+	VMOVUPS      (AX)(CX*1), Y12
+	VPSLLD       $0x10, Y12, Y11
+	VPAND        Y10, Y12, Y12
+	VBROADCASTSS 4(DX), Y13
+	VFMADD231PS  Y13, Y11, Y0
+	VFMADD231PS  Y13, Y12, Y1
+	VBROADCASTSS 4(DX)(BX*1), Y13
+	VFMADD231PS  Y13, Y11, Y2
+	VFMADD231PS  Y13, Y12, Y3
+	VBROADCASTSS 4(DX)(BX*2), Y13
+	VFMADD231PS  Y13, Y11, Y4
+	VFMADD231PS  Y13, Y12, Y5
+	VBROADCASTSS 4(DX)(SI*1), Y13
+	VFMADD231PS  Y13, Y11, Y6
+	VFMADD231PS  Y13, Y12, Y7
+	VBROADCASTSS 4(DX)(BX*4), Y13
+	VFMADD231PS  Y13, Y11, Y8
+	VFMADD231PS  Y13, Y12, Y9
 	LEAQ         (AX)(CX*2), AX
-	VPMOVZXWD    (AX), Y10
-	VPSLLD       $0x10, Y10, Y10
-	VPMOVZXWD    16(AX), Y11
-	VPSLLD       $0x10, Y11, Y11
-	VBROADCASTSS 8(DX), Y12
-	VFMADD231PS  Y12, Y10, Y0
-	VFMADD231PS  Y12, Y11, Y1
-	VBROADCASTSS 8(DX)(BX*1), Y12
-	VFMADD231PS  Y12, Y10, Y2
-	VFMADD231PS  Y12, Y11, Y3
-	VBROADCASTSS 8(DX)(BX*2), Y12
-	VFMADD231PS  Y12, Y10, Y4
-	VFMADD231PS  Y12, Y11, Y5
-	VBROADCASTSS 8(DX)(SI*1), Y12
-	VFMADD231PS  Y12, Y10, Y6
-	VFMADD231PS  Y12, Y11, Y7
-	VBROADCASTSS 8(DX)(BX*4), Y12
-	VFMADD231PS  Y12, Y10, Y8
-	VFMADD231PS  Y12, Y11, Y9
+	VMOVUPS      (AX), Y12
+	VPSLLD       $0x10, Y12, Y11
+	VPAND        Y10, Y12, Y12
+	VBROADCASTSS 8(DX), Y13
+	VFMADD231PS  Y13, Y11, Y0
+	VFMADD231PS  Y13, Y12, Y1
+	VBROADCASTSS 8(DX)(BX*1), Y13
+	VFMADD231PS  Y13, Y11, Y2
+	VFMADD231PS  Y13, Y12, Y3
+	VBROADCASTSS 8(DX)(BX*2), Y13
+	VFMADD231PS  Y13, Y11, Y4
+	VFMADD231PS  Y13, Y12, Y5
+	VBROADCASTSS 8(DX)(SI*1), Y13
+	VFMADD231PS  Y13, Y11, Y6
+	VFMADD231PS  Y13, Y12, Y7
+	VBROADCASTSS 8(DX)(BX*4), Y13
+	VFMADD231PS  Y13, Y11, Y8
+	VFMADD231PS  Y13, Y12, Y9
 	PREFETCHT0   (R8)
 	ADDQ         R9, R8
 	DECQ         R10
 	CMOVQEQ      R11, R9
-	VPMOVZXWD    (AX)(CX*1), Y10
-	VPSLLD       $0x10, Y10, Y10
-	VPMOVZXWD    16(AX)(CX*1), Y11
-	VPSLLD       $0x10, Y11, Y11
-	VBROADCASTSS 12(DX), Y12
-	VFMADD231PS  Y12, Y10, Y0
-	VFMADD231PS  Y12, Y11, Y1
-	VBROADCASTSS 12(DX)(BX*1), Y12
-	VFMADD231PS  Y12, Y10, Y2
-	VFMADD231PS  Y12, Y11, Y3
-	VBROADCASTSS 12(DX)(BX*2), Y12
-	VFMADD231PS  Y12, Y10, Y4
-	VFMADD231PS  Y12, Y11, Y5
-	VBROADCASTSS 12(DX)(SI*1), Y12
-	VFMADD231PS  Y12, Y10, Y6
-	VFMADD231PS  Y12, Y11, Y7
-	VBROADCASTSS 12(DX)(BX*4), Y12
-	VFMADD231PS  Y12, Y10, Y8
-	VFMADD231PS  Y12, Y11, Y9
+	VMOVUPS      (AX)(CX*1), Y12
+	VPSLLD       $0x10, Y12, Y11
+	VPAND        Y10, Y12, Y12
+	VBROADCASTSS 12(DX), Y13
+	VFMADD231PS  Y13, Y11, Y0
+	VFMADD231PS  Y13, Y12, Y1
+	VBROADCASTSS 12(DX)(BX*1), Y13
+	VFMADD231PS  Y13, Y11, Y2
+	VFMADD231PS  Y13, Y12, Y3
+	VBROADCASTSS 12(DX)(BX*2), Y13
+	VFMADD231PS  Y13, Y11, Y4
+	VFMADD231PS  Y13, Y12, Y5
+	VBROADCASTSS 12(DX)(SI*1), Y13
+	VFMADD231PS  Y13, Y11, Y6
+	VFMADD231PS  Y13, Y12, Y7
+	VBROADCASTSS 12(DX)(BX*4), Y13
+	VFMADD231PS  Y13, Y11, Y8
+	VFMADD231PS  Y13, Y12, Y9
 	LEAQ         (AX)(CX*2), AX
 	ADDQ         $0x10, DX
 	DECQ         R13
@@ -5084,25 +3850,24 @@ rest:
 	JE   store
 
 single:
-	VPMOVZXWD    (AX), Y10
-	VPSLLD       $0x10, Y10, Y10
-	VPMOVZXWD    16(AX), Y11
-	VPSLLD       $0x10, Y11, Y11
-	VBROADCASTSS (DX), Y12
-	VFMADD231PS  Y12, Y10, Y0
-	VFMADD231PS  Y12, Y11, Y1
-	VBROADCASTSS (DX)(BX*1), Y12
-	VFMADD231PS  Y12, Y10, Y2
-	VFMADD231PS  Y12, Y11, Y3
-	VBROADCASTSS (DX)(BX*2), Y12
-	VFMADD231PS  Y12, Y10, Y4
-	VFMADD231PS  Y12, Y11, Y5
-	VBROADCASTSS (DX)(SI*1), Y12
-	VFMADD231PS  Y12, Y10, Y6
-	VFMADD231PS  Y12, Y11, Y7
-	VBROADCASTSS (DX)(BX*4), Y12
-	VFMADD231PS  Y12, Y10, Y8
-	VFMADD231PS  Y12, Y11, Y9
+	VMOVUPS      (AX), Y12
+	VPSLLD       $0x10, Y12, Y11
+	VPAND        Y10, Y12, Y12
+	VBROADCASTSS (DX), Y13
+	VFMADD231PS  Y13, Y11, Y0
+	VFMADD231PS  Y13, Y12, Y1
+	VBROADCASTSS (DX)(BX*1), Y13
+	VFMADD231PS  Y13, Y11, Y2
+	VFMADD231PS  Y13, Y12, Y3
+	VBROADCASTSS (DX)(BX*2), Y13
+	VFMADD231PS  Y13, Y11, Y4
+	VFMADD231PS  Y13, Y12, Y5
+	VBROADCASTSS (DX)(SI*1), Y13
+	VFMADD231PS  Y13, Y11, Y6
+	VFMADD231PS  Y13, Y12, Y7
+	VBROADCASTSS (DX)(BX*4), Y13
+	VFMADD231PS  Y13, Y11, Y8
+	VFMADD231PS  Y13, Y12, Y9
 	ADDQ         CX, AX
 	ADDQ         $0x04, DX
 	DECQ         DI
@@ -5110,26 +3875,389 @@ single:
 
 store:
 	MOVQ       tail+56(FP), AX
-	LEAQ       laneMask<>+32(SB), CX
+	LEAQ       laneMask<>+64(SB), CX
 	SHLQ       $0x02, AX
 	SUBQ       AX, CX
 	VMOVUPS    (CX), Y10
+	VMOVUPS    32(CX), Y11
 	MOVQ       c+40(FP), AX
 	MOVQ       ldc+48(FP), CX
-	VMOVUPS    Y0, (AX)
-	VMASKMOVPS Y1, Y10, 32(AX)
+	VMASKMOVPS Y0, Y10, (AX)
+	VMASKMOVPS Y1, Y11, 32(AX)
 	ADDQ       CX, AX
-	VMOVUPS    Y2, (AX)
-	VMASKMOVPS Y3, Y10, 32(AX)
+	VMASKMOVPS Y2, Y10, (AX)
+	VMASKMOVPS Y3, Y11, 32(AX)
 	ADDQ       CX, AX
-	VMOVUPS    Y4, (AX)
-	VMASKMOVPS Y5, Y10, 32(AX)
+	VMASKMOVPS Y4, Y10, (AX)
+	VMASKMOVPS Y5, Y11, 32(AX)
 	ADDQ       CX, AX
-	VMOVUPS    Y6, (AX)
-	VMASKMOVPS Y7, Y10, 32(AX)
+	VMASKMOVPS Y6, Y10, (AX)
+	VMASKMOVPS Y7, Y11, 32(AX)
 	ADDQ       CX, AX
-	VMOVUPS    Y8, (AX)
-	VMASKMOVPS Y9, Y10, 32(AX)
+	VMASKMOVPS Y8, Y10, (AX)
+	VMASKMOVPS Y9, Y11, 32(AX)
+	VZEROUPPER
+	RET
+
+// func tile6x1AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, CMOV, FMA3, MMX+
+TEXT ·tile6x1AVX2(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (DX)(BX*4), SI
+	ADDQ   BX, SI
+	LEAQ   (BX)(BX*2), DI
+	MOVB   load+64(FP), R8
+	TESTB  R8, R8
+	JNE    fromC
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	JMP    begin
+
+fromC:
+	MOVQ       tail+56(FP), R8
+	LEAQ       laneMask<>+64(SB), R9
+	SHLQ       $0x02, R8
+	SUBQ       R8, R9
+	VMOVUPS    (R9), Y5
+	MOVQ       c+40(FP), R8
+	MOVQ       ldc+48(FP), R9
+	VMASKMOVPS (R8), Y5, Y0
+	ADDQ       R9, R8
+	VMASKMOVPS (R8), Y5, Y1
+	ADDQ       R9, R8
+	VMASKMOVPS (R8), Y5, Y2
+	ADDQ       R9, R8
+	VMASKMOVPS (R8), Y5, Y3
+	ADDQ       R9, R8
+	VMASKMOVPS (R8), Y5, Y4
+	ADDQ       R9, R8
+	VMASKMOVPS (R8), Y5, Y5
+
+begin:
+	MOVQ k+0(FP), R8
+	SHRQ $0x02, R8
+	JE   rest
+	MOVQ soonC+72(FP), R9
+	MOVQ ldc+48(FP), R10
+	MOVQ $0x00000006, R11
+	XORQ R12, R12
+	MOVQ soon+80(FP), R13
+
+phase:
+	MOVQ    run+96(FP), R14
+	CMPQ    R8, R14
+	CMOVQLT R8, R14
+	SUBQ    R14, R8
+
+loop:
+	VMOVUPS      (AX), Y6
+	VBROADCASTSS (DX), Y7
+	VFMADD231PS  Y7, Y6, Y0
+	VBROADCASTSS (DX)(BX*1), Y7
+	VFMADD231PS  Y7, Y6, Y1
+	VBROADCASTSS (DX)(BX*2), Y7
+	VFMADD231PS  Y7, Y6, Y2
+	VBROADCASTSS (DX)(DI*1), Y7
+	VFMADD231PS  Y7, Y6, Y3
+	VBROADCASTSS (DX)(BX*4), Y7
+	VFMADD231PS  Y7, Y6, Y4
+	VBROADCASTSS (SI), Y7
+	VFMADD231PS  Y7, Y6, Y5
+	PREFETCHT1   (R13)
+	ADDQ         $0x00000040, R13
+	VMOVUPS      (AX)(CX*1), Y6
+	VBROADCASTSS 4(DX), Y7
+	VFMADD231PS  Y7, Y6, Y0
+	VBROADCASTSS 4(DX)(BX*1), Y7
+	VFMADD231PS  Y7, Y6, Y1
+	VBROADCASTSS 4(DX)(BX*2), Y7
+	VFMADD231PS  Y7, Y6, Y2
+	VBROADCASTSS 4(DX)(DI*1), Y7
+	VFMADD231PS  Y7, Y6, Y3
+	VBROADCASTSS 4(DX)(BX*4), Y7
+	VFMADD231PS  Y7, Y6, Y4
+	VBROADCASTSS 4(SI), Y7
+	VFMADD231PS  Y7, Y6, Y5
+	LEAQ         (AX)(CX*2), AX
+	VMOVUPS      (AX), Y6
+	VBROADCASTSS 8(DX), Y7
+	VFMADD231PS  Y7, Y6, Y0
+	VBROADCASTSS 8(DX)(BX*1), Y7
+	VFMADD231PS  Y7, Y6, Y1
+	VBROADCASTSS 8(DX)(BX*2), Y7
+	VFMADD231PS  Y7, Y6, Y2
+	VBROADCASTSS 8(DX)(DI*1), Y7
+	VFMADD231PS  Y7, Y6, Y3
+	VBROADCASTSS 8(DX)(BX*4), Y7
+	VFMADD231PS  Y7, Y6, Y4
+	VBROADCASTSS 8(SI), Y7
+	VFMADD231PS  Y7, Y6, Y5
+	PREFETCHT0   (R9)
+	ADDQ         R10, R9
+	DECQ         R11
+	CMOVQEQ      R12, R10
+	VMOVUPS      (AX)(CX*1), Y6
+	VBROADCASTSS 12(DX), Y7
+	VFMADD231PS  Y7, Y6, Y0
+	VBROADCASTSS 12(DX)(BX*1), Y7
+	VFMADD231PS  Y7, Y6, Y1
+	VBROADCASTSS 12(DX)(BX*2), Y7
+	VFMADD231PS  Y7, Y6, Y2
+	VBROADCASTSS 12(DX)(DI*1), Y7
+	VFMADD231PS  Y7, Y6, Y3
+	VBROADCASTSS 12(DX)(BX*4), Y7
+	VFMADD231PS  Y7, Y6, Y4
+	VBROADCASTSS 12(SI), Y7
+	VFMADD231PS  Y7, Y6, Y5
+	LEAQ         (AX)(CX*2), AX
+	ADDQ         $0x10, DX
+	ADDQ         $0x10, SI
+	DECQ         R14
+	JNE          loop
+	TESTQ        R8, R8
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R13
+	ADDQ         ld+88(FP), R13
+	MOVQ         R13, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R13
+	MOVQ R8, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), R8
+	ANDQ $0x00000003, R8
+	JE   store
+
+single:
+	VMOVUPS      (AX), Y6
+	VBROADCASTSS (DX), Y7
+	VFMADD231PS  Y7, Y6, Y0
+	VBROADCASTSS (DX)(BX*1), Y7
+	VFMADD231PS  Y7, Y6, Y1
+	VBROADCASTSS (DX)(BX*2), Y7
+	VFMADD231PS  Y7, Y6, Y2
+	VBROADCASTSS (DX)(DI*1), Y7
+	VFMADD231PS  Y7, Y6, Y3
+	VBROADCASTSS (DX)(BX*4), Y7
+	VFMADD231PS  Y7, Y6, Y4
+	VBROADCASTSS (SI), Y7
+	VFMADD231PS  Y7, Y6, Y5
+	ADDQ         CX, AX
+	ADDQ         $0x04, DX
+	ADDQ         $0x04, SI
+	DECQ         R8
+	JNE          single
+
+store:
+	MOVQ       tail+56(FP), AX
+	LEAQ       laneMask<>+64(SB), CX
+	SHLQ       $0x02, AX
+	SUBQ       AX, CX
+	VMOVUPS    (CX), Y6
+	MOVQ       c+40(FP), AX
+	MOVQ       ldc+48(FP), CX
+	VMASKMOVPS Y0, Y6, (AX)
+	ADDQ       CX, AX
+	VMASKMOVPS Y1, Y6, (AX)
+	ADDQ       CX, AX
+	VMASKMOVPS Y2, Y6, (AX)
+	ADDQ       CX, AX
+	VMASKMOVPS Y3, Y6, (AX)
+	ADDQ       CX, AX
+	VMASKMOVPS Y4, Y6, (AX)
+	ADDQ       CX, AX
+	VMASKMOVPS Y5, Y6, (AX)
+	VZEROUPPER
+	RET
+
+// func tile6x1TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, CMOV, FMA3, MMX+
+TEXT ·tile6x1TAVX2(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
+	JNE    fromC
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	JMP    begin
+
+fromC:
+	MOVQ       tail+56(FP), SI
+	LEAQ       laneMask<>+64(SB), DI
+	SHLQ       $0x02, SI
+	SUBQ       SI, DI
+	VMOVUPS    (DI), Y5
+	MOVQ       c+40(FP), SI
+	MOVQ       ldc+48(FP), DI
+	VMASKMOVPS (SI), Y5, Y0
+	ADDQ       DI, SI
+	VMASKMOVPS (SI), Y5, Y1
+	ADDQ       DI, SI
+	VMASKMOVPS (SI), Y5, Y2
+	ADDQ       DI, SI
+	VMASKMOVPS (SI), Y5, Y3
+	ADDQ       DI, SI
+	VMASKMOVPS (SI), Y5, Y4
+	ADDQ       DI, SI
+	VMASKMOVPS (SI), Y5, Y5
+
+begin:
+	MOVQ k+0(FP), SI
+	SHRQ $0x02, SI
+	JE   rest
+	MOVQ soonC+72(FP), DI
+	MOVQ ldc+48(FP), R8
+	MOVQ $0x00000006, R9
+	XORQ R10, R10
+	MOVQ soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
+
+loop:
+	VMOVUPS      (AX), Y6
+	VBROADCASTSS (DX), Y7
+	VFMADD231PS  Y7, Y6, Y0
+	VBROADCASTSS 4(DX), Y7
+	VFMADD231PS  Y7, Y6, Y1
+	VBROADCASTSS 8(DX), Y7
+	VFMADD231PS  Y7, Y6, Y2
+	VBROADCASTSS 12(DX), Y7
+	VFMADD231PS  Y7, Y6, Y3
+	VBROADCASTSS 16(DX), Y7
+	VFMADD231PS  Y7, Y6, Y4
+	VBROADCASTSS 20(DX), Y7
+	VFMADD231PS  Y7, Y6, Y5
+	PREFETCHT1   (R11)
+	ADDQ         $0x00000040, R11
+	VMOVUPS      (AX)(CX*1), Y6
+	VBROADCASTSS (DX)(BX*1), Y7
+	VFMADD231PS  Y7, Y6, Y0
+	VBROADCASTSS 4(DX)(BX*1), Y7
+	VFMADD231PS  Y7, Y6, Y1
+	VBROADCASTSS 8(DX)(BX*1), Y7
+	VFMADD231PS  Y7, Y6, Y2
+	VBROADCASTSS 12(DX)(BX*1), Y7
+	VFMADD231PS  Y7, Y6, Y3
+	VBROADCASTSS 16(DX)(BX*1), Y7
+	VFMADD231PS  Y7, Y6, Y4
+	VBROADCASTSS 20(DX)(BX*1), Y7
+	VFMADD231PS  Y7, Y6, Y5
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	VMOVUPS      (AX), Y6
+	VBROADCASTSS (DX), Y7
+	VFMADD231PS  Y7, Y6, Y0
+	VBROADCASTSS 4(DX), Y7
+	VFMADD231PS  Y7, Y6, Y1
+	VBROADCASTSS 8(DX), Y7
+	VFMADD231PS  Y7, Y6, Y2
+	VBROADCASTSS 12(DX), Y7
+	VFMADD231PS  Y7, Y6, Y3
+	VBROADCASTSS 16(DX), Y7
+	VFMADD231PS  Y7, Y6, Y4
+	VBROADCASTSS 20(DX), Y7
+	VFMADD231PS  Y7, Y6, Y5
+	PREFETCHT0   (DI)
+	ADDQ         R8, DI
+	DECQ         R9
+	CMOVQEQ      R10, R8
+	VMOVUPS      (AX)(CX*1), Y6
+	VBROADCASTSS (DX)(BX*1), Y7
+	VFMADD231PS  Y7, Y6, Y0
+	VBROADCASTSS 4(DX)(BX*1), Y7
+	VFMADD231PS  Y7, Y6, Y1
+	VBROADCASTSS 8(DX)(BX*1), Y7
+	VFMADD231PS  Y7, Y6, Y2
+	VBROADCASTSS 12(DX)(BX*1), Y7
+	VFMADD231PS  Y7, Y6, Y3
+	VBROADCASTSS 16(DX)(BX*1), Y7
+	VFMADD231PS  Y7, Y6, Y4
+	VBROADCASTSS 20(DX)(BX*1), Y7
+	VFMADD231PS  Y7, Y6, Y5
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	DECQ         R12
+	JNE          loop
+	TESTQ        SI, SI
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R11
+	ADDQ         ld+88(FP), R11
+	MOVQ         R11, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VMOVUPS      (AX), Y6
+	VBROADCASTSS (DX), Y7
+	VFMADD231PS  Y7, Y6, Y0
+	VBROADCASTSS 4(DX), Y7
+	VFMADD231PS  Y7, Y6, Y1
+	VBROADCASTSS 8(DX), Y7
+	VFMADD231PS  Y7, Y6, Y2
+	VBROADCASTSS 12(DX), Y7
+	VFMADD231PS  Y7, Y6, Y3
+	VBROADCASTSS 16(DX), Y7
+	VFMADD231PS  Y7, Y6, Y4
+	VBROADCASTSS 20(DX), Y7
+	VFMADD231PS  Y7, Y6, Y5
+	ADDQ         CX, AX
+	ADDQ         BX, DX
+	DECQ         SI
+	JNE          single
+
+store:
+	MOVQ       tail+56(FP), AX
+	LEAQ       laneMask<>+64(SB), CX
+	SHLQ       $0x02, AX
+	SUBQ       AX, CX
+	VMOVUPS    (CX), Y6
+	MOVQ       c+40(FP), AX
+	MOVQ       ldc+48(FP), CX
+	VMASKMOVPS Y0, Y6, (AX)
+	ADDQ       CX, AX
+	VMASKMOVPS Y1, Y6, (AX)
+	ADDQ       CX, AX
+	VMASKMOVPS Y2, Y6, (AX)
+	ADDQ       CX, AX
+	VMASKMOVPS Y3, Y6, (AX)
+	ADDQ       CX, AX
+	VMASKMOVPS Y4, Y6, (AX)
+	ADDQ       CX, AX
+	VMASKMOVPS Y5, Y6, (AX)
 	VZEROUPPER
 	RET
 
@@ -5162,7 +4290,7 @@ TEXT ·tile6x2AVX2(SB), NOSPLIT, $0-112
 
 fromC:
 	MOVQ       tail+56(FP), R8
-	LEAQ       laneMask<>+32(SB), R9
+	LEAQ       laneMask<>+64(SB), R9
 	SHLQ       $0x02, R8
 	SUBQ       R8, R9
 	VMOVUPS    (R9), Y11
@@ -5344,7 +4472,7 @@ single:
 
 store:
 	MOVQ       tail+56(FP), AX
-	LEAQ       laneMask<>+32(SB), CX
+	LEAQ       laneMask<>+64(SB), CX
 	SHLQ       $0x02, AX
 	SUBQ       AX, CX
 	VMOVUPS    (CX), Y12
@@ -5396,7 +4524,7 @@ TEXT ·tile6x2TAVX2(SB), NOSPLIT, $0-112
 
 fromC:
 	MOVQ       tail+56(FP), SI
-	LEAQ       laneMask<>+32(SB), DI
+	LEAQ       laneMask<>+64(SB), DI
 	SHLQ       $0x02, SI
 	SUBQ       SI, DI
 	VMOVUPS    (DI), Y11
@@ -5577,7 +4705,7 @@ single:
 
 store:
 	MOVQ       tail+56(FP), AX
-	LEAQ       laneMask<>+32(SB), CX
+	LEAQ       laneMask<>+64(SB), CX
 	SHLQ       $0x02, AX
 	SUBQ       AX, CX
 	VMOVUPS    (CX), Y12
@@ -5603,9 +4731,9 @@ store:
 	VZEROUPPER
 	RET
 
-// func tile6x2BF16AVX2(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
+// func tile6x2PairsAVX2(k int, a *float32, lda int, b *uint32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint32, ld int, run int, runs int)
 // Requires: AVX, AVX2, CMOV, FMA3, MMX+
-TEXT ·tile6x2BF16AVX2(SB), NOSPLIT, $0-112
+TEXT ·tile6x2PairsAVX2(SB), NOSPLIT, $0-112
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -5632,39 +4760,42 @@ TEXT ·tile6x2BF16AVX2(SB), NOSPLIT, $0-112
 
 fromC:
 	MOVQ       tail+56(FP), R8
-	LEAQ       laneMask<>+32(SB), R9
+	LEAQ       laneMask<>+64(SB), R9
 	SHLQ       $0x02, R8
 	SUBQ       R8, R9
-	VMOVUPS    (R9), Y11
+	VMOVUPS    (R9), Y10
+	VMOVUPS    32(R9), Y11
 	MOVQ       c+40(FP), R8
 	MOVQ       ldc+48(FP), R9
-	VMOVUPS    (R8), Y0
+	VMASKMOVPS (R8), Y10, Y0
 	VMASKMOVPS 32(R8), Y11, Y1
 	ADDQ       R9, R8
-	VMOVUPS    (R8), Y2
+	VMASKMOVPS (R8), Y10, Y2
 	VMASKMOVPS 32(R8), Y11, Y3
 	ADDQ       R9, R8
-	VMOVUPS    (R8), Y4
+	VMASKMOVPS (R8), Y10, Y4
 	VMASKMOVPS 32(R8), Y11, Y5
 	ADDQ       R9, R8
-	VMOVUPS    (R8), Y6
+	VMASKMOVPS (R8), Y10, Y6
 	VMASKMOVPS 32(R8), Y11, Y7
 	ADDQ       R9, R8
-	VMOVUPS    (R8), Y8
+	VMASKMOVPS (R8), Y10, Y8
 	VMASKMOVPS 32(R8), Y11, Y9
 	ADDQ       R9, R8
-	VMOVUPS    (R8), Y10
+	VMASKMOVPS (R8), Y10, Y10
 	VMASKMOVPS 32(R8), Y11, Y11
 
 begin:
-	MOVQ k+0(FP), R8
-	SHRQ $0x02, R8
-	JE   rest
-	MOVQ soonC+72(FP), R9
-	MOVQ ldc+48(FP), R10
-	MOVQ $0x00000006, R11
-	XORQ R12, R12
-	MOVQ soon+80(FP), R13
+	VPCMPEQD Y12, Y12, Y12
+	VPSLLD   $0x10, Y12, Y12
+	MOVQ     k+0(FP), R8
+	SHRQ     $0x02, R8
+	JE       rest
+	MOVQ     soonC+72(FP), R9
+	MOVQ     ldc+48(FP), R10
+	MOVQ     $0x00000006, R11
+	XORQ     R12, R12
+	MOVQ     soon+80(FP), R13
 
 phase:
 	MOVQ    run+96(FP), R14
@@ -5673,101 +4804,97 @@ phase:
 	SUBQ    R14, R8
 
 loop:
-	VPMOVZXWD    (AX), Y12
-	VPSLLD       $0x10, Y12, Y12
-	VPMOVZXWD    16(AX), Y13
-	VPSLLD       $0x10, Y13, Y13
-	VBROADCASTSS (DX), Y14
-	VFMADD231PS  Y14, Y12, Y0
-	VFMADD231PS  Y14, Y13, Y1
-	VBROADCASTSS (DX)(BX*1), Y14
-	VFMADD231PS  Y14, Y12, Y2
-	VFMADD231PS  Y14, Y13, Y3
-	VBROADCASTSS (DX)(BX*2), Y14
-	VFMADD231PS  Y14, Y12, Y4
-	VFMADD231PS  Y14, Y13, Y5
-	VBROADCASTSS (DX)(DI*1), Y14
-	VFMADD231PS  Y14, Y12, Y6
-	VFMADD231PS  Y14, Y13, Y7
-	VBROADCASTSS (DX)(BX*4), Y14
-	VFMADD231PS  Y14, Y12, Y8
-	VFMADD231PS  Y14, Y13, Y9
-	VBROADCASTSS (SI), Y14
-	VFMADD231PS  Y14, Y12, Y10
-	VFMADD231PS  Y14, Y13, Y11
+	VMOVUPS      (AX), Y14
+	VPSLLD       $0x10, Y14, Y13
+	VPAND        Y12, Y14, Y14
+	VBROADCASTSS (DX), Y15
+	VFMADD231PS  Y15, Y13, Y0
+	VFMADD231PS  Y15, Y14, Y1
+	VBROADCASTSS (DX)(BX*1), Y15
+	VFMADD231PS  Y15, Y13, Y2
+	VFMADD231PS  Y15, Y14, Y3
+	VBROADCASTSS (DX)(BX*2), Y15
+	VFMADD231PS  Y15, Y13, Y4
+	VFMADD231PS  Y15, Y14, Y5
+	VBROADCASTSS (DX)(DI*1), Y15
+	VFMADD231PS  Y15, Y13, Y6
+	VFMADD231PS  Y15, Y14, Y7
+	VBROADCASTSS (DX)(BX*4), Y15
+	VFMADD231PS  Y15, Y13, Y8
+	VFMADD231PS  Y15, Y14, Y9
+	VBROADCASTSS (SI), Y15
+	VFMADD231PS  Y15, Y13, Y10
+	VFMADD231PS  Y15, Y14, Y11
 	PREFETCHT1   (R13)
 	ADDQ         $0x00000040, R13
-	VPMOVZXWD    (AX)(CX*1), Y12
-	VPSLLD       $0x10, Y12, Y12
-	VPMOVZXWD    16(AX)(CX*1), Y13
-	VPSLLD       $0x10, Y13, Y13
-	VBROADCASTSS 4(DX), Y14
-	VFMADD231PS  Y14, Y12, Y0
-	VFMADD231PS  Y14, Y13, Y1
-	VBROADCASTSS 4(DX)(BX*1), Y14
-	VFMADD231PS  Y14, Y12, Y2
-	VFMADD231PS  Y14, Y13, Y3
-	VBROADCASTSS 4(DX)(BX*2), Y14
-	VFMADD231PS  Y14, Y12, Y4
-	VFMADD231PS  Y14, Y13, Y5
-	VBROADCASTSS 4(DX)(DI*1), Y14
-	VFMADD231PS  Y14, Y12, Y6
-	VFMADD231PS  Y14, Y13, Y7
-	VBROADCASTSS 4(DX)(BX*4), Y14
-	VFMADD231PS  Y14, Y12, Y8
-	VFMADD231PS  Y14, Y13, Y9
-	VBROADCASTSS 4(SI), Y14
-	VFMADD231PS  Y14, Y12, Y10
-	VFMADD231PS  Y14, Y13, Y11
+	VMOVUPS      (AX)(CX*1), Y14
+	VPSLLD       $0x10, Y14, Y13
+	VPAND        Y12, Y14, Y14
+	VBROADCASTSS 4(DX), Y15
+	VFMADD231PS  Y15, Y13, Y0
+	VFMADD231PS  Y15, Y14, Y1
+	VBROADCASTSS 4(DX)(BX*1), Y15
+	VFMADD231PS  Y15, Y13, Y2
+	VFMADD231PS  Y15, Y14, Y3
+	VBROADCASTSS 4(DX)(BX*2), Y15
+	VFMADD231PS  Y15, Y13, Y4
+	VFMADD231PS  Y15, Y14, Y5
+	VBROADCASTSS 4(DX)(DI*1), Y15
+	VFMADD231PS  Y15, Y13, Y6
+	VFMADD231PS  Y15, Y14, Y7
+	VBROADCASTSS 4(DX)(BX*4), Y15
+	VFMADD231PS  Y15, Y13, Y8
+	VFMADD231PS  Y15, Y14, Y9
+	VBROADCASTSS 4(SI), Y15
+	VFMADD231PS  Y15, Y13, Y10
+	VFMADD231PS  Y15, Y14, Y11
 	LEAQ         (AX)(CX*2), AX
-	VPMOVZXWD    (AX), Y12
-	VPSLLD       $0x10, Y12, Y12
-	VPMOVZXWD    16(AX), Y13
-	VPSLLD       $0x10, Y13, Y13
-	VBROADCASTSS 8(DX), Y14
-	VFMADD231PS  Y14, Y12, Y0
-	VFMADD231PS  Y14, Y13, Y1
-	VBROADCASTSS 8(DX)(BX*1), Y14
-	VFMADD231PS  Y14, Y12, Y2
-	VFMADD231PS  Y14, Y13, Y3
-	VBROADCASTSS 8(DX)(BX*2), Y14
-	VFMADD231PS  Y14, Y12, Y4
-	VFMADD231PS  Y14, Y13, Y5
-	VBROADCASTSS 8(DX)(DI*1), Y14
-	VFMADD231PS  Y14, Y12, Y6
-	VFMADD231PS  Y14, Y13, Y7
-	VBROADCASTSS 8(DX)(BX*4), Y14
-	VFMADD231PS  Y14, Y12, Y8
-	VFMADD231PS  Y14, Y13, Y9
-	VBROADCASTSS 8(SI), Y14
-	VFMADD231PS  Y14, Y12, Y10
-	VFMADD231PS  Y14, Y13, Y11
+	VMOVUPS      (AX), Y14
+	VPSLLD       $0x10, Y14, Y13
+	VPAND        Y12, Y14, Y14
+	VBROADCASTSS 8(DX), Y15
+	VFMADD231PS  Y15, Y13, Y0
+	VFMADD231PS  Y15, Y14, Y1
+	VBROADCASTSS 8(DX)(BX*1), Y15
+	VFMADD231PS  Y15, Y13, Y2
+	VFMADD231PS  Y15, Y14, Y3
+	VBROADCASTSS 8(DX)(BX*2), Y15
+	VFMADD231PS  Y15, Y13, Y4
+	VFMADD231PS  Y15, Y14, Y5
+	VBROADCASTSS 8(DX)(DI*1), Y15
+	VFMADD231PS  Y15, Y13, Y6
+	VFMADD231PS  Y15, Y14, Y7
+	VBROADCASTSS 8(DX)(BX*4), Y15
+	VFMADD231PS  Y15, Y13, Y8
+	VFMADD231PS  Y15, Y14, Y9
+	VBROADCASTSS 8(SI), Y15
+	VFMADD231PS  Y15, Y13, Y10
+	VFMADD231PS  Y15, Y14, Y11
 	PREFETCHT0   (R9)
 	ADDQ         R10, R9
 	DECQ         R11
 	CMOVQEQ      R12, R10
-	VPMOVZXWD    (AX)(CX*1), Y12
-	VPSLLD       $0x10, Y12, Y12
-	VPMOVZXWD    16(AX)(CX*1), Y13
-	VPSLLD       $0x10, Y13, Y13
-	VBROADCASTSS 12(DX), Y14
-	VFMADD231PS  Y14, Y12, Y0
-	VFMADD231PS  Y14, Y13, Y1
-	VBROADCASTSS 12(DX)(BX*1), Y14
-	VFMADD231PS  Y14, Y12, Y2
-	VFMADD231PS  Y14, Y13, Y3
-	VBROADCASTSS 12(DX)(BX*2), Y14
-	VFMADD231PS  Y14, Y12, Y4
-	VFMADD231PS  Y14, Y13, Y5
-	VBROADCASTSS 12(DX)(DI*1), Y14
-	VFMADD231PS  Y14, Y12, Y6
-	VFMADD231PS  Y14, Y13, Y7
-	VBROADCASTSS 12(DX)(BX*4), Y14
-	VFMADD231PS  Y14, Y12, Y8
-	VFMADD231PS  Y14, Y13, Y9
-	VBROADCASTSS 12(SI), Y14
-	VFMADD231PS  Y14, Y12, Y10
-	VFMADD231PS  Y14, Y13, Y11
+	VMOVUPS      (AX)(CX*1), Y14
+	VPSLLD       $0x10, Y14, Y13
+	VPAND        Y12, Y14, Y14
+	VBROADCASTSS 12(DX), Y15
+	VFMADD231PS  Y15, Y13, Y0
+	VFMADD231PS  Y15, Y14, Y1
+	VBROADCASTSS 12(DX)(BX*1), Y15
+	VFMADD231PS  Y15, Y13, Y2
+	VFMADD231PS  Y15, Y14, Y3
+	VBROADCASTSS 12(DX)(BX*2), Y15
+	VFMADD231PS  Y15, Y13, Y4
+	VFMADD231PS  Y15, Y14, Y5
+	VBROADCASTSS 12(DX)(DI*1), Y15
+	VFMADD231PS  Y15, Y13, Y6
+	VFMADD231PS  Y15, Y14, Y7
+	VBROADCASTSS 12(DX)(BX*4), Y15
+	VFMADD231PS  Y15, Y13, Y8
+	VFMADD231PS  Y15, Y14, Y9
+	VBROADCASTSS 12(SI), Y15
+	VFMADD231PS  Y15, Y13, Y10
+	VFMADD231PS  Y15, Y14, Y11
 	LEAQ         (AX)(CX*2), AX
 	ADDQ         $0x10, DX
 	ADDQ         $0x10, SI
@@ -5793,28 +4920,27 @@ rest:
 	JE   store
 
 single:
-	VPMOVZXWD    (AX), Y12
-	VPSLLD       $0x10, Y12, Y12
-	VPMOVZXWD    16(AX), Y13
-	VPSLLD       $0x10, Y13, Y13
-	VBROADCASTSS (DX), Y14
-	VFMADD231PS  Y14, Y12, Y0
-	VFMADD231PS  Y14, Y13, Y1
-	VBROADCASTSS (DX)(BX*1), Y14
-	VFMADD231PS  Y14, Y12, Y2
-	VFMADD231PS  Y14, Y13, Y3
-	VBROADCASTSS (DX)(BX*2), Y14
-	VFMADD231PS  Y14, Y12, Y4
-	VFMADD231PS  Y14, Y13, Y5
-	VBROADCASTSS (DX)(DI*1), Y14
-	VFMADD231PS  Y14, Y12, Y6
-	VFMADD231PS  Y14, Y13, Y7
-	VBROADCASTSS (DX)(BX*4), Y14
-	VFMADD231PS  Y14, Y12, Y8
-	VFMADD231PS  Y14, Y13, Y9
-	VBROADCASTSS (SI), Y14
-	VFMADD231PS  Y14, Y12, Y10
-	VFMADD231PS  Y14, Y13, Y11
+	VMOVUPS      (AX), Y14
+	VPSLLD       $0x10, Y14, Y13
+	VPAND        Y12, Y14, Y14
+	VBROADCASTSS (DX), Y15
+	VFMADD231PS  Y15, Y13, Y0
+	VFMADD231PS  Y15, Y14, Y1
+	VBROADCASTSS (DX)(BX*1), Y15
+	VFMADD231PS  Y15, Y13, Y2
+	VFMADD231PS  Y15, Y14, Y3
+	VBROADCASTSS (DX)(BX*2), Y15
+	VFMADD231PS  Y15, Y13, Y4
+	VFMADD231PS  Y15, Y14, Y5
+	VBROADCASTSS (DX)(DI*1), Y15
+	VFMADD231PS  Y15, Y13, Y6
+	VFMADD231PS  Y15, Y14, Y7
+	VBROADCASTSS (DX)(BX*4), Y15
+	VFMADD231PS  Y15, Y13, Y8
+	VFMADD231PS  Y15, Y14, Y9
+	VBROADCASTSS (SI), Y15
+	VFMADD231PS  Y15, Y13, Y10
+	VFMADD231PS  Y15, Y14, Y11
 	ADDQ         CX, AX
 	ADDQ         $0x04, DX
 	ADDQ         $0x04, SI
@@ -5823,29 +4949,30 @@ single:
 
 store:
 	MOVQ       tail+56(FP), AX
-	LEAQ       laneMask<>+32(SB), CX
+	LEAQ       laneMask<>+64(SB), CX
 	SHLQ       $0x02, AX
 	SUBQ       AX, CX
 	VMOVUPS    (CX), Y12
+	VMOVUPS    32(CX), Y13
 	MOVQ       c+40(FP), AX
 	MOVQ       ldc+48(FP), CX
-	VMOVUPS    Y0, (AX)
-	VMASKMOVPS Y1, Y12, 32(AX)
+	VMASKMOVPS Y0, Y12, (AX)
+	VMASKMOVPS Y1, Y13, 32(AX)
 	ADDQ       CX, AX
-	VMOVUPS    Y2, (AX)
-	VMASKMOVPS Y3, Y12, 32(AX)
+	VMASKMOVPS Y2, Y12, (AX)
+	VMASKMOVPS Y3, Y13, 32(AX)
 	ADDQ       CX, AX
-	VMOVUPS    Y4, (AX)
-	VMASKMOVPS Y5, Y12, 32(AX)
+	VMASKMOVPS Y4, Y12, (AX)
+	VMASKMOVPS Y5, Y13, 32(AX)
 	ADDQ       CX, AX
-	VMOVUPS    Y6, (AX)
-	VMASKMOVPS Y7, Y12, 32(AX)
+	VMASKMOVPS Y6, Y12, (AX)
+	VMASKMOVPS Y7, Y13, 32(AX)
 	ADDQ       CX, AX
-	VMOVUPS    Y8, (AX)
-	VMASKMOVPS Y9, Y12, 32(AX)
+	VMASKMOVPS Y8, Y12, (AX)
+	VMASKMOVPS Y9, Y13, 32(AX)
 	ADDQ       CX, AX
-	VMOVUPS    Y10, (AX)
-	VMASKMOVPS Y11, Y12, 32(AX)
+	VMASKMOVPS Y10, Y12, (AX)
+	VMASKMOVPS Y11, Y13, 32(AX)
 	VZEROUPPER
 	RET
 
@@ -5934,7 +5061,7 @@ TEXT ·packColumnsAVX2(SB), NOSPLIT, $0-48
 	MOVQ    ld+24(FP), BX
 	MOVQ    k+32(FP), SI
 	MOVQ    n+40(FP), DI
-	LEAQ    laneMask<>+32(SB), R8
+	LEAQ    laneMask<>+64(SB), R8
 	SHLQ    $0x02, DI
 	SUBQ    DI, R8
 	VMOVUPS (R8), Y0
@@ -5946,6 +5073,28 @@ loop:
 	ADDQ       CX, AX
 	DECQ       SI
 	JNE        loop
+	VZEROUPPER
+	RET
+
+// func widenAVX2(dst *float32, src *uint32, registers int)
+// Requires: AVX, AVX2
+TEXT ·widenAVX2(SB), NOSPLIT, $0-24
+	MOVQ     dst+0(FP), AX
+	MOVQ     src+8(FP), CX
+	MOVQ     registers+16(FP), DX
+	VPCMPEQD Y0, Y0, Y0
+	VPSLLD   $0x10, Y0, Y0
+
+loop:
+	VMOVUPS (CX), Y2
+	VPSLLD  $0x10, Y2, Y1
+	VPAND   Y0, Y2, Y2
+	VMOVUPS Y1, (AX)
+	VMOVUPS Y2, 32(AX)
+	ADDQ    $0x00000020, CX
+	ADDQ    $0x00000040, AX
+	DECQ    DX
+	JNE     loop
 	VZEROUPPER
 	RET
 
@@ -5991,7 +5140,7 @@ rest:
 	CMOVQLT     BX, DI
 	CMPQ        DI, SI
 	CMOVQGT     SI, DI
-	LEAQ        laneMask<>+32(SB), R8
+	LEAQ        laneMask<>+64(SB), R8
 	SHLQ        $0x02, DI
 	SUBQ        DI, R8
 	VMOVUPS     (R8), Y4
@@ -6004,7 +5153,7 @@ rest:
 	CMOVQLT     BX, DI
 	CMPQ        DI, SI
 	CMOVQGT     SI, DI
-	LEAQ        laneMask<>+32(SB), R8
+	LEAQ        laneMask<>+64(SB), R8
 	SHLQ        $0x02, DI
 	SUBQ        DI, R8
 	VMOVUPS     (R8), Y4
@@ -6017,7 +5166,7 @@ rest:
 	CMOVQLT     BX, DI
 	CMPQ        DI, SI
 	CMOVQGT     SI, DI
-	LEAQ        laneMask<>+32(SB), R8
+	LEAQ        laneMask<>+64(SB), R8
 	SHLQ        $0x02, DI
 	SUBQ        DI, R8
 	VMOVUPS     (R8), Y4
@@ -6029,7 +5178,7 @@ rest:
 	CMOVQLT     BX, AX
 	CMPQ        AX, SI
 	CMOVQGT     SI, AX
-	LEAQ        laneMask<>+32(SB), BX
+	LEAQ        laneMask<>+64(SB), BX
 	SHLQ        $0x02, AX
 	SUBQ        AX, BX
 	VMOVUPS     (BX), Y4
@@ -6103,7 +5252,7 @@ rest:
 	CMOVQLT     SI, R8
 	CMPQ        R8, DI
 	CMOVQGT     DI, R8
-	LEAQ        laneMask<>+32(SB), R9
+	LEAQ        laneMask<>+64(SB), R9
 	SHLQ        $0x02, R8
 	SUBQ        R8, R9
 	VMOVUPS     (R9), Y4
@@ -6118,7 +5267,7 @@ rest:
 	CMOVQLT     SI, R8
 	CMPQ        R8, DI
 	CMOVQGT     DI, R8
-	LEAQ        laneMask<>+32(SB), R9
+	LEAQ        laneMask<>+64(SB), R9
 	SHLQ        $0x02, R8
 	SUBQ        R8, R9
 	VMOVUPS     (R9), Y4
@@ -6133,7 +5282,7 @@ rest:
 	CMOVQLT     SI, R8
 	CMPQ        R8, DI
 	CMOVQGT     DI, R8
-	LEAQ        laneMask<>+32(SB), R9
+	LEAQ        laneMask<>+64(SB), R9
 	SHLQ        $0x02, R8
 	SUBQ        R8, R9
 	VMOVUPS     (R9), Y4
@@ -6147,7 +5296,7 @@ rest:
 	CMOVQLT     SI, AX
 	CMPQ        AX, DI
 	CMOVQGT     DI, AX
-	LEAQ        laneMask<>+32(SB), SI
+	LEAQ        laneMask<>+64(SB), SI
 	SHLQ        $0x02, AX
 	SUBQ        AX, SI
 	VMOVUPS     (SI), Y4
@@ -6258,7 +5407,7 @@ rest:
 	CMOVQLT    DX, SI
 	CMPQ       SI, BX
 	CMOVQGT    BX, SI
-	LEAQ       laneMask<>+32(SB), DI
+	LEAQ       laneMask<>+64(SB), DI
 	SHLQ       $0x02, SI
 	SUBQ       SI, DI
 	VMOVUPS    (DI), Y5
@@ -6271,7 +5420,7 @@ rest:
 	CMOVQLT    DX, SI
 	CMPQ       SI, BX
 	CMOVQGT    BX, SI
-	LEAQ       laneMask<>+32(SB), DI
+	LEAQ       laneMask<>+64(SB), DI
 	SHLQ       $0x02, SI
 	SUBQ       SI, DI
 	VMOVUPS    (DI), Y5
@@ -6284,7 +5433,7 @@ rest:
 	CMOVQLT    DX, SI
 	CMPQ       SI, BX
 	CMOVQGT    BX, SI
-	LEAQ       laneMask<>+32(SB), DI
+	LEAQ       laneMask<>+64(SB), DI
 	SHLQ       $0x02, SI
 	SUBQ       SI, DI
 	VMOVUPS    (DI), Y5
@@ -6296,7 +5445,7 @@ rest:
 	CMOVQLT    DX, AX
 	CMPQ       AX, BX
 	CMOVQGT    BX, AX
-	LEAQ       laneMask<>+32(SB), DX
+	LEAQ       laneMask<>+64(SB), DX
 	SHLQ       $0x02, AX
 	SUBQ       AX, DX
 	VMOVUPS    (DX), Y5
@@ -6371,7 +5520,7 @@ rest:
 	CMOVQLT     BX, DI
 	CMPQ        DI, SI
 	CMOVQGT     SI, DI
-	LEAQ        laneMask<>+32(SB), R8
+	LEAQ        laneMask<>+64(SB), R8
 	SHLQ        $0x02, DI
 	SUBQ        DI, R8
 	VMOVUPS     (R8), Y1
@@ -6385,7 +5534,7 @@ rest:
 	CMOVQLT     BX, DI
 	CMPQ        DI, SI
 	CMOVQGT     SI, DI
-	LEAQ        laneMask<>+32(SB), R8
+	LEAQ        laneMask<>+64(SB), R8
 	SHLQ        $0x02, DI
 	SUBQ        DI, R8
 	VMOVUPS     (R8), Y1
@@ -6399,7 +5548,7 @@ rest:
 	CMOVQLT     BX, DI
 	CMPQ        DI, SI
 	CMOVQGT     SI, DI
-	LEAQ        laneMask<>+32(SB), R8
+	LEAQ        laneMask<>+64(SB), R8
 	SHLQ        $0x02, DI
 	SUBQ        DI, R8
 	VMOVUPS     (R8), Y1
@@ -6412,7 +5561,7 @@ rest:
 	CMOVQLT     BX, AX
 	CMPQ        AX, SI
 	CMOVQGT     SI, AX
-	LEAQ        laneMask<>+32(SB), BX
+	LEAQ        laneMask<>+64(SB), BX
 	SHLQ        $0x02, AX
 	SUBQ        AX, BX
 	VMOVUPS     (BX), Y1
@@ -6467,7 +5616,7 @@ rest:
 	CMOVQLT    BX, DI
 	CMPQ       DI, SI
 	CMOVQGT    SI, DI
-	LEAQ       laneMask<>+32(SB), R8
+	LEAQ       laneMask<>+64(SB), R8
 	SHLQ       $0x02, DI
 	SUBQ       DI, R8
 	VMOVUPS    (R8), Y0
@@ -6481,7 +5630,7 @@ rest:
 	CMOVQLT    BX, DI
 	CMPQ       DI, SI
 	CMOVQGT    SI, DI
-	LEAQ       laneMask<>+32(SB), R8
+	LEAQ       laneMask<>+64(SB), R8
 	SHLQ       $0x02, DI
 	SUBQ       DI, R8
 	VMOVUPS    (R8), Y0
@@ -6495,7 +5644,7 @@ rest:
 	CMOVQLT    BX, DI
 	CMPQ       DI, SI
 	CMOVQGT    SI, DI
-	LEAQ       laneMask<>+32(SB), R8
+	LEAQ       laneMask<>+64(SB), R8
 	SHLQ       $0x02, DI
 	SUBQ       DI, R8
 	VMOVUPS    (R8), Y0
@@ -6508,7 +5657,7 @@ rest:
 	CMOVQLT    BX, AX
 	CMPQ       AX, SI
 	CMOVQGT    SI, AX
-	LEAQ       laneMask<>+32(SB), BX
+	LEAQ       laneMask<>+64(SB), BX
 	SHLQ       $0x02, AX
 	SUBQ       AX, BX
 	VMOVUPS    (BX), Y0
@@ -6558,7 +5707,7 @@ rest:
 	CMOVQLT    DX, SI
 	CMPQ       SI, BX
 	CMOVQGT    BX, SI
-	LEAQ       laneMask<>+32(SB), DI
+	LEAQ       laneMask<>+64(SB), DI
 	SHLQ       $0x02, SI
 	SUBQ       SI, DI
 	VMOVUPS    (DI), Y1
@@ -6571,7 +5720,7 @@ rest:
 	CMOVQLT    DX, SI
 	CMPQ       SI, BX
 	CMOVQGT    BX, SI
-	LEAQ       laneMask<>+32(SB), DI
+	LEAQ       laneMask<>+64(SB), DI
 	SHLQ       $0x02, SI
 	SUBQ       SI, DI
 	VMOVUPS    (DI), Y1
@@ -6584,7 +5733,7 @@ rest:
 	CMOVQLT    DX, SI
 	CMPQ       SI, BX
 	CMOVQGT    BX, SI
-	LEAQ       laneMask<>+32(SB), DI
+	LEAQ       laneMask<>+64(SB), DI
 	SHLQ       $0x02, SI
 	SUBQ       SI, DI
 	VMOVUPS    (DI), Y1
@@ -6596,7 +5745,7 @@ rest:
 	CMOVQLT    DX, AX
 	CMPQ       AX, BX
 	CMOVQGT    BX, AX
-	LEAQ       laneMask<>+32(SB), DX
+	LEAQ       laneMask<>+64(SB), DX
 	SHLQ       $0x02, AX
 	SUBQ       AX, DX
 	VMOVUPS    (DX), Y1
@@ -6647,7 +5796,7 @@ rest:
 	CMOVQLT    BX, DI
 	CMPQ       DI, SI
 	CMOVQGT    SI, DI
-	LEAQ       laneMask<>+32(SB), R8
+	LEAQ       laneMask<>+64(SB), R8
 	SHLQ       $0x02, DI
 	SUBQ       DI, R8
 	VMOVUPS    (R8), Y1
@@ -6660,7 +5809,7 @@ rest:
 	CMOVQLT    BX, DI
 	CMPQ       DI, SI
 	CMOVQGT    SI, DI
-	LEAQ       laneMask<>+32(SB), R8
+	LEAQ       laneMask<>+64(SB), R8
 	SHLQ       $0x02, DI
 	SUBQ       DI, R8
 	VMOVUPS    (R8), Y1
@@ -6673,7 +5822,7 @@ rest:
 	CMOVQLT    BX, DI
 	CMPQ       DI, SI
 	CMOVQGT    SI, DI
-	LEAQ       laneMask<>+32(SB), R8
+	LEAQ       laneMask<>+64(SB), R8
 	SHLQ       $0x02, DI
 	SUBQ       DI, R8
 	VMOVUPS    (R8), Y1
@@ -6685,7 +5834,7 @@ rest:
 	CMOVQLT    BX, AX
 	CMPQ       AX, SI
 	CMOVQGT    SI, AX
-	LEAQ       laneMask<>+32(SB), BX
+	LEAQ       laneMask<>+64(SB), BX
 	SHLQ       $0x02, AX
 	SUBQ       AX, BX
 	VMOVUPS    (BX), Y1
@@ -6839,7 +5988,7 @@ rest:
 	CMOVQLT      BX, DI
 	CMPQ         DI, SI
 	CMOVQGT      SI, DI
-	LEAQ         laneMask<>+32(SB), R8
+	LEAQ         laneMask<>+64(SB), R8
 	SHLQ         $0x02, DI
 	SUBQ         DI, R8
 	VMOVUPS      (R8), Y0
@@ -6878,7 +6027,7 @@ rest:
 	CMOVQLT      BX, DI
 	CMPQ         DI, SI
 	CMOVQGT      SI, DI
-	LEAQ         laneMask<>+32(SB), R8
+	LEAQ         laneMask<>+64(SB), R8
 	SHLQ         $0x02, DI
 	SUBQ         DI, R8
 	VMOVUPS      (R8), Y0
@@ -6917,7 +6066,7 @@ rest:
 	CMOVQLT      BX, DI
 	CMPQ         DI, SI
 	CMOVQGT      SI, DI
-	LEAQ         laneMask<>+32(SB), R8
+	LEAQ         laneMask<>+64(SB), R8
 	SHLQ         $0x02, DI
 	SUBQ         DI, R8
 	VMOVUPS      (R8), Y0
@@ -6955,7 +6104,7 @@ rest:
 	CMOVQLT      BX, AX
 	CMPQ         AX, SI
 	CMOVQGT      SI, AX
-	LEAQ         laneMask<>+32(SB), BX
+	LEAQ         laneMask<>+64(SB), BX
 	SHLQ         $0x02, AX
 	SUBQ         AX, BX
 	VMOVUPS      (BX), Y0
@@ -7281,7 +6430,7 @@ rest:
 	CMOVQLT      BX, DI
 	CMPQ         DI, SI
 	CMOVQGT      SI, DI
-	LEAQ         laneMask<>+32(SB), R8
+	LEAQ         laneMask<>+64(SB), R8
 	SHLQ         $0x02, DI
 	SUBQ         DI, R8
 	VMOVUPS      (R8), Y0
@@ -7324,7 +6473,7 @@ rest:
 	CMOVQLT      BX, DI
 	CMPQ         DI, SI
 	CMOVQGT      SI, DI
-	LEAQ         laneMask<>+32(SB), R8
+	LEAQ         laneMask<>+64(SB), R8
 	SHLQ         $0x02, DI
 	SUBQ         DI, R8
 	VMOVUPS      (R8), Y0
@@ -7367,7 +6516,7 @@ rest:
 	CMOVQLT      BX, DI
 	CMPQ         DI, SI
 	CMOVQGT      SI, DI
-	LEAQ         laneMask<>+32(SB), R8
+	LEAQ         laneMask<>+64(SB), R8
 	SHLQ         $0x02, DI
 	SUBQ         DI, R8
 	VMOVUPS      (R8), Y0
@@ -7409,7 +6558,7 @@ rest:
 	CMOVQLT      BX, AX
 	CMPQ         AX, SI
 	CMOVQGT      SI, AX
-	LEAQ         laneMask<>+32(SB), BX
+	LEAQ         laneMask<>+64(SB), BX
 	SHLQ         $0x02, AX
 	SUBQ         AX, BX
 	VMOVUPS      (BX), Y0
@@ -7630,7 +6779,7 @@ rest:
 	CMOVQLT      DX, SI
 	CMPQ         SI, BX
 	CMOVQGT      BX, SI
-	LEAQ         laneMask<>+32(SB), DI
+	LEAQ         laneMask<>+64(SB), DI
 	SHLQ         $0x02, SI
 	SUBQ         SI, DI
 	VMOVUPS      (DI), Y9
@@ -7675,7 +6824,7 @@ rest:
 	CMOVQLT      DX, SI
 	CMPQ         SI, BX
 	CMOVQGT      BX, SI
-	LEAQ         laneMask<>+32(SB), DI
+	LEAQ         laneMask<>+64(SB), DI
 	SHLQ         $0x02, SI
 	SUBQ         SI, DI
 	VMOVUPS      (DI), Y9
@@ -7720,7 +6869,7 @@ rest:
 	CMOVQLT      DX, SI
 	CMPQ         SI, BX
 	CMOVQGT      BX, SI
-	LEAQ         laneMask<>+32(SB), DI
+	LEAQ         laneMask<>+64(SB), DI
 	SHLQ         $0x02, SI
 	SUBQ         SI, DI
 	VMOVUPS      (DI), Y9
@@ -7764,7 +6913,7 @@ rest:
 	CMOVQLT      DX, AX
 	CMPQ         AX, BX
 	CMOVQGT      BX, AX
-	LEAQ         laneMask<>+32(SB), DX
+	LEAQ         laneMask<>+64(SB), DX
 	SHLQ         $0x02, AX
 	SUBQ         AX, DX
 	VMOVUPS      (DX), Y9
@@ -7982,7 +7131,7 @@ rest:
 	CMOVQLT      DX, SI
 	CMPQ         SI, BX
 	CMOVQGT      BX, SI
-	LEAQ         laneMask<>+32(SB), DI
+	LEAQ         laneMask<>+64(SB), DI
 	SHLQ         $0x02, SI
 	SUBQ         SI, DI
 	VMOVUPS      (DI), Y6
@@ -8024,7 +7173,7 @@ rest:
 	CMOVQLT      DX, SI
 	CMPQ         SI, BX
 	CMOVQGT      BX, SI
-	LEAQ         laneMask<>+32(SB), DI
+	LEAQ         laneMask<>+64(SB), DI
 	SHLQ         $0x02, SI
 	SUBQ         SI, DI
 	VMOVUPS      (DI), Y6
@@ -8066,7 +7215,7 @@ rest:
 	CMOVQLT      DX, SI
 	CMPQ         SI, BX
 	CMOVQGT      BX, SI
-	LEAQ         laneMask<>+32(SB), DI
+	LEAQ         laneMask<>+64(SB), DI
 	SHLQ         $0x02, SI
 	SUBQ         SI, DI
 	VMOVUPS      (DI), Y6
@@ -8107,7 +7256,7 @@ rest:
 	CMOVQLT      DX, AX
 	CMPQ         AX, BX
 	CMOVQGT      BX, AX
-	LEAQ         laneMask<>+32(SB), DX
+	LEAQ         laneMask<>+64(SB), DX
 	SHLQ         $0x02, AX
 	SUBQ         AX, DX
 	VMOVUPS      (DX), Y6
@@ -8210,7 +7359,7 @@ rest:
 	CMOVQLT    BX, DI
 	CMPQ       DI, SI
 	CMOVQGT    SI, DI
-	LEAQ       laneMask<>+32(SB), R8
+	LEAQ       laneMask<>+64(SB), R8
 	SHLQ       $0x02, DI
 	SUBQ       DI, R8
 	VMOVUPS    (R8), Y2
@@ -8226,7 +7375,7 @@ rest:
 	CMOVQLT    BX, DI
 	CMPQ       DI, SI
 	CMOVQGT    SI, DI
-	LEAQ       laneMask<>+32(SB), R8
+	LEAQ       laneMask<>+64(SB), R8
 	SHLQ       $0x02, DI
 	SUBQ       DI, R8
 	VMOVUPS    (R8), Y2
@@ -8242,7 +7391,7 @@ rest:
 	CMOVQLT    BX, DI
 	CMPQ       DI, SI
 	CMOVQGT    SI, DI
-	LEAQ       laneMask<>+32(SB), R8
+	LEAQ       laneMask<>+64(SB), R8
 	SHLQ       $0x02, DI
 	SUBQ       DI, R8
 	VMOVUPS    (R8), Y2
@@ -8257,7 +7406,7 @@ rest:
 	CMOVQLT    BX, AX
 	CMPQ       AX, SI
 	CMOVQGT    SI, AX
-	LEAQ       laneMask<>+32(SB), BX
+	LEAQ       laneMask<>+64(SB), BX
 	SHLQ       $0x02, AX
 	SUBQ       AX, BX
 	VMOVUPS    (BX), Y2
@@ -8422,7 +7571,7 @@ rest:
 	CMOVQLT      DX, SI
 	CMPQ         SI, BX
 	CMOVQGT      BX, SI
-	LEAQ         laneMask<>+32(SB), DI
+	LEAQ         laneMask<>+64(SB), DI
 	SHLQ         $0x02, SI
 	SUBQ         SI, DI
 	VMOVUPS      (DI), Y2
@@ -8463,7 +7612,7 @@ rest:
 	CMOVQLT      DX, SI
 	CMPQ         SI, BX
 	CMOVQGT      BX, SI
-	LEAQ         laneMask<>+32(SB), DI
+	LEAQ         laneMask<>+64(SB), DI
 	SHLQ         $0x02, SI
 	SUBQ         SI, DI
 	VMOVUPS      (DI), Y2
@@ -8504,7 +7653,7 @@ rest:
 	CMOVQLT      DX, SI
 	CMPQ         SI, BX
 	CMOVQGT      BX, SI
-	LEAQ         laneMask<>+32(SB), DI
+	LEAQ         laneMask<>+64(SB), DI
 	SHLQ         $0x02, SI
 	SUBQ         SI, DI
 	VMOVUPS      (DI), Y2
@@ -8544,7 +7693,7 @@ rest:
 	CMOVQLT      DX, AX
 	CMPQ         AX, BX
 	CMOVQGT      BX, AX
-	LEAQ         laneMask<>+32(SB), DX
+	LEAQ         laneMask<>+64(SB), DX
 	SHLQ         $0x02, AX
 	SUBQ         AX, DX
 	VMOVUPS      (DX), Y2
@@ -8740,7 +7889,7 @@ rest:
 	CMOVQLT      BX, DI
 	CMPQ         DI, SI
 	CMOVQGT      SI, DI
-	LEAQ         laneMask<>+32(SB), R8
+	LEAQ         laneMask<>+64(SB), R8
 	SHLQ         $0x02, DI
 	SUBQ         DI, R8
 	VMOVUPS      (R8), Y2
@@ -8782,7 +7931,7 @@ rest:
 	CMOVQLT      BX, DI
 	CMPQ         DI, SI
 	CMOVQGT      SI, DI
-	LEAQ         laneMask<>+32(SB), R8
+	LEAQ         laneMask<>+64(SB), R8
 	SHLQ         $0x02, DI
 	SUBQ         DI, R8
 	VMOVUPS      (R8), Y2
@@ -8824,7 +7973,7 @@ rest:
 	CMOVQLT      BX, DI
 	CMPQ         DI, SI
 	CMOVQGT      SI, DI
-	LEAQ         laneMask<>+32(SB), R8
+	LEAQ         laneMask<>+64(SB), R8
 	SHLQ         $0x02, DI
 	SUBQ         DI, R8
 	VMOVUPS      (R8), Y2
@@ -8865,7 +8014,7 @@ rest:
 	CMOVQLT      BX, AX
 	CMPQ         AX, SI
 	CMOVQGT      SI, AX
-	LEAQ         laneMask<>+32(SB), BX
+	LEAQ         laneMask<>+64(SB), BX
 	SHLQ         $0x02, AX
 	SUBQ         AX, BX
 	VMOVUPS      (BX), Y2
@@ -9077,7 +8226,7 @@ rest:
 	CMOVQLT      BX, DI
 	CMPQ         DI, SI
 	CMOVQGT      SI, DI
-	LEAQ         laneMask<>+32(SB), R8
+	LEAQ         laneMask<>+64(SB), R8
 	SHLQ         $0x02, DI
 	SUBQ         DI, R8
 	VMOVUPS      (R8), Y5
@@ -9123,7 +8272,7 @@ rest:
 	CMOVQLT      BX, DI
 	CMPQ         DI, SI
 	CMOVQGT      SI, DI
-	LEAQ         laneMask<>+32(SB), R8
+	LEAQ         laneMask<>+64(SB), R8
 	SHLQ         $0x02, DI
 	SUBQ         DI, R8
 	VMOVUPS      (R8), Y5
@@ -9169,7 +8318,7 @@ rest:
 	CMOVQLT      BX, DI
 	CMPQ         DI, SI
 	CMOVQGT      SI, DI
-	LEAQ         laneMask<>+32(SB), R8
+	LEAQ         laneMask<>+64(SB), R8
 	SHLQ         $0x02, DI
 	SUBQ         DI, R8
 	VMOVUPS      (R8), Y5
@@ -9214,7 +8363,7 @@ rest:
 	CMOVQLT      BX, AX
 	CMPQ         AX, SI
 	CMOVQGT      SI, AX
-	LEAQ         laneMask<>+32(SB), BX
+	LEAQ         laneMask<>+64(SB), BX
 	SHLQ         $0x02, AX
 	SUBQ         AX, BX
 	VMOVUPS      (BX), Y5
@@ -9318,7 +8467,7 @@ rest:
 	CMOVQLT    SI, R8
 	CMPQ       R8, DI
 	CMOVQGT    DI, R8
-	LEAQ       laneMask<>+32(SB), R9
+	LEAQ       laneMask<>+64(SB), R9
 	SHLQ       $0x02, R8
 	SUBQ       R8, R9
 	VMOVUPS    (R9), Y1
@@ -9333,7 +8482,7 @@ rest:
 	CMOVQLT    SI, R8
 	CMPQ       R8, DI
 	CMOVQGT    DI, R8
-	LEAQ       laneMask<>+32(SB), R9
+	LEAQ       laneMask<>+64(SB), R9
 	SHLQ       $0x02, R8
 	SUBQ       R8, R9
 	VMOVUPS    (R9), Y1
@@ -9348,7 +8497,7 @@ rest:
 	CMOVQLT    SI, R8
 	CMPQ       R8, DI
 	CMOVQGT    DI, R8
-	LEAQ       laneMask<>+32(SB), R9
+	LEAQ       laneMask<>+64(SB), R9
 	SHLQ       $0x02, R8
 	SUBQ       R8, R9
 	VMOVUPS    (R9), Y1
@@ -9362,7 +8511,7 @@ rest:
 	CMOVQLT    SI, AX
 	CMPQ       AX, DI
 	CMOVQGT    DI, AX
-	LEAQ       laneMask<>+32(SB), SI
+	LEAQ       laneMask<>+64(SB), SI
 	SHLQ       $0x02, AX
 	SUBQ       AX, SI
 	VMOVUPS    (SI), Y1
@@ -9444,7 +8593,7 @@ rest:
 	CMOVQLT     DI, R9
 	CMPQ        R9, R8
 	CMOVQGT     R8, R9
-	LEAQ        laneMask<>+32(SB), R10
+	LEAQ        laneMask<>+64(SB), R10
 	SHLQ        $0x02, R9
 	SUBQ        R9, R10
 	VMOVUPS     (R10), Y2
@@ -9463,7 +8612,7 @@ rest:
 	CMOVQLT     DI, R9
 	CMPQ        R9, R8
 	CMOVQGT     R8, R9
-	LEAQ        laneMask<>+32(SB), R10
+	LEAQ        laneMask<>+64(SB), R10
 	SHLQ        $0x02, R9
 	SUBQ        R9, R10
 	VMOVUPS     (R10), Y2
@@ -9482,7 +8631,7 @@ rest:
 	CMOVQLT     DI, R9
 	CMPQ        R9, R8
 	CMOVQGT     R8, R9
-	LEAQ        laneMask<>+32(SB), R10
+	LEAQ        laneMask<>+64(SB), R10
 	SHLQ        $0x02, R9
 	SUBQ        R9, R10
 	VMOVUPS     (R10), Y2
@@ -9500,7 +8649,7 @@ rest:
 	CMOVQLT     DI, AX
 	CMPQ        AX, R8
 	CMOVQGT     R8, AX
-	LEAQ        laneMask<>+32(SB), DI
+	LEAQ        laneMask<>+64(SB), DI
 	SHLQ        $0x02, AX
 	SUBQ        AX, DI
 	VMOVUPS     (DI), Y2
@@ -9571,7 +8720,7 @@ rest:
 	CMOVQLT     SI, R8
 	CMPQ        R8, DI
 	CMOVQGT     DI, R8
-	LEAQ        laneMask<>+32(SB), R9
+	LEAQ        laneMask<>+64(SB), R9
 	SHLQ        $0x02, R8
 	SUBQ        R8, R9
 	VMOVUPS     (R9), Y1
@@ -9587,7 +8736,7 @@ rest:
 	CMOVQLT     SI, R8
 	CMPQ        R8, DI
 	CMOVQGT     DI, R8
-	LEAQ        laneMask<>+32(SB), R9
+	LEAQ        laneMask<>+64(SB), R9
 	SHLQ        $0x02, R8
 	SUBQ        R8, R9
 	VMOVUPS     (R9), Y1
@@ -9603,7 +8752,7 @@ rest:
 	CMOVQLT     SI, R8
 	CMPQ        R8, DI
 	CMOVQGT     DI, R8
-	LEAQ        laneMask<>+32(SB), R9
+	LEAQ        laneMask<>+64(SB), R9
 	SHLQ        $0x02, R8
 	SUBQ        R8, R9
 	VMOVUPS     (R9), Y1
@@ -9618,7 +8767,7 @@ rest:
 	CMOVQLT     SI, AX
 	CMPQ        AX, DI
 	CMOVQGT     DI, AX
-	LEAQ        laneMask<>+32(SB), SI
+	LEAQ        laneMask<>+64(SB), SI
 	SHLQ        $0x02, AX
 	SUBQ        AX, SI
 	VMOVUPS     (SI), Y1
@@ -9703,7 +8852,7 @@ rest:
 	CMOVQLT     DI, R9
 	CMPQ        R9, R8
 	CMOVQGT     R8, R9
-	LEAQ        laneMask<>+32(SB), R10
+	LEAQ        laneMask<>+64(SB), R10
 	SHLQ        $0x02, R9
 	SUBQ        R9, R10
 	VMOVUPS     (R10), Y0
@@ -9723,7 +8872,7 @@ rest:
 	CMOVQLT     DI, R9
 	CMPQ        R9, R8
 	CMOVQGT     R8, R9
-	LEAQ        laneMask<>+32(SB), R10
+	LEAQ        laneMask<>+64(SB), R10
 	SHLQ        $0x02, R9
 	SUBQ        R9, R10
 	VMOVUPS     (R10), Y0
@@ -9743,7 +8892,7 @@ rest:
 	CMOVQLT     DI, R9
 	CMPQ        R9, R8
 	CMOVQGT     R8, R9
-	LEAQ        laneMask<>+32(SB), R10
+	LEAQ        laneMask<>+64(SB), R10
 	SHLQ        $0x02, R9
 	SUBQ        R9, R10
 	VMOVUPS     (R10), Y0
@@ -9762,7 +8911,7 @@ rest:
 	CMOVQLT     DI, AX
 	CMPQ        AX, R8
 	CMOVQGT     R8, AX
-	LEAQ        laneMask<>+32(SB), DI
+	LEAQ        laneMask<>+64(SB), DI
 	SHLQ        $0x02, AX
 	SUBQ        AX, DI
 	VMOVUPS     (DI), Y0
@@ -9957,7 +9106,7 @@ rest:
 	CMOVQLT      SI, R8
 	CMPQ         R8, DI
 	CMOVQGT      DI, R8
-	LEAQ         laneMask<>+32(SB), R9
+	LEAQ         laneMask<>+64(SB), R9
 	SHLQ         $0x02, R8
 	SUBQ         R8, R9
 	VMOVUPS      (R9), Y0
@@ -10004,7 +9153,7 @@ rest:
 	CMOVQLT      SI, R8
 	CMPQ         R8, DI
 	CMOVQGT      DI, R8
-	LEAQ         laneMask<>+32(SB), R9
+	LEAQ         laneMask<>+64(SB), R9
 	SHLQ         $0x02, R8
 	SUBQ         R8, R9
 	VMOVUPS      (R9), Y0
@@ -10051,7 +9200,7 @@ rest:
 	CMOVQLT      SI, R8
 	CMPQ         R8, DI
 	CMOVQGT      DI, R8
-	LEAQ         laneMask<>+32(SB), R9
+	LEAQ         laneMask<>+64(SB), R9
 	SHLQ         $0x02, R8
 	SUBQ         R8, R9
 	VMOVUPS      (R9), Y0
@@ -10097,7 +9246,7 @@ rest:
 	CMOVQLT      SI, AX
 	CMPQ         AX, DI
 	CMOVQGT      DI, AX
-	LEAQ         laneMask<>+32(SB), SI
+	LEAQ         laneMask<>+64(SB), SI
 	SHLQ         $0x02, AX
 	SUBQ         AX, SI
 	VMOVUPS      (SI), Y0
@@ -10365,7 +9514,7 @@ rest:
 	CMOVQLT      R9, R11
 	CMPQ         R11, R10
 	CMOVQGT      R10, R11
-	LEAQ         laneMask<>+32(SB), R12
+	LEAQ         laneMask<>+64(SB), R12
 	SHLQ         $0x02, R11
 	SUBQ         R11, R12
 	VMOVUPS      (R12), Y0
@@ -10422,7 +9571,7 @@ rest:
 	CMOVQLT      R9, R11
 	CMPQ         R11, R10
 	CMOVQGT      R10, R11
-	LEAQ         laneMask<>+32(SB), R12
+	LEAQ         laneMask<>+64(SB), R12
 	SHLQ         $0x02, R11
 	SUBQ         R11, R12
 	VMOVUPS      (R12), Y0
@@ -10479,7 +9628,7 @@ rest:
 	CMOVQLT      R9, R11
 	CMPQ         R11, R10
 	CMOVQGT      R10, R11
-	LEAQ         laneMask<>+32(SB), R12
+	LEAQ         laneMask<>+64(SB), R12
 	SHLQ         $0x02, R11
 	SUBQ         R11, R12
 	VMOVUPS      (R12), Y0
@@ -10535,7 +9684,7 @@ rest:
 	CMOVQLT      R9, AX
 	CMPQ         AX, R10
 	CMOVQGT      R10, AX
-	LEAQ         laneMask<>+32(SB), R9
+	LEAQ         laneMask<>+64(SB), R9
 	SHLQ         $0x02, AX
 	SUBQ         AX, R9
 	VMOVUPS      (R9), Y0
@@ -10746,7 +9895,7 @@ rest:
 	CMOVQLT      R8, R10
 	CMPQ         R10, R9
 	CMOVQGT      R9, R10
-	LEAQ         laneMask<>+32(SB), R11
+	LEAQ         laneMask<>+64(SB), R11
 	SHLQ         $0x02, R10
 	SUBQ         R10, R11
 	VMOVUPS      (R11), Y0
@@ -10787,7 +9936,7 @@ rest:
 	CMOVQLT      R8, R10
 	CMPQ         R10, R9
 	CMOVQGT      R9, R10
-	LEAQ         laneMask<>+32(SB), R11
+	LEAQ         laneMask<>+64(SB), R11
 	SHLQ         $0x02, R10
 	SUBQ         R10, R11
 	VMOVUPS      (R11), Y0
@@ -10828,7 +9977,7 @@ rest:
 	CMOVQLT      R8, R10
 	CMPQ         R10, R9
 	CMOVQGT      R9, R10
-	LEAQ         laneMask<>+32(SB), R11
+	LEAQ         laneMask<>+64(SB), R11
 	SHLQ         $0x02, R10
 	SUBQ         R10, R11
 	VMOVUPS      (R11), Y0
@@ -10868,7 +10017,7 @@ rest:
 	CMOVQLT      R8, AX
 	CMPQ         AX, R9
 	CMOVQGT      R9, AX
-	LEAQ         laneMask<>+32(SB), R8
+	LEAQ         laneMask<>+64(SB), R8
 	SHLQ         $0x02, AX
 	SUBQ         AX, R8
 	VMOVUPS      (R8), Y0
@@ -11508,6847 +10657,6 @@ store:
 	VZEROUPPER
 	RET
 
-// func tile1x1BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
-// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile1x1BF16AVX512(SB), NOSPLIT, $0-112
-	MOVQ   b+24(FP), AX
-	MOVQ   brs+32(FP), CX
-	MOVQ   a+8(FP), DX
-	MOVQ   lda+16(FP), BX
-	LEAQ   (BX)(BX*2), BX
-	MOVB   load+64(FP), BL
-	TESTB  BL, BL
-	JNE    fromC
-	VPXORD Z0, Z0, Z0
-	JMP    begin
-
-fromC:
-	MOVQ      tail+56(FP), BX
-	MOVL      $-1, SI
-	BZHIL     BX, SI, SI
-	KMOVW     SI, K1
-	MOVQ      c+40(FP), BX
-	MOVQ      ldc+48(FP), SI
-	VMOVUPS.Z (BX), K1, Z0
-
-begin:
-	MOVQ k+0(FP), BX
-	SHRQ $0x02, BX
-	JE   rest
-	MOVQ soonC+72(FP), SI
-	MOVQ ldc+48(FP), DI
-	MOVQ $0x00000001, R8
-	XORQ R9, R9
-	MOVQ soon+80(FP), R10
-
-phase:
-	MOVQ    run+96(FP), R11
-	CMPQ    BX, R11
-	CMOVQLT BX, R11
-	SUBQ    R11, BX
-
-loop:
-	VPMOVZXWD        (AX), Z1
-	VPSLLD           $0x10, Z1, Z1
-	VFMADD231PS.BCST (DX), Z1, Z0
-	PREFETCHT1       (R10)
-	PREFETCHT1       64(R10)
-	ADDQ             $0x00000080, R10
-	VPMOVZXWD        (AX)(CX*1), Z1
-	VPSLLD           $0x10, Z1, Z1
-	VFMADD231PS.BCST 4(DX), Z1, Z0
-	LEAQ             (AX)(CX*2), AX
-	VPMOVZXWD        (AX), Z1
-	VPSLLD           $0x10, Z1, Z1
-	VFMADD231PS.BCST 8(DX), Z1, Z0
-	PREFETCHT0       (SI)
-	ADDQ             DI, SI
-	DECQ             R8
-	CMOVQEQ          R9, DI
-	VPMOVZXWD        (AX)(CX*1), Z1
-	VPSLLD           $0x10, Z1, Z1
-	VFMADD231PS.BCST 12(DX), Z1, Z0
-	LEAQ             (AX)(CX*2), AX
-	ADDQ             $0x10, DX
-	DECQ             R11
-	JNE              loop
-	TESTQ            BX, BX
-	JE               rest
-	DECQ             runs+104(FP)
-	JE               fetched
-	MOVQ             soon+80(FP), R10
-	ADDQ             ld+88(FP), R10
-	MOVQ             R10, soon+80(FP)
-	JMP              phase
-
-fetched:
-	MOVQ AX, R10
-	MOVQ BX, run+96(FP)
-	JMP  phase
-
-rest:
-	MOVQ k+0(FP), BX
-	ANDQ $0x00000003, BX
-	JE   store
-
-single:
-	VPMOVZXWD        (AX), Z1
-	VPSLLD           $0x10, Z1, Z1
-	VFMADD231PS.BCST (DX), Z1, Z0
-	ADDQ             CX, AX
-	ADDQ             $0x04, DX
-	DECQ             BX
-	JNE              single
-
-store:
-	MOVQ    tail+56(FP), AX
-	MOVL    $-1, CX
-	BZHIL   AX, CX, CX
-	KMOVW   CX, K1
-	MOVQ    c+40(FP), AX
-	MOVQ    ldc+48(FP), CX
-	VMOVUPS Z0, K1, (AX)
-	VZEROUPPER
-	RET
-
-// func tile2x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile2x1AVX512(SB), NOSPLIT, $0-112
-	MOVQ   b+24(FP), AX
-	MOVQ   brs+32(FP), CX
-	MOVQ   a+8(FP), DX
-	MOVQ   lda+16(FP), BX
-	LEAQ   (BX)(BX*2), SI
-	MOVB   load+64(FP), SI
-	TESTB  SI, SI
-	JNE    fromC
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	JMP    begin
-
-fromC:
-	MOVQ      tail+56(FP), SI
-	MOVL      $-1, DI
-	BZHIL     SI, DI, DI
-	KMOVW     DI, K1
-	MOVQ      c+40(FP), SI
-	MOVQ      ldc+48(FP), DI
-	VMOVUPS.Z (SI), K1, Z0
-	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z1
-
-begin:
-	MOVQ k+0(FP), SI
-	SHRQ $0x02, SI
-	JE   rest
-	MOVQ soonC+72(FP), DI
-	MOVQ ldc+48(FP), R8
-	MOVQ $0x00000002, R9
-	XORQ R10, R10
-	MOVQ soon+80(FP), R11
-
-phase:
-	MOVQ    run+96(FP), R12
-	CMPQ    SI, R12
-	CMOVQLT SI, R12
-	SUBQ    R12, SI
-
-loop:
-	VMOVUPS          (AX), Z2
-	VFMADD231PS.BCST (DX), Z2, Z0
-	VFMADD231PS.BCST (DX)(BX*1), Z2, Z1
-	PREFETCHT1       (R11)
-	PREFETCHT1       64(R11)
-	PREFETCHT1       128(R11)
-	PREFETCHT1       192(R11)
-	ADDQ             $0x00000100, R11
-	VMOVUPS          (AX)(CX*1), Z2
-	VFMADD231PS.BCST 4(DX), Z2, Z0
-	VFMADD231PS.BCST 4(DX)(BX*1), Z2, Z1
-	LEAQ             (AX)(CX*2), AX
-	VMOVUPS          (AX), Z2
-	VFMADD231PS.BCST 8(DX), Z2, Z0
-	VFMADD231PS.BCST 8(DX)(BX*1), Z2, Z1
-	PREFETCHT0       (DI)
-	ADDQ             R8, DI
-	DECQ             R9
-	CMOVQEQ          R10, R8
-	VMOVUPS          (AX)(CX*1), Z2
-	VFMADD231PS.BCST 12(DX), Z2, Z0
-	VFMADD231PS.BCST 12(DX)(BX*1), Z2, Z1
-	LEAQ             (AX)(CX*2), AX
-	ADDQ             $0x10, DX
-	DECQ             R12
-	JNE              loop
-	TESTQ            SI, SI
-	JE               rest
-	DECQ             runs+104(FP)
-	JE               fetched
-	MOVQ             soon+80(FP), R11
-	ADDQ             ld+88(FP), R11
-	MOVQ             R11, soon+80(FP)
-	JMP              phase
-
-fetched:
-	MOVQ AX, R11
-	MOVQ SI, run+96(FP)
-	JMP  phase
-
-rest:
-	MOVQ k+0(FP), SI
-	ANDQ $0x00000003, SI
-	JE   store
-
-single:
-	VMOVUPS          (AX), Z2
-	VFMADD231PS.BCST (DX), Z2, Z0
-	VFMADD231PS.BCST (DX)(BX*1), Z2, Z1
-	ADDQ             CX, AX
-	ADDQ             $0x04, DX
-	DECQ             SI
-	JNE              single
-
-store:
-	MOVQ    tail+56(FP), AX
-	MOVL    $-1, CX
-	BZHIL   AX, CX, CX
-	KMOVW   CX, K1
-	MOVQ    c+40(FP), AX
-	MOVQ    ldc+48(FP), CX
-	VMOVUPS Z0, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z1, K1, (AX)
-	VZEROUPPER
-	RET
-
-// func tile2x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile2x1TAVX512(SB), NOSPLIT, $0-112
-	MOVQ   b+24(FP), AX
-	MOVQ   brs+32(FP), CX
-	MOVQ   a+8(FP), DX
-	MOVQ   lda+16(FP), BX
-	MOVB   load+64(FP), SI
-	TESTB  SI, SI
-	JNE    fromC
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	JMP    begin
-
-fromC:
-	MOVQ      tail+56(FP), SI
-	MOVL      $-1, DI
-	BZHIL     SI, DI, DI
-	KMOVW     DI, K1
-	MOVQ      c+40(FP), SI
-	MOVQ      ldc+48(FP), DI
-	VMOVUPS.Z (SI), K1, Z0
-	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z1
-
-begin:
-	MOVQ k+0(FP), SI
-	SHRQ $0x02, SI
-	JE   rest
-	MOVQ soonC+72(FP), DI
-	MOVQ ldc+48(FP), R8
-	MOVQ $0x00000002, R9
-	XORQ R10, R10
-	MOVQ soon+80(FP), R11
-
-phase:
-	MOVQ    run+96(FP), R12
-	CMPQ    SI, R12
-	CMOVQLT SI, R12
-	SUBQ    R12, SI
-
-loop:
-	VMOVUPS          (AX), Z2
-	VFMADD231PS.BCST (DX), Z2, Z0
-	VFMADD231PS.BCST 4(DX), Z2, Z1
-	PREFETCHT1       (R11)
-	PREFETCHT1       64(R11)
-	PREFETCHT1       128(R11)
-	PREFETCHT1       192(R11)
-	ADDQ             $0x00000100, R11
-	VMOVUPS          (AX)(CX*1), Z2
-	VFMADD231PS.BCST (DX)(BX*1), Z2, Z0
-	VFMADD231PS.BCST 4(DX)(BX*1), Z2, Z1
-	LEAQ             (AX)(CX*2), AX
-	LEAQ             (DX)(BX*2), DX
-	VMOVUPS          (AX), Z2
-	VFMADD231PS.BCST (DX), Z2, Z0
-	VFMADD231PS.BCST 4(DX), Z2, Z1
-	PREFETCHT0       (DI)
-	ADDQ             R8, DI
-	DECQ             R9
-	CMOVQEQ          R10, R8
-	VMOVUPS          (AX)(CX*1), Z2
-	VFMADD231PS.BCST (DX)(BX*1), Z2, Z0
-	VFMADD231PS.BCST 4(DX)(BX*1), Z2, Z1
-	LEAQ             (AX)(CX*2), AX
-	LEAQ             (DX)(BX*2), DX
-	DECQ             R12
-	JNE              loop
-	TESTQ            SI, SI
-	JE               rest
-	DECQ             runs+104(FP)
-	JE               fetched
-	MOVQ             soon+80(FP), R11
-	ADDQ             ld+88(FP), R11
-	MOVQ             R11, soon+80(FP)
-	JMP              phase
-
-fetched:
-	MOVQ AX, R11
-	MOVQ SI, run+96(FP)
-	JMP  phase
-
-rest:
-	MOVQ k+0(FP), SI
-	ANDQ $0x00000003, SI
-	JE   store
-
-single:
-	VMOVUPS          (AX), Z2
-	VFMADD231PS.BCST (DX), Z2, Z0
-	VFMADD231PS.BCST 4(DX), Z2, Z1
-	ADDQ             CX, AX
-	ADDQ             BX, DX
-	DECQ             SI
-	JNE              single
-
-store:
-	MOVQ    tail+56(FP), AX
-	MOVL    $-1, CX
-	BZHIL   AX, CX, CX
-	KMOVW   CX, K1
-	MOVQ    c+40(FP), AX
-	MOVQ    ldc+48(FP), CX
-	VMOVUPS Z0, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z1, K1, (AX)
-	VZEROUPPER
-	RET
-
-// func tile2x1BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
-// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile2x1BF16AVX512(SB), NOSPLIT, $0-112
-	MOVQ   b+24(FP), AX
-	MOVQ   brs+32(FP), CX
-	MOVQ   a+8(FP), DX
-	MOVQ   lda+16(FP), BX
-	LEAQ   (BX)(BX*2), SI
-	MOVB   load+64(FP), SI
-	TESTB  SI, SI
-	JNE    fromC
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	JMP    begin
-
-fromC:
-	MOVQ      tail+56(FP), SI
-	MOVL      $-1, DI
-	BZHIL     SI, DI, DI
-	KMOVW     DI, K1
-	MOVQ      c+40(FP), SI
-	MOVQ      ldc+48(FP), DI
-	VMOVUPS.Z (SI), K1, Z0
-	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z1
-
-begin:
-	MOVQ k+0(FP), SI
-	SHRQ $0x02, SI
-	JE   rest
-	MOVQ soonC+72(FP), DI
-	MOVQ ldc+48(FP), R8
-	MOVQ $0x00000002, R9
-	XORQ R10, R10
-	MOVQ soon+80(FP), R11
-
-phase:
-	MOVQ    run+96(FP), R12
-	CMPQ    SI, R12
-	CMOVQLT SI, R12
-	SUBQ    R12, SI
-
-loop:
-	VPMOVZXWD        (AX), Z2
-	VPSLLD           $0x10, Z2, Z2
-	VFMADD231PS.BCST (DX), Z2, Z0
-	VFMADD231PS.BCST (DX)(BX*1), Z2, Z1
-	PREFETCHT1       (R11)
-	PREFETCHT1       64(R11)
-	ADDQ             $0x00000080, R11
-	VPMOVZXWD        (AX)(CX*1), Z2
-	VPSLLD           $0x10, Z2, Z2
-	VFMADD231PS.BCST 4(DX), Z2, Z0
-	VFMADD231PS.BCST 4(DX)(BX*1), Z2, Z1
-	LEAQ             (AX)(CX*2), AX
-	VPMOVZXWD        (AX), Z2
-	VPSLLD           $0x10, Z2, Z2
-	VFMADD231PS.BCST 8(DX), Z2, Z0
-	VFMADD231PS.BCST 8(DX)(BX*1), Z2, Z1
-	PREFETCHT0       (DI)
-	ADDQ             R8, DI
-	DECQ             R9
-	CMOVQEQ          R10, R8
-	VPMOVZXWD        (AX)(CX*1), Z2
-	VPSLLD           $0x10, Z2, Z2
-	VFMADD231PS.BCST 12(DX), Z2, Z0
-	VFMADD231PS.BCST 12(DX)(BX*1), Z2, Z1
-	LEAQ             (AX)(CX*2), AX
-	ADDQ             $0x10, DX
-	DECQ             R12
-	JNE              loop
-	TESTQ            SI, SI
-	JE               rest
-	DECQ             runs+104(FP)
-	JE               fetched
-	MOVQ             soon+80(FP), R11
-	ADDQ             ld+88(FP), R11
-	MOVQ             R11, soon+80(FP)
-	JMP              phase
-
-fetched:
-	MOVQ AX, R11
-	MOVQ SI, run+96(FP)
-	JMP  phase
-
-rest:
-	MOVQ k+0(FP), SI
-	ANDQ $0x00000003, SI
-	JE   store
-
-single:
-	VPMOVZXWD        (AX), Z2
-	VPSLLD           $0x10, Z2, Z2
-	VFMADD231PS.BCST (DX), Z2, Z0
-	VFMADD231PS.BCST (DX)(BX*1), Z2, Z1
-	ADDQ             CX, AX
-	ADDQ             $0x04, DX
-	DECQ             SI
-	JNE              single
-
-store:
-	MOVQ    tail+56(FP), AX
-	MOVL    $-1, CX
-	BZHIL   AX, CX, CX
-	KMOVW   CX, K1
-	MOVQ    c+40(FP), AX
-	MOVQ    ldc+48(FP), CX
-	VMOVUPS Z0, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z1, K1, (AX)
-	VZEROUPPER
-	RET
-
-// func tile3x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile3x1AVX512(SB), NOSPLIT, $0-112
-	MOVQ   b+24(FP), AX
-	MOVQ   brs+32(FP), CX
-	MOVQ   a+8(FP), DX
-	MOVQ   lda+16(FP), BX
-	LEAQ   (BX)(BX*2), SI
-	MOVB   load+64(FP), SI
-	TESTB  SI, SI
-	JNE    fromC
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	JMP    begin
-
-fromC:
-	MOVQ      tail+56(FP), SI
-	MOVL      $-1, DI
-	BZHIL     SI, DI, DI
-	KMOVW     DI, K1
-	MOVQ      c+40(FP), SI
-	MOVQ      ldc+48(FP), DI
-	VMOVUPS.Z (SI), K1, Z0
-	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z1
-	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z2
-
-begin:
-	MOVQ k+0(FP), SI
-	SHRQ $0x02, SI
-	JE   rest
-	MOVQ soonC+72(FP), DI
-	MOVQ ldc+48(FP), R8
-	MOVQ $0x00000003, R9
-	XORQ R10, R10
-	MOVQ soon+80(FP), R11
-
-phase:
-	MOVQ    run+96(FP), R12
-	CMPQ    SI, R12
-	CMOVQLT SI, R12
-	SUBQ    R12, SI
-
-loop:
-	VMOVUPS          (AX), Z3
-	VFMADD231PS.BCST (DX), Z3, Z0
-	VFMADD231PS.BCST (DX)(BX*1), Z3, Z1
-	VFMADD231PS.BCST (DX)(BX*2), Z3, Z2
-	PREFETCHT1       (R11)
-	PREFETCHT1       64(R11)
-	PREFETCHT1       128(R11)
-	PREFETCHT1       192(R11)
-	ADDQ             $0x00000100, R11
-	VMOVUPS          (AX)(CX*1), Z3
-	VFMADD231PS.BCST 4(DX), Z3, Z0
-	VFMADD231PS.BCST 4(DX)(BX*1), Z3, Z1
-	VFMADD231PS.BCST 4(DX)(BX*2), Z3, Z2
-	LEAQ             (AX)(CX*2), AX
-	VMOVUPS          (AX), Z3
-	VFMADD231PS.BCST 8(DX), Z3, Z0
-	VFMADD231PS.BCST 8(DX)(BX*1), Z3, Z1
-	VFMADD231PS.BCST 8(DX)(BX*2), Z3, Z2
-	PREFETCHT0       (DI)
-	ADDQ             R8, DI
-	DECQ             R9
-	CMOVQEQ          R10, R8
-	VMOVUPS          (AX)(CX*1), Z3
-	VFMADD231PS.BCST 12(DX), Z3, Z0
-	VFMADD231PS.BCST 12(DX)(BX*1), Z3, Z1
-	VFMADD231PS.BCST 12(DX)(BX*2), Z3, Z2
-	LEAQ             (AX)(CX*2), AX
-	ADDQ             $0x10, DX
-	DECQ             R12
-	JNE              loop
-	TESTQ            SI, SI
-	JE               rest
-	DECQ             runs+104(FP)
-	JE               fetched
-	MOVQ             soon+80(FP), R11
-	ADDQ             ld+88(FP), R11
-	MOVQ             R11, soon+80(FP)
-	JMP              phase
-
-fetched:
-	MOVQ AX, R11
-	MOVQ SI, run+96(FP)
-	JMP  phase
-
-rest:
-	MOVQ k+0(FP), SI
-	ANDQ $0x00000003, SI
-	JE   store
-
-single:
-	VMOVUPS          (AX), Z3
-	VFMADD231PS.BCST (DX), Z3, Z0
-	VFMADD231PS.BCST (DX)(BX*1), Z3, Z1
-	VFMADD231PS.BCST (DX)(BX*2), Z3, Z2
-	ADDQ             CX, AX
-	ADDQ             $0x04, DX
-	DECQ             SI
-	JNE              single
-
-store:
-	MOVQ    tail+56(FP), AX
-	MOVL    $-1, CX
-	BZHIL   AX, CX, CX
-	KMOVW   CX, K1
-	MOVQ    c+40(FP), AX
-	MOVQ    ldc+48(FP), CX
-	VMOVUPS Z0, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z1, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z2, K1, (AX)
-	VZEROUPPER
-	RET
-
-// func tile3x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile3x1TAVX512(SB), NOSPLIT, $0-112
-	MOVQ   b+24(FP), AX
-	MOVQ   brs+32(FP), CX
-	MOVQ   a+8(FP), DX
-	MOVQ   lda+16(FP), BX
-	MOVB   load+64(FP), SI
-	TESTB  SI, SI
-	JNE    fromC
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	JMP    begin
-
-fromC:
-	MOVQ      tail+56(FP), SI
-	MOVL      $-1, DI
-	BZHIL     SI, DI, DI
-	KMOVW     DI, K1
-	MOVQ      c+40(FP), SI
-	MOVQ      ldc+48(FP), DI
-	VMOVUPS.Z (SI), K1, Z0
-	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z1
-	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z2
-
-begin:
-	MOVQ k+0(FP), SI
-	SHRQ $0x02, SI
-	JE   rest
-	MOVQ soonC+72(FP), DI
-	MOVQ ldc+48(FP), R8
-	MOVQ $0x00000003, R9
-	XORQ R10, R10
-	MOVQ soon+80(FP), R11
-
-phase:
-	MOVQ    run+96(FP), R12
-	CMPQ    SI, R12
-	CMOVQLT SI, R12
-	SUBQ    R12, SI
-
-loop:
-	VMOVUPS          (AX), Z3
-	VFMADD231PS.BCST (DX), Z3, Z0
-	VFMADD231PS.BCST 4(DX), Z3, Z1
-	VFMADD231PS.BCST 8(DX), Z3, Z2
-	PREFETCHT1       (R11)
-	PREFETCHT1       64(R11)
-	PREFETCHT1       128(R11)
-	PREFETCHT1       192(R11)
-	ADDQ             $0x00000100, R11
-	VMOVUPS          (AX)(CX*1), Z3
-	VFMADD231PS.BCST (DX)(BX*1), Z3, Z0
-	VFMADD231PS.BCST 4(DX)(BX*1), Z3, Z1
-	VFMADD231PS.BCST 8(DX)(BX*1), Z3, Z2
-	LEAQ             (AX)(CX*2), AX
-	LEAQ             (DX)(BX*2), DX
-	VMOVUPS          (AX), Z3
-	VFMADD231PS.BCST (DX), Z3, Z0
-	VFMADD231PS.BCST 4(DX), Z3, Z1
-	VFMADD231PS.BCST 8(DX), Z3, Z2
-	PREFETCHT0       (DI)
-	ADDQ             R8, DI
-	DECQ             R9
-	CMOVQEQ          R10, R8
-	VMOVUPS          (AX)(CX*1), Z3
-	VFMADD231PS.BCST (DX)(BX*1), Z3, Z0
-	VFMADD231PS.BCST 4(DX)(BX*1), Z3, Z1
-	VFMADD231PS.BCST 8(DX)(BX*1), Z3, Z2
-	LEAQ             (AX)(CX*2), AX
-	LEAQ             (DX)(BX*2), DX
-	DECQ             R12
-	JNE              loop
-	TESTQ            SI, SI
-	JE               rest
-	DECQ             runs+104(FP)
-	JE               fetched
-	MOVQ             soon+80(FP), R11
-	ADDQ             ld+88(FP), R11
-	MOVQ             R11, soon+80(FP)
-	JMP              phase
-
-fetched:
-	MOVQ AX, R11
-	MOVQ SI, run+96(FP)
-	JMP  phase
-
-rest:
-	MOVQ k+0(FP), SI
-	ANDQ $0x00000003, SI
-	JE   store
-
-single:
-	VMOVUPS          (AX), Z3
-	VFMADD231PS.BCST (DX), Z3, Z0
-	VFMADD231PS.BCST 4(DX), Z3, Z1
-	VFMADD231PS.BCST 8(DX), Z3, Z2
-	ADDQ             CX, AX
-	ADDQ             BX, DX
-	DECQ             SI
-	JNE              single
-
-store:
-	MOVQ    tail+56(FP), AX
-	MOVL    $-1, CX
-	BZHIL   AX, CX, CX
-	KMOVW   CX, K1
-	MOVQ    c+40(FP), AX
-	MOVQ    ldc+48(FP), CX
-	VMOVUPS Z0, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z1, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z2, K1, (AX)
-	VZEROUPPER
-	RET
-
-// func tile3x1BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
-// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile3x1BF16AVX512(SB), NOSPLIT, $0-112
-	MOVQ   b+24(FP), AX
-	MOVQ   brs+32(FP), CX
-	MOVQ   a+8(FP), DX
-	MOVQ   lda+16(FP), BX
-	LEAQ   (BX)(BX*2), SI
-	MOVB   load+64(FP), SI
-	TESTB  SI, SI
-	JNE    fromC
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	JMP    begin
-
-fromC:
-	MOVQ      tail+56(FP), SI
-	MOVL      $-1, DI
-	BZHIL     SI, DI, DI
-	KMOVW     DI, K1
-	MOVQ      c+40(FP), SI
-	MOVQ      ldc+48(FP), DI
-	VMOVUPS.Z (SI), K1, Z0
-	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z1
-	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z2
-
-begin:
-	MOVQ k+0(FP), SI
-	SHRQ $0x02, SI
-	JE   rest
-	MOVQ soonC+72(FP), DI
-	MOVQ ldc+48(FP), R8
-	MOVQ $0x00000003, R9
-	XORQ R10, R10
-	MOVQ soon+80(FP), R11
-
-phase:
-	MOVQ    run+96(FP), R12
-	CMPQ    SI, R12
-	CMOVQLT SI, R12
-	SUBQ    R12, SI
-
-loop:
-	VPMOVZXWD        (AX), Z3
-	VPSLLD           $0x10, Z3, Z3
-	VFMADD231PS.BCST (DX), Z3, Z0
-	VFMADD231PS.BCST (DX)(BX*1), Z3, Z1
-	VFMADD231PS.BCST (DX)(BX*2), Z3, Z2
-	PREFETCHT1       (R11)
-	PREFETCHT1       64(R11)
-	ADDQ             $0x00000080, R11
-	VPMOVZXWD        (AX)(CX*1), Z3
-	VPSLLD           $0x10, Z3, Z3
-	VFMADD231PS.BCST 4(DX), Z3, Z0
-	VFMADD231PS.BCST 4(DX)(BX*1), Z3, Z1
-	VFMADD231PS.BCST 4(DX)(BX*2), Z3, Z2
-	LEAQ             (AX)(CX*2), AX
-	VPMOVZXWD        (AX), Z3
-	VPSLLD           $0x10, Z3, Z3
-	VFMADD231PS.BCST 8(DX), Z3, Z0
-	VFMADD231PS.BCST 8(DX)(BX*1), Z3, Z1
-	VFMADD231PS.BCST 8(DX)(BX*2), Z3, Z2
-	PREFETCHT0       (DI)
-	ADDQ             R8, DI
-	DECQ             R9
-	CMOVQEQ          R10, R8
-	VPMOVZXWD        (AX)(CX*1), Z3
-	VPSLLD           $0x10, Z3, Z3
-	VFMADD231PS.BCST 12(DX), Z3, Z0
-	VFMADD231PS.BCST 12(DX)(BX*1), Z3, Z1
-	VFMADD231PS.BCST 12(DX)(BX*2), Z3, Z2
-	LEAQ             (AX)(CX*2), AX
-	ADDQ             $0x10, DX
-	DECQ             R12
-	JNE              loop
-	TESTQ            SI, SI
-	JE               rest
-	DECQ             runs+104(FP)
-	JE               fetched
-	MOVQ             soon+80(FP), R11
-	ADDQ             ld+88(FP), R11
-	MOVQ             R11, soon+80(FP)
-	JMP              phase
-
-fetched:
-	MOVQ AX, R11
-	MOVQ SI, run+96(FP)
-	JMP  phase
-
-rest:
-	MOVQ k+0(FP), SI
-	ANDQ $0x00000003, SI
-	JE   store
-
-single:
-	VPMOVZXWD        (AX), Z3
-	VPSLLD           $0x10, Z3, Z3
-	VFMADD231PS.BCST (DX), Z3, Z0
-	VFMADD231PS.BCST (DX)(BX*1), Z3, Z1
-	VFMADD231PS.BCST (DX)(BX*2), Z3, Z2
-	ADDQ             CX, AX
-	ADDQ             $0x04, DX
-	DECQ             SI
-	JNE              single
-
-store:
-	MOVQ    tail+56(FP), AX
-	MOVL    $-1, CX
-	BZHIL   AX, CX, CX
-	KMOVW   CX, K1
-	MOVQ    c+40(FP), AX
-	MOVQ    ldc+48(FP), CX
-	VMOVUPS Z0, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z1, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z2, K1, (AX)
-	VZEROUPPER
-	RET
-
-// func tile4x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile4x1AVX512(SB), NOSPLIT, $0-112
-	MOVQ   b+24(FP), AX
-	MOVQ   brs+32(FP), CX
-	MOVQ   a+8(FP), DX
-	MOVQ   lda+16(FP), BX
-	LEAQ   (BX)(BX*2), SI
-	MOVB   load+64(FP), DI
-	TESTB  DI, DI
-	JNE    fromC
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	JMP    begin
-
-fromC:
-	MOVQ      tail+56(FP), DI
-	MOVL      $-1, R8
-	BZHIL     DI, R8, R8
-	KMOVW     R8, K1
-	MOVQ      c+40(FP), DI
-	MOVQ      ldc+48(FP), R8
-	VMOVUPS.Z (DI), K1, Z0
-	ADDQ      R8, DI
-	VMOVUPS.Z (DI), K1, Z1
-	ADDQ      R8, DI
-	VMOVUPS.Z (DI), K1, Z2
-	ADDQ      R8, DI
-	VMOVUPS.Z (DI), K1, Z3
-
-begin:
-	MOVQ k+0(FP), DI
-	SHRQ $0x02, DI
-	JE   rest
-	MOVQ soonC+72(FP), R8
-	MOVQ ldc+48(FP), R9
-	MOVQ $0x00000004, R10
-	XORQ R11, R11
-	MOVQ soon+80(FP), R12
-
-phase:
-	MOVQ    run+96(FP), R13
-	CMPQ    DI, R13
-	CMOVQLT DI, R13
-	SUBQ    R13, DI
-
-loop:
-	VMOVUPS          (AX), Z4
-	VFMADD231PS.BCST (DX), Z4, Z0
-	VFMADD231PS.BCST (DX)(BX*1), Z4, Z1
-	VFMADD231PS.BCST (DX)(BX*2), Z4, Z2
-	VFMADD231PS.BCST (DX)(SI*1), Z4, Z3
-	PREFETCHT1       (R12)
-	PREFETCHT1       64(R12)
-	PREFETCHT1       128(R12)
-	PREFETCHT1       192(R12)
-	ADDQ             $0x00000100, R12
-	VMOVUPS          (AX)(CX*1), Z4
-	VFMADD231PS.BCST 4(DX), Z4, Z0
-	VFMADD231PS.BCST 4(DX)(BX*1), Z4, Z1
-	VFMADD231PS.BCST 4(DX)(BX*2), Z4, Z2
-	VFMADD231PS.BCST 4(DX)(SI*1), Z4, Z3
-	LEAQ             (AX)(CX*2), AX
-	VMOVUPS          (AX), Z4
-	VFMADD231PS.BCST 8(DX), Z4, Z0
-	VFMADD231PS.BCST 8(DX)(BX*1), Z4, Z1
-	VFMADD231PS.BCST 8(DX)(BX*2), Z4, Z2
-	VFMADD231PS.BCST 8(DX)(SI*1), Z4, Z3
-	PREFETCHT0       (R8)
-	ADDQ             R9, R8
-	DECQ             R10
-	CMOVQEQ          R11, R9
-	VMOVUPS          (AX)(CX*1), Z4
-	VFMADD231PS.BCST 12(DX), Z4, Z0
-	VFMADD231PS.BCST 12(DX)(BX*1), Z4, Z1
-	VFMADD231PS.BCST 12(DX)(BX*2), Z4, Z2
-	VFMADD231PS.BCST 12(DX)(SI*1), Z4, Z3
-	LEAQ             (AX)(CX*2), AX
-	ADDQ             $0x10, DX
-	DECQ             R13
-	JNE              loop
-	TESTQ            DI, DI
-	JE               rest
-	DECQ             runs+104(FP)
-	JE               fetched
-	MOVQ             soon+80(FP), R12
-	ADDQ             ld+88(FP), R12
-	MOVQ             R12, soon+80(FP)
-	JMP              phase
-
-fetched:
-	MOVQ AX, R12
-	MOVQ DI, run+96(FP)
-	JMP  phase
-
-rest:
-	MOVQ k+0(FP), DI
-	ANDQ $0x00000003, DI
-	JE   store
-
-single:
-	VMOVUPS          (AX), Z4
-	VFMADD231PS.BCST (DX), Z4, Z0
-	VFMADD231PS.BCST (DX)(BX*1), Z4, Z1
-	VFMADD231PS.BCST (DX)(BX*2), Z4, Z2
-	VFMADD231PS.BCST (DX)(SI*1), Z4, Z3
-	ADDQ             CX, AX
-	ADDQ             $0x04, DX
-	DECQ             DI
-	JNE              single
-
-store:
-	MOVQ    tail+56(FP), AX
-	MOVL    $-1, CX
-	BZHIL   AX, CX, CX
-	KMOVW   CX, K1
-	MOVQ    c+40(FP), AX
-	MOVQ    ldc+48(FP), CX
-	VMOVUPS Z0, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z1, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z2, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z3, K1, (AX)
-	VZEROUPPER
-	RET
-
-// func tile4x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile4x1TAVX512(SB), NOSPLIT, $0-112
-	MOVQ   b+24(FP), AX
-	MOVQ   brs+32(FP), CX
-	MOVQ   a+8(FP), DX
-	MOVQ   lda+16(FP), BX
-	MOVB   load+64(FP), SI
-	TESTB  SI, SI
-	JNE    fromC
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	JMP    begin
-
-fromC:
-	MOVQ      tail+56(FP), SI
-	MOVL      $-1, DI
-	BZHIL     SI, DI, DI
-	KMOVW     DI, K1
-	MOVQ      c+40(FP), SI
-	MOVQ      ldc+48(FP), DI
-	VMOVUPS.Z (SI), K1, Z0
-	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z1
-	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z2
-	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z3
-
-begin:
-	MOVQ k+0(FP), SI
-	SHRQ $0x02, SI
-	JE   rest
-	MOVQ soonC+72(FP), DI
-	MOVQ ldc+48(FP), R8
-	MOVQ $0x00000004, R9
-	XORQ R10, R10
-	MOVQ soon+80(FP), R11
-
-phase:
-	MOVQ    run+96(FP), R12
-	CMPQ    SI, R12
-	CMOVQLT SI, R12
-	SUBQ    R12, SI
-
-loop:
-	VMOVUPS          (AX), Z4
-	VFMADD231PS.BCST (DX), Z4, Z0
-	VFMADD231PS.BCST 4(DX), Z4, Z1
-	VFMADD231PS.BCST 8(DX), Z4, Z2
-	VFMADD231PS.BCST 12(DX), Z4, Z3
-	PREFETCHT1       (R11)
-	PREFETCHT1       64(R11)
-	PREFETCHT1       128(R11)
-	PREFETCHT1       192(R11)
-	ADDQ             $0x00000100, R11
-	VMOVUPS          (AX)(CX*1), Z4
-	VFMADD231PS.BCST (DX)(BX*1), Z4, Z0
-	VFMADD231PS.BCST 4(DX)(BX*1), Z4, Z1
-	VFMADD231PS.BCST 8(DX)(BX*1), Z4, Z2
-	VFMADD231PS.BCST 12(DX)(BX*1), Z4, Z3
-	LEAQ             (AX)(CX*2), AX
-	LEAQ             (DX)(BX*2), DX
-	VMOVUPS          (AX), Z4
-	VFMADD231PS.BCST (DX), Z4, Z0
-	VFMADD231PS.BCST 4(DX), Z4, Z1
-	VFMADD231PS.BCST 8(DX), Z4, Z2
-	VFMADD231PS.BCST 12(DX), Z4, Z3
-	PREFETCHT0       (DI)
-	ADDQ             R8, DI
-	DECQ             R9
-	CMOVQEQ          R10, R8
-	VMOVUPS          (AX)(CX*1), Z4
-	VFMADD231PS.BCST (DX)(BX*1), Z4, Z0
-	VFMADD231PS.BCST 4(DX)(BX*1), Z4, Z1
-	VFMADD231PS.BCST 8(DX)(BX*1), Z4, Z2
-	VFMADD231PS.BCST 12(DX)(BX*1), Z4, Z3
-	LEAQ             (AX)(CX*2), AX
-	LEAQ             (DX)(BX*2), DX
-	DECQ             R12
-	JNE              loop
-	TESTQ            SI, SI
-	JE               rest
-	DECQ             runs+104(FP)
-	JE               fetched
-	MOVQ             soon+80(FP), R11
-	ADDQ             ld+88(FP), R11
-	MOVQ             R11, soon+80(FP)
-	JMP              phase
-
-fetched:
-	MOVQ AX, R11
-	MOVQ SI, run+96(FP)
-	JMP  phase
-
-rest:
-	MOVQ k+0(FP), SI
-	ANDQ $0x00000003, SI
-	JE   store
-
-single:
-	VMOVUPS          (AX), Z4
-	VFMADD231PS.BCST (DX), Z4, Z0
-	VFMADD231PS.BCST 4(DX), Z4, Z1
-	VFMADD231PS.BCST 8(DX), Z4, Z2
-	VFMADD231PS.BCST 12(DX), Z4, Z3
-	ADDQ             CX, AX
-	ADDQ             BX, DX
-	DECQ             SI
-	JNE              single
-
-store:
-	MOVQ    tail+56(FP), AX
-	MOVL    $-1, CX
-	BZHIL   AX, CX, CX
-	KMOVW   CX, K1
-	MOVQ    c+40(FP), AX
-	MOVQ    ldc+48(FP), CX
-	VMOVUPS Z0, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z1, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z2, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z3, K1, (AX)
-	VZEROUPPER
-	RET
-
-// func tile4x1BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
-// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile4x1BF16AVX512(SB), NOSPLIT, $0-112
-	MOVQ   b+24(FP), AX
-	MOVQ   brs+32(FP), CX
-	MOVQ   a+8(FP), DX
-	MOVQ   lda+16(FP), BX
-	LEAQ   (BX)(BX*2), SI
-	MOVB   load+64(FP), DI
-	TESTB  DI, DI
-	JNE    fromC
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	JMP    begin
-
-fromC:
-	MOVQ      tail+56(FP), DI
-	MOVL      $-1, R8
-	BZHIL     DI, R8, R8
-	KMOVW     R8, K1
-	MOVQ      c+40(FP), DI
-	MOVQ      ldc+48(FP), R8
-	VMOVUPS.Z (DI), K1, Z0
-	ADDQ      R8, DI
-	VMOVUPS.Z (DI), K1, Z1
-	ADDQ      R8, DI
-	VMOVUPS.Z (DI), K1, Z2
-	ADDQ      R8, DI
-	VMOVUPS.Z (DI), K1, Z3
-
-begin:
-	MOVQ k+0(FP), DI
-	SHRQ $0x02, DI
-	JE   rest
-	MOVQ soonC+72(FP), R8
-	MOVQ ldc+48(FP), R9
-	MOVQ $0x00000004, R10
-	XORQ R11, R11
-	MOVQ soon+80(FP), R12
-
-phase:
-	MOVQ    run+96(FP), R13
-	CMPQ    DI, R13
-	CMOVQLT DI, R13
-	SUBQ    R13, DI
-
-loop:
-	VPMOVZXWD        (AX), Z4
-	VPSLLD           $0x10, Z4, Z4
-	VFMADD231PS.BCST (DX), Z4, Z0
-	VFMADD231PS.BCST (DX)(BX*1), Z4, Z1
-	VFMADD231PS.BCST (DX)(BX*2), Z4, Z2
-	VFMADD231PS.BCST (DX)(SI*1), Z4, Z3
-	PREFETCHT1       (R12)
-	PREFETCHT1       64(R12)
-	ADDQ             $0x00000080, R12
-	VPMOVZXWD        (AX)(CX*1), Z4
-	VPSLLD           $0x10, Z4, Z4
-	VFMADD231PS.BCST 4(DX), Z4, Z0
-	VFMADD231PS.BCST 4(DX)(BX*1), Z4, Z1
-	VFMADD231PS.BCST 4(DX)(BX*2), Z4, Z2
-	VFMADD231PS.BCST 4(DX)(SI*1), Z4, Z3
-	LEAQ             (AX)(CX*2), AX
-	VPMOVZXWD        (AX), Z4
-	VPSLLD           $0x10, Z4, Z4
-	VFMADD231PS.BCST 8(DX), Z4, Z0
-	VFMADD231PS.BCST 8(DX)(BX*1), Z4, Z1
-	VFMADD231PS.BCST 8(DX)(BX*2), Z4, Z2
-	VFMADD231PS.BCST 8(DX)(SI*1), Z4, Z3
-	PREFETCHT0       (R8)
-	ADDQ             R9, R8
-	DECQ             R10
-	CMOVQEQ          R11, R9
-	VPMOVZXWD        (AX)(CX*1), Z4
-	VPSLLD           $0x10, Z4, Z4
-	VFMADD231PS.BCST 12(DX), Z4, Z0
-	VFMADD231PS.BCST 12(DX)(BX*1), Z4, Z1
-	VFMADD231PS.BCST 12(DX)(BX*2), Z4, Z2
-	VFMADD231PS.BCST 12(DX)(SI*1), Z4, Z3
-	LEAQ             (AX)(CX*2), AX
-	ADDQ             $0x10, DX
-	DECQ             R13
-	JNE              loop
-	TESTQ            DI, DI
-	JE               rest
-	DECQ             runs+104(FP)
-	JE               fetched
-	MOVQ             soon+80(FP), R12
-	ADDQ             ld+88(FP), R12
-	MOVQ             R12, soon+80(FP)
-	JMP              phase
-
-fetched:
-	MOVQ AX, R12
-	MOVQ DI, run+96(FP)
-	JMP  phase
-
-rest:
-	MOVQ k+0(FP), DI
-	ANDQ $0x00000003, DI
-	JE   store
-
-single:
-	VPMOVZXWD        (AX), Z4
-	VPSLLD           $0x10, Z4, Z4
-	VFMADD231PS.BCST (DX), Z4, Z0
-	VFMADD231PS.BCST (DX)(BX*1), Z4, Z1
-	VFMADD231PS.BCST (DX)(BX*2), Z4, Z2
-	VFMADD231PS.BCST (DX)(SI*1), Z4, Z3
-	ADDQ             CX, AX
-	ADDQ             $0x04, DX
-	DECQ             DI
-	JNE              single
-
-store:
-	MOVQ    tail+56(FP), AX
-	MOVL    $-1, CX
-	BZHIL   AX, CX, CX
-	KMOVW   CX, K1
-	MOVQ    c+40(FP), AX
-	MOVQ    ldc+48(FP), CX
-	VMOVUPS Z0, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z1, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z2, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z3, K1, (AX)
-	VZEROUPPER
-	RET
-
-// func tile5x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile5x1AVX512(SB), NOSPLIT, $0-112
-	MOVQ   b+24(FP), AX
-	MOVQ   brs+32(FP), CX
-	MOVQ   a+8(FP), DX
-	MOVQ   lda+16(FP), BX
-	LEAQ   (BX)(BX*2), SI
-	MOVB   load+64(FP), DI
-	TESTB  DI, DI
-	JNE    fromC
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	JMP    begin
-
-fromC:
-	MOVQ      tail+56(FP), DI
-	MOVL      $-1, R8
-	BZHIL     DI, R8, R8
-	KMOVW     R8, K1
-	MOVQ      c+40(FP), DI
-	MOVQ      ldc+48(FP), R8
-	VMOVUPS.Z (DI), K1, Z0
-	ADDQ      R8, DI
-	VMOVUPS.Z (DI), K1, Z1
-	ADDQ      R8, DI
-	VMOVUPS.Z (DI), K1, Z2
-	ADDQ      R8, DI
-	VMOVUPS.Z (DI), K1, Z3
-	ADDQ      R8, DI
-	VMOVUPS.Z (DI), K1, Z4
-
-begin:
-	MOVQ k+0(FP), DI
-	SHRQ $0x02, DI
-	JE   rest
-	MOVQ soonC+72(FP), R8
-	MOVQ ldc+48(FP), R9
-	MOVQ $0x00000005, R10
-	XORQ R11, R11
-	MOVQ soon+80(FP), R12
-
-phase:
-	MOVQ    run+96(FP), R13
-	CMPQ    DI, R13
-	CMOVQLT DI, R13
-	SUBQ    R13, DI
-
-loop:
-	VMOVUPS          (AX), Z5
-	VFMADD231PS.BCST (DX), Z5, Z0
-	VFMADD231PS.BCST (DX)(BX*1), Z5, Z1
-	VFMADD231PS.BCST (DX)(BX*2), Z5, Z2
-	VFMADD231PS.BCST (DX)(SI*1), Z5, Z3
-	VFMADD231PS.BCST (DX)(BX*4), Z5, Z4
-	PREFETCHT1       (R12)
-	PREFETCHT1       64(R12)
-	PREFETCHT1       128(R12)
-	PREFETCHT1       192(R12)
-	ADDQ             $0x00000100, R12
-	VMOVUPS          (AX)(CX*1), Z5
-	VFMADD231PS.BCST 4(DX), Z5, Z0
-	VFMADD231PS.BCST 4(DX)(BX*1), Z5, Z1
-	VFMADD231PS.BCST 4(DX)(BX*2), Z5, Z2
-	VFMADD231PS.BCST 4(DX)(SI*1), Z5, Z3
-	VFMADD231PS.BCST 4(DX)(BX*4), Z5, Z4
-	LEAQ             (AX)(CX*2), AX
-	VMOVUPS          (AX), Z5
-	VFMADD231PS.BCST 8(DX), Z5, Z0
-	VFMADD231PS.BCST 8(DX)(BX*1), Z5, Z1
-	VFMADD231PS.BCST 8(DX)(BX*2), Z5, Z2
-	VFMADD231PS.BCST 8(DX)(SI*1), Z5, Z3
-	VFMADD231PS.BCST 8(DX)(BX*4), Z5, Z4
-	PREFETCHT0       (R8)
-	ADDQ             R9, R8
-	DECQ             R10
-	CMOVQEQ          R11, R9
-	VMOVUPS          (AX)(CX*1), Z5
-	VFMADD231PS.BCST 12(DX), Z5, Z0
-	VFMADD231PS.BCST 12(DX)(BX*1), Z5, Z1
-	VFMADD231PS.BCST 12(DX)(BX*2), Z5, Z2
-	VFMADD231PS.BCST 12(DX)(SI*1), Z5, Z3
-	VFMADD231PS.BCST 12(DX)(BX*4), Z5, Z4
-	LEAQ             (AX)(CX*2), AX
-	ADDQ             $0x10, DX
-	DECQ             R13
-	JNE              loop
-	TESTQ            DI, DI
-	JE               rest
-	DECQ             runs+104(FP)
-	JE               fetched
-	MOVQ             soon+80(FP), R12
-	ADDQ             ld+88(FP), R12
-	MOVQ             R12, soon+80(FP)
-	JMP              phase
-
-fetched:
-	MOVQ AX, R12
-	MOVQ DI, run+96(FP)
-	JMP  phase
-
-rest:
-	MOVQ k+0(FP), DI
-	ANDQ $0x00000003, DI
-	JE   store
-
-single:
-	VMOVUPS          (AX), Z5
-	VFMADD231PS.BCST (DX), Z5, Z0
-	VFMADD231PS.BCST (DX)(BX*1), Z5, Z1
-	VFMADD231PS.BCST (DX)(BX*2), Z5, Z2
-	VFMADD231PS.BCST (DX)(SI*1), Z5, Z3
-	VFMADD231PS.BCST (DX)(BX*4), Z5, Z4
-	ADDQ             CX, AX
-	ADDQ             $0x04, DX
-	DECQ             DI
-	JNE              single
-
-store:
-	MOVQ    tail+56(FP), AX
-	MOVL    $-1, CX
-	BZHIL   AX, CX, CX
-	KMOVW   CX, K1
-	MOVQ    c+40(FP), AX
-	MOVQ    ldc+48(FP), CX
-	VMOVUPS Z0, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z1, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z2, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z3, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z4, K1, (AX)
-	VZEROUPPER
-	RET
-
-// func tile5x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile5x1TAVX512(SB), NOSPLIT, $0-112
-	MOVQ   b+24(FP), AX
-	MOVQ   brs+32(FP), CX
-	MOVQ   a+8(FP), DX
-	MOVQ   lda+16(FP), BX
-	MOVB   load+64(FP), SI
-	TESTB  SI, SI
-	JNE    fromC
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	JMP    begin
-
-fromC:
-	MOVQ      tail+56(FP), SI
-	MOVL      $-1, DI
-	BZHIL     SI, DI, DI
-	KMOVW     DI, K1
-	MOVQ      c+40(FP), SI
-	MOVQ      ldc+48(FP), DI
-	VMOVUPS.Z (SI), K1, Z0
-	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z1
-	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z2
-	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z3
-	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z4
-
-begin:
-	MOVQ k+0(FP), SI
-	SHRQ $0x02, SI
-	JE   rest
-	MOVQ soonC+72(FP), DI
-	MOVQ ldc+48(FP), R8
-	MOVQ $0x00000005, R9
-	XORQ R10, R10
-	MOVQ soon+80(FP), R11
-
-phase:
-	MOVQ    run+96(FP), R12
-	CMPQ    SI, R12
-	CMOVQLT SI, R12
-	SUBQ    R12, SI
-
-loop:
-	VMOVUPS          (AX), Z5
-	VFMADD231PS.BCST (DX), Z5, Z0
-	VFMADD231PS.BCST 4(DX), Z5, Z1
-	VFMADD231PS.BCST 8(DX), Z5, Z2
-	VFMADD231PS.BCST 12(DX), Z5, Z3
-	VFMADD231PS.BCST 16(DX), Z5, Z4
-	PREFETCHT1       (R11)
-	PREFETCHT1       64(R11)
-	PREFETCHT1       128(R11)
-	PREFETCHT1       192(R11)
-	ADDQ             $0x00000100, R11
-	VMOVUPS          (AX)(CX*1), Z5
-	VFMADD231PS.BCST (DX)(BX*1), Z5, Z0
-	VFMADD231PS.BCST 4(DX)(BX*1), Z5, Z1
-	VFMADD231PS.BCST 8(DX)(BX*1), Z5, Z2
-	VFMADD231PS.BCST 12(DX)(BX*1), Z5, Z3
-	VFMADD231PS.BCST 16(DX)(BX*1), Z5, Z4
-	LEAQ             (AX)(CX*2), AX
-	LEAQ             (DX)(BX*2), DX
-	VMOVUPS          (AX), Z5
-	VFMADD231PS.BCST (DX), Z5, Z0
-	VFMADD231PS.BCST 4(DX), Z5, Z1
-	VFMADD231PS.BCST 8(DX), Z5, Z2
-	VFMADD231PS.BCST 12(DX), Z5, Z3
-	VFMADD231PS.BCST 16(DX), Z5, Z4
-	PREFETCHT0       (DI)
-	ADDQ             R8, DI
-	DECQ             R9
-	CMOVQEQ          R10, R8
-	VMOVUPS          (AX)(CX*1), Z5
-	VFMADD231PS.BCST (DX)(BX*1), Z5, Z0
-	VFMADD231PS.BCST 4(DX)(BX*1), Z5, Z1
-	VFMADD231PS.BCST 8(DX)(BX*1), Z5, Z2
-	VFMADD231PS.BCST 12(DX)(BX*1), Z5, Z3
-	VFMADD231PS.BCST 16(DX)(BX*1), Z5, Z4
-	LEAQ             (AX)(CX*2), AX
-	LEAQ             (DX)(BX*2), DX
-	DECQ             R12
-	JNE              loop
-	TESTQ            SI, SI
-	JE               rest
-	DECQ             runs+104(FP)
-	JE               fetched
-	MOVQ             soon+80(FP), R11
-	ADDQ             ld+88(FP), R11
-	MOVQ             R11, soon+80(FP)
-	JMP              phase
-
-fetched:
-	MOVQ AX, R11
-	MOVQ SI, run+96(FP)
-	JMP  phase
-
-rest:
-	MOVQ k+0(FP), SI
-	ANDQ $0x00000003, SI
-	JE   store
-
-single:
-	VMOVUPS          (AX), Z5
-	VFMADD231PS.BCST (DX), Z5, Z0
-	VFMADD231PS.BCST 4(DX), Z5, Z1
-	VFMADD231PS.BCST 8(DX), Z5, Z2
-	VFMADD231PS.BCST 12(DX), Z5, Z3
-	VFMADD231PS.BCST 16(DX), Z5, Z4
-	ADDQ             CX, AX
-	ADDQ             BX, DX
-	DECQ             SI
-	JNE              single
-
-store:
-	MOVQ    tail+56(FP), AX
-	MOVL    $-1, CX
-	BZHIL   AX, CX, CX
-	KMOVW   CX, K1
-	MOVQ    c+40(FP), AX
-	MOVQ    ldc+48(FP), CX
-	VMOVUPS Z0, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z1, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z2, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z3, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z4, K1, (AX)
-	VZEROUPPER
-	RET
-
-// func tile5x1BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
-// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile5x1BF16AVX512(SB), NOSPLIT, $0-112
-	MOVQ   b+24(FP), AX
-	MOVQ   brs+32(FP), CX
-	MOVQ   a+8(FP), DX
-	MOVQ   lda+16(FP), BX
-	LEAQ   (BX)(BX*2), SI
-	MOVB   load+64(FP), DI
-	TESTB  DI, DI
-	JNE    fromC
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	JMP    begin
-
-fromC:
-	MOVQ      tail+56(FP), DI
-	MOVL      $-1, R8
-	BZHIL     DI, R8, R8
-	KMOVW     R8, K1
-	MOVQ      c+40(FP), DI
-	MOVQ      ldc+48(FP), R8
-	VMOVUPS.Z (DI), K1, Z0
-	ADDQ      R8, DI
-	VMOVUPS.Z (DI), K1, Z1
-	ADDQ      R8, DI
-	VMOVUPS.Z (DI), K1, Z2
-	ADDQ      R8, DI
-	VMOVUPS.Z (DI), K1, Z3
-	ADDQ      R8, DI
-	VMOVUPS.Z (DI), K1, Z4
-
-begin:
-	MOVQ k+0(FP), DI
-	SHRQ $0x02, DI
-	JE   rest
-	MOVQ soonC+72(FP), R8
-	MOVQ ldc+48(FP), R9
-	MOVQ $0x00000005, R10
-	XORQ R11, R11
-	MOVQ soon+80(FP), R12
-
-phase:
-	MOVQ    run+96(FP), R13
-	CMPQ    DI, R13
-	CMOVQLT DI, R13
-	SUBQ    R13, DI
-
-loop:
-	VPMOVZXWD        (AX), Z5
-	VPSLLD           $0x10, Z5, Z5
-	VFMADD231PS.BCST (DX), Z5, Z0
-	VFMADD231PS.BCST (DX)(BX*1), Z5, Z1
-	VFMADD231PS.BCST (DX)(BX*2), Z5, Z2
-	VFMADD231PS.BCST (DX)(SI*1), Z5, Z3
-	VFMADD231PS.BCST (DX)(BX*4), Z5, Z4
-	PREFETCHT1       (R12)
-	PREFETCHT1       64(R12)
-	ADDQ             $0x00000080, R12
-	VPMOVZXWD        (AX)(CX*1), Z5
-	VPSLLD           $0x10, Z5, Z5
-	VFMADD231PS.BCST 4(DX), Z5, Z0
-	VFMADD231PS.BCST 4(DX)(BX*1), Z5, Z1
-	VFMADD231PS.BCST 4(DX)(BX*2), Z5, Z2
-	VFMADD231PS.BCST 4(DX)(SI*1), Z5, Z3
-	VFMADD231PS.BCST 4(DX)(BX*4), Z5, Z4
-	LEAQ             (AX)(CX*2), AX
-	VPMOVZXWD        (AX), Z5
-	VPSLLD           $0x10, Z5, Z5
-	VFMADD231PS.BCST 8(DX), Z5, Z0
-	VFMADD231PS.BCST 8(DX)(BX*1), Z5, Z1
-	VFMADD231PS.BCST 8(DX)(BX*2), Z5, Z2
-	VFMADD231PS.BCST 8(DX)(SI*1), Z5, Z3
-	VFMADD231PS.BCST 8(DX)(BX*4), Z5, Z4
-	PREFETCHT0       (R8)
-	ADDQ             R9, R8
-	DECQ             R10
-	CMOVQEQ          R11, R9
-	VPMOVZXWD        (AX)(CX*1), Z5
-	VPSLLD           $0x10, Z5, Z5
-	VFMADD231PS.BCST 12(DX), Z5, Z0
-	VFMADD231PS.BCST 12(DX)(BX*1), Z5, Z1
-	VFMADD231PS.BCST 12(DX)(BX*2), Z5, Z2
-	VFMADD231PS.BCST 12(DX)(SI*1), Z5, Z3
-	VFMADD231PS.BCST 12(DX)(BX*4), Z5, Z4
-	LEAQ             (AX)(CX*2), AX
-	ADDQ             $0x10, DX
-	DECQ             R13
-	JNE              loop
-	TESTQ            DI, DI
-	JE               rest
-	DECQ             runs+104(FP)
-	JE               fetched
-	MOVQ             soon+80(FP), R12
-	ADDQ             ld+88(FP), R12
-	MOVQ             R12, soon+80(FP)
-	JMP              phase
-
-fetched:
-	MOVQ AX, R12
-	MOVQ DI, run+96(FP)
-	JMP  phase
-
-rest:
-	MOVQ k+0(FP), DI
-	ANDQ $0x00000003, DI
-	JE   store
-
-single:
-	VPMOVZXWD        (AX), Z5
-	VPSLLD           $0x10, Z5, Z5
-	VFMADD231PS.BCST (DX), Z5, Z0
-	VFMADD231PS.BCST (DX)(BX*1), Z5, Z1
-	VFMADD231PS.BCST (DX)(BX*2), Z5, Z2
-	VFMADD231PS.BCST (DX)(SI*1), Z5, Z3
-	VFMADD231PS.BCST (DX)(BX*4), Z5, Z4
-	ADDQ             CX, AX
-	ADDQ             $0x04, DX
-	DECQ             DI
-	JNE              single
-
-store:
-	MOVQ    tail+56(FP), AX
-	MOVL    $-1, CX
-	BZHIL   AX, CX, CX
-	KMOVW   CX, K1
-	MOVQ    c+40(FP), AX
-	MOVQ    ldc+48(FP), CX
-	VMOVUPS Z0, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z1, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z2, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z3, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z4, K1, (AX)
-	VZEROUPPER
-	RET
-
-// func tile6x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile6x1AVX512(SB), NOSPLIT, $0-112
-	MOVQ   b+24(FP), AX
-	MOVQ   brs+32(FP), CX
-	MOVQ   a+8(FP), DX
-	MOVQ   lda+16(FP), BX
-	LEAQ   (DX)(BX*4), SI
-	ADDQ   BX, SI
-	LEAQ   (BX)(BX*2), DI
-	MOVB   load+64(FP), R8
-	TESTB  R8, R8
-	JNE    fromC
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	JMP    begin
-
-fromC:
-	MOVQ      tail+56(FP), R8
-	MOVL      $-1, R9
-	BZHIL     R8, R9, R9
-	KMOVW     R9, K1
-	MOVQ      c+40(FP), R8
-	MOVQ      ldc+48(FP), R9
-	VMOVUPS.Z (R8), K1, Z0
-	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z1
-	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z2
-	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z3
-	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z4
-	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z5
-
-begin:
-	MOVQ k+0(FP), R8
-	SHRQ $0x02, R8
-	JE   rest
-	MOVQ soonC+72(FP), R9
-	MOVQ ldc+48(FP), R10
-	MOVQ $0x00000006, R11
-	XORQ R12, R12
-	MOVQ soon+80(FP), R13
-
-phase:
-	MOVQ    run+96(FP), R14
-	CMPQ    R8, R14
-	CMOVQLT R8, R14
-	SUBQ    R14, R8
-
-loop:
-	VMOVUPS          (AX), Z6
-	VFMADD231PS.BCST (DX), Z6, Z0
-	VFMADD231PS.BCST (DX)(BX*1), Z6, Z1
-	VFMADD231PS.BCST (DX)(BX*2), Z6, Z2
-	VFMADD231PS.BCST (DX)(DI*1), Z6, Z3
-	VFMADD231PS.BCST (DX)(BX*4), Z6, Z4
-	VFMADD231PS.BCST (SI), Z6, Z5
-	PREFETCHT1       (R13)
-	PREFETCHT1       64(R13)
-	PREFETCHT1       128(R13)
-	PREFETCHT1       192(R13)
-	ADDQ             $0x00000100, R13
-	VMOVUPS          (AX)(CX*1), Z6
-	VFMADD231PS.BCST 4(DX), Z6, Z0
-	VFMADD231PS.BCST 4(DX)(BX*1), Z6, Z1
-	VFMADD231PS.BCST 4(DX)(BX*2), Z6, Z2
-	VFMADD231PS.BCST 4(DX)(DI*1), Z6, Z3
-	VFMADD231PS.BCST 4(DX)(BX*4), Z6, Z4
-	VFMADD231PS.BCST 4(SI), Z6, Z5
-	LEAQ             (AX)(CX*2), AX
-	VMOVUPS          (AX), Z6
-	VFMADD231PS.BCST 8(DX), Z6, Z0
-	VFMADD231PS.BCST 8(DX)(BX*1), Z6, Z1
-	VFMADD231PS.BCST 8(DX)(BX*2), Z6, Z2
-	VFMADD231PS.BCST 8(DX)(DI*1), Z6, Z3
-	VFMADD231PS.BCST 8(DX)(BX*4), Z6, Z4
-	VFMADD231PS.BCST 8(SI), Z6, Z5
-	PREFETCHT0       (R9)
-	ADDQ             R10, R9
-	DECQ             R11
-	CMOVQEQ          R12, R10
-	VMOVUPS          (AX)(CX*1), Z6
-	VFMADD231PS.BCST 12(DX), Z6, Z0
-	VFMADD231PS.BCST 12(DX)(BX*1), Z6, Z1
-	VFMADD231PS.BCST 12(DX)(BX*2), Z6, Z2
-	VFMADD231PS.BCST 12(DX)(DI*1), Z6, Z3
-	VFMADD231PS.BCST 12(DX)(BX*4), Z6, Z4
-	VFMADD231PS.BCST 12(SI), Z6, Z5
-	LEAQ             (AX)(CX*2), AX
-	ADDQ             $0x10, DX
-	ADDQ             $0x10, SI
-	DECQ             R14
-	JNE              loop
-	TESTQ            R8, R8
-	JE               rest
-	DECQ             runs+104(FP)
-	JE               fetched
-	MOVQ             soon+80(FP), R13
-	ADDQ             ld+88(FP), R13
-	MOVQ             R13, soon+80(FP)
-	JMP              phase
-
-fetched:
-	MOVQ AX, R13
-	MOVQ R8, run+96(FP)
-	JMP  phase
-
-rest:
-	MOVQ k+0(FP), R8
-	ANDQ $0x00000003, R8
-	JE   store
-
-single:
-	VMOVUPS          (AX), Z6
-	VFMADD231PS.BCST (DX), Z6, Z0
-	VFMADD231PS.BCST (DX)(BX*1), Z6, Z1
-	VFMADD231PS.BCST (DX)(BX*2), Z6, Z2
-	VFMADD231PS.BCST (DX)(DI*1), Z6, Z3
-	VFMADD231PS.BCST (DX)(BX*4), Z6, Z4
-	VFMADD231PS.BCST (SI), Z6, Z5
-	ADDQ             CX, AX
-	ADDQ             $0x04, DX
-	ADDQ             $0x04, SI
-	DECQ             R8
-	JNE              single
-
-store:
-	MOVQ    tail+56(FP), AX
-	MOVL    $-1, CX
-	BZHIL   AX, CX, CX
-	KMOVW   CX, K1
-	MOVQ    c+40(FP), AX
-	MOVQ    ldc+48(FP), CX
-	VMOVUPS Z0, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z1, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z2, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z3, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z4, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z5, K1, (AX)
-	VZEROUPPER
-	RET
-
-// func tile6x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile6x1TAVX512(SB), NOSPLIT, $0-112
-	MOVQ   b+24(FP), AX
-	MOVQ   brs+32(FP), CX
-	MOVQ   a+8(FP), DX
-	MOVQ   lda+16(FP), BX
-	MOVB   load+64(FP), SI
-	TESTB  SI, SI
-	JNE    fromC
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	JMP    begin
-
-fromC:
-	MOVQ      tail+56(FP), SI
-	MOVL      $-1, DI
-	BZHIL     SI, DI, DI
-	KMOVW     DI, K1
-	MOVQ      c+40(FP), SI
-	MOVQ      ldc+48(FP), DI
-	VMOVUPS.Z (SI), K1, Z0
-	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z1
-	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z2
-	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z3
-	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z4
-	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z5
-
-begin:
-	MOVQ k+0(FP), SI
-	SHRQ $0x02, SI
-	JE   rest
-	MOVQ soonC+72(FP), DI
-	MOVQ ldc+48(FP), R8
-	MOVQ $0x00000006, R9
-	XORQ R10, R10
-	MOVQ soon+80(FP), R11
-
-phase:
-	MOVQ    run+96(FP), R12
-	CMPQ    SI, R12
-	CMOVQLT SI, R12
-	SUBQ    R12, SI
-
-loop:
-	VMOVUPS          (AX), Z6
-	VFMADD231PS.BCST (DX), Z6, Z0
-	VFMADD231PS.BCST 4(DX), Z6, Z1
-	VFMADD231PS.BCST 8(DX), Z6, Z2
-	VFMADD231PS.BCST 12(DX), Z6, Z3
-	VFMADD231PS.BCST 16(DX), Z6, Z4
-	VFMADD231PS.BCST 20(DX), Z6, Z5
-	PREFETCHT1       (R11)
-	PREFETCHT1       64(R11)
-	PREFETCHT1       128(R11)
-	PREFETCHT1       192(R11)
-	ADDQ             $0x00000100, R11
-	VMOVUPS          (AX)(CX*1), Z6
-	VFMADD231PS.BCST (DX)(BX*1), Z6, Z0
-	VFMADD231PS.BCST 4(DX)(BX*1), Z6, Z1
-	VFMADD231PS.BCST 8(DX)(BX*1), Z6, Z2
-	VFMADD231PS.BCST 12(DX)(BX*1), Z6, Z3
-	VFMADD231PS.BCST 16(DX)(BX*1), Z6, Z4
-	VFMADD231PS.BCST 20(DX)(BX*1), Z6, Z5
-	LEAQ             (AX)(CX*2), AX
-	LEAQ             (DX)(BX*2), DX
-	VMOVUPS          (AX), Z6
-	VFMADD231PS.BCST (DX), Z6, Z0
-	VFMADD231PS.BCST 4(DX), Z6, Z1
-	VFMADD231PS.BCST 8(DX), Z6, Z2
-	VFMADD231PS.BCST 12(DX), Z6, Z3
-	VFMADD231PS.BCST 16(DX), Z6, Z4
-	VFMADD231PS.BCST 20(DX), Z6, Z5
-	PREFETCHT0       (DI)
-	ADDQ             R8, DI
-	DECQ             R9
-	CMOVQEQ          R10, R8
-	VMOVUPS          (AX)(CX*1), Z6
-	VFMADD231PS.BCST (DX)(BX*1), Z6, Z0
-	VFMADD231PS.BCST 4(DX)(BX*1), Z6, Z1
-	VFMADD231PS.BCST 8(DX)(BX*1), Z6, Z2
-	VFMADD231PS.BCST 12(DX)(BX*1), Z6, Z3
-	VFMADD231PS.BCST 16(DX)(BX*1), Z6, Z4
-	VFMADD231PS.BCST 20(DX)(BX*1), Z6, Z5
-	LEAQ             (AX)(CX*2), AX
-	LEAQ             (DX)(BX*2), DX
-	DECQ             R12
-	JNE              loop
-	TESTQ            SI, SI
-	JE               rest
-	DECQ             runs+104(FP)
-	JE               fetched
-	MOVQ             soon+80(FP), R11
-	ADDQ             ld+88(FP), R11
-	MOVQ             R11, soon+80(FP)
-	JMP              phase
-
-fetched:
-	MOVQ AX, R11
-	MOVQ SI, run+96(FP)
-	JMP  phase
-
-rest:
-	MOVQ k+0(FP), SI
-	ANDQ $0x00000003, SI
-	JE   store
-
-single:
-	VMOVUPS          (AX), Z6
-	VFMADD231PS.BCST (DX), Z6, Z0
-	VFMADD231PS.BCST 4(DX), Z6, Z1
-	VFMADD231PS.BCST 8(DX), Z6, Z2
-	VFMADD231PS.BCST 12(DX), Z6, Z3
-	VFMADD231PS.BCST 16(DX), Z6, Z4
-	VFMADD231PS.BCST 20(DX), Z6, Z5
-	ADDQ             CX, AX
-	ADDQ             BX, DX
-	DECQ             SI
-	JNE              single
-
-store:
-	MOVQ    tail+56(FP), AX
-	MOVL    $-1, CX
-	BZHIL   AX, CX, CX
-	KMOVW   CX, K1
-	MOVQ    c+40(FP), AX
-	MOVQ    ldc+48(FP), CX
-	VMOVUPS Z0, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z1, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z2, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z3, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z4, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z5, K1, (AX)
-	VZEROUPPER
-	RET
-
-// func tile6x1BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
-// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile6x1BF16AVX512(SB), NOSPLIT, $0-112
-	MOVQ   b+24(FP), AX
-	MOVQ   brs+32(FP), CX
-	MOVQ   a+8(FP), DX
-	MOVQ   lda+16(FP), BX
-	LEAQ   (DX)(BX*4), SI
-	ADDQ   BX, SI
-	LEAQ   (BX)(BX*2), DI
-	MOVB   load+64(FP), R8
-	TESTB  R8, R8
-	JNE    fromC
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	JMP    begin
-
-fromC:
-	MOVQ      tail+56(FP), R8
-	MOVL      $-1, R9
-	BZHIL     R8, R9, R9
-	KMOVW     R9, K1
-	MOVQ      c+40(FP), R8
-	MOVQ      ldc+48(FP), R9
-	VMOVUPS.Z (R8), K1, Z0
-	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z1
-	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z2
-	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z3
-	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z4
-	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z5
-
-begin:
-	MOVQ k+0(FP), R8
-	SHRQ $0x02, R8
-	JE   rest
-	MOVQ soonC+72(FP), R9
-	MOVQ ldc+48(FP), R10
-	MOVQ $0x00000006, R11
-	XORQ R12, R12
-	MOVQ soon+80(FP), R13
-
-phase:
-	MOVQ    run+96(FP), R14
-	CMPQ    R8, R14
-	CMOVQLT R8, R14
-	SUBQ    R14, R8
-
-loop:
-	VPMOVZXWD        (AX), Z6
-	VPSLLD           $0x10, Z6, Z6
-	VFMADD231PS.BCST (DX), Z6, Z0
-	VFMADD231PS.BCST (DX)(BX*1), Z6, Z1
-	VFMADD231PS.BCST (DX)(BX*2), Z6, Z2
-	VFMADD231PS.BCST (DX)(DI*1), Z6, Z3
-	VFMADD231PS.BCST (DX)(BX*4), Z6, Z4
-	VFMADD231PS.BCST (SI), Z6, Z5
-	PREFETCHT1       (R13)
-	PREFETCHT1       64(R13)
-	ADDQ             $0x00000080, R13
-	VPMOVZXWD        (AX)(CX*1), Z6
-	VPSLLD           $0x10, Z6, Z6
-	VFMADD231PS.BCST 4(DX), Z6, Z0
-	VFMADD231PS.BCST 4(DX)(BX*1), Z6, Z1
-	VFMADD231PS.BCST 4(DX)(BX*2), Z6, Z2
-	VFMADD231PS.BCST 4(DX)(DI*1), Z6, Z3
-	VFMADD231PS.BCST 4(DX)(BX*4), Z6, Z4
-	VFMADD231PS.BCST 4(SI), Z6, Z5
-	LEAQ             (AX)(CX*2), AX
-	VPMOVZXWD        (AX), Z6
-	VPSLLD           $0x10, Z6, Z6
-	VFMADD231PS.BCST 8(DX), Z6, Z0
-	VFMADD231PS.BCST 8(DX)(BX*1), Z6, Z1
-	VFMADD231PS.BCST 8(DX)(BX*2), Z6, Z2
-	VFMADD231PS.BCST 8(DX)(DI*1), Z6, Z3
-	VFMADD231PS.BCST 8(DX)(BX*4), Z6, Z4
-	VFMADD231PS.BCST 8(SI), Z6, Z5
-	PREFETCHT0       (R9)
-	ADDQ             R10, R9
-	DECQ             R11
-	CMOVQEQ          R12, R10
-	VPMOVZXWD        (AX)(CX*1), Z6
-	VPSLLD           $0x10, Z6, Z6
-	VFMADD231PS.BCST 12(DX), Z6, Z0
-	VFMADD231PS.BCST 12(DX)(BX*1), Z6, Z1
-	VFMADD231PS.BCST 12(DX)(BX*2), Z6, Z2
-	VFMADD231PS.BCST 12(DX)(DI*1), Z6, Z3
-	VFMADD231PS.BCST 12(DX)(BX*4), Z6, Z4
-	VFMADD231PS.BCST 12(SI), Z6, Z5
-	LEAQ             (AX)(CX*2), AX
-	ADDQ             $0x10, DX
-	ADDQ             $0x10, SI
-	DECQ             R14
-	JNE              loop
-	TESTQ            R8, R8
-	JE               rest
-	DECQ             runs+104(FP)
-	JE               fetched
-	MOVQ             soon+80(FP), R13
-	ADDQ             ld+88(FP), R13
-	MOVQ             R13, soon+80(FP)
-	JMP              phase
-
-fetched:
-	MOVQ AX, R13
-	MOVQ R8, run+96(FP)
-	JMP  phase
-
-rest:
-	MOVQ k+0(FP), R8
-	ANDQ $0x00000003, R8
-	JE   store
-
-single:
-	VPMOVZXWD        (AX), Z6
-	VPSLLD           $0x10, Z6, Z6
-	VFMADD231PS.BCST (DX), Z6, Z0
-	VFMADD231PS.BCST (DX)(BX*1), Z6, Z1
-	VFMADD231PS.BCST (DX)(BX*2), Z6, Z2
-	VFMADD231PS.BCST (DX)(DI*1), Z6, Z3
-	VFMADD231PS.BCST (DX)(BX*4), Z6, Z4
-	VFMADD231PS.BCST (SI), Z6, Z5
-	ADDQ             CX, AX
-	ADDQ             $0x04, DX
-	ADDQ             $0x04, SI
-	DECQ             R8
-	JNE              single
-
-store:
-	MOVQ    tail+56(FP), AX
-	MOVL    $-1, CX
-	BZHIL   AX, CX, CX
-	KMOVW   CX, K1
-	MOVQ    c+40(FP), AX
-	MOVQ    ldc+48(FP), CX
-	VMOVUPS Z0, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z1, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z2, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z3, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z4, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z5, K1, (AX)
-	VZEROUPPER
-	RET
-
-// func tile7x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile7x1AVX512(SB), NOSPLIT, $0-112
-	MOVQ   b+24(FP), AX
-	MOVQ   brs+32(FP), CX
-	MOVQ   a+8(FP), DX
-	MOVQ   lda+16(FP), BX
-	LEAQ   (DX)(BX*4), SI
-	ADDQ   BX, SI
-	LEAQ   (BX)(BX*2), DI
-	MOVB   load+64(FP), R8
-	TESTB  R8, R8
-	JNE    fromC
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	VPXORD Z6, Z6, Z6
-	JMP    begin
-
-fromC:
-	MOVQ      tail+56(FP), R8
-	MOVL      $-1, R9
-	BZHIL     R8, R9, R9
-	KMOVW     R9, K1
-	MOVQ      c+40(FP), R8
-	MOVQ      ldc+48(FP), R9
-	VMOVUPS.Z (R8), K1, Z0
-	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z1
-	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z2
-	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z3
-	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z4
-	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z5
-	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z6
-
-begin:
-	MOVQ k+0(FP), R8
-	SHRQ $0x02, R8
-	JE   rest
-	MOVQ soonC+72(FP), R9
-	MOVQ ldc+48(FP), R10
-	MOVQ $0x00000007, R11
-	XORQ R12, R12
-	MOVQ soon+80(FP), R13
-
-phase:
-	MOVQ    run+96(FP), R14
-	CMPQ    R8, R14
-	CMOVQLT R8, R14
-	SUBQ    R14, R8
-
-loop:
-	VMOVUPS          (AX), Z7
-	VFMADD231PS.BCST (DX), Z7, Z0
-	VFMADD231PS.BCST (DX)(BX*1), Z7, Z1
-	VFMADD231PS.BCST (DX)(BX*2), Z7, Z2
-	VFMADD231PS.BCST (DX)(DI*1), Z7, Z3
-	VFMADD231PS.BCST (DX)(BX*4), Z7, Z4
-	VFMADD231PS.BCST (SI), Z7, Z5
-	VFMADD231PS.BCST (SI)(BX*1), Z7, Z6
-	PREFETCHT1       (R13)
-	PREFETCHT1       64(R13)
-	PREFETCHT1       128(R13)
-	PREFETCHT1       192(R13)
-	ADDQ             $0x00000100, R13
-	VMOVUPS          (AX)(CX*1), Z7
-	VFMADD231PS.BCST 4(DX), Z7, Z0
-	VFMADD231PS.BCST 4(DX)(BX*1), Z7, Z1
-	VFMADD231PS.BCST 4(DX)(BX*2), Z7, Z2
-	VFMADD231PS.BCST 4(DX)(DI*1), Z7, Z3
-	VFMADD231PS.BCST 4(DX)(BX*4), Z7, Z4
-	VFMADD231PS.BCST 4(SI), Z7, Z5
-	VFMADD231PS.BCST 4(SI)(BX*1), Z7, Z6
-	LEAQ             (AX)(CX*2), AX
-	VMOVUPS          (AX), Z7
-	VFMADD231PS.BCST 8(DX), Z7, Z0
-	VFMADD231PS.BCST 8(DX)(BX*1), Z7, Z1
-	VFMADD231PS.BCST 8(DX)(BX*2), Z7, Z2
-	VFMADD231PS.BCST 8(DX)(DI*1), Z7, Z3
-	VFMADD231PS.BCST 8(DX)(BX*4), Z7, Z4
-	VFMADD231PS.BCST 8(SI), Z7, Z5
-	VFMADD231PS.BCST 8(SI)(BX*1), Z7, Z6
-	PREFETCHT0       (R9)
-	ADDQ             R10, R9
-	DECQ             R11
-	CMOVQEQ          R12, R10
-	VMOVUPS          (AX)(CX*1), Z7
-	VFMADD231PS.BCST 12(DX), Z7, Z0
-	VFMADD231PS.BCST 12(DX)(BX*1), Z7, Z1
-	VFMADD231PS.BCST 12(DX)(BX*2), Z7, Z2
-	VFMADD231PS.BCST 12(DX)(DI*1), Z7, Z3
-	VFMADD231PS.BCST 12(DX)(BX*4), Z7, Z4
-	VFMADD231PS.BCST 12(SI), Z7, Z5
-	VFMADD231PS.BCST 12(SI)(BX*1), Z7, Z6
-	LEAQ             (AX)(CX*2), AX
-	ADDQ             $0x10, DX
-	ADDQ             $0x10, SI
-	DECQ             R14
-	JNE              loop
-	TESTQ            R8, R8
-	JE               rest
-	DECQ             runs+104(FP)
-	JE               fetched
-	MOVQ             soon+80(FP), R13
-	ADDQ             ld+88(FP), R13
-	MOVQ             R13, soon+80(FP)
-	JMP              phase
-
-fetched:
-	MOVQ AX, R13
-	MOVQ R8, run+96(FP)
-	JMP  phase
-
-rest:
-	MOVQ k+0(FP), R8
-	ANDQ $0x00000003, R8
-	JE   store
-
-single:
-	VMOVUPS          (AX), Z7
-	VFMADD231PS.BCST (DX), Z7, Z0
-	VFMADD231PS.BCST (DX)(BX*1), Z7, Z1
-	VFMADD231PS.BCST (DX)(BX*2), Z7, Z2
-	VFMADD231PS.BCST (DX)(DI*1), Z7, Z3
-	VFMADD231PS.BCST (DX)(BX*4), Z7, Z4
-	VFMADD231PS.BCST (SI), Z7, Z5
-	VFMADD231PS.BCST (SI)(BX*1), Z7, Z6
-	ADDQ             CX, AX
-	ADDQ             $0x04, DX
-	ADDQ             $0x04, SI
-	DECQ             R8
-	JNE              single
-
-store:
-	MOVQ    tail+56(FP), AX
-	MOVL    $-1, CX
-	BZHIL   AX, CX, CX
-	KMOVW   CX, K1
-	MOVQ    c+40(FP), AX
-	MOVQ    ldc+48(FP), CX
-	VMOVUPS Z0, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z1, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z2, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z3, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z4, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z5, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z6, K1, (AX)
-	VZEROUPPER
-	RET
-
-// func tile7x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile7x1TAVX512(SB), NOSPLIT, $0-112
-	MOVQ   b+24(FP), AX
-	MOVQ   brs+32(FP), CX
-	MOVQ   a+8(FP), DX
-	MOVQ   lda+16(FP), BX
-	MOVB   load+64(FP), SI
-	TESTB  SI, SI
-	JNE    fromC
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	VPXORD Z6, Z6, Z6
-	JMP    begin
-
-fromC:
-	MOVQ      tail+56(FP), SI
-	MOVL      $-1, DI
-	BZHIL     SI, DI, DI
-	KMOVW     DI, K1
-	MOVQ      c+40(FP), SI
-	MOVQ      ldc+48(FP), DI
-	VMOVUPS.Z (SI), K1, Z0
-	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z1
-	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z2
-	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z3
-	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z4
-	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z5
-	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z6
-
-begin:
-	MOVQ k+0(FP), SI
-	SHRQ $0x02, SI
-	JE   rest
-	MOVQ soonC+72(FP), DI
-	MOVQ ldc+48(FP), R8
-	MOVQ $0x00000007, R9
-	XORQ R10, R10
-	MOVQ soon+80(FP), R11
-
-phase:
-	MOVQ    run+96(FP), R12
-	CMPQ    SI, R12
-	CMOVQLT SI, R12
-	SUBQ    R12, SI
-
-loop:
-	VMOVUPS          (AX), Z7
-	VFMADD231PS.BCST (DX), Z7, Z0
-	VFMADD231PS.BCST 4(DX), Z7, Z1
-	VFMADD231PS.BCST 8(DX), Z7, Z2
-	VFMADD231PS.BCST 12(DX), Z7, Z3
-	VFMADD231PS.BCST 16(DX), Z7, Z4
-	VFMADD231PS.BCST 20(DX), Z7, Z5
-	VFMADD231PS.BCST 24(DX), Z7, Z6
-	PREFETCHT1       (R11)
-	PREFETCHT1       64(R11)
-	PREFETCHT1       128(R11)
-	PREFETCHT1       192(R11)
-	ADDQ             $0x00000100, R11
-	VMOVUPS          (AX)(CX*1), Z7
-	VFMADD231PS.BCST (DX)(BX*1), Z7, Z0
-	VFMADD231PS.BCST 4(DX)(BX*1), Z7, Z1
-	VFMADD231PS.BCST 8(DX)(BX*1), Z7, Z2
-	VFMADD231PS.BCST 12(DX)(BX*1), Z7, Z3
-	VFMADD231PS.BCST 16(DX)(BX*1), Z7, Z4
-	VFMADD231PS.BCST 20(DX)(BX*1), Z7, Z5
-	VFMADD231PS.BCST 24(DX)(BX*1), Z7, Z6
-	LEAQ             (AX)(CX*2), AX
-	LEAQ             (DX)(BX*2), DX
-	VMOVUPS          (AX), Z7
-	VFMADD231PS.BCST (DX), Z7, Z0
-	VFMADD231PS.BCST 4(DX), Z7, Z1
-	VFMADD231PS.BCST 8(DX), Z7, Z2
-	VFMADD231PS.BCST 12(DX), Z7, Z3
-	VFMADD231PS.BCST 16(DX), Z7, Z4
-	VFMADD231PS.BCST 20(DX), Z7, Z5
-	VFMADD231PS.BCST 24(DX), Z7, Z6
-	PREFETCHT0       (DI)
-	ADDQ             R8, DI
-	DECQ             R9
-	CMOVQEQ          R10, R8
-	VMOVUPS          (AX)(CX*1), Z7
-	VFMADD231PS.BCST (DX)(BX*1), Z7, Z0
-	VFMADD231PS.BCST 4(DX)(BX*1), Z7, Z1
-	VFMADD231PS.BCST 8(DX)(BX*1), Z7, Z2
-	VFMADD231PS.BCST 12(DX)(BX*1), Z7, Z3
-	VFMADD231PS.BCST 16(DX)(BX*1), Z7, Z4
-	VFMADD231PS.BCST 20(DX)(BX*1), Z7, Z5
-	VFMADD231PS.BCST 24(DX)(BX*1), Z7, Z6
-	LEAQ             (AX)(CX*2), AX
-	LEAQ             (DX)(BX*2), DX
-	DECQ             R12
-	JNE              loop
-	TESTQ            SI, SI
-	JE               rest
-	DECQ             runs+104(FP)
-	JE               fetched
-	MOVQ             soon+80(FP), R11
-	ADDQ             ld+88(FP), R11
-	MOVQ             R11, soon+80(FP)
-	JMP              phase
-
-fetched:
-	MOVQ AX, R11
-	MOVQ SI, run+96(FP)
-	JMP  phase
-
-rest:
-	MOVQ k+0(FP), SI
-	ANDQ $0x00000003, SI
-	JE   store
-
-single:
-	VMOVUPS          (AX), Z7
-	VFMADD231PS.BCST (DX), Z7, Z0
-	VFMADD231PS.BCST 4(DX), Z7, Z1
-	VFMADD231PS.BCST 8(DX), Z7, Z2
-	VFMADD231PS.BCST 12(DX), Z7, Z3
-	VFMADD231PS.BCST 16(DX), Z7, Z4
-	VFMADD231PS.BCST 20(DX), Z7, Z5
-	VFMADD231PS.BCST 24(DX), Z7, Z6
-	ADDQ             CX, AX
-	ADDQ             BX, DX
-	DECQ             SI
-	JNE              single
-
-store:
-	MOVQ    tail+56(FP), AX
-	MOVL    $-1, CX
-	BZHIL   AX, CX, CX
-	KMOVW   CX, K1
-	MOVQ    c+40(FP), AX
-	MOVQ    ldc+48(FP), CX
-	VMOVUPS Z0, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z1, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z2, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z3, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z4, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z5, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z6, K1, (AX)
-	VZEROUPPER
-	RET
-
-// func tile7x1BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
-// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile7x1BF16AVX512(SB), NOSPLIT, $0-112
-	MOVQ   b+24(FP), AX
-	MOVQ   brs+32(FP), CX
-	MOVQ   a+8(FP), DX
-	MOVQ   lda+16(FP), BX
-	LEAQ   (DX)(BX*4), SI
-	ADDQ   BX, SI
-	LEAQ   (BX)(BX*2), DI
-	MOVB   load+64(FP), R8
-	TESTB  R8, R8
-	JNE    fromC
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	VPXORD Z6, Z6, Z6
-	JMP    begin
-
-fromC:
-	MOVQ      tail+56(FP), R8
-	MOVL      $-1, R9
-	BZHIL     R8, R9, R9
-	KMOVW     R9, K1
-	MOVQ      c+40(FP), R8
-	MOVQ      ldc+48(FP), R9
-	VMOVUPS.Z (R8), K1, Z0
-	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z1
-	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z2
-	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z3
-	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z4
-	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z5
-	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z6
-
-begin:
-	MOVQ k+0(FP), R8
-	SHRQ $0x02, R8
-	JE   rest
-	MOVQ soonC+72(FP), R9
-	MOVQ ldc+48(FP), R10
-	MOVQ $0x00000007, R11
-	XORQ R12, R12
-	MOVQ soon+80(FP), R13
-
-phase:
-	MOVQ    run+96(FP), R14
-	CMPQ    R8, R14
-	CMOVQLT R8, R14
-	SUBQ    R14, R8
-
-loop:
-	VPMOVZXWD        (AX), Z7
-	VPSLLD           $0x10, Z7, Z7
-	VFMADD231PS.BCST (DX), Z7, Z0
-	VFMADD231PS.BCST (DX)(BX*1), Z7, Z1
-	VFMADD231PS.BCST (DX)(BX*2), Z7, Z2
-	VFMADD231PS.BCST (DX)(DI*1), Z7, Z3
-	VFMADD231PS.BCST (DX)(BX*4), Z7, Z4
-	VFMADD231PS.BCST (SI), Z7, Z5
-	VFMADD231PS.BCST (SI)(BX*1), Z7, Z6
-	PREFETCHT1       (R13)
-	PREFETCHT1       64(R13)
-	ADDQ             $0x00000080, R13
-	VPMOVZXWD        (AX)(CX*1), Z7
-	VPSLLD           $0x10, Z7, Z7
-	VFMADD231PS.BCST 4(DX), Z7, Z0
-	VFMADD231PS.BCST 4(DX)(BX*1), Z7, Z1
-	VFMADD231PS.BCST 4(DX)(BX*2), Z7, Z2
-	VFMADD231PS.BCST 4(DX)(DI*1), Z7, Z3
-	VFMADD231PS.BCST 4(DX)(BX*4), Z7, Z4
-	VFMADD231PS.BCST 4(SI), Z7, Z5
-	VFMADD231PS.BCST 4(SI)(BX*1), Z7, Z6
-	LEAQ             (AX)(CX*2), AX
-	VPMOVZXWD        (AX), Z7
-	VPSLLD           $0x10, Z7, Z7
-	VFMADD231PS.BCST 8(DX), Z7, Z0
-	VFMADD231PS.BCST 8(DX)(BX*1), Z7, Z1
-	VFMADD231PS.BCST 8(DX)(BX*2), Z7, Z2
-	VFMADD231PS.BCST 8(DX)(DI*1), Z7, Z3
-	VFMADD231PS.BCST 8(DX)(BX*4), Z7, Z4
-	VFMADD231PS.BCST 8(SI), Z7, Z5
-	VFMADD231PS.BCST 8(SI)(BX*1), Z7, Z6
-	PREFETCHT0       (R9)
-	ADDQ             R10, R9
-	DECQ             R11
-	CMOVQEQ          R12, R10
-	VPMOVZXWD        (AX)(CX*1), Z7
-	VPSLLD           $0x10, Z7, Z7
-	VFMADD231PS.BCST 12(DX), Z7, Z0
-	VFMADD231PS.BCST 12(DX)(BX*1), Z7, Z1
-	VFMADD231PS.BCST 12(DX)(BX*2), Z7, Z2
-	VFMADD231PS.BCST 12(DX)(DI*1), Z7, Z3
-	VFMADD231PS.BCST 12(DX)(BX*4), Z7, Z4
-	VFMADD231PS.BCST 12(SI), Z7, Z5
-	VFMADD231PS.BCST 12(SI)(BX*1), Z7, Z6
-	LEAQ             (AX)(CX*2), AX
-	ADDQ             $0x10, DX
-	ADDQ             $0x10, SI
-	DECQ             R14
-	JNE              loop
-	TESTQ            R8, R8
-	JE               rest
-	DECQ             runs+104(FP)
-	JE               fetched
-	MOVQ             soon+80(FP), R13
-	ADDQ             ld+88(FP), R13
-	MOVQ             R13, soon+80(FP)
-	JMP              phase
-
-fetched:
-	MOVQ AX, R13
-	MOVQ R8, run+96(FP)
-	JMP  phase
-
-rest:
-	MOVQ k+0(FP), R8
-	ANDQ $0x00000003, R8
-	JE   store
-
-single:
-	VPMOVZXWD        (AX), Z7
-	VPSLLD           $0x10, Z7, Z7
-	VFMADD231PS.BCST (DX), Z7, Z0
-	VFMADD231PS.BCST (DX)(BX*1), Z7, Z1
-	VFMADD231PS.BCST (DX)(BX*2), Z7, Z2
-	VFMADD231PS.BCST (DX)(DI*1), Z7, Z3
-	VFMADD231PS.BCST (DX)(BX*4), Z7, Z4
-	VFMADD231PS.BCST (SI), Z7, Z5
-	VFMADD231PS.BCST (SI)(BX*1), Z7, Z6
-	ADDQ             CX, AX
-	ADDQ             $0x04, DX
-	ADDQ             $0x04, SI
-	DECQ             R8
-	JNE              single
-
-store:
-	MOVQ    tail+56(FP), AX
-	MOVL    $-1, CX
-	BZHIL   AX, CX, CX
-	KMOVW   CX, K1
-	MOVQ    c+40(FP), AX
-	MOVQ    ldc+48(FP), CX
-	VMOVUPS Z0, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z1, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z2, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z3, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z4, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z5, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z6, K1, (AX)
-	VZEROUPPER
-	RET
-
-// func tile8x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile8x1AVX512(SB), NOSPLIT, $0-112
-	MOVQ   b+24(FP), AX
-	MOVQ   brs+32(FP), CX
-	MOVQ   a+8(FP), DX
-	MOVQ   lda+16(FP), BX
-	LEAQ   (DX)(BX*4), SI
-	ADDQ   BX, SI
-	LEAQ   (BX)(BX*2), DI
-	MOVB   load+64(FP), R8
-	TESTB  R8, R8
-	JNE    fromC
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	VPXORD Z6, Z6, Z6
-	VPXORD Z7, Z7, Z7
-	JMP    begin
-
-fromC:
-	MOVQ      tail+56(FP), R8
-	MOVL      $-1, R9
-	BZHIL     R8, R9, R9
-	KMOVW     R9, K1
-	MOVQ      c+40(FP), R8
-	MOVQ      ldc+48(FP), R9
-	VMOVUPS.Z (R8), K1, Z0
-	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z1
-	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z2
-	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z3
-	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z4
-	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z5
-	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z6
-	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z7
-
-begin:
-	MOVQ k+0(FP), R8
-	SHRQ $0x02, R8
-	JE   rest
-	MOVQ soonC+72(FP), R9
-	MOVQ ldc+48(FP), R10
-	MOVQ $0x00000008, R11
-	XORQ R12, R12
-	MOVQ soon+80(FP), R13
-
-phase:
-	MOVQ    run+96(FP), R14
-	CMPQ    R8, R14
-	CMOVQLT R8, R14
-	SUBQ    R14, R8
-
-loop:
-	VMOVUPS          (AX), Z8
-	VFMADD231PS.BCST (DX), Z8, Z0
-	VFMADD231PS.BCST (DX)(BX*1), Z8, Z1
-	VFMADD231PS.BCST (DX)(BX*2), Z8, Z2
-	VFMADD231PS.BCST (DX)(DI*1), Z8, Z3
-	VFMADD231PS.BCST (DX)(BX*4), Z8, Z4
-	VFMADD231PS.BCST (SI), Z8, Z5
-	VFMADD231PS.BCST (SI)(BX*1), Z8, Z6
-	VFMADD231PS.BCST (SI)(BX*2), Z8, Z7
-	PREFETCHT1       (R13)
-	PREFETCHT1       64(R13)
-	ADDQ             $0x00000080, R13
-	VMOVUPS          (AX)(CX*1), Z8
-	VFMADD231PS.BCST 4(DX), Z8, Z0
-	VFMADD231PS.BCST 4(DX)(BX*1), Z8, Z1
-	VFMADD231PS.BCST 4(DX)(BX*2), Z8, Z2
-	VFMADD231PS.BCST 4(DX)(DI*1), Z8, Z3
-	VFMADD231PS.BCST 4(DX)(BX*4), Z8, Z4
-	VFMADD231PS.BCST 4(SI), Z8, Z5
-	VFMADD231PS.BCST 4(SI)(BX*1), Z8, Z6
-	VFMADD231PS.BCST 4(SI)(BX*2), Z8, Z7
-	LEAQ             (AX)(CX*2), AX
-	VMOVUPS          (AX), Z8
-	VFMADD231PS.BCST 8(DX), Z8, Z0
-	VFMADD231PS.BCST 8(DX)(BX*1), Z8, Z1
-	VFMADD231PS.BCST 8(DX)(BX*2), Z8, Z2
-	VFMADD231PS.BCST 8(DX)(DI*1), Z8, Z3
-	VFMADD231PS.BCST 8(DX)(BX*4), Z8, Z4
-	VFMADD231PS.BCST 8(SI), Z8, Z5
-	VFMADD231PS.BCST 8(SI)(BX*1), Z8, Z6
-	VFMADD231PS.BCST 8(SI)(BX*2), Z8, Z7
-	PREFETCHT0       (R9)
-	ADDQ             R10, R9
-	DECQ             R11
-	CMOVQEQ          R12, R10
-	VMOVUPS          (AX)(CX*1), Z8
-	VFMADD231PS.BCST 12(DX), Z8, Z0
-	VFMADD231PS.BCST 12(DX)(BX*1), Z8, Z1
-	VFMADD231PS.BCST 12(DX)(BX*2), Z8, Z2
-	VFMADD231PS.BCST 12(DX)(DI*1), Z8, Z3
-	VFMADD231PS.BCST 12(DX)(BX*4), Z8, Z4
-	VFMADD231PS.BCST 12(SI), Z8, Z5
-	VFMADD231PS.BCST 12(SI)(BX*1), Z8, Z6
-	VFMADD231PS.BCST 12(SI)(BX*2), Z8, Z7
-	LEAQ             (AX)(CX*2), AX
-	ADDQ             $0x10, DX
-	ADDQ             $0x10, SI
-	DECQ             R14
-	JNE              loop
-	TESTQ            R8, R8
-	JE               rest
-	DECQ             runs+104(FP)
-	JE               fetched
-	MOVQ             soon+80(FP), R13
-	ADDQ             ld+88(FP), R13
-	MOVQ             R13, soon+80(FP)
-	JMP              phase
-
-fetched:
-	MOVQ AX, R13
-	MOVQ R8, run+96(FP)
-	JMP  phase
-
-rest:
-	MOVQ k+0(FP), R8
-	ANDQ $0x00000003, R8
-	JE   store
-
-single:
-	VMOVUPS          (AX), Z8
-	VFMADD231PS.BCST (DX), Z8, Z0
-	VFMADD231PS.BCST (DX)(BX*1), Z8, Z1
-	VFMADD231PS.BCST (DX)(BX*2), Z8, Z2
-	VFMADD231PS.BCST (DX)(DI*1), Z8, Z3
-	VFMADD231PS.BCST (DX)(BX*4), Z8, Z4
-	VFMADD231PS.BCST (SI), Z8, Z5
-	VFMADD231PS.BCST (SI)(BX*1), Z8, Z6
-	VFMADD231PS.BCST (SI)(BX*2), Z8, Z7
-	ADDQ             CX, AX
-	ADDQ             $0x04, DX
-	ADDQ             $0x04, SI
-	DECQ             R8
-	JNE              single
-
-store:
-	MOVQ    tail+56(FP), AX
-	MOVL    $-1, CX
-	BZHIL   AX, CX, CX
-	KMOVW   CX, K1
-	MOVQ    c+40(FP), AX
-	MOVQ    ldc+48(FP), CX
-	VMOVUPS Z0, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z1, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z2, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z3, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z4, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z5, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z6, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z7, K1, (AX)
-	VZEROUPPER
-	RET
-
-// func tile8x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile8x1TAVX512(SB), NOSPLIT, $0-112
-	MOVQ   b+24(FP), AX
-	MOVQ   brs+32(FP), CX
-	MOVQ   a+8(FP), DX
-	MOVQ   lda+16(FP), BX
-	MOVB   load+64(FP), SI
-	TESTB  SI, SI
-	JNE    fromC
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	VPXORD Z6, Z6, Z6
-	VPXORD Z7, Z7, Z7
-	JMP    begin
-
-fromC:
-	MOVQ      tail+56(FP), SI
-	MOVL      $-1, DI
-	BZHIL     SI, DI, DI
-	KMOVW     DI, K1
-	MOVQ      c+40(FP), SI
-	MOVQ      ldc+48(FP), DI
-	VMOVUPS.Z (SI), K1, Z0
-	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z1
-	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z2
-	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z3
-	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z4
-	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z5
-	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z6
-	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z7
-
-begin:
-	MOVQ k+0(FP), SI
-	SHRQ $0x02, SI
-	JE   rest
-	MOVQ soonC+72(FP), DI
-	MOVQ ldc+48(FP), R8
-	MOVQ $0x00000008, R9
-	XORQ R10, R10
-	MOVQ soon+80(FP), R11
-
-phase:
-	MOVQ    run+96(FP), R12
-	CMPQ    SI, R12
-	CMOVQLT SI, R12
-	SUBQ    R12, SI
-
-loop:
-	VMOVUPS          (AX), Z8
-	VFMADD231PS.BCST (DX), Z8, Z0
-	VFMADD231PS.BCST 4(DX), Z8, Z1
-	VFMADD231PS.BCST 8(DX), Z8, Z2
-	VFMADD231PS.BCST 12(DX), Z8, Z3
-	VFMADD231PS.BCST 16(DX), Z8, Z4
-	VFMADD231PS.BCST 20(DX), Z8, Z5
-	VFMADD231PS.BCST 24(DX), Z8, Z6
-	VFMADD231PS.BCST 28(DX), Z8, Z7
-	PREFETCHT1       (R11)
-	PREFETCHT1       64(R11)
-	ADDQ             $0x00000080, R11
-	VMOVUPS          (AX)(CX*1), Z8
-	VFMADD231PS.BCST (DX)(BX*1), Z8, Z0
-	VFMADD231PS.BCST 4(DX)(BX*1), Z8, Z1
-	VFMADD231PS.BCST 8(DX)(BX*1), Z8, Z2
-	VFMADD231PS.BCST 12(DX)(BX*1), Z8, Z3
-	VFMADD231PS.BCST 16(DX)(BX*1), Z8, Z4
-	VFMADD231PS.BCST 20(DX)(BX*1), Z8, Z5
-	VFMADD231PS.BCST 24(DX)(BX*1), Z8, Z6
-	VFMADD231PS.BCST 28(DX)(BX*1), Z8, Z7
-	LEAQ             (AX)(CX*2), AX
-	LEAQ             (DX)(BX*2), DX
-	VMOVUPS          (AX), Z8
-	VFMADD231PS.BCST (DX), Z8, Z0
-	VFMADD231PS.BCST 4(DX), Z8, Z1
-	VFMADD231PS.BCST 8(DX), Z8, Z2
-	VFMADD231PS.BCST 12(DX), Z8, Z3
-	VFMADD231PS.BCST 16(DX), Z8, Z4
-	VFMADD231PS.BCST 20(DX), Z8, Z5
-	VFMADD231PS.BCST 24(DX), Z8, Z6
-	VFMADD231PS.BCST 28(DX), Z8, Z7
-	PREFETCHT0       (DI)
-	ADDQ             R8, DI
-	DECQ             R9
-	CMOVQEQ          R10, R8
-	VMOVUPS          (AX)(CX*1), Z8
-	VFMADD231PS.BCST (DX)(BX*1), Z8, Z0
-	VFMADD231PS.BCST 4(DX)(BX*1), Z8, Z1
-	VFMADD231PS.BCST 8(DX)(BX*1), Z8, Z2
-	VFMADD231PS.BCST 12(DX)(BX*1), Z8, Z3
-	VFMADD231PS.BCST 16(DX)(BX*1), Z8, Z4
-	VFMADD231PS.BCST 20(DX)(BX*1), Z8, Z5
-	VFMADD231PS.BCST 24(DX)(BX*1), Z8, Z6
-	VFMADD231PS.BCST 28(DX)(BX*1), Z8, Z7
-	LEAQ             (AX)(CX*2), AX
-	LEAQ             (DX)(BX*2), DX
-	DECQ             R12
-	JNE              loop
-	TESTQ            SI, SI
-	JE               rest
-	DECQ             runs+104(FP)
-	JE               fetched
-	MOVQ             soon+80(FP), R11
-	ADDQ             ld+88(FP), R11
-	MOVQ             R11, soon+80(FP)
-	JMP              phase
-
-fetched:
-	MOVQ AX, R11
-	MOVQ SI, run+96(FP)
-	JMP  phase
-
-rest:
-	MOVQ k+0(FP), SI
-	ANDQ $0x00000003, SI
-	JE   store
-
-single:
-	VMOVUPS          (AX), Z8
-	VFMADD231PS.BCST (DX), Z8, Z0
-	VFMADD231PS.BCST 4(DX), Z8, Z1
-	VFMADD231PS.BCST 8(DX), Z8, Z2
-	VFMADD231PS.BCST 12(DX), Z8, Z3
-	VFMADD231PS.BCST 16(DX), Z8, Z4
-	VFMADD231PS.BCST 20(DX), Z8, Z5
-	VFMADD231PS.BCST 24(DX), Z8, Z6
-	VFMADD231PS.BCST 28(DX), Z8, Z7
-	ADDQ             CX, AX
-	ADDQ             BX, DX
-	DECQ             SI
-	JNE              single
-
-store:
-	MOVQ    tail+56(FP), AX
-	MOVL    $-1, CX
-	BZHIL   AX, CX, CX
-	KMOVW   CX, K1
-	MOVQ    c+40(FP), AX
-	MOVQ    ldc+48(FP), CX
-	VMOVUPS Z0, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z1, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z2, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z3, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z4, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z5, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z6, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z7, K1, (AX)
-	VZEROUPPER
-	RET
-
-// func tile8x1BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
-// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile8x1BF16AVX512(SB), NOSPLIT, $0-112
-	MOVQ   b+24(FP), AX
-	MOVQ   brs+32(FP), CX
-	MOVQ   a+8(FP), DX
-	MOVQ   lda+16(FP), BX
-	LEAQ   (DX)(BX*4), SI
-	ADDQ   BX, SI
-	LEAQ   (BX)(BX*2), DI
-	MOVB   load+64(FP), R8
-	TESTB  R8, R8
-	JNE    fromC
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	VPXORD Z6, Z6, Z6
-	VPXORD Z7, Z7, Z7
-	JMP    begin
-
-fromC:
-	MOVQ      tail+56(FP), R8
-	MOVL      $-1, R9
-	BZHIL     R8, R9, R9
-	KMOVW     R9, K1
-	MOVQ      c+40(FP), R8
-	MOVQ      ldc+48(FP), R9
-	VMOVUPS.Z (R8), K1, Z0
-	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z1
-	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z2
-	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z3
-	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z4
-	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z5
-	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z6
-	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z7
-
-begin:
-	MOVQ k+0(FP), R8
-	SHRQ $0x02, R8
-	JE   rest
-	MOVQ soonC+72(FP), R9
-	MOVQ ldc+48(FP), R10
-	MOVQ $0x00000008, R11
-	XORQ R12, R12
-	MOVQ soon+80(FP), R13
-
-phase:
-	MOVQ    run+96(FP), R14
-	CMPQ    R8, R14
-	CMOVQLT R8, R14
-	SUBQ    R14, R8
-
-loop:
-	VPMOVZXWD        (AX), Z8
-	VPSLLD           $0x10, Z8, Z8
-	VFMADD231PS.BCST (DX), Z8, Z0
-	VFMADD231PS.BCST (DX)(BX*1), Z8, Z1
-	VFMADD231PS.BCST (DX)(BX*2), Z8, Z2
-	VFMADD231PS.BCST (DX)(DI*1), Z8, Z3
-	VFMADD231PS.BCST (DX)(BX*4), Z8, Z4
-	VFMADD231PS.BCST (SI), Z8, Z5
-	VFMADD231PS.BCST (SI)(BX*1), Z8, Z6
-	VFMADD231PS.BCST (SI)(BX*2), Z8, Z7
-	PREFETCHT1       (R13)
-	ADDQ             $0x00000040, R13
-	VPMOVZXWD        (AX)(CX*1), Z8
-	VPSLLD           $0x10, Z8, Z8
-	VFMADD231PS.BCST 4(DX), Z8, Z0
-	VFMADD231PS.BCST 4(DX)(BX*1), Z8, Z1
-	VFMADD231PS.BCST 4(DX)(BX*2), Z8, Z2
-	VFMADD231PS.BCST 4(DX)(DI*1), Z8, Z3
-	VFMADD231PS.BCST 4(DX)(BX*4), Z8, Z4
-	VFMADD231PS.BCST 4(SI), Z8, Z5
-	VFMADD231PS.BCST 4(SI)(BX*1), Z8, Z6
-	VFMADD231PS.BCST 4(SI)(BX*2), Z8, Z7
-	LEAQ             (AX)(CX*2), AX
-	VPMOVZXWD        (AX), Z8
-	VPSLLD           $0x10, Z8, Z8
-	VFMADD231PS.BCST 8(DX), Z8, Z0
-	VFMADD231PS.BCST 8(DX)(BX*1), Z8, Z1
-	VFMADD231PS.BCST 8(DX)(BX*2), Z8, Z2
-	VFMADD231PS.BCST 8(DX)(DI*1), Z8, Z3
-	VFMADD231PS.BCST 8(DX)(BX*4), Z8, Z4
-	VFMADD231PS.BCST 8(SI), Z8, Z5
-	VFMADD231PS.BCST 8(SI)(BX*1), Z8, Z6
-	VFMADD231PS.BCST 8(SI)(BX*2), Z8, Z7
-	PREFETCHT0       (R9)
-	ADDQ             R10, R9
-	DECQ             R11
-	CMOVQEQ          R12, R10
-	VPMOVZXWD        (AX)(CX*1), Z8
-	VPSLLD           $0x10, Z8, Z8
-	VFMADD231PS.BCST 12(DX), Z8, Z0
-	VFMADD231PS.BCST 12(DX)(BX*1), Z8, Z1
-	VFMADD231PS.BCST 12(DX)(BX*2), Z8, Z2
-	VFMADD231PS.BCST 12(DX)(DI*1), Z8, Z3
-	VFMADD231PS.BCST 12(DX)(BX*4), Z8, Z4
-	VFMADD231PS.BCST 12(SI), Z8, Z5
-	VFMADD231PS.BCST 12(SI)(BX*1), Z8, Z6
-	VFMADD231PS.BCST 12(SI)(BX*2), Z8, Z7
-	LEAQ             (AX)(CX*2), AX
-	ADDQ             $0x10, DX
-	ADDQ             $0x10, SI
-	DECQ             R14
-	JNE              loop
-	TESTQ            R8, R8
-	JE               rest
-	DECQ             runs+104(FP)
-	JE               fetched
-	MOVQ             soon+80(FP), R13
-	ADDQ             ld+88(FP), R13
-	MOVQ             R13, soon+80(FP)
-	JMP              phase
-
-fetched:
-	MOVQ AX, R13
-	MOVQ R8, run+96(FP)
-	JMP  phase
-
-rest:
-	MOVQ k+0(FP), R8
-	ANDQ $0x00000003, R8
-	JE   store
-
-single:
-	VPMOVZXWD        (AX), Z8
-	VPSLLD           $0x10, Z8, Z8
-	VFMADD231PS.BCST (DX), Z8, Z0
-	VFMADD231PS.BCST (DX)(BX*1), Z8, Z1
-	VFMADD231PS.BCST (DX)(BX*2), Z8, Z2
-	VFMADD231PS.BCST (DX)(DI*1), Z8, Z3
-	VFMADD231PS.BCST (DX)(BX*4), Z8, Z4
-	VFMADD231PS.BCST (SI), Z8, Z5
-	VFMADD231PS.BCST (SI)(BX*1), Z8, Z6
-	VFMADD231PS.BCST (SI)(BX*2), Z8, Z7
-	ADDQ             CX, AX
-	ADDQ             $0x04, DX
-	ADDQ             $0x04, SI
-	DECQ             R8
-	JNE              single
-
-store:
-	MOVQ    tail+56(FP), AX
-	MOVL    $-1, CX
-	BZHIL   AX, CX, CX
-	KMOVW   CX, K1
-	MOVQ    c+40(FP), AX
-	MOVQ    ldc+48(FP), CX
-	VMOVUPS Z0, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z1, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z2, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z3, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z4, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z5, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z6, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z7, K1, (AX)
-	VZEROUPPER
-	RET
-
-// func tile9x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile9x1AVX512(SB), NOSPLIT, $0-112
-	MOVQ   b+24(FP), AX
-	MOVQ   brs+32(FP), CX
-	MOVQ   a+8(FP), DX
-	MOVQ   lda+16(FP), BX
-	LEAQ   (DX)(BX*4), SI
-	ADDQ   BX, SI
-	LEAQ   (BX)(BX*2), DI
-	MOVB   load+64(FP), R8
-	TESTB  R8, R8
-	JNE    fromC
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	VPXORD Z6, Z6, Z6
-	VPXORD Z7, Z7, Z7
-	VPXORD Z8, Z8, Z8
-	JMP    begin
-
-fromC:
-	MOVQ      tail+56(FP), R8
-	MOVL      $-1, R9
-	BZHIL     R8, R9, R9
-	KMOVW     R9, K1
-	MOVQ      c+40(FP), R8
-	MOVQ      ldc+48(FP), R9
-	VMOVUPS.Z (R8), K1, Z0
-	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z1
-	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z2
-	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z3
-	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z4
-	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z5
-	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z6
-	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z7
-	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z8
-
-begin:
-	MOVQ k+0(FP), R8
-	SHRQ $0x02, R8
-	JE   rest
-	MOVQ soonC+72(FP), R9
-	MOVQ ldc+48(FP), R10
-	MOVQ $0x00000009, R11
-	XORQ R12, R12
-	MOVQ soon+80(FP), R13
-
-phase:
-	MOVQ    run+96(FP), R14
-	CMPQ    R8, R14
-	CMOVQLT R8, R14
-	SUBQ    R14, R8
-
-loop:
-	VMOVUPS          (AX), Z9
-	VFMADD231PS.BCST (DX), Z9, Z0
-	VFMADD231PS.BCST (DX)(BX*1), Z9, Z1
-	VFMADD231PS.BCST (DX)(BX*2), Z9, Z2
-	VFMADD231PS.BCST (DX)(DI*1), Z9, Z3
-	VFMADD231PS.BCST (DX)(BX*4), Z9, Z4
-	VFMADD231PS.BCST (SI), Z9, Z5
-	VFMADD231PS.BCST (SI)(BX*1), Z9, Z6
-	VFMADD231PS.BCST (SI)(BX*2), Z9, Z7
-	VFMADD231PS.BCST (SI)(DI*1), Z9, Z8
-	PREFETCHT1       (R13)
-	PREFETCHT1       64(R13)
-	ADDQ             $0x00000080, R13
-	VMOVUPS          (AX)(CX*1), Z9
-	VFMADD231PS.BCST 4(DX), Z9, Z0
-	VFMADD231PS.BCST 4(DX)(BX*1), Z9, Z1
-	VFMADD231PS.BCST 4(DX)(BX*2), Z9, Z2
-	VFMADD231PS.BCST 4(DX)(DI*1), Z9, Z3
-	VFMADD231PS.BCST 4(DX)(BX*4), Z9, Z4
-	VFMADD231PS.BCST 4(SI), Z9, Z5
-	VFMADD231PS.BCST 4(SI)(BX*1), Z9, Z6
-	VFMADD231PS.BCST 4(SI)(BX*2), Z9, Z7
-	VFMADD231PS.BCST 4(SI)(DI*1), Z9, Z8
-	LEAQ             (AX)(CX*2), AX
-	VMOVUPS          (AX), Z9
-	VFMADD231PS.BCST 8(DX), Z9, Z0
-	VFMADD231PS.BCST 8(DX)(BX*1), Z9, Z1
-	VFMADD231PS.BCST 8(DX)(BX*2), Z9, Z2
-	VFMADD231PS.BCST 8(DX)(DI*1), Z9, Z3
-	VFMADD231PS.BCST 8(DX)(BX*4), Z9, Z4
-	VFMADD231PS.BCST 8(SI), Z9, Z5
-	VFMADD231PS.BCST 8(SI)(BX*1), Z9, Z6
-	VFMADD231PS.BCST 8(SI)(BX*2), Z9, Z7
-	VFMADD231PS.BCST 8(SI)(DI*1), Z9, Z8
-	PREFETCHT0       (R9)
-	ADDQ             R10, R9
-	DECQ             R11
-	CMOVQEQ          R12, R10
-	VMOVUPS          (AX)(CX*1), Z9
-	VFMADD231PS.BCST 12(DX), Z9, Z0
-	VFMADD231PS.BCST 12(DX)(BX*1), Z9, Z1
-	VFMADD231PS.BCST 12(DX)(BX*2), Z9, Z2
-	VFMADD231PS.BCST 12(DX)(DI*1), Z9, Z3
-	VFMADD231PS.BCST 12(DX)(BX*4), Z9, Z4
-	VFMADD231PS.BCST 12(SI), Z9, Z5
-	VFMADD231PS.BCST 12(SI)(BX*1), Z9, Z6
-	VFMADD231PS.BCST 12(SI)(BX*2), Z9, Z7
-	VFMADD231PS.BCST 12(SI)(DI*1), Z9, Z8
-	LEAQ             (AX)(CX*2), AX
-	ADDQ             $0x10, DX
-	ADDQ             $0x10, SI
-	DECQ             R14
-	JNE              loop
-	TESTQ            R8, R8
-	JE               rest
-	DECQ             runs+104(FP)
-	JE               fetched
-	MOVQ             soon+80(FP), R13
-	ADDQ             ld+88(FP), R13
-	MOVQ             R13, soon+80(FP)
-	JMP              phase
-
-fetched:
-	MOVQ AX, R13
-	MOVQ R8, run+96(FP)
-	JMP  phase
-
-rest:
-	MOVQ k+0(FP), R8
-	ANDQ $0x00000003, R8
-	JE   store
-
-single:
-	VMOVUPS          (AX), Z9
-	VFMADD231PS.BCST (DX), Z9, Z0
-	VFMADD231PS.BCST (DX)(BX*1), Z9, Z1
-	VFMADD231PS.BCST (DX)(BX*2), Z9, Z2
-	VFMADD231PS.BCST (DX)(DI*1), Z9, Z3
-	VFMADD231PS.BCST (DX)(BX*4), Z9, Z4
-	VFMADD231PS.BCST (SI), Z9, Z5
-	VFMADD231PS.BCST (SI)(BX*1), Z9, Z6
-	VFMADD231PS.BCST (SI)(BX*2), Z9, Z7
-	VFMADD231PS.BCST (SI)(DI*1), Z9, Z8
-	ADDQ             CX, AX
-	ADDQ             $0x04, DX
-	ADDQ             $0x04, SI
-	DECQ             R8
-	JNE              single
-
-store:
-	MOVQ    tail+56(FP), AX
-	MOVL    $-1, CX
-	BZHIL   AX, CX, CX
-	KMOVW   CX, K1
-	MOVQ    c+40(FP), AX
-	MOVQ    ldc+48(FP), CX
-	VMOVUPS Z0, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z1, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z2, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z3, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z4, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z5, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z6, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z7, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z8, K1, (AX)
-	VZEROUPPER
-	RET
-
-// func tile9x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile9x1TAVX512(SB), NOSPLIT, $0-112
-	MOVQ   b+24(FP), AX
-	MOVQ   brs+32(FP), CX
-	MOVQ   a+8(FP), DX
-	MOVQ   lda+16(FP), BX
-	MOVB   load+64(FP), SI
-	TESTB  SI, SI
-	JNE    fromC
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	VPXORD Z6, Z6, Z6
-	VPXORD Z7, Z7, Z7
-	VPXORD Z8, Z8, Z8
-	JMP    begin
-
-fromC:
-	MOVQ      tail+56(FP), SI
-	MOVL      $-1, DI
-	BZHIL     SI, DI, DI
-	KMOVW     DI, K1
-	MOVQ      c+40(FP), SI
-	MOVQ      ldc+48(FP), DI
-	VMOVUPS.Z (SI), K1, Z0
-	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z1
-	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z2
-	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z3
-	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z4
-	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z5
-	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z6
-	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z7
-	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z8
-
-begin:
-	MOVQ k+0(FP), SI
-	SHRQ $0x02, SI
-	JE   rest
-	MOVQ soonC+72(FP), DI
-	MOVQ ldc+48(FP), R8
-	MOVQ $0x00000009, R9
-	XORQ R10, R10
-	MOVQ soon+80(FP), R11
-
-phase:
-	MOVQ    run+96(FP), R12
-	CMPQ    SI, R12
-	CMOVQLT SI, R12
-	SUBQ    R12, SI
-
-loop:
-	VMOVUPS          (AX), Z9
-	VFMADD231PS.BCST (DX), Z9, Z0
-	VFMADD231PS.BCST 4(DX), Z9, Z1
-	VFMADD231PS.BCST 8(DX), Z9, Z2
-	VFMADD231PS.BCST 12(DX), Z9, Z3
-	VFMADD231PS.BCST 16(DX), Z9, Z4
-	VFMADD231PS.BCST 20(DX), Z9, Z5
-	VFMADD231PS.BCST 24(DX), Z9, Z6
-	VFMADD231PS.BCST 28(DX), Z9, Z7
-	VFMADD231PS.BCST 32(DX), Z9, Z8
-	PREFETCHT1       (R11)
-	PREFETCHT1       64(R11)
-	ADDQ             $0x00000080, R11
-	VMOVUPS          (AX)(CX*1), Z9
-	VFMADD231PS.BCST (DX)(BX*1), Z9, Z0
-	VFMADD231PS.BCST 4(DX)(BX*1), Z9, Z1
-	VFMADD231PS.BCST 8(DX)(BX*1), Z9, Z2
-	VFMADD231PS.BCST 12(DX)(BX*1), Z9, Z3
-	VFMADD231PS.BCST 16(DX)(BX*1), Z9, Z4
-	VFMADD231PS.BCST 20(DX)(BX*1), Z9, Z5
-	VFMADD231PS.BCST 24(DX)(BX*1), Z9, Z6
-	VFMADD231PS.BCST 28(DX)(BX*1), Z9, Z7
-	VFMADD231PS.BCST 32(DX)(BX*1), Z9, Z8
-	LEAQ             (AX)(CX*2), AX
-	LEAQ             (DX)(BX*2), DX
-	VMOVUPS          (AX), Z9
-	VFMADD231PS.BCST (DX), Z9, Z0
-	VFMADD231PS.BCST 4(DX), Z9, Z1
-	VFMADD231PS.BCST 8(DX), Z9, Z2
-	VFMADD231PS.BCST 12(DX), Z9, Z3
-	VFMADD231PS.BCST 16(DX), Z9, Z4
-	VFMADD231PS.BCST 20(DX), Z9, Z5
-	VFMADD231PS.BCST 24(DX), Z9, Z6
-	VFMADD231PS.BCST 28(DX), Z9, Z7
-	VFMADD231PS.BCST 32(DX), Z9, Z8
-	PREFETCHT0       (DI)
-	ADDQ             R8, DI
-	DECQ             R9
-	CMOVQEQ          R10, R8
-	VMOVUPS          (AX)(CX*1), Z9
-	VFMADD231PS.BCST (DX)(BX*1), Z9, Z0
-	VFMADD231PS.BCST 4(DX)(BX*1), Z9, Z1
-	VFMADD231PS.BCST 8(DX)(BX*1), Z9, Z2
-	VFMADD231PS.BCST 12(DX)(BX*1), Z9, Z3
-	VFMADD231PS.BCST 16(DX)(BX*1), Z9, Z4
-	VFMADD231PS.BCST 20(DX)(BX*1), Z9, Z5
-	VFMADD231PS.BCST 24(DX)(BX*1), Z9, Z6
-	VFMADD231PS.BCST 28(DX)(BX*1), Z9, Z7
-	VFMADD231PS.BCST 32(DX)(BX*1), Z9, Z8
-	LEAQ             (AX)(CX*2), AX
-	LEAQ             (DX)(BX*2), DX
-	DECQ             R12
-	JNE              loop
-	TESTQ            SI, SI
-	JE               rest
-	DECQ             runs+104(FP)
-	JE               fetched
-	MOVQ             soon+80(FP), R11
-	ADDQ             ld+88(FP), R11
-	MOVQ             R11, soon+80(FP)
-	JMP              phase
-
-fetched:
-	MOVQ AX, R11
-	MOVQ SI, run+96(FP)
-	JMP  phase
-
-rest:
-	MOVQ k+0(FP), SI
-	ANDQ $0x00000003, SI
-	JE   store
-
-single:
-	VMOVUPS          (AX), Z9
-	VFMADD231PS.BCST (DX), Z9, Z0
-	VFMADD231PS.BCST 4(DX), Z9, Z1
-	VFMADD231PS.BCST 8(DX), Z9, Z2
-	VFMADD231PS.BCST 12(DX), Z9, Z3
-	VFMADD231PS.BCST 16(DX), Z9, Z4
-	VFMADD231PS.BCST 20(DX), Z9, Z5
-	VFMADD231PS.BCST 24(DX), Z9, Z6
-	VFMADD231PS.BCST 28(DX), Z9, Z7
-	VFMADD231PS.BCST 32(DX), Z9, Z8
-	ADDQ             CX, AX
-	ADDQ             BX, DX
-	DECQ             SI
-	JNE              single
-
-store:
-	MOVQ    tail+56(FP), AX
-	MOVL    $-1, CX
-	BZHIL   AX, CX, CX
-	KMOVW   CX, K1
-	MOVQ    c+40(FP), AX
-	MOVQ    ldc+48(FP), CX
-	VMOVUPS Z0, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z1, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z2, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z3, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z4, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z5, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z6, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z7, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z8, K1, (AX)
-	VZEROUPPER
-	RET
-
-// func tile9x1BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
-// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile9x1BF16AVX512(SB), NOSPLIT, $0-112
-	MOVQ   b+24(FP), AX
-	MOVQ   brs+32(FP), CX
-	MOVQ   a+8(FP), DX
-	MOVQ   lda+16(FP), BX
-	LEAQ   (DX)(BX*4), SI
-	ADDQ   BX, SI
-	LEAQ   (BX)(BX*2), DI
-	MOVB   load+64(FP), R8
-	TESTB  R8, R8
-	JNE    fromC
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	VPXORD Z6, Z6, Z6
-	VPXORD Z7, Z7, Z7
-	VPXORD Z8, Z8, Z8
-	JMP    begin
-
-fromC:
-	MOVQ      tail+56(FP), R8
-	MOVL      $-1, R9
-	BZHIL     R8, R9, R9
-	KMOVW     R9, K1
-	MOVQ      c+40(FP), R8
-	MOVQ      ldc+48(FP), R9
-	VMOVUPS.Z (R8), K1, Z0
-	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z1
-	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z2
-	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z3
-	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z4
-	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z5
-	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z6
-	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z7
-	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z8
-
-begin:
-	MOVQ k+0(FP), R8
-	SHRQ $0x02, R8
-	JE   rest
-	MOVQ soonC+72(FP), R9
-	MOVQ ldc+48(FP), R10
-	MOVQ $0x00000009, R11
-	XORQ R12, R12
-	MOVQ soon+80(FP), R13
-
-phase:
-	MOVQ    run+96(FP), R14
-	CMPQ    R8, R14
-	CMOVQLT R8, R14
-	SUBQ    R14, R8
-
-loop:
-	VPMOVZXWD        (AX), Z9
-	VPSLLD           $0x10, Z9, Z9
-	VFMADD231PS.BCST (DX), Z9, Z0
-	VFMADD231PS.BCST (DX)(BX*1), Z9, Z1
-	VFMADD231PS.BCST (DX)(BX*2), Z9, Z2
-	VFMADD231PS.BCST (DX)(DI*1), Z9, Z3
-	VFMADD231PS.BCST (DX)(BX*4), Z9, Z4
-	VFMADD231PS.BCST (SI), Z9, Z5
-	VFMADD231PS.BCST (SI)(BX*1), Z9, Z6
-	VFMADD231PS.BCST (SI)(BX*2), Z9, Z7
-	VFMADD231PS.BCST (SI)(DI*1), Z9, Z8
-	PREFETCHT1       (R13)
-	ADDQ             $0x00000040, R13
-	VPMOVZXWD        (AX)(CX*1), Z9
-	VPSLLD           $0x10, Z9, Z9
-	VFMADD231PS.BCST 4(DX), Z9, Z0
-	VFMADD231PS.BCST 4(DX)(BX*1), Z9, Z1
-	VFMADD231PS.BCST 4(DX)(BX*2), Z9, Z2
-	VFMADD231PS.BCST 4(DX)(DI*1), Z9, Z3
-	VFMADD231PS.BCST 4(DX)(BX*4), Z9, Z4
-	VFMADD231PS.BCST 4(SI), Z9, Z5
-	VFMADD231PS.BCST 4(SI)(BX*1), Z9, Z6
-	VFMADD231PS.BCST 4(SI)(BX*2), Z9, Z7
-	VFMADD231PS.BCST 4(SI)(DI*1), Z9, Z8
-	LEAQ             (AX)(CX*2), AX
-	VPMOVZXWD        (AX), Z9
-	VPSLLD           $0x10, Z9, Z9
-	VFMADD231PS.BCST 8(DX), Z9, Z0
-	VFMADD231PS.BCST 8(DX)(BX*1), Z9, Z1
-	VFMADD231PS.BCST 8(DX)(BX*2), Z9, Z2
-	VFMADD231PS.BCST 8(DX)(DI*1), Z9, Z3
-	VFMADD231PS.BCST 8(DX)(BX*4), Z9, Z4
-	VFMADD231PS.BCST 8(SI), Z9, Z5
-	VFMADD231PS.BCST 8(SI)(BX*1), Z9, Z6
-	VFMADD231PS.BCST 8(SI)(BX*2), Z9, Z7
-	VFMADD231PS.BCST 8(SI)(DI*1), Z9, Z8
-	PREFETCHT0       (R9)
-	ADDQ             R10, R9
-	DECQ             R11
-	CMOVQEQ          R12, R10
-	VPMOVZXWD        (AX)(CX*1), Z9
-	VPSLLD           $0x10, Z9, Z9
-	VFMADD231PS.BCST 12(DX), Z9, Z0
-	VFMADD231PS.BCST 12(DX)(BX*1), Z9, Z1
-	VFMADD231PS.BCST 12(DX)(BX*2), Z9, Z2
-	VFMADD231PS.BCST 12(DX)(DI*1), Z9, Z3
-	VFMADD231PS.BCST 12(DX)(BX*4), Z9, Z4
-	VFMADD231PS.BCST 12(SI), Z9, Z5
-	VFMADD231PS.BCST 12(SI)(BX*1), Z9, Z6
-	VFMADD231PS.BCST 12(SI)(BX*2), Z9, Z7
-	VFMADD231PS.BCST 12(SI)(DI*1), Z9, Z8
-	LEAQ             (AX)(CX*2), AX
-	ADDQ             $0x10, DX
-	ADDQ             $0x10, SI
-	DECQ             R14
-	JNE              loop
-	TESTQ            R8, R8
-	JE               rest
-	DECQ             runs+104(FP)
-	JE               fetched
-	MOVQ             soon+80(FP), R13
-	ADDQ             ld+88(FP), R13
-	MOVQ             R13, soon+80(FP)
-	JMP              phase
-
-fetched:
-	MOVQ AX, R13
-	MOVQ R8, run+96(FP)
-	JMP  phase
-
-rest:
-	MOVQ k+0(FP), R8
-	ANDQ $0x00000003, R8
-	JE   store
-
-single:
-	VPMOVZXWD        (AX), Z9
-	VPSLLD           $0x10, Z9, Z9
-	VFMADD231PS.BCST (DX), Z9, Z0
-	VFMADD231PS.BCST (DX)(BX*1), Z9, Z1
-	VFMADD231PS.BCST (DX)(BX*2), Z9, Z2
-	VFMADD231PS.BCST (DX)(DI*1), Z9, Z3
-	VFMADD231PS.BCST (DX)(BX*4), Z9, Z4
-	VFMADD231PS.BCST (SI), Z9, Z5
-	VFMADD231PS.BCST (SI)(BX*1), Z9, Z6
-	VFMADD231PS.BCST (SI)(BX*2), Z9, Z7
-	VFMADD231PS.BCST (SI)(DI*1), Z9, Z8
-	ADDQ             CX, AX
-	ADDQ             $0x04, DX
-	ADDQ             $0x04, SI
-	DECQ             R8
-	JNE              single
-
-store:
-	MOVQ    tail+56(FP), AX
-	MOVL    $-1, CX
-	BZHIL   AX, CX, CX
-	KMOVW   CX, K1
-	MOVQ    c+40(FP), AX
-	MOVQ    ldc+48(FP), CX
-	VMOVUPS Z0, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z1, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z2, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z3, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z4, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z5, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z6, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z7, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z8, K1, (AX)
-	VZEROUPPER
-	RET
-
-// func tile10x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile10x1AVX512(SB), NOSPLIT, $0-112
-	MOVQ   b+24(FP), AX
-	MOVQ   brs+32(FP), CX
-	MOVQ   a+8(FP), DX
-	MOVQ   lda+16(FP), BX
-	LEAQ   (DX)(BX*4), SI
-	ADDQ   BX, SI
-	LEAQ   (BX)(BX*2), DI
-	MOVB   load+64(FP), R8
-	TESTB  R8, R8
-	JNE    fromC
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	VPXORD Z6, Z6, Z6
-	VPXORD Z7, Z7, Z7
-	VPXORD Z8, Z8, Z8
-	VPXORD Z9, Z9, Z9
-	JMP    begin
-
-fromC:
-	MOVQ      tail+56(FP), R8
-	MOVL      $-1, R9
-	BZHIL     R8, R9, R9
-	KMOVW     R9, K1
-	MOVQ      c+40(FP), R8
-	MOVQ      ldc+48(FP), R9
-	VMOVUPS.Z (R8), K1, Z0
-	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z1
-	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z2
-	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z3
-	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z4
-	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z5
-	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z6
-	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z7
-	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z8
-	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z9
-
-begin:
-	MOVQ k+0(FP), R8
-	SHRQ $0x02, R8
-	JE   rest
-	MOVQ soonC+72(FP), R9
-	MOVQ ldc+48(FP), R10
-	MOVQ $0x0000000a, R11
-	XORQ R12, R12
-	MOVQ soon+80(FP), R13
-
-phase:
-	MOVQ    run+96(FP), R14
-	CMPQ    R8, R14
-	CMOVQLT R8, R14
-	SUBQ    R14, R8
-
-loop:
-	VMOVUPS          (AX), Z10
-	VFMADD231PS.BCST (DX), Z10, Z0
-	VFMADD231PS.BCST (DX)(BX*1), Z10, Z1
-	VFMADD231PS.BCST (DX)(BX*2), Z10, Z2
-	VFMADD231PS.BCST (DX)(DI*1), Z10, Z3
-	VFMADD231PS.BCST (DX)(BX*4), Z10, Z4
-	VFMADD231PS.BCST (SI), Z10, Z5
-	VFMADD231PS.BCST (SI)(BX*1), Z10, Z6
-	VFMADD231PS.BCST (SI)(BX*2), Z10, Z7
-	VFMADD231PS.BCST (SI)(DI*1), Z10, Z8
-	VFMADD231PS.BCST (SI)(BX*4), Z10, Z9
-	PREFETCHT1       (R13)
-	PREFETCHT1       64(R13)
-	ADDQ             $0x00000080, R13
-	VMOVUPS          (AX)(CX*1), Z10
-	VFMADD231PS.BCST 4(DX), Z10, Z0
-	VFMADD231PS.BCST 4(DX)(BX*1), Z10, Z1
-	VFMADD231PS.BCST 4(DX)(BX*2), Z10, Z2
-	VFMADD231PS.BCST 4(DX)(DI*1), Z10, Z3
-	VFMADD231PS.BCST 4(DX)(BX*4), Z10, Z4
-	VFMADD231PS.BCST 4(SI), Z10, Z5
-	VFMADD231PS.BCST 4(SI)(BX*1), Z10, Z6
-	VFMADD231PS.BCST 4(SI)(BX*2), Z10, Z7
-	VFMADD231PS.BCST 4(SI)(DI*1), Z10, Z8
-	VFMADD231PS.BCST 4(SI)(BX*4), Z10, Z9
-	LEAQ             (AX)(CX*2), AX
-	VMOVUPS          (AX), Z10
-	VFMADD231PS.BCST 8(DX), Z10, Z0
-	VFMADD231PS.BCST 8(DX)(BX*1), Z10, Z1
-	VFMADD231PS.BCST 8(DX)(BX*2), Z10, Z2
-	VFMADD231PS.BCST 8(DX)(DI*1), Z10, Z3
-	VFMADD231PS.BCST 8(DX)(BX*4), Z10, Z4
-	VFMADD231PS.BCST 8(SI), Z10, Z5
-	VFMADD231PS.BCST 8(SI)(BX*1), Z10, Z6
-	VFMADD231PS.BCST 8(SI)(BX*2), Z10, Z7
-	VFMADD231PS.BCST 8(SI)(DI*1), Z10, Z8
-	VFMADD231PS.BCST 8(SI)(BX*4), Z10, Z9
-	PREFETCHT0       (R9)
-	ADDQ             R10, R9
-	DECQ             R11
-	CMOVQEQ          R12, R10
-	VMOVUPS          (AX)(CX*1), Z10
-	VFMADD231PS.BCST 12(DX), Z10, Z0
-	VFMADD231PS.BCST 12(DX)(BX*1), Z10, Z1
-	VFMADD231PS.BCST 12(DX)(BX*2), Z10, Z2
-	VFMADD231PS.BCST 12(DX)(DI*1), Z10, Z3
-	VFMADD231PS.BCST 12(DX)(BX*4), Z10, Z4
-	VFMADD231PS.BCST 12(SI), Z10, Z5
-	VFMADD231PS.BCST 12(SI)(BX*1), Z10, Z6
-	VFMADD231PS.BCST 12(SI)(BX*2), Z10, Z7
-	VFMADD231PS.BCST 12(SI)(DI*1), Z10, Z8
-	VFMADD231PS.BCST 12(SI)(BX*4), Z10, Z9
-	LEAQ             (AX)(CX*2), AX
-	ADDQ             $0x10, DX
-	ADDQ             $0x10, SI
-	DECQ             R14
-	JNE              loop
-	TESTQ            R8, R8
-	JE               rest
-	DECQ             runs+104(FP)
-	JE               fetched
-	MOVQ             soon+80(FP), R13
-	ADDQ             ld+88(FP), R13
-	MOVQ             R13, soon+80(FP)
-	JMP              phase
-
-fetched:
-	MOVQ AX, R13
-	MOVQ R8, run+96(FP)
-	JMP  phase
-
-rest:
-	MOVQ k+0(FP), R8
-	ANDQ $0x00000003, R8
-	JE   store
-
-single:
-	VMOVUPS          (AX), Z10
-	VFMADD231PS.BCST (DX), Z10, Z0
-	VFMADD231PS.BCST (DX)(BX*1), Z10, Z1
-	VFMADD231PS.BCST (DX)(BX*2), Z10, Z2
-	VFMADD231PS.BCST (DX)(DI*1), Z10, Z3
-	VFMADD231PS.BCST (DX)(BX*4), Z10, Z4
-	VFMADD231PS.BCST (SI), Z10, Z5
-	VFMADD231PS.BCST (SI)(BX*1), Z10, Z6
-	VFMADD231PS.BCST (SI)(BX*2), Z10, Z7
-	VFMADD231PS.BCST (SI)(DI*1), Z10, Z8
-	VFMADD231PS.BCST (SI)(BX*4), Z10, Z9
-	ADDQ             CX, AX
-	ADDQ             $0x04, DX
-	ADDQ             $0x04, SI
-	DECQ             R8
-	JNE              single
-
-store:
-	MOVQ    tail+56(FP), AX
-	MOVL    $-1, CX
-	BZHIL   AX, CX, CX
-	KMOVW   CX, K1
-	MOVQ    c+40(FP), AX
-	MOVQ    ldc+48(FP), CX
-	VMOVUPS Z0, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z1, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z2, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z3, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z4, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z5, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z6, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z7, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z8, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z9, K1, (AX)
-	VZEROUPPER
-	RET
-
-// func tile10x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile10x1TAVX512(SB), NOSPLIT, $0-112
-	MOVQ   b+24(FP), AX
-	MOVQ   brs+32(FP), CX
-	MOVQ   a+8(FP), DX
-	MOVQ   lda+16(FP), BX
-	MOVB   load+64(FP), SI
-	TESTB  SI, SI
-	JNE    fromC
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	VPXORD Z6, Z6, Z6
-	VPXORD Z7, Z7, Z7
-	VPXORD Z8, Z8, Z8
-	VPXORD Z9, Z9, Z9
-	JMP    begin
-
-fromC:
-	MOVQ      tail+56(FP), SI
-	MOVL      $-1, DI
-	BZHIL     SI, DI, DI
-	KMOVW     DI, K1
-	MOVQ      c+40(FP), SI
-	MOVQ      ldc+48(FP), DI
-	VMOVUPS.Z (SI), K1, Z0
-	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z1
-	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z2
-	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z3
-	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z4
-	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z5
-	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z6
-	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z7
-	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z8
-	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z9
-
-begin:
-	MOVQ k+0(FP), SI
-	SHRQ $0x02, SI
-	JE   rest
-	MOVQ soonC+72(FP), DI
-	MOVQ ldc+48(FP), R8
-	MOVQ $0x0000000a, R9
-	XORQ R10, R10
-	MOVQ soon+80(FP), R11
-
-phase:
-	MOVQ    run+96(FP), R12
-	CMPQ    SI, R12
-	CMOVQLT SI, R12
-	SUBQ    R12, SI
-
-loop:
-	VMOVUPS          (AX), Z10
-	VFMADD231PS.BCST (DX), Z10, Z0
-	VFMADD231PS.BCST 4(DX), Z10, Z1
-	VFMADD231PS.BCST 8(DX), Z10, Z2
-	VFMADD231PS.BCST 12(DX), Z10, Z3
-	VFMADD231PS.BCST 16(DX), Z10, Z4
-	VFMADD231PS.BCST 20(DX), Z10, Z5
-	VFMADD231PS.BCST 24(DX), Z10, Z6
-	VFMADD231PS.BCST 28(DX), Z10, Z7
-	VFMADD231PS.BCST 32(DX), Z10, Z8
-	VFMADD231PS.BCST 36(DX), Z10, Z9
-	PREFETCHT1       (R11)
-	PREFETCHT1       64(R11)
-	ADDQ             $0x00000080, R11
-	VMOVUPS          (AX)(CX*1), Z10
-	VFMADD231PS.BCST (DX)(BX*1), Z10, Z0
-	VFMADD231PS.BCST 4(DX)(BX*1), Z10, Z1
-	VFMADD231PS.BCST 8(DX)(BX*1), Z10, Z2
-	VFMADD231PS.BCST 12(DX)(BX*1), Z10, Z3
-	VFMADD231PS.BCST 16(DX)(BX*1), Z10, Z4
-	VFMADD231PS.BCST 20(DX)(BX*1), Z10, Z5
-	VFMADD231PS.BCST 24(DX)(BX*1), Z10, Z6
-	VFMADD231PS.BCST 28(DX)(BX*1), Z10, Z7
-	VFMADD231PS.BCST 32(DX)(BX*1), Z10, Z8
-	VFMADD231PS.BCST 36(DX)(BX*1), Z10, Z9
-	LEAQ             (AX)(CX*2), AX
-	LEAQ             (DX)(BX*2), DX
-	VMOVUPS          (AX), Z10
-	VFMADD231PS.BCST (DX), Z10, Z0
-	VFMADD231PS.BCST 4(DX), Z10, Z1
-	VFMADD231PS.BCST 8(DX), Z10, Z2
-	VFMADD231PS.BCST 12(DX), Z10, Z3
-	VFMADD231PS.BCST 16(DX), Z10, Z4
-	VFMADD231PS.BCST 20(DX), Z10, Z5
-	VFMADD231PS.BCST 24(DX), Z10, Z6
-	VFMADD231PS.BCST 28(DX), Z10, Z7
-	VFMADD231PS.BCST 32(DX), Z10, Z8
-	VFMADD231PS.BCST 36(DX), Z10, Z9
-	PREFETCHT0       (DI)
-	ADDQ             R8, DI
-	DECQ             R9
-	CMOVQEQ          R10, R8
-	VMOVUPS          (AX)(CX*1), Z10
-	VFMADD231PS.BCST (DX)(BX*1), Z10, Z0
-	VFMADD231PS.BCST 4(DX)(BX*1), Z10, Z1
-	VFMADD231PS.BCST 8(DX)(BX*1), Z10, Z2
-	VFMADD231PS.BCST 12(DX)(BX*1), Z10, Z3
-	VFMADD231PS.BCST 16(DX)(BX*1), Z10, Z4
-	VFMADD231PS.BCST 20(DX)(BX*1), Z10, Z5
-	VFMADD231PS.BCST 24(DX)(BX*1), Z10, Z6
-	VFMADD231PS.BCST 28(DX)(BX*1), Z10, Z7
-	VFMADD231PS.BCST 32(DX)(BX*1), Z10, Z8
-	VFMADD231PS.BCST 36(DX)(BX*1), Z10, Z9
-	LEAQ             (AX)(CX*2), AX
-	LEAQ             (DX)(BX*2), DX
-	DECQ             R12
-	JNE              loop
-	TESTQ            SI, SI
-	JE               rest
-	DECQ             runs+104(FP)
-	JE               fetched
-	MOVQ             soon+80(FP), R11
-	ADDQ             ld+88(FP), R11
-	MOVQ             R11, soon+80(FP)
-	JMP              phase
-
-fetched:
-	MOVQ AX, R11
-	MOVQ SI, run+96(FP)
-	JMP  phase
-
-rest:
-	MOVQ k+0(FP), SI
-	ANDQ $0x00000003, SI
-	JE   store
-
-single:
-	VMOVUPS          (AX), Z10
-	VFMADD231PS.BCST (DX), Z10, Z0
-	VFMADD231PS.BCST 4(DX), Z10, Z1
-	VFMADD231PS.BCST 8(DX), Z10, Z2
-	VFMADD231PS.BCST 12(DX), Z10, Z3
-	VFMADD231PS.BCST 16(DX), Z10, Z4
-	VFMADD231PS.BCST 20(DX), Z10, Z5
-	VFMADD231PS.BCST 24(DX), Z10, Z6
-	VFMADD231PS.BCST 28(DX), Z10, Z7
-	VFMADD231PS.BCST 32(DX), Z10, Z8
-	VFMADD231PS.BCST 36(DX), Z10, Z9
-	ADDQ             CX, AX
-	ADDQ             BX, DX
-	DECQ             SI
-	JNE              single
-
-store:
-	MOVQ    tail+56(FP), AX
-	MOVL    $-1, CX
-	BZHIL   AX, CX, CX
-	KMOVW   CX, K1
-	MOVQ    c+40(FP), AX
-	MOVQ    ldc+48(FP), CX
-	VMOVUPS Z0, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z1, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z2, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z3, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z4, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z5, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z6, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z7, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z8, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z9, K1, (AX)
-	VZEROUPPER
-	RET
-
-// func tile10x1BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
-// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile10x1BF16AVX512(SB), NOSPLIT, $0-112
-	MOVQ   b+24(FP), AX
-	MOVQ   brs+32(FP), CX
-	MOVQ   a+8(FP), DX
-	MOVQ   lda+16(FP), BX
-	LEAQ   (DX)(BX*4), SI
-	ADDQ   BX, SI
-	LEAQ   (BX)(BX*2), DI
-	MOVB   load+64(FP), R8
-	TESTB  R8, R8
-	JNE    fromC
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	VPXORD Z6, Z6, Z6
-	VPXORD Z7, Z7, Z7
-	VPXORD Z8, Z8, Z8
-	VPXORD Z9, Z9, Z9
-	JMP    begin
-
-fromC:
-	MOVQ      tail+56(FP), R8
-	MOVL      $-1, R9
-	BZHIL     R8, R9, R9
-	KMOVW     R9, K1
-	MOVQ      c+40(FP), R8
-	MOVQ      ldc+48(FP), R9
-	VMOVUPS.Z (R8), K1, Z0
-	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z1
-	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z2
-	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z3
-	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z4
-	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z5
-	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z6
-	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z7
-	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z8
-	ADDQ      R9, R8
-	VMOVUPS.Z (R8), K1, Z9
-
-begin:
-	MOVQ k+0(FP), R8
-	SHRQ $0x02, R8
-	JE   rest
-	MOVQ soonC+72(FP), R9
-	MOVQ ldc+48(FP), R10
-	MOVQ $0x0000000a, R11
-	XORQ R12, R12
-	MOVQ soon+80(FP), R13
-
-phase:
-	MOVQ    run+96(FP), R14
-	CMPQ    R8, R14
-	CMOVQLT R8, R14
-	SUBQ    R14, R8
-
-loop:
-	VPMOVZXWD        (AX), Z10
-	VPSLLD           $0x10, Z10, Z10
-	VFMADD231PS.BCST (DX), Z10, Z0
-	VFMADD231PS.BCST (DX)(BX*1), Z10, Z1
-	VFMADD231PS.BCST (DX)(BX*2), Z10, Z2
-	VFMADD231PS.BCST (DX)(DI*1), Z10, Z3
-	VFMADD231PS.BCST (DX)(BX*4), Z10, Z4
-	VFMADD231PS.BCST (SI), Z10, Z5
-	VFMADD231PS.BCST (SI)(BX*1), Z10, Z6
-	VFMADD231PS.BCST (SI)(BX*2), Z10, Z7
-	VFMADD231PS.BCST (SI)(DI*1), Z10, Z8
-	VFMADD231PS.BCST (SI)(BX*4), Z10, Z9
-	PREFETCHT1       (R13)
-	ADDQ             $0x00000040, R13
-	VPMOVZXWD        (AX)(CX*1), Z10
-	VPSLLD           $0x10, Z10, Z10
-	VFMADD231PS.BCST 4(DX), Z10, Z0
-	VFMADD231PS.BCST 4(DX)(BX*1), Z10, Z1
-	VFMADD231PS.BCST 4(DX)(BX*2), Z10, Z2
-	VFMADD231PS.BCST 4(DX)(DI*1), Z10, Z3
-	VFMADD231PS.BCST 4(DX)(BX*4), Z10, Z4
-	VFMADD231PS.BCST 4(SI), Z10, Z5
-	VFMADD231PS.BCST 4(SI)(BX*1), Z10, Z6
-	VFMADD231PS.BCST 4(SI)(BX*2), Z10, Z7
-	VFMADD231PS.BCST 4(SI)(DI*1), Z10, Z8
-	VFMADD231PS.BCST 4(SI)(BX*4), Z10, Z9
-	LEAQ             (AX)(CX*2), AX
-	VPMOVZXWD        (AX), Z10
-	VPSLLD           $0x10, Z10, Z10
-	VFMADD231PS.BCST 8(DX), Z10, Z0
-	VFMADD231PS.BCST 8(DX)(BX*1), Z10, Z1
-	VFMADD231PS.BCST 8(DX)(BX*2), Z10, Z2
-	VFMADD231PS.BCST 8(DX)(DI*1), Z10, Z3
-	VFMADD231PS.BCST 8(DX)(BX*4), Z10, Z4
-	VFMADD231PS.BCST 8(SI), Z10, Z5
-	VFMADD231PS.BCST 8(SI)(BX*1), Z10, Z6
-	VFMADD231PS.BCST 8(SI)(BX*2), Z10, Z7
-	VFMADD231PS.BCST 8(SI)(DI*1), Z10, Z8
-	VFMADD231PS.BCST 8(SI)(BX*4), Z10, Z9
-	PREFETCHT0       (R9)
-	ADDQ             R10, R9
-	DECQ             R11
-	CMOVQEQ          R12, R10
-	VPMOVZXWD        (AX)(CX*1), Z10
-	VPSLLD           $0x10, Z10, Z10
-	VFMADD231PS.BCST 12(DX), Z10, Z0
-	VFMADD231PS.BCST 12(DX)(BX*1), Z10, Z1
-	VFMADD231PS.BCST 12(DX)(BX*2), Z10, Z2
-	VFMADD231PS.BCST 12(DX)(DI*1), Z10, Z3
-	VFMADD231PS.BCST 12(DX)(BX*4), Z10, Z4
-	VFMADD231PS.BCST 12(SI), Z10, Z5
-	VFMADD231PS.BCST 12(SI)(BX*1), Z10, Z6
-	VFMADD231PS.BCST 12(SI)(BX*2), Z10, Z7
-	VFMADD231PS.BCST 12(SI)(DI*1), Z10, Z8
-	VFMADD231PS.BCST 12(SI)(BX*4), Z10, Z9
-	LEAQ             (AX)(CX*2), AX
-	ADDQ             $0x10, DX
-	ADDQ             $0x10, SI
-	DECQ             R14
-	JNE              loop
-	TESTQ            R8, R8
-	JE               rest
-	DECQ             runs+104(FP)
-	JE               fetched
-	MOVQ             soon+80(FP), R13
-	ADDQ             ld+88(FP), R13
-	MOVQ             R13, soon+80(FP)
-	JMP              phase
-
-fetched:
-	MOVQ AX, R13
-	MOVQ R8, run+96(FP)
-	JMP  phase
-
-rest:
-	MOVQ k+0(FP), R8
-	ANDQ $0x00000003, R8
-	JE   store
-
-single:
-	VPMOVZXWD        (AX), Z10
-	VPSLLD           $0x10, Z10, Z10
-	VFMADD231PS.BCST (DX), Z10, Z0
-	VFMADD231PS.BCST (DX)(BX*1), Z10, Z1
-	VFMADD231PS.BCST (DX)(BX*2), Z10, Z2
-	VFMADD231PS.BCST (DX)(DI*1), Z10, Z3
-	VFMADD231PS.BCST (DX)(BX*4), Z10, Z4
-	VFMADD231PS.BCST (SI), Z10, Z5
-	VFMADD231PS.BCST (SI)(BX*1), Z10, Z6
-	VFMADD231PS.BCST (SI)(BX*2), Z10, Z7
-	VFMADD231PS.BCST (SI)(DI*1), Z10, Z8
-	VFMADD231PS.BCST (SI)(BX*4), Z10, Z9
-	ADDQ             CX, AX
-	ADDQ             $0x04, DX
-	ADDQ             $0x04, SI
-	DECQ             R8
-	JNE              single
-
-store:
-	MOVQ    tail+56(FP), AX
-	MOVL    $-1, CX
-	BZHIL   AX, CX, CX
-	KMOVW   CX, K1
-	MOVQ    c+40(FP), AX
-	MOVQ    ldc+48(FP), CX
-	VMOVUPS Z0, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z1, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z2, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z3, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z4, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z5, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z6, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z7, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z8, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z9, K1, (AX)
-	VZEROUPPER
-	RET
-
-// func tile11x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile11x1AVX512(SB), NOSPLIT, $0-112
-	MOVQ   b+24(FP), AX
-	MOVQ   brs+32(FP), CX
-	MOVQ   a+8(FP), DX
-	MOVQ   lda+16(FP), BX
-	LEAQ   (DX)(BX*4), SI
-	ADDQ   BX, SI
-	LEAQ   (SI)(BX*4), DI
-	ADDQ   BX, DI
-	LEAQ   (BX)(BX*2), R8
-	MOVB   load+64(FP), R9
-	TESTB  R9, R9
-	JNE    fromC
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	VPXORD Z6, Z6, Z6
-	VPXORD Z7, Z7, Z7
-	VPXORD Z8, Z8, Z8
-	VPXORD Z9, Z9, Z9
-	VPXORD Z10, Z10, Z10
-	JMP    begin
-
-fromC:
-	MOVQ      tail+56(FP), R9
-	MOVL      $-1, R10
-	BZHIL     R9, R10, R10
-	KMOVW     R10, K1
-	MOVQ      c+40(FP), R9
-	MOVQ      ldc+48(FP), R10
-	VMOVUPS.Z (R9), K1, Z0
-	ADDQ      R10, R9
-	VMOVUPS.Z (R9), K1, Z1
-	ADDQ      R10, R9
-	VMOVUPS.Z (R9), K1, Z2
-	ADDQ      R10, R9
-	VMOVUPS.Z (R9), K1, Z3
-	ADDQ      R10, R9
-	VMOVUPS.Z (R9), K1, Z4
-	ADDQ      R10, R9
-	VMOVUPS.Z (R9), K1, Z5
-	ADDQ      R10, R9
-	VMOVUPS.Z (R9), K1, Z6
-	ADDQ      R10, R9
-	VMOVUPS.Z (R9), K1, Z7
-	ADDQ      R10, R9
-	VMOVUPS.Z (R9), K1, Z8
-	ADDQ      R10, R9
-	VMOVUPS.Z (R9), K1, Z9
-	ADDQ      R10, R9
-	VMOVUPS.Z (R9), K1, Z10
-
-begin:
-	MOVQ k+0(FP), R9
-	SHRQ $0x02, R9
-	JE   rest
-	MOVQ soonC+72(FP), R10
-	MOVQ ldc+48(FP), R11
-	MOVQ $0x0000000b, R12
-	XORQ R13, R13
-	MOVQ soon+80(FP), R14
-
-phase:
-	MOVQ    run+96(FP), R15
-	CMPQ    R9, R15
-	CMOVQLT R9, R15
-	SUBQ    R15, R9
-
-loop:
-	VMOVUPS          (AX), Z11
-	VFMADD231PS.BCST (DX), Z11, Z0
-	VFMADD231PS.BCST (DX)(BX*1), Z11, Z1
-	VFMADD231PS.BCST (DX)(BX*2), Z11, Z2
-	VFMADD231PS.BCST (DX)(R8*1), Z11, Z3
-	VFMADD231PS.BCST (DX)(BX*4), Z11, Z4
-	VFMADD231PS.BCST (SI), Z11, Z5
-	VFMADD231PS.BCST (SI)(BX*1), Z11, Z6
-	VFMADD231PS.BCST (SI)(BX*2), Z11, Z7
-	VFMADD231PS.BCST (SI)(R8*1), Z11, Z8
-	VFMADD231PS.BCST (SI)(BX*4), Z11, Z9
-	VFMADD231PS.BCST (DI), Z11, Z10
-	PREFETCHT1       (R14)
-	PREFETCHT1       64(R14)
-	ADDQ             $0x00000080, R14
-	VMOVUPS          (AX)(CX*1), Z11
-	VFMADD231PS.BCST 4(DX), Z11, Z0
-	VFMADD231PS.BCST 4(DX)(BX*1), Z11, Z1
-	VFMADD231PS.BCST 4(DX)(BX*2), Z11, Z2
-	VFMADD231PS.BCST 4(DX)(R8*1), Z11, Z3
-	VFMADD231PS.BCST 4(DX)(BX*4), Z11, Z4
-	VFMADD231PS.BCST 4(SI), Z11, Z5
-	VFMADD231PS.BCST 4(SI)(BX*1), Z11, Z6
-	VFMADD231PS.BCST 4(SI)(BX*2), Z11, Z7
-	VFMADD231PS.BCST 4(SI)(R8*1), Z11, Z8
-	VFMADD231PS.BCST 4(SI)(BX*4), Z11, Z9
-	VFMADD231PS.BCST 4(DI), Z11, Z10
-	LEAQ             (AX)(CX*2), AX
-	VMOVUPS          (AX), Z11
-	VFMADD231PS.BCST 8(DX), Z11, Z0
-	VFMADD231PS.BCST 8(DX)(BX*1), Z11, Z1
-	VFMADD231PS.BCST 8(DX)(BX*2), Z11, Z2
-	VFMADD231PS.BCST 8(DX)(R8*1), Z11, Z3
-	VFMADD231PS.BCST 8(DX)(BX*4), Z11, Z4
-	VFMADD231PS.BCST 8(SI), Z11, Z5
-	VFMADD231PS.BCST 8(SI)(BX*1), Z11, Z6
-	VFMADD231PS.BCST 8(SI)(BX*2), Z11, Z7
-	VFMADD231PS.BCST 8(SI)(R8*1), Z11, Z8
-	VFMADD231PS.BCST 8(SI)(BX*4), Z11, Z9
-	VFMADD231PS.BCST 8(DI), Z11, Z10
-	PREFETCHT0       (R10)
-	ADDQ             R11, R10
-	DECQ             R12
-	CMOVQEQ          R13, R11
-	VMOVUPS          (AX)(CX*1), Z11
-	VFMADD231PS.BCST 12(DX), Z11, Z0
-	VFMADD231PS.BCST 12(DX)(BX*1), Z11, Z1
-	VFMADD231PS.BCST 12(DX)(BX*2), Z11, Z2
-	VFMADD231PS.BCST 12(DX)(R8*1), Z11, Z3
-	VFMADD231PS.BCST 12(DX)(BX*4), Z11, Z4
-	VFMADD231PS.BCST 12(SI), Z11, Z5
-	VFMADD231PS.BCST 12(SI)(BX*1), Z11, Z6
-	VFMADD231PS.BCST 12(SI)(BX*2), Z11, Z7
-	VFMADD231PS.BCST 12(SI)(R8*1), Z11, Z8
-	VFMADD231PS.BCST 12(SI)(BX*4), Z11, Z9
-	VFMADD231PS.BCST 12(DI), Z11, Z10
-	LEAQ             (AX)(CX*2), AX
-	ADDQ             $0x10, DX
-	ADDQ             $0x10, SI
-	ADDQ             $0x10, DI
-	DECQ             R15
-	JNE              loop
-	TESTQ            R9, R9
-	JE               rest
-	DECQ             runs+104(FP)
-	JE               fetched
-	MOVQ             soon+80(FP), R14
-	ADDQ             ld+88(FP), R14
-	MOVQ             R14, soon+80(FP)
-	JMP              phase
-
-fetched:
-	MOVQ AX, R14
-	MOVQ R9, run+96(FP)
-	JMP  phase
-
-rest:
-	MOVQ k+0(FP), R9
-	ANDQ $0x00000003, R9
-	JE   store
-
-single:
-	VMOVUPS          (AX), Z11
-	VFMADD231PS.BCST (DX), Z11, Z0
-	VFMADD231PS.BCST (DX)(BX*1), Z11, Z1
-	VFMADD231PS.BCST (DX)(BX*2), Z11, Z2
-	VFMADD231PS.BCST (DX)(R8*1), Z11, Z3
-	VFMADD231PS.BCST (DX)(BX*4), Z11, Z4
-	VFMADD231PS.BCST (SI), Z11, Z5
-	VFMADD231PS.BCST (SI)(BX*1), Z11, Z6
-	VFMADD231PS.BCST (SI)(BX*2), Z11, Z7
-	VFMADD231PS.BCST (SI)(R8*1), Z11, Z8
-	VFMADD231PS.BCST (SI)(BX*4), Z11, Z9
-	VFMADD231PS.BCST (DI), Z11, Z10
-	ADDQ             CX, AX
-	ADDQ             $0x04, DX
-	ADDQ             $0x04, SI
-	ADDQ             $0x04, DI
-	DECQ             R9
-	JNE              single
-
-store:
-	MOVQ    tail+56(FP), AX
-	MOVL    $-1, CX
-	BZHIL   AX, CX, CX
-	KMOVW   CX, K1
-	MOVQ    c+40(FP), AX
-	MOVQ    ldc+48(FP), CX
-	VMOVUPS Z0, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z1, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z2, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z3, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z4, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z5, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z6, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z7, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z8, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z9, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z10, K1, (AX)
-	VZEROUPPER
-	RET
-
-// func tile11x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile11x1TAVX512(SB), NOSPLIT, $0-112
-	MOVQ   b+24(FP), AX
-	MOVQ   brs+32(FP), CX
-	MOVQ   a+8(FP), DX
-	MOVQ   lda+16(FP), BX
-	MOVB   load+64(FP), SI
-	TESTB  SI, SI
-	JNE    fromC
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	VPXORD Z6, Z6, Z6
-	VPXORD Z7, Z7, Z7
-	VPXORD Z8, Z8, Z8
-	VPXORD Z9, Z9, Z9
-	VPXORD Z10, Z10, Z10
-	JMP    begin
-
-fromC:
-	MOVQ      tail+56(FP), SI
-	MOVL      $-1, DI
-	BZHIL     SI, DI, DI
-	KMOVW     DI, K1
-	MOVQ      c+40(FP), SI
-	MOVQ      ldc+48(FP), DI
-	VMOVUPS.Z (SI), K1, Z0
-	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z1
-	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z2
-	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z3
-	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z4
-	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z5
-	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z6
-	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z7
-	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z8
-	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z9
-	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z10
-
-begin:
-	MOVQ k+0(FP), SI
-	SHRQ $0x02, SI
-	JE   rest
-	MOVQ soonC+72(FP), DI
-	MOVQ ldc+48(FP), R8
-	MOVQ $0x0000000b, R9
-	XORQ R10, R10
-	MOVQ soon+80(FP), R11
-
-phase:
-	MOVQ    run+96(FP), R12
-	CMPQ    SI, R12
-	CMOVQLT SI, R12
-	SUBQ    R12, SI
-
-loop:
-	VMOVUPS          (AX), Z11
-	VFMADD231PS.BCST (DX), Z11, Z0
-	VFMADD231PS.BCST 4(DX), Z11, Z1
-	VFMADD231PS.BCST 8(DX), Z11, Z2
-	VFMADD231PS.BCST 12(DX), Z11, Z3
-	VFMADD231PS.BCST 16(DX), Z11, Z4
-	VFMADD231PS.BCST 20(DX), Z11, Z5
-	VFMADD231PS.BCST 24(DX), Z11, Z6
-	VFMADD231PS.BCST 28(DX), Z11, Z7
-	VFMADD231PS.BCST 32(DX), Z11, Z8
-	VFMADD231PS.BCST 36(DX), Z11, Z9
-	VFMADD231PS.BCST 40(DX), Z11, Z10
-	PREFETCHT1       (R11)
-	PREFETCHT1       64(R11)
-	ADDQ             $0x00000080, R11
-	VMOVUPS          (AX)(CX*1), Z11
-	VFMADD231PS.BCST (DX)(BX*1), Z11, Z0
-	VFMADD231PS.BCST 4(DX)(BX*1), Z11, Z1
-	VFMADD231PS.BCST 8(DX)(BX*1), Z11, Z2
-	VFMADD231PS.BCST 12(DX)(BX*1), Z11, Z3
-	VFMADD231PS.BCST 16(DX)(BX*1), Z11, Z4
-	VFMADD231PS.BCST 20(DX)(BX*1), Z11, Z5
-	VFMADD231PS.BCST 24(DX)(BX*1), Z11, Z6
-	VFMADD231PS.BCST 28(DX)(BX*1), Z11, Z7
-	VFMADD231PS.BCST 32(DX)(BX*1), Z11, Z8
-	VFMADD231PS.BCST 36(DX)(BX*1), Z11, Z9
-	VFMADD231PS.BCST 40(DX)(BX*1), Z11, Z10
-	LEAQ             (AX)(CX*2), AX
-	LEAQ             (DX)(BX*2), DX
-	VMOVUPS          (AX), Z11
-	VFMADD231PS.BCST (DX), Z11, Z0
-	VFMADD231PS.BCST 4(DX), Z11, Z1
-	VFMADD231PS.BCST 8(DX), Z11, Z2
-	VFMADD231PS.BCST 12(DX), Z11, Z3
-	VFMADD231PS.BCST 16(DX), Z11, Z4
-	VFMADD231PS.BCST 20(DX), Z11, Z5
-	VFMADD231PS.BCST 24(DX), Z11, Z6
-	VFMADD231PS.BCST 28(DX), Z11, Z7
-	VFMADD231PS.BCST 32(DX), Z11, Z8
-	VFMADD231PS.BCST 36(DX), Z11, Z9
-	VFMADD231PS.BCST 40(DX), Z11, Z10
-	PREFETCHT0       (DI)
-	ADDQ             R8, DI
-	DECQ             R9
-	CMOVQEQ          R10, R8
-	VMOVUPS          (AX)(CX*1), Z11
-	VFMADD231PS.BCST (DX)(BX*1), Z11, Z0
-	VFMADD231PS.BCST 4(DX)(BX*1), Z11, Z1
-	VFMADD231PS.BCST 8(DX)(BX*1), Z11, Z2
-	VFMADD231PS.BCST 12(DX)(BX*1), Z11, Z3
-	VFMADD231PS.BCST 16(DX)(BX*1), Z11, Z4
-	VFMADD231PS.BCST 20(DX)(BX*1), Z11, Z5
-	VFMADD231PS.BCST 24(DX)(BX*1), Z11, Z6
-	VFMADD231PS.BCST 28(DX)(BX*1), Z11, Z7
-	VFMADD231PS.BCST 32(DX)(BX*1), Z11, Z8
-	VFMADD231PS.BCST 36(DX)(BX*1), Z11, Z9
-	VFMADD231PS.BCST 40(DX)(BX*1), Z11, Z10
-	LEAQ             (AX)(CX*2), AX
-	LEAQ             (DX)(BX*2), DX
-	DECQ             R12
-	JNE              loop
-	TESTQ            SI, SI
-	JE               rest
-	DECQ             runs+104(FP)
-	JE               fetched
-	MOVQ             soon+80(FP), R11
-	ADDQ             ld+88(FP), R11
-	MOVQ             R11, soon+80(FP)
-	JMP              phase
-
-fetched:
-	MOVQ AX, R11
-	MOVQ SI, run+96(FP)
-	JMP  phase
-
-rest:
-	MOVQ k+0(FP), SI
-	ANDQ $0x00000003, SI
-	JE   store
-
-single:
-	VMOVUPS          (AX), Z11
-	VFMADD231PS.BCST (DX), Z11, Z0
-	VFMADD231PS.BCST 4(DX), Z11, Z1
-	VFMADD231PS.BCST 8(DX), Z11, Z2
-	VFMADD231PS.BCST 12(DX), Z11, Z3
-	VFMADD231PS.BCST 16(DX), Z11, Z4
-	VFMADD231PS.BCST 20(DX), Z11, Z5
-	VFMADD231PS.BCST 24(DX), Z11, Z6
-	VFMADD231PS.BCST 28(DX), Z11, Z7
-	VFMADD231PS.BCST 32(DX), Z11, Z8
-	VFMADD231PS.BCST 36(DX), Z11, Z9
-	VFMADD231PS.BCST 40(DX), Z11, Z10
-	ADDQ             CX, AX
-	ADDQ             BX, DX
-	DECQ             SI
-	JNE              single
-
-store:
-	MOVQ    tail+56(FP), AX
-	MOVL    $-1, CX
-	BZHIL   AX, CX, CX
-	KMOVW   CX, K1
-	MOVQ    c+40(FP), AX
-	MOVQ    ldc+48(FP), CX
-	VMOVUPS Z0, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z1, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z2, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z3, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z4, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z5, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z6, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z7, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z8, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z9, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z10, K1, (AX)
-	VZEROUPPER
-	RET
-
-// func tile11x1BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
-// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile11x1BF16AVX512(SB), NOSPLIT, $0-112
-	MOVQ   b+24(FP), AX
-	MOVQ   brs+32(FP), CX
-	MOVQ   a+8(FP), DX
-	MOVQ   lda+16(FP), BX
-	LEAQ   (DX)(BX*4), SI
-	ADDQ   BX, SI
-	LEAQ   (SI)(BX*4), DI
-	ADDQ   BX, DI
-	LEAQ   (BX)(BX*2), R8
-	MOVB   load+64(FP), R9
-	TESTB  R9, R9
-	JNE    fromC
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	VPXORD Z6, Z6, Z6
-	VPXORD Z7, Z7, Z7
-	VPXORD Z8, Z8, Z8
-	VPXORD Z9, Z9, Z9
-	VPXORD Z10, Z10, Z10
-	JMP    begin
-
-fromC:
-	MOVQ      tail+56(FP), R9
-	MOVL      $-1, R10
-	BZHIL     R9, R10, R10
-	KMOVW     R10, K1
-	MOVQ      c+40(FP), R9
-	MOVQ      ldc+48(FP), R10
-	VMOVUPS.Z (R9), K1, Z0
-	ADDQ      R10, R9
-	VMOVUPS.Z (R9), K1, Z1
-	ADDQ      R10, R9
-	VMOVUPS.Z (R9), K1, Z2
-	ADDQ      R10, R9
-	VMOVUPS.Z (R9), K1, Z3
-	ADDQ      R10, R9
-	VMOVUPS.Z (R9), K1, Z4
-	ADDQ      R10, R9
-	VMOVUPS.Z (R9), K1, Z5
-	ADDQ      R10, R9
-	VMOVUPS.Z (R9), K1, Z6
-	ADDQ      R10, R9
-	VMOVUPS.Z (R9), K1, Z7
-	ADDQ      R10, R9
-	VMOVUPS.Z (R9), K1, Z8
-	ADDQ      R10, R9
-	VMOVUPS.Z (R9), K1, Z9
-	ADDQ      R10, R9
-	VMOVUPS.Z (R9), K1, Z10
-
-begin:
-	MOVQ k+0(FP), R9
-	SHRQ $0x02, R9
-	JE   rest
-	MOVQ soonC+72(FP), R10
-	MOVQ ldc+48(FP), R11
-	MOVQ $0x0000000b, R12
-	XORQ R13, R13
-	MOVQ soon+80(FP), R14
-
-phase:
-	MOVQ    run+96(FP), R15
-	CMPQ    R9, R15
-	CMOVQLT R9, R15
-	SUBQ    R15, R9
-
-loop:
-	VPMOVZXWD        (AX), Z11
-	VPSLLD           $0x10, Z11, Z11
-	VFMADD231PS.BCST (DX), Z11, Z0
-	VFMADD231PS.BCST (DX)(BX*1), Z11, Z1
-	VFMADD231PS.BCST (DX)(BX*2), Z11, Z2
-	VFMADD231PS.BCST (DX)(R8*1), Z11, Z3
-	VFMADD231PS.BCST (DX)(BX*4), Z11, Z4
-	VFMADD231PS.BCST (SI), Z11, Z5
-	VFMADD231PS.BCST (SI)(BX*1), Z11, Z6
-	VFMADD231PS.BCST (SI)(BX*2), Z11, Z7
-	VFMADD231PS.BCST (SI)(R8*1), Z11, Z8
-	VFMADD231PS.BCST (SI)(BX*4), Z11, Z9
-	VFMADD231PS.BCST (DI), Z11, Z10
-	PREFETCHT1       (R14)
-	ADDQ             $0x00000040, R14
-	VPMOVZXWD        (AX)(CX*1), Z11
-	VPSLLD           $0x10, Z11, Z11
-	VFMADD231PS.BCST 4(DX), Z11, Z0
-	VFMADD231PS.BCST 4(DX)(BX*1), Z11, Z1
-	VFMADD231PS.BCST 4(DX)(BX*2), Z11, Z2
-	VFMADD231PS.BCST 4(DX)(R8*1), Z11, Z3
-	VFMADD231PS.BCST 4(DX)(BX*4), Z11, Z4
-	VFMADD231PS.BCST 4(SI), Z11, Z5
-	VFMADD231PS.BCST 4(SI)(BX*1), Z11, Z6
-	VFMADD231PS.BCST 4(SI)(BX*2), Z11, Z7
-	VFMADD231PS.BCST 4(SI)(R8*1), Z11, Z8
-	VFMADD231PS.BCST 4(SI)(BX*4), Z11, Z9
-	VFMADD231PS.BCST 4(DI), Z11, Z10
-	LEAQ             (AX)(CX*2), AX
-	VPMOVZXWD        (AX), Z11
-	VPSLLD           $0x10, Z11, Z11
-	VFMADD231PS.BCST 8(DX), Z11, Z0
-	VFMADD231PS.BCST 8(DX)(BX*1), Z11, Z1
-	VFMADD231PS.BCST 8(DX)(BX*2), Z11, Z2
-	VFMADD231PS.BCST 8(DX)(R8*1), Z11, Z3
-	VFMADD231PS.BCST 8(DX)(BX*4), Z11, Z4
-	VFMADD231PS.BCST 8(SI), Z11, Z5
-	VFMADD231PS.BCST 8(SI)(BX*1), Z11, Z6
-	VFMADD231PS.BCST 8(SI)(BX*2), Z11, Z7
-	VFMADD231PS.BCST 8(SI)(R8*1), Z11, Z8
-	VFMADD231PS.BCST 8(SI)(BX*4), Z11, Z9
-	VFMADD231PS.BCST 8(DI), Z11, Z10
-	PREFETCHT0       (R10)
-	ADDQ             R11, R10
-	DECQ             R12
-	CMOVQEQ          R13, R11
-	VPMOVZXWD        (AX)(CX*1), Z11
-	VPSLLD           $0x10, Z11, Z11
-	VFMADD231PS.BCST 12(DX), Z11, Z0
-	VFMADD231PS.BCST 12(DX)(BX*1), Z11, Z1
-	VFMADD231PS.BCST 12(DX)(BX*2), Z11, Z2
-	VFMADD231PS.BCST 12(DX)(R8*1), Z11, Z3
-	VFMADD231PS.BCST 12(DX)(BX*4), Z11, Z4
-	VFMADD231PS.BCST 12(SI), Z11, Z5
-	VFMADD231PS.BCST 12(SI)(BX*1), Z11, Z6
-	VFMADD231PS.BCST 12(SI)(BX*2), Z11, Z7
-	VFMADD231PS.BCST 12(SI)(R8*1), Z11, Z8
-	VFMADD231PS.BCST 12(SI)(BX*4), Z11, Z9
-	VFMADD231PS.BCST 12(DI), Z11, Z10
-	LEAQ             (AX)(CX*2), AX
-	ADDQ             $0x10, DX
-	ADDQ             $0x10, SI
-	ADDQ             $0x10, DI
-	DECQ             R15
-	JNE              loop
-	TESTQ            R9, R9
-	JE               rest
-	DECQ             runs+104(FP)
-	JE               fetched
-	MOVQ             soon+80(FP), R14
-	ADDQ             ld+88(FP), R14
-	MOVQ             R14, soon+80(FP)
-	JMP              phase
-
-fetched:
-	MOVQ AX, R14
-	MOVQ R9, run+96(FP)
-	JMP  phase
-
-rest:
-	MOVQ k+0(FP), R9
-	ANDQ $0x00000003, R9
-	JE   store
-
-single:
-	VPMOVZXWD        (AX), Z11
-	VPSLLD           $0x10, Z11, Z11
-	VFMADD231PS.BCST (DX), Z11, Z0
-	VFMADD231PS.BCST (DX)(BX*1), Z11, Z1
-	VFMADD231PS.BCST (DX)(BX*2), Z11, Z2
-	VFMADD231PS.BCST (DX)(R8*1), Z11, Z3
-	VFMADD231PS.BCST (DX)(BX*4), Z11, Z4
-	VFMADD231PS.BCST (SI), Z11, Z5
-	VFMADD231PS.BCST (SI)(BX*1), Z11, Z6
-	VFMADD231PS.BCST (SI)(BX*2), Z11, Z7
-	VFMADD231PS.BCST (SI)(R8*1), Z11, Z8
-	VFMADD231PS.BCST (SI)(BX*4), Z11, Z9
-	VFMADD231PS.BCST (DI), Z11, Z10
-	ADDQ             CX, AX
-	ADDQ             $0x04, DX
-	ADDQ             $0x04, SI
-	ADDQ             $0x04, DI
-	DECQ             R9
-	JNE              single
-
-store:
-	MOVQ    tail+56(FP), AX
-	MOVL    $-1, CX
-	BZHIL   AX, CX, CX
-	KMOVW   CX, K1
-	MOVQ    c+40(FP), AX
-	MOVQ    ldc+48(FP), CX
-	VMOVUPS Z0, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z1, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z2, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z3, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z4, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z5, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z6, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z7, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z8, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z9, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z10, K1, (AX)
-	VZEROUPPER
-	RET
-
-// func tile12x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile12x1AVX512(SB), NOSPLIT, $0-112
-	MOVQ   b+24(FP), AX
-	MOVQ   brs+32(FP), CX
-	MOVQ   a+8(FP), DX
-	MOVQ   lda+16(FP), BX
-	LEAQ   (DX)(BX*4), SI
-	ADDQ   BX, SI
-	LEAQ   (SI)(BX*4), DI
-	ADDQ   BX, DI
-	LEAQ   (BX)(BX*2), R8
-	MOVB   load+64(FP), R9
-	TESTB  R9, R9
-	JNE    fromC
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	VPXORD Z6, Z6, Z6
-	VPXORD Z7, Z7, Z7
-	VPXORD Z8, Z8, Z8
-	VPXORD Z9, Z9, Z9
-	VPXORD Z10, Z10, Z10
-	VPXORD Z11, Z11, Z11
-	JMP    begin
-
-fromC:
-	MOVQ      tail+56(FP), R9
-	MOVL      $-1, R10
-	BZHIL     R9, R10, R10
-	KMOVW     R10, K1
-	MOVQ      c+40(FP), R9
-	MOVQ      ldc+48(FP), R10
-	VMOVUPS.Z (R9), K1, Z0
-	ADDQ      R10, R9
-	VMOVUPS.Z (R9), K1, Z1
-	ADDQ      R10, R9
-	VMOVUPS.Z (R9), K1, Z2
-	ADDQ      R10, R9
-	VMOVUPS.Z (R9), K1, Z3
-	ADDQ      R10, R9
-	VMOVUPS.Z (R9), K1, Z4
-	ADDQ      R10, R9
-	VMOVUPS.Z (R9), K1, Z5
-	ADDQ      R10, R9
-	VMOVUPS.Z (R9), K1, Z6
-	ADDQ      R10, R9
-	VMOVUPS.Z (R9), K1, Z7
-	ADDQ      R10, R9
-	VMOVUPS.Z (R9), K1, Z8
-	ADDQ      R10, R9
-	VMOVUPS.Z (R9), K1, Z9
-	ADDQ      R10, R9
-	VMOVUPS.Z (R9), K1, Z10
-	ADDQ      R10, R9
-	VMOVUPS.Z (R9), K1, Z11
-
-begin:
-	MOVQ k+0(FP), R9
-	SHRQ $0x02, R9
-	JE   rest
-	MOVQ soonC+72(FP), R10
-	MOVQ ldc+48(FP), R11
-	MOVQ $0x0000000c, R12
-	XORQ R13, R13
-	MOVQ soon+80(FP), R14
-
-phase:
-	MOVQ    run+96(FP), R15
-	CMPQ    R9, R15
-	CMOVQLT R9, R15
-	SUBQ    R15, R9
-
-loop:
-	VMOVUPS          (AX), Z12
-	VFMADD231PS.BCST (DX), Z12, Z0
-	VFMADD231PS.BCST (DX)(BX*1), Z12, Z1
-	VFMADD231PS.BCST (DX)(BX*2), Z12, Z2
-	VFMADD231PS.BCST (DX)(R8*1), Z12, Z3
-	VFMADD231PS.BCST (DX)(BX*4), Z12, Z4
-	VFMADD231PS.BCST (SI), Z12, Z5
-	VFMADD231PS.BCST (SI)(BX*1), Z12, Z6
-	VFMADD231PS.BCST (SI)(BX*2), Z12, Z7
-	VFMADD231PS.BCST (SI)(R8*1), Z12, Z8
-	VFMADD231PS.BCST (SI)(BX*4), Z12, Z9
-	VFMADD231PS.BCST (DI), Z12, Z10
-	VFMADD231PS.BCST (DI)(BX*1), Z12, Z11
-	PREFETCHT1       (R14)
-	PREFETCHT1       64(R14)
-	ADDQ             $0x00000080, R14
-	VMOVUPS          (AX)(CX*1), Z12
-	VFMADD231PS.BCST 4(DX), Z12, Z0
-	VFMADD231PS.BCST 4(DX)(BX*1), Z12, Z1
-	VFMADD231PS.BCST 4(DX)(BX*2), Z12, Z2
-	VFMADD231PS.BCST 4(DX)(R8*1), Z12, Z3
-	VFMADD231PS.BCST 4(DX)(BX*4), Z12, Z4
-	VFMADD231PS.BCST 4(SI), Z12, Z5
-	VFMADD231PS.BCST 4(SI)(BX*1), Z12, Z6
-	VFMADD231PS.BCST 4(SI)(BX*2), Z12, Z7
-	VFMADD231PS.BCST 4(SI)(R8*1), Z12, Z8
-	VFMADD231PS.BCST 4(SI)(BX*4), Z12, Z9
-	VFMADD231PS.BCST 4(DI), Z12, Z10
-	VFMADD231PS.BCST 4(DI)(BX*1), Z12, Z11
-	LEAQ             (AX)(CX*2), AX
-	VMOVUPS          (AX), Z12
-	VFMADD231PS.BCST 8(DX), Z12, Z0
-	VFMADD231PS.BCST 8(DX)(BX*1), Z12, Z1
-	VFMADD231PS.BCST 8(DX)(BX*2), Z12, Z2
-	VFMADD231PS.BCST 8(DX)(R8*1), Z12, Z3
-	VFMADD231PS.BCST 8(DX)(BX*4), Z12, Z4
-	VFMADD231PS.BCST 8(SI), Z12, Z5
-	VFMADD231PS.BCST 8(SI)(BX*1), Z12, Z6
-	VFMADD231PS.BCST 8(SI)(BX*2), Z12, Z7
-	VFMADD231PS.BCST 8(SI)(R8*1), Z12, Z8
-	VFMADD231PS.BCST 8(SI)(BX*4), Z12, Z9
-	VFMADD231PS.BCST 8(DI), Z12, Z10
-	VFMADD231PS.BCST 8(DI)(BX*1), Z12, Z11
-	PREFETCHT0       (R10)
-	ADDQ             R11, R10
-	DECQ             R12
-	CMOVQEQ          R13, R11
-	VMOVUPS          (AX)(CX*1), Z12
-	VFMADD231PS.BCST 12(DX), Z12, Z0
-	VFMADD231PS.BCST 12(DX)(BX*1), Z12, Z1
-	VFMADD231PS.BCST 12(DX)(BX*2), Z12, Z2
-	VFMADD231PS.BCST 12(DX)(R8*1), Z12, Z3
-	VFMADD231PS.BCST 12(DX)(BX*4), Z12, Z4
-	VFMADD231PS.BCST 12(SI), Z12, Z5
-	VFMADD231PS.BCST 12(SI)(BX*1), Z12, Z6
-	VFMADD231PS.BCST 12(SI)(BX*2), Z12, Z7
-	VFMADD231PS.BCST 12(SI)(R8*1), Z12, Z8
-	VFMADD231PS.BCST 12(SI)(BX*4), Z12, Z9
-	VFMADD231PS.BCST 12(DI), Z12, Z10
-	VFMADD231PS.BCST 12(DI)(BX*1), Z12, Z11
-	LEAQ             (AX)(CX*2), AX
-	ADDQ             $0x10, DX
-	ADDQ             $0x10, SI
-	ADDQ             $0x10, DI
-	DECQ             R15
-	JNE              loop
-	TESTQ            R9, R9
-	JE               rest
-	DECQ             runs+104(FP)
-	JE               fetched
-	MOVQ             soon+80(FP), R14
-	ADDQ             ld+88(FP), R14
-	MOVQ             R14, soon+80(FP)
-	JMP              phase
-
-fetched:
-	MOVQ AX, R14
-	MOVQ R9, run+96(FP)
-	JMP  phase
-
-rest:
-	MOVQ k+0(FP), R9
-	ANDQ $0x00000003, R9
-	JE   store
-
-single:
-	VMOVUPS          (AX), Z12
-	VFMADD231PS.BCST (DX), Z12, Z0
-	VFMADD231PS.BCST (DX)(BX*1), Z12, Z1
-	VFMADD231PS.BCST (DX)(BX*2), Z12, Z2
-	VFMADD231PS.BCST (DX)(R8*1), Z12, Z3
-	VFMADD231PS.BCST (DX)(BX*4), Z12, Z4
-	VFMADD231PS.BCST (SI), Z12, Z5
-	VFMADD231PS.BCST (SI)(BX*1), Z12, Z6
-	VFMADD231PS.BCST (SI)(BX*2), Z12, Z7
-	VFMADD231PS.BCST (SI)(R8*1), Z12, Z8
-	VFMADD231PS.BCST (SI)(BX*4), Z12, Z9
-	VFMADD231PS.BCST (DI), Z12, Z10
-	VFMADD231PS.BCST (DI)(BX*1), Z12, Z11
-	ADDQ             CX, AX
-	ADDQ             $0x04, DX
-	ADDQ             $0x04, SI
-	ADDQ             $0x04, DI
-	DECQ             R9
-	JNE              single
-
-store:
-	MOVQ    tail+56(FP), AX
-	MOVL    $-1, CX
-	BZHIL   AX, CX, CX
-	KMOVW   CX, K1
-	MOVQ    c+40(FP), AX
-	MOVQ    ldc+48(FP), CX
-	VMOVUPS Z0, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z1, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z2, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z3, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z4, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z5, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z6, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z7, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z8, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z9, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z10, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z11, K1, (AX)
-	VZEROUPPER
-	RET
-
-// func tile12x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile12x1TAVX512(SB), NOSPLIT, $0-112
-	MOVQ   b+24(FP), AX
-	MOVQ   brs+32(FP), CX
-	MOVQ   a+8(FP), DX
-	MOVQ   lda+16(FP), BX
-	MOVB   load+64(FP), SI
-	TESTB  SI, SI
-	JNE    fromC
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	VPXORD Z6, Z6, Z6
-	VPXORD Z7, Z7, Z7
-	VPXORD Z8, Z8, Z8
-	VPXORD Z9, Z9, Z9
-	VPXORD Z10, Z10, Z10
-	VPXORD Z11, Z11, Z11
-	JMP    begin
-
-fromC:
-	MOVQ      tail+56(FP), SI
-	MOVL      $-1, DI
-	BZHIL     SI, DI, DI
-	KMOVW     DI, K1
-	MOVQ      c+40(FP), SI
-	MOVQ      ldc+48(FP), DI
-	VMOVUPS.Z (SI), K1, Z0
-	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z1
-	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z2
-	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z3
-	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z4
-	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z5
-	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z6
-	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z7
-	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z8
-	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z9
-	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z10
-	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z11
-
-begin:
-	MOVQ k+0(FP), SI
-	SHRQ $0x02, SI
-	JE   rest
-	MOVQ soonC+72(FP), DI
-	MOVQ ldc+48(FP), R8
-	MOVQ $0x0000000c, R9
-	XORQ R10, R10
-	MOVQ soon+80(FP), R11
-
-phase:
-	MOVQ    run+96(FP), R12
-	CMPQ    SI, R12
-	CMOVQLT SI, R12
-	SUBQ    R12, SI
-
-loop:
-	VMOVUPS          (AX), Z12
-	VFMADD231PS.BCST (DX), Z12, Z0
-	VFMADD231PS.BCST 4(DX), Z12, Z1
-	VFMADD231PS.BCST 8(DX), Z12, Z2
-	VFMADD231PS.BCST 12(DX), Z12, Z3
-	VFMADD231PS.BCST 16(DX), Z12, Z4
-	VFMADD231PS.BCST 20(DX), Z12, Z5
-	VFMADD231PS.BCST 24(DX), Z12, Z6
-	VFMADD231PS.BCST 28(DX), Z12, Z7
-	VFMADD231PS.BCST 32(DX), Z12, Z8
-	VFMADD231PS.BCST 36(DX), Z12, Z9
-	VFMADD231PS.BCST 40(DX), Z12, Z10
-	VFMADD231PS.BCST 44(DX), Z12, Z11
-	PREFETCHT1       (R11)
-	PREFETCHT1       64(R11)
-	ADDQ             $0x00000080, R11
-	VMOVUPS          (AX)(CX*1), Z12
-	VFMADD231PS.BCST (DX)(BX*1), Z12, Z0
-	VFMADD231PS.BCST 4(DX)(BX*1), Z12, Z1
-	VFMADD231PS.BCST 8(DX)(BX*1), Z12, Z2
-	VFMADD231PS.BCST 12(DX)(BX*1), Z12, Z3
-	VFMADD231PS.BCST 16(DX)(BX*1), Z12, Z4
-	VFMADD231PS.BCST 20(DX)(BX*1), Z12, Z5
-	VFMADD231PS.BCST 24(DX)(BX*1), Z12, Z6
-	VFMADD231PS.BCST 28(DX)(BX*1), Z12, Z7
-	VFMADD231PS.BCST 32(DX)(BX*1), Z12, Z8
-	VFMADD231PS.BCST 36(DX)(BX*1), Z12, Z9
-	VFMADD231PS.BCST 40(DX)(BX*1), Z12, Z10
-	VFMADD231PS.BCST 44(DX)(BX*1), Z12, Z11
-	LEAQ             (AX)(CX*2), AX
-	LEAQ             (DX)(BX*2), DX
-	VMOVUPS          (AX), Z12
-	VFMADD231PS.BCST (DX), Z12, Z0
-	VFMADD231PS.BCST 4(DX), Z12, Z1
-	VFMADD231PS.BCST 8(DX), Z12, Z2
-	VFMADD231PS.BCST 12(DX), Z12, Z3
-	VFMADD231PS.BCST 16(DX), Z12, Z4
-	VFMADD231PS.BCST 20(DX), Z12, Z5
-	VFMADD231PS.BCST 24(DX), Z12, Z6
-	VFMADD231PS.BCST 28(DX), Z12, Z7
-	VFMADD231PS.BCST 32(DX), Z12, Z8
-	VFMADD231PS.BCST 36(DX), Z12, Z9
-	VFMADD231PS.BCST 40(DX), Z12, Z10
-	VFMADD231PS.BCST 44(DX), Z12, Z11
-	PREFETCHT0       (DI)
-	ADDQ             R8, DI
-	DECQ             R9
-	CMOVQEQ          R10, R8
-	VMOVUPS          (AX)(CX*1), Z12
-	VFMADD231PS.BCST (DX)(BX*1), Z12, Z0
-	VFMADD231PS.BCST 4(DX)(BX*1), Z12, Z1
-	VFMADD231PS.BCST 8(DX)(BX*1), Z12, Z2
-	VFMADD231PS.BCST 12(DX)(BX*1), Z12, Z3
-	VFMADD231PS.BCST 16(DX)(BX*1), Z12, Z4
-	VFMADD231PS.BCST 20(DX)(BX*1), Z12, Z5
-	VFMADD231PS.BCST 24(DX)(BX*1), Z12, Z6
-	VFMADD231PS.BCST 28(DX)(BX*1), Z12, Z7
-	VFMADD231PS.BCST 32(DX)(BX*1), Z12, Z8
-	VFMADD231PS.BCST 36(DX)(BX*1), Z12, Z9
-	VFMADD231PS.BCST 40(DX)(BX*1), Z12, Z10
-	VFMADD231PS.BCST 44(DX)(BX*1), Z12, Z11
-	LEAQ             (AX)(CX*2), AX
-	LEAQ             (DX)(BX*2), DX
-	DECQ             R12
-	JNE              loop
-	TESTQ            SI, SI
-	JE               rest
-	DECQ             runs+104(FP)
-	JE               fetched
-	MOVQ             soon+80(FP), R11
-	ADDQ             ld+88(FP), R11
-	MOVQ             R11, soon+80(FP)
-	JMP              phase
-
-fetched:
-	MOVQ AX, R11
-	MOVQ SI, run+96(FP)
-	JMP  phase
-
-rest:
-	MOVQ k+0(FP), SI
-	ANDQ $0x00000003, SI
-	JE   store
-
-single:
-	VMOVUPS          (AX), Z12
-	VFMADD231PS.BCST (DX), Z12, Z0
-	VFMADD231PS.BCST 4(DX), Z12, Z1
-	VFMADD231PS.BCST 8(DX), Z12, Z2
-	VFMADD231PS.BCST 12(DX), Z12, Z3
-	VFMADD231PS.BCST 16(DX), Z12, Z4
-	VFMADD231PS.BCST 20(DX), Z12, Z5
-	VFMADD231PS.BCST 24(DX), Z12, Z6
-	VFMADD231PS.BCST 28(DX), Z12, Z7
-	VFMADD231PS.BCST 32(DX), Z12, Z8
-	VFMADD231PS.BCST 36(DX), Z12, Z9
-	VFMADD231PS.BCST 40(DX), Z12, Z10
-	VFMADD231PS.BCST 44(DX), Z12, Z11
-	ADDQ             CX, AX
-	ADDQ             BX, DX
-	DECQ             SI
-	JNE              single
-
-store:
-	MOVQ    tail+56(FP), AX
-	MOVL    $-1, CX
-	BZHIL   AX, CX, CX
-	KMOVW   CX, K1
-	MOVQ    c+40(FP), AX
-	MOVQ    ldc+48(FP), CX
-	VMOVUPS Z0, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z1, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z2, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z3, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z4, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z5, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z6, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z7, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z8, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z9, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z10, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z11, K1, (AX)
-	VZEROUPPER
-	RET
-
-// func tile12x1BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
-// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile12x1BF16AVX512(SB), NOSPLIT, $0-112
-	MOVQ   b+24(FP), AX
-	MOVQ   brs+32(FP), CX
-	MOVQ   a+8(FP), DX
-	MOVQ   lda+16(FP), BX
-	LEAQ   (DX)(BX*4), SI
-	ADDQ   BX, SI
-	LEAQ   (SI)(BX*4), DI
-	ADDQ   BX, DI
-	LEAQ   (BX)(BX*2), R8
-	MOVB   load+64(FP), R9
-	TESTB  R9, R9
-	JNE    fromC
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	VPXORD Z6, Z6, Z6
-	VPXORD Z7, Z7, Z7
-	VPXORD Z8, Z8, Z8
-	VPXORD Z9, Z9, Z9
-	VPXORD Z10, Z10, Z10
-	VPXORD Z11, Z11, Z11
-	JMP    begin
-
-fromC:
-	MOVQ      tail+56(FP), R9
-	MOVL      $-1, R10
-	BZHIL     R9, R10, R10
-	KMOVW     R10, K1
-	MOVQ      c+40(FP), R9
-	MOVQ      ldc+48(FP), R10
-	VMOVUPS.Z (R9), K1, Z0
-	ADDQ      R10, R9
-	VMOVUPS.Z (R9), K1, Z1
-	ADDQ      R10, R9
-	VMOVUPS.Z (R9), K1, Z2
-	ADDQ      R10, R9
-	VMOVUPS.Z (R9), K1, Z3
-	ADDQ      R10, R9
-	VMOVUPS.Z (R9), K1, Z4
-	ADDQ      R10, R9
-	VMOVUPS.Z (R9), K1, Z5
-	ADDQ      R10, R9
-	VMOVUPS.Z (R9), K1, Z6
-	ADDQ      R10, R9
-	VMOVUPS.Z (R9), K1, Z7
-	ADDQ      R10, R9
-	VMOVUPS.Z (R9), K1, Z8
-	ADDQ      R10, R9
-	VMOVUPS.Z (R9), K1, Z9
-	ADDQ      R10, R9
-	VMOVUPS.Z (R9), K1, Z10
-	ADDQ      R10, R9
-	VMOVUPS.Z (R9), K1, Z11
-
-begin:
-	MOVQ k+0(FP), R9
-	SHRQ $0x02, R9
-	JE   rest
-	MOVQ soonC+72(FP), R10
-	MOVQ ldc+48(FP), R11
-	MOVQ $0x0000000c, R12
-	XORQ R13, R13
-	MOVQ soon+80(FP), R14
-
-phase:
-	MOVQ    run+96(FP), R15
-	CMPQ    R9, R15
-	CMOVQLT R9, R15
-	SUBQ    R15, R9
-
-loop:
-	VPMOVZXWD        (AX), Z12
-	VPSLLD           $0x10, Z12, Z12
-	VFMADD231PS.BCST (DX), Z12, Z0
-	VFMADD231PS.BCST (DX)(BX*1), Z12, Z1
-	VFMADD231PS.BCST (DX)(BX*2), Z12, Z2
-	VFMADD231PS.BCST (DX)(R8*1), Z12, Z3
-	VFMADD231PS.BCST (DX)(BX*4), Z12, Z4
-	VFMADD231PS.BCST (SI), Z12, Z5
-	VFMADD231PS.BCST (SI)(BX*1), Z12, Z6
-	VFMADD231PS.BCST (SI)(BX*2), Z12, Z7
-	VFMADD231PS.BCST (SI)(R8*1), Z12, Z8
-	VFMADD231PS.BCST (SI)(BX*4), Z12, Z9
-	VFMADD231PS.BCST (DI), Z12, Z10
-	VFMADD231PS.BCST (DI)(BX*1), Z12, Z11
-	PREFETCHT1       (R14)
-	ADDQ             $0x00000040, R14
-	VPMOVZXWD        (AX)(CX*1), Z12
-	VPSLLD           $0x10, Z12, Z12
-	VFMADD231PS.BCST 4(DX), Z12, Z0
-	VFMADD231PS.BCST 4(DX)(BX*1), Z12, Z1
-	VFMADD231PS.BCST 4(DX)(BX*2), Z12, Z2
-	VFMADD231PS.BCST 4(DX)(R8*1), Z12, Z3
-	VFMADD231PS.BCST 4(DX)(BX*4), Z12, Z4
-	VFMADD231PS.BCST 4(SI), Z12, Z5
-	VFMADD231PS.BCST 4(SI)(BX*1), Z12, Z6
-	VFMADD231PS.BCST 4(SI)(BX*2), Z12, Z7
-	VFMADD231PS.BCST 4(SI)(R8*1), Z12, Z8
-	VFMADD231PS.BCST 4(SI)(BX*4), Z12, Z9
-	VFMADD231PS.BCST 4(DI), Z12, Z10
-	VFMADD231PS.BCST 4(DI)(BX*1), Z12, Z11
-	LEAQ             (AX)(CX*2), AX
-	VPMOVZXWD        (AX), Z12
-	VPSLLD           $0x10, Z12, Z12
-	VFMADD231PS.BCST 8(DX), Z12, Z0
-	VFMADD231PS.BCST 8(DX)(BX*1), Z12, Z1
-	VFMADD231PS.BCST 8(DX)(BX*2), Z12, Z2
-	VFMADD231PS.BCST 8(DX)(R8*1), Z12, Z3
-	VFMADD231PS.BCST 8(DX)(BX*4), Z12, Z4
-	VFMADD231PS.BCST 8(SI), Z12, Z5
-	VFMADD231PS.BCST 8(SI)(BX*1), Z12, Z6
-	VFMADD231PS.BCST 8(SI)(BX*2), Z12, Z7
-	VFMADD231PS.BCST 8(SI)(R8*1), Z12, Z8
-	VFMADD231PS.BCST 8(SI)(BX*4), Z12, Z9
-	VFMADD231PS.BCST 8(DI), Z12, Z10
-	VFMADD231PS.BCST 8(DI)(BX*1), Z12, Z11
-	PREFETCHT0       (R10)
-	ADDQ             R11, R10
-	DECQ             R12
-	CMOVQEQ          R13, R11
-	VPMOVZXWD        (AX)(CX*1), Z12
-	VPSLLD           $0x10, Z12, Z12
-	VFMADD231PS.BCST 12(DX), Z12, Z0
-	VFMADD231PS.BCST 12(DX)(BX*1), Z12, Z1
-	VFMADD231PS.BCST 12(DX)(BX*2), Z12, Z2
-	VFMADD231PS.BCST 12(DX)(R8*1), Z12, Z3
-	VFMADD231PS.BCST 12(DX)(BX*4), Z12, Z4
-	VFMADD231PS.BCST 12(SI), Z12, Z5
-	VFMADD231PS.BCST 12(SI)(BX*1), Z12, Z6
-	VFMADD231PS.BCST 12(SI)(BX*2), Z12, Z7
-	VFMADD231PS.BCST 12(SI)(R8*1), Z12, Z8
-	VFMADD231PS.BCST 12(SI)(BX*4), Z12, Z9
-	VFMADD231PS.BCST 12(DI), Z12, Z10
-	VFMADD231PS.BCST 12(DI)(BX*1), Z12, Z11
-	LEAQ             (AX)(CX*2), AX
-	ADDQ             $0x10, DX
-	ADDQ             $0x10, SI
-	ADDQ             $0x10, DI
-	DECQ             R15
-	JNE              loop
-	TESTQ            R9, R9
-	JE               rest
-	DECQ             runs+104(FP)
-	JE               fetched
-	MOVQ             soon+80(FP), R14
-	ADDQ             ld+88(FP), R14
-	MOVQ             R14, soon+80(FP)
-	JMP              phase
-
-fetched:
-	MOVQ AX, R14
-	MOVQ R9, run+96(FP)
-	JMP  phase
-
-rest:
-	MOVQ k+0(FP), R9
-	ANDQ $0x00000003, R9
-	JE   store
-
-single:
-	VPMOVZXWD        (AX), Z12
-	VPSLLD           $0x10, Z12, Z12
-	VFMADD231PS.BCST (DX), Z12, Z0
-	VFMADD231PS.BCST (DX)(BX*1), Z12, Z1
-	VFMADD231PS.BCST (DX)(BX*2), Z12, Z2
-	VFMADD231PS.BCST (DX)(R8*1), Z12, Z3
-	VFMADD231PS.BCST (DX)(BX*4), Z12, Z4
-	VFMADD231PS.BCST (SI), Z12, Z5
-	VFMADD231PS.BCST (SI)(BX*1), Z12, Z6
-	VFMADD231PS.BCST (SI)(BX*2), Z12, Z7
-	VFMADD231PS.BCST (SI)(R8*1), Z12, Z8
-	VFMADD231PS.BCST (SI)(BX*4), Z12, Z9
-	VFMADD231PS.BCST (DI), Z12, Z10
-	VFMADD231PS.BCST (DI)(BX*1), Z12, Z11
-	ADDQ             CX, AX
-	ADDQ             $0x04, DX
-	ADDQ             $0x04, SI
-	ADDQ             $0x04, DI
-	DECQ             R9
-	JNE              single
-
-store:
-	MOVQ    tail+56(FP), AX
-	MOVL    $-1, CX
-	BZHIL   AX, CX, CX
-	KMOVW   CX, K1
-	MOVQ    c+40(FP), AX
-	MOVQ    ldc+48(FP), CX
-	VMOVUPS Z0, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z1, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z2, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z3, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z4, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z5, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z6, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z7, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z8, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z9, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z10, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z11, K1, (AX)
-	VZEROUPPER
-	RET
-
-// func tile13x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile13x1AVX512(SB), NOSPLIT, $0-112
-	MOVQ   b+24(FP), AX
-	MOVQ   brs+32(FP), CX
-	MOVQ   a+8(FP), DX
-	MOVQ   lda+16(FP), BX
-	LEAQ   (DX)(BX*4), SI
-	ADDQ   BX, SI
-	LEAQ   (SI)(BX*4), DI
-	ADDQ   BX, DI
-	LEAQ   (BX)(BX*2), R8
-	MOVB   load+64(FP), R9
-	TESTB  R9, R9
-	JNE    fromC
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	VPXORD Z6, Z6, Z6
-	VPXORD Z7, Z7, Z7
-	VPXORD Z8, Z8, Z8
-	VPXORD Z9, Z9, Z9
-	VPXORD Z10, Z10, Z10
-	VPXORD Z11, Z11, Z11
-	VPXORD Z12, Z12, Z12
-	JMP    begin
-
-fromC:
-	MOVQ      tail+56(FP), R9
-	MOVL      $-1, R10
-	BZHIL     R9, R10, R10
-	KMOVW     R10, K1
-	MOVQ      c+40(FP), R9
-	MOVQ      ldc+48(FP), R10
-	VMOVUPS.Z (R9), K1, Z0
-	ADDQ      R10, R9
-	VMOVUPS.Z (R9), K1, Z1
-	ADDQ      R10, R9
-	VMOVUPS.Z (R9), K1, Z2
-	ADDQ      R10, R9
-	VMOVUPS.Z (R9), K1, Z3
-	ADDQ      R10, R9
-	VMOVUPS.Z (R9), K1, Z4
-	ADDQ      R10, R9
-	VMOVUPS.Z (R9), K1, Z5
-	ADDQ      R10, R9
-	VMOVUPS.Z (R9), K1, Z6
-	ADDQ      R10, R9
-	VMOVUPS.Z (R9), K1, Z7
-	ADDQ      R10, R9
-	VMOVUPS.Z (R9), K1, Z8
-	ADDQ      R10, R9
-	VMOVUPS.Z (R9), K1, Z9
-	ADDQ      R10, R9
-	VMOVUPS.Z (R9), K1, Z10
-	ADDQ      R10, R9
-	VMOVUPS.Z (R9), K1, Z11
-	ADDQ      R10, R9
-	VMOVUPS.Z (R9), K1, Z12
-
-begin:
-	MOVQ k+0(FP), R9
-	SHRQ $0x02, R9
-	JE   rest
-	MOVQ soonC+72(FP), R10
-	MOVQ ldc+48(FP), R11
-	MOVQ $0x0000000d, R12
-	XORQ R13, R13
-	MOVQ soon+80(FP), R14
-
-phase:
-	MOVQ    run+96(FP), R15
-	CMPQ    R9, R15
-	CMOVQLT R9, R15
-	SUBQ    R15, R9
-
-loop:
-	VMOVUPS          (AX), Z13
-	VFMADD231PS.BCST (DX), Z13, Z0
-	VFMADD231PS.BCST (DX)(BX*1), Z13, Z1
-	VFMADD231PS.BCST (DX)(BX*2), Z13, Z2
-	VFMADD231PS.BCST (DX)(R8*1), Z13, Z3
-	VFMADD231PS.BCST (DX)(BX*4), Z13, Z4
-	VFMADD231PS.BCST (SI), Z13, Z5
-	VFMADD231PS.BCST (SI)(BX*1), Z13, Z6
-	VFMADD231PS.BCST (SI)(BX*2), Z13, Z7
-	VFMADD231PS.BCST (SI)(R8*1), Z13, Z8
-	VFMADD231PS.BCST (SI)(BX*4), Z13, Z9
-	VFMADD231PS.BCST (DI), Z13, Z10
-	VFMADD231PS.BCST (DI)(BX*1), Z13, Z11
-	VFMADD231PS.BCST (DI)(BX*2), Z13, Z12
-	PREFETCHT1       (R14)
-	PREFETCHT1       64(R14)
-	ADDQ             $0x00000080, R14
-	VMOVUPS          (AX)(CX*1), Z13
-	VFMADD231PS.BCST 4(DX), Z13, Z0
-	VFMADD231PS.BCST 4(DX)(BX*1), Z13, Z1
-	VFMADD231PS.BCST 4(DX)(BX*2), Z13, Z2
-	VFMADD231PS.BCST 4(DX)(R8*1), Z13, Z3
-	VFMADD231PS.BCST 4(DX)(BX*4), Z13, Z4
-	VFMADD231PS.BCST 4(SI), Z13, Z5
-	VFMADD231PS.BCST 4(SI)(BX*1), Z13, Z6
-	VFMADD231PS.BCST 4(SI)(BX*2), Z13, Z7
-	VFMADD231PS.BCST 4(SI)(R8*1), Z13, Z8
-	VFMADD231PS.BCST 4(SI)(BX*4), Z13, Z9
-	VFMADD231PS.BCST 4(DI), Z13, Z10
-	VFMADD231PS.BCST 4(DI)(BX*1), Z13, Z11
-	VFMADD231PS.BCST 4(DI)(BX*2), Z13, Z12
-	LEAQ             (AX)(CX*2), AX
-	VMOVUPS          (AX), Z13
-	VFMADD231PS.BCST 8(DX), Z13, Z0
-	VFMADD231PS.BCST 8(DX)(BX*1), Z13, Z1
-	VFMADD231PS.BCST 8(DX)(BX*2), Z13, Z2
-	VFMADD231PS.BCST 8(DX)(R8*1), Z13, Z3
-	VFMADD231PS.BCST 8(DX)(BX*4), Z13, Z4
-	VFMADD231PS.BCST 8(SI), Z13, Z5
-	VFMADD231PS.BCST 8(SI)(BX*1), Z13, Z6
-	VFMADD231PS.BCST 8(SI)(BX*2), Z13, Z7
-	VFMADD231PS.BCST 8(SI)(R8*1), Z13, Z8
-	VFMADD231PS.BCST 8(SI)(BX*4), Z13, Z9
-	VFMADD231PS.BCST 8(DI), Z13, Z10
-	VFMADD231PS.BCST 8(DI)(BX*1), Z13, Z11
-	VFMADD231PS.BCST 8(DI)(BX*2), Z13, Z12
-	PREFETCHT0       (R10)
-	ADDQ             R11, R10
-	DECQ             R12
-	CMOVQEQ          R13, R11
-	VMOVUPS          (AX)(CX*1), Z13
-	VFMADD231PS.BCST 12(DX), Z13, Z0
-	VFMADD231PS.BCST 12(DX)(BX*1), Z13, Z1
-	VFMADD231PS.BCST 12(DX)(BX*2), Z13, Z2
-	VFMADD231PS.BCST 12(DX)(R8*1), Z13, Z3
-	VFMADD231PS.BCST 12(DX)(BX*4), Z13, Z4
-	VFMADD231PS.BCST 12(SI), Z13, Z5
-	VFMADD231PS.BCST 12(SI)(BX*1), Z13, Z6
-	VFMADD231PS.BCST 12(SI)(BX*2), Z13, Z7
-	VFMADD231PS.BCST 12(SI)(R8*1), Z13, Z8
-	VFMADD231PS.BCST 12(SI)(BX*4), Z13, Z9
-	VFMADD231PS.BCST 12(DI), Z13, Z10
-	VFMADD231PS.BCST 12(DI)(BX*1), Z13, Z11
-	VFMADD231PS.BCST 12(DI)(BX*2), Z13, Z12
-	LEAQ             (AX)(CX*2), AX
-	ADDQ             $0x10, DX
-	ADDQ             $0x10, SI
-	ADDQ             $0x10, DI
-	DECQ             R15
-	JNE              loop
-	TESTQ            R9, R9
-	JE               rest
-	DECQ             runs+104(FP)
-	JE               fetched
-	MOVQ             soon+80(FP), R14
-	ADDQ             ld+88(FP), R14
-	MOVQ             R14, soon+80(FP)
-	JMP              phase
-
-fetched:
-	MOVQ AX, R14
-	MOVQ R9, run+96(FP)
-	JMP  phase
-
-rest:
-	MOVQ k+0(FP), R9
-	ANDQ $0x00000003, R9
-	JE   store
-
-single:
-	VMOVUPS          (AX), Z13
-	VFMADD231PS.BCST (DX), Z13, Z0
-	VFMADD231PS.BCST (DX)(BX*1), Z13, Z1
-	VFMADD231PS.BCST (DX)(BX*2), Z13, Z2
-	VFMADD231PS.BCST (DX)(R8*1), Z13, Z3
-	VFMADD231PS.BCST (DX)(BX*4), Z13, Z4
-	VFMADD231PS.BCST (SI), Z13, Z5
-	VFMADD231PS.BCST (SI)(BX*1), Z13, Z6
-	VFMADD231PS.BCST (SI)(BX*2), Z13, Z7
-	VFMADD231PS.BCST (SI)(R8*1), Z13, Z8
-	VFMADD231PS.BCST (SI)(BX*4), Z13, Z9
-	VFMADD231PS.BCST (DI), Z13, Z10
-	VFMADD231PS.BCST (DI)(BX*1), Z13, Z11
-	VFMADD231PS.BCST (DI)(BX*2), Z13, Z12
-	ADDQ             CX, AX
-	ADDQ             $0x04, DX
-	ADDQ             $0x04, SI
-	ADDQ             $0x04, DI
-	DECQ             R9
-	JNE              single
-
-store:
-	MOVQ    tail+56(FP), AX
-	MOVL    $-1, CX
-	BZHIL   AX, CX, CX
-	KMOVW   CX, K1
-	MOVQ    c+40(FP), AX
-	MOVQ    ldc+48(FP), CX
-	VMOVUPS Z0, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z1, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z2, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z3, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z4, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z5, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z6, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z7, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z8, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z9, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z10, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z11, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z12, K1, (AX)
-	VZEROUPPER
-	RET
-
-// func tile13x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile13x1TAVX512(SB), NOSPLIT, $0-112
-	MOVQ   b+24(FP), AX
-	MOVQ   brs+32(FP), CX
-	MOVQ   a+8(FP), DX
-	MOVQ   lda+16(FP), BX
-	MOVB   load+64(FP), SI
-	TESTB  SI, SI
-	JNE    fromC
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	VPXORD Z6, Z6, Z6
-	VPXORD Z7, Z7, Z7
-	VPXORD Z8, Z8, Z8
-	VPXORD Z9, Z9, Z9
-	VPXORD Z10, Z10, Z10
-	VPXORD Z11, Z11, Z11
-	VPXORD Z12, Z12, Z12
-	JMP    begin
-
-fromC:
-	MOVQ      tail+56(FP), SI
-	MOVL      $-1, DI
-	BZHIL     SI, DI, DI
-	KMOVW     DI, K1
-	MOVQ      c+40(FP), SI
-	MOVQ      ldc+48(FP), DI
-	VMOVUPS.Z (SI), K1, Z0
-	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z1
-	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z2
-	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z3
-	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z4
-	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z5
-	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z6
-	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z7
-	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z8
-	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z9
-	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z10
-	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z11
-	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z12
-
-begin:
-	MOVQ k+0(FP), SI
-	SHRQ $0x02, SI
-	JE   rest
-	MOVQ soonC+72(FP), DI
-	MOVQ ldc+48(FP), R8
-	MOVQ $0x0000000d, R9
-	XORQ R10, R10
-	MOVQ soon+80(FP), R11
-
-phase:
-	MOVQ    run+96(FP), R12
-	CMPQ    SI, R12
-	CMOVQLT SI, R12
-	SUBQ    R12, SI
-
-loop:
-	VMOVUPS          (AX), Z13
-	VFMADD231PS.BCST (DX), Z13, Z0
-	VFMADD231PS.BCST 4(DX), Z13, Z1
-	VFMADD231PS.BCST 8(DX), Z13, Z2
-	VFMADD231PS.BCST 12(DX), Z13, Z3
-	VFMADD231PS.BCST 16(DX), Z13, Z4
-	VFMADD231PS.BCST 20(DX), Z13, Z5
-	VFMADD231PS.BCST 24(DX), Z13, Z6
-	VFMADD231PS.BCST 28(DX), Z13, Z7
-	VFMADD231PS.BCST 32(DX), Z13, Z8
-	VFMADD231PS.BCST 36(DX), Z13, Z9
-	VFMADD231PS.BCST 40(DX), Z13, Z10
-	VFMADD231PS.BCST 44(DX), Z13, Z11
-	VFMADD231PS.BCST 48(DX), Z13, Z12
-	PREFETCHT1       (R11)
-	PREFETCHT1       64(R11)
-	ADDQ             $0x00000080, R11
-	VMOVUPS          (AX)(CX*1), Z13
-	VFMADD231PS.BCST (DX)(BX*1), Z13, Z0
-	VFMADD231PS.BCST 4(DX)(BX*1), Z13, Z1
-	VFMADD231PS.BCST 8(DX)(BX*1), Z13, Z2
-	VFMADD231PS.BCST 12(DX)(BX*1), Z13, Z3
-	VFMADD231PS.BCST 16(DX)(BX*1), Z13, Z4
-	VFMADD231PS.BCST 20(DX)(BX*1), Z13, Z5
-	VFMADD231PS.BCST 24(DX)(BX*1), Z13, Z6
-	VFMADD231PS.BCST 28(DX)(BX*1), Z13, Z7
-	VFMADD231PS.BCST 32(DX)(BX*1), Z13, Z8
-	VFMADD231PS.BCST 36(DX)(BX*1), Z13, Z9
-	VFMADD231PS.BCST 40(DX)(BX*1), Z13, Z10
-	VFMADD231PS.BCST 44(DX)(BX*1), Z13, Z11
-	VFMADD231PS.BCST 48(DX)(BX*1), Z13, Z12
-	LEAQ             (AX)(CX*2), AX
-	LEAQ             (DX)(BX*2), DX
-	VMOVUPS          (AX), Z13
-	VFMADD231PS.BCST (DX), Z13, Z0
-	VFMADD231PS.BCST 4(DX), Z13, Z1
-	VFMADD231PS.BCST 8(DX), Z13, Z2
-	VFMADD231PS.BCST 12(DX), Z13, Z3
-	VFMADD231PS.BCST 16(DX), Z13, Z4
-	VFMADD231PS.BCST 20(DX), Z13, Z5
-	VFMADD231PS.BCST 24(DX), Z13, Z6
-	VFMADD231PS.BCST 28(DX), Z13, Z7
-	VFMADD231PS.BCST 32(DX), Z13, Z8
-	VFMADD231PS.BCST 36(DX), Z13, Z9
-	VFMADD231PS.BCST 40(DX), Z13, Z10
-	VFMADD231PS.BCST 44(DX), Z13, Z11
-	VFMADD231PS.BCST 48(DX), Z13, Z12
-	PREFETCHT0       (DI)
-	ADDQ             R8, DI
-	DECQ             R9
-	CMOVQEQ          R10, R8
-	VMOVUPS          (AX)(CX*1), Z13
-	VFMADD231PS.BCST (DX)(BX*1), Z13, Z0
-	VFMADD231PS.BCST 4(DX)(BX*1), Z13, Z1
-	VFMADD231PS.BCST 8(DX)(BX*1), Z13, Z2
-	VFMADD231PS.BCST 12(DX)(BX*1), Z13, Z3
-	VFMADD231PS.BCST 16(DX)(BX*1), Z13, Z4
-	VFMADD231PS.BCST 20(DX)(BX*1), Z13, Z5
-	VFMADD231PS.BCST 24(DX)(BX*1), Z13, Z6
-	VFMADD231PS.BCST 28(DX)(BX*1), Z13, Z7
-	VFMADD231PS.BCST 32(DX)(BX*1), Z13, Z8
-	VFMADD231PS.BCST 36(DX)(BX*1), Z13, Z9
-	VFMADD231PS.BCST 40(DX)(BX*1), Z13, Z10
-	VFMADD231PS.BCST 44(DX)(BX*1), Z13, Z11
-	VFMADD231PS.BCST 48(DX)(BX*1), Z13, Z12
-	LEAQ             (AX)(CX*2), AX
-	LEAQ             (DX)(BX*2), DX
-	DECQ             R12
-	JNE              loop
-	TESTQ            SI, SI
-	JE               rest
-	DECQ             runs+104(FP)
-	JE               fetched
-	MOVQ             soon+80(FP), R11
-	ADDQ             ld+88(FP), R11
-	MOVQ             R11, soon+80(FP)
-	JMP              phase
-
-fetched:
-	MOVQ AX, R11
-	MOVQ SI, run+96(FP)
-	JMP  phase
-
-rest:
-	MOVQ k+0(FP), SI
-	ANDQ $0x00000003, SI
-	JE   store
-
-single:
-	VMOVUPS          (AX), Z13
-	VFMADD231PS.BCST (DX), Z13, Z0
-	VFMADD231PS.BCST 4(DX), Z13, Z1
-	VFMADD231PS.BCST 8(DX), Z13, Z2
-	VFMADD231PS.BCST 12(DX), Z13, Z3
-	VFMADD231PS.BCST 16(DX), Z13, Z4
-	VFMADD231PS.BCST 20(DX), Z13, Z5
-	VFMADD231PS.BCST 24(DX), Z13, Z6
-	VFMADD231PS.BCST 28(DX), Z13, Z7
-	VFMADD231PS.BCST 32(DX), Z13, Z8
-	VFMADD231PS.BCST 36(DX), Z13, Z9
-	VFMADD231PS.BCST 40(DX), Z13, Z10
-	VFMADD231PS.BCST 44(DX), Z13, Z11
-	VFMADD231PS.BCST 48(DX), Z13, Z12
-	ADDQ             CX, AX
-	ADDQ             BX, DX
-	DECQ             SI
-	JNE              single
-
-store:
-	MOVQ    tail+56(FP), AX
-	MOVL    $-1, CX
-	BZHIL   AX, CX, CX
-	KMOVW   CX, K1
-	MOVQ    c+40(FP), AX
-	MOVQ    ldc+48(FP), CX
-	VMOVUPS Z0, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z1, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z2, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z3, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z4, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z5, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z6, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z7, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z8, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z9, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z10, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z11, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z12, K1, (AX)
-	VZEROUPPER
-	RET
-
-// func tile13x1BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
-// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile13x1BF16AVX512(SB), NOSPLIT, $0-112
-	MOVQ   b+24(FP), AX
-	MOVQ   brs+32(FP), CX
-	MOVQ   a+8(FP), DX
-	MOVQ   lda+16(FP), BX
-	LEAQ   (DX)(BX*4), SI
-	ADDQ   BX, SI
-	LEAQ   (SI)(BX*4), DI
-	ADDQ   BX, DI
-	LEAQ   (BX)(BX*2), R8
-	MOVB   load+64(FP), R9
-	TESTB  R9, R9
-	JNE    fromC
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	VPXORD Z6, Z6, Z6
-	VPXORD Z7, Z7, Z7
-	VPXORD Z8, Z8, Z8
-	VPXORD Z9, Z9, Z9
-	VPXORD Z10, Z10, Z10
-	VPXORD Z11, Z11, Z11
-	VPXORD Z12, Z12, Z12
-	JMP    begin
-
-fromC:
-	MOVQ      tail+56(FP), R9
-	MOVL      $-1, R10
-	BZHIL     R9, R10, R10
-	KMOVW     R10, K1
-	MOVQ      c+40(FP), R9
-	MOVQ      ldc+48(FP), R10
-	VMOVUPS.Z (R9), K1, Z0
-	ADDQ      R10, R9
-	VMOVUPS.Z (R9), K1, Z1
-	ADDQ      R10, R9
-	VMOVUPS.Z (R9), K1, Z2
-	ADDQ      R10, R9
-	VMOVUPS.Z (R9), K1, Z3
-	ADDQ      R10, R9
-	VMOVUPS.Z (R9), K1, Z4
-	ADDQ      R10, R9
-	VMOVUPS.Z (R9), K1, Z5
-	ADDQ      R10, R9
-	VMOVUPS.Z (R9), K1, Z6
-	ADDQ      R10, R9
-	VMOVUPS.Z (R9), K1, Z7
-	ADDQ      R10, R9
-	VMOVUPS.Z (R9), K1, Z8
-	ADDQ      R10, R9
-	VMOVUPS.Z (R9), K1, Z9
-	ADDQ      R10, R9
-	VMOVUPS.Z (R9), K1, Z10
-	ADDQ      R10, R9
-	VMOVUPS.Z (R9), K1, Z11
-	ADDQ      R10, R9
-	VMOVUPS.Z (R9), K1, Z12
-
-begin:
-	MOVQ k+0(FP), R9
-	SHRQ $0x02, R9
-	JE   rest
-	MOVQ soonC+72(FP), R10
-	MOVQ ldc+48(FP), R11
-	MOVQ $0x0000000d, R12
-	XORQ R13, R13
-	MOVQ soon+80(FP), R14
-
-phase:
-	MOVQ    run+96(FP), R15
-	CMPQ    R9, R15
-	CMOVQLT R9, R15
-	SUBQ    R15, R9
-
-loop:
-	VPMOVZXWD        (AX), Z13
-	VPSLLD           $0x10, Z13, Z13
-	VFMADD231PS.BCST (DX), Z13, Z0
-	VFMADD231PS.BCST (DX)(BX*1), Z13, Z1
-	VFMADD231PS.BCST (DX)(BX*2), Z13, Z2
-	VFMADD231PS.BCST (DX)(R8*1), Z13, Z3
-	VFMADD231PS.BCST (DX)(BX*4), Z13, Z4
-	VFMADD231PS.BCST (SI), Z13, Z5
-	VFMADD231PS.BCST (SI)(BX*1), Z13, Z6
-	VFMADD231PS.BCST (SI)(BX*2), Z13, Z7
-	VFMADD231PS.BCST (SI)(R8*1), Z13, Z8
-	VFMADD231PS.BCST (SI)(BX*4), Z13, Z9
-	VFMADD231PS.BCST (DI), Z13, Z10
-	VFMADD231PS.BCST (DI)(BX*1), Z13, Z11
-	VFMADD231PS.BCST (DI)(BX*2), Z13, Z12
-	PREFETCHT1       (R14)
-	ADDQ             $0x00000040, R14
-	VPMOVZXWD        (AX)(CX*1), Z13
-	VPSLLD           $0x10, Z13, Z13
-	VFMADD231PS.BCST 4(DX), Z13, Z0
-	VFMADD231PS.BCST 4(DX)(BX*1), Z13, Z1
-	VFMADD231PS.BCST 4(DX)(BX*2), Z13, Z2
-	VFMADD231PS.BCST 4(DX)(R8*1), Z13, Z3
-	VFMADD231PS.BCST 4(DX)(BX*4), Z13, Z4
-	VFMADD231PS.BCST 4(SI), Z13, Z5
-	VFMADD231PS.BCST 4(SI)(BX*1), Z13, Z6
-	VFMADD231PS.BCST 4(SI)(BX*2), Z13, Z7
-	VFMADD231PS.BCST 4(SI)(R8*1), Z13, Z8
-	VFMADD231PS.BCST 4(SI)(BX*4), Z13, Z9
-	VFMADD231PS.BCST 4(DI), Z13, Z10
-	VFMADD231PS.BCST 4(DI)(BX*1), Z13, Z11
-	VFMADD231PS.BCST 4(DI)(BX*2), Z13, Z12
-	LEAQ             (AX)(CX*2), AX
-	VPMOVZXWD        (AX), Z13
-	VPSLLD           $0x10, Z13, Z13
-	VFMADD231PS.BCST 8(DX), Z13, Z0
-	VFMADD231PS.BCST 8(DX)(BX*1), Z13, Z1
-	VFMADD231PS.BCST 8(DX)(BX*2), Z13, Z2
-	VFMADD231PS.BCST 8(DX)(R8*1), Z13, Z3
-	VFMADD231PS.BCST 8(DX)(BX*4), Z13, Z4
-	VFMADD231PS.BCST 8(SI), Z13, Z5
-	VFMADD231PS.BCST 8(SI)(BX*1), Z13, Z6
-	VFMADD231PS.BCST 8(SI)(BX*2), Z13, Z7
-	VFMADD231PS.BCST 8(SI)(R8*1), Z13, Z8
-	VFMADD231PS.BCST 8(SI)(BX*4), Z13, Z9
-	VFMADD231PS.BCST 8(DI), Z13, Z10
-	VFMADD231PS.BCST 8(DI)(BX*1), Z13, Z11
-	VFMADD231PS.BCST 8(DI)(BX*2), Z13, Z12
-	PREFETCHT0       (R10)
-	ADDQ             R11, R10
-	DECQ             R12
-	CMOVQEQ          R13, R11
-	VPMOVZXWD        (AX)(CX*1), Z13
-	VPSLLD           $0x10, Z13, Z13
-	VFMADD231PS.BCST 12(DX), Z13, Z0
-	VFMADD231PS.BCST 12(DX)(BX*1), Z13, Z1
-	VFMADD231PS.BCST 12(DX)(BX*2), Z13, Z2
-	VFMADD231PS.BCST 12(DX)(R8*1), Z13, Z3
-	VFMADD231PS.BCST 12(DX)(BX*4), Z13, Z4
-	VFMADD231PS.BCST 12(SI), Z13, Z5
-	VFMADD231PS.BCST 12(SI)(BX*1), Z13, Z6
-	VFMADD231PS.BCST 12(SI)(BX*2), Z13, Z7
-	VFMADD231PS.BCST 12(SI)(R8*1), Z13, Z8
-	VFMADD231PS.BCST 12(SI)(BX*4), Z13, Z9
-	VFMADD231PS.BCST 12(DI), Z13, Z10
-	VFMADD231PS.BCST 12(DI)(BX*1), Z13, Z11
-	VFMADD231PS.BCST 12(DI)(BX*2), Z13, Z12
-	LEAQ             (AX)(CX*2), AX
-	ADDQ             $0x10, DX
-	ADDQ             $0x10, SI
-	ADDQ             $0x10, DI
-	DECQ             R15
-	JNE              loop
-	TESTQ            R9, R9
-	JE               rest
-	DECQ             runs+104(FP)
-	JE               fetched
-	MOVQ             soon+80(FP), R14
-	ADDQ             ld+88(FP), R14
-	MOVQ             R14, soon+80(FP)
-	JMP              phase
-
-fetched:
-	MOVQ AX, R14
-	MOVQ R9, run+96(FP)
-	JMP  phase
-
-rest:
-	MOVQ k+0(FP), R9
-	ANDQ $0x00000003, R9
-	JE   store
-
-single:
-	VPMOVZXWD        (AX), Z13
-	VPSLLD           $0x10, Z13, Z13
-	VFMADD231PS.BCST (DX), Z13, Z0
-	VFMADD231PS.BCST (DX)(BX*1), Z13, Z1
-	VFMADD231PS.BCST (DX)(BX*2), Z13, Z2
-	VFMADD231PS.BCST (DX)(R8*1), Z13, Z3
-	VFMADD231PS.BCST (DX)(BX*4), Z13, Z4
-	VFMADD231PS.BCST (SI), Z13, Z5
-	VFMADD231PS.BCST (SI)(BX*1), Z13, Z6
-	VFMADD231PS.BCST (SI)(BX*2), Z13, Z7
-	VFMADD231PS.BCST (SI)(R8*1), Z13, Z8
-	VFMADD231PS.BCST (SI)(BX*4), Z13, Z9
-	VFMADD231PS.BCST (DI), Z13, Z10
-	VFMADD231PS.BCST (DI)(BX*1), Z13, Z11
-	VFMADD231PS.BCST (DI)(BX*2), Z13, Z12
-	ADDQ             CX, AX
-	ADDQ             $0x04, DX
-	ADDQ             $0x04, SI
-	ADDQ             $0x04, DI
-	DECQ             R9
-	JNE              single
-
-store:
-	MOVQ    tail+56(FP), AX
-	MOVL    $-1, CX
-	BZHIL   AX, CX, CX
-	KMOVW   CX, K1
-	MOVQ    c+40(FP), AX
-	MOVQ    ldc+48(FP), CX
-	VMOVUPS Z0, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z1, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z2, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z3, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z4, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z5, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z6, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z7, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z8, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z9, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z10, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z11, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z12, K1, (AX)
-	VZEROUPPER
-	RET
-
-// func tile14x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile14x1AVX512(SB), NOSPLIT, $0-112
-	MOVQ   b+24(FP), AX
-	MOVQ   brs+32(FP), CX
-	MOVQ   a+8(FP), DX
-	MOVQ   lda+16(FP), BX
-	LEAQ   (DX)(BX*4), SI
-	ADDQ   BX, SI
-	LEAQ   (SI)(BX*4), DI
-	ADDQ   BX, DI
-	LEAQ   (BX)(BX*2), R8
-	MOVB   load+64(FP), R9
-	TESTB  R9, R9
-	JNE    fromC
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	VPXORD Z6, Z6, Z6
-	VPXORD Z7, Z7, Z7
-	VPXORD Z8, Z8, Z8
-	VPXORD Z9, Z9, Z9
-	VPXORD Z10, Z10, Z10
-	VPXORD Z11, Z11, Z11
-	VPXORD Z12, Z12, Z12
-	VPXORD Z13, Z13, Z13
-	JMP    begin
-
-fromC:
-	MOVQ      tail+56(FP), R9
-	MOVL      $-1, R10
-	BZHIL     R9, R10, R10
-	KMOVW     R10, K1
-	MOVQ      c+40(FP), R9
-	MOVQ      ldc+48(FP), R10
-	VMOVUPS.Z (R9), K1, Z0
-	ADDQ      R10, R9
-	VMOVUPS.Z (R9), K1, Z1
-	ADDQ      R10, R9
-	VMOVUPS.Z (R9), K1, Z2
-	ADDQ      R10, R9
-	VMOVUPS.Z (R9), K1, Z3
-	ADDQ      R10, R9
-	VMOVUPS.Z (R9), K1, Z4
-	ADDQ      R10, R9
-	VMOVUPS.Z (R9), K1, Z5
-	ADDQ      R10, R9
-	VMOVUPS.Z (R9), K1, Z6
-	ADDQ      R10, R9
-	VMOVUPS.Z (R9), K1, Z7
-	ADDQ      R10, R9
-	VMOVUPS.Z (R9), K1, Z8
-	ADDQ      R10, R9
-	VMOVUPS.Z (R9), K1, Z9
-	ADDQ      R10, R9
-	VMOVUPS.Z (R9), K1, Z10
-	ADDQ      R10, R9
-	VMOVUPS.Z (R9), K1, Z11
-	ADDQ      R10, R9
-	VMOVUPS.Z (R9), K1, Z12
-	ADDQ      R10, R9
-	VMOVUPS.Z (R9), K1, Z13
-
-begin:
-	MOVQ k+0(FP), R9
-	SHRQ $0x02, R9
-	JE   rest
-	MOVQ soonC+72(FP), R10
-	MOVQ ldc+48(FP), R11
-	MOVQ $0x0000000e, R12
-	XORQ R13, R13
-	MOVQ soon+80(FP), R14
-
-phase:
-	MOVQ    run+96(FP), R15
-	CMPQ    R9, R15
-	CMOVQLT R9, R15
-	SUBQ    R15, R9
-
-loop:
-	VMOVUPS          (AX), Z14
-	VFMADD231PS.BCST (DX), Z14, Z0
-	VFMADD231PS.BCST (DX)(BX*1), Z14, Z1
-	VFMADD231PS.BCST (DX)(BX*2), Z14, Z2
-	VFMADD231PS.BCST (DX)(R8*1), Z14, Z3
-	VFMADD231PS.BCST (DX)(BX*4), Z14, Z4
-	VFMADD231PS.BCST (SI), Z14, Z5
-	VFMADD231PS.BCST (SI)(BX*1), Z14, Z6
-	VFMADD231PS.BCST (SI)(BX*2), Z14, Z7
-	VFMADD231PS.BCST (SI)(R8*1), Z14, Z8
-	VFMADD231PS.BCST (SI)(BX*4), Z14, Z9
-	VFMADD231PS.BCST (DI), Z14, Z10
-	VFMADD231PS.BCST (DI)(BX*1), Z14, Z11
-	VFMADD231PS.BCST (DI)(BX*2), Z14, Z12
-	VFMADD231PS.BCST (DI)(R8*1), Z14, Z13
-	PREFETCHT1       (R14)
-	PREFETCHT1       64(R14)
-	ADDQ             $0x00000080, R14
-	VMOVUPS          (AX)(CX*1), Z14
-	VFMADD231PS.BCST 4(DX), Z14, Z0
-	VFMADD231PS.BCST 4(DX)(BX*1), Z14, Z1
-	VFMADD231PS.BCST 4(DX)(BX*2), Z14, Z2
-	VFMADD231PS.BCST 4(DX)(R8*1), Z14, Z3
-	VFMADD231PS.BCST 4(DX)(BX*4), Z14, Z4
-	VFMADD231PS.BCST 4(SI), Z14, Z5
-	VFMADD231PS.BCST 4(SI)(BX*1), Z14, Z6
-	VFMADD231PS.BCST 4(SI)(BX*2), Z14, Z7
-	VFMADD231PS.BCST 4(SI)(R8*1), Z14, Z8
-	VFMADD231PS.BCST 4(SI)(BX*4), Z14, Z9
-	VFMADD231PS.BCST 4(DI), Z14, Z10
-	VFMADD231PS.BCST 4(DI)(BX*1), Z14, Z11
-	VFMADD231PS.BCST 4(DI)(BX*2), Z14, Z12
-	VFMADD231PS.BCST 4(DI)(R8*1), Z14, Z13
-	LEAQ             (AX)(CX*2), AX
-	VMOVUPS          (AX), Z14
-	VFMADD231PS.BCST 8(DX), Z14, Z0
-	VFMADD231PS.BCST 8(DX)(BX*1), Z14, Z1
-	VFMADD231PS.BCST 8(DX)(BX*2), Z14, Z2
-	VFMADD231PS.BCST 8(DX)(R8*1), Z14, Z3
-	VFMADD231PS.BCST 8(DX)(BX*4), Z14, Z4
-	VFMADD231PS.BCST 8(SI), Z14, Z5
-	VFMADD231PS.BCST 8(SI)(BX*1), Z14, Z6
-	VFMADD231PS.BCST 8(SI)(BX*2), Z14, Z7
-	VFMADD231PS.BCST 8(SI)(R8*1), Z14, Z8
-	VFMADD231PS.BCST 8(SI)(BX*4), Z14, Z9
-	VFMADD231PS.BCST 8(DI), Z14, Z10
-	VFMADD231PS.BCST 8(DI)(BX*1), Z14, Z11
-	VFMADD231PS.BCST 8(DI)(BX*2), Z14, Z12
-	VFMADD231PS.BCST 8(DI)(R8*1), Z14, Z13
-	PREFETCHT0       (R10)
-	ADDQ             R11, R10
-	DECQ             R12
-	CMOVQEQ          R13, R11
-	VMOVUPS          (AX)(CX*1), Z14
-	VFMADD231PS.BCST 12(DX), Z14, Z0
-	VFMADD231PS.BCST 12(DX)(BX*1), Z14, Z1
-	VFMADD231PS.BCST 12(DX)(BX*2), Z14, Z2
-	VFMADD231PS.BCST 12(DX)(R8*1), Z14, Z3
-	VFMADD231PS.BCST 12(DX)(BX*4), Z14, Z4
-	VFMADD231PS.BCST 12(SI), Z14, Z5
-	VFMADD231PS.BCST 12(SI)(BX*1), Z14, Z6
-	VFMADD231PS.BCST 12(SI)(BX*2), Z14, Z7
-	VFMADD231PS.BCST 12(SI)(R8*1), Z14, Z8
-	VFMADD231PS.BCST 12(SI)(BX*4), Z14, Z9
-	VFMADD231PS.BCST 12(DI), Z14, Z10
-	VFMADD231PS.BCST 12(DI)(BX*1), Z14, Z11
-	VFMADD231PS.BCST 12(DI)(BX*2), Z14, Z12
-	VFMADD231PS.BCST 12(DI)(R8*1), Z14, Z13
-	LEAQ             (AX)(CX*2), AX
-	ADDQ             $0x10, DX
-	ADDQ             $0x10, SI
-	ADDQ             $0x10, DI
-	DECQ             R15
-	JNE              loop
-	TESTQ            R9, R9
-	JE               rest
-	DECQ             runs+104(FP)
-	JE               fetched
-	MOVQ             soon+80(FP), R14
-	ADDQ             ld+88(FP), R14
-	MOVQ             R14, soon+80(FP)
-	JMP              phase
-
-fetched:
-	MOVQ AX, R14
-	MOVQ R9, run+96(FP)
-	JMP  phase
-
-rest:
-	MOVQ k+0(FP), R9
-	ANDQ $0x00000003, R9
-	JE   store
-
-single:
-	VMOVUPS          (AX), Z14
-	VFMADD231PS.BCST (DX), Z14, Z0
-	VFMADD231PS.BCST (DX)(BX*1), Z14, Z1
-	VFMADD231PS.BCST (DX)(BX*2), Z14, Z2
-	VFMADD231PS.BCST (DX)(R8*1), Z14, Z3
-	VFMADD231PS.BCST (DX)(BX*4), Z14, Z4
-	VFMADD231PS.BCST (SI), Z14, Z5
-	VFMADD231PS.BCST (SI)(BX*1), Z14, Z6
-	VFMADD231PS.BCST (SI)(BX*2), Z14, Z7
-	VFMADD231PS.BCST (SI)(R8*1), Z14, Z8
-	VFMADD231PS.BCST (SI)(BX*4), Z14, Z9
-	VFMADD231PS.BCST (DI), Z14, Z10
-	VFMADD231PS.BCST (DI)(BX*1), Z14, Z11
-	VFMADD231PS.BCST (DI)(BX*2), Z14, Z12
-	VFMADD231PS.BCST (DI)(R8*1), Z14, Z13
-	ADDQ             CX, AX
-	ADDQ             $0x04, DX
-	ADDQ             $0x04, SI
-	ADDQ             $0x04, DI
-	DECQ             R9
-	JNE              single
-
-store:
-	MOVQ    tail+56(FP), AX
-	MOVL    $-1, CX
-	BZHIL   AX, CX, CX
-	KMOVW   CX, K1
-	MOVQ    c+40(FP), AX
-	MOVQ    ldc+48(FP), CX
-	VMOVUPS Z0, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z1, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z2, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z3, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z4, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z5, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z6, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z7, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z8, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z9, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z10, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z11, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z12, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z13, K1, (AX)
-	VZEROUPPER
-	RET
-
-// func tile14x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile14x1TAVX512(SB), NOSPLIT, $0-112
-	MOVQ   b+24(FP), AX
-	MOVQ   brs+32(FP), CX
-	MOVQ   a+8(FP), DX
-	MOVQ   lda+16(FP), BX
-	MOVB   load+64(FP), SI
-	TESTB  SI, SI
-	JNE    fromC
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	VPXORD Z6, Z6, Z6
-	VPXORD Z7, Z7, Z7
-	VPXORD Z8, Z8, Z8
-	VPXORD Z9, Z9, Z9
-	VPXORD Z10, Z10, Z10
-	VPXORD Z11, Z11, Z11
-	VPXORD Z12, Z12, Z12
-	VPXORD Z13, Z13, Z13
-	JMP    begin
-
-fromC:
-	MOVQ      tail+56(FP), SI
-	MOVL      $-1, DI
-	BZHIL     SI, DI, DI
-	KMOVW     DI, K1
-	MOVQ      c+40(FP), SI
-	MOVQ      ldc+48(FP), DI
-	VMOVUPS.Z (SI), K1, Z0
-	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z1
-	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z2
-	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z3
-	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z4
-	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z5
-	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z6
-	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z7
-	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z8
-	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z9
-	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z10
-	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z11
-	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z12
-	ADDQ      DI, SI
-	VMOVUPS.Z (SI), K1, Z13
-
-begin:
-	MOVQ k+0(FP), SI
-	SHRQ $0x02, SI
-	JE   rest
-	MOVQ soonC+72(FP), DI
-	MOVQ ldc+48(FP), R8
-	MOVQ $0x0000000e, R9
-	XORQ R10, R10
-	MOVQ soon+80(FP), R11
-
-phase:
-	MOVQ    run+96(FP), R12
-	CMPQ    SI, R12
-	CMOVQLT SI, R12
-	SUBQ    R12, SI
-
-loop:
-	VMOVUPS          (AX), Z14
-	VFMADD231PS.BCST (DX), Z14, Z0
-	VFMADD231PS.BCST 4(DX), Z14, Z1
-	VFMADD231PS.BCST 8(DX), Z14, Z2
-	VFMADD231PS.BCST 12(DX), Z14, Z3
-	VFMADD231PS.BCST 16(DX), Z14, Z4
-	VFMADD231PS.BCST 20(DX), Z14, Z5
-	VFMADD231PS.BCST 24(DX), Z14, Z6
-	VFMADD231PS.BCST 28(DX), Z14, Z7
-	VFMADD231PS.BCST 32(DX), Z14, Z8
-	VFMADD231PS.BCST 36(DX), Z14, Z9
-	VFMADD231PS.BCST 40(DX), Z14, Z10
-	VFMADD231PS.BCST 44(DX), Z14, Z11
-	VFMADD231PS.BCST 48(DX), Z14, Z12
-	VFMADD231PS.BCST 52(DX), Z14, Z13
-	PREFETCHT1       (R11)
-	PREFETCHT1       64(R11)
-	ADDQ             $0x00000080, R11
-	VMOVUPS          (AX)(CX*1), Z14
-	VFMADD231PS.BCST (DX)(BX*1), Z14, Z0
-	VFMADD231PS.BCST 4(DX)(BX*1), Z14, Z1
-	VFMADD231PS.BCST 8(DX)(BX*1), Z14, Z2
-	VFMADD231PS.BCST 12(DX)(BX*1), Z14, Z3
-	VFMADD231PS.BCST 16(DX)(BX*1), Z14, Z4
-	VFMADD231PS.BCST 20(DX)(BX*1), Z14, Z5
-	VFMADD231PS.BCST 24(DX)(BX*1), Z14, Z6
-	VFMADD231PS.BCST 28(DX)(BX*1), Z14, Z7
-	VFMADD231PS.BCST 32(DX)(BX*1), Z14, Z8
-	VFMADD231PS.BCST 36(DX)(BX*1), Z14, Z9
-	VFMADD231PS.BCST 40(DX)(BX*1), Z14, Z10
-	VFMADD231PS.BCST 44(DX)(BX*1), Z14, Z11
-	VFMADD231PS.BCST 48(DX)(BX*1), Z14, Z12
-	VFMADD231PS.BCST 52(DX)(BX*1), Z14, Z13
-	LEAQ             (AX)(CX*2), AX
-	LEAQ             (DX)(BX*2), DX
-	VMOVUPS          (AX), Z14
-	VFMADD231PS.BCST (DX), Z14, Z0
-	VFMADD231PS.BCST 4(DX), Z14, Z1
-	VFMADD231PS.BCST 8(DX), Z14, Z2
-	VFMADD231PS.BCST 12(DX), Z14, Z3
-	VFMADD231PS.BCST 16(DX), Z14, Z4
-	VFMADD231PS.BCST 20(DX), Z14, Z5
-	VFMADD231PS.BCST 24(DX), Z14, Z6
-	VFMADD231PS.BCST 28(DX), Z14, Z7
-	VFMADD231PS.BCST 32(DX), Z14, Z8
-	VFMADD231PS.BCST 36(DX), Z14, Z9
-	VFMADD231PS.BCST 40(DX), Z14, Z10
-	VFMADD231PS.BCST 44(DX), Z14, Z11
-	VFMADD231PS.BCST 48(DX), Z14, Z12
-	VFMADD231PS.BCST 52(DX), Z14, Z13
-	PREFETCHT0       (DI)
-	ADDQ             R8, DI
-	DECQ             R9
-	CMOVQEQ          R10, R8
-	VMOVUPS          (AX)(CX*1), Z14
-	VFMADD231PS.BCST (DX)(BX*1), Z14, Z0
-	VFMADD231PS.BCST 4(DX)(BX*1), Z14, Z1
-	VFMADD231PS.BCST 8(DX)(BX*1), Z14, Z2
-	VFMADD231PS.BCST 12(DX)(BX*1), Z14, Z3
-	VFMADD231PS.BCST 16(DX)(BX*1), Z14, Z4
-	VFMADD231PS.BCST 20(DX)(BX*1), Z14, Z5
-	VFMADD231PS.BCST 24(DX)(BX*1), Z14, Z6
-	VFMADD231PS.BCST 28(DX)(BX*1), Z14, Z7
-	VFMADD231PS.BCST 32(DX)(BX*1), Z14, Z8
-	VFMADD231PS.BCST 36(DX)(BX*1), Z14, Z9
-	VFMADD231PS.BCST 40(DX)(BX*1), Z14, Z10
-	VFMADD231PS.BCST 44(DX)(BX*1), Z14, Z11
-	VFMADD231PS.BCST 48(DX)(BX*1), Z14, Z12
-	VFMADD231PS.BCST 52(DX)(BX*1), Z14, Z13
-	LEAQ             (AX)(CX*2), AX
-	LEAQ             (DX)(BX*2), DX
-	DECQ             R12
-	JNE              loop
-	TESTQ            SI, SI
-	JE               rest
-	DECQ             runs+104(FP)
-	JE               fetched
-	MOVQ             soon+80(FP), R11
-	ADDQ             ld+88(FP), R11
-	MOVQ             R11, soon+80(FP)
-	JMP              phase
-
-fetched:
-	MOVQ AX, R11
-	MOVQ SI, run+96(FP)
-	JMP  phase
-
-rest:
-	MOVQ k+0(FP), SI
-	ANDQ $0x00000003, SI
-	JE   store
-
-single:
-	VMOVUPS          (AX), Z14
-	VFMADD231PS.BCST (DX), Z14, Z0
-	VFMADD231PS.BCST 4(DX), Z14, Z1
-	VFMADD231PS.BCST 8(DX), Z14, Z2
-	VFMADD231PS.BCST 12(DX), Z14, Z3
-	VFMADD231PS.BCST 16(DX), Z14, Z4
-	VFMADD231PS.BCST 20(DX), Z14, Z5
-	VFMADD231PS.BCST 24(DX), Z14, Z6
-	VFMADD231PS.BCST 28(DX), Z14, Z7
-	VFMADD231PS.BCST 32(DX), Z14, Z8
-	VFMADD231PS.BCST 36(DX), Z14, Z9
-	VFMADD231PS.BCST 40(DX), Z14, Z10
-	VFMADD231PS.BCST 44(DX), Z14, Z11
-	VFMADD231PS.BCST 48(DX), Z14, Z12
-	VFMADD231PS.BCST 52(DX), Z14, Z13
-	ADDQ             CX, AX
-	ADDQ             BX, DX
-	DECQ             SI
-	JNE              single
-
-store:
-	MOVQ    tail+56(FP), AX
-	MOVL    $-1, CX
-	BZHIL   AX, CX, CX
-	KMOVW   CX, K1
-	MOVQ    c+40(FP), AX
-	MOVQ    ldc+48(FP), CX
-	VMOVUPS Z0, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z1, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z2, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z3, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z4, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z5, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z6, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z7, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z8, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z9, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z10, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z11, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z12, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z13, K1, (AX)
-	VZEROUPPER
-	RET
-
-// func tile14x1BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
-// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile14x1BF16AVX512(SB), NOSPLIT, $0-112
-	MOVQ   b+24(FP), AX
-	MOVQ   brs+32(FP), CX
-	MOVQ   a+8(FP), DX
-	MOVQ   lda+16(FP), BX
-	LEAQ   (DX)(BX*4), SI
-	ADDQ   BX, SI
-	LEAQ   (SI)(BX*4), DI
-	ADDQ   BX, DI
-	LEAQ   (BX)(BX*2), R8
-	MOVB   load+64(FP), R9
-	TESTB  R9, R9
-	JNE    fromC
-	VPXORD Z0, Z0, Z0
-	VPXORD Z1, Z1, Z1
-	VPXORD Z2, Z2, Z2
-	VPXORD Z3, Z3, Z3
-	VPXORD Z4, Z4, Z4
-	VPXORD Z5, Z5, Z5
-	VPXORD Z6, Z6, Z6
-	VPXORD Z7, Z7, Z7
-	VPXORD Z8, Z8, Z8
-	VPXORD Z9, Z9, Z9
-	VPXORD Z10, Z10, Z10
-	VPXORD Z11, Z11, Z11
-	VPXORD Z12, Z12, Z12
-	VPXORD Z13, Z13, Z13
-	JMP    begin
-
-fromC:
-	MOVQ      tail+56(FP), R9
-	MOVL      $-1, R10
-	BZHIL     R9, R10, R10
-	KMOVW     R10, K1
-	MOVQ      c+40(FP), R9
-	MOVQ      ldc+48(FP), R10
-	VMOVUPS.Z (R9), K1, Z0
-	ADDQ      R10, R9
-	VMOVUPS.Z (R9), K1, Z1
-	ADDQ      R10, R9
-	VMOVUPS.Z (R9), K1, Z2
-	ADDQ      R10, R9
-	VMOVUPS.Z (R9), K1, Z3
-	ADDQ      R10, R9
-	VMOVUPS.Z (R9), K1, Z4
-	ADDQ      R10, R9
-	VMOVUPS.Z (R9), K1, Z5
-	ADDQ      R10, R9
-	VMOVUPS.Z (R9), K1, Z6
-	ADDQ      R10, R9
-	VMOVUPS.Z (R9), K1, Z7
-	ADDQ      R10, R9
-	VMOVUPS.Z (R9), K1, Z8
-	ADDQ      R10, R9
-	VMOVUPS.Z (R9), K1, Z9
-	ADDQ      R10, R9
-	VMOVUPS.Z (R9), K1, Z10
-	ADDQ      R10, R9
-	VMOVUPS.Z (R9), K1, Z11
-	ADDQ      R10, R9
-	VMOVUPS.Z (R9), K1, Z12
-	ADDQ      R10, R9
-	VMOVUPS.Z (R9), K1, Z13
-
-begin:
-	MOVQ k+0(FP), R9
-	SHRQ $0x02, R9
-	JE   rest
-	MOVQ soonC+72(FP), R10
-	MOVQ ldc+48(FP), R11
-	MOVQ $0x0000000e, R12
-	XORQ R13, R13
-	MOVQ soon+80(FP), R14
-
-phase:
-	MOVQ    run+96(FP), R15
-	CMPQ    R9, R15
-	CMOVQLT R9, R15
-	SUBQ    R15, R9
-
-loop:
-	VPMOVZXWD        (AX), Z14
-	VPSLLD           $0x10, Z14, Z14
-	VFMADD231PS.BCST (DX), Z14, Z0
-	VFMADD231PS.BCST (DX)(BX*1), Z14, Z1
-	VFMADD231PS.BCST (DX)(BX*2), Z14, Z2
-	VFMADD231PS.BCST (DX)(R8*1), Z14, Z3
-	VFMADD231PS.BCST (DX)(BX*4), Z14, Z4
-	VFMADD231PS.BCST (SI), Z14, Z5
-	VFMADD231PS.BCST (SI)(BX*1), Z14, Z6
-	VFMADD231PS.BCST (SI)(BX*2), Z14, Z7
-	VFMADD231PS.BCST (SI)(R8*1), Z14, Z8
-	VFMADD231PS.BCST (SI)(BX*4), Z14, Z9
-	VFMADD231PS.BCST (DI), Z14, Z10
-	VFMADD231PS.BCST (DI)(BX*1), Z14, Z11
-	VFMADD231PS.BCST (DI)(BX*2), Z14, Z12
-	VFMADD231PS.BCST (DI)(R8*1), Z14, Z13
-	PREFETCHT1       (R14)
-	ADDQ             $0x00000040, R14
-	VPMOVZXWD        (AX)(CX*1), Z14
-	VPSLLD           $0x10, Z14, Z14
-	VFMADD231PS.BCST 4(DX), Z14, Z0
-	VFMADD231PS.BCST 4(DX)(BX*1), Z14, Z1
-	VFMADD231PS.BCST 4(DX)(BX*2), Z14, Z2
-	VFMADD231PS.BCST 4(DX)(R8*1), Z14, Z3
-	VFMADD231PS.BCST 4(DX)(BX*4), Z14, Z4
-	VFMADD231PS.BCST 4(SI), Z14, Z5
-	VFMADD231PS.BCST 4(SI)(BX*1), Z14, Z6
-	VFMADD231PS.BCST 4(SI)(BX*2), Z14, Z7
-	VFMADD231PS.BCST 4(SI)(R8*1), Z14, Z8
-	VFMADD231PS.BCST 4(SI)(BX*4), Z14, Z9
-	VFMADD231PS.BCST 4(DI), Z14, Z10
-	VFMADD231PS.BCST 4(DI)(BX*1), Z14, Z11
-	VFMADD231PS.BCST 4(DI)(BX*2), Z14, Z12
-	VFMADD231PS.BCST 4(DI)(R8*1), Z14, Z13
-	LEAQ             (AX)(CX*2), AX
-	VPMOVZXWD        (AX), Z14
-	VPSLLD           $0x10, Z14, Z14
-	VFMADD231PS.BCST 8(DX), Z14, Z0
-	VFMADD231PS.BCST 8(DX)(BX*1), Z14, Z1
-	VFMADD231PS.BCST 8(DX)(BX*2), Z14, Z2
-	VFMADD231PS.BCST 8(DX)(R8*1), Z14, Z3
-	VFMADD231PS.BCST 8(DX)(BX*4), Z14, Z4
-	VFMADD231PS.BCST 8(SI), Z14, Z5
-	VFMADD231PS.BCST 8(SI)(BX*1), Z14, Z6
-	VFMADD231PS.BCST 8(SI)(BX*2), Z14, Z7
-	VFMADD231PS.BCST 8(SI)(R8*1), Z14, Z8
-	VFMADD231PS.BCST 8(SI)(BX*4), Z14, Z9
-	VFMADD231PS.BCST 8(DI), Z14, Z10
-	VFMADD231PS.BCST 8(DI)(BX*1), Z14, Z11
-	VFMADD231PS.BCST 8(DI)(BX*2), Z14, Z12
-	VFMADD231PS.BCST 8(DI)(R8*1), Z14, Z13
-	PREFETCHT0       (R10)
-	ADDQ             R11, R10
-	DECQ             R12
-	CMOVQEQ          R13, R11
-	VPMOVZXWD        (AX)(CX*1), Z14
-	VPSLLD           $0x10, Z14, Z14
-	VFMADD231PS.BCST 12(DX), Z14, Z0
-	VFMADD231PS.BCST 12(DX)(BX*1), Z14, Z1
-	VFMADD231PS.BCST 12(DX)(BX*2), Z14, Z2
-	VFMADD231PS.BCST 12(DX)(R8*1), Z14, Z3
-	VFMADD231PS.BCST 12(DX)(BX*4), Z14, Z4
-	VFMADD231PS.BCST 12(SI), Z14, Z5
-	VFMADD231PS.BCST 12(SI)(BX*1), Z14, Z6
-	VFMADD231PS.BCST 12(SI)(BX*2), Z14, Z7
-	VFMADD231PS.BCST 12(SI)(R8*1), Z14, Z8
-	VFMADD231PS.BCST 12(SI)(BX*4), Z14, Z9
-	VFMADD231PS.BCST 12(DI), Z14, Z10
-	VFMADD231PS.BCST 12(DI)(BX*1), Z14, Z11
-	VFMADD231PS.BCST 12(DI)(BX*2), Z14, Z12
-	VFMADD231PS.BCST 12(DI)(R8*1), Z14, Z13
-	LEAQ             (AX)(CX*2), AX
-	ADDQ             $0x10, DX
-	ADDQ             $0x10, SI
-	ADDQ             $0x10, DI
-	DECQ             R15
-	JNE              loop
-	TESTQ            R9, R9
-	JE               rest
-	DECQ             runs+104(FP)
-	JE               fetched
-	MOVQ             soon+80(FP), R14
-	ADDQ             ld+88(FP), R14
-	MOVQ             R14, soon+80(FP)
-	JMP              phase
-
-fetched:
-	MOVQ AX, R14
-	MOVQ R9, run+96(FP)
-	JMP  phase
-
-rest:
-	MOVQ k+0(FP), R9
-	ANDQ $0x00000003, R9
-	JE   store
-
-single:
-	VPMOVZXWD        (AX), Z14
-	VPSLLD           $0x10, Z14, Z14
-	VFMADD231PS.BCST (DX), Z14, Z0
-	VFMADD231PS.BCST (DX)(BX*1), Z14, Z1
-	VFMADD231PS.BCST (DX)(BX*2), Z14, Z2
-	VFMADD231PS.BCST (DX)(R8*1), Z14, Z3
-	VFMADD231PS.BCST (DX)(BX*4), Z14, Z4
-	VFMADD231PS.BCST (SI), Z14, Z5
-	VFMADD231PS.BCST (SI)(BX*1), Z14, Z6
-	VFMADD231PS.BCST (SI)(BX*2), Z14, Z7
-	VFMADD231PS.BCST (SI)(R8*1), Z14, Z8
-	VFMADD231PS.BCST (SI)(BX*4), Z14, Z9
-	VFMADD231PS.BCST (DI), Z14, Z10
-	VFMADD231PS.BCST (DI)(BX*1), Z14, Z11
-	VFMADD231PS.BCST (DI)(BX*2), Z14, Z12
-	VFMADD231PS.BCST (DI)(R8*1), Z14, Z13
-	ADDQ             CX, AX
-	ADDQ             $0x04, DX
-	ADDQ             $0x04, SI
-	ADDQ             $0x04, DI
-	DECQ             R9
-	JNE              single
-
-store:
-	MOVQ    tail+56(FP), AX
-	MOVL    $-1, CX
-	BZHIL   AX, CX, CX
-	KMOVW   CX, K1
-	MOVQ    c+40(FP), AX
-	MOVQ    ldc+48(FP), CX
-	VMOVUPS Z0, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z1, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z2, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z3, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z4, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z5, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z6, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z7, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z8, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z9, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z10, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z11, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z12, K1, (AX)
-	ADDQ    CX, AX
-	VMOVUPS Z13, K1, (AX)
-	VZEROUPPER
-	RET
-
 // func tile1x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
 TEXT ·tile1x2AVX512(SB), NOSPLIT, $0-112
@@ -18595,9 +10903,9 @@ store:
 	VZEROUPPER
 	RET
 
-// func tile1x2BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
+// func tile1x2PairsAVX512(k int, a *float32, lda int, b *uint32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint32, ld int, run int, runs int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile1x2BF16AVX512(SB), NOSPLIT, $0-112
+TEXT ·tile1x2PairsAVX512(SB), NOSPLIT, $0-112
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -18611,24 +10919,30 @@ TEXT ·tile1x2BF16AVX512(SB), NOSPLIT, $0-112
 	JMP    begin
 
 fromC:
-	MOVQ      tail+56(FP), BX
-	MOVL      $-1, SI
-	BZHIL     BX, SI, SI
-	KMOVW     SI, K1
-	MOVQ      c+40(FP), BX
-	MOVQ      ldc+48(FP), SI
-	VMOVUPS   (BX), Z0
-	VMOVUPS.Z 64(BX), K1, Z1
+	MOVQ       tail+56(FP), BX
+	MOVL       $-1, SI
+	BZHIL      BX, SI, SI
+	KMOVW      SI, K1
+	SHRL       $0x10, SI
+	KMOVW      SI, K2
+	MOVQ       c+40(FP), BX
+	MOVQ       ldc+48(FP), SI
+	VMOVUPS.Z  (BX), K1, Z1
+	VMOVUPS.Z  64(BX), K2, Z3
+	VSHUFF32X4 $0x44, Z3, Z1, Z0
+	VSHUFF32X4 $0xee, Z3, Z1, Z1
 
 begin:
-	MOVQ k+0(FP), BX
-	SHRQ $0x02, BX
-	JE   rest
-	MOVQ soonC+72(FP), SI
-	MOVQ ldc+48(FP), DI
-	MOVQ $0x00000001, R8
-	XORQ R9, R9
-	MOVQ soon+80(FP), R10
+	VPTERNLOGD $0xff, Z2, Z2, Z2
+	VPSLLD     $0x10, Z2, Z2
+	MOVQ       k+0(FP), BX
+	SHRQ       $0x02, BX
+	JE         rest
+	MOVQ       soonC+72(FP), SI
+	MOVQ       ldc+48(FP), DI
+	MOVQ       $0x00000001, R8
+	XORQ       R9, R9
+	MOVQ       soon+80(FP), R10
 
 phase:
 	MOVQ    run+96(FP), R11
@@ -18637,45 +10951,41 @@ phase:
 	SUBQ    R11, BX
 
 loop:
-	VPMOVZXWD    (AX), Z2
-	VPSLLD       $0x10, Z2, Z2
-	VPMOVZXWD    32(AX), Z3
-	VPSLLD       $0x10, Z3, Z3
-	VBROADCASTSS (DX), Z4
-	VFMADD231PS  Z4, Z2, Z0
-	VFMADD231PS  Z4, Z3, Z1
+	VMOVUPS      (AX), Z4
+	VPSLLD       $0x10, Z4, Z3
+	VPANDD       Z2, Z4, Z4
+	VBROADCASTSS (DX), Z5
+	VFMADD231PS  Z5, Z3, Z0
+	VFMADD231PS  Z5, Z4, Z1
 	PREFETCHT1   (R10)
 	PREFETCHT1   64(R10)
 	PREFETCHT1   128(R10)
 	PREFETCHT1   192(R10)
 	ADDQ         $0x00000100, R10
-	VPMOVZXWD    (AX)(CX*1), Z2
-	VPSLLD       $0x10, Z2, Z2
-	VPMOVZXWD    32(AX)(CX*1), Z3
-	VPSLLD       $0x10, Z3, Z3
-	VBROADCASTSS 4(DX), Z4
-	VFMADD231PS  Z4, Z2, Z0
-	VFMADD231PS  Z4, Z3, Z1
+	VMOVUPS      (AX)(CX*1), Z4
+	VPSLLD       $0x10, Z4, Z3
+	VPANDD       Z2, Z4, Z4
+	VBROADCASTSS 4(DX), Z5
+	VFMADD231PS  Z5, Z3, Z0
+	VFMADD231PS  Z5, Z4, Z1
 	LEAQ         (AX)(CX*2), AX
-	VPMOVZXWD    (AX), Z2
-	VPSLLD       $0x10, Z2, Z2
-	VPMOVZXWD    32(AX), Z3
-	VPSLLD       $0x10, Z3, Z3
-	VBROADCASTSS 8(DX), Z4
-	VFMADD231PS  Z4, Z2, Z0
-	VFMADD231PS  Z4, Z3, Z1
+	VMOVUPS      (AX), Z4
+	VPSLLD       $0x10, Z4, Z3
+	VPANDD       Z2, Z4, Z4
+	VBROADCASTSS 8(DX), Z5
+	VFMADD231PS  Z5, Z3, Z0
+	VFMADD231PS  Z5, Z4, Z1
 	PREFETCHT0   (SI)
 	PREFETCHT0   64(SI)
 	ADDQ         DI, SI
 	DECQ         R8
 	CMOVQEQ      R9, DI
-	VPMOVZXWD    (AX)(CX*1), Z2
-	VPSLLD       $0x10, Z2, Z2
-	VPMOVZXWD    32(AX)(CX*1), Z3
-	VPSLLD       $0x10, Z3, Z3
-	VBROADCASTSS 12(DX), Z4
-	VFMADD231PS  Z4, Z2, Z0
-	VFMADD231PS  Z4, Z3, Z1
+	VMOVUPS      (AX)(CX*1), Z4
+	VPSLLD       $0x10, Z4, Z3
+	VPANDD       Z2, Z4, Z4
+	VBROADCASTSS 12(DX), Z5
+	VFMADD231PS  Z5, Z3, Z0
+	VFMADD231PS  Z5, Z4, Z1
 	LEAQ         (AX)(CX*2), AX
 	ADDQ         $0x10, DX
 	DECQ         R11
@@ -18700,17 +11010,129 @@ rest:
 	JE   store
 
 single:
-	VPMOVZXWD    (AX), Z2
-	VPSLLD       $0x10, Z2, Z2
-	VPMOVZXWD    32(AX), Z3
-	VPSLLD       $0x10, Z3, Z3
-	VBROADCASTSS (DX), Z4
-	VFMADD231PS  Z4, Z2, Z0
-	VFMADD231PS  Z4, Z3, Z1
+	VMOVUPS      (AX), Z4
+	VPSLLD       $0x10, Z4, Z3
+	VPANDD       Z2, Z4, Z4
+	VBROADCASTSS (DX), Z5
+	VFMADD231PS  Z5, Z3, Z0
+	VFMADD231PS  Z5, Z4, Z1
 	ADDQ         CX, AX
 	ADDQ         $0x04, DX
 	DECQ         BX
 	JNE          single
+
+store:
+	MOVQ       tail+56(FP), AX
+	MOVL       $-1, CX
+	BZHIL      AX, CX, CX
+	KMOVW      CX, K1
+	SHRL       $0x10, CX
+	KMOVW      CX, K2
+	MOVQ       c+40(FP), AX
+	MOVQ       ldc+48(FP), CX
+	VSHUFF32X4 $0x44, Z1, Z0, Z2
+	VSHUFF32X4 $0xee, Z1, Z0, Z0
+	VMOVUPS    Z2, K1, (AX)
+	VMOVUPS    Z0, K2, 64(AX)
+	VZEROUPPER
+	RET
+
+// func tile2x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile2x1AVX512(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (BX)(BX*2), SI
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), SI
+	MOVL      $-1, DI
+	BZHIL     SI, DI, DI
+	KMOVW     DI, K1
+	MOVQ      c+40(FP), SI
+	MOVQ      ldc+48(FP), DI
+	VMOVUPS.Z (SI), K1, Z0
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z1
+
+begin:
+	MOVQ k+0(FP), SI
+	SHRQ $0x02, SI
+	JE   rest
+	MOVQ soonC+72(FP), DI
+	MOVQ ldc+48(FP), R8
+	MOVQ $0x00000002, R9
+	XORQ R10, R10
+	MOVQ soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
+
+loop:
+	VMOVUPS          (AX), Z2
+	VFMADD231PS.BCST (DX), Z2, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z2, Z1
+	PREFETCHT1       (R11)
+	PREFETCHT1       64(R11)
+	PREFETCHT1       128(R11)
+	PREFETCHT1       192(R11)
+	ADDQ             $0x00000100, R11
+	VMOVUPS          (AX)(CX*1), Z2
+	VFMADD231PS.BCST 4(DX), Z2, Z0
+	VFMADD231PS.BCST 4(DX)(BX*1), Z2, Z1
+	LEAQ             (AX)(CX*2), AX
+	VMOVUPS          (AX), Z2
+	VFMADD231PS.BCST 8(DX), Z2, Z0
+	VFMADD231PS.BCST 8(DX)(BX*1), Z2, Z1
+	PREFETCHT0       (DI)
+	ADDQ             R8, DI
+	DECQ             R9
+	CMOVQEQ          R10, R8
+	VMOVUPS          (AX)(CX*1), Z2
+	VFMADD231PS.BCST 12(DX), Z2, Z0
+	VFMADD231PS.BCST 12(DX)(BX*1), Z2, Z1
+	LEAQ             (AX)(CX*2), AX
+	ADDQ             $0x10, DX
+	DECQ             R12
+	JNE              loop
+	TESTQ            SI, SI
+	JE               rest
+	DECQ             runs+104(FP)
+	JE               fetched
+	MOVQ             soon+80(FP), R11
+	ADDQ             ld+88(FP), R11
+	MOVQ             R11, soon+80(FP)
+	JMP              phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VMOVUPS          (AX), Z2
+	VFMADD231PS.BCST (DX), Z2, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z2, Z1
+	ADDQ             CX, AX
+	ADDQ             $0x04, DX
+	DECQ             SI
+	JNE              single
 
 store:
 	MOVQ    tail+56(FP), AX
@@ -18719,8 +11141,119 @@ store:
 	KMOVW   CX, K1
 	MOVQ    c+40(FP), AX
 	MOVQ    ldc+48(FP), CX
-	VMOVUPS Z0, (AX)
-	VMOVUPS Z1, K1, 64(AX)
+	VMOVUPS Z0, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z1, K1, (AX)
+	VZEROUPPER
+	RET
+
+// func tile2x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile2x1TAVX512(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), SI
+	MOVL      $-1, DI
+	BZHIL     SI, DI, DI
+	KMOVW     DI, K1
+	MOVQ      c+40(FP), SI
+	MOVQ      ldc+48(FP), DI
+	VMOVUPS.Z (SI), K1, Z0
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z1
+
+begin:
+	MOVQ k+0(FP), SI
+	SHRQ $0x02, SI
+	JE   rest
+	MOVQ soonC+72(FP), DI
+	MOVQ ldc+48(FP), R8
+	MOVQ $0x00000002, R9
+	XORQ R10, R10
+	MOVQ soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
+
+loop:
+	VMOVUPS          (AX), Z2
+	VFMADD231PS.BCST (DX), Z2, Z0
+	VFMADD231PS.BCST 4(DX), Z2, Z1
+	PREFETCHT1       (R11)
+	PREFETCHT1       64(R11)
+	PREFETCHT1       128(R11)
+	PREFETCHT1       192(R11)
+	ADDQ             $0x00000100, R11
+	VMOVUPS          (AX)(CX*1), Z2
+	VFMADD231PS.BCST (DX)(BX*1), Z2, Z0
+	VFMADD231PS.BCST 4(DX)(BX*1), Z2, Z1
+	LEAQ             (AX)(CX*2), AX
+	LEAQ             (DX)(BX*2), DX
+	VMOVUPS          (AX), Z2
+	VFMADD231PS.BCST (DX), Z2, Z0
+	VFMADD231PS.BCST 4(DX), Z2, Z1
+	PREFETCHT0       (DI)
+	ADDQ             R8, DI
+	DECQ             R9
+	CMOVQEQ          R10, R8
+	VMOVUPS          (AX)(CX*1), Z2
+	VFMADD231PS.BCST (DX)(BX*1), Z2, Z0
+	VFMADD231PS.BCST 4(DX)(BX*1), Z2, Z1
+	LEAQ             (AX)(CX*2), AX
+	LEAQ             (DX)(BX*2), DX
+	DECQ             R12
+	JNE              loop
+	TESTQ            SI, SI
+	JE               rest
+	DECQ             runs+104(FP)
+	JE               fetched
+	MOVQ             soon+80(FP), R11
+	ADDQ             ld+88(FP), R11
+	MOVQ             R11, soon+80(FP)
+	JMP              phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VMOVUPS          (AX), Z2
+	VFMADD231PS.BCST (DX), Z2, Z0
+	VFMADD231PS.BCST 4(DX), Z2, Z1
+	ADDQ             CX, AX
+	ADDQ             BX, DX
+	DECQ             SI
+	JNE              single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z1, K1, (AX)
 	VZEROUPPER
 	RET
 
@@ -19016,9 +11549,9 @@ store:
 	VZEROUPPER
 	RET
 
-// func tile2x2BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
+// func tile2x2PairsAVX512(k int, a *float32, lda int, b *uint32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint32, ld int, run int, runs int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile2x2BF16AVX512(SB), NOSPLIT, $0-112
+TEXT ·tile2x2PairsAVX512(SB), NOSPLIT, $0-112
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -19034,27 +11567,35 @@ TEXT ·tile2x2BF16AVX512(SB), NOSPLIT, $0-112
 	JMP    begin
 
 fromC:
-	MOVQ      tail+56(FP), SI
-	MOVL      $-1, DI
-	BZHIL     SI, DI, DI
-	KMOVW     DI, K1
-	MOVQ      c+40(FP), SI
-	MOVQ      ldc+48(FP), DI
-	VMOVUPS   (SI), Z0
-	VMOVUPS.Z 64(SI), K1, Z1
-	ADDQ      DI, SI
-	VMOVUPS   (SI), Z2
-	VMOVUPS.Z 64(SI), K1, Z3
+	MOVQ       tail+56(FP), SI
+	MOVL       $-1, DI
+	BZHIL      SI, DI, DI
+	KMOVW      DI, K1
+	SHRL       $0x10, DI
+	KMOVW      DI, K2
+	MOVQ       c+40(FP), SI
+	MOVQ       ldc+48(FP), DI
+	VMOVUPS.Z  (SI), K1, Z1
+	VMOVUPS.Z  64(SI), K2, Z2
+	VSHUFF32X4 $0x44, Z2, Z1, Z0
+	VSHUFF32X4 $0xee, Z2, Z1, Z1
+	ADDQ       DI, SI
+	VMOVUPS.Z  (SI), K1, Z3
+	VMOVUPS.Z  64(SI), K2, Z5
+	VSHUFF32X4 $0x44, Z5, Z3, Z2
+	VSHUFF32X4 $0xee, Z5, Z3, Z3
 
 begin:
-	MOVQ k+0(FP), SI
-	SHRQ $0x02, SI
-	JE   rest
-	MOVQ soonC+72(FP), DI
-	MOVQ ldc+48(FP), R8
-	MOVQ $0x00000002, R9
-	XORQ R10, R10
-	MOVQ soon+80(FP), R11
+	VPTERNLOGD $0xff, Z4, Z4, Z4
+	VPSLLD     $0x10, Z4, Z4
+	MOVQ       k+0(FP), SI
+	SHRQ       $0x02, SI
+	JE         rest
+	MOVQ       soonC+72(FP), DI
+	MOVQ       ldc+48(FP), R8
+	MOVQ       $0x00000002, R9
+	XORQ       R10, R10
+	MOVQ       soon+80(FP), R11
 
 phase:
 	MOVQ    run+96(FP), R12
@@ -19063,57 +11604,53 @@ phase:
 	SUBQ    R12, SI
 
 loop:
-	VPMOVZXWD    (AX), Z4
-	VPSLLD       $0x10, Z4, Z4
-	VPMOVZXWD    32(AX), Z5
-	VPSLLD       $0x10, Z5, Z5
-	VBROADCASTSS (DX), Z6
-	VFMADD231PS  Z6, Z4, Z0
-	VFMADD231PS  Z6, Z5, Z1
-	VBROADCASTSS (DX)(BX*1), Z6
-	VFMADD231PS  Z6, Z4, Z2
-	VFMADD231PS  Z6, Z5, Z3
+	VMOVUPS      (AX), Z6
+	VPSLLD       $0x10, Z6, Z5
+	VPANDD       Z4, Z6, Z6
+	VBROADCASTSS (DX), Z7
+	VFMADD231PS  Z7, Z5, Z0
+	VFMADD231PS  Z7, Z6, Z1
+	VBROADCASTSS (DX)(BX*1), Z7
+	VFMADD231PS  Z7, Z5, Z2
+	VFMADD231PS  Z7, Z6, Z3
 	PREFETCHT1   (R11)
 	PREFETCHT1   64(R11)
 	PREFETCHT1   128(R11)
 	PREFETCHT1   192(R11)
 	ADDQ         $0x00000100, R11
-	VPMOVZXWD    (AX)(CX*1), Z4
-	VPSLLD       $0x10, Z4, Z4
-	VPMOVZXWD    32(AX)(CX*1), Z5
-	VPSLLD       $0x10, Z5, Z5
-	VBROADCASTSS 4(DX), Z6
-	VFMADD231PS  Z6, Z4, Z0
-	VFMADD231PS  Z6, Z5, Z1
-	VBROADCASTSS 4(DX)(BX*1), Z6
-	VFMADD231PS  Z6, Z4, Z2
-	VFMADD231PS  Z6, Z5, Z3
+	VMOVUPS      (AX)(CX*1), Z6
+	VPSLLD       $0x10, Z6, Z5
+	VPANDD       Z4, Z6, Z6
+	VBROADCASTSS 4(DX), Z7
+	VFMADD231PS  Z7, Z5, Z0
+	VFMADD231PS  Z7, Z6, Z1
+	VBROADCASTSS 4(DX)(BX*1), Z7
+	VFMADD231PS  Z7, Z5, Z2
+	VFMADD231PS  Z7, Z6, Z3
 	LEAQ         (AX)(CX*2), AX
-	VPMOVZXWD    (AX), Z4
-	VPSLLD       $0x10, Z4, Z4
-	VPMOVZXWD    32(AX), Z5
-	VPSLLD       $0x10, Z5, Z5
-	VBROADCASTSS 8(DX), Z6
-	VFMADD231PS  Z6, Z4, Z0
-	VFMADD231PS  Z6, Z5, Z1
-	VBROADCASTSS 8(DX)(BX*1), Z6
-	VFMADD231PS  Z6, Z4, Z2
-	VFMADD231PS  Z6, Z5, Z3
+	VMOVUPS      (AX), Z6
+	VPSLLD       $0x10, Z6, Z5
+	VPANDD       Z4, Z6, Z6
+	VBROADCASTSS 8(DX), Z7
+	VFMADD231PS  Z7, Z5, Z0
+	VFMADD231PS  Z7, Z6, Z1
+	VBROADCASTSS 8(DX)(BX*1), Z7
+	VFMADD231PS  Z7, Z5, Z2
+	VFMADD231PS  Z7, Z6, Z3
 	PREFETCHT0   (DI)
 	PREFETCHT0   64(DI)
 	ADDQ         R8, DI
 	DECQ         R9
 	CMOVQEQ      R10, R8
-	VPMOVZXWD    (AX)(CX*1), Z4
-	VPSLLD       $0x10, Z4, Z4
-	VPMOVZXWD    32(AX)(CX*1), Z5
-	VPSLLD       $0x10, Z5, Z5
-	VBROADCASTSS 12(DX), Z6
-	VFMADD231PS  Z6, Z4, Z0
-	VFMADD231PS  Z6, Z5, Z1
-	VBROADCASTSS 12(DX)(BX*1), Z6
-	VFMADD231PS  Z6, Z4, Z2
-	VFMADD231PS  Z6, Z5, Z3
+	VMOVUPS      (AX)(CX*1), Z6
+	VPSLLD       $0x10, Z6, Z5
+	VPANDD       Z4, Z6, Z6
+	VBROADCASTSS 12(DX), Z7
+	VFMADD231PS  Z7, Z5, Z0
+	VFMADD231PS  Z7, Z6, Z1
+	VBROADCASTSS 12(DX)(BX*1), Z7
+	VFMADD231PS  Z7, Z5, Z2
+	VFMADD231PS  Z7, Z6, Z3
 	LEAQ         (AX)(CX*2), AX
 	ADDQ         $0x10, DX
 	DECQ         R12
@@ -19138,20 +11675,145 @@ rest:
 	JE   store
 
 single:
-	VPMOVZXWD    (AX), Z4
-	VPSLLD       $0x10, Z4, Z4
-	VPMOVZXWD    32(AX), Z5
-	VPSLLD       $0x10, Z5, Z5
-	VBROADCASTSS (DX), Z6
-	VFMADD231PS  Z6, Z4, Z0
-	VFMADD231PS  Z6, Z5, Z1
-	VBROADCASTSS (DX)(BX*1), Z6
-	VFMADD231PS  Z6, Z4, Z2
-	VFMADD231PS  Z6, Z5, Z3
+	VMOVUPS      (AX), Z6
+	VPSLLD       $0x10, Z6, Z5
+	VPANDD       Z4, Z6, Z6
+	VBROADCASTSS (DX), Z7
+	VFMADD231PS  Z7, Z5, Z0
+	VFMADD231PS  Z7, Z6, Z1
+	VBROADCASTSS (DX)(BX*1), Z7
+	VFMADD231PS  Z7, Z5, Z2
+	VFMADD231PS  Z7, Z6, Z3
 	ADDQ         CX, AX
 	ADDQ         $0x04, DX
 	DECQ         SI
 	JNE          single
+
+store:
+	MOVQ       tail+56(FP), AX
+	MOVL       $-1, CX
+	BZHIL      AX, CX, CX
+	KMOVW      CX, K1
+	SHRL       $0x10, CX
+	KMOVW      CX, K2
+	MOVQ       c+40(FP), AX
+	MOVQ       ldc+48(FP), CX
+	VSHUFF32X4 $0x44, Z1, Z0, Z4
+	VSHUFF32X4 $0xee, Z1, Z0, Z0
+	VMOVUPS    Z4, K1, (AX)
+	VMOVUPS    Z0, K2, 64(AX)
+	ADDQ       CX, AX
+	VSHUFF32X4 $0x44, Z3, Z2, Z0
+	VSHUFF32X4 $0xee, Z3, Z2, Z1
+	VMOVUPS    Z0, K1, (AX)
+	VMOVUPS    Z1, K2, 64(AX)
+	VZEROUPPER
+	RET
+
+// func tile3x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile3x1AVX512(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (BX)(BX*2), SI
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), SI
+	MOVL      $-1, DI
+	BZHIL     SI, DI, DI
+	KMOVW     DI, K1
+	MOVQ      c+40(FP), SI
+	MOVQ      ldc+48(FP), DI
+	VMOVUPS.Z (SI), K1, Z0
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z1
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z2
+
+begin:
+	MOVQ k+0(FP), SI
+	SHRQ $0x02, SI
+	JE   rest
+	MOVQ soonC+72(FP), DI
+	MOVQ ldc+48(FP), R8
+	MOVQ $0x00000003, R9
+	XORQ R10, R10
+	MOVQ soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
+
+loop:
+	VMOVUPS          (AX), Z3
+	VFMADD231PS.BCST (DX), Z3, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z3, Z1
+	VFMADD231PS.BCST (DX)(BX*2), Z3, Z2
+	PREFETCHT1       (R11)
+	PREFETCHT1       64(R11)
+	PREFETCHT1       128(R11)
+	PREFETCHT1       192(R11)
+	ADDQ             $0x00000100, R11
+	VMOVUPS          (AX)(CX*1), Z3
+	VFMADD231PS.BCST 4(DX), Z3, Z0
+	VFMADD231PS.BCST 4(DX)(BX*1), Z3, Z1
+	VFMADD231PS.BCST 4(DX)(BX*2), Z3, Z2
+	LEAQ             (AX)(CX*2), AX
+	VMOVUPS          (AX), Z3
+	VFMADD231PS.BCST 8(DX), Z3, Z0
+	VFMADD231PS.BCST 8(DX)(BX*1), Z3, Z1
+	VFMADD231PS.BCST 8(DX)(BX*2), Z3, Z2
+	PREFETCHT0       (DI)
+	ADDQ             R8, DI
+	DECQ             R9
+	CMOVQEQ          R10, R8
+	VMOVUPS          (AX)(CX*1), Z3
+	VFMADD231PS.BCST 12(DX), Z3, Z0
+	VFMADD231PS.BCST 12(DX)(BX*1), Z3, Z1
+	VFMADD231PS.BCST 12(DX)(BX*2), Z3, Z2
+	LEAQ             (AX)(CX*2), AX
+	ADDQ             $0x10, DX
+	DECQ             R12
+	JNE              loop
+	TESTQ            SI, SI
+	JE               rest
+	DECQ             runs+104(FP)
+	JE               fetched
+	MOVQ             soon+80(FP), R11
+	ADDQ             ld+88(FP), R11
+	MOVQ             R11, soon+80(FP)
+	JMP              phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VMOVUPS          (AX), Z3
+	VFMADD231PS.BCST (DX), Z3, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z3, Z1
+	VFMADD231PS.BCST (DX)(BX*2), Z3, Z2
+	ADDQ             CX, AX
+	ADDQ             $0x04, DX
+	DECQ             SI
+	JNE              single
 
 store:
 	MOVQ    tail+56(FP), AX
@@ -19160,11 +11822,131 @@ store:
 	KMOVW   CX, K1
 	MOVQ    c+40(FP), AX
 	MOVQ    ldc+48(FP), CX
-	VMOVUPS Z0, (AX)
-	VMOVUPS Z1, K1, 64(AX)
+	VMOVUPS Z0, K1, (AX)
 	ADDQ    CX, AX
-	VMOVUPS Z2, (AX)
-	VMOVUPS Z3, K1, 64(AX)
+	VMOVUPS Z1, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, K1, (AX)
+	VZEROUPPER
+	RET
+
+// func tile3x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile3x1TAVX512(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), SI
+	MOVL      $-1, DI
+	BZHIL     SI, DI, DI
+	KMOVW     DI, K1
+	MOVQ      c+40(FP), SI
+	MOVQ      ldc+48(FP), DI
+	VMOVUPS.Z (SI), K1, Z0
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z1
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z2
+
+begin:
+	MOVQ k+0(FP), SI
+	SHRQ $0x02, SI
+	JE   rest
+	MOVQ soonC+72(FP), DI
+	MOVQ ldc+48(FP), R8
+	MOVQ $0x00000003, R9
+	XORQ R10, R10
+	MOVQ soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
+
+loop:
+	VMOVUPS          (AX), Z3
+	VFMADD231PS.BCST (DX), Z3, Z0
+	VFMADD231PS.BCST 4(DX), Z3, Z1
+	VFMADD231PS.BCST 8(DX), Z3, Z2
+	PREFETCHT1       (R11)
+	PREFETCHT1       64(R11)
+	PREFETCHT1       128(R11)
+	PREFETCHT1       192(R11)
+	ADDQ             $0x00000100, R11
+	VMOVUPS          (AX)(CX*1), Z3
+	VFMADD231PS.BCST (DX)(BX*1), Z3, Z0
+	VFMADD231PS.BCST 4(DX)(BX*1), Z3, Z1
+	VFMADD231PS.BCST 8(DX)(BX*1), Z3, Z2
+	LEAQ             (AX)(CX*2), AX
+	LEAQ             (DX)(BX*2), DX
+	VMOVUPS          (AX), Z3
+	VFMADD231PS.BCST (DX), Z3, Z0
+	VFMADD231PS.BCST 4(DX), Z3, Z1
+	VFMADD231PS.BCST 8(DX), Z3, Z2
+	PREFETCHT0       (DI)
+	ADDQ             R8, DI
+	DECQ             R9
+	CMOVQEQ          R10, R8
+	VMOVUPS          (AX)(CX*1), Z3
+	VFMADD231PS.BCST (DX)(BX*1), Z3, Z0
+	VFMADD231PS.BCST 4(DX)(BX*1), Z3, Z1
+	VFMADD231PS.BCST 8(DX)(BX*1), Z3, Z2
+	LEAQ             (AX)(CX*2), AX
+	LEAQ             (DX)(BX*2), DX
+	DECQ             R12
+	JNE              loop
+	TESTQ            SI, SI
+	JE               rest
+	DECQ             runs+104(FP)
+	JE               fetched
+	MOVQ             soon+80(FP), R11
+	ADDQ             ld+88(FP), R11
+	MOVQ             R11, soon+80(FP)
+	JMP              phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VMOVUPS          (AX), Z3
+	VFMADD231PS.BCST (DX), Z3, Z0
+	VFMADD231PS.BCST 4(DX), Z3, Z1
+	VFMADD231PS.BCST 8(DX), Z3, Z2
+	ADDQ             CX, AX
+	ADDQ             BX, DX
+	DECQ             SI
+	JNE              single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z1, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, K1, (AX)
 	VZEROUPPER
 	RET
 
@@ -19506,9 +12288,9 @@ store:
 	VZEROUPPER
 	RET
 
-// func tile3x2BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
+// func tile3x2PairsAVX512(k int, a *float32, lda int, b *uint32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint32, ld int, run int, runs int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile3x2BF16AVX512(SB), NOSPLIT, $0-112
+TEXT ·tile3x2PairsAVX512(SB), NOSPLIT, $0-112
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -19526,30 +12308,40 @@ TEXT ·tile3x2BF16AVX512(SB), NOSPLIT, $0-112
 	JMP    begin
 
 fromC:
-	MOVQ      tail+56(FP), SI
-	MOVL      $-1, DI
-	BZHIL     SI, DI, DI
-	KMOVW     DI, K1
-	MOVQ      c+40(FP), SI
-	MOVQ      ldc+48(FP), DI
-	VMOVUPS   (SI), Z0
-	VMOVUPS.Z 64(SI), K1, Z1
-	ADDQ      DI, SI
-	VMOVUPS   (SI), Z2
-	VMOVUPS.Z 64(SI), K1, Z3
-	ADDQ      DI, SI
-	VMOVUPS   (SI), Z4
-	VMOVUPS.Z 64(SI), K1, Z5
+	MOVQ       tail+56(FP), SI
+	MOVL       $-1, DI
+	BZHIL      SI, DI, DI
+	KMOVW      DI, K1
+	SHRL       $0x10, DI
+	KMOVW      DI, K2
+	MOVQ       c+40(FP), SI
+	MOVQ       ldc+48(FP), DI
+	VMOVUPS.Z  (SI), K1, Z1
+	VMOVUPS.Z  64(SI), K2, Z2
+	VSHUFF32X4 $0x44, Z2, Z1, Z0
+	VSHUFF32X4 $0xee, Z2, Z1, Z1
+	ADDQ       DI, SI
+	VMOVUPS.Z  (SI), K1, Z3
+	VMOVUPS.Z  64(SI), K2, Z4
+	VSHUFF32X4 $0x44, Z4, Z3, Z2
+	VSHUFF32X4 $0xee, Z4, Z3, Z3
+	ADDQ       DI, SI
+	VMOVUPS.Z  (SI), K1, Z5
+	VMOVUPS.Z  64(SI), K2, Z7
+	VSHUFF32X4 $0x44, Z7, Z5, Z4
+	VSHUFF32X4 $0xee, Z7, Z5, Z5
 
 begin:
-	MOVQ k+0(FP), SI
-	SHRQ $0x02, SI
-	JE   rest
-	MOVQ soonC+72(FP), DI
-	MOVQ ldc+48(FP), R8
-	MOVQ $0x00000003, R9
-	XORQ R10, R10
-	MOVQ soon+80(FP), R11
+	VPTERNLOGD $0xff, Z6, Z6, Z6
+	VPSLLD     $0x10, Z6, Z6
+	MOVQ       k+0(FP), SI
+	SHRQ       $0x02, SI
+	JE         rest
+	MOVQ       soonC+72(FP), DI
+	MOVQ       ldc+48(FP), R8
+	MOVQ       $0x00000003, R9
+	XORQ       R10, R10
+	MOVQ       soon+80(FP), R11
 
 phase:
 	MOVQ    run+96(FP), R12
@@ -19558,69 +12350,65 @@ phase:
 	SUBQ    R12, SI
 
 loop:
-	VPMOVZXWD    (AX), Z6
-	VPSLLD       $0x10, Z6, Z6
-	VPMOVZXWD    32(AX), Z7
-	VPSLLD       $0x10, Z7, Z7
-	VBROADCASTSS (DX), Z8
-	VFMADD231PS  Z8, Z6, Z0
-	VFMADD231PS  Z8, Z7, Z1
-	VBROADCASTSS (DX)(BX*1), Z8
-	VFMADD231PS  Z8, Z6, Z2
-	VFMADD231PS  Z8, Z7, Z3
-	VBROADCASTSS (DX)(BX*2), Z8
-	VFMADD231PS  Z8, Z6, Z4
-	VFMADD231PS  Z8, Z7, Z5
+	VMOVUPS      (AX), Z8
+	VPSLLD       $0x10, Z8, Z7
+	VPANDD       Z6, Z8, Z8
+	VBROADCASTSS (DX), Z9
+	VFMADD231PS  Z9, Z7, Z0
+	VFMADD231PS  Z9, Z8, Z1
+	VBROADCASTSS (DX)(BX*1), Z9
+	VFMADD231PS  Z9, Z7, Z2
+	VFMADD231PS  Z9, Z8, Z3
+	VBROADCASTSS (DX)(BX*2), Z9
+	VFMADD231PS  Z9, Z7, Z4
+	VFMADD231PS  Z9, Z8, Z5
 	PREFETCHT1   (R11)
 	PREFETCHT1   64(R11)
 	PREFETCHT1   128(R11)
 	PREFETCHT1   192(R11)
 	ADDQ         $0x00000100, R11
-	VPMOVZXWD    (AX)(CX*1), Z6
-	VPSLLD       $0x10, Z6, Z6
-	VPMOVZXWD    32(AX)(CX*1), Z7
-	VPSLLD       $0x10, Z7, Z7
-	VBROADCASTSS 4(DX), Z8
-	VFMADD231PS  Z8, Z6, Z0
-	VFMADD231PS  Z8, Z7, Z1
-	VBROADCASTSS 4(DX)(BX*1), Z8
-	VFMADD231PS  Z8, Z6, Z2
-	VFMADD231PS  Z8, Z7, Z3
-	VBROADCASTSS 4(DX)(BX*2), Z8
-	VFMADD231PS  Z8, Z6, Z4
-	VFMADD231PS  Z8, Z7, Z5
+	VMOVUPS      (AX)(CX*1), Z8
+	VPSLLD       $0x10, Z8, Z7
+	VPANDD       Z6, Z8, Z8
+	VBROADCASTSS 4(DX), Z9
+	VFMADD231PS  Z9, Z7, Z0
+	VFMADD231PS  Z9, Z8, Z1
+	VBROADCASTSS 4(DX)(BX*1), Z9
+	VFMADD231PS  Z9, Z7, Z2
+	VFMADD231PS  Z9, Z8, Z3
+	VBROADCASTSS 4(DX)(BX*2), Z9
+	VFMADD231PS  Z9, Z7, Z4
+	VFMADD231PS  Z9, Z8, Z5
 	LEAQ         (AX)(CX*2), AX
-	VPMOVZXWD    (AX), Z6
-	VPSLLD       $0x10, Z6, Z6
-	VPMOVZXWD    32(AX), Z7
-	VPSLLD       $0x10, Z7, Z7
-	VBROADCASTSS 8(DX), Z8
-	VFMADD231PS  Z8, Z6, Z0
-	VFMADD231PS  Z8, Z7, Z1
-	VBROADCASTSS 8(DX)(BX*1), Z8
-	VFMADD231PS  Z8, Z6, Z2
-	VFMADD231PS  Z8, Z7, Z3
-	VBROADCASTSS 8(DX)(BX*2), Z8
-	VFMADD231PS  Z8, Z6, Z4
-	VFMADD231PS  Z8, Z7, Z5
+	VMOVUPS      (AX), Z8
+	VPSLLD       $0x10, Z8, Z7
+	VPANDD       Z6, Z8, Z8
+	VBROADCASTSS 8(DX), Z9
+	VFMADD231PS  Z9, Z7, Z0
+	VFMADD231PS  Z9, Z8, Z1
+	VBROADCASTSS 8(DX)(BX*1), Z9
+	VFMADD231PS  Z9, Z7, Z2
+	VFMADD231PS  Z9, Z8, Z3
+	VBROADCASTSS 8(DX)(BX*2), Z9
+	VFMADD231PS  Z9, Z7, Z4
+	VFMADD231PS  Z9, Z8, Z5
 	PREFETCHT0   (DI)
 	PREFETCHT0   64(DI)
 	ADDQ         R8, DI
 	DECQ         R9
 	CMOVQEQ      R10, R8
-	VPMOVZXWD    (AX)(CX*1), Z6
-	VPSLLD       $0x10, Z6, Z6
-	VPMOVZXWD    32(AX)(CX*1), Z7
-	VPSLLD       $0x10, Z7, Z7
-	VBROADCASTSS 12(DX), Z8
-	VFMADD231PS  Z8, Z6, Z0
-	VFMADD231PS  Z8, Z7, Z1
-	VBROADCASTSS 12(DX)(BX*1), Z8
-	VFMADD231PS  Z8, Z6, Z2
-	VFMADD231PS  Z8, Z7, Z3
-	VBROADCASTSS 12(DX)(BX*2), Z8
-	VFMADD231PS  Z8, Z6, Z4
-	VFMADD231PS  Z8, Z7, Z5
+	VMOVUPS      (AX)(CX*1), Z8
+	VPSLLD       $0x10, Z8, Z7
+	VPANDD       Z6, Z8, Z8
+	VBROADCASTSS 12(DX), Z9
+	VFMADD231PS  Z9, Z7, Z0
+	VFMADD231PS  Z9, Z8, Z1
+	VBROADCASTSS 12(DX)(BX*1), Z9
+	VFMADD231PS  Z9, Z7, Z2
+	VFMADD231PS  Z9, Z8, Z3
+	VBROADCASTSS 12(DX)(BX*2), Z9
+	VFMADD231PS  Z9, Z7, Z4
+	VFMADD231PS  Z9, Z8, Z5
 	LEAQ         (AX)(CX*2), AX
 	ADDQ         $0x10, DX
 	DECQ         R12
@@ -19645,23 +12433,161 @@ rest:
 	JE   store
 
 single:
-	VPMOVZXWD    (AX), Z6
-	VPSLLD       $0x10, Z6, Z6
-	VPMOVZXWD    32(AX), Z7
-	VPSLLD       $0x10, Z7, Z7
-	VBROADCASTSS (DX), Z8
-	VFMADD231PS  Z8, Z6, Z0
-	VFMADD231PS  Z8, Z7, Z1
-	VBROADCASTSS (DX)(BX*1), Z8
-	VFMADD231PS  Z8, Z6, Z2
-	VFMADD231PS  Z8, Z7, Z3
-	VBROADCASTSS (DX)(BX*2), Z8
-	VFMADD231PS  Z8, Z6, Z4
-	VFMADD231PS  Z8, Z7, Z5
+	VMOVUPS      (AX), Z8
+	VPSLLD       $0x10, Z8, Z7
+	VPANDD       Z6, Z8, Z8
+	VBROADCASTSS (DX), Z9
+	VFMADD231PS  Z9, Z7, Z0
+	VFMADD231PS  Z9, Z8, Z1
+	VBROADCASTSS (DX)(BX*1), Z9
+	VFMADD231PS  Z9, Z7, Z2
+	VFMADD231PS  Z9, Z8, Z3
+	VBROADCASTSS (DX)(BX*2), Z9
+	VFMADD231PS  Z9, Z7, Z4
+	VFMADD231PS  Z9, Z8, Z5
 	ADDQ         CX, AX
 	ADDQ         $0x04, DX
 	DECQ         SI
 	JNE          single
+
+store:
+	MOVQ       tail+56(FP), AX
+	MOVL       $-1, CX
+	BZHIL      AX, CX, CX
+	KMOVW      CX, K1
+	SHRL       $0x10, CX
+	KMOVW      CX, K2
+	MOVQ       c+40(FP), AX
+	MOVQ       ldc+48(FP), CX
+	VSHUFF32X4 $0x44, Z1, Z0, Z6
+	VSHUFF32X4 $0xee, Z1, Z0, Z0
+	VMOVUPS    Z6, K1, (AX)
+	VMOVUPS    Z0, K2, 64(AX)
+	ADDQ       CX, AX
+	VSHUFF32X4 $0x44, Z3, Z2, Z0
+	VSHUFF32X4 $0xee, Z3, Z2, Z1
+	VMOVUPS    Z0, K1, (AX)
+	VMOVUPS    Z1, K2, 64(AX)
+	ADDQ       CX, AX
+	VSHUFF32X4 $0x44, Z5, Z4, Z0
+	VSHUFF32X4 $0xee, Z5, Z4, Z1
+	VMOVUPS    Z0, K1, (AX)
+	VMOVUPS    Z1, K2, 64(AX)
+	VZEROUPPER
+	RET
+
+// func tile4x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile4x1AVX512(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (BX)(BX*2), SI
+	MOVB   load+64(FP), DI
+	TESTB  DI, DI
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), DI
+	MOVL      $-1, R8
+	BZHIL     DI, R8, R8
+	KMOVW     R8, K1
+	MOVQ      c+40(FP), DI
+	MOVQ      ldc+48(FP), R8
+	VMOVUPS.Z (DI), K1, Z0
+	ADDQ      R8, DI
+	VMOVUPS.Z (DI), K1, Z1
+	ADDQ      R8, DI
+	VMOVUPS.Z (DI), K1, Z2
+	ADDQ      R8, DI
+	VMOVUPS.Z (DI), K1, Z3
+
+begin:
+	MOVQ k+0(FP), DI
+	SHRQ $0x02, DI
+	JE   rest
+	MOVQ soonC+72(FP), R8
+	MOVQ ldc+48(FP), R9
+	MOVQ $0x00000004, R10
+	XORQ R11, R11
+	MOVQ soon+80(FP), R12
+
+phase:
+	MOVQ    run+96(FP), R13
+	CMPQ    DI, R13
+	CMOVQLT DI, R13
+	SUBQ    R13, DI
+
+loop:
+	VMOVUPS          (AX), Z4
+	VFMADD231PS.BCST (DX), Z4, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z4, Z1
+	VFMADD231PS.BCST (DX)(BX*2), Z4, Z2
+	VFMADD231PS.BCST (DX)(SI*1), Z4, Z3
+	PREFETCHT1       (R12)
+	PREFETCHT1       64(R12)
+	PREFETCHT1       128(R12)
+	PREFETCHT1       192(R12)
+	ADDQ             $0x00000100, R12
+	VMOVUPS          (AX)(CX*1), Z4
+	VFMADD231PS.BCST 4(DX), Z4, Z0
+	VFMADD231PS.BCST 4(DX)(BX*1), Z4, Z1
+	VFMADD231PS.BCST 4(DX)(BX*2), Z4, Z2
+	VFMADD231PS.BCST 4(DX)(SI*1), Z4, Z3
+	LEAQ             (AX)(CX*2), AX
+	VMOVUPS          (AX), Z4
+	VFMADD231PS.BCST 8(DX), Z4, Z0
+	VFMADD231PS.BCST 8(DX)(BX*1), Z4, Z1
+	VFMADD231PS.BCST 8(DX)(BX*2), Z4, Z2
+	VFMADD231PS.BCST 8(DX)(SI*1), Z4, Z3
+	PREFETCHT0       (R8)
+	ADDQ             R9, R8
+	DECQ             R10
+	CMOVQEQ          R11, R9
+	VMOVUPS          (AX)(CX*1), Z4
+	VFMADD231PS.BCST 12(DX), Z4, Z0
+	VFMADD231PS.BCST 12(DX)(BX*1), Z4, Z1
+	VFMADD231PS.BCST 12(DX)(BX*2), Z4, Z2
+	VFMADD231PS.BCST 12(DX)(SI*1), Z4, Z3
+	LEAQ             (AX)(CX*2), AX
+	ADDQ             $0x10, DX
+	DECQ             R13
+	JNE              loop
+	TESTQ            DI, DI
+	JE               rest
+	DECQ             runs+104(FP)
+	JE               fetched
+	MOVQ             soon+80(FP), R12
+	ADDQ             ld+88(FP), R12
+	MOVQ             R12, soon+80(FP)
+	JMP              phase
+
+fetched:
+	MOVQ AX, R12
+	MOVQ DI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), DI
+	ANDQ $0x00000003, DI
+	JE   store
+
+single:
+	VMOVUPS          (AX), Z4
+	VFMADD231PS.BCST (DX), Z4, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z4, Z1
+	VFMADD231PS.BCST (DX)(BX*2), Z4, Z2
+	VFMADD231PS.BCST (DX)(SI*1), Z4, Z3
+	ADDQ             CX, AX
+	ADDQ             $0x04, DX
+	DECQ             DI
+	JNE              single
 
 store:
 	MOVQ    tail+56(FP), AX
@@ -19670,14 +12596,143 @@ store:
 	KMOVW   CX, K1
 	MOVQ    c+40(FP), AX
 	MOVQ    ldc+48(FP), CX
-	VMOVUPS Z0, (AX)
-	VMOVUPS Z1, K1, 64(AX)
+	VMOVUPS Z0, K1, (AX)
 	ADDQ    CX, AX
-	VMOVUPS Z2, (AX)
-	VMOVUPS Z3, K1, 64(AX)
+	VMOVUPS Z1, K1, (AX)
 	ADDQ    CX, AX
-	VMOVUPS Z4, (AX)
-	VMOVUPS Z5, K1, 64(AX)
+	VMOVUPS Z2, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z3, K1, (AX)
+	VZEROUPPER
+	RET
+
+// func tile4x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile4x1TAVX512(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), SI
+	MOVL      $-1, DI
+	BZHIL     SI, DI, DI
+	KMOVW     DI, K1
+	MOVQ      c+40(FP), SI
+	MOVQ      ldc+48(FP), DI
+	VMOVUPS.Z (SI), K1, Z0
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z1
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z2
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z3
+
+begin:
+	MOVQ k+0(FP), SI
+	SHRQ $0x02, SI
+	JE   rest
+	MOVQ soonC+72(FP), DI
+	MOVQ ldc+48(FP), R8
+	MOVQ $0x00000004, R9
+	XORQ R10, R10
+	MOVQ soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
+
+loop:
+	VMOVUPS          (AX), Z4
+	VFMADD231PS.BCST (DX), Z4, Z0
+	VFMADD231PS.BCST 4(DX), Z4, Z1
+	VFMADD231PS.BCST 8(DX), Z4, Z2
+	VFMADD231PS.BCST 12(DX), Z4, Z3
+	PREFETCHT1       (R11)
+	PREFETCHT1       64(R11)
+	PREFETCHT1       128(R11)
+	PREFETCHT1       192(R11)
+	ADDQ             $0x00000100, R11
+	VMOVUPS          (AX)(CX*1), Z4
+	VFMADD231PS.BCST (DX)(BX*1), Z4, Z0
+	VFMADD231PS.BCST 4(DX)(BX*1), Z4, Z1
+	VFMADD231PS.BCST 8(DX)(BX*1), Z4, Z2
+	VFMADD231PS.BCST 12(DX)(BX*1), Z4, Z3
+	LEAQ             (AX)(CX*2), AX
+	LEAQ             (DX)(BX*2), DX
+	VMOVUPS          (AX), Z4
+	VFMADD231PS.BCST (DX), Z4, Z0
+	VFMADD231PS.BCST 4(DX), Z4, Z1
+	VFMADD231PS.BCST 8(DX), Z4, Z2
+	VFMADD231PS.BCST 12(DX), Z4, Z3
+	PREFETCHT0       (DI)
+	ADDQ             R8, DI
+	DECQ             R9
+	CMOVQEQ          R10, R8
+	VMOVUPS          (AX)(CX*1), Z4
+	VFMADD231PS.BCST (DX)(BX*1), Z4, Z0
+	VFMADD231PS.BCST 4(DX)(BX*1), Z4, Z1
+	VFMADD231PS.BCST 8(DX)(BX*1), Z4, Z2
+	VFMADD231PS.BCST 12(DX)(BX*1), Z4, Z3
+	LEAQ             (AX)(CX*2), AX
+	LEAQ             (DX)(BX*2), DX
+	DECQ             R12
+	JNE              loop
+	TESTQ            SI, SI
+	JE               rest
+	DECQ             runs+104(FP)
+	JE               fetched
+	MOVQ             soon+80(FP), R11
+	ADDQ             ld+88(FP), R11
+	MOVQ             R11, soon+80(FP)
+	JMP              phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VMOVUPS          (AX), Z4
+	VFMADD231PS.BCST (DX), Z4, Z0
+	VFMADD231PS.BCST 4(DX), Z4, Z1
+	VFMADD231PS.BCST 8(DX), Z4, Z2
+	VFMADD231PS.BCST 12(DX), Z4, Z3
+	ADDQ             CX, AX
+	ADDQ             BX, DX
+	DECQ             SI
+	JNE              single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z1, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z3, K1, (AX)
 	VZEROUPPER
 	RET
 
@@ -20065,9 +13120,9 @@ store:
 	VZEROUPPER
 	RET
 
-// func tile4x2BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
+// func tile4x2PairsAVX512(k int, a *float32, lda int, b *uint32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint32, ld int, run int, runs int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile4x2BF16AVX512(SB), NOSPLIT, $0-112
+TEXT ·tile4x2PairsAVX512(SB), NOSPLIT, $0-112
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -20087,33 +13142,45 @@ TEXT ·tile4x2BF16AVX512(SB), NOSPLIT, $0-112
 	JMP    begin
 
 fromC:
-	MOVQ      tail+56(FP), DI
-	MOVL      $-1, R8
-	BZHIL     DI, R8, R8
-	KMOVW     R8, K1
-	MOVQ      c+40(FP), DI
-	MOVQ      ldc+48(FP), R8
-	VMOVUPS   (DI), Z0
-	VMOVUPS.Z 64(DI), K1, Z1
-	ADDQ      R8, DI
-	VMOVUPS   (DI), Z2
-	VMOVUPS.Z 64(DI), K1, Z3
-	ADDQ      R8, DI
-	VMOVUPS   (DI), Z4
-	VMOVUPS.Z 64(DI), K1, Z5
-	ADDQ      R8, DI
-	VMOVUPS   (DI), Z6
-	VMOVUPS.Z 64(DI), K1, Z7
+	MOVQ       tail+56(FP), DI
+	MOVL       $-1, R8
+	BZHIL      DI, R8, R8
+	KMOVW      R8, K1
+	SHRL       $0x10, R8
+	KMOVW      R8, K2
+	MOVQ       c+40(FP), DI
+	MOVQ       ldc+48(FP), R8
+	VMOVUPS.Z  (DI), K1, Z1
+	VMOVUPS.Z  64(DI), K2, Z2
+	VSHUFF32X4 $0x44, Z2, Z1, Z0
+	VSHUFF32X4 $0xee, Z2, Z1, Z1
+	ADDQ       R8, DI
+	VMOVUPS.Z  (DI), K1, Z3
+	VMOVUPS.Z  64(DI), K2, Z4
+	VSHUFF32X4 $0x44, Z4, Z3, Z2
+	VSHUFF32X4 $0xee, Z4, Z3, Z3
+	ADDQ       R8, DI
+	VMOVUPS.Z  (DI), K1, Z5
+	VMOVUPS.Z  64(DI), K2, Z6
+	VSHUFF32X4 $0x44, Z6, Z5, Z4
+	VSHUFF32X4 $0xee, Z6, Z5, Z5
+	ADDQ       R8, DI
+	VMOVUPS.Z  (DI), K1, Z7
+	VMOVUPS.Z  64(DI), K2, Z9
+	VSHUFF32X4 $0x44, Z9, Z7, Z6
+	VSHUFF32X4 $0xee, Z9, Z7, Z7
 
 begin:
-	MOVQ k+0(FP), DI
-	SHRQ $0x02, DI
-	JE   rest
-	MOVQ soonC+72(FP), R8
-	MOVQ ldc+48(FP), R9
-	MOVQ $0x00000004, R10
-	XORQ R11, R11
-	MOVQ soon+80(FP), R12
+	VPTERNLOGD $0xff, Z8, Z8, Z8
+	VPSLLD     $0x10, Z8, Z8
+	MOVQ       k+0(FP), DI
+	SHRQ       $0x02, DI
+	JE         rest
+	MOVQ       soonC+72(FP), R8
+	MOVQ       ldc+48(FP), R9
+	MOVQ       $0x00000004, R10
+	XORQ       R11, R11
+	MOVQ       soon+80(FP), R12
 
 phase:
 	MOVQ    run+96(FP), R13
@@ -20122,81 +13189,77 @@ phase:
 	SUBQ    R13, DI
 
 loop:
-	VPMOVZXWD    (AX), Z8
-	VPSLLD       $0x10, Z8, Z8
-	VPMOVZXWD    32(AX), Z9
-	VPSLLD       $0x10, Z9, Z9
-	VBROADCASTSS (DX), Z10
-	VFMADD231PS  Z10, Z8, Z0
-	VFMADD231PS  Z10, Z9, Z1
-	VBROADCASTSS (DX)(BX*1), Z10
-	VFMADD231PS  Z10, Z8, Z2
-	VFMADD231PS  Z10, Z9, Z3
-	VBROADCASTSS (DX)(BX*2), Z10
-	VFMADD231PS  Z10, Z8, Z4
-	VFMADD231PS  Z10, Z9, Z5
-	VBROADCASTSS (DX)(SI*1), Z10
-	VFMADD231PS  Z10, Z8, Z6
-	VFMADD231PS  Z10, Z9, Z7
+	VMOVUPS      (AX), Z10
+	VPSLLD       $0x10, Z10, Z9
+	VPANDD       Z8, Z10, Z10
+	VBROADCASTSS (DX), Z11
+	VFMADD231PS  Z11, Z9, Z0
+	VFMADD231PS  Z11, Z10, Z1
+	VBROADCASTSS (DX)(BX*1), Z11
+	VFMADD231PS  Z11, Z9, Z2
+	VFMADD231PS  Z11, Z10, Z3
+	VBROADCASTSS (DX)(BX*2), Z11
+	VFMADD231PS  Z11, Z9, Z4
+	VFMADD231PS  Z11, Z10, Z5
+	VBROADCASTSS (DX)(SI*1), Z11
+	VFMADD231PS  Z11, Z9, Z6
+	VFMADD231PS  Z11, Z10, Z7
 	PREFETCHT1   (R12)
 	PREFETCHT1   64(R12)
 	PREFETCHT1   128(R12)
 	PREFETCHT1   192(R12)
 	ADDQ         $0x00000100, R12
-	VPMOVZXWD    (AX)(CX*1), Z8
-	VPSLLD       $0x10, Z8, Z8
-	VPMOVZXWD    32(AX)(CX*1), Z9
-	VPSLLD       $0x10, Z9, Z9
-	VBROADCASTSS 4(DX), Z10
-	VFMADD231PS  Z10, Z8, Z0
-	VFMADD231PS  Z10, Z9, Z1
-	VBROADCASTSS 4(DX)(BX*1), Z10
-	VFMADD231PS  Z10, Z8, Z2
-	VFMADD231PS  Z10, Z9, Z3
-	VBROADCASTSS 4(DX)(BX*2), Z10
-	VFMADD231PS  Z10, Z8, Z4
-	VFMADD231PS  Z10, Z9, Z5
-	VBROADCASTSS 4(DX)(SI*1), Z10
-	VFMADD231PS  Z10, Z8, Z6
-	VFMADD231PS  Z10, Z9, Z7
+	VMOVUPS      (AX)(CX*1), Z10
+	VPSLLD       $0x10, Z10, Z9
+	VPANDD       Z8, Z10, Z10
+	VBROADCASTSS 4(DX), Z11
+	VFMADD231PS  Z11, Z9, Z0
+	VFMADD231PS  Z11, Z10, Z1
+	VBROADCASTSS 4(DX)(BX*1), Z11
+	VFMADD231PS  Z11, Z9, Z2
+	VFMADD231PS  Z11, Z10, Z3
+	VBROADCASTSS 4(DX)(BX*2), Z11
+	VFMADD231PS  Z11, Z9, Z4
+	VFMADD231PS  Z11, Z10, Z5
+	VBROADCASTSS 4(DX)(SI*1), Z11
+	VFMADD231PS  Z11, Z9, Z6
+	VFMADD231PS  Z11, Z10, Z7
 	LEAQ         (AX)(CX*2), AX
-	VPMOVZXWD    (AX), Z8
-	VPSLLD       $0x10, Z8, Z8
-	VPMOVZXWD    32(AX), Z9
-	VPSLLD       $0x10, Z9, Z9
-	VBROADCASTSS 8(DX), Z10
-	VFMADD231PS  Z10, Z8, Z0
-	VFMADD231PS  Z10, Z9, Z1
-	VBROADCASTSS 8(DX)(BX*1), Z10
-	VFMADD231PS  Z10, Z8, Z2
-	VFMADD231PS  Z10, Z9, Z3
-	VBROADCASTSS 8(DX)(BX*2), Z10
-	VFMADD231PS  Z10, Z8, Z4
-	VFMADD231PS  Z10, Z9, Z5
-	VBROADCASTSS 8(DX)(SI*1), Z10
-	VFMADD231PS  Z10, Z8, Z6
-	VFMADD231PS  Z10, Z9, Z7
+	VMOVUPS      (AX), Z10
+	VPSLLD       $0x10, Z10, Z9
+	VPANDD       Z8, Z10, Z10
+	VBROADCASTSS 8(DX), Z11
+	VFMADD231PS  Z11, Z9, Z0
+	VFMADD231PS  Z11, Z10, Z1
+	VBROADCASTSS 8(DX)(BX*1), Z11
+	VFMADD231PS  Z11, Z9, Z2
+	VFMADD231PS  Z11, Z10, Z3
+	VBROADCASTSS 8(DX)(BX*2), Z11
+	VFMADD231PS  Z11, Z9, Z4
+	VFMADD231PS  Z11, Z10, Z5
+	VBROADCASTSS 8(DX)(SI*1), Z11
+	VFMADD231PS  Z11, Z9, Z6
+	VFMADD231PS  Z11, Z10, Z7
 	PREFETCHT0   (R8)
 	PREFETCHT0   64(R8)
 	ADDQ         R9, R8
 	DECQ         R10
 	CMOVQEQ      R11, R9
-	VPMOVZXWD    (AX)(CX*1), Z8
-	VPSLLD       $0x10, Z8, Z8
-	VPMOVZXWD    32(AX)(CX*1), Z9
-	VPSLLD       $0x10, Z9, Z9
-	VBROADCASTSS 12(DX), Z10
-	VFMADD231PS  Z10, Z8, Z0
-	VFMADD231PS  Z10, Z9, Z1
-	VBROADCASTSS 12(DX)(BX*1), Z10
-	VFMADD231PS  Z10, Z8, Z2
-	VFMADD231PS  Z10, Z9, Z3
-	VBROADCASTSS 12(DX)(BX*2), Z10
-	VFMADD231PS  Z10, Z8, Z4
-	VFMADD231PS  Z10, Z9, Z5
-	VBROADCASTSS 12(DX)(SI*1), Z10
-	VFMADD231PS  Z10, Z8, Z6
-	VFMADD231PS  Z10, Z9, Z7
+	VMOVUPS      (AX)(CX*1), Z10
+	VPSLLD       $0x10, Z10, Z9
+	VPANDD       Z8, Z10, Z10
+	VBROADCASTSS 12(DX), Z11
+	VFMADD231PS  Z11, Z9, Z0
+	VFMADD231PS  Z11, Z10, Z1
+	VBROADCASTSS 12(DX)(BX*1), Z11
+	VFMADD231PS  Z11, Z9, Z2
+	VFMADD231PS  Z11, Z10, Z3
+	VBROADCASTSS 12(DX)(BX*2), Z11
+	VFMADD231PS  Z11, Z9, Z4
+	VFMADD231PS  Z11, Z10, Z5
+	VBROADCASTSS 12(DX)(SI*1), Z11
+	VFMADD231PS  Z11, Z9, Z6
+	VFMADD231PS  Z11, Z10, Z7
 	LEAQ         (AX)(CX*2), AX
 	ADDQ         $0x10, DX
 	DECQ         R13
@@ -20221,26 +13284,177 @@ rest:
 	JE   store
 
 single:
-	VPMOVZXWD    (AX), Z8
-	VPSLLD       $0x10, Z8, Z8
-	VPMOVZXWD    32(AX), Z9
-	VPSLLD       $0x10, Z9, Z9
-	VBROADCASTSS (DX), Z10
-	VFMADD231PS  Z10, Z8, Z0
-	VFMADD231PS  Z10, Z9, Z1
-	VBROADCASTSS (DX)(BX*1), Z10
-	VFMADD231PS  Z10, Z8, Z2
-	VFMADD231PS  Z10, Z9, Z3
-	VBROADCASTSS (DX)(BX*2), Z10
-	VFMADD231PS  Z10, Z8, Z4
-	VFMADD231PS  Z10, Z9, Z5
-	VBROADCASTSS (DX)(SI*1), Z10
-	VFMADD231PS  Z10, Z8, Z6
-	VFMADD231PS  Z10, Z9, Z7
+	VMOVUPS      (AX), Z10
+	VPSLLD       $0x10, Z10, Z9
+	VPANDD       Z8, Z10, Z10
+	VBROADCASTSS (DX), Z11
+	VFMADD231PS  Z11, Z9, Z0
+	VFMADD231PS  Z11, Z10, Z1
+	VBROADCASTSS (DX)(BX*1), Z11
+	VFMADD231PS  Z11, Z9, Z2
+	VFMADD231PS  Z11, Z10, Z3
+	VBROADCASTSS (DX)(BX*2), Z11
+	VFMADD231PS  Z11, Z9, Z4
+	VFMADD231PS  Z11, Z10, Z5
+	VBROADCASTSS (DX)(SI*1), Z11
+	VFMADD231PS  Z11, Z9, Z6
+	VFMADD231PS  Z11, Z10, Z7
 	ADDQ         CX, AX
 	ADDQ         $0x04, DX
 	DECQ         DI
 	JNE          single
+
+store:
+	MOVQ       tail+56(FP), AX
+	MOVL       $-1, CX
+	BZHIL      AX, CX, CX
+	KMOVW      CX, K1
+	SHRL       $0x10, CX
+	KMOVW      CX, K2
+	MOVQ       c+40(FP), AX
+	MOVQ       ldc+48(FP), CX
+	VSHUFF32X4 $0x44, Z1, Z0, Z8
+	VSHUFF32X4 $0xee, Z1, Z0, Z0
+	VMOVUPS    Z8, K1, (AX)
+	VMOVUPS    Z0, K2, 64(AX)
+	ADDQ       CX, AX
+	VSHUFF32X4 $0x44, Z3, Z2, Z0
+	VSHUFF32X4 $0xee, Z3, Z2, Z1
+	VMOVUPS    Z0, K1, (AX)
+	VMOVUPS    Z1, K2, 64(AX)
+	ADDQ       CX, AX
+	VSHUFF32X4 $0x44, Z5, Z4, Z0
+	VSHUFF32X4 $0xee, Z5, Z4, Z1
+	VMOVUPS    Z0, K1, (AX)
+	VMOVUPS    Z1, K2, 64(AX)
+	ADDQ       CX, AX
+	VSHUFF32X4 $0x44, Z7, Z6, Z0
+	VSHUFF32X4 $0xee, Z7, Z6, Z1
+	VMOVUPS    Z0, K1, (AX)
+	VMOVUPS    Z1, K2, 64(AX)
+	VZEROUPPER
+	RET
+
+// func tile5x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile5x1AVX512(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (BX)(BX*2), SI
+	MOVB   load+64(FP), DI
+	TESTB  DI, DI
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), DI
+	MOVL      $-1, R8
+	BZHIL     DI, R8, R8
+	KMOVW     R8, K1
+	MOVQ      c+40(FP), DI
+	MOVQ      ldc+48(FP), R8
+	VMOVUPS.Z (DI), K1, Z0
+	ADDQ      R8, DI
+	VMOVUPS.Z (DI), K1, Z1
+	ADDQ      R8, DI
+	VMOVUPS.Z (DI), K1, Z2
+	ADDQ      R8, DI
+	VMOVUPS.Z (DI), K1, Z3
+	ADDQ      R8, DI
+	VMOVUPS.Z (DI), K1, Z4
+
+begin:
+	MOVQ k+0(FP), DI
+	SHRQ $0x02, DI
+	JE   rest
+	MOVQ soonC+72(FP), R8
+	MOVQ ldc+48(FP), R9
+	MOVQ $0x00000005, R10
+	XORQ R11, R11
+	MOVQ soon+80(FP), R12
+
+phase:
+	MOVQ    run+96(FP), R13
+	CMPQ    DI, R13
+	CMOVQLT DI, R13
+	SUBQ    R13, DI
+
+loop:
+	VMOVUPS          (AX), Z5
+	VFMADD231PS.BCST (DX), Z5, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z5, Z1
+	VFMADD231PS.BCST (DX)(BX*2), Z5, Z2
+	VFMADD231PS.BCST (DX)(SI*1), Z5, Z3
+	VFMADD231PS.BCST (DX)(BX*4), Z5, Z4
+	PREFETCHT1       (R12)
+	PREFETCHT1       64(R12)
+	PREFETCHT1       128(R12)
+	PREFETCHT1       192(R12)
+	ADDQ             $0x00000100, R12
+	VMOVUPS          (AX)(CX*1), Z5
+	VFMADD231PS.BCST 4(DX), Z5, Z0
+	VFMADD231PS.BCST 4(DX)(BX*1), Z5, Z1
+	VFMADD231PS.BCST 4(DX)(BX*2), Z5, Z2
+	VFMADD231PS.BCST 4(DX)(SI*1), Z5, Z3
+	VFMADD231PS.BCST 4(DX)(BX*4), Z5, Z4
+	LEAQ             (AX)(CX*2), AX
+	VMOVUPS          (AX), Z5
+	VFMADD231PS.BCST 8(DX), Z5, Z0
+	VFMADD231PS.BCST 8(DX)(BX*1), Z5, Z1
+	VFMADD231PS.BCST 8(DX)(BX*2), Z5, Z2
+	VFMADD231PS.BCST 8(DX)(SI*1), Z5, Z3
+	VFMADD231PS.BCST 8(DX)(BX*4), Z5, Z4
+	PREFETCHT0       (R8)
+	ADDQ             R9, R8
+	DECQ             R10
+	CMOVQEQ          R11, R9
+	VMOVUPS          (AX)(CX*1), Z5
+	VFMADD231PS.BCST 12(DX), Z5, Z0
+	VFMADD231PS.BCST 12(DX)(BX*1), Z5, Z1
+	VFMADD231PS.BCST 12(DX)(BX*2), Z5, Z2
+	VFMADD231PS.BCST 12(DX)(SI*1), Z5, Z3
+	VFMADD231PS.BCST 12(DX)(BX*4), Z5, Z4
+	LEAQ             (AX)(CX*2), AX
+	ADDQ             $0x10, DX
+	DECQ             R13
+	JNE              loop
+	TESTQ            DI, DI
+	JE               rest
+	DECQ             runs+104(FP)
+	JE               fetched
+	MOVQ             soon+80(FP), R12
+	ADDQ             ld+88(FP), R12
+	MOVQ             R12, soon+80(FP)
+	JMP              phase
+
+fetched:
+	MOVQ AX, R12
+	MOVQ DI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), DI
+	ANDQ $0x00000003, DI
+	JE   store
+
+single:
+	VMOVUPS          (AX), Z5
+	VFMADD231PS.BCST (DX), Z5, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z5, Z1
+	VFMADD231PS.BCST (DX)(BX*2), Z5, Z2
+	VFMADD231PS.BCST (DX)(SI*1), Z5, Z3
+	VFMADD231PS.BCST (DX)(BX*4), Z5, Z4
+	ADDQ             CX, AX
+	ADDQ             $0x04, DX
+	DECQ             DI
+	JNE              single
 
 store:
 	MOVQ    tail+56(FP), AX
@@ -20249,17 +13463,155 @@ store:
 	KMOVW   CX, K1
 	MOVQ    c+40(FP), AX
 	MOVQ    ldc+48(FP), CX
-	VMOVUPS Z0, (AX)
-	VMOVUPS Z1, K1, 64(AX)
+	VMOVUPS Z0, K1, (AX)
 	ADDQ    CX, AX
-	VMOVUPS Z2, (AX)
-	VMOVUPS Z3, K1, 64(AX)
+	VMOVUPS Z1, K1, (AX)
 	ADDQ    CX, AX
-	VMOVUPS Z4, (AX)
-	VMOVUPS Z5, K1, 64(AX)
+	VMOVUPS Z2, K1, (AX)
 	ADDQ    CX, AX
-	VMOVUPS Z6, (AX)
-	VMOVUPS Z7, K1, 64(AX)
+	VMOVUPS Z3, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, K1, (AX)
+	VZEROUPPER
+	RET
+
+// func tile5x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile5x1TAVX512(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), SI
+	MOVL      $-1, DI
+	BZHIL     SI, DI, DI
+	KMOVW     DI, K1
+	MOVQ      c+40(FP), SI
+	MOVQ      ldc+48(FP), DI
+	VMOVUPS.Z (SI), K1, Z0
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z1
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z2
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z3
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z4
+
+begin:
+	MOVQ k+0(FP), SI
+	SHRQ $0x02, SI
+	JE   rest
+	MOVQ soonC+72(FP), DI
+	MOVQ ldc+48(FP), R8
+	MOVQ $0x00000005, R9
+	XORQ R10, R10
+	MOVQ soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
+
+loop:
+	VMOVUPS          (AX), Z5
+	VFMADD231PS.BCST (DX), Z5, Z0
+	VFMADD231PS.BCST 4(DX), Z5, Z1
+	VFMADD231PS.BCST 8(DX), Z5, Z2
+	VFMADD231PS.BCST 12(DX), Z5, Z3
+	VFMADD231PS.BCST 16(DX), Z5, Z4
+	PREFETCHT1       (R11)
+	PREFETCHT1       64(R11)
+	PREFETCHT1       128(R11)
+	PREFETCHT1       192(R11)
+	ADDQ             $0x00000100, R11
+	VMOVUPS          (AX)(CX*1), Z5
+	VFMADD231PS.BCST (DX)(BX*1), Z5, Z0
+	VFMADD231PS.BCST 4(DX)(BX*1), Z5, Z1
+	VFMADD231PS.BCST 8(DX)(BX*1), Z5, Z2
+	VFMADD231PS.BCST 12(DX)(BX*1), Z5, Z3
+	VFMADD231PS.BCST 16(DX)(BX*1), Z5, Z4
+	LEAQ             (AX)(CX*2), AX
+	LEAQ             (DX)(BX*2), DX
+	VMOVUPS          (AX), Z5
+	VFMADD231PS.BCST (DX), Z5, Z0
+	VFMADD231PS.BCST 4(DX), Z5, Z1
+	VFMADD231PS.BCST 8(DX), Z5, Z2
+	VFMADD231PS.BCST 12(DX), Z5, Z3
+	VFMADD231PS.BCST 16(DX), Z5, Z4
+	PREFETCHT0       (DI)
+	ADDQ             R8, DI
+	DECQ             R9
+	CMOVQEQ          R10, R8
+	VMOVUPS          (AX)(CX*1), Z5
+	VFMADD231PS.BCST (DX)(BX*1), Z5, Z0
+	VFMADD231PS.BCST 4(DX)(BX*1), Z5, Z1
+	VFMADD231PS.BCST 8(DX)(BX*1), Z5, Z2
+	VFMADD231PS.BCST 12(DX)(BX*1), Z5, Z3
+	VFMADD231PS.BCST 16(DX)(BX*1), Z5, Z4
+	LEAQ             (AX)(CX*2), AX
+	LEAQ             (DX)(BX*2), DX
+	DECQ             R12
+	JNE              loop
+	TESTQ            SI, SI
+	JE               rest
+	DECQ             runs+104(FP)
+	JE               fetched
+	MOVQ             soon+80(FP), R11
+	ADDQ             ld+88(FP), R11
+	MOVQ             R11, soon+80(FP)
+	JMP              phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VMOVUPS          (AX), Z5
+	VFMADD231PS.BCST (DX), Z5, Z0
+	VFMADD231PS.BCST 4(DX), Z5, Z1
+	VFMADD231PS.BCST 8(DX), Z5, Z2
+	VFMADD231PS.BCST 12(DX), Z5, Z3
+	VFMADD231PS.BCST 16(DX), Z5, Z4
+	ADDQ             CX, AX
+	ADDQ             BX, DX
+	DECQ             SI
+	JNE              single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z1, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z3, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, K1, (AX)
 	VZEROUPPER
 	RET
 
@@ -20693,9 +14045,9 @@ store:
 	VZEROUPPER
 	RET
 
-// func tile5x2BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
+// func tile5x2PairsAVX512(k int, a *float32, lda int, b *uint32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint32, ld int, run int, runs int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile5x2BF16AVX512(SB), NOSPLIT, $0-112
+TEXT ·tile5x2PairsAVX512(SB), NOSPLIT, $0-112
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -20717,36 +14069,50 @@ TEXT ·tile5x2BF16AVX512(SB), NOSPLIT, $0-112
 	JMP    begin
 
 fromC:
-	MOVQ      tail+56(FP), DI
-	MOVL      $-1, R8
-	BZHIL     DI, R8, R8
-	KMOVW     R8, K1
-	MOVQ      c+40(FP), DI
-	MOVQ      ldc+48(FP), R8
-	VMOVUPS   (DI), Z0
-	VMOVUPS.Z 64(DI), K1, Z1
-	ADDQ      R8, DI
-	VMOVUPS   (DI), Z2
-	VMOVUPS.Z 64(DI), K1, Z3
-	ADDQ      R8, DI
-	VMOVUPS   (DI), Z4
-	VMOVUPS.Z 64(DI), K1, Z5
-	ADDQ      R8, DI
-	VMOVUPS   (DI), Z6
-	VMOVUPS.Z 64(DI), K1, Z7
-	ADDQ      R8, DI
-	VMOVUPS   (DI), Z8
-	VMOVUPS.Z 64(DI), K1, Z9
+	MOVQ       tail+56(FP), DI
+	MOVL       $-1, R8
+	BZHIL      DI, R8, R8
+	KMOVW      R8, K1
+	SHRL       $0x10, R8
+	KMOVW      R8, K2
+	MOVQ       c+40(FP), DI
+	MOVQ       ldc+48(FP), R8
+	VMOVUPS.Z  (DI), K1, Z1
+	VMOVUPS.Z  64(DI), K2, Z2
+	VSHUFF32X4 $0x44, Z2, Z1, Z0
+	VSHUFF32X4 $0xee, Z2, Z1, Z1
+	ADDQ       R8, DI
+	VMOVUPS.Z  (DI), K1, Z3
+	VMOVUPS.Z  64(DI), K2, Z4
+	VSHUFF32X4 $0x44, Z4, Z3, Z2
+	VSHUFF32X4 $0xee, Z4, Z3, Z3
+	ADDQ       R8, DI
+	VMOVUPS.Z  (DI), K1, Z5
+	VMOVUPS.Z  64(DI), K2, Z6
+	VSHUFF32X4 $0x44, Z6, Z5, Z4
+	VSHUFF32X4 $0xee, Z6, Z5, Z5
+	ADDQ       R8, DI
+	VMOVUPS.Z  (DI), K1, Z7
+	VMOVUPS.Z  64(DI), K2, Z8
+	VSHUFF32X4 $0x44, Z8, Z7, Z6
+	VSHUFF32X4 $0xee, Z8, Z7, Z7
+	ADDQ       R8, DI
+	VMOVUPS.Z  (DI), K1, Z9
+	VMOVUPS.Z  64(DI), K2, Z11
+	VSHUFF32X4 $0x44, Z11, Z9, Z8
+	VSHUFF32X4 $0xee, Z11, Z9, Z9
 
 begin:
-	MOVQ k+0(FP), DI
-	SHRQ $0x02, DI
-	JE   rest
-	MOVQ soonC+72(FP), R8
-	MOVQ ldc+48(FP), R9
-	MOVQ $0x00000005, R10
-	XORQ R11, R11
-	MOVQ soon+80(FP), R12
+	VPTERNLOGD $0xff, Z10, Z10, Z10
+	VPSLLD     $0x10, Z10, Z10
+	MOVQ       k+0(FP), DI
+	SHRQ       $0x02, DI
+	JE         rest
+	MOVQ       soonC+72(FP), R8
+	MOVQ       ldc+48(FP), R9
+	MOVQ       $0x00000005, R10
+	XORQ       R11, R11
+	MOVQ       soon+80(FP), R12
 
 phase:
 	MOVQ    run+96(FP), R13
@@ -20755,93 +14121,89 @@ phase:
 	SUBQ    R13, DI
 
 loop:
-	VPMOVZXWD    (AX), Z10
-	VPSLLD       $0x10, Z10, Z10
-	VPMOVZXWD    32(AX), Z11
-	VPSLLD       $0x10, Z11, Z11
-	VBROADCASTSS (DX), Z12
-	VFMADD231PS  Z12, Z10, Z0
-	VFMADD231PS  Z12, Z11, Z1
-	VBROADCASTSS (DX)(BX*1), Z12
-	VFMADD231PS  Z12, Z10, Z2
-	VFMADD231PS  Z12, Z11, Z3
-	VBROADCASTSS (DX)(BX*2), Z12
-	VFMADD231PS  Z12, Z10, Z4
-	VFMADD231PS  Z12, Z11, Z5
-	VBROADCASTSS (DX)(SI*1), Z12
-	VFMADD231PS  Z12, Z10, Z6
-	VFMADD231PS  Z12, Z11, Z7
-	VBROADCASTSS (DX)(BX*4), Z12
-	VFMADD231PS  Z12, Z10, Z8
-	VFMADD231PS  Z12, Z11, Z9
+	VMOVUPS      (AX), Z12
+	VPSLLD       $0x10, Z12, Z11
+	VPANDD       Z10, Z12, Z12
+	VBROADCASTSS (DX), Z13
+	VFMADD231PS  Z13, Z11, Z0
+	VFMADD231PS  Z13, Z12, Z1
+	VBROADCASTSS (DX)(BX*1), Z13
+	VFMADD231PS  Z13, Z11, Z2
+	VFMADD231PS  Z13, Z12, Z3
+	VBROADCASTSS (DX)(BX*2), Z13
+	VFMADD231PS  Z13, Z11, Z4
+	VFMADD231PS  Z13, Z12, Z5
+	VBROADCASTSS (DX)(SI*1), Z13
+	VFMADD231PS  Z13, Z11, Z6
+	VFMADD231PS  Z13, Z12, Z7
+	VBROADCASTSS (DX)(BX*4), Z13
+	VFMADD231PS  Z13, Z11, Z8
+	VFMADD231PS  Z13, Z12, Z9
 	PREFETCHT1   (R12)
 	PREFETCHT1   64(R12)
 	PREFETCHT1   128(R12)
 	PREFETCHT1   192(R12)
 	ADDQ         $0x00000100, R12
-	VPMOVZXWD    (AX)(CX*1), Z10
-	VPSLLD       $0x10, Z10, Z10
-	VPMOVZXWD    32(AX)(CX*1), Z11
-	VPSLLD       $0x10, Z11, Z11
-	VBROADCASTSS 4(DX), Z12
-	VFMADD231PS  Z12, Z10, Z0
-	VFMADD231PS  Z12, Z11, Z1
-	VBROADCASTSS 4(DX)(BX*1), Z12
-	VFMADD231PS  Z12, Z10, Z2
-	VFMADD231PS  Z12, Z11, Z3
-	VBROADCASTSS 4(DX)(BX*2), Z12
-	VFMADD231PS  Z12, Z10, Z4
-	VFMADD231PS  Z12, Z11, Z5
-	VBROADCASTSS 4(DX)(SI*1), Z12
-	VFMADD231PS  Z12, Z10, Z6
-	VFMADD231PS  Z12, Z11, Z7
-	VBROADCASTSS 4(DX)(BX*4), Z12
-	VFMADD231PS  Z12, Z10, Z8
-	VFMADD231PS  Z12, Z11, Z9
+	VMOVUPS      (AX)(CX*1), Z12
+	VPSLLD       $0x10, Z12, Z11
+	VPANDD       Z10, Z12, Z12
+	VBROADCASTSS 4(DX), Z13
+	VFMADD231PS  Z13, Z11, Z0
+	VFMADD231PS  Z13, Z12, Z1
+	VBROADCASTSS 4(DX)(BX*1), Z13
+	VFMADD231PS  Z13, Z11, Z2
+	VFMADD231PS  Z13, Z12, Z3
+	VBROADCASTSS 4(DX)(BX*2), Z13
+	VFMADD231PS  Z13, Z11, Z4
+	VFMADD231PS  Z13, Z12, Z5
+	VBROADCASTSS 4(DX)(SI*1), Z13
+	VFMADD231PS  Z13, Z11, Z6
+	VFMADD231PS  Z13, Z12, Z7
+	VBROADCASTSS 4(DX)(BX*4), Z13
+	VFMADD231PS  Z13, Z11, Z8
+	VFMADD231PS  Z13, Z12, Z9
 	LEAQ         (AX)(CX*2), AX
-	VPMOVZXWD    (AX), Z10
-	VPSLLD       $0x10, Z10, Z10
-	VPMOVZXWD    32(AX), Z11
-	VPSLLD       $0x10, Z11, Z11
-	VBROADCASTSS 8(DX), Z12
-	VFMADD231PS  Z12, Z10, Z0
-	VFMADD231PS  Z12, Z11, Z1
-	VBROADCASTSS 8(DX)(BX*1), Z12
-	VFMADD231PS  Z12, Z10, Z2
-	VFMADD231PS  Z12, Z11, Z3
-	VBROADCASTSS 8(DX)(BX*2), Z12
-	VFMADD231PS  Z12, Z10, Z4
-	VFMADD231PS  Z12, Z11, Z5
-	VBROADCASTSS 8(DX)(SI*1), Z12
-	VFMADD231PS  Z12, Z10, Z6
-	VFMADD231PS  Z12, Z11, Z7
-	VBROADCASTSS 8(DX)(BX*4), Z12
-	VFMADD231PS  Z12, Z10, Z8
-	VFMADD231PS  Z12, Z11, Z9
+	VMOVUPS      (AX), Z12
+	VPSLLD       $0x10, Z12, Z11
+	VPANDD       Z10, Z12, Z12
+	VBROADCASTSS 8(DX), Z13
+	VFMADD231PS  Z13, Z11, Z0
+	VFMADD231PS  Z13, Z12, Z1
+	VBROADCASTSS 8(DX)(BX*1), Z13
+	VFMADD231PS  Z13, Z11, Z2
+	VFMADD231PS  Z13, Z12, Z3
+	VBROADCASTSS 8(DX)(BX*2), Z13
+	VFMADD231PS  Z13, Z11, Z4
+	VFMADD231PS  Z13, Z12, Z5
+	VBROADCASTSS 8(DX)(SI*1), Z13
+	VFMADD231PS  Z13, Z11, Z6
+	VFMADD231PS  Z13, Z12, Z7
+	VBROADCASTSS 8(DX)(BX*4), Z13
+	VFMADD231PS  Z13, Z11, Z8
+	VFMADD231PS  Z13, Z12, Z9
 	PREFETCHT0   (R8)
 	PREFETCHT0   64(R8)
 	ADDQ         R9, R8
 	DECQ         R10
 	CMOVQEQ      R11, R9
-	VPMOVZXWD    (AX)(CX*1), Z10
-	VPSLLD       $0x10, Z10, Z10
-	VPMOVZXWD    32(AX)(CX*1), Z11
-	VPSLLD       $0x10, Z11, Z11
-	VBROADCASTSS 12(DX), Z12
-	VFMADD231PS  Z12, Z10, Z0
-	VFMADD231PS  Z12, Z11, Z1
-	VBROADCASTSS 12(DX)(BX*1), Z12
-	VFMADD231PS  Z12, Z10, Z2
-	VFMADD231PS  Z12, Z11, Z3
-	VBROADCASTSS 12(DX)(BX*2), Z12
-	VFMADD231PS  Z12, Z10, Z4
-	VFMADD231PS  Z12, Z11, Z5
-	VBROADCASTSS 12(DX)(SI*1), Z12
-	VFMADD231PS  Z12, Z10, Z6
-	VFMADD231PS  Z12, Z11, Z7
-	VBROADCASTSS 12(DX)(BX*4), Z12
-	VFMADD231PS  Z12, Z10, Z8
-	VFMADD231PS  Z12, Z11, Z9
+	VMOVUPS      (AX)(CX*1), Z12
+	VPSLLD       $0x10, Z12, Z11
+	VPANDD       Z10, Z12, Z12
+	VBROADCASTSS 12(DX), Z13
+	VFMADD231PS  Z13, Z11, Z0
+	VFMADD231PS  Z13, Z12, Z1
+	VBROADCASTSS 12(DX)(BX*1), Z13
+	VFMADD231PS  Z13, Z11, Z2
+	VFMADD231PS  Z13, Z12, Z3
+	VBROADCASTSS 12(DX)(BX*2), Z13
+	VFMADD231PS  Z13, Z11, Z4
+	VFMADD231PS  Z13, Z12, Z5
+	VBROADCASTSS 12(DX)(SI*1), Z13
+	VFMADD231PS  Z13, Z11, Z6
+	VFMADD231PS  Z13, Z12, Z7
+	VBROADCASTSS 12(DX)(BX*4), Z13
+	VFMADD231PS  Z13, Z11, Z8
+	VFMADD231PS  Z13, Z12, Z9
 	LEAQ         (AX)(CX*2), AX
 	ADDQ         $0x10, DX
 	DECQ         R13
@@ -20866,29 +14228,197 @@ rest:
 	JE   store
 
 single:
-	VPMOVZXWD    (AX), Z10
-	VPSLLD       $0x10, Z10, Z10
-	VPMOVZXWD    32(AX), Z11
-	VPSLLD       $0x10, Z11, Z11
-	VBROADCASTSS (DX), Z12
-	VFMADD231PS  Z12, Z10, Z0
-	VFMADD231PS  Z12, Z11, Z1
-	VBROADCASTSS (DX)(BX*1), Z12
-	VFMADD231PS  Z12, Z10, Z2
-	VFMADD231PS  Z12, Z11, Z3
-	VBROADCASTSS (DX)(BX*2), Z12
-	VFMADD231PS  Z12, Z10, Z4
-	VFMADD231PS  Z12, Z11, Z5
-	VBROADCASTSS (DX)(SI*1), Z12
-	VFMADD231PS  Z12, Z10, Z6
-	VFMADD231PS  Z12, Z11, Z7
-	VBROADCASTSS (DX)(BX*4), Z12
-	VFMADD231PS  Z12, Z10, Z8
-	VFMADD231PS  Z12, Z11, Z9
+	VMOVUPS      (AX), Z12
+	VPSLLD       $0x10, Z12, Z11
+	VPANDD       Z10, Z12, Z12
+	VBROADCASTSS (DX), Z13
+	VFMADD231PS  Z13, Z11, Z0
+	VFMADD231PS  Z13, Z12, Z1
+	VBROADCASTSS (DX)(BX*1), Z13
+	VFMADD231PS  Z13, Z11, Z2
+	VFMADD231PS  Z13, Z12, Z3
+	VBROADCASTSS (DX)(BX*2), Z13
+	VFMADD231PS  Z13, Z11, Z4
+	VFMADD231PS  Z13, Z12, Z5
+	VBROADCASTSS (DX)(SI*1), Z13
+	VFMADD231PS  Z13, Z11, Z6
+	VFMADD231PS  Z13, Z12, Z7
+	VBROADCASTSS (DX)(BX*4), Z13
+	VFMADD231PS  Z13, Z11, Z8
+	VFMADD231PS  Z13, Z12, Z9
 	ADDQ         CX, AX
 	ADDQ         $0x04, DX
 	DECQ         DI
 	JNE          single
+
+store:
+	MOVQ       tail+56(FP), AX
+	MOVL       $-1, CX
+	BZHIL      AX, CX, CX
+	KMOVW      CX, K1
+	SHRL       $0x10, CX
+	KMOVW      CX, K2
+	MOVQ       c+40(FP), AX
+	MOVQ       ldc+48(FP), CX
+	VSHUFF32X4 $0x44, Z1, Z0, Z10
+	VSHUFF32X4 $0xee, Z1, Z0, Z0
+	VMOVUPS    Z10, K1, (AX)
+	VMOVUPS    Z0, K2, 64(AX)
+	ADDQ       CX, AX
+	VSHUFF32X4 $0x44, Z3, Z2, Z0
+	VSHUFF32X4 $0xee, Z3, Z2, Z1
+	VMOVUPS    Z0, K1, (AX)
+	VMOVUPS    Z1, K2, 64(AX)
+	ADDQ       CX, AX
+	VSHUFF32X4 $0x44, Z5, Z4, Z0
+	VSHUFF32X4 $0xee, Z5, Z4, Z1
+	VMOVUPS    Z0, K1, (AX)
+	VMOVUPS    Z1, K2, 64(AX)
+	ADDQ       CX, AX
+	VSHUFF32X4 $0x44, Z7, Z6, Z0
+	VSHUFF32X4 $0xee, Z7, Z6, Z1
+	VMOVUPS    Z0, K1, (AX)
+	VMOVUPS    Z1, K2, 64(AX)
+	ADDQ       CX, AX
+	VSHUFF32X4 $0x44, Z9, Z8, Z0
+	VSHUFF32X4 $0xee, Z9, Z8, Z1
+	VMOVUPS    Z0, K1, (AX)
+	VMOVUPS    Z1, K2, 64(AX)
+	VZEROUPPER
+	RET
+
+// func tile6x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile6x1AVX512(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (DX)(BX*4), SI
+	ADDQ   BX, SI
+	LEAQ   (BX)(BX*2), DI
+	MOVB   load+64(FP), R8
+	TESTB  R8, R8
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), R8
+	MOVL      $-1, R9
+	BZHIL     R8, R9, R9
+	KMOVW     R9, K1
+	MOVQ      c+40(FP), R8
+	MOVQ      ldc+48(FP), R9
+	VMOVUPS.Z (R8), K1, Z0
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z1
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z2
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z3
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z4
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z5
+
+begin:
+	MOVQ k+0(FP), R8
+	SHRQ $0x02, R8
+	JE   rest
+	MOVQ soonC+72(FP), R9
+	MOVQ ldc+48(FP), R10
+	MOVQ $0x00000006, R11
+	XORQ R12, R12
+	MOVQ soon+80(FP), R13
+
+phase:
+	MOVQ    run+96(FP), R14
+	CMPQ    R8, R14
+	CMOVQLT R8, R14
+	SUBQ    R14, R8
+
+loop:
+	VMOVUPS          (AX), Z6
+	VFMADD231PS.BCST (DX), Z6, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z6, Z1
+	VFMADD231PS.BCST (DX)(BX*2), Z6, Z2
+	VFMADD231PS.BCST (DX)(DI*1), Z6, Z3
+	VFMADD231PS.BCST (DX)(BX*4), Z6, Z4
+	VFMADD231PS.BCST (SI), Z6, Z5
+	PREFETCHT1       (R13)
+	PREFETCHT1       64(R13)
+	PREFETCHT1       128(R13)
+	PREFETCHT1       192(R13)
+	ADDQ             $0x00000100, R13
+	VMOVUPS          (AX)(CX*1), Z6
+	VFMADD231PS.BCST 4(DX), Z6, Z0
+	VFMADD231PS.BCST 4(DX)(BX*1), Z6, Z1
+	VFMADD231PS.BCST 4(DX)(BX*2), Z6, Z2
+	VFMADD231PS.BCST 4(DX)(DI*1), Z6, Z3
+	VFMADD231PS.BCST 4(DX)(BX*4), Z6, Z4
+	VFMADD231PS.BCST 4(SI), Z6, Z5
+	LEAQ             (AX)(CX*2), AX
+	VMOVUPS          (AX), Z6
+	VFMADD231PS.BCST 8(DX), Z6, Z0
+	VFMADD231PS.BCST 8(DX)(BX*1), Z6, Z1
+	VFMADD231PS.BCST 8(DX)(BX*2), Z6, Z2
+	VFMADD231PS.BCST 8(DX)(DI*1), Z6, Z3
+	VFMADD231PS.BCST 8(DX)(BX*4), Z6, Z4
+	VFMADD231PS.BCST 8(SI), Z6, Z5
+	PREFETCHT0       (R9)
+	ADDQ             R10, R9
+	DECQ             R11
+	CMOVQEQ          R12, R10
+	VMOVUPS          (AX)(CX*1), Z6
+	VFMADD231PS.BCST 12(DX), Z6, Z0
+	VFMADD231PS.BCST 12(DX)(BX*1), Z6, Z1
+	VFMADD231PS.BCST 12(DX)(BX*2), Z6, Z2
+	VFMADD231PS.BCST 12(DX)(DI*1), Z6, Z3
+	VFMADD231PS.BCST 12(DX)(BX*4), Z6, Z4
+	VFMADD231PS.BCST 12(SI), Z6, Z5
+	LEAQ             (AX)(CX*2), AX
+	ADDQ             $0x10, DX
+	ADDQ             $0x10, SI
+	DECQ             R14
+	JNE              loop
+	TESTQ            R8, R8
+	JE               rest
+	DECQ             runs+104(FP)
+	JE               fetched
+	MOVQ             soon+80(FP), R13
+	ADDQ             ld+88(FP), R13
+	MOVQ             R13, soon+80(FP)
+	JMP              phase
+
+fetched:
+	MOVQ AX, R13
+	MOVQ R8, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), R8
+	ANDQ $0x00000003, R8
+	JE   store
+
+single:
+	VMOVUPS          (AX), Z6
+	VFMADD231PS.BCST (DX), Z6, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z6, Z1
+	VFMADD231PS.BCST (DX)(BX*2), Z6, Z2
+	VFMADD231PS.BCST (DX)(DI*1), Z6, Z3
+	VFMADD231PS.BCST (DX)(BX*4), Z6, Z4
+	VFMADD231PS.BCST (SI), Z6, Z5
+	ADDQ             CX, AX
+	ADDQ             $0x04, DX
+	ADDQ             $0x04, SI
+	DECQ             R8
+	JNE              single
 
 store:
 	MOVQ    tail+56(FP), AX
@@ -20897,20 +14427,167 @@ store:
 	KMOVW   CX, K1
 	MOVQ    c+40(FP), AX
 	MOVQ    ldc+48(FP), CX
-	VMOVUPS Z0, (AX)
-	VMOVUPS Z1, K1, 64(AX)
+	VMOVUPS Z0, K1, (AX)
 	ADDQ    CX, AX
-	VMOVUPS Z2, (AX)
-	VMOVUPS Z3, K1, 64(AX)
+	VMOVUPS Z1, K1, (AX)
 	ADDQ    CX, AX
-	VMOVUPS Z4, (AX)
-	VMOVUPS Z5, K1, 64(AX)
+	VMOVUPS Z2, K1, (AX)
 	ADDQ    CX, AX
-	VMOVUPS Z6, (AX)
-	VMOVUPS Z7, K1, 64(AX)
+	VMOVUPS Z3, K1, (AX)
 	ADDQ    CX, AX
-	VMOVUPS Z8, (AX)
-	VMOVUPS Z9, K1, 64(AX)
+	VMOVUPS Z4, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z5, K1, (AX)
+	VZEROUPPER
+	RET
+
+// func tile6x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile6x1TAVX512(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), SI
+	MOVL      $-1, DI
+	BZHIL     SI, DI, DI
+	KMOVW     DI, K1
+	MOVQ      c+40(FP), SI
+	MOVQ      ldc+48(FP), DI
+	VMOVUPS.Z (SI), K1, Z0
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z1
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z2
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z3
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z4
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z5
+
+begin:
+	MOVQ k+0(FP), SI
+	SHRQ $0x02, SI
+	JE   rest
+	MOVQ soonC+72(FP), DI
+	MOVQ ldc+48(FP), R8
+	MOVQ $0x00000006, R9
+	XORQ R10, R10
+	MOVQ soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
+
+loop:
+	VMOVUPS          (AX), Z6
+	VFMADD231PS.BCST (DX), Z6, Z0
+	VFMADD231PS.BCST 4(DX), Z6, Z1
+	VFMADD231PS.BCST 8(DX), Z6, Z2
+	VFMADD231PS.BCST 12(DX), Z6, Z3
+	VFMADD231PS.BCST 16(DX), Z6, Z4
+	VFMADD231PS.BCST 20(DX), Z6, Z5
+	PREFETCHT1       (R11)
+	PREFETCHT1       64(R11)
+	PREFETCHT1       128(R11)
+	PREFETCHT1       192(R11)
+	ADDQ             $0x00000100, R11
+	VMOVUPS          (AX)(CX*1), Z6
+	VFMADD231PS.BCST (DX)(BX*1), Z6, Z0
+	VFMADD231PS.BCST 4(DX)(BX*1), Z6, Z1
+	VFMADD231PS.BCST 8(DX)(BX*1), Z6, Z2
+	VFMADD231PS.BCST 12(DX)(BX*1), Z6, Z3
+	VFMADD231PS.BCST 16(DX)(BX*1), Z6, Z4
+	VFMADD231PS.BCST 20(DX)(BX*1), Z6, Z5
+	LEAQ             (AX)(CX*2), AX
+	LEAQ             (DX)(BX*2), DX
+	VMOVUPS          (AX), Z6
+	VFMADD231PS.BCST (DX), Z6, Z0
+	VFMADD231PS.BCST 4(DX), Z6, Z1
+	VFMADD231PS.BCST 8(DX), Z6, Z2
+	VFMADD231PS.BCST 12(DX), Z6, Z3
+	VFMADD231PS.BCST 16(DX), Z6, Z4
+	VFMADD231PS.BCST 20(DX), Z6, Z5
+	PREFETCHT0       (DI)
+	ADDQ             R8, DI
+	DECQ             R9
+	CMOVQEQ          R10, R8
+	VMOVUPS          (AX)(CX*1), Z6
+	VFMADD231PS.BCST (DX)(BX*1), Z6, Z0
+	VFMADD231PS.BCST 4(DX)(BX*1), Z6, Z1
+	VFMADD231PS.BCST 8(DX)(BX*1), Z6, Z2
+	VFMADD231PS.BCST 12(DX)(BX*1), Z6, Z3
+	VFMADD231PS.BCST 16(DX)(BX*1), Z6, Z4
+	VFMADD231PS.BCST 20(DX)(BX*1), Z6, Z5
+	LEAQ             (AX)(CX*2), AX
+	LEAQ             (DX)(BX*2), DX
+	DECQ             R12
+	JNE              loop
+	TESTQ            SI, SI
+	JE               rest
+	DECQ             runs+104(FP)
+	JE               fetched
+	MOVQ             soon+80(FP), R11
+	ADDQ             ld+88(FP), R11
+	MOVQ             R11, soon+80(FP)
+	JMP              phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VMOVUPS          (AX), Z6
+	VFMADD231PS.BCST (DX), Z6, Z0
+	VFMADD231PS.BCST 4(DX), Z6, Z1
+	VFMADD231PS.BCST 8(DX), Z6, Z2
+	VFMADD231PS.BCST 12(DX), Z6, Z3
+	VFMADD231PS.BCST 16(DX), Z6, Z4
+	VFMADD231PS.BCST 20(DX), Z6, Z5
+	ADDQ             CX, AX
+	ADDQ             BX, DX
+	DECQ             SI
+	JNE              single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z1, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z3, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z5, K1, (AX)
 	VZEROUPPER
 	RET
 
@@ -21394,9 +15071,9 @@ store:
 	VZEROUPPER
 	RET
 
-// func tile6x2BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
+// func tile6x2PairsAVX512(k int, a *float32, lda int, b *uint32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint32, ld int, run int, runs int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile6x2BF16AVX512(SB), NOSPLIT, $0-112
+TEXT ·tile6x2PairsAVX512(SB), NOSPLIT, $0-112
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -21422,39 +15099,55 @@ TEXT ·tile6x2BF16AVX512(SB), NOSPLIT, $0-112
 	JMP    begin
 
 fromC:
-	MOVQ      tail+56(FP), R8
-	MOVL      $-1, R9
-	BZHIL     R8, R9, R9
-	KMOVW     R9, K1
-	MOVQ      c+40(FP), R8
-	MOVQ      ldc+48(FP), R9
-	VMOVUPS   (R8), Z0
-	VMOVUPS.Z 64(R8), K1, Z1
-	ADDQ      R9, R8
-	VMOVUPS   (R8), Z2
-	VMOVUPS.Z 64(R8), K1, Z3
-	ADDQ      R9, R8
-	VMOVUPS   (R8), Z4
-	VMOVUPS.Z 64(R8), K1, Z5
-	ADDQ      R9, R8
-	VMOVUPS   (R8), Z6
-	VMOVUPS.Z 64(R8), K1, Z7
-	ADDQ      R9, R8
-	VMOVUPS   (R8), Z8
-	VMOVUPS.Z 64(R8), K1, Z9
-	ADDQ      R9, R8
-	VMOVUPS   (R8), Z10
-	VMOVUPS.Z 64(R8), K1, Z11
+	MOVQ       tail+56(FP), R8
+	MOVL       $-1, R9
+	BZHIL      R8, R9, R9
+	KMOVW      R9, K1
+	SHRL       $0x10, R9
+	KMOVW      R9, K2
+	MOVQ       c+40(FP), R8
+	MOVQ       ldc+48(FP), R9
+	VMOVUPS.Z  (R8), K1, Z1
+	VMOVUPS.Z  64(R8), K2, Z2
+	VSHUFF32X4 $0x44, Z2, Z1, Z0
+	VSHUFF32X4 $0xee, Z2, Z1, Z1
+	ADDQ       R9, R8
+	VMOVUPS.Z  (R8), K1, Z3
+	VMOVUPS.Z  64(R8), K2, Z4
+	VSHUFF32X4 $0x44, Z4, Z3, Z2
+	VSHUFF32X4 $0xee, Z4, Z3, Z3
+	ADDQ       R9, R8
+	VMOVUPS.Z  (R8), K1, Z5
+	VMOVUPS.Z  64(R8), K2, Z6
+	VSHUFF32X4 $0x44, Z6, Z5, Z4
+	VSHUFF32X4 $0xee, Z6, Z5, Z5
+	ADDQ       R9, R8
+	VMOVUPS.Z  (R8), K1, Z7
+	VMOVUPS.Z  64(R8), K2, Z8
+	VSHUFF32X4 $0x44, Z8, Z7, Z6
+	VSHUFF32X4 $0xee, Z8, Z7, Z7
+	ADDQ       R9, R8
+	VMOVUPS.Z  (R8), K1, Z9
+	VMOVUPS.Z  64(R8), K2, Z10
+	VSHUFF32X4 $0x44, Z10, Z9, Z8
+	VSHUFF32X4 $0xee, Z10, Z9, Z9
+	ADDQ       R9, R8
+	VMOVUPS.Z  (R8), K1, Z11
+	VMOVUPS.Z  64(R8), K2, Z13
+	VSHUFF32X4 $0x44, Z13, Z11, Z10
+	VSHUFF32X4 $0xee, Z13, Z11, Z11
 
 begin:
-	MOVQ k+0(FP), R8
-	SHRQ $0x02, R8
-	JE   rest
-	MOVQ soonC+72(FP), R9
-	MOVQ ldc+48(FP), R10
-	MOVQ $0x00000006, R11
-	XORQ R12, R12
-	MOVQ soon+80(FP), R13
+	VPTERNLOGD $0xff, Z12, Z12, Z12
+	VPSLLD     $0x10, Z12, Z12
+	MOVQ       k+0(FP), R8
+	SHRQ       $0x02, R8
+	JE         rest
+	MOVQ       soonC+72(FP), R9
+	MOVQ       ldc+48(FP), R10
+	MOVQ       $0x00000006, R11
+	XORQ       R12, R12
+	MOVQ       soon+80(FP), R13
 
 phase:
 	MOVQ    run+96(FP), R14
@@ -21463,105 +15156,101 @@ phase:
 	SUBQ    R14, R8
 
 loop:
-	VPMOVZXWD    (AX), Z12
-	VPSLLD       $0x10, Z12, Z12
-	VPMOVZXWD    32(AX), Z13
-	VPSLLD       $0x10, Z13, Z13
-	VBROADCASTSS (DX), Z14
-	VFMADD231PS  Z14, Z12, Z0
-	VFMADD231PS  Z14, Z13, Z1
-	VBROADCASTSS (DX)(BX*1), Z14
-	VFMADD231PS  Z14, Z12, Z2
-	VFMADD231PS  Z14, Z13, Z3
-	VBROADCASTSS (DX)(BX*2), Z14
-	VFMADD231PS  Z14, Z12, Z4
-	VFMADD231PS  Z14, Z13, Z5
-	VBROADCASTSS (DX)(DI*1), Z14
-	VFMADD231PS  Z14, Z12, Z6
-	VFMADD231PS  Z14, Z13, Z7
-	VBROADCASTSS (DX)(BX*4), Z14
-	VFMADD231PS  Z14, Z12, Z8
-	VFMADD231PS  Z14, Z13, Z9
-	VBROADCASTSS (SI), Z14
-	VFMADD231PS  Z14, Z12, Z10
-	VFMADD231PS  Z14, Z13, Z11
+	VMOVUPS      (AX), Z14
+	VPSLLD       $0x10, Z14, Z13
+	VPANDD       Z12, Z14, Z14
+	VBROADCASTSS (DX), Z15
+	VFMADD231PS  Z15, Z13, Z0
+	VFMADD231PS  Z15, Z14, Z1
+	VBROADCASTSS (DX)(BX*1), Z15
+	VFMADD231PS  Z15, Z13, Z2
+	VFMADD231PS  Z15, Z14, Z3
+	VBROADCASTSS (DX)(BX*2), Z15
+	VFMADD231PS  Z15, Z13, Z4
+	VFMADD231PS  Z15, Z14, Z5
+	VBROADCASTSS (DX)(DI*1), Z15
+	VFMADD231PS  Z15, Z13, Z6
+	VFMADD231PS  Z15, Z14, Z7
+	VBROADCASTSS (DX)(BX*4), Z15
+	VFMADD231PS  Z15, Z13, Z8
+	VFMADD231PS  Z15, Z14, Z9
+	VBROADCASTSS (SI), Z15
+	VFMADD231PS  Z15, Z13, Z10
+	VFMADD231PS  Z15, Z14, Z11
 	PREFETCHT1   (R13)
 	PREFETCHT1   64(R13)
 	PREFETCHT1   128(R13)
 	PREFETCHT1   192(R13)
 	ADDQ         $0x00000100, R13
-	VPMOVZXWD    (AX)(CX*1), Z12
-	VPSLLD       $0x10, Z12, Z12
-	VPMOVZXWD    32(AX)(CX*1), Z13
-	VPSLLD       $0x10, Z13, Z13
-	VBROADCASTSS 4(DX), Z14
-	VFMADD231PS  Z14, Z12, Z0
-	VFMADD231PS  Z14, Z13, Z1
-	VBROADCASTSS 4(DX)(BX*1), Z14
-	VFMADD231PS  Z14, Z12, Z2
-	VFMADD231PS  Z14, Z13, Z3
-	VBROADCASTSS 4(DX)(BX*2), Z14
-	VFMADD231PS  Z14, Z12, Z4
-	VFMADD231PS  Z14, Z13, Z5
-	VBROADCASTSS 4(DX)(DI*1), Z14
-	VFMADD231PS  Z14, Z12, Z6
-	VFMADD231PS  Z14, Z13, Z7
-	VBROADCASTSS 4(DX)(BX*4), Z14
-	VFMADD231PS  Z14, Z12, Z8
-	VFMADD231PS  Z14, Z13, Z9
-	VBROADCASTSS 4(SI), Z14
-	VFMADD231PS  Z14, Z12, Z10
-	VFMADD231PS  Z14, Z13, Z11
+	VMOVUPS      (AX)(CX*1), Z14
+	VPSLLD       $0x10, Z14, Z13
+	VPANDD       Z12, Z14, Z14
+	VBROADCASTSS 4(DX), Z15
+	VFMADD231PS  Z15, Z13, Z0
+	VFMADD231PS  Z15, Z14, Z1
+	VBROADCASTSS 4(DX)(BX*1), Z15
+	VFMADD231PS  Z15, Z13, Z2
+	VFMADD231PS  Z15, Z14, Z3
+	VBROADCASTSS 4(DX)(BX*2), Z15
+	VFMADD231PS  Z15, Z13, Z4
+	VFMADD231PS  Z15, Z14, Z5
+	VBROADCASTSS 4(DX)(DI*1), Z15
+	VFMADD231PS  Z15, Z13, Z6
+	VFMADD231PS  Z15, Z14, Z7
+	VBROADCASTSS 4(DX)(BX*4), Z15
+	VFMADD231PS  Z15, Z13, Z8
+	VFMADD231PS  Z15, Z14, Z9
+	VBROADCASTSS 4(SI), Z15
+	VFMADD231PS  Z15, Z13, Z10
+	VFMADD231PS  Z15, Z14, Z11
 	LEAQ         (AX)(CX*2), AX
-	VPMOVZXWD    (AX), Z12
-	VPSLLD       $0x10, Z12, Z12
-	VPMOVZXWD    32(AX), Z13
-	VPSLLD       $0x10, Z13, Z13
-	VBROADCASTSS 8(DX), Z14
-	VFMADD231PS  Z14, Z12, Z0
-	VFMADD231PS  Z14, Z13, Z1
-	VBROADCASTSS 8(DX)(BX*1), Z14
-	VFMADD231PS  Z14, Z12, Z2
-	VFMADD231PS  Z14, Z13, Z3
-	VBROADCASTSS 8(DX)(BX*2), Z14
-	VFMADD231PS  Z14, Z12, Z4
-	VFMADD231PS  Z14, Z13, Z5
-	VBROADCASTSS 8(DX)(DI*1), Z14
-	VFMADD231PS  Z14, Z12, Z6
-	VFMADD231PS  Z14, Z13, Z7
-	VBROADCASTSS 8(DX)(BX*4), Z14
-	VFMADD231PS  Z14, Z12, Z8
-	VFMADD231PS  Z14, Z13, Z9
-	VBROADCASTSS 8(SI), Z14
-	VFMADD231PS  Z14, Z12, Z10
-	VFMADD231PS  Z14, Z13, Z11
+	VMOVUPS      (AX), Z14
+	VPSLLD       $0x10, Z14, Z13
+	VPANDD       Z12, Z14, Z14
+	VBROADCASTSS 8(DX), Z15
+	VFMADD231PS  Z15, Z13, Z0
+	VFMADD231PS  Z15, Z14, Z1
+	VBROADCASTSS 8(DX)(BX*1), Z15
+	VFMADD231PS  Z15, Z13, Z2
+	VFMADD231PS  Z15, Z14, Z3
+	VBROADCASTSS 8(DX)(BX*2), Z15
+	VFMADD231PS  Z15, Z13, Z4
+	VFMADD231PS  Z15, Z14, Z5
+	VBROADCASTSS 8(DX)(DI*1), Z15
+	VFMADD231PS  Z15, Z13, Z6
+	VFMADD231PS  Z15, Z14, Z7
+	VBROADCASTSS 8(DX)(BX*4), Z15
+	VFMADD231PS  Z15, Z13, Z8
+	VFMADD231PS  Z15, Z14, Z9
+	VBROADCASTSS 8(SI), Z15
+	VFMADD231PS  Z15, Z13, Z10
+	VFMADD231PS  Z15, Z14, Z11
 	PREFETCHT0   (R9)
 	PREFETCHT0   64(R9)
 	ADDQ         R10, R9
 	DECQ         R11
 	CMOVQEQ      R12, R10
-	VPMOVZXWD    (AX)(CX*1), Z12
-	VPSLLD       $0x10, Z12, Z12
-	VPMOVZXWD    32(AX)(CX*1), Z13
-	VPSLLD       $0x10, Z13, Z13
-	VBROADCASTSS 12(DX), Z14
-	VFMADD231PS  Z14, Z12, Z0
-	VFMADD231PS  Z14, Z13, Z1
-	VBROADCASTSS 12(DX)(BX*1), Z14
-	VFMADD231PS  Z14, Z12, Z2
-	VFMADD231PS  Z14, Z13, Z3
-	VBROADCASTSS 12(DX)(BX*2), Z14
-	VFMADD231PS  Z14, Z12, Z4
-	VFMADD231PS  Z14, Z13, Z5
-	VBROADCASTSS 12(DX)(DI*1), Z14
-	VFMADD231PS  Z14, Z12, Z6
-	VFMADD231PS  Z14, Z13, Z7
-	VBROADCASTSS 12(DX)(BX*4), Z14
-	VFMADD231PS  Z14, Z12, Z8
-	VFMADD231PS  Z14, Z13, Z9
-	VBROADCASTSS 12(SI), Z14
-	VFMADD231PS  Z14, Z12, Z10
-	VFMADD231PS  Z14, Z13, Z11
+	VMOVUPS      (AX)(CX*1), Z14
+	VPSLLD       $0x10, Z14, Z13
+	VPANDD       Z12, Z14, Z14
+	VBROADCASTSS 12(DX), Z15
+	VFMADD231PS  Z15, Z13, Z0
+	VFMADD231PS  Z15, Z14, Z1
+	VBROADCASTSS 12(DX)(BX*1), Z15
+	VFMADD231PS  Z15, Z13, Z2
+	VFMADD231PS  Z15, Z14, Z3
+	VBROADCASTSS 12(DX)(BX*2), Z15
+	VFMADD231PS  Z15, Z13, Z4
+	VFMADD231PS  Z15, Z14, Z5
+	VBROADCASTSS 12(DX)(DI*1), Z15
+	VFMADD231PS  Z15, Z13, Z6
+	VFMADD231PS  Z15, Z14, Z7
+	VBROADCASTSS 12(DX)(BX*4), Z15
+	VFMADD231PS  Z15, Z13, Z8
+	VFMADD231PS  Z15, Z14, Z9
+	VBROADCASTSS 12(SI), Z15
+	VFMADD231PS  Z15, Z13, Z10
+	VFMADD231PS  Z15, Z14, Z11
 	LEAQ         (AX)(CX*2), AX
 	ADDQ         $0x10, DX
 	ADDQ         $0x10, SI
@@ -21587,33 +15276,214 @@ rest:
 	JE   store
 
 single:
-	VPMOVZXWD    (AX), Z12
-	VPSLLD       $0x10, Z12, Z12
-	VPMOVZXWD    32(AX), Z13
-	VPSLLD       $0x10, Z13, Z13
-	VBROADCASTSS (DX), Z14
-	VFMADD231PS  Z14, Z12, Z0
-	VFMADD231PS  Z14, Z13, Z1
-	VBROADCASTSS (DX)(BX*1), Z14
-	VFMADD231PS  Z14, Z12, Z2
-	VFMADD231PS  Z14, Z13, Z3
-	VBROADCASTSS (DX)(BX*2), Z14
-	VFMADD231PS  Z14, Z12, Z4
-	VFMADD231PS  Z14, Z13, Z5
-	VBROADCASTSS (DX)(DI*1), Z14
-	VFMADD231PS  Z14, Z12, Z6
-	VFMADD231PS  Z14, Z13, Z7
-	VBROADCASTSS (DX)(BX*4), Z14
-	VFMADD231PS  Z14, Z12, Z8
-	VFMADD231PS  Z14, Z13, Z9
-	VBROADCASTSS (SI), Z14
-	VFMADD231PS  Z14, Z12, Z10
-	VFMADD231PS  Z14, Z13, Z11
+	VMOVUPS      (AX), Z14
+	VPSLLD       $0x10, Z14, Z13
+	VPANDD       Z12, Z14, Z14
+	VBROADCASTSS (DX), Z15
+	VFMADD231PS  Z15, Z13, Z0
+	VFMADD231PS  Z15, Z14, Z1
+	VBROADCASTSS (DX)(BX*1), Z15
+	VFMADD231PS  Z15, Z13, Z2
+	VFMADD231PS  Z15, Z14, Z3
+	VBROADCASTSS (DX)(BX*2), Z15
+	VFMADD231PS  Z15, Z13, Z4
+	VFMADD231PS  Z15, Z14, Z5
+	VBROADCASTSS (DX)(DI*1), Z15
+	VFMADD231PS  Z15, Z13, Z6
+	VFMADD231PS  Z15, Z14, Z7
+	VBROADCASTSS (DX)(BX*4), Z15
+	VFMADD231PS  Z15, Z13, Z8
+	VFMADD231PS  Z15, Z14, Z9
+	VBROADCASTSS (SI), Z15
+	VFMADD231PS  Z15, Z13, Z10
+	VFMADD231PS  Z15, Z14, Z11
 	ADDQ         CX, AX
 	ADDQ         $0x04, DX
 	ADDQ         $0x04, SI
 	DECQ         R8
 	JNE          single
+
+store:
+	MOVQ       tail+56(FP), AX
+	MOVL       $-1, CX
+	BZHIL      AX, CX, CX
+	KMOVW      CX, K1
+	SHRL       $0x10, CX
+	KMOVW      CX, K2
+	MOVQ       c+40(FP), AX
+	MOVQ       ldc+48(FP), CX
+	VSHUFF32X4 $0x44, Z1, Z0, Z12
+	VSHUFF32X4 $0xee, Z1, Z0, Z0
+	VMOVUPS    Z12, K1, (AX)
+	VMOVUPS    Z0, K2, 64(AX)
+	ADDQ       CX, AX
+	VSHUFF32X4 $0x44, Z3, Z2, Z0
+	VSHUFF32X4 $0xee, Z3, Z2, Z1
+	VMOVUPS    Z0, K1, (AX)
+	VMOVUPS    Z1, K2, 64(AX)
+	ADDQ       CX, AX
+	VSHUFF32X4 $0x44, Z5, Z4, Z0
+	VSHUFF32X4 $0xee, Z5, Z4, Z1
+	VMOVUPS    Z0, K1, (AX)
+	VMOVUPS    Z1, K2, 64(AX)
+	ADDQ       CX, AX
+	VSHUFF32X4 $0x44, Z7, Z6, Z0
+	VSHUFF32X4 $0xee, Z7, Z6, Z1
+	VMOVUPS    Z0, K1, (AX)
+	VMOVUPS    Z1, K2, 64(AX)
+	ADDQ       CX, AX
+	VSHUFF32X4 $0x44, Z9, Z8, Z0
+	VSHUFF32X4 $0xee, Z9, Z8, Z1
+	VMOVUPS    Z0, K1, (AX)
+	VMOVUPS    Z1, K2, 64(AX)
+	ADDQ       CX, AX
+	VSHUFF32X4 $0x44, Z11, Z10, Z0
+	VSHUFF32X4 $0xee, Z11, Z10, Z1
+	VMOVUPS    Z0, K1, (AX)
+	VMOVUPS    Z1, K2, 64(AX)
+	VZEROUPPER
+	RET
+
+// func tile7x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile7x1AVX512(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (DX)(BX*4), SI
+	ADDQ   BX, SI
+	LEAQ   (BX)(BX*2), DI
+	MOVB   load+64(FP), R8
+	TESTB  R8, R8
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), R8
+	MOVL      $-1, R9
+	BZHIL     R8, R9, R9
+	KMOVW     R9, K1
+	MOVQ      c+40(FP), R8
+	MOVQ      ldc+48(FP), R9
+	VMOVUPS.Z (R8), K1, Z0
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z1
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z2
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z3
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z4
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z5
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z6
+
+begin:
+	MOVQ k+0(FP), R8
+	SHRQ $0x02, R8
+	JE   rest
+	MOVQ soonC+72(FP), R9
+	MOVQ ldc+48(FP), R10
+	MOVQ $0x00000007, R11
+	XORQ R12, R12
+	MOVQ soon+80(FP), R13
+
+phase:
+	MOVQ    run+96(FP), R14
+	CMPQ    R8, R14
+	CMOVQLT R8, R14
+	SUBQ    R14, R8
+
+loop:
+	VMOVUPS          (AX), Z7
+	VFMADD231PS.BCST (DX), Z7, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z7, Z1
+	VFMADD231PS.BCST (DX)(BX*2), Z7, Z2
+	VFMADD231PS.BCST (DX)(DI*1), Z7, Z3
+	VFMADD231PS.BCST (DX)(BX*4), Z7, Z4
+	VFMADD231PS.BCST (SI), Z7, Z5
+	VFMADD231PS.BCST (SI)(BX*1), Z7, Z6
+	PREFETCHT1       (R13)
+	PREFETCHT1       64(R13)
+	PREFETCHT1       128(R13)
+	PREFETCHT1       192(R13)
+	ADDQ             $0x00000100, R13
+	VMOVUPS          (AX)(CX*1), Z7
+	VFMADD231PS.BCST 4(DX), Z7, Z0
+	VFMADD231PS.BCST 4(DX)(BX*1), Z7, Z1
+	VFMADD231PS.BCST 4(DX)(BX*2), Z7, Z2
+	VFMADD231PS.BCST 4(DX)(DI*1), Z7, Z3
+	VFMADD231PS.BCST 4(DX)(BX*4), Z7, Z4
+	VFMADD231PS.BCST 4(SI), Z7, Z5
+	VFMADD231PS.BCST 4(SI)(BX*1), Z7, Z6
+	LEAQ             (AX)(CX*2), AX
+	VMOVUPS          (AX), Z7
+	VFMADD231PS.BCST 8(DX), Z7, Z0
+	VFMADD231PS.BCST 8(DX)(BX*1), Z7, Z1
+	VFMADD231PS.BCST 8(DX)(BX*2), Z7, Z2
+	VFMADD231PS.BCST 8(DX)(DI*1), Z7, Z3
+	VFMADD231PS.BCST 8(DX)(BX*4), Z7, Z4
+	VFMADD231PS.BCST 8(SI), Z7, Z5
+	VFMADD231PS.BCST 8(SI)(BX*1), Z7, Z6
+	PREFETCHT0       (R9)
+	ADDQ             R10, R9
+	DECQ             R11
+	CMOVQEQ          R12, R10
+	VMOVUPS          (AX)(CX*1), Z7
+	VFMADD231PS.BCST 12(DX), Z7, Z0
+	VFMADD231PS.BCST 12(DX)(BX*1), Z7, Z1
+	VFMADD231PS.BCST 12(DX)(BX*2), Z7, Z2
+	VFMADD231PS.BCST 12(DX)(DI*1), Z7, Z3
+	VFMADD231PS.BCST 12(DX)(BX*4), Z7, Z4
+	VFMADD231PS.BCST 12(SI), Z7, Z5
+	VFMADD231PS.BCST 12(SI)(BX*1), Z7, Z6
+	LEAQ             (AX)(CX*2), AX
+	ADDQ             $0x10, DX
+	ADDQ             $0x10, SI
+	DECQ             R14
+	JNE              loop
+	TESTQ            R8, R8
+	JE               rest
+	DECQ             runs+104(FP)
+	JE               fetched
+	MOVQ             soon+80(FP), R13
+	ADDQ             ld+88(FP), R13
+	MOVQ             R13, soon+80(FP)
+	JMP              phase
+
+fetched:
+	MOVQ AX, R13
+	MOVQ R8, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), R8
+	ANDQ $0x00000003, R8
+	JE   store
+
+single:
+	VMOVUPS          (AX), Z7
+	VFMADD231PS.BCST (DX), Z7, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z7, Z1
+	VFMADD231PS.BCST (DX)(BX*2), Z7, Z2
+	VFMADD231PS.BCST (DX)(DI*1), Z7, Z3
+	VFMADD231PS.BCST (DX)(BX*4), Z7, Z4
+	VFMADD231PS.BCST (SI), Z7, Z5
+	VFMADD231PS.BCST (SI)(BX*1), Z7, Z6
+	ADDQ             CX, AX
+	ADDQ             $0x04, DX
+	ADDQ             $0x04, SI
+	DECQ             R8
+	JNE              single
 
 store:
 	MOVQ    tail+56(FP), AX
@@ -21622,23 +15492,179 @@ store:
 	KMOVW   CX, K1
 	MOVQ    c+40(FP), AX
 	MOVQ    ldc+48(FP), CX
-	VMOVUPS Z0, (AX)
-	VMOVUPS Z1, K1, 64(AX)
+	VMOVUPS Z0, K1, (AX)
 	ADDQ    CX, AX
-	VMOVUPS Z2, (AX)
-	VMOVUPS Z3, K1, 64(AX)
+	VMOVUPS Z1, K1, (AX)
 	ADDQ    CX, AX
-	VMOVUPS Z4, (AX)
-	VMOVUPS Z5, K1, 64(AX)
+	VMOVUPS Z2, K1, (AX)
 	ADDQ    CX, AX
-	VMOVUPS Z6, (AX)
-	VMOVUPS Z7, K1, 64(AX)
+	VMOVUPS Z3, K1, (AX)
 	ADDQ    CX, AX
-	VMOVUPS Z8, (AX)
-	VMOVUPS Z9, K1, 64(AX)
+	VMOVUPS Z4, K1, (AX)
 	ADDQ    CX, AX
-	VMOVUPS Z10, (AX)
-	VMOVUPS Z11, K1, 64(AX)
+	VMOVUPS Z5, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, K1, (AX)
+	VZEROUPPER
+	RET
+
+// func tile7x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile7x1TAVX512(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), SI
+	MOVL      $-1, DI
+	BZHIL     SI, DI, DI
+	KMOVW     DI, K1
+	MOVQ      c+40(FP), SI
+	MOVQ      ldc+48(FP), DI
+	VMOVUPS.Z (SI), K1, Z0
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z1
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z2
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z3
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z4
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z5
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z6
+
+begin:
+	MOVQ k+0(FP), SI
+	SHRQ $0x02, SI
+	JE   rest
+	MOVQ soonC+72(FP), DI
+	MOVQ ldc+48(FP), R8
+	MOVQ $0x00000007, R9
+	XORQ R10, R10
+	MOVQ soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
+
+loop:
+	VMOVUPS          (AX), Z7
+	VFMADD231PS.BCST (DX), Z7, Z0
+	VFMADD231PS.BCST 4(DX), Z7, Z1
+	VFMADD231PS.BCST 8(DX), Z7, Z2
+	VFMADD231PS.BCST 12(DX), Z7, Z3
+	VFMADD231PS.BCST 16(DX), Z7, Z4
+	VFMADD231PS.BCST 20(DX), Z7, Z5
+	VFMADD231PS.BCST 24(DX), Z7, Z6
+	PREFETCHT1       (R11)
+	PREFETCHT1       64(R11)
+	PREFETCHT1       128(R11)
+	PREFETCHT1       192(R11)
+	ADDQ             $0x00000100, R11
+	VMOVUPS          (AX)(CX*1), Z7
+	VFMADD231PS.BCST (DX)(BX*1), Z7, Z0
+	VFMADD231PS.BCST 4(DX)(BX*1), Z7, Z1
+	VFMADD231PS.BCST 8(DX)(BX*1), Z7, Z2
+	VFMADD231PS.BCST 12(DX)(BX*1), Z7, Z3
+	VFMADD231PS.BCST 16(DX)(BX*1), Z7, Z4
+	VFMADD231PS.BCST 20(DX)(BX*1), Z7, Z5
+	VFMADD231PS.BCST 24(DX)(BX*1), Z7, Z6
+	LEAQ             (AX)(CX*2), AX
+	LEAQ             (DX)(BX*2), DX
+	VMOVUPS          (AX), Z7
+	VFMADD231PS.BCST (DX), Z7, Z0
+	VFMADD231PS.BCST 4(DX), Z7, Z1
+	VFMADD231PS.BCST 8(DX), Z7, Z2
+	VFMADD231PS.BCST 12(DX), Z7, Z3
+	VFMADD231PS.BCST 16(DX), Z7, Z4
+	VFMADD231PS.BCST 20(DX), Z7, Z5
+	VFMADD231PS.BCST 24(DX), Z7, Z6
+	PREFETCHT0       (DI)
+	ADDQ             R8, DI
+	DECQ             R9
+	CMOVQEQ          R10, R8
+	VMOVUPS          (AX)(CX*1), Z7
+	VFMADD231PS.BCST (DX)(BX*1), Z7, Z0
+	VFMADD231PS.BCST 4(DX)(BX*1), Z7, Z1
+	VFMADD231PS.BCST 8(DX)(BX*1), Z7, Z2
+	VFMADD231PS.BCST 12(DX)(BX*1), Z7, Z3
+	VFMADD231PS.BCST 16(DX)(BX*1), Z7, Z4
+	VFMADD231PS.BCST 20(DX)(BX*1), Z7, Z5
+	VFMADD231PS.BCST 24(DX)(BX*1), Z7, Z6
+	LEAQ             (AX)(CX*2), AX
+	LEAQ             (DX)(BX*2), DX
+	DECQ             R12
+	JNE              loop
+	TESTQ            SI, SI
+	JE               rest
+	DECQ             runs+104(FP)
+	JE               fetched
+	MOVQ             soon+80(FP), R11
+	ADDQ             ld+88(FP), R11
+	MOVQ             R11, soon+80(FP)
+	JMP              phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VMOVUPS          (AX), Z7
+	VFMADD231PS.BCST (DX), Z7, Z0
+	VFMADD231PS.BCST 4(DX), Z7, Z1
+	VFMADD231PS.BCST 8(DX), Z7, Z2
+	VFMADD231PS.BCST 12(DX), Z7, Z3
+	VFMADD231PS.BCST 16(DX), Z7, Z4
+	VFMADD231PS.BCST 20(DX), Z7, Z5
+	VFMADD231PS.BCST 24(DX), Z7, Z6
+	ADDQ             CX, AX
+	ADDQ             BX, DX
+	DECQ             SI
+	JNE              single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z1, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z3, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z5, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, K1, (AX)
 	VZEROUPPER
 	RET
 
@@ -22168,9 +16194,9 @@ store:
 	VZEROUPPER
 	RET
 
-// func tile7x2BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
+// func tile7x2PairsAVX512(k int, a *float32, lda int, b *uint32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint32, ld int, run int, runs int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile7x2BF16AVX512(SB), NOSPLIT, $0-112
+TEXT ·tile7x2PairsAVX512(SB), NOSPLIT, $0-112
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -22198,42 +16224,60 @@ TEXT ·tile7x2BF16AVX512(SB), NOSPLIT, $0-112
 	JMP    begin
 
 fromC:
-	MOVQ      tail+56(FP), R8
-	MOVL      $-1, R9
-	BZHIL     R8, R9, R9
-	KMOVW     R9, K1
-	MOVQ      c+40(FP), R8
-	MOVQ      ldc+48(FP), R9
-	VMOVUPS   (R8), Z0
-	VMOVUPS.Z 64(R8), K1, Z1
-	ADDQ      R9, R8
-	VMOVUPS   (R8), Z2
-	VMOVUPS.Z 64(R8), K1, Z3
-	ADDQ      R9, R8
-	VMOVUPS   (R8), Z4
-	VMOVUPS.Z 64(R8), K1, Z5
-	ADDQ      R9, R8
-	VMOVUPS   (R8), Z6
-	VMOVUPS.Z 64(R8), K1, Z7
-	ADDQ      R9, R8
-	VMOVUPS   (R8), Z8
-	VMOVUPS.Z 64(R8), K1, Z9
-	ADDQ      R9, R8
-	VMOVUPS   (R8), Z10
-	VMOVUPS.Z 64(R8), K1, Z11
-	ADDQ      R9, R8
-	VMOVUPS   (R8), Z12
-	VMOVUPS.Z 64(R8), K1, Z13
+	MOVQ       tail+56(FP), R8
+	MOVL       $-1, R9
+	BZHIL      R8, R9, R9
+	KMOVW      R9, K1
+	SHRL       $0x10, R9
+	KMOVW      R9, K2
+	MOVQ       c+40(FP), R8
+	MOVQ       ldc+48(FP), R9
+	VMOVUPS.Z  (R8), K1, Z1
+	VMOVUPS.Z  64(R8), K2, Z2
+	VSHUFF32X4 $0x44, Z2, Z1, Z0
+	VSHUFF32X4 $0xee, Z2, Z1, Z1
+	ADDQ       R9, R8
+	VMOVUPS.Z  (R8), K1, Z3
+	VMOVUPS.Z  64(R8), K2, Z4
+	VSHUFF32X4 $0x44, Z4, Z3, Z2
+	VSHUFF32X4 $0xee, Z4, Z3, Z3
+	ADDQ       R9, R8
+	VMOVUPS.Z  (R8), K1, Z5
+	VMOVUPS.Z  64(R8), K2, Z6
+	VSHUFF32X4 $0x44, Z6, Z5, Z4
+	VSHUFF32X4 $0xee, Z6, Z5, Z5
+	ADDQ       R9, R8
+	VMOVUPS.Z  (R8), K1, Z7
+	VMOVUPS.Z  64(R8), K2, Z8
+	VSHUFF32X4 $0x44, Z8, Z7, Z6
+	VSHUFF32X4 $0xee, Z8, Z7, Z7
+	ADDQ       R9, R8
+	VMOVUPS.Z  (R8), K1, Z9
+	VMOVUPS.Z  64(R8), K2, Z10
+	VSHUFF32X4 $0x44, Z10, Z9, Z8
+	VSHUFF32X4 $0xee, Z10, Z9, Z9
+	ADDQ       R9, R8
+	VMOVUPS.Z  (R8), K1, Z11
+	VMOVUPS.Z  64(R8), K2, Z12
+	VSHUFF32X4 $0x44, Z12, Z11, Z10
+	VSHUFF32X4 $0xee, Z12, Z11, Z11
+	ADDQ       R9, R8
+	VMOVUPS.Z  (R8), K1, Z13
+	VMOVUPS.Z  64(R8), K2, Z15
+	VSHUFF32X4 $0x44, Z15, Z13, Z12
+	VSHUFF32X4 $0xee, Z15, Z13, Z13
 
 begin:
-	MOVQ k+0(FP), R8
-	SHRQ $0x02, R8
-	JE   rest
-	MOVQ soonC+72(FP), R9
-	MOVQ ldc+48(FP), R10
-	MOVQ $0x00000007, R11
-	XORQ R12, R12
-	MOVQ soon+80(FP), R13
+	VPTERNLOGD $0xff, Z14, Z14, Z14
+	VPSLLD     $0x10, Z14, Z14
+	MOVQ       k+0(FP), R8
+	SHRQ       $0x02, R8
+	JE         rest
+	MOVQ       soonC+72(FP), R9
+	MOVQ       ldc+48(FP), R10
+	MOVQ       $0x00000007, R11
+	XORQ       R12, R12
+	MOVQ       soon+80(FP), R13
 
 phase:
 	MOVQ    run+96(FP), R14
@@ -22242,117 +16286,113 @@ phase:
 	SUBQ    R14, R8
 
 loop:
-	VPMOVZXWD    (AX), Z14
-	VPSLLD       $0x10, Z14, Z14
-	VPMOVZXWD    32(AX), Z15
-	VPSLLD       $0x10, Z15, Z15
-	VBROADCASTSS (DX), Z16
-	VFMADD231PS  Z16, Z14, Z0
-	VFMADD231PS  Z16, Z15, Z1
-	VBROADCASTSS (DX)(BX*1), Z16
-	VFMADD231PS  Z16, Z14, Z2
-	VFMADD231PS  Z16, Z15, Z3
-	VBROADCASTSS (DX)(BX*2), Z16
-	VFMADD231PS  Z16, Z14, Z4
-	VFMADD231PS  Z16, Z15, Z5
-	VBROADCASTSS (DX)(DI*1), Z16
-	VFMADD231PS  Z16, Z14, Z6
-	VFMADD231PS  Z16, Z15, Z7
-	VBROADCASTSS (DX)(BX*4), Z16
-	VFMADD231PS  Z16, Z14, Z8
-	VFMADD231PS  Z16, Z15, Z9
-	VBROADCASTSS (SI), Z16
-	VFMADD231PS  Z16, Z14, Z10
-	VFMADD231PS  Z16, Z15, Z11
-	VBROADCASTSS (SI)(BX*1), Z16
-	VFMADD231PS  Z16, Z14, Z12
-	VFMADD231PS  Z16, Z15, Z13
+	VMOVUPS      (AX), Z16
+	VPSLLD       $0x10, Z16, Z15
+	VPANDD       Z14, Z16, Z16
+	VBROADCASTSS (DX), Z17
+	VFMADD231PS  Z17, Z15, Z0
+	VFMADD231PS  Z17, Z16, Z1
+	VBROADCASTSS (DX)(BX*1), Z17
+	VFMADD231PS  Z17, Z15, Z2
+	VFMADD231PS  Z17, Z16, Z3
+	VBROADCASTSS (DX)(BX*2), Z17
+	VFMADD231PS  Z17, Z15, Z4
+	VFMADD231PS  Z17, Z16, Z5
+	VBROADCASTSS (DX)(DI*1), Z17
+	VFMADD231PS  Z17, Z15, Z6
+	VFMADD231PS  Z17, Z16, Z7
+	VBROADCASTSS (DX)(BX*4), Z17
+	VFMADD231PS  Z17, Z15, Z8
+	VFMADD231PS  Z17, Z16, Z9
+	VBROADCASTSS (SI), Z17
+	VFMADD231PS  Z17, Z15, Z10
+	VFMADD231PS  Z17, Z16, Z11
+	VBROADCASTSS (SI)(BX*1), Z17
+	VFMADD231PS  Z17, Z15, Z12
+	VFMADD231PS  Z17, Z16, Z13
 	PREFETCHT1   (R13)
 	PREFETCHT1   64(R13)
 	PREFETCHT1   128(R13)
 	PREFETCHT1   192(R13)
 	ADDQ         $0x00000100, R13
-	VPMOVZXWD    (AX)(CX*1), Z14
-	VPSLLD       $0x10, Z14, Z14
-	VPMOVZXWD    32(AX)(CX*1), Z15
-	VPSLLD       $0x10, Z15, Z15
-	VBROADCASTSS 4(DX), Z16
-	VFMADD231PS  Z16, Z14, Z0
-	VFMADD231PS  Z16, Z15, Z1
-	VBROADCASTSS 4(DX)(BX*1), Z16
-	VFMADD231PS  Z16, Z14, Z2
-	VFMADD231PS  Z16, Z15, Z3
-	VBROADCASTSS 4(DX)(BX*2), Z16
-	VFMADD231PS  Z16, Z14, Z4
-	VFMADD231PS  Z16, Z15, Z5
-	VBROADCASTSS 4(DX)(DI*1), Z16
-	VFMADD231PS  Z16, Z14, Z6
-	VFMADD231PS  Z16, Z15, Z7
-	VBROADCASTSS 4(DX)(BX*4), Z16
-	VFMADD231PS  Z16, Z14, Z8
-	VFMADD231PS  Z16, Z15, Z9
-	VBROADCASTSS 4(SI), Z16
-	VFMADD231PS  Z16, Z14, Z10
-	VFMADD231PS  Z16, Z15, Z11
-	VBROADCASTSS 4(SI)(BX*1), Z16
-	VFMADD231PS  Z16, Z14, Z12
-	VFMADD231PS  Z16, Z15, Z13
+	VMOVUPS      (AX)(CX*1), Z16
+	VPSLLD       $0x10, Z16, Z15
+	VPANDD       Z14, Z16, Z16
+	VBROADCASTSS 4(DX), Z17
+	VFMADD231PS  Z17, Z15, Z0
+	VFMADD231PS  Z17, Z16, Z1
+	VBROADCASTSS 4(DX)(BX*1), Z17
+	VFMADD231PS  Z17, Z15, Z2
+	VFMADD231PS  Z17, Z16, Z3
+	VBROADCASTSS 4(DX)(BX*2), Z17
+	VFMADD231PS  Z17, Z15, Z4
+	VFMADD231PS  Z17, Z16, Z5
+	VBROADCASTSS 4(DX)(DI*1), Z17
+	VFMADD231PS  Z17, Z15, Z6
+	VFMADD231PS  Z17, Z16, Z7
+	VBROADCASTSS 4(DX)(BX*4), Z17
+	VFMADD231PS  Z17, Z15, Z8
+	VFMADD231PS  Z17, Z16, Z9
+	VBROADCASTSS 4(SI), Z17
+	VFMADD231PS  Z17, Z15, Z10
+	VFMADD231PS  Z17, Z16, Z11
+	VBROADCASTSS 4(SI)(BX*1), Z17
+	VFMADD231PS  Z17, Z15, Z12
+	VFMADD231PS  Z17, Z16, Z13
 	LEAQ         (AX)(CX*2), AX
-	VPMOVZXWD    (AX), Z14
-	VPSLLD       $0x10, Z14, Z14
-	VPMOVZXWD    32(AX), Z15
-	VPSLLD       $0x10, Z15, Z15
-	VBROADCASTSS 8(DX), Z16
-	VFMADD231PS  Z16, Z14, Z0
-	VFMADD231PS  Z16, Z15, Z1
-	VBROADCASTSS 8(DX)(BX*1), Z16
-	VFMADD231PS  Z16, Z14, Z2
-	VFMADD231PS  Z16, Z15, Z3
-	VBROADCASTSS 8(DX)(BX*2), Z16
-	VFMADD231PS  Z16, Z14, Z4
-	VFMADD231PS  Z16, Z15, Z5
-	VBROADCASTSS 8(DX)(DI*1), Z16
-	VFMADD231PS  Z16, Z14, Z6
-	VFMADD231PS  Z16, Z15, Z7
-	VBROADCASTSS 8(DX)(BX*4), Z16
-	VFMADD231PS  Z16, Z14, Z8
-	VFMADD231PS  Z16, Z15, Z9
-	VBROADCASTSS 8(SI), Z16
-	VFMADD231PS  Z16, Z14, Z10
-	VFMADD231PS  Z16, Z15, Z11
-	VBROADCASTSS 8(SI)(BX*1), Z16
-	VFMADD231PS  Z16, Z14, Z12
-	VFMADD231PS  Z16, Z15, Z13
+	VMOVUPS      (AX), Z16
+	VPSLLD       $0x10, Z16, Z15
+	VPANDD       Z14, Z16, Z16
+	VBROADCASTSS 8(DX), Z17
+	VFMADD231PS  Z17, Z15, Z0
+	VFMADD231PS  Z17, Z16, Z1
+	VBROADCASTSS 8(DX)(BX*1), Z17
+	VFMADD231PS  Z17, Z15, Z2
+	VFMADD231PS  Z17, Z16, Z3
+	VBROADCASTSS 8(DX)(BX*2), Z17
+	VFMADD231PS  Z17, Z15, Z4
+	VFMADD231PS  Z17, Z16, Z5
+	VBROADCASTSS 8(DX)(DI*1), Z17
+	VFMADD231PS  Z17, Z15, Z6
+	VFMADD231PS  Z17, Z16, Z7
+	VBROADCASTSS 8(DX)(BX*4), Z17
+	VFMADD231PS  Z17, Z15, Z8
+	VFMADD231PS  Z17, Z16, Z9
+	VBROADCASTSS 8(SI), Z17
+	VFMADD231PS  Z17, Z15, Z10
+	VFMADD231PS  Z17, Z16, Z11
+	VBROADCASTSS 8(SI)(BX*1), Z17
+	VFMADD231PS  Z17, Z15, Z12
+	VFMADD231PS  Z17, Z16, Z13
 	PREFETCHT0   (R9)
 	PREFETCHT0   64(R9)
 	ADDQ         R10, R9
 	DECQ         R11
 	CMOVQEQ      R12, R10
-	VPMOVZXWD    (AX)(CX*1), Z14
-	VPSLLD       $0x10, Z14, Z14
-	VPMOVZXWD    32(AX)(CX*1), Z15
-	VPSLLD       $0x10, Z15, Z15
-	VBROADCASTSS 12(DX), Z16
-	VFMADD231PS  Z16, Z14, Z0
-	VFMADD231PS  Z16, Z15, Z1
-	VBROADCASTSS 12(DX)(BX*1), Z16
-	VFMADD231PS  Z16, Z14, Z2
-	VFMADD231PS  Z16, Z15, Z3
-	VBROADCASTSS 12(DX)(BX*2), Z16
-	VFMADD231PS  Z16, Z14, Z4
-	VFMADD231PS  Z16, Z15, Z5
-	VBROADCASTSS 12(DX)(DI*1), Z16
-	VFMADD231PS  Z16, Z14, Z6
-	VFMADD231PS  Z16, Z15, Z7
-	VBROADCASTSS 12(DX)(BX*4), Z16
-	VFMADD231PS  Z16, Z14, Z8
-	VFMADD231PS  Z16, Z15, Z9
-	VBROADCASTSS 12(SI), Z16
-	VFMADD231PS  Z16, Z14, Z10
-	VFMADD231PS  Z16, Z15, Z11
-	VBROADCASTSS 12(SI)(BX*1), Z16
-	VFMADD231PS  Z16, Z14, Z12
-	VFMADD231PS  Z16, Z15, Z13
+	VMOVUPS      (AX)(CX*1), Z16
+	VPSLLD       $0x10, Z16, Z15
+	VPANDD       Z14, Z16, Z16
+	VBROADCASTSS 12(DX), Z17
+	VFMADD231PS  Z17, Z15, Z0
+	VFMADD231PS  Z17, Z16, Z1
+	VBROADCASTSS 12(DX)(BX*1), Z17
+	VFMADD231PS  Z17, Z15, Z2
+	VFMADD231PS  Z17, Z16, Z3
+	VBROADCASTSS 12(DX)(BX*2), Z17
+	VFMADD231PS  Z17, Z15, Z4
+	VFMADD231PS  Z17, Z16, Z5
+	VBROADCASTSS 12(DX)(DI*1), Z17
+	VFMADD231PS  Z17, Z15, Z6
+	VFMADD231PS  Z17, Z16, Z7
+	VBROADCASTSS 12(DX)(BX*4), Z17
+	VFMADD231PS  Z17, Z15, Z8
+	VFMADD231PS  Z17, Z16, Z9
+	VBROADCASTSS 12(SI), Z17
+	VFMADD231PS  Z17, Z15, Z10
+	VFMADD231PS  Z17, Z16, Z11
+	VBROADCASTSS 12(SI)(BX*1), Z17
+	VFMADD231PS  Z17, Z15, Z12
+	VFMADD231PS  Z17, Z16, Z13
 	LEAQ         (AX)(CX*2), AX
 	ADDQ         $0x10, DX
 	ADDQ         $0x10, SI
@@ -22378,36 +16418,228 @@ rest:
 	JE   store
 
 single:
-	VPMOVZXWD    (AX), Z14
-	VPSLLD       $0x10, Z14, Z14
-	VPMOVZXWD    32(AX), Z15
-	VPSLLD       $0x10, Z15, Z15
-	VBROADCASTSS (DX), Z16
-	VFMADD231PS  Z16, Z14, Z0
-	VFMADD231PS  Z16, Z15, Z1
-	VBROADCASTSS (DX)(BX*1), Z16
-	VFMADD231PS  Z16, Z14, Z2
-	VFMADD231PS  Z16, Z15, Z3
-	VBROADCASTSS (DX)(BX*2), Z16
-	VFMADD231PS  Z16, Z14, Z4
-	VFMADD231PS  Z16, Z15, Z5
-	VBROADCASTSS (DX)(DI*1), Z16
-	VFMADD231PS  Z16, Z14, Z6
-	VFMADD231PS  Z16, Z15, Z7
-	VBROADCASTSS (DX)(BX*4), Z16
-	VFMADD231PS  Z16, Z14, Z8
-	VFMADD231PS  Z16, Z15, Z9
-	VBROADCASTSS (SI), Z16
-	VFMADD231PS  Z16, Z14, Z10
-	VFMADD231PS  Z16, Z15, Z11
-	VBROADCASTSS (SI)(BX*1), Z16
-	VFMADD231PS  Z16, Z14, Z12
-	VFMADD231PS  Z16, Z15, Z13
+	VMOVUPS      (AX), Z16
+	VPSLLD       $0x10, Z16, Z15
+	VPANDD       Z14, Z16, Z16
+	VBROADCASTSS (DX), Z17
+	VFMADD231PS  Z17, Z15, Z0
+	VFMADD231PS  Z17, Z16, Z1
+	VBROADCASTSS (DX)(BX*1), Z17
+	VFMADD231PS  Z17, Z15, Z2
+	VFMADD231PS  Z17, Z16, Z3
+	VBROADCASTSS (DX)(BX*2), Z17
+	VFMADD231PS  Z17, Z15, Z4
+	VFMADD231PS  Z17, Z16, Z5
+	VBROADCASTSS (DX)(DI*1), Z17
+	VFMADD231PS  Z17, Z15, Z6
+	VFMADD231PS  Z17, Z16, Z7
+	VBROADCASTSS (DX)(BX*4), Z17
+	VFMADD231PS  Z17, Z15, Z8
+	VFMADD231PS  Z17, Z16, Z9
+	VBROADCASTSS (SI), Z17
+	VFMADD231PS  Z17, Z15, Z10
+	VFMADD231PS  Z17, Z16, Z11
+	VBROADCASTSS (SI)(BX*1), Z17
+	VFMADD231PS  Z17, Z15, Z12
+	VFMADD231PS  Z17, Z16, Z13
 	ADDQ         CX, AX
 	ADDQ         $0x04, DX
 	ADDQ         $0x04, SI
 	DECQ         R8
 	JNE          single
+
+store:
+	MOVQ       tail+56(FP), AX
+	MOVL       $-1, CX
+	BZHIL      AX, CX, CX
+	KMOVW      CX, K1
+	SHRL       $0x10, CX
+	KMOVW      CX, K2
+	MOVQ       c+40(FP), AX
+	MOVQ       ldc+48(FP), CX
+	VSHUFF32X4 $0x44, Z1, Z0, Z14
+	VSHUFF32X4 $0xee, Z1, Z0, Z0
+	VMOVUPS    Z14, K1, (AX)
+	VMOVUPS    Z0, K2, 64(AX)
+	ADDQ       CX, AX
+	VSHUFF32X4 $0x44, Z3, Z2, Z0
+	VSHUFF32X4 $0xee, Z3, Z2, Z1
+	VMOVUPS    Z0, K1, (AX)
+	VMOVUPS    Z1, K2, 64(AX)
+	ADDQ       CX, AX
+	VSHUFF32X4 $0x44, Z5, Z4, Z0
+	VSHUFF32X4 $0xee, Z5, Z4, Z1
+	VMOVUPS    Z0, K1, (AX)
+	VMOVUPS    Z1, K2, 64(AX)
+	ADDQ       CX, AX
+	VSHUFF32X4 $0x44, Z7, Z6, Z0
+	VSHUFF32X4 $0xee, Z7, Z6, Z1
+	VMOVUPS    Z0, K1, (AX)
+	VMOVUPS    Z1, K2, 64(AX)
+	ADDQ       CX, AX
+	VSHUFF32X4 $0x44, Z9, Z8, Z0
+	VSHUFF32X4 $0xee, Z9, Z8, Z1
+	VMOVUPS    Z0, K1, (AX)
+	VMOVUPS    Z1, K2, 64(AX)
+	ADDQ       CX, AX
+	VSHUFF32X4 $0x44, Z11, Z10, Z0
+	VSHUFF32X4 $0xee, Z11, Z10, Z1
+	VMOVUPS    Z0, K1, (AX)
+	VMOVUPS    Z1, K2, 64(AX)
+	ADDQ       CX, AX
+	VSHUFF32X4 $0x44, Z13, Z12, Z0
+	VSHUFF32X4 $0xee, Z13, Z12, Z1
+	VMOVUPS    Z0, K1, (AX)
+	VMOVUPS    Z1, K2, 64(AX)
+	VZEROUPPER
+	RET
+
+// func tile8x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile8x1AVX512(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (DX)(BX*4), SI
+	ADDQ   BX, SI
+	LEAQ   (BX)(BX*2), DI
+	MOVB   load+64(FP), R8
+	TESTB  R8, R8
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), R8
+	MOVL      $-1, R9
+	BZHIL     R8, R9, R9
+	KMOVW     R9, K1
+	MOVQ      c+40(FP), R8
+	MOVQ      ldc+48(FP), R9
+	VMOVUPS.Z (R8), K1, Z0
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z1
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z2
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z3
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z4
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z5
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z6
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z7
+
+begin:
+	MOVQ k+0(FP), R8
+	SHRQ $0x02, R8
+	JE   rest
+	MOVQ soonC+72(FP), R9
+	MOVQ ldc+48(FP), R10
+	MOVQ $0x00000008, R11
+	XORQ R12, R12
+	MOVQ soon+80(FP), R13
+
+phase:
+	MOVQ    run+96(FP), R14
+	CMPQ    R8, R14
+	CMOVQLT R8, R14
+	SUBQ    R14, R8
+
+loop:
+	VMOVUPS          (AX), Z8
+	VFMADD231PS.BCST (DX), Z8, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z8, Z1
+	VFMADD231PS.BCST (DX)(BX*2), Z8, Z2
+	VFMADD231PS.BCST (DX)(DI*1), Z8, Z3
+	VFMADD231PS.BCST (DX)(BX*4), Z8, Z4
+	VFMADD231PS.BCST (SI), Z8, Z5
+	VFMADD231PS.BCST (SI)(BX*1), Z8, Z6
+	VFMADD231PS.BCST (SI)(BX*2), Z8, Z7
+	PREFETCHT1       (R13)
+	PREFETCHT1       64(R13)
+	ADDQ             $0x00000080, R13
+	VMOVUPS          (AX)(CX*1), Z8
+	VFMADD231PS.BCST 4(DX), Z8, Z0
+	VFMADD231PS.BCST 4(DX)(BX*1), Z8, Z1
+	VFMADD231PS.BCST 4(DX)(BX*2), Z8, Z2
+	VFMADD231PS.BCST 4(DX)(DI*1), Z8, Z3
+	VFMADD231PS.BCST 4(DX)(BX*4), Z8, Z4
+	VFMADD231PS.BCST 4(SI), Z8, Z5
+	VFMADD231PS.BCST 4(SI)(BX*1), Z8, Z6
+	VFMADD231PS.BCST 4(SI)(BX*2), Z8, Z7
+	LEAQ             (AX)(CX*2), AX
+	VMOVUPS          (AX), Z8
+	VFMADD231PS.BCST 8(DX), Z8, Z0
+	VFMADD231PS.BCST 8(DX)(BX*1), Z8, Z1
+	VFMADD231PS.BCST 8(DX)(BX*2), Z8, Z2
+	VFMADD231PS.BCST 8(DX)(DI*1), Z8, Z3
+	VFMADD231PS.BCST 8(DX)(BX*4), Z8, Z4
+	VFMADD231PS.BCST 8(SI), Z8, Z5
+	VFMADD231PS.BCST 8(SI)(BX*1), Z8, Z6
+	VFMADD231PS.BCST 8(SI)(BX*2), Z8, Z7
+	PREFETCHT0       (R9)
+	ADDQ             R10, R9
+	DECQ             R11
+	CMOVQEQ          R12, R10
+	VMOVUPS          (AX)(CX*1), Z8
+	VFMADD231PS.BCST 12(DX), Z8, Z0
+	VFMADD231PS.BCST 12(DX)(BX*1), Z8, Z1
+	VFMADD231PS.BCST 12(DX)(BX*2), Z8, Z2
+	VFMADD231PS.BCST 12(DX)(DI*1), Z8, Z3
+	VFMADD231PS.BCST 12(DX)(BX*4), Z8, Z4
+	VFMADD231PS.BCST 12(SI), Z8, Z5
+	VFMADD231PS.BCST 12(SI)(BX*1), Z8, Z6
+	VFMADD231PS.BCST 12(SI)(BX*2), Z8, Z7
+	LEAQ             (AX)(CX*2), AX
+	ADDQ             $0x10, DX
+	ADDQ             $0x10, SI
+	DECQ             R14
+	JNE              loop
+	TESTQ            R8, R8
+	JE               rest
+	DECQ             runs+104(FP)
+	JE               fetched
+	MOVQ             soon+80(FP), R13
+	ADDQ             ld+88(FP), R13
+	MOVQ             R13, soon+80(FP)
+	JMP              phase
+
+fetched:
+	MOVQ AX, R13
+	MOVQ R8, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), R8
+	ANDQ $0x00000003, R8
+	JE   store
+
+single:
+	VMOVUPS          (AX), Z8
+	VFMADD231PS.BCST (DX), Z8, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z8, Z1
+	VFMADD231PS.BCST (DX)(BX*2), Z8, Z2
+	VFMADD231PS.BCST (DX)(DI*1), Z8, Z3
+	VFMADD231PS.BCST (DX)(BX*4), Z8, Z4
+	VFMADD231PS.BCST (SI), Z8, Z5
+	VFMADD231PS.BCST (SI)(BX*1), Z8, Z6
+	VFMADD231PS.BCST (SI)(BX*2), Z8, Z7
+	ADDQ             CX, AX
+	ADDQ             $0x04, DX
+	ADDQ             $0x04, SI
+	DECQ             R8
+	JNE              single
 
 store:
 	MOVQ    tail+56(FP), AX
@@ -22416,26 +16648,189 @@ store:
 	KMOVW   CX, K1
 	MOVQ    c+40(FP), AX
 	MOVQ    ldc+48(FP), CX
-	VMOVUPS Z0, (AX)
-	VMOVUPS Z1, K1, 64(AX)
+	VMOVUPS Z0, K1, (AX)
 	ADDQ    CX, AX
-	VMOVUPS Z2, (AX)
-	VMOVUPS Z3, K1, 64(AX)
+	VMOVUPS Z1, K1, (AX)
 	ADDQ    CX, AX
-	VMOVUPS Z4, (AX)
-	VMOVUPS Z5, K1, 64(AX)
+	VMOVUPS Z2, K1, (AX)
 	ADDQ    CX, AX
-	VMOVUPS Z6, (AX)
-	VMOVUPS Z7, K1, 64(AX)
+	VMOVUPS Z3, K1, (AX)
 	ADDQ    CX, AX
-	VMOVUPS Z8, (AX)
-	VMOVUPS Z9, K1, 64(AX)
+	VMOVUPS Z4, K1, (AX)
 	ADDQ    CX, AX
-	VMOVUPS Z10, (AX)
-	VMOVUPS Z11, K1, 64(AX)
+	VMOVUPS Z5, K1, (AX)
 	ADDQ    CX, AX
-	VMOVUPS Z12, (AX)
-	VMOVUPS Z13, K1, 64(AX)
+	VMOVUPS Z6, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z7, K1, (AX)
+	VZEROUPPER
+	RET
+
+// func tile8x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile8x1TAVX512(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), SI
+	MOVL      $-1, DI
+	BZHIL     SI, DI, DI
+	KMOVW     DI, K1
+	MOVQ      c+40(FP), SI
+	MOVQ      ldc+48(FP), DI
+	VMOVUPS.Z (SI), K1, Z0
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z1
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z2
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z3
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z4
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z5
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z6
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z7
+
+begin:
+	MOVQ k+0(FP), SI
+	SHRQ $0x02, SI
+	JE   rest
+	MOVQ soonC+72(FP), DI
+	MOVQ ldc+48(FP), R8
+	MOVQ $0x00000008, R9
+	XORQ R10, R10
+	MOVQ soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
+
+loop:
+	VMOVUPS          (AX), Z8
+	VFMADD231PS.BCST (DX), Z8, Z0
+	VFMADD231PS.BCST 4(DX), Z8, Z1
+	VFMADD231PS.BCST 8(DX), Z8, Z2
+	VFMADD231PS.BCST 12(DX), Z8, Z3
+	VFMADD231PS.BCST 16(DX), Z8, Z4
+	VFMADD231PS.BCST 20(DX), Z8, Z5
+	VFMADD231PS.BCST 24(DX), Z8, Z6
+	VFMADD231PS.BCST 28(DX), Z8, Z7
+	PREFETCHT1       (R11)
+	PREFETCHT1       64(R11)
+	ADDQ             $0x00000080, R11
+	VMOVUPS          (AX)(CX*1), Z8
+	VFMADD231PS.BCST (DX)(BX*1), Z8, Z0
+	VFMADD231PS.BCST 4(DX)(BX*1), Z8, Z1
+	VFMADD231PS.BCST 8(DX)(BX*1), Z8, Z2
+	VFMADD231PS.BCST 12(DX)(BX*1), Z8, Z3
+	VFMADD231PS.BCST 16(DX)(BX*1), Z8, Z4
+	VFMADD231PS.BCST 20(DX)(BX*1), Z8, Z5
+	VFMADD231PS.BCST 24(DX)(BX*1), Z8, Z6
+	VFMADD231PS.BCST 28(DX)(BX*1), Z8, Z7
+	LEAQ             (AX)(CX*2), AX
+	LEAQ             (DX)(BX*2), DX
+	VMOVUPS          (AX), Z8
+	VFMADD231PS.BCST (DX), Z8, Z0
+	VFMADD231PS.BCST 4(DX), Z8, Z1
+	VFMADD231PS.BCST 8(DX), Z8, Z2
+	VFMADD231PS.BCST 12(DX), Z8, Z3
+	VFMADD231PS.BCST 16(DX), Z8, Z4
+	VFMADD231PS.BCST 20(DX), Z8, Z5
+	VFMADD231PS.BCST 24(DX), Z8, Z6
+	VFMADD231PS.BCST 28(DX), Z8, Z7
+	PREFETCHT0       (DI)
+	ADDQ             R8, DI
+	DECQ             R9
+	CMOVQEQ          R10, R8
+	VMOVUPS          (AX)(CX*1), Z8
+	VFMADD231PS.BCST (DX)(BX*1), Z8, Z0
+	VFMADD231PS.BCST 4(DX)(BX*1), Z8, Z1
+	VFMADD231PS.BCST 8(DX)(BX*1), Z8, Z2
+	VFMADD231PS.BCST 12(DX)(BX*1), Z8, Z3
+	VFMADD231PS.BCST 16(DX)(BX*1), Z8, Z4
+	VFMADD231PS.BCST 20(DX)(BX*1), Z8, Z5
+	VFMADD231PS.BCST 24(DX)(BX*1), Z8, Z6
+	VFMADD231PS.BCST 28(DX)(BX*1), Z8, Z7
+	LEAQ             (AX)(CX*2), AX
+	LEAQ             (DX)(BX*2), DX
+	DECQ             R12
+	JNE              loop
+	TESTQ            SI, SI
+	JE               rest
+	DECQ             runs+104(FP)
+	JE               fetched
+	MOVQ             soon+80(FP), R11
+	ADDQ             ld+88(FP), R11
+	MOVQ             R11, soon+80(FP)
+	JMP              phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VMOVUPS          (AX), Z8
+	VFMADD231PS.BCST (DX), Z8, Z0
+	VFMADD231PS.BCST 4(DX), Z8, Z1
+	VFMADD231PS.BCST 8(DX), Z8, Z2
+	VFMADD231PS.BCST 12(DX), Z8, Z3
+	VFMADD231PS.BCST 16(DX), Z8, Z4
+	VFMADD231PS.BCST 20(DX), Z8, Z5
+	VFMADD231PS.BCST 24(DX), Z8, Z6
+	VFMADD231PS.BCST 28(DX), Z8, Z7
+	ADDQ             CX, AX
+	ADDQ             BX, DX
+	DECQ             SI
+	JNE              single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z1, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z3, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z5, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z7, K1, (AX)
 	VZEROUPPER
 	RET
 
@@ -23003,9 +17398,9 @@ store:
 	VZEROUPPER
 	RET
 
-// func tile8x2BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
+// func tile8x2PairsAVX512(k int, a *float32, lda int, b *uint32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint32, ld int, run int, runs int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile8x2BF16AVX512(SB), NOSPLIT, $0-112
+TEXT ·tile8x2PairsAVX512(SB), NOSPLIT, $0-112
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -23035,45 +17430,65 @@ TEXT ·tile8x2BF16AVX512(SB), NOSPLIT, $0-112
 	JMP    begin
 
 fromC:
-	MOVQ      tail+56(FP), R8
-	MOVL      $-1, R9
-	BZHIL     R8, R9, R9
-	KMOVW     R9, K1
-	MOVQ      c+40(FP), R8
-	MOVQ      ldc+48(FP), R9
-	VMOVUPS   (R8), Z0
-	VMOVUPS.Z 64(R8), K1, Z1
-	ADDQ      R9, R8
-	VMOVUPS   (R8), Z2
-	VMOVUPS.Z 64(R8), K1, Z3
-	ADDQ      R9, R8
-	VMOVUPS   (R8), Z4
-	VMOVUPS.Z 64(R8), K1, Z5
-	ADDQ      R9, R8
-	VMOVUPS   (R8), Z6
-	VMOVUPS.Z 64(R8), K1, Z7
-	ADDQ      R9, R8
-	VMOVUPS   (R8), Z8
-	VMOVUPS.Z 64(R8), K1, Z9
-	ADDQ      R9, R8
-	VMOVUPS   (R8), Z10
-	VMOVUPS.Z 64(R8), K1, Z11
-	ADDQ      R9, R8
-	VMOVUPS   (R8), Z12
-	VMOVUPS.Z 64(R8), K1, Z13
-	ADDQ      R9, R8
-	VMOVUPS   (R8), Z14
-	VMOVUPS.Z 64(R8), K1, Z15
+	MOVQ       tail+56(FP), R8
+	MOVL       $-1, R9
+	BZHIL      R8, R9, R9
+	KMOVW      R9, K1
+	SHRL       $0x10, R9
+	KMOVW      R9, K2
+	MOVQ       c+40(FP), R8
+	MOVQ       ldc+48(FP), R9
+	VMOVUPS.Z  (R8), K1, Z1
+	VMOVUPS.Z  64(R8), K2, Z2
+	VSHUFF32X4 $0x44, Z2, Z1, Z0
+	VSHUFF32X4 $0xee, Z2, Z1, Z1
+	ADDQ       R9, R8
+	VMOVUPS.Z  (R8), K1, Z3
+	VMOVUPS.Z  64(R8), K2, Z4
+	VSHUFF32X4 $0x44, Z4, Z3, Z2
+	VSHUFF32X4 $0xee, Z4, Z3, Z3
+	ADDQ       R9, R8
+	VMOVUPS.Z  (R8), K1, Z5
+	VMOVUPS.Z  64(R8), K2, Z6
+	VSHUFF32X4 $0x44, Z6, Z5, Z4
+	VSHUFF32X4 $0xee, Z6, Z5, Z5
+	ADDQ       R9, R8
+	VMOVUPS.Z  (R8), K1, Z7
+	VMOVUPS.Z  64(R8), K2, Z8
+	VSHUFF32X4 $0x44, Z8, Z7, Z6
+	VSHUFF32X4 $0xee, Z8, Z7, Z7
+	ADDQ       R9, R8
+	VMOVUPS.Z  (R8), K1, Z9
+	VMOVUPS.Z  64(R8), K2, Z10
+	VSHUFF32X4 $0x44, Z10, Z9, Z8
+	VSHUFF32X4 $0xee, Z10, Z9, Z9
+	ADDQ       R9, R8
+	VMOVUPS.Z  (R8), K1, Z11
+	VMOVUPS.Z  64(R8), K2, Z12
+	VSHUFF32X4 $0x44, Z12, Z11, Z10
+	VSHUFF32X4 $0xee, Z12, Z11, Z11
+	ADDQ       R9, R8
+	VMOVUPS.Z  (R8), K1, Z13
+	VMOVUPS.Z  64(R8), K2, Z14
+	VSHUFF32X4 $0x44, Z14, Z13, Z12
+	VSHUFF32X4 $0xee, Z14, Z13, Z13
+	ADDQ       R9, R8
+	VMOVUPS.Z  (R8), K1, Z15
+	VMOVUPS.Z  64(R8), K2, Z17
+	VSHUFF32X4 $0x44, Z17, Z15, Z14
+	VSHUFF32X4 $0xee, Z17, Z15, Z15
 
 begin:
-	MOVQ k+0(FP), R8
-	SHRQ $0x02, R8
-	JE   rest
-	MOVQ soonC+72(FP), R9
-	MOVQ ldc+48(FP), R10
-	MOVQ $0x00000008, R11
-	XORQ R12, R12
-	MOVQ soon+80(FP), R13
+	VPTERNLOGD $0xff, Z16, Z16, Z16
+	VPSLLD     $0x10, Z16, Z16
+	MOVQ       k+0(FP), R8
+	SHRQ       $0x02, R8
+	JE         rest
+	MOVQ       soonC+72(FP), R9
+	MOVQ       ldc+48(FP), R10
+	MOVQ       $0x00000008, R11
+	XORQ       R12, R12
+	MOVQ       soon+80(FP), R13
 
 phase:
 	MOVQ    run+96(FP), R14
@@ -23082,127 +17497,123 @@ phase:
 	SUBQ    R14, R8
 
 loop:
-	VPMOVZXWD    (AX), Z16
-	VPSLLD       $0x10, Z16, Z16
-	VPMOVZXWD    32(AX), Z17
-	VPSLLD       $0x10, Z17, Z17
-	VBROADCASTSS (DX), Z18
-	VFMADD231PS  Z18, Z16, Z0
-	VFMADD231PS  Z18, Z17, Z1
-	VBROADCASTSS (DX)(BX*1), Z18
-	VFMADD231PS  Z18, Z16, Z2
-	VFMADD231PS  Z18, Z17, Z3
-	VBROADCASTSS (DX)(BX*2), Z18
-	VFMADD231PS  Z18, Z16, Z4
-	VFMADD231PS  Z18, Z17, Z5
-	VBROADCASTSS (DX)(DI*1), Z18
-	VFMADD231PS  Z18, Z16, Z6
-	VFMADD231PS  Z18, Z17, Z7
-	VBROADCASTSS (DX)(BX*4), Z18
-	VFMADD231PS  Z18, Z16, Z8
-	VFMADD231PS  Z18, Z17, Z9
-	VBROADCASTSS (SI), Z18
-	VFMADD231PS  Z18, Z16, Z10
-	VFMADD231PS  Z18, Z17, Z11
-	VBROADCASTSS (SI)(BX*1), Z18
-	VFMADD231PS  Z18, Z16, Z12
-	VFMADD231PS  Z18, Z17, Z13
-	VBROADCASTSS (SI)(BX*2), Z18
-	VFMADD231PS  Z18, Z16, Z14
-	VFMADD231PS  Z18, Z17, Z15
+	VMOVUPS      (AX), Z18
+	VPSLLD       $0x10, Z18, Z17
+	VPANDD       Z16, Z18, Z18
+	VBROADCASTSS (DX), Z19
+	VFMADD231PS  Z19, Z17, Z0
+	VFMADD231PS  Z19, Z18, Z1
+	VBROADCASTSS (DX)(BX*1), Z19
+	VFMADD231PS  Z19, Z17, Z2
+	VFMADD231PS  Z19, Z18, Z3
+	VBROADCASTSS (DX)(BX*2), Z19
+	VFMADD231PS  Z19, Z17, Z4
+	VFMADD231PS  Z19, Z18, Z5
+	VBROADCASTSS (DX)(DI*1), Z19
+	VFMADD231PS  Z19, Z17, Z6
+	VFMADD231PS  Z19, Z18, Z7
+	VBROADCASTSS (DX)(BX*4), Z19
+	VFMADD231PS  Z19, Z17, Z8
+	VFMADD231PS  Z19, Z18, Z9
+	VBROADCASTSS (SI), Z19
+	VFMADD231PS  Z19, Z17, Z10
+	VFMADD231PS  Z19, Z18, Z11
+	VBROADCASTSS (SI)(BX*1), Z19
+	VFMADD231PS  Z19, Z17, Z12
+	VFMADD231PS  Z19, Z18, Z13
+	VBROADCASTSS (SI)(BX*2), Z19
+	VFMADD231PS  Z19, Z17, Z14
+	VFMADD231PS  Z19, Z18, Z15
 	PREFETCHT1   (R13)
 	PREFETCHT1   64(R13)
 	ADDQ         $0x00000080, R13
-	VPMOVZXWD    (AX)(CX*1), Z16
-	VPSLLD       $0x10, Z16, Z16
-	VPMOVZXWD    32(AX)(CX*1), Z17
-	VPSLLD       $0x10, Z17, Z17
-	VBROADCASTSS 4(DX), Z18
-	VFMADD231PS  Z18, Z16, Z0
-	VFMADD231PS  Z18, Z17, Z1
-	VBROADCASTSS 4(DX)(BX*1), Z18
-	VFMADD231PS  Z18, Z16, Z2
-	VFMADD231PS  Z18, Z17, Z3
-	VBROADCASTSS 4(DX)(BX*2), Z18
-	VFMADD231PS  Z18, Z16, Z4
-	VFMADD231PS  Z18, Z17, Z5
-	VBROADCASTSS 4(DX)(DI*1), Z18
-	VFMADD231PS  Z18, Z16, Z6
-	VFMADD231PS  Z18, Z17, Z7
-	VBROADCASTSS 4(DX)(BX*4), Z18
-	VFMADD231PS  Z18, Z16, Z8
-	VFMADD231PS  Z18, Z17, Z9
-	VBROADCASTSS 4(SI), Z18
-	VFMADD231PS  Z18, Z16, Z10
-	VFMADD231PS  Z18, Z17, Z11
-	VBROADCASTSS 4(SI)(BX*1), Z18
-	VFMADD231PS  Z18, Z16, Z12
-	VFMADD231PS  Z18, Z17, Z13
-	VBROADCASTSS 4(SI)(BX*2), Z18
-	VFMADD231PS  Z18, Z16, Z14
-	VFMADD231PS  Z18, Z17, Z15
+	VMOVUPS      (AX)(CX*1), Z18
+	VPSLLD       $0x10, Z18, Z17
+	VPANDD       Z16, Z18, Z18
+	VBROADCASTSS 4(DX), Z19
+	VFMADD231PS  Z19, Z17, Z0
+	VFMADD231PS  Z19, Z18, Z1
+	VBROADCASTSS 4(DX)(BX*1), Z19
+	VFMADD231PS  Z19, Z17, Z2
+	VFMADD231PS  Z19, Z18, Z3
+	VBROADCASTSS 4(DX)(BX*2), Z19
+	VFMADD231PS  Z19, Z17, Z4
+	VFMADD231PS  Z19, Z18, Z5
+	VBROADCASTSS 4(DX)(DI*1), Z19
+	VFMADD231PS  Z19, Z17, Z6
+	VFMADD231PS  Z19, Z18, Z7
+	VBROADCASTSS 4(DX)(BX*4), Z19
+	VFMADD231PS  Z19, Z17, Z8
+	VFMADD231PS  Z19, Z18, Z9
+	VBROADCASTSS 4(SI), Z19
+	VFMADD231PS  Z19, Z17, Z10
+	VFMADD231PS  Z19, Z18, Z11
+	VBROADCASTSS 4(SI)(BX*1), Z19
+	VFMADD231PS  Z19, Z17, Z12
+	VFMADD231PS  Z19, Z18, Z13
+	VBROADCASTSS 4(SI)(BX*2), Z19
+	VFMADD231PS  Z19, Z17, Z14
+	VFMADD231PS  Z19, Z18, Z15
 	LEAQ         (AX)(CX*2), AX
-	VPMOVZXWD    (AX), Z16
-	VPSLLD       $0x10, Z16, Z16
-	VPMOVZXWD    32(AX), Z17
-	VPSLLD       $0x10, Z17, Z17
-	VBROADCASTSS 8(DX), Z18
-	VFMADD231PS  Z18, Z16, Z0
-	VFMADD231PS  Z18, Z17, Z1
-	VBROADCASTSS 8(DX)(BX*1), Z18
-	VFMADD231PS  Z18, Z16, Z2
-	VFMADD231PS  Z18, Z17, Z3
-	VBROADCASTSS 8(DX)(BX*2), Z18
-	VFMADD231PS  Z18, Z16, Z4
-	VFMADD231PS  Z18, Z17, Z5
-	VBROADCASTSS 8(DX)(DI*1), Z18
-	VFMADD231PS  Z18, Z16, Z6
-	VFMADD231PS  Z18, Z17, Z7
-	VBROADCASTSS 8(DX)(BX*4), Z18
-	VFMADD231PS  Z18, Z16, Z8
-	VFMADD231PS  Z18, Z17, Z9
-	VBROADCASTSS 8(SI), Z18
-	VFMADD231PS  Z18, Z16, Z10
-	VFMADD231PS  Z18, Z17, Z11
-	VBROADCASTSS 8(SI)(BX*1), Z18
-	VFMADD231PS  Z18, Z16, Z12
-	VFMADD231PS  Z18, Z17, Z13
-	VBROADCASTSS 8(SI)(BX*2), Z18
-	VFMADD231PS  Z18, Z16, Z14
-	VFMADD231PS  Z18, Z17, Z15
+	VMOVUPS      (AX), Z18
+	VPSLLD       $0x10, Z18, Z17
+	VPANDD       Z16, Z18, Z18
+	VBROADCASTSS 8(DX), Z19
+	VFMADD231PS  Z19, Z17, Z0
+	VFMADD231PS  Z19, Z18, Z1
+	VBROADCASTSS 8(DX)(BX*1), Z19
+	VFMADD231PS  Z19, Z17, Z2
+	VFMADD231PS  Z19, Z18, Z3
+	VBROADCASTSS 8(DX)(BX*2), Z19
+	VFMADD231PS  Z19, Z17, Z4
+	VFMADD231PS  Z19, Z18, Z5
+	VBROADCASTSS 8(DX)(DI*1), Z19
+	VFMADD231PS  Z19, Z17, Z6
+	VFMADD231PS  Z19, Z18, Z7
+	VBROADCASTSS 8(DX)(BX*4), Z19
+	VFMADD231PS  Z19, Z17, Z8
+	VFMADD231PS  Z19, Z18, Z9
+	VBROADCASTSS 8(SI), Z19
+	VFMADD231PS  Z19, Z17, Z10
+	VFMADD231PS  Z19, Z18, Z11
+	VBROADCASTSS 8(SI)(BX*1), Z19
+	VFMADD231PS  Z19, Z17, Z12
+	VFMADD231PS  Z19, Z18, Z13
+	VBROADCASTSS 8(SI)(BX*2), Z19
+	VFMADD231PS  Z19, Z17, Z14
+	VFMADD231PS  Z19, Z18, Z15
 	PREFETCHT0   (R9)
 	PREFETCHT0   64(R9)
 	ADDQ         R10, R9
 	DECQ         R11
 	CMOVQEQ      R12, R10
-	VPMOVZXWD    (AX)(CX*1), Z16
-	VPSLLD       $0x10, Z16, Z16
-	VPMOVZXWD    32(AX)(CX*1), Z17
-	VPSLLD       $0x10, Z17, Z17
-	VBROADCASTSS 12(DX), Z18
-	VFMADD231PS  Z18, Z16, Z0
-	VFMADD231PS  Z18, Z17, Z1
-	VBROADCASTSS 12(DX)(BX*1), Z18
-	VFMADD231PS  Z18, Z16, Z2
-	VFMADD231PS  Z18, Z17, Z3
-	VBROADCASTSS 12(DX)(BX*2), Z18
-	VFMADD231PS  Z18, Z16, Z4
-	VFMADD231PS  Z18, Z17, Z5
-	VBROADCASTSS 12(DX)(DI*1), Z18
-	VFMADD231PS  Z18, Z16, Z6
-	VFMADD231PS  Z18, Z17, Z7
-	VBROADCASTSS 12(DX)(BX*4), Z18
-	VFMADD231PS  Z18, Z16, Z8
-	VFMADD231PS  Z18, Z17, Z9
-	VBROADCASTSS 12(SI), Z18
-	VFMADD231PS  Z18, Z16, Z10
-	VFMADD231PS  Z18, Z17, Z11
-	VBROADCASTSS 12(SI)(BX*1), Z18
-	VFMADD231PS  Z18, Z16, Z12
-	VFMADD231PS  Z18, Z17, Z13
-	VBROADCASTSS 12(SI)(BX*2), Z18
-	VFMADD231PS  Z18, Z16, Z14
-	VFMADD231PS  Z18, Z17, Z15
+	VMOVUPS      (AX)(CX*1), Z18
+	VPSLLD       $0x10, Z18, Z17
+	VPANDD       Z16, Z18, Z18
+	VBROADCASTSS 12(DX), Z19
+	VFMADD231PS  Z19, Z17, Z0
+	VFMADD231PS  Z19, Z18, Z1
+	VBROADCASTSS 12(DX)(BX*1), Z19
+	VFMADD231PS  Z19, Z17, Z2
+	VFMADD231PS  Z19, Z18, Z3
+	VBROADCASTSS 12(DX)(BX*2), Z19
+	VFMADD231PS  Z19, Z17, Z4
+	VFMADD231PS  Z19, Z18, Z5
+	VBROADCASTSS 12(DX)(DI*1), Z19
+	VFMADD231PS  Z19, Z17, Z6
+	VFMADD231PS  Z19, Z18, Z7
+	VBROADCASTSS 12(DX)(BX*4), Z19
+	VFMADD231PS  Z19, Z17, Z8
+	VFMADD231PS  Z19, Z18, Z9
+	VBROADCASTSS 12(SI), Z19
+	VFMADD231PS  Z19, Z17, Z10
+	VFMADD231PS  Z19, Z18, Z11
+	VBROADCASTSS 12(SI)(BX*1), Z19
+	VFMADD231PS  Z19, Z17, Z12
+	VFMADD231PS  Z19, Z18, Z13
+	VBROADCASTSS 12(SI)(BX*2), Z19
+	VFMADD231PS  Z19, Z17, Z14
+	VFMADD231PS  Z19, Z18, Z15
 	LEAQ         (AX)(CX*2), AX
 	ADDQ         $0x10, DX
 	ADDQ         $0x10, SI
@@ -23228,39 +17639,244 @@ rest:
 	JE   store
 
 single:
-	VPMOVZXWD    (AX), Z16
-	VPSLLD       $0x10, Z16, Z16
-	VPMOVZXWD    32(AX), Z17
-	VPSLLD       $0x10, Z17, Z17
-	VBROADCASTSS (DX), Z18
-	VFMADD231PS  Z18, Z16, Z0
-	VFMADD231PS  Z18, Z17, Z1
-	VBROADCASTSS (DX)(BX*1), Z18
-	VFMADD231PS  Z18, Z16, Z2
-	VFMADD231PS  Z18, Z17, Z3
-	VBROADCASTSS (DX)(BX*2), Z18
-	VFMADD231PS  Z18, Z16, Z4
-	VFMADD231PS  Z18, Z17, Z5
-	VBROADCASTSS (DX)(DI*1), Z18
-	VFMADD231PS  Z18, Z16, Z6
-	VFMADD231PS  Z18, Z17, Z7
-	VBROADCASTSS (DX)(BX*4), Z18
-	VFMADD231PS  Z18, Z16, Z8
-	VFMADD231PS  Z18, Z17, Z9
-	VBROADCASTSS (SI), Z18
-	VFMADD231PS  Z18, Z16, Z10
-	VFMADD231PS  Z18, Z17, Z11
-	VBROADCASTSS (SI)(BX*1), Z18
-	VFMADD231PS  Z18, Z16, Z12
-	VFMADD231PS  Z18, Z17, Z13
-	VBROADCASTSS (SI)(BX*2), Z18
-	VFMADD231PS  Z18, Z16, Z14
-	VFMADD231PS  Z18, Z17, Z15
+	VMOVUPS      (AX), Z18
+	VPSLLD       $0x10, Z18, Z17
+	VPANDD       Z16, Z18, Z18
+	VBROADCASTSS (DX), Z19
+	VFMADD231PS  Z19, Z17, Z0
+	VFMADD231PS  Z19, Z18, Z1
+	VBROADCASTSS (DX)(BX*1), Z19
+	VFMADD231PS  Z19, Z17, Z2
+	VFMADD231PS  Z19, Z18, Z3
+	VBROADCASTSS (DX)(BX*2), Z19
+	VFMADD231PS  Z19, Z17, Z4
+	VFMADD231PS  Z19, Z18, Z5
+	VBROADCASTSS (DX)(DI*1), Z19
+	VFMADD231PS  Z19, Z17, Z6
+	VFMADD231PS  Z19, Z18, Z7
+	VBROADCASTSS (DX)(BX*4), Z19
+	VFMADD231PS  Z19, Z17, Z8
+	VFMADD231PS  Z19, Z18, Z9
+	VBROADCASTSS (SI), Z19
+	VFMADD231PS  Z19, Z17, Z10
+	VFMADD231PS  Z19, Z18, Z11
+	VBROADCASTSS (SI)(BX*1), Z19
+	VFMADD231PS  Z19, Z17, Z12
+	VFMADD231PS  Z19, Z18, Z13
+	VBROADCASTSS (SI)(BX*2), Z19
+	VFMADD231PS  Z19, Z17, Z14
+	VFMADD231PS  Z19, Z18, Z15
 	ADDQ         CX, AX
 	ADDQ         $0x04, DX
 	ADDQ         $0x04, SI
 	DECQ         R8
 	JNE          single
+
+store:
+	MOVQ       tail+56(FP), AX
+	MOVL       $-1, CX
+	BZHIL      AX, CX, CX
+	KMOVW      CX, K1
+	SHRL       $0x10, CX
+	KMOVW      CX, K2
+	MOVQ       c+40(FP), AX
+	MOVQ       ldc+48(FP), CX
+	VSHUFF32X4 $0x44, Z1, Z0, Z16
+	VSHUFF32X4 $0xee, Z1, Z0, Z0
+	VMOVUPS    Z16, K1, (AX)
+	VMOVUPS    Z0, K2, 64(AX)
+	ADDQ       CX, AX
+	VSHUFF32X4 $0x44, Z3, Z2, Z0
+	VSHUFF32X4 $0xee, Z3, Z2, Z1
+	VMOVUPS    Z0, K1, (AX)
+	VMOVUPS    Z1, K2, 64(AX)
+	ADDQ       CX, AX
+	VSHUFF32X4 $0x44, Z5, Z4, Z0
+	VSHUFF32X4 $0xee, Z5, Z4, Z1
+	VMOVUPS    Z0, K1, (AX)
+	VMOVUPS    Z1, K2, 64(AX)
+	ADDQ       CX, AX
+	VSHUFF32X4 $0x44, Z7, Z6, Z0
+	VSHUFF32X4 $0xee, Z7, Z6, Z1
+	VMOVUPS    Z0, K1, (AX)
+	VMOVUPS    Z1, K2, 64(AX)
+	ADDQ       CX, AX
+	VSHUFF32X4 $0x44, Z9, Z8, Z0
+	VSHUFF32X4 $0xee, Z9, Z8, Z1
+	VMOVUPS    Z0, K1, (AX)
+	VMOVUPS    Z1, K2, 64(AX)
+	ADDQ       CX, AX
+	VSHUFF32X4 $0x44, Z11, Z10, Z0
+	VSHUFF32X4 $0xee, Z11, Z10, Z1
+	VMOVUPS    Z0, K1, (AX)
+	VMOVUPS    Z1, K2, 64(AX)
+	ADDQ       CX, AX
+	VSHUFF32X4 $0x44, Z13, Z12, Z0
+	VSHUFF32X4 $0xee, Z13, Z12, Z1
+	VMOVUPS    Z0, K1, (AX)
+	VMOVUPS    Z1, K2, 64(AX)
+	ADDQ       CX, AX
+	VSHUFF32X4 $0x44, Z15, Z14, Z0
+	VSHUFF32X4 $0xee, Z15, Z14, Z1
+	VMOVUPS    Z0, K1, (AX)
+	VMOVUPS    Z1, K2, 64(AX)
+	VZEROUPPER
+	RET
+
+// func tile9x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile9x1AVX512(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (DX)(BX*4), SI
+	ADDQ   BX, SI
+	LEAQ   (BX)(BX*2), DI
+	MOVB   load+64(FP), R8
+	TESTB  R8, R8
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), R8
+	MOVL      $-1, R9
+	BZHIL     R8, R9, R9
+	KMOVW     R9, K1
+	MOVQ      c+40(FP), R8
+	MOVQ      ldc+48(FP), R9
+	VMOVUPS.Z (R8), K1, Z0
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z1
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z2
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z3
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z4
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z5
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z6
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z7
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z8
+
+begin:
+	MOVQ k+0(FP), R8
+	SHRQ $0x02, R8
+	JE   rest
+	MOVQ soonC+72(FP), R9
+	MOVQ ldc+48(FP), R10
+	MOVQ $0x00000009, R11
+	XORQ R12, R12
+	MOVQ soon+80(FP), R13
+
+phase:
+	MOVQ    run+96(FP), R14
+	CMPQ    R8, R14
+	CMOVQLT R8, R14
+	SUBQ    R14, R8
+
+loop:
+	VMOVUPS          (AX), Z9
+	VFMADD231PS.BCST (DX), Z9, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z9, Z1
+	VFMADD231PS.BCST (DX)(BX*2), Z9, Z2
+	VFMADD231PS.BCST (DX)(DI*1), Z9, Z3
+	VFMADD231PS.BCST (DX)(BX*4), Z9, Z4
+	VFMADD231PS.BCST (SI), Z9, Z5
+	VFMADD231PS.BCST (SI)(BX*1), Z9, Z6
+	VFMADD231PS.BCST (SI)(BX*2), Z9, Z7
+	VFMADD231PS.BCST (SI)(DI*1), Z9, Z8
+	PREFETCHT1       (R13)
+	PREFETCHT1       64(R13)
+	ADDQ             $0x00000080, R13
+	VMOVUPS          (AX)(CX*1), Z9
+	VFMADD231PS.BCST 4(DX), Z9, Z0
+	VFMADD231PS.BCST 4(DX)(BX*1), Z9, Z1
+	VFMADD231PS.BCST 4(DX)(BX*2), Z9, Z2
+	VFMADD231PS.BCST 4(DX)(DI*1), Z9, Z3
+	VFMADD231PS.BCST 4(DX)(BX*4), Z9, Z4
+	VFMADD231PS.BCST 4(SI), Z9, Z5
+	VFMADD231PS.BCST 4(SI)(BX*1), Z9, Z6
+	VFMADD231PS.BCST 4(SI)(BX*2), Z9, Z7
+	VFMADD231PS.BCST 4(SI)(DI*1), Z9, Z8
+	LEAQ             (AX)(CX*2), AX
+	VMOVUPS          (AX), Z9
+	VFMADD231PS.BCST 8(DX), Z9, Z0
+	VFMADD231PS.BCST 8(DX)(BX*1), Z9, Z1
+	VFMADD231PS.BCST 8(DX)(BX*2), Z9, Z2
+	VFMADD231PS.BCST 8(DX)(DI*1), Z9, Z3
+	VFMADD231PS.BCST 8(DX)(BX*4), Z9, Z4
+	VFMADD231PS.BCST 8(SI), Z9, Z5
+	VFMADD231PS.BCST 8(SI)(BX*1), Z9, Z6
+	VFMADD231PS.BCST 8(SI)(BX*2), Z9, Z7
+	VFMADD231PS.BCST 8(SI)(DI*1), Z9, Z8
+	PREFETCHT0       (R9)
+	ADDQ             R10, R9
+	DECQ             R11
+	CMOVQEQ          R12, R10
+	VMOVUPS          (AX)(CX*1), Z9
+	VFMADD231PS.BCST 12(DX), Z9, Z0
+	VFMADD231PS.BCST 12(DX)(BX*1), Z9, Z1
+	VFMADD231PS.BCST 12(DX)(BX*2), Z9, Z2
+	VFMADD231PS.BCST 12(DX)(DI*1), Z9, Z3
+	VFMADD231PS.BCST 12(DX)(BX*4), Z9, Z4
+	VFMADD231PS.BCST 12(SI), Z9, Z5
+	VFMADD231PS.BCST 12(SI)(BX*1), Z9, Z6
+	VFMADD231PS.BCST 12(SI)(BX*2), Z9, Z7
+	VFMADD231PS.BCST 12(SI)(DI*1), Z9, Z8
+	LEAQ             (AX)(CX*2), AX
+	ADDQ             $0x10, DX
+	ADDQ             $0x10, SI
+	DECQ             R14
+	JNE              loop
+	TESTQ            R8, R8
+	JE               rest
+	DECQ             runs+104(FP)
+	JE               fetched
+	MOVQ             soon+80(FP), R13
+	ADDQ             ld+88(FP), R13
+	MOVQ             R13, soon+80(FP)
+	JMP              phase
+
+fetched:
+	MOVQ AX, R13
+	MOVQ R8, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), R8
+	ANDQ $0x00000003, R8
+	JE   store
+
+single:
+	VMOVUPS          (AX), Z9
+	VFMADD231PS.BCST (DX), Z9, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z9, Z1
+	VFMADD231PS.BCST (DX)(BX*2), Z9, Z2
+	VFMADD231PS.BCST (DX)(DI*1), Z9, Z3
+	VFMADD231PS.BCST (DX)(BX*4), Z9, Z4
+	VFMADD231PS.BCST (SI), Z9, Z5
+	VFMADD231PS.BCST (SI)(BX*1), Z9, Z6
+	VFMADD231PS.BCST (SI)(BX*2), Z9, Z7
+	VFMADD231PS.BCST (SI)(DI*1), Z9, Z8
+	ADDQ             CX, AX
+	ADDQ             $0x04, DX
+	ADDQ             $0x04, SI
+	DECQ             R8
+	JNE              single
 
 store:
 	MOVQ    tail+56(FP), AX
@@ -23269,29 +17885,201 @@ store:
 	KMOVW   CX, K1
 	MOVQ    c+40(FP), AX
 	MOVQ    ldc+48(FP), CX
-	VMOVUPS Z0, (AX)
-	VMOVUPS Z1, K1, 64(AX)
+	VMOVUPS Z0, K1, (AX)
 	ADDQ    CX, AX
-	VMOVUPS Z2, (AX)
-	VMOVUPS Z3, K1, 64(AX)
+	VMOVUPS Z1, K1, (AX)
 	ADDQ    CX, AX
-	VMOVUPS Z4, (AX)
-	VMOVUPS Z5, K1, 64(AX)
+	VMOVUPS Z2, K1, (AX)
 	ADDQ    CX, AX
-	VMOVUPS Z6, (AX)
-	VMOVUPS Z7, K1, 64(AX)
+	VMOVUPS Z3, K1, (AX)
 	ADDQ    CX, AX
-	VMOVUPS Z8, (AX)
-	VMOVUPS Z9, K1, 64(AX)
+	VMOVUPS Z4, K1, (AX)
 	ADDQ    CX, AX
-	VMOVUPS Z10, (AX)
-	VMOVUPS Z11, K1, 64(AX)
+	VMOVUPS Z5, K1, (AX)
 	ADDQ    CX, AX
-	VMOVUPS Z12, (AX)
-	VMOVUPS Z13, K1, 64(AX)
+	VMOVUPS Z6, K1, (AX)
 	ADDQ    CX, AX
-	VMOVUPS Z14, (AX)
-	VMOVUPS Z15, K1, 64(AX)
+	VMOVUPS Z7, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, K1, (AX)
+	VZEROUPPER
+	RET
+
+// func tile9x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile9x1TAVX512(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), SI
+	MOVL      $-1, DI
+	BZHIL     SI, DI, DI
+	KMOVW     DI, K1
+	MOVQ      c+40(FP), SI
+	MOVQ      ldc+48(FP), DI
+	VMOVUPS.Z (SI), K1, Z0
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z1
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z2
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z3
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z4
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z5
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z6
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z7
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z8
+
+begin:
+	MOVQ k+0(FP), SI
+	SHRQ $0x02, SI
+	JE   rest
+	MOVQ soonC+72(FP), DI
+	MOVQ ldc+48(FP), R8
+	MOVQ $0x00000009, R9
+	XORQ R10, R10
+	MOVQ soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
+
+loop:
+	VMOVUPS          (AX), Z9
+	VFMADD231PS.BCST (DX), Z9, Z0
+	VFMADD231PS.BCST 4(DX), Z9, Z1
+	VFMADD231PS.BCST 8(DX), Z9, Z2
+	VFMADD231PS.BCST 12(DX), Z9, Z3
+	VFMADD231PS.BCST 16(DX), Z9, Z4
+	VFMADD231PS.BCST 20(DX), Z9, Z5
+	VFMADD231PS.BCST 24(DX), Z9, Z6
+	VFMADD231PS.BCST 28(DX), Z9, Z7
+	VFMADD231PS.BCST 32(DX), Z9, Z8
+	PREFETCHT1       (R11)
+	PREFETCHT1       64(R11)
+	ADDQ             $0x00000080, R11
+	VMOVUPS          (AX)(CX*1), Z9
+	VFMADD231PS.BCST (DX)(BX*1), Z9, Z0
+	VFMADD231PS.BCST 4(DX)(BX*1), Z9, Z1
+	VFMADD231PS.BCST 8(DX)(BX*1), Z9, Z2
+	VFMADD231PS.BCST 12(DX)(BX*1), Z9, Z3
+	VFMADD231PS.BCST 16(DX)(BX*1), Z9, Z4
+	VFMADD231PS.BCST 20(DX)(BX*1), Z9, Z5
+	VFMADD231PS.BCST 24(DX)(BX*1), Z9, Z6
+	VFMADD231PS.BCST 28(DX)(BX*1), Z9, Z7
+	VFMADD231PS.BCST 32(DX)(BX*1), Z9, Z8
+	LEAQ             (AX)(CX*2), AX
+	LEAQ             (DX)(BX*2), DX
+	VMOVUPS          (AX), Z9
+	VFMADD231PS.BCST (DX), Z9, Z0
+	VFMADD231PS.BCST 4(DX), Z9, Z1
+	VFMADD231PS.BCST 8(DX), Z9, Z2
+	VFMADD231PS.BCST 12(DX), Z9, Z3
+	VFMADD231PS.BCST 16(DX), Z9, Z4
+	VFMADD231PS.BCST 20(DX), Z9, Z5
+	VFMADD231PS.BCST 24(DX), Z9, Z6
+	VFMADD231PS.BCST 28(DX), Z9, Z7
+	VFMADD231PS.BCST 32(DX), Z9, Z8
+	PREFETCHT0       (DI)
+	ADDQ             R8, DI
+	DECQ             R9
+	CMOVQEQ          R10, R8
+	VMOVUPS          (AX)(CX*1), Z9
+	VFMADD231PS.BCST (DX)(BX*1), Z9, Z0
+	VFMADD231PS.BCST 4(DX)(BX*1), Z9, Z1
+	VFMADD231PS.BCST 8(DX)(BX*1), Z9, Z2
+	VFMADD231PS.BCST 12(DX)(BX*1), Z9, Z3
+	VFMADD231PS.BCST 16(DX)(BX*1), Z9, Z4
+	VFMADD231PS.BCST 20(DX)(BX*1), Z9, Z5
+	VFMADD231PS.BCST 24(DX)(BX*1), Z9, Z6
+	VFMADD231PS.BCST 28(DX)(BX*1), Z9, Z7
+	VFMADD231PS.BCST 32(DX)(BX*1), Z9, Z8
+	LEAQ             (AX)(CX*2), AX
+	LEAQ             (DX)(BX*2), DX
+	DECQ             R12
+	JNE              loop
+	TESTQ            SI, SI
+	JE               rest
+	DECQ             runs+104(FP)
+	JE               fetched
+	MOVQ             soon+80(FP), R11
+	ADDQ             ld+88(FP), R11
+	MOVQ             R11, soon+80(FP)
+	JMP              phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VMOVUPS          (AX), Z9
+	VFMADD231PS.BCST (DX), Z9, Z0
+	VFMADD231PS.BCST 4(DX), Z9, Z1
+	VFMADD231PS.BCST 8(DX), Z9, Z2
+	VFMADD231PS.BCST 12(DX), Z9, Z3
+	VFMADD231PS.BCST 16(DX), Z9, Z4
+	VFMADD231PS.BCST 20(DX), Z9, Z5
+	VFMADD231PS.BCST 24(DX), Z9, Z6
+	VFMADD231PS.BCST 28(DX), Z9, Z7
+	VFMADD231PS.BCST 32(DX), Z9, Z8
+	ADDQ             CX, AX
+	ADDQ             BX, DX
+	DECQ             SI
+	JNE              single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z1, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z3, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z5, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z7, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, K1, (AX)
 	VZEROUPPER
 	RET
 
@@ -23905,9 +18693,9 @@ store:
 	VZEROUPPER
 	RET
 
-// func tile9x2BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
+// func tile9x2PairsAVX512(k int, a *float32, lda int, b *uint32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint32, ld int, run int, runs int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile9x2BF16AVX512(SB), NOSPLIT, $0-112
+TEXT ·tile9x2PairsAVX512(SB), NOSPLIT, $0-112
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -23939,48 +18727,70 @@ TEXT ·tile9x2BF16AVX512(SB), NOSPLIT, $0-112
 	JMP    begin
 
 fromC:
-	MOVQ      tail+56(FP), R8
-	MOVL      $-1, R9
-	BZHIL     R8, R9, R9
-	KMOVW     R9, K1
-	MOVQ      c+40(FP), R8
-	MOVQ      ldc+48(FP), R9
-	VMOVUPS   (R8), Z0
-	VMOVUPS.Z 64(R8), K1, Z1
-	ADDQ      R9, R8
-	VMOVUPS   (R8), Z2
-	VMOVUPS.Z 64(R8), K1, Z3
-	ADDQ      R9, R8
-	VMOVUPS   (R8), Z4
-	VMOVUPS.Z 64(R8), K1, Z5
-	ADDQ      R9, R8
-	VMOVUPS   (R8), Z6
-	VMOVUPS.Z 64(R8), K1, Z7
-	ADDQ      R9, R8
-	VMOVUPS   (R8), Z8
-	VMOVUPS.Z 64(R8), K1, Z9
-	ADDQ      R9, R8
-	VMOVUPS   (R8), Z10
-	VMOVUPS.Z 64(R8), K1, Z11
-	ADDQ      R9, R8
-	VMOVUPS   (R8), Z12
-	VMOVUPS.Z 64(R8), K1, Z13
-	ADDQ      R9, R8
-	VMOVUPS   (R8), Z14
-	VMOVUPS.Z 64(R8), K1, Z15
-	ADDQ      R9, R8
-	VMOVUPS   (R8), Z16
-	VMOVUPS.Z 64(R8), K1, Z17
+	MOVQ       tail+56(FP), R8
+	MOVL       $-1, R9
+	BZHIL      R8, R9, R9
+	KMOVW      R9, K1
+	SHRL       $0x10, R9
+	KMOVW      R9, K2
+	MOVQ       c+40(FP), R8
+	MOVQ       ldc+48(FP), R9
+	VMOVUPS.Z  (R8), K1, Z1
+	VMOVUPS.Z  64(R8), K2, Z2
+	VSHUFF32X4 $0x44, Z2, Z1, Z0
+	VSHUFF32X4 $0xee, Z2, Z1, Z1
+	ADDQ       R9, R8
+	VMOVUPS.Z  (R8), K1, Z3
+	VMOVUPS.Z  64(R8), K2, Z4
+	VSHUFF32X4 $0x44, Z4, Z3, Z2
+	VSHUFF32X4 $0xee, Z4, Z3, Z3
+	ADDQ       R9, R8
+	VMOVUPS.Z  (R8), K1, Z5
+	VMOVUPS.Z  64(R8), K2, Z6
+	VSHUFF32X4 $0x44, Z6, Z5, Z4
+	VSHUFF32X4 $0xee, Z6, Z5, Z5
+	ADDQ       R9, R8
+	VMOVUPS.Z  (R8), K1, Z7
+	VMOVUPS.Z  64(R8), K2, Z8
+	VSHUFF32X4 $0x44, Z8, Z7, Z6
+	VSHUFF32X4 $0xee, Z8, Z7, Z7
+	ADDQ       R9, R8
+	VMOVUPS.Z  (R8), K1, Z9
+	VMOVUPS.Z  64(R8), K2, Z10
+	VSHUFF32X4 $0x44, Z10, Z9, Z8
+	VSHUFF32X4 $0xee, Z10, Z9, Z9
+	ADDQ       R9, R8
+	VMOVUPS.Z  (R8), K1, Z11
+	VMOVUPS.Z  64(R8), K2, Z12
+	VSHUFF32X4 $0x44, Z12, Z11, Z10
+	VSHUFF32X4 $0xee, Z12, Z11, Z11
+	ADDQ       R9, R8
+	VMOVUPS.Z  (R8), K1, Z13
+	VMOVUPS.Z  64(R8), K2, Z14
+	VSHUFF32X4 $0x44, Z14, Z13, Z12
+	VSHUFF32X4 $0xee, Z14, Z13, Z13
+	ADDQ       R9, R8
+	VMOVUPS.Z  (R8), K1, Z15
+	VMOVUPS.Z  64(R8), K2, Z16
+	VSHUFF32X4 $0x44, Z16, Z15, Z14
+	VSHUFF32X4 $0xee, Z16, Z15, Z15
+	ADDQ       R9, R8
+	VMOVUPS.Z  (R8), K1, Z17
+	VMOVUPS.Z  64(R8), K2, Z19
+	VSHUFF32X4 $0x44, Z19, Z17, Z16
+	VSHUFF32X4 $0xee, Z19, Z17, Z17
 
 begin:
-	MOVQ k+0(FP), R8
-	SHRQ $0x02, R8
-	JE   rest
-	MOVQ soonC+72(FP), R9
-	MOVQ ldc+48(FP), R10
-	MOVQ $0x00000009, R11
-	XORQ R12, R12
-	MOVQ soon+80(FP), R13
+	VPTERNLOGD $0xff, Z18, Z18, Z18
+	VPSLLD     $0x10, Z18, Z18
+	MOVQ       k+0(FP), R8
+	SHRQ       $0x02, R8
+	JE         rest
+	MOVQ       soonC+72(FP), R9
+	MOVQ       ldc+48(FP), R10
+	MOVQ       $0x00000009, R11
+	XORQ       R12, R12
+	MOVQ       soon+80(FP), R13
 
 phase:
 	MOVQ    run+96(FP), R14
@@ -23989,139 +18799,135 @@ phase:
 	SUBQ    R14, R8
 
 loop:
-	VPMOVZXWD    (AX), Z18
-	VPSLLD       $0x10, Z18, Z18
-	VPMOVZXWD    32(AX), Z19
-	VPSLLD       $0x10, Z19, Z19
-	VBROADCASTSS (DX), Z20
-	VFMADD231PS  Z20, Z18, Z0
-	VFMADD231PS  Z20, Z19, Z1
-	VBROADCASTSS (DX)(BX*1), Z20
-	VFMADD231PS  Z20, Z18, Z2
-	VFMADD231PS  Z20, Z19, Z3
-	VBROADCASTSS (DX)(BX*2), Z20
-	VFMADD231PS  Z20, Z18, Z4
-	VFMADD231PS  Z20, Z19, Z5
-	VBROADCASTSS (DX)(DI*1), Z20
-	VFMADD231PS  Z20, Z18, Z6
-	VFMADD231PS  Z20, Z19, Z7
-	VBROADCASTSS (DX)(BX*4), Z20
-	VFMADD231PS  Z20, Z18, Z8
-	VFMADD231PS  Z20, Z19, Z9
-	VBROADCASTSS (SI), Z20
-	VFMADD231PS  Z20, Z18, Z10
-	VFMADD231PS  Z20, Z19, Z11
-	VBROADCASTSS (SI)(BX*1), Z20
-	VFMADD231PS  Z20, Z18, Z12
-	VFMADD231PS  Z20, Z19, Z13
-	VBROADCASTSS (SI)(BX*2), Z20
-	VFMADD231PS  Z20, Z18, Z14
-	VFMADD231PS  Z20, Z19, Z15
-	VBROADCASTSS (SI)(DI*1), Z20
-	VFMADD231PS  Z20, Z18, Z16
-	VFMADD231PS  Z20, Z19, Z17
+	VMOVUPS      (AX), Z20
+	VPSLLD       $0x10, Z20, Z19
+	VPANDD       Z18, Z20, Z20
+	VBROADCASTSS (DX), Z21
+	VFMADD231PS  Z21, Z19, Z0
+	VFMADD231PS  Z21, Z20, Z1
+	VBROADCASTSS (DX)(BX*1), Z21
+	VFMADD231PS  Z21, Z19, Z2
+	VFMADD231PS  Z21, Z20, Z3
+	VBROADCASTSS (DX)(BX*2), Z21
+	VFMADD231PS  Z21, Z19, Z4
+	VFMADD231PS  Z21, Z20, Z5
+	VBROADCASTSS (DX)(DI*1), Z21
+	VFMADD231PS  Z21, Z19, Z6
+	VFMADD231PS  Z21, Z20, Z7
+	VBROADCASTSS (DX)(BX*4), Z21
+	VFMADD231PS  Z21, Z19, Z8
+	VFMADD231PS  Z21, Z20, Z9
+	VBROADCASTSS (SI), Z21
+	VFMADD231PS  Z21, Z19, Z10
+	VFMADD231PS  Z21, Z20, Z11
+	VBROADCASTSS (SI)(BX*1), Z21
+	VFMADD231PS  Z21, Z19, Z12
+	VFMADD231PS  Z21, Z20, Z13
+	VBROADCASTSS (SI)(BX*2), Z21
+	VFMADD231PS  Z21, Z19, Z14
+	VFMADD231PS  Z21, Z20, Z15
+	VBROADCASTSS (SI)(DI*1), Z21
+	VFMADD231PS  Z21, Z19, Z16
+	VFMADD231PS  Z21, Z20, Z17
 	PREFETCHT1   (R13)
 	PREFETCHT1   64(R13)
 	ADDQ         $0x00000080, R13
-	VPMOVZXWD    (AX)(CX*1), Z18
-	VPSLLD       $0x10, Z18, Z18
-	VPMOVZXWD    32(AX)(CX*1), Z19
-	VPSLLD       $0x10, Z19, Z19
-	VBROADCASTSS 4(DX), Z20
-	VFMADD231PS  Z20, Z18, Z0
-	VFMADD231PS  Z20, Z19, Z1
-	VBROADCASTSS 4(DX)(BX*1), Z20
-	VFMADD231PS  Z20, Z18, Z2
-	VFMADD231PS  Z20, Z19, Z3
-	VBROADCASTSS 4(DX)(BX*2), Z20
-	VFMADD231PS  Z20, Z18, Z4
-	VFMADD231PS  Z20, Z19, Z5
-	VBROADCASTSS 4(DX)(DI*1), Z20
-	VFMADD231PS  Z20, Z18, Z6
-	VFMADD231PS  Z20, Z19, Z7
-	VBROADCASTSS 4(DX)(BX*4), Z20
-	VFMADD231PS  Z20, Z18, Z8
-	VFMADD231PS  Z20, Z19, Z9
-	VBROADCASTSS 4(SI), Z20
-	VFMADD231PS  Z20, Z18, Z10
-	VFMADD231PS  Z20, Z19, Z11
-	VBROADCASTSS 4(SI)(BX*1), Z20
-	VFMADD231PS  Z20, Z18, Z12
-	VFMADD231PS  Z20, Z19, Z13
-	VBROADCASTSS 4(SI)(BX*2), Z20
-	VFMADD231PS  Z20, Z18, Z14
-	VFMADD231PS  Z20, Z19, Z15
-	VBROADCASTSS 4(SI)(DI*1), Z20
-	VFMADD231PS  Z20, Z18, Z16
-	VFMADD231PS  Z20, Z19, Z17
+	VMOVUPS      (AX)(CX*1), Z20
+	VPSLLD       $0x10, Z20, Z19
+	VPANDD       Z18, Z20, Z20
+	VBROADCASTSS 4(DX), Z21
+	VFMADD231PS  Z21, Z19, Z0
+	VFMADD231PS  Z21, Z20, Z1
+	VBROADCASTSS 4(DX)(BX*1), Z21
+	VFMADD231PS  Z21, Z19, Z2
+	VFMADD231PS  Z21, Z20, Z3
+	VBROADCASTSS 4(DX)(BX*2), Z21
+	VFMADD231PS  Z21, Z19, Z4
+	VFMADD231PS  Z21, Z20, Z5
+	VBROADCASTSS 4(DX)(DI*1), Z21
+	VFMADD231PS  Z21, Z19, Z6
+	VFMADD231PS  Z21, Z20, Z7
+	VBROADCASTSS 4(DX)(BX*4), Z21
+	VFMADD231PS  Z21, Z19, Z8
+	VFMADD231PS  Z21, Z20, Z9
+	VBROADCASTSS 4(SI), Z21
+	VFMADD231PS  Z21, Z19, Z10
+	VFMADD231PS  Z21, Z20, Z11
+	VBROADCASTSS 4(SI)(BX*1), Z21
+	VFMADD231PS  Z21, Z19, Z12
+	VFMADD231PS  Z21, Z20, Z13
+	VBROADCASTSS 4(SI)(BX*2), Z21
+	VFMADD231PS  Z21, Z19, Z14
+	VFMADD231PS  Z21, Z20, Z15
+	VBROADCASTSS 4(SI)(DI*1), Z21
+	VFMADD231PS  Z21, Z19, Z16
+	VFMADD231PS  Z21, Z20, Z17
 	LEAQ         (AX)(CX*2), AX
-	VPMOVZXWD    (AX), Z18
-	VPSLLD       $0x10, Z18, Z18
-	VPMOVZXWD    32(AX), Z19
-	VPSLLD       $0x10, Z19, Z19
-	VBROADCASTSS 8(DX), Z20
-	VFMADD231PS  Z20, Z18, Z0
-	VFMADD231PS  Z20, Z19, Z1
-	VBROADCASTSS 8(DX)(BX*1), Z20
-	VFMADD231PS  Z20, Z18, Z2
-	VFMADD231PS  Z20, Z19, Z3
-	VBROADCASTSS 8(DX)(BX*2), Z20
-	VFMADD231PS  Z20, Z18, Z4
-	VFMADD231PS  Z20, Z19, Z5
-	VBROADCASTSS 8(DX)(DI*1), Z20
-	VFMADD231PS  Z20, Z18, Z6
-	VFMADD231PS  Z20, Z19, Z7
-	VBROADCASTSS 8(DX)(BX*4), Z20
-	VFMADD231PS  Z20, Z18, Z8
-	VFMADD231PS  Z20, Z19, Z9
-	VBROADCASTSS 8(SI), Z20
-	VFMADD231PS  Z20, Z18, Z10
-	VFMADD231PS  Z20, Z19, Z11
-	VBROADCASTSS 8(SI)(BX*1), Z20
-	VFMADD231PS  Z20, Z18, Z12
-	VFMADD231PS  Z20, Z19, Z13
-	VBROADCASTSS 8(SI)(BX*2), Z20
-	VFMADD231PS  Z20, Z18, Z14
-	VFMADD231PS  Z20, Z19, Z15
-	VBROADCASTSS 8(SI)(DI*1), Z20
-	VFMADD231PS  Z20, Z18, Z16
-	VFMADD231PS  Z20, Z19, Z17
+	VMOVUPS      (AX), Z20
+	VPSLLD       $0x10, Z20, Z19
+	VPANDD       Z18, Z20, Z20
+	VBROADCASTSS 8(DX), Z21
+	VFMADD231PS  Z21, Z19, Z0
+	VFMADD231PS  Z21, Z20, Z1
+	VBROADCASTSS 8(DX)(BX*1), Z21
+	VFMADD231PS  Z21, Z19, Z2
+	VFMADD231PS  Z21, Z20, Z3
+	VBROADCASTSS 8(DX)(BX*2), Z21
+	VFMADD231PS  Z21, Z19, Z4
+	VFMADD231PS  Z21, Z20, Z5
+	VBROADCASTSS 8(DX)(DI*1), Z21
+	VFMADD231PS  Z21, Z19, Z6
+	VFMADD231PS  Z21, Z20, Z7
+	VBROADCASTSS 8(DX)(BX*4), Z21
+	VFMADD231PS  Z21, Z19, Z8
+	VFMADD231PS  Z21, Z20, Z9
+	VBROADCASTSS 8(SI), Z21
+	VFMADD231PS  Z21, Z19, Z10
+	VFMADD231PS  Z21, Z20, Z11
+	VBROADCASTSS 8(SI)(BX*1), Z21
+	VFMADD231PS  Z21, Z19, Z12
+	VFMADD231PS  Z21, Z20, Z13
+	VBROADCASTSS 8(SI)(BX*2), Z21
+	VFMADD231PS  Z21, Z19, Z14
+	VFMADD231PS  Z21, Z20, Z15
+	VBROADCASTSS 8(SI)(DI*1), Z21
+	VFMADD231PS  Z21, Z19, Z16
+	VFMADD231PS  Z21, Z20, Z17
 	PREFETCHT0   (R9)
 	PREFETCHT0   64(R9)
 	ADDQ         R10, R9
 	DECQ         R11
 	CMOVQEQ      R12, R10
-	VPMOVZXWD    (AX)(CX*1), Z18
-	VPSLLD       $0x10, Z18, Z18
-	VPMOVZXWD    32(AX)(CX*1), Z19
-	VPSLLD       $0x10, Z19, Z19
-	VBROADCASTSS 12(DX), Z20
-	VFMADD231PS  Z20, Z18, Z0
-	VFMADD231PS  Z20, Z19, Z1
-	VBROADCASTSS 12(DX)(BX*1), Z20
-	VFMADD231PS  Z20, Z18, Z2
-	VFMADD231PS  Z20, Z19, Z3
-	VBROADCASTSS 12(DX)(BX*2), Z20
-	VFMADD231PS  Z20, Z18, Z4
-	VFMADD231PS  Z20, Z19, Z5
-	VBROADCASTSS 12(DX)(DI*1), Z20
-	VFMADD231PS  Z20, Z18, Z6
-	VFMADD231PS  Z20, Z19, Z7
-	VBROADCASTSS 12(DX)(BX*4), Z20
-	VFMADD231PS  Z20, Z18, Z8
-	VFMADD231PS  Z20, Z19, Z9
-	VBROADCASTSS 12(SI), Z20
-	VFMADD231PS  Z20, Z18, Z10
-	VFMADD231PS  Z20, Z19, Z11
-	VBROADCASTSS 12(SI)(BX*1), Z20
-	VFMADD231PS  Z20, Z18, Z12
-	VFMADD231PS  Z20, Z19, Z13
-	VBROADCASTSS 12(SI)(BX*2), Z20
-	VFMADD231PS  Z20, Z18, Z14
-	VFMADD231PS  Z20, Z19, Z15
-	VBROADCASTSS 12(SI)(DI*1), Z20
-	VFMADD231PS  Z20, Z18, Z16
-	VFMADD231PS  Z20, Z19, Z17
+	VMOVUPS      (AX)(CX*1), Z20
+	VPSLLD       $0x10, Z20, Z19
+	VPANDD       Z18, Z20, Z20
+	VBROADCASTSS 12(DX), Z21
+	VFMADD231PS  Z21, Z19, Z0
+	VFMADD231PS  Z21, Z20, Z1
+	VBROADCASTSS 12(DX)(BX*1), Z21
+	VFMADD231PS  Z21, Z19, Z2
+	VFMADD231PS  Z21, Z20, Z3
+	VBROADCASTSS 12(DX)(BX*2), Z21
+	VFMADD231PS  Z21, Z19, Z4
+	VFMADD231PS  Z21, Z20, Z5
+	VBROADCASTSS 12(DX)(DI*1), Z21
+	VFMADD231PS  Z21, Z19, Z6
+	VFMADD231PS  Z21, Z20, Z7
+	VBROADCASTSS 12(DX)(BX*4), Z21
+	VFMADD231PS  Z21, Z19, Z8
+	VFMADD231PS  Z21, Z20, Z9
+	VBROADCASTSS 12(SI), Z21
+	VFMADD231PS  Z21, Z19, Z10
+	VFMADD231PS  Z21, Z20, Z11
+	VBROADCASTSS 12(SI)(BX*1), Z21
+	VFMADD231PS  Z21, Z19, Z12
+	VFMADD231PS  Z21, Z20, Z13
+	VBROADCASTSS 12(SI)(BX*2), Z21
+	VFMADD231PS  Z21, Z19, Z14
+	VFMADD231PS  Z21, Z20, Z15
+	VBROADCASTSS 12(SI)(DI*1), Z21
+	VFMADD231PS  Z21, Z19, Z16
+	VFMADD231PS  Z21, Z20, Z17
 	LEAQ         (AX)(CX*2), AX
 	ADDQ         $0x10, DX
 	ADDQ         $0x10, SI
@@ -24147,42 +18953,260 @@ rest:
 	JE   store
 
 single:
-	VPMOVZXWD    (AX), Z18
-	VPSLLD       $0x10, Z18, Z18
-	VPMOVZXWD    32(AX), Z19
-	VPSLLD       $0x10, Z19, Z19
-	VBROADCASTSS (DX), Z20
-	VFMADD231PS  Z20, Z18, Z0
-	VFMADD231PS  Z20, Z19, Z1
-	VBROADCASTSS (DX)(BX*1), Z20
-	VFMADD231PS  Z20, Z18, Z2
-	VFMADD231PS  Z20, Z19, Z3
-	VBROADCASTSS (DX)(BX*2), Z20
-	VFMADD231PS  Z20, Z18, Z4
-	VFMADD231PS  Z20, Z19, Z5
-	VBROADCASTSS (DX)(DI*1), Z20
-	VFMADD231PS  Z20, Z18, Z6
-	VFMADD231PS  Z20, Z19, Z7
-	VBROADCASTSS (DX)(BX*4), Z20
-	VFMADD231PS  Z20, Z18, Z8
-	VFMADD231PS  Z20, Z19, Z9
-	VBROADCASTSS (SI), Z20
-	VFMADD231PS  Z20, Z18, Z10
-	VFMADD231PS  Z20, Z19, Z11
-	VBROADCASTSS (SI)(BX*1), Z20
-	VFMADD231PS  Z20, Z18, Z12
-	VFMADD231PS  Z20, Z19, Z13
-	VBROADCASTSS (SI)(BX*2), Z20
-	VFMADD231PS  Z20, Z18, Z14
-	VFMADD231PS  Z20, Z19, Z15
-	VBROADCASTSS (SI)(DI*1), Z20
-	VFMADD231PS  Z20, Z18, Z16
-	VFMADD231PS  Z20, Z19, Z17
+	VMOVUPS      (AX), Z20
+	VPSLLD       $0x10, Z20, Z19
+	VPANDD       Z18, Z20, Z20
+	VBROADCASTSS (DX), Z21
+	VFMADD231PS  Z21, Z19, Z0
+	VFMADD231PS  Z21, Z20, Z1
+	VBROADCASTSS (DX)(BX*1), Z21
+	VFMADD231PS  Z21, Z19, Z2
+	VFMADD231PS  Z21, Z20, Z3
+	VBROADCASTSS (DX)(BX*2), Z21
+	VFMADD231PS  Z21, Z19, Z4
+	VFMADD231PS  Z21, Z20, Z5
+	VBROADCASTSS (DX)(DI*1), Z21
+	VFMADD231PS  Z21, Z19, Z6
+	VFMADD231PS  Z21, Z20, Z7
+	VBROADCASTSS (DX)(BX*4), Z21
+	VFMADD231PS  Z21, Z19, Z8
+	VFMADD231PS  Z21, Z20, Z9
+	VBROADCASTSS (SI), Z21
+	VFMADD231PS  Z21, Z19, Z10
+	VFMADD231PS  Z21, Z20, Z11
+	VBROADCASTSS (SI)(BX*1), Z21
+	VFMADD231PS  Z21, Z19, Z12
+	VFMADD231PS  Z21, Z20, Z13
+	VBROADCASTSS (SI)(BX*2), Z21
+	VFMADD231PS  Z21, Z19, Z14
+	VFMADD231PS  Z21, Z20, Z15
+	VBROADCASTSS (SI)(DI*1), Z21
+	VFMADD231PS  Z21, Z19, Z16
+	VFMADD231PS  Z21, Z20, Z17
 	ADDQ         CX, AX
 	ADDQ         $0x04, DX
 	ADDQ         $0x04, SI
 	DECQ         R8
 	JNE          single
+
+store:
+	MOVQ       tail+56(FP), AX
+	MOVL       $-1, CX
+	BZHIL      AX, CX, CX
+	KMOVW      CX, K1
+	SHRL       $0x10, CX
+	KMOVW      CX, K2
+	MOVQ       c+40(FP), AX
+	MOVQ       ldc+48(FP), CX
+	VSHUFF32X4 $0x44, Z1, Z0, Z18
+	VSHUFF32X4 $0xee, Z1, Z0, Z0
+	VMOVUPS    Z18, K1, (AX)
+	VMOVUPS    Z0, K2, 64(AX)
+	ADDQ       CX, AX
+	VSHUFF32X4 $0x44, Z3, Z2, Z0
+	VSHUFF32X4 $0xee, Z3, Z2, Z1
+	VMOVUPS    Z0, K1, (AX)
+	VMOVUPS    Z1, K2, 64(AX)
+	ADDQ       CX, AX
+	VSHUFF32X4 $0x44, Z5, Z4, Z0
+	VSHUFF32X4 $0xee, Z5, Z4, Z1
+	VMOVUPS    Z0, K1, (AX)
+	VMOVUPS    Z1, K2, 64(AX)
+	ADDQ       CX, AX
+	VSHUFF32X4 $0x44, Z7, Z6, Z0
+	VSHUFF32X4 $0xee, Z7, Z6, Z1
+	VMOVUPS    Z0, K1, (AX)
+	VMOVUPS    Z1, K2, 64(AX)
+	ADDQ       CX, AX
+	VSHUFF32X4 $0x44, Z9, Z8, Z0
+	VSHUFF32X4 $0xee, Z9, Z8, Z1
+	VMOVUPS    Z0, K1, (AX)
+	VMOVUPS    Z1, K2, 64(AX)
+	ADDQ       CX, AX
+	VSHUFF32X4 $0x44, Z11, Z10, Z0
+	VSHUFF32X4 $0xee, Z11, Z10, Z1
+	VMOVUPS    Z0, K1, (AX)
+	VMOVUPS    Z1, K2, 64(AX)
+	ADDQ       CX, AX
+	VSHUFF32X4 $0x44, Z13, Z12, Z0
+	VSHUFF32X4 $0xee, Z13, Z12, Z1
+	VMOVUPS    Z0, K1, (AX)
+	VMOVUPS    Z1, K2, 64(AX)
+	ADDQ       CX, AX
+	VSHUFF32X4 $0x44, Z15, Z14, Z0
+	VSHUFF32X4 $0xee, Z15, Z14, Z1
+	VMOVUPS    Z0, K1, (AX)
+	VMOVUPS    Z1, K2, 64(AX)
+	ADDQ       CX, AX
+	VSHUFF32X4 $0x44, Z17, Z16, Z0
+	VSHUFF32X4 $0xee, Z17, Z16, Z1
+	VMOVUPS    Z0, K1, (AX)
+	VMOVUPS    Z1, K2, 64(AX)
+	VZEROUPPER
+	RET
+
+// func tile10x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile10x1AVX512(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (DX)(BX*4), SI
+	ADDQ   BX, SI
+	LEAQ   (BX)(BX*2), DI
+	MOVB   load+64(FP), R8
+	TESTB  R8, R8
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), R8
+	MOVL      $-1, R9
+	BZHIL     R8, R9, R9
+	KMOVW     R9, K1
+	MOVQ      c+40(FP), R8
+	MOVQ      ldc+48(FP), R9
+	VMOVUPS.Z (R8), K1, Z0
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z1
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z2
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z3
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z4
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z5
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z6
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z7
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z8
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z9
+
+begin:
+	MOVQ k+0(FP), R8
+	SHRQ $0x02, R8
+	JE   rest
+	MOVQ soonC+72(FP), R9
+	MOVQ ldc+48(FP), R10
+	MOVQ $0x0000000a, R11
+	XORQ R12, R12
+	MOVQ soon+80(FP), R13
+
+phase:
+	MOVQ    run+96(FP), R14
+	CMPQ    R8, R14
+	CMOVQLT R8, R14
+	SUBQ    R14, R8
+
+loop:
+	VMOVUPS          (AX), Z10
+	VFMADD231PS.BCST (DX), Z10, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z10, Z1
+	VFMADD231PS.BCST (DX)(BX*2), Z10, Z2
+	VFMADD231PS.BCST (DX)(DI*1), Z10, Z3
+	VFMADD231PS.BCST (DX)(BX*4), Z10, Z4
+	VFMADD231PS.BCST (SI), Z10, Z5
+	VFMADD231PS.BCST (SI)(BX*1), Z10, Z6
+	VFMADD231PS.BCST (SI)(BX*2), Z10, Z7
+	VFMADD231PS.BCST (SI)(DI*1), Z10, Z8
+	VFMADD231PS.BCST (SI)(BX*4), Z10, Z9
+	PREFETCHT1       (R13)
+	PREFETCHT1       64(R13)
+	ADDQ             $0x00000080, R13
+	VMOVUPS          (AX)(CX*1), Z10
+	VFMADD231PS.BCST 4(DX), Z10, Z0
+	VFMADD231PS.BCST 4(DX)(BX*1), Z10, Z1
+	VFMADD231PS.BCST 4(DX)(BX*2), Z10, Z2
+	VFMADD231PS.BCST 4(DX)(DI*1), Z10, Z3
+	VFMADD231PS.BCST 4(DX)(BX*4), Z10, Z4
+	VFMADD231PS.BCST 4(SI), Z10, Z5
+	VFMADD231PS.BCST 4(SI)(BX*1), Z10, Z6
+	VFMADD231PS.BCST 4(SI)(BX*2), Z10, Z7
+	VFMADD231PS.BCST 4(SI)(DI*1), Z10, Z8
+	VFMADD231PS.BCST 4(SI)(BX*4), Z10, Z9
+	LEAQ             (AX)(CX*2), AX
+	VMOVUPS          (AX), Z10
+	VFMADD231PS.BCST 8(DX), Z10, Z0
+	VFMADD231PS.BCST 8(DX)(BX*1), Z10, Z1
+	VFMADD231PS.BCST 8(DX)(BX*2), Z10, Z2
+	VFMADD231PS.BCST 8(DX)(DI*1), Z10, Z3
+	VFMADD231PS.BCST 8(DX)(BX*4), Z10, Z4
+	VFMADD231PS.BCST 8(SI), Z10, Z5
+	VFMADD231PS.BCST 8(SI)(BX*1), Z10, Z6
+	VFMADD231PS.BCST 8(SI)(BX*2), Z10, Z7
+	VFMADD231PS.BCST 8(SI)(DI*1), Z10, Z8
+	VFMADD231PS.BCST 8(SI)(BX*4), Z10, Z9
+	PREFETCHT0       (R9)
+	ADDQ             R10, R9
+	DECQ             R11
+	CMOVQEQ          R12, R10
+	VMOVUPS          (AX)(CX*1), Z10
+	VFMADD231PS.BCST 12(DX), Z10, Z0
+	VFMADD231PS.BCST 12(DX)(BX*1), Z10, Z1
+	VFMADD231PS.BCST 12(DX)(BX*2), Z10, Z2
+	VFMADD231PS.BCST 12(DX)(DI*1), Z10, Z3
+	VFMADD231PS.BCST 12(DX)(BX*4), Z10, Z4
+	VFMADD231PS.BCST 12(SI), Z10, Z5
+	VFMADD231PS.BCST 12(SI)(BX*1), Z10, Z6
+	VFMADD231PS.BCST 12(SI)(BX*2), Z10, Z7
+	VFMADD231PS.BCST 12(SI)(DI*1), Z10, Z8
+	VFMADD231PS.BCST 12(SI)(BX*4), Z10, Z9
+	LEAQ             (AX)(CX*2), AX
+	ADDQ             $0x10, DX
+	ADDQ             $0x10, SI
+	DECQ             R14
+	JNE              loop
+	TESTQ            R8, R8
+	JE               rest
+	DECQ             runs+104(FP)
+	JE               fetched
+	MOVQ             soon+80(FP), R13
+	ADDQ             ld+88(FP), R13
+	MOVQ             R13, soon+80(FP)
+	JMP              phase
+
+fetched:
+	MOVQ AX, R13
+	MOVQ R8, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), R8
+	ANDQ $0x00000003, R8
+	JE   store
+
+single:
+	VMOVUPS          (AX), Z10
+	VFMADD231PS.BCST (DX), Z10, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z10, Z1
+	VFMADD231PS.BCST (DX)(BX*2), Z10, Z2
+	VFMADD231PS.BCST (DX)(DI*1), Z10, Z3
+	VFMADD231PS.BCST (DX)(BX*4), Z10, Z4
+	VFMADD231PS.BCST (SI), Z10, Z5
+	VFMADD231PS.BCST (SI)(BX*1), Z10, Z6
+	VFMADD231PS.BCST (SI)(BX*2), Z10, Z7
+	VFMADD231PS.BCST (SI)(DI*1), Z10, Z8
+	VFMADD231PS.BCST (SI)(BX*4), Z10, Z9
+	ADDQ             CX, AX
+	ADDQ             $0x04, DX
+	ADDQ             $0x04, SI
+	DECQ             R8
+	JNE              single
 
 store:
 	MOVQ    tail+56(FP), AX
@@ -24191,32 +19215,213 @@ store:
 	KMOVW   CX, K1
 	MOVQ    c+40(FP), AX
 	MOVQ    ldc+48(FP), CX
-	VMOVUPS Z0, (AX)
-	VMOVUPS Z1, K1, 64(AX)
+	VMOVUPS Z0, K1, (AX)
 	ADDQ    CX, AX
-	VMOVUPS Z2, (AX)
-	VMOVUPS Z3, K1, 64(AX)
+	VMOVUPS Z1, K1, (AX)
 	ADDQ    CX, AX
-	VMOVUPS Z4, (AX)
-	VMOVUPS Z5, K1, 64(AX)
+	VMOVUPS Z2, K1, (AX)
 	ADDQ    CX, AX
-	VMOVUPS Z6, (AX)
-	VMOVUPS Z7, K1, 64(AX)
+	VMOVUPS Z3, K1, (AX)
 	ADDQ    CX, AX
-	VMOVUPS Z8, (AX)
-	VMOVUPS Z9, K1, 64(AX)
+	VMOVUPS Z4, K1, (AX)
 	ADDQ    CX, AX
-	VMOVUPS Z10, (AX)
-	VMOVUPS Z11, K1, 64(AX)
+	VMOVUPS Z5, K1, (AX)
 	ADDQ    CX, AX
-	VMOVUPS Z12, (AX)
-	VMOVUPS Z13, K1, 64(AX)
+	VMOVUPS Z6, K1, (AX)
 	ADDQ    CX, AX
-	VMOVUPS Z14, (AX)
-	VMOVUPS Z15, K1, 64(AX)
+	VMOVUPS Z7, K1, (AX)
 	ADDQ    CX, AX
-	VMOVUPS Z16, (AX)
-	VMOVUPS Z17, K1, 64(AX)
+	VMOVUPS Z8, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z9, K1, (AX)
+	VZEROUPPER
+	RET
+
+// func tile10x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile10x1TAVX512(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), SI
+	MOVL      $-1, DI
+	BZHIL     SI, DI, DI
+	KMOVW     DI, K1
+	MOVQ      c+40(FP), SI
+	MOVQ      ldc+48(FP), DI
+	VMOVUPS.Z (SI), K1, Z0
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z1
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z2
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z3
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z4
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z5
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z6
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z7
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z8
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z9
+
+begin:
+	MOVQ k+0(FP), SI
+	SHRQ $0x02, SI
+	JE   rest
+	MOVQ soonC+72(FP), DI
+	MOVQ ldc+48(FP), R8
+	MOVQ $0x0000000a, R9
+	XORQ R10, R10
+	MOVQ soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
+
+loop:
+	VMOVUPS          (AX), Z10
+	VFMADD231PS.BCST (DX), Z10, Z0
+	VFMADD231PS.BCST 4(DX), Z10, Z1
+	VFMADD231PS.BCST 8(DX), Z10, Z2
+	VFMADD231PS.BCST 12(DX), Z10, Z3
+	VFMADD231PS.BCST 16(DX), Z10, Z4
+	VFMADD231PS.BCST 20(DX), Z10, Z5
+	VFMADD231PS.BCST 24(DX), Z10, Z6
+	VFMADD231PS.BCST 28(DX), Z10, Z7
+	VFMADD231PS.BCST 32(DX), Z10, Z8
+	VFMADD231PS.BCST 36(DX), Z10, Z9
+	PREFETCHT1       (R11)
+	PREFETCHT1       64(R11)
+	ADDQ             $0x00000080, R11
+	VMOVUPS          (AX)(CX*1), Z10
+	VFMADD231PS.BCST (DX)(BX*1), Z10, Z0
+	VFMADD231PS.BCST 4(DX)(BX*1), Z10, Z1
+	VFMADD231PS.BCST 8(DX)(BX*1), Z10, Z2
+	VFMADD231PS.BCST 12(DX)(BX*1), Z10, Z3
+	VFMADD231PS.BCST 16(DX)(BX*1), Z10, Z4
+	VFMADD231PS.BCST 20(DX)(BX*1), Z10, Z5
+	VFMADD231PS.BCST 24(DX)(BX*1), Z10, Z6
+	VFMADD231PS.BCST 28(DX)(BX*1), Z10, Z7
+	VFMADD231PS.BCST 32(DX)(BX*1), Z10, Z8
+	VFMADD231PS.BCST 36(DX)(BX*1), Z10, Z9
+	LEAQ             (AX)(CX*2), AX
+	LEAQ             (DX)(BX*2), DX
+	VMOVUPS          (AX), Z10
+	VFMADD231PS.BCST (DX), Z10, Z0
+	VFMADD231PS.BCST 4(DX), Z10, Z1
+	VFMADD231PS.BCST 8(DX), Z10, Z2
+	VFMADD231PS.BCST 12(DX), Z10, Z3
+	VFMADD231PS.BCST 16(DX), Z10, Z4
+	VFMADD231PS.BCST 20(DX), Z10, Z5
+	VFMADD231PS.BCST 24(DX), Z10, Z6
+	VFMADD231PS.BCST 28(DX), Z10, Z7
+	VFMADD231PS.BCST 32(DX), Z10, Z8
+	VFMADD231PS.BCST 36(DX), Z10, Z9
+	PREFETCHT0       (DI)
+	ADDQ             R8, DI
+	DECQ             R9
+	CMOVQEQ          R10, R8
+	VMOVUPS          (AX)(CX*1), Z10
+	VFMADD231PS.BCST (DX)(BX*1), Z10, Z0
+	VFMADD231PS.BCST 4(DX)(BX*1), Z10, Z1
+	VFMADD231PS.BCST 8(DX)(BX*1), Z10, Z2
+	VFMADD231PS.BCST 12(DX)(BX*1), Z10, Z3
+	VFMADD231PS.BCST 16(DX)(BX*1), Z10, Z4
+	VFMADD231PS.BCST 20(DX)(BX*1), Z10, Z5
+	VFMADD231PS.BCST 24(DX)(BX*1), Z10, Z6
+	VFMADD231PS.BCST 28(DX)(BX*1), Z10, Z7
+	VFMADD231PS.BCST 32(DX)(BX*1), Z10, Z8
+	VFMADD231PS.BCST 36(DX)(BX*1), Z10, Z9
+	LEAQ             (AX)(CX*2), AX
+	LEAQ             (DX)(BX*2), DX
+	DECQ             R12
+	JNE              loop
+	TESTQ            SI, SI
+	JE               rest
+	DECQ             runs+104(FP)
+	JE               fetched
+	MOVQ             soon+80(FP), R11
+	ADDQ             ld+88(FP), R11
+	MOVQ             R11, soon+80(FP)
+	JMP              phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VMOVUPS          (AX), Z10
+	VFMADD231PS.BCST (DX), Z10, Z0
+	VFMADD231PS.BCST 4(DX), Z10, Z1
+	VFMADD231PS.BCST 8(DX), Z10, Z2
+	VFMADD231PS.BCST 12(DX), Z10, Z3
+	VFMADD231PS.BCST 16(DX), Z10, Z4
+	VFMADD231PS.BCST 20(DX), Z10, Z5
+	VFMADD231PS.BCST 24(DX), Z10, Z6
+	VFMADD231PS.BCST 28(DX), Z10, Z7
+	VFMADD231PS.BCST 32(DX), Z10, Z8
+	VFMADD231PS.BCST 36(DX), Z10, Z9
+	ADDQ             CX, AX
+	ADDQ             BX, DX
+	DECQ             SI
+	JNE              single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z1, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z3, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z5, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z7, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z9, K1, (AX)
 	VZEROUPPER
 	RET
 
@@ -24876,9 +20081,9 @@ store:
 	VZEROUPPER
 	RET
 
-// func tile10x2BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
+// func tile10x2PairsAVX512(k int, a *float32, lda int, b *uint32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint32, ld int, run int, runs int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile10x2BF16AVX512(SB), NOSPLIT, $0-112
+TEXT ·tile10x2PairsAVX512(SB), NOSPLIT, $0-112
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -24912,51 +20117,75 @@ TEXT ·tile10x2BF16AVX512(SB), NOSPLIT, $0-112
 	JMP    begin
 
 fromC:
-	MOVQ      tail+56(FP), R8
-	MOVL      $-1, R9
-	BZHIL     R8, R9, R9
-	KMOVW     R9, K1
-	MOVQ      c+40(FP), R8
-	MOVQ      ldc+48(FP), R9
-	VMOVUPS   (R8), Z0
-	VMOVUPS.Z 64(R8), K1, Z1
-	ADDQ      R9, R8
-	VMOVUPS   (R8), Z2
-	VMOVUPS.Z 64(R8), K1, Z3
-	ADDQ      R9, R8
-	VMOVUPS   (R8), Z4
-	VMOVUPS.Z 64(R8), K1, Z5
-	ADDQ      R9, R8
-	VMOVUPS   (R8), Z6
-	VMOVUPS.Z 64(R8), K1, Z7
-	ADDQ      R9, R8
-	VMOVUPS   (R8), Z8
-	VMOVUPS.Z 64(R8), K1, Z9
-	ADDQ      R9, R8
-	VMOVUPS   (R8), Z10
-	VMOVUPS.Z 64(R8), K1, Z11
-	ADDQ      R9, R8
-	VMOVUPS   (R8), Z12
-	VMOVUPS.Z 64(R8), K1, Z13
-	ADDQ      R9, R8
-	VMOVUPS   (R8), Z14
-	VMOVUPS.Z 64(R8), K1, Z15
-	ADDQ      R9, R8
-	VMOVUPS   (R8), Z16
-	VMOVUPS.Z 64(R8), K1, Z17
-	ADDQ      R9, R8
-	VMOVUPS   (R8), Z18
-	VMOVUPS.Z 64(R8), K1, Z19
+	MOVQ       tail+56(FP), R8
+	MOVL       $-1, R9
+	BZHIL      R8, R9, R9
+	KMOVW      R9, K1
+	SHRL       $0x10, R9
+	KMOVW      R9, K2
+	MOVQ       c+40(FP), R8
+	MOVQ       ldc+48(FP), R9
+	VMOVUPS.Z  (R8), K1, Z1
+	VMOVUPS.Z  64(R8), K2, Z2
+	VSHUFF32X4 $0x44, Z2, Z1, Z0
+	VSHUFF32X4 $0xee, Z2, Z1, Z1
+	ADDQ       R9, R8
+	VMOVUPS.Z  (R8), K1, Z3
+	VMOVUPS.Z  64(R8), K2, Z4
+	VSHUFF32X4 $0x44, Z4, Z3, Z2
+	VSHUFF32X4 $0xee, Z4, Z3, Z3
+	ADDQ       R9, R8
+	VMOVUPS.Z  (R8), K1, Z5
+	VMOVUPS.Z  64(R8), K2, Z6
+	VSHUFF32X4 $0x44, Z6, Z5, Z4
+	VSHUFF32X4 $0xee, Z6, Z5, Z5
+	ADDQ       R9, R8
+	VMOVUPS.Z  (R8), K1, Z7
+	VMOVUPS.Z  64(R8), K2, Z8
+	VSHUFF32X4 $0x44, Z8, Z7, Z6
+	VSHUFF32X4 $0xee, Z8, Z7, Z7
+	ADDQ       R9, R8
+	VMOVUPS.Z  (R8), K1, Z9
+	VMOVUPS.Z  64(R8), K2, Z10
+	VSHUFF32X4 $0x44, Z10, Z9, Z8
+	VSHUFF32X4 $0xee, Z10, Z9, Z9
+	ADDQ       R9, R8
+	VMOVUPS.Z  (R8), K1, Z11
+	VMOVUPS.Z  64(R8), K2, Z12
+	VSHUFF32X4 $0x44, Z12, Z11, Z10
+	VSHUFF32X4 $0xee, Z12, Z11, Z11
+	ADDQ       R9, R8
+	VMOVUPS.Z  (R8), K1, Z13
+	VMOVUPS.Z  64(R8), K2, Z14
+	VSHUFF32X4 $0x44, Z14, Z13, Z12
+	VSHUFF32X4 $0xee, Z14, Z13, Z13
+	ADDQ       R9, R8
+	VMOVUPS.Z  (R8), K1, Z15
+	VMOVUPS.Z  64(R8), K2, Z16
+	VSHUFF32X4 $0x44, Z16, Z15, Z14
+	VSHUFF32X4 $0xee, Z16, Z15, Z15
+	ADDQ       R9, R8
+	VMOVUPS.Z  (R8), K1, Z17
+	VMOVUPS.Z  64(R8), K2, Z18
+	VSHUFF32X4 $0x44, Z18, Z17, Z16
+	VSHUFF32X4 $0xee, Z18, Z17, Z17
+	ADDQ       R9, R8
+	VMOVUPS.Z  (R8), K1, Z19
+	VMOVUPS.Z  64(R8), K2, Z21
+	VSHUFF32X4 $0x44, Z21, Z19, Z18
+	VSHUFF32X4 $0xee, Z21, Z19, Z19
 
 begin:
-	MOVQ k+0(FP), R8
-	SHRQ $0x02, R8
-	JE   rest
-	MOVQ soonC+72(FP), R9
-	MOVQ ldc+48(FP), R10
-	MOVQ $0x0000000a, R11
-	XORQ R12, R12
-	MOVQ soon+80(FP), R13
+	VPTERNLOGD $0xff, Z20, Z20, Z20
+	VPSLLD     $0x10, Z20, Z20
+	MOVQ       k+0(FP), R8
+	SHRQ       $0x02, R8
+	JE         rest
+	MOVQ       soonC+72(FP), R9
+	MOVQ       ldc+48(FP), R10
+	MOVQ       $0x0000000a, R11
+	XORQ       R12, R12
+	MOVQ       soon+80(FP), R13
 
 phase:
 	MOVQ    run+96(FP), R14
@@ -24965,151 +20194,147 @@ phase:
 	SUBQ    R14, R8
 
 loop:
-	VPMOVZXWD    (AX), Z20
-	VPSLLD       $0x10, Z20, Z20
-	VPMOVZXWD    32(AX), Z21
-	VPSLLD       $0x10, Z21, Z21
-	VBROADCASTSS (DX), Z22
-	VFMADD231PS  Z22, Z20, Z0
-	VFMADD231PS  Z22, Z21, Z1
-	VBROADCASTSS (DX)(BX*1), Z22
-	VFMADD231PS  Z22, Z20, Z2
-	VFMADD231PS  Z22, Z21, Z3
-	VBROADCASTSS (DX)(BX*2), Z22
-	VFMADD231PS  Z22, Z20, Z4
-	VFMADD231PS  Z22, Z21, Z5
-	VBROADCASTSS (DX)(DI*1), Z22
-	VFMADD231PS  Z22, Z20, Z6
-	VFMADD231PS  Z22, Z21, Z7
-	VBROADCASTSS (DX)(BX*4), Z22
-	VFMADD231PS  Z22, Z20, Z8
-	VFMADD231PS  Z22, Z21, Z9
-	VBROADCASTSS (SI), Z22
-	VFMADD231PS  Z22, Z20, Z10
-	VFMADD231PS  Z22, Z21, Z11
-	VBROADCASTSS (SI)(BX*1), Z22
-	VFMADD231PS  Z22, Z20, Z12
-	VFMADD231PS  Z22, Z21, Z13
-	VBROADCASTSS (SI)(BX*2), Z22
-	VFMADD231PS  Z22, Z20, Z14
-	VFMADD231PS  Z22, Z21, Z15
-	VBROADCASTSS (SI)(DI*1), Z22
-	VFMADD231PS  Z22, Z20, Z16
-	VFMADD231PS  Z22, Z21, Z17
-	VBROADCASTSS (SI)(BX*4), Z22
-	VFMADD231PS  Z22, Z20, Z18
-	VFMADD231PS  Z22, Z21, Z19
+	VMOVUPS      (AX), Z22
+	VPSLLD       $0x10, Z22, Z21
+	VPANDD       Z20, Z22, Z22
+	VBROADCASTSS (DX), Z23
+	VFMADD231PS  Z23, Z21, Z0
+	VFMADD231PS  Z23, Z22, Z1
+	VBROADCASTSS (DX)(BX*1), Z23
+	VFMADD231PS  Z23, Z21, Z2
+	VFMADD231PS  Z23, Z22, Z3
+	VBROADCASTSS (DX)(BX*2), Z23
+	VFMADD231PS  Z23, Z21, Z4
+	VFMADD231PS  Z23, Z22, Z5
+	VBROADCASTSS (DX)(DI*1), Z23
+	VFMADD231PS  Z23, Z21, Z6
+	VFMADD231PS  Z23, Z22, Z7
+	VBROADCASTSS (DX)(BX*4), Z23
+	VFMADD231PS  Z23, Z21, Z8
+	VFMADD231PS  Z23, Z22, Z9
+	VBROADCASTSS (SI), Z23
+	VFMADD231PS  Z23, Z21, Z10
+	VFMADD231PS  Z23, Z22, Z11
+	VBROADCASTSS (SI)(BX*1), Z23
+	VFMADD231PS  Z23, Z21, Z12
+	VFMADD231PS  Z23, Z22, Z13
+	VBROADCASTSS (SI)(BX*2), Z23
+	VFMADD231PS  Z23, Z21, Z14
+	VFMADD231PS  Z23, Z22, Z15
+	VBROADCASTSS (SI)(DI*1), Z23
+	VFMADD231PS  Z23, Z21, Z16
+	VFMADD231PS  Z23, Z22, Z17
+	VBROADCASTSS (SI)(BX*4), Z23
+	VFMADD231PS  Z23, Z21, Z18
+	VFMADD231PS  Z23, Z22, Z19
 	PREFETCHT1   (R13)
 	PREFETCHT1   64(R13)
 	ADDQ         $0x00000080, R13
-	VPMOVZXWD    (AX)(CX*1), Z20
-	VPSLLD       $0x10, Z20, Z20
-	VPMOVZXWD    32(AX)(CX*1), Z21
-	VPSLLD       $0x10, Z21, Z21
-	VBROADCASTSS 4(DX), Z22
-	VFMADD231PS  Z22, Z20, Z0
-	VFMADD231PS  Z22, Z21, Z1
-	VBROADCASTSS 4(DX)(BX*1), Z22
-	VFMADD231PS  Z22, Z20, Z2
-	VFMADD231PS  Z22, Z21, Z3
-	VBROADCASTSS 4(DX)(BX*2), Z22
-	VFMADD231PS  Z22, Z20, Z4
-	VFMADD231PS  Z22, Z21, Z5
-	VBROADCASTSS 4(DX)(DI*1), Z22
-	VFMADD231PS  Z22, Z20, Z6
-	VFMADD231PS  Z22, Z21, Z7
-	VBROADCASTSS 4(DX)(BX*4), Z22
-	VFMADD231PS  Z22, Z20, Z8
-	VFMADD231PS  Z22, Z21, Z9
-	VBROADCASTSS 4(SI), Z22
-	VFMADD231PS  Z22, Z20, Z10
-	VFMADD231PS  Z22, Z21, Z11
-	VBROADCASTSS 4(SI)(BX*1), Z22
-	VFMADD231PS  Z22, Z20, Z12
-	VFMADD231PS  Z22, Z21, Z13
-	VBROADCASTSS 4(SI)(BX*2), Z22
-	VFMADD231PS  Z22, Z20, Z14
-	VFMADD231PS  Z22, Z21, Z15
-	VBROADCASTSS 4(SI)(DI*1), Z22
-	VFMADD231PS  Z22, Z20, Z16
-	VFMADD231PS  Z22, Z21, Z17
-	VBROADCASTSS 4(SI)(BX*4), Z22
-	VFMADD231PS  Z22, Z20, Z18
-	VFMADD231PS  Z22, Z21, Z19
+	VMOVUPS      (AX)(CX*1), Z22
+	VPSLLD       $0x10, Z22, Z21
+	VPANDD       Z20, Z22, Z22
+	VBROADCASTSS 4(DX), Z23
+	VFMADD231PS  Z23, Z21, Z0
+	VFMADD231PS  Z23, Z22, Z1
+	VBROADCASTSS 4(DX)(BX*1), Z23
+	VFMADD231PS  Z23, Z21, Z2
+	VFMADD231PS  Z23, Z22, Z3
+	VBROADCASTSS 4(DX)(BX*2), Z23
+	VFMADD231PS  Z23, Z21, Z4
+	VFMADD231PS  Z23, Z22, Z5
+	VBROADCASTSS 4(DX)(DI*1), Z23
+	VFMADD231PS  Z23, Z21, Z6
+	VFMADD231PS  Z23, Z22, Z7
+	VBROADCASTSS 4(DX)(BX*4), Z23
+	VFMADD231PS  Z23, Z21, Z8
+	VFMADD231PS  Z23, Z22, Z9
+	VBROADCASTSS 4(SI), Z23
+	VFMADD231PS  Z23, Z21, Z10
+	VFMADD231PS  Z23, Z22, Z11
+	VBROADCASTSS 4(SI)(BX*1), Z23
+	VFMADD231PS  Z23, Z21, Z12
+	VFMADD231PS  Z23, Z22, Z13
+	VBROADCASTSS 4(SI)(BX*2), Z23
+	VFMADD231PS  Z23, Z21, Z14
+	VFMADD231PS  Z23, Z22, Z15
+	VBROADCASTSS 4(SI)(DI*1), Z23
+	VFMADD231PS  Z23, Z21, Z16
+	VFMADD231PS  Z23, Z22, Z17
+	VBROADCASTSS 4(SI)(BX*4), Z23
+	VFMADD231PS  Z23, Z21, Z18
+	VFMADD231PS  Z23, Z22, Z19
 	LEAQ         (AX)(CX*2), AX
-	VPMOVZXWD    (AX), Z20
-	VPSLLD       $0x10, Z20, Z20
-	VPMOVZXWD    32(AX), Z21
-	VPSLLD       $0x10, Z21, Z21
-	VBROADCASTSS 8(DX), Z22
-	VFMADD231PS  Z22, Z20, Z0
-	VFMADD231PS  Z22, Z21, Z1
-	VBROADCASTSS 8(DX)(BX*1), Z22
-	VFMADD231PS  Z22, Z20, Z2
-	VFMADD231PS  Z22, Z21, Z3
-	VBROADCASTSS 8(DX)(BX*2), Z22
-	VFMADD231PS  Z22, Z20, Z4
-	VFMADD231PS  Z22, Z21, Z5
-	VBROADCASTSS 8(DX)(DI*1), Z22
-	VFMADD231PS  Z22, Z20, Z6
-	VFMADD231PS  Z22, Z21, Z7
-	VBROADCASTSS 8(DX)(BX*4), Z22
-	VFMADD231PS  Z22, Z20, Z8
-	VFMADD231PS  Z22, Z21, Z9
-	VBROADCASTSS 8(SI), Z22
-	VFMADD231PS  Z22, Z20, Z10
-	VFMADD231PS  Z22, Z21, Z11
-	VBROADCASTSS 8(SI)(BX*1), Z22
-	VFMADD231PS  Z22, Z20, Z12
-	VFMADD231PS  Z22, Z21, Z13
-	VBROADCASTSS 8(SI)(BX*2), Z22
-	VFMADD231PS  Z22, Z20, Z14
-	VFMADD231PS  Z22, Z21, Z15
-	VBROADCASTSS 8(SI)(DI*1), Z22
-	VFMADD231PS  Z22, Z20, Z16
-	VFMADD231PS  Z22, Z21, Z17
-	VBROADCASTSS 8(SI)(BX*4), Z22
-	VFMADD231PS  Z22, Z20, Z18
-	VFMADD231PS  Z22, Z21, Z19
+	VMOVUPS      (AX), Z22
+	VPSLLD       $0x10, Z22, Z21
+	VPANDD       Z20, Z22, Z22
+	VBROADCASTSS 8(DX), Z23
+	VFMADD231PS  Z23, Z21, Z0
+	VFMADD231PS  Z23, Z22, Z1
+	VBROADCASTSS 8(DX)(BX*1), Z23
+	VFMADD231PS  Z23, Z21, Z2
+	VFMADD231PS  Z23, Z22, Z3
+	VBROADCASTSS 8(DX)(BX*2), Z23
+	VFMADD231PS  Z23, Z21, Z4
+	VFMADD231PS  Z23, Z22, Z5
+	VBROADCASTSS 8(DX)(DI*1), Z23
+	VFMADD231PS  Z23, Z21, Z6
+	VFMADD231PS  Z23, Z22, Z7
+	VBROADCASTSS 8(DX)(BX*4), Z23
+	VFMADD231PS  Z23, Z21, Z8
+	VFMADD231PS  Z23, Z22, Z9
+	VBROADCASTSS 8(SI), Z23
+	VFMADD231PS  Z23, Z21, Z10
+	VFMADD231PS  Z23, Z22, Z11
+	VBROADCASTSS 8(SI)(BX*1), Z23
+	VFMADD231PS  Z23, Z21, Z12
+	VFMADD231PS  Z23, Z22, Z13
+	VBROADCASTSS 8(SI)(BX*2), Z23
+	VFMADD231PS  Z23, Z21, Z14
+	VFMADD231PS  Z23, Z22, Z15
+	VBROADCASTSS 8(SI)(DI*1), Z23
+	VFMADD231PS  Z23, Z21, Z16
+	VFMADD231PS  Z23, Z22, Z17
+	VBROADCASTSS 8(SI)(BX*4), Z23
+	VFMADD231PS  Z23, Z21, Z18
+	VFMADD231PS  Z23, Z22, Z19
 	PREFETCHT0   (R9)
 	PREFETCHT0   64(R9)
 	ADDQ         R10, R9
 	DECQ         R11
 	CMOVQEQ      R12, R10
-	VPMOVZXWD    (AX)(CX*1), Z20
-	VPSLLD       $0x10, Z20, Z20
-	VPMOVZXWD    32(AX)(CX*1), Z21
-	VPSLLD       $0x10, Z21, Z21
-	VBROADCASTSS 12(DX), Z22
-	VFMADD231PS  Z22, Z20, Z0
-	VFMADD231PS  Z22, Z21, Z1
-	VBROADCASTSS 12(DX)(BX*1), Z22
-	VFMADD231PS  Z22, Z20, Z2
-	VFMADD231PS  Z22, Z21, Z3
-	VBROADCASTSS 12(DX)(BX*2), Z22
-	VFMADD231PS  Z22, Z20, Z4
-	VFMADD231PS  Z22, Z21, Z5
-	VBROADCASTSS 12(DX)(DI*1), Z22
-	VFMADD231PS  Z22, Z20, Z6
-	VFMADD231PS  Z22, Z21, Z7
-	VBROADCASTSS 12(DX)(BX*4), Z22
-	VFMADD231PS  Z22, Z20, Z8
-	VFMADD231PS  Z22, Z21, Z9
-	VBROADCASTSS 12(SI), Z22
-	VFMADD231PS  Z22, Z20, Z10
-	VFMADD231PS  Z22, Z21, Z11
-	VBROADCASTSS 12(SI)(BX*1), Z22
-	VFMADD231PS  Z22, Z20, Z12
-	VFMADD231PS  Z22, Z21, Z13
-	VBROADCASTSS 12(SI)(BX*2), Z22
-	VFMADD231PS  Z22, Z20, Z14
-	VFMADD231PS  Z22, Z21, Z15
-	VBROADCASTSS 12(SI)(DI*1), Z22
-	VFMADD231PS  Z22, Z20, Z16
-	VFMADD231PS  Z22, Z21, Z17
-	VBROADCASTSS 12(SI)(BX*4), Z22
-	VFMADD231PS  Z22, Z20, Z18
-	VFMADD231PS  Z22, Z21, Z19
+	VMOVUPS      (AX)(CX*1), Z22
+	VPSLLD       $0x10, Z22, Z21
+	VPANDD       Z20, Z22, Z22
+	VBROADCASTSS 12(DX), Z23
+	VFMADD231PS  Z23, Z21, Z0
+	VFMADD231PS  Z23, Z22, Z1
+	VBROADCASTSS 12(DX)(BX*1), Z23
+	VFMADD231PS  Z23, Z21, Z2
+	VFMADD231PS  Z23, Z22, Z3
+	VBROADCASTSS 12(DX)(BX*2), Z23
+	VFMADD231PS  Z23, Z21, Z4
+	VFMADD231PS  Z23, Z22, Z5
+	VBROADCASTSS 12(DX)(DI*1), Z23
+	VFMADD231PS  Z23, Z21, Z6
+	VFMADD231PS  Z23, Z22, Z7
+	VBROADCASTSS 12(DX)(BX*4), Z23
+	VFMADD231PS  Z23, Z21, Z8
+	VFMADD231PS  Z23, Z22, Z9
+	VBROADCASTSS 12(SI), Z23
+	VFMADD231PS  Z23, Z21, Z10
+	VFMADD231PS  Z23, Z22, Z11
+	VBROADCASTSS 12(SI)(BX*1), Z23
+	VFMADD231PS  Z23, Z21, Z12
+	VFMADD231PS  Z23, Z22, Z13
+	VBROADCASTSS 12(SI)(BX*2), Z23
+	VFMADD231PS  Z23, Z21, Z14
+	VFMADD231PS  Z23, Z22, Z15
+	VBROADCASTSS 12(SI)(DI*1), Z23
+	VFMADD231PS  Z23, Z21, Z16
+	VFMADD231PS  Z23, Z22, Z17
+	VBROADCASTSS 12(SI)(BX*4), Z23
+	VFMADD231PS  Z23, Z21, Z18
+	VFMADD231PS  Z23, Z22, Z19
 	LEAQ         (AX)(CX*2), AX
 	ADDQ         $0x10, DX
 	ADDQ         $0x10, SI
@@ -25135,45 +20360,280 @@ rest:
 	JE   store
 
 single:
-	VPMOVZXWD    (AX), Z20
-	VPSLLD       $0x10, Z20, Z20
-	VPMOVZXWD    32(AX), Z21
-	VPSLLD       $0x10, Z21, Z21
-	VBROADCASTSS (DX), Z22
-	VFMADD231PS  Z22, Z20, Z0
-	VFMADD231PS  Z22, Z21, Z1
-	VBROADCASTSS (DX)(BX*1), Z22
-	VFMADD231PS  Z22, Z20, Z2
-	VFMADD231PS  Z22, Z21, Z3
-	VBROADCASTSS (DX)(BX*2), Z22
-	VFMADD231PS  Z22, Z20, Z4
-	VFMADD231PS  Z22, Z21, Z5
-	VBROADCASTSS (DX)(DI*1), Z22
-	VFMADD231PS  Z22, Z20, Z6
-	VFMADD231PS  Z22, Z21, Z7
-	VBROADCASTSS (DX)(BX*4), Z22
-	VFMADD231PS  Z22, Z20, Z8
-	VFMADD231PS  Z22, Z21, Z9
-	VBROADCASTSS (SI), Z22
-	VFMADD231PS  Z22, Z20, Z10
-	VFMADD231PS  Z22, Z21, Z11
-	VBROADCASTSS (SI)(BX*1), Z22
-	VFMADD231PS  Z22, Z20, Z12
-	VFMADD231PS  Z22, Z21, Z13
-	VBROADCASTSS (SI)(BX*2), Z22
-	VFMADD231PS  Z22, Z20, Z14
-	VFMADD231PS  Z22, Z21, Z15
-	VBROADCASTSS (SI)(DI*1), Z22
-	VFMADD231PS  Z22, Z20, Z16
-	VFMADD231PS  Z22, Z21, Z17
-	VBROADCASTSS (SI)(BX*4), Z22
-	VFMADD231PS  Z22, Z20, Z18
-	VFMADD231PS  Z22, Z21, Z19
+	VMOVUPS      (AX), Z22
+	VPSLLD       $0x10, Z22, Z21
+	VPANDD       Z20, Z22, Z22
+	VBROADCASTSS (DX), Z23
+	VFMADD231PS  Z23, Z21, Z0
+	VFMADD231PS  Z23, Z22, Z1
+	VBROADCASTSS (DX)(BX*1), Z23
+	VFMADD231PS  Z23, Z21, Z2
+	VFMADD231PS  Z23, Z22, Z3
+	VBROADCASTSS (DX)(BX*2), Z23
+	VFMADD231PS  Z23, Z21, Z4
+	VFMADD231PS  Z23, Z22, Z5
+	VBROADCASTSS (DX)(DI*1), Z23
+	VFMADD231PS  Z23, Z21, Z6
+	VFMADD231PS  Z23, Z22, Z7
+	VBROADCASTSS (DX)(BX*4), Z23
+	VFMADD231PS  Z23, Z21, Z8
+	VFMADD231PS  Z23, Z22, Z9
+	VBROADCASTSS (SI), Z23
+	VFMADD231PS  Z23, Z21, Z10
+	VFMADD231PS  Z23, Z22, Z11
+	VBROADCASTSS (SI)(BX*1), Z23
+	VFMADD231PS  Z23, Z21, Z12
+	VFMADD231PS  Z23, Z22, Z13
+	VBROADCASTSS (SI)(BX*2), Z23
+	VFMADD231PS  Z23, Z21, Z14
+	VFMADD231PS  Z23, Z22, Z15
+	VBROADCASTSS (SI)(DI*1), Z23
+	VFMADD231PS  Z23, Z21, Z16
+	VFMADD231PS  Z23, Z22, Z17
+	VBROADCASTSS (SI)(BX*4), Z23
+	VFMADD231PS  Z23, Z21, Z18
+	VFMADD231PS  Z23, Z22, Z19
 	ADDQ         CX, AX
 	ADDQ         $0x04, DX
 	ADDQ         $0x04, SI
 	DECQ         R8
 	JNE          single
+
+store:
+	MOVQ       tail+56(FP), AX
+	MOVL       $-1, CX
+	BZHIL      AX, CX, CX
+	KMOVW      CX, K1
+	SHRL       $0x10, CX
+	KMOVW      CX, K2
+	MOVQ       c+40(FP), AX
+	MOVQ       ldc+48(FP), CX
+	VSHUFF32X4 $0x44, Z1, Z0, Z20
+	VSHUFF32X4 $0xee, Z1, Z0, Z0
+	VMOVUPS    Z20, K1, (AX)
+	VMOVUPS    Z0, K2, 64(AX)
+	ADDQ       CX, AX
+	VSHUFF32X4 $0x44, Z3, Z2, Z0
+	VSHUFF32X4 $0xee, Z3, Z2, Z1
+	VMOVUPS    Z0, K1, (AX)
+	VMOVUPS    Z1, K2, 64(AX)
+	ADDQ       CX, AX
+	VSHUFF32X4 $0x44, Z5, Z4, Z0
+	VSHUFF32X4 $0xee, Z5, Z4, Z1
+	VMOVUPS    Z0, K1, (AX)
+	VMOVUPS    Z1, K2, 64(AX)
+	ADDQ       CX, AX
+	VSHUFF32X4 $0x44, Z7, Z6, Z0
+	VSHUFF32X4 $0xee, Z7, Z6, Z1
+	VMOVUPS    Z0, K1, (AX)
+	VMOVUPS    Z1, K2, 64(AX)
+	ADDQ       CX, AX
+	VSHUFF32X4 $0x44, Z9, Z8, Z0
+	VSHUFF32X4 $0xee, Z9, Z8, Z1
+	VMOVUPS    Z0, K1, (AX)
+	VMOVUPS    Z1, K2, 64(AX)
+	ADDQ       CX, AX
+	VSHUFF32X4 $0x44, Z11, Z10, Z0
+	VSHUFF32X4 $0xee, Z11, Z10, Z1
+	VMOVUPS    Z0, K1, (AX)
+	VMOVUPS    Z1, K2, 64(AX)
+	ADDQ       CX, AX
+	VSHUFF32X4 $0x44, Z13, Z12, Z0
+	VSHUFF32X4 $0xee, Z13, Z12, Z1
+	VMOVUPS    Z0, K1, (AX)
+	VMOVUPS    Z1, K2, 64(AX)
+	ADDQ       CX, AX
+	VSHUFF32X4 $0x44, Z15, Z14, Z0
+	VSHUFF32X4 $0xee, Z15, Z14, Z1
+	VMOVUPS    Z0, K1, (AX)
+	VMOVUPS    Z1, K2, 64(AX)
+	ADDQ       CX, AX
+	VSHUFF32X4 $0x44, Z17, Z16, Z0
+	VSHUFF32X4 $0xee, Z17, Z16, Z1
+	VMOVUPS    Z0, K1, (AX)
+	VMOVUPS    Z1, K2, 64(AX)
+	ADDQ       CX, AX
+	VSHUFF32X4 $0x44, Z19, Z18, Z0
+	VSHUFF32X4 $0xee, Z19, Z18, Z1
+	VMOVUPS    Z0, K1, (AX)
+	VMOVUPS    Z1, K2, 64(AX)
+	VZEROUPPER
+	RET
+
+// func tile11x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile11x1AVX512(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (DX)(BX*4), SI
+	ADDQ   BX, SI
+	LEAQ   (SI)(BX*4), DI
+	ADDQ   BX, DI
+	LEAQ   (BX)(BX*2), R8
+	MOVB   load+64(FP), R9
+	TESTB  R9, R9
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), R9
+	MOVL      $-1, R10
+	BZHIL     R9, R10, R10
+	KMOVW     R10, K1
+	MOVQ      c+40(FP), R9
+	MOVQ      ldc+48(FP), R10
+	VMOVUPS.Z (R9), K1, Z0
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z1
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z2
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z3
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z4
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z5
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z6
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z7
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z8
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z9
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z10
+
+begin:
+	MOVQ k+0(FP), R9
+	SHRQ $0x02, R9
+	JE   rest
+	MOVQ soonC+72(FP), R10
+	MOVQ ldc+48(FP), R11
+	MOVQ $0x0000000b, R12
+	XORQ R13, R13
+	MOVQ soon+80(FP), R14
+
+phase:
+	MOVQ    run+96(FP), R15
+	CMPQ    R9, R15
+	CMOVQLT R9, R15
+	SUBQ    R15, R9
+
+loop:
+	VMOVUPS          (AX), Z11
+	VFMADD231PS.BCST (DX), Z11, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z11, Z1
+	VFMADD231PS.BCST (DX)(BX*2), Z11, Z2
+	VFMADD231PS.BCST (DX)(R8*1), Z11, Z3
+	VFMADD231PS.BCST (DX)(BX*4), Z11, Z4
+	VFMADD231PS.BCST (SI), Z11, Z5
+	VFMADD231PS.BCST (SI)(BX*1), Z11, Z6
+	VFMADD231PS.BCST (SI)(BX*2), Z11, Z7
+	VFMADD231PS.BCST (SI)(R8*1), Z11, Z8
+	VFMADD231PS.BCST (SI)(BX*4), Z11, Z9
+	VFMADD231PS.BCST (DI), Z11, Z10
+	PREFETCHT1       (R14)
+	PREFETCHT1       64(R14)
+	ADDQ             $0x00000080, R14
+	VMOVUPS          (AX)(CX*1), Z11
+	VFMADD231PS.BCST 4(DX), Z11, Z0
+	VFMADD231PS.BCST 4(DX)(BX*1), Z11, Z1
+	VFMADD231PS.BCST 4(DX)(BX*2), Z11, Z2
+	VFMADD231PS.BCST 4(DX)(R8*1), Z11, Z3
+	VFMADD231PS.BCST 4(DX)(BX*4), Z11, Z4
+	VFMADD231PS.BCST 4(SI), Z11, Z5
+	VFMADD231PS.BCST 4(SI)(BX*1), Z11, Z6
+	VFMADD231PS.BCST 4(SI)(BX*2), Z11, Z7
+	VFMADD231PS.BCST 4(SI)(R8*1), Z11, Z8
+	VFMADD231PS.BCST 4(SI)(BX*4), Z11, Z9
+	VFMADD231PS.BCST 4(DI), Z11, Z10
+	LEAQ             (AX)(CX*2), AX
+	VMOVUPS          (AX), Z11
+	VFMADD231PS.BCST 8(DX), Z11, Z0
+	VFMADD231PS.BCST 8(DX)(BX*1), Z11, Z1
+	VFMADD231PS.BCST 8(DX)(BX*2), Z11, Z2
+	VFMADD231PS.BCST 8(DX)(R8*1), Z11, Z3
+	VFMADD231PS.BCST 8(DX)(BX*4), Z11, Z4
+	VFMADD231PS.BCST 8(SI), Z11, Z5
+	VFMADD231PS.BCST 8(SI)(BX*1), Z11, Z6
+	VFMADD231PS.BCST 8(SI)(BX*2), Z11, Z7
+	VFMADD231PS.BCST 8(SI)(R8*1), Z11, Z8
+	VFMADD231PS.BCST 8(SI)(BX*4), Z11, Z9
+	VFMADD231PS.BCST 8(DI), Z11, Z10
+	PREFETCHT0       (R10)
+	ADDQ             R11, R10
+	DECQ             R12
+	CMOVQEQ          R13, R11
+	VMOVUPS          (AX)(CX*1), Z11
+	VFMADD231PS.BCST 12(DX), Z11, Z0
+	VFMADD231PS.BCST 12(DX)(BX*1), Z11, Z1
+	VFMADD231PS.BCST 12(DX)(BX*2), Z11, Z2
+	VFMADD231PS.BCST 12(DX)(R8*1), Z11, Z3
+	VFMADD231PS.BCST 12(DX)(BX*4), Z11, Z4
+	VFMADD231PS.BCST 12(SI), Z11, Z5
+	VFMADD231PS.BCST 12(SI)(BX*1), Z11, Z6
+	VFMADD231PS.BCST 12(SI)(BX*2), Z11, Z7
+	VFMADD231PS.BCST 12(SI)(R8*1), Z11, Z8
+	VFMADD231PS.BCST 12(SI)(BX*4), Z11, Z9
+	VFMADD231PS.BCST 12(DI), Z11, Z10
+	LEAQ             (AX)(CX*2), AX
+	ADDQ             $0x10, DX
+	ADDQ             $0x10, SI
+	ADDQ             $0x10, DI
+	DECQ             R15
+	JNE              loop
+	TESTQ            R9, R9
+	JE               rest
+	DECQ             runs+104(FP)
+	JE               fetched
+	MOVQ             soon+80(FP), R14
+	ADDQ             ld+88(FP), R14
+	MOVQ             R14, soon+80(FP)
+	JMP              phase
+
+fetched:
+	MOVQ AX, R14
+	MOVQ R9, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), R9
+	ANDQ $0x00000003, R9
+	JE   store
+
+single:
+	VMOVUPS          (AX), Z11
+	VFMADD231PS.BCST (DX), Z11, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z11, Z1
+	VFMADD231PS.BCST (DX)(BX*2), Z11, Z2
+	VFMADD231PS.BCST (DX)(R8*1), Z11, Z3
+	VFMADD231PS.BCST (DX)(BX*4), Z11, Z4
+	VFMADD231PS.BCST (SI), Z11, Z5
+	VFMADD231PS.BCST (SI)(BX*1), Z11, Z6
+	VFMADD231PS.BCST (SI)(BX*2), Z11, Z7
+	VFMADD231PS.BCST (SI)(R8*1), Z11, Z8
+	VFMADD231PS.BCST (SI)(BX*4), Z11, Z9
+	VFMADD231PS.BCST (DI), Z11, Z10
+	ADDQ             CX, AX
+	ADDQ             $0x04, DX
+	ADDQ             $0x04, SI
+	ADDQ             $0x04, DI
+	DECQ             R9
+	JNE              single
 
 store:
 	MOVQ    tail+56(FP), AX
@@ -25182,35 +20642,225 @@ store:
 	KMOVW   CX, K1
 	MOVQ    c+40(FP), AX
 	MOVQ    ldc+48(FP), CX
-	VMOVUPS Z0, (AX)
-	VMOVUPS Z1, K1, 64(AX)
+	VMOVUPS Z0, K1, (AX)
 	ADDQ    CX, AX
-	VMOVUPS Z2, (AX)
-	VMOVUPS Z3, K1, 64(AX)
+	VMOVUPS Z1, K1, (AX)
 	ADDQ    CX, AX
-	VMOVUPS Z4, (AX)
-	VMOVUPS Z5, K1, 64(AX)
+	VMOVUPS Z2, K1, (AX)
 	ADDQ    CX, AX
-	VMOVUPS Z6, (AX)
-	VMOVUPS Z7, K1, 64(AX)
+	VMOVUPS Z3, K1, (AX)
 	ADDQ    CX, AX
-	VMOVUPS Z8, (AX)
-	VMOVUPS Z9, K1, 64(AX)
+	VMOVUPS Z4, K1, (AX)
 	ADDQ    CX, AX
-	VMOVUPS Z10, (AX)
-	VMOVUPS Z11, K1, 64(AX)
+	VMOVUPS Z5, K1, (AX)
 	ADDQ    CX, AX
-	VMOVUPS Z12, (AX)
-	VMOVUPS Z13, K1, 64(AX)
+	VMOVUPS Z6, K1, (AX)
 	ADDQ    CX, AX
-	VMOVUPS Z14, (AX)
-	VMOVUPS Z15, K1, 64(AX)
+	VMOVUPS Z7, K1, (AX)
 	ADDQ    CX, AX
-	VMOVUPS Z16, (AX)
-	VMOVUPS Z17, K1, 64(AX)
+	VMOVUPS Z8, K1, (AX)
 	ADDQ    CX, AX
-	VMOVUPS Z18, (AX)
-	VMOVUPS Z19, K1, 64(AX)
+	VMOVUPS Z9, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z10, K1, (AX)
+	VZEROUPPER
+	RET
+
+// func tile11x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile11x1TAVX512(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), SI
+	MOVL      $-1, DI
+	BZHIL     SI, DI, DI
+	KMOVW     DI, K1
+	MOVQ      c+40(FP), SI
+	MOVQ      ldc+48(FP), DI
+	VMOVUPS.Z (SI), K1, Z0
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z1
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z2
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z3
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z4
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z5
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z6
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z7
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z8
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z9
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z10
+
+begin:
+	MOVQ k+0(FP), SI
+	SHRQ $0x02, SI
+	JE   rest
+	MOVQ soonC+72(FP), DI
+	MOVQ ldc+48(FP), R8
+	MOVQ $0x0000000b, R9
+	XORQ R10, R10
+	MOVQ soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
+
+loop:
+	VMOVUPS          (AX), Z11
+	VFMADD231PS.BCST (DX), Z11, Z0
+	VFMADD231PS.BCST 4(DX), Z11, Z1
+	VFMADD231PS.BCST 8(DX), Z11, Z2
+	VFMADD231PS.BCST 12(DX), Z11, Z3
+	VFMADD231PS.BCST 16(DX), Z11, Z4
+	VFMADD231PS.BCST 20(DX), Z11, Z5
+	VFMADD231PS.BCST 24(DX), Z11, Z6
+	VFMADD231PS.BCST 28(DX), Z11, Z7
+	VFMADD231PS.BCST 32(DX), Z11, Z8
+	VFMADD231PS.BCST 36(DX), Z11, Z9
+	VFMADD231PS.BCST 40(DX), Z11, Z10
+	PREFETCHT1       (R11)
+	PREFETCHT1       64(R11)
+	ADDQ             $0x00000080, R11
+	VMOVUPS          (AX)(CX*1), Z11
+	VFMADD231PS.BCST (DX)(BX*1), Z11, Z0
+	VFMADD231PS.BCST 4(DX)(BX*1), Z11, Z1
+	VFMADD231PS.BCST 8(DX)(BX*1), Z11, Z2
+	VFMADD231PS.BCST 12(DX)(BX*1), Z11, Z3
+	VFMADD231PS.BCST 16(DX)(BX*1), Z11, Z4
+	VFMADD231PS.BCST 20(DX)(BX*1), Z11, Z5
+	VFMADD231PS.BCST 24(DX)(BX*1), Z11, Z6
+	VFMADD231PS.BCST 28(DX)(BX*1), Z11, Z7
+	VFMADD231PS.BCST 32(DX)(BX*1), Z11, Z8
+	VFMADD231PS.BCST 36(DX)(BX*1), Z11, Z9
+	VFMADD231PS.BCST 40(DX)(BX*1), Z11, Z10
+	LEAQ             (AX)(CX*2), AX
+	LEAQ             (DX)(BX*2), DX
+	VMOVUPS          (AX), Z11
+	VFMADD231PS.BCST (DX), Z11, Z0
+	VFMADD231PS.BCST 4(DX), Z11, Z1
+	VFMADD231PS.BCST 8(DX), Z11, Z2
+	VFMADD231PS.BCST 12(DX), Z11, Z3
+	VFMADD231PS.BCST 16(DX), Z11, Z4
+	VFMADD231PS.BCST 20(DX), Z11, Z5
+	VFMADD231PS.BCST 24(DX), Z11, Z6
+	VFMADD231PS.BCST 28(DX), Z11, Z7
+	VFMADD231PS.BCST 32(DX), Z11, Z8
+	VFMADD231PS.BCST 36(DX), Z11, Z9
+	VFMADD231PS.BCST 40(DX), Z11, Z10
+	PREFETCHT0       (DI)
+	ADDQ             R8, DI
+	DECQ             R9
+	CMOVQEQ          R10, R8
+	VMOVUPS          (AX)(CX*1), Z11
+	VFMADD231PS.BCST (DX)(BX*1), Z11, Z0
+	VFMADD231PS.BCST 4(DX)(BX*1), Z11, Z1
+	VFMADD231PS.BCST 8(DX)(BX*1), Z11, Z2
+	VFMADD231PS.BCST 12(DX)(BX*1), Z11, Z3
+	VFMADD231PS.BCST 16(DX)(BX*1), Z11, Z4
+	VFMADD231PS.BCST 20(DX)(BX*1), Z11, Z5
+	VFMADD231PS.BCST 24(DX)(BX*1), Z11, Z6
+	VFMADD231PS.BCST 28(DX)(BX*1), Z11, Z7
+	VFMADD231PS.BCST 32(DX)(BX*1), Z11, Z8
+	VFMADD231PS.BCST 36(DX)(BX*1), Z11, Z9
+	VFMADD231PS.BCST 40(DX)(BX*1), Z11, Z10
+	LEAQ             (AX)(CX*2), AX
+	LEAQ             (DX)(BX*2), DX
+	DECQ             R12
+	JNE              loop
+	TESTQ            SI, SI
+	JE               rest
+	DECQ             runs+104(FP)
+	JE               fetched
+	MOVQ             soon+80(FP), R11
+	ADDQ             ld+88(FP), R11
+	MOVQ             R11, soon+80(FP)
+	JMP              phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VMOVUPS          (AX), Z11
+	VFMADD231PS.BCST (DX), Z11, Z0
+	VFMADD231PS.BCST 4(DX), Z11, Z1
+	VFMADD231PS.BCST 8(DX), Z11, Z2
+	VFMADD231PS.BCST 12(DX), Z11, Z3
+	VFMADD231PS.BCST 16(DX), Z11, Z4
+	VFMADD231PS.BCST 20(DX), Z11, Z5
+	VFMADD231PS.BCST 24(DX), Z11, Z6
+	VFMADD231PS.BCST 28(DX), Z11, Z7
+	VFMADD231PS.BCST 32(DX), Z11, Z8
+	VFMADD231PS.BCST 36(DX), Z11, Z9
+	VFMADD231PS.BCST 40(DX), Z11, Z10
+	ADDQ             CX, AX
+	ADDQ             BX, DX
+	DECQ             SI
+	JNE              single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z1, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z3, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z5, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z7, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z9, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z10, K1, (AX)
 	VZEROUPPER
 	RET
 
@@ -25920,9 +21570,9 @@ store:
 	VZEROUPPER
 	RET
 
-// func tile11x2BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
+// func tile11x2PairsAVX512(k int, a *float32, lda int, b *uint32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint32, ld int, run int, runs int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile11x2BF16AVX512(SB), NOSPLIT, $0-112
+TEXT ·tile11x2PairsAVX512(SB), NOSPLIT, $0-112
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -25960,54 +21610,80 @@ TEXT ·tile11x2BF16AVX512(SB), NOSPLIT, $0-112
 	JMP    begin
 
 fromC:
-	MOVQ      tail+56(FP), R9
-	MOVL      $-1, R10
-	BZHIL     R9, R10, R10
-	KMOVW     R10, K1
-	MOVQ      c+40(FP), R9
-	MOVQ      ldc+48(FP), R10
-	VMOVUPS   (R9), Z0
-	VMOVUPS.Z 64(R9), K1, Z1
-	ADDQ      R10, R9
-	VMOVUPS   (R9), Z2
-	VMOVUPS.Z 64(R9), K1, Z3
-	ADDQ      R10, R9
-	VMOVUPS   (R9), Z4
-	VMOVUPS.Z 64(R9), K1, Z5
-	ADDQ      R10, R9
-	VMOVUPS   (R9), Z6
-	VMOVUPS.Z 64(R9), K1, Z7
-	ADDQ      R10, R9
-	VMOVUPS   (R9), Z8
-	VMOVUPS.Z 64(R9), K1, Z9
-	ADDQ      R10, R9
-	VMOVUPS   (R9), Z10
-	VMOVUPS.Z 64(R9), K1, Z11
-	ADDQ      R10, R9
-	VMOVUPS   (R9), Z12
-	VMOVUPS.Z 64(R9), K1, Z13
-	ADDQ      R10, R9
-	VMOVUPS   (R9), Z14
-	VMOVUPS.Z 64(R9), K1, Z15
-	ADDQ      R10, R9
-	VMOVUPS   (R9), Z16
-	VMOVUPS.Z 64(R9), K1, Z17
-	ADDQ      R10, R9
-	VMOVUPS   (R9), Z18
-	VMOVUPS.Z 64(R9), K1, Z19
-	ADDQ      R10, R9
-	VMOVUPS   (R9), Z20
-	VMOVUPS.Z 64(R9), K1, Z21
+	MOVQ       tail+56(FP), R9
+	MOVL       $-1, R10
+	BZHIL      R9, R10, R10
+	KMOVW      R10, K1
+	SHRL       $0x10, R10
+	KMOVW      R10, K2
+	MOVQ       c+40(FP), R9
+	MOVQ       ldc+48(FP), R10
+	VMOVUPS.Z  (R9), K1, Z1
+	VMOVUPS.Z  64(R9), K2, Z2
+	VSHUFF32X4 $0x44, Z2, Z1, Z0
+	VSHUFF32X4 $0xee, Z2, Z1, Z1
+	ADDQ       R10, R9
+	VMOVUPS.Z  (R9), K1, Z3
+	VMOVUPS.Z  64(R9), K2, Z4
+	VSHUFF32X4 $0x44, Z4, Z3, Z2
+	VSHUFF32X4 $0xee, Z4, Z3, Z3
+	ADDQ       R10, R9
+	VMOVUPS.Z  (R9), K1, Z5
+	VMOVUPS.Z  64(R9), K2, Z6
+	VSHUFF32X4 $0x44, Z6, Z5, Z4
+	VSHUFF32X4 $0xee, Z6, Z5, Z5
+	ADDQ       R10, R9
+	VMOVUPS.Z  (R9), K1, Z7
+	VMOVUPS.Z  64(R9), K2, Z8
+	VSHUFF32X4 $0x44, Z8, Z7, Z6
+	VSHUFF32X4 $0xee, Z8, Z7, Z7
+	ADDQ       R10, R9
+	VMOVUPS.Z  (R9), K1, Z9
+	VMOVUPS.Z  64(R9), K2, Z10
+	VSHUFF32X4 $0x44, Z10, Z9, Z8
+	VSHUFF32X4 $0xee, Z10, Z9, Z9
+	ADDQ       R10, R9
+	VMOVUPS.Z  (R9), K1, Z11
+	VMOVUPS.Z  64(R9), K2, Z12
+	VSHUFF32X4 $0x44, Z12, Z11, Z10
+	VSHUFF32X4 $0xee, Z12, Z11, Z11
+	ADDQ       R10, R9
+	VMOVUPS.Z  (R9), K1, Z13
+	VMOVUPS.Z  64(R9), K2, Z14
+	VSHUFF32X4 $0x44, Z14, Z13, Z12
+	VSHUFF32X4 $0xee, Z14, Z13, Z13
+	ADDQ       R10, R9
+	VMOVUPS.Z  (R9), K1, Z15
+	VMOVUPS.Z  64(R9), K2, Z16
+	VSHUFF32X4 $0x44, Z16, Z15, Z14
+	VSHUFF32X4 $0xee, Z16, Z15, Z15
+	ADDQ       R10, R9
+	VMOVUPS.Z  (R9), K1, Z17
+	VMOVUPS.Z  64(R9), K2, Z18
+	VSHUFF32X4 $0x44, Z18, Z17, Z16
+	VSHUFF32X4 $0xee, Z18, Z17, Z17
+	ADDQ       R10, R9
+	VMOVUPS.Z  (R9), K1, Z19
+	VMOVUPS.Z  64(R9), K2, Z20
+	VSHUFF32X4 $0x44, Z20, Z19, Z18
+	VSHUFF32X4 $0xee, Z20, Z19, Z19
+	ADDQ       R10, R9
+	VMOVUPS.Z  (R9), K1, Z21
+	VMOVUPS.Z  64(R9), K2, Z23
+	VSHUFF32X4 $0x44, Z23, Z21, Z20
+	VSHUFF32X4 $0xee, Z23, Z21, Z21
 
 begin:
-	MOVQ k+0(FP), R9
-	SHRQ $0x02, R9
-	JE   rest
-	MOVQ soonC+72(FP), R10
-	MOVQ ldc+48(FP), R11
-	MOVQ $0x0000000b, R12
-	XORQ R13, R13
-	MOVQ soon+80(FP), R14
+	VPTERNLOGD $0xff, Z22, Z22, Z22
+	VPSLLD     $0x10, Z22, Z22
+	MOVQ       k+0(FP), R9
+	SHRQ       $0x02, R9
+	JE         rest
+	MOVQ       soonC+72(FP), R10
+	MOVQ       ldc+48(FP), R11
+	MOVQ       $0x0000000b, R12
+	XORQ       R13, R13
+	MOVQ       soon+80(FP), R14
 
 phase:
 	MOVQ    run+96(FP), R15
@@ -26016,163 +21692,159 @@ phase:
 	SUBQ    R15, R9
 
 loop:
-	VPMOVZXWD    (AX), Z22
-	VPSLLD       $0x10, Z22, Z22
-	VPMOVZXWD    32(AX), Z23
-	VPSLLD       $0x10, Z23, Z23
-	VBROADCASTSS (DX), Z24
-	VFMADD231PS  Z24, Z22, Z0
-	VFMADD231PS  Z24, Z23, Z1
-	VBROADCASTSS (DX)(BX*1), Z24
-	VFMADD231PS  Z24, Z22, Z2
-	VFMADD231PS  Z24, Z23, Z3
-	VBROADCASTSS (DX)(BX*2), Z24
-	VFMADD231PS  Z24, Z22, Z4
-	VFMADD231PS  Z24, Z23, Z5
-	VBROADCASTSS (DX)(R8*1), Z24
-	VFMADD231PS  Z24, Z22, Z6
-	VFMADD231PS  Z24, Z23, Z7
-	VBROADCASTSS (DX)(BX*4), Z24
-	VFMADD231PS  Z24, Z22, Z8
-	VFMADD231PS  Z24, Z23, Z9
-	VBROADCASTSS (SI), Z24
-	VFMADD231PS  Z24, Z22, Z10
-	VFMADD231PS  Z24, Z23, Z11
-	VBROADCASTSS (SI)(BX*1), Z24
-	VFMADD231PS  Z24, Z22, Z12
-	VFMADD231PS  Z24, Z23, Z13
-	VBROADCASTSS (SI)(BX*2), Z24
-	VFMADD231PS  Z24, Z22, Z14
-	VFMADD231PS  Z24, Z23, Z15
-	VBROADCASTSS (SI)(R8*1), Z24
-	VFMADD231PS  Z24, Z22, Z16
-	VFMADD231PS  Z24, Z23, Z17
-	VBROADCASTSS (SI)(BX*4), Z24
-	VFMADD231PS  Z24, Z22, Z18
-	VFMADD231PS  Z24, Z23, Z19
-	VBROADCASTSS (DI), Z24
-	VFMADD231PS  Z24, Z22, Z20
-	VFMADD231PS  Z24, Z23, Z21
+	VMOVUPS      (AX), Z24
+	VPSLLD       $0x10, Z24, Z23
+	VPANDD       Z22, Z24, Z24
+	VBROADCASTSS (DX), Z25
+	VFMADD231PS  Z25, Z23, Z0
+	VFMADD231PS  Z25, Z24, Z1
+	VBROADCASTSS (DX)(BX*1), Z25
+	VFMADD231PS  Z25, Z23, Z2
+	VFMADD231PS  Z25, Z24, Z3
+	VBROADCASTSS (DX)(BX*2), Z25
+	VFMADD231PS  Z25, Z23, Z4
+	VFMADD231PS  Z25, Z24, Z5
+	VBROADCASTSS (DX)(R8*1), Z25
+	VFMADD231PS  Z25, Z23, Z6
+	VFMADD231PS  Z25, Z24, Z7
+	VBROADCASTSS (DX)(BX*4), Z25
+	VFMADD231PS  Z25, Z23, Z8
+	VFMADD231PS  Z25, Z24, Z9
+	VBROADCASTSS (SI), Z25
+	VFMADD231PS  Z25, Z23, Z10
+	VFMADD231PS  Z25, Z24, Z11
+	VBROADCASTSS (SI)(BX*1), Z25
+	VFMADD231PS  Z25, Z23, Z12
+	VFMADD231PS  Z25, Z24, Z13
+	VBROADCASTSS (SI)(BX*2), Z25
+	VFMADD231PS  Z25, Z23, Z14
+	VFMADD231PS  Z25, Z24, Z15
+	VBROADCASTSS (SI)(R8*1), Z25
+	VFMADD231PS  Z25, Z23, Z16
+	VFMADD231PS  Z25, Z24, Z17
+	VBROADCASTSS (SI)(BX*4), Z25
+	VFMADD231PS  Z25, Z23, Z18
+	VFMADD231PS  Z25, Z24, Z19
+	VBROADCASTSS (DI), Z25
+	VFMADD231PS  Z25, Z23, Z20
+	VFMADD231PS  Z25, Z24, Z21
 	PREFETCHT1   (R14)
 	PREFETCHT1   64(R14)
 	ADDQ         $0x00000080, R14
-	VPMOVZXWD    (AX)(CX*1), Z22
-	VPSLLD       $0x10, Z22, Z22
-	VPMOVZXWD    32(AX)(CX*1), Z23
-	VPSLLD       $0x10, Z23, Z23
-	VBROADCASTSS 4(DX), Z24
-	VFMADD231PS  Z24, Z22, Z0
-	VFMADD231PS  Z24, Z23, Z1
-	VBROADCASTSS 4(DX)(BX*1), Z24
-	VFMADD231PS  Z24, Z22, Z2
-	VFMADD231PS  Z24, Z23, Z3
-	VBROADCASTSS 4(DX)(BX*2), Z24
-	VFMADD231PS  Z24, Z22, Z4
-	VFMADD231PS  Z24, Z23, Z5
-	VBROADCASTSS 4(DX)(R8*1), Z24
-	VFMADD231PS  Z24, Z22, Z6
-	VFMADD231PS  Z24, Z23, Z7
-	VBROADCASTSS 4(DX)(BX*4), Z24
-	VFMADD231PS  Z24, Z22, Z8
-	VFMADD231PS  Z24, Z23, Z9
-	VBROADCASTSS 4(SI), Z24
-	VFMADD231PS  Z24, Z22, Z10
-	VFMADD231PS  Z24, Z23, Z11
-	VBROADCASTSS 4(SI)(BX*1), Z24
-	VFMADD231PS  Z24, Z22, Z12
-	VFMADD231PS  Z24, Z23, Z13
-	VBROADCASTSS 4(SI)(BX*2), Z24
-	VFMADD231PS  Z24, Z22, Z14
-	VFMADD231PS  Z24, Z23, Z15
-	VBROADCASTSS 4(SI)(R8*1), Z24
-	VFMADD231PS  Z24, Z22, Z16
-	VFMADD231PS  Z24, Z23, Z17
-	VBROADCASTSS 4(SI)(BX*4), Z24
-	VFMADD231PS  Z24, Z22, Z18
-	VFMADD231PS  Z24, Z23, Z19
-	VBROADCASTSS 4(DI), Z24
-	VFMADD231PS  Z24, Z22, Z20
-	VFMADD231PS  Z24, Z23, Z21
+	VMOVUPS      (AX)(CX*1), Z24
+	VPSLLD       $0x10, Z24, Z23
+	VPANDD       Z22, Z24, Z24
+	VBROADCASTSS 4(DX), Z25
+	VFMADD231PS  Z25, Z23, Z0
+	VFMADD231PS  Z25, Z24, Z1
+	VBROADCASTSS 4(DX)(BX*1), Z25
+	VFMADD231PS  Z25, Z23, Z2
+	VFMADD231PS  Z25, Z24, Z3
+	VBROADCASTSS 4(DX)(BX*2), Z25
+	VFMADD231PS  Z25, Z23, Z4
+	VFMADD231PS  Z25, Z24, Z5
+	VBROADCASTSS 4(DX)(R8*1), Z25
+	VFMADD231PS  Z25, Z23, Z6
+	VFMADD231PS  Z25, Z24, Z7
+	VBROADCASTSS 4(DX)(BX*4), Z25
+	VFMADD231PS  Z25, Z23, Z8
+	VFMADD231PS  Z25, Z24, Z9
+	VBROADCASTSS 4(SI), Z25
+	VFMADD231PS  Z25, Z23, Z10
+	VFMADD231PS  Z25, Z24, Z11
+	VBROADCASTSS 4(SI)(BX*1), Z25
+	VFMADD231PS  Z25, Z23, Z12
+	VFMADD231PS  Z25, Z24, Z13
+	VBROADCASTSS 4(SI)(BX*2), Z25
+	VFMADD231PS  Z25, Z23, Z14
+	VFMADD231PS  Z25, Z24, Z15
+	VBROADCASTSS 4(SI)(R8*1), Z25
+	VFMADD231PS  Z25, Z23, Z16
+	VFMADD231PS  Z25, Z24, Z17
+	VBROADCASTSS 4(SI)(BX*4), Z25
+	VFMADD231PS  Z25, Z23, Z18
+	VFMADD231PS  Z25, Z24, Z19
+	VBROADCASTSS 4(DI), Z25
+	VFMADD231PS  Z25, Z23, Z20
+	VFMADD231PS  Z25, Z24, Z21
 	LEAQ         (AX)(CX*2), AX
-	VPMOVZXWD    (AX), Z22
-	VPSLLD       $0x10, Z22, Z22
-	VPMOVZXWD    32(AX), Z23
-	VPSLLD       $0x10, Z23, Z23
-	VBROADCASTSS 8(DX), Z24
-	VFMADD231PS  Z24, Z22, Z0
-	VFMADD231PS  Z24, Z23, Z1
-	VBROADCASTSS 8(DX)(BX*1), Z24
-	VFMADD231PS  Z24, Z22, Z2
-	VFMADD231PS  Z24, Z23, Z3
-	VBROADCASTSS 8(DX)(BX*2), Z24
-	VFMADD231PS  Z24, Z22, Z4
-	VFMADD231PS  Z24, Z23, Z5
-	VBROADCASTSS 8(DX)(R8*1), Z24
-	VFMADD231PS  Z24, Z22, Z6
-	VFMADD231PS  Z24, Z23, Z7
-	VBROADCASTSS 8(DX)(BX*4), Z24
-	VFMADD231PS  Z24, Z22, Z8
-	VFMADD231PS  Z24, Z23, Z9
-	VBROADCASTSS 8(SI), Z24
-	VFMADD231PS  Z24, Z22, Z10
-	VFMADD231PS  Z24, Z23, Z11
-	VBROADCASTSS 8(SI)(BX*1), Z24
-	VFMADD231PS  Z24, Z22, Z12
-	VFMADD231PS  Z24, Z23, Z13
-	VBROADCASTSS 8(SI)(BX*2), Z24
-	VFMADD231PS  Z24, Z22, Z14
-	VFMADD231PS  Z24, Z23, Z15
-	VBROADCASTSS 8(SI)(R8*1), Z24
-	VFMADD231PS  Z24, Z22, Z16
-	VFMADD231PS  Z24, Z23, Z17
-	VBROADCASTSS 8(SI)(BX*4), Z24
-	VFMADD231PS  Z24, Z22, Z18
-	VFMADD231PS  Z24, Z23, Z19
-	VBROADCASTSS 8(DI), Z24
-	VFMADD231PS  Z24, Z22, Z20
-	VFMADD231PS  Z24, Z23, Z21
+	VMOVUPS      (AX), Z24
+	VPSLLD       $0x10, Z24, Z23
+	VPANDD       Z22, Z24, Z24
+	VBROADCASTSS 8(DX), Z25
+	VFMADD231PS  Z25, Z23, Z0
+	VFMADD231PS  Z25, Z24, Z1
+	VBROADCASTSS 8(DX)(BX*1), Z25
+	VFMADD231PS  Z25, Z23, Z2
+	VFMADD231PS  Z25, Z24, Z3
+	VBROADCASTSS 8(DX)(BX*2), Z25
+	VFMADD231PS  Z25, Z23, Z4
+	VFMADD231PS  Z25, Z24, Z5
+	VBROADCASTSS 8(DX)(R8*1), Z25
+	VFMADD231PS  Z25, Z23, Z6
+	VFMADD231PS  Z25, Z24, Z7
+	VBROADCASTSS 8(DX)(BX*4), Z25
+	VFMADD231PS  Z25, Z23, Z8
+	VFMADD231PS  Z25, Z24, Z9
+	VBROADCASTSS 8(SI), Z25
+	VFMADD231PS  Z25, Z23, Z10
+	VFMADD231PS  Z25, Z24, Z11
+	VBROADCASTSS 8(SI)(BX*1), Z25
+	VFMADD231PS  Z25, Z23, Z12
+	VFMADD231PS  Z25, Z24, Z13
+	VBROADCASTSS 8(SI)(BX*2), Z25
+	VFMADD231PS  Z25, Z23, Z14
+	VFMADD231PS  Z25, Z24, Z15
+	VBROADCASTSS 8(SI)(R8*1), Z25
+	VFMADD231PS  Z25, Z23, Z16
+	VFMADD231PS  Z25, Z24, Z17
+	VBROADCASTSS 8(SI)(BX*4), Z25
+	VFMADD231PS  Z25, Z23, Z18
+	VFMADD231PS  Z25, Z24, Z19
+	VBROADCASTSS 8(DI), Z25
+	VFMADD231PS  Z25, Z23, Z20
+	VFMADD231PS  Z25, Z24, Z21
 	PREFETCHT0   (R10)
 	PREFETCHT0   64(R10)
 	ADDQ         R11, R10
 	DECQ         R12
 	CMOVQEQ      R13, R11
-	VPMOVZXWD    (AX)(CX*1), Z22
-	VPSLLD       $0x10, Z22, Z22
-	VPMOVZXWD    32(AX)(CX*1), Z23
-	VPSLLD       $0x10, Z23, Z23
-	VBROADCASTSS 12(DX), Z24
-	VFMADD231PS  Z24, Z22, Z0
-	VFMADD231PS  Z24, Z23, Z1
-	VBROADCASTSS 12(DX)(BX*1), Z24
-	VFMADD231PS  Z24, Z22, Z2
-	VFMADD231PS  Z24, Z23, Z3
-	VBROADCASTSS 12(DX)(BX*2), Z24
-	VFMADD231PS  Z24, Z22, Z4
-	VFMADD231PS  Z24, Z23, Z5
-	VBROADCASTSS 12(DX)(R8*1), Z24
-	VFMADD231PS  Z24, Z22, Z6
-	VFMADD231PS  Z24, Z23, Z7
-	VBROADCASTSS 12(DX)(BX*4), Z24
-	VFMADD231PS  Z24, Z22, Z8
-	VFMADD231PS  Z24, Z23, Z9
-	VBROADCASTSS 12(SI), Z24
-	VFMADD231PS  Z24, Z22, Z10
-	VFMADD231PS  Z24, Z23, Z11
-	VBROADCASTSS 12(SI)(BX*1), Z24
-	VFMADD231PS  Z24, Z22, Z12
-	VFMADD231PS  Z24, Z23, Z13
-	VBROADCASTSS 12(SI)(BX*2), Z24
-	VFMADD231PS  Z24, Z22, Z14
-	VFMADD231PS  Z24, Z23, Z15
-	VBROADCASTSS 12(SI)(R8*1), Z24
-	VFMADD231PS  Z24, Z22, Z16
-	VFMADD231PS  Z24, Z23, Z17
-	VBROADCASTSS 12(SI)(BX*4), Z24
-	VFMADD231PS  Z24, Z22, Z18
-	VFMADD231PS  Z24, Z23, Z19
-	VBROADCASTSS 12(DI), Z24
-	VFMADD231PS  Z24, Z22, Z20
-	VFMADD231PS  Z24, Z23, Z21
+	VMOVUPS      (AX)(CX*1), Z24
+	VPSLLD       $0x10, Z24, Z23
+	VPANDD       Z22, Z24, Z24
+	VBROADCASTSS 12(DX), Z25
+	VFMADD231PS  Z25, Z23, Z0
+	VFMADD231PS  Z25, Z24, Z1
+	VBROADCASTSS 12(DX)(BX*1), Z25
+	VFMADD231PS  Z25, Z23, Z2
+	VFMADD231PS  Z25, Z24, Z3
+	VBROADCASTSS 12(DX)(BX*2), Z25
+	VFMADD231PS  Z25, Z23, Z4
+	VFMADD231PS  Z25, Z24, Z5
+	VBROADCASTSS 12(DX)(R8*1), Z25
+	VFMADD231PS  Z25, Z23, Z6
+	VFMADD231PS  Z25, Z24, Z7
+	VBROADCASTSS 12(DX)(BX*4), Z25
+	VFMADD231PS  Z25, Z23, Z8
+	VFMADD231PS  Z25, Z24, Z9
+	VBROADCASTSS 12(SI), Z25
+	VFMADD231PS  Z25, Z23, Z10
+	VFMADD231PS  Z25, Z24, Z11
+	VBROADCASTSS 12(SI)(BX*1), Z25
+	VFMADD231PS  Z25, Z23, Z12
+	VFMADD231PS  Z25, Z24, Z13
+	VBROADCASTSS 12(SI)(BX*2), Z25
+	VFMADD231PS  Z25, Z23, Z14
+	VFMADD231PS  Z25, Z24, Z15
+	VBROADCASTSS 12(SI)(R8*1), Z25
+	VFMADD231PS  Z25, Z23, Z16
+	VFMADD231PS  Z25, Z24, Z17
+	VBROADCASTSS 12(SI)(BX*4), Z25
+	VFMADD231PS  Z25, Z23, Z18
+	VFMADD231PS  Z25, Z24, Z19
+	VBROADCASTSS 12(DI), Z25
+	VFMADD231PS  Z25, Z23, Z20
+	VFMADD231PS  Z25, Z24, Z21
 	LEAQ         (AX)(CX*2), AX
 	ADDQ         $0x10, DX
 	ADDQ         $0x10, SI
@@ -26199,43 +21871,42 @@ rest:
 	JE   store
 
 single:
-	VPMOVZXWD    (AX), Z22
-	VPSLLD       $0x10, Z22, Z22
-	VPMOVZXWD    32(AX), Z23
-	VPSLLD       $0x10, Z23, Z23
-	VBROADCASTSS (DX), Z24
-	VFMADD231PS  Z24, Z22, Z0
-	VFMADD231PS  Z24, Z23, Z1
-	VBROADCASTSS (DX)(BX*1), Z24
-	VFMADD231PS  Z24, Z22, Z2
-	VFMADD231PS  Z24, Z23, Z3
-	VBROADCASTSS (DX)(BX*2), Z24
-	VFMADD231PS  Z24, Z22, Z4
-	VFMADD231PS  Z24, Z23, Z5
-	VBROADCASTSS (DX)(R8*1), Z24
-	VFMADD231PS  Z24, Z22, Z6
-	VFMADD231PS  Z24, Z23, Z7
-	VBROADCASTSS (DX)(BX*4), Z24
-	VFMADD231PS  Z24, Z22, Z8
-	VFMADD231PS  Z24, Z23, Z9
-	VBROADCASTSS (SI), Z24
-	VFMADD231PS  Z24, Z22, Z10
-	VFMADD231PS  Z24, Z23, Z11
-	VBROADCASTSS (SI)(BX*1), Z24
-	VFMADD231PS  Z24, Z22, Z12
-	VFMADD231PS  Z24, Z23, Z13
-	VBROADCASTSS (SI)(BX*2), Z24
-	VFMADD231PS  Z24, Z22, Z14
-	VFMADD231PS  Z24, Z23, Z15
-	VBROADCASTSS (SI)(R8*1), Z24
-	VFMADD231PS  Z24, Z22, Z16
-	VFMADD231PS  Z24, Z23, Z17
-	VBROADCASTSS (SI)(BX*4), Z24
-	VFMADD231PS  Z24, Z22, Z18
-	VFMADD231PS  Z24, Z23, Z19
-	VBROADCASTSS (DI), Z24
-	VFMADD231PS  Z24, Z22, Z20
-	VFMADD231PS  Z24, Z23, Z21
+	VMOVUPS      (AX), Z24
+	VPSLLD       $0x10, Z24, Z23
+	VPANDD       Z22, Z24, Z24
+	VBROADCASTSS (DX), Z25
+	VFMADD231PS  Z25, Z23, Z0
+	VFMADD231PS  Z25, Z24, Z1
+	VBROADCASTSS (DX)(BX*1), Z25
+	VFMADD231PS  Z25, Z23, Z2
+	VFMADD231PS  Z25, Z24, Z3
+	VBROADCASTSS (DX)(BX*2), Z25
+	VFMADD231PS  Z25, Z23, Z4
+	VFMADD231PS  Z25, Z24, Z5
+	VBROADCASTSS (DX)(R8*1), Z25
+	VFMADD231PS  Z25, Z23, Z6
+	VFMADD231PS  Z25, Z24, Z7
+	VBROADCASTSS (DX)(BX*4), Z25
+	VFMADD231PS  Z25, Z23, Z8
+	VFMADD231PS  Z25, Z24, Z9
+	VBROADCASTSS (SI), Z25
+	VFMADD231PS  Z25, Z23, Z10
+	VFMADD231PS  Z25, Z24, Z11
+	VBROADCASTSS (SI)(BX*1), Z25
+	VFMADD231PS  Z25, Z23, Z12
+	VFMADD231PS  Z25, Z24, Z13
+	VBROADCASTSS (SI)(BX*2), Z25
+	VFMADD231PS  Z25, Z23, Z14
+	VFMADD231PS  Z25, Z24, Z15
+	VBROADCASTSS (SI)(R8*1), Z25
+	VFMADD231PS  Z25, Z23, Z16
+	VFMADD231PS  Z25, Z24, Z17
+	VBROADCASTSS (SI)(BX*4), Z25
+	VFMADD231PS  Z25, Z23, Z18
+	VFMADD231PS  Z25, Z24, Z19
+	VBROADCASTSS (DI), Z25
+	VFMADD231PS  Z25, Z23, Z20
+	VFMADD231PS  Z25, Z24, Z21
 	ADDQ         CX, AX
 	ADDQ         $0x04, DX
 	ADDQ         $0x04, SI
@@ -26244,44 +21915,492 @@ single:
 	JNE          single
 
 store:
+	MOVQ       tail+56(FP), AX
+	MOVL       $-1, CX
+	BZHIL      AX, CX, CX
+	KMOVW      CX, K1
+	SHRL       $0x10, CX
+	KMOVW      CX, K2
+	MOVQ       c+40(FP), AX
+	MOVQ       ldc+48(FP), CX
+	VSHUFF32X4 $0x44, Z1, Z0, Z22
+	VSHUFF32X4 $0xee, Z1, Z0, Z0
+	VMOVUPS    Z22, K1, (AX)
+	VMOVUPS    Z0, K2, 64(AX)
+	ADDQ       CX, AX
+	VSHUFF32X4 $0x44, Z3, Z2, Z0
+	VSHUFF32X4 $0xee, Z3, Z2, Z1
+	VMOVUPS    Z0, K1, (AX)
+	VMOVUPS    Z1, K2, 64(AX)
+	ADDQ       CX, AX
+	VSHUFF32X4 $0x44, Z5, Z4, Z0
+	VSHUFF32X4 $0xee, Z5, Z4, Z1
+	VMOVUPS    Z0, K1, (AX)
+	VMOVUPS    Z1, K2, 64(AX)
+	ADDQ       CX, AX
+	VSHUFF32X4 $0x44, Z7, Z6, Z0
+	VSHUFF32X4 $0xee, Z7, Z6, Z1
+	VMOVUPS    Z0, K1, (AX)
+	VMOVUPS    Z1, K2, 64(AX)
+	ADDQ       CX, AX
+	VSHUFF32X4 $0x44, Z9, Z8, Z0
+	VSHUFF32X4 $0xee, Z9, Z8, Z1
+	VMOVUPS    Z0, K1, (AX)
+	VMOVUPS    Z1, K2, 64(AX)
+	ADDQ       CX, AX
+	VSHUFF32X4 $0x44, Z11, Z10, Z0
+	VSHUFF32X4 $0xee, Z11, Z10, Z1
+	VMOVUPS    Z0, K1, (AX)
+	VMOVUPS    Z1, K2, 64(AX)
+	ADDQ       CX, AX
+	VSHUFF32X4 $0x44, Z13, Z12, Z0
+	VSHUFF32X4 $0xee, Z13, Z12, Z1
+	VMOVUPS    Z0, K1, (AX)
+	VMOVUPS    Z1, K2, 64(AX)
+	ADDQ       CX, AX
+	VSHUFF32X4 $0x44, Z15, Z14, Z0
+	VSHUFF32X4 $0xee, Z15, Z14, Z1
+	VMOVUPS    Z0, K1, (AX)
+	VMOVUPS    Z1, K2, 64(AX)
+	ADDQ       CX, AX
+	VSHUFF32X4 $0x44, Z17, Z16, Z0
+	VSHUFF32X4 $0xee, Z17, Z16, Z1
+	VMOVUPS    Z0, K1, (AX)
+	VMOVUPS    Z1, K2, 64(AX)
+	ADDQ       CX, AX
+	VSHUFF32X4 $0x44, Z19, Z18, Z0
+	VSHUFF32X4 $0xee, Z19, Z18, Z1
+	VMOVUPS    Z0, K1, (AX)
+	VMOVUPS    Z1, K2, 64(AX)
+	ADDQ       CX, AX
+	VSHUFF32X4 $0x44, Z21, Z20, Z0
+	VSHUFF32X4 $0xee, Z21, Z20, Z1
+	VMOVUPS    Z0, K1, (AX)
+	VMOVUPS    Z1, K2, 64(AX)
+	VZEROUPPER
+	RET
+
+// func tile12x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile12x1AVX512(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (DX)(BX*4), SI
+	ADDQ   BX, SI
+	LEAQ   (SI)(BX*4), DI
+	ADDQ   BX, DI
+	LEAQ   (BX)(BX*2), R8
+	MOVB   load+64(FP), R9
+	TESTB  R9, R9
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), R9
+	MOVL      $-1, R10
+	BZHIL     R9, R10, R10
+	KMOVW     R10, K1
+	MOVQ      c+40(FP), R9
+	MOVQ      ldc+48(FP), R10
+	VMOVUPS.Z (R9), K1, Z0
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z1
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z2
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z3
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z4
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z5
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z6
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z7
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z8
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z9
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z10
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z11
+
+begin:
+	MOVQ k+0(FP), R9
+	SHRQ $0x02, R9
+	JE   rest
+	MOVQ soonC+72(FP), R10
+	MOVQ ldc+48(FP), R11
+	MOVQ $0x0000000c, R12
+	XORQ R13, R13
+	MOVQ soon+80(FP), R14
+
+phase:
+	MOVQ    run+96(FP), R15
+	CMPQ    R9, R15
+	CMOVQLT R9, R15
+	SUBQ    R15, R9
+
+loop:
+	VMOVUPS          (AX), Z12
+	VFMADD231PS.BCST (DX), Z12, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z12, Z1
+	VFMADD231PS.BCST (DX)(BX*2), Z12, Z2
+	VFMADD231PS.BCST (DX)(R8*1), Z12, Z3
+	VFMADD231PS.BCST (DX)(BX*4), Z12, Z4
+	VFMADD231PS.BCST (SI), Z12, Z5
+	VFMADD231PS.BCST (SI)(BX*1), Z12, Z6
+	VFMADD231PS.BCST (SI)(BX*2), Z12, Z7
+	VFMADD231PS.BCST (SI)(R8*1), Z12, Z8
+	VFMADD231PS.BCST (SI)(BX*4), Z12, Z9
+	VFMADD231PS.BCST (DI), Z12, Z10
+	VFMADD231PS.BCST (DI)(BX*1), Z12, Z11
+	PREFETCHT1       (R14)
+	PREFETCHT1       64(R14)
+	ADDQ             $0x00000080, R14
+	VMOVUPS          (AX)(CX*1), Z12
+	VFMADD231PS.BCST 4(DX), Z12, Z0
+	VFMADD231PS.BCST 4(DX)(BX*1), Z12, Z1
+	VFMADD231PS.BCST 4(DX)(BX*2), Z12, Z2
+	VFMADD231PS.BCST 4(DX)(R8*1), Z12, Z3
+	VFMADD231PS.BCST 4(DX)(BX*4), Z12, Z4
+	VFMADD231PS.BCST 4(SI), Z12, Z5
+	VFMADD231PS.BCST 4(SI)(BX*1), Z12, Z6
+	VFMADD231PS.BCST 4(SI)(BX*2), Z12, Z7
+	VFMADD231PS.BCST 4(SI)(R8*1), Z12, Z8
+	VFMADD231PS.BCST 4(SI)(BX*4), Z12, Z9
+	VFMADD231PS.BCST 4(DI), Z12, Z10
+	VFMADD231PS.BCST 4(DI)(BX*1), Z12, Z11
+	LEAQ             (AX)(CX*2), AX
+	VMOVUPS          (AX), Z12
+	VFMADD231PS.BCST 8(DX), Z12, Z0
+	VFMADD231PS.BCST 8(DX)(BX*1), Z12, Z1
+	VFMADD231PS.BCST 8(DX)(BX*2), Z12, Z2
+	VFMADD231PS.BCST 8(DX)(R8*1), Z12, Z3
+	VFMADD231PS.BCST 8(DX)(BX*4), Z12, Z4
+	VFMADD231PS.BCST 8(SI), Z12, Z5
+	VFMADD231PS.BCST 8(SI)(BX*1), Z12, Z6
+	VFMADD231PS.BCST 8(SI)(BX*2), Z12, Z7
+	VFMADD231PS.BCST 8(SI)(R8*1), Z12, Z8
+	VFMADD231PS.BCST 8(SI)(BX*4), Z12, Z9
+	VFMADD231PS.BCST 8(DI), Z12, Z10
+	VFMADD231PS.BCST 8(DI)(BX*1), Z12, Z11
+	PREFETCHT0       (R10)
+	ADDQ             R11, R10
+	DECQ             R12
+	CMOVQEQ          R13, R11
+	VMOVUPS          (AX)(CX*1), Z12
+	VFMADD231PS.BCST 12(DX), Z12, Z0
+	VFMADD231PS.BCST 12(DX)(BX*1), Z12, Z1
+	VFMADD231PS.BCST 12(DX)(BX*2), Z12, Z2
+	VFMADD231PS.BCST 12(DX)(R8*1), Z12, Z3
+	VFMADD231PS.BCST 12(DX)(BX*4), Z12, Z4
+	VFMADD231PS.BCST 12(SI), Z12, Z5
+	VFMADD231PS.BCST 12(SI)(BX*1), Z12, Z6
+	VFMADD231PS.BCST 12(SI)(BX*2), Z12, Z7
+	VFMADD231PS.BCST 12(SI)(R8*1), Z12, Z8
+	VFMADD231PS.BCST 12(SI)(BX*4), Z12, Z9
+	VFMADD231PS.BCST 12(DI), Z12, Z10
+	VFMADD231PS.BCST 12(DI)(BX*1), Z12, Z11
+	LEAQ             (AX)(CX*2), AX
+	ADDQ             $0x10, DX
+	ADDQ             $0x10, SI
+	ADDQ             $0x10, DI
+	DECQ             R15
+	JNE              loop
+	TESTQ            R9, R9
+	JE               rest
+	DECQ             runs+104(FP)
+	JE               fetched
+	MOVQ             soon+80(FP), R14
+	ADDQ             ld+88(FP), R14
+	MOVQ             R14, soon+80(FP)
+	JMP              phase
+
+fetched:
+	MOVQ AX, R14
+	MOVQ R9, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), R9
+	ANDQ $0x00000003, R9
+	JE   store
+
+single:
+	VMOVUPS          (AX), Z12
+	VFMADD231PS.BCST (DX), Z12, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z12, Z1
+	VFMADD231PS.BCST (DX)(BX*2), Z12, Z2
+	VFMADD231PS.BCST (DX)(R8*1), Z12, Z3
+	VFMADD231PS.BCST (DX)(BX*4), Z12, Z4
+	VFMADD231PS.BCST (SI), Z12, Z5
+	VFMADD231PS.BCST (SI)(BX*1), Z12, Z6
+	VFMADD231PS.BCST (SI)(BX*2), Z12, Z7
+	VFMADD231PS.BCST (SI)(R8*1), Z12, Z8
+	VFMADD231PS.BCST (SI)(BX*4), Z12, Z9
+	VFMADD231PS.BCST (DI), Z12, Z10
+	VFMADD231PS.BCST (DI)(BX*1), Z12, Z11
+	ADDQ             CX, AX
+	ADDQ             $0x04, DX
+	ADDQ             $0x04, SI
+	ADDQ             $0x04, DI
+	DECQ             R9
+	JNE              single
+
+store:
 	MOVQ    tail+56(FP), AX
 	MOVL    $-1, CX
 	BZHIL   AX, CX, CX
 	KMOVW   CX, K1
 	MOVQ    c+40(FP), AX
 	MOVQ    ldc+48(FP), CX
-	VMOVUPS Z0, (AX)
-	VMOVUPS Z1, K1, 64(AX)
+	VMOVUPS Z0, K1, (AX)
 	ADDQ    CX, AX
-	VMOVUPS Z2, (AX)
-	VMOVUPS Z3, K1, 64(AX)
+	VMOVUPS Z1, K1, (AX)
 	ADDQ    CX, AX
-	VMOVUPS Z4, (AX)
-	VMOVUPS Z5, K1, 64(AX)
+	VMOVUPS Z2, K1, (AX)
 	ADDQ    CX, AX
-	VMOVUPS Z6, (AX)
-	VMOVUPS Z7, K1, 64(AX)
+	VMOVUPS Z3, K1, (AX)
 	ADDQ    CX, AX
-	VMOVUPS Z8, (AX)
-	VMOVUPS Z9, K1, 64(AX)
+	VMOVUPS Z4, K1, (AX)
 	ADDQ    CX, AX
-	VMOVUPS Z10, (AX)
-	VMOVUPS Z11, K1, 64(AX)
+	VMOVUPS Z5, K1, (AX)
 	ADDQ    CX, AX
-	VMOVUPS Z12, (AX)
-	VMOVUPS Z13, K1, 64(AX)
+	VMOVUPS Z6, K1, (AX)
 	ADDQ    CX, AX
-	VMOVUPS Z14, (AX)
-	VMOVUPS Z15, K1, 64(AX)
+	VMOVUPS Z7, K1, (AX)
 	ADDQ    CX, AX
-	VMOVUPS Z16, (AX)
-	VMOVUPS Z17, K1, 64(AX)
+	VMOVUPS Z8, K1, (AX)
 	ADDQ    CX, AX
-	VMOVUPS Z18, (AX)
-	VMOVUPS Z19, K1, 64(AX)
+	VMOVUPS Z9, K1, (AX)
 	ADDQ    CX, AX
-	VMOVUPS Z20, (AX)
-	VMOVUPS Z21, K1, 64(AX)
+	VMOVUPS Z10, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z11, K1, (AX)
+	VZEROUPPER
+	RET
+
+// func tile12x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile12x1TAVX512(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), SI
+	MOVL      $-1, DI
+	BZHIL     SI, DI, DI
+	KMOVW     DI, K1
+	MOVQ      c+40(FP), SI
+	MOVQ      ldc+48(FP), DI
+	VMOVUPS.Z (SI), K1, Z0
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z1
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z2
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z3
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z4
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z5
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z6
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z7
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z8
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z9
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z10
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z11
+
+begin:
+	MOVQ k+0(FP), SI
+	SHRQ $0x02, SI
+	JE   rest
+	MOVQ soonC+72(FP), DI
+	MOVQ ldc+48(FP), R8
+	MOVQ $0x0000000c, R9
+	XORQ R10, R10
+	MOVQ soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
+
+loop:
+	VMOVUPS          (AX), Z12
+	VFMADD231PS.BCST (DX), Z12, Z0
+	VFMADD231PS.BCST 4(DX), Z12, Z1
+	VFMADD231PS.BCST 8(DX), Z12, Z2
+	VFMADD231PS.BCST 12(DX), Z12, Z3
+	VFMADD231PS.BCST 16(DX), Z12, Z4
+	VFMADD231PS.BCST 20(DX), Z12, Z5
+	VFMADD231PS.BCST 24(DX), Z12, Z6
+	VFMADD231PS.BCST 28(DX), Z12, Z7
+	VFMADD231PS.BCST 32(DX), Z12, Z8
+	VFMADD231PS.BCST 36(DX), Z12, Z9
+	VFMADD231PS.BCST 40(DX), Z12, Z10
+	VFMADD231PS.BCST 44(DX), Z12, Z11
+	PREFETCHT1       (R11)
+	PREFETCHT1       64(R11)
+	ADDQ             $0x00000080, R11
+	VMOVUPS          (AX)(CX*1), Z12
+	VFMADD231PS.BCST (DX)(BX*1), Z12, Z0
+	VFMADD231PS.BCST 4(DX)(BX*1), Z12, Z1
+	VFMADD231PS.BCST 8(DX)(BX*1), Z12, Z2
+	VFMADD231PS.BCST 12(DX)(BX*1), Z12, Z3
+	VFMADD231PS.BCST 16(DX)(BX*1), Z12, Z4
+	VFMADD231PS.BCST 20(DX)(BX*1), Z12, Z5
+	VFMADD231PS.BCST 24(DX)(BX*1), Z12, Z6
+	VFMADD231PS.BCST 28(DX)(BX*1), Z12, Z7
+	VFMADD231PS.BCST 32(DX)(BX*1), Z12, Z8
+	VFMADD231PS.BCST 36(DX)(BX*1), Z12, Z9
+	VFMADD231PS.BCST 40(DX)(BX*1), Z12, Z10
+	VFMADD231PS.BCST 44(DX)(BX*1), Z12, Z11
+	LEAQ             (AX)(CX*2), AX
+	LEAQ             (DX)(BX*2), DX
+	VMOVUPS          (AX), Z12
+	VFMADD231PS.BCST (DX), Z12, Z0
+	VFMADD231PS.BCST 4(DX), Z12, Z1
+	VFMADD231PS.BCST 8(DX), Z12, Z2
+	VFMADD231PS.BCST 12(DX), Z12, Z3
+	VFMADD231PS.BCST 16(DX), Z12, Z4
+	VFMADD231PS.BCST 20(DX), Z12, Z5
+	VFMADD231PS.BCST 24(DX), Z12, Z6
+	VFMADD231PS.BCST 28(DX), Z12, Z7
+	VFMADD231PS.BCST 32(DX), Z12, Z8
+	VFMADD231PS.BCST 36(DX), Z12, Z9
+	VFMADD231PS.BCST 40(DX), Z12, Z10
+	VFMADD231PS.BCST 44(DX), Z12, Z11
+	PREFETCHT0       (DI)
+	ADDQ             R8, DI
+	DECQ             R9
+	CMOVQEQ          R10, R8
+	VMOVUPS          (AX)(CX*1), Z12
+	VFMADD231PS.BCST (DX)(BX*1), Z12, Z0
+	VFMADD231PS.BCST 4(DX)(BX*1), Z12, Z1
+	VFMADD231PS.BCST 8(DX)(BX*1), Z12, Z2
+	VFMADD231PS.BCST 12(DX)(BX*1), Z12, Z3
+	VFMADD231PS.BCST 16(DX)(BX*1), Z12, Z4
+	VFMADD231PS.BCST 20(DX)(BX*1), Z12, Z5
+	VFMADD231PS.BCST 24(DX)(BX*1), Z12, Z6
+	VFMADD231PS.BCST 28(DX)(BX*1), Z12, Z7
+	VFMADD231PS.BCST 32(DX)(BX*1), Z12, Z8
+	VFMADD231PS.BCST 36(DX)(BX*1), Z12, Z9
+	VFMADD231PS.BCST 40(DX)(BX*1), Z12, Z10
+	VFMADD231PS.BCST 44(DX)(BX*1), Z12, Z11
+	LEAQ             (AX)(CX*2), AX
+	LEAQ             (DX)(BX*2), DX
+	DECQ             R12
+	JNE              loop
+	TESTQ            SI, SI
+	JE               rest
+	DECQ             runs+104(FP)
+	JE               fetched
+	MOVQ             soon+80(FP), R11
+	ADDQ             ld+88(FP), R11
+	MOVQ             R11, soon+80(FP)
+	JMP              phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VMOVUPS          (AX), Z12
+	VFMADD231PS.BCST (DX), Z12, Z0
+	VFMADD231PS.BCST 4(DX), Z12, Z1
+	VFMADD231PS.BCST 8(DX), Z12, Z2
+	VFMADD231PS.BCST 12(DX), Z12, Z3
+	VFMADD231PS.BCST 16(DX), Z12, Z4
+	VFMADD231PS.BCST 20(DX), Z12, Z5
+	VFMADD231PS.BCST 24(DX), Z12, Z6
+	VFMADD231PS.BCST 28(DX), Z12, Z7
+	VFMADD231PS.BCST 32(DX), Z12, Z8
+	VFMADD231PS.BCST 36(DX), Z12, Z9
+	VFMADD231PS.BCST 40(DX), Z12, Z10
+	VFMADD231PS.BCST 44(DX), Z12, Z11
+	ADDQ             CX, AX
+	ADDQ             BX, DX
+	DECQ             SI
+	JNE              single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z1, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z3, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z5, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z7, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z9, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z10, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z11, K1, (AX)
 	VZEROUPPER
 	RET
 
@@ -27037,9 +23156,9 @@ store:
 	VZEROUPPER
 	RET
 
-// func tile12x2BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
+// func tile12x2PairsAVX512(k int, a *float32, lda int, b *uint32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint32, ld int, run int, runs int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile12x2BF16AVX512(SB), NOSPLIT, $0-112
+TEXT ·tile12x2PairsAVX512(SB), NOSPLIT, $0-112
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -27079,57 +23198,85 @@ TEXT ·tile12x2BF16AVX512(SB), NOSPLIT, $0-112
 	JMP    begin
 
 fromC:
-	MOVQ      tail+56(FP), R9
-	MOVL      $-1, R10
-	BZHIL     R9, R10, R10
-	KMOVW     R10, K1
-	MOVQ      c+40(FP), R9
-	MOVQ      ldc+48(FP), R10
-	VMOVUPS   (R9), Z0
-	VMOVUPS.Z 64(R9), K1, Z1
-	ADDQ      R10, R9
-	VMOVUPS   (R9), Z2
-	VMOVUPS.Z 64(R9), K1, Z3
-	ADDQ      R10, R9
-	VMOVUPS   (R9), Z4
-	VMOVUPS.Z 64(R9), K1, Z5
-	ADDQ      R10, R9
-	VMOVUPS   (R9), Z6
-	VMOVUPS.Z 64(R9), K1, Z7
-	ADDQ      R10, R9
-	VMOVUPS   (R9), Z8
-	VMOVUPS.Z 64(R9), K1, Z9
-	ADDQ      R10, R9
-	VMOVUPS   (R9), Z10
-	VMOVUPS.Z 64(R9), K1, Z11
-	ADDQ      R10, R9
-	VMOVUPS   (R9), Z12
-	VMOVUPS.Z 64(R9), K1, Z13
-	ADDQ      R10, R9
-	VMOVUPS   (R9), Z14
-	VMOVUPS.Z 64(R9), K1, Z15
-	ADDQ      R10, R9
-	VMOVUPS   (R9), Z16
-	VMOVUPS.Z 64(R9), K1, Z17
-	ADDQ      R10, R9
-	VMOVUPS   (R9), Z18
-	VMOVUPS.Z 64(R9), K1, Z19
-	ADDQ      R10, R9
-	VMOVUPS   (R9), Z20
-	VMOVUPS.Z 64(R9), K1, Z21
-	ADDQ      R10, R9
-	VMOVUPS   (R9), Z22
-	VMOVUPS.Z 64(R9), K1, Z23
+	MOVQ       tail+56(FP), R9
+	MOVL       $-1, R10
+	BZHIL      R9, R10, R10
+	KMOVW      R10, K1
+	SHRL       $0x10, R10
+	KMOVW      R10, K2
+	MOVQ       c+40(FP), R9
+	MOVQ       ldc+48(FP), R10
+	VMOVUPS.Z  (R9), K1, Z1
+	VMOVUPS.Z  64(R9), K2, Z2
+	VSHUFF32X4 $0x44, Z2, Z1, Z0
+	VSHUFF32X4 $0xee, Z2, Z1, Z1
+	ADDQ       R10, R9
+	VMOVUPS.Z  (R9), K1, Z3
+	VMOVUPS.Z  64(R9), K2, Z4
+	VSHUFF32X4 $0x44, Z4, Z3, Z2
+	VSHUFF32X4 $0xee, Z4, Z3, Z3
+	ADDQ       R10, R9
+	VMOVUPS.Z  (R9), K1, Z5
+	VMOVUPS.Z  64(R9), K2, Z6
+	VSHUFF32X4 $0x44, Z6, Z5, Z4
+	VSHUFF32X4 $0xee, Z6, Z5, Z5
+	ADDQ       R10, R9
+	VMOVUPS.Z  (R9), K1, Z7
+	VMOVUPS.Z  64(R9), K2, Z8
+	VSHUFF32X4 $0x44, Z8, Z7, Z6
+	VSHUFF32X4 $0xee, Z8, Z7, Z7
+	ADDQ       R10, R9
+	VMOVUPS.Z  (R9), K1, Z9
+	VMOVUPS.Z  64(R9), K2, Z10
+	VSHUFF32X4 $0x44, Z10, Z9, Z8
+	VSHUFF32X4 $0xee, Z10, Z9, Z9
+	ADDQ       R10, R9
+	VMOVUPS.Z  (R9), K1, Z11
+	VMOVUPS.Z  64(R9), K2, Z12
+	VSHUFF32X4 $0x44, Z12, Z11, Z10
+	VSHUFF32X4 $0xee, Z12, Z11, Z11
+	ADDQ       R10, R9
+	VMOVUPS.Z  (R9), K1, Z13
+	VMOVUPS.Z  64(R9), K2, Z14
+	VSHUFF32X4 $0x44, Z14, Z13, Z12
+	VSHUFF32X4 $0xee, Z14, Z13, Z13
+	ADDQ       R10, R9
+	VMOVUPS.Z  (R9), K1, Z15
+	VMOVUPS.Z  64(R9), K2, Z16
+	VSHUFF32X4 $0x44, Z16, Z15, Z14
+	VSHUFF32X4 $0xee, Z16, Z15, Z15
+	ADDQ       R10, R9
+	VMOVUPS.Z  (R9), K1, Z17
+	VMOVUPS.Z  64(R9), K2, Z18
+	VSHUFF32X4 $0x44, Z18, Z17, Z16
+	VSHUFF32X4 $0xee, Z18, Z17, Z17
+	ADDQ       R10, R9
+	VMOVUPS.Z  (R9), K1, Z19
+	VMOVUPS.Z  64(R9), K2, Z20
+	VSHUFF32X4 $0x44, Z20, Z19, Z18
+	VSHUFF32X4 $0xee, Z20, Z19, Z19
+	ADDQ       R10, R9
+	VMOVUPS.Z  (R9), K1, Z21
+	VMOVUPS.Z  64(R9), K2, Z22
+	VSHUFF32X4 $0x44, Z22, Z21, Z20
+	VSHUFF32X4 $0xee, Z22, Z21, Z21
+	ADDQ       R10, R9
+	VMOVUPS.Z  (R9), K1, Z23
+	VMOVUPS.Z  64(R9), K2, Z25
+	VSHUFF32X4 $0x44, Z25, Z23, Z22
+	VSHUFF32X4 $0xee, Z25, Z23, Z23
 
 begin:
-	MOVQ k+0(FP), R9
-	SHRQ $0x02, R9
-	JE   rest
-	MOVQ soonC+72(FP), R10
-	MOVQ ldc+48(FP), R11
-	MOVQ $0x0000000c, R12
-	XORQ R13, R13
-	MOVQ soon+80(FP), R14
+	VPTERNLOGD $0xff, Z24, Z24, Z24
+	VPSLLD     $0x10, Z24, Z24
+	MOVQ       k+0(FP), R9
+	SHRQ       $0x02, R9
+	JE         rest
+	MOVQ       soonC+72(FP), R10
+	MOVQ       ldc+48(FP), R11
+	MOVQ       $0x0000000c, R12
+	XORQ       R13, R13
+	MOVQ       soon+80(FP), R14
 
 phase:
 	MOVQ    run+96(FP), R15
@@ -27138,175 +23285,171 @@ phase:
 	SUBQ    R15, R9
 
 loop:
-	VPMOVZXWD    (AX), Z24
-	VPSLLD       $0x10, Z24, Z24
-	VPMOVZXWD    32(AX), Z25
-	VPSLLD       $0x10, Z25, Z25
-	VBROADCASTSS (DX), Z26
-	VFMADD231PS  Z26, Z24, Z0
-	VFMADD231PS  Z26, Z25, Z1
-	VBROADCASTSS (DX)(BX*1), Z26
-	VFMADD231PS  Z26, Z24, Z2
-	VFMADD231PS  Z26, Z25, Z3
-	VBROADCASTSS (DX)(BX*2), Z26
-	VFMADD231PS  Z26, Z24, Z4
-	VFMADD231PS  Z26, Z25, Z5
-	VBROADCASTSS (DX)(R8*1), Z26
-	VFMADD231PS  Z26, Z24, Z6
-	VFMADD231PS  Z26, Z25, Z7
-	VBROADCASTSS (DX)(BX*4), Z26
-	VFMADD231PS  Z26, Z24, Z8
-	VFMADD231PS  Z26, Z25, Z9
-	VBROADCASTSS (SI), Z26
-	VFMADD231PS  Z26, Z24, Z10
-	VFMADD231PS  Z26, Z25, Z11
-	VBROADCASTSS (SI)(BX*1), Z26
-	VFMADD231PS  Z26, Z24, Z12
-	VFMADD231PS  Z26, Z25, Z13
-	VBROADCASTSS (SI)(BX*2), Z26
-	VFMADD231PS  Z26, Z24, Z14
-	VFMADD231PS  Z26, Z25, Z15
-	VBROADCASTSS (SI)(R8*1), Z26
-	VFMADD231PS  Z26, Z24, Z16
-	VFMADD231PS  Z26, Z25, Z17
-	VBROADCASTSS (SI)(BX*4), Z26
-	VFMADD231PS  Z26, Z24, Z18
-	VFMADD231PS  Z26, Z25, Z19
-	VBROADCASTSS (DI), Z26
-	VFMADD231PS  Z26, Z24, Z20
-	VFMADD231PS  Z26, Z25, Z21
-	VBROADCASTSS (DI)(BX*1), Z26
-	VFMADD231PS  Z26, Z24, Z22
-	VFMADD231PS  Z26, Z25, Z23
+	VMOVUPS      (AX), Z26
+	VPSLLD       $0x10, Z26, Z25
+	VPANDD       Z24, Z26, Z26
+	VBROADCASTSS (DX), Z27
+	VFMADD231PS  Z27, Z25, Z0
+	VFMADD231PS  Z27, Z26, Z1
+	VBROADCASTSS (DX)(BX*1), Z27
+	VFMADD231PS  Z27, Z25, Z2
+	VFMADD231PS  Z27, Z26, Z3
+	VBROADCASTSS (DX)(BX*2), Z27
+	VFMADD231PS  Z27, Z25, Z4
+	VFMADD231PS  Z27, Z26, Z5
+	VBROADCASTSS (DX)(R8*1), Z27
+	VFMADD231PS  Z27, Z25, Z6
+	VFMADD231PS  Z27, Z26, Z7
+	VBROADCASTSS (DX)(BX*4), Z27
+	VFMADD231PS  Z27, Z25, Z8
+	VFMADD231PS  Z27, Z26, Z9
+	VBROADCASTSS (SI), Z27
+	VFMADD231PS  Z27, Z25, Z10
+	VFMADD231PS  Z27, Z26, Z11
+	VBROADCASTSS (SI)(BX*1), Z27
+	VFMADD231PS  Z27, Z25, Z12
+	VFMADD231PS  Z27, Z26, Z13
+	VBROADCASTSS (SI)(BX*2), Z27
+	VFMADD231PS  Z27, Z25, Z14
+	VFMADD231PS  Z27, Z26, Z15
+	VBROADCASTSS (SI)(R8*1), Z27
+	VFMADD231PS  Z27, Z25, Z16
+	VFMADD231PS  Z27, Z26, Z17
+	VBROADCASTSS (SI)(BX*4), Z27
+	VFMADD231PS  Z27, Z25, Z18
+	VFMADD231PS  Z27, Z26, Z19
+	VBROADCASTSS (DI), Z27
+	VFMADD231PS  Z27, Z25, Z20
+	VFMADD231PS  Z27, Z26, Z21
+	VBROADCASTSS (DI)(BX*1), Z27
+	VFMADD231PS  Z27, Z25, Z22
+	VFMADD231PS  Z27, Z26, Z23
 	PREFETCHT1   (R14)
 	PREFETCHT1   64(R14)
 	ADDQ         $0x00000080, R14
-	VPMOVZXWD    (AX)(CX*1), Z24
-	VPSLLD       $0x10, Z24, Z24
-	VPMOVZXWD    32(AX)(CX*1), Z25
-	VPSLLD       $0x10, Z25, Z25
-	VBROADCASTSS 4(DX), Z26
-	VFMADD231PS  Z26, Z24, Z0
-	VFMADD231PS  Z26, Z25, Z1
-	VBROADCASTSS 4(DX)(BX*1), Z26
-	VFMADD231PS  Z26, Z24, Z2
-	VFMADD231PS  Z26, Z25, Z3
-	VBROADCASTSS 4(DX)(BX*2), Z26
-	VFMADD231PS  Z26, Z24, Z4
-	VFMADD231PS  Z26, Z25, Z5
-	VBROADCASTSS 4(DX)(R8*1), Z26
-	VFMADD231PS  Z26, Z24, Z6
-	VFMADD231PS  Z26, Z25, Z7
-	VBROADCASTSS 4(DX)(BX*4), Z26
-	VFMADD231PS  Z26, Z24, Z8
-	VFMADD231PS  Z26, Z25, Z9
-	VBROADCASTSS 4(SI), Z26
-	VFMADD231PS  Z26, Z24, Z10
-	VFMADD231PS  Z26, Z25, Z11
-	VBROADCASTSS 4(SI)(BX*1), Z26
-	VFMADD231PS  Z26, Z24, Z12
-	VFMADD231PS  Z26, Z25, Z13
-	VBROADCASTSS 4(SI)(BX*2), Z26
-	VFMADD231PS  Z26, Z24, Z14
-	VFMADD231PS  Z26, Z25, Z15
-	VBROADCASTSS 4(SI)(R8*1), Z26
-	VFMADD231PS  Z26, Z24, Z16
-	VFMADD231PS  Z26, Z25, Z17
-	VBROADCASTSS 4(SI)(BX*4), Z26
-	VFMADD231PS  Z26, Z24, Z18
-	VFMADD231PS  Z26, Z25, Z19
-	VBROADCASTSS 4(DI), Z26
-	VFMADD231PS  Z26, Z24, Z20
-	VFMADD231PS  Z26, Z25, Z21
-	VBROADCASTSS 4(DI)(BX*1), Z26
-	VFMADD231PS  Z26, Z24, Z22
-	VFMADD231PS  Z26, Z25, Z23
+	VMOVUPS      (AX)(CX*1), Z26
+	VPSLLD       $0x10, Z26, Z25
+	VPANDD       Z24, Z26, Z26
+	VBROADCASTSS 4(DX), Z27
+	VFMADD231PS  Z27, Z25, Z0
+	VFMADD231PS  Z27, Z26, Z1
+	VBROADCASTSS 4(DX)(BX*1), Z27
+	VFMADD231PS  Z27, Z25, Z2
+	VFMADD231PS  Z27, Z26, Z3
+	VBROADCASTSS 4(DX)(BX*2), Z27
+	VFMADD231PS  Z27, Z25, Z4
+	VFMADD231PS  Z27, Z26, Z5
+	VBROADCASTSS 4(DX)(R8*1), Z27
+	VFMADD231PS  Z27, Z25, Z6
+	VFMADD231PS  Z27, Z26, Z7
+	VBROADCASTSS 4(DX)(BX*4), Z27
+	VFMADD231PS  Z27, Z25, Z8
+	VFMADD231PS  Z27, Z26, Z9
+	VBROADCASTSS 4(SI), Z27
+	VFMADD231PS  Z27, Z25, Z10
+	VFMADD231PS  Z27, Z26, Z11
+	VBROADCASTSS 4(SI)(BX*1), Z27
+	VFMADD231PS  Z27, Z25, Z12
+	VFMADD231PS  Z27, Z26, Z13
+	VBROADCASTSS 4(SI)(BX*2), Z27
+	VFMADD231PS  Z27, Z25, Z14
+	VFMADD231PS  Z27, Z26, Z15
+	VBROADCASTSS 4(SI)(R8*1), Z27
+	VFMADD231PS  Z27, Z25, Z16
+	VFMADD231PS  Z27, Z26, Z17
+	VBROADCASTSS 4(SI)(BX*4), Z27
+	VFMADD231PS  Z27, Z25, Z18
+	VFMADD231PS  Z27, Z26, Z19
+	VBROADCASTSS 4(DI), Z27
+	VFMADD231PS  Z27, Z25, Z20
+	VFMADD231PS  Z27, Z26, Z21
+	VBROADCASTSS 4(DI)(BX*1), Z27
+	VFMADD231PS  Z27, Z25, Z22
+	VFMADD231PS  Z27, Z26, Z23
 	LEAQ         (AX)(CX*2), AX
-	VPMOVZXWD    (AX), Z24
-	VPSLLD       $0x10, Z24, Z24
-	VPMOVZXWD    32(AX), Z25
-	VPSLLD       $0x10, Z25, Z25
-	VBROADCASTSS 8(DX), Z26
-	VFMADD231PS  Z26, Z24, Z0
-	VFMADD231PS  Z26, Z25, Z1
-	VBROADCASTSS 8(DX)(BX*1), Z26
-	VFMADD231PS  Z26, Z24, Z2
-	VFMADD231PS  Z26, Z25, Z3
-	VBROADCASTSS 8(DX)(BX*2), Z26
-	VFMADD231PS  Z26, Z24, Z4
-	VFMADD231PS  Z26, Z25, Z5
-	VBROADCASTSS 8(DX)(R8*1), Z26
-	VFMADD231PS  Z26, Z24, Z6
-	VFMADD231PS  Z26, Z25, Z7
-	VBROADCASTSS 8(DX)(BX*4), Z26
-	VFMADD231PS  Z26, Z24, Z8
-	VFMADD231PS  Z26, Z25, Z9
-	VBROADCASTSS 8(SI), Z26
-	VFMADD231PS  Z26, Z24, Z10
-	VFMADD231PS  Z26, Z25, Z11
-	VBROADCASTSS 8(SI)(BX*1), Z26
-	VFMADD231PS  Z26, Z24, Z12
-	VFMADD231PS  Z26, Z25, Z13
-	VBROADCASTSS 8(SI)(BX*2), Z26
-	VFMADD231PS  Z26, Z24, Z14
-	VFMADD231PS  Z26, Z25, Z15
-	VBROADCASTSS 8(SI)(R8*1), Z26
-	VFMADD231PS  Z26, Z24, Z16
-	VFMADD231PS  Z26, Z25, Z17
-	VBROADCASTSS 8(SI)(BX*4), Z26
-	VFMADD231PS  Z26, Z24, Z18
-	VFMADD231PS  Z26, Z25, Z19
-	VBROADCASTSS 8(DI), Z26
-	VFMADD231PS  Z26, Z24, Z20
-	VFMADD231PS  Z26, Z25, Z21
-	VBROADCASTSS 8(DI)(BX*1), Z26
-	VFMADD231PS  Z26, Z24, Z22
-	VFMADD231PS  Z26, Z25, Z23
+	VMOVUPS      (AX), Z26
+	VPSLLD       $0x10, Z26, Z25
+	VPANDD       Z24, Z26, Z26
+	VBROADCASTSS 8(DX), Z27
+	VFMADD231PS  Z27, Z25, Z0
+	VFMADD231PS  Z27, Z26, Z1
+	VBROADCASTSS 8(DX)(BX*1), Z27
+	VFMADD231PS  Z27, Z25, Z2
+	VFMADD231PS  Z27, Z26, Z3
+	VBROADCASTSS 8(DX)(BX*2), Z27
+	VFMADD231PS  Z27, Z25, Z4
+	VFMADD231PS  Z27, Z26, Z5
+	VBROADCASTSS 8(DX)(R8*1), Z27
+	VFMADD231PS  Z27, Z25, Z6
+	VFMADD231PS  Z27, Z26, Z7
+	VBROADCASTSS 8(DX)(BX*4), Z27
+	VFMADD231PS  Z27, Z25, Z8
+	VFMADD231PS  Z27, Z26, Z9
+	VBROADCASTSS 8(SI), Z27
+	VFMADD231PS  Z27, Z25, Z10
+	VFMADD231PS  Z27, Z26, Z11
+	VBROADCASTSS 8(SI)(BX*1), Z27
+	VFMADD231PS  Z27, Z25, Z12
+	VFMADD231PS  Z27, Z26, Z13
+	VBROADCASTSS 8(SI)(BX*2), Z27
+	VFMADD231PS  Z27, Z25, Z14
+	VFMADD231PS  Z27, Z26, Z15
+	VBROADCASTSS 8(SI)(R8*1), Z27
+	VFMADD231PS  Z27, Z25, Z16
+	VFMADD231PS  Z27, Z26, Z17
+	VBROADCASTSS 8(SI)(BX*4), Z27
+	VFMADD231PS  Z27, Z25, Z18
+	VFMADD231PS  Z27, Z26, Z19
+	VBROADCASTSS 8(DI), Z27
+	VFMADD231PS  Z27, Z25, Z20
+	VFMADD231PS  Z27, Z26, Z21
+	VBROADCASTSS 8(DI)(BX*1), Z27
+	VFMADD231PS  Z27, Z25, Z22
+	VFMADD231PS  Z27, Z26, Z23
 	PREFETCHT0   (R10)
 	PREFETCHT0   64(R10)
 	ADDQ         R11, R10
 	DECQ         R12
 	CMOVQEQ      R13, R11
-	VPMOVZXWD    (AX)(CX*1), Z24
-	VPSLLD       $0x10, Z24, Z24
-	VPMOVZXWD    32(AX)(CX*1), Z25
-	VPSLLD       $0x10, Z25, Z25
-	VBROADCASTSS 12(DX), Z26
-	VFMADD231PS  Z26, Z24, Z0
-	VFMADD231PS  Z26, Z25, Z1
-	VBROADCASTSS 12(DX)(BX*1), Z26
-	VFMADD231PS  Z26, Z24, Z2
-	VFMADD231PS  Z26, Z25, Z3
-	VBROADCASTSS 12(DX)(BX*2), Z26
-	VFMADD231PS  Z26, Z24, Z4
-	VFMADD231PS  Z26, Z25, Z5
-	VBROADCASTSS 12(DX)(R8*1), Z26
-	VFMADD231PS  Z26, Z24, Z6
-	VFMADD231PS  Z26, Z25, Z7
-	VBROADCASTSS 12(DX)(BX*4), Z26
-	VFMADD231PS  Z26, Z24, Z8
-	VFMADD231PS  Z26, Z25, Z9
-	VBROADCASTSS 12(SI), Z26
-	VFMADD231PS  Z26, Z24, Z10
-	VFMADD231PS  Z26, Z25, Z11
-	VBROADCASTSS 12(SI)(BX*1), Z26
-	VFMADD231PS  Z26, Z24, Z12
-	VFMADD231PS  Z26, Z25, Z13
-	VBROADCASTSS 12(SI)(BX*2), Z26
-	VFMADD231PS  Z26, Z24, Z14
-	VFMADD231PS  Z26, Z25, Z15
-	VBROADCASTSS 12(SI)(R8*1), Z26
-	VFMADD231PS  Z26, Z24, Z16
-	VFMADD231PS  Z26, Z25, Z17
-	VBROADCASTSS 12(SI)(BX*4), Z26
-	VFMADD231PS  Z26, Z24, Z18
-	VFMADD231PS  Z26, Z25, Z19
-	VBROADCASTSS 12(DI), Z26
-	VFMADD231PS  Z26, Z24, Z20
-	VFMADD231PS  Z26, Z25, Z21
-	VBROADCASTSS 12(DI)(BX*1), Z26
-	VFMADD231PS  Z26, Z24, Z22
-	VFMADD231PS  Z26, Z25, Z23
+	VMOVUPS      (AX)(CX*1), Z26
+	VPSLLD       $0x10, Z26, Z25
+	VPANDD       Z24, Z26, Z26
+	VBROADCASTSS 12(DX), Z27
+	VFMADD231PS  Z27, Z25, Z0
+	VFMADD231PS  Z27, Z26, Z1
+	VBROADCASTSS 12(DX)(BX*1), Z27
+	VFMADD231PS  Z27, Z25, Z2
+	VFMADD231PS  Z27, Z26, Z3
+	VBROADCASTSS 12(DX)(BX*2), Z27
+	VFMADD231PS  Z27, Z25, Z4
+	VFMADD231PS  Z27, Z26, Z5
+	VBROADCASTSS 12(DX)(R8*1), Z27
+	VFMADD231PS  Z27, Z25, Z6
+	VFMADD231PS  Z27, Z26, Z7
+	VBROADCASTSS 12(DX)(BX*4), Z27
+	VFMADD231PS  Z27, Z25, Z8
+	VFMADD231PS  Z27, Z26, Z9
+	VBROADCASTSS 12(SI), Z27
+	VFMADD231PS  Z27, Z25, Z10
+	VFMADD231PS  Z27, Z26, Z11
+	VBROADCASTSS 12(SI)(BX*1), Z27
+	VFMADD231PS  Z27, Z25, Z12
+	VFMADD231PS  Z27, Z26, Z13
+	VBROADCASTSS 12(SI)(BX*2), Z27
+	VFMADD231PS  Z27, Z25, Z14
+	VFMADD231PS  Z27, Z26, Z15
+	VBROADCASTSS 12(SI)(R8*1), Z27
+	VFMADD231PS  Z27, Z25, Z16
+	VFMADD231PS  Z27, Z26, Z17
+	VBROADCASTSS 12(SI)(BX*4), Z27
+	VFMADD231PS  Z27, Z25, Z18
+	VFMADD231PS  Z27, Z26, Z19
+	VBROADCASTSS 12(DI), Z27
+	VFMADD231PS  Z27, Z25, Z20
+	VFMADD231PS  Z27, Z26, Z21
+	VBROADCASTSS 12(DI)(BX*1), Z27
+	VFMADD231PS  Z27, Z25, Z22
+	VFMADD231PS  Z27, Z26, Z23
 	LEAQ         (AX)(CX*2), AX
 	ADDQ         $0x10, DX
 	ADDQ         $0x10, SI
@@ -27333,46 +23476,45 @@ rest:
 	JE   store
 
 single:
-	VPMOVZXWD    (AX), Z24
-	VPSLLD       $0x10, Z24, Z24
-	VPMOVZXWD    32(AX), Z25
-	VPSLLD       $0x10, Z25, Z25
-	VBROADCASTSS (DX), Z26
-	VFMADD231PS  Z26, Z24, Z0
-	VFMADD231PS  Z26, Z25, Z1
-	VBROADCASTSS (DX)(BX*1), Z26
-	VFMADD231PS  Z26, Z24, Z2
-	VFMADD231PS  Z26, Z25, Z3
-	VBROADCASTSS (DX)(BX*2), Z26
-	VFMADD231PS  Z26, Z24, Z4
-	VFMADD231PS  Z26, Z25, Z5
-	VBROADCASTSS (DX)(R8*1), Z26
-	VFMADD231PS  Z26, Z24, Z6
-	VFMADD231PS  Z26, Z25, Z7
-	VBROADCASTSS (DX)(BX*4), Z26
-	VFMADD231PS  Z26, Z24, Z8
-	VFMADD231PS  Z26, Z25, Z9
-	VBROADCASTSS (SI), Z26
-	VFMADD231PS  Z26, Z24, Z10
-	VFMADD231PS  Z26, Z25, Z11
-	VBROADCASTSS (SI)(BX*1), Z26
-	VFMADD231PS  Z26, Z24, Z12
-	VFMADD231PS  Z26, Z25, Z13
-	VBROADCASTSS (SI)(BX*2), Z26
-	VFMADD231PS  Z26, Z24, Z14
-	VFMADD231PS  Z26, Z25, Z15
-	VBROADCASTSS (SI)(R8*1), Z26
-	VFMADD231PS  Z26, Z24, Z16
-	VFMADD231PS  Z26, Z25, Z17
-	VBROADCASTSS (SI)(BX*4), Z26
-	VFMADD231PS  Z26, Z24, Z18
-	VFMADD231PS  Z26, Z25, Z19
-	VBROADCASTSS (DI), Z26
-	VFMADD231PS  Z26, Z24, Z20
-	VFMADD231PS  Z26, Z25, Z21
-	VBROADCASTSS (DI)(BX*1), Z26
-	VFMADD231PS  Z26, Z24, Z22
-	VFMADD231PS  Z26, Z25, Z23
+	VMOVUPS      (AX), Z26
+	VPSLLD       $0x10, Z26, Z25
+	VPANDD       Z24, Z26, Z26
+	VBROADCASTSS (DX), Z27
+	VFMADD231PS  Z27, Z25, Z0
+	VFMADD231PS  Z27, Z26, Z1
+	VBROADCASTSS (DX)(BX*1), Z27
+	VFMADD231PS  Z27, Z25, Z2
+	VFMADD231PS  Z27, Z26, Z3
+	VBROADCASTSS (DX)(BX*2), Z27
+	VFMADD231PS  Z27, Z25, Z4
+	VFMADD231PS  Z27, Z26, Z5
+	VBROADCASTSS (DX)(R8*1), Z27
+	VFMADD231PS  Z27, Z25, Z6
+	VFMADD231PS  Z27, Z26, Z7
+	VBROADCASTSS (DX)(BX*4), Z27
+	VFMADD231PS  Z27, Z25, Z8
+	VFMADD231PS  Z27, Z26, Z9
+	VBROADCASTSS (SI), Z27
+	VFMADD231PS  Z27, Z25, Z10
+	VFMADD231PS  Z27, Z26, Z11
+	VBROADCASTSS (SI)(BX*1), Z27
+	VFMADD231PS  Z27, Z25, Z12
+	VFMADD231PS  Z27, Z26, Z13
+	VBROADCASTSS (SI)(BX*2), Z27
+	VFMADD231PS  Z27, Z25, Z14
+	VFMADD231PS  Z27, Z26, Z15
+	VBROADCASTSS (SI)(R8*1), Z27
+	VFMADD231PS  Z27, Z25, Z16
+	VFMADD231PS  Z27, Z26, Z17
+	VBROADCASTSS (SI)(BX*4), Z27
+	VFMADD231PS  Z27, Z25, Z18
+	VFMADD231PS  Z27, Z26, Z19
+	VBROADCASTSS (DI), Z27
+	VFMADD231PS  Z27, Z25, Z20
+	VFMADD231PS  Z27, Z26, Z21
+	VBROADCASTSS (DI)(BX*1), Z27
+	VFMADD231PS  Z27, Z25, Z22
+	VFMADD231PS  Z27, Z26, Z23
 	ADDQ         CX, AX
 	ADDQ         $0x04, DX
 	ADDQ         $0x04, SI
@@ -27381,47 +23523,517 @@ single:
 	JNE          single
 
 store:
+	MOVQ       tail+56(FP), AX
+	MOVL       $-1, CX
+	BZHIL      AX, CX, CX
+	KMOVW      CX, K1
+	SHRL       $0x10, CX
+	KMOVW      CX, K2
+	MOVQ       c+40(FP), AX
+	MOVQ       ldc+48(FP), CX
+	VSHUFF32X4 $0x44, Z1, Z0, Z24
+	VSHUFF32X4 $0xee, Z1, Z0, Z0
+	VMOVUPS    Z24, K1, (AX)
+	VMOVUPS    Z0, K2, 64(AX)
+	ADDQ       CX, AX
+	VSHUFF32X4 $0x44, Z3, Z2, Z0
+	VSHUFF32X4 $0xee, Z3, Z2, Z1
+	VMOVUPS    Z0, K1, (AX)
+	VMOVUPS    Z1, K2, 64(AX)
+	ADDQ       CX, AX
+	VSHUFF32X4 $0x44, Z5, Z4, Z0
+	VSHUFF32X4 $0xee, Z5, Z4, Z1
+	VMOVUPS    Z0, K1, (AX)
+	VMOVUPS    Z1, K2, 64(AX)
+	ADDQ       CX, AX
+	VSHUFF32X4 $0x44, Z7, Z6, Z0
+	VSHUFF32X4 $0xee, Z7, Z6, Z1
+	VMOVUPS    Z0, K1, (AX)
+	VMOVUPS    Z1, K2, 64(AX)
+	ADDQ       CX, AX
+	VSHUFF32X4 $0x44, Z9, Z8, Z0
+	VSHUFF32X4 $0xee, Z9, Z8, Z1
+	VMOVUPS    Z0, K1, (AX)
+	VMOVUPS    Z1, K2, 64(AX)
+	ADDQ       CX, AX
+	VSHUFF32X4 $0x44, Z11, Z10, Z0
+	VSHUFF32X4 $0xee, Z11, Z10, Z1
+	VMOVUPS    Z0, K1, (AX)
+	VMOVUPS    Z1, K2, 64(AX)
+	ADDQ       CX, AX
+	VSHUFF32X4 $0x44, Z13, Z12, Z0
+	VSHUFF32X4 $0xee, Z13, Z12, Z1
+	VMOVUPS    Z0, K1, (AX)
+	VMOVUPS    Z1, K2, 64(AX)
+	ADDQ       CX, AX
+	VSHUFF32X4 $0x44, Z15, Z14, Z0
+	VSHUFF32X4 $0xee, Z15, Z14, Z1
+	VMOVUPS    Z0, K1, (AX)
+	VMOVUPS    Z1, K2, 64(AX)
+	ADDQ       CX, AX
+	VSHUFF32X4 $0x44, Z17, Z16, Z0
+	VSHUFF32X4 $0xee, Z17, Z16, Z1
+	VMOVUPS    Z0, K1, (AX)
+	VMOVUPS    Z1, K2, 64(AX)
+	ADDQ       CX, AX
+	VSHUFF32X4 $0x44, Z19, Z18, Z0
+	VSHUFF32X4 $0xee, Z19, Z18, Z1
+	VMOVUPS    Z0, K1, (AX)
+	VMOVUPS    Z1, K2, 64(AX)
+	ADDQ       CX, AX
+	VSHUFF32X4 $0x44, Z21, Z20, Z0
+	VSHUFF32X4 $0xee, Z21, Z20, Z1
+	VMOVUPS    Z0, K1, (AX)
+	VMOVUPS    Z1, K2, 64(AX)
+	ADDQ       CX, AX
+	VSHUFF32X4 $0x44, Z23, Z22, Z0
+	VSHUFF32X4 $0xee, Z23, Z22, Z1
+	VMOVUPS    Z0, K1, (AX)
+	VMOVUPS    Z1, K2, 64(AX)
+	VZEROUPPER
+	RET
+
+// func tile13x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile13x1AVX512(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (DX)(BX*4), SI
+	ADDQ   BX, SI
+	LEAQ   (SI)(BX*4), DI
+	ADDQ   BX, DI
+	LEAQ   (BX)(BX*2), R8
+	MOVB   load+64(FP), R9
+	TESTB  R9, R9
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), R9
+	MOVL      $-1, R10
+	BZHIL     R9, R10, R10
+	KMOVW     R10, K1
+	MOVQ      c+40(FP), R9
+	MOVQ      ldc+48(FP), R10
+	VMOVUPS.Z (R9), K1, Z0
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z1
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z2
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z3
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z4
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z5
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z6
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z7
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z8
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z9
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z10
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z11
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z12
+
+begin:
+	MOVQ k+0(FP), R9
+	SHRQ $0x02, R9
+	JE   rest
+	MOVQ soonC+72(FP), R10
+	MOVQ ldc+48(FP), R11
+	MOVQ $0x0000000d, R12
+	XORQ R13, R13
+	MOVQ soon+80(FP), R14
+
+phase:
+	MOVQ    run+96(FP), R15
+	CMPQ    R9, R15
+	CMOVQLT R9, R15
+	SUBQ    R15, R9
+
+loop:
+	VMOVUPS          (AX), Z13
+	VFMADD231PS.BCST (DX), Z13, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z13, Z1
+	VFMADD231PS.BCST (DX)(BX*2), Z13, Z2
+	VFMADD231PS.BCST (DX)(R8*1), Z13, Z3
+	VFMADD231PS.BCST (DX)(BX*4), Z13, Z4
+	VFMADD231PS.BCST (SI), Z13, Z5
+	VFMADD231PS.BCST (SI)(BX*1), Z13, Z6
+	VFMADD231PS.BCST (SI)(BX*2), Z13, Z7
+	VFMADD231PS.BCST (SI)(R8*1), Z13, Z8
+	VFMADD231PS.BCST (SI)(BX*4), Z13, Z9
+	VFMADD231PS.BCST (DI), Z13, Z10
+	VFMADD231PS.BCST (DI)(BX*1), Z13, Z11
+	VFMADD231PS.BCST (DI)(BX*2), Z13, Z12
+	PREFETCHT1       (R14)
+	PREFETCHT1       64(R14)
+	ADDQ             $0x00000080, R14
+	VMOVUPS          (AX)(CX*1), Z13
+	VFMADD231PS.BCST 4(DX), Z13, Z0
+	VFMADD231PS.BCST 4(DX)(BX*1), Z13, Z1
+	VFMADD231PS.BCST 4(DX)(BX*2), Z13, Z2
+	VFMADD231PS.BCST 4(DX)(R8*1), Z13, Z3
+	VFMADD231PS.BCST 4(DX)(BX*4), Z13, Z4
+	VFMADD231PS.BCST 4(SI), Z13, Z5
+	VFMADD231PS.BCST 4(SI)(BX*1), Z13, Z6
+	VFMADD231PS.BCST 4(SI)(BX*2), Z13, Z7
+	VFMADD231PS.BCST 4(SI)(R8*1), Z13, Z8
+	VFMADD231PS.BCST 4(SI)(BX*4), Z13, Z9
+	VFMADD231PS.BCST 4(DI), Z13, Z10
+	VFMADD231PS.BCST 4(DI)(BX*1), Z13, Z11
+	VFMADD231PS.BCST 4(DI)(BX*2), Z13, Z12
+	LEAQ             (AX)(CX*2), AX
+	VMOVUPS          (AX), Z13
+	VFMADD231PS.BCST 8(DX), Z13, Z0
+	VFMADD231PS.BCST 8(DX)(BX*1), Z13, Z1
+	VFMADD231PS.BCST 8(DX)(BX*2), Z13, Z2
+	VFMADD231PS.BCST 8(DX)(R8*1), Z13, Z3
+	VFMADD231PS.BCST 8(DX)(BX*4), Z13, Z4
+	VFMADD231PS.BCST 8(SI), Z13, Z5
+	VFMADD231PS.BCST 8(SI)(BX*1), Z13, Z6
+	VFMADD231PS.BCST 8(SI)(BX*2), Z13, Z7
+	VFMADD231PS.BCST 8(SI)(R8*1), Z13, Z8
+	VFMADD231PS.BCST 8(SI)(BX*4), Z13, Z9
+	VFMADD231PS.BCST 8(DI), Z13, Z10
+	VFMADD231PS.BCST 8(DI)(BX*1), Z13, Z11
+	VFMADD231PS.BCST 8(DI)(BX*2), Z13, Z12
+	PREFETCHT0       (R10)
+	ADDQ             R11, R10
+	DECQ             R12
+	CMOVQEQ          R13, R11
+	VMOVUPS          (AX)(CX*1), Z13
+	VFMADD231PS.BCST 12(DX), Z13, Z0
+	VFMADD231PS.BCST 12(DX)(BX*1), Z13, Z1
+	VFMADD231PS.BCST 12(DX)(BX*2), Z13, Z2
+	VFMADD231PS.BCST 12(DX)(R8*1), Z13, Z3
+	VFMADD231PS.BCST 12(DX)(BX*4), Z13, Z4
+	VFMADD231PS.BCST 12(SI), Z13, Z5
+	VFMADD231PS.BCST 12(SI)(BX*1), Z13, Z6
+	VFMADD231PS.BCST 12(SI)(BX*2), Z13, Z7
+	VFMADD231PS.BCST 12(SI)(R8*1), Z13, Z8
+	VFMADD231PS.BCST 12(SI)(BX*4), Z13, Z9
+	VFMADD231PS.BCST 12(DI), Z13, Z10
+	VFMADD231PS.BCST 12(DI)(BX*1), Z13, Z11
+	VFMADD231PS.BCST 12(DI)(BX*2), Z13, Z12
+	LEAQ             (AX)(CX*2), AX
+	ADDQ             $0x10, DX
+	ADDQ             $0x10, SI
+	ADDQ             $0x10, DI
+	DECQ             R15
+	JNE              loop
+	TESTQ            R9, R9
+	JE               rest
+	DECQ             runs+104(FP)
+	JE               fetched
+	MOVQ             soon+80(FP), R14
+	ADDQ             ld+88(FP), R14
+	MOVQ             R14, soon+80(FP)
+	JMP              phase
+
+fetched:
+	MOVQ AX, R14
+	MOVQ R9, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), R9
+	ANDQ $0x00000003, R9
+	JE   store
+
+single:
+	VMOVUPS          (AX), Z13
+	VFMADD231PS.BCST (DX), Z13, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z13, Z1
+	VFMADD231PS.BCST (DX)(BX*2), Z13, Z2
+	VFMADD231PS.BCST (DX)(R8*1), Z13, Z3
+	VFMADD231PS.BCST (DX)(BX*4), Z13, Z4
+	VFMADD231PS.BCST (SI), Z13, Z5
+	VFMADD231PS.BCST (SI)(BX*1), Z13, Z6
+	VFMADD231PS.BCST (SI)(BX*2), Z13, Z7
+	VFMADD231PS.BCST (SI)(R8*1), Z13, Z8
+	VFMADD231PS.BCST (SI)(BX*4), Z13, Z9
+	VFMADD231PS.BCST (DI), Z13, Z10
+	VFMADD231PS.BCST (DI)(BX*1), Z13, Z11
+	VFMADD231PS.BCST (DI)(BX*2), Z13, Z12
+	ADDQ             CX, AX
+	ADDQ             $0x04, DX
+	ADDQ             $0x04, SI
+	ADDQ             $0x04, DI
+	DECQ             R9
+	JNE              single
+
+store:
 	MOVQ    tail+56(FP), AX
 	MOVL    $-1, CX
 	BZHIL   AX, CX, CX
 	KMOVW   CX, K1
 	MOVQ    c+40(FP), AX
 	MOVQ    ldc+48(FP), CX
-	VMOVUPS Z0, (AX)
-	VMOVUPS Z1, K1, 64(AX)
+	VMOVUPS Z0, K1, (AX)
 	ADDQ    CX, AX
-	VMOVUPS Z2, (AX)
-	VMOVUPS Z3, K1, 64(AX)
+	VMOVUPS Z1, K1, (AX)
 	ADDQ    CX, AX
-	VMOVUPS Z4, (AX)
-	VMOVUPS Z5, K1, 64(AX)
+	VMOVUPS Z2, K1, (AX)
 	ADDQ    CX, AX
-	VMOVUPS Z6, (AX)
-	VMOVUPS Z7, K1, 64(AX)
+	VMOVUPS Z3, K1, (AX)
 	ADDQ    CX, AX
-	VMOVUPS Z8, (AX)
-	VMOVUPS Z9, K1, 64(AX)
+	VMOVUPS Z4, K1, (AX)
 	ADDQ    CX, AX
-	VMOVUPS Z10, (AX)
-	VMOVUPS Z11, K1, 64(AX)
+	VMOVUPS Z5, K1, (AX)
 	ADDQ    CX, AX
-	VMOVUPS Z12, (AX)
-	VMOVUPS Z13, K1, 64(AX)
+	VMOVUPS Z6, K1, (AX)
 	ADDQ    CX, AX
-	VMOVUPS Z14, (AX)
-	VMOVUPS Z15, K1, 64(AX)
+	VMOVUPS Z7, K1, (AX)
 	ADDQ    CX, AX
-	VMOVUPS Z16, (AX)
-	VMOVUPS Z17, K1, 64(AX)
+	VMOVUPS Z8, K1, (AX)
 	ADDQ    CX, AX
-	VMOVUPS Z18, (AX)
-	VMOVUPS Z19, K1, 64(AX)
+	VMOVUPS Z9, K1, (AX)
 	ADDQ    CX, AX
-	VMOVUPS Z20, (AX)
-	VMOVUPS Z21, K1, 64(AX)
+	VMOVUPS Z10, K1, (AX)
 	ADDQ    CX, AX
-	VMOVUPS Z22, (AX)
-	VMOVUPS Z23, K1, 64(AX)
+	VMOVUPS Z11, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z12, K1, (AX)
+	VZEROUPPER
+	RET
+
+// func tile13x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile13x1TAVX512(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), SI
+	MOVL      $-1, DI
+	BZHIL     SI, DI, DI
+	KMOVW     DI, K1
+	MOVQ      c+40(FP), SI
+	MOVQ      ldc+48(FP), DI
+	VMOVUPS.Z (SI), K1, Z0
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z1
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z2
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z3
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z4
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z5
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z6
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z7
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z8
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z9
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z10
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z11
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z12
+
+begin:
+	MOVQ k+0(FP), SI
+	SHRQ $0x02, SI
+	JE   rest
+	MOVQ soonC+72(FP), DI
+	MOVQ ldc+48(FP), R8
+	MOVQ $0x0000000d, R9
+	XORQ R10, R10
+	MOVQ soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
+
+loop:
+	VMOVUPS          (AX), Z13
+	VFMADD231PS.BCST (DX), Z13, Z0
+	VFMADD231PS.BCST 4(DX), Z13, Z1
+	VFMADD231PS.BCST 8(DX), Z13, Z2
+	VFMADD231PS.BCST 12(DX), Z13, Z3
+	VFMADD231PS.BCST 16(DX), Z13, Z4
+	VFMADD231PS.BCST 20(DX), Z13, Z5
+	VFMADD231PS.BCST 24(DX), Z13, Z6
+	VFMADD231PS.BCST 28(DX), Z13, Z7
+	VFMADD231PS.BCST 32(DX), Z13, Z8
+	VFMADD231PS.BCST 36(DX), Z13, Z9
+	VFMADD231PS.BCST 40(DX), Z13, Z10
+	VFMADD231PS.BCST 44(DX), Z13, Z11
+	VFMADD231PS.BCST 48(DX), Z13, Z12
+	PREFETCHT1       (R11)
+	PREFETCHT1       64(R11)
+	ADDQ             $0x00000080, R11
+	VMOVUPS          (AX)(CX*1), Z13
+	VFMADD231PS.BCST (DX)(BX*1), Z13, Z0
+	VFMADD231PS.BCST 4(DX)(BX*1), Z13, Z1
+	VFMADD231PS.BCST 8(DX)(BX*1), Z13, Z2
+	VFMADD231PS.BCST 12(DX)(BX*1), Z13, Z3
+	VFMADD231PS.BCST 16(DX)(BX*1), Z13, Z4
+	VFMADD231PS.BCST 20(DX)(BX*1), Z13, Z5
+	VFMADD231PS.BCST 24(DX)(BX*1), Z13, Z6
+	VFMADD231PS.BCST 28(DX)(BX*1), Z13, Z7
+	VFMADD231PS.BCST 32(DX)(BX*1), Z13, Z8
+	VFMADD231PS.BCST 36(DX)(BX*1), Z13, Z9
+	VFMADD231PS.BCST 40(DX)(BX*1), Z13, Z10
+	VFMADD231PS.BCST 44(DX)(BX*1), Z13, Z11
+	VFMADD231PS.BCST 48(DX)(BX*1), Z13, Z12
+	LEAQ             (AX)(CX*2), AX
+	LEAQ             (DX)(BX*2), DX
+	VMOVUPS          (AX), Z13
+	VFMADD231PS.BCST (DX), Z13, Z0
+	VFMADD231PS.BCST 4(DX), Z13, Z1
+	VFMADD231PS.BCST 8(DX), Z13, Z2
+	VFMADD231PS.BCST 12(DX), Z13, Z3
+	VFMADD231PS.BCST 16(DX), Z13, Z4
+	VFMADD231PS.BCST 20(DX), Z13, Z5
+	VFMADD231PS.BCST 24(DX), Z13, Z6
+	VFMADD231PS.BCST 28(DX), Z13, Z7
+	VFMADD231PS.BCST 32(DX), Z13, Z8
+	VFMADD231PS.BCST 36(DX), Z13, Z9
+	VFMADD231PS.BCST 40(DX), Z13, Z10
+	VFMADD231PS.BCST 44(DX), Z13, Z11
+	VFMADD231PS.BCST 48(DX), Z13, Z12
+	PREFETCHT0       (DI)
+	ADDQ             R8, DI
+	DECQ             R9
+	CMOVQEQ          R10, R8
+	VMOVUPS          (AX)(CX*1), Z13
+	VFMADD231PS.BCST (DX)(BX*1), Z13, Z0
+	VFMADD231PS.BCST 4(DX)(BX*1), Z13, Z1
+	VFMADD231PS.BCST 8(DX)(BX*1), Z13, Z2
+	VFMADD231PS.BCST 12(DX)(BX*1), Z13, Z3
+	VFMADD231PS.BCST 16(DX)(BX*1), Z13, Z4
+	VFMADD231PS.BCST 20(DX)(BX*1), Z13, Z5
+	VFMADD231PS.BCST 24(DX)(BX*1), Z13, Z6
+	VFMADD231PS.BCST 28(DX)(BX*1), Z13, Z7
+	VFMADD231PS.BCST 32(DX)(BX*1), Z13, Z8
+	VFMADD231PS.BCST 36(DX)(BX*1), Z13, Z9
+	VFMADD231PS.BCST 40(DX)(BX*1), Z13, Z10
+	VFMADD231PS.BCST 44(DX)(BX*1), Z13, Z11
+	VFMADD231PS.BCST 48(DX)(BX*1), Z13, Z12
+	LEAQ             (AX)(CX*2), AX
+	LEAQ             (DX)(BX*2), DX
+	DECQ             R12
+	JNE              loop
+	TESTQ            SI, SI
+	JE               rest
+	DECQ             runs+104(FP)
+	JE               fetched
+	MOVQ             soon+80(FP), R11
+	ADDQ             ld+88(FP), R11
+	MOVQ             R11, soon+80(FP)
+	JMP              phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VMOVUPS          (AX), Z13
+	VFMADD231PS.BCST (DX), Z13, Z0
+	VFMADD231PS.BCST 4(DX), Z13, Z1
+	VFMADD231PS.BCST 8(DX), Z13, Z2
+	VFMADD231PS.BCST 12(DX), Z13, Z3
+	VFMADD231PS.BCST 16(DX), Z13, Z4
+	VFMADD231PS.BCST 20(DX), Z13, Z5
+	VFMADD231PS.BCST 24(DX), Z13, Z6
+	VFMADD231PS.BCST 28(DX), Z13, Z7
+	VFMADD231PS.BCST 32(DX), Z13, Z8
+	VFMADD231PS.BCST 36(DX), Z13, Z9
+	VFMADD231PS.BCST 40(DX), Z13, Z10
+	VFMADD231PS.BCST 44(DX), Z13, Z11
+	VFMADD231PS.BCST 48(DX), Z13, Z12
+	ADDQ             CX, AX
+	ADDQ             BX, DX
+	DECQ             SI
+	JNE              single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z1, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z3, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z5, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z7, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z9, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z10, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z11, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z12, K1, (AX)
 	VZEROUPPER
 	RET
 
@@ -28223,9 +24835,9 @@ store:
 	VZEROUPPER
 	RET
 
-// func tile13x2BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
+// func tile13x2PairsAVX512(k int, a *float32, lda int, b *uint32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint32, ld int, run int, runs int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile13x2BF16AVX512(SB), NOSPLIT, $0-112
+TEXT ·tile13x2PairsAVX512(SB), NOSPLIT, $0-112
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -28267,60 +24879,90 @@ TEXT ·tile13x2BF16AVX512(SB), NOSPLIT, $0-112
 	JMP    begin
 
 fromC:
-	MOVQ      tail+56(FP), R9
-	MOVL      $-1, R10
-	BZHIL     R9, R10, R10
-	KMOVW     R10, K1
-	MOVQ      c+40(FP), R9
-	MOVQ      ldc+48(FP), R10
-	VMOVUPS   (R9), Z0
-	VMOVUPS.Z 64(R9), K1, Z1
-	ADDQ      R10, R9
-	VMOVUPS   (R9), Z2
-	VMOVUPS.Z 64(R9), K1, Z3
-	ADDQ      R10, R9
-	VMOVUPS   (R9), Z4
-	VMOVUPS.Z 64(R9), K1, Z5
-	ADDQ      R10, R9
-	VMOVUPS   (R9), Z6
-	VMOVUPS.Z 64(R9), K1, Z7
-	ADDQ      R10, R9
-	VMOVUPS   (R9), Z8
-	VMOVUPS.Z 64(R9), K1, Z9
-	ADDQ      R10, R9
-	VMOVUPS   (R9), Z10
-	VMOVUPS.Z 64(R9), K1, Z11
-	ADDQ      R10, R9
-	VMOVUPS   (R9), Z12
-	VMOVUPS.Z 64(R9), K1, Z13
-	ADDQ      R10, R9
-	VMOVUPS   (R9), Z14
-	VMOVUPS.Z 64(R9), K1, Z15
-	ADDQ      R10, R9
-	VMOVUPS   (R9), Z16
-	VMOVUPS.Z 64(R9), K1, Z17
-	ADDQ      R10, R9
-	VMOVUPS   (R9), Z18
-	VMOVUPS.Z 64(R9), K1, Z19
-	ADDQ      R10, R9
-	VMOVUPS   (R9), Z20
-	VMOVUPS.Z 64(R9), K1, Z21
-	ADDQ      R10, R9
-	VMOVUPS   (R9), Z22
-	VMOVUPS.Z 64(R9), K1, Z23
-	ADDQ      R10, R9
-	VMOVUPS   (R9), Z24
-	VMOVUPS.Z 64(R9), K1, Z25
+	MOVQ       tail+56(FP), R9
+	MOVL       $-1, R10
+	BZHIL      R9, R10, R10
+	KMOVW      R10, K1
+	SHRL       $0x10, R10
+	KMOVW      R10, K2
+	MOVQ       c+40(FP), R9
+	MOVQ       ldc+48(FP), R10
+	VMOVUPS.Z  (R9), K1, Z1
+	VMOVUPS.Z  64(R9), K2, Z2
+	VSHUFF32X4 $0x44, Z2, Z1, Z0
+	VSHUFF32X4 $0xee, Z2, Z1, Z1
+	ADDQ       R10, R9
+	VMOVUPS.Z  (R9), K1, Z3
+	VMOVUPS.Z  64(R9), K2, Z4
+	VSHUFF32X4 $0x44, Z4, Z3, Z2
+	VSHUFF32X4 $0xee, Z4, Z3, Z3
+	ADDQ       R10, R9
+	VMOVUPS.Z  (R9), K1, Z5
+	VMOVUPS.Z  64(R9), K2, Z6
+	VSHUFF32X4 $0x44, Z6, Z5, Z4
+	VSHUFF32X4 $0xee, Z6, Z5, Z5
+	ADDQ       R10, R9
+	VMOVUPS.Z  (R9), K1, Z7
+	VMOVUPS.Z  64(R9), K2, Z8
+	VSHUFF32X4 $0x44, Z8, Z7, Z6
+	VSHUFF32X4 $0xee, Z8, Z7, Z7
+	ADDQ       R10, R9
+	VMOVUPS.Z  (R9), K1, Z9
+	VMOVUPS.Z  64(R9), K2, Z10
+	VSHUFF32X4 $0x44, Z10, Z9, Z8
+	VSHUFF32X4 $0xee, Z10, Z9, Z9
+	ADDQ       R10, R9
+	VMOVUPS.Z  (R9), K1, Z11
+	VMOVUPS.Z  64(R9), K2, Z12
+	VSHUFF32X4 $0x44, Z12, Z11, Z10
+	VSHUFF32X4 $0xee, Z12, Z11, Z11
+	ADDQ       R10, R9
+	VMOVUPS.Z  (R9), K1, Z13
+	VMOVUPS.Z  64(R9), K2, Z14
+	VSHUFF32X4 $0x44, Z14, Z13, Z12
+	VSHUFF32X4 $0xee, Z14, Z13, Z13
+	ADDQ       R10, R9
+	VMOVUPS.Z  (R9), K1, Z15
+	VMOVUPS.Z  64(R9), K2, Z16
+	VSHUFF32X4 $0x44, Z16, Z15, Z14
+	VSHUFF32X4 $0xee, Z16, Z15, Z15
+	ADDQ       R10, R9
+	VMOVUPS.Z  (R9), K1, Z17
+	VMOVUPS.Z  64(R9), K2, Z18
+	VSHUFF32X4 $0x44, Z18, Z17, Z16
+	VSHUFF32X4 $0xee, Z18, Z17, Z17
+	ADDQ       R10, R9
+	VMOVUPS.Z  (R9), K1, Z19
+	VMOVUPS.Z  64(R9), K2, Z20
+	VSHUFF32X4 $0x44, Z20, Z19, Z18
+	VSHUFF32X4 $0xee, Z20, Z19, Z19
+	ADDQ       R10, R9
+	VMOVUPS.Z  (R9), K1, Z21
+	VMOVUPS.Z  64(R9), K2, Z22
+	VSHUFF32X4 $0x44, Z22, Z21, Z20
+	VSHUFF32X4 $0xee, Z22, Z21, Z21
+	ADDQ       R10, R9
+	VMOVUPS.Z  (R9), K1, Z23
+	VMOVUPS.Z  64(R9), K2, Z24
+	VSHUFF32X4 $0x44, Z24, Z23, Z22
+	VSHUFF32X4 $0xee, Z24, Z23, Z23
+	ADDQ       R10, R9
+	VMOVUPS.Z  (R9), K1, Z25
+	VMOVUPS.Z  64(R9), K2, Z27
+	VSHUFF32X4 $0x44, Z27, Z25, Z24
+	VSHUFF32X4 $0xee, Z27, Z25, Z25
 
 begin:
-	MOVQ k+0(FP), R9
-	SHRQ $0x02, R9
-	JE   rest
-	MOVQ soonC+72(FP), R10
-	MOVQ ldc+48(FP), R11
-	MOVQ $0x0000000d, R12
-	XORQ R13, R13
-	MOVQ soon+80(FP), R14
+	VPTERNLOGD $0xff, Z26, Z26, Z26
+	VPSLLD     $0x10, Z26, Z26
+	MOVQ       k+0(FP), R9
+	SHRQ       $0x02, R9
+	JE         rest
+	MOVQ       soonC+72(FP), R10
+	MOVQ       ldc+48(FP), R11
+	MOVQ       $0x0000000d, R12
+	XORQ       R13, R13
+	MOVQ       soon+80(FP), R14
 
 phase:
 	MOVQ    run+96(FP), R15
@@ -28329,187 +24971,183 @@ phase:
 	SUBQ    R15, R9
 
 loop:
-	VPMOVZXWD    (AX), Z26
-	VPSLLD       $0x10, Z26, Z26
-	VPMOVZXWD    32(AX), Z27
-	VPSLLD       $0x10, Z27, Z27
-	VBROADCASTSS (DX), Z28
-	VFMADD231PS  Z28, Z26, Z0
-	VFMADD231PS  Z28, Z27, Z1
-	VBROADCASTSS (DX)(BX*1), Z28
-	VFMADD231PS  Z28, Z26, Z2
-	VFMADD231PS  Z28, Z27, Z3
-	VBROADCASTSS (DX)(BX*2), Z28
-	VFMADD231PS  Z28, Z26, Z4
-	VFMADD231PS  Z28, Z27, Z5
-	VBROADCASTSS (DX)(R8*1), Z28
-	VFMADD231PS  Z28, Z26, Z6
-	VFMADD231PS  Z28, Z27, Z7
-	VBROADCASTSS (DX)(BX*4), Z28
-	VFMADD231PS  Z28, Z26, Z8
-	VFMADD231PS  Z28, Z27, Z9
-	VBROADCASTSS (SI), Z28
-	VFMADD231PS  Z28, Z26, Z10
-	VFMADD231PS  Z28, Z27, Z11
-	VBROADCASTSS (SI)(BX*1), Z28
-	VFMADD231PS  Z28, Z26, Z12
-	VFMADD231PS  Z28, Z27, Z13
-	VBROADCASTSS (SI)(BX*2), Z28
-	VFMADD231PS  Z28, Z26, Z14
-	VFMADD231PS  Z28, Z27, Z15
-	VBROADCASTSS (SI)(R8*1), Z28
-	VFMADD231PS  Z28, Z26, Z16
-	VFMADD231PS  Z28, Z27, Z17
-	VBROADCASTSS (SI)(BX*4), Z28
-	VFMADD231PS  Z28, Z26, Z18
-	VFMADD231PS  Z28, Z27, Z19
-	VBROADCASTSS (DI), Z28
-	VFMADD231PS  Z28, Z26, Z20
-	VFMADD231PS  Z28, Z27, Z21
-	VBROADCASTSS (DI)(BX*1), Z28
-	VFMADD231PS  Z28, Z26, Z22
-	VFMADD231PS  Z28, Z27, Z23
-	VBROADCASTSS (DI)(BX*2), Z28
-	VFMADD231PS  Z28, Z26, Z24
-	VFMADD231PS  Z28, Z27, Z25
+	VMOVUPS      (AX), Z28
+	VPSLLD       $0x10, Z28, Z27
+	VPANDD       Z26, Z28, Z28
+	VBROADCASTSS (DX), Z29
+	VFMADD231PS  Z29, Z27, Z0
+	VFMADD231PS  Z29, Z28, Z1
+	VBROADCASTSS (DX)(BX*1), Z29
+	VFMADD231PS  Z29, Z27, Z2
+	VFMADD231PS  Z29, Z28, Z3
+	VBROADCASTSS (DX)(BX*2), Z29
+	VFMADD231PS  Z29, Z27, Z4
+	VFMADD231PS  Z29, Z28, Z5
+	VBROADCASTSS (DX)(R8*1), Z29
+	VFMADD231PS  Z29, Z27, Z6
+	VFMADD231PS  Z29, Z28, Z7
+	VBROADCASTSS (DX)(BX*4), Z29
+	VFMADD231PS  Z29, Z27, Z8
+	VFMADD231PS  Z29, Z28, Z9
+	VBROADCASTSS (SI), Z29
+	VFMADD231PS  Z29, Z27, Z10
+	VFMADD231PS  Z29, Z28, Z11
+	VBROADCASTSS (SI)(BX*1), Z29
+	VFMADD231PS  Z29, Z27, Z12
+	VFMADD231PS  Z29, Z28, Z13
+	VBROADCASTSS (SI)(BX*2), Z29
+	VFMADD231PS  Z29, Z27, Z14
+	VFMADD231PS  Z29, Z28, Z15
+	VBROADCASTSS (SI)(R8*1), Z29
+	VFMADD231PS  Z29, Z27, Z16
+	VFMADD231PS  Z29, Z28, Z17
+	VBROADCASTSS (SI)(BX*4), Z29
+	VFMADD231PS  Z29, Z27, Z18
+	VFMADD231PS  Z29, Z28, Z19
+	VBROADCASTSS (DI), Z29
+	VFMADD231PS  Z29, Z27, Z20
+	VFMADD231PS  Z29, Z28, Z21
+	VBROADCASTSS (DI)(BX*1), Z29
+	VFMADD231PS  Z29, Z27, Z22
+	VFMADD231PS  Z29, Z28, Z23
+	VBROADCASTSS (DI)(BX*2), Z29
+	VFMADD231PS  Z29, Z27, Z24
+	VFMADD231PS  Z29, Z28, Z25
 	PREFETCHT1   (R14)
 	PREFETCHT1   64(R14)
 	ADDQ         $0x00000080, R14
-	VPMOVZXWD    (AX)(CX*1), Z26
-	VPSLLD       $0x10, Z26, Z26
-	VPMOVZXWD    32(AX)(CX*1), Z27
-	VPSLLD       $0x10, Z27, Z27
-	VBROADCASTSS 4(DX), Z28
-	VFMADD231PS  Z28, Z26, Z0
-	VFMADD231PS  Z28, Z27, Z1
-	VBROADCASTSS 4(DX)(BX*1), Z28
-	VFMADD231PS  Z28, Z26, Z2
-	VFMADD231PS  Z28, Z27, Z3
-	VBROADCASTSS 4(DX)(BX*2), Z28
-	VFMADD231PS  Z28, Z26, Z4
-	VFMADD231PS  Z28, Z27, Z5
-	VBROADCASTSS 4(DX)(R8*1), Z28
-	VFMADD231PS  Z28, Z26, Z6
-	VFMADD231PS  Z28, Z27, Z7
-	VBROADCASTSS 4(DX)(BX*4), Z28
-	VFMADD231PS  Z28, Z26, Z8
-	VFMADD231PS  Z28, Z27, Z9
-	VBROADCASTSS 4(SI), Z28
-	VFMADD231PS  Z28, Z26, Z10
-	VFMADD231PS  Z28, Z27, Z11
-	VBROADCASTSS 4(SI)(BX*1), Z28
-	VFMADD231PS  Z28, Z26, Z12
-	VFMADD231PS  Z28, Z27, Z13
-	VBROADCASTSS 4(SI)(BX*2), Z28
-	VFMADD231PS  Z28, Z26, Z14
-	VFMADD231PS  Z28, Z27, Z15
-	VBROADCASTSS 4(SI)(R8*1), Z28
-	VFMADD231PS  Z28, Z26, Z16
-	VFMADD231PS  Z28, Z27, Z17
-	VBROADCASTSS 4(SI)(BX*4), Z28
-	VFMADD231PS  Z28, Z26, Z18
-	VFMADD231PS  Z28, Z27, Z19
-	VBROADCASTSS 4(DI), Z28
-	VFMADD231PS  Z28, Z26, Z20
-	VFMADD231PS  Z28, Z27, Z21
-	VBROADCASTSS 4(DI)(BX*1), Z28
-	VFMADD231PS  Z28, Z26, Z22
-	VFMADD231PS  Z28, Z27, Z23
-	VBROADCASTSS 4(DI)(BX*2), Z28
-	VFMADD231PS  Z28, Z26, Z24
-	VFMADD231PS  Z28, Z27, Z25
+	VMOVUPS      (AX)(CX*1), Z28
+	VPSLLD       $0x10, Z28, Z27
+	VPANDD       Z26, Z28, Z28
+	VBROADCASTSS 4(DX), Z29
+	VFMADD231PS  Z29, Z27, Z0
+	VFMADD231PS  Z29, Z28, Z1
+	VBROADCASTSS 4(DX)(BX*1), Z29
+	VFMADD231PS  Z29, Z27, Z2
+	VFMADD231PS  Z29, Z28, Z3
+	VBROADCASTSS 4(DX)(BX*2), Z29
+	VFMADD231PS  Z29, Z27, Z4
+	VFMADD231PS  Z29, Z28, Z5
+	VBROADCASTSS 4(DX)(R8*1), Z29
+	VFMADD231PS  Z29, Z27, Z6
+	VFMADD231PS  Z29, Z28, Z7
+	VBROADCASTSS 4(DX)(BX*4), Z29
+	VFMADD231PS  Z29, Z27, Z8
+	VFMADD231PS  Z29, Z28, Z9
+	VBROADCASTSS 4(SI), Z29
+	VFMADD231PS  Z29, Z27, Z10
+	VFMADD231PS  Z29, Z28, Z11
+	VBROADCASTSS 4(SI)(BX*1), Z29
+	VFMADD231PS  Z29, Z27, Z12
+	VFMADD231PS  Z29, Z28, Z13
+	VBROADCASTSS 4(SI)(BX*2), Z29
+	VFMADD231PS  Z29, Z27, Z14
+	VFMADD231PS  Z29, Z28, Z15
+	VBROADCASTSS 4(SI)(R8*1), Z29
+	VFMADD231PS  Z29, Z27, Z16
+	VFMADD231PS  Z29, Z28, Z17
+	VBROADCASTSS 4(SI)(BX*4), Z29
+	VFMADD231PS  Z29, Z27, Z18
+	VFMADD231PS  Z29, Z28, Z19
+	VBROADCASTSS 4(DI), Z29
+	VFMADD231PS  Z29, Z27, Z20
+	VFMADD231PS  Z29, Z28, Z21
+	VBROADCASTSS 4(DI)(BX*1), Z29
+	VFMADD231PS  Z29, Z27, Z22
+	VFMADD231PS  Z29, Z28, Z23
+	VBROADCASTSS 4(DI)(BX*2), Z29
+	VFMADD231PS  Z29, Z27, Z24
+	VFMADD231PS  Z29, Z28, Z25
 	LEAQ         (AX)(CX*2), AX
-	VPMOVZXWD    (AX), Z26
-	VPSLLD       $0x10, Z26, Z26
-	VPMOVZXWD    32(AX), Z27
-	VPSLLD       $0x10, Z27, Z27
-	VBROADCASTSS 8(DX), Z28
-	VFMADD231PS  Z28, Z26, Z0
-	VFMADD231PS  Z28, Z27, Z1
-	VBROADCASTSS 8(DX)(BX*1), Z28
-	VFMADD231PS  Z28, Z26, Z2
-	VFMADD231PS  Z28, Z27, Z3
-	VBROADCASTSS 8(DX)(BX*2), Z28
-	VFMADD231PS  Z28, Z26, Z4
-	VFMADD231PS  Z28, Z27, Z5
-	VBROADCASTSS 8(DX)(R8*1), Z28
-	VFMADD231PS  Z28, Z26, Z6
-	VFMADD231PS  Z28, Z27, Z7
-	VBROADCASTSS 8(DX)(BX*4), Z28
-	VFMADD231PS  Z28, Z26, Z8
-	VFMADD231PS  Z28, Z27, Z9
-	VBROADCASTSS 8(SI), Z28
-	VFMADD231PS  Z28, Z26, Z10
-	VFMADD231PS  Z28, Z27, Z11
-	VBROADCASTSS 8(SI)(BX*1), Z28
-	VFMADD231PS  Z28, Z26, Z12
-	VFMADD231PS  Z28, Z27, Z13
-	VBROADCASTSS 8(SI)(BX*2), Z28
-	VFMADD231PS  Z28, Z26, Z14
-	VFMADD231PS  Z28, Z27, Z15
-	VBROADCASTSS 8(SI)(R8*1), Z28
-	VFMADD231PS  Z28, Z26, Z16
-	VFMADD231PS  Z28, Z27, Z17
-	VBROADCASTSS 8(SI)(BX*4), Z28
-	VFMADD231PS  Z28, Z26, Z18
-	VFMADD231PS  Z28, Z27, Z19
-	VBROADCASTSS 8(DI), Z28
-	VFMADD231PS  Z28, Z26, Z20
-	VFMADD231PS  Z28, Z27, Z21
-	VBROADCASTSS 8(DI)(BX*1), Z28
-	VFMADD231PS  Z28, Z26, Z22
-	VFMADD231PS  Z28, Z27, Z23
-	VBROADCASTSS 8(DI)(BX*2), Z28
-	VFMADD231PS  Z28, Z26, Z24
-	VFMADD231PS  Z28, Z27, Z25
+	VMOVUPS      (AX), Z28
+	VPSLLD       $0x10, Z28, Z27
+	VPANDD       Z26, Z28, Z28
+	VBROADCASTSS 8(DX), Z29
+	VFMADD231PS  Z29, Z27, Z0
+	VFMADD231PS  Z29, Z28, Z1
+	VBROADCASTSS 8(DX)(BX*1), Z29
+	VFMADD231PS  Z29, Z27, Z2
+	VFMADD231PS  Z29, Z28, Z3
+	VBROADCASTSS 8(DX)(BX*2), Z29
+	VFMADD231PS  Z29, Z27, Z4
+	VFMADD231PS  Z29, Z28, Z5
+	VBROADCASTSS 8(DX)(R8*1), Z29
+	VFMADD231PS  Z29, Z27, Z6
+	VFMADD231PS  Z29, Z28, Z7
+	VBROADCASTSS 8(DX)(BX*4), Z29
+	VFMADD231PS  Z29, Z27, Z8
+	VFMADD231PS  Z29, Z28, Z9
+	VBROADCASTSS 8(SI), Z29
+	VFMADD231PS  Z29, Z27, Z10
+	VFMADD231PS  Z29, Z28, Z11
+	VBROADCASTSS 8(SI)(BX*1), Z29
+	VFMADD231PS  Z29, Z27, Z12
+	VFMADD231PS  Z29, Z28, Z13
+	VBROADCASTSS 8(SI)(BX*2), Z29
+	VFMADD231PS  Z29, Z27, Z14
+	VFMADD231PS  Z29, Z28, Z15
+	VBROADCASTSS 8(SI)(R8*1), Z29
+	VFMADD231PS  Z29, Z27, Z16
+	VFMADD231PS  Z29, Z28, Z17
+	VBROADCASTSS 8(SI)(BX*4), Z29
+	VFMADD231PS  Z29, Z27, Z18
+	VFMADD231PS  Z29, Z28, Z19
+	VBROADCASTSS 8(DI), Z29
+	VFMADD231PS  Z29, Z27, Z20
+	VFMADD231PS  Z29, Z28, Z21
+	VBROADCASTSS 8(DI)(BX*1), Z29
+	VFMADD231PS  Z29, Z27, Z22
+	VFMADD231PS  Z29, Z28, Z23
+	VBROADCASTSS 8(DI)(BX*2), Z29
+	VFMADD231PS  Z29, Z27, Z24
+	VFMADD231PS  Z29, Z28, Z25
 	PREFETCHT0   (R10)
 	PREFETCHT0   64(R10)
 	ADDQ         R11, R10
 	DECQ         R12
 	CMOVQEQ      R13, R11
-	VPMOVZXWD    (AX)(CX*1), Z26
-	VPSLLD       $0x10, Z26, Z26
-	VPMOVZXWD    32(AX)(CX*1), Z27
-	VPSLLD       $0x10, Z27, Z27
-	VBROADCASTSS 12(DX), Z28
-	VFMADD231PS  Z28, Z26, Z0
-	VFMADD231PS  Z28, Z27, Z1
-	VBROADCASTSS 12(DX)(BX*1), Z28
-	VFMADD231PS  Z28, Z26, Z2
-	VFMADD231PS  Z28, Z27, Z3
-	VBROADCASTSS 12(DX)(BX*2), Z28
-	VFMADD231PS  Z28, Z26, Z4
-	VFMADD231PS  Z28, Z27, Z5
-	VBROADCASTSS 12(DX)(R8*1), Z28
-	VFMADD231PS  Z28, Z26, Z6
-	VFMADD231PS  Z28, Z27, Z7
-	VBROADCASTSS 12(DX)(BX*4), Z28
-	VFMADD231PS  Z28, Z26, Z8
-	VFMADD231PS  Z28, Z27, Z9
-	VBROADCASTSS 12(SI), Z28
-	VFMADD231PS  Z28, Z26, Z10
-	VFMADD231PS  Z28, Z27, Z11
-	VBROADCASTSS 12(SI)(BX*1), Z28
-	VFMADD231PS  Z28, Z26, Z12
-	VFMADD231PS  Z28, Z27, Z13
-	VBROADCASTSS 12(SI)(BX*2), Z28
-	VFMADD231PS  Z28, Z26, Z14
-	VFMADD231PS  Z28, Z27, Z15
-	VBROADCASTSS 12(SI)(R8*1), Z28
-	VFMADD231PS  Z28, Z26, Z16
-	VFMADD231PS  Z28, Z27, Z17
-	VBROADCASTSS 12(SI)(BX*4), Z28
-	VFMADD231PS  Z28, Z26, Z18
-	VFMADD231PS  Z28, Z27, Z19
-	VBROADCASTSS 12(DI), Z28
-	VFMADD231PS  Z28, Z26, Z20
-	VFMADD231PS  Z28, Z27, Z21
-	VBROADCASTSS 12(DI)(BX*1), Z28
-	VFMADD231PS  Z28, Z26, Z22
-	VFMADD231PS  Z28, Z27, Z23
-	VBROADCASTSS 12(DI)(BX*2), Z28
-	VFMADD231PS  Z28, Z26, Z24
-	VFMADD231PS  Z28, Z27, Z25
+	VMOVUPS      (AX)(CX*1), Z28
+	VPSLLD       $0x10, Z28, Z27
+	VPANDD       Z26, Z28, Z28
+	VBROADCASTSS 12(DX), Z29
+	VFMADD231PS  Z29, Z27, Z0
+	VFMADD231PS  Z29, Z28, Z1
+	VBROADCASTSS 12(DX)(BX*1), Z29
+	VFMADD231PS  Z29, Z27, Z2
+	VFMADD231PS  Z29, Z28, Z3
+	VBROADCASTSS 12(DX)(BX*2), Z29
+	VFMADD231PS  Z29, Z27, Z4
+	VFMADD231PS  Z29, Z28, Z5
+	VBROADCASTSS 12(DX)(R8*1), Z29
+	VFMADD231PS  Z29, Z27, Z6
+	VFMADD231PS  Z29, Z28, Z7
+	VBROADCASTSS 12(DX)(BX*4), Z29
+	VFMADD231PS  Z29, Z27, Z8
+	VFMADD231PS  Z29, Z28, Z9
+	VBROADCASTSS 12(SI), Z29
+	VFMADD231PS  Z29, Z27, Z10
+	VFMADD231PS  Z29, Z28, Z11
+	VBROADCASTSS 12(SI)(BX*1), Z29
+	VFMADD231PS  Z29, Z27, Z12
+	VFMADD231PS  Z29, Z28, Z13
+	VBROADCASTSS 12(SI)(BX*2), Z29
+	VFMADD231PS  Z29, Z27, Z14
+	VFMADD231PS  Z29, Z28, Z15
+	VBROADCASTSS 12(SI)(R8*1), Z29
+	VFMADD231PS  Z29, Z27, Z16
+	VFMADD231PS  Z29, Z28, Z17
+	VBROADCASTSS 12(SI)(BX*4), Z29
+	VFMADD231PS  Z29, Z27, Z18
+	VFMADD231PS  Z29, Z28, Z19
+	VBROADCASTSS 12(DI), Z29
+	VFMADD231PS  Z29, Z27, Z20
+	VFMADD231PS  Z29, Z28, Z21
+	VBROADCASTSS 12(DI)(BX*1), Z29
+	VFMADD231PS  Z29, Z27, Z22
+	VFMADD231PS  Z29, Z28, Z23
+	VBROADCASTSS 12(DI)(BX*2), Z29
+	VFMADD231PS  Z29, Z27, Z24
+	VFMADD231PS  Z29, Z28, Z25
 	LEAQ         (AX)(CX*2), AX
 	ADDQ         $0x10, DX
 	ADDQ         $0x10, SI
@@ -28536,49 +25174,48 @@ rest:
 	JE   store
 
 single:
-	VPMOVZXWD    (AX), Z26
-	VPSLLD       $0x10, Z26, Z26
-	VPMOVZXWD    32(AX), Z27
-	VPSLLD       $0x10, Z27, Z27
-	VBROADCASTSS (DX), Z28
-	VFMADD231PS  Z28, Z26, Z0
-	VFMADD231PS  Z28, Z27, Z1
-	VBROADCASTSS (DX)(BX*1), Z28
-	VFMADD231PS  Z28, Z26, Z2
-	VFMADD231PS  Z28, Z27, Z3
-	VBROADCASTSS (DX)(BX*2), Z28
-	VFMADD231PS  Z28, Z26, Z4
-	VFMADD231PS  Z28, Z27, Z5
-	VBROADCASTSS (DX)(R8*1), Z28
-	VFMADD231PS  Z28, Z26, Z6
-	VFMADD231PS  Z28, Z27, Z7
-	VBROADCASTSS (DX)(BX*4), Z28
-	VFMADD231PS  Z28, Z26, Z8
-	VFMADD231PS  Z28, Z27, Z9
-	VBROADCASTSS (SI), Z28
-	VFMADD231PS  Z28, Z26, Z10
-	VFMADD231PS  Z28, Z27, Z11
-	VBROADCASTSS (SI)(BX*1), Z28
-	VFMADD231PS  Z28, Z26, Z12
-	VFMADD231PS  Z28, Z27, Z13
-	VBROADCASTSS (SI)(BX*2), Z28
-	VFMADD231PS  Z28, Z26, Z14
-	VFMADD231PS  Z28, Z27, Z15
-	VBROADCASTSS (SI)(R8*1), Z28
-	VFMADD231PS  Z28, Z26, Z16
-	VFMADD231PS  Z28, Z27, Z17
-	VBROADCASTSS (SI)(BX*4), Z28
-	VFMADD231PS  Z28, Z26, Z18
-	VFMADD231PS  Z28, Z27, Z19
-	VBROADCASTSS (DI), Z28
-	VFMADD231PS  Z28, Z26, Z20
-	VFMADD231PS  Z28, Z27, Z21
-	VBROADCASTSS (DI)(BX*1), Z28
-	VFMADD231PS  Z28, Z26, Z22
-	VFMADD231PS  Z28, Z27, Z23
-	VBROADCASTSS (DI)(BX*2), Z28
-	VFMADD231PS  Z28, Z26, Z24
-	VFMADD231PS  Z28, Z27, Z25
+	VMOVUPS      (AX), Z28
+	VPSLLD       $0x10, Z28, Z27
+	VPANDD       Z26, Z28, Z28
+	VBROADCASTSS (DX), Z29
+	VFMADD231PS  Z29, Z27, Z0
+	VFMADD231PS  Z29, Z28, Z1
+	VBROADCASTSS (DX)(BX*1), Z29
+	VFMADD231PS  Z29, Z27, Z2
+	VFMADD231PS  Z29, Z28, Z3
+	VBROADCASTSS (DX)(BX*2), Z29
+	VFMADD231PS  Z29, Z27, Z4
+	VFMADD231PS  Z29, Z28, Z5
+	VBROADCASTSS (DX)(R8*1), Z29
+	VFMADD231PS  Z29, Z27, Z6
+	VFMADD231PS  Z29, Z28, Z7
+	VBROADCASTSS (DX)(BX*4), Z29
+	VFMADD231PS  Z29, Z27, Z8
+	VFMADD231PS  Z29, Z28, Z9
+	VBROADCASTSS (SI), Z29
+	VFMADD231PS  Z29, Z27, Z10
+	VFMADD231PS  Z29, Z28, Z11
+	VBROADCASTSS (SI)(BX*1), Z29
+	VFMADD231PS  Z29, Z27, Z12
+	VFMADD231PS  Z29, Z28, Z13
+	VBROADCASTSS (SI)(BX*2), Z29
+	VFMADD231PS  Z29, Z27, Z14
+	VFMADD231PS  Z29, Z28, Z15
+	VBROADCASTSS (SI)(R8*1), Z29
+	VFMADD231PS  Z29, Z27, Z16
+	VFMADD231PS  Z29, Z28, Z17
+	VBROADCASTSS (SI)(BX*4), Z29
+	VFMADD231PS  Z29, Z27, Z18
+	VFMADD231PS  Z29, Z28, Z19
+	VBROADCASTSS (DI), Z29
+	VFMADD231PS  Z29, Z27, Z20
+	VFMADD231PS  Z29, Z28, Z21
+	VBROADCASTSS (DI)(BX*1), Z29
+	VFMADD231PS  Z29, Z27, Z22
+	VFMADD231PS  Z29, Z28, Z23
+	VBROADCASTSS (DI)(BX*2), Z29
+	VFMADD231PS  Z29, Z27, Z24
+	VFMADD231PS  Z29, Z28, Z25
 	ADDQ         CX, AX
 	ADDQ         $0x04, DX
 	ADDQ         $0x04, SI
@@ -28587,50 +25224,542 @@ single:
 	JNE          single
 
 store:
+	MOVQ       tail+56(FP), AX
+	MOVL       $-1, CX
+	BZHIL      AX, CX, CX
+	KMOVW      CX, K1
+	SHRL       $0x10, CX
+	KMOVW      CX, K2
+	MOVQ       c+40(FP), AX
+	MOVQ       ldc+48(FP), CX
+	VSHUFF32X4 $0x44, Z1, Z0, Z26
+	VSHUFF32X4 $0xee, Z1, Z0, Z0
+	VMOVUPS    Z26, K1, (AX)
+	VMOVUPS    Z0, K2, 64(AX)
+	ADDQ       CX, AX
+	VSHUFF32X4 $0x44, Z3, Z2, Z0
+	VSHUFF32X4 $0xee, Z3, Z2, Z1
+	VMOVUPS    Z0, K1, (AX)
+	VMOVUPS    Z1, K2, 64(AX)
+	ADDQ       CX, AX
+	VSHUFF32X4 $0x44, Z5, Z4, Z0
+	VSHUFF32X4 $0xee, Z5, Z4, Z1
+	VMOVUPS    Z0, K1, (AX)
+	VMOVUPS    Z1, K2, 64(AX)
+	ADDQ       CX, AX
+	VSHUFF32X4 $0x44, Z7, Z6, Z0
+	VSHUFF32X4 $0xee, Z7, Z6, Z1
+	VMOVUPS    Z0, K1, (AX)
+	VMOVUPS    Z1, K2, 64(AX)
+	ADDQ       CX, AX
+	VSHUFF32X4 $0x44, Z9, Z8, Z0
+	VSHUFF32X4 $0xee, Z9, Z8, Z1
+	VMOVUPS    Z0, K1, (AX)
+	VMOVUPS    Z1, K2, 64(AX)
+	ADDQ       CX, AX
+	VSHUFF32X4 $0x44, Z11, Z10, Z0
+	VSHUFF32X4 $0xee, Z11, Z10, Z1
+	VMOVUPS    Z0, K1, (AX)
+	VMOVUPS    Z1, K2, 64(AX)
+	ADDQ       CX, AX
+	VSHUFF32X4 $0x44, Z13, Z12, Z0
+	VSHUFF32X4 $0xee, Z13, Z12, Z1
+	VMOVUPS    Z0, K1, (AX)
+	VMOVUPS    Z1, K2, 64(AX)
+	ADDQ       CX, AX
+	VSHUFF32X4 $0x44, Z15, Z14, Z0
+	VSHUFF32X4 $0xee, Z15, Z14, Z1
+	VMOVUPS    Z0, K1, (AX)
+	VMOVUPS    Z1, K2, 64(AX)
+	ADDQ       CX, AX
+	VSHUFF32X4 $0x44, Z17, Z16, Z0
+	VSHUFF32X4 $0xee, Z17, Z16, Z1
+	VMOVUPS    Z0, K1, (AX)
+	VMOVUPS    Z1, K2, 64(AX)
+	ADDQ       CX, AX
+	VSHUFF32X4 $0x44, Z19, Z18, Z0
+	VSHUFF32X4 $0xee, Z19, Z18, Z1
+	VMOVUPS    Z0, K1, (AX)
+	VMOVUPS    Z1, K2, 64(AX)
+	ADDQ       CX, AX
+	VSHUFF32X4 $0x44, Z21, Z20, Z0
+	VSHUFF32X4 $0xee, Z21, Z20, Z1
+	VMOVUPS    Z0, K1, (AX)
+	VMOVUPS    Z1, K2, 64(AX)
+	ADDQ       CX, AX
+	VSHUFF32X4 $0x44, Z23, Z22, Z0
+	VSHUFF32X4 $0xee, Z23, Z22, Z1
+	VMOVUPS    Z0, K1, (AX)
+	VMOVUPS    Z1, K2, 64(AX)
+	ADDQ       CX, AX
+	VSHUFF32X4 $0x44, Z25, Z24, Z0
+	VSHUFF32X4 $0xee, Z25, Z24, Z1
+	VMOVUPS    Z0, K1, (AX)
+	VMOVUPS    Z1, K2, 64(AX)
+	VZEROUPPER
+	RET
+
+// func tile14x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile14x1AVX512(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (DX)(BX*4), SI
+	ADDQ   BX, SI
+	LEAQ   (SI)(BX*4), DI
+	ADDQ   BX, DI
+	LEAQ   (BX)(BX*2), R8
+	MOVB   load+64(FP), R9
+	TESTB  R9, R9
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), R9
+	MOVL      $-1, R10
+	BZHIL     R9, R10, R10
+	KMOVW     R10, K1
+	MOVQ      c+40(FP), R9
+	MOVQ      ldc+48(FP), R10
+	VMOVUPS.Z (R9), K1, Z0
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z1
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z2
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z3
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z4
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z5
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z6
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z7
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z8
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z9
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z10
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z11
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z12
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z13
+
+begin:
+	MOVQ k+0(FP), R9
+	SHRQ $0x02, R9
+	JE   rest
+	MOVQ soonC+72(FP), R10
+	MOVQ ldc+48(FP), R11
+	MOVQ $0x0000000e, R12
+	XORQ R13, R13
+	MOVQ soon+80(FP), R14
+
+phase:
+	MOVQ    run+96(FP), R15
+	CMPQ    R9, R15
+	CMOVQLT R9, R15
+	SUBQ    R15, R9
+
+loop:
+	VMOVUPS          (AX), Z14
+	VFMADD231PS.BCST (DX), Z14, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z14, Z1
+	VFMADD231PS.BCST (DX)(BX*2), Z14, Z2
+	VFMADD231PS.BCST (DX)(R8*1), Z14, Z3
+	VFMADD231PS.BCST (DX)(BX*4), Z14, Z4
+	VFMADD231PS.BCST (SI), Z14, Z5
+	VFMADD231PS.BCST (SI)(BX*1), Z14, Z6
+	VFMADD231PS.BCST (SI)(BX*2), Z14, Z7
+	VFMADD231PS.BCST (SI)(R8*1), Z14, Z8
+	VFMADD231PS.BCST (SI)(BX*4), Z14, Z9
+	VFMADD231PS.BCST (DI), Z14, Z10
+	VFMADD231PS.BCST (DI)(BX*1), Z14, Z11
+	VFMADD231PS.BCST (DI)(BX*2), Z14, Z12
+	VFMADD231PS.BCST (DI)(R8*1), Z14, Z13
+	PREFETCHT1       (R14)
+	PREFETCHT1       64(R14)
+	ADDQ             $0x00000080, R14
+	VMOVUPS          (AX)(CX*1), Z14
+	VFMADD231PS.BCST 4(DX), Z14, Z0
+	VFMADD231PS.BCST 4(DX)(BX*1), Z14, Z1
+	VFMADD231PS.BCST 4(DX)(BX*2), Z14, Z2
+	VFMADD231PS.BCST 4(DX)(R8*1), Z14, Z3
+	VFMADD231PS.BCST 4(DX)(BX*4), Z14, Z4
+	VFMADD231PS.BCST 4(SI), Z14, Z5
+	VFMADD231PS.BCST 4(SI)(BX*1), Z14, Z6
+	VFMADD231PS.BCST 4(SI)(BX*2), Z14, Z7
+	VFMADD231PS.BCST 4(SI)(R8*1), Z14, Z8
+	VFMADD231PS.BCST 4(SI)(BX*4), Z14, Z9
+	VFMADD231PS.BCST 4(DI), Z14, Z10
+	VFMADD231PS.BCST 4(DI)(BX*1), Z14, Z11
+	VFMADD231PS.BCST 4(DI)(BX*2), Z14, Z12
+	VFMADD231PS.BCST 4(DI)(R8*1), Z14, Z13
+	LEAQ             (AX)(CX*2), AX
+	VMOVUPS          (AX), Z14
+	VFMADD231PS.BCST 8(DX), Z14, Z0
+	VFMADD231PS.BCST 8(DX)(BX*1), Z14, Z1
+	VFMADD231PS.BCST 8(DX)(BX*2), Z14, Z2
+	VFMADD231PS.BCST 8(DX)(R8*1), Z14, Z3
+	VFMADD231PS.BCST 8(DX)(BX*4), Z14, Z4
+	VFMADD231PS.BCST 8(SI), Z14, Z5
+	VFMADD231PS.BCST 8(SI)(BX*1), Z14, Z6
+	VFMADD231PS.BCST 8(SI)(BX*2), Z14, Z7
+	VFMADD231PS.BCST 8(SI)(R8*1), Z14, Z8
+	VFMADD231PS.BCST 8(SI)(BX*4), Z14, Z9
+	VFMADD231PS.BCST 8(DI), Z14, Z10
+	VFMADD231PS.BCST 8(DI)(BX*1), Z14, Z11
+	VFMADD231PS.BCST 8(DI)(BX*2), Z14, Z12
+	VFMADD231PS.BCST 8(DI)(R8*1), Z14, Z13
+	PREFETCHT0       (R10)
+	ADDQ             R11, R10
+	DECQ             R12
+	CMOVQEQ          R13, R11
+	VMOVUPS          (AX)(CX*1), Z14
+	VFMADD231PS.BCST 12(DX), Z14, Z0
+	VFMADD231PS.BCST 12(DX)(BX*1), Z14, Z1
+	VFMADD231PS.BCST 12(DX)(BX*2), Z14, Z2
+	VFMADD231PS.BCST 12(DX)(R8*1), Z14, Z3
+	VFMADD231PS.BCST 12(DX)(BX*4), Z14, Z4
+	VFMADD231PS.BCST 12(SI), Z14, Z5
+	VFMADD231PS.BCST 12(SI)(BX*1), Z14, Z6
+	VFMADD231PS.BCST 12(SI)(BX*2), Z14, Z7
+	VFMADD231PS.BCST 12(SI)(R8*1), Z14, Z8
+	VFMADD231PS.BCST 12(SI)(BX*4), Z14, Z9
+	VFMADD231PS.BCST 12(DI), Z14, Z10
+	VFMADD231PS.BCST 12(DI)(BX*1), Z14, Z11
+	VFMADD231PS.BCST 12(DI)(BX*2), Z14, Z12
+	VFMADD231PS.BCST 12(DI)(R8*1), Z14, Z13
+	LEAQ             (AX)(CX*2), AX
+	ADDQ             $0x10, DX
+	ADDQ             $0x10, SI
+	ADDQ             $0x10, DI
+	DECQ             R15
+	JNE              loop
+	TESTQ            R9, R9
+	JE               rest
+	DECQ             runs+104(FP)
+	JE               fetched
+	MOVQ             soon+80(FP), R14
+	ADDQ             ld+88(FP), R14
+	MOVQ             R14, soon+80(FP)
+	JMP              phase
+
+fetched:
+	MOVQ AX, R14
+	MOVQ R9, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), R9
+	ANDQ $0x00000003, R9
+	JE   store
+
+single:
+	VMOVUPS          (AX), Z14
+	VFMADD231PS.BCST (DX), Z14, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z14, Z1
+	VFMADD231PS.BCST (DX)(BX*2), Z14, Z2
+	VFMADD231PS.BCST (DX)(R8*1), Z14, Z3
+	VFMADD231PS.BCST (DX)(BX*4), Z14, Z4
+	VFMADD231PS.BCST (SI), Z14, Z5
+	VFMADD231PS.BCST (SI)(BX*1), Z14, Z6
+	VFMADD231PS.BCST (SI)(BX*2), Z14, Z7
+	VFMADD231PS.BCST (SI)(R8*1), Z14, Z8
+	VFMADD231PS.BCST (SI)(BX*4), Z14, Z9
+	VFMADD231PS.BCST (DI), Z14, Z10
+	VFMADD231PS.BCST (DI)(BX*1), Z14, Z11
+	VFMADD231PS.BCST (DI)(BX*2), Z14, Z12
+	VFMADD231PS.BCST (DI)(R8*1), Z14, Z13
+	ADDQ             CX, AX
+	ADDQ             $0x04, DX
+	ADDQ             $0x04, SI
+	ADDQ             $0x04, DI
+	DECQ             R9
+	JNE              single
+
+store:
 	MOVQ    tail+56(FP), AX
 	MOVL    $-1, CX
 	BZHIL   AX, CX, CX
 	KMOVW   CX, K1
 	MOVQ    c+40(FP), AX
 	MOVQ    ldc+48(FP), CX
-	VMOVUPS Z0, (AX)
-	VMOVUPS Z1, K1, 64(AX)
+	VMOVUPS Z0, K1, (AX)
 	ADDQ    CX, AX
-	VMOVUPS Z2, (AX)
-	VMOVUPS Z3, K1, 64(AX)
+	VMOVUPS Z1, K1, (AX)
 	ADDQ    CX, AX
-	VMOVUPS Z4, (AX)
-	VMOVUPS Z5, K1, 64(AX)
+	VMOVUPS Z2, K1, (AX)
 	ADDQ    CX, AX
-	VMOVUPS Z6, (AX)
-	VMOVUPS Z7, K1, 64(AX)
+	VMOVUPS Z3, K1, (AX)
 	ADDQ    CX, AX
-	VMOVUPS Z8, (AX)
-	VMOVUPS Z9, K1, 64(AX)
+	VMOVUPS Z4, K1, (AX)
 	ADDQ    CX, AX
-	VMOVUPS Z10, (AX)
-	VMOVUPS Z11, K1, 64(AX)
+	VMOVUPS Z5, K1, (AX)
 	ADDQ    CX, AX
-	VMOVUPS Z12, (AX)
-	VMOVUPS Z13, K1, 64(AX)
+	VMOVUPS Z6, K1, (AX)
 	ADDQ    CX, AX
-	VMOVUPS Z14, (AX)
-	VMOVUPS Z15, K1, 64(AX)
+	VMOVUPS Z7, K1, (AX)
 	ADDQ    CX, AX
-	VMOVUPS Z16, (AX)
-	VMOVUPS Z17, K1, 64(AX)
+	VMOVUPS Z8, K1, (AX)
 	ADDQ    CX, AX
-	VMOVUPS Z18, (AX)
-	VMOVUPS Z19, K1, 64(AX)
+	VMOVUPS Z9, K1, (AX)
 	ADDQ    CX, AX
-	VMOVUPS Z20, (AX)
-	VMOVUPS Z21, K1, 64(AX)
+	VMOVUPS Z10, K1, (AX)
 	ADDQ    CX, AX
-	VMOVUPS Z22, (AX)
-	VMOVUPS Z23, K1, 64(AX)
+	VMOVUPS Z11, K1, (AX)
 	ADDQ    CX, AX
-	VMOVUPS Z24, (AX)
-	VMOVUPS Z25, K1, 64(AX)
+	VMOVUPS Z12, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z13, K1, (AX)
+	VZEROUPPER
+	RET
+
+// func tile14x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile14x1TAVX512(SB), NOSPLIT, $0-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), SI
+	MOVL      $-1, DI
+	BZHIL     SI, DI, DI
+	KMOVW     DI, K1
+	MOVQ      c+40(FP), SI
+	MOVQ      ldc+48(FP), DI
+	VMOVUPS.Z (SI), K1, Z0
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z1
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z2
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z3
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z4
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z5
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z6
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z7
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z8
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z9
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z10
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z11
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z12
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z13
+
+begin:
+	MOVQ k+0(FP), SI
+	SHRQ $0x02, SI
+	JE   rest
+	MOVQ soonC+72(FP), DI
+	MOVQ ldc+48(FP), R8
+	MOVQ $0x0000000e, R9
+	XORQ R10, R10
+	MOVQ soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
+
+loop:
+	VMOVUPS          (AX), Z14
+	VFMADD231PS.BCST (DX), Z14, Z0
+	VFMADD231PS.BCST 4(DX), Z14, Z1
+	VFMADD231PS.BCST 8(DX), Z14, Z2
+	VFMADD231PS.BCST 12(DX), Z14, Z3
+	VFMADD231PS.BCST 16(DX), Z14, Z4
+	VFMADD231PS.BCST 20(DX), Z14, Z5
+	VFMADD231PS.BCST 24(DX), Z14, Z6
+	VFMADD231PS.BCST 28(DX), Z14, Z7
+	VFMADD231PS.BCST 32(DX), Z14, Z8
+	VFMADD231PS.BCST 36(DX), Z14, Z9
+	VFMADD231PS.BCST 40(DX), Z14, Z10
+	VFMADD231PS.BCST 44(DX), Z14, Z11
+	VFMADD231PS.BCST 48(DX), Z14, Z12
+	VFMADD231PS.BCST 52(DX), Z14, Z13
+	PREFETCHT1       (R11)
+	PREFETCHT1       64(R11)
+	ADDQ             $0x00000080, R11
+	VMOVUPS          (AX)(CX*1), Z14
+	VFMADD231PS.BCST (DX)(BX*1), Z14, Z0
+	VFMADD231PS.BCST 4(DX)(BX*1), Z14, Z1
+	VFMADD231PS.BCST 8(DX)(BX*1), Z14, Z2
+	VFMADD231PS.BCST 12(DX)(BX*1), Z14, Z3
+	VFMADD231PS.BCST 16(DX)(BX*1), Z14, Z4
+	VFMADD231PS.BCST 20(DX)(BX*1), Z14, Z5
+	VFMADD231PS.BCST 24(DX)(BX*1), Z14, Z6
+	VFMADD231PS.BCST 28(DX)(BX*1), Z14, Z7
+	VFMADD231PS.BCST 32(DX)(BX*1), Z14, Z8
+	VFMADD231PS.BCST 36(DX)(BX*1), Z14, Z9
+	VFMADD231PS.BCST 40(DX)(BX*1), Z14, Z10
+	VFMADD231PS.BCST 44(DX)(BX*1), Z14, Z11
+	VFMADD231PS.BCST 48(DX)(BX*1), Z14, Z12
+	VFMADD231PS.BCST 52(DX)(BX*1), Z14, Z13
+	LEAQ             (AX)(CX*2), AX
+	LEAQ             (DX)(BX*2), DX
+	VMOVUPS          (AX), Z14
+	VFMADD231PS.BCST (DX), Z14, Z0
+	VFMADD231PS.BCST 4(DX), Z14, Z1
+	VFMADD231PS.BCST 8(DX), Z14, Z2
+	VFMADD231PS.BCST 12(DX), Z14, Z3
+	VFMADD231PS.BCST 16(DX), Z14, Z4
+	VFMADD231PS.BCST 20(DX), Z14, Z5
+	VFMADD231PS.BCST 24(DX), Z14, Z6
+	VFMADD231PS.BCST 28(DX), Z14, Z7
+	VFMADD231PS.BCST 32(DX), Z14, Z8
+	VFMADD231PS.BCST 36(DX), Z14, Z9
+	VFMADD231PS.BCST 40(DX), Z14, Z10
+	VFMADD231PS.BCST 44(DX), Z14, Z11
+	VFMADD231PS.BCST 48(DX), Z14, Z12
+	VFMADD231PS.BCST 52(DX), Z14, Z13
+	PREFETCHT0       (DI)
+	ADDQ             R8, DI
+	DECQ             R9
+	CMOVQEQ          R10, R8
+	VMOVUPS          (AX)(CX*1), Z14
+	VFMADD231PS.BCST (DX)(BX*1), Z14, Z0
+	VFMADD231PS.BCST 4(DX)(BX*1), Z14, Z1
+	VFMADD231PS.BCST 8(DX)(BX*1), Z14, Z2
+	VFMADD231PS.BCST 12(DX)(BX*1), Z14, Z3
+	VFMADD231PS.BCST 16(DX)(BX*1), Z14, Z4
+	VFMADD231PS.BCST 20(DX)(BX*1), Z14, Z5
+	VFMADD231PS.BCST 24(DX)(BX*1), Z14, Z6
+	VFMADD231PS.BCST 28(DX)(BX*1), Z14, Z7
+	VFMADD231PS.BCST 32(DX)(BX*1), Z14, Z8
+	VFMADD231PS.BCST 36(DX)(BX*1), Z14, Z9
+	VFMADD231PS.BCST 40(DX)(BX*1), Z14, Z10
+	VFMADD231PS.BCST 44(DX)(BX*1), Z14, Z11
+	VFMADD231PS.BCST 48(DX)(BX*1), Z14, Z12
+	VFMADD231PS.BCST 52(DX)(BX*1), Z14, Z13
+	LEAQ             (AX)(CX*2), AX
+	LEAQ             (DX)(BX*2), DX
+	DECQ             R12
+	JNE              loop
+	TESTQ            SI, SI
+	JE               rest
+	DECQ             runs+104(FP)
+	JE               fetched
+	MOVQ             soon+80(FP), R11
+	ADDQ             ld+88(FP), R11
+	MOVQ             R11, soon+80(FP)
+	JMP              phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VMOVUPS          (AX), Z14
+	VFMADD231PS.BCST (DX), Z14, Z0
+	VFMADD231PS.BCST 4(DX), Z14, Z1
+	VFMADD231PS.BCST 8(DX), Z14, Z2
+	VFMADD231PS.BCST 12(DX), Z14, Z3
+	VFMADD231PS.BCST 16(DX), Z14, Z4
+	VFMADD231PS.BCST 20(DX), Z14, Z5
+	VFMADD231PS.BCST 24(DX), Z14, Z6
+	VFMADD231PS.BCST 28(DX), Z14, Z7
+	VFMADD231PS.BCST 32(DX), Z14, Z8
+	VFMADD231PS.BCST 36(DX), Z14, Z9
+	VFMADD231PS.BCST 40(DX), Z14, Z10
+	VFMADD231PS.BCST 44(DX), Z14, Z11
+	VFMADD231PS.BCST 48(DX), Z14, Z12
+	VFMADD231PS.BCST 52(DX), Z14, Z13
+	ADDQ             CX, AX
+	ADDQ             BX, DX
+	DECQ             SI
+	JNE              single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z1, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z3, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z5, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z7, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z9, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z10, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z11, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z12, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z13, K1, (AX)
 	VZEROUPPER
 	RET
 
@@ -29478,9 +26607,9 @@ store:
 	VZEROUPPER
 	RET
 
-// func tile14x2BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
+// func tile14x2PairsAVX512(k int, a *float32, lda int, b *uint32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint32, ld int, run int, runs int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile14x2BF16AVX512(SB), NOSPLIT, $0-112
+TEXT ·tile14x2PairsAVX512(SB), NOSPLIT, $0-112
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -29524,63 +26653,95 @@ TEXT ·tile14x2BF16AVX512(SB), NOSPLIT, $0-112
 	JMP    begin
 
 fromC:
-	MOVQ      tail+56(FP), R9
-	MOVL      $-1, R10
-	BZHIL     R9, R10, R10
-	KMOVW     R10, K1
-	MOVQ      c+40(FP), R9
-	MOVQ      ldc+48(FP), R10
-	VMOVUPS   (R9), Z0
-	VMOVUPS.Z 64(R9), K1, Z1
-	ADDQ      R10, R9
-	VMOVUPS   (R9), Z2
-	VMOVUPS.Z 64(R9), K1, Z3
-	ADDQ      R10, R9
-	VMOVUPS   (R9), Z4
-	VMOVUPS.Z 64(R9), K1, Z5
-	ADDQ      R10, R9
-	VMOVUPS   (R9), Z6
-	VMOVUPS.Z 64(R9), K1, Z7
-	ADDQ      R10, R9
-	VMOVUPS   (R9), Z8
-	VMOVUPS.Z 64(R9), K1, Z9
-	ADDQ      R10, R9
-	VMOVUPS   (R9), Z10
-	VMOVUPS.Z 64(R9), K1, Z11
-	ADDQ      R10, R9
-	VMOVUPS   (R9), Z12
-	VMOVUPS.Z 64(R9), K1, Z13
-	ADDQ      R10, R9
-	VMOVUPS   (R9), Z14
-	VMOVUPS.Z 64(R9), K1, Z15
-	ADDQ      R10, R9
-	VMOVUPS   (R9), Z16
-	VMOVUPS.Z 64(R9), K1, Z17
-	ADDQ      R10, R9
-	VMOVUPS   (R9), Z18
-	VMOVUPS.Z 64(R9), K1, Z19
-	ADDQ      R10, R9
-	VMOVUPS   (R9), Z20
-	VMOVUPS.Z 64(R9), K1, Z21
-	ADDQ      R10, R9
-	VMOVUPS   (R9), Z22
-	VMOVUPS.Z 64(R9), K1, Z23
-	ADDQ      R10, R9
-	VMOVUPS   (R9), Z24
-	VMOVUPS.Z 64(R9), K1, Z25
-	ADDQ      R10, R9
-	VMOVUPS   (R9), Z26
-	VMOVUPS.Z 64(R9), K1, Z27
+	MOVQ       tail+56(FP), R9
+	MOVL       $-1, R10
+	BZHIL      R9, R10, R10
+	KMOVW      R10, K1
+	SHRL       $0x10, R10
+	KMOVW      R10, K2
+	MOVQ       c+40(FP), R9
+	MOVQ       ldc+48(FP), R10
+	VMOVUPS.Z  (R9), K1, Z1
+	VMOVUPS.Z  64(R9), K2, Z2
+	VSHUFF32X4 $0x44, Z2, Z1, Z0
+	VSHUFF32X4 $0xee, Z2, Z1, Z1
+	ADDQ       R10, R9
+	VMOVUPS.Z  (R9), K1, Z3
+	VMOVUPS.Z  64(R9), K2, Z4
+	VSHUFF32X4 $0x44, Z4, Z3, Z2
+	VSHUFF32X4 $0xee, Z4, Z3, Z3
+	ADDQ       R10, R9
+	VMOVUPS.Z  (R9), K1, Z5
+	VMOVUPS.Z  64(R9), K2, Z6
+	VSHUFF32X4 $0x44, Z6, Z5, Z4
+	VSHUFF32X4 $0xee, Z6, Z5, Z5
+	ADDQ       R10, R9
+	VMOVUPS.Z  (R9), K1, Z7
+	VMOVUPS.Z  64(R9), K2, Z8
+	VSHUFF32X4 $0x44, Z8, Z7, Z6
+	VSHUFF32X4 $0xee, Z8, Z7, Z7
+	ADDQ       R10, R9
+	VMOVUPS.Z  (R9), K1, Z9
+	VMOVUPS.Z  64(R9), K2, Z10
+	VSHUFF32X4 $0x44, Z10, Z9, Z8
+	VSHUFF32X4 $0xee, Z10, Z9, Z9
+	ADDQ       R10, R9
+	VMOVUPS.Z  (R9), K1, Z11
+	VMOVUPS.Z  64(R9), K2, Z12
+	VSHUFF32X4 $0x44, Z12, Z11, Z10
+	VSHUFF32X4 $0xee, Z12, Z11, Z11
+	ADDQ       R10, R9
+	VMOVUPS.Z  (R9), K1, Z13
+	VMOVUPS.Z  64(R9), K2, Z14
+	VSHUFF32X4 $0x44, Z14, Z13, Z12
+	VSHUFF32X4 $0xee, Z14, Z13, Z13
+	ADDQ       R10, R9
+	VMOVUPS.Z  (R9), K1, Z15
+	VMOVUPS.Z  64(R9), K2, Z16
+	VSHUFF32X4 $0x44, Z16, Z15, Z14
+	VSHUFF32X4 $0xee, Z16, Z15, Z15
+	ADDQ       R10, R9
+	VMOVUPS.Z  (R9), K1, Z17
+	VMOVUPS.Z  64(R9), K2, Z18
+	VSHUFF32X4 $0x44, Z18, Z17, Z16
+	VSHUFF32X4 $0xee, Z18, Z17, Z17
+	ADDQ       R10, R9
+	VMOVUPS.Z  (R9), K1, Z19
+	VMOVUPS.Z  64(R9), K2, Z20
+	VSHUFF32X4 $0x44, Z20, Z19, Z18
+	VSHUFF32X4 $0xee, Z20, Z19, Z19
+	ADDQ       R10, R9
+	VMOVUPS.Z  (R9), K1, Z21
+	VMOVUPS.Z  64(R9), K2, Z22
+	VSHUFF32X4 $0x44, Z22, Z21, Z20
+	VSHUFF32X4 $0xee, Z22, Z21, Z21
+	ADDQ       R10, R9
+	VMOVUPS.Z  (R9), K1, Z23
+	VMOVUPS.Z  64(R9), K2, Z24
+	VSHUFF32X4 $0x44, Z24, Z23, Z22
+	VSHUFF32X4 $0xee, Z24, Z23, Z23
+	ADDQ       R10, R9
+	VMOVUPS.Z  (R9), K1, Z25
+	VMOVUPS.Z  64(R9), K2, Z26
+	VSHUFF32X4 $0x44, Z26, Z25, Z24
+	VSHUFF32X4 $0xee, Z26, Z25, Z25
+	ADDQ       R10, R9
+	VMOVUPS.Z  (R9), K1, Z27
+	VMOVUPS.Z  64(R9), K2, Z29
+	VSHUFF32X4 $0x44, Z29, Z27, Z26
+	VSHUFF32X4 $0xee, Z29, Z27, Z27
 
 begin:
-	MOVQ k+0(FP), R9
-	SHRQ $0x02, R9
-	JE   rest
-	MOVQ soonC+72(FP), R10
-	MOVQ ldc+48(FP), R11
-	MOVQ $0x0000000e, R12
-	XORQ R13, R13
-	MOVQ soon+80(FP), R14
+	VPTERNLOGD $0xff, Z28, Z28, Z28
+	VPSLLD     $0x10, Z28, Z28
+	MOVQ       k+0(FP), R9
+	SHRQ       $0x02, R9
+	JE         rest
+	MOVQ       soonC+72(FP), R10
+	MOVQ       ldc+48(FP), R11
+	MOVQ       $0x0000000e, R12
+	XORQ       R13, R13
+	MOVQ       soon+80(FP), R14
 
 phase:
 	MOVQ    run+96(FP), R15
@@ -29589,199 +26750,195 @@ phase:
 	SUBQ    R15, R9
 
 loop:
-	VPMOVZXWD    (AX), Z28
-	VPSLLD       $0x10, Z28, Z28
-	VPMOVZXWD    32(AX), Z29
-	VPSLLD       $0x10, Z29, Z29
-	VBROADCASTSS (DX), Z30
-	VFMADD231PS  Z30, Z28, Z0
-	VFMADD231PS  Z30, Z29, Z1
-	VBROADCASTSS (DX)(BX*1), Z30
-	VFMADD231PS  Z30, Z28, Z2
-	VFMADD231PS  Z30, Z29, Z3
-	VBROADCASTSS (DX)(BX*2), Z30
-	VFMADD231PS  Z30, Z28, Z4
-	VFMADD231PS  Z30, Z29, Z5
-	VBROADCASTSS (DX)(R8*1), Z30
-	VFMADD231PS  Z30, Z28, Z6
-	VFMADD231PS  Z30, Z29, Z7
-	VBROADCASTSS (DX)(BX*4), Z30
-	VFMADD231PS  Z30, Z28, Z8
-	VFMADD231PS  Z30, Z29, Z9
-	VBROADCASTSS (SI), Z30
-	VFMADD231PS  Z30, Z28, Z10
-	VFMADD231PS  Z30, Z29, Z11
-	VBROADCASTSS (SI)(BX*1), Z30
-	VFMADD231PS  Z30, Z28, Z12
-	VFMADD231PS  Z30, Z29, Z13
-	VBROADCASTSS (SI)(BX*2), Z30
-	VFMADD231PS  Z30, Z28, Z14
-	VFMADD231PS  Z30, Z29, Z15
-	VBROADCASTSS (SI)(R8*1), Z30
-	VFMADD231PS  Z30, Z28, Z16
-	VFMADD231PS  Z30, Z29, Z17
-	VBROADCASTSS (SI)(BX*4), Z30
-	VFMADD231PS  Z30, Z28, Z18
-	VFMADD231PS  Z30, Z29, Z19
-	VBROADCASTSS (DI), Z30
-	VFMADD231PS  Z30, Z28, Z20
-	VFMADD231PS  Z30, Z29, Z21
-	VBROADCASTSS (DI)(BX*1), Z30
-	VFMADD231PS  Z30, Z28, Z22
-	VFMADD231PS  Z30, Z29, Z23
-	VBROADCASTSS (DI)(BX*2), Z30
-	VFMADD231PS  Z30, Z28, Z24
-	VFMADD231PS  Z30, Z29, Z25
-	VBROADCASTSS (DI)(R8*1), Z30
-	VFMADD231PS  Z30, Z28, Z26
-	VFMADD231PS  Z30, Z29, Z27
+	VMOVUPS      (AX), Z30
+	VPSLLD       $0x10, Z30, Z29
+	VPANDD       Z28, Z30, Z30
+	VBROADCASTSS (DX), Z31
+	VFMADD231PS  Z31, Z29, Z0
+	VFMADD231PS  Z31, Z30, Z1
+	VBROADCASTSS (DX)(BX*1), Z31
+	VFMADD231PS  Z31, Z29, Z2
+	VFMADD231PS  Z31, Z30, Z3
+	VBROADCASTSS (DX)(BX*2), Z31
+	VFMADD231PS  Z31, Z29, Z4
+	VFMADD231PS  Z31, Z30, Z5
+	VBROADCASTSS (DX)(R8*1), Z31
+	VFMADD231PS  Z31, Z29, Z6
+	VFMADD231PS  Z31, Z30, Z7
+	VBROADCASTSS (DX)(BX*4), Z31
+	VFMADD231PS  Z31, Z29, Z8
+	VFMADD231PS  Z31, Z30, Z9
+	VBROADCASTSS (SI), Z31
+	VFMADD231PS  Z31, Z29, Z10
+	VFMADD231PS  Z31, Z30, Z11
+	VBROADCASTSS (SI)(BX*1), Z31
+	VFMADD231PS  Z31, Z29, Z12
+	VFMADD231PS  Z31, Z30, Z13
+	VBROADCASTSS (SI)(BX*2), Z31
+	VFMADD231PS  Z31, Z29, Z14
+	VFMADD231PS  Z31, Z30, Z15
+	VBROADCASTSS (SI)(R8*1), Z31
+	VFMADD231PS  Z31, Z29, Z16
+	VFMADD231PS  Z31, Z30, Z17
+	VBROADCASTSS (SI)(BX*4), Z31
+	VFMADD231PS  Z31, Z29, Z18
+	VFMADD231PS  Z31, Z30, Z19
+	VBROADCASTSS (DI), Z31
+	VFMADD231PS  Z31, Z29, Z20
+	VFMADD231PS  Z31, Z30, Z21
+	VBROADCASTSS (DI)(BX*1), Z31
+	VFMADD231PS  Z31, Z29, Z22
+	VFMADD231PS  Z31, Z30, Z23
+	VBROADCASTSS (DI)(BX*2), Z31
+	VFMADD231PS  Z31, Z29, Z24
+	VFMADD231PS  Z31, Z30, Z25
+	VBROADCASTSS (DI)(R8*1), Z31
+	VFMADD231PS  Z31, Z29, Z26
+	VFMADD231PS  Z31, Z30, Z27
 	PREFETCHT1   (R14)
 	PREFETCHT1   64(R14)
 	ADDQ         $0x00000080, R14
-	VPMOVZXWD    (AX)(CX*1), Z28
-	VPSLLD       $0x10, Z28, Z28
-	VPMOVZXWD    32(AX)(CX*1), Z29
-	VPSLLD       $0x10, Z29, Z29
-	VBROADCASTSS 4(DX), Z30
-	VFMADD231PS  Z30, Z28, Z0
-	VFMADD231PS  Z30, Z29, Z1
-	VBROADCASTSS 4(DX)(BX*1), Z30
-	VFMADD231PS  Z30, Z28, Z2
-	VFMADD231PS  Z30, Z29, Z3
-	VBROADCASTSS 4(DX)(BX*2), Z30
-	VFMADD231PS  Z30, Z28, Z4
-	VFMADD231PS  Z30, Z29, Z5
-	VBROADCASTSS 4(DX)(R8*1), Z30
-	VFMADD231PS  Z30, Z28, Z6
-	VFMADD231PS  Z30, Z29, Z7
-	VBROADCASTSS 4(DX)(BX*4), Z30
-	VFMADD231PS  Z30, Z28, Z8
-	VFMADD231PS  Z30, Z29, Z9
-	VBROADCASTSS 4(SI), Z30
-	VFMADD231PS  Z30, Z28, Z10
-	VFMADD231PS  Z30, Z29, Z11
-	VBROADCASTSS 4(SI)(BX*1), Z30
-	VFMADD231PS  Z30, Z28, Z12
-	VFMADD231PS  Z30, Z29, Z13
-	VBROADCASTSS 4(SI)(BX*2), Z30
-	VFMADD231PS  Z30, Z28, Z14
-	VFMADD231PS  Z30, Z29, Z15
-	VBROADCASTSS 4(SI)(R8*1), Z30
-	VFMADD231PS  Z30, Z28, Z16
-	VFMADD231PS  Z30, Z29, Z17
-	VBROADCASTSS 4(SI)(BX*4), Z30
-	VFMADD231PS  Z30, Z28, Z18
-	VFMADD231PS  Z30, Z29, Z19
-	VBROADCASTSS 4(DI), Z30
-	VFMADD231PS  Z30, Z28, Z20
-	VFMADD231PS  Z30, Z29, Z21
-	VBROADCASTSS 4(DI)(BX*1), Z30
-	VFMADD231PS  Z30, Z28, Z22
-	VFMADD231PS  Z30, Z29, Z23
-	VBROADCASTSS 4(DI)(BX*2), Z30
-	VFMADD231PS  Z30, Z28, Z24
-	VFMADD231PS  Z30, Z29, Z25
-	VBROADCASTSS 4(DI)(R8*1), Z30
-	VFMADD231PS  Z30, Z28, Z26
-	VFMADD231PS  Z30, Z29, Z27
+	VMOVUPS      (AX)(CX*1), Z30
+	VPSLLD       $0x10, Z30, Z29
+	VPANDD       Z28, Z30, Z30
+	VBROADCASTSS 4(DX), Z31
+	VFMADD231PS  Z31, Z29, Z0
+	VFMADD231PS  Z31, Z30, Z1
+	VBROADCASTSS 4(DX)(BX*1), Z31
+	VFMADD231PS  Z31, Z29, Z2
+	VFMADD231PS  Z31, Z30, Z3
+	VBROADCASTSS 4(DX)(BX*2), Z31
+	VFMADD231PS  Z31, Z29, Z4
+	VFMADD231PS  Z31, Z30, Z5
+	VBROADCASTSS 4(DX)(R8*1), Z31
+	VFMADD231PS  Z31, Z29, Z6
+	VFMADD231PS  Z31, Z30, Z7
+	VBROADCASTSS 4(DX)(BX*4), Z31
+	VFMADD231PS  Z31, Z29, Z8
+	VFMADD231PS  Z31, Z30, Z9
+	VBROADCASTSS 4(SI), Z31
+	VFMADD231PS  Z31, Z29, Z10
+	VFMADD231PS  Z31, Z30, Z11
+	VBROADCASTSS 4(SI)(BX*1), Z31
+	VFMADD231PS  Z31, Z29, Z12
+	VFMADD231PS  Z31, Z30, Z13
+	VBROADCASTSS 4(SI)(BX*2), Z31
+	VFMADD231PS  Z31, Z29, Z14
+	VFMADD231PS  Z31, Z30, Z15
+	VBROADCASTSS 4(SI)(R8*1), Z31
+	VFMADD231PS  Z31, Z29, Z16
+	VFMADD231PS  Z31, Z30, Z17
+	VBROADCASTSS 4(SI)(BX*4), Z31
+	VFMADD231PS  Z31, Z29, Z18
+	VFMADD231PS  Z31, Z30, Z19
+	VBROADCASTSS 4(DI), Z31
+	VFMADD231PS  Z31, Z29, Z20
+	VFMADD231PS  Z31, Z30, Z21
+	VBROADCASTSS 4(DI)(BX*1), Z31
+	VFMADD231PS  Z31, Z29, Z22
+	VFMADD231PS  Z31, Z30, Z23
+	VBROADCASTSS 4(DI)(BX*2), Z31
+	VFMADD231PS  Z31, Z29, Z24
+	VFMADD231PS  Z31, Z30, Z25
+	VBROADCASTSS 4(DI)(R8*1), Z31
+	VFMADD231PS  Z31, Z29, Z26
+	VFMADD231PS  Z31, Z30, Z27
 	LEAQ         (AX)(CX*2), AX
-	VPMOVZXWD    (AX), Z28
-	VPSLLD       $0x10, Z28, Z28
-	VPMOVZXWD    32(AX), Z29
-	VPSLLD       $0x10, Z29, Z29
-	VBROADCASTSS 8(DX), Z30
-	VFMADD231PS  Z30, Z28, Z0
-	VFMADD231PS  Z30, Z29, Z1
-	VBROADCASTSS 8(DX)(BX*1), Z30
-	VFMADD231PS  Z30, Z28, Z2
-	VFMADD231PS  Z30, Z29, Z3
-	VBROADCASTSS 8(DX)(BX*2), Z30
-	VFMADD231PS  Z30, Z28, Z4
-	VFMADD231PS  Z30, Z29, Z5
-	VBROADCASTSS 8(DX)(R8*1), Z30
-	VFMADD231PS  Z30, Z28, Z6
-	VFMADD231PS  Z30, Z29, Z7
-	VBROADCASTSS 8(DX)(BX*4), Z30
-	VFMADD231PS  Z30, Z28, Z8
-	VFMADD231PS  Z30, Z29, Z9
-	VBROADCASTSS 8(SI), Z30
-	VFMADD231PS  Z30, Z28, Z10
-	VFMADD231PS  Z30, Z29, Z11
-	VBROADCASTSS 8(SI)(BX*1), Z30
-	VFMADD231PS  Z30, Z28, Z12
-	VFMADD231PS  Z30, Z29, Z13
-	VBROADCASTSS 8(SI)(BX*2), Z30
-	VFMADD231PS  Z30, Z28, Z14
-	VFMADD231PS  Z30, Z29, Z15
-	VBROADCASTSS 8(SI)(R8*1), Z30
-	VFMADD231PS  Z30, Z28, Z16
-	VFMADD231PS  Z30, Z29, Z17
-	VBROADCASTSS 8(SI)(BX*4), Z30
-	VFMADD231PS  Z30, Z28, Z18
-	VFMADD231PS  Z30, Z29, Z19
-	VBROADCASTSS 8(DI), Z30
-	VFMADD231PS  Z30, Z28, Z20
-	VFMADD231PS  Z30, Z29, Z21
-	VBROADCASTSS 8(DI)(BX*1), Z30
-	VFMADD231PS  Z30, Z28, Z22
-	VFMADD231PS  Z30, Z29, Z23
-	VBROADCASTSS 8(DI)(BX*2), Z30
-	VFMADD231PS  Z30, Z28, Z24
-	VFMADD231PS  Z30, Z29, Z25
-	VBROADCASTSS 8(DI)(R8*1), Z30
-	VFMADD231PS  Z30, Z28, Z26
-	VFMADD231PS  Z30, Z29, Z27
+	VMOVUPS      (AX), Z30
+	VPSLLD       $0x10, Z30, Z29
+	VPANDD       Z28, Z30, Z30
+	VBROADCASTSS 8(DX), Z31
+	VFMADD231PS  Z31, Z29, Z0
+	VFMADD231PS  Z31, Z30, Z1
+	VBROADCASTSS 8(DX)(BX*1), Z31
+	VFMADD231PS  Z31, Z29, Z2
+	VFMADD231PS  Z31, Z30, Z3
+	VBROADCASTSS 8(DX)(BX*2), Z31
+	VFMADD231PS  Z31, Z29, Z4
+	VFMADD231PS  Z31, Z30, Z5
+	VBROADCASTSS 8(DX)(R8*1), Z31
+	VFMADD231PS  Z31, Z29, Z6
+	VFMADD231PS  Z31, Z30, Z7
+	VBROADCASTSS 8(DX)(BX*4), Z31
+	VFMADD231PS  Z31, Z29, Z8
+	VFMADD231PS  Z31, Z30, Z9
+	VBROADCASTSS 8(SI), Z31
+	VFMADD231PS  Z31, Z29, Z10
+	VFMADD231PS  Z31, Z30, Z11
+	VBROADCASTSS 8(SI)(BX*1), Z31
+	VFMADD231PS  Z31, Z29, Z12
+	VFMADD231PS  Z31, Z30, Z13
+	VBROADCASTSS 8(SI)(BX*2), Z31
+	VFMADD231PS  Z31, Z29, Z14
+	VFMADD231PS  Z31, Z30, Z15
+	VBROADCASTSS 8(SI)(R8*1), Z31
+	VFMADD231PS  Z31, Z29, Z16
+	VFMADD231PS  Z31, Z30, Z17
+	VBROADCASTSS 8(SI)(BX*4), Z31
+	VFMADD231PS  Z31, Z29, Z18
+	VFMADD231PS  Z31, Z30, Z19
+	VBROADCASTSS 8(DI), Z31
+	VFMADD231PS  Z31, Z29, Z20
+	VFMADD231PS  Z31, Z30, Z21
+	VBROADCASTSS 8(DI)(BX*1), Z31
+	VFMADD231PS  Z31, Z29, Z22
+	VFMADD231PS  Z31, Z30, Z23
+	VBROADCASTSS 8(DI)(BX*2), Z31
+	VFMADD231PS  Z31, Z29, Z24
+	VFMADD231PS  Z31, Z30, Z25
+	VBROADCASTSS 8(DI)(R8*1), Z31
+	VFMADD231PS  Z31, Z29, Z26
+	VFMADD231PS  Z31, Z30, Z27
 	PREFETCHT0   (R10)
 	PREFETCHT0   64(R10)
 	ADDQ         R11, R10
 	DECQ         R12
 	CMOVQEQ      R13, R11
-	VPMOVZXWD    (AX)(CX*1), Z28
-	VPSLLD       $0x10, Z28, Z28
-	VPMOVZXWD    32(AX)(CX*1), Z29
-	VPSLLD       $0x10, Z29, Z29
-	VBROADCASTSS 12(DX), Z30
-	VFMADD231PS  Z30, Z28, Z0
-	VFMADD231PS  Z30, Z29, Z1
-	VBROADCASTSS 12(DX)(BX*1), Z30
-	VFMADD231PS  Z30, Z28, Z2
-	VFMADD231PS  Z30, Z29, Z3
-	VBROADCASTSS 12(DX)(BX*2), Z30
-	VFMADD231PS  Z30, Z28, Z4
-	VFMADD231PS  Z30, Z29, Z5
-	VBROADCASTSS 12(DX)(R8*1), Z30
-	VFMADD231PS  Z30, Z28, Z6
-	VFMADD231PS  Z30, Z29, Z7
-	VBROADCASTSS 12(DX)(BX*4), Z30
-	VFMADD231PS  Z30, Z28, Z8
-	VFMADD231PS  Z30, Z29, Z9
-	VBROADCASTSS 12(SI), Z30
-	VFMADD231PS  Z30, Z28, Z10
-	VFMADD231PS  Z30, Z29, Z11
-	VBROADCASTSS 12(SI)(BX*1), Z30
-	VFMADD231PS  Z30, Z28, Z12
-	VFMADD231PS  Z30, Z29, Z13
-	VBROADCASTSS 12(SI)(BX*2), Z30
-	VFMADD231PS  Z30, Z28, Z14
-	VFMADD231PS  Z30, Z29, Z15
-	VBROADCASTSS 12(SI)(R8*1), Z30
-	VFMADD231PS  Z30, Z28, Z16
-	VFMADD231PS  Z30, Z29, Z17
-	VBROADCASTSS 12(SI)(BX*4), Z30
-	VFMADD231PS  Z30, Z28, Z18
-	VFMADD231PS  Z30, Z29, Z19
-	VBROADCASTSS 12(DI), Z30
-	VFMADD231PS  Z30, Z28, Z20
-	VFMADD231PS  Z30, Z29, Z21
-	VBROADCASTSS 12(DI)(BX*1), Z30
-	VFMADD231PS  Z30, Z28, Z22
-	VFMADD231PS  Z30, Z29, Z23
-	VBROADCASTSS 12(DI)(BX*2), Z30
-	VFMADD231PS  Z30, Z28, Z24
-	VFMADD231PS  Z30, Z29, Z25
-	VBROADCASTSS 12(DI)(R8*1), Z30
-	VFMADD231PS  Z30, Z28, Z26
-	VFMADD231PS  Z30, Z29, Z27
+	VMOVUPS      (AX)(CX*1), Z30
+	VPSLLD       $0x10, Z30, Z29
+	VPANDD       Z28, Z30, Z30
+	VBROADCASTSS 12(DX), Z31
+	VFMADD231PS  Z31, Z29, Z0
+	VFMADD231PS  Z31, Z30, Z1
+	VBROADCASTSS 12(DX)(BX*1), Z31
+	VFMADD231PS  Z31, Z29, Z2
+	VFMADD231PS  Z31, Z30, Z3
+	VBROADCASTSS 12(DX)(BX*2), Z31
+	VFMADD231PS  Z31, Z29, Z4
+	VFMADD231PS  Z31, Z30, Z5
+	VBROADCASTSS 12(DX)(R8*1), Z31
+	VFMADD231PS  Z31, Z29, Z6
+	VFMADD231PS  Z31, Z30, Z7
+	VBROADCASTSS 12(DX)(BX*4), Z31
+	VFMADD231PS  Z31, Z29, Z8
+	VFMADD231PS  Z31, Z30, Z9
+	VBROADCASTSS 12(SI), Z31
+	VFMADD231PS  Z31, Z29, Z10
+	VFMADD231PS  Z31, Z30, Z11
+	VBROADCASTSS 12(SI)(BX*1), Z31
+	VFMADD231PS  Z31, Z29, Z12
+	VFMADD231PS  Z31, Z30, Z13
+	VBROADCASTSS 12(SI)(BX*2), Z31
+	VFMADD231PS  Z31, Z29, Z14
+	VFMADD231PS  Z31, Z30, Z15
+	VBROADCASTSS 12(SI)(R8*1), Z31
+	VFMADD231PS  Z31, Z29, Z16
+	VFMADD231PS  Z31, Z30, Z17
+	VBROADCASTSS 12(SI)(BX*4), Z31
+	VFMADD231PS  Z31, Z29, Z18
+	VFMADD231PS  Z31, Z30, Z19
+	VBROADCASTSS 12(DI), Z31
+	VFMADD231PS  Z31, Z29, Z20
+	VFMADD231PS  Z31, Z30, Z21
+	VBROADCASTSS 12(DI)(BX*1), Z31
+	VFMADD231PS  Z31, Z29, Z22
+	VFMADD231PS  Z31, Z30, Z23
+	VBROADCASTSS 12(DI)(BX*2), Z31
+	VFMADD231PS  Z31, Z29, Z24
+	VFMADD231PS  Z31, Z30, Z25
+	VBROADCASTSS 12(DI)(R8*1), Z31
+	VFMADD231PS  Z31, Z29, Z26
+	VFMADD231PS  Z31, Z30, Z27
 	LEAQ         (AX)(CX*2), AX
 	ADDQ         $0x10, DX
 	ADDQ         $0x10, SI
@@ -29808,52 +26965,51 @@ rest:
 	JE   store
 
 single:
-	VPMOVZXWD    (AX), Z28
-	VPSLLD       $0x10, Z28, Z28
-	VPMOVZXWD    32(AX), Z29
-	VPSLLD       $0x10, Z29, Z29
-	VBROADCASTSS (DX), Z30
-	VFMADD231PS  Z30, Z28, Z0
-	VFMADD231PS  Z30, Z29, Z1
-	VBROADCASTSS (DX)(BX*1), Z30
-	VFMADD231PS  Z30, Z28, Z2
-	VFMADD231PS  Z30, Z29, Z3
-	VBROADCASTSS (DX)(BX*2), Z30
-	VFMADD231PS  Z30, Z28, Z4
-	VFMADD231PS  Z30, Z29, Z5
-	VBROADCASTSS (DX)(R8*1), Z30
-	VFMADD231PS  Z30, Z28, Z6
-	VFMADD231PS  Z30, Z29, Z7
-	VBROADCASTSS (DX)(BX*4), Z30
-	VFMADD231PS  Z30, Z28, Z8
-	VFMADD231PS  Z30, Z29, Z9
-	VBROADCASTSS (SI), Z30
-	VFMADD231PS  Z30, Z28, Z10
-	VFMADD231PS  Z30, Z29, Z11
-	VBROADCASTSS (SI)(BX*1), Z30
-	VFMADD231PS  Z30, Z28, Z12
-	VFMADD231PS  Z30, Z29, Z13
-	VBROADCASTSS (SI)(BX*2), Z30
-	VFMADD231PS  Z30, Z28, Z14
-	VFMADD231PS  Z30, Z29, Z15
-	VBROADCASTSS (SI)(R8*1), Z30
-	VFMADD231PS  Z30, Z28, Z16
-	VFMADD231PS  Z30, Z29, Z17
-	VBROADCASTSS (SI)(BX*4), Z30
-	VFMADD231PS  Z30, Z28, Z18
-	VFMADD231PS  Z30, Z29, Z19
-	VBROADCASTSS (DI), Z30
-	VFMADD231PS  Z30, Z28, Z20
-	VFMADD231PS  Z30, Z29, Z21
-	VBROADCASTSS (DI)(BX*1), Z30
-	VFMADD231PS  Z30, Z28, Z22
-	VFMADD231PS  Z30, Z29, Z23
-	VBROADCASTSS (DI)(BX*2), Z30
-	VFMADD231PS  Z30, Z28, Z24
-	VFMADD231PS  Z30, Z29, Z25
-	VBROADCASTSS (DI)(R8*1), Z30
-	VFMADD231PS  Z30, Z28, Z26
-	VFMADD231PS  Z30, Z29, Z27
+	VMOVUPS      (AX), Z30
+	VPSLLD       $0x10, Z30, Z29
+	VPANDD       Z28, Z30, Z30
+	VBROADCASTSS (DX), Z31
+	VFMADD231PS  Z31, Z29, Z0
+	VFMADD231PS  Z31, Z30, Z1
+	VBROADCASTSS (DX)(BX*1), Z31
+	VFMADD231PS  Z31, Z29, Z2
+	VFMADD231PS  Z31, Z30, Z3
+	VBROADCASTSS (DX)(BX*2), Z31
+	VFMADD231PS  Z31, Z29, Z4
+	VFMADD231PS  Z31, Z30, Z5
+	VBROADCASTSS (DX)(R8*1), Z31
+	VFMADD231PS  Z31, Z29, Z6
+	VFMADD231PS  Z31, Z30, Z7
+	VBROADCASTSS (DX)(BX*4), Z31
+	VFMADD231PS  Z31, Z29, Z8
+	VFMADD231PS  Z31, Z30, Z9
+	VBROADCASTSS (SI), Z31
+	VFMADD231PS  Z31, Z29, Z10
+	VFMADD231PS  Z31, Z30, Z11
+	VBROADCASTSS (SI)(BX*1), Z31
+	VFMADD231PS  Z31, Z29, Z12
+	VFMADD231PS  Z31, Z30, Z13
+	VBROADCASTSS (SI)(BX*2), Z31
+	VFMADD231PS  Z31, Z29, Z14
+	VFMADD231PS  Z31, Z30, Z15
+	VBROADCASTSS (SI)(R8*1), Z31
+	VFMADD231PS  Z31, Z29, Z16
+	VFMADD231PS  Z31, Z30, Z17
+	VBROADCASTSS (SI)(BX*4), Z31
+	VFMADD231PS  Z31, Z29, Z18
+	VFMADD231PS  Z31, Z30, Z19
+	VBROADCASTSS (DI), Z31
+	VFMADD231PS  Z31, Z29, Z20
+	VFMADD231PS  Z31, Z30, Z21
+	VBROADCASTSS (DI)(BX*1), Z31
+	VFMADD231PS  Z31, Z29, Z22
+	VFMADD231PS  Z31, Z30, Z23
+	VBROADCASTSS (DI)(BX*2), Z31
+	VFMADD231PS  Z31, Z29, Z24
+	VFMADD231PS  Z31, Z30, Z25
+	VBROADCASTSS (DI)(R8*1), Z31
+	VFMADD231PS  Z31, Z29, Z26
+	VFMADD231PS  Z31, Z30, Z27
 	ADDQ         CX, AX
 	ADDQ         $0x04, DX
 	ADDQ         $0x04, SI
@@ -29862,53 +27018,83 @@ single:
 	JNE          single
 
 store:
-	MOVQ    tail+56(FP), AX
-	MOVL    $-1, CX
-	BZHIL   AX, CX, CX
-	KMOVW   CX, K1
-	MOVQ    c+40(FP), AX
-	MOVQ    ldc+48(FP), CX
-	VMOVUPS Z0, (AX)
-	VMOVUPS Z1, K1, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z2, (AX)
-	VMOVUPS Z3, K1, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z4, (AX)
-	VMOVUPS Z5, K1, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z6, (AX)
-	VMOVUPS Z7, K1, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z8, (AX)
-	VMOVUPS Z9, K1, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z10, (AX)
-	VMOVUPS Z11, K1, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z12, (AX)
-	VMOVUPS Z13, K1, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z14, (AX)
-	VMOVUPS Z15, K1, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z16, (AX)
-	VMOVUPS Z17, K1, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z18, (AX)
-	VMOVUPS Z19, K1, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z20, (AX)
-	VMOVUPS Z21, K1, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z22, (AX)
-	VMOVUPS Z23, K1, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z24, (AX)
-	VMOVUPS Z25, K1, 64(AX)
-	ADDQ    CX, AX
-	VMOVUPS Z26, (AX)
-	VMOVUPS Z27, K1, 64(AX)
+	MOVQ       tail+56(FP), AX
+	MOVL       $-1, CX
+	BZHIL      AX, CX, CX
+	KMOVW      CX, K1
+	SHRL       $0x10, CX
+	KMOVW      CX, K2
+	MOVQ       c+40(FP), AX
+	MOVQ       ldc+48(FP), CX
+	VSHUFF32X4 $0x44, Z1, Z0, Z28
+	VSHUFF32X4 $0xee, Z1, Z0, Z0
+	VMOVUPS    Z28, K1, (AX)
+	VMOVUPS    Z0, K2, 64(AX)
+	ADDQ       CX, AX
+	VSHUFF32X4 $0x44, Z3, Z2, Z0
+	VSHUFF32X4 $0xee, Z3, Z2, Z1
+	VMOVUPS    Z0, K1, (AX)
+	VMOVUPS    Z1, K2, 64(AX)
+	ADDQ       CX, AX
+	VSHUFF32X4 $0x44, Z5, Z4, Z0
+	VSHUFF32X4 $0xee, Z5, Z4, Z1
+	VMOVUPS    Z0, K1, (AX)
+	VMOVUPS    Z1, K2, 64(AX)
+	ADDQ       CX, AX
+	VSHUFF32X4 $0x44, Z7, Z6, Z0
+	VSHUFF32X4 $0xee, Z7, Z6, Z1
+	VMOVUPS    Z0, K1, (AX)
+	VMOVUPS    Z1, K2, 64(AX)
+	ADDQ       CX, AX
+	VSHUFF32X4 $0x44, Z9, Z8, Z0
+	VSHUFF32X4 $0xee, Z9, Z8, Z1
+	VMOVUPS    Z0, K1, (AX)
+	VMOVUPS    Z1, K2, 64(AX)
+	ADDQ       CX, AX
+	VSHUFF32X4 $0x44, Z11, Z10, Z0
+	VSHUFF32X4 $0xee, Z11, Z10, Z1
+	VMOVUPS    Z0, K1, (AX)
+	VMOVUPS    Z1, K2, 64(AX)
+	ADDQ       CX, AX
+	VSHUFF32X4 $0x44, Z13, Z12, Z0
+	VSHUFF32X4 $0xee, Z13, Z12, Z1
+	VMOVUPS    Z0, K1, (AX)
+	VMOVUPS    Z1, K2, 64(AX)
+	ADDQ       CX, AX
+	VSHUFF32X4 $0x44, Z15, Z14, Z0
+	VSHUFF32X4 $0xee, Z15, Z14, Z1
+	VMOVUPS    Z0, K1, (AX)
+	VMOVUPS    Z1, K2, 64(AX)
+	ADDQ       CX, AX
+	VSHUFF32X4 $0x44, Z17, Z16, Z0
+	VSHUFF32X4 $0xee, Z17, Z16, Z1
+	VMOVUPS    Z0, K1, (AX)
+	VMOVUPS    Z1, K2, 64(AX)
+	ADDQ       CX, AX
+	VSHUFF32X4 $0x44, Z19, Z18, Z0
+	VSHUFF32X4 $0xee, Z19, Z18, Z1
+	VMOVUPS    Z0, K1, (AX)
+	VMOVUPS    Z1, K2, 64(AX)
+	ADDQ       CX, AX
+	VSHUFF32X4 $0x44, Z21, Z20, Z0
+	VSHUFF32X4 $0xee, Z21, Z20, Z1
+	VMOVUPS    Z0, K1, (AX)
+	VMOVUPS    Z1, K2, 64(AX)
+	ADDQ       CX, AX
+	VSHUFF32X4 $0x44, Z23, Z22, Z0
+	VSHUFF32X4 $0xee, Z23, Z22, Z1
+	VMOVUPS    Z0, K1, (AX)
+	VMOVUPS    Z1, K2, 64(AX)
+	ADDQ       CX, AX
+	VSHUFF32X4 $0x44, Z25, Z24, Z0
+	VSHUFF32X4 $0xee, Z25, Z24, Z1
+	VMOVUPS    Z0, K1, (AX)
+	VMOVUPS    Z1, K2, 64(AX)
+	ADDQ       CX, AX
+	VSHUFF32X4 $0x44, Z27, Z26, Z0
+	VSHUFF32X4 $0xee, Z27, Z26, Z1
+	VMOVUPS    Z0, K1, (AX)
+	VMOVUPS    Z1, K2, 64(AX)
 	VZEROUPPER
 	RET
 
@@ -30030,6 +27216,30 @@ loop:
 	ADDQ      CX, AX
 	DECQ      SI
 	JNE       loop
+	VZEROUPPER
+	RET
+
+// func widenAVX512(dst *float32, src *uint32, registers int)
+// Requires: AVX, AVX512F
+TEXT ·widenAVX512(SB), NOSPLIT, $0-24
+	MOVQ       dst+0(FP), AX
+	MOVQ       src+8(FP), CX
+	MOVQ       registers+16(FP), DX
+	VPTERNLOGD $0xff, Z0, Z0, Z0
+	VPSLLD     $0x10, Z0, Z0
+
+loop:
+	VMOVUPS    (CX), Z2
+	VPSLLD     $0x10, Z2, Z1
+	VPANDD     Z0, Z2, Z2
+	VSHUFF32X4 $0x44, Z2, Z1, Z3
+	VSHUFF32X4 $0xee, Z2, Z1, Z1
+	VMOVUPS    Z3, (AX)
+	VMOVUPS    Z1, 64(AX)
+	ADDQ       $0x00000040, CX
+	ADDQ       $0x00000080, AX
+	DECQ       DX
+	JNE        loop
 	VZEROUPPER
 	RET
 

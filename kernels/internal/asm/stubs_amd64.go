@@ -14,10 +14,20 @@ func tile1x1AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ld
 //go:noescape
 func tile1x1TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile1x1BF16AVX2 is Tile for 1 rows and 1 registers of columns of b in uint16; rows of a are lda bytes apart.
+// tile1x2AVX2 is Tile for 1 rows and 2 registers of columns of b in float32; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile1x1BF16AVX2(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
+func tile1x2AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile1x2TAVX2 is Tile for 1 rows and 2 registers of columns of b in float32; steps of a are lda bytes apart.
+//
+//go:noescape
+func tile1x2TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile1x2PairsAVX2 is Tile for 1 rows and 2 registers of columns of b in uint32; rows of a are lda bytes apart.
+//
+//go:noescape
+func tile1x2PairsAVX2(k int, a *float32, lda int, b *uint32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint32, ld int, run int, runs int)
 
 // tile2x1AVX2 is Tile for 2 rows and 1 registers of columns of b in float32; rows of a are lda bytes apart.
 //
@@ -29,10 +39,20 @@ func tile2x1AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ld
 //go:noescape
 func tile2x1TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile2x1BF16AVX2 is Tile for 2 rows and 1 registers of columns of b in uint16; rows of a are lda bytes apart.
+// tile2x2AVX2 is Tile for 2 rows and 2 registers of columns of b in float32; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile2x1BF16AVX2(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
+func tile2x2AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile2x2TAVX2 is Tile for 2 rows and 2 registers of columns of b in float32; steps of a are lda bytes apart.
+//
+//go:noescape
+func tile2x2TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile2x2PairsAVX2 is Tile for 2 rows and 2 registers of columns of b in uint32; rows of a are lda bytes apart.
+//
+//go:noescape
+func tile2x2PairsAVX2(k int, a *float32, lda int, b *uint32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint32, ld int, run int, runs int)
 
 // tile3x1AVX2 is Tile for 3 rows and 1 registers of columns of b in float32; rows of a are lda bytes apart.
 //
@@ -44,10 +64,20 @@ func tile3x1AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ld
 //go:noescape
 func tile3x1TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile3x1BF16AVX2 is Tile for 3 rows and 1 registers of columns of b in uint16; rows of a are lda bytes apart.
+// tile3x2AVX2 is Tile for 3 rows and 2 registers of columns of b in float32; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile3x1BF16AVX2(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
+func tile3x2AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile3x2TAVX2 is Tile for 3 rows and 2 registers of columns of b in float32; steps of a are lda bytes apart.
+//
+//go:noescape
+func tile3x2TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile3x2PairsAVX2 is Tile for 3 rows and 2 registers of columns of b in uint32; rows of a are lda bytes apart.
+//
+//go:noescape
+func tile3x2PairsAVX2(k int, a *float32, lda int, b *uint32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint32, ld int, run int, runs int)
 
 // tile4x1AVX2 is Tile for 4 rows and 1 registers of columns of b in float32; rows of a are lda bytes apart.
 //
@@ -59,10 +89,20 @@ func tile4x1AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ld
 //go:noescape
 func tile4x1TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile4x1BF16AVX2 is Tile for 4 rows and 1 registers of columns of b in uint16; rows of a are lda bytes apart.
+// tile4x2AVX2 is Tile for 4 rows and 2 registers of columns of b in float32; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile4x1BF16AVX2(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
+func tile4x2AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile4x2TAVX2 is Tile for 4 rows and 2 registers of columns of b in float32; steps of a are lda bytes apart.
+//
+//go:noescape
+func tile4x2TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile4x2PairsAVX2 is Tile for 4 rows and 2 registers of columns of b in uint32; rows of a are lda bytes apart.
+//
+//go:noescape
+func tile4x2PairsAVX2(k int, a *float32, lda int, b *uint32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint32, ld int, run int, runs int)
 
 // tile5x1AVX2 is Tile for 5 rows and 1 registers of columns of b in float32; rows of a are lda bytes apart.
 //
@@ -74,10 +114,20 @@ func tile5x1AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ld
 //go:noescape
 func tile5x1TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile5x1BF16AVX2 is Tile for 5 rows and 1 registers of columns of b in uint16; rows of a are lda bytes apart.
+// tile5x2AVX2 is Tile for 5 rows and 2 registers of columns of b in float32; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile5x1BF16AVX2(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
+func tile5x2AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile5x2TAVX2 is Tile for 5 rows and 2 registers of columns of b in float32; steps of a are lda bytes apart.
+//
+//go:noescape
+func tile5x2TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile5x2PairsAVX2 is Tile for 5 rows and 2 registers of columns of b in uint32; rows of a are lda bytes apart.
+//
+//go:noescape
+func tile5x2PairsAVX2(k int, a *float32, lda int, b *uint32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint32, ld int, run int, runs int)
 
 // tile6x1AVX2 is Tile for 6 rows and 1 registers of columns of b in float32; rows of a are lda bytes apart.
 //
@@ -89,86 +139,6 @@ func tile6x1AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ld
 //go:noescape
 func tile6x1TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile6x1BF16AVX2 is Tile for 6 rows and 1 registers of columns of b in uint16; rows of a are lda bytes apart.
-//
-//go:noescape
-func tile6x1BF16AVX2(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
-
-// tile1x2AVX2 is Tile for 1 rows and 2 registers of columns of b in float32; rows of a are lda bytes apart.
-//
-//go:noescape
-func tile1x2AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-
-// tile1x2TAVX2 is Tile for 1 rows and 2 registers of columns of b in float32; steps of a are lda bytes apart.
-//
-//go:noescape
-func tile1x2TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-
-// tile1x2BF16AVX2 is Tile for 1 rows and 2 registers of columns of b in uint16; rows of a are lda bytes apart.
-//
-//go:noescape
-func tile1x2BF16AVX2(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
-
-// tile2x2AVX2 is Tile for 2 rows and 2 registers of columns of b in float32; rows of a are lda bytes apart.
-//
-//go:noescape
-func tile2x2AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-
-// tile2x2TAVX2 is Tile for 2 rows and 2 registers of columns of b in float32; steps of a are lda bytes apart.
-//
-//go:noescape
-func tile2x2TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-
-// tile2x2BF16AVX2 is Tile for 2 rows and 2 registers of columns of b in uint16; rows of a are lda bytes apart.
-//
-//go:noescape
-func tile2x2BF16AVX2(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
-
-// tile3x2AVX2 is Tile for 3 rows and 2 registers of columns of b in float32; rows of a are lda bytes apart.
-//
-//go:noescape
-func tile3x2AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-
-// tile3x2TAVX2 is Tile for 3 rows and 2 registers of columns of b in float32; steps of a are lda bytes apart.
-//
-//go:noescape
-func tile3x2TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-
-// tile3x2BF16AVX2 is Tile for 3 rows and 2 registers of columns of b in uint16; rows of a are lda bytes apart.
-//
-//go:noescape
-func tile3x2BF16AVX2(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
-
-// tile4x2AVX2 is Tile for 4 rows and 2 registers of columns of b in float32; rows of a are lda bytes apart.
-//
-//go:noescape
-func tile4x2AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-
-// tile4x2TAVX2 is Tile for 4 rows and 2 registers of columns of b in float32; steps of a are lda bytes apart.
-//
-//go:noescape
-func tile4x2TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-
-// tile4x2BF16AVX2 is Tile for 4 rows and 2 registers of columns of b in uint16; rows of a are lda bytes apart.
-//
-//go:noescape
-func tile4x2BF16AVX2(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
-
-// tile5x2AVX2 is Tile for 5 rows and 2 registers of columns of b in float32; rows of a are lda bytes apart.
-//
-//go:noescape
-func tile5x2AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-
-// tile5x2TAVX2 is Tile for 5 rows and 2 registers of columns of b in float32; steps of a are lda bytes apart.
-//
-//go:noescape
-func tile5x2TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-
-// tile5x2BF16AVX2 is Tile for 5 rows and 2 registers of columns of b in uint16; rows of a are lda bytes apart.
-//
-//go:noescape
-func tile5x2BF16AVX2(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
-
 // tile6x2AVX2 is Tile for 6 rows and 2 registers of columns of b in float32; rows of a are lda bytes apart.
 //
 //go:noescape
@@ -179,10 +149,10 @@ func tile6x2AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ld
 //go:noescape
 func tile6x2TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile6x2BF16AVX2 is Tile for 6 rows and 2 registers of columns of b in uint16; rows of a are lda bytes apart.
+// tile6x2PairsAVX2 is Tile for 6 rows and 2 registers of columns of b in uint32; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile6x2BF16AVX2(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
+func tile6x2PairsAVX2(k int, a *float32, lda int, b *uint32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint32, ld int, run int, runs int)
 
 // packTAVX2 is PackT for one register of rows and a multiple of four columns.
 //
@@ -198,6 +168,11 @@ func packNAVX2(dst *float32, src *float32, ld int, k int)
 //
 //go:noescape
 func packColumnsAVX2(dst *float32, stride int, src *float32, ld int, k int, n int)
+
+// widenAVX2 is Widen for a number of registers of pairs.
+//
+//go:noescape
+func widenAVX2(dst *float32, src *uint32, registers int)
 
 //go:noescape
 func dotAVX2(x []float32, y []float32) float32
@@ -297,10 +272,20 @@ func tile1x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, 
 //go:noescape
 func tile1x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile1x1BF16AVX512 is Tile for 1 rows and 1 registers of columns of b in uint16; rows of a are lda bytes apart.
+// tile1x2AVX512 is Tile for 1 rows and 2 registers of columns of b in float32; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile1x1BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
+func tile1x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile1x2TAVX512 is Tile for 1 rows and 2 registers of columns of b in float32; steps of a are lda bytes apart.
+//
+//go:noescape
+func tile1x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile1x2PairsAVX512 is Tile for 1 rows and 2 registers of columns of b in uint32; rows of a are lda bytes apart.
+//
+//go:noescape
+func tile1x2PairsAVX512(k int, a *float32, lda int, b *uint32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint32, ld int, run int, runs int)
 
 // tile2x1AVX512 is Tile for 2 rows and 1 registers of columns of b in float32; rows of a are lda bytes apart.
 //
@@ -312,10 +297,20 @@ func tile2x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, 
 //go:noescape
 func tile2x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile2x1BF16AVX512 is Tile for 2 rows and 1 registers of columns of b in uint16; rows of a are lda bytes apart.
+// tile2x2AVX512 is Tile for 2 rows and 2 registers of columns of b in float32; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile2x1BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
+func tile2x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile2x2TAVX512 is Tile for 2 rows and 2 registers of columns of b in float32; steps of a are lda bytes apart.
+//
+//go:noescape
+func tile2x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile2x2PairsAVX512 is Tile for 2 rows and 2 registers of columns of b in uint32; rows of a are lda bytes apart.
+//
+//go:noescape
+func tile2x2PairsAVX512(k int, a *float32, lda int, b *uint32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint32, ld int, run int, runs int)
 
 // tile3x1AVX512 is Tile for 3 rows and 1 registers of columns of b in float32; rows of a are lda bytes apart.
 //
@@ -327,10 +322,20 @@ func tile3x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, 
 //go:noescape
 func tile3x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile3x1BF16AVX512 is Tile for 3 rows and 1 registers of columns of b in uint16; rows of a are lda bytes apart.
+// tile3x2AVX512 is Tile for 3 rows and 2 registers of columns of b in float32; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile3x1BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
+func tile3x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile3x2TAVX512 is Tile for 3 rows and 2 registers of columns of b in float32; steps of a are lda bytes apart.
+//
+//go:noescape
+func tile3x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile3x2PairsAVX512 is Tile for 3 rows and 2 registers of columns of b in uint32; rows of a are lda bytes apart.
+//
+//go:noescape
+func tile3x2PairsAVX512(k int, a *float32, lda int, b *uint32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint32, ld int, run int, runs int)
 
 // tile4x1AVX512 is Tile for 4 rows and 1 registers of columns of b in float32; rows of a are lda bytes apart.
 //
@@ -342,10 +347,20 @@ func tile4x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, 
 //go:noescape
 func tile4x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile4x1BF16AVX512 is Tile for 4 rows and 1 registers of columns of b in uint16; rows of a are lda bytes apart.
+// tile4x2AVX512 is Tile for 4 rows and 2 registers of columns of b in float32; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile4x1BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
+func tile4x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile4x2TAVX512 is Tile for 4 rows and 2 registers of columns of b in float32; steps of a are lda bytes apart.
+//
+//go:noescape
+func tile4x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile4x2PairsAVX512 is Tile for 4 rows and 2 registers of columns of b in uint32; rows of a are lda bytes apart.
+//
+//go:noescape
+func tile4x2PairsAVX512(k int, a *float32, lda int, b *uint32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint32, ld int, run int, runs int)
 
 // tile5x1AVX512 is Tile for 5 rows and 1 registers of columns of b in float32; rows of a are lda bytes apart.
 //
@@ -357,10 +372,20 @@ func tile5x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, 
 //go:noescape
 func tile5x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile5x1BF16AVX512 is Tile for 5 rows and 1 registers of columns of b in uint16; rows of a are lda bytes apart.
+// tile5x2AVX512 is Tile for 5 rows and 2 registers of columns of b in float32; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile5x1BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
+func tile5x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile5x2TAVX512 is Tile for 5 rows and 2 registers of columns of b in float32; steps of a are lda bytes apart.
+//
+//go:noescape
+func tile5x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile5x2PairsAVX512 is Tile for 5 rows and 2 registers of columns of b in uint32; rows of a are lda bytes apart.
+//
+//go:noescape
+func tile5x2PairsAVX512(k int, a *float32, lda int, b *uint32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint32, ld int, run int, runs int)
 
 // tile6x1AVX512 is Tile for 6 rows and 1 registers of columns of b in float32; rows of a are lda bytes apart.
 //
@@ -372,10 +397,20 @@ func tile6x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, 
 //go:noescape
 func tile6x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile6x1BF16AVX512 is Tile for 6 rows and 1 registers of columns of b in uint16; rows of a are lda bytes apart.
+// tile6x2AVX512 is Tile for 6 rows and 2 registers of columns of b in float32; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile6x1BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
+func tile6x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile6x2TAVX512 is Tile for 6 rows and 2 registers of columns of b in float32; steps of a are lda bytes apart.
+//
+//go:noescape
+func tile6x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile6x2PairsAVX512 is Tile for 6 rows and 2 registers of columns of b in uint32; rows of a are lda bytes apart.
+//
+//go:noescape
+func tile6x2PairsAVX512(k int, a *float32, lda int, b *uint32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint32, ld int, run int, runs int)
 
 // tile7x1AVX512 is Tile for 7 rows and 1 registers of columns of b in float32; rows of a are lda bytes apart.
 //
@@ -387,10 +422,20 @@ func tile7x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, 
 //go:noescape
 func tile7x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile7x1BF16AVX512 is Tile for 7 rows and 1 registers of columns of b in uint16; rows of a are lda bytes apart.
+// tile7x2AVX512 is Tile for 7 rows and 2 registers of columns of b in float32; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile7x1BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
+func tile7x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile7x2TAVX512 is Tile for 7 rows and 2 registers of columns of b in float32; steps of a are lda bytes apart.
+//
+//go:noescape
+func tile7x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile7x2PairsAVX512 is Tile for 7 rows and 2 registers of columns of b in uint32; rows of a are lda bytes apart.
+//
+//go:noescape
+func tile7x2PairsAVX512(k int, a *float32, lda int, b *uint32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint32, ld int, run int, runs int)
 
 // tile8x1AVX512 is Tile for 8 rows and 1 registers of columns of b in float32; rows of a are lda bytes apart.
 //
@@ -402,10 +447,20 @@ func tile8x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, 
 //go:noescape
 func tile8x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile8x1BF16AVX512 is Tile for 8 rows and 1 registers of columns of b in uint16; rows of a are lda bytes apart.
+// tile8x2AVX512 is Tile for 8 rows and 2 registers of columns of b in float32; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile8x1BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
+func tile8x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile8x2TAVX512 is Tile for 8 rows and 2 registers of columns of b in float32; steps of a are lda bytes apart.
+//
+//go:noescape
+func tile8x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile8x2PairsAVX512 is Tile for 8 rows and 2 registers of columns of b in uint32; rows of a are lda bytes apart.
+//
+//go:noescape
+func tile8x2PairsAVX512(k int, a *float32, lda int, b *uint32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint32, ld int, run int, runs int)
 
 // tile9x1AVX512 is Tile for 9 rows and 1 registers of columns of b in float32; rows of a are lda bytes apart.
 //
@@ -417,10 +472,20 @@ func tile9x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, 
 //go:noescape
 func tile9x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile9x1BF16AVX512 is Tile for 9 rows and 1 registers of columns of b in uint16; rows of a are lda bytes apart.
+// tile9x2AVX512 is Tile for 9 rows and 2 registers of columns of b in float32; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile9x1BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
+func tile9x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile9x2TAVX512 is Tile for 9 rows and 2 registers of columns of b in float32; steps of a are lda bytes apart.
+//
+//go:noescape
+func tile9x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile9x2PairsAVX512 is Tile for 9 rows and 2 registers of columns of b in uint32; rows of a are lda bytes apart.
+//
+//go:noescape
+func tile9x2PairsAVX512(k int, a *float32, lda int, b *uint32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint32, ld int, run int, runs int)
 
 // tile10x1AVX512 is Tile for 10 rows and 1 registers of columns of b in float32; rows of a are lda bytes apart.
 //
@@ -432,10 +497,20 @@ func tile10x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32,
 //go:noescape
 func tile10x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile10x1BF16AVX512 is Tile for 10 rows and 1 registers of columns of b in uint16; rows of a are lda bytes apart.
+// tile10x2AVX512 is Tile for 10 rows and 2 registers of columns of b in float32; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile10x1BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
+func tile10x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile10x2TAVX512 is Tile for 10 rows and 2 registers of columns of b in float32; steps of a are lda bytes apart.
+//
+//go:noescape
+func tile10x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile10x2PairsAVX512 is Tile for 10 rows and 2 registers of columns of b in uint32; rows of a are lda bytes apart.
+//
+//go:noescape
+func tile10x2PairsAVX512(k int, a *float32, lda int, b *uint32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint32, ld int, run int, runs int)
 
 // tile11x1AVX512 is Tile for 11 rows and 1 registers of columns of b in float32; rows of a are lda bytes apart.
 //
@@ -447,10 +522,20 @@ func tile11x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32,
 //go:noescape
 func tile11x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile11x1BF16AVX512 is Tile for 11 rows and 1 registers of columns of b in uint16; rows of a are lda bytes apart.
+// tile11x2AVX512 is Tile for 11 rows and 2 registers of columns of b in float32; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile11x1BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
+func tile11x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile11x2TAVX512 is Tile for 11 rows and 2 registers of columns of b in float32; steps of a are lda bytes apart.
+//
+//go:noescape
+func tile11x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile11x2PairsAVX512 is Tile for 11 rows and 2 registers of columns of b in uint32; rows of a are lda bytes apart.
+//
+//go:noescape
+func tile11x2PairsAVX512(k int, a *float32, lda int, b *uint32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint32, ld int, run int, runs int)
 
 // tile12x1AVX512 is Tile for 12 rows and 1 registers of columns of b in float32; rows of a are lda bytes apart.
 //
@@ -462,10 +547,20 @@ func tile12x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32,
 //go:noescape
 func tile12x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile12x1BF16AVX512 is Tile for 12 rows and 1 registers of columns of b in uint16; rows of a are lda bytes apart.
+// tile12x2AVX512 is Tile for 12 rows and 2 registers of columns of b in float32; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile12x1BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
+func tile12x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile12x2TAVX512 is Tile for 12 rows and 2 registers of columns of b in float32; steps of a are lda bytes apart.
+//
+//go:noescape
+func tile12x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile12x2PairsAVX512 is Tile for 12 rows and 2 registers of columns of b in uint32; rows of a are lda bytes apart.
+//
+//go:noescape
+func tile12x2PairsAVX512(k int, a *float32, lda int, b *uint32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint32, ld int, run int, runs int)
 
 // tile13x1AVX512 is Tile for 13 rows and 1 registers of columns of b in float32; rows of a are lda bytes apart.
 //
@@ -477,10 +572,20 @@ func tile13x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32,
 //go:noescape
 func tile13x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile13x1BF16AVX512 is Tile for 13 rows and 1 registers of columns of b in uint16; rows of a are lda bytes apart.
+// tile13x2AVX512 is Tile for 13 rows and 2 registers of columns of b in float32; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile13x1BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
+func tile13x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile13x2TAVX512 is Tile for 13 rows and 2 registers of columns of b in float32; steps of a are lda bytes apart.
+//
+//go:noescape
+func tile13x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile13x2PairsAVX512 is Tile for 13 rows and 2 registers of columns of b in uint32; rows of a are lda bytes apart.
+//
+//go:noescape
+func tile13x2PairsAVX512(k int, a *float32, lda int, b *uint32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint32, ld int, run int, runs int)
 
 // tile14x1AVX512 is Tile for 14 rows and 1 registers of columns of b in float32; rows of a are lda bytes apart.
 //
@@ -492,206 +597,6 @@ func tile14x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32,
 //go:noescape
 func tile14x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile14x1BF16AVX512 is Tile for 14 rows and 1 registers of columns of b in uint16; rows of a are lda bytes apart.
-//
-//go:noescape
-func tile14x1BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
-
-// tile1x2AVX512 is Tile for 1 rows and 2 registers of columns of b in float32; rows of a are lda bytes apart.
-//
-//go:noescape
-func tile1x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-
-// tile1x2TAVX512 is Tile for 1 rows and 2 registers of columns of b in float32; steps of a are lda bytes apart.
-//
-//go:noescape
-func tile1x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-
-// tile1x2BF16AVX512 is Tile for 1 rows and 2 registers of columns of b in uint16; rows of a are lda bytes apart.
-//
-//go:noescape
-func tile1x2BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
-
-// tile2x2AVX512 is Tile for 2 rows and 2 registers of columns of b in float32; rows of a are lda bytes apart.
-//
-//go:noescape
-func tile2x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-
-// tile2x2TAVX512 is Tile for 2 rows and 2 registers of columns of b in float32; steps of a are lda bytes apart.
-//
-//go:noescape
-func tile2x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-
-// tile2x2BF16AVX512 is Tile for 2 rows and 2 registers of columns of b in uint16; rows of a are lda bytes apart.
-//
-//go:noescape
-func tile2x2BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
-
-// tile3x2AVX512 is Tile for 3 rows and 2 registers of columns of b in float32; rows of a are lda bytes apart.
-//
-//go:noescape
-func tile3x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-
-// tile3x2TAVX512 is Tile for 3 rows and 2 registers of columns of b in float32; steps of a are lda bytes apart.
-//
-//go:noescape
-func tile3x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-
-// tile3x2BF16AVX512 is Tile for 3 rows and 2 registers of columns of b in uint16; rows of a are lda bytes apart.
-//
-//go:noescape
-func tile3x2BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
-
-// tile4x2AVX512 is Tile for 4 rows and 2 registers of columns of b in float32; rows of a are lda bytes apart.
-//
-//go:noescape
-func tile4x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-
-// tile4x2TAVX512 is Tile for 4 rows and 2 registers of columns of b in float32; steps of a are lda bytes apart.
-//
-//go:noescape
-func tile4x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-
-// tile4x2BF16AVX512 is Tile for 4 rows and 2 registers of columns of b in uint16; rows of a are lda bytes apart.
-//
-//go:noescape
-func tile4x2BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
-
-// tile5x2AVX512 is Tile for 5 rows and 2 registers of columns of b in float32; rows of a are lda bytes apart.
-//
-//go:noescape
-func tile5x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-
-// tile5x2TAVX512 is Tile for 5 rows and 2 registers of columns of b in float32; steps of a are lda bytes apart.
-//
-//go:noescape
-func tile5x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-
-// tile5x2BF16AVX512 is Tile for 5 rows and 2 registers of columns of b in uint16; rows of a are lda bytes apart.
-//
-//go:noescape
-func tile5x2BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
-
-// tile6x2AVX512 is Tile for 6 rows and 2 registers of columns of b in float32; rows of a are lda bytes apart.
-//
-//go:noescape
-func tile6x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-
-// tile6x2TAVX512 is Tile for 6 rows and 2 registers of columns of b in float32; steps of a are lda bytes apart.
-//
-//go:noescape
-func tile6x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-
-// tile6x2BF16AVX512 is Tile for 6 rows and 2 registers of columns of b in uint16; rows of a are lda bytes apart.
-//
-//go:noescape
-func tile6x2BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
-
-// tile7x2AVX512 is Tile for 7 rows and 2 registers of columns of b in float32; rows of a are lda bytes apart.
-//
-//go:noescape
-func tile7x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-
-// tile7x2TAVX512 is Tile for 7 rows and 2 registers of columns of b in float32; steps of a are lda bytes apart.
-//
-//go:noescape
-func tile7x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-
-// tile7x2BF16AVX512 is Tile for 7 rows and 2 registers of columns of b in uint16; rows of a are lda bytes apart.
-//
-//go:noescape
-func tile7x2BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
-
-// tile8x2AVX512 is Tile for 8 rows and 2 registers of columns of b in float32; rows of a are lda bytes apart.
-//
-//go:noescape
-func tile8x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-
-// tile8x2TAVX512 is Tile for 8 rows and 2 registers of columns of b in float32; steps of a are lda bytes apart.
-//
-//go:noescape
-func tile8x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-
-// tile8x2BF16AVX512 is Tile for 8 rows and 2 registers of columns of b in uint16; rows of a are lda bytes apart.
-//
-//go:noescape
-func tile8x2BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
-
-// tile9x2AVX512 is Tile for 9 rows and 2 registers of columns of b in float32; rows of a are lda bytes apart.
-//
-//go:noescape
-func tile9x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-
-// tile9x2TAVX512 is Tile for 9 rows and 2 registers of columns of b in float32; steps of a are lda bytes apart.
-//
-//go:noescape
-func tile9x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-
-// tile9x2BF16AVX512 is Tile for 9 rows and 2 registers of columns of b in uint16; rows of a are lda bytes apart.
-//
-//go:noescape
-func tile9x2BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
-
-// tile10x2AVX512 is Tile for 10 rows and 2 registers of columns of b in float32; rows of a are lda bytes apart.
-//
-//go:noescape
-func tile10x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-
-// tile10x2TAVX512 is Tile for 10 rows and 2 registers of columns of b in float32; steps of a are lda bytes apart.
-//
-//go:noescape
-func tile10x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-
-// tile10x2BF16AVX512 is Tile for 10 rows and 2 registers of columns of b in uint16; rows of a are lda bytes apart.
-//
-//go:noescape
-func tile10x2BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
-
-// tile11x2AVX512 is Tile for 11 rows and 2 registers of columns of b in float32; rows of a are lda bytes apart.
-//
-//go:noescape
-func tile11x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-
-// tile11x2TAVX512 is Tile for 11 rows and 2 registers of columns of b in float32; steps of a are lda bytes apart.
-//
-//go:noescape
-func tile11x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-
-// tile11x2BF16AVX512 is Tile for 11 rows and 2 registers of columns of b in uint16; rows of a are lda bytes apart.
-//
-//go:noescape
-func tile11x2BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
-
-// tile12x2AVX512 is Tile for 12 rows and 2 registers of columns of b in float32; rows of a are lda bytes apart.
-//
-//go:noescape
-func tile12x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-
-// tile12x2TAVX512 is Tile for 12 rows and 2 registers of columns of b in float32; steps of a are lda bytes apart.
-//
-//go:noescape
-func tile12x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-
-// tile12x2BF16AVX512 is Tile for 12 rows and 2 registers of columns of b in uint16; rows of a are lda bytes apart.
-//
-//go:noescape
-func tile12x2BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
-
-// tile13x2AVX512 is Tile for 13 rows and 2 registers of columns of b in float32; rows of a are lda bytes apart.
-//
-//go:noescape
-func tile13x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-
-// tile13x2TAVX512 is Tile for 13 rows and 2 registers of columns of b in float32; steps of a are lda bytes apart.
-//
-//go:noescape
-func tile13x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-
-// tile13x2BF16AVX512 is Tile for 13 rows and 2 registers of columns of b in uint16; rows of a are lda bytes apart.
-//
-//go:noescape
-func tile13x2BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
-
 // tile14x2AVX512 is Tile for 14 rows and 2 registers of columns of b in float32; rows of a are lda bytes apart.
 //
 //go:noescape
@@ -702,10 +607,10 @@ func tile14x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32,
 //go:noescape
 func tile14x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile14x2BF16AVX512 is Tile for 14 rows and 2 registers of columns of b in uint16; rows of a are lda bytes apart.
+// tile14x2PairsAVX512 is Tile for 14 rows and 2 registers of columns of b in uint32; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile14x2BF16AVX512(k int, a *float32, lda int, b *uint16, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint16, ld int, run int, runs int)
+func tile14x2PairsAVX512(k int, a *float32, lda int, b *uint32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint32, ld int, run int, runs int)
 
 // packTAVX512 is PackT for one register of rows and a multiple of four columns.
 //
@@ -721,6 +626,11 @@ func packNAVX512(dst *float32, src *float32, ld int, k int)
 //
 //go:noescape
 func packColumnsAVX512(dst *float32, stride int, src *float32, ld int, k int, n int)
+
+// widenAVX512 is Widen for a number of registers of pairs.
+//
+//go:noescape
+func widenAVX512(dst *float32, src *uint32, registers int)
 
 //go:noescape
 func dotAVX512(x []float32, y []float32) float32

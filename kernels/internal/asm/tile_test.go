@@ -32,9 +32,12 @@ func TestTile(t *testing.T) {
 					lda = k + r.IntN(20)
 					ars, acs = lda, 1
 				}
-				halves := make([]uint16, len(b))
-				for i, v := range b {
-					halves[i] = uint16(math.Float32bits(v) >> 16)
+				prs := (nr+PairColumns-1)/PairColumns*PairColumns/2 + r.IntN(5)
+				pairs := make([]uint32, k*prs+8)
+				for p := range k {
+					for j := range nr {
+						SetPair(pairs[p*prs:], j, uint16(math.Float32bits(b[p*brs+j])>>16))
+					}
 				}
 				want := slices.Clone(c)
 				for i := range rows {
@@ -47,10 +50,10 @@ func TestTile(t *testing.T) {
 						}
 					}
 				}
-				soon, soonHalves := Soon[float32]{}, Soon[uint16]{}
+				soon, soonPairs := Soon[float32]{}, Soon[uint32]{}
 				if r.IntN(2) == 0 {
 					soon = Soon[float32]{C: c, Data: b, Run: 1 + r.IntN(len(b)), LD: r.IntN(50), Runs: r.IntN(9)}
-					soonHalves = Soon[uint16]{C: c, Data: halves, Run: 1 + r.IntN(len(b)), LD: r.IntN(50), Runs: r.IntN(9)}
+					soonPairs = Soon[uint32]{C: c, Data: pairs, Run: 1 + r.IntN(len(b)), LD: r.IntN(50), Runs: r.IntN(9)}
 				}
 				got, check := guarded([][]float32{c}, rows+cols)
 				Tile(rows, cols, k, a, ars, acs, b, brs, got[0], ldc, load, soon)
@@ -58,7 +61,7 @@ func TestTile(t *testing.T) {
 				sameBits(t, "tile", got[0], want)
 				if acs == 1 {
 					got, check = guarded([][]float32{c}, rows+cols)
-					TileBF16(rows, cols, k, a, ars, acs, halves, brs, got[0], ldc, load, soonHalves)
+					TilePairs(rows, cols, k, a, ars, acs, pairs, prs, got[0], ldc, load, soonPairs)
 					check(t)
 					sameBits(t, "tile of bfloat16", got[0], want)
 				}
@@ -98,6 +101,25 @@ func TestPack(t *testing.T) {
 					check("PackN", func(dst, src []float32) { PackN(dst, src[:(k-1)*ld+n], ld, k, nr) }, func(p, j int) int { return p*ld + j })
 				}
 			}
+		}
+	})
+}
+
+// TestWiden: every number is where its column is, and nothing is written beyond.
+func TestWiden(t *testing.T) {
+	forEachLevel(t, func(t *testing.T) {
+		r := rand.New(rand.NewPCG(9, 10))
+		for k := range 20 {
+			pairs, want := make([]uint32, 16*k), make([]float32, 32*k)
+			for i := range want {
+				upper := uint16(r.Uint32())
+				SetPair(pairs[i/32*16:], i%32, upper)
+				want[i] = math.Float32frombits(uint32(upper) << 16)
+			}
+			got, guard := guarded([][]float32{make([]float32, 32*k)}, k)
+			Widen(got[0], pairs)
+			guard(t)
+			sameBits(t, "widened", got[0], want)
 		}
 	})
 }

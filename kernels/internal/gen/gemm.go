@@ -17,12 +17,12 @@ const unroll = 4
 // A tile fetches meanwhile what is needed next: the rows of c from soonC on, as many as its own, into the first-level cache; and into
 // the second-level cache runs of memory from soon on, ld bytes apart, each as long as run turns of the main loop need.
 func tiles(l *level) {
-	for vectors := 1; vectors <= 2; vectors++ {
-		for rows := 1; rows <= l.mr; rows++ {
+	for rows := 1; rows <= l.mr; rows++ {
+		for vectors := 1; vectors <= 2; vectors++ {
 			tile(l, rows, vectors, "float32", rowsOfA)
 			tile(l, rows, vectors, "float32", columnsOfA)
-			tile(l, rows, vectors, "uint16", rowsOfA)
 		}
+		tile(l, rows, 2, "uint32", rowsOfA)
 	}
 }
 
@@ -42,12 +42,13 @@ func linesPerTurn(rows, mr, width int, half bool) int {
 	return lines
 }
 
-// tile writes one tile; elements of b are single precision or, as uint16, bfloat16.
+// tile writes one tile; elements of b are single precision or, as uint32, pairs of bfloat16: the lower halves are 8 columns, the upper
+// halves the 8 columns that follow. Of pairs tail is the number of columns in all registers.
 func tile(l *level, rows, vectors int, element string, form formOfA) {
 	name := fmt.Sprintf("tile%dx%d%s", rows, vectors, form.name)
-	half := element == "uint16"
+	half := element == "uint32"
 	if half {
-		name += "BF16"
+		name += "Pairs"
 	}
 	l.text(name, "(k int, a *float32, lda int, b *"+element+", brs int, c *float32, ldc int, tail int, load bool, "+
 		"soonC *float32, soon *"+element+", ld, run, runs int)")
@@ -62,21 +63,25 @@ func tile(l *level, rows, vectors int, element string, form formOfA) {
 		acc[i] = l.vecs(vectors)
 	}
 
-	// The rows of c, and what is done to them: f gets a register and its place, with a mask on the last one.
-	eachC := func(f func(v reg.VecVirtual, at Mem, m *mask)) {
+	// The rows of c, and what is done to them: f gets the registers of a row and their places, with a mask where one is needed.
+	eachC := func(f func(v []reg.VecVirtual, at []Mem, m []*mask)) {
+		masks := make([]*mask, vectors)
 		tail := Load(Param("tail"), GP64()).(reg.GPVirtual)
-		m := l.lanes(tail)
+		if half {
+			for j, m := range l.lanes(tail, vectors) {
+				masks[j] = &m
+			}
+		} else {
+			masks[vectors-1] = &l.lanes(tail, 1)[0]
+		}
 		c := Load(Param("c"), GP64())
 		ldc := Load(Param("ldc"), GP64())
+		at := make([]Mem, vectors)
+		for j := range at {
+			at[j] = Mem{Base: c, Disp: j * l.bytes()}
+		}
 		for i := range acc {
-			for j, v := range acc[i] {
-				at := Mem{Base: c, Disp: j * l.bytes()}
-				if j == vectors-1 {
-					f(v, at, &m)
-				} else {
-					f(v, at, nil)
-				}
-			}
+			f(acc[i], at, masks)
 			if i < rows-1 {
 				ADDQ(ldc, c)
 			}
@@ -93,25 +98,36 @@ func tile(l *level, rows, vectors int, element string, form formOfA) {
 	}
 	JMP(LabelRef("begin"))
 	Label("fromC")
-	eachC(func(v reg.VecVirtual, at Mem, m *mask) {
-		if m != nil {
-			l.loadMasked(at, *m, v)
-		} else {
-			VMOVUPS(at, v)
+	eachC(func(v []reg.VecVirtual, at []Mem, masks []*mask) {
+		to := v
+		if half && l.wide() {
+			to = l.vecs(2)
+		}
+		for j, m := range masks {
+			if m != nil {
+				l.loadMasked(at[j], *m, to[j])
+			} else {
+				VMOVUPS(at[j], to[j])
+			}
+		}
+		if half && l.wide() {
+			interleave(to, v)
 		}
 	})
 	Label("begin")
+	var upper reg.VecVirtual
+	if half {
+		upper = l.upperHalves()
+	}
 
 	// step does step u of the loop: the row of b at bAt.
 	step := func(u int, bAt Mem) {
 		bv := l.vecs(vectors)
-		for j, v := range bv {
-			at := bAt
-			if half {
-				at.Disp = j * l.bytes() / 2
-				VPMOVZXWD(at, v)
-				VPSLLD(U8(16), v, v)
-			} else {
+		if half {
+			l.halves(bAt, upper, bv)
+		} else {
+			for j, v := range bv {
+				at := bAt
 				at.Disp = j * l.bytes()
 				VMOVUPS(at, v)
 			}
@@ -208,15 +224,29 @@ func tile(l *level, rows, vectors int, element string, form formOfA) {
 	JNE(LabelRef("single"))
 
 	Label("store")
-	eachC(func(v reg.VecVirtual, at Mem, m *mask) {
-		if m != nil {
-			l.storeMasked(v, *m, at)
-		} else {
-			VMOVUPS(v, at)
+	eachC(func(v []reg.VecVirtual, at []Mem, masks []*mask) {
+		from := v
+		if half && l.wide() {
+			from = l.vecs(2)
+			interleave(v, from)
+		}
+		for j, m := range masks {
+			if m != nil {
+				l.storeMasked(from[j], *m, at[j])
+			} else {
+				VMOVUPS(from[j], at[j])
+			}
 		}
 	})
 	VZEROUPPER()
 	RET()
+}
+
+// interleave swaps the second and the third of four groups of 8 numbers in two registers: pairs of bfloat16 hold columns 0 to 7 and
+// 16 to 23 in their lower halves. It is its own inverse.
+func interleave(from, to []reg.VecVirtual) {
+	VSHUFF32X4(U8(0x44), from[1], from[0], to[0])
+	VSHUFF32X4(U8(0xee), from[1], from[0], to[1])
 }
 
 // operandA is how a tile addresses a: the element of row i, u steps after the present ones.
@@ -295,6 +325,7 @@ func packs(l *level) {
 	packT(l)
 	packN(l)
 	packColumns(l)
+	widen(l)
 }
 
 // packT transposes w rows of src, ld bytes apart, 4·quads elements of each, to columns of dst, whose rows are stride bytes
@@ -378,6 +409,33 @@ func packT(l *level) {
 	RET()
 }
 
+// widen writes the numbers of whole registers of pairs of bfloat16 next to one another.
+func widen(l *level) {
+	l.text("widen", "(dst *float32, src *uint32, registers int)")
+	Doc("widen" + l.name + " is Widen for a number of registers of pairs.")
+	dst := Load(Param("dst"), GP64())
+	src := Load(Param("src"), GP64())
+	left := Load(Param("registers"), GP64())
+	upper := l.upperHalves()
+	Label("loop")
+	v := l.vecs(2)
+	l.halves(Mem{Base: src}, upper, v)
+	if l.wide() {
+		natural := l.vecs(2)
+		interleave(v, natural)
+		v = natural
+	}
+	for j := range v {
+		VMOVUPS(v[j], Mem{Base: dst, Disp: j * l.bytes()})
+	}
+	ADDQ(U32(l.bytes()), src)
+	ADDQ(U32(2*l.bytes()), dst)
+	DECQ(left)
+	JNE(LabelRef("loop"))
+	VZEROUPPER()
+	RET()
+}
+
 // packN copies k rows of two registers from src, ld bytes apart, to dst.
 func packN(l *level) {
 	l.text("packN", "(dst *float32, src *float32, ld int, k int)")
@@ -412,7 +470,7 @@ func packColumns(l *level) {
 	src := Load(Param("src"), GP64())
 	ld := Load(Param("ld"), GP64())
 	k := Load(Param("k"), GP64())
-	m := l.lanes(Load(Param("n"), GP64()).(reg.GPVirtual))
+	m := l.lanes(Load(Param("n"), GP64()).(reg.GPVirtual), 1)[0]
 	Label("loop")
 	v := l.vec()
 	l.loadMasked(Mem{Base: src}, m, v)

@@ -70,9 +70,9 @@ var maskTable = func() func() Mem {
 		if !made {
 			made = true
 			table = GLOBL("laneMask", RODATA|NOPTR)
-			for i := range 16 {
+			for i := range 32 {
 				v := int32(-1)
-				if i >= 8 {
+				if i >= 16 {
 					v = 0
 				}
 				DATA(4*i, I32(v))
@@ -82,23 +82,54 @@ var maskTable = func() func() Mem {
 	}
 }()
 
-// lanes makes a mask of the first n lanes, destroying n.
-func (l *level) lanes(n reg.GPVirtual) mask {
+// lanes makes masks of the first n lanes of one or two registers, destroying n.
+func (l *level) lanes(n reg.GPVirtual, registers int) []mask {
+	masks := make([]mask, registers)
 	if l.wide() {
 		ones := GP32()
 		MOVL(I32(-1), ones)
 		BZHIL(n.As32(), ones, ones)
-		m := mask{k: K()}
-		KMOVW(ones, m.k)
-		return m
+		for j := range masks {
+			if j > 0 {
+				SHRL(U8(16), ones)
+			}
+			masks[j].k = K()
+			KMOVW(ones, masks[j].k)
+		}
+		return masks
 	}
 	table := GP64()
-	LEAQ(maskTable().Offset(32), table)
+	LEAQ(maskTable().Offset(64), table)
 	SHLQ(U8(2), n)
 	SUBQ(n, table)
-	m := mask{v: YMM()}
-	VMOVUPS(Mem{Base: table}, m.v)
-	return m
+	for j := range masks {
+		masks[j].v = YMM()
+		VMOVUPS(Mem{Base: table, Disp: j * l.bytes()}, masks[j].v)
+	}
+	return masks
+}
+
+// upperHalves returns a register with the upper halves of all lanes set.
+func (l *level) upperHalves() reg.VecVirtual {
+	v := l.vec()
+	if l.wide() {
+		VPTERNLOGD(U8(0xff), v, v, v)
+	} else {
+		VPCMPEQD(v, v, v)
+	}
+	VPSLLD(U8(16), v, v)
+	return v
+}
+
+// halves loads pairs of bfloat16: the numbers in the lower halves to the first register, those in the upper to the second.
+func (l *level) halves(from Mem, upper reg.VecVirtual, to []reg.VecVirtual) {
+	VMOVUPS(from, to[1])
+	VPSLLD(U8(16), to[1], to[0])
+	if l.wide() {
+		VPANDD(upper, to[1], to[1])
+	} else {
+		VPAND(upper, to[1], to[1])
+	}
 }
 
 // loadMasked loads the lanes of the mask and zeroes the others; memory outside the mask is not touched.

@@ -44,8 +44,7 @@ func (l *level) loop(n reg.GPVirtual, pointers []reg.GPVirtual, body func(u int,
 		CMOVQLT(zero, left)
 		CMPQ(left, width)
 		CMOVQGT(width, left)
-		m := l.lanes(left)
-		body(u, &m)
+		body(u, &l.lanes(left, 1)[0])
 	}
 	Label("done")
 }
