@@ -6,6 +6,8 @@
 set -uo pipefail
 dir=${FLINK_DIR:-$PWD/.flink}
 export FLINK_HOME=$dir/home FLINK_CONF_DIR=$dir/home/conf FLINK_LOG_DIR=$dir/home/log FLINK_PID_DIR=$dir/home/pid
+# What a process that is killed leaves behind goes with the cluster.
+export JVM_ARGS="${JVM_ARGS:-} -Djava.io.tmpdir=$dir/tmp"
 
 wait_for() { # seconds, what, command...
   local end=$((SECONDS + $1)) what=$2
@@ -21,7 +23,7 @@ slots() { [ "$(curl -s localhost:8081/overview | sed -n 's/.*"slots-total":\([0-
 job_service() {
   local opens=()
   for p in lang util nio net time io lang.reflect util.concurrent; do opens+=("--add-opens=java.base/java.$p=ALL-UNNAMED"); done
-  setsid java -Xmx"${JOB_SERVICE_HEAP:-512m}" -XX:TieredStopAtLevel=1 -XX:+UseSerialGC "${opens[@]}" --add-opens=java.base/sun.nio.ch=ALL-UNNAMED -Djava.system.class.loader=HiddenJar -Dhidden.jar="$dir/job-service.jar" -cp "$dir/launcher.jar" \
+  setsid java -Djava.io.tmpdir="$dir/tmp" -Xmx"${JOB_SERVICE_HEAP:-512m}" -XX:TieredStopAtLevel=1 -XX:+UseSerialGC "${opens[@]}" --add-opens=java.base/sun.nio.ch=ALL-UNNAMED -Djava.system.class.loader=HiddenJar -Dhidden.jar="$dir/job-service.jar" -cp "$dir/launcher.jar" \
     org.apache.beam.runners.flink.FlinkJobServerDriver \
     --flink-master=localhost:8081 --job-port=8099 --artifact-port=8098 --expansion-port=-1 \
     --artifacts-dir="$dir/artifacts" > "$dir/logs/job-service.log" 2>&1 < /dev/null &
@@ -30,7 +32,7 @@ job_service() {
 
 case ${1:-} in
 start)
-  mkdir -p "$dir/logs"
+  mkdir -p "$dir/logs" "$dir/tmp"
   "$FLINK_HOME/bin/jobmanager.sh" start
   for _ in $(seq "${2:-2}"); do "$FLINK_HOME/bin/taskmanager.sh" start; done
   job_service
@@ -50,6 +52,8 @@ stop)
   rm -f "$dir/job-service.pid"
   "$FLINK_HOME/bin/taskmanager.sh" stop-all
   "$FLINK_HOME/bin/jobmanager.sh" stop-all
+  for _ in $(seq 40); do pgrep -f -- "-Djava.io.tmpdir=$dir/tmp" > /dev/null || break; sleep 0.5; done
+  rm -rf "$dir/tmp"
   ;;
 status) curl -s localhost:8081/overview && echo ;;
 *) sed -n 2,5p "$0"; exit 2 ;;

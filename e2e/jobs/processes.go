@@ -17,46 +17,20 @@ type used struct {
 	TaskManagers float64 `json:"task_managers,omitempty"` // of Flink's Java processes together
 }
 
-// watch looks at this process, its workers and Flink's TaskManagers (those of the cluster in $FLINK_DIR, if it is set) twice a second until the function is called, which returns
-// the largest resident sets, in MB, and the processor time taken since, in seconds. Both are the kernel's own records; a busy
-// machine makes a job last longer, but its processor time hardly changes.
+// watch looks at this process, its workers and Flink's TaskManagers (those of the cluster in $FLINK_DIR, if it is set) twice a second
+// until the function is called, which returns the largest resident sets, in MB, and the processor time taken since, in seconds.
+// Both are the kernel's own records; a busy machine makes a job last longer, but its processor time hardly changes.
 func watch() func() (peak, cpu used) {
 	var mu sync.Mutex
 	var top used
-	first, last := map[int]float64{}, map[int]float64{}
-	kinds := map[int]string{}
-	self, _ := os.Executable()
-	start := true
-	look := func() {
+	look := func() used {
 		mu.Lock()
 		defer mu.Unlock()
-		now := used{}
-		procs, _ := filepath.Glob("/proc/[0-9]*")
-		for _, p := range procs {
-			raw, _ := os.ReadFile(filepath.Join(p, "cmdline"))
-			var pid int
-			fmt.Sscanf(filepath.Base(p), "%d", &pid)
-			switch args := strings.Split(string(raw), "\x00"); {
-			case pid == os.Getpid():
-				kinds[pid] = "driver"
-				now.Driver = peakOf(pid)
-			case args[0] == self && bytes.Contains(raw, []byte("--provision_endpoint=")):
-				kinds[pid] = "worker"
-				now.Workers += peakOf(pid)
-			case bytes.Contains(raw, []byte("TaskManagerRunner")) && bytes.Contains(raw, []byte(os.Getenv("FLINK_DIR"))):
-				kinds[pid] = "java"
-				now.TaskManagers += peakOf(pid)
-			default:
-				continue
-			}
-			if last[pid] = cpuOf(pid); start {
-				first[pid] = last[pid]
-			}
-		}
-		start = false
+		now, cpu := lookAtProcesses()
 		top = used{max(top.Driver, now.Driver), max(top.Workers, now.Workers), max(top.TaskManagers, now.TaskManagers)}
+		return cpu
 	}
-	look()
+	first := look()
 	stop := make(chan struct{})
 	go func() {
 		tick := time.NewTicker(500 * time.Millisecond)
@@ -72,36 +46,53 @@ func watch() func() (peak, cpu used) {
 	}()
 	return func() (peak, cpu used) {
 		close(stop)
-		look()
-		mu.Lock()
-		defer mu.Unlock()
-		for pid, seconds := range last {
-			seconds -= first[pid]
-			switch kinds[pid] {
-			case "driver":
-				cpu.Driver += seconds
-			case "worker":
-				cpu.Workers += seconds
-			case "java":
-				cpu.TaskManagers += seconds
-			}
-		}
-		return top, cpu
+		last := look()
+		return top, used{last.Driver - first.Driver, last.Workers - first.Workers, last.TaskManagers - first.TaskManagers}
 	}
 }
 
-// cpuOf is the processor time of a process, which the kernel counts in hundredths of a second.
-func cpuOf(pid int) float64 {
+// lookAtProcesses returns the largest resident sets so far of what runs now, and all processor time so far. That of workers
+// which have ended is in the TaskManager's record of its children.
+func lookAtProcesses() (peak, cpu used) {
+	self, _ := os.Executable()
+	procs, _ := filepath.Glob("/proc/[0-9]*")
+	for _, p := range procs {
+		raw, _ := os.ReadFile(filepath.Join(p, "cmdline"))
+		var pid int
+		fmt.Sscanf(filepath.Base(p), "%d", &pid)
+		switch args := strings.Split(string(raw), "\x00"); {
+		case pid == os.Getpid():
+			own, _ := cpuOf(pid)
+			peak.Driver += peakOf(pid)
+			cpu.Driver += own
+		case args[0] == self && bytes.Contains(raw, []byte("--provision_endpoint=")):
+			own, _ := cpuOf(pid)
+			peak.Workers += peakOf(pid)
+			cpu.Workers += own
+		case bytes.Contains(raw, []byte("TaskManagerRunner")) && bytes.Contains(raw, []byte(os.Getenv("FLINK_DIR"))):
+			own, children := cpuOf(pid)
+			peak.TaskManagers += peakOf(pid)
+			cpu.TaskManagers += own
+			cpu.Workers += children
+		}
+	}
+	return peak, cpu
+}
+
+// cpuOf is the processor time of a process and of its children that have ended, which the kernel counts in hundredths of a
+// second.
+func cpuOf(pid int) (own, children float64) {
 	raw, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	_, after, _ := strings.Cut(string(raw), ") ")
 	fields := strings.Fields(after)
-	if len(fields) < 13 {
-		return 0
+	if len(fields) < 15 {
+		return 0, 0
 	}
-	var user, system float64
-	fmt.Sscan(fields[11], &user)
-	fmt.Sscan(fields[12], &system)
-	return (user + system) / 100
+	var t [4]float64 // in user and system mode, and those of the children
+	for i := range t {
+		fmt.Sscan(fields[11+i], &t[i])
+	}
+	return (t[0] + t[1]) / 100, (t[2] + t[3]) / 100
 }
 
 func peakOf(pid int) float64 {

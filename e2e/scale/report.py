@@ -21,6 +21,23 @@ for (job, runner, slots), rs in runs.items():
     print(f"| {job} | {runner} | {slots or ''} | {r['rows']} | {s:.1f} | {r['rows'] / s:.0f} | {r.get('tokens', 0) / s:.0f} | {c:.2f} | {r['rows'] / c:.0f} | "
           + ", ".join(f"{peak[k]:.0f}" for k in ("driver", "workers", "task_managers") if k in peak) + " |")
 
+# A stage counts the seconds it works, added over its slots; with as many rows on each that is so many times what a clock shows.
+places = [("prism", 0, "embedded runner")] + [("flink", n, f"Flink, {n} slot{'s' if n > 1 else ''}") for n in (1, 2, 4)]
+print("\n| job | stage | " + " | ".join(f"{title}: rows/s, tokens/s" for _, _, title in places) + " |\n|---|---|" + "---|" * len(places))
+for job in dict.fromkeys(job for job, _, _ in runs):
+    for name in sorted({s["name"] for (j, r, _), rs in runs.items() if j == job and r in ("prism", "flink") for s in rs[0]["stages"]}):
+        cells = []
+        for runner, slots, _ in places:
+            seen = [(s, r) for r in runs.get((job, runner, slots), []) for s in r["stages"] if s["name"] == name and s["seconds"] > 0]
+            if not seen:
+                cells.append("")
+                continue
+            s, r = min(seen, key=lambda x: x[0]["seconds"])
+            rate = s["rows"] * max(slots, 1) / s["seconds"]
+            cells.append(f"{rate:,.0f}, {rate * r['tokens'] / r['rows']:,.0f}")
+        if any(cells):
+            print(f"| {job} | {name} | " + " | ".join(cells) + " |")
+
 print("\n| job | stage, called | rows/CPU s | tokens/CPU s |\n|---|---|---|---|")
 for (job, runner, _), rs in runs.items():
     if runner != "none":
