@@ -317,6 +317,33 @@ func TestSourceEnds(t *testing.T) {
 	if l := checkLedger(t, filepath.Join(run, "iter-00001"), 4); l.Drawn != 2 || l.Rounds[0].Asked != 4 || l.Levels[0].Difficulty == "" {
 		t.Errorf("%+v", l)
 	}
+
+	// What it ends with is evaluated, once.
+	evaluated := filepath.Join(dir, "evaluated")
+	sets := []string{"prompts.file.test_share=0.4", "prompts.count=2", "iterations=9", "evaluate.every=7", "evaluate.prompts=2", "evaluate.samples=2"}
+	iterateNoting(t, evaluated, text, sets...)
+	measured, err := measurementsOf(evaluated)
+	if err != nil || len(measured) < 3 || len(measured) > 5 { // with the start
+		t.Fatalf("%d measurements, %v", len(measured), err)
+	}
+	for k, m := range measured {
+		if ends := k == 0 || k == len(measured)-1; (m.Evaluation != nil) != ends || (m.Metrics["avg@2_stderr"] > 0) && !ends {
+			t.Errorf("measurement %d of %d: %+v", k, len(measured), m)
+		}
+	}
+	last := (&RunDir{Path: evaluated}).IterPath(len(measured) - 2)
+	digest, err := digestFile(filepath.Join(last, metricsName))
+	if manifest := files(t, evaluated, len(measured)-2); err != nil || manifest[metricsName] != digest {
+		t.Errorf("the manifest has other metrics: %v", err)
+	}
+	before, err := os.ReadFile(filepath.Join(last, manifestName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	iterateNoting(t, evaluated, text, sets...)
+	if after, err := os.ReadFile(filepath.Join(last, manifestName)); err != nil || !bytes.Equal(before, after) {
+		t.Errorf("going on after the end changes the last iteration, %v", err)
+	}
 }
 
 // A split without prompts is a mistake, not the end of a run.

@@ -225,7 +225,13 @@ func (r Recipe) rewardNodes(train bool) []node {
 	candidates := train && r.listsCandidates()
 	if r.Reward.Value.Reference == value.Frozen {
 		c := score.Config{Role: score.Reference, Candidates: candidates}
-		nodes = append(nodes, node{c.Contract(), func(f *flow) { f.then(score.Apply(f.scope, c, f.at.frozen, f.rows)) }})
+		nodes = append(nodes, node{c.Contract(), func(f *flow) {
+			if train {
+				f.then(score.Apply(f.scope, c, f.at.frozen, f.rows))
+			} else { // several reward models are measured on the same rows, and may have one reference
+				f.then(score.ApplyOnce(f.scope, c, f.at.frozen, f.store, f.rows))
+			}
+		}})
 	}
 	if u := r.Reward.Update; u != nil && train {
 		job := update.Job{Config: *u, Role: "reward"}

@@ -88,7 +88,15 @@ func Iterate(ctx context.Context, r Recipe, show progress.Run) (err error) {
 		if errors.As(err, &exhausted) && i > 0 {
 			end(false, nil)
 			show.Note("%v; the run ends after %d of %d iterations", err, i, r.Iterations)
-			return os.RemoveAll(run.IterPath(i))
+			if err := os.RemoveAll(run.IterPath(i)); err != nil {
+				return err
+			}
+			last, err := run.finish(ctx, r.at(i-1), i-1, config)
+			if err != nil {
+				return fmt.Errorf("iteration %d: %w", i-1, err)
+			}
+			told.Measured(last.Metrics)
+			return nil
 		}
 		end(err == nil, err)
 		if err != nil {
@@ -198,6 +206,52 @@ func (run *RunDir) measure(ctx context.Context, r Recipe, at iteration) ([]Measu
 	}
 	out = append(out, after)
 	return out, writeLines(filepath.Join(at.dir, metricsName), out)
+}
+
+// finish evaluates what the last committed iteration has left, where its turn has not come and the run ends with it. The
+// iteration is not committed while its metrics are replaced: should the process die then, it is done again.
+func (run *RunDir) finish(ctx context.Context, r Recipe, number int, config string) (Measurement, error) {
+	dir := run.IterPath(number)
+	measured, err := readLines[Measurement](filepath.Join(dir, metricsName))
+	if err == nil && len(measured) == 0 {
+		err = fmt.Errorf("%s is empty", filepath.Join(dir, metricsName))
+	}
+	if err != nil {
+		return Measurement{}, err
+	}
+	last := &measured[len(measured)-1]
+	if r.Evaluate.Every == 0 || last.Evaluation != nil {
+		return *last, nil
+	}
+	work := filepath.Join(dir, workName)
+	if err := os.MkdirAll(work, 0o755); err != nil {
+		return *last, err
+	}
+	at, err := run.start(r, number, dir, config)
+	if err != nil {
+		return *last, err
+	}
+	e, err := r.measureTrained(ctx, at, filepath.Join(work, "evaluation"))
+	if err != nil {
+		return *last, err
+	}
+	last.evaluated(r, e)
+	m, _, err := run.ReadManifest(number)
+	if err != nil {
+		return *last, err
+	}
+	if err := os.Remove(filepath.Join(dir, manifestName)); err != nil {
+		return *last, err
+	}
+	if err := writeLines(filepath.Join(dir, metricsName), measured); err != nil {
+		return *last, err
+	}
+	if r.Kind == Refresh {
+		if err := r.decide(at, *last); err != nil {
+			return *last, err
+		}
+	}
+	return *last, run.Commit(m, r.Keep)
 }
 
 // measureTrained measures the model that the iteration trained.

@@ -107,6 +107,22 @@ func (r Recipe) OpenReward(target string, iteration int, policy models.Ref, work
 	return m, err
 }
 
+// ShareReferences lets reward models that take log-ratios to the same model take them to the same copy of it, whose log-probs
+// are then scored once.
+func ShareReferences(rewards []RewardModel) {
+	first := map[string]models.Ref{}
+	for i := range rewards {
+		ref := &rewards[i].reference
+		if ref.Digest == "" {
+			continue
+		}
+		if same, ok := first[ref.Digest]; ok {
+			*ref = same
+		}
+		first[ref.Digest] = *ref
+	}
+}
+
 // Sets are the test sets that the recipe has without a file.
 func (t RewardTest) Sets() []string {
 	if t.Recipe.Label.Verifier.Kind == label.ProvingGround {

@@ -67,6 +67,7 @@ func (e *env) evaluateRewards(cmd *cobra.Command, f rewardFlags, args []string, 
 			return nil, fmt.Errorf("%s: %w", target, err)
 		}
 	}
+	pipelines.ShareReferences(rewards)
 	out := &rewardEvaluation{Split: r.Evaluate.Split, Samples: r.Evaluate.Samples, Policy: test.Policy}
 	show := progress.Start(e.err, "millrace eval")
 	defer show.Done()

@@ -69,6 +69,8 @@ type Fields struct {
 	Difficulty   string `json:"difficulty,omitempty"`
 	Steps        string `json:"steps,omitempty"`
 	FirstError   string `json:"first_error,omitempty"` // index of the first wrong of Steps, -1: none is
+	// PromptsOnly leaves the responses and outcomes of these fields out, as a policy is measured by its own.
+	PromptsOnly bool `json:"prompts_only,omitempty"`
 }
 
 // ProcessBench are the fields of a file of ProcessBench (arXiv 2412.06559).
@@ -76,10 +78,14 @@ func ProcessBench() Fields {
 	return Fields{ID: "id", Prompt: "problem", Steps: "steps", FirstError: "label", Outcome: "final_answer_correct"}
 }
 
-func (f Fields) responses() bool {
+// answered reports whether rows hold responses.
+func (f Fields) answered() bool {
 	return f.Response != "" || f.Conversation != "" || f.Chosen != "" || f.Steps != ""
 }
-func (f Fields) outcomes() bool { return f.Outcome != "" || f.Chosen != "" }
+
+func (f Fields) responses() bool { return f.answered() && !f.PromptsOnly }
+func (f Fields) outcomes() bool  { return (f.Outcome != "" || f.Chosen != "") && !f.PromptsOnly }
+func (f Fields) steps() bool     { return f.Steps != "" && !f.PromptsOnly }
 
 // Choices of File.Exhausted.
 const (
@@ -124,7 +130,7 @@ func validateFile(c Config) error {
 		return errors.New("file.fields: steps and first_error come together")
 	case d.Steps != "" && d.Outcome == "":
 		return errors.New("file.fields.outcome: missing; steps come with the outcome of the whole response")
-	case d.Outcome != "" && !d.responses():
+	case d.Outcome != "" && !d.answered():
 		return errors.New("file.fields.outcome: an outcome belongs to a response; name response or conversation")
 	}
 	return nil
@@ -149,7 +155,7 @@ func fileColumns(c Config) []schemas.Descriptor {
 	if c.File.Fields.outcomes() {
 		out = append(out, schemas.Outcome)
 	}
-	if c.File.Fields.Steps != "" {
+	if c.File.Fields.steps() {
 		out = append(out, schemas.FirstError, schemas.StepBytes)
 	}
 	return out
@@ -377,8 +383,10 @@ func (s *scanner) add(row rawRow) error {
 		source += "/" + rows[0].id
 	}
 	id := PromptID(rows[0].prompt, rows[0].answer, source)
-	if len(s.open.rows) > 0 && s.open.id == id && s.c.File.Fields.responses() {
-		s.open.rows = append(s.open.rows, rows...)
+	if fields := s.c.File.Fields; len(s.open.rows) > 0 && s.open.id == id && fields.answered() {
+		if fields.responses() {
+			s.open.rows = append(s.open.rows, rows...)
+		}
 		return nil
 	}
 	if err := s.close(); err != nil {
@@ -386,7 +394,7 @@ func (s *scanner) add(row rawRow) error {
 	}
 	key := shortID(id)
 	if _, again := s.seen[key]; again {
-		if s.c.File.Fields.responses() {
+		if s.c.File.Fields.answered() {
 			return refuse(bad(schemas.ReasonMismatch, "the prompt was there before, but not right before: rows of one prompt must lie side by side"))
 		}
 		return refuse(bad(schemas.ReasonMismatch, "the prompt and its answer were there before: the same prompt twice"))
@@ -504,6 +512,7 @@ func (f Fields) read(row map[string]any) ([]promptRow, error) {
 		return nil
 	}
 	var err error
+	alone := base
 	switch {
 	case f.Chosen != "":
 		if err = with(f.Chosen, 1, true); err == nil {
@@ -543,6 +552,10 @@ func (f Fields) read(row map[string]any) ([]promptRow, error) {
 	}
 	if strings.TrimSpace(out[0].prompt) == "" {
 		return nil, bad(schemas.ReasonEmpty, "the prompt is empty")
+	}
+	if f.PromptsOnly {
+		alone.prompt, alone.messages = out[0].prompt, out[0].messages
+		out = []promptRow{alone}
 	}
 	if len(rest) > 0 {
 		raw, err := json.Marshal(rest) // keys in order
@@ -643,7 +656,7 @@ func (c Config) batch(w Window, groups []group) (stage.Batch, error) {
 	if c.File.Fields.outcomes() {
 		cols = append(cols, schemas.Outcome.From(outcomes, hasOutcome...))
 	}
-	if c.File.Fields.Steps != "" {
+	if c.File.Fields.steps() {
 		cols = append(cols, schemas.FirstError.From(firstErrors), schemas.StepBytes.FromRows(stepBytes))
 	}
 	return schemas.NewRecord(w.Meta, cols...)

@@ -422,3 +422,48 @@ func TestBadParquetRows(t *testing.T) {
 		readParquet(context.Background(), path, func(rawRow) error { return nil }) // any error, no panic
 	}
 }
+
+// A policy is measured by its own responses to the prompts of a file, in whatever way the file brings others.
+func TestWithoutResponses(t *testing.T) {
+	talk := func(prompt, response string) string {
+		return fmt.Sprintf(`[{"role": "user", "content": %q}, {"role": "assistant", "content": %q}]`, prompt, response)
+	}
+	var lines []string
+	for i := range 3 {
+		q := fmt.Sprintf("question %d", i)
+		for _, a := range []string{"yes", "no"} { // two responses to a prompt, side by side
+			lines = append(lines, fmt.Sprintf(`{"q": %q, "r": %q, "talk": %s, "worse": %s, "right": 1, "steps": [%q], "wrong": -1}`, q, a, talk(q, a), talk(q, "maybe"), a))
+		}
+	}
+	path := write(t, "p.jsonl", strings.Join(lines, "\n"))
+	for what, fields := range map[string]Fields{
+		"response":     {Prompt: "q", Response: "r", Outcome: "right"},
+		"conversation": {Conversation: "talk", Outcome: "right"},
+		"pairs":        {Chosen: "talk", Rejected: "worse"},
+		"steps":        {Prompt: "q", Steps: "steps", FirstError: "wrong", Outcome: "right"},
+	} {
+		c := fileConfig(path, fields)
+		with, dead, _ := scan(t, c, Window{})
+		if dead.NumRows() > 0 || with.NumRows() < 6 || !with.Has(schemas.Response) {
+			t.Fatalf("%s: %d rows and %d dead letters with responses", what, with.NumRows(), dead.NumRows())
+		}
+		c = c.WithoutResponses()
+		if err := c.Validate(); err != nil {
+			t.Errorf("%s: %v", what, err)
+			continue
+		}
+		bare, dead, _ := scan(t, c, Window{})
+		if dead.NumRows() > 0 || bare.Has(schemas.Response) || bare.Has(schemas.Outcome) || bare.Has(schemas.StepBytes) {
+			t.Errorf("%s: %d dead letters, columns %v", what, dead.NumRows(), bare.Columns())
+		}
+		want := slices.Compact(slices.Clone(schemas.PromptID.Of(with)))
+		if got := schemas.PromptID.Of(bare); !slices.Equal(got, want) || schemas.Prompt.Of(bare).At(0) != "question 0" {
+			t.Errorf("%s: prompts %v, want %v", what, got, want)
+		}
+		for _, added := range schemas.Names(c.Contract().Adds) {
+			if added == schemas.Response.Name || added == schemas.Outcome.Name {
+				t.Errorf("%s: the source says that it brings %s", what, added)
+			}
+		}
+	}
+}

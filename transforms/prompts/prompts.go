@@ -119,8 +119,7 @@ func (c Config) PerPrompt() int {
 func (c Config) WithoutResponses() Config {
 	bare := func(chain *Chain, file *File) {
 		chain.Responses, chain.PerPrompt = "", 0
-		f := &file.Fields
-		f.Response, f.Chosen, f.Rejected, f.Outcome = "", "", "", ""
+		file.Fields.PromptsOnly = file.Fields.answered()
 	}
 	bare(&c.Chain, &c.File)
 	c.Mixture = slices.Clone(c.Mixture)

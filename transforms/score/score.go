@@ -71,6 +71,11 @@ func Apply(s beam.Scope, cfg Config, model models.Ref, in beam.PCollection) (sco
 	return stage.Apply(s, Scorer{Config: cfg, Model: model}, in)
 }
 
+// ApplyOnce is Apply for rows that are scored with the same model again and again: what it said of them is kept in the store.
+func ApplyOnce(s beam.Scope, cfg Config, model models.Ref, store stage.Store, in beam.PCollection) (scored, dead beam.PCollection) {
+	return stage.ApplyOnce(s, Scorer{Config: cfg, Model: model}, store, in)
+}
+
 // ApplyWith scores rows with the model that a stage before wrote: model is a PCollection of one Ref.
 func ApplyWith(s beam.Scope, cfg Config, in, model beam.PCollection) (scored, dead beam.PCollection) {
 	return stage.ApplyWith[LateScorer, models.Ref](s, LateScorer{Config: cfg}, in, model)
