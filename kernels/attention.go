@@ -20,30 +20,38 @@ const queryBlock = 84
 // Scores, maxima, sums and products over keys have orders fixed by the position within the sequence alone.
 // Vaswani and others, 2017 (arXiv 1706.03762); grouped heads: Ainslie and others, 2023 (arXiv 2305.13245).
 func Attention(y, q, k, v []float32, starts []int, heads, kvHeads, headDim int, lse []float32) {
-	rows := checkAttention(starts, heads, kvHeads, headDim)
-	if len(y) != rows*heads*headDim || len(q) != len(y) || len(k) != rows*kvHeads*headDim || len(v) != len(k) ||
+	AttentionSuffix(y, q, k, v, starts, starts, heads, kvHeads, headDim, lse)
+}
+
+// AttentionSuffix is Attention for the last tokens of each sequence alone: rows queries[s] to queries[s+1] of q, y and lse, which hold no
+// others. Each row has the bits it has in Attention.
+func AttentionSuffix(y, q, k, v []float32, queries, starts []int, heads, kvHeads, headDim int, lse []float32) {
+	rows, keys := checkAttention(queries, starts, heads, kvHeads, headDim)
+	if len(y) != rows*heads*headDim || len(q) != len(y) || len(k) != keys*kvHeads*headDim || len(v) != len(k) ||
 		lse != nil && len(lse) != rows*heads {
 		panic(badAttention)
 	}
 	ldq, ldk, group := heads*headDim, kvHeads*headDim, heads/kvHeads
-	forEachHead(starts, heads, headDim, func(lo, hi, h int) {
-		n, kv := hi-lo, lo*ldk+h/group*headDim
+	forEachHead(queries, starts, heads, headDim, func(s, h int) {
+		n, kv := starts[s+1]-starts[s], starts[s]*ldk+h/group*headDim
+		first := n - (queries[s+1] - queries[s])
+		row := queries[s] - first // of the token of position 0, if it had one
 		w := newHeadWork(n, headDim, 2, 1)
 		defer w.release()
 		keys := w.pack(0, matrix{k[kv:], 1, ldk}, headDim, n)
 		values := w.pack(1, matrix{v[kv:], ldk, 1}, n, headDim)
 		p := w.rows[0]
-		for i0 := 0; i0 < n; i0 += queryBlock {
+		for i0 := first; i0 < n; i0 += queryBlock {
 			b := w.block(i0, n)
-			at := (lo+i0)*ldq + h*headDim
+			at := (row+i0)*ldq + h*headDim
 			b.causal(p, matrix{q[at:], ldq, 1}, keys)
 			b.each(func(i, ir, end int) {
-				row := p[ir*w.ld:]
-				logDenominator, inv := softmaxRow(row[:i+1], w.scale)
-				clear(row[i+1 : end])
+				scores := p[ir*w.ld:]
+				logDenominator, inv := softmaxRow(scores[:i+1], w.scale)
+				clear(scores[i+1 : end])
 				b.inv[ir] = inv
 				if lse != nil {
-					lse[(lo+i)*heads+h] = logDenominator
+					lse[(row+i)*heads+h] = logDenominator
 				}
 			})
 			out := y[at:]
@@ -97,7 +105,8 @@ type Cache struct {
 // its query, a row of q [len(caches), heads·d], over all N+1 tokens: the bits of the last row of Attention. N itself is left to the
 // caller. Keys and values are read once, and fetched while the sequence before is computed.
 func AttentionDecode(y, q, k, v []float32, caches []Cache, heads, kvHeads, headDim int) {
-	checkAttention([]int{0}, heads, kvHeads, headDim)
+	none := []int{0}
+	checkAttention(none, none, heads, kvHeads, headDim)
 	ldq, ld := heads*headDim, kvHeads*headDim
 	if len(q) != len(caches)*ldq || len(y) != len(q) || len(k) != len(caches)*ld || len(v) != len(k) {
 		panic(badAttention)
@@ -175,15 +184,22 @@ func (f *fetch) take(n int) asm.Soon[float32] {
 // AttentionBackward adds to dq, dk and dv the gradients of Attention for dy, given its inputs, its output y and its lse.
 // Each element of dk and dv adds over query heads and then query rows in order.
 func AttentionBackward(dq, dk, dv, dy, y, q, k, v []float32, starts []int, heads, kvHeads, headDim int, lse []float32) {
-	rows := checkAttention(starts, heads, kvHeads, headDim)
-	nq, nkv := rows*heads*headDim, rows*kvHeads*headDim
+	AttentionSuffixBackward(dq, dk, dv, dy, y, q, k, v, starts, starts, heads, kvHeads, headDim, lse)
+}
+
+// AttentionSuffixBackward is AttentionBackward for AttentionSuffix: rows of dq and dy are those of q and y.
+func AttentionSuffixBackward(dq, dk, dv, dy, y, q, k, v []float32, queries, starts []int, heads, kvHeads, headDim int, lse []float32) {
+	rows, keyRows := checkAttention(queries, starts, heads, kvHeads, headDim)
+	nq, nkv := rows*heads*headDim, keyRows*kvHeads*headDim
 	if len(dq) != nq || len(dy) != nq || len(y) != nq || len(q) != nq || len(dk) != nkv || len(dv) != nkv || len(k) != nkv ||
 		len(v) != nkv || len(lse) != rows*heads {
 		panic(badAttention)
 	}
 	ldq, ldk, group := heads*headDim, kvHeads*headDim, heads/kvHeads
-	forEachHead(starts, kvHeads, group*headDim, func(lo, hi, kvHead int) {
-		n, kv := hi-lo, lo*ldk+kvHead*headDim
+	forEachHead(queries, starts, kvHeads, group*headDim, func(s, kvHead int) {
+		n, kv := starts[s+1]-starts[s], starts[s]*ldk+kvHead*headDim
+		first := n - (queries[s+1] - queries[s])
+		row := queries[s] - first
 		w := newHeadWork(n, headDim, 3, 2)
 		defer w.release()
 		keysT := w.pack(0, matrix{k[kv:], 1, ldk}, headDim, n)
@@ -191,16 +207,16 @@ func AttentionBackward(dq, dk, dv, dy, y, q, k, v []float32, starts []int, heads
 		keys := w.pack(2, matrix{k[kv:], ldk, 1}, n, headDim)
 		p, ds := w.rows[0], w.rows[1]
 		for h := kvHead * group; h < (kvHead+1)*group; h++ {
-			for i0 := 0; i0 < n; i0 += queryBlock {
+			for i0 := first; i0 < n; i0 += queryBlock {
 				b := w.block(i0, n)
-				at := (lo+i0)*ldq + h*headDim
+				at := (row+i0)*ldq + h*headDim
 				b.causal(p, matrix{q[at:], ldq, 1}, keysT)
 				b.causal(ds, matrix{dy[at:], ldq, 1}, valuesT) // dp = dy·vᵀ
 				b.each(func(i, ir, _ int) {
-					pr, dr, row := p[ir*w.ld:], ds[ir*w.ld:], at+ir*ldq
-					asm.SoftmaxExp(pr[:i+1], w.scale, lse[(lo+i)*heads+h])
+					pr, dr, at := p[ir*w.ld:], ds[ir*w.ld:], at+ir*ldq
+					asm.SoftmaxExp(pr[:i+1], w.scale, lse[(row+i)*heads+h])
 					// Σ_j p_j·dp_j = dy·y
-					delta := asm.Dot(dy[row:row+headDim], y[row:row+headDim])
+					delta := asm.Dot(dy[at:at+headDim], y[at:at+headDim])
 					asm.SoftmaxGrad(dr[:i+1], pr[:i+1], delta, w.scale)
 					clear(pr[i+1 : i0+b.n])
 					clear(dr[i+1 : i0+b.n])
@@ -213,45 +229,45 @@ func AttentionBackward(dq, dk, dv, dy, y, q, k, v []float32, starts []int, heads
 	})
 }
 
-// checkAttention panics on bad offsets or head counts, and returns the number of rows.
-func checkAttention(starts []int, heads, kvHeads, headDim int) (rows int) {
+// checkAttention panics on bad offsets or head counts, and returns the numbers of query rows and of key rows.
+func checkAttention(queries, starts []int, heads, kvHeads, headDim int) (rows, keys int) {
 	if kvHeads < 1 || heads < kvHeads || heads%kvHeads != 0 || headDim < 1 {
 		panic("kernels: attention needs heads a multiple of kvHeads and a positive headDim")
 	}
-	if len(starts) == 0 || starts[0] != 0 {
+	if len(starts) == 0 || starts[0] != 0 || len(queries) != len(starts) || queries[0] != 0 {
 		panic("kernels: attention needs offsets that begin at 0")
 	}
 	for s := 1; s < len(starts); s++ {
-		if starts[s] < starts[s-1] {
+		if starts[s] < starts[s-1] || queries[s] < queries[s-1] {
 			panic("kernels: attention needs offsets that do not decrease")
 		}
+		if queries[s]-queries[s-1] > starts[s]-starts[s-1] {
+			panic("kernels: attention needs a key for every query")
+		}
 	}
-	return starts[len(starts)-1]
+	return queries[len(queries)-1], starts[len(starts)-1]
 }
 
-// forEachHead calls f for every pair of a non-empty sequence, rows [lo,hi), and a head, longer sequences first; width is the
-// work of a head on a pair of tokens.
-func forEachHead(starts []int, heads, width int, f func(lo, hi, head int)) {
+// forEachHead calls f for every pair of a sequence with queries and a head, those with more work first; width is the work of a head on a
+// pair of tokens.
+func forEachHead(queries, starts []int, heads, width int, f func(s, head int)) {
 	seqs := make([]int, 0, len(starts)-1)
-	work := 0
-	length := func(s int) int { return starts[s+1] - starts[s] }
+	all := 0
+	work := func(s int) int { return (queries[s+1] - queries[s]) * (starts[s+1] - starts[s]) }
 	for s := range len(starts) - 1 {
-		if length(s) > 0 {
+		if w := work(s); w > 0 {
 			seqs = append(seqs, s)
-			work += length(s) * length(s)
+			all += w
 		}
 	}
 	workers := Threads()
-	if work*heads*width <= serialWork {
+	if all*heads*width <= serialWork {
 		workers = 1
 	}
 	if workers > 1 {
-		slices.SortStableFunc(seqs, func(a, b int) int { return length(b) - length(a) })
+		slices.SortStableFunc(seqs, func(a, b int) int { return work(b) - work(a) })
 	}
-	items(len(seqs)*heads, workers, func(i int) {
-		s := seqs[i/heads]
-		f(starts[s], starts[s+1], i%heads)
-	})
+	items(len(seqs)*heads, workers, func(i int) { f(seqs[i/heads], i%heads) })
 }
 
 // headWork is the scratch of one head of one sequence of n tokens: packed operands and blocks of rows of n.

@@ -3,6 +3,7 @@ package kernels_test
 import (
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/millrace/millrace/kernels"
@@ -96,11 +97,72 @@ func TestAttention(t *testing.T) {
 	})
 }
 
+// TestAttentionSuffix: rows at the end of sequences have the bits they have among all rows, and their gradients those of all rows where
+// the others have none, on any number of threads.
+func TestAttentionSuffix(t *testing.T) {
+	eachLevel(t, func(t *testing.T) {
+		r := rand.New(rand.NewPCG(43, 44))
+		for range 12 {
+			kv, group, d := 1+r.IntN(2), 1+r.IntN(3), 1+r.IntN(70)
+			heads := kv * group
+			ld := heads * d
+			starts, queries := []int{0}, []int{0}
+			var rows []int // of the queries among all
+			for range 1 + r.IntN(4) {
+				n := r.IntN(200)
+				own := n
+				if n > 0 && r.IntN(4) > 0 {
+					own = r.IntN(n + 1)
+				}
+				end := starts[len(starts)-1] + n
+				for i := end - own; i < end; i++ {
+					rows = append(rows, i)
+				}
+				starts, queries = append(starts, end), append(queries, len(rows))
+			}
+			T := starts[len(starts)-1]
+			pick := func(x []float32, width int) []float32 {
+				var out []float32
+				for _, i := range rows {
+					out = append(out, x[i*width:(i+1)*width]...)
+				}
+				return out
+			}
+			q, k, v, dy := randoms(r, T*ld), randoms(r, T*kv*d), randoms(r, T*kv*d), make([]float32, T*ld)
+			for _, i := range rows {
+				copy(dy[i*ld:(i+1)*ld], randoms(r, ld))
+			}
+			y, lse := make([]float32, T*ld), make([]float32, T*heads)
+			kernels.Attention(y, q, k, v, starts, heads, kv, d, lse)
+			dq, dk, dv := make([]float32, len(q)), make([]float32, len(k)), make([]float32, len(v))
+			kernels.AttentionBackward(dq, dk, dv, dy, y, q, k, v, starts, heads, kv, d, lse)
+
+			old := kernels.SetThreads(1 + r.IntN(4))
+			q, dy = pick(q, ld), pick(dy, ld)
+			y2, lse2 := make([]float32, len(q)), make([]float32, len(rows)*heads)
+			kernels.AttentionSuffix(y2, q, k, v, queries, starts, heads, kv, d, lse2)
+			dq2, dk2, dv2 := make([]float32, len(q)), make([]float32, len(k)), make([]float32, len(v))
+			kernels.AttentionSuffixBackward(dq2, dk2, dv2, dy, y2, q, k, v, queries, starts, heads, kv, d, lse2)
+			kernels.SetThreads(old)
+			for _, x := range []struct {
+				name      string
+				got, want []float32
+			}{{"y", y2, pick(y, ld)}, {"lse", lse2, pick(lse, heads)}, {"dq", dq2, pick(dq, ld)}, {"dk", dk2, dk}, {"dv", dv2, dv}} {
+				if !slices.Equal(x.got, x.want) { // but for the sign of zero
+					t.Fatalf("%s: other numbers for the last rows alone: starts %v, queries %v", x.name, starts, queries)
+				}
+			}
+		}
+	})
+}
+
 func TestAttentionArguments(t *testing.T) {
 	x := make([]float32, 128)
 	for name, f := range map[string]func(){
 		"heads":  func() { kernels.Attention(x[:6], x[:6], x[:4], x[:4], []int{0, 1}, 3, 2, 2, nil) },
 		"starts": func() { kernels.Attention(x[:4], x[:4], x[:4], x[:4], []int{0, 2, 1}, 2, 2, 2, nil) },
+		"offset": func() { kernels.AttentionSuffix(x[:4], x[:4], x[:4], x[:4], []int{0, 1}, []int{0, 1, 1}, 2, 2, 2, nil) },
+		"suffix": func() { kernels.AttentionSuffix(x[:8], x[:8], x[:4], x[:4], []int{0, 2}, []int{0, 1}, 2, 2, 2, nil) },
 		"length": func() { kernels.Attention(x[:4], x[:4], x[:4], x[:3], []int{0, 1}, 2, 2, 2, nil) },
 		"keys of a cache": func() {
 			kernels.AttentionDecode(x[:4], x[:4], x[:4], x[:4], []kernels.Cache{{Keys: x[:127], Values: x[:8], N: 1}}, 2, 2, 2)

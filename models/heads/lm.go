@@ -16,7 +16,7 @@ import (
 )
 
 // DefaultLogitBytes bounds the logits that LM holds at a time.
-const DefaultLogitBytes = 32 << 20
+const DefaultLogitBytes = 64 << 20
 
 // LM is a language-model head: logits z = W h. With tied embeddings W and DW are the embedding's.
 type LM struct {

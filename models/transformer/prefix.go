@@ -9,14 +9,18 @@ import (
 
 // rowMap says which rows of a packed batch are computed. Where sequences begin with the same tokens, as the responses to one
 // prompt do, their rows there are the same numbers: they are computed once. T are the rows of the batch, U ≤ T those that
-// are computed.
+// are computed: of one sequence after the other, in an order that brings shared beginnings together, the rows at its end that the
+// one before does not have.
 type rowMap struct {
-	starts []int   // [B+1] of the batch
-	unique []int   // [T] computed row that holds the row
-	first  []int   // [U] row of the batch that a computed row stands for
+	unique []int   // [T] computed row that holds the row of the batch
 	tokens []int32 // [U]
 	pos    []int32 // [U]
 	shared bool    // whether U < T; if not, computed rows are the batch's, in order
+
+	// Of attention, by sequence in the order of computed rows. Every sequence has its keys one after the other.
+	queries []int // [B+1] where its computed rows begin
+	starts  []int // [B+1] where its keys begin
+	keys    []int // [T] computed row that holds a key; empty where nothing is shared
 }
 
 // worthSharing is the share of rows, as its inverse, below which saving them does not pay for moving the others.
@@ -25,9 +29,8 @@ const worthSharing = 16
 // set plans a checked batch; share allows rows to be shared.
 func (r *rowMap) set(b models.Packed, share bool) {
 	sequences := len(b.Starts) - 1
-	r.starts = b.Starts
 	fit(&r.unique, len(b.Tokens))
-	r.first, r.tokens, r.pos = r.first[:0], r.tokens[:0], r.pos[:0]
+	r.tokens, r.pos, r.keys = r.tokens[:0], r.pos[:0], r.keys[:0]
 
 	order, same := make([]int, sequences), make([]int, sequences)
 	for s := range order {
@@ -38,6 +41,7 @@ func (r *rowMap) set(b models.Packed, share bool) {
 		slices.Sort(order)
 		clear(same)
 	}
+	r.queries, r.starts = append(r.queries[:0], 0), append(r.starts[:0], 0)
 	for i, s := range order {
 		lo, hi := b.Starts[s], b.Starts[s+1]
 		if same[i] > 0 {
@@ -45,10 +49,13 @@ func (r *rowMap) set(b models.Packed, share bool) {
 			copy(r.unique[lo:lo+same[i]], r.unique[before:])
 		}
 		for row := lo + same[i]; row < hi; row++ {
-			r.unique[row] = len(r.first)
-			r.first = append(r.first, row)
+			r.unique[row] = len(r.tokens)
 			r.tokens = append(r.tokens, b.Tokens[row])
 			r.pos = append(r.pos, int32(row-lo))
+		}
+		r.queries, r.starts = append(r.queries, len(r.tokens)), append(r.starts, r.starts[i]+hi-lo)
+		if r.shared {
+			r.keys = append(r.keys, r.unique[lo:hi]...)
 		}
 	}
 }
@@ -70,86 +77,80 @@ func findPrefixes(b models.Packed, order, same []int) int {
 }
 
 // rows is the number of computed rows U.
-func (r *rowMap) rows() int { return len(r.first) }
+func (r *rowMap) rows() int { return len(r.tokens) }
 
 // spread overwrites all [T,width] from the computed rows [U,width].
 func (r *rowMap) spread(all *[]float32, computed []float32, width int) []float32 {
 	if !r.shared {
 		return computed
 	}
-	fit(all, len(r.unique)*width)
-	dst := *all
-	kernels.Parallel(len(r.unique), 64, func(lo, hi int) {
+	return spread(all, computed, r.unique, width)
+}
+
+// sum overwrites the computed rows [U,width] with the sum of the rows [T,width] that share each: the gradient of spread.
+func (r *rowMap) sum(computed *[]float32, all []float32, width int) []float32 {
+	if !r.shared {
+		return all
+	}
+	fit(computed, r.rows()*width)
+	sum(*computed, all, r.unique, width)
+	return *computed
+}
+
+// spread overwrites rows with those of from that the index names.
+func spread(rows *[]float32, from []float32, index []int, width int) []float32 {
+	fit(rows, len(index)*width)
+	dst := *rows
+	kernels.Parallel(len(index), 64, func(lo, hi int) {
 		for i := lo; i < hi; i++ {
-			copy(dst[i*width:(i+1)*width], computed[r.unique[i]*width:][:width])
+			copy(dst[i*width:(i+1)*width], from[index[i]*width:][:width])
 		}
 	})
 	return dst
 }
 
-// gather overwrites the computed rows [U,width] from the rows [T,width] they stand for.
-func (r *rowMap) gather(computed, all []float32, width int) {
-	for u, i := range r.first {
-		copy(computed[u*width:(u+1)*width], all[i*width:][:width])
-	}
+// sum overwrites into with the sums of the rows that the index gives to each, in order.
+func sum(into, rows []float32, index []int, width int) {
+	kernels.Zero(into)
+	kernels.Parallel(width, 64, func(lo, hi int) { // threads have columns of their own, so that every sum keeps its order
+		for i, u := range index {
+			kernels.Add(into[u*width+lo:u*width+hi], rows[i*width+lo:i*width+hi])
+		}
+	})
 }
 
-// sum overwrites the computed rows with the sum over the rows that share each, in order: the gradient of spread.
-func (r *rowMap) sum(computed, all []float32, width int) {
-	clear(computed)
-	for i, u := range r.unique {
-		kernels.Add(computed[u*width:(u+1)*width], all[i*width:(i+1)*width])
-	}
-}
-
-// spreadRows is the memory of attention over shared rows.
-type spreadRows struct {
-	q, k, v, y, lse    []float32 // [T, ...]
-	dq, dk, dv, dy, dh []float32
+// keyRows is the memory of attention over shared rows: the keys and values of every sequence, one after the other.
+type keyRows struct {
+	k, v, dk, dv []float32 // [T,G·d]
 }
 
 // attention fills a.y and a.lse: causal attention within each sequence of the batch, on rows that may be shared.
-func (r *rowMap) attention(c Config, m *spreadRows, a *activations) {
-	qDim, kvDim := c.Heads*c.HeadDim, c.KVHeads*c.HeadDim
-	if !r.shared {
-		kernels.Attention(a.y, a.q, a.k, a.v, r.starts, c.Heads, c.KVHeads, c.HeadDim, a.lse)
-		return
+func (r *rowMap) attention(c Config, m *keyRows, a *activations) {
+	k, v := a.k, a.v
+	if r.shared {
+		width := c.KVHeads * c.HeadDim
+		k, v = spread(&m.k, a.k, r.keys, width), spread(&m.v, a.v, r.keys, width)
 	}
-	t := len(r.unique)
-	fit(&m.y, t*qDim)
-	fit(&m.lse, t*c.Heads)
-	kernels.Attention(m.y, r.spread(&m.q, a.q, qDim), r.spread(&m.k, a.k, kvDim), r.spread(&m.v, a.v, kvDim), r.starts,
-		c.Heads, c.KVHeads, c.HeadDim, m.lse)
-	r.gather(a.y, m.y, qDim)
-	r.gather(a.lse, m.lse, c.Heads)
+	kernels.AttentionSuffix(a.y, a.q, k, v, r.queries, r.starts, c.Heads, c.KVHeads, c.HeadDim, a.lse)
 }
 
-// attentionBackward overwrites s.dq, s.dk and s.dv from s.dy.
-func (r *rowMap) attentionBackward(c Config, m *spreadRows, a *activations, s *scratch) {
+// attentionBackward overwrites s.dq, s.dk and s.dv from s.dy. A shared key or value is read by every sequence that has it, so their
+// gradients add up.
+func (r *rowMap) attentionBackward(c Config, m *keyRows, a *activations, s *scratch) {
+	width := c.KVHeads * c.HeadDim
+	k, v, dk, dv := a.k, a.v, s.dk, s.dv
+	if r.shared {
+		k, v = spread(&m.k, a.k, r.keys, width), spread(&m.v, a.v, r.keys, width)
+		fit(&m.dk, len(k))
+		fit(&m.dv, len(v))
+		dk, dv = m.dk, m.dv
+	}
 	kernels.Zero(s.dq)
-	kernels.Zero(s.dk)
-	kernels.Zero(s.dv)
-	qDim, kvDim := c.Heads*c.HeadDim, c.KVHeads*c.HeadDim
-	if !r.shared {
-		kernels.AttentionBackward(s.dq, s.dk, s.dv, s.dy, a.y, a.q, a.k, a.v, r.starts, c.Heads, c.KVHeads, c.HeadDim, a.lse)
-		return
+	kernels.Zero(dk)
+	kernels.Zero(dv)
+	kernels.AttentionSuffixBackward(s.dq, dk, dv, s.dy, a.y, a.q, k, v, r.queries, r.starts, c.Heads, c.KVHeads, c.HeadDim, a.lse)
+	if r.shared {
+		sum(s.dk, dk, r.keys, width)
+		sum(s.dv, dv, r.keys, width)
 	}
-	// A shared query row counts once: where it appears again its gradient is zero. Its keys and values are read by every
-	// sequence, so their gradients add up.
-	t := len(r.unique)
-	for _, part := range []struct {
-		s     *[]float32
-		width int
-	}{{&m.dy, qDim}, {&m.dq, qDim}, {&m.dk, kvDim}, {&m.dv, kvDim}} {
-		fit(part.s, t*part.width)
-		kernels.Zero(*part.s)
-	}
-	for u, i := range r.first {
-		copy(m.dy[i*qDim:(i+1)*qDim], s.dy[u*qDim:(u+1)*qDim])
-	}
-	kernels.AttentionBackward(m.dq, m.dk, m.dv, m.dy, r.spread(&m.y, a.y, qDim), r.spread(&m.q, a.q, qDim),
-		r.spread(&m.k, a.k, kvDim), r.spread(&m.v, a.v, kvDim), r.starts, c.Heads, c.KVHeads, c.HeadDim, r.spread(&m.lse, a.lse, c.Heads))
-	r.gather(s.dq, m.dq, qDim)
-	r.sum(s.dk, m.dk, kvDim)
-	r.sum(s.dv, m.dv, kvDim)
 }

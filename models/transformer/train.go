@@ -20,7 +20,8 @@ type Trainer struct {
 	all    []float32     // [T,D]
 	dx     []float32     // [U,D]
 	s      scratch
-	spread spreadRows
+	keys   keyRows
+	sums   []float32 // [U,D] gradient of hidden, where rows are shared
 }
 
 var _ models.Trainable = (*Trainer)(nil)
@@ -155,10 +156,10 @@ func (t *Trainer) Forward(batch models.Packed) ([]float32, error) {
 	return t.rows.spread(&t.all, t.hidden, d), nil
 }
 
-func (t *Trainer) attention(a *activations) { t.rows.attention(t.config, &t.spread, a) }
+func (t *Trainer) attention(a *activations) { t.rows.attention(t.config, &t.keys, a) }
 
 func (t *Trainer) attentionBackward(a *activations, s *scratch) {
-	t.rows.attentionBackward(t.config, &t.spread, a, s)
+	t.rows.attentionBackward(t.config, &t.keys, a, s)
 }
 
 // Backward takes dL/dH of the rows of the last Forward and adds to the gradients.
@@ -167,11 +168,7 @@ func (t *Trainer) Backward(dh []float32) error {
 	if len(dh) != len(t.rows.unique)*d {
 		return fmt.Errorf("transformer: gradient of %d values for %d hidden rows of %d", len(dh), len(t.rows.unique), d)
 	}
-	if t.rows.shared {
-		fit(&t.spread.dh, rows*d)
-		t.rows.sum(t.spread.dh, dh, d)
-		dh = t.spread.dh
-	}
+	dh = t.rows.sum(&t.sums, dh, d)
 	fit(&t.dx, rows*d)
 	clear(t.dx)
 	fit(&t.s.unused, max(d, t.config.HeadDim))
