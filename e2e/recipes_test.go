@@ -19,7 +19,7 @@ func TestEmbeddedRecipes(t *testing.T) {
 			if e.Summary == "" {
 				t.Error("the recipe opens without a comment that says what it is")
 			}
-			r, err := pipelines.OpenRecipe(e.Name, nil)
+			r, err := pipelines.OpenRecipe(t.Context(), e.Name, nil)
 			if err != nil {
 				t.Fatal(err)
 			}

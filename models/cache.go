@@ -61,6 +61,7 @@ type entry struct {
 	refs  int           // guarded by cache
 	ready chan struct{} // closed when model and err are set
 	model Model
+	here  *Copy // which a model may go on reading
 	err   error
 }
 
@@ -75,13 +76,20 @@ type Handle struct {
 // Acquire opens the model or shares the one already open. The first caller loads while later ones wait. When ref has a
 // digest the content must have it (DigestError).
 func Acquire(ctx context.Context, ref Ref) (*Handle, error) {
-	format, err := formatOf(ref.Path)
+	here, err := Fetch(ctx, ref)
 	if err != nil {
 		return nil, err
 	}
-	got, err := format.digest(ctx, ref.Path)
+	defer func() { here.Release() }() // unless the open model has it
+	format, err := formatOf(here.Path)
 	if err != nil {
 		return nil, err
+	}
+	got := here.Ref.Digest
+	if here.Path == ref.Path {
+		if got, err = format.digest(ctx, ref.Path); err != nil {
+			return nil, err
+		}
 	}
 	if ref.Digest != "" && ref.Digest != got {
 		return nil, &DigestError{Path: ref.Path, Want: ref.Digest, Got: got}
@@ -100,8 +108,10 @@ func Acquire(ctx context.Context, ref Ref) (*Handle, error) {
 	h := &Handle{Ref: ref, entry: e}
 
 	if !ok {
-		e.model, e.err = format.Open(ctx, ref.Path)
-		if e.err != nil {
+		e.model, e.err = format.Open(ctx, here.Path)
+		if e.err == nil {
+			e.here, here = here, &Copy{}
+		} else {
 			// A failed load is not remembered: the next caller tries again.
 			cache.Lock()
 			delete(cache.open, key)
@@ -148,11 +158,16 @@ func (h *Handle) Release() error {
 	if h.entry.model == nil {
 		return nil
 	}
+	defer h.entry.here.Release()
 	return h.entry.model.Close()
 }
 
-// Identify names what lies at a path, a directory, a file or an endpoint, with its digest.
+// Identify names what lies at a path, a directory, a file or an endpoint, here or elsewhere, with its digest.
 func Identify(ctx context.Context, path string) (Ref, error) {
+	if from, ok := elsewhereOf(path); ok {
+		digest, err := identify(ctx, from, path)
+		return Ref{Path: path, Digest: digest}, err
+	}
 	format, err := formatOf(path)
 	if err != nil {
 		return Ref{}, err
@@ -218,13 +233,17 @@ func Digest(path string) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		fmt.Fprintf(all, "%q %d %x\n", entry.Name(), size, sum)
+		addToDigest(all, entry.Name(), size, sum)
 		files++
 	}
 	if files == 0 {
 		return "", fmt.Errorf("%s holds no files", path)
 	}
 	return hex.EncodeToString(all.Sum(nil)), nil
+}
+
+func addToDigest(all io.Writer, name string, size int64, sum []byte) {
+	fmt.Fprintf(all, "%q %d %x\n", name, size, sum)
 }
 
 func fileSum(path string) ([]byte, int64, error) {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"path/filepath"
 
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
 
@@ -94,7 +93,7 @@ func (r Recipe) samplingNodes() []node {
 
 // groupsFile is where a round leaves what became of its prompts.
 func (at iteration) groupsFile(round int) string {
-	return filepath.Join(at.work, fmt.Sprintf("groups-%03d.jsonl", round))
+	return stage.JoinPath(at.work, fmt.Sprintf("groups-%03d.jsonl", round))
 }
 
 // roundOutput is where a round leaves the rows it keeps.
@@ -126,7 +125,7 @@ func (run *RunDir) sample(ctx context.Context, r Recipe, at *iteration) ([]beam.
 			return nil, fmt.Errorf("round %d: %w", round, err)
 		}
 		results = append(results, result)
-		groups, err := readGroups(at.groupsFile(round))
+		groups, err := readGroups(ctx, at.groupsFile(round))
 		if err != nil {
 			return nil, err
 		}
@@ -182,8 +181,8 @@ func (f *flow) readRounds() {
 }
 
 // readGroups reads what became of the prompts of a round; a round without prompts leaves no file.
-func readGroups(file string) ([]label.PromptGroup, error) {
-	groups, err := readLines[label.PromptGroup](file)
+func readGroups(ctx context.Context, file string) ([]label.PromptGroup, error) {
+	groups, err := stage.ReadLines[label.PromptGroup](ctx, file)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -191,13 +190,13 @@ func readGroups(file string) ([]label.PromptGroup, error) {
 }
 
 // closeLedger writes the ledger of an iteration from what its rounds have left.
-func (r Recipe) closeLedger(at iteration, show progress.Run) error {
+func (r Recipe) closeLedger(ctx context.Context, at iteration, show progress.Run) error {
 	if !r.keepsLedger() {
 		return nil
 	}
 	var all []label.PromptGroup
 	for round := range at.round + 1 {
-		groups, err := readGroups(at.groupsFile(round))
+		groups, err := readGroups(ctx, at.groupsFile(round))
 		if err != nil {
 			return err
 		}
@@ -215,17 +214,17 @@ func (r Recipe) closeLedger(at iteration, show progress.Run) error {
 	} else if l.Kept == 0 {
 		show.Note("iteration %d: no group of %d prompts is mixed; the update has nothing to learn from", at.number, l.Drawn)
 	}
-	return writeLedger(at.dir, l, all)
+	return writeLedger(ctx, at.dir, l, all)
 }
 
 // startSampling finds where in its source an iteration begins, and what a curriculum goes by.
-func (run *RunDir) startSampling(r Recipe, at *iteration) (err error) {
+func (run *RunDir) startSampling(ctx context.Context, r Recipe, at *iteration) (err error) {
 	at.first = at.number * r.Prompts.Count
 	if at.number == 0 {
 		return nil
 	}
 	if r.backfill() != nil { // rounds differ in number, so each iteration begins where the one before ended
-		before, err := ReadLedger(run.IterPath(at.number - 1))
+		before, err := ReadLedger(ctx, run.IterPath(at.number-1))
 		if err == nil && before == nil {
 			err = fmt.Errorf("iteration %d left no %s", at.number-1, ledgerName)
 		}
@@ -235,7 +234,7 @@ func (run *RunDir) startSampling(r Recipe, at *iteration) (err error) {
 		at.first = before.Next
 	}
 	if r.Prompts.Curriculum != nil {
-		at.history, err = run.writeHistory(r, at.number, at.work)
+		at.history, err = run.writeHistory(ctx, r, at.number, at.work)
 	}
 	return err
 }

@@ -67,7 +67,7 @@ func iterateNoting(t *testing.T, run, text string, sets ...string) string {
 
 func files(t *testing.T, run string, iteration int) map[string]string {
 	t.Helper()
-	m, _, err := (&RunDir{Path: run}).ReadManifest(iteration)
+	m, _, err := (&RunDir{Path: run}).ReadManifest(t.Context(), iteration)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,11 +77,11 @@ func files(t *testing.T, run string, iteration int) map[string]string {
 // checkLedger holds a ledger to its lines, and both to the rows of the batch.
 func checkLedger(t *testing.T, dir string, samples int) show.Ledger {
 	t.Helper()
-	l, err := ReadLedger(dir)
+	l, err := ReadLedger(t.Context(), dir)
 	if err != nil || l == nil {
 		t.Fatal(err, l)
 	}
-	groups, err := readLines[label.PromptGroup](filepath.Join(dir, groupsName))
+	groups, err := stage.ReadLines[label.PromptGroup](t.Context(), filepath.Join(dir, groupsName))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -117,7 +117,7 @@ func checkLedger(t *testing.T, dir string, samples int) show.Ledger {
 	if rounds != l.Drawn || levels != l.Drawn || len(groups) != l.Drawn || len(kept) != l.Kept {
 		t.Errorf("%d drawn and %d kept; rounds %d, levels %d, lines %d of which %d kept", l.Drawn, l.Kept, rounds, levels, len(groups), len(kept))
 	}
-	names, err := rowFiles(dir, batchName)
+	names, err := rowFiles(t.Context(), dir, batchName)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -177,7 +177,7 @@ func TestBackfill(t *testing.T) {
 	if first.Kept > 7 || first.Kept < 7 && first.Note == "" || len(first.Rounds) < 2 {
 		t.Errorf("%+v; want 7 groups of more than one round, or a note", first)
 	}
-	m, err := measurementsOf(whole)
+	m, err := measurementsOf(t.Context(), whole)
 	if err != nil || m[0].Metrics["groups_kept"] != float64(first.Kept) || m[0].Metrics["rounds"] != float64(len(first.Rounds)) {
 		t.Errorf("metrics %v, %v", m, err)
 	}
@@ -201,7 +201,7 @@ func TestBackfill(t *testing.T) {
 		a, b := files(t, whole, i), files(t, sharded, i)
 		var rows [2][]byte
 		for k, run := range []string{whole, sharded} {
-			names, err := rowFiles((&RunDir{Path: run}).IterPath(i), batchName)
+			names, err := rowFiles(t.Context(), (&RunDir{Path: run}).IterPath(i), batchName)
 			if err != nil || len(names) != 1+2*k {
 				t.Fatalf("iteration %d: files %v, %v", i, names, err)
 			}
@@ -307,7 +307,7 @@ func TestSourceEnds(t *testing.T) {
 	text = strings.Replace(text, "{backfill: {groups: 7, rounds: 3}}", "{}", 1)
 	run := filepath.Join(dir, "run")
 	notes := iterateNoting(t, run, text)
-	done, err := (&RunDir{Path: run}).Committed()
+	done, err := (&RunDir{Path: run}).Committed(t.Context())
 	if err != nil || len(done) != 2 {
 		t.Fatalf("%d iterations, %v; want 4 prompts, 2 prompts, and the end", len(done), err)
 	}
@@ -322,7 +322,7 @@ func TestSourceEnds(t *testing.T) {
 	evaluated := filepath.Join(dir, "evaluated")
 	sets := []string{"prompts.file.test_share=0.4", "prompts.count=2", "iterations=9", "evaluate.every=7", "evaluate.prompts=2", "evaluate.samples=2"}
 	iterateNoting(t, evaluated, text, sets...)
-	measured, err := measurementsOf(evaluated)
+	measured, err := measurementsOf(t.Context(), evaluated)
 	if err != nil || len(measured) < 3 || len(measured) > 5 { // with the start
 		t.Fatalf("%d measurements, %v", len(measured), err)
 	}
@@ -332,7 +332,7 @@ func TestSourceEnds(t *testing.T) {
 		}
 	}
 	last := (&RunDir{Path: evaluated}).IterPath(len(measured) - 2)
-	digest, err := digestFile(filepath.Join(last, metricsName))
+	digest, err := stage.FileDigest(t.Context(), stage.FileInfo{Path: filepath.Join(last, metricsName)})
 	if manifest := files(t, evaluated, len(measured)-2); err != nil || manifest[metricsName] != digest {
 		t.Errorf("the manifest has other metrics: %v", err)
 	}

@@ -39,10 +39,11 @@ func (r Recipe) places() []place {
 }
 
 // sameVocabulary checks that token ids mean to every model of the recipe what they mean to the policy: what one has sampled
-// another scores, token by token. Models that an earlier run has yet to write are checked when the run starts.
-func (r Recipe) sameVocabulary() error {
+// another scores, token by token. Models that an earlier run has yet to write, and those in buckets, are checked when the
+// run starts.
+func (r Recipe) sameVocabulary(ctx context.Context, buckets bool) error {
 	places := r.places()
-	policy, err := places[0].model.vocabulary()
+	policy, err := places[0].model.vocabulary(ctx, buckets)
 	if err != nil {
 		return configErrorf("policy", "%v", err)
 	}
@@ -54,7 +55,7 @@ func (r Recipe) sameVocabulary() error {
 		if p.model.Path != "" && p.model.Path == r.Policy.Path {
 			continue
 		}
-		tok, err := p.model.vocabulary()
+		tok, err := p.model.vocabulary(ctx, buckets)
 		if err != nil {
 			return configErrorf(p.path, "%v", err)
 		}

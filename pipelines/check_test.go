@@ -43,7 +43,7 @@ func writtenModel(t *testing.T) string {
 		t.Fatal(err)
 	}
 	dir := filepath.Join(t.TempDir(), "model")
-	if err := r.Reward.Model.write(dir, 3); err != nil {
+	if err := r.Reward.Model.write(t.Context(), dir, 3); err != nil {
 		t.Fatal(err)
 	}
 	return dir
@@ -82,7 +82,7 @@ func TestRefreshOfAnEndpoint(t *testing.T) {
 		if err := Iterate(context.Background(), r, progress.Silent()); err != nil {
 			t.Fatal(err)
 		}
-		result, err := ReadRefresh(r.Run)
+		result, err := ReadRefresh(t.Context(), r.Run)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -149,7 +149,7 @@ func TestOtherTokenizers(t *testing.T) {
 	other := filepath.Join(t.TempDir(), "other")
 	m := Model{Tokenizer: "bytes", New: map[string]any{"model_type": "llama", "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
 		"num_key_value_heads": 1, "intermediate_size": 24, "rms_norm_eps": 1e-6, "rope_theta": 10000, "max_position_embeddings": 64, "tie_word_embeddings": false}}
-	if err := m.write(other, 1); err != nil {
+	if err := m.write(t.Context(), other, 1); err != nil {
 		t.Fatal(err)
 	}
 	same := writtenModel(t)
@@ -165,7 +165,7 @@ func TestOtherTokenizers(t *testing.T) {
 		{"seft", "seft.source", []string{"seft.source={path: " + other + "}"}},
 	} {
 		t.Run(c.recipe, func(t *testing.T) {
-			_, err := OpenRecipe(c.recipe, append([]string{"policy.path=" + same}, c.sets...))
+			_, err := OpenRecipe(t.Context(), c.recipe, append([]string{"policy.path=" + same}, c.sets...))
 			if err == nil || !strings.HasPrefix(err.Error(), c.place+": has another vocabulary (") {
 				t.Errorf("error %v", err)
 			}
@@ -173,7 +173,7 @@ func TestOtherTokenizers(t *testing.T) {
 			for _, s := range c.sets {
 				sets = append(sets, strings.ReplaceAll(s, other, same))
 			}
-			if _, err := OpenRecipe(c.recipe, sets); err != nil {
+			if _, err := OpenRecipe(t.Context(), c.recipe, sets); err != nil {
 				t.Errorf("models of one vocabulary: %v", err)
 			}
 		})
@@ -187,14 +187,14 @@ func TestEndpointsAreNotTrained(t *testing.T) {
 		{"distrl", "reward.path=" + endpoint, "reward.path: an endpoint cannot be trained"},
 		{"ipvrm-refresh", "policy.path=" + endpoint, "reward.path: is missing"},
 	} {
-		if _, err := OpenRecipe(c.recipe, []string{c.set}); err == nil || !strings.HasPrefix(err.Error(), c.want) {
+		if _, err := OpenRecipe(t.Context(), c.recipe, []string{c.set}); err == nil || !strings.HasPrefix(err.Error(), c.want) {
 			t.Errorf("%s: %v", c.set, err)
 		}
 	}
 }
 
 func TestTrainMemory(t *testing.T) {
-	r, err := OpenRecipe("distrl", []string{"policy.path=" + writtenModel(t), "reward.path=" + writtenModel(t), "update.lora={rank: 2, alpha: 4}"})
+	r, err := OpenRecipe(t.Context(), "distrl", []string{"policy.path=" + writtenModel(t), "reward.path=" + writtenModel(t), "update.lora={rank: 2, alpha: 4}"})
 	if err != nil {
 		t.Fatal(err)
 	}

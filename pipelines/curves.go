@@ -1,10 +1,10 @@
 package pipelines
 
 import (
-	"os"
-	"path/filepath"
+	"context"
 
 	"github.com/millrace/millrace/pipelines/telemetry"
+	"github.com/millrace/millrace/transforms/stage"
 	"github.com/millrace/millrace/transforms/update"
 )
 
@@ -17,15 +17,15 @@ type curves struct {
 
 // add draws an iteration: what was measured, over the iterations done, and every optimizer step. What cannot be read is
 // left out; whoever needs it will say so.
-func (c *curves) add(number int) {
+func (c *curves) add(ctx context.Context, number int) {
 	dir := c.run.IterPath(number)
-	info, err := os.Stat(filepath.Join(dir, manifestName))
+	info, err := stage.Stat(ctx, stage.JoinPath(dir, manifestName))
 	if err != nil {
 		return
 	}
-	at := info.ModTime()
+	at := info.Modified
 	var points []telemetry.Point
-	measured, _ := readLines[Measurement](filepath.Join(dir, metricsName))
+	measured, _ := stage.ReadLines[Measurement](ctx, stage.JoinPath(dir, metricsName))
 	for _, m := range measured {
 		for _, name := range sortedKeys(m.Metrics) {
 			points = append(points, telemetry.Point{At: at, Step: m.Iterations, Curve: name, Value: m.Metrics[name]})
@@ -35,7 +35,7 @@ func (c *curves) add(number int) {
 		c.steps = map[string]int{}
 	}
 	for _, role := range []string{"policy", "reward", "reviser"} {
-		steps, _ := readLines[update.StepRecord](update.Job{Dir: dir, Role: role}.StepsFile())
+		steps, _ := stage.ReadLines[update.StepRecord](ctx, update.Job{Dir: dir, Role: role}.StepsFile())
 		for _, s := range steps {
 			c.steps[role]++
 			draw := func(name string, x float64) {

@@ -1,6 +1,7 @@
 package pipelines
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
@@ -70,13 +71,13 @@ func (d Distill) validate() error {
 }
 
 // teachers opens the models of a distillation.
-func (r Recipe) teachers(at *iteration) (err error) {
-	if at.teacher, err = r.Distill.Teacher.open("", r.Seed); err != nil {
+func (r Recipe) teachers(ctx context.Context, at *iteration) (err error) {
+	if at.teacher, err = r.Distill.Teacher.open(ctx, "", r.Seed); err != nil {
 		return err
 	}
 	at.sampler = at.teacher
 	if r.Distill.Reference != nil {
-		if at.teacherReference, err = r.Distill.Reference.open("", r.Seed); err != nil {
+		if at.teacherReference, err = r.Distill.Reference.open(ctx, "", r.Seed); err != nil {
 			return err
 		}
 		at.sampler = at.teacherReference

@@ -1,6 +1,7 @@
 package pipelines
 
 import (
+	"context"
 	"embed"
 	"errors"
 	"os"
@@ -8,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/millrace/millrace/models/losses"
+	"github.com/millrace/millrace/transforms/stage"
 )
 
 //go:embed recipes/*.yaml
@@ -58,9 +60,9 @@ func summaryOf(text string) string {
 }
 
 // OpenRecipe is LoadRecipe for a file, or else for the embedded recipe of that name.
-func OpenRecipe(name string, sets []string) (Recipe, error) {
-	if info, err := os.Stat(name); err == nil && !info.IsDir() {
-		return LoadRecipe(name, sets)
+func OpenRecipe(ctx context.Context, name string, sets []string) (Recipe, error) {
+	if info, err := os.Stat(name); stage.IsURL(name) || err == nil && !info.IsDir() {
+		return LoadRecipe(ctx, name, sets)
 	}
 	var names []string
 	for _, e := range EmbeddedRecipes() {

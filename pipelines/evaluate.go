@@ -3,11 +3,12 @@ package pipelines
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
+	"github.com/google/uuid"
 
 	"github.com/millrace/millrace/models"
 	"github.com/millrace/millrace/models/keyed"
@@ -34,14 +35,22 @@ func (r Recipe) Measure(ctx context.Context, policy, reward models.Ref, work str
 
 // measureIn measures in a scratch directory that is made for it and removed.
 func (r Recipe) measureIn(ctx context.Context, s subject, work string) (Evaluation, error) {
-	if err := os.RemoveAll(work); err != nil {
+	if err := errors.Join(stage.RemoveAll(ctx, work), stage.MakeDirectory(work)); err != nil {
 		return Evaluation{}, err
 	}
-	if err := os.MkdirAll(work, 0o755); err != nil {
-		return Evaluation{}, err
+	e, err := r.measureSubject(ctx, s, work)
+	return e, errors.Join(err, stage.RemoveAll(ctx, work))
+}
+
+// Scratch makes a directory for an evaluation, where the workers can reach it: on this machine, or where the run lies if the
+// workers are elsewhere. Remove removes it.
+func (r Recipe) Scratch() (dir string, remove func() error, err error) {
+	if r.Runner.InProcess() || !stage.IsURL(r.Run) {
+		dir, err = os.MkdirTemp("", "millrace-eval-")
+	} else {
+		dir = stage.JoinPath(r.Run, "eval-"+uuid.NewString())
 	}
-	defer os.RemoveAll(work)
-	return r.measureSubject(ctx, s, work)
+	return dir, func() error { return stage.RemoveAll(context.Background(), dir) }, err
 }
 
 // subject is what an evaluation measures.
@@ -67,13 +76,13 @@ func (r Recipe) measureSubject(ctx context.Context, subject subject, work string
 	for _, n := range nodes {
 		n.add(f)
 	}
-	file := filepath.Join(work, "evaluation.json")
+	file := stage.JoinPath(work, "evaluation.json")
 	stage.End(f.scope, beam.ParDo(f.scope, &saveSumsFn{File: file}, evaluate.Apply(f.scope, c, f.rows)))
 	result, err := execute(ctx, evaluationPipeline, pipeline, r.Runner)
 	if err != nil {
 		return Evaluation{}, err
 	}
-	raw, err := os.ReadFile(file)
+	raw, err := stage.ReadFile(ctx, file, maxSumsBytes)
 	if err != nil {
 		return Evaluation{}, err
 	}
@@ -90,6 +99,9 @@ func (r Recipe) measureSubject(ctx context.Context, subject subject, work string
 	}
 	return e, nil
 }
+
+// maxSumsBytes bounds the sums of an evaluation, of which every prompt has a few hundred bytes.
+const maxSumsBytes = 1 << 30
 
 // evaluationKey keeps the random numbers of evaluations apart from those of training.
 const evaluationKey = 1 << 62

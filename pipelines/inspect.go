@@ -3,13 +3,16 @@ package pipelines
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 
 	"github.com/apache/arrow/go/v15/arrow"
 	"github.com/apache/arrow/go/v15/arrow/array"
+	"github.com/apache/arrow/go/v15/arrow/memory"
 	"github.com/apache/arrow/go/v15/parquet/file"
 	"github.com/apache/arrow/go/v15/parquet/pqarrow"
 
@@ -68,26 +71,31 @@ type ColumnSummary struct {
 // Inspect says what a model directory, a weights file or a file of rows holds.
 func Inspect(ctx context.Context, path string) (Inspection, error) {
 	in := Inspection{Path: path}
-	info, err := os.Stat(path)
+	if found, err := existing(ctx, path); err != nil {
+		return in, err
+	} else if found == "" {
+		return in, &fs.PathError{Op: "inspect", Path: path, Err: fs.ErrNotExist}
+	}
+	single, err := isFile(ctx, path)
 	if err != nil {
 		return in, err
 	}
 	switch {
-	case info.IsDir():
+	case !single:
 		in.Kind = "model"
-		err = in.model()
+		err = in.fetched(ctx, in.model)
 	case strings.HasSuffix(path, ".gguf"):
 		in.Kind = "gguf"
-		err = in.gguf()
+		err = in.fetched(ctx, in.gguf)
 	case strings.HasSuffix(path, ".safetensors"):
 		in.Kind = "safetensors"
-		err = in.weights()
-	case filepath.Base(path) == ledgerName:
+		err = in.fetched(ctx, in.weights)
+	case stage.BasePath(path) == ledgerName:
 		in.Kind = "ledger"
-		in.Ledger, err = ReadLedger(filepath.Dir(path))
+		in.Ledger, err = ReadLedger(ctx, stage.ParentPath(path))
 	case strings.HasSuffix(path, "."+recordio.Parquet):
 		in.Kind = recordio.Parquet
-		err = in.parquet()
+		err = in.parquet(ctx)
 	case strings.HasSuffix(path, "."+recordio.Arrow):
 		in.Kind = recordio.Arrow
 		err = in.arrow(ctx)
@@ -97,6 +105,29 @@ func Inspect(ctx context.Context, path string) (Inspection, error) {
 	return in, err
 }
 
+// isFile reports whether there is a file of that name, rather than a directory.
+func isFile(ctx context.Context, path string) (bool, error) {
+	if !stage.IsURL(path) {
+		info, err := os.Stat(path)
+		return err == nil && !info.IsDir(), err
+	}
+	_, err := stage.Stat(ctx, path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// fetched looks at a model, or a part of one, on this machine.
+func (in *Inspection) fetched(ctx context.Context, look func(path string) error) error {
+	here, err := models.Fetch(ctx, models.Ref{Path: in.Path})
+	if err != nil {
+		return err
+	}
+	defer here.Release()
+	return look(here.Path)
+}
+
 // part notes a part of a model that cannot be read: the others are still worth showing.
 func (in *Inspection) part(name string, err error) {
 	if err != nil {
@@ -104,8 +135,8 @@ func (in *Inspection) part(name string, err error) {
 	}
 }
 
-func (in *Inspection) model() error {
-	raw, err := os.ReadFile(filepath.Join(in.Path, "config.json"))
+func (in *Inspection) model(path string) error {
+	raw, err := os.ReadFile(filepath.Join(path, "config.json"))
 	if err != nil {
 		return fmt.Errorf("not a model directory: %w", err)
 	}
@@ -113,15 +144,15 @@ func (in *Inspection) model() error {
 		return fmt.Errorf("%s: config.json is not valid JSON", in.Path)
 	}
 	in.Config = raw
-	in.Digest, err = models.Digest(in.Path)
+	in.Digest, err = models.Digest(path)
 	in.part("digest", err)
-	in.part("weights", in.weights())
-	in.tokenizer()
+	in.part("weights", in.weights(path))
+	in.tokenizer(path)
 	return nil
 }
 
-func (in *Inspection) tokenizer() {
-	tok, err := tokenizer.Load(in.Path)
+func (in *Inspection) tokenizer(path string) {
+	tok, err := tokenizer.Load(path)
 	if err != nil {
 		in.part("tokenizer", err)
 		return
@@ -129,8 +160,8 @@ func (in *Inspection) tokenizer() {
 	in.Tokenizer = &TokenizerSummary{Vocabulary: tok.VocabSize(), EOS: tok.EOS(), BOS: tok.BOS(), ChatTemplate: tok.ChatTemplate() != "", Digest: tokenizer.VocabDigest(tok)}
 }
 
-func (in *Inspection) weights() error {
-	f, err := safetensors.Open(in.Path)
+func (in *Inspection) weights(path string) error {
+	f, err := safetensors.Open(path)
 	if err != nil {
 		return err
 	}
@@ -155,8 +186,8 @@ func (in *Inspection) tensor(name, typ string, shape []int, bytes int) {
 	in.Tensors = append(in.Tensors, TensorSummary{Name: name, Type: typ, Shape: shape})
 }
 
-func (in *Inspection) gguf() error {
-	f, err := gguf.Open(in.Path)
+func (in *Inspection) gguf(path string) error {
+	f, err := gguf.Open(path)
 	if err != nil {
 		return err
 	}
@@ -168,41 +199,32 @@ func (in *Inspection) gguf() error {
 		}
 		in.tensor(t.Name, fmt.Sprint(t.Type), t.Shape, len(t.Data))
 	}
-	in.Digest, err = models.Digest(in.Path)
+	in.Digest, err = models.Digest(path)
 	in.part("digest", err)
 	if c, err := f.Checkpoint(); err != nil {
 		in.part("config", err)
 	} else {
 		in.Config = c.Config()
 	}
-	in.tokenizer()
+	in.tokenizer(path)
 	return nil
 }
 
 // parquet reads the footer only.
-func (in *Inspection) parquet() (err error) {
-	defer func() {
-		if p := recover(); p != nil { // the decoder panics on some corrupt files
-			err = fmt.Errorf("%s: corrupt Parquet file: %v", in.Path, p)
+func (in *Inspection) parquet(ctx context.Context) error {
+	err := stage.ReadParquet(ctx, in.Path, func(r *file.Reader, _ memory.Allocator) error {
+		schema, err := pqarrow.FromParquet(r.MetaData().Schema, nil, r.MetaData().KeyValueMetadata())
+		if err != nil {
+			return err
 		}
-	}()
-	f, err := os.Open(in.Path)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	r, err := file.NewParquetReader(f)
+		in.Rows, in.RowGroups = r.NumRows(), r.NumRowGroups()
+		in.schema(schema)
+		in.part("metadata", in.meta(schema.Metadata()))
+		return nil
+	})
 	if err != nil {
 		return fmt.Errorf("%s: %w", in.Path, err)
 	}
-	defer r.Close()
-	schema, err := pqarrow.FromParquet(r.MetaData().Schema, nil, r.MetaData().KeyValueMetadata())
-	if err != nil {
-		return fmt.Errorf("%s: %w", in.Path, err)
-	}
-	in.Rows, in.RowGroups = r.NumRows(), r.NumRowGroups()
-	in.schema(schema)
-	in.part("metadata", in.meta(schema.Metadata()))
 	return nil
 }
 

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
@@ -40,17 +38,23 @@ const runNameLength = 16
 // Iterate runs the recipe's iterations from the last committed one on. A directory without a manifest is done again and
 // gives the same bytes.
 func Iterate(ctx context.Context, r Recipe, show progress.Run) (err error) {
-	if err := errors.Join(r.sameVocabulary(), r.CheckEndpoints(ctx)); err != nil { // models may be there that were not when the recipe was read
+	if err := errors.Join(r.sameVocabulary(ctx, true), r.CheckEndpoints(ctx)); err != nil { // models may be there that were not when the recipe was read
 		return err
 	}
-	run, err := OpenRun(r.Run)
+	run, ctx, err := OpenRun(ctx, r.Run)
 	if err != nil {
 		return err
 	}
-	defer run.Close()
+	defer func() {
+		var lost *stage.LockLostError
+		if errors.As(context.Cause(ctx), &lost) {
+			err = lost // which is why whatever failed was cancelled
+		}
+		err = errors.Join(err, run.Close())
+	}()
 	r.Runner.Job = "millrace-" + digestBytes([]byte(run.Path))[:16]
 	if !r.Keep {
-		if err := run.Tidy(); err != nil {
+		if err := run.Tidy(ctx); err != nil {
 			return err
 		}
 	}
@@ -58,10 +62,10 @@ func Iterate(ctx context.Context, r Recipe, show progress.Run) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := run.WriteConfig(resolved); err != nil {
+	if err := run.WriteConfig(ctx, resolved); err != nil {
 		return err
 	}
-	done, err := run.Committed()
+	done, err := run.Committed(ctx)
 	if err != nil {
 		return err
 	}
@@ -70,7 +74,7 @@ func Iterate(ctx context.Context, r Recipe, show progress.Run) (err error) {
 	defer func() { told.Close(err) }()
 	drawn := curves{run: run, to: told}
 	for _, i := range done {
-		drawn.add(i)
+		drawn.add(ctx, i)
 	}
 	bar := show.Bar("iterations", int64(r.Iterations))
 	defer bar.Done()
@@ -88,7 +92,7 @@ func Iterate(ctx context.Context, r Recipe, show progress.Run) (err error) {
 		if errors.As(err, &exhausted) && i > 0 {
 			end(false, nil)
 			show.Note("%v; the run ends after %d of %d iterations", err, i, r.Iterations)
-			if err := os.RemoveAll(run.IterPath(i)); err != nil {
+			if err := stage.RemoveAll(ctx, run.IterPath(i)); err != nil {
 				return err
 			}
 			last, err := run.finish(ctx, r.at(i-1), i-1, config)
@@ -104,7 +108,7 @@ func Iterate(ctx context.Context, r Recipe, show progress.Run) (err error) {
 		}
 		last := measured[len(measured)-1]
 		told.Measured(last.Metrics)
-		drawn.add(i)
+		drawn.add(ctx, i)
 		if text := r.marginWarning(last); text != "" && !warned {
 			show.Note("%s", text)
 			warned = true
@@ -117,11 +121,11 @@ func Iterate(ctx context.Context, r Recipe, show progress.Run) (err error) {
 // iterate does one iteration and commits it. It returns what was measured, and how fast responses were sampled.
 func (run *RunDir) iterate(ctx context.Context, r Recipe, number int, config string, show progress.Run, named map[string]bool) ([]Measurement, []progress.Field, error) {
 	r = r.at(number)
-	dir, err := run.Begin(number)
+	dir, err := run.Begin(ctx, number)
 	if err != nil {
 		return nil, nil, err
 	}
-	at, err := run.start(r, number, dir, config)
+	at, err := run.start(ctx, r, number, dir, config)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -140,7 +144,7 @@ func (run *RunDir) iterate(ctx context.Context, r Recipe, number int, config str
 	if err := r.checkDrawn(at, results, show, named); err != nil {
 		return nil, nil, err
 	}
-	if err := r.closeLedger(at, show); err != nil {
+	if err := r.closeLedger(ctx, at, show); err != nil {
 		return nil, nil, err
 	}
 	measured, err := run.measure(ctx, r, at)
@@ -148,15 +152,15 @@ func (run *RunDir) iterate(ctx context.Context, r Recipe, number int, config str
 		return nil, nil, err
 	}
 	if r.Kind == Refresh {
-		if err := r.decide(at, measured[len(measured)-1]); err != nil {
+		if err := r.decide(ctx, at, measured[len(measured)-1]); err != nil {
 			return nil, nil, err
 		}
 	}
-	_, parent, err := run.parent(number)
+	_, parent, err := run.parent(ctx, number)
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := run.Commit(Manifest{Iteration: number, Seed: r.Seed, Config: config, Parent: parent}, r.Keep); err != nil {
+	if err := run.Commit(ctx, Manifest{Iteration: number, Seed: r.Seed, Config: config, Parent: parent}, r.Keep); err != nil {
 		return nil, nil, err
 	}
 	return measured, speed(results), nil
@@ -183,7 +187,7 @@ func speed(results []beam.PipelineResult) []progress.Field {
 func (run *RunDir) measure(ctx context.Context, r Recipe, at iteration) ([]Measurement, error) {
 	var out []Measurement
 	held := r.Evaluate.Every > 0
-	scratch := filepath.Join(at.work, "evaluation")
+	scratch := stage.JoinPath(at.work, "evaluation")
 	if held && at.number == 0 && (r.Kind == Policy || r.Kind == Evolve) {
 		start := Measurement{Metrics: map[string]float64{}}
 		e, err := r.Measure(ctx, at.policy, models.Ref{}, scratch)
@@ -205,16 +209,17 @@ func (run *RunDir) measure(ctx context.Context, r Recipe, at iteration) ([]Measu
 		after.evaluated(r, e)
 	}
 	out = append(out, after)
-	return out, writeLines(filepath.Join(at.dir, metricsName), out)
+	return out, stage.WriteLines(ctx, stage.JoinPath(at.dir, metricsName), out)
 }
 
 // finish evaluates what the last committed iteration has left, where its turn has not come and the run ends with it. The
 // iteration is not committed while its metrics are replaced: should the process die then, it is done again.
 func (run *RunDir) finish(ctx context.Context, r Recipe, number int, config string) (Measurement, error) {
 	dir := run.IterPath(number)
-	measured, err := readLines[Measurement](filepath.Join(dir, metricsName))
+	metrics, manifest := stage.JoinPath(dir, metricsName), stage.JoinPath(dir, manifestName)
+	measured, err := stage.ReadLines[Measurement](ctx, metrics)
 	if err == nil && len(measured) == 0 {
-		err = fmt.Errorf("%s is empty", filepath.Join(dir, metricsName))
+		err = fmt.Errorf("%s is empty", metrics)
 	}
 	if err != nil {
 		return Measurement{}, err
@@ -223,41 +228,41 @@ func (run *RunDir) finish(ctx context.Context, r Recipe, number int, config stri
 	if r.Evaluate.Every == 0 || last.Evaluation != nil {
 		return *last, nil
 	}
-	work := filepath.Join(dir, workName)
-	if err := os.MkdirAll(work, 0o755); err != nil {
+	work := stage.JoinPath(dir, workName)
+	if err := stage.MakeDirectory(work); err != nil {
 		return *last, err
 	}
-	at, err := run.start(r, number, dir, config)
+	at, err := run.start(ctx, r, number, dir, config)
 	if err != nil {
 		return *last, err
 	}
-	e, err := r.measureTrained(ctx, at, filepath.Join(work, "evaluation"))
+	e, err := r.measureTrained(ctx, at, stage.JoinPath(work, "evaluation"))
 	if err != nil {
 		return *last, err
 	}
 	last.evaluated(r, e)
-	m, _, err := run.ReadManifest(number)
+	m, _, err := run.ReadManifest(ctx, number)
 	if err != nil {
 		return *last, err
 	}
-	if err := os.Remove(filepath.Join(dir, manifestName)); err != nil {
+	if err := stage.RemoveFile(ctx, manifest); err != nil {
 		return *last, err
 	}
-	if err := writeLines(filepath.Join(dir, metricsName), measured); err != nil {
+	if err := stage.WriteLines(ctx, metrics, measured); err != nil {
 		return *last, err
 	}
 	if r.Kind == Refresh {
-		if err := r.decide(at, *last); err != nil {
+		if err := r.decide(ctx, at, *last); err != nil {
 			return *last, err
 		}
 	}
-	return *last, run.Commit(m, r.Keep)
+	return *last, run.Commit(ctx, m, r.Keep)
 }
 
 // measureTrained measures the model that the iteration trained.
 func (r Recipe) measureTrained(ctx context.Context, at iteration, scratch string) (Evaluation, error) {
 	if r.Kind == Refresh {
-		reward, err := committed(at.dir, "reward")
+		reward, err := committed(ctx, at.dir, "reward")
 		if err != nil {
 			return Evaluation{}, err
 		}
@@ -266,7 +271,7 @@ func (r Recipe) measureTrained(ctx context.Context, at iteration, scratch string
 	if r.trains() == "reviser" {
 		return r.Measure(ctx, at.policy, models.Ref{}, scratch)
 	}
-	policy, err := committed(at.dir, "policy")
+	policy, err := committed(ctx, at.dir, "policy")
 	if err != nil {
 		return Evaluation{}, err
 	}
@@ -284,23 +289,23 @@ func fields(m Measurement) []progress.Field {
 	return out
 }
 
-func (run *RunDir) parent(number int) (Manifest, string, error) {
+func (run *RunDir) parent(ctx context.Context, number int) (Manifest, string, error) {
 	if number == 0 {
 		return Manifest{}, "", nil
 	}
-	return run.ReadManifest(number - 1)
+	return run.ReadManifest(ctx, number-1)
 }
 
 // start finds the models an iteration begins with: those of the committed iteration before it, or the recipe's.
-func (run *RunDir) start(r Recipe, number int, dir, config string) (iteration, error) {
-	at := iteration{number: number, seed: uint64(keyed.New(r.Seed).With(uint64(number))), dir: dir, work: filepath.Join(dir, workName),
+func (run *RunDir) start(ctx context.Context, r Recipe, number int, dir, config string) (iteration, error) {
+	at := iteration{number: number, seed: uint64(keyed.New(r.Seed).With(uint64(number))), dir: dir, work: stage.JoinPath(dir, workName),
 		meta: schemas.Meta{Run: config[:runNameLength], Iteration: number, Seed: r.Seed}}
-	err := run.startSampling(r, &at)
+	err := run.startSampling(ctx, r, &at)
 	if err != nil {
 		return at, err
 	}
 	if r.Kind == Evolve {
-		err := run.seftStart(r, &at)
+		err := run.seftStart(ctx, r, &at)
 		return at, err
 	}
 	role := r.trains()
@@ -309,46 +314,50 @@ func (run *RunDir) start(r Recipe, number int, dir, config string) (iteration, e
 		before = run.IterPath(number - 1)
 	}
 	if before != "" && role == "policy" {
-		if at.policy, err = committed(before, "policy"); err != nil {
+		if at.policy, err = committed(ctx, before, "policy"); err != nil {
 			return at, err
 		}
-		at.policyState = existing(filepath.Join(before, "optimizer-policy"))
-	} else if at.policy, err = r.Policy.open(filepath.Join(run.Path, "start-policy"), r.Seed); err != nil {
+		if at.policyState, err = existing(ctx, stage.JoinPath(before, "optimizer-policy")); err != nil {
+			return at, err
+		}
+	} else if at.policy, err = r.Policy.open(ctx, stage.JoinPath(run.Path, "start-policy"), r.Seed); err != nil {
 		return at, err
 	}
 	if r.scoresCritic() {
-		if at.policy, err = withScalarHead(at.policy, filepath.Join(run.Path, "start-critic")); err != nil {
+		if at.policy, err = withScalarHead(ctx, at.policy, stage.JoinPath(run.Path, "start-critic")); err != nil {
 			return at, err
 		}
 	}
 	at.sampler = at.policy
 	if r.Distill != nil {
-		if err := r.teachers(&at); err != nil {
+		if err := r.teachers(ctx, &at); err != nil {
 			return at, err
 		}
 	}
 	at.frozen = at.policy
 	if before != "" && role == "policy" { // the reference is what the run started from
-		if at.frozen, err = r.startPolicy(run.Path); err != nil {
+		if at.frozen, err = r.startPolicy(ctx, run.Path); err != nil {
 			return at, err
 		}
 	}
 	if r.Reward != nil {
 		if before != "" && (role == "reward" || r.Reward.Update != nil) {
-			if at.reward, err = committed(before, "reward"); err != nil {
+			if at.reward, err = committed(ctx, before, "reward"); err != nil {
 				return at, err
 			}
-			at.rewardState = existing(filepath.Join(before, "optimizer-reward"))
+			if at.rewardState, err = existing(ctx, stage.JoinPath(before, "optimizer-reward")); err != nil {
+				return at, err
+			}
 		} else if r.Reward.Path == "" && r.Reward.New == nil {
 			at.reward = at.policy
-		} else if at.reward, err = r.Reward.Model.open(filepath.Join(run.Path, "start-reward"), r.Seed); err != nil {
+		} else if at.reward, err = r.Reward.Model.open(ctx, stage.JoinPath(run.Path, "start-reward"), r.Seed); err != nil {
 			return at, err
-		} else if err := promoted(at.reward.Path); err != nil && r.Kind == Policy {
+		} else if err := promoted(ctx, at.reward.Path); err != nil && r.Kind == Policy {
 			return at, err
 		}
 	}
 	if r.Frozen != nil {
-		if at.frozen, err = r.Frozen.open(filepath.Join(run.Path, "start-reference"), r.Seed); err != nil {
+		if at.frozen, err = r.Frozen.open(ctx, stage.JoinPath(run.Path, "start-reference"), r.Seed); err != nil {
 			return at, err
 		}
 	}
@@ -356,42 +365,41 @@ func (run *RunDir) start(r Recipe, number int, dir, config string) (iteration, e
 }
 
 // committed is a model that an iteration left.
-func committed(dir, role string) (models.Ref, error) {
-	m := Model{Path: filepath.Join(dir, role)}
-	return m.open("", 0)
+func committed(ctx context.Context, dir, role string) (models.Ref, error) {
+	return Model{Path: stage.JoinPath(dir, role)}.open(ctx, "", 0)
 }
 
 // startPolicy is the policy that a run started from.
-func (r Recipe) startPolicy(run string) (models.Ref, error) {
+func (r Recipe) startPolicy(ctx context.Context, run string) (models.Ref, error) {
 	if r.Policy.New != nil {
-		return committed(run, "start-policy")
+		return committed(ctx, run, "start-policy")
 	}
-	return r.Policy.open("", 0)
+	return r.Policy.open(ctx, "", 0)
 }
 
 // withScalarHead gives a model without a scalar head one of zeros, written to dir; one that has it is left as it is.
-func withScalarHead(ref models.Ref, dir string) (models.Ref, error) {
-	m, err := local.Load(ref.Path)
+func withScalarHead(ctx context.Context, ref models.Ref, dir string) (models.Ref, error) {
+	m, err := local.LoadRef(ctx, ref)
 	if err != nil || m.Scalar() != nil {
 		return ref, err
 	}
-	tok, err := tokenizer.Load(ref.Path)
+	tok, err := tokenizer.Open(ctx, ref)
 	if err != nil {
 		return ref, err
 	}
 	m.AddScalarHead()
-	if err := errors.Join(os.RemoveAll(dir), m.Save(dir), tok.Save(dir)); err != nil {
+	if err := saveModel(ctx, dir, m, tok); err != nil {
 		return ref, err
 	}
-	added := Model{Path: dir}
-	return added.open("", 0)
+	return Model{Path: dir}.open(ctx, "", 0)
 }
 
-func existing(dir string) string {
-	if _, err := os.Stat(dir); err != nil {
-		return ""
+// existing is the directory, "" when there is none.
+func existing(ctx context.Context, dir string) (string, error) {
+	if ok, err := stage.Exists(ctx, dir); !ok {
+		return "", err
 	}
-	return dir
+	return dir, nil
 }
 
 // pipeline builds and runs the Beam pipeline of one iteration.

@@ -1,18 +1,18 @@
 package pipelines
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/millrace/millrace/pipelines/show"
 	"github.com/millrace/millrace/transforms/label"
 	"github.com/millrace/millrace/transforms/prompts"
+	"github.com/millrace/millrace/transforms/stage"
 )
 
 // The ledger of an iteration that learns from some of its prompt groups only: sums, and a line for every prompt drawn.
@@ -79,18 +79,18 @@ func addFate(f *show.Fates, fate string) {
 }
 
 // writeLedger leaves the ledger in the iteration's directory.
-func writeLedger(dir string, l show.Ledger, groups []label.PromptGroup) error {
+func writeLedger(ctx context.Context, dir string, l show.Ledger, groups []label.PromptGroup) error {
 	raw, err := json.MarshalIndent(l, "", "  ")
 	if err != nil {
 		return err
 	}
-	return errors.Join(os.WriteFile(filepath.Join(dir, ledgerName), append(raw, '\n'), 0o644), writeLines(filepath.Join(dir, groupsName), groups))
+	return errors.Join(stage.WriteFile(ctx, stage.JoinPath(dir, ledgerName), append(raw, '\n'), false), stage.WriteLines(ctx, stage.JoinPath(dir, groupsName), groups))
 }
 
 // ReadLedger reads the ledger of an iteration; nil when it left none.
-func ReadLedger(dir string) (*show.Ledger, error) {
-	path := filepath.Join(dir, ledgerName)
-	raw, err := os.ReadFile(path)
+func ReadLedger(ctx context.Context, dir string) (*show.Ledger, error) {
+	path := stage.JoinPath(dir, ledgerName)
+	raw, err := stage.ReadFile(ctx, path, maxStateBytes)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -105,14 +105,14 @@ func ReadLedger(dir string) (*show.Ledger, error) {
 }
 
 // ReadLedgers reads the ledgers of all committed iterations.
-func (run *RunDir) ReadLedgers() ([]show.Ledger, error) {
-	done, err := run.Committed()
+func (run *RunDir) ReadLedgers(ctx context.Context) ([]show.Ledger, error) {
+	done, err := run.Committed(ctx)
 	if err != nil {
 		return nil, err
 	}
 	var out []show.Ledger
 	for _, i := range done {
-		l, err := ReadLedger(run.IterPath(i))
+		l, err := ReadLedger(ctx, run.IterPath(i))
 		if err != nil {
 			return nil, err
 		}
@@ -125,8 +125,8 @@ func (run *RunDir) ReadLedgers() ([]show.Ledger, error) {
 }
 
 // ledgerMetrics puts a ledger among the metrics of its iteration.
-func ledgerMetrics(dir string, into map[string]float64) error {
-	l, err := ReadLedger(dir)
+func ledgerMetrics(ctx context.Context, dir string, into map[string]float64) error {
+	l, err := ReadLedger(ctx, dir)
 	if l == nil || err != nil {
 		return err
 	}
@@ -145,7 +145,7 @@ func ledgerMetrics(dir string, into map[string]float64) error {
 const historyName = "history.json"
 
 // writeHistory sums up what the iterations before number know about prompts; "" when they know nothing.
-func (run *RunDir) writeHistory(r Recipe, number int, work string) (string, error) {
+func (run *RunDir) writeHistory(ctx context.Context, r Recipe, number int, work string) (string, error) {
 	c := r.Prompts.Curriculum
 	first := 0
 	if c.History > 0 {
@@ -154,7 +154,7 @@ func (run *RunDir) writeHistory(r Recipe, number int, work string) (string, erro
 	var h prompts.History
 	known := false
 	for i := first; i < number; i++ {
-		groups, err := readLines[label.PromptGroup](filepath.Join(run.IterPath(i), groupsName))
+		groups, err := stage.ReadLines[label.PromptGroup](ctx, stage.JoinPath(run.IterPath(i), groupsName))
 		if err != nil {
 			return "", err
 		}
@@ -175,6 +175,6 @@ func (run *RunDir) writeHistory(r Recipe, number int, work string) (string, erro
 	if err != nil {
 		return "", err
 	}
-	path := filepath.Join(work, historyName)
-	return path, os.WriteFile(path, raw, 0o644)
+	path := stage.JoinPath(work, historyName)
+	return path, stage.WriteFile(ctx, path, raw, false)
 }

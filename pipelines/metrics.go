@@ -1,12 +1,10 @@
 package pipelines
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
+	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
+	"io/fs"
 
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/transforms/evaluate"
@@ -55,15 +53,14 @@ const referenceNLL = "reference_nll_correct"
 const metricsName = "metrics.jsonl"
 
 // ReadMeasurements reads the measurements of all committed iterations in order.
-func (run *RunDir) ReadMeasurements() ([]Measurement, error) {
-	done, err := run.Committed()
+func (run *RunDir) ReadMeasurements(ctx context.Context) ([]Measurement, error) {
+	done, err := run.Committed(ctx)
 	if err != nil {
 		return nil, err
 	}
 	var out []Measurement
 	for _, i := range done {
-		path := filepath.Join(run.IterPath(i), metricsName)
-		lines, err := readLines[Measurement](path)
+		lines, err := stage.ReadLines[Measurement](ctx, stage.JoinPath(run.IterPath(i), metricsName))
 		if err != nil {
 			return nil, err
 		}
@@ -76,7 +73,7 @@ func (run *RunDir) ReadMeasurements() ([]Measurement, error) {
 func measureBatch(ctx context.Context, at iteration) (Measurement, error) {
 	m := Measurement{Iterations: at.number + 1, Metrics: map[string]float64{}}
 	rows := batchSummary{}
-	files, err := rowFiles(at.dir, batchName)
+	files, err := rowFiles(ctx, at.dir, batchName)
 	if err != nil {
 		return m, err
 	}
@@ -84,12 +81,12 @@ func measureBatch(ctx context.Context, at iteration) (Measurement, error) {
 		return m, err
 	}
 	rows.into(&m)
-	if err := ledgerMetrics(at.dir, m.Metrics); err != nil {
+	if err := ledgerMetrics(ctx, at.dir, m.Metrics); err != nil {
 		return m, err
 	}
 	for _, role := range []string{"policy", "reward"} {
-		steps, err := readLines[update.StepRecord](update.Job{Dir: at.dir, Role: role}.StepsFile())
-		if os.IsNotExist(err) {
+		steps, err := stage.ReadLines[update.StepRecord](ctx, update.Job{Dir: at.dir, Role: role}.StepsFile())
+		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		if err != nil {
@@ -219,34 +216,4 @@ func (m *Measurement) evaluated(r Recipe, e Evaluation) {
 	m.Evaluation = &e
 	name := fmt.Sprintf("avg@%d", r.Evaluate.Samples)
 	m.Metrics[name], m.Metrics[name+"_stderr"] = e.Avg.Mean, e.Avg.StdErr
-}
-
-func readLines[T any](path string) ([]T, error) {
-	raw, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
-	var out []T
-	for i, line := range bytes.Split(raw, []byte("\n")) {
-		if len(bytes.TrimSpace(line)) == 0 {
-			continue
-		}
-		var item T
-		if err := json.Unmarshal(line, &item); err != nil {
-			return nil, fmt.Errorf("%s, line %d: %w", path, i+1, err)
-		}
-		out = append(out, item)
-	}
-	return out, nil
-}
-
-func writeLines[T any](path string, items []T) error {
-	var out bytes.Buffer
-	enc := json.NewEncoder(&out)
-	for _, item := range items {
-		if err := enc.Encode(item); err != nil {
-			return fmt.Errorf("%s: %w", path, err)
-		}
-	}
-	return os.WriteFile(path, out.Bytes(), 0o644)
 }

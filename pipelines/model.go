@@ -6,13 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 
 	"github.com/millrace/millrace/models"
 	"github.com/millrace/millrace/models/local"
 	"github.com/millrace/millrace/models/remote"
 	"github.com/millrace/millrace/models/tokenizer"
 	"github.com/millrace/millrace/models/transformer"
+	"github.com/millrace/millrace/transforms/stage"
 )
 
 // Model says where a run takes a model from: a directory, or random weights of a given shape.
@@ -77,21 +77,29 @@ func (m Model) shape() (transformer.Config, tokenizer.Tokenizer, error) {
 	return c, tok, nil
 }
 
+// OpenModel names a model by its digest.
+func OpenModel(ctx context.Context, path string) (models.Ref, error) {
+	return Model{Path: path}.open(ctx, "", 0)
+}
+
 // open returns the model with its digest; a new one is drawn from the seed and written to dir first.
-func (m Model) open(dir string, seed uint64) (models.Ref, error) {
+func (m Model) open(ctx context.Context, dir string, seed uint64) (models.Ref, error) {
 	if m.remote() {
-		return models.Identify(context.Background(), m.Path)
+		return models.Identify(ctx, m.Path)
 	}
 	path := m.Path
 	if m.New != nil {
 		path = dir
-		if err := m.write(dir, seed); err != nil {
+		if err := m.write(ctx, dir, seed); err != nil {
 			return models.Ref{}, fmt.Errorf("new model: %w", err)
 		}
 	}
-	path, err := filepath.Abs(path)
+	path, err := stage.AbsPath(path)
 	if err != nil {
 		return models.Ref{}, err
+	}
+	if stage.IsURL(path) {
+		return models.Identify(ctx, path)
 	}
 	digest, err := models.Digest(path)
 	if err != nil {
@@ -103,16 +111,27 @@ func (m Model) open(dir string, seed uint64) (models.Ref, error) {
 // remote reports whether the model is an endpoint.
 func (m Model) remote() bool { return remote.IsEndpoint(m.Path) }
 
-// vocabulary loads the tokenizer of a model; nil when the model's directory does not exist yet.
-func (m Model) vocabulary() (tokenizer.Tokenizer, error) {
+// vocabulary loads the tokenizer of a model; nil when the model's directory does not exist yet. A model in a bucket is
+// asked for its own only with buckets.
+func (m Model) vocabulary(ctx context.Context, buckets bool) (tokenizer.Tokenizer, error) {
 	switch {
 	case m.New != nil:
 		_, tok, err := m.shape()
 		return tok, err
-	case m.Path == "" || !m.remote() && existing(m.Path) == "":
+	case m.Path == "":
 		return nil, nil
+	case m.remote():
+		return tokenizer.Load(m.Path)
+	case stage.IsURL(m.Path):
+		if !buckets {
+			return nil, nil
+		}
+	default:
+		if _, err := os.Stat(m.Path); err != nil {
+			return nil, nil
+		}
 	}
-	return tokenizer.Load(m.Path)
+	return tokenizer.Open(ctx, models.Ref{Path: m.Path})
 }
 
 // size is the shape of a model, false when it is not known yet or not on this machine.
@@ -121,14 +140,14 @@ func (m Model) size() (transformer.Config, bool) {
 		c, _, err := m.shape()
 		return c, err == nil
 	}
-	if m.Path == "" || m.remote() || existing(m.Path) == "" {
+	if m.Path == "" || stage.IsURL(m.Path) {
 		return transformer.Config{}, false
 	}
 	c, err := local.ReadConfig(m.Path)
 	return c, err == nil
 }
 
-func (m Model) write(dir string, seed uint64) error {
+func (m Model) write(ctx context.Context, dir string, seed uint64) error {
 	c, tok, err := m.shape()
 	if err != nil {
 		return err
@@ -137,11 +156,12 @@ func (m Model) write(dir string, seed uint64) error {
 	if err != nil {
 		return err
 	}
-	if err := os.RemoveAll(dir); err != nil {
-		return err
-	}
-	if err := model.Save(dir); err != nil {
-		return err
-	}
-	return tok.Save(dir)
+	return saveModel(ctx, dir, model, tok)
+}
+
+// saveModel writes a model with its tokenizer to where the run lies.
+func saveModel(ctx context.Context, dir string, model *transformer.Model, tok tokenizer.Tokenizer) error {
+	return stage.WriteDirectory(ctx, dir, local.ConfigFiles(), func(dir string) error {
+		return errors.Join(model.Save(dir), tok.Save(dir))
+	})
 }

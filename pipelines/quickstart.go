@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/millrace/millrace/pipelines/progress"
+	"github.com/millrace/millrace/transforms/stage"
 )
 
 // The models the quickstart begins with, as `millrace quickstart --from-scratch` makes them: a policy warm-started on the
@@ -43,6 +44,9 @@ type QuickstartResult struct {
 // Quickstart runs DistRL with IPVRM, and GRPO from the same start on the same prompts, and writes a report.
 func Quickstart(ctx context.Context, o QuickstartOptions, show progress.Run) (QuickstartResult, error) {
 	start := time.Now()
+	if stage.IsURL(o.Run) {
+		return QuickstartResult{}, configErrorf("run", "%q: the quickstart runs on this machine, in a directory of it; `millrace run` takes buckets", o.Run)
+	}
 	if err := os.MkdirAll(o.Run, 0o755); err != nil {
 		return QuickstartResult{}, err
 	}
@@ -73,7 +77,7 @@ func Quickstart(ctx context.Context, o QuickstartOptions, show progress.Run) (Qu
 		if err := Iterate(ctx, r, show); err != nil {
 			return out, err
 		}
-		measured, err := measurementsOf(dir)
+		measured, err := measurementsOf(ctx, dir)
 		if err != nil {
 			return out, err
 		}
@@ -99,7 +103,7 @@ func Quickstart(ctx context.Context, o QuickstartOptions, show progress.Run) (Qu
 func unpack(dir string) error {
 	for _, name := range []string{"policy", "reward"} {
 		to := filepath.Join(dir, name)
-		if existing(to) != "" {
+		if _, err := os.Stat(to); err == nil {
 			continue
 		}
 		from, err := fs.Sub(quickstartModels, "quickstart/"+name)
@@ -130,7 +134,7 @@ func trainStart(ctx context.Context, o QuickstartOptions, dir string, show progr
 		if err := Iterate(ctx, r, show); err != nil {
 			return err
 		}
-		measured, err := measurementsOf(warm)
+		measured, err := measurementsOf(ctx, warm)
 		if err != nil {
 			return err
 		}
@@ -154,14 +158,14 @@ func trainStart(ctx context.Context, o QuickstartOptions, dir string, show progr
 				return err
 			}
 		}
-		return promoted(filepath.Join(reward, "iter-00000", "reward"))
+		return promoted(ctx, filepath.Join(reward, "iter-00000", "reward"))
 	}
 	return fmt.Errorf("no warm start of seeds %d to %d reached avg@8 %.2f", o.Seed, o.Seed+7, acceptedWarmStart)
 }
 
-func measurementsOf(dir string) ([]Measurement, error) {
+func measurementsOf(ctx context.Context, dir string) ([]Measurement, error) {
 	run := &RunDir{Path: dir}
-	m, err := run.ReadMeasurements()
+	m, err := run.ReadMeasurements(ctx)
 	if err == nil && len(m) == 0 {
 		err = fmt.Errorf("%s holds no committed iteration", dir)
 	}

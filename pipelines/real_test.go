@@ -20,7 +20,7 @@ func TestRecipesForRealModels(t *testing.T) {
 	model := filepath.Join(dir, "model")
 	m := Model{Tokenizer: "bytes", New: map[string]any{"model_type": "llama", "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2,
 		"num_key_value_heads": 1, "intermediate_size": 24, "rms_norm_eps": 1e-6, "rope_theta": 10000, "max_position_embeddings": 1024, "tie_word_embeddings": false}}
-	if err := m.write(model, 1); err != nil {
+	if err := m.write(t.Context(), model, 1); err != nil {
 		t.Fatal(err)
 	}
 	write := func(name, format string) string {
@@ -40,7 +40,7 @@ func TestRecipesForRealModels(t *testing.T) {
 		t.Helper()
 		path := filepath.Join(dir, name)
 		small := []string{"run=" + path, "policy.path=" + model, "prompts.file.test_share=0.4", "prompts.count=4", "evaluate.prompts=3", "evaluate.samples=2"}
-		r, err := OpenRecipe(name, append(small, sets...))
+		r, err := OpenRecipe(t.Context(), name, append(small, sets...))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -63,7 +63,7 @@ func TestRecipesForRealModels(t *testing.T) {
 			t.Errorf("iteration %d: the policy's base is %q, %v", i, base, err)
 		}
 	}
-	measured, err := measurementsOf(distrl)
+	measured, err := measurementsOf(t.Context(), distrl)
 	if err != nil || len(measured) != 2 {
 		t.Fatalf("%v %+v", err, measured)
 	}

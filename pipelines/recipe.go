@@ -3,10 +3,10 @@
 package pipelines
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -19,6 +19,7 @@ import (
 	"github.com/millrace/millrace/transforms/pairs"
 	"github.com/millrace/millrace/transforms/prompts"
 	"github.com/millrace/millrace/transforms/rollout"
+	"github.com/millrace/millrace/transforms/stage"
 	"github.com/millrace/millrace/transforms/target"
 	"github.com/millrace/millrace/transforms/tokenize"
 	"github.com/millrace/millrace/transforms/update"
@@ -115,8 +116,8 @@ func Default() Recipe {
 
 // LoadRecipe reads a recipe file, applies path=value settings and validates the result. Errors start with the path of the
 // setting, such as update.losses[1].p_min.
-func LoadRecipe(path string, sets []string) (Recipe, error) {
-	raw, err := os.ReadFile(path)
+func LoadRecipe(ctx context.Context, path string, sets []string) (Recipe, error) {
+	raw, err := stage.ReadFile(ctx, path, maxRecipeBytes)
 	if err != nil {
 		return Recipe{}, &ConfigError{Why: err.Error()}
 	}
@@ -279,7 +280,7 @@ func (r Recipe) Validate() error {
 	if err := r.trainable(); err != nil {
 		return err
 	}
-	if err := r.sameVocabulary(); err != nil {
+	if err := r.sameVocabulary(context.Background(), false); err != nil {
 		return err
 	}
 	if err := r.planSampling(); err != nil {

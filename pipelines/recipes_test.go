@@ -86,7 +86,7 @@ func TestEmbeddedRecipes(t *testing.T) {
 			if e.Name == "qrm-refresh" {
 				scalar = filepath.Join(run, "iter-00000", "reward")
 			}
-			measured, err := measurementsOf(run)
+			measured, err := measurementsOf(t.Context(), run)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -106,7 +106,7 @@ func TestDistillationNeedsOneVocabulary(t *testing.T) {
 	other := Model{Tokenizer: "bytes", New: map[string]any{"model_type": "llama", "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1,
 		"num_key_value_heads": 1, "intermediate_size": 8, "rms_norm_eps": 1e-6, "rope_theta": 10000, "max_position_embeddings": 64, "tie_word_embeddings": true}}
 	teacher := filepath.Join(dir, "other")
-	if err := other.write(teacher, 1); err != nil {
+	if err := other.write(t.Context(), teacher, 1); err != nil {
 		t.Fatal(err)
 	}
 	for _, e := range EmbeddedRecipes() {

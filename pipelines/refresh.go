@@ -1,16 +1,15 @@
 package pipelines
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
-	"path/filepath"
 	"slices"
 
-	"github.com/millrace/millrace/models"
 	"github.com/millrace/millrace/models/losses"
+	"github.com/millrace/millrace/transforms/stage"
 	"github.com/millrace/millrace/transforms/value"
 )
 
@@ -36,7 +35,7 @@ type Promotion struct {
 const promotionName = "promotion.json"
 
 // decide writes the promotion of an iteration's reward model.
-func (r Recipe) decide(at iteration, m Measurement) error {
+func (r Recipe) decide(ctx context.Context, at iteration, m Measurement) error {
 	p := Promotion{Margin: r.Gate.Margin, Why: "was not measured: evaluate.every is 0"}
 	if e := m.Evaluation; e != nil {
 		p = r.Gate.judge(*e, r.Reward.bestOfScore())
@@ -45,7 +44,7 @@ func (r Recipe) decide(at iteration, m Measurement) error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(filepath.Join(at.dir, promotionName), append(raw, '\n'), 0o644)
+	return stage.WriteFile(ctx, stage.JoinPath(at.dir, promotionName), append(raw, '\n'), false)
 }
 
 // judge compares the model's ranking with chance.
@@ -139,25 +138,21 @@ type RefreshResult struct {
 }
 
 // ReadRefresh reads the result of the last iteration of a refresh.
-func ReadRefresh(dir string) (RefreshResult, error) {
+func ReadRefresh(ctx context.Context, dir string) (RefreshResult, error) {
 	run := &RunDir{Path: dir}
-	done, err := run.Committed()
+	last, _, err := run.Iteration(ctx, -1)
 	if err != nil {
 		return RefreshResult{}, err
 	}
-	if len(done) == 0 {
-		return RefreshResult{}, fmt.Errorf("%s holds no committed iteration", dir)
-	}
-	last := run.IterPath(done[len(done)-1])
-	out := RefreshResult{Run: dir, Model: filepath.Join(last, "reward")}
-	raw, err := os.ReadFile(filepath.Join(last, promotionName))
+	out := RefreshResult{Run: dir, Model: stage.JoinPath(last, "reward")}
+	raw, err := stage.ReadFile(ctx, stage.JoinPath(last, promotionName), maxStateBytes)
 	if err != nil {
 		return out, err
 	}
 	if err := json.Unmarshal(raw, &out.Promotion); err != nil {
-		return out, fmt.Errorf("%s: %w", filepath.Join(last, promotionName), err)
+		return out, fmt.Errorf("%s: %w", stage.JoinPath(last, promotionName), err)
 	}
-	measured, err := readLines[Measurement](filepath.Join(last, metricsName))
+	measured, err := stage.ReadLines[Measurement](ctx, stage.JoinPath(last, metricsName))
 	if err != nil {
 		return out, err
 	}
@@ -167,7 +162,8 @@ func ReadRefresh(dir string) (RefreshResult, error) {
 	if out.Evaluation == nil {
 		out.Evaluation = &Evaluation{}
 	}
-	out.Digest, err = models.Digest(out.Model)
+	ref, err := Model{Path: out.Model}.open(ctx, "", 0)
+	out.Digest = ref.Digest
 	return out, err
 }
 
@@ -179,8 +175,9 @@ func (e *RefusedError) Error() string {
 }
 
 // promoted refuses a reward model whose refresh did not promote it. A model without such a record is the user's own.
-func promoted(model string) error {
-	raw, err := os.ReadFile(filepath.Join(filepath.Dir(model), promotionName))
+func promoted(ctx context.Context, model string) error {
+	path := stage.JoinPath(stage.ParentPath(model), promotionName)
+	raw, err := stage.ReadFile(ctx, path, maxStateBytes)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -189,7 +186,7 @@ func promoted(model string) error {
 	}
 	var p Promotion
 	if err := json.Unmarshal(raw, &p); err != nil {
-		return fmt.Errorf("%s: %w", filepath.Join(filepath.Dir(model), promotionName), err)
+		return fmt.Errorf("%s: %w", path, err)
 	}
 	if p.Promoted {
 		return nil

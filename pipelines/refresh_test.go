@@ -47,14 +47,14 @@ func TestGate(t *testing.T) {
 func TestRefusedModelIsNotServed(t *testing.T) {
 	dir := t.TempDir()
 	model := filepath.Join(dir, "reward")
-	if err := promoted(model); err != nil {
+	if err := promoted(t.Context(), model); err != nil {
 		t.Errorf("a model without a record: %v", err)
 	}
 	if err := os.WriteFile(filepath.Join(dir, promotionName), []byte(`{"promoted": false, "why": "noise"}`), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	var refused *RefusedError
-	if err := promoted(model); !errors.As(err, &refused) || !strings.Contains(err.Error(), "noise") {
+	if err := promoted(t.Context(), model); !errors.As(err, &refused) || !strings.Contains(err.Error(), "noise") {
 		t.Errorf("a refused model: %v", err)
 	}
 }

@@ -4,9 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
-	"slices"
 
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
 	"github.com/google/uuid"
@@ -38,7 +35,10 @@ type Change struct {
 	Extracted  string    `json:"extracted"`
 }
 
-const changesShown = 100
+const (
+	changesShown  = 100
+	relabeledName = "relabeled"
+)
 
 func init() {
 	beam.RegisterDoFn(&unlabelFn{})
@@ -65,22 +65,24 @@ func labelColumns() []schemas.Descriptor {
 
 // Relabel judges the rows of Parquet files again and writes them to a directory with the new labels. Columns that were
 // computed from the old ones (advantages, targets) are left out.
-func Relabel(ctx context.Context, files []string, verifier label.Config, dir string, runner runners.Config) (Relabelling, error) {
+func Relabel(ctx context.Context, files []string, verifier label.Config, dir string, runner runners.Config) (out Relabelling, err error) {
 	if len(files) == 0 {
 		return Relabelling{}, errors.New("relabel: no file")
 	}
 	if err := verifier.Validate(); err != nil {
 		return Relabelling{}, &ConfigError{Path: "label." + firstPath(err), Why: rest(err)}
 	}
-	if old, _ := filepath.Glob(filepath.Join(dir, "relabeled-*.parquet")); len(old) > 0 {
-		return Relabelling{}, fmt.Errorf("relabel: %s holds %s already; choose another directory", dir, filepath.Base(old[0]))
+	if old, err := rowFiles(ctx, dir, relabeledName); err != nil {
+		return Relabelling{}, err
+	} else if len(old) > 0 {
+		return Relabelling{}, fmt.Errorf("relabel: %s holds %s already; choose another directory", dir, stage.BasePath(old[0]))
 	}
-	work := filepath.Join(dir, workName)
-	if err := os.MkdirAll(work, 0o755); err != nil {
+	work := stage.JoinPath(dir, workName)
+	if err := stage.MakeDirectory(work); err != nil {
 		return Relabelling{}, err
 	}
-	defer os.RemoveAll(work)
-	out := Relabelling{Changes: map[string]int{}}
+	defer func() { err = errors.Join(err, stage.RemoveAll(ctx, work)) }()
+	out = Relabelling{Changes: map[string]int{}}
 	before := map[uuid.UUID]string{}
 	for _, file := range files {
 		err := recordio.ReadFile(ctx, file, func(b stage.Batch) error {
@@ -102,7 +104,7 @@ func Relabel(ctx context.Context, files []string, verifier label.Config, dir str
 	p, s := beam.NewPipelineWithRoot()
 	labeled, dead := label.Outcome(s, verifier, beam.ParDo(s, &unlabelFn{}, recordio.Read(s, files)))
 	store := stage.Store{Dir: work}
-	recordio.Write(s, recordio.Output{Dir: dir, Name: "relabeled"}, store, labeled)
+	recordio.Write(s, recordio.Output{Dir: dir, Name: relabeledName}, store, labeled)
 	recordio.Write(s, recordio.Output{Dir: dir, Name: deadName}, store, dead)
 	result, err := execute(ctx, "relabel", p, runner)
 	if err != nil {
@@ -111,10 +113,9 @@ func Relabel(ctx context.Context, files []string, verifier label.Config, dir str
 	for _, c := range stage.CountsOf(result) {
 		out.Dead += int(c.Dead)
 	}
-	if out.Files, err = filepath.Glob(filepath.Join(dir, "relabeled-*.parquet")); err != nil {
+	if out.Files, err = rowFiles(ctx, dir, relabeledName); err != nil {
 		return out, err
 	}
-	slices.Sort(out.Files)
 	for _, file := range out.Files {
 		if err := recordio.ReadFile(ctx, file, func(b stage.Batch) error { out.compare(before, b); return nil }); err != nil {
 			return out, err

@@ -6,13 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"path/filepath"
 	"slices"
 
 	"github.com/millrace/millrace/pipelines/report"
 	"github.com/millrace/millrace/pipelines/show"
 	"github.com/millrace/millrace/pipelines/telemetry"
 	"github.com/millrace/millrace/transforms/evaluate"
+	"github.com/millrace/millrace/transforms/stage"
 )
 
 // reportRollouts is how many rollouts a page shows.
@@ -25,16 +25,16 @@ func Report(ctx context.Context, path string, runs ...string) error {
 	if err != nil {
 		return err
 	}
-	return WriteReport(path, data)
+	return WriteReport(ctx, path, data)
 }
 
 // WriteReport writes the page to a file, as a whole or not at all.
-func WriteReport(path string, data report.Data) error {
+func WriteReport(ctx context.Context, path string, data report.Data) error {
 	var page bytes.Buffer
 	if err := report.Write(&page, data); err != nil {
 		return err
 	}
-	return writeDurably(path, page.Bytes())
+	return stage.WriteFile(ctx, path, page.Bytes(), true)
 }
 
 // ReportData gathers what a page on the runs shows.
@@ -48,23 +48,23 @@ func ReportData(ctx context.Context, runs ...string) (report.Data, error) {
 	valued := false
 	var rewards []*Evaluation
 	for i, path := range runs {
-		run, err := ReadRun(path)
+		run, err := ReadRun(ctx, path)
 		if err != nil {
 			return d, err
 		}
-		r, err := run.Recipe()
+		r, err := run.Recipe(ctx)
 		if err != nil {
 			return d, fmt.Errorf("%s: %w", path, err)
 		}
-		_, number, err := run.Iteration(-1)
+		_, number, err := run.Iteration(ctx, -1)
 		if err != nil {
 			return d, err
 		}
-		measured, err := run.ReadMeasurements()
+		measured, err := run.ReadMeasurements(ctx)
 		if err != nil {
 			return d, err
 		}
-		name := methodName(d.Methods, filepath.Base(run.Path))
+		name := methodName(d.Methods, stage.BasePath(run.Path))
 		if i == 0 {
 			d.Subtitle = fmt.Sprintf("%s, %d of %d iterations", name, number+1, r.Iterations)
 			d.Run = run.Path
@@ -88,7 +88,7 @@ func ReportData(ctx context.Context, runs ...string) (report.Data, error) {
 				d.Rollouts, valued = rollouts, hasValues
 			}
 		}
-		flow, err := stageFlow(run, r, number)
+		flow, err := stageFlow(ctx, run, r, number)
 		if err != nil {
 			return d, err
 		}
@@ -98,7 +98,7 @@ func ReportData(ctx context.Context, runs ...string) (report.Data, error) {
 			}
 			d.Stages = append(d.Stages, s)
 		}
-		ledgers, err := run.ReadLedgers()
+		ledgers, err := run.ReadLedgers(ctx)
 		if err != nil {
 			return d, err
 		}
@@ -126,8 +126,8 @@ func ReportData(ctx context.Context, runs ...string) (report.Data, error) {
 
 // stageFlow sums up what the stages did with the rows of the iterations up to last, in the order of the dataflow. It comes
 // from the run's telemetry, and so may be incomplete, or missing where that was turned off.
-func stageFlow(run *RunDir, r Recipe, last int) ([]report.Stage, error) {
-	lines, err := telemetry.ReadStages(run.Path)
+func stageFlow(ctx context.Context, run *RunDir, r Recipe, last int) ([]report.Stage, error) {
+	lines, err := telemetry.ReadStages(ctx, run.Path)
 	if err != nil {
 		return nil, err
 	}
@@ -171,7 +171,7 @@ func stageFlow(run *RunDir, r Recipe, last int) ([]report.Stage, error) {
 // lastRollouts are those of the last iteration up to number that kept any.
 func (run *RunDir) lastRollouts(ctx context.Context, number int) ([]show.Rollout, error) {
 	for ; number >= 0; number-- {
-		files, err := rowFiles(run.IterPath(number), batchName)
+		files, err := rowFiles(ctx, run.IterPath(number), batchName)
 		if err != nil {
 			return nil, err
 		}

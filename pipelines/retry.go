@@ -2,12 +2,13 @@ package pipelines
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
+	"github.com/google/uuid"
 
 	"github.com/millrace/millrace/runners"
 	"github.com/millrace/millrace/schemas"
@@ -27,19 +28,19 @@ type Revived struct {
 // hold and writes them into dir, a file for each stage that had set rows aside. The run itself stays as it is. Unreadable
 // counts dead letters that hold input which was never a row.
 func Retry(ctx context.Context, run *RunDir, number int, dir string) (revived []Revived, unreadable int, err error) {
-	done, err := run.Committed()
+	done, err := run.Committed(ctx)
 	if err != nil {
 		return nil, 0, err
 	}
 	if number >= 0 {
-		if _, _, err := run.Iteration(number); err != nil {
+		if _, _, err := run.Iteration(ctx, number); err != nil {
 			return nil, 0, err
 		}
 		done = []int{number}
 	}
 	byStage := map[string][]stage.Batch{}
 	for _, i := range done {
-		files, err := rowFiles(run.IterPath(i), deadName)
+		files, err := rowFiles(ctx, run.IterPath(i), deadName)
 		if err != nil {
 			return nil, 0, err
 		}
@@ -54,14 +55,11 @@ func Retry(ctx context.Context, run *RunDir, number int, dir string) (revived []
 	if len(byStage) == 0 {
 		return nil, unreadable, nil
 	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	work := stage.JoinPath(dir, ".retry-"+uuid.NewString())
+	if err := stage.MakeDirectory(work); err != nil {
 		return nil, 0, err
 	}
-	work, err := os.MkdirTemp(dir, ".retry-")
-	if err != nil {
-		return nil, 0, err
-	}
-	defer os.RemoveAll(work)
+	defer func() { err = errors.Join(err, stage.RemoveAll(ctx, work)) }()
 	runners.Init()
 	p, scope := beam.NewPipelineWithRoot()
 	for _, name := range sortedKeys(byStage) {

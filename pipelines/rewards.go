@@ -5,13 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"os"
-	"path/filepath"
 
 	"github.com/millrace/millrace/models"
 	"github.com/millrace/millrace/transforms/evaluate"
 	"github.com/millrace/millrace/transforms/label"
 	"github.com/millrace/millrace/transforms/prompts"
+	"github.com/millrace/millrace/transforms/stage"
 	"github.com/millrace/millrace/transforms/tokenize"
 	"github.com/millrace/millrace/transforms/value"
 )
@@ -60,36 +59,40 @@ type RewardComparison struct {
 }
 
 // OpenPolicy opens the policy that the recipe starts from, or that a run of it has started from.
-func (r Recipe) OpenPolicy(run, work string) (models.Ref, error) {
+func (r Recipe) OpenPolicy(ctx context.Context, run, work string) (models.Ref, error) {
 	if run != "" {
-		return r.startPolicy(run)
+		return r.startPolicy(ctx, run)
 	}
-	return r.Policy.open(filepath.Join(work, "policy"), r.Seed)
+	return r.Policy.open(ctx, stage.JoinPath(work, "policy"), r.Seed)
 }
 
 // OpenReward opens a reward model: that of a run, with the values and the reference of the run's recipe, or a model
 // directory, with those of this recipe.
-func (r Recipe) OpenReward(target string, iteration int, policy models.Ref, work string) (RewardModel, error) {
+func (r Recipe) OpenReward(ctx context.Context, target string, iteration int, policy models.Ref, work string) (RewardModel, error) {
 	m := RewardModel{Name: target}
 	path := target
-	if run, err := ReadRun(target); err == nil {
-		if r, err = run.Recipe(); err != nil {
+	if run, err := ReadRun(ctx, target); err == nil {
+		if r, err = run.Recipe(ctx); err != nil {
 			return m, err
 		}
-		dir, _, err := run.Iteration(iteration)
+		dir, _, err := run.Iteration(ctx, iteration)
 		if err != nil {
 			return m, err
 		}
-		path = filepath.Join(dir, "reward")
+		path = stage.JoinPath(dir, "reward")
 		if r.Reward == nil {
 			return m, errors.New("the run has no reward model")
 		}
-		if existing(path) == "" { // not trained by the run
+		trained, err := existing(ctx, path)
+		if err != nil {
+			return m, err
+		}
+		if trained == "" { // not trained by the run
 			if path = r.Reward.Path; path == "" {
-				path = filepath.Join(run.Path, "start-reward")
+				path = stage.JoinPath(run.Path, "start-reward")
 			}
 		}
-		if policy, err = r.startPolicy(run.Path); err != nil {
+		if policy, err = r.startPolicy(ctx, run.Path); err != nil {
 			return m, err
 		}
 	}
@@ -98,11 +101,11 @@ func (r Recipe) OpenReward(target string, iteration int, policy models.Ref, work
 	}
 	m.Value, m.reference = r.Reward.Value, policy
 	var err error
-	if m.Model, err = (Model{Path: path}).open("", 0); err != nil {
+	if m.Model, err = (Model{Path: path}).open(ctx, "", 0); err != nil {
 		return m, err
 	}
 	if r.Frozen != nil {
-		m.reference, err = r.Frozen.open(filepath.Join(work, "reference-"+m.Model.Digest[:16]), r.Seed)
+		m.reference, err = r.Frozen.open(ctx, stage.JoinPath(work, "reference-"+m.Model.Digest[:16]), r.Seed)
 	}
 	return m, err
 }
@@ -134,12 +137,12 @@ func (t RewardTest) Sets() []string {
 // Measure measures one reward model on one test set.
 func (t RewardTest) Measure(ctx context.Context, m RewardModel, set string) (MeasuredReward, error) {
 	out := MeasuredReward{Set: set, RewardModel: m}
-	r, s, err := t.on(m, set)
+	r, s, err := t.on(ctx, m, set)
 	if err != nil {
 		return out, err
 	}
-	work := filepath.Join(t.Work, "rows")
-	if err := os.MkdirAll(work, 0o755); err != nil {
+	work := stage.JoinPath(t.Work, "rows")
+	if err := stage.MakeDirectory(work); err != nil {
 		return out, err
 	}
 	if out.Evaluation, err = r.measureSubject(ctx, s, work); err != nil {
@@ -149,7 +152,7 @@ func (t RewardTest) Measure(ctx context.Context, m RewardModel, set string) (Mea
 }
 
 // on is the recipe and the subject of a test set.
-func (t RewardTest) on(m RewardModel, set string) (Recipe, subject, error) {
+func (t RewardTest) on(ctx context.Context, m RewardModel, set string) (Recipe, subject, error) {
 	r, s := t.Recipe, subject{policy: t.Policy, reward: m.Model, reference: m.reference}
 	r.Reward = &Reward{Value: m.Value}
 	switch set {
@@ -163,7 +166,9 @@ func (t RewardTest) on(m RewardModel, set string) (Recipe, subject, error) {
 		p.Chain.Responses, p.PerRecord = "corrupted", r.Prompts.PerRecord
 		r.Prompts, r.Label, r.Tokenize = p, label.Default(label.ProvingGround), tokenize.Default()
 	default:
-		if existing(set) == "" {
+		if found, err := existing(ctx, set); err != nil {
+			return r, s, err
+		} else if found == "" {
 			return r, s, configErrorf("on", "%q is not one of %s, %s, and no file of ProcessBench", set, HeldOutSet, CorruptedSet)
 		}
 		p := prompts.Default()

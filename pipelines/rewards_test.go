@@ -30,18 +30,18 @@ func TestOneReferenceIsScoredOnce(t *testing.T) {
 	}
 	var rewards []RewardModel
 	for _, names := range [][2]string{{"reward", "policy"}, {"reward", "copy"}, {"policy", "reward"}} { // a model, and its reference
-		reference, err := Model{Path: filepath.Join(dir, names[1])}.open("", 0)
+		reference, err := Model{Path: filepath.Join(dir, names[1])}.open(t.Context(), "", 0)
 		if err != nil {
 			t.Fatal(err)
 		}
-		m, err := r.OpenReward(filepath.Join(dir, names[0]), 0, reference, dir)
+		m, err := r.OpenReward(t.Context(), filepath.Join(dir, names[0]), 0, reference, dir)
 		if err != nil {
 			t.Fatal(err)
 		}
 		rewards = append(rewards, m)
 	}
 	ShareReferences(rewards)
-	policy, err := r.OpenPolicy("", dir)
+	policy, err := r.OpenPolicy(t.Context(), "", dir)
 	if err != nil {
 		t.Fatal(err)
 	}

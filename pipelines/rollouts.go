@@ -8,13 +8,12 @@ import (
 	"fmt"
 	"io/fs"
 	"math"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/apache/arrow/go/v15/arrow/array"
 
+	"github.com/millrace/millrace/models"
 	"github.com/millrace/millrace/models/tokenizer"
 	"github.com/millrace/millrace/pipelines/show"
 	"github.com/millrace/millrace/schemas"
@@ -31,12 +30,15 @@ func (e *NotARunError) Error() string {
 
 // ReadRun opens the directory of a run for reading. It takes no lock, so a run can be looked at while it goes on; what it
 // has committed does not change any more.
-func ReadRun(path string) (*RunDir, error) {
-	path, err := filepath.Abs(path)
+func ReadRun(ctx context.Context, path string) (*RunDir, error) {
+	path, err := runPath(path)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := os.Stat(filepath.Join(path, configName)); err != nil {
+	if _, err := stage.Stat(ctx, stage.JoinPath(path, configName)); err != nil {
+		if stage.IsURL(path) && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
 		why := err.Error()
 		if errors.Is(err, fs.ErrNotExist) {
 			why = "it has no " + configName
@@ -47,8 +49,8 @@ func ReadRun(path string) (*RunDir, error) {
 }
 
 // Iteration is the directory of a committed iteration; number < 0 means the last one.
-func (r *RunDir) Iteration(number int) (dir string, at int, err error) {
-	done, err := r.Committed()
+func (r *RunDir) Iteration(ctx context.Context, number int) (dir string, at int, err error) {
+	done, err := r.Committed(ctx)
 	if err != nil {
 		return "", 0, err
 	}
@@ -64,8 +66,8 @@ func (r *RunDir) Iteration(number int) (dir string, at int, err error) {
 }
 
 // Recipe is the recipe the run was made with. It goes on in the same directory.
-func (r *RunDir) Recipe(sets ...string) (Recipe, error) {
-	raw, err := os.ReadFile(filepath.Join(r.Path, configName))
+func (r *RunDir) Recipe(ctx context.Context, sets ...string) (Recipe, error) {
+	raw, err := stage.ReadFile(ctx, stage.JoinPath(r.Path, configName), maxStateBytes)
 	if err != nil {
 		return Recipe{}, err
 	}
@@ -87,11 +89,11 @@ type RolloutQuery struct {
 // Rollouts reads rollouts of an iteration's directory with what the chain of stages knows of them. Tokens are decoded with
 // the tokenizer of the model that the iteration left.
 func Rollouts(ctx context.Context, dir string, q RolloutQuery) ([]show.Rollout, error) {
-	tok, err := iterationTokenizer(dir)
+	tok, err := iterationTokenizer(ctx, dir)
 	if err != nil {
 		return nil, err
 	}
-	files, err := rowFiles(dir, batchName)
+	files, err := rowFiles(ctx, dir, batchName)
 	if err != nil {
 		return nil, err
 	}
@@ -164,10 +166,10 @@ func (q RolloutQuery) pick(b stage.Batch) []int {
 }
 
 // iterationTokenizer loads the tokenizer of the model that an iteration trained.
-func iterationTokenizer(dir string) (tokenizer.Tokenizer, error) {
+func iterationTokenizer(ctx context.Context, dir string) (tokenizer.Tokenizer, error) {
 	var first error
 	for _, role := range []string{"policy", "reward"} {
-		tok, err := tokenizer.Load(filepath.Join(dir, role))
+		tok, err := tokenizer.Open(ctx, models.Ref{Path: stage.JoinPath(dir, role)})
 		if err == nil {
 			return tok, nil
 		}
@@ -178,8 +180,9 @@ func iterationTokenizer(dir string) (tokenizer.Tokenizer, error) {
 	return nil, fmt.Errorf("no tokenizer to decode the rows with: %w", first)
 }
 
-func rowFiles(dir, name string) ([]string, error) {
-	files, err := filepath.Glob(filepath.Join(dir, name+"-*.parquet"))
+// rowFiles are the files of rows of that name in a directory, in order.
+func rowFiles(ctx context.Context, dir, name string) ([]string, error) {
+	files, err := stage.ListIn(ctx, dir, name+"-*.parquet")
 	slices.Sort(files)
 	return files, err
 }
@@ -293,7 +296,7 @@ func row(v schemas.Lists[float32], t int) []float32 {
 
 // DeadLetters reads the rows that the stages of an iteration set aside, at most limit of them (0: all).
 func DeadLetters(ctx context.Context, dir string, limit int) ([]show.DeadLetter, error) {
-	files, err := rowFiles(dir, deadName)
+	files, err := rowFiles(ctx, dir, deadName)
 	if err != nil {
 		return nil, err
 	}

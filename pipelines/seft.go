@@ -1,6 +1,7 @@
 package pipelines
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -94,13 +95,13 @@ func (r Recipe) seftNodes(number int) []node {
 }
 
 // seftStart finds the models of a phase: the policy and the reviser that the iterations before left.
-func (run *RunDir) seftStart(r Recipe, at *iteration) (err error) {
-	start, err := r.Policy.open("", r.Seed)
+func (run *RunDir) seftStart(ctx context.Context, r Recipe, at *iteration) (err error) {
+	start, err := r.Policy.open(ctx, "", r.Seed)
 	if err != nil {
 		return err
 	}
 	at.policy, at.sampler, at.reviser = start, start, start
-	last := func(role string, before int) (models.Ref, error) { return committed(run.IterPath(before), role) }
+	last := func(role string, before int) (models.Ref, error) { return committed(ctx, run.IterPath(before), role) }
 	switch n := at.number; {
 	case n == baseReviser:
 		return nil
@@ -119,7 +120,7 @@ func (run *RunDir) seftStart(r Recipe, at *iteration) (err error) {
 	}
 	at.sampler = at.policy
 	if r.SEFT.Source != nil {
-		at.sampler, err = r.SEFT.Source.open("", r.Seed)
+		at.sampler, err = r.SEFT.Source.open(ctx, "", r.Seed)
 	}
 	return err
 }

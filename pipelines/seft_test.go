@@ -41,7 +41,7 @@ func runTiny(t *testing.T, name, policy string, change func(*Recipe)) string {
 // lineage says what wrote a column of the rows that an iteration kept.
 func lineage(t *testing.T, run string, iteration int, column schemas.Descriptor) string {
 	t.Helper()
-	files, err := rowFiles((&RunDir{Path: run}).IterPath(iteration), batchName)
+	files, err := rowFiles(t.Context(), (&RunDir{Path: run}).IterPath(iteration), batchName)
 	if err != nil || len(files) == 0 {
 		t.Fatal(files, err)
 	}
@@ -108,7 +108,7 @@ func TestReferenceKL(t *testing.T) {
 		})
 		var first [2]float64 // before any step of the iteration
 		for i := range first {
-			steps, err := readLines[update.StepRecord](update.Job{Dir: (&RunDir{Path: run}).IterPath(i), Role: "policy"}.StepsFile())
+			steps, err := stage.ReadLines[update.StepRecord](t.Context(), update.Job{Dir: (&RunDir{Path: run}).IterPath(i), Role: "policy"}.StepsFile())
 			if err != nil || len(steps) == 0 {
 				t.Fatal(steps, err)
 			}

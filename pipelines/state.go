@@ -1,28 +1,26 @@
 package pipelines
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"os"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 
-	"github.com/gofrs/flock"
+	"github.com/millrace/millrace/transforms/stage"
 )
 
 // RunDir is the directory of one run. Files between iterations are its only state: an iteration is a function from a
 // committed directory to a committed directory, and a manifest, written last, commits it.
 type RunDir struct {
 	Path string
-	lock *flock.Flock
+	lock *stage.Lock
 }
 
 // Manifest commits an iteration: what it was made from and the digest of every file it left.
@@ -42,59 +40,60 @@ const (
 	configName     = "config.yaml"
 	// workName holds what an iteration needs only until its commit: materialised edges.
 	workName = "exchange"
+	// maxStateBytes bounds the files that are read as a whole.
+	maxStateBytes = 64 << 20
 )
 
-// LockedError says that another process works on the run directory.
-type LockedError struct{ Path string }
-
-func (e *LockedError) Error() string {
-	return fmt.Sprintf("run directory %s is in use by another process; wait for it, stop it, or choose another directory with --set run=DIR", e.Path)
+// OpenRun creates the directory if needed and locks it against other processes. What goes on in it goes on under the context
+// that is returned, which ends if the lock is lost.
+func OpenRun(ctx context.Context, path string) (*RunDir, context.Context, error) {
+	path, err := runPath(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	lock, ctx, err := stage.AcquireLock(ctx, path)
+	var locked *stage.LockedError
+	var unsupported *stage.UnsupportedError
+	switch {
+	case errors.As(err, &unsupported):
+		return nil, nil, configErrorf("run", "%v", err)
+	case errors.As(err, &locked):
+		return nil, nil, err
+	case err != nil:
+		return nil, nil, fmt.Errorf("run directory: %w", err)
+	}
+	return &RunDir{Path: path, lock: lock}, ctx, nil
 }
 
-// OpenRun creates the directory if needed and locks it against other processes; the lock goes with the process.
-func OpenRun(path string) (*RunDir, error) {
-	if strings.Contains(path, "://") {
-		return nil, configErrorf("run", "%q is not a directory of this machine; models, optimizer states and commits are ordinary files: mount the bucket at one path on driver and workers (docs/dataflow.md)", path)
-	}
-	path, err := filepath.Abs(path) // workers may run in another directory
+// runPath is a run's directory as workers see it, which may run in another directory.
+func runPath(path string) (string, error) {
+	at, err := stage.AbsPath(path)
 	if err != nil {
-		return nil, fmt.Errorf("run directory: %w", err)
+		return "", fmt.Errorf("run directory: %w", err)
 	}
-	if err := os.MkdirAll(path, 0o755); err != nil {
-		return nil, fmt.Errorf("run directory: %w", err)
+	if _, rest, ok := strings.Cut(at, "://"); ok && !strings.Contains(rest, "/") {
+		return "", configErrorf("run", "%q is a whole bucket; want a directory in it, such as %s/run", path, at)
 	}
-	lock := flock.New(filepath.Join(path, ".lock"))
-	ok, err := lock.TryLock()
-	if err != nil {
-		return nil, fmt.Errorf("run directory %s: lock: %w", path, err)
-	}
-	if !ok {
-		return nil, &LockedError{Path: path}
-	}
-	return &RunDir{Path: path, lock: lock}, nil
+	return at, nil
 }
 
 // Close gives the lock back.
-func (r *RunDir) Close() error { return r.lock.Unlock() }
+func (r *RunDir) Close() error { return r.lock.Release() }
 
 // IterPath is the directory of iteration i.
-func (r *RunDir) IterPath(i int) string { return filepath.Join(r.Path, fmt.Sprintf("iter-%05d", i)) }
+func (r *RunDir) IterPath(i int) string { return stage.JoinPath(r.Path, fmt.Sprintf("iter-%05d", i)) }
 
 var iterPattern = regexp.MustCompile(`^iter-(\d{5,9})$`)
 
 // Committed lists the iterations that have a manifest, in order.
-func (r *RunDir) Committed() ([]int, error) {
-	entries, err := os.ReadDir(r.Path)
+func (r *RunDir) Committed(ctx context.Context) ([]int, error) {
+	manifests, err := stage.ListIn(ctx, r.Path, "iter-*/"+manifestName)
 	if err != nil {
 		return nil, err
 	}
 	var out []int
-	for _, e := range entries {
-		m := iterPattern.FindStringSubmatch(e.Name())
-		if m == nil || !e.IsDir() {
-			continue
-		}
-		if _, err := os.Stat(filepath.Join(r.Path, e.Name(), manifestName)); err == nil {
+	for _, path := range manifests {
+		if m := iterPattern.FindStringSubmatch(stage.BasePath(stage.ParentPath(path))); m != nil {
 			n, _ := strconv.Atoi(m[1])
 			out = append(out, n)
 		}
@@ -109,9 +108,9 @@ func (r *RunDir) Committed() ([]int, error) {
 }
 
 // ReadManifest reads the manifest of iteration i.
-func (r *RunDir) ReadManifest(i int) (Manifest, string, error) {
-	path := filepath.Join(r.IterPath(i), manifestName)
-	raw, err := os.ReadFile(path)
+func (r *RunDir) ReadManifest(ctx context.Context, i int) (Manifest, string, error) {
+	path := stage.JoinPath(r.IterPath(i), manifestName)
+	raw, err := stage.ReadFile(ctx, path, maxStateBytes)
 	if err != nil {
 		return Manifest{}, "", err
 	}
@@ -127,86 +126,67 @@ func (r *RunDir) ReadManifest(i int) (Manifest, string, error) {
 
 // Begin makes an uncommitted iteration directory ready: whatever an interrupted attempt left is removed, except the
 // materialised edges, which are named by what produced them and so are good for the second attempt.
-func (r *RunDir) Begin(i int) (string, error) {
+func (r *RunDir) Begin(ctx context.Context, i int) (string, error) {
 	dir := r.IterPath(i)
-	if err := os.MkdirAll(filepath.Join(dir, workName), 0o755); err != nil {
+	if err := stage.MakeDirectory(stage.JoinPath(dir, workName)); err != nil {
 		return "", err
 	}
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return "", err
-	}
-	for _, e := range entries {
-		if e.Name() == workName {
-			continue
-		}
-		if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
-			return "", err
-		}
-	}
-	return dir, nil
+	return dir, stage.RemoveAll(ctx, dir, workName)
 }
 
-// Commit digests every file of the iteration, removes its work folder unless kept, and writes the manifest last.
-func (r *RunDir) Commit(m Manifest, keepExchange bool) error {
+// Commit digests every file of the iteration, writes the manifest last, and then removes the work folder unless it is kept.
+func (r *RunDir) Commit(ctx context.Context, m Manifest, keepExchange bool) error {
 	dir := r.IterPath(m.Iteration)
 	m.Schema = manifestSchema
-	m.Files = map[string]string{}
-	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		rel, err := filepath.Rel(dir, path)
-		if err != nil {
-			return err
-		}
-		if d.IsDir() {
-			if rel == workName {
-				return fs.SkipDir
-			}
-			return nil
-		}
-		digest, err := digestFile(path)
-		if err != nil {
-			return err
-		}
-		m.Files[filepath.ToSlash(rel)] = digest
-		return nil
-	})
-	if err != nil {
+	if err := r.commit(ctx, dir, m); err != nil {
 		return fmt.Errorf("commit of iteration %d: %w", m.Iteration, err)
+	}
+	if !keepExchange {
+		return stage.RemoveAll(ctx, stage.JoinPath(dir, workName))
+	}
+	return nil
+}
+
+func (r *RunDir) commit(ctx context.Context, dir string, m Manifest) error {
+	files, err := stage.FilesBelow(ctx, dir)
+	if err != nil {
+		return err
+	}
+	m.Files = map[string]string{}
+	for _, f := range files {
+		if strings.HasPrefix(f.Name, workName+"/") {
+			continue
+		}
+		if m.Files[f.Name], err = stage.FileDigest(ctx, f); err != nil {
+			return err
+		}
 	}
 	raw, err := json.MarshalIndent(m, "", "  ")
 	if err != nil {
 		return err
 	}
-	if err := writeDurably(filepath.Join(dir, manifestName), append(raw, '\n')); err != nil {
-		return fmt.Errorf("commit of iteration %d: %w", m.Iteration, err)
+	if err := r.lock.Check(ctx); err != nil {
+		return err
 	}
-	if !keepExchange {
-		return os.RemoveAll(filepath.Join(dir, workName))
-	}
-	return nil
+	return stage.WriteFile(ctx, stage.JoinPath(dir, manifestName), append(raw, '\n'), true)
 }
 
-// Tidy removes what a process that died has left: half-written files of the run directory, and the work folders of committed
-// iterations where it died between commit and removal. An uncommitted iteration is cleared by Begin.
-func (r *RunDir) Tidy() error {
-	half, err := filepath.Glob(filepath.Join(r.Path, ".tmp-*"))
+// Tidy removes what a process that died has left: half-written files, and the work folders of committed iterations where it
+// died between commit and removal. An uncommitted iteration is cleared by Begin.
+func (r *RunDir) Tidy(ctx context.Context) error {
+	if err := stage.RemoveTemporary(r.Path); err != nil {
+		return err
+	}
+	done, err := r.Committed(ctx)
 	if err != nil {
 		return err
 	}
-	for _, path := range half {
-		if err := os.RemoveAll(path); err != nil {
-			return err
-		}
-	}
-	done, err := r.Committed()
-	if err != nil {
-		return err
+	left := func(i int) error { return stage.RemoveAll(ctx, stage.JoinPath(r.IterPath(i), workName)) }
+	if stage.IsURL(r.Path) && len(done) > 0 { // a request for each; only the last can have been interrupted
+		return left(done[len(done)-1])
 	}
 	for _, i := range done {
-		if err := os.RemoveAll(filepath.Join(r.IterPath(i), workName)); err != nil {
+		if err := left(i); err != nil {
 			return err
 		}
 	}
@@ -214,11 +194,11 @@ func (r *RunDir) Tidy() error {
 }
 
 // WriteConfig stores the resolved recipe once; a later call must bring the same one.
-func (r *RunDir) WriteConfig(raw []byte) error {
-	path := filepath.Join(r.Path, configName)
-	old, err := os.ReadFile(path)
+func (r *RunDir) WriteConfig(ctx context.Context, raw []byte) error {
+	path := stage.JoinPath(r.Path, configName)
+	old, err := stage.ReadFile(ctx, path, maxStateBytes)
 	if errors.Is(err, fs.ErrNotExist) {
-		return writeDurably(path, raw)
+		return stage.WriteFile(ctx, path, raw, true)
 	}
 	if err != nil {
 		return err
@@ -247,52 +227,7 @@ func firstDifference(a, b string) string {
 	return "white space"
 }
 
-// writeDurably replaces a file in one step that survives a crash: temporary file, fsync, rename, fsync of the directory.
-func writeDurably(path string, raw []byte) error {
-	dir := filepath.Dir(path)
-	tmp, err := os.CreateTemp(dir, ".tmp-*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(tmp.Name())
-	_, err = tmp.Write(raw)
-	if err == nil {
-		err = tmp.Chmod(0o644)
-	}
-	if err == nil {
-		err = tmp.Sync()
-	}
-	if closeErr := tmp.Close(); err == nil {
-		err = closeErr
-	}
-	if err == nil {
-		err = os.Rename(tmp.Name(), path)
-	}
-	if err != nil {
-		return err
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	return d.Sync()
-}
-
 func digestBytes(raw []byte) string {
 	sum := sha256.Sum256(raw)
 	return hex.EncodeToString(sum[:])
-}
-
-func digestFile(path string) (string, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	h := sha256.New()
-	if _, err := io.Copy(h, f); err != nil {
-		return "", err
-	}
-	return hex.EncodeToString(h.Sum(nil)), nil
 }

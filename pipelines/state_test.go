@@ -6,22 +6,24 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/millrace/millrace/transforms/stage"
 )
 
 func TestRunDirIsLocked(t *testing.T) {
 	dir := t.TempDir()
-	r, err := OpenRun(dir)
+	r, _, err := OpenRun(t.Context(), dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var locked *LockedError
-	if _, err := OpenRun(dir); !errors.As(err, &locked) {
+	var locked *stage.LockedError
+	if _, _, err := OpenRun(t.Context(), dir); !errors.As(err, &locked) {
 		t.Errorf("second open: %v, want a LockedError", err)
 	}
 	if err := r.Close(); err != nil {
 		t.Fatal(err)
 	}
-	again, err := OpenRun(dir)
+	again, _, err := OpenRun(t.Context(), dir)
 	if err != nil {
 		t.Fatalf("after Close: %v", err)
 	}
@@ -29,12 +31,12 @@ func TestRunDirIsLocked(t *testing.T) {
 }
 
 func TestCommitAndBegin(t *testing.T) {
-	r, err := OpenRun(t.TempDir())
+	r, _, err := OpenRun(t.Context(), t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	dir, err := r.Begin(0)
+	dir, err := r.Begin(t.Context(), 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,7 +52,7 @@ func TestCommitAndBegin(t *testing.T) {
 	}
 	write("policy/model.safetensors", "half")
 	write("exchange/a.arrow", "edge")
-	if dir, err = r.Begin(0); err != nil { // an interrupted attempt is cleared, its edges stay
+	if dir, err = r.Begin(t.Context(), 0); err != nil { // an interrupted attempt is cleared, its edges stay
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(filepath.Join(dir, "policy")); err == nil {
@@ -60,13 +62,13 @@ func TestCommitAndBegin(t *testing.T) {
 		t.Error("Begin removed a materialised edge")
 	}
 	write("policy/model.safetensors", "whole")
-	if got, _ := r.Committed(); len(got) != 0 {
+	if got, _ := r.Committed(t.Context()); len(got) != 0 {
 		t.Errorf("committed before the manifest: %v", got)
 	}
-	if err := r.Commit(Manifest{Iteration: 0, Seed: 7}, false); err != nil {
+	if err := r.Commit(t.Context(), Manifest{Iteration: 0, Seed: 7}, false); err != nil {
 		t.Fatal(err)
 	}
-	m, _, err := r.ReadManifest(0)
+	m, _, err := r.ReadManifest(t.Context(), 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,61 +78,61 @@ func TestCommitAndBegin(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(dir, "exchange")); err == nil {
 		t.Error("the work folder outlived the commit")
 	}
-	if got, err := r.Committed(); err != nil || len(got) != 1 {
+	if got, err := r.Committed(t.Context()); err != nil || len(got) != 1 {
 		t.Errorf("committed: %v, %v", got, err)
 	}
 }
 
 func TestCommittedRefusesAGap(t *testing.T) {
-	r, err := OpenRun(t.TempDir())
+	r, _, err := OpenRun(t.Context(), t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	if _, err := r.Begin(2); err != nil {
+	if _, err := r.Begin(t.Context(), 2); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.Commit(Manifest{Iteration: 2}, false); err != nil {
+	if err := r.Commit(t.Context(), Manifest{Iteration: 2}, false); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := r.Committed(); err == nil || !strings.Contains(err.Error(), "iteration 0 has no manifest") {
+	if _, err := r.Committed(t.Context()); err == nil || !strings.Contains(err.Error(), "iteration 0 has no manifest") {
 		t.Errorf("gap: %v", err)
 	}
 }
 
 func TestConfigCannotChange(t *testing.T) {
-	r, err := OpenRun(t.TempDir())
+	r, _, err := OpenRun(t.Context(), t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	if err := r.WriteConfig([]byte("seed: 1\n")); err != nil {
+	if err := r.WriteConfig(t.Context(), []byte("seed: 1\n")); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.WriteConfig([]byte("seed: 1\n")); err != nil {
+	if err := r.WriteConfig(t.Context(), []byte("seed: 1\n")); err != nil {
 		t.Errorf("same recipe: %v", err)
 	}
-	if err := r.WriteConfig([]byte("seed: 2\n")); err == nil || !strings.Contains(err.Error(), `there "seed: 1", now "seed: 2"`) {
+	if err := r.WriteConfig(t.Context(), []byte("seed: 2\n")); err == nil || !strings.Contains(err.Error(), `there "seed: 1", now "seed: 2"`) {
 		t.Errorf("other recipe: %v", err)
 	}
 }
 
 // TestTidy: a process may die after it has committed an iteration and before it has removed the iteration's work folder.
 func TestTidy(t *testing.T) {
-	run, err := OpenRun(t.TempDir())
+	run, _, err := OpenRun(t.Context(), t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer run.Close()
 	for i := range 2 {
-		if _, err := run.Begin(i); err != nil {
+		if _, err := run.Begin(t.Context(), i); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := run.Commit(Manifest{Iteration: 0}, true); err != nil {
+	if err := run.Commit(t.Context(), Manifest{Iteration: 0}, true); err != nil {
 		t.Fatal(err)
 	}
-	if err := run.Tidy(); err != nil {
+	if err := run.Tidy(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	for i, want := range []bool{false, true} { // the second is not committed: its work is good for the next attempt

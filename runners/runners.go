@@ -59,6 +59,9 @@ func under(section string, err error) error {
 	return fmt.Errorf("%s.%w", section, err)
 }
 
+// InProcess reports whether the runner's workers are this process.
+func (c Config) InProcess() bool { return c.Name == "prism" || c.Name == "direct" }
+
 // Names lists the runners, sorted.
 func Names() []string {
 	return []string{"dataflow", "direct", "flink", "prism"}

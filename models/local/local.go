@@ -17,7 +17,7 @@ func init() {
 	models.RegisterFormat(models.Format{
 		Name: "huggingface",
 		Match: func(path string) bool {
-			for _, name := range []string{"config.json", "adapter_config.json"} {
+			for _, name := range ConfigFiles() {
 				if info, err := os.Stat(filepath.Join(path, name)); err == nil && info.Mode().IsRegular() {
 					return true
 				}
@@ -28,13 +28,28 @@ func init() {
 	})
 }
 
+// ConfigFiles are the files of which one makes a directory a model: of a model that is written, they are to appear last.
+func ConfigFiles() []string { return []string{"config.json", "adapter_config.json"} }
+
 // Load reads the weights of a Hugging Face directory, a directory of adapters or a GGUF file.
-func Load(path string) (*transformer.Model, error) {
+func Load(path string) (*transformer.Model, error) { return load(context.Background(), path) }
+
+// LoadRef is Load for a model that may lie elsewhere.
+func LoadRef(ctx context.Context, ref models.Ref) (*transformer.Model, error) {
+	here, err := models.Fetch(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
+	defer here.Release()
+	return load(ctx, here.Path)
+}
+
+func load(ctx context.Context, path string) (*transformer.Model, error) {
 	if isGGUF(path) {
 		return LoadGGUF(path)
 	}
 	if transformer.IsAdapter(path) {
-		return transformer.LoadAdapters(path, Load)
+		return transformer.LoadAdapters(ctx, path, func(base string) (*transformer.Model, error) { return load(ctx, base) })
 	}
 	return transformer.Load(path)
 }
@@ -63,8 +78,8 @@ func ReadConfig(path string) (transformer.Config, error) {
 	return transformer.ReadConfig(path)
 }
 
-func open(_ context.Context, path string) (models.Model, error) {
-	m, err := Load(path)
+func open(ctx context.Context, path string) (models.Model, error) {
+	m, err := load(ctx, path)
 	if err != nil {
 		return nil, err
 	}

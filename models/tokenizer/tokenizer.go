@@ -7,6 +7,7 @@
 package tokenizer
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -16,6 +17,8 @@ import (
 	"path/filepath"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/millrace/millrace/models"
 )
 
 // None stands for a special token that a vocabulary does not have.
@@ -97,6 +100,16 @@ func Load(path string) (Tokenizer, error) {
 		return loadFile(at)
 	}
 	return loadFile(path)
+}
+
+// Open loads the tokenizer of a model, which may lie elsewhere: without its weights, where they are files of their own.
+func Open(ctx context.Context, model models.Ref) (Tokenizer, error) {
+	here, err := models.FetchDescription(ctx, model)
+	if err != nil {
+		return nil, fmt.Errorf("tokenizer: %w", err)
+	}
+	defer here.Release()
+	return Load(here.Path)
 }
 
 func loadFile(path string) (Tokenizer, error) {

@@ -1,6 +1,7 @@
 package transformer
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -38,7 +39,7 @@ type Weights interface {
 // LoRA adapters in PEFT's layout is read with the base model it names.
 func Load(dir string) (*Model, error) {
 	if IsAdapter(dir) {
-		return LoadAdapters(dir, Load)
+		return LoadAdapters(context.Background(), dir, Load)
 	}
 	config, err := ReadConfig(dir)
 	if err != nil {

@@ -1,6 +1,7 @@
 package transformer
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -345,7 +346,7 @@ func AdapterBase(dir string) (string, error) {
 }
 
 // LoadAdapters reads a PEFT directory; load reads the base model that it names.
-func LoadAdapters(dir string, load func(path string) (*Model, error)) (*Model, error) {
+func LoadAdapters(ctx context.Context, dir string, load func(path string) (*Model, error)) (*Model, error) {
 	path := filepath.Join(dir, adapterConfigFile)
 	c, err := readAdapterConfig(dir)
 	if err != nil {
@@ -369,7 +370,12 @@ func LoadAdapters(dir string, load func(path string) (*Model, error)) (*Model, e
 		return nil, &ConfigError{path, "(lora)", err.Error()}
 	}
 	base := models.Ref{Path: c.Base, Digest: c.BaseDigest}
-	if base.Digest != "" {
+	here, err := models.Fetch(ctx, base)
+	if err != nil {
+		return nil, fmt.Errorf("%s: base_model_name_or_path: %w", path, err)
+	}
+	defer here.Release()
+	if here.Path == base.Path && base.Digest != "" {
 		got, err := models.Digest(base.Path)
 		if err != nil {
 			return nil, fmt.Errorf("%s: base_model_name_or_path: %w", path, err)
@@ -378,10 +384,10 @@ func LoadAdapters(dir string, load func(path string) (*Model, error)) (*Model, e
 			return nil, &models.DigestError{Path: base.Path, Want: base.Digest, Got: got}
 		}
 	}
-	if IsAdapter(base.Path) {
+	if IsAdapter(here.Path) {
 		return nil, &ConfigError{path, "base_model_name_or_path", "names adapters, not a model"}
 	}
-	m, err := load(base.Path)
+	m, err := load(here.Path)
 	if err != nil {
 		return nil, fmt.Errorf("%s: base_model_name_or_path: %w", path, err)
 	}

@@ -1,11 +1,11 @@
 package command
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
+	"io/fs"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -14,6 +14,7 @@ import (
 	"github.com/millrace/millrace/pipelines"
 	"github.com/millrace/millrace/pipelines/progress"
 	"github.com/millrace/millrace/transforms/evaluate"
+	"github.com/millrace/millrace/transforms/stage"
 )
 
 func init() { commands = append(commands, newEval) }
@@ -73,7 +74,7 @@ func newEval(e *env) *cobra.Command {
 				result, text = v, v.text
 			}
 			if out != "" {
-				if err := writeJSON(out, result); err != nil {
+				if err := writeJSON(cmd.Context(), out, result); err != nil {
 					return err
 				}
 			}
@@ -96,7 +97,7 @@ func (e *env) evaluatePolicies(cmd *cobra.Command, targets []string, recipe stri
 	if len(targets) == 0 {
 		return nil, &usageError{errors.New("name runs or models whose policies are to be measured, or reward models with --reward")}
 	}
-	r, err := evaluationRecipe(recipe, targets, sets)
+	r, err := evaluationRecipe(cmd.Context(), recipe, targets, sets)
 	if err != nil {
 		return nil, err
 	}
@@ -118,54 +119,50 @@ func (e *env) evaluatePolicies(cmd *cobra.Command, targets []string, recipe stri
 }
 
 // evaluationRecipe says what is measured.
-func evaluationRecipe(name string, targets, sets []string) (pipelines.Recipe, error) {
+func evaluationRecipe(ctx context.Context, name string, targets, sets []string) (pipelines.Recipe, error) {
 	if name != "" {
-		return pipelines.OpenRecipe(name, sets)
+		return pipelines.OpenRecipe(ctx, name, sets)
 	}
 	for _, target := range targets {
-		if run, err := pipelines.ReadRun(target); err == nil {
-			return run.Recipe(sets...)
+		if run, err := pipelines.ReadRun(ctx, target); err == nil {
+			return run.Recipe(ctx, sets...)
 		}
 	}
 	return pipelines.Recipe{}, &usageError{fmt.Errorf("none of %v is a run that says what to measure; name a recipe with --recipe", targets)}
 }
 
 // openPolicy opens the policy of a run, or a model.
-func openPolicy(target string, iteration int) (models.Ref, error) {
+func openPolicy(ctx context.Context, target string, iteration int) (models.Ref, error) {
 	path := target
-	if run, err := pipelines.ReadRun(target); err == nil {
-		dir, _, err := run.Iteration(iteration)
+	if run, err := pipelines.ReadRun(ctx, target); err == nil {
+		dir, _, err := run.Iteration(ctx, iteration)
 		if err != nil {
 			return models.Ref{}, err
 		}
-		path = filepath.Join(dir, "policy")
-		if _, err := os.Stat(path); err != nil {
-			return models.Ref{}, fmt.Errorf("the run trains no policy: %w", err)
+		path = stage.JoinPath(dir, "policy")
+		if ok, err := stage.Exists(ctx, path); !ok {
+			return models.Ref{}, errors.Join(errors.New("the run trains no policy"), err)
 		}
 	}
-	path, err := filepath.Abs(path)
-	if err != nil {
+	if ok, err := stage.Exists(ctx, path); err != nil {
 		return models.Ref{}, err
+	} else if !ok {
+		return models.Ref{}, &usageError{fmt.Errorf("neither a run nor a model: %w", &fs.PathError{Op: "open", Path: path, Err: fs.ErrNotExist})}
 	}
-	if _, err := os.Stat(path); err != nil {
-		return models.Ref{}, &usageError{fmt.Errorf("neither a run nor a model: %w", err)}
-	}
-	digest, err := models.Digest(path)
-	return models.Ref{Path: path, Digest: digest}, err
+	return pipelines.OpenModel(ctx, path)
 }
 
-func evaluatePolicy(cmd *cobra.Command, r pipelines.Recipe, target string, iteration int) (evaluatedPolicy, error) {
-	p := evaluatedPolicy{Name: target}
-	var err error
-	if p.Model, err = openPolicy(target, iteration); err != nil {
+func evaluatePolicy(cmd *cobra.Command, r pipelines.Recipe, target string, iteration int) (p evaluatedPolicy, err error) {
+	p.Name = target
+	if p.Model, err = openPolicy(cmd.Context(), target, iteration); err != nil {
 		return p, err
 	}
-	scratch, err := os.MkdirTemp("", "millrace-eval-")
+	scratch, remove, err := r.Scratch()
 	if err != nil {
 		return p, err
 	}
-	defer os.RemoveAll(scratch)
-	measured, err := r.Measure(cmd.Context(), p.Model, models.Ref{}, filepath.Join(scratch, "rows"))
+	defer func() { err = errors.Join(err, remove()) }()
+	measured, err := r.Measure(cmd.Context(), p.Model, models.Ref{}, stage.JoinPath(scratch, "rows"))
 	if err != nil {
 		return p, err
 	}

@@ -1,11 +1,11 @@
 package command
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"strings"
 	"text/tabwriter"
 
@@ -15,6 +15,7 @@ import (
 	"github.com/millrace/millrace/pipelines"
 	"github.com/millrace/millrace/pipelines/progress"
 	"github.com/millrace/millrace/transforms/evaluate"
+	"github.com/millrace/millrace/transforms/stage"
 )
 
 // rewardFlags are the flags of eval that belong to reward models.
@@ -35,24 +36,24 @@ type rewardEvaluation struct {
 }
 
 // evaluateRewards measures reward models on the responses of one policy: that of args, or of the recipe.
-func (e *env) evaluateRewards(cmd *cobra.Command, f rewardFlags, args []string, recipe string, sets []string, iteration int) (*rewardEvaluation, error) {
+func (e *env) evaluateRewards(cmd *cobra.Command, f rewardFlags, args []string, recipe string, sets []string, iteration int) (out *rewardEvaluation, err error) {
 	if len(args) > 1 {
 		return nil, &usageError{fmt.Errorf("reward models are measured on the responses of one policy, not of %d", len(args))}
 	}
-	r, err := evaluationRecipe(recipe, append(append([]string(nil), args...), f.targets...), sets)
+	r, err := evaluationRecipe(cmd.Context(), recipe, append(append([]string(nil), args...), f.targets...), sets)
 	if err != nil {
 		return nil, err
 	}
-	scratch, err := os.MkdirTemp("", "millrace-eval-")
+	scratch, remove, err := r.Scratch()
 	if err != nil {
 		return nil, err
 	}
-	defer os.RemoveAll(scratch)
+	defer func() { err = errors.Join(err, remove()) }()
 	test := pipelines.RewardTest{Recipe: r, Items: f.items, Continuations: f.continuations, Work: scratch}
 	if len(args) == 1 {
-		test.Policy, err = openPolicy(args[0], iteration)
+		test.Policy, err = openPolicy(cmd.Context(), args[0], iteration)
 	} else {
-		test.Policy, err = r.OpenPolicy(firstRun(recipe, f.targets), scratch)
+		test.Policy, err = r.OpenPolicy(cmd.Context(), firstRun(cmd.Context(), recipe, f.targets), scratch)
 	}
 	if err != nil {
 		return nil, err
@@ -63,12 +64,12 @@ func (e *env) evaluateRewards(cmd *cobra.Command, f rewardFlags, args []string, 
 	}
 	rewards := make([]pipelines.RewardModel, len(f.targets))
 	for i, target := range f.targets {
-		if rewards[i], err = r.OpenReward(target, iteration, test.Policy, scratch); err != nil {
+		if rewards[i], err = r.OpenReward(cmd.Context(), target, iteration, test.Policy, scratch); err != nil {
 			return nil, fmt.Errorf("%s: %w", target, err)
 		}
 	}
 	pipelines.ShareReferences(rewards)
-	out := &rewardEvaluation{Split: r.Evaluate.Split, Samples: r.Evaluate.Samples, Policy: test.Policy}
+	out = &rewardEvaluation{Split: r.Evaluate.Split, Samples: r.Evaluate.Samples, Policy: test.Policy}
 	show := progress.Start(e.err, "millrace eval")
 	defer show.Done()
 	bar := show.Bar("reward models", int64(len(on)*len(f.targets)))
@@ -88,12 +89,12 @@ func (e *env) evaluateRewards(cmd *cobra.Command, f rewardFlags, args []string, 
 }
 
 // firstRun is the run whose recipe is measured by; "" when a recipe was named.
-func firstRun(recipe string, targets []string) string {
+func firstRun(ctx context.Context, recipe string, targets []string) string {
 	if recipe != "" {
 		return ""
 	}
 	for _, target := range targets {
-		if run, err := pipelines.ReadRun(target); err == nil {
+		if run, err := pipelines.ReadRun(ctx, target); err == nil {
 			return run.Path
 		}
 	}
@@ -101,15 +102,12 @@ func firstRun(recipe string, targets []string) string {
 }
 
 // writeJSON writes a result to a file, beside what is printed.
-func writeJSON(path string, result any) error {
+func writeJSON(ctx context.Context, path string, result any) error {
 	raw, err := json.MarshalIndent(result, "", "  ")
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return err
-	}
-	return os.WriteFile(path, append(raw, '\n'), 0o644)
+	return stage.WriteFile(ctx, path, append(raw, '\n'), false)
 }
 
 func (v *rewardEvaluation) text(w io.Writer) {

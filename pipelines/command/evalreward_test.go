@@ -81,7 +81,7 @@ func TestEvalRewardIsTheRefreshsOwnMeasurement(t *testing.T) {
 		"--set", "update.steps=2", "--set", "update.batch_size=16", "--set", "evaluate.prompts=12", "--set", "evaluate.samples=3")
 	out := want(t, exitOK, nil, "eval", "--reward", run, "--on", "held_out", "--continuations", "0", "--json")
 	got := decode[struct{ Rewards []pipelines.Evaluation }](t, out)
-	refreshed, err := pipelines.ReadRefresh(run)
+	refreshed, err := pipelines.ReadRefresh(t.Context(), run)
 	if err != nil {
 		t.Fatal(err)
 	}

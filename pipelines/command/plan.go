@@ -35,7 +35,7 @@ func newPlan(e *env) *cobra.Command {
 			"the recipe and the shapes and tokenizers of its models; endpoints are asked what they can do. A recipe that would not run gives exit code 2 and the path of the setting.",
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			r, err := flags.open(args[0])
+			r, err := flags.open(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}

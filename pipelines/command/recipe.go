@@ -1,6 +1,7 @@
 package command
 
 import (
+	"context"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -31,12 +32,12 @@ func (f *recipeFlags) register(c *cobra.Command) {
 }
 
 // open reads the recipe of that name, or file, with what the flags say.
-func (f *recipeFlags) open(name string) (pipelines.Recipe, error) {
+func (f *recipeFlags) open(ctx context.Context, name string) (pipelines.Recipe, error) {
 	sets := f.sets
 	for _, setting := range sortedNames(f.given) {
 		if value := *f.given[setting]; value != "" {
 			sets = append(sets, setting+"="+value)
 		}
 	}
-	return pipelines.OpenRecipe(name, sets)
+	return pipelines.OpenRecipe(ctx, name, sets)
 }

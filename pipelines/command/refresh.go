@@ -21,7 +21,7 @@ func newRefresh(e *env) *cobra.Command {
 			"prompts, and promote it only if it ranks responses better than chance by the recipe's margin.",
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			r, err := flags.open(args[0])
+			r, err := flags.open(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
@@ -34,7 +34,7 @@ func newRefresh(e *env) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			result, err := pipelines.ReadRefresh(r.Run)
+			result, err := pipelines.ReadRefresh(cmd.Context(), r.Run)
 			if err != nil {
 				return err
 			}

@@ -3,11 +3,11 @@ package command
 import (
 	"fmt"
 	"io"
-	"path/filepath"
 
 	"github.com/spf13/cobra"
 
 	"github.com/millrace/millrace/pipelines"
+	"github.com/millrace/millrace/transforms/stage"
 )
 
 func init() { commands = append(commands, newReport) }
@@ -24,12 +24,12 @@ func newReport(e *env) *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			runs := append([]string{args[0]}, with...)
 			for _, path := range runs {
-				if _, err := openRun(path); err != nil {
+				if _, err := openRun(cmd.Context(), path); err != nil {
 					return err
 				}
 			}
 			if out == "" {
-				out = filepath.Join(args[0], "report.html")
+				out = stage.JoinPath(args[0], "report.html")
 			}
 			if err := pipelines.Report(cmd.Context(), out, runs...); err != nil {
 				return err

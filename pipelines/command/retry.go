@@ -3,12 +3,12 @@ package command
 import (
 	"fmt"
 	"io"
-	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/millrace/millrace/pipelines"
+	"github.com/millrace/millrace/transforms/stage"
 )
 
 func init() { commands = append(commands, newRetry) }
@@ -24,12 +24,12 @@ func newRetry(e *env) *cobra.Command {
 			"Input that could not be read was never a row; mend it where it lies. See what went wrong with `millrace show RUN --dead`.",
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			run, err := openRun(args[0])
+			run, err := openRun(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
 			if out == "" {
-				out = filepath.Join(run.Path, "retry")
+				out = stage.JoinPath(run.Path, "retry")
 			}
 			revived, unreadable, err := pipelines.Retry(cmd.Context(), run, iteration, out)
 			if err != nil {

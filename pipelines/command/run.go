@@ -20,7 +20,7 @@ func newRun(e *env) *cobra.Command {
 		Long:  "Run a recipe: a YAML file, or the name of an embedded one (see `millrace recipes`). The same command again goes on after\nthe last committed iteration; an interrupted iteration is done again and gives the same bytes.",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			r, err := flags.open(args[0])
+			r, err := flags.open(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}

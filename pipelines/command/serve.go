@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -14,6 +13,7 @@ import (
 	_ "github.com/millrace/millrace/models/local" // opens model directories and GGUF files
 	"github.com/millrace/millrace/models/serve"
 	"github.com/millrace/millrace/models/tokenizer"
+	"github.com/millrace/millrace/transforms/stage"
 )
 
 // serveKey is the environment variable with the key that clients have to send.
@@ -44,7 +44,7 @@ func newServe(e *env) *cobra.Command {
 				return err
 			}
 			defer model.Release()
-			tok, err := tokenizer.Load(args[0])
+			tok, err := tokenizer.Open(cmd.Context(), model.Ref)
 			if err != nil {
 				var none *tokenizer.Error
 				if !errors.As(err, &none) {
@@ -54,7 +54,7 @@ func newServe(e *env) *cobra.Command {
 			}
 			o := serve.Options{Name: name, Digest: model.Ref.Digest, Tokenizer: tok, Key: key}
 			if o.Name == "" {
-				o.Name = strings.TrimSuffix(filepath.Base(filepath.Clean(args[0])), ".gguf")
+				o.Name = strings.TrimSuffix(stage.BasePath(args[0]), ".gguf")
 			}
 			if sized, ok := model.Model.(interface{ MaxPositions() int }); ok {
 				o.MaxLen = sized.MaxPositions()

@@ -1,6 +1,7 @@
 package command
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -30,14 +31,14 @@ func newShow(e *env) *cobra.Command {
 			if q.Rows < 0 {
 				return &usageError{fmt.Errorf("--rows %d is negative", q.Rows)}
 			}
-			run, err := openRun(args[0])
+			run, err := openRun(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
 			if ledger {
-				return printLedgers(e, run, iteration)
+				return printLedgers(cmd.Context(), e, run, iteration)
 			}
-			dir, _, err := run.Iteration(iteration)
+			dir, _, err := run.Iteration(cmd.Context(), iteration)
 			if err != nil {
 				return err
 			}
@@ -68,8 +69,8 @@ func newShow(e *env) *cobra.Command {
 }
 
 // printLedgers prints what became of the prompts of one iteration, or of all where number is negative.
-func printLedgers(e *env, run *pipelines.RunDir, number int) error {
-	ledgers, err := run.ReadLedgers()
+func printLedgers(ctx context.Context, e *env, run *pipelines.RunDir, number int) error {
+	ledgers, err := run.ReadLedgers(ctx)
 	if err != nil {
 		return err
 	}
@@ -89,8 +90,8 @@ func printItems[T any](e *env, items []T, text func(io.Writer) error) error {
 }
 
 // openRun opens a run for reading; a directory that is none is a mistake on the command line.
-func openRun(path string) (*pipelines.RunDir, error) {
-	run, err := pipelines.ReadRun(path)
+func openRun(ctx context.Context, path string) (*pipelines.RunDir, error) {
+	run, err := pipelines.ReadRun(ctx, path)
 	var none *pipelines.NotARunError
 	if errors.As(err, &none) {
 		return nil, &usageError{err}

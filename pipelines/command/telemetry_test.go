@@ -13,7 +13,7 @@ import (
 
 func TestTelemetryOfARun(t *testing.T) {
 	run, recipe := aRun(t)
-	lines, err := telemetry.ReadStages(run)
+	lines, err := telemetry.ReadStages(t.Context(), run)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -87,7 +86,7 @@ func newVerifier(flag, kind, options string) (verify.Verifier, error) {
 }
 
 // auditFile compares two verifiers over a file.
-func auditFile(ctx context.Context, e *env, a, b verify.Verifier, path, out string) (err error) {
+func auditFile(ctx context.Context, e *env, a, b verify.Verifier, path, out string) error {
 	if out == "" {
 		out = path + ".disagreements.jsonl"
 	}
@@ -96,14 +95,17 @@ func auditFile(ctx context.Context, e *env, a, b verify.Verifier, path, out stri
 		return err
 	}
 	defer in.Close()
-	f, err := os.Create(out)
+	f, err := stage.CreateFile(ctx, out)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, f.Close()) }()
+	defer f.Abort()
 	sum, err := verify.Audit(ctx, a, b, in, f)
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
+	}
+	if err := f.Commit(false); err != nil {
+		return err
 	}
 	result := struct {
 		A        string                    `json:"a"`
@@ -138,9 +140,9 @@ func sortedNames[V any](m map[string]V) []string {
 // openPairs opens a file of pairs as JSON lines.
 func openPairs(ctx context.Context, path string) (io.ReadCloser, error) {
 	if !strings.HasSuffix(path, "."+recordio.Parquet) && !strings.HasSuffix(path, "."+recordio.Arrow) {
-		return os.Open(path)
+		return stage.OpenFile(ctx, path)
 	}
-	if _, err := os.Stat(path); err != nil {
+	if _, err := stage.Stat(ctx, path); err != nil {
 		return nil, err
 	}
 	r, w := io.Pipe()

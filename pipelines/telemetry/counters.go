@@ -2,11 +2,10 @@ package telemetry
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"errors"
 	"io/fs"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -115,8 +114,8 @@ func transformLines(at place, now time.Time, result beam.PipelineResult) []Trans
 // ReadStages reads the stage lines of a run's counters, in the order of iteration and first appearance. An
 // iteration that was done again has only the lines of its last attempt. A run without the file has none; a line that
 // cannot be read is passed over, since a process that was killed may leave half of one.
-func ReadStages(run string) ([]StageLine, error) {
-	f, err := os.Open(filepath.Join(run, Dir, countersName))
+func ReadStages(ctx context.Context, run string) ([]StageLine, error) {
+	f, err := stage.OpenFile(ctx, stage.JoinPath(run, Dir, countersName))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}

@@ -28,7 +28,8 @@ import (
 // Run is the telemetry of one run in this process. A nil Run tells nothing.
 type Run struct {
 	name   string // of the run in lines and spans
-	dir    string
+	dir    string // of files that are appended to
+	spool  *spool // of a run in a bucket
 	board  *board
 	traces *tracing
 
@@ -48,10 +49,18 @@ type Run struct {
 // Start opens the telemetry of a run in its directory. What cannot be opened is noted and left out. Lines for people go
 // through note, which must not block; nil means nowhere. The context that is returned carries the Run.
 func Start(ctx context.Context, c Config, name, dir string, note func(format string, args ...any)) (context.Context, *Run) {
-	r := &Run{name: name, dir: filepath.Join(dir, Dir), before: slog.Default(), note: note}
+	r := &Run{name: name, dir: stage.JoinPath(dir, Dir), before: slog.Default(), note: note}
 	r.board = newBoard(func() map[string]int64 { return r.dropped(false) })
 	redact := newRedactor()
 	var problems []error
+	if stage.IsURL(dir) {
+		var err error
+		if r.spool, err = openSpool(ctx, r.dir); err == nil {
+			r.dir = r.spool.local
+		} else { // which leaves a directory in which no file can be opened
+			problems = append(problems, err)
+		}
+	}
 
 	h := &logHandler{beam: levelOf(c.Log.Beam)}
 	if level := levelOf(c.Log.Level); level < off && note != nil {
@@ -64,8 +73,8 @@ func Start(ctx context.Context, c Config, name, dir string, note func(format str
 	}
 	slog.SetDefault(slog.New(h))
 	r.counters = r.open("counters", countersName, &problems)
-	if c.TensorBoard {
-		problems = append(problems, r.openCurves(time.Now()))
+	if c.TensorBoard && !stage.IsURL(r.dir) {
+		problems = append(problems, r.openCurves(ctx, time.Now()))
 	}
 	if c.Metrics.Listen != "" {
 		var err error
@@ -102,6 +111,9 @@ func From(ctx context.Context) *Run {
 
 // open opens a file of lines behind a queue; nil when that fails.
 func (r *Run) open(name, file string, problems *[]error) *sink {
+	if stage.IsURL(r.dir) {
+		return nil
+	}
 	f, err := appendTo(filepath.Join(r.dir, file))
 	if err != nil {
 		*problems = append(*problems, err)
@@ -112,10 +124,17 @@ func (r *Run) open(name, file string, problems *[]error) *sink {
 }
 
 // openCurves starts a new event file in place of those of earlier processes: it will hold their points too.
-func (r *Run) openCurves(now time.Time) error {
-	old, _ := filepath.Glob(filepath.Join(r.dir, "events.out.tfevents.*"))
+func (r *Run) openCurves(ctx context.Context, now time.Time) error {
+	dir := r.dir
+	if r.spool != nil {
+		dir = r.spool.remote
+	}
+	old, err := stage.ListIn(ctx, dir, "events.out.tfevents.*")
+	if err != nil {
+		return err
+	}
 	for _, path := range old {
-		if err := os.Remove(path); err != nil {
+		if err := stage.RemoveFile(ctx, path); err != nil {
 			return err
 		}
 	}
@@ -296,6 +315,9 @@ func (r *Run) Close(err error) {
 	}
 	for _, f := range r.files {
 		f.Close()
+	}
+	if err := r.spool.close(); err != nil && r.note != nil {
+		r.note("telemetry in the run's directory is not complete: %v", err)
 	}
 }
 

@@ -319,7 +319,7 @@ func TestHalfALineIsEnded(t *testing.T) {
 	writeLine(s, TransformLine{Transform: "label/ParDo", Elements: 4})
 	writeLine(s, StageLine{Stage: "score", Pipeline: "iteration", Iteration: 1, RowsIn: 5})
 	s.close(closeWait)
-	lines, err := ReadStages(filepath.Dir(filepath.Dir(path)))
+	lines, err := ReadStages(t.Context(), filepath.Dir(filepath.Dir(path)))
 	if err != nil {
 		t.Fatal(err)
 	}

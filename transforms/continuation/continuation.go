@@ -68,7 +68,7 @@ func (c *Continuer) Lineage() string { return "continuation@" + c.model.Ref.Dige
 
 // Setup loads the policy and its tokenizer.
 func (c *Continuer) Setup(ctx context.Context) (err error) {
-	if c.tok, err = tokenizer.Load(c.Policy.Path); err != nil {
+	if c.tok, err = tokenizer.Open(ctx, c.Policy); err != nil {
 		return err
 	}
 	prompter, err := tokenizer.NewPrompter(c.tok, c.Chat)

@@ -1,10 +1,8 @@
 package label
 
 import (
-	"bytes"
 	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
 	"slices"
 
@@ -121,14 +119,7 @@ func (f *writeGroupsFn) ProcessElement(ctx context.Context, _ int, parcels func(
 		all = append(all, g)
 	}
 	slices.SortFunc(all, func(a, b PromptGroup) int { return cmp.Compare(a.Prompt, b.Prompt) })
-	var out bytes.Buffer
-	enc := json.NewEncoder(&out)
-	for _, g := range all {
-		if err := enc.Encode(g); err != nil {
-			return "", fmt.Errorf("ledger: %w", err)
-		}
-	}
-	return f.File, stage.WriteFile(ctx, f.File, out.Bytes(), false)
+	return f.File, stage.WriteLines(ctx, f.File, all)
 }
 
 // UpTo filters the rows of prompts whose id comes after Last: what a round of sampling brought beyond what was wanted. Ids

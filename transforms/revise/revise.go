@@ -113,7 +113,7 @@ func (c *Reviser) Contract() schemas.Contract {
 
 // Setup loads the reviser.
 func (c *Reviser) Setup(ctx context.Context) (err error) {
-	if c.tok, err = tokenizer.Load(c.Model.Path); err != nil {
+	if c.tok, err = tokenizer.Open(ctx, c.Model); err != nil {
 		return err
 	}
 	c.model, err = models.Acquire(ctx, c.Model)

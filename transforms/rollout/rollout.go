@@ -75,7 +75,7 @@ func (c *Sampler) Lineage() string { return "policy@" + c.model.Ref.Digest }
 
 // Setup loads the policy and its tokenizer.
 func (c *Sampler) Setup(ctx context.Context) (err error) {
-	if c.tok, err = tokenizer.Load(c.Policy.Path); err != nil {
+	if c.tok, err = tokenizer.Open(ctx, c.Policy); err != nil {
 		return err
 	}
 	if c.prompter, err = tokenizer.NewPrompter(c.tok, c.Chat); err != nil {

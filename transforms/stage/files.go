@@ -1,43 +1,92 @@
 package stage
 
 import (
+	"bytes"
+	"cmp"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
-	"strconv"
+	"slices"
 	"strings"
-	"sync/atomic"
-
-	"github.com/apache/arrow/go/v15/arrow/memory"
-	"github.com/apache/beam/sdks/v2/go/pkg/beam/io/filesystem"
-	_ "github.com/apache/beam/sdks/v2/go/pkg/beam/io/filesystem/gcs"   // gs:// run directories
-	_ "github.com/apache/beam/sdks/v2/go/pkg/beam/io/filesystem/local" // paths of this machine
-	_ "github.com/apache/beam/sdks/v2/go/pkg/beam/io/filesystem/s3"    // s3:// run directories
+	"time"
 )
 
-// OpenFile opens a file for reading, on whatever filesystem of Beam its path names (local, gs://, s3://).
+// The files of a run, wherever it lies. A path says where: gs://bucket/name is an object of a bucket (see objects), a path
+// with another scheme goes to Beam's filesystem of that name (see beamFiles), any other is a file of this machine. Every
+// function here takes a path of any kind. A file is written as a whole or not at all.
+//
+// Errors name the path; errors.Is(err, fs.ErrNotExist) and fs.ErrPermission hold wherever the file lies.
+
+// fileStore is what is asked of the files of one kind of path.
+type fileStore interface {
+	open(ctx context.Context, path string) (io.ReadCloser, error)
+	// create begins a file that appears under its name when it is committed.
+	create(ctx context.Context, path string) (pending, error)
+	stat(ctx context.Context, path string) (FileInfo, error)
+	// glob lists the files that a pattern matches: * and ? stay within a name, [] is a set.
+	glob(ctx context.Context, pattern string) ([]string, error)
+	// below lists the files of a directory and of those in it, and nothing where there is no directory.
+	below(ctx context.Context, dir string) ([]FileInfo, error)
+	remove(ctx context.Context, files []FileInfo) error
+}
+
+// pending is a file being written.
+type pending interface {
+	io.Writer
+	commit(durable bool) error
+	abort()
+}
+
+// FileInfo describes a file.
+type FileInfo struct {
+	Path     string
+	Name     string // relative to the directory that was listed, with slashes
+	Size     int64  // bytes
+	Modified time.Time
+	SHA256   string // lower-case hex, where the store keeps it with the content; else ""
+	Version  string // changes whenever the file is written, where the store counts; else ""
+}
+
+// IsURL reports whether the path has a scheme, and so does not name a file of this machine.
+func IsURL(path string) bool { return strings.Contains(path, "://") }
+
+func storeOf(path string) fileStore {
+	switch scheme, _, ok := strings.Cut(path, "://"); {
+	case !ok:
+		return localFiles{}
+	case scheme == "gs":
+		return objects{}
+	}
+	return beamFiles{}
+}
+
+// OpenFile opens a file for reading.
 func OpenFile(ctx context.Context, path string) (io.ReadCloser, error) {
-	fs, err := filesystem.New(ctx, path)
+	return storeOf(path).open(ctx, path)
+}
+
+// ReadFile reads a file of at most limit bytes; a longer one is an error.
+func ReadFile(ctx context.Context, path string, limit int64) ([]byte, error) {
+	r, err := OpenFile(ctx, path)
 	if err != nil {
 		return nil, err
 	}
-	r, err := fs.OpenRead(ctx, path)
-	if err != nil {
-		fs.Close()
-		return nil, err
+	raw, err := io.ReadAll(io.LimitReader(r, limit+1))
+	if err = errors.Join(err, r.Close()); err != nil {
+		return nil, named("read", path, err)
 	}
-	return &opened{r, fs}, nil
+	if int64(len(raw)) > limit {
+		return nil, fmt.Errorf("read %s: it is longer than %d bytes", path, limit)
+	}
+	return raw, nil
 }
-
-type opened struct {
-	io.ReadCloser
-	fs filesystem.Interface
-}
-
-func (o *opened) Close() error { return errors.Join(o.ReadCloser.Close(), o.fs.Close()) }
 
 // seekable is a file that can be read at any place, as Parquet must be.
 type seekable interface {
@@ -49,7 +98,7 @@ type seekable interface {
 // openSeekable opens a file for reading at any place. One that does not lie on this machine is copied to a temporary file
 // that is gone when it is closed.
 func openSeekable(ctx context.Context, path string) (seekable, error) {
-	if !strings.Contains(path, "://") {
+	if !IsURL(path) {
 		return os.Open(path)
 	}
 	r, err := OpenFile(ctx, path)
@@ -57,124 +106,43 @@ func openSeekable(ctx context.Context, path string) (seekable, error) {
 		return nil, err
 	}
 	defer r.Close()
+	f, err := unnamedFile()
+	if err != nil {
+		return nil, err
+	}
+	if _, err := io.Copy(f, r); err != nil {
+		return nil, errors.Join(named("read", path, err), f.Close())
+	}
+	return f, nil
+}
+
+// unnamedFile is a temporary file that nobody else sees and that is gone when it is closed, or its process killed.
+func unnamedFile() (*os.File, error) {
 	f, err := os.CreateTemp("", "millrace-")
 	if err != nil {
 		return nil, err
 	}
-	t := &temporary{f}
-	if _, err := io.Copy(f, r); err != nil {
-		return nil, errors.Join(fmt.Errorf("read %s: %w", path, err), t.Close())
-	}
-	return t, nil
-}
-
-type temporary struct{ *os.File }
-
-func (t *temporary) Close() error { return errors.Join(t.File.Close(), os.Remove(t.Name())) }
-
-// cappedAllocator is Go's allocator with a limit on each request, for decoders that believe the lengths of a file. A
-// larger request panics; the caller recovers and reports the file as corrupt.
-type cappedAllocator struct{ memory.GoAllocator }
-
-const maxAllocation = 256 << 20
-
-// Allocate returns n bytes.
-func (a *cappedAllocator) Allocate(n int) []byte {
-	capped(n)
-	return a.GoAllocator.Allocate(n)
-}
-
-// Reallocate returns n bytes that begin with those of b.
-func (a *cappedAllocator) Reallocate(n int, b []byte) []byte {
-	capped(n)
-	return a.GoAllocator.Reallocate(n, b)
-}
-
-func capped(n int) {
-	if n < 0 || n > maxAllocation {
-		panic(fmt.Sprintf("a part of %d bytes; at most %d are read at once", n, maxAllocation))
-	}
-}
-
-// ReadFile reads a file of at most limit bytes; a longer one is an error.
-func ReadFile(ctx context.Context, path string, limit int64) ([]byte, error) {
-	r, err := OpenFile(ctx, path)
-	if err != nil {
-		return nil, err
-	}
-	raw, err := io.ReadAll(io.LimitReader(r, limit+1))
-	if err = errors.Join(err, r.Close()); err != nil {
-		return nil, fmt.Errorf("read %s: %w", path, err)
-	}
-	if int64(len(raw)) > limit {
-		return nil, fmt.Errorf("read %s: it is longer than %d bytes", path, limit)
-	}
-	return raw, nil
-}
-
-// ListFiles returns the files a glob matches, in lexical order; a path without wildcards is itself.
-func ListFiles(ctx context.Context, glob string) ([]string, error) {
-	fs, err := filesystem.New(ctx, glob)
-	if err != nil {
-		return nil, err
-	}
-	defer fs.Close()
-	return fs.List(ctx, glob)
-}
-
-// JoinPath appends elements to a directory that may be a URL.
-func JoinPath(dir string, elem ...string) string {
-	if strings.Contains(dir, "://") {
-		return strings.TrimRight(dir, "/") + "/" + strings.Join(elem, "/")
-	}
-	return filepath.Join(append([]string{dir}, elem...)...)
+	return f, os.Remove(f.Name())
 }
 
 // NewFile is a file being written. Nobody sees it under its name before Commit: on a local disk it is written beside it
 // and renamed, on an object store an object appears as a whole.
 type NewFile struct {
-	path   string
-	w      io.Writer
-	local  *os.File
-	remote io.WriteCloser
-	fs     filesystem.Interface
-	cancel context.CancelFunc
-	done   bool
+	path string
+	to   pending
+	done bool
 }
-
-const temporaryPrefix = ".millrace-tmp-"
-
-var temporaries atomic.Int64
 
 // CreateFile begins to write a file, making its directory where that is needed.
 func CreateFile(ctx context.Context, path string) (*NewFile, error) {
-	if !strings.Contains(path, "://") {
-		dir, base := filepath.Split(path)
-		if err := os.MkdirAll(filepath.Clean(dir), 0o755); err != nil {
-			return nil, err
-		}
-		name := temporaryPrefix + strconv.Itoa(os.Getpid()) + "-" + strconv.FormatInt(temporaries.Add(1), 10) + "-" + base
-		f, err := os.OpenFile(filepath.Join(dir, name), os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
-		if err != nil {
-			return nil, err
-		}
-		return &NewFile{path: path, w: f, local: f}, nil
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	fs, err := filesystem.New(ctx, path)
+	to, err := storeOf(path).create(ctx, path)
 	if err != nil {
-		cancel()
 		return nil, err
 	}
-	w, err := fs.OpenWrite(ctx, path)
-	if err != nil {
-		cancel()
-		return nil, errors.Join(err, fs.Close())
-	}
-	return &NewFile{path: path, w: w, remote: w, fs: fs, cancel: cancel}, nil
+	return &NewFile{path: path, to: to}, nil
 }
 
-func (f *NewFile) Write(p []byte) (int, error) { return f.w.Write(p) }
+func (f *NewFile) Write(p []byte) (int, error) { return f.to.Write(p) }
 
 // Commit makes the file appear under its name, replacing one that is there. With durable it survives a power cut.
 func (f *NewFile) Commit(durable bool) error {
@@ -182,79 +150,172 @@ func (f *NewFile) Commit(durable bool) error {
 		return errors.New("file is closed already")
 	}
 	f.done = true
-	if f.remote != nil {
-		err := errors.Join(f.remote.Close(), f.fs.Close())
-		f.cancel()
-		return err
-	}
-	tmp := f.local.Name()
-	var err error
-	if durable {
-		err = f.local.Sync()
-	}
-	err = errors.Join(err, f.local.Close())
-	if err == nil {
-		err = os.Rename(tmp, f.path)
-	}
-	if err != nil {
-		os.Remove(tmp)
-		return fmt.Errorf("write %s: %w", f.path, err)
-	}
-	if durable {
-		return syncDir(filepath.Dir(f.path))
+	if err := f.to.commit(durable); err != nil {
+		return named("write", f.path, err)
 	}
 	return nil
 }
 
 // Abort gives the file up and leaves nothing behind. After Commit it does nothing, so it can be deferred.
 func (f *NewFile) Abort() {
-	if f.done {
-		return
+	if !f.done {
+		f.done = true
+		f.to.abort()
 	}
-	f.done = true
-	if f.remote != nil {
-		f.cancel() // an upload that is not finished never appears
-		f.fs.Close()
-		return
-	}
-	f.local.Close()
-	os.Remove(f.local.Name())
 }
 
 // WriteFile writes a whole file; see NewFile.
 func WriteFile(ctx context.Context, path string, raw []byte, durable bool) error {
+	return copyTo(ctx, path, bytes.NewReader(raw), durable)
+}
+
+// named is an error that names the path, once.
+func named(op, path string, err error) error {
+	var has *fs.PathError
+	if errors.As(err, &has) && has.Path == path {
+		return err
+	}
+	return fmt.Errorf("%s %s: %w", op, path, err)
+}
+
+func copyTo(ctx context.Context, path string, from io.Reader, durable bool) error {
 	f, err := CreateFile(ctx, path)
 	if err != nil {
 		return err
 	}
 	defer f.Abort()
-	if _, err := f.Write(raw); err != nil {
+	if _, err := io.Copy(f, from); err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
 	return f.Commit(durable)
 }
 
-// RemoveTemporary removes what killed processes left half written in a local directory and below. Call it only when no
-// other process writes there, as the holder of a run directory's lock.
-func RemoveTemporary(dir string) error {
-	if strings.Contains(dir, "://") {
-		return nil
-	}
-	return filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
-		if errors.Is(err, os.ErrNotExist) {
-			return nil
-		}
-		if err == nil && !d.IsDir() && strings.HasPrefix(d.Name(), temporaryPrefix) {
-			err = os.Remove(path)
-		}
-		return err
-	})
+// ListFiles returns the files a glob matches, in lexical order; a path without wildcards is itself.
+func ListFiles(ctx context.Context, glob string) ([]string, error) {
+	return storeOf(glob).glob(ctx, glob)
 }
 
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
+// ListIn is ListFiles of a pattern below a directory, whatever characters the directory's own path has.
+func ListIn(ctx context.Context, dir, pattern string) ([]string, error) {
+	literal := strings.NewReplacer("*", "[*]", "?", "[?]", "[", "[[]").Replace(dir)
+	if !IsURL(dir) {
+		literal = strings.ReplaceAll(literal, `\`, `\\`)
+	}
+	return ListFiles(ctx, JoinPath(literal, pattern))
+}
+
+// Stat describes a file. On this machine that may be a directory; object stores have none.
+func Stat(ctx context.Context, path string) (FileInfo, error) { return storeOf(path).stat(ctx, path) }
+
+// Exists reports whether there is such a file, or a directory with files in it.
+func Exists(ctx context.Context, path string) (bool, error) {
+	_, err := Stat(ctx, path)
+	if errors.Is(err, fs.ErrNotExist) && IsURL(path) {
+		files, err := FilesBelow(ctx, path)
+		return len(files) > 0, err
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// FilesBelow lists the files of a directory and of those in it, in the order of their names; nothing where there is none.
+func FilesBelow(ctx context.Context, dir string) ([]FileInfo, error) {
+	files, err := storeOf(dir).below(ctx, dir)
+	slices.SortFunc(files, func(a, b FileInfo) int { return cmp.Compare(a.Name, b.Name) })
+	return files, err
+}
+
+// FileDigest is the SHA-256 of a file's content as lower-case hex: the one that the store keeps with it, or else computed.
+func FileDigest(ctx context.Context, f FileInfo) (string, error) {
+	if f.SHA256 != "" {
+		return f.SHA256, nil
+	}
+	r, err := OpenFile(ctx, f.Path)
+	if err != nil {
+		return "", err
+	}
+	defer r.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, r); err != nil {
+		return "", named("read", f.Path, err)
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}
+
+// MakeDirectory makes a directory where there are such things.
+func MakeDirectory(dir string) error {
+	if IsURL(dir) {
+		return nil
+	}
+	return os.MkdirAll(dir, 0o755)
+}
+
+// RemoveAll removes a directory and what is in it, but for the names directly in it that are to stay. One that is not there
+// is no error.
+func RemoveAll(ctx context.Context, dir string, stay ...string) error {
+	if !IsURL(dir) && len(stay) == 0 {
+		return os.RemoveAll(dir)
+	}
+	if !IsURL(dir) {
+		entries, err := os.ReadDir(dir)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		for _, e := range entries {
+			if !slices.Contains(stay, e.Name()) {
+				if err := os.RemoveAll(filepath.Join(dir, e.Name())); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	}
+	files, err := FilesBelow(ctx, dir)
 	if err != nil {
 		return err
 	}
-	return errors.Join(d.Sync(), d.Close())
+	files = slices.DeleteFunc(files, func(f FileInfo) bool {
+		first, _, _ := strings.Cut(f.Name, "/")
+		return slices.Contains(stay, first)
+	})
+	return storeOf(dir).remove(ctx, files)
+}
+
+// RemoveFile removes a file; one that is not there is no error.
+func RemoveFile(ctx context.Context, path string) error {
+	return storeOf(path).remove(ctx, []FileInfo{{Path: path}})
+}
+
+// JoinPath appends elements to a directory.
+func JoinPath(dir string, elem ...string) string {
+	if IsURL(dir) {
+		return strings.TrimRight(dir, "/") + "/" + strings.Join(elem, "/")
+	}
+	return filepath.Join(append([]string{dir}, elem...)...)
+}
+
+// ParentPath is the directory that a path lies in.
+func ParentPath(p string) string {
+	if scheme, rest, ok := strings.Cut(p, "://"); ok {
+		return scheme + "://" + path.Dir(strings.TrimRight(rest, "/"))
+	}
+	return filepath.Dir(p)
+}
+
+// BasePath is the last element of a path.
+func BasePath(p string) string {
+	if _, rest, ok := strings.Cut(p, "://"); ok {
+		return path.Base(rest)
+	}
+	return filepath.Base(p)
+}
+
+// AbsPath is the path as another process sees it, which may run in another directory.
+func AbsPath(p string) (string, error) {
+	if IsURL(p) {
+		return strings.TrimRight(p, "/"), nil
+	}
+	return filepath.Abs(p)
 }

@@ -9,6 +9,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/millrace/millrace/models"
 	"github.com/millrace/millrace/models/tokenizer"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/transforms/stage"
@@ -54,8 +55,8 @@ func (c *Encoder) Contract() schemas.Contract {
 func (c *Encoder) Lineage() string { return "tokenize@" + stage.Digest([]any{c.Config, c.Chat})[:16] }
 
 // Setup loads the tokenizer.
-func (c *Encoder) Setup(context.Context) (err error) {
-	if c.tok, err = tokenizer.Load(c.Tokenizer); err != nil {
+func (c *Encoder) Setup(ctx context.Context) (err error) {
+	if c.tok, err = tokenizer.Open(ctx, models.Ref{Path: c.Tokenizer}); err != nil {
 		return err
 	}
 	if c.prompter, err = tokenizer.NewPrompter(c.tok, c.Chat); err != nil {

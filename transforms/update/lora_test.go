@@ -73,7 +73,7 @@ func updated(t *testing.T, model models.Ref, state string, lora *LoRA) Job {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := mergeReplicas(job, []string{file}); err != nil {
+	if _, err := mergeReplicas(t.Context(), job, []string{file}); err != nil {
 		t.Fatal(err)
 	}
 	return job
@@ -122,7 +122,7 @@ func TestAdaptersGoOn(t *testing.T) {
 	}
 	other := second.Config
 	other.LoRA = &LoRA{LoRA: transformer.LoRA{Rank: 3, Alpha: 4}}
-	if _, err := openReplica(Job{Config: other, Model: identified(t, first.ModelDir())}, 0); err == nil || !strings.Contains(err.Error(), "update.lora asks for") {
+	if _, err := openReplica(t.Context(), Job{Config: other, Model: identified(t, first.ModelDir())}, 0); err == nil || !strings.Contains(err.Error(), "update.lora asks for") {
 		t.Errorf("adapters of another rank: %v", err)
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -44,7 +43,7 @@ type replica struct {
 // runReplica trains on the rows of one replica and leaves its result in a file of the work directory: the weights it
 // reached, or in gradient mode the gradient, besides its optimizer state and the record of its steps.
 func runReplica(ctx context.Context, job Job, index int, batches []stage.Batch) (string, error) {
-	r, err := openReplica(job, index)
+	r, err := openReplica(ctx, job, index)
 	if err != nil {
 		return "", err
 	}
@@ -54,13 +53,6 @@ func runReplica(ctx context.Context, job Job, index int, batches []stage.Batch) 
 	}
 	stage.Count(ctx, "update_"+job.Role, "rows_left_out", left)
 	stage.Count(ctx, "update_"+job.Role, "rows_used", len(units))
-	dir := r.workDir()
-	if err := os.RemoveAll(dir); err != nil {
-		return "", err
-	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return "", err
-	}
 	var records []StepRecord
 	if job.Mode == Gradient {
 		records, err = r.oneGradient(ctx, units)
@@ -70,27 +62,35 @@ func runReplica(ctx context.Context, job Job, index int, batches []stage.Batch) 
 	if err != nil {
 		return "", err
 	}
+	dir := r.workDir()
+	return dir, stage.WriteDirectory(ctx, dir, []string{resultFile}, func(dir string) error { return r.leave(ctx, dir, records) })
+}
+
+// resultFile holds the weights that a replica reached, or its gradient.
+const resultFile = "result.safetensors"
+
+// leave writes what a replica leaves.
+func (r *replica) leave(ctx context.Context, dir string, records []StepRecord) error {
 	result := r.model.Grads()
-	if job.Mode == Delta {
+	if r.job.Mode == Delta {
 		result = r.model.Params()
 		if err := r.state.Save(filepath.Join(dir, "optimizer")); err != nil {
-			return "", err
+			return err
 		}
 	}
-	if err := writeLines(filepath.Join(dir, "steps.jsonl"), records); err != nil {
-		return "", err
+	if err := stage.WriteLines(ctx, filepath.Join(dir, "steps.jsonl"), records); err != nil {
+		return err
 	}
 	weight := 0.0
 	for _, s := range records {
 		weight += s.Tokens
 	}
-	err = safetensors.Write(filepath.Join(dir, "result.safetensors"), []safetensors.NamedTensor{{Name: "result", Shape: []int{len(result)}, Values: result}},
+	return safetensors.Write(filepath.Join(dir, resultFile), []safetensors.NamedTensor{{Name: "result", Shape: []int{len(result)}, Values: result}},
 		map[string]string{"tokens": strconv.FormatFloat(weight, 'g', -1, 64)})
-	return dir, err
 }
 
 func (r *replica) workDir() string {
-	return filepath.Join(r.job.Work, fmt.Sprintf("%s-replica-%03d", r.job.Role, r.index))
+	return stage.JoinPath(r.job.Work, fmt.Sprintf("%s-replica-%03d", r.job.Role, r.index))
 }
 
 func (r *replica) steps(ctx context.Context, units []unit) ([]StepRecord, error) {
@@ -129,12 +129,12 @@ func means(metrics losses.Metrics) map[string]float64 {
 }
 
 // openReplica loads the model, the models of the target row, and the optimizer state.
-func openReplica(job Job, index int) (*replica, error) {
+func openReplica(ctx context.Context, job Job, index int) (*replica, error) {
 	loss, err := job.Loss()
 	if err != nil {
 		return nil, err
 	}
-	m, err := local.Load(job.Model.Path)
+	m, err := local.LoadRef(ctx, job.Model)
 	if err != nil {
 		return nil, err
 	}
@@ -150,7 +150,7 @@ func openReplica(job Job, index int) (*replica, error) {
 	var targets []target
 	for _, p := range loss.Spec().Target {
 		ref := map[string]models.Ref{losses.OldModel: job.Old, losses.RewardModel: job.Reward}[p.Model]
-		frozen, err := local.Load(ref.Path)
+		frozen, err := local.LoadRef(ctx, ref)
 		if err != nil {
 			return nil, fmt.Errorf("%s model of the target row: %w", p.Model, err)
 		}
@@ -162,7 +162,7 @@ func openReplica(job Job, index int) (*replica, error) {
 		return nil, err
 	}
 	if job.State != "" && !job.merges() {
-		if err := t.state.Load(filepath.Join(job.State, fmt.Sprintf("replica-%03d", stateIndex(job, index)))); err != nil {
+		if err := stage.ReadDirectory(ctx, stage.JoinPath(job.State, stateName(stateIndex(job, index))), t.state.Load); err != nil {
 			return nil, fmt.Errorf("optimizer state: %w", err)
 		}
 	}
@@ -195,29 +195,57 @@ func stateIndex(job Job, index int) int {
 	return index
 }
 
+// stateName is the directory of a replica's optimizer in that of the state.
+func stateName(index int) string { return fmt.Sprintf("replica-%03d", index) }
+
 // mergeReplicas adds the replicas' results in their order, takes the outer step, and writes model, state and steps.
-func mergeReplicas(job Job, dirs []string) (models.Ref, error) {
-	r, err := openReplica(job, 0)
+func mergeReplicas(ctx context.Context, job Job, dirs []string) (models.Ref, error) {
+	r, err := openReplica(ctx, job, 0)
 	if err != nil {
 		return models.Ref{}, err
 	}
+	var steps bytes.Buffer
+	err = stage.WriteDirectory(ctx, job.StateDir(), nil, func(state string) error { return r.merge(ctx, dirs, state, &steps) })
+	if err != nil {
+		return models.Ref{}, err
+	}
+	if err := stage.WriteFile(ctx, job.StepsFile(), steps.Bytes(), false); err != nil {
+		return models.Ref{}, err
+	}
+	ref := models.Ref{Path: job.ModelDir()}
+	return ref, stage.WriteDirectory(ctx, ref.Path, local.ConfigFiles(), func(model string) (err error) {
+		if err := r.save(ctx, model); err != nil {
+			return err
+		}
+		ref.Digest, err = models.Digest(model)
+		return err
+	})
+}
+
+// merge moves the weights by what the replicas left, writes the optimizers' states to a directory, and gathers the steps.
+func (r *replica) merge(ctx context.Context, dirs []string, state string, steps *bytes.Buffer) error {
+	job := r.job
 	sum := make([]float32, len(r.model.Params()))
 	tokens := make([]float64, len(dirs))
 	results := make([][]float32, len(dirs))
+	lines := make([][]byte, len(dirs))
 	total := 0.0
 	for k, dir := range dirs {
-		if results[k], tokens[k], err = readResult(dir, len(sum)); err != nil {
-			return models.Ref{}, err
+		err := stage.ReadDirectory(ctx, dir, func(dir string) (err error) {
+			if results[k], tokens[k], err = readResult(dir, len(sum)); err != nil {
+				return err
+			}
+			if lines[k], err = os.ReadFile(filepath.Join(dir, "steps.jsonl")); err != nil || job.Mode == Gradient {
+				return err
+			}
+			// Copied, not moved: a bundle that is run again must find it.
+			return os.CopyFS(filepath.Join(state, stateName(k)), os.DirFS(filepath.Join(dir, "optimizer")))
+		})
+		if err != nil {
+			return err
 		}
 		total += tokens[k]
 	}
-	tmp, err := os.MkdirTemp(job.Dir, ".tmp-"+job.Role+"-")
-	if err != nil {
-		return models.Ref{}, err
-	}
-	defer os.RemoveAll(tmp)
-	state := filepath.Join(tmp, "state")
-	var steps bytes.Buffer
 	if job.Mode == Gradient {
 		for k, result := range results {
 			if total > 0 { // a token mean over all replicas
@@ -227,58 +255,34 @@ func mergeReplicas(job Job, dirs []string) (models.Ref, error) {
 		rate := r.state.Rate()
 		norm, err := r.state.Step(r.model.Params(), sum)
 		if err != nil {
-			return models.Ref{}, err
+			return err
 		}
-		if err := r.state.Save(filepath.Join(state, "replica-000")); err != nil {
-			return models.Ref{}, err
+		if err := r.state.Save(filepath.Join(state, stateName(0))); err != nil {
+			return err
 		}
 		line, err := json.Marshal(StepRecord{Step: r.state.Steps(), GradNorm: norm, Rate: rate, Tokens: total})
 		if err != nil {
-			return models.Ref{}, err
+			return err
 		}
 		steps.Write(append(line, '\n'))
 	} else {
 		outer := optim.NewOuter(job.Outer.Rate, job.Outer.Momentum, len(sum))
 		if job.State != "" && job.Outer.Momentum != 0 {
-			if err := outer.Load(job.State); err != nil {
-				return models.Ref{}, err
+			if err := stage.ReadDirectory(ctx, job.State, outer.Load); err != nil {
+				return err
 			}
 		}
 		if err := r.outerStep(outer, results); err != nil {
-			return models.Ref{}, err
-		}
-		if err := os.MkdirAll(state, 0o755); err != nil {
-			return models.Ref{}, err
+			return err
 		}
 		if err := outer.Save(state); err != nil {
-			return models.Ref{}, err
+			return err
 		}
 	}
-	for k, dir := range dirs {
-		lines, err := os.ReadFile(filepath.Join(dir, "steps.jsonl"))
-		if err != nil {
-			return models.Ref{}, err
-		}
-		steps.Write(lines)
-		if job.Mode == Delta {
-			// Copied, not moved: a bundle that is run again must find it.
-			if err := os.CopyFS(filepath.Join(state, fmt.Sprintf("replica-%03d", k)), os.DirFS(filepath.Join(dir, "optimizer"))); err != nil {
-				return models.Ref{}, err
-			}
-		}
+	for _, l := range lines {
+		steps.Write(l)
 	}
-	model := filepath.Join(tmp, "model")
-	if err := r.save(model); err != nil {
-		return models.Ref{}, err
-	}
-	if err := os.WriteFile(job.StepsFile(), steps.Bytes(), 0o644); err != nil {
-		return models.Ref{}, err
-	}
-	if err := errors.Join(replace(state, job.StateDir()), replace(model, job.ModelDir())); err != nil {
-		return models.Ref{}, err
-	}
-	digest, err := models.Digest(job.ModelDir())
-	return models.Ref{Path: job.ModelDir(), Digest: digest}, err
+	return nil
 }
 
 // outerStep moves the weights along the mean of the replicas' deltas. A single replica at rate 1 gives the weights it
@@ -298,14 +302,14 @@ func (r *replica) outerStep(outer *optim.Outer, reached [][]float32) error {
 }
 
 // save writes the model with its tokenizer.
-func (r *replica) save(dir string) error {
+func (r *replica) save(ctx context.Context, dir string) error {
 	if r.job.merges() {
 		r.model.Merge()
 	}
 	if err := r.model.Save(dir); err != nil {
 		return err
 	}
-	tok, err := tokenizer.Load(r.job.Model.Path)
+	tok, err := tokenizer.Open(ctx, r.job.Model)
 	if err != nil {
 		return err
 	}
@@ -313,7 +317,7 @@ func (r *replica) save(dir string) error {
 }
 
 func readResult(dir string, n int) ([]float32, float64, error) {
-	path := filepath.Join(dir, "result.safetensors")
+	path := filepath.Join(dir, resultFile)
 	f, err := safetensors.Open(path)
 	if err != nil {
 		return nil, 0, err
@@ -331,15 +335,4 @@ func readResult(dir string, n int) ([]float32, float64, error) {
 		return nil, 0, fmt.Errorf("%s: metadata tokens: %w", path, err)
 	}
 	return values, tokens, nil
-}
-
-func writeLines[T any](path string, items []T) error {
-	var out bytes.Buffer
-	enc := json.NewEncoder(&out)
-	for _, item := range items {
-		if err := enc.Encode(item); err != nil {
-			return err
-		}
-	}
-	return os.WriteFile(path, out.Bytes(), 0o644)
 }

@@ -11,8 +11,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"os"
-	"path/filepath"
 	"reflect"
 	"time"
 
@@ -41,13 +39,13 @@ type Job struct {
 }
 
 // ModelDir is where the updated model is written.
-func (j Job) ModelDir() string { return filepath.Join(j.Dir, j.Role) }
+func (j Job) ModelDir() string { return stage.JoinPath(j.Dir, j.Role) }
 
 // StateDir is where the optimizer state is written.
-func (j Job) StateDir() string { return filepath.Join(j.Dir, "optimizer-"+j.Role) }
+func (j Job) StateDir() string { return stage.JoinPath(j.Dir, "optimizer-"+j.Role) }
 
 // StepsFile is where the steps are recorded, a JSON object a line.
-func (j Job) StepsFile() string { return filepath.Join(j.Dir, "steps-"+j.Role+".jsonl") }
+func (j Job) StepsFile() string { return stage.JoinPath(j.Dir, "steps-"+j.Role+".jsonl") }
 
 // Needs lists the columns the update reads from records of pairs, or of responses.
 func (j Job) Needs(pairs bool) ([]schemas.Descriptor, error) {
@@ -278,18 +276,10 @@ func (f *mergeFn) ProcessElement(ctx context.Context, _ int, parts func(*part) b
 	for p := (part{}); parts(&p); {
 		files[p.Replica] = p.File
 	}
-	ref, err := mergeReplicas(job, files)
+	ref, err := mergeReplicas(ctx, job, files)
 	if err != nil {
 		return fmt.Errorf("update of %s: %w", job.Role, err)
 	}
 	emit(ref)
 	return nil
-}
-
-// replace puts a finished directory in the place of what an earlier attempt may have left.
-func replace(tmp, dir string) error {
-	if err := os.RemoveAll(dir); err != nil {
-		return err
-	}
-	return os.Rename(tmp, dir)
 }

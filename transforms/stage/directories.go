@@ -1,0 +1,166 @@
+package stage
+
+import (
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// A model is a directory of this machine to whoever writes or reads it: weights are mapped into memory. WriteDirectory and
+// ReadDirectory take it to where the run lies, and from there.
+
+// WriteDirectory makes a directory of what write leaves in an empty one of this machine, in place of one that is there.
+// Locally that one is renamed. Elsewhere its files are uploaded, those that are not there already with the same content;
+// files named last, without which the others are nothing, go first where any changes and come last.
+func WriteDirectory(ctx context.Context, dir string, last []string, write func(local string) error) error {
+	if IsURL(dir) {
+		tmp, err := os.MkdirTemp("", "millrace-")
+		if err != nil {
+			return err
+		}
+		defer os.RemoveAll(tmp)
+		if err := write(tmp); err != nil {
+			return err
+		}
+		return uploadDirectory(ctx, tmp, dir, last)
+	}
+	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
+		return err
+	}
+	tmp := temporaryName(dir)
+	if err := os.Mkdir(tmp, 0o755); err != nil {
+		return err
+	}
+	defer os.RemoveAll(tmp)
+	if err := write(tmp); err != nil {
+		return err
+	}
+	return errors.Join(os.RemoveAll(dir), os.Rename(tmp, dir))
+}
+
+// ReadDirectory gives read the directory as one of this machine, which is gone afterwards if it was not there before.
+func ReadDirectory(ctx context.Context, dir string, read func(local string) error) error {
+	if !IsURL(dir) {
+		return read(dir)
+	}
+	tmp, err := os.MkdirTemp("", "millrace-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(tmp)
+	files, err := FilesBelow(ctx, dir)
+	if err != nil {
+		return err
+	}
+	if len(files) == 0 {
+		return &fs.PathError{Op: "read", Path: dir, Err: fs.ErrNotExist}
+	}
+	if err := Download(ctx, files, tmp); err != nil {
+		return err
+	}
+	return read(tmp)
+}
+
+// Download copies listed files into a directory of this machine, under the names they were listed by.
+func Download(ctx context.Context, files []FileInfo, to string) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(requestsAtOnce)
+	for _, f := range files {
+		g.Go(func() error {
+			if !filepath.IsLocal(filepath.FromSlash(f.Name)) {
+				return &os.PathError{Op: "copy", Path: f.Path, Err: errors.New("its name leads out of the directory")}
+			}
+			from, err := OpenFile(ctx, f.Path)
+			if err != nil {
+				return err
+			}
+			defer from.Close()
+			return copyTo(ctx, filepath.Join(to, filepath.FromSlash(f.Name)), from, false)
+		})
+	}
+	return g.Wait()
+}
+
+func uploadDirectory(ctx context.Context, from, dir string, last []string) error {
+	files, err := FilesBelow(ctx, from)
+	if err != nil {
+		return err
+	}
+	there, err := FilesBelow(ctx, dir)
+	if err != nil {
+		return err
+	}
+	old := map[string]FileInfo{}
+	for _, f := range there {
+		old[f.Name] = f
+	}
+	var fresh, markers, gone []FileInfo
+	same := true
+	for _, f := range files {
+		digest, err := FileDigest(ctx, f)
+		if err != nil {
+			return err
+		}
+		was, ok := old[f.Name]
+		changed := !ok || was.SHA256 != digest
+		same = same && !changed
+		switch {
+		case slices.Contains(last, f.Name):
+			markers = append(markers, f)
+		case changed:
+			fresh = append(fresh, f)
+		}
+		if !slices.Contains(last, f.Name) {
+			delete(old, f.Name)
+		}
+	}
+	for name := range old {
+		if !slices.ContainsFunc(markers, func(f FileInfo) bool { return f.Name == name }) {
+			same = false
+		}
+	}
+	if same {
+		return nil
+	}
+	for _, f := range old { // the markers, and what belongs to something else
+		gone = append(gone, f)
+	}
+	if err := storeOf(dir).remove(ctx, gone); err != nil {
+		return err
+	}
+	for _, part := range [][]FileInfo{fresh, markers} {
+		g, ctx := errgroup.WithContext(ctx)
+		g.SetLimit(requestsAtOnce)
+		for _, f := range part {
+			g.Go(func() error { return CopyFile(ctx, f.Path, JoinPath(dir, f.Name)) })
+		}
+		if err := g.Wait(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// CopyFile copies a file of this machine to wherever the path says.
+func CopyFile(ctx context.Context, local, path string) error {
+	from, err := os.Open(local)
+	if err != nil {
+		return err
+	}
+	defer from.Close()
+	if _, ok := storeOf(path).(objects); !ok {
+		return copyTo(ctx, path, from, false)
+	}
+	s := newSums() // read twice rather than copied to another temporary file
+	if _, err := io.Copy(s, from); err != nil {
+		return err
+	}
+	_, err = upload(ctx, path, from, s, nil)
+	return err
+}
