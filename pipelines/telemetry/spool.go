@@ -25,6 +25,7 @@ const (
 // since.
 type spool struct {
 	local, remote string
+	remove        func() error // local
 	sent          map[string]int64 // bytes, by name
 	stop, ended   chan struct{}
 	once          sync.Once
@@ -33,14 +34,14 @@ type spool struct {
 
 // openSpool goes on with the files of lines that are there.
 func openSpool(ctx context.Context, remote string) (*spool, error) {
-	local, err := os.MkdirTemp("", "millrace-telemetry-")
+	local, remove, err := stage.ScratchDirectory()
 	if err != nil {
 		return nil, err
 	}
-	s := &spool{local: local, remote: remote, sent: map[string]int64{}, stop: make(chan struct{}), ended: make(chan struct{})}
+	s := &spool{local: local, remove: remove, remote: remote, sent: map[string]int64{}, stop: make(chan struct{}), ended: make(chan struct{})}
 	for _, name := range []string{logName, countersName} {
 		if err := s.fetch(ctx, name); err != nil {
-			return nil, errors.Join(err, os.RemoveAll(local))
+			return nil, errors.Join(err, remove())
 		}
 	}
 	go s.run(context.WithoutCancel(ctx))
@@ -125,5 +126,5 @@ func (s *spool) close() error {
 	}
 	s.once.Do(func() { close(s.stop) })
 	<-s.ended
-	return errors.Join(s.failed, os.RemoveAll(s.local))
+	return errors.Join(s.failed, s.remove())
 }

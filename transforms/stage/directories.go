@@ -20,15 +20,12 @@ import (
 // files named last, without which the others are nothing, go first where any changes and come last.
 func WriteDirectory(ctx context.Context, dir string, last []string, write func(local string) error) error {
 	if IsURL(dir) {
-		tmp, err := os.MkdirTemp("", "millrace-")
-		if err != nil {
-			return err
-		}
-		defer os.RemoveAll(tmp)
-		if err := write(tmp); err != nil {
-			return err
-		}
-		return uploadDirectory(ctx, tmp, dir, last)
+		return inScratch(func(tmp string) error {
+			if err := write(tmp); err != nil {
+				return err
+			}
+			return uploadDirectory(ctx, tmp, dir, last)
+		})
 	}
 	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
 		return err
@@ -49,11 +46,6 @@ func ReadDirectory(ctx context.Context, dir string, read func(local string) erro
 	if !IsURL(dir) {
 		return read(dir)
 	}
-	tmp, err := os.MkdirTemp("", "millrace-")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(tmp)
 	files, err := FilesBelow(ctx, dir)
 	if err != nil {
 		return err
@@ -61,10 +53,20 @@ func ReadDirectory(ctx context.Context, dir string, read func(local string) erro
 	if len(files) == 0 {
 		return &fs.PathError{Op: "read", Path: dir, Err: fs.ErrNotExist}
 	}
-	if err := Download(ctx, files, tmp); err != nil {
+	return inScratch(func(tmp string) error {
+		if err := Download(ctx, files, tmp); err != nil {
+			return err
+		}
+		return read(tmp)
+	})
+}
+
+func inScratch(do func(dir string) error) error {
+	dir, remove, err := ScratchDirectory()
+	if err != nil {
 		return err
 	}
-	return read(tmp)
+	return errors.Join(do(dir), remove())
 }
 
 // Download copies listed files into a directory of this machine, under the names they were listed by.

@@ -131,6 +131,8 @@ func (c *client) objectError(op, path string, err error) error {
 			text += "; no credentials were found: " + c.anonymous.Error()
 		}
 		err = &storeError{fs.ErrPermission, text}
+	case errors.As(err, &api) && api.Code == http.StatusNotFound:
+		err = &storeError{fs.ErrNotExist, strings.TrimSpace(api.Message)}
 	case errors.As(err, &api) && api.Code == http.StatusPreconditionFailed:
 		err = errPrecondition
 	}

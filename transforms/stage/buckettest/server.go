@@ -136,7 +136,7 @@ func (s *Server) Damage(name string, content []byte) {
 	s.objects[name] = o
 }
 
-// Requests are the requests so far, as METHOD path, and forgets them.
+// Requests are the requests so far, as METHOD path?name, where name is that of an object which is uploaded, and forgets them.
 func (s *Server) Requests() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -170,7 +170,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return // the client has gone
 	}
 	s.mu.Lock()
-	s.requests = append(s.requests, r.Method+" "+r.URL.Path)
+	s.requests = append(s.requests, r.Method+" "+r.URL.Path+"?"+r.URL.Query().Get("name"))
 	fault := s.fault(r)
 	if fault != nil && !fault.Done && fault.After == 0 {
 		s.mu.Unlock()
