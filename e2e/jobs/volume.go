@@ -163,6 +163,9 @@ func measure(ctx context.Context, o options, c chain) (measured, error) {
 		m.Stages = append(m.Stages, *times[name])
 	}
 	m.Peak, m.CPU = took()
+	if o.runner != "flink" { // a cluster may be there all the same
+		m.Peak, m.CPU = used{Driver: m.Peak.Driver}, used{Driver: m.CPU.Driver}
+	}
 	m.Digest = fmt.Sprintf("%016x", sum)
 	return m, nil
 }
@@ -206,10 +209,10 @@ func (c chain) run(ctx context.Context, o options, slice int, m *measured, sum *
 
 // call does a slice by calling the stages, one record after the other, in memory.
 func (c chain) call(ctx context.Context, o options, slice int, m *measured, sum *uint64, add func(string, int64, time.Duration, time.Duration)) error {
-	do := func(name string, rows int64, f func() error) error {
-		start, before := time.Now(), processTime()
+	do := func(name string, b *stage.Batch, f func() error) error {
+		start, before, rows := time.Now(), processTime(), b.NumRows()
 		err := f()
-		add(name, rows, time.Since(start), processTime()-before)
+		add(name, int64(max(rows, b.NumRows())), time.Since(start), processTime()-before) // as counters have it, see run
 		return err
 	}
 	var kept []stage.Batch
@@ -223,7 +226,7 @@ func (c chain) call(ctx context.Context, o options, slice int, m *measured, sum 
 	}
 	through := func(steps []step, b stage.Batch) (stage.Batch, error) {
 		for _, st := range steps {
-			err := do(st.call.Contract().Name, int64(b.NumRows()), func() error {
+			err := do(st.call.Contract().Name, &b, func() error {
 				r, err := stage.Run(ctx, st.call, b)
 				if err == nil && len(r.Out) > 0 {
 					b, err = schemas.Append(r.Out...)
@@ -238,7 +241,7 @@ func (c chain) call(ctx context.Context, o options, slice int, m *measured, sum 
 	}
 	for _, i := range indices(slice, o.shape) {
 		var b stage.Batch
-		if err := do("source", int64(o.shape.Groups*o.shape.Responses), func() (err error) { b, err = c.batch(i); return err }); err != nil {
+		if err := do("source", &b, func() (err error) { b, err = c.batch(i); return err }); err != nil {
 			return err
 		}
 		b, err := through(c.before, b)
@@ -246,14 +249,14 @@ func (c chain) call(ctx context.Context, o options, slice int, m *measured, sum 
 			return err
 		}
 		if c.sums.CrossesRecords() {
-			if err := do("advantage.totals", int64(b.NumRows()), func() error { return c.sums.Add(b, &totals) }); err != nil {
+			if err := do("advantage.totals", &b, func() error { return c.sums.Add(b, &totals) }); err != nil {
 				return err
 			}
 		}
 		kept = append(kept, b)
 	}
 	for _, b := range kept {
-		err := do(c.sums.Contract().Name, int64(b.NumRows()), func() error {
+		err := do(c.sums.Contract().Name, &b, func() error {
 			r, err := stage.RunWith(ctx, &c.sums, b, totals)
 			if err == nil {
 				b, err = schemas.Append(r.Out...)
@@ -266,7 +269,7 @@ func (c chain) call(ctx context.Context, o options, slice int, m *measured, sum 
 		if b, err = through(c.after, b); err != nil {
 			return err
 		}
-		if err := do("sink", int64(b.NumRows()), func() error {
+		if err := do("sink", &b, func() error {
 			got, err := lookAt(b)
 			m.Rows, m.Tokens, m.Bytes = m.Rows+got.rows, m.Tokens+got.tokens, m.Bytes+got.bytes
 			*sum += got.digest

@@ -18,7 +18,7 @@ print("| job | runner | slots | rows | s | rows/s | tokens/s | CPU s | rows/CPU 
 for (job, runner, slots), rs in runs.items():
     s, c, r = min(x["seconds"] for x in rs), min(map(cpu, rs)), rs[0]
     peak = r.get("peak_rss_mb", {})
-    print(f"| {job} | {runner} | {slots or ''} | {r['rows']} | {s:.1f} | {r['rows'] / s:.0f} | {r.get('tokens', 0) / s:.0f} | {c:.2f} | {r['rows'] / c:.0f} | "
+    print(f"| {job} | {runner} | {slots or ''} | {r['rows']} | {s:.1f} | {r['rows'] / s:.0f} | {r.get('tokens', 0) / s:.0f} | {c:.2f} | {r['rows'] / max(c, 0.01):.0f} | "
           + ", ".join(f"{peak[k]:.0f}" for k in ("driver", "workers", "task_managers") if k in peak) + " |")
 
 # A stage counts the seconds it works, added over its slots; with as many rows on each that is so many times what a clock shows.
