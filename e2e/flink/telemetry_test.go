@@ -210,7 +210,7 @@ func worked(t *testing.T, all []*tracepb.Span, run string) map[string]int64 {
 // counted is what counters.jsonl says of the rows of every stage.
 func counted(t *testing.T, run string) map[string]int64 {
 	t.Helper()
-	lines, err := telemetry.ReadStages(run)
+	lines, err := telemetry.ReadStages(t.Context(), run)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -226,7 +226,7 @@ func counted(t *testing.T, run string) map[string]int64 {
 // runID is what lines and spans call the run.
 func runID(t *testing.T, run string) string {
 	t.Helper()
-	lines, err := telemetry.ReadStages(run)
+	lines, err := telemetry.ReadStages(t.Context(), run)
 	if err != nil || len(lines) == 0 {
 		t.Fatalf("%s has no counters (%v)", run, err)
 	}
