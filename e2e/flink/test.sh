@@ -14,5 +14,7 @@ if [ -z "${MILLRACE_JOBS:-}" ]; then
   (cd "$here/../.." && go build -o "$MILLRACE_JOBS" ./e2e/jobs) || exit 1
 fi
 trap '"$here/cluster.sh" stop' EXIT
-"$here/cluster.sh" start 2 || exit 1
+# Where the tests of runs in buckets start a server, and where workers keep what they fetch from it.
+export STORAGE_EMULATOR_HOST=localhost:8124 MILLRACE_CLUSTER_MODELS=$FLINK_DIR/tmp/models
+MILLRACE_MODELS=$MILLRACE_CLUSTER_MODELS "$here/cluster.sh" start 2 || exit 1
 (cd "$here/../.." && go test -tags flink -count 1 -timeout 120m -v "$@" ./e2e/flink)
