@@ -173,12 +173,18 @@ func decodeRow(y, q []float32, c *Cache, soon Cache, heads, kvHeads, headDim int
 // fetch is memory that is read next.
 type fetch []float32
 
-// take cuts off a part of n numbers for a tile to fetch.
-func (f *fetch) take(n int) asm.Soon[float32] {
+// cut cuts off the first n numbers, or what there is.
+func (f *fetch) cut(n int) fetch {
 	n = min(n, len(*f))
 	part := (*f)[:n]
 	*f = (*f)[n:]
-	return asm.Soon[float32]{Data: part, Run: n, Runs: min(n, 1)}
+	return part
+}
+
+// take cuts off n numbers for a tile to fetch.
+func (f *fetch) take(n int) asm.Soon[float32] {
+	part := f.cut(n)
+	return asm.Soon[float32]{Data: part, Run: len(part), Runs: min(len(part), 1)}
 }
 
 // AttentionBackward adds to dq, dk and dv the gradients of Attention for dy, given its inputs, its output y and its lse.

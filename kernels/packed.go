@@ -69,9 +69,6 @@ func MatMulPacked(c, a []float32, w *Packed, m int, beta float32) {
 	multiplyPacked([]packedProduct{{c: c, w: w}}, a, m, beta != 0)
 }
 
-// widenRows is the number of rows from which widening a panel once costs less than widening it in every tile.
-const widenRows = 384
-
 // MatMulPackedEach computes c[i][m,n_i] = a[m,k]·w[i]ᵀ with weights that take the same inputs, as those of queries, keys and values do,
 // at once: threads need not wait for one another in between.
 func MatMulPackedEach(c [][]float32, a []float32, w []*Packed, m int) {
@@ -123,12 +120,8 @@ func multiplyPacked(products []packedProduct, a []float32, m int, load bool) {
 	x.mr, x.nr = asm.TileSize()
 	x.mc = even(m, max(x.mr, packedBlock/k), x.mr)
 	// With few rows a panel is read once, and fetched while the one before it is computed. With many, some stay in the second-level
-	// cache while blocks of rows pass by.
-	unit := 1
-	if x.mc < m {
-		unit = min(groupOf(k), max(1, panels/(4*workers)))
-	}
-	if unit == 1 {
+	// cache, widened, while blocks of rows pass by.
+	if x.mc >= m {
 		if g := (&product{a: x.a}); g.copies(columns) {
 			room, release := borrow(m * (k + 16))
 			defer release()
@@ -137,9 +130,9 @@ func multiplyPacked(products []packedProduct, a []float32, m int, load bool) {
 		deal(panels, workers, x.panel)
 		return
 	}
-	deal((panels+unit-1)/unit, workers, func(i, next int) {
-		x.panels(i*unit, min((i+1)*unit, panels))
-	})
+	group := groupOf(k) * workers
+	parts := min(panels, workers*max(2, (panels+group-1)/group))
+	deal(parts, workers, func(i, _ int) { x.panels(i*panels/parts, (i+1)*panels/parts) })
 }
 
 // groupOf is the number of panels that stay in the second-level cache together.
@@ -167,25 +160,19 @@ func (x *packedWork) find(q int) (p *packedProduct, at int) {
 // panel computes the columns of panel q, and fetches panel next unless that is -1.
 func (x *packedWork) panel(q, next int) {
 	p, at := x.find(q)
-	var soon []float32
+	var soon fetch
 	if next >= 0 {
 		p, at := x.find(next)
 		soon = p.w.memory(at)
 	}
-	switch {
-	case p.w.full != nil:
-		tiles(x, p, at, 0, x.m, x.a, p.w.full[at*panelWidth*x.k:], 1, asm.Tile, soon)
-	case x.m < widenRows:
-		tiles(x, p, at, 0, x.m, x.a, p.w.pairs[at*panelWidth/2*x.k:], 2, asm.TilePairs, soon)
-	default:
-		full, release := borrow(panelWidth * x.k)
-		asm.Widen(full, p.w.pairs[at*panelWidth/2*x.k:(at+1)*panelWidth/2*x.k])
-		tiles(x, p, at, 0, x.m, x.a, full, 1, asm.Tile, soon)
-		release()
+	if p.w.full != nil {
+		tiles(x, p, at, 0, x.m, x.a, p.w.full[at*panelWidth*x.k:], 1, asm.Tile, soon, nil)
+	} else {
+		tiles(x, p, at, 0, x.m, x.a, p.w.pairs[at*panelWidth/2*x.k:], 2, asm.TilePairs, soon, nil)
 	}
 }
 
-// panels computes the columns of panels lo to hi, blocks of rows at a time.
+// panels computes the columns of panels lo to hi, blocks of rows at a time. Each block fetches the next.
 func (x *packedWork) panels(lo, hi int) {
 	k := x.k
 	g := product{a: x.a}
@@ -200,10 +187,12 @@ func (x *packedWork) panels(lo, hi int) {
 		if copyA {
 			block = copyRows(room, block, rows, k)
 		}
+		soonRows := fetch(x.a.data[(i0+rows)*k : min(i0+rows+x.mc, x.m)*k])
+		part := (len(soonRows) + hi - lo - 1) / (hi - lo)
 		for q := lo; q < hi; q++ {
 			p, at := x.find(q)
 			panel := full[(q-lo)*size : (q-lo+1)*size]
-			var soon []float32
+			var soon fetch
 			if i0 == 0 && q+1 < hi {
 				p, at := x.find(q + 1)
 				soon = p.w.memory(at)
@@ -213,13 +202,13 @@ func (x *packedWork) panels(lo, hi int) {
 			} else if i0 == 0 {
 				asm.Widen(panel, p.w.pairs[at*size/2:(at+1)*size/2])
 			}
-			tiles(x, p, at, i0, rows, block, panel, 1, asm.Tile, soon)
+			tiles(x, p, at, i0, rows, block, panel, 1, asm.Tile, soon, soonRows.cut(part))
 		}
 	}
 }
 
 // memory is where panel q lies, as words.
-func (p *Packed) memory(q int) []float32 {
+func (p *Packed) memory(q int) fetch {
 	if p.full != nil {
 		return p.full[q*panelWidth*p.k : (q+1)*panelWidth*p.k]
 	}
@@ -227,9 +216,9 @@ func (p *Packed) memory(q int) []float32 {
 	return unsafe.Slice((*float32)(unsafe.Pointer(&part[0])), len(part))
 }
 
-// tiles computes rows from i0 on of the columns of panel at, whose elements hold per columns; it fetches soon meanwhile.
+// tiles computes rows from i0 on of the columns of panel at, whose elements hold per columns; it fetches soon and then after meanwhile.
 func tiles[B float32 | uint32](x *packedWork, p *packedProduct, at, i0, rows int, a matrix, panel []B, per int,
-	tile func(mr, nr, k int, a []float32, ars, acs int, b []B, brs int, c []float32, ldc int, load bool, soon asm.Soon[B]), soon []float32) {
+	tile func(mr, nr, k int, a []float32, ars, acs int, b []B, brs int, c []float32, ldc int, load bool, soon asm.Soon[B]), soon, after fetch) {
 	width := x.nr
 	if per == 2 {
 		width = max(width, asm.PairColumns)
@@ -240,14 +229,16 @@ func tiles[B float32 | uint32](x *packedWork, p *packedProduct, at, i0, rows int
 	c := p.c[i0*n+j:]
 	tiles := (rows + x.mr - 1) / x.mr
 	all := tiles * ((cols + width - 1) / width)
-	share := (len(soon) + all - 1) / all
+	share := (len(soon) + len(after) + all - 1) / all
 	for l := 0; l < cols; l += width {
 		for t := range tiles {
 			i, end := t*rows/tiles, (t+1)*rows/tiles
+			if len(soon) == 0 {
+				soon, after = after, nil
+			}
 			var s asm.Soon[B]
-			if len(soon) > 0 {
-				s = asm.Soon[B]{Data: unsafe.Slice((*B)(unsafe.Pointer(&soon[0])), len(soon)), Run: min(share, len(soon)), Runs: 1}
-				soon = soon[s.Run:]
+			if part := soon.cut(share); len(part) > 0 {
+				s = asm.Soon[B]{Data: unsafe.Slice((*B)(unsafe.Pointer(&part[0])), len(part)), Run: len(part), Runs: 1}
 			}
 			tile(end-i, min(width, cols-l), x.k, a.at(i, 0), a.rs, 1, panel[l/per:], panelWidth/per, c[i*n+l:], n, x.load, s)
 		}

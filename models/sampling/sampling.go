@@ -58,6 +58,7 @@ type Sampler struct {
 	w      transformer.Workspace
 	logits []float32
 	free   []*transformer.KV
+	spare  sync.Pool // of *[]*transformer.KV: what was free at the end of a call, as long as the garbage collector leaves it
 	decode func(ids []int32) string
 	stats  Stats
 }
@@ -110,7 +111,13 @@ func (s *Sampler) Generate(ctx context.Context, requests []models.GenerateReques
 	s.turn.Lock()
 	defer s.turn.Unlock()
 	began, before := time.Now(), s.stats
+	if spare, _ := s.spare.Get().(*[]*transformer.KV); spare != nil {
+		s.free = *spare
+	}
 	defer func() {
+		free := s.free
+		s.free = nil
+		s.spare.Put(&free)
 		s.stats.Time += time.Since(began)
 		models.CountSampling(ctx, s.stats.Since(before))
 	}()
@@ -163,7 +170,6 @@ func (s *Sampler) Generate(ctx context.Context, requests []models.GenerateReques
 			return q.done
 		})
 	}
-	s.free = nil // memory is held for one call only
 	return results, nil
 }
 
@@ -203,6 +209,9 @@ func (s *Sampler) need(g *group) int {
 	return min(len(g.request.Prompt)+g.request.Sampling.MaxNewTokens, s.model.MaxPositions())
 }
 
+// room is the capacity of a cache that begins with n tokens of a sequence of the group.
+func (s *Sampler) room(g *group, n int) int { return min(n+64, s.need(g)) }
+
 // admit starts samples of the waiting groups while there is room: it runs the prompts that are new and draws every new
 // sample's first token. It returns the started sequences and the groups that still have samples to start.
 func (s *Sampler) admit(waiting []*group, live int, reserved *int) ([]*sequence, []*group, error) {
@@ -236,7 +245,7 @@ func (s *Sampler) admit(waiting []*group, live int, reserved *int) ([]*sequence,
 			break
 		}
 		if g.prefix == nil {
-			g.prefix = s.acquire(n)
+			g.prefix = s.acquire(s.room(g, n))
 			prompts = append(prompts, g)
 			batch = append(batch, models.Sequence{Prompt: g.request.Prompt})
 			tokens += n
@@ -279,9 +288,13 @@ func (s *Sampler) admit(waiting []*group, live int, reserved *int) ([]*sequence,
 		drawn += len(rows)
 	}
 	for _, q := range fresh {
-		if !q.done {
-			q.cache = s.acquire(min(q.prefix.Len()+64, s.need(q.group)))
-			q.cache.CopyFrom(q.prefix)
+		switch g := q.group; {
+		case q.done:
+		case q.out == &g.result.Responses[g.request.Samples-1]:
+			q.cache, g.prefix = g.prefix, nil // nobody copies it any more
+		default:
+			q.cache = s.acquire(s.room(g, g.prefix.Len()))
+			q.cache.CopyFrom(g.prefix)
 		}
 	}
 	for len(waiting) > 0 && waiting[0].started == waiting[0].request.Samples {

@@ -75,10 +75,13 @@ func (m *Model) Prefill(w *Workspace, batch models.Packed, caches []*KV) ([]floa
 	h := m.run(w, w.rows.tokens, w.rows.pos, func(l int) attend {
 		return func(a *activations) {
 			w.rows.attention(m.config, &w.keys, a)
-			for b, kv := range caches {
-				lo, hi := batch.Starts[b]*kv.width, batch.Starts[b+1]*kv.width
-				kv.append(l, a.k[lo:hi], a.v[lo:hi])
-			}
+			kernels.Parallel(len(caches), 1, func(from, to int) {
+				for b := from; b < to; b++ {
+					kv := caches[b]
+					lo, hi := batch.Starts[b]*kv.width, batch.Starts[b+1]*kv.width
+					kv.append(l, a.k[lo:hi], a.v[lo:hi])
+				}
+			})
 		}
 	})
 	d := m.config.Hidden
