@@ -1,11 +1,13 @@
 """The work of `jobs outcome` in Beam for Python on its embedded runner: synthetic responses, their outcomes, and advantages
-relative to their prompt's group (GRPO). peer_beam.py VERIFIER RECORDS GROUPS RESPONSES TOKENS prints one JSON object.
+relative to their prompt's group (GRPO). peer_beam.py VERIFIER RECORDS GROUPS RESPONSES TOKENS [WORKERS MODE] prints the rows it
+counted and one JSON object; MODE is multi_threading or multi_processing.
 
 VERIFIER is boxed, the last \\boxed{} read as a number, or math-verify, the package of that name, which like the verifier it is
 compared with reads expressions. An element is a response; those of a prompt come together in a GroupByKey.
 """
 import json
 import re
+import resource
 import sys
 import time
 
@@ -15,6 +17,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 VERIFIER = sys.argv[1]
 RECORDS, GROUPS, RESPONSES, TOKENS = map(int, sys.argv[2:6])
+WORKERS, MODE = int(sys.argv[6]) if sys.argv[6:] else 1, sys.argv[7] if sys.argv[7:] else "in_memory"
 BOXED = re.compile(r"\\boxed\{([^{}]*)\}")
 
 
@@ -64,10 +67,14 @@ def advantage(element):
         yield row
 
 
-start, cpu = time.time(), time.process_time()
-counted = []
-with beam.Pipeline(runner="FnApiRunner", options=PipelineOptions(["--direct_num_workers=1"])) as pipeline:
+def processor():
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(u.ru_utime + u.ru_stime for u in used)
+
+
+start, cpu = time.time(), processor()
+with beam.Pipeline(runner="FnApiRunner", options=PipelineOptions([f"--direct_num_workers={WORKERS}", f"--direct_running_mode={MODE}"])) as pipeline:
     (pipeline | beam.Create(range(RECORDS)) | beam.Reshuffle() | beam.ParDo(Source()) | beam.Map(label) | beam.GroupByKey()
      | beam.FlatMap(advantage) | beam.combiners.Count.Globally() | beam.Map(print))
-seconds, cpu = time.time() - start, time.process_time() - cpu
-print(json.dumps({"runner": f"beam python {beam.__version__}, {VERIFIER}", "rows": RECORDS * GROUPS * RESPONSES, "seconds": seconds, "cpu_seconds": cpu}))
+seconds, cpu = time.time() - start, processor() - cpu
+print(json.dumps({"runner": f"beam python {beam.__version__}, {VERIFIER}" + (f", {MODE} {WORKERS}" if WORKERS > 1 else ""), "rows": RECORDS * GROUPS * RESPONSES, "seconds": seconds, "cpu_seconds": cpu}))

@@ -3,6 +3,7 @@ package stage
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -219,26 +220,43 @@ func (f *joinFn[S]) ProcessElement(ctx context.Context, d Stored, side S) (Store
 type storedSideFn[M, S any, P SideMapperPtr[M, S]] struct {
 	Side   sideFn[M, S, P]
 	Store  Store
+	ahead  ahead[Batch]
 	parcel string
 	side   S
 }
 
 func (f *storedSideFn[M, S, P]) Setup(ctx context.Context) error { return f.Side.Setup(ctx) }
 
-// FinishBundle closes the span of the bundle.
-func (f *storedSideFn[M, S, P]) FinishBundle(context.Context, func(Batch), func(Batch)) {
-	f.Side.runner.span.end(nil)
+// FinishBundle works on the rows that are left and closes the span of the bundle.
+func (f *storedSideFn[M, S, P]) FinishBundle(ctx context.Context, out, dead func(Batch)) error {
+	err := f.apply(ctx, out, dead, f.ahead.finish)
+	f.Side.runner.span.end(err)
+	return err
 }
 
 func (f *storedSideFn[M, S, P]) ProcessElement(ctx context.Context, d Stored, parcel string, out, dead func(Batch)) error {
-	b, err := f.Store.Get(ctx, d)
-	if err == nil && parcel != f.parcel {
-		err = f.open(ctx, parcel)
+	if parcel != f.parcel {
+		if err := f.open(ctx, parcel); err != nil {
+			return fmt.Errorf("stage %s: %w", f.Side.runner.contract.Name, err)
+		}
 	}
+	return f.apply(ctx, out, dead, func(emit func(Batch)) error {
+		return f.ahead.begin(func() (Batch, error) { return f.Store.Get(ctx, d) }, emit)
+	})
+}
+
+// apply works on the rows that have been fetched.
+func (f *storedSideFn[M, S, P]) apply(ctx context.Context, out, dead func(Batch), fetched func(emit func(Batch)) error) error {
+	var failed error
+	err := fetched(func(b Batch) {
+		if failed == nil {
+			failed = f.Side.ProcessElement(ctx, b, f.side, out, dead)
+		}
+	})
 	if err != nil {
-		return fmt.Errorf("stage %s: %w", f.Side.runner.contract.Name, err)
+		err = fmt.Errorf("stage %s: %w", f.Side.runner.contract.Name, err)
 	}
-	return f.Side.ProcessElement(ctx, b, f.side, out, dead)
+	return errors.Join(failed, err)
 }
 
 func (f *storedSideFn[M, S, P]) open(ctx context.Context, parcel string) error {

@@ -132,27 +132,38 @@ func (f *onceFn[M, P]) ProcessElement(ctx context.Context, b Batch, out, dead fu
 
 func (f *onceFn[M, P]) Teardown() error { return teardown(P(&f.Config)) }
 
-type putFn struct{ Store Store }
+type putFn struct {
+	Store Store
+	ahead ahead[Stored]
+}
 
 func (f *putFn) ProcessElement(ctx context.Context, b Batch, emit func(Stored)) error {
 	if b.NumRows() == 0 {
 		return nil
 	}
-	d, err := f.Store.Put(ctx, b)
-	if err != nil {
-		return fmt.Errorf("exchange: %w", err)
-	}
-	emit(d)
-	return nil
+	return exchanged(f.ahead.begin(func() (Stored, error) { return f.Store.Put(ctx, b) }, emit))
 }
 
-type getFn struct{ Store Store }
+func (f *putFn) FinishBundle(_ context.Context, emit func(Stored)) error {
+	return exchanged(f.ahead.finish(emit))
+}
+
+type getFn struct {
+	Store Store
+	ahead ahead[Batch]
+}
 
 func (f *getFn) ProcessElement(ctx context.Context, d Stored, emit func(Batch)) error {
-	b, err := f.Store.Get(ctx, d)
+	return exchanged(f.ahead.begin(func() (Batch, error) { return f.Store.Get(ctx, d) }, emit))
+}
+
+func (f *getFn) FinishBundle(_ context.Context, emit func(Batch)) error {
+	return exchanged(f.ahead.finish(emit))
+}
+
+func exchanged(err error) error {
 	if err != nil {
 		return fmt.Errorf("exchange: %w", err)
 	}
-	emit(b)
 	return nil
 }
