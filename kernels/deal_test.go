@@ -1,6 +1,7 @@
 package kernels
 
 import (
+	"sync"
 	"sync/atomic"
 	"testing"
 )
@@ -32,4 +33,32 @@ func TestDeal(t *testing.T) {
 			t.Error("something follows the last")
 		}
 	})
+}
+
+// TestDealt: of items taken from both ends at once none is lost and none comes twice.
+func TestDealt(t *testing.T) {
+	const n = 1 << 20
+	seen := make([]atomic.Int64, n)
+	for round := range 10 {
+		var d dealt
+		d.rest.Store(n)
+		var ready, done sync.WaitGroup
+		ready.Add(2)
+		takers := []func() int{func() int { i, _ := d.first(); return i }, d.last}
+		for _, take := range takers {
+			done.Go(func() {
+				ready.Done()
+				ready.Wait() // for one another
+				for i := take(); i >= 0; i = take() {
+					seen[i].Add(1)
+				}
+			})
+		}
+		done.Wait()
+		for i := range seen {
+			if s := seen[i].Load(); s != int64(round+1) {
+				t.Fatalf("item %d came %d times in %d rounds", i, s, round+1)
+			}
+		}
+	}
 }
