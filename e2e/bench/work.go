@@ -8,6 +8,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
+	"runtime"
 	"runtime/pprof"
 	"slices"
 	"strings"
@@ -288,6 +289,8 @@ func newGRPOWork(directory string, prompts, samples, new int) (work, error) {
 		if err != nil {
 			return err
 		}
+		runtime.GC() // the weights laid out for sampling are not needed beside those of training
+
 		var sequences []models.Sequence
 		var lengths []int
 		var ids []int32
