@@ -15,7 +15,7 @@ type done[T any] struct {
 }
 
 // maxAhead is how much may be begun besides what is handed over: each holds a record.
-const maxAhead = 2
+const maxAhead = 1
 
 // begin starts work, and hands over what is due before it.
 func (a *ahead[T]) begin(work func() (T, error), emit func(T)) error {
