@@ -245,6 +245,38 @@ func TestSecondDriverOfABucketIsRefused(t *testing.T) {
 	}
 }
 
+// TestLockOfABucketIsLost: a driver whose lock another one has taken over commits nothing more and says why it ends.
+func TestLockOfABucketIsLost(t *testing.T) {
+	s, root := bucket(t)
+	cmd := exec.Command(program(t), "run", writeRecipe(t, tinyRecipe), "--set", "run="+root+"/lost", "--set", "iterations=100000")
+	var log bytes.Buffer
+	cmd.Stderr = &log
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer cmd.Process.Kill()
+	for len(s.Objects("runs/lost/iter-00000/manifest.json")) == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	s.Put("runs/lost/.lock", []byte(`{"owner": "another"}`))
+	taken := time.Now()
+	ended := make(chan struct{})
+	go func() { _ = cmd.Wait(); close(ended) }()
+	select {
+	case <-ended:
+	case <-time.After(2 * time.Minute):
+		t.Fatal("the driver goes on without its lock")
+	}
+	t.Logf("it ended after %v", time.Since(taken))
+	if code := cmd.ProcessState.ExitCode(); code != 1 || !strings.Contains(log.String(), "the lock was lost") {
+		t.Errorf("exit code %d: %s", code, log.String())
+	}
+	if len(s.Objects("runs/lost/.lock")) != 1 {
+		t.Error("the lock of the other driver is gone")
+	}
+	noScratch(t)
+}
+
 // TestCommandsOnABucket: every command that takes a run, a model or rows takes those of a bucket, or says that it does not.
 func TestCommandsOnABucket(t *testing.T) {
 	s, root := bucket(t)

@@ -25,7 +25,7 @@ const (
 // since.
 type spool struct {
 	local, remote string
-	remove        func() error // local
+	remove        func() error     // local
 	sent          map[string]int64 // bytes, by name
 	stop, ended   chan struct{}
 	once          sync.Once

@@ -9,7 +9,6 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
@@ -151,8 +150,6 @@ func (s *Server) put(name string, a about, content []byte) object {
 	s.objects[name] = o
 	return o
 }
-
-var errCut = errors.New("cut")
 
 // ServeHTTP answers a request. A POST to /advance?by=DURATION sets the clock forward.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
