@@ -84,7 +84,9 @@ func serveWorker(args []string, start func() (end func())) error {
 	if start != nil {
 		end := sync.OnceFunc(start())
 		defer end()
-		go endWithSignal(end)
+		terminated := make(chan os.Signal, 1)
+		signal.Notify(terminated, syscall.SIGTERM)
+		go endWithSignal(terminated, end)
 	}
 	Init()
 	return harness.MainWithOptions(ctx, logging, control, harness.Options{
@@ -104,9 +106,7 @@ func jobOptions(info *fnpb.ProvisionInfo) (options runtime.RawOptionsWrapper, er
 }
 
 // endWithSignal ends the process as the runner's signal would, once what is outstanding is delivered.
-func endWithSignal(end func()) {
-	terminated := make(chan os.Signal, 1)
-	signal.Notify(terminated, syscall.SIGTERM)
+func endWithSignal(terminated <-chan os.Signal, end func()) {
 	<-terminated
 	end()
 	os.Exit(128 + int(syscall.SIGTERM))
