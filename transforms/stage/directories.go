@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -102,7 +103,7 @@ func uploadDirectory(ctx context.Context, from, dir string, last []string) error
 	for _, f := range there {
 		old[f.Name] = f
 	}
-	var fresh, markers, gone []FileInfo
+	var fresh, markers []FileInfo
 	same := true
 	for _, f := range files {
 		digest, err := FileDigest(ctx, f)
@@ -112,27 +113,19 @@ func uploadDirectory(ctx context.Context, from, dir string, last []string) error
 		was, ok := old[f.Name]
 		changed := !ok || was.SHA256 != digest
 		same = same && !changed
-		switch {
-		case slices.Contains(last, f.Name):
+		if slices.Contains(last, f.Name) {
 			markers = append(markers, f)
-		case changed:
+			continue
+		}
+		delete(old, f.Name)
+		if changed {
 			fresh = append(fresh, f)
 		}
-		if !slices.Contains(last, f.Name) {
-			delete(old, f.Name)
-		}
 	}
-	for name := range old {
-		if !slices.ContainsFunc(markers, func(f FileInfo) bool { return f.Name == name }) {
-			same = false
-		}
-	}
-	if same {
+	if same && len(old) == len(markers) {
 		return nil
 	}
-	for _, f := range old { // the markers, and what belongs to something else
-		gone = append(gone, f)
-	}
+	gone := slices.Collect(maps.Values(old)) // the markers, and what belongs to something else
 	if err := storeOf(dir).remove(ctx, gone); err != nil {
 		return err
 	}
