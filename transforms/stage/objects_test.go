@@ -271,6 +271,16 @@ func TestWriteDirectory(t *testing.T) {
 	if posts != 2 {
 		t.Errorf("%d uploads for two files written twice", posts)
 	}
+	// What lies there besides goes, though all the rest is as it was.
+	if err := WriteFile(t.Context(), root+"/model/stray", []byte("s"), false); err != nil {
+		t.Fatal(err)
+	}
+	if err := same("w"); err != nil {
+		t.Fatal(err)
+	}
+	if there, err := Exists(t.Context(), root+"/model/stray"); there || err != nil {
+		t.Errorf("a file of another model is still there: %v, %v", there, err)
+	}
 	s.Inject(buckettest.Fault{Method: "POST", Path: "weights", Times: -1, Status: 403})
 	if err := same("w2"); !errors.Is(err, fs.ErrPermission) {
 		t.Errorf("%v", err)
