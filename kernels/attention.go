@@ -151,7 +151,7 @@ func decodeRow(y, q []float32, c *Cache, soon Cache, heads, kvHeads, headDim int
 		for j := 0; j < n; j += nr {
 			panel := c.Keys[(j/panelWidth*kvHeads+g)*headDim*panelWidth+j%panelWidth:]
 			for h := 0; h < group; h += mr {
-				asm.Tile(min(mr, group-h), min(nr, n-j), headDim, qg[h*headDim:], headDim, 1, panel, panelWidth, s[h*n+j:], n, false, nextKeys.take(headDim*nr))
+				asm.Tile(min(mr, group-h), min(nr, n-j), headDim, qg[h*headDim:], headDim, 1, panel, panelWidth, s[h*n+j:], n, false, false, nextKeys.take(headDim*nr))
 			}
 		}
 		for h := range group {
@@ -159,7 +159,7 @@ func decodeRow(y, q []float32, c *Cache, soon Cache, heads, kvHeads, headDim int
 		}
 		if group <= mr && headDim%asm.ColumnWidth() == 0 {
 			for j := 0; j < headDim; j += nr {
-				asm.Tile(group, min(nr, headDim-j), n, s, n, 1, c.Values[g*headDim+j:], ld, yg[j:], headDim, false, nextValues.take(n*nr))
+				asm.Tile(group, min(nr, headDim-j), n, s, n, 1, c.Values[g*headDim+j:], ld, yg[j:], headDim, false, false, nextValues.take(n*nr))
 			}
 		} else {
 			smallGemm(yg, headDim, matrix{s, n, 1}, matrix{c.Values[g*headDim:], ld, 1}, group, headDim, n, false)
@@ -182,9 +182,9 @@ func (f *fetch) cut(n int) fetch {
 }
 
 // take cuts off n numbers for a tile to fetch.
-func (f *fetch) take(n int) asm.Soon[float32] {
+func (f *fetch) take(n int) asm.Soon {
 	part := f.cut(n)
-	return asm.Soon[float32]{Data: part, Run: len(part), Runs: min(len(part), 1)}
+	return asm.Soon{Data: part, Run: len(part), Runs: min(len(part), 1)}
 }
 
 // AttentionBackward adds to dq, dk and dv the gradients of Attention for dy, given its inputs, its output y and its lse.
@@ -348,7 +348,7 @@ func (b *queryRows) causal(out []float32, a matrix, keys panels) {
 		for t := range b.tiles {
 			lo, hi := b.tile(t)
 			if nr := min(w.nr, b.i0+hi-j); nr > 0 {
-				asm.Tile(hi-lo, nr, keys.k, a.at(lo, 0), a.rs, a.cs, keys.data[j*keys.k:], w.nr, out[lo*w.ld+j:], w.ld, false, asm.Soon[float32]{})
+				asm.Tile(hi-lo, nr, keys.k, a.at(lo, 0), a.rs, a.cs, keys.data[j*keys.k:], w.nr, out[lo*w.ld+j:], w.ld, false, false, asm.Soon{})
 			}
 		}
 	}
@@ -360,7 +360,7 @@ func (b *queryRows) over(c []float32, ldc int, a []float32, values panels, load 
 	for j := 0; j < values.n; j += w.nr {
 		for t := range b.tiles {
 			lo, hi := b.tile(t)
-			asm.Tile(hi-lo, min(w.nr, values.n-j), b.i0+hi, a[lo*w.ld:], w.ld, 1, values.data[j*values.k:], w.nr, c[lo*ldc+j:], ldc, load, asm.Soon[float32]{})
+			asm.Tile(hi-lo, min(w.nr, values.n-j), b.i0+hi, a[lo*w.ld:], w.ld, 1, values.data[j*values.k:], w.nr, c[lo*ldc+j:], ldc, load, false, asm.Soon{})
 		}
 	}
 }
@@ -375,7 +375,5 @@ func softmaxRow(s []float32, scale float32) (lse, inv float32) {
 
 // smallGemm is gemm on the calling goroutine; load adds to c.
 func smallGemm(c []float32, ldc int, a, b matrix, m, n, k int, load bool) {
-	g := product{c: c, ldc: ldc, n: n, a: a, b: b, k: k, load: load}
-	g.mr, g.nr = asm.TileSize()
-	g.block(0, m, 0, n)
+	newProduct(c, ldc, a, b, n, k, load).block(0, m, 0, n)
 }

@@ -2,7 +2,6 @@ package kernels_test
 
 import (
 	"fmt"
-	"math"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -33,36 +32,33 @@ var gemmShapes = [][3]int{ // m, k, n
 
 func BenchmarkMatMul(b *testing.B) {
 	r := rand.New(rand.NewPCG(1, 1))
-	for _, form := range []string{"NT", "NN", "TN"} {
-		for _, s := range gemmShapes {
-			m, k, n := s[0], s[1], s[2]
-			b.Run(fmt.Sprintf("form=%s/m=%d/k=%d/n=%d", form, m, k, n), func(b *testing.B) {
-				x, w, c := randoms(r, m*k), randoms(r, n*k), make([]float32, m*n)
-				benchLevels(b, func(b *testing.B) {
-					for b.Loop() {
-						switch form {
-						case "NT":
-							kernels.MatMulNT(c, x, w, m, n, k, 0)
-						case "NN":
-							kernels.MatMulNN(c, x, w, m, n, k, 0)
-						case "TN":
-							kernels.MatMulTN(c, x, w, m, n, k, 0)
+	for _, precision := range []kernels.Precision{kernels.Float32, kernels.BFloat16} {
+		for form, product := range map[string]func(c, a, b []float32, m, n, k int, beta float32){
+			"NT": precision.MatMulNT, "NN": precision.MatMulNN, "TN": precision.MatMulTN} {
+			for _, s := range gemmShapes {
+				m, k, n := s[0], s[1], s[2]
+				b.Run(fmt.Sprintf("precision=%v/form=%s/m=%d/k=%d/n=%d", precision, form, m, k, n), func(b *testing.B) {
+					x, w, c := randoms(r, m*k), randoms(r, n*k), make([]float32, m*n)
+					benchLevels(b, func(b *testing.B) {
+						for b.Loop() {
+							product(c, x, w, m, n, k, 0)
 						}
-					}
-					rate(b, 2*float64(m)*float64(n)*float64(k), "GFLOPS")
+						rate(b, 2*float64(m)*float64(n)*float64(k), "GFLOPS")
+					})
 				})
-			})
+			}
 		}
 	}
 }
 
 func BenchmarkLimits(b *testing.B) {
 	benchLevels(b, func(b *testing.B) {
-		var fma, read float64
+		var fma, bf16, read float64
 		for b.Loop() {
-			fma, read = max(fma, kernels.FMARate()), max(read, kernels.ReadRate(1<<29))
+			fma, bf16, read = max(fma, kernels.Float32.FMARate()), max(bf16, kernels.BFloat16.FMARate()), max(read, kernels.ReadRate(1<<29))
 		}
 		b.ReportMetric(fma/1e9, "GFLOPS")
+		b.ReportMetric(bf16/1e9, "bf16-GFLOPS")
 		b.ReportMetric(read/1e9, "GB/s")
 	})
 }
@@ -219,14 +215,11 @@ func BenchmarkAttention(b *testing.B) {
 func BenchmarkPacked(b *testing.B) {
 	const n, k = 49152, 576
 	r := rand.New(rand.NewPCG(1, 1))
-	w, halves := randoms(r, n*k), make([]uint16, n*k)
-	for i := range halves {
-		halves[i] = uint16(math.Float32bits(w[i]) >> 16)
-	}
-	full, half := kernels.Pack(w, n, k), kernels.PackBF16(halves, n, k)
+	w := randoms(r, n*k)
+	weights := map[string]*kernels.Packed{"float32": kernels.Pack(w, n, k), "bf16": kernels.PackBF16(w, n, k, kernels.Float32), "bf16-bf16": kernels.BFloat16.Pack(w, n, k)}
 	for _, m := range []int{1, 4, 16, 64} {
 		a, c := randoms(r, m*k), make([]float32, m*n)
-		for name, p := range map[string]*kernels.Packed{"float32": full, "bf16": half} {
+		for name, p := range weights {
 			b.Run(fmt.Sprintf("weight=%s/m=%d", name, m), func(b *testing.B) {
 				benchLevels(b, func(b *testing.B) {
 					for b.Loop() {

@@ -50,21 +50,8 @@ const (
 // gemm computes c[i·ldc + j] = alpha·Σ_p a(i,p)·b(p,j) + beta·c[i·ldc + j]. Each element starts from beta·c (0 where beta is
 // 0) and adds (alpha·a)·b over p in order; blocks and threads split rows, columns and p without changing that.
 func gemm(c []float32, ldc int, a, b matrix, m, n, k int, alpha, beta float32) {
-	if m == 0 || n == 0 {
+	if prepare(c, ldc, m, n, beta, k == 0 || alpha == 0) {
 		return
-	}
-	if beta != 0 && beta != 1 || k == 0 || alpha == 0 {
-		for i := range m {
-			row := c[i*ldc : i*ldc+n]
-			if beta == 0 {
-				clear(row)
-			} else if beta != 1 {
-				asm.Scale(beta, row)
-			}
-		}
-		if k == 0 || alpha == 0 {
-			return
-		}
 	}
 	if alpha != 1 {
 		scaled, release := borrow(m * k)
@@ -76,11 +63,31 @@ func gemm(c []float32, ldc int, a, b matrix, m, n, k int, alpha, beta float32) {
 		}
 		a = matrix{scaled, k, 1}
 	}
-	g := product{c: c, ldc: ldc, n: n, a: a, b: b, k: k, load: beta != 0}
-	g.mr, g.nr = asm.TileSize()
+	newProduct(c, ldc, a, b, n, k, beta != 0).run(m)
+}
 
-	workers := Threads()
-	if m*n*k <= serialWork {
+// prepare makes c what a product adds to, and reports whether that is all.
+func prepare(c []float32, ldc, m, n int, beta float32, nothing bool) (done bool) {
+	if m == 0 || n == 0 {
+		return true
+	}
+	if beta != 0 && beta != 1 || nothing {
+		for i := range m {
+			row := c[i*ldc : i*ldc+n]
+			if beta == 0 {
+				clear(row)
+			} else if beta != 1 {
+				asm.Scale(beta, row)
+			}
+		}
+	}
+	return nothing
+}
+
+// run computes m rows on all threads.
+func (g *product) run(m int) {
+	n, workers := g.n, Threads()
+	if m*n*g.k <= serialWork {
 		workers = 1
 	}
 	if workers == 1 {
@@ -118,12 +125,21 @@ type product struct {
 	k      int
 	load   bool // start from c
 	mr, nr int
+
+	form form // of the operands: b is still in numbers, and has
+	rows int
+}
+
+func newProduct(c []float32, ldc int, a, b matrix, n, k int, load bool) *product {
+	g := &product{c: c, ldc: ldc, n: n, a: a, b: b, k: k, load: load, rows: k}
+	g.mr, g.nr = asm.TileSize()
+	return g
 }
 
 // block computes rows [i0,i1) and columns [j0,j1) of the product. Panels of B are packed when the first rows of A need them; tiles
 // fetch meanwhile from memory what is packed or read after.
 func (g *product) block(i0, i1, j0, j1 int) {
-	if i1-i0 <= g.mr && g.b.cs == 1 {
+	if i1-i0 <= g.mr && g.b.cs == 1 && g.form == numbers {
 		g.thin(i0, i1, j0, j1)
 		return
 	}
@@ -159,11 +175,12 @@ func (g *product) block(i0, i1, j0, j1 int) {
 					j := jc + q*g.nr
 					nr := min(g.nr, j1-j)
 					panel := packB[q*g.nr%keep*pn:]
-					var soonB asm.Soon[float32]
+					var soonB asm.Soon
 					if ic == i0 {
-						packPanel(panel[:g.nr*pn], g.b, pc, pn, j, nr, g.nr, false)
+						g.pack(panel[:g.nr*pn], pc, pn, j, nr)
 						if j+g.nr < j1 {
-							soonB = g.b.soon(pc, pn, j+g.nr, min(g.nr, j1-j-g.nr))
+							p, steps := g.steps(pc, pn)
+							soonB = g.b.soon(p, steps, j+g.nr, min(g.nr, j1-j-g.nr))
 						}
 					}
 					g.column(&a, ic, panel, j, nr, pn, load, soonB, share(soonA, q, columns))
@@ -174,24 +191,24 @@ func (g *product) block(i0, i1, j0, j1 int) {
 }
 
 // soon is the memory of rows [i,i+m) and columns [j,j+n).
-func (a matrix) soon(i, m, j, n int) asm.Soon[float32] {
+func (a matrix) soon(i, m, j, n int) asm.Soon {
 	if m <= 0 || n <= 0 {
-		return asm.Soon[float32]{}
+		return asm.Soon{}
 	}
 	if a.cs == 1 {
-		return asm.Soon[float32]{Data: a.at(i, j), Run: n, LD: a.rs, Runs: m}
+		return asm.Soon{Data: a.at(i, j), Run: n, LD: a.rs, Runs: m}
 	}
-	return asm.Soon[float32]{Data: a.at(i, j), Run: m, LD: a.cs, Runs: n}
+	return asm.Soon{Data: a.at(i, j), Run: m, LD: a.cs, Runs: n}
 }
 
 // share is part t of n of the runs.
-func share(s asm.Soon[float32], t, n int) asm.Soon[float32] {
+func share(s asm.Soon, t, n int) asm.Soon {
 	lo, hi := t*s.Runs/n, (t+1)*s.Runs/n
 	if hi > lo {
 		s.Data, s.Runs = s.Data[lo*s.LD:], hi-lo
 		return s
 	}
-	return asm.Soon[float32]{}
+	return asm.Soon{}
 }
 
 // copies reports whether A is to be copied, where n columns of C are computed. A is read row by row from several rows at once;
@@ -208,7 +225,7 @@ func (g *product) copies(n int) bool {
 
 // column computes the rows a, which are those from ic on, and nr columns from jc on, over pn steps: one panel of B. Its first tiles
 // fetch soonB, the others soonA.
-func (g *product) column(a *rows, ic int, panel []float32, jc, nr, pn int, load bool, soonB, soonA asm.Soon[float32]) {
+func (g *product) column(a *rows, ic int, panel []float32, jc, nr, pn int, load bool, soonB, soonA asm.Soon) {
 	soon, first, tiles := soonB, 0, a.tiles
 	switch {
 	case soonB.Runs == 0:
@@ -223,16 +240,16 @@ func (g *product) column(a *rows, ic int, panel []float32, jc, nr, pn int, load 
 			soon, first = soonA, t
 			runs = (soon.Runs + a.tiles - t - 1) / (a.tiles - t)
 		}
-		var s asm.Soon[float32]
+		var s asm.Soon
 		if lo := (t - first) * runs; lo < soon.Runs {
-			s = asm.Soon[float32]{Data: soon.Data[lo*soon.LD:], Run: soon.Run, LD: soon.LD, Runs: min(runs, soon.Runs-lo)}
+			s = asm.Soon{Data: soon.Data[lo*soon.LD:], Run: soon.Run, LD: soon.LD, Runs: min(runs, soon.Runs-lo)}
 		}
 		if t+1 < a.tiles {
 			s.C = g.c[(ic+end)*g.ldc+jc:]
 		} else if jc+g.nr < g.n {
 			s.C = g.c[ic*g.ldc+jc+g.nr:]
 		}
-		asm.Tile(end-ir, nr, pn, a.of(t, ir), a.rs, a.cs, panel, g.nr, g.c[(ic+ir)*g.ldc+jc:], g.ldc, load, s)
+		g.form.tile(end-ir, nr, pn, a.of(t, ir), a.rs, a.cs, panel, g.nr, g.c[(ic+ir)*g.ldc+jc:], g.ldc, load, s)
 	}
 }
 
@@ -294,7 +311,7 @@ func (g *product) thin(i0, i1, j0, j1 int) {
 	w := asm.ColumnWidth()
 	whole := (j1 - j0) / w * w
 	for j := j0; j < j0+whole; j += g.nr {
-		asm.Tile(i1-i0, min(g.nr, j0+whole-j), g.k, a.data, a.rs, a.cs, g.b.at(0, j), g.b.rs, g.c[i0*g.ldc+j:], g.ldc, g.load, asm.Soon[float32]{})
+		asm.Tile(i1-i0, min(g.nr, j0+whole-j), g.k, a.data, a.rs, a.cs, g.b.at(0, j), g.b.rs, g.c[i0*g.ldc+j:], g.ldc, g.load, false, asm.Soon{})
 	}
 	if j := j0 + whole; j < j1 {
 		// A tile reads whole registers: the last columns are copied to where there is room.
@@ -302,7 +319,7 @@ func (g *product) thin(i0, i1, j0, j1 int) {
 		defer release()
 		packPanel(panel, g.b, 0, g.k, j, j1-j, g.nr, false)
 		last := rowsOf(a, i1-i0, g.mr)
-		g.column(&last, i0, panel, j, j1-j, g.k, g.load, asm.Soon[float32]{}, asm.Soon[float32]{})
+		g.column(&last, i0, panel, j, j1-j, g.k, g.load, asm.Soon{}, asm.Soon{})
 	}
 }
 

@@ -17,6 +17,9 @@ func TestLevel(t *testing.T) {
 		want = "avx2"
 		if cpu.X86.HasAVX512F && cpu.X86.HasAVX512DQ && cpu.X86.HasAVX512BW && cpu.X86.HasAVX512VL && cpu.X86.HasBMI2 {
 			want = "avx512"
+			if cpu.X86.HasAVX512BF16 {
+				want = "avx512bf16"
+			}
 		}
 	}
 	if got := kernels.Level(); got != want {

@@ -6,13 +6,13 @@ import (
 	"github.com/millrace/millrace/kernels/internal/asm"
 )
 
-// FMARate is how many floating-point operations a second multiply-adds from registers do at the present level and thread count: the
-// best of many short runs, as other work on the machine comes in between.
-func FMARate() float64 {
+// FMARate is how many floating-point operations a second multiply-adds from registers do in the precision, at the present level and
+// thread count: the best of many short runs, as other work on the machine comes in between.
+func (p Precision) FMARate() float64 {
 	n := Threads()
 	return bestRate(50, func() float64 {
 		done := make([]float64, n)
-		items(n, n, func(i int) { done[i] = asm.FMA(100_000) })
+		items(n, n, func(i int) { done[i] = asm.FMA(100_000, p.form() == dots) })
 		var sum float64
 		for _, d := range done {
 			sum += d

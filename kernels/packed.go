@@ -1,17 +1,16 @@
 package kernels
 
 import (
-	"unsafe"
-
 	"github.com/millrace/millrace/kernels/internal/asm"
 )
 
 // Packed is a weight [n,k] laid out for products with few rows, as in decoding: panels of 32 outputs, read from memory once and
-// in order, in single precision or in bfloat16. Products have the bits of MatMulNT with the same values.
+// in order, in single precision or in bfloat16. Products have the bits of MatMulNT with the same values, in the same precision.
 type Packed struct {
-	n, k  int
-	full  []float32 // either this: panels [k, 32]
-	pairs []uint32  // or this: panels [k, 16] of pairs of bfloat16, see asm.PairColumns
+	n, k      int
+	precision Precision
+	full      []float32 // either this: panels [k, 32]
+	pairs     []float32 // or this: panels [⌈k/2⌉, 32] of pairs of bfloat16, see asm.Pair
 }
 
 const panelWidth = 32
@@ -29,23 +28,43 @@ func Pack(w []float32, n, k int) *Packed {
 	return p
 }
 
-// PackBF16 lays out the weight w [n,k] of bfloat16 bits: half the memory, and half the time where reading it is the limit.
-func PackBF16(w []uint16, n, k int) *Packed {
+// PackBF16 lays out the weight w [n,k], of which the upper halves count: half the memory, and half the time where reading it is the limit.
+// In precision Float32 the other operand of a product stays as it is.
+func PackBF16(w []float32, n, k int, precision Precision) *Packed {
 	if n < 0 || k < 0 || len(w) != n*k {
 		panic(badMatrix)
 	}
-	p := &Packed{n: n, k: k, pairs: Make[uint32](panelsOf(n) * panelWidth / 2 * k)}
+	words := pairsOf(k)
+	p := &Packed{n: n, k: k, precision: precision, pairs: Make[float32](panelsOf(n) * panelWidth * words)}
 	eachPanel(n, k, func(q, lo, hi int) {
-		panel := p.pairs[q*panelWidth/2*k:]
+		panel := p.pairs[q*panelWidth*words:]
 		for j := lo; j < hi; j++ {
-			for i, v := range w[j*k : (j+1)*k] {
-				asm.SetPair(panel[i*panelWidth/2:], j-lo, v)
+			row := w[j*k : (j+1)*k]
+			for i := range words {
+				var odd float32
+				if 2*i+1 < k {
+					odd = row[2*i+1]
+				}
+				panel[i*panelWidth+j-lo] = asm.Pair(row[2*i], odd)
 			}
 		}
 	})
 	settle(p.pairs)
 	return p
 }
+
+// Pack lays out the weight w [n,k] for products in the precision.
+func (p Precision) Pack(w []float32, n, k int) *Packed {
+	if p == Float32 {
+		return Pack(w, n, k)
+	}
+	halves := append([]float32(nil), w...)
+	Parallel(len(halves), vectorGrain, func(lo, hi int) { asm.Round(halves[lo:hi]) })
+	return PackBF16(halves, n, k, p)
+}
+
+// pairsOf is the number of pairs that k steps take.
+func pairsOf(k int) int { return (k + 1) / 2 }
 
 func panelsOf(n int) int { return (n + panelWidth - 1) / panelWidth }
 
@@ -99,7 +118,7 @@ func multiplyPacked(products []packedProduct, a []float32, m int, load bool) {
 	k, panels, columns := products[0].w.k, 0, 0
 	for i := range products {
 		p := &products[i]
-		if m < 0 || p.w.k != k || len(p.c) != m*p.w.n || len(a) != m*k {
+		if m < 0 || p.w.k != k || p.w.precision != products[0].w.precision || len(p.c) != m*p.w.n || len(a) != m*k {
 			panic(badMatrix)
 		}
 		p.first = panels
@@ -116,11 +135,16 @@ func multiplyPacked(products []packedProduct, a []float32, m int, load bool) {
 	if m*columns*k <= serialWork {
 		workers = 1
 	}
-	x := packedWork{products: products, load: load, m: m, k: k, a: matrix{a, k, 1}}
+	x := packedWork{products: products, load: load, m: m, k: k, a: matrix{a, k, 1}, form: products[0].w.precision.form()}
 	x.mr, x.nr = asm.TileSize()
-	x.mc = even(m, max(x.mr, packedBlock/k), x.mr)
+	x.mc = even(m, max(x.mr, packedBlock/x.form.words(k)), x.mr)
+	if x.form != numbers {
+		room, release := borrow(x.form.room(m, k))
+		defer release()
+		x.a = x.form.round(room, x.a, m, k)
+	}
 	// With few rows a panel is read once, and fetched while the one before it is computed. With many, some stay in the second-level
-	// cache, widened, while blocks of rows pass by.
+	// cache, widened if that is needed, while blocks of rows pass by.
 	if x.mc >= m {
 		if g := (&product{a: x.a}); g.copies(columns) {
 			room, release := borrow(m * (k + 16))
@@ -144,7 +168,8 @@ type packedWork struct {
 	load     bool
 	m, k     int
 	a        matrix
-	mc       int // rows at a time
+	form     form // of a
+	mc       int  // rows at a time
 	mr, nr   int
 }
 
@@ -165,11 +190,7 @@ func (x *packedWork) panel(q, next int) {
 		p, at := x.find(next)
 		soon = p.w.memory(at)
 	}
-	if p.w.full != nil {
-		tiles(x, p, at, 0, x.m, x.a, p.w.full[at*panelWidth*x.k:], 1, asm.Tile, soon, nil)
-	} else {
-		tiles(x, p, at, 0, x.m, x.a, p.w.pairs[at*panelWidth/2*x.k:], 2, asm.TilePairs, soon, nil)
-	}
+	x.tiles(p, at, 0, x.m, x.a, p.w.memory(at), p.w.pairs != nil, soon, nil)
 }
 
 // panels computes the columns of panels lo to hi, blocks of rows at a time. Each block fetches the next.
@@ -177,70 +198,74 @@ func (x *packedWork) panels(lo, hi int) {
 	k := x.k
 	g := product{a: x.a}
 	copyA := g.copies((hi - lo) * panelWidth)
-	size := panelWidth * k
+	size := panelWidth * 2 * pairsOf(k)
 	full, release := borrow((hi-lo)*size + x.mc*(k+16))
 	defer release()
 	full, room := full[:(hi-lo)*size], full[(hi-lo)*size:]
 	for i0 := 0; i0 < x.m; i0 += x.mc {
 		rows := min(x.mc, x.m-i0)
-		block := matrix{x.a.at(i0, 0), k, 1}
+		block := matrix{x.a.at(i0, 0), x.a.rs, 1}
 		if copyA {
 			block = copyRows(room, block, rows, k)
 		}
-		soonRows := fetch(x.a.data[(i0+rows)*k : min(i0+rows+x.mc, x.m)*k])
+		var soonRows fetch
+		if next := i0 + rows; next < x.m {
+			soonRows = x.a.at(next, 0)
+			soonRows = soonRows[:min(len(soonRows), min(x.mc, x.m-next)*x.a.rs)]
+		}
 		part := (len(soonRows) + hi - lo - 1) / (hi - lo)
 		for q := lo; q < hi; q++ {
 			p, at := x.find(q)
-			panel := full[(q-lo)*size : (q-lo+1)*size]
+			panel, paired := p.w.memory(at), p.w.pairs != nil
 			var soon fetch
 			if i0 == 0 && q+1 < hi {
 				p, at := x.find(q + 1)
 				soon = p.w.memory(at)
 			}
-			if p.w.full != nil {
-				panel = p.w.full[at*size : (at+1)*size]
-			} else if i0 == 0 {
-				asm.Widen(panel, p.w.pairs[at*size/2:(at+1)*size/2])
+			if paired && x.form != dots {
+				wide := full[(q-lo)*size : (q-lo+1)*size]
+				if i0 == 0 {
+					asm.Widen(wide, panel)
+				}
+				panel, paired = wide, false
 			}
-			tiles(x, p, at, i0, rows, block, panel, 1, asm.Tile, soon, soonRows.cut(part))
+			x.tiles(p, at, i0, rows, block, panel, paired, soon, soonRows.cut(part))
 		}
 	}
 }
 
-// memory is where panel q lies, as words.
+// memory is where panel q lies.
 func (p *Packed) memory(q int) fetch {
 	if p.full != nil {
 		return p.full[q*panelWidth*p.k : (q+1)*panelWidth*p.k]
 	}
-	part := p.pairs[q*panelWidth/2*p.k : (q+1)*panelWidth/2*p.k]
-	return unsafe.Slice((*float32)(unsafe.Pointer(&part[0])), len(part))
+	size := panelWidth * pairsOf(p.k)
+	return p.pairs[q*size : (q+1)*size]
 }
 
-// tiles computes rows from i0 on of the columns of panel at, whose elements hold per columns; it fetches soon and then after meanwhile.
-func tiles[B float32 | uint32](x *packedWork, p *packedProduct, at, i0, rows int, a matrix, panel []B, per int,
-	tile func(mr, nr, k int, a []float32, ars, acs int, b []B, brs int, c []float32, ldc int, load bool, soon asm.Soon[B]), soon, after fetch) {
-	width := x.nr
-	if per == 2 {
-		width = max(width, asm.PairColumns)
+// tiles computes rows from i0 on of the columns of panel at, in pairs or not; it fetches soon and then after meanwhile.
+func (x *packedWork) tiles(p *packedProduct, at, i0, rows int, a matrix, panel []float32, paired bool, soon, after fetch) {
+	n, k, flush := p.w.n, x.form.words(x.k), x.form == rounded
+	tile := asm.Tile
+	switch {
+	case x.form == dots:
+		tile = asm.TileDots
+	case paired:
+		tile = asm.TilePairs
 	}
-	n := p.w.n
 	j := at * panelWidth
 	cols := min(panelWidth, n-j)
 	c := p.c[i0*n+j:]
 	tiles := (rows + x.mr - 1) / x.mr
-	all := tiles * ((cols + width - 1) / width)
+	all := tiles * ((cols + x.nr - 1) / x.nr)
 	share := (len(soon) + len(after) + all - 1) / all
-	for l := 0; l < cols; l += width {
+	for l := 0; l < cols; l += x.nr {
 		for t := range tiles {
 			i, end := t*rows/tiles, (t+1)*rows/tiles
 			if len(soon) == 0 {
 				soon, after = after, nil
 			}
-			var s asm.Soon[B]
-			if part := soon.cut(share); len(part) > 0 {
-				s = asm.Soon[B]{Data: unsafe.Slice((*B)(unsafe.Pointer(&part[0])), len(part)), Run: len(part), Runs: 1}
-			}
-			tile(end-i, min(width, cols-l), x.k, a.at(i, 0), a.rs, 1, panel[l/per:], panelWidth/per, c[i*n+l:], n, x.load, s)
+			tile(end-i, min(x.nr, cols-l), k, a.at(i, 0), a.rs, 1, panel[l:], panelWidth, c[i*n+l:], n, x.load, flush, soon.take(share))
 		}
 	}
 }

@@ -18,16 +18,14 @@ func TestPacked(t *testing.T) {
 				m, n, k = r.IntN(600), r.IntN(400), 256*(1+r.IntN(4))
 			}
 			a, w, c := randoms(r, m*k), randoms(r, n*k), randoms(r, m*n)
-			halves := make([]uint16, len(w))
 			for i := range w {
-				halves[i] = uint16(math.Float32bits(w[i]) >> 16)
-				w[i] = math.Float32frombits(uint32(halves[i]) << 16)
+				w[i] = math.Float32frombits(math.Float32bits(w[i]) & 0xffff0000)
 			}
 			defer kernels.SetThreads(kernels.SetThreads(1 + r.IntN(4)))
 			for _, beta := range []float32{0, 1, 0.5} {
 				want := append([]float32(nil), c...)
 				kernels.MatMulNT(want, a, w, m, n, k, beta)
-				for name, p := range map[string]*kernels.Packed{"full": kernels.Pack(w, n, k), "bf16": kernels.PackBF16(halves, n, k)} {
+				for name, p := range map[string]*kernels.Packed{"full": kernels.Pack(w, n, k), "bf16": kernels.PackBF16(w, n, k, kernels.Float32)} {
 					got := append([]float32(nil), c...)
 					kernels.MatMulPacked(got, a, p, m, beta)
 					sameBits(t, name, got, want)
@@ -40,7 +38,7 @@ func TestPacked(t *testing.T) {
 			kernels.MatMulNT(want, a, w, m, n, k, 0)
 			kernels.MatMulNT(want2, a, w2, m, n2, k, 0)
 			got, got2 := randoms(r, m*n), randoms(r, m*n2)
-			kernels.MatMulPackedEach([][]float32{got2, got}, a, []*kernels.Packed{kernels.Pack(w2, n2, k), kernels.PackBF16(halves, n, k)}, m)
+			kernels.MatMulPackedEach([][]float32{got2, got}, a, []*kernels.Packed{kernels.Pack(w2, n2, k), kernels.PackBF16(w, n, k, kernels.Float32)}, m)
 			sameBits(t, "first of two", got2, want2)
 			sameBits(t, "second of two", got, want)
 		}

@@ -16,6 +16,7 @@ type benchCase struct {
 	size         []int
 	flops, bytes float64 // what it has to compute, and to move to and from memory where that does not fit the caches
 	unit         string  // "bytes" where bytes a second are reported instead of operations
+	precision    kernels.Precision
 	build        func() func()
 }
 
@@ -47,8 +48,12 @@ func cases() []benchCase {
 	var list []benchCase
 	product := func(kind string, m, k, n int) {
 		c := benchCase{kind: kind, size: []int{m, k, n}, flops: 2 * float64(m) * float64(k) * float64(n)}
+		form, in16 := strings.CutSuffix(kind, inBFloat16)
+		if in16 {
+			c.precision = kernels.BFloat16
+		}
 		width := 4.0
-		if kind == "bf16" {
+		if kind == "bf16" || kind == "packed"+inBFloat16 {
 			width = 2
 		}
 		if n*k > 1<<24 { // the weight comes from memory
@@ -56,23 +61,19 @@ func cases() []benchCase {
 		}
 		c.build = func() func() {
 			a, b, y := random(m*k), random(n*k), make([]float32, m*n)
-			switch kind {
+			switch form {
 			case "NN":
-				return func() { kernels.MatMulNN(y, a, b, m, n, k, 0) }
+				return func() { c.precision.MatMulNN(y, a, b, m, n, k, 0) }
 			case "TN":
-				return func() { kernels.MatMulTN(y, a, b, m, n, k, 0) }
+				return func() { c.precision.MatMulTN(y, a, b, m, n, k, 0) }
 			case "packed":
-				w := kernels.Pack(b, n, k)
+				w := c.precision.Pack(b, n, k)
 				return func() { kernels.MatMulPacked(y, a, w, m, 0) }
 			case "bf16":
-				halves := make([]uint16, n*k)
-				for i, v := range b {
-					halves[i] = uint16(math.Float32bits(v) >> 16)
-				}
-				w := kernels.PackBF16(halves, n, k)
+				w := kernels.PackBF16(b, n, k, kernels.Float32)
 				return func() { kernels.MatMulPacked(y, a, w, m, 0) }
 			}
-			return func() { kernels.MatMulNT(y, a, b, m, n, k, 0) }
+			return func() { c.precision.MatMulNT(y, a, b, m, n, k, 0) }
 		}
 		list = append(list, c)
 	}
@@ -90,7 +91,13 @@ func cases() []benchCase {
 	product("NN", 2048, 176, 64)
 	product("TN", 176, 2048, 64)
 	product("NT", 128, 96, 384)
-	for _, kind := range []string{"NT", "packed", "bf16"} {
+	product("NT-bf16", 1024, 1024, 1024)
+	product("NN-bf16", 1024, 1024, 1024)
+	product("TN-bf16", 1024, 1024, 1024)
+	product("NT-bf16", 512, 576, 49152)
+	product("NT-bf16", 512, 576, 1536)
+	product("NT-bf16", 2048, 576, 576)
+	for _, kind := range []string{"NT", "packed", "bf16", "packed-bf16"} {
 		product(kind, 16, 576, 1536)
 		product(kind, 64, 576, 1536)
 		product(kind, 16, 576, 49152)

@@ -30,6 +30,16 @@ def product_bf16(m, k, n):
     return lambda: torch.mm(a, b.t())
 
 
+def product_nn_bf16(m, k, n):
+    a, b = torch.randn(m, k).bfloat16(), torch.randn(k, n).bfloat16()
+    return lambda: torch.mm(a, b)
+
+
+def product_tn_bf16(m, k, n):
+    a, b = torch.randn(k, m).bfloat16(), torch.randn(k, n).bfloat16()
+    return lambda: torch.mm(a.t(), b)
+
+
 def head(rows, d, v):
     h = torch.randn(rows, d, requires_grad=True)
     w = torch.randn(v, d, requires_grad=True)
@@ -100,7 +110,8 @@ def attention_train(batch, heads, n, d):
 
 
 makers = {
-    "NT": product, "NN": product_nn, "TN": product_tn, "packed": product, "bf16": product_bf16, "head": head,
+    "NT": product, "NN": product_nn, "TN": product_tn, "packed": product, "bf16": product_bf16,
+    "NT-bf16": product_bf16, "NN-bf16": product_nn_bf16, "TN-bf16": product_tn_bf16, "packed-bf16": product_bf16, "head": head,
     "log-softmax": log_softmax, "top": top, "rmsnorm": rmsnorm, "rope": rope, "swiglu": swiglu, "adamw": adamw,
     "attention": attention, "attention-train": attention_train,
 }

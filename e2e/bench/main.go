@@ -20,6 +20,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -85,8 +86,9 @@ func runKernels(ctx context.Context, threads, rounds int, filter *regexp.Regexp,
 	}
 	levels := kernels.Levels()
 	if len(levels) > 1 {
-		levels = levels[1:] // the portable code is not the point here
+		levels = []string{levels[1], levels[len(levels)-1]} // the portable code is not the point here
 	}
+	levels = slices.Compact(levels)
 	var memory float64 // bytes a second
 	// Rounds go over all cases, so that a busy spell of the machine does not fall on one case alone.
 	for round := range rounds {
@@ -102,7 +104,7 @@ func runKernels(ctx context.Context, threads, rounds int, filter *regexp.Regexp,
 				if i%8 == 0 {
 					memory = max(memory, kernels.ReadRate(beyondCaches))
 				}
-				r.fma[level] = max(r.fma[level], kernels.FMARate())
+				r.fma[level] = max(r.fma[level], r.precision.FMARate())
 				if r.unit != "bytes" && r.bytes > 0 {
 					r.read = max(r.read, kernels.ReadRate(int(r.bytes)))
 				}
@@ -126,13 +128,17 @@ func runKernels(ctx context.Context, threads, rounds int, filter *regexp.Regexp,
 	fmt.Fprintln(os.Stderr)
 	fmt.Printf("%s, %s, %d threads, %d rounds, %s\n\n", time.Now().UTC().Format("2006-01-02"), processor(), threads, rounds, runtime.Version())
 	for _, level := range levels {
-		least, most := math.Inf(1), 0.0
-		for _, r := range results {
-			if f := r.fma[level]; f > 0 {
-				least, most = min(least, f), max(most, f)
+		for _, precision := range []kernels.Precision{kernels.Float32, kernels.BFloat16} {
+			least, most := math.Inf(1), 0.0
+			for _, r := range results {
+				if f := r.fma[level]; f > 0 && r.precision == precision {
+					least, most = min(least, f), max(most, f)
+				}
+			}
+			if most > 0 {
+				fmt.Printf("limit of %s in %v: %.0f to %.0f GFLOPS from registers\n", level, precision, least/1e9, most/1e9)
 			}
 		}
-		fmt.Printf("limit of %s: %.0f to %.0f GFLOPS from registers\n", level, least/1e9, most/1e9)
 	}
 	fmt.Printf("limit of memory: %.1f GB/s read\n", memory/1e9)
 	for _, r := range results {

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -17,23 +18,35 @@ import (
 	"github.com/millrace/millrace/models/safetensors"
 )
 
-// modelCase is one row of the table of real models: what is done with SmolLM2-135M, and who else does it.
+// modelCase is what is done with SmolLM2-135M, and who else does it.
 type modelCase struct {
 	name   string // kind and size, known to both sides
 	tokens int    // done in one run; 0: seconds are reported
-	peer   string
+	peers  []string
 }
 
+// Peers whose name ends so compute in bfloat16 too.
+const alsoBFloat16 = " bf16"
+
 var modelCases = []modelCase{
-	{"train 4x256", 4 * 256, "PyTorch"},
-	{"train-lean 4x256", 4 * 256, "PyTorch"},
-	{"score 4x256", 4 * 256, "PyTorch"},
-	{"generate 16x64", 16 * 64, "transformers"},
-	{"prompt 16x64", 16 * 64, "llama.cpp"},
-	{"decode 1x64", 64, "llama.cpp"},
-	{"decode 16x64", 16 * 64, "llama.cpp"},
-	{"decode 64x64", 64 * 64, "llama.cpp"},
-	{"grpo 4x4x64", 0, "TRL"},
+	{"train 4x256", 4 * 256, []string{"PyTorch"}},
+	{"train-lean 4x256", 4 * 256, []string{"PyTorch"}},
+	{"train-bf16 4x256", 4 * 256, []string{"PyTorch", "PyTorch bf16"}},
+	{"train-lean-bf16 4x256", 4 * 256, []string{"PyTorch"}},
+	{"score 4x256", 4 * 256, []string{"PyTorch"}},
+	{"score-bf16 4x256", 4 * 256, []string{"PyTorch", "PyTorch bf16"}},
+	{"generate 16x64", 16 * 64, []string{"transformers"}},
+	{"generate-bf16 16x64", 16 * 64, []string{"transformers", "transformers bf16"}},
+	{"prompt 16x64", 16 * 64, []string{"llama.cpp"}},
+	{"prompt-bf16 16x64", 16 * 64, []string{"llama.cpp"}},
+	{"decode 1x64", 64, []string{"llama.cpp"}},
+	{"decode 16x64", 16 * 64, []string{"llama.cpp"}},
+	{"decode 64x64", 64 * 64, []string{"llama.cpp"}},
+	{"decode-bf16 1x64", 64, []string{"llama.cpp"}},
+	{"decode-bf16 16x64", 16 * 64, []string{"llama.cpp"}},
+	{"decode-bf16 64x64", 64 * 64, []string{"llama.cpp"}},
+	{"grpo 4x4x64", 0, []string{"TRL"}},
+	{"grpo-bf16 4x4x64", 0, []string{"TRL", "TRL bf16"}},
 }
 
 func (c modelCase) title() string { return "smollm2 " + c.name }
@@ -109,83 +122,103 @@ func runModels(ctx context.Context, threads, rounds int, filter *regexp.Regexp, 
 	return nil
 }
 
-// modelResult is the fewest seconds of either side, and the most memory in MiB.
+// modelResult is the fewest seconds of each side, ours first, and the most memory in MiB.
 type modelResult struct {
 	modelCase
-	seconds, memory [2]float64
+	seconds, memory []float64
+}
+
+// side is who does the work of a case: we, or a peer.
+type side struct {
+	*peer
+	who, work string
+	index     int
 }
 
 func measureModel(ctx context.Context, c modelCase, threads, rounds int, gguf, huggingFace, problems string, o modelOptions) (r modelResult, err error) {
-	r = modelResult{modelCase: c, seconds: [2]float64{math.Inf(1), math.Inf(1)}}
-	sides := make([]*peer, 1, 2)
+	r = modelResult{modelCase: c, seconds: slices.Repeat([]float64{math.Inf(1)}, 1+len(c.peers)), memory: make([]float64, 1+len(c.peers))}
 	self, err := os.Executable()
 	if err != nil {
 		return r, err
+	}
+	var sides []side
+	defer func() {
+		for _, s := range sides {
+			s.close()
+		}
+	}()
+	start := func(who, work, program string, args ...string) error {
+		p, err := startPeer(program, args...)
+		if err == nil {
+			sides = append(sides, side{p, who, work, 1 + slices.Index(c.peers, who)})
+		}
+		return err
 	}
 	ours := []string{"-work", huggingFace, "-threads", fmt.Sprint(threads)}
 	if o.profile != "" {
 		ours = append(ours, "-profile", o.profile)
 	}
-	if sides[0], err = startPeer(self, ours...); err != nil {
+	if err := start("ours", c.name, self, ours...); err != nil {
 		return r, err
 	}
-	defer func() {
-		for _, side := range sides {
-			side.close()
+	for _, who := range c.peers {
+		work := c.name
+		if !strings.HasSuffix(who, alsoBFloat16) {
+			work = strings.Replace(work, inBFloat16, "", 1)
 		}
-	}()
-	python, args := c.peerCommand(threads, gguf, huggingFace, problems, o)
-	if _, err := os.Stat(python); err == nil {
-		side, err := startPeer(python, args...)
-		if err != nil {
+		python, args := peerCommand(who, work, threads, gguf, huggingFace, problems, o)
+		if _, err := os.Stat(python); err != nil {
+			fmt.Fprintf(os.Stderr, "bench: no %s: run e2e/bench/install.sh to measure %s too\n", python, who)
+			continue
+		}
+		if err := start(who, work, python, args...); err != nil {
 			return r, err
 		}
-		sides = append(sides, side)
-	} else {
-		fmt.Fprintf(os.Stderr, "bench: no %s: run e2e/bench/install.sh to measure %s too\n", python, c.peer)
 	}
 	for round := range rounds + 1 { // the first makes room and fills caches
-		for i, side := range sides {
+		for i := 0; i < len(sides); i++ {
 			if ctx.Err() != nil {
 				return r, nil
 			}
-			before := side.processorTime()
-			t, err := side.measure(c.name)
+			s := sides[i]
+			before := s.processorTime()
+			t, err := s.measure(s.work)
 			if err != nil && i > 0 && round == 0 {
-				fmt.Fprintf(os.Stderr, "bench: %s does not work here, our side is measured alone: %v\n", c.peer, err)
-				side.close()
-				sides = sides[:1]
+				fmt.Fprintf(os.Stderr, "bench: %s does not work here: %v\n", s.who, err)
+				s.close()
+				sides = slices.Delete(sides, i, i+1)
+				i--
 				continue
 			}
 			if err != nil {
 				return r, err
 			}
-			who := [...]string{"ours", c.peer}[i]
-			fmt.Fprintf(os.Stderr, "%s, round %d of %d, %s: %.3f s, %.2f s of processor time\n", c.title(), round, rounds, who, t, side.processorTime()-before)
+			fmt.Fprintf(os.Stderr, "%s, round %d of %d, %s: %.3f s, %.2f s of processor time\n", c.title(), round, rounds, s.who, t, s.processorTime()-before)
 			if round > 0 {
-				r.seconds[i] = min(r.seconds[i], t)
+				r.seconds[s.index] = min(r.seconds[s.index], t)
 			}
-			r.memory[i] = side.peakMemory()
+			r.memory[s.index] = s.peakMemory()
 		}
 	}
 	return r, nil
 }
 
-// peerCommand is how the peer of the case is run.
-func (c modelCase) peerCommand(threads int, gguf, huggingFace, problems string, o modelOptions) (python string, args []string) {
+// peerCommand is how a peer is run.
+func peerCommand(who, work string, threads int, gguf, huggingFace, problems string, o modelOptions) (python string, args []string) {
 	script := func(name string) string { return filepath.Join(o.scripts, name) }
 	n := fmt.Sprint(threads)
-	switch c.peer {
+	name, _, in16 := strings.Cut(who, alsoBFloat16)
+	switch name {
 	case "llama.cpp":
 		return o.llamaCPP, []string{script("models_llamacpp.py"), gguf, n}
 	case "TRL":
-		_, size, _ := strings.Cut(c.name, " ")
-		return o.python, []string{script("models_trl.py"), huggingFace, n, problems, size}
+		_, size, _ := strings.Cut(work, " ")
+		return o.python, []string{script("models_trl.py"), huggingFace, n, problems, size, map[bool]string{false: "float32", true: "bfloat16"}[in16]}
 	}
 	return o.python, []string{script("models_torch.py"), huggingFace, n}
 }
 
-// printModels writes the results as Markdown.
+// printModels writes the results as Markdown, a row for each peer.
 func printModels(results []modelResult) {
 	fmt.Println("| work | unit | ours | MiB | peer | its | MiB | ratio | memory |\n|---|---|---:|---:|---|---:|---:|---:|---:|")
 	for _, r := range results {
@@ -202,10 +235,12 @@ func printModels(results []modelResult) {
 		if r.tokens == 0 {
 			unit = "seconds"
 		}
-		row := fmt.Sprintf("| %s | %s | %s | %.0f |", r.name, unit, value(0), r.memory[0])
-		if value(1) != "" {
-			row += fmt.Sprintf(" %s | %s | %.0f | %.2f× | %.0f%% |", r.peer, value(1), r.memory[1], r.seconds[1]/r.seconds[0], 100*r.memory[0]/r.memory[1])
+		for i, who := range r.peers {
+			row := fmt.Sprintf("| %s | %s | %s | %.0f |", r.name, unit, value(0), r.memory[0])
+			if i++; value(i) != "" {
+				row += fmt.Sprintf(" %s | %s | %.0f | %.2f× | %.0f%% |", who, value(i), r.memory[i], r.seconds[i]/r.seconds[0], 100*r.memory[0]/r.memory[i])
+			}
+			fmt.Println(row)
 		}
-		fmt.Println(row)
 	}
 }

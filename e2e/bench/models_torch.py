@@ -13,21 +13,24 @@ torch.set_num_threads(threads)
 torch.manual_seed(0)
 
 
-def train(batch, length):
+def train(batch, length, mixed=False):
+    """With mixed: weights in float32, products in bfloat16."""
     model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-6, fused=True)
     ids = torch.randint(0, model.config.vocab_size, (batch, length))
 
     def run():
-        model(input_ids=ids, labels=ids).loss.backward()
+        with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+            loss = model(input_ids=ids, labels=ids).loss
+        loss.backward()
         optimizer.step()
         optimizer.zero_grad()
 
     return run
 
 
-def score(batch, length):
-    model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32).eval()
+def score(batch, length, dtype=torch.float32):
+    model = AutoModelForCausalLM.from_pretrained(directory, dtype=dtype).eval()
     ids = torch.randint(0, model.config.vocab_size, (batch, length))
 
     def run():
@@ -37,8 +40,8 @@ def score(batch, length):
     return run
 
 
-def generate(batch, new):
-    model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32).eval()
+def generate(batch, new, dtype=torch.float32):
+    model = AutoModelForCausalLM.from_pretrained(directory, dtype=dtype).eval()
     ids = torch.randint(100, 20000, (batch, 64))
 
     def run():
@@ -48,7 +51,12 @@ def generate(batch, new):
     return run
 
 
-makers = {"train": train, "train-lean": train, "score": score, "generate": generate}
+makers = {
+    "train": train, "train-lean": train, "score": score, "generate": generate,
+    "train-bf16": lambda *size: train(*size, mixed=True),
+    "score-bf16": lambda *size: score(*size, dtype=torch.bfloat16),
+    "generate-bf16": lambda *size: generate(*size, dtype=torch.bfloat16),
+}
 name, run = None, None
 for line in sys.stdin:
     if line != name:

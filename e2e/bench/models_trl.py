@@ -1,6 +1,6 @@
 """What TRL's GRPOTrainer takes for one iteration (sampling, reward, advantages, update) on the prompts of the model benchmark.
 A line on standard input starts one iteration, which is answered with its seconds.
-Usage: models_trl.py MODEL_DIR THREADS PROMPTS.jsonl PROMPTSxSAMPLESxTOKENS"""
+Usage: models_trl.py MODEL_DIR THREADS PROMPTS.jsonl PROMPTSxSAMPLESxTOKENS float32|bfloat16"""
 import json
 import os
 import sys
@@ -37,7 +37,7 @@ def reward(completions, completion_ids=None, **_):
 
 config = GRPOConfig(
     output_dir=tempfile.mkdtemp(), per_device_train_batch_size=prompts * samples, num_generations=samples, max_completion_length=new,
-    max_steps=1000, learning_rate=1e-6, use_cpu=True, bf16=False, fp16=False, gradient_checkpointing=False, report_to=[],
+    max_steps=1000, learning_rate=1e-6, use_cpu=True, bf16=sys.argv[5] == "bfloat16", fp16=False, gradient_checkpointing=False, report_to=[],
     logging_strategy="no", save_strategy="no", beta=0.0, disable_tqdm=True)
 trainer = GRPOTrainer(
     model=directory, reward_funcs=reward, args=config, processing_class=AutoTokenizer.from_pretrained(directory),

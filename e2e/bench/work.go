@@ -56,19 +56,46 @@ func serveWork(in io.Reader, out io.Writer, directory string, threads int) error
 }
 
 func newWork(kind string, a, b, c int, directory string) (work, error) {
+	precision := kernels.Float32
+	kind, in16 := strings.CutSuffix(kind, inBFloat16)
+	if in16 {
+		precision = kernels.BFloat16
+	}
+	load := func() (*transformer.Model, error) {
+		m, err := local.Load(directory)
+		if err == nil {
+			m.SetPrecision(precision)
+		}
+		return m, err
+	}
 	switch kind {
 	case "train", "train-lean":
-		return newTrainWork(directory, a, b, kind == "train-lean")
+		return newTrainWork(load, a, b, kind == "train-lean")
 	case "score":
-		return newScoreWork(directory, a, b)
+		return newScoreWork(load, a, b)
 	case "generate", "decode":
-		return newSampleWork(directory, a, b, kind == "decode")
+		return newSampleWork(load, a, b, kind == "decode")
 	case "prompt":
-		return newSampleWork(directory, a, 1, false)
+		return newSampleWork(load, a, 1, false)
 	case "grpo":
-		return newGRPOWork(directory, a, b, c)
+		return newGRPOWork(load, directory, a, b, c)
 	}
 	return nil, fmt.Errorf("no work is called %q", kind)
+}
+
+// inBFloat16 ends the kinds of cases whose products are computed in bfloat16.
+const inBFloat16 = "-bf16"
+
+// loader reads the model.
+type loader func() (*transformer.Model, error)
+
+// frozen reads the model for sampling and scoring.
+func (load loader) frozen() (*transformer.Model, error) {
+	m, err := load()
+	if err == nil {
+		m.Freeze()
+	}
+	return m, err
 }
 
 // timed is a work that counts from beginning to end.
@@ -143,6 +170,7 @@ func (l *learner) accumulate(loss losses.Loss, part microbatch) error {
 	d := l.model.HiddenSize()
 	l.head.D = d
 	l.head.W, l.head.DW = l.model.Head()
+	l.head.Precision = l.model.Precision()
 	scored := func(f func(row, token int)) {
 		at, token := 0, 0
 		for _, s := range part.sequences {
@@ -169,8 +197,8 @@ func zeros(s []float32, n int) []float32 {
 }
 
 // newTrainWork is one step of full fine-tuning on sequences of a length; lean with the activations of one sequence at a time.
-func newTrainWork(directory string, count, length int, lean bool) (work, error) {
-	m, err := local.Load(directory)
+func newTrainWork(load loader, count, length int, lean bool) (work, error) {
+	m, err := load()
 	if err != nil {
 		return nil, err
 	}
@@ -197,18 +225,9 @@ func newTrainWork(directory string, count, length int, lean bool) (work, error) 
 	}), nil
 }
 
-// open reads a model for sampling and scoring.
-func open(directory string) (*transformer.Model, error) {
-	m, err := local.Load(directory)
-	if err == nil {
-		m.Freeze()
-	}
-	return m, err
-}
-
 // newScoreWork gives the log-probs of all tokens of sequences of a length.
-func newScoreWork(directory string, count, length int) (work, error) {
-	m, err := open(directory)
+func newScoreWork(load loader, count, length int) (work, error) {
+	m, err := load.frozen()
 	if err != nil {
 		return nil, err
 	}
@@ -229,8 +248,8 @@ func newScoreWork(directory string, count, length int) (work, error) {
 
 // newSampleWork continues sequences of 64 tokens by a number of new ones; with decodeOnly the first, which comes with the prompts,
 // does not count.
-func newSampleWork(directory string, count, new int, decodeOnly bool) (work, error) {
-	m, err := open(directory)
+func newSampleWork(load loader, count, new int, decodeOnly bool) (work, error) {
+	m, err := load.frozen()
 	if err != nil {
 		return nil, err
 	}
@@ -259,8 +278,8 @@ func newSampleWork(directory string, count, new int, decodeOnly bool) (work, err
 }
 
 // newGRPOWork is one iteration: responses are sampled, rewarded, compared within their group, and learned from.
-func newGRPOWork(directory string, prompts, samples, new int) (work, error) {
-	m, err := local.Load(directory)
+func newGRPOWork(load loader, directory string, prompts, samples, new int) (work, error) {
+	m, err := load()
 	if err != nil {
 		return nil, err
 	}

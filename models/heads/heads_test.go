@@ -21,6 +21,8 @@ type problem struct {
 	hidden  []float32
 	w       []float32
 	targets map[string]Target
+
+	precision kernels.Precision
 }
 
 const vocab = 9 // of losstest.Random
@@ -70,7 +72,7 @@ func (p problem) run(t *testing.T, rows int) result {
 		if p.loss.Spec().Target != nil {
 			bytes *= 2
 		}
-		h := &LM{D: p.d, W: p.w, DW: out.dW, LogitBytes: bytes}
+		h := &LM{D: p.d, W: p.w, DW: out.dW, LogitBytes: bytes, Precision: p.precision}
 		out.loss, err = h.Run(p.loss, p.mb, p.hidden, p.targets, out.dHidden, g)
 	}
 	if err != nil {
@@ -173,9 +175,11 @@ func (r result) same(t *testing.T, what string, o result) {
 func TestSameBitsForAnyChunk(t *testing.T) {
 	eachLoss(t, func(t *testing.T, l losses.Loss) {
 		p := newProblem(l, 7)
-		whole := p.run(t, 64)
-		for _, rows := range []int{1, 2, 3, 5, 11, 20} {
-			whole.same(t, fmt.Sprint("chunks of ", rows), p.run(t, rows))
+		for _, p.precision = range []kernels.Precision{kernels.Float32, kernels.BFloat16} {
+			whole := p.run(t, 64)
+			for _, rows := range []int{1, 2, 3, 5, 11, 20} {
+				whole.same(t, fmt.Sprint("chunks of ", rows, " in ", p.precision), p.run(t, rows))
+			}
 		}
 	})
 }
@@ -197,6 +201,7 @@ func TestSameBitsForAnyThreads(t *testing.T) {
 func TestSameBitsForAnyMicrobatch(t *testing.T) {
 	eachLoss(t, func(t *testing.T, l losses.Loss) {
 		p := newProblem(l, 9)
+		p.precision = kernels.BFloat16 // rows are multiplied in pairs, wherever a microbatch begins
 		whole := p.run(t, 16)
 		parts := result{dW: make([]float32, len(whole.dW))}
 		for lo := 0; lo < 8; lo += 2 {
@@ -211,7 +216,7 @@ func TestSameBitsForAnyMicrobatch(t *testing.T) {
 			if l.Spec().Heads == losses.Scalar {
 				_, err = (&ScalarHead{W: p.w[:p.d], DW: parts.dW}).Run(l, mb, part.hidden, dh, &losses.Grad{})
 			} else {
-				_, err = (&LM{D: p.d, W: p.w, DW: parts.dW}).Run(l, mb, part.hidden, part.targets, dh, &losses.Grad{})
+				_, err = (&LM{D: p.d, W: p.w, DW: parts.dW, Precision: p.precision}).Run(l, mb, part.hidden, part.targets, dh, &losses.Grad{})
 			}
 			if err != nil {
 				t.Fatal(err)

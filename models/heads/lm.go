@@ -20,10 +20,11 @@ const DefaultLogitBytes = 64 << 20
 
 // LM is a language-model head: logits z = W h. With tied embeddings W and DW are the embedding's.
 type LM struct {
-	D          int       // hidden size
-	W          []float32 // [V,D]
-	DW         []float32 // [V,D], accumulated; nil when the weight is frozen
-	LogitBytes int       // bounds the chunks of logits; 0: DefaultLogitBytes
+	D          int               // hidden size
+	W          []float32         // [V,D]
+	DW         []float32         // [V,D], accumulated; nil when the weight is frozen
+	LogitBytes int               // bounds the chunks of logits; 0: DefaultLogitBytes
+	Precision  kernels.Precision // of the products
 
 	logits, target []float32 // a chunk of [rows,V]
 	scaled         []float32 // a chunk of another model's hidden rows times its weight in the blend
@@ -36,6 +37,8 @@ type Target struct {
 	D      int
 	Hidden []float32 // [N,D]
 	W      []float32 // [V,D]
+
+	Precision kernels.Precision // of the product of both
 }
 
 // Run evaluates the loss on the hidden rows [N,D] that choose the microbatch's tokens, writes dL/dhidden to dHidden and adds
@@ -193,7 +196,7 @@ type run struct {
 func (r *run) project(lo, hi int) {
 	n := hi - lo
 	resize(&r.logits, n*r.v)
-	kernels.MatMulNT(r.logits, r.hidden[lo*r.D:hi*r.D], r.W, n, r.v, r.D, 0)
+	r.Precision.MatMulNT(r.logits, r.hidden[lo*r.D:hi*r.D], r.W, n, r.v, r.D, 0)
 	for i, p := range r.parts {
 		rows := p.Hidden[lo*p.D : hi*p.D]
 		if p.weight != 1 {
@@ -206,7 +209,7 @@ func (r *run) project(lo, hi int) {
 			resize(&r.target, n*r.v)
 			beta = 0
 		}
-		kernels.MatMulNT(r.target, rows, p.W, n, r.v, p.D, beta)
+		p.Precision.MatMulNT(r.target, rows, p.W, n, r.v, p.D, beta)
 	}
 }
 
@@ -298,9 +301,9 @@ func (r *run) backward(lo, hi int) {
 		}
 	})
 	n := hi - lo
-	kernels.MatMulNN(r.dHidden[lo*r.D:hi*r.D], r.logits, r.W, n, r.D, r.v, 0)
+	r.Precision.MatMulNN(r.dHidden[lo*r.D:hi*r.D], r.logits, r.W, n, r.D, r.v, 0)
 	if r.DW != nil {
-		kernels.MatMulTN(r.DW, r.logits, r.hidden[lo*r.D:hi*r.D], r.v, r.D, n, 1)
+		r.Precision.MatMulTN(r.DW, r.logits, r.hidden[lo*r.D:hi*r.D], r.v, r.D, n, 1)
 	}
 }
 

@@ -7,13 +7,13 @@ import (
 	"github.com/millrace/millrace/kernels"
 )
 
-// Freeze lays the matrices out for forward passes, in half the memory where all their values are bfloat16 numbers, and lets
-// go of the plain weights: what the model computes keeps its bits, but it can no longer be trained, merged or saved.
+// Freeze lays the matrices out for forward passes, in half the memory where all their values are bfloat16 numbers or the model's
+// precision makes them such, and lets go of the plain weights: what the model computes keeps its bits, but it can no longer be trained, merged or saved.
 func (m *Model) Freeze() {
 	if m.frozen() {
 		return
 	}
-	m.packedHead = pack(m.head, m.config.Vocab, m.config.Hidden)
+	m.packedHead = m.pack(m.head, m.config.Vocab, m.config.Hidden)
 	m.head, m.embed = nil, slices.Clone(m.embed)
 	for i := range m.layers {
 		l := &m.layers[i]
@@ -22,7 +22,7 @@ func (m *Model) Freeze() {
 		}
 		for _, target := range loraTargets { // all the matrices of a layer
 			w := m.linearsOf(i)[target]
-			w.packed = pack(w.w, w.out, w.in)
+			w.packed = m.pack(w.w, w.out, w.in)
 			w.w, w.dw, w.b, w.db = nil, nil, slices.Clone(w.b), nil
 		}
 	}
@@ -50,17 +50,11 @@ func (m *Model) Frozen() *Model {
 }
 
 // pack lays out a weight [n,k].
-func pack(w []float32, n, k int) *kernels.Packed {
-	if !exactInBFloat16(w) {
-		return kernels.Pack(w, n, k)
+func (m *Model) pack(w []float32, n, k int) *kernels.Packed {
+	if m.precision == kernels.Float32 && exactInBFloat16(w) {
+		return kernels.PackBF16(w, n, k, kernels.Float32)
 	}
-	halves := make([]uint16, len(w))
-	kernels.Parallel(len(w), 1<<16, func(lo, hi int) {
-		for i, v := range w[lo:hi] {
-			halves[lo+i] = uint16(math.Float32bits(v) >> 16)
-		}
-	})
-	return kernels.PackBF16(halves, n, k)
+	return m.precision.Pack(w, n, k)
 }
 
 // exactInBFloat16 reports whether the lower halves of all numbers are zero.

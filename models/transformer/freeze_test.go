@@ -3,6 +3,7 @@ package transformer
 import (
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/millrace/millrace/kernels"
@@ -14,7 +15,8 @@ import (
 // adapters, at every level of the kernels.
 func TestFreeze(t *testing.T) {
 	sequences := groups(4, 3)
-	for _, modelType := range []string{"llama", "qwen2", "qwen3", "bf16", "lora"} {
+	for _, name := range []string{"llama", "qwen2", "qwen3", "bf16", "lora", "llama in bfloat16", "qwen3 in bfloat16", "lora in bfloat16"} {
+		modelType, precision, _ := strings.Cut(name, " in ")
 		for _, level := range []string{"generic", kernels.Level()} {
 			restore := kernels.Force(level)
 			load := func() *Model {
@@ -42,6 +44,9 @@ func TestFreeze(t *testing.T) {
 					}
 					fillNormal(m.adapters.params, 0.1, 1, "adapters")
 				}
+				if precision != "" {
+					m.SetPrecision(kernels.BFloat16)
+				}
 				return m
 			}
 			plain, frozen := load(), load()
@@ -55,17 +60,17 @@ func TestFreeze(t *testing.T) {
 			}
 			got, err := frozen.Forward(&f, batch)
 			if err != nil || !slices.Equal(got, want) {
-				t.Errorf("%s, %s: %v, or other hidden rows", modelType, level, err)
+				t.Errorf("%s, %s: %v, or other hidden rows", name, level, err)
 			}
 			if !slices.Equal(frozen.Scalar(), plain.Scalar()) {
-				t.Errorf("%s: another scalar head", modelType)
+				t.Errorf("%s: another scalar head", name)
 			}
 			n := len(batch.Tokens)
 			za, zb := make([]float32, n*29), make([]float32, n*29)
 			plain.Logits(za, want, n)
 			frozen.Logits(zb, got, n)
 			if !slices.Equal(za, zb) {
-				t.Errorf("%s, %s: other logits", modelType, level)
+				t.Errorf("%s, %s: other logits", name, level)
 			}
 
 			// All but the last token from the prompt, the last one decoded.
@@ -89,7 +94,7 @@ func TestFreeze(t *testing.T) {
 			for b := range sequences {
 				end := batch.Starts[b+1]
 				if !slices.Equal(h[b*d:(b+1)*d], want[(end-1)*d:end*d]) {
-					t.Errorf("%s, %s: decoding gives another hidden row", modelType, level)
+					t.Errorf("%s, %s: decoding gives another hidden row", name, level)
 				}
 			}
 			if frozen.Save(t.TempDir()) == nil {

@@ -10,6 +10,8 @@ type linear struct {
 	summed  bool      // dw holds a sum; otherwise what it holds is overwritten by the next gradient
 	lora    *adapter  // nil without LoRA
 
+	precision kernels.Precision
+
 	packed *kernels.Packed // holds w instead of w when the model is frozen
 }
 
@@ -18,7 +20,7 @@ func (l *linear) forward(y, x []float32, rows int) {
 	if l.packed != nil {
 		kernels.MatMulPacked(y, x, l.packed, rows, 0)
 	} else {
-		kernels.MatMulNT(y, x, l.w, rows, l.out, l.in, 0)
+		l.precision.MatMulNT(y, x, l.w, rows, l.out, l.in, 0)
 	}
 	l.finish(y, x, rows)
 }
@@ -64,7 +66,7 @@ func (l *linear) backward(dx, dy, x []float32, rows int, beta float32) {
 
 // backwardInput takes dy [rows,out]; dx [rows,in] becomes beta·dx + dy W.
 func (l *linear) backwardInput(dx, dy []float32, rows int, beta float32) {
-	kernels.MatMulNN(dx, dy, l.w, rows, l.in, l.out, beta)
+	l.precision.MatMulNN(dx, dy, l.w, rows, l.in, l.out, beta)
 	if l.lora != nil {
 		l.lora.backwardInput(dx, dy, rows, l.out, l.in)
 	}
@@ -76,7 +78,7 @@ func (l *linear) backwardWeight(dy, x []float32, rows int) {
 		l.lora.backwardWeight(dy, x, rows, l.out, l.in)
 	}
 	if l.dw != nil {
-		kernels.MatMulTN(l.dw, dy, x, l.out, l.in, rows, l.sum())
+		l.precision.MatMulTN(l.dw, dy, x, l.out, l.in, rows, l.sum())
 	}
 	if l.db != nil {
 		for r := range rows {

@@ -71,6 +71,7 @@ func (m *Model) LoRA() *LoRA {
 type adapter struct {
 	rank         int
 	scale        float32
+	precision    kernels.Precision
 	a, b, da, db []float32 // [r,in], [out,r] and their gradients, nil without
 }
 
@@ -168,7 +169,7 @@ func (m *Model) bindAdapters() {
 		for _, target := range ad.config.targets() {
 			a, b := ad.tensors[next], ad.tensors[next+1]
 			next += 2
-			linears[target].lora = &adapter{rank: ad.config.Rank, scale: float32(ad.config.Alpha / float64(ad.config.Rank)),
+			linears[target].lora = &adapter{rank: ad.config.Rank, scale: float32(ad.config.Alpha / float64(ad.config.Rank)), precision: m.precision,
 				a: a.Param, da: a.Grad, b: b.Param, db: b.Grad}
 		}
 	}
@@ -193,16 +194,16 @@ func borrowLowRank(n int) *[]float32 {
 func (l *adapter) forward(y, x []float32, rows, out, in int) {
 	u := borrowLowRank(rows * l.rank)
 	defer lowRank.Put(u)
-	kernels.MatMulNT(*u, x, l.a, rows, l.rank, in, 0)
+	l.precision.MatMulNT(*u, x, l.a, rows, l.rank, in, 0)
 	kernels.Scale(l.scale, *u)
-	kernels.MatMulNT(y, *u, l.b, rows, out, l.rank, 1)
+	l.precision.MatMulNT(y, *u, l.b, rows, out, l.rank, 1)
 }
 
 // backwardInput adds to dx [rows,in].
 func (l *adapter) backwardInput(dx, dy []float32, rows, out, in int) {
 	du := l.gradient(dy, rows, out)
 	defer lowRank.Put(du)
-	kernels.MatMulNN(dx, *du, l.a, rows, in, l.rank, 1)
+	l.precision.MatMulNN(dx, *du, l.a, rows, in, l.rank, 1)
 }
 
 // backwardWeight adds to the gradients of A and B.
@@ -213,16 +214,16 @@ func (l *adapter) backwardWeight(dy, x []float32, rows, out, in int) {
 	du, u := l.gradient(dy, rows, out), borrowLowRank(rows*l.rank)
 	defer lowRank.Put(du)
 	defer lowRank.Put(u)
-	kernels.MatMulTN(l.da, *du, x, l.rank, in, rows, 1)
-	kernels.MatMulNT(*u, x, l.a, rows, l.rank, in, 0)
+	l.precision.MatMulTN(l.da, *du, x, l.rank, in, rows, 1)
+	l.precision.MatMulNT(*u, x, l.a, rows, l.rank, in, 0)
 	kernels.Scale(l.scale, *u)
-	kernels.MatMulTN(l.db, dy, *u, out, l.rank, rows, 1)
+	l.precision.MatMulTN(l.db, dy, *u, out, l.rank, rows, 1)
 }
 
 // gradient is that of the low-rank rows A x, scaled: scale · dy B.
 func (l *adapter) gradient(dy []float32, rows, out int) *[]float32 {
 	du := borrowLowRank(rows * l.rank)
-	kernels.MatMulNN(*du, dy, l.b, rows, l.rank, out, 0)
+	l.precision.MatMulNN(*du, dy, l.b, rows, l.rank, out, 0)
 	kernels.Scale(l.scale, *du)
 	return du
 }

@@ -32,6 +32,8 @@ type Model struct {
 
 	adapters *adapters // nil without LoRA
 
+	precision kernels.Precision // of the products
+
 	files map[string][]byte // tokenizer and other files of the directory it was read from, written again by Save
 }
 
@@ -40,6 +42,20 @@ const ScalarHeadName = "value_head.weight"
 
 // Config returns the shape of the model.
 func (m *Model) Config() Config { return m.config }
+
+// Precision is that of the model's products, Float32 unless SetPrecision was called.
+func (m *Model) Precision() kernels.Precision { return m.precision }
+
+// SetPrecision says in what the products of the linear layers and of the head are computed, in every pass: a model that trains in
+// bfloat16 is to be sampled from and scored with in bfloat16, which gives the same log-probs. Weights stay in float32. It panics on a
+// frozen model, whose weights are laid out for one precision.
+func (m *Model) SetPrecision(p kernels.Precision) {
+	if m.frozen() {
+		panic("transformer: the precision of a frozen model is fixed")
+	}
+	m.precision = p
+	m.bind()
+}
 
 // HiddenSize and VocabSize are D and V.
 func (m *Model) HiddenSize() int { return m.config.Hidden }
@@ -134,7 +150,7 @@ func (m *Model) bind() {
 		return nil, nil
 	}
 	linearAt := func(name string, out, in int) linear {
-		l := linear{in: in, out: out}
+		l := linear{in: in, out: out, precision: m.precision}
 		l.w, l.dw = view(name + ".weight")
 		l.b, l.db = view(name + ".bias")
 		return l
@@ -236,5 +252,5 @@ func (m *Model) Logits(z, h []float32, rows int) {
 		kernels.MatMulPacked(z, h, m.packedHead, rows, 0)
 		return
 	}
-	kernels.MatMulNT(z, h, m.head, rows, m.config.Vocab, m.config.Hidden, 0)
+	m.precision.MatMulNT(z, h, m.head, rows, m.config.Vocab, m.config.Hidden, 0)
 }

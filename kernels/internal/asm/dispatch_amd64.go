@@ -4,35 +4,49 @@ package asm
 
 import "golang.org/x/sys/cpu"
 
-// level is the index in levelNames of what runs.
-var level = best()
+// level is what runs; dots is whether products of bfloat16 have instructions of their own, which the best level has.
+var level, dots = split(best())
 
 const (
 	levelGeneric = iota
 	levelAVX2
 	levelAVX512
+	levelAVX512BF16
 )
 
-var levelNames = [...]string{"generic", "avx2", "avx512"}
+var levelNames = [...]string{"generic", "avx2", "avx512", "avx512bf16"}
+
+// split: avx512bf16 differs from avx512 in dots alone.
+func split(l int) (level int, dots bool) { return min(l, levelAVX512), l == levelAVX512BF16 }
 
 func best() int {
 	switch {
 	case !cpu.X86.HasAVX2 || !cpu.X86.HasFMA:
 		return levelGeneric
-	case cpu.X86.HasAVX512F && cpu.X86.HasAVX512DQ && cpu.X86.HasAVX512BW && cpu.X86.HasAVX512VL && cpu.X86.HasBMI2:
+	case !(cpu.X86.HasAVX512F && cpu.X86.HasAVX512DQ && cpu.X86.HasAVX512BW && cpu.X86.HasAVX512VL && cpu.X86.HasBMI2):
+		return levelAVX2
+	case !cpu.X86.HasAVX512BF16:
 		return levelAVX512
 	}
-	return levelAVX2
+	return levelAVX512BF16
 }
 
-// Level is what runs: "generic", "avx2" or "avx512".
-func Level() string { return levelNames[level] }
+// Level is what runs: "generic", "avx2", "avx512" or "avx512bf16".
+func Level() string {
+	if dots {
+		return levelNames[levelAVX512BF16]
+	}
+	return levelNames[level]
+}
+
+// HasDots reports whether the level has TileDots, RoundPairs and Interleave.
+func HasDots() bool { return dots }
 
 // Force chooses a level and reports whether it exists on this machine.
 func Force(name string) bool {
 	for l, n := range levelNames[:best()+1] {
 		if n == name {
-			level = l
+			level, dots = split(l)
 			return true
 		}
 	}
@@ -53,129 +67,170 @@ func TileSize() (mr, nr int) {
 	return genericMR, genericNR
 }
 
-// tileFunc is a generated tile: strides in bytes, tail columns in the last register, or in all of them where b is in pairs.
-type tileFunc[B float32 | uint32] func(k int, a *float32, lda int, b *B, brs int, c *float32, ldc int, tail int, load bool,
-	soonC *float32, soon *B, ld, run, runs int)
+// tileFunc is a generated tile: strides in bytes, tail columns in the last register.
+type tileFunc func(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load, flush bool,
+	soonC *float32, soon *float32, ld, run, runs int)
 
-var tilesAVX2 = [...][2]tileFunc[float32]{
-	1 - 1: {tile1x1AVX2, tile1x2AVX2},
-	2 - 1: {tile2x1AVX2, tile2x2AVX2},
-	3 - 1: {tile3x1AVX2, tile3x2AVX2},
-	4 - 1: {tile4x1AVX2, tile4x2AVX2},
-	5 - 1: {tile5x1AVX2, tile5x2AVX2},
-	6 - 1: {tile6x1AVX2, tile6x2AVX2},
+// Tiles by their height less one, of one and two registers of columns.
+var tilesAVX2 = [...][2]tileFunc{
+	{tile1x1AVX2, tile1x2AVX2},
+	{tile2x1AVX2, tile2x2AVX2},
+	{tile3x1AVX2, tile3x2AVX2},
+	{tile4x1AVX2, tile4x2AVX2},
+	{tile5x1AVX2, tile5x2AVX2},
+	{tile6x1AVX2, tile6x2AVX2},
 }
 
-var tilesTAVX2 = [...][2]tileFunc[float32]{
-	1 - 1: {tile1x1TAVX2, tile1x2TAVX2},
-	2 - 1: {tile2x1TAVX2, tile2x2TAVX2},
-	3 - 1: {tile3x1TAVX2, tile3x2TAVX2},
-	4 - 1: {tile4x1TAVX2, tile4x2TAVX2},
-	5 - 1: {tile5x1TAVX2, tile5x2TAVX2},
-	6 - 1: {tile6x1TAVX2, tile6x2TAVX2},
+var tilesTAVX2 = [...][2]tileFunc{
+	{tile1x1TAVX2, tile1x2TAVX2},
+	{tile2x1TAVX2, tile2x2TAVX2},
+	{tile3x1TAVX2, tile3x2TAVX2},
+	{tile4x1TAVX2, tile4x2TAVX2},
+	{tile5x1TAVX2, tile5x2TAVX2},
+	{tile6x1TAVX2, tile6x2TAVX2},
 }
 
-var tilesPairsAVX2 = [...]tileFunc[uint32]{
-	tile1x2PairsAVX2,
-	tile2x2PairsAVX2,
-	tile3x2PairsAVX2,
-	tile4x2PairsAVX2,
-	tile5x2PairsAVX2,
-	tile6x2PairsAVX2,
+var tilesPairsAVX2 = [...][2]tileFunc{
+	{tile1x1PairsAVX2, tile1x2PairsAVX2},
+	{tile2x1PairsAVX2, tile2x2PairsAVX2},
+	{tile3x1PairsAVX2, tile3x2PairsAVX2},
+	{tile4x1PairsAVX2, tile4x2PairsAVX2},
+	{tile5x1PairsAVX2, tile5x2PairsAVX2},
+	{tile6x1PairsAVX2, tile6x2PairsAVX2},
 }
 
-var tilesAVX512 = [...][2]tileFunc[float32]{
-	1 - 1:  {tile1x1AVX512, tile1x2AVX512},
-	2 - 1:  {tile2x1AVX512, tile2x2AVX512},
-	3 - 1:  {tile3x1AVX512, tile3x2AVX512},
-	4 - 1:  {tile4x1AVX512, tile4x2AVX512},
-	5 - 1:  {tile5x1AVX512, tile5x2AVX512},
-	6 - 1:  {tile6x1AVX512, tile6x2AVX512},
-	7 - 1:  {tile7x1AVX512, tile7x2AVX512},
-	8 - 1:  {tile8x1AVX512, tile8x2AVX512},
-	9 - 1:  {tile9x1AVX512, tile9x2AVX512},
-	10 - 1: {tile10x1AVX512, tile10x2AVX512},
-	11 - 1: {tile11x1AVX512, tile11x2AVX512},
-	12 - 1: {tile12x1AVX512, tile12x2AVX512},
-	13 - 1: {tile13x1AVX512, tile13x2AVX512},
-	14 - 1: {tile14x1AVX512, tile14x2AVX512},
+var tilesAVX512 = [...][2]tileFunc{
+	{tile1x1AVX512, tile1x2AVX512},
+	{tile2x1AVX512, tile2x2AVX512},
+	{tile3x1AVX512, tile3x2AVX512},
+	{tile4x1AVX512, tile4x2AVX512},
+	{tile5x1AVX512, tile5x2AVX512},
+	{tile6x1AVX512, tile6x2AVX512},
+	{tile7x1AVX512, tile7x2AVX512},
+	{tile8x1AVX512, tile8x2AVX512},
+	{tile9x1AVX512, tile9x2AVX512},
+	{tile10x1AVX512, tile10x2AVX512},
+	{tile11x1AVX512, tile11x2AVX512},
+	{tile12x1AVX512, tile12x2AVX512},
+	{tile13x1AVX512, tile13x2AVX512},
+	{tile14x1AVX512, tile14x2AVX512},
 }
 
-var tilesTAVX512 = [...][2]tileFunc[float32]{
-	1 - 1:  {tile1x1TAVX512, tile1x2TAVX512},
-	2 - 1:  {tile2x1TAVX512, tile2x2TAVX512},
-	3 - 1:  {tile3x1TAVX512, tile3x2TAVX512},
-	4 - 1:  {tile4x1TAVX512, tile4x2TAVX512},
-	5 - 1:  {tile5x1TAVX512, tile5x2TAVX512},
-	6 - 1:  {tile6x1TAVX512, tile6x2TAVX512},
-	7 - 1:  {tile7x1TAVX512, tile7x2TAVX512},
-	8 - 1:  {tile8x1TAVX512, tile8x2TAVX512},
-	9 - 1:  {tile9x1TAVX512, tile9x2TAVX512},
-	10 - 1: {tile10x1TAVX512, tile10x2TAVX512},
-	11 - 1: {tile11x1TAVX512, tile11x2TAVX512},
-	12 - 1: {tile12x1TAVX512, tile12x2TAVX512},
-	13 - 1: {tile13x1TAVX512, tile13x2TAVX512},
-	14 - 1: {tile14x1TAVX512, tile14x2TAVX512},
+var tilesTAVX512 = [...][2]tileFunc{
+	{tile1x1TAVX512, tile1x2TAVX512},
+	{tile2x1TAVX512, tile2x2TAVX512},
+	{tile3x1TAVX512, tile3x2TAVX512},
+	{tile4x1TAVX512, tile4x2TAVX512},
+	{tile5x1TAVX512, tile5x2TAVX512},
+	{tile6x1TAVX512, tile6x2TAVX512},
+	{tile7x1TAVX512, tile7x2TAVX512},
+	{tile8x1TAVX512, tile8x2TAVX512},
+	{tile9x1TAVX512, tile9x2TAVX512},
+	{tile10x1TAVX512, tile10x2TAVX512},
+	{tile11x1TAVX512, tile11x2TAVX512},
+	{tile12x1TAVX512, tile12x2TAVX512},
+	{tile13x1TAVX512, tile13x2TAVX512},
+	{tile14x1TAVX512, tile14x2TAVX512},
 }
 
-var tilesPairsAVX512 = [...]tileFunc[uint32]{
-	tile1x2PairsAVX512,
-	tile2x2PairsAVX512,
-	tile3x2PairsAVX512,
-	tile4x2PairsAVX512,
-	tile5x2PairsAVX512,
-	tile6x2PairsAVX512,
-	tile7x2PairsAVX512,
-	tile8x2PairsAVX512,
-	tile9x2PairsAVX512,
-	tile10x2PairsAVX512,
-	tile11x2PairsAVX512,
-	tile12x2PairsAVX512,
-	tile13x2PairsAVX512,
-	tile14x2PairsAVX512,
+var tilesPairsAVX512 = [...][2]tileFunc{
+	{tile1x1PairsAVX512, tile1x2PairsAVX512},
+	{tile2x1PairsAVX512, tile2x2PairsAVX512},
+	{tile3x1PairsAVX512, tile3x2PairsAVX512},
+	{tile4x1PairsAVX512, tile4x2PairsAVX512},
+	{tile5x1PairsAVX512, tile5x2PairsAVX512},
+	{tile6x1PairsAVX512, tile6x2PairsAVX512},
+	{tile7x1PairsAVX512, tile7x2PairsAVX512},
+	{tile8x1PairsAVX512, tile8x2PairsAVX512},
+	{tile9x1PairsAVX512, tile9x2PairsAVX512},
+	{tile10x1PairsAVX512, tile10x2PairsAVX512},
+	{tile11x1PairsAVX512, tile11x2PairsAVX512},
+	{tile12x1PairsAVX512, tile12x2PairsAVX512},
+	{tile13x1PairsAVX512, tile13x2PairsAVX512},
+	{tile14x1PairsAVX512, tile14x2PairsAVX512},
+}
+
+var tilesDotsAVX512 = [...][2]tileFunc{
+	{tile1x1DotsAVX512, tile1x2DotsAVX512},
+	{tile2x1DotsAVX512, tile2x2DotsAVX512},
+	{tile3x1DotsAVX512, tile3x2DotsAVX512},
+	{tile4x1DotsAVX512, tile4x2DotsAVX512},
+	{tile5x1DotsAVX512, tile5x2DotsAVX512},
+	{tile6x1DotsAVX512, tile6x2DotsAVX512},
+	{tile7x1DotsAVX512, tile7x2DotsAVX512},
+	{tile8x1DotsAVX512, tile8x2DotsAVX512},
+	{tile9x1DotsAVX512, tile9x2DotsAVX512},
+	{tile10x1DotsAVX512, tile10x2DotsAVX512},
+	{tile11x1DotsAVX512, tile11x2DotsAVX512},
+	{tile12x1DotsAVX512, tile12x2DotsAVX512},
+	{tile13x1DotsAVX512, tile13x2DotsAVX512},
+	{tile14x1DotsAVX512, tile14x2DotsAVX512},
+}
+
+var tilesTDotsAVX512 = [...][2]tileFunc{
+	{tile1x1TDotsAVX512, tile1x2TDotsAVX512},
+	{tile2x1TDotsAVX512, tile2x2TDotsAVX512},
+	{tile3x1TDotsAVX512, tile3x2TDotsAVX512},
+	{tile4x1TDotsAVX512, tile4x2TDotsAVX512},
+	{tile5x1TDotsAVX512, tile5x2TDotsAVX512},
+	{tile6x1TDotsAVX512, tile6x2TDotsAVX512},
+	{tile7x1TDotsAVX512, tile7x2TDotsAVX512},
+	{tile8x1TDotsAVX512, tile8x2TDotsAVX512},
+	{tile9x1TDotsAVX512, tile9x2TDotsAVX512},
+	{tile10x1TDotsAVX512, tile10x2TDotsAVX512},
+	{tile11x1TDotsAVX512, tile11x2TDotsAVX512},
+	{tile12x1TDotsAVX512, tile12x2TDotsAVX512},
+	{tile13x1TDotsAVX512, tile13x2TDotsAVX512},
+	{tile14x1TDotsAVX512, tile14x2TDotsAVX512},
 }
 
 // Tile computes mr × nr elements of a product from k columns of a and k rows of b; k, mr and nr are at least 1. Either ars or acs
-// is 1. Each row of b holds as many columns as the registers that cover nr. Memory in soon is fetched meanwhile.
-func Tile(mr, nr, k int, a []float32, ars, acs int, b []float32, brs int, c []float32, ldc int, load bool, soon Soon[float32]) {
+// is 1. Each row of b holds as many columns as the registers that cover nr. With flush denormal sums become zero, and denormal numbers of
+// a and b count as zero. Memory in soon is fetched meanwhile.
+func Tile(mr, nr, k int, a []float32, ars, acs int, b []float32, brs int, c []float32, ldc int, load, flush bool, soon Soon) {
 	switch level {
 	case levelAVX512:
 		if acs == 1 {
-			runTile(&tilesAVX512[mr-1], mr > 7, 16, nr, k, a, ars, b, brs, c, ldc, load, soon)
+			runTile(&tilesAVX512[mr-1], 4, mr > 7, 16, nr, k, a, ars, b, brs, c, ldc, load, flush, soon)
 		} else {
-			runTile(&tilesTAVX512[mr-1], mr > 7, 16, nr, k, a, acs, b, brs, c, ldc, load, soon)
+			runTile(&tilesTAVX512[mr-1], 4, mr > 7, 16, nr, k, a, acs, b, brs, c, ldc, load, flush, soon)
 		}
 	case levelAVX2:
 		if acs == 1 {
-			runTile(&tilesAVX2[mr-1], mr > 3, 8, nr, k, a, ars, b, brs, c, ldc, load, soon)
+			runTile(&tilesAVX2[mr-1], 4, mr > 3, 8, nr, k, a, ars, b, brs, c, ldc, load, flush, soon)
 		} else {
-			runTile(&tilesTAVX2[mr-1], mr > 3, 8, nr, k, a, acs, b, brs, c, ldc, load, soon)
+			runTile(&tilesTAVX2[mr-1], 4, mr > 3, 8, nr, k, a, acs, b, brs, c, ldc, load, flush, soon)
 		}
 	default:
-		tileGeneric(mr, nr, k, a, ars, acs, b, brs, c, ldc, load)
+		tileGeneric(mr, nr, k, a, ars, acs, b, brs, c, ldc, load, flush)
 	}
 }
 
-// TilePairs is Tile with b in pairs of bfloat16 and acs 1.
-func TilePairs(mr, nr, k int, a []float32, ars, acs int, b []uint32, brs int, c []float32, ldc int, load bool, soon Soon[uint32]) {
+// TilePairs is Tile with b in pairs of bfloat16, each of two steps of k, and acs 1.
+func TilePairs(mr, nr, k int, a []float32, ars, acs int, b []float32, brs int, c []float32, ldc int, load, flush bool, soon Soon) {
 	switch level {
 	case levelAVX512:
-		callTile(tilesPairsAVX512[mr-1], 4*64, mr > 7, nr, k, a, ars, b, brs, c, ldc, load, soon)
+		runTile(&tilesPairsAVX512[mr-1], 2, mr > 7, 16, nr, k, a, ars, b, brs, c, ldc, load, flush, soon)
 	case levelAVX2:
-		callTile(tilesPairsAVX2[mr-1], 4*32, mr > 3, nr, k, a, ars, b, brs, c, ldc, load, soon)
+		runTile(&tilesPairsAVX2[mr-1], 2, mr > 3, 8, nr, k, a, ars, b, brs, c, ldc, load, flush, soon)
 	default:
-		tilePairsGeneric(mr, nr, k, a, ars, acs, b, brs, c, ldc, load)
+		tilePairsGeneric(mr, nr, k, a, ars, acs, b, brs, c, ldc, load, flush)
 	}
 }
 
-// runTile calls the tile of one or two registers of w columns.
-func runTile(tiles *[2]tileFunc[float32], high bool, w, nr, k int, a []float32, lda int, b []float32, brs int, c []float32, ldc int, load bool, soon Soon[float32]) {
+// TileDots is Tile with a and b in pairs of bfloat16, k of them: each adds the product of the upper halves and then that of the lower
+// ones. Denormal sums become zero. It is there where HasDots.
+func TileDots(mr, nr, k int, a []float32, ars, acs int, b []float32, brs int, c []float32, ldc int, load, flush bool, soon Soon) {
+	if acs == 1 {
+		runTile(&tilesDotsAVX512[mr-1], 4, mr > 7, 16, nr, k, a, ars, b, brs, c, ldc, load, flush, soon)
+	} else {
+		runTile(&tilesTDotsAVX512[mr-1], 4, mr > 7, 16, nr, k, a, acs, b, brs, c, ldc, load, flush, soon)
+	}
+}
+
+// runTile calls the tile of one or two registers of w columns, whose main loop reads some rows of b a turn.
+func runTile(tiles *[2]tileFunc, rows int, high bool, w, nr, k int, a []float32, lda int, b []float32, brs int, c []float32, ldc int, load, flush bool, soon Soon) {
 	v := (nr - 1) / w
-	callTile(tiles[v], 4*(v+1)*w*4, high, nr-w*v, k, a, lda, b, brs, c, ldc, load, soon)
-}
-
-// callTile calls a tile whose main loop reads turn bytes of b each time.
-func callTile[B float32 | uint32](tile tileFunc[B], turn int, high bool, tail, k int, a []float32, lda int, b []B, brs int, c []float32, ldc int, load bool, soon Soon[B]) {
 	soonC, from, ld, run, runs := &c[0], &b[0], 0, 1<<30, 1
 	if len(soon.C) > 0 {
 		soonC = &soon.C[0]
@@ -183,27 +238,66 @@ func callTile[B float32 | uint32](tile tileFunc[B], turn int, high bool, tail, k
 	if len(soon.Data) > 0 && soon.Runs > 0 {
 		from, ld, runs = &soon.Data[0], 4*soon.LD, soon.Runs
 		// A turn of the tile's loop fetches as many bytes as it reads of b, a high tile's half as many; at least a cache line.
+		turn := rows * (v + 1) * w * 4
 		if high {
 			turn /= 2
 		}
 		turn = max(turn, 64)
 		run = (4*soon.Run + turn - 1) / turn
 	}
-	tile(k, &a[0], 4*lda, &b[0], 4*brs, &c[0], 4*ldc, tail, load, soonC, from, ld, run, runs)
+	tiles[v](k, &a[0], 4*lda, &b[0], 4*brs, &c[0], 4*ldc, nr-w*v, load, flush, soonC, from, ld, run, runs)
 }
 
-// Widen writes the numbers of rows of 32 columns in pairs next to one another.
-func Widen(dst []float32, src []uint32) {
+// Widen writes rows of pairs of 32 columns as twice as many rows of numbers.
+func Widen(dst []float32, src []float32) {
 	if len(src) == 0 {
 		return
 	}
 	switch level {
 	case levelAVX512:
-		widenAVX512(&dst[0], &src[0], len(src)/16)
+		widenAVX512(&dst[0], &src[0], len(src)/32)
 	case levelAVX2:
-		widenAVX2(&dst[0], &src[0], len(src)/8)
+		widenAVX2(&dst[0], &src[0], len(src)/32)
 	default:
 		widenGeneric(dst, src)
+	}
+}
+
+// Round rounds numbers to bfloat16, to nearest and ties to even. Denormal numbers become zero, with their sign.
+func Round(x []float32) {
+	switch level {
+	case levelAVX512:
+		roundAVX512(x)
+	case levelAVX2:
+		roundAVX2(x)
+	default:
+		roundGeneric(x)
+	}
+}
+
+// RoundPairs rounds numbers to pairs, the first of two neighbours in the upper half; beside a last one without a neighbour is zero. It is
+// there where HasDots, as is Interleave.
+func RoundPairs(dst []float32, src []float32) {
+	blocks := len(src) / 32
+	if blocks > 0 {
+		roundPairsAVX512(&dst[0], &src[0], blocks)
+	}
+	roundPairsGeneric(dst[16*blocks:], src[32*blocks:])
+}
+
+// Interleave rounds k rows of n columns, ld apart, to rows of pairs, stride apart: the number of an even row is in the upper half, that
+// of the row after in the lower one. It writes whole registers of 16 columns, zeros past the last.
+func Interleave(dst []float32, stride int, src []float32, ld, n, k int) {
+	for j := 0; j < n; j += 16 {
+		cols := min(16, n-j)
+		if k > 1 {
+			interleaveAVX512(&dst[j], 4*stride, &src[j], 4*ld, k/2, cols)
+		}
+		if k%2 == 1 {
+			row := dst[k/2*stride+j:][:16]
+			clear(row)
+			interleaveGeneric(row, stride, src[(k-1)*ld+j:], ld, cols, 1)
+		}
 	}
 }
 
@@ -584,8 +678,13 @@ func SumSquares(x []float32) float64 {
 	return fold64(&sums)
 }
 
-// FMA does n × 16 independent multiply-adds of a whole register, and returns the floating-point operations that took.
-func FMA(n int) (flops float64) {
+// FMA does n × 16 independent multiply-adds of a whole register, of pairs of bfloat16 with pairs where HasDots, and returns the
+// floating-point operations that took.
+func FMA(n int, pairs bool) (flops float64) {
+	if pairs && dots {
+		fmaDotsAVX512(n)
+		return float64(n) * 16 * 16 * 4
+	}
 	switch level {
 	case levelAVX512:
 		fmaAVX512(n)

@@ -14,17 +14,30 @@ func Levels() []string { return []string{"generic"} }
 // TileSize is the largest tile of Tile: rows, and the width of a packed panel.
 func TileSize() (mr, nr int) { return genericMR, genericNR }
 
-func Tile(mr, nr, k int, a []float32, ars, acs int, b []float32, brs int, c []float32, ldc int, load bool, _ Soon[float32]) {
-	tileGeneric(mr, nr, k, a, ars, acs, b, brs, c, ldc, load)
+// HasDots reports whether there are TileDots, RoundPairs and Interleave, which only assembly is worth.
+func HasDots() bool { return false }
+
+func Tile(mr, nr, k int, a []float32, ars, acs int, b []float32, brs int, c []float32, ldc int, load, flush bool, _ Soon) {
+	tileGeneric(mr, nr, k, a, ars, acs, b, brs, c, ldc, load, flush)
 }
 
 // TilePairs is Tile with b in pairs of bfloat16.
-func TilePairs(mr, nr, k int, a []float32, ars, acs int, b []uint32, brs int, c []float32, ldc int, load bool, _ Soon[uint32]) {
-	tilePairsGeneric(mr, nr, k, a, ars, acs, b, brs, c, ldc, load)
+func TilePairs(mr, nr, k int, a []float32, ars, acs int, b []float32, brs int, c []float32, ldc int, load, flush bool, _ Soon) {
+	tilePairsGeneric(mr, nr, k, a, ars, acs, b, brs, c, ldc, load, flush)
 }
 
-// Widen writes the numbers of rows of 32 columns in pairs next to one another.
-func Widen(dst []float32, src []uint32) { widenGeneric(dst, src) }
+func TileDots(mr, nr, k int, a []float32, ars, acs int, b []float32, brs int, c []float32, ldc int, load, flush bool, _ Soon) {
+	panic("asm: no TileDots")
+}
+
+// Widen writes rows of pairs of 32 columns as twice as many rows of numbers.
+func Widen(dst []float32, src []float32) { widenGeneric(dst, src) }
+
+func Round(x []float32)                       { roundGeneric(x) }
+func RoundPairs(dst []float32, src []float32) { roundPairsGeneric(dst, src) }
+func Interleave(dst []float32, stride int, src []float32, ld, n, k int) {
+	interleaveGeneric(dst, stride, src, ld, n, k)
+}
 
 func PackT(dst, src []float32, ld, n, k, width int, _ bool) { packTGeneric(dst, src, ld, n, k, width) }
 func PackN(dst, src []float32, ld, k, width int)            { packNGeneric(dst, src, ld, k, width) }
@@ -65,5 +78,5 @@ func AdamW(p, g, m, v []float32, s *AdamWStep) { adamwGeneric(p, g, m, v, s) }
 func AdamWBF16(p, g []float32, m, v []uint16, s *AdamWStep, seed uint32) {
 	adamwBF16Generic(p, g, m, v, s, seed)
 }
-func FMA(n int) (flops float64) { return fmaGeneric(n) }
-func Read(x []float32)          { readGeneric(x) }
+func FMA(n int, pairs bool) (flops float64) { return fmaGeneric(n) }
+func Read(x []float32)                      { readGeneric(x) }

@@ -15,16 +15,16 @@ const (
 
 // Soon is memory that a tile fetches into the caches while it computes, as it is needed next. The zero value is none. It may reach
 // beyond what is there: fetching reads nothing.
-type Soon[B float32 | uint32] struct {
+type Soon struct {
 	C       []float32 // from here on as many rows as the tile's own, its ldc apart
-	Data    []B       // from here on Runs runs of Run elements, LD apart
+	Data    []float32 // from here on Runs runs of Run elements, LD apart
 	Run, LD int
 	Runs    int
 }
 
 // tileGeneric computes c[i,j] (+)= Σ_p a[i,p]·b[p,j] for i < mr, j < nr, adding in the order of p.
-func tileGeneric(mr, nr, k int, a []float32, ars, acs int, b []float32, brs int, c []float32, ldc int, load bool) {
-	if mr == 4 && nr == 4 {
+func tileGeneric(mr, nr, k int, a []float32, ars, acs int, b []float32, brs int, c []float32, ldc int, load, flush bool) {
+	if mr == 4 && nr == 4 && !flush {
 		tile4x4(k, a, ars, acs, b, brs, c, ldc, load)
 		return
 	}
@@ -35,12 +35,27 @@ func tileGeneric(mr, nr, k int, a []float32, ars, acs int, b []float32, brs int,
 				s = c[i*ldc+j]
 			}
 			for p := range k {
-				s += float32(a[i*ars+p*acs] * b[p*brs+j])
+				s = plusProduct(s, a[i*ars+p*acs], b[p*brs+j], flush)
 			}
 			c[i*ldc+j] = s
 		}
 	}
 }
+
+// plusProduct is s + x·y. With flush x and y are bfloat16 numbers and a denormal sum is zero: the product is exact in double precision,
+// and the sum either is too or is one of its terms in single precision, so that it is rounded once.
+func plusProduct(s, x, y float32, flush bool) float32 {
+	if !flush {
+		return s + float32(x*y)
+	}
+	s = float32(float64(s) + float64(x)*float64(y))
+	if math.Float32bits(s)&exponentBits == 0 {
+		s = float32(math.Copysign(0, float64(s)))
+	}
+	return s
+}
+
+const exponentBits = 0x7f800000
 
 func tile4x4(k int, a []float32, ars, acs int, b []float32, brs int, c []float32, ldc int, load bool) {
 	var c00, c01, c02, c03, c10, c11, c12, c13, c20, c21, c22, c23, c30, c31, c32, c33 float32
@@ -80,45 +95,86 @@ func tile4x4(k int, a []float32, ars, acs int, b []float32, brs int, c []float32
 	c[3*ldc], c[3*ldc+1], c[3*ldc+2], c[3*ldc+3] = c30, c31, c32, c33
 }
 
-// PairColumns is how many columns of numbers in bfloat16 lie in half as many words: column j < 8 of them in the lower half of word j,
-// column 8+j in the upper.
-const PairColumns = 16
-
-// SetPair makes column j of a row of pairs the number whose upper half is given; it must be zero before.
-func SetPair(row []uint32, j int, upper uint16) {
-	at, shift := pair(j)
-	row[at] |= uint32(upper) << shift
+// Pair makes a pair of two bfloat16 numbers: that of an even step of k in the upper half of the bits, that of the step after in the lower.
+// Pairs are kept as if they were numbers, and mean nothing as such.
+func Pair(even, odd float32) float32 {
+	return math.Float32frombits(math.Float32bits(even)&0xffff0000 | math.Float32bits(odd)>>16)
 }
 
-func pair(j int) (at, shift int) { return j/16*8 + j%8, j & 8 * 2 }
+// NegativeZero times zero changes no sum, not even the sign of zero: it stands in a where a last step has no other beside it.
+var NegativeZero = float32(math.Copysign(0, -1))
 
-// fromPair is column j of a row of pairs.
-func fromPair(row []uint32, j int) float32 {
-	at, shift := pair(j)
-	return math.Float32frombits(row[at] >> shift << 16)
-}
+// upper and lower are the numbers of a pair.
+func upper(pair float32) float32 { return math.Float32frombits(math.Float32bits(pair) & 0xffff0000) }
+func lower(pair float32) float32 { return math.Float32frombits(math.Float32bits(pair) << 16) }
 
-// widenGeneric writes the numbers of rows of pairs next to one another.
-func widenGeneric(dst []float32, src []uint32) {
-	for i := 0; i < len(src); i += PairColumns / 2 {
-		for j := range PairColumns {
-			dst[2*i+j] = fromPair(src[i:], j)
+// widenGeneric writes rows of pairs of 32 columns as twice as many rows of numbers.
+func widenGeneric(dst []float32, src []float32) {
+	for i := 0; i < len(src); i += 32 {
+		for j, pair := range src[i : i+32] {
+			dst[2*i+j], dst[2*i+32+j] = upper(pair), lower(pair)
 		}
 	}
 }
 
-// tilePairsGeneric is tileGeneric with b in pairs of bfloat16.
-func tilePairsGeneric(mr, nr, k int, a []float32, ars, acs int, b []uint32, brs int, c []float32, ldc int, load bool) {
+// tilePairsGeneric is tileGeneric with b in pairs.
+func tilePairsGeneric(mr, nr, k int, a []float32, ars, acs int, b []float32, brs int, c []float32, ldc int, load, flush bool) {
 	for i := range mr {
 		for j := range nr {
 			var s float32
 			if load {
 				s = c[i*ldc+j]
 			}
-			for p := range k {
-				s += float32(a[i*ars+p*acs] * fromPair(b[p*brs:], j))
+			for p := 0; p < k; p += 2 {
+				pair := b[p/2*brs+j]
+				s = plusProduct(s, a[i*ars+p*acs], upper(pair), flush)
+				if p+1 < k {
+					s = plusProduct(s, a[i*ars+(p+1)*acs], lower(pair), flush)
+				}
 			}
 			c[i*ldc+j] = s
+		}
+	}
+}
+
+// rounded is x in bfloat16, to nearest and ties to even; denormal numbers are zero.
+func rounded(x float32) float32 {
+	bits := math.Float32bits(x)
+	switch {
+	case x != x:
+		bits |= 0x400000
+	case bits&exponentBits == 0:
+		bits &= 1 << 31
+	default:
+		bits += 0x7fff + bits>>16&1
+	}
+	return math.Float32frombits(bits & 0xffff0000)
+}
+
+func roundGeneric(x []float32) {
+	for i, v := range x {
+		x[i] = rounded(v)
+	}
+}
+
+func roundPairsGeneric(dst []float32, src []float32) {
+	for i := 0; i < len(src); i += 2 {
+		var odd float32
+		if i+1 < len(src) {
+			odd = rounded(src[i+1])
+		}
+		dst[i/2] = Pair(rounded(src[i]), odd)
+	}
+}
+
+func interleaveGeneric(dst []float32, stride int, src []float32, ld, n, k int) {
+	for p := 0; p < k; p += 2 {
+		for j := range n {
+			var odd float32
+			if p+1 < k {
+				odd = rounded(src[(p+1)*ld+j])
+			}
+			dst[p/2*stride+j] = Pair(rounded(src[p*ld+j]), odd)
 		}
 	}
 }

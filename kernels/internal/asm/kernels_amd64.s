@@ -4,9 +4,19 @@
 
 #include "textflag.h"
 
-// func tile1x1AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-// Requires: AVX, CMOV, FMA3, MMX+
-TEXT ·tile1x1AVX2(SB), NOSPLIT, $0-112
+// func tile1x1AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, CMOV, FMA3, MMX+, SSE
+TEXT ·tile1x1AVX2(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -92,8 +102,8 @@ single:
 	VMOVUPS      (AX), Y1
 	VBROADCASTSS (DX), Y2
 	VFMADD231PS  Y2, Y1, Y0
-	ADDQ         CX, AX
 	ADDQ         $0x04, DX
+	ADDQ         CX, AX
 	DECQ         BX
 	JNE          single
 
@@ -107,6 +117,12 @@ store:
 	MOVQ       ldc+48(FP), CX
 	VMASKMOVPS Y0, Y1, (AX)
 	VZEROUPPER
+	MOVB       flush+65(FP), AL
+	TESTB      AL, AL
+	JEQ        restored
+	LDMXCSR    (SP)
+
+restored:
 	RET
 
 DATA laneMask<>+0(SB)/4, $-1
@@ -143,9 +159,19 @@ DATA laneMask<>+120(SB)/4, $+0
 DATA laneMask<>+124(SB)/4, $+0
 GLOBL laneMask<>(SB), RODATA|NOPTR, $128
 
-// func tile1x1TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-// Requires: AVX, CMOV, FMA3, MMX+
-TEXT ·tile1x1TAVX2(SB), NOSPLIT, $0-112
+// func tile1x1TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, CMOV, FMA3, MMX+, SSE
+TEXT ·tile1x1TAVX2(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -231,8 +257,8 @@ single:
 	VMOVUPS      (AX), Y1
 	VBROADCASTSS (DX), Y2
 	VFMADD231PS  Y2, Y1, Y0
-	ADDQ         CX, AX
 	ADDQ         BX, DX
+	ADDQ         CX, AX
 	DECQ         SI
 	JNE          single
 
@@ -246,11 +272,157 @@ store:
 	MOVQ       ldc+48(FP), CX
 	VMASKMOVPS Y0, Y1, (AX)
 	VZEROUPPER
+	MOVB       flush+65(FP), AL
+	TESTB      AL, AL
+	JEQ        restored
+	LDMXCSR    (SP)
+
+restored:
 	RET
 
-// func tile1x2AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-// Requires: AVX, CMOV, FMA3, MMX+
-TEXT ·tile1x2AVX2(SB), NOSPLIT, $0-112
+// func tile1x1PairsAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX2, CMOV, FMA3, MMX+, SSE
+TEXT ·tile1x1PairsAVX2(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (BX)(BX*2), BX
+	MOVB   load+64(FP), BL
+	TESTB  BL, BL
+	JNE    fromC
+	VXORPS Y0, Y0, Y0
+	JMP    begin
+
+fromC:
+	MOVQ       tail+56(FP), BX
+	LEAQ       laneMask<>+64(SB), SI
+	SHLQ       $0x02, BX
+	SUBQ       BX, SI
+	VMOVUPS    (SI), Y0
+	MOVQ       c+40(FP), BX
+	MOVQ       ldc+48(FP), SI
+	VMASKMOVPS (BX), Y0, Y0
+
+begin:
+	VPCMPEQD Y1, Y1, Y1
+	VPSLLD   $0x10, Y1, Y1
+	MOVQ     k+0(FP), BX
+	SHRQ     $0x02, BX
+	JE       rest
+	MOVQ     soonC+72(FP), SI
+	MOVQ     ldc+48(FP), DI
+	MOVQ     $0x00000001, R8
+	XORQ     R9, R9
+	MOVQ     soon+80(FP), R10
+
+phase:
+	MOVQ    run+96(FP), R11
+	CMPQ    BX, R11
+	CMOVQLT BX, R11
+	SUBQ    R11, BX
+
+loop:
+	VPAND        (AX), Y1, Y2
+	VBROADCASTSS (DX), Y3
+	VFMADD231PS  Y3, Y2, Y0
+	PREFETCHT1   (R10)
+	ADDQ         $0x00000040, R10
+	VMOVUPS      (AX), Y2
+	VPSLLD       $0x10, Y2, Y2
+	VBROADCASTSS 4(DX), Y3
+	VFMADD231PS  Y3, Y2, Y0
+	VPAND        (AX)(CX*1), Y1, Y2
+	VBROADCASTSS 8(DX), Y3
+	VFMADD231PS  Y3, Y2, Y0
+	PREFETCHT0   (SI)
+	ADDQ         DI, SI
+	DECQ         R8
+	CMOVQEQ      R9, DI
+	VMOVUPS      (AX)(CX*1), Y2
+	VPSLLD       $0x10, Y2, Y2
+	VBROADCASTSS 12(DX), Y3
+	VFMADD231PS  Y3, Y2, Y0
+	LEAQ         (AX)(CX*2), AX
+	ADDQ         $0x10, DX
+	DECQ         R11
+	JNE          loop
+	TESTQ        BX, BX
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R10
+	ADDQ         ld+88(FP), R10
+	MOVQ         R10, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R10
+	MOVQ BX, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), BX
+	ANDQ $0x00000003, BX
+	JE   store
+
+single:
+	VPAND        (AX), Y1, Y2
+	VBROADCASTSS (DX), Y3
+	VFMADD231PS  Y3, Y2, Y0
+	ADDQ         $0x04, DX
+	DECQ         BX
+	JE           store
+	VMOVUPS      (AX), Y2
+	VPSLLD       $0x10, Y2, Y2
+	VBROADCASTSS (DX), Y3
+	VFMADD231PS  Y3, Y2, Y0
+	ADDQ         $0x04, DX
+	ADDQ         CX, AX
+	DECQ         BX
+	JNE          single
+
+store:
+	MOVQ       tail+56(FP), AX
+	LEAQ       laneMask<>+64(SB), CX
+	SHLQ       $0x02, AX
+	SUBQ       AX, CX
+	VMOVUPS    (CX), Y1
+	MOVQ       c+40(FP), AX
+	MOVQ       ldc+48(FP), CX
+	VMASKMOVPS Y0, Y1, (AX)
+	VZEROUPPER
+	MOVB       flush+65(FP), AL
+	TESTB      AL, AL
+	JEQ        restored
+	LDMXCSR    (SP)
+
+restored:
+	RET
+
+// func tile1x2AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, CMOV, FMA3, MMX+, SSE
+TEXT ·tile1x2AVX2(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -350,8 +522,8 @@ single:
 	VBROADCASTSS (DX), Y4
 	VFMADD231PS  Y4, Y2, Y0
 	VFMADD231PS  Y4, Y3, Y1
-	ADDQ         CX, AX
 	ADDQ         $0x04, DX
+	ADDQ         CX, AX
 	DECQ         BX
 	JNE          single
 
@@ -366,11 +538,27 @@ store:
 	VMOVUPS    Y0, (AX)
 	VMASKMOVPS Y1, Y2, 32(AX)
 	VZEROUPPER
+	MOVB       flush+65(FP), AL
+	TESTB      AL, AL
+	JEQ        restored
+	LDMXCSR    (SP)
+
+restored:
 	RET
 
-// func tile1x2TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-// Requires: AVX, CMOV, FMA3, MMX+
-TEXT ·tile1x2TAVX2(SB), NOSPLIT, $0-112
+// func tile1x2TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, CMOV, FMA3, MMX+, SSE
+TEXT ·tile1x2TAVX2(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -470,8 +658,8 @@ single:
 	VBROADCASTSS (DX), Y4
 	VFMADD231PS  Y4, Y2, Y0
 	VFMADD231PS  Y4, Y3, Y1
-	ADDQ         CX, AX
 	ADDQ         BX, DX
+	ADDQ         CX, AX
 	DECQ         SI
 	JNE          single
 
@@ -486,11 +674,27 @@ store:
 	VMOVUPS    Y0, (AX)
 	VMASKMOVPS Y1, Y2, 32(AX)
 	VZEROUPPER
+	MOVB       flush+65(FP), AL
+	TESTB      AL, AL
+	JEQ        restored
+	LDMXCSR    (SP)
+
+restored:
 	RET
 
-// func tile1x2PairsAVX2(k int, a *float32, lda int, b *uint32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint32, ld int, run int, runs int)
-// Requires: AVX, AVX2, CMOV, FMA3, MMX+
-TEXT ·tile1x2PairsAVX2(SB), NOSPLIT, $0-112
+// func tile1x2PairsAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX2, CMOV, FMA3, MMX+, SSE
+TEXT ·tile1x2PairsAVX2(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -508,11 +712,10 @@ fromC:
 	LEAQ       laneMask<>+64(SB), SI
 	SHLQ       $0x02, BX
 	SUBQ       BX, SI
-	VMOVUPS    (SI), Y0
-	VMOVUPS    32(SI), Y1
+	VMOVUPS    (SI), Y1
 	MOVQ       c+40(FP), BX
 	MOVQ       ldc+48(FP), SI
-	VMASKMOVPS (BX), Y0, Y0
+	VMOVUPS    (BX), Y0
 	VMASKMOVPS 32(BX), Y1, Y1
 
 begin:
@@ -534,25 +737,23 @@ phase:
 	SUBQ    R11, BX
 
 loop:
-	VMOVUPS      (AX), Y4
-	VPSLLD       $0x10, Y4, Y3
-	VPAND        Y2, Y4, Y4
+	VPAND        (AX), Y2, Y3
+	VPAND        32(AX), Y2, Y4
 	VBROADCASTSS (DX), Y5
 	VFMADD231PS  Y5, Y3, Y0
 	VFMADD231PS  Y5, Y4, Y1
 	PREFETCHT1   (R10)
 	PREFETCHT1   64(R10)
 	ADDQ         $0x00000080, R10
-	VMOVUPS      (AX)(CX*1), Y4
-	VPSLLD       $0x10, Y4, Y3
-	VPAND        Y2, Y4, Y4
+	VMOVUPS      (AX), Y3
+	VPSLLD       $0x10, Y3, Y3
+	VMOVUPS      32(AX), Y4
+	VPSLLD       $0x10, Y4, Y4
 	VBROADCASTSS 4(DX), Y5
 	VFMADD231PS  Y5, Y3, Y0
 	VFMADD231PS  Y5, Y4, Y1
-	LEAQ         (AX)(CX*2), AX
-	VMOVUPS      (AX), Y4
-	VPSLLD       $0x10, Y4, Y3
-	VPAND        Y2, Y4, Y4
+	VPAND        (AX)(CX*1), Y2, Y3
+	VPAND        32(AX)(CX*1), Y2, Y4
 	VBROADCASTSS 8(DX), Y5
 	VFMADD231PS  Y5, Y3, Y0
 	VFMADD231PS  Y5, Y4, Y1
@@ -560,9 +761,10 @@ loop:
 	ADDQ         DI, SI
 	DECQ         R8
 	CMOVQEQ      R9, DI
-	VMOVUPS      (AX)(CX*1), Y4
-	VPSLLD       $0x10, Y4, Y3
-	VPAND        Y2, Y4, Y4
+	VMOVUPS      (AX)(CX*1), Y3
+	VPSLLD       $0x10, Y3, Y3
+	VMOVUPS      32(AX)(CX*1), Y4
+	VPSLLD       $0x10, Y4, Y4
 	VBROADCASTSS 12(DX), Y5
 	VFMADD231PS  Y5, Y3, Y0
 	VFMADD231PS  Y5, Y4, Y1
@@ -590,14 +792,23 @@ rest:
 	JE   store
 
 single:
-	VMOVUPS      (AX), Y4
-	VPSLLD       $0x10, Y4, Y3
-	VPAND        Y2, Y4, Y4
+	VPAND        (AX), Y2, Y3
+	VPAND        32(AX), Y2, Y4
 	VBROADCASTSS (DX), Y5
 	VFMADD231PS  Y5, Y3, Y0
 	VFMADD231PS  Y5, Y4, Y1
-	ADDQ         CX, AX
 	ADDQ         $0x04, DX
+	DECQ         BX
+	JE           store
+	VMOVUPS      (AX), Y3
+	VPSLLD       $0x10, Y3, Y3
+	VMOVUPS      32(AX), Y4
+	VPSLLD       $0x10, Y4, Y4
+	VBROADCASTSS (DX), Y5
+	VFMADD231PS  Y5, Y3, Y0
+	VFMADD231PS  Y5, Y4, Y1
+	ADDQ         $0x04, DX
+	ADDQ         CX, AX
 	DECQ         BX
 	JNE          single
 
@@ -607,17 +818,32 @@ store:
 	SHLQ       $0x02, AX
 	SUBQ       AX, CX
 	VMOVUPS    (CX), Y2
-	VMOVUPS    32(CX), Y3
 	MOVQ       c+40(FP), AX
 	MOVQ       ldc+48(FP), CX
-	VMASKMOVPS Y0, Y2, (AX)
-	VMASKMOVPS Y1, Y3, 32(AX)
+	VMOVUPS    Y0, (AX)
+	VMASKMOVPS Y1, Y2, 32(AX)
 	VZEROUPPER
+	MOVB       flush+65(FP), AL
+	TESTB      AL, AL
+	JEQ        restored
+	LDMXCSR    (SP)
+
+restored:
 	RET
 
-// func tile2x1AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-// Requires: AVX, CMOV, FMA3, MMX+
-TEXT ·tile2x1AVX2(SB), NOSPLIT, $0-112
+// func tile2x1AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, CMOV, FMA3, MMX+, SSE
+TEXT ·tile2x1AVX2(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -716,8 +942,8 @@ single:
 	VFMADD231PS  Y3, Y2, Y0
 	VBROADCASTSS (DX)(BX*1), Y3
 	VFMADD231PS  Y3, Y2, Y1
-	ADDQ         CX, AX
 	ADDQ         $0x04, DX
+	ADDQ         CX, AX
 	DECQ         SI
 	JNE          single
 
@@ -733,11 +959,27 @@ store:
 	ADDQ       CX, AX
 	VMASKMOVPS Y1, Y2, (AX)
 	VZEROUPPER
+	MOVB       flush+65(FP), AL
+	TESTB      AL, AL
+	JEQ        restored
+	LDMXCSR    (SP)
+
+restored:
 	RET
 
-// func tile2x1TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-// Requires: AVX, CMOV, FMA3, MMX+
-TEXT ·tile2x1TAVX2(SB), NOSPLIT, $0-112
+// func tile2x1TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, CMOV, FMA3, MMX+, SSE
+TEXT ·tile2x1TAVX2(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -836,8 +1078,8 @@ single:
 	VFMADD231PS  Y3, Y2, Y0
 	VBROADCASTSS 4(DX), Y3
 	VFMADD231PS  Y3, Y2, Y1
-	ADDQ         CX, AX
 	ADDQ         BX, DX
+	ADDQ         CX, AX
 	DECQ         SI
 	JNE          single
 
@@ -853,11 +1095,174 @@ store:
 	ADDQ       CX, AX
 	VMASKMOVPS Y1, Y2, (AX)
 	VZEROUPPER
+	MOVB       flush+65(FP), AL
+	TESTB      AL, AL
+	JEQ        restored
+	LDMXCSR    (SP)
+
+restored:
 	RET
 
-// func tile2x2AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-// Requires: AVX, CMOV, FMA3, MMX+
-TEXT ·tile2x2AVX2(SB), NOSPLIT, $0-112
+// func tile2x1PairsAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX2, CMOV, FMA3, MMX+, SSE
+TEXT ·tile2x1PairsAVX2(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (BX)(BX*2), SI
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
+	JNE    fromC
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	JMP    begin
+
+fromC:
+	MOVQ       tail+56(FP), SI
+	LEAQ       laneMask<>+64(SB), DI
+	SHLQ       $0x02, SI
+	SUBQ       SI, DI
+	VMOVUPS    (DI), Y1
+	MOVQ       c+40(FP), SI
+	MOVQ       ldc+48(FP), DI
+	VMASKMOVPS (SI), Y1, Y0
+	ADDQ       DI, SI
+	VMASKMOVPS (SI), Y1, Y1
+
+begin:
+	VPCMPEQD Y2, Y2, Y2
+	VPSLLD   $0x10, Y2, Y2
+	MOVQ     k+0(FP), SI
+	SHRQ     $0x02, SI
+	JE       rest
+	MOVQ     soonC+72(FP), DI
+	MOVQ     ldc+48(FP), R8
+	MOVQ     $0x00000002, R9
+	XORQ     R10, R10
+	MOVQ     soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
+
+loop:
+	VPAND        (AX), Y2, Y3
+	VBROADCASTSS (DX), Y4
+	VFMADD231PS  Y4, Y3, Y0
+	VBROADCASTSS (DX)(BX*1), Y4
+	VFMADD231PS  Y4, Y3, Y1
+	PREFETCHT1   (R11)
+	ADDQ         $0x00000040, R11
+	VMOVUPS      (AX), Y3
+	VPSLLD       $0x10, Y3, Y3
+	VBROADCASTSS 4(DX), Y4
+	VFMADD231PS  Y4, Y3, Y0
+	VBROADCASTSS 4(DX)(BX*1), Y4
+	VFMADD231PS  Y4, Y3, Y1
+	VPAND        (AX)(CX*1), Y2, Y3
+	VBROADCASTSS 8(DX), Y4
+	VFMADD231PS  Y4, Y3, Y0
+	VBROADCASTSS 8(DX)(BX*1), Y4
+	VFMADD231PS  Y4, Y3, Y1
+	PREFETCHT0   (DI)
+	ADDQ         R8, DI
+	DECQ         R9
+	CMOVQEQ      R10, R8
+	VMOVUPS      (AX)(CX*1), Y3
+	VPSLLD       $0x10, Y3, Y3
+	VBROADCASTSS 12(DX), Y4
+	VFMADD231PS  Y4, Y3, Y0
+	VBROADCASTSS 12(DX)(BX*1), Y4
+	VFMADD231PS  Y4, Y3, Y1
+	LEAQ         (AX)(CX*2), AX
+	ADDQ         $0x10, DX
+	DECQ         R12
+	JNE          loop
+	TESTQ        SI, SI
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R11
+	ADDQ         ld+88(FP), R11
+	MOVQ         R11, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VPAND        (AX), Y2, Y3
+	VBROADCASTSS (DX), Y4
+	VFMADD231PS  Y4, Y3, Y0
+	VBROADCASTSS (DX)(BX*1), Y4
+	VFMADD231PS  Y4, Y3, Y1
+	ADDQ         $0x04, DX
+	DECQ         SI
+	JE           store
+	VMOVUPS      (AX), Y3
+	VPSLLD       $0x10, Y3, Y3
+	VBROADCASTSS (DX), Y4
+	VFMADD231PS  Y4, Y3, Y0
+	VBROADCASTSS (DX)(BX*1), Y4
+	VFMADD231PS  Y4, Y3, Y1
+	ADDQ         $0x04, DX
+	ADDQ         CX, AX
+	DECQ         SI
+	JNE          single
+
+store:
+	MOVQ       tail+56(FP), AX
+	LEAQ       laneMask<>+64(SB), CX
+	SHLQ       $0x02, AX
+	SUBQ       AX, CX
+	VMOVUPS    (CX), Y2
+	MOVQ       c+40(FP), AX
+	MOVQ       ldc+48(FP), CX
+	VMASKMOVPS Y0, Y2, (AX)
+	ADDQ       CX, AX
+	VMASKMOVPS Y1, Y2, (AX)
+	VZEROUPPER
+	MOVB       flush+65(FP), AL
+	TESTB      AL, AL
+	JEQ        restored
+	LDMXCSR    (SP)
+
+restored:
+	RET
+
+// func tile2x2AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, CMOV, FMA3, MMX+, SSE
+TEXT ·tile2x2AVX2(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -977,8 +1382,8 @@ single:
 	VBROADCASTSS (DX)(BX*1), Y6
 	VFMADD231PS  Y6, Y4, Y2
 	VFMADD231PS  Y6, Y5, Y3
-	ADDQ         CX, AX
 	ADDQ         $0x04, DX
+	ADDQ         CX, AX
 	DECQ         SI
 	JNE          single
 
@@ -996,11 +1401,27 @@ store:
 	VMOVUPS    Y2, (AX)
 	VMASKMOVPS Y3, Y4, 32(AX)
 	VZEROUPPER
+	MOVB       flush+65(FP), AL
+	TESTB      AL, AL
+	JEQ        restored
+	LDMXCSR    (SP)
+
+restored:
 	RET
 
-// func tile2x2TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-// Requires: AVX, CMOV, FMA3, MMX+
-TEXT ·tile2x2TAVX2(SB), NOSPLIT, $0-112
+// func tile2x2TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, CMOV, FMA3, MMX+, SSE
+TEXT ·tile2x2TAVX2(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -1120,8 +1541,8 @@ single:
 	VBROADCASTSS 4(DX), Y6
 	VFMADD231PS  Y6, Y4, Y2
 	VFMADD231PS  Y6, Y5, Y3
-	ADDQ         CX, AX
 	ADDQ         BX, DX
+	ADDQ         CX, AX
 	DECQ         SI
 	JNE          single
 
@@ -1139,11 +1560,27 @@ store:
 	VMOVUPS    Y2, (AX)
 	VMASKMOVPS Y3, Y4, 32(AX)
 	VZEROUPPER
+	MOVB       flush+65(FP), AL
+	TESTB      AL, AL
+	JEQ        restored
+	LDMXCSR    (SP)
+
+restored:
 	RET
 
-// func tile2x2PairsAVX2(k int, a *float32, lda int, b *uint32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint32, ld int, run int, runs int)
-// Requires: AVX, AVX2, CMOV, FMA3, MMX+
-TEXT ·tile2x2PairsAVX2(SB), NOSPLIT, $0-112
+// func tile2x2PairsAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX2, CMOV, FMA3, MMX+, SSE
+TEXT ·tile2x2PairsAVX2(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -1163,14 +1600,13 @@ fromC:
 	LEAQ       laneMask<>+64(SB), DI
 	SHLQ       $0x02, SI
 	SUBQ       SI, DI
-	VMOVUPS    (DI), Y2
-	VMOVUPS    32(DI), Y3
+	VMOVUPS    (DI), Y3
 	MOVQ       c+40(FP), SI
 	MOVQ       ldc+48(FP), DI
-	VMASKMOVPS (SI), Y2, Y0
+	VMOVUPS    (SI), Y0
 	VMASKMOVPS 32(SI), Y3, Y1
 	ADDQ       DI, SI
-	VMASKMOVPS (SI), Y2, Y2
+	VMOVUPS    (SI), Y2
 	VMASKMOVPS 32(SI), Y3, Y3
 
 begin:
@@ -1192,9 +1628,8 @@ phase:
 	SUBQ    R12, SI
 
 loop:
-	VMOVUPS      (AX), Y6
-	VPSLLD       $0x10, Y6, Y5
-	VPAND        Y4, Y6, Y6
+	VPAND        (AX), Y4, Y5
+	VPAND        32(AX), Y4, Y6
 	VBROADCASTSS (DX), Y7
 	VFMADD231PS  Y7, Y5, Y0
 	VFMADD231PS  Y7, Y6, Y1
@@ -1204,19 +1639,18 @@ loop:
 	PREFETCHT1   (R11)
 	PREFETCHT1   64(R11)
 	ADDQ         $0x00000080, R11
-	VMOVUPS      (AX)(CX*1), Y6
-	VPSLLD       $0x10, Y6, Y5
-	VPAND        Y4, Y6, Y6
+	VMOVUPS      (AX), Y5
+	VPSLLD       $0x10, Y5, Y5
+	VMOVUPS      32(AX), Y6
+	VPSLLD       $0x10, Y6, Y6
 	VBROADCASTSS 4(DX), Y7
 	VFMADD231PS  Y7, Y5, Y0
 	VFMADD231PS  Y7, Y6, Y1
 	VBROADCASTSS 4(DX)(BX*1), Y7
 	VFMADD231PS  Y7, Y5, Y2
 	VFMADD231PS  Y7, Y6, Y3
-	LEAQ         (AX)(CX*2), AX
-	VMOVUPS      (AX), Y6
-	VPSLLD       $0x10, Y6, Y5
-	VPAND        Y4, Y6, Y6
+	VPAND        (AX)(CX*1), Y4, Y5
+	VPAND        32(AX)(CX*1), Y4, Y6
 	VBROADCASTSS 8(DX), Y7
 	VFMADD231PS  Y7, Y5, Y0
 	VFMADD231PS  Y7, Y6, Y1
@@ -1227,9 +1661,10 @@ loop:
 	ADDQ         R8, DI
 	DECQ         R9
 	CMOVQEQ      R10, R8
-	VMOVUPS      (AX)(CX*1), Y6
-	VPSLLD       $0x10, Y6, Y5
-	VPAND        Y4, Y6, Y6
+	VMOVUPS      (AX)(CX*1), Y5
+	VPSLLD       $0x10, Y5, Y5
+	VMOVUPS      32(AX)(CX*1), Y6
+	VPSLLD       $0x10, Y6, Y6
 	VBROADCASTSS 12(DX), Y7
 	VFMADD231PS  Y7, Y5, Y0
 	VFMADD231PS  Y7, Y6, Y1
@@ -1260,17 +1695,29 @@ rest:
 	JE   store
 
 single:
-	VMOVUPS      (AX), Y6
-	VPSLLD       $0x10, Y6, Y5
-	VPAND        Y4, Y6, Y6
+	VPAND        (AX), Y4, Y5
+	VPAND        32(AX), Y4, Y6
 	VBROADCASTSS (DX), Y7
 	VFMADD231PS  Y7, Y5, Y0
 	VFMADD231PS  Y7, Y6, Y1
 	VBROADCASTSS (DX)(BX*1), Y7
 	VFMADD231PS  Y7, Y5, Y2
 	VFMADD231PS  Y7, Y6, Y3
-	ADDQ         CX, AX
 	ADDQ         $0x04, DX
+	DECQ         SI
+	JE           store
+	VMOVUPS      (AX), Y5
+	VPSLLD       $0x10, Y5, Y5
+	VMOVUPS      32(AX), Y6
+	VPSLLD       $0x10, Y6, Y6
+	VBROADCASTSS (DX), Y7
+	VFMADD231PS  Y7, Y5, Y0
+	VFMADD231PS  Y7, Y6, Y1
+	VBROADCASTSS (DX)(BX*1), Y7
+	VFMADD231PS  Y7, Y5, Y2
+	VFMADD231PS  Y7, Y6, Y3
+	ADDQ         $0x04, DX
+	ADDQ         CX, AX
 	DECQ         SI
 	JNE          single
 
@@ -1280,20 +1727,35 @@ store:
 	SHLQ       $0x02, AX
 	SUBQ       AX, CX
 	VMOVUPS    (CX), Y4
-	VMOVUPS    32(CX), Y5
 	MOVQ       c+40(FP), AX
 	MOVQ       ldc+48(FP), CX
-	VMASKMOVPS Y0, Y4, (AX)
-	VMASKMOVPS Y1, Y5, 32(AX)
+	VMOVUPS    Y0, (AX)
+	VMASKMOVPS Y1, Y4, 32(AX)
 	ADDQ       CX, AX
-	VMASKMOVPS Y2, Y4, (AX)
-	VMASKMOVPS Y3, Y5, 32(AX)
+	VMOVUPS    Y2, (AX)
+	VMASKMOVPS Y3, Y4, 32(AX)
 	VZEROUPPER
+	MOVB       flush+65(FP), AL
+	TESTB      AL, AL
+	JEQ        restored
+	LDMXCSR    (SP)
+
+restored:
 	RET
 
-// func tile3x1AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-// Requires: AVX, CMOV, FMA3, MMX+
-TEXT ·tile3x1AVX2(SB), NOSPLIT, $0-112
+// func tile3x1AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, CMOV, FMA3, MMX+, SSE
+TEXT ·tile3x1AVX2(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -1405,8 +1867,8 @@ single:
 	VFMADD231PS  Y4, Y3, Y1
 	VBROADCASTSS (DX)(BX*2), Y4
 	VFMADD231PS  Y4, Y3, Y2
-	ADDQ         CX, AX
 	ADDQ         $0x04, DX
+	ADDQ         CX, AX
 	DECQ         SI
 	JNE          single
 
@@ -1424,11 +1886,27 @@ store:
 	ADDQ       CX, AX
 	VMASKMOVPS Y2, Y3, (AX)
 	VZEROUPPER
+	MOVB       flush+65(FP), AL
+	TESTB      AL, AL
+	JEQ        restored
+	LDMXCSR    (SP)
+
+restored:
 	RET
 
-// func tile3x1TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-// Requires: AVX, CMOV, FMA3, MMX+
-TEXT ·tile3x1TAVX2(SB), NOSPLIT, $0-112
+// func tile3x1TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, CMOV, FMA3, MMX+, SSE
+TEXT ·tile3x1TAVX2(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -1540,8 +2018,8 @@ single:
 	VFMADD231PS  Y4, Y3, Y1
 	VBROADCASTSS 8(DX), Y4
 	VFMADD231PS  Y4, Y3, Y2
-	ADDQ         CX, AX
 	ADDQ         BX, DX
+	ADDQ         CX, AX
 	DECQ         SI
 	JNE          single
 
@@ -1559,11 +2037,191 @@ store:
 	ADDQ       CX, AX
 	VMASKMOVPS Y2, Y3, (AX)
 	VZEROUPPER
+	MOVB       flush+65(FP), AL
+	TESTB      AL, AL
+	JEQ        restored
+	LDMXCSR    (SP)
+
+restored:
 	RET
 
-// func tile3x2AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-// Requires: AVX, CMOV, FMA3, MMX+
-TEXT ·tile3x2AVX2(SB), NOSPLIT, $0-112
+// func tile3x1PairsAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX2, CMOV, FMA3, MMX+, SSE
+TEXT ·tile3x1PairsAVX2(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (BX)(BX*2), SI
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
+	JNE    fromC
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	JMP    begin
+
+fromC:
+	MOVQ       tail+56(FP), SI
+	LEAQ       laneMask<>+64(SB), DI
+	SHLQ       $0x02, SI
+	SUBQ       SI, DI
+	VMOVUPS    (DI), Y2
+	MOVQ       c+40(FP), SI
+	MOVQ       ldc+48(FP), DI
+	VMASKMOVPS (SI), Y2, Y0
+	ADDQ       DI, SI
+	VMASKMOVPS (SI), Y2, Y1
+	ADDQ       DI, SI
+	VMASKMOVPS (SI), Y2, Y2
+
+begin:
+	VPCMPEQD Y3, Y3, Y3
+	VPSLLD   $0x10, Y3, Y3
+	MOVQ     k+0(FP), SI
+	SHRQ     $0x02, SI
+	JE       rest
+	MOVQ     soonC+72(FP), DI
+	MOVQ     ldc+48(FP), R8
+	MOVQ     $0x00000003, R9
+	XORQ     R10, R10
+	MOVQ     soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
+
+loop:
+	VPAND        (AX), Y3, Y4
+	VBROADCASTSS (DX), Y5
+	VFMADD231PS  Y5, Y4, Y0
+	VBROADCASTSS (DX)(BX*1), Y5
+	VFMADD231PS  Y5, Y4, Y1
+	VBROADCASTSS (DX)(BX*2), Y5
+	VFMADD231PS  Y5, Y4, Y2
+	PREFETCHT1   (R11)
+	ADDQ         $0x00000040, R11
+	VMOVUPS      (AX), Y4
+	VPSLLD       $0x10, Y4, Y4
+	VBROADCASTSS 4(DX), Y5
+	VFMADD231PS  Y5, Y4, Y0
+	VBROADCASTSS 4(DX)(BX*1), Y5
+	VFMADD231PS  Y5, Y4, Y1
+	VBROADCASTSS 4(DX)(BX*2), Y5
+	VFMADD231PS  Y5, Y4, Y2
+	VPAND        (AX)(CX*1), Y3, Y4
+	VBROADCASTSS 8(DX), Y5
+	VFMADD231PS  Y5, Y4, Y0
+	VBROADCASTSS 8(DX)(BX*1), Y5
+	VFMADD231PS  Y5, Y4, Y1
+	VBROADCASTSS 8(DX)(BX*2), Y5
+	VFMADD231PS  Y5, Y4, Y2
+	PREFETCHT0   (DI)
+	ADDQ         R8, DI
+	DECQ         R9
+	CMOVQEQ      R10, R8
+	VMOVUPS      (AX)(CX*1), Y4
+	VPSLLD       $0x10, Y4, Y4
+	VBROADCASTSS 12(DX), Y5
+	VFMADD231PS  Y5, Y4, Y0
+	VBROADCASTSS 12(DX)(BX*1), Y5
+	VFMADD231PS  Y5, Y4, Y1
+	VBROADCASTSS 12(DX)(BX*2), Y5
+	VFMADD231PS  Y5, Y4, Y2
+	LEAQ         (AX)(CX*2), AX
+	ADDQ         $0x10, DX
+	DECQ         R12
+	JNE          loop
+	TESTQ        SI, SI
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R11
+	ADDQ         ld+88(FP), R11
+	MOVQ         R11, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VPAND        (AX), Y3, Y4
+	VBROADCASTSS (DX), Y5
+	VFMADD231PS  Y5, Y4, Y0
+	VBROADCASTSS (DX)(BX*1), Y5
+	VFMADD231PS  Y5, Y4, Y1
+	VBROADCASTSS (DX)(BX*2), Y5
+	VFMADD231PS  Y5, Y4, Y2
+	ADDQ         $0x04, DX
+	DECQ         SI
+	JE           store
+	VMOVUPS      (AX), Y4
+	VPSLLD       $0x10, Y4, Y4
+	VBROADCASTSS (DX), Y5
+	VFMADD231PS  Y5, Y4, Y0
+	VBROADCASTSS (DX)(BX*1), Y5
+	VFMADD231PS  Y5, Y4, Y1
+	VBROADCASTSS (DX)(BX*2), Y5
+	VFMADD231PS  Y5, Y4, Y2
+	ADDQ         $0x04, DX
+	ADDQ         CX, AX
+	DECQ         SI
+	JNE          single
+
+store:
+	MOVQ       tail+56(FP), AX
+	LEAQ       laneMask<>+64(SB), CX
+	SHLQ       $0x02, AX
+	SUBQ       AX, CX
+	VMOVUPS    (CX), Y3
+	MOVQ       c+40(FP), AX
+	MOVQ       ldc+48(FP), CX
+	VMASKMOVPS Y0, Y3, (AX)
+	ADDQ       CX, AX
+	VMASKMOVPS Y1, Y3, (AX)
+	ADDQ       CX, AX
+	VMASKMOVPS Y2, Y3, (AX)
+	VZEROUPPER
+	MOVB       flush+65(FP), AL
+	TESTB      AL, AL
+	JEQ        restored
+	LDMXCSR    (SP)
+
+restored:
+	RET
+
+// func tile3x2AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, CMOV, FMA3, MMX+, SSE
+TEXT ·tile3x2AVX2(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -1703,8 +2361,8 @@ single:
 	VBROADCASTSS (DX)(BX*2), Y8
 	VFMADD231PS  Y8, Y6, Y4
 	VFMADD231PS  Y8, Y7, Y5
-	ADDQ         CX, AX
 	ADDQ         $0x04, DX
+	ADDQ         CX, AX
 	DECQ         SI
 	JNE          single
 
@@ -1725,11 +2383,27 @@ store:
 	VMOVUPS    Y4, (AX)
 	VMASKMOVPS Y5, Y6, 32(AX)
 	VZEROUPPER
+	MOVB       flush+65(FP), AL
+	TESTB      AL, AL
+	JEQ        restored
+	LDMXCSR    (SP)
+
+restored:
 	RET
 
-// func tile3x2TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-// Requires: AVX, CMOV, FMA3, MMX+
-TEXT ·tile3x2TAVX2(SB), NOSPLIT, $0-112
+// func tile3x2TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, CMOV, FMA3, MMX+, SSE
+TEXT ·tile3x2TAVX2(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -1869,8 +2543,8 @@ single:
 	VBROADCASTSS 8(DX), Y8
 	VFMADD231PS  Y8, Y6, Y4
 	VFMADD231PS  Y8, Y7, Y5
-	ADDQ         CX, AX
 	ADDQ         BX, DX
+	ADDQ         CX, AX
 	DECQ         SI
 	JNE          single
 
@@ -1891,11 +2565,27 @@ store:
 	VMOVUPS    Y4, (AX)
 	VMASKMOVPS Y5, Y6, 32(AX)
 	VZEROUPPER
+	MOVB       flush+65(FP), AL
+	TESTB      AL, AL
+	JEQ        restored
+	LDMXCSR    (SP)
+
+restored:
 	RET
 
-// func tile3x2PairsAVX2(k int, a *float32, lda int, b *uint32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint32, ld int, run int, runs int)
-// Requires: AVX, AVX2, CMOV, FMA3, MMX+
-TEXT ·tile3x2PairsAVX2(SB), NOSPLIT, $0-112
+// func tile3x2PairsAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX2, CMOV, FMA3, MMX+, SSE
+TEXT ·tile3x2PairsAVX2(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -1917,17 +2607,16 @@ fromC:
 	LEAQ       laneMask<>+64(SB), DI
 	SHLQ       $0x02, SI
 	SUBQ       SI, DI
-	VMOVUPS    (DI), Y4
-	VMOVUPS    32(DI), Y5
+	VMOVUPS    (DI), Y5
 	MOVQ       c+40(FP), SI
 	MOVQ       ldc+48(FP), DI
-	VMASKMOVPS (SI), Y4, Y0
+	VMOVUPS    (SI), Y0
 	VMASKMOVPS 32(SI), Y5, Y1
 	ADDQ       DI, SI
-	VMASKMOVPS (SI), Y4, Y2
+	VMOVUPS    (SI), Y2
 	VMASKMOVPS 32(SI), Y5, Y3
 	ADDQ       DI, SI
-	VMASKMOVPS (SI), Y4, Y4
+	VMOVUPS    (SI), Y4
 	VMASKMOVPS 32(SI), Y5, Y5
 
 begin:
@@ -1949,9 +2638,8 @@ phase:
 	SUBQ    R12, SI
 
 loop:
-	VMOVUPS      (AX), Y8
-	VPSLLD       $0x10, Y8, Y7
-	VPAND        Y6, Y8, Y8
+	VPAND        (AX), Y6, Y7
+	VPAND        32(AX), Y6, Y8
 	VBROADCASTSS (DX), Y9
 	VFMADD231PS  Y9, Y7, Y0
 	VFMADD231PS  Y9, Y8, Y1
@@ -1964,9 +2652,10 @@ loop:
 	PREFETCHT1   (R11)
 	PREFETCHT1   64(R11)
 	ADDQ         $0x00000080, R11
-	VMOVUPS      (AX)(CX*1), Y8
-	VPSLLD       $0x10, Y8, Y7
-	VPAND        Y6, Y8, Y8
+	VMOVUPS      (AX), Y7
+	VPSLLD       $0x10, Y7, Y7
+	VMOVUPS      32(AX), Y8
+	VPSLLD       $0x10, Y8, Y8
 	VBROADCASTSS 4(DX), Y9
 	VFMADD231PS  Y9, Y7, Y0
 	VFMADD231PS  Y9, Y8, Y1
@@ -1976,10 +2665,8 @@ loop:
 	VBROADCASTSS 4(DX)(BX*2), Y9
 	VFMADD231PS  Y9, Y7, Y4
 	VFMADD231PS  Y9, Y8, Y5
-	LEAQ         (AX)(CX*2), AX
-	VMOVUPS      (AX), Y8
-	VPSLLD       $0x10, Y8, Y7
-	VPAND        Y6, Y8, Y8
+	VPAND        (AX)(CX*1), Y6, Y7
+	VPAND        32(AX)(CX*1), Y6, Y8
 	VBROADCASTSS 8(DX), Y9
 	VFMADD231PS  Y9, Y7, Y0
 	VFMADD231PS  Y9, Y8, Y1
@@ -1993,9 +2680,10 @@ loop:
 	ADDQ         R8, DI
 	DECQ         R9
 	CMOVQEQ      R10, R8
-	VMOVUPS      (AX)(CX*1), Y8
-	VPSLLD       $0x10, Y8, Y7
-	VPAND        Y6, Y8, Y8
+	VMOVUPS      (AX)(CX*1), Y7
+	VPSLLD       $0x10, Y7, Y7
+	VMOVUPS      32(AX)(CX*1), Y8
+	VPSLLD       $0x10, Y8, Y8
 	VBROADCASTSS 12(DX), Y9
 	VFMADD231PS  Y9, Y7, Y0
 	VFMADD231PS  Y9, Y8, Y1
@@ -2029,9 +2717,8 @@ rest:
 	JE   store
 
 single:
-	VMOVUPS      (AX), Y8
-	VPSLLD       $0x10, Y8, Y7
-	VPAND        Y6, Y8, Y8
+	VPAND        (AX), Y6, Y7
+	VPAND        32(AX), Y6, Y8
 	VBROADCASTSS (DX), Y9
 	VFMADD231PS  Y9, Y7, Y0
 	VFMADD231PS  Y9, Y8, Y1
@@ -2041,8 +2728,24 @@ single:
 	VBROADCASTSS (DX)(BX*2), Y9
 	VFMADD231PS  Y9, Y7, Y4
 	VFMADD231PS  Y9, Y8, Y5
-	ADDQ         CX, AX
 	ADDQ         $0x04, DX
+	DECQ         SI
+	JE           store
+	VMOVUPS      (AX), Y7
+	VPSLLD       $0x10, Y7, Y7
+	VMOVUPS      32(AX), Y8
+	VPSLLD       $0x10, Y8, Y8
+	VBROADCASTSS (DX), Y9
+	VFMADD231PS  Y9, Y7, Y0
+	VFMADD231PS  Y9, Y8, Y1
+	VBROADCASTSS (DX)(BX*1), Y9
+	VFMADD231PS  Y9, Y7, Y2
+	VFMADD231PS  Y9, Y8, Y3
+	VBROADCASTSS (DX)(BX*2), Y9
+	VFMADD231PS  Y9, Y7, Y4
+	VFMADD231PS  Y9, Y8, Y5
+	ADDQ         $0x04, DX
+	ADDQ         CX, AX
 	DECQ         SI
 	JNE          single
 
@@ -2052,23 +2755,38 @@ store:
 	SHLQ       $0x02, AX
 	SUBQ       AX, CX
 	VMOVUPS    (CX), Y6
-	VMOVUPS    32(CX), Y7
 	MOVQ       c+40(FP), AX
 	MOVQ       ldc+48(FP), CX
-	VMASKMOVPS Y0, Y6, (AX)
-	VMASKMOVPS Y1, Y7, 32(AX)
+	VMOVUPS    Y0, (AX)
+	VMASKMOVPS Y1, Y6, 32(AX)
 	ADDQ       CX, AX
-	VMASKMOVPS Y2, Y6, (AX)
-	VMASKMOVPS Y3, Y7, 32(AX)
+	VMOVUPS    Y2, (AX)
+	VMASKMOVPS Y3, Y6, 32(AX)
 	ADDQ       CX, AX
-	VMASKMOVPS Y4, Y6, (AX)
-	VMASKMOVPS Y5, Y7, 32(AX)
+	VMOVUPS    Y4, (AX)
+	VMASKMOVPS Y5, Y6, 32(AX)
 	VZEROUPPER
+	MOVB       flush+65(FP), AL
+	TESTB      AL, AL
+	JEQ        restored
+	LDMXCSR    (SP)
+
+restored:
 	RET
 
-// func tile4x1AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-// Requires: AVX, CMOV, FMA3, MMX+
-TEXT ·tile4x1AVX2(SB), NOSPLIT, $0-112
+// func tile4x1AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, CMOV, FMA3, MMX+, SSE
+TEXT ·tile4x1AVX2(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -2192,8 +2910,8 @@ single:
 	VFMADD231PS  Y5, Y4, Y2
 	VBROADCASTSS (DX)(SI*1), Y5
 	VFMADD231PS  Y5, Y4, Y3
-	ADDQ         CX, AX
 	ADDQ         $0x04, DX
+	ADDQ         CX, AX
 	DECQ         DI
 	JNE          single
 
@@ -2213,11 +2931,27 @@ store:
 	ADDQ       CX, AX
 	VMASKMOVPS Y3, Y4, (AX)
 	VZEROUPPER
+	MOVB       flush+65(FP), AL
+	TESTB      AL, AL
+	JEQ        restored
+	LDMXCSR    (SP)
+
+restored:
 	RET
 
-// func tile4x1TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-// Requires: AVX, CMOV, FMA3, MMX+
-TEXT ·tile4x1TAVX2(SB), NOSPLIT, $0-112
+// func tile4x1TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, CMOV, FMA3, MMX+, SSE
+TEXT ·tile4x1TAVX2(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -2341,8 +3075,8 @@ single:
 	VFMADD231PS  Y5, Y4, Y2
 	VBROADCASTSS 12(DX), Y5
 	VFMADD231PS  Y5, Y4, Y3
-	ADDQ         CX, AX
 	ADDQ         BX, DX
+	ADDQ         CX, AX
 	DECQ         SI
 	JNE          single
 
@@ -2362,11 +3096,208 @@ store:
 	ADDQ       CX, AX
 	VMASKMOVPS Y3, Y4, (AX)
 	VZEROUPPER
+	MOVB       flush+65(FP), AL
+	TESTB      AL, AL
+	JEQ        restored
+	LDMXCSR    (SP)
+
+restored:
 	RET
 
-// func tile4x2AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-// Requires: AVX, CMOV, FMA3, MMX+
-TEXT ·tile4x2AVX2(SB), NOSPLIT, $0-112
+// func tile4x1PairsAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX2, CMOV, FMA3, MMX+, SSE
+TEXT ·tile4x1PairsAVX2(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (BX)(BX*2), SI
+	MOVB   load+64(FP), DI
+	TESTB  DI, DI
+	JNE    fromC
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	JMP    begin
+
+fromC:
+	MOVQ       tail+56(FP), DI
+	LEAQ       laneMask<>+64(SB), R8
+	SHLQ       $0x02, DI
+	SUBQ       DI, R8
+	VMOVUPS    (R8), Y3
+	MOVQ       c+40(FP), DI
+	MOVQ       ldc+48(FP), R8
+	VMASKMOVPS (DI), Y3, Y0
+	ADDQ       R8, DI
+	VMASKMOVPS (DI), Y3, Y1
+	ADDQ       R8, DI
+	VMASKMOVPS (DI), Y3, Y2
+	ADDQ       R8, DI
+	VMASKMOVPS (DI), Y3, Y3
+
+begin:
+	VPCMPEQD Y4, Y4, Y4
+	VPSLLD   $0x10, Y4, Y4
+	MOVQ     k+0(FP), DI
+	SHRQ     $0x02, DI
+	JE       rest
+	MOVQ     soonC+72(FP), R8
+	MOVQ     ldc+48(FP), R9
+	MOVQ     $0x00000004, R10
+	XORQ     R11, R11
+	MOVQ     soon+80(FP), R12
+
+phase:
+	MOVQ    run+96(FP), R13
+	CMPQ    DI, R13
+	CMOVQLT DI, R13
+	SUBQ    R13, DI
+
+loop:
+	VPAND        (AX), Y4, Y5
+	VBROADCASTSS (DX), Y6
+	VFMADD231PS  Y6, Y5, Y0
+	VBROADCASTSS (DX)(BX*1), Y6
+	VFMADD231PS  Y6, Y5, Y1
+	VBROADCASTSS (DX)(BX*2), Y6
+	VFMADD231PS  Y6, Y5, Y2
+	VBROADCASTSS (DX)(SI*1), Y6
+	VFMADD231PS  Y6, Y5, Y3
+	PREFETCHT1   (R12)
+	ADDQ         $0x00000040, R12
+	VMOVUPS      (AX), Y5
+	VPSLLD       $0x10, Y5, Y5
+	VBROADCASTSS 4(DX), Y6
+	VFMADD231PS  Y6, Y5, Y0
+	VBROADCASTSS 4(DX)(BX*1), Y6
+	VFMADD231PS  Y6, Y5, Y1
+	VBROADCASTSS 4(DX)(BX*2), Y6
+	VFMADD231PS  Y6, Y5, Y2
+	VBROADCASTSS 4(DX)(SI*1), Y6
+	VFMADD231PS  Y6, Y5, Y3
+	VPAND        (AX)(CX*1), Y4, Y5
+	VBROADCASTSS 8(DX), Y6
+	VFMADD231PS  Y6, Y5, Y0
+	VBROADCASTSS 8(DX)(BX*1), Y6
+	VFMADD231PS  Y6, Y5, Y1
+	VBROADCASTSS 8(DX)(BX*2), Y6
+	VFMADD231PS  Y6, Y5, Y2
+	VBROADCASTSS 8(DX)(SI*1), Y6
+	VFMADD231PS  Y6, Y5, Y3
+	PREFETCHT0   (R8)
+	ADDQ         R9, R8
+	DECQ         R10
+	CMOVQEQ      R11, R9
+	VMOVUPS      (AX)(CX*1), Y5
+	VPSLLD       $0x10, Y5, Y5
+	VBROADCASTSS 12(DX), Y6
+	VFMADD231PS  Y6, Y5, Y0
+	VBROADCASTSS 12(DX)(BX*1), Y6
+	VFMADD231PS  Y6, Y5, Y1
+	VBROADCASTSS 12(DX)(BX*2), Y6
+	VFMADD231PS  Y6, Y5, Y2
+	VBROADCASTSS 12(DX)(SI*1), Y6
+	VFMADD231PS  Y6, Y5, Y3
+	LEAQ         (AX)(CX*2), AX
+	ADDQ         $0x10, DX
+	DECQ         R13
+	JNE          loop
+	TESTQ        DI, DI
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R12
+	ADDQ         ld+88(FP), R12
+	MOVQ         R12, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R12
+	MOVQ DI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), DI
+	ANDQ $0x00000003, DI
+	JE   store
+
+single:
+	VPAND        (AX), Y4, Y5
+	VBROADCASTSS (DX), Y6
+	VFMADD231PS  Y6, Y5, Y0
+	VBROADCASTSS (DX)(BX*1), Y6
+	VFMADD231PS  Y6, Y5, Y1
+	VBROADCASTSS (DX)(BX*2), Y6
+	VFMADD231PS  Y6, Y5, Y2
+	VBROADCASTSS (DX)(SI*1), Y6
+	VFMADD231PS  Y6, Y5, Y3
+	ADDQ         $0x04, DX
+	DECQ         DI
+	JE           store
+	VMOVUPS      (AX), Y5
+	VPSLLD       $0x10, Y5, Y5
+	VBROADCASTSS (DX), Y6
+	VFMADD231PS  Y6, Y5, Y0
+	VBROADCASTSS (DX)(BX*1), Y6
+	VFMADD231PS  Y6, Y5, Y1
+	VBROADCASTSS (DX)(BX*2), Y6
+	VFMADD231PS  Y6, Y5, Y2
+	VBROADCASTSS (DX)(SI*1), Y6
+	VFMADD231PS  Y6, Y5, Y3
+	ADDQ         $0x04, DX
+	ADDQ         CX, AX
+	DECQ         DI
+	JNE          single
+
+store:
+	MOVQ       tail+56(FP), AX
+	LEAQ       laneMask<>+64(SB), CX
+	SHLQ       $0x02, AX
+	SUBQ       AX, CX
+	VMOVUPS    (CX), Y4
+	MOVQ       c+40(FP), AX
+	MOVQ       ldc+48(FP), CX
+	VMASKMOVPS Y0, Y4, (AX)
+	ADDQ       CX, AX
+	VMASKMOVPS Y1, Y4, (AX)
+	ADDQ       CX, AX
+	VMASKMOVPS Y2, Y4, (AX)
+	ADDQ       CX, AX
+	VMASKMOVPS Y3, Y4, (AX)
+	VZEROUPPER
+	MOVB       flush+65(FP), AL
+	TESTB      AL, AL
+	JEQ        restored
+	LDMXCSR    (SP)
+
+restored:
+	RET
+
+// func tile4x2AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, CMOV, FMA3, MMX+, SSE
+TEXT ·tile4x2AVX2(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -2524,8 +3455,8 @@ single:
 	VBROADCASTSS (DX)(SI*1), Y10
 	VFMADD231PS  Y10, Y8, Y6
 	VFMADD231PS  Y10, Y9, Y7
-	ADDQ         CX, AX
 	ADDQ         $0x04, DX
+	ADDQ         CX, AX
 	DECQ         DI
 	JNE          single
 
@@ -2549,11 +3480,27 @@ store:
 	VMOVUPS    Y6, (AX)
 	VMASKMOVPS Y7, Y8, 32(AX)
 	VZEROUPPER
+	MOVB       flush+65(FP), AL
+	TESTB      AL, AL
+	JEQ        restored
+	LDMXCSR    (SP)
+
+restored:
 	RET
 
-// func tile4x2TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-// Requires: AVX, CMOV, FMA3, MMX+
-TEXT ·tile4x2TAVX2(SB), NOSPLIT, $0-112
+// func tile4x2TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, CMOV, FMA3, MMX+, SSE
+TEXT ·tile4x2TAVX2(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -2711,8 +3658,8 @@ single:
 	VBROADCASTSS 12(DX), Y10
 	VFMADD231PS  Y10, Y8, Y6
 	VFMADD231PS  Y10, Y9, Y7
-	ADDQ         CX, AX
 	ADDQ         BX, DX
+	ADDQ         CX, AX
 	DECQ         SI
 	JNE          single
 
@@ -2736,11 +3683,27 @@ store:
 	VMOVUPS    Y6, (AX)
 	VMASKMOVPS Y7, Y8, 32(AX)
 	VZEROUPPER
+	MOVB       flush+65(FP), AL
+	TESTB      AL, AL
+	JEQ        restored
+	LDMXCSR    (SP)
+
+restored:
 	RET
 
-// func tile4x2PairsAVX2(k int, a *float32, lda int, b *uint32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint32, ld int, run int, runs int)
-// Requires: AVX, AVX2, CMOV, FMA3, MMX+
-TEXT ·tile4x2PairsAVX2(SB), NOSPLIT, $0-112
+// func tile4x2PairsAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX2, CMOV, FMA3, MMX+, SSE
+TEXT ·tile4x2PairsAVX2(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -2764,20 +3727,19 @@ fromC:
 	LEAQ       laneMask<>+64(SB), R8
 	SHLQ       $0x02, DI
 	SUBQ       DI, R8
-	VMOVUPS    (R8), Y6
-	VMOVUPS    32(R8), Y7
+	VMOVUPS    (R8), Y7
 	MOVQ       c+40(FP), DI
 	MOVQ       ldc+48(FP), R8
-	VMASKMOVPS (DI), Y6, Y0
+	VMOVUPS    (DI), Y0
 	VMASKMOVPS 32(DI), Y7, Y1
 	ADDQ       R8, DI
-	VMASKMOVPS (DI), Y6, Y2
+	VMOVUPS    (DI), Y2
 	VMASKMOVPS 32(DI), Y7, Y3
 	ADDQ       R8, DI
-	VMASKMOVPS (DI), Y6, Y4
+	VMOVUPS    (DI), Y4
 	VMASKMOVPS 32(DI), Y7, Y5
 	ADDQ       R8, DI
-	VMASKMOVPS (DI), Y6, Y6
+	VMOVUPS    (DI), Y6
 	VMASKMOVPS 32(DI), Y7, Y7
 
 begin:
@@ -2799,9 +3761,8 @@ phase:
 	SUBQ    R13, DI
 
 loop:
-	VMOVUPS      (AX), Y10
-	VPSLLD       $0x10, Y10, Y9
-	VPAND        Y8, Y10, Y10
+	VPAND        (AX), Y8, Y9
+	VPAND        32(AX), Y8, Y10
 	VBROADCASTSS (DX), Y11
 	VFMADD231PS  Y11, Y9, Y0
 	VFMADD231PS  Y11, Y10, Y1
@@ -2816,9 +3777,10 @@ loop:
 	VFMADD231PS  Y11, Y10, Y7
 	PREFETCHT1   (R12)
 	ADDQ         $0x00000040, R12
-	VMOVUPS      (AX)(CX*1), Y10
-	VPSLLD       $0x10, Y10, Y9
-	VPAND        Y8, Y10, Y10
+	VMOVUPS      (AX), Y9
+	VPSLLD       $0x10, Y9, Y9
+	VMOVUPS      32(AX), Y10
+	VPSLLD       $0x10, Y10, Y10
 	VBROADCASTSS 4(DX), Y11
 	VFMADD231PS  Y11, Y9, Y0
 	VFMADD231PS  Y11, Y10, Y1
@@ -2831,10 +3793,8 @@ loop:
 	VBROADCASTSS 4(DX)(SI*1), Y11
 	VFMADD231PS  Y11, Y9, Y6
 	VFMADD231PS  Y11, Y10, Y7
-	LEAQ         (AX)(CX*2), AX
-	VMOVUPS      (AX), Y10
-	VPSLLD       $0x10, Y10, Y9
-	VPAND        Y8, Y10, Y10
+	VPAND        (AX)(CX*1), Y8, Y9
+	VPAND        32(AX)(CX*1), Y8, Y10
 	VBROADCASTSS 8(DX), Y11
 	VFMADD231PS  Y11, Y9, Y0
 	VFMADD231PS  Y11, Y10, Y1
@@ -2851,9 +3811,10 @@ loop:
 	ADDQ         R9, R8
 	DECQ         R10
 	CMOVQEQ      R11, R9
-	VMOVUPS      (AX)(CX*1), Y10
-	VPSLLD       $0x10, Y10, Y9
-	VPAND        Y8, Y10, Y10
+	VMOVUPS      (AX)(CX*1), Y9
+	VPSLLD       $0x10, Y9, Y9
+	VMOVUPS      32(AX)(CX*1), Y10
+	VPSLLD       $0x10, Y10, Y10
 	VBROADCASTSS 12(DX), Y11
 	VFMADD231PS  Y11, Y9, Y0
 	VFMADD231PS  Y11, Y10, Y1
@@ -2890,9 +3851,8 @@ rest:
 	JE   store
 
 single:
-	VMOVUPS      (AX), Y10
-	VPSLLD       $0x10, Y10, Y9
-	VPAND        Y8, Y10, Y10
+	VPAND        (AX), Y8, Y9
+	VPAND        32(AX), Y8, Y10
 	VBROADCASTSS (DX), Y11
 	VFMADD231PS  Y11, Y9, Y0
 	VFMADD231PS  Y11, Y10, Y1
@@ -2905,8 +3865,27 @@ single:
 	VBROADCASTSS (DX)(SI*1), Y11
 	VFMADD231PS  Y11, Y9, Y6
 	VFMADD231PS  Y11, Y10, Y7
-	ADDQ         CX, AX
 	ADDQ         $0x04, DX
+	DECQ         DI
+	JE           store
+	VMOVUPS      (AX), Y9
+	VPSLLD       $0x10, Y9, Y9
+	VMOVUPS      32(AX), Y10
+	VPSLLD       $0x10, Y10, Y10
+	VBROADCASTSS (DX), Y11
+	VFMADD231PS  Y11, Y9, Y0
+	VFMADD231PS  Y11, Y10, Y1
+	VBROADCASTSS (DX)(BX*1), Y11
+	VFMADD231PS  Y11, Y9, Y2
+	VFMADD231PS  Y11, Y10, Y3
+	VBROADCASTSS (DX)(BX*2), Y11
+	VFMADD231PS  Y11, Y9, Y4
+	VFMADD231PS  Y11, Y10, Y5
+	VBROADCASTSS (DX)(SI*1), Y11
+	VFMADD231PS  Y11, Y9, Y6
+	VFMADD231PS  Y11, Y10, Y7
+	ADDQ         $0x04, DX
+	ADDQ         CX, AX
 	DECQ         DI
 	JNE          single
 
@@ -2916,26 +3895,41 @@ store:
 	SHLQ       $0x02, AX
 	SUBQ       AX, CX
 	VMOVUPS    (CX), Y8
-	VMOVUPS    32(CX), Y9
 	MOVQ       c+40(FP), AX
 	MOVQ       ldc+48(FP), CX
-	VMASKMOVPS Y0, Y8, (AX)
-	VMASKMOVPS Y1, Y9, 32(AX)
+	VMOVUPS    Y0, (AX)
+	VMASKMOVPS Y1, Y8, 32(AX)
 	ADDQ       CX, AX
-	VMASKMOVPS Y2, Y8, (AX)
-	VMASKMOVPS Y3, Y9, 32(AX)
+	VMOVUPS    Y2, (AX)
+	VMASKMOVPS Y3, Y8, 32(AX)
 	ADDQ       CX, AX
-	VMASKMOVPS Y4, Y8, (AX)
-	VMASKMOVPS Y5, Y9, 32(AX)
+	VMOVUPS    Y4, (AX)
+	VMASKMOVPS Y5, Y8, 32(AX)
 	ADDQ       CX, AX
-	VMASKMOVPS Y6, Y8, (AX)
-	VMASKMOVPS Y7, Y9, 32(AX)
+	VMOVUPS    Y6, (AX)
+	VMASKMOVPS Y7, Y8, 32(AX)
 	VZEROUPPER
+	MOVB       flush+65(FP), AL
+	TESTB      AL, AL
+	JEQ        restored
+	LDMXCSR    (SP)
+
+restored:
 	RET
 
-// func tile5x1AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-// Requires: AVX, CMOV, FMA3, MMX+
-TEXT ·tile5x1AVX2(SB), NOSPLIT, $0-112
+// func tile5x1AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, CMOV, FMA3, MMX+, SSE
+TEXT ·tile5x1AVX2(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -3072,8 +4066,8 @@ single:
 	VFMADD231PS  Y6, Y5, Y3
 	VBROADCASTSS (DX)(BX*4), Y6
 	VFMADD231PS  Y6, Y5, Y4
-	ADDQ         CX, AX
 	ADDQ         $0x04, DX
+	ADDQ         CX, AX
 	DECQ         DI
 	JNE          single
 
@@ -3095,11 +4089,27 @@ store:
 	ADDQ       CX, AX
 	VMASKMOVPS Y4, Y5, (AX)
 	VZEROUPPER
+	MOVB       flush+65(FP), AL
+	TESTB      AL, AL
+	JEQ        restored
+	LDMXCSR    (SP)
+
+restored:
 	RET
 
-// func tile5x1TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-// Requires: AVX, CMOV, FMA3, MMX+
-TEXT ·tile5x1TAVX2(SB), NOSPLIT, $0-112
+// func tile5x1TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, CMOV, FMA3, MMX+, SSE
+TEXT ·tile5x1TAVX2(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -3236,8 +4246,8 @@ single:
 	VFMADD231PS  Y6, Y5, Y3
 	VBROADCASTSS 16(DX), Y6
 	VFMADD231PS  Y6, Y5, Y4
-	ADDQ         CX, AX
 	ADDQ         BX, DX
+	ADDQ         CX, AX
 	DECQ         SI
 	JNE          single
 
@@ -3259,11 +4269,225 @@ store:
 	ADDQ       CX, AX
 	VMASKMOVPS Y4, Y5, (AX)
 	VZEROUPPER
+	MOVB       flush+65(FP), AL
+	TESTB      AL, AL
+	JEQ        restored
+	LDMXCSR    (SP)
+
+restored:
 	RET
 
-// func tile5x2AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-// Requires: AVX, CMOV, FMA3, MMX+
-TEXT ·tile5x2AVX2(SB), NOSPLIT, $0-112
+// func tile5x1PairsAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX2, CMOV, FMA3, MMX+, SSE
+TEXT ·tile5x1PairsAVX2(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (BX)(BX*2), SI
+	MOVB   load+64(FP), DI
+	TESTB  DI, DI
+	JNE    fromC
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	JMP    begin
+
+fromC:
+	MOVQ       tail+56(FP), DI
+	LEAQ       laneMask<>+64(SB), R8
+	SHLQ       $0x02, DI
+	SUBQ       DI, R8
+	VMOVUPS    (R8), Y4
+	MOVQ       c+40(FP), DI
+	MOVQ       ldc+48(FP), R8
+	VMASKMOVPS (DI), Y4, Y0
+	ADDQ       R8, DI
+	VMASKMOVPS (DI), Y4, Y1
+	ADDQ       R8, DI
+	VMASKMOVPS (DI), Y4, Y2
+	ADDQ       R8, DI
+	VMASKMOVPS (DI), Y4, Y3
+	ADDQ       R8, DI
+	VMASKMOVPS (DI), Y4, Y4
+
+begin:
+	VPCMPEQD Y5, Y5, Y5
+	VPSLLD   $0x10, Y5, Y5
+	MOVQ     k+0(FP), DI
+	SHRQ     $0x02, DI
+	JE       rest
+	MOVQ     soonC+72(FP), R8
+	MOVQ     ldc+48(FP), R9
+	MOVQ     $0x00000005, R10
+	XORQ     R11, R11
+	MOVQ     soon+80(FP), R12
+
+phase:
+	MOVQ    run+96(FP), R13
+	CMPQ    DI, R13
+	CMOVQLT DI, R13
+	SUBQ    R13, DI
+
+loop:
+	VPAND        (AX), Y5, Y6
+	VBROADCASTSS (DX), Y7
+	VFMADD231PS  Y7, Y6, Y0
+	VBROADCASTSS (DX)(BX*1), Y7
+	VFMADD231PS  Y7, Y6, Y1
+	VBROADCASTSS (DX)(BX*2), Y7
+	VFMADD231PS  Y7, Y6, Y2
+	VBROADCASTSS (DX)(SI*1), Y7
+	VFMADD231PS  Y7, Y6, Y3
+	VBROADCASTSS (DX)(BX*4), Y7
+	VFMADD231PS  Y7, Y6, Y4
+	PREFETCHT1   (R12)
+	ADDQ         $0x00000040, R12
+	VMOVUPS      (AX), Y6
+	VPSLLD       $0x10, Y6, Y6
+	VBROADCASTSS 4(DX), Y7
+	VFMADD231PS  Y7, Y6, Y0
+	VBROADCASTSS 4(DX)(BX*1), Y7
+	VFMADD231PS  Y7, Y6, Y1
+	VBROADCASTSS 4(DX)(BX*2), Y7
+	VFMADD231PS  Y7, Y6, Y2
+	VBROADCASTSS 4(DX)(SI*1), Y7
+	VFMADD231PS  Y7, Y6, Y3
+	VBROADCASTSS 4(DX)(BX*4), Y7
+	VFMADD231PS  Y7, Y6, Y4
+	VPAND        (AX)(CX*1), Y5, Y6
+	VBROADCASTSS 8(DX), Y7
+	VFMADD231PS  Y7, Y6, Y0
+	VBROADCASTSS 8(DX)(BX*1), Y7
+	VFMADD231PS  Y7, Y6, Y1
+	VBROADCASTSS 8(DX)(BX*2), Y7
+	VFMADD231PS  Y7, Y6, Y2
+	VBROADCASTSS 8(DX)(SI*1), Y7
+	VFMADD231PS  Y7, Y6, Y3
+	VBROADCASTSS 8(DX)(BX*4), Y7
+	VFMADD231PS  Y7, Y6, Y4
+	PREFETCHT0   (R8)
+	ADDQ         R9, R8
+	DECQ         R10
+	CMOVQEQ      R11, R9
+	VMOVUPS      (AX)(CX*1), Y6
+	VPSLLD       $0x10, Y6, Y6
+	VBROADCASTSS 12(DX), Y7
+	VFMADD231PS  Y7, Y6, Y0
+	VBROADCASTSS 12(DX)(BX*1), Y7
+	VFMADD231PS  Y7, Y6, Y1
+	VBROADCASTSS 12(DX)(BX*2), Y7
+	VFMADD231PS  Y7, Y6, Y2
+	VBROADCASTSS 12(DX)(SI*1), Y7
+	VFMADD231PS  Y7, Y6, Y3
+	VBROADCASTSS 12(DX)(BX*4), Y7
+	VFMADD231PS  Y7, Y6, Y4
+	LEAQ         (AX)(CX*2), AX
+	ADDQ         $0x10, DX
+	DECQ         R13
+	JNE          loop
+	TESTQ        DI, DI
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R12
+	ADDQ         ld+88(FP), R12
+	MOVQ         R12, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R12
+	MOVQ DI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), DI
+	ANDQ $0x00000003, DI
+	JE   store
+
+single:
+	VPAND        (AX), Y5, Y6
+	VBROADCASTSS (DX), Y7
+	VFMADD231PS  Y7, Y6, Y0
+	VBROADCASTSS (DX)(BX*1), Y7
+	VFMADD231PS  Y7, Y6, Y1
+	VBROADCASTSS (DX)(BX*2), Y7
+	VFMADD231PS  Y7, Y6, Y2
+	VBROADCASTSS (DX)(SI*1), Y7
+	VFMADD231PS  Y7, Y6, Y3
+	VBROADCASTSS (DX)(BX*4), Y7
+	VFMADD231PS  Y7, Y6, Y4
+	ADDQ         $0x04, DX
+	DECQ         DI
+	JE           store
+	VMOVUPS      (AX), Y6
+	VPSLLD       $0x10, Y6, Y6
+	VBROADCASTSS (DX), Y7
+	VFMADD231PS  Y7, Y6, Y0
+	VBROADCASTSS (DX)(BX*1), Y7
+	VFMADD231PS  Y7, Y6, Y1
+	VBROADCASTSS (DX)(BX*2), Y7
+	VFMADD231PS  Y7, Y6, Y2
+	VBROADCASTSS (DX)(SI*1), Y7
+	VFMADD231PS  Y7, Y6, Y3
+	VBROADCASTSS (DX)(BX*4), Y7
+	VFMADD231PS  Y7, Y6, Y4
+	ADDQ         $0x04, DX
+	ADDQ         CX, AX
+	DECQ         DI
+	JNE          single
+
+store:
+	MOVQ       tail+56(FP), AX
+	LEAQ       laneMask<>+64(SB), CX
+	SHLQ       $0x02, AX
+	SUBQ       AX, CX
+	VMOVUPS    (CX), Y5
+	MOVQ       c+40(FP), AX
+	MOVQ       ldc+48(FP), CX
+	VMASKMOVPS Y0, Y5, (AX)
+	ADDQ       CX, AX
+	VMASKMOVPS Y1, Y5, (AX)
+	ADDQ       CX, AX
+	VMASKMOVPS Y2, Y5, (AX)
+	ADDQ       CX, AX
+	VMASKMOVPS Y3, Y5, (AX)
+	ADDQ       CX, AX
+	VMASKMOVPS Y4, Y5, (AX)
+	VZEROUPPER
+	MOVB       flush+65(FP), AL
+	TESTB      AL, AL
+	JEQ        restored
+	LDMXCSR    (SP)
+
+restored:
+	RET
+
+// func tile5x2AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, CMOV, FMA3, MMX+, SSE
+TEXT ·tile5x2AVX2(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -3441,8 +4665,8 @@ single:
 	VBROADCASTSS (DX)(BX*4), Y12
 	VFMADD231PS  Y12, Y10, Y8
 	VFMADD231PS  Y12, Y11, Y9
-	ADDQ         CX, AX
 	ADDQ         $0x04, DX
+	ADDQ         CX, AX
 	DECQ         DI
 	JNE          single
 
@@ -3469,11 +4693,27 @@ store:
 	VMOVUPS    Y8, (AX)
 	VMASKMOVPS Y9, Y10, 32(AX)
 	VZEROUPPER
+	MOVB       flush+65(FP), AL
+	TESTB      AL, AL
+	JEQ        restored
+	LDMXCSR    (SP)
+
+restored:
 	RET
 
-// func tile5x2TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-// Requires: AVX, CMOV, FMA3, MMX+
-TEXT ·tile5x2TAVX2(SB), NOSPLIT, $0-112
+// func tile5x2TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, CMOV, FMA3, MMX+, SSE
+TEXT ·tile5x2TAVX2(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -3651,8 +4891,8 @@ single:
 	VBROADCASTSS 16(DX), Y12
 	VFMADD231PS  Y12, Y10, Y8
 	VFMADD231PS  Y12, Y11, Y9
-	ADDQ         CX, AX
 	ADDQ         BX, DX
+	ADDQ         CX, AX
 	DECQ         SI
 	JNE          single
 
@@ -3679,11 +4919,27 @@ store:
 	VMOVUPS    Y8, (AX)
 	VMASKMOVPS Y9, Y10, 32(AX)
 	VZEROUPPER
+	MOVB       flush+65(FP), AL
+	TESTB      AL, AL
+	JEQ        restored
+	LDMXCSR    (SP)
+
+restored:
 	RET
 
-// func tile5x2PairsAVX2(k int, a *float32, lda int, b *uint32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint32, ld int, run int, runs int)
-// Requires: AVX, AVX2, CMOV, FMA3, MMX+
-TEXT ·tile5x2PairsAVX2(SB), NOSPLIT, $0-112
+// func tile5x2PairsAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX2, CMOV, FMA3, MMX+, SSE
+TEXT ·tile5x2PairsAVX2(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -3709,23 +4965,22 @@ fromC:
 	LEAQ       laneMask<>+64(SB), R8
 	SHLQ       $0x02, DI
 	SUBQ       DI, R8
-	VMOVUPS    (R8), Y8
-	VMOVUPS    32(R8), Y9
+	VMOVUPS    (R8), Y9
 	MOVQ       c+40(FP), DI
 	MOVQ       ldc+48(FP), R8
-	VMASKMOVPS (DI), Y8, Y0
+	VMOVUPS    (DI), Y0
 	VMASKMOVPS 32(DI), Y9, Y1
 	ADDQ       R8, DI
-	VMASKMOVPS (DI), Y8, Y2
+	VMOVUPS    (DI), Y2
 	VMASKMOVPS 32(DI), Y9, Y3
 	ADDQ       R8, DI
-	VMASKMOVPS (DI), Y8, Y4
+	VMOVUPS    (DI), Y4
 	VMASKMOVPS 32(DI), Y9, Y5
 	ADDQ       R8, DI
-	VMASKMOVPS (DI), Y8, Y6
+	VMOVUPS    (DI), Y6
 	VMASKMOVPS 32(DI), Y9, Y7
 	ADDQ       R8, DI
-	VMASKMOVPS (DI), Y8, Y8
+	VMOVUPS    (DI), Y8
 	VMASKMOVPS 32(DI), Y9, Y9
 
 begin:
@@ -3747,9 +5002,8 @@ phase:
 	SUBQ    R13, DI
 
 loop:
-	VMOVUPS      (AX), Y12
-	VPSLLD       $0x10, Y12, Y11
-	VPAND        Y10, Y12, Y12
+	VPAND        (AX), Y10, Y11
+	VPAND        32(AX), Y10, Y12
 	VBROADCASTSS (DX), Y13
 	VFMADD231PS  Y13, Y11, Y0
 	VFMADD231PS  Y13, Y12, Y1
@@ -3767,9 +5021,10 @@ loop:
 	VFMADD231PS  Y13, Y12, Y9
 	PREFETCHT1   (R12)
 	ADDQ         $0x00000040, R12
-	VMOVUPS      (AX)(CX*1), Y12
-	VPSLLD       $0x10, Y12, Y11
-	VPAND        Y10, Y12, Y12
+	VMOVUPS      (AX), Y11
+	VPSLLD       $0x10, Y11, Y11
+	VMOVUPS      32(AX), Y12
+	VPSLLD       $0x10, Y12, Y12
 	VBROADCASTSS 4(DX), Y13
 	VFMADD231PS  Y13, Y11, Y0
 	VFMADD231PS  Y13, Y12, Y1
@@ -3785,10 +5040,8 @@ loop:
 	VBROADCASTSS 4(DX)(BX*4), Y13
 	VFMADD231PS  Y13, Y11, Y8
 	VFMADD231PS  Y13, Y12, Y9
-	LEAQ         (AX)(CX*2), AX
-	VMOVUPS      (AX), Y12
-	VPSLLD       $0x10, Y12, Y11
-	VPAND        Y10, Y12, Y12
+	VPAND        (AX)(CX*1), Y10, Y11
+	VPAND        32(AX)(CX*1), Y10, Y12
 	VBROADCASTSS 8(DX), Y13
 	VFMADD231PS  Y13, Y11, Y0
 	VFMADD231PS  Y13, Y12, Y1
@@ -3808,9 +5061,10 @@ loop:
 	ADDQ         R9, R8
 	DECQ         R10
 	CMOVQEQ      R11, R9
-	VMOVUPS      (AX)(CX*1), Y12
-	VPSLLD       $0x10, Y12, Y11
-	VPAND        Y10, Y12, Y12
+	VMOVUPS      (AX)(CX*1), Y11
+	VPSLLD       $0x10, Y11, Y11
+	VMOVUPS      32(AX)(CX*1), Y12
+	VPSLLD       $0x10, Y12, Y12
 	VBROADCASTSS 12(DX), Y13
 	VFMADD231PS  Y13, Y11, Y0
 	VFMADD231PS  Y13, Y12, Y1
@@ -3850,9 +5104,8 @@ rest:
 	JE   store
 
 single:
-	VMOVUPS      (AX), Y12
-	VPSLLD       $0x10, Y12, Y11
-	VPAND        Y10, Y12, Y12
+	VPAND        (AX), Y10, Y11
+	VPAND        32(AX), Y10, Y12
 	VBROADCASTSS (DX), Y13
 	VFMADD231PS  Y13, Y11, Y0
 	VFMADD231PS  Y13, Y12, Y1
@@ -3868,8 +5121,30 @@ single:
 	VBROADCASTSS (DX)(BX*4), Y13
 	VFMADD231PS  Y13, Y11, Y8
 	VFMADD231PS  Y13, Y12, Y9
-	ADDQ         CX, AX
 	ADDQ         $0x04, DX
+	DECQ         DI
+	JE           store
+	VMOVUPS      (AX), Y11
+	VPSLLD       $0x10, Y11, Y11
+	VMOVUPS      32(AX), Y12
+	VPSLLD       $0x10, Y12, Y12
+	VBROADCASTSS (DX), Y13
+	VFMADD231PS  Y13, Y11, Y0
+	VFMADD231PS  Y13, Y12, Y1
+	VBROADCASTSS (DX)(BX*1), Y13
+	VFMADD231PS  Y13, Y11, Y2
+	VFMADD231PS  Y13, Y12, Y3
+	VBROADCASTSS (DX)(BX*2), Y13
+	VFMADD231PS  Y13, Y11, Y4
+	VFMADD231PS  Y13, Y12, Y5
+	VBROADCASTSS (DX)(SI*1), Y13
+	VFMADD231PS  Y13, Y11, Y6
+	VFMADD231PS  Y13, Y12, Y7
+	VBROADCASTSS (DX)(BX*4), Y13
+	VFMADD231PS  Y13, Y11, Y8
+	VFMADD231PS  Y13, Y12, Y9
+	ADDQ         $0x04, DX
+	ADDQ         CX, AX
 	DECQ         DI
 	JNE          single
 
@@ -3879,29 +5154,44 @@ store:
 	SHLQ       $0x02, AX
 	SUBQ       AX, CX
 	VMOVUPS    (CX), Y10
-	VMOVUPS    32(CX), Y11
 	MOVQ       c+40(FP), AX
 	MOVQ       ldc+48(FP), CX
-	VMASKMOVPS Y0, Y10, (AX)
-	VMASKMOVPS Y1, Y11, 32(AX)
+	VMOVUPS    Y0, (AX)
+	VMASKMOVPS Y1, Y10, 32(AX)
 	ADDQ       CX, AX
-	VMASKMOVPS Y2, Y10, (AX)
-	VMASKMOVPS Y3, Y11, 32(AX)
+	VMOVUPS    Y2, (AX)
+	VMASKMOVPS Y3, Y10, 32(AX)
 	ADDQ       CX, AX
-	VMASKMOVPS Y4, Y10, (AX)
-	VMASKMOVPS Y5, Y11, 32(AX)
+	VMOVUPS    Y4, (AX)
+	VMASKMOVPS Y5, Y10, 32(AX)
 	ADDQ       CX, AX
-	VMASKMOVPS Y6, Y10, (AX)
-	VMASKMOVPS Y7, Y11, 32(AX)
+	VMOVUPS    Y6, (AX)
+	VMASKMOVPS Y7, Y10, 32(AX)
 	ADDQ       CX, AX
-	VMASKMOVPS Y8, Y10, (AX)
-	VMASKMOVPS Y9, Y11, 32(AX)
+	VMOVUPS    Y8, (AX)
+	VMASKMOVPS Y9, Y10, 32(AX)
 	VZEROUPPER
+	MOVB       flush+65(FP), AL
+	TESTB      AL, AL
+	JEQ        restored
+	LDMXCSR    (SP)
+
+restored:
 	RET
 
-// func tile6x1AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-// Requires: AVX, CMOV, FMA3, MMX+
-TEXT ·tile6x1AVX2(SB), NOSPLIT, $0-112
+// func tile6x1AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, CMOV, FMA3, MMX+, SSE
+TEXT ·tile6x1AVX2(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -4054,9 +5344,9 @@ single:
 	VFMADD231PS  Y7, Y6, Y4
 	VBROADCASTSS (SI), Y7
 	VFMADD231PS  Y7, Y6, Y5
-	ADDQ         CX, AX
 	ADDQ         $0x04, DX
 	ADDQ         $0x04, SI
+	ADDQ         CX, AX
 	DECQ         R8
 	JNE          single
 
@@ -4080,11 +5370,27 @@ store:
 	ADDQ       CX, AX
 	VMASKMOVPS Y5, Y6, (AX)
 	VZEROUPPER
+	MOVB       flush+65(FP), AL
+	TESTB      AL, AL
+	JEQ        restored
+	LDMXCSR    (SP)
+
+restored:
 	RET
 
-// func tile6x1TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-// Requires: AVX, CMOV, FMA3, MMX+
-TEXT ·tile6x1TAVX2(SB), NOSPLIT, $0-112
+// func tile6x1TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, CMOV, FMA3, MMX+, SSE
+TEXT ·tile6x1TAVX2(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -4234,8 +5540,8 @@ single:
 	VFMADD231PS  Y7, Y6, Y4
 	VBROADCASTSS 20(DX), Y7
 	VFMADD231PS  Y7, Y6, Y5
-	ADDQ         CX, AX
 	ADDQ         BX, DX
+	ADDQ         CX, AX
 	DECQ         SI
 	JNE          single
 
@@ -4259,11 +5565,247 @@ store:
 	ADDQ       CX, AX
 	VMASKMOVPS Y5, Y6, (AX)
 	VZEROUPPER
+	MOVB       flush+65(FP), AL
+	TESTB      AL, AL
+	JEQ        restored
+	LDMXCSR    (SP)
+
+restored:
 	RET
 
-// func tile6x2AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-// Requires: AVX, CMOV, FMA3, MMX+
-TEXT ·tile6x2AVX2(SB), NOSPLIT, $0-112
+// func tile6x1PairsAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX2, CMOV, FMA3, MMX+, SSE
+TEXT ·tile6x1PairsAVX2(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (DX)(BX*4), SI
+	ADDQ   BX, SI
+	LEAQ   (BX)(BX*2), DI
+	MOVB   load+64(FP), R8
+	TESTB  R8, R8
+	JNE    fromC
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	VXORPS Y4, Y4, Y4
+	VXORPS Y5, Y5, Y5
+	JMP    begin
+
+fromC:
+	MOVQ       tail+56(FP), R8
+	LEAQ       laneMask<>+64(SB), R9
+	SHLQ       $0x02, R8
+	SUBQ       R8, R9
+	VMOVUPS    (R9), Y5
+	MOVQ       c+40(FP), R8
+	MOVQ       ldc+48(FP), R9
+	VMASKMOVPS (R8), Y5, Y0
+	ADDQ       R9, R8
+	VMASKMOVPS (R8), Y5, Y1
+	ADDQ       R9, R8
+	VMASKMOVPS (R8), Y5, Y2
+	ADDQ       R9, R8
+	VMASKMOVPS (R8), Y5, Y3
+	ADDQ       R9, R8
+	VMASKMOVPS (R8), Y5, Y4
+	ADDQ       R9, R8
+	VMASKMOVPS (R8), Y5, Y5
+
+begin:
+	VPCMPEQD Y6, Y6, Y6
+	VPSLLD   $0x10, Y6, Y6
+	MOVQ     k+0(FP), R8
+	SHRQ     $0x02, R8
+	JE       rest
+	MOVQ     soonC+72(FP), R9
+	MOVQ     ldc+48(FP), R10
+	MOVQ     $0x00000006, R11
+	XORQ     R12, R12
+	MOVQ     soon+80(FP), R13
+
+phase:
+	MOVQ    run+96(FP), R14
+	CMPQ    R8, R14
+	CMOVQLT R8, R14
+	SUBQ    R14, R8
+
+loop:
+	VPAND        (AX), Y6, Y7
+	VBROADCASTSS (DX), Y8
+	VFMADD231PS  Y8, Y7, Y0
+	VBROADCASTSS (DX)(BX*1), Y8
+	VFMADD231PS  Y8, Y7, Y1
+	VBROADCASTSS (DX)(BX*2), Y8
+	VFMADD231PS  Y8, Y7, Y2
+	VBROADCASTSS (DX)(DI*1), Y8
+	VFMADD231PS  Y8, Y7, Y3
+	VBROADCASTSS (DX)(BX*4), Y8
+	VFMADD231PS  Y8, Y7, Y4
+	VBROADCASTSS (SI), Y8
+	VFMADD231PS  Y8, Y7, Y5
+	PREFETCHT1   (R13)
+	ADDQ         $0x00000040, R13
+	VMOVUPS      (AX), Y7
+	VPSLLD       $0x10, Y7, Y7
+	VBROADCASTSS 4(DX), Y8
+	VFMADD231PS  Y8, Y7, Y0
+	VBROADCASTSS 4(DX)(BX*1), Y8
+	VFMADD231PS  Y8, Y7, Y1
+	VBROADCASTSS 4(DX)(BX*2), Y8
+	VFMADD231PS  Y8, Y7, Y2
+	VBROADCASTSS 4(DX)(DI*1), Y8
+	VFMADD231PS  Y8, Y7, Y3
+	VBROADCASTSS 4(DX)(BX*4), Y8
+	VFMADD231PS  Y8, Y7, Y4
+	VBROADCASTSS 4(SI), Y8
+	VFMADD231PS  Y8, Y7, Y5
+	VPAND        (AX)(CX*1), Y6, Y7
+	VBROADCASTSS 8(DX), Y8
+	VFMADD231PS  Y8, Y7, Y0
+	VBROADCASTSS 8(DX)(BX*1), Y8
+	VFMADD231PS  Y8, Y7, Y1
+	VBROADCASTSS 8(DX)(BX*2), Y8
+	VFMADD231PS  Y8, Y7, Y2
+	VBROADCASTSS 8(DX)(DI*1), Y8
+	VFMADD231PS  Y8, Y7, Y3
+	VBROADCASTSS 8(DX)(BX*4), Y8
+	VFMADD231PS  Y8, Y7, Y4
+	VBROADCASTSS 8(SI), Y8
+	VFMADD231PS  Y8, Y7, Y5
+	PREFETCHT0   (R9)
+	ADDQ         R10, R9
+	DECQ         R11
+	CMOVQEQ      R12, R10
+	VMOVUPS      (AX)(CX*1), Y7
+	VPSLLD       $0x10, Y7, Y7
+	VBROADCASTSS 12(DX), Y8
+	VFMADD231PS  Y8, Y7, Y0
+	VBROADCASTSS 12(DX)(BX*1), Y8
+	VFMADD231PS  Y8, Y7, Y1
+	VBROADCASTSS 12(DX)(BX*2), Y8
+	VFMADD231PS  Y8, Y7, Y2
+	VBROADCASTSS 12(DX)(DI*1), Y8
+	VFMADD231PS  Y8, Y7, Y3
+	VBROADCASTSS 12(DX)(BX*4), Y8
+	VFMADD231PS  Y8, Y7, Y4
+	VBROADCASTSS 12(SI), Y8
+	VFMADD231PS  Y8, Y7, Y5
+	LEAQ         (AX)(CX*2), AX
+	ADDQ         $0x10, DX
+	ADDQ         $0x10, SI
+	DECQ         R14
+	JNE          loop
+	TESTQ        R8, R8
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R13
+	ADDQ         ld+88(FP), R13
+	MOVQ         R13, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R13
+	MOVQ R8, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), R8
+	ANDQ $0x00000003, R8
+	JE   store
+
+single:
+	VPAND        (AX), Y6, Y7
+	VBROADCASTSS (DX), Y8
+	VFMADD231PS  Y8, Y7, Y0
+	VBROADCASTSS (DX)(BX*1), Y8
+	VFMADD231PS  Y8, Y7, Y1
+	VBROADCASTSS (DX)(BX*2), Y8
+	VFMADD231PS  Y8, Y7, Y2
+	VBROADCASTSS (DX)(DI*1), Y8
+	VFMADD231PS  Y8, Y7, Y3
+	VBROADCASTSS (DX)(BX*4), Y8
+	VFMADD231PS  Y8, Y7, Y4
+	VBROADCASTSS (SI), Y8
+	VFMADD231PS  Y8, Y7, Y5
+	ADDQ         $0x04, DX
+	ADDQ         $0x04, SI
+	DECQ         R8
+	JE           store
+	VMOVUPS      (AX), Y7
+	VPSLLD       $0x10, Y7, Y7
+	VBROADCASTSS (DX), Y8
+	VFMADD231PS  Y8, Y7, Y0
+	VBROADCASTSS (DX)(BX*1), Y8
+	VFMADD231PS  Y8, Y7, Y1
+	VBROADCASTSS (DX)(BX*2), Y8
+	VFMADD231PS  Y8, Y7, Y2
+	VBROADCASTSS (DX)(DI*1), Y8
+	VFMADD231PS  Y8, Y7, Y3
+	VBROADCASTSS (DX)(BX*4), Y8
+	VFMADD231PS  Y8, Y7, Y4
+	VBROADCASTSS (SI), Y8
+	VFMADD231PS  Y8, Y7, Y5
+	ADDQ         $0x04, DX
+	ADDQ         $0x04, SI
+	ADDQ         CX, AX
+	DECQ         R8
+	JNE          single
+
+store:
+	MOVQ       tail+56(FP), AX
+	LEAQ       laneMask<>+64(SB), CX
+	SHLQ       $0x02, AX
+	SUBQ       AX, CX
+	VMOVUPS    (CX), Y6
+	MOVQ       c+40(FP), AX
+	MOVQ       ldc+48(FP), CX
+	VMASKMOVPS Y0, Y6, (AX)
+	ADDQ       CX, AX
+	VMASKMOVPS Y1, Y6, (AX)
+	ADDQ       CX, AX
+	VMASKMOVPS Y2, Y6, (AX)
+	ADDQ       CX, AX
+	VMASKMOVPS Y3, Y6, (AX)
+	ADDQ       CX, AX
+	VMASKMOVPS Y4, Y6, (AX)
+	ADDQ       CX, AX
+	VMASKMOVPS Y5, Y6, (AX)
+	VZEROUPPER
+	MOVB       flush+65(FP), AL
+	TESTB      AL, AL
+	JEQ        restored
+	LDMXCSR    (SP)
+
+restored:
+	RET
+
+// func tile6x2AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, CMOV, FMA3, MMX+, SSE
+TEXT ·tile6x2AVX2(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -4464,9 +6006,9 @@ single:
 	VBROADCASTSS (SI), Y14
 	VFMADD231PS  Y14, Y12, Y10
 	VFMADD231PS  Y14, Y13, Y11
-	ADDQ         CX, AX
 	ADDQ         $0x04, DX
 	ADDQ         $0x04, SI
+	ADDQ         CX, AX
 	DECQ         R8
 	JNE          single
 
@@ -4496,11 +6038,27 @@ store:
 	VMOVUPS    Y10, (AX)
 	VMASKMOVPS Y11, Y12, 32(AX)
 	VZEROUPPER
+	MOVB       flush+65(FP), AL
+	TESTB      AL, AL
+	JEQ        restored
+	LDMXCSR    (SP)
+
+restored:
 	RET
 
-// func tile6x2TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-// Requires: AVX, CMOV, FMA3, MMX+
-TEXT ·tile6x2TAVX2(SB), NOSPLIT, $0-112
+// func tile6x2TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, CMOV, FMA3, MMX+, SSE
+TEXT ·tile6x2TAVX2(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -4698,8 +6256,8 @@ single:
 	VBROADCASTSS 20(DX), Y14
 	VFMADD231PS  Y14, Y12, Y10
 	VFMADD231PS  Y14, Y13, Y11
-	ADDQ         CX, AX
 	ADDQ         BX, DX
+	ADDQ         CX, AX
 	DECQ         SI
 	JNE          single
 
@@ -4729,11 +6287,27 @@ store:
 	VMOVUPS    Y10, (AX)
 	VMASKMOVPS Y11, Y12, 32(AX)
 	VZEROUPPER
+	MOVB       flush+65(FP), AL
+	TESTB      AL, AL
+	JEQ        restored
+	LDMXCSR    (SP)
+
+restored:
 	RET
 
-// func tile6x2PairsAVX2(k int, a *float32, lda int, b *uint32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint32, ld int, run int, runs int)
-// Requires: AVX, AVX2, CMOV, FMA3, MMX+
-TEXT ·tile6x2PairsAVX2(SB), NOSPLIT, $0-112
+// func tile6x2PairsAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX2, CMOV, FMA3, MMX+, SSE
+TEXT ·tile6x2PairsAVX2(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -4763,26 +6337,25 @@ fromC:
 	LEAQ       laneMask<>+64(SB), R9
 	SHLQ       $0x02, R8
 	SUBQ       R8, R9
-	VMOVUPS    (R9), Y10
-	VMOVUPS    32(R9), Y11
+	VMOVUPS    (R9), Y11
 	MOVQ       c+40(FP), R8
 	MOVQ       ldc+48(FP), R9
-	VMASKMOVPS (R8), Y10, Y0
+	VMOVUPS    (R8), Y0
 	VMASKMOVPS 32(R8), Y11, Y1
 	ADDQ       R9, R8
-	VMASKMOVPS (R8), Y10, Y2
+	VMOVUPS    (R8), Y2
 	VMASKMOVPS 32(R8), Y11, Y3
 	ADDQ       R9, R8
-	VMASKMOVPS (R8), Y10, Y4
+	VMOVUPS    (R8), Y4
 	VMASKMOVPS 32(R8), Y11, Y5
 	ADDQ       R9, R8
-	VMASKMOVPS (R8), Y10, Y6
+	VMOVUPS    (R8), Y6
 	VMASKMOVPS 32(R8), Y11, Y7
 	ADDQ       R9, R8
-	VMASKMOVPS (R8), Y10, Y8
+	VMOVUPS    (R8), Y8
 	VMASKMOVPS 32(R8), Y11, Y9
 	ADDQ       R9, R8
-	VMASKMOVPS (R8), Y10, Y10
+	VMOVUPS    (R8), Y10
 	VMASKMOVPS 32(R8), Y11, Y11
 
 begin:
@@ -4804,9 +6377,8 @@ phase:
 	SUBQ    R14, R8
 
 loop:
-	VMOVUPS      (AX), Y14
-	VPSLLD       $0x10, Y14, Y13
-	VPAND        Y12, Y14, Y14
+	VPAND        (AX), Y12, Y13
+	VPAND        32(AX), Y12, Y14
 	VBROADCASTSS (DX), Y15
 	VFMADD231PS  Y15, Y13, Y0
 	VFMADD231PS  Y15, Y14, Y1
@@ -4827,9 +6399,10 @@ loop:
 	VFMADD231PS  Y15, Y14, Y11
 	PREFETCHT1   (R13)
 	ADDQ         $0x00000040, R13
-	VMOVUPS      (AX)(CX*1), Y14
-	VPSLLD       $0x10, Y14, Y13
-	VPAND        Y12, Y14, Y14
+	VMOVUPS      (AX), Y13
+	VPSLLD       $0x10, Y13, Y13
+	VMOVUPS      32(AX), Y14
+	VPSLLD       $0x10, Y14, Y14
 	VBROADCASTSS 4(DX), Y15
 	VFMADD231PS  Y15, Y13, Y0
 	VFMADD231PS  Y15, Y14, Y1
@@ -4848,10 +6421,8 @@ loop:
 	VBROADCASTSS 4(SI), Y15
 	VFMADD231PS  Y15, Y13, Y10
 	VFMADD231PS  Y15, Y14, Y11
-	LEAQ         (AX)(CX*2), AX
-	VMOVUPS      (AX), Y14
-	VPSLLD       $0x10, Y14, Y13
-	VPAND        Y12, Y14, Y14
+	VPAND        (AX)(CX*1), Y12, Y13
+	VPAND        32(AX)(CX*1), Y12, Y14
 	VBROADCASTSS 8(DX), Y15
 	VFMADD231PS  Y15, Y13, Y0
 	VFMADD231PS  Y15, Y14, Y1
@@ -4874,9 +6445,10 @@ loop:
 	ADDQ         R10, R9
 	DECQ         R11
 	CMOVQEQ      R12, R10
-	VMOVUPS      (AX)(CX*1), Y14
-	VPSLLD       $0x10, Y14, Y13
-	VPAND        Y12, Y14, Y14
+	VMOVUPS      (AX)(CX*1), Y13
+	VPSLLD       $0x10, Y13, Y13
+	VMOVUPS      32(AX)(CX*1), Y14
+	VPSLLD       $0x10, Y14, Y14
 	VBROADCASTSS 12(DX), Y15
 	VFMADD231PS  Y15, Y13, Y0
 	VFMADD231PS  Y15, Y14, Y1
@@ -4920,9 +6492,8 @@ rest:
 	JE   store
 
 single:
-	VMOVUPS      (AX), Y14
-	VPSLLD       $0x10, Y14, Y13
-	VPAND        Y12, Y14, Y14
+	VPAND        (AX), Y12, Y13
+	VPAND        32(AX), Y12, Y14
 	VBROADCASTSS (DX), Y15
 	VFMADD231PS  Y15, Y13, Y0
 	VFMADD231PS  Y15, Y14, Y1
@@ -4941,9 +6512,35 @@ single:
 	VBROADCASTSS (SI), Y15
 	VFMADD231PS  Y15, Y13, Y10
 	VFMADD231PS  Y15, Y14, Y11
-	ADDQ         CX, AX
 	ADDQ         $0x04, DX
 	ADDQ         $0x04, SI
+	DECQ         R8
+	JE           store
+	VMOVUPS      (AX), Y13
+	VPSLLD       $0x10, Y13, Y13
+	VMOVUPS      32(AX), Y14
+	VPSLLD       $0x10, Y14, Y14
+	VBROADCASTSS (DX), Y15
+	VFMADD231PS  Y15, Y13, Y0
+	VFMADD231PS  Y15, Y14, Y1
+	VBROADCASTSS (DX)(BX*1), Y15
+	VFMADD231PS  Y15, Y13, Y2
+	VFMADD231PS  Y15, Y14, Y3
+	VBROADCASTSS (DX)(BX*2), Y15
+	VFMADD231PS  Y15, Y13, Y4
+	VFMADD231PS  Y15, Y14, Y5
+	VBROADCASTSS (DX)(DI*1), Y15
+	VFMADD231PS  Y15, Y13, Y6
+	VFMADD231PS  Y15, Y14, Y7
+	VBROADCASTSS (DX)(BX*4), Y15
+	VFMADD231PS  Y15, Y13, Y8
+	VFMADD231PS  Y15, Y14, Y9
+	VBROADCASTSS (SI), Y15
+	VFMADD231PS  Y15, Y13, Y10
+	VFMADD231PS  Y15, Y14, Y11
+	ADDQ         $0x04, DX
+	ADDQ         $0x04, SI
+	ADDQ         CX, AX
 	DECQ         R8
 	JNE          single
 
@@ -4953,27 +6550,32 @@ store:
 	SHLQ       $0x02, AX
 	SUBQ       AX, CX
 	VMOVUPS    (CX), Y12
-	VMOVUPS    32(CX), Y13
 	MOVQ       c+40(FP), AX
 	MOVQ       ldc+48(FP), CX
-	VMASKMOVPS Y0, Y12, (AX)
-	VMASKMOVPS Y1, Y13, 32(AX)
+	VMOVUPS    Y0, (AX)
+	VMASKMOVPS Y1, Y12, 32(AX)
 	ADDQ       CX, AX
-	VMASKMOVPS Y2, Y12, (AX)
-	VMASKMOVPS Y3, Y13, 32(AX)
+	VMOVUPS    Y2, (AX)
+	VMASKMOVPS Y3, Y12, 32(AX)
 	ADDQ       CX, AX
-	VMASKMOVPS Y4, Y12, (AX)
-	VMASKMOVPS Y5, Y13, 32(AX)
+	VMOVUPS    Y4, (AX)
+	VMASKMOVPS Y5, Y12, 32(AX)
 	ADDQ       CX, AX
-	VMASKMOVPS Y6, Y12, (AX)
-	VMASKMOVPS Y7, Y13, 32(AX)
+	VMOVUPS    Y6, (AX)
+	VMASKMOVPS Y7, Y12, 32(AX)
 	ADDQ       CX, AX
-	VMASKMOVPS Y8, Y12, (AX)
-	VMASKMOVPS Y9, Y13, 32(AX)
+	VMOVUPS    Y8, (AX)
+	VMASKMOVPS Y9, Y12, 32(AX)
 	ADDQ       CX, AX
-	VMASKMOVPS Y10, Y12, (AX)
-	VMASKMOVPS Y11, Y13, 32(AX)
+	VMOVUPS    Y10, (AX)
+	VMASKMOVPS Y11, Y12, 32(AX)
 	VZEROUPPER
+	MOVB       flush+65(FP), AL
+	TESTB      AL, AL
+	JEQ        restored
+	LDMXCSR    (SP)
+
+restored:
 	RET
 
 // func packTAVX2(dst *float32, stride int, src *float32, ld int, quads int, ahead int)
@@ -5076,27 +6678,284 @@ loop:
 	VZEROUPPER
 	RET
 
-// func widenAVX2(dst *float32, src *uint32, registers int)
+// func widenAVX2(dst *float32, src *float32, rows int)
 // Requires: AVX, AVX2
 TEXT ·widenAVX2(SB), NOSPLIT, $0-24
 	MOVQ     dst+0(FP), AX
 	MOVQ     src+8(FP), CX
-	MOVQ     registers+16(FP), DX
+	MOVQ     rows+16(FP), DX
 	VPCMPEQD Y0, Y0, Y0
 	VPSLLD   $0x10, Y0, Y0
 
 loop:
+	VPAND   (CX), Y0, Y1
 	VMOVUPS (CX), Y2
-	VPSLLD  $0x10, Y2, Y1
-	VPAND   Y0, Y2, Y2
+	VPSLLD  $0x10, Y2, Y2
 	VMOVUPS Y1, (AX)
-	VMOVUPS Y2, 32(AX)
-	ADDQ    $0x00000020, CX
-	ADDQ    $0x00000040, AX
+	VMOVUPS Y2, 128(AX)
+	VPAND   32(CX), Y0, Y1
+	VMOVUPS 32(CX), Y2
+	VPSLLD  $0x10, Y2, Y2
+	VMOVUPS Y1, 32(AX)
+	VMOVUPS Y2, 160(AX)
+	VPAND   64(CX), Y0, Y1
+	VMOVUPS 64(CX), Y2
+	VPSLLD  $0x10, Y2, Y2
+	VMOVUPS Y1, 64(AX)
+	VMOVUPS Y2, 192(AX)
+	VPAND   96(CX), Y0, Y1
+	VMOVUPS 96(CX), Y2
+	VPSLLD  $0x10, Y2, Y2
+	VMOVUPS Y1, 96(AX)
+	VMOVUPS Y2, 224(AX)
+	ADDQ    $0x00000080, CX
+	ADDQ    $0x00000100, AX
 	DECQ    DX
 	JNE     loop
 	VZEROUPPER
 	RET
+
+// func roundAVX2(x []float32)
+// Requires: AVX, AVX2, CMOV
+TEXT ·roundAVX2(SB), NOSPLIT, $0-24
+	MOVQ x_len+8(FP), AX
+	MOVQ x_base+0(FP), CX
+	CMPQ AX, $0x20
+	JLT  rest
+
+loop:
+	VMOVUPS   (CX), Y0
+	VPSRLD    $0x10, Y0, Y1
+	VPAND     one32<>+0(SB), Y1, Y1
+	VPADDD    half<>+0(SB), Y1, Y1
+	VPADDD    Y0, Y1, Y1
+	VCMPPS    $0x03, Y0, Y0, Y3
+	VPOR      quiet<>+0(SB), Y0, Y2
+	VBLENDVPS Y3, Y2, Y1, Y1
+	VPAND     upper<>+0(SB), Y1, Y1
+	VPXOR     Y3, Y3, Y3
+	VPAND     exponent<>+0(SB), Y0, Y2
+	VPCMPEQD  Y3, Y2, Y2
+	VPAND     sign<>+0(SB), Y0, Y0
+	VBLENDVPS Y2, Y0, Y1, Y1
+	VMOVUPS   Y1, (CX)
+	VMOVUPS   32(CX), Y0
+	VPSRLD    $0x10, Y0, Y1
+	VPAND     one32<>+0(SB), Y1, Y1
+	VPADDD    half<>+0(SB), Y1, Y1
+	VPADDD    Y0, Y1, Y1
+	VCMPPS    $0x03, Y0, Y0, Y3
+	VPOR      quiet<>+0(SB), Y0, Y2
+	VBLENDVPS Y3, Y2, Y1, Y1
+	VPAND     upper<>+0(SB), Y1, Y1
+	VPXOR     Y3, Y3, Y3
+	VPAND     exponent<>+0(SB), Y0, Y2
+	VPCMPEQD  Y3, Y2, Y2
+	VPAND     sign<>+0(SB), Y0, Y0
+	VBLENDVPS Y2, Y0, Y1, Y1
+	VMOVUPS   Y1, 32(CX)
+	VMOVUPS   64(CX), Y0
+	VPSRLD    $0x10, Y0, Y1
+	VPAND     one32<>+0(SB), Y1, Y1
+	VPADDD    half<>+0(SB), Y1, Y1
+	VPADDD    Y0, Y1, Y1
+	VCMPPS    $0x03, Y0, Y0, Y3
+	VPOR      quiet<>+0(SB), Y0, Y2
+	VBLENDVPS Y3, Y2, Y1, Y1
+	VPAND     upper<>+0(SB), Y1, Y1
+	VPXOR     Y3, Y3, Y3
+	VPAND     exponent<>+0(SB), Y0, Y2
+	VPCMPEQD  Y3, Y2, Y2
+	VPAND     sign<>+0(SB), Y0, Y0
+	VBLENDVPS Y2, Y0, Y1, Y1
+	VMOVUPS   Y1, 64(CX)
+	VMOVUPS   96(CX), Y0
+	VPSRLD    $0x10, Y0, Y1
+	VPAND     one32<>+0(SB), Y1, Y1
+	VPADDD    half<>+0(SB), Y1, Y1
+	VPADDD    Y0, Y1, Y1
+	VCMPPS    $0x03, Y0, Y0, Y3
+	VPOR      quiet<>+0(SB), Y0, Y2
+	VBLENDVPS Y3, Y2, Y1, Y1
+	VPAND     upper<>+0(SB), Y1, Y1
+	VPXOR     Y3, Y3, Y3
+	VPAND     exponent<>+0(SB), Y0, Y2
+	VPCMPEQD  Y3, Y2, Y2
+	VPAND     sign<>+0(SB), Y0, Y0
+	VBLENDVPS Y2, Y0, Y1, Y1
+	VMOVUPS   Y1, 96(CX)
+	ADDQ      $0x00000080, CX
+	SUBQ      $0x20, AX
+	CMPQ      AX, $0x20
+	JGE       loop
+
+rest:
+	TESTQ      AX, AX
+	JE         done
+	XORQ       DX, DX
+	MOVQ       $0x00000008, BX
+	MOVQ       AX, SI
+	CMPQ       SI, DX
+	CMOVQLT    DX, SI
+	CMPQ       SI, BX
+	CMOVQGT    BX, SI
+	LEAQ       laneMask<>+64(SB), DI
+	SHLQ       $0x02, SI
+	SUBQ       SI, DI
+	VMOVUPS    (DI), Y0
+	VMASKMOVPS (CX), Y0, Y1
+	VPSRLD     $0x10, Y1, Y2
+	VPAND      one32<>+0(SB), Y2, Y2
+	VPADDD     half<>+0(SB), Y2, Y2
+	VPADDD     Y1, Y2, Y2
+	VCMPPS     $0x03, Y1, Y1, Y4
+	VPOR       quiet<>+0(SB), Y1, Y3
+	VBLENDVPS  Y4, Y3, Y2, Y2
+	VPAND      upper<>+0(SB), Y2, Y2
+	VPXOR      Y4, Y4, Y4
+	VPAND      exponent<>+0(SB), Y1, Y3
+	VPCMPEQD   Y4, Y3, Y3
+	VPAND      sign<>+0(SB), Y1, Y1
+	VBLENDVPS  Y3, Y1, Y2, Y2
+	VMASKMOVPS Y2, Y0, (CX)
+	MOVQ       AX, SI
+	SUBQ       $0x08, SI
+	CMPQ       SI, DX
+	CMOVQLT    DX, SI
+	CMPQ       SI, BX
+	CMOVQGT    BX, SI
+	LEAQ       laneMask<>+64(SB), DI
+	SHLQ       $0x02, SI
+	SUBQ       SI, DI
+	VMOVUPS    (DI), Y0
+	VMASKMOVPS 32(CX), Y0, Y1
+	VPSRLD     $0x10, Y1, Y2
+	VPAND      one32<>+0(SB), Y2, Y2
+	VPADDD     half<>+0(SB), Y2, Y2
+	VPADDD     Y1, Y2, Y2
+	VCMPPS     $0x03, Y1, Y1, Y4
+	VPOR       quiet<>+0(SB), Y1, Y3
+	VBLENDVPS  Y4, Y3, Y2, Y2
+	VPAND      upper<>+0(SB), Y2, Y2
+	VPXOR      Y4, Y4, Y4
+	VPAND      exponent<>+0(SB), Y1, Y3
+	VPCMPEQD   Y4, Y3, Y3
+	VPAND      sign<>+0(SB), Y1, Y1
+	VBLENDVPS  Y3, Y1, Y2, Y2
+	VMASKMOVPS Y2, Y0, 32(CX)
+	MOVQ       AX, SI
+	SUBQ       $0x10, SI
+	CMPQ       SI, DX
+	CMOVQLT    DX, SI
+	CMPQ       SI, BX
+	CMOVQGT    BX, SI
+	LEAQ       laneMask<>+64(SB), DI
+	SHLQ       $0x02, SI
+	SUBQ       SI, DI
+	VMOVUPS    (DI), Y0
+	VMASKMOVPS 64(CX), Y0, Y1
+	VPSRLD     $0x10, Y1, Y2
+	VPAND      one32<>+0(SB), Y2, Y2
+	VPADDD     half<>+0(SB), Y2, Y2
+	VPADDD     Y1, Y2, Y2
+	VCMPPS     $0x03, Y1, Y1, Y4
+	VPOR       quiet<>+0(SB), Y1, Y3
+	VBLENDVPS  Y4, Y3, Y2, Y2
+	VPAND      upper<>+0(SB), Y2, Y2
+	VPXOR      Y4, Y4, Y4
+	VPAND      exponent<>+0(SB), Y1, Y3
+	VPCMPEQD   Y4, Y3, Y3
+	VPAND      sign<>+0(SB), Y1, Y1
+	VBLENDVPS  Y3, Y1, Y2, Y2
+	VMASKMOVPS Y2, Y0, 64(CX)
+	SUBQ       $0x18, AX
+	CMPQ       AX, DX
+	CMOVQLT    DX, AX
+	CMPQ       AX, BX
+	CMOVQGT    BX, AX
+	LEAQ       laneMask<>+64(SB), DX
+	SHLQ       $0x02, AX
+	SUBQ       AX, DX
+	VMOVUPS    (DX), Y0
+	VMASKMOVPS 96(CX), Y0, Y1
+	VPSRLD     $0x10, Y1, Y2
+	VPAND      one32<>+0(SB), Y2, Y2
+	VPADDD     half<>+0(SB), Y2, Y2
+	VPADDD     Y1, Y2, Y2
+	VCMPPS     $0x03, Y1, Y1, Y4
+	VPOR       quiet<>+0(SB), Y1, Y3
+	VBLENDVPS  Y4, Y3, Y2, Y2
+	VPAND      upper<>+0(SB), Y2, Y2
+	VPXOR      Y4, Y4, Y4
+	VPAND      exponent<>+0(SB), Y1, Y3
+	VPCMPEQD   Y4, Y3, Y3
+	VPAND      sign<>+0(SB), Y1, Y1
+	VBLENDVPS  Y3, Y1, Y2, Y2
+	VMASKMOVPS Y2, Y0, 96(CX)
+
+done:
+	VZEROUPPER
+	RET
+
+DATA one32<>+0(SB)/4, $0x00000001
+DATA one32<>+4(SB)/4, $0x00000001
+DATA one32<>+8(SB)/4, $0x00000001
+DATA one32<>+12(SB)/4, $0x00000001
+DATA one32<>+16(SB)/4, $0x00000001
+DATA one32<>+20(SB)/4, $0x00000001
+DATA one32<>+24(SB)/4, $0x00000001
+DATA one32<>+28(SB)/4, $0x00000001
+GLOBL one32<>(SB), RODATA|NOPTR, $32
+
+DATA half<>+0(SB)/4, $0x00007fff
+DATA half<>+4(SB)/4, $0x00007fff
+DATA half<>+8(SB)/4, $0x00007fff
+DATA half<>+12(SB)/4, $0x00007fff
+DATA half<>+16(SB)/4, $0x00007fff
+DATA half<>+20(SB)/4, $0x00007fff
+DATA half<>+24(SB)/4, $0x00007fff
+DATA half<>+28(SB)/4, $0x00007fff
+GLOBL half<>(SB), RODATA|NOPTR, $32
+
+DATA quiet<>+0(SB)/4, $0x00400000
+DATA quiet<>+4(SB)/4, $0x00400000
+DATA quiet<>+8(SB)/4, $0x00400000
+DATA quiet<>+12(SB)/4, $0x00400000
+DATA quiet<>+16(SB)/4, $0x00400000
+DATA quiet<>+20(SB)/4, $0x00400000
+DATA quiet<>+24(SB)/4, $0x00400000
+DATA quiet<>+28(SB)/4, $0x00400000
+GLOBL quiet<>(SB), RODATA|NOPTR, $32
+
+DATA upper<>+0(SB)/4, $0xffff0000
+DATA upper<>+4(SB)/4, $0xffff0000
+DATA upper<>+8(SB)/4, $0xffff0000
+DATA upper<>+12(SB)/4, $0xffff0000
+DATA upper<>+16(SB)/4, $0xffff0000
+DATA upper<>+20(SB)/4, $0xffff0000
+DATA upper<>+24(SB)/4, $0xffff0000
+DATA upper<>+28(SB)/4, $0xffff0000
+GLOBL upper<>(SB), RODATA|NOPTR, $32
+
+DATA exponent<>+0(SB)/4, $0x7f800000
+DATA exponent<>+4(SB)/4, $0x7f800000
+DATA exponent<>+8(SB)/4, $0x7f800000
+DATA exponent<>+12(SB)/4, $0x7f800000
+DATA exponent<>+16(SB)/4, $0x7f800000
+DATA exponent<>+20(SB)/4, $0x7f800000
+DATA exponent<>+24(SB)/4, $0x7f800000
+DATA exponent<>+28(SB)/4, $0x7f800000
+GLOBL exponent<>(SB), RODATA|NOPTR, $32
+
+DATA sign<>+0(SB)/4, $0x80000000
+DATA sign<>+4(SB)/4, $0x80000000
+DATA sign<>+8(SB)/4, $0x80000000
+DATA sign<>+12(SB)/4, $0x80000000
+DATA sign<>+16(SB)/4, $0x80000000
+DATA sign<>+20(SB)/4, $0x80000000
+DATA sign<>+24(SB)/4, $0x80000000
+DATA sign<>+28(SB)/4, $0x80000000
+GLOBL sign<>(SB), RODATA|NOPTR, $32
 
 // func dotAVX2(x []float32, y []float32) float32
 // Requires: AVX, CMOV, FMA3, SSE
@@ -6283,7 +8142,7 @@ TEXT ·sigmoidAVX2(SB), NOSPLIT, $0-48
 
 loop:
 	VMOVUPS      (CX), Y0
-	VXORPS       signBit<>+0(SB), Y0, Y0
+	VXORPS       sign<>+0(SB), Y0, Y0
 	VBROADCASTSS expMax<>+0(SB), Y3
 	VMINPS       Y0, Y3, Y0
 	VBROADCASTSS expMin<>+0(SB), Y3
@@ -6316,7 +8175,7 @@ loop:
 	VDIVPS       Y0, Y1, Y0
 	VMOVUPS      Y0, (DX)
 	VMOVUPS      32(CX), Y0
-	VXORPS       signBit<>+0(SB), Y0, Y0
+	VXORPS       sign<>+0(SB), Y0, Y0
 	VBROADCASTSS expMax<>+0(SB), Y3
 	VMINPS       Y0, Y3, Y0
 	VBROADCASTSS expMin<>+0(SB), Y3
@@ -6349,7 +8208,7 @@ loop:
 	VDIVPS       Y0, Y1, Y0
 	VMOVUPS      Y0, 32(DX)
 	VMOVUPS      64(CX), Y0
-	VXORPS       signBit<>+0(SB), Y0, Y0
+	VXORPS       sign<>+0(SB), Y0, Y0
 	VBROADCASTSS expMax<>+0(SB), Y3
 	VMINPS       Y0, Y3, Y0
 	VBROADCASTSS expMin<>+0(SB), Y3
@@ -6382,7 +8241,7 @@ loop:
 	VDIVPS       Y0, Y1, Y0
 	VMOVUPS      Y0, 64(DX)
 	VMOVUPS      96(CX), Y0
-	VXORPS       signBit<>+0(SB), Y0, Y0
+	VXORPS       sign<>+0(SB), Y0, Y0
 	VBROADCASTSS expMax<>+0(SB), Y3
 	VMINPS       Y0, Y3, Y0
 	VBROADCASTSS expMin<>+0(SB), Y3
@@ -6435,7 +8294,7 @@ rest:
 	SUBQ         DI, R8
 	VMOVUPS      (R8), Y0
 	VMASKMOVPS   (CX), Y0, Y1
-	VXORPS       signBit<>+0(SB), Y1, Y1
+	VXORPS       sign<>+0(SB), Y1, Y1
 	VBROADCASTSS expMax<>+0(SB), Y4
 	VMINPS       Y1, Y4, Y1
 	VBROADCASTSS expMin<>+0(SB), Y4
@@ -6478,7 +8337,7 @@ rest:
 	SUBQ         DI, R8
 	VMOVUPS      (R8), Y0
 	VMASKMOVPS   32(CX), Y0, Y1
-	VXORPS       signBit<>+0(SB), Y1, Y1
+	VXORPS       sign<>+0(SB), Y1, Y1
 	VBROADCASTSS expMax<>+0(SB), Y4
 	VMINPS       Y1, Y4, Y1
 	VBROADCASTSS expMin<>+0(SB), Y4
@@ -6521,7 +8380,7 @@ rest:
 	SUBQ         DI, R8
 	VMOVUPS      (R8), Y0
 	VMASKMOVPS   64(CX), Y0, Y1
-	VXORPS       signBit<>+0(SB), Y1, Y1
+	VXORPS       sign<>+0(SB), Y1, Y1
 	VBROADCASTSS expMax<>+0(SB), Y4
 	VMINPS       Y1, Y4, Y1
 	VBROADCASTSS expMin<>+0(SB), Y4
@@ -6563,7 +8422,7 @@ rest:
 	SUBQ         AX, BX
 	VMOVUPS      (BX), Y0
 	VMASKMOVPS   96(CX), Y0, Y1
-	VXORPS       signBit<>+0(SB), Y1, Y1
+	VXORPS       sign<>+0(SB), Y1, Y1
 	VBROADCASTSS expMax<>+0(SB), Y4
 	VMINPS       Y1, Y4, Y1
 	VBROADCASTSS expMin<>+0(SB), Y4
@@ -6599,16 +8458,6 @@ rest:
 done:
 	VZEROUPPER
 	RET
-
-DATA signBit<>+0(SB)/4, $0x80000000
-DATA signBit<>+4(SB)/4, $0x80000000
-DATA signBit<>+8(SB)/4, $0x80000000
-DATA signBit<>+12(SB)/4, $0x80000000
-DATA signBit<>+16(SB)/4, $0x80000000
-DATA signBit<>+20(SB)/4, $0x80000000
-DATA signBit<>+24(SB)/4, $0x80000000
-DATA signBit<>+28(SB)/4, $0x80000000
-GLOBL signBit<>(SB), RODATA|NOPTR, $32
 
 // func expSumAVX2(z []float32, shift float32) (s float32, t float32)
 // Requires: AVX, AVX2, CMOV, FMA3, SSE
@@ -8943,7 +10792,7 @@ TEXT ·swigluAVX2(SB), NOSPLIT, $0-72
 loop:
 	VMOVUPS      (CX), Y0
 	VMOVAPS      Y0, Y1
-	VXORPS       signBit<>+0(SB), Y1, Y1
+	VXORPS       sign<>+0(SB), Y1, Y1
 	VBROADCASTSS expMax<>+0(SB), Y4
 	VMINPS       Y1, Y4, Y1
 	VBROADCASTSS expMin<>+0(SB), Y4
@@ -8980,7 +10829,7 @@ loop:
 	VMOVUPS      Y0, (BX)
 	VMOVUPS      32(CX), Y0
 	VMOVAPS      Y0, Y1
-	VXORPS       signBit<>+0(SB), Y1, Y1
+	VXORPS       sign<>+0(SB), Y1, Y1
 	VBROADCASTSS expMax<>+0(SB), Y4
 	VMINPS       Y1, Y4, Y1
 	VBROADCASTSS expMin<>+0(SB), Y4
@@ -9017,7 +10866,7 @@ loop:
 	VMOVUPS      Y0, 32(BX)
 	VMOVUPS      64(CX), Y0
 	VMOVAPS      Y0, Y1
-	VXORPS       signBit<>+0(SB), Y1, Y1
+	VXORPS       sign<>+0(SB), Y1, Y1
 	VBROADCASTSS expMax<>+0(SB), Y4
 	VMINPS       Y1, Y4, Y1
 	VBROADCASTSS expMin<>+0(SB), Y4
@@ -9054,7 +10903,7 @@ loop:
 	VMOVUPS      Y0, 64(BX)
 	VMOVUPS      96(CX), Y0
 	VMOVAPS      Y0, Y1
-	VXORPS       signBit<>+0(SB), Y1, Y1
+	VXORPS       sign<>+0(SB), Y1, Y1
 	VBROADCASTSS expMax<>+0(SB), Y4
 	VMINPS       Y1, Y4, Y1
 	VBROADCASTSS expMin<>+0(SB), Y4
@@ -9112,7 +10961,7 @@ rest:
 	VMOVUPS      (R9), Y0
 	VMASKMOVPS   (CX), Y0, Y1
 	VMOVAPS      Y1, Y2
-	VXORPS       signBit<>+0(SB), Y2, Y2
+	VXORPS       sign<>+0(SB), Y2, Y2
 	VBROADCASTSS expMax<>+0(SB), Y5
 	VMINPS       Y2, Y5, Y2
 	VBROADCASTSS expMin<>+0(SB), Y5
@@ -9159,7 +11008,7 @@ rest:
 	VMOVUPS      (R9), Y0
 	VMASKMOVPS   32(CX), Y0, Y1
 	VMOVAPS      Y1, Y2
-	VXORPS       signBit<>+0(SB), Y2, Y2
+	VXORPS       sign<>+0(SB), Y2, Y2
 	VBROADCASTSS expMax<>+0(SB), Y5
 	VMINPS       Y2, Y5, Y2
 	VBROADCASTSS expMin<>+0(SB), Y5
@@ -9206,7 +11055,7 @@ rest:
 	VMOVUPS      (R9), Y0
 	VMASKMOVPS   64(CX), Y0, Y1
 	VMOVAPS      Y1, Y2
-	VXORPS       signBit<>+0(SB), Y2, Y2
+	VXORPS       sign<>+0(SB), Y2, Y2
 	VBROADCASTSS expMax<>+0(SB), Y5
 	VMINPS       Y2, Y5, Y2
 	VBROADCASTSS expMin<>+0(SB), Y5
@@ -9252,7 +11101,7 @@ rest:
 	VMOVUPS      (SI), Y0
 	VMASKMOVPS   96(CX), Y0, Y1
 	VMOVAPS      Y1, Y2
-	VXORPS       signBit<>+0(SB), Y2, Y2
+	VXORPS       sign<>+0(SB), Y2, Y2
 	VBROADCASTSS expMax<>+0(SB), Y5
 	VMINPS       Y2, Y5, Y2
 	VBROADCASTSS expMin<>+0(SB), Y5
@@ -9308,7 +11157,7 @@ TEXT ·swigluBackwardAVX2(SB), NOSPLIT, $0-144
 loop:
 	VMOVUPS      (CX), Y0
 	VMOVAPS      Y0, Y1
-	VXORPS       signBit<>+0(SB), Y1, Y1
+	VXORPS       sign<>+0(SB), Y1, Y1
 	VBROADCASTSS expMax<>+0(SB), Y4
 	VMINPS       Y1, Y4, Y1
 	VBROADCASTSS expMin<>+0(SB), Y4
@@ -9355,7 +11204,7 @@ loop:
 	VMOVUPS      Y4, (DI)
 	VMOVUPS      32(CX), Y0
 	VMOVAPS      Y0, Y1
-	VXORPS       signBit<>+0(SB), Y1, Y1
+	VXORPS       sign<>+0(SB), Y1, Y1
 	VBROADCASTSS expMax<>+0(SB), Y4
 	VMINPS       Y1, Y4, Y1
 	VBROADCASTSS expMin<>+0(SB), Y4
@@ -9402,7 +11251,7 @@ loop:
 	VMOVUPS      Y4, 32(DI)
 	VMOVUPS      64(CX), Y0
 	VMOVAPS      Y0, Y1
-	VXORPS       signBit<>+0(SB), Y1, Y1
+	VXORPS       sign<>+0(SB), Y1, Y1
 	VBROADCASTSS expMax<>+0(SB), Y4
 	VMINPS       Y1, Y4, Y1
 	VBROADCASTSS expMin<>+0(SB), Y4
@@ -9449,7 +11298,7 @@ loop:
 	VMOVUPS      Y4, 64(DI)
 	VMOVUPS      96(CX), Y0
 	VMOVAPS      Y0, Y1
-	VXORPS       signBit<>+0(SB), Y1, Y1
+	VXORPS       sign<>+0(SB), Y1, Y1
 	VBROADCASTSS expMax<>+0(SB), Y4
 	VMINPS       Y1, Y4, Y1
 	VBROADCASTSS expMin<>+0(SB), Y4
@@ -9520,7 +11369,7 @@ rest:
 	VMOVUPS      (R12), Y0
 	VMASKMOVPS   (CX), Y0, Y1
 	VMOVAPS      Y1, Y2
-	VXORPS       signBit<>+0(SB), Y2, Y2
+	VXORPS       sign<>+0(SB), Y2, Y2
 	VBROADCASTSS expMax<>+0(SB), Y5
 	VMINPS       Y2, Y5, Y2
 	VBROADCASTSS expMin<>+0(SB), Y5
@@ -9577,7 +11426,7 @@ rest:
 	VMOVUPS      (R12), Y0
 	VMASKMOVPS   32(CX), Y0, Y1
 	VMOVAPS      Y1, Y2
-	VXORPS       signBit<>+0(SB), Y2, Y2
+	VXORPS       sign<>+0(SB), Y2, Y2
 	VBROADCASTSS expMax<>+0(SB), Y5
 	VMINPS       Y2, Y5, Y2
 	VBROADCASTSS expMin<>+0(SB), Y5
@@ -9634,7 +11483,7 @@ rest:
 	VMOVUPS      (R12), Y0
 	VMASKMOVPS   64(CX), Y0, Y1
 	VMOVAPS      Y1, Y2
-	VXORPS       signBit<>+0(SB), Y2, Y2
+	VXORPS       sign<>+0(SB), Y2, Y2
 	VBROADCASTSS expMax<>+0(SB), Y5
 	VMINPS       Y2, Y5, Y2
 	VBROADCASTSS expMin<>+0(SB), Y5
@@ -9690,7 +11539,7 @@ rest:
 	VMOVUPS      (R9), Y0
 	VMASKMOVPS   96(CX), Y0, Y1
 	VMOVAPS      Y1, Y2
-	VXORPS       signBit<>+0(SB), Y2, Y2
+	VXORPS       sign<>+0(SB), Y2, Y2
 	VBROADCASTSS expMax<>+0(SB), Y5
 	VMINPS       Y2, Y5, Y2
 	VBROADCASTSS expMin<>+0(SB), Y5
@@ -10374,16 +12223,6 @@ DATA scramble2<>+24(SB)/4, $0x846ca68b
 DATA scramble2<>+28(SB)/4, $0x846ca68b
 GLOBL scramble2<>(SB), RODATA|NOPTR, $32
 
-DATA exponent<>+0(SB)/4, $0x7f800000
-DATA exponent<>+4(SB)/4, $0x7f800000
-DATA exponent<>+8(SB)/4, $0x7f800000
-DATA exponent<>+12(SB)/4, $0x7f800000
-DATA exponent<>+16(SB)/4, $0x7f800000
-DATA exponent<>+20(SB)/4, $0x7f800000
-DATA exponent<>+24(SB)/4, $0x7f800000
-DATA exponent<>+28(SB)/4, $0x7f800000
-GLOBL exponent<>(SB), RODATA|NOPTR, $32
-
 DATA lastExponent<>+0(SB)/4, $0x7f000000
 DATA lastExponent<>+4(SB)/4, $0x7f000000
 DATA lastExponent<>+8(SB)/4, $0x7f000000
@@ -10457,9 +12296,19 @@ lines:
 	VZEROUPPER
 	RET
 
-// func tile1x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile1x1AVX512(SB), NOSPLIT, $0-112
+// func tile1x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+, SSE
+TEXT ·tile1x1AVX512(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -10541,8 +12390,8 @@ rest:
 single:
 	VMOVUPS          (AX), Z1
 	VFMADD231PS.BCST (DX), Z1, Z0
-	ADDQ             CX, AX
 	ADDQ             $0x04, DX
+	ADDQ             CX, AX
 	DECQ             BX
 	JNE              single
 
@@ -10555,11 +12404,27 @@ store:
 	MOVQ    ldc+48(FP), CX
 	VMOVUPS Z0, K1, (AX)
 	VZEROUPPER
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     restored
+	LDMXCSR (SP)
+
+restored:
 	RET
 
-// func tile1x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile1x1TAVX512(SB), NOSPLIT, $0-112
+// func tile1x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+, SSE
+TEXT ·tile1x1TAVX512(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -10641,8 +12506,8 @@ rest:
 single:
 	VMOVUPS          (AX), Z1
 	VFMADD231PS.BCST (DX), Z1, Z0
-	ADDQ             CX, AX
 	ADDQ             BX, DX
+	ADDQ             CX, AX
 	DECQ             SI
 	JNE              single
 
@@ -10655,11 +12520,367 @@ store:
 	MOVQ    ldc+48(FP), CX
 	VMOVUPS Z0, K1, (AX)
 	VZEROUPPER
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     restored
+	LDMXCSR (SP)
+
+restored:
 	RET
 
-// func tile1x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// func tile1x1PairsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+, SSE
+TEXT ·tile1x1PairsAVX512(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (BX)(BX*2), BX
+	MOVB   load+64(FP), BL
+	TESTB  BL, BL
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), BX
+	MOVL      $-1, SI
+	BZHIL     BX, SI, SI
+	KMOVW     SI, K1
+	MOVQ      c+40(FP), BX
+	MOVQ      ldc+48(FP), SI
+	VMOVUPS.Z (BX), K1, Z0
+
+begin:
+	VPTERNLOGD $0xff, Z1, Z1, Z1
+	VPSLLD     $0x10, Z1, Z1
+	MOVQ       k+0(FP), BX
+	SHRQ       $0x02, BX
+	JE         rest
+	MOVQ       soonC+72(FP), SI
+	MOVQ       ldc+48(FP), DI
+	MOVQ       $0x00000001, R8
+	XORQ       R9, R9
+	MOVQ       soon+80(FP), R10
+
+phase:
+	MOVQ    run+96(FP), R11
+	CMPQ    BX, R11
+	CMOVQLT BX, R11
+	SUBQ    R11, BX
+
+loop:
+	VPANDD           (AX), Z1, Z2
+	VFMADD231PS.BCST (DX), Z2, Z0
+	PREFETCHT1       (R10)
+	PREFETCHT1       64(R10)
+	ADDQ             $0x00000080, R10
+	VPSLLD           $0x10, (AX), Z2
+	VFMADD231PS.BCST 4(DX), Z2, Z0
+	VPANDD           (AX)(CX*1), Z1, Z2
+	VFMADD231PS.BCST 8(DX), Z2, Z0
+	PREFETCHT0       (SI)
+	ADDQ             DI, SI
+	DECQ             R8
+	CMOVQEQ          R9, DI
+	VPSLLD           $0x10, (AX)(CX*1), Z2
+	VFMADD231PS.BCST 12(DX), Z2, Z0
+	LEAQ             (AX)(CX*2), AX
+	ADDQ             $0x10, DX
+	DECQ             R11
+	JNE              loop
+	TESTQ            BX, BX
+	JE               rest
+	DECQ             runs+104(FP)
+	JE               fetched
+	MOVQ             soon+80(FP), R10
+	ADDQ             ld+88(FP), R10
+	MOVQ             R10, soon+80(FP)
+	JMP              phase
+
+fetched:
+	MOVQ AX, R10
+	MOVQ BX, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), BX
+	ANDQ $0x00000003, BX
+	JE   store
+
+single:
+	VPANDD           (AX), Z1, Z2
+	VFMADD231PS.BCST (DX), Z2, Z0
+	ADDQ             $0x04, DX
+	DECQ             BX
+	JE               store
+	VPSLLD           $0x10, (AX), Z2
+	VFMADD231PS.BCST (DX), Z2, Z0
+	ADDQ             $0x04, DX
+	ADDQ             CX, AX
+	DECQ             BX
+	JNE              single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, K1, (AX)
+	VZEROUPPER
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     restored
+	LDMXCSR (SP)
+
+restored:
+	RET
+
+// func tile1x1DotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile1x2AVX512(SB), NOSPLIT, $0-112
+TEXT ·tile1x1DotsAVX512(SB), NOSPLIT, $8-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (BX)(BX*2), BX
+	MOVB   load+64(FP), BL
+	TESTB  BL, BL
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), BX
+	MOVL      $-1, SI
+	BZHIL     BX, SI, SI
+	KMOVW     SI, K1
+	MOVQ      c+40(FP), BX
+	MOVQ      ldc+48(FP), SI
+	VMOVUPS.Z (BX), K1, Z0
+
+begin:
+	MOVQ k+0(FP), BX
+	SHRQ $0x02, BX
+	JE   rest
+	MOVQ soonC+72(FP), SI
+	MOVQ ldc+48(FP), DI
+	MOVQ $0x00000001, R8
+	XORQ R9, R9
+	MOVQ soon+80(FP), R10
+
+phase:
+	MOVQ    run+96(FP), R11
+	CMPQ    BX, R11
+	CMOVQLT BX, R11
+	SUBQ    R11, BX
+
+loop:
+	VMOVUPS      (AX), Z1
+	VBROADCASTSS (DX), Z2
+	// VDPBF16PS Z2, Z1, Z0
+	BYTE $0x62; BYTE $0xf2; BYTE $0x76; BYTE $0x48; BYTE $0x52; BYTE $0xc2
+	PREFETCHT1   (R10)
+	PREFETCHT1   64(R10)
+	PREFETCHT1   128(R10)
+	PREFETCHT1   192(R10)
+	ADDQ         $0x00000100, R10
+	VMOVUPS      (AX)(CX*1), Z1
+	VBROADCASTSS 4(DX), Z2
+	// VDPBF16PS Z2, Z1, Z0
+	BYTE $0x62; BYTE $0xf2; BYTE $0x76; BYTE $0x48; BYTE $0x52; BYTE $0xc2
+	LEAQ         (AX)(CX*2), AX
+	VMOVUPS      (AX), Z1
+	VBROADCASTSS 8(DX), Z2
+	// VDPBF16PS Z2, Z1, Z0
+	BYTE $0x62; BYTE $0xf2; BYTE $0x76; BYTE $0x48; BYTE $0x52; BYTE $0xc2
+	PREFETCHT0   (SI)
+	ADDQ         DI, SI
+	DECQ         R8
+	CMOVQEQ      R9, DI
+	VMOVUPS      (AX)(CX*1), Z1
+	VBROADCASTSS 12(DX), Z2
+	// VDPBF16PS Z2, Z1, Z0
+	BYTE $0x62; BYTE $0xf2; BYTE $0x76; BYTE $0x48; BYTE $0x52; BYTE $0xc2
+	LEAQ         (AX)(CX*2), AX
+	ADDQ         $0x10, DX
+	DECQ         R11
+	JNE          loop
+	TESTQ        BX, BX
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R10
+	ADDQ         ld+88(FP), R10
+	MOVQ         R10, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R10
+	MOVQ BX, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), BX
+	ANDQ $0x00000003, BX
+	JE   store
+
+single:
+	VMOVUPS      (AX), Z1
+	VBROADCASTSS (DX), Z2
+	// VDPBF16PS Z2, Z1, Z0
+	BYTE $0x62; BYTE $0xf2; BYTE $0x76; BYTE $0x48; BYTE $0x52; BYTE $0xc2
+	ADDQ         $0x04, DX
+	ADDQ         CX, AX
+	DECQ         BX
+	JNE          single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, K1, (AX)
+	VZEROUPPER
+	RET
+
+// func tile1x1TDotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile1x1TDotsAVX512(SB), NOSPLIT, $8-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), SI
+	MOVL      $-1, DI
+	BZHIL     SI, DI, DI
+	KMOVW     DI, K1
+	MOVQ      c+40(FP), SI
+	MOVQ      ldc+48(FP), DI
+	VMOVUPS.Z (SI), K1, Z0
+
+begin:
+	MOVQ k+0(FP), SI
+	SHRQ $0x02, SI
+	JE   rest
+	MOVQ soonC+72(FP), DI
+	MOVQ ldc+48(FP), R8
+	MOVQ $0x00000001, R9
+	XORQ R10, R10
+	MOVQ soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
+
+loop:
+	VMOVUPS      (AX), Z1
+	VBROADCASTSS (DX), Z2
+	// VDPBF16PS Z2, Z1, Z0
+	BYTE $0x62; BYTE $0xf2; BYTE $0x76; BYTE $0x48; BYTE $0x52; BYTE $0xc2
+	PREFETCHT1   (R11)
+	PREFETCHT1   64(R11)
+	PREFETCHT1   128(R11)
+	PREFETCHT1   192(R11)
+	ADDQ         $0x00000100, R11
+	VMOVUPS      (AX)(CX*1), Z1
+	VBROADCASTSS (DX)(BX*1), Z2
+	// VDPBF16PS Z2, Z1, Z0
+	BYTE $0x62; BYTE $0xf2; BYTE $0x76; BYTE $0x48; BYTE $0x52; BYTE $0xc2
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	VMOVUPS      (AX), Z1
+	VBROADCASTSS (DX), Z2
+	// VDPBF16PS Z2, Z1, Z0
+	BYTE $0x62; BYTE $0xf2; BYTE $0x76; BYTE $0x48; BYTE $0x52; BYTE $0xc2
+	PREFETCHT0   (DI)
+	ADDQ         R8, DI
+	DECQ         R9
+	CMOVQEQ      R10, R8
+	VMOVUPS      (AX)(CX*1), Z1
+	VBROADCASTSS (DX)(BX*1), Z2
+	// VDPBF16PS Z2, Z1, Z0
+	BYTE $0x62; BYTE $0xf2; BYTE $0x76; BYTE $0x48; BYTE $0x52; BYTE $0xc2
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	DECQ         R12
+	JNE          loop
+	TESTQ        SI, SI
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R11
+	ADDQ         ld+88(FP), R11
+	MOVQ         R11, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VMOVUPS      (AX), Z1
+	VBROADCASTSS (DX), Z2
+	// VDPBF16PS Z2, Z1, Z0
+	BYTE $0x62; BYTE $0xf2; BYTE $0x76; BYTE $0x48; BYTE $0x52; BYTE $0xc2
+	ADDQ         BX, DX
+	ADDQ         CX, AX
+	DECQ         SI
+	JNE          single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, K1, (AX)
+	VZEROUPPER
+	RET
+
+// func tile1x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+, SSE
+TEXT ·tile1x2AVX512(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -10763,8 +12984,8 @@ single:
 	VBROADCASTSS (DX), Z4
 	VFMADD231PS  Z4, Z2, Z0
 	VFMADD231PS  Z4, Z3, Z1
-	ADDQ         CX, AX
 	ADDQ         $0x04, DX
+	ADDQ         CX, AX
 	DECQ         BX
 	JNE          single
 
@@ -10778,11 +12999,27 @@ store:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, K1, 64(AX)
 	VZEROUPPER
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     restored
+	LDMXCSR (SP)
+
+restored:
 	RET
 
-// func tile1x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile1x2TAVX512(SB), NOSPLIT, $0-112
+// func tile1x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+, SSE
+TEXT ·tile1x2TAVX512(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -10886,8 +13123,8 @@ single:
 	VBROADCASTSS (DX), Z4
 	VFMADD231PS  Z4, Z2, Z0
 	VFMADD231PS  Z4, Z3, Z1
-	ADDQ         CX, AX
 	ADDQ         BX, DX
+	ADDQ         CX, AX
 	DECQ         SI
 	JNE          single
 
@@ -10901,11 +13138,27 @@ store:
 	VMOVUPS Z0, (AX)
 	VMOVUPS Z1, K1, 64(AX)
 	VZEROUPPER
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     restored
+	LDMXCSR (SP)
+
+restored:
 	RET
 
-// func tile1x2PairsAVX512(k int, a *float32, lda int, b *uint32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint32, ld int, run int, runs int)
-// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile1x2PairsAVX512(SB), NOSPLIT, $0-112
+// func tile1x2PairsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+, SSE
+TEXT ·tile1x2PairsAVX512(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -10919,18 +13172,14 @@ TEXT ·tile1x2PairsAVX512(SB), NOSPLIT, $0-112
 	JMP    begin
 
 fromC:
-	MOVQ       tail+56(FP), BX
-	MOVL       $-1, SI
-	BZHIL      BX, SI, SI
-	KMOVW      SI, K1
-	SHRL       $0x10, SI
-	KMOVW      SI, K2
-	MOVQ       c+40(FP), BX
-	MOVQ       ldc+48(FP), SI
-	VMOVUPS.Z  (BX), K1, Z1
-	VMOVUPS.Z  64(BX), K2, Z3
-	VSHUFF32X4 $0x44, Z3, Z1, Z0
-	VSHUFF32X4 $0xee, Z3, Z1, Z1
+	MOVQ      tail+56(FP), BX
+	MOVL      $-1, SI
+	BZHIL     BX, SI, SI
+	KMOVW     SI, K1
+	MOVQ      c+40(FP), BX
+	MOVQ      ldc+48(FP), SI
+	VMOVUPS   (BX), Z0
+	VMOVUPS.Z 64(BX), K1, Z1
 
 begin:
 	VPTERNLOGD $0xff, Z2, Z2, Z2
@@ -10951,9 +13200,8 @@ phase:
 	SUBQ    R11, BX
 
 loop:
-	VMOVUPS      (AX), Z4
-	VPSLLD       $0x10, Z4, Z3
-	VPANDD       Z2, Z4, Z4
+	VPANDD       (AX), Z2, Z3
+	VPANDD       64(AX), Z2, Z4
 	VBROADCASTSS (DX), Z5
 	VFMADD231PS  Z5, Z3, Z0
 	VFMADD231PS  Z5, Z4, Z1
@@ -10962,16 +13210,13 @@ loop:
 	PREFETCHT1   128(R10)
 	PREFETCHT1   192(R10)
 	ADDQ         $0x00000100, R10
-	VMOVUPS      (AX)(CX*1), Z4
-	VPSLLD       $0x10, Z4, Z3
-	VPANDD       Z2, Z4, Z4
+	VPSLLD       $0x10, (AX), Z3
+	VPSLLD       $0x10, 64(AX), Z4
 	VBROADCASTSS 4(DX), Z5
 	VFMADD231PS  Z5, Z3, Z0
 	VFMADD231PS  Z5, Z4, Z1
-	LEAQ         (AX)(CX*2), AX
-	VMOVUPS      (AX), Z4
-	VPSLLD       $0x10, Z4, Z3
-	VPANDD       Z2, Z4, Z4
+	VPANDD       (AX)(CX*1), Z2, Z3
+	VPANDD       64(AX)(CX*1), Z2, Z4
 	VBROADCASTSS 8(DX), Z5
 	VFMADD231PS  Z5, Z3, Z0
 	VFMADD231PS  Z5, Z4, Z1
@@ -10980,9 +13225,8 @@ loop:
 	ADDQ         DI, SI
 	DECQ         R8
 	CMOVQEQ      R9, DI
-	VMOVUPS      (AX)(CX*1), Z4
-	VPSLLD       $0x10, Z4, Z3
-	VPANDD       Z2, Z4, Z4
+	VPSLLD       $0x10, (AX)(CX*1), Z3
+	VPSLLD       $0x10, 64(AX)(CX*1), Z4
 	VBROADCASTSS 12(DX), Z5
 	VFMADD231PS  Z5, Z3, Z0
 	VFMADD231PS  Z5, Z4, Z1
@@ -11010,36 +13254,321 @@ rest:
 	JE   store
 
 single:
-	VMOVUPS      (AX), Z4
-	VPSLLD       $0x10, Z4, Z3
-	VPANDD       Z2, Z4, Z4
+	VPANDD       (AX), Z2, Z3
+	VPANDD       64(AX), Z2, Z4
 	VBROADCASTSS (DX), Z5
 	VFMADD231PS  Z5, Z3, Z0
 	VFMADD231PS  Z5, Z4, Z1
-	ADDQ         CX, AX
 	ADDQ         $0x04, DX
+	DECQ         BX
+	JE           store
+	VPSLLD       $0x10, (AX), Z3
+	VPSLLD       $0x10, 64(AX), Z4
+	VBROADCASTSS (DX), Z5
+	VFMADD231PS  Z5, Z3, Z0
+	VFMADD231PS  Z5, Z4, Z1
+	ADDQ         $0x04, DX
+	ADDQ         CX, AX
 	DECQ         BX
 	JNE          single
 
 store:
-	MOVQ       tail+56(FP), AX
-	MOVL       $-1, CX
-	BZHIL      AX, CX, CX
-	KMOVW      CX, K1
-	SHRL       $0x10, CX
-	KMOVW      CX, K2
-	MOVQ       c+40(FP), AX
-	MOVQ       ldc+48(FP), CX
-	VSHUFF32X4 $0x44, Z1, Z0, Z2
-	VSHUFF32X4 $0xee, Z1, Z0, Z0
-	VMOVUPS    Z2, K1, (AX)
-	VMOVUPS    Z0, K2, 64(AX)
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, K1, 64(AX)
+	VZEROUPPER
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     restored
+	LDMXCSR (SP)
+
+restored:
+	RET
+
+// func tile1x2DotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile1x2DotsAVX512(SB), NOSPLIT, $8-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (BX)(BX*2), BX
+	MOVB   load+64(FP), BL
+	TESTB  BL, BL
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), BX
+	MOVL      $-1, SI
+	BZHIL     BX, SI, SI
+	KMOVW     SI, K1
+	MOVQ      c+40(FP), BX
+	MOVQ      ldc+48(FP), SI
+	VMOVUPS   (BX), Z0
+	VMOVUPS.Z 64(BX), K1, Z1
+
+begin:
+	MOVQ k+0(FP), BX
+	SHRQ $0x02, BX
+	JE   rest
+	MOVQ soonC+72(FP), SI
+	MOVQ ldc+48(FP), DI
+	MOVQ $0x00000001, R8
+	XORQ R9, R9
+	MOVQ soon+80(FP), R10
+
+phase:
+	MOVQ    run+96(FP), R11
+	CMPQ    BX, R11
+	CMOVQLT BX, R11
+	SUBQ    R11, BX
+
+loop:
+	VMOVUPS      (AX), Z2
+	VMOVUPS      64(AX), Z3
+	VBROADCASTSS (DX), Z4
+	// VDPBF16PS Z4, Z2, Z0
+	BYTE $0x62; BYTE $0xf2; BYTE $0x6e; BYTE $0x48; BYTE $0x52; BYTE $0xc4
+	// VDPBF16PS Z4, Z3, Z1
+	BYTE $0x62; BYTE $0xf2; BYTE $0x66; BYTE $0x48; BYTE $0x52; BYTE $0xcc
+	PREFETCHT1   (R10)
+	PREFETCHT1   64(R10)
+	PREFETCHT1   128(R10)
+	PREFETCHT1   192(R10)
+	PREFETCHT1   256(R10)
+	PREFETCHT1   320(R10)
+	PREFETCHT1   384(R10)
+	PREFETCHT1   448(R10)
+	ADDQ         $0x00000200, R10
+	VMOVUPS      (AX)(CX*1), Z2
+	VMOVUPS      64(AX)(CX*1), Z3
+	VBROADCASTSS 4(DX), Z4
+	// VDPBF16PS Z4, Z2, Z0
+	BYTE $0x62; BYTE $0xf2; BYTE $0x6e; BYTE $0x48; BYTE $0x52; BYTE $0xc4
+	// VDPBF16PS Z4, Z3, Z1
+	BYTE $0x62; BYTE $0xf2; BYTE $0x66; BYTE $0x48; BYTE $0x52; BYTE $0xcc
+	LEAQ         (AX)(CX*2), AX
+	VMOVUPS      (AX), Z2
+	VMOVUPS      64(AX), Z3
+	VBROADCASTSS 8(DX), Z4
+	// VDPBF16PS Z4, Z2, Z0
+	BYTE $0x62; BYTE $0xf2; BYTE $0x6e; BYTE $0x48; BYTE $0x52; BYTE $0xc4
+	// VDPBF16PS Z4, Z3, Z1
+	BYTE $0x62; BYTE $0xf2; BYTE $0x66; BYTE $0x48; BYTE $0x52; BYTE $0xcc
+	PREFETCHT0   (SI)
+	PREFETCHT0   64(SI)
+	ADDQ         DI, SI
+	DECQ         R8
+	CMOVQEQ      R9, DI
+	VMOVUPS      (AX)(CX*1), Z2
+	VMOVUPS      64(AX)(CX*1), Z3
+	VBROADCASTSS 12(DX), Z4
+	// VDPBF16PS Z4, Z2, Z0
+	BYTE $0x62; BYTE $0xf2; BYTE $0x6e; BYTE $0x48; BYTE $0x52; BYTE $0xc4
+	// VDPBF16PS Z4, Z3, Z1
+	BYTE $0x62; BYTE $0xf2; BYTE $0x66; BYTE $0x48; BYTE $0x52; BYTE $0xcc
+	LEAQ         (AX)(CX*2), AX
+	ADDQ         $0x10, DX
+	DECQ         R11
+	JNE          loop
+	TESTQ        BX, BX
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R10
+	ADDQ         ld+88(FP), R10
+	MOVQ         R10, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R10
+	MOVQ BX, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), BX
+	ANDQ $0x00000003, BX
+	JE   store
+
+single:
+	VMOVUPS      (AX), Z2
+	VMOVUPS      64(AX), Z3
+	VBROADCASTSS (DX), Z4
+	// VDPBF16PS Z4, Z2, Z0
+	BYTE $0x62; BYTE $0xf2; BYTE $0x6e; BYTE $0x48; BYTE $0x52; BYTE $0xc4
+	// VDPBF16PS Z4, Z3, Z1
+	BYTE $0x62; BYTE $0xf2; BYTE $0x66; BYTE $0x48; BYTE $0x52; BYTE $0xcc
+	ADDQ         $0x04, DX
+	ADDQ         CX, AX
+	DECQ         BX
+	JNE          single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, K1, 64(AX)
 	VZEROUPPER
 	RET
 
-// func tile2x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// func tile1x2TDotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile2x1AVX512(SB), NOSPLIT, $0-112
+TEXT ·tile1x2TDotsAVX512(SB), NOSPLIT, $8-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), SI
+	MOVL      $-1, DI
+	BZHIL     SI, DI, DI
+	KMOVW     DI, K1
+	MOVQ      c+40(FP), SI
+	MOVQ      ldc+48(FP), DI
+	VMOVUPS   (SI), Z0
+	VMOVUPS.Z 64(SI), K1, Z1
+
+begin:
+	MOVQ k+0(FP), SI
+	SHRQ $0x02, SI
+	JE   rest
+	MOVQ soonC+72(FP), DI
+	MOVQ ldc+48(FP), R8
+	MOVQ $0x00000001, R9
+	XORQ R10, R10
+	MOVQ soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
+
+loop:
+	VMOVUPS      (AX), Z2
+	VMOVUPS      64(AX), Z3
+	VBROADCASTSS (DX), Z4
+	// VDPBF16PS Z4, Z2, Z0
+	BYTE $0x62; BYTE $0xf2; BYTE $0x6e; BYTE $0x48; BYTE $0x52; BYTE $0xc4
+	// VDPBF16PS Z4, Z3, Z1
+	BYTE $0x62; BYTE $0xf2; BYTE $0x66; BYTE $0x48; BYTE $0x52; BYTE $0xcc
+	PREFETCHT1   (R11)
+	PREFETCHT1   64(R11)
+	PREFETCHT1   128(R11)
+	PREFETCHT1   192(R11)
+	PREFETCHT1   256(R11)
+	PREFETCHT1   320(R11)
+	PREFETCHT1   384(R11)
+	PREFETCHT1   448(R11)
+	ADDQ         $0x00000200, R11
+	VMOVUPS      (AX)(CX*1), Z2
+	VMOVUPS      64(AX)(CX*1), Z3
+	VBROADCASTSS (DX)(BX*1), Z4
+	// VDPBF16PS Z4, Z2, Z0
+	BYTE $0x62; BYTE $0xf2; BYTE $0x6e; BYTE $0x48; BYTE $0x52; BYTE $0xc4
+	// VDPBF16PS Z4, Z3, Z1
+	BYTE $0x62; BYTE $0xf2; BYTE $0x66; BYTE $0x48; BYTE $0x52; BYTE $0xcc
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	VMOVUPS      (AX), Z2
+	VMOVUPS      64(AX), Z3
+	VBROADCASTSS (DX), Z4
+	// VDPBF16PS Z4, Z2, Z0
+	BYTE $0x62; BYTE $0xf2; BYTE $0x6e; BYTE $0x48; BYTE $0x52; BYTE $0xc4
+	// VDPBF16PS Z4, Z3, Z1
+	BYTE $0x62; BYTE $0xf2; BYTE $0x66; BYTE $0x48; BYTE $0x52; BYTE $0xcc
+	PREFETCHT0   (DI)
+	PREFETCHT0   64(DI)
+	ADDQ         R8, DI
+	DECQ         R9
+	CMOVQEQ      R10, R8
+	VMOVUPS      (AX)(CX*1), Z2
+	VMOVUPS      64(AX)(CX*1), Z3
+	VBROADCASTSS (DX)(BX*1), Z4
+	// VDPBF16PS Z4, Z2, Z0
+	BYTE $0x62; BYTE $0xf2; BYTE $0x6e; BYTE $0x48; BYTE $0x52; BYTE $0xc4
+	// VDPBF16PS Z4, Z3, Z1
+	BYTE $0x62; BYTE $0xf2; BYTE $0x66; BYTE $0x48; BYTE $0x52; BYTE $0xcc
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	DECQ         R12
+	JNE          loop
+	TESTQ        SI, SI
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R11
+	ADDQ         ld+88(FP), R11
+	MOVQ         R11, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VMOVUPS      (AX), Z2
+	VMOVUPS      64(AX), Z3
+	VBROADCASTSS (DX), Z4
+	// VDPBF16PS Z4, Z2, Z0
+	BYTE $0x62; BYTE $0xf2; BYTE $0x6e; BYTE $0x48; BYTE $0x52; BYTE $0xc4
+	// VDPBF16PS Z4, Z3, Z1
+	BYTE $0x62; BYTE $0xf2; BYTE $0x66; BYTE $0x48; BYTE $0x52; BYTE $0xcc
+	ADDQ         BX, DX
+	ADDQ         CX, AX
+	DECQ         SI
+	JNE          single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, K1, 64(AX)
+	VZEROUPPER
+	RET
+
+// func tile2x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+, SSE
+TEXT ·tile2x1AVX512(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -11129,8 +13658,8 @@ single:
 	VMOVUPS          (AX), Z2
 	VFMADD231PS.BCST (DX), Z2, Z0
 	VFMADD231PS.BCST (DX)(BX*1), Z2, Z1
-	ADDQ             CX, AX
 	ADDQ             $0x04, DX
+	ADDQ             CX, AX
 	DECQ             SI
 	JNE              single
 
@@ -11145,11 +13674,27 @@ store:
 	ADDQ    CX, AX
 	VMOVUPS Z1, K1, (AX)
 	VZEROUPPER
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     restored
+	LDMXCSR (SP)
+
+restored:
 	RET
 
-// func tile2x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile2x1TAVX512(SB), NOSPLIT, $0-112
+// func tile2x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+, SSE
+TEXT ·tile2x1TAVX512(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -11239,8 +13784,8 @@ single:
 	VMOVUPS          (AX), Z2
 	VFMADD231PS.BCST (DX), Z2, Z0
 	VFMADD231PS.BCST 4(DX), Z2, Z1
-	ADDQ             CX, AX
 	ADDQ             BX, DX
+	ADDQ             CX, AX
 	DECQ             SI
 	JNE              single
 
@@ -11255,11 +13800,418 @@ store:
 	ADDQ    CX, AX
 	VMOVUPS Z1, K1, (AX)
 	VZEROUPPER
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     restored
+	LDMXCSR (SP)
+
+restored:
 	RET
 
-// func tile2x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// func tile2x1PairsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+, SSE
+TEXT ·tile2x1PairsAVX512(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (BX)(BX*2), SI
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), SI
+	MOVL      $-1, DI
+	BZHIL     SI, DI, DI
+	KMOVW     DI, K1
+	MOVQ      c+40(FP), SI
+	MOVQ      ldc+48(FP), DI
+	VMOVUPS.Z (SI), K1, Z0
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z1
+
+begin:
+	VPTERNLOGD $0xff, Z2, Z2, Z2
+	VPSLLD     $0x10, Z2, Z2
+	MOVQ       k+0(FP), SI
+	SHRQ       $0x02, SI
+	JE         rest
+	MOVQ       soonC+72(FP), DI
+	MOVQ       ldc+48(FP), R8
+	MOVQ       $0x00000002, R9
+	XORQ       R10, R10
+	MOVQ       soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
+
+loop:
+	VPANDD           (AX), Z2, Z3
+	VFMADD231PS.BCST (DX), Z3, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z3, Z1
+	PREFETCHT1       (R11)
+	PREFETCHT1       64(R11)
+	ADDQ             $0x00000080, R11
+	VPSLLD           $0x10, (AX), Z3
+	VFMADD231PS.BCST 4(DX), Z3, Z0
+	VFMADD231PS.BCST 4(DX)(BX*1), Z3, Z1
+	VPANDD           (AX)(CX*1), Z2, Z3
+	VFMADD231PS.BCST 8(DX), Z3, Z0
+	VFMADD231PS.BCST 8(DX)(BX*1), Z3, Z1
+	PREFETCHT0       (DI)
+	ADDQ             R8, DI
+	DECQ             R9
+	CMOVQEQ          R10, R8
+	VPSLLD           $0x10, (AX)(CX*1), Z3
+	VFMADD231PS.BCST 12(DX), Z3, Z0
+	VFMADD231PS.BCST 12(DX)(BX*1), Z3, Z1
+	LEAQ             (AX)(CX*2), AX
+	ADDQ             $0x10, DX
+	DECQ             R12
+	JNE              loop
+	TESTQ            SI, SI
+	JE               rest
+	DECQ             runs+104(FP)
+	JE               fetched
+	MOVQ             soon+80(FP), R11
+	ADDQ             ld+88(FP), R11
+	MOVQ             R11, soon+80(FP)
+	JMP              phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VPANDD           (AX), Z2, Z3
+	VFMADD231PS.BCST (DX), Z3, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z3, Z1
+	ADDQ             $0x04, DX
+	DECQ             SI
+	JE               store
+	VPSLLD           $0x10, (AX), Z3
+	VFMADD231PS.BCST (DX), Z3, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z3, Z1
+	ADDQ             $0x04, DX
+	ADDQ             CX, AX
+	DECQ             SI
+	JNE              single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z1, K1, (AX)
+	VZEROUPPER
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     restored
+	LDMXCSR (SP)
+
+restored:
+	RET
+
+// func tile2x1DotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile2x2AVX512(SB), NOSPLIT, $0-112
+TEXT ·tile2x1DotsAVX512(SB), NOSPLIT, $8-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (BX)(BX*2), SI
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), SI
+	MOVL      $-1, DI
+	BZHIL     SI, DI, DI
+	KMOVW     DI, K1
+	MOVQ      c+40(FP), SI
+	MOVQ      ldc+48(FP), DI
+	VMOVUPS.Z (SI), K1, Z0
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z1
+
+begin:
+	MOVQ k+0(FP), SI
+	SHRQ $0x02, SI
+	JE   rest
+	MOVQ soonC+72(FP), DI
+	MOVQ ldc+48(FP), R8
+	MOVQ $0x00000002, R9
+	XORQ R10, R10
+	MOVQ soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
+
+loop:
+	VMOVUPS      (AX), Z2
+	VBROADCASTSS (DX), Z3
+	// VDPBF16PS Z3, Z2, Z0
+	BYTE $0x62; BYTE $0xf2; BYTE $0x6e; BYTE $0x48; BYTE $0x52; BYTE $0xc3
+	VBROADCASTSS (DX)(BX*1), Z3
+	// VDPBF16PS Z3, Z2, Z1
+	BYTE $0x62; BYTE $0xf2; BYTE $0x6e; BYTE $0x48; BYTE $0x52; BYTE $0xcb
+	PREFETCHT1   (R11)
+	PREFETCHT1   64(R11)
+	PREFETCHT1   128(R11)
+	PREFETCHT1   192(R11)
+	ADDQ         $0x00000100, R11
+	VMOVUPS      (AX)(CX*1), Z2
+	VBROADCASTSS 4(DX), Z3
+	// VDPBF16PS Z3, Z2, Z0
+	BYTE $0x62; BYTE $0xf2; BYTE $0x6e; BYTE $0x48; BYTE $0x52; BYTE $0xc3
+	VBROADCASTSS 4(DX)(BX*1), Z3
+	// VDPBF16PS Z3, Z2, Z1
+	BYTE $0x62; BYTE $0xf2; BYTE $0x6e; BYTE $0x48; BYTE $0x52; BYTE $0xcb
+	LEAQ         (AX)(CX*2), AX
+	VMOVUPS      (AX), Z2
+	VBROADCASTSS 8(DX), Z3
+	// VDPBF16PS Z3, Z2, Z0
+	BYTE $0x62; BYTE $0xf2; BYTE $0x6e; BYTE $0x48; BYTE $0x52; BYTE $0xc3
+	VBROADCASTSS 8(DX)(BX*1), Z3
+	// VDPBF16PS Z3, Z2, Z1
+	BYTE $0x62; BYTE $0xf2; BYTE $0x6e; BYTE $0x48; BYTE $0x52; BYTE $0xcb
+	PREFETCHT0   (DI)
+	ADDQ         R8, DI
+	DECQ         R9
+	CMOVQEQ      R10, R8
+	VMOVUPS      (AX)(CX*1), Z2
+	VBROADCASTSS 12(DX), Z3
+	// VDPBF16PS Z3, Z2, Z0
+	BYTE $0x62; BYTE $0xf2; BYTE $0x6e; BYTE $0x48; BYTE $0x52; BYTE $0xc3
+	VBROADCASTSS 12(DX)(BX*1), Z3
+	// VDPBF16PS Z3, Z2, Z1
+	BYTE $0x62; BYTE $0xf2; BYTE $0x6e; BYTE $0x48; BYTE $0x52; BYTE $0xcb
+	LEAQ         (AX)(CX*2), AX
+	ADDQ         $0x10, DX
+	DECQ         R12
+	JNE          loop
+	TESTQ        SI, SI
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R11
+	ADDQ         ld+88(FP), R11
+	MOVQ         R11, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VMOVUPS      (AX), Z2
+	VBROADCASTSS (DX), Z3
+	// VDPBF16PS Z3, Z2, Z0
+	BYTE $0x62; BYTE $0xf2; BYTE $0x6e; BYTE $0x48; BYTE $0x52; BYTE $0xc3
+	VBROADCASTSS (DX)(BX*1), Z3
+	// VDPBF16PS Z3, Z2, Z1
+	BYTE $0x62; BYTE $0xf2; BYTE $0x6e; BYTE $0x48; BYTE $0x52; BYTE $0xcb
+	ADDQ         $0x04, DX
+	ADDQ         CX, AX
+	DECQ         SI
+	JNE          single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z1, K1, (AX)
+	VZEROUPPER
+	RET
+
+// func tile2x1TDotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile2x1TDotsAVX512(SB), NOSPLIT, $8-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), SI
+	MOVL      $-1, DI
+	BZHIL     SI, DI, DI
+	KMOVW     DI, K1
+	MOVQ      c+40(FP), SI
+	MOVQ      ldc+48(FP), DI
+	VMOVUPS.Z (SI), K1, Z0
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z1
+
+begin:
+	MOVQ k+0(FP), SI
+	SHRQ $0x02, SI
+	JE   rest
+	MOVQ soonC+72(FP), DI
+	MOVQ ldc+48(FP), R8
+	MOVQ $0x00000002, R9
+	XORQ R10, R10
+	MOVQ soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
+
+loop:
+	VMOVUPS      (AX), Z2
+	VBROADCASTSS (DX), Z3
+	// VDPBF16PS Z3, Z2, Z0
+	BYTE $0x62; BYTE $0xf2; BYTE $0x6e; BYTE $0x48; BYTE $0x52; BYTE $0xc3
+	VBROADCASTSS 4(DX), Z3
+	// VDPBF16PS Z3, Z2, Z1
+	BYTE $0x62; BYTE $0xf2; BYTE $0x6e; BYTE $0x48; BYTE $0x52; BYTE $0xcb
+	PREFETCHT1   (R11)
+	PREFETCHT1   64(R11)
+	PREFETCHT1   128(R11)
+	PREFETCHT1   192(R11)
+	ADDQ         $0x00000100, R11
+	VMOVUPS      (AX)(CX*1), Z2
+	VBROADCASTSS (DX)(BX*1), Z3
+	// VDPBF16PS Z3, Z2, Z0
+	BYTE $0x62; BYTE $0xf2; BYTE $0x6e; BYTE $0x48; BYTE $0x52; BYTE $0xc3
+	VBROADCASTSS 4(DX)(BX*1), Z3
+	// VDPBF16PS Z3, Z2, Z1
+	BYTE $0x62; BYTE $0xf2; BYTE $0x6e; BYTE $0x48; BYTE $0x52; BYTE $0xcb
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	VMOVUPS      (AX), Z2
+	VBROADCASTSS (DX), Z3
+	// VDPBF16PS Z3, Z2, Z0
+	BYTE $0x62; BYTE $0xf2; BYTE $0x6e; BYTE $0x48; BYTE $0x52; BYTE $0xc3
+	VBROADCASTSS 4(DX), Z3
+	// VDPBF16PS Z3, Z2, Z1
+	BYTE $0x62; BYTE $0xf2; BYTE $0x6e; BYTE $0x48; BYTE $0x52; BYTE $0xcb
+	PREFETCHT0   (DI)
+	ADDQ         R8, DI
+	DECQ         R9
+	CMOVQEQ      R10, R8
+	VMOVUPS      (AX)(CX*1), Z2
+	VBROADCASTSS (DX)(BX*1), Z3
+	// VDPBF16PS Z3, Z2, Z0
+	BYTE $0x62; BYTE $0xf2; BYTE $0x6e; BYTE $0x48; BYTE $0x52; BYTE $0xc3
+	VBROADCASTSS 4(DX)(BX*1), Z3
+	// VDPBF16PS Z3, Z2, Z1
+	BYTE $0x62; BYTE $0xf2; BYTE $0x6e; BYTE $0x48; BYTE $0x52; BYTE $0xcb
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	DECQ         R12
+	JNE          loop
+	TESTQ        SI, SI
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R11
+	ADDQ         ld+88(FP), R11
+	MOVQ         R11, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VMOVUPS      (AX), Z2
+	VBROADCASTSS (DX), Z3
+	// VDPBF16PS Z3, Z2, Z0
+	BYTE $0x62; BYTE $0xf2; BYTE $0x6e; BYTE $0x48; BYTE $0x52; BYTE $0xc3
+	VBROADCASTSS 4(DX), Z3
+	// VDPBF16PS Z3, Z2, Z1
+	BYTE $0x62; BYTE $0xf2; BYTE $0x6e; BYTE $0x48; BYTE $0x52; BYTE $0xcb
+	ADDQ         BX, DX
+	ADDQ         CX, AX
+	DECQ         SI
+	JNE          single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z1, K1, (AX)
+	VZEROUPPER
+	RET
+
+// func tile2x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+, SSE
+TEXT ·tile2x2AVX512(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -11383,8 +14335,8 @@ single:
 	VBROADCASTSS (DX)(BX*1), Z6
 	VFMADD231PS  Z6, Z4, Z2
 	VFMADD231PS  Z6, Z5, Z3
-	ADDQ         CX, AX
 	ADDQ         $0x04, DX
+	ADDQ         CX, AX
 	DECQ         SI
 	JNE          single
 
@@ -11401,11 +14353,27 @@ store:
 	VMOVUPS Z2, (AX)
 	VMOVUPS Z3, K1, 64(AX)
 	VZEROUPPER
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     restored
+	LDMXCSR (SP)
+
+restored:
 	RET
 
-// func tile2x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile2x2TAVX512(SB), NOSPLIT, $0-112
+// func tile2x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+, SSE
+TEXT ·tile2x2TAVX512(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -11529,8 +14497,8 @@ single:
 	VBROADCASTSS 4(DX), Z6
 	VFMADD231PS  Z6, Z4, Z2
 	VFMADD231PS  Z6, Z5, Z3
-	ADDQ         CX, AX
 	ADDQ         BX, DX
+	ADDQ         CX, AX
 	DECQ         SI
 	JNE          single
 
@@ -11547,11 +14515,27 @@ store:
 	VMOVUPS Z2, (AX)
 	VMOVUPS Z3, K1, 64(AX)
 	VZEROUPPER
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     restored
+	LDMXCSR (SP)
+
+restored:
 	RET
 
-// func tile2x2PairsAVX512(k int, a *float32, lda int, b *uint32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint32, ld int, run int, runs int)
-// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile2x2PairsAVX512(SB), NOSPLIT, $0-112
+// func tile2x2PairsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+, SSE
+TEXT ·tile2x2PairsAVX512(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -11567,23 +14551,17 @@ TEXT ·tile2x2PairsAVX512(SB), NOSPLIT, $0-112
 	JMP    begin
 
 fromC:
-	MOVQ       tail+56(FP), SI
-	MOVL       $-1, DI
-	BZHIL      SI, DI, DI
-	KMOVW      DI, K1
-	SHRL       $0x10, DI
-	KMOVW      DI, K2
-	MOVQ       c+40(FP), SI
-	MOVQ       ldc+48(FP), DI
-	VMOVUPS.Z  (SI), K1, Z1
-	VMOVUPS.Z  64(SI), K2, Z2
-	VSHUFF32X4 $0x44, Z2, Z1, Z0
-	VSHUFF32X4 $0xee, Z2, Z1, Z1
-	ADDQ       DI, SI
-	VMOVUPS.Z  (SI), K1, Z3
-	VMOVUPS.Z  64(SI), K2, Z5
-	VSHUFF32X4 $0x44, Z5, Z3, Z2
-	VSHUFF32X4 $0xee, Z5, Z3, Z3
+	MOVQ      tail+56(FP), SI
+	MOVL      $-1, DI
+	BZHIL     SI, DI, DI
+	KMOVW     DI, K1
+	MOVQ      c+40(FP), SI
+	MOVQ      ldc+48(FP), DI
+	VMOVUPS   (SI), Z0
+	VMOVUPS.Z 64(SI), K1, Z1
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z2
+	VMOVUPS.Z 64(SI), K1, Z3
 
 begin:
 	VPTERNLOGD $0xff, Z4, Z4, Z4
@@ -11604,9 +14582,8 @@ phase:
 	SUBQ    R12, SI
 
 loop:
-	VMOVUPS      (AX), Z6
-	VPSLLD       $0x10, Z6, Z5
-	VPANDD       Z4, Z6, Z6
+	VPANDD       (AX), Z4, Z5
+	VPANDD       64(AX), Z4, Z6
 	VBROADCASTSS (DX), Z7
 	VFMADD231PS  Z7, Z5, Z0
 	VFMADD231PS  Z7, Z6, Z1
@@ -11618,19 +14595,16 @@ loop:
 	PREFETCHT1   128(R11)
 	PREFETCHT1   192(R11)
 	ADDQ         $0x00000100, R11
-	VMOVUPS      (AX)(CX*1), Z6
-	VPSLLD       $0x10, Z6, Z5
-	VPANDD       Z4, Z6, Z6
+	VPSLLD       $0x10, (AX), Z5
+	VPSLLD       $0x10, 64(AX), Z6
 	VBROADCASTSS 4(DX), Z7
 	VFMADD231PS  Z7, Z5, Z0
 	VFMADD231PS  Z7, Z6, Z1
 	VBROADCASTSS 4(DX)(BX*1), Z7
 	VFMADD231PS  Z7, Z5, Z2
 	VFMADD231PS  Z7, Z6, Z3
-	LEAQ         (AX)(CX*2), AX
-	VMOVUPS      (AX), Z6
-	VPSLLD       $0x10, Z6, Z5
-	VPANDD       Z4, Z6, Z6
+	VPANDD       (AX)(CX*1), Z4, Z5
+	VPANDD       64(AX)(CX*1), Z4, Z6
 	VBROADCASTSS 8(DX), Z7
 	VFMADD231PS  Z7, Z5, Z0
 	VFMADD231PS  Z7, Z6, Z1
@@ -11642,9 +14616,8 @@ loop:
 	ADDQ         R8, DI
 	DECQ         R9
 	CMOVQEQ      R10, R8
-	VMOVUPS      (AX)(CX*1), Z6
-	VPSLLD       $0x10, Z6, Z5
-	VPANDD       Z4, Z6, Z6
+	VPSLLD       $0x10, (AX)(CX*1), Z5
+	VPSLLD       $0x10, 64(AX)(CX*1), Z6
 	VBROADCASTSS 12(DX), Z7
 	VFMADD231PS  Z7, Z5, Z0
 	VFMADD231PS  Z7, Z6, Z1
@@ -11675,44 +14648,396 @@ rest:
 	JE   store
 
 single:
-	VMOVUPS      (AX), Z6
-	VPSLLD       $0x10, Z6, Z5
-	VPANDD       Z4, Z6, Z6
+	VPANDD       (AX), Z4, Z5
+	VPANDD       64(AX), Z4, Z6
 	VBROADCASTSS (DX), Z7
 	VFMADD231PS  Z7, Z5, Z0
 	VFMADD231PS  Z7, Z6, Z1
 	VBROADCASTSS (DX)(BX*1), Z7
 	VFMADD231PS  Z7, Z5, Z2
 	VFMADD231PS  Z7, Z6, Z3
-	ADDQ         CX, AX
 	ADDQ         $0x04, DX
+	DECQ         SI
+	JE           store
+	VPSLLD       $0x10, (AX), Z5
+	VPSLLD       $0x10, 64(AX), Z6
+	VBROADCASTSS (DX), Z7
+	VFMADD231PS  Z7, Z5, Z0
+	VFMADD231PS  Z7, Z6, Z1
+	VBROADCASTSS (DX)(BX*1), Z7
+	VFMADD231PS  Z7, Z5, Z2
+	VFMADD231PS  Z7, Z6, Z3
+	ADDQ         $0x04, DX
+	ADDQ         CX, AX
 	DECQ         SI
 	JNE          single
 
 store:
-	MOVQ       tail+56(FP), AX
-	MOVL       $-1, CX
-	BZHIL      AX, CX, CX
-	KMOVW      CX, K1
-	SHRL       $0x10, CX
-	KMOVW      CX, K2
-	MOVQ       c+40(FP), AX
-	MOVQ       ldc+48(FP), CX
-	VSHUFF32X4 $0x44, Z1, Z0, Z4
-	VSHUFF32X4 $0xee, Z1, Z0, Z0
-	VMOVUPS    Z4, K1, (AX)
-	VMOVUPS    Z0, K2, 64(AX)
-	ADDQ       CX, AX
-	VSHUFF32X4 $0x44, Z3, Z2, Z0
-	VSHUFF32X4 $0xee, Z3, Z2, Z1
-	VMOVUPS    Z0, K1, (AX)
-	VMOVUPS    Z1, K2, 64(AX)
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, K1, 64(AX)
+	VZEROUPPER
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     restored
+	LDMXCSR (SP)
+
+restored:
+	RET
+
+// func tile2x2DotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile2x2DotsAVX512(SB), NOSPLIT, $8-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (BX)(BX*2), SI
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), SI
+	MOVL      $-1, DI
+	BZHIL     SI, DI, DI
+	KMOVW     DI, K1
+	MOVQ      c+40(FP), SI
+	MOVQ      ldc+48(FP), DI
+	VMOVUPS   (SI), Z0
+	VMOVUPS.Z 64(SI), K1, Z1
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z2
+	VMOVUPS.Z 64(SI), K1, Z3
+
+begin:
+	MOVQ k+0(FP), SI
+	SHRQ $0x02, SI
+	JE   rest
+	MOVQ soonC+72(FP), DI
+	MOVQ ldc+48(FP), R8
+	MOVQ $0x00000002, R9
+	XORQ R10, R10
+	MOVQ soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
+
+loop:
+	VMOVUPS      (AX), Z4
+	VMOVUPS      64(AX), Z5
+	VBROADCASTSS (DX), Z6
+	// VDPBF16PS Z6, Z4, Z0
+	BYTE $0x62; BYTE $0xf2; BYTE $0x5e; BYTE $0x48; BYTE $0x52; BYTE $0xc6
+	// VDPBF16PS Z6, Z5, Z1
+	BYTE $0x62; BYTE $0xf2; BYTE $0x56; BYTE $0x48; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS (DX)(BX*1), Z6
+	// VDPBF16PS Z6, Z4, Z2
+	BYTE $0x62; BYTE $0xf2; BYTE $0x5e; BYTE $0x48; BYTE $0x52; BYTE $0xd6
+	// VDPBF16PS Z6, Z5, Z3
+	BYTE $0x62; BYTE $0xf2; BYTE $0x56; BYTE $0x48; BYTE $0x52; BYTE $0xde
+	PREFETCHT1   (R11)
+	PREFETCHT1   64(R11)
+	PREFETCHT1   128(R11)
+	PREFETCHT1   192(R11)
+	PREFETCHT1   256(R11)
+	PREFETCHT1   320(R11)
+	PREFETCHT1   384(R11)
+	PREFETCHT1   448(R11)
+	ADDQ         $0x00000200, R11
+	VMOVUPS      (AX)(CX*1), Z4
+	VMOVUPS      64(AX)(CX*1), Z5
+	VBROADCASTSS 4(DX), Z6
+	// VDPBF16PS Z6, Z4, Z0
+	BYTE $0x62; BYTE $0xf2; BYTE $0x5e; BYTE $0x48; BYTE $0x52; BYTE $0xc6
+	// VDPBF16PS Z6, Z5, Z1
+	BYTE $0x62; BYTE $0xf2; BYTE $0x56; BYTE $0x48; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS 4(DX)(BX*1), Z6
+	// VDPBF16PS Z6, Z4, Z2
+	BYTE $0x62; BYTE $0xf2; BYTE $0x5e; BYTE $0x48; BYTE $0x52; BYTE $0xd6
+	// VDPBF16PS Z6, Z5, Z3
+	BYTE $0x62; BYTE $0xf2; BYTE $0x56; BYTE $0x48; BYTE $0x52; BYTE $0xde
+	LEAQ         (AX)(CX*2), AX
+	VMOVUPS      (AX), Z4
+	VMOVUPS      64(AX), Z5
+	VBROADCASTSS 8(DX), Z6
+	// VDPBF16PS Z6, Z4, Z0
+	BYTE $0x62; BYTE $0xf2; BYTE $0x5e; BYTE $0x48; BYTE $0x52; BYTE $0xc6
+	// VDPBF16PS Z6, Z5, Z1
+	BYTE $0x62; BYTE $0xf2; BYTE $0x56; BYTE $0x48; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS 8(DX)(BX*1), Z6
+	// VDPBF16PS Z6, Z4, Z2
+	BYTE $0x62; BYTE $0xf2; BYTE $0x5e; BYTE $0x48; BYTE $0x52; BYTE $0xd6
+	// VDPBF16PS Z6, Z5, Z3
+	BYTE $0x62; BYTE $0xf2; BYTE $0x56; BYTE $0x48; BYTE $0x52; BYTE $0xde
+	PREFETCHT0   (DI)
+	PREFETCHT0   64(DI)
+	ADDQ         R8, DI
+	DECQ         R9
+	CMOVQEQ      R10, R8
+	VMOVUPS      (AX)(CX*1), Z4
+	VMOVUPS      64(AX)(CX*1), Z5
+	VBROADCASTSS 12(DX), Z6
+	// VDPBF16PS Z6, Z4, Z0
+	BYTE $0x62; BYTE $0xf2; BYTE $0x5e; BYTE $0x48; BYTE $0x52; BYTE $0xc6
+	// VDPBF16PS Z6, Z5, Z1
+	BYTE $0x62; BYTE $0xf2; BYTE $0x56; BYTE $0x48; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS 12(DX)(BX*1), Z6
+	// VDPBF16PS Z6, Z4, Z2
+	BYTE $0x62; BYTE $0xf2; BYTE $0x5e; BYTE $0x48; BYTE $0x52; BYTE $0xd6
+	// VDPBF16PS Z6, Z5, Z3
+	BYTE $0x62; BYTE $0xf2; BYTE $0x56; BYTE $0x48; BYTE $0x52; BYTE $0xde
+	LEAQ         (AX)(CX*2), AX
+	ADDQ         $0x10, DX
+	DECQ         R12
+	JNE          loop
+	TESTQ        SI, SI
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R11
+	ADDQ         ld+88(FP), R11
+	MOVQ         R11, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VMOVUPS      (AX), Z4
+	VMOVUPS      64(AX), Z5
+	VBROADCASTSS (DX), Z6
+	// VDPBF16PS Z6, Z4, Z0
+	BYTE $0x62; BYTE $0xf2; BYTE $0x5e; BYTE $0x48; BYTE $0x52; BYTE $0xc6
+	// VDPBF16PS Z6, Z5, Z1
+	BYTE $0x62; BYTE $0xf2; BYTE $0x56; BYTE $0x48; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS (DX)(BX*1), Z6
+	// VDPBF16PS Z6, Z4, Z2
+	BYTE $0x62; BYTE $0xf2; BYTE $0x5e; BYTE $0x48; BYTE $0x52; BYTE $0xd6
+	// VDPBF16PS Z6, Z5, Z3
+	BYTE $0x62; BYTE $0xf2; BYTE $0x56; BYTE $0x48; BYTE $0x52; BYTE $0xde
+	ADDQ         $0x04, DX
+	ADDQ         CX, AX
+	DECQ         SI
+	JNE          single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, K1, 64(AX)
 	VZEROUPPER
 	RET
 
-// func tile3x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// func tile2x2TDotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile3x1AVX512(SB), NOSPLIT, $0-112
+TEXT ·tile2x2TDotsAVX512(SB), NOSPLIT, $8-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), SI
+	MOVL      $-1, DI
+	BZHIL     SI, DI, DI
+	KMOVW     DI, K1
+	MOVQ      c+40(FP), SI
+	MOVQ      ldc+48(FP), DI
+	VMOVUPS   (SI), Z0
+	VMOVUPS.Z 64(SI), K1, Z1
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z2
+	VMOVUPS.Z 64(SI), K1, Z3
+
+begin:
+	MOVQ k+0(FP), SI
+	SHRQ $0x02, SI
+	JE   rest
+	MOVQ soonC+72(FP), DI
+	MOVQ ldc+48(FP), R8
+	MOVQ $0x00000002, R9
+	XORQ R10, R10
+	MOVQ soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
+
+loop:
+	VMOVUPS      (AX), Z4
+	VMOVUPS      64(AX), Z5
+	VBROADCASTSS (DX), Z6
+	// VDPBF16PS Z6, Z4, Z0
+	BYTE $0x62; BYTE $0xf2; BYTE $0x5e; BYTE $0x48; BYTE $0x52; BYTE $0xc6
+	// VDPBF16PS Z6, Z5, Z1
+	BYTE $0x62; BYTE $0xf2; BYTE $0x56; BYTE $0x48; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS 4(DX), Z6
+	// VDPBF16PS Z6, Z4, Z2
+	BYTE $0x62; BYTE $0xf2; BYTE $0x5e; BYTE $0x48; BYTE $0x52; BYTE $0xd6
+	// VDPBF16PS Z6, Z5, Z3
+	BYTE $0x62; BYTE $0xf2; BYTE $0x56; BYTE $0x48; BYTE $0x52; BYTE $0xde
+	PREFETCHT1   (R11)
+	PREFETCHT1   64(R11)
+	PREFETCHT1   128(R11)
+	PREFETCHT1   192(R11)
+	PREFETCHT1   256(R11)
+	PREFETCHT1   320(R11)
+	PREFETCHT1   384(R11)
+	PREFETCHT1   448(R11)
+	ADDQ         $0x00000200, R11
+	VMOVUPS      (AX)(CX*1), Z4
+	VMOVUPS      64(AX)(CX*1), Z5
+	VBROADCASTSS (DX)(BX*1), Z6
+	// VDPBF16PS Z6, Z4, Z0
+	BYTE $0x62; BYTE $0xf2; BYTE $0x5e; BYTE $0x48; BYTE $0x52; BYTE $0xc6
+	// VDPBF16PS Z6, Z5, Z1
+	BYTE $0x62; BYTE $0xf2; BYTE $0x56; BYTE $0x48; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS 4(DX)(BX*1), Z6
+	// VDPBF16PS Z6, Z4, Z2
+	BYTE $0x62; BYTE $0xf2; BYTE $0x5e; BYTE $0x48; BYTE $0x52; BYTE $0xd6
+	// VDPBF16PS Z6, Z5, Z3
+	BYTE $0x62; BYTE $0xf2; BYTE $0x56; BYTE $0x48; BYTE $0x52; BYTE $0xde
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	VMOVUPS      (AX), Z4
+	VMOVUPS      64(AX), Z5
+	VBROADCASTSS (DX), Z6
+	// VDPBF16PS Z6, Z4, Z0
+	BYTE $0x62; BYTE $0xf2; BYTE $0x5e; BYTE $0x48; BYTE $0x52; BYTE $0xc6
+	// VDPBF16PS Z6, Z5, Z1
+	BYTE $0x62; BYTE $0xf2; BYTE $0x56; BYTE $0x48; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS 4(DX), Z6
+	// VDPBF16PS Z6, Z4, Z2
+	BYTE $0x62; BYTE $0xf2; BYTE $0x5e; BYTE $0x48; BYTE $0x52; BYTE $0xd6
+	// VDPBF16PS Z6, Z5, Z3
+	BYTE $0x62; BYTE $0xf2; BYTE $0x56; BYTE $0x48; BYTE $0x52; BYTE $0xde
+	PREFETCHT0   (DI)
+	PREFETCHT0   64(DI)
+	ADDQ         R8, DI
+	DECQ         R9
+	CMOVQEQ      R10, R8
+	VMOVUPS      (AX)(CX*1), Z4
+	VMOVUPS      64(AX)(CX*1), Z5
+	VBROADCASTSS (DX)(BX*1), Z6
+	// VDPBF16PS Z6, Z4, Z0
+	BYTE $0x62; BYTE $0xf2; BYTE $0x5e; BYTE $0x48; BYTE $0x52; BYTE $0xc6
+	// VDPBF16PS Z6, Z5, Z1
+	BYTE $0x62; BYTE $0xf2; BYTE $0x56; BYTE $0x48; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS 4(DX)(BX*1), Z6
+	// VDPBF16PS Z6, Z4, Z2
+	BYTE $0x62; BYTE $0xf2; BYTE $0x5e; BYTE $0x48; BYTE $0x52; BYTE $0xd6
+	// VDPBF16PS Z6, Z5, Z3
+	BYTE $0x62; BYTE $0xf2; BYTE $0x56; BYTE $0x48; BYTE $0x52; BYTE $0xde
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	DECQ         R12
+	JNE          loop
+	TESTQ        SI, SI
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R11
+	ADDQ         ld+88(FP), R11
+	MOVQ         R11, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VMOVUPS      (AX), Z4
+	VMOVUPS      64(AX), Z5
+	VBROADCASTSS (DX), Z6
+	// VDPBF16PS Z6, Z4, Z0
+	BYTE $0x62; BYTE $0xf2; BYTE $0x5e; BYTE $0x48; BYTE $0x52; BYTE $0xc6
+	// VDPBF16PS Z6, Z5, Z1
+	BYTE $0x62; BYTE $0xf2; BYTE $0x56; BYTE $0x48; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS 4(DX), Z6
+	// VDPBF16PS Z6, Z4, Z2
+	BYTE $0x62; BYTE $0xf2; BYTE $0x5e; BYTE $0x48; BYTE $0x52; BYTE $0xd6
+	// VDPBF16PS Z6, Z5, Z3
+	BYTE $0x62; BYTE $0xf2; BYTE $0x56; BYTE $0x48; BYTE $0x52; BYTE $0xde
+	ADDQ         BX, DX
+	ADDQ         CX, AX
+	DECQ         SI
+	JNE          single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, K1, 64(AX)
+	VZEROUPPER
+	RET
+
+// func tile3x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+, SSE
+TEXT ·tile3x1AVX512(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -11810,8 +15135,8 @@ single:
 	VFMADD231PS.BCST (DX), Z3, Z0
 	VFMADD231PS.BCST (DX)(BX*1), Z3, Z1
 	VFMADD231PS.BCST (DX)(BX*2), Z3, Z2
-	ADDQ             CX, AX
 	ADDQ             $0x04, DX
+	ADDQ             CX, AX
 	DECQ             SI
 	JNE              single
 
@@ -11828,11 +15153,27 @@ store:
 	ADDQ    CX, AX
 	VMOVUPS Z2, K1, (AX)
 	VZEROUPPER
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     restored
+	LDMXCSR (SP)
+
+restored:
 	RET
 
-// func tile3x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile3x1TAVX512(SB), NOSPLIT, $0-112
+// func tile3x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+, SSE
+TEXT ·tile3x1TAVX512(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -11930,8 +15271,8 @@ single:
 	VFMADD231PS.BCST (DX), Z3, Z0
 	VFMADD231PS.BCST 4(DX), Z3, Z1
 	VFMADD231PS.BCST 8(DX), Z3, Z2
-	ADDQ             CX, AX
 	ADDQ             BX, DX
+	ADDQ             CX, AX
 	DECQ             SI
 	JNE              single
 
@@ -11948,11 +15289,469 @@ store:
 	ADDQ    CX, AX
 	VMOVUPS Z2, K1, (AX)
 	VZEROUPPER
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     restored
+	LDMXCSR (SP)
+
+restored:
 	RET
 
-// func tile3x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// func tile3x1PairsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+, SSE
+TEXT ·tile3x1PairsAVX512(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (BX)(BX*2), SI
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), SI
+	MOVL      $-1, DI
+	BZHIL     SI, DI, DI
+	KMOVW     DI, K1
+	MOVQ      c+40(FP), SI
+	MOVQ      ldc+48(FP), DI
+	VMOVUPS.Z (SI), K1, Z0
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z1
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z2
+
+begin:
+	VPTERNLOGD $0xff, Z3, Z3, Z3
+	VPSLLD     $0x10, Z3, Z3
+	MOVQ       k+0(FP), SI
+	SHRQ       $0x02, SI
+	JE         rest
+	MOVQ       soonC+72(FP), DI
+	MOVQ       ldc+48(FP), R8
+	MOVQ       $0x00000003, R9
+	XORQ       R10, R10
+	MOVQ       soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
+
+loop:
+	VPANDD           (AX), Z3, Z4
+	VFMADD231PS.BCST (DX), Z4, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z4, Z1
+	VFMADD231PS.BCST (DX)(BX*2), Z4, Z2
+	PREFETCHT1       (R11)
+	PREFETCHT1       64(R11)
+	ADDQ             $0x00000080, R11
+	VPSLLD           $0x10, (AX), Z4
+	VFMADD231PS.BCST 4(DX), Z4, Z0
+	VFMADD231PS.BCST 4(DX)(BX*1), Z4, Z1
+	VFMADD231PS.BCST 4(DX)(BX*2), Z4, Z2
+	VPANDD           (AX)(CX*1), Z3, Z4
+	VFMADD231PS.BCST 8(DX), Z4, Z0
+	VFMADD231PS.BCST 8(DX)(BX*1), Z4, Z1
+	VFMADD231PS.BCST 8(DX)(BX*2), Z4, Z2
+	PREFETCHT0       (DI)
+	ADDQ             R8, DI
+	DECQ             R9
+	CMOVQEQ          R10, R8
+	VPSLLD           $0x10, (AX)(CX*1), Z4
+	VFMADD231PS.BCST 12(DX), Z4, Z0
+	VFMADD231PS.BCST 12(DX)(BX*1), Z4, Z1
+	VFMADD231PS.BCST 12(DX)(BX*2), Z4, Z2
+	LEAQ             (AX)(CX*2), AX
+	ADDQ             $0x10, DX
+	DECQ             R12
+	JNE              loop
+	TESTQ            SI, SI
+	JE               rest
+	DECQ             runs+104(FP)
+	JE               fetched
+	MOVQ             soon+80(FP), R11
+	ADDQ             ld+88(FP), R11
+	MOVQ             R11, soon+80(FP)
+	JMP              phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VPANDD           (AX), Z3, Z4
+	VFMADD231PS.BCST (DX), Z4, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z4, Z1
+	VFMADD231PS.BCST (DX)(BX*2), Z4, Z2
+	ADDQ             $0x04, DX
+	DECQ             SI
+	JE               store
+	VPSLLD           $0x10, (AX), Z4
+	VFMADD231PS.BCST (DX), Z4, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z4, Z1
+	VFMADD231PS.BCST (DX)(BX*2), Z4, Z2
+	ADDQ             $0x04, DX
+	ADDQ             CX, AX
+	DECQ             SI
+	JNE              single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z1, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, K1, (AX)
+	VZEROUPPER
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     restored
+	LDMXCSR (SP)
+
+restored:
+	RET
+
+// func tile3x1DotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile3x2AVX512(SB), NOSPLIT, $0-112
+TEXT ·tile3x1DotsAVX512(SB), NOSPLIT, $8-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (BX)(BX*2), SI
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), SI
+	MOVL      $-1, DI
+	BZHIL     SI, DI, DI
+	KMOVW     DI, K1
+	MOVQ      c+40(FP), SI
+	MOVQ      ldc+48(FP), DI
+	VMOVUPS.Z (SI), K1, Z0
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z1
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z2
+
+begin:
+	MOVQ k+0(FP), SI
+	SHRQ $0x02, SI
+	JE   rest
+	MOVQ soonC+72(FP), DI
+	MOVQ ldc+48(FP), R8
+	MOVQ $0x00000003, R9
+	XORQ R10, R10
+	MOVQ soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
+
+loop:
+	VMOVUPS      (AX), Z3
+	VBROADCASTSS (DX), Z4
+	// VDPBF16PS Z4, Z3, Z0
+	BYTE $0x62; BYTE $0xf2; BYTE $0x66; BYTE $0x48; BYTE $0x52; BYTE $0xc4
+	VBROADCASTSS (DX)(BX*1), Z4
+	// VDPBF16PS Z4, Z3, Z1
+	BYTE $0x62; BYTE $0xf2; BYTE $0x66; BYTE $0x48; BYTE $0x52; BYTE $0xcc
+	VBROADCASTSS (DX)(BX*2), Z4
+	// VDPBF16PS Z4, Z3, Z2
+	BYTE $0x62; BYTE $0xf2; BYTE $0x66; BYTE $0x48; BYTE $0x52; BYTE $0xd4
+	PREFETCHT1   (R11)
+	PREFETCHT1   64(R11)
+	PREFETCHT1   128(R11)
+	PREFETCHT1   192(R11)
+	ADDQ         $0x00000100, R11
+	VMOVUPS      (AX)(CX*1), Z3
+	VBROADCASTSS 4(DX), Z4
+	// VDPBF16PS Z4, Z3, Z0
+	BYTE $0x62; BYTE $0xf2; BYTE $0x66; BYTE $0x48; BYTE $0x52; BYTE $0xc4
+	VBROADCASTSS 4(DX)(BX*1), Z4
+	// VDPBF16PS Z4, Z3, Z1
+	BYTE $0x62; BYTE $0xf2; BYTE $0x66; BYTE $0x48; BYTE $0x52; BYTE $0xcc
+	VBROADCASTSS 4(DX)(BX*2), Z4
+	// VDPBF16PS Z4, Z3, Z2
+	BYTE $0x62; BYTE $0xf2; BYTE $0x66; BYTE $0x48; BYTE $0x52; BYTE $0xd4
+	LEAQ         (AX)(CX*2), AX
+	VMOVUPS      (AX), Z3
+	VBROADCASTSS 8(DX), Z4
+	// VDPBF16PS Z4, Z3, Z0
+	BYTE $0x62; BYTE $0xf2; BYTE $0x66; BYTE $0x48; BYTE $0x52; BYTE $0xc4
+	VBROADCASTSS 8(DX)(BX*1), Z4
+	// VDPBF16PS Z4, Z3, Z1
+	BYTE $0x62; BYTE $0xf2; BYTE $0x66; BYTE $0x48; BYTE $0x52; BYTE $0xcc
+	VBROADCASTSS 8(DX)(BX*2), Z4
+	// VDPBF16PS Z4, Z3, Z2
+	BYTE $0x62; BYTE $0xf2; BYTE $0x66; BYTE $0x48; BYTE $0x52; BYTE $0xd4
+	PREFETCHT0   (DI)
+	ADDQ         R8, DI
+	DECQ         R9
+	CMOVQEQ      R10, R8
+	VMOVUPS      (AX)(CX*1), Z3
+	VBROADCASTSS 12(DX), Z4
+	// VDPBF16PS Z4, Z3, Z0
+	BYTE $0x62; BYTE $0xf2; BYTE $0x66; BYTE $0x48; BYTE $0x52; BYTE $0xc4
+	VBROADCASTSS 12(DX)(BX*1), Z4
+	// VDPBF16PS Z4, Z3, Z1
+	BYTE $0x62; BYTE $0xf2; BYTE $0x66; BYTE $0x48; BYTE $0x52; BYTE $0xcc
+	VBROADCASTSS 12(DX)(BX*2), Z4
+	// VDPBF16PS Z4, Z3, Z2
+	BYTE $0x62; BYTE $0xf2; BYTE $0x66; BYTE $0x48; BYTE $0x52; BYTE $0xd4
+	LEAQ         (AX)(CX*2), AX
+	ADDQ         $0x10, DX
+	DECQ         R12
+	JNE          loop
+	TESTQ        SI, SI
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R11
+	ADDQ         ld+88(FP), R11
+	MOVQ         R11, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VMOVUPS      (AX), Z3
+	VBROADCASTSS (DX), Z4
+	// VDPBF16PS Z4, Z3, Z0
+	BYTE $0x62; BYTE $0xf2; BYTE $0x66; BYTE $0x48; BYTE $0x52; BYTE $0xc4
+	VBROADCASTSS (DX)(BX*1), Z4
+	// VDPBF16PS Z4, Z3, Z1
+	BYTE $0x62; BYTE $0xf2; BYTE $0x66; BYTE $0x48; BYTE $0x52; BYTE $0xcc
+	VBROADCASTSS (DX)(BX*2), Z4
+	// VDPBF16PS Z4, Z3, Z2
+	BYTE $0x62; BYTE $0xf2; BYTE $0x66; BYTE $0x48; BYTE $0x52; BYTE $0xd4
+	ADDQ         $0x04, DX
+	ADDQ         CX, AX
+	DECQ         SI
+	JNE          single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z1, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, K1, (AX)
+	VZEROUPPER
+	RET
+
+// func tile3x1TDotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile3x1TDotsAVX512(SB), NOSPLIT, $8-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), SI
+	MOVL      $-1, DI
+	BZHIL     SI, DI, DI
+	KMOVW     DI, K1
+	MOVQ      c+40(FP), SI
+	MOVQ      ldc+48(FP), DI
+	VMOVUPS.Z (SI), K1, Z0
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z1
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z2
+
+begin:
+	MOVQ k+0(FP), SI
+	SHRQ $0x02, SI
+	JE   rest
+	MOVQ soonC+72(FP), DI
+	MOVQ ldc+48(FP), R8
+	MOVQ $0x00000003, R9
+	XORQ R10, R10
+	MOVQ soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
+
+loop:
+	VMOVUPS      (AX), Z3
+	VBROADCASTSS (DX), Z4
+	// VDPBF16PS Z4, Z3, Z0
+	BYTE $0x62; BYTE $0xf2; BYTE $0x66; BYTE $0x48; BYTE $0x52; BYTE $0xc4
+	VBROADCASTSS 4(DX), Z4
+	// VDPBF16PS Z4, Z3, Z1
+	BYTE $0x62; BYTE $0xf2; BYTE $0x66; BYTE $0x48; BYTE $0x52; BYTE $0xcc
+	VBROADCASTSS 8(DX), Z4
+	// VDPBF16PS Z4, Z3, Z2
+	BYTE $0x62; BYTE $0xf2; BYTE $0x66; BYTE $0x48; BYTE $0x52; BYTE $0xd4
+	PREFETCHT1   (R11)
+	PREFETCHT1   64(R11)
+	PREFETCHT1   128(R11)
+	PREFETCHT1   192(R11)
+	ADDQ         $0x00000100, R11
+	VMOVUPS      (AX)(CX*1), Z3
+	VBROADCASTSS (DX)(BX*1), Z4
+	// VDPBF16PS Z4, Z3, Z0
+	BYTE $0x62; BYTE $0xf2; BYTE $0x66; BYTE $0x48; BYTE $0x52; BYTE $0xc4
+	VBROADCASTSS 4(DX)(BX*1), Z4
+	// VDPBF16PS Z4, Z3, Z1
+	BYTE $0x62; BYTE $0xf2; BYTE $0x66; BYTE $0x48; BYTE $0x52; BYTE $0xcc
+	VBROADCASTSS 8(DX)(BX*1), Z4
+	// VDPBF16PS Z4, Z3, Z2
+	BYTE $0x62; BYTE $0xf2; BYTE $0x66; BYTE $0x48; BYTE $0x52; BYTE $0xd4
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	VMOVUPS      (AX), Z3
+	VBROADCASTSS (DX), Z4
+	// VDPBF16PS Z4, Z3, Z0
+	BYTE $0x62; BYTE $0xf2; BYTE $0x66; BYTE $0x48; BYTE $0x52; BYTE $0xc4
+	VBROADCASTSS 4(DX), Z4
+	// VDPBF16PS Z4, Z3, Z1
+	BYTE $0x62; BYTE $0xf2; BYTE $0x66; BYTE $0x48; BYTE $0x52; BYTE $0xcc
+	VBROADCASTSS 8(DX), Z4
+	// VDPBF16PS Z4, Z3, Z2
+	BYTE $0x62; BYTE $0xf2; BYTE $0x66; BYTE $0x48; BYTE $0x52; BYTE $0xd4
+	PREFETCHT0   (DI)
+	ADDQ         R8, DI
+	DECQ         R9
+	CMOVQEQ      R10, R8
+	VMOVUPS      (AX)(CX*1), Z3
+	VBROADCASTSS (DX)(BX*1), Z4
+	// VDPBF16PS Z4, Z3, Z0
+	BYTE $0x62; BYTE $0xf2; BYTE $0x66; BYTE $0x48; BYTE $0x52; BYTE $0xc4
+	VBROADCASTSS 4(DX)(BX*1), Z4
+	// VDPBF16PS Z4, Z3, Z1
+	BYTE $0x62; BYTE $0xf2; BYTE $0x66; BYTE $0x48; BYTE $0x52; BYTE $0xcc
+	VBROADCASTSS 8(DX)(BX*1), Z4
+	// VDPBF16PS Z4, Z3, Z2
+	BYTE $0x62; BYTE $0xf2; BYTE $0x66; BYTE $0x48; BYTE $0x52; BYTE $0xd4
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	DECQ         R12
+	JNE          loop
+	TESTQ        SI, SI
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R11
+	ADDQ         ld+88(FP), R11
+	MOVQ         R11, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VMOVUPS      (AX), Z3
+	VBROADCASTSS (DX), Z4
+	// VDPBF16PS Z4, Z3, Z0
+	BYTE $0x62; BYTE $0xf2; BYTE $0x66; BYTE $0x48; BYTE $0x52; BYTE $0xc4
+	VBROADCASTSS 4(DX), Z4
+	// VDPBF16PS Z4, Z3, Z1
+	BYTE $0x62; BYTE $0xf2; BYTE $0x66; BYTE $0x48; BYTE $0x52; BYTE $0xcc
+	VBROADCASTSS 8(DX), Z4
+	// VDPBF16PS Z4, Z3, Z2
+	BYTE $0x62; BYTE $0xf2; BYTE $0x66; BYTE $0x48; BYTE $0x52; BYTE $0xd4
+	ADDQ         BX, DX
+	ADDQ         CX, AX
+	DECQ         SI
+	JNE          single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z1, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, K1, (AX)
+	VZEROUPPER
+	RET
+
+// func tile3x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+, SSE
+TEXT ·tile3x2AVX512(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -12096,8 +15895,8 @@ single:
 	VBROADCASTSS (DX)(BX*2), Z8
 	VFMADD231PS  Z8, Z6, Z4
 	VFMADD231PS  Z8, Z7, Z5
-	ADDQ         CX, AX
 	ADDQ         $0x04, DX
+	ADDQ         CX, AX
 	DECQ         SI
 	JNE          single
 
@@ -12117,11 +15916,27 @@ store:
 	VMOVUPS Z4, (AX)
 	VMOVUPS Z5, K1, 64(AX)
 	VZEROUPPER
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     restored
+	LDMXCSR (SP)
+
+restored:
 	RET
 
-// func tile3x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile3x2TAVX512(SB), NOSPLIT, $0-112
+// func tile3x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+, SSE
+TEXT ·tile3x2TAVX512(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -12265,8 +16080,8 @@ single:
 	VBROADCASTSS 8(DX), Z8
 	VFMADD231PS  Z8, Z6, Z4
 	VFMADD231PS  Z8, Z7, Z5
-	ADDQ         CX, AX
 	ADDQ         BX, DX
+	ADDQ         CX, AX
 	DECQ         SI
 	JNE          single
 
@@ -12286,11 +16101,27 @@ store:
 	VMOVUPS Z4, (AX)
 	VMOVUPS Z5, K1, 64(AX)
 	VZEROUPPER
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     restored
+	LDMXCSR (SP)
+
+restored:
 	RET
 
-// func tile3x2PairsAVX512(k int, a *float32, lda int, b *uint32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint32, ld int, run int, runs int)
-// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile3x2PairsAVX512(SB), NOSPLIT, $0-112
+// func tile3x2PairsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+, SSE
+TEXT ·tile3x2PairsAVX512(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -12308,28 +16139,20 @@ TEXT ·tile3x2PairsAVX512(SB), NOSPLIT, $0-112
 	JMP    begin
 
 fromC:
-	MOVQ       tail+56(FP), SI
-	MOVL       $-1, DI
-	BZHIL      SI, DI, DI
-	KMOVW      DI, K1
-	SHRL       $0x10, DI
-	KMOVW      DI, K2
-	MOVQ       c+40(FP), SI
-	MOVQ       ldc+48(FP), DI
-	VMOVUPS.Z  (SI), K1, Z1
-	VMOVUPS.Z  64(SI), K2, Z2
-	VSHUFF32X4 $0x44, Z2, Z1, Z0
-	VSHUFF32X4 $0xee, Z2, Z1, Z1
-	ADDQ       DI, SI
-	VMOVUPS.Z  (SI), K1, Z3
-	VMOVUPS.Z  64(SI), K2, Z4
-	VSHUFF32X4 $0x44, Z4, Z3, Z2
-	VSHUFF32X4 $0xee, Z4, Z3, Z3
-	ADDQ       DI, SI
-	VMOVUPS.Z  (SI), K1, Z5
-	VMOVUPS.Z  64(SI), K2, Z7
-	VSHUFF32X4 $0x44, Z7, Z5, Z4
-	VSHUFF32X4 $0xee, Z7, Z5, Z5
+	MOVQ      tail+56(FP), SI
+	MOVL      $-1, DI
+	BZHIL     SI, DI, DI
+	KMOVW     DI, K1
+	MOVQ      c+40(FP), SI
+	MOVQ      ldc+48(FP), DI
+	VMOVUPS   (SI), Z0
+	VMOVUPS.Z 64(SI), K1, Z1
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z2
+	VMOVUPS.Z 64(SI), K1, Z3
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z4
+	VMOVUPS.Z 64(SI), K1, Z5
 
 begin:
 	VPTERNLOGD $0xff, Z6, Z6, Z6
@@ -12350,9 +16173,8 @@ phase:
 	SUBQ    R12, SI
 
 loop:
-	VMOVUPS      (AX), Z8
-	VPSLLD       $0x10, Z8, Z7
-	VPANDD       Z6, Z8, Z8
+	VPANDD       (AX), Z6, Z7
+	VPANDD       64(AX), Z6, Z8
 	VBROADCASTSS (DX), Z9
 	VFMADD231PS  Z9, Z7, Z0
 	VFMADD231PS  Z9, Z8, Z1
@@ -12367,9 +16189,8 @@ loop:
 	PREFETCHT1   128(R11)
 	PREFETCHT1   192(R11)
 	ADDQ         $0x00000100, R11
-	VMOVUPS      (AX)(CX*1), Z8
-	VPSLLD       $0x10, Z8, Z7
-	VPANDD       Z6, Z8, Z8
+	VPSLLD       $0x10, (AX), Z7
+	VPSLLD       $0x10, 64(AX), Z8
 	VBROADCASTSS 4(DX), Z9
 	VFMADD231PS  Z9, Z7, Z0
 	VFMADD231PS  Z9, Z8, Z1
@@ -12379,10 +16200,8 @@ loop:
 	VBROADCASTSS 4(DX)(BX*2), Z9
 	VFMADD231PS  Z9, Z7, Z4
 	VFMADD231PS  Z9, Z8, Z5
-	LEAQ         (AX)(CX*2), AX
-	VMOVUPS      (AX), Z8
-	VPSLLD       $0x10, Z8, Z7
-	VPANDD       Z6, Z8, Z8
+	VPANDD       (AX)(CX*1), Z6, Z7
+	VPANDD       64(AX)(CX*1), Z6, Z8
 	VBROADCASTSS 8(DX), Z9
 	VFMADD231PS  Z9, Z7, Z0
 	VFMADD231PS  Z9, Z8, Z1
@@ -12397,9 +16216,8 @@ loop:
 	ADDQ         R8, DI
 	DECQ         R9
 	CMOVQEQ      R10, R8
-	VMOVUPS      (AX)(CX*1), Z8
-	VPSLLD       $0x10, Z8, Z7
-	VPANDD       Z6, Z8, Z8
+	VPSLLD       $0x10, (AX)(CX*1), Z7
+	VPSLLD       $0x10, 64(AX)(CX*1), Z8
 	VBROADCASTSS 12(DX), Z9
 	VFMADD231PS  Z9, Z7, Z0
 	VFMADD231PS  Z9, Z8, Z1
@@ -12433,9 +16251,8 @@ rest:
 	JE   store
 
 single:
-	VMOVUPS      (AX), Z8
-	VPSLLD       $0x10, Z8, Z7
-	VPANDD       Z6, Z8, Z8
+	VPANDD       (AX), Z6, Z7
+	VPANDD       64(AX), Z6, Z8
 	VBROADCASTSS (DX), Z9
 	VFMADD231PS  Z9, Z7, Z0
 	VFMADD231PS  Z9, Z8, Z1
@@ -12445,40 +16262,460 @@ single:
 	VBROADCASTSS (DX)(BX*2), Z9
 	VFMADD231PS  Z9, Z7, Z4
 	VFMADD231PS  Z9, Z8, Z5
-	ADDQ         CX, AX
 	ADDQ         $0x04, DX
+	DECQ         SI
+	JE           store
+	VPSLLD       $0x10, (AX), Z7
+	VPSLLD       $0x10, 64(AX), Z8
+	VBROADCASTSS (DX), Z9
+	VFMADD231PS  Z9, Z7, Z0
+	VFMADD231PS  Z9, Z8, Z1
+	VBROADCASTSS (DX)(BX*1), Z9
+	VFMADD231PS  Z9, Z7, Z2
+	VFMADD231PS  Z9, Z8, Z3
+	VBROADCASTSS (DX)(BX*2), Z9
+	VFMADD231PS  Z9, Z7, Z4
+	VFMADD231PS  Z9, Z8, Z5
+	ADDQ         $0x04, DX
+	ADDQ         CX, AX
 	DECQ         SI
 	JNE          single
 
 store:
-	MOVQ       tail+56(FP), AX
-	MOVL       $-1, CX
-	BZHIL      AX, CX, CX
-	KMOVW      CX, K1
-	SHRL       $0x10, CX
-	KMOVW      CX, K2
-	MOVQ       c+40(FP), AX
-	MOVQ       ldc+48(FP), CX
-	VSHUFF32X4 $0x44, Z1, Z0, Z6
-	VSHUFF32X4 $0xee, Z1, Z0, Z0
-	VMOVUPS    Z6, K1, (AX)
-	VMOVUPS    Z0, K2, 64(AX)
-	ADDQ       CX, AX
-	VSHUFF32X4 $0x44, Z3, Z2, Z0
-	VSHUFF32X4 $0xee, Z3, Z2, Z1
-	VMOVUPS    Z0, K1, (AX)
-	VMOVUPS    Z1, K2, 64(AX)
-	ADDQ       CX, AX
-	VSHUFF32X4 $0x44, Z5, Z4, Z0
-	VSHUFF32X4 $0xee, Z5, Z4, Z1
-	VMOVUPS    Z0, K1, (AX)
-	VMOVUPS    Z1, K2, 64(AX)
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, K1, 64(AX)
+	VZEROUPPER
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     restored
+	LDMXCSR (SP)
+
+restored:
+	RET
+
+// func tile3x2DotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile3x2DotsAVX512(SB), NOSPLIT, $8-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (BX)(BX*2), SI
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), SI
+	MOVL      $-1, DI
+	BZHIL     SI, DI, DI
+	KMOVW     DI, K1
+	MOVQ      c+40(FP), SI
+	MOVQ      ldc+48(FP), DI
+	VMOVUPS   (SI), Z0
+	VMOVUPS.Z 64(SI), K1, Z1
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z2
+	VMOVUPS.Z 64(SI), K1, Z3
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z4
+	VMOVUPS.Z 64(SI), K1, Z5
+
+begin:
+	MOVQ k+0(FP), SI
+	SHRQ $0x02, SI
+	JE   rest
+	MOVQ soonC+72(FP), DI
+	MOVQ ldc+48(FP), R8
+	MOVQ $0x00000003, R9
+	XORQ R10, R10
+	MOVQ soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
+
+loop:
+	VMOVUPS      (AX), Z6
+	VMOVUPS      64(AX), Z7
+	VBROADCASTSS (DX), Z8
+	// VDPBF16PS Z8, Z6, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xc0
+	// VDPBF16PS Z8, Z7, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xc8
+	VBROADCASTSS (DX)(BX*1), Z8
+	// VDPBF16PS Z8, Z6, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xd0
+	// VDPBF16PS Z8, Z7, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xd8
+	VBROADCASTSS (DX)(BX*2), Z8
+	// VDPBF16PS Z8, Z6, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xe0
+	// VDPBF16PS Z8, Z7, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xe8
+	PREFETCHT1   (R11)
+	PREFETCHT1   64(R11)
+	PREFETCHT1   128(R11)
+	PREFETCHT1   192(R11)
+	PREFETCHT1   256(R11)
+	PREFETCHT1   320(R11)
+	PREFETCHT1   384(R11)
+	PREFETCHT1   448(R11)
+	ADDQ         $0x00000200, R11
+	VMOVUPS      (AX)(CX*1), Z6
+	VMOVUPS      64(AX)(CX*1), Z7
+	VBROADCASTSS 4(DX), Z8
+	// VDPBF16PS Z8, Z6, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xc0
+	// VDPBF16PS Z8, Z7, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xc8
+	VBROADCASTSS 4(DX)(BX*1), Z8
+	// VDPBF16PS Z8, Z6, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xd0
+	// VDPBF16PS Z8, Z7, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xd8
+	VBROADCASTSS 4(DX)(BX*2), Z8
+	// VDPBF16PS Z8, Z6, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xe0
+	// VDPBF16PS Z8, Z7, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xe8
+	LEAQ         (AX)(CX*2), AX
+	VMOVUPS      (AX), Z6
+	VMOVUPS      64(AX), Z7
+	VBROADCASTSS 8(DX), Z8
+	// VDPBF16PS Z8, Z6, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xc0
+	// VDPBF16PS Z8, Z7, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xc8
+	VBROADCASTSS 8(DX)(BX*1), Z8
+	// VDPBF16PS Z8, Z6, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xd0
+	// VDPBF16PS Z8, Z7, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xd8
+	VBROADCASTSS 8(DX)(BX*2), Z8
+	// VDPBF16PS Z8, Z6, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xe0
+	// VDPBF16PS Z8, Z7, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xe8
+	PREFETCHT0   (DI)
+	PREFETCHT0   64(DI)
+	ADDQ         R8, DI
+	DECQ         R9
+	CMOVQEQ      R10, R8
+	VMOVUPS      (AX)(CX*1), Z6
+	VMOVUPS      64(AX)(CX*1), Z7
+	VBROADCASTSS 12(DX), Z8
+	// VDPBF16PS Z8, Z6, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xc0
+	// VDPBF16PS Z8, Z7, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xc8
+	VBROADCASTSS 12(DX)(BX*1), Z8
+	// VDPBF16PS Z8, Z6, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xd0
+	// VDPBF16PS Z8, Z7, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xd8
+	VBROADCASTSS 12(DX)(BX*2), Z8
+	// VDPBF16PS Z8, Z6, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xe0
+	// VDPBF16PS Z8, Z7, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xe8
+	LEAQ         (AX)(CX*2), AX
+	ADDQ         $0x10, DX
+	DECQ         R12
+	JNE          loop
+	TESTQ        SI, SI
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R11
+	ADDQ         ld+88(FP), R11
+	MOVQ         R11, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VMOVUPS      (AX), Z6
+	VMOVUPS      64(AX), Z7
+	VBROADCASTSS (DX), Z8
+	// VDPBF16PS Z8, Z6, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xc0
+	// VDPBF16PS Z8, Z7, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xc8
+	VBROADCASTSS (DX)(BX*1), Z8
+	// VDPBF16PS Z8, Z6, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xd0
+	// VDPBF16PS Z8, Z7, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xd8
+	VBROADCASTSS (DX)(BX*2), Z8
+	// VDPBF16PS Z8, Z6, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xe0
+	// VDPBF16PS Z8, Z7, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xe8
+	ADDQ         $0x04, DX
+	ADDQ         CX, AX
+	DECQ         SI
+	JNE          single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, K1, 64(AX)
 	VZEROUPPER
 	RET
 
-// func tile4x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// func tile3x2TDotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile4x1AVX512(SB), NOSPLIT, $0-112
+TEXT ·tile3x2TDotsAVX512(SB), NOSPLIT, $8-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), SI
+	MOVL      $-1, DI
+	BZHIL     SI, DI, DI
+	KMOVW     DI, K1
+	MOVQ      c+40(FP), SI
+	MOVQ      ldc+48(FP), DI
+	VMOVUPS   (SI), Z0
+	VMOVUPS.Z 64(SI), K1, Z1
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z2
+	VMOVUPS.Z 64(SI), K1, Z3
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z4
+	VMOVUPS.Z 64(SI), K1, Z5
+
+begin:
+	MOVQ k+0(FP), SI
+	SHRQ $0x02, SI
+	JE   rest
+	MOVQ soonC+72(FP), DI
+	MOVQ ldc+48(FP), R8
+	MOVQ $0x00000003, R9
+	XORQ R10, R10
+	MOVQ soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
+
+loop:
+	VMOVUPS      (AX), Z6
+	VMOVUPS      64(AX), Z7
+	VBROADCASTSS (DX), Z8
+	// VDPBF16PS Z8, Z6, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xc0
+	// VDPBF16PS Z8, Z7, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xc8
+	VBROADCASTSS 4(DX), Z8
+	// VDPBF16PS Z8, Z6, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xd0
+	// VDPBF16PS Z8, Z7, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xd8
+	VBROADCASTSS 8(DX), Z8
+	// VDPBF16PS Z8, Z6, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xe0
+	// VDPBF16PS Z8, Z7, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xe8
+	PREFETCHT1   (R11)
+	PREFETCHT1   64(R11)
+	PREFETCHT1   128(R11)
+	PREFETCHT1   192(R11)
+	PREFETCHT1   256(R11)
+	PREFETCHT1   320(R11)
+	PREFETCHT1   384(R11)
+	PREFETCHT1   448(R11)
+	ADDQ         $0x00000200, R11
+	VMOVUPS      (AX)(CX*1), Z6
+	VMOVUPS      64(AX)(CX*1), Z7
+	VBROADCASTSS (DX)(BX*1), Z8
+	// VDPBF16PS Z8, Z6, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xc0
+	// VDPBF16PS Z8, Z7, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xc8
+	VBROADCASTSS 4(DX)(BX*1), Z8
+	// VDPBF16PS Z8, Z6, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xd0
+	// VDPBF16PS Z8, Z7, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xd8
+	VBROADCASTSS 8(DX)(BX*1), Z8
+	// VDPBF16PS Z8, Z6, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xe0
+	// VDPBF16PS Z8, Z7, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xe8
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	VMOVUPS      (AX), Z6
+	VMOVUPS      64(AX), Z7
+	VBROADCASTSS (DX), Z8
+	// VDPBF16PS Z8, Z6, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xc0
+	// VDPBF16PS Z8, Z7, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xc8
+	VBROADCASTSS 4(DX), Z8
+	// VDPBF16PS Z8, Z6, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xd0
+	// VDPBF16PS Z8, Z7, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xd8
+	VBROADCASTSS 8(DX), Z8
+	// VDPBF16PS Z8, Z6, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xe0
+	// VDPBF16PS Z8, Z7, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xe8
+	PREFETCHT0   (DI)
+	PREFETCHT0   64(DI)
+	ADDQ         R8, DI
+	DECQ         R9
+	CMOVQEQ      R10, R8
+	VMOVUPS      (AX)(CX*1), Z6
+	VMOVUPS      64(AX)(CX*1), Z7
+	VBROADCASTSS (DX)(BX*1), Z8
+	// VDPBF16PS Z8, Z6, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xc0
+	// VDPBF16PS Z8, Z7, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xc8
+	VBROADCASTSS 4(DX)(BX*1), Z8
+	// VDPBF16PS Z8, Z6, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xd0
+	// VDPBF16PS Z8, Z7, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xd8
+	VBROADCASTSS 8(DX)(BX*1), Z8
+	// VDPBF16PS Z8, Z6, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xe0
+	// VDPBF16PS Z8, Z7, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xe8
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	DECQ         R12
+	JNE          loop
+	TESTQ        SI, SI
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R11
+	ADDQ         ld+88(FP), R11
+	MOVQ         R11, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VMOVUPS      (AX), Z6
+	VMOVUPS      64(AX), Z7
+	VBROADCASTSS (DX), Z8
+	// VDPBF16PS Z8, Z6, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xc0
+	// VDPBF16PS Z8, Z7, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xc8
+	VBROADCASTSS 4(DX), Z8
+	// VDPBF16PS Z8, Z6, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xd0
+	// VDPBF16PS Z8, Z7, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xd8
+	VBROADCASTSS 8(DX), Z8
+	// VDPBF16PS Z8, Z6, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xe0
+	// VDPBF16PS Z8, Z7, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xe8
+	ADDQ         BX, DX
+	ADDQ         CX, AX
+	DECQ         SI
+	JNE          single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, K1, 64(AX)
+	VZEROUPPER
+	RET
+
+// func tile4x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+, SSE
+TEXT ·tile4x1AVX512(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -12584,8 +16821,8 @@ single:
 	VFMADD231PS.BCST (DX)(BX*1), Z4, Z1
 	VFMADD231PS.BCST (DX)(BX*2), Z4, Z2
 	VFMADD231PS.BCST (DX)(SI*1), Z4, Z3
-	ADDQ             CX, AX
 	ADDQ             $0x04, DX
+	ADDQ             CX, AX
 	DECQ             DI
 	JNE              single
 
@@ -12604,11 +16841,27 @@ store:
 	ADDQ    CX, AX
 	VMOVUPS Z3, K1, (AX)
 	VZEROUPPER
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     restored
+	LDMXCSR (SP)
+
+restored:
 	RET
 
-// func tile4x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile4x1TAVX512(SB), NOSPLIT, $0-112
+// func tile4x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+, SSE
+TEXT ·tile4x1TAVX512(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -12714,8 +16967,8 @@ single:
 	VFMADD231PS.BCST 4(DX), Z4, Z1
 	VFMADD231PS.BCST 8(DX), Z4, Z2
 	VFMADD231PS.BCST 12(DX), Z4, Z3
-	ADDQ             CX, AX
 	ADDQ             BX, DX
+	ADDQ             CX, AX
 	DECQ             SI
 	JNE              single
 
@@ -12734,11 +16987,520 @@ store:
 	ADDQ    CX, AX
 	VMOVUPS Z3, K1, (AX)
 	VZEROUPPER
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     restored
+	LDMXCSR (SP)
+
+restored:
 	RET
 
-// func tile4x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// func tile4x1PairsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+, SSE
+TEXT ·tile4x1PairsAVX512(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (BX)(BX*2), SI
+	MOVB   load+64(FP), DI
+	TESTB  DI, DI
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), DI
+	MOVL      $-1, R8
+	BZHIL     DI, R8, R8
+	KMOVW     R8, K1
+	MOVQ      c+40(FP), DI
+	MOVQ      ldc+48(FP), R8
+	VMOVUPS.Z (DI), K1, Z0
+	ADDQ      R8, DI
+	VMOVUPS.Z (DI), K1, Z1
+	ADDQ      R8, DI
+	VMOVUPS.Z (DI), K1, Z2
+	ADDQ      R8, DI
+	VMOVUPS.Z (DI), K1, Z3
+
+begin:
+	VPTERNLOGD $0xff, Z4, Z4, Z4
+	VPSLLD     $0x10, Z4, Z4
+	MOVQ       k+0(FP), DI
+	SHRQ       $0x02, DI
+	JE         rest
+	MOVQ       soonC+72(FP), R8
+	MOVQ       ldc+48(FP), R9
+	MOVQ       $0x00000004, R10
+	XORQ       R11, R11
+	MOVQ       soon+80(FP), R12
+
+phase:
+	MOVQ    run+96(FP), R13
+	CMPQ    DI, R13
+	CMOVQLT DI, R13
+	SUBQ    R13, DI
+
+loop:
+	VPANDD           (AX), Z4, Z5
+	VFMADD231PS.BCST (DX), Z5, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z5, Z1
+	VFMADD231PS.BCST (DX)(BX*2), Z5, Z2
+	VFMADD231PS.BCST (DX)(SI*1), Z5, Z3
+	PREFETCHT1       (R12)
+	PREFETCHT1       64(R12)
+	ADDQ             $0x00000080, R12
+	VPSLLD           $0x10, (AX), Z5
+	VFMADD231PS.BCST 4(DX), Z5, Z0
+	VFMADD231PS.BCST 4(DX)(BX*1), Z5, Z1
+	VFMADD231PS.BCST 4(DX)(BX*2), Z5, Z2
+	VFMADD231PS.BCST 4(DX)(SI*1), Z5, Z3
+	VPANDD           (AX)(CX*1), Z4, Z5
+	VFMADD231PS.BCST 8(DX), Z5, Z0
+	VFMADD231PS.BCST 8(DX)(BX*1), Z5, Z1
+	VFMADD231PS.BCST 8(DX)(BX*2), Z5, Z2
+	VFMADD231PS.BCST 8(DX)(SI*1), Z5, Z3
+	PREFETCHT0       (R8)
+	ADDQ             R9, R8
+	DECQ             R10
+	CMOVQEQ          R11, R9
+	VPSLLD           $0x10, (AX)(CX*1), Z5
+	VFMADD231PS.BCST 12(DX), Z5, Z0
+	VFMADD231PS.BCST 12(DX)(BX*1), Z5, Z1
+	VFMADD231PS.BCST 12(DX)(BX*2), Z5, Z2
+	VFMADD231PS.BCST 12(DX)(SI*1), Z5, Z3
+	LEAQ             (AX)(CX*2), AX
+	ADDQ             $0x10, DX
+	DECQ             R13
+	JNE              loop
+	TESTQ            DI, DI
+	JE               rest
+	DECQ             runs+104(FP)
+	JE               fetched
+	MOVQ             soon+80(FP), R12
+	ADDQ             ld+88(FP), R12
+	MOVQ             R12, soon+80(FP)
+	JMP              phase
+
+fetched:
+	MOVQ AX, R12
+	MOVQ DI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), DI
+	ANDQ $0x00000003, DI
+	JE   store
+
+single:
+	VPANDD           (AX), Z4, Z5
+	VFMADD231PS.BCST (DX), Z5, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z5, Z1
+	VFMADD231PS.BCST (DX)(BX*2), Z5, Z2
+	VFMADD231PS.BCST (DX)(SI*1), Z5, Z3
+	ADDQ             $0x04, DX
+	DECQ             DI
+	JE               store
+	VPSLLD           $0x10, (AX), Z5
+	VFMADD231PS.BCST (DX), Z5, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z5, Z1
+	VFMADD231PS.BCST (DX)(BX*2), Z5, Z2
+	VFMADD231PS.BCST (DX)(SI*1), Z5, Z3
+	ADDQ             $0x04, DX
+	ADDQ             CX, AX
+	DECQ             DI
+	JNE              single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z1, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z3, K1, (AX)
+	VZEROUPPER
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     restored
+	LDMXCSR (SP)
+
+restored:
+	RET
+
+// func tile4x1DotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile4x2AVX512(SB), NOSPLIT, $0-112
+TEXT ·tile4x1DotsAVX512(SB), NOSPLIT, $8-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (BX)(BX*2), SI
+	MOVB   load+64(FP), DI
+	TESTB  DI, DI
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), DI
+	MOVL      $-1, R8
+	BZHIL     DI, R8, R8
+	KMOVW     R8, K1
+	MOVQ      c+40(FP), DI
+	MOVQ      ldc+48(FP), R8
+	VMOVUPS.Z (DI), K1, Z0
+	ADDQ      R8, DI
+	VMOVUPS.Z (DI), K1, Z1
+	ADDQ      R8, DI
+	VMOVUPS.Z (DI), K1, Z2
+	ADDQ      R8, DI
+	VMOVUPS.Z (DI), K1, Z3
+
+begin:
+	MOVQ k+0(FP), DI
+	SHRQ $0x02, DI
+	JE   rest
+	MOVQ soonC+72(FP), R8
+	MOVQ ldc+48(FP), R9
+	MOVQ $0x00000004, R10
+	XORQ R11, R11
+	MOVQ soon+80(FP), R12
+
+phase:
+	MOVQ    run+96(FP), R13
+	CMPQ    DI, R13
+	CMOVQLT DI, R13
+	SUBQ    R13, DI
+
+loop:
+	VMOVUPS      (AX), Z4
+	VBROADCASTSS (DX), Z5
+	// VDPBF16PS Z5, Z4, Z0
+	BYTE $0x62; BYTE $0xf2; BYTE $0x5e; BYTE $0x48; BYTE $0x52; BYTE $0xc5
+	VBROADCASTSS (DX)(BX*1), Z5
+	// VDPBF16PS Z5, Z4, Z1
+	BYTE $0x62; BYTE $0xf2; BYTE $0x5e; BYTE $0x48; BYTE $0x52; BYTE $0xcd
+	VBROADCASTSS (DX)(BX*2), Z5
+	// VDPBF16PS Z5, Z4, Z2
+	BYTE $0x62; BYTE $0xf2; BYTE $0x5e; BYTE $0x48; BYTE $0x52; BYTE $0xd5
+	VBROADCASTSS (DX)(SI*1), Z5
+	// VDPBF16PS Z5, Z4, Z3
+	BYTE $0x62; BYTE $0xf2; BYTE $0x5e; BYTE $0x48; BYTE $0x52; BYTE $0xdd
+	PREFETCHT1   (R12)
+	PREFETCHT1   64(R12)
+	PREFETCHT1   128(R12)
+	PREFETCHT1   192(R12)
+	ADDQ         $0x00000100, R12
+	VMOVUPS      (AX)(CX*1), Z4
+	VBROADCASTSS 4(DX), Z5
+	// VDPBF16PS Z5, Z4, Z0
+	BYTE $0x62; BYTE $0xf2; BYTE $0x5e; BYTE $0x48; BYTE $0x52; BYTE $0xc5
+	VBROADCASTSS 4(DX)(BX*1), Z5
+	// VDPBF16PS Z5, Z4, Z1
+	BYTE $0x62; BYTE $0xf2; BYTE $0x5e; BYTE $0x48; BYTE $0x52; BYTE $0xcd
+	VBROADCASTSS 4(DX)(BX*2), Z5
+	// VDPBF16PS Z5, Z4, Z2
+	BYTE $0x62; BYTE $0xf2; BYTE $0x5e; BYTE $0x48; BYTE $0x52; BYTE $0xd5
+	VBROADCASTSS 4(DX)(SI*1), Z5
+	// VDPBF16PS Z5, Z4, Z3
+	BYTE $0x62; BYTE $0xf2; BYTE $0x5e; BYTE $0x48; BYTE $0x52; BYTE $0xdd
+	LEAQ         (AX)(CX*2), AX
+	VMOVUPS      (AX), Z4
+	VBROADCASTSS 8(DX), Z5
+	// VDPBF16PS Z5, Z4, Z0
+	BYTE $0x62; BYTE $0xf2; BYTE $0x5e; BYTE $0x48; BYTE $0x52; BYTE $0xc5
+	VBROADCASTSS 8(DX)(BX*1), Z5
+	// VDPBF16PS Z5, Z4, Z1
+	BYTE $0x62; BYTE $0xf2; BYTE $0x5e; BYTE $0x48; BYTE $0x52; BYTE $0xcd
+	VBROADCASTSS 8(DX)(BX*2), Z5
+	// VDPBF16PS Z5, Z4, Z2
+	BYTE $0x62; BYTE $0xf2; BYTE $0x5e; BYTE $0x48; BYTE $0x52; BYTE $0xd5
+	VBROADCASTSS 8(DX)(SI*1), Z5
+	// VDPBF16PS Z5, Z4, Z3
+	BYTE $0x62; BYTE $0xf2; BYTE $0x5e; BYTE $0x48; BYTE $0x52; BYTE $0xdd
+	PREFETCHT0   (R8)
+	ADDQ         R9, R8
+	DECQ         R10
+	CMOVQEQ      R11, R9
+	VMOVUPS      (AX)(CX*1), Z4
+	VBROADCASTSS 12(DX), Z5
+	// VDPBF16PS Z5, Z4, Z0
+	BYTE $0x62; BYTE $0xf2; BYTE $0x5e; BYTE $0x48; BYTE $0x52; BYTE $0xc5
+	VBROADCASTSS 12(DX)(BX*1), Z5
+	// VDPBF16PS Z5, Z4, Z1
+	BYTE $0x62; BYTE $0xf2; BYTE $0x5e; BYTE $0x48; BYTE $0x52; BYTE $0xcd
+	VBROADCASTSS 12(DX)(BX*2), Z5
+	// VDPBF16PS Z5, Z4, Z2
+	BYTE $0x62; BYTE $0xf2; BYTE $0x5e; BYTE $0x48; BYTE $0x52; BYTE $0xd5
+	VBROADCASTSS 12(DX)(SI*1), Z5
+	// VDPBF16PS Z5, Z4, Z3
+	BYTE $0x62; BYTE $0xf2; BYTE $0x5e; BYTE $0x48; BYTE $0x52; BYTE $0xdd
+	LEAQ         (AX)(CX*2), AX
+	ADDQ         $0x10, DX
+	DECQ         R13
+	JNE          loop
+	TESTQ        DI, DI
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R12
+	ADDQ         ld+88(FP), R12
+	MOVQ         R12, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R12
+	MOVQ DI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), DI
+	ANDQ $0x00000003, DI
+	JE   store
+
+single:
+	VMOVUPS      (AX), Z4
+	VBROADCASTSS (DX), Z5
+	// VDPBF16PS Z5, Z4, Z0
+	BYTE $0x62; BYTE $0xf2; BYTE $0x5e; BYTE $0x48; BYTE $0x52; BYTE $0xc5
+	VBROADCASTSS (DX)(BX*1), Z5
+	// VDPBF16PS Z5, Z4, Z1
+	BYTE $0x62; BYTE $0xf2; BYTE $0x5e; BYTE $0x48; BYTE $0x52; BYTE $0xcd
+	VBROADCASTSS (DX)(BX*2), Z5
+	// VDPBF16PS Z5, Z4, Z2
+	BYTE $0x62; BYTE $0xf2; BYTE $0x5e; BYTE $0x48; BYTE $0x52; BYTE $0xd5
+	VBROADCASTSS (DX)(SI*1), Z5
+	// VDPBF16PS Z5, Z4, Z3
+	BYTE $0x62; BYTE $0xf2; BYTE $0x5e; BYTE $0x48; BYTE $0x52; BYTE $0xdd
+	ADDQ         $0x04, DX
+	ADDQ         CX, AX
+	DECQ         DI
+	JNE          single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z1, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z3, K1, (AX)
+	VZEROUPPER
+	RET
+
+// func tile4x1TDotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile4x1TDotsAVX512(SB), NOSPLIT, $8-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), SI
+	MOVL      $-1, DI
+	BZHIL     SI, DI, DI
+	KMOVW     DI, K1
+	MOVQ      c+40(FP), SI
+	MOVQ      ldc+48(FP), DI
+	VMOVUPS.Z (SI), K1, Z0
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z1
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z2
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z3
+
+begin:
+	MOVQ k+0(FP), SI
+	SHRQ $0x02, SI
+	JE   rest
+	MOVQ soonC+72(FP), DI
+	MOVQ ldc+48(FP), R8
+	MOVQ $0x00000004, R9
+	XORQ R10, R10
+	MOVQ soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
+
+loop:
+	VMOVUPS      (AX), Z4
+	VBROADCASTSS (DX), Z5
+	// VDPBF16PS Z5, Z4, Z0
+	BYTE $0x62; BYTE $0xf2; BYTE $0x5e; BYTE $0x48; BYTE $0x52; BYTE $0xc5
+	VBROADCASTSS 4(DX), Z5
+	// VDPBF16PS Z5, Z4, Z1
+	BYTE $0x62; BYTE $0xf2; BYTE $0x5e; BYTE $0x48; BYTE $0x52; BYTE $0xcd
+	VBROADCASTSS 8(DX), Z5
+	// VDPBF16PS Z5, Z4, Z2
+	BYTE $0x62; BYTE $0xf2; BYTE $0x5e; BYTE $0x48; BYTE $0x52; BYTE $0xd5
+	VBROADCASTSS 12(DX), Z5
+	// VDPBF16PS Z5, Z4, Z3
+	BYTE $0x62; BYTE $0xf2; BYTE $0x5e; BYTE $0x48; BYTE $0x52; BYTE $0xdd
+	PREFETCHT1   (R11)
+	PREFETCHT1   64(R11)
+	PREFETCHT1   128(R11)
+	PREFETCHT1   192(R11)
+	ADDQ         $0x00000100, R11
+	VMOVUPS      (AX)(CX*1), Z4
+	VBROADCASTSS (DX)(BX*1), Z5
+	// VDPBF16PS Z5, Z4, Z0
+	BYTE $0x62; BYTE $0xf2; BYTE $0x5e; BYTE $0x48; BYTE $0x52; BYTE $0xc5
+	VBROADCASTSS 4(DX)(BX*1), Z5
+	// VDPBF16PS Z5, Z4, Z1
+	BYTE $0x62; BYTE $0xf2; BYTE $0x5e; BYTE $0x48; BYTE $0x52; BYTE $0xcd
+	VBROADCASTSS 8(DX)(BX*1), Z5
+	// VDPBF16PS Z5, Z4, Z2
+	BYTE $0x62; BYTE $0xf2; BYTE $0x5e; BYTE $0x48; BYTE $0x52; BYTE $0xd5
+	VBROADCASTSS 12(DX)(BX*1), Z5
+	// VDPBF16PS Z5, Z4, Z3
+	BYTE $0x62; BYTE $0xf2; BYTE $0x5e; BYTE $0x48; BYTE $0x52; BYTE $0xdd
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	VMOVUPS      (AX), Z4
+	VBROADCASTSS (DX), Z5
+	// VDPBF16PS Z5, Z4, Z0
+	BYTE $0x62; BYTE $0xf2; BYTE $0x5e; BYTE $0x48; BYTE $0x52; BYTE $0xc5
+	VBROADCASTSS 4(DX), Z5
+	// VDPBF16PS Z5, Z4, Z1
+	BYTE $0x62; BYTE $0xf2; BYTE $0x5e; BYTE $0x48; BYTE $0x52; BYTE $0xcd
+	VBROADCASTSS 8(DX), Z5
+	// VDPBF16PS Z5, Z4, Z2
+	BYTE $0x62; BYTE $0xf2; BYTE $0x5e; BYTE $0x48; BYTE $0x52; BYTE $0xd5
+	VBROADCASTSS 12(DX), Z5
+	// VDPBF16PS Z5, Z4, Z3
+	BYTE $0x62; BYTE $0xf2; BYTE $0x5e; BYTE $0x48; BYTE $0x52; BYTE $0xdd
+	PREFETCHT0   (DI)
+	ADDQ         R8, DI
+	DECQ         R9
+	CMOVQEQ      R10, R8
+	VMOVUPS      (AX)(CX*1), Z4
+	VBROADCASTSS (DX)(BX*1), Z5
+	// VDPBF16PS Z5, Z4, Z0
+	BYTE $0x62; BYTE $0xf2; BYTE $0x5e; BYTE $0x48; BYTE $0x52; BYTE $0xc5
+	VBROADCASTSS 4(DX)(BX*1), Z5
+	// VDPBF16PS Z5, Z4, Z1
+	BYTE $0x62; BYTE $0xf2; BYTE $0x5e; BYTE $0x48; BYTE $0x52; BYTE $0xcd
+	VBROADCASTSS 8(DX)(BX*1), Z5
+	// VDPBF16PS Z5, Z4, Z2
+	BYTE $0x62; BYTE $0xf2; BYTE $0x5e; BYTE $0x48; BYTE $0x52; BYTE $0xd5
+	VBROADCASTSS 12(DX)(BX*1), Z5
+	// VDPBF16PS Z5, Z4, Z3
+	BYTE $0x62; BYTE $0xf2; BYTE $0x5e; BYTE $0x48; BYTE $0x52; BYTE $0xdd
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	DECQ         R12
+	JNE          loop
+	TESTQ        SI, SI
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R11
+	ADDQ         ld+88(FP), R11
+	MOVQ         R11, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VMOVUPS      (AX), Z4
+	VBROADCASTSS (DX), Z5
+	// VDPBF16PS Z5, Z4, Z0
+	BYTE $0x62; BYTE $0xf2; BYTE $0x5e; BYTE $0x48; BYTE $0x52; BYTE $0xc5
+	VBROADCASTSS 4(DX), Z5
+	// VDPBF16PS Z5, Z4, Z1
+	BYTE $0x62; BYTE $0xf2; BYTE $0x5e; BYTE $0x48; BYTE $0x52; BYTE $0xcd
+	VBROADCASTSS 8(DX), Z5
+	// VDPBF16PS Z5, Z4, Z2
+	BYTE $0x62; BYTE $0xf2; BYTE $0x5e; BYTE $0x48; BYTE $0x52; BYTE $0xd5
+	VBROADCASTSS 12(DX), Z5
+	// VDPBF16PS Z5, Z4, Z3
+	BYTE $0x62; BYTE $0xf2; BYTE $0x5e; BYTE $0x48; BYTE $0x52; BYTE $0xdd
+	ADDQ         BX, DX
+	ADDQ         CX, AX
+	DECQ         SI
+	JNE          single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z1, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z3, K1, (AX)
+	VZEROUPPER
+	RET
+
+// func tile4x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+, SSE
+TEXT ·tile4x2AVX512(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -12902,8 +17664,8 @@ single:
 	VBROADCASTSS (DX)(SI*1), Z10
 	VFMADD231PS  Z10, Z8, Z6
 	VFMADD231PS  Z10, Z9, Z7
-	ADDQ         CX, AX
 	ADDQ         $0x04, DX
+	ADDQ         CX, AX
 	DECQ         DI
 	JNE          single
 
@@ -12926,11 +17688,27 @@ store:
 	VMOVUPS Z6, (AX)
 	VMOVUPS Z7, K1, 64(AX)
 	VZEROUPPER
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     restored
+	LDMXCSR (SP)
+
+restored:
 	RET
 
-// func tile4x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile4x2TAVX512(SB), NOSPLIT, $0-112
+// func tile4x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+, SSE
+TEXT ·tile4x2TAVX512(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -13094,8 +17872,8 @@ single:
 	VBROADCASTSS 12(DX), Z10
 	VFMADD231PS  Z10, Z8, Z6
 	VFMADD231PS  Z10, Z9, Z7
-	ADDQ         CX, AX
 	ADDQ         BX, DX
+	ADDQ         CX, AX
 	DECQ         SI
 	JNE          single
 
@@ -13118,11 +17896,27 @@ store:
 	VMOVUPS Z6, (AX)
 	VMOVUPS Z7, K1, 64(AX)
 	VZEROUPPER
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     restored
+	LDMXCSR (SP)
+
+restored:
 	RET
 
-// func tile4x2PairsAVX512(k int, a *float32, lda int, b *uint32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint32, ld int, run int, runs int)
-// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile4x2PairsAVX512(SB), NOSPLIT, $0-112
+// func tile4x2PairsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+, SSE
+TEXT ·tile4x2PairsAVX512(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -13142,33 +17936,23 @@ TEXT ·tile4x2PairsAVX512(SB), NOSPLIT, $0-112
 	JMP    begin
 
 fromC:
-	MOVQ       tail+56(FP), DI
-	MOVL       $-1, R8
-	BZHIL      DI, R8, R8
-	KMOVW      R8, K1
-	SHRL       $0x10, R8
-	KMOVW      R8, K2
-	MOVQ       c+40(FP), DI
-	MOVQ       ldc+48(FP), R8
-	VMOVUPS.Z  (DI), K1, Z1
-	VMOVUPS.Z  64(DI), K2, Z2
-	VSHUFF32X4 $0x44, Z2, Z1, Z0
-	VSHUFF32X4 $0xee, Z2, Z1, Z1
-	ADDQ       R8, DI
-	VMOVUPS.Z  (DI), K1, Z3
-	VMOVUPS.Z  64(DI), K2, Z4
-	VSHUFF32X4 $0x44, Z4, Z3, Z2
-	VSHUFF32X4 $0xee, Z4, Z3, Z3
-	ADDQ       R8, DI
-	VMOVUPS.Z  (DI), K1, Z5
-	VMOVUPS.Z  64(DI), K2, Z6
-	VSHUFF32X4 $0x44, Z6, Z5, Z4
-	VSHUFF32X4 $0xee, Z6, Z5, Z5
-	ADDQ       R8, DI
-	VMOVUPS.Z  (DI), K1, Z7
-	VMOVUPS.Z  64(DI), K2, Z9
-	VSHUFF32X4 $0x44, Z9, Z7, Z6
-	VSHUFF32X4 $0xee, Z9, Z7, Z7
+	MOVQ      tail+56(FP), DI
+	MOVL      $-1, R8
+	BZHIL     DI, R8, R8
+	KMOVW     R8, K1
+	MOVQ      c+40(FP), DI
+	MOVQ      ldc+48(FP), R8
+	VMOVUPS   (DI), Z0
+	VMOVUPS.Z 64(DI), K1, Z1
+	ADDQ      R8, DI
+	VMOVUPS   (DI), Z2
+	VMOVUPS.Z 64(DI), K1, Z3
+	ADDQ      R8, DI
+	VMOVUPS   (DI), Z4
+	VMOVUPS.Z 64(DI), K1, Z5
+	ADDQ      R8, DI
+	VMOVUPS   (DI), Z6
+	VMOVUPS.Z 64(DI), K1, Z7
 
 begin:
 	VPTERNLOGD $0xff, Z8, Z8, Z8
@@ -13189,9 +17973,8 @@ phase:
 	SUBQ    R13, DI
 
 loop:
-	VMOVUPS      (AX), Z10
-	VPSLLD       $0x10, Z10, Z9
-	VPANDD       Z8, Z10, Z10
+	VPANDD       (AX), Z8, Z9
+	VPANDD       64(AX), Z8, Z10
 	VBROADCASTSS (DX), Z11
 	VFMADD231PS  Z11, Z9, Z0
 	VFMADD231PS  Z11, Z10, Z1
@@ -13209,9 +17992,8 @@ loop:
 	PREFETCHT1   128(R12)
 	PREFETCHT1   192(R12)
 	ADDQ         $0x00000100, R12
-	VMOVUPS      (AX)(CX*1), Z10
-	VPSLLD       $0x10, Z10, Z9
-	VPANDD       Z8, Z10, Z10
+	VPSLLD       $0x10, (AX), Z9
+	VPSLLD       $0x10, 64(AX), Z10
 	VBROADCASTSS 4(DX), Z11
 	VFMADD231PS  Z11, Z9, Z0
 	VFMADD231PS  Z11, Z10, Z1
@@ -13224,10 +18006,8 @@ loop:
 	VBROADCASTSS 4(DX)(SI*1), Z11
 	VFMADD231PS  Z11, Z9, Z6
 	VFMADD231PS  Z11, Z10, Z7
-	LEAQ         (AX)(CX*2), AX
-	VMOVUPS      (AX), Z10
-	VPSLLD       $0x10, Z10, Z9
-	VPANDD       Z8, Z10, Z10
+	VPANDD       (AX)(CX*1), Z8, Z9
+	VPANDD       64(AX)(CX*1), Z8, Z10
 	VBROADCASTSS 8(DX), Z11
 	VFMADD231PS  Z11, Z9, Z0
 	VFMADD231PS  Z11, Z10, Z1
@@ -13245,9 +18025,8 @@ loop:
 	ADDQ         R9, R8
 	DECQ         R10
 	CMOVQEQ      R11, R9
-	VMOVUPS      (AX)(CX*1), Z10
-	VPSLLD       $0x10, Z10, Z9
-	VPANDD       Z8, Z10, Z10
+	VPSLLD       $0x10, (AX)(CX*1), Z9
+	VPSLLD       $0x10, 64(AX)(CX*1), Z10
 	VBROADCASTSS 12(DX), Z11
 	VFMADD231PS  Z11, Z9, Z0
 	VFMADD231PS  Z11, Z10, Z1
@@ -13284,9 +18063,8 @@ rest:
 	JE   store
 
 single:
-	VMOVUPS      (AX), Z10
-	VPSLLD       $0x10, Z10, Z9
-	VPANDD       Z8, Z10, Z10
+	VPANDD       (AX), Z8, Z9
+	VPANDD       64(AX), Z8, Z10
 	VBROADCASTSS (DX), Z11
 	VFMADD231PS  Z11, Z9, Z0
 	VFMADD231PS  Z11, Z10, Z1
@@ -13299,45 +18077,532 @@ single:
 	VBROADCASTSS (DX)(SI*1), Z11
 	VFMADD231PS  Z11, Z9, Z6
 	VFMADD231PS  Z11, Z10, Z7
-	ADDQ         CX, AX
 	ADDQ         $0x04, DX
+	DECQ         DI
+	JE           store
+	VPSLLD       $0x10, (AX), Z9
+	VPSLLD       $0x10, 64(AX), Z10
+	VBROADCASTSS (DX), Z11
+	VFMADD231PS  Z11, Z9, Z0
+	VFMADD231PS  Z11, Z10, Z1
+	VBROADCASTSS (DX)(BX*1), Z11
+	VFMADD231PS  Z11, Z9, Z2
+	VFMADD231PS  Z11, Z10, Z3
+	VBROADCASTSS (DX)(BX*2), Z11
+	VFMADD231PS  Z11, Z9, Z4
+	VFMADD231PS  Z11, Z10, Z5
+	VBROADCASTSS (DX)(SI*1), Z11
+	VFMADD231PS  Z11, Z9, Z6
+	VFMADD231PS  Z11, Z10, Z7
+	ADDQ         $0x04, DX
+	ADDQ         CX, AX
 	DECQ         DI
 	JNE          single
 
 store:
-	MOVQ       tail+56(FP), AX
-	MOVL       $-1, CX
-	BZHIL      AX, CX, CX
-	KMOVW      CX, K1
-	SHRL       $0x10, CX
-	KMOVW      CX, K2
-	MOVQ       c+40(FP), AX
-	MOVQ       ldc+48(FP), CX
-	VSHUFF32X4 $0x44, Z1, Z0, Z8
-	VSHUFF32X4 $0xee, Z1, Z0, Z0
-	VMOVUPS    Z8, K1, (AX)
-	VMOVUPS    Z0, K2, 64(AX)
-	ADDQ       CX, AX
-	VSHUFF32X4 $0x44, Z3, Z2, Z0
-	VSHUFF32X4 $0xee, Z3, Z2, Z1
-	VMOVUPS    Z0, K1, (AX)
-	VMOVUPS    Z1, K2, 64(AX)
-	ADDQ       CX, AX
-	VSHUFF32X4 $0x44, Z5, Z4, Z0
-	VSHUFF32X4 $0xee, Z5, Z4, Z1
-	VMOVUPS    Z0, K1, (AX)
-	VMOVUPS    Z1, K2, 64(AX)
-	ADDQ       CX, AX
-	VSHUFF32X4 $0x44, Z7, Z6, Z0
-	VSHUFF32X4 $0xee, Z7, Z6, Z1
-	VMOVUPS    Z0, K1, (AX)
-	VMOVUPS    Z1, K2, 64(AX)
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, K1, 64(AX)
+	VZEROUPPER
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     restored
+	LDMXCSR (SP)
+
+restored:
+	RET
+
+// func tile4x2DotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile4x2DotsAVX512(SB), NOSPLIT, $8-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (BX)(BX*2), SI
+	MOVB   load+64(FP), DI
+	TESTB  DI, DI
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), DI
+	MOVL      $-1, R8
+	BZHIL     DI, R8, R8
+	KMOVW     R8, K1
+	MOVQ      c+40(FP), DI
+	MOVQ      ldc+48(FP), R8
+	VMOVUPS   (DI), Z0
+	VMOVUPS.Z 64(DI), K1, Z1
+	ADDQ      R8, DI
+	VMOVUPS   (DI), Z2
+	VMOVUPS.Z 64(DI), K1, Z3
+	ADDQ      R8, DI
+	VMOVUPS   (DI), Z4
+	VMOVUPS.Z 64(DI), K1, Z5
+	ADDQ      R8, DI
+	VMOVUPS   (DI), Z6
+	VMOVUPS.Z 64(DI), K1, Z7
+
+begin:
+	MOVQ k+0(FP), DI
+	SHRQ $0x02, DI
+	JE   rest
+	MOVQ soonC+72(FP), R8
+	MOVQ ldc+48(FP), R9
+	MOVQ $0x00000004, R10
+	XORQ R11, R11
+	MOVQ soon+80(FP), R12
+
+phase:
+	MOVQ    run+96(FP), R13
+	CMPQ    DI, R13
+	CMOVQLT DI, R13
+	SUBQ    R13, DI
+
+loop:
+	VMOVUPS      (AX), Z8
+	VMOVUPS      64(AX), Z9
+	VBROADCASTSS (DX), Z10
+	// VDPBF16PS Z10, Z8, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xc2
+	// VDPBF16PS Z10, Z9, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xca
+	VBROADCASTSS (DX)(BX*1), Z10
+	// VDPBF16PS Z10, Z8, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xd2
+	// VDPBF16PS Z10, Z9, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xda
+	VBROADCASTSS (DX)(BX*2), Z10
+	// VDPBF16PS Z10, Z8, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xe2
+	// VDPBF16PS Z10, Z9, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xea
+	VBROADCASTSS (DX)(SI*1), Z10
+	// VDPBF16PS Z10, Z8, Z6
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xf2
+	// VDPBF16PS Z10, Z9, Z7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xfa
+	PREFETCHT1   (R12)
+	PREFETCHT1   64(R12)
+	PREFETCHT1   128(R12)
+	PREFETCHT1   192(R12)
+	PREFETCHT1   256(R12)
+	PREFETCHT1   320(R12)
+	PREFETCHT1   384(R12)
+	PREFETCHT1   448(R12)
+	ADDQ         $0x00000200, R12
+	VMOVUPS      (AX)(CX*1), Z8
+	VMOVUPS      64(AX)(CX*1), Z9
+	VBROADCASTSS 4(DX), Z10
+	// VDPBF16PS Z10, Z8, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xc2
+	// VDPBF16PS Z10, Z9, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xca
+	VBROADCASTSS 4(DX)(BX*1), Z10
+	// VDPBF16PS Z10, Z8, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xd2
+	// VDPBF16PS Z10, Z9, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xda
+	VBROADCASTSS 4(DX)(BX*2), Z10
+	// VDPBF16PS Z10, Z8, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xe2
+	// VDPBF16PS Z10, Z9, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xea
+	VBROADCASTSS 4(DX)(SI*1), Z10
+	// VDPBF16PS Z10, Z8, Z6
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xf2
+	// VDPBF16PS Z10, Z9, Z7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xfa
+	LEAQ         (AX)(CX*2), AX
+	VMOVUPS      (AX), Z8
+	VMOVUPS      64(AX), Z9
+	VBROADCASTSS 8(DX), Z10
+	// VDPBF16PS Z10, Z8, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xc2
+	// VDPBF16PS Z10, Z9, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xca
+	VBROADCASTSS 8(DX)(BX*1), Z10
+	// VDPBF16PS Z10, Z8, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xd2
+	// VDPBF16PS Z10, Z9, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xda
+	VBROADCASTSS 8(DX)(BX*2), Z10
+	// VDPBF16PS Z10, Z8, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xe2
+	// VDPBF16PS Z10, Z9, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xea
+	VBROADCASTSS 8(DX)(SI*1), Z10
+	// VDPBF16PS Z10, Z8, Z6
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xf2
+	// VDPBF16PS Z10, Z9, Z7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xfa
+	PREFETCHT0   (R8)
+	PREFETCHT0   64(R8)
+	ADDQ         R9, R8
+	DECQ         R10
+	CMOVQEQ      R11, R9
+	VMOVUPS      (AX)(CX*1), Z8
+	VMOVUPS      64(AX)(CX*1), Z9
+	VBROADCASTSS 12(DX), Z10
+	// VDPBF16PS Z10, Z8, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xc2
+	// VDPBF16PS Z10, Z9, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xca
+	VBROADCASTSS 12(DX)(BX*1), Z10
+	// VDPBF16PS Z10, Z8, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xd2
+	// VDPBF16PS Z10, Z9, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xda
+	VBROADCASTSS 12(DX)(BX*2), Z10
+	// VDPBF16PS Z10, Z8, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xe2
+	// VDPBF16PS Z10, Z9, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xea
+	VBROADCASTSS 12(DX)(SI*1), Z10
+	// VDPBF16PS Z10, Z8, Z6
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xf2
+	// VDPBF16PS Z10, Z9, Z7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xfa
+	LEAQ         (AX)(CX*2), AX
+	ADDQ         $0x10, DX
+	DECQ         R13
+	JNE          loop
+	TESTQ        DI, DI
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R12
+	ADDQ         ld+88(FP), R12
+	MOVQ         R12, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R12
+	MOVQ DI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), DI
+	ANDQ $0x00000003, DI
+	JE   store
+
+single:
+	VMOVUPS      (AX), Z8
+	VMOVUPS      64(AX), Z9
+	VBROADCASTSS (DX), Z10
+	// VDPBF16PS Z10, Z8, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xc2
+	// VDPBF16PS Z10, Z9, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xca
+	VBROADCASTSS (DX)(BX*1), Z10
+	// VDPBF16PS Z10, Z8, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xd2
+	// VDPBF16PS Z10, Z9, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xda
+	VBROADCASTSS (DX)(BX*2), Z10
+	// VDPBF16PS Z10, Z8, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xe2
+	// VDPBF16PS Z10, Z9, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xea
+	VBROADCASTSS (DX)(SI*1), Z10
+	// VDPBF16PS Z10, Z8, Z6
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xf2
+	// VDPBF16PS Z10, Z9, Z7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xfa
+	ADDQ         $0x04, DX
+	ADDQ         CX, AX
+	DECQ         DI
+	JNE          single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, K1, 64(AX)
 	VZEROUPPER
 	RET
 
-// func tile5x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// func tile4x2TDotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile5x1AVX512(SB), NOSPLIT, $0-112
+TEXT ·tile4x2TDotsAVX512(SB), NOSPLIT, $8-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), SI
+	MOVL      $-1, DI
+	BZHIL     SI, DI, DI
+	KMOVW     DI, K1
+	MOVQ      c+40(FP), SI
+	MOVQ      ldc+48(FP), DI
+	VMOVUPS   (SI), Z0
+	VMOVUPS.Z 64(SI), K1, Z1
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z2
+	VMOVUPS.Z 64(SI), K1, Z3
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z4
+	VMOVUPS.Z 64(SI), K1, Z5
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z6
+	VMOVUPS.Z 64(SI), K1, Z7
+
+begin:
+	MOVQ k+0(FP), SI
+	SHRQ $0x02, SI
+	JE   rest
+	MOVQ soonC+72(FP), DI
+	MOVQ ldc+48(FP), R8
+	MOVQ $0x00000004, R9
+	XORQ R10, R10
+	MOVQ soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
+
+loop:
+	VMOVUPS      (AX), Z8
+	VMOVUPS      64(AX), Z9
+	VBROADCASTSS (DX), Z10
+	// VDPBF16PS Z10, Z8, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xc2
+	// VDPBF16PS Z10, Z9, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xca
+	VBROADCASTSS 4(DX), Z10
+	// VDPBF16PS Z10, Z8, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xd2
+	// VDPBF16PS Z10, Z9, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xda
+	VBROADCASTSS 8(DX), Z10
+	// VDPBF16PS Z10, Z8, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xe2
+	// VDPBF16PS Z10, Z9, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xea
+	VBROADCASTSS 12(DX), Z10
+	// VDPBF16PS Z10, Z8, Z6
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xf2
+	// VDPBF16PS Z10, Z9, Z7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xfa
+	PREFETCHT1   (R11)
+	PREFETCHT1   64(R11)
+	PREFETCHT1   128(R11)
+	PREFETCHT1   192(R11)
+	PREFETCHT1   256(R11)
+	PREFETCHT1   320(R11)
+	PREFETCHT1   384(R11)
+	PREFETCHT1   448(R11)
+	ADDQ         $0x00000200, R11
+	VMOVUPS      (AX)(CX*1), Z8
+	VMOVUPS      64(AX)(CX*1), Z9
+	VBROADCASTSS (DX)(BX*1), Z10
+	// VDPBF16PS Z10, Z8, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xc2
+	// VDPBF16PS Z10, Z9, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xca
+	VBROADCASTSS 4(DX)(BX*1), Z10
+	// VDPBF16PS Z10, Z8, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xd2
+	// VDPBF16PS Z10, Z9, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xda
+	VBROADCASTSS 8(DX)(BX*1), Z10
+	// VDPBF16PS Z10, Z8, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xe2
+	// VDPBF16PS Z10, Z9, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xea
+	VBROADCASTSS 12(DX)(BX*1), Z10
+	// VDPBF16PS Z10, Z8, Z6
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xf2
+	// VDPBF16PS Z10, Z9, Z7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xfa
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	VMOVUPS      (AX), Z8
+	VMOVUPS      64(AX), Z9
+	VBROADCASTSS (DX), Z10
+	// VDPBF16PS Z10, Z8, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xc2
+	// VDPBF16PS Z10, Z9, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xca
+	VBROADCASTSS 4(DX), Z10
+	// VDPBF16PS Z10, Z8, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xd2
+	// VDPBF16PS Z10, Z9, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xda
+	VBROADCASTSS 8(DX), Z10
+	// VDPBF16PS Z10, Z8, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xe2
+	// VDPBF16PS Z10, Z9, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xea
+	VBROADCASTSS 12(DX), Z10
+	// VDPBF16PS Z10, Z8, Z6
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xf2
+	// VDPBF16PS Z10, Z9, Z7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xfa
+	PREFETCHT0   (DI)
+	PREFETCHT0   64(DI)
+	ADDQ         R8, DI
+	DECQ         R9
+	CMOVQEQ      R10, R8
+	VMOVUPS      (AX)(CX*1), Z8
+	VMOVUPS      64(AX)(CX*1), Z9
+	VBROADCASTSS (DX)(BX*1), Z10
+	// VDPBF16PS Z10, Z8, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xc2
+	// VDPBF16PS Z10, Z9, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xca
+	VBROADCASTSS 4(DX)(BX*1), Z10
+	// VDPBF16PS Z10, Z8, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xd2
+	// VDPBF16PS Z10, Z9, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xda
+	VBROADCASTSS 8(DX)(BX*1), Z10
+	// VDPBF16PS Z10, Z8, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xe2
+	// VDPBF16PS Z10, Z9, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xea
+	VBROADCASTSS 12(DX)(BX*1), Z10
+	// VDPBF16PS Z10, Z8, Z6
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xf2
+	// VDPBF16PS Z10, Z9, Z7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xfa
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	DECQ         R12
+	JNE          loop
+	TESTQ        SI, SI
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R11
+	ADDQ         ld+88(FP), R11
+	MOVQ         R11, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VMOVUPS      (AX), Z8
+	VMOVUPS      64(AX), Z9
+	VBROADCASTSS (DX), Z10
+	// VDPBF16PS Z10, Z8, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xc2
+	// VDPBF16PS Z10, Z9, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xca
+	VBROADCASTSS 4(DX), Z10
+	// VDPBF16PS Z10, Z8, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xd2
+	// VDPBF16PS Z10, Z9, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xda
+	VBROADCASTSS 8(DX), Z10
+	// VDPBF16PS Z10, Z8, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xe2
+	// VDPBF16PS Z10, Z9, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xea
+	VBROADCASTSS 12(DX), Z10
+	// VDPBF16PS Z10, Z8, Z6
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xf2
+	// VDPBF16PS Z10, Z9, Z7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xfa
+	ADDQ         BX, DX
+	ADDQ         CX, AX
+	DECQ         SI
+	JNE          single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, K1, 64(AX)
+	VZEROUPPER
+	RET
+
+// func tile5x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+, SSE
+TEXT ·tile5x1AVX512(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -13451,8 +18716,8 @@ single:
 	VFMADD231PS.BCST (DX)(BX*2), Z5, Z2
 	VFMADD231PS.BCST (DX)(SI*1), Z5, Z3
 	VFMADD231PS.BCST (DX)(BX*4), Z5, Z4
-	ADDQ             CX, AX
 	ADDQ             $0x04, DX
+	ADDQ             CX, AX
 	DECQ             DI
 	JNE              single
 
@@ -13473,11 +18738,27 @@ store:
 	ADDQ    CX, AX
 	VMOVUPS Z4, K1, (AX)
 	VZEROUPPER
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     restored
+	LDMXCSR (SP)
+
+restored:
 	RET
 
-// func tile5x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile5x1TAVX512(SB), NOSPLIT, $0-112
+// func tile5x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+, SSE
+TEXT ·tile5x1TAVX512(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -13591,8 +18872,8 @@ single:
 	VFMADD231PS.BCST 8(DX), Z5, Z2
 	VFMADD231PS.BCST 12(DX), Z5, Z3
 	VFMADD231PS.BCST 16(DX), Z5, Z4
-	ADDQ             CX, AX
 	ADDQ             BX, DX
+	ADDQ             CX, AX
 	DECQ             SI
 	JNE              single
 
@@ -13613,11 +18894,571 @@ store:
 	ADDQ    CX, AX
 	VMOVUPS Z4, K1, (AX)
 	VZEROUPPER
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     restored
+	LDMXCSR (SP)
+
+restored:
 	RET
 
-// func tile5x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// func tile5x1PairsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+, SSE
+TEXT ·tile5x1PairsAVX512(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (BX)(BX*2), SI
+	MOVB   load+64(FP), DI
+	TESTB  DI, DI
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), DI
+	MOVL      $-1, R8
+	BZHIL     DI, R8, R8
+	KMOVW     R8, K1
+	MOVQ      c+40(FP), DI
+	MOVQ      ldc+48(FP), R8
+	VMOVUPS.Z (DI), K1, Z0
+	ADDQ      R8, DI
+	VMOVUPS.Z (DI), K1, Z1
+	ADDQ      R8, DI
+	VMOVUPS.Z (DI), K1, Z2
+	ADDQ      R8, DI
+	VMOVUPS.Z (DI), K1, Z3
+	ADDQ      R8, DI
+	VMOVUPS.Z (DI), K1, Z4
+
+begin:
+	VPTERNLOGD $0xff, Z5, Z5, Z5
+	VPSLLD     $0x10, Z5, Z5
+	MOVQ       k+0(FP), DI
+	SHRQ       $0x02, DI
+	JE         rest
+	MOVQ       soonC+72(FP), R8
+	MOVQ       ldc+48(FP), R9
+	MOVQ       $0x00000005, R10
+	XORQ       R11, R11
+	MOVQ       soon+80(FP), R12
+
+phase:
+	MOVQ    run+96(FP), R13
+	CMPQ    DI, R13
+	CMOVQLT DI, R13
+	SUBQ    R13, DI
+
+loop:
+	VPANDD           (AX), Z5, Z6
+	VFMADD231PS.BCST (DX), Z6, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z6, Z1
+	VFMADD231PS.BCST (DX)(BX*2), Z6, Z2
+	VFMADD231PS.BCST (DX)(SI*1), Z6, Z3
+	VFMADD231PS.BCST (DX)(BX*4), Z6, Z4
+	PREFETCHT1       (R12)
+	PREFETCHT1       64(R12)
+	ADDQ             $0x00000080, R12
+	VPSLLD           $0x10, (AX), Z6
+	VFMADD231PS.BCST 4(DX), Z6, Z0
+	VFMADD231PS.BCST 4(DX)(BX*1), Z6, Z1
+	VFMADD231PS.BCST 4(DX)(BX*2), Z6, Z2
+	VFMADD231PS.BCST 4(DX)(SI*1), Z6, Z3
+	VFMADD231PS.BCST 4(DX)(BX*4), Z6, Z4
+	VPANDD           (AX)(CX*1), Z5, Z6
+	VFMADD231PS.BCST 8(DX), Z6, Z0
+	VFMADD231PS.BCST 8(DX)(BX*1), Z6, Z1
+	VFMADD231PS.BCST 8(DX)(BX*2), Z6, Z2
+	VFMADD231PS.BCST 8(DX)(SI*1), Z6, Z3
+	VFMADD231PS.BCST 8(DX)(BX*4), Z6, Z4
+	PREFETCHT0       (R8)
+	ADDQ             R9, R8
+	DECQ             R10
+	CMOVQEQ          R11, R9
+	VPSLLD           $0x10, (AX)(CX*1), Z6
+	VFMADD231PS.BCST 12(DX), Z6, Z0
+	VFMADD231PS.BCST 12(DX)(BX*1), Z6, Z1
+	VFMADD231PS.BCST 12(DX)(BX*2), Z6, Z2
+	VFMADD231PS.BCST 12(DX)(SI*1), Z6, Z3
+	VFMADD231PS.BCST 12(DX)(BX*4), Z6, Z4
+	LEAQ             (AX)(CX*2), AX
+	ADDQ             $0x10, DX
+	DECQ             R13
+	JNE              loop
+	TESTQ            DI, DI
+	JE               rest
+	DECQ             runs+104(FP)
+	JE               fetched
+	MOVQ             soon+80(FP), R12
+	ADDQ             ld+88(FP), R12
+	MOVQ             R12, soon+80(FP)
+	JMP              phase
+
+fetched:
+	MOVQ AX, R12
+	MOVQ DI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), DI
+	ANDQ $0x00000003, DI
+	JE   store
+
+single:
+	VPANDD           (AX), Z5, Z6
+	VFMADD231PS.BCST (DX), Z6, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z6, Z1
+	VFMADD231PS.BCST (DX)(BX*2), Z6, Z2
+	VFMADD231PS.BCST (DX)(SI*1), Z6, Z3
+	VFMADD231PS.BCST (DX)(BX*4), Z6, Z4
+	ADDQ             $0x04, DX
+	DECQ             DI
+	JE               store
+	VPSLLD           $0x10, (AX), Z6
+	VFMADD231PS.BCST (DX), Z6, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z6, Z1
+	VFMADD231PS.BCST (DX)(BX*2), Z6, Z2
+	VFMADD231PS.BCST (DX)(SI*1), Z6, Z3
+	VFMADD231PS.BCST (DX)(BX*4), Z6, Z4
+	ADDQ             $0x04, DX
+	ADDQ             CX, AX
+	DECQ             DI
+	JNE              single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z1, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z3, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, K1, (AX)
+	VZEROUPPER
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     restored
+	LDMXCSR (SP)
+
+restored:
+	RET
+
+// func tile5x1DotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile5x2AVX512(SB), NOSPLIT, $0-112
+TEXT ·tile5x1DotsAVX512(SB), NOSPLIT, $8-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (BX)(BX*2), SI
+	MOVB   load+64(FP), DI
+	TESTB  DI, DI
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), DI
+	MOVL      $-1, R8
+	BZHIL     DI, R8, R8
+	KMOVW     R8, K1
+	MOVQ      c+40(FP), DI
+	MOVQ      ldc+48(FP), R8
+	VMOVUPS.Z (DI), K1, Z0
+	ADDQ      R8, DI
+	VMOVUPS.Z (DI), K1, Z1
+	ADDQ      R8, DI
+	VMOVUPS.Z (DI), K1, Z2
+	ADDQ      R8, DI
+	VMOVUPS.Z (DI), K1, Z3
+	ADDQ      R8, DI
+	VMOVUPS.Z (DI), K1, Z4
+
+begin:
+	MOVQ k+0(FP), DI
+	SHRQ $0x02, DI
+	JE   rest
+	MOVQ soonC+72(FP), R8
+	MOVQ ldc+48(FP), R9
+	MOVQ $0x00000005, R10
+	XORQ R11, R11
+	MOVQ soon+80(FP), R12
+
+phase:
+	MOVQ    run+96(FP), R13
+	CMPQ    DI, R13
+	CMOVQLT DI, R13
+	SUBQ    R13, DI
+
+loop:
+	VMOVUPS      (AX), Z5
+	VBROADCASTSS (DX), Z6
+	// VDPBF16PS Z6, Z5, Z0
+	BYTE $0x62; BYTE $0xf2; BYTE $0x56; BYTE $0x48; BYTE $0x52; BYTE $0xc6
+	VBROADCASTSS (DX)(BX*1), Z6
+	// VDPBF16PS Z6, Z5, Z1
+	BYTE $0x62; BYTE $0xf2; BYTE $0x56; BYTE $0x48; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS (DX)(BX*2), Z6
+	// VDPBF16PS Z6, Z5, Z2
+	BYTE $0x62; BYTE $0xf2; BYTE $0x56; BYTE $0x48; BYTE $0x52; BYTE $0xd6
+	VBROADCASTSS (DX)(SI*1), Z6
+	// VDPBF16PS Z6, Z5, Z3
+	BYTE $0x62; BYTE $0xf2; BYTE $0x56; BYTE $0x48; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS (DX)(BX*4), Z6
+	// VDPBF16PS Z6, Z5, Z4
+	BYTE $0x62; BYTE $0xf2; BYTE $0x56; BYTE $0x48; BYTE $0x52; BYTE $0xe6
+	PREFETCHT1   (R12)
+	PREFETCHT1   64(R12)
+	PREFETCHT1   128(R12)
+	PREFETCHT1   192(R12)
+	ADDQ         $0x00000100, R12
+	VMOVUPS      (AX)(CX*1), Z5
+	VBROADCASTSS 4(DX), Z6
+	// VDPBF16PS Z6, Z5, Z0
+	BYTE $0x62; BYTE $0xf2; BYTE $0x56; BYTE $0x48; BYTE $0x52; BYTE $0xc6
+	VBROADCASTSS 4(DX)(BX*1), Z6
+	// VDPBF16PS Z6, Z5, Z1
+	BYTE $0x62; BYTE $0xf2; BYTE $0x56; BYTE $0x48; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS 4(DX)(BX*2), Z6
+	// VDPBF16PS Z6, Z5, Z2
+	BYTE $0x62; BYTE $0xf2; BYTE $0x56; BYTE $0x48; BYTE $0x52; BYTE $0xd6
+	VBROADCASTSS 4(DX)(SI*1), Z6
+	// VDPBF16PS Z6, Z5, Z3
+	BYTE $0x62; BYTE $0xf2; BYTE $0x56; BYTE $0x48; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS 4(DX)(BX*4), Z6
+	// VDPBF16PS Z6, Z5, Z4
+	BYTE $0x62; BYTE $0xf2; BYTE $0x56; BYTE $0x48; BYTE $0x52; BYTE $0xe6
+	LEAQ         (AX)(CX*2), AX
+	VMOVUPS      (AX), Z5
+	VBROADCASTSS 8(DX), Z6
+	// VDPBF16PS Z6, Z5, Z0
+	BYTE $0x62; BYTE $0xf2; BYTE $0x56; BYTE $0x48; BYTE $0x52; BYTE $0xc6
+	VBROADCASTSS 8(DX)(BX*1), Z6
+	// VDPBF16PS Z6, Z5, Z1
+	BYTE $0x62; BYTE $0xf2; BYTE $0x56; BYTE $0x48; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS 8(DX)(BX*2), Z6
+	// VDPBF16PS Z6, Z5, Z2
+	BYTE $0x62; BYTE $0xf2; BYTE $0x56; BYTE $0x48; BYTE $0x52; BYTE $0xd6
+	VBROADCASTSS 8(DX)(SI*1), Z6
+	// VDPBF16PS Z6, Z5, Z3
+	BYTE $0x62; BYTE $0xf2; BYTE $0x56; BYTE $0x48; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS 8(DX)(BX*4), Z6
+	// VDPBF16PS Z6, Z5, Z4
+	BYTE $0x62; BYTE $0xf2; BYTE $0x56; BYTE $0x48; BYTE $0x52; BYTE $0xe6
+	PREFETCHT0   (R8)
+	ADDQ         R9, R8
+	DECQ         R10
+	CMOVQEQ      R11, R9
+	VMOVUPS      (AX)(CX*1), Z5
+	VBROADCASTSS 12(DX), Z6
+	// VDPBF16PS Z6, Z5, Z0
+	BYTE $0x62; BYTE $0xf2; BYTE $0x56; BYTE $0x48; BYTE $0x52; BYTE $0xc6
+	VBROADCASTSS 12(DX)(BX*1), Z6
+	// VDPBF16PS Z6, Z5, Z1
+	BYTE $0x62; BYTE $0xf2; BYTE $0x56; BYTE $0x48; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS 12(DX)(BX*2), Z6
+	// VDPBF16PS Z6, Z5, Z2
+	BYTE $0x62; BYTE $0xf2; BYTE $0x56; BYTE $0x48; BYTE $0x52; BYTE $0xd6
+	VBROADCASTSS 12(DX)(SI*1), Z6
+	// VDPBF16PS Z6, Z5, Z3
+	BYTE $0x62; BYTE $0xf2; BYTE $0x56; BYTE $0x48; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS 12(DX)(BX*4), Z6
+	// VDPBF16PS Z6, Z5, Z4
+	BYTE $0x62; BYTE $0xf2; BYTE $0x56; BYTE $0x48; BYTE $0x52; BYTE $0xe6
+	LEAQ         (AX)(CX*2), AX
+	ADDQ         $0x10, DX
+	DECQ         R13
+	JNE          loop
+	TESTQ        DI, DI
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R12
+	ADDQ         ld+88(FP), R12
+	MOVQ         R12, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R12
+	MOVQ DI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), DI
+	ANDQ $0x00000003, DI
+	JE   store
+
+single:
+	VMOVUPS      (AX), Z5
+	VBROADCASTSS (DX), Z6
+	// VDPBF16PS Z6, Z5, Z0
+	BYTE $0x62; BYTE $0xf2; BYTE $0x56; BYTE $0x48; BYTE $0x52; BYTE $0xc6
+	VBROADCASTSS (DX)(BX*1), Z6
+	// VDPBF16PS Z6, Z5, Z1
+	BYTE $0x62; BYTE $0xf2; BYTE $0x56; BYTE $0x48; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS (DX)(BX*2), Z6
+	// VDPBF16PS Z6, Z5, Z2
+	BYTE $0x62; BYTE $0xf2; BYTE $0x56; BYTE $0x48; BYTE $0x52; BYTE $0xd6
+	VBROADCASTSS (DX)(SI*1), Z6
+	// VDPBF16PS Z6, Z5, Z3
+	BYTE $0x62; BYTE $0xf2; BYTE $0x56; BYTE $0x48; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS (DX)(BX*4), Z6
+	// VDPBF16PS Z6, Z5, Z4
+	BYTE $0x62; BYTE $0xf2; BYTE $0x56; BYTE $0x48; BYTE $0x52; BYTE $0xe6
+	ADDQ         $0x04, DX
+	ADDQ         CX, AX
+	DECQ         DI
+	JNE          single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z1, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z3, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, K1, (AX)
+	VZEROUPPER
+	RET
+
+// func tile5x1TDotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile5x1TDotsAVX512(SB), NOSPLIT, $8-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), SI
+	MOVL      $-1, DI
+	BZHIL     SI, DI, DI
+	KMOVW     DI, K1
+	MOVQ      c+40(FP), SI
+	MOVQ      ldc+48(FP), DI
+	VMOVUPS.Z (SI), K1, Z0
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z1
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z2
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z3
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z4
+
+begin:
+	MOVQ k+0(FP), SI
+	SHRQ $0x02, SI
+	JE   rest
+	MOVQ soonC+72(FP), DI
+	MOVQ ldc+48(FP), R8
+	MOVQ $0x00000005, R9
+	XORQ R10, R10
+	MOVQ soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
+
+loop:
+	VMOVUPS      (AX), Z5
+	VBROADCASTSS (DX), Z6
+	// VDPBF16PS Z6, Z5, Z0
+	BYTE $0x62; BYTE $0xf2; BYTE $0x56; BYTE $0x48; BYTE $0x52; BYTE $0xc6
+	VBROADCASTSS 4(DX), Z6
+	// VDPBF16PS Z6, Z5, Z1
+	BYTE $0x62; BYTE $0xf2; BYTE $0x56; BYTE $0x48; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS 8(DX), Z6
+	// VDPBF16PS Z6, Z5, Z2
+	BYTE $0x62; BYTE $0xf2; BYTE $0x56; BYTE $0x48; BYTE $0x52; BYTE $0xd6
+	VBROADCASTSS 12(DX), Z6
+	// VDPBF16PS Z6, Z5, Z3
+	BYTE $0x62; BYTE $0xf2; BYTE $0x56; BYTE $0x48; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS 16(DX), Z6
+	// VDPBF16PS Z6, Z5, Z4
+	BYTE $0x62; BYTE $0xf2; BYTE $0x56; BYTE $0x48; BYTE $0x52; BYTE $0xe6
+	PREFETCHT1   (R11)
+	PREFETCHT1   64(R11)
+	PREFETCHT1   128(R11)
+	PREFETCHT1   192(R11)
+	ADDQ         $0x00000100, R11
+	VMOVUPS      (AX)(CX*1), Z5
+	VBROADCASTSS (DX)(BX*1), Z6
+	// VDPBF16PS Z6, Z5, Z0
+	BYTE $0x62; BYTE $0xf2; BYTE $0x56; BYTE $0x48; BYTE $0x52; BYTE $0xc6
+	VBROADCASTSS 4(DX)(BX*1), Z6
+	// VDPBF16PS Z6, Z5, Z1
+	BYTE $0x62; BYTE $0xf2; BYTE $0x56; BYTE $0x48; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS 8(DX)(BX*1), Z6
+	// VDPBF16PS Z6, Z5, Z2
+	BYTE $0x62; BYTE $0xf2; BYTE $0x56; BYTE $0x48; BYTE $0x52; BYTE $0xd6
+	VBROADCASTSS 12(DX)(BX*1), Z6
+	// VDPBF16PS Z6, Z5, Z3
+	BYTE $0x62; BYTE $0xf2; BYTE $0x56; BYTE $0x48; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS 16(DX)(BX*1), Z6
+	// VDPBF16PS Z6, Z5, Z4
+	BYTE $0x62; BYTE $0xf2; BYTE $0x56; BYTE $0x48; BYTE $0x52; BYTE $0xe6
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	VMOVUPS      (AX), Z5
+	VBROADCASTSS (DX), Z6
+	// VDPBF16PS Z6, Z5, Z0
+	BYTE $0x62; BYTE $0xf2; BYTE $0x56; BYTE $0x48; BYTE $0x52; BYTE $0xc6
+	VBROADCASTSS 4(DX), Z6
+	// VDPBF16PS Z6, Z5, Z1
+	BYTE $0x62; BYTE $0xf2; BYTE $0x56; BYTE $0x48; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS 8(DX), Z6
+	// VDPBF16PS Z6, Z5, Z2
+	BYTE $0x62; BYTE $0xf2; BYTE $0x56; BYTE $0x48; BYTE $0x52; BYTE $0xd6
+	VBROADCASTSS 12(DX), Z6
+	// VDPBF16PS Z6, Z5, Z3
+	BYTE $0x62; BYTE $0xf2; BYTE $0x56; BYTE $0x48; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS 16(DX), Z6
+	// VDPBF16PS Z6, Z5, Z4
+	BYTE $0x62; BYTE $0xf2; BYTE $0x56; BYTE $0x48; BYTE $0x52; BYTE $0xe6
+	PREFETCHT0   (DI)
+	ADDQ         R8, DI
+	DECQ         R9
+	CMOVQEQ      R10, R8
+	VMOVUPS      (AX)(CX*1), Z5
+	VBROADCASTSS (DX)(BX*1), Z6
+	// VDPBF16PS Z6, Z5, Z0
+	BYTE $0x62; BYTE $0xf2; BYTE $0x56; BYTE $0x48; BYTE $0x52; BYTE $0xc6
+	VBROADCASTSS 4(DX)(BX*1), Z6
+	// VDPBF16PS Z6, Z5, Z1
+	BYTE $0x62; BYTE $0xf2; BYTE $0x56; BYTE $0x48; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS 8(DX)(BX*1), Z6
+	// VDPBF16PS Z6, Z5, Z2
+	BYTE $0x62; BYTE $0xf2; BYTE $0x56; BYTE $0x48; BYTE $0x52; BYTE $0xd6
+	VBROADCASTSS 12(DX)(BX*1), Z6
+	// VDPBF16PS Z6, Z5, Z3
+	BYTE $0x62; BYTE $0xf2; BYTE $0x56; BYTE $0x48; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS 16(DX)(BX*1), Z6
+	// VDPBF16PS Z6, Z5, Z4
+	BYTE $0x62; BYTE $0xf2; BYTE $0x56; BYTE $0x48; BYTE $0x52; BYTE $0xe6
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	DECQ         R12
+	JNE          loop
+	TESTQ        SI, SI
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R11
+	ADDQ         ld+88(FP), R11
+	MOVQ         R11, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VMOVUPS      (AX), Z5
+	VBROADCASTSS (DX), Z6
+	// VDPBF16PS Z6, Z5, Z0
+	BYTE $0x62; BYTE $0xf2; BYTE $0x56; BYTE $0x48; BYTE $0x52; BYTE $0xc6
+	VBROADCASTSS 4(DX), Z6
+	// VDPBF16PS Z6, Z5, Z1
+	BYTE $0x62; BYTE $0xf2; BYTE $0x56; BYTE $0x48; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS 8(DX), Z6
+	// VDPBF16PS Z6, Z5, Z2
+	BYTE $0x62; BYTE $0xf2; BYTE $0x56; BYTE $0x48; BYTE $0x52; BYTE $0xd6
+	VBROADCASTSS 12(DX), Z6
+	// VDPBF16PS Z6, Z5, Z3
+	BYTE $0x62; BYTE $0xf2; BYTE $0x56; BYTE $0x48; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS 16(DX), Z6
+	// VDPBF16PS Z6, Z5, Z4
+	BYTE $0x62; BYTE $0xf2; BYTE $0x56; BYTE $0x48; BYTE $0x52; BYTE $0xe6
+	ADDQ         BX, DX
+	ADDQ         CX, AX
+	DECQ         SI
+	JNE          single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z1, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z3, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, K1, (AX)
+	VZEROUPPER
+	RET
+
+// func tile5x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+, SSE
+TEXT ·tile5x2AVX512(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -13801,8 +19642,8 @@ single:
 	VBROADCASTSS (DX)(BX*4), Z12
 	VFMADD231PS  Z12, Z10, Z8
 	VFMADD231PS  Z12, Z11, Z9
-	ADDQ         CX, AX
 	ADDQ         $0x04, DX
+	ADDQ         CX, AX
 	DECQ         DI
 	JNE          single
 
@@ -13828,11 +19669,27 @@ store:
 	VMOVUPS Z8, (AX)
 	VMOVUPS Z9, K1, 64(AX)
 	VZEROUPPER
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     restored
+	LDMXCSR (SP)
+
+restored:
 	RET
 
-// func tile5x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile5x2TAVX512(SB), NOSPLIT, $0-112
+// func tile5x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+, SSE
+TEXT ·tile5x2TAVX512(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -14016,8 +19873,8 @@ single:
 	VBROADCASTSS 16(DX), Z12
 	VFMADD231PS  Z12, Z10, Z8
 	VFMADD231PS  Z12, Z11, Z9
-	ADDQ         CX, AX
 	ADDQ         BX, DX
+	ADDQ         CX, AX
 	DECQ         SI
 	JNE          single
 
@@ -14043,11 +19900,27 @@ store:
 	VMOVUPS Z8, (AX)
 	VMOVUPS Z9, K1, 64(AX)
 	VZEROUPPER
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     restored
+	LDMXCSR (SP)
+
+restored:
 	RET
 
-// func tile5x2PairsAVX512(k int, a *float32, lda int, b *uint32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint32, ld int, run int, runs int)
-// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile5x2PairsAVX512(SB), NOSPLIT, $0-112
+// func tile5x2PairsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+, SSE
+TEXT ·tile5x2PairsAVX512(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -14069,38 +19942,26 @@ TEXT ·tile5x2PairsAVX512(SB), NOSPLIT, $0-112
 	JMP    begin
 
 fromC:
-	MOVQ       tail+56(FP), DI
-	MOVL       $-1, R8
-	BZHIL      DI, R8, R8
-	KMOVW      R8, K1
-	SHRL       $0x10, R8
-	KMOVW      R8, K2
-	MOVQ       c+40(FP), DI
-	MOVQ       ldc+48(FP), R8
-	VMOVUPS.Z  (DI), K1, Z1
-	VMOVUPS.Z  64(DI), K2, Z2
-	VSHUFF32X4 $0x44, Z2, Z1, Z0
-	VSHUFF32X4 $0xee, Z2, Z1, Z1
-	ADDQ       R8, DI
-	VMOVUPS.Z  (DI), K1, Z3
-	VMOVUPS.Z  64(DI), K2, Z4
-	VSHUFF32X4 $0x44, Z4, Z3, Z2
-	VSHUFF32X4 $0xee, Z4, Z3, Z3
-	ADDQ       R8, DI
-	VMOVUPS.Z  (DI), K1, Z5
-	VMOVUPS.Z  64(DI), K2, Z6
-	VSHUFF32X4 $0x44, Z6, Z5, Z4
-	VSHUFF32X4 $0xee, Z6, Z5, Z5
-	ADDQ       R8, DI
-	VMOVUPS.Z  (DI), K1, Z7
-	VMOVUPS.Z  64(DI), K2, Z8
-	VSHUFF32X4 $0x44, Z8, Z7, Z6
-	VSHUFF32X4 $0xee, Z8, Z7, Z7
-	ADDQ       R8, DI
-	VMOVUPS.Z  (DI), K1, Z9
-	VMOVUPS.Z  64(DI), K2, Z11
-	VSHUFF32X4 $0x44, Z11, Z9, Z8
-	VSHUFF32X4 $0xee, Z11, Z9, Z9
+	MOVQ      tail+56(FP), DI
+	MOVL      $-1, R8
+	BZHIL     DI, R8, R8
+	KMOVW     R8, K1
+	MOVQ      c+40(FP), DI
+	MOVQ      ldc+48(FP), R8
+	VMOVUPS   (DI), Z0
+	VMOVUPS.Z 64(DI), K1, Z1
+	ADDQ      R8, DI
+	VMOVUPS   (DI), Z2
+	VMOVUPS.Z 64(DI), K1, Z3
+	ADDQ      R8, DI
+	VMOVUPS   (DI), Z4
+	VMOVUPS.Z 64(DI), K1, Z5
+	ADDQ      R8, DI
+	VMOVUPS   (DI), Z6
+	VMOVUPS.Z 64(DI), K1, Z7
+	ADDQ      R8, DI
+	VMOVUPS   (DI), Z8
+	VMOVUPS.Z 64(DI), K1, Z9
 
 begin:
 	VPTERNLOGD $0xff, Z10, Z10, Z10
@@ -14121,9 +19982,8 @@ phase:
 	SUBQ    R13, DI
 
 loop:
-	VMOVUPS      (AX), Z12
-	VPSLLD       $0x10, Z12, Z11
-	VPANDD       Z10, Z12, Z12
+	VPANDD       (AX), Z10, Z11
+	VPANDD       64(AX), Z10, Z12
 	VBROADCASTSS (DX), Z13
 	VFMADD231PS  Z13, Z11, Z0
 	VFMADD231PS  Z13, Z12, Z1
@@ -14144,9 +20004,8 @@ loop:
 	PREFETCHT1   128(R12)
 	PREFETCHT1   192(R12)
 	ADDQ         $0x00000100, R12
-	VMOVUPS      (AX)(CX*1), Z12
-	VPSLLD       $0x10, Z12, Z11
-	VPANDD       Z10, Z12, Z12
+	VPSLLD       $0x10, (AX), Z11
+	VPSLLD       $0x10, 64(AX), Z12
 	VBROADCASTSS 4(DX), Z13
 	VFMADD231PS  Z13, Z11, Z0
 	VFMADD231PS  Z13, Z12, Z1
@@ -14162,10 +20021,8 @@ loop:
 	VBROADCASTSS 4(DX)(BX*4), Z13
 	VFMADD231PS  Z13, Z11, Z8
 	VFMADD231PS  Z13, Z12, Z9
-	LEAQ         (AX)(CX*2), AX
-	VMOVUPS      (AX), Z12
-	VPSLLD       $0x10, Z12, Z11
-	VPANDD       Z10, Z12, Z12
+	VPANDD       (AX)(CX*1), Z10, Z11
+	VPANDD       64(AX)(CX*1), Z10, Z12
 	VBROADCASTSS 8(DX), Z13
 	VFMADD231PS  Z13, Z11, Z0
 	VFMADD231PS  Z13, Z12, Z1
@@ -14186,9 +20043,8 @@ loop:
 	ADDQ         R9, R8
 	DECQ         R10
 	CMOVQEQ      R11, R9
-	VMOVUPS      (AX)(CX*1), Z12
-	VPSLLD       $0x10, Z12, Z11
-	VPANDD       Z10, Z12, Z12
+	VPSLLD       $0x10, (AX)(CX*1), Z11
+	VPSLLD       $0x10, 64(AX)(CX*1), Z12
 	VBROADCASTSS 12(DX), Z13
 	VFMADD231PS  Z13, Z11, Z0
 	VFMADD231PS  Z13, Z12, Z1
@@ -14228,9 +20084,8 @@ rest:
 	JE   store
 
 single:
-	VMOVUPS      (AX), Z12
-	VPSLLD       $0x10, Z12, Z11
-	VPANDD       Z10, Z12, Z12
+	VPANDD       (AX), Z10, Z11
+	VPANDD       64(AX), Z10, Z12
 	VBROADCASTSS (DX), Z13
 	VFMADD231PS  Z13, Z11, Z0
 	VFMADD231PS  Z13, Z12, Z1
@@ -14246,50 +20101,604 @@ single:
 	VBROADCASTSS (DX)(BX*4), Z13
 	VFMADD231PS  Z13, Z11, Z8
 	VFMADD231PS  Z13, Z12, Z9
-	ADDQ         CX, AX
 	ADDQ         $0x04, DX
+	DECQ         DI
+	JE           store
+	VPSLLD       $0x10, (AX), Z11
+	VPSLLD       $0x10, 64(AX), Z12
+	VBROADCASTSS (DX), Z13
+	VFMADD231PS  Z13, Z11, Z0
+	VFMADD231PS  Z13, Z12, Z1
+	VBROADCASTSS (DX)(BX*1), Z13
+	VFMADD231PS  Z13, Z11, Z2
+	VFMADD231PS  Z13, Z12, Z3
+	VBROADCASTSS (DX)(BX*2), Z13
+	VFMADD231PS  Z13, Z11, Z4
+	VFMADD231PS  Z13, Z12, Z5
+	VBROADCASTSS (DX)(SI*1), Z13
+	VFMADD231PS  Z13, Z11, Z6
+	VFMADD231PS  Z13, Z12, Z7
+	VBROADCASTSS (DX)(BX*4), Z13
+	VFMADD231PS  Z13, Z11, Z8
+	VFMADD231PS  Z13, Z12, Z9
+	ADDQ         $0x04, DX
+	ADDQ         CX, AX
 	DECQ         DI
 	JNE          single
 
 store:
-	MOVQ       tail+56(FP), AX
-	MOVL       $-1, CX
-	BZHIL      AX, CX, CX
-	KMOVW      CX, K1
-	SHRL       $0x10, CX
-	KMOVW      CX, K2
-	MOVQ       c+40(FP), AX
-	MOVQ       ldc+48(FP), CX
-	VSHUFF32X4 $0x44, Z1, Z0, Z10
-	VSHUFF32X4 $0xee, Z1, Z0, Z0
-	VMOVUPS    Z10, K1, (AX)
-	VMOVUPS    Z0, K2, 64(AX)
-	ADDQ       CX, AX
-	VSHUFF32X4 $0x44, Z3, Z2, Z0
-	VSHUFF32X4 $0xee, Z3, Z2, Z1
-	VMOVUPS    Z0, K1, (AX)
-	VMOVUPS    Z1, K2, 64(AX)
-	ADDQ       CX, AX
-	VSHUFF32X4 $0x44, Z5, Z4, Z0
-	VSHUFF32X4 $0xee, Z5, Z4, Z1
-	VMOVUPS    Z0, K1, (AX)
-	VMOVUPS    Z1, K2, 64(AX)
-	ADDQ       CX, AX
-	VSHUFF32X4 $0x44, Z7, Z6, Z0
-	VSHUFF32X4 $0xee, Z7, Z6, Z1
-	VMOVUPS    Z0, K1, (AX)
-	VMOVUPS    Z1, K2, 64(AX)
-	ADDQ       CX, AX
-	VSHUFF32X4 $0x44, Z9, Z8, Z0
-	VSHUFF32X4 $0xee, Z9, Z8, Z1
-	VMOVUPS    Z0, K1, (AX)
-	VMOVUPS    Z1, K2, 64(AX)
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, K1, 64(AX)
+	VZEROUPPER
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     restored
+	LDMXCSR (SP)
+
+restored:
+	RET
+
+// func tile5x2DotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile5x2DotsAVX512(SB), NOSPLIT, $8-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (BX)(BX*2), SI
+	MOVB   load+64(FP), DI
+	TESTB  DI, DI
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), DI
+	MOVL      $-1, R8
+	BZHIL     DI, R8, R8
+	KMOVW     R8, K1
+	MOVQ      c+40(FP), DI
+	MOVQ      ldc+48(FP), R8
+	VMOVUPS   (DI), Z0
+	VMOVUPS.Z 64(DI), K1, Z1
+	ADDQ      R8, DI
+	VMOVUPS   (DI), Z2
+	VMOVUPS.Z 64(DI), K1, Z3
+	ADDQ      R8, DI
+	VMOVUPS   (DI), Z4
+	VMOVUPS.Z 64(DI), K1, Z5
+	ADDQ      R8, DI
+	VMOVUPS   (DI), Z6
+	VMOVUPS.Z 64(DI), K1, Z7
+	ADDQ      R8, DI
+	VMOVUPS   (DI), Z8
+	VMOVUPS.Z 64(DI), K1, Z9
+
+begin:
+	MOVQ k+0(FP), DI
+	SHRQ $0x02, DI
+	JE   rest
+	MOVQ soonC+72(FP), R8
+	MOVQ ldc+48(FP), R9
+	MOVQ $0x00000005, R10
+	XORQ R11, R11
+	MOVQ soon+80(FP), R12
+
+phase:
+	MOVQ    run+96(FP), R13
+	CMPQ    DI, R13
+	CMOVQLT DI, R13
+	SUBQ    R13, DI
+
+loop:
+	VMOVUPS      (AX), Z10
+	VMOVUPS      64(AX), Z11
+	VBROADCASTSS (DX), Z12
+	// VDPBF16PS Z12, Z10, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xc4
+	// VDPBF16PS Z12, Z11, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xcc
+	VBROADCASTSS (DX)(BX*1), Z12
+	// VDPBF16PS Z12, Z10, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xd4
+	// VDPBF16PS Z12, Z11, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xdc
+	VBROADCASTSS (DX)(BX*2), Z12
+	// VDPBF16PS Z12, Z10, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xe4
+	// VDPBF16PS Z12, Z11, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xec
+	VBROADCASTSS (DX)(SI*1), Z12
+	// VDPBF16PS Z12, Z10, Z6
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xf4
+	// VDPBF16PS Z12, Z11, Z7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xfc
+	VBROADCASTSS (DX)(BX*4), Z12
+	// VDPBF16PS Z12, Z10, Z8
+	BYTE $0x62; BYTE $0x52; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xc4
+	// VDPBF16PS Z12, Z11, Z9
+	BYTE $0x62; BYTE $0x52; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xcc
+	PREFETCHT1   (R12)
+	PREFETCHT1   64(R12)
+	PREFETCHT1   128(R12)
+	PREFETCHT1   192(R12)
+	PREFETCHT1   256(R12)
+	PREFETCHT1   320(R12)
+	PREFETCHT1   384(R12)
+	PREFETCHT1   448(R12)
+	ADDQ         $0x00000200, R12
+	VMOVUPS      (AX)(CX*1), Z10
+	VMOVUPS      64(AX)(CX*1), Z11
+	VBROADCASTSS 4(DX), Z12
+	// VDPBF16PS Z12, Z10, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xc4
+	// VDPBF16PS Z12, Z11, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xcc
+	VBROADCASTSS 4(DX)(BX*1), Z12
+	// VDPBF16PS Z12, Z10, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xd4
+	// VDPBF16PS Z12, Z11, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xdc
+	VBROADCASTSS 4(DX)(BX*2), Z12
+	// VDPBF16PS Z12, Z10, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xe4
+	// VDPBF16PS Z12, Z11, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xec
+	VBROADCASTSS 4(DX)(SI*1), Z12
+	// VDPBF16PS Z12, Z10, Z6
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xf4
+	// VDPBF16PS Z12, Z11, Z7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xfc
+	VBROADCASTSS 4(DX)(BX*4), Z12
+	// VDPBF16PS Z12, Z10, Z8
+	BYTE $0x62; BYTE $0x52; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xc4
+	// VDPBF16PS Z12, Z11, Z9
+	BYTE $0x62; BYTE $0x52; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xcc
+	LEAQ         (AX)(CX*2), AX
+	VMOVUPS      (AX), Z10
+	VMOVUPS      64(AX), Z11
+	VBROADCASTSS 8(DX), Z12
+	// VDPBF16PS Z12, Z10, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xc4
+	// VDPBF16PS Z12, Z11, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xcc
+	VBROADCASTSS 8(DX)(BX*1), Z12
+	// VDPBF16PS Z12, Z10, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xd4
+	// VDPBF16PS Z12, Z11, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xdc
+	VBROADCASTSS 8(DX)(BX*2), Z12
+	// VDPBF16PS Z12, Z10, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xe4
+	// VDPBF16PS Z12, Z11, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xec
+	VBROADCASTSS 8(DX)(SI*1), Z12
+	// VDPBF16PS Z12, Z10, Z6
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xf4
+	// VDPBF16PS Z12, Z11, Z7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xfc
+	VBROADCASTSS 8(DX)(BX*4), Z12
+	// VDPBF16PS Z12, Z10, Z8
+	BYTE $0x62; BYTE $0x52; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xc4
+	// VDPBF16PS Z12, Z11, Z9
+	BYTE $0x62; BYTE $0x52; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xcc
+	PREFETCHT0   (R8)
+	PREFETCHT0   64(R8)
+	ADDQ         R9, R8
+	DECQ         R10
+	CMOVQEQ      R11, R9
+	VMOVUPS      (AX)(CX*1), Z10
+	VMOVUPS      64(AX)(CX*1), Z11
+	VBROADCASTSS 12(DX), Z12
+	// VDPBF16PS Z12, Z10, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xc4
+	// VDPBF16PS Z12, Z11, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xcc
+	VBROADCASTSS 12(DX)(BX*1), Z12
+	// VDPBF16PS Z12, Z10, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xd4
+	// VDPBF16PS Z12, Z11, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xdc
+	VBROADCASTSS 12(DX)(BX*2), Z12
+	// VDPBF16PS Z12, Z10, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xe4
+	// VDPBF16PS Z12, Z11, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xec
+	VBROADCASTSS 12(DX)(SI*1), Z12
+	// VDPBF16PS Z12, Z10, Z6
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xf4
+	// VDPBF16PS Z12, Z11, Z7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xfc
+	VBROADCASTSS 12(DX)(BX*4), Z12
+	// VDPBF16PS Z12, Z10, Z8
+	BYTE $0x62; BYTE $0x52; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xc4
+	// VDPBF16PS Z12, Z11, Z9
+	BYTE $0x62; BYTE $0x52; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xcc
+	LEAQ         (AX)(CX*2), AX
+	ADDQ         $0x10, DX
+	DECQ         R13
+	JNE          loop
+	TESTQ        DI, DI
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R12
+	ADDQ         ld+88(FP), R12
+	MOVQ         R12, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R12
+	MOVQ DI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), DI
+	ANDQ $0x00000003, DI
+	JE   store
+
+single:
+	VMOVUPS      (AX), Z10
+	VMOVUPS      64(AX), Z11
+	VBROADCASTSS (DX), Z12
+	// VDPBF16PS Z12, Z10, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xc4
+	// VDPBF16PS Z12, Z11, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xcc
+	VBROADCASTSS (DX)(BX*1), Z12
+	// VDPBF16PS Z12, Z10, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xd4
+	// VDPBF16PS Z12, Z11, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xdc
+	VBROADCASTSS (DX)(BX*2), Z12
+	// VDPBF16PS Z12, Z10, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xe4
+	// VDPBF16PS Z12, Z11, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xec
+	VBROADCASTSS (DX)(SI*1), Z12
+	// VDPBF16PS Z12, Z10, Z6
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xf4
+	// VDPBF16PS Z12, Z11, Z7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xfc
+	VBROADCASTSS (DX)(BX*4), Z12
+	// VDPBF16PS Z12, Z10, Z8
+	BYTE $0x62; BYTE $0x52; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xc4
+	// VDPBF16PS Z12, Z11, Z9
+	BYTE $0x62; BYTE $0x52; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xcc
+	ADDQ         $0x04, DX
+	ADDQ         CX, AX
+	DECQ         DI
+	JNE          single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, K1, 64(AX)
 	VZEROUPPER
 	RET
 
-// func tile6x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// func tile5x2TDotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile6x1AVX512(SB), NOSPLIT, $0-112
+TEXT ·tile5x2TDotsAVX512(SB), NOSPLIT, $8-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), SI
+	MOVL      $-1, DI
+	BZHIL     SI, DI, DI
+	KMOVW     DI, K1
+	MOVQ      c+40(FP), SI
+	MOVQ      ldc+48(FP), DI
+	VMOVUPS   (SI), Z0
+	VMOVUPS.Z 64(SI), K1, Z1
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z2
+	VMOVUPS.Z 64(SI), K1, Z3
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z4
+	VMOVUPS.Z 64(SI), K1, Z5
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z6
+	VMOVUPS.Z 64(SI), K1, Z7
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z8
+	VMOVUPS.Z 64(SI), K1, Z9
+
+begin:
+	MOVQ k+0(FP), SI
+	SHRQ $0x02, SI
+	JE   rest
+	MOVQ soonC+72(FP), DI
+	MOVQ ldc+48(FP), R8
+	MOVQ $0x00000005, R9
+	XORQ R10, R10
+	MOVQ soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
+
+loop:
+	VMOVUPS      (AX), Z10
+	VMOVUPS      64(AX), Z11
+	VBROADCASTSS (DX), Z12
+	// VDPBF16PS Z12, Z10, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xc4
+	// VDPBF16PS Z12, Z11, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xcc
+	VBROADCASTSS 4(DX), Z12
+	// VDPBF16PS Z12, Z10, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xd4
+	// VDPBF16PS Z12, Z11, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xdc
+	VBROADCASTSS 8(DX), Z12
+	// VDPBF16PS Z12, Z10, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xe4
+	// VDPBF16PS Z12, Z11, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xec
+	VBROADCASTSS 12(DX), Z12
+	// VDPBF16PS Z12, Z10, Z6
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xf4
+	// VDPBF16PS Z12, Z11, Z7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xfc
+	VBROADCASTSS 16(DX), Z12
+	// VDPBF16PS Z12, Z10, Z8
+	BYTE $0x62; BYTE $0x52; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xc4
+	// VDPBF16PS Z12, Z11, Z9
+	BYTE $0x62; BYTE $0x52; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xcc
+	PREFETCHT1   (R11)
+	PREFETCHT1   64(R11)
+	PREFETCHT1   128(R11)
+	PREFETCHT1   192(R11)
+	PREFETCHT1   256(R11)
+	PREFETCHT1   320(R11)
+	PREFETCHT1   384(R11)
+	PREFETCHT1   448(R11)
+	ADDQ         $0x00000200, R11
+	VMOVUPS      (AX)(CX*1), Z10
+	VMOVUPS      64(AX)(CX*1), Z11
+	VBROADCASTSS (DX)(BX*1), Z12
+	// VDPBF16PS Z12, Z10, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xc4
+	// VDPBF16PS Z12, Z11, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xcc
+	VBROADCASTSS 4(DX)(BX*1), Z12
+	// VDPBF16PS Z12, Z10, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xd4
+	// VDPBF16PS Z12, Z11, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xdc
+	VBROADCASTSS 8(DX)(BX*1), Z12
+	// VDPBF16PS Z12, Z10, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xe4
+	// VDPBF16PS Z12, Z11, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xec
+	VBROADCASTSS 12(DX)(BX*1), Z12
+	// VDPBF16PS Z12, Z10, Z6
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xf4
+	// VDPBF16PS Z12, Z11, Z7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xfc
+	VBROADCASTSS 16(DX)(BX*1), Z12
+	// VDPBF16PS Z12, Z10, Z8
+	BYTE $0x62; BYTE $0x52; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xc4
+	// VDPBF16PS Z12, Z11, Z9
+	BYTE $0x62; BYTE $0x52; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xcc
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	VMOVUPS      (AX), Z10
+	VMOVUPS      64(AX), Z11
+	VBROADCASTSS (DX), Z12
+	// VDPBF16PS Z12, Z10, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xc4
+	// VDPBF16PS Z12, Z11, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xcc
+	VBROADCASTSS 4(DX), Z12
+	// VDPBF16PS Z12, Z10, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xd4
+	// VDPBF16PS Z12, Z11, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xdc
+	VBROADCASTSS 8(DX), Z12
+	// VDPBF16PS Z12, Z10, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xe4
+	// VDPBF16PS Z12, Z11, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xec
+	VBROADCASTSS 12(DX), Z12
+	// VDPBF16PS Z12, Z10, Z6
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xf4
+	// VDPBF16PS Z12, Z11, Z7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xfc
+	VBROADCASTSS 16(DX), Z12
+	// VDPBF16PS Z12, Z10, Z8
+	BYTE $0x62; BYTE $0x52; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xc4
+	// VDPBF16PS Z12, Z11, Z9
+	BYTE $0x62; BYTE $0x52; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xcc
+	PREFETCHT0   (DI)
+	PREFETCHT0   64(DI)
+	ADDQ         R8, DI
+	DECQ         R9
+	CMOVQEQ      R10, R8
+	VMOVUPS      (AX)(CX*1), Z10
+	VMOVUPS      64(AX)(CX*1), Z11
+	VBROADCASTSS (DX)(BX*1), Z12
+	// VDPBF16PS Z12, Z10, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xc4
+	// VDPBF16PS Z12, Z11, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xcc
+	VBROADCASTSS 4(DX)(BX*1), Z12
+	// VDPBF16PS Z12, Z10, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xd4
+	// VDPBF16PS Z12, Z11, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xdc
+	VBROADCASTSS 8(DX)(BX*1), Z12
+	// VDPBF16PS Z12, Z10, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xe4
+	// VDPBF16PS Z12, Z11, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xec
+	VBROADCASTSS 12(DX)(BX*1), Z12
+	// VDPBF16PS Z12, Z10, Z6
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xf4
+	// VDPBF16PS Z12, Z11, Z7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xfc
+	VBROADCASTSS 16(DX)(BX*1), Z12
+	// VDPBF16PS Z12, Z10, Z8
+	BYTE $0x62; BYTE $0x52; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xc4
+	// VDPBF16PS Z12, Z11, Z9
+	BYTE $0x62; BYTE $0x52; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xcc
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	DECQ         R12
+	JNE          loop
+	TESTQ        SI, SI
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R11
+	ADDQ         ld+88(FP), R11
+	MOVQ         R11, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VMOVUPS      (AX), Z10
+	VMOVUPS      64(AX), Z11
+	VBROADCASTSS (DX), Z12
+	// VDPBF16PS Z12, Z10, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xc4
+	// VDPBF16PS Z12, Z11, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xcc
+	VBROADCASTSS 4(DX), Z12
+	// VDPBF16PS Z12, Z10, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xd4
+	// VDPBF16PS Z12, Z11, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xdc
+	VBROADCASTSS 8(DX), Z12
+	// VDPBF16PS Z12, Z10, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xe4
+	// VDPBF16PS Z12, Z11, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xec
+	VBROADCASTSS 12(DX), Z12
+	// VDPBF16PS Z12, Z10, Z6
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xf4
+	// VDPBF16PS Z12, Z11, Z7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xfc
+	VBROADCASTSS 16(DX), Z12
+	// VDPBF16PS Z12, Z10, Z8
+	BYTE $0x62; BYTE $0x52; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xc4
+	// VDPBF16PS Z12, Z11, Z9
+	BYTE $0x62; BYTE $0x52; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xcc
+	ADDQ         BX, DX
+	ADDQ         CX, AX
+	DECQ         SI
+	JNE          single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, K1, 64(AX)
+	VZEROUPPER
+	RET
+
+// func tile6x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+, SSE
+TEXT ·tile6x1AVX512(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -14414,9 +20823,9 @@ single:
 	VFMADD231PS.BCST (DX)(DI*1), Z6, Z3
 	VFMADD231PS.BCST (DX)(BX*4), Z6, Z4
 	VFMADD231PS.BCST (SI), Z6, Z5
-	ADDQ             CX, AX
 	ADDQ             $0x04, DX
 	ADDQ             $0x04, SI
+	ADDQ             CX, AX
 	DECQ             R8
 	JNE              single
 
@@ -14439,11 +20848,27 @@ store:
 	ADDQ    CX, AX
 	VMOVUPS Z5, K1, (AX)
 	VZEROUPPER
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     restored
+	LDMXCSR (SP)
+
+restored:
 	RET
 
-// func tile6x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile6x1TAVX512(SB), NOSPLIT, $0-112
+// func tile6x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+, SSE
+TEXT ·tile6x1TAVX512(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -14565,8 +20990,8 @@ single:
 	VFMADD231PS.BCST 12(DX), Z6, Z3
 	VFMADD231PS.BCST 16(DX), Z6, Z4
 	VFMADD231PS.BCST 20(DX), Z6, Z5
-	ADDQ             CX, AX
 	ADDQ             BX, DX
+	ADDQ             CX, AX
 	DECQ             SI
 	JNE              single
 
@@ -14589,11 +21014,631 @@ store:
 	ADDQ    CX, AX
 	VMOVUPS Z5, K1, (AX)
 	VZEROUPPER
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     restored
+	LDMXCSR (SP)
+
+restored:
 	RET
 
-// func tile6x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// func tile6x1PairsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+, SSE
+TEXT ·tile6x1PairsAVX512(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (DX)(BX*4), SI
+	ADDQ   BX, SI
+	LEAQ   (BX)(BX*2), DI
+	MOVB   load+64(FP), R8
+	TESTB  R8, R8
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), R8
+	MOVL      $-1, R9
+	BZHIL     R8, R9, R9
+	KMOVW     R9, K1
+	MOVQ      c+40(FP), R8
+	MOVQ      ldc+48(FP), R9
+	VMOVUPS.Z (R8), K1, Z0
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z1
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z2
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z3
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z4
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z5
+
+begin:
+	VPTERNLOGD $0xff, Z6, Z6, Z6
+	VPSLLD     $0x10, Z6, Z6
+	MOVQ       k+0(FP), R8
+	SHRQ       $0x02, R8
+	JE         rest
+	MOVQ       soonC+72(FP), R9
+	MOVQ       ldc+48(FP), R10
+	MOVQ       $0x00000006, R11
+	XORQ       R12, R12
+	MOVQ       soon+80(FP), R13
+
+phase:
+	MOVQ    run+96(FP), R14
+	CMPQ    R8, R14
+	CMOVQLT R8, R14
+	SUBQ    R14, R8
+
+loop:
+	VPANDD           (AX), Z6, Z7
+	VFMADD231PS.BCST (DX), Z7, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z7, Z1
+	VFMADD231PS.BCST (DX)(BX*2), Z7, Z2
+	VFMADD231PS.BCST (DX)(DI*1), Z7, Z3
+	VFMADD231PS.BCST (DX)(BX*4), Z7, Z4
+	VFMADD231PS.BCST (SI), Z7, Z5
+	PREFETCHT1       (R13)
+	PREFETCHT1       64(R13)
+	ADDQ             $0x00000080, R13
+	VPSLLD           $0x10, (AX), Z7
+	VFMADD231PS.BCST 4(DX), Z7, Z0
+	VFMADD231PS.BCST 4(DX)(BX*1), Z7, Z1
+	VFMADD231PS.BCST 4(DX)(BX*2), Z7, Z2
+	VFMADD231PS.BCST 4(DX)(DI*1), Z7, Z3
+	VFMADD231PS.BCST 4(DX)(BX*4), Z7, Z4
+	VFMADD231PS.BCST 4(SI), Z7, Z5
+	VPANDD           (AX)(CX*1), Z6, Z7
+	VFMADD231PS.BCST 8(DX), Z7, Z0
+	VFMADD231PS.BCST 8(DX)(BX*1), Z7, Z1
+	VFMADD231PS.BCST 8(DX)(BX*2), Z7, Z2
+	VFMADD231PS.BCST 8(DX)(DI*1), Z7, Z3
+	VFMADD231PS.BCST 8(DX)(BX*4), Z7, Z4
+	VFMADD231PS.BCST 8(SI), Z7, Z5
+	PREFETCHT0       (R9)
+	ADDQ             R10, R9
+	DECQ             R11
+	CMOVQEQ          R12, R10
+	VPSLLD           $0x10, (AX)(CX*1), Z7
+	VFMADD231PS.BCST 12(DX), Z7, Z0
+	VFMADD231PS.BCST 12(DX)(BX*1), Z7, Z1
+	VFMADD231PS.BCST 12(DX)(BX*2), Z7, Z2
+	VFMADD231PS.BCST 12(DX)(DI*1), Z7, Z3
+	VFMADD231PS.BCST 12(DX)(BX*4), Z7, Z4
+	VFMADD231PS.BCST 12(SI), Z7, Z5
+	LEAQ             (AX)(CX*2), AX
+	ADDQ             $0x10, DX
+	ADDQ             $0x10, SI
+	DECQ             R14
+	JNE              loop
+	TESTQ            R8, R8
+	JE               rest
+	DECQ             runs+104(FP)
+	JE               fetched
+	MOVQ             soon+80(FP), R13
+	ADDQ             ld+88(FP), R13
+	MOVQ             R13, soon+80(FP)
+	JMP              phase
+
+fetched:
+	MOVQ AX, R13
+	MOVQ R8, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), R8
+	ANDQ $0x00000003, R8
+	JE   store
+
+single:
+	VPANDD           (AX), Z6, Z7
+	VFMADD231PS.BCST (DX), Z7, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z7, Z1
+	VFMADD231PS.BCST (DX)(BX*2), Z7, Z2
+	VFMADD231PS.BCST (DX)(DI*1), Z7, Z3
+	VFMADD231PS.BCST (DX)(BX*4), Z7, Z4
+	VFMADD231PS.BCST (SI), Z7, Z5
+	ADDQ             $0x04, DX
+	ADDQ             $0x04, SI
+	DECQ             R8
+	JE               store
+	VPSLLD           $0x10, (AX), Z7
+	VFMADD231PS.BCST (DX), Z7, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z7, Z1
+	VFMADD231PS.BCST (DX)(BX*2), Z7, Z2
+	VFMADD231PS.BCST (DX)(DI*1), Z7, Z3
+	VFMADD231PS.BCST (DX)(BX*4), Z7, Z4
+	VFMADD231PS.BCST (SI), Z7, Z5
+	ADDQ             $0x04, DX
+	ADDQ             $0x04, SI
+	ADDQ             CX, AX
+	DECQ             R8
+	JNE              single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z1, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z3, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z5, K1, (AX)
+	VZEROUPPER
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     restored
+	LDMXCSR (SP)
+
+restored:
+	RET
+
+// func tile6x1DotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile6x2AVX512(SB), NOSPLIT, $0-112
+TEXT ·tile6x1DotsAVX512(SB), NOSPLIT, $8-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (DX)(BX*4), SI
+	ADDQ   BX, SI
+	LEAQ   (BX)(BX*2), DI
+	MOVB   load+64(FP), R8
+	TESTB  R8, R8
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), R8
+	MOVL      $-1, R9
+	BZHIL     R8, R9, R9
+	KMOVW     R9, K1
+	MOVQ      c+40(FP), R8
+	MOVQ      ldc+48(FP), R9
+	VMOVUPS.Z (R8), K1, Z0
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z1
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z2
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z3
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z4
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z5
+
+begin:
+	MOVQ k+0(FP), R8
+	SHRQ $0x02, R8
+	JE   rest
+	MOVQ soonC+72(FP), R9
+	MOVQ ldc+48(FP), R10
+	MOVQ $0x00000006, R11
+	XORQ R12, R12
+	MOVQ soon+80(FP), R13
+
+phase:
+	MOVQ    run+96(FP), R14
+	CMPQ    R8, R14
+	CMOVQLT R8, R14
+	SUBQ    R14, R8
+
+loop:
+	VMOVUPS      (AX), Z6
+	VBROADCASTSS (DX), Z7
+	// VDPBF16PS Z7, Z6, Z0
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xc7
+	VBROADCASTSS (DX)(BX*1), Z7
+	// VDPBF16PS Z7, Z6, Z1
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xcf
+	VBROADCASTSS (DX)(BX*2), Z7
+	// VDPBF16PS Z7, Z6, Z2
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xd7
+	VBROADCASTSS (DX)(DI*1), Z7
+	// VDPBF16PS Z7, Z6, Z3
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xdf
+	VBROADCASTSS (DX)(BX*4), Z7
+	// VDPBF16PS Z7, Z6, Z4
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xe7
+	VBROADCASTSS (SI), Z7
+	// VDPBF16PS Z7, Z6, Z5
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xef
+	PREFETCHT1   (R13)
+	PREFETCHT1   64(R13)
+	PREFETCHT1   128(R13)
+	PREFETCHT1   192(R13)
+	ADDQ         $0x00000100, R13
+	VMOVUPS      (AX)(CX*1), Z6
+	VBROADCASTSS 4(DX), Z7
+	// VDPBF16PS Z7, Z6, Z0
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xc7
+	VBROADCASTSS 4(DX)(BX*1), Z7
+	// VDPBF16PS Z7, Z6, Z1
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xcf
+	VBROADCASTSS 4(DX)(BX*2), Z7
+	// VDPBF16PS Z7, Z6, Z2
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xd7
+	VBROADCASTSS 4(DX)(DI*1), Z7
+	// VDPBF16PS Z7, Z6, Z3
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xdf
+	VBROADCASTSS 4(DX)(BX*4), Z7
+	// VDPBF16PS Z7, Z6, Z4
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xe7
+	VBROADCASTSS 4(SI), Z7
+	// VDPBF16PS Z7, Z6, Z5
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xef
+	LEAQ         (AX)(CX*2), AX
+	VMOVUPS      (AX), Z6
+	VBROADCASTSS 8(DX), Z7
+	// VDPBF16PS Z7, Z6, Z0
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xc7
+	VBROADCASTSS 8(DX)(BX*1), Z7
+	// VDPBF16PS Z7, Z6, Z1
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xcf
+	VBROADCASTSS 8(DX)(BX*2), Z7
+	// VDPBF16PS Z7, Z6, Z2
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xd7
+	VBROADCASTSS 8(DX)(DI*1), Z7
+	// VDPBF16PS Z7, Z6, Z3
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xdf
+	VBROADCASTSS 8(DX)(BX*4), Z7
+	// VDPBF16PS Z7, Z6, Z4
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xe7
+	VBROADCASTSS 8(SI), Z7
+	// VDPBF16PS Z7, Z6, Z5
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xef
+	PREFETCHT0   (R9)
+	ADDQ         R10, R9
+	DECQ         R11
+	CMOVQEQ      R12, R10
+	VMOVUPS      (AX)(CX*1), Z6
+	VBROADCASTSS 12(DX), Z7
+	// VDPBF16PS Z7, Z6, Z0
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xc7
+	VBROADCASTSS 12(DX)(BX*1), Z7
+	// VDPBF16PS Z7, Z6, Z1
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xcf
+	VBROADCASTSS 12(DX)(BX*2), Z7
+	// VDPBF16PS Z7, Z6, Z2
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xd7
+	VBROADCASTSS 12(DX)(DI*1), Z7
+	// VDPBF16PS Z7, Z6, Z3
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xdf
+	VBROADCASTSS 12(DX)(BX*4), Z7
+	// VDPBF16PS Z7, Z6, Z4
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xe7
+	VBROADCASTSS 12(SI), Z7
+	// VDPBF16PS Z7, Z6, Z5
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xef
+	LEAQ         (AX)(CX*2), AX
+	ADDQ         $0x10, DX
+	ADDQ         $0x10, SI
+	DECQ         R14
+	JNE          loop
+	TESTQ        R8, R8
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R13
+	ADDQ         ld+88(FP), R13
+	MOVQ         R13, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R13
+	MOVQ R8, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), R8
+	ANDQ $0x00000003, R8
+	JE   store
+
+single:
+	VMOVUPS      (AX), Z6
+	VBROADCASTSS (DX), Z7
+	// VDPBF16PS Z7, Z6, Z0
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xc7
+	VBROADCASTSS (DX)(BX*1), Z7
+	// VDPBF16PS Z7, Z6, Z1
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xcf
+	VBROADCASTSS (DX)(BX*2), Z7
+	// VDPBF16PS Z7, Z6, Z2
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xd7
+	VBROADCASTSS (DX)(DI*1), Z7
+	// VDPBF16PS Z7, Z6, Z3
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xdf
+	VBROADCASTSS (DX)(BX*4), Z7
+	// VDPBF16PS Z7, Z6, Z4
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xe7
+	VBROADCASTSS (SI), Z7
+	// VDPBF16PS Z7, Z6, Z5
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xef
+	ADDQ         $0x04, DX
+	ADDQ         $0x04, SI
+	ADDQ         CX, AX
+	DECQ         R8
+	JNE          single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z1, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z3, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z5, K1, (AX)
+	VZEROUPPER
+	RET
+
+// func tile6x1TDotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile6x1TDotsAVX512(SB), NOSPLIT, $8-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), SI
+	MOVL      $-1, DI
+	BZHIL     SI, DI, DI
+	KMOVW     DI, K1
+	MOVQ      c+40(FP), SI
+	MOVQ      ldc+48(FP), DI
+	VMOVUPS.Z (SI), K1, Z0
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z1
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z2
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z3
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z4
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z5
+
+begin:
+	MOVQ k+0(FP), SI
+	SHRQ $0x02, SI
+	JE   rest
+	MOVQ soonC+72(FP), DI
+	MOVQ ldc+48(FP), R8
+	MOVQ $0x00000006, R9
+	XORQ R10, R10
+	MOVQ soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
+
+loop:
+	VMOVUPS      (AX), Z6
+	VBROADCASTSS (DX), Z7
+	// VDPBF16PS Z7, Z6, Z0
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xc7
+	VBROADCASTSS 4(DX), Z7
+	// VDPBF16PS Z7, Z6, Z1
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xcf
+	VBROADCASTSS 8(DX), Z7
+	// VDPBF16PS Z7, Z6, Z2
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xd7
+	VBROADCASTSS 12(DX), Z7
+	// VDPBF16PS Z7, Z6, Z3
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xdf
+	VBROADCASTSS 16(DX), Z7
+	// VDPBF16PS Z7, Z6, Z4
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xe7
+	VBROADCASTSS 20(DX), Z7
+	// VDPBF16PS Z7, Z6, Z5
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xef
+	PREFETCHT1   (R11)
+	PREFETCHT1   64(R11)
+	PREFETCHT1   128(R11)
+	PREFETCHT1   192(R11)
+	ADDQ         $0x00000100, R11
+	VMOVUPS      (AX)(CX*1), Z6
+	VBROADCASTSS (DX)(BX*1), Z7
+	// VDPBF16PS Z7, Z6, Z0
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xc7
+	VBROADCASTSS 4(DX)(BX*1), Z7
+	// VDPBF16PS Z7, Z6, Z1
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xcf
+	VBROADCASTSS 8(DX)(BX*1), Z7
+	// VDPBF16PS Z7, Z6, Z2
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xd7
+	VBROADCASTSS 12(DX)(BX*1), Z7
+	// VDPBF16PS Z7, Z6, Z3
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xdf
+	VBROADCASTSS 16(DX)(BX*1), Z7
+	// VDPBF16PS Z7, Z6, Z4
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xe7
+	VBROADCASTSS 20(DX)(BX*1), Z7
+	// VDPBF16PS Z7, Z6, Z5
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xef
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	VMOVUPS      (AX), Z6
+	VBROADCASTSS (DX), Z7
+	// VDPBF16PS Z7, Z6, Z0
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xc7
+	VBROADCASTSS 4(DX), Z7
+	// VDPBF16PS Z7, Z6, Z1
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xcf
+	VBROADCASTSS 8(DX), Z7
+	// VDPBF16PS Z7, Z6, Z2
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xd7
+	VBROADCASTSS 12(DX), Z7
+	// VDPBF16PS Z7, Z6, Z3
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xdf
+	VBROADCASTSS 16(DX), Z7
+	// VDPBF16PS Z7, Z6, Z4
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xe7
+	VBROADCASTSS 20(DX), Z7
+	// VDPBF16PS Z7, Z6, Z5
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xef
+	PREFETCHT0   (DI)
+	ADDQ         R8, DI
+	DECQ         R9
+	CMOVQEQ      R10, R8
+	VMOVUPS      (AX)(CX*1), Z6
+	VBROADCASTSS (DX)(BX*1), Z7
+	// VDPBF16PS Z7, Z6, Z0
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xc7
+	VBROADCASTSS 4(DX)(BX*1), Z7
+	// VDPBF16PS Z7, Z6, Z1
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xcf
+	VBROADCASTSS 8(DX)(BX*1), Z7
+	// VDPBF16PS Z7, Z6, Z2
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xd7
+	VBROADCASTSS 12(DX)(BX*1), Z7
+	// VDPBF16PS Z7, Z6, Z3
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xdf
+	VBROADCASTSS 16(DX)(BX*1), Z7
+	// VDPBF16PS Z7, Z6, Z4
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xe7
+	VBROADCASTSS 20(DX)(BX*1), Z7
+	// VDPBF16PS Z7, Z6, Z5
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xef
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	DECQ         R12
+	JNE          loop
+	TESTQ        SI, SI
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R11
+	ADDQ         ld+88(FP), R11
+	MOVQ         R11, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VMOVUPS      (AX), Z6
+	VBROADCASTSS (DX), Z7
+	// VDPBF16PS Z7, Z6, Z0
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xc7
+	VBROADCASTSS 4(DX), Z7
+	// VDPBF16PS Z7, Z6, Z1
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xcf
+	VBROADCASTSS 8(DX), Z7
+	// VDPBF16PS Z7, Z6, Z2
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xd7
+	VBROADCASTSS 12(DX), Z7
+	// VDPBF16PS Z7, Z6, Z3
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xdf
+	VBROADCASTSS 16(DX), Z7
+	// VDPBF16PS Z7, Z6, Z4
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xe7
+	VBROADCASTSS 20(DX), Z7
+	// VDPBF16PS Z7, Z6, Z5
+	BYTE $0x62; BYTE $0xf2; BYTE $0x4e; BYTE $0x48; BYTE $0x52; BYTE $0xef
+	ADDQ         BX, DX
+	ADDQ         CX, AX
+	DECQ         SI
+	JNE          single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z1, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z3, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z5, K1, (AX)
+	VZEROUPPER
+	RET
+
+// func tile6x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+, SSE
+TEXT ·tile6x2AVX512(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -14800,9 +21845,9 @@ single:
 	VBROADCASTSS (SI), Z14
 	VFMADD231PS  Z14, Z12, Z10
 	VFMADD231PS  Z14, Z13, Z11
-	ADDQ         CX, AX
 	ADDQ         $0x04, DX
 	ADDQ         $0x04, SI
+	ADDQ         CX, AX
 	DECQ         R8
 	JNE          single
 
@@ -14831,11 +21876,27 @@ store:
 	VMOVUPS Z10, (AX)
 	VMOVUPS Z11, K1, 64(AX)
 	VZEROUPPER
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     restored
+	LDMXCSR (SP)
+
+restored:
 	RET
 
-// func tile6x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile6x2TAVX512(SB), NOSPLIT, $0-112
+// func tile6x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+, SSE
+TEXT ·tile6x2TAVX512(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -15039,8 +22100,8 @@ single:
 	VBROADCASTSS 20(DX), Z14
 	VFMADD231PS  Z14, Z12, Z10
 	VFMADD231PS  Z14, Z13, Z11
-	ADDQ         CX, AX
 	ADDQ         BX, DX
+	ADDQ         CX, AX
 	DECQ         SI
 	JNE          single
 
@@ -15069,11 +22130,27 @@ store:
 	VMOVUPS Z10, (AX)
 	VMOVUPS Z11, K1, 64(AX)
 	VZEROUPPER
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     restored
+	LDMXCSR (SP)
+
+restored:
 	RET
 
-// func tile6x2PairsAVX512(k int, a *float32, lda int, b *uint32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint32, ld int, run int, runs int)
-// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile6x2PairsAVX512(SB), NOSPLIT, $0-112
+// func tile6x2PairsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+, SSE
+TEXT ·tile6x2PairsAVX512(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -15099,43 +22176,29 @@ TEXT ·tile6x2PairsAVX512(SB), NOSPLIT, $0-112
 	JMP    begin
 
 fromC:
-	MOVQ       tail+56(FP), R8
-	MOVL       $-1, R9
-	BZHIL      R8, R9, R9
-	KMOVW      R9, K1
-	SHRL       $0x10, R9
-	KMOVW      R9, K2
-	MOVQ       c+40(FP), R8
-	MOVQ       ldc+48(FP), R9
-	VMOVUPS.Z  (R8), K1, Z1
-	VMOVUPS.Z  64(R8), K2, Z2
-	VSHUFF32X4 $0x44, Z2, Z1, Z0
-	VSHUFF32X4 $0xee, Z2, Z1, Z1
-	ADDQ       R9, R8
-	VMOVUPS.Z  (R8), K1, Z3
-	VMOVUPS.Z  64(R8), K2, Z4
-	VSHUFF32X4 $0x44, Z4, Z3, Z2
-	VSHUFF32X4 $0xee, Z4, Z3, Z3
-	ADDQ       R9, R8
-	VMOVUPS.Z  (R8), K1, Z5
-	VMOVUPS.Z  64(R8), K2, Z6
-	VSHUFF32X4 $0x44, Z6, Z5, Z4
-	VSHUFF32X4 $0xee, Z6, Z5, Z5
-	ADDQ       R9, R8
-	VMOVUPS.Z  (R8), K1, Z7
-	VMOVUPS.Z  64(R8), K2, Z8
-	VSHUFF32X4 $0x44, Z8, Z7, Z6
-	VSHUFF32X4 $0xee, Z8, Z7, Z7
-	ADDQ       R9, R8
-	VMOVUPS.Z  (R8), K1, Z9
-	VMOVUPS.Z  64(R8), K2, Z10
-	VSHUFF32X4 $0x44, Z10, Z9, Z8
-	VSHUFF32X4 $0xee, Z10, Z9, Z9
-	ADDQ       R9, R8
-	VMOVUPS.Z  (R8), K1, Z11
-	VMOVUPS.Z  64(R8), K2, Z13
-	VSHUFF32X4 $0x44, Z13, Z11, Z10
-	VSHUFF32X4 $0xee, Z13, Z11, Z11
+	MOVQ      tail+56(FP), R8
+	MOVL      $-1, R9
+	BZHIL     R8, R9, R9
+	KMOVW     R9, K1
+	MOVQ      c+40(FP), R8
+	MOVQ      ldc+48(FP), R9
+	VMOVUPS   (R8), Z0
+	VMOVUPS.Z 64(R8), K1, Z1
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z2
+	VMOVUPS.Z 64(R8), K1, Z3
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z4
+	VMOVUPS.Z 64(R8), K1, Z5
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z6
+	VMOVUPS.Z 64(R8), K1, Z7
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z8
+	VMOVUPS.Z 64(R8), K1, Z9
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z10
+	VMOVUPS.Z 64(R8), K1, Z11
 
 begin:
 	VPTERNLOGD $0xff, Z12, Z12, Z12
@@ -15156,9 +22219,8 @@ phase:
 	SUBQ    R14, R8
 
 loop:
-	VMOVUPS      (AX), Z14
-	VPSLLD       $0x10, Z14, Z13
-	VPANDD       Z12, Z14, Z14
+	VPANDD       (AX), Z12, Z13
+	VPANDD       64(AX), Z12, Z14
 	VBROADCASTSS (DX), Z15
 	VFMADD231PS  Z15, Z13, Z0
 	VFMADD231PS  Z15, Z14, Z1
@@ -15182,9 +22244,8 @@ loop:
 	PREFETCHT1   128(R13)
 	PREFETCHT1   192(R13)
 	ADDQ         $0x00000100, R13
-	VMOVUPS      (AX)(CX*1), Z14
-	VPSLLD       $0x10, Z14, Z13
-	VPANDD       Z12, Z14, Z14
+	VPSLLD       $0x10, (AX), Z13
+	VPSLLD       $0x10, 64(AX), Z14
 	VBROADCASTSS 4(DX), Z15
 	VFMADD231PS  Z15, Z13, Z0
 	VFMADD231PS  Z15, Z14, Z1
@@ -15203,10 +22264,8 @@ loop:
 	VBROADCASTSS 4(SI), Z15
 	VFMADD231PS  Z15, Z13, Z10
 	VFMADD231PS  Z15, Z14, Z11
-	LEAQ         (AX)(CX*2), AX
-	VMOVUPS      (AX), Z14
-	VPSLLD       $0x10, Z14, Z13
-	VPANDD       Z12, Z14, Z14
+	VPANDD       (AX)(CX*1), Z12, Z13
+	VPANDD       64(AX)(CX*1), Z12, Z14
 	VBROADCASTSS 8(DX), Z15
 	VFMADD231PS  Z15, Z13, Z0
 	VFMADD231PS  Z15, Z14, Z1
@@ -15230,9 +22289,8 @@ loop:
 	ADDQ         R10, R9
 	DECQ         R11
 	CMOVQEQ      R12, R10
-	VMOVUPS      (AX)(CX*1), Z14
-	VPSLLD       $0x10, Z14, Z13
-	VPANDD       Z12, Z14, Z14
+	VPSLLD       $0x10, (AX)(CX*1), Z13
+	VPSLLD       $0x10, 64(AX)(CX*1), Z14
 	VBROADCASTSS 12(DX), Z15
 	VFMADD231PS  Z15, Z13, Z0
 	VFMADD231PS  Z15, Z14, Z1
@@ -15276,9 +22334,8 @@ rest:
 	JE   store
 
 single:
-	VMOVUPS      (AX), Z14
-	VPSLLD       $0x10, Z14, Z13
-	VPANDD       Z12, Z14, Z14
+	VPANDD       (AX), Z12, Z13
+	VPANDD       64(AX), Z12, Z14
 	VBROADCASTSS (DX), Z15
 	VFMADD231PS  Z15, Z13, Z0
 	VFMADD231PS  Z15, Z14, Z1
@@ -15297,56 +22354,682 @@ single:
 	VBROADCASTSS (SI), Z15
 	VFMADD231PS  Z15, Z13, Z10
 	VFMADD231PS  Z15, Z14, Z11
-	ADDQ         CX, AX
 	ADDQ         $0x04, DX
 	ADDQ         $0x04, SI
+	DECQ         R8
+	JE           store
+	VPSLLD       $0x10, (AX), Z13
+	VPSLLD       $0x10, 64(AX), Z14
+	VBROADCASTSS (DX), Z15
+	VFMADD231PS  Z15, Z13, Z0
+	VFMADD231PS  Z15, Z14, Z1
+	VBROADCASTSS (DX)(BX*1), Z15
+	VFMADD231PS  Z15, Z13, Z2
+	VFMADD231PS  Z15, Z14, Z3
+	VBROADCASTSS (DX)(BX*2), Z15
+	VFMADD231PS  Z15, Z13, Z4
+	VFMADD231PS  Z15, Z14, Z5
+	VBROADCASTSS (DX)(DI*1), Z15
+	VFMADD231PS  Z15, Z13, Z6
+	VFMADD231PS  Z15, Z14, Z7
+	VBROADCASTSS (DX)(BX*4), Z15
+	VFMADD231PS  Z15, Z13, Z8
+	VFMADD231PS  Z15, Z14, Z9
+	VBROADCASTSS (SI), Z15
+	VFMADD231PS  Z15, Z13, Z10
+	VFMADD231PS  Z15, Z14, Z11
+	ADDQ         $0x04, DX
+	ADDQ         $0x04, SI
+	ADDQ         CX, AX
 	DECQ         R8
 	JNE          single
 
 store:
-	MOVQ       tail+56(FP), AX
-	MOVL       $-1, CX
-	BZHIL      AX, CX, CX
-	KMOVW      CX, K1
-	SHRL       $0x10, CX
-	KMOVW      CX, K2
-	MOVQ       c+40(FP), AX
-	MOVQ       ldc+48(FP), CX
-	VSHUFF32X4 $0x44, Z1, Z0, Z12
-	VSHUFF32X4 $0xee, Z1, Z0, Z0
-	VMOVUPS    Z12, K1, (AX)
-	VMOVUPS    Z0, K2, 64(AX)
-	ADDQ       CX, AX
-	VSHUFF32X4 $0x44, Z3, Z2, Z0
-	VSHUFF32X4 $0xee, Z3, Z2, Z1
-	VMOVUPS    Z0, K1, (AX)
-	VMOVUPS    Z1, K2, 64(AX)
-	ADDQ       CX, AX
-	VSHUFF32X4 $0x44, Z5, Z4, Z0
-	VSHUFF32X4 $0xee, Z5, Z4, Z1
-	VMOVUPS    Z0, K1, (AX)
-	VMOVUPS    Z1, K2, 64(AX)
-	ADDQ       CX, AX
-	VSHUFF32X4 $0x44, Z7, Z6, Z0
-	VSHUFF32X4 $0xee, Z7, Z6, Z1
-	VMOVUPS    Z0, K1, (AX)
-	VMOVUPS    Z1, K2, 64(AX)
-	ADDQ       CX, AX
-	VSHUFF32X4 $0x44, Z9, Z8, Z0
-	VSHUFF32X4 $0xee, Z9, Z8, Z1
-	VMOVUPS    Z0, K1, (AX)
-	VMOVUPS    Z1, K2, 64(AX)
-	ADDQ       CX, AX
-	VSHUFF32X4 $0x44, Z11, Z10, Z0
-	VSHUFF32X4 $0xee, Z11, Z10, Z1
-	VMOVUPS    Z0, K1, (AX)
-	VMOVUPS    Z1, K2, 64(AX)
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z10, (AX)
+	VMOVUPS Z11, K1, 64(AX)
+	VZEROUPPER
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     restored
+	LDMXCSR (SP)
+
+restored:
+	RET
+
+// func tile6x2DotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile6x2DotsAVX512(SB), NOSPLIT, $8-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (DX)(BX*4), SI
+	ADDQ   BX, SI
+	LEAQ   (BX)(BX*2), DI
+	MOVB   load+64(FP), R8
+	TESTB  R8, R8
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), R8
+	MOVL      $-1, R9
+	BZHIL     R8, R9, R9
+	KMOVW     R9, K1
+	MOVQ      c+40(FP), R8
+	MOVQ      ldc+48(FP), R9
+	VMOVUPS   (R8), Z0
+	VMOVUPS.Z 64(R8), K1, Z1
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z2
+	VMOVUPS.Z 64(R8), K1, Z3
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z4
+	VMOVUPS.Z 64(R8), K1, Z5
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z6
+	VMOVUPS.Z 64(R8), K1, Z7
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z8
+	VMOVUPS.Z 64(R8), K1, Z9
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z10
+	VMOVUPS.Z 64(R8), K1, Z11
+
+begin:
+	MOVQ k+0(FP), R8
+	SHRQ $0x02, R8
+	JE   rest
+	MOVQ soonC+72(FP), R9
+	MOVQ ldc+48(FP), R10
+	MOVQ $0x00000006, R11
+	XORQ R12, R12
+	MOVQ soon+80(FP), R13
+
+phase:
+	MOVQ    run+96(FP), R14
+	CMPQ    R8, R14
+	CMOVQLT R8, R14
+	SUBQ    R14, R8
+
+loop:
+	VMOVUPS      (AX), Z12
+	VMOVUPS      64(AX), Z13
+	VBROADCASTSS (DX), Z14
+	// VDPBF16PS Z14, Z12, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xc6
+	// VDPBF16PS Z14, Z13, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS (DX)(BX*1), Z14
+	// VDPBF16PS Z14, Z12, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xd6
+	// VDPBF16PS Z14, Z13, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS (DX)(BX*2), Z14
+	// VDPBF16PS Z14, Z12, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xe6
+	// VDPBF16PS Z14, Z13, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xee
+	VBROADCASTSS (DX)(DI*1), Z14
+	// VDPBF16PS Z14, Z12, Z6
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xf6
+	// VDPBF16PS Z14, Z13, Z7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xfe
+	VBROADCASTSS (DX)(BX*4), Z14
+	// VDPBF16PS Z14, Z12, Z8
+	BYTE $0x62; BYTE $0x52; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xc6
+	// VDPBF16PS Z14, Z13, Z9
+	BYTE $0x62; BYTE $0x52; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS (SI), Z14
+	// VDPBF16PS Z14, Z12, Z10
+	BYTE $0x62; BYTE $0x52; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xd6
+	// VDPBF16PS Z14, Z13, Z11
+	BYTE $0x62; BYTE $0x52; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xde
+	PREFETCHT1   (R13)
+	PREFETCHT1   64(R13)
+	PREFETCHT1   128(R13)
+	PREFETCHT1   192(R13)
+	PREFETCHT1   256(R13)
+	PREFETCHT1   320(R13)
+	PREFETCHT1   384(R13)
+	PREFETCHT1   448(R13)
+	ADDQ         $0x00000200, R13
+	VMOVUPS      (AX)(CX*1), Z12
+	VMOVUPS      64(AX)(CX*1), Z13
+	VBROADCASTSS 4(DX), Z14
+	// VDPBF16PS Z14, Z12, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xc6
+	// VDPBF16PS Z14, Z13, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS 4(DX)(BX*1), Z14
+	// VDPBF16PS Z14, Z12, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xd6
+	// VDPBF16PS Z14, Z13, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS 4(DX)(BX*2), Z14
+	// VDPBF16PS Z14, Z12, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xe6
+	// VDPBF16PS Z14, Z13, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xee
+	VBROADCASTSS 4(DX)(DI*1), Z14
+	// VDPBF16PS Z14, Z12, Z6
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xf6
+	// VDPBF16PS Z14, Z13, Z7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xfe
+	VBROADCASTSS 4(DX)(BX*4), Z14
+	// VDPBF16PS Z14, Z12, Z8
+	BYTE $0x62; BYTE $0x52; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xc6
+	// VDPBF16PS Z14, Z13, Z9
+	BYTE $0x62; BYTE $0x52; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS 4(SI), Z14
+	// VDPBF16PS Z14, Z12, Z10
+	BYTE $0x62; BYTE $0x52; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xd6
+	// VDPBF16PS Z14, Z13, Z11
+	BYTE $0x62; BYTE $0x52; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xde
+	LEAQ         (AX)(CX*2), AX
+	VMOVUPS      (AX), Z12
+	VMOVUPS      64(AX), Z13
+	VBROADCASTSS 8(DX), Z14
+	// VDPBF16PS Z14, Z12, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xc6
+	// VDPBF16PS Z14, Z13, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS 8(DX)(BX*1), Z14
+	// VDPBF16PS Z14, Z12, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xd6
+	// VDPBF16PS Z14, Z13, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS 8(DX)(BX*2), Z14
+	// VDPBF16PS Z14, Z12, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xe6
+	// VDPBF16PS Z14, Z13, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xee
+	VBROADCASTSS 8(DX)(DI*1), Z14
+	// VDPBF16PS Z14, Z12, Z6
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xf6
+	// VDPBF16PS Z14, Z13, Z7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xfe
+	VBROADCASTSS 8(DX)(BX*4), Z14
+	// VDPBF16PS Z14, Z12, Z8
+	BYTE $0x62; BYTE $0x52; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xc6
+	// VDPBF16PS Z14, Z13, Z9
+	BYTE $0x62; BYTE $0x52; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS 8(SI), Z14
+	// VDPBF16PS Z14, Z12, Z10
+	BYTE $0x62; BYTE $0x52; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xd6
+	// VDPBF16PS Z14, Z13, Z11
+	BYTE $0x62; BYTE $0x52; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xde
+	PREFETCHT0   (R9)
+	PREFETCHT0   64(R9)
+	ADDQ         R10, R9
+	DECQ         R11
+	CMOVQEQ      R12, R10
+	VMOVUPS      (AX)(CX*1), Z12
+	VMOVUPS      64(AX)(CX*1), Z13
+	VBROADCASTSS 12(DX), Z14
+	// VDPBF16PS Z14, Z12, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xc6
+	// VDPBF16PS Z14, Z13, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS 12(DX)(BX*1), Z14
+	// VDPBF16PS Z14, Z12, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xd6
+	// VDPBF16PS Z14, Z13, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS 12(DX)(BX*2), Z14
+	// VDPBF16PS Z14, Z12, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xe6
+	// VDPBF16PS Z14, Z13, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xee
+	VBROADCASTSS 12(DX)(DI*1), Z14
+	// VDPBF16PS Z14, Z12, Z6
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xf6
+	// VDPBF16PS Z14, Z13, Z7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xfe
+	VBROADCASTSS 12(DX)(BX*4), Z14
+	// VDPBF16PS Z14, Z12, Z8
+	BYTE $0x62; BYTE $0x52; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xc6
+	// VDPBF16PS Z14, Z13, Z9
+	BYTE $0x62; BYTE $0x52; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS 12(SI), Z14
+	// VDPBF16PS Z14, Z12, Z10
+	BYTE $0x62; BYTE $0x52; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xd6
+	// VDPBF16PS Z14, Z13, Z11
+	BYTE $0x62; BYTE $0x52; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xde
+	LEAQ         (AX)(CX*2), AX
+	ADDQ         $0x10, DX
+	ADDQ         $0x10, SI
+	DECQ         R14
+	JNE          loop
+	TESTQ        R8, R8
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R13
+	ADDQ         ld+88(FP), R13
+	MOVQ         R13, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R13
+	MOVQ R8, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), R8
+	ANDQ $0x00000003, R8
+	JE   store
+
+single:
+	VMOVUPS      (AX), Z12
+	VMOVUPS      64(AX), Z13
+	VBROADCASTSS (DX), Z14
+	// VDPBF16PS Z14, Z12, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xc6
+	// VDPBF16PS Z14, Z13, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS (DX)(BX*1), Z14
+	// VDPBF16PS Z14, Z12, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xd6
+	// VDPBF16PS Z14, Z13, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS (DX)(BX*2), Z14
+	// VDPBF16PS Z14, Z12, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xe6
+	// VDPBF16PS Z14, Z13, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xee
+	VBROADCASTSS (DX)(DI*1), Z14
+	// VDPBF16PS Z14, Z12, Z6
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xf6
+	// VDPBF16PS Z14, Z13, Z7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xfe
+	VBROADCASTSS (DX)(BX*4), Z14
+	// VDPBF16PS Z14, Z12, Z8
+	BYTE $0x62; BYTE $0x52; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xc6
+	// VDPBF16PS Z14, Z13, Z9
+	BYTE $0x62; BYTE $0x52; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS (SI), Z14
+	// VDPBF16PS Z14, Z12, Z10
+	BYTE $0x62; BYTE $0x52; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xd6
+	// VDPBF16PS Z14, Z13, Z11
+	BYTE $0x62; BYTE $0x52; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xde
+	ADDQ         $0x04, DX
+	ADDQ         $0x04, SI
+	ADDQ         CX, AX
+	DECQ         R8
+	JNE          single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z10, (AX)
+	VMOVUPS Z11, K1, 64(AX)
 	VZEROUPPER
 	RET
 
-// func tile7x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// func tile6x2TDotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile7x1AVX512(SB), NOSPLIT, $0-112
+TEXT ·tile6x2TDotsAVX512(SB), NOSPLIT, $8-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), SI
+	MOVL      $-1, DI
+	BZHIL     SI, DI, DI
+	KMOVW     DI, K1
+	MOVQ      c+40(FP), SI
+	MOVQ      ldc+48(FP), DI
+	VMOVUPS   (SI), Z0
+	VMOVUPS.Z 64(SI), K1, Z1
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z2
+	VMOVUPS.Z 64(SI), K1, Z3
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z4
+	VMOVUPS.Z 64(SI), K1, Z5
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z6
+	VMOVUPS.Z 64(SI), K1, Z7
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z8
+	VMOVUPS.Z 64(SI), K1, Z9
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z10
+	VMOVUPS.Z 64(SI), K1, Z11
+
+begin:
+	MOVQ k+0(FP), SI
+	SHRQ $0x02, SI
+	JE   rest
+	MOVQ soonC+72(FP), DI
+	MOVQ ldc+48(FP), R8
+	MOVQ $0x00000006, R9
+	XORQ R10, R10
+	MOVQ soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
+
+loop:
+	VMOVUPS      (AX), Z12
+	VMOVUPS      64(AX), Z13
+	VBROADCASTSS (DX), Z14
+	// VDPBF16PS Z14, Z12, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xc6
+	// VDPBF16PS Z14, Z13, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS 4(DX), Z14
+	// VDPBF16PS Z14, Z12, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xd6
+	// VDPBF16PS Z14, Z13, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS 8(DX), Z14
+	// VDPBF16PS Z14, Z12, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xe6
+	// VDPBF16PS Z14, Z13, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xee
+	VBROADCASTSS 12(DX), Z14
+	// VDPBF16PS Z14, Z12, Z6
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xf6
+	// VDPBF16PS Z14, Z13, Z7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xfe
+	VBROADCASTSS 16(DX), Z14
+	// VDPBF16PS Z14, Z12, Z8
+	BYTE $0x62; BYTE $0x52; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xc6
+	// VDPBF16PS Z14, Z13, Z9
+	BYTE $0x62; BYTE $0x52; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS 20(DX), Z14
+	// VDPBF16PS Z14, Z12, Z10
+	BYTE $0x62; BYTE $0x52; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xd6
+	// VDPBF16PS Z14, Z13, Z11
+	BYTE $0x62; BYTE $0x52; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xde
+	PREFETCHT1   (R11)
+	PREFETCHT1   64(R11)
+	PREFETCHT1   128(R11)
+	PREFETCHT1   192(R11)
+	PREFETCHT1   256(R11)
+	PREFETCHT1   320(R11)
+	PREFETCHT1   384(R11)
+	PREFETCHT1   448(R11)
+	ADDQ         $0x00000200, R11
+	VMOVUPS      (AX)(CX*1), Z12
+	VMOVUPS      64(AX)(CX*1), Z13
+	VBROADCASTSS (DX)(BX*1), Z14
+	// VDPBF16PS Z14, Z12, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xc6
+	// VDPBF16PS Z14, Z13, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS 4(DX)(BX*1), Z14
+	// VDPBF16PS Z14, Z12, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xd6
+	// VDPBF16PS Z14, Z13, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS 8(DX)(BX*1), Z14
+	// VDPBF16PS Z14, Z12, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xe6
+	// VDPBF16PS Z14, Z13, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xee
+	VBROADCASTSS 12(DX)(BX*1), Z14
+	// VDPBF16PS Z14, Z12, Z6
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xf6
+	// VDPBF16PS Z14, Z13, Z7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xfe
+	VBROADCASTSS 16(DX)(BX*1), Z14
+	// VDPBF16PS Z14, Z12, Z8
+	BYTE $0x62; BYTE $0x52; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xc6
+	// VDPBF16PS Z14, Z13, Z9
+	BYTE $0x62; BYTE $0x52; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS 20(DX)(BX*1), Z14
+	// VDPBF16PS Z14, Z12, Z10
+	BYTE $0x62; BYTE $0x52; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xd6
+	// VDPBF16PS Z14, Z13, Z11
+	BYTE $0x62; BYTE $0x52; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xde
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	VMOVUPS      (AX), Z12
+	VMOVUPS      64(AX), Z13
+	VBROADCASTSS (DX), Z14
+	// VDPBF16PS Z14, Z12, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xc6
+	// VDPBF16PS Z14, Z13, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS 4(DX), Z14
+	// VDPBF16PS Z14, Z12, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xd6
+	// VDPBF16PS Z14, Z13, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS 8(DX), Z14
+	// VDPBF16PS Z14, Z12, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xe6
+	// VDPBF16PS Z14, Z13, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xee
+	VBROADCASTSS 12(DX), Z14
+	// VDPBF16PS Z14, Z12, Z6
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xf6
+	// VDPBF16PS Z14, Z13, Z7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xfe
+	VBROADCASTSS 16(DX), Z14
+	// VDPBF16PS Z14, Z12, Z8
+	BYTE $0x62; BYTE $0x52; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xc6
+	// VDPBF16PS Z14, Z13, Z9
+	BYTE $0x62; BYTE $0x52; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS 20(DX), Z14
+	// VDPBF16PS Z14, Z12, Z10
+	BYTE $0x62; BYTE $0x52; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xd6
+	// VDPBF16PS Z14, Z13, Z11
+	BYTE $0x62; BYTE $0x52; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xde
+	PREFETCHT0   (DI)
+	PREFETCHT0   64(DI)
+	ADDQ         R8, DI
+	DECQ         R9
+	CMOVQEQ      R10, R8
+	VMOVUPS      (AX)(CX*1), Z12
+	VMOVUPS      64(AX)(CX*1), Z13
+	VBROADCASTSS (DX)(BX*1), Z14
+	// VDPBF16PS Z14, Z12, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xc6
+	// VDPBF16PS Z14, Z13, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS 4(DX)(BX*1), Z14
+	// VDPBF16PS Z14, Z12, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xd6
+	// VDPBF16PS Z14, Z13, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS 8(DX)(BX*1), Z14
+	// VDPBF16PS Z14, Z12, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xe6
+	// VDPBF16PS Z14, Z13, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xee
+	VBROADCASTSS 12(DX)(BX*1), Z14
+	// VDPBF16PS Z14, Z12, Z6
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xf6
+	// VDPBF16PS Z14, Z13, Z7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xfe
+	VBROADCASTSS 16(DX)(BX*1), Z14
+	// VDPBF16PS Z14, Z12, Z8
+	BYTE $0x62; BYTE $0x52; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xc6
+	// VDPBF16PS Z14, Z13, Z9
+	BYTE $0x62; BYTE $0x52; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS 20(DX)(BX*1), Z14
+	// VDPBF16PS Z14, Z12, Z10
+	BYTE $0x62; BYTE $0x52; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xd6
+	// VDPBF16PS Z14, Z13, Z11
+	BYTE $0x62; BYTE $0x52; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xde
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	DECQ         R12
+	JNE          loop
+	TESTQ        SI, SI
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R11
+	ADDQ         ld+88(FP), R11
+	MOVQ         R11, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VMOVUPS      (AX), Z12
+	VMOVUPS      64(AX), Z13
+	VBROADCASTSS (DX), Z14
+	// VDPBF16PS Z14, Z12, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xc6
+	// VDPBF16PS Z14, Z13, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS 4(DX), Z14
+	// VDPBF16PS Z14, Z12, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xd6
+	// VDPBF16PS Z14, Z13, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS 8(DX), Z14
+	// VDPBF16PS Z14, Z12, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xe6
+	// VDPBF16PS Z14, Z13, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xee
+	VBROADCASTSS 12(DX), Z14
+	// VDPBF16PS Z14, Z12, Z6
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xf6
+	// VDPBF16PS Z14, Z13, Z7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xfe
+	VBROADCASTSS 16(DX), Z14
+	// VDPBF16PS Z14, Z12, Z8
+	BYTE $0x62; BYTE $0x52; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xc6
+	// VDPBF16PS Z14, Z13, Z9
+	BYTE $0x62; BYTE $0x52; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS 20(DX), Z14
+	// VDPBF16PS Z14, Z12, Z10
+	BYTE $0x62; BYTE $0x52; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xd6
+	// VDPBF16PS Z14, Z13, Z11
+	BYTE $0x62; BYTE $0x52; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xde
+	ADDQ         BX, DX
+	ADDQ         CX, AX
+	DECQ         SI
+	JNE          single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z10, (AX)
+	VMOVUPS Z11, K1, 64(AX)
+	VZEROUPPER
+	RET
+
+// func tile7x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+, SSE
+TEXT ·tile7x1AVX512(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -15479,9 +23162,9 @@ single:
 	VFMADD231PS.BCST (DX)(BX*4), Z7, Z4
 	VFMADD231PS.BCST (SI), Z7, Z5
 	VFMADD231PS.BCST (SI)(BX*1), Z7, Z6
-	ADDQ             CX, AX
 	ADDQ             $0x04, DX
 	ADDQ             $0x04, SI
+	ADDQ             CX, AX
 	DECQ             R8
 	JNE              single
 
@@ -15506,11 +23189,27 @@ store:
 	ADDQ    CX, AX
 	VMOVUPS Z6, K1, (AX)
 	VZEROUPPER
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     restored
+	LDMXCSR (SP)
+
+restored:
 	RET
 
-// func tile7x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile7x1TAVX512(SB), NOSPLIT, $0-112
+// func tile7x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+, SSE
+TEXT ·tile7x1TAVX512(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -15640,8 +23339,8 @@ single:
 	VFMADD231PS.BCST 16(DX), Z7, Z4
 	VFMADD231PS.BCST 20(DX), Z7, Z5
 	VFMADD231PS.BCST 24(DX), Z7, Z6
-	ADDQ             CX, AX
 	ADDQ             BX, DX
+	ADDQ             CX, AX
 	DECQ             SI
 	JNE              single
 
@@ -15666,11 +23365,682 @@ store:
 	ADDQ    CX, AX
 	VMOVUPS Z6, K1, (AX)
 	VZEROUPPER
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     restored
+	LDMXCSR (SP)
+
+restored:
 	RET
 
-// func tile7x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// func tile7x1PairsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+, SSE
+TEXT ·tile7x1PairsAVX512(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (DX)(BX*4), SI
+	ADDQ   BX, SI
+	LEAQ   (BX)(BX*2), DI
+	MOVB   load+64(FP), R8
+	TESTB  R8, R8
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), R8
+	MOVL      $-1, R9
+	BZHIL     R8, R9, R9
+	KMOVW     R9, K1
+	MOVQ      c+40(FP), R8
+	MOVQ      ldc+48(FP), R9
+	VMOVUPS.Z (R8), K1, Z0
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z1
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z2
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z3
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z4
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z5
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z6
+
+begin:
+	VPTERNLOGD $0xff, Z7, Z7, Z7
+	VPSLLD     $0x10, Z7, Z7
+	MOVQ       k+0(FP), R8
+	SHRQ       $0x02, R8
+	JE         rest
+	MOVQ       soonC+72(FP), R9
+	MOVQ       ldc+48(FP), R10
+	MOVQ       $0x00000007, R11
+	XORQ       R12, R12
+	MOVQ       soon+80(FP), R13
+
+phase:
+	MOVQ    run+96(FP), R14
+	CMPQ    R8, R14
+	CMOVQLT R8, R14
+	SUBQ    R14, R8
+
+loop:
+	VPANDD           (AX), Z7, Z8
+	VFMADD231PS.BCST (DX), Z8, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z8, Z1
+	VFMADD231PS.BCST (DX)(BX*2), Z8, Z2
+	VFMADD231PS.BCST (DX)(DI*1), Z8, Z3
+	VFMADD231PS.BCST (DX)(BX*4), Z8, Z4
+	VFMADD231PS.BCST (SI), Z8, Z5
+	VFMADD231PS.BCST (SI)(BX*1), Z8, Z6
+	PREFETCHT1       (R13)
+	PREFETCHT1       64(R13)
+	ADDQ             $0x00000080, R13
+	VPSLLD           $0x10, (AX), Z8
+	VFMADD231PS.BCST 4(DX), Z8, Z0
+	VFMADD231PS.BCST 4(DX)(BX*1), Z8, Z1
+	VFMADD231PS.BCST 4(DX)(BX*2), Z8, Z2
+	VFMADD231PS.BCST 4(DX)(DI*1), Z8, Z3
+	VFMADD231PS.BCST 4(DX)(BX*4), Z8, Z4
+	VFMADD231PS.BCST 4(SI), Z8, Z5
+	VFMADD231PS.BCST 4(SI)(BX*1), Z8, Z6
+	VPANDD           (AX)(CX*1), Z7, Z8
+	VFMADD231PS.BCST 8(DX), Z8, Z0
+	VFMADD231PS.BCST 8(DX)(BX*1), Z8, Z1
+	VFMADD231PS.BCST 8(DX)(BX*2), Z8, Z2
+	VFMADD231PS.BCST 8(DX)(DI*1), Z8, Z3
+	VFMADD231PS.BCST 8(DX)(BX*4), Z8, Z4
+	VFMADD231PS.BCST 8(SI), Z8, Z5
+	VFMADD231PS.BCST 8(SI)(BX*1), Z8, Z6
+	PREFETCHT0       (R9)
+	ADDQ             R10, R9
+	DECQ             R11
+	CMOVQEQ          R12, R10
+	VPSLLD           $0x10, (AX)(CX*1), Z8
+	VFMADD231PS.BCST 12(DX), Z8, Z0
+	VFMADD231PS.BCST 12(DX)(BX*1), Z8, Z1
+	VFMADD231PS.BCST 12(DX)(BX*2), Z8, Z2
+	VFMADD231PS.BCST 12(DX)(DI*1), Z8, Z3
+	VFMADD231PS.BCST 12(DX)(BX*4), Z8, Z4
+	VFMADD231PS.BCST 12(SI), Z8, Z5
+	VFMADD231PS.BCST 12(SI)(BX*1), Z8, Z6
+	LEAQ             (AX)(CX*2), AX
+	ADDQ             $0x10, DX
+	ADDQ             $0x10, SI
+	DECQ             R14
+	JNE              loop
+	TESTQ            R8, R8
+	JE               rest
+	DECQ             runs+104(FP)
+	JE               fetched
+	MOVQ             soon+80(FP), R13
+	ADDQ             ld+88(FP), R13
+	MOVQ             R13, soon+80(FP)
+	JMP              phase
+
+fetched:
+	MOVQ AX, R13
+	MOVQ R8, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), R8
+	ANDQ $0x00000003, R8
+	JE   store
+
+single:
+	VPANDD           (AX), Z7, Z8
+	VFMADD231PS.BCST (DX), Z8, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z8, Z1
+	VFMADD231PS.BCST (DX)(BX*2), Z8, Z2
+	VFMADD231PS.BCST (DX)(DI*1), Z8, Z3
+	VFMADD231PS.BCST (DX)(BX*4), Z8, Z4
+	VFMADD231PS.BCST (SI), Z8, Z5
+	VFMADD231PS.BCST (SI)(BX*1), Z8, Z6
+	ADDQ             $0x04, DX
+	ADDQ             $0x04, SI
+	DECQ             R8
+	JE               store
+	VPSLLD           $0x10, (AX), Z8
+	VFMADD231PS.BCST (DX), Z8, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z8, Z1
+	VFMADD231PS.BCST (DX)(BX*2), Z8, Z2
+	VFMADD231PS.BCST (DX)(DI*1), Z8, Z3
+	VFMADD231PS.BCST (DX)(BX*4), Z8, Z4
+	VFMADD231PS.BCST (SI), Z8, Z5
+	VFMADD231PS.BCST (SI)(BX*1), Z8, Z6
+	ADDQ             $0x04, DX
+	ADDQ             $0x04, SI
+	ADDQ             CX, AX
+	DECQ             R8
+	JNE              single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z1, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z3, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z5, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, K1, (AX)
+	VZEROUPPER
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     restored
+	LDMXCSR (SP)
+
+restored:
+	RET
+
+// func tile7x1DotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile7x2AVX512(SB), NOSPLIT, $0-112
+TEXT ·tile7x1DotsAVX512(SB), NOSPLIT, $8-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (DX)(BX*4), SI
+	ADDQ   BX, SI
+	LEAQ   (BX)(BX*2), DI
+	MOVB   load+64(FP), R8
+	TESTB  R8, R8
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), R8
+	MOVL      $-1, R9
+	BZHIL     R8, R9, R9
+	KMOVW     R9, K1
+	MOVQ      c+40(FP), R8
+	MOVQ      ldc+48(FP), R9
+	VMOVUPS.Z (R8), K1, Z0
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z1
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z2
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z3
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z4
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z5
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z6
+
+begin:
+	MOVQ k+0(FP), R8
+	SHRQ $0x02, R8
+	JE   rest
+	MOVQ soonC+72(FP), R9
+	MOVQ ldc+48(FP), R10
+	MOVQ $0x00000007, R11
+	XORQ R12, R12
+	MOVQ soon+80(FP), R13
+
+phase:
+	MOVQ    run+96(FP), R14
+	CMPQ    R8, R14
+	CMOVQLT R8, R14
+	SUBQ    R14, R8
+
+loop:
+	VMOVUPS      (AX), Z7
+	VBROADCASTSS (DX), Z8
+	// VDPBF16PS Z8, Z7, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xc0
+	VBROADCASTSS (DX)(BX*1), Z8
+	// VDPBF16PS Z8, Z7, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xc8
+	VBROADCASTSS (DX)(BX*2), Z8
+	// VDPBF16PS Z8, Z7, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xd0
+	VBROADCASTSS (DX)(DI*1), Z8
+	// VDPBF16PS Z8, Z7, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xd8
+	VBROADCASTSS (DX)(BX*4), Z8
+	// VDPBF16PS Z8, Z7, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xe0
+	VBROADCASTSS (SI), Z8
+	// VDPBF16PS Z8, Z7, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xe8
+	VBROADCASTSS (SI)(BX*1), Z8
+	// VDPBF16PS Z8, Z7, Z6
+	BYTE $0x62; BYTE $0xd2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xf0
+	PREFETCHT1   (R13)
+	PREFETCHT1   64(R13)
+	PREFETCHT1   128(R13)
+	PREFETCHT1   192(R13)
+	ADDQ         $0x00000100, R13
+	VMOVUPS      (AX)(CX*1), Z7
+	VBROADCASTSS 4(DX), Z8
+	// VDPBF16PS Z8, Z7, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xc0
+	VBROADCASTSS 4(DX)(BX*1), Z8
+	// VDPBF16PS Z8, Z7, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xc8
+	VBROADCASTSS 4(DX)(BX*2), Z8
+	// VDPBF16PS Z8, Z7, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xd0
+	VBROADCASTSS 4(DX)(DI*1), Z8
+	// VDPBF16PS Z8, Z7, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xd8
+	VBROADCASTSS 4(DX)(BX*4), Z8
+	// VDPBF16PS Z8, Z7, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xe0
+	VBROADCASTSS 4(SI), Z8
+	// VDPBF16PS Z8, Z7, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xe8
+	VBROADCASTSS 4(SI)(BX*1), Z8
+	// VDPBF16PS Z8, Z7, Z6
+	BYTE $0x62; BYTE $0xd2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xf0
+	LEAQ         (AX)(CX*2), AX
+	VMOVUPS      (AX), Z7
+	VBROADCASTSS 8(DX), Z8
+	// VDPBF16PS Z8, Z7, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xc0
+	VBROADCASTSS 8(DX)(BX*1), Z8
+	// VDPBF16PS Z8, Z7, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xc8
+	VBROADCASTSS 8(DX)(BX*2), Z8
+	// VDPBF16PS Z8, Z7, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xd0
+	VBROADCASTSS 8(DX)(DI*1), Z8
+	// VDPBF16PS Z8, Z7, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xd8
+	VBROADCASTSS 8(DX)(BX*4), Z8
+	// VDPBF16PS Z8, Z7, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xe0
+	VBROADCASTSS 8(SI), Z8
+	// VDPBF16PS Z8, Z7, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xe8
+	VBROADCASTSS 8(SI)(BX*1), Z8
+	// VDPBF16PS Z8, Z7, Z6
+	BYTE $0x62; BYTE $0xd2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xf0
+	PREFETCHT0   (R9)
+	ADDQ         R10, R9
+	DECQ         R11
+	CMOVQEQ      R12, R10
+	VMOVUPS      (AX)(CX*1), Z7
+	VBROADCASTSS 12(DX), Z8
+	// VDPBF16PS Z8, Z7, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xc0
+	VBROADCASTSS 12(DX)(BX*1), Z8
+	// VDPBF16PS Z8, Z7, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xc8
+	VBROADCASTSS 12(DX)(BX*2), Z8
+	// VDPBF16PS Z8, Z7, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xd0
+	VBROADCASTSS 12(DX)(DI*1), Z8
+	// VDPBF16PS Z8, Z7, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xd8
+	VBROADCASTSS 12(DX)(BX*4), Z8
+	// VDPBF16PS Z8, Z7, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xe0
+	VBROADCASTSS 12(SI), Z8
+	// VDPBF16PS Z8, Z7, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xe8
+	VBROADCASTSS 12(SI)(BX*1), Z8
+	// VDPBF16PS Z8, Z7, Z6
+	BYTE $0x62; BYTE $0xd2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xf0
+	LEAQ         (AX)(CX*2), AX
+	ADDQ         $0x10, DX
+	ADDQ         $0x10, SI
+	DECQ         R14
+	JNE          loop
+	TESTQ        R8, R8
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R13
+	ADDQ         ld+88(FP), R13
+	MOVQ         R13, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R13
+	MOVQ R8, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), R8
+	ANDQ $0x00000003, R8
+	JE   store
+
+single:
+	VMOVUPS      (AX), Z7
+	VBROADCASTSS (DX), Z8
+	// VDPBF16PS Z8, Z7, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xc0
+	VBROADCASTSS (DX)(BX*1), Z8
+	// VDPBF16PS Z8, Z7, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xc8
+	VBROADCASTSS (DX)(BX*2), Z8
+	// VDPBF16PS Z8, Z7, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xd0
+	VBROADCASTSS (DX)(DI*1), Z8
+	// VDPBF16PS Z8, Z7, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xd8
+	VBROADCASTSS (DX)(BX*4), Z8
+	// VDPBF16PS Z8, Z7, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xe0
+	VBROADCASTSS (SI), Z8
+	// VDPBF16PS Z8, Z7, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xe8
+	VBROADCASTSS (SI)(BX*1), Z8
+	// VDPBF16PS Z8, Z7, Z6
+	BYTE $0x62; BYTE $0xd2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xf0
+	ADDQ         $0x04, DX
+	ADDQ         $0x04, SI
+	ADDQ         CX, AX
+	DECQ         R8
+	JNE          single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z1, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z3, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z5, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, K1, (AX)
+	VZEROUPPER
+	RET
+
+// func tile7x1TDotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile7x1TDotsAVX512(SB), NOSPLIT, $8-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), SI
+	MOVL      $-1, DI
+	BZHIL     SI, DI, DI
+	KMOVW     DI, K1
+	MOVQ      c+40(FP), SI
+	MOVQ      ldc+48(FP), DI
+	VMOVUPS.Z (SI), K1, Z0
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z1
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z2
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z3
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z4
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z5
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z6
+
+begin:
+	MOVQ k+0(FP), SI
+	SHRQ $0x02, SI
+	JE   rest
+	MOVQ soonC+72(FP), DI
+	MOVQ ldc+48(FP), R8
+	MOVQ $0x00000007, R9
+	XORQ R10, R10
+	MOVQ soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
+
+loop:
+	VMOVUPS      (AX), Z7
+	VBROADCASTSS (DX), Z8
+	// VDPBF16PS Z8, Z7, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xc0
+	VBROADCASTSS 4(DX), Z8
+	// VDPBF16PS Z8, Z7, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xc8
+	VBROADCASTSS 8(DX), Z8
+	// VDPBF16PS Z8, Z7, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xd0
+	VBROADCASTSS 12(DX), Z8
+	// VDPBF16PS Z8, Z7, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xd8
+	VBROADCASTSS 16(DX), Z8
+	// VDPBF16PS Z8, Z7, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xe0
+	VBROADCASTSS 20(DX), Z8
+	// VDPBF16PS Z8, Z7, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xe8
+	VBROADCASTSS 24(DX), Z8
+	// VDPBF16PS Z8, Z7, Z6
+	BYTE $0x62; BYTE $0xd2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xf0
+	PREFETCHT1   (R11)
+	PREFETCHT1   64(R11)
+	PREFETCHT1   128(R11)
+	PREFETCHT1   192(R11)
+	ADDQ         $0x00000100, R11
+	VMOVUPS      (AX)(CX*1), Z7
+	VBROADCASTSS (DX)(BX*1), Z8
+	// VDPBF16PS Z8, Z7, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xc0
+	VBROADCASTSS 4(DX)(BX*1), Z8
+	// VDPBF16PS Z8, Z7, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xc8
+	VBROADCASTSS 8(DX)(BX*1), Z8
+	// VDPBF16PS Z8, Z7, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xd0
+	VBROADCASTSS 12(DX)(BX*1), Z8
+	// VDPBF16PS Z8, Z7, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xd8
+	VBROADCASTSS 16(DX)(BX*1), Z8
+	// VDPBF16PS Z8, Z7, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xe0
+	VBROADCASTSS 20(DX)(BX*1), Z8
+	// VDPBF16PS Z8, Z7, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xe8
+	VBROADCASTSS 24(DX)(BX*1), Z8
+	// VDPBF16PS Z8, Z7, Z6
+	BYTE $0x62; BYTE $0xd2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xf0
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	VMOVUPS      (AX), Z7
+	VBROADCASTSS (DX), Z8
+	// VDPBF16PS Z8, Z7, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xc0
+	VBROADCASTSS 4(DX), Z8
+	// VDPBF16PS Z8, Z7, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xc8
+	VBROADCASTSS 8(DX), Z8
+	// VDPBF16PS Z8, Z7, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xd0
+	VBROADCASTSS 12(DX), Z8
+	// VDPBF16PS Z8, Z7, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xd8
+	VBROADCASTSS 16(DX), Z8
+	// VDPBF16PS Z8, Z7, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xe0
+	VBROADCASTSS 20(DX), Z8
+	// VDPBF16PS Z8, Z7, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xe8
+	VBROADCASTSS 24(DX), Z8
+	// VDPBF16PS Z8, Z7, Z6
+	BYTE $0x62; BYTE $0xd2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xf0
+	PREFETCHT0   (DI)
+	ADDQ         R8, DI
+	DECQ         R9
+	CMOVQEQ      R10, R8
+	VMOVUPS      (AX)(CX*1), Z7
+	VBROADCASTSS (DX)(BX*1), Z8
+	// VDPBF16PS Z8, Z7, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xc0
+	VBROADCASTSS 4(DX)(BX*1), Z8
+	// VDPBF16PS Z8, Z7, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xc8
+	VBROADCASTSS 8(DX)(BX*1), Z8
+	// VDPBF16PS Z8, Z7, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xd0
+	VBROADCASTSS 12(DX)(BX*1), Z8
+	// VDPBF16PS Z8, Z7, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xd8
+	VBROADCASTSS 16(DX)(BX*1), Z8
+	// VDPBF16PS Z8, Z7, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xe0
+	VBROADCASTSS 20(DX)(BX*1), Z8
+	// VDPBF16PS Z8, Z7, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xe8
+	VBROADCASTSS 24(DX)(BX*1), Z8
+	// VDPBF16PS Z8, Z7, Z6
+	BYTE $0x62; BYTE $0xd2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xf0
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	DECQ         R12
+	JNE          loop
+	TESTQ        SI, SI
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R11
+	ADDQ         ld+88(FP), R11
+	MOVQ         R11, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VMOVUPS      (AX), Z7
+	VBROADCASTSS (DX), Z8
+	// VDPBF16PS Z8, Z7, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xc0
+	VBROADCASTSS 4(DX), Z8
+	// VDPBF16PS Z8, Z7, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xc8
+	VBROADCASTSS 8(DX), Z8
+	// VDPBF16PS Z8, Z7, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xd0
+	VBROADCASTSS 12(DX), Z8
+	// VDPBF16PS Z8, Z7, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xd8
+	VBROADCASTSS 16(DX), Z8
+	// VDPBF16PS Z8, Z7, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xe0
+	VBROADCASTSS 20(DX), Z8
+	// VDPBF16PS Z8, Z7, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xe8
+	VBROADCASTSS 24(DX), Z8
+	// VDPBF16PS Z8, Z7, Z6
+	BYTE $0x62; BYTE $0xd2; BYTE $0x46; BYTE $0x48; BYTE $0x52; BYTE $0xf0
+	ADDQ         BX, DX
+	ADDQ         CX, AX
+	DECQ         SI
+	JNE          single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z1, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z3, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z5, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, K1, (AX)
+	VZEROUPPER
+	RET
+
+// func tile7x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+, SSE
+TEXT ·tile7x2AVX512(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -15897,9 +24267,9 @@ single:
 	VBROADCASTSS (SI)(BX*1), Z16
 	VFMADD231PS  Z16, Z14, Z12
 	VFMADD231PS  Z16, Z15, Z13
-	ADDQ         CX, AX
 	ADDQ         $0x04, DX
 	ADDQ         $0x04, SI
+	ADDQ         CX, AX
 	DECQ         R8
 	JNE          single
 
@@ -15931,11 +24301,27 @@ store:
 	VMOVUPS Z12, (AX)
 	VMOVUPS Z13, K1, 64(AX)
 	VZEROUPPER
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     restored
+	LDMXCSR (SP)
+
+restored:
 	RET
 
-// func tile7x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile7x2TAVX512(SB), NOSPLIT, $0-112
+// func tile7x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+, SSE
+TEXT ·tile7x2TAVX512(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -16159,8 +24545,8 @@ single:
 	VBROADCASTSS 24(DX), Z16
 	VFMADD231PS  Z16, Z14, Z12
 	VFMADD231PS  Z16, Z15, Z13
-	ADDQ         CX, AX
 	ADDQ         BX, DX
+	ADDQ         CX, AX
 	DECQ         SI
 	JNE          single
 
@@ -16192,11 +24578,27 @@ store:
 	VMOVUPS Z12, (AX)
 	VMOVUPS Z13, K1, 64(AX)
 	VZEROUPPER
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     restored
+	LDMXCSR (SP)
+
+restored:
 	RET
 
-// func tile7x2PairsAVX512(k int, a *float32, lda int, b *uint32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint32, ld int, run int, runs int)
-// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile7x2PairsAVX512(SB), NOSPLIT, $0-112
+// func tile7x2PairsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+, SSE
+TEXT ·tile7x2PairsAVX512(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -16224,48 +24626,32 @@ TEXT ·tile7x2PairsAVX512(SB), NOSPLIT, $0-112
 	JMP    begin
 
 fromC:
-	MOVQ       tail+56(FP), R8
-	MOVL       $-1, R9
-	BZHIL      R8, R9, R9
-	KMOVW      R9, K1
-	SHRL       $0x10, R9
-	KMOVW      R9, K2
-	MOVQ       c+40(FP), R8
-	MOVQ       ldc+48(FP), R9
-	VMOVUPS.Z  (R8), K1, Z1
-	VMOVUPS.Z  64(R8), K2, Z2
-	VSHUFF32X4 $0x44, Z2, Z1, Z0
-	VSHUFF32X4 $0xee, Z2, Z1, Z1
-	ADDQ       R9, R8
-	VMOVUPS.Z  (R8), K1, Z3
-	VMOVUPS.Z  64(R8), K2, Z4
-	VSHUFF32X4 $0x44, Z4, Z3, Z2
-	VSHUFF32X4 $0xee, Z4, Z3, Z3
-	ADDQ       R9, R8
-	VMOVUPS.Z  (R8), K1, Z5
-	VMOVUPS.Z  64(R8), K2, Z6
-	VSHUFF32X4 $0x44, Z6, Z5, Z4
-	VSHUFF32X4 $0xee, Z6, Z5, Z5
-	ADDQ       R9, R8
-	VMOVUPS.Z  (R8), K1, Z7
-	VMOVUPS.Z  64(R8), K2, Z8
-	VSHUFF32X4 $0x44, Z8, Z7, Z6
-	VSHUFF32X4 $0xee, Z8, Z7, Z7
-	ADDQ       R9, R8
-	VMOVUPS.Z  (R8), K1, Z9
-	VMOVUPS.Z  64(R8), K2, Z10
-	VSHUFF32X4 $0x44, Z10, Z9, Z8
-	VSHUFF32X4 $0xee, Z10, Z9, Z9
-	ADDQ       R9, R8
-	VMOVUPS.Z  (R8), K1, Z11
-	VMOVUPS.Z  64(R8), K2, Z12
-	VSHUFF32X4 $0x44, Z12, Z11, Z10
-	VSHUFF32X4 $0xee, Z12, Z11, Z11
-	ADDQ       R9, R8
-	VMOVUPS.Z  (R8), K1, Z13
-	VMOVUPS.Z  64(R8), K2, Z15
-	VSHUFF32X4 $0x44, Z15, Z13, Z12
-	VSHUFF32X4 $0xee, Z15, Z13, Z13
+	MOVQ      tail+56(FP), R8
+	MOVL      $-1, R9
+	BZHIL     R8, R9, R9
+	KMOVW     R9, K1
+	MOVQ      c+40(FP), R8
+	MOVQ      ldc+48(FP), R9
+	VMOVUPS   (R8), Z0
+	VMOVUPS.Z 64(R8), K1, Z1
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z2
+	VMOVUPS.Z 64(R8), K1, Z3
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z4
+	VMOVUPS.Z 64(R8), K1, Z5
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z6
+	VMOVUPS.Z 64(R8), K1, Z7
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z8
+	VMOVUPS.Z 64(R8), K1, Z9
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z10
+	VMOVUPS.Z 64(R8), K1, Z11
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z12
+	VMOVUPS.Z 64(R8), K1, Z13
 
 begin:
 	VPTERNLOGD $0xff, Z14, Z14, Z14
@@ -16286,9 +24672,8 @@ phase:
 	SUBQ    R14, R8
 
 loop:
-	VMOVUPS      (AX), Z16
-	VPSLLD       $0x10, Z16, Z15
-	VPANDD       Z14, Z16, Z16
+	VPANDD       (AX), Z14, Z15
+	VPANDD       64(AX), Z14, Z16
 	VBROADCASTSS (DX), Z17
 	VFMADD231PS  Z17, Z15, Z0
 	VFMADD231PS  Z17, Z16, Z1
@@ -16315,9 +24700,8 @@ loop:
 	PREFETCHT1   128(R13)
 	PREFETCHT1   192(R13)
 	ADDQ         $0x00000100, R13
-	VMOVUPS      (AX)(CX*1), Z16
-	VPSLLD       $0x10, Z16, Z15
-	VPANDD       Z14, Z16, Z16
+	VPSLLD       $0x10, (AX), Z15
+	VPSLLD       $0x10, 64(AX), Z16
 	VBROADCASTSS 4(DX), Z17
 	VFMADD231PS  Z17, Z15, Z0
 	VFMADD231PS  Z17, Z16, Z1
@@ -16339,10 +24723,8 @@ loop:
 	VBROADCASTSS 4(SI)(BX*1), Z17
 	VFMADD231PS  Z17, Z15, Z12
 	VFMADD231PS  Z17, Z16, Z13
-	LEAQ         (AX)(CX*2), AX
-	VMOVUPS      (AX), Z16
-	VPSLLD       $0x10, Z16, Z15
-	VPANDD       Z14, Z16, Z16
+	VPANDD       (AX)(CX*1), Z14, Z15
+	VPANDD       64(AX)(CX*1), Z14, Z16
 	VBROADCASTSS 8(DX), Z17
 	VFMADD231PS  Z17, Z15, Z0
 	VFMADD231PS  Z17, Z16, Z1
@@ -16369,9 +24751,8 @@ loop:
 	ADDQ         R10, R9
 	DECQ         R11
 	CMOVQEQ      R12, R10
-	VMOVUPS      (AX)(CX*1), Z16
-	VPSLLD       $0x10, Z16, Z15
-	VPANDD       Z14, Z16, Z16
+	VPSLLD       $0x10, (AX)(CX*1), Z15
+	VPSLLD       $0x10, 64(AX)(CX*1), Z16
 	VBROADCASTSS 12(DX), Z17
 	VFMADD231PS  Z17, Z15, Z0
 	VFMADD231PS  Z17, Z16, Z1
@@ -16418,9 +24799,8 @@ rest:
 	JE   store
 
 single:
-	VMOVUPS      (AX), Z16
-	VPSLLD       $0x10, Z16, Z15
-	VPANDD       Z14, Z16, Z16
+	VPANDD       (AX), Z14, Z15
+	VPANDD       64(AX), Z14, Z16
 	VBROADCASTSS (DX), Z17
 	VFMADD231PS  Z17, Z15, Z0
 	VFMADD231PS  Z17, Z16, Z1
@@ -16442,61 +24822,754 @@ single:
 	VBROADCASTSS (SI)(BX*1), Z17
 	VFMADD231PS  Z17, Z15, Z12
 	VFMADD231PS  Z17, Z16, Z13
-	ADDQ         CX, AX
 	ADDQ         $0x04, DX
 	ADDQ         $0x04, SI
+	DECQ         R8
+	JE           store
+	VPSLLD       $0x10, (AX), Z15
+	VPSLLD       $0x10, 64(AX), Z16
+	VBROADCASTSS (DX), Z17
+	VFMADD231PS  Z17, Z15, Z0
+	VFMADD231PS  Z17, Z16, Z1
+	VBROADCASTSS (DX)(BX*1), Z17
+	VFMADD231PS  Z17, Z15, Z2
+	VFMADD231PS  Z17, Z16, Z3
+	VBROADCASTSS (DX)(BX*2), Z17
+	VFMADD231PS  Z17, Z15, Z4
+	VFMADD231PS  Z17, Z16, Z5
+	VBROADCASTSS (DX)(DI*1), Z17
+	VFMADD231PS  Z17, Z15, Z6
+	VFMADD231PS  Z17, Z16, Z7
+	VBROADCASTSS (DX)(BX*4), Z17
+	VFMADD231PS  Z17, Z15, Z8
+	VFMADD231PS  Z17, Z16, Z9
+	VBROADCASTSS (SI), Z17
+	VFMADD231PS  Z17, Z15, Z10
+	VFMADD231PS  Z17, Z16, Z11
+	VBROADCASTSS (SI)(BX*1), Z17
+	VFMADD231PS  Z17, Z15, Z12
+	VFMADD231PS  Z17, Z16, Z13
+	ADDQ         $0x04, DX
+	ADDQ         $0x04, SI
+	ADDQ         CX, AX
 	DECQ         R8
 	JNE          single
 
 store:
-	MOVQ       tail+56(FP), AX
-	MOVL       $-1, CX
-	BZHIL      AX, CX, CX
-	KMOVW      CX, K1
-	SHRL       $0x10, CX
-	KMOVW      CX, K2
-	MOVQ       c+40(FP), AX
-	MOVQ       ldc+48(FP), CX
-	VSHUFF32X4 $0x44, Z1, Z0, Z14
-	VSHUFF32X4 $0xee, Z1, Z0, Z0
-	VMOVUPS    Z14, K1, (AX)
-	VMOVUPS    Z0, K2, 64(AX)
-	ADDQ       CX, AX
-	VSHUFF32X4 $0x44, Z3, Z2, Z0
-	VSHUFF32X4 $0xee, Z3, Z2, Z1
-	VMOVUPS    Z0, K1, (AX)
-	VMOVUPS    Z1, K2, 64(AX)
-	ADDQ       CX, AX
-	VSHUFF32X4 $0x44, Z5, Z4, Z0
-	VSHUFF32X4 $0xee, Z5, Z4, Z1
-	VMOVUPS    Z0, K1, (AX)
-	VMOVUPS    Z1, K2, 64(AX)
-	ADDQ       CX, AX
-	VSHUFF32X4 $0x44, Z7, Z6, Z0
-	VSHUFF32X4 $0xee, Z7, Z6, Z1
-	VMOVUPS    Z0, K1, (AX)
-	VMOVUPS    Z1, K2, 64(AX)
-	ADDQ       CX, AX
-	VSHUFF32X4 $0x44, Z9, Z8, Z0
-	VSHUFF32X4 $0xee, Z9, Z8, Z1
-	VMOVUPS    Z0, K1, (AX)
-	VMOVUPS    Z1, K2, 64(AX)
-	ADDQ       CX, AX
-	VSHUFF32X4 $0x44, Z11, Z10, Z0
-	VSHUFF32X4 $0xee, Z11, Z10, Z1
-	VMOVUPS    Z0, K1, (AX)
-	VMOVUPS    Z1, K2, 64(AX)
-	ADDQ       CX, AX
-	VSHUFF32X4 $0x44, Z13, Z12, Z0
-	VSHUFF32X4 $0xee, Z13, Z12, Z1
-	VMOVUPS    Z0, K1, (AX)
-	VMOVUPS    Z1, K2, 64(AX)
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z10, (AX)
+	VMOVUPS Z11, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z12, (AX)
+	VMOVUPS Z13, K1, 64(AX)
+	VZEROUPPER
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     restored
+	LDMXCSR (SP)
+
+restored:
+	RET
+
+// func tile7x2DotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile7x2DotsAVX512(SB), NOSPLIT, $8-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (DX)(BX*4), SI
+	ADDQ   BX, SI
+	LEAQ   (BX)(BX*2), DI
+	MOVB   load+64(FP), R8
+	TESTB  R8, R8
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), R8
+	MOVL      $-1, R9
+	BZHIL     R8, R9, R9
+	KMOVW     R9, K1
+	MOVQ      c+40(FP), R8
+	MOVQ      ldc+48(FP), R9
+	VMOVUPS   (R8), Z0
+	VMOVUPS.Z 64(R8), K1, Z1
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z2
+	VMOVUPS.Z 64(R8), K1, Z3
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z4
+	VMOVUPS.Z 64(R8), K1, Z5
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z6
+	VMOVUPS.Z 64(R8), K1, Z7
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z8
+	VMOVUPS.Z 64(R8), K1, Z9
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z10
+	VMOVUPS.Z 64(R8), K1, Z11
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z12
+	VMOVUPS.Z 64(R8), K1, Z13
+
+begin:
+	MOVQ k+0(FP), R8
+	SHRQ $0x02, R8
+	JE   rest
+	MOVQ soonC+72(FP), R9
+	MOVQ ldc+48(FP), R10
+	MOVQ $0x00000007, R11
+	XORQ R12, R12
+	MOVQ soon+80(FP), R13
+
+phase:
+	MOVQ    run+96(FP), R14
+	CMPQ    R8, R14
+	CMOVQLT R8, R14
+	SUBQ    R14, R8
+
+loop:
+	VMOVUPS      (AX), Z14
+	VMOVUPS      64(AX), Z15
+	VBROADCASTSS (DX), Z16
+	// VDPBF16PS Z16, Z14, Z0
+	BYTE $0x62; BYTE $0xb2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xc0
+	// VDPBF16PS Z16, Z15, Z1
+	BYTE $0x62; BYTE $0xb2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xc8
+	VBROADCASTSS (DX)(BX*1), Z16
+	// VDPBF16PS Z16, Z14, Z2
+	BYTE $0x62; BYTE $0xb2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xd0
+	// VDPBF16PS Z16, Z15, Z3
+	BYTE $0x62; BYTE $0xb2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xd8
+	VBROADCASTSS (DX)(BX*2), Z16
+	// VDPBF16PS Z16, Z14, Z4
+	BYTE $0x62; BYTE $0xb2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xe0
+	// VDPBF16PS Z16, Z15, Z5
+	BYTE $0x62; BYTE $0xb2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xe8
+	VBROADCASTSS (DX)(DI*1), Z16
+	// VDPBF16PS Z16, Z14, Z6
+	BYTE $0x62; BYTE $0xb2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xf0
+	// VDPBF16PS Z16, Z15, Z7
+	BYTE $0x62; BYTE $0xb2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xf8
+	VBROADCASTSS (DX)(BX*4), Z16
+	// VDPBF16PS Z16, Z14, Z8
+	BYTE $0x62; BYTE $0x32; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xc0
+	// VDPBF16PS Z16, Z15, Z9
+	BYTE $0x62; BYTE $0x32; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xc8
+	VBROADCASTSS (SI), Z16
+	// VDPBF16PS Z16, Z14, Z10
+	BYTE $0x62; BYTE $0x32; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xd0
+	// VDPBF16PS Z16, Z15, Z11
+	BYTE $0x62; BYTE $0x32; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xd8
+	VBROADCASTSS (SI)(BX*1), Z16
+	// VDPBF16PS Z16, Z14, Z12
+	BYTE $0x62; BYTE $0x32; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xe0
+	// VDPBF16PS Z16, Z15, Z13
+	BYTE $0x62; BYTE $0x32; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xe8
+	PREFETCHT1   (R13)
+	PREFETCHT1   64(R13)
+	PREFETCHT1   128(R13)
+	PREFETCHT1   192(R13)
+	PREFETCHT1   256(R13)
+	PREFETCHT1   320(R13)
+	PREFETCHT1   384(R13)
+	PREFETCHT1   448(R13)
+	ADDQ         $0x00000200, R13
+	VMOVUPS      (AX)(CX*1), Z14
+	VMOVUPS      64(AX)(CX*1), Z15
+	VBROADCASTSS 4(DX), Z16
+	// VDPBF16PS Z16, Z14, Z0
+	BYTE $0x62; BYTE $0xb2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xc0
+	// VDPBF16PS Z16, Z15, Z1
+	BYTE $0x62; BYTE $0xb2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xc8
+	VBROADCASTSS 4(DX)(BX*1), Z16
+	// VDPBF16PS Z16, Z14, Z2
+	BYTE $0x62; BYTE $0xb2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xd0
+	// VDPBF16PS Z16, Z15, Z3
+	BYTE $0x62; BYTE $0xb2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xd8
+	VBROADCASTSS 4(DX)(BX*2), Z16
+	// VDPBF16PS Z16, Z14, Z4
+	BYTE $0x62; BYTE $0xb2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xe0
+	// VDPBF16PS Z16, Z15, Z5
+	BYTE $0x62; BYTE $0xb2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xe8
+	VBROADCASTSS 4(DX)(DI*1), Z16
+	// VDPBF16PS Z16, Z14, Z6
+	BYTE $0x62; BYTE $0xb2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xf0
+	// VDPBF16PS Z16, Z15, Z7
+	BYTE $0x62; BYTE $0xb2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xf8
+	VBROADCASTSS 4(DX)(BX*4), Z16
+	// VDPBF16PS Z16, Z14, Z8
+	BYTE $0x62; BYTE $0x32; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xc0
+	// VDPBF16PS Z16, Z15, Z9
+	BYTE $0x62; BYTE $0x32; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xc8
+	VBROADCASTSS 4(SI), Z16
+	// VDPBF16PS Z16, Z14, Z10
+	BYTE $0x62; BYTE $0x32; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xd0
+	// VDPBF16PS Z16, Z15, Z11
+	BYTE $0x62; BYTE $0x32; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xd8
+	VBROADCASTSS 4(SI)(BX*1), Z16
+	// VDPBF16PS Z16, Z14, Z12
+	BYTE $0x62; BYTE $0x32; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xe0
+	// VDPBF16PS Z16, Z15, Z13
+	BYTE $0x62; BYTE $0x32; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xe8
+	LEAQ         (AX)(CX*2), AX
+	VMOVUPS      (AX), Z14
+	VMOVUPS      64(AX), Z15
+	VBROADCASTSS 8(DX), Z16
+	// VDPBF16PS Z16, Z14, Z0
+	BYTE $0x62; BYTE $0xb2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xc0
+	// VDPBF16PS Z16, Z15, Z1
+	BYTE $0x62; BYTE $0xb2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xc8
+	VBROADCASTSS 8(DX)(BX*1), Z16
+	// VDPBF16PS Z16, Z14, Z2
+	BYTE $0x62; BYTE $0xb2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xd0
+	// VDPBF16PS Z16, Z15, Z3
+	BYTE $0x62; BYTE $0xb2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xd8
+	VBROADCASTSS 8(DX)(BX*2), Z16
+	// VDPBF16PS Z16, Z14, Z4
+	BYTE $0x62; BYTE $0xb2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xe0
+	// VDPBF16PS Z16, Z15, Z5
+	BYTE $0x62; BYTE $0xb2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xe8
+	VBROADCASTSS 8(DX)(DI*1), Z16
+	// VDPBF16PS Z16, Z14, Z6
+	BYTE $0x62; BYTE $0xb2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xf0
+	// VDPBF16PS Z16, Z15, Z7
+	BYTE $0x62; BYTE $0xb2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xf8
+	VBROADCASTSS 8(DX)(BX*4), Z16
+	// VDPBF16PS Z16, Z14, Z8
+	BYTE $0x62; BYTE $0x32; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xc0
+	// VDPBF16PS Z16, Z15, Z9
+	BYTE $0x62; BYTE $0x32; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xc8
+	VBROADCASTSS 8(SI), Z16
+	// VDPBF16PS Z16, Z14, Z10
+	BYTE $0x62; BYTE $0x32; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xd0
+	// VDPBF16PS Z16, Z15, Z11
+	BYTE $0x62; BYTE $0x32; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xd8
+	VBROADCASTSS 8(SI)(BX*1), Z16
+	// VDPBF16PS Z16, Z14, Z12
+	BYTE $0x62; BYTE $0x32; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xe0
+	// VDPBF16PS Z16, Z15, Z13
+	BYTE $0x62; BYTE $0x32; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xe8
+	PREFETCHT0   (R9)
+	PREFETCHT0   64(R9)
+	ADDQ         R10, R9
+	DECQ         R11
+	CMOVQEQ      R12, R10
+	VMOVUPS      (AX)(CX*1), Z14
+	VMOVUPS      64(AX)(CX*1), Z15
+	VBROADCASTSS 12(DX), Z16
+	// VDPBF16PS Z16, Z14, Z0
+	BYTE $0x62; BYTE $0xb2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xc0
+	// VDPBF16PS Z16, Z15, Z1
+	BYTE $0x62; BYTE $0xb2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xc8
+	VBROADCASTSS 12(DX)(BX*1), Z16
+	// VDPBF16PS Z16, Z14, Z2
+	BYTE $0x62; BYTE $0xb2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xd0
+	// VDPBF16PS Z16, Z15, Z3
+	BYTE $0x62; BYTE $0xb2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xd8
+	VBROADCASTSS 12(DX)(BX*2), Z16
+	// VDPBF16PS Z16, Z14, Z4
+	BYTE $0x62; BYTE $0xb2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xe0
+	// VDPBF16PS Z16, Z15, Z5
+	BYTE $0x62; BYTE $0xb2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xe8
+	VBROADCASTSS 12(DX)(DI*1), Z16
+	// VDPBF16PS Z16, Z14, Z6
+	BYTE $0x62; BYTE $0xb2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xf0
+	// VDPBF16PS Z16, Z15, Z7
+	BYTE $0x62; BYTE $0xb2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xf8
+	VBROADCASTSS 12(DX)(BX*4), Z16
+	// VDPBF16PS Z16, Z14, Z8
+	BYTE $0x62; BYTE $0x32; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xc0
+	// VDPBF16PS Z16, Z15, Z9
+	BYTE $0x62; BYTE $0x32; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xc8
+	VBROADCASTSS 12(SI), Z16
+	// VDPBF16PS Z16, Z14, Z10
+	BYTE $0x62; BYTE $0x32; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xd0
+	// VDPBF16PS Z16, Z15, Z11
+	BYTE $0x62; BYTE $0x32; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xd8
+	VBROADCASTSS 12(SI)(BX*1), Z16
+	// VDPBF16PS Z16, Z14, Z12
+	BYTE $0x62; BYTE $0x32; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xe0
+	// VDPBF16PS Z16, Z15, Z13
+	BYTE $0x62; BYTE $0x32; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xe8
+	LEAQ         (AX)(CX*2), AX
+	ADDQ         $0x10, DX
+	ADDQ         $0x10, SI
+	DECQ         R14
+	JNE          loop
+	TESTQ        R8, R8
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R13
+	ADDQ         ld+88(FP), R13
+	MOVQ         R13, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R13
+	MOVQ R8, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), R8
+	ANDQ $0x00000003, R8
+	JE   store
+
+single:
+	VMOVUPS      (AX), Z14
+	VMOVUPS      64(AX), Z15
+	VBROADCASTSS (DX), Z16
+	// VDPBF16PS Z16, Z14, Z0
+	BYTE $0x62; BYTE $0xb2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xc0
+	// VDPBF16PS Z16, Z15, Z1
+	BYTE $0x62; BYTE $0xb2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xc8
+	VBROADCASTSS (DX)(BX*1), Z16
+	// VDPBF16PS Z16, Z14, Z2
+	BYTE $0x62; BYTE $0xb2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xd0
+	// VDPBF16PS Z16, Z15, Z3
+	BYTE $0x62; BYTE $0xb2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xd8
+	VBROADCASTSS (DX)(BX*2), Z16
+	// VDPBF16PS Z16, Z14, Z4
+	BYTE $0x62; BYTE $0xb2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xe0
+	// VDPBF16PS Z16, Z15, Z5
+	BYTE $0x62; BYTE $0xb2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xe8
+	VBROADCASTSS (DX)(DI*1), Z16
+	// VDPBF16PS Z16, Z14, Z6
+	BYTE $0x62; BYTE $0xb2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xf0
+	// VDPBF16PS Z16, Z15, Z7
+	BYTE $0x62; BYTE $0xb2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xf8
+	VBROADCASTSS (DX)(BX*4), Z16
+	// VDPBF16PS Z16, Z14, Z8
+	BYTE $0x62; BYTE $0x32; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xc0
+	// VDPBF16PS Z16, Z15, Z9
+	BYTE $0x62; BYTE $0x32; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xc8
+	VBROADCASTSS (SI), Z16
+	// VDPBF16PS Z16, Z14, Z10
+	BYTE $0x62; BYTE $0x32; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xd0
+	// VDPBF16PS Z16, Z15, Z11
+	BYTE $0x62; BYTE $0x32; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xd8
+	VBROADCASTSS (SI)(BX*1), Z16
+	// VDPBF16PS Z16, Z14, Z12
+	BYTE $0x62; BYTE $0x32; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xe0
+	// VDPBF16PS Z16, Z15, Z13
+	BYTE $0x62; BYTE $0x32; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xe8
+	ADDQ         $0x04, DX
+	ADDQ         $0x04, SI
+	ADDQ         CX, AX
+	DECQ         R8
+	JNE          single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z10, (AX)
+	VMOVUPS Z11, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z12, (AX)
+	VMOVUPS Z13, K1, 64(AX)
 	VZEROUPPER
 	RET
 
-// func tile8x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// func tile7x2TDotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile8x1AVX512(SB), NOSPLIT, $0-112
+TEXT ·tile7x2TDotsAVX512(SB), NOSPLIT, $8-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), SI
+	MOVL      $-1, DI
+	BZHIL     SI, DI, DI
+	KMOVW     DI, K1
+	MOVQ      c+40(FP), SI
+	MOVQ      ldc+48(FP), DI
+	VMOVUPS   (SI), Z0
+	VMOVUPS.Z 64(SI), K1, Z1
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z2
+	VMOVUPS.Z 64(SI), K1, Z3
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z4
+	VMOVUPS.Z 64(SI), K1, Z5
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z6
+	VMOVUPS.Z 64(SI), K1, Z7
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z8
+	VMOVUPS.Z 64(SI), K1, Z9
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z10
+	VMOVUPS.Z 64(SI), K1, Z11
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z12
+	VMOVUPS.Z 64(SI), K1, Z13
+
+begin:
+	MOVQ k+0(FP), SI
+	SHRQ $0x02, SI
+	JE   rest
+	MOVQ soonC+72(FP), DI
+	MOVQ ldc+48(FP), R8
+	MOVQ $0x00000007, R9
+	XORQ R10, R10
+	MOVQ soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
+
+loop:
+	VMOVUPS      (AX), Z14
+	VMOVUPS      64(AX), Z15
+	VBROADCASTSS (DX), Z16
+	// VDPBF16PS Z16, Z14, Z0
+	BYTE $0x62; BYTE $0xb2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xc0
+	// VDPBF16PS Z16, Z15, Z1
+	BYTE $0x62; BYTE $0xb2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xc8
+	VBROADCASTSS 4(DX), Z16
+	// VDPBF16PS Z16, Z14, Z2
+	BYTE $0x62; BYTE $0xb2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xd0
+	// VDPBF16PS Z16, Z15, Z3
+	BYTE $0x62; BYTE $0xb2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xd8
+	VBROADCASTSS 8(DX), Z16
+	// VDPBF16PS Z16, Z14, Z4
+	BYTE $0x62; BYTE $0xb2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xe0
+	// VDPBF16PS Z16, Z15, Z5
+	BYTE $0x62; BYTE $0xb2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xe8
+	VBROADCASTSS 12(DX), Z16
+	// VDPBF16PS Z16, Z14, Z6
+	BYTE $0x62; BYTE $0xb2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xf0
+	// VDPBF16PS Z16, Z15, Z7
+	BYTE $0x62; BYTE $0xb2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xf8
+	VBROADCASTSS 16(DX), Z16
+	// VDPBF16PS Z16, Z14, Z8
+	BYTE $0x62; BYTE $0x32; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xc0
+	// VDPBF16PS Z16, Z15, Z9
+	BYTE $0x62; BYTE $0x32; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xc8
+	VBROADCASTSS 20(DX), Z16
+	// VDPBF16PS Z16, Z14, Z10
+	BYTE $0x62; BYTE $0x32; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xd0
+	// VDPBF16PS Z16, Z15, Z11
+	BYTE $0x62; BYTE $0x32; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xd8
+	VBROADCASTSS 24(DX), Z16
+	// VDPBF16PS Z16, Z14, Z12
+	BYTE $0x62; BYTE $0x32; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xe0
+	// VDPBF16PS Z16, Z15, Z13
+	BYTE $0x62; BYTE $0x32; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xe8
+	PREFETCHT1   (R11)
+	PREFETCHT1   64(R11)
+	PREFETCHT1   128(R11)
+	PREFETCHT1   192(R11)
+	PREFETCHT1   256(R11)
+	PREFETCHT1   320(R11)
+	PREFETCHT1   384(R11)
+	PREFETCHT1   448(R11)
+	ADDQ         $0x00000200, R11
+	VMOVUPS      (AX)(CX*1), Z14
+	VMOVUPS      64(AX)(CX*1), Z15
+	VBROADCASTSS (DX)(BX*1), Z16
+	// VDPBF16PS Z16, Z14, Z0
+	BYTE $0x62; BYTE $0xb2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xc0
+	// VDPBF16PS Z16, Z15, Z1
+	BYTE $0x62; BYTE $0xb2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xc8
+	VBROADCASTSS 4(DX)(BX*1), Z16
+	// VDPBF16PS Z16, Z14, Z2
+	BYTE $0x62; BYTE $0xb2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xd0
+	// VDPBF16PS Z16, Z15, Z3
+	BYTE $0x62; BYTE $0xb2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xd8
+	VBROADCASTSS 8(DX)(BX*1), Z16
+	// VDPBF16PS Z16, Z14, Z4
+	BYTE $0x62; BYTE $0xb2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xe0
+	// VDPBF16PS Z16, Z15, Z5
+	BYTE $0x62; BYTE $0xb2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xe8
+	VBROADCASTSS 12(DX)(BX*1), Z16
+	// VDPBF16PS Z16, Z14, Z6
+	BYTE $0x62; BYTE $0xb2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xf0
+	// VDPBF16PS Z16, Z15, Z7
+	BYTE $0x62; BYTE $0xb2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xf8
+	VBROADCASTSS 16(DX)(BX*1), Z16
+	// VDPBF16PS Z16, Z14, Z8
+	BYTE $0x62; BYTE $0x32; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xc0
+	// VDPBF16PS Z16, Z15, Z9
+	BYTE $0x62; BYTE $0x32; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xc8
+	VBROADCASTSS 20(DX)(BX*1), Z16
+	// VDPBF16PS Z16, Z14, Z10
+	BYTE $0x62; BYTE $0x32; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xd0
+	// VDPBF16PS Z16, Z15, Z11
+	BYTE $0x62; BYTE $0x32; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xd8
+	VBROADCASTSS 24(DX)(BX*1), Z16
+	// VDPBF16PS Z16, Z14, Z12
+	BYTE $0x62; BYTE $0x32; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xe0
+	// VDPBF16PS Z16, Z15, Z13
+	BYTE $0x62; BYTE $0x32; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xe8
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	VMOVUPS      (AX), Z14
+	VMOVUPS      64(AX), Z15
+	VBROADCASTSS (DX), Z16
+	// VDPBF16PS Z16, Z14, Z0
+	BYTE $0x62; BYTE $0xb2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xc0
+	// VDPBF16PS Z16, Z15, Z1
+	BYTE $0x62; BYTE $0xb2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xc8
+	VBROADCASTSS 4(DX), Z16
+	// VDPBF16PS Z16, Z14, Z2
+	BYTE $0x62; BYTE $0xb2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xd0
+	// VDPBF16PS Z16, Z15, Z3
+	BYTE $0x62; BYTE $0xb2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xd8
+	VBROADCASTSS 8(DX), Z16
+	// VDPBF16PS Z16, Z14, Z4
+	BYTE $0x62; BYTE $0xb2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xe0
+	// VDPBF16PS Z16, Z15, Z5
+	BYTE $0x62; BYTE $0xb2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xe8
+	VBROADCASTSS 12(DX), Z16
+	// VDPBF16PS Z16, Z14, Z6
+	BYTE $0x62; BYTE $0xb2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xf0
+	// VDPBF16PS Z16, Z15, Z7
+	BYTE $0x62; BYTE $0xb2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xf8
+	VBROADCASTSS 16(DX), Z16
+	// VDPBF16PS Z16, Z14, Z8
+	BYTE $0x62; BYTE $0x32; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xc0
+	// VDPBF16PS Z16, Z15, Z9
+	BYTE $0x62; BYTE $0x32; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xc8
+	VBROADCASTSS 20(DX), Z16
+	// VDPBF16PS Z16, Z14, Z10
+	BYTE $0x62; BYTE $0x32; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xd0
+	// VDPBF16PS Z16, Z15, Z11
+	BYTE $0x62; BYTE $0x32; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xd8
+	VBROADCASTSS 24(DX), Z16
+	// VDPBF16PS Z16, Z14, Z12
+	BYTE $0x62; BYTE $0x32; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xe0
+	// VDPBF16PS Z16, Z15, Z13
+	BYTE $0x62; BYTE $0x32; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xe8
+	PREFETCHT0   (DI)
+	PREFETCHT0   64(DI)
+	ADDQ         R8, DI
+	DECQ         R9
+	CMOVQEQ      R10, R8
+	VMOVUPS      (AX)(CX*1), Z14
+	VMOVUPS      64(AX)(CX*1), Z15
+	VBROADCASTSS (DX)(BX*1), Z16
+	// VDPBF16PS Z16, Z14, Z0
+	BYTE $0x62; BYTE $0xb2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xc0
+	// VDPBF16PS Z16, Z15, Z1
+	BYTE $0x62; BYTE $0xb2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xc8
+	VBROADCASTSS 4(DX)(BX*1), Z16
+	// VDPBF16PS Z16, Z14, Z2
+	BYTE $0x62; BYTE $0xb2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xd0
+	// VDPBF16PS Z16, Z15, Z3
+	BYTE $0x62; BYTE $0xb2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xd8
+	VBROADCASTSS 8(DX)(BX*1), Z16
+	// VDPBF16PS Z16, Z14, Z4
+	BYTE $0x62; BYTE $0xb2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xe0
+	// VDPBF16PS Z16, Z15, Z5
+	BYTE $0x62; BYTE $0xb2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xe8
+	VBROADCASTSS 12(DX)(BX*1), Z16
+	// VDPBF16PS Z16, Z14, Z6
+	BYTE $0x62; BYTE $0xb2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xf0
+	// VDPBF16PS Z16, Z15, Z7
+	BYTE $0x62; BYTE $0xb2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xf8
+	VBROADCASTSS 16(DX)(BX*1), Z16
+	// VDPBF16PS Z16, Z14, Z8
+	BYTE $0x62; BYTE $0x32; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xc0
+	// VDPBF16PS Z16, Z15, Z9
+	BYTE $0x62; BYTE $0x32; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xc8
+	VBROADCASTSS 20(DX)(BX*1), Z16
+	// VDPBF16PS Z16, Z14, Z10
+	BYTE $0x62; BYTE $0x32; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xd0
+	// VDPBF16PS Z16, Z15, Z11
+	BYTE $0x62; BYTE $0x32; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xd8
+	VBROADCASTSS 24(DX)(BX*1), Z16
+	// VDPBF16PS Z16, Z14, Z12
+	BYTE $0x62; BYTE $0x32; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xe0
+	// VDPBF16PS Z16, Z15, Z13
+	BYTE $0x62; BYTE $0x32; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xe8
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	DECQ         R12
+	JNE          loop
+	TESTQ        SI, SI
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R11
+	ADDQ         ld+88(FP), R11
+	MOVQ         R11, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VMOVUPS      (AX), Z14
+	VMOVUPS      64(AX), Z15
+	VBROADCASTSS (DX), Z16
+	// VDPBF16PS Z16, Z14, Z0
+	BYTE $0x62; BYTE $0xb2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xc0
+	// VDPBF16PS Z16, Z15, Z1
+	BYTE $0x62; BYTE $0xb2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xc8
+	VBROADCASTSS 4(DX), Z16
+	// VDPBF16PS Z16, Z14, Z2
+	BYTE $0x62; BYTE $0xb2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xd0
+	// VDPBF16PS Z16, Z15, Z3
+	BYTE $0x62; BYTE $0xb2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xd8
+	VBROADCASTSS 8(DX), Z16
+	// VDPBF16PS Z16, Z14, Z4
+	BYTE $0x62; BYTE $0xb2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xe0
+	// VDPBF16PS Z16, Z15, Z5
+	BYTE $0x62; BYTE $0xb2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xe8
+	VBROADCASTSS 12(DX), Z16
+	// VDPBF16PS Z16, Z14, Z6
+	BYTE $0x62; BYTE $0xb2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xf0
+	// VDPBF16PS Z16, Z15, Z7
+	BYTE $0x62; BYTE $0xb2; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xf8
+	VBROADCASTSS 16(DX), Z16
+	// VDPBF16PS Z16, Z14, Z8
+	BYTE $0x62; BYTE $0x32; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xc0
+	// VDPBF16PS Z16, Z15, Z9
+	BYTE $0x62; BYTE $0x32; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xc8
+	VBROADCASTSS 20(DX), Z16
+	// VDPBF16PS Z16, Z14, Z10
+	BYTE $0x62; BYTE $0x32; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xd0
+	// VDPBF16PS Z16, Z15, Z11
+	BYTE $0x62; BYTE $0x32; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xd8
+	VBROADCASTSS 24(DX), Z16
+	// VDPBF16PS Z16, Z14, Z12
+	BYTE $0x62; BYTE $0x32; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xe0
+	// VDPBF16PS Z16, Z15, Z13
+	BYTE $0x62; BYTE $0x32; BYTE $0x06; BYTE $0x48; BYTE $0x52; BYTE $0xe8
+	ADDQ         BX, DX
+	ADDQ         CX, AX
+	DECQ         SI
+	JNE          single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z10, (AX)
+	VMOVUPS Z11, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z12, (AX)
+	VMOVUPS Z13, K1, 64(AX)
+	VZEROUPPER
+	RET
+
+// func tile8x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+, SSE
+TEXT ·tile8x1AVX512(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -16635,9 +25708,9 @@ single:
 	VFMADD231PS.BCST (SI), Z8, Z5
 	VFMADD231PS.BCST (SI)(BX*1), Z8, Z6
 	VFMADD231PS.BCST (SI)(BX*2), Z8, Z7
-	ADDQ             CX, AX
 	ADDQ             $0x04, DX
 	ADDQ             $0x04, SI
+	ADDQ             CX, AX
 	DECQ             R8
 	JNE              single
 
@@ -16664,11 +25737,27 @@ store:
 	ADDQ    CX, AX
 	VMOVUPS Z7, K1, (AX)
 	VZEROUPPER
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     restored
+	LDMXCSR (SP)
+
+restored:
 	RET
 
-// func tile8x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile8x1TAVX512(SB), NOSPLIT, $0-112
+// func tile8x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+, SSE
+TEXT ·tile8x1TAVX512(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -16804,8 +25893,8 @@ single:
 	VFMADD231PS.BCST 20(DX), Z8, Z5
 	VFMADD231PS.BCST 24(DX), Z8, Z6
 	VFMADD231PS.BCST 28(DX), Z8, Z7
-	ADDQ             CX, AX
 	ADDQ             BX, DX
+	ADDQ             CX, AX
 	DECQ             SI
 	JNE              single
 
@@ -16832,11 +25921,728 @@ store:
 	ADDQ    CX, AX
 	VMOVUPS Z7, K1, (AX)
 	VZEROUPPER
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     restored
+	LDMXCSR (SP)
+
+restored:
 	RET
 
-// func tile8x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// func tile8x1PairsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+, SSE
+TEXT ·tile8x1PairsAVX512(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (DX)(BX*4), SI
+	ADDQ   BX, SI
+	LEAQ   (BX)(BX*2), DI
+	MOVB   load+64(FP), R8
+	TESTB  R8, R8
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), R8
+	MOVL      $-1, R9
+	BZHIL     R8, R9, R9
+	KMOVW     R9, K1
+	MOVQ      c+40(FP), R8
+	MOVQ      ldc+48(FP), R9
+	VMOVUPS.Z (R8), K1, Z0
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z1
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z2
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z3
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z4
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z5
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z6
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z7
+
+begin:
+	VPTERNLOGD $0xff, Z8, Z8, Z8
+	VPSLLD     $0x10, Z8, Z8
+	MOVQ       k+0(FP), R8
+	SHRQ       $0x02, R8
+	JE         rest
+	MOVQ       soonC+72(FP), R9
+	MOVQ       ldc+48(FP), R10
+	MOVQ       $0x00000008, R11
+	XORQ       R12, R12
+	MOVQ       soon+80(FP), R13
+
+phase:
+	MOVQ    run+96(FP), R14
+	CMPQ    R8, R14
+	CMOVQLT R8, R14
+	SUBQ    R14, R8
+
+loop:
+	VPANDD           (AX), Z8, Z9
+	VFMADD231PS.BCST (DX), Z9, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z9, Z1
+	VFMADD231PS.BCST (DX)(BX*2), Z9, Z2
+	VFMADD231PS.BCST (DX)(DI*1), Z9, Z3
+	VFMADD231PS.BCST (DX)(BX*4), Z9, Z4
+	VFMADD231PS.BCST (SI), Z9, Z5
+	VFMADD231PS.BCST (SI)(BX*1), Z9, Z6
+	VFMADD231PS.BCST (SI)(BX*2), Z9, Z7
+	PREFETCHT1       (R13)
+	ADDQ             $0x00000040, R13
+	VPSLLD           $0x10, (AX), Z9
+	VFMADD231PS.BCST 4(DX), Z9, Z0
+	VFMADD231PS.BCST 4(DX)(BX*1), Z9, Z1
+	VFMADD231PS.BCST 4(DX)(BX*2), Z9, Z2
+	VFMADD231PS.BCST 4(DX)(DI*1), Z9, Z3
+	VFMADD231PS.BCST 4(DX)(BX*4), Z9, Z4
+	VFMADD231PS.BCST 4(SI), Z9, Z5
+	VFMADD231PS.BCST 4(SI)(BX*1), Z9, Z6
+	VFMADD231PS.BCST 4(SI)(BX*2), Z9, Z7
+	VPANDD           (AX)(CX*1), Z8, Z9
+	VFMADD231PS.BCST 8(DX), Z9, Z0
+	VFMADD231PS.BCST 8(DX)(BX*1), Z9, Z1
+	VFMADD231PS.BCST 8(DX)(BX*2), Z9, Z2
+	VFMADD231PS.BCST 8(DX)(DI*1), Z9, Z3
+	VFMADD231PS.BCST 8(DX)(BX*4), Z9, Z4
+	VFMADD231PS.BCST 8(SI), Z9, Z5
+	VFMADD231PS.BCST 8(SI)(BX*1), Z9, Z6
+	VFMADD231PS.BCST 8(SI)(BX*2), Z9, Z7
+	PREFETCHT0       (R9)
+	ADDQ             R10, R9
+	DECQ             R11
+	CMOVQEQ          R12, R10
+	VPSLLD           $0x10, (AX)(CX*1), Z9
+	VFMADD231PS.BCST 12(DX), Z9, Z0
+	VFMADD231PS.BCST 12(DX)(BX*1), Z9, Z1
+	VFMADD231PS.BCST 12(DX)(BX*2), Z9, Z2
+	VFMADD231PS.BCST 12(DX)(DI*1), Z9, Z3
+	VFMADD231PS.BCST 12(DX)(BX*4), Z9, Z4
+	VFMADD231PS.BCST 12(SI), Z9, Z5
+	VFMADD231PS.BCST 12(SI)(BX*1), Z9, Z6
+	VFMADD231PS.BCST 12(SI)(BX*2), Z9, Z7
+	LEAQ             (AX)(CX*2), AX
+	ADDQ             $0x10, DX
+	ADDQ             $0x10, SI
+	DECQ             R14
+	JNE              loop
+	TESTQ            R8, R8
+	JE               rest
+	DECQ             runs+104(FP)
+	JE               fetched
+	MOVQ             soon+80(FP), R13
+	ADDQ             ld+88(FP), R13
+	MOVQ             R13, soon+80(FP)
+	JMP              phase
+
+fetched:
+	MOVQ AX, R13
+	MOVQ R8, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), R8
+	ANDQ $0x00000003, R8
+	JE   store
+
+single:
+	VPANDD           (AX), Z8, Z9
+	VFMADD231PS.BCST (DX), Z9, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z9, Z1
+	VFMADD231PS.BCST (DX)(BX*2), Z9, Z2
+	VFMADD231PS.BCST (DX)(DI*1), Z9, Z3
+	VFMADD231PS.BCST (DX)(BX*4), Z9, Z4
+	VFMADD231PS.BCST (SI), Z9, Z5
+	VFMADD231PS.BCST (SI)(BX*1), Z9, Z6
+	VFMADD231PS.BCST (SI)(BX*2), Z9, Z7
+	ADDQ             $0x04, DX
+	ADDQ             $0x04, SI
+	DECQ             R8
+	JE               store
+	VPSLLD           $0x10, (AX), Z9
+	VFMADD231PS.BCST (DX), Z9, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z9, Z1
+	VFMADD231PS.BCST (DX)(BX*2), Z9, Z2
+	VFMADD231PS.BCST (DX)(DI*1), Z9, Z3
+	VFMADD231PS.BCST (DX)(BX*4), Z9, Z4
+	VFMADD231PS.BCST (SI), Z9, Z5
+	VFMADD231PS.BCST (SI)(BX*1), Z9, Z6
+	VFMADD231PS.BCST (SI)(BX*2), Z9, Z7
+	ADDQ             $0x04, DX
+	ADDQ             $0x04, SI
+	ADDQ             CX, AX
+	DECQ             R8
+	JNE              single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z1, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z3, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z5, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z7, K1, (AX)
+	VZEROUPPER
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     restored
+	LDMXCSR (SP)
+
+restored:
+	RET
+
+// func tile8x1DotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile8x2AVX512(SB), NOSPLIT, $0-112
+TEXT ·tile8x1DotsAVX512(SB), NOSPLIT, $8-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (DX)(BX*4), SI
+	ADDQ   BX, SI
+	LEAQ   (BX)(BX*2), DI
+	MOVB   load+64(FP), R8
+	TESTB  R8, R8
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), R8
+	MOVL      $-1, R9
+	BZHIL     R8, R9, R9
+	KMOVW     R9, K1
+	MOVQ      c+40(FP), R8
+	MOVQ      ldc+48(FP), R9
+	VMOVUPS.Z (R8), K1, Z0
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z1
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z2
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z3
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z4
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z5
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z6
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z7
+
+begin:
+	MOVQ k+0(FP), R8
+	SHRQ $0x02, R8
+	JE   rest
+	MOVQ soonC+72(FP), R9
+	MOVQ ldc+48(FP), R10
+	MOVQ $0x00000008, R11
+	XORQ R12, R12
+	MOVQ soon+80(FP), R13
+
+phase:
+	MOVQ    run+96(FP), R14
+	CMPQ    R8, R14
+	CMOVQLT R8, R14
+	SUBQ    R14, R8
+
+loop:
+	VMOVUPS      (AX), Z8
+	VBROADCASTSS (DX), Z9
+	// VDPBF16PS Z9, Z8, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xc1
+	VBROADCASTSS (DX)(BX*1), Z9
+	// VDPBF16PS Z9, Z8, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xc9
+	VBROADCASTSS (DX)(BX*2), Z9
+	// VDPBF16PS Z9, Z8, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xd1
+	VBROADCASTSS (DX)(DI*1), Z9
+	// VDPBF16PS Z9, Z8, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xd9
+	VBROADCASTSS (DX)(BX*4), Z9
+	// VDPBF16PS Z9, Z8, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xe1
+	VBROADCASTSS (SI), Z9
+	// VDPBF16PS Z9, Z8, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xe9
+	VBROADCASTSS (SI)(BX*1), Z9
+	// VDPBF16PS Z9, Z8, Z6
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xf1
+	VBROADCASTSS (SI)(BX*2), Z9
+	// VDPBF16PS Z9, Z8, Z7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xf9
+	PREFETCHT1   (R13)
+	PREFETCHT1   64(R13)
+	ADDQ         $0x00000080, R13
+	VMOVUPS      (AX)(CX*1), Z8
+	VBROADCASTSS 4(DX), Z9
+	// VDPBF16PS Z9, Z8, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xc1
+	VBROADCASTSS 4(DX)(BX*1), Z9
+	// VDPBF16PS Z9, Z8, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xc9
+	VBROADCASTSS 4(DX)(BX*2), Z9
+	// VDPBF16PS Z9, Z8, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xd1
+	VBROADCASTSS 4(DX)(DI*1), Z9
+	// VDPBF16PS Z9, Z8, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xd9
+	VBROADCASTSS 4(DX)(BX*4), Z9
+	// VDPBF16PS Z9, Z8, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xe1
+	VBROADCASTSS 4(SI), Z9
+	// VDPBF16PS Z9, Z8, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xe9
+	VBROADCASTSS 4(SI)(BX*1), Z9
+	// VDPBF16PS Z9, Z8, Z6
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xf1
+	VBROADCASTSS 4(SI)(BX*2), Z9
+	// VDPBF16PS Z9, Z8, Z7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xf9
+	LEAQ         (AX)(CX*2), AX
+	VMOVUPS      (AX), Z8
+	VBROADCASTSS 8(DX), Z9
+	// VDPBF16PS Z9, Z8, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xc1
+	VBROADCASTSS 8(DX)(BX*1), Z9
+	// VDPBF16PS Z9, Z8, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xc9
+	VBROADCASTSS 8(DX)(BX*2), Z9
+	// VDPBF16PS Z9, Z8, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xd1
+	VBROADCASTSS 8(DX)(DI*1), Z9
+	// VDPBF16PS Z9, Z8, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xd9
+	VBROADCASTSS 8(DX)(BX*4), Z9
+	// VDPBF16PS Z9, Z8, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xe1
+	VBROADCASTSS 8(SI), Z9
+	// VDPBF16PS Z9, Z8, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xe9
+	VBROADCASTSS 8(SI)(BX*1), Z9
+	// VDPBF16PS Z9, Z8, Z6
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xf1
+	VBROADCASTSS 8(SI)(BX*2), Z9
+	// VDPBF16PS Z9, Z8, Z7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xf9
+	PREFETCHT0   (R9)
+	ADDQ         R10, R9
+	DECQ         R11
+	CMOVQEQ      R12, R10
+	VMOVUPS      (AX)(CX*1), Z8
+	VBROADCASTSS 12(DX), Z9
+	// VDPBF16PS Z9, Z8, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xc1
+	VBROADCASTSS 12(DX)(BX*1), Z9
+	// VDPBF16PS Z9, Z8, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xc9
+	VBROADCASTSS 12(DX)(BX*2), Z9
+	// VDPBF16PS Z9, Z8, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xd1
+	VBROADCASTSS 12(DX)(DI*1), Z9
+	// VDPBF16PS Z9, Z8, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xd9
+	VBROADCASTSS 12(DX)(BX*4), Z9
+	// VDPBF16PS Z9, Z8, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xe1
+	VBROADCASTSS 12(SI), Z9
+	// VDPBF16PS Z9, Z8, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xe9
+	VBROADCASTSS 12(SI)(BX*1), Z9
+	// VDPBF16PS Z9, Z8, Z6
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xf1
+	VBROADCASTSS 12(SI)(BX*2), Z9
+	// VDPBF16PS Z9, Z8, Z7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xf9
+	LEAQ         (AX)(CX*2), AX
+	ADDQ         $0x10, DX
+	ADDQ         $0x10, SI
+	DECQ         R14
+	JNE          loop
+	TESTQ        R8, R8
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R13
+	ADDQ         ld+88(FP), R13
+	MOVQ         R13, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R13
+	MOVQ R8, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), R8
+	ANDQ $0x00000003, R8
+	JE   store
+
+single:
+	VMOVUPS      (AX), Z8
+	VBROADCASTSS (DX), Z9
+	// VDPBF16PS Z9, Z8, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xc1
+	VBROADCASTSS (DX)(BX*1), Z9
+	// VDPBF16PS Z9, Z8, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xc9
+	VBROADCASTSS (DX)(BX*2), Z9
+	// VDPBF16PS Z9, Z8, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xd1
+	VBROADCASTSS (DX)(DI*1), Z9
+	// VDPBF16PS Z9, Z8, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xd9
+	VBROADCASTSS (DX)(BX*4), Z9
+	// VDPBF16PS Z9, Z8, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xe1
+	VBROADCASTSS (SI), Z9
+	// VDPBF16PS Z9, Z8, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xe9
+	VBROADCASTSS (SI)(BX*1), Z9
+	// VDPBF16PS Z9, Z8, Z6
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xf1
+	VBROADCASTSS (SI)(BX*2), Z9
+	// VDPBF16PS Z9, Z8, Z7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xf9
+	ADDQ         $0x04, DX
+	ADDQ         $0x04, SI
+	ADDQ         CX, AX
+	DECQ         R8
+	JNE          single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z1, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z3, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z5, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z7, K1, (AX)
+	VZEROUPPER
+	RET
+
+// func tile8x1TDotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile8x1TDotsAVX512(SB), NOSPLIT, $8-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), SI
+	MOVL      $-1, DI
+	BZHIL     SI, DI, DI
+	KMOVW     DI, K1
+	MOVQ      c+40(FP), SI
+	MOVQ      ldc+48(FP), DI
+	VMOVUPS.Z (SI), K1, Z0
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z1
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z2
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z3
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z4
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z5
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z6
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z7
+
+begin:
+	MOVQ k+0(FP), SI
+	SHRQ $0x02, SI
+	JE   rest
+	MOVQ soonC+72(FP), DI
+	MOVQ ldc+48(FP), R8
+	MOVQ $0x00000008, R9
+	XORQ R10, R10
+	MOVQ soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
+
+loop:
+	VMOVUPS      (AX), Z8
+	VBROADCASTSS (DX), Z9
+	// VDPBF16PS Z9, Z8, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xc1
+	VBROADCASTSS 4(DX), Z9
+	// VDPBF16PS Z9, Z8, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xc9
+	VBROADCASTSS 8(DX), Z9
+	// VDPBF16PS Z9, Z8, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xd1
+	VBROADCASTSS 12(DX), Z9
+	// VDPBF16PS Z9, Z8, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xd9
+	VBROADCASTSS 16(DX), Z9
+	// VDPBF16PS Z9, Z8, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xe1
+	VBROADCASTSS 20(DX), Z9
+	// VDPBF16PS Z9, Z8, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xe9
+	VBROADCASTSS 24(DX), Z9
+	// VDPBF16PS Z9, Z8, Z6
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xf1
+	VBROADCASTSS 28(DX), Z9
+	// VDPBF16PS Z9, Z8, Z7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xf9
+	PREFETCHT1   (R11)
+	PREFETCHT1   64(R11)
+	ADDQ         $0x00000080, R11
+	VMOVUPS      (AX)(CX*1), Z8
+	VBROADCASTSS (DX)(BX*1), Z9
+	// VDPBF16PS Z9, Z8, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xc1
+	VBROADCASTSS 4(DX)(BX*1), Z9
+	// VDPBF16PS Z9, Z8, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xc9
+	VBROADCASTSS 8(DX)(BX*1), Z9
+	// VDPBF16PS Z9, Z8, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xd1
+	VBROADCASTSS 12(DX)(BX*1), Z9
+	// VDPBF16PS Z9, Z8, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xd9
+	VBROADCASTSS 16(DX)(BX*1), Z9
+	// VDPBF16PS Z9, Z8, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xe1
+	VBROADCASTSS 20(DX)(BX*1), Z9
+	// VDPBF16PS Z9, Z8, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xe9
+	VBROADCASTSS 24(DX)(BX*1), Z9
+	// VDPBF16PS Z9, Z8, Z6
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xf1
+	VBROADCASTSS 28(DX)(BX*1), Z9
+	// VDPBF16PS Z9, Z8, Z7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xf9
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	VMOVUPS      (AX), Z8
+	VBROADCASTSS (DX), Z9
+	// VDPBF16PS Z9, Z8, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xc1
+	VBROADCASTSS 4(DX), Z9
+	// VDPBF16PS Z9, Z8, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xc9
+	VBROADCASTSS 8(DX), Z9
+	// VDPBF16PS Z9, Z8, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xd1
+	VBROADCASTSS 12(DX), Z9
+	// VDPBF16PS Z9, Z8, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xd9
+	VBROADCASTSS 16(DX), Z9
+	// VDPBF16PS Z9, Z8, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xe1
+	VBROADCASTSS 20(DX), Z9
+	// VDPBF16PS Z9, Z8, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xe9
+	VBROADCASTSS 24(DX), Z9
+	// VDPBF16PS Z9, Z8, Z6
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xf1
+	VBROADCASTSS 28(DX), Z9
+	// VDPBF16PS Z9, Z8, Z7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xf9
+	PREFETCHT0   (DI)
+	ADDQ         R8, DI
+	DECQ         R9
+	CMOVQEQ      R10, R8
+	VMOVUPS      (AX)(CX*1), Z8
+	VBROADCASTSS (DX)(BX*1), Z9
+	// VDPBF16PS Z9, Z8, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xc1
+	VBROADCASTSS 4(DX)(BX*1), Z9
+	// VDPBF16PS Z9, Z8, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xc9
+	VBROADCASTSS 8(DX)(BX*1), Z9
+	// VDPBF16PS Z9, Z8, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xd1
+	VBROADCASTSS 12(DX)(BX*1), Z9
+	// VDPBF16PS Z9, Z8, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xd9
+	VBROADCASTSS 16(DX)(BX*1), Z9
+	// VDPBF16PS Z9, Z8, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xe1
+	VBROADCASTSS 20(DX)(BX*1), Z9
+	// VDPBF16PS Z9, Z8, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xe9
+	VBROADCASTSS 24(DX)(BX*1), Z9
+	// VDPBF16PS Z9, Z8, Z6
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xf1
+	VBROADCASTSS 28(DX)(BX*1), Z9
+	// VDPBF16PS Z9, Z8, Z7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xf9
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	DECQ         R12
+	JNE          loop
+	TESTQ        SI, SI
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R11
+	ADDQ         ld+88(FP), R11
+	MOVQ         R11, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VMOVUPS      (AX), Z8
+	VBROADCASTSS (DX), Z9
+	// VDPBF16PS Z9, Z8, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xc1
+	VBROADCASTSS 4(DX), Z9
+	// VDPBF16PS Z9, Z8, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xc9
+	VBROADCASTSS 8(DX), Z9
+	// VDPBF16PS Z9, Z8, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xd1
+	VBROADCASTSS 12(DX), Z9
+	// VDPBF16PS Z9, Z8, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xd9
+	VBROADCASTSS 16(DX), Z9
+	// VDPBF16PS Z9, Z8, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xe1
+	VBROADCASTSS 20(DX), Z9
+	// VDPBF16PS Z9, Z8, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xe9
+	VBROADCASTSS 24(DX), Z9
+	// VDPBF16PS Z9, Z8, Z6
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xf1
+	VBROADCASTSS 28(DX), Z9
+	// VDPBF16PS Z9, Z8, Z7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x3e; BYTE $0x48; BYTE $0x52; BYTE $0xf9
+	ADDQ         BX, DX
+	ADDQ         CX, AX
+	DECQ         SI
+	JNE          single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z1, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z3, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z5, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z7, K1, (AX)
+	VZEROUPPER
+	RET
+
+// func tile8x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+, SSE
+TEXT ·tile8x2AVX512(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -17079,9 +26885,9 @@ single:
 	VBROADCASTSS (SI)(BX*2), Z18
 	VFMADD231PS  Z18, Z16, Z14
 	VFMADD231PS  Z18, Z17, Z15
-	ADDQ         CX, AX
 	ADDQ         $0x04, DX
 	ADDQ         $0x04, SI
+	ADDQ         CX, AX
 	DECQ         R8
 	JNE          single
 
@@ -17116,11 +26922,27 @@ store:
 	VMOVUPS Z14, (AX)
 	VMOVUPS Z15, K1, 64(AX)
 	VZEROUPPER
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     restored
+	LDMXCSR (SP)
+
+restored:
 	RET
 
-// func tile8x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile8x2TAVX512(SB), NOSPLIT, $0-112
+// func tile8x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+, SSE
+TEXT ·tile8x2TAVX512(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -17360,8 +27182,8 @@ single:
 	VBROADCASTSS 28(DX), Z18
 	VFMADD231PS  Z18, Z16, Z14
 	VFMADD231PS  Z18, Z17, Z15
-	ADDQ         CX, AX
 	ADDQ         BX, DX
+	ADDQ         CX, AX
 	DECQ         SI
 	JNE          single
 
@@ -17396,11 +27218,27 @@ store:
 	VMOVUPS Z14, (AX)
 	VMOVUPS Z15, K1, 64(AX)
 	VZEROUPPER
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     restored
+	LDMXCSR (SP)
+
+restored:
 	RET
 
-// func tile8x2PairsAVX512(k int, a *float32, lda int, b *uint32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint32, ld int, run int, runs int)
-// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile8x2PairsAVX512(SB), NOSPLIT, $0-112
+// func tile8x2PairsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+, SSE
+TEXT ·tile8x2PairsAVX512(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -17430,53 +27268,35 @@ TEXT ·tile8x2PairsAVX512(SB), NOSPLIT, $0-112
 	JMP    begin
 
 fromC:
-	MOVQ       tail+56(FP), R8
-	MOVL       $-1, R9
-	BZHIL      R8, R9, R9
-	KMOVW      R9, K1
-	SHRL       $0x10, R9
-	KMOVW      R9, K2
-	MOVQ       c+40(FP), R8
-	MOVQ       ldc+48(FP), R9
-	VMOVUPS.Z  (R8), K1, Z1
-	VMOVUPS.Z  64(R8), K2, Z2
-	VSHUFF32X4 $0x44, Z2, Z1, Z0
-	VSHUFF32X4 $0xee, Z2, Z1, Z1
-	ADDQ       R9, R8
-	VMOVUPS.Z  (R8), K1, Z3
-	VMOVUPS.Z  64(R8), K2, Z4
-	VSHUFF32X4 $0x44, Z4, Z3, Z2
-	VSHUFF32X4 $0xee, Z4, Z3, Z3
-	ADDQ       R9, R8
-	VMOVUPS.Z  (R8), K1, Z5
-	VMOVUPS.Z  64(R8), K2, Z6
-	VSHUFF32X4 $0x44, Z6, Z5, Z4
-	VSHUFF32X4 $0xee, Z6, Z5, Z5
-	ADDQ       R9, R8
-	VMOVUPS.Z  (R8), K1, Z7
-	VMOVUPS.Z  64(R8), K2, Z8
-	VSHUFF32X4 $0x44, Z8, Z7, Z6
-	VSHUFF32X4 $0xee, Z8, Z7, Z7
-	ADDQ       R9, R8
-	VMOVUPS.Z  (R8), K1, Z9
-	VMOVUPS.Z  64(R8), K2, Z10
-	VSHUFF32X4 $0x44, Z10, Z9, Z8
-	VSHUFF32X4 $0xee, Z10, Z9, Z9
-	ADDQ       R9, R8
-	VMOVUPS.Z  (R8), K1, Z11
-	VMOVUPS.Z  64(R8), K2, Z12
-	VSHUFF32X4 $0x44, Z12, Z11, Z10
-	VSHUFF32X4 $0xee, Z12, Z11, Z11
-	ADDQ       R9, R8
-	VMOVUPS.Z  (R8), K1, Z13
-	VMOVUPS.Z  64(R8), K2, Z14
-	VSHUFF32X4 $0x44, Z14, Z13, Z12
-	VSHUFF32X4 $0xee, Z14, Z13, Z13
-	ADDQ       R9, R8
-	VMOVUPS.Z  (R8), K1, Z15
-	VMOVUPS.Z  64(R8), K2, Z17
-	VSHUFF32X4 $0x44, Z17, Z15, Z14
-	VSHUFF32X4 $0xee, Z17, Z15, Z15
+	MOVQ      tail+56(FP), R8
+	MOVL      $-1, R9
+	BZHIL     R8, R9, R9
+	KMOVW     R9, K1
+	MOVQ      c+40(FP), R8
+	MOVQ      ldc+48(FP), R9
+	VMOVUPS   (R8), Z0
+	VMOVUPS.Z 64(R8), K1, Z1
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z2
+	VMOVUPS.Z 64(R8), K1, Z3
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z4
+	VMOVUPS.Z 64(R8), K1, Z5
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z6
+	VMOVUPS.Z 64(R8), K1, Z7
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z8
+	VMOVUPS.Z 64(R8), K1, Z9
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z10
+	VMOVUPS.Z 64(R8), K1, Z11
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z12
+	VMOVUPS.Z 64(R8), K1, Z13
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z14
+	VMOVUPS.Z 64(R8), K1, Z15
 
 begin:
 	VPTERNLOGD $0xff, Z16, Z16, Z16
@@ -17497,9 +27317,8 @@ phase:
 	SUBQ    R14, R8
 
 loop:
-	VMOVUPS      (AX), Z18
-	VPSLLD       $0x10, Z18, Z17
-	VPANDD       Z16, Z18, Z18
+	VPANDD       (AX), Z16, Z17
+	VPANDD       64(AX), Z16, Z18
 	VBROADCASTSS (DX), Z19
 	VFMADD231PS  Z19, Z17, Z0
 	VFMADD231PS  Z19, Z18, Z1
@@ -17527,9 +27346,8 @@ loop:
 	PREFETCHT1   (R13)
 	PREFETCHT1   64(R13)
 	ADDQ         $0x00000080, R13
-	VMOVUPS      (AX)(CX*1), Z18
-	VPSLLD       $0x10, Z18, Z17
-	VPANDD       Z16, Z18, Z18
+	VPSLLD       $0x10, (AX), Z17
+	VPSLLD       $0x10, 64(AX), Z18
 	VBROADCASTSS 4(DX), Z19
 	VFMADD231PS  Z19, Z17, Z0
 	VFMADD231PS  Z19, Z18, Z1
@@ -17554,10 +27372,8 @@ loop:
 	VBROADCASTSS 4(SI)(BX*2), Z19
 	VFMADD231PS  Z19, Z17, Z14
 	VFMADD231PS  Z19, Z18, Z15
-	LEAQ         (AX)(CX*2), AX
-	VMOVUPS      (AX), Z18
-	VPSLLD       $0x10, Z18, Z17
-	VPANDD       Z16, Z18, Z18
+	VPANDD       (AX)(CX*1), Z16, Z17
+	VPANDD       64(AX)(CX*1), Z16, Z18
 	VBROADCASTSS 8(DX), Z19
 	VFMADD231PS  Z19, Z17, Z0
 	VFMADD231PS  Z19, Z18, Z1
@@ -17587,9 +27403,8 @@ loop:
 	ADDQ         R10, R9
 	DECQ         R11
 	CMOVQEQ      R12, R10
-	VMOVUPS      (AX)(CX*1), Z18
-	VPSLLD       $0x10, Z18, Z17
-	VPANDD       Z16, Z18, Z18
+	VPSLLD       $0x10, (AX)(CX*1), Z17
+	VPSLLD       $0x10, 64(AX)(CX*1), Z18
 	VBROADCASTSS 12(DX), Z19
 	VFMADD231PS  Z19, Z17, Z0
 	VFMADD231PS  Z19, Z18, Z1
@@ -17639,9 +27454,8 @@ rest:
 	JE   store
 
 single:
-	VMOVUPS      (AX), Z18
-	VPSLLD       $0x10, Z18, Z17
-	VPANDD       Z16, Z18, Z18
+	VPANDD       (AX), Z16, Z17
+	VPANDD       64(AX), Z16, Z18
 	VBROADCASTSS (DX), Z19
 	VFMADD231PS  Z19, Z17, Z0
 	VFMADD231PS  Z19, Z18, Z1
@@ -17666,66 +27480,818 @@ single:
 	VBROADCASTSS (SI)(BX*2), Z19
 	VFMADD231PS  Z19, Z17, Z14
 	VFMADD231PS  Z19, Z18, Z15
-	ADDQ         CX, AX
 	ADDQ         $0x04, DX
 	ADDQ         $0x04, SI
+	DECQ         R8
+	JE           store
+	VPSLLD       $0x10, (AX), Z17
+	VPSLLD       $0x10, 64(AX), Z18
+	VBROADCASTSS (DX), Z19
+	VFMADD231PS  Z19, Z17, Z0
+	VFMADD231PS  Z19, Z18, Z1
+	VBROADCASTSS (DX)(BX*1), Z19
+	VFMADD231PS  Z19, Z17, Z2
+	VFMADD231PS  Z19, Z18, Z3
+	VBROADCASTSS (DX)(BX*2), Z19
+	VFMADD231PS  Z19, Z17, Z4
+	VFMADD231PS  Z19, Z18, Z5
+	VBROADCASTSS (DX)(DI*1), Z19
+	VFMADD231PS  Z19, Z17, Z6
+	VFMADD231PS  Z19, Z18, Z7
+	VBROADCASTSS (DX)(BX*4), Z19
+	VFMADD231PS  Z19, Z17, Z8
+	VFMADD231PS  Z19, Z18, Z9
+	VBROADCASTSS (SI), Z19
+	VFMADD231PS  Z19, Z17, Z10
+	VFMADD231PS  Z19, Z18, Z11
+	VBROADCASTSS (SI)(BX*1), Z19
+	VFMADD231PS  Z19, Z17, Z12
+	VFMADD231PS  Z19, Z18, Z13
+	VBROADCASTSS (SI)(BX*2), Z19
+	VFMADD231PS  Z19, Z17, Z14
+	VFMADD231PS  Z19, Z18, Z15
+	ADDQ         $0x04, DX
+	ADDQ         $0x04, SI
+	ADDQ         CX, AX
 	DECQ         R8
 	JNE          single
 
 store:
-	MOVQ       tail+56(FP), AX
-	MOVL       $-1, CX
-	BZHIL      AX, CX, CX
-	KMOVW      CX, K1
-	SHRL       $0x10, CX
-	KMOVW      CX, K2
-	MOVQ       c+40(FP), AX
-	MOVQ       ldc+48(FP), CX
-	VSHUFF32X4 $0x44, Z1, Z0, Z16
-	VSHUFF32X4 $0xee, Z1, Z0, Z0
-	VMOVUPS    Z16, K1, (AX)
-	VMOVUPS    Z0, K2, 64(AX)
-	ADDQ       CX, AX
-	VSHUFF32X4 $0x44, Z3, Z2, Z0
-	VSHUFF32X4 $0xee, Z3, Z2, Z1
-	VMOVUPS    Z0, K1, (AX)
-	VMOVUPS    Z1, K2, 64(AX)
-	ADDQ       CX, AX
-	VSHUFF32X4 $0x44, Z5, Z4, Z0
-	VSHUFF32X4 $0xee, Z5, Z4, Z1
-	VMOVUPS    Z0, K1, (AX)
-	VMOVUPS    Z1, K2, 64(AX)
-	ADDQ       CX, AX
-	VSHUFF32X4 $0x44, Z7, Z6, Z0
-	VSHUFF32X4 $0xee, Z7, Z6, Z1
-	VMOVUPS    Z0, K1, (AX)
-	VMOVUPS    Z1, K2, 64(AX)
-	ADDQ       CX, AX
-	VSHUFF32X4 $0x44, Z9, Z8, Z0
-	VSHUFF32X4 $0xee, Z9, Z8, Z1
-	VMOVUPS    Z0, K1, (AX)
-	VMOVUPS    Z1, K2, 64(AX)
-	ADDQ       CX, AX
-	VSHUFF32X4 $0x44, Z11, Z10, Z0
-	VSHUFF32X4 $0xee, Z11, Z10, Z1
-	VMOVUPS    Z0, K1, (AX)
-	VMOVUPS    Z1, K2, 64(AX)
-	ADDQ       CX, AX
-	VSHUFF32X4 $0x44, Z13, Z12, Z0
-	VSHUFF32X4 $0xee, Z13, Z12, Z1
-	VMOVUPS    Z0, K1, (AX)
-	VMOVUPS    Z1, K2, 64(AX)
-	ADDQ       CX, AX
-	VSHUFF32X4 $0x44, Z15, Z14, Z0
-	VSHUFF32X4 $0xee, Z15, Z14, Z1
-	VMOVUPS    Z0, K1, (AX)
-	VMOVUPS    Z1, K2, 64(AX)
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z10, (AX)
+	VMOVUPS Z11, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z12, (AX)
+	VMOVUPS Z13, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z14, (AX)
+	VMOVUPS Z15, K1, 64(AX)
+	VZEROUPPER
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     restored
+	LDMXCSR (SP)
+
+restored:
+	RET
+
+// func tile8x2DotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile8x2DotsAVX512(SB), NOSPLIT, $8-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (DX)(BX*4), SI
+	ADDQ   BX, SI
+	LEAQ   (BX)(BX*2), DI
+	MOVB   load+64(FP), R8
+	TESTB  R8, R8
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), R8
+	MOVL      $-1, R9
+	BZHIL     R8, R9, R9
+	KMOVW     R9, K1
+	MOVQ      c+40(FP), R8
+	MOVQ      ldc+48(FP), R9
+	VMOVUPS   (R8), Z0
+	VMOVUPS.Z 64(R8), K1, Z1
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z2
+	VMOVUPS.Z 64(R8), K1, Z3
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z4
+	VMOVUPS.Z 64(R8), K1, Z5
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z6
+	VMOVUPS.Z 64(R8), K1, Z7
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z8
+	VMOVUPS.Z 64(R8), K1, Z9
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z10
+	VMOVUPS.Z 64(R8), K1, Z11
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z12
+	VMOVUPS.Z 64(R8), K1, Z13
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z14
+	VMOVUPS.Z 64(R8), K1, Z15
+
+begin:
+	MOVQ k+0(FP), R8
+	SHRQ $0x02, R8
+	JE   rest
+	MOVQ soonC+72(FP), R9
+	MOVQ ldc+48(FP), R10
+	MOVQ $0x00000008, R11
+	XORQ R12, R12
+	MOVQ soon+80(FP), R13
+
+phase:
+	MOVQ    run+96(FP), R14
+	CMPQ    R8, R14
+	CMOVQLT R8, R14
+	SUBQ    R14, R8
+
+loop:
+	VMOVUPS      (AX), Z16
+	VMOVUPS      64(AX), Z17
+	VBROADCASTSS (DX), Z18
+	// VDPBF16PS Z18, Z16, Z0
+	BYTE $0x62; BYTE $0xb2; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xc2
+	// VDPBF16PS Z18, Z17, Z1
+	BYTE $0x62; BYTE $0xb2; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xca
+	VBROADCASTSS (DX)(BX*1), Z18
+	// VDPBF16PS Z18, Z16, Z2
+	BYTE $0x62; BYTE $0xb2; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xd2
+	// VDPBF16PS Z18, Z17, Z3
+	BYTE $0x62; BYTE $0xb2; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xda
+	VBROADCASTSS (DX)(BX*2), Z18
+	// VDPBF16PS Z18, Z16, Z4
+	BYTE $0x62; BYTE $0xb2; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xe2
+	// VDPBF16PS Z18, Z17, Z5
+	BYTE $0x62; BYTE $0xb2; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xea
+	VBROADCASTSS (DX)(DI*1), Z18
+	// VDPBF16PS Z18, Z16, Z6
+	BYTE $0x62; BYTE $0xb2; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xf2
+	// VDPBF16PS Z18, Z17, Z7
+	BYTE $0x62; BYTE $0xb2; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xfa
+	VBROADCASTSS (DX)(BX*4), Z18
+	// VDPBF16PS Z18, Z16, Z8
+	BYTE $0x62; BYTE $0x32; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xc2
+	// VDPBF16PS Z18, Z17, Z9
+	BYTE $0x62; BYTE $0x32; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xca
+	VBROADCASTSS (SI), Z18
+	// VDPBF16PS Z18, Z16, Z10
+	BYTE $0x62; BYTE $0x32; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xd2
+	// VDPBF16PS Z18, Z17, Z11
+	BYTE $0x62; BYTE $0x32; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xda
+	VBROADCASTSS (SI)(BX*1), Z18
+	// VDPBF16PS Z18, Z16, Z12
+	BYTE $0x62; BYTE $0x32; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xe2
+	// VDPBF16PS Z18, Z17, Z13
+	BYTE $0x62; BYTE $0x32; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xea
+	VBROADCASTSS (SI)(BX*2), Z18
+	// VDPBF16PS Z18, Z16, Z14
+	BYTE $0x62; BYTE $0x32; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xf2
+	// VDPBF16PS Z18, Z17, Z15
+	BYTE $0x62; BYTE $0x32; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xfa
+	PREFETCHT1   (R13)
+	PREFETCHT1   64(R13)
+	PREFETCHT1   128(R13)
+	PREFETCHT1   192(R13)
+	ADDQ         $0x00000100, R13
+	VMOVUPS      (AX)(CX*1), Z16
+	VMOVUPS      64(AX)(CX*1), Z17
+	VBROADCASTSS 4(DX), Z18
+	// VDPBF16PS Z18, Z16, Z0
+	BYTE $0x62; BYTE $0xb2; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xc2
+	// VDPBF16PS Z18, Z17, Z1
+	BYTE $0x62; BYTE $0xb2; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xca
+	VBROADCASTSS 4(DX)(BX*1), Z18
+	// VDPBF16PS Z18, Z16, Z2
+	BYTE $0x62; BYTE $0xb2; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xd2
+	// VDPBF16PS Z18, Z17, Z3
+	BYTE $0x62; BYTE $0xb2; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xda
+	VBROADCASTSS 4(DX)(BX*2), Z18
+	// VDPBF16PS Z18, Z16, Z4
+	BYTE $0x62; BYTE $0xb2; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xe2
+	// VDPBF16PS Z18, Z17, Z5
+	BYTE $0x62; BYTE $0xb2; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xea
+	VBROADCASTSS 4(DX)(DI*1), Z18
+	// VDPBF16PS Z18, Z16, Z6
+	BYTE $0x62; BYTE $0xb2; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xf2
+	// VDPBF16PS Z18, Z17, Z7
+	BYTE $0x62; BYTE $0xb2; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xfa
+	VBROADCASTSS 4(DX)(BX*4), Z18
+	// VDPBF16PS Z18, Z16, Z8
+	BYTE $0x62; BYTE $0x32; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xc2
+	// VDPBF16PS Z18, Z17, Z9
+	BYTE $0x62; BYTE $0x32; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xca
+	VBROADCASTSS 4(SI), Z18
+	// VDPBF16PS Z18, Z16, Z10
+	BYTE $0x62; BYTE $0x32; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xd2
+	// VDPBF16PS Z18, Z17, Z11
+	BYTE $0x62; BYTE $0x32; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xda
+	VBROADCASTSS 4(SI)(BX*1), Z18
+	// VDPBF16PS Z18, Z16, Z12
+	BYTE $0x62; BYTE $0x32; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xe2
+	// VDPBF16PS Z18, Z17, Z13
+	BYTE $0x62; BYTE $0x32; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xea
+	VBROADCASTSS 4(SI)(BX*2), Z18
+	// VDPBF16PS Z18, Z16, Z14
+	BYTE $0x62; BYTE $0x32; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xf2
+	// VDPBF16PS Z18, Z17, Z15
+	BYTE $0x62; BYTE $0x32; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xfa
+	LEAQ         (AX)(CX*2), AX
+	VMOVUPS      (AX), Z16
+	VMOVUPS      64(AX), Z17
+	VBROADCASTSS 8(DX), Z18
+	// VDPBF16PS Z18, Z16, Z0
+	BYTE $0x62; BYTE $0xb2; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xc2
+	// VDPBF16PS Z18, Z17, Z1
+	BYTE $0x62; BYTE $0xb2; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xca
+	VBROADCASTSS 8(DX)(BX*1), Z18
+	// VDPBF16PS Z18, Z16, Z2
+	BYTE $0x62; BYTE $0xb2; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xd2
+	// VDPBF16PS Z18, Z17, Z3
+	BYTE $0x62; BYTE $0xb2; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xda
+	VBROADCASTSS 8(DX)(BX*2), Z18
+	// VDPBF16PS Z18, Z16, Z4
+	BYTE $0x62; BYTE $0xb2; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xe2
+	// VDPBF16PS Z18, Z17, Z5
+	BYTE $0x62; BYTE $0xb2; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xea
+	VBROADCASTSS 8(DX)(DI*1), Z18
+	// VDPBF16PS Z18, Z16, Z6
+	BYTE $0x62; BYTE $0xb2; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xf2
+	// VDPBF16PS Z18, Z17, Z7
+	BYTE $0x62; BYTE $0xb2; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xfa
+	VBROADCASTSS 8(DX)(BX*4), Z18
+	// VDPBF16PS Z18, Z16, Z8
+	BYTE $0x62; BYTE $0x32; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xc2
+	// VDPBF16PS Z18, Z17, Z9
+	BYTE $0x62; BYTE $0x32; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xca
+	VBROADCASTSS 8(SI), Z18
+	// VDPBF16PS Z18, Z16, Z10
+	BYTE $0x62; BYTE $0x32; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xd2
+	// VDPBF16PS Z18, Z17, Z11
+	BYTE $0x62; BYTE $0x32; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xda
+	VBROADCASTSS 8(SI)(BX*1), Z18
+	// VDPBF16PS Z18, Z16, Z12
+	BYTE $0x62; BYTE $0x32; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xe2
+	// VDPBF16PS Z18, Z17, Z13
+	BYTE $0x62; BYTE $0x32; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xea
+	VBROADCASTSS 8(SI)(BX*2), Z18
+	// VDPBF16PS Z18, Z16, Z14
+	BYTE $0x62; BYTE $0x32; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xf2
+	// VDPBF16PS Z18, Z17, Z15
+	BYTE $0x62; BYTE $0x32; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xfa
+	PREFETCHT0   (R9)
+	PREFETCHT0   64(R9)
+	ADDQ         R10, R9
+	DECQ         R11
+	CMOVQEQ      R12, R10
+	VMOVUPS      (AX)(CX*1), Z16
+	VMOVUPS      64(AX)(CX*1), Z17
+	VBROADCASTSS 12(DX), Z18
+	// VDPBF16PS Z18, Z16, Z0
+	BYTE $0x62; BYTE $0xb2; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xc2
+	// VDPBF16PS Z18, Z17, Z1
+	BYTE $0x62; BYTE $0xb2; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xca
+	VBROADCASTSS 12(DX)(BX*1), Z18
+	// VDPBF16PS Z18, Z16, Z2
+	BYTE $0x62; BYTE $0xb2; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xd2
+	// VDPBF16PS Z18, Z17, Z3
+	BYTE $0x62; BYTE $0xb2; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xda
+	VBROADCASTSS 12(DX)(BX*2), Z18
+	// VDPBF16PS Z18, Z16, Z4
+	BYTE $0x62; BYTE $0xb2; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xe2
+	// VDPBF16PS Z18, Z17, Z5
+	BYTE $0x62; BYTE $0xb2; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xea
+	VBROADCASTSS 12(DX)(DI*1), Z18
+	// VDPBF16PS Z18, Z16, Z6
+	BYTE $0x62; BYTE $0xb2; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xf2
+	// VDPBF16PS Z18, Z17, Z7
+	BYTE $0x62; BYTE $0xb2; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xfa
+	VBROADCASTSS 12(DX)(BX*4), Z18
+	// VDPBF16PS Z18, Z16, Z8
+	BYTE $0x62; BYTE $0x32; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xc2
+	// VDPBF16PS Z18, Z17, Z9
+	BYTE $0x62; BYTE $0x32; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xca
+	VBROADCASTSS 12(SI), Z18
+	// VDPBF16PS Z18, Z16, Z10
+	BYTE $0x62; BYTE $0x32; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xd2
+	// VDPBF16PS Z18, Z17, Z11
+	BYTE $0x62; BYTE $0x32; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xda
+	VBROADCASTSS 12(SI)(BX*1), Z18
+	// VDPBF16PS Z18, Z16, Z12
+	BYTE $0x62; BYTE $0x32; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xe2
+	// VDPBF16PS Z18, Z17, Z13
+	BYTE $0x62; BYTE $0x32; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xea
+	VBROADCASTSS 12(SI)(BX*2), Z18
+	// VDPBF16PS Z18, Z16, Z14
+	BYTE $0x62; BYTE $0x32; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xf2
+	// VDPBF16PS Z18, Z17, Z15
+	BYTE $0x62; BYTE $0x32; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xfa
+	LEAQ         (AX)(CX*2), AX
+	ADDQ         $0x10, DX
+	ADDQ         $0x10, SI
+	DECQ         R14
+	JNE          loop
+	TESTQ        R8, R8
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R13
+	ADDQ         ld+88(FP), R13
+	MOVQ         R13, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R13
+	MOVQ R8, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), R8
+	ANDQ $0x00000003, R8
+	JE   store
+
+single:
+	VMOVUPS      (AX), Z16
+	VMOVUPS      64(AX), Z17
+	VBROADCASTSS (DX), Z18
+	// VDPBF16PS Z18, Z16, Z0
+	BYTE $0x62; BYTE $0xb2; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xc2
+	// VDPBF16PS Z18, Z17, Z1
+	BYTE $0x62; BYTE $0xb2; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xca
+	VBROADCASTSS (DX)(BX*1), Z18
+	// VDPBF16PS Z18, Z16, Z2
+	BYTE $0x62; BYTE $0xb2; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xd2
+	// VDPBF16PS Z18, Z17, Z3
+	BYTE $0x62; BYTE $0xb2; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xda
+	VBROADCASTSS (DX)(BX*2), Z18
+	// VDPBF16PS Z18, Z16, Z4
+	BYTE $0x62; BYTE $0xb2; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xe2
+	// VDPBF16PS Z18, Z17, Z5
+	BYTE $0x62; BYTE $0xb2; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xea
+	VBROADCASTSS (DX)(DI*1), Z18
+	// VDPBF16PS Z18, Z16, Z6
+	BYTE $0x62; BYTE $0xb2; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xf2
+	// VDPBF16PS Z18, Z17, Z7
+	BYTE $0x62; BYTE $0xb2; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xfa
+	VBROADCASTSS (DX)(BX*4), Z18
+	// VDPBF16PS Z18, Z16, Z8
+	BYTE $0x62; BYTE $0x32; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xc2
+	// VDPBF16PS Z18, Z17, Z9
+	BYTE $0x62; BYTE $0x32; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xca
+	VBROADCASTSS (SI), Z18
+	// VDPBF16PS Z18, Z16, Z10
+	BYTE $0x62; BYTE $0x32; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xd2
+	// VDPBF16PS Z18, Z17, Z11
+	BYTE $0x62; BYTE $0x32; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xda
+	VBROADCASTSS (SI)(BX*1), Z18
+	// VDPBF16PS Z18, Z16, Z12
+	BYTE $0x62; BYTE $0x32; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xe2
+	// VDPBF16PS Z18, Z17, Z13
+	BYTE $0x62; BYTE $0x32; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xea
+	VBROADCASTSS (SI)(BX*2), Z18
+	// VDPBF16PS Z18, Z16, Z14
+	BYTE $0x62; BYTE $0x32; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xf2
+	// VDPBF16PS Z18, Z17, Z15
+	BYTE $0x62; BYTE $0x32; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xfa
+	ADDQ         $0x04, DX
+	ADDQ         $0x04, SI
+	ADDQ         CX, AX
+	DECQ         R8
+	JNE          single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z10, (AX)
+	VMOVUPS Z11, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z12, (AX)
+	VMOVUPS Z13, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z14, (AX)
+	VMOVUPS Z15, K1, 64(AX)
 	VZEROUPPER
 	RET
 
-// func tile9x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// func tile8x2TDotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile9x1AVX512(SB), NOSPLIT, $0-112
+TEXT ·tile8x2TDotsAVX512(SB), NOSPLIT, $8-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), SI
+	MOVL      $-1, DI
+	BZHIL     SI, DI, DI
+	KMOVW     DI, K1
+	MOVQ      c+40(FP), SI
+	MOVQ      ldc+48(FP), DI
+	VMOVUPS   (SI), Z0
+	VMOVUPS.Z 64(SI), K1, Z1
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z2
+	VMOVUPS.Z 64(SI), K1, Z3
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z4
+	VMOVUPS.Z 64(SI), K1, Z5
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z6
+	VMOVUPS.Z 64(SI), K1, Z7
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z8
+	VMOVUPS.Z 64(SI), K1, Z9
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z10
+	VMOVUPS.Z 64(SI), K1, Z11
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z12
+	VMOVUPS.Z 64(SI), K1, Z13
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z14
+	VMOVUPS.Z 64(SI), K1, Z15
+
+begin:
+	MOVQ k+0(FP), SI
+	SHRQ $0x02, SI
+	JE   rest
+	MOVQ soonC+72(FP), DI
+	MOVQ ldc+48(FP), R8
+	MOVQ $0x00000008, R9
+	XORQ R10, R10
+	MOVQ soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
+
+loop:
+	VMOVUPS      (AX), Z16
+	VMOVUPS      64(AX), Z17
+	VBROADCASTSS (DX), Z18
+	// VDPBF16PS Z18, Z16, Z0
+	BYTE $0x62; BYTE $0xb2; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xc2
+	// VDPBF16PS Z18, Z17, Z1
+	BYTE $0x62; BYTE $0xb2; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xca
+	VBROADCASTSS 4(DX), Z18
+	// VDPBF16PS Z18, Z16, Z2
+	BYTE $0x62; BYTE $0xb2; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xd2
+	// VDPBF16PS Z18, Z17, Z3
+	BYTE $0x62; BYTE $0xb2; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xda
+	VBROADCASTSS 8(DX), Z18
+	// VDPBF16PS Z18, Z16, Z4
+	BYTE $0x62; BYTE $0xb2; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xe2
+	// VDPBF16PS Z18, Z17, Z5
+	BYTE $0x62; BYTE $0xb2; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xea
+	VBROADCASTSS 12(DX), Z18
+	// VDPBF16PS Z18, Z16, Z6
+	BYTE $0x62; BYTE $0xb2; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xf2
+	// VDPBF16PS Z18, Z17, Z7
+	BYTE $0x62; BYTE $0xb2; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xfa
+	VBROADCASTSS 16(DX), Z18
+	// VDPBF16PS Z18, Z16, Z8
+	BYTE $0x62; BYTE $0x32; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xc2
+	// VDPBF16PS Z18, Z17, Z9
+	BYTE $0x62; BYTE $0x32; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xca
+	VBROADCASTSS 20(DX), Z18
+	// VDPBF16PS Z18, Z16, Z10
+	BYTE $0x62; BYTE $0x32; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xd2
+	// VDPBF16PS Z18, Z17, Z11
+	BYTE $0x62; BYTE $0x32; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xda
+	VBROADCASTSS 24(DX), Z18
+	// VDPBF16PS Z18, Z16, Z12
+	BYTE $0x62; BYTE $0x32; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xe2
+	// VDPBF16PS Z18, Z17, Z13
+	BYTE $0x62; BYTE $0x32; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xea
+	VBROADCASTSS 28(DX), Z18
+	// VDPBF16PS Z18, Z16, Z14
+	BYTE $0x62; BYTE $0x32; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xf2
+	// VDPBF16PS Z18, Z17, Z15
+	BYTE $0x62; BYTE $0x32; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xfa
+	PREFETCHT1   (R11)
+	PREFETCHT1   64(R11)
+	PREFETCHT1   128(R11)
+	PREFETCHT1   192(R11)
+	ADDQ         $0x00000100, R11
+	VMOVUPS      (AX)(CX*1), Z16
+	VMOVUPS      64(AX)(CX*1), Z17
+	VBROADCASTSS (DX)(BX*1), Z18
+	// VDPBF16PS Z18, Z16, Z0
+	BYTE $0x62; BYTE $0xb2; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xc2
+	// VDPBF16PS Z18, Z17, Z1
+	BYTE $0x62; BYTE $0xb2; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xca
+	VBROADCASTSS 4(DX)(BX*1), Z18
+	// VDPBF16PS Z18, Z16, Z2
+	BYTE $0x62; BYTE $0xb2; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xd2
+	// VDPBF16PS Z18, Z17, Z3
+	BYTE $0x62; BYTE $0xb2; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xda
+	VBROADCASTSS 8(DX)(BX*1), Z18
+	// VDPBF16PS Z18, Z16, Z4
+	BYTE $0x62; BYTE $0xb2; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xe2
+	// VDPBF16PS Z18, Z17, Z5
+	BYTE $0x62; BYTE $0xb2; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xea
+	VBROADCASTSS 12(DX)(BX*1), Z18
+	// VDPBF16PS Z18, Z16, Z6
+	BYTE $0x62; BYTE $0xb2; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xf2
+	// VDPBF16PS Z18, Z17, Z7
+	BYTE $0x62; BYTE $0xb2; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xfa
+	VBROADCASTSS 16(DX)(BX*1), Z18
+	// VDPBF16PS Z18, Z16, Z8
+	BYTE $0x62; BYTE $0x32; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xc2
+	// VDPBF16PS Z18, Z17, Z9
+	BYTE $0x62; BYTE $0x32; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xca
+	VBROADCASTSS 20(DX)(BX*1), Z18
+	// VDPBF16PS Z18, Z16, Z10
+	BYTE $0x62; BYTE $0x32; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xd2
+	// VDPBF16PS Z18, Z17, Z11
+	BYTE $0x62; BYTE $0x32; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xda
+	VBROADCASTSS 24(DX)(BX*1), Z18
+	// VDPBF16PS Z18, Z16, Z12
+	BYTE $0x62; BYTE $0x32; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xe2
+	// VDPBF16PS Z18, Z17, Z13
+	BYTE $0x62; BYTE $0x32; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xea
+	VBROADCASTSS 28(DX)(BX*1), Z18
+	// VDPBF16PS Z18, Z16, Z14
+	BYTE $0x62; BYTE $0x32; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xf2
+	// VDPBF16PS Z18, Z17, Z15
+	BYTE $0x62; BYTE $0x32; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xfa
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	VMOVUPS      (AX), Z16
+	VMOVUPS      64(AX), Z17
+	VBROADCASTSS (DX), Z18
+	// VDPBF16PS Z18, Z16, Z0
+	BYTE $0x62; BYTE $0xb2; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xc2
+	// VDPBF16PS Z18, Z17, Z1
+	BYTE $0x62; BYTE $0xb2; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xca
+	VBROADCASTSS 4(DX), Z18
+	// VDPBF16PS Z18, Z16, Z2
+	BYTE $0x62; BYTE $0xb2; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xd2
+	// VDPBF16PS Z18, Z17, Z3
+	BYTE $0x62; BYTE $0xb2; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xda
+	VBROADCASTSS 8(DX), Z18
+	// VDPBF16PS Z18, Z16, Z4
+	BYTE $0x62; BYTE $0xb2; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xe2
+	// VDPBF16PS Z18, Z17, Z5
+	BYTE $0x62; BYTE $0xb2; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xea
+	VBROADCASTSS 12(DX), Z18
+	// VDPBF16PS Z18, Z16, Z6
+	BYTE $0x62; BYTE $0xb2; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xf2
+	// VDPBF16PS Z18, Z17, Z7
+	BYTE $0x62; BYTE $0xb2; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xfa
+	VBROADCASTSS 16(DX), Z18
+	// VDPBF16PS Z18, Z16, Z8
+	BYTE $0x62; BYTE $0x32; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xc2
+	// VDPBF16PS Z18, Z17, Z9
+	BYTE $0x62; BYTE $0x32; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xca
+	VBROADCASTSS 20(DX), Z18
+	// VDPBF16PS Z18, Z16, Z10
+	BYTE $0x62; BYTE $0x32; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xd2
+	// VDPBF16PS Z18, Z17, Z11
+	BYTE $0x62; BYTE $0x32; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xda
+	VBROADCASTSS 24(DX), Z18
+	// VDPBF16PS Z18, Z16, Z12
+	BYTE $0x62; BYTE $0x32; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xe2
+	// VDPBF16PS Z18, Z17, Z13
+	BYTE $0x62; BYTE $0x32; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xea
+	VBROADCASTSS 28(DX), Z18
+	// VDPBF16PS Z18, Z16, Z14
+	BYTE $0x62; BYTE $0x32; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xf2
+	// VDPBF16PS Z18, Z17, Z15
+	BYTE $0x62; BYTE $0x32; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xfa
+	PREFETCHT0   (DI)
+	PREFETCHT0   64(DI)
+	ADDQ         R8, DI
+	DECQ         R9
+	CMOVQEQ      R10, R8
+	VMOVUPS      (AX)(CX*1), Z16
+	VMOVUPS      64(AX)(CX*1), Z17
+	VBROADCASTSS (DX)(BX*1), Z18
+	// VDPBF16PS Z18, Z16, Z0
+	BYTE $0x62; BYTE $0xb2; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xc2
+	// VDPBF16PS Z18, Z17, Z1
+	BYTE $0x62; BYTE $0xb2; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xca
+	VBROADCASTSS 4(DX)(BX*1), Z18
+	// VDPBF16PS Z18, Z16, Z2
+	BYTE $0x62; BYTE $0xb2; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xd2
+	// VDPBF16PS Z18, Z17, Z3
+	BYTE $0x62; BYTE $0xb2; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xda
+	VBROADCASTSS 8(DX)(BX*1), Z18
+	// VDPBF16PS Z18, Z16, Z4
+	BYTE $0x62; BYTE $0xb2; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xe2
+	// VDPBF16PS Z18, Z17, Z5
+	BYTE $0x62; BYTE $0xb2; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xea
+	VBROADCASTSS 12(DX)(BX*1), Z18
+	// VDPBF16PS Z18, Z16, Z6
+	BYTE $0x62; BYTE $0xb2; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xf2
+	// VDPBF16PS Z18, Z17, Z7
+	BYTE $0x62; BYTE $0xb2; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xfa
+	VBROADCASTSS 16(DX)(BX*1), Z18
+	// VDPBF16PS Z18, Z16, Z8
+	BYTE $0x62; BYTE $0x32; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xc2
+	// VDPBF16PS Z18, Z17, Z9
+	BYTE $0x62; BYTE $0x32; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xca
+	VBROADCASTSS 20(DX)(BX*1), Z18
+	// VDPBF16PS Z18, Z16, Z10
+	BYTE $0x62; BYTE $0x32; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xd2
+	// VDPBF16PS Z18, Z17, Z11
+	BYTE $0x62; BYTE $0x32; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xda
+	VBROADCASTSS 24(DX)(BX*1), Z18
+	// VDPBF16PS Z18, Z16, Z12
+	BYTE $0x62; BYTE $0x32; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xe2
+	// VDPBF16PS Z18, Z17, Z13
+	BYTE $0x62; BYTE $0x32; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xea
+	VBROADCASTSS 28(DX)(BX*1), Z18
+	// VDPBF16PS Z18, Z16, Z14
+	BYTE $0x62; BYTE $0x32; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xf2
+	// VDPBF16PS Z18, Z17, Z15
+	BYTE $0x62; BYTE $0x32; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xfa
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	DECQ         R12
+	JNE          loop
+	TESTQ        SI, SI
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R11
+	ADDQ         ld+88(FP), R11
+	MOVQ         R11, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VMOVUPS      (AX), Z16
+	VMOVUPS      64(AX), Z17
+	VBROADCASTSS (DX), Z18
+	// VDPBF16PS Z18, Z16, Z0
+	BYTE $0x62; BYTE $0xb2; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xc2
+	// VDPBF16PS Z18, Z17, Z1
+	BYTE $0x62; BYTE $0xb2; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xca
+	VBROADCASTSS 4(DX), Z18
+	// VDPBF16PS Z18, Z16, Z2
+	BYTE $0x62; BYTE $0xb2; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xd2
+	// VDPBF16PS Z18, Z17, Z3
+	BYTE $0x62; BYTE $0xb2; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xda
+	VBROADCASTSS 8(DX), Z18
+	// VDPBF16PS Z18, Z16, Z4
+	BYTE $0x62; BYTE $0xb2; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xe2
+	// VDPBF16PS Z18, Z17, Z5
+	BYTE $0x62; BYTE $0xb2; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xea
+	VBROADCASTSS 12(DX), Z18
+	// VDPBF16PS Z18, Z16, Z6
+	BYTE $0x62; BYTE $0xb2; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xf2
+	// VDPBF16PS Z18, Z17, Z7
+	BYTE $0x62; BYTE $0xb2; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xfa
+	VBROADCASTSS 16(DX), Z18
+	// VDPBF16PS Z18, Z16, Z8
+	BYTE $0x62; BYTE $0x32; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xc2
+	// VDPBF16PS Z18, Z17, Z9
+	BYTE $0x62; BYTE $0x32; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xca
+	VBROADCASTSS 20(DX), Z18
+	// VDPBF16PS Z18, Z16, Z10
+	BYTE $0x62; BYTE $0x32; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xd2
+	// VDPBF16PS Z18, Z17, Z11
+	BYTE $0x62; BYTE $0x32; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xda
+	VBROADCASTSS 24(DX), Z18
+	// VDPBF16PS Z18, Z16, Z12
+	BYTE $0x62; BYTE $0x32; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xe2
+	// VDPBF16PS Z18, Z17, Z13
+	BYTE $0x62; BYTE $0x32; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xea
+	VBROADCASTSS 28(DX), Z18
+	// VDPBF16PS Z18, Z16, Z14
+	BYTE $0x62; BYTE $0x32; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xf2
+	// VDPBF16PS Z18, Z17, Z15
+	BYTE $0x62; BYTE $0x32; BYTE $0x76; BYTE $0x40; BYTE $0x52; BYTE $0xfa
+	ADDQ         BX, DX
+	ADDQ         CX, AX
+	DECQ         SI
+	JNE          single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z10, (AX)
+	VMOVUPS Z11, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z12, (AX)
+	VMOVUPS Z13, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z14, (AX)
+	VMOVUPS Z15, K1, 64(AX)
+	VZEROUPPER
+	RET
+
+// func tile9x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+, SSE
+TEXT ·tile9x1AVX512(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -17872,9 +28438,9 @@ single:
 	VFMADD231PS.BCST (SI)(BX*1), Z9, Z6
 	VFMADD231PS.BCST (SI)(BX*2), Z9, Z7
 	VFMADD231PS.BCST (SI)(DI*1), Z9, Z8
-	ADDQ             CX, AX
 	ADDQ             $0x04, DX
 	ADDQ             $0x04, SI
+	ADDQ             CX, AX
 	DECQ             R8
 	JNE              single
 
@@ -17903,11 +28469,27 @@ store:
 	ADDQ    CX, AX
 	VMOVUPS Z8, K1, (AX)
 	VZEROUPPER
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     restored
+	LDMXCSR (SP)
+
+restored:
 	RET
 
-// func tile9x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile9x1TAVX512(SB), NOSPLIT, $0-112
+// func tile9x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+, SSE
+TEXT ·tile9x1TAVX512(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -18051,8 +28633,8 @@ single:
 	VFMADD231PS.BCST 24(DX), Z9, Z6
 	VFMADD231PS.BCST 28(DX), Z9, Z7
 	VFMADD231PS.BCST 32(DX), Z9, Z8
-	ADDQ             CX, AX
 	ADDQ             BX, DX
+	ADDQ             CX, AX
 	DECQ             SI
 	JNE              single
 
@@ -18081,11 +28663,779 @@ store:
 	ADDQ    CX, AX
 	VMOVUPS Z8, K1, (AX)
 	VZEROUPPER
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     restored
+	LDMXCSR (SP)
+
+restored:
 	RET
 
-// func tile9x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// func tile9x1PairsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+, SSE
+TEXT ·tile9x1PairsAVX512(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (DX)(BX*4), SI
+	ADDQ   BX, SI
+	LEAQ   (BX)(BX*2), DI
+	MOVB   load+64(FP), R8
+	TESTB  R8, R8
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), R8
+	MOVL      $-1, R9
+	BZHIL     R8, R9, R9
+	KMOVW     R9, K1
+	MOVQ      c+40(FP), R8
+	MOVQ      ldc+48(FP), R9
+	VMOVUPS.Z (R8), K1, Z0
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z1
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z2
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z3
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z4
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z5
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z6
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z7
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z8
+
+begin:
+	VPTERNLOGD $0xff, Z9, Z9, Z9
+	VPSLLD     $0x10, Z9, Z9
+	MOVQ       k+0(FP), R8
+	SHRQ       $0x02, R8
+	JE         rest
+	MOVQ       soonC+72(FP), R9
+	MOVQ       ldc+48(FP), R10
+	MOVQ       $0x00000009, R11
+	XORQ       R12, R12
+	MOVQ       soon+80(FP), R13
+
+phase:
+	MOVQ    run+96(FP), R14
+	CMPQ    R8, R14
+	CMOVQLT R8, R14
+	SUBQ    R14, R8
+
+loop:
+	VPANDD           (AX), Z9, Z10
+	VFMADD231PS.BCST (DX), Z10, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z10, Z1
+	VFMADD231PS.BCST (DX)(BX*2), Z10, Z2
+	VFMADD231PS.BCST (DX)(DI*1), Z10, Z3
+	VFMADD231PS.BCST (DX)(BX*4), Z10, Z4
+	VFMADD231PS.BCST (SI), Z10, Z5
+	VFMADD231PS.BCST (SI)(BX*1), Z10, Z6
+	VFMADD231PS.BCST (SI)(BX*2), Z10, Z7
+	VFMADD231PS.BCST (SI)(DI*1), Z10, Z8
+	PREFETCHT1       (R13)
+	ADDQ             $0x00000040, R13
+	VPSLLD           $0x10, (AX), Z10
+	VFMADD231PS.BCST 4(DX), Z10, Z0
+	VFMADD231PS.BCST 4(DX)(BX*1), Z10, Z1
+	VFMADD231PS.BCST 4(DX)(BX*2), Z10, Z2
+	VFMADD231PS.BCST 4(DX)(DI*1), Z10, Z3
+	VFMADD231PS.BCST 4(DX)(BX*4), Z10, Z4
+	VFMADD231PS.BCST 4(SI), Z10, Z5
+	VFMADD231PS.BCST 4(SI)(BX*1), Z10, Z6
+	VFMADD231PS.BCST 4(SI)(BX*2), Z10, Z7
+	VFMADD231PS.BCST 4(SI)(DI*1), Z10, Z8
+	VPANDD           (AX)(CX*1), Z9, Z10
+	VFMADD231PS.BCST 8(DX), Z10, Z0
+	VFMADD231PS.BCST 8(DX)(BX*1), Z10, Z1
+	VFMADD231PS.BCST 8(DX)(BX*2), Z10, Z2
+	VFMADD231PS.BCST 8(DX)(DI*1), Z10, Z3
+	VFMADD231PS.BCST 8(DX)(BX*4), Z10, Z4
+	VFMADD231PS.BCST 8(SI), Z10, Z5
+	VFMADD231PS.BCST 8(SI)(BX*1), Z10, Z6
+	VFMADD231PS.BCST 8(SI)(BX*2), Z10, Z7
+	VFMADD231PS.BCST 8(SI)(DI*1), Z10, Z8
+	PREFETCHT0       (R9)
+	ADDQ             R10, R9
+	DECQ             R11
+	CMOVQEQ          R12, R10
+	VPSLLD           $0x10, (AX)(CX*1), Z10
+	VFMADD231PS.BCST 12(DX), Z10, Z0
+	VFMADD231PS.BCST 12(DX)(BX*1), Z10, Z1
+	VFMADD231PS.BCST 12(DX)(BX*2), Z10, Z2
+	VFMADD231PS.BCST 12(DX)(DI*1), Z10, Z3
+	VFMADD231PS.BCST 12(DX)(BX*4), Z10, Z4
+	VFMADD231PS.BCST 12(SI), Z10, Z5
+	VFMADD231PS.BCST 12(SI)(BX*1), Z10, Z6
+	VFMADD231PS.BCST 12(SI)(BX*2), Z10, Z7
+	VFMADD231PS.BCST 12(SI)(DI*1), Z10, Z8
+	LEAQ             (AX)(CX*2), AX
+	ADDQ             $0x10, DX
+	ADDQ             $0x10, SI
+	DECQ             R14
+	JNE              loop
+	TESTQ            R8, R8
+	JE               rest
+	DECQ             runs+104(FP)
+	JE               fetched
+	MOVQ             soon+80(FP), R13
+	ADDQ             ld+88(FP), R13
+	MOVQ             R13, soon+80(FP)
+	JMP              phase
+
+fetched:
+	MOVQ AX, R13
+	MOVQ R8, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), R8
+	ANDQ $0x00000003, R8
+	JE   store
+
+single:
+	VPANDD           (AX), Z9, Z10
+	VFMADD231PS.BCST (DX), Z10, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z10, Z1
+	VFMADD231PS.BCST (DX)(BX*2), Z10, Z2
+	VFMADD231PS.BCST (DX)(DI*1), Z10, Z3
+	VFMADD231PS.BCST (DX)(BX*4), Z10, Z4
+	VFMADD231PS.BCST (SI), Z10, Z5
+	VFMADD231PS.BCST (SI)(BX*1), Z10, Z6
+	VFMADD231PS.BCST (SI)(BX*2), Z10, Z7
+	VFMADD231PS.BCST (SI)(DI*1), Z10, Z8
+	ADDQ             $0x04, DX
+	ADDQ             $0x04, SI
+	DECQ             R8
+	JE               store
+	VPSLLD           $0x10, (AX), Z10
+	VFMADD231PS.BCST (DX), Z10, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z10, Z1
+	VFMADD231PS.BCST (DX)(BX*2), Z10, Z2
+	VFMADD231PS.BCST (DX)(DI*1), Z10, Z3
+	VFMADD231PS.BCST (DX)(BX*4), Z10, Z4
+	VFMADD231PS.BCST (SI), Z10, Z5
+	VFMADD231PS.BCST (SI)(BX*1), Z10, Z6
+	VFMADD231PS.BCST (SI)(BX*2), Z10, Z7
+	VFMADD231PS.BCST (SI)(DI*1), Z10, Z8
+	ADDQ             $0x04, DX
+	ADDQ             $0x04, SI
+	ADDQ             CX, AX
+	DECQ             R8
+	JNE              single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z1, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z3, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z5, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z7, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, K1, (AX)
+	VZEROUPPER
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     restored
+	LDMXCSR (SP)
+
+restored:
+	RET
+
+// func tile9x1DotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile9x2AVX512(SB), NOSPLIT, $0-112
+TEXT ·tile9x1DotsAVX512(SB), NOSPLIT, $8-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (DX)(BX*4), SI
+	ADDQ   BX, SI
+	LEAQ   (BX)(BX*2), DI
+	MOVB   load+64(FP), R8
+	TESTB  R8, R8
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), R8
+	MOVL      $-1, R9
+	BZHIL     R8, R9, R9
+	KMOVW     R9, K1
+	MOVQ      c+40(FP), R8
+	MOVQ      ldc+48(FP), R9
+	VMOVUPS.Z (R8), K1, Z0
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z1
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z2
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z3
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z4
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z5
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z6
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z7
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z8
+
+begin:
+	MOVQ k+0(FP), R8
+	SHRQ $0x02, R8
+	JE   rest
+	MOVQ soonC+72(FP), R9
+	MOVQ ldc+48(FP), R10
+	MOVQ $0x00000009, R11
+	XORQ R12, R12
+	MOVQ soon+80(FP), R13
+
+phase:
+	MOVQ    run+96(FP), R14
+	CMPQ    R8, R14
+	CMOVQLT R8, R14
+	SUBQ    R14, R8
+
+loop:
+	VMOVUPS      (AX), Z9
+	VBROADCASTSS (DX), Z10
+	// VDPBF16PS Z10, Z9, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xc2
+	VBROADCASTSS (DX)(BX*1), Z10
+	// VDPBF16PS Z10, Z9, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xca
+	VBROADCASTSS (DX)(BX*2), Z10
+	// VDPBF16PS Z10, Z9, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xd2
+	VBROADCASTSS (DX)(DI*1), Z10
+	// VDPBF16PS Z10, Z9, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xda
+	VBROADCASTSS (DX)(BX*4), Z10
+	// VDPBF16PS Z10, Z9, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xe2
+	VBROADCASTSS (SI), Z10
+	// VDPBF16PS Z10, Z9, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xea
+	VBROADCASTSS (SI)(BX*1), Z10
+	// VDPBF16PS Z10, Z9, Z6
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xf2
+	VBROADCASTSS (SI)(BX*2), Z10
+	// VDPBF16PS Z10, Z9, Z7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xfa
+	VBROADCASTSS (SI)(DI*1), Z10
+	// VDPBF16PS Z10, Z9, Z8
+	BYTE $0x62; BYTE $0x52; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xc2
+	PREFETCHT1   (R13)
+	PREFETCHT1   64(R13)
+	ADDQ         $0x00000080, R13
+	VMOVUPS      (AX)(CX*1), Z9
+	VBROADCASTSS 4(DX), Z10
+	// VDPBF16PS Z10, Z9, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xc2
+	VBROADCASTSS 4(DX)(BX*1), Z10
+	// VDPBF16PS Z10, Z9, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xca
+	VBROADCASTSS 4(DX)(BX*2), Z10
+	// VDPBF16PS Z10, Z9, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xd2
+	VBROADCASTSS 4(DX)(DI*1), Z10
+	// VDPBF16PS Z10, Z9, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xda
+	VBROADCASTSS 4(DX)(BX*4), Z10
+	// VDPBF16PS Z10, Z9, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xe2
+	VBROADCASTSS 4(SI), Z10
+	// VDPBF16PS Z10, Z9, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xea
+	VBROADCASTSS 4(SI)(BX*1), Z10
+	// VDPBF16PS Z10, Z9, Z6
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xf2
+	VBROADCASTSS 4(SI)(BX*2), Z10
+	// VDPBF16PS Z10, Z9, Z7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xfa
+	VBROADCASTSS 4(SI)(DI*1), Z10
+	// VDPBF16PS Z10, Z9, Z8
+	BYTE $0x62; BYTE $0x52; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xc2
+	LEAQ         (AX)(CX*2), AX
+	VMOVUPS      (AX), Z9
+	VBROADCASTSS 8(DX), Z10
+	// VDPBF16PS Z10, Z9, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xc2
+	VBROADCASTSS 8(DX)(BX*1), Z10
+	// VDPBF16PS Z10, Z9, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xca
+	VBROADCASTSS 8(DX)(BX*2), Z10
+	// VDPBF16PS Z10, Z9, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xd2
+	VBROADCASTSS 8(DX)(DI*1), Z10
+	// VDPBF16PS Z10, Z9, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xda
+	VBROADCASTSS 8(DX)(BX*4), Z10
+	// VDPBF16PS Z10, Z9, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xe2
+	VBROADCASTSS 8(SI), Z10
+	// VDPBF16PS Z10, Z9, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xea
+	VBROADCASTSS 8(SI)(BX*1), Z10
+	// VDPBF16PS Z10, Z9, Z6
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xf2
+	VBROADCASTSS 8(SI)(BX*2), Z10
+	// VDPBF16PS Z10, Z9, Z7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xfa
+	VBROADCASTSS 8(SI)(DI*1), Z10
+	// VDPBF16PS Z10, Z9, Z8
+	BYTE $0x62; BYTE $0x52; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xc2
+	PREFETCHT0   (R9)
+	ADDQ         R10, R9
+	DECQ         R11
+	CMOVQEQ      R12, R10
+	VMOVUPS      (AX)(CX*1), Z9
+	VBROADCASTSS 12(DX), Z10
+	// VDPBF16PS Z10, Z9, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xc2
+	VBROADCASTSS 12(DX)(BX*1), Z10
+	// VDPBF16PS Z10, Z9, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xca
+	VBROADCASTSS 12(DX)(BX*2), Z10
+	// VDPBF16PS Z10, Z9, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xd2
+	VBROADCASTSS 12(DX)(DI*1), Z10
+	// VDPBF16PS Z10, Z9, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xda
+	VBROADCASTSS 12(DX)(BX*4), Z10
+	// VDPBF16PS Z10, Z9, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xe2
+	VBROADCASTSS 12(SI), Z10
+	// VDPBF16PS Z10, Z9, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xea
+	VBROADCASTSS 12(SI)(BX*1), Z10
+	// VDPBF16PS Z10, Z9, Z6
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xf2
+	VBROADCASTSS 12(SI)(BX*2), Z10
+	// VDPBF16PS Z10, Z9, Z7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xfa
+	VBROADCASTSS 12(SI)(DI*1), Z10
+	// VDPBF16PS Z10, Z9, Z8
+	BYTE $0x62; BYTE $0x52; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xc2
+	LEAQ         (AX)(CX*2), AX
+	ADDQ         $0x10, DX
+	ADDQ         $0x10, SI
+	DECQ         R14
+	JNE          loop
+	TESTQ        R8, R8
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R13
+	ADDQ         ld+88(FP), R13
+	MOVQ         R13, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R13
+	MOVQ R8, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), R8
+	ANDQ $0x00000003, R8
+	JE   store
+
+single:
+	VMOVUPS      (AX), Z9
+	VBROADCASTSS (DX), Z10
+	// VDPBF16PS Z10, Z9, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xc2
+	VBROADCASTSS (DX)(BX*1), Z10
+	// VDPBF16PS Z10, Z9, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xca
+	VBROADCASTSS (DX)(BX*2), Z10
+	// VDPBF16PS Z10, Z9, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xd2
+	VBROADCASTSS (DX)(DI*1), Z10
+	// VDPBF16PS Z10, Z9, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xda
+	VBROADCASTSS (DX)(BX*4), Z10
+	// VDPBF16PS Z10, Z9, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xe2
+	VBROADCASTSS (SI), Z10
+	// VDPBF16PS Z10, Z9, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xea
+	VBROADCASTSS (SI)(BX*1), Z10
+	// VDPBF16PS Z10, Z9, Z6
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xf2
+	VBROADCASTSS (SI)(BX*2), Z10
+	// VDPBF16PS Z10, Z9, Z7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xfa
+	VBROADCASTSS (SI)(DI*1), Z10
+	// VDPBF16PS Z10, Z9, Z8
+	BYTE $0x62; BYTE $0x52; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xc2
+	ADDQ         $0x04, DX
+	ADDQ         $0x04, SI
+	ADDQ         CX, AX
+	DECQ         R8
+	JNE          single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z1, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z3, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z5, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z7, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, K1, (AX)
+	VZEROUPPER
+	RET
+
+// func tile9x1TDotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile9x1TDotsAVX512(SB), NOSPLIT, $8-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), SI
+	MOVL      $-1, DI
+	BZHIL     SI, DI, DI
+	KMOVW     DI, K1
+	MOVQ      c+40(FP), SI
+	MOVQ      ldc+48(FP), DI
+	VMOVUPS.Z (SI), K1, Z0
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z1
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z2
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z3
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z4
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z5
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z6
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z7
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z8
+
+begin:
+	MOVQ k+0(FP), SI
+	SHRQ $0x02, SI
+	JE   rest
+	MOVQ soonC+72(FP), DI
+	MOVQ ldc+48(FP), R8
+	MOVQ $0x00000009, R9
+	XORQ R10, R10
+	MOVQ soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
+
+loop:
+	VMOVUPS      (AX), Z9
+	VBROADCASTSS (DX), Z10
+	// VDPBF16PS Z10, Z9, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xc2
+	VBROADCASTSS 4(DX), Z10
+	// VDPBF16PS Z10, Z9, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xca
+	VBROADCASTSS 8(DX), Z10
+	// VDPBF16PS Z10, Z9, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xd2
+	VBROADCASTSS 12(DX), Z10
+	// VDPBF16PS Z10, Z9, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xda
+	VBROADCASTSS 16(DX), Z10
+	// VDPBF16PS Z10, Z9, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xe2
+	VBROADCASTSS 20(DX), Z10
+	// VDPBF16PS Z10, Z9, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xea
+	VBROADCASTSS 24(DX), Z10
+	// VDPBF16PS Z10, Z9, Z6
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xf2
+	VBROADCASTSS 28(DX), Z10
+	// VDPBF16PS Z10, Z9, Z7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xfa
+	VBROADCASTSS 32(DX), Z10
+	// VDPBF16PS Z10, Z9, Z8
+	BYTE $0x62; BYTE $0x52; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xc2
+	PREFETCHT1   (R11)
+	PREFETCHT1   64(R11)
+	ADDQ         $0x00000080, R11
+	VMOVUPS      (AX)(CX*1), Z9
+	VBROADCASTSS (DX)(BX*1), Z10
+	// VDPBF16PS Z10, Z9, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xc2
+	VBROADCASTSS 4(DX)(BX*1), Z10
+	// VDPBF16PS Z10, Z9, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xca
+	VBROADCASTSS 8(DX)(BX*1), Z10
+	// VDPBF16PS Z10, Z9, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xd2
+	VBROADCASTSS 12(DX)(BX*1), Z10
+	// VDPBF16PS Z10, Z9, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xda
+	VBROADCASTSS 16(DX)(BX*1), Z10
+	// VDPBF16PS Z10, Z9, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xe2
+	VBROADCASTSS 20(DX)(BX*1), Z10
+	// VDPBF16PS Z10, Z9, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xea
+	VBROADCASTSS 24(DX)(BX*1), Z10
+	// VDPBF16PS Z10, Z9, Z6
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xf2
+	VBROADCASTSS 28(DX)(BX*1), Z10
+	// VDPBF16PS Z10, Z9, Z7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xfa
+	VBROADCASTSS 32(DX)(BX*1), Z10
+	// VDPBF16PS Z10, Z9, Z8
+	BYTE $0x62; BYTE $0x52; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xc2
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	VMOVUPS      (AX), Z9
+	VBROADCASTSS (DX), Z10
+	// VDPBF16PS Z10, Z9, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xc2
+	VBROADCASTSS 4(DX), Z10
+	// VDPBF16PS Z10, Z9, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xca
+	VBROADCASTSS 8(DX), Z10
+	// VDPBF16PS Z10, Z9, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xd2
+	VBROADCASTSS 12(DX), Z10
+	// VDPBF16PS Z10, Z9, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xda
+	VBROADCASTSS 16(DX), Z10
+	// VDPBF16PS Z10, Z9, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xe2
+	VBROADCASTSS 20(DX), Z10
+	// VDPBF16PS Z10, Z9, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xea
+	VBROADCASTSS 24(DX), Z10
+	// VDPBF16PS Z10, Z9, Z6
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xf2
+	VBROADCASTSS 28(DX), Z10
+	// VDPBF16PS Z10, Z9, Z7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xfa
+	VBROADCASTSS 32(DX), Z10
+	// VDPBF16PS Z10, Z9, Z8
+	BYTE $0x62; BYTE $0x52; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xc2
+	PREFETCHT0   (DI)
+	ADDQ         R8, DI
+	DECQ         R9
+	CMOVQEQ      R10, R8
+	VMOVUPS      (AX)(CX*1), Z9
+	VBROADCASTSS (DX)(BX*1), Z10
+	// VDPBF16PS Z10, Z9, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xc2
+	VBROADCASTSS 4(DX)(BX*1), Z10
+	// VDPBF16PS Z10, Z9, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xca
+	VBROADCASTSS 8(DX)(BX*1), Z10
+	// VDPBF16PS Z10, Z9, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xd2
+	VBROADCASTSS 12(DX)(BX*1), Z10
+	// VDPBF16PS Z10, Z9, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xda
+	VBROADCASTSS 16(DX)(BX*1), Z10
+	// VDPBF16PS Z10, Z9, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xe2
+	VBROADCASTSS 20(DX)(BX*1), Z10
+	// VDPBF16PS Z10, Z9, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xea
+	VBROADCASTSS 24(DX)(BX*1), Z10
+	// VDPBF16PS Z10, Z9, Z6
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xf2
+	VBROADCASTSS 28(DX)(BX*1), Z10
+	// VDPBF16PS Z10, Z9, Z7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xfa
+	VBROADCASTSS 32(DX)(BX*1), Z10
+	// VDPBF16PS Z10, Z9, Z8
+	BYTE $0x62; BYTE $0x52; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xc2
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	DECQ         R12
+	JNE          loop
+	TESTQ        SI, SI
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R11
+	ADDQ         ld+88(FP), R11
+	MOVQ         R11, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VMOVUPS      (AX), Z9
+	VBROADCASTSS (DX), Z10
+	// VDPBF16PS Z10, Z9, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xc2
+	VBROADCASTSS 4(DX), Z10
+	// VDPBF16PS Z10, Z9, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xca
+	VBROADCASTSS 8(DX), Z10
+	// VDPBF16PS Z10, Z9, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xd2
+	VBROADCASTSS 12(DX), Z10
+	// VDPBF16PS Z10, Z9, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xda
+	VBROADCASTSS 16(DX), Z10
+	// VDPBF16PS Z10, Z9, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xe2
+	VBROADCASTSS 20(DX), Z10
+	// VDPBF16PS Z10, Z9, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xea
+	VBROADCASTSS 24(DX), Z10
+	// VDPBF16PS Z10, Z9, Z6
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xf2
+	VBROADCASTSS 28(DX), Z10
+	// VDPBF16PS Z10, Z9, Z7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xfa
+	VBROADCASTSS 32(DX), Z10
+	// VDPBF16PS Z10, Z9, Z8
+	BYTE $0x62; BYTE $0x52; BYTE $0x36; BYTE $0x48; BYTE $0x52; BYTE $0xc2
+	ADDQ         BX, DX
+	ADDQ         CX, AX
+	DECQ         SI
+	JNE          single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z1, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z3, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z5, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z7, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, K1, (AX)
+	VZEROUPPER
+	RET
+
+// func tile9x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+, SSE
+TEXT ·tile9x2AVX512(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -18348,9 +29698,9 @@ single:
 	VBROADCASTSS (SI)(DI*1), Z20
 	VFMADD231PS  Z20, Z18, Z16
 	VFMADD231PS  Z20, Z19, Z17
-	ADDQ         CX, AX
 	ADDQ         $0x04, DX
 	ADDQ         $0x04, SI
+	ADDQ         CX, AX
 	DECQ         R8
 	JNE          single
 
@@ -18388,11 +29738,27 @@ store:
 	VMOVUPS Z16, (AX)
 	VMOVUPS Z17, K1, 64(AX)
 	VZEROUPPER
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     restored
+	LDMXCSR (SP)
+
+restored:
 	RET
 
-// func tile9x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile9x2TAVX512(SB), NOSPLIT, $0-112
+// func tile9x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+, SSE
+TEXT ·tile9x2TAVX512(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -18652,8 +30018,8 @@ single:
 	VBROADCASTSS 32(DX), Z20
 	VFMADD231PS  Z20, Z18, Z16
 	VFMADD231PS  Z20, Z19, Z17
-	ADDQ         CX, AX
 	ADDQ         BX, DX
+	ADDQ         CX, AX
 	DECQ         SI
 	JNE          single
 
@@ -18691,11 +30057,27 @@ store:
 	VMOVUPS Z16, (AX)
 	VMOVUPS Z17, K1, 64(AX)
 	VZEROUPPER
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     restored
+	LDMXCSR (SP)
+
+restored:
 	RET
 
-// func tile9x2PairsAVX512(k int, a *float32, lda int, b *uint32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint32, ld int, run int, runs int)
-// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile9x2PairsAVX512(SB), NOSPLIT, $0-112
+// func tile9x2PairsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+, SSE
+TEXT ·tile9x2PairsAVX512(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -18727,58 +30109,38 @@ TEXT ·tile9x2PairsAVX512(SB), NOSPLIT, $0-112
 	JMP    begin
 
 fromC:
-	MOVQ       tail+56(FP), R8
-	MOVL       $-1, R9
-	BZHIL      R8, R9, R9
-	KMOVW      R9, K1
-	SHRL       $0x10, R9
-	KMOVW      R9, K2
-	MOVQ       c+40(FP), R8
-	MOVQ       ldc+48(FP), R9
-	VMOVUPS.Z  (R8), K1, Z1
-	VMOVUPS.Z  64(R8), K2, Z2
-	VSHUFF32X4 $0x44, Z2, Z1, Z0
-	VSHUFF32X4 $0xee, Z2, Z1, Z1
-	ADDQ       R9, R8
-	VMOVUPS.Z  (R8), K1, Z3
-	VMOVUPS.Z  64(R8), K2, Z4
-	VSHUFF32X4 $0x44, Z4, Z3, Z2
-	VSHUFF32X4 $0xee, Z4, Z3, Z3
-	ADDQ       R9, R8
-	VMOVUPS.Z  (R8), K1, Z5
-	VMOVUPS.Z  64(R8), K2, Z6
-	VSHUFF32X4 $0x44, Z6, Z5, Z4
-	VSHUFF32X4 $0xee, Z6, Z5, Z5
-	ADDQ       R9, R8
-	VMOVUPS.Z  (R8), K1, Z7
-	VMOVUPS.Z  64(R8), K2, Z8
-	VSHUFF32X4 $0x44, Z8, Z7, Z6
-	VSHUFF32X4 $0xee, Z8, Z7, Z7
-	ADDQ       R9, R8
-	VMOVUPS.Z  (R8), K1, Z9
-	VMOVUPS.Z  64(R8), K2, Z10
-	VSHUFF32X4 $0x44, Z10, Z9, Z8
-	VSHUFF32X4 $0xee, Z10, Z9, Z9
-	ADDQ       R9, R8
-	VMOVUPS.Z  (R8), K1, Z11
-	VMOVUPS.Z  64(R8), K2, Z12
-	VSHUFF32X4 $0x44, Z12, Z11, Z10
-	VSHUFF32X4 $0xee, Z12, Z11, Z11
-	ADDQ       R9, R8
-	VMOVUPS.Z  (R8), K1, Z13
-	VMOVUPS.Z  64(R8), K2, Z14
-	VSHUFF32X4 $0x44, Z14, Z13, Z12
-	VSHUFF32X4 $0xee, Z14, Z13, Z13
-	ADDQ       R9, R8
-	VMOVUPS.Z  (R8), K1, Z15
-	VMOVUPS.Z  64(R8), K2, Z16
-	VSHUFF32X4 $0x44, Z16, Z15, Z14
-	VSHUFF32X4 $0xee, Z16, Z15, Z15
-	ADDQ       R9, R8
-	VMOVUPS.Z  (R8), K1, Z17
-	VMOVUPS.Z  64(R8), K2, Z19
-	VSHUFF32X4 $0x44, Z19, Z17, Z16
-	VSHUFF32X4 $0xee, Z19, Z17, Z17
+	MOVQ      tail+56(FP), R8
+	MOVL      $-1, R9
+	BZHIL     R8, R9, R9
+	KMOVW     R9, K1
+	MOVQ      c+40(FP), R8
+	MOVQ      ldc+48(FP), R9
+	VMOVUPS   (R8), Z0
+	VMOVUPS.Z 64(R8), K1, Z1
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z2
+	VMOVUPS.Z 64(R8), K1, Z3
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z4
+	VMOVUPS.Z 64(R8), K1, Z5
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z6
+	VMOVUPS.Z 64(R8), K1, Z7
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z8
+	VMOVUPS.Z 64(R8), K1, Z9
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z10
+	VMOVUPS.Z 64(R8), K1, Z11
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z12
+	VMOVUPS.Z 64(R8), K1, Z13
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z14
+	VMOVUPS.Z 64(R8), K1, Z15
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z16
+	VMOVUPS.Z 64(R8), K1, Z17
 
 begin:
 	VPTERNLOGD $0xff, Z18, Z18, Z18
@@ -18799,9 +30161,8 @@ phase:
 	SUBQ    R14, R8
 
 loop:
-	VMOVUPS      (AX), Z20
-	VPSLLD       $0x10, Z20, Z19
-	VPANDD       Z18, Z20, Z20
+	VPANDD       (AX), Z18, Z19
+	VPANDD       64(AX), Z18, Z20
 	VBROADCASTSS (DX), Z21
 	VFMADD231PS  Z21, Z19, Z0
 	VFMADD231PS  Z21, Z20, Z1
@@ -18832,9 +30193,8 @@ loop:
 	PREFETCHT1   (R13)
 	PREFETCHT1   64(R13)
 	ADDQ         $0x00000080, R13
-	VMOVUPS      (AX)(CX*1), Z20
-	VPSLLD       $0x10, Z20, Z19
-	VPANDD       Z18, Z20, Z20
+	VPSLLD       $0x10, (AX), Z19
+	VPSLLD       $0x10, 64(AX), Z20
 	VBROADCASTSS 4(DX), Z21
 	VFMADD231PS  Z21, Z19, Z0
 	VFMADD231PS  Z21, Z20, Z1
@@ -18862,10 +30222,8 @@ loop:
 	VBROADCASTSS 4(SI)(DI*1), Z21
 	VFMADD231PS  Z21, Z19, Z16
 	VFMADD231PS  Z21, Z20, Z17
-	LEAQ         (AX)(CX*2), AX
-	VMOVUPS      (AX), Z20
-	VPSLLD       $0x10, Z20, Z19
-	VPANDD       Z18, Z20, Z20
+	VPANDD       (AX)(CX*1), Z18, Z19
+	VPANDD       64(AX)(CX*1), Z18, Z20
 	VBROADCASTSS 8(DX), Z21
 	VFMADD231PS  Z21, Z19, Z0
 	VFMADD231PS  Z21, Z20, Z1
@@ -18898,9 +30256,8 @@ loop:
 	ADDQ         R10, R9
 	DECQ         R11
 	CMOVQEQ      R12, R10
-	VMOVUPS      (AX)(CX*1), Z20
-	VPSLLD       $0x10, Z20, Z19
-	VPANDD       Z18, Z20, Z20
+	VPSLLD       $0x10, (AX)(CX*1), Z19
+	VPSLLD       $0x10, 64(AX)(CX*1), Z20
 	VBROADCASTSS 12(DX), Z21
 	VFMADD231PS  Z21, Z19, Z0
 	VFMADD231PS  Z21, Z20, Z1
@@ -18953,9 +30310,8 @@ rest:
 	JE   store
 
 single:
-	VMOVUPS      (AX), Z20
-	VPSLLD       $0x10, Z20, Z19
-	VPANDD       Z18, Z20, Z20
+	VPANDD       (AX), Z18, Z19
+	VPANDD       64(AX), Z18, Z20
 	VBROADCASTSS (DX), Z21
 	VFMADD231PS  Z21, Z19, Z0
 	VFMADD231PS  Z21, Z20, Z1
@@ -18983,71 +30339,890 @@ single:
 	VBROADCASTSS (SI)(DI*1), Z21
 	VFMADD231PS  Z21, Z19, Z16
 	VFMADD231PS  Z21, Z20, Z17
-	ADDQ         CX, AX
 	ADDQ         $0x04, DX
 	ADDQ         $0x04, SI
+	DECQ         R8
+	JE           store
+	VPSLLD       $0x10, (AX), Z19
+	VPSLLD       $0x10, 64(AX), Z20
+	VBROADCASTSS (DX), Z21
+	VFMADD231PS  Z21, Z19, Z0
+	VFMADD231PS  Z21, Z20, Z1
+	VBROADCASTSS (DX)(BX*1), Z21
+	VFMADD231PS  Z21, Z19, Z2
+	VFMADD231PS  Z21, Z20, Z3
+	VBROADCASTSS (DX)(BX*2), Z21
+	VFMADD231PS  Z21, Z19, Z4
+	VFMADD231PS  Z21, Z20, Z5
+	VBROADCASTSS (DX)(DI*1), Z21
+	VFMADD231PS  Z21, Z19, Z6
+	VFMADD231PS  Z21, Z20, Z7
+	VBROADCASTSS (DX)(BX*4), Z21
+	VFMADD231PS  Z21, Z19, Z8
+	VFMADD231PS  Z21, Z20, Z9
+	VBROADCASTSS (SI), Z21
+	VFMADD231PS  Z21, Z19, Z10
+	VFMADD231PS  Z21, Z20, Z11
+	VBROADCASTSS (SI)(BX*1), Z21
+	VFMADD231PS  Z21, Z19, Z12
+	VFMADD231PS  Z21, Z20, Z13
+	VBROADCASTSS (SI)(BX*2), Z21
+	VFMADD231PS  Z21, Z19, Z14
+	VFMADD231PS  Z21, Z20, Z15
+	VBROADCASTSS (SI)(DI*1), Z21
+	VFMADD231PS  Z21, Z19, Z16
+	VFMADD231PS  Z21, Z20, Z17
+	ADDQ         $0x04, DX
+	ADDQ         $0x04, SI
+	ADDQ         CX, AX
 	DECQ         R8
 	JNE          single
 
 store:
-	MOVQ       tail+56(FP), AX
-	MOVL       $-1, CX
-	BZHIL      AX, CX, CX
-	KMOVW      CX, K1
-	SHRL       $0x10, CX
-	KMOVW      CX, K2
-	MOVQ       c+40(FP), AX
-	MOVQ       ldc+48(FP), CX
-	VSHUFF32X4 $0x44, Z1, Z0, Z18
-	VSHUFF32X4 $0xee, Z1, Z0, Z0
-	VMOVUPS    Z18, K1, (AX)
-	VMOVUPS    Z0, K2, 64(AX)
-	ADDQ       CX, AX
-	VSHUFF32X4 $0x44, Z3, Z2, Z0
-	VSHUFF32X4 $0xee, Z3, Z2, Z1
-	VMOVUPS    Z0, K1, (AX)
-	VMOVUPS    Z1, K2, 64(AX)
-	ADDQ       CX, AX
-	VSHUFF32X4 $0x44, Z5, Z4, Z0
-	VSHUFF32X4 $0xee, Z5, Z4, Z1
-	VMOVUPS    Z0, K1, (AX)
-	VMOVUPS    Z1, K2, 64(AX)
-	ADDQ       CX, AX
-	VSHUFF32X4 $0x44, Z7, Z6, Z0
-	VSHUFF32X4 $0xee, Z7, Z6, Z1
-	VMOVUPS    Z0, K1, (AX)
-	VMOVUPS    Z1, K2, 64(AX)
-	ADDQ       CX, AX
-	VSHUFF32X4 $0x44, Z9, Z8, Z0
-	VSHUFF32X4 $0xee, Z9, Z8, Z1
-	VMOVUPS    Z0, K1, (AX)
-	VMOVUPS    Z1, K2, 64(AX)
-	ADDQ       CX, AX
-	VSHUFF32X4 $0x44, Z11, Z10, Z0
-	VSHUFF32X4 $0xee, Z11, Z10, Z1
-	VMOVUPS    Z0, K1, (AX)
-	VMOVUPS    Z1, K2, 64(AX)
-	ADDQ       CX, AX
-	VSHUFF32X4 $0x44, Z13, Z12, Z0
-	VSHUFF32X4 $0xee, Z13, Z12, Z1
-	VMOVUPS    Z0, K1, (AX)
-	VMOVUPS    Z1, K2, 64(AX)
-	ADDQ       CX, AX
-	VSHUFF32X4 $0x44, Z15, Z14, Z0
-	VSHUFF32X4 $0xee, Z15, Z14, Z1
-	VMOVUPS    Z0, K1, (AX)
-	VMOVUPS    Z1, K2, 64(AX)
-	ADDQ       CX, AX
-	VSHUFF32X4 $0x44, Z17, Z16, Z0
-	VSHUFF32X4 $0xee, Z17, Z16, Z1
-	VMOVUPS    Z0, K1, (AX)
-	VMOVUPS    Z1, K2, 64(AX)
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z10, (AX)
+	VMOVUPS Z11, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z12, (AX)
+	VMOVUPS Z13, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z14, (AX)
+	VMOVUPS Z15, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z16, (AX)
+	VMOVUPS Z17, K1, 64(AX)
+	VZEROUPPER
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     restored
+	LDMXCSR (SP)
+
+restored:
+	RET
+
+// func tile9x2DotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile9x2DotsAVX512(SB), NOSPLIT, $8-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (DX)(BX*4), SI
+	ADDQ   BX, SI
+	LEAQ   (BX)(BX*2), DI
+	MOVB   load+64(FP), R8
+	TESTB  R8, R8
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), R8
+	MOVL      $-1, R9
+	BZHIL     R8, R9, R9
+	KMOVW     R9, K1
+	MOVQ      c+40(FP), R8
+	MOVQ      ldc+48(FP), R9
+	VMOVUPS   (R8), Z0
+	VMOVUPS.Z 64(R8), K1, Z1
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z2
+	VMOVUPS.Z 64(R8), K1, Z3
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z4
+	VMOVUPS.Z 64(R8), K1, Z5
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z6
+	VMOVUPS.Z 64(R8), K1, Z7
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z8
+	VMOVUPS.Z 64(R8), K1, Z9
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z10
+	VMOVUPS.Z 64(R8), K1, Z11
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z12
+	VMOVUPS.Z 64(R8), K1, Z13
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z14
+	VMOVUPS.Z 64(R8), K1, Z15
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z16
+	VMOVUPS.Z 64(R8), K1, Z17
+
+begin:
+	MOVQ k+0(FP), R8
+	SHRQ $0x02, R8
+	JE   rest
+	MOVQ soonC+72(FP), R9
+	MOVQ ldc+48(FP), R10
+	MOVQ $0x00000009, R11
+	XORQ R12, R12
+	MOVQ soon+80(FP), R13
+
+phase:
+	MOVQ    run+96(FP), R14
+	CMPQ    R8, R14
+	CMOVQLT R8, R14
+	SUBQ    R14, R8
+
+loop:
+	VMOVUPS      (AX), Z18
+	VMOVUPS      64(AX), Z19
+	VBROADCASTSS (DX), Z20
+	// VDPBF16PS Z20, Z18, Z0
+	BYTE $0x62; BYTE $0xb2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xc4
+	// VDPBF16PS Z20, Z19, Z1
+	BYTE $0x62; BYTE $0xb2; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xcc
+	VBROADCASTSS (DX)(BX*1), Z20
+	// VDPBF16PS Z20, Z18, Z2
+	BYTE $0x62; BYTE $0xb2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xd4
+	// VDPBF16PS Z20, Z19, Z3
+	BYTE $0x62; BYTE $0xb2; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xdc
+	VBROADCASTSS (DX)(BX*2), Z20
+	// VDPBF16PS Z20, Z18, Z4
+	BYTE $0x62; BYTE $0xb2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xe4
+	// VDPBF16PS Z20, Z19, Z5
+	BYTE $0x62; BYTE $0xb2; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xec
+	VBROADCASTSS (DX)(DI*1), Z20
+	// VDPBF16PS Z20, Z18, Z6
+	BYTE $0x62; BYTE $0xb2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xf4
+	// VDPBF16PS Z20, Z19, Z7
+	BYTE $0x62; BYTE $0xb2; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xfc
+	VBROADCASTSS (DX)(BX*4), Z20
+	// VDPBF16PS Z20, Z18, Z8
+	BYTE $0x62; BYTE $0x32; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xc4
+	// VDPBF16PS Z20, Z19, Z9
+	BYTE $0x62; BYTE $0x32; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xcc
+	VBROADCASTSS (SI), Z20
+	// VDPBF16PS Z20, Z18, Z10
+	BYTE $0x62; BYTE $0x32; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xd4
+	// VDPBF16PS Z20, Z19, Z11
+	BYTE $0x62; BYTE $0x32; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xdc
+	VBROADCASTSS (SI)(BX*1), Z20
+	// VDPBF16PS Z20, Z18, Z12
+	BYTE $0x62; BYTE $0x32; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xe4
+	// VDPBF16PS Z20, Z19, Z13
+	BYTE $0x62; BYTE $0x32; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xec
+	VBROADCASTSS (SI)(BX*2), Z20
+	// VDPBF16PS Z20, Z18, Z14
+	BYTE $0x62; BYTE $0x32; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xf4
+	// VDPBF16PS Z20, Z19, Z15
+	BYTE $0x62; BYTE $0x32; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xfc
+	VBROADCASTSS (SI)(DI*1), Z20
+	// VDPBF16PS Z20, Z18, Z16
+	BYTE $0x62; BYTE $0xa2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xc4
+	// VDPBF16PS Z20, Z19, Z17
+	BYTE $0x62; BYTE $0xa2; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xcc
+	PREFETCHT1   (R13)
+	PREFETCHT1   64(R13)
+	PREFETCHT1   128(R13)
+	PREFETCHT1   192(R13)
+	ADDQ         $0x00000100, R13
+	VMOVUPS      (AX)(CX*1), Z18
+	VMOVUPS      64(AX)(CX*1), Z19
+	VBROADCASTSS 4(DX), Z20
+	// VDPBF16PS Z20, Z18, Z0
+	BYTE $0x62; BYTE $0xb2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xc4
+	// VDPBF16PS Z20, Z19, Z1
+	BYTE $0x62; BYTE $0xb2; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xcc
+	VBROADCASTSS 4(DX)(BX*1), Z20
+	// VDPBF16PS Z20, Z18, Z2
+	BYTE $0x62; BYTE $0xb2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xd4
+	// VDPBF16PS Z20, Z19, Z3
+	BYTE $0x62; BYTE $0xb2; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xdc
+	VBROADCASTSS 4(DX)(BX*2), Z20
+	// VDPBF16PS Z20, Z18, Z4
+	BYTE $0x62; BYTE $0xb2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xe4
+	// VDPBF16PS Z20, Z19, Z5
+	BYTE $0x62; BYTE $0xb2; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xec
+	VBROADCASTSS 4(DX)(DI*1), Z20
+	// VDPBF16PS Z20, Z18, Z6
+	BYTE $0x62; BYTE $0xb2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xf4
+	// VDPBF16PS Z20, Z19, Z7
+	BYTE $0x62; BYTE $0xb2; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xfc
+	VBROADCASTSS 4(DX)(BX*4), Z20
+	// VDPBF16PS Z20, Z18, Z8
+	BYTE $0x62; BYTE $0x32; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xc4
+	// VDPBF16PS Z20, Z19, Z9
+	BYTE $0x62; BYTE $0x32; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xcc
+	VBROADCASTSS 4(SI), Z20
+	// VDPBF16PS Z20, Z18, Z10
+	BYTE $0x62; BYTE $0x32; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xd4
+	// VDPBF16PS Z20, Z19, Z11
+	BYTE $0x62; BYTE $0x32; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xdc
+	VBROADCASTSS 4(SI)(BX*1), Z20
+	// VDPBF16PS Z20, Z18, Z12
+	BYTE $0x62; BYTE $0x32; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xe4
+	// VDPBF16PS Z20, Z19, Z13
+	BYTE $0x62; BYTE $0x32; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xec
+	VBROADCASTSS 4(SI)(BX*2), Z20
+	// VDPBF16PS Z20, Z18, Z14
+	BYTE $0x62; BYTE $0x32; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xf4
+	// VDPBF16PS Z20, Z19, Z15
+	BYTE $0x62; BYTE $0x32; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xfc
+	VBROADCASTSS 4(SI)(DI*1), Z20
+	// VDPBF16PS Z20, Z18, Z16
+	BYTE $0x62; BYTE $0xa2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xc4
+	// VDPBF16PS Z20, Z19, Z17
+	BYTE $0x62; BYTE $0xa2; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xcc
+	LEAQ         (AX)(CX*2), AX
+	VMOVUPS      (AX), Z18
+	VMOVUPS      64(AX), Z19
+	VBROADCASTSS 8(DX), Z20
+	// VDPBF16PS Z20, Z18, Z0
+	BYTE $0x62; BYTE $0xb2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xc4
+	// VDPBF16PS Z20, Z19, Z1
+	BYTE $0x62; BYTE $0xb2; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xcc
+	VBROADCASTSS 8(DX)(BX*1), Z20
+	// VDPBF16PS Z20, Z18, Z2
+	BYTE $0x62; BYTE $0xb2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xd4
+	// VDPBF16PS Z20, Z19, Z3
+	BYTE $0x62; BYTE $0xb2; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xdc
+	VBROADCASTSS 8(DX)(BX*2), Z20
+	// VDPBF16PS Z20, Z18, Z4
+	BYTE $0x62; BYTE $0xb2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xe4
+	// VDPBF16PS Z20, Z19, Z5
+	BYTE $0x62; BYTE $0xb2; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xec
+	VBROADCASTSS 8(DX)(DI*1), Z20
+	// VDPBF16PS Z20, Z18, Z6
+	BYTE $0x62; BYTE $0xb2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xf4
+	// VDPBF16PS Z20, Z19, Z7
+	BYTE $0x62; BYTE $0xb2; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xfc
+	VBROADCASTSS 8(DX)(BX*4), Z20
+	// VDPBF16PS Z20, Z18, Z8
+	BYTE $0x62; BYTE $0x32; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xc4
+	// VDPBF16PS Z20, Z19, Z9
+	BYTE $0x62; BYTE $0x32; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xcc
+	VBROADCASTSS 8(SI), Z20
+	// VDPBF16PS Z20, Z18, Z10
+	BYTE $0x62; BYTE $0x32; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xd4
+	// VDPBF16PS Z20, Z19, Z11
+	BYTE $0x62; BYTE $0x32; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xdc
+	VBROADCASTSS 8(SI)(BX*1), Z20
+	// VDPBF16PS Z20, Z18, Z12
+	BYTE $0x62; BYTE $0x32; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xe4
+	// VDPBF16PS Z20, Z19, Z13
+	BYTE $0x62; BYTE $0x32; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xec
+	VBROADCASTSS 8(SI)(BX*2), Z20
+	// VDPBF16PS Z20, Z18, Z14
+	BYTE $0x62; BYTE $0x32; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xf4
+	// VDPBF16PS Z20, Z19, Z15
+	BYTE $0x62; BYTE $0x32; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xfc
+	VBROADCASTSS 8(SI)(DI*1), Z20
+	// VDPBF16PS Z20, Z18, Z16
+	BYTE $0x62; BYTE $0xa2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xc4
+	// VDPBF16PS Z20, Z19, Z17
+	BYTE $0x62; BYTE $0xa2; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xcc
+	PREFETCHT0   (R9)
+	PREFETCHT0   64(R9)
+	ADDQ         R10, R9
+	DECQ         R11
+	CMOVQEQ      R12, R10
+	VMOVUPS      (AX)(CX*1), Z18
+	VMOVUPS      64(AX)(CX*1), Z19
+	VBROADCASTSS 12(DX), Z20
+	// VDPBF16PS Z20, Z18, Z0
+	BYTE $0x62; BYTE $0xb2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xc4
+	// VDPBF16PS Z20, Z19, Z1
+	BYTE $0x62; BYTE $0xb2; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xcc
+	VBROADCASTSS 12(DX)(BX*1), Z20
+	// VDPBF16PS Z20, Z18, Z2
+	BYTE $0x62; BYTE $0xb2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xd4
+	// VDPBF16PS Z20, Z19, Z3
+	BYTE $0x62; BYTE $0xb2; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xdc
+	VBROADCASTSS 12(DX)(BX*2), Z20
+	// VDPBF16PS Z20, Z18, Z4
+	BYTE $0x62; BYTE $0xb2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xe4
+	// VDPBF16PS Z20, Z19, Z5
+	BYTE $0x62; BYTE $0xb2; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xec
+	VBROADCASTSS 12(DX)(DI*1), Z20
+	// VDPBF16PS Z20, Z18, Z6
+	BYTE $0x62; BYTE $0xb2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xf4
+	// VDPBF16PS Z20, Z19, Z7
+	BYTE $0x62; BYTE $0xb2; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xfc
+	VBROADCASTSS 12(DX)(BX*4), Z20
+	// VDPBF16PS Z20, Z18, Z8
+	BYTE $0x62; BYTE $0x32; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xc4
+	// VDPBF16PS Z20, Z19, Z9
+	BYTE $0x62; BYTE $0x32; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xcc
+	VBROADCASTSS 12(SI), Z20
+	// VDPBF16PS Z20, Z18, Z10
+	BYTE $0x62; BYTE $0x32; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xd4
+	// VDPBF16PS Z20, Z19, Z11
+	BYTE $0x62; BYTE $0x32; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xdc
+	VBROADCASTSS 12(SI)(BX*1), Z20
+	// VDPBF16PS Z20, Z18, Z12
+	BYTE $0x62; BYTE $0x32; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xe4
+	// VDPBF16PS Z20, Z19, Z13
+	BYTE $0x62; BYTE $0x32; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xec
+	VBROADCASTSS 12(SI)(BX*2), Z20
+	// VDPBF16PS Z20, Z18, Z14
+	BYTE $0x62; BYTE $0x32; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xf4
+	// VDPBF16PS Z20, Z19, Z15
+	BYTE $0x62; BYTE $0x32; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xfc
+	VBROADCASTSS 12(SI)(DI*1), Z20
+	// VDPBF16PS Z20, Z18, Z16
+	BYTE $0x62; BYTE $0xa2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xc4
+	// VDPBF16PS Z20, Z19, Z17
+	BYTE $0x62; BYTE $0xa2; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xcc
+	LEAQ         (AX)(CX*2), AX
+	ADDQ         $0x10, DX
+	ADDQ         $0x10, SI
+	DECQ         R14
+	JNE          loop
+	TESTQ        R8, R8
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R13
+	ADDQ         ld+88(FP), R13
+	MOVQ         R13, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R13
+	MOVQ R8, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), R8
+	ANDQ $0x00000003, R8
+	JE   store
+
+single:
+	VMOVUPS      (AX), Z18
+	VMOVUPS      64(AX), Z19
+	VBROADCASTSS (DX), Z20
+	// VDPBF16PS Z20, Z18, Z0
+	BYTE $0x62; BYTE $0xb2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xc4
+	// VDPBF16PS Z20, Z19, Z1
+	BYTE $0x62; BYTE $0xb2; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xcc
+	VBROADCASTSS (DX)(BX*1), Z20
+	// VDPBF16PS Z20, Z18, Z2
+	BYTE $0x62; BYTE $0xb2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xd4
+	// VDPBF16PS Z20, Z19, Z3
+	BYTE $0x62; BYTE $0xb2; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xdc
+	VBROADCASTSS (DX)(BX*2), Z20
+	// VDPBF16PS Z20, Z18, Z4
+	BYTE $0x62; BYTE $0xb2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xe4
+	// VDPBF16PS Z20, Z19, Z5
+	BYTE $0x62; BYTE $0xb2; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xec
+	VBROADCASTSS (DX)(DI*1), Z20
+	// VDPBF16PS Z20, Z18, Z6
+	BYTE $0x62; BYTE $0xb2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xf4
+	// VDPBF16PS Z20, Z19, Z7
+	BYTE $0x62; BYTE $0xb2; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xfc
+	VBROADCASTSS (DX)(BX*4), Z20
+	// VDPBF16PS Z20, Z18, Z8
+	BYTE $0x62; BYTE $0x32; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xc4
+	// VDPBF16PS Z20, Z19, Z9
+	BYTE $0x62; BYTE $0x32; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xcc
+	VBROADCASTSS (SI), Z20
+	// VDPBF16PS Z20, Z18, Z10
+	BYTE $0x62; BYTE $0x32; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xd4
+	// VDPBF16PS Z20, Z19, Z11
+	BYTE $0x62; BYTE $0x32; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xdc
+	VBROADCASTSS (SI)(BX*1), Z20
+	// VDPBF16PS Z20, Z18, Z12
+	BYTE $0x62; BYTE $0x32; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xe4
+	// VDPBF16PS Z20, Z19, Z13
+	BYTE $0x62; BYTE $0x32; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xec
+	VBROADCASTSS (SI)(BX*2), Z20
+	// VDPBF16PS Z20, Z18, Z14
+	BYTE $0x62; BYTE $0x32; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xf4
+	// VDPBF16PS Z20, Z19, Z15
+	BYTE $0x62; BYTE $0x32; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xfc
+	VBROADCASTSS (SI)(DI*1), Z20
+	// VDPBF16PS Z20, Z18, Z16
+	BYTE $0x62; BYTE $0xa2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xc4
+	// VDPBF16PS Z20, Z19, Z17
+	BYTE $0x62; BYTE $0xa2; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xcc
+	ADDQ         $0x04, DX
+	ADDQ         $0x04, SI
+	ADDQ         CX, AX
+	DECQ         R8
+	JNE          single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z10, (AX)
+	VMOVUPS Z11, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z12, (AX)
+	VMOVUPS Z13, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z14, (AX)
+	VMOVUPS Z15, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z16, (AX)
+	VMOVUPS Z17, K1, 64(AX)
 	VZEROUPPER
 	RET
 
-// func tile10x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// func tile9x2TDotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile10x1AVX512(SB), NOSPLIT, $0-112
+TEXT ·tile9x2TDotsAVX512(SB), NOSPLIT, $8-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), SI
+	MOVL      $-1, DI
+	BZHIL     SI, DI, DI
+	KMOVW     DI, K1
+	MOVQ      c+40(FP), SI
+	MOVQ      ldc+48(FP), DI
+	VMOVUPS   (SI), Z0
+	VMOVUPS.Z 64(SI), K1, Z1
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z2
+	VMOVUPS.Z 64(SI), K1, Z3
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z4
+	VMOVUPS.Z 64(SI), K1, Z5
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z6
+	VMOVUPS.Z 64(SI), K1, Z7
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z8
+	VMOVUPS.Z 64(SI), K1, Z9
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z10
+	VMOVUPS.Z 64(SI), K1, Z11
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z12
+	VMOVUPS.Z 64(SI), K1, Z13
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z14
+	VMOVUPS.Z 64(SI), K1, Z15
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z16
+	VMOVUPS.Z 64(SI), K1, Z17
+
+begin:
+	MOVQ k+0(FP), SI
+	SHRQ $0x02, SI
+	JE   rest
+	MOVQ soonC+72(FP), DI
+	MOVQ ldc+48(FP), R8
+	MOVQ $0x00000009, R9
+	XORQ R10, R10
+	MOVQ soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
+
+loop:
+	VMOVUPS      (AX), Z18
+	VMOVUPS      64(AX), Z19
+	VBROADCASTSS (DX), Z20
+	// VDPBF16PS Z20, Z18, Z0
+	BYTE $0x62; BYTE $0xb2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xc4
+	// VDPBF16PS Z20, Z19, Z1
+	BYTE $0x62; BYTE $0xb2; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xcc
+	VBROADCASTSS 4(DX), Z20
+	// VDPBF16PS Z20, Z18, Z2
+	BYTE $0x62; BYTE $0xb2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xd4
+	// VDPBF16PS Z20, Z19, Z3
+	BYTE $0x62; BYTE $0xb2; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xdc
+	VBROADCASTSS 8(DX), Z20
+	// VDPBF16PS Z20, Z18, Z4
+	BYTE $0x62; BYTE $0xb2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xe4
+	// VDPBF16PS Z20, Z19, Z5
+	BYTE $0x62; BYTE $0xb2; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xec
+	VBROADCASTSS 12(DX), Z20
+	// VDPBF16PS Z20, Z18, Z6
+	BYTE $0x62; BYTE $0xb2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xf4
+	// VDPBF16PS Z20, Z19, Z7
+	BYTE $0x62; BYTE $0xb2; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xfc
+	VBROADCASTSS 16(DX), Z20
+	// VDPBF16PS Z20, Z18, Z8
+	BYTE $0x62; BYTE $0x32; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xc4
+	// VDPBF16PS Z20, Z19, Z9
+	BYTE $0x62; BYTE $0x32; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xcc
+	VBROADCASTSS 20(DX), Z20
+	// VDPBF16PS Z20, Z18, Z10
+	BYTE $0x62; BYTE $0x32; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xd4
+	// VDPBF16PS Z20, Z19, Z11
+	BYTE $0x62; BYTE $0x32; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xdc
+	VBROADCASTSS 24(DX), Z20
+	// VDPBF16PS Z20, Z18, Z12
+	BYTE $0x62; BYTE $0x32; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xe4
+	// VDPBF16PS Z20, Z19, Z13
+	BYTE $0x62; BYTE $0x32; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xec
+	VBROADCASTSS 28(DX), Z20
+	// VDPBF16PS Z20, Z18, Z14
+	BYTE $0x62; BYTE $0x32; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xf4
+	// VDPBF16PS Z20, Z19, Z15
+	BYTE $0x62; BYTE $0x32; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xfc
+	VBROADCASTSS 32(DX), Z20
+	// VDPBF16PS Z20, Z18, Z16
+	BYTE $0x62; BYTE $0xa2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xc4
+	// VDPBF16PS Z20, Z19, Z17
+	BYTE $0x62; BYTE $0xa2; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xcc
+	PREFETCHT1   (R11)
+	PREFETCHT1   64(R11)
+	PREFETCHT1   128(R11)
+	PREFETCHT1   192(R11)
+	ADDQ         $0x00000100, R11
+	VMOVUPS      (AX)(CX*1), Z18
+	VMOVUPS      64(AX)(CX*1), Z19
+	VBROADCASTSS (DX)(BX*1), Z20
+	// VDPBF16PS Z20, Z18, Z0
+	BYTE $0x62; BYTE $0xb2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xc4
+	// VDPBF16PS Z20, Z19, Z1
+	BYTE $0x62; BYTE $0xb2; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xcc
+	VBROADCASTSS 4(DX)(BX*1), Z20
+	// VDPBF16PS Z20, Z18, Z2
+	BYTE $0x62; BYTE $0xb2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xd4
+	// VDPBF16PS Z20, Z19, Z3
+	BYTE $0x62; BYTE $0xb2; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xdc
+	VBROADCASTSS 8(DX)(BX*1), Z20
+	// VDPBF16PS Z20, Z18, Z4
+	BYTE $0x62; BYTE $0xb2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xe4
+	// VDPBF16PS Z20, Z19, Z5
+	BYTE $0x62; BYTE $0xb2; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xec
+	VBROADCASTSS 12(DX)(BX*1), Z20
+	// VDPBF16PS Z20, Z18, Z6
+	BYTE $0x62; BYTE $0xb2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xf4
+	// VDPBF16PS Z20, Z19, Z7
+	BYTE $0x62; BYTE $0xb2; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xfc
+	VBROADCASTSS 16(DX)(BX*1), Z20
+	// VDPBF16PS Z20, Z18, Z8
+	BYTE $0x62; BYTE $0x32; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xc4
+	// VDPBF16PS Z20, Z19, Z9
+	BYTE $0x62; BYTE $0x32; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xcc
+	VBROADCASTSS 20(DX)(BX*1), Z20
+	// VDPBF16PS Z20, Z18, Z10
+	BYTE $0x62; BYTE $0x32; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xd4
+	// VDPBF16PS Z20, Z19, Z11
+	BYTE $0x62; BYTE $0x32; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xdc
+	VBROADCASTSS 24(DX)(BX*1), Z20
+	// VDPBF16PS Z20, Z18, Z12
+	BYTE $0x62; BYTE $0x32; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xe4
+	// VDPBF16PS Z20, Z19, Z13
+	BYTE $0x62; BYTE $0x32; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xec
+	VBROADCASTSS 28(DX)(BX*1), Z20
+	// VDPBF16PS Z20, Z18, Z14
+	BYTE $0x62; BYTE $0x32; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xf4
+	// VDPBF16PS Z20, Z19, Z15
+	BYTE $0x62; BYTE $0x32; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xfc
+	VBROADCASTSS 32(DX)(BX*1), Z20
+	// VDPBF16PS Z20, Z18, Z16
+	BYTE $0x62; BYTE $0xa2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xc4
+	// VDPBF16PS Z20, Z19, Z17
+	BYTE $0x62; BYTE $0xa2; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xcc
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	VMOVUPS      (AX), Z18
+	VMOVUPS      64(AX), Z19
+	VBROADCASTSS (DX), Z20
+	// VDPBF16PS Z20, Z18, Z0
+	BYTE $0x62; BYTE $0xb2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xc4
+	// VDPBF16PS Z20, Z19, Z1
+	BYTE $0x62; BYTE $0xb2; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xcc
+	VBROADCASTSS 4(DX), Z20
+	// VDPBF16PS Z20, Z18, Z2
+	BYTE $0x62; BYTE $0xb2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xd4
+	// VDPBF16PS Z20, Z19, Z3
+	BYTE $0x62; BYTE $0xb2; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xdc
+	VBROADCASTSS 8(DX), Z20
+	// VDPBF16PS Z20, Z18, Z4
+	BYTE $0x62; BYTE $0xb2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xe4
+	// VDPBF16PS Z20, Z19, Z5
+	BYTE $0x62; BYTE $0xb2; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xec
+	VBROADCASTSS 12(DX), Z20
+	// VDPBF16PS Z20, Z18, Z6
+	BYTE $0x62; BYTE $0xb2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xf4
+	// VDPBF16PS Z20, Z19, Z7
+	BYTE $0x62; BYTE $0xb2; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xfc
+	VBROADCASTSS 16(DX), Z20
+	// VDPBF16PS Z20, Z18, Z8
+	BYTE $0x62; BYTE $0x32; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xc4
+	// VDPBF16PS Z20, Z19, Z9
+	BYTE $0x62; BYTE $0x32; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xcc
+	VBROADCASTSS 20(DX), Z20
+	// VDPBF16PS Z20, Z18, Z10
+	BYTE $0x62; BYTE $0x32; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xd4
+	// VDPBF16PS Z20, Z19, Z11
+	BYTE $0x62; BYTE $0x32; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xdc
+	VBROADCASTSS 24(DX), Z20
+	// VDPBF16PS Z20, Z18, Z12
+	BYTE $0x62; BYTE $0x32; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xe4
+	// VDPBF16PS Z20, Z19, Z13
+	BYTE $0x62; BYTE $0x32; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xec
+	VBROADCASTSS 28(DX), Z20
+	// VDPBF16PS Z20, Z18, Z14
+	BYTE $0x62; BYTE $0x32; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xf4
+	// VDPBF16PS Z20, Z19, Z15
+	BYTE $0x62; BYTE $0x32; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xfc
+	VBROADCASTSS 32(DX), Z20
+	// VDPBF16PS Z20, Z18, Z16
+	BYTE $0x62; BYTE $0xa2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xc4
+	// VDPBF16PS Z20, Z19, Z17
+	BYTE $0x62; BYTE $0xa2; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xcc
+	PREFETCHT0   (DI)
+	PREFETCHT0   64(DI)
+	ADDQ         R8, DI
+	DECQ         R9
+	CMOVQEQ      R10, R8
+	VMOVUPS      (AX)(CX*1), Z18
+	VMOVUPS      64(AX)(CX*1), Z19
+	VBROADCASTSS (DX)(BX*1), Z20
+	// VDPBF16PS Z20, Z18, Z0
+	BYTE $0x62; BYTE $0xb2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xc4
+	// VDPBF16PS Z20, Z19, Z1
+	BYTE $0x62; BYTE $0xb2; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xcc
+	VBROADCASTSS 4(DX)(BX*1), Z20
+	// VDPBF16PS Z20, Z18, Z2
+	BYTE $0x62; BYTE $0xb2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xd4
+	// VDPBF16PS Z20, Z19, Z3
+	BYTE $0x62; BYTE $0xb2; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xdc
+	VBROADCASTSS 8(DX)(BX*1), Z20
+	// VDPBF16PS Z20, Z18, Z4
+	BYTE $0x62; BYTE $0xb2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xe4
+	// VDPBF16PS Z20, Z19, Z5
+	BYTE $0x62; BYTE $0xb2; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xec
+	VBROADCASTSS 12(DX)(BX*1), Z20
+	// VDPBF16PS Z20, Z18, Z6
+	BYTE $0x62; BYTE $0xb2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xf4
+	// VDPBF16PS Z20, Z19, Z7
+	BYTE $0x62; BYTE $0xb2; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xfc
+	VBROADCASTSS 16(DX)(BX*1), Z20
+	// VDPBF16PS Z20, Z18, Z8
+	BYTE $0x62; BYTE $0x32; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xc4
+	// VDPBF16PS Z20, Z19, Z9
+	BYTE $0x62; BYTE $0x32; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xcc
+	VBROADCASTSS 20(DX)(BX*1), Z20
+	// VDPBF16PS Z20, Z18, Z10
+	BYTE $0x62; BYTE $0x32; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xd4
+	// VDPBF16PS Z20, Z19, Z11
+	BYTE $0x62; BYTE $0x32; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xdc
+	VBROADCASTSS 24(DX)(BX*1), Z20
+	// VDPBF16PS Z20, Z18, Z12
+	BYTE $0x62; BYTE $0x32; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xe4
+	// VDPBF16PS Z20, Z19, Z13
+	BYTE $0x62; BYTE $0x32; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xec
+	VBROADCASTSS 28(DX)(BX*1), Z20
+	// VDPBF16PS Z20, Z18, Z14
+	BYTE $0x62; BYTE $0x32; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xf4
+	// VDPBF16PS Z20, Z19, Z15
+	BYTE $0x62; BYTE $0x32; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xfc
+	VBROADCASTSS 32(DX)(BX*1), Z20
+	// VDPBF16PS Z20, Z18, Z16
+	BYTE $0x62; BYTE $0xa2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xc4
+	// VDPBF16PS Z20, Z19, Z17
+	BYTE $0x62; BYTE $0xa2; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xcc
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	DECQ         R12
+	JNE          loop
+	TESTQ        SI, SI
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R11
+	ADDQ         ld+88(FP), R11
+	MOVQ         R11, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VMOVUPS      (AX), Z18
+	VMOVUPS      64(AX), Z19
+	VBROADCASTSS (DX), Z20
+	// VDPBF16PS Z20, Z18, Z0
+	BYTE $0x62; BYTE $0xb2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xc4
+	// VDPBF16PS Z20, Z19, Z1
+	BYTE $0x62; BYTE $0xb2; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xcc
+	VBROADCASTSS 4(DX), Z20
+	// VDPBF16PS Z20, Z18, Z2
+	BYTE $0x62; BYTE $0xb2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xd4
+	// VDPBF16PS Z20, Z19, Z3
+	BYTE $0x62; BYTE $0xb2; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xdc
+	VBROADCASTSS 8(DX), Z20
+	// VDPBF16PS Z20, Z18, Z4
+	BYTE $0x62; BYTE $0xb2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xe4
+	// VDPBF16PS Z20, Z19, Z5
+	BYTE $0x62; BYTE $0xb2; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xec
+	VBROADCASTSS 12(DX), Z20
+	// VDPBF16PS Z20, Z18, Z6
+	BYTE $0x62; BYTE $0xb2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xf4
+	// VDPBF16PS Z20, Z19, Z7
+	BYTE $0x62; BYTE $0xb2; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xfc
+	VBROADCASTSS 16(DX), Z20
+	// VDPBF16PS Z20, Z18, Z8
+	BYTE $0x62; BYTE $0x32; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xc4
+	// VDPBF16PS Z20, Z19, Z9
+	BYTE $0x62; BYTE $0x32; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xcc
+	VBROADCASTSS 20(DX), Z20
+	// VDPBF16PS Z20, Z18, Z10
+	BYTE $0x62; BYTE $0x32; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xd4
+	// VDPBF16PS Z20, Z19, Z11
+	BYTE $0x62; BYTE $0x32; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xdc
+	VBROADCASTSS 24(DX), Z20
+	// VDPBF16PS Z20, Z18, Z12
+	BYTE $0x62; BYTE $0x32; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xe4
+	// VDPBF16PS Z20, Z19, Z13
+	BYTE $0x62; BYTE $0x32; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xec
+	VBROADCASTSS 28(DX), Z20
+	// VDPBF16PS Z20, Z18, Z14
+	BYTE $0x62; BYTE $0x32; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xf4
+	// VDPBF16PS Z20, Z19, Z15
+	BYTE $0x62; BYTE $0x32; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xfc
+	VBROADCASTSS 32(DX), Z20
+	// VDPBF16PS Z20, Z18, Z16
+	BYTE $0x62; BYTE $0xa2; BYTE $0x6e; BYTE $0x40; BYTE $0x52; BYTE $0xc4
+	// VDPBF16PS Z20, Z19, Z17
+	BYTE $0x62; BYTE $0xa2; BYTE $0x66; BYTE $0x40; BYTE $0x52; BYTE $0xcc
+	ADDQ         BX, DX
+	ADDQ         CX, AX
+	DECQ         SI
+	JNE          single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z10, (AX)
+	VMOVUPS Z11, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z12, (AX)
+	VMOVUPS Z13, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z14, (AX)
+	VMOVUPS Z15, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z16, (AX)
+	VMOVUPS Z17, K1, 64(AX)
+	VZEROUPPER
+	RET
+
+// func tile10x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+, SSE
+TEXT ·tile10x1AVX512(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -19202,9 +31377,9 @@ single:
 	VFMADD231PS.BCST (SI)(BX*2), Z10, Z7
 	VFMADD231PS.BCST (SI)(DI*1), Z10, Z8
 	VFMADD231PS.BCST (SI)(BX*4), Z10, Z9
-	ADDQ             CX, AX
 	ADDQ             $0x04, DX
 	ADDQ             $0x04, SI
+	ADDQ             CX, AX
 	DECQ             R8
 	JNE              single
 
@@ -19235,11 +31410,27 @@ store:
 	ADDQ    CX, AX
 	VMOVUPS Z9, K1, (AX)
 	VZEROUPPER
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     restored
+	LDMXCSR (SP)
+
+restored:
 	RET
 
-// func tile10x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile10x1TAVX512(SB), NOSPLIT, $0-112
+// func tile10x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+, SSE
+TEXT ·tile10x1TAVX512(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -19391,8 +31582,8 @@ single:
 	VFMADD231PS.BCST 28(DX), Z10, Z7
 	VFMADD231PS.BCST 32(DX), Z10, Z8
 	VFMADD231PS.BCST 36(DX), Z10, Z9
-	ADDQ             CX, AX
 	ADDQ             BX, DX
+	ADDQ             CX, AX
 	DECQ             SI
 	JNE              single
 
@@ -19423,11 +31614,830 @@ store:
 	ADDQ    CX, AX
 	VMOVUPS Z9, K1, (AX)
 	VZEROUPPER
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     restored
+	LDMXCSR (SP)
+
+restored:
 	RET
 
-// func tile10x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// func tile10x1PairsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+, SSE
+TEXT ·tile10x1PairsAVX512(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (DX)(BX*4), SI
+	ADDQ   BX, SI
+	LEAQ   (BX)(BX*2), DI
+	MOVB   load+64(FP), R8
+	TESTB  R8, R8
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), R8
+	MOVL      $-1, R9
+	BZHIL     R8, R9, R9
+	KMOVW     R9, K1
+	MOVQ      c+40(FP), R8
+	MOVQ      ldc+48(FP), R9
+	VMOVUPS.Z (R8), K1, Z0
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z1
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z2
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z3
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z4
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z5
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z6
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z7
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z8
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z9
+
+begin:
+	VPTERNLOGD $0xff, Z10, Z10, Z10
+	VPSLLD     $0x10, Z10, Z10
+	MOVQ       k+0(FP), R8
+	SHRQ       $0x02, R8
+	JE         rest
+	MOVQ       soonC+72(FP), R9
+	MOVQ       ldc+48(FP), R10
+	MOVQ       $0x0000000a, R11
+	XORQ       R12, R12
+	MOVQ       soon+80(FP), R13
+
+phase:
+	MOVQ    run+96(FP), R14
+	CMPQ    R8, R14
+	CMOVQLT R8, R14
+	SUBQ    R14, R8
+
+loop:
+	VPANDD           (AX), Z10, Z11
+	VFMADD231PS.BCST (DX), Z11, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z11, Z1
+	VFMADD231PS.BCST (DX)(BX*2), Z11, Z2
+	VFMADD231PS.BCST (DX)(DI*1), Z11, Z3
+	VFMADD231PS.BCST (DX)(BX*4), Z11, Z4
+	VFMADD231PS.BCST (SI), Z11, Z5
+	VFMADD231PS.BCST (SI)(BX*1), Z11, Z6
+	VFMADD231PS.BCST (SI)(BX*2), Z11, Z7
+	VFMADD231PS.BCST (SI)(DI*1), Z11, Z8
+	VFMADD231PS.BCST (SI)(BX*4), Z11, Z9
+	PREFETCHT1       (R13)
+	ADDQ             $0x00000040, R13
+	VPSLLD           $0x10, (AX), Z11
+	VFMADD231PS.BCST 4(DX), Z11, Z0
+	VFMADD231PS.BCST 4(DX)(BX*1), Z11, Z1
+	VFMADD231PS.BCST 4(DX)(BX*2), Z11, Z2
+	VFMADD231PS.BCST 4(DX)(DI*1), Z11, Z3
+	VFMADD231PS.BCST 4(DX)(BX*4), Z11, Z4
+	VFMADD231PS.BCST 4(SI), Z11, Z5
+	VFMADD231PS.BCST 4(SI)(BX*1), Z11, Z6
+	VFMADD231PS.BCST 4(SI)(BX*2), Z11, Z7
+	VFMADD231PS.BCST 4(SI)(DI*1), Z11, Z8
+	VFMADD231PS.BCST 4(SI)(BX*4), Z11, Z9
+	VPANDD           (AX)(CX*1), Z10, Z11
+	VFMADD231PS.BCST 8(DX), Z11, Z0
+	VFMADD231PS.BCST 8(DX)(BX*1), Z11, Z1
+	VFMADD231PS.BCST 8(DX)(BX*2), Z11, Z2
+	VFMADD231PS.BCST 8(DX)(DI*1), Z11, Z3
+	VFMADD231PS.BCST 8(DX)(BX*4), Z11, Z4
+	VFMADD231PS.BCST 8(SI), Z11, Z5
+	VFMADD231PS.BCST 8(SI)(BX*1), Z11, Z6
+	VFMADD231PS.BCST 8(SI)(BX*2), Z11, Z7
+	VFMADD231PS.BCST 8(SI)(DI*1), Z11, Z8
+	VFMADD231PS.BCST 8(SI)(BX*4), Z11, Z9
+	PREFETCHT0       (R9)
+	ADDQ             R10, R9
+	DECQ             R11
+	CMOVQEQ          R12, R10
+	VPSLLD           $0x10, (AX)(CX*1), Z11
+	VFMADD231PS.BCST 12(DX), Z11, Z0
+	VFMADD231PS.BCST 12(DX)(BX*1), Z11, Z1
+	VFMADD231PS.BCST 12(DX)(BX*2), Z11, Z2
+	VFMADD231PS.BCST 12(DX)(DI*1), Z11, Z3
+	VFMADD231PS.BCST 12(DX)(BX*4), Z11, Z4
+	VFMADD231PS.BCST 12(SI), Z11, Z5
+	VFMADD231PS.BCST 12(SI)(BX*1), Z11, Z6
+	VFMADD231PS.BCST 12(SI)(BX*2), Z11, Z7
+	VFMADD231PS.BCST 12(SI)(DI*1), Z11, Z8
+	VFMADD231PS.BCST 12(SI)(BX*4), Z11, Z9
+	LEAQ             (AX)(CX*2), AX
+	ADDQ             $0x10, DX
+	ADDQ             $0x10, SI
+	DECQ             R14
+	JNE              loop
+	TESTQ            R8, R8
+	JE               rest
+	DECQ             runs+104(FP)
+	JE               fetched
+	MOVQ             soon+80(FP), R13
+	ADDQ             ld+88(FP), R13
+	MOVQ             R13, soon+80(FP)
+	JMP              phase
+
+fetched:
+	MOVQ AX, R13
+	MOVQ R8, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), R8
+	ANDQ $0x00000003, R8
+	JE   store
+
+single:
+	VPANDD           (AX), Z10, Z11
+	VFMADD231PS.BCST (DX), Z11, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z11, Z1
+	VFMADD231PS.BCST (DX)(BX*2), Z11, Z2
+	VFMADD231PS.BCST (DX)(DI*1), Z11, Z3
+	VFMADD231PS.BCST (DX)(BX*4), Z11, Z4
+	VFMADD231PS.BCST (SI), Z11, Z5
+	VFMADD231PS.BCST (SI)(BX*1), Z11, Z6
+	VFMADD231PS.BCST (SI)(BX*2), Z11, Z7
+	VFMADD231PS.BCST (SI)(DI*1), Z11, Z8
+	VFMADD231PS.BCST (SI)(BX*4), Z11, Z9
+	ADDQ             $0x04, DX
+	ADDQ             $0x04, SI
+	DECQ             R8
+	JE               store
+	VPSLLD           $0x10, (AX), Z11
+	VFMADD231PS.BCST (DX), Z11, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z11, Z1
+	VFMADD231PS.BCST (DX)(BX*2), Z11, Z2
+	VFMADD231PS.BCST (DX)(DI*1), Z11, Z3
+	VFMADD231PS.BCST (DX)(BX*4), Z11, Z4
+	VFMADD231PS.BCST (SI), Z11, Z5
+	VFMADD231PS.BCST (SI)(BX*1), Z11, Z6
+	VFMADD231PS.BCST (SI)(BX*2), Z11, Z7
+	VFMADD231PS.BCST (SI)(DI*1), Z11, Z8
+	VFMADD231PS.BCST (SI)(BX*4), Z11, Z9
+	ADDQ             $0x04, DX
+	ADDQ             $0x04, SI
+	ADDQ             CX, AX
+	DECQ             R8
+	JNE              single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z1, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z3, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z5, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z7, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z9, K1, (AX)
+	VZEROUPPER
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     restored
+	LDMXCSR (SP)
+
+restored:
+	RET
+
+// func tile10x1DotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile10x2AVX512(SB), NOSPLIT, $0-112
+TEXT ·tile10x1DotsAVX512(SB), NOSPLIT, $8-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (DX)(BX*4), SI
+	ADDQ   BX, SI
+	LEAQ   (BX)(BX*2), DI
+	MOVB   load+64(FP), R8
+	TESTB  R8, R8
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), R8
+	MOVL      $-1, R9
+	BZHIL     R8, R9, R9
+	KMOVW     R9, K1
+	MOVQ      c+40(FP), R8
+	MOVQ      ldc+48(FP), R9
+	VMOVUPS.Z (R8), K1, Z0
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z1
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z2
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z3
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z4
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z5
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z6
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z7
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z8
+	ADDQ      R9, R8
+	VMOVUPS.Z (R8), K1, Z9
+
+begin:
+	MOVQ k+0(FP), R8
+	SHRQ $0x02, R8
+	JE   rest
+	MOVQ soonC+72(FP), R9
+	MOVQ ldc+48(FP), R10
+	MOVQ $0x0000000a, R11
+	XORQ R12, R12
+	MOVQ soon+80(FP), R13
+
+phase:
+	MOVQ    run+96(FP), R14
+	CMPQ    R8, R14
+	CMOVQLT R8, R14
+	SUBQ    R14, R8
+
+loop:
+	VMOVUPS      (AX), Z10
+	VBROADCASTSS (DX), Z11
+	// VDPBF16PS Z11, Z10, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xc3
+	VBROADCASTSS (DX)(BX*1), Z11
+	// VDPBF16PS Z11, Z10, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xcb
+	VBROADCASTSS (DX)(BX*2), Z11
+	// VDPBF16PS Z11, Z10, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xd3
+	VBROADCASTSS (DX)(DI*1), Z11
+	// VDPBF16PS Z11, Z10, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xdb
+	VBROADCASTSS (DX)(BX*4), Z11
+	// VDPBF16PS Z11, Z10, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xe3
+	VBROADCASTSS (SI), Z11
+	// VDPBF16PS Z11, Z10, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xeb
+	VBROADCASTSS (SI)(BX*1), Z11
+	// VDPBF16PS Z11, Z10, Z6
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xf3
+	VBROADCASTSS (SI)(BX*2), Z11
+	// VDPBF16PS Z11, Z10, Z7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xfb
+	VBROADCASTSS (SI)(DI*1), Z11
+	// VDPBF16PS Z11, Z10, Z8
+	BYTE $0x62; BYTE $0x52; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xc3
+	VBROADCASTSS (SI)(BX*4), Z11
+	// VDPBF16PS Z11, Z10, Z9
+	BYTE $0x62; BYTE $0x52; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xcb
+	PREFETCHT1   (R13)
+	PREFETCHT1   64(R13)
+	ADDQ         $0x00000080, R13
+	VMOVUPS      (AX)(CX*1), Z10
+	VBROADCASTSS 4(DX), Z11
+	// VDPBF16PS Z11, Z10, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xc3
+	VBROADCASTSS 4(DX)(BX*1), Z11
+	// VDPBF16PS Z11, Z10, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xcb
+	VBROADCASTSS 4(DX)(BX*2), Z11
+	// VDPBF16PS Z11, Z10, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xd3
+	VBROADCASTSS 4(DX)(DI*1), Z11
+	// VDPBF16PS Z11, Z10, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xdb
+	VBROADCASTSS 4(DX)(BX*4), Z11
+	// VDPBF16PS Z11, Z10, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xe3
+	VBROADCASTSS 4(SI), Z11
+	// VDPBF16PS Z11, Z10, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xeb
+	VBROADCASTSS 4(SI)(BX*1), Z11
+	// VDPBF16PS Z11, Z10, Z6
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xf3
+	VBROADCASTSS 4(SI)(BX*2), Z11
+	// VDPBF16PS Z11, Z10, Z7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xfb
+	VBROADCASTSS 4(SI)(DI*1), Z11
+	// VDPBF16PS Z11, Z10, Z8
+	BYTE $0x62; BYTE $0x52; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xc3
+	VBROADCASTSS 4(SI)(BX*4), Z11
+	// VDPBF16PS Z11, Z10, Z9
+	BYTE $0x62; BYTE $0x52; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xcb
+	LEAQ         (AX)(CX*2), AX
+	VMOVUPS      (AX), Z10
+	VBROADCASTSS 8(DX), Z11
+	// VDPBF16PS Z11, Z10, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xc3
+	VBROADCASTSS 8(DX)(BX*1), Z11
+	// VDPBF16PS Z11, Z10, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xcb
+	VBROADCASTSS 8(DX)(BX*2), Z11
+	// VDPBF16PS Z11, Z10, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xd3
+	VBROADCASTSS 8(DX)(DI*1), Z11
+	// VDPBF16PS Z11, Z10, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xdb
+	VBROADCASTSS 8(DX)(BX*4), Z11
+	// VDPBF16PS Z11, Z10, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xe3
+	VBROADCASTSS 8(SI), Z11
+	// VDPBF16PS Z11, Z10, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xeb
+	VBROADCASTSS 8(SI)(BX*1), Z11
+	// VDPBF16PS Z11, Z10, Z6
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xf3
+	VBROADCASTSS 8(SI)(BX*2), Z11
+	// VDPBF16PS Z11, Z10, Z7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xfb
+	VBROADCASTSS 8(SI)(DI*1), Z11
+	// VDPBF16PS Z11, Z10, Z8
+	BYTE $0x62; BYTE $0x52; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xc3
+	VBROADCASTSS 8(SI)(BX*4), Z11
+	// VDPBF16PS Z11, Z10, Z9
+	BYTE $0x62; BYTE $0x52; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xcb
+	PREFETCHT0   (R9)
+	ADDQ         R10, R9
+	DECQ         R11
+	CMOVQEQ      R12, R10
+	VMOVUPS      (AX)(CX*1), Z10
+	VBROADCASTSS 12(DX), Z11
+	// VDPBF16PS Z11, Z10, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xc3
+	VBROADCASTSS 12(DX)(BX*1), Z11
+	// VDPBF16PS Z11, Z10, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xcb
+	VBROADCASTSS 12(DX)(BX*2), Z11
+	// VDPBF16PS Z11, Z10, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xd3
+	VBROADCASTSS 12(DX)(DI*1), Z11
+	// VDPBF16PS Z11, Z10, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xdb
+	VBROADCASTSS 12(DX)(BX*4), Z11
+	// VDPBF16PS Z11, Z10, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xe3
+	VBROADCASTSS 12(SI), Z11
+	// VDPBF16PS Z11, Z10, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xeb
+	VBROADCASTSS 12(SI)(BX*1), Z11
+	// VDPBF16PS Z11, Z10, Z6
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xf3
+	VBROADCASTSS 12(SI)(BX*2), Z11
+	// VDPBF16PS Z11, Z10, Z7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xfb
+	VBROADCASTSS 12(SI)(DI*1), Z11
+	// VDPBF16PS Z11, Z10, Z8
+	BYTE $0x62; BYTE $0x52; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xc3
+	VBROADCASTSS 12(SI)(BX*4), Z11
+	// VDPBF16PS Z11, Z10, Z9
+	BYTE $0x62; BYTE $0x52; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xcb
+	LEAQ         (AX)(CX*2), AX
+	ADDQ         $0x10, DX
+	ADDQ         $0x10, SI
+	DECQ         R14
+	JNE          loop
+	TESTQ        R8, R8
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R13
+	ADDQ         ld+88(FP), R13
+	MOVQ         R13, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R13
+	MOVQ R8, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), R8
+	ANDQ $0x00000003, R8
+	JE   store
+
+single:
+	VMOVUPS      (AX), Z10
+	VBROADCASTSS (DX), Z11
+	// VDPBF16PS Z11, Z10, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xc3
+	VBROADCASTSS (DX)(BX*1), Z11
+	// VDPBF16PS Z11, Z10, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xcb
+	VBROADCASTSS (DX)(BX*2), Z11
+	// VDPBF16PS Z11, Z10, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xd3
+	VBROADCASTSS (DX)(DI*1), Z11
+	// VDPBF16PS Z11, Z10, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xdb
+	VBROADCASTSS (DX)(BX*4), Z11
+	// VDPBF16PS Z11, Z10, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xe3
+	VBROADCASTSS (SI), Z11
+	// VDPBF16PS Z11, Z10, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xeb
+	VBROADCASTSS (SI)(BX*1), Z11
+	// VDPBF16PS Z11, Z10, Z6
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xf3
+	VBROADCASTSS (SI)(BX*2), Z11
+	// VDPBF16PS Z11, Z10, Z7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xfb
+	VBROADCASTSS (SI)(DI*1), Z11
+	// VDPBF16PS Z11, Z10, Z8
+	BYTE $0x62; BYTE $0x52; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xc3
+	VBROADCASTSS (SI)(BX*4), Z11
+	// VDPBF16PS Z11, Z10, Z9
+	BYTE $0x62; BYTE $0x52; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xcb
+	ADDQ         $0x04, DX
+	ADDQ         $0x04, SI
+	ADDQ         CX, AX
+	DECQ         R8
+	JNE          single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z1, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z3, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z5, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z7, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z9, K1, (AX)
+	VZEROUPPER
+	RET
+
+// func tile10x1TDotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile10x1TDotsAVX512(SB), NOSPLIT, $8-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), SI
+	MOVL      $-1, DI
+	BZHIL     SI, DI, DI
+	KMOVW     DI, K1
+	MOVQ      c+40(FP), SI
+	MOVQ      ldc+48(FP), DI
+	VMOVUPS.Z (SI), K1, Z0
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z1
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z2
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z3
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z4
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z5
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z6
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z7
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z8
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z9
+
+begin:
+	MOVQ k+0(FP), SI
+	SHRQ $0x02, SI
+	JE   rest
+	MOVQ soonC+72(FP), DI
+	MOVQ ldc+48(FP), R8
+	MOVQ $0x0000000a, R9
+	XORQ R10, R10
+	MOVQ soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
+
+loop:
+	VMOVUPS      (AX), Z10
+	VBROADCASTSS (DX), Z11
+	// VDPBF16PS Z11, Z10, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xc3
+	VBROADCASTSS 4(DX), Z11
+	// VDPBF16PS Z11, Z10, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xcb
+	VBROADCASTSS 8(DX), Z11
+	// VDPBF16PS Z11, Z10, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xd3
+	VBROADCASTSS 12(DX), Z11
+	// VDPBF16PS Z11, Z10, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xdb
+	VBROADCASTSS 16(DX), Z11
+	// VDPBF16PS Z11, Z10, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xe3
+	VBROADCASTSS 20(DX), Z11
+	// VDPBF16PS Z11, Z10, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xeb
+	VBROADCASTSS 24(DX), Z11
+	// VDPBF16PS Z11, Z10, Z6
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xf3
+	VBROADCASTSS 28(DX), Z11
+	// VDPBF16PS Z11, Z10, Z7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xfb
+	VBROADCASTSS 32(DX), Z11
+	// VDPBF16PS Z11, Z10, Z8
+	BYTE $0x62; BYTE $0x52; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xc3
+	VBROADCASTSS 36(DX), Z11
+	// VDPBF16PS Z11, Z10, Z9
+	BYTE $0x62; BYTE $0x52; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xcb
+	PREFETCHT1   (R11)
+	PREFETCHT1   64(R11)
+	ADDQ         $0x00000080, R11
+	VMOVUPS      (AX)(CX*1), Z10
+	VBROADCASTSS (DX)(BX*1), Z11
+	// VDPBF16PS Z11, Z10, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xc3
+	VBROADCASTSS 4(DX)(BX*1), Z11
+	// VDPBF16PS Z11, Z10, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xcb
+	VBROADCASTSS 8(DX)(BX*1), Z11
+	// VDPBF16PS Z11, Z10, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xd3
+	VBROADCASTSS 12(DX)(BX*1), Z11
+	// VDPBF16PS Z11, Z10, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xdb
+	VBROADCASTSS 16(DX)(BX*1), Z11
+	// VDPBF16PS Z11, Z10, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xe3
+	VBROADCASTSS 20(DX)(BX*1), Z11
+	// VDPBF16PS Z11, Z10, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xeb
+	VBROADCASTSS 24(DX)(BX*1), Z11
+	// VDPBF16PS Z11, Z10, Z6
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xf3
+	VBROADCASTSS 28(DX)(BX*1), Z11
+	// VDPBF16PS Z11, Z10, Z7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xfb
+	VBROADCASTSS 32(DX)(BX*1), Z11
+	// VDPBF16PS Z11, Z10, Z8
+	BYTE $0x62; BYTE $0x52; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xc3
+	VBROADCASTSS 36(DX)(BX*1), Z11
+	// VDPBF16PS Z11, Z10, Z9
+	BYTE $0x62; BYTE $0x52; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xcb
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	VMOVUPS      (AX), Z10
+	VBROADCASTSS (DX), Z11
+	// VDPBF16PS Z11, Z10, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xc3
+	VBROADCASTSS 4(DX), Z11
+	// VDPBF16PS Z11, Z10, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xcb
+	VBROADCASTSS 8(DX), Z11
+	// VDPBF16PS Z11, Z10, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xd3
+	VBROADCASTSS 12(DX), Z11
+	// VDPBF16PS Z11, Z10, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xdb
+	VBROADCASTSS 16(DX), Z11
+	// VDPBF16PS Z11, Z10, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xe3
+	VBROADCASTSS 20(DX), Z11
+	// VDPBF16PS Z11, Z10, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xeb
+	VBROADCASTSS 24(DX), Z11
+	// VDPBF16PS Z11, Z10, Z6
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xf3
+	VBROADCASTSS 28(DX), Z11
+	// VDPBF16PS Z11, Z10, Z7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xfb
+	VBROADCASTSS 32(DX), Z11
+	// VDPBF16PS Z11, Z10, Z8
+	BYTE $0x62; BYTE $0x52; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xc3
+	VBROADCASTSS 36(DX), Z11
+	// VDPBF16PS Z11, Z10, Z9
+	BYTE $0x62; BYTE $0x52; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xcb
+	PREFETCHT0   (DI)
+	ADDQ         R8, DI
+	DECQ         R9
+	CMOVQEQ      R10, R8
+	VMOVUPS      (AX)(CX*1), Z10
+	VBROADCASTSS (DX)(BX*1), Z11
+	// VDPBF16PS Z11, Z10, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xc3
+	VBROADCASTSS 4(DX)(BX*1), Z11
+	// VDPBF16PS Z11, Z10, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xcb
+	VBROADCASTSS 8(DX)(BX*1), Z11
+	// VDPBF16PS Z11, Z10, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xd3
+	VBROADCASTSS 12(DX)(BX*1), Z11
+	// VDPBF16PS Z11, Z10, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xdb
+	VBROADCASTSS 16(DX)(BX*1), Z11
+	// VDPBF16PS Z11, Z10, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xe3
+	VBROADCASTSS 20(DX)(BX*1), Z11
+	// VDPBF16PS Z11, Z10, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xeb
+	VBROADCASTSS 24(DX)(BX*1), Z11
+	// VDPBF16PS Z11, Z10, Z6
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xf3
+	VBROADCASTSS 28(DX)(BX*1), Z11
+	// VDPBF16PS Z11, Z10, Z7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xfb
+	VBROADCASTSS 32(DX)(BX*1), Z11
+	// VDPBF16PS Z11, Z10, Z8
+	BYTE $0x62; BYTE $0x52; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xc3
+	VBROADCASTSS 36(DX)(BX*1), Z11
+	// VDPBF16PS Z11, Z10, Z9
+	BYTE $0x62; BYTE $0x52; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xcb
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	DECQ         R12
+	JNE          loop
+	TESTQ        SI, SI
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R11
+	ADDQ         ld+88(FP), R11
+	MOVQ         R11, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VMOVUPS      (AX), Z10
+	VBROADCASTSS (DX), Z11
+	// VDPBF16PS Z11, Z10, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xc3
+	VBROADCASTSS 4(DX), Z11
+	// VDPBF16PS Z11, Z10, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xcb
+	VBROADCASTSS 8(DX), Z11
+	// VDPBF16PS Z11, Z10, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xd3
+	VBROADCASTSS 12(DX), Z11
+	// VDPBF16PS Z11, Z10, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xdb
+	VBROADCASTSS 16(DX), Z11
+	// VDPBF16PS Z11, Z10, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xe3
+	VBROADCASTSS 20(DX), Z11
+	// VDPBF16PS Z11, Z10, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xeb
+	VBROADCASTSS 24(DX), Z11
+	// VDPBF16PS Z11, Z10, Z6
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xf3
+	VBROADCASTSS 28(DX), Z11
+	// VDPBF16PS Z11, Z10, Z7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xfb
+	VBROADCASTSS 32(DX), Z11
+	// VDPBF16PS Z11, Z10, Z8
+	BYTE $0x62; BYTE $0x52; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xc3
+	VBROADCASTSS 36(DX), Z11
+	// VDPBF16PS Z11, Z10, Z9
+	BYTE $0x62; BYTE $0x52; BYTE $0x2e; BYTE $0x48; BYTE $0x52; BYTE $0xcb
+	ADDQ         BX, DX
+	ADDQ         CX, AX
+	DECQ         SI
+	JNE          single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z1, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z3, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z5, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z7, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z9, K1, (AX)
+	VZEROUPPER
+	RET
+
+// func tile10x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+, SSE
+TEXT ·tile10x2AVX512(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -19710,9 +32720,9 @@ single:
 	VBROADCASTSS (SI)(BX*4), Z22
 	VFMADD231PS  Z22, Z20, Z18
 	VFMADD231PS  Z22, Z21, Z19
-	ADDQ         CX, AX
 	ADDQ         $0x04, DX
 	ADDQ         $0x04, SI
+	ADDQ         CX, AX
 	DECQ         R8
 	JNE          single
 
@@ -19753,11 +32763,27 @@ store:
 	VMOVUPS Z18, (AX)
 	VMOVUPS Z19, K1, 64(AX)
 	VZEROUPPER
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     restored
+	LDMXCSR (SP)
+
+restored:
 	RET
 
-// func tile10x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile10x2TAVX512(SB), NOSPLIT, $0-112
+// func tile10x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+, SSE
+TEXT ·tile10x2TAVX512(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -20037,8 +33063,8 @@ single:
 	VBROADCASTSS 36(DX), Z22
 	VFMADD231PS  Z22, Z20, Z18
 	VFMADD231PS  Z22, Z21, Z19
-	ADDQ         CX, AX
 	ADDQ         BX, DX
+	ADDQ         CX, AX
 	DECQ         SI
 	JNE          single
 
@@ -20079,11 +33105,27 @@ store:
 	VMOVUPS Z18, (AX)
 	VMOVUPS Z19, K1, 64(AX)
 	VZEROUPPER
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     restored
+	LDMXCSR (SP)
+
+restored:
 	RET
 
-// func tile10x2PairsAVX512(k int, a *float32, lda int, b *uint32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint32, ld int, run int, runs int)
-// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile10x2PairsAVX512(SB), NOSPLIT, $0-112
+// func tile10x2PairsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+, SSE
+TEXT ·tile10x2PairsAVX512(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -20117,63 +33159,41 @@ TEXT ·tile10x2PairsAVX512(SB), NOSPLIT, $0-112
 	JMP    begin
 
 fromC:
-	MOVQ       tail+56(FP), R8
-	MOVL       $-1, R9
-	BZHIL      R8, R9, R9
-	KMOVW      R9, K1
-	SHRL       $0x10, R9
-	KMOVW      R9, K2
-	MOVQ       c+40(FP), R8
-	MOVQ       ldc+48(FP), R9
-	VMOVUPS.Z  (R8), K1, Z1
-	VMOVUPS.Z  64(R8), K2, Z2
-	VSHUFF32X4 $0x44, Z2, Z1, Z0
-	VSHUFF32X4 $0xee, Z2, Z1, Z1
-	ADDQ       R9, R8
-	VMOVUPS.Z  (R8), K1, Z3
-	VMOVUPS.Z  64(R8), K2, Z4
-	VSHUFF32X4 $0x44, Z4, Z3, Z2
-	VSHUFF32X4 $0xee, Z4, Z3, Z3
-	ADDQ       R9, R8
-	VMOVUPS.Z  (R8), K1, Z5
-	VMOVUPS.Z  64(R8), K2, Z6
-	VSHUFF32X4 $0x44, Z6, Z5, Z4
-	VSHUFF32X4 $0xee, Z6, Z5, Z5
-	ADDQ       R9, R8
-	VMOVUPS.Z  (R8), K1, Z7
-	VMOVUPS.Z  64(R8), K2, Z8
-	VSHUFF32X4 $0x44, Z8, Z7, Z6
-	VSHUFF32X4 $0xee, Z8, Z7, Z7
-	ADDQ       R9, R8
-	VMOVUPS.Z  (R8), K1, Z9
-	VMOVUPS.Z  64(R8), K2, Z10
-	VSHUFF32X4 $0x44, Z10, Z9, Z8
-	VSHUFF32X4 $0xee, Z10, Z9, Z9
-	ADDQ       R9, R8
-	VMOVUPS.Z  (R8), K1, Z11
-	VMOVUPS.Z  64(R8), K2, Z12
-	VSHUFF32X4 $0x44, Z12, Z11, Z10
-	VSHUFF32X4 $0xee, Z12, Z11, Z11
-	ADDQ       R9, R8
-	VMOVUPS.Z  (R8), K1, Z13
-	VMOVUPS.Z  64(R8), K2, Z14
-	VSHUFF32X4 $0x44, Z14, Z13, Z12
-	VSHUFF32X4 $0xee, Z14, Z13, Z13
-	ADDQ       R9, R8
-	VMOVUPS.Z  (R8), K1, Z15
-	VMOVUPS.Z  64(R8), K2, Z16
-	VSHUFF32X4 $0x44, Z16, Z15, Z14
-	VSHUFF32X4 $0xee, Z16, Z15, Z15
-	ADDQ       R9, R8
-	VMOVUPS.Z  (R8), K1, Z17
-	VMOVUPS.Z  64(R8), K2, Z18
-	VSHUFF32X4 $0x44, Z18, Z17, Z16
-	VSHUFF32X4 $0xee, Z18, Z17, Z17
-	ADDQ       R9, R8
-	VMOVUPS.Z  (R8), K1, Z19
-	VMOVUPS.Z  64(R8), K2, Z21
-	VSHUFF32X4 $0x44, Z21, Z19, Z18
-	VSHUFF32X4 $0xee, Z21, Z19, Z19
+	MOVQ      tail+56(FP), R8
+	MOVL      $-1, R9
+	BZHIL     R8, R9, R9
+	KMOVW     R9, K1
+	MOVQ      c+40(FP), R8
+	MOVQ      ldc+48(FP), R9
+	VMOVUPS   (R8), Z0
+	VMOVUPS.Z 64(R8), K1, Z1
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z2
+	VMOVUPS.Z 64(R8), K1, Z3
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z4
+	VMOVUPS.Z 64(R8), K1, Z5
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z6
+	VMOVUPS.Z 64(R8), K1, Z7
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z8
+	VMOVUPS.Z 64(R8), K1, Z9
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z10
+	VMOVUPS.Z 64(R8), K1, Z11
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z12
+	VMOVUPS.Z 64(R8), K1, Z13
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z14
+	VMOVUPS.Z 64(R8), K1, Z15
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z16
+	VMOVUPS.Z 64(R8), K1, Z17
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z18
+	VMOVUPS.Z 64(R8), K1, Z19
 
 begin:
 	VPTERNLOGD $0xff, Z20, Z20, Z20
@@ -20194,9 +33214,8 @@ phase:
 	SUBQ    R14, R8
 
 loop:
-	VMOVUPS      (AX), Z22
-	VPSLLD       $0x10, Z22, Z21
-	VPANDD       Z20, Z22, Z22
+	VPANDD       (AX), Z20, Z21
+	VPANDD       64(AX), Z20, Z22
 	VBROADCASTSS (DX), Z23
 	VFMADD231PS  Z23, Z21, Z0
 	VFMADD231PS  Z23, Z22, Z1
@@ -20230,9 +33249,8 @@ loop:
 	PREFETCHT1   (R13)
 	PREFETCHT1   64(R13)
 	ADDQ         $0x00000080, R13
-	VMOVUPS      (AX)(CX*1), Z22
-	VPSLLD       $0x10, Z22, Z21
-	VPANDD       Z20, Z22, Z22
+	VPSLLD       $0x10, (AX), Z21
+	VPSLLD       $0x10, 64(AX), Z22
 	VBROADCASTSS 4(DX), Z23
 	VFMADD231PS  Z23, Z21, Z0
 	VFMADD231PS  Z23, Z22, Z1
@@ -20263,10 +33281,8 @@ loop:
 	VBROADCASTSS 4(SI)(BX*4), Z23
 	VFMADD231PS  Z23, Z21, Z18
 	VFMADD231PS  Z23, Z22, Z19
-	LEAQ         (AX)(CX*2), AX
-	VMOVUPS      (AX), Z22
-	VPSLLD       $0x10, Z22, Z21
-	VPANDD       Z20, Z22, Z22
+	VPANDD       (AX)(CX*1), Z20, Z21
+	VPANDD       64(AX)(CX*1), Z20, Z22
 	VBROADCASTSS 8(DX), Z23
 	VFMADD231PS  Z23, Z21, Z0
 	VFMADD231PS  Z23, Z22, Z1
@@ -20302,9 +33318,8 @@ loop:
 	ADDQ         R10, R9
 	DECQ         R11
 	CMOVQEQ      R12, R10
-	VMOVUPS      (AX)(CX*1), Z22
-	VPSLLD       $0x10, Z22, Z21
-	VPANDD       Z20, Z22, Z22
+	VPSLLD       $0x10, (AX)(CX*1), Z21
+	VPSLLD       $0x10, 64(AX)(CX*1), Z22
 	VBROADCASTSS 12(DX), Z23
 	VFMADD231PS  Z23, Z21, Z0
 	VFMADD231PS  Z23, Z22, Z1
@@ -20360,9 +33375,8 @@ rest:
 	JE   store
 
 single:
-	VMOVUPS      (AX), Z22
-	VPSLLD       $0x10, Z22, Z21
-	VPANDD       Z20, Z22, Z22
+	VPANDD       (AX), Z20, Z21
+	VPANDD       64(AX), Z20, Z22
 	VBROADCASTSS (DX), Z23
 	VFMADD231PS  Z23, Z21, Z0
 	VFMADD231PS  Z23, Z22, Z1
@@ -20393,76 +33407,962 @@ single:
 	VBROADCASTSS (SI)(BX*4), Z23
 	VFMADD231PS  Z23, Z21, Z18
 	VFMADD231PS  Z23, Z22, Z19
-	ADDQ         CX, AX
 	ADDQ         $0x04, DX
 	ADDQ         $0x04, SI
+	DECQ         R8
+	JE           store
+	VPSLLD       $0x10, (AX), Z21
+	VPSLLD       $0x10, 64(AX), Z22
+	VBROADCASTSS (DX), Z23
+	VFMADD231PS  Z23, Z21, Z0
+	VFMADD231PS  Z23, Z22, Z1
+	VBROADCASTSS (DX)(BX*1), Z23
+	VFMADD231PS  Z23, Z21, Z2
+	VFMADD231PS  Z23, Z22, Z3
+	VBROADCASTSS (DX)(BX*2), Z23
+	VFMADD231PS  Z23, Z21, Z4
+	VFMADD231PS  Z23, Z22, Z5
+	VBROADCASTSS (DX)(DI*1), Z23
+	VFMADD231PS  Z23, Z21, Z6
+	VFMADD231PS  Z23, Z22, Z7
+	VBROADCASTSS (DX)(BX*4), Z23
+	VFMADD231PS  Z23, Z21, Z8
+	VFMADD231PS  Z23, Z22, Z9
+	VBROADCASTSS (SI), Z23
+	VFMADD231PS  Z23, Z21, Z10
+	VFMADD231PS  Z23, Z22, Z11
+	VBROADCASTSS (SI)(BX*1), Z23
+	VFMADD231PS  Z23, Z21, Z12
+	VFMADD231PS  Z23, Z22, Z13
+	VBROADCASTSS (SI)(BX*2), Z23
+	VFMADD231PS  Z23, Z21, Z14
+	VFMADD231PS  Z23, Z22, Z15
+	VBROADCASTSS (SI)(DI*1), Z23
+	VFMADD231PS  Z23, Z21, Z16
+	VFMADD231PS  Z23, Z22, Z17
+	VBROADCASTSS (SI)(BX*4), Z23
+	VFMADD231PS  Z23, Z21, Z18
+	VFMADD231PS  Z23, Z22, Z19
+	ADDQ         $0x04, DX
+	ADDQ         $0x04, SI
+	ADDQ         CX, AX
 	DECQ         R8
 	JNE          single
 
 store:
-	MOVQ       tail+56(FP), AX
-	MOVL       $-1, CX
-	BZHIL      AX, CX, CX
-	KMOVW      CX, K1
-	SHRL       $0x10, CX
-	KMOVW      CX, K2
-	MOVQ       c+40(FP), AX
-	MOVQ       ldc+48(FP), CX
-	VSHUFF32X4 $0x44, Z1, Z0, Z20
-	VSHUFF32X4 $0xee, Z1, Z0, Z0
-	VMOVUPS    Z20, K1, (AX)
-	VMOVUPS    Z0, K2, 64(AX)
-	ADDQ       CX, AX
-	VSHUFF32X4 $0x44, Z3, Z2, Z0
-	VSHUFF32X4 $0xee, Z3, Z2, Z1
-	VMOVUPS    Z0, K1, (AX)
-	VMOVUPS    Z1, K2, 64(AX)
-	ADDQ       CX, AX
-	VSHUFF32X4 $0x44, Z5, Z4, Z0
-	VSHUFF32X4 $0xee, Z5, Z4, Z1
-	VMOVUPS    Z0, K1, (AX)
-	VMOVUPS    Z1, K2, 64(AX)
-	ADDQ       CX, AX
-	VSHUFF32X4 $0x44, Z7, Z6, Z0
-	VSHUFF32X4 $0xee, Z7, Z6, Z1
-	VMOVUPS    Z0, K1, (AX)
-	VMOVUPS    Z1, K2, 64(AX)
-	ADDQ       CX, AX
-	VSHUFF32X4 $0x44, Z9, Z8, Z0
-	VSHUFF32X4 $0xee, Z9, Z8, Z1
-	VMOVUPS    Z0, K1, (AX)
-	VMOVUPS    Z1, K2, 64(AX)
-	ADDQ       CX, AX
-	VSHUFF32X4 $0x44, Z11, Z10, Z0
-	VSHUFF32X4 $0xee, Z11, Z10, Z1
-	VMOVUPS    Z0, K1, (AX)
-	VMOVUPS    Z1, K2, 64(AX)
-	ADDQ       CX, AX
-	VSHUFF32X4 $0x44, Z13, Z12, Z0
-	VSHUFF32X4 $0xee, Z13, Z12, Z1
-	VMOVUPS    Z0, K1, (AX)
-	VMOVUPS    Z1, K2, 64(AX)
-	ADDQ       CX, AX
-	VSHUFF32X4 $0x44, Z15, Z14, Z0
-	VSHUFF32X4 $0xee, Z15, Z14, Z1
-	VMOVUPS    Z0, K1, (AX)
-	VMOVUPS    Z1, K2, 64(AX)
-	ADDQ       CX, AX
-	VSHUFF32X4 $0x44, Z17, Z16, Z0
-	VSHUFF32X4 $0xee, Z17, Z16, Z1
-	VMOVUPS    Z0, K1, (AX)
-	VMOVUPS    Z1, K2, 64(AX)
-	ADDQ       CX, AX
-	VSHUFF32X4 $0x44, Z19, Z18, Z0
-	VSHUFF32X4 $0xee, Z19, Z18, Z1
-	VMOVUPS    Z0, K1, (AX)
-	VMOVUPS    Z1, K2, 64(AX)
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z10, (AX)
+	VMOVUPS Z11, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z12, (AX)
+	VMOVUPS Z13, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z14, (AX)
+	VMOVUPS Z15, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z16, (AX)
+	VMOVUPS Z17, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z18, (AX)
+	VMOVUPS Z19, K1, 64(AX)
+	VZEROUPPER
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     restored
+	LDMXCSR (SP)
+
+restored:
+	RET
+
+// func tile10x2DotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile10x2DotsAVX512(SB), NOSPLIT, $8-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (DX)(BX*4), SI
+	ADDQ   BX, SI
+	LEAQ   (BX)(BX*2), DI
+	MOVB   load+64(FP), R8
+	TESTB  R8, R8
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	VPXORD Z19, Z19, Z19
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), R8
+	MOVL      $-1, R9
+	BZHIL     R8, R9, R9
+	KMOVW     R9, K1
+	MOVQ      c+40(FP), R8
+	MOVQ      ldc+48(FP), R9
+	VMOVUPS   (R8), Z0
+	VMOVUPS.Z 64(R8), K1, Z1
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z2
+	VMOVUPS.Z 64(R8), K1, Z3
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z4
+	VMOVUPS.Z 64(R8), K1, Z5
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z6
+	VMOVUPS.Z 64(R8), K1, Z7
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z8
+	VMOVUPS.Z 64(R8), K1, Z9
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z10
+	VMOVUPS.Z 64(R8), K1, Z11
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z12
+	VMOVUPS.Z 64(R8), K1, Z13
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z14
+	VMOVUPS.Z 64(R8), K1, Z15
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z16
+	VMOVUPS.Z 64(R8), K1, Z17
+	ADDQ      R9, R8
+	VMOVUPS   (R8), Z18
+	VMOVUPS.Z 64(R8), K1, Z19
+
+begin:
+	MOVQ k+0(FP), R8
+	SHRQ $0x02, R8
+	JE   rest
+	MOVQ soonC+72(FP), R9
+	MOVQ ldc+48(FP), R10
+	MOVQ $0x0000000a, R11
+	XORQ R12, R12
+	MOVQ soon+80(FP), R13
+
+phase:
+	MOVQ    run+96(FP), R14
+	CMPQ    R8, R14
+	CMOVQLT R8, R14
+	SUBQ    R14, R8
+
+loop:
+	VMOVUPS      (AX), Z20
+	VMOVUPS      64(AX), Z21
+	VBROADCASTSS (DX), Z22
+	// VDPBF16PS Z22, Z20, Z0
+	BYTE $0x62; BYTE $0xb2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+	// VDPBF16PS Z22, Z21, Z1
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS (DX)(BX*1), Z22
+	// VDPBF16PS Z22, Z20, Z2
+	BYTE $0x62; BYTE $0xb2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+	// VDPBF16PS Z22, Z21, Z3
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS (DX)(BX*2), Z22
+	// VDPBF16PS Z22, Z20, Z4
+	BYTE $0x62; BYTE $0xb2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xe6
+	// VDPBF16PS Z22, Z21, Z5
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xee
+	VBROADCASTSS (DX)(DI*1), Z22
+	// VDPBF16PS Z22, Z20, Z6
+	BYTE $0x62; BYTE $0xb2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xf6
+	// VDPBF16PS Z22, Z21, Z7
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xfe
+	VBROADCASTSS (DX)(BX*4), Z22
+	// VDPBF16PS Z22, Z20, Z8
+	BYTE $0x62; BYTE $0x32; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+	// VDPBF16PS Z22, Z21, Z9
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS (SI), Z22
+	// VDPBF16PS Z22, Z20, Z10
+	BYTE $0x62; BYTE $0x32; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+	// VDPBF16PS Z22, Z21, Z11
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS (SI)(BX*1), Z22
+	// VDPBF16PS Z22, Z20, Z12
+	BYTE $0x62; BYTE $0x32; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xe6
+	// VDPBF16PS Z22, Z21, Z13
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xee
+	VBROADCASTSS (SI)(BX*2), Z22
+	// VDPBF16PS Z22, Z20, Z14
+	BYTE $0x62; BYTE $0x32; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xf6
+	// VDPBF16PS Z22, Z21, Z15
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xfe
+	VBROADCASTSS (SI)(DI*1), Z22
+	// VDPBF16PS Z22, Z20, Z16
+	BYTE $0x62; BYTE $0xa2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+	// VDPBF16PS Z22, Z21, Z17
+	BYTE $0x62; BYTE $0xa2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS (SI)(BX*4), Z22
+	// VDPBF16PS Z22, Z20, Z18
+	BYTE $0x62; BYTE $0xa2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+	// VDPBF16PS Z22, Z21, Z19
+	BYTE $0x62; BYTE $0xa2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xde
+	PREFETCHT1   (R13)
+	PREFETCHT1   64(R13)
+	PREFETCHT1   128(R13)
+	PREFETCHT1   192(R13)
+	ADDQ         $0x00000100, R13
+	VMOVUPS      (AX)(CX*1), Z20
+	VMOVUPS      64(AX)(CX*1), Z21
+	VBROADCASTSS 4(DX), Z22
+	// VDPBF16PS Z22, Z20, Z0
+	BYTE $0x62; BYTE $0xb2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+	// VDPBF16PS Z22, Z21, Z1
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS 4(DX)(BX*1), Z22
+	// VDPBF16PS Z22, Z20, Z2
+	BYTE $0x62; BYTE $0xb2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+	// VDPBF16PS Z22, Z21, Z3
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS 4(DX)(BX*2), Z22
+	// VDPBF16PS Z22, Z20, Z4
+	BYTE $0x62; BYTE $0xb2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xe6
+	// VDPBF16PS Z22, Z21, Z5
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xee
+	VBROADCASTSS 4(DX)(DI*1), Z22
+	// VDPBF16PS Z22, Z20, Z6
+	BYTE $0x62; BYTE $0xb2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xf6
+	// VDPBF16PS Z22, Z21, Z7
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xfe
+	VBROADCASTSS 4(DX)(BX*4), Z22
+	// VDPBF16PS Z22, Z20, Z8
+	BYTE $0x62; BYTE $0x32; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+	// VDPBF16PS Z22, Z21, Z9
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS 4(SI), Z22
+	// VDPBF16PS Z22, Z20, Z10
+	BYTE $0x62; BYTE $0x32; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+	// VDPBF16PS Z22, Z21, Z11
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS 4(SI)(BX*1), Z22
+	// VDPBF16PS Z22, Z20, Z12
+	BYTE $0x62; BYTE $0x32; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xe6
+	// VDPBF16PS Z22, Z21, Z13
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xee
+	VBROADCASTSS 4(SI)(BX*2), Z22
+	// VDPBF16PS Z22, Z20, Z14
+	BYTE $0x62; BYTE $0x32; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xf6
+	// VDPBF16PS Z22, Z21, Z15
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xfe
+	VBROADCASTSS 4(SI)(DI*1), Z22
+	// VDPBF16PS Z22, Z20, Z16
+	BYTE $0x62; BYTE $0xa2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+	// VDPBF16PS Z22, Z21, Z17
+	BYTE $0x62; BYTE $0xa2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS 4(SI)(BX*4), Z22
+	// VDPBF16PS Z22, Z20, Z18
+	BYTE $0x62; BYTE $0xa2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+	// VDPBF16PS Z22, Z21, Z19
+	BYTE $0x62; BYTE $0xa2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xde
+	LEAQ         (AX)(CX*2), AX
+	VMOVUPS      (AX), Z20
+	VMOVUPS      64(AX), Z21
+	VBROADCASTSS 8(DX), Z22
+	// VDPBF16PS Z22, Z20, Z0
+	BYTE $0x62; BYTE $0xb2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+	// VDPBF16PS Z22, Z21, Z1
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS 8(DX)(BX*1), Z22
+	// VDPBF16PS Z22, Z20, Z2
+	BYTE $0x62; BYTE $0xb2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+	// VDPBF16PS Z22, Z21, Z3
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS 8(DX)(BX*2), Z22
+	// VDPBF16PS Z22, Z20, Z4
+	BYTE $0x62; BYTE $0xb2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xe6
+	// VDPBF16PS Z22, Z21, Z5
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xee
+	VBROADCASTSS 8(DX)(DI*1), Z22
+	// VDPBF16PS Z22, Z20, Z6
+	BYTE $0x62; BYTE $0xb2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xf6
+	// VDPBF16PS Z22, Z21, Z7
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xfe
+	VBROADCASTSS 8(DX)(BX*4), Z22
+	// VDPBF16PS Z22, Z20, Z8
+	BYTE $0x62; BYTE $0x32; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+	// VDPBF16PS Z22, Z21, Z9
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS 8(SI), Z22
+	// VDPBF16PS Z22, Z20, Z10
+	BYTE $0x62; BYTE $0x32; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+	// VDPBF16PS Z22, Z21, Z11
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS 8(SI)(BX*1), Z22
+	// VDPBF16PS Z22, Z20, Z12
+	BYTE $0x62; BYTE $0x32; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xe6
+	// VDPBF16PS Z22, Z21, Z13
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xee
+	VBROADCASTSS 8(SI)(BX*2), Z22
+	// VDPBF16PS Z22, Z20, Z14
+	BYTE $0x62; BYTE $0x32; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xf6
+	// VDPBF16PS Z22, Z21, Z15
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xfe
+	VBROADCASTSS 8(SI)(DI*1), Z22
+	// VDPBF16PS Z22, Z20, Z16
+	BYTE $0x62; BYTE $0xa2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+	// VDPBF16PS Z22, Z21, Z17
+	BYTE $0x62; BYTE $0xa2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS 8(SI)(BX*4), Z22
+	// VDPBF16PS Z22, Z20, Z18
+	BYTE $0x62; BYTE $0xa2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+	// VDPBF16PS Z22, Z21, Z19
+	BYTE $0x62; BYTE $0xa2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xde
+	PREFETCHT0   (R9)
+	PREFETCHT0   64(R9)
+	ADDQ         R10, R9
+	DECQ         R11
+	CMOVQEQ      R12, R10
+	VMOVUPS      (AX)(CX*1), Z20
+	VMOVUPS      64(AX)(CX*1), Z21
+	VBROADCASTSS 12(DX), Z22
+	// VDPBF16PS Z22, Z20, Z0
+	BYTE $0x62; BYTE $0xb2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+	// VDPBF16PS Z22, Z21, Z1
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS 12(DX)(BX*1), Z22
+	// VDPBF16PS Z22, Z20, Z2
+	BYTE $0x62; BYTE $0xb2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+	// VDPBF16PS Z22, Z21, Z3
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS 12(DX)(BX*2), Z22
+	// VDPBF16PS Z22, Z20, Z4
+	BYTE $0x62; BYTE $0xb2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xe6
+	// VDPBF16PS Z22, Z21, Z5
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xee
+	VBROADCASTSS 12(DX)(DI*1), Z22
+	// VDPBF16PS Z22, Z20, Z6
+	BYTE $0x62; BYTE $0xb2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xf6
+	// VDPBF16PS Z22, Z21, Z7
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xfe
+	VBROADCASTSS 12(DX)(BX*4), Z22
+	// VDPBF16PS Z22, Z20, Z8
+	BYTE $0x62; BYTE $0x32; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+	// VDPBF16PS Z22, Z21, Z9
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS 12(SI), Z22
+	// VDPBF16PS Z22, Z20, Z10
+	BYTE $0x62; BYTE $0x32; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+	// VDPBF16PS Z22, Z21, Z11
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS 12(SI)(BX*1), Z22
+	// VDPBF16PS Z22, Z20, Z12
+	BYTE $0x62; BYTE $0x32; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xe6
+	// VDPBF16PS Z22, Z21, Z13
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xee
+	VBROADCASTSS 12(SI)(BX*2), Z22
+	// VDPBF16PS Z22, Z20, Z14
+	BYTE $0x62; BYTE $0x32; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xf6
+	// VDPBF16PS Z22, Z21, Z15
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xfe
+	VBROADCASTSS 12(SI)(DI*1), Z22
+	// VDPBF16PS Z22, Z20, Z16
+	BYTE $0x62; BYTE $0xa2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+	// VDPBF16PS Z22, Z21, Z17
+	BYTE $0x62; BYTE $0xa2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS 12(SI)(BX*4), Z22
+	// VDPBF16PS Z22, Z20, Z18
+	BYTE $0x62; BYTE $0xa2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+	// VDPBF16PS Z22, Z21, Z19
+	BYTE $0x62; BYTE $0xa2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xde
+	LEAQ         (AX)(CX*2), AX
+	ADDQ         $0x10, DX
+	ADDQ         $0x10, SI
+	DECQ         R14
+	JNE          loop
+	TESTQ        R8, R8
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R13
+	ADDQ         ld+88(FP), R13
+	MOVQ         R13, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R13
+	MOVQ R8, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), R8
+	ANDQ $0x00000003, R8
+	JE   store
+
+single:
+	VMOVUPS      (AX), Z20
+	VMOVUPS      64(AX), Z21
+	VBROADCASTSS (DX), Z22
+	// VDPBF16PS Z22, Z20, Z0
+	BYTE $0x62; BYTE $0xb2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+	// VDPBF16PS Z22, Z21, Z1
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS (DX)(BX*1), Z22
+	// VDPBF16PS Z22, Z20, Z2
+	BYTE $0x62; BYTE $0xb2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+	// VDPBF16PS Z22, Z21, Z3
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS (DX)(BX*2), Z22
+	// VDPBF16PS Z22, Z20, Z4
+	BYTE $0x62; BYTE $0xb2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xe6
+	// VDPBF16PS Z22, Z21, Z5
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xee
+	VBROADCASTSS (DX)(DI*1), Z22
+	// VDPBF16PS Z22, Z20, Z6
+	BYTE $0x62; BYTE $0xb2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xf6
+	// VDPBF16PS Z22, Z21, Z7
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xfe
+	VBROADCASTSS (DX)(BX*4), Z22
+	// VDPBF16PS Z22, Z20, Z8
+	BYTE $0x62; BYTE $0x32; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+	// VDPBF16PS Z22, Z21, Z9
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS (SI), Z22
+	// VDPBF16PS Z22, Z20, Z10
+	BYTE $0x62; BYTE $0x32; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+	// VDPBF16PS Z22, Z21, Z11
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS (SI)(BX*1), Z22
+	// VDPBF16PS Z22, Z20, Z12
+	BYTE $0x62; BYTE $0x32; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xe6
+	// VDPBF16PS Z22, Z21, Z13
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xee
+	VBROADCASTSS (SI)(BX*2), Z22
+	// VDPBF16PS Z22, Z20, Z14
+	BYTE $0x62; BYTE $0x32; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xf6
+	// VDPBF16PS Z22, Z21, Z15
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xfe
+	VBROADCASTSS (SI)(DI*1), Z22
+	// VDPBF16PS Z22, Z20, Z16
+	BYTE $0x62; BYTE $0xa2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+	// VDPBF16PS Z22, Z21, Z17
+	BYTE $0x62; BYTE $0xa2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS (SI)(BX*4), Z22
+	// VDPBF16PS Z22, Z20, Z18
+	BYTE $0x62; BYTE $0xa2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+	// VDPBF16PS Z22, Z21, Z19
+	BYTE $0x62; BYTE $0xa2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xde
+	ADDQ         $0x04, DX
+	ADDQ         $0x04, SI
+	ADDQ         CX, AX
+	DECQ         R8
+	JNE          single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z10, (AX)
+	VMOVUPS Z11, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z12, (AX)
+	VMOVUPS Z13, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z14, (AX)
+	VMOVUPS Z15, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z16, (AX)
+	VMOVUPS Z17, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z18, (AX)
+	VMOVUPS Z19, K1, 64(AX)
 	VZEROUPPER
 	RET
 
-// func tile11x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// func tile10x2TDotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile11x1AVX512(SB), NOSPLIT, $0-112
+TEXT ·tile10x2TDotsAVX512(SB), NOSPLIT, $8-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	VPXORD Z19, Z19, Z19
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), SI
+	MOVL      $-1, DI
+	BZHIL     SI, DI, DI
+	KMOVW     DI, K1
+	MOVQ      c+40(FP), SI
+	MOVQ      ldc+48(FP), DI
+	VMOVUPS   (SI), Z0
+	VMOVUPS.Z 64(SI), K1, Z1
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z2
+	VMOVUPS.Z 64(SI), K1, Z3
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z4
+	VMOVUPS.Z 64(SI), K1, Z5
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z6
+	VMOVUPS.Z 64(SI), K1, Z7
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z8
+	VMOVUPS.Z 64(SI), K1, Z9
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z10
+	VMOVUPS.Z 64(SI), K1, Z11
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z12
+	VMOVUPS.Z 64(SI), K1, Z13
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z14
+	VMOVUPS.Z 64(SI), K1, Z15
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z16
+	VMOVUPS.Z 64(SI), K1, Z17
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z18
+	VMOVUPS.Z 64(SI), K1, Z19
+
+begin:
+	MOVQ k+0(FP), SI
+	SHRQ $0x02, SI
+	JE   rest
+	MOVQ soonC+72(FP), DI
+	MOVQ ldc+48(FP), R8
+	MOVQ $0x0000000a, R9
+	XORQ R10, R10
+	MOVQ soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
+
+loop:
+	VMOVUPS      (AX), Z20
+	VMOVUPS      64(AX), Z21
+	VBROADCASTSS (DX), Z22
+	// VDPBF16PS Z22, Z20, Z0
+	BYTE $0x62; BYTE $0xb2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+	// VDPBF16PS Z22, Z21, Z1
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS 4(DX), Z22
+	// VDPBF16PS Z22, Z20, Z2
+	BYTE $0x62; BYTE $0xb2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+	// VDPBF16PS Z22, Z21, Z3
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS 8(DX), Z22
+	// VDPBF16PS Z22, Z20, Z4
+	BYTE $0x62; BYTE $0xb2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xe6
+	// VDPBF16PS Z22, Z21, Z5
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xee
+	VBROADCASTSS 12(DX), Z22
+	// VDPBF16PS Z22, Z20, Z6
+	BYTE $0x62; BYTE $0xb2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xf6
+	// VDPBF16PS Z22, Z21, Z7
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xfe
+	VBROADCASTSS 16(DX), Z22
+	// VDPBF16PS Z22, Z20, Z8
+	BYTE $0x62; BYTE $0x32; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+	// VDPBF16PS Z22, Z21, Z9
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS 20(DX), Z22
+	// VDPBF16PS Z22, Z20, Z10
+	BYTE $0x62; BYTE $0x32; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+	// VDPBF16PS Z22, Z21, Z11
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS 24(DX), Z22
+	// VDPBF16PS Z22, Z20, Z12
+	BYTE $0x62; BYTE $0x32; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xe6
+	// VDPBF16PS Z22, Z21, Z13
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xee
+	VBROADCASTSS 28(DX), Z22
+	// VDPBF16PS Z22, Z20, Z14
+	BYTE $0x62; BYTE $0x32; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xf6
+	// VDPBF16PS Z22, Z21, Z15
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xfe
+	VBROADCASTSS 32(DX), Z22
+	// VDPBF16PS Z22, Z20, Z16
+	BYTE $0x62; BYTE $0xa2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+	// VDPBF16PS Z22, Z21, Z17
+	BYTE $0x62; BYTE $0xa2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS 36(DX), Z22
+	// VDPBF16PS Z22, Z20, Z18
+	BYTE $0x62; BYTE $0xa2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+	// VDPBF16PS Z22, Z21, Z19
+	BYTE $0x62; BYTE $0xa2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xde
+	PREFETCHT1   (R11)
+	PREFETCHT1   64(R11)
+	PREFETCHT1   128(R11)
+	PREFETCHT1   192(R11)
+	ADDQ         $0x00000100, R11
+	VMOVUPS      (AX)(CX*1), Z20
+	VMOVUPS      64(AX)(CX*1), Z21
+	VBROADCASTSS (DX)(BX*1), Z22
+	// VDPBF16PS Z22, Z20, Z0
+	BYTE $0x62; BYTE $0xb2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+	// VDPBF16PS Z22, Z21, Z1
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS 4(DX)(BX*1), Z22
+	// VDPBF16PS Z22, Z20, Z2
+	BYTE $0x62; BYTE $0xb2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+	// VDPBF16PS Z22, Z21, Z3
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS 8(DX)(BX*1), Z22
+	// VDPBF16PS Z22, Z20, Z4
+	BYTE $0x62; BYTE $0xb2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xe6
+	// VDPBF16PS Z22, Z21, Z5
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xee
+	VBROADCASTSS 12(DX)(BX*1), Z22
+	// VDPBF16PS Z22, Z20, Z6
+	BYTE $0x62; BYTE $0xb2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xf6
+	// VDPBF16PS Z22, Z21, Z7
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xfe
+	VBROADCASTSS 16(DX)(BX*1), Z22
+	// VDPBF16PS Z22, Z20, Z8
+	BYTE $0x62; BYTE $0x32; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+	// VDPBF16PS Z22, Z21, Z9
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS 20(DX)(BX*1), Z22
+	// VDPBF16PS Z22, Z20, Z10
+	BYTE $0x62; BYTE $0x32; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+	// VDPBF16PS Z22, Z21, Z11
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS 24(DX)(BX*1), Z22
+	// VDPBF16PS Z22, Z20, Z12
+	BYTE $0x62; BYTE $0x32; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xe6
+	// VDPBF16PS Z22, Z21, Z13
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xee
+	VBROADCASTSS 28(DX)(BX*1), Z22
+	// VDPBF16PS Z22, Z20, Z14
+	BYTE $0x62; BYTE $0x32; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xf6
+	// VDPBF16PS Z22, Z21, Z15
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xfe
+	VBROADCASTSS 32(DX)(BX*1), Z22
+	// VDPBF16PS Z22, Z20, Z16
+	BYTE $0x62; BYTE $0xa2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+	// VDPBF16PS Z22, Z21, Z17
+	BYTE $0x62; BYTE $0xa2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS 36(DX)(BX*1), Z22
+	// VDPBF16PS Z22, Z20, Z18
+	BYTE $0x62; BYTE $0xa2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+	// VDPBF16PS Z22, Z21, Z19
+	BYTE $0x62; BYTE $0xa2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xde
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	VMOVUPS      (AX), Z20
+	VMOVUPS      64(AX), Z21
+	VBROADCASTSS (DX), Z22
+	// VDPBF16PS Z22, Z20, Z0
+	BYTE $0x62; BYTE $0xb2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+	// VDPBF16PS Z22, Z21, Z1
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS 4(DX), Z22
+	// VDPBF16PS Z22, Z20, Z2
+	BYTE $0x62; BYTE $0xb2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+	// VDPBF16PS Z22, Z21, Z3
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS 8(DX), Z22
+	// VDPBF16PS Z22, Z20, Z4
+	BYTE $0x62; BYTE $0xb2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xe6
+	// VDPBF16PS Z22, Z21, Z5
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xee
+	VBROADCASTSS 12(DX), Z22
+	// VDPBF16PS Z22, Z20, Z6
+	BYTE $0x62; BYTE $0xb2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xf6
+	// VDPBF16PS Z22, Z21, Z7
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xfe
+	VBROADCASTSS 16(DX), Z22
+	// VDPBF16PS Z22, Z20, Z8
+	BYTE $0x62; BYTE $0x32; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+	// VDPBF16PS Z22, Z21, Z9
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS 20(DX), Z22
+	// VDPBF16PS Z22, Z20, Z10
+	BYTE $0x62; BYTE $0x32; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+	// VDPBF16PS Z22, Z21, Z11
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS 24(DX), Z22
+	// VDPBF16PS Z22, Z20, Z12
+	BYTE $0x62; BYTE $0x32; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xe6
+	// VDPBF16PS Z22, Z21, Z13
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xee
+	VBROADCASTSS 28(DX), Z22
+	// VDPBF16PS Z22, Z20, Z14
+	BYTE $0x62; BYTE $0x32; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xf6
+	// VDPBF16PS Z22, Z21, Z15
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xfe
+	VBROADCASTSS 32(DX), Z22
+	// VDPBF16PS Z22, Z20, Z16
+	BYTE $0x62; BYTE $0xa2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+	// VDPBF16PS Z22, Z21, Z17
+	BYTE $0x62; BYTE $0xa2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS 36(DX), Z22
+	// VDPBF16PS Z22, Z20, Z18
+	BYTE $0x62; BYTE $0xa2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+	// VDPBF16PS Z22, Z21, Z19
+	BYTE $0x62; BYTE $0xa2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xde
+	PREFETCHT0   (DI)
+	PREFETCHT0   64(DI)
+	ADDQ         R8, DI
+	DECQ         R9
+	CMOVQEQ      R10, R8
+	VMOVUPS      (AX)(CX*1), Z20
+	VMOVUPS      64(AX)(CX*1), Z21
+	VBROADCASTSS (DX)(BX*1), Z22
+	// VDPBF16PS Z22, Z20, Z0
+	BYTE $0x62; BYTE $0xb2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+	// VDPBF16PS Z22, Z21, Z1
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS 4(DX)(BX*1), Z22
+	// VDPBF16PS Z22, Z20, Z2
+	BYTE $0x62; BYTE $0xb2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+	// VDPBF16PS Z22, Z21, Z3
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS 8(DX)(BX*1), Z22
+	// VDPBF16PS Z22, Z20, Z4
+	BYTE $0x62; BYTE $0xb2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xe6
+	// VDPBF16PS Z22, Z21, Z5
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xee
+	VBROADCASTSS 12(DX)(BX*1), Z22
+	// VDPBF16PS Z22, Z20, Z6
+	BYTE $0x62; BYTE $0xb2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xf6
+	// VDPBF16PS Z22, Z21, Z7
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xfe
+	VBROADCASTSS 16(DX)(BX*1), Z22
+	// VDPBF16PS Z22, Z20, Z8
+	BYTE $0x62; BYTE $0x32; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+	// VDPBF16PS Z22, Z21, Z9
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS 20(DX)(BX*1), Z22
+	// VDPBF16PS Z22, Z20, Z10
+	BYTE $0x62; BYTE $0x32; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+	// VDPBF16PS Z22, Z21, Z11
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS 24(DX)(BX*1), Z22
+	// VDPBF16PS Z22, Z20, Z12
+	BYTE $0x62; BYTE $0x32; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xe6
+	// VDPBF16PS Z22, Z21, Z13
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xee
+	VBROADCASTSS 28(DX)(BX*1), Z22
+	// VDPBF16PS Z22, Z20, Z14
+	BYTE $0x62; BYTE $0x32; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xf6
+	// VDPBF16PS Z22, Z21, Z15
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xfe
+	VBROADCASTSS 32(DX)(BX*1), Z22
+	// VDPBF16PS Z22, Z20, Z16
+	BYTE $0x62; BYTE $0xa2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+	// VDPBF16PS Z22, Z21, Z17
+	BYTE $0x62; BYTE $0xa2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS 36(DX)(BX*1), Z22
+	// VDPBF16PS Z22, Z20, Z18
+	BYTE $0x62; BYTE $0xa2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+	// VDPBF16PS Z22, Z21, Z19
+	BYTE $0x62; BYTE $0xa2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xde
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	DECQ         R12
+	JNE          loop
+	TESTQ        SI, SI
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R11
+	ADDQ         ld+88(FP), R11
+	MOVQ         R11, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VMOVUPS      (AX), Z20
+	VMOVUPS      64(AX), Z21
+	VBROADCASTSS (DX), Z22
+	// VDPBF16PS Z22, Z20, Z0
+	BYTE $0x62; BYTE $0xb2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+	// VDPBF16PS Z22, Z21, Z1
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS 4(DX), Z22
+	// VDPBF16PS Z22, Z20, Z2
+	BYTE $0x62; BYTE $0xb2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+	// VDPBF16PS Z22, Z21, Z3
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS 8(DX), Z22
+	// VDPBF16PS Z22, Z20, Z4
+	BYTE $0x62; BYTE $0xb2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xe6
+	// VDPBF16PS Z22, Z21, Z5
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xee
+	VBROADCASTSS 12(DX), Z22
+	// VDPBF16PS Z22, Z20, Z6
+	BYTE $0x62; BYTE $0xb2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xf6
+	// VDPBF16PS Z22, Z21, Z7
+	BYTE $0x62; BYTE $0xb2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xfe
+	VBROADCASTSS 16(DX), Z22
+	// VDPBF16PS Z22, Z20, Z8
+	BYTE $0x62; BYTE $0x32; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+	// VDPBF16PS Z22, Z21, Z9
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS 20(DX), Z22
+	// VDPBF16PS Z22, Z20, Z10
+	BYTE $0x62; BYTE $0x32; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+	// VDPBF16PS Z22, Z21, Z11
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS 24(DX), Z22
+	// VDPBF16PS Z22, Z20, Z12
+	BYTE $0x62; BYTE $0x32; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xe6
+	// VDPBF16PS Z22, Z21, Z13
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xee
+	VBROADCASTSS 28(DX), Z22
+	// VDPBF16PS Z22, Z20, Z14
+	BYTE $0x62; BYTE $0x32; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xf6
+	// VDPBF16PS Z22, Z21, Z15
+	BYTE $0x62; BYTE $0x32; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xfe
+	VBROADCASTSS 32(DX), Z22
+	// VDPBF16PS Z22, Z20, Z16
+	BYTE $0x62; BYTE $0xa2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+	// VDPBF16PS Z22, Z21, Z17
+	BYTE $0x62; BYTE $0xa2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS 36(DX), Z22
+	// VDPBF16PS Z22, Z20, Z18
+	BYTE $0x62; BYTE $0xa2; BYTE $0x5e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+	// VDPBF16PS Z22, Z21, Z19
+	BYTE $0x62; BYTE $0xa2; BYTE $0x56; BYTE $0x40; BYTE $0x52; BYTE $0xde
+	ADDQ         BX, DX
+	ADDQ         CX, AX
+	DECQ         SI
+	JNE          single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z10, (AX)
+	VMOVUPS Z11, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z12, (AX)
+	VMOVUPS Z13, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z14, (AX)
+	VMOVUPS Z15, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z16, (AX)
+	VMOVUPS Z17, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z18, (AX)
+	VMOVUPS Z19, K1, 64(AX)
+	VZEROUPPER
+	RET
+
+// func tile11x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+, SSE
+TEXT ·tile11x1AVX512(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -20628,10 +34528,10 @@ single:
 	VFMADD231PS.BCST (SI)(R8*1), Z11, Z8
 	VFMADD231PS.BCST (SI)(BX*4), Z11, Z9
 	VFMADD231PS.BCST (DI), Z11, Z10
-	ADDQ             CX, AX
 	ADDQ             $0x04, DX
 	ADDQ             $0x04, SI
 	ADDQ             $0x04, DI
+	ADDQ             CX, AX
 	DECQ             R9
 	JNE              single
 
@@ -20664,11 +34564,27 @@ store:
 	ADDQ    CX, AX
 	VMOVUPS Z10, K1, (AX)
 	VZEROUPPER
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     restored
+	LDMXCSR (SP)
+
+restored:
 	RET
 
-// func tile11x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile11x1TAVX512(SB), NOSPLIT, $0-112
+// func tile11x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+, SSE
+TEXT ·tile11x1TAVX512(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -20828,8 +34744,8 @@ single:
 	VFMADD231PS.BCST 32(DX), Z11, Z8
 	VFMADD231PS.BCST 36(DX), Z11, Z9
 	VFMADD231PS.BCST 40(DX), Z11, Z10
-	ADDQ             CX, AX
 	ADDQ             BX, DX
+	ADDQ             CX, AX
 	DECQ             SI
 	JNE              single
 
@@ -20862,11 +34778,890 @@ store:
 	ADDQ    CX, AX
 	VMOVUPS Z10, K1, (AX)
 	VZEROUPPER
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     restored
+	LDMXCSR (SP)
+
+restored:
 	RET
 
-// func tile11x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// func tile11x1PairsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+, SSE
+TEXT ·tile11x1PairsAVX512(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (DX)(BX*4), SI
+	ADDQ   BX, SI
+	LEAQ   (SI)(BX*4), DI
+	ADDQ   BX, DI
+	LEAQ   (BX)(BX*2), R8
+	MOVB   load+64(FP), R9
+	TESTB  R9, R9
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), R9
+	MOVL      $-1, R10
+	BZHIL     R9, R10, R10
+	KMOVW     R10, K1
+	MOVQ      c+40(FP), R9
+	MOVQ      ldc+48(FP), R10
+	VMOVUPS.Z (R9), K1, Z0
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z1
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z2
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z3
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z4
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z5
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z6
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z7
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z8
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z9
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z10
+
+begin:
+	VPTERNLOGD $0xff, Z11, Z11, Z11
+	VPSLLD     $0x10, Z11, Z11
+	MOVQ       k+0(FP), R9
+	SHRQ       $0x02, R9
+	JE         rest
+	MOVQ       soonC+72(FP), R10
+	MOVQ       ldc+48(FP), R11
+	MOVQ       $0x0000000b, R12
+	XORQ       R13, R13
+	MOVQ       soon+80(FP), R14
+
+phase:
+	MOVQ    run+96(FP), R15
+	CMPQ    R9, R15
+	CMOVQLT R9, R15
+	SUBQ    R15, R9
+
+loop:
+	VPANDD           (AX), Z11, Z12
+	VFMADD231PS.BCST (DX), Z12, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z12, Z1
+	VFMADD231PS.BCST (DX)(BX*2), Z12, Z2
+	VFMADD231PS.BCST (DX)(R8*1), Z12, Z3
+	VFMADD231PS.BCST (DX)(BX*4), Z12, Z4
+	VFMADD231PS.BCST (SI), Z12, Z5
+	VFMADD231PS.BCST (SI)(BX*1), Z12, Z6
+	VFMADD231PS.BCST (SI)(BX*2), Z12, Z7
+	VFMADD231PS.BCST (SI)(R8*1), Z12, Z8
+	VFMADD231PS.BCST (SI)(BX*4), Z12, Z9
+	VFMADD231PS.BCST (DI), Z12, Z10
+	PREFETCHT1       (R14)
+	ADDQ             $0x00000040, R14
+	VPSLLD           $0x10, (AX), Z12
+	VFMADD231PS.BCST 4(DX), Z12, Z0
+	VFMADD231PS.BCST 4(DX)(BX*1), Z12, Z1
+	VFMADD231PS.BCST 4(DX)(BX*2), Z12, Z2
+	VFMADD231PS.BCST 4(DX)(R8*1), Z12, Z3
+	VFMADD231PS.BCST 4(DX)(BX*4), Z12, Z4
+	VFMADD231PS.BCST 4(SI), Z12, Z5
+	VFMADD231PS.BCST 4(SI)(BX*1), Z12, Z6
+	VFMADD231PS.BCST 4(SI)(BX*2), Z12, Z7
+	VFMADD231PS.BCST 4(SI)(R8*1), Z12, Z8
+	VFMADD231PS.BCST 4(SI)(BX*4), Z12, Z9
+	VFMADD231PS.BCST 4(DI), Z12, Z10
+	VPANDD           (AX)(CX*1), Z11, Z12
+	VFMADD231PS.BCST 8(DX), Z12, Z0
+	VFMADD231PS.BCST 8(DX)(BX*1), Z12, Z1
+	VFMADD231PS.BCST 8(DX)(BX*2), Z12, Z2
+	VFMADD231PS.BCST 8(DX)(R8*1), Z12, Z3
+	VFMADD231PS.BCST 8(DX)(BX*4), Z12, Z4
+	VFMADD231PS.BCST 8(SI), Z12, Z5
+	VFMADD231PS.BCST 8(SI)(BX*1), Z12, Z6
+	VFMADD231PS.BCST 8(SI)(BX*2), Z12, Z7
+	VFMADD231PS.BCST 8(SI)(R8*1), Z12, Z8
+	VFMADD231PS.BCST 8(SI)(BX*4), Z12, Z9
+	VFMADD231PS.BCST 8(DI), Z12, Z10
+	PREFETCHT0       (R10)
+	ADDQ             R11, R10
+	DECQ             R12
+	CMOVQEQ          R13, R11
+	VPSLLD           $0x10, (AX)(CX*1), Z12
+	VFMADD231PS.BCST 12(DX), Z12, Z0
+	VFMADD231PS.BCST 12(DX)(BX*1), Z12, Z1
+	VFMADD231PS.BCST 12(DX)(BX*2), Z12, Z2
+	VFMADD231PS.BCST 12(DX)(R8*1), Z12, Z3
+	VFMADD231PS.BCST 12(DX)(BX*4), Z12, Z4
+	VFMADD231PS.BCST 12(SI), Z12, Z5
+	VFMADD231PS.BCST 12(SI)(BX*1), Z12, Z6
+	VFMADD231PS.BCST 12(SI)(BX*2), Z12, Z7
+	VFMADD231PS.BCST 12(SI)(R8*1), Z12, Z8
+	VFMADD231PS.BCST 12(SI)(BX*4), Z12, Z9
+	VFMADD231PS.BCST 12(DI), Z12, Z10
+	LEAQ             (AX)(CX*2), AX
+	ADDQ             $0x10, DX
+	ADDQ             $0x10, SI
+	ADDQ             $0x10, DI
+	DECQ             R15
+	JNE              loop
+	TESTQ            R9, R9
+	JE               rest
+	DECQ             runs+104(FP)
+	JE               fetched
+	MOVQ             soon+80(FP), R14
+	ADDQ             ld+88(FP), R14
+	MOVQ             R14, soon+80(FP)
+	JMP              phase
+
+fetched:
+	MOVQ AX, R14
+	MOVQ R9, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), R9
+	ANDQ $0x00000003, R9
+	JE   store
+
+single:
+	VPANDD           (AX), Z11, Z12
+	VFMADD231PS.BCST (DX), Z12, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z12, Z1
+	VFMADD231PS.BCST (DX)(BX*2), Z12, Z2
+	VFMADD231PS.BCST (DX)(R8*1), Z12, Z3
+	VFMADD231PS.BCST (DX)(BX*4), Z12, Z4
+	VFMADD231PS.BCST (SI), Z12, Z5
+	VFMADD231PS.BCST (SI)(BX*1), Z12, Z6
+	VFMADD231PS.BCST (SI)(BX*2), Z12, Z7
+	VFMADD231PS.BCST (SI)(R8*1), Z12, Z8
+	VFMADD231PS.BCST (SI)(BX*4), Z12, Z9
+	VFMADD231PS.BCST (DI), Z12, Z10
+	ADDQ             $0x04, DX
+	ADDQ             $0x04, SI
+	ADDQ             $0x04, DI
+	DECQ             R9
+	JE               store
+	VPSLLD           $0x10, (AX), Z12
+	VFMADD231PS.BCST (DX), Z12, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z12, Z1
+	VFMADD231PS.BCST (DX)(BX*2), Z12, Z2
+	VFMADD231PS.BCST (DX)(R8*1), Z12, Z3
+	VFMADD231PS.BCST (DX)(BX*4), Z12, Z4
+	VFMADD231PS.BCST (SI), Z12, Z5
+	VFMADD231PS.BCST (SI)(BX*1), Z12, Z6
+	VFMADD231PS.BCST (SI)(BX*2), Z12, Z7
+	VFMADD231PS.BCST (SI)(R8*1), Z12, Z8
+	VFMADD231PS.BCST (SI)(BX*4), Z12, Z9
+	VFMADD231PS.BCST (DI), Z12, Z10
+	ADDQ             $0x04, DX
+	ADDQ             $0x04, SI
+	ADDQ             $0x04, DI
+	ADDQ             CX, AX
+	DECQ             R9
+	JNE              single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z1, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z3, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z5, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z7, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z9, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z10, K1, (AX)
+	VZEROUPPER
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     restored
+	LDMXCSR (SP)
+
+restored:
+	RET
+
+// func tile11x1DotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile11x2AVX512(SB), NOSPLIT, $0-112
+TEXT ·tile11x1DotsAVX512(SB), NOSPLIT, $8-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (DX)(BX*4), SI
+	ADDQ   BX, SI
+	LEAQ   (SI)(BX*4), DI
+	ADDQ   BX, DI
+	LEAQ   (BX)(BX*2), R8
+	MOVB   load+64(FP), R9
+	TESTB  R9, R9
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), R9
+	MOVL      $-1, R10
+	BZHIL     R9, R10, R10
+	KMOVW     R10, K1
+	MOVQ      c+40(FP), R9
+	MOVQ      ldc+48(FP), R10
+	VMOVUPS.Z (R9), K1, Z0
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z1
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z2
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z3
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z4
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z5
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z6
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z7
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z8
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z9
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z10
+
+begin:
+	MOVQ k+0(FP), R9
+	SHRQ $0x02, R9
+	JE   rest
+	MOVQ soonC+72(FP), R10
+	MOVQ ldc+48(FP), R11
+	MOVQ $0x0000000b, R12
+	XORQ R13, R13
+	MOVQ soon+80(FP), R14
+
+phase:
+	MOVQ    run+96(FP), R15
+	CMPQ    R9, R15
+	CMOVQLT R9, R15
+	SUBQ    R15, R9
+
+loop:
+	VMOVUPS      (AX), Z11
+	VBROADCASTSS (DX), Z12
+	// VDPBF16PS Z12, Z11, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xc4
+	VBROADCASTSS (DX)(BX*1), Z12
+	// VDPBF16PS Z12, Z11, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xcc
+	VBROADCASTSS (DX)(BX*2), Z12
+	// VDPBF16PS Z12, Z11, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xd4
+	VBROADCASTSS (DX)(R8*1), Z12
+	// VDPBF16PS Z12, Z11, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xdc
+	VBROADCASTSS (DX)(BX*4), Z12
+	// VDPBF16PS Z12, Z11, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xe4
+	VBROADCASTSS (SI), Z12
+	// VDPBF16PS Z12, Z11, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xec
+	VBROADCASTSS (SI)(BX*1), Z12
+	// VDPBF16PS Z12, Z11, Z6
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xf4
+	VBROADCASTSS (SI)(BX*2), Z12
+	// VDPBF16PS Z12, Z11, Z7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xfc
+	VBROADCASTSS (SI)(R8*1), Z12
+	// VDPBF16PS Z12, Z11, Z8
+	BYTE $0x62; BYTE $0x52; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xc4
+	VBROADCASTSS (SI)(BX*4), Z12
+	// VDPBF16PS Z12, Z11, Z9
+	BYTE $0x62; BYTE $0x52; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xcc
+	VBROADCASTSS (DI), Z12
+	// VDPBF16PS Z12, Z11, Z10
+	BYTE $0x62; BYTE $0x52; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xd4
+	PREFETCHT1   (R14)
+	PREFETCHT1   64(R14)
+	ADDQ         $0x00000080, R14
+	VMOVUPS      (AX)(CX*1), Z11
+	VBROADCASTSS 4(DX), Z12
+	// VDPBF16PS Z12, Z11, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xc4
+	VBROADCASTSS 4(DX)(BX*1), Z12
+	// VDPBF16PS Z12, Z11, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xcc
+	VBROADCASTSS 4(DX)(BX*2), Z12
+	// VDPBF16PS Z12, Z11, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xd4
+	VBROADCASTSS 4(DX)(R8*1), Z12
+	// VDPBF16PS Z12, Z11, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xdc
+	VBROADCASTSS 4(DX)(BX*4), Z12
+	// VDPBF16PS Z12, Z11, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xe4
+	VBROADCASTSS 4(SI), Z12
+	// VDPBF16PS Z12, Z11, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xec
+	VBROADCASTSS 4(SI)(BX*1), Z12
+	// VDPBF16PS Z12, Z11, Z6
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xf4
+	VBROADCASTSS 4(SI)(BX*2), Z12
+	// VDPBF16PS Z12, Z11, Z7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xfc
+	VBROADCASTSS 4(SI)(R8*1), Z12
+	// VDPBF16PS Z12, Z11, Z8
+	BYTE $0x62; BYTE $0x52; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xc4
+	VBROADCASTSS 4(SI)(BX*4), Z12
+	// VDPBF16PS Z12, Z11, Z9
+	BYTE $0x62; BYTE $0x52; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xcc
+	VBROADCASTSS 4(DI), Z12
+	// VDPBF16PS Z12, Z11, Z10
+	BYTE $0x62; BYTE $0x52; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xd4
+	LEAQ         (AX)(CX*2), AX
+	VMOVUPS      (AX), Z11
+	VBROADCASTSS 8(DX), Z12
+	// VDPBF16PS Z12, Z11, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xc4
+	VBROADCASTSS 8(DX)(BX*1), Z12
+	// VDPBF16PS Z12, Z11, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xcc
+	VBROADCASTSS 8(DX)(BX*2), Z12
+	// VDPBF16PS Z12, Z11, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xd4
+	VBROADCASTSS 8(DX)(R8*1), Z12
+	// VDPBF16PS Z12, Z11, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xdc
+	VBROADCASTSS 8(DX)(BX*4), Z12
+	// VDPBF16PS Z12, Z11, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xe4
+	VBROADCASTSS 8(SI), Z12
+	// VDPBF16PS Z12, Z11, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xec
+	VBROADCASTSS 8(SI)(BX*1), Z12
+	// VDPBF16PS Z12, Z11, Z6
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xf4
+	VBROADCASTSS 8(SI)(BX*2), Z12
+	// VDPBF16PS Z12, Z11, Z7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xfc
+	VBROADCASTSS 8(SI)(R8*1), Z12
+	// VDPBF16PS Z12, Z11, Z8
+	BYTE $0x62; BYTE $0x52; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xc4
+	VBROADCASTSS 8(SI)(BX*4), Z12
+	// VDPBF16PS Z12, Z11, Z9
+	BYTE $0x62; BYTE $0x52; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xcc
+	VBROADCASTSS 8(DI), Z12
+	// VDPBF16PS Z12, Z11, Z10
+	BYTE $0x62; BYTE $0x52; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xd4
+	PREFETCHT0   (R10)
+	ADDQ         R11, R10
+	DECQ         R12
+	CMOVQEQ      R13, R11
+	VMOVUPS      (AX)(CX*1), Z11
+	VBROADCASTSS 12(DX), Z12
+	// VDPBF16PS Z12, Z11, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xc4
+	VBROADCASTSS 12(DX)(BX*1), Z12
+	// VDPBF16PS Z12, Z11, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xcc
+	VBROADCASTSS 12(DX)(BX*2), Z12
+	// VDPBF16PS Z12, Z11, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xd4
+	VBROADCASTSS 12(DX)(R8*1), Z12
+	// VDPBF16PS Z12, Z11, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xdc
+	VBROADCASTSS 12(DX)(BX*4), Z12
+	// VDPBF16PS Z12, Z11, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xe4
+	VBROADCASTSS 12(SI), Z12
+	// VDPBF16PS Z12, Z11, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xec
+	VBROADCASTSS 12(SI)(BX*1), Z12
+	// VDPBF16PS Z12, Z11, Z6
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xf4
+	VBROADCASTSS 12(SI)(BX*2), Z12
+	// VDPBF16PS Z12, Z11, Z7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xfc
+	VBROADCASTSS 12(SI)(R8*1), Z12
+	// VDPBF16PS Z12, Z11, Z8
+	BYTE $0x62; BYTE $0x52; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xc4
+	VBROADCASTSS 12(SI)(BX*4), Z12
+	// VDPBF16PS Z12, Z11, Z9
+	BYTE $0x62; BYTE $0x52; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xcc
+	VBROADCASTSS 12(DI), Z12
+	// VDPBF16PS Z12, Z11, Z10
+	BYTE $0x62; BYTE $0x52; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xd4
+	LEAQ         (AX)(CX*2), AX
+	ADDQ         $0x10, DX
+	ADDQ         $0x10, SI
+	ADDQ         $0x10, DI
+	DECQ         R15
+	JNE          loop
+	TESTQ        R9, R9
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R14
+	ADDQ         ld+88(FP), R14
+	MOVQ         R14, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R14
+	MOVQ R9, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), R9
+	ANDQ $0x00000003, R9
+	JE   store
+
+single:
+	VMOVUPS      (AX), Z11
+	VBROADCASTSS (DX), Z12
+	// VDPBF16PS Z12, Z11, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xc4
+	VBROADCASTSS (DX)(BX*1), Z12
+	// VDPBF16PS Z12, Z11, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xcc
+	VBROADCASTSS (DX)(BX*2), Z12
+	// VDPBF16PS Z12, Z11, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xd4
+	VBROADCASTSS (DX)(R8*1), Z12
+	// VDPBF16PS Z12, Z11, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xdc
+	VBROADCASTSS (DX)(BX*4), Z12
+	// VDPBF16PS Z12, Z11, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xe4
+	VBROADCASTSS (SI), Z12
+	// VDPBF16PS Z12, Z11, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xec
+	VBROADCASTSS (SI)(BX*1), Z12
+	// VDPBF16PS Z12, Z11, Z6
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xf4
+	VBROADCASTSS (SI)(BX*2), Z12
+	// VDPBF16PS Z12, Z11, Z7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xfc
+	VBROADCASTSS (SI)(R8*1), Z12
+	// VDPBF16PS Z12, Z11, Z8
+	BYTE $0x62; BYTE $0x52; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xc4
+	VBROADCASTSS (SI)(BX*4), Z12
+	// VDPBF16PS Z12, Z11, Z9
+	BYTE $0x62; BYTE $0x52; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xcc
+	VBROADCASTSS (DI), Z12
+	// VDPBF16PS Z12, Z11, Z10
+	BYTE $0x62; BYTE $0x52; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xd4
+	ADDQ         $0x04, DX
+	ADDQ         $0x04, SI
+	ADDQ         $0x04, DI
+	ADDQ         CX, AX
+	DECQ         R9
+	JNE          single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z1, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z3, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z5, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z7, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z9, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z10, K1, (AX)
+	VZEROUPPER
+	RET
+
+// func tile11x1TDotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile11x1TDotsAVX512(SB), NOSPLIT, $8-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), SI
+	MOVL      $-1, DI
+	BZHIL     SI, DI, DI
+	KMOVW     DI, K1
+	MOVQ      c+40(FP), SI
+	MOVQ      ldc+48(FP), DI
+	VMOVUPS.Z (SI), K1, Z0
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z1
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z2
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z3
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z4
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z5
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z6
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z7
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z8
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z9
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z10
+
+begin:
+	MOVQ k+0(FP), SI
+	SHRQ $0x02, SI
+	JE   rest
+	MOVQ soonC+72(FP), DI
+	MOVQ ldc+48(FP), R8
+	MOVQ $0x0000000b, R9
+	XORQ R10, R10
+	MOVQ soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
+
+loop:
+	VMOVUPS      (AX), Z11
+	VBROADCASTSS (DX), Z12
+	// VDPBF16PS Z12, Z11, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xc4
+	VBROADCASTSS 4(DX), Z12
+	// VDPBF16PS Z12, Z11, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xcc
+	VBROADCASTSS 8(DX), Z12
+	// VDPBF16PS Z12, Z11, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xd4
+	VBROADCASTSS 12(DX), Z12
+	// VDPBF16PS Z12, Z11, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xdc
+	VBROADCASTSS 16(DX), Z12
+	// VDPBF16PS Z12, Z11, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xe4
+	VBROADCASTSS 20(DX), Z12
+	// VDPBF16PS Z12, Z11, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xec
+	VBROADCASTSS 24(DX), Z12
+	// VDPBF16PS Z12, Z11, Z6
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xf4
+	VBROADCASTSS 28(DX), Z12
+	// VDPBF16PS Z12, Z11, Z7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xfc
+	VBROADCASTSS 32(DX), Z12
+	// VDPBF16PS Z12, Z11, Z8
+	BYTE $0x62; BYTE $0x52; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xc4
+	VBROADCASTSS 36(DX), Z12
+	// VDPBF16PS Z12, Z11, Z9
+	BYTE $0x62; BYTE $0x52; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xcc
+	VBROADCASTSS 40(DX), Z12
+	// VDPBF16PS Z12, Z11, Z10
+	BYTE $0x62; BYTE $0x52; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xd4
+	PREFETCHT1   (R11)
+	PREFETCHT1   64(R11)
+	ADDQ         $0x00000080, R11
+	VMOVUPS      (AX)(CX*1), Z11
+	VBROADCASTSS (DX)(BX*1), Z12
+	// VDPBF16PS Z12, Z11, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xc4
+	VBROADCASTSS 4(DX)(BX*1), Z12
+	// VDPBF16PS Z12, Z11, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xcc
+	VBROADCASTSS 8(DX)(BX*1), Z12
+	// VDPBF16PS Z12, Z11, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xd4
+	VBROADCASTSS 12(DX)(BX*1), Z12
+	// VDPBF16PS Z12, Z11, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xdc
+	VBROADCASTSS 16(DX)(BX*1), Z12
+	// VDPBF16PS Z12, Z11, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xe4
+	VBROADCASTSS 20(DX)(BX*1), Z12
+	// VDPBF16PS Z12, Z11, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xec
+	VBROADCASTSS 24(DX)(BX*1), Z12
+	// VDPBF16PS Z12, Z11, Z6
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xf4
+	VBROADCASTSS 28(DX)(BX*1), Z12
+	// VDPBF16PS Z12, Z11, Z7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xfc
+	VBROADCASTSS 32(DX)(BX*1), Z12
+	// VDPBF16PS Z12, Z11, Z8
+	BYTE $0x62; BYTE $0x52; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xc4
+	VBROADCASTSS 36(DX)(BX*1), Z12
+	// VDPBF16PS Z12, Z11, Z9
+	BYTE $0x62; BYTE $0x52; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xcc
+	VBROADCASTSS 40(DX)(BX*1), Z12
+	// VDPBF16PS Z12, Z11, Z10
+	BYTE $0x62; BYTE $0x52; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xd4
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	VMOVUPS      (AX), Z11
+	VBROADCASTSS (DX), Z12
+	// VDPBF16PS Z12, Z11, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xc4
+	VBROADCASTSS 4(DX), Z12
+	// VDPBF16PS Z12, Z11, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xcc
+	VBROADCASTSS 8(DX), Z12
+	// VDPBF16PS Z12, Z11, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xd4
+	VBROADCASTSS 12(DX), Z12
+	// VDPBF16PS Z12, Z11, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xdc
+	VBROADCASTSS 16(DX), Z12
+	// VDPBF16PS Z12, Z11, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xe4
+	VBROADCASTSS 20(DX), Z12
+	// VDPBF16PS Z12, Z11, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xec
+	VBROADCASTSS 24(DX), Z12
+	// VDPBF16PS Z12, Z11, Z6
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xf4
+	VBROADCASTSS 28(DX), Z12
+	// VDPBF16PS Z12, Z11, Z7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xfc
+	VBROADCASTSS 32(DX), Z12
+	// VDPBF16PS Z12, Z11, Z8
+	BYTE $0x62; BYTE $0x52; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xc4
+	VBROADCASTSS 36(DX), Z12
+	// VDPBF16PS Z12, Z11, Z9
+	BYTE $0x62; BYTE $0x52; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xcc
+	VBROADCASTSS 40(DX), Z12
+	// VDPBF16PS Z12, Z11, Z10
+	BYTE $0x62; BYTE $0x52; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xd4
+	PREFETCHT0   (DI)
+	ADDQ         R8, DI
+	DECQ         R9
+	CMOVQEQ      R10, R8
+	VMOVUPS      (AX)(CX*1), Z11
+	VBROADCASTSS (DX)(BX*1), Z12
+	// VDPBF16PS Z12, Z11, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xc4
+	VBROADCASTSS 4(DX)(BX*1), Z12
+	// VDPBF16PS Z12, Z11, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xcc
+	VBROADCASTSS 8(DX)(BX*1), Z12
+	// VDPBF16PS Z12, Z11, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xd4
+	VBROADCASTSS 12(DX)(BX*1), Z12
+	// VDPBF16PS Z12, Z11, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xdc
+	VBROADCASTSS 16(DX)(BX*1), Z12
+	// VDPBF16PS Z12, Z11, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xe4
+	VBROADCASTSS 20(DX)(BX*1), Z12
+	// VDPBF16PS Z12, Z11, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xec
+	VBROADCASTSS 24(DX)(BX*1), Z12
+	// VDPBF16PS Z12, Z11, Z6
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xf4
+	VBROADCASTSS 28(DX)(BX*1), Z12
+	// VDPBF16PS Z12, Z11, Z7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xfc
+	VBROADCASTSS 32(DX)(BX*1), Z12
+	// VDPBF16PS Z12, Z11, Z8
+	BYTE $0x62; BYTE $0x52; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xc4
+	VBROADCASTSS 36(DX)(BX*1), Z12
+	// VDPBF16PS Z12, Z11, Z9
+	BYTE $0x62; BYTE $0x52; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xcc
+	VBROADCASTSS 40(DX)(BX*1), Z12
+	// VDPBF16PS Z12, Z11, Z10
+	BYTE $0x62; BYTE $0x52; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xd4
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	DECQ         R12
+	JNE          loop
+	TESTQ        SI, SI
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R11
+	ADDQ         ld+88(FP), R11
+	MOVQ         R11, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VMOVUPS      (AX), Z11
+	VBROADCASTSS (DX), Z12
+	// VDPBF16PS Z12, Z11, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xc4
+	VBROADCASTSS 4(DX), Z12
+	// VDPBF16PS Z12, Z11, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xcc
+	VBROADCASTSS 8(DX), Z12
+	// VDPBF16PS Z12, Z11, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xd4
+	VBROADCASTSS 12(DX), Z12
+	// VDPBF16PS Z12, Z11, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xdc
+	VBROADCASTSS 16(DX), Z12
+	// VDPBF16PS Z12, Z11, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xe4
+	VBROADCASTSS 20(DX), Z12
+	// VDPBF16PS Z12, Z11, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xec
+	VBROADCASTSS 24(DX), Z12
+	// VDPBF16PS Z12, Z11, Z6
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xf4
+	VBROADCASTSS 28(DX), Z12
+	// VDPBF16PS Z12, Z11, Z7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xfc
+	VBROADCASTSS 32(DX), Z12
+	// VDPBF16PS Z12, Z11, Z8
+	BYTE $0x62; BYTE $0x52; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xc4
+	VBROADCASTSS 36(DX), Z12
+	// VDPBF16PS Z12, Z11, Z9
+	BYTE $0x62; BYTE $0x52; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xcc
+	VBROADCASTSS 40(DX), Z12
+	// VDPBF16PS Z12, Z11, Z10
+	BYTE $0x62; BYTE $0x52; BYTE $0x26; BYTE $0x48; BYTE $0x52; BYTE $0xd4
+	ADDQ         BX, DX
+	ADDQ         CX, AX
+	DECQ         SI
+	JNE          single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z1, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z3, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z5, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z7, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z9, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z10, K1, (AX)
+	VZEROUPPER
+	RET
+
+// func tile11x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+, SSE
+TEXT ·tile11x2AVX512(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -21172,10 +35967,10 @@ single:
 	VBROADCASTSS (DI), Z24
 	VFMADD231PS  Z24, Z22, Z20
 	VFMADD231PS  Z24, Z23, Z21
-	ADDQ         CX, AX
 	ADDQ         $0x04, DX
 	ADDQ         $0x04, SI
 	ADDQ         $0x04, DI
+	ADDQ         CX, AX
 	DECQ         R9
 	JNE          single
 
@@ -21219,11 +36014,27 @@ store:
 	VMOVUPS Z20, (AX)
 	VMOVUPS Z21, K1, 64(AX)
 	VZEROUPPER
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     restored
+	LDMXCSR (SP)
+
+restored:
 	RET
 
-// func tile11x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile11x2TAVX512(SB), NOSPLIT, $0-112
+// func tile11x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+, SSE
+TEXT ·tile11x2TAVX512(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -21523,8 +36334,8 @@ single:
 	VBROADCASTSS 40(DX), Z24
 	VFMADD231PS  Z24, Z22, Z20
 	VFMADD231PS  Z24, Z23, Z21
-	ADDQ         CX, AX
 	ADDQ         BX, DX
+	ADDQ         CX, AX
 	DECQ         SI
 	JNE          single
 
@@ -21568,11 +36379,27 @@ store:
 	VMOVUPS Z20, (AX)
 	VMOVUPS Z21, K1, 64(AX)
 	VZEROUPPER
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     restored
+	LDMXCSR (SP)
+
+restored:
 	RET
 
-// func tile11x2PairsAVX512(k int, a *float32, lda int, b *uint32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint32, ld int, run int, runs int)
-// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile11x2PairsAVX512(SB), NOSPLIT, $0-112
+// func tile11x2PairsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+, SSE
+TEXT ·tile11x2PairsAVX512(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -21610,68 +36437,44 @@ TEXT ·tile11x2PairsAVX512(SB), NOSPLIT, $0-112
 	JMP    begin
 
 fromC:
-	MOVQ       tail+56(FP), R9
-	MOVL       $-1, R10
-	BZHIL      R9, R10, R10
-	KMOVW      R10, K1
-	SHRL       $0x10, R10
-	KMOVW      R10, K2
-	MOVQ       c+40(FP), R9
-	MOVQ       ldc+48(FP), R10
-	VMOVUPS.Z  (R9), K1, Z1
-	VMOVUPS.Z  64(R9), K2, Z2
-	VSHUFF32X4 $0x44, Z2, Z1, Z0
-	VSHUFF32X4 $0xee, Z2, Z1, Z1
-	ADDQ       R10, R9
-	VMOVUPS.Z  (R9), K1, Z3
-	VMOVUPS.Z  64(R9), K2, Z4
-	VSHUFF32X4 $0x44, Z4, Z3, Z2
-	VSHUFF32X4 $0xee, Z4, Z3, Z3
-	ADDQ       R10, R9
-	VMOVUPS.Z  (R9), K1, Z5
-	VMOVUPS.Z  64(R9), K2, Z6
-	VSHUFF32X4 $0x44, Z6, Z5, Z4
-	VSHUFF32X4 $0xee, Z6, Z5, Z5
-	ADDQ       R10, R9
-	VMOVUPS.Z  (R9), K1, Z7
-	VMOVUPS.Z  64(R9), K2, Z8
-	VSHUFF32X4 $0x44, Z8, Z7, Z6
-	VSHUFF32X4 $0xee, Z8, Z7, Z7
-	ADDQ       R10, R9
-	VMOVUPS.Z  (R9), K1, Z9
-	VMOVUPS.Z  64(R9), K2, Z10
-	VSHUFF32X4 $0x44, Z10, Z9, Z8
-	VSHUFF32X4 $0xee, Z10, Z9, Z9
-	ADDQ       R10, R9
-	VMOVUPS.Z  (R9), K1, Z11
-	VMOVUPS.Z  64(R9), K2, Z12
-	VSHUFF32X4 $0x44, Z12, Z11, Z10
-	VSHUFF32X4 $0xee, Z12, Z11, Z11
-	ADDQ       R10, R9
-	VMOVUPS.Z  (R9), K1, Z13
-	VMOVUPS.Z  64(R9), K2, Z14
-	VSHUFF32X4 $0x44, Z14, Z13, Z12
-	VSHUFF32X4 $0xee, Z14, Z13, Z13
-	ADDQ       R10, R9
-	VMOVUPS.Z  (R9), K1, Z15
-	VMOVUPS.Z  64(R9), K2, Z16
-	VSHUFF32X4 $0x44, Z16, Z15, Z14
-	VSHUFF32X4 $0xee, Z16, Z15, Z15
-	ADDQ       R10, R9
-	VMOVUPS.Z  (R9), K1, Z17
-	VMOVUPS.Z  64(R9), K2, Z18
-	VSHUFF32X4 $0x44, Z18, Z17, Z16
-	VSHUFF32X4 $0xee, Z18, Z17, Z17
-	ADDQ       R10, R9
-	VMOVUPS.Z  (R9), K1, Z19
-	VMOVUPS.Z  64(R9), K2, Z20
-	VSHUFF32X4 $0x44, Z20, Z19, Z18
-	VSHUFF32X4 $0xee, Z20, Z19, Z19
-	ADDQ       R10, R9
-	VMOVUPS.Z  (R9), K1, Z21
-	VMOVUPS.Z  64(R9), K2, Z23
-	VSHUFF32X4 $0x44, Z23, Z21, Z20
-	VSHUFF32X4 $0xee, Z23, Z21, Z21
+	MOVQ      tail+56(FP), R9
+	MOVL      $-1, R10
+	BZHIL     R9, R10, R10
+	KMOVW     R10, K1
+	MOVQ      c+40(FP), R9
+	MOVQ      ldc+48(FP), R10
+	VMOVUPS   (R9), Z0
+	VMOVUPS.Z 64(R9), K1, Z1
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z2
+	VMOVUPS.Z 64(R9), K1, Z3
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z4
+	VMOVUPS.Z 64(R9), K1, Z5
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z6
+	VMOVUPS.Z 64(R9), K1, Z7
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z8
+	VMOVUPS.Z 64(R9), K1, Z9
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z10
+	VMOVUPS.Z 64(R9), K1, Z11
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z12
+	VMOVUPS.Z 64(R9), K1, Z13
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z14
+	VMOVUPS.Z 64(R9), K1, Z15
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z16
+	VMOVUPS.Z 64(R9), K1, Z17
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z18
+	VMOVUPS.Z 64(R9), K1, Z19
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z20
+	VMOVUPS.Z 64(R9), K1, Z21
 
 begin:
 	VPTERNLOGD $0xff, Z22, Z22, Z22
@@ -21692,9 +36495,8 @@ phase:
 	SUBQ    R15, R9
 
 loop:
-	VMOVUPS      (AX), Z24
-	VPSLLD       $0x10, Z24, Z23
-	VPANDD       Z22, Z24, Z24
+	VPANDD       (AX), Z22, Z23
+	VPANDD       64(AX), Z22, Z24
 	VBROADCASTSS (DX), Z25
 	VFMADD231PS  Z25, Z23, Z0
 	VFMADD231PS  Z25, Z24, Z1
@@ -21731,9 +36533,8 @@ loop:
 	PREFETCHT1   (R14)
 	PREFETCHT1   64(R14)
 	ADDQ         $0x00000080, R14
-	VMOVUPS      (AX)(CX*1), Z24
-	VPSLLD       $0x10, Z24, Z23
-	VPANDD       Z22, Z24, Z24
+	VPSLLD       $0x10, (AX), Z23
+	VPSLLD       $0x10, 64(AX), Z24
 	VBROADCASTSS 4(DX), Z25
 	VFMADD231PS  Z25, Z23, Z0
 	VFMADD231PS  Z25, Z24, Z1
@@ -21767,10 +36568,8 @@ loop:
 	VBROADCASTSS 4(DI), Z25
 	VFMADD231PS  Z25, Z23, Z20
 	VFMADD231PS  Z25, Z24, Z21
-	LEAQ         (AX)(CX*2), AX
-	VMOVUPS      (AX), Z24
-	VPSLLD       $0x10, Z24, Z23
-	VPANDD       Z22, Z24, Z24
+	VPANDD       (AX)(CX*1), Z22, Z23
+	VPANDD       64(AX)(CX*1), Z22, Z24
 	VBROADCASTSS 8(DX), Z25
 	VFMADD231PS  Z25, Z23, Z0
 	VFMADD231PS  Z25, Z24, Z1
@@ -21809,9 +36608,8 @@ loop:
 	ADDQ         R11, R10
 	DECQ         R12
 	CMOVQEQ      R13, R11
-	VMOVUPS      (AX)(CX*1), Z24
-	VPSLLD       $0x10, Z24, Z23
-	VPANDD       Z22, Z24, Z24
+	VPSLLD       $0x10, (AX)(CX*1), Z23
+	VPSLLD       $0x10, 64(AX)(CX*1), Z24
 	VBROADCASTSS 12(DX), Z25
 	VFMADD231PS  Z25, Z23, Z0
 	VFMADD231PS  Z25, Z24, Z1
@@ -21871,9 +36669,8 @@ rest:
 	JE   store
 
 single:
-	VMOVUPS      (AX), Z24
-	VPSLLD       $0x10, Z24, Z23
-	VPANDD       Z22, Z24, Z24
+	VPANDD       (AX), Z22, Z23
+	VPANDD       64(AX), Z22, Z24
 	VBROADCASTSS (DX), Z25
 	VFMADD231PS  Z25, Z23, Z0
 	VFMADD231PS  Z25, Z24, Z1
@@ -21907,82 +36704,1040 @@ single:
 	VBROADCASTSS (DI), Z25
 	VFMADD231PS  Z25, Z23, Z20
 	VFMADD231PS  Z25, Z24, Z21
-	ADDQ         CX, AX
 	ADDQ         $0x04, DX
 	ADDQ         $0x04, SI
 	ADDQ         $0x04, DI
 	DECQ         R9
+	JE           store
+	VPSLLD       $0x10, (AX), Z23
+	VPSLLD       $0x10, 64(AX), Z24
+	VBROADCASTSS (DX), Z25
+	VFMADD231PS  Z25, Z23, Z0
+	VFMADD231PS  Z25, Z24, Z1
+	VBROADCASTSS (DX)(BX*1), Z25
+	VFMADD231PS  Z25, Z23, Z2
+	VFMADD231PS  Z25, Z24, Z3
+	VBROADCASTSS (DX)(BX*2), Z25
+	VFMADD231PS  Z25, Z23, Z4
+	VFMADD231PS  Z25, Z24, Z5
+	VBROADCASTSS (DX)(R8*1), Z25
+	VFMADD231PS  Z25, Z23, Z6
+	VFMADD231PS  Z25, Z24, Z7
+	VBROADCASTSS (DX)(BX*4), Z25
+	VFMADD231PS  Z25, Z23, Z8
+	VFMADD231PS  Z25, Z24, Z9
+	VBROADCASTSS (SI), Z25
+	VFMADD231PS  Z25, Z23, Z10
+	VFMADD231PS  Z25, Z24, Z11
+	VBROADCASTSS (SI)(BX*1), Z25
+	VFMADD231PS  Z25, Z23, Z12
+	VFMADD231PS  Z25, Z24, Z13
+	VBROADCASTSS (SI)(BX*2), Z25
+	VFMADD231PS  Z25, Z23, Z14
+	VFMADD231PS  Z25, Z24, Z15
+	VBROADCASTSS (SI)(R8*1), Z25
+	VFMADD231PS  Z25, Z23, Z16
+	VFMADD231PS  Z25, Z24, Z17
+	VBROADCASTSS (SI)(BX*4), Z25
+	VFMADD231PS  Z25, Z23, Z18
+	VFMADD231PS  Z25, Z24, Z19
+	VBROADCASTSS (DI), Z25
+	VFMADD231PS  Z25, Z23, Z20
+	VFMADD231PS  Z25, Z24, Z21
+	ADDQ         $0x04, DX
+	ADDQ         $0x04, SI
+	ADDQ         $0x04, DI
+	ADDQ         CX, AX
+	DECQ         R9
 	JNE          single
 
 store:
-	MOVQ       tail+56(FP), AX
-	MOVL       $-1, CX
-	BZHIL      AX, CX, CX
-	KMOVW      CX, K1
-	SHRL       $0x10, CX
-	KMOVW      CX, K2
-	MOVQ       c+40(FP), AX
-	MOVQ       ldc+48(FP), CX
-	VSHUFF32X4 $0x44, Z1, Z0, Z22
-	VSHUFF32X4 $0xee, Z1, Z0, Z0
-	VMOVUPS    Z22, K1, (AX)
-	VMOVUPS    Z0, K2, 64(AX)
-	ADDQ       CX, AX
-	VSHUFF32X4 $0x44, Z3, Z2, Z0
-	VSHUFF32X4 $0xee, Z3, Z2, Z1
-	VMOVUPS    Z0, K1, (AX)
-	VMOVUPS    Z1, K2, 64(AX)
-	ADDQ       CX, AX
-	VSHUFF32X4 $0x44, Z5, Z4, Z0
-	VSHUFF32X4 $0xee, Z5, Z4, Z1
-	VMOVUPS    Z0, K1, (AX)
-	VMOVUPS    Z1, K2, 64(AX)
-	ADDQ       CX, AX
-	VSHUFF32X4 $0x44, Z7, Z6, Z0
-	VSHUFF32X4 $0xee, Z7, Z6, Z1
-	VMOVUPS    Z0, K1, (AX)
-	VMOVUPS    Z1, K2, 64(AX)
-	ADDQ       CX, AX
-	VSHUFF32X4 $0x44, Z9, Z8, Z0
-	VSHUFF32X4 $0xee, Z9, Z8, Z1
-	VMOVUPS    Z0, K1, (AX)
-	VMOVUPS    Z1, K2, 64(AX)
-	ADDQ       CX, AX
-	VSHUFF32X4 $0x44, Z11, Z10, Z0
-	VSHUFF32X4 $0xee, Z11, Z10, Z1
-	VMOVUPS    Z0, K1, (AX)
-	VMOVUPS    Z1, K2, 64(AX)
-	ADDQ       CX, AX
-	VSHUFF32X4 $0x44, Z13, Z12, Z0
-	VSHUFF32X4 $0xee, Z13, Z12, Z1
-	VMOVUPS    Z0, K1, (AX)
-	VMOVUPS    Z1, K2, 64(AX)
-	ADDQ       CX, AX
-	VSHUFF32X4 $0x44, Z15, Z14, Z0
-	VSHUFF32X4 $0xee, Z15, Z14, Z1
-	VMOVUPS    Z0, K1, (AX)
-	VMOVUPS    Z1, K2, 64(AX)
-	ADDQ       CX, AX
-	VSHUFF32X4 $0x44, Z17, Z16, Z0
-	VSHUFF32X4 $0xee, Z17, Z16, Z1
-	VMOVUPS    Z0, K1, (AX)
-	VMOVUPS    Z1, K2, 64(AX)
-	ADDQ       CX, AX
-	VSHUFF32X4 $0x44, Z19, Z18, Z0
-	VSHUFF32X4 $0xee, Z19, Z18, Z1
-	VMOVUPS    Z0, K1, (AX)
-	VMOVUPS    Z1, K2, 64(AX)
-	ADDQ       CX, AX
-	VSHUFF32X4 $0x44, Z21, Z20, Z0
-	VSHUFF32X4 $0xee, Z21, Z20, Z1
-	VMOVUPS    Z0, K1, (AX)
-	VMOVUPS    Z1, K2, 64(AX)
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z10, (AX)
+	VMOVUPS Z11, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z12, (AX)
+	VMOVUPS Z13, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z14, (AX)
+	VMOVUPS Z15, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z16, (AX)
+	VMOVUPS Z17, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z18, (AX)
+	VMOVUPS Z19, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z20, (AX)
+	VMOVUPS Z21, K1, 64(AX)
+	VZEROUPPER
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     restored
+	LDMXCSR (SP)
+
+restored:
+	RET
+
+// func tile11x2DotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile11x2DotsAVX512(SB), NOSPLIT, $8-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (DX)(BX*4), SI
+	ADDQ   BX, SI
+	LEAQ   (SI)(BX*4), DI
+	ADDQ   BX, DI
+	LEAQ   (BX)(BX*2), R8
+	MOVB   load+64(FP), R9
+	TESTB  R9, R9
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	VPXORD Z19, Z19, Z19
+	VPXORD Z20, Z20, Z20
+	VPXORD Z21, Z21, Z21
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), R9
+	MOVL      $-1, R10
+	BZHIL     R9, R10, R10
+	KMOVW     R10, K1
+	MOVQ      c+40(FP), R9
+	MOVQ      ldc+48(FP), R10
+	VMOVUPS   (R9), Z0
+	VMOVUPS.Z 64(R9), K1, Z1
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z2
+	VMOVUPS.Z 64(R9), K1, Z3
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z4
+	VMOVUPS.Z 64(R9), K1, Z5
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z6
+	VMOVUPS.Z 64(R9), K1, Z7
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z8
+	VMOVUPS.Z 64(R9), K1, Z9
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z10
+	VMOVUPS.Z 64(R9), K1, Z11
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z12
+	VMOVUPS.Z 64(R9), K1, Z13
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z14
+	VMOVUPS.Z 64(R9), K1, Z15
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z16
+	VMOVUPS.Z 64(R9), K1, Z17
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z18
+	VMOVUPS.Z 64(R9), K1, Z19
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z20
+	VMOVUPS.Z 64(R9), K1, Z21
+
+begin:
+	MOVQ k+0(FP), R9
+	SHRQ $0x02, R9
+	JE   rest
+	MOVQ soonC+72(FP), R10
+	MOVQ ldc+48(FP), R11
+	MOVQ $0x0000000b, R12
+	XORQ R13, R13
+	MOVQ soon+80(FP), R14
+
+phase:
+	MOVQ    run+96(FP), R15
+	CMPQ    R9, R15
+	CMOVQLT R9, R15
+	SUBQ    R15, R9
+
+loop:
+	VMOVUPS      (AX), Z22
+	VMOVUPS      64(AX), Z23
+	VBROADCASTSS (DX), Z24
+	// VDPBF16PS Z24, Z22, Z0
+	BYTE $0x62; BYTE $0x92; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xc0
+	// VDPBF16PS Z24, Z23, Z1
+	BYTE $0x62; BYTE $0x92; BYTE $0x46; BYTE $0x40; BYTE $0x52; BYTE $0xc8
+	VBROADCASTSS (DX)(BX*1), Z24
+	// VDPBF16PS Z24, Z22, Z2
+	BYTE $0x62; BYTE $0x92; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xd0
+	// VDPBF16PS Z24, Z23, Z3
+	BYTE $0x62; BYTE $0x92; BYTE $0x46; BYTE $0x40; BYTE $0x52; BYTE $0xd8
+	VBROADCASTSS (DX)(BX*2), Z24
+	// VDPBF16PS Z24, Z22, Z4
+	BYTE $0x62; BYTE $0x92; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xe0
+	// VDPBF16PS Z24, Z23, Z5
+	BYTE $0x62; BYTE $0x92; BYTE $0x46; BYTE $0x40; BYTE $0x52; BYTE $0xe8
+	VBROADCASTSS (DX)(R8*1), Z24
+	// VDPBF16PS Z24, Z22, Z6
+	BYTE $0x62; BYTE $0x92; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xf0
+	// VDPBF16PS Z24, Z23, Z7
+	BYTE $0x62; BYTE $0x92; BYTE $0x46; BYTE $0x40; BYTE $0x52; BYTE $0xf8
+	VBROADCASTSS (DX)(BX*4), Z24
+	// VDPBF16PS Z24, Z22, Z8
+	BYTE $0x62; BYTE $0x12; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xc0
+	// VDPBF16PS Z24, Z23, Z9
+	BYTE $0x62; BYTE $0x12; BYTE $0x46; BYTE $0x40; BYTE $0x52; BYTE $0xc8
+	VBROADCASTSS (SI), Z24
+	// VDPBF16PS Z24, Z22, Z10
+	BYTE $0x62; BYTE $0x12; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xd0
+	// VDPBF16PS Z24, Z23, Z11
+	BYTE $0x62; BYTE $0x12; BYTE $0x46; BYTE $0x40; BYTE $0x52; BYTE $0xd8
+	VBROADCASTSS (SI)(BX*1), Z24
+	// VDPBF16PS Z24, Z22, Z12
+	BYTE $0x62; BYTE $0x12; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xe0
+	// VDPBF16PS Z24, Z23, Z13
+	BYTE $0x62; BYTE $0x12; BYTE $0x46; BYTE $0x40; BYTE $0x52; BYTE $0xe8
+	VBROADCASTSS (SI)(BX*2), Z24
+	// VDPBF16PS Z24, Z22, Z14
+	BYTE $0x62; BYTE $0x12; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xf0
+	// VDPBF16PS Z24, Z23, Z15
+	BYTE $0x62; BYTE $0x12; BYTE $0x46; BYTE $0x40; BYTE $0x52; BYTE $0xf8
+	VBROADCASTSS (SI)(R8*1), Z24
+	// VDPBF16PS Z24, Z22, Z16
+	BYTE $0x62; BYTE $0x82; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xc0
+	// VDPBF16PS Z24, Z23, Z17
+	BYTE $0x62; BYTE $0x82; BYTE $0x46; BYTE $0x40; BYTE $0x52; BYTE $0xc8
+	VBROADCASTSS (SI)(BX*4), Z24
+	// VDPBF16PS Z24, Z22, Z18
+	BYTE $0x62; BYTE $0x82; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xd0
+	// VDPBF16PS Z24, Z23, Z19
+	BYTE $0x62; BYTE $0x82; BYTE $0x46; BYTE $0x40; BYTE $0x52; BYTE $0xd8
+	VBROADCASTSS (DI), Z24
+	// VDPBF16PS Z24, Z22, Z20
+	BYTE $0x62; BYTE $0x82; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xe0
+	// VDPBF16PS Z24, Z23, Z21
+	BYTE $0x62; BYTE $0x82; BYTE $0x46; BYTE $0x40; BYTE $0x52; BYTE $0xe8
+	PREFETCHT1   (R14)
+	PREFETCHT1   64(R14)
+	PREFETCHT1   128(R14)
+	PREFETCHT1   192(R14)
+	ADDQ         $0x00000100, R14
+	VMOVUPS      (AX)(CX*1), Z22
+	VMOVUPS      64(AX)(CX*1), Z23
+	VBROADCASTSS 4(DX), Z24
+	// VDPBF16PS Z24, Z22, Z0
+	BYTE $0x62; BYTE $0x92; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xc0
+	// VDPBF16PS Z24, Z23, Z1
+	BYTE $0x62; BYTE $0x92; BYTE $0x46; BYTE $0x40; BYTE $0x52; BYTE $0xc8
+	VBROADCASTSS 4(DX)(BX*1), Z24
+	// VDPBF16PS Z24, Z22, Z2
+	BYTE $0x62; BYTE $0x92; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xd0
+	// VDPBF16PS Z24, Z23, Z3
+	BYTE $0x62; BYTE $0x92; BYTE $0x46; BYTE $0x40; BYTE $0x52; BYTE $0xd8
+	VBROADCASTSS 4(DX)(BX*2), Z24
+	// VDPBF16PS Z24, Z22, Z4
+	BYTE $0x62; BYTE $0x92; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xe0
+	// VDPBF16PS Z24, Z23, Z5
+	BYTE $0x62; BYTE $0x92; BYTE $0x46; BYTE $0x40; BYTE $0x52; BYTE $0xe8
+	VBROADCASTSS 4(DX)(R8*1), Z24
+	// VDPBF16PS Z24, Z22, Z6
+	BYTE $0x62; BYTE $0x92; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xf0
+	// VDPBF16PS Z24, Z23, Z7
+	BYTE $0x62; BYTE $0x92; BYTE $0x46; BYTE $0x40; BYTE $0x52; BYTE $0xf8
+	VBROADCASTSS 4(DX)(BX*4), Z24
+	// VDPBF16PS Z24, Z22, Z8
+	BYTE $0x62; BYTE $0x12; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xc0
+	// VDPBF16PS Z24, Z23, Z9
+	BYTE $0x62; BYTE $0x12; BYTE $0x46; BYTE $0x40; BYTE $0x52; BYTE $0xc8
+	VBROADCASTSS 4(SI), Z24
+	// VDPBF16PS Z24, Z22, Z10
+	BYTE $0x62; BYTE $0x12; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xd0
+	// VDPBF16PS Z24, Z23, Z11
+	BYTE $0x62; BYTE $0x12; BYTE $0x46; BYTE $0x40; BYTE $0x52; BYTE $0xd8
+	VBROADCASTSS 4(SI)(BX*1), Z24
+	// VDPBF16PS Z24, Z22, Z12
+	BYTE $0x62; BYTE $0x12; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xe0
+	// VDPBF16PS Z24, Z23, Z13
+	BYTE $0x62; BYTE $0x12; BYTE $0x46; BYTE $0x40; BYTE $0x52; BYTE $0xe8
+	VBROADCASTSS 4(SI)(BX*2), Z24
+	// VDPBF16PS Z24, Z22, Z14
+	BYTE $0x62; BYTE $0x12; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xf0
+	// VDPBF16PS Z24, Z23, Z15
+	BYTE $0x62; BYTE $0x12; BYTE $0x46; BYTE $0x40; BYTE $0x52; BYTE $0xf8
+	VBROADCASTSS 4(SI)(R8*1), Z24
+	// VDPBF16PS Z24, Z22, Z16
+	BYTE $0x62; BYTE $0x82; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xc0
+	// VDPBF16PS Z24, Z23, Z17
+	BYTE $0x62; BYTE $0x82; BYTE $0x46; BYTE $0x40; BYTE $0x52; BYTE $0xc8
+	VBROADCASTSS 4(SI)(BX*4), Z24
+	// VDPBF16PS Z24, Z22, Z18
+	BYTE $0x62; BYTE $0x82; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xd0
+	// VDPBF16PS Z24, Z23, Z19
+	BYTE $0x62; BYTE $0x82; BYTE $0x46; BYTE $0x40; BYTE $0x52; BYTE $0xd8
+	VBROADCASTSS 4(DI), Z24
+	// VDPBF16PS Z24, Z22, Z20
+	BYTE $0x62; BYTE $0x82; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xe0
+	// VDPBF16PS Z24, Z23, Z21
+	BYTE $0x62; BYTE $0x82; BYTE $0x46; BYTE $0x40; BYTE $0x52; BYTE $0xe8
+	LEAQ         (AX)(CX*2), AX
+	VMOVUPS      (AX), Z22
+	VMOVUPS      64(AX), Z23
+	VBROADCASTSS 8(DX), Z24
+	// VDPBF16PS Z24, Z22, Z0
+	BYTE $0x62; BYTE $0x92; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xc0
+	// VDPBF16PS Z24, Z23, Z1
+	BYTE $0x62; BYTE $0x92; BYTE $0x46; BYTE $0x40; BYTE $0x52; BYTE $0xc8
+	VBROADCASTSS 8(DX)(BX*1), Z24
+	// VDPBF16PS Z24, Z22, Z2
+	BYTE $0x62; BYTE $0x92; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xd0
+	// VDPBF16PS Z24, Z23, Z3
+	BYTE $0x62; BYTE $0x92; BYTE $0x46; BYTE $0x40; BYTE $0x52; BYTE $0xd8
+	VBROADCASTSS 8(DX)(BX*2), Z24
+	// VDPBF16PS Z24, Z22, Z4
+	BYTE $0x62; BYTE $0x92; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xe0
+	// VDPBF16PS Z24, Z23, Z5
+	BYTE $0x62; BYTE $0x92; BYTE $0x46; BYTE $0x40; BYTE $0x52; BYTE $0xe8
+	VBROADCASTSS 8(DX)(R8*1), Z24
+	// VDPBF16PS Z24, Z22, Z6
+	BYTE $0x62; BYTE $0x92; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xf0
+	// VDPBF16PS Z24, Z23, Z7
+	BYTE $0x62; BYTE $0x92; BYTE $0x46; BYTE $0x40; BYTE $0x52; BYTE $0xf8
+	VBROADCASTSS 8(DX)(BX*4), Z24
+	// VDPBF16PS Z24, Z22, Z8
+	BYTE $0x62; BYTE $0x12; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xc0
+	// VDPBF16PS Z24, Z23, Z9
+	BYTE $0x62; BYTE $0x12; BYTE $0x46; BYTE $0x40; BYTE $0x52; BYTE $0xc8
+	VBROADCASTSS 8(SI), Z24
+	// VDPBF16PS Z24, Z22, Z10
+	BYTE $0x62; BYTE $0x12; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xd0
+	// VDPBF16PS Z24, Z23, Z11
+	BYTE $0x62; BYTE $0x12; BYTE $0x46; BYTE $0x40; BYTE $0x52; BYTE $0xd8
+	VBROADCASTSS 8(SI)(BX*1), Z24
+	// VDPBF16PS Z24, Z22, Z12
+	BYTE $0x62; BYTE $0x12; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xe0
+	// VDPBF16PS Z24, Z23, Z13
+	BYTE $0x62; BYTE $0x12; BYTE $0x46; BYTE $0x40; BYTE $0x52; BYTE $0xe8
+	VBROADCASTSS 8(SI)(BX*2), Z24
+	// VDPBF16PS Z24, Z22, Z14
+	BYTE $0x62; BYTE $0x12; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xf0
+	// VDPBF16PS Z24, Z23, Z15
+	BYTE $0x62; BYTE $0x12; BYTE $0x46; BYTE $0x40; BYTE $0x52; BYTE $0xf8
+	VBROADCASTSS 8(SI)(R8*1), Z24
+	// VDPBF16PS Z24, Z22, Z16
+	BYTE $0x62; BYTE $0x82; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xc0
+	// VDPBF16PS Z24, Z23, Z17
+	BYTE $0x62; BYTE $0x82; BYTE $0x46; BYTE $0x40; BYTE $0x52; BYTE $0xc8
+	VBROADCASTSS 8(SI)(BX*4), Z24
+	// VDPBF16PS Z24, Z22, Z18
+	BYTE $0x62; BYTE $0x82; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xd0
+	// VDPBF16PS Z24, Z23, Z19
+	BYTE $0x62; BYTE $0x82; BYTE $0x46; BYTE $0x40; BYTE $0x52; BYTE $0xd8
+	VBROADCASTSS 8(DI), Z24
+	// VDPBF16PS Z24, Z22, Z20
+	BYTE $0x62; BYTE $0x82; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xe0
+	// VDPBF16PS Z24, Z23, Z21
+	BYTE $0x62; BYTE $0x82; BYTE $0x46; BYTE $0x40; BYTE $0x52; BYTE $0xe8
+	PREFETCHT0   (R10)
+	PREFETCHT0   64(R10)
+	ADDQ         R11, R10
+	DECQ         R12
+	CMOVQEQ      R13, R11
+	VMOVUPS      (AX)(CX*1), Z22
+	VMOVUPS      64(AX)(CX*1), Z23
+	VBROADCASTSS 12(DX), Z24
+	// VDPBF16PS Z24, Z22, Z0
+	BYTE $0x62; BYTE $0x92; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xc0
+	// VDPBF16PS Z24, Z23, Z1
+	BYTE $0x62; BYTE $0x92; BYTE $0x46; BYTE $0x40; BYTE $0x52; BYTE $0xc8
+	VBROADCASTSS 12(DX)(BX*1), Z24
+	// VDPBF16PS Z24, Z22, Z2
+	BYTE $0x62; BYTE $0x92; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xd0
+	// VDPBF16PS Z24, Z23, Z3
+	BYTE $0x62; BYTE $0x92; BYTE $0x46; BYTE $0x40; BYTE $0x52; BYTE $0xd8
+	VBROADCASTSS 12(DX)(BX*2), Z24
+	// VDPBF16PS Z24, Z22, Z4
+	BYTE $0x62; BYTE $0x92; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xe0
+	// VDPBF16PS Z24, Z23, Z5
+	BYTE $0x62; BYTE $0x92; BYTE $0x46; BYTE $0x40; BYTE $0x52; BYTE $0xe8
+	VBROADCASTSS 12(DX)(R8*1), Z24
+	// VDPBF16PS Z24, Z22, Z6
+	BYTE $0x62; BYTE $0x92; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xf0
+	// VDPBF16PS Z24, Z23, Z7
+	BYTE $0x62; BYTE $0x92; BYTE $0x46; BYTE $0x40; BYTE $0x52; BYTE $0xf8
+	VBROADCASTSS 12(DX)(BX*4), Z24
+	// VDPBF16PS Z24, Z22, Z8
+	BYTE $0x62; BYTE $0x12; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xc0
+	// VDPBF16PS Z24, Z23, Z9
+	BYTE $0x62; BYTE $0x12; BYTE $0x46; BYTE $0x40; BYTE $0x52; BYTE $0xc8
+	VBROADCASTSS 12(SI), Z24
+	// VDPBF16PS Z24, Z22, Z10
+	BYTE $0x62; BYTE $0x12; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xd0
+	// VDPBF16PS Z24, Z23, Z11
+	BYTE $0x62; BYTE $0x12; BYTE $0x46; BYTE $0x40; BYTE $0x52; BYTE $0xd8
+	VBROADCASTSS 12(SI)(BX*1), Z24
+	// VDPBF16PS Z24, Z22, Z12
+	BYTE $0x62; BYTE $0x12; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xe0
+	// VDPBF16PS Z24, Z23, Z13
+	BYTE $0x62; BYTE $0x12; BYTE $0x46; BYTE $0x40; BYTE $0x52; BYTE $0xe8
+	VBROADCASTSS 12(SI)(BX*2), Z24
+	// VDPBF16PS Z24, Z22, Z14
+	BYTE $0x62; BYTE $0x12; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xf0
+	// VDPBF16PS Z24, Z23, Z15
+	BYTE $0x62; BYTE $0x12; BYTE $0x46; BYTE $0x40; BYTE $0x52; BYTE $0xf8
+	VBROADCASTSS 12(SI)(R8*1), Z24
+	// VDPBF16PS Z24, Z22, Z16
+	BYTE $0x62; BYTE $0x82; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xc0
+	// VDPBF16PS Z24, Z23, Z17
+	BYTE $0x62; BYTE $0x82; BYTE $0x46; BYTE $0x40; BYTE $0x52; BYTE $0xc8
+	VBROADCASTSS 12(SI)(BX*4), Z24
+	// VDPBF16PS Z24, Z22, Z18
+	BYTE $0x62; BYTE $0x82; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xd0
+	// VDPBF16PS Z24, Z23, Z19
+	BYTE $0x62; BYTE $0x82; BYTE $0x46; BYTE $0x40; BYTE $0x52; BYTE $0xd8
+	VBROADCASTSS 12(DI), Z24
+	// VDPBF16PS Z24, Z22, Z20
+	BYTE $0x62; BYTE $0x82; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xe0
+	// VDPBF16PS Z24, Z23, Z21
+	BYTE $0x62; BYTE $0x82; BYTE $0x46; BYTE $0x40; BYTE $0x52; BYTE $0xe8
+	LEAQ         (AX)(CX*2), AX
+	ADDQ         $0x10, DX
+	ADDQ         $0x10, SI
+	ADDQ         $0x10, DI
+	DECQ         R15
+	JNE          loop
+	TESTQ        R9, R9
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R14
+	ADDQ         ld+88(FP), R14
+	MOVQ         R14, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R14
+	MOVQ R9, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), R9
+	ANDQ $0x00000003, R9
+	JE   store
+
+single:
+	VMOVUPS      (AX), Z22
+	VMOVUPS      64(AX), Z23
+	VBROADCASTSS (DX), Z24
+	// VDPBF16PS Z24, Z22, Z0
+	BYTE $0x62; BYTE $0x92; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xc0
+	// VDPBF16PS Z24, Z23, Z1
+	BYTE $0x62; BYTE $0x92; BYTE $0x46; BYTE $0x40; BYTE $0x52; BYTE $0xc8
+	VBROADCASTSS (DX)(BX*1), Z24
+	// VDPBF16PS Z24, Z22, Z2
+	BYTE $0x62; BYTE $0x92; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xd0
+	// VDPBF16PS Z24, Z23, Z3
+	BYTE $0x62; BYTE $0x92; BYTE $0x46; BYTE $0x40; BYTE $0x52; BYTE $0xd8
+	VBROADCASTSS (DX)(BX*2), Z24
+	// VDPBF16PS Z24, Z22, Z4
+	BYTE $0x62; BYTE $0x92; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xe0
+	// VDPBF16PS Z24, Z23, Z5
+	BYTE $0x62; BYTE $0x92; BYTE $0x46; BYTE $0x40; BYTE $0x52; BYTE $0xe8
+	VBROADCASTSS (DX)(R8*1), Z24
+	// VDPBF16PS Z24, Z22, Z6
+	BYTE $0x62; BYTE $0x92; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xf0
+	// VDPBF16PS Z24, Z23, Z7
+	BYTE $0x62; BYTE $0x92; BYTE $0x46; BYTE $0x40; BYTE $0x52; BYTE $0xf8
+	VBROADCASTSS (DX)(BX*4), Z24
+	// VDPBF16PS Z24, Z22, Z8
+	BYTE $0x62; BYTE $0x12; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xc0
+	// VDPBF16PS Z24, Z23, Z9
+	BYTE $0x62; BYTE $0x12; BYTE $0x46; BYTE $0x40; BYTE $0x52; BYTE $0xc8
+	VBROADCASTSS (SI), Z24
+	// VDPBF16PS Z24, Z22, Z10
+	BYTE $0x62; BYTE $0x12; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xd0
+	// VDPBF16PS Z24, Z23, Z11
+	BYTE $0x62; BYTE $0x12; BYTE $0x46; BYTE $0x40; BYTE $0x52; BYTE $0xd8
+	VBROADCASTSS (SI)(BX*1), Z24
+	// VDPBF16PS Z24, Z22, Z12
+	BYTE $0x62; BYTE $0x12; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xe0
+	// VDPBF16PS Z24, Z23, Z13
+	BYTE $0x62; BYTE $0x12; BYTE $0x46; BYTE $0x40; BYTE $0x52; BYTE $0xe8
+	VBROADCASTSS (SI)(BX*2), Z24
+	// VDPBF16PS Z24, Z22, Z14
+	BYTE $0x62; BYTE $0x12; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xf0
+	// VDPBF16PS Z24, Z23, Z15
+	BYTE $0x62; BYTE $0x12; BYTE $0x46; BYTE $0x40; BYTE $0x52; BYTE $0xf8
+	VBROADCASTSS (SI)(R8*1), Z24
+	// VDPBF16PS Z24, Z22, Z16
+	BYTE $0x62; BYTE $0x82; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xc0
+	// VDPBF16PS Z24, Z23, Z17
+	BYTE $0x62; BYTE $0x82; BYTE $0x46; BYTE $0x40; BYTE $0x52; BYTE $0xc8
+	VBROADCASTSS (SI)(BX*4), Z24
+	// VDPBF16PS Z24, Z22, Z18
+	BYTE $0x62; BYTE $0x82; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xd0
+	// VDPBF16PS Z24, Z23, Z19
+	BYTE $0x62; BYTE $0x82; BYTE $0x46; BYTE $0x40; BYTE $0x52; BYTE $0xd8
+	VBROADCASTSS (DI), Z24
+	// VDPBF16PS Z24, Z22, Z20
+	BYTE $0x62; BYTE $0x82; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xe0
+	// VDPBF16PS Z24, Z23, Z21
+	BYTE $0x62; BYTE $0x82; BYTE $0x46; BYTE $0x40; BYTE $0x52; BYTE $0xe8
+	ADDQ         $0x04, DX
+	ADDQ         $0x04, SI
+	ADDQ         $0x04, DI
+	ADDQ         CX, AX
+	DECQ         R9
+	JNE          single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z10, (AX)
+	VMOVUPS Z11, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z12, (AX)
+	VMOVUPS Z13, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z14, (AX)
+	VMOVUPS Z15, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z16, (AX)
+	VMOVUPS Z17, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z18, (AX)
+	VMOVUPS Z19, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z20, (AX)
+	VMOVUPS Z21, K1, 64(AX)
 	VZEROUPPER
 	RET
 
-// func tile12x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// func tile11x2TDotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile12x1AVX512(SB), NOSPLIT, $0-112
+TEXT ·tile11x2TDotsAVX512(SB), NOSPLIT, $8-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	VPXORD Z19, Z19, Z19
+	VPXORD Z20, Z20, Z20
+	VPXORD Z21, Z21, Z21
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), SI
+	MOVL      $-1, DI
+	BZHIL     SI, DI, DI
+	KMOVW     DI, K1
+	MOVQ      c+40(FP), SI
+	MOVQ      ldc+48(FP), DI
+	VMOVUPS   (SI), Z0
+	VMOVUPS.Z 64(SI), K1, Z1
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z2
+	VMOVUPS.Z 64(SI), K1, Z3
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z4
+	VMOVUPS.Z 64(SI), K1, Z5
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z6
+	VMOVUPS.Z 64(SI), K1, Z7
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z8
+	VMOVUPS.Z 64(SI), K1, Z9
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z10
+	VMOVUPS.Z 64(SI), K1, Z11
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z12
+	VMOVUPS.Z 64(SI), K1, Z13
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z14
+	VMOVUPS.Z 64(SI), K1, Z15
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z16
+	VMOVUPS.Z 64(SI), K1, Z17
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z18
+	VMOVUPS.Z 64(SI), K1, Z19
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z20
+	VMOVUPS.Z 64(SI), K1, Z21
+
+begin:
+	MOVQ k+0(FP), SI
+	SHRQ $0x02, SI
+	JE   rest
+	MOVQ soonC+72(FP), DI
+	MOVQ ldc+48(FP), R8
+	MOVQ $0x0000000b, R9
+	XORQ R10, R10
+	MOVQ soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
+
+loop:
+	VMOVUPS      (AX), Z22
+	VMOVUPS      64(AX), Z23
+	VBROADCASTSS (DX), Z24
+	// VDPBF16PS Z24, Z22, Z0
+	BYTE $0x62; BYTE $0x92; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xc0
+	// VDPBF16PS Z24, Z23, Z1
+	BYTE $0x62; BYTE $0x92; BYTE $0x46; BYTE $0x40; BYTE $0x52; BYTE $0xc8
+	VBROADCASTSS 4(DX), Z24
+	// VDPBF16PS Z24, Z22, Z2
+	BYTE $0x62; BYTE $0x92; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xd0
+	// VDPBF16PS Z24, Z23, Z3
+	BYTE $0x62; BYTE $0x92; BYTE $0x46; BYTE $0x40; BYTE $0x52; BYTE $0xd8
+	VBROADCASTSS 8(DX), Z24
+	// VDPBF16PS Z24, Z22, Z4
+	BYTE $0x62; BYTE $0x92; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xe0
+	// VDPBF16PS Z24, Z23, Z5
+	BYTE $0x62; BYTE $0x92; BYTE $0x46; BYTE $0x40; BYTE $0x52; BYTE $0xe8
+	VBROADCASTSS 12(DX), Z24
+	// VDPBF16PS Z24, Z22, Z6
+	BYTE $0x62; BYTE $0x92; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xf0
+	// VDPBF16PS Z24, Z23, Z7
+	BYTE $0x62; BYTE $0x92; BYTE $0x46; BYTE $0x40; BYTE $0x52; BYTE $0xf8
+	VBROADCASTSS 16(DX), Z24
+	// VDPBF16PS Z24, Z22, Z8
+	BYTE $0x62; BYTE $0x12; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xc0
+	// VDPBF16PS Z24, Z23, Z9
+	BYTE $0x62; BYTE $0x12; BYTE $0x46; BYTE $0x40; BYTE $0x52; BYTE $0xc8
+	VBROADCASTSS 20(DX), Z24
+	// VDPBF16PS Z24, Z22, Z10
+	BYTE $0x62; BYTE $0x12; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xd0
+	// VDPBF16PS Z24, Z23, Z11
+	BYTE $0x62; BYTE $0x12; BYTE $0x46; BYTE $0x40; BYTE $0x52; BYTE $0xd8
+	VBROADCASTSS 24(DX), Z24
+	// VDPBF16PS Z24, Z22, Z12
+	BYTE $0x62; BYTE $0x12; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xe0
+	// VDPBF16PS Z24, Z23, Z13
+	BYTE $0x62; BYTE $0x12; BYTE $0x46; BYTE $0x40; BYTE $0x52; BYTE $0xe8
+	VBROADCASTSS 28(DX), Z24
+	// VDPBF16PS Z24, Z22, Z14
+	BYTE $0x62; BYTE $0x12; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xf0
+	// VDPBF16PS Z24, Z23, Z15
+	BYTE $0x62; BYTE $0x12; BYTE $0x46; BYTE $0x40; BYTE $0x52; BYTE $0xf8
+	VBROADCASTSS 32(DX), Z24
+	// VDPBF16PS Z24, Z22, Z16
+	BYTE $0x62; BYTE $0x82; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xc0
+	// VDPBF16PS Z24, Z23, Z17
+	BYTE $0x62; BYTE $0x82; BYTE $0x46; BYTE $0x40; BYTE $0x52; BYTE $0xc8
+	VBROADCASTSS 36(DX), Z24
+	// VDPBF16PS Z24, Z22, Z18
+	BYTE $0x62; BYTE $0x82; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xd0
+	// VDPBF16PS Z24, Z23, Z19
+	BYTE $0x62; BYTE $0x82; BYTE $0x46; BYTE $0x40; BYTE $0x52; BYTE $0xd8
+	VBROADCASTSS 40(DX), Z24
+	// VDPBF16PS Z24, Z22, Z20
+	BYTE $0x62; BYTE $0x82; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xe0
+	// VDPBF16PS Z24, Z23, Z21
+	BYTE $0x62; BYTE $0x82; BYTE $0x46; BYTE $0x40; BYTE $0x52; BYTE $0xe8
+	PREFETCHT1   (R11)
+	PREFETCHT1   64(R11)
+	PREFETCHT1   128(R11)
+	PREFETCHT1   192(R11)
+	ADDQ         $0x00000100, R11
+	VMOVUPS      (AX)(CX*1), Z22
+	VMOVUPS      64(AX)(CX*1), Z23
+	VBROADCASTSS (DX)(BX*1), Z24
+	// VDPBF16PS Z24, Z22, Z0
+	BYTE $0x62; BYTE $0x92; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xc0
+	// VDPBF16PS Z24, Z23, Z1
+	BYTE $0x62; BYTE $0x92; BYTE $0x46; BYTE $0x40; BYTE $0x52; BYTE $0xc8
+	VBROADCASTSS 4(DX)(BX*1), Z24
+	// VDPBF16PS Z24, Z22, Z2
+	BYTE $0x62; BYTE $0x92; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xd0
+	// VDPBF16PS Z24, Z23, Z3
+	BYTE $0x62; BYTE $0x92; BYTE $0x46; BYTE $0x40; BYTE $0x52; BYTE $0xd8
+	VBROADCASTSS 8(DX)(BX*1), Z24
+	// VDPBF16PS Z24, Z22, Z4
+	BYTE $0x62; BYTE $0x92; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xe0
+	// VDPBF16PS Z24, Z23, Z5
+	BYTE $0x62; BYTE $0x92; BYTE $0x46; BYTE $0x40; BYTE $0x52; BYTE $0xe8
+	VBROADCASTSS 12(DX)(BX*1), Z24
+	// VDPBF16PS Z24, Z22, Z6
+	BYTE $0x62; BYTE $0x92; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xf0
+	// VDPBF16PS Z24, Z23, Z7
+	BYTE $0x62; BYTE $0x92; BYTE $0x46; BYTE $0x40; BYTE $0x52; BYTE $0xf8
+	VBROADCASTSS 16(DX)(BX*1), Z24
+	// VDPBF16PS Z24, Z22, Z8
+	BYTE $0x62; BYTE $0x12; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xc0
+	// VDPBF16PS Z24, Z23, Z9
+	BYTE $0x62; BYTE $0x12; BYTE $0x46; BYTE $0x40; BYTE $0x52; BYTE $0xc8
+	VBROADCASTSS 20(DX)(BX*1), Z24
+	// VDPBF16PS Z24, Z22, Z10
+	BYTE $0x62; BYTE $0x12; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xd0
+	// VDPBF16PS Z24, Z23, Z11
+	BYTE $0x62; BYTE $0x12; BYTE $0x46; BYTE $0x40; BYTE $0x52; BYTE $0xd8
+	VBROADCASTSS 24(DX)(BX*1), Z24
+	// VDPBF16PS Z24, Z22, Z12
+	BYTE $0x62; BYTE $0x12; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xe0
+	// VDPBF16PS Z24, Z23, Z13
+	BYTE $0x62; BYTE $0x12; BYTE $0x46; BYTE $0x40; BYTE $0x52; BYTE $0xe8
+	VBROADCASTSS 28(DX)(BX*1), Z24
+	// VDPBF16PS Z24, Z22, Z14
+	BYTE $0x62; BYTE $0x12; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xf0
+	// VDPBF16PS Z24, Z23, Z15
+	BYTE $0x62; BYTE $0x12; BYTE $0x46; BYTE $0x40; BYTE $0x52; BYTE $0xf8
+	VBROADCASTSS 32(DX)(BX*1), Z24
+	// VDPBF16PS Z24, Z22, Z16
+	BYTE $0x62; BYTE $0x82; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xc0
+	// VDPBF16PS Z24, Z23, Z17
+	BYTE $0x62; BYTE $0x82; BYTE $0x46; BYTE $0x40; BYTE $0x52; BYTE $0xc8
+	VBROADCASTSS 36(DX)(BX*1), Z24
+	// VDPBF16PS Z24, Z22, Z18
+	BYTE $0x62; BYTE $0x82; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xd0
+	// VDPBF16PS Z24, Z23, Z19
+	BYTE $0x62; BYTE $0x82; BYTE $0x46; BYTE $0x40; BYTE $0x52; BYTE $0xd8
+	VBROADCASTSS 40(DX)(BX*1), Z24
+	// VDPBF16PS Z24, Z22, Z20
+	BYTE $0x62; BYTE $0x82; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xe0
+	// VDPBF16PS Z24, Z23, Z21
+	BYTE $0x62; BYTE $0x82; BYTE $0x46; BYTE $0x40; BYTE $0x52; BYTE $0xe8
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	VMOVUPS      (AX), Z22
+	VMOVUPS      64(AX), Z23
+	VBROADCASTSS (DX), Z24
+	// VDPBF16PS Z24, Z22, Z0
+	BYTE $0x62; BYTE $0x92; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xc0
+	// VDPBF16PS Z24, Z23, Z1
+	BYTE $0x62; BYTE $0x92; BYTE $0x46; BYTE $0x40; BYTE $0x52; BYTE $0xc8
+	VBROADCASTSS 4(DX), Z24
+	// VDPBF16PS Z24, Z22, Z2
+	BYTE $0x62; BYTE $0x92; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xd0
+	// VDPBF16PS Z24, Z23, Z3
+	BYTE $0x62; BYTE $0x92; BYTE $0x46; BYTE $0x40; BYTE $0x52; BYTE $0xd8
+	VBROADCASTSS 8(DX), Z24
+	// VDPBF16PS Z24, Z22, Z4
+	BYTE $0x62; BYTE $0x92; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xe0
+	// VDPBF16PS Z24, Z23, Z5
+	BYTE $0x62; BYTE $0x92; BYTE $0x46; BYTE $0x40; BYTE $0x52; BYTE $0xe8
+	VBROADCASTSS 12(DX), Z24
+	// VDPBF16PS Z24, Z22, Z6
+	BYTE $0x62; BYTE $0x92; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xf0
+	// VDPBF16PS Z24, Z23, Z7
+	BYTE $0x62; BYTE $0x92; BYTE $0x46; BYTE $0x40; BYTE $0x52; BYTE $0xf8
+	VBROADCASTSS 16(DX), Z24
+	// VDPBF16PS Z24, Z22, Z8
+	BYTE $0x62; BYTE $0x12; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xc0
+	// VDPBF16PS Z24, Z23, Z9
+	BYTE $0x62; BYTE $0x12; BYTE $0x46; BYTE $0x40; BYTE $0x52; BYTE $0xc8
+	VBROADCASTSS 20(DX), Z24
+	// VDPBF16PS Z24, Z22, Z10
+	BYTE $0x62; BYTE $0x12; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xd0
+	// VDPBF16PS Z24, Z23, Z11
+	BYTE $0x62; BYTE $0x12; BYTE $0x46; BYTE $0x40; BYTE $0x52; BYTE $0xd8
+	VBROADCASTSS 24(DX), Z24
+	// VDPBF16PS Z24, Z22, Z12
+	BYTE $0x62; BYTE $0x12; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xe0
+	// VDPBF16PS Z24, Z23, Z13
+	BYTE $0x62; BYTE $0x12; BYTE $0x46; BYTE $0x40; BYTE $0x52; BYTE $0xe8
+	VBROADCASTSS 28(DX), Z24
+	// VDPBF16PS Z24, Z22, Z14
+	BYTE $0x62; BYTE $0x12; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xf0
+	// VDPBF16PS Z24, Z23, Z15
+	BYTE $0x62; BYTE $0x12; BYTE $0x46; BYTE $0x40; BYTE $0x52; BYTE $0xf8
+	VBROADCASTSS 32(DX), Z24
+	// VDPBF16PS Z24, Z22, Z16
+	BYTE $0x62; BYTE $0x82; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xc0
+	// VDPBF16PS Z24, Z23, Z17
+	BYTE $0x62; BYTE $0x82; BYTE $0x46; BYTE $0x40; BYTE $0x52; BYTE $0xc8
+	VBROADCASTSS 36(DX), Z24
+	// VDPBF16PS Z24, Z22, Z18
+	BYTE $0x62; BYTE $0x82; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xd0
+	// VDPBF16PS Z24, Z23, Z19
+	BYTE $0x62; BYTE $0x82; BYTE $0x46; BYTE $0x40; BYTE $0x52; BYTE $0xd8
+	VBROADCASTSS 40(DX), Z24
+	// VDPBF16PS Z24, Z22, Z20
+	BYTE $0x62; BYTE $0x82; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xe0
+	// VDPBF16PS Z24, Z23, Z21
+	BYTE $0x62; BYTE $0x82; BYTE $0x46; BYTE $0x40; BYTE $0x52; BYTE $0xe8
+	PREFETCHT0   (DI)
+	PREFETCHT0   64(DI)
+	ADDQ         R8, DI
+	DECQ         R9
+	CMOVQEQ      R10, R8
+	VMOVUPS      (AX)(CX*1), Z22
+	VMOVUPS      64(AX)(CX*1), Z23
+	VBROADCASTSS (DX)(BX*1), Z24
+	// VDPBF16PS Z24, Z22, Z0
+	BYTE $0x62; BYTE $0x92; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xc0
+	// VDPBF16PS Z24, Z23, Z1
+	BYTE $0x62; BYTE $0x92; BYTE $0x46; BYTE $0x40; BYTE $0x52; BYTE $0xc8
+	VBROADCASTSS 4(DX)(BX*1), Z24
+	// VDPBF16PS Z24, Z22, Z2
+	BYTE $0x62; BYTE $0x92; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xd0
+	// VDPBF16PS Z24, Z23, Z3
+	BYTE $0x62; BYTE $0x92; BYTE $0x46; BYTE $0x40; BYTE $0x52; BYTE $0xd8
+	VBROADCASTSS 8(DX)(BX*1), Z24
+	// VDPBF16PS Z24, Z22, Z4
+	BYTE $0x62; BYTE $0x92; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xe0
+	// VDPBF16PS Z24, Z23, Z5
+	BYTE $0x62; BYTE $0x92; BYTE $0x46; BYTE $0x40; BYTE $0x52; BYTE $0xe8
+	VBROADCASTSS 12(DX)(BX*1), Z24
+	// VDPBF16PS Z24, Z22, Z6
+	BYTE $0x62; BYTE $0x92; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xf0
+	// VDPBF16PS Z24, Z23, Z7
+	BYTE $0x62; BYTE $0x92; BYTE $0x46; BYTE $0x40; BYTE $0x52; BYTE $0xf8
+	VBROADCASTSS 16(DX)(BX*1), Z24
+	// VDPBF16PS Z24, Z22, Z8
+	BYTE $0x62; BYTE $0x12; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xc0
+	// VDPBF16PS Z24, Z23, Z9
+	BYTE $0x62; BYTE $0x12; BYTE $0x46; BYTE $0x40; BYTE $0x52; BYTE $0xc8
+	VBROADCASTSS 20(DX)(BX*1), Z24
+	// VDPBF16PS Z24, Z22, Z10
+	BYTE $0x62; BYTE $0x12; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xd0
+	// VDPBF16PS Z24, Z23, Z11
+	BYTE $0x62; BYTE $0x12; BYTE $0x46; BYTE $0x40; BYTE $0x52; BYTE $0xd8
+	VBROADCASTSS 24(DX)(BX*1), Z24
+	// VDPBF16PS Z24, Z22, Z12
+	BYTE $0x62; BYTE $0x12; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xe0
+	// VDPBF16PS Z24, Z23, Z13
+	BYTE $0x62; BYTE $0x12; BYTE $0x46; BYTE $0x40; BYTE $0x52; BYTE $0xe8
+	VBROADCASTSS 28(DX)(BX*1), Z24
+	// VDPBF16PS Z24, Z22, Z14
+	BYTE $0x62; BYTE $0x12; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xf0
+	// VDPBF16PS Z24, Z23, Z15
+	BYTE $0x62; BYTE $0x12; BYTE $0x46; BYTE $0x40; BYTE $0x52; BYTE $0xf8
+	VBROADCASTSS 32(DX)(BX*1), Z24
+	// VDPBF16PS Z24, Z22, Z16
+	BYTE $0x62; BYTE $0x82; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xc0
+	// VDPBF16PS Z24, Z23, Z17
+	BYTE $0x62; BYTE $0x82; BYTE $0x46; BYTE $0x40; BYTE $0x52; BYTE $0xc8
+	VBROADCASTSS 36(DX)(BX*1), Z24
+	// VDPBF16PS Z24, Z22, Z18
+	BYTE $0x62; BYTE $0x82; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xd0
+	// VDPBF16PS Z24, Z23, Z19
+	BYTE $0x62; BYTE $0x82; BYTE $0x46; BYTE $0x40; BYTE $0x52; BYTE $0xd8
+	VBROADCASTSS 40(DX)(BX*1), Z24
+	// VDPBF16PS Z24, Z22, Z20
+	BYTE $0x62; BYTE $0x82; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xe0
+	// VDPBF16PS Z24, Z23, Z21
+	BYTE $0x62; BYTE $0x82; BYTE $0x46; BYTE $0x40; BYTE $0x52; BYTE $0xe8
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	DECQ         R12
+	JNE          loop
+	TESTQ        SI, SI
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R11
+	ADDQ         ld+88(FP), R11
+	MOVQ         R11, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VMOVUPS      (AX), Z22
+	VMOVUPS      64(AX), Z23
+	VBROADCASTSS (DX), Z24
+	// VDPBF16PS Z24, Z22, Z0
+	BYTE $0x62; BYTE $0x92; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xc0
+	// VDPBF16PS Z24, Z23, Z1
+	BYTE $0x62; BYTE $0x92; BYTE $0x46; BYTE $0x40; BYTE $0x52; BYTE $0xc8
+	VBROADCASTSS 4(DX), Z24
+	// VDPBF16PS Z24, Z22, Z2
+	BYTE $0x62; BYTE $0x92; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xd0
+	// VDPBF16PS Z24, Z23, Z3
+	BYTE $0x62; BYTE $0x92; BYTE $0x46; BYTE $0x40; BYTE $0x52; BYTE $0xd8
+	VBROADCASTSS 8(DX), Z24
+	// VDPBF16PS Z24, Z22, Z4
+	BYTE $0x62; BYTE $0x92; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xe0
+	// VDPBF16PS Z24, Z23, Z5
+	BYTE $0x62; BYTE $0x92; BYTE $0x46; BYTE $0x40; BYTE $0x52; BYTE $0xe8
+	VBROADCASTSS 12(DX), Z24
+	// VDPBF16PS Z24, Z22, Z6
+	BYTE $0x62; BYTE $0x92; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xf0
+	// VDPBF16PS Z24, Z23, Z7
+	BYTE $0x62; BYTE $0x92; BYTE $0x46; BYTE $0x40; BYTE $0x52; BYTE $0xf8
+	VBROADCASTSS 16(DX), Z24
+	// VDPBF16PS Z24, Z22, Z8
+	BYTE $0x62; BYTE $0x12; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xc0
+	// VDPBF16PS Z24, Z23, Z9
+	BYTE $0x62; BYTE $0x12; BYTE $0x46; BYTE $0x40; BYTE $0x52; BYTE $0xc8
+	VBROADCASTSS 20(DX), Z24
+	// VDPBF16PS Z24, Z22, Z10
+	BYTE $0x62; BYTE $0x12; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xd0
+	// VDPBF16PS Z24, Z23, Z11
+	BYTE $0x62; BYTE $0x12; BYTE $0x46; BYTE $0x40; BYTE $0x52; BYTE $0xd8
+	VBROADCASTSS 24(DX), Z24
+	// VDPBF16PS Z24, Z22, Z12
+	BYTE $0x62; BYTE $0x12; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xe0
+	// VDPBF16PS Z24, Z23, Z13
+	BYTE $0x62; BYTE $0x12; BYTE $0x46; BYTE $0x40; BYTE $0x52; BYTE $0xe8
+	VBROADCASTSS 28(DX), Z24
+	// VDPBF16PS Z24, Z22, Z14
+	BYTE $0x62; BYTE $0x12; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xf0
+	// VDPBF16PS Z24, Z23, Z15
+	BYTE $0x62; BYTE $0x12; BYTE $0x46; BYTE $0x40; BYTE $0x52; BYTE $0xf8
+	VBROADCASTSS 32(DX), Z24
+	// VDPBF16PS Z24, Z22, Z16
+	BYTE $0x62; BYTE $0x82; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xc0
+	// VDPBF16PS Z24, Z23, Z17
+	BYTE $0x62; BYTE $0x82; BYTE $0x46; BYTE $0x40; BYTE $0x52; BYTE $0xc8
+	VBROADCASTSS 36(DX), Z24
+	// VDPBF16PS Z24, Z22, Z18
+	BYTE $0x62; BYTE $0x82; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xd0
+	// VDPBF16PS Z24, Z23, Z19
+	BYTE $0x62; BYTE $0x82; BYTE $0x46; BYTE $0x40; BYTE $0x52; BYTE $0xd8
+	VBROADCASTSS 40(DX), Z24
+	// VDPBF16PS Z24, Z22, Z20
+	BYTE $0x62; BYTE $0x82; BYTE $0x4e; BYTE $0x40; BYTE $0x52; BYTE $0xe0
+	// VDPBF16PS Z24, Z23, Z21
+	BYTE $0x62; BYTE $0x82; BYTE $0x46; BYTE $0x40; BYTE $0x52; BYTE $0xe8
+	ADDQ         BX, DX
+	ADDQ         CX, AX
+	DECQ         SI
+	JNE          single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z10, (AX)
+	VMOVUPS Z11, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z12, (AX)
+	VMOVUPS Z13, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z14, (AX)
+	VMOVUPS Z15, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z16, (AX)
+	VMOVUPS Z17, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z18, (AX)
+	VMOVUPS Z19, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z20, (AX)
+	VMOVUPS Z21, K1, 64(AX)
+	VZEROUPPER
+	RET
+
+// func tile12x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+, SSE
+TEXT ·tile12x1AVX512(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -22156,10 +37911,10 @@ single:
 	VFMADD231PS.BCST (SI)(BX*4), Z12, Z9
 	VFMADD231PS.BCST (DI), Z12, Z10
 	VFMADD231PS.BCST (DI)(BX*1), Z12, Z11
-	ADDQ             CX, AX
 	ADDQ             $0x04, DX
 	ADDQ             $0x04, SI
 	ADDQ             $0x04, DI
+	ADDQ             CX, AX
 	DECQ             R9
 	JNE              single
 
@@ -22194,11 +37949,27 @@ store:
 	ADDQ    CX, AX
 	VMOVUPS Z11, K1, (AX)
 	VZEROUPPER
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     restored
+	LDMXCSR (SP)
+
+restored:
 	RET
 
-// func tile12x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile12x1TAVX512(SB), NOSPLIT, $0-112
+// func tile12x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+, SSE
+TEXT ·tile12x1TAVX512(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -22366,8 +38137,8 @@ single:
 	VFMADD231PS.BCST 36(DX), Z12, Z9
 	VFMADD231PS.BCST 40(DX), Z12, Z10
 	VFMADD231PS.BCST 44(DX), Z12, Z11
-	ADDQ             CX, AX
 	ADDQ             BX, DX
+	ADDQ             CX, AX
 	DECQ             SI
 	JNE              single
 
@@ -22402,11 +38173,941 @@ store:
 	ADDQ    CX, AX
 	VMOVUPS Z11, K1, (AX)
 	VZEROUPPER
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     restored
+	LDMXCSR (SP)
+
+restored:
 	RET
 
-// func tile12x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// func tile12x1PairsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+, SSE
+TEXT ·tile12x1PairsAVX512(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (DX)(BX*4), SI
+	ADDQ   BX, SI
+	LEAQ   (SI)(BX*4), DI
+	ADDQ   BX, DI
+	LEAQ   (BX)(BX*2), R8
+	MOVB   load+64(FP), R9
+	TESTB  R9, R9
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), R9
+	MOVL      $-1, R10
+	BZHIL     R9, R10, R10
+	KMOVW     R10, K1
+	MOVQ      c+40(FP), R9
+	MOVQ      ldc+48(FP), R10
+	VMOVUPS.Z (R9), K1, Z0
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z1
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z2
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z3
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z4
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z5
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z6
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z7
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z8
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z9
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z10
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z11
+
+begin:
+	VPTERNLOGD $0xff, Z12, Z12, Z12
+	VPSLLD     $0x10, Z12, Z12
+	MOVQ       k+0(FP), R9
+	SHRQ       $0x02, R9
+	JE         rest
+	MOVQ       soonC+72(FP), R10
+	MOVQ       ldc+48(FP), R11
+	MOVQ       $0x0000000c, R12
+	XORQ       R13, R13
+	MOVQ       soon+80(FP), R14
+
+phase:
+	MOVQ    run+96(FP), R15
+	CMPQ    R9, R15
+	CMOVQLT R9, R15
+	SUBQ    R15, R9
+
+loop:
+	VPANDD           (AX), Z12, Z13
+	VFMADD231PS.BCST (DX), Z13, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z13, Z1
+	VFMADD231PS.BCST (DX)(BX*2), Z13, Z2
+	VFMADD231PS.BCST (DX)(R8*1), Z13, Z3
+	VFMADD231PS.BCST (DX)(BX*4), Z13, Z4
+	VFMADD231PS.BCST (SI), Z13, Z5
+	VFMADD231PS.BCST (SI)(BX*1), Z13, Z6
+	VFMADD231PS.BCST (SI)(BX*2), Z13, Z7
+	VFMADD231PS.BCST (SI)(R8*1), Z13, Z8
+	VFMADD231PS.BCST (SI)(BX*4), Z13, Z9
+	VFMADD231PS.BCST (DI), Z13, Z10
+	VFMADD231PS.BCST (DI)(BX*1), Z13, Z11
+	PREFETCHT1       (R14)
+	ADDQ             $0x00000040, R14
+	VPSLLD           $0x10, (AX), Z13
+	VFMADD231PS.BCST 4(DX), Z13, Z0
+	VFMADD231PS.BCST 4(DX)(BX*1), Z13, Z1
+	VFMADD231PS.BCST 4(DX)(BX*2), Z13, Z2
+	VFMADD231PS.BCST 4(DX)(R8*1), Z13, Z3
+	VFMADD231PS.BCST 4(DX)(BX*4), Z13, Z4
+	VFMADD231PS.BCST 4(SI), Z13, Z5
+	VFMADD231PS.BCST 4(SI)(BX*1), Z13, Z6
+	VFMADD231PS.BCST 4(SI)(BX*2), Z13, Z7
+	VFMADD231PS.BCST 4(SI)(R8*1), Z13, Z8
+	VFMADD231PS.BCST 4(SI)(BX*4), Z13, Z9
+	VFMADD231PS.BCST 4(DI), Z13, Z10
+	VFMADD231PS.BCST 4(DI)(BX*1), Z13, Z11
+	VPANDD           (AX)(CX*1), Z12, Z13
+	VFMADD231PS.BCST 8(DX), Z13, Z0
+	VFMADD231PS.BCST 8(DX)(BX*1), Z13, Z1
+	VFMADD231PS.BCST 8(DX)(BX*2), Z13, Z2
+	VFMADD231PS.BCST 8(DX)(R8*1), Z13, Z3
+	VFMADD231PS.BCST 8(DX)(BX*4), Z13, Z4
+	VFMADD231PS.BCST 8(SI), Z13, Z5
+	VFMADD231PS.BCST 8(SI)(BX*1), Z13, Z6
+	VFMADD231PS.BCST 8(SI)(BX*2), Z13, Z7
+	VFMADD231PS.BCST 8(SI)(R8*1), Z13, Z8
+	VFMADD231PS.BCST 8(SI)(BX*4), Z13, Z9
+	VFMADD231PS.BCST 8(DI), Z13, Z10
+	VFMADD231PS.BCST 8(DI)(BX*1), Z13, Z11
+	PREFETCHT0       (R10)
+	ADDQ             R11, R10
+	DECQ             R12
+	CMOVQEQ          R13, R11
+	VPSLLD           $0x10, (AX)(CX*1), Z13
+	VFMADD231PS.BCST 12(DX), Z13, Z0
+	VFMADD231PS.BCST 12(DX)(BX*1), Z13, Z1
+	VFMADD231PS.BCST 12(DX)(BX*2), Z13, Z2
+	VFMADD231PS.BCST 12(DX)(R8*1), Z13, Z3
+	VFMADD231PS.BCST 12(DX)(BX*4), Z13, Z4
+	VFMADD231PS.BCST 12(SI), Z13, Z5
+	VFMADD231PS.BCST 12(SI)(BX*1), Z13, Z6
+	VFMADD231PS.BCST 12(SI)(BX*2), Z13, Z7
+	VFMADD231PS.BCST 12(SI)(R8*1), Z13, Z8
+	VFMADD231PS.BCST 12(SI)(BX*4), Z13, Z9
+	VFMADD231PS.BCST 12(DI), Z13, Z10
+	VFMADD231PS.BCST 12(DI)(BX*1), Z13, Z11
+	LEAQ             (AX)(CX*2), AX
+	ADDQ             $0x10, DX
+	ADDQ             $0x10, SI
+	ADDQ             $0x10, DI
+	DECQ             R15
+	JNE              loop
+	TESTQ            R9, R9
+	JE               rest
+	DECQ             runs+104(FP)
+	JE               fetched
+	MOVQ             soon+80(FP), R14
+	ADDQ             ld+88(FP), R14
+	MOVQ             R14, soon+80(FP)
+	JMP              phase
+
+fetched:
+	MOVQ AX, R14
+	MOVQ R9, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), R9
+	ANDQ $0x00000003, R9
+	JE   store
+
+single:
+	VPANDD           (AX), Z12, Z13
+	VFMADD231PS.BCST (DX), Z13, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z13, Z1
+	VFMADD231PS.BCST (DX)(BX*2), Z13, Z2
+	VFMADD231PS.BCST (DX)(R8*1), Z13, Z3
+	VFMADD231PS.BCST (DX)(BX*4), Z13, Z4
+	VFMADD231PS.BCST (SI), Z13, Z5
+	VFMADD231PS.BCST (SI)(BX*1), Z13, Z6
+	VFMADD231PS.BCST (SI)(BX*2), Z13, Z7
+	VFMADD231PS.BCST (SI)(R8*1), Z13, Z8
+	VFMADD231PS.BCST (SI)(BX*4), Z13, Z9
+	VFMADD231PS.BCST (DI), Z13, Z10
+	VFMADD231PS.BCST (DI)(BX*1), Z13, Z11
+	ADDQ             $0x04, DX
+	ADDQ             $0x04, SI
+	ADDQ             $0x04, DI
+	DECQ             R9
+	JE               store
+	VPSLLD           $0x10, (AX), Z13
+	VFMADD231PS.BCST (DX), Z13, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z13, Z1
+	VFMADD231PS.BCST (DX)(BX*2), Z13, Z2
+	VFMADD231PS.BCST (DX)(R8*1), Z13, Z3
+	VFMADD231PS.BCST (DX)(BX*4), Z13, Z4
+	VFMADD231PS.BCST (SI), Z13, Z5
+	VFMADD231PS.BCST (SI)(BX*1), Z13, Z6
+	VFMADD231PS.BCST (SI)(BX*2), Z13, Z7
+	VFMADD231PS.BCST (SI)(R8*1), Z13, Z8
+	VFMADD231PS.BCST (SI)(BX*4), Z13, Z9
+	VFMADD231PS.BCST (DI), Z13, Z10
+	VFMADD231PS.BCST (DI)(BX*1), Z13, Z11
+	ADDQ             $0x04, DX
+	ADDQ             $0x04, SI
+	ADDQ             $0x04, DI
+	ADDQ             CX, AX
+	DECQ             R9
+	JNE              single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z1, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z3, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z5, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z7, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z9, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z10, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z11, K1, (AX)
+	VZEROUPPER
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     restored
+	LDMXCSR (SP)
+
+restored:
+	RET
+
+// func tile12x1DotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile12x2AVX512(SB), NOSPLIT, $0-112
+TEXT ·tile12x1DotsAVX512(SB), NOSPLIT, $8-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (DX)(BX*4), SI
+	ADDQ   BX, SI
+	LEAQ   (SI)(BX*4), DI
+	ADDQ   BX, DI
+	LEAQ   (BX)(BX*2), R8
+	MOVB   load+64(FP), R9
+	TESTB  R9, R9
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), R9
+	MOVL      $-1, R10
+	BZHIL     R9, R10, R10
+	KMOVW     R10, K1
+	MOVQ      c+40(FP), R9
+	MOVQ      ldc+48(FP), R10
+	VMOVUPS.Z (R9), K1, Z0
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z1
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z2
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z3
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z4
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z5
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z6
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z7
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z8
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z9
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z10
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z11
+
+begin:
+	MOVQ k+0(FP), R9
+	SHRQ $0x02, R9
+	JE   rest
+	MOVQ soonC+72(FP), R10
+	MOVQ ldc+48(FP), R11
+	MOVQ $0x0000000c, R12
+	XORQ R13, R13
+	MOVQ soon+80(FP), R14
+
+phase:
+	MOVQ    run+96(FP), R15
+	CMPQ    R9, R15
+	CMOVQLT R9, R15
+	SUBQ    R15, R9
+
+loop:
+	VMOVUPS      (AX), Z12
+	VBROADCASTSS (DX), Z13
+	// VDPBF16PS Z13, Z12, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xc5
+	VBROADCASTSS (DX)(BX*1), Z13
+	// VDPBF16PS Z13, Z12, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xcd
+	VBROADCASTSS (DX)(BX*2), Z13
+	// VDPBF16PS Z13, Z12, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xd5
+	VBROADCASTSS (DX)(R8*1), Z13
+	// VDPBF16PS Z13, Z12, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xdd
+	VBROADCASTSS (DX)(BX*4), Z13
+	// VDPBF16PS Z13, Z12, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xe5
+	VBROADCASTSS (SI), Z13
+	// VDPBF16PS Z13, Z12, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xed
+	VBROADCASTSS (SI)(BX*1), Z13
+	// VDPBF16PS Z13, Z12, Z6
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xf5
+	VBROADCASTSS (SI)(BX*2), Z13
+	// VDPBF16PS Z13, Z12, Z7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xfd
+	VBROADCASTSS (SI)(R8*1), Z13
+	// VDPBF16PS Z13, Z12, Z8
+	BYTE $0x62; BYTE $0x52; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xc5
+	VBROADCASTSS (SI)(BX*4), Z13
+	// VDPBF16PS Z13, Z12, Z9
+	BYTE $0x62; BYTE $0x52; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xcd
+	VBROADCASTSS (DI), Z13
+	// VDPBF16PS Z13, Z12, Z10
+	BYTE $0x62; BYTE $0x52; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xd5
+	VBROADCASTSS (DI)(BX*1), Z13
+	// VDPBF16PS Z13, Z12, Z11
+	BYTE $0x62; BYTE $0x52; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xdd
+	PREFETCHT1   (R14)
+	PREFETCHT1   64(R14)
+	ADDQ         $0x00000080, R14
+	VMOVUPS      (AX)(CX*1), Z12
+	VBROADCASTSS 4(DX), Z13
+	// VDPBF16PS Z13, Z12, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xc5
+	VBROADCASTSS 4(DX)(BX*1), Z13
+	// VDPBF16PS Z13, Z12, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xcd
+	VBROADCASTSS 4(DX)(BX*2), Z13
+	// VDPBF16PS Z13, Z12, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xd5
+	VBROADCASTSS 4(DX)(R8*1), Z13
+	// VDPBF16PS Z13, Z12, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xdd
+	VBROADCASTSS 4(DX)(BX*4), Z13
+	// VDPBF16PS Z13, Z12, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xe5
+	VBROADCASTSS 4(SI), Z13
+	// VDPBF16PS Z13, Z12, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xed
+	VBROADCASTSS 4(SI)(BX*1), Z13
+	// VDPBF16PS Z13, Z12, Z6
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xf5
+	VBROADCASTSS 4(SI)(BX*2), Z13
+	// VDPBF16PS Z13, Z12, Z7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xfd
+	VBROADCASTSS 4(SI)(R8*1), Z13
+	// VDPBF16PS Z13, Z12, Z8
+	BYTE $0x62; BYTE $0x52; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xc5
+	VBROADCASTSS 4(SI)(BX*4), Z13
+	// VDPBF16PS Z13, Z12, Z9
+	BYTE $0x62; BYTE $0x52; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xcd
+	VBROADCASTSS 4(DI), Z13
+	// VDPBF16PS Z13, Z12, Z10
+	BYTE $0x62; BYTE $0x52; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xd5
+	VBROADCASTSS 4(DI)(BX*1), Z13
+	// VDPBF16PS Z13, Z12, Z11
+	BYTE $0x62; BYTE $0x52; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xdd
+	LEAQ         (AX)(CX*2), AX
+	VMOVUPS      (AX), Z12
+	VBROADCASTSS 8(DX), Z13
+	// VDPBF16PS Z13, Z12, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xc5
+	VBROADCASTSS 8(DX)(BX*1), Z13
+	// VDPBF16PS Z13, Z12, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xcd
+	VBROADCASTSS 8(DX)(BX*2), Z13
+	// VDPBF16PS Z13, Z12, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xd5
+	VBROADCASTSS 8(DX)(R8*1), Z13
+	// VDPBF16PS Z13, Z12, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xdd
+	VBROADCASTSS 8(DX)(BX*4), Z13
+	// VDPBF16PS Z13, Z12, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xe5
+	VBROADCASTSS 8(SI), Z13
+	// VDPBF16PS Z13, Z12, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xed
+	VBROADCASTSS 8(SI)(BX*1), Z13
+	// VDPBF16PS Z13, Z12, Z6
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xf5
+	VBROADCASTSS 8(SI)(BX*2), Z13
+	// VDPBF16PS Z13, Z12, Z7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xfd
+	VBROADCASTSS 8(SI)(R8*1), Z13
+	// VDPBF16PS Z13, Z12, Z8
+	BYTE $0x62; BYTE $0x52; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xc5
+	VBROADCASTSS 8(SI)(BX*4), Z13
+	// VDPBF16PS Z13, Z12, Z9
+	BYTE $0x62; BYTE $0x52; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xcd
+	VBROADCASTSS 8(DI), Z13
+	// VDPBF16PS Z13, Z12, Z10
+	BYTE $0x62; BYTE $0x52; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xd5
+	VBROADCASTSS 8(DI)(BX*1), Z13
+	// VDPBF16PS Z13, Z12, Z11
+	BYTE $0x62; BYTE $0x52; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xdd
+	PREFETCHT0   (R10)
+	ADDQ         R11, R10
+	DECQ         R12
+	CMOVQEQ      R13, R11
+	VMOVUPS      (AX)(CX*1), Z12
+	VBROADCASTSS 12(DX), Z13
+	// VDPBF16PS Z13, Z12, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xc5
+	VBROADCASTSS 12(DX)(BX*1), Z13
+	// VDPBF16PS Z13, Z12, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xcd
+	VBROADCASTSS 12(DX)(BX*2), Z13
+	// VDPBF16PS Z13, Z12, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xd5
+	VBROADCASTSS 12(DX)(R8*1), Z13
+	// VDPBF16PS Z13, Z12, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xdd
+	VBROADCASTSS 12(DX)(BX*4), Z13
+	// VDPBF16PS Z13, Z12, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xe5
+	VBROADCASTSS 12(SI), Z13
+	// VDPBF16PS Z13, Z12, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xed
+	VBROADCASTSS 12(SI)(BX*1), Z13
+	// VDPBF16PS Z13, Z12, Z6
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xf5
+	VBROADCASTSS 12(SI)(BX*2), Z13
+	// VDPBF16PS Z13, Z12, Z7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xfd
+	VBROADCASTSS 12(SI)(R8*1), Z13
+	// VDPBF16PS Z13, Z12, Z8
+	BYTE $0x62; BYTE $0x52; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xc5
+	VBROADCASTSS 12(SI)(BX*4), Z13
+	// VDPBF16PS Z13, Z12, Z9
+	BYTE $0x62; BYTE $0x52; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xcd
+	VBROADCASTSS 12(DI), Z13
+	// VDPBF16PS Z13, Z12, Z10
+	BYTE $0x62; BYTE $0x52; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xd5
+	VBROADCASTSS 12(DI)(BX*1), Z13
+	// VDPBF16PS Z13, Z12, Z11
+	BYTE $0x62; BYTE $0x52; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xdd
+	LEAQ         (AX)(CX*2), AX
+	ADDQ         $0x10, DX
+	ADDQ         $0x10, SI
+	ADDQ         $0x10, DI
+	DECQ         R15
+	JNE          loop
+	TESTQ        R9, R9
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R14
+	ADDQ         ld+88(FP), R14
+	MOVQ         R14, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R14
+	MOVQ R9, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), R9
+	ANDQ $0x00000003, R9
+	JE   store
+
+single:
+	VMOVUPS      (AX), Z12
+	VBROADCASTSS (DX), Z13
+	// VDPBF16PS Z13, Z12, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xc5
+	VBROADCASTSS (DX)(BX*1), Z13
+	// VDPBF16PS Z13, Z12, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xcd
+	VBROADCASTSS (DX)(BX*2), Z13
+	// VDPBF16PS Z13, Z12, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xd5
+	VBROADCASTSS (DX)(R8*1), Z13
+	// VDPBF16PS Z13, Z12, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xdd
+	VBROADCASTSS (DX)(BX*4), Z13
+	// VDPBF16PS Z13, Z12, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xe5
+	VBROADCASTSS (SI), Z13
+	// VDPBF16PS Z13, Z12, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xed
+	VBROADCASTSS (SI)(BX*1), Z13
+	// VDPBF16PS Z13, Z12, Z6
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xf5
+	VBROADCASTSS (SI)(BX*2), Z13
+	// VDPBF16PS Z13, Z12, Z7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xfd
+	VBROADCASTSS (SI)(R8*1), Z13
+	// VDPBF16PS Z13, Z12, Z8
+	BYTE $0x62; BYTE $0x52; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xc5
+	VBROADCASTSS (SI)(BX*4), Z13
+	// VDPBF16PS Z13, Z12, Z9
+	BYTE $0x62; BYTE $0x52; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xcd
+	VBROADCASTSS (DI), Z13
+	// VDPBF16PS Z13, Z12, Z10
+	BYTE $0x62; BYTE $0x52; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xd5
+	VBROADCASTSS (DI)(BX*1), Z13
+	// VDPBF16PS Z13, Z12, Z11
+	BYTE $0x62; BYTE $0x52; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xdd
+	ADDQ         $0x04, DX
+	ADDQ         $0x04, SI
+	ADDQ         $0x04, DI
+	ADDQ         CX, AX
+	DECQ         R9
+	JNE          single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z1, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z3, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z5, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z7, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z9, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z10, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z11, K1, (AX)
+	VZEROUPPER
+	RET
+
+// func tile12x1TDotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile12x1TDotsAVX512(SB), NOSPLIT, $8-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), SI
+	MOVL      $-1, DI
+	BZHIL     SI, DI, DI
+	KMOVW     DI, K1
+	MOVQ      c+40(FP), SI
+	MOVQ      ldc+48(FP), DI
+	VMOVUPS.Z (SI), K1, Z0
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z1
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z2
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z3
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z4
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z5
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z6
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z7
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z8
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z9
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z10
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z11
+
+begin:
+	MOVQ k+0(FP), SI
+	SHRQ $0x02, SI
+	JE   rest
+	MOVQ soonC+72(FP), DI
+	MOVQ ldc+48(FP), R8
+	MOVQ $0x0000000c, R9
+	XORQ R10, R10
+	MOVQ soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
+
+loop:
+	VMOVUPS      (AX), Z12
+	VBROADCASTSS (DX), Z13
+	// VDPBF16PS Z13, Z12, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xc5
+	VBROADCASTSS 4(DX), Z13
+	// VDPBF16PS Z13, Z12, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xcd
+	VBROADCASTSS 8(DX), Z13
+	// VDPBF16PS Z13, Z12, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xd5
+	VBROADCASTSS 12(DX), Z13
+	// VDPBF16PS Z13, Z12, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xdd
+	VBROADCASTSS 16(DX), Z13
+	// VDPBF16PS Z13, Z12, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xe5
+	VBROADCASTSS 20(DX), Z13
+	// VDPBF16PS Z13, Z12, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xed
+	VBROADCASTSS 24(DX), Z13
+	// VDPBF16PS Z13, Z12, Z6
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xf5
+	VBROADCASTSS 28(DX), Z13
+	// VDPBF16PS Z13, Z12, Z7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xfd
+	VBROADCASTSS 32(DX), Z13
+	// VDPBF16PS Z13, Z12, Z8
+	BYTE $0x62; BYTE $0x52; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xc5
+	VBROADCASTSS 36(DX), Z13
+	// VDPBF16PS Z13, Z12, Z9
+	BYTE $0x62; BYTE $0x52; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xcd
+	VBROADCASTSS 40(DX), Z13
+	// VDPBF16PS Z13, Z12, Z10
+	BYTE $0x62; BYTE $0x52; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xd5
+	VBROADCASTSS 44(DX), Z13
+	// VDPBF16PS Z13, Z12, Z11
+	BYTE $0x62; BYTE $0x52; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xdd
+	PREFETCHT1   (R11)
+	PREFETCHT1   64(R11)
+	ADDQ         $0x00000080, R11
+	VMOVUPS      (AX)(CX*1), Z12
+	VBROADCASTSS (DX)(BX*1), Z13
+	// VDPBF16PS Z13, Z12, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xc5
+	VBROADCASTSS 4(DX)(BX*1), Z13
+	// VDPBF16PS Z13, Z12, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xcd
+	VBROADCASTSS 8(DX)(BX*1), Z13
+	// VDPBF16PS Z13, Z12, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xd5
+	VBROADCASTSS 12(DX)(BX*1), Z13
+	// VDPBF16PS Z13, Z12, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xdd
+	VBROADCASTSS 16(DX)(BX*1), Z13
+	// VDPBF16PS Z13, Z12, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xe5
+	VBROADCASTSS 20(DX)(BX*1), Z13
+	// VDPBF16PS Z13, Z12, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xed
+	VBROADCASTSS 24(DX)(BX*1), Z13
+	// VDPBF16PS Z13, Z12, Z6
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xf5
+	VBROADCASTSS 28(DX)(BX*1), Z13
+	// VDPBF16PS Z13, Z12, Z7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xfd
+	VBROADCASTSS 32(DX)(BX*1), Z13
+	// VDPBF16PS Z13, Z12, Z8
+	BYTE $0x62; BYTE $0x52; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xc5
+	VBROADCASTSS 36(DX)(BX*1), Z13
+	// VDPBF16PS Z13, Z12, Z9
+	BYTE $0x62; BYTE $0x52; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xcd
+	VBROADCASTSS 40(DX)(BX*1), Z13
+	// VDPBF16PS Z13, Z12, Z10
+	BYTE $0x62; BYTE $0x52; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xd5
+	VBROADCASTSS 44(DX)(BX*1), Z13
+	// VDPBF16PS Z13, Z12, Z11
+	BYTE $0x62; BYTE $0x52; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xdd
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	VMOVUPS      (AX), Z12
+	VBROADCASTSS (DX), Z13
+	// VDPBF16PS Z13, Z12, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xc5
+	VBROADCASTSS 4(DX), Z13
+	// VDPBF16PS Z13, Z12, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xcd
+	VBROADCASTSS 8(DX), Z13
+	// VDPBF16PS Z13, Z12, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xd5
+	VBROADCASTSS 12(DX), Z13
+	// VDPBF16PS Z13, Z12, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xdd
+	VBROADCASTSS 16(DX), Z13
+	// VDPBF16PS Z13, Z12, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xe5
+	VBROADCASTSS 20(DX), Z13
+	// VDPBF16PS Z13, Z12, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xed
+	VBROADCASTSS 24(DX), Z13
+	// VDPBF16PS Z13, Z12, Z6
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xf5
+	VBROADCASTSS 28(DX), Z13
+	// VDPBF16PS Z13, Z12, Z7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xfd
+	VBROADCASTSS 32(DX), Z13
+	// VDPBF16PS Z13, Z12, Z8
+	BYTE $0x62; BYTE $0x52; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xc5
+	VBROADCASTSS 36(DX), Z13
+	// VDPBF16PS Z13, Z12, Z9
+	BYTE $0x62; BYTE $0x52; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xcd
+	VBROADCASTSS 40(DX), Z13
+	// VDPBF16PS Z13, Z12, Z10
+	BYTE $0x62; BYTE $0x52; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xd5
+	VBROADCASTSS 44(DX), Z13
+	// VDPBF16PS Z13, Z12, Z11
+	BYTE $0x62; BYTE $0x52; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xdd
+	PREFETCHT0   (DI)
+	ADDQ         R8, DI
+	DECQ         R9
+	CMOVQEQ      R10, R8
+	VMOVUPS      (AX)(CX*1), Z12
+	VBROADCASTSS (DX)(BX*1), Z13
+	// VDPBF16PS Z13, Z12, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xc5
+	VBROADCASTSS 4(DX)(BX*1), Z13
+	// VDPBF16PS Z13, Z12, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xcd
+	VBROADCASTSS 8(DX)(BX*1), Z13
+	// VDPBF16PS Z13, Z12, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xd5
+	VBROADCASTSS 12(DX)(BX*1), Z13
+	// VDPBF16PS Z13, Z12, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xdd
+	VBROADCASTSS 16(DX)(BX*1), Z13
+	// VDPBF16PS Z13, Z12, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xe5
+	VBROADCASTSS 20(DX)(BX*1), Z13
+	// VDPBF16PS Z13, Z12, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xed
+	VBROADCASTSS 24(DX)(BX*1), Z13
+	// VDPBF16PS Z13, Z12, Z6
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xf5
+	VBROADCASTSS 28(DX)(BX*1), Z13
+	// VDPBF16PS Z13, Z12, Z7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xfd
+	VBROADCASTSS 32(DX)(BX*1), Z13
+	// VDPBF16PS Z13, Z12, Z8
+	BYTE $0x62; BYTE $0x52; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xc5
+	VBROADCASTSS 36(DX)(BX*1), Z13
+	// VDPBF16PS Z13, Z12, Z9
+	BYTE $0x62; BYTE $0x52; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xcd
+	VBROADCASTSS 40(DX)(BX*1), Z13
+	// VDPBF16PS Z13, Z12, Z10
+	BYTE $0x62; BYTE $0x52; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xd5
+	VBROADCASTSS 44(DX)(BX*1), Z13
+	// VDPBF16PS Z13, Z12, Z11
+	BYTE $0x62; BYTE $0x52; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xdd
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	DECQ         R12
+	JNE          loop
+	TESTQ        SI, SI
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R11
+	ADDQ         ld+88(FP), R11
+	MOVQ         R11, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VMOVUPS      (AX), Z12
+	VBROADCASTSS (DX), Z13
+	// VDPBF16PS Z13, Z12, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xc5
+	VBROADCASTSS 4(DX), Z13
+	// VDPBF16PS Z13, Z12, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xcd
+	VBROADCASTSS 8(DX), Z13
+	// VDPBF16PS Z13, Z12, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xd5
+	VBROADCASTSS 12(DX), Z13
+	// VDPBF16PS Z13, Z12, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xdd
+	VBROADCASTSS 16(DX), Z13
+	// VDPBF16PS Z13, Z12, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xe5
+	VBROADCASTSS 20(DX), Z13
+	// VDPBF16PS Z13, Z12, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xed
+	VBROADCASTSS 24(DX), Z13
+	// VDPBF16PS Z13, Z12, Z6
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xf5
+	VBROADCASTSS 28(DX), Z13
+	// VDPBF16PS Z13, Z12, Z7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xfd
+	VBROADCASTSS 32(DX), Z13
+	// VDPBF16PS Z13, Z12, Z8
+	BYTE $0x62; BYTE $0x52; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xc5
+	VBROADCASTSS 36(DX), Z13
+	// VDPBF16PS Z13, Z12, Z9
+	BYTE $0x62; BYTE $0x52; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xcd
+	VBROADCASTSS 40(DX), Z13
+	// VDPBF16PS Z13, Z12, Z10
+	BYTE $0x62; BYTE $0x52; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xd5
+	VBROADCASTSS 44(DX), Z13
+	// VDPBF16PS Z13, Z12, Z11
+	BYTE $0x62; BYTE $0x52; BYTE $0x1e; BYTE $0x48; BYTE $0x52; BYTE $0xdd
+	ADDQ         BX, DX
+	ADDQ         CX, AX
+	DECQ         SI
+	JNE          single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z1, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z3, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z5, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z7, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z9, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z10, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z11, K1, (AX)
+	VZEROUPPER
+	RET
+
+// func tile12x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+, SSE
+TEXT ·tile12x2AVX512(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -22732,10 +39433,10 @@ single:
 	VBROADCASTSS (DI)(BX*1), Z26
 	VFMADD231PS  Z26, Z24, Z22
 	VFMADD231PS  Z26, Z25, Z23
-	ADDQ         CX, AX
 	ADDQ         $0x04, DX
 	ADDQ         $0x04, SI
 	ADDQ         $0x04, DI
+	ADDQ         CX, AX
 	DECQ         R9
 	JNE          single
 
@@ -22782,11 +39483,27 @@ store:
 	VMOVUPS Z22, (AX)
 	VMOVUPS Z23, K1, 64(AX)
 	VZEROUPPER
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     restored
+	LDMXCSR (SP)
+
+restored:
 	RET
 
-// func tile12x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile12x2TAVX512(SB), NOSPLIT, $0-112
+// func tile12x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+, SSE
+TEXT ·tile12x2TAVX512(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -23106,8 +39823,8 @@ single:
 	VBROADCASTSS 44(DX), Z26
 	VFMADD231PS  Z26, Z24, Z22
 	VFMADD231PS  Z26, Z25, Z23
-	ADDQ         CX, AX
 	ADDQ         BX, DX
+	ADDQ         CX, AX
 	DECQ         SI
 	JNE          single
 
@@ -23154,11 +39871,27 @@ store:
 	VMOVUPS Z22, (AX)
 	VMOVUPS Z23, K1, 64(AX)
 	VZEROUPPER
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     restored
+	LDMXCSR (SP)
+
+restored:
 	RET
 
-// func tile12x2PairsAVX512(k int, a *float32, lda int, b *uint32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint32, ld int, run int, runs int)
-// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile12x2PairsAVX512(SB), NOSPLIT, $0-112
+// func tile12x2PairsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+, SSE
+TEXT ·tile12x2PairsAVX512(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -23198,73 +39931,47 @@ TEXT ·tile12x2PairsAVX512(SB), NOSPLIT, $0-112
 	JMP    begin
 
 fromC:
-	MOVQ       tail+56(FP), R9
-	MOVL       $-1, R10
-	BZHIL      R9, R10, R10
-	KMOVW      R10, K1
-	SHRL       $0x10, R10
-	KMOVW      R10, K2
-	MOVQ       c+40(FP), R9
-	MOVQ       ldc+48(FP), R10
-	VMOVUPS.Z  (R9), K1, Z1
-	VMOVUPS.Z  64(R9), K2, Z2
-	VSHUFF32X4 $0x44, Z2, Z1, Z0
-	VSHUFF32X4 $0xee, Z2, Z1, Z1
-	ADDQ       R10, R9
-	VMOVUPS.Z  (R9), K1, Z3
-	VMOVUPS.Z  64(R9), K2, Z4
-	VSHUFF32X4 $0x44, Z4, Z3, Z2
-	VSHUFF32X4 $0xee, Z4, Z3, Z3
-	ADDQ       R10, R9
-	VMOVUPS.Z  (R9), K1, Z5
-	VMOVUPS.Z  64(R9), K2, Z6
-	VSHUFF32X4 $0x44, Z6, Z5, Z4
-	VSHUFF32X4 $0xee, Z6, Z5, Z5
-	ADDQ       R10, R9
-	VMOVUPS.Z  (R9), K1, Z7
-	VMOVUPS.Z  64(R9), K2, Z8
-	VSHUFF32X4 $0x44, Z8, Z7, Z6
-	VSHUFF32X4 $0xee, Z8, Z7, Z7
-	ADDQ       R10, R9
-	VMOVUPS.Z  (R9), K1, Z9
-	VMOVUPS.Z  64(R9), K2, Z10
-	VSHUFF32X4 $0x44, Z10, Z9, Z8
-	VSHUFF32X4 $0xee, Z10, Z9, Z9
-	ADDQ       R10, R9
-	VMOVUPS.Z  (R9), K1, Z11
-	VMOVUPS.Z  64(R9), K2, Z12
-	VSHUFF32X4 $0x44, Z12, Z11, Z10
-	VSHUFF32X4 $0xee, Z12, Z11, Z11
-	ADDQ       R10, R9
-	VMOVUPS.Z  (R9), K1, Z13
-	VMOVUPS.Z  64(R9), K2, Z14
-	VSHUFF32X4 $0x44, Z14, Z13, Z12
-	VSHUFF32X4 $0xee, Z14, Z13, Z13
-	ADDQ       R10, R9
-	VMOVUPS.Z  (R9), K1, Z15
-	VMOVUPS.Z  64(R9), K2, Z16
-	VSHUFF32X4 $0x44, Z16, Z15, Z14
-	VSHUFF32X4 $0xee, Z16, Z15, Z15
-	ADDQ       R10, R9
-	VMOVUPS.Z  (R9), K1, Z17
-	VMOVUPS.Z  64(R9), K2, Z18
-	VSHUFF32X4 $0x44, Z18, Z17, Z16
-	VSHUFF32X4 $0xee, Z18, Z17, Z17
-	ADDQ       R10, R9
-	VMOVUPS.Z  (R9), K1, Z19
-	VMOVUPS.Z  64(R9), K2, Z20
-	VSHUFF32X4 $0x44, Z20, Z19, Z18
-	VSHUFF32X4 $0xee, Z20, Z19, Z19
-	ADDQ       R10, R9
-	VMOVUPS.Z  (R9), K1, Z21
-	VMOVUPS.Z  64(R9), K2, Z22
-	VSHUFF32X4 $0x44, Z22, Z21, Z20
-	VSHUFF32X4 $0xee, Z22, Z21, Z21
-	ADDQ       R10, R9
-	VMOVUPS.Z  (R9), K1, Z23
-	VMOVUPS.Z  64(R9), K2, Z25
-	VSHUFF32X4 $0x44, Z25, Z23, Z22
-	VSHUFF32X4 $0xee, Z25, Z23, Z23
+	MOVQ      tail+56(FP), R9
+	MOVL      $-1, R10
+	BZHIL     R9, R10, R10
+	KMOVW     R10, K1
+	MOVQ      c+40(FP), R9
+	MOVQ      ldc+48(FP), R10
+	VMOVUPS   (R9), Z0
+	VMOVUPS.Z 64(R9), K1, Z1
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z2
+	VMOVUPS.Z 64(R9), K1, Z3
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z4
+	VMOVUPS.Z 64(R9), K1, Z5
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z6
+	VMOVUPS.Z 64(R9), K1, Z7
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z8
+	VMOVUPS.Z 64(R9), K1, Z9
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z10
+	VMOVUPS.Z 64(R9), K1, Z11
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z12
+	VMOVUPS.Z 64(R9), K1, Z13
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z14
+	VMOVUPS.Z 64(R9), K1, Z15
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z16
+	VMOVUPS.Z 64(R9), K1, Z17
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z18
+	VMOVUPS.Z 64(R9), K1, Z19
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z20
+	VMOVUPS.Z 64(R9), K1, Z21
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z22
+	VMOVUPS.Z 64(R9), K1, Z23
 
 begin:
 	VPTERNLOGD $0xff, Z24, Z24, Z24
@@ -23285,9 +39992,8 @@ phase:
 	SUBQ    R15, R9
 
 loop:
-	VMOVUPS      (AX), Z26
-	VPSLLD       $0x10, Z26, Z25
-	VPANDD       Z24, Z26, Z26
+	VPANDD       (AX), Z24, Z25
+	VPANDD       64(AX), Z24, Z26
 	VBROADCASTSS (DX), Z27
 	VFMADD231PS  Z27, Z25, Z0
 	VFMADD231PS  Z27, Z26, Z1
@@ -23327,9 +40033,8 @@ loop:
 	PREFETCHT1   (R14)
 	PREFETCHT1   64(R14)
 	ADDQ         $0x00000080, R14
-	VMOVUPS      (AX)(CX*1), Z26
-	VPSLLD       $0x10, Z26, Z25
-	VPANDD       Z24, Z26, Z26
+	VPSLLD       $0x10, (AX), Z25
+	VPSLLD       $0x10, 64(AX), Z26
 	VBROADCASTSS 4(DX), Z27
 	VFMADD231PS  Z27, Z25, Z0
 	VFMADD231PS  Z27, Z26, Z1
@@ -23366,10 +40071,8 @@ loop:
 	VBROADCASTSS 4(DI)(BX*1), Z27
 	VFMADD231PS  Z27, Z25, Z22
 	VFMADD231PS  Z27, Z26, Z23
-	LEAQ         (AX)(CX*2), AX
-	VMOVUPS      (AX), Z26
-	VPSLLD       $0x10, Z26, Z25
-	VPANDD       Z24, Z26, Z26
+	VPANDD       (AX)(CX*1), Z24, Z25
+	VPANDD       64(AX)(CX*1), Z24, Z26
 	VBROADCASTSS 8(DX), Z27
 	VFMADD231PS  Z27, Z25, Z0
 	VFMADD231PS  Z27, Z26, Z1
@@ -23411,9 +40114,8 @@ loop:
 	ADDQ         R11, R10
 	DECQ         R12
 	CMOVQEQ      R13, R11
-	VMOVUPS      (AX)(CX*1), Z26
-	VPSLLD       $0x10, Z26, Z25
-	VPANDD       Z24, Z26, Z26
+	VPSLLD       $0x10, (AX)(CX*1), Z25
+	VPSLLD       $0x10, 64(AX)(CX*1), Z26
 	VBROADCASTSS 12(DX), Z27
 	VFMADD231PS  Z27, Z25, Z0
 	VFMADD231PS  Z27, Z26, Z1
@@ -23476,9 +40178,8 @@ rest:
 	JE   store
 
 single:
-	VMOVUPS      (AX), Z26
-	VPSLLD       $0x10, Z26, Z25
-	VPANDD       Z24, Z26, Z26
+	VPANDD       (AX), Z24, Z25
+	VPANDD       64(AX), Z24, Z26
 	VBROADCASTSS (DX), Z27
 	VFMADD231PS  Z27, Z25, Z0
 	VFMADD231PS  Z27, Z26, Z1
@@ -23515,87 +40216,1112 @@ single:
 	VBROADCASTSS (DI)(BX*1), Z27
 	VFMADD231PS  Z27, Z25, Z22
 	VFMADD231PS  Z27, Z26, Z23
-	ADDQ         CX, AX
 	ADDQ         $0x04, DX
 	ADDQ         $0x04, SI
 	ADDQ         $0x04, DI
 	DECQ         R9
+	JE           store
+	VPSLLD       $0x10, (AX), Z25
+	VPSLLD       $0x10, 64(AX), Z26
+	VBROADCASTSS (DX), Z27
+	VFMADD231PS  Z27, Z25, Z0
+	VFMADD231PS  Z27, Z26, Z1
+	VBROADCASTSS (DX)(BX*1), Z27
+	VFMADD231PS  Z27, Z25, Z2
+	VFMADD231PS  Z27, Z26, Z3
+	VBROADCASTSS (DX)(BX*2), Z27
+	VFMADD231PS  Z27, Z25, Z4
+	VFMADD231PS  Z27, Z26, Z5
+	VBROADCASTSS (DX)(R8*1), Z27
+	VFMADD231PS  Z27, Z25, Z6
+	VFMADD231PS  Z27, Z26, Z7
+	VBROADCASTSS (DX)(BX*4), Z27
+	VFMADD231PS  Z27, Z25, Z8
+	VFMADD231PS  Z27, Z26, Z9
+	VBROADCASTSS (SI), Z27
+	VFMADD231PS  Z27, Z25, Z10
+	VFMADD231PS  Z27, Z26, Z11
+	VBROADCASTSS (SI)(BX*1), Z27
+	VFMADD231PS  Z27, Z25, Z12
+	VFMADD231PS  Z27, Z26, Z13
+	VBROADCASTSS (SI)(BX*2), Z27
+	VFMADD231PS  Z27, Z25, Z14
+	VFMADD231PS  Z27, Z26, Z15
+	VBROADCASTSS (SI)(R8*1), Z27
+	VFMADD231PS  Z27, Z25, Z16
+	VFMADD231PS  Z27, Z26, Z17
+	VBROADCASTSS (SI)(BX*4), Z27
+	VFMADD231PS  Z27, Z25, Z18
+	VFMADD231PS  Z27, Z26, Z19
+	VBROADCASTSS (DI), Z27
+	VFMADD231PS  Z27, Z25, Z20
+	VFMADD231PS  Z27, Z26, Z21
+	VBROADCASTSS (DI)(BX*1), Z27
+	VFMADD231PS  Z27, Z25, Z22
+	VFMADD231PS  Z27, Z26, Z23
+	ADDQ         $0x04, DX
+	ADDQ         $0x04, SI
+	ADDQ         $0x04, DI
+	ADDQ         CX, AX
+	DECQ         R9
 	JNE          single
 
 store:
-	MOVQ       tail+56(FP), AX
-	MOVL       $-1, CX
-	BZHIL      AX, CX, CX
-	KMOVW      CX, K1
-	SHRL       $0x10, CX
-	KMOVW      CX, K2
-	MOVQ       c+40(FP), AX
-	MOVQ       ldc+48(FP), CX
-	VSHUFF32X4 $0x44, Z1, Z0, Z24
-	VSHUFF32X4 $0xee, Z1, Z0, Z0
-	VMOVUPS    Z24, K1, (AX)
-	VMOVUPS    Z0, K2, 64(AX)
-	ADDQ       CX, AX
-	VSHUFF32X4 $0x44, Z3, Z2, Z0
-	VSHUFF32X4 $0xee, Z3, Z2, Z1
-	VMOVUPS    Z0, K1, (AX)
-	VMOVUPS    Z1, K2, 64(AX)
-	ADDQ       CX, AX
-	VSHUFF32X4 $0x44, Z5, Z4, Z0
-	VSHUFF32X4 $0xee, Z5, Z4, Z1
-	VMOVUPS    Z0, K1, (AX)
-	VMOVUPS    Z1, K2, 64(AX)
-	ADDQ       CX, AX
-	VSHUFF32X4 $0x44, Z7, Z6, Z0
-	VSHUFF32X4 $0xee, Z7, Z6, Z1
-	VMOVUPS    Z0, K1, (AX)
-	VMOVUPS    Z1, K2, 64(AX)
-	ADDQ       CX, AX
-	VSHUFF32X4 $0x44, Z9, Z8, Z0
-	VSHUFF32X4 $0xee, Z9, Z8, Z1
-	VMOVUPS    Z0, K1, (AX)
-	VMOVUPS    Z1, K2, 64(AX)
-	ADDQ       CX, AX
-	VSHUFF32X4 $0x44, Z11, Z10, Z0
-	VSHUFF32X4 $0xee, Z11, Z10, Z1
-	VMOVUPS    Z0, K1, (AX)
-	VMOVUPS    Z1, K2, 64(AX)
-	ADDQ       CX, AX
-	VSHUFF32X4 $0x44, Z13, Z12, Z0
-	VSHUFF32X4 $0xee, Z13, Z12, Z1
-	VMOVUPS    Z0, K1, (AX)
-	VMOVUPS    Z1, K2, 64(AX)
-	ADDQ       CX, AX
-	VSHUFF32X4 $0x44, Z15, Z14, Z0
-	VSHUFF32X4 $0xee, Z15, Z14, Z1
-	VMOVUPS    Z0, K1, (AX)
-	VMOVUPS    Z1, K2, 64(AX)
-	ADDQ       CX, AX
-	VSHUFF32X4 $0x44, Z17, Z16, Z0
-	VSHUFF32X4 $0xee, Z17, Z16, Z1
-	VMOVUPS    Z0, K1, (AX)
-	VMOVUPS    Z1, K2, 64(AX)
-	ADDQ       CX, AX
-	VSHUFF32X4 $0x44, Z19, Z18, Z0
-	VSHUFF32X4 $0xee, Z19, Z18, Z1
-	VMOVUPS    Z0, K1, (AX)
-	VMOVUPS    Z1, K2, 64(AX)
-	ADDQ       CX, AX
-	VSHUFF32X4 $0x44, Z21, Z20, Z0
-	VSHUFF32X4 $0xee, Z21, Z20, Z1
-	VMOVUPS    Z0, K1, (AX)
-	VMOVUPS    Z1, K2, 64(AX)
-	ADDQ       CX, AX
-	VSHUFF32X4 $0x44, Z23, Z22, Z0
-	VSHUFF32X4 $0xee, Z23, Z22, Z1
-	VMOVUPS    Z0, K1, (AX)
-	VMOVUPS    Z1, K2, 64(AX)
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z10, (AX)
+	VMOVUPS Z11, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z12, (AX)
+	VMOVUPS Z13, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z14, (AX)
+	VMOVUPS Z15, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z16, (AX)
+	VMOVUPS Z17, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z18, (AX)
+	VMOVUPS Z19, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z20, (AX)
+	VMOVUPS Z21, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z22, (AX)
+	VMOVUPS Z23, K1, 64(AX)
+	VZEROUPPER
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     restored
+	LDMXCSR (SP)
+
+restored:
+	RET
+
+// func tile12x2DotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile12x2DotsAVX512(SB), NOSPLIT, $8-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (DX)(BX*4), SI
+	ADDQ   BX, SI
+	LEAQ   (SI)(BX*4), DI
+	ADDQ   BX, DI
+	LEAQ   (BX)(BX*2), R8
+	MOVB   load+64(FP), R9
+	TESTB  R9, R9
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	VPXORD Z19, Z19, Z19
+	VPXORD Z20, Z20, Z20
+	VPXORD Z21, Z21, Z21
+	VPXORD Z22, Z22, Z22
+	VPXORD Z23, Z23, Z23
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), R9
+	MOVL      $-1, R10
+	BZHIL     R9, R10, R10
+	KMOVW     R10, K1
+	MOVQ      c+40(FP), R9
+	MOVQ      ldc+48(FP), R10
+	VMOVUPS   (R9), Z0
+	VMOVUPS.Z 64(R9), K1, Z1
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z2
+	VMOVUPS.Z 64(R9), K1, Z3
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z4
+	VMOVUPS.Z 64(R9), K1, Z5
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z6
+	VMOVUPS.Z 64(R9), K1, Z7
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z8
+	VMOVUPS.Z 64(R9), K1, Z9
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z10
+	VMOVUPS.Z 64(R9), K1, Z11
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z12
+	VMOVUPS.Z 64(R9), K1, Z13
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z14
+	VMOVUPS.Z 64(R9), K1, Z15
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z16
+	VMOVUPS.Z 64(R9), K1, Z17
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z18
+	VMOVUPS.Z 64(R9), K1, Z19
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z20
+	VMOVUPS.Z 64(R9), K1, Z21
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z22
+	VMOVUPS.Z 64(R9), K1, Z23
+
+begin:
+	MOVQ k+0(FP), R9
+	SHRQ $0x02, R9
+	JE   rest
+	MOVQ soonC+72(FP), R10
+	MOVQ ldc+48(FP), R11
+	MOVQ $0x0000000c, R12
+	XORQ R13, R13
+	MOVQ soon+80(FP), R14
+
+phase:
+	MOVQ    run+96(FP), R15
+	CMPQ    R9, R15
+	CMOVQLT R9, R15
+	SUBQ    R15, R9
+
+loop:
+	VMOVUPS      (AX), Z24
+	VMOVUPS      64(AX), Z25
+	VBROADCASTSS (DX), Z26
+	// VDPBF16PS Z26, Z24, Z0
+	BYTE $0x62; BYTE $0x92; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xc2
+	// VDPBF16PS Z26, Z25, Z1
+	BYTE $0x62; BYTE $0x92; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xca
+	VBROADCASTSS (DX)(BX*1), Z26
+	// VDPBF16PS Z26, Z24, Z2
+	BYTE $0x62; BYTE $0x92; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xd2
+	// VDPBF16PS Z26, Z25, Z3
+	BYTE $0x62; BYTE $0x92; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xda
+	VBROADCASTSS (DX)(BX*2), Z26
+	// VDPBF16PS Z26, Z24, Z4
+	BYTE $0x62; BYTE $0x92; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xe2
+	// VDPBF16PS Z26, Z25, Z5
+	BYTE $0x62; BYTE $0x92; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xea
+	VBROADCASTSS (DX)(R8*1), Z26
+	// VDPBF16PS Z26, Z24, Z6
+	BYTE $0x62; BYTE $0x92; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xf2
+	// VDPBF16PS Z26, Z25, Z7
+	BYTE $0x62; BYTE $0x92; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xfa
+	VBROADCASTSS (DX)(BX*4), Z26
+	// VDPBF16PS Z26, Z24, Z8
+	BYTE $0x62; BYTE $0x12; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xc2
+	// VDPBF16PS Z26, Z25, Z9
+	BYTE $0x62; BYTE $0x12; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xca
+	VBROADCASTSS (SI), Z26
+	// VDPBF16PS Z26, Z24, Z10
+	BYTE $0x62; BYTE $0x12; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xd2
+	// VDPBF16PS Z26, Z25, Z11
+	BYTE $0x62; BYTE $0x12; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xda
+	VBROADCASTSS (SI)(BX*1), Z26
+	// VDPBF16PS Z26, Z24, Z12
+	BYTE $0x62; BYTE $0x12; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xe2
+	// VDPBF16PS Z26, Z25, Z13
+	BYTE $0x62; BYTE $0x12; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xea
+	VBROADCASTSS (SI)(BX*2), Z26
+	// VDPBF16PS Z26, Z24, Z14
+	BYTE $0x62; BYTE $0x12; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xf2
+	// VDPBF16PS Z26, Z25, Z15
+	BYTE $0x62; BYTE $0x12; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xfa
+	VBROADCASTSS (SI)(R8*1), Z26
+	// VDPBF16PS Z26, Z24, Z16
+	BYTE $0x62; BYTE $0x82; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xc2
+	// VDPBF16PS Z26, Z25, Z17
+	BYTE $0x62; BYTE $0x82; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xca
+	VBROADCASTSS (SI)(BX*4), Z26
+	// VDPBF16PS Z26, Z24, Z18
+	BYTE $0x62; BYTE $0x82; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xd2
+	// VDPBF16PS Z26, Z25, Z19
+	BYTE $0x62; BYTE $0x82; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xda
+	VBROADCASTSS (DI), Z26
+	// VDPBF16PS Z26, Z24, Z20
+	BYTE $0x62; BYTE $0x82; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xe2
+	// VDPBF16PS Z26, Z25, Z21
+	BYTE $0x62; BYTE $0x82; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xea
+	VBROADCASTSS (DI)(BX*1), Z26
+	// VDPBF16PS Z26, Z24, Z22
+	BYTE $0x62; BYTE $0x82; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xf2
+	// VDPBF16PS Z26, Z25, Z23
+	BYTE $0x62; BYTE $0x82; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xfa
+	PREFETCHT1   (R14)
+	PREFETCHT1   64(R14)
+	PREFETCHT1   128(R14)
+	PREFETCHT1   192(R14)
+	ADDQ         $0x00000100, R14
+	VMOVUPS      (AX)(CX*1), Z24
+	VMOVUPS      64(AX)(CX*1), Z25
+	VBROADCASTSS 4(DX), Z26
+	// VDPBF16PS Z26, Z24, Z0
+	BYTE $0x62; BYTE $0x92; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xc2
+	// VDPBF16PS Z26, Z25, Z1
+	BYTE $0x62; BYTE $0x92; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xca
+	VBROADCASTSS 4(DX)(BX*1), Z26
+	// VDPBF16PS Z26, Z24, Z2
+	BYTE $0x62; BYTE $0x92; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xd2
+	// VDPBF16PS Z26, Z25, Z3
+	BYTE $0x62; BYTE $0x92; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xda
+	VBROADCASTSS 4(DX)(BX*2), Z26
+	// VDPBF16PS Z26, Z24, Z4
+	BYTE $0x62; BYTE $0x92; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xe2
+	// VDPBF16PS Z26, Z25, Z5
+	BYTE $0x62; BYTE $0x92; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xea
+	VBROADCASTSS 4(DX)(R8*1), Z26
+	// VDPBF16PS Z26, Z24, Z6
+	BYTE $0x62; BYTE $0x92; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xf2
+	// VDPBF16PS Z26, Z25, Z7
+	BYTE $0x62; BYTE $0x92; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xfa
+	VBROADCASTSS 4(DX)(BX*4), Z26
+	// VDPBF16PS Z26, Z24, Z8
+	BYTE $0x62; BYTE $0x12; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xc2
+	// VDPBF16PS Z26, Z25, Z9
+	BYTE $0x62; BYTE $0x12; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xca
+	VBROADCASTSS 4(SI), Z26
+	// VDPBF16PS Z26, Z24, Z10
+	BYTE $0x62; BYTE $0x12; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xd2
+	// VDPBF16PS Z26, Z25, Z11
+	BYTE $0x62; BYTE $0x12; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xda
+	VBROADCASTSS 4(SI)(BX*1), Z26
+	// VDPBF16PS Z26, Z24, Z12
+	BYTE $0x62; BYTE $0x12; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xe2
+	// VDPBF16PS Z26, Z25, Z13
+	BYTE $0x62; BYTE $0x12; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xea
+	VBROADCASTSS 4(SI)(BX*2), Z26
+	// VDPBF16PS Z26, Z24, Z14
+	BYTE $0x62; BYTE $0x12; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xf2
+	// VDPBF16PS Z26, Z25, Z15
+	BYTE $0x62; BYTE $0x12; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xfa
+	VBROADCASTSS 4(SI)(R8*1), Z26
+	// VDPBF16PS Z26, Z24, Z16
+	BYTE $0x62; BYTE $0x82; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xc2
+	// VDPBF16PS Z26, Z25, Z17
+	BYTE $0x62; BYTE $0x82; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xca
+	VBROADCASTSS 4(SI)(BX*4), Z26
+	// VDPBF16PS Z26, Z24, Z18
+	BYTE $0x62; BYTE $0x82; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xd2
+	// VDPBF16PS Z26, Z25, Z19
+	BYTE $0x62; BYTE $0x82; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xda
+	VBROADCASTSS 4(DI), Z26
+	// VDPBF16PS Z26, Z24, Z20
+	BYTE $0x62; BYTE $0x82; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xe2
+	// VDPBF16PS Z26, Z25, Z21
+	BYTE $0x62; BYTE $0x82; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xea
+	VBROADCASTSS 4(DI)(BX*1), Z26
+	// VDPBF16PS Z26, Z24, Z22
+	BYTE $0x62; BYTE $0x82; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xf2
+	// VDPBF16PS Z26, Z25, Z23
+	BYTE $0x62; BYTE $0x82; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xfa
+	LEAQ         (AX)(CX*2), AX
+	VMOVUPS      (AX), Z24
+	VMOVUPS      64(AX), Z25
+	VBROADCASTSS 8(DX), Z26
+	// VDPBF16PS Z26, Z24, Z0
+	BYTE $0x62; BYTE $0x92; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xc2
+	// VDPBF16PS Z26, Z25, Z1
+	BYTE $0x62; BYTE $0x92; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xca
+	VBROADCASTSS 8(DX)(BX*1), Z26
+	// VDPBF16PS Z26, Z24, Z2
+	BYTE $0x62; BYTE $0x92; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xd2
+	// VDPBF16PS Z26, Z25, Z3
+	BYTE $0x62; BYTE $0x92; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xda
+	VBROADCASTSS 8(DX)(BX*2), Z26
+	// VDPBF16PS Z26, Z24, Z4
+	BYTE $0x62; BYTE $0x92; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xe2
+	// VDPBF16PS Z26, Z25, Z5
+	BYTE $0x62; BYTE $0x92; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xea
+	VBROADCASTSS 8(DX)(R8*1), Z26
+	// VDPBF16PS Z26, Z24, Z6
+	BYTE $0x62; BYTE $0x92; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xf2
+	// VDPBF16PS Z26, Z25, Z7
+	BYTE $0x62; BYTE $0x92; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xfa
+	VBROADCASTSS 8(DX)(BX*4), Z26
+	// VDPBF16PS Z26, Z24, Z8
+	BYTE $0x62; BYTE $0x12; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xc2
+	// VDPBF16PS Z26, Z25, Z9
+	BYTE $0x62; BYTE $0x12; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xca
+	VBROADCASTSS 8(SI), Z26
+	// VDPBF16PS Z26, Z24, Z10
+	BYTE $0x62; BYTE $0x12; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xd2
+	// VDPBF16PS Z26, Z25, Z11
+	BYTE $0x62; BYTE $0x12; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xda
+	VBROADCASTSS 8(SI)(BX*1), Z26
+	// VDPBF16PS Z26, Z24, Z12
+	BYTE $0x62; BYTE $0x12; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xe2
+	// VDPBF16PS Z26, Z25, Z13
+	BYTE $0x62; BYTE $0x12; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xea
+	VBROADCASTSS 8(SI)(BX*2), Z26
+	// VDPBF16PS Z26, Z24, Z14
+	BYTE $0x62; BYTE $0x12; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xf2
+	// VDPBF16PS Z26, Z25, Z15
+	BYTE $0x62; BYTE $0x12; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xfa
+	VBROADCASTSS 8(SI)(R8*1), Z26
+	// VDPBF16PS Z26, Z24, Z16
+	BYTE $0x62; BYTE $0x82; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xc2
+	// VDPBF16PS Z26, Z25, Z17
+	BYTE $0x62; BYTE $0x82; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xca
+	VBROADCASTSS 8(SI)(BX*4), Z26
+	// VDPBF16PS Z26, Z24, Z18
+	BYTE $0x62; BYTE $0x82; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xd2
+	// VDPBF16PS Z26, Z25, Z19
+	BYTE $0x62; BYTE $0x82; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xda
+	VBROADCASTSS 8(DI), Z26
+	// VDPBF16PS Z26, Z24, Z20
+	BYTE $0x62; BYTE $0x82; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xe2
+	// VDPBF16PS Z26, Z25, Z21
+	BYTE $0x62; BYTE $0x82; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xea
+	VBROADCASTSS 8(DI)(BX*1), Z26
+	// VDPBF16PS Z26, Z24, Z22
+	BYTE $0x62; BYTE $0x82; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xf2
+	// VDPBF16PS Z26, Z25, Z23
+	BYTE $0x62; BYTE $0x82; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xfa
+	PREFETCHT0   (R10)
+	PREFETCHT0   64(R10)
+	ADDQ         R11, R10
+	DECQ         R12
+	CMOVQEQ      R13, R11
+	VMOVUPS      (AX)(CX*1), Z24
+	VMOVUPS      64(AX)(CX*1), Z25
+	VBROADCASTSS 12(DX), Z26
+	// VDPBF16PS Z26, Z24, Z0
+	BYTE $0x62; BYTE $0x92; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xc2
+	// VDPBF16PS Z26, Z25, Z1
+	BYTE $0x62; BYTE $0x92; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xca
+	VBROADCASTSS 12(DX)(BX*1), Z26
+	// VDPBF16PS Z26, Z24, Z2
+	BYTE $0x62; BYTE $0x92; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xd2
+	// VDPBF16PS Z26, Z25, Z3
+	BYTE $0x62; BYTE $0x92; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xda
+	VBROADCASTSS 12(DX)(BX*2), Z26
+	// VDPBF16PS Z26, Z24, Z4
+	BYTE $0x62; BYTE $0x92; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xe2
+	// VDPBF16PS Z26, Z25, Z5
+	BYTE $0x62; BYTE $0x92; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xea
+	VBROADCASTSS 12(DX)(R8*1), Z26
+	// VDPBF16PS Z26, Z24, Z6
+	BYTE $0x62; BYTE $0x92; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xf2
+	// VDPBF16PS Z26, Z25, Z7
+	BYTE $0x62; BYTE $0x92; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xfa
+	VBROADCASTSS 12(DX)(BX*4), Z26
+	// VDPBF16PS Z26, Z24, Z8
+	BYTE $0x62; BYTE $0x12; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xc2
+	// VDPBF16PS Z26, Z25, Z9
+	BYTE $0x62; BYTE $0x12; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xca
+	VBROADCASTSS 12(SI), Z26
+	// VDPBF16PS Z26, Z24, Z10
+	BYTE $0x62; BYTE $0x12; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xd2
+	// VDPBF16PS Z26, Z25, Z11
+	BYTE $0x62; BYTE $0x12; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xda
+	VBROADCASTSS 12(SI)(BX*1), Z26
+	// VDPBF16PS Z26, Z24, Z12
+	BYTE $0x62; BYTE $0x12; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xe2
+	// VDPBF16PS Z26, Z25, Z13
+	BYTE $0x62; BYTE $0x12; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xea
+	VBROADCASTSS 12(SI)(BX*2), Z26
+	// VDPBF16PS Z26, Z24, Z14
+	BYTE $0x62; BYTE $0x12; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xf2
+	// VDPBF16PS Z26, Z25, Z15
+	BYTE $0x62; BYTE $0x12; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xfa
+	VBROADCASTSS 12(SI)(R8*1), Z26
+	// VDPBF16PS Z26, Z24, Z16
+	BYTE $0x62; BYTE $0x82; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xc2
+	// VDPBF16PS Z26, Z25, Z17
+	BYTE $0x62; BYTE $0x82; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xca
+	VBROADCASTSS 12(SI)(BX*4), Z26
+	// VDPBF16PS Z26, Z24, Z18
+	BYTE $0x62; BYTE $0x82; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xd2
+	// VDPBF16PS Z26, Z25, Z19
+	BYTE $0x62; BYTE $0x82; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xda
+	VBROADCASTSS 12(DI), Z26
+	// VDPBF16PS Z26, Z24, Z20
+	BYTE $0x62; BYTE $0x82; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xe2
+	// VDPBF16PS Z26, Z25, Z21
+	BYTE $0x62; BYTE $0x82; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xea
+	VBROADCASTSS 12(DI)(BX*1), Z26
+	// VDPBF16PS Z26, Z24, Z22
+	BYTE $0x62; BYTE $0x82; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xf2
+	// VDPBF16PS Z26, Z25, Z23
+	BYTE $0x62; BYTE $0x82; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xfa
+	LEAQ         (AX)(CX*2), AX
+	ADDQ         $0x10, DX
+	ADDQ         $0x10, SI
+	ADDQ         $0x10, DI
+	DECQ         R15
+	JNE          loop
+	TESTQ        R9, R9
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R14
+	ADDQ         ld+88(FP), R14
+	MOVQ         R14, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R14
+	MOVQ R9, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), R9
+	ANDQ $0x00000003, R9
+	JE   store
+
+single:
+	VMOVUPS      (AX), Z24
+	VMOVUPS      64(AX), Z25
+	VBROADCASTSS (DX), Z26
+	// VDPBF16PS Z26, Z24, Z0
+	BYTE $0x62; BYTE $0x92; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xc2
+	// VDPBF16PS Z26, Z25, Z1
+	BYTE $0x62; BYTE $0x92; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xca
+	VBROADCASTSS (DX)(BX*1), Z26
+	// VDPBF16PS Z26, Z24, Z2
+	BYTE $0x62; BYTE $0x92; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xd2
+	// VDPBF16PS Z26, Z25, Z3
+	BYTE $0x62; BYTE $0x92; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xda
+	VBROADCASTSS (DX)(BX*2), Z26
+	// VDPBF16PS Z26, Z24, Z4
+	BYTE $0x62; BYTE $0x92; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xe2
+	// VDPBF16PS Z26, Z25, Z5
+	BYTE $0x62; BYTE $0x92; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xea
+	VBROADCASTSS (DX)(R8*1), Z26
+	// VDPBF16PS Z26, Z24, Z6
+	BYTE $0x62; BYTE $0x92; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xf2
+	// VDPBF16PS Z26, Z25, Z7
+	BYTE $0x62; BYTE $0x92; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xfa
+	VBROADCASTSS (DX)(BX*4), Z26
+	// VDPBF16PS Z26, Z24, Z8
+	BYTE $0x62; BYTE $0x12; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xc2
+	// VDPBF16PS Z26, Z25, Z9
+	BYTE $0x62; BYTE $0x12; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xca
+	VBROADCASTSS (SI), Z26
+	// VDPBF16PS Z26, Z24, Z10
+	BYTE $0x62; BYTE $0x12; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xd2
+	// VDPBF16PS Z26, Z25, Z11
+	BYTE $0x62; BYTE $0x12; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xda
+	VBROADCASTSS (SI)(BX*1), Z26
+	// VDPBF16PS Z26, Z24, Z12
+	BYTE $0x62; BYTE $0x12; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xe2
+	// VDPBF16PS Z26, Z25, Z13
+	BYTE $0x62; BYTE $0x12; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xea
+	VBROADCASTSS (SI)(BX*2), Z26
+	// VDPBF16PS Z26, Z24, Z14
+	BYTE $0x62; BYTE $0x12; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xf2
+	// VDPBF16PS Z26, Z25, Z15
+	BYTE $0x62; BYTE $0x12; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xfa
+	VBROADCASTSS (SI)(R8*1), Z26
+	// VDPBF16PS Z26, Z24, Z16
+	BYTE $0x62; BYTE $0x82; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xc2
+	// VDPBF16PS Z26, Z25, Z17
+	BYTE $0x62; BYTE $0x82; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xca
+	VBROADCASTSS (SI)(BX*4), Z26
+	// VDPBF16PS Z26, Z24, Z18
+	BYTE $0x62; BYTE $0x82; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xd2
+	// VDPBF16PS Z26, Z25, Z19
+	BYTE $0x62; BYTE $0x82; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xda
+	VBROADCASTSS (DI), Z26
+	// VDPBF16PS Z26, Z24, Z20
+	BYTE $0x62; BYTE $0x82; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xe2
+	// VDPBF16PS Z26, Z25, Z21
+	BYTE $0x62; BYTE $0x82; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xea
+	VBROADCASTSS (DI)(BX*1), Z26
+	// VDPBF16PS Z26, Z24, Z22
+	BYTE $0x62; BYTE $0x82; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xf2
+	// VDPBF16PS Z26, Z25, Z23
+	BYTE $0x62; BYTE $0x82; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xfa
+	ADDQ         $0x04, DX
+	ADDQ         $0x04, SI
+	ADDQ         $0x04, DI
+	ADDQ         CX, AX
+	DECQ         R9
+	JNE          single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z10, (AX)
+	VMOVUPS Z11, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z12, (AX)
+	VMOVUPS Z13, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z14, (AX)
+	VMOVUPS Z15, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z16, (AX)
+	VMOVUPS Z17, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z18, (AX)
+	VMOVUPS Z19, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z20, (AX)
+	VMOVUPS Z21, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z22, (AX)
+	VMOVUPS Z23, K1, 64(AX)
 	VZEROUPPER
 	RET
 
-// func tile13x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// func tile12x2TDotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile13x1AVX512(SB), NOSPLIT, $0-112
+TEXT ·tile12x2TDotsAVX512(SB), NOSPLIT, $8-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	VPXORD Z19, Z19, Z19
+	VPXORD Z20, Z20, Z20
+	VPXORD Z21, Z21, Z21
+	VPXORD Z22, Z22, Z22
+	VPXORD Z23, Z23, Z23
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), SI
+	MOVL      $-1, DI
+	BZHIL     SI, DI, DI
+	KMOVW     DI, K1
+	MOVQ      c+40(FP), SI
+	MOVQ      ldc+48(FP), DI
+	VMOVUPS   (SI), Z0
+	VMOVUPS.Z 64(SI), K1, Z1
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z2
+	VMOVUPS.Z 64(SI), K1, Z3
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z4
+	VMOVUPS.Z 64(SI), K1, Z5
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z6
+	VMOVUPS.Z 64(SI), K1, Z7
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z8
+	VMOVUPS.Z 64(SI), K1, Z9
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z10
+	VMOVUPS.Z 64(SI), K1, Z11
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z12
+	VMOVUPS.Z 64(SI), K1, Z13
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z14
+	VMOVUPS.Z 64(SI), K1, Z15
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z16
+	VMOVUPS.Z 64(SI), K1, Z17
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z18
+	VMOVUPS.Z 64(SI), K1, Z19
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z20
+	VMOVUPS.Z 64(SI), K1, Z21
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z22
+	VMOVUPS.Z 64(SI), K1, Z23
+
+begin:
+	MOVQ k+0(FP), SI
+	SHRQ $0x02, SI
+	JE   rest
+	MOVQ soonC+72(FP), DI
+	MOVQ ldc+48(FP), R8
+	MOVQ $0x0000000c, R9
+	XORQ R10, R10
+	MOVQ soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
+
+loop:
+	VMOVUPS      (AX), Z24
+	VMOVUPS      64(AX), Z25
+	VBROADCASTSS (DX), Z26
+	// VDPBF16PS Z26, Z24, Z0
+	BYTE $0x62; BYTE $0x92; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xc2
+	// VDPBF16PS Z26, Z25, Z1
+	BYTE $0x62; BYTE $0x92; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xca
+	VBROADCASTSS 4(DX), Z26
+	// VDPBF16PS Z26, Z24, Z2
+	BYTE $0x62; BYTE $0x92; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xd2
+	// VDPBF16PS Z26, Z25, Z3
+	BYTE $0x62; BYTE $0x92; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xda
+	VBROADCASTSS 8(DX), Z26
+	// VDPBF16PS Z26, Z24, Z4
+	BYTE $0x62; BYTE $0x92; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xe2
+	// VDPBF16PS Z26, Z25, Z5
+	BYTE $0x62; BYTE $0x92; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xea
+	VBROADCASTSS 12(DX), Z26
+	// VDPBF16PS Z26, Z24, Z6
+	BYTE $0x62; BYTE $0x92; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xf2
+	// VDPBF16PS Z26, Z25, Z7
+	BYTE $0x62; BYTE $0x92; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xfa
+	VBROADCASTSS 16(DX), Z26
+	// VDPBF16PS Z26, Z24, Z8
+	BYTE $0x62; BYTE $0x12; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xc2
+	// VDPBF16PS Z26, Z25, Z9
+	BYTE $0x62; BYTE $0x12; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xca
+	VBROADCASTSS 20(DX), Z26
+	// VDPBF16PS Z26, Z24, Z10
+	BYTE $0x62; BYTE $0x12; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xd2
+	// VDPBF16PS Z26, Z25, Z11
+	BYTE $0x62; BYTE $0x12; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xda
+	VBROADCASTSS 24(DX), Z26
+	// VDPBF16PS Z26, Z24, Z12
+	BYTE $0x62; BYTE $0x12; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xe2
+	// VDPBF16PS Z26, Z25, Z13
+	BYTE $0x62; BYTE $0x12; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xea
+	VBROADCASTSS 28(DX), Z26
+	// VDPBF16PS Z26, Z24, Z14
+	BYTE $0x62; BYTE $0x12; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xf2
+	// VDPBF16PS Z26, Z25, Z15
+	BYTE $0x62; BYTE $0x12; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xfa
+	VBROADCASTSS 32(DX), Z26
+	// VDPBF16PS Z26, Z24, Z16
+	BYTE $0x62; BYTE $0x82; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xc2
+	// VDPBF16PS Z26, Z25, Z17
+	BYTE $0x62; BYTE $0x82; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xca
+	VBROADCASTSS 36(DX), Z26
+	// VDPBF16PS Z26, Z24, Z18
+	BYTE $0x62; BYTE $0x82; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xd2
+	// VDPBF16PS Z26, Z25, Z19
+	BYTE $0x62; BYTE $0x82; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xda
+	VBROADCASTSS 40(DX), Z26
+	// VDPBF16PS Z26, Z24, Z20
+	BYTE $0x62; BYTE $0x82; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xe2
+	// VDPBF16PS Z26, Z25, Z21
+	BYTE $0x62; BYTE $0x82; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xea
+	VBROADCASTSS 44(DX), Z26
+	// VDPBF16PS Z26, Z24, Z22
+	BYTE $0x62; BYTE $0x82; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xf2
+	// VDPBF16PS Z26, Z25, Z23
+	BYTE $0x62; BYTE $0x82; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xfa
+	PREFETCHT1   (R11)
+	PREFETCHT1   64(R11)
+	PREFETCHT1   128(R11)
+	PREFETCHT1   192(R11)
+	ADDQ         $0x00000100, R11
+	VMOVUPS      (AX)(CX*1), Z24
+	VMOVUPS      64(AX)(CX*1), Z25
+	VBROADCASTSS (DX)(BX*1), Z26
+	// VDPBF16PS Z26, Z24, Z0
+	BYTE $0x62; BYTE $0x92; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xc2
+	// VDPBF16PS Z26, Z25, Z1
+	BYTE $0x62; BYTE $0x92; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xca
+	VBROADCASTSS 4(DX)(BX*1), Z26
+	// VDPBF16PS Z26, Z24, Z2
+	BYTE $0x62; BYTE $0x92; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xd2
+	// VDPBF16PS Z26, Z25, Z3
+	BYTE $0x62; BYTE $0x92; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xda
+	VBROADCASTSS 8(DX)(BX*1), Z26
+	// VDPBF16PS Z26, Z24, Z4
+	BYTE $0x62; BYTE $0x92; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xe2
+	// VDPBF16PS Z26, Z25, Z5
+	BYTE $0x62; BYTE $0x92; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xea
+	VBROADCASTSS 12(DX)(BX*1), Z26
+	// VDPBF16PS Z26, Z24, Z6
+	BYTE $0x62; BYTE $0x92; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xf2
+	// VDPBF16PS Z26, Z25, Z7
+	BYTE $0x62; BYTE $0x92; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xfa
+	VBROADCASTSS 16(DX)(BX*1), Z26
+	// VDPBF16PS Z26, Z24, Z8
+	BYTE $0x62; BYTE $0x12; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xc2
+	// VDPBF16PS Z26, Z25, Z9
+	BYTE $0x62; BYTE $0x12; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xca
+	VBROADCASTSS 20(DX)(BX*1), Z26
+	// VDPBF16PS Z26, Z24, Z10
+	BYTE $0x62; BYTE $0x12; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xd2
+	// VDPBF16PS Z26, Z25, Z11
+	BYTE $0x62; BYTE $0x12; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xda
+	VBROADCASTSS 24(DX)(BX*1), Z26
+	// VDPBF16PS Z26, Z24, Z12
+	BYTE $0x62; BYTE $0x12; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xe2
+	// VDPBF16PS Z26, Z25, Z13
+	BYTE $0x62; BYTE $0x12; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xea
+	VBROADCASTSS 28(DX)(BX*1), Z26
+	// VDPBF16PS Z26, Z24, Z14
+	BYTE $0x62; BYTE $0x12; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xf2
+	// VDPBF16PS Z26, Z25, Z15
+	BYTE $0x62; BYTE $0x12; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xfa
+	VBROADCASTSS 32(DX)(BX*1), Z26
+	// VDPBF16PS Z26, Z24, Z16
+	BYTE $0x62; BYTE $0x82; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xc2
+	// VDPBF16PS Z26, Z25, Z17
+	BYTE $0x62; BYTE $0x82; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xca
+	VBROADCASTSS 36(DX)(BX*1), Z26
+	// VDPBF16PS Z26, Z24, Z18
+	BYTE $0x62; BYTE $0x82; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xd2
+	// VDPBF16PS Z26, Z25, Z19
+	BYTE $0x62; BYTE $0x82; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xda
+	VBROADCASTSS 40(DX)(BX*1), Z26
+	// VDPBF16PS Z26, Z24, Z20
+	BYTE $0x62; BYTE $0x82; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xe2
+	// VDPBF16PS Z26, Z25, Z21
+	BYTE $0x62; BYTE $0x82; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xea
+	VBROADCASTSS 44(DX)(BX*1), Z26
+	// VDPBF16PS Z26, Z24, Z22
+	BYTE $0x62; BYTE $0x82; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xf2
+	// VDPBF16PS Z26, Z25, Z23
+	BYTE $0x62; BYTE $0x82; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xfa
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	VMOVUPS      (AX), Z24
+	VMOVUPS      64(AX), Z25
+	VBROADCASTSS (DX), Z26
+	// VDPBF16PS Z26, Z24, Z0
+	BYTE $0x62; BYTE $0x92; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xc2
+	// VDPBF16PS Z26, Z25, Z1
+	BYTE $0x62; BYTE $0x92; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xca
+	VBROADCASTSS 4(DX), Z26
+	// VDPBF16PS Z26, Z24, Z2
+	BYTE $0x62; BYTE $0x92; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xd2
+	// VDPBF16PS Z26, Z25, Z3
+	BYTE $0x62; BYTE $0x92; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xda
+	VBROADCASTSS 8(DX), Z26
+	// VDPBF16PS Z26, Z24, Z4
+	BYTE $0x62; BYTE $0x92; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xe2
+	// VDPBF16PS Z26, Z25, Z5
+	BYTE $0x62; BYTE $0x92; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xea
+	VBROADCASTSS 12(DX), Z26
+	// VDPBF16PS Z26, Z24, Z6
+	BYTE $0x62; BYTE $0x92; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xf2
+	// VDPBF16PS Z26, Z25, Z7
+	BYTE $0x62; BYTE $0x92; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xfa
+	VBROADCASTSS 16(DX), Z26
+	// VDPBF16PS Z26, Z24, Z8
+	BYTE $0x62; BYTE $0x12; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xc2
+	// VDPBF16PS Z26, Z25, Z9
+	BYTE $0x62; BYTE $0x12; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xca
+	VBROADCASTSS 20(DX), Z26
+	// VDPBF16PS Z26, Z24, Z10
+	BYTE $0x62; BYTE $0x12; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xd2
+	// VDPBF16PS Z26, Z25, Z11
+	BYTE $0x62; BYTE $0x12; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xda
+	VBROADCASTSS 24(DX), Z26
+	// VDPBF16PS Z26, Z24, Z12
+	BYTE $0x62; BYTE $0x12; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xe2
+	// VDPBF16PS Z26, Z25, Z13
+	BYTE $0x62; BYTE $0x12; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xea
+	VBROADCASTSS 28(DX), Z26
+	// VDPBF16PS Z26, Z24, Z14
+	BYTE $0x62; BYTE $0x12; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xf2
+	// VDPBF16PS Z26, Z25, Z15
+	BYTE $0x62; BYTE $0x12; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xfa
+	VBROADCASTSS 32(DX), Z26
+	// VDPBF16PS Z26, Z24, Z16
+	BYTE $0x62; BYTE $0x82; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xc2
+	// VDPBF16PS Z26, Z25, Z17
+	BYTE $0x62; BYTE $0x82; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xca
+	VBROADCASTSS 36(DX), Z26
+	// VDPBF16PS Z26, Z24, Z18
+	BYTE $0x62; BYTE $0x82; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xd2
+	// VDPBF16PS Z26, Z25, Z19
+	BYTE $0x62; BYTE $0x82; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xda
+	VBROADCASTSS 40(DX), Z26
+	// VDPBF16PS Z26, Z24, Z20
+	BYTE $0x62; BYTE $0x82; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xe2
+	// VDPBF16PS Z26, Z25, Z21
+	BYTE $0x62; BYTE $0x82; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xea
+	VBROADCASTSS 44(DX), Z26
+	// VDPBF16PS Z26, Z24, Z22
+	BYTE $0x62; BYTE $0x82; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xf2
+	// VDPBF16PS Z26, Z25, Z23
+	BYTE $0x62; BYTE $0x82; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xfa
+	PREFETCHT0   (DI)
+	PREFETCHT0   64(DI)
+	ADDQ         R8, DI
+	DECQ         R9
+	CMOVQEQ      R10, R8
+	VMOVUPS      (AX)(CX*1), Z24
+	VMOVUPS      64(AX)(CX*1), Z25
+	VBROADCASTSS (DX)(BX*1), Z26
+	// VDPBF16PS Z26, Z24, Z0
+	BYTE $0x62; BYTE $0x92; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xc2
+	// VDPBF16PS Z26, Z25, Z1
+	BYTE $0x62; BYTE $0x92; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xca
+	VBROADCASTSS 4(DX)(BX*1), Z26
+	// VDPBF16PS Z26, Z24, Z2
+	BYTE $0x62; BYTE $0x92; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xd2
+	// VDPBF16PS Z26, Z25, Z3
+	BYTE $0x62; BYTE $0x92; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xda
+	VBROADCASTSS 8(DX)(BX*1), Z26
+	// VDPBF16PS Z26, Z24, Z4
+	BYTE $0x62; BYTE $0x92; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xe2
+	// VDPBF16PS Z26, Z25, Z5
+	BYTE $0x62; BYTE $0x92; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xea
+	VBROADCASTSS 12(DX)(BX*1), Z26
+	// VDPBF16PS Z26, Z24, Z6
+	BYTE $0x62; BYTE $0x92; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xf2
+	// VDPBF16PS Z26, Z25, Z7
+	BYTE $0x62; BYTE $0x92; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xfa
+	VBROADCASTSS 16(DX)(BX*1), Z26
+	// VDPBF16PS Z26, Z24, Z8
+	BYTE $0x62; BYTE $0x12; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xc2
+	// VDPBF16PS Z26, Z25, Z9
+	BYTE $0x62; BYTE $0x12; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xca
+	VBROADCASTSS 20(DX)(BX*1), Z26
+	// VDPBF16PS Z26, Z24, Z10
+	BYTE $0x62; BYTE $0x12; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xd2
+	// VDPBF16PS Z26, Z25, Z11
+	BYTE $0x62; BYTE $0x12; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xda
+	VBROADCASTSS 24(DX)(BX*1), Z26
+	// VDPBF16PS Z26, Z24, Z12
+	BYTE $0x62; BYTE $0x12; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xe2
+	// VDPBF16PS Z26, Z25, Z13
+	BYTE $0x62; BYTE $0x12; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xea
+	VBROADCASTSS 28(DX)(BX*1), Z26
+	// VDPBF16PS Z26, Z24, Z14
+	BYTE $0x62; BYTE $0x12; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xf2
+	// VDPBF16PS Z26, Z25, Z15
+	BYTE $0x62; BYTE $0x12; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xfa
+	VBROADCASTSS 32(DX)(BX*1), Z26
+	// VDPBF16PS Z26, Z24, Z16
+	BYTE $0x62; BYTE $0x82; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xc2
+	// VDPBF16PS Z26, Z25, Z17
+	BYTE $0x62; BYTE $0x82; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xca
+	VBROADCASTSS 36(DX)(BX*1), Z26
+	// VDPBF16PS Z26, Z24, Z18
+	BYTE $0x62; BYTE $0x82; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xd2
+	// VDPBF16PS Z26, Z25, Z19
+	BYTE $0x62; BYTE $0x82; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xda
+	VBROADCASTSS 40(DX)(BX*1), Z26
+	// VDPBF16PS Z26, Z24, Z20
+	BYTE $0x62; BYTE $0x82; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xe2
+	// VDPBF16PS Z26, Z25, Z21
+	BYTE $0x62; BYTE $0x82; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xea
+	VBROADCASTSS 44(DX)(BX*1), Z26
+	// VDPBF16PS Z26, Z24, Z22
+	BYTE $0x62; BYTE $0x82; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xf2
+	// VDPBF16PS Z26, Z25, Z23
+	BYTE $0x62; BYTE $0x82; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xfa
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	DECQ         R12
+	JNE          loop
+	TESTQ        SI, SI
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R11
+	ADDQ         ld+88(FP), R11
+	MOVQ         R11, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VMOVUPS      (AX), Z24
+	VMOVUPS      64(AX), Z25
+	VBROADCASTSS (DX), Z26
+	// VDPBF16PS Z26, Z24, Z0
+	BYTE $0x62; BYTE $0x92; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xc2
+	// VDPBF16PS Z26, Z25, Z1
+	BYTE $0x62; BYTE $0x92; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xca
+	VBROADCASTSS 4(DX), Z26
+	// VDPBF16PS Z26, Z24, Z2
+	BYTE $0x62; BYTE $0x92; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xd2
+	// VDPBF16PS Z26, Z25, Z3
+	BYTE $0x62; BYTE $0x92; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xda
+	VBROADCASTSS 8(DX), Z26
+	// VDPBF16PS Z26, Z24, Z4
+	BYTE $0x62; BYTE $0x92; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xe2
+	// VDPBF16PS Z26, Z25, Z5
+	BYTE $0x62; BYTE $0x92; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xea
+	VBROADCASTSS 12(DX), Z26
+	// VDPBF16PS Z26, Z24, Z6
+	BYTE $0x62; BYTE $0x92; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xf2
+	// VDPBF16PS Z26, Z25, Z7
+	BYTE $0x62; BYTE $0x92; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xfa
+	VBROADCASTSS 16(DX), Z26
+	// VDPBF16PS Z26, Z24, Z8
+	BYTE $0x62; BYTE $0x12; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xc2
+	// VDPBF16PS Z26, Z25, Z9
+	BYTE $0x62; BYTE $0x12; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xca
+	VBROADCASTSS 20(DX), Z26
+	// VDPBF16PS Z26, Z24, Z10
+	BYTE $0x62; BYTE $0x12; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xd2
+	// VDPBF16PS Z26, Z25, Z11
+	BYTE $0x62; BYTE $0x12; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xda
+	VBROADCASTSS 24(DX), Z26
+	// VDPBF16PS Z26, Z24, Z12
+	BYTE $0x62; BYTE $0x12; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xe2
+	// VDPBF16PS Z26, Z25, Z13
+	BYTE $0x62; BYTE $0x12; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xea
+	VBROADCASTSS 28(DX), Z26
+	// VDPBF16PS Z26, Z24, Z14
+	BYTE $0x62; BYTE $0x12; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xf2
+	// VDPBF16PS Z26, Z25, Z15
+	BYTE $0x62; BYTE $0x12; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xfa
+	VBROADCASTSS 32(DX), Z26
+	// VDPBF16PS Z26, Z24, Z16
+	BYTE $0x62; BYTE $0x82; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xc2
+	// VDPBF16PS Z26, Z25, Z17
+	BYTE $0x62; BYTE $0x82; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xca
+	VBROADCASTSS 36(DX), Z26
+	// VDPBF16PS Z26, Z24, Z18
+	BYTE $0x62; BYTE $0x82; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xd2
+	// VDPBF16PS Z26, Z25, Z19
+	BYTE $0x62; BYTE $0x82; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xda
+	VBROADCASTSS 40(DX), Z26
+	// VDPBF16PS Z26, Z24, Z20
+	BYTE $0x62; BYTE $0x82; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xe2
+	// VDPBF16PS Z26, Z25, Z21
+	BYTE $0x62; BYTE $0x82; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xea
+	VBROADCASTSS 44(DX), Z26
+	// VDPBF16PS Z26, Z24, Z22
+	BYTE $0x62; BYTE $0x82; BYTE $0x3e; BYTE $0x40; BYTE $0x52; BYTE $0xf2
+	// VDPBF16PS Z26, Z25, Z23
+	BYTE $0x62; BYTE $0x82; BYTE $0x36; BYTE $0x40; BYTE $0x52; BYTE $0xfa
+	ADDQ         BX, DX
+	ADDQ         CX, AX
+	DECQ         SI
+	JNE          single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z10, (AX)
+	VMOVUPS Z11, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z12, (AX)
+	VMOVUPS Z13, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z14, (AX)
+	VMOVUPS Z15, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z16, (AX)
+	VMOVUPS Z17, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z18, (AX)
+	VMOVUPS Z19, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z20, (AX)
+	VMOVUPS Z21, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z22, (AX)
+	VMOVUPS Z23, K1, 64(AX)
+	VZEROUPPER
+	RET
+
+// func tile13x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+, SSE
+TEXT ·tile13x1AVX512(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -23777,10 +41503,10 @@ single:
 	VFMADD231PS.BCST (DI), Z13, Z10
 	VFMADD231PS.BCST (DI)(BX*1), Z13, Z11
 	VFMADD231PS.BCST (DI)(BX*2), Z13, Z12
-	ADDQ             CX, AX
 	ADDQ             $0x04, DX
 	ADDQ             $0x04, SI
 	ADDQ             $0x04, DI
+	ADDQ             CX, AX
 	DECQ             R9
 	JNE              single
 
@@ -23817,11 +41543,27 @@ store:
 	ADDQ    CX, AX
 	VMOVUPS Z12, K1, (AX)
 	VZEROUPPER
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     restored
+	LDMXCSR (SP)
+
+restored:
 	RET
 
-// func tile13x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile13x1TAVX512(SB), NOSPLIT, $0-112
+// func tile13x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+, SSE
+TEXT ·tile13x1TAVX512(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -23997,8 +41739,8 @@ single:
 	VFMADD231PS.BCST 40(DX), Z13, Z10
 	VFMADD231PS.BCST 44(DX), Z13, Z11
 	VFMADD231PS.BCST 48(DX), Z13, Z12
-	ADDQ             CX, AX
 	ADDQ             BX, DX
+	ADDQ             CX, AX
 	DECQ             SI
 	JNE              single
 
@@ -24035,11 +41777,992 @@ store:
 	ADDQ    CX, AX
 	VMOVUPS Z12, K1, (AX)
 	VZEROUPPER
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     restored
+	LDMXCSR (SP)
+
+restored:
 	RET
 
-// func tile13x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// func tile13x1PairsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+, SSE
+TEXT ·tile13x1PairsAVX512(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (DX)(BX*4), SI
+	ADDQ   BX, SI
+	LEAQ   (SI)(BX*4), DI
+	ADDQ   BX, DI
+	LEAQ   (BX)(BX*2), R8
+	MOVB   load+64(FP), R9
+	TESTB  R9, R9
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), R9
+	MOVL      $-1, R10
+	BZHIL     R9, R10, R10
+	KMOVW     R10, K1
+	MOVQ      c+40(FP), R9
+	MOVQ      ldc+48(FP), R10
+	VMOVUPS.Z (R9), K1, Z0
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z1
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z2
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z3
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z4
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z5
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z6
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z7
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z8
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z9
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z10
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z11
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z12
+
+begin:
+	VPTERNLOGD $0xff, Z13, Z13, Z13
+	VPSLLD     $0x10, Z13, Z13
+	MOVQ       k+0(FP), R9
+	SHRQ       $0x02, R9
+	JE         rest
+	MOVQ       soonC+72(FP), R10
+	MOVQ       ldc+48(FP), R11
+	MOVQ       $0x0000000d, R12
+	XORQ       R13, R13
+	MOVQ       soon+80(FP), R14
+
+phase:
+	MOVQ    run+96(FP), R15
+	CMPQ    R9, R15
+	CMOVQLT R9, R15
+	SUBQ    R15, R9
+
+loop:
+	VPANDD           (AX), Z13, Z14
+	VFMADD231PS.BCST (DX), Z14, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z14, Z1
+	VFMADD231PS.BCST (DX)(BX*2), Z14, Z2
+	VFMADD231PS.BCST (DX)(R8*1), Z14, Z3
+	VFMADD231PS.BCST (DX)(BX*4), Z14, Z4
+	VFMADD231PS.BCST (SI), Z14, Z5
+	VFMADD231PS.BCST (SI)(BX*1), Z14, Z6
+	VFMADD231PS.BCST (SI)(BX*2), Z14, Z7
+	VFMADD231PS.BCST (SI)(R8*1), Z14, Z8
+	VFMADD231PS.BCST (SI)(BX*4), Z14, Z9
+	VFMADD231PS.BCST (DI), Z14, Z10
+	VFMADD231PS.BCST (DI)(BX*1), Z14, Z11
+	VFMADD231PS.BCST (DI)(BX*2), Z14, Z12
+	PREFETCHT1       (R14)
+	ADDQ             $0x00000040, R14
+	VPSLLD           $0x10, (AX), Z14
+	VFMADD231PS.BCST 4(DX), Z14, Z0
+	VFMADD231PS.BCST 4(DX)(BX*1), Z14, Z1
+	VFMADD231PS.BCST 4(DX)(BX*2), Z14, Z2
+	VFMADD231PS.BCST 4(DX)(R8*1), Z14, Z3
+	VFMADD231PS.BCST 4(DX)(BX*4), Z14, Z4
+	VFMADD231PS.BCST 4(SI), Z14, Z5
+	VFMADD231PS.BCST 4(SI)(BX*1), Z14, Z6
+	VFMADD231PS.BCST 4(SI)(BX*2), Z14, Z7
+	VFMADD231PS.BCST 4(SI)(R8*1), Z14, Z8
+	VFMADD231PS.BCST 4(SI)(BX*4), Z14, Z9
+	VFMADD231PS.BCST 4(DI), Z14, Z10
+	VFMADD231PS.BCST 4(DI)(BX*1), Z14, Z11
+	VFMADD231PS.BCST 4(DI)(BX*2), Z14, Z12
+	VPANDD           (AX)(CX*1), Z13, Z14
+	VFMADD231PS.BCST 8(DX), Z14, Z0
+	VFMADD231PS.BCST 8(DX)(BX*1), Z14, Z1
+	VFMADD231PS.BCST 8(DX)(BX*2), Z14, Z2
+	VFMADD231PS.BCST 8(DX)(R8*1), Z14, Z3
+	VFMADD231PS.BCST 8(DX)(BX*4), Z14, Z4
+	VFMADD231PS.BCST 8(SI), Z14, Z5
+	VFMADD231PS.BCST 8(SI)(BX*1), Z14, Z6
+	VFMADD231PS.BCST 8(SI)(BX*2), Z14, Z7
+	VFMADD231PS.BCST 8(SI)(R8*1), Z14, Z8
+	VFMADD231PS.BCST 8(SI)(BX*4), Z14, Z9
+	VFMADD231PS.BCST 8(DI), Z14, Z10
+	VFMADD231PS.BCST 8(DI)(BX*1), Z14, Z11
+	VFMADD231PS.BCST 8(DI)(BX*2), Z14, Z12
+	PREFETCHT0       (R10)
+	ADDQ             R11, R10
+	DECQ             R12
+	CMOVQEQ          R13, R11
+	VPSLLD           $0x10, (AX)(CX*1), Z14
+	VFMADD231PS.BCST 12(DX), Z14, Z0
+	VFMADD231PS.BCST 12(DX)(BX*1), Z14, Z1
+	VFMADD231PS.BCST 12(DX)(BX*2), Z14, Z2
+	VFMADD231PS.BCST 12(DX)(R8*1), Z14, Z3
+	VFMADD231PS.BCST 12(DX)(BX*4), Z14, Z4
+	VFMADD231PS.BCST 12(SI), Z14, Z5
+	VFMADD231PS.BCST 12(SI)(BX*1), Z14, Z6
+	VFMADD231PS.BCST 12(SI)(BX*2), Z14, Z7
+	VFMADD231PS.BCST 12(SI)(R8*1), Z14, Z8
+	VFMADD231PS.BCST 12(SI)(BX*4), Z14, Z9
+	VFMADD231PS.BCST 12(DI), Z14, Z10
+	VFMADD231PS.BCST 12(DI)(BX*1), Z14, Z11
+	VFMADD231PS.BCST 12(DI)(BX*2), Z14, Z12
+	LEAQ             (AX)(CX*2), AX
+	ADDQ             $0x10, DX
+	ADDQ             $0x10, SI
+	ADDQ             $0x10, DI
+	DECQ             R15
+	JNE              loop
+	TESTQ            R9, R9
+	JE               rest
+	DECQ             runs+104(FP)
+	JE               fetched
+	MOVQ             soon+80(FP), R14
+	ADDQ             ld+88(FP), R14
+	MOVQ             R14, soon+80(FP)
+	JMP              phase
+
+fetched:
+	MOVQ AX, R14
+	MOVQ R9, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), R9
+	ANDQ $0x00000003, R9
+	JE   store
+
+single:
+	VPANDD           (AX), Z13, Z14
+	VFMADD231PS.BCST (DX), Z14, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z14, Z1
+	VFMADD231PS.BCST (DX)(BX*2), Z14, Z2
+	VFMADD231PS.BCST (DX)(R8*1), Z14, Z3
+	VFMADD231PS.BCST (DX)(BX*4), Z14, Z4
+	VFMADD231PS.BCST (SI), Z14, Z5
+	VFMADD231PS.BCST (SI)(BX*1), Z14, Z6
+	VFMADD231PS.BCST (SI)(BX*2), Z14, Z7
+	VFMADD231PS.BCST (SI)(R8*1), Z14, Z8
+	VFMADD231PS.BCST (SI)(BX*4), Z14, Z9
+	VFMADD231PS.BCST (DI), Z14, Z10
+	VFMADD231PS.BCST (DI)(BX*1), Z14, Z11
+	VFMADD231PS.BCST (DI)(BX*2), Z14, Z12
+	ADDQ             $0x04, DX
+	ADDQ             $0x04, SI
+	ADDQ             $0x04, DI
+	DECQ             R9
+	JE               store
+	VPSLLD           $0x10, (AX), Z14
+	VFMADD231PS.BCST (DX), Z14, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z14, Z1
+	VFMADD231PS.BCST (DX)(BX*2), Z14, Z2
+	VFMADD231PS.BCST (DX)(R8*1), Z14, Z3
+	VFMADD231PS.BCST (DX)(BX*4), Z14, Z4
+	VFMADD231PS.BCST (SI), Z14, Z5
+	VFMADD231PS.BCST (SI)(BX*1), Z14, Z6
+	VFMADD231PS.BCST (SI)(BX*2), Z14, Z7
+	VFMADD231PS.BCST (SI)(R8*1), Z14, Z8
+	VFMADD231PS.BCST (SI)(BX*4), Z14, Z9
+	VFMADD231PS.BCST (DI), Z14, Z10
+	VFMADD231PS.BCST (DI)(BX*1), Z14, Z11
+	VFMADD231PS.BCST (DI)(BX*2), Z14, Z12
+	ADDQ             $0x04, DX
+	ADDQ             $0x04, SI
+	ADDQ             $0x04, DI
+	ADDQ             CX, AX
+	DECQ             R9
+	JNE              single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z1, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z3, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z5, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z7, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z9, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z10, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z11, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z12, K1, (AX)
+	VZEROUPPER
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     restored
+	LDMXCSR (SP)
+
+restored:
+	RET
+
+// func tile13x1DotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile13x2AVX512(SB), NOSPLIT, $0-112
+TEXT ·tile13x1DotsAVX512(SB), NOSPLIT, $8-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (DX)(BX*4), SI
+	ADDQ   BX, SI
+	LEAQ   (SI)(BX*4), DI
+	ADDQ   BX, DI
+	LEAQ   (BX)(BX*2), R8
+	MOVB   load+64(FP), R9
+	TESTB  R9, R9
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), R9
+	MOVL      $-1, R10
+	BZHIL     R9, R10, R10
+	KMOVW     R10, K1
+	MOVQ      c+40(FP), R9
+	MOVQ      ldc+48(FP), R10
+	VMOVUPS.Z (R9), K1, Z0
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z1
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z2
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z3
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z4
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z5
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z6
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z7
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z8
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z9
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z10
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z11
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z12
+
+begin:
+	MOVQ k+0(FP), R9
+	SHRQ $0x02, R9
+	JE   rest
+	MOVQ soonC+72(FP), R10
+	MOVQ ldc+48(FP), R11
+	MOVQ $0x0000000d, R12
+	XORQ R13, R13
+	MOVQ soon+80(FP), R14
+
+phase:
+	MOVQ    run+96(FP), R15
+	CMPQ    R9, R15
+	CMOVQLT R9, R15
+	SUBQ    R15, R9
+
+loop:
+	VMOVUPS      (AX), Z13
+	VBROADCASTSS (DX), Z14
+	// VDPBF16PS Z14, Z13, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xc6
+	VBROADCASTSS (DX)(BX*1), Z14
+	// VDPBF16PS Z14, Z13, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS (DX)(BX*2), Z14
+	// VDPBF16PS Z14, Z13, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xd6
+	VBROADCASTSS (DX)(R8*1), Z14
+	// VDPBF16PS Z14, Z13, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS (DX)(BX*4), Z14
+	// VDPBF16PS Z14, Z13, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xe6
+	VBROADCASTSS (SI), Z14
+	// VDPBF16PS Z14, Z13, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xee
+	VBROADCASTSS (SI)(BX*1), Z14
+	// VDPBF16PS Z14, Z13, Z6
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xf6
+	VBROADCASTSS (SI)(BX*2), Z14
+	// VDPBF16PS Z14, Z13, Z7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xfe
+	VBROADCASTSS (SI)(R8*1), Z14
+	// VDPBF16PS Z14, Z13, Z8
+	BYTE $0x62; BYTE $0x52; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xc6
+	VBROADCASTSS (SI)(BX*4), Z14
+	// VDPBF16PS Z14, Z13, Z9
+	BYTE $0x62; BYTE $0x52; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS (DI), Z14
+	// VDPBF16PS Z14, Z13, Z10
+	BYTE $0x62; BYTE $0x52; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xd6
+	VBROADCASTSS (DI)(BX*1), Z14
+	// VDPBF16PS Z14, Z13, Z11
+	BYTE $0x62; BYTE $0x52; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS (DI)(BX*2), Z14
+	// VDPBF16PS Z14, Z13, Z12
+	BYTE $0x62; BYTE $0x52; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xe6
+	PREFETCHT1   (R14)
+	PREFETCHT1   64(R14)
+	ADDQ         $0x00000080, R14
+	VMOVUPS      (AX)(CX*1), Z13
+	VBROADCASTSS 4(DX), Z14
+	// VDPBF16PS Z14, Z13, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xc6
+	VBROADCASTSS 4(DX)(BX*1), Z14
+	// VDPBF16PS Z14, Z13, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS 4(DX)(BX*2), Z14
+	// VDPBF16PS Z14, Z13, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xd6
+	VBROADCASTSS 4(DX)(R8*1), Z14
+	// VDPBF16PS Z14, Z13, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS 4(DX)(BX*4), Z14
+	// VDPBF16PS Z14, Z13, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xe6
+	VBROADCASTSS 4(SI), Z14
+	// VDPBF16PS Z14, Z13, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xee
+	VBROADCASTSS 4(SI)(BX*1), Z14
+	// VDPBF16PS Z14, Z13, Z6
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xf6
+	VBROADCASTSS 4(SI)(BX*2), Z14
+	// VDPBF16PS Z14, Z13, Z7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xfe
+	VBROADCASTSS 4(SI)(R8*1), Z14
+	// VDPBF16PS Z14, Z13, Z8
+	BYTE $0x62; BYTE $0x52; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xc6
+	VBROADCASTSS 4(SI)(BX*4), Z14
+	// VDPBF16PS Z14, Z13, Z9
+	BYTE $0x62; BYTE $0x52; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS 4(DI), Z14
+	// VDPBF16PS Z14, Z13, Z10
+	BYTE $0x62; BYTE $0x52; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xd6
+	VBROADCASTSS 4(DI)(BX*1), Z14
+	// VDPBF16PS Z14, Z13, Z11
+	BYTE $0x62; BYTE $0x52; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS 4(DI)(BX*2), Z14
+	// VDPBF16PS Z14, Z13, Z12
+	BYTE $0x62; BYTE $0x52; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xe6
+	LEAQ         (AX)(CX*2), AX
+	VMOVUPS      (AX), Z13
+	VBROADCASTSS 8(DX), Z14
+	// VDPBF16PS Z14, Z13, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xc6
+	VBROADCASTSS 8(DX)(BX*1), Z14
+	// VDPBF16PS Z14, Z13, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS 8(DX)(BX*2), Z14
+	// VDPBF16PS Z14, Z13, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xd6
+	VBROADCASTSS 8(DX)(R8*1), Z14
+	// VDPBF16PS Z14, Z13, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS 8(DX)(BX*4), Z14
+	// VDPBF16PS Z14, Z13, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xe6
+	VBROADCASTSS 8(SI), Z14
+	// VDPBF16PS Z14, Z13, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xee
+	VBROADCASTSS 8(SI)(BX*1), Z14
+	// VDPBF16PS Z14, Z13, Z6
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xf6
+	VBROADCASTSS 8(SI)(BX*2), Z14
+	// VDPBF16PS Z14, Z13, Z7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xfe
+	VBROADCASTSS 8(SI)(R8*1), Z14
+	// VDPBF16PS Z14, Z13, Z8
+	BYTE $0x62; BYTE $0x52; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xc6
+	VBROADCASTSS 8(SI)(BX*4), Z14
+	// VDPBF16PS Z14, Z13, Z9
+	BYTE $0x62; BYTE $0x52; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS 8(DI), Z14
+	// VDPBF16PS Z14, Z13, Z10
+	BYTE $0x62; BYTE $0x52; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xd6
+	VBROADCASTSS 8(DI)(BX*1), Z14
+	// VDPBF16PS Z14, Z13, Z11
+	BYTE $0x62; BYTE $0x52; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS 8(DI)(BX*2), Z14
+	// VDPBF16PS Z14, Z13, Z12
+	BYTE $0x62; BYTE $0x52; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xe6
+	PREFETCHT0   (R10)
+	ADDQ         R11, R10
+	DECQ         R12
+	CMOVQEQ      R13, R11
+	VMOVUPS      (AX)(CX*1), Z13
+	VBROADCASTSS 12(DX), Z14
+	// VDPBF16PS Z14, Z13, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xc6
+	VBROADCASTSS 12(DX)(BX*1), Z14
+	// VDPBF16PS Z14, Z13, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS 12(DX)(BX*2), Z14
+	// VDPBF16PS Z14, Z13, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xd6
+	VBROADCASTSS 12(DX)(R8*1), Z14
+	// VDPBF16PS Z14, Z13, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS 12(DX)(BX*4), Z14
+	// VDPBF16PS Z14, Z13, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xe6
+	VBROADCASTSS 12(SI), Z14
+	// VDPBF16PS Z14, Z13, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xee
+	VBROADCASTSS 12(SI)(BX*1), Z14
+	// VDPBF16PS Z14, Z13, Z6
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xf6
+	VBROADCASTSS 12(SI)(BX*2), Z14
+	// VDPBF16PS Z14, Z13, Z7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xfe
+	VBROADCASTSS 12(SI)(R8*1), Z14
+	// VDPBF16PS Z14, Z13, Z8
+	BYTE $0x62; BYTE $0x52; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xc6
+	VBROADCASTSS 12(SI)(BX*4), Z14
+	// VDPBF16PS Z14, Z13, Z9
+	BYTE $0x62; BYTE $0x52; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS 12(DI), Z14
+	// VDPBF16PS Z14, Z13, Z10
+	BYTE $0x62; BYTE $0x52; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xd6
+	VBROADCASTSS 12(DI)(BX*1), Z14
+	// VDPBF16PS Z14, Z13, Z11
+	BYTE $0x62; BYTE $0x52; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS 12(DI)(BX*2), Z14
+	// VDPBF16PS Z14, Z13, Z12
+	BYTE $0x62; BYTE $0x52; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xe6
+	LEAQ         (AX)(CX*2), AX
+	ADDQ         $0x10, DX
+	ADDQ         $0x10, SI
+	ADDQ         $0x10, DI
+	DECQ         R15
+	JNE          loop
+	TESTQ        R9, R9
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R14
+	ADDQ         ld+88(FP), R14
+	MOVQ         R14, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R14
+	MOVQ R9, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), R9
+	ANDQ $0x00000003, R9
+	JE   store
+
+single:
+	VMOVUPS      (AX), Z13
+	VBROADCASTSS (DX), Z14
+	// VDPBF16PS Z14, Z13, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xc6
+	VBROADCASTSS (DX)(BX*1), Z14
+	// VDPBF16PS Z14, Z13, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS (DX)(BX*2), Z14
+	// VDPBF16PS Z14, Z13, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xd6
+	VBROADCASTSS (DX)(R8*1), Z14
+	// VDPBF16PS Z14, Z13, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS (DX)(BX*4), Z14
+	// VDPBF16PS Z14, Z13, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xe6
+	VBROADCASTSS (SI), Z14
+	// VDPBF16PS Z14, Z13, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xee
+	VBROADCASTSS (SI)(BX*1), Z14
+	// VDPBF16PS Z14, Z13, Z6
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xf6
+	VBROADCASTSS (SI)(BX*2), Z14
+	// VDPBF16PS Z14, Z13, Z7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xfe
+	VBROADCASTSS (SI)(R8*1), Z14
+	// VDPBF16PS Z14, Z13, Z8
+	BYTE $0x62; BYTE $0x52; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xc6
+	VBROADCASTSS (SI)(BX*4), Z14
+	// VDPBF16PS Z14, Z13, Z9
+	BYTE $0x62; BYTE $0x52; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS (DI), Z14
+	// VDPBF16PS Z14, Z13, Z10
+	BYTE $0x62; BYTE $0x52; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xd6
+	VBROADCASTSS (DI)(BX*1), Z14
+	// VDPBF16PS Z14, Z13, Z11
+	BYTE $0x62; BYTE $0x52; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS (DI)(BX*2), Z14
+	// VDPBF16PS Z14, Z13, Z12
+	BYTE $0x62; BYTE $0x52; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xe6
+	ADDQ         $0x04, DX
+	ADDQ         $0x04, SI
+	ADDQ         $0x04, DI
+	ADDQ         CX, AX
+	DECQ         R9
+	JNE          single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z1, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z3, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z5, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z7, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z9, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z10, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z11, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z12, K1, (AX)
+	VZEROUPPER
+	RET
+
+// func tile13x1TDotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile13x1TDotsAVX512(SB), NOSPLIT, $8-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), SI
+	MOVL      $-1, DI
+	BZHIL     SI, DI, DI
+	KMOVW     DI, K1
+	MOVQ      c+40(FP), SI
+	MOVQ      ldc+48(FP), DI
+	VMOVUPS.Z (SI), K1, Z0
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z1
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z2
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z3
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z4
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z5
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z6
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z7
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z8
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z9
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z10
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z11
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z12
+
+begin:
+	MOVQ k+0(FP), SI
+	SHRQ $0x02, SI
+	JE   rest
+	MOVQ soonC+72(FP), DI
+	MOVQ ldc+48(FP), R8
+	MOVQ $0x0000000d, R9
+	XORQ R10, R10
+	MOVQ soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
+
+loop:
+	VMOVUPS      (AX), Z13
+	VBROADCASTSS (DX), Z14
+	// VDPBF16PS Z14, Z13, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xc6
+	VBROADCASTSS 4(DX), Z14
+	// VDPBF16PS Z14, Z13, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS 8(DX), Z14
+	// VDPBF16PS Z14, Z13, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xd6
+	VBROADCASTSS 12(DX), Z14
+	// VDPBF16PS Z14, Z13, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS 16(DX), Z14
+	// VDPBF16PS Z14, Z13, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xe6
+	VBROADCASTSS 20(DX), Z14
+	// VDPBF16PS Z14, Z13, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xee
+	VBROADCASTSS 24(DX), Z14
+	// VDPBF16PS Z14, Z13, Z6
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xf6
+	VBROADCASTSS 28(DX), Z14
+	// VDPBF16PS Z14, Z13, Z7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xfe
+	VBROADCASTSS 32(DX), Z14
+	// VDPBF16PS Z14, Z13, Z8
+	BYTE $0x62; BYTE $0x52; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xc6
+	VBROADCASTSS 36(DX), Z14
+	// VDPBF16PS Z14, Z13, Z9
+	BYTE $0x62; BYTE $0x52; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS 40(DX), Z14
+	// VDPBF16PS Z14, Z13, Z10
+	BYTE $0x62; BYTE $0x52; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xd6
+	VBROADCASTSS 44(DX), Z14
+	// VDPBF16PS Z14, Z13, Z11
+	BYTE $0x62; BYTE $0x52; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS 48(DX), Z14
+	// VDPBF16PS Z14, Z13, Z12
+	BYTE $0x62; BYTE $0x52; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xe6
+	PREFETCHT1   (R11)
+	PREFETCHT1   64(R11)
+	ADDQ         $0x00000080, R11
+	VMOVUPS      (AX)(CX*1), Z13
+	VBROADCASTSS (DX)(BX*1), Z14
+	// VDPBF16PS Z14, Z13, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xc6
+	VBROADCASTSS 4(DX)(BX*1), Z14
+	// VDPBF16PS Z14, Z13, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS 8(DX)(BX*1), Z14
+	// VDPBF16PS Z14, Z13, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xd6
+	VBROADCASTSS 12(DX)(BX*1), Z14
+	// VDPBF16PS Z14, Z13, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS 16(DX)(BX*1), Z14
+	// VDPBF16PS Z14, Z13, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xe6
+	VBROADCASTSS 20(DX)(BX*1), Z14
+	// VDPBF16PS Z14, Z13, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xee
+	VBROADCASTSS 24(DX)(BX*1), Z14
+	// VDPBF16PS Z14, Z13, Z6
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xf6
+	VBROADCASTSS 28(DX)(BX*1), Z14
+	// VDPBF16PS Z14, Z13, Z7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xfe
+	VBROADCASTSS 32(DX)(BX*1), Z14
+	// VDPBF16PS Z14, Z13, Z8
+	BYTE $0x62; BYTE $0x52; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xc6
+	VBROADCASTSS 36(DX)(BX*1), Z14
+	// VDPBF16PS Z14, Z13, Z9
+	BYTE $0x62; BYTE $0x52; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS 40(DX)(BX*1), Z14
+	// VDPBF16PS Z14, Z13, Z10
+	BYTE $0x62; BYTE $0x52; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xd6
+	VBROADCASTSS 44(DX)(BX*1), Z14
+	// VDPBF16PS Z14, Z13, Z11
+	BYTE $0x62; BYTE $0x52; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS 48(DX)(BX*1), Z14
+	// VDPBF16PS Z14, Z13, Z12
+	BYTE $0x62; BYTE $0x52; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xe6
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	VMOVUPS      (AX), Z13
+	VBROADCASTSS (DX), Z14
+	// VDPBF16PS Z14, Z13, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xc6
+	VBROADCASTSS 4(DX), Z14
+	// VDPBF16PS Z14, Z13, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS 8(DX), Z14
+	// VDPBF16PS Z14, Z13, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xd6
+	VBROADCASTSS 12(DX), Z14
+	// VDPBF16PS Z14, Z13, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS 16(DX), Z14
+	// VDPBF16PS Z14, Z13, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xe6
+	VBROADCASTSS 20(DX), Z14
+	// VDPBF16PS Z14, Z13, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xee
+	VBROADCASTSS 24(DX), Z14
+	// VDPBF16PS Z14, Z13, Z6
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xf6
+	VBROADCASTSS 28(DX), Z14
+	// VDPBF16PS Z14, Z13, Z7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xfe
+	VBROADCASTSS 32(DX), Z14
+	// VDPBF16PS Z14, Z13, Z8
+	BYTE $0x62; BYTE $0x52; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xc6
+	VBROADCASTSS 36(DX), Z14
+	// VDPBF16PS Z14, Z13, Z9
+	BYTE $0x62; BYTE $0x52; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS 40(DX), Z14
+	// VDPBF16PS Z14, Z13, Z10
+	BYTE $0x62; BYTE $0x52; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xd6
+	VBROADCASTSS 44(DX), Z14
+	// VDPBF16PS Z14, Z13, Z11
+	BYTE $0x62; BYTE $0x52; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS 48(DX), Z14
+	// VDPBF16PS Z14, Z13, Z12
+	BYTE $0x62; BYTE $0x52; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xe6
+	PREFETCHT0   (DI)
+	ADDQ         R8, DI
+	DECQ         R9
+	CMOVQEQ      R10, R8
+	VMOVUPS      (AX)(CX*1), Z13
+	VBROADCASTSS (DX)(BX*1), Z14
+	// VDPBF16PS Z14, Z13, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xc6
+	VBROADCASTSS 4(DX)(BX*1), Z14
+	// VDPBF16PS Z14, Z13, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS 8(DX)(BX*1), Z14
+	// VDPBF16PS Z14, Z13, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xd6
+	VBROADCASTSS 12(DX)(BX*1), Z14
+	// VDPBF16PS Z14, Z13, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS 16(DX)(BX*1), Z14
+	// VDPBF16PS Z14, Z13, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xe6
+	VBROADCASTSS 20(DX)(BX*1), Z14
+	// VDPBF16PS Z14, Z13, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xee
+	VBROADCASTSS 24(DX)(BX*1), Z14
+	// VDPBF16PS Z14, Z13, Z6
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xf6
+	VBROADCASTSS 28(DX)(BX*1), Z14
+	// VDPBF16PS Z14, Z13, Z7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xfe
+	VBROADCASTSS 32(DX)(BX*1), Z14
+	// VDPBF16PS Z14, Z13, Z8
+	BYTE $0x62; BYTE $0x52; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xc6
+	VBROADCASTSS 36(DX)(BX*1), Z14
+	// VDPBF16PS Z14, Z13, Z9
+	BYTE $0x62; BYTE $0x52; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS 40(DX)(BX*1), Z14
+	// VDPBF16PS Z14, Z13, Z10
+	BYTE $0x62; BYTE $0x52; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xd6
+	VBROADCASTSS 44(DX)(BX*1), Z14
+	// VDPBF16PS Z14, Z13, Z11
+	BYTE $0x62; BYTE $0x52; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS 48(DX)(BX*1), Z14
+	// VDPBF16PS Z14, Z13, Z12
+	BYTE $0x62; BYTE $0x52; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xe6
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	DECQ         R12
+	JNE          loop
+	TESTQ        SI, SI
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R11
+	ADDQ         ld+88(FP), R11
+	MOVQ         R11, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VMOVUPS      (AX), Z13
+	VBROADCASTSS (DX), Z14
+	// VDPBF16PS Z14, Z13, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xc6
+	VBROADCASTSS 4(DX), Z14
+	// VDPBF16PS Z14, Z13, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS 8(DX), Z14
+	// VDPBF16PS Z14, Z13, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xd6
+	VBROADCASTSS 12(DX), Z14
+	// VDPBF16PS Z14, Z13, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS 16(DX), Z14
+	// VDPBF16PS Z14, Z13, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xe6
+	VBROADCASTSS 20(DX), Z14
+	// VDPBF16PS Z14, Z13, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xee
+	VBROADCASTSS 24(DX), Z14
+	// VDPBF16PS Z14, Z13, Z6
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xf6
+	VBROADCASTSS 28(DX), Z14
+	// VDPBF16PS Z14, Z13, Z7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xfe
+	VBROADCASTSS 32(DX), Z14
+	// VDPBF16PS Z14, Z13, Z8
+	BYTE $0x62; BYTE $0x52; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xc6
+	VBROADCASTSS 36(DX), Z14
+	// VDPBF16PS Z14, Z13, Z9
+	BYTE $0x62; BYTE $0x52; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS 40(DX), Z14
+	// VDPBF16PS Z14, Z13, Z10
+	BYTE $0x62; BYTE $0x52; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xd6
+	VBROADCASTSS 44(DX), Z14
+	// VDPBF16PS Z14, Z13, Z11
+	BYTE $0x62; BYTE $0x52; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS 48(DX), Z14
+	// VDPBF16PS Z14, Z13, Z12
+	BYTE $0x62; BYTE $0x52; BYTE $0x16; BYTE $0x48; BYTE $0x52; BYTE $0xe6
+	ADDQ         BX, DX
+	ADDQ         CX, AX
+	DECQ         SI
+	JNE          single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z1, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z3, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z5, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z7, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z9, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z10, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z11, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z12, K1, (AX)
+	VZEROUPPER
+	RET
+
+// func tile13x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+, SSE
+TEXT ·tile13x2AVX512(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -24385,10 +43108,10 @@ single:
 	VBROADCASTSS (DI)(BX*2), Z28
 	VFMADD231PS  Z28, Z26, Z24
 	VFMADD231PS  Z28, Z27, Z25
-	ADDQ         CX, AX
 	ADDQ         $0x04, DX
 	ADDQ         $0x04, SI
 	ADDQ         $0x04, DI
+	ADDQ         CX, AX
 	DECQ         R9
 	JNE          single
 
@@ -24438,11 +43161,27 @@ store:
 	VMOVUPS Z24, (AX)
 	VMOVUPS Z25, K1, 64(AX)
 	VZEROUPPER
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     restored
+	LDMXCSR (SP)
+
+restored:
 	RET
 
-// func tile13x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile13x2TAVX512(SB), NOSPLIT, $0-112
+// func tile13x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+, SSE
+TEXT ·tile13x2TAVX512(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -24782,8 +43521,8 @@ single:
 	VBROADCASTSS 48(DX), Z28
 	VFMADD231PS  Z28, Z26, Z24
 	VFMADD231PS  Z28, Z27, Z25
-	ADDQ         CX, AX
 	ADDQ         BX, DX
+	ADDQ         CX, AX
 	DECQ         SI
 	JNE          single
 
@@ -24833,11 +43572,27 @@ store:
 	VMOVUPS Z24, (AX)
 	VMOVUPS Z25, K1, 64(AX)
 	VZEROUPPER
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     restored
+	LDMXCSR (SP)
+
+restored:
 	RET
 
-// func tile13x2PairsAVX512(k int, a *float32, lda int, b *uint32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint32, ld int, run int, runs int)
-// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile13x2PairsAVX512(SB), NOSPLIT, $0-112
+// func tile13x2PairsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+, SSE
+TEXT ·tile13x2PairsAVX512(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -24879,78 +43634,50 @@ TEXT ·tile13x2PairsAVX512(SB), NOSPLIT, $0-112
 	JMP    begin
 
 fromC:
-	MOVQ       tail+56(FP), R9
-	MOVL       $-1, R10
-	BZHIL      R9, R10, R10
-	KMOVW      R10, K1
-	SHRL       $0x10, R10
-	KMOVW      R10, K2
-	MOVQ       c+40(FP), R9
-	MOVQ       ldc+48(FP), R10
-	VMOVUPS.Z  (R9), K1, Z1
-	VMOVUPS.Z  64(R9), K2, Z2
-	VSHUFF32X4 $0x44, Z2, Z1, Z0
-	VSHUFF32X4 $0xee, Z2, Z1, Z1
-	ADDQ       R10, R9
-	VMOVUPS.Z  (R9), K1, Z3
-	VMOVUPS.Z  64(R9), K2, Z4
-	VSHUFF32X4 $0x44, Z4, Z3, Z2
-	VSHUFF32X4 $0xee, Z4, Z3, Z3
-	ADDQ       R10, R9
-	VMOVUPS.Z  (R9), K1, Z5
-	VMOVUPS.Z  64(R9), K2, Z6
-	VSHUFF32X4 $0x44, Z6, Z5, Z4
-	VSHUFF32X4 $0xee, Z6, Z5, Z5
-	ADDQ       R10, R9
-	VMOVUPS.Z  (R9), K1, Z7
-	VMOVUPS.Z  64(R9), K2, Z8
-	VSHUFF32X4 $0x44, Z8, Z7, Z6
-	VSHUFF32X4 $0xee, Z8, Z7, Z7
-	ADDQ       R10, R9
-	VMOVUPS.Z  (R9), K1, Z9
-	VMOVUPS.Z  64(R9), K2, Z10
-	VSHUFF32X4 $0x44, Z10, Z9, Z8
-	VSHUFF32X4 $0xee, Z10, Z9, Z9
-	ADDQ       R10, R9
-	VMOVUPS.Z  (R9), K1, Z11
-	VMOVUPS.Z  64(R9), K2, Z12
-	VSHUFF32X4 $0x44, Z12, Z11, Z10
-	VSHUFF32X4 $0xee, Z12, Z11, Z11
-	ADDQ       R10, R9
-	VMOVUPS.Z  (R9), K1, Z13
-	VMOVUPS.Z  64(R9), K2, Z14
-	VSHUFF32X4 $0x44, Z14, Z13, Z12
-	VSHUFF32X4 $0xee, Z14, Z13, Z13
-	ADDQ       R10, R9
-	VMOVUPS.Z  (R9), K1, Z15
-	VMOVUPS.Z  64(R9), K2, Z16
-	VSHUFF32X4 $0x44, Z16, Z15, Z14
-	VSHUFF32X4 $0xee, Z16, Z15, Z15
-	ADDQ       R10, R9
-	VMOVUPS.Z  (R9), K1, Z17
-	VMOVUPS.Z  64(R9), K2, Z18
-	VSHUFF32X4 $0x44, Z18, Z17, Z16
-	VSHUFF32X4 $0xee, Z18, Z17, Z17
-	ADDQ       R10, R9
-	VMOVUPS.Z  (R9), K1, Z19
-	VMOVUPS.Z  64(R9), K2, Z20
-	VSHUFF32X4 $0x44, Z20, Z19, Z18
-	VSHUFF32X4 $0xee, Z20, Z19, Z19
-	ADDQ       R10, R9
-	VMOVUPS.Z  (R9), K1, Z21
-	VMOVUPS.Z  64(R9), K2, Z22
-	VSHUFF32X4 $0x44, Z22, Z21, Z20
-	VSHUFF32X4 $0xee, Z22, Z21, Z21
-	ADDQ       R10, R9
-	VMOVUPS.Z  (R9), K1, Z23
-	VMOVUPS.Z  64(R9), K2, Z24
-	VSHUFF32X4 $0x44, Z24, Z23, Z22
-	VSHUFF32X4 $0xee, Z24, Z23, Z23
-	ADDQ       R10, R9
-	VMOVUPS.Z  (R9), K1, Z25
-	VMOVUPS.Z  64(R9), K2, Z27
-	VSHUFF32X4 $0x44, Z27, Z25, Z24
-	VSHUFF32X4 $0xee, Z27, Z25, Z25
+	MOVQ      tail+56(FP), R9
+	MOVL      $-1, R10
+	BZHIL     R9, R10, R10
+	KMOVW     R10, K1
+	MOVQ      c+40(FP), R9
+	MOVQ      ldc+48(FP), R10
+	VMOVUPS   (R9), Z0
+	VMOVUPS.Z 64(R9), K1, Z1
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z2
+	VMOVUPS.Z 64(R9), K1, Z3
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z4
+	VMOVUPS.Z 64(R9), K1, Z5
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z6
+	VMOVUPS.Z 64(R9), K1, Z7
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z8
+	VMOVUPS.Z 64(R9), K1, Z9
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z10
+	VMOVUPS.Z 64(R9), K1, Z11
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z12
+	VMOVUPS.Z 64(R9), K1, Z13
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z14
+	VMOVUPS.Z 64(R9), K1, Z15
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z16
+	VMOVUPS.Z 64(R9), K1, Z17
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z18
+	VMOVUPS.Z 64(R9), K1, Z19
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z20
+	VMOVUPS.Z 64(R9), K1, Z21
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z22
+	VMOVUPS.Z 64(R9), K1, Z23
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z24
+	VMOVUPS.Z 64(R9), K1, Z25
 
 begin:
 	VPTERNLOGD $0xff, Z26, Z26, Z26
@@ -24971,9 +43698,8 @@ phase:
 	SUBQ    R15, R9
 
 loop:
-	VMOVUPS      (AX), Z28
-	VPSLLD       $0x10, Z28, Z27
-	VPANDD       Z26, Z28, Z28
+	VPANDD       (AX), Z26, Z27
+	VPANDD       64(AX), Z26, Z28
 	VBROADCASTSS (DX), Z29
 	VFMADD231PS  Z29, Z27, Z0
 	VFMADD231PS  Z29, Z28, Z1
@@ -25016,9 +43742,8 @@ loop:
 	PREFETCHT1   (R14)
 	PREFETCHT1   64(R14)
 	ADDQ         $0x00000080, R14
-	VMOVUPS      (AX)(CX*1), Z28
-	VPSLLD       $0x10, Z28, Z27
-	VPANDD       Z26, Z28, Z28
+	VPSLLD       $0x10, (AX), Z27
+	VPSLLD       $0x10, 64(AX), Z28
 	VBROADCASTSS 4(DX), Z29
 	VFMADD231PS  Z29, Z27, Z0
 	VFMADD231PS  Z29, Z28, Z1
@@ -25058,10 +43783,8 @@ loop:
 	VBROADCASTSS 4(DI)(BX*2), Z29
 	VFMADD231PS  Z29, Z27, Z24
 	VFMADD231PS  Z29, Z28, Z25
-	LEAQ         (AX)(CX*2), AX
-	VMOVUPS      (AX), Z28
-	VPSLLD       $0x10, Z28, Z27
-	VPANDD       Z26, Z28, Z28
+	VPANDD       (AX)(CX*1), Z26, Z27
+	VPANDD       64(AX)(CX*1), Z26, Z28
 	VBROADCASTSS 8(DX), Z29
 	VFMADD231PS  Z29, Z27, Z0
 	VFMADD231PS  Z29, Z28, Z1
@@ -25106,9 +43829,8 @@ loop:
 	ADDQ         R11, R10
 	DECQ         R12
 	CMOVQEQ      R13, R11
-	VMOVUPS      (AX)(CX*1), Z28
-	VPSLLD       $0x10, Z28, Z27
-	VPANDD       Z26, Z28, Z28
+	VPSLLD       $0x10, (AX)(CX*1), Z27
+	VPSLLD       $0x10, 64(AX)(CX*1), Z28
 	VBROADCASTSS 12(DX), Z29
 	VFMADD231PS  Z29, Z27, Z0
 	VFMADD231PS  Z29, Z28, Z1
@@ -25174,9 +43896,8 @@ rest:
 	JE   store
 
 single:
-	VMOVUPS      (AX), Z28
-	VPSLLD       $0x10, Z28, Z27
-	VPANDD       Z26, Z28, Z28
+	VPANDD       (AX), Z26, Z27
+	VPANDD       64(AX), Z26, Z28
 	VBROADCASTSS (DX), Z29
 	VFMADD231PS  Z29, Z27, Z0
 	VFMADD231PS  Z29, Z28, Z1
@@ -25216,92 +43937,1184 @@ single:
 	VBROADCASTSS (DI)(BX*2), Z29
 	VFMADD231PS  Z29, Z27, Z24
 	VFMADD231PS  Z29, Z28, Z25
-	ADDQ         CX, AX
 	ADDQ         $0x04, DX
 	ADDQ         $0x04, SI
 	ADDQ         $0x04, DI
 	DECQ         R9
+	JE           store
+	VPSLLD       $0x10, (AX), Z27
+	VPSLLD       $0x10, 64(AX), Z28
+	VBROADCASTSS (DX), Z29
+	VFMADD231PS  Z29, Z27, Z0
+	VFMADD231PS  Z29, Z28, Z1
+	VBROADCASTSS (DX)(BX*1), Z29
+	VFMADD231PS  Z29, Z27, Z2
+	VFMADD231PS  Z29, Z28, Z3
+	VBROADCASTSS (DX)(BX*2), Z29
+	VFMADD231PS  Z29, Z27, Z4
+	VFMADD231PS  Z29, Z28, Z5
+	VBROADCASTSS (DX)(R8*1), Z29
+	VFMADD231PS  Z29, Z27, Z6
+	VFMADD231PS  Z29, Z28, Z7
+	VBROADCASTSS (DX)(BX*4), Z29
+	VFMADD231PS  Z29, Z27, Z8
+	VFMADD231PS  Z29, Z28, Z9
+	VBROADCASTSS (SI), Z29
+	VFMADD231PS  Z29, Z27, Z10
+	VFMADD231PS  Z29, Z28, Z11
+	VBROADCASTSS (SI)(BX*1), Z29
+	VFMADD231PS  Z29, Z27, Z12
+	VFMADD231PS  Z29, Z28, Z13
+	VBROADCASTSS (SI)(BX*2), Z29
+	VFMADD231PS  Z29, Z27, Z14
+	VFMADD231PS  Z29, Z28, Z15
+	VBROADCASTSS (SI)(R8*1), Z29
+	VFMADD231PS  Z29, Z27, Z16
+	VFMADD231PS  Z29, Z28, Z17
+	VBROADCASTSS (SI)(BX*4), Z29
+	VFMADD231PS  Z29, Z27, Z18
+	VFMADD231PS  Z29, Z28, Z19
+	VBROADCASTSS (DI), Z29
+	VFMADD231PS  Z29, Z27, Z20
+	VFMADD231PS  Z29, Z28, Z21
+	VBROADCASTSS (DI)(BX*1), Z29
+	VFMADD231PS  Z29, Z27, Z22
+	VFMADD231PS  Z29, Z28, Z23
+	VBROADCASTSS (DI)(BX*2), Z29
+	VFMADD231PS  Z29, Z27, Z24
+	VFMADD231PS  Z29, Z28, Z25
+	ADDQ         $0x04, DX
+	ADDQ         $0x04, SI
+	ADDQ         $0x04, DI
+	ADDQ         CX, AX
+	DECQ         R9
 	JNE          single
 
 store:
-	MOVQ       tail+56(FP), AX
-	MOVL       $-1, CX
-	BZHIL      AX, CX, CX
-	KMOVW      CX, K1
-	SHRL       $0x10, CX
-	KMOVW      CX, K2
-	MOVQ       c+40(FP), AX
-	MOVQ       ldc+48(FP), CX
-	VSHUFF32X4 $0x44, Z1, Z0, Z26
-	VSHUFF32X4 $0xee, Z1, Z0, Z0
-	VMOVUPS    Z26, K1, (AX)
-	VMOVUPS    Z0, K2, 64(AX)
-	ADDQ       CX, AX
-	VSHUFF32X4 $0x44, Z3, Z2, Z0
-	VSHUFF32X4 $0xee, Z3, Z2, Z1
-	VMOVUPS    Z0, K1, (AX)
-	VMOVUPS    Z1, K2, 64(AX)
-	ADDQ       CX, AX
-	VSHUFF32X4 $0x44, Z5, Z4, Z0
-	VSHUFF32X4 $0xee, Z5, Z4, Z1
-	VMOVUPS    Z0, K1, (AX)
-	VMOVUPS    Z1, K2, 64(AX)
-	ADDQ       CX, AX
-	VSHUFF32X4 $0x44, Z7, Z6, Z0
-	VSHUFF32X4 $0xee, Z7, Z6, Z1
-	VMOVUPS    Z0, K1, (AX)
-	VMOVUPS    Z1, K2, 64(AX)
-	ADDQ       CX, AX
-	VSHUFF32X4 $0x44, Z9, Z8, Z0
-	VSHUFF32X4 $0xee, Z9, Z8, Z1
-	VMOVUPS    Z0, K1, (AX)
-	VMOVUPS    Z1, K2, 64(AX)
-	ADDQ       CX, AX
-	VSHUFF32X4 $0x44, Z11, Z10, Z0
-	VSHUFF32X4 $0xee, Z11, Z10, Z1
-	VMOVUPS    Z0, K1, (AX)
-	VMOVUPS    Z1, K2, 64(AX)
-	ADDQ       CX, AX
-	VSHUFF32X4 $0x44, Z13, Z12, Z0
-	VSHUFF32X4 $0xee, Z13, Z12, Z1
-	VMOVUPS    Z0, K1, (AX)
-	VMOVUPS    Z1, K2, 64(AX)
-	ADDQ       CX, AX
-	VSHUFF32X4 $0x44, Z15, Z14, Z0
-	VSHUFF32X4 $0xee, Z15, Z14, Z1
-	VMOVUPS    Z0, K1, (AX)
-	VMOVUPS    Z1, K2, 64(AX)
-	ADDQ       CX, AX
-	VSHUFF32X4 $0x44, Z17, Z16, Z0
-	VSHUFF32X4 $0xee, Z17, Z16, Z1
-	VMOVUPS    Z0, K1, (AX)
-	VMOVUPS    Z1, K2, 64(AX)
-	ADDQ       CX, AX
-	VSHUFF32X4 $0x44, Z19, Z18, Z0
-	VSHUFF32X4 $0xee, Z19, Z18, Z1
-	VMOVUPS    Z0, K1, (AX)
-	VMOVUPS    Z1, K2, 64(AX)
-	ADDQ       CX, AX
-	VSHUFF32X4 $0x44, Z21, Z20, Z0
-	VSHUFF32X4 $0xee, Z21, Z20, Z1
-	VMOVUPS    Z0, K1, (AX)
-	VMOVUPS    Z1, K2, 64(AX)
-	ADDQ       CX, AX
-	VSHUFF32X4 $0x44, Z23, Z22, Z0
-	VSHUFF32X4 $0xee, Z23, Z22, Z1
-	VMOVUPS    Z0, K1, (AX)
-	VMOVUPS    Z1, K2, 64(AX)
-	ADDQ       CX, AX
-	VSHUFF32X4 $0x44, Z25, Z24, Z0
-	VSHUFF32X4 $0xee, Z25, Z24, Z1
-	VMOVUPS    Z0, K1, (AX)
-	VMOVUPS    Z1, K2, 64(AX)
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z10, (AX)
+	VMOVUPS Z11, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z12, (AX)
+	VMOVUPS Z13, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z14, (AX)
+	VMOVUPS Z15, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z16, (AX)
+	VMOVUPS Z17, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z18, (AX)
+	VMOVUPS Z19, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z20, (AX)
+	VMOVUPS Z21, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z22, (AX)
+	VMOVUPS Z23, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z24, (AX)
+	VMOVUPS Z25, K1, 64(AX)
+	VZEROUPPER
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     restored
+	LDMXCSR (SP)
+
+restored:
+	RET
+
+// func tile13x2DotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile13x2DotsAVX512(SB), NOSPLIT, $8-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (DX)(BX*4), SI
+	ADDQ   BX, SI
+	LEAQ   (SI)(BX*4), DI
+	ADDQ   BX, DI
+	LEAQ   (BX)(BX*2), R8
+	MOVB   load+64(FP), R9
+	TESTB  R9, R9
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	VPXORD Z19, Z19, Z19
+	VPXORD Z20, Z20, Z20
+	VPXORD Z21, Z21, Z21
+	VPXORD Z22, Z22, Z22
+	VPXORD Z23, Z23, Z23
+	VPXORD Z24, Z24, Z24
+	VPXORD Z25, Z25, Z25
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), R9
+	MOVL      $-1, R10
+	BZHIL     R9, R10, R10
+	KMOVW     R10, K1
+	MOVQ      c+40(FP), R9
+	MOVQ      ldc+48(FP), R10
+	VMOVUPS   (R9), Z0
+	VMOVUPS.Z 64(R9), K1, Z1
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z2
+	VMOVUPS.Z 64(R9), K1, Z3
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z4
+	VMOVUPS.Z 64(R9), K1, Z5
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z6
+	VMOVUPS.Z 64(R9), K1, Z7
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z8
+	VMOVUPS.Z 64(R9), K1, Z9
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z10
+	VMOVUPS.Z 64(R9), K1, Z11
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z12
+	VMOVUPS.Z 64(R9), K1, Z13
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z14
+	VMOVUPS.Z 64(R9), K1, Z15
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z16
+	VMOVUPS.Z 64(R9), K1, Z17
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z18
+	VMOVUPS.Z 64(R9), K1, Z19
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z20
+	VMOVUPS.Z 64(R9), K1, Z21
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z22
+	VMOVUPS.Z 64(R9), K1, Z23
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z24
+	VMOVUPS.Z 64(R9), K1, Z25
+
+begin:
+	MOVQ k+0(FP), R9
+	SHRQ $0x02, R9
+	JE   rest
+	MOVQ soonC+72(FP), R10
+	MOVQ ldc+48(FP), R11
+	MOVQ $0x0000000d, R12
+	XORQ R13, R13
+	MOVQ soon+80(FP), R14
+
+phase:
+	MOVQ    run+96(FP), R15
+	CMPQ    R9, R15
+	CMOVQLT R9, R15
+	SUBQ    R15, R9
+
+loop:
+	VMOVUPS      (AX), Z26
+	VMOVUPS      64(AX), Z27
+	VBROADCASTSS (DX), Z28
+	// VDPBF16PS Z28, Z26, Z0
+	BYTE $0x62; BYTE $0x92; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xc4
+	// VDPBF16PS Z28, Z27, Z1
+	BYTE $0x62; BYTE $0x92; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xcc
+	VBROADCASTSS (DX)(BX*1), Z28
+	// VDPBF16PS Z28, Z26, Z2
+	BYTE $0x62; BYTE $0x92; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xd4
+	// VDPBF16PS Z28, Z27, Z3
+	BYTE $0x62; BYTE $0x92; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xdc
+	VBROADCASTSS (DX)(BX*2), Z28
+	// VDPBF16PS Z28, Z26, Z4
+	BYTE $0x62; BYTE $0x92; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xe4
+	// VDPBF16PS Z28, Z27, Z5
+	BYTE $0x62; BYTE $0x92; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xec
+	VBROADCASTSS (DX)(R8*1), Z28
+	// VDPBF16PS Z28, Z26, Z6
+	BYTE $0x62; BYTE $0x92; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xf4
+	// VDPBF16PS Z28, Z27, Z7
+	BYTE $0x62; BYTE $0x92; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xfc
+	VBROADCASTSS (DX)(BX*4), Z28
+	// VDPBF16PS Z28, Z26, Z8
+	BYTE $0x62; BYTE $0x12; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xc4
+	// VDPBF16PS Z28, Z27, Z9
+	BYTE $0x62; BYTE $0x12; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xcc
+	VBROADCASTSS (SI), Z28
+	// VDPBF16PS Z28, Z26, Z10
+	BYTE $0x62; BYTE $0x12; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xd4
+	// VDPBF16PS Z28, Z27, Z11
+	BYTE $0x62; BYTE $0x12; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xdc
+	VBROADCASTSS (SI)(BX*1), Z28
+	// VDPBF16PS Z28, Z26, Z12
+	BYTE $0x62; BYTE $0x12; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xe4
+	// VDPBF16PS Z28, Z27, Z13
+	BYTE $0x62; BYTE $0x12; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xec
+	VBROADCASTSS (SI)(BX*2), Z28
+	// VDPBF16PS Z28, Z26, Z14
+	BYTE $0x62; BYTE $0x12; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xf4
+	// VDPBF16PS Z28, Z27, Z15
+	BYTE $0x62; BYTE $0x12; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xfc
+	VBROADCASTSS (SI)(R8*1), Z28
+	// VDPBF16PS Z28, Z26, Z16
+	BYTE $0x62; BYTE $0x82; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xc4
+	// VDPBF16PS Z28, Z27, Z17
+	BYTE $0x62; BYTE $0x82; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xcc
+	VBROADCASTSS (SI)(BX*4), Z28
+	// VDPBF16PS Z28, Z26, Z18
+	BYTE $0x62; BYTE $0x82; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xd4
+	// VDPBF16PS Z28, Z27, Z19
+	BYTE $0x62; BYTE $0x82; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xdc
+	VBROADCASTSS (DI), Z28
+	// VDPBF16PS Z28, Z26, Z20
+	BYTE $0x62; BYTE $0x82; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xe4
+	// VDPBF16PS Z28, Z27, Z21
+	BYTE $0x62; BYTE $0x82; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xec
+	VBROADCASTSS (DI)(BX*1), Z28
+	// VDPBF16PS Z28, Z26, Z22
+	BYTE $0x62; BYTE $0x82; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xf4
+	// VDPBF16PS Z28, Z27, Z23
+	BYTE $0x62; BYTE $0x82; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xfc
+	VBROADCASTSS (DI)(BX*2), Z28
+	// VDPBF16PS Z28, Z26, Z24
+	BYTE $0x62; BYTE $0x02; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xc4
+	// VDPBF16PS Z28, Z27, Z25
+	BYTE $0x62; BYTE $0x02; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xcc
+	PREFETCHT1   (R14)
+	PREFETCHT1   64(R14)
+	PREFETCHT1   128(R14)
+	PREFETCHT1   192(R14)
+	ADDQ         $0x00000100, R14
+	VMOVUPS      (AX)(CX*1), Z26
+	VMOVUPS      64(AX)(CX*1), Z27
+	VBROADCASTSS 4(DX), Z28
+	// VDPBF16PS Z28, Z26, Z0
+	BYTE $0x62; BYTE $0x92; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xc4
+	// VDPBF16PS Z28, Z27, Z1
+	BYTE $0x62; BYTE $0x92; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xcc
+	VBROADCASTSS 4(DX)(BX*1), Z28
+	// VDPBF16PS Z28, Z26, Z2
+	BYTE $0x62; BYTE $0x92; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xd4
+	// VDPBF16PS Z28, Z27, Z3
+	BYTE $0x62; BYTE $0x92; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xdc
+	VBROADCASTSS 4(DX)(BX*2), Z28
+	// VDPBF16PS Z28, Z26, Z4
+	BYTE $0x62; BYTE $0x92; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xe4
+	// VDPBF16PS Z28, Z27, Z5
+	BYTE $0x62; BYTE $0x92; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xec
+	VBROADCASTSS 4(DX)(R8*1), Z28
+	// VDPBF16PS Z28, Z26, Z6
+	BYTE $0x62; BYTE $0x92; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xf4
+	// VDPBF16PS Z28, Z27, Z7
+	BYTE $0x62; BYTE $0x92; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xfc
+	VBROADCASTSS 4(DX)(BX*4), Z28
+	// VDPBF16PS Z28, Z26, Z8
+	BYTE $0x62; BYTE $0x12; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xc4
+	// VDPBF16PS Z28, Z27, Z9
+	BYTE $0x62; BYTE $0x12; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xcc
+	VBROADCASTSS 4(SI), Z28
+	// VDPBF16PS Z28, Z26, Z10
+	BYTE $0x62; BYTE $0x12; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xd4
+	// VDPBF16PS Z28, Z27, Z11
+	BYTE $0x62; BYTE $0x12; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xdc
+	VBROADCASTSS 4(SI)(BX*1), Z28
+	// VDPBF16PS Z28, Z26, Z12
+	BYTE $0x62; BYTE $0x12; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xe4
+	// VDPBF16PS Z28, Z27, Z13
+	BYTE $0x62; BYTE $0x12; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xec
+	VBROADCASTSS 4(SI)(BX*2), Z28
+	// VDPBF16PS Z28, Z26, Z14
+	BYTE $0x62; BYTE $0x12; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xf4
+	// VDPBF16PS Z28, Z27, Z15
+	BYTE $0x62; BYTE $0x12; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xfc
+	VBROADCASTSS 4(SI)(R8*1), Z28
+	// VDPBF16PS Z28, Z26, Z16
+	BYTE $0x62; BYTE $0x82; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xc4
+	// VDPBF16PS Z28, Z27, Z17
+	BYTE $0x62; BYTE $0x82; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xcc
+	VBROADCASTSS 4(SI)(BX*4), Z28
+	// VDPBF16PS Z28, Z26, Z18
+	BYTE $0x62; BYTE $0x82; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xd4
+	// VDPBF16PS Z28, Z27, Z19
+	BYTE $0x62; BYTE $0x82; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xdc
+	VBROADCASTSS 4(DI), Z28
+	// VDPBF16PS Z28, Z26, Z20
+	BYTE $0x62; BYTE $0x82; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xe4
+	// VDPBF16PS Z28, Z27, Z21
+	BYTE $0x62; BYTE $0x82; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xec
+	VBROADCASTSS 4(DI)(BX*1), Z28
+	// VDPBF16PS Z28, Z26, Z22
+	BYTE $0x62; BYTE $0x82; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xf4
+	// VDPBF16PS Z28, Z27, Z23
+	BYTE $0x62; BYTE $0x82; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xfc
+	VBROADCASTSS 4(DI)(BX*2), Z28
+	// VDPBF16PS Z28, Z26, Z24
+	BYTE $0x62; BYTE $0x02; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xc4
+	// VDPBF16PS Z28, Z27, Z25
+	BYTE $0x62; BYTE $0x02; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xcc
+	LEAQ         (AX)(CX*2), AX
+	VMOVUPS      (AX), Z26
+	VMOVUPS      64(AX), Z27
+	VBROADCASTSS 8(DX), Z28
+	// VDPBF16PS Z28, Z26, Z0
+	BYTE $0x62; BYTE $0x92; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xc4
+	// VDPBF16PS Z28, Z27, Z1
+	BYTE $0x62; BYTE $0x92; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xcc
+	VBROADCASTSS 8(DX)(BX*1), Z28
+	// VDPBF16PS Z28, Z26, Z2
+	BYTE $0x62; BYTE $0x92; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xd4
+	// VDPBF16PS Z28, Z27, Z3
+	BYTE $0x62; BYTE $0x92; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xdc
+	VBROADCASTSS 8(DX)(BX*2), Z28
+	// VDPBF16PS Z28, Z26, Z4
+	BYTE $0x62; BYTE $0x92; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xe4
+	// VDPBF16PS Z28, Z27, Z5
+	BYTE $0x62; BYTE $0x92; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xec
+	VBROADCASTSS 8(DX)(R8*1), Z28
+	// VDPBF16PS Z28, Z26, Z6
+	BYTE $0x62; BYTE $0x92; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xf4
+	// VDPBF16PS Z28, Z27, Z7
+	BYTE $0x62; BYTE $0x92; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xfc
+	VBROADCASTSS 8(DX)(BX*4), Z28
+	// VDPBF16PS Z28, Z26, Z8
+	BYTE $0x62; BYTE $0x12; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xc4
+	// VDPBF16PS Z28, Z27, Z9
+	BYTE $0x62; BYTE $0x12; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xcc
+	VBROADCASTSS 8(SI), Z28
+	// VDPBF16PS Z28, Z26, Z10
+	BYTE $0x62; BYTE $0x12; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xd4
+	// VDPBF16PS Z28, Z27, Z11
+	BYTE $0x62; BYTE $0x12; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xdc
+	VBROADCASTSS 8(SI)(BX*1), Z28
+	// VDPBF16PS Z28, Z26, Z12
+	BYTE $0x62; BYTE $0x12; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xe4
+	// VDPBF16PS Z28, Z27, Z13
+	BYTE $0x62; BYTE $0x12; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xec
+	VBROADCASTSS 8(SI)(BX*2), Z28
+	// VDPBF16PS Z28, Z26, Z14
+	BYTE $0x62; BYTE $0x12; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xf4
+	// VDPBF16PS Z28, Z27, Z15
+	BYTE $0x62; BYTE $0x12; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xfc
+	VBROADCASTSS 8(SI)(R8*1), Z28
+	// VDPBF16PS Z28, Z26, Z16
+	BYTE $0x62; BYTE $0x82; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xc4
+	// VDPBF16PS Z28, Z27, Z17
+	BYTE $0x62; BYTE $0x82; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xcc
+	VBROADCASTSS 8(SI)(BX*4), Z28
+	// VDPBF16PS Z28, Z26, Z18
+	BYTE $0x62; BYTE $0x82; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xd4
+	// VDPBF16PS Z28, Z27, Z19
+	BYTE $0x62; BYTE $0x82; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xdc
+	VBROADCASTSS 8(DI), Z28
+	// VDPBF16PS Z28, Z26, Z20
+	BYTE $0x62; BYTE $0x82; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xe4
+	// VDPBF16PS Z28, Z27, Z21
+	BYTE $0x62; BYTE $0x82; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xec
+	VBROADCASTSS 8(DI)(BX*1), Z28
+	// VDPBF16PS Z28, Z26, Z22
+	BYTE $0x62; BYTE $0x82; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xf4
+	// VDPBF16PS Z28, Z27, Z23
+	BYTE $0x62; BYTE $0x82; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xfc
+	VBROADCASTSS 8(DI)(BX*2), Z28
+	// VDPBF16PS Z28, Z26, Z24
+	BYTE $0x62; BYTE $0x02; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xc4
+	// VDPBF16PS Z28, Z27, Z25
+	BYTE $0x62; BYTE $0x02; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xcc
+	PREFETCHT0   (R10)
+	PREFETCHT0   64(R10)
+	ADDQ         R11, R10
+	DECQ         R12
+	CMOVQEQ      R13, R11
+	VMOVUPS      (AX)(CX*1), Z26
+	VMOVUPS      64(AX)(CX*1), Z27
+	VBROADCASTSS 12(DX), Z28
+	// VDPBF16PS Z28, Z26, Z0
+	BYTE $0x62; BYTE $0x92; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xc4
+	// VDPBF16PS Z28, Z27, Z1
+	BYTE $0x62; BYTE $0x92; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xcc
+	VBROADCASTSS 12(DX)(BX*1), Z28
+	// VDPBF16PS Z28, Z26, Z2
+	BYTE $0x62; BYTE $0x92; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xd4
+	// VDPBF16PS Z28, Z27, Z3
+	BYTE $0x62; BYTE $0x92; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xdc
+	VBROADCASTSS 12(DX)(BX*2), Z28
+	// VDPBF16PS Z28, Z26, Z4
+	BYTE $0x62; BYTE $0x92; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xe4
+	// VDPBF16PS Z28, Z27, Z5
+	BYTE $0x62; BYTE $0x92; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xec
+	VBROADCASTSS 12(DX)(R8*1), Z28
+	// VDPBF16PS Z28, Z26, Z6
+	BYTE $0x62; BYTE $0x92; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xf4
+	// VDPBF16PS Z28, Z27, Z7
+	BYTE $0x62; BYTE $0x92; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xfc
+	VBROADCASTSS 12(DX)(BX*4), Z28
+	// VDPBF16PS Z28, Z26, Z8
+	BYTE $0x62; BYTE $0x12; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xc4
+	// VDPBF16PS Z28, Z27, Z9
+	BYTE $0x62; BYTE $0x12; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xcc
+	VBROADCASTSS 12(SI), Z28
+	// VDPBF16PS Z28, Z26, Z10
+	BYTE $0x62; BYTE $0x12; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xd4
+	// VDPBF16PS Z28, Z27, Z11
+	BYTE $0x62; BYTE $0x12; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xdc
+	VBROADCASTSS 12(SI)(BX*1), Z28
+	// VDPBF16PS Z28, Z26, Z12
+	BYTE $0x62; BYTE $0x12; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xe4
+	// VDPBF16PS Z28, Z27, Z13
+	BYTE $0x62; BYTE $0x12; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xec
+	VBROADCASTSS 12(SI)(BX*2), Z28
+	// VDPBF16PS Z28, Z26, Z14
+	BYTE $0x62; BYTE $0x12; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xf4
+	// VDPBF16PS Z28, Z27, Z15
+	BYTE $0x62; BYTE $0x12; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xfc
+	VBROADCASTSS 12(SI)(R8*1), Z28
+	// VDPBF16PS Z28, Z26, Z16
+	BYTE $0x62; BYTE $0x82; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xc4
+	// VDPBF16PS Z28, Z27, Z17
+	BYTE $0x62; BYTE $0x82; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xcc
+	VBROADCASTSS 12(SI)(BX*4), Z28
+	// VDPBF16PS Z28, Z26, Z18
+	BYTE $0x62; BYTE $0x82; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xd4
+	// VDPBF16PS Z28, Z27, Z19
+	BYTE $0x62; BYTE $0x82; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xdc
+	VBROADCASTSS 12(DI), Z28
+	// VDPBF16PS Z28, Z26, Z20
+	BYTE $0x62; BYTE $0x82; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xe4
+	// VDPBF16PS Z28, Z27, Z21
+	BYTE $0x62; BYTE $0x82; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xec
+	VBROADCASTSS 12(DI)(BX*1), Z28
+	// VDPBF16PS Z28, Z26, Z22
+	BYTE $0x62; BYTE $0x82; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xf4
+	// VDPBF16PS Z28, Z27, Z23
+	BYTE $0x62; BYTE $0x82; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xfc
+	VBROADCASTSS 12(DI)(BX*2), Z28
+	// VDPBF16PS Z28, Z26, Z24
+	BYTE $0x62; BYTE $0x02; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xc4
+	// VDPBF16PS Z28, Z27, Z25
+	BYTE $0x62; BYTE $0x02; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xcc
+	LEAQ         (AX)(CX*2), AX
+	ADDQ         $0x10, DX
+	ADDQ         $0x10, SI
+	ADDQ         $0x10, DI
+	DECQ         R15
+	JNE          loop
+	TESTQ        R9, R9
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R14
+	ADDQ         ld+88(FP), R14
+	MOVQ         R14, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R14
+	MOVQ R9, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), R9
+	ANDQ $0x00000003, R9
+	JE   store
+
+single:
+	VMOVUPS      (AX), Z26
+	VMOVUPS      64(AX), Z27
+	VBROADCASTSS (DX), Z28
+	// VDPBF16PS Z28, Z26, Z0
+	BYTE $0x62; BYTE $0x92; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xc4
+	// VDPBF16PS Z28, Z27, Z1
+	BYTE $0x62; BYTE $0x92; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xcc
+	VBROADCASTSS (DX)(BX*1), Z28
+	// VDPBF16PS Z28, Z26, Z2
+	BYTE $0x62; BYTE $0x92; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xd4
+	// VDPBF16PS Z28, Z27, Z3
+	BYTE $0x62; BYTE $0x92; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xdc
+	VBROADCASTSS (DX)(BX*2), Z28
+	// VDPBF16PS Z28, Z26, Z4
+	BYTE $0x62; BYTE $0x92; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xe4
+	// VDPBF16PS Z28, Z27, Z5
+	BYTE $0x62; BYTE $0x92; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xec
+	VBROADCASTSS (DX)(R8*1), Z28
+	// VDPBF16PS Z28, Z26, Z6
+	BYTE $0x62; BYTE $0x92; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xf4
+	// VDPBF16PS Z28, Z27, Z7
+	BYTE $0x62; BYTE $0x92; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xfc
+	VBROADCASTSS (DX)(BX*4), Z28
+	// VDPBF16PS Z28, Z26, Z8
+	BYTE $0x62; BYTE $0x12; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xc4
+	// VDPBF16PS Z28, Z27, Z9
+	BYTE $0x62; BYTE $0x12; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xcc
+	VBROADCASTSS (SI), Z28
+	// VDPBF16PS Z28, Z26, Z10
+	BYTE $0x62; BYTE $0x12; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xd4
+	// VDPBF16PS Z28, Z27, Z11
+	BYTE $0x62; BYTE $0x12; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xdc
+	VBROADCASTSS (SI)(BX*1), Z28
+	// VDPBF16PS Z28, Z26, Z12
+	BYTE $0x62; BYTE $0x12; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xe4
+	// VDPBF16PS Z28, Z27, Z13
+	BYTE $0x62; BYTE $0x12; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xec
+	VBROADCASTSS (SI)(BX*2), Z28
+	// VDPBF16PS Z28, Z26, Z14
+	BYTE $0x62; BYTE $0x12; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xf4
+	// VDPBF16PS Z28, Z27, Z15
+	BYTE $0x62; BYTE $0x12; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xfc
+	VBROADCASTSS (SI)(R8*1), Z28
+	// VDPBF16PS Z28, Z26, Z16
+	BYTE $0x62; BYTE $0x82; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xc4
+	// VDPBF16PS Z28, Z27, Z17
+	BYTE $0x62; BYTE $0x82; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xcc
+	VBROADCASTSS (SI)(BX*4), Z28
+	// VDPBF16PS Z28, Z26, Z18
+	BYTE $0x62; BYTE $0x82; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xd4
+	// VDPBF16PS Z28, Z27, Z19
+	BYTE $0x62; BYTE $0x82; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xdc
+	VBROADCASTSS (DI), Z28
+	// VDPBF16PS Z28, Z26, Z20
+	BYTE $0x62; BYTE $0x82; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xe4
+	// VDPBF16PS Z28, Z27, Z21
+	BYTE $0x62; BYTE $0x82; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xec
+	VBROADCASTSS (DI)(BX*1), Z28
+	// VDPBF16PS Z28, Z26, Z22
+	BYTE $0x62; BYTE $0x82; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xf4
+	// VDPBF16PS Z28, Z27, Z23
+	BYTE $0x62; BYTE $0x82; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xfc
+	VBROADCASTSS (DI)(BX*2), Z28
+	// VDPBF16PS Z28, Z26, Z24
+	BYTE $0x62; BYTE $0x02; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xc4
+	// VDPBF16PS Z28, Z27, Z25
+	BYTE $0x62; BYTE $0x02; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xcc
+	ADDQ         $0x04, DX
+	ADDQ         $0x04, SI
+	ADDQ         $0x04, DI
+	ADDQ         CX, AX
+	DECQ         R9
+	JNE          single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z10, (AX)
+	VMOVUPS Z11, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z12, (AX)
+	VMOVUPS Z13, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z14, (AX)
+	VMOVUPS Z15, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z16, (AX)
+	VMOVUPS Z17, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z18, (AX)
+	VMOVUPS Z19, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z20, (AX)
+	VMOVUPS Z21, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z22, (AX)
+	VMOVUPS Z23, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z24, (AX)
+	VMOVUPS Z25, K1, 64(AX)
 	VZEROUPPER
 	RET
 
-// func tile14x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// func tile13x2TDotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile14x1AVX512(SB), NOSPLIT, $0-112
+TEXT ·tile13x2TDotsAVX512(SB), NOSPLIT, $8-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	VPXORD Z19, Z19, Z19
+	VPXORD Z20, Z20, Z20
+	VPXORD Z21, Z21, Z21
+	VPXORD Z22, Z22, Z22
+	VPXORD Z23, Z23, Z23
+	VPXORD Z24, Z24, Z24
+	VPXORD Z25, Z25, Z25
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), SI
+	MOVL      $-1, DI
+	BZHIL     SI, DI, DI
+	KMOVW     DI, K1
+	MOVQ      c+40(FP), SI
+	MOVQ      ldc+48(FP), DI
+	VMOVUPS   (SI), Z0
+	VMOVUPS.Z 64(SI), K1, Z1
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z2
+	VMOVUPS.Z 64(SI), K1, Z3
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z4
+	VMOVUPS.Z 64(SI), K1, Z5
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z6
+	VMOVUPS.Z 64(SI), K1, Z7
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z8
+	VMOVUPS.Z 64(SI), K1, Z9
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z10
+	VMOVUPS.Z 64(SI), K1, Z11
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z12
+	VMOVUPS.Z 64(SI), K1, Z13
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z14
+	VMOVUPS.Z 64(SI), K1, Z15
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z16
+	VMOVUPS.Z 64(SI), K1, Z17
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z18
+	VMOVUPS.Z 64(SI), K1, Z19
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z20
+	VMOVUPS.Z 64(SI), K1, Z21
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z22
+	VMOVUPS.Z 64(SI), K1, Z23
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z24
+	VMOVUPS.Z 64(SI), K1, Z25
+
+begin:
+	MOVQ k+0(FP), SI
+	SHRQ $0x02, SI
+	JE   rest
+	MOVQ soonC+72(FP), DI
+	MOVQ ldc+48(FP), R8
+	MOVQ $0x0000000d, R9
+	XORQ R10, R10
+	MOVQ soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
+
+loop:
+	VMOVUPS      (AX), Z26
+	VMOVUPS      64(AX), Z27
+	VBROADCASTSS (DX), Z28
+	// VDPBF16PS Z28, Z26, Z0
+	BYTE $0x62; BYTE $0x92; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xc4
+	// VDPBF16PS Z28, Z27, Z1
+	BYTE $0x62; BYTE $0x92; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xcc
+	VBROADCASTSS 4(DX), Z28
+	// VDPBF16PS Z28, Z26, Z2
+	BYTE $0x62; BYTE $0x92; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xd4
+	// VDPBF16PS Z28, Z27, Z3
+	BYTE $0x62; BYTE $0x92; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xdc
+	VBROADCASTSS 8(DX), Z28
+	// VDPBF16PS Z28, Z26, Z4
+	BYTE $0x62; BYTE $0x92; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xe4
+	// VDPBF16PS Z28, Z27, Z5
+	BYTE $0x62; BYTE $0x92; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xec
+	VBROADCASTSS 12(DX), Z28
+	// VDPBF16PS Z28, Z26, Z6
+	BYTE $0x62; BYTE $0x92; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xf4
+	// VDPBF16PS Z28, Z27, Z7
+	BYTE $0x62; BYTE $0x92; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xfc
+	VBROADCASTSS 16(DX), Z28
+	// VDPBF16PS Z28, Z26, Z8
+	BYTE $0x62; BYTE $0x12; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xc4
+	// VDPBF16PS Z28, Z27, Z9
+	BYTE $0x62; BYTE $0x12; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xcc
+	VBROADCASTSS 20(DX), Z28
+	// VDPBF16PS Z28, Z26, Z10
+	BYTE $0x62; BYTE $0x12; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xd4
+	// VDPBF16PS Z28, Z27, Z11
+	BYTE $0x62; BYTE $0x12; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xdc
+	VBROADCASTSS 24(DX), Z28
+	// VDPBF16PS Z28, Z26, Z12
+	BYTE $0x62; BYTE $0x12; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xe4
+	// VDPBF16PS Z28, Z27, Z13
+	BYTE $0x62; BYTE $0x12; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xec
+	VBROADCASTSS 28(DX), Z28
+	// VDPBF16PS Z28, Z26, Z14
+	BYTE $0x62; BYTE $0x12; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xf4
+	// VDPBF16PS Z28, Z27, Z15
+	BYTE $0x62; BYTE $0x12; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xfc
+	VBROADCASTSS 32(DX), Z28
+	// VDPBF16PS Z28, Z26, Z16
+	BYTE $0x62; BYTE $0x82; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xc4
+	// VDPBF16PS Z28, Z27, Z17
+	BYTE $0x62; BYTE $0x82; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xcc
+	VBROADCASTSS 36(DX), Z28
+	// VDPBF16PS Z28, Z26, Z18
+	BYTE $0x62; BYTE $0x82; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xd4
+	// VDPBF16PS Z28, Z27, Z19
+	BYTE $0x62; BYTE $0x82; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xdc
+	VBROADCASTSS 40(DX), Z28
+	// VDPBF16PS Z28, Z26, Z20
+	BYTE $0x62; BYTE $0x82; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xe4
+	// VDPBF16PS Z28, Z27, Z21
+	BYTE $0x62; BYTE $0x82; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xec
+	VBROADCASTSS 44(DX), Z28
+	// VDPBF16PS Z28, Z26, Z22
+	BYTE $0x62; BYTE $0x82; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xf4
+	// VDPBF16PS Z28, Z27, Z23
+	BYTE $0x62; BYTE $0x82; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xfc
+	VBROADCASTSS 48(DX), Z28
+	// VDPBF16PS Z28, Z26, Z24
+	BYTE $0x62; BYTE $0x02; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xc4
+	// VDPBF16PS Z28, Z27, Z25
+	BYTE $0x62; BYTE $0x02; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xcc
+	PREFETCHT1   (R11)
+	PREFETCHT1   64(R11)
+	PREFETCHT1   128(R11)
+	PREFETCHT1   192(R11)
+	ADDQ         $0x00000100, R11
+	VMOVUPS      (AX)(CX*1), Z26
+	VMOVUPS      64(AX)(CX*1), Z27
+	VBROADCASTSS (DX)(BX*1), Z28
+	// VDPBF16PS Z28, Z26, Z0
+	BYTE $0x62; BYTE $0x92; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xc4
+	// VDPBF16PS Z28, Z27, Z1
+	BYTE $0x62; BYTE $0x92; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xcc
+	VBROADCASTSS 4(DX)(BX*1), Z28
+	// VDPBF16PS Z28, Z26, Z2
+	BYTE $0x62; BYTE $0x92; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xd4
+	// VDPBF16PS Z28, Z27, Z3
+	BYTE $0x62; BYTE $0x92; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xdc
+	VBROADCASTSS 8(DX)(BX*1), Z28
+	// VDPBF16PS Z28, Z26, Z4
+	BYTE $0x62; BYTE $0x92; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xe4
+	// VDPBF16PS Z28, Z27, Z5
+	BYTE $0x62; BYTE $0x92; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xec
+	VBROADCASTSS 12(DX)(BX*1), Z28
+	// VDPBF16PS Z28, Z26, Z6
+	BYTE $0x62; BYTE $0x92; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xf4
+	// VDPBF16PS Z28, Z27, Z7
+	BYTE $0x62; BYTE $0x92; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xfc
+	VBROADCASTSS 16(DX)(BX*1), Z28
+	// VDPBF16PS Z28, Z26, Z8
+	BYTE $0x62; BYTE $0x12; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xc4
+	// VDPBF16PS Z28, Z27, Z9
+	BYTE $0x62; BYTE $0x12; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xcc
+	VBROADCASTSS 20(DX)(BX*1), Z28
+	// VDPBF16PS Z28, Z26, Z10
+	BYTE $0x62; BYTE $0x12; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xd4
+	// VDPBF16PS Z28, Z27, Z11
+	BYTE $0x62; BYTE $0x12; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xdc
+	VBROADCASTSS 24(DX)(BX*1), Z28
+	// VDPBF16PS Z28, Z26, Z12
+	BYTE $0x62; BYTE $0x12; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xe4
+	// VDPBF16PS Z28, Z27, Z13
+	BYTE $0x62; BYTE $0x12; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xec
+	VBROADCASTSS 28(DX)(BX*1), Z28
+	// VDPBF16PS Z28, Z26, Z14
+	BYTE $0x62; BYTE $0x12; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xf4
+	// VDPBF16PS Z28, Z27, Z15
+	BYTE $0x62; BYTE $0x12; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xfc
+	VBROADCASTSS 32(DX)(BX*1), Z28
+	// VDPBF16PS Z28, Z26, Z16
+	BYTE $0x62; BYTE $0x82; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xc4
+	// VDPBF16PS Z28, Z27, Z17
+	BYTE $0x62; BYTE $0x82; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xcc
+	VBROADCASTSS 36(DX)(BX*1), Z28
+	// VDPBF16PS Z28, Z26, Z18
+	BYTE $0x62; BYTE $0x82; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xd4
+	// VDPBF16PS Z28, Z27, Z19
+	BYTE $0x62; BYTE $0x82; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xdc
+	VBROADCASTSS 40(DX)(BX*1), Z28
+	// VDPBF16PS Z28, Z26, Z20
+	BYTE $0x62; BYTE $0x82; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xe4
+	// VDPBF16PS Z28, Z27, Z21
+	BYTE $0x62; BYTE $0x82; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xec
+	VBROADCASTSS 44(DX)(BX*1), Z28
+	// VDPBF16PS Z28, Z26, Z22
+	BYTE $0x62; BYTE $0x82; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xf4
+	// VDPBF16PS Z28, Z27, Z23
+	BYTE $0x62; BYTE $0x82; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xfc
+	VBROADCASTSS 48(DX)(BX*1), Z28
+	// VDPBF16PS Z28, Z26, Z24
+	BYTE $0x62; BYTE $0x02; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xc4
+	// VDPBF16PS Z28, Z27, Z25
+	BYTE $0x62; BYTE $0x02; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xcc
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	VMOVUPS      (AX), Z26
+	VMOVUPS      64(AX), Z27
+	VBROADCASTSS (DX), Z28
+	// VDPBF16PS Z28, Z26, Z0
+	BYTE $0x62; BYTE $0x92; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xc4
+	// VDPBF16PS Z28, Z27, Z1
+	BYTE $0x62; BYTE $0x92; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xcc
+	VBROADCASTSS 4(DX), Z28
+	// VDPBF16PS Z28, Z26, Z2
+	BYTE $0x62; BYTE $0x92; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xd4
+	// VDPBF16PS Z28, Z27, Z3
+	BYTE $0x62; BYTE $0x92; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xdc
+	VBROADCASTSS 8(DX), Z28
+	// VDPBF16PS Z28, Z26, Z4
+	BYTE $0x62; BYTE $0x92; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xe4
+	// VDPBF16PS Z28, Z27, Z5
+	BYTE $0x62; BYTE $0x92; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xec
+	VBROADCASTSS 12(DX), Z28
+	// VDPBF16PS Z28, Z26, Z6
+	BYTE $0x62; BYTE $0x92; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xf4
+	// VDPBF16PS Z28, Z27, Z7
+	BYTE $0x62; BYTE $0x92; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xfc
+	VBROADCASTSS 16(DX), Z28
+	// VDPBF16PS Z28, Z26, Z8
+	BYTE $0x62; BYTE $0x12; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xc4
+	// VDPBF16PS Z28, Z27, Z9
+	BYTE $0x62; BYTE $0x12; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xcc
+	VBROADCASTSS 20(DX), Z28
+	// VDPBF16PS Z28, Z26, Z10
+	BYTE $0x62; BYTE $0x12; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xd4
+	// VDPBF16PS Z28, Z27, Z11
+	BYTE $0x62; BYTE $0x12; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xdc
+	VBROADCASTSS 24(DX), Z28
+	// VDPBF16PS Z28, Z26, Z12
+	BYTE $0x62; BYTE $0x12; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xe4
+	// VDPBF16PS Z28, Z27, Z13
+	BYTE $0x62; BYTE $0x12; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xec
+	VBROADCASTSS 28(DX), Z28
+	// VDPBF16PS Z28, Z26, Z14
+	BYTE $0x62; BYTE $0x12; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xf4
+	// VDPBF16PS Z28, Z27, Z15
+	BYTE $0x62; BYTE $0x12; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xfc
+	VBROADCASTSS 32(DX), Z28
+	// VDPBF16PS Z28, Z26, Z16
+	BYTE $0x62; BYTE $0x82; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xc4
+	// VDPBF16PS Z28, Z27, Z17
+	BYTE $0x62; BYTE $0x82; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xcc
+	VBROADCASTSS 36(DX), Z28
+	// VDPBF16PS Z28, Z26, Z18
+	BYTE $0x62; BYTE $0x82; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xd4
+	// VDPBF16PS Z28, Z27, Z19
+	BYTE $0x62; BYTE $0x82; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xdc
+	VBROADCASTSS 40(DX), Z28
+	// VDPBF16PS Z28, Z26, Z20
+	BYTE $0x62; BYTE $0x82; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xe4
+	// VDPBF16PS Z28, Z27, Z21
+	BYTE $0x62; BYTE $0x82; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xec
+	VBROADCASTSS 44(DX), Z28
+	// VDPBF16PS Z28, Z26, Z22
+	BYTE $0x62; BYTE $0x82; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xf4
+	// VDPBF16PS Z28, Z27, Z23
+	BYTE $0x62; BYTE $0x82; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xfc
+	VBROADCASTSS 48(DX), Z28
+	// VDPBF16PS Z28, Z26, Z24
+	BYTE $0x62; BYTE $0x02; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xc4
+	// VDPBF16PS Z28, Z27, Z25
+	BYTE $0x62; BYTE $0x02; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xcc
+	PREFETCHT0   (DI)
+	PREFETCHT0   64(DI)
+	ADDQ         R8, DI
+	DECQ         R9
+	CMOVQEQ      R10, R8
+	VMOVUPS      (AX)(CX*1), Z26
+	VMOVUPS      64(AX)(CX*1), Z27
+	VBROADCASTSS (DX)(BX*1), Z28
+	// VDPBF16PS Z28, Z26, Z0
+	BYTE $0x62; BYTE $0x92; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xc4
+	// VDPBF16PS Z28, Z27, Z1
+	BYTE $0x62; BYTE $0x92; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xcc
+	VBROADCASTSS 4(DX)(BX*1), Z28
+	// VDPBF16PS Z28, Z26, Z2
+	BYTE $0x62; BYTE $0x92; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xd4
+	// VDPBF16PS Z28, Z27, Z3
+	BYTE $0x62; BYTE $0x92; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xdc
+	VBROADCASTSS 8(DX)(BX*1), Z28
+	// VDPBF16PS Z28, Z26, Z4
+	BYTE $0x62; BYTE $0x92; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xe4
+	// VDPBF16PS Z28, Z27, Z5
+	BYTE $0x62; BYTE $0x92; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xec
+	VBROADCASTSS 12(DX)(BX*1), Z28
+	// VDPBF16PS Z28, Z26, Z6
+	BYTE $0x62; BYTE $0x92; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xf4
+	// VDPBF16PS Z28, Z27, Z7
+	BYTE $0x62; BYTE $0x92; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xfc
+	VBROADCASTSS 16(DX)(BX*1), Z28
+	// VDPBF16PS Z28, Z26, Z8
+	BYTE $0x62; BYTE $0x12; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xc4
+	// VDPBF16PS Z28, Z27, Z9
+	BYTE $0x62; BYTE $0x12; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xcc
+	VBROADCASTSS 20(DX)(BX*1), Z28
+	// VDPBF16PS Z28, Z26, Z10
+	BYTE $0x62; BYTE $0x12; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xd4
+	// VDPBF16PS Z28, Z27, Z11
+	BYTE $0x62; BYTE $0x12; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xdc
+	VBROADCASTSS 24(DX)(BX*1), Z28
+	// VDPBF16PS Z28, Z26, Z12
+	BYTE $0x62; BYTE $0x12; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xe4
+	// VDPBF16PS Z28, Z27, Z13
+	BYTE $0x62; BYTE $0x12; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xec
+	VBROADCASTSS 28(DX)(BX*1), Z28
+	// VDPBF16PS Z28, Z26, Z14
+	BYTE $0x62; BYTE $0x12; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xf4
+	// VDPBF16PS Z28, Z27, Z15
+	BYTE $0x62; BYTE $0x12; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xfc
+	VBROADCASTSS 32(DX)(BX*1), Z28
+	// VDPBF16PS Z28, Z26, Z16
+	BYTE $0x62; BYTE $0x82; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xc4
+	// VDPBF16PS Z28, Z27, Z17
+	BYTE $0x62; BYTE $0x82; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xcc
+	VBROADCASTSS 36(DX)(BX*1), Z28
+	// VDPBF16PS Z28, Z26, Z18
+	BYTE $0x62; BYTE $0x82; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xd4
+	// VDPBF16PS Z28, Z27, Z19
+	BYTE $0x62; BYTE $0x82; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xdc
+	VBROADCASTSS 40(DX)(BX*1), Z28
+	// VDPBF16PS Z28, Z26, Z20
+	BYTE $0x62; BYTE $0x82; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xe4
+	// VDPBF16PS Z28, Z27, Z21
+	BYTE $0x62; BYTE $0x82; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xec
+	VBROADCASTSS 44(DX)(BX*1), Z28
+	// VDPBF16PS Z28, Z26, Z22
+	BYTE $0x62; BYTE $0x82; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xf4
+	// VDPBF16PS Z28, Z27, Z23
+	BYTE $0x62; BYTE $0x82; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xfc
+	VBROADCASTSS 48(DX)(BX*1), Z28
+	// VDPBF16PS Z28, Z26, Z24
+	BYTE $0x62; BYTE $0x02; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xc4
+	// VDPBF16PS Z28, Z27, Z25
+	BYTE $0x62; BYTE $0x02; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xcc
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	DECQ         R12
+	JNE          loop
+	TESTQ        SI, SI
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R11
+	ADDQ         ld+88(FP), R11
+	MOVQ         R11, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VMOVUPS      (AX), Z26
+	VMOVUPS      64(AX), Z27
+	VBROADCASTSS (DX), Z28
+	// VDPBF16PS Z28, Z26, Z0
+	BYTE $0x62; BYTE $0x92; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xc4
+	// VDPBF16PS Z28, Z27, Z1
+	BYTE $0x62; BYTE $0x92; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xcc
+	VBROADCASTSS 4(DX), Z28
+	// VDPBF16PS Z28, Z26, Z2
+	BYTE $0x62; BYTE $0x92; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xd4
+	// VDPBF16PS Z28, Z27, Z3
+	BYTE $0x62; BYTE $0x92; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xdc
+	VBROADCASTSS 8(DX), Z28
+	// VDPBF16PS Z28, Z26, Z4
+	BYTE $0x62; BYTE $0x92; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xe4
+	// VDPBF16PS Z28, Z27, Z5
+	BYTE $0x62; BYTE $0x92; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xec
+	VBROADCASTSS 12(DX), Z28
+	// VDPBF16PS Z28, Z26, Z6
+	BYTE $0x62; BYTE $0x92; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xf4
+	// VDPBF16PS Z28, Z27, Z7
+	BYTE $0x62; BYTE $0x92; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xfc
+	VBROADCASTSS 16(DX), Z28
+	// VDPBF16PS Z28, Z26, Z8
+	BYTE $0x62; BYTE $0x12; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xc4
+	// VDPBF16PS Z28, Z27, Z9
+	BYTE $0x62; BYTE $0x12; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xcc
+	VBROADCASTSS 20(DX), Z28
+	// VDPBF16PS Z28, Z26, Z10
+	BYTE $0x62; BYTE $0x12; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xd4
+	// VDPBF16PS Z28, Z27, Z11
+	BYTE $0x62; BYTE $0x12; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xdc
+	VBROADCASTSS 24(DX), Z28
+	// VDPBF16PS Z28, Z26, Z12
+	BYTE $0x62; BYTE $0x12; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xe4
+	// VDPBF16PS Z28, Z27, Z13
+	BYTE $0x62; BYTE $0x12; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xec
+	VBROADCASTSS 28(DX), Z28
+	// VDPBF16PS Z28, Z26, Z14
+	BYTE $0x62; BYTE $0x12; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xf4
+	// VDPBF16PS Z28, Z27, Z15
+	BYTE $0x62; BYTE $0x12; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xfc
+	VBROADCASTSS 32(DX), Z28
+	// VDPBF16PS Z28, Z26, Z16
+	BYTE $0x62; BYTE $0x82; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xc4
+	// VDPBF16PS Z28, Z27, Z17
+	BYTE $0x62; BYTE $0x82; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xcc
+	VBROADCASTSS 36(DX), Z28
+	// VDPBF16PS Z28, Z26, Z18
+	BYTE $0x62; BYTE $0x82; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xd4
+	// VDPBF16PS Z28, Z27, Z19
+	BYTE $0x62; BYTE $0x82; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xdc
+	VBROADCASTSS 40(DX), Z28
+	// VDPBF16PS Z28, Z26, Z20
+	BYTE $0x62; BYTE $0x82; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xe4
+	// VDPBF16PS Z28, Z27, Z21
+	BYTE $0x62; BYTE $0x82; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xec
+	VBROADCASTSS 44(DX), Z28
+	// VDPBF16PS Z28, Z26, Z22
+	BYTE $0x62; BYTE $0x82; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xf4
+	// VDPBF16PS Z28, Z27, Z23
+	BYTE $0x62; BYTE $0x82; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xfc
+	VBROADCASTSS 48(DX), Z28
+	// VDPBF16PS Z28, Z26, Z24
+	BYTE $0x62; BYTE $0x02; BYTE $0x2e; BYTE $0x40; BYTE $0x52; BYTE $0xc4
+	// VDPBF16PS Z28, Z27, Z25
+	BYTE $0x62; BYTE $0x02; BYTE $0x26; BYTE $0x40; BYTE $0x52; BYTE $0xcc
+	ADDQ         BX, DX
+	ADDQ         CX, AX
+	DECQ         SI
+	JNE          single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z10, (AX)
+	VMOVUPS Z11, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z12, (AX)
+	VMOVUPS Z13, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z14, (AX)
+	VMOVUPS Z15, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z16, (AX)
+	VMOVUPS Z17, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z18, (AX)
+	VMOVUPS Z19, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z20, (AX)
+	VMOVUPS Z21, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z22, (AX)
+	VMOVUPS Z23, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z24, (AX)
+	VMOVUPS Z25, K1, 64(AX)
+	VZEROUPPER
+	RET
+
+// func tile14x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+, SSE
+TEXT ·tile14x1AVX512(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -25491,10 +45304,10 @@ single:
 	VFMADD231PS.BCST (DI)(BX*1), Z14, Z11
 	VFMADD231PS.BCST (DI)(BX*2), Z14, Z12
 	VFMADD231PS.BCST (DI)(R8*1), Z14, Z13
-	ADDQ             CX, AX
 	ADDQ             $0x04, DX
 	ADDQ             $0x04, SI
 	ADDQ             $0x04, DI
+	ADDQ             CX, AX
 	DECQ             R9
 	JNE              single
 
@@ -25533,11 +45346,27 @@ store:
 	ADDQ    CX, AX
 	VMOVUPS Z13, K1, (AX)
 	VZEROUPPER
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     restored
+	LDMXCSR (SP)
+
+restored:
 	RET
 
-// func tile14x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile14x1TAVX512(SB), NOSPLIT, $0-112
+// func tile14x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+, SSE
+TEXT ·tile14x1TAVX512(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -25721,8 +45550,8 @@ single:
 	VFMADD231PS.BCST 44(DX), Z14, Z11
 	VFMADD231PS.BCST 48(DX), Z14, Z12
 	VFMADD231PS.BCST 52(DX), Z14, Z13
-	ADDQ             CX, AX
 	ADDQ             BX, DX
+	ADDQ             CX, AX
 	DECQ             SI
 	JNE              single
 
@@ -25761,11 +45590,1043 @@ store:
 	ADDQ    CX, AX
 	VMOVUPS Z13, K1, (AX)
 	VZEROUPPER
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     restored
+	LDMXCSR (SP)
+
+restored:
 	RET
 
-// func tile14x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// func tile14x1PairsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+, SSE
+TEXT ·tile14x1PairsAVX512(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (DX)(BX*4), SI
+	ADDQ   BX, SI
+	LEAQ   (SI)(BX*4), DI
+	ADDQ   BX, DI
+	LEAQ   (BX)(BX*2), R8
+	MOVB   load+64(FP), R9
+	TESTB  R9, R9
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), R9
+	MOVL      $-1, R10
+	BZHIL     R9, R10, R10
+	KMOVW     R10, K1
+	MOVQ      c+40(FP), R9
+	MOVQ      ldc+48(FP), R10
+	VMOVUPS.Z (R9), K1, Z0
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z1
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z2
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z3
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z4
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z5
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z6
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z7
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z8
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z9
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z10
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z11
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z12
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z13
+
+begin:
+	VPTERNLOGD $0xff, Z14, Z14, Z14
+	VPSLLD     $0x10, Z14, Z14
+	MOVQ       k+0(FP), R9
+	SHRQ       $0x02, R9
+	JE         rest
+	MOVQ       soonC+72(FP), R10
+	MOVQ       ldc+48(FP), R11
+	MOVQ       $0x0000000e, R12
+	XORQ       R13, R13
+	MOVQ       soon+80(FP), R14
+
+phase:
+	MOVQ    run+96(FP), R15
+	CMPQ    R9, R15
+	CMOVQLT R9, R15
+	SUBQ    R15, R9
+
+loop:
+	VPANDD           (AX), Z14, Z15
+	VFMADD231PS.BCST (DX), Z15, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z15, Z1
+	VFMADD231PS.BCST (DX)(BX*2), Z15, Z2
+	VFMADD231PS.BCST (DX)(R8*1), Z15, Z3
+	VFMADD231PS.BCST (DX)(BX*4), Z15, Z4
+	VFMADD231PS.BCST (SI), Z15, Z5
+	VFMADD231PS.BCST (SI)(BX*1), Z15, Z6
+	VFMADD231PS.BCST (SI)(BX*2), Z15, Z7
+	VFMADD231PS.BCST (SI)(R8*1), Z15, Z8
+	VFMADD231PS.BCST (SI)(BX*4), Z15, Z9
+	VFMADD231PS.BCST (DI), Z15, Z10
+	VFMADD231PS.BCST (DI)(BX*1), Z15, Z11
+	VFMADD231PS.BCST (DI)(BX*2), Z15, Z12
+	VFMADD231PS.BCST (DI)(R8*1), Z15, Z13
+	PREFETCHT1       (R14)
+	ADDQ             $0x00000040, R14
+	VPSLLD           $0x10, (AX), Z15
+	VFMADD231PS.BCST 4(DX), Z15, Z0
+	VFMADD231PS.BCST 4(DX)(BX*1), Z15, Z1
+	VFMADD231PS.BCST 4(DX)(BX*2), Z15, Z2
+	VFMADD231PS.BCST 4(DX)(R8*1), Z15, Z3
+	VFMADD231PS.BCST 4(DX)(BX*4), Z15, Z4
+	VFMADD231PS.BCST 4(SI), Z15, Z5
+	VFMADD231PS.BCST 4(SI)(BX*1), Z15, Z6
+	VFMADD231PS.BCST 4(SI)(BX*2), Z15, Z7
+	VFMADD231PS.BCST 4(SI)(R8*1), Z15, Z8
+	VFMADD231PS.BCST 4(SI)(BX*4), Z15, Z9
+	VFMADD231PS.BCST 4(DI), Z15, Z10
+	VFMADD231PS.BCST 4(DI)(BX*1), Z15, Z11
+	VFMADD231PS.BCST 4(DI)(BX*2), Z15, Z12
+	VFMADD231PS.BCST 4(DI)(R8*1), Z15, Z13
+	VPANDD           (AX)(CX*1), Z14, Z15
+	VFMADD231PS.BCST 8(DX), Z15, Z0
+	VFMADD231PS.BCST 8(DX)(BX*1), Z15, Z1
+	VFMADD231PS.BCST 8(DX)(BX*2), Z15, Z2
+	VFMADD231PS.BCST 8(DX)(R8*1), Z15, Z3
+	VFMADD231PS.BCST 8(DX)(BX*4), Z15, Z4
+	VFMADD231PS.BCST 8(SI), Z15, Z5
+	VFMADD231PS.BCST 8(SI)(BX*1), Z15, Z6
+	VFMADD231PS.BCST 8(SI)(BX*2), Z15, Z7
+	VFMADD231PS.BCST 8(SI)(R8*1), Z15, Z8
+	VFMADD231PS.BCST 8(SI)(BX*4), Z15, Z9
+	VFMADD231PS.BCST 8(DI), Z15, Z10
+	VFMADD231PS.BCST 8(DI)(BX*1), Z15, Z11
+	VFMADD231PS.BCST 8(DI)(BX*2), Z15, Z12
+	VFMADD231PS.BCST 8(DI)(R8*1), Z15, Z13
+	PREFETCHT0       (R10)
+	ADDQ             R11, R10
+	DECQ             R12
+	CMOVQEQ          R13, R11
+	VPSLLD           $0x10, (AX)(CX*1), Z15
+	VFMADD231PS.BCST 12(DX), Z15, Z0
+	VFMADD231PS.BCST 12(DX)(BX*1), Z15, Z1
+	VFMADD231PS.BCST 12(DX)(BX*2), Z15, Z2
+	VFMADD231PS.BCST 12(DX)(R8*1), Z15, Z3
+	VFMADD231PS.BCST 12(DX)(BX*4), Z15, Z4
+	VFMADD231PS.BCST 12(SI), Z15, Z5
+	VFMADD231PS.BCST 12(SI)(BX*1), Z15, Z6
+	VFMADD231PS.BCST 12(SI)(BX*2), Z15, Z7
+	VFMADD231PS.BCST 12(SI)(R8*1), Z15, Z8
+	VFMADD231PS.BCST 12(SI)(BX*4), Z15, Z9
+	VFMADD231PS.BCST 12(DI), Z15, Z10
+	VFMADD231PS.BCST 12(DI)(BX*1), Z15, Z11
+	VFMADD231PS.BCST 12(DI)(BX*2), Z15, Z12
+	VFMADD231PS.BCST 12(DI)(R8*1), Z15, Z13
+	LEAQ             (AX)(CX*2), AX
+	ADDQ             $0x10, DX
+	ADDQ             $0x10, SI
+	ADDQ             $0x10, DI
+	DECQ             R15
+	JNE              loop
+	TESTQ            R9, R9
+	JE               rest
+	DECQ             runs+104(FP)
+	JE               fetched
+	MOVQ             soon+80(FP), R14
+	ADDQ             ld+88(FP), R14
+	MOVQ             R14, soon+80(FP)
+	JMP              phase
+
+fetched:
+	MOVQ AX, R14
+	MOVQ R9, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), R9
+	ANDQ $0x00000003, R9
+	JE   store
+
+single:
+	VPANDD           (AX), Z14, Z15
+	VFMADD231PS.BCST (DX), Z15, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z15, Z1
+	VFMADD231PS.BCST (DX)(BX*2), Z15, Z2
+	VFMADD231PS.BCST (DX)(R8*1), Z15, Z3
+	VFMADD231PS.BCST (DX)(BX*4), Z15, Z4
+	VFMADD231PS.BCST (SI), Z15, Z5
+	VFMADD231PS.BCST (SI)(BX*1), Z15, Z6
+	VFMADD231PS.BCST (SI)(BX*2), Z15, Z7
+	VFMADD231PS.BCST (SI)(R8*1), Z15, Z8
+	VFMADD231PS.BCST (SI)(BX*4), Z15, Z9
+	VFMADD231PS.BCST (DI), Z15, Z10
+	VFMADD231PS.BCST (DI)(BX*1), Z15, Z11
+	VFMADD231PS.BCST (DI)(BX*2), Z15, Z12
+	VFMADD231PS.BCST (DI)(R8*1), Z15, Z13
+	ADDQ             $0x04, DX
+	ADDQ             $0x04, SI
+	ADDQ             $0x04, DI
+	DECQ             R9
+	JE               store
+	VPSLLD           $0x10, (AX), Z15
+	VFMADD231PS.BCST (DX), Z15, Z0
+	VFMADD231PS.BCST (DX)(BX*1), Z15, Z1
+	VFMADD231PS.BCST (DX)(BX*2), Z15, Z2
+	VFMADD231PS.BCST (DX)(R8*1), Z15, Z3
+	VFMADD231PS.BCST (DX)(BX*4), Z15, Z4
+	VFMADD231PS.BCST (SI), Z15, Z5
+	VFMADD231PS.BCST (SI)(BX*1), Z15, Z6
+	VFMADD231PS.BCST (SI)(BX*2), Z15, Z7
+	VFMADD231PS.BCST (SI)(R8*1), Z15, Z8
+	VFMADD231PS.BCST (SI)(BX*4), Z15, Z9
+	VFMADD231PS.BCST (DI), Z15, Z10
+	VFMADD231PS.BCST (DI)(BX*1), Z15, Z11
+	VFMADD231PS.BCST (DI)(BX*2), Z15, Z12
+	VFMADD231PS.BCST (DI)(R8*1), Z15, Z13
+	ADDQ             $0x04, DX
+	ADDQ             $0x04, SI
+	ADDQ             $0x04, DI
+	ADDQ             CX, AX
+	DECQ             R9
+	JNE              single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z1, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z3, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z5, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z7, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z9, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z10, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z11, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z12, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z13, K1, (AX)
+	VZEROUPPER
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     restored
+	LDMXCSR (SP)
+
+restored:
+	RET
+
+// func tile14x1DotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile14x2AVX512(SB), NOSPLIT, $0-112
+TEXT ·tile14x1DotsAVX512(SB), NOSPLIT, $8-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (DX)(BX*4), SI
+	ADDQ   BX, SI
+	LEAQ   (SI)(BX*4), DI
+	ADDQ   BX, DI
+	LEAQ   (BX)(BX*2), R8
+	MOVB   load+64(FP), R9
+	TESTB  R9, R9
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), R9
+	MOVL      $-1, R10
+	BZHIL     R9, R10, R10
+	KMOVW     R10, K1
+	MOVQ      c+40(FP), R9
+	MOVQ      ldc+48(FP), R10
+	VMOVUPS.Z (R9), K1, Z0
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z1
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z2
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z3
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z4
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z5
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z6
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z7
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z8
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z9
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z10
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z11
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z12
+	ADDQ      R10, R9
+	VMOVUPS.Z (R9), K1, Z13
+
+begin:
+	MOVQ k+0(FP), R9
+	SHRQ $0x02, R9
+	JE   rest
+	MOVQ soonC+72(FP), R10
+	MOVQ ldc+48(FP), R11
+	MOVQ $0x0000000e, R12
+	XORQ R13, R13
+	MOVQ soon+80(FP), R14
+
+phase:
+	MOVQ    run+96(FP), R15
+	CMPQ    R9, R15
+	CMOVQLT R9, R15
+	SUBQ    R15, R9
+
+loop:
+	VMOVUPS      (AX), Z14
+	VBROADCASTSS (DX), Z15
+	// VDPBF16PS Z15, Z14, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xc7
+	VBROADCASTSS (DX)(BX*1), Z15
+	// VDPBF16PS Z15, Z14, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xcf
+	VBROADCASTSS (DX)(BX*2), Z15
+	// VDPBF16PS Z15, Z14, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xd7
+	VBROADCASTSS (DX)(R8*1), Z15
+	// VDPBF16PS Z15, Z14, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xdf
+	VBROADCASTSS (DX)(BX*4), Z15
+	// VDPBF16PS Z15, Z14, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xe7
+	VBROADCASTSS (SI), Z15
+	// VDPBF16PS Z15, Z14, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xef
+	VBROADCASTSS (SI)(BX*1), Z15
+	// VDPBF16PS Z15, Z14, Z6
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xf7
+	VBROADCASTSS (SI)(BX*2), Z15
+	// VDPBF16PS Z15, Z14, Z7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xff
+	VBROADCASTSS (SI)(R8*1), Z15
+	// VDPBF16PS Z15, Z14, Z8
+	BYTE $0x62; BYTE $0x52; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xc7
+	VBROADCASTSS (SI)(BX*4), Z15
+	// VDPBF16PS Z15, Z14, Z9
+	BYTE $0x62; BYTE $0x52; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xcf
+	VBROADCASTSS (DI), Z15
+	// VDPBF16PS Z15, Z14, Z10
+	BYTE $0x62; BYTE $0x52; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xd7
+	VBROADCASTSS (DI)(BX*1), Z15
+	// VDPBF16PS Z15, Z14, Z11
+	BYTE $0x62; BYTE $0x52; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xdf
+	VBROADCASTSS (DI)(BX*2), Z15
+	// VDPBF16PS Z15, Z14, Z12
+	BYTE $0x62; BYTE $0x52; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xe7
+	VBROADCASTSS (DI)(R8*1), Z15
+	// VDPBF16PS Z15, Z14, Z13
+	BYTE $0x62; BYTE $0x52; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xef
+	PREFETCHT1   (R14)
+	PREFETCHT1   64(R14)
+	ADDQ         $0x00000080, R14
+	VMOVUPS      (AX)(CX*1), Z14
+	VBROADCASTSS 4(DX), Z15
+	// VDPBF16PS Z15, Z14, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xc7
+	VBROADCASTSS 4(DX)(BX*1), Z15
+	// VDPBF16PS Z15, Z14, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xcf
+	VBROADCASTSS 4(DX)(BX*2), Z15
+	// VDPBF16PS Z15, Z14, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xd7
+	VBROADCASTSS 4(DX)(R8*1), Z15
+	// VDPBF16PS Z15, Z14, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xdf
+	VBROADCASTSS 4(DX)(BX*4), Z15
+	// VDPBF16PS Z15, Z14, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xe7
+	VBROADCASTSS 4(SI), Z15
+	// VDPBF16PS Z15, Z14, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xef
+	VBROADCASTSS 4(SI)(BX*1), Z15
+	// VDPBF16PS Z15, Z14, Z6
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xf7
+	VBROADCASTSS 4(SI)(BX*2), Z15
+	// VDPBF16PS Z15, Z14, Z7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xff
+	VBROADCASTSS 4(SI)(R8*1), Z15
+	// VDPBF16PS Z15, Z14, Z8
+	BYTE $0x62; BYTE $0x52; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xc7
+	VBROADCASTSS 4(SI)(BX*4), Z15
+	// VDPBF16PS Z15, Z14, Z9
+	BYTE $0x62; BYTE $0x52; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xcf
+	VBROADCASTSS 4(DI), Z15
+	// VDPBF16PS Z15, Z14, Z10
+	BYTE $0x62; BYTE $0x52; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xd7
+	VBROADCASTSS 4(DI)(BX*1), Z15
+	// VDPBF16PS Z15, Z14, Z11
+	BYTE $0x62; BYTE $0x52; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xdf
+	VBROADCASTSS 4(DI)(BX*2), Z15
+	// VDPBF16PS Z15, Z14, Z12
+	BYTE $0x62; BYTE $0x52; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xe7
+	VBROADCASTSS 4(DI)(R8*1), Z15
+	// VDPBF16PS Z15, Z14, Z13
+	BYTE $0x62; BYTE $0x52; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xef
+	LEAQ         (AX)(CX*2), AX
+	VMOVUPS      (AX), Z14
+	VBROADCASTSS 8(DX), Z15
+	// VDPBF16PS Z15, Z14, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xc7
+	VBROADCASTSS 8(DX)(BX*1), Z15
+	// VDPBF16PS Z15, Z14, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xcf
+	VBROADCASTSS 8(DX)(BX*2), Z15
+	// VDPBF16PS Z15, Z14, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xd7
+	VBROADCASTSS 8(DX)(R8*1), Z15
+	// VDPBF16PS Z15, Z14, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xdf
+	VBROADCASTSS 8(DX)(BX*4), Z15
+	// VDPBF16PS Z15, Z14, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xe7
+	VBROADCASTSS 8(SI), Z15
+	// VDPBF16PS Z15, Z14, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xef
+	VBROADCASTSS 8(SI)(BX*1), Z15
+	// VDPBF16PS Z15, Z14, Z6
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xf7
+	VBROADCASTSS 8(SI)(BX*2), Z15
+	// VDPBF16PS Z15, Z14, Z7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xff
+	VBROADCASTSS 8(SI)(R8*1), Z15
+	// VDPBF16PS Z15, Z14, Z8
+	BYTE $0x62; BYTE $0x52; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xc7
+	VBROADCASTSS 8(SI)(BX*4), Z15
+	// VDPBF16PS Z15, Z14, Z9
+	BYTE $0x62; BYTE $0x52; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xcf
+	VBROADCASTSS 8(DI), Z15
+	// VDPBF16PS Z15, Z14, Z10
+	BYTE $0x62; BYTE $0x52; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xd7
+	VBROADCASTSS 8(DI)(BX*1), Z15
+	// VDPBF16PS Z15, Z14, Z11
+	BYTE $0x62; BYTE $0x52; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xdf
+	VBROADCASTSS 8(DI)(BX*2), Z15
+	// VDPBF16PS Z15, Z14, Z12
+	BYTE $0x62; BYTE $0x52; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xe7
+	VBROADCASTSS 8(DI)(R8*1), Z15
+	// VDPBF16PS Z15, Z14, Z13
+	BYTE $0x62; BYTE $0x52; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xef
+	PREFETCHT0   (R10)
+	ADDQ         R11, R10
+	DECQ         R12
+	CMOVQEQ      R13, R11
+	VMOVUPS      (AX)(CX*1), Z14
+	VBROADCASTSS 12(DX), Z15
+	// VDPBF16PS Z15, Z14, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xc7
+	VBROADCASTSS 12(DX)(BX*1), Z15
+	// VDPBF16PS Z15, Z14, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xcf
+	VBROADCASTSS 12(DX)(BX*2), Z15
+	// VDPBF16PS Z15, Z14, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xd7
+	VBROADCASTSS 12(DX)(R8*1), Z15
+	// VDPBF16PS Z15, Z14, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xdf
+	VBROADCASTSS 12(DX)(BX*4), Z15
+	// VDPBF16PS Z15, Z14, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xe7
+	VBROADCASTSS 12(SI), Z15
+	// VDPBF16PS Z15, Z14, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xef
+	VBROADCASTSS 12(SI)(BX*1), Z15
+	// VDPBF16PS Z15, Z14, Z6
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xf7
+	VBROADCASTSS 12(SI)(BX*2), Z15
+	// VDPBF16PS Z15, Z14, Z7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xff
+	VBROADCASTSS 12(SI)(R8*1), Z15
+	// VDPBF16PS Z15, Z14, Z8
+	BYTE $0x62; BYTE $0x52; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xc7
+	VBROADCASTSS 12(SI)(BX*4), Z15
+	// VDPBF16PS Z15, Z14, Z9
+	BYTE $0x62; BYTE $0x52; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xcf
+	VBROADCASTSS 12(DI), Z15
+	// VDPBF16PS Z15, Z14, Z10
+	BYTE $0x62; BYTE $0x52; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xd7
+	VBROADCASTSS 12(DI)(BX*1), Z15
+	// VDPBF16PS Z15, Z14, Z11
+	BYTE $0x62; BYTE $0x52; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xdf
+	VBROADCASTSS 12(DI)(BX*2), Z15
+	// VDPBF16PS Z15, Z14, Z12
+	BYTE $0x62; BYTE $0x52; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xe7
+	VBROADCASTSS 12(DI)(R8*1), Z15
+	// VDPBF16PS Z15, Z14, Z13
+	BYTE $0x62; BYTE $0x52; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xef
+	LEAQ         (AX)(CX*2), AX
+	ADDQ         $0x10, DX
+	ADDQ         $0x10, SI
+	ADDQ         $0x10, DI
+	DECQ         R15
+	JNE          loop
+	TESTQ        R9, R9
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R14
+	ADDQ         ld+88(FP), R14
+	MOVQ         R14, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R14
+	MOVQ R9, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), R9
+	ANDQ $0x00000003, R9
+	JE   store
+
+single:
+	VMOVUPS      (AX), Z14
+	VBROADCASTSS (DX), Z15
+	// VDPBF16PS Z15, Z14, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xc7
+	VBROADCASTSS (DX)(BX*1), Z15
+	// VDPBF16PS Z15, Z14, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xcf
+	VBROADCASTSS (DX)(BX*2), Z15
+	// VDPBF16PS Z15, Z14, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xd7
+	VBROADCASTSS (DX)(R8*1), Z15
+	// VDPBF16PS Z15, Z14, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xdf
+	VBROADCASTSS (DX)(BX*4), Z15
+	// VDPBF16PS Z15, Z14, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xe7
+	VBROADCASTSS (SI), Z15
+	// VDPBF16PS Z15, Z14, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xef
+	VBROADCASTSS (SI)(BX*1), Z15
+	// VDPBF16PS Z15, Z14, Z6
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xf7
+	VBROADCASTSS (SI)(BX*2), Z15
+	// VDPBF16PS Z15, Z14, Z7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xff
+	VBROADCASTSS (SI)(R8*1), Z15
+	// VDPBF16PS Z15, Z14, Z8
+	BYTE $0x62; BYTE $0x52; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xc7
+	VBROADCASTSS (SI)(BX*4), Z15
+	// VDPBF16PS Z15, Z14, Z9
+	BYTE $0x62; BYTE $0x52; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xcf
+	VBROADCASTSS (DI), Z15
+	// VDPBF16PS Z15, Z14, Z10
+	BYTE $0x62; BYTE $0x52; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xd7
+	VBROADCASTSS (DI)(BX*1), Z15
+	// VDPBF16PS Z15, Z14, Z11
+	BYTE $0x62; BYTE $0x52; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xdf
+	VBROADCASTSS (DI)(BX*2), Z15
+	// VDPBF16PS Z15, Z14, Z12
+	BYTE $0x62; BYTE $0x52; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xe7
+	VBROADCASTSS (DI)(R8*1), Z15
+	// VDPBF16PS Z15, Z14, Z13
+	BYTE $0x62; BYTE $0x52; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xef
+	ADDQ         $0x04, DX
+	ADDQ         $0x04, SI
+	ADDQ         $0x04, DI
+	ADDQ         CX, AX
+	DECQ         R9
+	JNE          single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z1, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z3, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z5, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z7, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z9, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z10, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z11, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z12, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z13, K1, (AX)
+	VZEROUPPER
+	RET
+
+// func tile14x1TDotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile14x1TDotsAVX512(SB), NOSPLIT, $8-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), SI
+	MOVL      $-1, DI
+	BZHIL     SI, DI, DI
+	KMOVW     DI, K1
+	MOVQ      c+40(FP), SI
+	MOVQ      ldc+48(FP), DI
+	VMOVUPS.Z (SI), K1, Z0
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z1
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z2
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z3
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z4
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z5
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z6
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z7
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z8
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z9
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z10
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z11
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z12
+	ADDQ      DI, SI
+	VMOVUPS.Z (SI), K1, Z13
+
+begin:
+	MOVQ k+0(FP), SI
+	SHRQ $0x02, SI
+	JE   rest
+	MOVQ soonC+72(FP), DI
+	MOVQ ldc+48(FP), R8
+	MOVQ $0x0000000e, R9
+	XORQ R10, R10
+	MOVQ soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
+
+loop:
+	VMOVUPS      (AX), Z14
+	VBROADCASTSS (DX), Z15
+	// VDPBF16PS Z15, Z14, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xc7
+	VBROADCASTSS 4(DX), Z15
+	// VDPBF16PS Z15, Z14, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xcf
+	VBROADCASTSS 8(DX), Z15
+	// VDPBF16PS Z15, Z14, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xd7
+	VBROADCASTSS 12(DX), Z15
+	// VDPBF16PS Z15, Z14, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xdf
+	VBROADCASTSS 16(DX), Z15
+	// VDPBF16PS Z15, Z14, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xe7
+	VBROADCASTSS 20(DX), Z15
+	// VDPBF16PS Z15, Z14, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xef
+	VBROADCASTSS 24(DX), Z15
+	// VDPBF16PS Z15, Z14, Z6
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xf7
+	VBROADCASTSS 28(DX), Z15
+	// VDPBF16PS Z15, Z14, Z7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xff
+	VBROADCASTSS 32(DX), Z15
+	// VDPBF16PS Z15, Z14, Z8
+	BYTE $0x62; BYTE $0x52; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xc7
+	VBROADCASTSS 36(DX), Z15
+	// VDPBF16PS Z15, Z14, Z9
+	BYTE $0x62; BYTE $0x52; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xcf
+	VBROADCASTSS 40(DX), Z15
+	// VDPBF16PS Z15, Z14, Z10
+	BYTE $0x62; BYTE $0x52; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xd7
+	VBROADCASTSS 44(DX), Z15
+	// VDPBF16PS Z15, Z14, Z11
+	BYTE $0x62; BYTE $0x52; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xdf
+	VBROADCASTSS 48(DX), Z15
+	// VDPBF16PS Z15, Z14, Z12
+	BYTE $0x62; BYTE $0x52; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xe7
+	VBROADCASTSS 52(DX), Z15
+	// VDPBF16PS Z15, Z14, Z13
+	BYTE $0x62; BYTE $0x52; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xef
+	PREFETCHT1   (R11)
+	PREFETCHT1   64(R11)
+	ADDQ         $0x00000080, R11
+	VMOVUPS      (AX)(CX*1), Z14
+	VBROADCASTSS (DX)(BX*1), Z15
+	// VDPBF16PS Z15, Z14, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xc7
+	VBROADCASTSS 4(DX)(BX*1), Z15
+	// VDPBF16PS Z15, Z14, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xcf
+	VBROADCASTSS 8(DX)(BX*1), Z15
+	// VDPBF16PS Z15, Z14, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xd7
+	VBROADCASTSS 12(DX)(BX*1), Z15
+	// VDPBF16PS Z15, Z14, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xdf
+	VBROADCASTSS 16(DX)(BX*1), Z15
+	// VDPBF16PS Z15, Z14, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xe7
+	VBROADCASTSS 20(DX)(BX*1), Z15
+	// VDPBF16PS Z15, Z14, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xef
+	VBROADCASTSS 24(DX)(BX*1), Z15
+	// VDPBF16PS Z15, Z14, Z6
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xf7
+	VBROADCASTSS 28(DX)(BX*1), Z15
+	// VDPBF16PS Z15, Z14, Z7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xff
+	VBROADCASTSS 32(DX)(BX*1), Z15
+	// VDPBF16PS Z15, Z14, Z8
+	BYTE $0x62; BYTE $0x52; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xc7
+	VBROADCASTSS 36(DX)(BX*1), Z15
+	// VDPBF16PS Z15, Z14, Z9
+	BYTE $0x62; BYTE $0x52; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xcf
+	VBROADCASTSS 40(DX)(BX*1), Z15
+	// VDPBF16PS Z15, Z14, Z10
+	BYTE $0x62; BYTE $0x52; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xd7
+	VBROADCASTSS 44(DX)(BX*1), Z15
+	// VDPBF16PS Z15, Z14, Z11
+	BYTE $0x62; BYTE $0x52; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xdf
+	VBROADCASTSS 48(DX)(BX*1), Z15
+	// VDPBF16PS Z15, Z14, Z12
+	BYTE $0x62; BYTE $0x52; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xe7
+	VBROADCASTSS 52(DX)(BX*1), Z15
+	// VDPBF16PS Z15, Z14, Z13
+	BYTE $0x62; BYTE $0x52; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xef
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	VMOVUPS      (AX), Z14
+	VBROADCASTSS (DX), Z15
+	// VDPBF16PS Z15, Z14, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xc7
+	VBROADCASTSS 4(DX), Z15
+	// VDPBF16PS Z15, Z14, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xcf
+	VBROADCASTSS 8(DX), Z15
+	// VDPBF16PS Z15, Z14, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xd7
+	VBROADCASTSS 12(DX), Z15
+	// VDPBF16PS Z15, Z14, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xdf
+	VBROADCASTSS 16(DX), Z15
+	// VDPBF16PS Z15, Z14, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xe7
+	VBROADCASTSS 20(DX), Z15
+	// VDPBF16PS Z15, Z14, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xef
+	VBROADCASTSS 24(DX), Z15
+	// VDPBF16PS Z15, Z14, Z6
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xf7
+	VBROADCASTSS 28(DX), Z15
+	// VDPBF16PS Z15, Z14, Z7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xff
+	VBROADCASTSS 32(DX), Z15
+	// VDPBF16PS Z15, Z14, Z8
+	BYTE $0x62; BYTE $0x52; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xc7
+	VBROADCASTSS 36(DX), Z15
+	// VDPBF16PS Z15, Z14, Z9
+	BYTE $0x62; BYTE $0x52; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xcf
+	VBROADCASTSS 40(DX), Z15
+	// VDPBF16PS Z15, Z14, Z10
+	BYTE $0x62; BYTE $0x52; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xd7
+	VBROADCASTSS 44(DX), Z15
+	// VDPBF16PS Z15, Z14, Z11
+	BYTE $0x62; BYTE $0x52; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xdf
+	VBROADCASTSS 48(DX), Z15
+	// VDPBF16PS Z15, Z14, Z12
+	BYTE $0x62; BYTE $0x52; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xe7
+	VBROADCASTSS 52(DX), Z15
+	// VDPBF16PS Z15, Z14, Z13
+	BYTE $0x62; BYTE $0x52; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xef
+	PREFETCHT0   (DI)
+	ADDQ         R8, DI
+	DECQ         R9
+	CMOVQEQ      R10, R8
+	VMOVUPS      (AX)(CX*1), Z14
+	VBROADCASTSS (DX)(BX*1), Z15
+	// VDPBF16PS Z15, Z14, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xc7
+	VBROADCASTSS 4(DX)(BX*1), Z15
+	// VDPBF16PS Z15, Z14, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xcf
+	VBROADCASTSS 8(DX)(BX*1), Z15
+	// VDPBF16PS Z15, Z14, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xd7
+	VBROADCASTSS 12(DX)(BX*1), Z15
+	// VDPBF16PS Z15, Z14, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xdf
+	VBROADCASTSS 16(DX)(BX*1), Z15
+	// VDPBF16PS Z15, Z14, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xe7
+	VBROADCASTSS 20(DX)(BX*1), Z15
+	// VDPBF16PS Z15, Z14, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xef
+	VBROADCASTSS 24(DX)(BX*1), Z15
+	// VDPBF16PS Z15, Z14, Z6
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xf7
+	VBROADCASTSS 28(DX)(BX*1), Z15
+	// VDPBF16PS Z15, Z14, Z7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xff
+	VBROADCASTSS 32(DX)(BX*1), Z15
+	// VDPBF16PS Z15, Z14, Z8
+	BYTE $0x62; BYTE $0x52; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xc7
+	VBROADCASTSS 36(DX)(BX*1), Z15
+	// VDPBF16PS Z15, Z14, Z9
+	BYTE $0x62; BYTE $0x52; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xcf
+	VBROADCASTSS 40(DX)(BX*1), Z15
+	// VDPBF16PS Z15, Z14, Z10
+	BYTE $0x62; BYTE $0x52; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xd7
+	VBROADCASTSS 44(DX)(BX*1), Z15
+	// VDPBF16PS Z15, Z14, Z11
+	BYTE $0x62; BYTE $0x52; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xdf
+	VBROADCASTSS 48(DX)(BX*1), Z15
+	// VDPBF16PS Z15, Z14, Z12
+	BYTE $0x62; BYTE $0x52; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xe7
+	VBROADCASTSS 52(DX)(BX*1), Z15
+	// VDPBF16PS Z15, Z14, Z13
+	BYTE $0x62; BYTE $0x52; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xef
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	DECQ         R12
+	JNE          loop
+	TESTQ        SI, SI
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R11
+	ADDQ         ld+88(FP), R11
+	MOVQ         R11, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VMOVUPS      (AX), Z14
+	VBROADCASTSS (DX), Z15
+	// VDPBF16PS Z15, Z14, Z0
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xc7
+	VBROADCASTSS 4(DX), Z15
+	// VDPBF16PS Z15, Z14, Z1
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xcf
+	VBROADCASTSS 8(DX), Z15
+	// VDPBF16PS Z15, Z14, Z2
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xd7
+	VBROADCASTSS 12(DX), Z15
+	// VDPBF16PS Z15, Z14, Z3
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xdf
+	VBROADCASTSS 16(DX), Z15
+	// VDPBF16PS Z15, Z14, Z4
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xe7
+	VBROADCASTSS 20(DX), Z15
+	// VDPBF16PS Z15, Z14, Z5
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xef
+	VBROADCASTSS 24(DX), Z15
+	// VDPBF16PS Z15, Z14, Z6
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xf7
+	VBROADCASTSS 28(DX), Z15
+	// VDPBF16PS Z15, Z14, Z7
+	BYTE $0x62; BYTE $0xd2; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xff
+	VBROADCASTSS 32(DX), Z15
+	// VDPBF16PS Z15, Z14, Z8
+	BYTE $0x62; BYTE $0x52; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xc7
+	VBROADCASTSS 36(DX), Z15
+	// VDPBF16PS Z15, Z14, Z9
+	BYTE $0x62; BYTE $0x52; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xcf
+	VBROADCASTSS 40(DX), Z15
+	// VDPBF16PS Z15, Z14, Z10
+	BYTE $0x62; BYTE $0x52; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xd7
+	VBROADCASTSS 44(DX), Z15
+	// VDPBF16PS Z15, Z14, Z11
+	BYTE $0x62; BYTE $0x52; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xdf
+	VBROADCASTSS 48(DX), Z15
+	// VDPBF16PS Z15, Z14, Z12
+	BYTE $0x62; BYTE $0x52; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xe7
+	VBROADCASTSS 52(DX), Z15
+	// VDPBF16PS Z15, Z14, Z13
+	BYTE $0x62; BYTE $0x52; BYTE $0x0e; BYTE $0x48; BYTE $0x52; BYTE $0xef
+	ADDQ         BX, DX
+	ADDQ         CX, AX
+	DECQ         SI
+	JNE          single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z1, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z3, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z5, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z7, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z9, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z10, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z11, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z12, K1, (AX)
+	ADDQ    CX, AX
+	VMOVUPS Z13, K1, (AX)
+	VZEROUPPER
+	RET
+
+// func tile14x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+, SSE
+TEXT ·tile14x2AVX512(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -26131,10 +46992,10 @@ single:
 	VBROADCASTSS (DI)(R8*1), Z30
 	VFMADD231PS  Z30, Z28, Z26
 	VFMADD231PS  Z30, Z29, Z27
-	ADDQ         CX, AX
 	ADDQ         $0x04, DX
 	ADDQ         $0x04, SI
 	ADDQ         $0x04, DI
+	ADDQ         CX, AX
 	DECQ         R9
 	JNE          single
 
@@ -26187,11 +47048,27 @@ store:
 	VMOVUPS Z26, (AX)
 	VMOVUPS Z27, K1, 64(AX)
 	VZEROUPPER
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     restored
+	LDMXCSR (SP)
+
+restored:
 	RET
 
-// func tile14x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
-// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile14x2TAVX512(SB), NOSPLIT, $0-112
+// func tile14x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+, SSE
+TEXT ·tile14x2TAVX512(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -26551,8 +47428,8 @@ single:
 	VBROADCASTSS 52(DX), Z30
 	VFMADD231PS  Z30, Z28, Z26
 	VFMADD231PS  Z30, Z29, Z27
-	ADDQ         CX, AX
 	ADDQ         BX, DX
+	ADDQ         CX, AX
 	DECQ         SI
 	JNE          single
 
@@ -26605,11 +47482,27 @@ store:
 	VMOVUPS Z26, (AX)
 	VMOVUPS Z27, K1, 64(AX)
 	VZEROUPPER
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     restored
+	LDMXCSR (SP)
+
+restored:
 	RET
 
-// func tile14x2PairsAVX512(k int, a *float32, lda int, b *uint32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint32, ld int, run int, runs int)
-// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile14x2PairsAVX512(SB), NOSPLIT, $0-112
+// func tile14x2PairsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+, SSE
+TEXT ·tile14x2PairsAVX512(SB), NOSPLIT, $8-112
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     controlled
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+
+controlled:
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -26653,83 +47546,53 @@ TEXT ·tile14x2PairsAVX512(SB), NOSPLIT, $0-112
 	JMP    begin
 
 fromC:
-	MOVQ       tail+56(FP), R9
-	MOVL       $-1, R10
-	BZHIL      R9, R10, R10
-	KMOVW      R10, K1
-	SHRL       $0x10, R10
-	KMOVW      R10, K2
-	MOVQ       c+40(FP), R9
-	MOVQ       ldc+48(FP), R10
-	VMOVUPS.Z  (R9), K1, Z1
-	VMOVUPS.Z  64(R9), K2, Z2
-	VSHUFF32X4 $0x44, Z2, Z1, Z0
-	VSHUFF32X4 $0xee, Z2, Z1, Z1
-	ADDQ       R10, R9
-	VMOVUPS.Z  (R9), K1, Z3
-	VMOVUPS.Z  64(R9), K2, Z4
-	VSHUFF32X4 $0x44, Z4, Z3, Z2
-	VSHUFF32X4 $0xee, Z4, Z3, Z3
-	ADDQ       R10, R9
-	VMOVUPS.Z  (R9), K1, Z5
-	VMOVUPS.Z  64(R9), K2, Z6
-	VSHUFF32X4 $0x44, Z6, Z5, Z4
-	VSHUFF32X4 $0xee, Z6, Z5, Z5
-	ADDQ       R10, R9
-	VMOVUPS.Z  (R9), K1, Z7
-	VMOVUPS.Z  64(R9), K2, Z8
-	VSHUFF32X4 $0x44, Z8, Z7, Z6
-	VSHUFF32X4 $0xee, Z8, Z7, Z7
-	ADDQ       R10, R9
-	VMOVUPS.Z  (R9), K1, Z9
-	VMOVUPS.Z  64(R9), K2, Z10
-	VSHUFF32X4 $0x44, Z10, Z9, Z8
-	VSHUFF32X4 $0xee, Z10, Z9, Z9
-	ADDQ       R10, R9
-	VMOVUPS.Z  (R9), K1, Z11
-	VMOVUPS.Z  64(R9), K2, Z12
-	VSHUFF32X4 $0x44, Z12, Z11, Z10
-	VSHUFF32X4 $0xee, Z12, Z11, Z11
-	ADDQ       R10, R9
-	VMOVUPS.Z  (R9), K1, Z13
-	VMOVUPS.Z  64(R9), K2, Z14
-	VSHUFF32X4 $0x44, Z14, Z13, Z12
-	VSHUFF32X4 $0xee, Z14, Z13, Z13
-	ADDQ       R10, R9
-	VMOVUPS.Z  (R9), K1, Z15
-	VMOVUPS.Z  64(R9), K2, Z16
-	VSHUFF32X4 $0x44, Z16, Z15, Z14
-	VSHUFF32X4 $0xee, Z16, Z15, Z15
-	ADDQ       R10, R9
-	VMOVUPS.Z  (R9), K1, Z17
-	VMOVUPS.Z  64(R9), K2, Z18
-	VSHUFF32X4 $0x44, Z18, Z17, Z16
-	VSHUFF32X4 $0xee, Z18, Z17, Z17
-	ADDQ       R10, R9
-	VMOVUPS.Z  (R9), K1, Z19
-	VMOVUPS.Z  64(R9), K2, Z20
-	VSHUFF32X4 $0x44, Z20, Z19, Z18
-	VSHUFF32X4 $0xee, Z20, Z19, Z19
-	ADDQ       R10, R9
-	VMOVUPS.Z  (R9), K1, Z21
-	VMOVUPS.Z  64(R9), K2, Z22
-	VSHUFF32X4 $0x44, Z22, Z21, Z20
-	VSHUFF32X4 $0xee, Z22, Z21, Z21
-	ADDQ       R10, R9
-	VMOVUPS.Z  (R9), K1, Z23
-	VMOVUPS.Z  64(R9), K2, Z24
-	VSHUFF32X4 $0x44, Z24, Z23, Z22
-	VSHUFF32X4 $0xee, Z24, Z23, Z23
-	ADDQ       R10, R9
-	VMOVUPS.Z  (R9), K1, Z25
-	VMOVUPS.Z  64(R9), K2, Z26
-	VSHUFF32X4 $0x44, Z26, Z25, Z24
-	VSHUFF32X4 $0xee, Z26, Z25, Z25
-	ADDQ       R10, R9
-	VMOVUPS.Z  (R9), K1, Z27
-	VMOVUPS.Z  64(R9), K2, Z29
-	VSHUFF32X4 $0x44, Z29, Z27, Z26
-	VSHUFF32X4 $0xee, Z29, Z27, Z27
+	MOVQ      tail+56(FP), R9
+	MOVL      $-1, R10
+	BZHIL     R9, R10, R10
+	KMOVW     R10, K1
+	MOVQ      c+40(FP), R9
+	MOVQ      ldc+48(FP), R10
+	VMOVUPS   (R9), Z0
+	VMOVUPS.Z 64(R9), K1, Z1
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z2
+	VMOVUPS.Z 64(R9), K1, Z3
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z4
+	VMOVUPS.Z 64(R9), K1, Z5
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z6
+	VMOVUPS.Z 64(R9), K1, Z7
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z8
+	VMOVUPS.Z 64(R9), K1, Z9
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z10
+	VMOVUPS.Z 64(R9), K1, Z11
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z12
+	VMOVUPS.Z 64(R9), K1, Z13
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z14
+	VMOVUPS.Z 64(R9), K1, Z15
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z16
+	VMOVUPS.Z 64(R9), K1, Z17
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z18
+	VMOVUPS.Z 64(R9), K1, Z19
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z20
+	VMOVUPS.Z 64(R9), K1, Z21
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z22
+	VMOVUPS.Z 64(R9), K1, Z23
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z24
+	VMOVUPS.Z 64(R9), K1, Z25
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z26
+	VMOVUPS.Z 64(R9), K1, Z27
 
 begin:
 	VPTERNLOGD $0xff, Z28, Z28, Z28
@@ -26750,9 +47613,8 @@ phase:
 	SUBQ    R15, R9
 
 loop:
-	VMOVUPS      (AX), Z30
-	VPSLLD       $0x10, Z30, Z29
-	VPANDD       Z28, Z30, Z30
+	VPANDD       (AX), Z28, Z29
+	VPANDD       64(AX), Z28, Z30
 	VBROADCASTSS (DX), Z31
 	VFMADD231PS  Z31, Z29, Z0
 	VFMADD231PS  Z31, Z30, Z1
@@ -26798,9 +47660,8 @@ loop:
 	PREFETCHT1   (R14)
 	PREFETCHT1   64(R14)
 	ADDQ         $0x00000080, R14
-	VMOVUPS      (AX)(CX*1), Z30
-	VPSLLD       $0x10, Z30, Z29
-	VPANDD       Z28, Z30, Z30
+	VPSLLD       $0x10, (AX), Z29
+	VPSLLD       $0x10, 64(AX), Z30
 	VBROADCASTSS 4(DX), Z31
 	VFMADD231PS  Z31, Z29, Z0
 	VFMADD231PS  Z31, Z30, Z1
@@ -26843,10 +47704,8 @@ loop:
 	VBROADCASTSS 4(DI)(R8*1), Z31
 	VFMADD231PS  Z31, Z29, Z26
 	VFMADD231PS  Z31, Z30, Z27
-	LEAQ         (AX)(CX*2), AX
-	VMOVUPS      (AX), Z30
-	VPSLLD       $0x10, Z30, Z29
-	VPANDD       Z28, Z30, Z30
+	VPANDD       (AX)(CX*1), Z28, Z29
+	VPANDD       64(AX)(CX*1), Z28, Z30
 	VBROADCASTSS 8(DX), Z31
 	VFMADD231PS  Z31, Z29, Z0
 	VFMADD231PS  Z31, Z30, Z1
@@ -26894,9 +47753,8 @@ loop:
 	ADDQ         R11, R10
 	DECQ         R12
 	CMOVQEQ      R13, R11
-	VMOVUPS      (AX)(CX*1), Z30
-	VPSLLD       $0x10, Z30, Z29
-	VPANDD       Z28, Z30, Z30
+	VPSLLD       $0x10, (AX)(CX*1), Z29
+	VPSLLD       $0x10, 64(AX)(CX*1), Z30
 	VBROADCASTSS 12(DX), Z31
 	VFMADD231PS  Z31, Z29, Z0
 	VFMADD231PS  Z31, Z30, Z1
@@ -26965,9 +47823,8 @@ rest:
 	JE   store
 
 single:
-	VMOVUPS      (AX), Z30
-	VPSLLD       $0x10, Z30, Z29
-	VPANDD       Z28, Z30, Z30
+	VPANDD       (AX), Z28, Z29
+	VPANDD       64(AX), Z28, Z30
 	VBROADCASTSS (DX), Z31
 	VFMADD231PS  Z31, Z29, Z0
 	VFMADD231PS  Z31, Z30, Z1
@@ -27010,91 +47867,1240 @@ single:
 	VBROADCASTSS (DI)(R8*1), Z31
 	VFMADD231PS  Z31, Z29, Z26
 	VFMADD231PS  Z31, Z30, Z27
-	ADDQ         CX, AX
 	ADDQ         $0x04, DX
 	ADDQ         $0x04, SI
 	ADDQ         $0x04, DI
 	DECQ         R9
+	JE           store
+	VPSLLD       $0x10, (AX), Z29
+	VPSLLD       $0x10, 64(AX), Z30
+	VBROADCASTSS (DX), Z31
+	VFMADD231PS  Z31, Z29, Z0
+	VFMADD231PS  Z31, Z30, Z1
+	VBROADCASTSS (DX)(BX*1), Z31
+	VFMADD231PS  Z31, Z29, Z2
+	VFMADD231PS  Z31, Z30, Z3
+	VBROADCASTSS (DX)(BX*2), Z31
+	VFMADD231PS  Z31, Z29, Z4
+	VFMADD231PS  Z31, Z30, Z5
+	VBROADCASTSS (DX)(R8*1), Z31
+	VFMADD231PS  Z31, Z29, Z6
+	VFMADD231PS  Z31, Z30, Z7
+	VBROADCASTSS (DX)(BX*4), Z31
+	VFMADD231PS  Z31, Z29, Z8
+	VFMADD231PS  Z31, Z30, Z9
+	VBROADCASTSS (SI), Z31
+	VFMADD231PS  Z31, Z29, Z10
+	VFMADD231PS  Z31, Z30, Z11
+	VBROADCASTSS (SI)(BX*1), Z31
+	VFMADD231PS  Z31, Z29, Z12
+	VFMADD231PS  Z31, Z30, Z13
+	VBROADCASTSS (SI)(BX*2), Z31
+	VFMADD231PS  Z31, Z29, Z14
+	VFMADD231PS  Z31, Z30, Z15
+	VBROADCASTSS (SI)(R8*1), Z31
+	VFMADD231PS  Z31, Z29, Z16
+	VFMADD231PS  Z31, Z30, Z17
+	VBROADCASTSS (SI)(BX*4), Z31
+	VFMADD231PS  Z31, Z29, Z18
+	VFMADD231PS  Z31, Z30, Z19
+	VBROADCASTSS (DI), Z31
+	VFMADD231PS  Z31, Z29, Z20
+	VFMADD231PS  Z31, Z30, Z21
+	VBROADCASTSS (DI)(BX*1), Z31
+	VFMADD231PS  Z31, Z29, Z22
+	VFMADD231PS  Z31, Z30, Z23
+	VBROADCASTSS (DI)(BX*2), Z31
+	VFMADD231PS  Z31, Z29, Z24
+	VFMADD231PS  Z31, Z30, Z25
+	VBROADCASTSS (DI)(R8*1), Z31
+	VFMADD231PS  Z31, Z29, Z26
+	VFMADD231PS  Z31, Z30, Z27
+	ADDQ         $0x04, DX
+	ADDQ         $0x04, SI
+	ADDQ         $0x04, DI
+	ADDQ         CX, AX
+	DECQ         R9
 	JNE          single
 
 store:
-	MOVQ       tail+56(FP), AX
-	MOVL       $-1, CX
-	BZHIL      AX, CX, CX
-	KMOVW      CX, K1
-	SHRL       $0x10, CX
-	KMOVW      CX, K2
-	MOVQ       c+40(FP), AX
-	MOVQ       ldc+48(FP), CX
-	VSHUFF32X4 $0x44, Z1, Z0, Z28
-	VSHUFF32X4 $0xee, Z1, Z0, Z0
-	VMOVUPS    Z28, K1, (AX)
-	VMOVUPS    Z0, K2, 64(AX)
-	ADDQ       CX, AX
-	VSHUFF32X4 $0x44, Z3, Z2, Z0
-	VSHUFF32X4 $0xee, Z3, Z2, Z1
-	VMOVUPS    Z0, K1, (AX)
-	VMOVUPS    Z1, K2, 64(AX)
-	ADDQ       CX, AX
-	VSHUFF32X4 $0x44, Z5, Z4, Z0
-	VSHUFF32X4 $0xee, Z5, Z4, Z1
-	VMOVUPS    Z0, K1, (AX)
-	VMOVUPS    Z1, K2, 64(AX)
-	ADDQ       CX, AX
-	VSHUFF32X4 $0x44, Z7, Z6, Z0
-	VSHUFF32X4 $0xee, Z7, Z6, Z1
-	VMOVUPS    Z0, K1, (AX)
-	VMOVUPS    Z1, K2, 64(AX)
-	ADDQ       CX, AX
-	VSHUFF32X4 $0x44, Z9, Z8, Z0
-	VSHUFF32X4 $0xee, Z9, Z8, Z1
-	VMOVUPS    Z0, K1, (AX)
-	VMOVUPS    Z1, K2, 64(AX)
-	ADDQ       CX, AX
-	VSHUFF32X4 $0x44, Z11, Z10, Z0
-	VSHUFF32X4 $0xee, Z11, Z10, Z1
-	VMOVUPS    Z0, K1, (AX)
-	VMOVUPS    Z1, K2, 64(AX)
-	ADDQ       CX, AX
-	VSHUFF32X4 $0x44, Z13, Z12, Z0
-	VSHUFF32X4 $0xee, Z13, Z12, Z1
-	VMOVUPS    Z0, K1, (AX)
-	VMOVUPS    Z1, K2, 64(AX)
-	ADDQ       CX, AX
-	VSHUFF32X4 $0x44, Z15, Z14, Z0
-	VSHUFF32X4 $0xee, Z15, Z14, Z1
-	VMOVUPS    Z0, K1, (AX)
-	VMOVUPS    Z1, K2, 64(AX)
-	ADDQ       CX, AX
-	VSHUFF32X4 $0x44, Z17, Z16, Z0
-	VSHUFF32X4 $0xee, Z17, Z16, Z1
-	VMOVUPS    Z0, K1, (AX)
-	VMOVUPS    Z1, K2, 64(AX)
-	ADDQ       CX, AX
-	VSHUFF32X4 $0x44, Z19, Z18, Z0
-	VSHUFF32X4 $0xee, Z19, Z18, Z1
-	VMOVUPS    Z0, K1, (AX)
-	VMOVUPS    Z1, K2, 64(AX)
-	ADDQ       CX, AX
-	VSHUFF32X4 $0x44, Z21, Z20, Z0
-	VSHUFF32X4 $0xee, Z21, Z20, Z1
-	VMOVUPS    Z0, K1, (AX)
-	VMOVUPS    Z1, K2, 64(AX)
-	ADDQ       CX, AX
-	VSHUFF32X4 $0x44, Z23, Z22, Z0
-	VSHUFF32X4 $0xee, Z23, Z22, Z1
-	VMOVUPS    Z0, K1, (AX)
-	VMOVUPS    Z1, K2, 64(AX)
-	ADDQ       CX, AX
-	VSHUFF32X4 $0x44, Z25, Z24, Z0
-	VSHUFF32X4 $0xee, Z25, Z24, Z1
-	VMOVUPS    Z0, K1, (AX)
-	VMOVUPS    Z1, K2, 64(AX)
-	ADDQ       CX, AX
-	VSHUFF32X4 $0x44, Z27, Z26, Z0
-	VSHUFF32X4 $0xee, Z27, Z26, Z1
-	VMOVUPS    Z0, K1, (AX)
-	VMOVUPS    Z1, K2, 64(AX)
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z10, (AX)
+	VMOVUPS Z11, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z12, (AX)
+	VMOVUPS Z13, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z14, (AX)
+	VMOVUPS Z15, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z16, (AX)
+	VMOVUPS Z17, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z18, (AX)
+	VMOVUPS Z19, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z20, (AX)
+	VMOVUPS Z21, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z22, (AX)
+	VMOVUPS Z23, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z24, (AX)
+	VMOVUPS Z25, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z26, (AX)
+	VMOVUPS Z27, K1, 64(AX)
+	VZEROUPPER
+	MOVB    flush+65(FP), AL
+	TESTB   AL, AL
+	JEQ     restored
+	LDMXCSR (SP)
+
+restored:
+	RET
+
+// func tile14x2DotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile14x2DotsAVX512(SB), NOSPLIT, $8-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	LEAQ   (DX)(BX*4), SI
+	ADDQ   BX, SI
+	LEAQ   (SI)(BX*4), DI
+	ADDQ   BX, DI
+	LEAQ   (BX)(BX*2), R8
+	MOVB   load+64(FP), R9
+	TESTB  R9, R9
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	VPXORD Z19, Z19, Z19
+	VPXORD Z20, Z20, Z20
+	VPXORD Z21, Z21, Z21
+	VPXORD Z22, Z22, Z22
+	VPXORD Z23, Z23, Z23
+	VPXORD Z24, Z24, Z24
+	VPXORD Z25, Z25, Z25
+	VPXORD Z26, Z26, Z26
+	VPXORD Z27, Z27, Z27
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), R9
+	MOVL      $-1, R10
+	BZHIL     R9, R10, R10
+	KMOVW     R10, K1
+	MOVQ      c+40(FP), R9
+	MOVQ      ldc+48(FP), R10
+	VMOVUPS   (R9), Z0
+	VMOVUPS.Z 64(R9), K1, Z1
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z2
+	VMOVUPS.Z 64(R9), K1, Z3
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z4
+	VMOVUPS.Z 64(R9), K1, Z5
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z6
+	VMOVUPS.Z 64(R9), K1, Z7
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z8
+	VMOVUPS.Z 64(R9), K1, Z9
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z10
+	VMOVUPS.Z 64(R9), K1, Z11
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z12
+	VMOVUPS.Z 64(R9), K1, Z13
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z14
+	VMOVUPS.Z 64(R9), K1, Z15
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z16
+	VMOVUPS.Z 64(R9), K1, Z17
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z18
+	VMOVUPS.Z 64(R9), K1, Z19
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z20
+	VMOVUPS.Z 64(R9), K1, Z21
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z22
+	VMOVUPS.Z 64(R9), K1, Z23
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z24
+	VMOVUPS.Z 64(R9), K1, Z25
+	ADDQ      R10, R9
+	VMOVUPS   (R9), Z26
+	VMOVUPS.Z 64(R9), K1, Z27
+
+begin:
+	MOVQ k+0(FP), R9
+	SHRQ $0x02, R9
+	JE   rest
+	MOVQ soonC+72(FP), R10
+	MOVQ ldc+48(FP), R11
+	MOVQ $0x0000000e, R12
+	XORQ R13, R13
+	MOVQ soon+80(FP), R14
+
+phase:
+	MOVQ    run+96(FP), R15
+	CMPQ    R9, R15
+	CMOVQLT R9, R15
+	SUBQ    R15, R9
+
+loop:
+	VMOVUPS      (AX), Z28
+	VMOVUPS      64(AX), Z29
+	VBROADCASTSS (DX), Z30
+	// VDPBF16PS Z30, Z28, Z0
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+	// VDPBF16PS Z30, Z29, Z1
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS (DX)(BX*1), Z30
+	// VDPBF16PS Z30, Z28, Z2
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+	// VDPBF16PS Z30, Z29, Z3
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS (DX)(BX*2), Z30
+	// VDPBF16PS Z30, Z28, Z4
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xe6
+	// VDPBF16PS Z30, Z29, Z5
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xee
+	VBROADCASTSS (DX)(R8*1), Z30
+	// VDPBF16PS Z30, Z28, Z6
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xf6
+	// VDPBF16PS Z30, Z29, Z7
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xfe
+	VBROADCASTSS (DX)(BX*4), Z30
+	// VDPBF16PS Z30, Z28, Z8
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+	// VDPBF16PS Z30, Z29, Z9
+	BYTE $0x62; BYTE $0x12; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS (SI), Z30
+	// VDPBF16PS Z30, Z28, Z10
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+	// VDPBF16PS Z30, Z29, Z11
+	BYTE $0x62; BYTE $0x12; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS (SI)(BX*1), Z30
+	// VDPBF16PS Z30, Z28, Z12
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xe6
+	// VDPBF16PS Z30, Z29, Z13
+	BYTE $0x62; BYTE $0x12; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xee
+	VBROADCASTSS (SI)(BX*2), Z30
+	// VDPBF16PS Z30, Z28, Z14
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xf6
+	// VDPBF16PS Z30, Z29, Z15
+	BYTE $0x62; BYTE $0x12; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xfe
+	VBROADCASTSS (SI)(R8*1), Z30
+	// VDPBF16PS Z30, Z28, Z16
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+	// VDPBF16PS Z30, Z29, Z17
+	BYTE $0x62; BYTE $0x82; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS (SI)(BX*4), Z30
+	// VDPBF16PS Z30, Z28, Z18
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+	// VDPBF16PS Z30, Z29, Z19
+	BYTE $0x62; BYTE $0x82; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS (DI), Z30
+	// VDPBF16PS Z30, Z28, Z20
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xe6
+	// VDPBF16PS Z30, Z29, Z21
+	BYTE $0x62; BYTE $0x82; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xee
+	VBROADCASTSS (DI)(BX*1), Z30
+	// VDPBF16PS Z30, Z28, Z22
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xf6
+	// VDPBF16PS Z30, Z29, Z23
+	BYTE $0x62; BYTE $0x82; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xfe
+	VBROADCASTSS (DI)(BX*2), Z30
+	// VDPBF16PS Z30, Z28, Z24
+	BYTE $0x62; BYTE $0x02; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+	// VDPBF16PS Z30, Z29, Z25
+	BYTE $0x62; BYTE $0x02; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS (DI)(R8*1), Z30
+	// VDPBF16PS Z30, Z28, Z26
+	BYTE $0x62; BYTE $0x02; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+	// VDPBF16PS Z30, Z29, Z27
+	BYTE $0x62; BYTE $0x02; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xde
+	PREFETCHT1   (R14)
+	PREFETCHT1   64(R14)
+	PREFETCHT1   128(R14)
+	PREFETCHT1   192(R14)
+	ADDQ         $0x00000100, R14
+	VMOVUPS      (AX)(CX*1), Z28
+	VMOVUPS      64(AX)(CX*1), Z29
+	VBROADCASTSS 4(DX), Z30
+	// VDPBF16PS Z30, Z28, Z0
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+	// VDPBF16PS Z30, Z29, Z1
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS 4(DX)(BX*1), Z30
+	// VDPBF16PS Z30, Z28, Z2
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+	// VDPBF16PS Z30, Z29, Z3
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS 4(DX)(BX*2), Z30
+	// VDPBF16PS Z30, Z28, Z4
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xe6
+	// VDPBF16PS Z30, Z29, Z5
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xee
+	VBROADCASTSS 4(DX)(R8*1), Z30
+	// VDPBF16PS Z30, Z28, Z6
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xf6
+	// VDPBF16PS Z30, Z29, Z7
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xfe
+	VBROADCASTSS 4(DX)(BX*4), Z30
+	// VDPBF16PS Z30, Z28, Z8
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+	// VDPBF16PS Z30, Z29, Z9
+	BYTE $0x62; BYTE $0x12; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS 4(SI), Z30
+	// VDPBF16PS Z30, Z28, Z10
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+	// VDPBF16PS Z30, Z29, Z11
+	BYTE $0x62; BYTE $0x12; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS 4(SI)(BX*1), Z30
+	// VDPBF16PS Z30, Z28, Z12
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xe6
+	// VDPBF16PS Z30, Z29, Z13
+	BYTE $0x62; BYTE $0x12; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xee
+	VBROADCASTSS 4(SI)(BX*2), Z30
+	// VDPBF16PS Z30, Z28, Z14
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xf6
+	// VDPBF16PS Z30, Z29, Z15
+	BYTE $0x62; BYTE $0x12; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xfe
+	VBROADCASTSS 4(SI)(R8*1), Z30
+	// VDPBF16PS Z30, Z28, Z16
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+	// VDPBF16PS Z30, Z29, Z17
+	BYTE $0x62; BYTE $0x82; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS 4(SI)(BX*4), Z30
+	// VDPBF16PS Z30, Z28, Z18
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+	// VDPBF16PS Z30, Z29, Z19
+	BYTE $0x62; BYTE $0x82; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS 4(DI), Z30
+	// VDPBF16PS Z30, Z28, Z20
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xe6
+	// VDPBF16PS Z30, Z29, Z21
+	BYTE $0x62; BYTE $0x82; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xee
+	VBROADCASTSS 4(DI)(BX*1), Z30
+	// VDPBF16PS Z30, Z28, Z22
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xf6
+	// VDPBF16PS Z30, Z29, Z23
+	BYTE $0x62; BYTE $0x82; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xfe
+	VBROADCASTSS 4(DI)(BX*2), Z30
+	// VDPBF16PS Z30, Z28, Z24
+	BYTE $0x62; BYTE $0x02; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+	// VDPBF16PS Z30, Z29, Z25
+	BYTE $0x62; BYTE $0x02; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS 4(DI)(R8*1), Z30
+	// VDPBF16PS Z30, Z28, Z26
+	BYTE $0x62; BYTE $0x02; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+	// VDPBF16PS Z30, Z29, Z27
+	BYTE $0x62; BYTE $0x02; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xde
+	LEAQ         (AX)(CX*2), AX
+	VMOVUPS      (AX), Z28
+	VMOVUPS      64(AX), Z29
+	VBROADCASTSS 8(DX), Z30
+	// VDPBF16PS Z30, Z28, Z0
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+	// VDPBF16PS Z30, Z29, Z1
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS 8(DX)(BX*1), Z30
+	// VDPBF16PS Z30, Z28, Z2
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+	// VDPBF16PS Z30, Z29, Z3
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS 8(DX)(BX*2), Z30
+	// VDPBF16PS Z30, Z28, Z4
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xe6
+	// VDPBF16PS Z30, Z29, Z5
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xee
+	VBROADCASTSS 8(DX)(R8*1), Z30
+	// VDPBF16PS Z30, Z28, Z6
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xf6
+	// VDPBF16PS Z30, Z29, Z7
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xfe
+	VBROADCASTSS 8(DX)(BX*4), Z30
+	// VDPBF16PS Z30, Z28, Z8
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+	// VDPBF16PS Z30, Z29, Z9
+	BYTE $0x62; BYTE $0x12; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS 8(SI), Z30
+	// VDPBF16PS Z30, Z28, Z10
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+	// VDPBF16PS Z30, Z29, Z11
+	BYTE $0x62; BYTE $0x12; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS 8(SI)(BX*1), Z30
+	// VDPBF16PS Z30, Z28, Z12
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xe6
+	// VDPBF16PS Z30, Z29, Z13
+	BYTE $0x62; BYTE $0x12; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xee
+	VBROADCASTSS 8(SI)(BX*2), Z30
+	// VDPBF16PS Z30, Z28, Z14
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xf6
+	// VDPBF16PS Z30, Z29, Z15
+	BYTE $0x62; BYTE $0x12; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xfe
+	VBROADCASTSS 8(SI)(R8*1), Z30
+	// VDPBF16PS Z30, Z28, Z16
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+	// VDPBF16PS Z30, Z29, Z17
+	BYTE $0x62; BYTE $0x82; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS 8(SI)(BX*4), Z30
+	// VDPBF16PS Z30, Z28, Z18
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+	// VDPBF16PS Z30, Z29, Z19
+	BYTE $0x62; BYTE $0x82; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS 8(DI), Z30
+	// VDPBF16PS Z30, Z28, Z20
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xe6
+	// VDPBF16PS Z30, Z29, Z21
+	BYTE $0x62; BYTE $0x82; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xee
+	VBROADCASTSS 8(DI)(BX*1), Z30
+	// VDPBF16PS Z30, Z28, Z22
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xf6
+	// VDPBF16PS Z30, Z29, Z23
+	BYTE $0x62; BYTE $0x82; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xfe
+	VBROADCASTSS 8(DI)(BX*2), Z30
+	// VDPBF16PS Z30, Z28, Z24
+	BYTE $0x62; BYTE $0x02; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+	// VDPBF16PS Z30, Z29, Z25
+	BYTE $0x62; BYTE $0x02; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS 8(DI)(R8*1), Z30
+	// VDPBF16PS Z30, Z28, Z26
+	BYTE $0x62; BYTE $0x02; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+	// VDPBF16PS Z30, Z29, Z27
+	BYTE $0x62; BYTE $0x02; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xde
+	PREFETCHT0   (R10)
+	PREFETCHT0   64(R10)
+	ADDQ         R11, R10
+	DECQ         R12
+	CMOVQEQ      R13, R11
+	VMOVUPS      (AX)(CX*1), Z28
+	VMOVUPS      64(AX)(CX*1), Z29
+	VBROADCASTSS 12(DX), Z30
+	// VDPBF16PS Z30, Z28, Z0
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+	// VDPBF16PS Z30, Z29, Z1
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS 12(DX)(BX*1), Z30
+	// VDPBF16PS Z30, Z28, Z2
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+	// VDPBF16PS Z30, Z29, Z3
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS 12(DX)(BX*2), Z30
+	// VDPBF16PS Z30, Z28, Z4
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xe6
+	// VDPBF16PS Z30, Z29, Z5
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xee
+	VBROADCASTSS 12(DX)(R8*1), Z30
+	// VDPBF16PS Z30, Z28, Z6
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xf6
+	// VDPBF16PS Z30, Z29, Z7
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xfe
+	VBROADCASTSS 12(DX)(BX*4), Z30
+	// VDPBF16PS Z30, Z28, Z8
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+	// VDPBF16PS Z30, Z29, Z9
+	BYTE $0x62; BYTE $0x12; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS 12(SI), Z30
+	// VDPBF16PS Z30, Z28, Z10
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+	// VDPBF16PS Z30, Z29, Z11
+	BYTE $0x62; BYTE $0x12; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS 12(SI)(BX*1), Z30
+	// VDPBF16PS Z30, Z28, Z12
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xe6
+	// VDPBF16PS Z30, Z29, Z13
+	BYTE $0x62; BYTE $0x12; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xee
+	VBROADCASTSS 12(SI)(BX*2), Z30
+	// VDPBF16PS Z30, Z28, Z14
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xf6
+	// VDPBF16PS Z30, Z29, Z15
+	BYTE $0x62; BYTE $0x12; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xfe
+	VBROADCASTSS 12(SI)(R8*1), Z30
+	// VDPBF16PS Z30, Z28, Z16
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+	// VDPBF16PS Z30, Z29, Z17
+	BYTE $0x62; BYTE $0x82; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS 12(SI)(BX*4), Z30
+	// VDPBF16PS Z30, Z28, Z18
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+	// VDPBF16PS Z30, Z29, Z19
+	BYTE $0x62; BYTE $0x82; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS 12(DI), Z30
+	// VDPBF16PS Z30, Z28, Z20
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xe6
+	// VDPBF16PS Z30, Z29, Z21
+	BYTE $0x62; BYTE $0x82; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xee
+	VBROADCASTSS 12(DI)(BX*1), Z30
+	// VDPBF16PS Z30, Z28, Z22
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xf6
+	// VDPBF16PS Z30, Z29, Z23
+	BYTE $0x62; BYTE $0x82; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xfe
+	VBROADCASTSS 12(DI)(BX*2), Z30
+	// VDPBF16PS Z30, Z28, Z24
+	BYTE $0x62; BYTE $0x02; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+	// VDPBF16PS Z30, Z29, Z25
+	BYTE $0x62; BYTE $0x02; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS 12(DI)(R8*1), Z30
+	// VDPBF16PS Z30, Z28, Z26
+	BYTE $0x62; BYTE $0x02; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+	// VDPBF16PS Z30, Z29, Z27
+	BYTE $0x62; BYTE $0x02; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xde
+	LEAQ         (AX)(CX*2), AX
+	ADDQ         $0x10, DX
+	ADDQ         $0x10, SI
+	ADDQ         $0x10, DI
+	DECQ         R15
+	JNE          loop
+	TESTQ        R9, R9
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R14
+	ADDQ         ld+88(FP), R14
+	MOVQ         R14, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R14
+	MOVQ R9, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), R9
+	ANDQ $0x00000003, R9
+	JE   store
+
+single:
+	VMOVUPS      (AX), Z28
+	VMOVUPS      64(AX), Z29
+	VBROADCASTSS (DX), Z30
+	// VDPBF16PS Z30, Z28, Z0
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+	// VDPBF16PS Z30, Z29, Z1
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS (DX)(BX*1), Z30
+	// VDPBF16PS Z30, Z28, Z2
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+	// VDPBF16PS Z30, Z29, Z3
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS (DX)(BX*2), Z30
+	// VDPBF16PS Z30, Z28, Z4
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xe6
+	// VDPBF16PS Z30, Z29, Z5
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xee
+	VBROADCASTSS (DX)(R8*1), Z30
+	// VDPBF16PS Z30, Z28, Z6
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xf6
+	// VDPBF16PS Z30, Z29, Z7
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xfe
+	VBROADCASTSS (DX)(BX*4), Z30
+	// VDPBF16PS Z30, Z28, Z8
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+	// VDPBF16PS Z30, Z29, Z9
+	BYTE $0x62; BYTE $0x12; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS (SI), Z30
+	// VDPBF16PS Z30, Z28, Z10
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+	// VDPBF16PS Z30, Z29, Z11
+	BYTE $0x62; BYTE $0x12; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS (SI)(BX*1), Z30
+	// VDPBF16PS Z30, Z28, Z12
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xe6
+	// VDPBF16PS Z30, Z29, Z13
+	BYTE $0x62; BYTE $0x12; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xee
+	VBROADCASTSS (SI)(BX*2), Z30
+	// VDPBF16PS Z30, Z28, Z14
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xf6
+	// VDPBF16PS Z30, Z29, Z15
+	BYTE $0x62; BYTE $0x12; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xfe
+	VBROADCASTSS (SI)(R8*1), Z30
+	// VDPBF16PS Z30, Z28, Z16
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+	// VDPBF16PS Z30, Z29, Z17
+	BYTE $0x62; BYTE $0x82; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS (SI)(BX*4), Z30
+	// VDPBF16PS Z30, Z28, Z18
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+	// VDPBF16PS Z30, Z29, Z19
+	BYTE $0x62; BYTE $0x82; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS (DI), Z30
+	// VDPBF16PS Z30, Z28, Z20
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xe6
+	// VDPBF16PS Z30, Z29, Z21
+	BYTE $0x62; BYTE $0x82; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xee
+	VBROADCASTSS (DI)(BX*1), Z30
+	// VDPBF16PS Z30, Z28, Z22
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xf6
+	// VDPBF16PS Z30, Z29, Z23
+	BYTE $0x62; BYTE $0x82; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xfe
+	VBROADCASTSS (DI)(BX*2), Z30
+	// VDPBF16PS Z30, Z28, Z24
+	BYTE $0x62; BYTE $0x02; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+	// VDPBF16PS Z30, Z29, Z25
+	BYTE $0x62; BYTE $0x02; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS (DI)(R8*1), Z30
+	// VDPBF16PS Z30, Z28, Z26
+	BYTE $0x62; BYTE $0x02; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+	// VDPBF16PS Z30, Z29, Z27
+	BYTE $0x62; BYTE $0x02; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xde
+	ADDQ         $0x04, DX
+	ADDQ         $0x04, SI
+	ADDQ         $0x04, DI
+	ADDQ         CX, AX
+	DECQ         R9
+	JNE          single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z10, (AX)
+	VMOVUPS Z11, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z12, (AX)
+	VMOVUPS Z13, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z14, (AX)
+	VMOVUPS Z15, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z16, (AX)
+	VMOVUPS Z17, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z18, (AX)
+	VMOVUPS Z19, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z20, (AX)
+	VMOVUPS Z21, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z22, (AX)
+	VMOVUPS Z23, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z24, (AX)
+	VMOVUPS Z25, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z26, (AX)
+	VMOVUPS Z27, K1, 64(AX)
+	VZEROUPPER
+	RET
+
+// func tile14x2TDotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+// Requires: AVX, AVX512F, BMI2, CMOV, MMX+
+TEXT ·tile14x2TDotsAVX512(SB), NOSPLIT, $8-112
+	MOVQ   b+24(FP), AX
+	MOVQ   brs+32(FP), CX
+	MOVQ   a+8(FP), DX
+	MOVQ   lda+16(FP), BX
+	MOVB   load+64(FP), SI
+	TESTB  SI, SI
+	JNE    fromC
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+	VPXORD Z16, Z16, Z16
+	VPXORD Z17, Z17, Z17
+	VPXORD Z18, Z18, Z18
+	VPXORD Z19, Z19, Z19
+	VPXORD Z20, Z20, Z20
+	VPXORD Z21, Z21, Z21
+	VPXORD Z22, Z22, Z22
+	VPXORD Z23, Z23, Z23
+	VPXORD Z24, Z24, Z24
+	VPXORD Z25, Z25, Z25
+	VPXORD Z26, Z26, Z26
+	VPXORD Z27, Z27, Z27
+	JMP    begin
+
+fromC:
+	MOVQ      tail+56(FP), SI
+	MOVL      $-1, DI
+	BZHIL     SI, DI, DI
+	KMOVW     DI, K1
+	MOVQ      c+40(FP), SI
+	MOVQ      ldc+48(FP), DI
+	VMOVUPS   (SI), Z0
+	VMOVUPS.Z 64(SI), K1, Z1
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z2
+	VMOVUPS.Z 64(SI), K1, Z3
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z4
+	VMOVUPS.Z 64(SI), K1, Z5
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z6
+	VMOVUPS.Z 64(SI), K1, Z7
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z8
+	VMOVUPS.Z 64(SI), K1, Z9
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z10
+	VMOVUPS.Z 64(SI), K1, Z11
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z12
+	VMOVUPS.Z 64(SI), K1, Z13
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z14
+	VMOVUPS.Z 64(SI), K1, Z15
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z16
+	VMOVUPS.Z 64(SI), K1, Z17
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z18
+	VMOVUPS.Z 64(SI), K1, Z19
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z20
+	VMOVUPS.Z 64(SI), K1, Z21
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z22
+	VMOVUPS.Z 64(SI), K1, Z23
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z24
+	VMOVUPS.Z 64(SI), K1, Z25
+	ADDQ      DI, SI
+	VMOVUPS   (SI), Z26
+	VMOVUPS.Z 64(SI), K1, Z27
+
+begin:
+	MOVQ k+0(FP), SI
+	SHRQ $0x02, SI
+	JE   rest
+	MOVQ soonC+72(FP), DI
+	MOVQ ldc+48(FP), R8
+	MOVQ $0x0000000e, R9
+	XORQ R10, R10
+	MOVQ soon+80(FP), R11
+
+phase:
+	MOVQ    run+96(FP), R12
+	CMPQ    SI, R12
+	CMOVQLT SI, R12
+	SUBQ    R12, SI
+
+loop:
+	VMOVUPS      (AX), Z28
+	VMOVUPS      64(AX), Z29
+	VBROADCASTSS (DX), Z30
+	// VDPBF16PS Z30, Z28, Z0
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+	// VDPBF16PS Z30, Z29, Z1
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS 4(DX), Z30
+	// VDPBF16PS Z30, Z28, Z2
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+	// VDPBF16PS Z30, Z29, Z3
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS 8(DX), Z30
+	// VDPBF16PS Z30, Z28, Z4
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xe6
+	// VDPBF16PS Z30, Z29, Z5
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xee
+	VBROADCASTSS 12(DX), Z30
+	// VDPBF16PS Z30, Z28, Z6
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xf6
+	// VDPBF16PS Z30, Z29, Z7
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xfe
+	VBROADCASTSS 16(DX), Z30
+	// VDPBF16PS Z30, Z28, Z8
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+	// VDPBF16PS Z30, Z29, Z9
+	BYTE $0x62; BYTE $0x12; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS 20(DX), Z30
+	// VDPBF16PS Z30, Z28, Z10
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+	// VDPBF16PS Z30, Z29, Z11
+	BYTE $0x62; BYTE $0x12; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS 24(DX), Z30
+	// VDPBF16PS Z30, Z28, Z12
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xe6
+	// VDPBF16PS Z30, Z29, Z13
+	BYTE $0x62; BYTE $0x12; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xee
+	VBROADCASTSS 28(DX), Z30
+	// VDPBF16PS Z30, Z28, Z14
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xf6
+	// VDPBF16PS Z30, Z29, Z15
+	BYTE $0x62; BYTE $0x12; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xfe
+	VBROADCASTSS 32(DX), Z30
+	// VDPBF16PS Z30, Z28, Z16
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+	// VDPBF16PS Z30, Z29, Z17
+	BYTE $0x62; BYTE $0x82; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS 36(DX), Z30
+	// VDPBF16PS Z30, Z28, Z18
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+	// VDPBF16PS Z30, Z29, Z19
+	BYTE $0x62; BYTE $0x82; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS 40(DX), Z30
+	// VDPBF16PS Z30, Z28, Z20
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xe6
+	// VDPBF16PS Z30, Z29, Z21
+	BYTE $0x62; BYTE $0x82; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xee
+	VBROADCASTSS 44(DX), Z30
+	// VDPBF16PS Z30, Z28, Z22
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xf6
+	// VDPBF16PS Z30, Z29, Z23
+	BYTE $0x62; BYTE $0x82; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xfe
+	VBROADCASTSS 48(DX), Z30
+	// VDPBF16PS Z30, Z28, Z24
+	BYTE $0x62; BYTE $0x02; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+	// VDPBF16PS Z30, Z29, Z25
+	BYTE $0x62; BYTE $0x02; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS 52(DX), Z30
+	// VDPBF16PS Z30, Z28, Z26
+	BYTE $0x62; BYTE $0x02; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+	// VDPBF16PS Z30, Z29, Z27
+	BYTE $0x62; BYTE $0x02; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xde
+	PREFETCHT1   (R11)
+	PREFETCHT1   64(R11)
+	PREFETCHT1   128(R11)
+	PREFETCHT1   192(R11)
+	ADDQ         $0x00000100, R11
+	VMOVUPS      (AX)(CX*1), Z28
+	VMOVUPS      64(AX)(CX*1), Z29
+	VBROADCASTSS (DX)(BX*1), Z30
+	// VDPBF16PS Z30, Z28, Z0
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+	// VDPBF16PS Z30, Z29, Z1
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS 4(DX)(BX*1), Z30
+	// VDPBF16PS Z30, Z28, Z2
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+	// VDPBF16PS Z30, Z29, Z3
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS 8(DX)(BX*1), Z30
+	// VDPBF16PS Z30, Z28, Z4
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xe6
+	// VDPBF16PS Z30, Z29, Z5
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xee
+	VBROADCASTSS 12(DX)(BX*1), Z30
+	// VDPBF16PS Z30, Z28, Z6
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xf6
+	// VDPBF16PS Z30, Z29, Z7
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xfe
+	VBROADCASTSS 16(DX)(BX*1), Z30
+	// VDPBF16PS Z30, Z28, Z8
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+	// VDPBF16PS Z30, Z29, Z9
+	BYTE $0x62; BYTE $0x12; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS 20(DX)(BX*1), Z30
+	// VDPBF16PS Z30, Z28, Z10
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+	// VDPBF16PS Z30, Z29, Z11
+	BYTE $0x62; BYTE $0x12; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS 24(DX)(BX*1), Z30
+	// VDPBF16PS Z30, Z28, Z12
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xe6
+	// VDPBF16PS Z30, Z29, Z13
+	BYTE $0x62; BYTE $0x12; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xee
+	VBROADCASTSS 28(DX)(BX*1), Z30
+	// VDPBF16PS Z30, Z28, Z14
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xf6
+	// VDPBF16PS Z30, Z29, Z15
+	BYTE $0x62; BYTE $0x12; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xfe
+	VBROADCASTSS 32(DX)(BX*1), Z30
+	// VDPBF16PS Z30, Z28, Z16
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+	// VDPBF16PS Z30, Z29, Z17
+	BYTE $0x62; BYTE $0x82; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS 36(DX)(BX*1), Z30
+	// VDPBF16PS Z30, Z28, Z18
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+	// VDPBF16PS Z30, Z29, Z19
+	BYTE $0x62; BYTE $0x82; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS 40(DX)(BX*1), Z30
+	// VDPBF16PS Z30, Z28, Z20
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xe6
+	// VDPBF16PS Z30, Z29, Z21
+	BYTE $0x62; BYTE $0x82; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xee
+	VBROADCASTSS 44(DX)(BX*1), Z30
+	// VDPBF16PS Z30, Z28, Z22
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xf6
+	// VDPBF16PS Z30, Z29, Z23
+	BYTE $0x62; BYTE $0x82; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xfe
+	VBROADCASTSS 48(DX)(BX*1), Z30
+	// VDPBF16PS Z30, Z28, Z24
+	BYTE $0x62; BYTE $0x02; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+	// VDPBF16PS Z30, Z29, Z25
+	BYTE $0x62; BYTE $0x02; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS 52(DX)(BX*1), Z30
+	// VDPBF16PS Z30, Z28, Z26
+	BYTE $0x62; BYTE $0x02; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+	// VDPBF16PS Z30, Z29, Z27
+	BYTE $0x62; BYTE $0x02; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xde
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	VMOVUPS      (AX), Z28
+	VMOVUPS      64(AX), Z29
+	VBROADCASTSS (DX), Z30
+	// VDPBF16PS Z30, Z28, Z0
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+	// VDPBF16PS Z30, Z29, Z1
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS 4(DX), Z30
+	// VDPBF16PS Z30, Z28, Z2
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+	// VDPBF16PS Z30, Z29, Z3
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS 8(DX), Z30
+	// VDPBF16PS Z30, Z28, Z4
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xe6
+	// VDPBF16PS Z30, Z29, Z5
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xee
+	VBROADCASTSS 12(DX), Z30
+	// VDPBF16PS Z30, Z28, Z6
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xf6
+	// VDPBF16PS Z30, Z29, Z7
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xfe
+	VBROADCASTSS 16(DX), Z30
+	// VDPBF16PS Z30, Z28, Z8
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+	// VDPBF16PS Z30, Z29, Z9
+	BYTE $0x62; BYTE $0x12; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS 20(DX), Z30
+	// VDPBF16PS Z30, Z28, Z10
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+	// VDPBF16PS Z30, Z29, Z11
+	BYTE $0x62; BYTE $0x12; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS 24(DX), Z30
+	// VDPBF16PS Z30, Z28, Z12
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xe6
+	// VDPBF16PS Z30, Z29, Z13
+	BYTE $0x62; BYTE $0x12; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xee
+	VBROADCASTSS 28(DX), Z30
+	// VDPBF16PS Z30, Z28, Z14
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xf6
+	// VDPBF16PS Z30, Z29, Z15
+	BYTE $0x62; BYTE $0x12; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xfe
+	VBROADCASTSS 32(DX), Z30
+	// VDPBF16PS Z30, Z28, Z16
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+	// VDPBF16PS Z30, Z29, Z17
+	BYTE $0x62; BYTE $0x82; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS 36(DX), Z30
+	// VDPBF16PS Z30, Z28, Z18
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+	// VDPBF16PS Z30, Z29, Z19
+	BYTE $0x62; BYTE $0x82; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS 40(DX), Z30
+	// VDPBF16PS Z30, Z28, Z20
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xe6
+	// VDPBF16PS Z30, Z29, Z21
+	BYTE $0x62; BYTE $0x82; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xee
+	VBROADCASTSS 44(DX), Z30
+	// VDPBF16PS Z30, Z28, Z22
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xf6
+	// VDPBF16PS Z30, Z29, Z23
+	BYTE $0x62; BYTE $0x82; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xfe
+	VBROADCASTSS 48(DX), Z30
+	// VDPBF16PS Z30, Z28, Z24
+	BYTE $0x62; BYTE $0x02; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+	// VDPBF16PS Z30, Z29, Z25
+	BYTE $0x62; BYTE $0x02; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS 52(DX), Z30
+	// VDPBF16PS Z30, Z28, Z26
+	BYTE $0x62; BYTE $0x02; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+	// VDPBF16PS Z30, Z29, Z27
+	BYTE $0x62; BYTE $0x02; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xde
+	PREFETCHT0   (DI)
+	PREFETCHT0   64(DI)
+	ADDQ         R8, DI
+	DECQ         R9
+	CMOVQEQ      R10, R8
+	VMOVUPS      (AX)(CX*1), Z28
+	VMOVUPS      64(AX)(CX*1), Z29
+	VBROADCASTSS (DX)(BX*1), Z30
+	// VDPBF16PS Z30, Z28, Z0
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+	// VDPBF16PS Z30, Z29, Z1
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS 4(DX)(BX*1), Z30
+	// VDPBF16PS Z30, Z28, Z2
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+	// VDPBF16PS Z30, Z29, Z3
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS 8(DX)(BX*1), Z30
+	// VDPBF16PS Z30, Z28, Z4
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xe6
+	// VDPBF16PS Z30, Z29, Z5
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xee
+	VBROADCASTSS 12(DX)(BX*1), Z30
+	// VDPBF16PS Z30, Z28, Z6
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xf6
+	// VDPBF16PS Z30, Z29, Z7
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xfe
+	VBROADCASTSS 16(DX)(BX*1), Z30
+	// VDPBF16PS Z30, Z28, Z8
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+	// VDPBF16PS Z30, Z29, Z9
+	BYTE $0x62; BYTE $0x12; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS 20(DX)(BX*1), Z30
+	// VDPBF16PS Z30, Z28, Z10
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+	// VDPBF16PS Z30, Z29, Z11
+	BYTE $0x62; BYTE $0x12; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS 24(DX)(BX*1), Z30
+	// VDPBF16PS Z30, Z28, Z12
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xe6
+	// VDPBF16PS Z30, Z29, Z13
+	BYTE $0x62; BYTE $0x12; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xee
+	VBROADCASTSS 28(DX)(BX*1), Z30
+	// VDPBF16PS Z30, Z28, Z14
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xf6
+	// VDPBF16PS Z30, Z29, Z15
+	BYTE $0x62; BYTE $0x12; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xfe
+	VBROADCASTSS 32(DX)(BX*1), Z30
+	// VDPBF16PS Z30, Z28, Z16
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+	// VDPBF16PS Z30, Z29, Z17
+	BYTE $0x62; BYTE $0x82; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS 36(DX)(BX*1), Z30
+	// VDPBF16PS Z30, Z28, Z18
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+	// VDPBF16PS Z30, Z29, Z19
+	BYTE $0x62; BYTE $0x82; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS 40(DX)(BX*1), Z30
+	// VDPBF16PS Z30, Z28, Z20
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xe6
+	// VDPBF16PS Z30, Z29, Z21
+	BYTE $0x62; BYTE $0x82; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xee
+	VBROADCASTSS 44(DX)(BX*1), Z30
+	// VDPBF16PS Z30, Z28, Z22
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xf6
+	// VDPBF16PS Z30, Z29, Z23
+	BYTE $0x62; BYTE $0x82; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xfe
+	VBROADCASTSS 48(DX)(BX*1), Z30
+	// VDPBF16PS Z30, Z28, Z24
+	BYTE $0x62; BYTE $0x02; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+	// VDPBF16PS Z30, Z29, Z25
+	BYTE $0x62; BYTE $0x02; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS 52(DX)(BX*1), Z30
+	// VDPBF16PS Z30, Z28, Z26
+	BYTE $0x62; BYTE $0x02; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+	// VDPBF16PS Z30, Z29, Z27
+	BYTE $0x62; BYTE $0x02; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xde
+	LEAQ         (AX)(CX*2), AX
+	LEAQ         (DX)(BX*2), DX
+	DECQ         R12
+	JNE          loop
+	TESTQ        SI, SI
+	JE           rest
+	DECQ         runs+104(FP)
+	JE           fetched
+	MOVQ         soon+80(FP), R11
+	ADDQ         ld+88(FP), R11
+	MOVQ         R11, soon+80(FP)
+	JMP          phase
+
+fetched:
+	MOVQ AX, R11
+	MOVQ SI, run+96(FP)
+	JMP  phase
+
+rest:
+	MOVQ k+0(FP), SI
+	ANDQ $0x00000003, SI
+	JE   store
+
+single:
+	VMOVUPS      (AX), Z28
+	VMOVUPS      64(AX), Z29
+	VBROADCASTSS (DX), Z30
+	// VDPBF16PS Z30, Z28, Z0
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+	// VDPBF16PS Z30, Z29, Z1
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS 4(DX), Z30
+	// VDPBF16PS Z30, Z28, Z2
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+	// VDPBF16PS Z30, Z29, Z3
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS 8(DX), Z30
+	// VDPBF16PS Z30, Z28, Z4
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xe6
+	// VDPBF16PS Z30, Z29, Z5
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xee
+	VBROADCASTSS 12(DX), Z30
+	// VDPBF16PS Z30, Z28, Z6
+	BYTE $0x62; BYTE $0x92; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xf6
+	// VDPBF16PS Z30, Z29, Z7
+	BYTE $0x62; BYTE $0x92; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xfe
+	VBROADCASTSS 16(DX), Z30
+	// VDPBF16PS Z30, Z28, Z8
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+	// VDPBF16PS Z30, Z29, Z9
+	BYTE $0x62; BYTE $0x12; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS 20(DX), Z30
+	// VDPBF16PS Z30, Z28, Z10
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+	// VDPBF16PS Z30, Z29, Z11
+	BYTE $0x62; BYTE $0x12; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS 24(DX), Z30
+	// VDPBF16PS Z30, Z28, Z12
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xe6
+	// VDPBF16PS Z30, Z29, Z13
+	BYTE $0x62; BYTE $0x12; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xee
+	VBROADCASTSS 28(DX), Z30
+	// VDPBF16PS Z30, Z28, Z14
+	BYTE $0x62; BYTE $0x12; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xf6
+	// VDPBF16PS Z30, Z29, Z15
+	BYTE $0x62; BYTE $0x12; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xfe
+	VBROADCASTSS 32(DX), Z30
+	// VDPBF16PS Z30, Z28, Z16
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+	// VDPBF16PS Z30, Z29, Z17
+	BYTE $0x62; BYTE $0x82; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS 36(DX), Z30
+	// VDPBF16PS Z30, Z28, Z18
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+	// VDPBF16PS Z30, Z29, Z19
+	BYTE $0x62; BYTE $0x82; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xde
+	VBROADCASTSS 40(DX), Z30
+	// VDPBF16PS Z30, Z28, Z20
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xe6
+	// VDPBF16PS Z30, Z29, Z21
+	BYTE $0x62; BYTE $0x82; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xee
+	VBROADCASTSS 44(DX), Z30
+	// VDPBF16PS Z30, Z28, Z22
+	BYTE $0x62; BYTE $0x82; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xf6
+	// VDPBF16PS Z30, Z29, Z23
+	BYTE $0x62; BYTE $0x82; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xfe
+	VBROADCASTSS 48(DX), Z30
+	// VDPBF16PS Z30, Z28, Z24
+	BYTE $0x62; BYTE $0x02; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xc6
+	// VDPBF16PS Z30, Z29, Z25
+	BYTE $0x62; BYTE $0x02; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xce
+	VBROADCASTSS 52(DX), Z30
+	// VDPBF16PS Z30, Z28, Z26
+	BYTE $0x62; BYTE $0x02; BYTE $0x1e; BYTE $0x40; BYTE $0x52; BYTE $0xd6
+	// VDPBF16PS Z30, Z29, Z27
+	BYTE $0x62; BYTE $0x02; BYTE $0x16; BYTE $0x40; BYTE $0x52; BYTE $0xde
+	ADDQ         BX, DX
+	ADDQ         CX, AX
+	DECQ         SI
+	JNE          single
+
+store:
+	MOVQ    tail+56(FP), AX
+	MOVL    $-1, CX
+	BZHIL   AX, CX, CX
+	KMOVW   CX, K1
+	MOVQ    c+40(FP), AX
+	MOVQ    ldc+48(FP), CX
+	VMOVUPS Z0, (AX)
+	VMOVUPS Z1, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z2, (AX)
+	VMOVUPS Z3, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z4, (AX)
+	VMOVUPS Z5, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z6, (AX)
+	VMOVUPS Z7, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z8, (AX)
+	VMOVUPS Z9, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z10, (AX)
+	VMOVUPS Z11, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z12, (AX)
+	VMOVUPS Z13, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z14, (AX)
+	VMOVUPS Z15, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z16, (AX)
+	VMOVUPS Z17, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z18, (AX)
+	VMOVUPS Z19, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z20, (AX)
+	VMOVUPS Z21, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z22, (AX)
+	VMOVUPS Z23, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z24, (AX)
+	VMOVUPS Z25, K1, 64(AX)
+	ADDQ    CX, AX
+	VMOVUPS Z26, (AX)
+	VMOVUPS Z27, K1, 64(AX)
 	VZEROUPPER
 	RET
 
@@ -27219,27 +49225,197 @@ loop:
 	VZEROUPPER
 	RET
 
-// func widenAVX512(dst *float32, src *uint32, registers int)
+// func widenAVX512(dst *float32, src *float32, rows int)
 // Requires: AVX, AVX512F
 TEXT ·widenAVX512(SB), NOSPLIT, $0-24
 	MOVQ       dst+0(FP), AX
 	MOVQ       src+8(FP), CX
-	MOVQ       registers+16(FP), DX
+	MOVQ       rows+16(FP), DX
 	VPTERNLOGD $0xff, Z0, Z0, Z0
 	VPSLLD     $0x10, Z0, Z0
 
 loop:
-	VMOVUPS    (CX), Z2
-	VPSLLD     $0x10, Z2, Z1
-	VPANDD     Z0, Z2, Z2
-	VSHUFF32X4 $0x44, Z2, Z1, Z3
-	VSHUFF32X4 $0xee, Z2, Z1, Z1
-	VMOVUPS    Z3, (AX)
-	VMOVUPS    Z1, 64(AX)
-	ADDQ       $0x00000040, CX
-	ADDQ       $0x00000080, AX
-	DECQ       DX
-	JNE        loop
+	VPANDD  (CX), Z0, Z1
+	VPSLLD  $0x10, (CX), Z2
+	VMOVUPS Z1, (AX)
+	VMOVUPS Z2, 128(AX)
+	VPANDD  64(CX), Z0, Z1
+	VPSLLD  $0x10, 64(CX), Z2
+	VMOVUPS Z1, 64(AX)
+	VMOVUPS Z2, 192(AX)
+	ADDQ    $0x00000080, CX
+	ADDQ    $0x00000100, AX
+	DECQ    DX
+	JNE     loop
+	VZEROUPPER
+	RET
+
+// func roundAVX512(x []float32)
+// Requires: AVX, AVX512F, BMI2, CMOV
+TEXT ·roundAVX512(SB), NOSPLIT, $0-24
+	MOVQ x_len+8(FP), AX
+	MOVQ x_base+0(FP), CX
+	CMPQ AX, $0x20
+	JLT  rest
+
+loop:
+	VMOVUPS        (CX), Z0
+	VPSRLD         $0x10, Z0, Z1
+	VPANDD.BCST    one32<>+0(SB), Z1, Z1
+	VPADDD.BCST    half<>+0(SB), Z1, Z1
+	VPADDD         Z0, Z1, Z1
+	VCMPPS         $0x03, Z0, Z0, K1
+	VPORD.BCST     quiet<>+0(SB), Z0, K1, Z1
+	VPANDD.BCST    upper<>+0(SB), Z1, Z1
+	VPTESTNMD.BCST exponent<>+0(SB), Z0, K1
+	VPANDD.BCST    sign<>+0(SB), Z0, K1, Z1
+	VMOVUPS        Z1, (CX)
+	VMOVUPS        64(CX), Z0
+	VPSRLD         $0x10, Z0, Z1
+	VPANDD.BCST    one32<>+0(SB), Z1, Z1
+	VPADDD.BCST    half<>+0(SB), Z1, Z1
+	VPADDD         Z0, Z1, Z1
+	VCMPPS         $0x03, Z0, Z0, K1
+	VPORD.BCST     quiet<>+0(SB), Z0, K1, Z1
+	VPANDD.BCST    upper<>+0(SB), Z1, Z1
+	VPTESTNMD.BCST exponent<>+0(SB), Z0, K1
+	VPANDD.BCST    sign<>+0(SB), Z0, K1, Z1
+	VMOVUPS        Z1, 64(CX)
+	ADDQ           $0x00000080, CX
+	SUBQ           $0x20, AX
+	CMPQ           AX, $0x20
+	JGE            loop
+
+rest:
+	TESTQ          AX, AX
+	JE             done
+	XORQ           DX, DX
+	MOVQ           $0x00000010, BX
+	MOVQ           AX, SI
+	CMPQ           SI, DX
+	CMOVQLT        DX, SI
+	CMPQ           SI, BX
+	CMOVQGT        BX, SI
+	MOVL           $-1, DI
+	BZHIL          SI, DI, DI
+	KMOVW          DI, K1
+	VMOVUPS.Z      (CX), K1, Z0
+	VPSRLD         $0x10, Z0, Z1
+	VPANDD.BCST    one32<>+0(SB), Z1, Z1
+	VPADDD.BCST    half<>+0(SB), Z1, Z1
+	VPADDD         Z0, Z1, Z1
+	VCMPPS         $0x03, Z0, Z0, K2
+	VPORD.BCST     quiet<>+0(SB), Z0, K2, Z1
+	VPANDD.BCST    upper<>+0(SB), Z1, Z1
+	VPTESTNMD.BCST exponent<>+0(SB), Z0, K2
+	VPANDD.BCST    sign<>+0(SB), Z0, K2, Z1
+	VMOVUPS        Z1, K1, (CX)
+	SUBQ           $0x10, AX
+	CMPQ           AX, DX
+	CMOVQLT        DX, AX
+	CMPQ           AX, BX
+	CMOVQGT        BX, AX
+	MOVL           $-1, DX
+	BZHIL          AX, DX, DX
+	KMOVW          DX, K1
+	VMOVUPS.Z      64(CX), K1, Z0
+	VPSRLD         $0x10, Z0, Z1
+	VPANDD.BCST    one32<>+0(SB), Z1, Z1
+	VPADDD.BCST    half<>+0(SB), Z1, Z1
+	VPADDD         Z0, Z1, Z1
+	VCMPPS         $0x03, Z0, Z0, K2
+	VPORD.BCST     quiet<>+0(SB), Z0, K2, Z1
+	VPANDD.BCST    upper<>+0(SB), Z1, Z1
+	VPTESTNMD.BCST exponent<>+0(SB), Z0, K2
+	VPANDD.BCST    sign<>+0(SB), Z0, K2, Z1
+	VMOVUPS        Z1, K1, 64(CX)
+
+done:
+	VZEROUPPER
+	RET
+
+// func roundPairsAVX512(dst *float32, src *float32, blocks int)
+// Requires: AVX, AVX512F
+TEXT ·roundPairsAVX512(SB), NOSPLIT, $0-24
+	MOVQ dst+0(FP), AX
+	MOVQ src+8(FP), CX
+	MOVQ blocks+16(FP), DX
+
+loop:
+	VMOVUPS        (CX), Z0
+	VPSRLD         $0x10, Z0, Z1
+	VPANDD.BCST    one32<>+0(SB), Z1, Z1
+	VPADDD.BCST    half<>+0(SB), Z1, Z1
+	VPADDD         Z0, Z1, Z1
+	VCMPPS         $0x03, Z0, Z0, K1
+	VPORD.BCST     quiet<>+0(SB), Z0, K1, Z1
+	VPANDD.BCST    upper<>+0(SB), Z1, Z1
+	VPTESTNMD.BCST exponent<>+0(SB), Z0, K1
+	VPANDD.BCST    sign<>+0(SB), Z0, K1, Z1
+	VPSRLQ         $0x30, Z1, Z0
+	VPORD          Z0, Z1, Z1
+	VPMOVQD        Z1, (AX)
+	VMOVUPS        64(CX), Z0
+	VPSRLD         $0x10, Z0, Z1
+	VPANDD.BCST    one32<>+0(SB), Z1, Z1
+	VPADDD.BCST    half<>+0(SB), Z1, Z1
+	VPADDD         Z0, Z1, Z1
+	VCMPPS         $0x03, Z0, Z0, K1
+	VPORD.BCST     quiet<>+0(SB), Z0, K1, Z1
+	VPANDD.BCST    upper<>+0(SB), Z1, Z1
+	VPTESTNMD.BCST exponent<>+0(SB), Z0, K1
+	VPANDD.BCST    sign<>+0(SB), Z0, K1, Z1
+	VPSRLQ         $0x30, Z1, Z0
+	VPORD          Z0, Z1, Z1
+	VPMOVQD        Z1, 32(AX)
+	ADDQ           $0x00000080, CX
+	ADDQ           $0x00000040, AX
+	DECQ           DX
+	JNE            loop
+	VZEROUPPER
+	RET
+
+// func interleaveAVX512(dst *float32, stride int, src *float32, ld int, pairs int, n int)
+// Requires: AVX, AVX512F, BMI2
+TEXT ·interleaveAVX512(SB), NOSPLIT, $0-48
+	MOVQ  dst+0(FP), AX
+	MOVQ  stride+8(FP), CX
+	MOVQ  src+16(FP), DX
+	MOVQ  ld+24(FP), BX
+	MOVQ  pairs+32(FP), SI
+	MOVQ  n+40(FP), DI
+	MOVL  $-1, R8
+	BZHIL DI, R8, R8
+	KMOVW R8, K1
+
+loop:
+	VMOVUPS.Z      (DX), K1, Z0
+	VMOVUPS.Z      (DX)(BX*1), K1, Z1
+	VPSRLD         $0x10, Z0, Z2
+	VPANDD.BCST    one32<>+0(SB), Z2, Z2
+	VPADDD.BCST    half<>+0(SB), Z2, Z2
+	VPADDD         Z0, Z2, Z2
+	VCMPPS         $0x03, Z0, Z0, K2
+	VPORD.BCST     quiet<>+0(SB), Z0, K2, Z2
+	VPANDD.BCST    upper<>+0(SB), Z2, Z2
+	VPTESTNMD.BCST exponent<>+0(SB), Z0, K2
+	VPANDD.BCST    sign<>+0(SB), Z0, K2, Z2
+	VPSRLD         $0x10, Z1, Z0
+	VPANDD.BCST    one32<>+0(SB), Z0, Z0
+	VPADDD.BCST    half<>+0(SB), Z0, Z0
+	VPADDD         Z1, Z0, Z0
+	VCMPPS         $0x03, Z1, Z1, K2
+	VPORD.BCST     quiet<>+0(SB), Z1, K2, Z0
+	VPANDD.BCST    upper<>+0(SB), Z0, Z0
+	VPTESTNMD.BCST exponent<>+0(SB), Z1, K2
+	VPANDD.BCST    sign<>+0(SB), Z1, K2, Z0
+	VPSRLD         $0x10, Z0, Z0
+	VPORD          Z0, Z2, Z2
+	VMOVUPS        Z2, (AX)
+	LEAQ           (DX)(BX*2), DX
+	ADDQ           CX, AX
+	DECQ           SI
+	JNE            loop
 	VZEROUPPER
 	RET
 
@@ -27840,7 +50016,7 @@ TEXT ·sigmoidAVX512(SB), NOSPLIT, $0-48
 
 loop:
 	VMOVUPS          (CX), Z0
-	VXORPS.BCST      signBit<>+0(SB), Z0, Z0
+	VXORPS.BCST      sign<>+0(SB), Z0, Z0
 	VBROADCASTSS     expMax<>+0(SB), Z2
 	VMINPS           Z0, Z2, Z0
 	VBROADCASTSS     expMin<>+0(SB), Z2
@@ -27864,7 +50040,7 @@ loop:
 	VDIVPS           Z0, Z1, Z0
 	VMOVUPS          Z0, (DX)
 	VMOVUPS          64(CX), Z0
-	VXORPS.BCST      signBit<>+0(SB), Z0, Z0
+	VXORPS.BCST      sign<>+0(SB), Z0, Z0
 	VBROADCASTSS     expMax<>+0(SB), Z2
 	VMINPS           Z0, Z2, Z0
 	VBROADCASTSS     expMin<>+0(SB), Z2
@@ -27907,7 +50083,7 @@ rest:
 	BZHIL            DI, R8, R8
 	KMOVW            R8, K1
 	VMOVUPS.Z        (CX), K1, Z0
-	VXORPS.BCST      signBit<>+0(SB), Z0, Z0
+	VXORPS.BCST      sign<>+0(SB), Z0, Z0
 	VBROADCASTSS     expMax<>+0(SB), Z2
 	VMINPS           Z0, Z2, Z0
 	VBROADCASTSS     expMin<>+0(SB), Z2
@@ -27939,7 +50115,7 @@ rest:
 	BZHIL            AX, BX, BX
 	KMOVW            BX, K1
 	VMOVUPS.Z        64(CX), K1, Z0
-	VXORPS.BCST      signBit<>+0(SB), Z0, Z0
+	VXORPS.BCST      sign<>+0(SB), Z0, Z0
 	VBROADCASTSS     expMax<>+0(SB), Z2
 	VMINPS           Z0, Z2, Z0
 	VBROADCASTSS     expMin<>+0(SB), Z2
@@ -29090,7 +51266,7 @@ TEXT ·swigluAVX512(SB), NOSPLIT, $0-72
 loop:
 	VMOVUPS          (CX), Z0
 	VMOVAPS          Z0, Z1
-	VXORPS.BCST      signBit<>+0(SB), Z1, Z1
+	VXORPS.BCST      sign<>+0(SB), Z1, Z1
 	VBROADCASTSS     expMax<>+0(SB), Z3
 	VMINPS           Z1, Z3, Z1
 	VBROADCASTSS     expMin<>+0(SB), Z3
@@ -29118,7 +51294,7 @@ loop:
 	VMOVUPS          Z0, (BX)
 	VMOVUPS          64(CX), Z0
 	VMOVAPS          Z0, Z1
-	VXORPS.BCST      signBit<>+0(SB), Z1, Z1
+	VXORPS.BCST      sign<>+0(SB), Z1, Z1
 	VBROADCASTSS     expMax<>+0(SB), Z3
 	VMINPS           Z1, Z3, Z1
 	VBROADCASTSS     expMin<>+0(SB), Z3
@@ -29166,7 +51342,7 @@ rest:
 	KMOVW            R9, K1
 	VMOVUPS.Z        (CX), K1, Z0
 	VMOVAPS          Z0, Z1
-	VXORPS.BCST      signBit<>+0(SB), Z1, Z1
+	VXORPS.BCST      sign<>+0(SB), Z1, Z1
 	VBROADCASTSS     expMax<>+0(SB), Z3
 	VMINPS           Z1, Z3, Z1
 	VBROADCASTSS     expMin<>+0(SB), Z3
@@ -29202,7 +51378,7 @@ rest:
 	KMOVW            SI, K1
 	VMOVUPS.Z        64(CX), K1, Z0
 	VMOVAPS          Z0, Z1
-	VXORPS.BCST      signBit<>+0(SB), Z1, Z1
+	VXORPS.BCST      sign<>+0(SB), Z1, Z1
 	VBROADCASTSS     expMax<>+0(SB), Z3
 	VMINPS           Z1, Z3, Z1
 	VBROADCASTSS     expMin<>+0(SB), Z3
@@ -29249,7 +51425,7 @@ TEXT ·swigluBackwardAVX512(SB), NOSPLIT, $0-144
 loop:
 	VMOVUPS          (CX), Z0
 	VMOVAPS          Z0, Z1
-	VXORPS.BCST      signBit<>+0(SB), Z1, Z1
+	VXORPS.BCST      sign<>+0(SB), Z1, Z1
 	VBROADCASTSS     expMax<>+0(SB), Z3
 	VMINPS           Z1, Z3, Z1
 	VBROADCASTSS     expMin<>+0(SB), Z3
@@ -29287,7 +51463,7 @@ loop:
 	VMOVUPS          Z4, (DI)
 	VMOVUPS          64(CX), Z0
 	VMOVAPS          Z0, Z1
-	VXORPS.BCST      signBit<>+0(SB), Z1, Z1
+	VXORPS.BCST      sign<>+0(SB), Z1, Z1
 	VBROADCASTSS     expMax<>+0(SB), Z3
 	VMINPS           Z1, Z3, Z1
 	VBROADCASTSS     expMin<>+0(SB), Z3
@@ -29348,7 +51524,7 @@ rest:
 	KMOVW            R12, K1
 	VMOVUPS.Z        (CX), K1, Z0
 	VMOVAPS          Z0, Z1
-	VXORPS.BCST      signBit<>+0(SB), Z1, Z1
+	VXORPS.BCST      sign<>+0(SB), Z1, Z1
 	VBROADCASTSS     expMax<>+0(SB), Z3
 	VMINPS           Z1, Z3, Z1
 	VBROADCASTSS     expMin<>+0(SB), Z3
@@ -29394,7 +51570,7 @@ rest:
 	KMOVW            R9, K1
 	VMOVUPS.Z        64(CX), K1, Z0
 	VMOVAPS          Z0, Z1
-	VXORPS.BCST      signBit<>+0(SB), Z1, Z1
+	VXORPS.BCST      sign<>+0(SB), Z1, Z1
 	VBROADCASTSS     expMax<>+0(SB), Z3
 	VMINPS           Z1, Z3, Z1
 	VBROADCASTSS     expMin<>+0(SB), Z3
@@ -29796,6 +51972,66 @@ loop:
 	VFMADD231PS Z16, Z16, Z13
 	VFMADD231PS Z16, Z16, Z14
 	VFMADD231PS Z16, Z16, Z15
+	DECQ        AX
+	JNE         loop
+	VZEROUPPER
+	RET
+
+// func fmaDotsAVX512(n int)
+// Requires: AVX, AVX512F
+TEXT ·fmaDotsAVX512(SB), NOSPLIT, $0-8
+	MOVQ   n+0(FP), AX
+	VPXORD Z16, Z16, Z16
+	VPXORD Z0, Z0, Z0
+	VPXORD Z1, Z1, Z1
+	VPXORD Z2, Z2, Z2
+	VPXORD Z3, Z3, Z3
+	VPXORD Z4, Z4, Z4
+	VPXORD Z5, Z5, Z5
+	VPXORD Z6, Z6, Z6
+	VPXORD Z7, Z7, Z7
+	VPXORD Z8, Z8, Z8
+	VPXORD Z9, Z9, Z9
+	VPXORD Z10, Z10, Z10
+	VPXORD Z11, Z11, Z11
+	VPXORD Z12, Z12, Z12
+	VPXORD Z13, Z13, Z13
+	VPXORD Z14, Z14, Z14
+	VPXORD Z15, Z15, Z15
+
+loop:
+	// VDPBF16PS Z16, Z16, Z0
+	BYTE $0x62; BYTE $0xb2; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xc0
+	// VDPBF16PS Z16, Z16, Z1
+	BYTE $0x62; BYTE $0xb2; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xc8
+	// VDPBF16PS Z16, Z16, Z2
+	BYTE $0x62; BYTE $0xb2; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xd0
+	// VDPBF16PS Z16, Z16, Z3
+	BYTE $0x62; BYTE $0xb2; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xd8
+	// VDPBF16PS Z16, Z16, Z4
+	BYTE $0x62; BYTE $0xb2; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xe0
+	// VDPBF16PS Z16, Z16, Z5
+	BYTE $0x62; BYTE $0xb2; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xe8
+	// VDPBF16PS Z16, Z16, Z6
+	BYTE $0x62; BYTE $0xb2; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xf0
+	// VDPBF16PS Z16, Z16, Z7
+	BYTE $0x62; BYTE $0xb2; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xf8
+	// VDPBF16PS Z16, Z16, Z8
+	BYTE $0x62; BYTE $0x32; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xc0
+	// VDPBF16PS Z16, Z16, Z9
+	BYTE $0x62; BYTE $0x32; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xc8
+	// VDPBF16PS Z16, Z16, Z10
+	BYTE $0x62; BYTE $0x32; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xd0
+	// VDPBF16PS Z16, Z16, Z11
+	BYTE $0x62; BYTE $0x32; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xd8
+	// VDPBF16PS Z16, Z16, Z12
+	BYTE $0x62; BYTE $0x32; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xe0
+	// VDPBF16PS Z16, Z16, Z13
+	BYTE $0x62; BYTE $0x32; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xe8
+	// VDPBF16PS Z16, Z16, Z14
+	BYTE $0x62; BYTE $0x32; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xf0
+	// VDPBF16PS Z16, Z16, Z15
+	BYTE $0x62; BYTE $0x32; BYTE $0x7e; BYTE $0x40; BYTE $0x52; BYTE $0xf8
 	DECQ        AX
 	JNE         loop
 	VZEROUPPER

@@ -4,155 +4,185 @@
 
 package asm
 
-// tile1x1AVX2 is Tile for 1 rows and 1 registers of columns of b in float32; rows of a are lda bytes apart.
+// tile1x1AVX2 is Tile for 1 rows and 1 registers of columns of b; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile1x1AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+func tile1x1AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile1x1TAVX2 is Tile for 1 rows and 1 registers of columns of b in float32; steps of a are lda bytes apart.
+// tile1x1TAVX2 is Tile for 1 rows and 1 registers of columns of b; steps of a are lda bytes apart.
 //
 //go:noescape
-func tile1x1TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+func tile1x1TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile1x2AVX2 is Tile for 1 rows and 2 registers of columns of b in float32; rows of a are lda bytes apart.
+// tile1x1PairsAVX2 is TilePairs for 1 rows and 1 registers of columns of b in pairs of bfloat16; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile1x2AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+func tile1x1PairsAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile1x2TAVX2 is Tile for 1 rows and 2 registers of columns of b in float32; steps of a are lda bytes apart.
+// tile1x2AVX2 is Tile for 1 rows and 2 registers of columns of b; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile1x2TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+func tile1x2AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile1x2PairsAVX2 is Tile for 1 rows and 2 registers of columns of b in uint32; rows of a are lda bytes apart.
+// tile1x2TAVX2 is Tile for 1 rows and 2 registers of columns of b; steps of a are lda bytes apart.
 //
 //go:noescape
-func tile1x2PairsAVX2(k int, a *float32, lda int, b *uint32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint32, ld int, run int, runs int)
+func tile1x2TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile2x1AVX2 is Tile for 2 rows and 1 registers of columns of b in float32; rows of a are lda bytes apart.
+// tile1x2PairsAVX2 is TilePairs for 1 rows and 2 registers of columns of b in pairs of bfloat16; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile2x1AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+func tile1x2PairsAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile2x1TAVX2 is Tile for 2 rows and 1 registers of columns of b in float32; steps of a are lda bytes apart.
+// tile2x1AVX2 is Tile for 2 rows and 1 registers of columns of b; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile2x1TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+func tile2x1AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile2x2AVX2 is Tile for 2 rows and 2 registers of columns of b in float32; rows of a are lda bytes apart.
+// tile2x1TAVX2 is Tile for 2 rows and 1 registers of columns of b; steps of a are lda bytes apart.
 //
 //go:noescape
-func tile2x2AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+func tile2x1TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile2x2TAVX2 is Tile for 2 rows and 2 registers of columns of b in float32; steps of a are lda bytes apart.
+// tile2x1PairsAVX2 is TilePairs for 2 rows and 1 registers of columns of b in pairs of bfloat16; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile2x2TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+func tile2x1PairsAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile2x2PairsAVX2 is Tile for 2 rows and 2 registers of columns of b in uint32; rows of a are lda bytes apart.
+// tile2x2AVX2 is Tile for 2 rows and 2 registers of columns of b; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile2x2PairsAVX2(k int, a *float32, lda int, b *uint32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint32, ld int, run int, runs int)
+func tile2x2AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile3x1AVX2 is Tile for 3 rows and 1 registers of columns of b in float32; rows of a are lda bytes apart.
+// tile2x2TAVX2 is Tile for 2 rows and 2 registers of columns of b; steps of a are lda bytes apart.
 //
 //go:noescape
-func tile3x1AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+func tile2x2TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile3x1TAVX2 is Tile for 3 rows and 1 registers of columns of b in float32; steps of a are lda bytes apart.
+// tile2x2PairsAVX2 is TilePairs for 2 rows and 2 registers of columns of b in pairs of bfloat16; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile3x1TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+func tile2x2PairsAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile3x2AVX2 is Tile for 3 rows and 2 registers of columns of b in float32; rows of a are lda bytes apart.
+// tile3x1AVX2 is Tile for 3 rows and 1 registers of columns of b; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile3x2AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+func tile3x1AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile3x2TAVX2 is Tile for 3 rows and 2 registers of columns of b in float32; steps of a are lda bytes apart.
+// tile3x1TAVX2 is Tile for 3 rows and 1 registers of columns of b; steps of a are lda bytes apart.
 //
 //go:noescape
-func tile3x2TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+func tile3x1TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile3x2PairsAVX2 is Tile for 3 rows and 2 registers of columns of b in uint32; rows of a are lda bytes apart.
+// tile3x1PairsAVX2 is TilePairs for 3 rows and 1 registers of columns of b in pairs of bfloat16; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile3x2PairsAVX2(k int, a *float32, lda int, b *uint32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint32, ld int, run int, runs int)
+func tile3x1PairsAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile4x1AVX2 is Tile for 4 rows and 1 registers of columns of b in float32; rows of a are lda bytes apart.
+// tile3x2AVX2 is Tile for 3 rows and 2 registers of columns of b; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile4x1AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+func tile3x2AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile4x1TAVX2 is Tile for 4 rows and 1 registers of columns of b in float32; steps of a are lda bytes apart.
+// tile3x2TAVX2 is Tile for 3 rows and 2 registers of columns of b; steps of a are lda bytes apart.
 //
 //go:noescape
-func tile4x1TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+func tile3x2TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile4x2AVX2 is Tile for 4 rows and 2 registers of columns of b in float32; rows of a are lda bytes apart.
+// tile3x2PairsAVX2 is TilePairs for 3 rows and 2 registers of columns of b in pairs of bfloat16; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile4x2AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+func tile3x2PairsAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile4x2TAVX2 is Tile for 4 rows and 2 registers of columns of b in float32; steps of a are lda bytes apart.
+// tile4x1AVX2 is Tile for 4 rows and 1 registers of columns of b; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile4x2TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+func tile4x1AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile4x2PairsAVX2 is Tile for 4 rows and 2 registers of columns of b in uint32; rows of a are lda bytes apart.
+// tile4x1TAVX2 is Tile for 4 rows and 1 registers of columns of b; steps of a are lda bytes apart.
 //
 //go:noescape
-func tile4x2PairsAVX2(k int, a *float32, lda int, b *uint32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint32, ld int, run int, runs int)
+func tile4x1TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile5x1AVX2 is Tile for 5 rows and 1 registers of columns of b in float32; rows of a are lda bytes apart.
+// tile4x1PairsAVX2 is TilePairs for 4 rows and 1 registers of columns of b in pairs of bfloat16; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile5x1AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+func tile4x1PairsAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile5x1TAVX2 is Tile for 5 rows and 1 registers of columns of b in float32; steps of a are lda bytes apart.
+// tile4x2AVX2 is Tile for 4 rows and 2 registers of columns of b; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile5x1TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+func tile4x2AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile5x2AVX2 is Tile for 5 rows and 2 registers of columns of b in float32; rows of a are lda bytes apart.
+// tile4x2TAVX2 is Tile for 4 rows and 2 registers of columns of b; steps of a are lda bytes apart.
 //
 //go:noescape
-func tile5x2AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+func tile4x2TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile5x2TAVX2 is Tile for 5 rows and 2 registers of columns of b in float32; steps of a are lda bytes apart.
+// tile4x2PairsAVX2 is TilePairs for 4 rows and 2 registers of columns of b in pairs of bfloat16; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile5x2TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+func tile4x2PairsAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile5x2PairsAVX2 is Tile for 5 rows and 2 registers of columns of b in uint32; rows of a are lda bytes apart.
+// tile5x1AVX2 is Tile for 5 rows and 1 registers of columns of b; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile5x2PairsAVX2(k int, a *float32, lda int, b *uint32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint32, ld int, run int, runs int)
+func tile5x1AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile6x1AVX2 is Tile for 6 rows and 1 registers of columns of b in float32; rows of a are lda bytes apart.
+// tile5x1TAVX2 is Tile for 5 rows and 1 registers of columns of b; steps of a are lda bytes apart.
 //
 //go:noescape
-func tile6x1AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+func tile5x1TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile6x1TAVX2 is Tile for 6 rows and 1 registers of columns of b in float32; steps of a are lda bytes apart.
+// tile5x1PairsAVX2 is TilePairs for 5 rows and 1 registers of columns of b in pairs of bfloat16; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile6x1TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+func tile5x1PairsAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile6x2AVX2 is Tile for 6 rows and 2 registers of columns of b in float32; rows of a are lda bytes apart.
+// tile5x2AVX2 is Tile for 5 rows and 2 registers of columns of b; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile6x2AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+func tile5x2AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile6x2TAVX2 is Tile for 6 rows and 2 registers of columns of b in float32; steps of a are lda bytes apart.
+// tile5x2TAVX2 is Tile for 5 rows and 2 registers of columns of b; steps of a are lda bytes apart.
 //
 //go:noescape
-func tile6x2TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+func tile5x2TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile6x2PairsAVX2 is Tile for 6 rows and 2 registers of columns of b in uint32; rows of a are lda bytes apart.
+// tile5x2PairsAVX2 is TilePairs for 5 rows and 2 registers of columns of b in pairs of bfloat16; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile6x2PairsAVX2(k int, a *float32, lda int, b *uint32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint32, ld int, run int, runs int)
+func tile5x2PairsAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile6x1AVX2 is Tile for 6 rows and 1 registers of columns of b; rows of a are lda bytes apart.
+//
+//go:noescape
+func tile6x1AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile6x1TAVX2 is Tile for 6 rows and 1 registers of columns of b; steps of a are lda bytes apart.
+//
+//go:noescape
+func tile6x1TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile6x1PairsAVX2 is TilePairs for 6 rows and 1 registers of columns of b in pairs of bfloat16; rows of a are lda bytes apart.
+//
+//go:noescape
+func tile6x1PairsAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile6x2AVX2 is Tile for 6 rows and 2 registers of columns of b; rows of a are lda bytes apart.
+//
+//go:noescape
+func tile6x2AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile6x2TAVX2 is Tile for 6 rows and 2 registers of columns of b; steps of a are lda bytes apart.
+//
+//go:noescape
+func tile6x2TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile6x2PairsAVX2 is TilePairs for 6 rows and 2 registers of columns of b in pairs of bfloat16; rows of a are lda bytes apart.
+//
+//go:noescape
+func tile6x2PairsAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
 // packTAVX2 is PackT for one register of rows and a multiple of four columns.
 //
@@ -169,10 +199,15 @@ func packNAVX2(dst *float32, src *float32, ld int, k int)
 //go:noescape
 func packColumnsAVX2(dst *float32, stride int, src *float32, ld int, k int, n int)
 
-// widenAVX2 is Widen for a number of registers of pairs.
+// widenAVX2 is Widen for a number of rows of pairs.
 //
 //go:noescape
-func widenAVX2(dst *float32, src *uint32, registers int)
+func widenAVX2(dst *float32, src *float32, rows int)
+
+// roundAVX2 is Round.
+//
+//go:noescape
+func roundAVX2(x []float32)
 
 //go:noescape
 func dotAVX2(x []float32, y []float32) float32
@@ -262,355 +297,705 @@ func fmaAVX2(n int)
 //go:noescape
 func readAVX2(x *float32, lines int)
 
-// tile1x1AVX512 is Tile for 1 rows and 1 registers of columns of b in float32; rows of a are lda bytes apart.
+// tile1x1AVX512 is Tile for 1 rows and 1 registers of columns of b; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile1x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+func tile1x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile1x1TAVX512 is Tile for 1 rows and 1 registers of columns of b in float32; steps of a are lda bytes apart.
+// tile1x1TAVX512 is Tile for 1 rows and 1 registers of columns of b; steps of a are lda bytes apart.
 //
 //go:noescape
-func tile1x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+func tile1x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile1x2AVX512 is Tile for 1 rows and 2 registers of columns of b in float32; rows of a are lda bytes apart.
+// tile1x1PairsAVX512 is TilePairs for 1 rows and 1 registers of columns of b in pairs of bfloat16; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile1x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+func tile1x1PairsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile1x2TAVX512 is Tile for 1 rows and 2 registers of columns of b in float32; steps of a are lda bytes apart.
+// tile1x1DotsAVX512 is TileDots for 1 rows and 1 registers of columns of b in pairs of bfloat16, as a is,; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile1x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+func tile1x1DotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile1x2PairsAVX512 is Tile for 1 rows and 2 registers of columns of b in uint32; rows of a are lda bytes apart.
+// tile1x1TDotsAVX512 is TileDots for 1 rows and 1 registers of columns of b in pairs of bfloat16, as a is,; steps of a are lda bytes apart.
 //
 //go:noescape
-func tile1x2PairsAVX512(k int, a *float32, lda int, b *uint32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint32, ld int, run int, runs int)
+func tile1x1TDotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile2x1AVX512 is Tile for 2 rows and 1 registers of columns of b in float32; rows of a are lda bytes apart.
+// tile1x2AVX512 is Tile for 1 rows and 2 registers of columns of b; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile2x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+func tile1x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile2x1TAVX512 is Tile for 2 rows and 1 registers of columns of b in float32; steps of a are lda bytes apart.
+// tile1x2TAVX512 is Tile for 1 rows and 2 registers of columns of b; steps of a are lda bytes apart.
 //
 //go:noescape
-func tile2x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+func tile1x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile2x2AVX512 is Tile for 2 rows and 2 registers of columns of b in float32; rows of a are lda bytes apart.
+// tile1x2PairsAVX512 is TilePairs for 1 rows and 2 registers of columns of b in pairs of bfloat16; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile2x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+func tile1x2PairsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile2x2TAVX512 is Tile for 2 rows and 2 registers of columns of b in float32; steps of a are lda bytes apart.
+// tile1x2DotsAVX512 is TileDots for 1 rows and 2 registers of columns of b in pairs of bfloat16, as a is,; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile2x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+func tile1x2DotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile2x2PairsAVX512 is Tile for 2 rows and 2 registers of columns of b in uint32; rows of a are lda bytes apart.
+// tile1x2TDotsAVX512 is TileDots for 1 rows and 2 registers of columns of b in pairs of bfloat16, as a is,; steps of a are lda bytes apart.
 //
 //go:noescape
-func tile2x2PairsAVX512(k int, a *float32, lda int, b *uint32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint32, ld int, run int, runs int)
+func tile1x2TDotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile3x1AVX512 is Tile for 3 rows and 1 registers of columns of b in float32; rows of a are lda bytes apart.
+// tile2x1AVX512 is Tile for 2 rows and 1 registers of columns of b; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile3x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+func tile2x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile3x1TAVX512 is Tile for 3 rows and 1 registers of columns of b in float32; steps of a are lda bytes apart.
+// tile2x1TAVX512 is Tile for 2 rows and 1 registers of columns of b; steps of a are lda bytes apart.
 //
 //go:noescape
-func tile3x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+func tile2x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile3x2AVX512 is Tile for 3 rows and 2 registers of columns of b in float32; rows of a are lda bytes apart.
+// tile2x1PairsAVX512 is TilePairs for 2 rows and 1 registers of columns of b in pairs of bfloat16; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile3x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+func tile2x1PairsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile3x2TAVX512 is Tile for 3 rows and 2 registers of columns of b in float32; steps of a are lda bytes apart.
+// tile2x1DotsAVX512 is TileDots for 2 rows and 1 registers of columns of b in pairs of bfloat16, as a is,; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile3x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+func tile2x1DotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile3x2PairsAVX512 is Tile for 3 rows and 2 registers of columns of b in uint32; rows of a are lda bytes apart.
+// tile2x1TDotsAVX512 is TileDots for 2 rows and 1 registers of columns of b in pairs of bfloat16, as a is,; steps of a are lda bytes apart.
 //
 //go:noescape
-func tile3x2PairsAVX512(k int, a *float32, lda int, b *uint32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint32, ld int, run int, runs int)
+func tile2x1TDotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile4x1AVX512 is Tile for 4 rows and 1 registers of columns of b in float32; rows of a are lda bytes apart.
+// tile2x2AVX512 is Tile for 2 rows and 2 registers of columns of b; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile4x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+func tile2x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile4x1TAVX512 is Tile for 4 rows and 1 registers of columns of b in float32; steps of a are lda bytes apart.
+// tile2x2TAVX512 is Tile for 2 rows and 2 registers of columns of b; steps of a are lda bytes apart.
 //
 //go:noescape
-func tile4x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+func tile2x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile4x2AVX512 is Tile for 4 rows and 2 registers of columns of b in float32; rows of a are lda bytes apart.
+// tile2x2PairsAVX512 is TilePairs for 2 rows and 2 registers of columns of b in pairs of bfloat16; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile4x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+func tile2x2PairsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile4x2TAVX512 is Tile for 4 rows and 2 registers of columns of b in float32; steps of a are lda bytes apart.
+// tile2x2DotsAVX512 is TileDots for 2 rows and 2 registers of columns of b in pairs of bfloat16, as a is,; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile4x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+func tile2x2DotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile4x2PairsAVX512 is Tile for 4 rows and 2 registers of columns of b in uint32; rows of a are lda bytes apart.
+// tile2x2TDotsAVX512 is TileDots for 2 rows and 2 registers of columns of b in pairs of bfloat16, as a is,; steps of a are lda bytes apart.
 //
 //go:noescape
-func tile4x2PairsAVX512(k int, a *float32, lda int, b *uint32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint32, ld int, run int, runs int)
+func tile2x2TDotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile5x1AVX512 is Tile for 5 rows and 1 registers of columns of b in float32; rows of a are lda bytes apart.
+// tile3x1AVX512 is Tile for 3 rows and 1 registers of columns of b; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile5x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+func tile3x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile5x1TAVX512 is Tile for 5 rows and 1 registers of columns of b in float32; steps of a are lda bytes apart.
+// tile3x1TAVX512 is Tile for 3 rows and 1 registers of columns of b; steps of a are lda bytes apart.
 //
 //go:noescape
-func tile5x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+func tile3x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile5x2AVX512 is Tile for 5 rows and 2 registers of columns of b in float32; rows of a are lda bytes apart.
+// tile3x1PairsAVX512 is TilePairs for 3 rows and 1 registers of columns of b in pairs of bfloat16; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile5x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+func tile3x1PairsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile5x2TAVX512 is Tile for 5 rows and 2 registers of columns of b in float32; steps of a are lda bytes apart.
+// tile3x1DotsAVX512 is TileDots for 3 rows and 1 registers of columns of b in pairs of bfloat16, as a is,; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile5x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+func tile3x1DotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile5x2PairsAVX512 is Tile for 5 rows and 2 registers of columns of b in uint32; rows of a are lda bytes apart.
+// tile3x1TDotsAVX512 is TileDots for 3 rows and 1 registers of columns of b in pairs of bfloat16, as a is,; steps of a are lda bytes apart.
 //
 //go:noescape
-func tile5x2PairsAVX512(k int, a *float32, lda int, b *uint32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint32, ld int, run int, runs int)
+func tile3x1TDotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile6x1AVX512 is Tile for 6 rows and 1 registers of columns of b in float32; rows of a are lda bytes apart.
+// tile3x2AVX512 is Tile for 3 rows and 2 registers of columns of b; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile6x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+func tile3x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile6x1TAVX512 is Tile for 6 rows and 1 registers of columns of b in float32; steps of a are lda bytes apart.
+// tile3x2TAVX512 is Tile for 3 rows and 2 registers of columns of b; steps of a are lda bytes apart.
 //
 //go:noescape
-func tile6x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+func tile3x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile6x2AVX512 is Tile for 6 rows and 2 registers of columns of b in float32; rows of a are lda bytes apart.
+// tile3x2PairsAVX512 is TilePairs for 3 rows and 2 registers of columns of b in pairs of bfloat16; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile6x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+func tile3x2PairsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile6x2TAVX512 is Tile for 6 rows and 2 registers of columns of b in float32; steps of a are lda bytes apart.
+// tile3x2DotsAVX512 is TileDots for 3 rows and 2 registers of columns of b in pairs of bfloat16, as a is,; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile6x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+func tile3x2DotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile6x2PairsAVX512 is Tile for 6 rows and 2 registers of columns of b in uint32; rows of a are lda bytes apart.
+// tile3x2TDotsAVX512 is TileDots for 3 rows and 2 registers of columns of b in pairs of bfloat16, as a is,; steps of a are lda bytes apart.
 //
 //go:noescape
-func tile6x2PairsAVX512(k int, a *float32, lda int, b *uint32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint32, ld int, run int, runs int)
+func tile3x2TDotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile7x1AVX512 is Tile for 7 rows and 1 registers of columns of b in float32; rows of a are lda bytes apart.
+// tile4x1AVX512 is Tile for 4 rows and 1 registers of columns of b; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile7x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+func tile4x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile7x1TAVX512 is Tile for 7 rows and 1 registers of columns of b in float32; steps of a are lda bytes apart.
+// tile4x1TAVX512 is Tile for 4 rows and 1 registers of columns of b; steps of a are lda bytes apart.
 //
 //go:noescape
-func tile7x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+func tile4x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile7x2AVX512 is Tile for 7 rows and 2 registers of columns of b in float32; rows of a are lda bytes apart.
+// tile4x1PairsAVX512 is TilePairs for 4 rows and 1 registers of columns of b in pairs of bfloat16; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile7x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+func tile4x1PairsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile7x2TAVX512 is Tile for 7 rows and 2 registers of columns of b in float32; steps of a are lda bytes apart.
+// tile4x1DotsAVX512 is TileDots for 4 rows and 1 registers of columns of b in pairs of bfloat16, as a is,; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile7x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+func tile4x1DotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile7x2PairsAVX512 is Tile for 7 rows and 2 registers of columns of b in uint32; rows of a are lda bytes apart.
+// tile4x1TDotsAVX512 is TileDots for 4 rows and 1 registers of columns of b in pairs of bfloat16, as a is,; steps of a are lda bytes apart.
 //
 //go:noescape
-func tile7x2PairsAVX512(k int, a *float32, lda int, b *uint32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint32, ld int, run int, runs int)
+func tile4x1TDotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile8x1AVX512 is Tile for 8 rows and 1 registers of columns of b in float32; rows of a are lda bytes apart.
+// tile4x2AVX512 is Tile for 4 rows and 2 registers of columns of b; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile8x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+func tile4x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile8x1TAVX512 is Tile for 8 rows and 1 registers of columns of b in float32; steps of a are lda bytes apart.
+// tile4x2TAVX512 is Tile for 4 rows and 2 registers of columns of b; steps of a are lda bytes apart.
 //
 //go:noescape
-func tile8x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+func tile4x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile8x2AVX512 is Tile for 8 rows and 2 registers of columns of b in float32; rows of a are lda bytes apart.
+// tile4x2PairsAVX512 is TilePairs for 4 rows and 2 registers of columns of b in pairs of bfloat16; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile8x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+func tile4x2PairsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile8x2TAVX512 is Tile for 8 rows and 2 registers of columns of b in float32; steps of a are lda bytes apart.
+// tile4x2DotsAVX512 is TileDots for 4 rows and 2 registers of columns of b in pairs of bfloat16, as a is,; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile8x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+func tile4x2DotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile8x2PairsAVX512 is Tile for 8 rows and 2 registers of columns of b in uint32; rows of a are lda bytes apart.
+// tile4x2TDotsAVX512 is TileDots for 4 rows and 2 registers of columns of b in pairs of bfloat16, as a is,; steps of a are lda bytes apart.
 //
 //go:noescape
-func tile8x2PairsAVX512(k int, a *float32, lda int, b *uint32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint32, ld int, run int, runs int)
+func tile4x2TDotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile9x1AVX512 is Tile for 9 rows and 1 registers of columns of b in float32; rows of a are lda bytes apart.
+// tile5x1AVX512 is Tile for 5 rows and 1 registers of columns of b; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile9x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+func tile5x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile9x1TAVX512 is Tile for 9 rows and 1 registers of columns of b in float32; steps of a are lda bytes apart.
+// tile5x1TAVX512 is Tile for 5 rows and 1 registers of columns of b; steps of a are lda bytes apart.
 //
 //go:noescape
-func tile9x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+func tile5x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile9x2AVX512 is Tile for 9 rows and 2 registers of columns of b in float32; rows of a are lda bytes apart.
+// tile5x1PairsAVX512 is TilePairs for 5 rows and 1 registers of columns of b in pairs of bfloat16; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile9x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+func tile5x1PairsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile9x2TAVX512 is Tile for 9 rows and 2 registers of columns of b in float32; steps of a are lda bytes apart.
+// tile5x1DotsAVX512 is TileDots for 5 rows and 1 registers of columns of b in pairs of bfloat16, as a is,; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile9x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+func tile5x1DotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile9x2PairsAVX512 is Tile for 9 rows and 2 registers of columns of b in uint32; rows of a are lda bytes apart.
+// tile5x1TDotsAVX512 is TileDots for 5 rows and 1 registers of columns of b in pairs of bfloat16, as a is,; steps of a are lda bytes apart.
 //
 //go:noescape
-func tile9x2PairsAVX512(k int, a *float32, lda int, b *uint32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint32, ld int, run int, runs int)
+func tile5x1TDotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile10x1AVX512 is Tile for 10 rows and 1 registers of columns of b in float32; rows of a are lda bytes apart.
+// tile5x2AVX512 is Tile for 5 rows and 2 registers of columns of b; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile10x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+func tile5x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile10x1TAVX512 is Tile for 10 rows and 1 registers of columns of b in float32; steps of a are lda bytes apart.
+// tile5x2TAVX512 is Tile for 5 rows and 2 registers of columns of b; steps of a are lda bytes apart.
 //
 //go:noescape
-func tile10x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+func tile5x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile10x2AVX512 is Tile for 10 rows and 2 registers of columns of b in float32; rows of a are lda bytes apart.
+// tile5x2PairsAVX512 is TilePairs for 5 rows and 2 registers of columns of b in pairs of bfloat16; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile10x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+func tile5x2PairsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile10x2TAVX512 is Tile for 10 rows and 2 registers of columns of b in float32; steps of a are lda bytes apart.
+// tile5x2DotsAVX512 is TileDots for 5 rows and 2 registers of columns of b in pairs of bfloat16, as a is,; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile10x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+func tile5x2DotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile10x2PairsAVX512 is Tile for 10 rows and 2 registers of columns of b in uint32; rows of a are lda bytes apart.
+// tile5x2TDotsAVX512 is TileDots for 5 rows and 2 registers of columns of b in pairs of bfloat16, as a is,; steps of a are lda bytes apart.
 //
 //go:noescape
-func tile10x2PairsAVX512(k int, a *float32, lda int, b *uint32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint32, ld int, run int, runs int)
+func tile5x2TDotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile11x1AVX512 is Tile for 11 rows and 1 registers of columns of b in float32; rows of a are lda bytes apart.
+// tile6x1AVX512 is Tile for 6 rows and 1 registers of columns of b; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile11x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+func tile6x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile11x1TAVX512 is Tile for 11 rows and 1 registers of columns of b in float32; steps of a are lda bytes apart.
+// tile6x1TAVX512 is Tile for 6 rows and 1 registers of columns of b; steps of a are lda bytes apart.
 //
 //go:noescape
-func tile11x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+func tile6x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile11x2AVX512 is Tile for 11 rows and 2 registers of columns of b in float32; rows of a are lda bytes apart.
+// tile6x1PairsAVX512 is TilePairs for 6 rows and 1 registers of columns of b in pairs of bfloat16; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile11x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+func tile6x1PairsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile11x2TAVX512 is Tile for 11 rows and 2 registers of columns of b in float32; steps of a are lda bytes apart.
+// tile6x1DotsAVX512 is TileDots for 6 rows and 1 registers of columns of b in pairs of bfloat16, as a is,; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile11x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+func tile6x1DotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile11x2PairsAVX512 is Tile for 11 rows and 2 registers of columns of b in uint32; rows of a are lda bytes apart.
+// tile6x1TDotsAVX512 is TileDots for 6 rows and 1 registers of columns of b in pairs of bfloat16, as a is,; steps of a are lda bytes apart.
 //
 //go:noescape
-func tile11x2PairsAVX512(k int, a *float32, lda int, b *uint32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint32, ld int, run int, runs int)
+func tile6x1TDotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile12x1AVX512 is Tile for 12 rows and 1 registers of columns of b in float32; rows of a are lda bytes apart.
+// tile6x2AVX512 is Tile for 6 rows and 2 registers of columns of b; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile12x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+func tile6x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile12x1TAVX512 is Tile for 12 rows and 1 registers of columns of b in float32; steps of a are lda bytes apart.
+// tile6x2TAVX512 is Tile for 6 rows and 2 registers of columns of b; steps of a are lda bytes apart.
 //
 //go:noescape
-func tile12x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+func tile6x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile12x2AVX512 is Tile for 12 rows and 2 registers of columns of b in float32; rows of a are lda bytes apart.
+// tile6x2PairsAVX512 is TilePairs for 6 rows and 2 registers of columns of b in pairs of bfloat16; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile12x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+func tile6x2PairsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile12x2TAVX512 is Tile for 12 rows and 2 registers of columns of b in float32; steps of a are lda bytes apart.
+// tile6x2DotsAVX512 is TileDots for 6 rows and 2 registers of columns of b in pairs of bfloat16, as a is,; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile12x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+func tile6x2DotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile12x2PairsAVX512 is Tile for 12 rows and 2 registers of columns of b in uint32; rows of a are lda bytes apart.
+// tile6x2TDotsAVX512 is TileDots for 6 rows and 2 registers of columns of b in pairs of bfloat16, as a is,; steps of a are lda bytes apart.
 //
 //go:noescape
-func tile12x2PairsAVX512(k int, a *float32, lda int, b *uint32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint32, ld int, run int, runs int)
+func tile6x2TDotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile13x1AVX512 is Tile for 13 rows and 1 registers of columns of b in float32; rows of a are lda bytes apart.
+// tile7x1AVX512 is Tile for 7 rows and 1 registers of columns of b; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile13x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+func tile7x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile13x1TAVX512 is Tile for 13 rows and 1 registers of columns of b in float32; steps of a are lda bytes apart.
+// tile7x1TAVX512 is Tile for 7 rows and 1 registers of columns of b; steps of a are lda bytes apart.
 //
 //go:noescape
-func tile13x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+func tile7x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile13x2AVX512 is Tile for 13 rows and 2 registers of columns of b in float32; rows of a are lda bytes apart.
+// tile7x1PairsAVX512 is TilePairs for 7 rows and 1 registers of columns of b in pairs of bfloat16; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile13x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+func tile7x1PairsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile13x2TAVX512 is Tile for 13 rows and 2 registers of columns of b in float32; steps of a are lda bytes apart.
+// tile7x1DotsAVX512 is TileDots for 7 rows and 1 registers of columns of b in pairs of bfloat16, as a is,; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile13x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+func tile7x1DotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile13x2PairsAVX512 is Tile for 13 rows and 2 registers of columns of b in uint32; rows of a are lda bytes apart.
+// tile7x1TDotsAVX512 is TileDots for 7 rows and 1 registers of columns of b in pairs of bfloat16, as a is,; steps of a are lda bytes apart.
 //
 //go:noescape
-func tile13x2PairsAVX512(k int, a *float32, lda int, b *uint32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint32, ld int, run int, runs int)
+func tile7x1TDotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile14x1AVX512 is Tile for 14 rows and 1 registers of columns of b in float32; rows of a are lda bytes apart.
+// tile7x2AVX512 is Tile for 7 rows and 2 registers of columns of b; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile14x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+func tile7x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile14x1TAVX512 is Tile for 14 rows and 1 registers of columns of b in float32; steps of a are lda bytes apart.
+// tile7x2TAVX512 is Tile for 7 rows and 2 registers of columns of b; steps of a are lda bytes apart.
 //
 //go:noescape
-func tile14x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+func tile7x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile14x2AVX512 is Tile for 14 rows and 2 registers of columns of b in float32; rows of a are lda bytes apart.
+// tile7x2PairsAVX512 is TilePairs for 7 rows and 2 registers of columns of b in pairs of bfloat16; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile14x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+func tile7x2PairsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile14x2TAVX512 is Tile for 14 rows and 2 registers of columns of b in float32; steps of a are lda bytes apart.
+// tile7x2DotsAVX512 is TileDots for 7 rows and 2 registers of columns of b in pairs of bfloat16, as a is,; rows of a are lda bytes apart.
 //
 //go:noescape
-func tile14x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *float32, ld int, run int, runs int)
+func tile7x2DotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
-// tile14x2PairsAVX512 is Tile for 14 rows and 2 registers of columns of b in uint32; rows of a are lda bytes apart.
+// tile7x2TDotsAVX512 is TileDots for 7 rows and 2 registers of columns of b in pairs of bfloat16, as a is,; steps of a are lda bytes apart.
 //
 //go:noescape
-func tile14x2PairsAVX512(k int, a *float32, lda int, b *uint32, brs int, c *float32, ldc int, tail int, load bool, soonC *float32, soon *uint32, ld int, run int, runs int)
+func tile7x2TDotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile8x1AVX512 is Tile for 8 rows and 1 registers of columns of b; rows of a are lda bytes apart.
+//
+//go:noescape
+func tile8x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile8x1TAVX512 is Tile for 8 rows and 1 registers of columns of b; steps of a are lda bytes apart.
+//
+//go:noescape
+func tile8x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile8x1PairsAVX512 is TilePairs for 8 rows and 1 registers of columns of b in pairs of bfloat16; rows of a are lda bytes apart.
+//
+//go:noescape
+func tile8x1PairsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile8x1DotsAVX512 is TileDots for 8 rows and 1 registers of columns of b in pairs of bfloat16, as a is,; rows of a are lda bytes apart.
+//
+//go:noescape
+func tile8x1DotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile8x1TDotsAVX512 is TileDots for 8 rows and 1 registers of columns of b in pairs of bfloat16, as a is,; steps of a are lda bytes apart.
+//
+//go:noescape
+func tile8x1TDotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile8x2AVX512 is Tile for 8 rows and 2 registers of columns of b; rows of a are lda bytes apart.
+//
+//go:noescape
+func tile8x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile8x2TAVX512 is Tile for 8 rows and 2 registers of columns of b; steps of a are lda bytes apart.
+//
+//go:noescape
+func tile8x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile8x2PairsAVX512 is TilePairs for 8 rows and 2 registers of columns of b in pairs of bfloat16; rows of a are lda bytes apart.
+//
+//go:noescape
+func tile8x2PairsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile8x2DotsAVX512 is TileDots for 8 rows and 2 registers of columns of b in pairs of bfloat16, as a is,; rows of a are lda bytes apart.
+//
+//go:noescape
+func tile8x2DotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile8x2TDotsAVX512 is TileDots for 8 rows and 2 registers of columns of b in pairs of bfloat16, as a is,; steps of a are lda bytes apart.
+//
+//go:noescape
+func tile8x2TDotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile9x1AVX512 is Tile for 9 rows and 1 registers of columns of b; rows of a are lda bytes apart.
+//
+//go:noescape
+func tile9x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile9x1TAVX512 is Tile for 9 rows and 1 registers of columns of b; steps of a are lda bytes apart.
+//
+//go:noescape
+func tile9x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile9x1PairsAVX512 is TilePairs for 9 rows and 1 registers of columns of b in pairs of bfloat16; rows of a are lda bytes apart.
+//
+//go:noescape
+func tile9x1PairsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile9x1DotsAVX512 is TileDots for 9 rows and 1 registers of columns of b in pairs of bfloat16, as a is,; rows of a are lda bytes apart.
+//
+//go:noescape
+func tile9x1DotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile9x1TDotsAVX512 is TileDots for 9 rows and 1 registers of columns of b in pairs of bfloat16, as a is,; steps of a are lda bytes apart.
+//
+//go:noescape
+func tile9x1TDotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile9x2AVX512 is Tile for 9 rows and 2 registers of columns of b; rows of a are lda bytes apart.
+//
+//go:noescape
+func tile9x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile9x2TAVX512 is Tile for 9 rows and 2 registers of columns of b; steps of a are lda bytes apart.
+//
+//go:noescape
+func tile9x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile9x2PairsAVX512 is TilePairs for 9 rows and 2 registers of columns of b in pairs of bfloat16; rows of a are lda bytes apart.
+//
+//go:noescape
+func tile9x2PairsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile9x2DotsAVX512 is TileDots for 9 rows and 2 registers of columns of b in pairs of bfloat16, as a is,; rows of a are lda bytes apart.
+//
+//go:noescape
+func tile9x2DotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile9x2TDotsAVX512 is TileDots for 9 rows and 2 registers of columns of b in pairs of bfloat16, as a is,; steps of a are lda bytes apart.
+//
+//go:noescape
+func tile9x2TDotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile10x1AVX512 is Tile for 10 rows and 1 registers of columns of b; rows of a are lda bytes apart.
+//
+//go:noescape
+func tile10x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile10x1TAVX512 is Tile for 10 rows and 1 registers of columns of b; steps of a are lda bytes apart.
+//
+//go:noescape
+func tile10x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile10x1PairsAVX512 is TilePairs for 10 rows and 1 registers of columns of b in pairs of bfloat16; rows of a are lda bytes apart.
+//
+//go:noescape
+func tile10x1PairsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile10x1DotsAVX512 is TileDots for 10 rows and 1 registers of columns of b in pairs of bfloat16, as a is,; rows of a are lda bytes apart.
+//
+//go:noescape
+func tile10x1DotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile10x1TDotsAVX512 is TileDots for 10 rows and 1 registers of columns of b in pairs of bfloat16, as a is,; steps of a are lda bytes apart.
+//
+//go:noescape
+func tile10x1TDotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile10x2AVX512 is Tile for 10 rows and 2 registers of columns of b; rows of a are lda bytes apart.
+//
+//go:noescape
+func tile10x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile10x2TAVX512 is Tile for 10 rows and 2 registers of columns of b; steps of a are lda bytes apart.
+//
+//go:noescape
+func tile10x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile10x2PairsAVX512 is TilePairs for 10 rows and 2 registers of columns of b in pairs of bfloat16; rows of a are lda bytes apart.
+//
+//go:noescape
+func tile10x2PairsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile10x2DotsAVX512 is TileDots for 10 rows and 2 registers of columns of b in pairs of bfloat16, as a is,; rows of a are lda bytes apart.
+//
+//go:noescape
+func tile10x2DotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile10x2TDotsAVX512 is TileDots for 10 rows and 2 registers of columns of b in pairs of bfloat16, as a is,; steps of a are lda bytes apart.
+//
+//go:noescape
+func tile10x2TDotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile11x1AVX512 is Tile for 11 rows and 1 registers of columns of b; rows of a are lda bytes apart.
+//
+//go:noescape
+func tile11x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile11x1TAVX512 is Tile for 11 rows and 1 registers of columns of b; steps of a are lda bytes apart.
+//
+//go:noescape
+func tile11x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile11x1PairsAVX512 is TilePairs for 11 rows and 1 registers of columns of b in pairs of bfloat16; rows of a are lda bytes apart.
+//
+//go:noescape
+func tile11x1PairsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile11x1DotsAVX512 is TileDots for 11 rows and 1 registers of columns of b in pairs of bfloat16, as a is,; rows of a are lda bytes apart.
+//
+//go:noescape
+func tile11x1DotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile11x1TDotsAVX512 is TileDots for 11 rows and 1 registers of columns of b in pairs of bfloat16, as a is,; steps of a are lda bytes apart.
+//
+//go:noescape
+func tile11x1TDotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile11x2AVX512 is Tile for 11 rows and 2 registers of columns of b; rows of a are lda bytes apart.
+//
+//go:noescape
+func tile11x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile11x2TAVX512 is Tile for 11 rows and 2 registers of columns of b; steps of a are lda bytes apart.
+//
+//go:noescape
+func tile11x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile11x2PairsAVX512 is TilePairs for 11 rows and 2 registers of columns of b in pairs of bfloat16; rows of a are lda bytes apart.
+//
+//go:noescape
+func tile11x2PairsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile11x2DotsAVX512 is TileDots for 11 rows and 2 registers of columns of b in pairs of bfloat16, as a is,; rows of a are lda bytes apart.
+//
+//go:noescape
+func tile11x2DotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile11x2TDotsAVX512 is TileDots for 11 rows and 2 registers of columns of b in pairs of bfloat16, as a is,; steps of a are lda bytes apart.
+//
+//go:noescape
+func tile11x2TDotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile12x1AVX512 is Tile for 12 rows and 1 registers of columns of b; rows of a are lda bytes apart.
+//
+//go:noescape
+func tile12x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile12x1TAVX512 is Tile for 12 rows and 1 registers of columns of b; steps of a are lda bytes apart.
+//
+//go:noescape
+func tile12x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile12x1PairsAVX512 is TilePairs for 12 rows and 1 registers of columns of b in pairs of bfloat16; rows of a are lda bytes apart.
+//
+//go:noescape
+func tile12x1PairsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile12x1DotsAVX512 is TileDots for 12 rows and 1 registers of columns of b in pairs of bfloat16, as a is,; rows of a are lda bytes apart.
+//
+//go:noescape
+func tile12x1DotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile12x1TDotsAVX512 is TileDots for 12 rows and 1 registers of columns of b in pairs of bfloat16, as a is,; steps of a are lda bytes apart.
+//
+//go:noescape
+func tile12x1TDotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile12x2AVX512 is Tile for 12 rows and 2 registers of columns of b; rows of a are lda bytes apart.
+//
+//go:noescape
+func tile12x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile12x2TAVX512 is Tile for 12 rows and 2 registers of columns of b; steps of a are lda bytes apart.
+//
+//go:noescape
+func tile12x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile12x2PairsAVX512 is TilePairs for 12 rows and 2 registers of columns of b in pairs of bfloat16; rows of a are lda bytes apart.
+//
+//go:noescape
+func tile12x2PairsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile12x2DotsAVX512 is TileDots for 12 rows and 2 registers of columns of b in pairs of bfloat16, as a is,; rows of a are lda bytes apart.
+//
+//go:noescape
+func tile12x2DotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile12x2TDotsAVX512 is TileDots for 12 rows and 2 registers of columns of b in pairs of bfloat16, as a is,; steps of a are lda bytes apart.
+//
+//go:noescape
+func tile12x2TDotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile13x1AVX512 is Tile for 13 rows and 1 registers of columns of b; rows of a are lda bytes apart.
+//
+//go:noescape
+func tile13x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile13x1TAVX512 is Tile for 13 rows and 1 registers of columns of b; steps of a are lda bytes apart.
+//
+//go:noescape
+func tile13x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile13x1PairsAVX512 is TilePairs for 13 rows and 1 registers of columns of b in pairs of bfloat16; rows of a are lda bytes apart.
+//
+//go:noescape
+func tile13x1PairsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile13x1DotsAVX512 is TileDots for 13 rows and 1 registers of columns of b in pairs of bfloat16, as a is,; rows of a are lda bytes apart.
+//
+//go:noescape
+func tile13x1DotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile13x1TDotsAVX512 is TileDots for 13 rows and 1 registers of columns of b in pairs of bfloat16, as a is,; steps of a are lda bytes apart.
+//
+//go:noescape
+func tile13x1TDotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile13x2AVX512 is Tile for 13 rows and 2 registers of columns of b; rows of a are lda bytes apart.
+//
+//go:noescape
+func tile13x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile13x2TAVX512 is Tile for 13 rows and 2 registers of columns of b; steps of a are lda bytes apart.
+//
+//go:noescape
+func tile13x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile13x2PairsAVX512 is TilePairs for 13 rows and 2 registers of columns of b in pairs of bfloat16; rows of a are lda bytes apart.
+//
+//go:noescape
+func tile13x2PairsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile13x2DotsAVX512 is TileDots for 13 rows and 2 registers of columns of b in pairs of bfloat16, as a is,; rows of a are lda bytes apart.
+//
+//go:noescape
+func tile13x2DotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile13x2TDotsAVX512 is TileDots for 13 rows and 2 registers of columns of b in pairs of bfloat16, as a is,; steps of a are lda bytes apart.
+//
+//go:noescape
+func tile13x2TDotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile14x1AVX512 is Tile for 14 rows and 1 registers of columns of b; rows of a are lda bytes apart.
+//
+//go:noescape
+func tile14x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile14x1TAVX512 is Tile for 14 rows and 1 registers of columns of b; steps of a are lda bytes apart.
+//
+//go:noescape
+func tile14x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile14x1PairsAVX512 is TilePairs for 14 rows and 1 registers of columns of b in pairs of bfloat16; rows of a are lda bytes apart.
+//
+//go:noescape
+func tile14x1PairsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile14x1DotsAVX512 is TileDots for 14 rows and 1 registers of columns of b in pairs of bfloat16, as a is,; rows of a are lda bytes apart.
+//
+//go:noescape
+func tile14x1DotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile14x1TDotsAVX512 is TileDots for 14 rows and 1 registers of columns of b in pairs of bfloat16, as a is,; steps of a are lda bytes apart.
+//
+//go:noescape
+func tile14x1TDotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile14x2AVX512 is Tile for 14 rows and 2 registers of columns of b; rows of a are lda bytes apart.
+//
+//go:noescape
+func tile14x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile14x2TAVX512 is Tile for 14 rows and 2 registers of columns of b; steps of a are lda bytes apart.
+//
+//go:noescape
+func tile14x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile14x2PairsAVX512 is TilePairs for 14 rows and 2 registers of columns of b in pairs of bfloat16; rows of a are lda bytes apart.
+//
+//go:noescape
+func tile14x2PairsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile14x2DotsAVX512 is TileDots for 14 rows and 2 registers of columns of b in pairs of bfloat16, as a is,; rows of a are lda bytes apart.
+//
+//go:noescape
+func tile14x2DotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// tile14x2TDotsAVX512 is TileDots for 14 rows and 2 registers of columns of b in pairs of bfloat16, as a is,; steps of a are lda bytes apart.
+//
+//go:noescape
+func tile14x2TDotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
 // packTAVX512 is PackT for one register of rows and a multiple of four columns.
 //
@@ -627,10 +1012,25 @@ func packNAVX512(dst *float32, src *float32, ld int, k int)
 //go:noescape
 func packColumnsAVX512(dst *float32, stride int, src *float32, ld int, k int, n int)
 
-// widenAVX512 is Widen for a number of registers of pairs.
+// widenAVX512 is Widen for a number of rows of pairs.
 //
 //go:noescape
-func widenAVX512(dst *float32, src *uint32, registers int)
+func widenAVX512(dst *float32, src *float32, rows int)
+
+// roundAVX512 is Round.
+//
+//go:noescape
+func roundAVX512(x []float32)
+
+// roundPairsAVX512 is RoundPairs for a multiple of 32 numbers.
+//
+//go:noescape
+func roundPairsAVX512(dst *float32, src *float32, blocks int)
+
+// interleaveAVX512 is Interleave for an even number of rows; stride and ld are in bytes.
+//
+//go:noescape
+func interleaveAVX512(dst *float32, stride int, src *float32, ld int, pairs int, n int)
 
 //go:noescape
 func dotAVX512(x []float32, y []float32) float32
@@ -714,6 +1114,11 @@ func adamwBF16AVX512(p []float32, g []float32, m []uint16, v []uint16, s *float3
 //
 //go:noescape
 func fmaAVX512(n int)
+
+// fmaDotsAVX512 does 16 independent multiply-adds of a register, n times over.
+//
+//go:noescape
+func fmaDotsAVX512(n int)
 
 // readAVX512 loads lines cache lines of 64 bytes, four at a time; lines is a multiple of 4.
 //

@@ -12,25 +12,44 @@ import (
 const unroll = 4
 
 // tiles writes the inner loops of the matrix product: tile<rows>x<vectors>, one for each height up to mr and for one or two
-// registers of columns. Strides are in bytes; tail is the number of columns in the last register; load starts from c.
+// registers of columns. Strides are in bytes; tail is the number of columns in the last register; load starts from c; flush makes
+// denormal sums zero.
 //
 // A tile fetches meanwhile what is needed next: the rows of c from soonC on, as many as its own, into the first-level cache; and into
 // the second-level cache runs of memory from soon on, ld bytes apart, each as long as run turns of the main loop need.
 func tiles(l *level) {
 	for rows := 1; rows <= l.mr; rows++ {
 		for vectors := 1; vectors <= 2; vectors++ {
-			tile(l, rows, vectors, "float32", rowsOfA)
-			tile(l, rows, vectors, "float32", columnsOfA)
+			tile(l, rows, vectors, numbers, rowsOfA)
+			tile(l, rows, vectors, numbers, columnsOfA)
+			tile(l, rows, vectors, pairs, rowsOfA)
+			if l.wide() {
+				tile(l, rows, vectors, dots, rowsOfA)
+				tile(l, rows, vectors, dots, columnsOfA)
+			}
 		}
-		tile(l, rows, 2, "uint32", rowsOfA)
 	}
 }
 
+// element is what the operands of a tile hold.
+type element struct{ name, doc string }
+
+// A pair is two numbers in bfloat16 in the bits of one: that of an even step of k in the upper half, that of the step after in the lower.
+var (
+	numbers = element{"", ""}
+	pairs   = element{"Pairs", " in pairs of bfloat16"}
+	// dots multiplies pairs with pairs: k counts them.
+	dots = element{dotsName, " in pairs of bfloat16, as a is,"}
+)
+
+// dotsName marks the routines whose VFMADD231PS stand for VDPBF16PS, which the assembler does not know: see encodeDots.
+const dotsName = "Dots"
+
 // linesPerTurn is how many cache lines of 64 bytes a turn of the main loop fetches: what it reads of b in a low tile, where that may be
 // all there is to do, and half of it in a high one. Package asm has the same.
-func linesPerTurn(rows, mr, width int, half bool) int {
+func linesPerTurn(rows, mr, width int, e element) int {
 	lines := unroll * width / 64
-	if half {
+	if e == pairs {
 		lines /= 2
 	}
 	if 2*rows > mr {
@@ -42,17 +61,28 @@ func linesPerTurn(rows, mr, width int, half bool) int {
 	return lines
 }
 
-// tile writes one tile; elements of b are single precision or, as uint32, pairs of bfloat16: the lower halves are 8 columns, the upper
-// halves the 8 columns that follow. Of pairs tail is the number of columns in all registers.
-func tile(l *level, rows, vectors int, element string, form formOfA) {
-	name := fmt.Sprintf("tile%dx%d%s", rows, vectors, form.name)
-	half := element == "uint32"
-	if half {
-		name += "Pairs"
+// tile writes one tile.
+func tile(l *level, rows, vectors int, e element, form formOfA) {
+	name := fmt.Sprintf("tile%dx%d%s%s", rows, vectors, form.name, e.name)
+	l.text(name, "(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load, flush bool, "+
+		"soonC *float32, soon *float32, ld, run, runs int)")
+	Doc(fmt.Sprintf("%s%s is Tile%s for %d rows and %d registers of columns of b%s; %s.", name, l.name, e.name, rows, vectors, e.doc, form.doc))
+
+	// Denormal sums become zero: dots make them zero by themselves.
+	control := AllocLocal(8)
+	flushes := func() reg.Register { return Load(Param("flush"), GP8()) }
+	if e != dots {
+		flush := flushes()
+		TESTB(flush, flush)
+		JEQ(LabelRef("controlled"))
+		STMXCSR(control)
+		word := GP32()
+		MOVL(control, word)
+		ORL(U32(0x8040), word)
+		MOVL(word, control.Offset(4))
+		LDMXCSR(control.Offset(4))
+		Label("controlled")
 	}
-	l.text(name, "(k int, a *float32, lda int, b *"+element+", brs int, c *float32, ldc int, tail int, load bool, "+
-		"soonC *float32, soon *"+element+", ld, run, runs int)")
-	Doc(fmt.Sprintf("%s%s is Tile for %d rows and %d registers of columns of b in %s; %s.", name, l.name, rows, vectors, element, form.doc))
 
 	b := Load(Param("b"), GP64())
 	brs := Load(Param("brs"), GP64())
@@ -63,17 +93,9 @@ func tile(l *level, rows, vectors int, element string, form formOfA) {
 		acc[i] = l.vecs(vectors)
 	}
 
-	// The rows of c, and what is done to them: f gets the registers of a row and their places, with a mask where one is needed.
-	eachC := func(f func(v []reg.VecVirtual, at []Mem, m []*mask)) {
-		masks := make([]*mask, vectors)
-		tail := Load(Param("tail"), GP64()).(reg.GPVirtual)
-		if half {
-			for j, m := range l.lanes(tail, vectors) {
-				masks[j] = &m
-			}
-		} else {
-			masks[vectors-1] = &l.lanes(tail, 1)[0]
-		}
+	// The rows of c, and what is done to them: f gets the registers of a row and their places, and the mask of the last.
+	eachC := func(f func(v []reg.VecVirtual, at []Mem, last mask)) {
+		last := l.lanes(Load(Param("tail"), GP64()).(reg.GPVirtual), 1)[0]
 		c := Load(Param("c"), GP64())
 		ldc := Load(Param("ldc"), GP64())
 		at := make([]Mem, vectors)
@@ -81,7 +103,7 @@ func tile(l *level, rows, vectors int, element string, form formOfA) {
 			at[j] = Mem{Base: c, Disp: j * l.bytes()}
 		}
 		for i := range acc {
-			f(acc[i], at, masks)
+			f(acc[i], at, last)
 			if i < rows-1 {
 				ADDQ(ldc, c)
 			}
@@ -98,42 +120,35 @@ func tile(l *level, rows, vectors int, element string, form formOfA) {
 	}
 	JMP(LabelRef("begin"))
 	Label("fromC")
-	eachC(func(v []reg.VecVirtual, at []Mem, masks []*mask) {
-		to := v
-		if half && l.wide() {
-			to = l.vecs(2)
+	eachC(func(v []reg.VecVirtual, at []Mem, last mask) {
+		for j := range v[:vectors-1] {
+			VMOVUPS(at[j], v[j])
 		}
-		for j, m := range masks {
-			if m != nil {
-				l.loadMasked(at[j], *m, to[j])
-			} else {
-				VMOVUPS(at[j], to[j])
-			}
-		}
-		if half && l.wide() {
-			interleave(to, v)
-		}
+		l.loadMasked(at[vectors-1], last, v[vectors-1])
 	})
 	Label("begin")
 	var upper reg.VecVirtual
-	if half {
+	if e == pairs {
 		upper = l.upperHalves()
 	}
 
-	// step does step u of the loop: the row of b at bAt.
-	step := func(u int, bAt Mem) {
+	// step multiplies element u of the rows of a with the row of b at bAt: of pairs the upper halves, or the lower.
+	step := func(u int, bAt Mem, lower bool) {
 		bv := l.vecs(vectors)
-		if half {
-			l.halves(bAt, upper, bv)
-		} else {
-			for j, v := range bv {
-				at := bAt
-				at.Disp = j * l.bytes()
+		for j, v := range bv {
+			at := bAt
+			at.Disp = j * l.bytes()
+			switch {
+			case e != pairs:
 				VMOVUPS(at, v)
+			case lower:
+				l.lowerHalves(at, v)
+			default:
+				l.and(at, upper, v)
 			}
 		}
 		for i := range acc {
-			if vectors == 1 && l.wide() {
+			if vectors == 1 && l.wide() && e != dots {
 				VFMADD231PS_BCST(a.at(i, u), bv[0], acc[i][0])
 				continue
 			}
@@ -143,6 +158,10 @@ func tile(l *level, rows, vectors int, element string, form formOfA) {
 				VFMADD231PS(x, bv[j], acc[i][j])
 			}
 		}
+	}
+	perRow := 1 // steps in a row of b
+	if e == pairs {
+		perRow = 2
 	}
 
 	// Turns of the main loop: count until the present run of memory is fetched, left after it.
@@ -171,13 +190,16 @@ func tile(l *level, rows, vectors int, element string, form formOfA) {
 	SUBQ(count, left)
 
 	Label("loop")
-	lines := linesPerTurn(rows, l.mr, vectors*l.bytes(), half)
+	lines := linesPerTurn(rows, l.mr, vectors*l.bytes(), e)
 	for u := range unroll {
-		if u%2 == 0 {
-			step(u, Mem{Base: b})
+		row, lower := u/perRow, u%perRow == 1
+		if row%2 == 0 {
+			step(u, Mem{Base: b}, lower)
 		} else {
-			step(u, Mem{Base: b, Index: brs, Scale: 1})
-			LEAQ(Mem{Base: b, Index: brs, Scale: 2}, b)
+			step(u, Mem{Base: b, Index: brs, Scale: 1}, lower)
+			if (u+1)%perRow == 0 {
+				LEAQ(Mem{Base: b, Index: brs, Scale: 2}, b)
+			}
 		}
 		a.stepped(u)
 		if u == 0 {
@@ -217,36 +239,36 @@ func tile(l *level, rows, vectors int, element string, form formOfA) {
 	ANDQ(U32(unroll-1), remainder)
 	JE(LabelRef("store"))
 	Label("single")
-	step(0, Mem{Base: b})
-	ADDQ(brs, b)
-	a.advance()
-	DECQ(remainder)
-	JNE(LabelRef("single"))
+	for half := range perRow {
+		step(0, Mem{Base: b}, half == 1)
+		a.advance()
+		if half == perRow-1 {
+			ADDQ(brs, b)
+		}
+		DECQ(remainder)
+		if half == perRow-1 {
+			JNE(LabelRef("single"))
+		} else {
+			JE(LabelRef("store"))
+		}
+	}
 
 	Label("store")
-	eachC(func(v []reg.VecVirtual, at []Mem, masks []*mask) {
-		from := v
-		if half && l.wide() {
-			from = l.vecs(2)
-			interleave(v, from)
+	eachC(func(v []reg.VecVirtual, at []Mem, last mask) {
+		for j := range v[:vectors-1] {
+			VMOVUPS(v[j], at[j])
 		}
-		for j, m := range masks {
-			if m != nil {
-				l.storeMasked(from[j], *m, at[j])
-			} else {
-				VMOVUPS(from[j], at[j])
-			}
-		}
+		l.storeMasked(v[vectors-1], last, at[vectors-1])
 	})
 	VZEROUPPER()
+	if e != dots {
+		flush := flushes()
+		TESTB(flush, flush)
+		JEQ(LabelRef("restored"))
+		LDMXCSR(control)
+		Label("restored")
+	}
 	RET()
-}
-
-// interleave swaps the second and the third of four groups of 8 numbers in two registers: pairs of bfloat16 hold columns 0 to 7 and
-// 16 to 23 in their lower halves. It is its own inverse.
-func interleave(from, to []reg.VecVirtual) {
-	VSHUFF32X4(U8(0x44), from[1], from[0], to[0])
-	VSHUFF32X4(U8(0xee), from[1], from[0], to[1])
 }
 
 // operandA is how a tile addresses a: the element of row i, u steps after the present ones.
@@ -409,27 +431,25 @@ func packT(l *level) {
 	RET()
 }
 
-// widen writes the numbers of whole registers of pairs of bfloat16 next to one another.
+// widen writes rows of 32 pairs as twice as many rows of numbers.
 func widen(l *level) {
-	l.text("widen", "(dst *float32, src *uint32, registers int)")
-	Doc("widen" + l.name + " is Widen for a number of registers of pairs.")
+	l.text("widen", "(dst *float32, src *float32, rows int)")
+	Doc("widen" + l.name + " is Widen for a number of rows of pairs.")
 	dst := Load(Param("dst"), GP64())
 	src := Load(Param("src"), GP64())
-	left := Load(Param("registers"), GP64())
+	left := Load(Param("rows"), GP64())
 	upper := l.upperHalves()
 	Label("loop")
-	v := l.vecs(2)
-	l.halves(Mem{Base: src}, upper, v)
-	if l.wide() {
-		natural := l.vecs(2)
-		interleave(v, natural)
-		v = natural
+	for j := range 32 / l.w {
+		at := Mem{Base: src, Disp: j * l.bytes()}
+		v := l.vecs(2)
+		l.and(at, upper, v[0])
+		l.lowerHalves(at, v[1])
+		VMOVUPS(v[0], Mem{Base: dst, Disp: j * l.bytes()})
+		VMOVUPS(v[1], Mem{Base: dst, Disp: 128 + j*l.bytes()})
 	}
-	for j := range v {
-		VMOVUPS(v[j], Mem{Base: dst, Disp: j * l.bytes()})
-	}
-	ADDQ(U32(l.bytes()), src)
-	ADDQ(U32(2*l.bytes()), dst)
+	ADDQ(U32(128), src)
+	ADDQ(U32(256), dst)
 	DECQ(left)
 	JNE(LabelRef("loop"))
 	VZEROUPPER()

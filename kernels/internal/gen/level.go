@@ -121,15 +121,23 @@ func (l *level) upperHalves() reg.VecVirtual {
 	return v
 }
 
-// halves loads pairs of bfloat16: the numbers in the lower halves to the first register, those in the upper to the second.
-func (l *level) halves(from Mem, upper reg.VecVirtual, to []reg.VecVirtual) {
-	VMOVUPS(from, to[1])
-	VPSLLD(U8(16), to[1], to[0])
+// and loads and masks a register.
+func (l *level) and(from Mem, with, to reg.VecVirtual) {
 	if l.wide() {
-		VPANDD(upper, to[1], to[1])
+		VPANDD(from, with, to)
 	} else {
-		VPAND(upper, to[1], to[1])
+		VPAND(from, with, to)
 	}
+}
+
+// lowerHalves loads words and moves their lower halves up.
+func (l *level) lowerHalves(from Mem, to reg.VecVirtual) {
+	if l.wide() {
+		VPSLLD(U8(16), from, to)
+		return
+	}
+	VMOVUPS(from, to)
+	VPSLLD(U8(16), to, to)
 }
 
 // loadMasked loads the lanes of the mask and zeroes the others; memory outside the mask is not touched.

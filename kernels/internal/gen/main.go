@@ -28,6 +28,7 @@ func main() {
 	for _, l := range []*level{avx2, avx512} {
 		tiles(l)
 		packs(l)
+		roundings(l)
 		vectors(l)
 		limits(l)
 	}
@@ -40,6 +41,7 @@ func main() {
 			log.Fatal(err)
 		}
 		text = bytes.Replace(text, []byte("command: go run main.go"), []byte("command: (cd kernels/internal/gen && go run .)"), 1)
+		text = encodeDots(text)
 		if err := os.WriteFile(outputs[name], text, 0o644); err != nil {
 			log.Fatal(err)
 		}

@@ -1,0 +1,219 @@
+package kernels
+
+import (
+	"fmt"
+
+	"github.com/millrace/millrace/kernels/internal/asm"
+)
+
+// Precision says in what the products of a model are computed: its linear layers and its head, forward and backward. Everything between
+// products, and every sum, is in single precision.
+type Precision uint8
+
+const (
+	// Float32 multiplies single precision numbers.
+	Float32 Precision = iota
+	// BFloat16 rounds both operands of a product to bfloat16 (to nearest, ties to even; denormal numbers become zero) and adds the
+	// products of these in single precision, in the order of Float32; sums that become denormal are zero. A product of two
+	// bfloat16 numbers is exact in single precision, so every level gives the same bits, generic too.
+	BFloat16
+)
+
+var precisionNames = [...]string{"float32", "bfloat16"}
+
+func (p Precision) String() string { return precisionNames[p] }
+
+// MarshalText writes the name.
+func (p Precision) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
+
+// UnmarshalText reads a name; the empty one is Float32.
+func (p *Precision) UnmarshalText(text []byte) error {
+	if len(text) == 0 {
+		*p = Float32
+		return nil
+	}
+	for i, name := range precisionNames {
+		if name == string(text) {
+			*p = Precision(i)
+			return nil
+		}
+	}
+	return fmt.Errorf("%q is not one of float32, bfloat16", text)
+}
+
+// MatMulNT is the function of that name in the precision.
+func (p Precision) MatMulNT(c, a, b []float32, m, n, k int, beta float32) {
+	checkMatMul(c, a, b, m, n, k)
+	p.gemm(c, n, matrix{a, k, 1}, matrix{b, 1, k}, m, n, k, beta)
+}
+
+// MatMulNN is the function of that name in the precision.
+func (p Precision) MatMulNN(c, a, b []float32, m, n, k int, beta float32) {
+	checkMatMul(c, a, b, m, n, k)
+	p.gemm(c, n, matrix{a, k, 1}, matrix{b, n, 1}, m, n, k, beta)
+}
+
+// MatMulTN is the function of that name in the precision.
+func (p Precision) MatMulTN(c, a, b []float32, m, n, k int, beta float32) {
+	checkMatMul(c, a, b, m, n, k)
+	p.gemm(c, n, matrix{a, 1, m}, matrix{b, n, 1}, m, n, k, beta)
+}
+
+// roundedWords is how much of A is rounded at a time: 16 MiB.
+var roundedWords = 4 << 20
+
+func (p Precision) gemm(c []float32, ldc int, a, b matrix, m, n, k int, beta float32) {
+	if p == Float32 {
+		gemm(c, ldc, a, b, m, n, k, 1, beta)
+		return
+	}
+	if prepare(c, ldc, m, n, beta, k == 0) {
+		return
+	}
+	f := p.form()
+	// A is rounded once for all threads and blocks, in slices along its longer side.
+	rows, steps := m, k
+	if words := f.words(k); words > m {
+		steps = min(k, max(1, roundedWords/m)*f.steps()) // whole pairs
+	} else {
+		rows = min(m, max(1, roundedWords/words))
+	}
+	room, release := borrow(f.room(rows, steps))
+	defer release()
+	for p0 := 0; p0 < k; p0 += steps {
+		pn := min(steps, k-p0)
+		bp := matrix{b.at(p0, 0), b.rs, b.cs}
+		for i0 := 0; i0 < m; i0 += rows {
+			in := min(rows, m-i0)
+			words := f.round(room, matrix{a.at(i0, p0), a.rs, a.cs}, in, pn)
+			g := newProduct(c[i0*ldc:], ldc, words, bp, n, f.words(pn), beta != 0 || p0 > 0)
+			g.form, g.rows = f, pn
+			g.run(in)
+		}
+	}
+}
+
+// form is what a product multiplies. Operands are words: numbers, or pairs of them.
+type form uint8
+
+const (
+	numbers form = iota // as they are
+	rounded             // numbers rounded to bfloat16, where nothing multiplies pairs
+	dots                // pairs of bfloat16: a word of two steps
+)
+
+// form returns what the level multiplies in the precision.
+func (p Precision) form() form {
+	switch {
+	case p == Float32:
+		return numbers
+	case asm.HasDots():
+		return dots
+	}
+	return rounded
+}
+
+// steps is the number of steps in a word.
+func (f form) steps() int {
+	if f == dots {
+		return 2
+	}
+	return 1
+}
+
+// words is the number of words that k steps take.
+func (f form) words(k int) int { return (k + f.steps() - 1) / f.steps() }
+
+func (f form) tile(mr, nr, k int, a []float32, ars, acs int, b []float32, brs int, c []float32, ldc int, load bool, soon asm.Soon) {
+	if f == dots {
+		asm.TileDots(mr, nr, k, a, ars, acs, b, brs, c, ldc, load, true, soon)
+		return
+	}
+	asm.Tile(mr, nr, k, a, ars, acs, b, brs, c, ldc, load, f == rounded, soon)
+}
+
+// room is what round needs for m rows of k steps.
+func (f form) room(m, k int) int { return max(m*f.stride(k), f.words(k)*m+16) }
+
+// stride is the distance of rounded rows, which are not to fall on one another in the cache.
+func (f form) stride(k int) int { return f.words(k)/16*16 + 16 + 16*(f.words(k)/16%2) }
+
+// round writes the words of m rows of k steps of a to room, in a's direction.
+func (f form) round(room []float32, a matrix, m, k int) matrix {
+	words := f.words(k)
+	if a.cs == 1 {
+		ld := f.stride(k)
+		Parallel(m, max(1, vectorGrain/k), func(lo, hi int) {
+			for i := lo; i < hi; i++ {
+				row := room[i*ld : i*ld+words]
+				if f == rounded {
+					copy(row, a.at(i, 0))
+					asm.Round(row)
+					continue
+				}
+				asm.RoundPairs(row, a.at(i, 0)[:k])
+				if k%2 == 1 {
+					row[words-1] = asm.Pair(row[words-1], asm.NegativeZero)
+				}
+			}
+		})
+		return matrix{room, ld, 1}
+	}
+	Parallel(words, max(1, vectorGrain/m), func(lo, hi int) {
+		for p := lo; p < hi; p++ {
+			row := room[p*m : (p+1)*m]
+			if f == rounded {
+				copy(row, a.at(0, p))
+				asm.Round(row)
+				continue
+			}
+			whole := m / 16 * 16
+			steps := min(2, k-2*p)
+			asm.Interleave(row, m, a.at(0, 2*p), a.cs, whole, steps)
+			if whole < m {
+				var last [16]float32 // whole registers are written
+				asm.Interleave(last[:], 16, a.at(whole, 2*p), a.cs, m-whole, steps)
+				copy(row[whole:], last[:])
+			}
+			if steps == 1 {
+				for i, x := range row {
+					row[i] = asm.Pair(x, asm.NegativeZero)
+				}
+			}
+		}
+	})
+	return matrix{room, 1, m}
+}
+
+// steps returns the rows of b that make the words [pc,pc+pn), and how many they are.
+func (g *product) steps(pc, pn int) (p, steps int) {
+	p = pc * g.form.steps()
+	return p, min(pn*g.form.steps(), g.rows-p)
+}
+
+// pack makes a panel of the words [pc,pc+pn) of columns [j,j+n) of b.
+func (g *product) pack(panel []float32, pc, pn, j, n int) {
+	if g.form != dots {
+		packPanel(panel, g.b, pc, pn, j, n, g.nr, false)
+		if g.form == rounded {
+			asm.Round(panel)
+		}
+		return
+	}
+	p, steps := g.steps(pc, pn)
+	if g.b.cs == 1 {
+		asm.Interleave(panel, g.nr, g.b.at(p, j), g.b.rs, n, steps)
+		return
+	}
+	var rows [32 * pairDepth]float32
+	for done := 0; done < pn; done += pairDepth {
+		depth := min(pairDepth, pn-done)
+		for l := range n {
+			asm.RoundPairs(rows[l*pairDepth:], g.b.at(p+2*done, j+l)[:min(2*depth, steps-2*done)])
+		}
+		asm.PackT(panel[done*g.nr:], rows[:], pairDepth, n, depth, g.nr, false)
+	}
+}
+
+// pairDepth is how many words of a row are rounded before they are transposed.
+const pairDepth = 64
