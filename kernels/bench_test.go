@@ -216,7 +216,7 @@ func BenchmarkPacked(b *testing.B) {
 	const n, k = 49152, 576
 	r := rand.New(rand.NewPCG(1, 1))
 	w := randoms(r, n*k)
-	weights := map[string]*kernels.Packed{"float32": kernels.Pack(w, n, k), "bf16": kernels.PackBF16(w, n, k, kernels.Float32), "bf16-bf16": kernels.BFloat16.Pack(w, n, k)}
+	weights := map[string]*kernels.Packed{"float32": pack(w, n, k, kernels.Float32, false), "bf16": pack(w, n, k, kernels.Float32, true), "bf16-bf16": pack(w, n, k, kernels.BFloat16, true)}
 	for _, m := range []int{1, 4, 16, 64} {
 		a, c := randoms(r, m*k), make([]float32, m*n)
 		for name, p := range weights {

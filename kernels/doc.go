@@ -32,9 +32,9 @@
 //
 // # Weights for decoding
 //
-// A product of few rows takes as long as its weight takes to be read. [Pack] lays a weight out so that it is read in order;
-// [PackBF16] keeps it in bfloat16 and reads half as much. Both give the bits of [MatMulNT] with the same values, and
-// [Precision.Pack] those of [Precision.MatMulNT].
+// A product of few rows takes as long as its weight takes to be read. [Pack] lays weights out so that they are read in order, and
+// keeps them in bfloat16 where that is wanted, of which half as much is read. Products have the bits of [MatMulNT] with the same
+// values, or of [Precision.MatMulNT].
 //
 // # Attention caches
 //

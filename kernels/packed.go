@@ -1,6 +1,9 @@
 package kernels
 
 import (
+	"cmp"
+	"slices"
+
 	"github.com/millrace/millrace/kernels/internal/asm"
 )
 
@@ -9,73 +12,93 @@ import (
 type Packed struct {
 	n, k      int
 	precision Precision
-	full      []float32 // either this: panels [k, 32]
-	pairs     []float32 // or this: panels [⌈k/2⌉, 32] of pairs of bfloat16, see asm.Pair
+	paired    bool
+	words     []float32 // panels [k, 32] of numbers, or [⌈k/2⌉, 32] of pairs of bfloat16, see asm.Pair
 }
 
 const panelWidth = 32
 
-// Pack lays out the weight w [n,k].
-func Pack(w []float32, n, k int) *Packed {
-	if n < 0 || k < 0 || len(w) != n*k {
-		panic(badMatrix)
-	}
-	p := &Packed{n: n, k: k, full: Make[float32](panelsOf(n) * panelWidth * k)}
-	eachPanel(n, k, func(q, lo, hi int) {
-		packPanel(p.full[q*panelWidth*k:(q+1)*panelWidth*k], matrix{w, 1, k}, 0, k, lo, hi-lo, panelWidth, false)
-	})
-	settle(p.full)
-	return p
+// Weight is a weight [n,k] to be packed, and how.
+type Weight struct {
+	W         []float32
+	N, K      int
+	Precision Precision // of the products
+	// Half keeps the weight in bfloat16: half the memory, and half the time where reading it is the limit. In precision Float32 the
+	// upper halves of its numbers count, so it should hold bfloat16 numbers; in BFloat16 they are rounded, and half is all that is kept.
+	Half bool
 }
 
-// PackBF16 lays out the weight w [n,k], of which the upper halves count: half the memory, and half the time where reading it is the limit.
-// In precision Float32 the other operand of a product stays as it is.
-func PackBF16(w []float32, n, k int, precision Precision) *Packed {
-	if n < 0 || k < 0 || len(w) != n*k {
-		panic(badMatrix)
+// Pack lays out weights, all in one piece of memory.
+func Pack(weights ...Weight) []*Packed {
+	packed := make([]*Packed, len(weights))
+	firsts := make([]int, len(weights)+1) // panels before those of a weight
+	size := 0
+	for i, w := range weights {
+		if w.N < 0 || w.K < 0 || len(w.W) != w.N*w.K {
+			panic(badMatrix)
+		}
+		packed[i] = &Packed{n: w.N, k: w.K, precision: w.Precision, paired: w.Half || w.Precision == BFloat16}
+		firsts[i+1] = firsts[i] + panelsOf(w.N)
+		size += panelsOf(w.N) * packed[i].panelSize()
 	}
-	words := pairsOf(k)
-	p := &Packed{n: n, k: k, precision: precision, pairs: Make[float32](panelsOf(n) * panelWidth * words)}
-	eachPanel(n, k, func(q, lo, hi int) {
-		panel := p.pairs[q*panelWidth*words:]
-		for j := lo; j < hi; j++ {
-			row := w[j*k : (j+1)*k]
-			for i := range words {
-				var odd float32
-				if 2*i+1 < k {
-					odd = row[2*i+1]
-				}
-				panel[i*panelWidth+j-lo] = asm.Pair(row[2*i], odd)
-			}
+	all := Make[float32](size)
+	at := 0
+	for _, p := range packed {
+		end := at + panelsOf(p.n)*p.panelSize()
+		p.words = all[at:end:end]
+		at = end
+	}
+	Parallel(firsts[len(weights)], 1, func(lo, hi int) {
+		for q := lo; q < hi; q++ {
+			i, _ := slices.BinarySearchFunc(firsts[1:], q, func(first, q int) int { return cmp.Compare(first, q+1) })
+			packed[i].pack(q-firsts[i], weights[i])
 		}
 	})
-	settle(p.pairs)
-	return p
+	settle(all)
+	return packed
 }
 
-// Pack lays out the weight w [n,k] for products in the precision.
-func (p Precision) Pack(w []float32, n, k int) *Packed {
-	if p == Float32 {
-		return Pack(w, n, k)
+// pack fills panel q.
+func (p *Packed) pack(q int, w Weight) {
+	lo, hi, k := q*panelWidth, min((q+1)*panelWidth, p.n), p.k
+	panel := p.panel(q)
+	g := product{b: matrix{w.W, 1, k}, nr: panelWidth, rows: k, form: p.precision.form()}
+	if !p.paired || g.form == dots {
+		g.pack(panel, 0, g.form.words(k), lo, hi-lo)
+		return
 	}
-	halves := append([]float32(nil), w...)
-	Parallel(len(halves), vectorGrain, func(lo, hi int) { asm.Round(halves[lo:hi]) })
-	return PackBF16(halves, n, k, p)
+	row, release := borrow(k)
+	defer release()
+	for j := lo; j < hi; j++ {
+		copy(row, w.W[j*k:])
+		if p.precision == BFloat16 {
+			asm.Round(row)
+		}
+		for i := range pairsOf(k) {
+			var odd float32
+			if 2*i+1 < k {
+				odd = row[2*i+1]
+			}
+			panel[i*panelWidth+j-lo] = asm.Pair(row[2*i], odd)
+		}
+	}
 }
+
+// panelSize is the size of a panel in words.
+func (p *Packed) panelSize() int {
+	if p.paired {
+		return panelWidth * pairsOf(p.k)
+	}
+	return panelWidth * p.k
+}
+
+// panel is where panel q lies.
+func (p *Packed) panel(q int) fetch { return p.words[q*p.panelSize() : (q+1)*p.panelSize()] }
 
 // pairsOf is the number of pairs that k steps take.
 func pairsOf(k int) int { return (k + 1) / 2 }
 
 func panelsOf(n int) int { return (n + panelWidth - 1) / panelWidth }
-
-// eachPanel calls f for every panel q and its outputs [lo,hi).
-func eachPanel(n, k int, f func(q, lo, hi int)) {
-	Parallel(panelsOf(n), max(1, vectorGrain/max(1, panelWidth*k)), func(from, to int) {
-		for q := from; q < to; q++ {
-			f(q, q*panelWidth, min((q+1)*panelWidth, n))
-		}
-	})
-}
 
 // Shape returns the outputs n and inputs k of the weight.
 func (p *Packed) Shape() (n, k int) { return p.n, p.k }
@@ -188,9 +211,9 @@ func (x *packedWork) panel(q, next int) {
 	var soon fetch
 	if next >= 0 {
 		p, at := x.find(next)
-		soon = p.w.memory(at)
+		soon = p.w.panel(at)
 	}
-	x.tiles(p, at, 0, x.m, x.a, p.w.memory(at), p.w.pairs != nil, soon, nil)
+	x.tiles(p, at, 0, x.m, x.a, p.w.panel(at), p.w.paired, soon, nil)
 }
 
 // panels computes the columns of panels lo to hi, blocks of rows at a time. Each block fetches the next.
@@ -216,11 +239,11 @@ func (x *packedWork) panels(lo, hi int) {
 		part := (len(soonRows) + hi - lo - 1) / (hi - lo)
 		for q := lo; q < hi; q++ {
 			p, at := x.find(q)
-			panel, paired := p.w.memory(at), p.w.pairs != nil
+			panel, paired := p.w.panel(at), p.w.paired
 			var soon fetch
 			if i0 == 0 && q+1 < hi {
 				p, at := x.find(q + 1)
-				soon = p.w.memory(at)
+				soon = p.w.panel(at)
 			}
 			if paired && x.form != dots {
 				wide := full[(q-lo)*size : (q-lo+1)*size]
@@ -232,15 +255,6 @@ func (x *packedWork) panels(lo, hi int) {
 			x.tiles(p, at, i0, rows, block, panel, paired, soon, soonRows.cut(part))
 		}
 	}
-}
-
-// memory is where panel q lies.
-func (p *Packed) memory(q int) fetch {
-	if p.full != nil {
-		return p.full[q*panelWidth*p.k : (q+1)*panelWidth*p.k]
-	}
-	size := panelWidth * pairsOf(p.k)
-	return p.pairs[q*size : (q+1)*size]
 }
 
 // tiles computes rows from i0 on of the columns of panel at, in pairs or not; it fetches soon and then after meanwhile.

@@ -59,8 +59,8 @@ func (p Precision) MatMulTN(c, a, b []float32, m, n, k int, beta float32) {
 	p.gemm(c, n, matrix{a, 1, m}, matrix{b, n, 1}, m, n, k, beta)
 }
 
-// roundedWords is how much of A is rounded at a time: 16 MiB.
-var roundedWords = 4 << 20
+// roundedWords is how much of A is rounded at a time: 4 MiB.
+var roundedWords = 1 << 20
 
 func (p Precision) gemm(c []float32, ldc int, a, b matrix, m, n, k int, beta float32) {
 	if p == Float32 {

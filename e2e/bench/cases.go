@@ -67,10 +67,10 @@ func cases() []benchCase {
 			case "TN":
 				return func() { c.precision.MatMulTN(y, a, b, m, n, k, 0) }
 			case "packed":
-				w := c.precision.Pack(b, n, k)
+				w := pack(b, n, k, c.precision, false)
 				return func() { kernels.MatMulPacked(y, a, w, m, 0) }
 			case "bf16":
-				w := kernels.PackBF16(b, n, k, kernels.Float32)
+				w := pack(b, n, k, kernels.Float32, true)
 				return func() { kernels.MatMulPacked(y, a, w, m, 0) }
 			}
 			return func() { c.precision.MatMulNT(y, a, b, m, n, k, 0) }
@@ -156,6 +156,10 @@ func cases() []benchCase {
 
 	list = append(list, attention(4, 9, 512, 64, false), attention(4, 9, 512, 64, true))
 	return list
+}
+
+func pack(w []float32, n, k int, precision kernels.Precision, half bool) *kernels.Packed {
+	return kernels.Pack(kernels.Weight{W: w, N: n, K: k, Precision: precision, Half: half})[0]
 }
 
 // head is the loss of a language model head, forward and backward, in chunks of rows: 24 MiB of logits at a time.

@@ -8,22 +8,31 @@ import (
 )
 
 // Freeze lays the matrices out for forward passes, in half the memory where all their values are bfloat16 numbers or the model's
-// precision makes them such, and lets go of the plain weights: what the model computes keeps its bits, but it can no longer be trained, merged or saved.
+// precision makes them such, and lets go of the plain weights: what the model computes keeps its bits, but it can no longer be trained,
+// merged or saved.
 func (m *Model) Freeze() {
 	if m.frozen() {
 		return
 	}
-	m.packedHead = m.pack(m.head, m.config.Vocab, m.config.Hidden)
+	weights := []kernels.Weight{m.weight(m.head, m.config.Vocab, m.config.Hidden)}
+	var matrices []*linear
+	for i := range m.layers {
+		for _, target := range loraTargets { // all the matrices of a layer
+			l := m.linearsOf(i)[target]
+			matrices = append(matrices, l)
+			weights = append(weights, m.weight(l.w, l.out, l.in))
+		}
+	}
+	packed := kernels.Pack(weights...)
+	m.packedHead = packed[0]
+	for i, l := range matrices {
+		l.packed = packed[1+i]
+		l.w, l.dw, l.b, l.db = nil, nil, slices.Clone(l.b), nil
+	}
 	m.head, m.embed = nil, slices.Clone(m.embed)
 	for i := range m.layers {
-		l := &m.layers[i]
-		for _, n := range l.norms() {
+		for _, n := range m.layers[i].norms() {
 			n.w, n.dw = slices.Clone(n.w), nil
-		}
-		for _, target := range loraTargets { // all the matrices of a layer
-			w := m.linearsOf(i)[target]
-			w.packed = m.pack(w.w, w.out, w.in)
-			w.w, w.dw, w.b, w.db = nil, nil, slices.Clone(w.b), nil
 		}
 	}
 	m.norm.w, m.norm.dw = slices.Clone(m.norm.w), nil
@@ -49,12 +58,10 @@ func (m *Model) Frozen() *Model {
 	return &f
 }
 
-// pack lays out a weight [n,k].
-func (m *Model) pack(w []float32, n, k int) *kernels.Packed {
-	if m.precision == kernels.Float32 && exactInBFloat16(w) {
-		return kernels.PackBF16(w, n, k, kernels.Float32)
-	}
-	return m.precision.Pack(w, n, k)
+// weight is a weight [n,k] as it is to be packed.
+func (m *Model) weight(w []float32, n, k int) kernels.Weight {
+	half := m.precision == kernels.BFloat16 || exactInBFloat16(w)
+	return kernels.Weight{W: w, N: n, K: k, Precision: m.precision, Half: half}
 }
 
 // exactInBFloat16 reports whether the lower halves of all numbers are zero.
