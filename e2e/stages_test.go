@@ -2,19 +2,25 @@ package e2e
 
 import (
 	"context"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/uuid"
 
+	"github.com/millrace/millrace/kernels"
 	"github.com/millrace/millrace/models"
 	_ "github.com/millrace/millrace/models/local"
 	"github.com/millrace/millrace/models/local/localtest"
 	"github.com/millrace/millrace/models/tokenizer"
 	"github.com/millrace/millrace/models/transformer"
 	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/transforms/continuation"
+	"github.com/millrace/millrace/transforms/revise"
 	"github.com/millrace/millrace/transforms/rollout"
 	"github.com/millrace/millrace/transforms/score"
 	"github.com/millrace/millrace/transforms/stage"
+	"github.com/millrace/millrace/transforms/target"
 )
 
 // tiny writes a model of random weights with the proving ground's vocabulary.
@@ -66,7 +72,16 @@ func sampler(policy models.Ref) *rollout.Sampler {
 // TestScoreOfThePolicyIsTheRollout: the log-probs that scoring gives are those the rollout stored, bit for bit, for the
 // sampled tokens and for the candidates.
 func TestScoreOfThePolicyIsTheRollout(t *testing.T) {
-	policy := tiny(t, 1)
+	for _, precision := range []kernels.Precision{kernels.Float32, kernels.BFloat16} {
+		t.Run(precision.String(), func(t *testing.T) {
+			policy := tiny(t, 1)
+			policy.Precision = precision
+			scoreIsRollout(t, policy)
+		})
+	}
+}
+
+func scoreIsRollout(t *testing.T, policy models.Ref) {
 	rollouts := run(t, sampler(policy), prompts(t, "3a+4b*5=", "9a-1=", "0a*7b+2c-8="))
 	if rollouts.Kept != 3 || len(rollouts.Out) != 1 || rollouts.Out[0].NumRows() != 9 {
 		t.Fatalf("%d prompts kept, %d batches", rollouts.Kept, len(rollouts.Out))
@@ -85,8 +100,70 @@ func TestScoreOfThePolicyIsTheRollout(t *testing.T) {
 	}
 	same("sampled", schemas.OldLogP.Of(scored).Values, schemas.RewardLogP.Of(scored).Values)
 	same("candidates", schemas.CandidateOldLogP.Of(scored).Values, schemas.CandidateRewardLogP.Of(scored).Values)
-	if def, ok := schemas.LogPOf(scored, schemas.RewardLogP); !ok || def.Model != policy.Digest {
-		t.Errorf("the column does not say which model scored: %v", def)
+	for _, column := range []schemas.Descriptor{schemas.OldLogP, schemas.RewardLogP} {
+		if def, ok := schemas.LogPOf(scored, column); !ok || def.Model != policy.Identity() {
+			t.Errorf("column %s does not say which model it is of: %v", column.Describe().Name, def)
+		}
+	}
+}
+
+// TestLateScorerTakesTheModelItIsGiven: the same weights at another precision are another model.
+func TestLateScorerTakesTheModelItIsGiven(t *testing.T) {
+	policy := tiny(t, 1)
+	rollouts := run(t, sampler(policy), prompts(t, "3a+4b*5=")).Out[0]
+	late := &score.LateScorer{Config: score.Config{Role: score.Reward}}
+	defer late.Teardown()
+	scores := map[string][]float32{}
+	for _, precision := range []kernels.Precision{kernels.Float32, kernels.BFloat16, kernels.Float32} {
+		policy.Precision = precision
+		result, err := stage.RunWith(context.Background(), late, rollouts, policy)
+		if err != nil {
+			t.Fatal(err)
+		}
+		scored := result.Out[0]
+		if got := scored.Meta().Lineage[schemas.RewardLogP.Name]; got != "reward@"+policy.Identity() {
+			t.Errorf("in %s: lineage %s", precision, got)
+		}
+		logp := schemas.RewardLogP.Of(scored).Values
+		if before, ok := scores[policy.Identity()]; ok && !slices.Equal(before, logp) {
+			t.Errorf("in %s: other scores than before", precision)
+		}
+		scores[policy.Identity()] = logp
+	}
+	if len(scores) != 2 || slices.Equal(scores[policy.Digest], scores[policy.Digest+"+bfloat16"]) {
+		t.Errorf("%v", scores)
+	}
+}
+
+// TestLineageNamesThePrecision: columns say in what the models behind them computed.
+func TestLineageNamesThePrecision(t *testing.T) {
+	policy := tiny(t, 1)
+	policy.Precision = kernels.BFloat16
+	for name, c := range map[string]struct {
+		stage interface {
+			stage.Mapper
+			stage.Traced
+			stage.Closer
+		}
+		models int
+	}{
+		"rollout":      {sampler(policy), 1},
+		"score":        {&score.Scorer{Config: score.Config{Role: score.Reference}, Model: policy}, 1},
+		"continuation": {&continuation.Continuer{Policy: policy}, 1},
+		"dckd":         {&target.Distribution{Teacher: policy}, 1},
+		"adpa":         {&target.LogRatio{Teacher: policy, Reference: policy}, 2},
+		"revise":       {&revise.Reviser{Model: policy}, 1},
+		"gain":         {&revise.Scorer{Model: policy}, 1},
+	} {
+		if err := c.stage.Setup(context.Background()); err != nil {
+			t.Fatal(name, err)
+		}
+		if got := c.stage.Lineage(); strings.Count(got, "@"+policy.Digest+"+bfloat16") != c.models {
+			t.Errorf("%s: %s", name, got)
+		}
+		if err := c.stage.Teardown(); err != nil {
+			t.Error(name, err)
+		}
 	}
 }
 

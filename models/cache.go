@@ -18,7 +18,8 @@ import (
 type Format struct {
 	Name  string
 	Match func(path string) bool // whether this format may open the path
-	Open  func(ctx context.Context, path string) (Model, error)
+	// Open opens the model at ref.Path, which is on this machine, in the precision of ref or says why it cannot.
+	Open func(ctx context.Context, ref Ref) (Model, error)
 	// Digest identifies the content behind the path; nil means the package's Digest of a local file or directory.
 	Digest func(ctx context.Context, path string) (string, error)
 }
@@ -50,8 +51,8 @@ func (e *DigestError) Error() string {
 	return fmt.Sprintf("models: %s has digest %s, the reference says %s: the model was changed or replaced", e.Path, e.Got, e.Want)
 }
 
-// cache holds the open models of this process, keyed by digest: workers that share a process share the weights, and a
-// model that is reached by two paths is loaded once.
+// cache holds the open models of this process, keyed by identity: workers that share a process share the weights, and
+// a model that is reached by two paths is loaded once.
 var cache = struct {
 	sync.Mutex
 	open map[string]*entry
@@ -96,7 +97,7 @@ func Acquire(ctx context.Context, ref Ref) (*Handle, error) {
 	}
 	ref.Digest = got
 
-	key := format.Name + " " + got
+	key := format.Name + " " + ref.Identity()
 	cache.Lock()
 	e, ok := cache.open[key]
 	if !ok {
@@ -108,7 +109,9 @@ func Acquire(ctx context.Context, ref Ref) (*Handle, error) {
 	h := &Handle{Ref: ref, entry: e}
 
 	if !ok {
-		e.model, e.err = format.Open(ctx, here.Path)
+		local := ref
+		local.Path = here.Path
+		e.model, e.err = format.Open(ctx, local)
 		if e.err == nil {
 			e.here, here = here, &Copy{}
 		} else {
@@ -162,18 +165,19 @@ func (h *Handle) Release() error {
 	return h.entry.model.Close()
 }
 
-// Identify names what lies at a path, a directory, a file or an endpoint, here or elsewhere, with its digest.
-func Identify(ctx context.Context, path string) (Ref, error) {
-	if from, ok := elsewhereOf(path); ok {
-		digest, err := identify(ctx, from, path)
-		return Ref{Path: path, Digest: digest}, err
+// Identify gives a Ref the digest of what lies at its path, a directory, a file or an endpoint, here or elsewhere.
+func Identify(ctx context.Context, ref Ref) (Ref, error) {
+	if from, ok := elsewhereOf(ref.Path); ok {
+		var err error
+		ref.Digest, err = identify(ctx, from, ref.Path)
+		return ref, err
 	}
-	format, err := formatOf(path)
+	format, err := formatOf(ref.Path)
 	if err != nil {
 		return Ref{}, err
 	}
-	digest, err := format.digest(ctx, path)
-	return Ref{Path: path, Digest: digest}, err
+	ref.Digest, err = format.digest(ctx, ref.Path)
+	return ref, err
 }
 
 func (f Format) digest(ctx context.Context, path string) (string, error) {

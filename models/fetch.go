@@ -142,7 +142,8 @@ func (c *Copy) of(ref Ref) *Copy {
 	if c == nil {
 		return nil
 	}
-	c.Ref = Ref{Path: ref.Path, Digest: c.Ref.Digest}
+	ref.Digest = c.Ref.Digest
+	c.Ref = ref
 	if only, err := os.ReadDir(c.Path); err == nil && len(only) == 1 && only[0].Name() == path.Base(ref.Path) {
 		c.Path = filepath.Join(c.Path, only[0].Name()) // a file, not a directory
 	}

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/millrace/millrace/kernels"
 )
 
 // shelf is a place of models in memory, of which it is counted how often their files are fetched.
@@ -106,8 +108,9 @@ func TestFetch(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			ref, err := Identify(t.Context(), path)
-			if err != nil || ref.Digest != want || sums && s.fetched > 0 {
+			half := Ref{Path: path, Precision: kernels.BFloat16}
+			ref, err := Identify(t.Context(), half)
+			if err != nil || ref.Digest != want || ref.Precision != half.Precision || sums && s.fetched > 0 {
 				t.Fatalf("%+v, %v after %d files; want digest %s", ref, err, s.fetched, want)
 			}
 			described, err := FetchDescription(t.Context(), Ref{Path: path})
@@ -121,13 +124,13 @@ func TestFetch(t *testing.T) {
 			var all sync.WaitGroup
 			for range 8 { // at once
 				all.Go(func() {
-					c, err := Fetch(context.Background(), Ref{Path: path, Digest: want})
+					c, err := Fetch(context.Background(), ref)
 					if err != nil {
 						t.Error(err)
 						return
 					}
 					defer c.Release()
-					if got, err := Digest(c.Path); got != want || err != nil || c.Ref.Digest != want {
+					if got, err := Digest(c.Path); got != want || err != nil || c.Ref != ref {
 						t.Errorf("the copy has digest %s, %v", got, err)
 					}
 				})
@@ -136,7 +139,7 @@ func TestFetch(t *testing.T) {
 			if s.fetched != 3+2 {
 				t.Errorf("%d files were fetched, want each of the model's 3 once, and 2 for its description", s.fetched)
 			}
-			again, err := Identify(t.Context(), path)
+			again, err := Identify(t.Context(), half)
 			if err != nil || again != ref || s.fetched != 5 {
 				t.Errorf("again %+v, %v, %d files", again, err, s.fetched)
 			}
@@ -150,7 +153,7 @@ func TestFetchRefuses(t *testing.T) {
 	if _, err := Fetch(t.Context(), Ref{Path: path, Digest: strings.Repeat("0", 64)}); !errors.As(err, &other) || other.Path != path {
 		t.Errorf("another digest: %v", err)
 	}
-	ref, err := Identify(t.Context(), path)
+	ref, err := Identify(t.Context(), Ref{Path: path})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -174,7 +177,7 @@ func TestFetchRefuses(t *testing.T) {
 // TestDamagedCopy: a copy that another program has changed is fetched again.
 func TestDamagedCopy(t *testing.T) {
 	s, path := stock(t, true)
-	ref, err := Identify(t.Context(), path)
+	ref, err := Identify(t.Context(), Ref{Path: path})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -213,7 +216,7 @@ func TestCopiesAreBounded(t *testing.T) {
 		for name, content := range map[string]string{"config.json": "config", "model.safetensors": strings.Repeat(fmt.Sprint(i), size-6)} {
 			s.files[fmt.Sprintf("%s-%d/%s", path, i, name)] = content
 		}
-		ref, err := Identify(t.Context(), fmt.Sprintf("%s-%d", path, i))
+		ref, err := Identify(t.Context(), Ref{Path: fmt.Sprintf("%s-%d", path, i)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -252,7 +255,7 @@ func TestFetchFile(t *testing.T) {
 		t.Errorf("%s holds %q, %v", c.Path, raw, err)
 	}
 	want, err := Digest(c.Path)
-	if ref, idErr := Identify(t.Context(), file); err != nil || idErr != nil || ref.Digest != want || c.Ref.Digest != want {
+	if ref, idErr := Identify(t.Context(), Ref{Path: file}); err != nil || idErr != nil || ref.Digest != want || c.Ref.Digest != want {
 		t.Errorf("%+v, %+v, want %s (%v, %v)", ref, c.Ref, want, err, idErr)
 	}
 }

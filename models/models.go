@@ -11,13 +11,25 @@ import (
 	"fmt"
 	"math"
 	"slices"
+
+	"github.com/millrace/millrace/kernels"
 )
 
-// Ref names a model in configurations and lineage: where it lies, and the digest of its content (see Digest). An empty
-// digest accepts whatever lies there.
+// Ref names a model in configurations and lineage: where it lies, the digest of its content (see Digest), and in what its
+// products are computed. An empty digest accepts whatever lies there.
 type Ref struct {
-	Path   string `json:"path" yaml:"path"`
-	Digest string `json:"digest,omitempty" yaml:"digest,omitempty"`
+	Path      string            `json:"path" yaml:"path"`
+	Digest    string            `json:"digest,omitempty" yaml:"digest,omitempty"`
+	Precision kernels.Precision `json:"precision,omitempty" yaml:"precision,omitempty"`
+}
+
+// Identity names what computes, wherever it lies: the digest, and the precision where that is not float32. The same weights
+// at two precisions are two models, whose log-probs differ.
+func (r Ref) Identity() string {
+	if r.Precision == kernels.Float32 {
+		return r.Digest
+	}
+	return r.Digest + "+" + r.Precision.String()
 }
 
 // Sequence is one prompt with one response, as token ids.
@@ -210,6 +222,9 @@ type Trainable interface {
 	// HiddenSize and VocabSize are D and V.
 	HiddenSize() int
 	VocabSize() int
+
+	// Precision is that of the products, the head's too, which whoever drives the head has to keep.
+	Precision() kernels.Precision
 
 	// Params and Grads are the trainable weights and their gradients, one flat allocation each with the same layout.
 	// Tensors names the parts, in layout order. ZeroGrads clears the gradients.

@@ -2,6 +2,7 @@ package models
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"math"
 	"os"
@@ -11,6 +12,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+
+	"github.com/millrace/millrace/kernels"
 )
 
 func TestSamplingValidate(t *testing.T) {
@@ -92,6 +95,21 @@ func TestDigest(t *testing.T) {
 	}
 }
 
+func TestIdentity(t *testing.T) {
+	for want, ref := range map[string]Ref{
+		"ab":          {Path: "x", Digest: "ab"},
+		"ab+bfloat16": {Path: "x", Digest: "ab", Precision: kernels.BFloat16},
+	} {
+		if got := ref.Identity(); got != want {
+			t.Errorf("%+v is %s, want %s", ref, got, want)
+		}
+	}
+	raw, err := json.Marshal([]Ref{{Path: "x"}, {Path: "x", Precision: kernels.BFloat16}})
+	if want := `[{"path":"x"},{"path":"x","precision":"bfloat16"}]`; err != nil || string(raw) != want {
+		t.Errorf("%s, %v; want %s", raw, err, want)
+	}
+}
+
 type counted struct {
 	Model
 	open *atomic.Int32
@@ -109,7 +127,7 @@ func TestAcquireTurnover(t *testing.T) {
 	var fail atomic.Bool
 	fail.Store(true)
 	RegisterFormat(Format{Name: "turnover", Match: func(p string) bool { return p == path },
-		Open: func(context.Context, string) (Model, error) {
+		Open: func(context.Context, Ref) (Model, error) {
 			if fail.Load() {
 				return nil, errors.New("not now")
 			}

@@ -261,21 +261,24 @@ func (run *RunDir) finish(ctx context.Context, r Recipe, number int, config stri
 
 // measureTrained measures the model that the iteration trained.
 func (r Recipe) measureTrained(ctx context.Context, at iteration, scratch string) (Evaluation, error) {
-	if r.Kind == Refresh {
-		reward, err := committed(ctx, at.dir, "reward")
-		if err != nil {
-			return Evaluation{}, err
-		}
-		return r.measureIn(ctx, subject{policy: at.policy, reward: reward, reference: at.frozen}, scratch)
-	}
-	if r.trains() == "reviser" {
-		return r.Measure(ctx, at.policy, models.Ref{}, scratch)
-	}
-	policy, err := committed(ctx, at.dir, "policy")
+	s, err := r.trained(ctx, at)
 	if err != nil {
 		return Evaluation{}, err
 	}
-	return r.Measure(ctx, policy, models.Ref{}, scratch)
+	return r.measureIn(ctx, s, scratch)
+}
+
+// trained is what is measured after an iteration.
+func (r Recipe) trained(ctx context.Context, at iteration) (subject, error) {
+	switch r.trains() {
+	case "reward":
+		reward, err := r.rewardStart().committed(ctx, at.dir, "reward")
+		return subject{policy: at.policy, reward: reward, reference: at.frozen}, err
+	case "reviser":
+		return subject{policy: at.policy, reference: at.policy}, nil
+	}
+	policy, err := r.Policy.committed(ctx, at.dir, "policy")
+	return subject{policy: policy, reference: policy}, err
 }
 
 // fields are the figures shown beside the bar.
@@ -314,7 +317,7 @@ func (run *RunDir) start(ctx context.Context, r Recipe, number int, dir, config 
 		before = run.IterPath(number - 1)
 	}
 	if before != "" && role == "policy" {
-		if at.policy, err = committed(ctx, before, "policy"); err != nil {
+		if at.policy, err = r.Policy.committed(ctx, before, "policy"); err != nil {
 			return at, err
 		}
 		if at.policyState, err = existing(ctx, stage.JoinPath(before, "optimizer-policy")); err != nil {
@@ -342,7 +345,7 @@ func (run *RunDir) start(ctx context.Context, r Recipe, number int, dir, config 
 	}
 	if r.Reward != nil {
 		if before != "" && (role == "reward" || r.Reward.Update != nil) {
-			if at.reward, err = committed(ctx, before, "reward"); err != nil {
+			if at.reward, err = r.rewardStart().committed(ctx, before, "reward"); err != nil {
 				return at, err
 			}
 			if at.rewardState, err = existing(ctx, stage.JoinPath(before, "optimizer-reward")); err != nil {
@@ -364,15 +367,10 @@ func (run *RunDir) start(ctx context.Context, r Recipe, number int, dir, config 
 	return at, nil
 }
 
-// committed is a model that an iteration left.
-func committed(ctx context.Context, dir, role string) (models.Ref, error) {
-	return Model{Path: stage.JoinPath(dir, role)}.open(ctx, "", 0)
-}
-
 // startPolicy is the policy that a run started from.
 func (r Recipe) startPolicy(ctx context.Context, run string) (models.Ref, error) {
 	if r.Policy.New != nil {
-		return committed(ctx, run, "start-policy")
+		return r.Policy.committed(ctx, run, "start-policy")
 	}
 	return r.Policy.open(ctx, "", 0)
 }
@@ -391,7 +389,7 @@ func withScalarHead(ctx context.Context, ref models.Ref, dir string) (models.Ref
 	if err := saveModel(ctx, dir, m, tok); err != nil {
 		return ref, err
 	}
-	return Model{Path: dir}.open(ctx, "", 0)
+	return Model{Precision: ref.Precision}.OpenAt(ctx, dir)
 }
 
 // existing is the directory, "" when there is none.

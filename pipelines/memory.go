@@ -1,6 +1,7 @@
 package pipelines
 
 import (
+	"github.com/millrace/millrace/kernels"
 	"github.com/millrace/millrace/models/heads"
 	"github.com/millrace/millrace/models/losses"
 	"github.com/millrace/millrace/models/optim"
@@ -10,7 +11,8 @@ import (
 
 // TrainMemory estimates what an update holds in memory, in bytes, for each replica that works at a time.
 type TrainMemory struct {
-	Role string `json:"role"` // the model that is trained
+	Role      string            `json:"role"` // the model that is trained
+	Precision kernels.Precision `json:"precision,omitempty"`
 	transformer.Memory
 	Moments int64 `json:"moments"` // of the optimizer
 	Logits  int64 `json:"logits"`  // a chunk of rows, and one of target rows
@@ -23,7 +25,9 @@ func (r Recipe) TrainMemory() []TrainMemory {
 	var out []TrainMemory
 	add := func(role string, m Model, c update.Config) {
 		if config, ok := m.size(); ok {
-			out = append(out, trainMemory(role, config, c))
+			takes := trainMemory(role, config, c)
+			takes.Precision = m.Precision
+			out = append(out, takes)
 		}
 	}
 	switch {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 
+	"github.com/millrace/millrace/kernels"
 	"github.com/millrace/millrace/models"
 	"github.com/millrace/millrace/models/local"
 	"github.com/millrace/millrace/models/remote"
@@ -18,6 +19,9 @@ import (
 // Model says where a run takes a model from: a directory, or random weights of a given shape.
 type Model struct {
 	Path string `json:"path"`
+	// Precision is that of the model's products wherever the run samples from it, scores with it or trains it, and of what the
+	// run makes of it.
+	Precision kernels.Precision `json:"precision,omitempty"`
 	// New is the shape of a new model in the keys of a Hugging Face config.json, such as {model_type: llama,
 	// hidden_size: 64, ...}; vocab_size and eos_token_id are taken from the tokenizer where they are left out.
 	New map[string]any `json:"new,omitempty"`
@@ -35,6 +39,8 @@ func (m Model) validate() error {
 		return errors.New("tokenizer: is empty; a new model needs proving_ground, bytes, or a directory")
 	case m.New == nil && m.Tokenizer != "":
 		return errors.New("tokenizer: belongs to a new model; a directory brings its own")
+	case m.Precision != kernels.Float32 && m.remote():
+		return fmt.Errorf("precision: %s is given to an endpoint, which computes in the precision of its server; leave it out here", m.Precision)
 	}
 	if m.New != nil {
 		_, _, err := m.shape()
@@ -77,36 +83,43 @@ func (m Model) shape() (transformer.Config, tokenizer.Tokenizer, error) {
 	return c, tok, nil
 }
 
-// OpenModel names a model by its digest.
-func OpenModel(ctx context.Context, path string) (models.Ref, error) {
-	return Model{Path: path}.open(ctx, "", 0)
+// OpenAt opens other weights in the place of the model, which have its precision: what a run has made of it.
+func (m Model) OpenAt(ctx context.Context, path string) (models.Ref, error) {
+	return Model{Path: path, Precision: m.Precision}.open(ctx, "", 0)
+}
+
+// committed is what an iteration left of the model.
+func (m Model) committed(ctx context.Context, dir, role string) (models.Ref, error) {
+	return m.OpenAt(ctx, stage.JoinPath(dir, role))
 }
 
 // open returns the model with its digest; a new one is drawn from the seed and written to dir first.
 func (m Model) open(ctx context.Context, dir string, seed uint64) (models.Ref, error) {
+	ref := m.ref()
 	if m.remote() {
-		return models.Identify(ctx, m.Path)
+		return models.Identify(ctx, ref)
 	}
-	path := m.Path
 	if m.New != nil {
-		path = dir
+		ref.Path = dir
 		if err := m.write(ctx, dir, seed); err != nil {
 			return models.Ref{}, fmt.Errorf("new model: %w", err)
 		}
 	}
-	path, err := stage.AbsPath(path)
-	if err != nil {
+	var err error
+	if ref.Path, err = stage.AbsPath(ref.Path); err != nil {
 		return models.Ref{}, err
 	}
-	if stage.IsURL(path) {
-		return models.Identify(ctx, path)
+	if stage.IsURL(ref.Path) {
+		return models.Identify(ctx, ref)
 	}
-	digest, err := models.Digest(path)
-	if err != nil {
-		return models.Ref{}, fmt.Errorf("model %s: %w", path, err)
+	if ref.Digest, err = models.Digest(ref.Path); err != nil {
+		return models.Ref{}, fmt.Errorf("model %s: %w", ref.Path, err)
 	}
-	return models.Ref{Path: path, Digest: digest}, nil
+	return ref, nil
 }
+
+// ref names the model as far as the recipe does: without its digest.
+func (m Model) ref() models.Ref { return models.Ref{Path: m.Path, Precision: m.Precision} }
 
 // remote reports whether the model is an endpoint.
 func (m Model) remote() bool { return remote.IsEndpoint(m.Path) }
@@ -131,7 +144,7 @@ func (m Model) vocabulary(ctx context.Context, buckets bool) (tokenizer.Tokenize
 			return nil, nil
 		}
 	}
-	return tokenizer.Open(ctx, models.Ref{Path: m.Path})
+	return tokenizer.Open(ctx, m.ref())
 }
 
 // size is the shape of a model, false when it is not known yet or not on this machine.

@@ -11,6 +11,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/millrace/millrace/kernels"
 	"github.com/millrace/millrace/models/tokenizer"
 	"github.com/millrace/millrace/pipelines/telemetry"
 	"github.com/millrace/millrace/runners"
@@ -331,6 +332,8 @@ func (r Reward) validate() error {
 		if err := r.Model.validate(); err != nil {
 			return err
 		}
+	} else if r.Precision != kernels.Float32 {
+		return errors.New("precision: belongs to a model that path or new names; without one the reward model starts as the policy, in its precision")
 	}
 	if err := r.Value.Validate(); err != nil {
 		return fmt.Errorf("value.%w", err)

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"slices"
 
+	"github.com/millrace/millrace/kernels"
 	"github.com/millrace/millrace/models/losses"
 	"github.com/millrace/millrace/transforms/stage"
 	"github.com/millrace/millrace/transforms/value"
@@ -130,11 +131,12 @@ func (r Reward) bestOfScore() string {
 
 // RefreshResult is what a refresh left.
 type RefreshResult struct {
-	Run        string      `json:"run"`
-	Model      string      `json:"model"` // directory
-	Digest     string      `json:"digest"`
-	Promotion  Promotion   `json:"promotion"`
-	Evaluation *Evaluation `json:"evaluation"`
+	Run        string            `json:"run"`
+	Model      string            `json:"model"` // directory
+	Digest     string            `json:"digest"`
+	Precision  kernels.Precision `json:"precision,omitempty"` // that it was trained and measured in
+	Promotion  Promotion         `json:"promotion"`
+	Evaluation *Evaluation       `json:"evaluation"`
 }
 
 // ReadRefresh reads the result of the last iteration of a refresh.
@@ -162,8 +164,12 @@ func ReadRefresh(ctx context.Context, dir string) (RefreshResult, error) {
 	if out.Evaluation == nil {
 		out.Evaluation = &Evaluation{}
 	}
-	ref, err := Model{Path: out.Model}.open(ctx, "", 0)
-	out.Digest = ref.Digest
+	r, err := run.Recipe(ctx)
+	if err != nil {
+		return out, err
+	}
+	ref, err := r.rewardStart().OpenAt(ctx, out.Model)
+	out.Digest, out.Precision = ref.Digest, ref.Precision
 	return out, err
 }
 

@@ -101,7 +101,7 @@ func (r Recipe) OpenReward(ctx context.Context, target string, iteration int, po
 	}
 	m.Value, m.reference = r.Reward.Value, policy
 	var err error
-	if m.Model, err = (Model{Path: path}).open(ctx, "", 0); err != nil {
+	if m.Model, err = r.rewardStart().OpenAt(ctx, path); err != nil {
 		return m, err
 	}
 	if r.Frozen != nil {
@@ -119,10 +119,10 @@ func ShareReferences(rewards []RewardModel) {
 		if ref.Digest == "" {
 			continue
 		}
-		if same, ok := first[ref.Digest]; ok {
+		if same, ok := first[ref.Identity()]; ok {
 			*ref = same
 		}
-		first[ref.Digest] = *ref
+		first[ref.Identity()] = *ref
 	}
 }
 

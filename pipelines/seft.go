@@ -101,7 +101,9 @@ func (run *RunDir) seftStart(ctx context.Context, r Recipe, at *iteration) (err 
 		return err
 	}
 	at.policy, at.sampler, at.reviser = start, start, start
-	last := func(role string, before int) (models.Ref, error) { return committed(ctx, run.IterPath(before), role) }
+	last := func(role string, before int) (models.Ref, error) {
+		return r.Policy.committed(ctx, run.IterPath(before), role)
+	}
 	switch n := at.number; {
 	case n == baseReviser:
 		return nil

@@ -1,6 +1,7 @@
 package pipelines
 
 import (
+	"encoding"
 	"encoding/json"
 	"fmt"
 	"reflect"
@@ -120,6 +121,7 @@ func decodeStrict(tree map[string]any, into any, path string) error {
 
 var rawMessage = reflect.TypeFor[json.RawMessage]()
 var jsonUnmarshaler = reflect.TypeFor[json.Unmarshaler]()
+var textUnmarshaler = reflect.TypeFor[encoding.TextUnmarshaler]()
 
 func checkTree(node any, typ reflect.Type, path string) error {
 	for typ.Kind() == reflect.Pointer {
@@ -137,6 +139,16 @@ func checkTree(node any, typ reflect.Type, path string) error {
 			text = text[:60] + "..."
 		}
 		return configErrorf(path, "%s is not %s", text, kindName(typ))
+	}
+	if value, ok := reflect.New(typ).Interface().(encoding.TextUnmarshaler); ok {
+		text, ok := node.(string)
+		if !ok {
+			return mismatch()
+		}
+		if err := value.UnmarshalText([]byte(text)); err != nil {
+			return configErrorf(path, "%v", err) // which the decoder would say without the path
+		}
+		return nil
 	}
 	switch typ.Kind() {
 	case reflect.Struct:
@@ -224,6 +236,9 @@ func structKeys(typ reflect.Type) map[string]reflect.Type {
 }
 
 func kindName(typ reflect.Type) string {
+	if reflect.PointerTo(typ).Implements(textUnmarshaler) {
+		return "text"
+	}
 	switch typ.Kind() {
 	case reflect.Struct, reflect.Map:
 		return "a section of keys"

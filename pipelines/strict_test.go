@@ -3,6 +3,8 @@ package pipelines
 import (
 	"strings"
 	"testing"
+
+	"github.com/millrace/millrace/kernels"
 )
 
 type inner struct {
@@ -18,6 +20,8 @@ type outer struct {
 	Nested *inner         `json:"nested"`
 	Free   map[string]any `json:"free"`
 	On     bool           `json:"on"`
+
+	Precision kernels.Precision `json:"precision"`
 }
 
 func decodeText(t *testing.T, text string, sets ...string) (outer, error) {
@@ -36,11 +40,11 @@ func decodeText(t *testing.T, text string, sets ...string) (outer, error) {
 }
 
 func TestDecodeKeepsDefaults(t *testing.T) {
-	c, err := decodeText(t, "inner: {steps: 3}\nlist: [{lr: 1}, {lr: 2e-3}]\n", "list[1].steps=7", "seed=12", "nested.lr=4", "on=true")
+	c, err := decodeText(t, "inner: {steps: 3}\nlist: [{lr: 1}, {lr: 2e-3}]\n", "list[1].steps=7", "seed=12", "nested.lr=4", "on=true", "precision=bfloat16")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.Name != "default" || c.Inner.LR != 0.5 || c.Inner.Steps != 3 || c.List[1].LR != 2e-3 || c.List[1].Steps != 7 || c.Seed != 12 || c.Nested.LR != 4 || !c.On {
+	if c.Name != "default" || c.Inner.LR != 0.5 || c.Inner.Steps != 3 || c.List[1].LR != 2e-3 || c.List[1].Steps != 7 || c.Seed != 12 || c.Nested.LR != 4 || !c.On || c.Precision != kernels.BFloat16 {
 		t.Errorf("decoded %+v", c)
 	}
 }
@@ -48,7 +52,7 @@ func TestDecodeKeepsDefaults(t *testing.T) {
 func TestDecodeNamesThePlace(t *testing.T) {
 	cases := []struct{ text, want string }{
 		{"inner: {stepps: 3}", `inner.stepps: unknown key; did you mean "steps"?`},
-		{"qqqqqq: 1", "qqqqqq: unknown key; known: free, inner, list, name, nested, on, seed"},
+		{"qqqqqq: 1", "qqqqqq: unknown key; known: free, inner, list, name, nested, on, precision, seed"},
 		{"inner: {lr: high}", "inner.lr: high is not a number"},
 		{"inner: {steps: 1.5}", "inner.steps: 1.5 is not a whole number"},
 		{"list: [{lr: 1}, {lr: x}]", "list[1].lr: x is not a number"},
@@ -58,6 +62,9 @@ func TestDecodeNamesThePlace(t *testing.T) {
 		{"name: 7", "name: 7 is not text"},
 		{"on: 1", "on: 1 is not true or false"},
 		{"inner:", "inner: no value"},
+		{"precision: fp8", `precision: "fp8" is not one of float32, bfloat16`},
+		{"precision: 32", "precision: 32 is not text"},
+		{"precision:", "precision: no value; want text"},
 		{"a: [", "not valid YAML"},
 		{"name: a\nname: b", "not valid YAML"},
 	}

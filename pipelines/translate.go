@@ -3,7 +3,6 @@ package pipelines
 import (
 	"context"
 
-	"github.com/millrace/millrace/models"
 	"github.com/millrace/millrace/runners"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/transforms/stage"
@@ -13,12 +12,12 @@ import (
 func (r Recipe) Translate(ctx context.Context) (runners.Translation, error) {
 	dir := stage.JoinPath(r.Run, "iter-00000")
 	at := iteration{dir: dir, work: stage.JoinPath(dir, workName), meta: schemas.Meta{Run: "plan", Seed: r.Seed},
-		policy: models.Ref{Path: r.Policy.Path}, reward: models.Ref{}, frozen: models.Ref{}}
+		policy: r.Policy.ref()}
 	if r.Reward != nil {
-		at.reward.Path = r.Reward.Path
+		at.reward = r.Reward.Model.ref()
 	}
 	if r.Frozen != nil {
-		at.frozen.Path = r.Frozen.Path
+		at.frozen = r.Frozen.ref()
 	}
 	p, f := r.flow(at)
 	for _, n := range r.chain() {

@@ -65,7 +65,8 @@ Log-probs are natural logarithms; a column marked † states in its field metada
 distribution they are, and a stage that needs another refuses it.
 
 Schema metadata: ` + "`" + strings.Join([]string{versionKey, runKey, iterationKey, seedKey}, "`, `") + "`" + ` and ` + "`" + lineageKey + "`" + `, a JSON object from column to the
-digests of what wrote it. Rows that were fed back after a fix carry ` + "`" + attemptsKey + "`" + `.
+digests of what wrote it; a model that computed in bfloat16 has ` + "`+bfloat16`" + ` behind its digest, there and in ` + "`" + logpKey + "`" + `.
+Rows that were fed back after a fix carry ` + "`" + attemptsKey + "`" + `.
 `)
 	stage := ""
 	for _, c := range Columns() {

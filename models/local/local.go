@@ -31,17 +31,22 @@ func init() {
 // ConfigFiles are the files of which one makes a directory a model: of a model that is written, they are to appear last.
 func ConfigFiles() []string { return []string{"config.json", "adapter_config.json"} }
 
-// Load reads the weights of a Hugging Face directory, a directory of adapters or a GGUF file.
+// Load reads the weights of a Hugging Face directory, a directory of adapters or a GGUF file. The model computes in float32.
 func Load(path string) (*transformer.Model, error) { return load(context.Background(), path) }
 
-// LoadRef is Load for a model that may lie elsewhere.
+// LoadRef is Load for a model that may lie elsewhere, in its precision.
 func LoadRef(ctx context.Context, ref models.Ref) (*transformer.Model, error) {
 	here, err := models.Fetch(ctx, ref)
 	if err != nil {
 		return nil, err
 	}
 	defer here.Release()
-	return load(ctx, here.Path)
+	m, err := load(ctx, here.Path)
+	if err != nil {
+		return nil, err
+	}
+	m.SetPrecision(ref.Precision)
+	return m, nil
 }
 
 func load(ctx context.Context, path string) (*transformer.Model, error) {
@@ -78,14 +83,14 @@ func ReadConfig(path string) (transformer.Config, error) {
 	return transformer.ReadConfig(path)
 }
 
-func open(ctx context.Context, path string) (models.Model, error) {
-	m, err := load(ctx, path)
+func open(ctx context.Context, ref models.Ref) (models.Model, error) {
+	m, err := LoadRef(ctx, ref)
 	if err != nil {
 		return nil, err
 	}
 	m.Freeze()
 	return wrap(m, func() (func([]int32) string, error) {
-		t, err := tokenizer.Load(path)
+		t, err := tokenizer.Load(ref.Path)
 		if err != nil {
 			return nil, err
 		}

@@ -250,6 +250,49 @@ func TestAcquire(t *testing.T) {
 	}
 }
 
+// The same weights at two precisions are two models, each loaded once; what is read for training has the precision too.
+func TestAcquireAtTwoPrecisions(t *testing.T) {
+	dir := t.TempDir()
+	if err := newModel(t, false).Save(dir); err != nil {
+		t.Fatal(err)
+	}
+	acquire := func(p kernels.Precision) (*models.Handle, []models.ScoreResult) {
+		t.Helper()
+		h, err := models.Acquire(t.Context(), models.Ref{Path: dir, Precision: p})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { h.Release() })
+		if h.Ref.Precision != p {
+			t.Errorf("asked for %s, got %s", p, h.Ref.Precision)
+		}
+		scores, err := h.Score(t.Context(), []models.ScoreRequest{{Sequence: models.Sequence{Prompt: []int32{3, 4}, Response: []int32{5, 6, 1}}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return h, scores
+	}
+	single, singles := acquire(kernels.Float32)
+	half, halves := acquire(kernels.BFloat16)
+	again, _ := acquire(kernels.BFloat16)
+	if half.Model == single.Model || again.Model != half.Model || half.Ref.Digest != single.Ref.Digest {
+		t.Error("models are shared by their weights alone, or not at all")
+	}
+	if reflect.DeepEqual(singles, halves) {
+		t.Error("both precisions give the same scores")
+	}
+	trained, err := LoadRef(t.Context(), half.Ref)
+	if err != nil || trained.Precision() != kernels.BFloat16 {
+		t.Fatalf("loaded at %s, %v", trained.Precision(), err)
+	}
+	if got, err := New(trained).Score(t.Context(), []models.ScoreRequest{{Sequence: models.Sequence{Prompt: []int32{3, 4}, Response: []int32{5, 6, 1}}}}); err != nil || !reflect.DeepEqual(got, halves) {
+		t.Errorf("the model that is trained gives other scores: %v", err)
+	}
+	if plain, err := Load(dir); err != nil || plain.Precision() != kernels.Float32 {
+		t.Errorf("a path alone gives %s, %v", plain.Precision(), err)
+	}
+}
+
 // Golden models through the front door: the mean of the scores is the stated loss.
 func TestGoldenScores(t *testing.T) {
 	for _, name := range []string{"llama", "llama3_rope", "qwen2", "qwen3"} {

@@ -226,7 +226,7 @@ type Model struct {
 
 // About says that a server understands the extension, and which model it serves.
 type About struct {
-	Digest string `json:"digest"`
+	Digest string `json:"digest"` // with the precision, where that is not float32
 	Vocab  int    `json:"vocab,omitempty"`
 }
 

@@ -21,6 +21,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/millrace/millrace/kernels"
 	"github.com/millrace/millrace/models"
 	"github.com/millrace/millrace/models/tokenizer"
 )
@@ -29,8 +30,11 @@ func init() {
 	models.RegisterFormat(models.Format{
 		Name:  "openai",
 		Match: IsEndpoint,
-		Open: func(ctx context.Context, path string) (models.Model, error) {
-			return Open(ctx, path, Options{})
+		Open: func(ctx context.Context, ref models.Ref) (models.Model, error) {
+			if ref.Precision != kernels.Float32 {
+				return nil, fmt.Errorf("remote: an endpoint computes in the precision of its server; it cannot be asked for %s", ref.Precision)
+			}
+			return Open(ctx, ref.Path, Options{})
 		},
 		Digest: func(ctx context.Context, path string) (string, error) {
 			e, err := parseURL(path)

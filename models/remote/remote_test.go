@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/millrace/millrace/kernels"
 	"github.com/millrace/millrace/models"
 	"github.com/millrace/millrace/models/openai"
 	"github.com/millrace/millrace/models/tokenizer"
@@ -49,6 +50,19 @@ func newFake(t *testing.T) *fake {
 	f.Server = httptest.NewServer(mux)
 	t.Cleanup(f.Close)
 	return f
+}
+
+// An endpoint computes as its server does: it is not asked for another precision.
+func TestPrecisionIsTheServers(t *testing.T) {
+	url := newFake(t).URL + "/v1"
+	if h, err := models.Acquire(t.Context(), models.Ref{Path: url}); err != nil {
+		t.Error(err)
+	} else {
+		h.Release()
+	}
+	if _, err := models.Acquire(t.Context(), models.Ref{Path: url, Precision: kernels.BFloat16}); err == nil || !strings.Contains(err.Error(), "precision of its server") {
+		t.Errorf("an endpoint in bfloat16: %v", err)
+	}
 }
 
 func write(w http.ResponseWriter, v any) {

@@ -25,7 +25,7 @@ import (
 // Options say how a model is offered. Name is required.
 type Options struct {
 	Name      string              // what the model is called
-	Digest    string              // of its weights
+	Digest    string              // of its weights, with its precision: models.Ref.Identity
 	Tokenizer tokenizer.Tokenizer // nil: token ids only
 	MaxLen    int                 // longest sequence, 0: not told
 	Key       string              // what clients have to send as their key; "": nothing

@@ -131,8 +131,8 @@ func evaluationRecipe(ctx context.Context, name string, targets, sets []string) 
 	return pipelines.Recipe{}, &usageError{fmt.Errorf("none of %v is a run that says what to measure; name a recipe with --recipe", targets)}
 }
 
-// openPolicy opens the policy of a run, or a model.
-func openPolicy(ctx context.Context, target string, iteration int) (models.Ref, error) {
+// openPolicy opens the policy of a run, in the run's precision, or a model, in that of the recipe.
+func openPolicy(ctx context.Context, r pipelines.Recipe, target string, iteration int) (models.Ref, error) {
 	path := target
 	if run, err := pipelines.ReadRun(ctx, target); err == nil {
 		dir, _, err := run.Iteration(ctx, iteration)
@@ -143,18 +143,21 @@ func openPolicy(ctx context.Context, target string, iteration int) (models.Ref, 
 		if ok, err := stage.Exists(ctx, path); !ok {
 			return models.Ref{}, errors.Join(errors.New("the run trains no policy"), err)
 		}
+		if r, err = run.Recipe(ctx); err != nil {
+			return models.Ref{}, err
+		}
 	}
 	if ok, err := stage.Exists(ctx, path); err != nil {
 		return models.Ref{}, err
 	} else if !ok {
 		return models.Ref{}, &usageError{fmt.Errorf("neither a run nor a model: %w", &fs.PathError{Op: "open", Path: path, Err: fs.ErrNotExist})}
 	}
-	return pipelines.OpenModel(ctx, path)
+	return r.Policy.OpenAt(ctx, path)
 }
 
 func evaluatePolicy(cmd *cobra.Command, r pipelines.Recipe, target string, iteration int) (p evaluatedPolicy, err error) {
 	p.Name = target
-	if p.Model, err = openPolicy(cmd.Context(), target, iteration); err != nil {
+	if p.Model, err = openPolicy(cmd.Context(), r, target, iteration); err != nil {
 		return p, err
 	}
 	scratch, remove, err := r.Scratch()

@@ -51,7 +51,7 @@ func (e *env) evaluateRewards(cmd *cobra.Command, f rewardFlags, args []string, 
 	defer func() { err = errors.Join(err, remove()) }()
 	test := pipelines.RewardTest{Recipe: r, Items: f.items, Continuations: f.continuations, Work: scratch}
 	if len(args) == 1 {
-		test.Policy, err = openPolicy(cmd.Context(), args[0], iteration)
+		test.Policy, err = openPolicy(cmd.Context(), r, args[0], iteration)
 	} else {
 		test.Policy, err = r.OpenPolicy(cmd.Context(), firstRun(cmd.Context(), recipe, f.targets), scratch)
 	}

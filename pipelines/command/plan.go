@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/millrace/millrace/kernels"
 	"github.com/millrace/millrace/pipelines"
 	"github.com/millrace/millrace/runners"
 )
@@ -83,7 +84,7 @@ func (p plan) text(w io.Writer) {
 		}
 	}
 	for _, m := range p.Memory {
-		fmt.Fprintf(w, "training the %s takes about %s: weights %s, gradients %s, moments %s, activations of a microbatch %s", m.Role, bytesText(m.Total),
+		fmt.Fprintf(w, "training the %s%s takes about %s: weights %s, gradients %s, moments %s, activations of a microbatch %s", m.Role, precisionText(m.Precision), bytesText(m.Total),
 			bytesText(m.Weights), bytesText(m.Gradients), bytesText(m.Moments), bytesText(m.Activations))
 		if m.Frozen > 0 {
 			fmt.Fprintf(w, ", frozen models %s", bytesText(m.Frozen))
@@ -109,6 +110,14 @@ func printStream(w io.Writer, p pipelines.PlannedStream) {
 	fmt.Fprintf(w, "\nan iteration: %d prompts in %d records, %d rows, at most %d response tokens and about %s uncompressed, batch files: %d\n"+
 		"(assumed: %d prompt tokens, %d response tokens, %d listed tokens a position)\n",
 		s.Prompts, s.Records, s.Rows, s.Tokens, bytesText(s.Bytes), s.Files, s.PromptTokens, s.ResponseTokens, s.Candidates)
+}
+
+// precisionText follows a model that is not computed in the default precision.
+func precisionText(p kernels.Precision) string {
+	if p == kernels.Float32 {
+		return ""
+	}
+	return " in " + p.String()
 }
 
 // printColumns lists columns under a heading, in lines that fit a terminal.

@@ -5,10 +5,12 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 
+	"github.com/millrace/millrace/kernels"
 	"github.com/millrace/millrace/pipelines"
 )
 
@@ -180,6 +182,24 @@ func TestEval(t *testing.T) {
 	want(t, exitOK, []string{"avg@2", "cannot be told apart"}, "eval", run, model, "--recipe", recipe, "--set", "rollout.max_prompt_tokens=64")
 	want(t, exitUsage, []string{"--recipe"}, "eval", model)
 
+	// A run is measured in its own precision, a model in that of the recipe that says what is measured.
+	half := filepath.Join(t.TempDir(), "half")
+	want(t, exitOK, nil, "run", recipe, "--set", "run="+half, "--set", "policy.precision=bfloat16", "--set", "iterations=1", "--set", "evaluate.every=0")
+	precisions := func(args ...string) (out []kernels.Precision) {
+		t.Helper()
+		args = append(args, "--set", "rollout.max_prompt_tokens=64", "--json")
+		for _, r := range decode[evaluation](t, want(t, exitOK, nil, append([]string{"eval", run, half, model}, args...)...)).Results {
+			out = append(out, r.Model.Precision)
+		}
+		return out
+	}
+	if got := precisions(); !slices.Equal(got, []kernels.Precision{kernels.Float32, kernels.BFloat16, kernels.Float32}) {
+		t.Errorf("a run, one in bfloat16 and a model are measured in %v", got)
+	}
+	if got := precisions("--set", "policy.precision=bfloat16"); !slices.Equal(got, []kernels.Precision{kernels.Float32, kernels.BFloat16, kernels.BFloat16}) {
+		t.Errorf("with a recipe in bfloat16 they are measured in %v", got)
+	}
+
 	// A run that learned from given responses is measured by its policy's own.
 	taught := filepath.Join(t.TempDir(), "taught")
 	small := []string{"--set", "evaluate.prompts=4", "--set", "evaluate.samples=2"}
@@ -239,6 +259,11 @@ func TestPlanAndRecipes(t *testing.T) {
 	if len(p.Stages) < 6 || p.Size.Rows != 12 || p.Size.Tokens != 96 || p.Size.Bytes == 0 {
 		t.Errorf("%+v", p)
 	}
+	if text := want(t, exitOK, []string{"training the policy takes about"}, "plan", recipe); strings.Contains(text, "bfloat16") {
+		t.Errorf("%s", text)
+	}
+	want(t, exitOK, []string{"training the policy in bfloat16 takes about"}, "plan", recipe, "--set", "policy.precision=bfloat16")
+	want(t, exitUsage, []string{`policy.precision: "fp8" is not one of float32, bfloat16`}, "plan", recipe, "--set", "policy.precision=fp8")
 	want(t, exitOK, []string{"batch files: 4"}, "plan", recipe, "--set", "output.shards=4")
 	want(t, exitUsage, []string{"output.shards", "1..256"}, "plan", recipe, "--set", "output.shards=0")
 	want(t, exitUsage, []string{"rollout.samples"}, "plan", recipe, "--set", "rollout.samples=-1")

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/millrace/millrace/kernels"
 	"github.com/millrace/millrace/models"
 	_ "github.com/millrace/millrace/models/local" // opens model directories and GGUF files
 	"github.com/millrace/millrace/models/serve"
@@ -23,6 +24,7 @@ func init() { commands = append(commands, newServe) }
 
 func newServe(e *env) *cobra.Command {
 	var addr, name string
+	var precision kernels.Precision
 	c := &cobra.Command{
 		Use:   "serve MODEL",
 		Short: "Offer a model to others over HTTP",
@@ -39,7 +41,7 @@ func newServe(e *env) *cobra.Command {
 			if key == "" && host != "localhost" && !net.ParseIP(host).IsLoopback() {
 				return &usageError{fmt.Errorf("--addr %s can be reached from other machines: set $%s to a key, or listen on localhost", addr, serveKey)}
 			}
-			model, err := models.Acquire(cmd.Context(), models.Ref{Path: args[0]})
+			model, err := models.Acquire(cmd.Context(), models.Ref{Path: args[0], Precision: precision})
 			if err != nil {
 				return err
 			}
@@ -52,7 +54,7 @@ func newServe(e *env) *cobra.Command {
 				}
 				fmt.Fprintf(e.err, "millrace: no text, token ids only: %v\n", err)
 			}
-			o := serve.Options{Name: name, Digest: model.Ref.Digest, Tokenizer: tok, Key: key}
+			o := serve.Options{Name: name, Digest: model.Ref.Identity(), Tokenizer: tok, Key: key}
 			if o.Name == "" {
 				o.Name = strings.TrimSuffix(stage.BasePath(args[0]), ".gguf")
 			}
@@ -74,5 +76,6 @@ func newServe(e *env) *cobra.Command {
 	}
 	c.Flags().StringVar(&addr, "addr", "localhost:8000", "where to listen; port 0 takes a free one")
 	c.Flags().StringVar(&name, "name", "", "what the model is called (default: the name of its file or directory)")
+	c.Flags().TextVar(&precision, "precision", kernels.Float32, "of the model's products: float32 or bfloat16")
 	return c
 }

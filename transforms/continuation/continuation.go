@@ -64,7 +64,7 @@ func (c *Continuer) Contract() schemas.Contract {
 }
 
 // Lineage names the policy that went on.
-func (c *Continuer) Lineage() string { return "continuation@" + c.model.Ref.Digest }
+func (c *Continuer) Lineage() string { return "continuation@" + c.model.Ref.Identity() }
 
 // Setup loads the policy and its tokenizer.
 func (c *Continuer) Setup(ctx context.Context) (err error) {

@@ -124,7 +124,7 @@ func (c *Reviser) Setup(ctx context.Context) (err error) {
 func (c *Reviser) Teardown() error { return release(c.model) }
 
 // Lineage names the reviser.
-func (c *Reviser) Lineage() string { return "reviser@" + c.model.Ref.Digest }
+func (c *Reviser) Lineage() string { return "reviser@" + c.model.Ref.Identity() }
 
 // Map decides the labels, then has the responses revised that need it.
 func (c *Reviser) Map(ctx context.Context, b stage.Batch, dead *stage.DeadLetters) (stage.Batch, error) {

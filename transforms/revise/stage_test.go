@@ -31,7 +31,7 @@ func init() {
 	models.RegisterFormat(models.Format{
 		Name:  "test reviser",
 		Match: func(path string) bool { _, err := os.Stat(filepath.Join(path, marker)); return err == nil },
-		Open:  func(context.Context, string) (models.Model, error) { return reviser{}, nil },
+		Open:  func(context.Context, models.Ref) (models.Model, error) { return reviser{}, nil },
 	})
 }
 

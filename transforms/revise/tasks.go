@@ -46,7 +46,7 @@ func (c *Scorer) Setup(ctx context.Context) (err error) {
 func (c *Scorer) Teardown() error { return release(c.model) }
 
 // Lineage names the base reviser.
-func (c *Scorer) Lineage() string { return "base_reviser@" + c.model.Ref.Digest }
+func (c *Scorer) Lineage() string { return "base_reviser@" + c.model.Ref.Identity() }
 
 // Map scores both responses of every pair after the worse one.
 func (c *Scorer) Map(ctx context.Context, b stage.Batch, dead *stage.DeadLetters) (stage.Batch, error) {

@@ -71,7 +71,7 @@ func (c *Sampler) Contract() schemas.Contract {
 }
 
 // Lineage names the policy that sampled.
-func (c *Sampler) Lineage() string { return "policy@" + c.model.Ref.Digest }
+func (c *Sampler) Lineage() string { return "policy@" + c.model.Ref.Identity() }
 
 // Setup loads the policy and its tokenizer.
 func (c *Sampler) Setup(ctx context.Context) (err error) {
@@ -143,7 +143,7 @@ func (c *Sampler) Map(ctx context.Context, b stage.Batch, dead *stage.DeadLetter
 	if err != nil {
 		return stage.Batch{}, err
 	}
-	return repeated.With(columns(out, promptIDs, c.Seed, c.tok, c.model.Ref.Digest, c.CandidateK > 0)...)
+	return repeated.With(columns(out, promptIDs, c.Seed, c.tok, c.model.Ref.Identity(), c.CandidateK > 0)...)
 }
 
 // countSampling counts how fast responses came, for people to see; times are in microseconds.

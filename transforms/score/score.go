@@ -125,7 +125,7 @@ func (c *Scorer) Setup(ctx context.Context) error { return c.open.use(ctx, c.Mod
 func (c *Scorer) Teardown() error { return c.open.close() }
 
 // Lineage names the model that scored.
-func (c *Scorer) Lineage() string { return string(c.Role) + "@" + c.open.handle.Ref.Digest }
+func (c *Scorer) Lineage() string { return string(c.Role) + "@" + c.open.handle.Ref.Identity() }
 
 // Map scores the batch.
 func (c *Scorer) Map(ctx context.Context, b stage.Batch, dead *stage.DeadLetters) (stage.Batch, error) {
@@ -139,7 +139,7 @@ func (c *LateScorer) Setup(context.Context) error { return nil }
 func (c *LateScorer) Teardown() error { return c.open.close() }
 
 // Lineage names the model that scored.
-func (c *LateScorer) Lineage() string { return string(c.Role) + "@" + c.open.handle.Ref.Digest }
+func (c *LateScorer) Lineage() string { return string(c.Role) + "@" + c.open.handle.Ref.Identity() }
 
 // MapWith scores the batch with the model that came as a side input.
 func (c *LateScorer) MapWith(ctx context.Context, b stage.Batch, model models.Ref, dead *stage.DeadLetters) (stage.Batch, error) {
@@ -153,8 +153,14 @@ func (c *LateScorer) MapWith(ctx context.Context, b stage.Batch, model models.Re
 type opened struct{ handle *models.Handle }
 
 func (o *opened) use(ctx context.Context, ref models.Ref) error {
-	if o.handle != nil && o.handle.Ref.Path == ref.Path && (ref.Digest == "" || o.handle.Ref.Digest == ref.Digest) {
-		return nil
+	if o.handle != nil {
+		have := o.handle.Ref
+		if ref.Digest == "" {
+			have.Digest = "" // whatever lies there
+		}
+		if have == ref {
+			return nil
+		}
 	}
 	if err := o.close(); err != nil {
 		return err
@@ -226,7 +232,7 @@ func (c Config) score(ctx context.Context, model *models.Handle, b stage.Batch, 
 	if scalar {
 		return b.With(valuesColumn.FromRows(values))
 	}
-	defined := schemas.FullLogP(model.Ref.Digest)
+	defined := schemas.FullLogP(model.Ref.Identity())
 	out := []schemas.Filled{logpColumn.FromRows(logp).Defined(defined)}
 	if c.Candidates {
 		out = append(out, candidatesColumn.FromRows(candidates).Defined(defined))

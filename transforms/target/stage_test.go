@@ -29,8 +29,8 @@ func init() {
 	models.RegisterFormat(models.Format{
 		Name:  "test teacher",
 		Match: func(path string) bool { return strings.HasSuffix(path, ".teacher") },
-		Open: func(_ context.Context, path string) (models.Model, error) {
-			raw, err := os.ReadFile(path)
+		Open: func(_ context.Context, ref models.Ref) (models.Model, error) {
+			raw, err := os.ReadFile(ref.Path)
 			return teacher{float64(len(raw))}, err
 		},
 	})

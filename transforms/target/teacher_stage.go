@@ -90,7 +90,7 @@ func (c *Distribution) Setup(ctx context.Context) (err error) {
 func (c *Distribution) Teardown() error { return release(c.teacher) }
 
 // Lineage names the teacher.
-func (c *Distribution) Lineage() string { return "teacher@" + c.teacher.Ref.Digest }
+func (c *Distribution) Lineage() string { return "teacher@" + c.teacher.Ref.Identity() }
 
 // Map asks the teacher about every row.
 func (c *Distribution) Map(ctx context.Context, b stage.Batch, dead *stage.DeadLetters) (stage.Batch, error) {
@@ -146,7 +146,7 @@ func (c *LogRatio) Teardown() error {
 
 // Lineage names both teachers and the settings.
 func (c *LogRatio) Lineage() string {
-	return "teacher@" + c.teacher.Ref.Digest + ";reference@" + c.reference.Ref.Digest + ";adpa@" + stage.Digest(c.ADPAConfig)[:16]
+	return "teacher@" + c.teacher.Ref.Identity() + ";reference@" + c.reference.Ref.Identity() + ";adpa@" + stage.Digest(c.ADPAConfig)[:16]
 }
 
 // Map asks both teachers about every row.

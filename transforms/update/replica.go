@@ -212,7 +212,7 @@ func mergeReplicas(ctx context.Context, job Job, dirs []string) (models.Ref, err
 	if err := stage.WriteFile(ctx, job.StepsFile(), steps.Bytes(), false); err != nil {
 		return models.Ref{}, err
 	}
-	ref := models.Ref{Path: job.ModelDir()}
+	ref := models.Ref{Path: job.ModelDir(), Precision: job.Model.Precision}
 	return ref, stage.WriteDirectory(ctx, ref.Path, local.ConfigFiles(), func(model string) (err error) {
 		if err := r.save(ctx, model); err != nil {
 			return err

@@ -112,7 +112,7 @@ func (t *trainer) accumulate(sequences []models.Sequence, mb *losses.Microbatch)
 		if err != nil {
 			return 0, err
 		}
-		t.head.D = d
+		t.head.D, t.head.Precision = d, t.model.Precision()
 		t.head.W, t.head.DW = t.model.Head()
 		loss, err := t.head.Run(t.lm, mb, t.rows, targets, t.dRows, &t.grad)
 		if err != nil {
@@ -147,7 +147,7 @@ func (t *trainer) targetRows(batch models.Packed, rows []int) (map[string]heads.
 		}
 		d := m.model.HiddenSize()
 		m.rows = gather(m.rows, hidden, rows, d)
-		out[m.name] = heads.Target{D: d, Hidden: m.rows, W: m.model.LMHead()}
+		out[m.name] = heads.Target{D: d, Hidden: m.rows, W: m.model.LMHead(), Precision: m.model.Precision()}
 	}
 	return out, nil
 }
