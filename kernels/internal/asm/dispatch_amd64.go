@@ -2,10 +2,16 @@
 
 package asm
 
-import "golang.org/x/sys/cpu"
+import (
+	"math"
+
+	"golang.org/x/sys/cpu"
+)
 
 // level is what runs; dots is whether products of bfloat16 have instructions of their own, which the best level has.
-var level, dots = split(best())
+var level, dots = split(bestLevel)
+
+var bestLevel = best()
 
 const (
 	levelGeneric = iota
@@ -25,10 +31,54 @@ func best() int {
 		return levelGeneric
 	case !(cpu.X86.HasAVX512F && cpu.X86.HasAVX512DQ && cpu.X86.HasAVX512BW && cpu.X86.HasAVX512VL && cpu.X86.HasBMI2):
 		return levelAVX2
-	case !cpu.X86.HasAVX512BF16:
+	case !cpu.X86.HasAVX512BF16 || !dotsAgree():
 		return levelAVX512
 	}
 	return levelAVX512BF16
+}
+
+// dotsAgree reports whether the processor adds products of pairs as they are defined here, which is how its makers describe it: where one
+// did not, it would not give the bits of the other levels.
+func dotsAgree() bool {
+	const words, columns = 16, 16
+	random := uint32(1)
+	pair := func() float32 {
+		var numbers [2]uint32
+		for i := range numbers {
+			random = random*1664525 + 1013904223
+			// Of about one size, so that every rounding counts; now and then so small that sums are denormal.
+			exponent := 120 + random>>8&15
+			if random>>29 == 0 {
+				exponent = 1 + random>>8&80
+			}
+			numbers[i] = random&0x80000000 | exponent<<23 | random&0x7f0000
+		}
+		return math.Float32frombits(numbers[0] | numbers[1]>>16)
+	}
+	for range 16 {
+		var a [words]float32
+		var b [words * columns]float32
+		var want, got [columns]float32
+		for i := range a {
+			a[i] = pair()
+		}
+		for i := range b {
+			b[i] = pair()
+		}
+		for j := range want {
+			for p := range words {
+				want[j] = plusProduct(want[j], upper(a[p]), upper(b[p*columns+j]), true)
+				want[j] = plusProduct(want[j], lower(a[p]), lower(b[p*columns+j]), true)
+			}
+		}
+		tile1x1DotsAVX512(words, &a[0], 4*words, &b[0], 4*columns, &got[0], 4*columns, columns, false, true, &got[0], &b[0], 0, 1<<30, 1)
+		for j := range want {
+			if math.Float32bits(got[j]) != math.Float32bits(want[j]) {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // Level is what runs: "generic", "avx2", "avx512" or "avx512bf16".
@@ -44,7 +94,7 @@ func HasDots() bool { return dots }
 
 // Force chooses a level and reports whether it exists on this machine.
 func Force(name string) bool {
-	for l, n := range levelNames[:best()+1] {
+	for l, n := range levelNames[:bestLevel+1] {
 		if n == name {
 			level, dots = split(l)
 			return true
@@ -54,7 +104,7 @@ func Force(name string) bool {
 }
 
 // Levels lists what this machine can run, slowest first.
-func Levels() []string { return levelNames[:best()+1] }
+func Levels() []string { return levelNames[:bestLevel+1] }
 
 // TileSize is the largest tile of Tile: rows, and the width of a packed panel.
 func TileSize() (mr, nr int) {
