@@ -6,6 +6,7 @@ import (
 
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
 
+	"github.com/millrace/millrace/pipelines/progress"
 	"github.com/millrace/millrace/pipelines/telemetry"
 	"github.com/millrace/millrace/runners"
 	"github.com/millrace/millrace/transforms/stage"
@@ -20,10 +21,17 @@ const (
 // roundPipeline names a round of dynamic sampling, from 0.
 func roundPipeline(round int) string { return fmt.Sprintf("round-%03d", round) }
 
-// execute runs a pipeline under a name for the telemetry, and checks that no stage lost rows.
+// execute runs a pipeline under a name for the telemetry, shows what it works on, and checks that no stage lost rows.
 func execute(ctx context.Context, name string, p *beam.Pipeline, c runners.Config) (beam.PipelineResult, error) {
 	ctx, watch, end := telemetry.From(ctx).Pipeline(ctx, name)
-	c.Watch = watch
+	w := working{show: progress.From(ctx)}
+	defer w.end()
+	c.Watch = func(result beam.PipelineResult) {
+		if watch != nil {
+			watch(result)
+		}
+		w.see(result)
+	}
 	result, err := runners.Run(ctx, p, c)
 	if err == nil {
 		err = stage.Conserved(result)

@@ -38,6 +38,7 @@ const runNameLength = 16
 // Iterate runs the recipe's iterations from the last committed one on. A directory without a manifest is done again and
 // gives the same bytes.
 func Iterate(ctx context.Context, r Recipe, show progress.Run) (err error) {
+	ctx = progress.With(ctx, show)
 	if err := errors.Join(r.sameVocabulary(ctx, true), r.CheckEndpoints(ctx)); err != nil { // models may be there that were not when the recipe was read
 		return err
 	}

@@ -102,6 +102,7 @@ func (e *env) evaluatePolicies(cmd *cobra.Command, targets []string, recipe stri
 		return nil, err
 	}
 	show := progress.Start(e.err, "millrace eval")
+	cmd.SetContext(progress.With(cmd.Context(), show))
 	defer show.Done()
 	bar := show.Bar("policies", int64(len(targets)))
 	defer bar.Done()

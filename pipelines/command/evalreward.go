@@ -71,6 +71,7 @@ func (e *env) evaluateRewards(cmd *cobra.Command, f rewardFlags, args []string, 
 	pipelines.ShareReferences(rewards)
 	out = &rewardEvaluation{Split: r.Evaluate.Split, Samples: r.Evaluate.Samples, Policy: test.Policy}
 	show := progress.Start(e.err, "millrace eval")
+	cmd.SetContext(progress.With(cmd.Context(), show))
 	defer show.Done()
 	bar := show.Bar("reward models", int64(len(on)*len(f.targets)))
 	defer bar.Done()
