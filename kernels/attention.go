@@ -17,15 +17,16 @@ const queryBlock = 84
 // i of a sequence, y_i = Σ_{j≤i} p_ij·v_j with p_i = softmax_j≤i(q_i·k_j/√d). lse [T, heads] receives the logarithm of each
 // softmax denominator, for the backward pass; it may be nil.
 //
-// Scores, maxima, sums and products over keys have orders fixed by the position within the sequence alone.
+// Scores, maxima, sums and products over keys have orders fixed by the position within the sequence alone. In BFloat16 the operands of both
+// products are rounded, probabilities before they are divided by their sum.
 // Vaswani and others, 2017 (arXiv 1706.03762); grouped heads: Ainslie and others, 2023 (arXiv 2305.13245).
-func Attention(y, q, k, v []float32, starts []int, heads, kvHeads, headDim int, lse []float32) {
-	AttentionSuffix(y, q, k, v, starts, starts, heads, kvHeads, headDim, lse)
+func (p Precision) Attention(y, q, k, v []float32, starts []int, heads, kvHeads, headDim int, lse []float32) {
+	p.AttentionSuffix(y, q, k, v, starts, starts, heads, kvHeads, headDim, lse)
 }
 
 // AttentionSuffix is Attention for the last tokens of each sequence alone: rows queries[s] to queries[s+1] of q, y and lse, which hold no
 // others. Each row has the bits it has in Attention.
-func AttentionSuffix(y, q, k, v []float32, queries, starts []int, heads, kvHeads, headDim int, lse []float32) {
+func (p Precision) AttentionSuffix(y, q, k, v []float32, queries, starts []int, heads, kvHeads, headDim int, lse []float32) {
 	rows, keys := checkAttention(queries, starts, heads, kvHeads, headDim)
 	if len(y) != rows*heads*headDim || len(q) != len(y) || len(k) != keys*kvHeads*headDim || len(v) != len(k) ||
 		lse != nil && len(lse) != rows*heads {
@@ -36,26 +37,27 @@ func AttentionSuffix(y, q, k, v []float32, queries, starts []int, heads, kvHeads
 		n, kv := starts[s+1]-starts[s], starts[s]*ldk+h/group*headDim
 		first := n - (queries[s+1] - queries[s])
 		row := queries[s] - first // of the token of position 0, if it had one
-		w := newHeadWork(n, headDim, 2, 1)
+		w := p.newHeadWork(n, headDim, 2, 1)
 		defer w.release()
 		keys := w.pack(0, matrix{k[kv:], 1, ldk}, headDim, n)
 		values := w.pack(1, matrix{v[kv:], ldk, 1}, n, headDim)
-		p := w.rows[0]
+		weights := w.rows[0]
 		for i0 := first; i0 < n; i0 += queryBlock {
 			b := w.block(i0, n)
 			at := (row+i0)*ldq + h*headDim
-			b.causal(p, matrix{q[at:], ldq, 1}, keys)
+			b.causal(weights, matrix{q[at:], ldq, 1}, keys)
 			b.each(func(i, ir, end int) {
-				scores := p[ir*w.ld:]
+				scores := weights[ir*w.ld:]
 				logDenominator, inv := softmaxRow(scores[:i+1], w.scale)
 				clear(scores[i+1 : end])
+				w.form.roundRow(scores[:end], scores[:end])
 				b.inv[ir] = inv
 				if lse != nil {
 					lse[(row+i)*heads+h] = logDenominator
 				}
 			})
 			out := y[at:]
-			b.over(out, ldq, p, values, false)
+			b.over(out, ldq, weights, values, false)
 			for i := range b.n {
 				asm.Scale(b.inv[i], out[i*ldq:i*ldq+headDim])
 			}
@@ -63,30 +65,84 @@ func AttentionSuffix(y, q, k, v []float32, queries, starts []int, heads, kvHeads
 	})
 }
 
-// KeyRows is how many rows a cache of keys for n tokens has: whole panels.
-func KeyRows(n int) int { return panelsOf(n) * panelWidth }
+// Cache is the keys and values of the N tokens of a sequence in one layer, as CacheRows lays them out, with room for one more at least.
+// Keys lie in panels of 32 tokens, each with the heads one after the other as [d, 32]; values are [tokens, kvHeads·d]. A decoding step reads
+// both in order. In BFloat16 a number stands for a pair, see asm.Pair: of two dimensions of a key, of two tokens of a value.
+type Cache struct {
+	Keys, Values []float32
+	N            int
+}
 
-// CacheKeys writes keys [rows, kvHeads·d], those of the tokens from at on, to a cache of KeyRows(n)·kvHeads·d numbers. The cache holds
-// panels of 32 tokens, each with the heads one after the other as [d, 32]: a decoding step reads it in order. The panels of the first n
-// tokens are the first KeyRows(n)·kvHeads·d numbers, so that is what copying a prefix takes.
-func CacheKeys(cache, k []float32, at, rows, kvHeads, headDim int) {
+// CacheSize is how many numbers the keys and values of n tokens take. They are the first ones of a cache that is larger, so that is what
+// copying a prefix takes.
+func (p Precision) CacheSize(n, kvHeads, headDim int) (keys, values int) {
+	if p == BFloat16 {
+		return panelsOf(n) * panelWidth * kvHeads * pairsOf(headDim), pairsOf(n) * kvHeads * headDim
+	}
+	return panelsOf(n) * panelWidth * kvHeads * headDim, n * kvHeads * headDim
+}
+
+// CacheRows writes keys and values [rows, kvHeads·d], those of the tokens from at on, to a cache.
+func (p Precision) CacheRows(c Cache, k, v []float32, at, rows, kvHeads, headDim int) {
 	ld := kvHeads * headDim
-	if at < 0 || rows < 0 || len(k) != rows*ld || len(cache) < KeyRows(at+rows)*ld {
+	if at < 0 || rows < 0 || len(k) != rows*ld || len(v) != len(k) || !p.holds(c, at+rows, kvHeads, headDim) {
 		panic(badAttention)
+	}
+	p.cacheKeys(c.Keys, k, at, rows, kvHeads, headDim)
+	if p == Float32 {
+		copy(c.Values[at*ld:], v)
+		return
+	}
+	for i := 0; i < rows; {
+		t := at + i
+		pairs, row := c.Values[t/2*ld:][:ld], v[i*ld:]
+		if t%2 == 0 {
+			steps := min(2, rows-i)
+			interleaveRow(pairs, row, ld, steps)
+			i += steps
+			continue
+		}
+		for j := range pairs {
+			pairs[j] = asm.Pair(pairs[j], asm.Rounded(row[j]))
+		}
+		i++
+	}
+}
+
+// holds reports whether the cache has room for n tokens.
+func (p Precision) holds(c Cache, n, kvHeads, headDim int) bool {
+	keys, values := p.CacheSize(n, kvHeads, headDim)
+	return len(c.Keys) >= keys && len(c.Values) >= values
+}
+
+func (p Precision) cacheKeys(cache, k []float32, at, rows, kvHeads, headDim int) {
+	ld, words := kvHeads*headDim, headDim
+	var pairs []float32
+	if p == BFloat16 {
+		words = pairsOf(headDim)
+		room, release := borrow(panelWidth * words)
+		defer release()
+		pairs = room
 	}
 	for i := 0; i < rows; {
 		lane := (at + i) % panelWidth
 		n := min(panelWidth-lane, rows-i)
 		for g := range kvHeads {
-			panel := cache[((at+i)/panelWidth*kvHeads+g)*headDim*panelWidth:][:headDim*panelWidth]
-			from := k[i*ld+g*headDim:]
+			panel := cache[((at+i)/panelWidth*kvHeads+g)*words*panelWidth:][:words*panelWidth]
+			from, stride := k[i*ld+g*headDim:], ld
+			if p == BFloat16 {
+				for j := range n {
+					asm.RoundPairs(pairs[j*words:], from[j*ld:j*ld+headDim])
+				}
+				from, stride = pairs, words
+			}
 			if lane == 0 && n > 1 {
-				asm.PackT(panel, from, ld, n, headDim, panelWidth, false)
+				asm.PackT(panel, from, stride, n, words, panelWidth, false)
 				continue
 			}
 			for j := range n {
-				for p, v := range from[j*ld : j*ld+headDim] {
-					panel[p*panelWidth+lane+j] = v
+				for d, v := range from[j*stride : j*stride+words] {
+					panel[d*panelWidth+lane+j] = v
 				}
 			}
 		}
@@ -94,17 +150,10 @@ func CacheKeys(cache, k []float32, at, rows, kvHeads, headDim int) {
 	}
 }
 
-// Cache is the keys and values of the N tokens of a sequence in one layer, with room for one more at least: keys as CacheKeys lays them
-// out, values [tokens, kvHeads·d].
-type Cache struct {
-	Keys, Values []float32
-	N            int
-}
-
 // AttentionDecode adds a token to each cache, its key and value a row of k and v [len(caches), kvHeads·d], and computes the attention of
 // its query, a row of q [len(caches), heads·d], over all N+1 tokens: the bits of the last row of Attention. N itself is left to the
 // caller. Keys and values are read once, and fetched while the sequence before is computed.
-func AttentionDecode(y, q, k, v []float32, caches []Cache, heads, kvHeads, headDim int) {
+func (p Precision) AttentionDecode(y, q, k, v []float32, caches []Cache, heads, kvHeads, headDim int) {
 	none := []int{0}
 	checkAttention(none, none, heads, kvHeads, headDim)
 	ldq, ld := heads*headDim, kvHeads*headDim
@@ -113,7 +162,7 @@ func AttentionDecode(y, q, k, v []float32, caches []Cache, heads, kvHeads, headD
 	}
 	work := 0
 	for _, c := range caches {
-		if c.N < 0 || len(c.Keys) < KeyRows(c.N+1)*ld || len(c.Values) < (c.N+1)*ld {
+		if c.N < 0 || !p.holds(c, c.N+1, kvHeads, headDim) {
 			panic(badAttention)
 		}
 		work += 2 * (c.N + 1) * ldq
@@ -123,46 +172,72 @@ func AttentionDecode(y, q, k, v []float32, caches []Cache, heads, kvHeads, headD
 		workers = 1
 	}
 	deal(len(caches), workers, func(i, next int) {
-		c := &caches[i]
-		CacheKeys(c.Keys, k[i*ld:(i+1)*ld], c.N, 1, kvHeads, headDim)
-		copy(c.Values[c.N*ld:], v[i*ld:(i+1)*ld])
-		var soon Cache
+		c := caches[i]
+		p.CacheRows(c, k[i*ld:(i+1)*ld], v[i*ld:(i+1)*ld], c.N, 1, kvHeads, headDim)
+		var soonKeys, soonValues fetch
 		if next >= 0 {
-			soon = caches[next]
+			soon := caches[next]
+			keys, values := p.CacheSize(soon.N+1, kvHeads, headDim)
+			soonKeys, soonValues = soon.Keys[:keys], soon.Values[:values]
 		}
-		decodeRow(y[i*ldq:(i+1)*ldq], q[i*ldq:(i+1)*ldq], c, soon, heads, kvHeads, headDim)
+		p.decodeRow(y[i*ldq:(i+1)*ldq], q[i*ldq:(i+1)*ldq], c, soonKeys, soonValues, heads, kvHeads, headDim)
 	})
 }
 
-// decodeRow is AttentionDecode of one sequence whose token is in the cache; it fetches the cache soon meanwhile.
-func decodeRow(y, q []float32, c *Cache, soon Cache, heads, kvHeads, headDim int) {
-	group, ld, n := heads/kvHeads, kvHeads*headDim, c.N+1
+// decodeRow is AttentionDecode of one sequence whose token is in the cache; it fetches other memory meanwhile.
+func (p Precision) decodeRow(y, q []float32, c Cache, soonKeys, soonValues fetch, heads, kvHeads, headDim int) {
+	f, group, ld, n := p.form(), heads/kvHeads, kvHeads*headDim, c.N+1
 	scale := float32(1 / math.Sqrt(float64(headDim)))
 	mr, nr := asm.TileSize()
-	nextKeys, nextValues := fetch(soon.Keys), fetch(soon.Values)
-	if soon.Keys != nil {
-		nextKeys, nextValues = nextKeys[:KeyRows(soon.N+1)*ld], nextValues[:(soon.N+1)*ld]
+	tile := f.tile
+	if f == rounded { // the cache is in pairs
+		tile = func(mr, nr, k int, a []float32, ars, acs int, b []float32, brs int, c []float32, ldc int, load bool, soon asm.Soon) {
+			asm.TilePairs(mr, nr, k, a, ars, acs, b, brs, c, ldc, load, true, soon)
+		}
 	}
-	s, release := borrow(group*n + group)
+	words := headDim // of a key in the cache
+	if p == BFloat16 {
+		words = pairsOf(headDim)
+	}
+	ldh := f.words(headDim) // of a query
+	room, release := borrow(group*(n+1) + heads*ldh + f.words(n)*nr)
 	defer release()
-	s, inv := s[:group*n], s[group*n:]
+	s, inv, room := room[:group*n], room[group*n:group*(n+1)], room[group*(n+1):]
+	panel := room[heads*ldh:]
+	if f != numbers {
+		for h := range heads {
+			f.roundQuery(room[h*ldh:(h+1)*ldh], q[h*headDim:(h+1)*headDim])
+		}
+		q = room
+	}
 	for g := range kvHeads {
-		qg, yg := q[g*group*headDim:], y[g*group*headDim:(g+1)*group*headDim]
+		qg, yg := q[g*group*ldh:], y[g*group*headDim:(g+1)*group*headDim]
 		for j := 0; j < n; j += nr {
-			panel := c.Keys[(j/panelWidth*kvHeads+g)*headDim*panelWidth+j%panelWidth:]
+			keys := c.Keys[(j/panelWidth*kvHeads+g)*words*panelWidth+j%panelWidth:]
 			for h := 0; h < group; h += mr {
-				asm.Tile(min(mr, group-h), min(nr, n-j), headDim, qg[h*headDim:], headDim, 1, panel, panelWidth, s[h*n+j:], n, false, false, nextKeys.take(headDim*nr))
+				tile(min(mr, group-h), min(nr, n-j), ldh, qg[h*ldh:], ldh, 1, keys, panelWidth, s[h*n+j:], n, false, soonKeys.take(words*nr))
 			}
 		}
 		for h := range group {
-			_, inv[h] = softmaxRow(s[h*n:(h+1)*n], scale)
+			row := s[h*n : (h+1)*n]
+			_, inv[h] = softmaxRow(row, scale)
+			f.roundRow(row, row)
 		}
-		if group <= mr && headDim%asm.ColumnWidth() == 0 {
-			for j := 0; j < headDim; j += nr {
-				asm.Tile(group, min(nr, headDim-j), n, s, n, 1, c.Values[g*headDim+j:], ld, yg[j:], headDim, false, false, nextValues.take(n*nr))
+		steps := f.words(n)
+		for j := 0; j < headDim; j += nr {
+			columns := min(nr, headDim-j)
+			values, stride := c.Values[g*headDim+j:], ld
+			if columns%asm.ColumnWidth() != 0 { // a tile reads whole registers: there may be no room behind the last
+				rows := n
+				if p == BFloat16 {
+					rows = pairsOf(n)
+				}
+				asm.PackColumns(panel, nr, values, ld, columns, rows)
+				values, stride = panel, nr
 			}
-		} else {
-			smallGemm(yg, headDim, matrix{s, n, 1}, matrix{c.Values[g*headDim:], ld, 1}, group, headDim, n, false)
+			for h := 0; h < group; h += mr {
+				tile(min(mr, group-h), columns, steps, s[h*n:], n, 1, values, stride, yg[h*headDim+j:], headDim, false, soonValues.take(steps*nr))
+			}
 		}
 		for h := range group {
 			asm.Scale(inv[h], yg[h*headDim:(h+1)*headDim])
@@ -189,12 +264,12 @@ func (f *fetch) take(n int) asm.Soon {
 
 // AttentionBackward adds to dq, dk and dv the gradients of Attention for dy, given its inputs, its output y and its lse.
 // Each element of dk and dv adds over query heads and then query rows in order.
-func AttentionBackward(dq, dk, dv, dy, y, q, k, v []float32, starts []int, heads, kvHeads, headDim int, lse []float32) {
-	AttentionSuffixBackward(dq, dk, dv, dy, y, q, k, v, starts, starts, heads, kvHeads, headDim, lse)
+func (p Precision) AttentionBackward(dq, dk, dv, dy, y, q, k, v []float32, starts []int, heads, kvHeads, headDim int, lse []float32) {
+	p.AttentionSuffixBackward(dq, dk, dv, dy, y, q, k, v, starts, starts, heads, kvHeads, headDim, lse)
 }
 
 // AttentionSuffixBackward is AttentionBackward for AttentionSuffix: rows of dq and dy are those of q and y.
-func AttentionSuffixBackward(dq, dk, dv, dy, y, q, k, v []float32, queries, starts []int, heads, kvHeads, headDim int, lse []float32) {
+func (p Precision) AttentionSuffixBackward(dq, dk, dv, dy, y, q, k, v []float32, queries, starts []int, heads, kvHeads, headDim int, lse []float32) {
 	rows, keyRows := checkAttention(queries, starts, heads, kvHeads, headDim)
 	nq, nkv := rows*heads*headDim, keyRows*kvHeads*headDim
 	if len(dq) != nq || len(dy) != nq || len(y) != nq || len(q) != nq || len(dk) != nkv || len(dv) != nkv || len(k) != nkv ||
@@ -206,20 +281,20 @@ func AttentionSuffixBackward(dq, dk, dv, dy, y, q, k, v []float32, queries, star
 		n, kv := starts[s+1]-starts[s], starts[s]*ldk+kvHead*headDim
 		first := n - (queries[s+1] - queries[s])
 		row := queries[s] - first
-		w := newHeadWork(n, headDim, 3, 2)
+		w := p.newHeadWork(n, headDim, 3, 2)
 		defer w.release()
 		keysT := w.pack(0, matrix{k[kv:], 1, ldk}, headDim, n)
 		valuesT := w.pack(1, matrix{v[kv:], 1, ldk}, headDim, n)
 		keys := w.pack(2, matrix{k[kv:], ldk, 1}, n, headDim)
-		p, ds := w.rows[0], w.rows[1]
+		weights, ds := w.rows[0], w.rows[1]
 		for h := kvHead * group; h < (kvHead+1)*group; h++ {
 			for i0 := first; i0 < n; i0 += queryBlock {
 				b := w.block(i0, n)
 				at := (row+i0)*ldq + h*headDim
-				b.causal(p, matrix{q[at:], ldq, 1}, keysT)
+				b.causal(weights, matrix{q[at:], ldq, 1}, keysT)
 				b.causal(ds, matrix{dy[at:], ldq, 1}, valuesT) // dp = dy·vᵀ
 				b.each(func(i, ir, _ int) {
-					pr, dr, at := p[ir*w.ld:], ds[ir*w.ld:], at+ir*ldq
+					pr, dr, at := weights[ir*w.ld:], ds[ir*w.ld:], at+ir*ldq
 					asm.SoftmaxExp(pr[:i+1], w.scale, lse[(row+i)*heads+h])
 					// Σ_j p_j·dp_j = dy·y
 					delta := asm.Dot(dy[at:at+headDim], y[at:at+headDim])
@@ -227,8 +302,12 @@ func AttentionSuffixBackward(dq, dk, dv, dy, y, q, k, v []float32, queries, star
 					clear(pr[i+1 : i0+b.n])
 					clear(dr[i+1 : i0+b.n])
 				})
-				smallGemm(dv[kv:], ldk, matrix{p, 1, w.ld}, matrix{dy[at:], ldq, 1}, i0+b.n, headDim, b.n, true)
-				smallGemm(dk[kv:], ldk, matrix{ds, 1, w.ld}, matrix{q[at:], ldq, 1}, i0+b.n, headDim, b.n, true)
+				w.multiply(dv[kv:], ldk, matrix{weights, 1, w.ld}, matrix{dy[at:], ldq, 1}, i0+b.n, headDim, b.n)
+				w.multiply(dk[kv:], ldk, matrix{ds, 1, w.ld}, matrix{q[at:], ldq, 1}, i0+b.n, headDim, b.n)
+				for ir := range b.n {
+					row := ds[ir*w.ld : ir*w.ld+i0+b.n]
+					w.form.roundRow(row, row)
+				}
 				b.over(dq[at:], ldq, ds, keys, true)
 			}
 		}
@@ -278,22 +357,27 @@ func forEachHead(queries, starts []int, heads, width int, f func(s, head int)) {
 
 // headWork is the scratch of one head of one sequence of n tokens: packed operands and blocks of rows of n.
 type headWork struct {
+	form        form
 	dim, mr, nr int
 	ld          int // from row to row of a block: n and some, so that rows do not fall on one another in the cache
 	scale       float32
 	packed      [3][]float32
 	rows        [2][]float32
 	queries     []float32 // room for a block of rows of dim
+	turned      []float32 // room for a block of rows of n, in pairs of rows
 	release     func()
 }
 
-func newHeadWork(n, dim, packs, rows int) *headWork {
-	w := &headWork{dim: dim, ld: n + 16, scale: float32(1 / math.Sqrt(float64(dim)))}
+func (p Precision) newHeadWork(n, dim, packs, rows int) *headWork {
+	w := &headWork{form: p.form(), dim: dim, ld: n + 16, scale: float32(1 / math.Sqrt(float64(dim)))}
 	w.mr, w.nr = asm.TileSize()
 	up := func(x int) int { return (x + w.nr - 1) / w.nr * w.nr }
 	packSize, rowSize := max(up(n)*dim, n*up(dim)), min(queryBlock, n)*w.ld
-	querySize := min(queryBlock, n) * (dim + 16)
-	scratch, release := borrow(packs*packSize + rows*rowSize + querySize)
+	querySize, turnedSize := min(queryBlock, n)*(dim+32), 0
+	if w.form != numbers && rows > 1 {
+		turnedSize = w.form.room(n, queryBlock)
+	}
+	scratch, release := borrow(packs*packSize + rows*rowSize + querySize + turnedSize)
 	w.release = release
 	for i := range packs {
 		w.packed[i], scratch = scratch[:packSize], scratch[packSize:]
@@ -301,7 +385,7 @@ func newHeadWork(n, dim, packs, rows int) *headWork {
 	for i := range rows {
 		w.rows[i], scratch = scratch[:rowSize], scratch[rowSize:]
 	}
-	w.queries = scratch
+	w.queries, w.turned = scratch[:querySize], scratch[querySize:]
 	return w
 }
 
@@ -312,8 +396,27 @@ type panels struct {
 }
 
 func (w *headWork) pack(slot int, b matrix, k, n int) panels {
-	packPanels(w.packed[slot], b, 0, k, 0, n, w.nr, true)
-	return panels{w.packed[slot], k, n}
+	dst := w.packed[slot]
+	if w.form == numbers {
+		packPanels(dst, b, 0, k, 0, n, w.nr, true)
+		return panels{dst, k, n}
+	}
+	g := product{b: b, nr: w.nr, rows: k, form: w.form}
+	words := w.form.words(k)
+	for j := 0; j < n; j += w.nr {
+		g.pack(dst[j*words:(j+w.nr)*words], 0, words, j, min(w.nr, n-j))
+	}
+	return panels{dst, words, n}
+}
+
+// multiply adds the product of a, which is turned, and b to c.
+func (w *headWork) multiply(c []float32, ldc int, a, b matrix, m, n, k int) {
+	if w.form != numbers {
+		a = w.form.round(w.turned, a, m, k, here)
+	}
+	g := newProduct(c, ldc, a, b, n, w.form.words(k), true)
+	g.form, g.rows = w.form, k
+	g.block(0, m, 0, n)
 }
 
 // queryRows is a block of n query rows from i0 on, in tiles of about one height.
@@ -343,24 +446,28 @@ func (b *queryRows) each(f func(i, ir, end int)) {
 // causal computes rows of out as a·keys for every key up to the last row of each tile; keys is dim×n.
 func (b *queryRows) causal(out []float32, a matrix, keys panels) {
 	w := b.w
-	a = copyRows(w.queries, a, b.n, w.dim)
+	if w.form == numbers {
+		a = copyRows(w.queries, a, b.n, w.dim)
+	} else {
+		a = w.form.round(w.queries, a, b.n, w.dim, here)
+	}
 	for j := 0; j < b.i0+b.n; j += w.nr {
 		for t := range b.tiles {
 			lo, hi := b.tile(t)
 			if nr := min(w.nr, b.i0+hi-j); nr > 0 {
-				asm.Tile(hi-lo, nr, keys.k, a.at(lo, 0), a.rs, a.cs, keys.data[j*keys.k:], w.nr, out[lo*w.ld+j:], w.ld, false, false, asm.Soon{})
+				w.form.tile(hi-lo, nr, keys.k, a.at(lo, 0), a.rs, a.cs, keys.data[j*keys.k:], w.nr, out[lo*w.ld+j:], w.ld, false, asm.Soon{})
 			}
 		}
 	}
 }
 
-// over computes c (+)= a·values over the keys up to the last row of each tile; a holds rows of scores, values is n×dim.
+// over computes c (+)= a·values over the keys up to the last row of each tile; a holds rows of rounded scores, values is n×dim.
 func (b *queryRows) over(c []float32, ldc int, a []float32, values panels, load bool) {
 	w := b.w
 	for j := 0; j < values.n; j += w.nr {
 		for t := range b.tiles {
 			lo, hi := b.tile(t)
-			asm.Tile(hi-lo, min(w.nr, values.n-j), b.i0+hi, a[lo*w.ld:], w.ld, 1, values.data[j*values.k:], w.nr, c[lo*ldc+j:], ldc, load, false, asm.Soon{})
+			w.form.tile(hi-lo, min(w.nr, values.n-j), w.form.words(b.i0+hi), a[lo*w.ld:], w.ld, 1, values.data[j*values.k:], w.nr, c[lo*ldc+j:], ldc, load, asm.Soon{})
 		}
 	}
 }
@@ -371,9 +478,4 @@ func softmaxRow(s []float32, scale float32) (lse, inv float32) {
 	shift := asm.Max(s) * scale
 	sum := asm.SoftmaxExp(s, scale, shift)
 	return shift + float32(math.Log(float64(sum))), 1 / sum
-}
-
-// smallGemm is gemm on the calling goroutine; load adds to c.
-func smallGemm(c []float32, ldc int, a, b matrix, m, n, k int, load bool) {
-	newProduct(c, ldc, a, b, n, k, load).block(0, m, 0, n)
 }

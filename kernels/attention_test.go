@@ -53,12 +53,16 @@ func attention64(q, k, v, dy []float32, n, heads, kv, d int) (y, lse, dq, dk, dv
 	return y, lse, dq, dk, dv
 }
 
-// TestAttention holds forward and backward against double precision, off by at most 2e-5·(1+|x|), over blocks of queries, groups
+// TestAttention holds forward and backward against double precision, off by at most 2e-5·(1+|x|), in bfloat16 by 0.1·(1+|x|), over blocks of queries, groups
 // of heads and uneven sequences; the gradients are added to what is there.
 func TestAttention(t *testing.T) {
 	eachLevel(t, func(t *testing.T) {
 		r := rand.New(rand.NewPCG(41, 42))
-		for range 8 {
+		for round := range 16 {
+			p, off := kernels.Float32, 2e-5
+			if round%2 == 1 {
+				p, off = kernels.BFloat16, 0.1
+			}
 			kv, group, d := 1+r.IntN(2), 1+r.IntN(3), 1+r.IntN(70)
 			heads := kv * group
 			starts := []int{0}
@@ -68,7 +72,7 @@ func TestAttention(t *testing.T) {
 			T := starts[len(starts)-1]
 			q, k, v, dy := randoms(r, T*heads*d), randoms(r, T*kv*d), randoms(r, T*kv*d), randoms(r, T*heads*d)
 			y, lse := make([]float32, T*heads*d), make([]float32, T*heads)
-			kernels.Attention(y, q, k, v, starts, heads, kv, d, lse)
+			p.Attention(y, q, k, v, starts, heads, kv, d, lse)
 			ones := func(n int) []float32 {
 				x := make([]float32, n)
 				for i := range x {
@@ -77,7 +81,7 @@ func TestAttention(t *testing.T) {
 				return x
 			}
 			dq, dk, dv := ones(len(q)), ones(len(k)), ones(len(v))
-			kernels.AttentionBackward(dq, dk, dv, dy, y, q, k, v, starts, heads, kv, d, lse)
+			p.AttentionBackward(dq, dk, dv, dy, y, q, k, v, starts, heads, kv, d, lse)
 			for s := range len(starts) - 1 {
 				lo, hi := starts[s], starts[s+1]
 				a, b, c, e := lo*heads*d, hi*heads*d, lo*kv*d, hi*kv*d
@@ -89,7 +93,7 @@ func TestAttention(t *testing.T) {
 					base float64
 				}{{"y", y[a:b], wy, 0}, {"lse", lse[lo*heads : hi*heads], wl, 0}, {"dq", dq[a:b], wq, 1}, {"dk", dk[c:e], wk, 1}, {"dv", dv[c:e], wv, 1}} {
 					for i, g := range x.got {
-						near(t, x.name, g, x.want[i]+x.base, 2e-5)
+						near(t, x.name, g, x.want[i]+x.base, off)
 					}
 				}
 			}
@@ -102,7 +106,8 @@ func TestAttention(t *testing.T) {
 func TestAttentionSuffix(t *testing.T) {
 	eachLevel(t, func(t *testing.T) {
 		r := rand.New(rand.NewPCG(43, 44))
-		for range 12 {
+		for round := range 24 {
+			p := []kernels.Precision{kernels.Float32, kernels.BFloat16}[round%2]
 			kv, group, d := 1+r.IntN(2), 1+r.IntN(3), 1+r.IntN(70)
 			heads := kv * group
 			ld := heads * d
@@ -133,16 +138,16 @@ func TestAttentionSuffix(t *testing.T) {
 				copy(dy[i*ld:(i+1)*ld], randoms(r, ld))
 			}
 			y, lse := make([]float32, T*ld), make([]float32, T*heads)
-			kernels.Attention(y, q, k, v, starts, heads, kv, d, lse)
+			p.Attention(y, q, k, v, starts, heads, kv, d, lse)
 			dq, dk, dv := make([]float32, len(q)), make([]float32, len(k)), make([]float32, len(v))
-			kernels.AttentionBackward(dq, dk, dv, dy, y, q, k, v, starts, heads, kv, d, lse)
+			p.AttentionBackward(dq, dk, dv, dy, y, q, k, v, starts, heads, kv, d, lse)
 
 			old := kernels.SetThreads(1 + r.IntN(4))
 			q, dy = pick(q, ld), pick(dy, ld)
 			y2, lse2 := make([]float32, len(q)), make([]float32, len(rows)*heads)
-			kernels.AttentionSuffix(y2, q, k, v, queries, starts, heads, kv, d, lse2)
+			p.AttentionSuffix(y2, q, k, v, queries, starts, heads, kv, d, lse2)
 			dq2, dk2, dv2 := make([]float32, len(q)), make([]float32, len(k)), make([]float32, len(v))
-			kernels.AttentionSuffixBackward(dq2, dk2, dv2, dy, y2, q, k, v, queries, starts, heads, kv, d, lse2)
+			p.AttentionSuffixBackward(dq2, dk2, dv2, dy, y2, q, k, v, queries, starts, heads, kv, d, lse2)
 			kernels.SetThreads(old)
 			for _, x := range []struct {
 				name      string
@@ -159,19 +164,28 @@ func TestAttentionSuffix(t *testing.T) {
 func TestAttentionArguments(t *testing.T) {
 	x := make([]float32, 128)
 	for name, f := range map[string]func(){
-		"heads":  func() { kernels.Attention(x[:6], x[:6], x[:4], x[:4], []int{0, 1}, 3, 2, 2, nil) },
-		"starts": func() { kernels.Attention(x[:4], x[:4], x[:4], x[:4], []int{0, 2, 1}, 2, 2, 2, nil) },
-		"offset": func() { kernels.AttentionSuffix(x[:4], x[:4], x[:4], x[:4], []int{0, 1}, []int{0, 1, 1}, 2, 2, 2, nil) },
-		"suffix": func() { kernels.AttentionSuffix(x[:8], x[:8], x[:4], x[:4], []int{0, 2}, []int{0, 1}, 2, 2, 2, nil) },
-		"length": func() { kernels.Attention(x[:4], x[:4], x[:4], x[:3], []int{0, 1}, 2, 2, 2, nil) },
+		"heads":  func() { kernels.Float32.Attention(x[:6], x[:6], x[:4], x[:4], []int{0, 1}, 3, 2, 2, nil) },
+		"starts": func() { kernels.Float32.Attention(x[:4], x[:4], x[:4], x[:4], []int{0, 2, 1}, 2, 2, 2, nil) },
+		"offset": func() {
+			kernels.Float32.AttentionSuffix(x[:4], x[:4], x[:4], x[:4], []int{0, 1}, []int{0, 1, 1}, 2, 2, 2, nil)
+		},
+		"suffix": func() {
+			kernels.Float32.AttentionSuffix(x[:8], x[:8], x[:4], x[:4], []int{0, 2}, []int{0, 1}, 2, 2, 2, nil)
+		},
+		"length": func() { kernels.Float32.Attention(x[:4], x[:4], x[:4], x[:3], []int{0, 1}, 2, 2, 2, nil) },
 		"keys of a cache": func() {
-			kernels.AttentionDecode(x[:4], x[:4], x[:4], x[:4], []kernels.Cache{{Keys: x[:127], Values: x[:8], N: 1}}, 2, 2, 2)
+			kernels.Float32.AttentionDecode(x[:4], x[:4], x[:4], x[:4], []kernels.Cache{{Keys: x[:127], Values: x[:8], N: 1}}, 2, 2, 2)
 		},
 		"values of a cache": func() {
-			kernels.AttentionDecode(x[:4], x[:4], x[:4], x[:4], []kernels.Cache{{Keys: x[:128], Values: x[:7], N: 1}}, 2, 2, 2)
+			kernels.Float32.AttentionDecode(x[:4], x[:4], x[:4], x[:4], []kernels.Cache{{Keys: x[:128], Values: x[:7], N: 1}}, 2, 2, 2)
 		},
-		"keys":    func() { kernels.CacheKeys(x[:63], x[:4], 0, 2, 1, 2) },
-		"queries": func() { kernels.AttentionDecode(x[:4], x[:4], x[:4], x[:4], nil, 2, 2, 2) },
+		"keys": func() {
+			kernels.Float32.CacheRows(kernels.Cache{Keys: x[:63], Values: x[:4]}, x[:4], x[:4], 0, 2, 1, 2)
+		},
+		"values in pairs": func() {
+			kernels.BFloat16.CacheRows(kernels.Cache{Keys: x[:32], Values: x[:3]}, x[:6], x[:6], 0, 3, 1, 2)
+		},
+		"queries": func() { kernels.Float32.AttentionDecode(x[:4], x[:4], x[:4], x[:4], nil, 2, 2, 2) },
 	} {
 		func() {
 			defer func() {
@@ -182,5 +196,5 @@ func TestAttentionArguments(t *testing.T) {
 			f()
 		}()
 	}
-	kernels.Attention(nil, nil, nil, nil, []int{0, 0}, 2, 1, 4, nil)
+	kernels.Float32.Attention(nil, nil, nil, nil, []int{0, 0}, 2, 1, 4, nil)
 }

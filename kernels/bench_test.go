@@ -3,7 +3,6 @@ package kernels_test
 import (
 	"fmt"
 	"math/rand/v2"
-	"slices"
 	"testing"
 
 	"github.com/millrace/millrace/kernels"
@@ -190,22 +189,22 @@ func BenchmarkAttention(b *testing.B) {
 	benchLevels(b, func(b *testing.B) {
 		b.Run("forward", func(b *testing.B) {
 			for b.Loop() {
-				kernels.Attention(y, q, k, v, starts, heads, heads, d, lse)
+				kernels.Float32.Attention(y, q, k, v, starts, heads, heads, d, lse)
 			}
 			rate(b, flops, "GFLOPS")
 		})
 		b.Run("backward", func(b *testing.B) {
 			for b.Loop() {
-				kernels.AttentionBackward(dq, dk, dv, dy, y, q, k, v, starts, heads, heads, d, lse)
+				kernels.Float32.AttentionBackward(dq, dk, dv, dy, y, q, k, v, starts, heads, heads, d, lse)
 			}
 			rate(b, 2.5*flops, "GFLOPS")
 		})
 		b.Run("decode", func(b *testing.B) {
-			keys := make([]float32, kernels.KeyRows(n)*heads*d)
-			kernels.CacheKeys(keys, k[:n*heads*d], 0, n, heads, d)
-			cache := []kernels.Cache{{Keys: keys, Values: slices.Clone(v[:n*heads*d]), N: n - 1}}
+			keys, values := kernels.Float32.CacheSize(n, heads, d)
+			cache := []kernels.Cache{{Keys: make([]float32, keys), Values: make([]float32, values), N: n - 1}}
+			kernels.Float32.CacheRows(cache[0], k[:n*heads*d], v[:n*heads*d], 0, n, heads, d)
 			for b.Loop() {
-				kernels.AttentionDecode(y[:heads*d], q[:heads*d], k[:heads*d], v[:heads*d], cache, heads, heads, d)
+				kernels.Float32.AttentionDecode(y[:heads*d], q[:heads*d], k[:heads*d], v[:heads*d], cache, heads, heads, d)
 			}
 			rate(b, 8*n*heads*d, "GB/s")
 		})

@@ -78,7 +78,8 @@ func transpose(a []float32, m, n int) []float32 {
 func TestAttentionBits(t *testing.T) {
 	eachLevel(t, func(t *testing.T) {
 		r := rand.New(rand.NewPCG(3, 4))
-		for range 12 {
+		for round := range 24 {
+			p := []kernels.Precision{kernels.Float32, kernels.BFloat16}[round%2]
 			kv, group, d := 1+r.IntN(3), 1+r.IntN(3), 1+r.IntN(70)
 			heads := kv * group
 			starts := []int{0}
@@ -88,7 +89,7 @@ func TestAttentionBits(t *testing.T) {
 			T := starts[len(starts)-1]
 			q, k, v := randoms(r, T*heads*d), randoms(r, T*kv*d), randoms(r, T*kv*d)
 			y, lse := make([]float32, len(q)), make([]float32, T*heads)
-			kernels.Attention(y, q, k, v, starts, heads, kv, d, lse)
+			p.Attention(y, q, k, v, starts, heads, kv, d, lse)
 			var caches []kernels.Cache
 			var last []int // rows, one for each cache
 			for s := range len(starts) - 1 {
@@ -96,20 +97,22 @@ func TestAttentionBits(t *testing.T) {
 				// The cache, filled in parts of every kind; what is not filled is not read.
 				for range min(5, hi-lo) {
 					n := r.IntN(hi - lo)
-					c := kernels.Cache{Keys: make([]float32, kernels.KeyRows(n+1)*kv*d), Values: make([]float32, (n+1)*kv*d), N: n}
-					for i := range c.Keys {
-						c.Keys[i] = float32(math.NaN())
+					keys, values := p.CacheSize(n+1, kv, d)
+					c := kernels.Cache{Keys: make([]float32, keys), Values: make([]float32, values), N: n}
+					for _, x := range [][]float32{c.Keys, c.Values} {
+						for i := range x {
+							x[i] = float32(math.NaN())
+						}
 					}
 					for at := 0; at < n; {
 						rows := min(1+r.IntN(40), n-at)
-						kernels.CacheKeys(c.Keys, k[(lo+at)*kv*d:(lo+at+rows)*kv*d], at, rows, kv, d)
+						p.CacheRows(c, k[(lo+at)*kv*d:(lo+at+rows)*kv*d], v[(lo+at)*kv*d:(lo+at+rows)*kv*d], at, rows, kv, d)
 						at += rows
 					}
-					copy(c.Values, v[lo*kv*d:(lo+n)*kv*d])
 					caches, last = append(caches, c), append(last, lo+n)
 				}
 				alone, lse1 := make([]float32, (hi-lo)*heads*d), make([]float32, (hi-lo)*heads)
-				kernels.Attention(alone, q[lo*heads*d:hi*heads*d], k[lo*kv*d:hi*kv*d], v[lo*kv*d:hi*kv*d], []int{0, hi - lo}, heads, kv, d, lse1)
+				p.Attention(alone, q[lo*heads*d:hi*heads*d], k[lo*kv*d:hi*kv*d], v[lo*kv*d:hi*kv*d], []int{0, hi - lo}, heads, kv, d, lse1)
 				sameBits(t, "alone", alone, y[lo*heads*d:hi*heads*d])
 				sameBits(t, "lse alone", lse1, lse[lo*heads:hi*heads])
 			}
@@ -121,14 +124,14 @@ func TestAttentionBits(t *testing.T) {
 			}
 			decoded := make([]float32, len(last)*heads*d)
 			old := kernels.SetThreads(1 + r.IntN(8))
-			kernels.AttentionDecode(decoded, rowsOf(q, heads*d), rowsOf(k, kv*d), rowsOf(v, kv*d), caches, heads, kv, d)
+			p.AttentionDecode(decoded, rowsOf(q, heads*d), rowsOf(k, kv*d), rowsOf(v, kv*d), caches, heads, kv, d)
 			kernels.SetThreads(old)
 			sameBits(t, "decode", decoded, rowsOf(y, heads*d))
 		}
 	})
 }
 
-// TestLevelsAgree: whole kernels give the same bits under AVX2 and AVX-512, and with any number of threads.
+// TestLevelsAgree: whole kernels give the same bits at every vector level, and with any number of threads.
 func TestLevelsAgree(t *testing.T) {
 	if len(kernels.Levels()) < 3 {
 		t.Skip("this machine does not have both vector levels")
@@ -153,11 +156,13 @@ func TestLevelsAgree(t *testing.T) {
 					add(c)
 				}
 			}
-			y, lse := make([]float32, len(q)), make([]float32, T*heads)
-			kernels.Attention(y, q, key, v, starts, heads, kv, d, lse)
-			dq, dk, dv := make([]float32, len(q)), make([]float32, len(key)), make([]float32, len(v))
-			kernels.AttentionBackward(dq, dk, dv, dy, y, q, key, v, starts, heads, kv, d, lse)
-			add(y, lse, dq, dk, dv)
+			for _, p := range []kernels.Precision{kernels.Float32, kernels.BFloat16} {
+				y, lse := make([]float32, len(q)), make([]float32, T*heads)
+				p.Attention(y, q, key, v, starts, heads, kv, d, lse)
+				dq, dk, dv := make([]float32, len(q)), make([]float32, len(key)), make([]float32, len(v))
+				p.AttentionBackward(dq, dk, dv, dy, y, q, key, v, starts, heads, kv, d, lse)
+				add(y, lse, dq, dk, dv)
+			}
 			top, ids := make([]float32, 5), make([]int32, 5)
 			st := kernels.Stats(z, nil, []int32{0}, nil)
 			kernels.TopK(z, st.LogZ, 5, 0, ids, top)
@@ -183,7 +188,8 @@ func TestLevelsAgree(t *testing.T) {
 		want := run()
 		restore()
 		for _, threads := range []int{1, 2, 3, 4, 5, 6, 7, 8} {
-			restore := kernels.Force("avx512")
+			levels := kernels.Levels()[2:]
+			restore := kernels.Force(levels[threads%len(levels)])
 			old := kernels.SetThreads(threads)
 			got := run()
 			kernels.SetThreads(old)

@@ -141,10 +141,10 @@ func TestGoldenAttention(t *testing.T) {
 			kernels.RoPE(k, pos, kv, d, invFreq, false)
 		}
 		y, lse := make([]float32, len(q)), make([]float32, rows*heads)
-		kernels.Attention(y, q, k, v, []int{0, rows}, heads, kv, d, lse)
+		kernels.Float32.Attention(y, q, k, v, []int{0, rows}, heads, kv, d, lse)
 		closeTo(t, "y", y, get(c.Out, "y"))
 		dq, dk, dv := make([]float32, len(q)), make([]float32, len(k)), make([]float32, len(v))
-		kernels.AttentionBackward(dq, dk, dv, dy, y, q, k, v, []int{0, rows}, heads, kv, d, lse)
+		kernels.Float32.AttentionBackward(dq, dk, dv, dy, y, q, k, v, []int{0, rows}, heads, kv, d, lse)
 		if theta > 0 {
 			kernels.RoPE(dq, pos, heads, d, invFreq, true)
 			kernels.RoPE(dk, pos, kv, d, invFreq, true)

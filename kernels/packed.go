@@ -164,7 +164,7 @@ func multiplyPacked(products []packedProduct, a []float32, m int, load bool) {
 	if x.form != numbers {
 		room, release := borrow(x.form.room(m, k))
 		defer release()
-		x.a = x.form.round(room, x.a, m, k)
+		x.a = x.form.round(room, x.a, m, k, Parallel)
 	}
 	// With few rows a panel is read once, and fetched while the one before it is computed. With many, some stay in the second-level
 	// cache, widened if that is needed, while blocks of rows pass by.

@@ -6,8 +6,8 @@ import (
 	"github.com/millrace/millrace/kernels/internal/asm"
 )
 
-// Precision says in what the products of a model are computed: its linear layers and its head, forward and backward. Everything between
-// products, and every sum, is in single precision.
+// Precision says in what the matrix products of a model are computed: its linear layers, attention and head, forward and backward.
+// Everything between products, and every sum, is in single precision.
 type Precision uint8
 
 const (
@@ -85,7 +85,7 @@ func (p Precision) gemm(c []float32, ldc int, a, b matrix, m, n, k int, beta flo
 		bp := matrix{b.at(p0, 0), b.rs, b.cs}
 		for i0 := 0; i0 < m; i0 += rows {
 			in := min(rows, m-i0)
-			words := f.round(room, matrix{a.at(i0, p0), a.rs, a.cs}, in, pn)
+			words := f.round(room, matrix{a.at(i0, p0), a.rs, a.cs}, in, pn, Parallel)
 			g := newProduct(c[i0*ldc:], ldc, words, bp, n, f.words(pn), beta != 0 || p0 > 0)
 			g.form, g.rows = f, pn
 			g.run(in)
@@ -138,43 +138,27 @@ func (f form) room(m, k int) int { return max(m*f.stride(k), f.words(k)*m+16) }
 // stride is the distance of rounded rows, which are not to fall on one another in the cache.
 func (f form) stride(k int) int { return f.words(k)/16*16 + 16 + 16*(f.words(k)/16%2) }
 
-// round writes the words of m rows of k steps of a to room, in a's direction.
-func (f form) round(room []float32, a matrix, m, k int) matrix {
+// round writes the words of m rows of k steps of a to room, in a's direction; share divides the work.
+func (f form) round(room []float32, a matrix, m, k int, share func(n, grain int, f func(lo, hi int))) matrix {
 	words := f.words(k)
 	if a.cs == 1 {
 		ld := f.stride(k)
-		Parallel(m, max(1, vectorGrain/k), func(lo, hi int) {
+		share(m, max(1, vectorGrain/k), func(lo, hi int) {
 			for i := lo; i < hi; i++ {
-				row := room[i*ld : i*ld+words]
-				if f == rounded {
-					copy(row, a.at(i, 0))
-					asm.Round(row)
-					continue
-				}
-				asm.RoundPairs(row, a.at(i, 0)[:k])
-				if k%2 == 1 {
-					row[words-1] = asm.Pair(row[words-1], asm.NegativeZero)
-				}
+				f.roundQuery(room[i*ld:i*ld+words], a.at(i, 0)[:k])
 			}
 		})
 		return matrix{room, ld, 1}
 	}
-	Parallel(words, max(1, vectorGrain/m), func(lo, hi int) {
+	share(words, max(1, vectorGrain/m), func(lo, hi int) {
 		for p := lo; p < hi; p++ {
 			row := room[p*m : (p+1)*m]
 			if f == rounded {
-				copy(row, a.at(0, p))
-				asm.Round(row)
+				f.roundRow(row, a.at(0, p)[:m])
 				continue
 			}
-			whole := m / 16 * 16
 			steps := min(2, k-2*p)
-			asm.Interleave(row, m, a.at(0, 2*p), a.cs, whole, steps)
-			if whole < m {
-				var last [16]float32 // whole registers are written
-				asm.Interleave(last[:], 16, a.at(whole, 2*p), a.cs, m-whole, steps)
-				copy(row[whole:], last[:])
-			}
+			interleaveRow(row, a.at(0, 2*p), a.cs, steps)
 			if steps == 1 {
 				for i, x := range row {
 					row[i] = asm.Pair(x, asm.NegativeZero)
@@ -183,6 +167,41 @@ func (f form) round(room []float32, a matrix, m, k int) matrix {
 		}
 	})
 	return matrix{room, 1, m}
+}
+
+// here calls f for all of n at once.
+func here(n, _ int, f func(lo, hi int)) { f(0, n) }
+
+// roundRow writes the words of the numbers of src; dst may be src. Beside a last number without a neighbour is zero.
+func (f form) roundRow(dst, src []float32) {
+	switch f {
+	case rounded:
+		copy(dst, src)
+		asm.Round(dst[:len(src)])
+	case dots:
+		asm.RoundPairs(dst, src)
+	}
+}
+
+// roundQuery is roundRow with -0 beside a last number without a neighbour, as a product's first operand has: it changes no sum.
+func (f form) roundQuery(dst, src []float32) {
+	f.roundRow(dst, src)
+	if last := len(src) / 2; f == dots && len(src)%2 == 1 {
+		dst[last] = asm.Pair(dst[last], asm.NegativeZero)
+	}
+}
+
+// interleaveRow makes a row of pairs of one or two rows of numbers, ld apart.
+func interleaveRow(row, src []float32, ld, steps int) {
+	whole := len(row) / 16 * 16
+	if whole > 0 {
+		asm.Interleave(row, len(row), src, ld, whole, steps)
+	}
+	if whole < len(row) {
+		var last [16]float32 // whole registers are written
+		asm.Interleave(last[:], 16, src[whole:], ld, len(row)-whole, steps)
+		copy(row[whole:], last[:])
+	}
 }
 
 // steps returns the rows of b that make the words [pc,pc+pn), and how many they are.

@@ -154,7 +154,9 @@ func cases() []benchCase {
 		}
 	})
 
-	list = append(list, attention(4, 9, 512, 64, false), attention(4, 9, 512, 64, true))
+	for _, precision := range []kernels.Precision{kernels.Float32, kernels.BFloat16} {
+		list = append(list, attention(precision, 4, 9, 512, 64, false), attention(precision, 4, 9, 512, 64, true))
+	}
 	return list
 }
 
@@ -193,11 +195,14 @@ func head(rows, d, v int) benchCase {
 }
 
 // attention is causal attention; the backward pass counts two and a half times the forward.
-func attention(batch, heads, n, d int, train bool) benchCase {
+func attention(precision kernels.Precision, batch, heads, n, d int, train bool) benchCase {
 	flops := 2 * float64(batch*heads*d) * float64(n) * float64(n)
-	c := benchCase{kind: "attention", size: []int{batch, heads, n, d}, flops: flops}
+	c := benchCase{kind: "attention", size: []int{batch, heads, n, d}, flops: flops, precision: precision}
 	if train {
 		c.kind, c.flops = "attention-train", 3.5*flops
+	}
+	if precision == kernels.BFloat16 {
+		c.kind += inBFloat16
 	}
 	c.build = func() func() {
 		size := batch * n * heads * d
@@ -208,12 +213,12 @@ func attention(batch, heads, n, d int, train bool) benchCase {
 			starts[i] = i * n
 		}
 		return func() {
-			kernels.Attention(y, q, k, v, starts, heads, heads, d, lse)
+			precision.Attention(y, q, k, v, starts, heads, heads, d, lse)
 			if train {
 				clear(dq)
 				clear(dk)
 				clear(dv)
-				kernels.AttentionBackward(dq, dk, dv, dy, y, q, k, v, starts, heads, heads, d, lse)
+				precision.AttentionBackward(dq, dk, dv, dy, y, q, k, v, starts, heads, heads, d, lse)
 			}
 		}
 	}

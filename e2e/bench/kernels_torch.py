@@ -93,14 +93,14 @@ def adamw(n):
     return opt.step
 
 
-def attention(batch, heads, n, d):
-    q, k, v = (torch.randn(batch, heads, n, d) for _ in range(3))
+def attention(batch, heads, n, d, dtype=torch.float32):
+    q, k, v = (torch.randn(batch, heads, n, d, dtype=dtype) for _ in range(3))
     return lambda: F.scaled_dot_product_attention(q, k, v, is_causal=True)
 
 
-def attention_train(batch, heads, n, d):
-    q, k, v = (torch.randn(batch, heads, n, d, requires_grad=True) for _ in range(3))
-    dy = torch.randn(batch, heads, n, d)
+def attention_train(batch, heads, n, d, dtype=torch.float32):
+    q, k, v = (torch.randn(batch, heads, n, d, dtype=dtype, requires_grad=True) for _ in range(3))
+    dy = torch.randn(batch, heads, n, d, dtype=dtype)
 
     def run():
         q.grad = k.grad = v.grad = None
@@ -114,6 +114,8 @@ makers = {
     "NT-bf16": product_bf16, "NN-bf16": product_nn_bf16, "TN-bf16": product_tn_bf16, "packed-bf16": product_bf16, "head": head,
     "log-softmax": log_softmax, "top": top, "rmsnorm": rmsnorm, "rope": rope, "swiglu": swiglu, "adamw": adamw,
     "attention": attention, "attention-train": attention_train,
+    "attention-bf16": lambda *size: attention(*size, torch.bfloat16),
+    "attention-train-bf16": lambda *size: attention_train(*size, torch.bfloat16),
 }
 
 name, run = None, None

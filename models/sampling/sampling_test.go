@@ -20,6 +20,7 @@ import (
 // newModel is a small random model whose distributions are neither flat nor peaked.
 func newModel(t testing.TB, modelType string) *transformer.Model {
 	t.Helper()
+	modelType, precision, _ := strings.Cut(modelType, " in ")
 	lora := modelType == "lora"
 	if lora {
 		modelType = "llama"
@@ -44,6 +45,9 @@ func newModel(t testing.TB, modelType string) *transformer.Model {
 		for i := range params {
 			params[i] += 0.05
 		}
+	}
+	if precision != "" {
+		m.SetPrecision(kernels.BFloat16)
 	}
 	return m
 }
@@ -92,9 +96,9 @@ func generate(t testing.TB, m *transformer.Model, o Options, requests []models.G
 // Whatever is in the batch, however many threads run and at each level of the kernels: the same responses, and the stored
 // log-probs are those of the training forward, bit for bit.
 func TestSameBits(t *testing.T) {
-	modelTypes := []string{"llama", "qwen2", "qwen3", "lora"}
+	modelTypes := []string{"llama", "qwen2", "qwen3", "lora", "llama in bfloat16", "qwen3 in bfloat16", "lora in bfloat16"}
 	if testing.Short() {
-		modelTypes = modelTypes[2:]
+		modelTypes = modelTypes[3:]
 	}
 	for _, modelType := range modelTypes {
 		for _, level := range []string{"generic", kernels.Level()} {

@@ -44,7 +44,7 @@ func (m *Model) Forward(w *Workspace, batch models.Packed) ([]float32, error) {
 	}
 	w.rows.set(batch, true)
 	h := m.run(w, w.rows.tokens, w.rows.pos, func(int) attend {
-		return func(a *activations) { w.rows.attention(m.config, &w.keys, a) }
+		return func(a *activations) { w.rows.attention(m.shape(), &w.keys, a) }
 	})
 	return w.rows.spread(&w.all, h, m.config.Hidden), nil
 }

@@ -9,27 +9,31 @@ import (
 
 // KV is the key/value cache of one sequence.
 type KV struct {
-	n, capacity int         // tokens held, tokens there is room for
-	groups, dim int         // G, d
-	width       int         // G·d
-	k, v        [][]float32 // per layer: keys as kernels.CacheKeys lays them out, values [capacity, G·d]
+	n, capacity int // tokens held, tokens there is room for
+	groups, dim int // G, d
+	precision   kernels.Precision
+	layers      []kernels.Cache
 }
 
 // NewKV makes an empty cache for up to capacity tokens.
 func (m *Model) NewKV(capacity int) *KV {
-	kv := &KV{capacity: capacity, groups: m.config.KVHeads, dim: m.config.HeadDim, width: m.config.KVHeads * m.config.HeadDim}
-	keys, values := kernels.KeyRows(capacity)*kv.width, capacity*kv.width
+	kv := &KV{capacity: capacity, groups: m.config.KVHeads, dim: m.config.HeadDim, precision: m.precision}
+	keys, values := kv.size(capacity)
 	all := kernels.Make[float32](len(m.layers) * (keys + values))
 	for range m.layers {
-		kv.k, all = append(kv.k, all[:keys:keys]), all[keys:]
-		kv.v, all = append(kv.v, all[:values:values]), all[values:]
+		kv.layers = append(kv.layers, kernels.Cache{Keys: all[:keys:keys], Values: all[keys : keys+values : keys+values]})
+		all = all[keys+values:]
 	}
 	return kv
 }
 
+// size is what the keys and values of n tokens take in a layer.
+func (kv *KV) size(n int) (keys, values int) { return kv.precision.CacheSize(n, kv.groups, kv.dim) }
+
 // KVBytes is the memory of a cache of that capacity.
 func (m *Model) KVBytes(capacity int) int {
-	return 4 * len(m.layers) * (kernels.KeyRows(capacity) + capacity) * m.config.KVHeads * m.config.HeadDim
+	keys, values := m.precision.CacheSize(capacity, m.config.KVHeads, m.config.HeadDim)
+	return 4 * len(m.layers) * (keys + values)
 }
 
 // Len is the number of tokens held, Capacity the number there is room for.
@@ -44,17 +48,17 @@ func (kv *KV) CopyFrom(src *KV) {
 	if src.n > kv.capacity {
 		panic("transformer: cache too small for the copy")
 	}
-	for l := range kv.k {
-		copy(kv.k[l], src.k[l][:kernels.KeyRows(src.n)*src.width])
-		copy(kv.v[l], src.v[l][:src.n*src.width])
+	keys, values := kv.size(src.n)
+	for l, from := range src.layers {
+		copy(kv.layers[l].Keys, from.Keys[:keys])
+		copy(kv.layers[l].Values, from.Values[:values])
 	}
 	kv.n = src.n
 }
 
 // append adds rows [rows,G·d] of one layer behind the tokens held; n is advanced by the caller, after the last layer.
 func (kv *KV) append(l int, k, v []float32) {
-	kernels.CacheKeys(kv.k[l], k, kv.n, len(k)/kv.width, kv.groups, kv.dim)
-	copy(kv.v[l][kv.n*kv.width:], v)
+	kv.precision.CacheRows(kv.layers[l], k, v, kv.n, len(k)/(kv.groups*kv.dim), kv.groups, kv.dim)
 }
 
 // Prefill runs the packed sequences and fills one empty cache for each. It returns the hidden rows [B,D] of their last
@@ -74,11 +78,12 @@ func (m *Model) Prefill(w *Workspace, batch models.Packed, caches []*KV) ([]floa
 	w.rows.set(batch, false)
 	h := m.run(w, w.rows.tokens, w.rows.pos, func(l int) attend {
 		return func(a *activations) {
-			w.rows.attention(m.config, &w.keys, a)
+			w.rows.attention(m.shape(), &w.keys, a)
 			kernels.Parallel(len(caches), 1, func(from, to int) {
 				for b := from; b < to; b++ {
 					kv := caches[b]
-					lo, hi := batch.Starts[b]*kv.width, batch.Starts[b+1]*kv.width
+					width := kv.groups * kv.dim
+					lo, hi := batch.Starts[b]*width, batch.Starts[b+1]*width
 					kv.append(l, a.k[lo:hi], a.v[lo:hi])
 				}
 			})
@@ -114,9 +119,10 @@ func (m *Model) Decode(w *Workspace, tokens []int32, caches []*KV) ([]float32, e
 	h := m.run(w, tokens, w.rows.pos, func(l int) attend {
 		return func(a *activations) {
 			for b, kv := range caches {
-				w.caches[b] = kernels.Cache{Keys: kv.k[l], Values: kv.v[l], N: kv.n}
+				w.caches[b] = kv.layers[l]
+				w.caches[b].N = kv.n
 			}
-			kernels.AttentionDecode(a.y, a.q, a.k, a.v, w.caches, c.Heads, c.KVHeads, c.HeadDim)
+			m.precision.AttentionDecode(a.y, a.q, a.k, a.v, w.caches, c.Heads, c.KVHeads, c.HeadDim)
 		}
 	})
 	for _, kv := range caches {

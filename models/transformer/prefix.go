@@ -124,20 +124,30 @@ type keyRows struct {
 	k, v, dk, dv []float32 // [T,G·d]
 }
 
+// attentionShape is what attention needs to know of a model.
+type attentionShape struct {
+	heads, groups, dim int
+	precision          kernels.Precision
+}
+
+func (m *Model) shape() attentionShape {
+	return attentionShape{m.config.Heads, m.config.KVHeads, m.config.HeadDim, m.precision}
+}
+
 // attention fills a.y and a.lse: causal attention within each sequence of the batch, on rows that may be shared.
-func (r *rowMap) attention(c Config, m *keyRows, a *activations) {
+func (r *rowMap) attention(c attentionShape, m *keyRows, a *activations) {
 	k, v := a.k, a.v
 	if r.shared {
-		width := c.KVHeads * c.HeadDim
+		width := c.groups * c.dim
 		k, v = spread(&m.k, a.k, r.keys, width), spread(&m.v, a.v, r.keys, width)
 	}
-	kernels.AttentionSuffix(a.y, a.q, k, v, r.queries, r.starts, c.Heads, c.KVHeads, c.HeadDim, a.lse)
+	c.precision.AttentionSuffix(a.y, a.q, k, v, r.queries, r.starts, c.heads, c.groups, c.dim, a.lse)
 }
 
 // attentionBackward overwrites s.dq, s.dk and s.dv from s.dy. A shared key or value is read by every sequence that has it, so their
 // gradients add up.
-func (r *rowMap) attentionBackward(c Config, m *keyRows, a *activations, s *scratch) {
-	width := c.KVHeads * c.HeadDim
+func (r *rowMap) attentionBackward(c attentionShape, m *keyRows, a *activations, s *scratch) {
+	width := c.groups * c.dim
 	k, v, dk, dv := a.k, a.v, s.dk, s.dv
 	if r.shared {
 		k, v = spread(&m.k, a.k, r.keys, width), spread(&m.v, a.v, r.keys, width)
@@ -148,7 +158,7 @@ func (r *rowMap) attentionBackward(c Config, m *keyRows, a *activations, s *scra
 	kernels.Zero(s.dq)
 	kernels.Zero(dk)
 	kernels.Zero(dv)
-	kernels.AttentionSuffixBackward(s.dq, dk, dv, s.dy, a.y, a.q, k, v, r.queries, r.starts, c.Heads, c.KVHeads, c.HeadDim, a.lse)
+	c.precision.AttentionSuffixBackward(s.dq, dk, dv, s.dy, a.y, a.q, k, v, r.queries, r.starts, c.heads, c.groups, c.dim, a.lse)
 	if r.shared {
 		sum(s.dk, dk, r.keys, width)
 		sum(s.dv, dv, r.keys, width)

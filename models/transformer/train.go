@@ -156,10 +156,10 @@ func (t *Trainer) Forward(batch models.Packed) ([]float32, error) {
 	return t.rows.spread(&t.all, t.hidden, d), nil
 }
 
-func (t *Trainer) attention(a *activations) { t.rows.attention(t.config, &t.keys, a) }
+func (t *Trainer) attention(a *activations) { t.rows.attention(t.shape(), &t.keys, a) }
 
 func (t *Trainer) attentionBackward(a *activations, s *scratch) {
-	t.rows.attentionBackward(t.config, &t.keys, a, s)
+	t.rows.attentionBackward(t.shape(), &t.keys, a, s)
 }
 
 // Backward takes dL/dH of the rows of the last Forward and adds to the gradients.

@@ -89,7 +89,7 @@ func Level() string {
 	return levelNames[level]
 }
 
-// HasDots reports whether the level has TileDots, RoundPairs and Interleave.
+// HasDots reports whether the level has TileDots.
 func HasDots() bool { return dots }
 
 // Force chooses a level and reports whether it exists on this machine.
@@ -325,19 +325,25 @@ func Round(x []float32) {
 	}
 }
 
-// RoundPairs rounds numbers to pairs, the first of two neighbours in the upper half; beside a last one without a neighbour is zero. It is
-// there where HasDots, as is Interleave.
+// RoundPairs rounds numbers to pairs, the first of two neighbours in the upper half; beside a last one without a neighbour is zero. dst may
+// begin where src does.
 func RoundPairs(dst []float32, src []float32) {
-	blocks := len(src) / 32
-	if blocks > 0 {
-		roundPairsAVX512(&dst[0], &src[0], blocks)
+	blocks := 0
+	if level == levelAVX512 {
+		if blocks = len(src) / 32; blocks > 0 {
+			roundPairsAVX512(&dst[0], &src[0], blocks)
+		}
 	}
 	roundPairsGeneric(dst[16*blocks:], src[32*blocks:])
 }
 
 // Interleave rounds k rows of n columns, ld apart, to rows of pairs, stride apart: the number of an even row is in the upper half, that
-// of the row after in the lower one. It writes whole registers of 16 columns, zeros past the last.
+// of the row after in the lower one. It may write whole registers of 16 columns, zeros past the last.
 func Interleave(dst []float32, stride int, src []float32, ld, n, k int) {
+	if level != levelAVX512 {
+		interleaveGeneric(dst, stride, src, ld, n, k)
+		return
+	}
 	for j := 0; j < n; j += 16 {
 		cols := min(16, n-j)
 		if k > 1 {

@@ -14,7 +14,7 @@ func Levels() []string { return []string{"generic"} }
 // TileSize is the largest tile of Tile: rows, and the width of a packed panel.
 func TileSize() (mr, nr int) { return genericMR, genericNR }
 
-// HasDots reports whether there are TileDots, RoundPairs and Interleave, which only assembly is worth.
+// HasDots reports whether there is TileDots.
 func HasDots() bool { return false }
 
 func Tile(mr, nr, k int, a []float32, ars, acs int, b []float32, brs int, c []float32, ldc int, load, flush bool, _ Soon) {

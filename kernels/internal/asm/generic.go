@@ -137,8 +137,8 @@ func tilePairsGeneric(mr, nr, k int, a []float32, ars, acs int, b []float32, brs
 	}
 }
 
-// rounded is x in bfloat16, to nearest and ties to even; denormal numbers are zero.
-func rounded(x float32) float32 {
+// Rounded is x in bfloat16, to nearest and ties to even; denormal numbers are zero.
+func Rounded(x float32) float32 {
 	bits := math.Float32bits(x)
 	switch {
 	case x != x:
@@ -153,7 +153,7 @@ func rounded(x float32) float32 {
 
 func roundGeneric(x []float32) {
 	for i, v := range x {
-		x[i] = rounded(v)
+		x[i] = Rounded(v)
 	}
 }
 
@@ -161,9 +161,9 @@ func roundPairsGeneric(dst []float32, src []float32) {
 	for i := 0; i < len(src); i += 2 {
 		var odd float32
 		if i+1 < len(src) {
-			odd = rounded(src[i+1])
+			odd = Rounded(src[i+1])
 		}
-		dst[i/2] = Pair(rounded(src[i]), odd)
+		dst[i/2] = Pair(Rounded(src[i]), odd)
 	}
 }
 
@@ -172,9 +172,9 @@ func interleaveGeneric(dst []float32, stride int, src []float32, ld, n, k int) {
 		for j := range n {
 			var odd float32
 			if p+1 < k {
-				odd = rounded(src[(p+1)*ld+j])
+				odd = Rounded(src[(p+1)*ld+j])
 			}
-			dst[p/2*stride+j] = Pair(rounded(src[p*ld+j]), odd)
+			dst[p/2*stride+j] = Pair(Rounded(src[p*ld+j]), odd)
 		}
 	}
 }
