@@ -43,7 +43,7 @@ func TestSmolLM2(t *testing.T) {
 	for _, c := range []struct {
 		precision      kernels.Precision
 		unequal, worst float64 // the most that is put up with: share of positions, difference of a log-prob
-	}{{kernels.Float32, 0, 2e-3}, {kernels.BFloat16, 0.02, 0.3}} {
+	}{{kernels.Float32, 0, 2e-3}, {kernels.BFloat16, 0.02, 0.5}} {
 		t.Run(c.precision.String(), func(t *testing.T) {
 			model, err := models.Acquire(t.Context(), models.Ref{Path: path, Precision: c.precision})
 			if err != nil {
