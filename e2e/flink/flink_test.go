@@ -100,7 +100,7 @@ type recipe struct {
 	sets       []string
 }
 
-// recipes are policy iteration, reward refresh, distillation, supervised training, and an update with several replicas. Models
+// recipes are policy iteration, reward refresh, the same in bfloat16, distillation, supervised training, and an update with several replicas. Models
 // to start from are right now and then.
 func recipes(t *testing.T) []recipe {
 	model := filepath.Join(undisturbed(t), "iter-00000", "policy")
@@ -110,6 +110,7 @@ func recipes(t *testing.T) []recipe {
 		{"train", "train.yaml", nil},
 		{"policy", "policy.yaml", policy},
 		{"reward", "reward.yaml", append([]string{"--set", "reward.path=" + model}, policy...)},
+		{"bfloat16", "reward.yaml", append([]string{"--set", "reward.path=" + model, "--set", "policy.precision=bfloat16", "--set", "reward.precision=bfloat16"}, policy...)},
 		{"dckd", "dckd.yaml", teachers},
 		{"adpa", "adpa.yaml", append([]string{"--set", "distill.reference.path=" + model}, teachers...)},
 		{"replicas-2", "policy.yaml", append([]string{"--set", "update.replicas=2"}, policy...)},
