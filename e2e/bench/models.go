@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
-	"slices"
 	"strings"
 	"time"
 
@@ -18,35 +17,39 @@ import (
 	"github.com/millrace/millrace/models/safetensors"
 )
 
-// modelCase is what is done with SmolLM2-135M, and who else does it.
+// modelCase is one row of the table of real models: what is done with SmolLM2-135M, and who else does it.
 type modelCase struct {
 	name   string // kind and size, known to both sides
 	tokens int    // done in one run; 0: seconds are reported
-	peers  []string
+	peer   string
 }
 
 // Peers whose name ends so compute in bfloat16 too.
 const alsoBFloat16 = " bf16"
 
 var modelCases = []modelCase{
-	{"train 4x256", 4 * 256, []string{"PyTorch"}},
-	{"train-lean 4x256", 4 * 256, []string{"PyTorch"}},
-	{"train-bf16 4x256", 4 * 256, []string{"PyTorch", "PyTorch bf16"}},
-	{"train-lean-bf16 4x256", 4 * 256, []string{"PyTorch"}},
-	{"score 4x256", 4 * 256, []string{"PyTorch"}},
-	{"score-bf16 4x256", 4 * 256, []string{"PyTorch", "PyTorch bf16"}},
-	{"generate 16x64", 16 * 64, []string{"transformers"}},
-	{"generate-bf16 16x64", 16 * 64, []string{"transformers", "transformers bf16"}},
-	{"prompt 16x64", 16 * 64, []string{"llama.cpp"}},
-	{"prompt-bf16 16x64", 16 * 64, []string{"llama.cpp"}},
-	{"decode 1x64", 64, []string{"llama.cpp"}},
-	{"decode 16x64", 16 * 64, []string{"llama.cpp"}},
-	{"decode 64x64", 64 * 64, []string{"llama.cpp"}},
-	{"decode-bf16 1x64", 64, []string{"llama.cpp"}},
-	{"decode-bf16 16x64", 16 * 64, []string{"llama.cpp"}},
-	{"decode-bf16 64x64", 64 * 64, []string{"llama.cpp"}},
-	{"grpo 4x4x64", 0, []string{"TRL"}},
-	{"grpo-bf16 4x4x64", 0, []string{"TRL", "TRL bf16"}},
+	{"train 4x256", 4 * 256, "PyTorch"},
+	{"train-lean 4x256", 4 * 256, "PyTorch"},
+	{"train-bf16 4x256", 4 * 256, "PyTorch"},
+	{"train-bf16 4x256", 4 * 256, "PyTorch bf16"},
+	{"train-lean-bf16 4x256", 4 * 256, "PyTorch"},
+	{"score 4x256", 4 * 256, "PyTorch"},
+	{"score-bf16 4x256", 4 * 256, "PyTorch"},
+	{"score-bf16 4x256", 4 * 256, "PyTorch bf16"},
+	{"generate 16x64", 16 * 64, "transformers"},
+	{"generate-bf16 16x64", 16 * 64, "transformers"},
+	{"generate-bf16 16x64", 16 * 64, "transformers bf16"},
+	{"prompt 16x64", 16 * 64, "llama.cpp"},
+	{"prompt-bf16 16x64", 16 * 64, "llama.cpp"},
+	{"decode 1x64", 64, "llama.cpp"},
+	{"decode 16x64", 16 * 64, "llama.cpp"},
+	{"decode 64x64", 64 * 64, "llama.cpp"},
+	{"decode-bf16 1x64", 64, "llama.cpp"},
+	{"decode-bf16 16x64", 16 * 64, "llama.cpp"},
+	{"decode-bf16 64x64", 64 * 64, "llama.cpp"},
+	{"grpo 4x4x64", 0, "TRL"},
+	{"grpo-bf16 4x4x64", 0, "TRL"},
+	{"grpo-bf16 4x4x64", 0, "TRL bf16"},
 }
 
 func (c modelCase) title() string { return "smollm2 " + c.name }
@@ -122,85 +125,75 @@ func runModels(ctx context.Context, threads, rounds int, filter *regexp.Regexp, 
 	return nil
 }
 
-// modelResult is the fewest seconds of each side, ours first, and the most memory in MiB.
+// modelResult is the fewest seconds of either side, ours first, and the most memory in MiB.
 type modelResult struct {
 	modelCase
-	seconds, memory []float64
-}
-
-// side is who does the work of a case: we, or a peer.
-type side struct {
-	*peer
-	who, work string
-	index     int
+	seconds, memory [2]float64
 }
 
 func measureModel(ctx context.Context, c modelCase, threads, rounds int, gguf, huggingFace, problems string, o modelOptions) (r modelResult, err error) {
-	r = modelResult{modelCase: c, seconds: slices.Repeat([]float64{math.Inf(1)}, 1+len(c.peers)), memory: make([]float64, 1+len(c.peers))}
+	r = modelResult{modelCase: c, seconds: [2]float64{math.Inf(1), math.Inf(1)}}
+	sides := make([]*peer, 1, 2)
 	self, err := os.Executable()
 	if err != nil {
 		return r, err
-	}
-	var sides []side
-	defer func() {
-		for _, s := range sides {
-			s.close()
-		}
-	}()
-	start := func(who, work, program string, args ...string) error {
-		p, err := startPeer(program, args...)
-		if err == nil {
-			sides = append(sides, side{p, who, work, 1 + slices.Index(c.peers, who)})
-		}
-		return err
 	}
 	ours := []string{"-work", huggingFace, "-threads", fmt.Sprint(threads)}
 	if o.profile != "" {
 		ours = append(ours, "-profile", o.profile)
 	}
-	if err := start("ours", c.name, self, ours...); err != nil {
+	if sides[0], err = startPeer(self, ours...); err != nil {
 		return r, err
 	}
-	for _, who := range c.peers {
-		work := c.name
-		if !strings.HasSuffix(who, alsoBFloat16) {
-			work = strings.Replace(work, inBFloat16, "", 1)
+	defer func() {
+		for _, side := range sides {
+			side.close()
 		}
-		python, args := peerCommand(who, work, threads, gguf, huggingFace, problems, o)
-		if _, err := os.Stat(python); err != nil {
-			fmt.Fprintf(os.Stderr, "bench: no %s: run e2e/bench/install.sh to measure %s too\n", python, who)
-			continue
-		}
-		if err := start(who, work, python, args...); err != nil {
+	}()
+	work := c.peerWork()
+	python, args := peerCommand(c.peer, work, threads, gguf, huggingFace, problems, o)
+	if _, err := os.Stat(python); err == nil {
+		side, err := startPeer(python, args...)
+		if err != nil {
 			return r, err
 		}
+		sides = append(sides, side)
+	} else {
+		fmt.Fprintf(os.Stderr, "bench: no %s: run e2e/bench/install.sh to measure %s too\n", python, c.peer)
 	}
 	for round := range rounds + 1 { // the first makes room and fills caches
-		for i := 0; i < len(sides); i++ {
+		for i, side := range sides {
 			if ctx.Err() != nil {
 				return r, nil
 			}
-			s := sides[i]
-			before := s.processorTime()
-			t, err := s.measure(s.work)
+			before := side.processorTime()
+			t, err := side.measure([...]string{c.name, work}[i])
 			if err != nil && i > 0 && round == 0 {
-				fmt.Fprintf(os.Stderr, "bench: %s does not work here: %v\n", s.who, err)
-				s.close()
-				sides = slices.Delete(sides, i, i+1)
-				i--
+				fmt.Fprintf(os.Stderr, "bench: %s does not work here, our side is measured alone: %v\n", c.peer, err)
+				side.close()
+				sides = sides[:1]
 				continue
 			}
 			if err != nil {
 				return r, err
 			}
-			fmt.Fprintf(os.Stderr, "%s, round %d of %d, %s: %.3f s, %.2f s of processor time\n", c.title(), round, rounds, s.who, t, s.processorTime()-before)
+			who := [...]string{"ours", c.peer}[i]
+			fmt.Fprintf(os.Stderr, "%s, round %d of %d, %s: %.3f s, %.2f s of processor time\n", c.title(), round, rounds, who, t, side.processorTime()-before)
 			if round > 0 {
-				r.seconds[s.index] = min(r.seconds[s.index], t)
+				r.seconds[i] = min(r.seconds[i], t)
 			}
-			r.memory[s.index] = s.peakMemory()
+			r.memory[i] = side.peakMemory()
 		}
 	}
 	return r, nil
+}
+
+// peerWork is what the peer is asked for: in float32, unless it computes in bfloat16 too.
+func (c modelCase) peerWork() string {
+	if strings.HasSuffix(c.peer, alsoBFloat16) {
+		return c.name
+	}
+	return strings.Replace(c.name, inBFloat16, "", 1)
 }
 
 // peerCommand is how a peer is run.
@@ -218,7 +211,7 @@ func peerCommand(who, work string, threads int, gguf, huggingFace, problems stri
 	return o.python, []string{script("models_torch.py"), huggingFace, n}
 }
 
-// printModels writes the results as Markdown, a row for each peer.
+// printModels writes the results as Markdown.
 func printModels(results []modelResult) {
 	fmt.Println("| work | unit | ours | MiB | peer | its | MiB | ratio | memory |\n|---|---|---:|---:|---|---:|---:|---:|---:|")
 	for _, r := range results {
@@ -235,12 +228,10 @@ func printModels(results []modelResult) {
 		if r.tokens == 0 {
 			unit = "seconds"
 		}
-		for i, who := range r.peers {
-			row := fmt.Sprintf("| %s | %s | %s | %.0f |", r.name, unit, value(0), r.memory[0])
-			if i++; value(i) != "" {
-				row += fmt.Sprintf(" %s | %s | %.0f | %.2f× | %.0f%% |", who, value(i), r.memory[i], r.seconds[i]/r.seconds[0], 100*r.memory[0]/r.memory[i])
-			}
-			fmt.Println(row)
+		row := fmt.Sprintf("| %s | %s | %s | %.0f |", r.name, unit, value(0), r.memory[0])
+		if value(1) != "" {
+			row += fmt.Sprintf(" %s | %s | %.0f | %.2f× | %.0f%% |", r.peer, value(1), r.memory[1], r.seconds[1]/r.seconds[0], 100*r.memory[0]/r.memory[1])
 		}
+		fmt.Println(row)
 	}
 }

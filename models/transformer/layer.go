@@ -51,10 +51,15 @@ type scratch struct {
 	unused                         []float32 // gradients of frozen norms
 }
 
-// fit makes s a slice of n elements, reusing its memory when it is large enough; the content is undefined.
+// fit makes s a slice of n elements, reusing its memory when it is large enough; the content is undefined. What was too small once gets
+// an eighth more than is asked for: batches differ in size, and are not to ask the system for all of their memory again and again.
 func fit[T any](s *[]T, n int) {
-	if cap(*s) < n {
-		*s = kernels.Make[T](n)
+	if have := cap(*s); have < n {
+		room := n
+		if have > 0 {
+			room += n / 8
+		}
+		*s = kernels.Make[T](room)
 	}
 	*s = (*s)[:n]
 }
