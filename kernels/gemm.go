@@ -126,8 +126,8 @@ type product struct {
 	load   bool // start from c
 	mr, nr int
 
-	form form // of the operands: b is still in numbers, and has
-	rows int
+	form form // of the operands; b is still in numbers, and
+	rows int  // so many rows of them
 }
 
 func newProduct(c []float32, ldc int, a, b matrix, n, k int, load bool) *product {
