@@ -76,10 +76,15 @@ type Cache struct {
 // CacheSize is how many numbers the keys and values of n tokens take. They are the first ones of a cache that is larger, so that is what
 // copying a prefix takes.
 func (p Precision) CacheSize(n, kvHeads, headDim int) (keys, values int) {
+	return panelsOf(n) * panelWidth * kvHeads * p.cached(headDim), p.cached(n) * kvHeads * headDim
+}
+
+// cached is how many numbers hold n of them in a cache.
+func (p Precision) cached(n int) int {
 	if p == BFloat16 {
-		return panelsOf(n) * panelWidth * kvHeads * pairsOf(headDim), pairsOf(n) * kvHeads * headDim
+		return pairsOf(n)
 	}
-	return panelsOf(n) * panelWidth * kvHeads * headDim, n * kvHeads * headDim
+	return n
 }
 
 // CacheRows writes keys and values [rows, kvHeads·d], those of the tokens from at on, to a cache.
@@ -116,10 +121,9 @@ func (p Precision) holds(c Cache, n, kvHeads, headDim int) bool {
 }
 
 func (p Precision) cacheKeys(cache, k []float32, at, rows, kvHeads, headDim int) {
-	ld, words := kvHeads*headDim, headDim
+	ld, words := kvHeads*headDim, p.cached(headDim)
 	var pairs []float32
 	if p == BFloat16 {
-		words = pairsOf(headDim)
 		room, release := borrow(panelWidth * words)
 		defer release()
 		pairs = room
@@ -195,11 +199,8 @@ func (p Precision) decodeRow(y, q []float32, c Cache, soonKeys, soonValues fetch
 			asm.TilePairs(mr, nr, k, a, ars, acs, b, brs, c, ldc, load, true, soon)
 		}
 	}
-	words := headDim // of a key in the cache
-	if p == BFloat16 {
-		words = pairsOf(headDim)
-	}
-	ldh := f.words(headDim) // of a query
+	words := p.cached(headDim) // of a key
+	ldh := f.words(headDim)    // of a query
 	room, release := borrow(group*(n+1) + heads*ldh + f.words(n)*nr)
 	defer release()
 	s, inv, room := room[:group*n], room[group*n:group*(n+1)], room[group*(n+1):]
@@ -228,11 +229,7 @@ func (p Precision) decodeRow(y, q []float32, c Cache, soonKeys, soonValues fetch
 			columns := min(nr, headDim-j)
 			values, stride := c.Values[g*headDim+j:], ld
 			if columns%asm.ColumnWidth() != 0 { // a tile reads whole registers: there may be no room behind the last
-				rows := n
-				if p == BFloat16 {
-					rows = pairsOf(n)
-				}
-				asm.PackColumns(panel, nr, values, ld, columns, rows)
+				asm.PackColumns(panel, nr, values, ld, columns, p.cached(n))
 				values, stride = panel, nr
 			}
 			for h := 0; h < group; h += mr {
