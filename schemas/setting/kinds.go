@@ -1,0 +1,164 @@
+package setting
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+)
+
+// Kinds are the kinds of a thing that a recipe chooses by name: losses, verifiers, sources, advantages. Each is a struct, whose
+// value at registration holds its defaults and whose keys are its own, and which is a T.
+type Kinds[T any] struct {
+	what string // in messages, such as "loss"
+	key  string // that holds the name in a recipe, such as "kind"
+	of   map[string]T
+}
+
+// NewKinds makes an empty registry.
+func NewKinds[T any](what, key string) *Kinds[T] {
+	return &Kinds[T]{what: what, key: key, of: map[string]T{}}
+}
+
+// Register makes a kind known. It panics on a name that is taken, on anything but a struct, and on defaults that break the kind's
+// own ranges: those are mistakes of the program.
+func (k *Kinds[T]) Register(name string, defaults T) {
+	if _, ok := k.of[name]; ok {
+		panic(fmt.Sprintf("%s %q is registered twice", k.what, name))
+	}
+	if t := reflect.TypeOf(defaults); t == nil || t.Kind() != reflect.Struct {
+		panic(fmt.Sprintf("%s %q: register a struct value, which holds the defaults", k.what, name))
+	}
+	k.of[name] = defaults
+}
+
+// Names lists the kinds in alphabetical order.
+func (k *Kinds[T]) Names() []string { return slices.Sorted(maps.Keys(k.of)) }
+
+// Key is the key that holds the name of the kind.
+func (k *Kinds[T]) Key() string { return k.key }
+
+// Defaults returns a kind as it was registered.
+func (k *Kinds[T]) Defaults(name string) (T, bool) {
+	d, ok := k.of[name]
+	return d, ok
+}
+
+// Known checks the name of a kind.
+func (k *Kinds[T]) Known(name string) error {
+	if _, ok := k.of[name]; ok {
+		return nil
+	}
+	return Errorf(k.key, "no %s is called %q%s", k.what, name, Suggest(name, k.Names()))
+}
+
+// New returns the kind of that name, its defaults overridden by the keys of the tree. Errors are relative to the section.
+func (k *Kinds[T]) New(name string, tree map[string]any) (T, error) {
+	var none T
+	if err := k.Known(name); err != nil {
+		return none, err
+	}
+	v := reflect.New(reflect.TypeOf(k.of[name])).Elem()
+	v.Set(reflect.ValueOf(k.of[name]))
+	if err := k.notOfKind(name, tree); err != nil {
+		return none, err
+	}
+	if tree == nil {
+		tree = map[string]any{}
+	}
+	if err := decode(tree, v, ""); err != nil {
+		return none, err
+	}
+	if err := check(v, ""); err != nil {
+		return none, err
+	}
+	return v.Interface().(T), nil
+}
+
+// notOfKind says of a key that only other kinds have which ones those are.
+func (k *Kinds[T]) notOfKind(name string, tree map[string]any) error {
+	has := func(name, key string) bool {
+		t := reflect.TypeOf(k.of[name])
+		return slices.ContainsFunc(Fields(t), func(f Field) bool { return f.Key == key && f.Hidden == "" })
+	}
+	for _, key := range slices.Sorted(maps.Keys(tree)) {
+		if slices.ContainsFunc(Fields(reflect.TypeOf(k.of[name])), func(f Field) bool { return f.Key == key }) {
+			continue
+		}
+		var others []string
+		for _, other := range k.Names() {
+			if has(other, key) {
+				others = append(others, other)
+			}
+		}
+		if len(others) > 0 {
+			return Errorf(key, "is not read by %s %s; it belongs to %s", k.what, name, strings.Join(others, ", "))
+		}
+	}
+	return nil
+}
+
+// DecodeFlat decodes a section that holds the name of the kind beside the kind's own keys, such as {kind: grpo, eps: 0.1}. An
+// empty name in the section stands for fallback.
+func (k *Kinds[T]) DecodeFlat(tree any, path, fallback string) (name string, out T, err error) {
+	section, ok := tree.(map[string]any)
+	if !ok {
+		return "", out, Errorf(path, "%v is not a section of keys with %s", tree, k.key)
+	}
+	own := maps.Clone(section)
+	delete(own, k.key)
+	name = fallback
+	if given, ok := section[k.key]; ok {
+		if name, ok = given.(string); !ok {
+			return "", out, Errorf(Join(path, k.key), "%v is not text", given)
+		}
+	}
+	if name == "" {
+		return "", out, Errorf(Join(path, k.key), "is missing%s", Suggest("", k.Names()))
+	}
+	out, err = k.New(name, own)
+	return name, out, In(path, err)
+}
+
+// EncodeFlat is the JSON that DecodeFlat reads.
+func (k *Kinds[T]) EncodeFlat(name string, of T) ([]byte, error) {
+	fields := map[string]any{}
+	v := reflect.ValueOf(of)
+	if v.IsValid() {
+		for _, f := range Fields(v.Type()) {
+			if f.Hidden == "" || !v.FieldByIndex(f.Index).IsZero() {
+				fields[f.Key] = v.FieldByIndex(f.Index).Interface()
+			}
+		}
+	}
+	fields[k.key] = name
+	return json.Marshal(fields)
+}
+
+// UnmarshalFlat reads what EncodeFlat wrote, fields that follow from other settings included: it is how a configuration comes to
+// the workers.
+func (k *Kinds[T]) UnmarshalFlat(raw []byte) (name string, out T, err error) {
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(raw, &fields); err != nil {
+		return "", out, err
+	}
+	if err := json.Unmarshal(fields[k.key], &name); err != nil {
+		return "", out, Errorf(k.key, "is missing")
+	}
+	if err := k.Known(name); err != nil {
+		return "", out, err
+	}
+	v := reflect.New(reflect.TypeOf(k.of[name]))
+	v.Elem().Set(reflect.ValueOf(k.of[name]))
+	delete(fields, k.key)
+	rest, err := json.Marshal(fields)
+	if err == nil {
+		err = json.Unmarshal(rest, v.Interface())
+	}
+	if err != nil {
+		return "", out, err
+	}
+	return name, v.Elem().Interface().(T), nil
+}
