@@ -30,7 +30,7 @@ func program(t *testing.T) string {
 			return
 		}
 		build.binary = filepath.Join(dir, "millrace")
-		if out, err := exec.Command("go", "build", "-o", build.binary, module).CombinedOutput(); err != nil {
+		if out, err := exec.Command("go", "build", "-tags", "cloud", "-o", build.binary, module).CombinedOutput(); err != nil {
 			build.err = errors.New(string(out))
 		}
 	})
@@ -143,7 +143,7 @@ policy:
   tokenizer: proving_ground
   new: {model_type: llama, hidden_size: 32, num_hidden_layers: 2, num_attention_heads: 2, num_key_value_heads: 1, intermediate_size: 48,
         rms_norm_eps: 1.0e-6, rope_theta: 10000, max_position_embeddings: 128, tie_word_embeddings: false}
-rollout: {samples: 4, max_new_tokens: 24, candidate_k: 3, candidate_min_p: 0.01}
+rollout: {samples: 4, max_new_tokens: 24}
 label: {verifier: {kind: regex, options: {pattern: "[0-9]"}}} # of an untrained model about every tenth digit is right
 advantage: {kind: grpo, groups: all}
 update:

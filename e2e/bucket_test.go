@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/millrace/millrace/models"
-	"github.com/millrace/millrace/transforms/stage/buckettest"
+	"github.com/millrace/millrace/transforms/files/buckettest"
 )
 
 // leaseTime is how long the lock of a dead process holds, see docs/dataflow.md.
@@ -98,7 +98,8 @@ func TestRefreshInABucket(t *testing.T) {
 	s, root := bucket(t)
 	refresh := func(run, policy string) {
 		t.Helper()
-		mustRun(t, "refresh", "ipvrm-refresh", "--set", "run="+run, "--set", "policy.path="+policy, "--set", "prompts.count=16", "--set", "evaluate.prompts=8",
+		mustRun(t, "refresh", "ipvrm-refresh", "--set", "run="+run, "--set", "policy.path="+policy, "--set", "prompts.count=16", "--set",
+			"evaluate.prompts=8",
 			"--set", "gate.margin=-1")
 	}
 	start := filepath.Join(t.TempDir(), "start")
@@ -194,7 +195,8 @@ func TestKilledInABucket(t *testing.T) {
 			t.Fatalf("%s: the run ended before: %s", moment.name, log.String())
 		}
 		code, _, refused := millrace(t, "run", recipe, "--set", "run="+remote)
-		if code != 1 || !strings.Contains(refused, "in use by another process") || !strings.Contains(refused, fmt.Sprintf("process %d ", cmd.Process.Pid)) || !strings.Contains(refused, "can be taken over in") {
+		if code != 1 || !strings.Contains(refused, "in use by another process") ||
+			!strings.Contains(refused, fmt.Sprintf("process %d ", cmd.Process.Pid)) || !strings.Contains(refused, "can be taken over in") {
 			t.Fatalf("%s: exit code %d: %s", moment.name, code, refused)
 		}
 		s.Advance(leaseTime)
@@ -203,7 +205,8 @@ func TestKilledInABucket(t *testing.T) {
 	sameFiles(t, "after being killed", objectDigests(s, remote), digests(t, local), nil)
 	sampled := map[string]int{}
 	for _, r := range s.Requests() {
-		if name, ok := strings.CutPrefix(r, "POST /upload/storage/v1/b/"+buckettest.Bucket+"/o?"); ok && strings.Contains(name, "/exchange/rollout-") { // an evaluation is begun again, wherever a run lies
+		if name, ok := strings.CutPrefix(r, "POST /upload/storage/v1/b/"+buckettest.Bucket+"/o?"); ok &&
+			strings.Contains(name, "/exchange/rollout-") { // an evaluation is begun again, wherever a run lies
 			sampled[name]++
 		}
 	}
@@ -287,8 +290,10 @@ func TestCommandsOnABucket(t *testing.T) {
 	iteration := "/iter-00003"
 	for _, args := range [][]string{
 		{"show", "RUN"}, {"show", "RUN", "--ledger"}, {"show", "RUN", "--dead"},
-		{"eval", "RUN", "--set", "evaluate.prompts=4"}, {"eval", "RUN" + iteration + "/policy", "--recipe", "RUN/config.yaml", "--set", "run=RUN", "--set", "evaluate.prompts=4"},
-		{"inspect", "RUN" + iteration + "/policy"}, {"inspect", "RUN" + iteration + "/policy/model.safetensors"}, {"inspect", "RUN" + iteration + "/ledger.json"},
+		{"eval", "RUN", "--set", "evaluate.prompts=4"}, {"eval", "RUN" + iteration + "/policy", "--recipe", "RUN/config.yaml", "--set",
+			"run=RUN", "--set", "evaluate.prompts=4"},
+		{"inspect", "RUN" + iteration + "/policy"}, {"inspect", "RUN" + iteration + "/policy/model.safetensors"}, {"inspect", "RUN" + iteration +
+			"/ledger.json"},
 		{"inspect", "RUN" + iteration + "/batch-00000-of-00001.parquet"},
 		{"plan", "RUN/config.yaml", "--set", "run=RUN"}, {"retry", "RUN"}, {"report", "RUN"},
 		{"relabel", "RUN" + iteration + "/batch-00000-of-00001.parquet", "--verifier", "exact", "--out", "RUN-relabeled"},

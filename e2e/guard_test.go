@@ -118,6 +118,7 @@ func TestRecipesComputeWhatTheyDid(t *testing.T) {
 					t.Errorf("%s: now %+v, recorded %+v", filepath.Base(iteration), c, was[i])
 				}
 			}
+			configIsARecipe(t, binary, dir, run, !strings.Contains(r.Text, "kind: label"))
 			if to := leftModels[r.Name]; to != "" {
 				copyModel(t, filepath.Join(run, "iter-00000", "reward"), filepath.Join(dir, to))
 			}
@@ -137,6 +138,43 @@ func TestRecipesComputeWhatTheyDid(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// configIsARecipe reads a run's config.yaml back by every command that takes a recipe or a run: a finished run has nothing left to
+// do, and leaves every file as it was.
+func configIsARecipe(t *testing.T, binary, dir, run string, evaluated bool) {
+	t.Helper()
+	before := digests(t, run)
+	config := filepath.Join(run, "config.yaml")
+	commands := [][]string{{"plan", config, "--recipe-only"}, {"run", config}, {"report", run, "--out", filepath.Join(dir, "report.html")}}
+	if _, err := os.Stat(filepath.Join(run, "iter-00000", "reward")); err == nil {
+		commands = append(commands, []string{"eval", "--reward", run, "--on", "held_out", "--continuations", "0"})
+	} else if evaluated {
+		commands = append(commands, []string{"eval", run})
+	}
+	for _, args := range commands {
+		cmd := exec.Command(binary, args...)
+		cmd.Dir = dir
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Errorf("millrace %s: %v\n%s", strings.Join(args, " "), err, out)
+		}
+	}
+	sameFiles(t, "after its config.yaml was read back", digests(t, run), before, nil)
+}
+
+// TestConfigOfARunWithAdapters: config.yaml is a recipe with adapters too, whether their targets are named or not.
+func TestConfigOfARunWithAdapters(t *testing.T) {
+	binary, dir := program(t), t.TempDir()
+	copyModel(t, filepath.Join("..", quickstartFolder, "policy"), filepath.Join(dir, "policy"))
+	for name, lora := range map[string]string{"all": "{rank: 2, alpha: 4}", "some": "{rank: 2, alpha: 4, targets: [q_proj, v_proj]}"} {
+		run := filepath.Join(dir, name)
+		cmd := exec.Command(binary, "run", "grpo", "--set", "run="+run, "--set", "policy.path="+filepath.Join(dir, "policy"), "--set", "update.lora="+lora,
+			"--set", "iterations=1", "--set", "prompts.count=4", "--set", "evaluate.prompts=2", "--set", "evaluate.samples=2")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%s: %v\n%s", name, err, out)
+		}
+		configIsARecipe(t, binary, dir, run, true)
 	}
 }
 
@@ -182,8 +220,9 @@ func smallSettings(t *testing.T, text, run string) []string {
 	}
 	sets = append(sets, "prompts.file.path="+file, "limits.dead_share=1")
 	if r.Policy.Path != "" {
-		sets = append(sets, "policy={tokenizer: bytes, precision: "+r.Policy.Precision+", new: {model_type: llama, hidden_size: 32, num_hidden_layers: 2, "+
-			"num_attention_heads: 2, num_key_value_heads: 1, intermediate_size: 64, rms_norm_eps: 1.0e-6, rope_theta: 10000, max_position_embeddings: 4096, tie_word_embeddings: true}}")
+		sets = append(sets, "policy={tokenizer: bytes, precision: "+r.Policy.Precision+", new: {model_type: llama, hidden_size: 32, "+
+			"num_hidden_layers: 2, num_attention_heads: 2, num_key_value_heads: 1, intermediate_size: 64, rms_norm_eps: 1.0e-6, "+
+			"rope_theta: 10000, max_position_embeddings: 4096, tie_word_embeddings: true}}")
 	}
 	if r.Chat != nil && r.Chat.Template {
 		sets = append(sets, "chat.template=false")

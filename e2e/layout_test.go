@@ -13,27 +13,62 @@ const module = "github.com/millrace/millrace"
 
 // allowed is the import table of docs/architecture.md: which of our packages, and which outside modules, a package may
 // import. The longest matching prefix of the importing package decides. "std" is the standard library; an entry that ends
-// in "/..." allows the package and everything below it. Tests may also import e2e/golden.
+// in "/..." allows the package and everything below it. Tests may also import e2e/golden, and runners to run what they test.
 var allowed = map[string][]string{
-	"":                         {"std", "pipelines/...", "runners/...", "ext/..."},
-	"kernels":                  {"std", "kernels/...", "gonum.org/v1/gonum/blas/...", "golang.org/x/sys/cpu"},
-	"schemas":                  {"std", "schemas", "github.com/apache/arrow/go/v15/...", "github.com/google/uuid"},
-	"models":                   {"std", "models/...", "kernels", "ext/..."},
-	"models/losses":            {"std", "models/losses/..."},
-	"transforms":               {"std", "transforms/stage", "transforms/series", "schemas", "models/...", "kernels", "ext/..."},
+	"":                {"std", "pipelines/...", "runners/...", "transforms/files/clouds", "ext/..."},
+	"kernels":         {"std", "kernels/...", "gonum.org/v1/gonum/blas/...", "golang.org/x/sys/cpu"},
+	"schemas":         {"std", "schemas", "github.com/apache/arrow/go/v15/...", "github.com/google/uuid"},
+	"schemas/setting": {"std"},
+	"models":          {"std", "models/...", "kernels", "schemas/setting", "ext/..."},
+	"models/losses":   {"std", "models/losses/...", "schemas/setting"},
+
+	"transforms":               stages("transforms/series", "models/...", "kernels"),
 	"transforms/series":        {"std"},
-	"transforms/evaluate":      {"std", "transforms/stage", "transforms/series", "transforms/totals", "schemas", "ext/..."},
-	"transforms/revise":        {"std", "transforms/stage", "transforms/series", "transforms/totals", "schemas", "models/...", "ext/..."},
-	"transforms/advantage":     {"std", "transforms/stage", "transforms/series", "transforms/totals", "schemas", "ext/..."},
-	"transforms/stage":         {"std", "transforms/stage/...", "schemas", "ext/..."},
-	"transforms/continuation":  {"std", "transforms/stage", "transforms/provingground", "schemas", "models/...", "ext/..."},
-	"transforms/label":         {"std", "transforms/stage", "transforms/series", "transforms/label/...", "transforms/provingground", "schemas", "ext/..."},
-	"transforms/label/verify":  {"std", "transforms/label/verify/..."},
-	"transforms/prompts":       {"std", "transforms/stage", "transforms/provingground", "schemas", "models/...", "ext/..."},
+	"transforms/evaluate":      stages("transforms/series", "transforms/totals"),
+	"transforms/revise":        stages("transforms/series", "transforms/totals", "models/..."),
+	"transforms/advantage":     stages("transforms/series", "transforms/totals"),
+	"transforms/files":         {"std", "transforms/files/...", "ext/..."},
+	"transforms/stage":         stages("transforms/stage/..."),
+	"transforms/continuation":  stages("transforms/provingground", "models/..."),
+	"transforms/label":         stages("transforms/series", "transforms/label/...", "transforms/provingground"),
+	"transforms/label/verify":  {"std", "transforms/label/verify/...", "schemas/setting"},
+	"transforms/prompts":       stages("transforms/provingground", "models/..."),
 	"transforms/provingground": {"std"},
-	"pipelines":                {"std", "pipelines/...", "transforms/...", "models/...", "schemas", "kernels", "runners", "ext/..."},
-	"runners":                  {"std", "runners/...", "ext/..."},
-	"e2e":                      {"std", "e2e/...", "pipelines/...", "transforms/...", "models/...", "schemas", "kernels", "runners", "ext/..."},
+	"runners":                  {"std", "runners/...", "schemas/setting", "ext/..."},
+
+	// The roof: command, then look, run and method, then chain, then recipe. A run knows methods as an interface.
+	"pipelines":            nil, // each room has its own line; their tests may use all of them
+	"pipelines/command":    roof("pipelines/...", "models/...", "kernels", "runners"),
+	"pipelines/quickstart": roof("pipelines/look", "pipelines/method", "pipelines/run", "pipelines/recipe", "pipelines/recipes", "pipelines/progress"),
+	"pipelines/look": roof("pipelines/run", "pipelines/method", "pipelines/measure", "pipelines/chain", "pipelines/recipe", "pipelines/report",
+		"pipelines/show", "pipelines/telemetry", "models/...", "kernels", "runners"),
+	"pipelines/method": roof("pipelines/run", "pipelines/measure", "pipelines/preflight", "pipelines/chain", "pipelines/recipe", "pipelines/show",
+		"pipelines/progress", "models/..."),
+	"pipelines/run": roof("pipelines/measure", "pipelines/chain", "pipelines/recipe", "pipelines/progress", "pipelines/telemetry", "pipelines/show",
+		"runners"),
+	"pipelines/measure":   roof("pipelines/chain", "pipelines/recipe", "models/..."),
+	"pipelines/preflight": roof("pipelines/chain", "pipelines/recipe", "models/..."),
+	"pipelines/chain":     roof("pipelines/recipe", "pipelines/progress", "pipelines/telemetry", "models/...", "kernels", "runners"),
+	"pipelines/export":    roof(),
+	"pipelines/recipes":   roof("pipelines/recipe"),
+	"pipelines/recipe":    roof("pipelines/telemetry", "models/...", "kernels", "runners"),
+	"pipelines/telemetry": roof("pipelines/telemetry/...", "runners"),
+	"pipelines/progress":  {"std", "pipelines/terminal", "ext/..."},
+	"pipelines/report":    {"std", "pipelines/show", "ext/..."},
+	"pipelines/show":      {"std", "pipelines/terminal", "ext/..."},
+	"pipelines/terminal":  {"std", "ext/..."},
+
+	"e2e": {"std", "e2e/...", "pipelines/...", "transforms/...", "models/...", "schemas/...", "kernels", "runners", "ext/..."},
+}
+
+// stages is what any stage may import, and what these may besides.
+func stages(besides ...string) []string {
+	return append(besides, "std", "transforms/stage", "transforms/files", "schemas", "schemas/setting", "ext/...")
+}
+
+// roof is what any part of pipelines may import, and what these may besides.
+func roof(besides ...string) []string {
+	return append(besides, "std", "transforms/...", "schemas", "schemas/setting", "ext/...")
 }
 
 type goPackage struct {
@@ -57,13 +92,40 @@ func TestImportTable(t *testing.T) {
 		}
 		for _, imp := range append(slices.Clone(p.TestImports), p.XTestImports...) {
 			r := relative(imp)
-			fromKit := strings.HasSuffix(r, "test") || strings.HasPrefix(r, "e2e/golden")
+			ofRoof := strings.HasPrefix(rel, "pipelines/") && (strings.HasPrefix(r, "pipelines/") || permitted(imp, rel, allowed["pipelines/command"]))
+			fromKit := ofRoof || strings.HasSuffix(r, "test") || strings.HasPrefix(r, "e2e/golden") || r == "runners"
 			if strings.HasPrefix(imp, module) && !fromKit && imp != p.ImportPath && !permitted(imp, rel, rules) {
 				t.Errorf("the tests of %s import %s, which the import table does not allow", orMain(rel), imp)
 			}
 		}
 		if base := filepath.Base(rel); base == "util" || base == "utils" || base == "common" || base == "helpers" {
 			t.Errorf("package %s is named after nothing it does", rel)
+		}
+	}
+}
+
+// TestWhatIsLinked: models and verifiers go without Beam and Arrow; the clients of clouds come with a build tag, and with none
+// for who writes a stage. What Beam's own workers bring (core/runtime/harness) cannot be left out of the program.
+func TestWhatIsLinked(t *testing.T) {
+	for _, c := range []struct {
+		of, flags string
+		none      []string // prefixes of packages that are not linked
+	}{
+		{module + "/transforms/stage", "-tags=cloud", []string{"cloud.google.com/", "google.golang.org/api/", "github.com/aws/"}},
+		{module + "/transforms/label/verify", "-tags=cloud", []string{"github.com/apache/"}},
+		{module + "/models/...", "-tags=cloud", []string{"github.com/apache/"}},
+		{module, "-tags=", []string{module + "/transforms/files/gcs", module + "/transforms/files/clouds", "google.golang.org/api/dataflow", "github.com/aws/"}},
+	} {
+		out, err := exec.Command("go", "list", "-deps", c.flags, c.of).Output()
+		if err != nil {
+			t.Fatalf("go list: %v", err)
+		}
+		for dep := range strings.FieldsSeq(string(out)) {
+			for _, prefix := range c.none {
+				if strings.HasPrefix(dep, prefix) {
+					t.Errorf("%s links %s", c.of, dep)
+				}
+			}
 		}
 	}
 }
@@ -84,7 +146,7 @@ func TestTopLevel(t *testing.T) {
 
 func listPackages(t *testing.T) []goPackage {
 	t.Helper()
-	out, err := exec.Command("go", "list", "-e", "-json=ImportPath,Standard,Imports,TestImports,XTestImports", module+"/...").Output()
+	out, err := exec.Command("go", "list", "-e", "-tags", "cloud,flink", "-json=ImportPath,Standard,Imports,TestImports,XTestImports", module+"/...").Output()
 	if err != nil {
 		t.Fatalf("go list: %v", err)
 	}

@@ -31,7 +31,8 @@ func TestLlamaCppServer(t *testing.T) {
 	}
 	port := l.Addr().(*net.TCPAddr).Port
 	l.Close()
-	server := exec.Command(python, "-m", "llama_cpp.server", "--model", model, "--model_alias", "smollm2", "--port", fmt.Sprint(port), "--n_ctx", "1024", "--n_threads", "2")
+	server := exec.Command(python, "-m", "llama_cpp.server", "--model", model, "--model_alias", "smollm2", "--port", fmt.Sprint(port),
+		"--n_ctx", "1024", "--n_threads", "2")
 	log, err := os.CreateTemp(t.TempDir(), "log")
 	if err != nil {
 		t.Fatal(err)
@@ -60,7 +61,8 @@ func TestLlamaCppServer(t *testing.T) {
 	if caps.Model != "smollm2" || !caps.Completions || !caps.Chat || caps.PromptLogProbs != "" || caps.Millrace || caps.TokenIDsOut {
 		t.Errorf("capabilities %+v", caps)
 	}
-	if missing := caps.Missing(remote.Need{Generate: true, Score: true}, true); len(missing) != 1 || !strings.Contains(missing[0], "log-probs of a given response") {
+	if missing := caps.Missing(remote.Need{Generate: true, Score: true}, true); len(missing) != 1 ||
+		!strings.Contains(missing[0], "log-probs of a given response") {
 		t.Errorf("missing %q", missing)
 	}
 
@@ -81,7 +83,8 @@ func TestLlamaCppServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer m.Close()
-	requests := []models.GenerateRequest{{Prompt: prompt, Samples: 2, Seed: 3, Sampling: models.Sampling{Greedy: true, MaxNewTokens: 24, Stop: tok.EOS()}}}
+	requests := []models.GenerateRequest{{Prompt: prompt, Samples: 2, Seed: 3,
+		Sampling: models.Sampling{Greedy: true, MaxNewTokens: 24, Stop: tok.EOS()}}}
 	results, err := m.Generate(ctx, requests)
 	if err != nil || results[0].Err != nil {
 		t.Fatal(err, results[0].Err)
@@ -101,7 +104,8 @@ func TestLlamaCppServer(t *testing.T) {
 		t.Errorf("the kept answer is another one: %v", err)
 	}
 	// A stop string ends the text before it.
-	counting := models.GenerateRequest{Prompt: prompt, Samples: 1, Seed: 3, Sampling: models.Sampling{Greedy: true, MaxNewTokens: 24, Stop: tok.EOS(), StopStrings: []string{" is"}}}
+	counting := models.GenerateRequest{Prompt: prompt, Samples: 1, Seed: 3,
+		Sampling: models.Sampling{Greedy: true, MaxNewTokens: 24, Stop: tok.EOS(), StopStrings: []string{" is"}}}
 	stopped, err := m.Generate(ctx, []models.GenerateRequest{counting})
 	if err != nil || stopped[0].Err != nil {
 		t.Fatal(err, stopped[0].Err)

@@ -5,12 +5,14 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/millrace/millrace/pipelines"
+	"github.com/millrace/millrace/pipelines/chain"
+	"github.com/millrace/millrace/pipelines/method"
+	"github.com/millrace/millrace/pipelines/recipes"
 )
 
 // TestEmbeddedRecipes: every recipe that comes with the program is valid and its stages fit together.
 func TestEmbeddedRecipes(t *testing.T) {
-	all := pipelines.EmbeddedRecipes()
+	all := recipes.All()
 	if len(all) == 0 {
 		t.Fatal("no embedded recipes")
 	}
@@ -19,20 +21,21 @@ func TestEmbeddedRecipes(t *testing.T) {
 			if e.Summary == "" {
 				t.Error("the recipe opens without a comment that says what it is")
 			}
-			r, err := pipelines.OpenRecipe(t.Context(), e.Name, nil)
+			r, err := recipes.Open(t.Context(), e.Name, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
-			stages, err := r.Plan()
+			m, err := method.New(r)
 			if err != nil {
 				t.Fatal(err)
 			}
+			phases, err := method.Plan(m)
+			if err != nil {
+				t.Fatal(err)
+			}
+			stages, size := phases[0].Streams[0].Stages, phases[0].Streams[0].Size
 			if len(stages) < 3 {
 				t.Errorf("%d stages", len(stages))
-			}
-			size, err := r.Size()
-			if err != nil {
-				t.Fatal(err)
 			}
 			if size.Rows < size.Prompts || size.Records < 1 || size.Tokens < int64(size.Rows) || size.Bytes < size.Tokens {
 				t.Errorf("size %+v", size)
@@ -49,8 +52,8 @@ func TestBrokenRecipes(t *testing.T) {
 	good := writeRecipe(t, tinyRecipe)
 	out := mustRun(t, "plan", good, "--json")
 	var plan struct {
-		Stages []pipelines.PlannedStage `json:"stages"`
-		Size   pipelines.Size           `json:"size"`
+		Stages []chain.PlannedStage `json:"stages"`
+		Size   chain.Size           `json:"size"`
 	}
 	if err := json.Unmarshal([]byte(out), &plan); err != nil || plan.Size.Rows != 32 || plan.Size.Records != 4 {
 		t.Errorf("%v: %s", err, out)
@@ -64,7 +67,8 @@ func TestBrokenRecipes(t *testing.T) {
 		{name: "out of range", set: []string{"rollout.samples=0"}, says: []string{"rollout.samples", "at least 1"}},
 		{name: "wrong type", set: []string{"iterations=many"}, says: []string{"iterations", "whole number"}},
 		{name: "loss without its column", set: []string{"update.losses=[{name: distrl}]"}, says: []string{"candidate_advantage"}},
-		{name: "missing stage", recipe: strings.Replace(tinyRecipe, "advantage: {kind: grpo, groups: all}\n", "", 1), says: []string{"advantage"}},
+		{name: "missing stage", recipe: strings.Replace(tinyRecipe, "advantage: {kind: grpo, groups: all}\n", "", 1),
+			says: []string{"advantage"}},
 		{name: "unknown loss", set: []string{"update.losses=[{name: grpoo}]"}, says: []string{"update.losses[0]", "grpoo"}},
 		{name: "not YAML", recipe: "kind: [", says: []string{"YAML"}},
 		{name: "no such recipe", recipe: "", says: []string{"embedded"}},

@@ -8,7 +8,7 @@ import (
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
 	"github.com/google/uuid"
 
-	"github.com/millrace/millrace/pipelines"
+	"github.com/millrace/millrace/pipelines/look"
 	"github.com/millrace/millrace/runners"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/transforms/label"
@@ -42,7 +42,7 @@ func TestRelabelShowsWhatChanged(t *testing.T) {
 	}
 
 	out := filepath.Join(dir, "again")
-	got, err := pipelines.Relabel(context.Background(), files, label.Default("math"), out, runners.Default())
+	got, err := look.Relabel(context.Background(), files, label.Default("math"), out, runners.Default())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,7 +52,7 @@ func TestRelabelShowsWhatChanged(t *testing.T) {
 	if got.Before == got.After || got.Before == "" || got.After == "" {
 		t.Errorf("lineage before %q, after %q; want two verifiers", got.Before, got.After)
 	}
-	if _, err := pipelines.Relabel(context.Background(), files, label.Default("math"), out, runners.Default()); err == nil {
+	if _, err := look.Relabel(context.Background(), files, label.Default("math"), out, runners.Default()); err == nil {
 		t.Error("a second relabelling overwrote the first")
 	}
 }

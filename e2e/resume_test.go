@@ -113,7 +113,8 @@ func TestInterruptedRunGoesOn(t *testing.T) {
 		t.Fatalf("%v, %d committed iterations", err, len(done))
 	}
 	before := digests(t, filepath.Dir(done[0]))
-	if code, _, log := millrace(t, "run", filepath.Join(run, "config.yaml"), "--set", "run="+run, "--set", "iterations=1"); code != 1 || !strings.Contains(log, "another recipe") {
+	if code, _, log := millrace(t, "run", filepath.Join(run, "config.yaml"), "--set", "run="+run, "--set", "iterations=1"); code != 1 ||
+		!strings.Contains(log, "another recipe") {
 		t.Errorf("going on with another number of iterations: exit code %d: %s", code, log)
 	}
 	again := startLong(t, recipe, run)
@@ -189,6 +190,6 @@ func interrupt(t *testing.T, cmd *exec.Cmd) {
 		t.Fatal("the run does not end when it is interrupted")
 	}
 	if code := cmd.ProcessState.ExitCode(); code != 130 {
-		t.Errorf("exit code %d, want 130", code)
+		t.Errorf("exit code %d, want 130; the run said: %s", code, cmd.Stderr)
 	}
 }

@@ -26,8 +26,9 @@ import (
 // tiny writes a model of random weights with the proving ground's vocabulary.
 func tiny(t *testing.T, seed uint64) models.Ref {
 	t.Helper()
-	c, err := transformer.ParseConfig([]byte(`{"model_type": "llama", "vocab_size": 26, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2,
-		"num_key_value_heads": 1, "intermediate_size": 24, "rms_norm_eps": 1e-6, "max_position_embeddings": 64, "tie_word_embeddings": false, "eos_token_id": 1}`))
+	c, err := transformer.ParseConfig([]byte(`{"model_type": "llama", "vocab_size": 26, "hidden_size": 16, "num_hidden_layers": 2,
+		"num_attention_heads": 2, "num_key_value_heads": 1, "intermediate_size": 24, "rms_norm_eps": 1e-6,
+		"max_position_embeddings": 64, "tie_word_embeddings": false, "eos_token_id": 1}`))
 	if err != nil {
 		t.Fatal(err)
 	}

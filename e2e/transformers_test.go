@@ -79,7 +79,8 @@ func writeAdapters(t *testing.T, base string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := m.AddLoRA(transformer.LoRA{Rank: 4, Alpha: 6, Targets: []string{"q_proj", "o_proj", "gate_proj", "down_proj"}}, 1, models.Ref{Path: base}); err != nil {
+	if err := m.AddLoRA(transformer.LoRA{Rank: 4, Alpha: 6, Targets: []string{"q_proj", "o_proj", "gate_proj", "down_proj"}}, 1,
+		models.Ref{Path: base}); err != nil {
 		t.Fatal(err)
 	}
 	params := transformer.NewTrainer(m, transformer.TrainOptions{}).Params()

@@ -101,7 +101,8 @@ func TestFirstStepIsOnPolicy(t *testing.T) {
 	apply(t, job, []stage.Batch{rolloutsWithAdvantages(t, policy)})
 	s := firstStep(t, job)
 	if s.Metrics["ppo/ratio"] != 1 || s.Metrics["ppo/kl"] != 0 || s.Metrics["ppo/clip_fraction"] != 0 {
-		t.Errorf("first step: ratio %v, kl %v, clip fraction %v; want exactly 1, 0, 0", s.Metrics["ppo/ratio"], s.Metrics["ppo/kl"], s.Metrics["ppo/clip_fraction"])
+		t.Errorf("first step: ratio %v, kl %v, clip fraction %v; want exactly 1, 0, 0", s.Metrics["ppo/ratio"], s.Metrics["ppo/kl"],
+			s.Metrics["ppo/clip_fraction"])
 	}
 }
 

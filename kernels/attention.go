@@ -66,8 +66,8 @@ func (p Precision) AttentionSuffix(y, q, k, v []float32, queries, starts []int, 
 }
 
 // Cache is the keys and values of the N tokens of a sequence in one layer, as CacheRows lays them out, with room for one more at least.
-// Keys lie in panels of 32 tokens, each with the heads one after the other as [d, 32]; values are [tokens, kvHeads·d]. A decoding step reads
-// both in order. In BFloat16 a number stands for a pair, see asm.Pair: of two dimensions of a key, of two tokens of a value.
+// Keys lie in panels of 32 tokens, each with the heads one after the other as [d, 32]; values are [tokens, kvHeads·d]. A decoding step
+// reads both in order. In BFloat16 a number stands for a pair, see asm.Pair: of two dimensions of a key, of two tokens of a value.
 type Cache struct {
 	Keys, Values []float32
 	N            int
@@ -266,7 +266,8 @@ func (p Precision) AttentionBackward(dq, dk, dv, dy, y, q, k, v []float32, start
 }
 
 // AttentionSuffixBackward is AttentionBackward for AttentionSuffix: rows of dq and dy are those of q and y.
-func (p Precision) AttentionSuffixBackward(dq, dk, dv, dy, y, q, k, v []float32, queries, starts []int, heads, kvHeads, headDim int, lse []float32) {
+func (p Precision) AttentionSuffixBackward(dq, dk, dv, dy, y, q, k, v []float32, queries, starts []int, heads, kvHeads, headDim int,
+	lse []float32) {
 	rows, keyRows := checkAttention(queries, starts, heads, kvHeads, headDim)
 	nq, nkv := rows*heads*headDim, keyRows*kvHeads*headDim
 	if len(dq) != nq || len(dy) != nq || len(y) != nq || len(q) != nq || len(dk) != nkv || len(dv) != nkv || len(k) != nkv ||
@@ -464,7 +465,8 @@ func (b *queryRows) over(c []float32, ldc int, a []float32, values panels, load 
 	for j := 0; j < values.n; j += w.nr {
 		for t := range b.tiles {
 			lo, hi := b.tile(t)
-			w.form.tile(hi-lo, min(w.nr, values.n-j), w.form.words(b.i0+hi), a[lo*w.ld:], w.ld, 1, values.data[j*values.k:], w.nr, c[lo*ldc+j:], ldc, load, asm.Soon{})
+			w.form.tile(hi-lo, min(w.nr, values.n-j), w.form.words(b.i0+hi), a[lo*w.ld:], w.ld, 1, values.data[j*values.k:], w.nr, c[lo*ldc+j:],
+				ldc, load, asm.Soon{})
 		}
 	}
 }

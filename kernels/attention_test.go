@@ -53,8 +53,8 @@ func attention64(q, k, v, dy []float32, n, heads, kv, d int) (y, lse, dq, dk, dv
 	return y, lse, dq, dk, dv
 }
 
-// TestAttention holds forward and backward against double precision, off by at most 2e-5·(1+|x|), in bfloat16 by 0.1·(1+|x|), over blocks of queries, groups
-// of heads and uneven sequences; the gradients are added to what is there.
+// TestAttention holds forward and backward against double precision, off by at most 2e-5·(1+|x|), in bfloat16 by
+// 0.1·(1+|x|), over blocks of queries, groups of heads and uneven sequences; the gradients are added to what is there.
 func TestAttention(t *testing.T) {
 	eachLevel(t, func(t *testing.T) {
 		r := rand.New(rand.NewPCG(41, 42))
@@ -91,7 +91,8 @@ func TestAttention(t *testing.T) {
 					got  []float32
 					want []float64
 					base float64
-				}{{"y", y[a:b], wy, 0}, {"lse", lse[lo*heads : hi*heads], wl, 0}, {"dq", dq[a:b], wq, 1}, {"dk", dk[c:e], wk, 1}, {"dv", dv[c:e], wv, 1}} {
+				}{{"y", y[a:b], wy, 0}, {"lse", lse[lo*heads : hi*heads], wl, 0}, {"dq", dq[a:b], wq, 1}, {"dk", dk[c:e], wk, 1}, {"dv", dv[c:e], wv,
+					1}} {
 					for i, g := range x.got {
 						near(t, x.name, g, x.want[i]+x.base, off)
 					}

@@ -172,7 +172,8 @@ func BenchmarkAdamW(b *testing.B) {
 	}
 	benchLevels(b, func(b *testing.B) {
 		for b.Loop() {
-			kernels.AdamW(p, g, m, v, kernels.AdamWConfig{Step: 10, Rate: 1e-3, Beta1: 0.9, Beta2: 0.999, Eps: 1e-8, WeightDecay: 0.01, GradScale: 1})
+			kernels.AdamW(p, g, m, v, kernels.AdamWConfig{Step: 10, Rate: 1e-3, Beta1: 0.9, Beta2: 0.999, Eps: 1e-8, WeightDecay: 0.01,
+				GradScale: 1})
 		}
 		rate(b, 28*n, "GB/s")
 	})
@@ -215,7 +216,8 @@ func BenchmarkPacked(b *testing.B) {
 	const n, k = 49152, 576
 	r := rand.New(rand.NewPCG(1, 1))
 	w := randoms(r, n*k)
-	weights := map[string]*kernels.Packed{"float32": pack(w, n, k, kernels.Float32, false), "bf16": pack(w, n, k, kernels.Float32, true), "bf16-bf16": pack(w, n, k, kernels.BFloat16, true)}
+	weights := map[string]*kernels.Packed{"float32": pack(w, n, k, kernels.Float32, false), "bf16": pack(w, n, k, kernels.Float32, true),
+		"bf16-bf16": pack(w, n, k, kernels.BFloat16, true)}
 	for _, m := range []int{1, 4, 16, 64} {
 		a, c := randoms(r, m*k), make([]float32, m*n)
 		for name, p := range weights {

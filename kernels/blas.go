@@ -17,7 +17,8 @@ var _ blas.Float32 = Blas{}
 func Use() { blas32.Use(Blas{}) }
 
 // Sgemm computes C = alpha·op(A)·op(B) + beta·C.
-func (Blas) Sgemm(tA, tB blas.Transpose, m, n, k int, alpha float32, a []float32, lda int, b []float32, ldb int, beta float32, c []float32, ldc int) {
+func (Blas) Sgemm(tA, tB blas.Transpose, m, n, k int, alpha float32, a []float32, lda int, b []float32, ldb int, beta float32, c []float32,
+	ldc int) {
 	rowsA, colsA := m, k
 	if transposed(tA) {
 		rowsA, colsA = k, m
@@ -72,7 +73,8 @@ func transposed(t blas.Transpose) bool {
 }
 
 // Sgemv computes y = alpha·op(A)·x + beta·y for unit increments; others are left to gonum.
-func (b Blas) Sgemv(tA blas.Transpose, m, n int, alpha float32, a []float32, lda int, x []float32, incX int, beta float32, y []float32, incY int) {
+func (b Blas) Sgemv(tA blas.Transpose, m, n int, alpha float32, a []float32, lda int, x []float32, incX int, beta float32, y []float32,
+	incY int) {
 	lenX, lenY := n, m
 	t := transposed(tA)
 	if t {

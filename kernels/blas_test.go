@@ -37,13 +37,15 @@ func widen(dst []float64, x []float32) {
 	}
 }
 
-func (w widened) Dgemm(tA, tB blas.Transpose, m, n, k int, alpha float64, a []float64, lda int, b []float64, ldb int, beta float64, c []float64, ldc int) {
+func (w widened) Dgemm(tA, tB blas.Transpose, m, n, k int, alpha float64, a []float64, lda int, b []float64, ldb int, beta float64,
+	c []float64, ldc int) {
 	c32 := narrow(c)
 	w.to.Sgemm(tA, tB, m, n, k, float32(alpha), narrow(a), lda, narrow(b), ldb, float32(beta), c32, ldc)
 	widen(c, c32)
 }
 
-func (w widened) Dgemv(tA blas.Transpose, m, n int, alpha float64, a []float64, lda int, x []float64, incX int, beta float64, y []float64, incY int) {
+func (w widened) Dgemv(tA blas.Transpose, m, n int, alpha float64, a []float64, lda int, x []float64, incX int, beta float64, y []float64,
+	incY int) {
 	y32 := narrow(y)
 	w.to.Sgemv(tA, m, n, float32(alpha), narrow(a), lda, narrow(x), incX, float32(beta), y32, incY)
 	widen(y, y32)
@@ -76,7 +78,8 @@ func TestBlasConformance(t *testing.T) {
 }
 
 // reference is gonum's definition of the product, in double precision, for checking magnitudes too.
-func reference(tA, tB blas.Transpose, m, n, k int, alpha float32, a []float32, lda int, b []float32, ldb int, beta float32, c []float32, ldc int) (want, magnitude []float64) {
+func reference(tA, tB blas.Transpose, m, n, k int, alpha float32, a []float32, lda int, b []float32, ldb int, beta float32, c []float32,
+	ldc int) (want, magnitude []float64) {
 	want, magnitude = make([]float64, m*n), make([]float64, m*n)
 	at := func(x []float32, ld int, t bool, i, j int) float64 {
 		if t {
@@ -108,7 +111,8 @@ const guard = -1234.5
 
 // checkSgemm runs one product with guards in the padding of every matrix, and holds it against the reference: an element may be off
 // by k+2 units in the last place of the sum of magnitudes.
-func checkSgemm(t *testing.T, r *rand.Rand, tA, tB blas.Transpose, m, n, k, padA, padB, padC int, alpha, beta float32, draw func() float32) {
+func checkSgemm(t *testing.T, r *rand.Rand, tA, tB blas.Transpose, m, n, k, padA, padB, padC int, alpha, beta float32,
+	draw func() float32) {
 	t.Helper()
 	build := func(rows, cols, pad int) (x []float32, ld int) {
 		ld = max(1, cols+pad)

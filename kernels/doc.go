@@ -19,10 +19,11 @@
 //
 // # Precision
 //
-// Matrix products, attention's too, are also there in [BFloat16]: operands are rounded, and everything after that is as in single precision. Where the
-// processor multiplies pairs of bfloat16 (avx512bf16, twice as fast) and where it does not, generic included, the bits are the same.
-// That instruction, VDPBF16PS, adds two products one after the other, each rounded, and makes denormal sums zero; a pair therefore has
-// its first number in the upper half, which is added first, and the other levels are told to make denormal sums zero too.
+// Matrix products, attention's too, are also there in [BFloat16]: operands are rounded, and everything after that is as in single
+// precision. Where the processor multiplies pairs of bfloat16 (avx512bf16, twice as fast) and where it does not, generic included,
+// the bits are the same. That instruction, VDPBF16PS, adds two products one after the other, each rounded, and makes denormal sums
+// zero; a pair therefore has its first number in the upper half, which is added first, and the other levels are told to make
+// denormal sums zero too.
 //
 // # Accuracy
 //
@@ -38,9 +39,9 @@
 //
 // # Attention caches
 //
-// Values are kept token-major, [tokens, kvHeads·headDim]; keys in panels of 32 tokens, so that a decoding step, [Precision.AttentionDecode],
-// reads both as they lie. [Precision.CacheRows] writes them, in BFloat16 as pairs, half as many. A prompt prefix shared by several sequences
-// is copied as a whole.
+// Values are kept token-major, [tokens, kvHeads·headDim]; keys in panels of 32 tokens, so that a decoding step,
+// [Precision.AttentionDecode], reads both as they lie. [Precision.CacheRows] writes them, in BFloat16 as pairs, half as many. A
+// prompt prefix shared by several sequences is copied as a whole.
 //
 // # Errors
 //

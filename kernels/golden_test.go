@@ -190,7 +190,8 @@ func TestGoldenAdamW(t *testing.T) {
 				scale = min(1, clip/(norm+1e-6))
 			}
 			for i, g := range grads[s] {
-				kernels.AdamW(p[i], g.Float32(), m[i], v[i], kernels.AdamWConfig{Step: s + 1, Rate: lrs[s], Beta1: get("beta1"), Beta2: get("beta2"), Eps: get("eps"), WeightDecay: get("weight_decay"), GradScale: float32(scale)})
+				kernels.AdamW(p[i], g.Float32(), m[i], v[i], kernels.AdamWConfig{Step: s + 1, Rate: lrs[s], Beta1: get("beta1"), Beta2: get("beta2"),
+					Eps: get("eps"), WeightDecay: get("weight_decay"), GradScale: float32(scale)})
 				closeTo(t, "params", p[i], after[s][i])
 			}
 		}

@@ -25,7 +25,8 @@ func TestPacked(t *testing.T) {
 			for _, beta := range []float32{0, 1, 0.5} {
 				want := append([]float32(nil), c...)
 				kernels.MatMulNT(want, a, w, m, n, k, beta)
-				for name, p := range map[string]*kernels.Packed{"full": pack(w, n, k, kernels.Float32, false), "bf16": pack(w, n, k, kernels.Float32, true)} {
+				for name, p := range map[string]*kernels.Packed{"full": pack(w, n, k, kernels.Float32, false),
+					"bf16": pack(w, n, k, kernels.Float32, true)} {
 					got := append([]float32(nil), c...)
 					kernels.MatMulPacked(got, a, p, m, beta)
 					sameBits(t, name, got, want)
@@ -38,7 +39,8 @@ func TestPacked(t *testing.T) {
 			kernels.MatMulNT(want, a, w, m, n, k, 0)
 			kernels.MatMulNT(want2, a, w2, m, n2, k, 0)
 			got, got2 := randoms(r, m*n), randoms(r, m*n2)
-			kernels.MatMulPackedEach([][]float32{got2, got}, a, []*kernels.Packed{pack(w2, n2, k, kernels.Float32, false), pack(w, n, k, kernels.Float32, true)}, m)
+			kernels.MatMulPackedEach([][]float32{got2, got}, a, []*kernels.Packed{pack(w2, n2, k, kernels.Float32, false),
+				pack(w, n, k, kernels.Float32, true)}, m)
 			sameBits(t, "first of two", got2, want2)
 			sameBits(t, "second of two", got, want)
 		}

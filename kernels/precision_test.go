@@ -77,7 +77,8 @@ func TestBFloat16(t *testing.T) {
 				f(got)
 				for i := range got {
 					if math.Float32bits(got[i]) != math.Float32bits(want[i]) {
-						t.Fatalf("%s at %s, %d×%d×%d, beta %v, %d words: element %d is %x, want %x", name, level, m, k, n, beta, roundedWords, i, got[i], want[i])
+						t.Fatalf("%s at %s, %d×%d×%d, beta %v, %d words: element %d is %x, want %x", name, level, m, k, n, beta, roundedWords, i, got[i],
+							want[i])
 					}
 				}
 			}

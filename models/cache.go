@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 )
@@ -42,7 +43,38 @@ func RegisterFormat(f Format) {
 }
 
 // ErrNoFormat says that no registered format opens the path.
-var ErrNoFormat = errors.New("models: not a model that any imported format opens")
+var ErrNoFormat = errors.New("not a model that any imported format opens")
+
+// What this module's packages open, each with the name of a format that it registers.
+var (
+	localPackage  = shipped{"huggingface", "github.com/millrace/millrace/models/local", "directories as Hugging Face lays them out, and GGUF files"}
+	remotePackage = shipped{"openai", "github.com/millrace/millrace/models/remote", "endpoints at http:// and https://"}
+)
+
+type shipped struct{ format, path, opens string }
+
+// noFormat says why no format opens the path: nothing is there, or the package that would open it is not imported.
+func noFormat(path string) error {
+	scheme, _, url := strings.Cut(path, "://")
+	if !url {
+		if _, err := os.Stat(path); err != nil {
+			return fmt.Errorf("models: %w", err)
+		}
+	}
+	if url && scheme != "http" && scheme != "https" {
+		return fmt.Errorf("models: %s: %w: no package that is imported fetches models from %s:// (see RegisterElsewhere)", path, ErrNoFormat, scheme)
+	}
+	from := localPackage
+	if url {
+		from = remotePackage
+	}
+	for _, f := range formats {
+		if f.Name == from.format {
+			return fmt.Errorf("models: %s: %w; %s opens %s", path, ErrNoFormat, from.path, from.opens)
+		}
+	}
+	return fmt.Errorf("models: %s: %w; the program lacks: import _ %q, which opens %s", path, ErrNoFormat, from.path, from.opens)
+}
 
 // DigestError says that what lies at a path is not what a Ref named.
 type DigestError struct{ Path, Want, Got string }
@@ -201,7 +233,7 @@ func formatOf(path string) (Format, error) {
 			return f, nil
 		}
 	}
-	return Format{}, fmt.Errorf("%w: %s", ErrNoFormat, path)
+	return Format{}, noFormat(path)
 }
 
 // Digest identifies the content of a model: the SHA-256, as lower-case hex, over name, length and SHA-256 of every regular

@@ -93,7 +93,8 @@ func here(t *testing.T, s *shelf, path string) string {
 	dir := t.TempDir()
 	for at, content := range s.files {
 		name := strings.TrimPrefix(at, path+"/")
-		if err := errors.Join(os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o755), os.WriteFile(filepath.Join(dir, name), []byte(content), 0o644)); err != nil {
+		if err := errors.Join(os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o755),
+			os.WriteFile(filepath.Join(dir, name), []byte(content), 0o644)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -165,7 +166,8 @@ func TestFetchRefuses(t *testing.T) {
 		t.Errorf("left over: %v", left)
 	}
 	s.broken = nil
-	if _, err := Fetch(t.Context(), Ref{Path: path + "-none"}); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), path+"-none") {
+	if _, err := Fetch(t.Context(), Ref{Path: path + "-none"}); !errors.Is(err, fs.ErrNotExist) ||
+		!strings.Contains(err.Error(), path+"-none") {
 		t.Errorf("no model: %v", err)
 	}
 	t.Setenv(CopiesLimitVariable, "much")

@@ -8,19 +8,18 @@ package models
 
 import (
 	"context"
-	"fmt"
-	"math"
 	"slices"
 
 	"github.com/millrace/millrace/kernels"
+	"github.com/millrace/millrace/schemas/setting"
 )
 
 // Ref names a model in configurations and lineage: where it lies, the digest of its content (see Digest), and in what its
 // products are computed. An empty digest accepts whatever lies there.
 type Ref struct {
-	Path      string            `json:"path" yaml:"path"`
-	Digest    string            `json:"digest,omitempty" yaml:"digest,omitempty"`
-	Precision kernels.Precision `json:"precision,omitempty" yaml:"precision,omitempty"`
+	Path      string            `json:"path"`
+	Digest    string            `json:"digest,omitempty"`
+	Precision kernels.Precision `json:"precision,omitempty"`
 }
 
 // Identity names what computes, wherever it lies: the digest, and the precision where that is not float32. The same weights
@@ -40,43 +39,28 @@ type Sequence struct {
 
 // Sampling says how the next token is drawn. The zero value of a field turns that filter off; the zero Temperature means 1.
 type Sampling struct {
-	Temperature  float32 `json:"temperature" yaml:"temperature"`       // logits are divided by it; 0 means 1. Greedy wins over it
-	Greedy       bool    `json:"greedy" yaml:"greedy"`                 // take the most probable token (ties: the smaller id)
-	TopP         float32 `json:"top_p" yaml:"top_p"`                   // keep the smallest set of tokens with at least this mass; 0 or 1 keeps all
-	TopK         int     `json:"top_k" yaml:"top_k"`                   // keep the k most probable tokens; 0 keeps all
-	MaxNewTokens int     `json:"max_new_tokens" yaml:"max_new_tokens"` // length limit, the stop token counted
-	MinNewTokens int     `json:"min_new_tokens" yaml:"min_new_tokens"` // stop tokens cannot be drawn before so many tokens exist
-	Stop         []int32 `json:"stop,omitempty" yaml:"stop,omitempty"` // token ids that end a response; the stop token is part of it
+	Temperature  float32 `json:"temperature" range:"[0,inf)" doc:"logits are divided by it; 0: 1"`
+	Greedy       bool    `json:"greedy" doc:"take the most probable token, of equals the smaller id, whatever the temperature"`
+	TopP         float32 `json:"top_p" range:"[0,1]" doc:"keep the smallest set of tokens with at least this mass; 0 or 1: all"`
+	TopK         int     `json:"top_k" range:"[0,inf)" doc:"keep the k most probable tokens; 0: all"`
+	MaxNewTokens int     `json:"max_new_tokens" range:"[1,inf)" doc:"tokens of a response at most, the stop token counted"`
+	MinNewTokens int     `json:"min_new_tokens" range:"[0,inf)" doc:"tokens before which no stop token is drawn"`
+	Stop         []int32 `json:"stop,omitempty" doc:"ids of tokens that end a response, which they are part of; none: the model's own"`
+	// The generator must know the model's tokenizer.
+	StopStrings []string `json:"stop_strings,omitempty" doc:"texts that end a response with the token that completes one, from min_new_tokens on"`
 
-	// StopStrings end a response with the token that completes one of them, from MinNewTokens on. The generator must know the
-	// model's tokenizer.
-	StopStrings []string `json:"stop_strings,omitempty" yaml:"stop_strings,omitempty"`
-
-	// Candidates stored with every token: slot 0 is the sampled token, then the most probable other tokens with
-	// probability >= CandidateMinP, descending, at most CandidateK slots in all; 0 stores none.
-	CandidateK    int     `json:"candidate_k" yaml:"candidate_k"`
-	CandidateMinP float32 `json:"candidate_min_p" yaml:"candidate_min_p"`
+	// Slot 0 is the sampled token, then come the most probable others, descending.
+	CandidateK    int     `json:"candidate_k" range:"[0,inf)" doc:"tokens stored at every position, the sampled one and the most probable others; 0: none"`
+	CandidateMinP float32 `json:"candidate_min_p" range:"[0,1]" doc:"least probability of a stored token that was not sampled"`
 }
 
-// Validate names the first field that is out of range.
+// Validate names the first key that does not go with the others.
 func (s Sampling) Validate() error {
-	switch {
-	case !(s.Temperature >= 0) || math.IsInf(float64(s.Temperature), 0):
-		return fmt.Errorf("temperature: %v is not a finite number >= 0", s.Temperature)
-	case !(s.TopP >= 0 && s.TopP <= 1):
-		return fmt.Errorf("top_p: %v is not in [0, 1]", s.TopP)
-	case s.TopK < 0:
-		return fmt.Errorf("top_k: %d is negative", s.TopK)
-	case s.MaxNewTokens < 1:
-		return fmt.Errorf("max_new_tokens: %d is not at least 1", s.MaxNewTokens)
-	case s.MinNewTokens < 0 || s.MinNewTokens > s.MaxNewTokens:
-		return fmt.Errorf("min_new_tokens: %d is not in [0, max_new_tokens = %d]", s.MinNewTokens, s.MaxNewTokens)
-	case slices.Contains(s.StopStrings, ""):
-		return fmt.Errorf("stop_strings: one is empty")
-	case s.CandidateK < 0:
-		return fmt.Errorf("candidate_k: %d is negative", s.CandidateK)
-	case !(s.CandidateMinP >= 0 && s.CandidateMinP <= 1):
-		return fmt.Errorf("candidate_min_p: %v is not in [0, 1]", s.CandidateMinP)
+	if s.MinNewTokens > s.MaxNewTokens {
+		return setting.Errorf("min_new_tokens", "%d is above max_new_tokens = %d", s.MinNewTokens, s.MaxNewTokens)
+	}
+	if slices.Contains(s.StopStrings, "") {
+		return setting.Errorf("stop_strings", "one is empty")
 	}
 	return nil
 }

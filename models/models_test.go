@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
@@ -14,10 +15,11 @@ import (
 	"testing"
 
 	"github.com/millrace/millrace/kernels"
+	"github.com/millrace/millrace/schemas/setting"
 )
 
 func TestSamplingValidate(t *testing.T) {
-	if err := (Sampling{MaxNewTokens: 1}).Validate(); err != nil {
+	if err := setting.Check(Sampling{MaxNewTokens: 1}); err != nil {
 		t.Error(err)
 	}
 	nan := float32(math.NaN())
@@ -31,7 +33,7 @@ func TestSamplingValidate(t *testing.T) {
 		"candidate_k":     {MaxNewTokens: 1, CandidateK: -1},
 		"candidate_min_p": {MaxNewTokens: 1, CandidateMinP: nan},
 	} {
-		if err := s.Validate(); err == nil || !strings.HasPrefix(err.Error(), field+":") {
+		if err := setting.Check(s); err == nil || !strings.HasPrefix(err.Error(), field+":") {
 			t.Errorf("%s: %v", field, err)
 		}
 	}
@@ -107,6 +109,26 @@ func TestIdentity(t *testing.T) {
 	raw, err := json.Marshal([]Ref{{Path: "x"}, {Path: "x", Precision: kernels.BFloat16}})
 	if want := `[{"path":"x"},{"path":"x","precision":"bfloat16"}]`; err != nil || string(raw) != want {
 		t.Errorf("%s, %v; want %s", raw, err, want)
+	}
+}
+
+// TestMissingImportIsNamed: no package that opens models is imported here.
+func TestMissingImportIsNamed(t *testing.T) {
+	for path, want := range map[string]string{
+		t.TempDir():             `import _ "github.com/millrace/millrace/models/local"`,
+		"http://localhost:1/v1": `import _ "github.com/millrace/millrace/models/remote"`,
+		"gs://bucket/model":     "RegisterElsewhere",
+	} {
+		if _, err := Acquire(t.Context(), Ref{Path: path}); !errors.Is(err, ErrNoFormat) || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), path) {
+			t.Errorf("%s: %v, want one that names %s", path, err, want)
+		}
+		if _, err := Identify(t.Context(), Ref{Path: path}); !errors.Is(err, ErrNoFormat) {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+	none := filepath.Join(t.TempDir(), "none")
+	if _, err := Acquire(t.Context(), Ref{Path: none}); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), none) {
+		t.Errorf("nothing there: %v", err)
 	}
 }
 

@@ -12,7 +12,8 @@ type SamplingStats struct {
 	Responses    int           // finished
 	Tokens       int           // sampled
 	Time         time.Duration // spent in Generate, waiting for one's turn not counted
-	FirstToken   time.Duration // from the beginning of Generate to a response's first token, summed over responses; 0 where the generator cannot tell
+	// from the beginning of Generate to a response's first token, summed over responses; 0 where the generator cannot tell
+	FirstToken time.Duration
 }
 
 // Since is what came after an earlier reading of the same sums.

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
+	//lint:ignore SA1019 see the comment of the package
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/runners/direct"
 )
 
@@ -18,6 +19,9 @@ func runDirect(ctx context.Context, p *beam.Pipeline, c Config) (beam.PipelineRe
 	done := make(chan outcome, 1)
 	go func() {
 		result, err := direct.Execute(ctx, p)
+		if err != nil {
+			err = &JobError{Runner: "direct", Why: cause("", err.Error()), Err: err}
+		}
 		done <- outcome{result, err}
 	}()
 	var limit <-chan time.Time

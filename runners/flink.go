@@ -9,7 +9,6 @@ import (
 	"os"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
@@ -17,6 +16,8 @@ import (
 	jobpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/jobmanagement_v1"
 	pipepb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/pipeline_v1"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/util/grpcx"
+
+	"github.com/millrace/millrace/schemas/setting"
 )
 
 // Environments of the workers of a Flink job: where the Go side of it runs.
@@ -29,29 +30,27 @@ const (
 
 // Flink holds the options of the Flink runner.
 type Flink struct {
-	Endpoint string `json:"endpoint"` // Beam's job service, host:port
-	// REST is Flink's own address, host:port: the source of progress, and the way to end a job whose job service is gone.
-	// Empty: neither.
-	REST        string            `json:"rest"`
-	Environment string            `json:"environment"`       // loopback, process, external, docker
-	Command     string            `json:"command,omitempty"` // process: the program; empty: the file of this program
-	Env         map[string]string `json:"env,omitempty"`     // process: environment variables of the workers
-	Pool        string            `json:"pool,omitempty"`    // external: host:port of the pool as a TaskManager sees it
-	Image       string            `json:"image,omitempty"`   // docker: the image
-	Parallelism int               `json:"parallelism"`       // slots used; 0: the cluster's default
+	Endpoint string `json:"endpoint" doc:"Beam's job service, host:port"`
+	// Without Flink's own address there is no progress, and no way to end a job whose job service is gone.
+	REST        string            `json:"rest" doc:"Flink's own address, host:port, for progress and for ending jobs; empty: neither"`
+	Environment string            `json:"environment" enum:"loopback,process,external,docker" doc:"where workers run: here (loopback), started by TaskManagers (process), in a pool (external), in docker"`
+	Command     string            `json:"command,omitempty" doc:"environment process: the program; empty: the file of this program"`
+	Env         map[string]string `json:"env,omitempty" doc:"environment process: environment variables of the workers"`
+	Pool        string            `json:"pool,omitempty" doc:"environment external: host:port of the pool as a TaskManager sees it"`
+	Image       string            `json:"image,omitempty" doc:"environment docker: the image"`
+	Parallelism int               `json:"parallelism" range:"[0,32768]" doc:"slots that are used; 0: the cluster's default"`
 
-	// ExecutionMode of batch jobs: PIPELINED, PIPELINED_FORCED, BATCH, BATCH_FORCED. With BATCH_FORCED a stage starts when
-	// its inputs are complete, so that a lost TaskManager costs no deadlock for slots.
-	ExecutionMode      string  `json:"execution_mode"`
-	WorkersPerTM       int     `json:"workers_per_task_manager"` // worker processes a TaskManager; its slots share them
-	MaxBundleSize      int     `json:"max_bundle_size"`          // elements
-	MaxBundleSeconds   float64 `json:"max_bundle_seconds"`
-	Retries            int     `json:"retries"` // of a failed job; -1: as the cluster is configured
-	RetryDelaySeconds  float64 `json:"retry_delay_seconds"`
-	CheckpointSeconds  float64 `json:"checkpoint_seconds"`   // 0: none, as batch jobs have none
-	StopTimeoutSeconds float64 `json:"stop_timeout_seconds"` // how long to wait for a leftover job of the same name to end
-	// Options are further options of Beam's Flink runner by their names there, such as object_reuse.
-	Options map[string]any `json:"options,omitempty"`
+	// With BATCH_FORCED a stage starts when its inputs are complete, so that a lost TaskManager costs no deadlock for slots.
+	ExecutionMode      string  `json:"execution_mode" enum:"PIPELINED,PIPELINED_FORCED,BATCH,BATCH_FORCED" doc:"how the stages of a batch job follow each other"`
+	WorkersPerTM       int     `json:"workers_per_task_manager" range:"[0,inf)" doc:"worker processes of a TaskManager, which its slots share; 0: one a core"`
+	MaxBundleSize      int     `json:"max_bundle_size" range:"[1,inf)" doc:"elements of a bundle at most"`
+	MaxBundleSeconds   float64 `json:"max_bundle_seconds" range:"[0.001,1e6]" doc:"seconds after which a bundle is closed"`
+	Retries            int     `json:"retries" range:"[-1,inf)" doc:"of a failed job; -1: as the cluster is configured"`
+	RetryDelaySeconds  float64 `json:"retry_delay_seconds" range:"[0,1e6]" doc:"seconds before a failed job is tried again"`
+	CheckpointSeconds  float64 `json:"checkpoint_seconds" range:"[0,1e6]" doc:"seconds between checkpoints; 0: none, as batch jobs have none"`
+	StopTimeoutSeconds float64 `json:"stop_timeout_seconds" range:"[0,1e6]" doc:"seconds to wait for a leftover job of the same name to end"`
+
+	Options map[string]any `json:"options,omitempty" doc:"further options of Beam's Flink runner by their names there, such as object_reuse"`
 }
 
 func defaultFlink() Flink {
@@ -59,10 +58,8 @@ func defaultFlink() Flink {
 		MaxBundleSize: 1000, MaxBundleSeconds: 1, Retries: -1, RetryDelaySeconds: 1, StopTimeoutSeconds: 60}
 }
 
-var executionModes = []string{"PIPELINED", "PIPELINED_FORCED", "BATCH", "BATCH_FORCED"}
-
-// Validate names the first field that is wrong.
-func (f Flink) Validate() error {
+// validate names the first key that the runner cannot work with.
+func (f Flink) validate() error {
 	if err := checkAddress("endpoint", f.Endpoint); err != nil {
 		return err
 	}
@@ -74,33 +71,9 @@ func (f Flink) Validate() error {
 	if err := f.validateEnvironment(); err != nil {
 		return err
 	}
-	switch {
-	case f.Parallelism < 0 || f.Parallelism > 1<<15:
-		return fmt.Errorf("parallelism: %d is not in 0..32768", f.Parallelism)
-	case !slices.Contains(executionModes, f.ExecutionMode):
-		return fmt.Errorf("execution_mode: %q is not one of %s", f.ExecutionMode, strings.Join(executionModes, ", "))
-	case f.WorkersPerTM < 0:
-		return fmt.Errorf("workers_per_task_manager: %d is not at least 0 (0: one a core)", f.WorkersPerTM)
-	case f.MaxBundleSize < 1:
-		return fmt.Errorf("max_bundle_size: %d is not at least 1", f.MaxBundleSize)
-	case f.Retries < -1:
-		return fmt.Errorf("retries: %d is not at least -1 (-1: as the cluster is configured)", f.Retries)
-	}
-	for _, s := range []struct {
-		name  string
-		value float64
-		least float64
-	}{
-		{"max_bundle_seconds", f.MaxBundleSeconds, 0.001}, {"retry_delay_seconds", f.RetryDelaySeconds, 0},
-		{"checkpoint_seconds", f.CheckpointSeconds, 0}, {"stop_timeout_seconds", f.StopTimeoutSeconds, 0},
-	} {
-		if !(s.value >= s.least && s.value <= 1e6) {
-			return fmt.Errorf("%s: %v is not in [%v, 1e6]", s.name, s.value, s.least)
-		}
-	}
 	for _, name := range slices.Sorted(maps.Keys(f.Options)) {
 		if _, ok := f.runnerOptions()[name]; ok && !isExtra(f, name) {
-			return fmt.Errorf("options.%s: has a setting of its own in this section", name)
+			return setting.Errorf(setting.Join("options", name), "has a setting of its own in this section")
 		}
 	}
 	return nil
@@ -116,12 +89,9 @@ func isExtra(f Flink, name string) bool {
 func (f Flink) validateEnvironment() error {
 	belongs := map[string]string{"command": Process, "env": Process, "pool": External, "image": Docker}
 	given := map[string]bool{"command": f.Command != "", "env": len(f.Env) > 0, "pool": f.Pool != "", "image": f.Image != ""}
-	if !slices.Contains([]string{Loopback, Process, External, Docker}, f.Environment) {
-		return fmt.Errorf("environment: %q is not one of %s, %s, %s, %s", f.Environment, Loopback, Process, External, Docker)
-	}
 	for _, name := range []string{"command", "env", "pool", "image"} {
 		if given[name] && belongs[name] != f.Environment {
-			return fmt.Errorf("%s: belongs to environment %s, which is %s here", name, belongs[name], f.Environment)
+			return setting.Errorf(name, "belongs to environment %s, which is %s here", belongs[name], f.Environment)
 		}
 	}
 	switch f.Environment {
@@ -129,7 +99,7 @@ func (f Flink) validateEnvironment() error {
 		return checkAddress("pool", f.Pool)
 	case Docker:
 		if f.Image == "" {
-			return fmt.Errorf("image: is empty; environment docker needs the name of an image")
+			return setting.Errorf("image", "is empty; environment docker needs the name of an image")
 		}
 	}
 	return nil
@@ -138,7 +108,7 @@ func (f Flink) validateEnvironment() error {
 func checkAddress(field, address string) error {
 	host, port, err := net.SplitHostPort(address)
 	if _, wrong := strconv.ParseUint(port, 10, 16); err != nil || wrong != nil || host == "" {
-		return fmt.Errorf("%s: %q is not host:port", field, address)
+		return setting.Errorf(field, "%q is not host:port", address)
 	}
 	return nil
 }
@@ -203,7 +173,7 @@ func runFlink(ctx context.Context, p *beam.Pipeline, c Config) (beam.PipelineRes
 	f := c.Flink
 	conn, err := grpcx.Dial(ctx, f.Endpoint, connectWait)
 	if err != nil {
-		return nil, fmt.Errorf("runner.flink.endpoint: no job service answers at %s: %w", f.Endpoint, err)
+		return nil, setting.Errorf("runner.flink.endpoint", "no job service answers at %s: %v", f.Endpoint, err)
 	}
 	defer conn.Close()
 	j := job{runner: "flink", name: c.Job, client: jobpb.NewJobServiceClient(conn), noProgress: c.noProgress(), watch: c.Watch}
@@ -249,7 +219,7 @@ func checkOptions(ctx context.Context, client jobpb.JobServiceClient, options ma
 	}
 	for _, name := range slices.Sorted(maps.Keys(options)) {
 		if !known[name] {
-			return fmt.Errorf("runner.flink.options.%s: the job service knows no option of this name", name)
+			return setting.Errorf("runner.flink.options."+name, "the job service knows no option of this name")
 		}
 	}
 	return nil

@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"maps"
+	"path"
 	"regexp"
 	"slices"
 	"strconv"
@@ -31,11 +32,19 @@ import (
 type JobError struct {
 	Runner, Job string
 	Why         string // the error of the worker where there is one, else the runner's
+	Err         error  // what the runner itself said, in full, where it is more than text
 }
 
+// Error begins with the stage and what it said.
 func (e *JobError) Error() string {
-	return fmt.Sprintf("%s: job %s failed: %s", e.Runner, e.Job, e.Why)
+	job := e.Runner
+	if e.Job != "" {
+		job += ", " + e.Job
+	}
+	return fmt.Sprintf("%s (job failed on %s)", e.Why, job)
 }
+
+func (e *JobError) Unwrap() error { return e.Err }
 
 // LostError says that the connection to a job service ended before the job did.
 type LostError struct {
@@ -151,7 +160,8 @@ func (j *job) submit(ctx context.Context, options map[string]any) error {
 	if err != nil {
 		return fmt.Errorf("prepare: %w", err)
 	}
-	token, err := runnerlib.Stage(ctx, prepared.GetPreparationId(), prepared.GetArtifactStagingEndpoint().GetUrl(), "", prepared.GetStagingSessionToken())
+	token, err := runnerlib.Stage(ctx, prepared.GetPreparationId(), prepared.GetArtifactStagingEndpoint().GetUrl(), "",
+		prepared.GetStagingSessionToken())
 	if err != nil {
 		return fmt.Errorf("stage: %w", err)
 	}
@@ -260,7 +270,7 @@ func (j *job) follow(ctx context.Context) error {
 
 var (
 	fromWorker = regexp.MustCompile(`(?s)Error received from SDK harness for instruction \S+: (.*)`)
-	fromDoFn   = regexp.MustCompile(`(?s).*DoFn\[UID:\d+, PID:[^,]*, Name: ([^\n]*)\] failed:\n(.*)`)
+	fromDoFn   = regexp.MustCompile(`(?s).*DoFn\[UID:\d+, PID:[^\n]*, Name: ([^\n]*)\] failed:\n(.*)`)
 )
 
 // cause keeps what a user can act on: the worker's own error where a message holds one, without plans and Java's stack.
@@ -275,7 +285,11 @@ func cause(before, text string) string {
 		text, _, _ = strings.Cut(text, mark)
 	}
 	if found := fromDoFn.FindStringSubmatch(text); found != nil {
-		text = found[2] + " (in " + found[1] + ")"
+		name, said := found[1], found[2]
+		if text = said; !strings.Contains(name, "/transforms/stage.") { // a stage names itself
+			name, of, _ := strings.Cut(name, "[") // the types of a generic one
+			text += " (in " + strings.TrimSuffix(path.Base(name)+"["+of, "[") + ")"
+		}
 	}
 	return strings.TrimSpace(text)
 }

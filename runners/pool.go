@@ -19,11 +19,14 @@ import (
 type Pool struct {
 	fnpb.UnimplementedBeamFnExternalWorkerPoolServer
 	root context.Context
-	job  func(context.Context, map[string]string) context.Context // may be nil
+	job  jobContext // may be nil
 
 	mu      sync.Mutex
 	workers map[poolKey]context.CancelFunc
 }
+
+// jobContext is the context of a worker's stages, by the pipeline options of its job.
+type jobContext = func(context.Context, map[string]string) context.Context
 
 // poolKey: two TaskManagers may give two workers the same id.
 type poolKey struct{ id, control string }
@@ -32,8 +35,8 @@ type poolKey struct{ id, control string }
 //
 // Job, if not nil, is given the context and the pipeline options of each worker that is started; the context that it returns
 // is that of the worker's stages.
-func ServePool(ctx context.Context, address string, announce func(net.Addr), job func(context.Context, map[string]string) context.Context) error {
-	quietLogs()
+func ServePool(ctx context.Context, address string, announce func(net.Addr), job jobContext) error {
+	quietBeam()
 	Init()
 	at, ended, err := startPool(ctx, address, job)
 	if err != nil {
@@ -44,7 +47,7 @@ func ServePool(ctx context.Context, address string, announce func(net.Addr), job
 }
 
 // startPool serves a pool in the background until the context ends.
-func startPool(ctx context.Context, address string, job func(context.Context, map[string]string) context.Context) (net.Addr, <-chan error, error) {
+func startPool(ctx context.Context, address string, job jobContext) (net.Addr, <-chan error, error) {
 	listener, err := net.Listen("tcp", address)
 	if err != nil {
 		return nil, nil, fmt.Errorf("worker pool: %w", err)

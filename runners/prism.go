@@ -55,5 +55,6 @@ func retryHeldUp(ctx context.Context, run func() (beam.PipelineResult, error)) (
 // does not have, and turns the panic into the failure of the job.
 func heldUp(err error) bool {
 	var failed *JobError
-	return errors.As(err, &failed) && strings.Contains(failed.Why, "panic in stage.Execute") && strings.Contains(failed.Why, "nil pointer dereference")
+	return errors.As(err, &failed) && strings.Contains(failed.Why, "panic in stage.Execute") &&
+		strings.Contains(failed.Why, "nil pointer dereference")
 }

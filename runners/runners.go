@@ -1,6 +1,9 @@
 // Package runners executes Beam pipelines: on prism, embedded in this process, by default; on Beam's direct runner, on a
 // Flink cluster or on Dataflow by name. It is also how the program acts as a worker of such a cluster.
 //
+// Beam has deprecated its direct runner in favour of prism. It stays for tests: it runs a few rows in this process, one after
+// the other, without a job service, a worker or an encoding between stages, so what it does differently is a stage's fault.
+//
 // A runner is one file: its options, their validation, and its run function, entered in the table below.
 package runners
 
@@ -8,23 +11,23 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
+	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
+	pipepb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/pipeline_v1"
+
+	"github.com/millrace/millrace/schemas/setting"
 )
 
 // Config chooses the runner and holds the options of each.
 type Config struct {
-	Name string `json:"name"` // prism, direct, flink, dataflow
-	// NoProgressMinutes is how long a pipeline may go without a row or counter moving before it is cancelled; 0: for ever.
-	NoProgressMinutes float64 `json:"no_progress_minutes"`
-	// Flags are Beam's own flags by name, such as element_processing_timeout, for what has no setting here.
-	Flags    map[string]string `json:"flags,omitempty"`
-	Flink    Flink             `json:"flink"`
-	Dataflow Dataflow          `json:"dataflow"`
+	Name              string            `json:"name" doc:"prism or direct, Beam's runners in this process, or the cluster of flink or dataflow"`
+	NoProgressMinutes float64           `json:"no_progress_minutes" range:"[0,inf)" doc:"a pipeline is cancelled after so many minutes without a row or counter moving; 0: never"`
+	Flags             map[string]string `json:"flags,omitempty" doc:"Beam's own flags by name, such as element_processing_timeout, for what has no setting here"`
+	Flink             Flink             `json:"flink" doc:"options of runner flink"`
+	Dataflow          Dataflow          `json:"dataflow" doc:"options of runner dataflow"`
 
 	// Job names the work on a cluster. A job of the same name that is still running there is left over from a driver that
 	// died, and is cancelled first. Empty: a name of its own.
@@ -38,47 +41,65 @@ func Default() Config {
 	return Config{Name: "prism", NoProgressMinutes: 30, Flink: defaultFlink(), Dataflow: defaultDataflow()}
 }
 
-type runner struct {
-	validate func(Config) error // of the runner's own section
-	run      func(ctx context.Context, p *beam.Pipeline, c Config) (beam.PipelineResult, error)
+// Runner executes pipelines. Another module registers its own; its settings are Beam's flags, or its own.
+type Runner struct {
+	// Validate checks the runner's own section; nil: it has none.
+	Validate func(Config) error
+	// Run executes a pipeline and waits for it; nil in a program that was built without the runner.
+	Run func(ctx context.Context, p *beam.Pipeline, c Config) (beam.PipelineResult, error)
+	// Translate shows the job that it would submit; nil: it submits none.
+	Translate func(ctx context.Context, p *beam.Pipeline, c Config) (Translation, error)
+	// InProcess says that its workers are this process.
+	InProcess bool
 }
 
-var table = map[string]runner{
-	"prism":    {noOptions, runPrism},
-	"direct":   {noOptions, runDirect},
-	"flink":    {func(c Config) error { return under("flink", c.Flink.Validate()) }, runFlink},
-	"dataflow": {func(c Config) error { return under("dataflow", c.Dataflow.Validate()) }, runDataflow},
+var table = map[string]Runner{
+	"prism":    {Run: runPrism, InProcess: true},
+	"direct":   {Run: runDirect, InProcess: true},
+	"flink":    {Validate: func(c Config) error { return setting.In("flink", c.Flink.validate()) }, Run: runFlink},
+	"dataflow": {Validate: func(c Config) error { return setting.In("dataflow", c.Dataflow.validate()) }}, // dataflowjob.go has the rest
 }
 
-func noOptions(Config) error { return nil }
-
-func under(section string, err error) error {
-	if err == nil {
-		return nil
+// Register makes a runner known under a name. It panics on a name that is taken, and on a runner that cannot run.
+func Register(name string, r Runner) {
+	if _, taken := table[name]; taken || r.Run == nil {
+		panic("runners: " + name + " is registered twice, or without Run")
 	}
-	return fmt.Errorf("%s.%w", section, err)
+	table[name] = r
 }
 
 // InProcess reports whether the runner's workers are this process.
-func (c Config) InProcess() bool { return c.Name == "prism" || c.Name == "direct" }
+func (c Config) InProcess() bool { return table[c.Name].InProcess }
 
 // Names lists the runners, sorted.
-func Names() []string {
-	return []string{"dataflow", "direct", "flink", "prism"}
+func Names() []string { return slices.Sorted(maps.Keys(table)) }
+
+// SettingSchema describes the settings, with the runners that there are.
+func (c *Config) SettingSchema() *setting.Schema {
+	type fields Config // without this method
+	s := setting.SchemaOf(fields(*c))
+	s.Properties["name"].Enum = Names()
+	return s
 }
 
-// Validate names the first setting that is wrong. Only the section of the chosen runner is looked at.
+// Validate asks what the chosen runner needs of its own section; ranges and choices hold in the sections of all.
 func (c Config) Validate() error {
-	if !slices.Contains(Names(), c.Name) {
-		return fmt.Errorf("name: %q is not a runner; known: %s", c.Name, strings.Join(Names(), ", "))
-	}
-	if !(c.NoProgressMinutes >= 0) || math.IsInf(c.NoProgressMinutes, 1) {
-		return fmt.Errorf("no_progress_minutes: %v is not 0 (no limit) or a number of minutes", c.NoProgressMinutes)
+	if err := setting.OneOf("name", c.Name, Names()...); err != nil {
+		return err
 	}
 	if err := checkFlags(c.Flags); err != nil {
 		return err
 	}
-	return table[c.Name].validate(c)
+	r := table[c.Name]
+	if r.Validate != nil {
+		if err := r.Validate(c); err != nil {
+			return err
+		}
+	}
+	if r.Run == nil {
+		return setting.Errorf("name", "this program was built without the clients of clouds, which %s needs; build it with: go build -tags cloud", c.Name)
+	}
+	return nil
 }
 
 func (c Config) noProgress() time.Duration {
@@ -89,15 +110,15 @@ func (c Config) noProgress() time.Duration {
 // the runner could still give them. When the context ends, or nothing moves for too long (*StalledError), the job is
 // cancelled; the work that was done stays in its files.
 func Run(ctx context.Context, p *beam.Pipeline, c Config) (beam.PipelineResult, error) {
-	if err := c.Validate(); err != nil {
+	if err := setting.Check(c); err != nil {
 		return nil, err
 	}
 	if err := setFlags(c.Flags); err != nil {
 		return nil, err
 	}
-	quietLogs()
+	quietBeam()
 	headroom()
-	result, err := table[c.Name].run(ctx, p, c)
+	result, err := table[c.Name].Run(ctx, p, c)
 	if err != nil && ctx.Err() != nil {
 		var stalled *StalledError
 		if !errors.As(err, &stalled) {
@@ -105,4 +126,24 @@ func Run(ctx context.Context, p *beam.Pipeline, c Config) (beam.PipelineResult, 
 		}
 	}
 	return result, err
+}
+
+// Translation is a pipeline as a service would be given it.
+type Translation struct {
+	Name     string           `json:"name"`  // of the job
+	Job      any              `json:"job"`   // the request of the service's API
+	Pipeline *pipepb.Pipeline `json:"-"`     // the pipeline in Beam's portable form
+	Steps    []string         `json:"steps"` // its transforms that run code or shuffle, in order
+}
+
+// Translate shows the job that the runner would submit.
+func Translate(ctx context.Context, p *beam.Pipeline, c Config) (Translation, error) {
+	if err := setting.Check(c); err != nil {
+		return Translation{}, err
+	}
+	translate := table[c.Name].Translate
+	if translate == nil {
+		return Translation{}, fmt.Errorf("runner %s submits no job that could be shown", c.Name)
+	}
+	return translate(ctx, p, c)
 }

@@ -3,7 +3,11 @@ package runners
 import (
 	"context"
 	"errors"
+	"fmt"
+	"log"
+	"log/slog"
 	"os"
+	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -11,11 +15,49 @@ import (
 
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/register"
+
+	"github.com/millrace/millrace/schemas/setting"
 )
 
 func TestMain(m *testing.M) {
+	if name := os.Getenv(failVariable); name != "" {
+		failOn(name)
+		return
+	}
 	beam.Init()
 	os.Exit(m.Run())
+}
+
+// failVariable makes this test program one that runs a pipeline which fails, on the runner that it names.
+const failVariable = "MILLRACE_FAIL_ON"
+
+func failOn(name string) {
+	Init()
+	p, s := beam.NewPipelineWithRoot()
+	beam.ParDo0(s, failFn, beam.Impulse(s))
+	c := Default()
+	c.Name = name
+	_, err := Run(context.Background(), p, c)
+	slog.Info("from slog")
+	log.Print("from log")
+	fmt.Fprintln(os.Stderr, err)
+}
+
+// TestFailureIsToldOnce: a program that has set up no log sees the stage's error and its own lines, none of Beam's.
+func TestFailureIsToldOnce(t *testing.T) {
+	for _, name := range []string{"prism", "direct"} {
+		program := exec.Command(os.Args[0])
+		program.Env = append(os.Environ(), failVariable+"="+name)
+		out, err := program.CombinedOutput()
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines := strings.Split(strings.TrimSpace(string(out)), "\n")
+		if len(lines) != 3 || !strings.HasSuffix(lines[0], " INFO from slog") || !strings.HasSuffix(lines[1], " from log") ||
+			!strings.HasPrefix(lines[2], "the row is of another colour") {
+			t.Errorf("%s: %s", name, out)
+		}
+	}
 }
 
 // blocked holds holdFn until a test ends.
@@ -63,7 +105,10 @@ func TestErrorOfAStageReachesTheCaller(t *testing.T) {
 		beam.ParDo0(s, failFn, beam.Impulse(s))
 		c := Default()
 		c.Name = name
-		if _, err := Run(t.Context(), p, c); err == nil || !strings.Contains(err.Error(), "the row is of another colour") {
+		_, err := Run(t.Context(), p, c)
+		var failed *JobError
+		if !errors.As(err, &failed) || !strings.HasPrefix(err.Error(), "the row is of another colour (in runners.failFn)") ||
+			strings.Contains(err.Error(), "\n") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -177,14 +222,19 @@ func TestErrorsNameTheField(t *testing.T) {
 		"dataflow.experiments:":            dataflow(func(d *Dataflow) { d.Experiments = []string{"disable_runner_v2"} }),
 		"dataflow.worker_binary:":          dataflow(func(d *Dataflow) { d.WorkerBinary = "none/such" }),
 	} {
-		if err := c.Validate(); err == nil || !strings.HasPrefix(err.Error(), want) {
+		if err := setting.Check(c); err == nil || !strings.HasPrefix(err.Error(), want) {
 			t.Errorf("want an error that starts with %q, have %v", want, err)
 		}
 	}
-	for _, c := range []Config{Default(), flink(func(*Flink) {}), dataflow(func(*Dataflow) {})} {
-		if err := c.Validate(); err != nil {
+	for _, c := range []Config{Default(), flink(func(*Flink) {})} {
+		if err := setting.Check(c); err != nil {
 			t.Errorf("%s: %v", c.Name, err)
 		}
+	}
+	built := table["dataflow"].Run != nil
+	err := setting.Check(dataflow(func(*Dataflow) {}))
+	if built && err != nil || !built && (err == nil || !strings.Contains(err.Error(), "go build -tags cloud")) {
+		t.Errorf("dataflow, which is built in: %v: %v", built, err)
 	}
 }
 
@@ -194,31 +244,24 @@ func sound() Dataflow {
 	return d
 }
 
-func TestTranslateNeedsNoNetwork(t *testing.T) {
-	p, s := beam.NewPipelineWithRoot()
-	beam.ParDo(s, countFn, beam.Impulse(s))
-	c := Default()
-	c.Name, c.Dataflow, c.Job = "dataflow", sound(), "Millrace Run_1"
-	c.Dataflow.MaxNumWorkers = 7
-	translated, err := Translate(t.Context(), p, c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	job := translated.Job
-	if job.Name != "millrace-run-1" || job.Environment.WorkerPools[0].AutoscalingSettings.MaxNumWorkers != 7 {
-		t.Errorf("job %q, workers %+v", job.Name, job.Environment.WorkerPools[0].AutoscalingSettings)
-	}
-	if len(translated.Steps) != 2 || !strings.Contains(strings.Join(translated.Steps, " "), "countFn") {
-		t.Errorf("steps %q", translated.Steps)
-	}
-}
-
 func TestCauseIsTheWorkersError(t *testing.T) {
-	java := "java.util.concurrent.ExecutionException: job failed\nCaused by: java.lang.RuntimeException: Error received from SDK harness for instruction 4: stage rollout: model lost\n\tat org.apache.Client.run(Client.java:1)\n"
+	java := "java.util.concurrent.ExecutionException: job failed\nCaused by: java.lang.RuntimeException: " +
+		"Error received from SDK harness for instruction 4: stage rollout: model lost\n\tat org.apache.Client.run(Client.java:1)\n"
 	if got := cause("", java); got != "stage rollout: model lost" {
 		t.Errorf("cause %q", got)
 	}
-	plan := "while executing Process for Plan[stage-001]:\n2: ParDo[runners.failFn] Out:[]\n\tcaused by:\nDoFn[UID:2, PID:e2, Name: runners.failFn] failed:\nno such row"
+	mapFn := "\nDoFn[UID:6, PID:stage.mapFn[main.Fail,*main.Fail], Name: " +
+		"github.com/millrace/millrace/transforms/stage.mapFn[main.Fail,*main.Fail]] failed:\nstage fail: the disk is full"
+	got := cause("", "while executing Process for Plan[plan]:\n7: ParDo[x] Out:[6]\n\tcaused by:"+mapFn)
+	if got != "stage fail: the disk is full" {
+		t.Errorf("cause %q", got)
+	}
+	generic := strings.ReplaceAll(mapFn, "transforms/stage.mapFn", "transforms/totals.mergeFn")
+	if got := cause("", generic); got != "stage fail: the disk is full (in totals.mergeFn[main.Fail,*main.Fail])" {
+		t.Errorf("cause %q", got)
+	}
+	plan := "while executing Process for Plan[stage-001]:\n2: ParDo[runners.failFn] Out:[]\n\tcaused by:\n" +
+		"DoFn[UID:2, PID:e2, Name: runners.failFn] failed:\nno such row"
 	if got := cause("", plan); got != "no such row (in runners.failFn)" {
 		t.Errorf("cause %q", got)
 	}
@@ -230,8 +273,9 @@ func TestCauseIsTheWorkersError(t *testing.T) {
 // TestPipelineThatPrismBrokeRunsAgain, one that a stage broke does not.
 func TestPipelineThatPrismBrokeRunsAgain(t *testing.T) {
 	// As prism words it: the panic, the stage, and the stack.
-	broken := &JobError{Runner: "prism", Why: cause("", "panic in stage.Execute bundle processing goroutine: runtime error: invalid memory address or nil pointer dereference, "+
-		"stage: &{ID:stage-003},stackTrace:\ngoroutine 91 [running]:\nworker.(*W).sendInstruction(0x0)\n\tworker.go:653")}
+	broken := &JobError{Runner: "prism", Why: cause("",
+		"panic in stage.Execute bundle processing goroutine: runtime error: invalid memory address or nil pointer dereference, "+
+			"stage: &{ID:stage-003},stackTrace:\ngoroutine 91 [running]:\nworker.(*W).sendInstruction(0x0)\n\tworker.go:653")}
 	for _, c := range []struct {
 		fails []error
 		runs  int

@@ -21,7 +21,8 @@ func (e *StalledError) Error() string {
 	if len(e.Stages) > 0 {
 		where = "the work is in " + strings.Join(e.Stages, ", ")
 	}
-	text := fmt.Sprintf("%s: no row and no counter moved for %v; %s; the job was cancelled, what it stored is kept and the same command goes on from there (runner.no_progress_minutes sets the limit)",
+	text := fmt.Sprintf("%s: no row and no counter moved for %v; %s; the job was cancelled, what it stored is kept and the same command "+
+		"goes on from there (runner.no_progress_minutes sets the limit)",
 		e.Runner, e.Idle.Round(time.Second), where)
 	if e.Unread != nil {
 		text += fmt.Sprintf("; progress could not be read: %v", e.Unread)

@@ -50,7 +50,7 @@ func serveWorker(args []string, start func() (end func())) error {
 			return err
 		}
 		beam.Init() // does not return in a worker
-		return errors.New("Beam did not start as a worker")
+		return errors.New("the process did not start as a worker of Beam")
 	}
 	id := option(args, "id")
 	if id == "" {

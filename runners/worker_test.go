@@ -22,7 +22,8 @@ func TestIsWorker(t *testing.T) {
 			t.Errorf("%q starts a worker", args)
 		}
 	}
-	for _, args := range [][]string{nil, {"run", "recipe.yaml"}, {"worker", "--listen=:1"}, {"run", "--set", "provision_endpoint=x"}, {"--worker=false"}} {
+	for _, args := range [][]string{nil, {"run", "recipe.yaml"}, {"worker", "--listen=:1"}, {"run", "--set", "provision_endpoint=x"},
+		{"--worker=false"}} {
 		if IsWorker(args) {
 			t.Errorf("%q starts no worker", args)
 		}
@@ -106,7 +107,8 @@ func TestPoolRefusesWhatItCannotStart(t *testing.T) {
 	defer conn.Close()
 	pool := fnpb.NewBeamFnExternalWorkerPoolClient(conn)
 	nowhere := &pipepb.ApiServiceDescriptor{Url: "localhost:1"}
-	secure := &pipepb.ApiServiceDescriptor{Url: "localhost:1", Authentication: &pipepb.AuthenticationSpec{Urn: "beam:authentication:oauth2_client_credentials_grant:v1"}}
+	secure := &pipepb.ApiServiceDescriptor{Url: "localhost:1",
+		Authentication: &pipepb.AuthenticationSpec{Urn: "beam:authentication:oauth2_client_credentials_grant:v1"}}
 	for why, req := range map[string]*fnpb.StartWorkerRequest{
 		"needs an id":                      {ControlEndpoint: nowhere, LoggingEndpoint: nowhere},
 		"control and logging endpoints":    {WorkerId: "1"},
@@ -118,7 +120,8 @@ func TestPoolRefusesWhatItCannotStart(t *testing.T) {
 		}
 	}
 	start := func(id, control string) string {
-		resp, err := pool.StartWorker(t.Context(), &fnpb.StartWorkerRequest{WorkerId: id, ControlEndpoint: &pipepb.ApiServiceDescriptor{Url: control}, LoggingEndpoint: nowhere})
+		resp, err := pool.StartWorker(t.Context(), &fnpb.StartWorkerRequest{WorkerId: id,
+			ControlEndpoint: &pipepb.ApiServiceDescriptor{Url: control}, LoggingEndpoint: nowhere})
 		if err != nil {
 			t.Fatal(err)
 		}

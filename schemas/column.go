@@ -1,8 +1,10 @@
 package schemas
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/apache/arrow/go/v15/arrow"
 )
@@ -31,30 +33,50 @@ func (c Column) Field() arrow.Field {
 	return arrow.Field{Name: c.Name, Type: c.Type, Nullable: c.Nullable}
 }
 
-var registry []Column
+var (
+	registry []Column
+	own      int // how many of them this package declares
+)
 
-func declare(c Column) Column {
-	if slices.ContainsFunc(registry, func(o Column) bool { return o.Name == c.Name }) {
-		panic("schemas: column " + c.Name + " is declared twice")
+func init() { own = len(registry) }
+
+// declare adds the column to the registry. Names are shared by all stages of a program, so a second column of a name is a
+// mistake whoever declares it.
+func declare(c Column, t arrow.DataType) Column {
+	if c.Name == "" || c.Stage == "" {
+		panic(fmt.Sprintf("schemas: column %q of stage %q: a column has a name and a stage", c.Name, c.Stage))
 	}
+	if o, ok := ByName(c.Name); ok {
+		panic(fmt.Sprintf("schemas: column %q of stage %q has the name of a column of stage %q", c.Name, c.Stage, o.Stage))
+	}
+	c.Type = t
 	registry = append(registry, c)
 	return c
 }
 
-// Columns returns every declared column, by stage in the order of the chain and by name within a stage.
+// Columns returns every declared column by stage. The stages of this package come first and their columns as they are
+// declared here, in the order of the chain; what other packages declare follows by name, as their order of
+// initialisation depends on what a program imports.
 func Columns() []Column {
-	out := slices.Clone(registry)
-	slices.SortStableFunc(out, func(a, b Column) int {
-		if d := slices.Index(Stages, a.Stage) - slices.Index(Stages, b.Stage); d != 0 {
-			return d
+	var stages []string
+	for _, c := range registry[:own] {
+		if !slices.Contains(stages, c.Stage) {
+			stages = append(stages, c.Stage)
 		}
-		return 0
+	}
+	rank := func(c Column) int {
+		if i := slices.Index(stages, c.Stage); i >= 0 {
+			return i
+		}
+		return len(stages)
+	}
+	others := slices.SortedFunc(slices.Values(registry[own:]), func(a, b Column) int {
+		return cmp.Or(strings.Compare(a.Stage, b.Stage), strings.Compare(a.Name, b.Name))
 	})
+	out := slices.Concat(registry[:own], others)
+	slices.SortStableFunc(out, func(a, b Column) int { return rank(a) - rank(b) })
 	return out
 }
-
-// Stages names the stages that add columns, in the order of the chain.
-var Stages = []string{"prompts", "rollout", "label", "continuation", "score", "value", "advantage", "target", "pairs", "revise", "dead letters"}
 
 // ByName returns the declared column of that name.
 func ByName(name string) (Column, bool) {

@@ -72,7 +72,8 @@ func (e *MissingError) Error() string {
 	case e.Adder == "":
 		return fmt.Sprintf("stage %s needs column %q, which no stage adds", e.Stage, e.Column)
 	case e.Later:
-		return fmt.Sprintf("stage %s needs column %q, which stage %s adds only after it; put %s before %s", e.Stage, e.Column, e.Adder, e.Adder, e.Stage)
+		return fmt.Sprintf("stage %s needs column %q, which stage %s adds only after it; put %s before %s",
+			e.Stage, e.Column, e.Adder, e.Adder, e.Stage)
 	}
 	return fmt.Sprintf("stage %s needs column %q, which no stage before it adds; add stage %s before it", e.Stage, e.Column, e.Adder)
 }

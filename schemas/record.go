@@ -350,7 +350,8 @@ func (r Record) Groups() ([]Group, error) {
 			continue
 		}
 		if first, ok := seen[id]; ok {
-			return nil, &ColumnError{"prompt_id", fmt.Sprintf("has prompt %s at row %d and again at row %d; the rows of a prompt must lie side by side", id, first, i)}
+			return nil, &ColumnError{"prompt_id",
+				fmt.Sprintf("has prompt %s at row %d and again at row %d; the rows of a prompt must lie side by side", id, first, i)}
 		}
 		seen[id] = i
 		out = append(out, Group{id, i, i + 1})
@@ -411,3 +412,12 @@ func (r Record) find(c Column) (arrow.Array, error) {
 }
 
 func ptr[T any](v T) *T { return &v }
+
+// MessagesOf gives the messages of each row's prompt; "" where it came as a text, or the record has no such column.
+func MessagesOf(r Record) func(row int) string {
+	v, err := Messages.Find(r)
+	if err != nil {
+		return func(int) string { return "" }
+	}
+	return v.At
+}

@@ -37,19 +37,33 @@ type (
 	Bytes struct{ Column }
 )
 
-func scalar[T Number](c Column) Scalar[T] { c.Type = numberType[T](); return Scalar[T]{declare(c)} }
-func list[T Number](c Column) List[T] {
-	c.Type = arrow.ListOfNonNullable(numberType[T]())
-	return List[T]{declare(c)}
+// The constructors. Each declares a column, so it is called once, in a package-level variable; Name, Stage, Shape and Doc
+// are the caller's, the type is the constructor's.
+
+// NewColumn declares a column with one number a row.
+func NewColumn[T Number](c Column) Scalar[T] { return Scalar[T]{declare(c, numberType[T]())} }
+
+// NewList declares a column with one list of numbers a row.
+func NewList[T Number](c Column) List[T] {
+	return List[T]{declare(c, arrow.ListOfNonNullable(numberType[T]()))}
 }
-func nested[T Number](c Column) Nested[T] {
-	c.Type = arrow.ListOfNonNullable(arrow.ListOfNonNullable(numberType[T]()))
-	return Nested[T]{declare(c)}
+
+// NewLists declares a column with one list of lists of numbers a row.
+func NewLists[T Number](c Column) Nested[T] {
+	return Nested[T]{declare(c, arrow.ListOfNonNullable(arrow.ListOfNonNullable(numberType[T]())))}
 }
-func text(c Column) Text    { c.Type = arrow.BinaryTypes.String; return Text{declare(c)} }
-func id(c Column) ID        { c.Type = uuidType; return ID{declare(c)} }
-func truth(c Column) Flag   { c.Type = arrow.FixedWidthTypes.Boolean; return Flag{declare(c)} }
-func binary(c Column) Bytes { c.Type = arrow.BinaryTypes.Binary; return Bytes{declare(c)} }
+
+// NewText declares a column with one string a row.
+func NewText(c Column) Text { return Text{declare(c, arrow.BinaryTypes.String)} }
+
+// NewID declares a column with one uuid a row.
+func NewID(c Column) ID { return ID{declare(c, uuidType)} }
+
+// NewFlag declares a column with one truth value a row.
+func NewFlag(c Column) Flag { return Flag{declare(c, arrow.FixedWidthTypes.Boolean)} }
+
+// NewBytes declares a column with one byte string a row.
+func NewBytes(c Column) Bytes { return Bytes{declare(c, arrow.BinaryTypes.Binary)} }
 
 func numberType[T Number]() arrow.DataType {
 	switch any(*new(T)).(type) {

@@ -150,7 +150,8 @@ func cases() []benchCase {
 		step := 0
 		return func() {
 			step++
-			kernels.AdamW(p, g, m, v, kernels.AdamWConfig{Step: step, Rate: 1e-3, Beta1: 0.9, Beta2: 0.999, Eps: 1e-8, WeightDecay: 0.01, GradScale: 1})
+			kernels.AdamW(p, g, m, v, kernels.AdamWConfig{Step: step, Rate: 1e-3, Beta1: 0.9, Beta2: 0.999, Eps: 1e-8, WeightDecay: 0.01,
+				GradScale: 1})
 		}
 	})
 

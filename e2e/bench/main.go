@@ -6,8 +6,9 @@
 // Several times over it measures, in turn, the machine's limits, this code at each vector level, and the peer, at every case, and
 // prints minima: work a second, the ratio to the peer, and the fraction of the limit, which is the time the same arithmetic
 // takes from registers or the bytes take to be read, whichever is longer: a weight's from wherever one of its size stays when it is
-// read again and again, rows' from memory. The limits are measured beside each case, as the clock of a processor changes. Without the virtual environment of
-// install.sh it measures this code alone. An interrupt ends the run early with a table of what has been measured.
+// read again and again, rows' from memory. The limits are measured beside each case, as the clock of a processor changes. Without
+// the virtual environment of install.sh it measures this code alone. An interrupt ends the run early with a table of what has been
+// measured.
 package main
 
 import (

@@ -120,7 +120,8 @@ func runModels(ctx context.Context, threads, rounds int, filter *regexp.Regexp, 
 		}
 		results = append(results, r)
 	}
-	fmt.Printf("\nSmolLM2-135M: %s, %s, %d threads, %d rounds, %s\n\n", time.Now().UTC().Format("2006-01-02"), processor(), threads, rounds, runtime.Version())
+	fmt.Printf("\nSmolLM2-135M: %s, %s, %d threads, %d rounds, %s\n\n", time.Now().UTC().Format("2006-01-02"), processor(), threads, rounds,
+		runtime.Version())
 	printModels(results)
 	return nil
 }
@@ -131,7 +132,8 @@ type modelResult struct {
 	seconds, memory [2]float64
 }
 
-func measureModel(ctx context.Context, c modelCase, threads, rounds int, gguf, huggingFace, problems string, o modelOptions) (r modelResult, err error) {
+func measureModel(ctx context.Context, c modelCase, threads, rounds int, gguf, huggingFace, problems string,
+	o modelOptions) (r modelResult, err error) {
 	r = modelResult{modelCase: c, seconds: [2]float64{math.Inf(1), math.Inf(1)}}
 	sides := make([]*peer, 1, 2)
 	self, err := os.Executable()
@@ -178,7 +180,8 @@ func measureModel(ctx context.Context, c modelCase, threads, rounds int, gguf, h
 				return r, err
 			}
 			who := [...]string{"ours", c.peer}[i]
-			fmt.Fprintf(os.Stderr, "%s, round %d of %d, %s: %.3f s, %.2f s of processor time\n", c.title(), round, rounds, who, t, side.processorTime()-before)
+			fmt.Fprintf(os.Stderr, "%s, round %d of %d, %s: %.3f s, %.2f s of processor time\n", c.title(), round, rounds, who, t,
+				side.processorTime()-before)
 			if round > 0 {
 				r.seconds[i] = min(r.seconds[i], t)
 			}
@@ -206,7 +209,8 @@ func peerCommand(who, work string, threads int, gguf, huggingFace, problems stri
 		return o.llamaCPP, []string{script("models_llamacpp.py"), gguf, n}
 	case "TRL":
 		_, size, _ := strings.Cut(work, " ")
-		return o.python, []string{script("models_trl.py"), huggingFace, n, problems, size, map[bool]string{false: "float32", true: "bfloat16"}[in16]}
+		return o.python, []string{script("models_trl.py"), huggingFace, n, problems, size,
+			map[bool]string{false: "float32", true: "bfloat16"}[in16]}
 	}
 	return o.python, []string{script("models_torch.py"), huggingFace, n}
 }
@@ -230,7 +234,8 @@ func printModels(results []modelResult) {
 		}
 		row := fmt.Sprintf("| %s | %s | %s | %.0f |", r.name, unit, value(0), r.memory[0])
 		if value(1) != "" {
-			row += fmt.Sprintf(" %s | %s | %.0f | %.2f× | %.0f%% |", r.peer, value(1), r.memory[1], r.seconds[1]/r.seconds[0], 100*r.memory[0]/r.memory[1])
+			row += fmt.Sprintf(" %s | %s | %.0f | %.2f× | %.0f%% |", r.peer, value(1), r.memory[1], r.seconds[1]/r.seconds[0],
+				100*r.memory[0]/r.memory[1])
 		}
 		fmt.Println(row)
 	}

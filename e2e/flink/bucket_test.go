@@ -17,8 +17,9 @@ import (
 	"time"
 
 	"github.com/millrace/millrace/models"
-	"github.com/millrace/millrace/transforms/stage"
-	"github.com/millrace/millrace/transforms/stage/buckettest"
+	"github.com/millrace/millrace/transforms/files"
+	"github.com/millrace/millrace/transforms/files/buckettest"
+	_ "github.com/millrace/millrace/transforms/files/clouds" // the tests read the bucket themselves
 )
 
 // serveBucket is the variable that makes this test program a Cloud Storage in memory.
@@ -66,14 +67,14 @@ func advance(address string, by time.Duration) error {
 // objectManifests is manifests of a run in the bucket.
 func objectManifests(t *testing.T, run string) string {
 	t.Helper()
-	files, err := stage.ListIn(t.Context(), run, "iter-*/manifest.json")
-	if err != nil || len(files) == 0 {
+	paths, err := files.ListIn(t.Context(), run, "iter-*/manifest.json")
+	if err != nil || len(paths) == 0 {
 		t.Fatalf("%s: no manifest (%v)", run, err)
 	}
-	slices.Sort(files)
+	slices.Sort(paths)
 	var all bytes.Buffer
-	for _, f := range files {
-		raw, err := stage.ReadFile(t.Context(), f, 1<<20)
+	for _, f := range paths {
+		raw, err := files.Read(t.Context(), f, 1<<20)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -84,11 +85,11 @@ func objectManifests(t *testing.T, run string) string {
 
 func noObjectLitter(t *testing.T, run string) {
 	t.Helper()
-	files, err := stage.FilesBelow(t.Context(), run)
+	listed, err := files.Below(t.Context(), run)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, f := range files {
+	for _, f := range listed {
 		if strings.Contains(f.Name, "exchange/") || strings.Contains(f.Name, ".lock") {
 			t.Errorf("left over: %s", f.Path)
 		}
@@ -152,7 +153,7 @@ func TestDriverOfABucketKilled(t *testing.T) {
 	same(t, "after the driver was killed", objectManifests(t, remote), want)
 	noObjectLitter(t, remote)
 	noWorkers(t)
-	if _, err := stage.Stat(t.Context(), remote+"/.lock"); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := files.Stat(t.Context(), remote+"/.lock"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("the lock: %v", err)
 	}
 }

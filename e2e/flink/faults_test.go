@@ -149,7 +149,8 @@ func killTaskManager(t *testing.T) {
 	}
 	_, after, _ := strings.Cut(string(raw), "PPid:")
 	cluster(t, "killtm", strings.Fields(after)[0])
-	t.Logf("the worker ended after %v", await(t, "the worker of a dead TaskManager ends", func() bool { return !slices.Contains(workers(t, binary(t)), worker) }))
+	t.Logf("the worker ended after %v", await(t, "the worker of a dead TaskManager ends",
+		func() bool { return !slices.Contains(workers(t, binary(t)), worker) }))
 }
 
 // TestTaskManagerKilled: the other TaskManager has the slots that the job needs.
@@ -232,7 +233,8 @@ func job(t *testing.T, name, dir, runner, fault string, more ...string) (outcome
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, program, append([]string{name, "--dir", dir, "--runner", runner, "--slots", "2", "--records", "50"}, more...)...)
+	cmd := exec.CommandContext(ctx, program, append([]string{name, "--dir", dir, "--runner", runner, "--slots", "2", "--records", "50"},
+		more...)...)
 	cmd.Env = append(os.Environ(), "MILLRACE_FAULT="+fault)
 	var printed, complaints bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &printed, &complaints

@@ -48,7 +48,8 @@ func command(ctx context.Context, t *testing.T, recipe, dir string, args ...stri
 }
 
 func onFlink(environment string, slots int, more ...string) []string {
-	args := []string{"--runner", "flink", "--set", "runner.flink.environment=" + environment, "--set", fmt.Sprintf("runner.flink.parallelism=%d", slots),
+	args := []string{"--runner", "flink", "--set", "runner.flink.environment=" + environment, "--set",
+		fmt.Sprintf("runner.flink.parallelism=%d", slots),
 		"--set", "runner.no_progress_minutes=5"}
 	return append(args, more...)
 }
@@ -100,8 +101,8 @@ type recipe struct {
 	sets       []string
 }
 
-// recipes are policy iteration, reward refresh, the same in bfloat16, distillation, supervised training, and an update with several replicas. Models
-// to start from are right now and then.
+// recipes are policy iteration, reward refresh, the same in bfloat16, distillation, supervised training, and an update
+// with several replicas. Models to start from are right now and then.
 func recipes(t *testing.T) []recipe {
 	model := filepath.Join(undisturbed(t), "iter-00000", "policy")
 	policy := []string{"--set", "policy.path=" + model}
@@ -110,7 +111,8 @@ func recipes(t *testing.T) []recipe {
 		{"train", "train.yaml", nil},
 		{"policy", "policy.yaml", policy},
 		{"reward", "reward.yaml", append([]string{"--set", "reward.path=" + model}, policy...)},
-		{"bfloat16", "reward.yaml", append([]string{"--set", "reward.path=" + model, "--set", "policy.precision=bfloat16", "--set", "reward.precision=bfloat16"}, policy...)},
+		{"bfloat16", "reward.yaml", append([]string{"--set", "reward.path=" + model, "--set", "policy.precision=bfloat16", "--set",
+			"reward.precision=bfloat16"}, policy...)},
 		{"dckd", "dckd.yaml", teachers},
 		{"adpa", "adpa.yaml", append([]string{"--set", "distill.reference.path=" + model}, teachers...)},
 		{"replicas-2", "policy.yaml", append([]string{"--set", "update.replicas=2"}, policy...)},
@@ -176,7 +178,8 @@ func TestSameBytesAsTheEmbeddedRunner(t *testing.T) {
 func TestSameEvaluation(t *testing.T) {
 	model := filepath.Join(undisturbed(t), "iter-00000", "policy")
 	evaluate := func(args ...string) string {
-		args = append([]string{"eval", model, "--recipe", filepath.Join("testdata", "policy.yaml"), "--json", "--set", "run=unused", "--set", "policy.path=" + model,
+		args = append([]string{"eval", model, "--recipe", filepath.Join("testdata", "policy.yaml"), "--json", "--set", "run=unused", "--set",
+			"policy.path=" + model,
 			"--set", "evaluate.prompts=24", "--set", "evaluate.samples=4"}, args...)
 		cmd := exec.CommandContext(t.Context(), binary(t), args...)
 		var printed, complaints bytes.Buffer
@@ -188,7 +191,8 @@ func TestSameEvaluation(t *testing.T) {
 	}
 	want := evaluate()
 	for _, slots := range []int{1, 2, 4} {
-		got := evaluate("--set", "runner.name=flink", "--set", "runner.flink.environment=process", "--set", fmt.Sprintf("runner.flink.parallelism=%d", slots))
+		got := evaluate("--set", "runner.name=flink", "--set", "runner.flink.environment=process", "--set",
+			fmt.Sprintf("runner.flink.parallelism=%d", slots))
 		if got != want {
 			t.Errorf("%d slots: %s, on the embedded runner %s", slots, got, want)
 		}
@@ -215,7 +219,8 @@ func TestOnlyDescriptorsCrossShuffles(t *testing.T) {
 	for _, r := range recipes(t)[:4] {
 		t.Run(r.name, func(t *testing.T) {
 			dir := t.TempDir()
-			many := onFlink("process", 2, "--set", "prompts.count=300", "--set", "prompts.per_record=1", "--set", "evaluate.every=1", "--set", "evaluate.prompts=300")
+			many := onFlink("process", 2, "--set", "prompts.count=300", "--set", "prompts.per_record=1", "--set", "evaluate.every=1", "--set",
+				"evaluate.prompts=300")
 			out, err := run(t, r.file, dir, append(many, r.sets...)...)
 			must(t, out, err)
 			tasks, most := 0, 0

@@ -230,7 +230,8 @@ func counted(t *testing.T, run string) map[string]int64 {
 	}
 	counts := map[string]int64{}
 	for _, l := range lines {
-		for name, n := range map[string]int64{"in": l.RowsIn, "kept": l.RowsKept, "out": l.RowsOut, "dead": l.Dead, "filtered": l.Filtered, "tokens": l.TokensOut} {
+		for name, n := range map[string]int64{"in": l.RowsIn, "kept": l.RowsKept, "out": l.RowsOut, "dead": l.Dead, "filtered": l.Filtered,
+			"tokens": l.TokensOut} {
 			counts[fmt.Sprintf("%d %s %s %s", l.Iteration, l.Pipeline, l.Stage, name)] = n
 		}
 	}

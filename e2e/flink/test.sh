@@ -7,7 +7,7 @@ export FLINK_DIR=${FLINK_DIR:-$PWD/.flink}
 [ -f "$FLINK_DIR/job-service.jar" ] || { echo "test.sh: no cluster in $FLINK_DIR; run e2e/flink/build.sh first" >&2; exit 2; }
 if [ -z "${MILLRACE_BINARY:-}" ]; then
   export MILLRACE_BINARY=$FLINK_DIR/millrace
-  (cd "$here/../.." && go build -o "$MILLRACE_BINARY" .) || exit 1
+  (cd "$here/../.." && go build -tags cloud -o "$MILLRACE_BINARY" .) || exit 1
 fi
 if [ -z "${MILLRACE_JOBS:-}" ]; then
   export MILLRACE_JOBS=$FLINK_DIR/jobs

@@ -1,16 +1,21 @@
 // Package golden reads the golden vectors that tests hold the mathematics against.
 //
 // A golden file is JSON: a topic and a list of cases, each with params, inputs and expected outputs. A tensor is
-// {"shape": [...], "data": [...]} in row-major order. Files are looked for under $MILLRACE_SHARED/golden, then under
-// ../shared/golden beside the repository, then in the testdata folder of the package under test.
+// {"shape": [...], "data": [...]} in row-major order; vectors/README.md says what each file holds. The files lie beside this
+// one: vectors/, tokenizers/ and data/. With MILLRACE_SHARED set they come from golden/, tokenizers/ and data/ of that folder
+// instead, so that the code can be held against other numbers of the same form. A file that is not there fails the test.
 package golden
 
 import (
+	"bytes"
+	"compress/gzip"
 	"encoding/json"
+	"io"
 	"math"
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"testing"
 )
 
@@ -84,25 +89,52 @@ func GetOr[T any](t testing.TB, v Values, key string, fallback T) T {
 	return Get[T](t, v, key)
 }
 
-// Path returns where a shared file lies (elem relative to the shared folder, such as "golden", "sft.json"); the test is
-// skipped when the file is neither in the shared folder nor in the package's testdata.
+// Path returns where an input of tests lies, such as "golden", "sft.json", or "tokenizers", "qwen3" for a whole folder. A
+// folder may hold compressed files (NAME.gz); it is unpacked for the test then.
 func Path(t testing.TB, elem ...string) string {
 	t.Helper()
-	rel := filepath.Join(elem...)
-	tried := []string{}
-	for _, root := range roots() {
-		p := filepath.Join(root, rel)
-		if _, err := os.Stat(p); err == nil {
-			return p
+	path := filepath.Join(append([]string{root(t)}, elem...)...)
+	if os.Getenv(variable) == "" && elem[0] == "golden" {
+		path = filepath.Join(append([]string{root(t), "vectors"}, elem[1:]...)...)
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatalf("golden: %v", err)
+	}
+	if packed, _ := filepath.Glob(filepath.Join(path, "*.gz")); info.IsDir() && len(packed) > 0 {
+		return unpacked(t, path)
+	}
+	return path
+}
+
+// unpacked copies a folder, its compressed files decompressed, into one of the test's own.
+func unpacked(t testing.TB, dir string) string {
+	t.Helper()
+	to := t.TempDir()
+	files, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		raw, err := os.ReadFile(filepath.Join(dir, f.Name()))
+		if err != nil {
+			t.Fatal(err)
 		}
-		tried = append(tried, p)
+		name, compressed := strings.CutSuffix(f.Name(), ".gz")
+		if compressed {
+			r, err := gzip.NewReader(bytes.NewReader(raw))
+			if err == nil {
+				raw, err = io.ReadAll(r)
+			}
+			if err != nil {
+				t.Fatalf("golden: %s: %v", f.Name(), err)
+			}
+		}
+		if err := os.WriteFile(filepath.Join(to, name), raw, 0o644); err != nil {
+			t.Fatal(err)
+		}
 	}
-	p := filepath.Join("testdata", filepath.Base(rel))
-	if _, err := os.Stat(p); err == nil {
-		return p
-	}
-	t.Skipf("no shared file %s (looked at %v and %s); set MILLRACE_SHARED to the shared folder", rel, tried, p)
-	return ""
+	return to
 }
 
 // Load reads the golden file of that name, such as "sft.json".
@@ -150,18 +182,23 @@ func CloseTo(t testing.TB, what string, got, want, tol float64) {
 	Close(t, what, []float64{got}, []float64{want}, tol)
 }
 
-func roots() []string {
+// variable names the folder that takes the place of the files in the repository.
+const variable = "MILLRACE_SHARED"
+
+// root is the folder of all inputs.
+func root(t testing.TB) string {
+	t.Helper()
 	_, here, _, ok := runtime.Caller(0)
-	repo := filepath.Dir(filepath.Dir(filepath.Dir(here)))
-	dir := os.Getenv("MILLRACE_SHARED")
-	switch {
-	case dir == "" && ok:
-		return []string{filepath.Join(filepath.Dir(repo), "shared")}
-	case dir == "":
-		return nil
-	case filepath.IsAbs(dir) || !ok:
-		return []string{dir}
+	if !ok {
+		t.Fatal("golden: where the repository lies is not known")
 	}
-	// A relative setting is meant from the repository's root, not from the folder of the package under test.
-	return []string{filepath.Join(repo, dir)}
+	beside := filepath.Dir(here)
+	switch dir := os.Getenv(variable); {
+	case dir == "":
+		return beside
+	case filepath.IsAbs(dir):
+		return dir
+	default: // meant from the repository's root, not from the folder of the package under test
+		return filepath.Join(filepath.Dir(filepath.Dir(beside)), dir)
+	}
 }

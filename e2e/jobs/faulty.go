@@ -36,7 +36,7 @@ type outcome struct {
 
 // faulty sends records of prompts through a stage that fails, and writes what comes out.
 func faulty(ctx context.Context, o options) (any, error) {
-	return written(ctx, o, func(s beam.Scope, store stage.Store) beam.PCollection {
+	return written(ctx, o, func(s beam.Scope, store stage.Store) stage.Rows {
 		c := prompts.Default()
 		c.Count, c.PerRecord = o.shape.Records*o.shape.Groups, o.shape.Groups
 		in, _ := prompts.Read(s, c, prompts.Window{Seed: 1, Count: c.Count, Meta: schemas.Meta{Run: "jobs"}})
@@ -46,7 +46,7 @@ func faulty(ctx context.Context, o options) (any, error) {
 }
 
 // written runs a pipeline and writes its rows to one file.
-func written(ctx context.Context, o options, build func(beam.Scope, stage.Store) beam.PCollection) (outcome, error) {
+func written(ctx context.Context, o options, build func(beam.Scope, stage.Store) stage.Rows) (outcome, error) {
 	beam.Init()
 	p, s := beam.NewPipelineWithRoot()
 	store := stage.Store{Dir: filepath.Join(o.dir, "edges")}
@@ -83,7 +83,8 @@ type failing struct{ Dir string }
 
 // Contract says which columns are read and added.
 func (c *failing) Contract() schemas.Contract {
-	return schemas.Contract{Name: "failing", Needs: []schemas.Descriptor{schemas.PromptID, schemas.Prompt, schemas.Source}, Adds: []schemas.Descriptor{schemas.ResponseTokens}}
+	return schemas.Contract{Name: "failing", Needs: []schemas.Descriptor{schemas.PromptID, schemas.Prompt, schemas.Source},
+		Adds: []schemas.Descriptor{schemas.ResponseTokens}}
 }
 
 // Setup does nothing.
@@ -176,7 +177,7 @@ func again(dir string) (int, error) {
 
 // endpoint samples from a remote model.
 func endpoint(ctx context.Context, o options) (any, error) {
-	return written(ctx, o, func(s beam.Scope, store stage.Store) beam.PCollection {
+	return written(ctx, o, func(s beam.Scope, store stage.Store) stage.Rows {
 		c := prompts.Default()
 		c.Count, c.PerRecord = o.shape.Records*o.shape.Groups, o.shape.Groups
 		in, _ := prompts.Read(s, c, prompts.Window{Seed: 1, Count: c.Count, Meta: schemas.Meta{Run: "jobs"}})
@@ -219,7 +220,8 @@ func (c *asking) Map(ctx context.Context, b stage.Batch, dead *stage.DeadLetters
 		if err != nil {
 			return b, err
 		}
-		requests = append(requests, models.GenerateRequest{PromptID: ids[i], Prompt: append(slices.Clone(c.tok.Prefix()), tokens...), Seed: uint64(keyed.New(1)),
+		requests = append(requests, models.GenerateRequest{PromptID: ids[i], Prompt: append(slices.Clone(c.tok.Prefix()), tokens...),
+			Seed:    uint64(keyed.New(1)),
 			Samples: c.Samples, Sampling: models.Sampling{MaxNewTokens: 45, Stop: c.tok.EOS()}})
 	}
 	results, err := c.model.Generate(ctx, requests)

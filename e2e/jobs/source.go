@@ -21,7 +21,7 @@ type shape struct{ Records, Groups, Responses, Tokens, Candidates int }
 func init() { beam.RegisterDoFn(&sourceFn{}) }
 
 // source makes rollouts where they are used, so that no file of the volume is needed: record i of a shape is always the same.
-func source(s beam.Scope, slice int, c shape, make maker) beam.PCollection {
+func source(s beam.Scope, slice int, c shape, make maker) stage.Rows {
 	out := beam.ParDo(s, &sourceFn{Shape: c, Make: make}, beam.Reshuffle(s, beam.CreateList(s, indices(slice, c))))
 	first, err := makers[make](c, 0)
 	if err != nil {
@@ -32,8 +32,7 @@ func source(s beam.Scope, slice int, c shape, make maker) beam.PCollection {
 		d, _ := schemas.ByName(name)
 		known.Columns = append(known.Columns, d)
 	}
-	stage.Describe(out, stage.Description{Known: &known})
-	return out
+	return stage.Rows{PCollection: out, Known: &known}
 }
 
 func indices(slice int, c shape) []int {

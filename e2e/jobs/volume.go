@@ -53,38 +53,38 @@ type measuredTime struct {
 
 // chain is a sequence of stages that can be put into a pipeline, or called.
 type chain struct {
-	source func(s beam.Scope, slice int) beam.PCollection
+	source func(s beam.Scope, slice int) stage.Rows
 	batch  func(index int) (stage.Batch, error) // what the source makes of an index
 	before []step                               // up to what is summed over the batch
-	sums   advantage.Config
+	sums   advantage.Stage
 	after  []step
 }
 
 type step struct {
-	add  func(s beam.Scope, store stage.Store, in beam.PCollection) beam.PCollection
+	add  func(s beam.Scope, store stage.Store, in stage.Rows) stage.Rows
 	call stage.Mapper
 }
 
 func apply[M any, P stage.MapperPtr[M]](c M) step {
-	return step{func(s beam.Scope, _ stage.Store, in beam.PCollection) beam.PCollection {
+	return step{func(s beam.Scope, _ stage.Store, in stage.Rows) stage.Rows {
 		out, _ := stage.Apply[M, P](s, c, in)
 		return out
 	}, P(&c)}
 }
 
 func combined(candidates bool) advantage.Config {
-	c := advantage.Default(advantage.Combined)
-	c.Normalise, c.CGAE, c.Beta, c.Candidates = advantage.Batch, 0.3, 10, candidates
-	return c
+	e := advantage.Default("combined").Estimator.(advantage.Combined)
+	e.Normalise, e.CGAE, e.Candidates = advantage.Batch, 0.3, candidates
+	return advantage.Config{Kind: "combined", Estimator: e}.WithValues(10, advantage.Old)
 }
 
 // volume is the work between sampling and update that needs no model.
 func volume(ctx context.Context, o options) (any, error) {
 	return measure(ctx, o, chain{
-		source: func(s beam.Scope, slice int) beam.PCollection { return source(s, slice, o.shape, ofRollouts) },
+		source: func(s beam.Scope, slice int) stage.Rows { return source(s, slice, o.shape, ofRollouts) },
 		batch:  func(i int) (stage.Batch, error) { return rollouts(o.shape, i) },
-		before: []step{apply(label.Default("math")), apply(value.Default(value.IPVRM))},
-		sums:   combined(true),
+		before: []step{apply(label.Default("math")), apply(value.Default("ipvrm"))},
+		sums:   advantage.Stage{Config: combined(true)},
 		after:  []step{apply(target.DefaultLCO(target.DenseForm))},
 	})
 }
@@ -92,10 +92,10 @@ func volume(ctx context.Context, o options) (any, error) {
 // outcomes is the part of it that a peer does too: which responses are right, and advantages relative to the group.
 func outcomes(ctx context.Context, o options) (any, error) {
 	return measure(ctx, o, chain{
-		source: func(s beam.Scope, slice int) beam.PCollection { return source(s, slice, o.shape, ofRollouts) },
+		source: func(s beam.Scope, slice int) stage.Rows { return source(s, slice, o.shape, ofRollouts) },
 		batch:  func(i int) (stage.Batch, error) { return rollouts(o.shape, i) },
 		before: []step{apply(label.Default("math"))},
-		sums:   advantage.Default(advantage.GRPO),
+		sums:   advantage.Stage{Config: advantage.Default("grpo")},
 	})
 }
 
@@ -109,18 +109,18 @@ func policy(ctx context.Context, o options) (any, error) {
 	sampler := rollout.Sampler{Config: rollout.Default(), Policy: ref, Seed: uint64(keyed.New(1))}
 	sampler.Samples, sampler.MaxNewTokens, sampler.CandidateK = o.shape.Responses, 45, 0
 	return measure(ctx, o, chain{
-		source: func(s beam.Scope, slice int) beam.PCollection { return source(s, slice, o.shape, ofPrompts) },
+		source: func(s beam.Scope, slice int) stage.Rows { return source(s, slice, o.shape, ofPrompts) },
 		batch:  func(i int) (stage.Batch, error) { return promptsOf(o.shape, i) },
 		before: []step{
-			{func(s beam.Scope, store stage.Store, in beam.PCollection) beam.PCollection {
+			{func(s beam.Scope, store stage.Store, in stage.Rows) stage.Rows {
 				out, _ := stage.ApplyOnce(s, sampler, store, in)
 				return out
 			}, &sampler},
 			apply(label.Default(label.ProvingGround)),
 			apply(score.Scorer{Config: score.Config{Role: score.Reward}, Model: ref}),
-			apply(value.Default(value.IPVRM)),
+			apply(value.Default("ipvrm")),
 		},
-		sums: combined(false),
+		sums: advantage.Stage{Config: combined(false)},
 	})
 }
 
@@ -156,7 +156,8 @@ func measure(ctx context.Context, o options, c chain) (measured, error) {
 		if slice == 0 {
 			m.First = time.Since(start).Seconds()
 		}
-		fmt.Fprintf(os.Stderr, "jobs: slice %d of %d, %.1f s, %d rows, %.2f GB\n", slice+1, o.slices, time.Since(start).Seconds(), m.Rows, float64(m.Bytes)/1e9)
+		fmt.Fprintf(os.Stderr, "jobs: slice %d of %d, %.1f s, %d rows, %.2f GB\n", slice+1, o.slices, time.Since(start).Seconds(), m.Rows,
+			float64(m.Bytes)/1e9)
 	}
 	m.Seconds = time.Since(start).Seconds()
 	for _, name := range order {
@@ -171,7 +172,8 @@ func measure(ctx context.Context, o options, c chain) (measured, error) {
 }
 
 // run does a slice as a pipeline. Rows are materialised where an iteration does so, before sums over the batch.
-func (c chain) run(ctx context.Context, o options, slice int, m *measured, sum *uint64, add func(string, int64, time.Duration, time.Duration)) error {
+func (c chain) run(ctx context.Context, o options, slice int, m *measured, sum *uint64,
+	add func(string, int64, time.Duration, time.Duration)) error {
 	edges := filepath.Join(o.dir, "edges")
 	defer os.RemoveAll(edges)
 	beam.Init()
@@ -181,14 +183,14 @@ func (c chain) run(ctx context.Context, o options, slice int, m *measured, sum *
 	for _, st := range c.before {
 		rows = st.add(s, store, rows)
 	}
-	if c.sums.CrossesRecords() {
+	if c.sums.Config.Inputs().Batch {
 		rows = stage.Exchange(s, store, rows)
 	}
-	rows, _ = advantage.Apply(s, c.sums, rows)
+	rows, _ = advantage.Apply(s, c.sums.Config, rows)
 	for _, st := range c.after {
 		rows = st.add(s, store, rows)
 	}
-	stage.End(s, beam.ParDo(s, &sinkFn{}, rows))
+	stage.End(s, beam.ParDo(s, &sinkFn{}, rows.PCollection))
 	result, err := o.execute(ctx, p)
 	if err != nil {
 		return err
@@ -208,7 +210,8 @@ func (c chain) run(ctx context.Context, o options, slice int, m *measured, sum *
 }
 
 // call does a slice by calling the stages, one record after the other, in memory.
-func (c chain) call(ctx context.Context, o options, slice int, m *measured, sum *uint64, add func(string, int64, time.Duration, time.Duration)) error {
+func (c chain) call(ctx context.Context, o options, slice int, m *measured, sum *uint64,
+	add func(string, int64, time.Duration, time.Duration)) error {
 	do := func(name string, b *stage.Batch, f func() error) error {
 		start, before, rows := time.Now(), processTime(), b.NumRows()
 		err := f()
@@ -248,7 +251,7 @@ func (c chain) call(ctx context.Context, o options, slice int, m *measured, sum 
 		if err != nil {
 			return err
 		}
-		if c.sums.CrossesRecords() {
+		if c.sums.Config.Inputs().Batch {
 			if err := do("advantage.totals", &b, func() error { return c.sums.Add(b, &totals) }); err != nil {
 				return err
 			}

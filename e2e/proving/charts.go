@@ -40,8 +40,10 @@ type plate struct {
 
 // Colours that are told apart with any colour vision (Okabe and Ito), and marks for those who see none.
 var (
-	colours = []color.RGBA{{0, 114, 178, 255}, {213, 94, 0, 255}, {0, 158, 115, 255}, {204, 121, 167, 255}, {86, 180, 233, 255}, {230, 159, 0, 255}, {90, 90, 90, 255}}
-	shapes  = []draw.GlyphDrawer{draw.CircleGlyph{}, draw.BoxGlyph{}, draw.PyramidGlyph{}, draw.CrossGlyph{}, draw.RingGlyph{}, draw.SquareGlyph{}, draw.PlusGlyph{}}
+	colours = []color.RGBA{{0, 114, 178, 255}, {213, 94, 0, 255}, {0, 158, 115, 255}, {204, 121, 167, 255}, {86, 180, 233, 255},
+		{230, 159, 0, 255}, {90, 90, 90, 255}}
+	shapes = []draw.GlyphDrawer{draw.CircleGlyph{}, draw.BoxGlyph{}, draw.PyramidGlyph{}, draw.CrossGlyph{}, draw.RingGlyph{},
+		draw.SquareGlyph{}, draw.PlusGlyph{}}
 )
 
 func (c plate) svg() ([]byte, error) {
@@ -201,7 +203,8 @@ func charts(f *figures) map[string]plate {
 		rounds = append(rounds, category{fmt.Sprint("sampled answers, round ", round), f.of(seeds, "self", "avg@8", round)})
 	}
 	for round := 1; round <= selfRounds; round++ {
-		rounds = append(rounds, category{fmt.Sprint("greedy answers, round ", round), f.of(seeds, fmt.Sprint("self-greedy-round-", round), "avg@8", 0)})
+		rounds = append(rounds, category{fmt.Sprint("greedy answers, round ", round),
+			f.of(seeds, fmt.Sprint("self-greedy-round-", round), "avg@8", 0)})
 	}
 	rounds = append(rounds, category{"SFT, chosen side", f.of(seeds, "sft-chosen", "avg@8", 1)})
 	var stability []line
@@ -217,12 +220,14 @@ func charts(f *figures) map[string]plate {
 		stability = append(stability, l)
 	}
 	return map[string]plate{
-		"distrl":     {title: "Held-out accuracy, mean over seeds and its standard error", x: "policy iterations", y: "avg@8", lines: curves, width: 520, height: 330},
+		"distrl": {title: "Held-out accuracy, mean over seeds and its standard error", x: "policy iterations", y: "avg@8", lines: curves,
+			width: 520, height: 330},
 		"reward-f1":  reward("First wrong step found (ProcessBench F1), policy's own chains", "F1", "step_f1_sum_diff"),
 		"reward-bon": reward("Best-of-8", "accuracy", "best_of_8"),
 		"students":   perSeed("Students", "avg@8", taught),
 		"seft":       perSeed("SEFT and self-training by round", "avg@8", rounds),
-		"stability": {title: "After 15 iterations: accuracy against the last iteration's step", x: "KL(before, after) of the last iteration, nats a token", y: "avg@8",
+		"stability": {title: "After 15 iterations: accuracy against the last iteration's step",
+			x: "KL(before, after) of the last iteration, nats a token", y: "avg@8",
 			logX: true, lines: stability, width: 640, height: 400},
 	}
 }

@@ -79,7 +79,8 @@ var stabilityMethods = []struct {
 	{"lco-kld", "LCO-KLD", "lco-kld", []string{"3e-4", "1e-3"}, []int{1, 4}, nil},
 	{"lco-mse", "LCO-MSE", "lco-mse", []string{"3e-4", "1e-3"}, []int{1, 4}, nil},
 	{"lco-lch", "LCO-LCH", "lco-lch", []string{"3e-4", "1e-3"}, []int{1, 4}, nil},
-	{"lco-mse-current", "LCO-MSE, anchor = current logits", "lco-mse", []string{"3e-4"}, []int{4}, []string{"update.losses[0].anchor=current"}},
+	{"lco-mse-current", "LCO-MSE, anchor = current logits", "lco-mse", []string{"3e-4"}, []int{4},
+		[]string{"update.losses[0].anchor=current"}},
 }
 
 func stabilityCells() []cell {
@@ -129,7 +130,8 @@ func plan(seed uint64) []job {
 	at := func(name string) string { return path.Join(dir, name) }
 	var jobs []job
 	run := func(part, name, recipe string, iterations int, after []string, sets ...string) {
-		j := job{name: at(name), part: part, args: []string{"run", recipe, "--set", "run=" + at(name), "--set", "seed=" + strconv.FormatUint(seed, 10)},
+		j := job{name: at(name), part: part, args: []string{"run", recipe, "--set", "run=" + at(name), "--set", "seed=" +
+			strconv.FormatUint(seed, 10)},
 			iterations: iterations, thin: iterations > 4}
 		for _, s := range sets {
 			j.args = append(j.args, "--set", s)
@@ -167,7 +169,8 @@ func plan(seed uint64) []job {
 	measure.args = append(measure.args, "--json")
 	jobs = append(jobs, measure)
 	run("rl", "distrl", "distrl", distrlIterations, []string{"ipvrm"}, with([]string{reward}, curve)...)
-	run("rl", "grpo-ipvrm", "distrl", distrlIterations, []string{"ipvrm"}, with([]string{reward}, curve, []string{"update.losses=[{name: ppo}]"})...)
+	run("rl", "grpo-ipvrm", "distrl", distrlIterations, []string{"ipvrm"},
+		with([]string{reward}, curve, []string{"update.losses=[{name: ppo}]"})...)
 
 	run("students", "student", "warm-start", 1, nil, "policy.new.hidden_size=32", "policy.new.intermediate_size=88",
 		"update.steps=1200", "update.optimizer.schedule.total=1200", "update.optimizer.lr=8e-3")
@@ -184,12 +187,14 @@ func plan(seed uint64) []job {
 	for _, s := range selfTraining {
 		run("seft", s.name, s.recipe, selfRounds, []string{"warm"}, with([]string{fmt.Sprint("iterations=", selfRounds)}, s.sets)...)
 	}
-	run("seft", "sft-chosen", "sft", 1, []string{"warm"}, with([]string{"pairs.limit=2", "prompts.count=1000", // as SEFT's pairs, and its steps
+	// as SEFT's pairs, and its steps
+	run("seft", "sft-chosen", "sft", 1, []string{"warm"}, with([]string{"pairs.limit=2", "prompts.count=1000",
 		"update.batch_size=32", "update.optimizer.lr=5e-4", "update.steps=300"})...)
 	// What was trained on greedy answers is evaluated on sampled ones like everything else.
 	for round := range selfRounds {
 		jobs = append(jobs, job{name: at(fmt.Sprintf("self-greedy-round-%d", round+1)), part: "seft", after: []string{at("self-greedy")},
-			args: []string{"eval", policyOf(at("self-greedy"), round+1), "--recipe", selfRecipe, "--set", "seed=" + strconv.FormatUint(seed, 10), "--json"}})
+			args: []string{"eval", policyOf(at("self-greedy"), round+1), "--recipe", selfRecipe, "--set", "seed=" + strconv.FormatUint(seed, 10),
+				"--json"}})
 	}
 	for _, c := range stabilityCells() {
 		run("stability", c.name(), c.recipe, stabilityIterations, []string{"warm"},

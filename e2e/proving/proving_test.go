@@ -19,7 +19,8 @@ var nan = math.NaN()
 
 func TestSpread(t *testing.T) {
 	s := spreadOf([]float64{1, nan, 2, 4})
-	if s.n != 3 || math.Abs(s.mean-7.0/3) > 1e-12 || math.Abs(s.sd-1.5275252316519465) > 1e-12 || math.Abs(s.stdErr()-0.8819171036881969) > 1e-12 {
+	if s.n != 3 || math.Abs(s.mean-7.0/3) > 1e-12 || math.Abs(s.sd-1.5275252316519465) > 1e-12 ||
+		math.Abs(s.stdErr()-0.8819171036881969) > 1e-12 {
 		t.Errorf("spread of 1, 2, 4: %+v, standard error %v", s, s.stdErr())
 	}
 	if s := spreadOf([]float64{3}); s.mean != 3 || !math.IsNaN(s.sd) {
@@ -57,7 +58,8 @@ func fixture() *figures {
 			continue
 		}
 		for i, m := range rewardModels {
-			for _, metric := range []string{"step_f1_sum_diff", "corrupted_f1_sum_diff", "truth_r", "truth_ece", "best_of_8", "mean_accuracy", "pass@8", "auc", "auc_last_tenth", "ece", "brier"} {
+			for _, metric := range []string{"step_f1_sum_diff", "corrupted_f1_sum_diff", "truth_r", "truth_ece", "best_of_8", "mean_accuracy",
+				"pass@8", "auc", "auc_last_tenth", "ece", "brier"} {
 				f.add(s, m.name, metric, 0, 0.9-float64(i)/20+x/100)
 			}
 		}
@@ -90,8 +92,9 @@ func fixture() *figures {
 func TestTables(t *testing.T) {
 	got := tables(fixture())
 	for name, want := range map[string][]string{
-		"warm":        {"| 1 | 0.310 ± 0.020 | 0.800 | yes |", "| 2 | 0.320 ± 0.020 | 0.800 | no |"},
-		"reward-f1":   {"| reward model | seed 1 | seed 3 | mean ± sd | std. error | n |", "| IPVRM, margin 0 | 0.910 | 0.930 | 0.920 ± 0.014 | 0.010 | 2 |"},
+		"warm": {"| 1 | 0.310 ± 0.020 | 0.800 | yes |", "| 2 | 0.320 ± 0.020 | 0.800 | no |"},
+		"reward-f1": {"| reward model | seed 1 | seed 3 | mean ± sd | std. error | n |",
+			"| IPVRM, margin 0 | 0.910 | 0.930 | 0.920 ± 0.014 | 0.010 | 2 |"},
 		"rl-pairs":    {"| GRPO with IPVRM − GRPO | avg@8 after 10 | 2 of 2 | +0.012 | −0.001 to +0.025 | not told apart |"},
 		"stability":   {"| LCO-MSE, anchor = current logits | 3e-4 | 4 |"},
 		"students":    {"| ADPA+ | 0.610 | 0.630 | 0.620 ± 0.014 | 0.010 | 2 |"},
@@ -194,7 +197,8 @@ func TestCollectRewards(t *testing.T) {
 	text := `{"rewards": [
 	  {"set": "held_out", "model": {"path": "/any/seed-3/ipvrm/iter-00000/reward"}, "final": {"auc": {"value": 0.8}},
 	   "truth": {"r": {"value": 0.4}, "ece": {"value": null}, "brier": {"value": 0.1}, "truth_auc": {"value": 0.9}}},
-	  {"set": "corrupted", "model": {"path": "/any/seed-3/ipvrm/iter-00000/reward"}, "steps": [{"rule": "sum_diff", "held_out": {"f1": 0.6}}]}]}`
+	  {"set": "corrupted", "model": {"path": "/any/seed-3/ipvrm/iter-00000/reward"},
+	   "steps": [{"rule": "sum_diff", "held_out": {"f1": 0.6}}]}]}`
 	if err := os.MkdirAll(filepath.Dir(p.printed(j)), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -205,7 +209,8 @@ func TestCollectRewards(t *testing.T) {
 	if err := p.collectEval(f, 3, j); err != nil {
 		t.Fatal(err)
 	}
-	for metric, want := range map[string]float64{"auc_final": 0.8, "truth_r": 0.4, "truth_brier": 0.1, "truth_auc": 0.9, "corrupted_f1_sum_diff": 0.6, "truth_ece": nan} {
+	for metric, want := range map[string]float64{"auc_final": 0.8, "truth_r": 0.4, "truth_brier": 0.1, "truth_auc": 0.9,
+		"corrupted_f1_sum_diff": 0.6, "truth_ece": nan} {
 		if got := f.of([]uint64{3}, "ipvrm", metric, 0)[0]; got != want && !(math.IsNaN(got) && math.IsNaN(want)) {
 			t.Errorf("%s: %v, want %v", metric, got, want)
 		}

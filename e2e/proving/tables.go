@@ -11,7 +11,8 @@ import (
 // tables makes every table of the page.
 func tables(f *figures) map[string]string {
 	return map[string]string{
-		"warm": warmTable(f), "reward-f1": rewardSeeds(f, "step_f1_sum_diff"), "reward-corrupted": rewardSeeds(f, "corrupted_f1_sum_diff"), "reward-bon": rewardSeeds(f, "best_of_8"),
+		"warm": warmTable(f), "reward-f1": rewardSeeds(f, "step_f1_sum_diff"), "reward-corrupted": rewardSeeds(f,
+			"corrupted_f1_sum_diff"), "reward-bon": rewardSeeds(f, "best_of_8"),
 		"reward-more": rewardMore(f), "reward-pairs": rewardPairs(f),
 		"rl": rlTable(f), "rl-pairs": rlPairs(f), "stability": stabilityTable(f), "stability-pairs": stabilityPairs(f),
 		"students": studentsTable(f), "students-pairs": studentsPairs(f), "seft": seftTable(f), "seft-pairs": seftPairs(f),
@@ -112,7 +113,8 @@ func pairTable(contrasts []contrast) string {
 		interval, reading := "–", "–"
 		if i := p.comparison.Interval; i != nil {
 			interval = signed(i[0]) + " to " + signed(i[1])
-			reading = map[string]string{evaluate.BetterB: "higher", evaluate.BetterA: "lower", evaluate.Undecided: "not told apart"}[p.comparison.Verdict]
+			reading = map[string]string{evaluate.BetterB: "higher", evaluate.BetterA: "lower",
+				evaluate.Undecided: "not told apart"}[p.comparison.Verdict]
 		}
 		out = append(out, []string{c.what, c.measure, fmt.Sprintf("%d of %d", p.above, d.N), signed(d.Mean), interval, reading})
 	}
@@ -121,9 +123,11 @@ func pairTable(contrasts []contrast) string {
 
 func warmTable(f *figures) string {
 	var out [][]string
-	avg, err, pass, ok := f.of(f.seeds, "warm", "avg@8", 0), f.of(f.seeds, "warm", "avg@8_stderr", 0), f.of(f.seeds, "warm", "pass@8", 0), f.of(f.seeds, "warm", "accepted", 0)
+	avg, err, pass, ok := f.of(f.seeds, "warm", "avg@8", 0), f.of(f.seeds, "warm", "avg@8_stderr", 0), f.of(f.seeds, "warm", "pass@8",
+		0), f.of(f.seeds, "warm", "accepted", 0)
 	for i, s := range f.seeds {
-		out = append(out, []string{fmt.Sprint(s), number(avg[i], 3) + " ± " + number(err[i], 3), number(pass[i], 3), map[bool]string{true: "yes", false: "no"}[ok[i] == 1]})
+		out = append(out, []string{fmt.Sprint(s), number(avg[i], 3) + " ± " + number(err[i], 3), number(pass[i], 3),
+			map[bool]string{true: "yes", false: "no"}[ok[i] == 1]})
 	}
 	return markdown([]string{"seed", "avg@8 ± standard error over prompts", "pass@8", "accepted"}, 1, out)
 }
@@ -144,7 +148,8 @@ func rewardSeeds(f *figures, metric string) string {
 func rewardMore(f *figures) string {
 	seeds := f.accepted()
 	metrics := []struct{ name, title string }{
-		{"auc_last_tenth", "AUC, last tenth"}, {"auc", "AUC, all prefixes"}, {"ece", "ECE"}, {"brier", "Brier"}, {"truth_r", "r with the truth"}, {"truth_ece", "ECE against the truth"}}
+		{"auc_last_tenth", "AUC, last tenth"}, {"auc", "AUC, all prefixes"}, {"ece", "ECE"}, {"brier", "Brier"}, {"truth_r",
+			"r with the truth"}, {"truth_ece", "ECE against the truth"}}
 	head := []string{"reward model"}
 	for _, m := range metrics {
 		head = append(head, m.title)
@@ -194,7 +199,8 @@ func rewardPairs(f *figures) string {
 	return pairTable(out)
 }
 
-var rlMethods = []struct{ name, title string }{{"grpo", "GRPO"}, {"grpo-ipvrm", "GRPO with IPVRM advantages (alpha 0)"}, {"distrl", "DistRL with IPVRM"}}
+var rlMethods = []struct{ name, title string }{{"grpo", "GRPO"}, {"grpo-ipvrm", "GRPO with IPVRM advantages (alpha 0)"},
+	{"distrl", "DistRL with IPVRM"}}
 
 func rlTable(f *figures) string {
 	seeds := f.accepted()
@@ -268,7 +274,8 @@ func stabilityPairs(f *figures) string {
 				return f.of(seeds, cell{method: method, rate: rate, epochs: epochs}.name(), "avg@8", stabilityIterations)
 			}
 			at := fmt.Sprintf("avg@8, rate %s, epochs %d", rate, epochs)
-			for _, m := range []struct{ name, title string }{{"ppo", "PPO"}, {"lco-kld", "LCO-KLD"}, {"lco-mse", "LCO-MSE"}, {"lco-lch", "LCO-LCH"}} {
+			for _, m := range []struct{ name, title string }{{"ppo", "PPO"}, {"lco-kld", "LCO-KLD"}, {"lco-mse", "LCO-MSE"},
+				{"lco-lch", "LCO-LCH"}} {
 				out = append(out, contrast{m.title + " − GRPO clip", at, of("clip"), of(m.name)})
 			}
 		}
@@ -325,7 +332,8 @@ func seftTable(f *figures) string {
 		rows = append(rows, row{[]string{selfTraining[0].title, fmt.Sprint(round)}, f.of(seeds, "self", "avg@8", round)})
 	}
 	for round := 1; round <= selfRounds; round++ {
-		rows = append(rows, row{[]string{selfTraining[1].title, fmt.Sprint(round)}, f.of(seeds, fmt.Sprint("self-greedy-round-", round), "avg@8", 0)})
+		rows = append(rows, row{[]string{selfTraining[1].title, fmt.Sprint(round)},
+			f.of(seeds, fmt.Sprint("self-greedy-round-", round), "avg@8", 0)})
 	}
 	rows = append(rows, row{[]string{"SFT on the pairs' chosen side", "–"}, f.of(seeds, "sft-chosen", "avg@8", 1)})
 	return seedTable(f, []string{"avg@8", "round"}, rows)
@@ -335,7 +343,8 @@ func seftPairs(f *figures) string {
 	seeds := f.accepted()
 	start := f.of(seeds, "seft", "avg@8", 0)
 	second := f.of(seeds, "seft", "avg@8", seftRound(2))
-	self, greedy, chosen := f.of(seeds, "self", "avg@8", 2), f.of(seeds, "self-greedy-round-2", "avg@8", 0), f.of(seeds, "sft-chosen", "avg@8", 1)
+	self, greedy, chosen := f.of(seeds, "self", "avg@8", 2), f.of(seeds, "self-greedy-round-2", "avg@8", 0), f.of(seeds, "sft-chosen",
+		"avg@8", 1)
 	return pairTable([]contrast{
 		{"SEFT, round 1 − policy before", "avg@8", start, f.of(seeds, "seft", "avg@8", seftRound(1))},
 		{"SEFT, round 2 − policy before", "avg@8", start, second},
@@ -361,11 +370,13 @@ func costTable(f *figures) string {
 			}
 		}
 	}
-	titles := map[string]string{"warm": "warm starts", "rl": "DistRL and GRPO", "reward": "reward models", "stability": "stability", "students": "students", "seft": "SEFT"}
+	titles := map[string]string{"warm": "warm starts", "rl": "DistRL and GRPO", "reward": "reward models", "stability": "stability",
+		"students": "students", "seft": "SEFT"}
 	var out [][]string
 	for _, part := range parts {
 		if runs[part] > 0 {
-			out = append(out, []string{titles[part], fmt.Sprint(runs[part]), number(byPart[part]/float64(runs[part]), 0), number(byPart[part]/60, 1)})
+			out = append(out, []string{titles[part], fmt.Sprint(runs[part]), number(byPart[part]/float64(runs[part]), 0),
+				number(byPart[part]/60, 1)})
 		}
 	}
 	return markdown([]string{"part", "runs measured", "core-seconds a run", "core-minutes together"}, 1, out)

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/millrace/millrace/models/transformer/family"
 )
 
 // Checkpoint is a file seen as a Hugging Face checkpoint: its names of tensors, its order of rows, its config.json.
@@ -20,7 +22,9 @@ type Checkpoint struct {
 
 // topNames and layerNames translate the file's names. Weights and biases both exist under the names without an ending.
 var (
-	topNames   = map[string]string{"token_embd.weight": "model.embed_tokens.weight", "output_norm.weight": "model.norm.weight", "output.weight": "lm_head.weight"}
+	topNames = map[string]string{
+		"token_embd.weight": "model.embed_tokens.weight", "output_norm.weight": "model.norm.weight", "output.weight": "lm_head.weight",
+	}
 	layerNames = map[string]string{
 		"attn_norm": "input_layernorm", "ffn_norm": "post_attention_layernorm",
 		"attn_q": "self_attn.q_proj", "attn_k": "self_attn.k_proj", "attn_v": "self_attn.v_proj", "attn_output": "self_attn.o_proj",
@@ -32,18 +36,19 @@ var (
 // ropeFactors is the tensor of factors that inverse frequencies are divided by (Llama 3.1 and later).
 const ropeFactors = "rope_freqs.weight"
 
-// Checkpoint translates the file. Architectures other than llama, qwen2 and qwen3, and what these cannot do, are errors
-// that name the metadata key or the tensor.
+// Checkpoint translates the file. Architectures of no known family, and what these cannot do, are errors that name the
+// metadata key or the tensor.
 func (f *File) Checkpoint() (*Checkpoint, error) {
 	arch, ok := f.Text("general.architecture")
 	if !ok {
 		return nil, &Error{f.path, "general.architecture", "is missing"}
 	}
-	if !slices.Contains([]string{"llama", "qwen2", "qwen3"}, arch) {
-		return nil, &Error{f.path, "general.architecture", fmt.Sprintf("%q is not supported; llama, qwen2 and qwen3 are", arch)}
+	fam, known, ok := family.OfGGUF(arch)
+	if !ok {
+		return nil, &Error{f.path, "general.architecture", fmt.Sprintf("%q is not supported; %s are", arch, known)}
 	}
 	c := &Checkpoint{file: f, stored: map[string]string{}, heads: map[string]int{}}
-	if err := c.setConfig(arch); err != nil {
+	if err := c.setConfig(fam); err != nil {
 		return nil, err
 	}
 	heads, _ := f.Int(arch + ".attention.head_count")
@@ -63,10 +68,9 @@ func (f *File) Checkpoint() (*Checkpoint, error) {
 			translated, known := layerNames[base]
 			ok = known && err == nil && layer >= 0 && (kind == "weight" || kind == "bias")
 			hf = fmt.Sprintf("model.layers.%d.%s.%s", layer, translated, kind)
-			// Writers of llama files turn the halves that a rotary embedding rotates against each other into neighbours.
-			if arch == "llama" && base == "attn_q" {
+			if fam.RotatedPairs && base == "attn_q" {
 				c.heads[hf] = int(heads)
-			} else if arch == "llama" && base == "attn_k" {
+			} else if fam.RotatedPairs && base == "attn_k" {
 				c.heads[hf] = int(kvHeads)
 			}
 		}
@@ -137,8 +141,8 @@ func (c *Checkpoint) Float32Into(dst []float32, name string) error {
 }
 
 // setConfig writes the config.json from the metadata.
-func (c *Checkpoint) setConfig(arch string) error {
-	f := c.file
+func (c *Checkpoint) setConfig(fam family.Family) error {
+	f, arch := c.file, fam.GGUF
 	var failed error
 	fail := func(key, format string, args ...any) {
 		if failed == nil {
@@ -164,7 +168,7 @@ func (c *Checkpoint) setConfig(arch string) error {
 		return json.Number(strconv.FormatFloat(v, 'g', -1, 32))
 	}
 	config := map[string]any{
-		"model_type":              arch,
+		"model_type":              fam.ModelType,
 		"hidden_size":             size("embedding_length"),
 		"num_hidden_layers":       size("block_count"),
 		"intermediate_size":       size("feed_forward_length"),
@@ -212,11 +216,14 @@ func (c *Checkpoint) setConfig(arch string) error {
 	}
 	_, untied := f.tensors["output.weight"]
 	config["tie_word_embeddings"] = !untied
-	if arch == "llama" {
+	if fam.AttentionBias {
 		_, config["attention_bias"] = f.tensors["blk.0.attn_q.bias"]
+	}
+	if fam.MLPBias {
 		_, config["mlp_bias"] = f.tensors["blk.0.ffn_up.bias"]
 	}
-	for name, key := range map[string]string{"bos_token_id": "tokenizer.ggml.bos_token_id", "eos_token_id": "tokenizer.ggml.eos_token_id", "pad_token_id": "tokenizer.ggml.padding_token_id"} {
+	for name, key := range map[string]string{"bos_token_id": "bos", "eos_token_id": "eos", "pad_token_id": "padding"} {
+		key = "tokenizer.ggml." + key + "_token_id"
 		if v, ok := f.Int(key); ok {
 			config[name] = v
 		}
@@ -268,5 +275,6 @@ func (c *Checkpoint) ropeScaling(config map[string]any) (map[string]any, error) 
 			return bad("scales the rotary embedding in a way that is not supported; Llama 3's is")
 		}
 	}
-	return map[string]any{"rope_type": "llama3", "factor": factor, "low_freq_factor": low, "high_freq_factor": high, "original_max_position_embeddings": original}, nil
+	return map[string]any{"rope_type": "llama3", "factor": factor, "low_freq_factor": low, "high_freq_factor": high,
+		"original_max_position_embeddings": original}, nil
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/millrace/millrace/e2e/golden"
 	"github.com/millrace/millrace/models/safetensors"
+	"github.com/millrace/millrace/models/transformer/family"
 )
 
 // builder writes GGUF files, sound or not.
@@ -301,7 +302,7 @@ func TestRejectedModels(t *testing.T) {
 		want string
 	}{
 		"no architecture":  {builder{}.bytes(), "general.architecture"},
-		"mamba":            {with("general.architecture", "mamba"), "general.architecture"},
+		"mamba":            {with("general.architecture", "mamba"), "llama, qwen2 and qwen3"},
 		"no layers":        {with("llama.block_count", 0), "llama.block_count"},
 		"layers as text":   {with("llama.block_count", "1"), "llama.block_count"},
 		"no heads":         {with("llama.attention.head_count", 0), "head_count"},
@@ -314,9 +315,10 @@ func TestRejectedModels(t *testing.T) {
 		"strange tensor":   {more(one("blk.0.ffn_gate_exps.weight", F32, []int{1}, floats(1))), "ffn_gate_exps"},
 		"strange layer":    {more(one("blk.x.attn_q.weight", F32, []int{8, 1}, floats(1, 2, 3, 4, 5, 6, 7, 8))), "blk.x"},
 		"strange part":     {more(one("blk.0.attn_q.scale", F32, []int{1}, floats(1))), "attn_q.scale"},
-		"same tensor":      {builder{keys: llama(), tensors: []stored{embedding, one("blk.0.ffn_norm.weight", F32, []int{1}, floats(1)), one("blk.00.ffn_norm.weight", F32, []int{1}, floats(1))}}.bytes(), "same tensor"},
-		"rows of heads":    {more(one("blk.0.attn_q.weight", F32, []int{6, 1}, floats(1, 2, 3, 4, 5, 6))), "heads"},
-		"rope factors":     {more(one("rope_freqs.weight", F32, []int{2}, floats(3, 5))), "rope_freqs"},
+		"same tensor": {builder{keys: llama(), tensors: []stored{embedding, one("blk.0.ffn_norm.weight", F32, []int{1}, floats(1)),
+			one("blk.00.ffn_norm.weight", F32, []int{1}, floats(1))}}.bytes(), "same tensor"},
+		"rows of heads": {more(one("blk.0.attn_q.weight", F32, []int{6, 1}, floats(1, 2, 3, 4, 5, 6))), "heads"},
+		"rope factors":  {more(one("rope_freqs.weight", F32, []int{2}, floats(3, 5))), "rope_freqs"},
 	} {
 		f, err := parse("f", c.data)
 		if err != nil {
@@ -328,6 +330,44 @@ func TestRejectedModels(t *testing.T) {
 		if !errors.As(err, &typed) || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want an Error that says %q", name, err, c.want)
 		}
+	}
+}
+
+// A family is found by the name that GGUF files have for it.
+func TestFamilyOfAnotherName(t *testing.T) {
+	known := family.Families
+	defer func() { family.Families = known }()
+	family.Families = append(known[:len(known):len(known)], family.Family{ModelType: "rill", GGUF: "rivulet", MLPBias: true})
+	var keys []keyValue
+	for _, kv := range llama() {
+		if rest, ok := strings.CutPrefix(kv.key, "llama."); ok {
+			kv.key = "rivulet." + rest
+		} else {
+			kv.value = "rivulet"
+		}
+		keys = append(keys, kv)
+	}
+	rows := floats(1, 2, 3, 4, 5, 6, 7, 8)
+	f, err := parse("f", builder{keys: keys, tensors: []stored{one("token_embd.weight", F32, []int{2, 2}, floats(1, 2, 3, 4)),
+		one("blk.0.attn_q.weight", F32, []int{8, 1}, rows), one("blk.0.ffn_up.bias", F32, []int{1}, floats(1))}}.bytes())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := f.Checkpoint()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var config map[string]any
+	if err := json.Unmarshal(c.Config(), &config); err != nil {
+		t.Fatal(err)
+	}
+	if _, asks := config["attention_bias"]; config["model_type"] != "rill" || config["mlp_bias"] != true || asks {
+		t.Errorf("config.json is %s", c.Config())
+	}
+	got := make([]float32, 8)
+	if err := c.Float32Into(got, "model.layers.0.self_attn.q_proj.weight"); err != nil ||
+		!slices.Equal(got, []float32{1, 2, 3, 4, 5, 6, 7, 8}) {
+		t.Errorf("rows %v, %v; this family's are in order", got, err)
 	}
 }
 
@@ -358,9 +398,11 @@ func TestCheckpointReadsLikeTheOriginal(t *testing.T) {
 			}
 			b := builder{keys: []keyValue{
 				{"general.architecture", arch}, {arch + ".embedding_length", num("hidden_size")}, {arch + ".block_count", num("num_hidden_layers")},
-				{arch + ".feed_forward_length", num("intermediate_size")}, {arch + ".attention.head_count", heads}, {arch + ".attention.head_count_kv", kv},
+				{arch + ".feed_forward_length", num("intermediate_size")}, {arch + ".attention.head_count", heads}, {arch + ".attention.head_count_kv",
+					kv},
 				{arch + ".attention.key_length", dim}, {arch + ".context_length", num("max_position_embeddings")},
-				{arch + ".attention.layer_norm_rms_epsilon", float32(config["rms_norm_eps"].(float64))}, {arch + ".rope.freq_base", float32(config["rope_theta"].(float64))},
+				{arch + ".attention.layer_norm_rms_epsilon", float32(config["rms_norm_eps"].(float64))}, {arch + ".rope.freq_base",
+					float32(config["rope_theta"].(float64))},
 			}}
 			for _, name := range hf.Names() {
 				values, shape, err := hf.Float32(name)
@@ -368,9 +410,12 @@ func TestCheckpointReadsLikeTheOriginal(t *testing.T) {
 					t.Fatal(err)
 				}
 				renamed := name
-				for _, pair := range [][2]string{{"model.embed_tokens", "token_embd"}, {"model.norm", "output_norm"}, {"lm_head", "output"}, {"model.layers.", "blk."},
-					{"input_layernorm", "attn_norm"}, {"post_attention_layernorm", "ffn_norm"}, {"self_attn.q_proj", "attn_q"}, {"self_attn.k_proj", "attn_k"},
-					{"self_attn.v_proj", "attn_v"}, {"self_attn.o_proj", "attn_output"}, {"self_attn.q_norm", "attn_q_norm"}, {"self_attn.k_norm", "attn_k_norm"},
+				for _, pair := range [][2]string{{"model.embed_tokens", "token_embd"}, {"model.norm", "output_norm"}, {"lm_head", "output"},
+					{"model.layers.", "blk."},
+					{"input_layernorm", "attn_norm"}, {"post_attention_layernorm", "ffn_norm"}, {"self_attn.q_proj", "attn_q"}, {"self_attn.k_proj",
+						"attn_k"},
+					{"self_attn.v_proj", "attn_v"}, {"self_attn.o_proj", "attn_output"}, {"self_attn.q_norm", "attn_q_norm"}, {"self_attn.k_norm",
+						"attn_k_norm"},
 					{"mlp.gate_proj", "ffn_gate"}, {"mlp.up_proj", "ffn_up"}, {"mlp.down_proj", "ffn_down"}} {
 					renamed = strings.Replace(renamed, pair[0], pair[1], 1)
 				}
@@ -416,7 +461,8 @@ func TestCheckpointReadsLikeTheOriginal(t *testing.T) {
 			if err := json.Unmarshal(c.Config(), &made); err != nil {
 				t.Fatal(err)
 			}
-			for _, key := range []string{"model_type", "hidden_size", "num_hidden_layers", "intermediate_size", "num_attention_heads", "num_key_value_heads",
+			for _, key := range []string{"model_type", "hidden_size", "num_hidden_layers", "intermediate_size", "num_attention_heads",
+				"num_key_value_heads",
 				"rms_norm_eps", "rope_theta", "vocab_size", "tie_word_embeddings", "max_position_embeddings"} {
 				if want, ok := config[key]; ok && made[key] != want {
 					t.Errorf("%s is %v, want %v", key, made[key], want)
@@ -427,7 +473,10 @@ func TestCheckpointReadsLikeTheOriginal(t *testing.T) {
 }
 
 func TestLlama3RotaryScalingIsRecognised(t *testing.T) {
-	keys := slices.DeleteFunc(llama(), func(kv keyValue) bool { return kv.key == "llama.embedding_length" || kv.key == "llama.rope.freq_base" })
+	keys := slices.DeleteFunc(llama(), func(kv keyValue) bool {
+		return kv.key == "llama.embedding_length" ||
+			kv.key == "llama.rope.freq_base"
+	})
 	keys = append(keys, keyValue{"llama.embedding_length", 256}, keyValue{"llama.rope.freq_base", float32(500000)})
 	factors := make([]float32, 32)
 	for j := range factors {
@@ -442,7 +491,8 @@ func TestLlama3RotaryScalingIsRecognised(t *testing.T) {
 			factors[j] = float32(1 / ((1-smooth)/32 + smooth))
 		}
 	}
-	f, err := parse("f", builder{keys: keys, tensors: []stored{one("token_embd.weight", F32, []int{1, 1}, floats(1)), one("rope_freqs.weight", F32, []int{32}, floats(factors...))}}.bytes())
+	f, err := parse("f", builder{keys: keys, tensors: []stored{one("token_embd.weight", F32, []int{1, 1}, floats(1)),
+		one("rope_freqs.weight", F32, []int{32}, floats(factors...))}}.bytes())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -456,7 +506,8 @@ func TestLlama3RotaryScalingIsRecognised(t *testing.T) {
 	if err := json.Unmarshal(c.Config(), &config); err != nil {
 		t.Fatal(err)
 	}
-	want := map[string]any{"rope_type": "llama3", "factor": 32.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192.0}
+	want := map[string]any{"rope_type": "llama3", "factor": 32.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+		"original_max_position_embeddings": 8192.0}
 	if !maps.Equal(config.Scaling, want) {
 		t.Errorf("scaling %v, want %v", config.Scaling, want)
 	}
@@ -465,8 +516,10 @@ func TestLlama3RotaryScalingIsRecognised(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	f.Add(builder{}.bytes())
 	f.Add(builder{keys: append(llama(), keyValue{"tokenizer.ggml.tokens", []string{"a", "b"}}, keyValue{"x", []int{1}}),
-		tensors: []stored{one("token_embd.weight", Q4_1, []int{1, 32}, make([]byte, 20)), one("blk.0.attn_q.weight", F32, []int{8, 1}, make([]byte, 32))}}.bytes())
-	f.Add(builder{keys: []keyValue{{"general.alignment", 64}}, alignment: 64, tensors: []stored{one("a", F16, []int{3}, make([]byte, 6))}}.bytes())
+		tensors: []stored{one("token_embd.weight", Q4_1, []int{1, 32}, make([]byte, 20)),
+			one("blk.0.attn_q.weight", F32, []int{8, 1}, make([]byte, 32))}}.bytes())
+	f.Add(builder{keys: []keyValue{{"general.alignment", 64}}, alignment: 64,
+		tensors: []stored{one("a", F16, []int{3}, make([]byte, 6))}}.bytes())
 	f.Fuzz(func(t *testing.T, data []byte) {
 		file, err := parse("f", data)
 		if err != nil {

@@ -30,7 +30,8 @@ func vocabulary(edit ...any) []any {
 	}
 	tokens = append(tokens, "th", "the", "Ġthe", "<|end|>", "<mark>")
 	types = append(types, 1, 1, 1, 3, 4)
-	keys := []any{"tokenizer.ggml.model", "gpt2", "tokenizer.ggml.pre", "gpt-2", "tokenizer.ggml.tokens", tokens, "tokenizer.ggml.token_type", types,
+	keys := []any{"tokenizer.ggml.model", "gpt2", "tokenizer.ggml.pre", "gpt-2", "tokenizer.ggml.tokens", tokens, "tokenizer.ggml.token_type",
+		types,
 		"tokenizer.ggml.merges", []string{"t h", "th e", "Ġ the"}, "tokenizer.ggml.eos_token_id", 259, "tokenizer.ggml.bos_token_id", 259,
 		"tokenizer.ggml.add_bos_token", true, "tokenizer.chat_template", "{{ messages[0].content }}{{ eos_token }}"}
 	for i := 0; i < len(edit); i += 2 {
@@ -68,7 +69,8 @@ func TestEmbeddedTokenizer(t *testing.T) {
 	if got := tok.Decode(ids); got != "the the<mark>t<|end|>" {
 		t.Errorf("decoded %q", got)
 	}
-	if !slices.Equal(tok.EOS(), []int32{259}) || !slices.Equal(tok.Prefix(), []int32{259}) || !tok.Special(259) || tok.Special(260) || tok.VocabSize() != 261 {
+	if !slices.Equal(tok.EOS(), []int32{259}) || !slices.Equal(tok.Prefix(), []int32{259}) || !tok.Special(259) || tok.Special(260) ||
+		tok.VocabSize() != 261 {
 		t.Errorf("eos %v, prefix %v, %d tokens", tok.EOS(), tok.Prefix(), tok.VocabSize())
 	}
 	chat, err := tokenizer.NewChat(tok)
@@ -87,7 +89,8 @@ func TestEmbeddedTokenizer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if b, err := again.Encode("the the<mark>t<|end|>"); err != nil || !slices.Equal(b, ids) || !slices.Equal(again.EOS(), tok.EOS()) || again.ChatTemplate() != tok.ChatTemplate() {
+	if b, err := again.Encode("the the<mark>t<|end|>"); err != nil || !slices.Equal(b, ids) || !slices.Equal(again.EOS(), tok.EOS()) ||
+		again.ChatTemplate() != tok.ChatTemplate() {
 		t.Errorf("saved: %v (%v)", b, err)
 	}
 	// The families differ in how digits and white space are cut.

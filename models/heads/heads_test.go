@@ -312,12 +312,13 @@ func TestErrors(t *testing.T) {
 		"the logits of target row 1 are not finite": func(p *problem, h *LM) {
 			p.targets[losses.OldModel].Hidden[6] = float32(math.Inf(1))
 		},
-		"(column advantage) has 0 entries": func(p *problem, h *LM) { p.mb.Rows.Advantage = nil },
+		"column advantage has 0 entries": func(p *problem, h *LM) { p.mb.Rows.Advantage = nil },
 	} {
 		p := newProblem(mustLoss(t, "lco_kld", nil), 1)
 		h := &LM{D: p.d, W: p.w}
 		spoil(&p, h)
-		if _, err := h.Run(p.loss, p.mb, p.hidden, p.targets, make([]float32, len(p.hidden)), &losses.Grad{}); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := h.Run(p.loss, p.mb, p.hidden, p.targets, make([]float32, len(p.hidden)), &losses.Grad{}); err == nil ||
+			!strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %s", err, want)
 		}
 	}

@@ -45,7 +45,8 @@ type Target struct {
 // dL/dW to DW. It fills the fields of mb that belong to the head, adds metrics to g, and returns the loss. targets holds
 // the models of the loss's target row by name (losses.OldModel, losses.RewardModel). With dHidden nil nothing is
 // differentiated. An error leaves DW as far as it was accumulated.
-func (h *LM) Run(l losses.Loss, mb *losses.Microbatch, hidden []float32, targets map[string]Target, dHidden []float32, g *losses.Grad) (float64, error) {
+func (h *LM) Run(l losses.Loss, mb *losses.Microbatch, hidden []float32, targets map[string]Target, dHidden []float32,
+	g *losses.Grad) (float64, error) {
 	spec := l.Spec()
 	parts, err := h.check(spec, mb, hidden, targets, dHidden)
 	if err != nil {
@@ -119,7 +120,8 @@ type part struct {
 	weight float32
 }
 
-func (h *LM) check(spec losses.Spec, mb *losses.Microbatch, hidden []float32, targets map[string]Target, dHidden []float32) ([]part, error) {
+func (h *LM) check(spec losses.Spec, mb *losses.Microbatch, hidden []float32, targets map[string]Target, dHidden []float32) ([]part,
+	error) {
 	if h.D < 1 || len(h.W) == 0 || len(h.W)%h.D != 0 || h.DW != nil && len(h.DW) != len(h.W) {
 		return nil, fmt.Errorf("heads: weight of %d and gradient of %d numbers for hidden size %d", len(h.W), len(h.DW), h.D)
 	}

@@ -21,7 +21,8 @@ func (h *ScalarHead) Run(l losses.Loss, mb *losses.Microbatch, hidden, dHidden [
 	spec := l.Spec()
 	d, n := len(h.W), mb.N()
 	if d == 0 || h.DW != nil && len(h.DW) != d || len(hidden) != n*d || dHidden != nil && len(dHidden) != n*d {
-		return 0, fmt.Errorf("heads: scalar weight [%d], gradient [%d], %d hidden numbers and %d gradients for %d rows", d, len(h.DW), len(hidden), len(dHidden), n)
+		return 0, fmt.Errorf("heads: scalar weight [%d], gradient [%d], %d hidden numbers and %d gradients for %d rows", d, len(h.DW),
+			len(hidden), len(dHidden), n)
 	}
 	if err := mb.Check(spec); err != nil {
 		return 0, err

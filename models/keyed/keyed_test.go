@@ -34,7 +34,8 @@ func TestMoments(t *testing.T) {
 			u1, u2, lag, last = u1+u, u2+u*u, lag+u*last, u
 			n1, n2 = n1+z, n2+z*z
 		}
-		for what, got := range map[string]float64{"mean": u1 / n / math.Sqrt(1.0/12), "variance": 12*u2/n - 1, "lag": 12 * lag / n, "normal mean": n1 / n, "normal variance": n2/n - 1} {
+		for what, got := range map[string]float64{"mean": u1 / n / math.Sqrt(1.0/12), "variance": 12*u2/n - 1, "lag": 12 * lag / n,
+			"normal mean": n1 / n, "normal variance": n2/n - 1} {
 			if math.Abs(got) > 5*math.Sqrt(2.0/n) { // five standard errors, the variance of a normal having the largest
 				t.Errorf("%s: %s is off by %v", name, what, got)
 			}

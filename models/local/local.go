@@ -8,6 +8,7 @@ import (
 
 	"github.com/millrace/millrace/models"
 	"github.com/millrace/millrace/models/gguf"
+	"github.com/millrace/millrace/models/safetensors"
 	"github.com/millrace/millrace/models/sampling"
 	"github.com/millrace/millrace/models/tokenizer"
 	"github.com/millrace/millrace/models/transformer"
@@ -81,6 +82,30 @@ func ReadConfig(path string) (transformer.Config, error) {
 		return ReadConfig(base)
 	}
 	return transformer.ReadConfig(path)
+}
+
+// HasScalarHead reports whether the model at a path that Load reads has a scalar head, without reading its weights.
+func HasScalarHead(path string) (bool, error) {
+	if isGGUF(path) {
+		return false, nil // the format has no place for one
+	}
+	weights := path
+	if transformer.IsAdapter(path) {
+		weights = filepath.Join(path, transformer.AdapterWeights)
+	}
+	f, err := safetensors.Open(weights)
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	if weights != path && !f.Has(transformer.ScalarHeadName) {
+		base, err := transformer.AdapterBase(path)
+		if err != nil {
+			return false, err
+		}
+		return HasScalarHead(base)
+	}
+	return f.Has(transformer.ScalarHeadName), nil
 }
 
 func open(ctx context.Context, ref models.Ref) (models.Model, error) {

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -239,7 +240,7 @@ func TestAcquire(t *testing.T) {
 	if _, err := models.Acquire(context.Background(), wrong); !errors.As(err, &de) || de.Got != ref.Digest {
 		t.Errorf("another digest gives %v", err)
 	}
-	if _, err := models.Acquire(context.Background(), models.Ref{Path: t.TempDir()}); !errors.Is(err, models.ErrNoFormat) {
+	if _, err := models.Acquire(context.Background(), models.Ref{Path: t.TempDir()}); !errors.Is(err, models.ErrNoFormat) || strings.Contains(err.Error(), "lacks") {
 		t.Errorf("an empty directory gives %v", err)
 	}
 	if err := os.Truncate(filepath.Join(dir, "model.safetensors"), 100); err != nil {
@@ -285,7 +286,8 @@ func TestAcquireAtTwoPrecisions(t *testing.T) {
 	if err != nil || trained.Precision() != kernels.BFloat16 {
 		t.Fatalf("loaded at %s, %v", trained.Precision(), err)
 	}
-	if got, err := New(trained).Score(t.Context(), []models.ScoreRequest{{Sequence: models.Sequence{Prompt: []int32{3, 4}, Response: []int32{5, 6, 1}}}}); err != nil || !reflect.DeepEqual(got, halves) {
+	if got, err := New(trained).Score(t.Context(), []models.ScoreRequest{{Sequence: models.Sequence{Prompt: []int32{3, 4},
+		Response: []int32{5, 6, 1}}}}); err != nil || !reflect.DeepEqual(got, halves) {
 		t.Errorf("the model that is trained gives other scores: %v", err)
 	}
 	if plain, err := Load(dir); err != nil || plain.Precision() != kernels.Float32 {

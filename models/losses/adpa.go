@@ -10,7 +10,7 @@ import "math"
 // teacher_advantage column. Gradient on a sample: d_a = −γ π(a) A(a)/N, a_t = γ Σ_b π(b) A(b)/N. ADPA+ is ADPA started
 // from the DCKD student.
 type ADPA struct {
-	Gamma float64 `json:"gamma"`
+	Gamma float64 `json:"gamma" range:"[0,inf)" doc:"weight of the expected advantage on the student's own samples"`
 	// Reduce is that of the samples' term; the likelihood is always pooled over tokens.
 	Reduce
 }
@@ -18,13 +18,10 @@ type ADPA struct {
 // DefaultADPA holds the paper's settings.
 func DefaultADPA() ADPA { return ADPA{1.6, Reduce{Reduction: "token_mean"}} }
 
-// Validate checks the configuration.
-func (l ADPA) Validate() error { return firstError(atLeast("gamma", l.Gamma, 0), l.Reduce.validate()) }
-
 // Spec asks for the teacher's advantages on the student's samples.
 func (l ADPA) Spec() Spec {
-	return Spec{Heads: LM, Roles: []Role{Sample, Chosen}, Teacher: true,
-		Columns: []string{"response_tokens"}, SampleColumns: []string{"teacher_ids", "teacher_advantage"}}
+	return Spec{Heads: LM, Roles: []Role{Sample, Chosen},
+		Inputs: []*Input{ResponseTokens}, SampleInputs: []*Input{TeacherIDs, TeacherAdvantage}}
 }
 
 // Eval adds the loss of the window.

@@ -1,8 +1,9 @@
 package losses
 
 import (
-	"fmt"
 	"math"
+
+	"github.com/millrace/millrace/schemas/setting"
 )
 
 // Branch says which part of the clipped surrogate a token is on.
@@ -17,20 +18,18 @@ const (
 // Clip is PPO's clipped surrogate of one token (arXiv 1707.06347) with the asymmetric bounds of DAPO (2503.14476) and the
 // dual clip (1912.09729). Policy losses embed it.
 type Clip struct {
-	EpsLow  float64 `json:"eps_low"`
-	EpsHigh float64 `json:"eps_high"`
-	// DualClip bounds the surrogate of a negative advantage at DualClip·A; 0: off.
-	DualClip float64 `json:"dual_clip"`
-	// MaxLogRatio bounds |log ρ|; no gradient outside.
-	MaxLogRatio float64 `json:"max_log_ratio"`
+	EpsLow      float64 `json:"eps_low" range:"[0,1]" doc:"the ratio ρ is clipped at 1 - eps_low from below"`
+	EpsHigh     float64 `json:"eps_high" range:"[0,inf)" doc:"the ratio ρ is clipped at 1 + eps_high from above"`
+	DualClip    float64 `json:"dual_clip" range:"[0,inf)" doc:"a negative advantage A costs at most dual_clip · A; above 1, or 0: off"`
+	MaxLogRatio float64 `json:"max_log_ratio" range:"[0.01,80]" doc:"bound of |log ρ|, beyond which there is no gradient"`
 }
 
-func (c Clip) validate() error {
-	dual := error(nil)
-	if c.DualClip != 0 && !(c.DualClip > 1 && !math.IsInf(c.DualClip, 0)) {
-		dual = fmt.Errorf("dual_clip: %v is neither 0 (off) nor above 1", c.DualClip)
+// Validate checks the dual clip, which has no meaning between 0 and 1.
+func (c Clip) Validate() error {
+	if c.DualClip != 0 && c.DualClip <= 1 {
+		return setting.Errorf("dual_clip", "%v is neither 0 (off) nor above 1", c.DualClip)
 	}
-	return firstError(inRange("eps_low", c.EpsLow, 0, 1), atLeast("eps_high", c.EpsHigh, 0), dual, inRange("max_log_ratio", c.MaxLogRatio, 0.01, 80))
+	return nil
 }
 
 // Surrogate returns ρ, u = min(ρA, clip(ρ)A) bounded below by DualClip·A where A < 0, du/dlog π, and the branch. At a tie

@@ -11,12 +11,11 @@ import "math"
 // the teacher's and the student's entries, dKL/dz_v = π(v)(Σ_k t_k − t_b(v)/s_b(v)), b(v) the entry of token v: for the
 // bucket, a takes −t_r/s_r and the listed tokens t_r π(v)/s_r back.
 type DCKD struct {
-	LC           float64 `json:"l_c"`
-	LR           float64 `json:"l_r"`
-	StudentFloor float64 `json:"student_floor"`
-	TeacherFloor float64 `json:"teacher_floor"`
-	// Ceiling bounds both from above.
-	Ceiling float64 `json:"ceiling"`
+	LC           float64 `json:"l_c" range:"[0,inf)" doc:"weight of the KL on the chosen response"`
+	LR           float64 `json:"l_r" range:"[0,inf)" doc:"weight of the KL on the rejected response"`
+	StudentFloor float64 `json:"student_floor" range:"[1e-30,0.1]" doc:"the student's probabilities are clamped from below at it"`
+	TeacherFloor float64 `json:"teacher_floor" range:"[1e-30,0.1]" doc:"the teacher's probabilities are clamped from below at it"`
+	Ceiling      float64 `json:"ceiling" range:"[0.5,1]" doc:"the probabilities of both are clamped from above at it"`
 }
 
 // DefaultDCKD holds the settings of the paper and its released code.
@@ -24,19 +23,10 @@ func DefaultDCKD() DCKD {
 	return DCKD{LC: 0.1, LR: 0.1, StudentFloor: 1e-7, TeacherFloor: 1e-8, Ceiling: 0.99999999}
 }
 
-// Validate checks the configuration.
-func (l DCKD) Validate() error {
-	return firstError(
-		atLeast("l_c", l.LC, 0), atLeast("l_r", l.LR, 0),
-		inRange("student_floor", l.StudentFloor, 1e-30, 0.1), inRange("teacher_floor", l.TeacherFloor, 1e-30, 0.1),
-		inRange("ceiling", l.Ceiling, 0.5, 1),
-	)
-}
-
 // Spec asks for the teacher's sparse distribution on both sides.
 func (l DCKD) Spec() Spec {
-	return Spec{Heads: LM, Roles: []Role{Chosen, Rejected}, Teacher: true, Rest: TeacherRest,
-		Columns: []string{"response_tokens", "teacher_ids", "teacher_prob", "teacher_rest"}}
+	return Spec{Heads: LM, Roles: []Role{Chosen, Rejected}, Rest: TeacherRest,
+		Inputs: []*Input{ResponseTokens, TeacherIDs, TeacherProb, TeacherRestProb}}
 }
 
 // Eval adds the loss of the window.

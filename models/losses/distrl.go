@@ -12,8 +12,7 @@ import "math"
 // update; without any candidate the loss is 0. Gradient: d_c = −W_c A_c ρ_c on the unclipped branch, a_t = −Σ_c d_c.
 type DistRL struct {
 	Clip
-	// Mode is the weight's denominator: released or paper.
-	Mode string `json:"mode"`
+	Mode string `json:"mode" enum:"released,paper" doc:"denominator of the weights: the candidates' mass in the batch (released), or tokens and responses (paper)"`
 }
 
 // DefaultDistRL holds the settings of the released code.
@@ -21,14 +20,9 @@ func DefaultDistRL() DistRL {
 	return DistRL{Clip{EpsLow: 0.2, EpsHigh: 0.2, DualClip: 3, MaxLogRatio: 20}, "released"}
 }
 
-// Validate checks the configuration.
-func (l DistRL) Validate() error {
-	return firstError(l.Clip.validate(), oneOf("mode", l.Mode, "released", "paper"))
-}
-
 // Spec asks for the candidates with their old log-probs and advantages.
 func (l DistRL) Spec() Spec {
-	return Spec{Heads: LM, Roles: []Role{Sample}, Candidates: true, Columns: []string{"candidate_ids", "candidate_old_logp", "candidate_advantage"}}
+	return Spec{Heads: LM, Roles: []Role{Sample}, Inputs: []*Input{CandidateIDs, CandidateOldLogP, CandidateAdvantage}}
 }
 
 // Eval adds the loss of the window.

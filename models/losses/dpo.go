@@ -7,9 +7,8 @@ package losses
 // mean over pairs. Gradient: ∓β σ(−margin) at every token of the chosen and the rejected response, margin the argument
 // of σ. As dpo_rm, β larger and the pairs correct against incorrect, it is the reward model baseline DPO-RM.
 type DPO struct {
-	Beta float64 `json:"beta"`
-	// Reference is π_ref: frozen (the reference_ columns) or old (the policy that sampled the responses).
-	Reference string `json:"reference"`
+	Beta      float64 `json:"beta" range:"(0,inf)" doc:"β, the scale of the summed log-ratios"`
+	Reference string  `json:"reference" enum:"old,frozen" doc:"π_ref: old, the policy that sampled the responses, or frozen, a reference model (the reference_ columns)"`
 
 	name string // of its metrics
 }
@@ -20,14 +19,12 @@ func DefaultDPO() DPO { return DPO{Beta: 0.01, Reference: "frozen", name: "dpo"}
 // DefaultDPORM holds the β of the reward model baseline (arXiv 2604.13197).
 func DefaultDPORM() DPO { return DPO{Beta: 0.05, Reference: "old", name: "dpo_rm"} }
 
-// Validate checks the configuration.
-func (l DPO) Validate() error {
-	return firstError(above("beta", l.Beta, 0), oneOf("reference", l.Reference, "old", "frozen"))
-}
+// Ratio is the scale of the log-ratios.
+func (l DPO) Ratio() (beta float64, reference string) { return l.Beta, l.Reference }
 
 // Spec asks for the sampled tokens of both sides under the model and the reference.
 func (l DPO) Spec() Spec {
-	return Spec{Heads: LM, Roles: []Role{Chosen, Rejected}, Coupling: Pair, Columns: []string{"response_tokens", referenceColumn(l.Reference)}}
+	return Spec{Heads: LM, Roles: []Role{Chosen, Rejected}, Coupling: Pair, Inputs: []*Input{ResponseTokens, referenceInput(l.Reference)}}
 }
 
 // Eval adds the loss of the window.

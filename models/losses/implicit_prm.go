@@ -6,22 +6,19 @@ package losses
 //
 // mean over responses. Gradient: dL/dl_t = β (σ(β Σ l) − r) at every token. A response without an outcome is skipped.
 type ImplicitPRM struct {
-	Beta float64 `json:"beta"`
-	// Reference is π_ref: old (the policy that sampled the responses) or frozen (the reference_ columns).
-	Reference string `json:"reference"`
+	Beta      float64 `json:"beta" range:"(0,inf)" doc:"β, the scale of the summed log-ratio"`
+	Reference string  `json:"reference" enum:"old,frozen" doc:"π_ref: old, the policy that sampled the responses, or frozen, a reference model (the reference_ columns)"`
 }
 
 // DefaultImplicitPRM holds the paper's β.
 func DefaultImplicitPRM() ImplicitPRM { return ImplicitPRM{Beta: 0.05, Reference: "old"} }
 
-// Validate checks the configuration.
-func (l ImplicitPRM) Validate() error {
-	return firstError(above("beta", l.Beta, 0), oneOf("reference", l.Reference, "old", "frozen"))
-}
+// Ratio is the scale of the log-ratios.
+func (l ImplicitPRM) Ratio() (beta float64, reference string) { return l.Beta, l.Reference }
 
 // Spec asks for the sampled token under the model and the reference, and the outcome.
 func (l ImplicitPRM) Spec() Spec {
-	return Spec{Heads: LM, Roles: []Role{Sample}, Coupling: Response, Columns: []string{"response_tokens", referenceColumn(l.Reference), "outcome"}}
+	return Spec{Heads: LM, Roles: []Role{Sample}, Coupling: Response, Inputs: []*Input{ResponseTokens, referenceInput(l.Reference), Outcome}}
 }
 
 // Eval adds the loss of the window.

@@ -1,6 +1,10 @@
 package losses
 
-import "math"
+import (
+	"math"
+
+	"github.com/millrace/millrace/schemas/setting"
+)
 
 // IPVRM trains an implicit prefix-value reward model on outcomes (arXiv 2604.13197). With l_t = log π_φ(y_t) − log π_ref(y_t),
 // V_t = β Σ_{i≤t} l_i and v̄_t = V_t/t, one response costs
@@ -11,16 +15,12 @@ import "math"
 // Gradient: dL/dl_i = β Σ_{t≥i} w_t g_t / t with g_t = −σ(m − v̄_t) for a correct response, σ(m + v̄_t) for an incorrect
 // one: d = dL/dl_i at y_i, a_i = −d. A response without an outcome is skipped.
 type IPVRM struct {
-	Beta float64 `json:"beta"`
-	// Margin is m; a correct response cannot reach a mean log-ratio above the reference's mean −log p, so m/beta must stay
-	// below that.
-	Margin float64 `json:"margin"`
-	// Weights of a response's prefixes: uniform, late or early.
-	Weights string `json:"weights"`
-	// Reduction: response_mean, or token_mean as the released offline trainer pools (uniform weights only).
-	Reduction string `json:"reduction"`
-	// Reference is π_ref: old (the policy that sampled the responses) or frozen (the reference_ columns).
-	Reference string `json:"reference"`
+	Beta float64 `json:"beta" range:"(0,inf)" doc:"β, the scale of the log-ratios"`
+	// A correct response cannot reach a mean log-ratio above the reference's mean −log p, so m/beta must stay below that.
+	Margin    float64 `json:"margin" range:"[0,inf)" doc:"m, how far the mean value of a prefix is pushed to its side"`
+	Weights   string  `json:"weights" enum:"uniform,late,early" doc:"of the prefixes of a response: all alike, growing or falling with their length"`
+	Reduction string  `json:"reduction" enum:"response_mean,token_mean" doc:"mean over responses, or pooled over tokens as the released offline trainer does"`
+	Reference string  `json:"reference" enum:"old,frozen" doc:"π_ref: old, the policy that sampled the responses, or frozen, a reference model (the reference_ columns)"`
 }
 
 // DefaultIPVRM holds the paper's settings.
@@ -28,23 +28,20 @@ func DefaultIPVRM() IPVRM {
 	return IPVRM{Beta: 10, Margin: 5, Weights: "uniform", Reduction: "response_mean", Reference: "old"}
 }
 
-// Validate checks the configuration.
+// Validate checks that pooled tokens are weighted alike.
 func (l IPVRM) Validate() error {
-	allowed := []string{"response_mean", "token_mean"}
-	if l.Weights != "uniform" {
-		allowed = allowed[:1]
+	if l.Reduction == "token_mean" && l.Weights != "uniform" {
+		return setting.Errorf("reduction", "token_mean weights all tokens alike; with weights %s take response_mean", l.Weights)
 	}
-	return firstError(
-		above("beta", l.Beta, 0), atLeast("margin", l.Margin, 0),
-		oneOf("weights", l.Weights, "uniform", "late", "early"),
-		oneOf("reduction", l.Reduction, allowed...),
-		oneOf("reference", l.Reference, "old", "frozen"),
-	)
+	return nil
 }
+
+// Ratio is the scale of the log-ratios.
+func (l IPVRM) Ratio() (beta float64, reference string) { return l.Beta, l.Reference }
 
 // Spec asks for the sampled token under the model and the reference, and the outcome.
 func (l IPVRM) Spec() Spec {
-	return Spec{Heads: LM, Roles: []Role{Sample}, Coupling: Response, Columns: []string{"response_tokens", referenceColumn(l.Reference), "outcome"}}
+	return Spec{Heads: LM, Roles: []Role{Sample}, Coupling: Response, Inputs: []*Input{ResponseTokens, referenceInput(l.Reference), Outcome}}
 }
 
 // Eval adds the loss of the window.
@@ -126,23 +123,18 @@ func (l IPVRM) prefixWeight(t, length int) float64 {
 // Groups that are all right or all wrong: weight 0 and margin m (zero, as released), or weight 1 and the clamped b (keep).
 type IPVRMOnline struct {
 	IPVRM
-	ADB      bool   `json:"adb"`
-	DLW      bool   `json:"dlw"`
-	AllEqual string `json:"all_equal"`
+	ADB      bool   `json:"adb" doc:"shift the margin by the logit of the group's mean outcome"`
+	DLW      bool   `json:"dlw" doc:"weigh right and wrong responses of a group by their rarity"`
+	AllEqual string `json:"all_equal" enum:"zero,keep" doc:"groups that are all right or all wrong: weight 0, or weight 1 and the margin of a clamped mean"`
 }
 
 // DefaultIPVRMOnline holds the paper's settings.
 func DefaultIPVRMOnline() IPVRMOnline { return IPVRMOnline{DefaultIPVRM(), true, true, "zero"} }
 
-// Validate checks the configuration.
-func (l IPVRMOnline) Validate() error {
-	return firstError(l.IPVRM.Validate(), oneOf("all_equal", l.AllEqual, "zero", "keep"))
-}
-
 // Spec asks for the group's mean outcome as well.
 func (l IPVRMOnline) Spec() Spec {
 	s := l.IPVRM.Spec()
-	s.Columns = append(s.Columns, "group_mean")
+	s.Inputs = append(s.Inputs, GroupMean)
 	return s
 }
 
@@ -176,12 +168,12 @@ func (l IPVRMOnline) difficulty(correct, mu float64) (margin, weight float64) {
 	return margin, weight
 }
 
-// referenceColumn is where the reference's log-prob of the sampled token comes from.
-func referenceColumn(reference string) string {
+// referenceInput is the reference's log-prob of the sampled token.
+func referenceInput(reference string) *Input {
 	if reference == "old" {
-		return "old_logp"
+		return OldLogP
 	}
-	return "reference_logp"
+	return ReferenceLogP
 }
 
 // logRatio is log π(y_t) − log π_ref(y_t).

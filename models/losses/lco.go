@@ -1,8 +1,9 @@
 package losses
 
 import (
-	"fmt"
 	"math"
+
+	"github.com/millrace/millrace/schemas/setting"
 )
 
 // Logit convex optimisation (arXiv 2603.00963) regresses the policy to the optimum of E_π[A] − β KL(π‖π_old) at a state,
@@ -12,54 +13,42 @@ import (
 //	vocab_estimate  advantage: A' = A (1 − π_old(y)) on the sampled token, −π_old(y) A'/max(1 − π_old(y), min_rest) elsewhere
 //	dense           target_advantage: A of the candidates, rest_advantage: of every other token, both as the target stage scaled them
 //	reward          a reward model's advantage of every token: the target row is z_old + (reward_beta/β)(z_φ − z_old)
+//
+// The forms are not those of every loss, so each has a field of its own for them, which the methods of lcoForm are given.
 type lcoForm struct {
-	Advantages string `json:"advantages"`
-	// Beta is the strength of the trust region; 0: the paper's, 2, or 10 with vocab_estimate.
-	Beta float64 `json:"beta"`
-	// NegativeBetaFactor enlarges β where an outcome advantage is not above 0.
-	NegativeBetaFactor float64 `json:"negative_beta_factor"`
-	// Reduction: token_mean, seq_mean, or split_mean (the mean over tokens with A > 0 plus the mean over the others); auto:
-	// the paper's, token_mean, or split_mean with vocab_estimate.
-	Reduction string `json:"reduction"`
+	Beta               float64 `json:"beta" range:"[0,inf)" doc:"β, the strength of the trust region; 0: the paper's, 2, or 10 with vocab_estimate"`
+	NegativeBetaFactor float64 `json:"negative_beta_factor" range:"[1,inf)" doc:"β is as many times larger where an outcome advantage is not above 0"`
+	// split_mean is the mean over tokens with A > 0 plus the mean over the others.
+	Reduction string `json:"reduction" enum:"auto,token_mean,seq_mean,split_mean" doc:"auto: the paper's, token_mean, or split_mean with vocab_estimate"`
 }
 
-func defaultLCOForm() lcoForm {
-	return lcoForm{Advantages: "outcome", NegativeBetaFactor: 100, Reduction: "auto"}
-}
+func defaultLCOForm() lcoForm { return lcoForm{NegativeBetaFactor: 100, Reduction: "auto"} }
 
-func (l lcoForm) validate(forms ...string) error {
-	return firstError(
-		oneOf("advantages", l.Advantages, forms...), atLeast("beta", l.Beta, 0),
-		atLeast("negative_beta_factor", l.NegativeBetaFactor, 1),
-		oneOf("reduction", l.Reduction, "auto", "token_mean", "seq_mean", "split_mean"),
-	)
-}
-
-func (l lcoForm) beta(advantage float64) float64 {
+func (l lcoForm) beta(form string, advantage float64) float64 {
 	beta := l.Beta
 	switch {
-	case beta == 0 && l.Advantages == "vocab_estimate":
+	case beta == 0 && form == "vocab_estimate":
 		beta = 10
 	case beta == 0:
 		beta = 2
 	}
-	if l.Advantages == "outcome" && advantage <= 0 {
+	if form == "outcome" && advantage <= 0 {
 		beta *= l.NegativeBetaFactor
 	}
 	return beta
 }
 
 // eachRow calls f for every row in use with its weight and its first known advantage.
-func (l lcoForm) eachRow(mb *Microbatch, f func(t int, w, advantage float64)) {
-	split := l.Reduction == "split_mean" || l.Reduction == "auto" && l.Advantages == "vocab_estimate"
+func (l lcoForm) eachRow(form string, mb *Microbatch, f func(t int, w, advantage float64)) {
+	split := l.Reduction == "split_mean" || l.Reduction == "auto" && form == "vocab_estimate"
 	Reduce{Reduction: l.Reduction}.eachRow(mb, func(t, b int, w float64) {
 		advantage, positive := 0.0, 0.0
 		switch span := mb.CandidatesOf(t); {
-		case l.Advantages == "dense" && span.Len() > 0:
+		case form == "dense" && span.Len() > 0:
 			advantage, positive = mb.Listed.Advantage[span.Lo], mb.Totals.PositiveCandidateTokens
-		case l.Advantages == "dense":
+		case form == "dense":
 			positive = mb.Totals.PositiveCandidateTokens
-		case l.Advantages != "reward":
+		case form != "reward":
 			advantage, positive = mb.Rows.Advantage[t], mb.Totals.PositiveTokens
 		}
 		if split && advantage > 0 {
@@ -78,23 +67,21 @@ func (l lcoForm) eachRow(mb *Microbatch, f func(t int, w, advantage float64)) {
 // always from the old policy's logits: the target row. With A listed and one number off the list, π* = s·π_old there, so
 // a = 1/N, b = −s/N, d_i = (s·π_old(i) − π*(i))/N; with reward, π* is the target row itself, a = 1/N and b = −1/N.
 type LCOKLD struct {
+	Advantages string `json:"advantages" enum:"outcome,vocab_estimate,dense,reward" doc:"where the advantage A of a token comes from"`
 	lcoForm
-	// MinRest bounds the divisor of vocab_estimate.
-	MinRest float64 `json:"min_rest"`
-	// RewardBeta is β_r of the reward model whose log-ratio the form reward takes for A = β_r (log π_φ − log π_old).
-	RewardBeta float64 `json:"reward_beta"`
+	MinRest    float64 `json:"min_rest" range:"[1e-6,1]" doc:"advantages vocab_estimate: least mass that the other tokens are taken to have"`
+	RewardBeta float64 `json:"reward_beta" range:"(0,inf)" doc:"advantages reward: β_r of A = β_r (log π_φ - log π_old)"`
 }
 
 // DefaultLCOKLD holds the paper's settings.
-func DefaultLCOKLD() LCOKLD { return LCOKLD{defaultLCOForm(), 0.1, 10} }
+func DefaultLCOKLD() LCOKLD { return LCOKLD{"outcome", defaultLCOForm(), 0.1, 10} }
 
-// Validate checks the configuration.
+// Validate checks that the mean over tokens with A > 0 is known.
 func (l LCOKLD) Validate() error {
-	err := l.validate("outcome", "vocab_estimate", "dense", "reward")
-	if err == nil && l.Advantages == "reward" && l.Reduction == "split_mean" {
-		err = fmt.Errorf("reduction: split_mean needs listed advantages, which advantages: reward does not have")
+	if l.Advantages == "reward" && l.Reduction == "split_mean" {
+		return setting.Errorf("reduction", "split_mean needs listed advantages, which advantages: reward does not have")
 	}
-	return firstError(err, inRange("min_rest", l.MinRest, 1e-6, 1), above("reward_beta", l.RewardBeta, 0))
+	return nil
 }
 
 // Spec asks for the old policy's logits as the target row, or their blend with the reward model's.
@@ -102,15 +89,15 @@ func (l LCOKLD) Spec() Spec {
 	s := Spec{Heads: LM, Roles: []Role{Sample}, Target: []Part{{OldModel, 1}}}
 	switch l.Advantages {
 	case "dense":
-		s.Columns, s.Candidates, s.Rest = []string{"candidate_ids", "target_advantage", "rest_advantage"}, true, CandidateRest
+		s.Inputs, s.Rest = []*Input{CandidateIDs, TargetAdvantage, RestAdvantage}, CandidateRest
 	case "reward":
-		r := l.RewardBeta / l.beta(0)
-		s.Columns, s.Target = []string{"response_tokens"}, []Part{{RewardModel, r}}
+		r := l.RewardBeta / l.beta(l.Advantages, 0)
+		s.Inputs, s.Target = []*Input{ResponseTokens}, []Part{{RewardModel, r}}
 		if r != 1 {
 			s.Target = []Part{{OldModel, 1 - r}, {RewardModel, r}}
 		}
 	default:
-		s.Columns, s.Rest = []string{"response_tokens", "advantage"}, SampledRest
+		s.Inputs, s.Rest = []*Input{ResponseTokens, Advantage}, SampledRest
 	}
 	return s
 }
@@ -118,7 +105,7 @@ func (l LCOKLD) Spec() Spec {
 // Eval adds the loss of the window.
 func (l LCOKLD) Eval(mb *Microbatch, g *Grad) float64 {
 	loss := 0.0
-	l.eachRow(mb, func(t int, w, advantage float64) {
+	l.eachRow(l.Advantages, mb, func(t int, w, advantage float64) {
 		g.Softmax(t, w)
 		kl := mb.Rows.TargetKL[t]
 		s := 1.0
@@ -145,7 +132,7 @@ func (l LCOKLD) listed(mb *Microbatch, g *Grad, t int, w, advantage float64) (kl
 		span = mb.CandidatesOf(t)
 		known, rest = mb.Listed.Advantage[span.Lo:span.Hi], mb.Rows.RestAdvantage[t]
 	}
-	beta := l.beta(advantage)
+	beta := l.beta(l.Advantages, advantage)
 	logOld, logp := mb.Listed.TargetLogP[span.Lo:span.Hi], mb.Listed.LogP[span.Lo:span.Hi]
 	restLogP := mb.Rows.TargetRestLogP[t]
 
@@ -178,43 +165,34 @@ func (l LCOKLD) listed(mb *Microbatch, g *Grad, t int, w, advantage float64) (kl
 
 // lcoLogit is what LCO-MSE and LCO-LCH share: they pull the logits of the known tokens to ẑ = anchor + A/β.
 type lcoLogit struct {
+	Advantages string `json:"advantages" enum:"outcome,dense" doc:"where the advantage A of a token comes from"`
 	lcoForm
-	// Anchor is the old policy's stored logits (old), or the current ones without gradient (current: for one pass over a
-	// batch only, because the target moves away with every update).
-	Anchor string `json:"anchor"`
+	// The current logits are without gradient, and for one pass over a batch only: the target moves away with every update.
+	Anchor string `json:"anchor" enum:"old,current" doc:"logits that the target starts from: the old policy's stored ones, or the current ones"`
 	// With dense advantages, β is larger by AgreementBetaFactor where the sampled token's log-prob exceeds
 	// AgreementThreshold under both the old policy and the reward model.
-	AgreementThreshold  float64 `json:"agreement_threshold"`
-	AgreementBetaFactor float64 `json:"agreement_beta_factor"`
+	AgreementThreshold  float64 `json:"agreement_threshold" range:"(-inf,0]" doc:"log-prob above which old policy and reward model agree on a sampled token"`
+	AgreementBetaFactor float64 `json:"agreement_beta_factor" range:"[1,inf)" doc:"advantages dense: β is as many times larger where they agree"`
 }
 
-func defaultLCOLogit() lcoLogit { return lcoLogit{defaultLCOForm(), "old", -0.02, 100} }
-
-// Validate checks the configuration.
-func (l lcoLogit) Validate() error {
-	return firstError(
-		l.lcoForm.validate("outcome", "dense"), oneOf("anchor", l.Anchor, "old", "current"),
-		inRange("agreement_threshold", l.AgreementThreshold, math.Inf(-1), 0),
-		atLeast("agreement_beta_factor", l.AgreementBetaFactor, 1),
-	)
-}
+func defaultLCOLogit() lcoLogit { return lcoLogit{"outcome", defaultLCOForm(), "old", -0.02, 100} }
 
 // Spec asks for the known tokens' logits, now and when the rollout was made.
 func (l lcoLogit) Spec() Spec {
 	s := Spec{Heads: LM, Roles: []Role{Sample}}
 	if l.Advantages == "outcome" {
-		s.Columns = []string{"response_tokens", "advantage"}
+		s.Inputs = []*Input{ResponseTokens, Advantage}
 		if l.Anchor == "old" {
-			s.Columns = append(s.Columns, "old_logp", "old_logz")
+			s.Inputs = append(s.Inputs, OldLogP, OldLogZ)
 		}
 		return s
 	}
-	s.Candidates, s.Columns = true, []string{"candidate_ids", "target_advantage"}
+	s.Inputs = []*Input{CandidateIDs, TargetAdvantage}
 	if l.AgreementBetaFactor != 1 {
-		s.Columns = append(s.Columns, "old_logp", "reward_logp")
+		s.Inputs = append(s.Inputs, OldLogP, RewardLogP)
 	}
 	if l.Anchor == "old" {
-		s.Columns = append(s.Columns, "candidate_old_logp", "old_logz")
+		s.Inputs = append(s.Inputs, CandidateOldLogP, OldLogZ)
 	}
 	return s
 }
@@ -222,9 +200,9 @@ func (l lcoLogit) Spec() Spec {
 // eval adds the loss f of every known token's distance z − ẑ, f returning the loss and its derivative.
 func (l lcoLogit) eval(mb *Microbatch, g *Grad, name string, f func(d float64) (loss, slope float64)) float64 {
 	loss := 0.0
-	l.eachRow(mb, func(t int, w, advantage float64) {
+	l.eachRow(l.Advantages, mb, func(t int, w, advantage float64) {
 		first := mb.Sampled(t)
-		span, beta := Span{first, first + 1}, l.beta(advantage)
+		span, beta := Span{first, first + 1}, l.beta(l.Advantages, advantage)
 		if l.Advantages == "dense" {
 			span = mb.CandidatesOf(t)
 			if l.AgreementBetaFactor != 1 && math.Min(mb.Listed.OldLogP[first], mb.Listed.RewardLogP[first]) > l.AgreementThreshold {

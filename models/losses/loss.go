@@ -12,6 +12,8 @@
 // A loss is one file: its struct holds the configuration and is the loss. New builds one by name from decoded YAML.
 package losses
 
+import "slices"
+
 // Loss is an objective that is minimised. Implementations are immutable and safe for concurrent use.
 type Loss interface {
 	// Spec says what the loss must be given.
@@ -20,6 +22,12 @@ type Loss interface {
 	// It reads mb, keeps nothing, and its result for a coupled set does not depend on what else is in the window: all
 	// denominators come from mb.Totals. The window always holds whole coupled sets.
 	Eval(mb *Microbatch, g *Grad) float64
+}
+
+// LogRatio is a loss of log-ratios beta·log(pi/pi_ref): values that it trains are scaled by the same beta against the same
+// reference.
+type LogRatio interface {
+	Ratio() (beta float64, reference string)
 }
 
 // Heads is a set of output heads.
@@ -63,23 +71,45 @@ type Part struct {
 	Weight float64
 }
 
-// Spec is what a loss must be given: by the pipeline (columns, coupling, other models) and by the head.
+// Spec is what a loss must be given: by the pipeline (inputs, coupling, other models) and by the head.
 type Spec struct {
 	Heads    Heads
 	Coupling Coupling
-	// Columns are the record columns that must exist; the fields of Microbatch say which column fills which field. Those of
-	// a chosen or rejected response carry the prefix chosen_ or rejected_.
-	Columns []string
-	// SampleColumns must exist besides for responses of role Sample (where a loss reads more than one role).
-	SampleColumns []string
+	// Inputs are what every response must have. With CandidateIDs or TeacherIDs among them, a row lists the candidates' or
+	// the teacher's tokens beside the sampled one. Columns of a chosen or rejected response carry the prefix chosen_ or
+	// rejected_.
+	Inputs []*Input
+	// SampleInputs are what responses of role Sample must have besides (where a loss reads more than one role). For other
+	// responses the fields hold 0, or NaN where there is one number a response.
+	SampleInputs []*Input
 	// Roles of the responses that the loss reads; it passes over others. Chosen and Rejected are the sides of a pair.
 	Roles []Role
-	// Candidates and Teacher: the loss reads the candidates' or the teacher's list beside the sampled token.
-	Candidates, Teacher bool
 	// Rest is the list for which the head must fill Rows.RestLogP (and Rows.TargetRestLogP with a target row).
 	Rest RestOf
 	// Target is the blend that makes the target row; nil: the loss has none.
 	Target []Part
 	// After: the scalar head reads the hidden row after the token (state and action), not the one that chose it.
 	After bool
+}
+
+// Of lists what a response of the role must have.
+func (s Spec) Of(r Role) []*Input {
+	if r != Sample {
+		return s.Inputs
+	}
+	return union(slices.Clone(s.Inputs), s.SampleInputs)
+}
+
+// Reads reports whether the loss reads the input of any response.
+func (s Spec) Reads(in *Input) bool {
+	return slices.Contains(s.Inputs, in) || slices.Contains(s.SampleInputs, in)
+}
+
+// Columns lists the names of what every response must have.
+func (s Spec) Columns() []string {
+	out := make([]string, len(s.Inputs))
+	for i, in := range s.Inputs {
+		out[i] = in.Name
+	}
+	return out
 }

@@ -38,7 +38,8 @@ func TestReductions(t *testing.T) {
 	} {
 		mb := losses.NewMicrobatch([]int{1, 3}, []int32{0, 0, 1, 1})
 		mb.Totals.Add(mb)
-		loss, _, _ := losstest.Dense{V: 2, Logits: make([]float64, 8)}.Eval(build(t, "sft", map[string]any{"reduction": reduction, "max_tokens": 10}), mb)
+		loss, _, _ := losstest.Dense{V: 2, Logits: make([]float64, 8)}.Eval(build(t, "sft",
+			map[string]any{"reduction": reduction, "max_tokens": 10}), mb)
 		if math.Abs(loss-want*math.Ln2) > 1e-12 {
 			t.Errorf("%s: %v, want %v ln 2", reduction, loss, want)
 		}

@@ -3,7 +3,6 @@ package losses
 import (
 	"fmt"
 	"math"
-	"slices"
 )
 
 // Role is what a response is to its loss.
@@ -48,20 +47,19 @@ type Microbatch struct {
 	lengths []int // rows in use of each response, counted at the first call of Length
 }
 
-// Listed holds one number per listed token. Named columns are those of the records that fill a field: the first slot of
-// a row takes the sampled token's column, the other slots the candidate_ or teacher_ column.
+// Listed holds one number per listed token. The inputs (see Input) say which columns fill a field.
 type Listed struct {
-	ID []int32 // response_tokens | candidate_ids | teacher_ids
+	ID []int32
 
 	LogP       []float64 // by the head: log π(id)
 	Logit      []float64 // by the head: z[id]
 	TargetLogP []float64 // by the head: log-prob under the target row
 
-	OldLogP    []float64 // old_logp | candidate_old_logp
-	RefLogP    []float64 // reference_logp | candidate_reference_logp
-	RewardLogP []float64 // reward_logp | candidate_reward_logp
-	Advantage  []float64 // candidate_advantage | teacher_advantage | target_advantage; unused in the slot of the sampled token unless that is a candidate
-	Prob       []float64 // teacher_prob
+	OldLogP    []float64
+	RefLogP    []float64
+	RewardLogP []float64
+	Advantage  []float64 // unused in the slot of the sampled token unless that is a candidate
+	Prob       []float64
 }
 
 // Rows holds one number per row.
@@ -74,19 +72,19 @@ type Rows struct {
 	Value          []float64 // by the scalar head
 
 	Mask          []float64 // 1, or 0 where the row is in no loss and no denominator; nil: all 1
-	Advantage     []float64 // advantage: of the sampled token
-	RestAdvantage []float64 // rest_advantage: of every token off the list
-	OldLogZ       []float64 // old_logz
-	OldValue      []float64 // critic_value: of the value head at rollout time
-	Return        []float64 // return
-	TeacherRest   []float64 // teacher_rest: the teacher's mass off its list
+	Advantage     []float64 // of the sampled token
+	RestAdvantage []float64 // of every token off the list
+	OldLogZ       []float64
+	OldValue      []float64 // of the value head at rollout time
+	Return        []float64
+	TeacherRest   []float64 // the teacher's mass off its list
 }
 
 // Responses holds one number per response.
 type Responses struct {
 	Role      []Role    // nil: all Sample
-	Outcome   []float64 // outcome: 0 or 1, NaN where the verifier abstained
-	GroupMean []float64 // group_mean: mean outcome of the prompt's group
+	Outcome   []float64 // 0 or 1, NaN where the verifier abstained
+	GroupMean []float64 // mean outcome of the prompt's group
 	Weight    []float64 // a weight of the response's loss; nil: all 1
 }
 
@@ -270,19 +268,15 @@ func (mb *Microbatch) Check(s Spec) error {
 			}
 		}
 	}
-	if s.Candidates && len(mb.Candidates) != n {
+	if s.Reads(CandidateIDs) && len(mb.Candidates) != n {
 		return fmt.Errorf("losses: Candidates has %d entries, want %d", len(mb.Candidates), n)
 	}
-	if s.Teacher && len(mb.Teacher) != n {
+	if s.Reads(TeacherIDs) && len(mb.Teacher) != n {
 		return fmt.Errorf("losses: Teacher has %d entries, want %d", len(mb.Teacher), n)
 	}
-	for _, column := range slices.Concat(s.Columns, s.SampleColumns) {
-		field, got, want := mb.field(column)
-		if field == "" {
-			return fmt.Errorf("losses: no field is filled from column %q", column)
-		}
-		if got != want {
-			return fmt.Errorf("losses: %s (column %s) has %d entries, want %d", field, column, got, want)
+	for _, in := range s.Of(Sample) {
+		if got, want := in.entries(mb); got != want {
+			return fmt.Errorf("losses: the field of column %s has %d entries, want %d", in.Name, got, want)
 		}
 	}
 	for _, f := range []struct {
@@ -296,40 +290,4 @@ func (mb *Microbatch) Check(s Spec) error {
 		}
 	}
 	return nil
-}
-
-// field is the name of the field that a column fills, its length, and the length it must have.
-func (mb *Microbatch) field(column string) (name string, got, want int) {
-	n, k, b := mb.N(), mb.List[mb.N()], mb.B()
-	switch column {
-	case "response_tokens", "candidate_ids", "teacher_ids":
-		return "Listed.ID", len(mb.Listed.ID), k
-	case "old_logp", "candidate_old_logp":
-		return "Listed.OldLogP", len(mb.Listed.OldLogP), k
-	case "reference_logp", "candidate_reference_logp":
-		return "Listed.RefLogP", len(mb.Listed.RefLogP), k
-	case "reward_logp", "candidate_reward_logp":
-		return "Listed.RewardLogP", len(mb.Listed.RewardLogP), k
-	case "candidate_advantage", "teacher_advantage", "target_advantage":
-		return "Listed.Advantage", len(mb.Listed.Advantage), k
-	case "teacher_prob":
-		return "Listed.Prob", len(mb.Listed.Prob), k
-	case "advantage":
-		return "Rows.Advantage", len(mb.Rows.Advantage), n
-	case "rest_advantage":
-		return "Rows.RestAdvantage", len(mb.Rows.RestAdvantage), n
-	case "old_logz":
-		return "Rows.OldLogZ", len(mb.Rows.OldLogZ), n
-	case "critic_value":
-		return "Rows.OldValue", len(mb.Rows.OldValue), n
-	case "return":
-		return "Rows.Return", len(mb.Rows.Return), n
-	case "teacher_rest":
-		return "Rows.TeacherRest", len(mb.Rows.TeacherRest), n
-	case "outcome":
-		return "Responses.Outcome", len(mb.Responses.Outcome), b
-	case "group_mean":
-		return "Responses.GroupMean", len(mb.Responses.GroupMean), b
-	}
-	return "", 0, 0
 }

@@ -1,5 +1,7 @@
 package losses
 
+import "github.com/millrace/millrace/schemas/setting"
+
 // PPO is the clipped token surrogate of PPO and GRPO (arXiv 1707.06347, 2402.03300),
 //
 //	ρ_t = π_θ(y_t|s_t)/π_old(y_t|s_t)
@@ -18,12 +20,12 @@ func DefaultPPO() PPO {
 	return PPO{Clip{EpsLow: 0.2, EpsHigh: 0.28, DualClip: 3, MaxLogRatio: 20}, Reduce{Reduction: "token_mean"}}
 }
 
-// Validate checks the configuration.
-func (l PPO) Validate() error { return firstError(l.Clip.validate(), l.Reduce.validate()) }
+// Validate checks both parts.
+func (l PPO) Validate() error { return setting.First(l.Clip.Validate(), l.Reduce.Validate()) }
 
 // Spec asks for the sampled token, its old log-prob and its advantage.
 func (l PPO) Spec() Spec {
-	return Spec{Heads: LM, Roles: []Role{Sample}, Columns: []string{"response_tokens", "old_logp", "advantage"}}
+	return Spec{Heads: LM, Roles: []Role{Sample}, Inputs: []*Input{ResponseTokens, OldLogP, Advantage}}
 }
 
 // Eval adds the loss of the window.

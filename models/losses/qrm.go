@@ -7,8 +7,8 @@ package losses
 // mean over pairs. Z_t is the output of a scalar head on the hidden row after token t (qrm), or log π_φ(y_t|s_t)
 // (qrm_lm, which gives a Q for every candidate). Gradient: dL/dZ_t = ∓β σ(−margin)/T of its side.
 type QRM struct {
-	Beta  float64 `json:"beta"`
-	Gamma float64 `json:"gamma"`
+	Beta  float64 `json:"beta" range:"(0,inf)" doc:"β, the scale of the scores"`
+	Gamma float64 `json:"gamma" range:"[0,inf)" doc:"γ, the margin between the mean scores of chosen and rejected"`
 }
 
 // QRMLM is QRM on log-probs.
@@ -20,19 +20,14 @@ func DefaultQRM() QRM { return QRM{Beta: 0.2, Gamma: 2} }
 // DefaultQRMLM holds the paper's settings.
 func DefaultQRMLM() QRMLM { return QRMLM{DefaultQRM()} }
 
-// Validate checks the configuration.
-func (l QRM) Validate() error {
-	return firstError(above("beta", l.Beta, 0), atLeast("gamma", l.Gamma, 0))
-}
-
 // Spec asks for the scalar head after each token.
 func (l QRM) Spec() Spec {
-	return Spec{Heads: Scalar, Roles: []Role{Chosen, Rejected}, Coupling: Pair, After: true, Columns: []string{"response_tokens"}}
+	return Spec{Heads: Scalar, Roles: []Role{Chosen, Rejected}, Coupling: Pair, After: true, Inputs: []*Input{ResponseTokens}}
 }
 
 // Spec asks for the sampled token only.
 func (l QRMLM) Spec() Spec {
-	return Spec{Heads: LM, Roles: []Role{Chosen, Rejected}, Coupling: Pair, Columns: []string{"response_tokens"}}
+	return Spec{Heads: LM, Roles: []Role{Chosen, Rejected}, Coupling: Pair, Inputs: []*Input{ResponseTokens}}
 }
 
 // Eval adds the loss of the window.

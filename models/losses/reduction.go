@@ -1,6 +1,8 @@
 package losses
 
-import "fmt"
+import (
+	"github.com/millrace/millrace/schemas/setting"
+)
 
 // Reduce says how the terms of single tokens become one number; losses embed it.
 //
@@ -11,20 +13,14 @@ import "fmt"
 //
 // dapo, bnpo and grpo may be written for token_mean and seq_mean. docs/parity.md has verl's names.
 type Reduce struct {
-	Reduction string `json:"reduction"`
-	// MaxTokens is the constant length of dr_grpo, the token budget of a response.
-	MaxTokens int `json:"max_tokens"`
+	Reduction string `json:"reduction" enum:"token_mean,seq_mean,seq_sum,dr_grpo,dapo,bnpo,grpo" doc:"how the terms of tokens become one number"`
+	MaxTokens int    `json:"max_tokens" range:"[0,inf)" doc:"token budget of a response, the constant length of reduction dr_grpo"`
 }
 
-func (r Reduce) validate() error {
-	if err := oneOf("reduction", r.Reduction, "token_mean", "seq_mean", "seq_sum", "dr_grpo", "dapo", "bnpo", "grpo"); err != nil {
-		return err
-	}
+// Validate checks that dr_grpo has its length.
+func (r Reduce) Validate() error {
 	if r.Reduction == "dr_grpo" && r.MaxTokens < 1 {
-		return fmt.Errorf("max_tokens: %d; reduction dr_grpo divides by it, want the token budget of a response", r.MaxTokens)
-	}
-	if r.MaxTokens < 0 {
-		return fmt.Errorf("max_tokens: %d is below 0", r.MaxTokens)
+		return setting.Errorf("max_tokens", "%d; reduction dr_grpo divides by it, want the token budget of a response", r.MaxTokens)
 	}
 	return nil
 }

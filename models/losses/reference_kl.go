@@ -9,22 +9,17 @@ import "math"
 //
 // |x| is bounded by max_log_ratio, without gradient outside. Gradient: dk/dx at y_t, that is 1 | x | 1 − e^−x over N.
 type ReferenceKL struct {
-	Estimator   string  `json:"estimator"`
-	MaxLogRatio float64 `json:"max_log_ratio"`
+	Estimator   string  `json:"estimator" enum:"k1,k2,k3" doc:"of the KL, of the log-ratio x: k1 is x, k2 is x²/2, k3 is e^-x + x - 1"`
+	MaxLogRatio float64 `json:"max_log_ratio" range:"[0.01,80]" doc:"bound of |x|, beyond which there is no gradient"`
 	Reduce
 }
 
 // DefaultReferenceKL is GRPO's estimator.
 func DefaultReferenceKL() ReferenceKL { return ReferenceKL{"k3", 20, Reduce{Reduction: "token_mean"}} }
 
-// Validate checks the configuration.
-func (l ReferenceKL) Validate() error {
-	return firstError(oneOf("estimator", l.Estimator, "k1", "k2", "k3"), inRange("max_log_ratio", l.MaxLogRatio, 0.01, 80), l.Reduce.validate())
-}
-
 // Spec asks for the sampled token under the reference.
 func (l ReferenceKL) Spec() Spec {
-	return Spec{Heads: LM, Roles: []Role{Sample}, Columns: []string{"response_tokens", "reference_logp"}}
+	return Spec{Heads: LM, Roles: []Role{Sample}, Inputs: []*Input{ResponseTokens, ReferenceLogP}}
 }
 
 // Eval adds the loss of the window.

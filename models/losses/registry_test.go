@@ -22,18 +22,19 @@ func TestNewRefusesWhatItDoesNotUnderstand(t *testing.T) {
 		{"ppo", map[string]any{"esp_low": 0.1}, `esp_low: unknown key; did you mean "eps_low"?`},
 		{"ppo", map[string]any{"EPS_LOW": 0.1}, "EPS_LOW: unknown key"},
 		{"ppo", map[string]any{"eps_low": "much"}, "eps_low: much is not a number"},
-		{"ppo", map[string]any{"eps_low": nil}, "eps_low: has no value, want a number"},
+		{"ppo", map[string]any{"eps_low": nil}, "eps_low: no value; want a number"},
 		{"ppo", map[string]any{"eps_low": 1.5}, "eps_low: 1.5 is not in [0, 1]"},
 		{"ppo", map[string]any{"eps_high": math.Inf(1)}, "eps_high: +Inf is not finite"},
 		{"ppo", map[string]any{"eps_high": math.NaN()}, "eps_high: NaN is not finite"},
-		{"ppo", map[string]any{"eps_high": -0.1}, "eps_high: -0.1 is not a finite number of at least 0"},
+		{"ppo", map[string]any{"eps_high": -0.1}, "eps_high: -0.1 is not at least 0"},
 		{"ppo", map[string]any{"dual_clip": 0.5}, "dual_clip: 0.5 is neither 0 (off) nor above 1"},
 		{"ppo", map[string]any{"max_tokens": 1.5}, "max_tokens: 1.5 is not a whole number"},
 		{"ppo", map[string]any{"reduction": "token-mean"}, `reduction: "token-mean" is not one of token_mean, seq_mean`},
-		{"ppo", map[string]any{"reduction": "dr_grpo"}, "max_tokens: 0; reduction dr_grpo divides by it"},
+		{"ppo", map[string]any{"reduction": "dr_grpo", "max_tokens": 0}, "max_tokens: 0; reduction dr_grpo divides by it"},
 		{"ppo", map[string]any{"eps_low": map[any]any{1: 2}}, "eps_low: map[1:2] is not a number"},
-		{"ipvrm", map[string]any{"beta": 0}, "beta: 0 is not a finite number above 0"},
-		{"ipvrm", map[string]any{"weights": "late", "reduction": "token_mean"}, `reduction: "token_mean" is not one of response_mean`},
+		{"ipvrm", map[string]any{"beta": 0}, "beta: 0 is not above 0"},
+		{"ipvrm", map[string]any{"weights": "late", "reduction": "token_mean"},
+			"reduction: token_mean weights all tokens alike; with weights late"},
 		{"ipvrm_online", map[string]any{"adb": "yes"}, "adb: yes is not true or false"},
 		{"lco_mse", map[string]any{"advantages": "vocab_estimate"}, `advantages: "vocab_estimate" is not one of outcome, dense`},
 		{"lco_kld", map[string]any{"advantages": "reward", "reduction": "split_mean"}, "reduction: split_mean needs listed advantages"},
@@ -84,12 +85,15 @@ func TestBuild(t *testing.T) {
 		terms []losses.Term
 		want  string
 	}{
-		{nil, ": no loss has a weight above 0"},
-		{[]losses.Term{{Name: "sft", Weight: 0}}, ": no loss has a weight above 0"},
-		{[]losses.Term{{Name: "sft", Weight: 1}, {Name: "distrl", Weight: 1, Config: map[string]any{"mode": "papers"}}}, `[1].mode: "papers" is not one of released, paper; did you mean "paper"?`},
+		{nil, "no loss has a weight above 0"},
+		{[]losses.Term{{Name: "sft", Weight: 0}}, "no loss has a weight above 0"},
+		{[]losses.Term{{Name: "sft", Weight: 1}, {Name: "distrl", Weight: 1, Config: map[string]any{"mode": "papers"}}},
+			`[1].mode: "papers" is not one of released, paper; did you mean "paper"?`},
 		{[]losses.Term{{Name: "sft", Weight: -1}}, "[0].weight: -1 is not a finite number of at least 0"},
-		{[]losses.Term{{Name: "distrl", Weight: 1}, {Name: "lco_mse", Weight: 1, Config: map[string]any{"advantages": "dense"}}}, "cannot be summed"},
-		{[]losses.Term{{Name: "lco_kld", Weight: 1}, {Name: "lco_kld", Weight: 1, Config: map[string]any{"advantages": "reward"}}}, "different target rows"},
+		{[]losses.Term{{Name: "distrl", Weight: 1}, {Name: "lco_mse", Weight: 1, Config: map[string]any{"advantages": "dense"}}},
+			"cannot be summed"},
+		{[]losses.Term{{Name: "lco_kld", Weight: 1}, {Name: "lco_kld", Weight: 1, Config: map[string]any{"advantages": "reward"}}},
+			"different target rows"},
 		{[]losses.Term{{Name: "lco_kld", Weight: 1}, {Name: "dckd", Weight: 1}}, "mass off different lists"},
 		{[]losses.Term{{Name: "value", Weight: 1}, {Name: "outcome_value", Weight: 1}}, "before and after the token"},
 	} {
@@ -100,7 +104,7 @@ func TestBuild(t *testing.T) {
 	}
 	// A term of weight 0 asks for nothing: DistRL without its candidates is GRPO.
 	l, err := losses.Build([]losses.Term{{Name: "ppo", Weight: 1}, {Name: "distrl", Weight: 0}})
-	if err != nil || l.Spec().Candidates {
+	if err != nil || l.Spec().Reads(losses.CandidateIDs) {
 		t.Errorf("GRPO asks for candidates: %+v, %v", l.Spec(), err)
 	}
 }
@@ -119,15 +123,14 @@ func TestCheckNamesWhatIsWrong(t *testing.T) {
 			mb.Index()
 		},
 		"want chosen":              func(mb *losses.Microbatch, s *losses.Spec) { s.Coupling = losses.Pair },
-		"Candidates has 0 entries": func(mb *losses.Microbatch, s *losses.Spec) { s.Candidates = true },
-		"Teacher has 0 entries":    func(mb *losses.Microbatch, s *losses.Spec) { s.Teacher = true },
+		"Candidates has 0 entries": func(mb *losses.Microbatch, s *losses.Spec) { s.Inputs = []*losses.Input{losses.CandidateIDs} },
+		"Teacher has 0 entries":    func(mb *losses.Microbatch, s *losses.Spec) { s.Inputs = []*losses.Input{losses.TeacherIDs} },
 		"span 0..9 lies outside": func(mb *losses.Microbatch, s *losses.Spec) {
 			mb.Candidates = make([]losses.Span, 4)
 			mb.Candidates[0].Hi = 9
 		},
-		`no field is filled from column "x"`: func(mb *losses.Microbatch, s *losses.Spec) { s.Columns = []string{"x"} },
-		"(column old_logp) has 0 entries":    func(mb *losses.Microbatch, s *losses.Spec) { s.Columns = []string{"old_logp"} },
-		"Rows.Mask has 1 entries, want 4":    func(mb *losses.Microbatch, s *losses.Spec) { mb.Rows.Mask = []float64{1} },
+		"column old_logp has 0 entries":   func(mb *losses.Microbatch, s *losses.Spec) { s.Inputs = []*losses.Input{losses.OldLogP} },
+		"Rows.Mask has 1 entries, want 4": func(mb *losses.Microbatch, s *losses.Spec) { mb.Rows.Mask = []float64{1} },
 	} {
 		mb, s := losses.NewMicrobatch([]int{3, 1}, []int32{1, 2, 3, 4}), spec
 		if err := mb.Check(s); err != nil {

@@ -11,12 +11,9 @@ type Reinforce struct{ Reduce }
 // DefaultReinforce pools all tokens.
 func DefaultReinforce() Reinforce { return Reinforce{Reduce{Reduction: "token_mean"}} }
 
-// Validate checks the configuration.
-func (l Reinforce) Validate() error { return l.validate() }
-
 // Spec asks for the sampled token and its advantage.
 func (l Reinforce) Spec() Spec {
-	return Spec{Heads: LM, Roles: []Role{Sample}, Columns: []string{"response_tokens", "advantage"}}
+	return Spec{Heads: LM, Roles: []Role{Sample}, Inputs: []*Input{ResponseTokens, Advantage}}
 }
 
 // Eval adds the loss of the window.

@@ -10,12 +10,9 @@ type SFT struct{ Reduce }
 // DefaultSFT pools all tokens.
 func DefaultSFT() SFT { return SFT{Reduce{Reduction: "token_mean"}} }
 
-// Validate checks the configuration.
-func (l SFT) Validate() error { return l.validate() }
-
 // Spec asks for the sampled token only.
 func (l SFT) Spec() Spec {
-	return Spec{Heads: LM, Roles: []Role{Sample, Chosen}, Columns: []string{"response_tokens"}}
+	return Spec{Heads: LM, Roles: []Role{Sample, Chosen}, Inputs: []*Input{ResponseTokens}}
 }
 
 // Eval adds the loss of the window.

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"math"
 	"slices"
+
+	"github.com/millrace/millrace/schemas/setting"
 )
 
 // Term is one part of a weighted sum, as a recipe names it.
@@ -14,17 +16,17 @@ type Term struct {
 	Config map[string]any
 }
 
-// Build makes the weighted sum of the terms. Errors continue the key of the list: "[1].mode: ..." or ": no loss ...". A term
+// Build makes the weighted sum of the terms. Errors are setting.Errors of the list, such as one of [1].mode. A term
 // of weight 0 is not evaluated and asks for nothing: DistRL with weight 0 is GRPO.
 func Build(terms []Term) (Loss, error) {
 	s := &Sum{}
 	for i, term := range terms {
 		if math.IsNaN(term.Weight) || math.IsInf(term.Weight, 0) || term.Weight < 0 {
-			return nil, fmt.Errorf("[%d].weight: %v is not a finite number of at least 0", i, term.Weight)
+			return nil, setting.Errorf(fmt.Sprintf("[%d].weight", i), "%v is not a finite number of at least 0", term.Weight)
 		}
 		l, err := New(term.Name, term.Config)
 		if err != nil {
-			return nil, fmt.Errorf("[%d].%w", i, err)
+			return nil, setting.In(fmt.Sprintf("[%d]", i), err)
 		}
 		if term.Weight != 0 {
 			s.losses, s.weights = append(s.losses, l), append(s.weights, term.Weight)
@@ -32,7 +34,7 @@ func Build(terms []Term) (Loss, error) {
 	}
 	l, err := s.check()
 	if err != nil {
-		return nil, fmt.Errorf(": %w", err)
+		return nil, setting.In("", err)
 	}
 	return l, nil
 }
@@ -61,19 +63,17 @@ func (s *Sum) check() (Loss, error) {
 	if len(s.losses) == 0 {
 		return nil, errors.New("no loss has a weight above 0")
 	}
-	// Columns that fill the same slots of a microbatch with different numbers.
-	advantages := ""
 	var first Spec
 	for _, l := range s.losses {
 		spec := l.Spec()
-		for _, c := range spec.Columns {
-			if c == "candidate_advantage" || c == "target_advantage" {
-				if advantages != "" && advantages != c {
-					return nil, fmt.Errorf("losses that read %s and %s cannot be summed", advantages, c)
+		for _, in := range spec.Of(Sample) {
+			for _, other := range first.Inputs {
+				if in.clashes(other) {
+					return nil, fmt.Errorf("losses that read %s and %s cannot be summed", other, in)
 				}
-				advantages = c
 			}
 		}
+		first.Inputs = union(first.Inputs, spec.Of(Sample))
 		if spec.Rest != NoRest {
 			if first.Rest != NoRest && first.Rest != spec.Rest {
 				return nil, errors.New("losses that need the mass off different lists cannot be summed")
@@ -103,11 +103,9 @@ func (s *Sum) Spec() Spec {
 		spec := l.Spec()
 		out.Heads |= spec.Heads
 		out.Coupling = max(out.Coupling, spec.Coupling)
-		out.Columns = union(out.Columns, spec.Columns)
-		out.SampleColumns = union(out.SampleColumns, spec.SampleColumns)
+		out.Inputs = union(out.Inputs, spec.Inputs)
+		out.SampleInputs = union(out.SampleInputs, spec.SampleInputs)
 		out.Roles = union(out.Roles, spec.Roles)
-		out.Candidates = out.Candidates || spec.Candidates
-		out.Teacher = out.Teacher || spec.Teacher
 		out.Rest = max(out.Rest, spec.Rest)
 		if spec.Target != nil {
 			out.Target = spec.Target

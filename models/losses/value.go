@@ -9,23 +9,19 @@ import "math"
 // V the head's output at rollout time. PPO's whole objective is 1·ppo + 0.5·value. Gradient: (v − R)/N where the first
 // branch is the larger or v lies inside the clip, else 0.
 type Value struct {
-	// EpsV bounds how far v may be credited for moving from V; 0: off.
-	EpsV float64 `json:"eps_v"`
+	EpsV float64 `json:"eps_v" range:"[0,inf)" doc:"how far v may be credited for moving from V, its value at rollout time; 0: no clip"`
 }
 
 // DefaultValue holds the usual clip.
 func DefaultValue() Value { return Value{EpsV: 0.2} }
 
-// Validate checks the configuration.
-func (l Value) Validate() error { return atLeast("eps_v", l.EpsV, 0) }
-
 // Spec asks for the scalar head before each token, its old value (with clipping) and the return.
 func (l Value) Spec() Spec {
-	columns := []string{"return"}
+	inputs := []*Input{Return}
 	if l.EpsV > 0 {
-		columns = append(columns, "critic_value")
+		inputs = append(inputs, CriticValue)
 	}
-	return Spec{Heads: Scalar, Roles: []Role{Sample}, Columns: columns}
+	return Spec{Heads: Scalar, Roles: []Role{Sample}, Inputs: inputs}
 }
 
 // Eval adds the loss of the window.
@@ -63,12 +59,9 @@ type OutcomeValue struct{ Reduce }
 // DefaultOutcomeValue pools all tokens.
 func DefaultOutcomeValue() OutcomeValue { return OutcomeValue{Reduce{Reduction: "token_mean"}} }
 
-// Validate checks the configuration.
-func (l OutcomeValue) Validate() error { return l.validate() }
-
 // Spec asks for the scalar head after each token and the outcome.
 func (l OutcomeValue) Spec() Spec {
-	return Spec{Heads: Scalar, Roles: []Role{Sample}, After: true, Columns: []string{"response_tokens", "outcome"}}
+	return Spec{Heads: Scalar, Roles: []Role{Sample}, After: true, Inputs: []*Input{ResponseTokens, Outcome}}
 }
 
 // Eval adds the loss of the window.

@@ -18,45 +18,20 @@ import (
 
 // Config is AdamW (Loshchilov and Hutter, arXiv 1711.05101) with clipping of the global gradient norm.
 type Config struct {
-	Rate        float64  `json:"lr" yaml:"lr"` // peak learning rate
-	Beta1       float64  `json:"beta1" yaml:"beta1"`
-	Beta2       float64  `json:"beta2" yaml:"beta2"`
-	Eps         float64  `json:"eps" yaml:"eps"`
-	WeightDecay float64  `json:"weight_decay" yaml:"weight_decay"`   // decoupled: θ shrinks by lr · weight_decay
-	MaxGradNorm float64  `json:"max_grad_norm" yaml:"max_grad_norm"` // gradients above are scaled down to it; 0: never
-	Schedule    Schedule `json:"schedule" yaml:"schedule"`
-	Moments     string   `json:"moments" yaml:"moments"` // float32, or bfloat16 for half the memory
+	Rate        float64  `json:"lr" range:"[0,10)" doc:"learning rate at its peak"`
+	Beta1       float64  `json:"beta1" range:"[0,1)" doc:"decay of the mean of the gradients"`
+	Beta2       float64  `json:"beta2" range:"[0,1)" doc:"decay of the mean of their squares"`
+	Eps         float64  `json:"eps" range:"(0,1)" doc:"added to the root of the squares' mean"`
+	WeightDecay float64  `json:"weight_decay" range:"[0,10)" doc:"a step shrinks the weights by lr · weight_decay"`
+	MaxGradNorm float64  `json:"max_grad_norm" range:"[0,inf)" doc:"gradients of a larger norm are scaled down to it; 0: never"`
+	Schedule    Schedule `json:"schedule" doc:"how the learning rate moves from step to step"`
+	Moments     string   `json:"moments" enum:"float32,bfloat16" doc:"how both means are stored; bfloat16 takes half the memory"`
 }
 
 // Default is the proving ground's: betas 0.9 and 0.99, no decay, clipping at 1, a constant rate of 3e-4.
 func Default() Config {
 	return Config{Rate: 3e-4, Beta1: 0.9, Beta2: 0.99, Eps: 1e-8, MaxGradNorm: 1, Schedule: Schedule{Kind: Constant, Final: 0.1},
 		Moments: Float32}
-}
-
-// Validate names the first key that is wrong.
-func (c Config) Validate() error {
-	in := func(v, lo, hi float64) bool { return v >= lo && v < hi }
-	switch {
-	case !in(c.Rate, 0, 10):
-		return fmt.Errorf("lr: %v is not in [0, 10)", c.Rate)
-	case !in(c.Beta1, 0, 1):
-		return fmt.Errorf("beta1: %v is not in [0, 1)", c.Beta1)
-	case !in(c.Beta2, 0, 1):
-		return fmt.Errorf("beta2: %v is not in [0, 1)", c.Beta2)
-	case !(c.Eps > 0 && c.Eps < 1):
-		return fmt.Errorf("eps: %v is not in (0, 1)", c.Eps)
-	case !in(c.WeightDecay, 0, 10):
-		return fmt.Errorf("weight_decay: %v is not in [0, 10)", c.WeightDecay)
-	case !(c.MaxGradNorm >= 0) || math.IsInf(c.MaxGradNorm, 0):
-		return fmt.Errorf("max_grad_norm: %v is not a finite number >= 0", c.MaxGradNorm)
-	case c.Moments != Float32 && c.Moments != BFloat16 && c.Moments != "":
-		return fmt.Errorf("moments: %q is not one of %s, %s", c.Moments, Float32, BFloat16)
-	}
-	if err := c.Schedule.Validate(); err != nil {
-		return fmt.Errorf("schedule.%w", err)
-	}
-	return nil
 }
 
 // AdamW is the state of the optimizer: steps taken and the two moments of every gradient.

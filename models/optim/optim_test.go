@@ -12,6 +12,7 @@ import (
 	"github.com/millrace/millrace/e2e/golden"
 	"github.com/millrace/millrace/kernels"
 	"github.com/millrace/millrace/models/half"
+	"github.com/millrace/millrace/schemas/setting"
 )
 
 func flat(tensors []golden.Tensor) (data []float32) {
@@ -41,8 +42,8 @@ func TestGolden(t *testing.T) {
 		t.Run(c.Name, func(t *testing.T) {
 			p := func(key string) float64 { return golden.Get[float64](t, c.Params, key) }
 			config := Config{Rate: p("lr"), Beta1: p("beta1"), Beta2: p("beta2"), Eps: p("eps"), WeightDecay: p("weight_decay"),
-				MaxGradNorm: p("max_grad_norm"), Schedule: Schedule{Kind: Constant}}
-			if err := config.Validate(); err != nil {
+				MaxGradNorm: p("max_grad_norm"), Schedule: Schedule{Kind: Constant}, Moments: Float32}
+			if err := setting.Check(config); err != nil {
 				t.Fatal(err)
 			}
 			params := flat(golden.Get[[]golden.Tensor](t, c.In, "params"))
@@ -163,7 +164,7 @@ func TestSchedule(t *testing.T) {
 		{Schedule{Kind: Cosine, Warmup: 2, Total: 12, Final: 0.1}, map[int]float64{1: 0.5, 2: 1, 7: 0.55, 12: 0.1, 99: 0.1}},
 		{Schedule{Kind: Cosine, Total: 4}, map[int]float64{1: (1 + math.Sqrt2/2) / 2, 2: 0.5, 4: 0}},
 	} {
-		if err := c.s.Validate(); err != nil {
+		if err := setting.Check(c.s); err != nil {
 			t.Error(err)
 		}
 		for step, want := range c.want {
@@ -236,7 +237,7 @@ func TestErrors(t *testing.T) {
 	} {
 		c := Default()
 		change(&c)
-		if c.Validate() == nil {
+		if setting.Check(c) == nil {
 			t.Errorf("%+v is valid", c)
 		}
 	}

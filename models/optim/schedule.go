@@ -1,10 +1,9 @@
 package optim
 
 import (
-	"fmt"
 	"math"
-	"slices"
-	"strings"
+
+	"github.com/millrace/millrace/schemas/setting"
 )
 
 // Schedules of the learning rate.
@@ -23,24 +22,16 @@ const (
 //
 // and stays at its last value from Total on.
 type Schedule struct {
-	Kind   string  `json:"kind" yaml:"kind"`
-	Warmup int     `json:"warmup" yaml:"warmup"` // steps
-	Total  int     `json:"total" yaml:"total"`   // steps, the warm-up counted; not for constant
-	Final  float64 `json:"final" yaml:"final"`   // share of the peak that is left at the end
+	Kind   string  `json:"kind" enum:"constant,linear,cosine" doc:"how the rate falls from its peak after the warm-up"`
+	Warmup int     `json:"warmup" range:"[0,inf)" doc:"steps over which the rate rises to its peak"`
+	Total  int     `json:"total" range:"[0,inf)" doc:"steps to the end of the fall, the warm-up counted; not for constant"`
+	Final  float64 `json:"final" range:"[0,1]" doc:"share of the peak that is left at the end"`
 }
 
-// Validate names the first key that is wrong.
+// Validate checks that the fall begins before it ends.
 func (s Schedule) Validate() error {
-	kinds := []string{Constant, Linear, Cosine}
-	switch {
-	case !slices.Contains(kinds, s.Kind):
-		return fmt.Errorf("kind: %q is not one of %s", s.Kind, strings.Join(kinds, ", "))
-	case s.Warmup < 0:
-		return fmt.Errorf("warmup: %d is negative", s.Warmup)
-	case s.Kind != Constant && s.Total <= s.Warmup:
-		return fmt.Errorf("total: %d is not above warmup = %d", s.Total, s.Warmup)
-	case !(s.Final >= 0 && s.Final <= 1):
-		return fmt.Errorf("final: %v is not in [0, 1]", s.Final)
+	if s.Kind != Constant && s.Total <= s.Warmup {
+		return setting.Errorf("total", "%d is not above warmup = %d", s.Total, s.Warmup)
 	}
 	return nil
 }

@@ -317,7 +317,8 @@ func (b *breaker) enter(ctx context.Context) (probe bool, err error) {
 			b.mu.Unlock()
 			return true, nil
 		case b.cooldowns >= b.limit:
-			problem := fmt.Sprintf("%d attempts in a row failed, and the endpoint did not come back within %v", b.failures, time.Duration(b.limit)*b.cooldown)
+			problem := fmt.Sprintf("%d attempts in a row failed, and the endpoint did not come back within %v", b.failures,
+				time.Duration(b.limit)*b.cooldown)
 			b.mu.Unlock()
 			return false, &Error{Kind: KindUnavailable, Problem: problem}
 		}

@@ -17,6 +17,7 @@ import (
 	"github.com/millrace/millrace/models"
 	"github.com/millrace/millrace/models/keyed"
 	"github.com/millrace/millrace/models/openai"
+	"github.com/millrace/millrace/schemas/setting"
 )
 
 const (
@@ -103,7 +104,7 @@ func (m *Model) rejected(kind Kind, format string, args ...any) error {
 
 func (m *Model) generateBody(r *models.GenerateRequest) (string, *openai.Request, error) {
 	s := r.Sampling
-	if err := s.Validate(); err != nil {
+	if err := setting.Check(s); err != nil {
 		return "", nil, m.rejected(KindRejected, "sampling.%v", err)
 	}
 	if len(r.Prompt) == 0 || r.Samples < 1 {
@@ -195,7 +196,8 @@ func (m *Model) responses(r *models.GenerateRequest, answer *openai.Response) ([
 	out := make([]models.Response, r.Samples)
 	for i := range out {
 		out[i] = models.Response{Sample: r.FirstSample + i, Finish: models.FinishError,
-			Err: &Error{Kind: KindMalformed, URL: m.base, Status: 200, Problem: fmt.Sprintf("%d samples were asked for, %d came", r.Samples, len(answer.Choices))}}
+			Err: &Error{Kind: KindMalformed, URL: m.base, Status: 200,
+				Problem: fmt.Sprintf("%d samples were asked for, %d came", r.Samples, len(answer.Choices))}}
 	}
 	seen := make([]bool, r.Samples)
 	for _, c := range answer.Choices {
@@ -215,11 +217,13 @@ func (m *Model) responses(r *models.GenerateRequest, answer *openai.Response) ([
 
 func (m *Model) response(r *models.GenerateRequest, c openai.Choice) (models.Response, *Error) {
 	if c.Millrace != nil && c.Millrace.Error != "" {
-		return models.Response{Finish: models.FinishError, Err: &Error{Kind: KindRejected, URL: m.base, Status: 200, Problem: c.Millrace.Error}}, nil
+		return models.Response{Finish: models.FinishError, Err: &Error{Kind: KindRejected, URL: m.base, Status: 200,
+			Problem: c.Millrace.Error}}, nil
 	}
 	out := models.Response{Finish: finish(c.FinishReason)}
 	if c.FinishReason != nil && (*c.FinishReason == "content_filter" || *c.FinishReason == "error" || *c.FinishReason == "abort") {
-		return models.Response{Finish: models.FinishError, Err: &Error{Kind: KindRejected, URL: m.base, Status: 200, Problem: "the server ended the response: " + *c.FinishReason}}, nil
+		return models.Response{Finish: models.FinishError, Err: &Error{Kind: KindRejected, URL: m.base, Status: 200,
+			Problem: "the server ended the response: " + *c.FinishReason}}, nil
 	}
 	reencoded := false
 	switch ids := c.TokenIDs; {
@@ -366,7 +370,8 @@ func checkCandidates(r models.Response, index int) *Error {
 		return nil
 	}
 	s := r.CandidateStart
-	if len(s) != len(r.Tokens)+1 || s[0] != 0 || !slices.IsSorted(s) || int(s[len(s)-1]) != len(r.CandidateIDs) || len(r.CandidateIDs) != len(r.CandidateLogP) {
+	if len(s) != len(r.Tokens)+1 || s[0] != 0 || !slices.IsSorted(s) || int(s[len(s)-1]) != len(r.CandidateIDs) ||
+		len(r.CandidateIDs) != len(r.CandidateLogP) {
 		return malformed("choice %d: its candidates do not fit its %d tokens", index, len(r.Tokens))
 	}
 	for _, id := range r.CandidateIDs {

@@ -233,7 +233,8 @@ func probe(ctx context.Context, c *client, e endpoint) (Capabilities, error) {
 			if err != nil {
 				return caps, err
 			}
-			echoed, err := ask(completionsPath, openai.Request{Prompt: &openai.Prompt{IDs: ids}, MaxTokens: 1, Echo: true, LogProbs: json.RawMessage("1")})
+			echoed, err := ask(completionsPath, openai.Request{Prompt: &openai.Prompt{IDs: ids}, MaxTokens: 1, Echo: true,
+				LogProbs: json.RawMessage("1")})
 			if err != nil {
 				return caps, err
 			}

@@ -65,7 +65,8 @@ func parseURL(path string) (endpoint, error) {
 		return endpoint{}, fmt.Errorf("remote: %q is not the URL of an endpoint, such as http://localhost:8000/v1", path)
 	}
 	if u.User != nil {
-		return endpoint{}, fmt.Errorf("remote: the URL of %s holds a user or password; keys are read from $%s", u.Host, strings.Join(keyVariables, " or $"))
+		return endpoint{}, fmt.Errorf("remote: the URL of %s holds a user or password; keys are read from $%s", u.Host,
+			strings.Join(keyVariables, " or $"))
 	}
 	e := endpoint{}
 	for name, values := range u.Query() {

@@ -60,7 +60,8 @@ func TestPrecisionIsTheServers(t *testing.T) {
 	} else {
 		h.Release()
 	}
-	if _, err := models.Acquire(t.Context(), models.Ref{Path: url, Precision: kernels.BFloat16}); err == nil || !strings.Contains(err.Error(), "precision of its server") {
+	if _, err := models.Acquire(t.Context(), models.Ref{Path: url, Precision: kernels.BFloat16}); err == nil ||
+		!strings.Contains(err.Error(), "precision of its server") {
 		t.Errorf("an endpoint in bfloat16: %v", err)
 	}
 }
@@ -165,7 +166,8 @@ func open(t *testing.T, f *fake, o Options, query string) *Model {
 func requests(n int) []models.GenerateRequest {
 	out := make([]models.GenerateRequest, n)
 	for i := range out {
-		out[i] = models.GenerateRequest{Prompt: make([]int32, i+1), Seed: 5, Samples: 2, Sampling: models.Sampling{MaxNewTokens: 8, Stop: []int32{2}}}
+		out[i] = models.GenerateRequest{Prompt: make([]int32, i+1), Seed: 5, Samples: 2,
+			Sampling: models.Sampling{MaxNewTokens: 8, Stop: []int32{2}}}
 		out[i].PromptID[0] = byte(i)
 	}
 	return out
@@ -230,15 +232,16 @@ func TestFaults(t *testing.T) {
 		attempts int
 		want     string
 	}{
-		"400":                   {injected(status(400)), KindRejected, 1, "no (400)"},
-		"401":                   {injected(status(401)), KindAuth, 1, "MILLRACE_API_KEY"},
-		"403":                   {injected(status(403)), KindAuth, 1, "no (403)"},
-		"404":                   {injected(status(404)), KindNotFound, 1, "no (404)"},
-		"413":                   {injected(status(413)), KindRejected, 1, "no (413)"},
-		"422":                   {injected(status(422)), KindRejected, 1, "no (422)"},
-		"429":                   {injected(status(429)), KindServer, 3, "no (429)"},
-		"429, seconds":          {injected(status(429, "Retry-After", "1")), KindServer, 3, "no (429)"},
-		"429, a date":           {injected(status(429, "Retry-After", time.Now().Add(time.Hour).UTC().Format(http.TimeFormat))), KindServer, 3, "no (429)"},
+		"400":          {injected(status(400)), KindRejected, 1, "no (400)"},
+		"401":          {injected(status(401)), KindAuth, 1, "MILLRACE_API_KEY"},
+		"403":          {injected(status(403)), KindAuth, 1, "no (403)"},
+		"404":          {injected(status(404)), KindNotFound, 1, "no (404)"},
+		"413":          {injected(status(413)), KindRejected, 1, "no (413)"},
+		"422":          {injected(status(422)), KindRejected, 1, "no (422)"},
+		"429":          {injected(status(429)), KindServer, 3, "no (429)"},
+		"429, seconds": {injected(status(429, "Retry-After", "1")), KindServer, 3, "no (429)"},
+		"429, a date": {injected(status(429, "Retry-After", time.Now().Add(time.Hour).UTC().Format(http.TimeFormat))), KindServer, 3,
+			"no (429)"},
 		"500":                   {injected(status(500)), KindServer, 3, "no (500)"},
 		"502":                   {injected(status(502)), KindServer, 3, "no (502)"},
 		"503":                   {injected(status(503)), KindServer, 3, "no (503)"},
@@ -250,25 +253,28 @@ func TestFaults(t *testing.T) {
 			time.Sleep(400 * time.Millisecond)
 			return true
 		}), KindTimeout, 3, "300ms"},
-		"one byte at a time":      {injected(hijack(drip)), KindTimeout, 3, "300ms"},
-		"HTML":                    {injected(page("<html><body>Welcome</body></html>")), KindMalformed, 3, "<html>"},
-		"truncated JSON":          {injected(page(`{"model":"m","choices":[{"index":0,`)), KindMalformed, 3, "unexpected end"},
-		"empty answer":            {injected(page("")), KindMalformed, 3, "unexpected end"},
-		"null":                    {injected(page("null")), KindMalformed, 3, "no choices"},
-		"another shape":           {injected(page(`{"choices":{"a":1}}`)), KindMalformed, 3, "protocol"},
-		"binary":                  {injected(page("\xff\xfe\x00")), KindMalformed, 3, "(binary)"},
-		"no choices":              {edited(func(a *openai.Response) { a.Choices = nil }), KindMalformed, 3, "no choices"},
-		"an index twice":          {edited(func(a *openai.Response) { a.Choices[1].Index = 0 }), KindMalformed, 3, "index 0"},
-		"an index out of range":   {edited(func(a *openai.Response) { a.Choices[1].Index = 7 }), KindMalformed, 3, "index 7"},
-		"no token ids":            {edited(func(a *openai.Response) { a.Choices[0].TokenIDs = nil }), KindMalformed, 3, "no token ids"},
-		"empty token ids":         {edited(func(a *openai.Response) { a.Choices[0].TokenIDs, a.Choices[0].LogProbs.TokenLogProbs = nil, nil }), KindMalformed, 3, "no token ids"},
-		"a negative id":           {edited(func(a *openai.Response) { a.Choices[0].TokenIDs[1] = -5 }), KindMalformed, 3, "-5"},
-		"log-probs missing":       {edited(func(a *openai.Response) { a.Choices[0].LogProbs = nil }), KindMalformed, 3, "no log-probs"},
-		"log-probs short":         {logs(func(l *openai.LogProbs) { l.TokenLogProbs = l.TokenLogProbs[:2] }), KindMalformed, 3, "2 log-probs for 3 tokens"},
-		"a log-prob missing":      {logs(func(l *openai.LogProbs) { l.TokenLogProbs[1] = nil }), KindMalformed, 3, "token 1 has no log-prob"},
-		"a log-prob positive":     {logs(func(l *openai.LogProbs) { l.TokenLogProbs[1] = &positive }), KindMalformed, 3, "0.5"},
-		"log-probs zero":          {edited(func(a *openai.Response) { longZeros(a, &zero) }), KindMalformed, 3, "all 9 log-probs are zero"},
-		"the server gives up":     {edited(func(a *openai.Response) { abort := "content_filter"; a.Choices[0].FinishReason = &abort }), "", 1, ""},
+		"one byte at a time":    {injected(hijack(drip)), KindTimeout, 3, "300ms"},
+		"HTML":                  {injected(page("<html><body>Welcome</body></html>")), KindMalformed, 3, "<html>"},
+		"truncated JSON":        {injected(page(`{"model":"m","choices":[{"index":0,`)), KindMalformed, 3, "unexpected end"},
+		"empty answer":          {injected(page("")), KindMalformed, 3, "unexpected end"},
+		"null":                  {injected(page("null")), KindMalformed, 3, "no choices"},
+		"another shape":         {injected(page(`{"choices":{"a":1}}`)), KindMalformed, 3, "protocol"},
+		"binary":                {injected(page("\xff\xfe\x00")), KindMalformed, 3, "(binary)"},
+		"no choices":            {edited(func(a *openai.Response) { a.Choices = nil }), KindMalformed, 3, "no choices"},
+		"an index twice":        {edited(func(a *openai.Response) { a.Choices[1].Index = 0 }), KindMalformed, 3, "index 0"},
+		"an index out of range": {edited(func(a *openai.Response) { a.Choices[1].Index = 7 }), KindMalformed, 3, "index 7"},
+		"no token ids":          {edited(func(a *openai.Response) { a.Choices[0].TokenIDs = nil }), KindMalformed, 3, "no token ids"},
+		"empty token ids": {edited(func(a *openai.Response) { a.Choices[0].TokenIDs, a.Choices[0].LogProbs.TokenLogProbs = nil, nil }),
+			KindMalformed, 3, "no token ids"},
+		"a negative id":     {edited(func(a *openai.Response) { a.Choices[0].TokenIDs[1] = -5 }), KindMalformed, 3, "-5"},
+		"log-probs missing": {edited(func(a *openai.Response) { a.Choices[0].LogProbs = nil }), KindMalformed, 3, "no log-probs"},
+		"log-probs short": {logs(func(l *openai.LogProbs) { l.TokenLogProbs = l.TokenLogProbs[:2] }), KindMalformed, 3,
+			"2 log-probs for 3 tokens"},
+		"a log-prob missing":  {logs(func(l *openai.LogProbs) { l.TokenLogProbs[1] = nil }), KindMalformed, 3, "token 1 has no log-prob"},
+		"a log-prob positive": {logs(func(l *openai.LogProbs) { l.TokenLogProbs[1] = &positive }), KindMalformed, 3, "0.5"},
+		"log-probs zero":      {edited(func(a *openai.Response) { longZeros(a, &zero) }), KindMalformed, 3, "all 9 log-probs are zero"},
+		"the server gives up": {edited(func(a *openai.Response) { abort := "content_filter"; a.Choices[0].FinishReason = &abort }), "", 1,
+			""},
 		"fewer than n":            {edited(func(a *openai.Response) { a.Choices = a.Choices[1:] }), "", 1, ""},
 		"finish_reason null":      {edited(func(a *openai.Response) { a.Choices[0].FinishReason = nil }), "", 1, ""},
 		"finish_reason unknown":   {edited(func(a *openai.Response) { odd := "bored"; a.Choices[0].FinishReason = &odd }), "", 1, ""},
@@ -621,7 +627,8 @@ func TestScores(t *testing.T) {
 	if m.Capabilities().PromptLogProbs != PromptLogProbs {
 		t.Fatalf("%+v", m.Capabilities())
 	}
-	q := models.ScoreRequest{Sequence: models.Sequence{Prompt: []int32{1, 2}, Response: []int32{7, 14, 21}}, ListStart: []int32{0, 2, 2, 3}, ListIDs: []int32{7, 999, -1}}
+	q := models.ScoreRequest{Sequence: models.Sequence{Prompt: []int32{1, 2}, Response: []int32{7, 14, 21}}, ListStart: []int32{0, 2, 2, 3},
+		ListIDs: []int32{7, 999, -1}}
 	bad := q
 	bad.ListIDs = []int32{7, 3, -1}
 	values := models.ScoreRequest{Sequence: q.Sequence, Values: true}
@@ -731,7 +738,8 @@ func TestRetryAfter(t *testing.T) {
 		}
 	}
 	c := newClient("http://h", Options{MinBackoff: time.Second, MaxBackoff: 10 * time.Second})
-	for attempt, want := range map[int]time.Duration{1: time.Second, 2: 2 * time.Second, 4: 8 * time.Second, 5: 10 * time.Second, 60: 10 * time.Second} {
+	for attempt, want := range map[int]time.Duration{1: time.Second, 2: 2 * time.Second, 4: 8 * time.Second, 5: 10 * time.Second,
+		60: 10 * time.Second} {
 		for range 50 {
 			if got := c.backoff(attempt, 0); got < want/2 || got > want {
 				t.Errorf("attempt %d waits %v, want %v to %v", attempt, got, want/2, want)
@@ -752,8 +760,10 @@ func FuzzAnswers(f *testing.F) {
 	p := float32(-1)
 	for _, a := range []openai.Response{
 		{},
-		{Choices: []openai.Choice{{Text: &text, FinishReason: &stop, TokenIDs: []int32{1}, LogProbs: &openai.LogProbs{TokenLogProbs: []*float32{&p}}}}},
-		{Choices: []openai.Choice{{TokenIDs: []int32{1}, Millrace: &openai.Detail{LogP: openai.Floats{-1}, CandidateStart: []int32{0, 1}, CandidateIDs: []int32{1}, CandidateLogP: openai.Floats{-1}}}}},
+		{Choices: []openai.Choice{{Text: &text, FinishReason: &stop, TokenIDs: []int32{1},
+			LogProbs: &openai.LogProbs{TokenLogProbs: []*float32{&p}}}}},
+		{Choices: []openai.Choice{{TokenIDs: []int32{1}, Millrace: &openai.Detail{LogP: openai.Floats{-1}, CandidateStart: []int32{0, 1},
+			CandidateIDs: []int32{1}, CandidateLogP: openai.Floats{-1}}}}},
 	} {
 		raw, _ := json.Marshal(a)
 		f.Add(raw)

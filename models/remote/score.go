@@ -54,7 +54,8 @@ func (m *Model) score(ctx context.Context, r *models.ScoreRequest) (models.Score
 		body.Millrace = &openai.Extension{Score: &openai.Score{Response: len(r.Response), ListStart: r.ListStart, ListIDs: r.ListIDs,
 			TopK: r.TopK, Values: r.Values, ValueAfter: r.ValueAfter}}
 	case r.Values || r.TopK > 0:
-		return models.ScoreResult{}, m.rejected(KindUnsupported, "the server has no scalar head and does not give the most probable tokens with the mass of the rest")
+		return models.ScoreResult{}, m.rejected(KindUnsupported,
+			"the server has no scalar head and does not give the most probable tokens with the mass of the rest")
 	case m.caps.PromptLogProbs == PromptLogProbs:
 		if len(r.ListIDs) > 0 {
 			one = maxTop
@@ -63,7 +64,8 @@ func (m *Model) score(ctx context.Context, r *models.ScoreRequest) (models.Score
 	case m.caps.PromptLogProbs == Echo && len(r.ListIDs) == 0:
 		body.Echo, body.LogProbs = true, json.RawMessage("1")
 	default:
-		return models.ScoreResult{}, m.rejected(KindUnsupported, "the server does not give the log-probs of a prompt, or not of tokens besides it")
+		return models.ScoreResult{}, m.rejected(KindUnsupported,
+			"the server does not give the log-probs of a prompt, or not of tokens besides it")
 	}
 	var result models.ScoreResult
 	err := m.ask(ctx, completionsPath, body, func(text []byte, live bool) *Error {
@@ -94,7 +96,8 @@ func (m *Model) scored(r *models.ScoreRequest, c openai.Choice) (models.ScoreRes
 			TopRestLogP: d.TopRestLogP, Values: d.Values}
 		t := len(r.Response)
 		top := len(out.TopIDs) // t * top_k, or less of a smaller vocabulary
-		if len(out.LogP) != t || len(out.ListLogP) != len(r.ListIDs) || top > t*r.TopK || t > 0 && (top%t != 0 || r.TopK > 0 && top == 0) || len(out.TopLogP) != top || r.Values && len(out.Values) != t {
+		if len(out.LogP) != t || len(out.ListLogP) != len(r.ListIDs) || top > t*r.TopK || t > 0 && (top%t != 0 || r.TopK > 0 && top == 0) ||
+			len(out.TopLogP) != top || r.Values && len(out.Values) != t {
 			return models.ScoreResult{}, malformed("the scores do not fit the response of %d tokens", t)
 		}
 		return out, checkLogP(out.LogP, "scores")
@@ -139,7 +142,9 @@ func (m *Model) scored(r *models.ScoreRequest, c openai.Choice) (models.ScoreRes
 				continue
 			}
 			if out.ListLogP[i], ok = find(listed); !ok {
-				return out, &Error{Kind: KindUnsupported, URL: m.base, Problem: fmt.Sprintf("listed token %d at token %d is not among the %d most probable ones, of which alone the server gives the log-probs", listed, t, maxTop)}
+				return out, &Error{Kind: KindUnsupported, URL: m.base,
+					Problem: fmt.Sprintf("listed token %d at token %d is not among the %d most probable ones, "+
+						"of which alone the server gives the log-probs", listed, t, maxTop)}
 			}
 		}
 	}

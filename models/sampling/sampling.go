@@ -21,6 +21,7 @@ import (
 	"github.com/millrace/millrace/models"
 	"github.com/millrace/millrace/models/keyed"
 	"github.com/millrace/millrace/models/transformer"
+	"github.com/millrace/millrace/schemas/setting"
 )
 
 // Options bound what a Sampler uses; they change nothing about the responses. A zero field takes its default.
@@ -174,7 +175,7 @@ func (s *Sampler) Generate(ctx context.Context, requests []models.GenerateReques
 }
 
 func (s *Sampler) check(r *models.GenerateRequest) error {
-	if err := r.Sampling.Validate(); err != nil {
+	if err := setting.Check(r.Sampling); err != nil {
 		return fmt.Errorf("sampling: %w", err)
 	}
 	if r.Samples < 0 || r.FirstSample < 0 {

@@ -189,7 +189,8 @@ func checkForward(t *testing.T, m *transformer.Model, requests []models.Generate
 // With no filter on, the token is the one at which the cumulative softmax passes the keyed uniform number.
 func TestInverseCDF(t *testing.T) {
 	m := newModel(t, "llama")
-	r := models.GenerateRequest{PromptID: [16]byte{9}, Prompt: []int32{4, 2}, Seed: 6, Samples: 40, Sampling: models.Sampling{MaxNewTokens: 20}}
+	r := models.GenerateRequest{PromptID: [16]byte{9}, Prompt: []int32{4, 2}, Seed: 6, Samples: 40,
+		Sampling: models.Sampling{MaxNewTokens: 20}}
 	result := generate(t, m, Options{}, []models.GenerateRequest{r})[0]
 	tr := transformer.NewTrainer(m, transformer.TrainOptions{})
 	v, d := m.VocabSize(), m.HiddenSize()
@@ -273,12 +274,13 @@ func TestParameters(t *testing.T) {
 }
 
 // Stop strings end a response with the token that completes one, wherever the tokens cut it.
-// The candidates that are stored are those of the spec (3.1), row by row of its test vectors.
+// The candidates that are stored are those of algorithms.md 3.1, row by row of its test vectors.
 func TestCandidatesGolden(t *testing.T) {
 	rows := 0
 	for _, c := range golden.Load(t, "td_advantages.json").Cases {
 		k := golden.Get[int](t, c.Params, "K")
-		sampling := models.Sampling{Temperature: 1, MaxNewTokens: 1, CandidateK: k, CandidateMinP: float32(golden.Get[float64](t, c.Params, "p_min"))}
+		sampling := models.Sampling{Temperature: 1, MaxNewTokens: 1, CandidateK: k,
+			CandidateMinP: float32(golden.Get[float64](t, c.Params, "p_min"))}
 		old, want := golden.Get[golden.Tensor](t, c.In, "old_logits"), golden.Get[golden.Tensor](t, c.Out, "candidates").Int32()
 		logp := golden.Get[golden.Tensor](t, c.Out, "candidate_old_logp").Data
 		for i, token := range golden.Get[golden.Tensor](t, c.In, "tokens").Int32() {
@@ -326,7 +328,8 @@ func TestStopStrings(t *testing.T) {
 	}
 	s := New(m, Options{Decoder: func() (func([]int32) string, error) { return text, nil }})
 	stops := []string{"abca", "cc"}
-	r := models.GenerateRequest{Prompt: []int32{1}, Samples: 60, Sampling: models.Sampling{MaxNewTokens: 20, StopStrings: stops, MinNewTokens: 2}}
+	r := models.GenerateRequest{Prompt: []int32{1}, Samples: 60,
+		Sampling: models.Sampling{MaxNewTokens: 20, StopStrings: stops, MinNewTokens: 2}}
 	results, err := s.Generate(context.Background(), []models.GenerateRequest{r})
 	if err != nil || results[0].Err != nil {
 		t.Fatal(err, results[0].Err)

@@ -13,6 +13,7 @@ import (
 	"github.com/millrace/millrace/models"
 	"github.com/millrace/millrace/models/openai"
 	"github.com/millrace/millrace/models/tokenizer"
+	"github.com/millrace/millrace/schemas/setting"
 )
 
 // maxTop bounds how many of the most probable tokens are told.
@@ -56,7 +57,8 @@ func (s *Server) generateRequest(q *openai.Request, ids []int32, w wanted, chat 
 	if q.MaxTokens < 1 || q.MaxTokens > s.opts.MaxTokens {
 		return r, invalid("max_tokens", "%d is not from 1 to %d", q.MaxTokens, s.opts.MaxTokens)
 	}
-	r.Sampling = models.Sampling{Temperature: 1, TopK: max(q.TopK, 0), MaxNewTokens: q.MaxTokens, MinNewTokens: q.MinTokens, Stop: q.StopIDs, StopStrings: q.Stop}
+	r.Sampling = models.Sampling{Temperature: 1, TopK: max(q.TopK, 0), MaxNewTokens: q.MaxTokens, MinNewTokens: q.MinTokens, Stop: q.StopIDs,
+		StopStrings: q.Stop}
 	if q.Temperature != nil {
 		r.Sampling.Temperature = *q.Temperature
 		r.Sampling.Greedy = *q.Temperature == 0
@@ -85,7 +87,7 @@ func (s *Server) generateRequest(q *openai.Request, ids []int32, w wanted, chat 
 			r.Sampling.Stop = append(slices.Clone(q.StopIDs), t.EOS()...)
 		}
 	}
-	if err := r.Sampling.Validate(); err != nil {
+	if err := setting.Check(r.Sampling); err != nil {
 		return r, invalid("", "%v", err)
 	}
 	return r, nil
@@ -140,7 +142,8 @@ func (s *Server) completions(ctx context.Context, q *openai.Request, ids []int32
 			c.TokenIDs = []int32{}
 		}
 		if q.Millrace != nil {
-			c.Millrace = &openai.Detail{Sample: r.Sample, LogP: r.LogP, LogZ: r.LogZ, CandidateStart: r.CandidateStart, CandidateIDs: r.CandidateIDs, CandidateLogP: r.CandidateLogP}
+			c.Millrace = &openai.Detail{Sample: r.Sample, LogP: r.LogP, LogZ: r.LogZ, CandidateStart: r.CandidateStart,
+				CandidateIDs: r.CandidateIDs, CandidateLogP: r.CandidateLogP}
 			if r.Err != nil {
 				c.Millrace.Error = r.Err.Error()
 			}
@@ -292,12 +295,14 @@ func (s *Server) scores(ctx context.Context, ids []int32, q *openai.Score) (open
 		return c, invalid("millrace.score.top_k", "%d is out of range", q.TopK)
 	}
 	start := q.ListStart
-	if start != nil && (len(start) != q.Response+1 || start[0] != 0 || !slices.IsSorted(start) || int(start[q.Response]) != len(q.ListIDs)) || start == nil && len(q.ListIDs) > 0 {
+	if start != nil && (len(start) != q.Response+1 || start[0] != 0 || !slices.IsSorted(start) || int(start[q.Response]) != len(q.ListIDs)) ||
+		start == nil && len(q.ListIDs) > 0 {
 		return c, invalid("millrace.score.list_start", "does not fit the response of %d tokens and the %d listed ids", q.Response, len(q.ListIDs))
 	}
 	p := len(ids) - q.Response
-	r, err := s.score.do(ctx, models.ScoreRequest{Sequence: models.Sequence{Prompt: ids[:p], Response: ids[p:]}, ListStart: start, ListIDs: q.ListIDs,
-		TopK: q.TopK, Values: q.Values, ValueAfter: q.ValueAfter})
+	r, err := s.score.do(ctx, models.ScoreRequest{Sequence: models.Sequence{Prompt: ids[:p], Response: ids[p:]}, ListStart: start,
+		ListIDs: q.ListIDs,
+		TopK:    q.TopK, Values: q.Values, ValueAfter: q.ValueAfter})
 	if err != nil {
 		return c, err
 	}

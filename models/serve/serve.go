@@ -133,7 +133,8 @@ func fail(w http.ResponseWriter, err error) {
 func reply(w http.ResponseWriter, status int, v any) {
 	text, err := json.Marshal(v)
 	if err != nil { // an infinity outside the extension
-		status, text = http.StatusInternalServerError, []byte(`{"error":{"message":"the answer holds a number that JSON cannot","type":"server_error"}}`)
+		status, text = http.StatusInternalServerError, []byte(
+			`{"error":{"message":"the answer holds a number that JSON cannot","type":"server_error"}}`)
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
@@ -141,7 +142,8 @@ func reply(w http.ResponseWriter, status int, v any) {
 }
 
 func (s *Server) models(w http.ResponseWriter, _ *http.Request) {
-	m := openai.Model{ID: s.opts.Name, Object: "model", OwnedBy: "millrace", MaxLen: s.opts.MaxLen, Millrace: &openai.About{Digest: s.opts.Digest}}
+	m := openai.Model{ID: s.opts.Name, Object: "model", OwnedBy: "millrace", MaxLen: s.opts.MaxLen,
+		Millrace: &openai.About{Digest: s.opts.Digest}}
 	if t := s.opts.Tokenizer; t != nil {
 		m.Millrace.Vocab = t.VocabSize()
 	}

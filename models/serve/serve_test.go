@@ -29,7 +29,8 @@ import (
 // tiny is a small transformer with a scalar head, of a vocabulary of 37, and a tokenizer that fits it.
 func tiny(t testing.TB) (*models.Handle, tokenizer.Tokenizer) {
 	t.Helper()
-	made, err := transformer.New(transformer.Config{ModelType: "qwen3", Vocab: 37, Hidden: 16, Intermediate: 24, Layers: 2, Heads: 4, KVHeads: 2, HeadDim: 8,
+	made, err := transformer.New(transformer.Config{ModelType: "qwen3", Vocab: 37, Hidden: 16, Intermediate: 24, Layers: 2, Heads: 4,
+		KVHeads: 2, HeadDim: 8,
 		MaxPositions: 128, NormEps: 1e-6, Rope: transformer.Rope{Theta: 10000, Type: "default"}, QKNorm: true}, 3, true)
 	if err != nil {
 		t.Fatal(err)
@@ -67,7 +68,8 @@ func generateRequests() []models.GenerateRequest {
 	var out []models.GenerateRequest
 	for i := range 12 {
 		r := models.GenerateRequest{Prompt: []int32{int32(i) + 2, 9, 4}, Seed: 77, FirstSample: i % 3, Samples: 1 + i%4,
-			Sampling: models.Sampling{Temperature: 0.8 + float32(i)/10, MaxNewTokens: 6 + i, Stop: []int32{1, 5}, CandidateK: i % 4, CandidateMinP: 0.01}}
+			Sampling: models.Sampling{Temperature: 0.8 + float32(i)/10, MaxNewTokens: 6 + i, Stop: []int32{1, 5}, CandidateK: i % 4,
+				CandidateMinP: 0.01}}
 		r.PromptID[3] = byte(i)
 		switch i {
 		case 3:
@@ -126,8 +128,10 @@ func TestRemoteIsLocalBitForBit(t *testing.T) {
 		}
 		for j := range want[i].Responses {
 			a, b := want[i].Responses[j], got[i].Responses[j]
-			if a.Sample != b.Sample || a.Finish != b.Finish || !slices.Equal(a.Tokens, b.Tokens) || !slices.Equal(a.LogP, b.LogP) || !slices.Equal(a.LogZ, b.LogZ) ||
-				!slices.Equal(a.CandidateStart, b.CandidateStart) || !slices.Equal(a.CandidateIDs, b.CandidateIDs) || !slices.Equal(a.CandidateLogP, b.CandidateLogP) {
+			if a.Sample != b.Sample || a.Finish != b.Finish || !slices.Equal(a.Tokens, b.Tokens) || !slices.Equal(a.LogP, b.LogP) ||
+				!slices.Equal(a.LogZ, b.LogZ) ||
+				!slices.Equal(a.CandidateStart, b.CandidateStart) || !slices.Equal(a.CandidateIDs, b.CandidateIDs) ||
+				!slices.Equal(a.CandidateLogP, b.CandidateLogP) {
 				t.Errorf("request %d, sample %d:\n%+v, want\n%+v", i, j, b, a)
 			}
 		}
@@ -142,8 +146,10 @@ func TestRemoteIsLocalBitForBit(t *testing.T) {
 	}
 	for i := range scores {
 		a, b := scores[i], farScores[i]
-		if b.Err != nil || !slices.Equal(a.LogP, b.LogP) || !slices.Equal(a.LogZ, b.LogZ) || !slices.Equal(a.Entropy, b.Entropy) || !slices.Equal(a.ListLogP, b.ListLogP) ||
-			!slices.Equal(a.TopIDs, b.TopIDs) || !slices.Equal(a.TopLogP, b.TopLogP) || !slices.Equal(a.TopRestLogP, b.TopRestLogP) || !slices.Equal(a.Values, b.Values) {
+		if b.Err != nil || !slices.Equal(a.LogP, b.LogP) || !slices.Equal(a.LogZ, b.LogZ) || !slices.Equal(a.Entropy, b.Entropy) ||
+			!slices.Equal(a.ListLogP, b.ListLogP) ||
+			!slices.Equal(a.TopIDs, b.TopIDs) || !slices.Equal(a.TopLogP, b.TopLogP) || !slices.Equal(a.TopRestLogP, b.TopRestLogP) ||
+			!slices.Equal(a.Values, b.Values) {
 			t.Errorf("score %d:\n%+v, want\n%+v", i, b, a)
 		}
 	}
@@ -206,16 +212,19 @@ func post(t *testing.T, url string, body any) (int, openai.Response, string) {
 func TestStandardClients(t *testing.T) {
 	url, local, tok := start(t, serve.Options{})
 	ids, _ := tok.Encode("abc")
-	code, r, raw := post(t, url+"/completions", map[string]any{"model": "tiny", "prompt": "abc", "max_tokens": 5, "temperature": 0, "logprobs": 2, "return_token_ids": true})
+	code, r, raw := post(t, url+"/completions", map[string]any{"model": "tiny", "prompt": "abc", "max_tokens": 5, "temperature": 0,
+		"logprobs": 2, "return_token_ids": true})
 	if code != 200 || len(r.Choices) != 1 {
 		t.Fatalf("%d %s", code, raw)
 	}
-	want, err := local.Generate(context.Background(), []models.GenerateRequest{{Prompt: ids, Samples: 1, Sampling: models.Sampling{Greedy: true, MaxNewTokens: 5, Stop: tok.EOS()}}})
+	want, err := local.Generate(context.Background(), []models.GenerateRequest{{Prompt: ids, Samples: 1,
+		Sampling: models.Sampling{Greedy: true, MaxNewTokens: 5, Stop: tok.EOS()}}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	c, w := r.Choices[0], want[0].Responses[0]
-	if !slices.Equal(c.TokenIDs, w.Tokens) || *c.Text != tokenizer.Text(tok, w.Tokens) || len(c.LogProbs.TokenLogProbs) != len(w.Tokens) || *c.LogProbs.TokenLogProbs[0] != w.LogP[0] ||
+	if !slices.Equal(c.TokenIDs, w.Tokens) || *c.Text != tokenizer.Text(tok, w.Tokens) || len(c.LogProbs.TokenLogProbs) != len(w.Tokens) ||
+		*c.LogProbs.TokenLogProbs[0] != w.LogP[0] ||
 		len(c.LogProbs.TopLogProbs[0]) != 2 || r.Usage.Prompt != 3 || r.Usage.Completion != len(w.Tokens) || c.Millrace != nil {
 		t.Errorf("%s", raw)
 	}
@@ -226,7 +235,8 @@ func TestStandardClients(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, r, raw = post(t, url+"/completions", map[string]any{"prompt": ids, "max_tokens": 0, "echo": true, "logprobs": 1})
-	if l := r.Choices[0].LogProbs; len(l.TokenLogProbs) != 3 || l.TokenLogProbs[0] != nil || *l.TokenLogProbs[2] != scores[0].LogP[1] || *r.Choices[0].Text != "abc" {
+	if l := r.Choices[0].LogProbs; len(l.TokenLogProbs) != 3 || l.TokenLogProbs[0] != nil || *l.TokenLogProbs[2] != scores[0].LogP[1] ||
+		*r.Choices[0].Text != "abc" {
 		t.Errorf("echo: %s", raw)
 	}
 	_, r, raw = post(t, url+"/completions", map[string]any{"prompt": ids, "max_tokens": 1, "prompt_logprobs": 3})
@@ -244,7 +254,8 @@ func TestStandardClients(t *testing.T) {
 		_, r, _ := post(t, url+"/completions", body)
 		return *r.Choices[0].Text
 	}
-	if text(3) != text(3) || text(nil) == text(nil) {
+	seeded, again := text(3), text(3)
+	if one, other := text(nil), text(nil); seeded != again || one == other {
 		t.Error("seeds do not decide the text")
 	}
 
@@ -252,9 +263,11 @@ func TestStandardClients(t *testing.T) {
 	full := text(3)
 	if len(full) > 4 {
 		stop := full[2:4]
-		_, r, raw = post(t, url+"/completions", map[string]any{"prompt": "abc", "max_tokens": 30, "seed": 3, "stop": []string{stop}, "return_token_ids": true, "logprobs": 1})
+		_, r, raw = post(t, url+"/completions", map[string]any{"prompt": "abc", "max_tokens": 30, "seed": 3, "stop": []string{stop},
+			"return_token_ids": true, "logprobs": 1})
 		c := r.Choices[0]
-		if at := strings.Index(full, stop); *c.Text != full[:at] || *c.FinishReason != "stop" || len(c.TokenIDs) != at+2 || len(c.LogProbs.TokenLogProbs) != at+2 {
+		if at := strings.Index(full, stop); *c.Text != full[:at] || *c.FinishReason != "stop" || len(c.TokenIDs) != at+2 ||
+			len(c.LogProbs.TokenLogProbs) != at+2 {
 			t.Errorf("stop at %q of %q: %s", stop, full, raw)
 		}
 	}
@@ -284,7 +297,8 @@ func TestProbeByTrying(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := remote.Capabilities{URL: plain.URL + "/v1", Model: "tiny", Models: []string{"tiny"}, Completions: true, TokenIDsIn: true, TokenIDsOut: true, LogProbs: true,
+	want := remote.Capabilities{URL: plain.URL + "/v1", Model: "tiny", Models: []string{"tiny"}, Completions: true, TokenIDsIn: true,
+		TokenIDsOut: true, LogProbs: true,
 		PromptLogProbs: remote.PromptLogProbs, Several: true, Seeded: true}
 	caps.Notes = nil
 	if !reflect.DeepEqual(caps, want) {
@@ -330,8 +344,9 @@ func TestRejectedRequests(t *testing.T) {
 		"score":              {"/completions", ok("millrace", map[string]any{"score": map[string]any{"response": 1}}), 400, "response"},
 		"prompt id":          {"/completions", ok("millrace", map[string]any{"generate": map[string]any{"prompt_id": "zz"}}), 400, "prompt_id"},
 		"too long":           {"/completions", ok("prompt", strings.Repeat("a", 1<<13)), 413, "longer"},
-		"no template":        {"/chat/completions", map[string]any{"messages": []any{map[string]any{"role": "user", "content": "a"}}}, 400, "template"},
-		"no such path":       {"/embeddings", ok(), 404, ""},
+		"no template": {"/chat/completions", map[string]any{"messages": []any{map[string]any{"role": "user", "content": "a"}}}, 400,
+			"template"},
+		"no such path": {"/embeddings", ok(), 404, ""},
 	} {
 		code, _, raw := post(t, url+c.path, c.body)
 		if name == "too many samples" {
@@ -429,7 +444,8 @@ func FuzzRequests(f *testing.F) {
 		`{"prompt":[3,4],"max_tokens":2,"n":2,"logprobs":3,"return_token_ids":true}`,
 		`{"prompt":"abc","max_tokens":0,"echo":true,"logprobs":1,"prompt_logprobs":2}`,
 		`{"prompt":[3,4,5],"millrace":{"score":{"response":2,"list_start":[0,1,2],"list_ids":[1,2],"top_k":2,"values":true}}}`,
-		`{"prompt":[3],"max_tokens":3,"millrace":{"generate":{"seed":1,"prompt_id":"00000000000000000000000000000000","candidate_k":2}},"stop":["a"]}`,
+		`{"prompt":[3],"max_tokens":3,"millrace":{"generate":{"seed":1,"prompt_id":"00000000000000000000000000000000",` +
+			`"candidate_k":2}},"stop":["a"]}`,
 		`{"messages":[{"role":"user","content":"a"}]}`,
 	} {
 		f.Add(body, false)

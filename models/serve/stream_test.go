@@ -159,16 +159,19 @@ func TestStreamedChat(t *testing.T) {
 	server := httptest.NewServer(s)
 	defer server.Close()
 	defer s.Close()
-	chunks := streamed(t, server.URL+"/v1/chat/completions", map[string]any{"messages": []map[string]string{{"role": "user", "content": "abc"}}, "stream": true, "logprobs": true})
+	chunks := streamed(t, server.URL+"/v1/chat/completions", map[string]any{"messages": []map[string]string{{"role": "user",
+		"content": "abc"}}, "stream": true, "logprobs": true})
 	text, tokens := "", 0
 	for i, c := range chunks {
 		d := c.Choices[0].Delta
-		if c.Object != "chat.completion.chunk" || d == nil || (d.Role == "assistant") != (i == 0) || c.Choices[0].Message != nil || strings.ContainsRune(*d.Content, '\ufffd') {
+		if c.Object != "chat.completion.chunk" || d == nil || (d.Role == "assistant") != (i == 0) || c.Choices[0].Message != nil ||
+			strings.ContainsRune(*d.Content, '\ufffd') {
 			t.Fatalf("chunk %d: %+v", i, c)
 		}
 		text, tokens = text+*d.Content, tokens+len(c.Choices[0].LogProbs.Content)
 	}
-	if last := chunks[len(chunks)-1].Choices[0].FinishReason; text != "h\u00e9 \u20ac!" || tokens != len(ids)+1 || last == nil || *last != "stop" {
+	if last := chunks[len(chunks)-1].Choices[0].FinishReason; text != "h\u00e9 \u20ac!" || tokens != len(ids)+1 || last == nil ||
+		*last != "stop" {
 		t.Errorf("%q, %d log-probs, finished by %v", text, tokens, last)
 	}
 }
@@ -204,7 +207,8 @@ func TestStreamDoesNotWaitForTheEnd(t *testing.T) {
 	server := httptest.NewServer(s)
 	defer server.Close()
 	defer s.Close()
-	resp, err := http.Post(server.URL+"/v1/completions", "application/json", strings.NewReader(`{"prompt": "a", "max_tokens": 2, "stream": true}`))
+	resp, err := http.Post(server.URL+"/v1/completions", "application/json",
+		strings.NewReader(`{"prompt": "a", "max_tokens": 2, "stream": true}`))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -154,7 +154,8 @@ func newBPE(path string, files map[string][]byte) (*bpe, error) {
 	}
 	t := &bpe{files: files, bos: None, pad: None, unk: None, cache: map[string][]int32{}, vocab: map[string]int32{}, added: map[string]int32{},
 		rawWords: &trie{}, normWords: &trie{}, addedFlags: map[int32]addedToken{}}
-	for _, step := range []func(*bpeJSON) (field, problem string){t.setVocab, t.setAdded, t.setMerges, t.setNormalizer, t.setPreTokenizer, t.setRest} {
+	for _, step := range []func(*bpeJSON) (field, problem string){t.setVocab, t.setAdded, t.setMerges, t.setNormalizer, t.setPreTokenizer,
+		t.setRest} {
 		if field, problem := step(&doc); problem != "" {
 			return bad(field, "%s", problem)
 		}

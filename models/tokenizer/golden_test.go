@@ -16,7 +16,7 @@ var published = []string{"smollm2", "qwen3"}
 
 func sharedTokenizer(t *testing.T, name string) (Tokenizer, string) {
 	t.Helper()
-	dir := filepath.Dir(golden.Path(t, "tokenizers", name, "encodings.jsonl"))
+	dir := golden.Path(t, "tokenizers", name)
 	tok, err := Load(dir)
 	if err != nil {
 		t.Fatal(err)

@@ -8,16 +8,16 @@ import (
 	"strings"
 
 	"github.com/millrace/millrace/models/tokenizer/jinja"
+	"github.com/millrace/millrace/schemas/setting"
 )
 
 // Prompting says how a prompt is put to a model: as plain text, or as the user's turn of a conversation in the form that the
 // model's chat template gives it.
 type Prompting struct {
-	Template    bool   `json:"template"`    // write prompts out with the tokenizer's chat template, up to where the answer begins
-	System      string `json:"system"`      // the system's turn; "" leaves it to the template, and a prompt that brings its own keeps it
-	Instruction string `json:"instruction"` // put after every prompt, such as how the answer is to be marked
-	// Variables are further variables of the template, such as {enable_thinking: false}.
-	Variables Variables `json:"variables,omitempty"`
+	Template    bool      `json:"template" doc:"write prompts out with the tokenizer's chat template, up to where the answer begins"`
+	System      string    `json:"system" doc:"the system's turn; empty: the template's; a prompt that brings its own keeps it"`
+	Instruction string    `json:"instruction" doc:"put after every prompt, such as how the answer is to be marked"`
+	Variables   Variables `json:"variables,omitempty" doc:"further variables of the template, such as {enable_thinking: false}"`
 }
 
 // Variables are the variables of a chat template, a JSON object as text.
@@ -39,6 +39,9 @@ func (v *Variables) UnmarshalJSON(raw []byte) error {
 	}
 	return nil
 }
+
+// SettingSchema describes an object of any keys.
+func (v *Variables) SettingSchema() *setting.Schema { return &setting.Schema{Type: "object"} }
 
 // MarshalJSON is the inverse of UnmarshalJSON.
 func (v Variables) MarshalJSON() ([]byte, error) {
@@ -70,20 +73,20 @@ func (v Variables) values() (map[string]any, error) {
 // reserved are what the template reads of the conversation itself.
 var reserved = []string{"messages", "add_generation_prompt"}
 
-// Validate names the first key that is wrong.
+// Validate names the first key that does not go with the others.
 func (p Prompting) Validate() error {
 	vars, err := p.Variables.values()
 	switch {
 	case err != nil:
-		return fmt.Errorf("variables: %w", err)
+		return setting.In("variables", err)
 	case !p.Template && p.System != "":
-		return errors.New("system: belongs to a chat template; set template: true")
+		return setting.Errorf("system", "belongs to a chat template; set template: true")
 	case !p.Template && len(vars) > 0:
-		return errors.New("variables: belong to a chat template; set template: true")
+		return setting.Errorf("variables", "belong to a chat template; set template: true")
 	}
 	for _, name := range reserved {
 		if _, ok := vars[name]; ok {
-			return fmt.Errorf("variables: %s is the conversation's own", name)
+			return setting.Errorf("variables", "%s is the conversation's own", name)
 		}
 	}
 	return nil
@@ -100,7 +103,7 @@ type Prompter struct {
 
 // NewPrompter makes the prompter of a tokenizer; ErrNoTemplate when a template is asked for and there is none.
 func NewPrompter(t Tokenizer, config Prompting) (*Prompter, error) {
-	if err := config.Validate(); err != nil {
+	if err := setting.Check(config); err != nil {
 		return nil, err
 	}
 	p := &Prompter{t: t, config: config, end: t.EOS()}

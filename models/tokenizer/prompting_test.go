@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/millrace/millrace/schemas/setting"
 )
 
 func TestPrompterPlain(t *testing.T) {
@@ -100,7 +102,7 @@ func TestPromptingJSON(t *testing.T) {
 	if err := json.Unmarshal([]byte(`{"template": true, "variables": {"enable_thinking": false, "a": [1, "x"]}}`), &p); err != nil {
 		t.Fatal(err)
 	}
-	if err := p.Validate(); err != nil {
+	if err := setting.Check(p); err != nil {
 		t.Fatal(err)
 	}
 	text, err := json.Marshal(p)
@@ -131,7 +133,7 @@ func TestPromptingJSON(t *testing.T) {
 		var p Prompting
 		err := json.Unmarshal([]byte(text), &p)
 		if err == nil {
-			err = p.Validate()
+			err = setting.Check(p)
 		}
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", text, err)

@@ -169,25 +169,27 @@ func TestRejectedTokenizerFiles(t *testing.T) {
 			}
 			doc["added_tokens"] = added
 		}, "together"},
-		"normaliser":          {top("normalizer", object("type", "Lowercase")), "normalizer.type"},
-		"metaspace":           {top("pre_tokenizer", object("type", "Metaspace")), "pre_tokenizer.type"},
-		"no pre-tokeniser":    {top("pre_tokenizer", nil), "pre_tokenizer"},
-		"not byte-level":      {top("pre_tokenizer", object("type", "Digits")), "ByteLevel"},
-		"merged behaviour":    {top("pre_tokenizer", object("type", "Split", "pattern", object("Regex", "a"), "behavior", "MergedWithNext")), "behavior"},
-		"no pattern":          {top("pre_tokenizer", object("type", "Split", "behavior", "Isolated")), "pattern"},
-		"look-behind":         {top("pre_tokenizer", splitBy(`(?<=a)b`)), "not supported"},
-		"long look-ahead":     {top("pre_tokenizer", splitBy(`a(?!bc)`)), "one character"},
-		"back-reference":      {top("pre_tokenizer", splitBy(`(a)\1`)), "not supported"},
-		"anchor":              {top("pre_tokenizer", splitBy(`^a`)), "not supported"},
-		"possessive":          {top("pre_tokenizer", splitBy(`a++ab`)), "possessive"},
-		"intersection":        {top("pre_tokenizer", splitBy(`[a-z&&[^b]]`)), "not supported"},
-		"syntax":              {top("pre_tokenizer", splitBy(`a(b`)), "pattern"},
-		"too many states":     {top("pre_tokenizer", splitBy(`[ab]*a[ab]{12}c`)), "pattern"},
-		"too large":           {top("pre_tokenizer", splitBy(`((a{100}){100}){100}`)), "pattern"},
-		"too long":            {top("pre_tokenizer", splitBy(strings.Repeat("a", 10000))), "limit"},
-		"decoder":             {top("decoder", object("type", "Metaspace")), "decoder"},
-		"post-processor":      {top("post_processor", object("type", "BertProcessing")), "post_processor"},
-		"prefix out of range": {top("post_processor", object("type", "TemplateProcessing", "single", []any{object("SpecialToken", object("id", "x"))}, "special_tokens", object("x", object("ids", []any{9999})))), "9999"},
+		"normaliser":       {top("normalizer", object("type", "Lowercase")), "normalizer.type"},
+		"metaspace":        {top("pre_tokenizer", object("type", "Metaspace")), "pre_tokenizer.type"},
+		"no pre-tokeniser": {top("pre_tokenizer", nil), "pre_tokenizer"},
+		"not byte-level":   {top("pre_tokenizer", object("type", "Digits")), "ByteLevel"},
+		"merged behaviour": {top("pre_tokenizer", object("type", "Split", "pattern", object("Regex", "a"), "behavior", "MergedWithNext")),
+			"behavior"},
+		"no pattern":      {top("pre_tokenizer", object("type", "Split", "behavior", "Isolated")), "pattern"},
+		"look-behind":     {top("pre_tokenizer", splitBy(`(?<=a)b`)), "not supported"},
+		"long look-ahead": {top("pre_tokenizer", splitBy(`a(?!bc)`)), "one character"},
+		"back-reference":  {top("pre_tokenizer", splitBy(`(a)\1`)), "not supported"},
+		"anchor":          {top("pre_tokenizer", splitBy(`^a`)), "not supported"},
+		"possessive":      {top("pre_tokenizer", splitBy(`a++ab`)), "possessive"},
+		"intersection":    {top("pre_tokenizer", splitBy(`[a-z&&[^b]]`)), "not supported"},
+		"syntax":          {top("pre_tokenizer", splitBy(`a(b`)), "pattern"},
+		"too many states": {top("pre_tokenizer", splitBy(`[ab]*a[ab]{12}c`)), "pattern"},
+		"too large":       {top("pre_tokenizer", splitBy(`((a{100}){100}){100}`)), "pattern"},
+		"too long":        {top("pre_tokenizer", splitBy(strings.Repeat("a", 10000))), "limit"},
+		"decoder":         {top("decoder", object("type", "Metaspace")), "decoder"},
+		"post-processor":  {top("post_processor", object("type", "BertProcessing")), "post_processor"},
+		"prefix out of range": {top("post_processor", object("type", "TemplateProcessing", "single",
+			[]any{object("SpecialToken", object("id", "x"))}, "special_tokens", object("x", object("ids", []any{9999})))), "9999"},
 	} {
 		_, err := smallTokenizer(t, c.edit)
 		var typed *Error
@@ -307,7 +309,8 @@ func TestTokenizerOfAnEndpoint(t *testing.T) {
 	if err != nil || tok.VocabSize() != 26 {
 		t.Errorf("%v", err)
 	}
-	if _, err := Load("https://u:secret@h/v1"); err == nil || strings.Contains(err.Error(), "secret") || !strings.Contains(err.Error(), "?tokenizer=") {
+	if _, err := Load("https://u:secret@h/v1"); err == nil || strings.Contains(err.Error(), "secret") ||
+		!strings.Contains(err.Error(), "?tokenizer=") {
 		t.Errorf("a URL without a tokenizer: %v", err)
 	}
 	if _, err := Load("http://h/v1?tokenizer=http://h/v1"); err == nil {
@@ -455,7 +458,8 @@ func FuzzEncode(f *testing.F) {
 }
 
 func FuzzPattern(f *testing.F) {
-	for _, s := range []string{gpt2Split, `[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}`, `\s+(?!\S)|\s+`, `(?i:'s|'ll)|a{2,3}?b`, `[\]\s-]+`, `\x{41}\u0042`, `[ab]*a[ab]{12}`} {
+	for _, s := range []string{gpt2Split, `[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}`, `\s+(?!\S)|\s+`, `(?i:'s|'ll)|a{2,3}?b`, `[\]\s-]+`,
+		`\x{41}\u0042`, `[ab]*a[ab]{12}`} {
 		f.Add(s, "it's  a\n test 12345 \u00e9")
 	}
 	f.Fuzz(func(t *testing.T, expr, text string) {
@@ -486,8 +490,10 @@ func FuzzTokenizerFile(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(text)
-	f.Add([]byte(`{"model":{"type":"BPE","vocab":{"a":0,"b":1,"ab":2},"merges":["a b"]},"pre_tokenizer":{"type":"ByteLevel","add_prefix_space":false},"decoder":{"type":"ByteLevel"}}`))
-	f.Add([]byte(`{"model":{"vocab":{"a":0},"merges":[]},"added_tokens":[{"id":1,"content":"<x>","special":true}],"pre_tokenizer":{"type":"ByteLevel","add_prefix_space":false},"decoder":{"type":"ByteLevel"}}`))
+	f.Add([]byte(`{"model":{"type":"BPE","vocab":{"a":0,"b":1,"ab":2},"merges":["a b"]},` +
+		`"pre_tokenizer":{"type":"ByteLevel","add_prefix_space":false},"decoder":{"type":"ByteLevel"}}`))
+	f.Add([]byte(`{"model":{"vocab":{"a":0},"merges":[]},"added_tokens":[{"id":1,"content":"<x>","special":true}],` +
+		`"pre_tokenizer":{"type":"ByteLevel","add_prefix_space":false},"decoder":{"type":"ByteLevel"}}`))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		tok, err := newBPE("tokenizer.json", map[string][]byte{bpeFile: text})
 		if err != nil {

@@ -8,12 +8,13 @@ import (
 	"math"
 	"os"
 	"path/filepath"
-	"slices"
+
+	"github.com/millrace/millrace/models/transformer/family"
 )
 
-// Config is the shape of a decoder-only transformer of the Llama family, as in a Hugging Face config.json.
+// Config is the shape of a decoder-only transformer, as in a Hugging Face config.json.
 type Config struct {
-	ModelType    string // llama, qwen2 or qwen3
+	ModelType    string // of one of family.Families
 	Vocab        int    // V
 	Hidden       int    // D
 	Intermediate int    // F, the width of the MLP
@@ -29,7 +30,7 @@ type Config struct {
 	QKVBias bool // biases on the query, key and value projections
 	OutBias bool // bias on the attention's output projection
 	MLPBias bool // biases on the three MLP projections
-	QKNorm  bool // RMS norm of every query and key head before the rotation (Qwen3)
+	QKNorm  bool // RMS norm of every query and key head before the rotation
 	Tied    bool // the LM head is the embedding
 
 	EOS []int32 // ids that end a text, from eos_token_id
@@ -137,43 +138,33 @@ func ParseConfig(text []byte) (Config, error) {
 	c := Config{raw: raw}
 
 	c.ModelType = r.text("model_type", "")
+	f, err := familyOf(c.ModelType)
 	if r.err == nil {
-		r.err = supported(c.ModelType) // first: other architectures name their sizes otherwise
+		r.err = err // first: other architectures name their sizes otherwise
 	}
 	c.Vocab = r.size("vocab_size", 0, maxVocab)
 	c.Hidden = r.size("hidden_size", 0, maxWidth)
 	c.Intermediate = r.size("intermediate_size", 0, maxWidth)
 	c.Layers = r.size("num_hidden_layers", 0, maxLayers)
 	c.Heads = r.size("num_attention_heads", 0, maxWidth)
-	kvDefault, dimDefault := c.Heads, 0
+	dim := 0
 	if c.Heads > 0 {
-		dimDefault = c.Hidden / c.Heads
+		dim = c.Hidden / c.Heads
 	}
-	switch c.ModelType { // the values these families leave out of the file
-	case "qwen2":
-		kvDefault = 32
-	case "qwen3":
-		kvDefault, dimDefault = 32, 128
-	}
-	c.KVHeads = r.size("num_key_value_heads", kvDefault, maxWidth)
-	c.HeadDim = r.size("head_dim", dimDefault, maxWidth)
+	c.KVHeads = r.size("num_key_value_heads", cmp.Or(f.KVHeads, c.Heads), maxWidth)
+	c.HeadDim = r.size("head_dim", cmp.Or(f.HeadDim, dim), maxWidth)
 	c.MaxPositions = r.size("max_position_embeddings", math.MaxInt32, math.MaxInt32)
 	c.NormEps = r.number("rms_norm_eps", 1e-6)
-	c.Tied = r.flag("tie_word_embeddings", false)
+	c.Tied = r.flag("tie_word_embeddings", f.Tied)
 	c.Rope = r.rope()
 	c.EOS = r.ids("eos_token_id")
 
-	attentionBias := r.flag("attention_bias", false)
-	switch c.ModelType {
-	case "llama":
-		c.QKVBias, c.OutBias = attentionBias, attentionBias
+	c.OutBias = r.flag("attention_bias", false) && f.AttentionBias
+	c.QKVBias = c.OutBias || f.QKVBias
+	if f.MLPBias {
 		c.MLPBias = r.flag("mlp_bias", false)
-	case "qwen2":
-		c.QKVBias = true
-	case "qwen3":
-		c.QKVBias, c.OutBias = attentionBias, attentionBias
-		c.QKNorm = true
 	}
+	c.QKNorm = f.QKNorm
 	r.refuse()
 	if r.err != nil {
 		return Config{}, r.err
@@ -189,11 +180,12 @@ func (c *Config) maxPositions() int {
 	return c.MaxPositions
 }
 
-func supported(modelType string) error {
-	if slices.Contains([]string{"llama", "qwen2", "qwen3"}, modelType) {
-		return nil
+func familyOf(modelType string) (family.Family, error) {
+	f, known, ok := family.Of(modelType)
+	if !ok {
+		return f, &ConfigError{Field: "model_type", Msg: fmt.Sprintf("%q is not supported; %s are", modelType, known)}
 	}
-	return &ConfigError{Field: "model_type", Msg: fmt.Sprintf("%q is not supported; llama, qwen2 and qwen3 are", modelType)}
+	return f, nil
 }
 
 // Validate names the first field that does not describe a model of this package.
@@ -201,7 +193,7 @@ func (c *Config) Validate() error {
 	bad := func(field, format string, args ...any) error {
 		return &ConfigError{Field: field, Msg: fmt.Sprintf(format, args...)}
 	}
-	if err := supported(c.ModelType); err != nil {
+	if _, err := familyOf(c.ModelType); err != nil {
 		return err
 	}
 	for _, f := range []struct {
@@ -266,8 +258,11 @@ func (c Config) MarshalJSON() ([]byte, error) {
 	for k, v := range c.raw {
 		out[k] = v
 	}
-	architectures := map[string]string{"llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM"}
-	out["architectures"] = []string{architectures[c.ModelType]}
+	f, err := familyOf(c.ModelType)
+	if err != nil {
+		return nil, err
+	}
+	out["architectures"] = []string{f.Architecture}
 	out["model_type"] = c.ModelType
 	out["vocab_size"] = c.Vocab
 	out["hidden_size"] = c.Hidden
@@ -282,11 +277,11 @@ func (c Config) MarshalJSON() ([]byte, error) {
 	out["rms_norm_eps"] = c.NormEps
 	out["tie_word_embeddings"] = c.Tied
 	out["hidden_act"] = "silu"
-	switch c.ModelType {
-	case "llama":
-		out["attention_bias"], out["mlp_bias"] = c.QKVBias, c.MLPBias
-	case "qwen3":
+	if f.AttentionBias {
 		out["attention_bias"] = c.QKVBias
+	}
+	if f.MLPBias {
+		out["mlp_bias"] = c.MLPBias
 	}
 	delete(out, "dtype")
 	out["torch_dtype"] = cmp.Or(c.dtype, "float32")

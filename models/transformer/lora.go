@@ -16,34 +16,19 @@ import (
 	"github.com/millrace/millrace/models"
 	"github.com/millrace/millrace/models/keyed"
 	"github.com/millrace/millrace/models/safetensors"
+	"github.com/millrace/millrace/schemas/setting"
 )
 
 // LoRA is low-rank adaptation (Hu and others, 2021, arXiv 2106.09685): the weights stay as they are, and a target matrix W
 // gets the product of two small trained ones, y = x Wᵀ + Alpha/Rank · (x Aᵀ) Bᵀ with A [Rank,in] and B [out,Rank].
 type LoRA struct {
-	Rank    int      `json:"rank" yaml:"rank"`
-	Alpha   float64  `json:"alpha" yaml:"alpha"`
-	Targets []string `json:"targets" yaml:"targets"` // q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj; none: all of them
+	Rank    int      `json:"rank" range:"[1,4096]" doc:"columns of the two trained matrices"`
+	Alpha   float64  `json:"alpha" range:"(0,inf)" doc:"the product of the two is scaled by alpha/rank"`
+	Targets []string `json:"targets,omitempty" enum:"q_proj,k_proj,v_proj,o_proj,gate_proj,up_proj,down_proj" doc:"matrices that are adapted; none: all"`
 }
 
 // loraTargets are the matrices that can be adapted, in the order of a layer.
 var loraTargets = []string{"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
-
-// Validate names the first key that is wrong.
-func (c LoRA) Validate() error {
-	switch {
-	case c.Rank < 1 || c.Rank > 4096:
-		return fmt.Errorf("rank: %d is not in [1, 4096]", c.Rank)
-	case !(c.Alpha > 0) || math.IsInf(c.Alpha, 0):
-		return fmt.Errorf("alpha: %v is not a finite number > 0", c.Alpha)
-	}
-	for i, target := range c.Targets {
-		if !slices.Contains(loraTargets, target) {
-			return fmt.Errorf("targets[%d]: %q is not one of %s", i, target, strings.Join(loraTargets, ", "))
-		}
-	}
-	return nil
-}
 
 // Equal reports whether two settings give adapters of the same shape and scale.
 func (c LoRA) Equal(other LoRA) bool {
@@ -104,8 +89,8 @@ func moduleName(layer int, target string) string {
 // then on a Trainer moves the adapters, and a scalar head if there is one, and Save writes them alone, in the layout of
 // Hugging Face PEFT; base says where the frozen weights lie.
 func (m *Model) AddLoRA(c LoRA, seed uint64, base models.Ref) error {
-	if err := c.Validate(); err != nil {
-		return fmt.Errorf("lora.%w", err)
+	if err := setting.Check(c); err != nil {
+		return setting.In("lora", err)
 	}
 	if m.adapters != nil || m.frozen() {
 		return errors.New("transformer: the model has adapters already, or is frozen")
@@ -279,8 +264,9 @@ type adapterConfig struct {
 }
 
 const (
-	adapterConfigFile  = "adapter_config.json"
-	adapterWeightsFile = "adapter_model.safetensors"
+	adapterConfigFile = "adapter_config.json"
+	// AdapterWeights is the file of an adapter directory that holds its tensors.
+	AdapterWeights = "adapter_model.safetensors"
 )
 
 // saveAdapters writes the adapters alone, in PEFT's layout.
@@ -308,7 +294,7 @@ func (m *Model) saveAdapters(dir string) error {
 	for i, t := range ad.tensors {
 		tensors[i] = safetensors.NamedTensor{Name: t.Name, Shape: t.Shape, Values: t.Param}
 	}
-	return safetensors.Write(filepath.Join(dir, adapterWeightsFile), tensors, map[string]string{"format": "pt"})
+	return safetensors.Write(filepath.Join(dir, AdapterWeights), tensors, map[string]string{"format": "pt"})
 }
 
 // IsAdapter reports whether the directory holds adapters.
@@ -367,7 +353,7 @@ func LoadAdapters(ctx context.Context, dir string, load func(path string) (*Mode
 			return nil, &ConfigError{path, refused.field, "this setting of an adapter is not supported"}
 		}
 	}
-	if err := config.Validate(); err != nil {
+	if err := setting.Check(config); err != nil {
 		return nil, &ConfigError{path, "(lora)", err.Error()}
 	}
 	base := models.Ref{Path: c.Base, Digest: c.BaseDigest}
@@ -392,7 +378,7 @@ func LoadAdapters(ctx context.Context, dir string, load func(path string) (*Mode
 	if err != nil {
 		return nil, fmt.Errorf("%s: base_model_name_or_path: %w", path, err)
 	}
-	f, err := safetensors.Open(filepath.Join(dir, adapterWeightsFile))
+	f, err := safetensors.Open(filepath.Join(dir, AdapterWeights))
 	if err != nil {
 		return nil, err
 	}

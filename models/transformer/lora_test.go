@@ -11,6 +11,7 @@ import (
 
 	"github.com/millrace/millrace/kernels"
 	"github.com/millrace/millrace/models"
+	"github.com/millrace/millrace/schemas/setting"
 )
 
 // adapted is a model with adapters that do something, and the directory its base was saved to.
@@ -144,7 +145,8 @@ func TestLoRASave(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !slices.Equal(again.adapters.params, m.adapters.params) || !slices.Equal(again.params, m.params) || !slices.Equal(again.scalar, m.scalar) {
+		if !slices.Equal(again.adapters.params, m.adapters.params) || !slices.Equal(again.params, m.params) ||
+			!slices.Equal(again.scalar, m.scalar) {
 			t.Error("weights changed on the way")
 		}
 		a, b := run(t, NewTrainer(m, TrainOptions{}), sequences), run(t, NewTrainer(again, TrainOptions{}), sequences)
@@ -171,7 +173,7 @@ func TestLoRASave(t *testing.T) {
 
 func TestLoRAErrors(t *testing.T) {
 	for _, c := range []LoRA{{Alpha: 1}, {Rank: 2}, {Rank: 2, Alpha: math.NaN()}, {Rank: 2, Alpha: 1, Targets: []string{"lm_head"}}} {
-		if c.Validate() == nil {
+		if setting.Check(c) == nil {
 			t.Errorf("%+v is valid", c)
 		}
 	}

@@ -9,14 +9,16 @@ import (
 
 // TestTrainingMemory holds the estimate against what a trainer was given by the runtime.
 func TestTrainingMemory(t *testing.T) {
-	c := Config{ModelType: "qwen3", Vocab: 300, Hidden: 64, Intermediate: 160, Layers: 6, Heads: 4, KVHeads: 2, HeadDim: 16, MaxPositions: 4096, NormEps: 1e-6,
+	c := Config{ModelType: "qwen3", Vocab: 300, Hidden: 64, Intermediate: 160, Layers: 6, Heads: 4, KVHeads: 2, HeadDim: 16,
+		MaxPositions: 4096, NormEps: 1e-6,
 		Rope: Rope{Theta: 10000, Type: "default"}, QKNorm: true}
 	const tokens = 2048
 	for _, test := range []struct {
 		name      string
 		lora      *LoRA
 		recompute bool
-	}{{"all weights", nil, false}, {"recompute", nil, true}, {"adapters", &LoRA{Rank: 4, Alpha: 8, Targets: []string{"q_proj", "down_proj"}}, false}} {
+	}{{"all weights", nil, false}, {"recompute", nil, true}, {"adapters", &LoRA{Rank: 4, Alpha: 8, Targets: []string{"q_proj", "down_proj"}},
+		false}} {
 		t.Run(test.name, func(t *testing.T) {
 			m, err := New(c, 1, false)
 			if err != nil {

@@ -46,9 +46,9 @@ func (m *Model) Config() Config { return m.config }
 // Precision is that of the model's products, Float32 unless SetPrecision was called.
 func (m *Model) Precision() kernels.Precision { return m.precision }
 
-// SetPrecision says in what the products of the linear layers, of attention and of the head are computed, in every pass: a model that trains in
-// bfloat16 is to be sampled from and scored with in bfloat16, which gives the same log-probs. Weights stay in float32. It panics on a
-// frozen model, whose weights are laid out for one precision.
+// SetPrecision says in what the products of the linear layers, of attention and of the head are computed, in every
+// pass: a model that trains in bfloat16 is to be sampled from and scored with in bfloat16, which gives the same
+// log-probs. Weights stay in float32. It panics on a frozen model, whose weights are laid out for one precision.
 func (m *Model) SetPrecision(p kernels.Precision) {
 	if m.frozen() {
 		panic("transformer: the precision of a frozen model is fixed")

@@ -30,11 +30,11 @@ var _ models.Trainable = (*Trainer)(nil)
 type TrainOptions struct {
 	// Recompute keeps only the residual stream of every layer and runs the layer again in the backward pass: a third more
 	// arithmetic for roughly a tenth of the memory. The gradients are the same bits.
-	Recompute bool `json:"recompute" yaml:"recompute"`
+	Recompute bool `json:"recompute"`
 
 	// SharePrefixes computes what sequences of a batch have in common at their beginning once, as the prompt of a group. Hidden
 	// rows are the same bits; gradients are the same sums in another order.
-	SharePrefixes bool `json:"share_prefixes" yaml:"share_prefixes"`
+	SharePrefixes bool `json:"share_prefixes"`
 }
 
 // NewTrainer takes over the model. With LoRA the adapters are what is trained. It panics on a frozen model.

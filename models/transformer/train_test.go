@@ -69,7 +69,8 @@ func TestTrainSameBits(t *testing.T) {
 	for _, kind := range []struct {
 		modelType string
 		precision kernels.Precision
-	}{{"llama", kernels.Float32}, {"qwen2", kernels.Float32}, {"qwen3", kernels.Float32}, {"llama", kernels.BFloat16}, {"qwen3", kernels.BFloat16}} {
+	}{{"llama", kernels.Float32}, {"qwen2", kernels.Float32}, {"qwen3", kernels.Float32}, {"llama", kernels.BFloat16}, {"qwen3",
+		kernels.BFloat16}} {
 		modelType, p := kind.modelType, kind.precision
 		c := tiny(modelType)
 		c.Layers = 4

@@ -11,10 +11,14 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/millrace/millrace/models"
-	"github.com/millrace/millrace/pipelines"
+	"github.com/millrace/millrace/pipelines/chain"
+	"github.com/millrace/millrace/pipelines/measure"
 	"github.com/millrace/millrace/pipelines/progress"
+	"github.com/millrace/millrace/pipelines/recipe"
+	"github.com/millrace/millrace/pipelines/recipes"
+	"github.com/millrace/millrace/pipelines/run"
 	"github.com/millrace/millrace/transforms/evaluate"
-	"github.com/millrace/millrace/transforms/stage"
+	"github.com/millrace/millrace/transforms/files"
 )
 
 func init() { commands = append(commands, newEval) }
@@ -120,53 +124,53 @@ func (e *env) evaluatePolicies(cmd *cobra.Command, targets []string, recipe stri
 }
 
 // evaluationRecipe says what is measured.
-func evaluationRecipe(ctx context.Context, name string, targets, sets []string) (pipelines.Recipe, error) {
+func evaluationRecipe(ctx context.Context, name string, targets, sets []string) (recipe.Recipe, error) {
 	if name != "" {
-		return pipelines.OpenRecipe(ctx, name, sets)
+		return recipes.Open(ctx, name, sets)
 	}
 	for _, target := range targets {
-		if run, err := pipelines.ReadRun(ctx, target); err == nil {
-			return run.Recipe(ctx, sets...)
+		if d, err := run.Read(ctx, target); err == nil {
+			return d.Recipe(ctx, sets...)
 		}
 	}
-	return pipelines.Recipe{}, &usageError{fmt.Errorf("none of %v is a run that says what to measure; name a recipe with --recipe", targets)}
+	return recipe.Recipe{}, &usageError{fmt.Errorf("none of %v is a run that says what to measure; name a recipe with --recipe", targets)}
 }
 
 // openPolicy opens the policy of a run, in the run's precision, or a model, in that of the recipe.
-func openPolicy(ctx context.Context, r pipelines.Recipe, target string, iteration int) (models.Ref, error) {
+func openPolicy(ctx context.Context, r recipe.Recipe, target string, iteration int) (models.Ref, error) {
 	path := target
-	if run, err := pipelines.ReadRun(ctx, target); err == nil {
-		dir, _, err := run.Iteration(ctx, iteration)
+	if d, err := run.Read(ctx, target); err == nil {
+		dir, _, err := d.Iteration(ctx, iteration)
 		if err != nil {
 			return models.Ref{}, err
 		}
-		path = stage.JoinPath(dir, "policy")
-		if ok, err := stage.Exists(ctx, path); !ok {
+		path = files.Join(dir, "policy")
+		if ok, err := files.Exists(ctx, path); !ok {
 			return models.Ref{}, errors.Join(errors.New("the run trains no policy"), err)
 		}
-		if r, err = run.Recipe(ctx); err != nil {
+		if r, err = d.Recipe(ctx); err != nil {
 			return models.Ref{}, err
 		}
 	}
-	if ok, err := stage.Exists(ctx, path); err != nil {
+	if ok, err := files.Exists(ctx, path); err != nil {
 		return models.Ref{}, err
 	} else if !ok {
 		return models.Ref{}, &usageError{fmt.Errorf("neither a run nor a model: %w", &fs.PathError{Op: "open", Path: path, Err: fs.ErrNotExist})}
 	}
-	return r.Policy.OpenAt(ctx, path)
+	return chain.OpenAt(ctx, r.Policy, path)
 }
 
-func evaluatePolicy(cmd *cobra.Command, r pipelines.Recipe, target string, iteration int) (p evaluatedPolicy, err error) {
+func evaluatePolicy(cmd *cobra.Command, r recipe.Recipe, target string, iteration int) (p evaluatedPolicy, err error) {
 	p.Name = target
 	if p.Model, err = openPolicy(cmd.Context(), r, target, iteration); err != nil {
 		return p, err
 	}
-	scratch, remove, err := r.Scratch()
+	scratch, remove, err := measure.Scratch(r)
 	if err != nil {
 		return p, err
 	}
 	defer func() { err = errors.Join(err, remove()) }()
-	measured, err := r.Measure(cmd.Context(), p.Model, models.Ref{}, stage.JoinPath(scratch, "rows"))
+	measured, err := measure.Measure(cmd.Context(), r, measure.Subject{Policy: p.Model, Reference: p.Model}, files.Join(scratch, "rows"))
 	if err != nil {
 		return p, err
 	}

@@ -12,10 +12,12 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/millrace/millrace/models"
-	"github.com/millrace/millrace/pipelines"
+	"github.com/millrace/millrace/pipelines/look"
+	"github.com/millrace/millrace/pipelines/measure"
 	"github.com/millrace/millrace/pipelines/progress"
+	"github.com/millrace/millrace/pipelines/run"
 	"github.com/millrace/millrace/transforms/evaluate"
-	"github.com/millrace/millrace/transforms/stage"
+	"github.com/millrace/millrace/transforms/files"
 )
 
 // rewardFlags are the flags of eval that belong to reward models.
@@ -28,11 +30,11 @@ type rewardFlags struct {
 
 // rewardEvaluation is the result of eval on reward models.
 type rewardEvaluation struct {
-	Split       string                       `json:"split"`
-	Samples     int                          `json:"samples"`
-	Policy      models.Ref                   `json:"policy"`
-	Rewards     []pipelines.MeasuredReward   `json:"rewards"`
-	Comparisons []pipelines.RewardComparison `json:"comparisons,omitempty"`
+	Split       string                  `json:"split"`
+	Samples     int                     `json:"samples"`
+	Policy      models.Ref              `json:"policy"`
+	Rewards     []look.MeasuredReward   `json:"rewards"`
+	Comparisons []look.RewardComparison `json:"comparisons,omitempty"`
 }
 
 // evaluateRewards measures reward models on the responses of one policy: that of args, or of the recipe.
@@ -44,16 +46,16 @@ func (e *env) evaluateRewards(cmd *cobra.Command, f rewardFlags, args []string, 
 	if err != nil {
 		return nil, err
 	}
-	scratch, remove, err := r.Scratch()
+	scratch, remove, err := measure.Scratch(r)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, remove()) }()
-	test := pipelines.RewardTest{Recipe: r, Items: f.items, Continuations: f.continuations, Work: scratch}
+	test := look.RewardTest{Recipe: r, Items: f.items, Continuations: f.continuations, Work: scratch}
 	if len(args) == 1 {
 		test.Policy, err = openPolicy(cmd.Context(), r, args[0], iteration)
 	} else {
-		test.Policy, err = r.OpenPolicy(cmd.Context(), firstRun(cmd.Context(), recipe, f.targets), scratch)
+		test.Policy, err = look.OpenPolicy(cmd.Context(), r, firstRun(cmd.Context(), recipe, f.targets), scratch)
 	}
 	if err != nil {
 		return nil, err
@@ -62,13 +64,13 @@ func (e *env) evaluateRewards(cmd *cobra.Command, f rewardFlags, args []string, 
 	if len(on) == 0 {
 		on = test.Sets()
 	}
-	rewards := make([]pipelines.RewardModel, len(f.targets))
+	rewards := make([]look.RewardModel, len(f.targets))
 	for i, target := range f.targets {
-		if rewards[i], err = r.OpenReward(cmd.Context(), target, iteration, test.Policy, scratch); err != nil {
+		if rewards[i], err = look.OpenReward(cmd.Context(), r, target, iteration, test.Policy, scratch); err != nil {
 			return nil, fmt.Errorf("%s: %w", target, err)
 		}
 	}
-	pipelines.ShareReferences(rewards)
+	look.ShareReferences(rewards)
 	out = &rewardEvaluation{Split: r.Evaluate.Split, Samples: r.Evaluate.Samples, Policy: test.Policy}
 	show := progress.Start(e.err, "millrace eval")
 	cmd.SetContext(progress.With(cmd.Context(), show))
@@ -85,7 +87,7 @@ func (e *env) evaluateRewards(cmd *cobra.Command, f rewardFlags, args []string, 
 			bar.Step(1)
 		}
 	}
-	out.Comparisons = pipelines.CompareRewards(out.Rewards, confidence)
+	out.Comparisons = look.CompareRewards(out.Rewards, confidence)
 	return out, nil
 }
 
@@ -95,8 +97,8 @@ func firstRun(ctx context.Context, recipe string, targets []string) string {
 		return ""
 	}
 	for _, target := range targets {
-		if run, err := pipelines.ReadRun(ctx, target); err == nil {
-			return run.Path
+		if d, err := run.Read(ctx, target); err == nil {
+			return d.Path
 		}
 	}
 	return ""
@@ -108,7 +110,7 @@ func writeJSON(ctx context.Context, path string, result any) error {
 	if err != nil {
 		return err
 	}
-	return stage.WriteFile(ctx, path, append(raw, '\n'), false)
+	return files.Write(ctx, path, append(raw, '\n'), false)
 }
 
 func (v *rewardEvaluation) text(w io.Writer) {
@@ -125,14 +127,14 @@ func (v *rewardEvaluation) text(w io.Writer) {
 				fmt.Fprintln(w, strings.Join(pass, ", "))
 			}
 		}
-		fmt.Fprintf(w, "\n%s (%s)\n", m.Name, m.Value.Kind)
+		fmt.Fprintf(w, "\n%s (%s)\n", m.Name, m.Value.Name)
 		writeReward(w, m)
 	}
 	writeComparisons(w, v.Comparisons)
 }
 
 // writeReward prints the figures of one reward model; every number is value ± standard error (n).
-func writeReward(w io.Writer, m pipelines.MeasuredReward) {
+func writeReward(w io.Writer, m look.MeasuredReward) {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	line := func(name, format string, args ...any) {
 		fmt.Fprintf(table, "  %s\t"+format+"\n", append([]any{name}, args...)...)
@@ -167,7 +169,7 @@ func writeReward(w io.Writer, m pipelines.MeasuredReward) {
 	table.Flush()
 }
 
-func writeComparisons(w io.Writer, comparisons []pipelines.RewardComparison) {
+func writeComparisons(w io.Writer, comparisons []look.RewardComparison) {
 	for _, c := range comparisons {
 		fmt.Fprintf(w, "\n%s: %s (a) against %s (b), %.0f%% intervals over resampled prompts\n", c.Set, c.A, c.B, 100*confidence)
 		table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)

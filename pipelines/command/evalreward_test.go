@@ -9,7 +9,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/millrace/millrace/pipelines"
+	"github.com/millrace/millrace/pipelines/look"
+	"github.com/millrace/millrace/pipelines/measure"
 	"github.com/millrace/millrace/transforms/evaluate"
 )
 
@@ -33,7 +34,7 @@ func TestEvalReward(t *testing.T) {
 			Set, Name string
 			evaluate.Report
 		}
-		Comparisons []pipelines.RewardComparison
+		Comparisons []look.RewardComparison
 	}
 	if err := json.Unmarshal(raw, &v); err != nil {
 		t.Fatal(err)
@@ -80,8 +81,8 @@ func TestEvalRewardIsTheRefreshsOwnMeasurement(t *testing.T) {
 	want(t, exitOK, nil, "refresh", "ipvrm-refresh", "--set", "run="+run, "--set", "policy.path="+policy, "--set", "prompts.count=8",
 		"--set", "update.steps=2", "--set", "update.batch_size=16", "--set", "evaluate.prompts=12", "--set", "evaluate.samples=3")
 	out := want(t, exitOK, nil, "eval", "--reward", run, "--on", "held_out", "--continuations", "0", "--json")
-	got := decode[struct{ Rewards []pipelines.Evaluation }](t, out)
-	refreshed, err := pipelines.ReadRefresh(t.Context(), run)
+	got := decode[struct{ Rewards []measure.Evaluation }](t, out)
+	refreshed, err := look.ReadRefresh(t.Context(), run)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -131,7 +132,7 @@ func TestEvalRewardOnProcessBench(t *testing.T) {
 			t.Errorf("%+v", s)
 		}
 	}
-	few := decode[struct{ Rewards []pipelines.Evaluation }](t, want(t, exitOK, nil, "eval", "--reward", run, "--on", bench, "--items", "5", "--json"))
+	few := decode[struct{ Rewards []measure.Evaluation }](t, want(t, exitOK, nil, "eval", "--reward", run, "--on", bench, "--items", "5", "--json"))
 	if few.Rewards[0].Prompts != 5 {
 		t.Errorf("%d items of 5", few.Rewards[0].Prompts)
 	}
@@ -139,7 +140,7 @@ func TestEvalRewardOnProcessBench(t *testing.T) {
 		t.Errorf("%d of 5 drawn items are right", n)
 	}
 	want(t, exitOK, []string{"– held-out threshold"}, "eval", "--reward", run, "--on", bench, "--items", "1")
-	long := decode[struct{ Rewards []pipelines.Evaluation }](t, want(t, exitOK, nil, "eval", "--reward", run, "--on", bench, "--set", "tokenize.max_tokens=73", "--json"))
+	long := decode[struct{ Rewards []measure.Evaluation }](t, want(t, exitOK, nil, "eval", "--reward", run, "--on", bench, "--set", "tokenize.max_tokens=73", "--json"))
 	if r := long.Rewards[0]; r.Dead != 3 || r.Prompts != 9 {
 		t.Errorf("%d items and %d set aside", r.Prompts, r.Dead)
 	}

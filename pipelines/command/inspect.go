@@ -9,7 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/millrace/millrace/pipelines"
+	"github.com/millrace/millrace/pipelines/look"
 	"github.com/millrace/millrace/pipelines/show"
 	"github.com/millrace/millrace/pipelines/terminal"
 )
@@ -24,7 +24,7 @@ func newInspect(e *env) *cobra.Command {
 			"lineage of a .parquet or .arrow file, or the ledger of an iteration. Weights and rows are not loaded.",
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			in, err := pipelines.Inspect(cmd.Context(), args[0])
+			in, err := look.Inspect(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
@@ -33,7 +33,7 @@ func newInspect(e *env) *cobra.Command {
 	}
 }
 
-func printInspection(w io.Writer, in pipelines.Inspection) {
+func printInspection(w io.Writer, in look.Inspection) {
 	fmt.Fprintf(w, "%s: %s\n", in.Path, in.Kind)
 	if in.Digest != "" {
 		fmt.Fprintf(w, "digest %s\n", in.Digest)

@@ -3,11 +3,16 @@ package command
 import (
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/millrace/millrace/kernels"
-	"github.com/millrace/millrace/pipelines"
+	"github.com/millrace/millrace/pipelines/chain"
+	"github.com/millrace/millrace/pipelines/method"
+	"github.com/millrace/millrace/pipelines/preflight"
+	"github.com/millrace/millrace/pipelines/recipe"
+	"github.com/millrace/millrace/pipelines/recipes"
 	"github.com/millrace/millrace/runners"
 )
 
@@ -15,49 +20,54 @@ func init() { commands = append(commands, newPlan) }
 
 // plan is the result of the command.
 type plan struct {
-	Recipe     string                   `json:"recipe"`
-	Kind       string                   `json:"kind"`
-	Run        string                   `json:"run"`
-	Runner     string                   `json:"runner"`
-	Iterations int                      `json:"iterations"`
-	Stages     []pipelines.PlannedStage `json:"stages"`
-	Size       pipelines.Size           `json:"size"`             // of an iteration
-	Memory     []pipelines.TrainMemory  `json:"memory,omitempty"` // of its updates, where the models are at hand
-	Phases     []pipelines.PlannedPhase `json:"phases"`           // all of the run; stages and size are those of the first, without other streams
-	Job        *runners.Translation     `json:"job,omitempty"`    // what Dataflow would be given
+	Recipe     string                `json:"recipe"`
+	Kind       string                `json:"kind"`
+	Run        string                `json:"run"`
+	Runner     string                `json:"runner"`
+	Iterations int                   `json:"iterations"`
+	Stages     []chain.PlannedStage  `json:"stages"`
+	Size       chain.Size            `json:"size"`             // of an iteration
+	Memory     []chain.TrainMemory   `json:"memory,omitempty"` // of its updates, where the models are at hand
+	Phases     []method.PlannedPhase `json:"phases"`           // all of the run; stages and size are those of the first, without other streams
+	Found      preflight.Report      `json:"found"`            // of what the recipe names
+	Job        *runners.Translation  `json:"job,omitempty"`    // what Dataflow would be given
 }
 
 func newPlan(e *env) *cobra.Command {
 	var flags recipeFlags
+	var dry bool
 	c := &cobra.Command{
 		Use:   "plan RECIPE",
 		Short: "Check a recipe and show what it would do, without running it",
-		Long: "Check a recipe and show its stages with the columns they read and add, and how much an iteration holds. Nothing is read but\n" +
-			"the recipe and the shapes and tokenizers of its models; endpoints are asked what they can do. A recipe that would not run gives exit code 2 and the path of the setting.",
+		Long: "Check a recipe and show its stages with the columns they read and add, and how much an iteration holds. What it names is opened:\n" +
+			"the first rows of prompt files, the shapes and tokenizers of models, endpoints, which are asked what they can do. A recipe that\n" +
+			"would not run gives exit code 2 and the path of the setting.",
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			r, err := flags.open(cmd.Context(), args[0])
+			m, err := flags.method(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
-			stages, err := r.Plan()
+			r := m.Recipe()
+			phases, err := method.Plan(m)
 			if err != nil {
 				return err
 			}
-			size, err := r.Size()
+			parts, err := m.Phases()
 			if err != nil {
 				return err
 			}
-			phases, err := r.Phases()
-			if err != nil {
-				return err
+			var found preflight.Report
+			if !dry {
+				if found, err = preflight.Look(cmd.Context(), r, parts[0].Chain.Nodes, recipes.MakerOf); err != nil {
+					return recipe.From(err, args[0])
+				}
 			}
-			if err := r.CheckEndpoints(cmd.Context()); err != nil {
-				return err
-			}
-			p := plan{Recipe: args[0], Kind: r.Kind, Run: r.Run, Runner: r.Runner.Name, Iterations: r.Iterations, Stages: stages, Size: size, Phases: phases, Memory: r.TrainMemory()}
+			first := phases[0].Streams[0]
+			p := plan{Recipe: args[0], Kind: r.Kind, Run: r.Run, Runner: r.Runner.Name, Iterations: r.Iterations, Stages: first.Stages, Size: first.Size, Phases: phases,
+				Memory: method.Memory(m), Found: found}
 			if r.Runner.Name == "dataflow" {
-				job, err := r.Translate(cmd.Context())
+				job, err := parts[0].Chain.Translate(cmd.Context(), r)
 				if err != nil {
 					return err
 				}
@@ -67,6 +77,7 @@ func newPlan(e *env) *cobra.Command {
 		},
 	}
 	flags.register(c)
+	c.Flags().BoolVar(&dry, "recipe-only", false, "look at the recipe alone, not at the files, models and endpoints that it names")
 	return c
 }
 
@@ -91,16 +102,23 @@ func (p plan) text(w io.Writer) {
 		}
 		fmt.Fprintln(w)
 	}
+	for _, f := range p.Found.Prompts {
+		fmt.Fprintf(w, "%s: %d rows read, %d prompts in train, %d in test, fields %s\n", f.Source, f.Rows, f.Prompts["train"], f.Prompts["test"],
+			strings.Join(f.Fields, ", "))
+	}
+	for _, note := range p.Found.Notes {
+		fmt.Fprintf(w, "note: %s\n", note)
+	}
 	if p.Job == nil {
 		return
 	}
-	fmt.Fprintf(w, "\nDataflow job %s, steps:\n", p.Job.Job.Name)
+	fmt.Fprintf(w, "\nDataflow job %s, steps:\n", p.Job.Name)
 	for _, step := range p.Job.Steps {
 		fmt.Fprintf(w, "  %s\n", step)
 	}
 }
 
-func printStream(w io.Writer, p pipelines.PlannedStream) {
+func printStream(w io.Writer, p method.PlannedStream) {
 	for _, s := range p.Stages {
 		fmt.Fprintln(w, s.Name)
 		printColumns(w, "needs", s.Needs)

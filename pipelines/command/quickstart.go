@@ -6,14 +6,14 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/millrace/millrace/pipelines"
 	"github.com/millrace/millrace/pipelines/progress"
+	"github.com/millrace/millrace/pipelines/quickstart"
 )
 
 func init() { commands = append(commands, newQuickstart) }
 
 func newQuickstart(e *env) *cobra.Command {
-	o := pipelines.QuickstartOptions{}
+	o := quickstart.Options{}
 	c := &cobra.Command{
 		Use:   "quickstart",
 		Short: "See a small policy learn: DistRL with IPVRM beside GRPO, with a report page",
@@ -22,7 +22,7 @@ func newQuickstart(e *env) *cobra.Command {
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			show := progress.Start(e.err, "millrace quickstart")
-			result, err := pipelines.Quickstart(cmd.Context(), o, show)
+			result, err := quickstart.Run(cmd.Context(), o, show)
 			show.Done()
 			if err != nil {
 				return err

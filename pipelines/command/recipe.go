@@ -6,7 +6,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/millrace/millrace/pipelines"
+	"github.com/millrace/millrace/pipelines/method"
+	"github.com/millrace/millrace/pipelines/recipe"
+	"github.com/millrace/millrace/pipelines/recipes"
 	"github.com/millrace/millrace/runners"
 )
 
@@ -32,12 +34,22 @@ func (f *recipeFlags) register(c *cobra.Command) {
 }
 
 // open reads the recipe of that name, or file, with what the flags say.
-func (f *recipeFlags) open(ctx context.Context, name string) (pipelines.Recipe, error) {
+func (f *recipeFlags) open(ctx context.Context, name string) (recipe.Recipe, error) {
 	sets := f.sets
 	for _, setting := range sortedNames(f.given) {
 		if value := *f.given[setting]; value != "" {
 			sets = append(sets, setting+"="+value)
 		}
 	}
-	return pipelines.OpenRecipe(ctx, name, sets)
+	return recipes.Open(ctx, name, sets)
+}
+
+// method makes the method of the recipe of that name, or file.
+func (f *recipeFlags) method(ctx context.Context, name string) (method.Method, error) {
+	r, err := f.open(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	m, err := method.New(r)
+	return m, recipe.From(err, name)
 }

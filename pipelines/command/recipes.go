@@ -1,24 +1,37 @@
 package command
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
-	"github.com/millrace/millrace/pipelines"
+	"github.com/millrace/millrace/pipelines/method"
+	"github.com/millrace/millrace/pipelines/recipes"
 )
 
 func init() { commands = append(commands, newRecipes) }
 
 func newRecipes(e *env) *cobra.Command {
-	return &cobra.Command{
+	var schema bool
+	c := &cobra.Command{
 		Use:   "recipes [NAME]",
 		Short: "List the recipes that come with the program, or print one",
 		Args:  cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			all := pipelines.EmbeddedRecipes()
+			if schema {
+				if len(args) > 0 {
+					return &usageError{errors.New("--schema describes all recipes; leave the name out")}
+				}
+				enc := json.NewEncoder(e.out)
+				enc.SetIndent("", "  ")
+				enc.SetEscapeHTML(false)
+				return enc.Encode(method.Schema())
+			}
+			all := recipes.All()
 			if len(args) == 0 {
 				return e.print(all, func(w io.Writer) {
 					table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
@@ -36,4 +49,6 @@ func newRecipes(e *env) *cobra.Command {
 			return &usageError{fmt.Errorf("no embedded recipe %q; see millrace recipes", args[0])}
 		},
 	}
+	c.Flags().BoolVar(&schema, "schema", false, "print the JSON Schema of recipes, which editors check and complete them by")
+	return c
 }

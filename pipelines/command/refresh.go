@@ -6,8 +6,10 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/millrace/millrace/pipelines"
+	"github.com/millrace/millrace/pipelines/look"
+	"github.com/millrace/millrace/pipelines/method"
 	"github.com/millrace/millrace/pipelines/progress"
+	"github.com/millrace/millrace/schemas/setting"
 )
 
 func init() { commands = append(commands, newRefresh) }
@@ -21,20 +23,21 @@ func newRefresh(e *env) *cobra.Command {
 			"prompts, and promote it only if it ranks responses better than chance by the recipe's margin.",
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			r, err := flags.open(cmd.Context(), args[0])
+			m, err := flags.method(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
-			if r.Kind != pipelines.Refresh {
-				return &pipelines.ConfigError{Path: "kind", Why: fmt.Sprintf("%q is not refresh; `millrace run` runs this recipe", r.Kind)}
+			r := m.Recipe()
+			if r.Kind != "refresh" {
+				return setting.Errorf("kind", "%q is not refresh; `millrace run` runs this recipe", r.Kind)
 			}
 			show := progress.Start(e.err, "millrace refresh "+args[0])
-			err = pipelines.Iterate(cmd.Context(), r, show)
+			err = method.Run(cmd.Context(), m, show)
 			show.Done()
 			if err != nil {
 				return err
 			}
-			result, err := pipelines.ReadRefresh(cmd.Context(), r.Run)
+			result, err := look.ReadRefresh(cmd.Context(), r.Run)
 			if err != nil {
 				return err
 			}
@@ -45,7 +48,7 @@ func newRefresh(e *env) *cobra.Command {
 	return c
 }
 
-func writeRefresh(w io.Writer, r pipelines.RefreshResult) {
+func writeRefresh(w io.Writer, r look.RefreshResult) {
 	v := r.Evaluation
 	fmt.Fprintf(w, "\n  reward model   %s%s\n  held out       %d prompts, %d responses, %.3f right\n", r.Model, precisionText(r.Precision), v.Prompts, v.Responses, v.Avg.Mean)
 	for _, b := range v.BestOf {

@@ -8,7 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/millrace/millrace/pipelines"
+	"github.com/millrace/millrace/pipelines/look"
 	"github.com/millrace/millrace/runners"
 	"github.com/millrace/millrace/transforms/label"
 )
@@ -24,7 +24,7 @@ func newRelabel(e *env) *cobra.Command {
 			"group statistics; columns computed from the old ones are left out. Which version wrote which verdict is in the files.",
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, files []string) error {
-			result, err := pipelines.Relabel(cmd.Context(), files, label.Default(kind), out, runners.Default())
+			result, err := look.Relabel(cmd.Context(), files, label.Default(kind), out, runners.Default())
 			if err != nil {
 				return err
 			}

@@ -6,8 +6,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/millrace/millrace/pipelines"
-	"github.com/millrace/millrace/transforms/stage"
+	"github.com/millrace/millrace/pipelines/look"
+	"github.com/millrace/millrace/transforms/files"
 )
 
 func init() { commands = append(commands, newReport) }
@@ -29,9 +29,9 @@ func newReport(e *env) *cobra.Command {
 				}
 			}
 			if out == "" {
-				out = stage.JoinPath(args[0], "report.html")
+				out = files.Join(args[0], "report.html")
 			}
-			if err := pipelines.Report(cmd.Context(), out, runs...); err != nil {
+			if err := look.Report(cmd.Context(), out, runs...); err != nil {
 				return err
 			}
 			return e.print(map[string]any{"report": out, "runs": runs}, func(w io.Writer) { fmt.Fprintln(w, out) })

@@ -7,8 +7,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/millrace/millrace/pipelines"
-	"github.com/millrace/millrace/transforms/stage"
+	"github.com/millrace/millrace/pipelines/look"
+	"github.com/millrace/millrace/transforms/files"
 )
 
 func init() { commands = append(commands, newRetry) }
@@ -24,14 +24,14 @@ func newRetry(e *env) *cobra.Command {
 			"Input that could not be read was never a row; mend it where it lies. See what went wrong with `millrace show RUN --dead`.",
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			run, err := openRun(cmd.Context(), args[0])
+			d, err := openRun(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
 			if out == "" {
-				out = stage.JoinPath(run.Path, "retry")
+				out = files.Join(d.Path, "retry")
 			}
-			revived, unreadable, err := pipelines.Retry(cmd.Context(), run, iteration, out)
+			revived, unreadable, err := look.Retry(cmd.Context(), d, iteration, out)
 			if err != nil {
 				return err
 			}

@@ -15,8 +15,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/millrace/millrace/pipelines"
+	"github.com/millrace/millrace/pipelines/run"
 	"github.com/millrace/millrace/pipelines/telemetry"
+	"github.com/millrace/millrace/schemas/setting"
 )
 
 // Exit codes of the program.
@@ -60,9 +61,9 @@ func Main(args []string, stdout, stderr io.Writer) int {
 }
 
 func exitCode(err error) int {
-	var config *pipelines.ConfigError
+	var config *setting.Error
 	var usage *usageError
-	var dead *pipelines.DeadShareError
+	var dead *run.DeadShareError
 	switch {
 	case errors.As(err, &config), errors.As(err, &usage):
 		return exitUsage

@@ -6,7 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/millrace/millrace/pipelines"
+	"github.com/millrace/millrace/pipelines/method"
 	"github.com/millrace/millrace/pipelines/progress"
 )
 
@@ -20,13 +20,14 @@ func newRun(e *env) *cobra.Command {
 		Long:  "Run a recipe: a YAML file, or the name of an embedded one (see `millrace recipes`). The same command again goes on after\nthe last committed iteration; an interrupted iteration is done again and gives the same bytes.",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			r, err := flags.open(cmd.Context(), args[0])
+			m, err := flags.method(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
+			r := m.Recipe()
 			show := progress.Start(e.err, "millrace run "+args[0])
 			defer show.Done()
-			if err := pipelines.Iterate(cmd.Context(), r, show); err != nil {
+			if err := method.Run(cmd.Context(), m, show); err != nil {
 				return err
 			}
 			return e.print(map[string]any{"run": r.Run, "iterations": r.Iterations}, func(w io.Writer) {

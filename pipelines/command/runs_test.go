@@ -11,7 +11,8 @@ import (
 	"testing"
 
 	"github.com/millrace/millrace/kernels"
-	"github.com/millrace/millrace/pipelines"
+	"github.com/millrace/millrace/pipelines/look"
+	"github.com/millrace/millrace/pipelines/recipes"
 )
 
 // shortRecipe makes a run of two iterations in a fraction of a second; prompts of more than 16 tokens die.
@@ -211,7 +212,7 @@ func TestEval(t *testing.T) {
 func TestRetry(t *testing.T) {
 	run, recipe := aRun(t)
 	dir := t.TempDir()
-	out := decode[struct{ Files []pipelines.Revived }](t, want(t, exitOK, nil, "retry", run, "--out", dir, "--json"))
+	out := decode[struct{ Files []look.Revived }](t, want(t, exitOK, nil, "retry", run, "--out", dir, "--json"))
 	if len(out.Files) != 1 || out.Files[0].Stage != "rollout" || out.Files[0].Rows == 0 {
 		t.Fatalf("%+v", out)
 	}
@@ -229,7 +230,7 @@ func TestRetry(t *testing.T) {
 
 func TestInspect(t *testing.T) {
 	run, _ := aRun(t)
-	model := decode[pipelines.Inspection](t, want(t, exitOK, nil, "inspect", filepath.Join(run, "iter-00000", "policy"), "--json"))
+	model := decode[look.Inspection](t, want(t, exitOK, nil, "inspect", filepath.Join(run, "iter-00000", "policy"), "--json"))
 	if model.Kind != "model" || len(model.Tensors) == 0 || model.Weights == 0 || model.Bytes != 4*model.Weights || model.Tokenizer == nil || model.Tokenizer.Vocabulary == 0 || model.Digest == "" || len(model.Problems) > 0 {
 		t.Errorf("%+v", model)
 	}
@@ -237,7 +238,7 @@ func TestInspect(t *testing.T) {
 	if err != nil || len(files) != 1 {
 		t.Fatalf("%v %v", files, err)
 	}
-	rows := decode[pipelines.Inspection](t, want(t, exitOK, nil, "inspect", files[0], "--json"))
+	rows := decode[look.Inspection](t, want(t, exitOK, nil, "inspect", files[0], "--json"))
 	if rows.Rows == 0 || rows.Meta == nil || rows.Meta.Iteration != 1 || rows.Meta.Lineage["advantage"] == "" {
 		t.Errorf("%+v", rows)
 	}
@@ -265,11 +266,11 @@ func TestPlanAndRecipes(t *testing.T) {
 	want(t, exitOK, []string{"training the policy in bfloat16 takes about"}, "plan", recipe, "--set", "policy.precision=bfloat16")
 	want(t, exitUsage, []string{`policy.precision: "fp8" is not one of float32, bfloat16`}, "plan", recipe, "--set", "policy.precision=fp8")
 	want(t, exitOK, []string{"batch files: 4"}, "plan", recipe, "--set", "output.shards=4")
-	want(t, exitUsage, []string{"output.shards", "1..256"}, "plan", recipe, "--set", "output.shards=0")
+	want(t, exitUsage, []string{"output.shards", "[1, 256]"}, "plan", recipe, "--set", "output.shards=0")
 	want(t, exitUsage, []string{"rollout.samples"}, "plan", recipe, "--set", "rollout.samples=-1")
 	want(t, exitUsage, []string{"embedded"}, "plan", "nonsense")
-	for _, e := range decode[[]pipelines.EmbeddedRecipe](t, want(t, exitOK, nil, "recipes", "--json")) {
-		want(t, exitOK, []string{e.Name, "prompts"}, "plan", e.Name)
+	for _, e := range decode[[]recipes.Embedded](t, want(t, exitOK, nil, "recipes", "--json")) {
+		want(t, exitOK, []string{e.Name, "prompts"}, "plan", e.Name, "--recipe-only")
 		if got := want(t, exitOK, nil, "recipes", e.Name); got != e.Text {
 			t.Errorf("recipes %s prints something else", e.Name)
 		}

@@ -14,7 +14,7 @@ import (
 	_ "github.com/millrace/millrace/models/local" // opens model directories and GGUF files
 	"github.com/millrace/millrace/models/serve"
 	"github.com/millrace/millrace/models/tokenizer"
-	"github.com/millrace/millrace/transforms/stage"
+	"github.com/millrace/millrace/transforms/files"
 )
 
 // serveKey is the environment variable with the key that clients have to send.
@@ -56,7 +56,7 @@ func newServe(e *env) *cobra.Command {
 			}
 			o := serve.Options{Name: name, Digest: model.Ref.Identity(), Tokenizer: tok, Key: key}
 			if o.Name == "" {
-				o.Name = strings.TrimSuffix(stage.BasePath(args[0]), ".gguf")
+				o.Name = strings.TrimSuffix(files.Base(args[0]), ".gguf")
 			}
 			if sized, ok := model.Model.(interface{ MaxPositions() int }); ok {
 				o.MaxLen = sized.MaxPositions()

@@ -9,7 +9,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/millrace/millrace/pipelines"
+	"github.com/millrace/millrace/pipelines/look"
+	"github.com/millrace/millrace/pipelines/run"
 	"github.com/millrace/millrace/pipelines/show"
 	"github.com/millrace/millrace/pipelines/terminal"
 )
@@ -17,7 +18,7 @@ import (
 func init() { commands = append(commands, newShow) }
 
 func newShow(e *env) *cobra.Command {
-	var q pipelines.RolloutQuery
+	var q look.RolloutQuery
 	var iteration int
 	var dead, ledger bool
 	c := &cobra.Command{
@@ -31,25 +32,25 @@ func newShow(e *env) *cobra.Command {
 			if q.Rows < 0 {
 				return &usageError{fmt.Errorf("--rows %d is negative", q.Rows)}
 			}
-			run, err := openRun(cmd.Context(), args[0])
+			d, err := openRun(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
 			if ledger {
-				return printLedgers(cmd.Context(), e, run, iteration)
+				return printLedgers(cmd.Context(), e, d, iteration)
 			}
-			dir, _, err := run.Iteration(cmd.Context(), iteration)
+			dir, _, err := d.Iteration(cmd.Context(), iteration)
 			if err != nil {
 				return err
 			}
 			if dead {
-				letters, err := pipelines.DeadLetters(cmd.Context(), dir, q.Rows)
+				letters, err := look.DeadLetters(cmd.Context(), dir, q.Rows)
 				if err != nil {
 					return err
 				}
 				return printItems(e, letters, func(w io.Writer) error { return show.DeadLetters(w, letters) })
 			}
-			rollouts, err := pipelines.Rollouts(cmd.Context(), dir, q)
+			rollouts, err := look.Rollouts(cmd.Context(), dir, q)
 			if err != nil {
 				return err
 			}
@@ -69,14 +70,14 @@ func newShow(e *env) *cobra.Command {
 }
 
 // printLedgers prints what became of the prompts of one iteration, or of all where number is negative.
-func printLedgers(ctx context.Context, e *env, run *pipelines.RunDir, number int) error {
-	ledgers, err := run.ReadLedgers(ctx)
+func printLedgers(ctx context.Context, e *env, d *run.Dir, number int) error {
+	ledgers, err := d.ReadLedgers(ctx)
 	if err != nil {
 		return err
 	}
 	ledgers = slices.DeleteFunc(ledgers, func(l show.Ledger) bool { return number >= 0 && l.Iteration != number })
 	if len(ledgers) == 0 {
-		return fmt.Errorf("%s keeps no ledger; recipes with mixed or prompts.curriculum do", run.Path)
+		return fmt.Errorf("%s keeps no ledger; recipes with mixed or prompts.curriculum do", d.Path)
 	}
 	return printItems(e, ledgers, func(w io.Writer) error { return show.Ledgers(w, ledgers) })
 }
@@ -90,11 +91,11 @@ func printItems[T any](e *env, items []T, text func(io.Writer) error) error {
 }
 
 // openRun opens a run for reading; a directory that is none is a mistake on the command line.
-func openRun(ctx context.Context, path string) (*pipelines.RunDir, error) {
-	run, err := pipelines.ReadRun(ctx, path)
-	var none *pipelines.NotARunError
+func openRun(ctx context.Context, path string) (*run.Dir, error) {
+	d, err := run.Read(ctx, path)
+	var none *run.NotARunError
 	if errors.As(err, &none) {
 		return nil, &usageError{err}
 	}
-	return run, err
+	return d, err
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/transforms/files"
 	"github.com/millrace/millrace/transforms/label/verify"
 	"github.com/millrace/millrace/transforms/recordio"
 	"github.com/millrace/millrace/transforms/stage"
@@ -95,7 +96,7 @@ func auditFile(ctx context.Context, e *env, a, b verify.Verifier, path, out stri
 		return err
 	}
 	defer in.Close()
-	f, err := stage.CreateFile(ctx, out)
+	f, err := files.Create(ctx, out)
 	if err != nil {
 		return err
 	}
@@ -140,9 +141,9 @@ func sortedNames[V any](m map[string]V) []string {
 // openPairs opens a file of pairs as JSON lines.
 func openPairs(ctx context.Context, path string) (io.ReadCloser, error) {
 	if !strings.HasSuffix(path, "."+recordio.Parquet) && !strings.HasSuffix(path, "."+recordio.Arrow) {
-		return stage.OpenFile(ctx, path)
+		return files.Open(ctx, path)
 	}
-	if _, err := stage.Stat(ctx, path); err != nil {
+	if _, err := files.Stat(ctx, path); err != nil {
 		return nil, err
 	}
 	r, w := io.Pipe()

@@ -130,7 +130,7 @@ func TestExample(t *testing.T) {
 }
 
 func TestSameDataSameBytes(t *testing.T) {
-	if render(t, example()) != render(t, example()) {
+	if first, second := render(t, example()), render(t, example()); first != second {
 		t.Error("two reports of the same data differ")
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/core/metrics"
 
+	"github.com/millrace/millrace/transforms/files"
 	"github.com/millrace/millrace/transforms/stage"
 )
 
@@ -115,7 +116,7 @@ func transformLines(at place, now time.Time, result beam.PipelineResult) []Trans
 // iteration that was done again has only the lines of its last attempt. A run without the file has none; a line that
 // cannot be read is passed over, since a process that was killed may leave half of one.
 func ReadStages(ctx context.Context, run string) ([]StageLine, error) {
-	f, err := stage.OpenFile(ctx, stage.JoinPath(run, Dir, countersName))
+	f, err := files.Open(ctx, files.Join(run, Dir, countersName))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}

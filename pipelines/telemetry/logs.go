@@ -6,9 +6,9 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"runtime"
 	"strings"
 
+	"github.com/millrace/millrace/runners"
 	"github.com/millrace/millrace/transforms/stage"
 )
 
@@ -61,7 +61,7 @@ func (h *logHandler) Enabled(_ context.Context, level slog.Level) bool {
 
 // Handle implements slog.Handler.
 func (h *logHandler) Handle(ctx context.Context, r slog.Record) error {
-	if r.Level < h.beam && fromBeam(r.PC) {
+	if r.Level < h.beam && runners.FromBeam(r) {
 		return nil
 	}
 	r = withContext(ctx, r)
@@ -99,13 +99,4 @@ func (h *logHandler) each(f func(slog.Handler) slog.Handler) slog.Handler {
 		out.outputs = append(out.outputs, output{o.level, f(o.handler)})
 	}
 	return out
-}
-
-// fromBeam reports whether the line was logged by Beam: by its own log package or by the embedded runner.
-func fromBeam(pc uintptr) bool {
-	if pc == 0 {
-		return false
-	}
-	frame, _ := runtime.CallersFrames([]uintptr{pc}).Next()
-	return strings.HasPrefix(frame.Function, "github.com/apache/beam/")
 }

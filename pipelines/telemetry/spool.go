@@ -10,7 +10,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/millrace/millrace/transforms/stage"
+	"github.com/millrace/millrace/transforms/files"
 )
 
 const (
@@ -34,7 +34,7 @@ type spool struct {
 
 // openSpool goes on with the files of lines that are there.
 func openSpool(ctx context.Context, remote string) (*spool, error) {
-	local, remove, err := stage.ScratchDirectory()
+	local, remove, err := files.ScratchDirectory()
 	if err != nil {
 		return nil, err
 	}
@@ -49,7 +49,7 @@ func openSpool(ctx context.Context, remote string) (*spool, error) {
 }
 
 func (s *spool) fetch(ctx context.Context, name string) error {
-	from, err := stage.OpenFile(ctx, stage.JoinPath(s.remote, name))
+	from, err := files.Open(ctx, files.Join(s.remote, name))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -108,7 +108,7 @@ func (s *spool) sendFile(ctx context.Context, name string, size int64) error {
 		return err
 	}
 	defer from.Close()
-	to, err := stage.CreateFile(ctx, stage.JoinPath(s.remote, name))
+	to, err := files.Create(ctx, files.Join(s.remote, name))
 	if err != nil {
 		return err
 	}

@@ -22,6 +22,7 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 
 	"github.com/millrace/millrace/pipelines/telemetry/tensorboard"
+	"github.com/millrace/millrace/transforms/files"
 	"github.com/millrace/millrace/transforms/stage"
 )
 
@@ -49,11 +50,11 @@ type Run struct {
 // Start opens the telemetry of a run in its directory. What cannot be opened is noted and left out. Lines for people go
 // through note, which must not block; nil means nowhere. The context that is returned carries the Run.
 func Start(ctx context.Context, c Config, name, dir string, note func(format string, args ...any)) (context.Context, *Run) {
-	r := &Run{name: name, dir: stage.JoinPath(dir, Dir), before: slog.Default(), note: note}
+	r := &Run{name: name, dir: files.Join(dir, Dir), before: slog.Default(), note: note}
 	r.board = newBoard(func() map[string]int64 { return r.dropped(false) })
 	redact := newRedactor()
 	var problems []error
-	if stage.IsURL(dir) {
+	if files.IsURL(dir) {
 		var err error
 		if r.spool, err = openSpool(ctx, r.dir); err == nil {
 			r.dir = r.spool.local
@@ -73,7 +74,7 @@ func Start(ctx context.Context, c Config, name, dir string, note func(format str
 	}
 	slog.SetDefault(slog.New(h))
 	r.counters = r.open("counters", countersName, &problems)
-	if c.TensorBoard && !stage.IsURL(r.dir) {
+	if c.TensorBoard && !files.IsURL(r.dir) {
 		problems = append(problems, r.openCurves(ctx, time.Now()))
 	}
 	if c.Metrics.Listen != "" {
@@ -111,7 +112,7 @@ func From(ctx context.Context) *Run {
 
 // open opens a file of lines behind a queue; nil when that fails.
 func (r *Run) open(name, file string, problems *[]error) *sink {
-	if stage.IsURL(r.dir) {
+	if files.IsURL(r.dir) {
 		return nil
 	}
 	f, err := appendTo(filepath.Join(r.dir, file))
@@ -129,12 +130,12 @@ func (r *Run) openCurves(ctx context.Context, now time.Time) error {
 	if r.spool != nil {
 		dir = r.spool.remote
 	}
-	old, err := stage.ListIn(ctx, dir, "events.out.tfevents.*")
+	old, err := files.ListIn(ctx, dir, "events.out.tfevents.*")
 	if err != nil {
 		return err
 	}
 	for _, path := range old {
-		if err := stage.RemoveFile(ctx, path); err != nil {
+		if err := files.Remove(ctx, path); err != nil {
 			return err
 		}
 	}

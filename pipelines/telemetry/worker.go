@@ -13,6 +13,7 @@ import (
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/log"
 
+	"github.com/millrace/millrace/runners"
 	"github.com/millrace/millrace/transforms/stage"
 )
 
@@ -107,7 +108,7 @@ func (h *remoteHandler) Handle(ctx context.Context, r slog.Record) error {
 	if err != nil {
 		return err
 	}
-	if fromBeam(r.PC) { // Beam's log is not connected yet and has passed the line here
+	if runners.FromBeam(r) { // Beam's log is not connected yet and has passed the line here
 		_, err := os.Stderr.WriteString(text + "\n")
 		return err
 	}

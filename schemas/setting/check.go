@@ -55,12 +55,20 @@ func mustInterval(text string) Interval {
 // the whole, and returns the first Error.
 func Check(config any) error { return check(reflect.ValueOf(config), "") }
 
+var decoder = reflect.TypeFor[Decoder]()
+
 func check(v reflect.Value, path string) error {
+	if !v.IsValid() { // an interface that holds nothing
+		return nil
+	}
 	for v.Kind() == reflect.Pointer || v.Kind() == reflect.Interface {
 		if v.IsNil() {
 			return nil
 		}
 		v = v.Elem()
+	}
+	if reflect.PointerTo(v.Type()).Implements(decoder) { // its fields are not its settings: it checks them itself
+		return In(path, validate(v))
 	}
 	switch v.Kind() {
 	case reflect.Struct:
@@ -116,6 +124,13 @@ func checkField(f Field, v reflect.Value, path string) error {
 	}
 	if f.Enum != nil && v.Kind() == reflect.String && !slices.Contains(f.Enum, v.String()) {
 		return OneOf(path, v.String(), f.Enum...)
+	}
+	if v.Kind() == reflect.Slice && (f.Enum != nil || f.Range.Given()) { // the tags are those of the items
+		for i := range v.Len() {
+			if err := checkField(f, v.Index(i), fmt.Sprintf("%s[%d]", path, i)); err != nil {
+				return err
+			}
+		}
 	}
 	return check(v, path)
 }

@@ -26,7 +26,6 @@ type (
 var (
 	rawMessage      = reflect.TypeFor[json.RawMessage]()
 	textUnmarshaler = reflect.TypeFor[encoding.TextUnmarshaler]()
-	jsonUnmarshaler = reflect.TypeFor[json.Unmarshaler]()
 )
 
 // Decode copies a tree of maps, lists and scalars, as YAML or JSON give it, into what into points at, over the defaults it already
@@ -274,8 +273,8 @@ type Field struct {
 	Index  []int // for reflect's FieldByIndex
 	Type   reflect.Type
 	Doc    string   // what it means: the tag doc
-	Range  Interval // of a number: the tag range
-	Enum   []string // of a text: the tag enum
+	Range  Interval // of a number, or of each in a list: the tag range
+	Enum   []string // of a text, or of each in a list: the tag enum
 	Hidden string   // what it follows from, where it is no setting of its own: the tag follows
 }
 

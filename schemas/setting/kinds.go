@@ -1,6 +1,7 @@
 package setting
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -9,8 +10,8 @@ import (
 	"strings"
 )
 
-// Kinds are the kinds of a thing that a recipe chooses by name: losses, verifiers, sources, advantages. Each is a struct, whose
-// value at registration holds its defaults and whose keys are its own, and which is a T.
+// Kinds are the kinds of a thing that a recipe chooses by name: losses, verifiers, sources, advantages. Each is a type, mostly a
+// struct, whose value at registration holds its defaults and whose keys are its own, and which is a T.
 type Kinds[T any] struct {
 	what string // in messages, such as "loss"
 	key  string // that holds the name in a recipe, such as "kind"
@@ -22,14 +23,14 @@ func NewKinds[T any](what, key string) *Kinds[T] {
 	return &Kinds[T]{what: what, key: key, of: map[string]T{}}
 }
 
-// Register makes a kind known. It panics on a name that is taken, on anything but a struct, and on defaults that break the kind's
-// own ranges: those are mistakes of the program.
+// Register makes a kind known. It panics on a name that is taken and on a pointer: those are mistakes of the program. Defaults may
+// break the kind's own ranges: then a recipe has to give what they leave open.
 func (k *Kinds[T]) Register(name string, defaults T) {
 	if _, ok := k.of[name]; ok {
 		panic(fmt.Sprintf("%s %q is registered twice", k.what, name))
 	}
-	if t := reflect.TypeOf(defaults); t == nil || t.Kind() != reflect.Struct {
-		panic(fmt.Sprintf("%s %q: register a struct value, which holds the defaults", k.what, name))
+	if t := reflect.TypeOf(defaults); t == nil || t.Kind() == reflect.Pointer {
+		panic(fmt.Sprintf("%s %q: register a value, which holds the defaults", k.what, name))
 	}
 	k.of[name] = defaults
 }
@@ -55,21 +56,23 @@ func (k *Kinds[T]) Known(name string) error {
 }
 
 // New returns the kind of that name, its defaults overridden by the keys of the tree. Errors are relative to the section.
-func (k *Kinds[T]) New(name string, tree map[string]any) (T, error) {
+// A nil tree gives the defaults.
+func (k *Kinds[T]) New(name string, tree any) (T, error) {
 	var none T
 	if err := k.Known(name); err != nil {
 		return none, err
 	}
 	v := reflect.New(reflect.TypeOf(k.of[name])).Elem()
 	v.Set(reflect.ValueOf(k.of[name]))
-	if err := k.notOfKind(name, tree); err != nil {
-		return none, err
+	if section, ok := tree.(map[string]any); ok && v.Kind() == reflect.Struct {
+		if err := k.notOfKind(name, section); err != nil {
+			return none, err
+		}
 	}
-	if tree == nil {
-		tree = map[string]any{}
-	}
-	if err := decode(tree, v, ""); err != nil {
-		return none, err
+	if tree != nil {
+		if err := decode(tree, v, ""); err != nil {
+			return none, err
+		}
 	}
 	if err := check(v, ""); err != nil {
 		return none, err
@@ -81,7 +84,7 @@ func (k *Kinds[T]) New(name string, tree map[string]any) (T, error) {
 func (k *Kinds[T]) notOfKind(name string, tree map[string]any) error {
 	has := func(name, key string) bool {
 		t := reflect.TypeOf(k.of[name])
-		return slices.ContainsFunc(Fields(t), func(f Field) bool { return f.Key == key && f.Hidden == "" })
+		return t.Kind() == reflect.Struct && slices.ContainsFunc(Fields(t), func(f Field) bool { return f.Key == key && f.Hidden == "" })
 	}
 	for _, key := range slices.Sorted(maps.Keys(tree)) {
 		if slices.ContainsFunc(Fields(reflect.TypeOf(k.of[name])), func(f Field) bool { return f.Key == key }) {
@@ -161,4 +164,67 @@ func (k *Kinds[T]) UnmarshalFlat(raw []byte) (name string, out T, err error) {
 		return "", out, err
 	}
 	return name, v.Elem().Interface().(T), nil
+}
+
+// EncodeNested is the JSON of shared settings beside a section that is named after the kind, such as {source: chain, chain: {...}}.
+func (k *Kinds[T]) EncodeNested(shared any, name string, of T) ([]byte, error) {
+	raw, err := json.Marshal(shared)
+	if err != nil {
+		return nil, err
+	}
+	var fields map[string]any
+	d := json.NewDecoder(bytes.NewReader(raw))
+	d.UseNumber() // whole numbers stay whole
+	if err := d.Decode(&fields); err != nil {
+		return nil, err
+	}
+	if name != "" {
+		fields[name] = of
+	}
+	return json.Marshal(fields)
+}
+
+// UnmarshalNested reads what EncodeNested wrote; name tells the kind once shared is filled.
+func (k *Kinds[T]) UnmarshalNested(raw []byte, shared any, name func() string) (of T, err error) {
+	if err := json.Unmarshal(raw, shared); err != nil || name() == "" {
+		return of, err
+	}
+	if err := k.Known(name()); err != nil {
+		return of, err
+	}
+	var sections map[string]json.RawMessage
+	if err := json.Unmarshal(raw, &sections); err != nil {
+		return of, err
+	}
+	v := reflect.New(reflect.TypeOf(k.of[name()]))
+	v.Elem().Set(reflect.ValueOf(k.of[name()]))
+	if section, ok := sections[name()]; ok {
+		if err := json.Unmarshal(section, v.Interface()); err != nil {
+			return of, err
+		}
+	}
+	return v.Elem().Interface().(T), nil
+}
+
+// SchemaNested describes shared settings beside the section of each kind, without those that are left out.
+func (k *Kinds[T]) SchemaNested(shared any, without ...string) *Schema {
+	s := SchemaOf(shared)
+	for _, name := range k.Names() {
+		if slices.Contains(without, name) {
+			continue
+		}
+		v := reflect.New(reflect.TypeOf(k.of[name])).Elem()
+		v.Set(reflect.ValueOf(k.of[name]))
+		own := schemaOf(v)
+		own.Description = fmt.Sprintf("settings where %s is %s", k.key, name)
+		s.Properties[name] = own
+		s.Order = append(s.Order, name)
+	}
+	if own := s.Properties[k.key]; own != nil {
+		own.Enum = slices.DeleteFunc(k.Names(), func(name string) bool { return slices.Contains(without, name) })
+		if name, ok := own.Default.(string); ok && !slices.Contains(own.Enum, name) {
+			s.require(k.key)
+		}
+	}
+	return s
 }

@@ -27,6 +27,7 @@ type Schema struct {
 	OneOf       []*Schema          `json:"oneOf,omitempty"`
 	Closed      *bool              `json:"additionalProperties,omitempty"` // false: no other keys
 	Range       string             `json:"-"`                              // in words
+	Optional    bool               `json:"-"`                              // a section that is there only where a recipe has it
 }
 
 // Described is implemented by what decodes itself: it says what it reads.
@@ -88,15 +89,29 @@ func (s *Schema) add(f Field, v reflect.Value) {
 	if own.Description == "" {
 		own.Description = f.Doc
 	}
+	own.Optional = f.Type.Kind() == reflect.Pointer
+	held := own
+	if own.Type == "array" {
+		held = own.Items
+	}
 	if f.Enum != nil {
-		own.Enum = f.Enum
+		held.Enum = f.Enum
 	}
 	if f.Range.Given() {
-		own.Range = f.Range.String()
-		own.bound(f.Range)
+		held.Range = f.Range.String()
+		held.bound(f.Range)
 	}
 	s.Properties[f.Key] = own
 	s.Order = append(s.Order, f.Key)
+	if checkField(f, v, "") != nil && own.Properties == nil && own.OneOf == nil { // it has to be given
+		s.require(f.Key)
+	}
+}
+
+// require says of a property that it has no default.
+func (s *Schema) require(key string) {
+	s.Properties[key].Default = nil
+	s.Required = append(s.Required, key)
 }
 
 func (s *Schema) bound(i Interval) {
@@ -137,18 +152,22 @@ func defaultOf(v reflect.Value) any {
 
 // SchemaFlat describes a section that DecodeFlat reads: for each kind, the keys that it has.
 func (k *Kinds[T]) SchemaFlat(fallback string) *Schema {
-	s := &Schema{Type: "object", Properties: map[string]*Schema{k.key: {Type: "string", Enum: k.Names()}}}
+	s := &Schema{Type: "object", Properties: map[string]*Schema{k.key: {Type: "string", Enum: k.Names()}}, Order: []string{k.key}}
 	if fallback != "" {
 		s.Properties[k.key].Default = fallback
 	} else {
 		s.Required = []string{k.key}
 	}
+	s.Properties[k.key].Description = k.what + "; its own keys stand beside it"
 	for _, name := range k.Names() {
 		v := reflect.New(reflect.TypeOf(k.of[name])).Elem()
 		v.Set(reflect.ValueOf(k.of[name]))
 		own := schemaOf(v)
 		own.Title = name
 		own.Properties[k.key] = &Schema{Const: name}
+		if name != fallback { // else a section without a name would fit every kind that has its keys
+			own.Required = append(own.Required, k.key)
+		}
 		s.OneOf = append(s.OneOf, own)
 	}
 	return s

@@ -73,30 +73,6 @@ func First(errs ...error) error {
 	return nil
 }
 
-// Between checks lo <= x <= hi.
-func Between(path string, x, lo, hi float64) error {
-	if !(x >= lo && x <= hi) {
-		return Errorf(path, "%v is not in [%v, %v]", x, lo, hi)
-	}
-	return nil
-}
-
-// AtLeast checks that x is finite and at least lo.
-func AtLeast(path string, x, lo float64) error {
-	if !(x >= lo) || math.IsInf(x, 0) {
-		return Errorf(path, "%v is not a finite number of at least %v", x, lo)
-	}
-	return nil
-}
-
-// Above checks that x is finite and above lo.
-func Above(path string, x, lo float64) error {
-	if !(x > lo) || math.IsInf(x, 0) {
-		return Errorf(path, "%v is not a finite number above %v", x, lo)
-	}
-	return nil
-}
-
 // OneOf checks that x is one of the known words.
 func OneOf(path, x string, known ...string) error {
 	for _, k := range known {

@@ -3,6 +3,7 @@ package setting_test
 import (
 	"encoding/json"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -28,7 +29,7 @@ type outer struct {
 	Steps int      `json:"steps" range:"[1,inf)"`
 	Inner *inner   `json:"inner,omitempty"`
 	List  []inner  `json:"list,omitempty"`
-	Words []string `json:"words,omitempty"`
+	Words []string `json:"words,omitempty" enum:"red,green"`
 	Big   uint64   `json:"big"`
 	Free  map[string]any
 }
@@ -47,6 +48,7 @@ func TestDecode(t *testing.T) {
 		{`{"inner": {"fixed": 3}}`, "inner.fixed", "outer.beta"},
 		{`{"big": -1}`, "big", "at least 0"},
 		{`{"words": [1]}`, "words[0]", "text"},
+		{`{"words": ["red", "grean"]}`, "words[1]", `"green"`},
 		{`{"inner": [1]}`, "inner", "section"},
 	} {
 		var tree any
@@ -137,6 +139,12 @@ func TestSchema(t *testing.T) {
 		if !strings.Contains(string(raw), want) {
 			t.Errorf("%s lacks %s", raw, want)
 		}
+	}
+	if s := setting.SchemaOf(outer{}); !slices.Equal(s.Required, []string{"steps"}) || s.Properties["steps"].Default != nil {
+		t.Errorf("steps, whose default 0 is out of range, need not be given: %v", s.Required)
+	}
+	if words := setting.SchemaOf(outer{}).Properties["words"]; len(words.Items.Enum) != 2 || words.Enum != nil {
+		t.Errorf("the choices of a list are not those of its items: %+v", words)
 	}
 	if strings.Contains(string(raw), "fixed") {
 		t.Error("a setting that follows from others is in the schema")

@@ -151,7 +151,7 @@ func TestTDGolden(t *testing.T) {
 	}
 }
 
-// estimates runs either mode of spec 3.3 over a whole batch, as a stage does: constants first, then every group.
+// estimates runs either mode of algorithms.md 3.3 over a whole batch, as a stage does: constants first, then every group.
 type estimates struct {
 	sigmaV                    float64
 	v, mean, std, raw, whited []float64

@@ -6,11 +6,11 @@ import (
 	"github.com/millrace/millrace/transforms/series"
 )
 
-// WhitenEps is added to the variance when advantages are whitened (spec 3.3).
+// WhitenEps is added to the variance when advantages are whitened (algorithms.md 3.3).
 const WhitenEps = 1e-8
 
 // GroupGAE writes generalised advantage estimates over the responses of one prompt, normalised within the group
-// (IPVRM/DistRL eq. 27-29; GAE, arXiv 1506.02438; spec 3.3 `group`):
+// (IPVRM/DistRL eq. 27-29; GAE, arXiv 1506.02438; algorithms.md 3.3 `group`):
 //
 //	delta^ = (delta - mean) / (std + eps)      a_t = Σ_{i>=t} rate^(i-t) delta^_i,   rate = gamma·lambda
 //
@@ -31,7 +31,7 @@ func GroupGAE(a, delta []float64, start []int, keep []bool, rate, eps float64) (
 }
 
 // BatchGAE writes generalised advantage estimates with the constants of the whole batch, before whitening (released code
-// of IPVRM/DistRL; spec 3.3 `batch`): delta^ = (td - mean) / (sigmaV + eps). td are raw TD advantages whose last of every
+// of IPVRM/DistRL; algorithms.md 3.3 `batch`): delta^ = (td - mean) / (sigmaV + eps). td are raw TD advantages whose last of every
 // response was set to 0 ([ZeroLast]).
 func BatchGAE(a, td []float64, start []int, keep []bool, mean, sigmaV, rate, eps float64) {
 	path(a, td, start, keep, mean, sigmaV, rate, eps)
@@ -62,7 +62,7 @@ func Whiten(a []float64, start []int, keep []bool, mean, sampleVar float64) {
 	}
 }
 
-// Combine writes the advantage of every sampled token (spec 3.4): cOut times the outcome advantage of its response plus
+// Combine writes the advantage of every sampled token (algorithms.md 3.4): cOut times the outcome advantage of its response plus
 // cGAE times its own gae. Responses for which keep is false get 0.
 func Combine(a, outcome, gae []float64, start []int, keep []bool, cOut, cGAE float64) {
 	for b, ok := range keep {

@@ -2,10 +2,10 @@ package advantage
 
 import "github.com/millrace/millrace/transforms/series"
 
-// Relative is GRPO's group-relative outcome advantage (arXiv 2402.03300; spec 4.6): (r - mu) / (sd + eps).
+// Relative is GRPO's group-relative outcome advantage (arXiv 2402.03300; algorithms.md 4.6): (r - mu) / (sd + eps).
 func Relative(r, mu, sd, eps float64) float64 { return (r - mu) / (sd + eps) }
 
-// MeanBaseline writes the mean reward of one prompt's responses as the baseline of each (spec 4.6). Responses for which
+// MeanBaseline writes the mean reward of one prompt's responses as the baseline of each (algorithms.md 4.6). Responses for which
 // keep is false neither count nor get one (0).
 func MeanBaseline(baseline, rewards []float64, keep []bool) {
 	var m series.Moments
@@ -23,7 +23,7 @@ func MeanBaseline(baseline, rewards []float64, keep []bool) {
 	}
 }
 
-// LeaveOneOut writes RLOO's baseline (arXiv 2402.14740; spec 4.6): the mean reward of the other responses to the same
+// LeaveOneOut writes RLOO's baseline (arXiv 2402.14740; algorithms.md 4.6): the mean reward of the other responses to the same
 // prompt, 0 when there is no other. Responses for which keep is false neither count nor get one (0).
 func LeaveOneOut(baseline, rewards []float64, keep []bool) {
 	for i, own := range keep {

@@ -1,8 +1,80 @@
 package advantage
 
-import "math"
+import (
+	"math"
+	"slices"
+)
 
-// Scaled writes (x - mean) / std, x divided by the batch's standard deviation of its kind (Q-RM, arXiv 2505.23363; spec
+// QRM uses the token scores of Q-RM as the weights of REINFORCE (arXiv 2505.23363; algorithms.md 1.5).
+type QRM struct {
+	Learned
+	Centre bool `json:"centre" doc:"subtract the batch mean of the scores too"`
+}
+
+// QRMPPO uses them in PPO: the scores less a KL penalty and less a value head.
+type QRMPPO struct {
+	Learned
+	CKL    float64 `json:"c_kl" range:"[0,1e6]" doc:"weight of the KL penalty; 0 needs no reference"`
+	CV     float64 `json:"c_v" range:"[0,1e6]" doc:"weight of the value head"`
+	Centre bool    `json:"centre" doc:"subtract the batch means of scores and values too"`
+}
+
+func init() {
+	Register("q_rm", QRM{Learned: Learned{Groups: All}})
+	Register("q_rm_ppo", QRMPPO{Learned: Learned{Groups: All}, CKL: 0.01, CV: 0.01})
+}
+
+// Inputs are token scores.
+func (c QRM) Inputs() Inputs { return Inputs{Learned: c.Learned, QValue: true, Batch: true} }
+
+// Sum takes in the scores.
+func (c QRM) Sum(r *Response, into *Totals) { into.Add("score", r.QValue) }
+
+// Over scales the scores.
+func (c QRM) Over(batch *Totals) func([]Response) {
+	mean, std := batch.scale("score", c.Centre)
+	return func(group []Response) {
+		for k := range group {
+			if r := &group[k]; r.Keep {
+				Scaled(r.Advantage, r.QValue, mean, std)
+			}
+		}
+	}
+}
+
+// Inputs are token scores, the value head, and log-probs for the penalty.
+func (c QRMPPO) Inputs() Inputs {
+	return Inputs{Learned: c.Learned, QValue: true, CriticValue: true, LogP: penaltyLogP(c.CKL), Return: true, Batch: true}
+}
+
+// Sum takes in scores and values.
+func (c QRMPPO) Sum(r *Response, into *Totals) {
+	into.Add("score", r.QValue)
+	into.Add("head", r.CriticValue)
+}
+
+// Over writes advantages, and the penalised scores as returns.
+func (c QRMPPO) Over(batch *Totals) func([]Response) {
+	mean, std := batch.scale("score", c.Centre)
+	headMean, headStd := batch.scale("head", c.Centre)
+	return func(group []Response) {
+		for k := range group {
+			r := &group[k]
+			if !r.Keep {
+				continue
+			}
+			policy, reference := penaltyOf(r)
+			Scaled(r.Advantage, r.QValue, mean, std)
+			Penalised(r.Advantage, r.Advantage, policy, reference, c.CKL)
+			r.Return = slices.Clone(r.Advantage)
+			v := make([]float64, r.Tokens)
+			Scaled(v, r.CriticValue, headMean, headStd)
+			OverValue(r.Advantage, r.Advantage, v, c.CV)
+		}
+	}
+}
+
+// Scaled writes (x - mean) / std, x divided by the batch's standard deviation of its kind (Q-RM, arXiv 2505.23363; algorithms.md
 // 1.5): token scores q_t = Z_t / std(Z), values V_t / std(V). The mean is 0 where nothing is to be centred; std 0, values
 // without spread, leaves them undivided.
 func Scaled(dst, x []float64, mean, std float64) {

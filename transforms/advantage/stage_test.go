@@ -2,7 +2,6 @@ package advantage
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"math"
 	"slices"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/millrace/millrace/e2e/golden"
 	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/schemas/setting"
 	"github.com/millrace/millrace/transforms/series"
 	"github.com/millrace/millrace/transforms/stage"
 	"github.com/millrace/millrace/transforms/stage/stagetest"
@@ -95,10 +95,12 @@ func (c columns) batch(t testing.TB) stage.Batch {
 		}
 	}
 	full := schemas.FullLogP("m")
-	b, err := schemas.NewRecord(schemas.Meta{Run: "test"}, schemas.PromptID.From(prompts), schemas.ResponseID.From(ids), schemas.ResponseTokens.FromRows(tokens),
+	b, err := schemas.NewRecord(schemas.Meta{Run: "test"},
+		schemas.PromptID.From(prompts), schemas.ResponseID.From(ids), schemas.ResponseTokens.FromRows(tokens),
 		schemas.FinishReason.From(finish), schemas.Verdict.From(verdicts), schemas.Outcome.From(outcome, has...),
 		schemas.GroupMean.From(mu, hasGroup...), schemas.GroupStd.From(sd, hasGroup...),
-		schemas.OldLogP.FromRows(per["old"]).Defined(full), schemas.ReferenceLogP.FromRows(per["ref"]).Defined(full), schemas.RewardLogP.FromRows(per["reward"]).Defined(full),
+		schemas.OldLogP.FromRows(per["old"]).Defined(full), schemas.ReferenceLogP.FromRows(per["ref"]).Defined(full),
+		schemas.RewardLogP.FromRows(per["reward"]).Defined(full),
 		schemas.CriticValue.FromRows(per["critic"]), schemas.QValue.FromRows(per["q"]), schemas.CandidateIDs.FromRows(candidates),
 		schemas.CandidateOldLogP.FromRows(listed["old"]).Defined(full), schemas.CandidateRewardLogP.FromRows(listed["reward"]).Defined(full))
 	if err != nil {
@@ -110,19 +112,23 @@ func (c columns) batch(t testing.TB) stage.Batch {
 // apply runs the stage as the pipeline does, without Beam: sums first, over each record apart, then advantages.
 func apply(t testing.TB, c Config, in stage.Batch) (out, dead stage.Batch) {
 	t.Helper()
-	if err := c.Validate(); err != nil {
+	if err := setting.Check(&c); err != nil {
 		t.Fatal(err)
 	}
+	s := Stage{c}
 	var sums Totals
 	for _, g := range stagetest.Groups(t, in) {
 		var part Totals
-		if err := c.Add(g, &part); err != nil {
+		if err := s.Add(g, &part); err != nil {
 			t.Fatal(err)
 		}
 		sums.Merge(part)
 	}
-	return stagetest.RunWith(t, c, in, sums)
+	return stagetest.RunWith(t, s, in, sums)
 }
+
+// valued is an estimator in its defaults, over the values of an IPVRM where it reads any.
+func valued(kind string) Config { return Default(kind).WithValues(10, Old) }
 
 // flat joins a column's rows, with zeros for those that are null.
 func flat(v schemas.Lists[float32], lengths []int) []float64 {
@@ -144,10 +150,9 @@ func TestCombinedStageGolden(t *testing.T) {
 	for _, g := range golden.Load(t, "combined_advantage.json").Cases {
 		cols := columns{lengths: golden.Get[[]int](t, g.In, "lengths"), n: golden.Get[int](t, g.Params, "n"),
 			outcomes: golden.Get[[]float64](t, g.In, "rewards"), truncated: golden.Get[[]int](t, g.In, "truncated"), td: data(t, g.In, "A_td_sampled")}
-		c := Default(Combined)
-		c.Beta, c.Groups, c.Normalise = 1, All, golden.Get[string](t, g.Params, "mode")
-		c.COut, c.CGAE, c.Gamma, c.Lambda, c.Eps = num(t, g.Params, "c_out"), num(t, g.Params, "c_gae"), num(t, g.Params, "gamma"), num(t, g.Params, "lambda"), num(t, g.Params, "eps")
-		out, dead := apply(t, c, cols.batch(t))
+		e := Combined{Learned: Learned{Groups: All}, Normalise: golden.Get[string](t, g.Params, "mode"), ZeroLastTD: Auto, Candidates: true, Beta: 1, Reference: Old}
+		e.COut, e.CGAE, e.Gamma, e.Lambda, e.Eps = num(t, g.Params, "c_out"), num(t, g.Params, "c_gae"), num(t, g.Params, "gamma"), num(t, g.Params, "lambda"), num(t, g.Params, "eps")
+		out, dead := apply(t, Config{"combined", e}, cols.batch(t))
 		stagetest.Dead(t, dead)
 		golden.Close(t, g.Name, flat(schemas.Advantage.Of(out), cols.lengths), data(t, g.Out, "advantages"), 1e-4)
 		for i, cut := range cols.truncated {
@@ -162,10 +167,10 @@ func TestPPOStageGolden(t *testing.T) {
 	for _, g := range golden.Load(t, "value_head_ppo.json").Cases {
 		cols := columns{lengths: golden.Get[[]int](t, g.In, "lengths"), n: 1, outcomes: golden.Get[[]float64](t, g.In, "rewards"),
 			old: data(t, g.In, "old_logp"), ref: data(t, g.In, "ref_logp"), critic: data(t, g.In, "old_values")}
-		c := Default(PPO)
-		c.Gamma, c.Lambda, c.CKL = num(t, g.Params, "gamma"), num(t, g.Params, "lambda"), num(t, g.Params, "c_kl")
-		c.KL, c.Whiten = golden.Get[string](t, g.Params, "kl"), golden.Get[bool](t, g.Params, "whiten")
-		out, dead := apply(t, c, cols.batch(t))
+		e := PPO{Learned: Learned{Groups: All}}
+		e.Gamma, e.Lambda, e.CKL = num(t, g.Params, "gamma"), num(t, g.Params, "lambda"), num(t, g.Params, "c_kl")
+		e.KL, e.Whiten = golden.Get[string](t, g.Params, "kl"), golden.Get[bool](t, g.Params, "whiten")
+		out, dead := apply(t, Config{"ppo", e}, cols.batch(t))
 		stagetest.Dead(t, dead)
 		golden.Close(t, g.Name+" advantages", flat(schemas.Advantage.Of(out), cols.lengths), data(t, g.Out, "advantages"), 1e-4)
 		golden.Close(t, g.Name+" returns", flat(schemas.Return.Of(out), cols.lengths), data(t, g.Out, "returns"), 1e-4)
@@ -179,12 +184,12 @@ func TestQRMStageGolden(t *testing.T) {
 		}
 		cols := columns{lengths: golden.Get[[]int](t, g.In, "lengths"), n: 1, q: data(t, g.In, "Z"), critic: data(t, g.In, "values"),
 			old: data(t, g.In, "old_logp"), ref: data(t, g.In, "ref_logp")}
-		for kind, want := range map[string]string{QRM: "reinforce_weights", QRMPPO: "advantages"} {
-			c := Default(kind)
-			c.CKL, c.CV, c.Centre = num(t, g.Params, "c_kl"), num(t, g.Params, "c_v"), golden.Get[bool](t, g.Params, "subtract_mean")
+		learned, centre := Learned{Groups: All}, golden.Get[bool](t, g.Params, "subtract_mean")
+		for _, c := range []Config{{"q_rm", QRM{learned, centre}}, {"q_rm_ppo", QRMPPO{learned, num(t, g.Params, "c_kl"), num(t, g.Params, "c_v"), centre}}} {
 			out, _ := apply(t, c, cols.batch(t))
-			golden.Close(t, g.Name+" "+kind, flat(schemas.Advantage.Of(out), cols.lengths), data(t, g.Out, want), 1e-4)
-			if kind == QRMPPO {
+			want := map[string]string{"q_rm": "reinforce_weights", "q_rm_ppo": "advantages"}[c.Kind]
+			golden.Close(t, g.Name+" "+c.Kind, flat(schemas.Advantage.Of(out), cols.lengths), data(t, g.Out, want), 1e-4)
+			if c.Kind == "q_rm_ppo" {
 				golden.Close(t, g.Name+" value target", flat(schemas.Return.Of(out), cols.lengths), data(t, g.Out, "value_target"), 1e-4)
 			}
 		}
@@ -198,10 +203,8 @@ func TestBaselineStageGolden(t *testing.T) {
 			continue
 		}
 		cols := columns{lengths: golden.Get[[]int](t, g.In, "lengths"), n: golden.Get[int](t, g.Params, "n"), outcomes: data(t, g.In, "rewards")}
-		c := Default(map[string]string{"reinforce": Reinforce, "mean_baseline": Reinforce, "rloo": RLOO}[kind])
-		if kind == "mean_baseline" {
-			c.Baseline = GroupMean
-		}
+		all := Learned{Groups: All}
+		c := Config{kind, map[string]Estimator{"reinforce": Reinforce{all, NoBaseline}, "mean_baseline": Reinforce{all, GroupMean}, "rloo": RLOO{all}}[kind]}
 		out, _ := apply(t, c, cols.batch(t))
 		golden.Close(t, g.Name, flat(schemas.Advantage.Of(out), cols.lengths), data(t, g.Out, "advantages"), 1e-6)
 	}
@@ -209,8 +212,8 @@ func TestBaselineStageGolden(t *testing.T) {
 
 // sample is a batch with everything that can be wrong with a row or a group.
 func sample(t testing.TB) stage.Batch {
-	c := columns{lengths: []int{3, 2, 4, 1, 2, 3, 2, 2}, n: 2, outcomes: []float64{1, 0, 1, 0, 1, 1, 0, 1}, truncated: []int{0, 0, 0, 1, 0, 0, 0, 0},
-		abstain: map[int]bool{6: true}}
+	c := columns{lengths: []int{3, 2, 4, 1, 2, 3, 2, 2}, n: 2, outcomes: []float64{1, 0, 1, 0, 1, 1, 0, 1},
+		truncated: []int{0, 0, 0, 1, 0, 0, 0, 0}, abstain: map[int]bool{6: true}}
 	for i := range 19 {
 		c.td = append(c.td, math.Sin(float64(i)))
 		c.critic = append(c.critic, math.Cos(float64(i)))
@@ -221,16 +224,16 @@ func sample(t testing.TB) stage.Batch {
 
 func TestMaskedResponsesHaveNoAdvantages(t *testing.T) {
 	want := map[string][]bool{
-		Combined:  {true, true, true, false, false, false, false, false},
-		GRPO:      {true, true, true, false, false, false, false, false},
-		Reinforce: {true, true, true, false, true, true, false, true},
-		RLOO:      {true, true, true, false, true, true, false, true},
-		PPO:       {true, true, true, false, true, true, false, true},
-		QRM:       {true, true, true, false, true, true, true, true},
-		QRMPPO:    {true, true, true, false, true, true, true, true},
+		"combined":  {true, true, true, false, false, false, false, false},
+		"grpo":      {true, true, true, false, false, false, false, false},
+		"reinforce": {true, true, true, false, true, true, false, true},
+		"rloo":      {true, true, true, false, true, true, false, true},
+		"ppo":       {true, true, true, false, true, true, false, true},
+		"q_rm":      {true, true, true, false, true, true, true, true},
+		"q_rm_ppo":  {true, true, true, false, true, true, true, true},
 	}
-	for _, kind := range Kinds {
-		out, dead := apply(t, Default(kind), sample(t))
+	for _, kind := range Kinds() {
+		out, dead := apply(t, valued(kind), sample(t))
 		stagetest.Dead(t, dead)
 		var got []bool
 		for i := range out.NumRows() {
@@ -240,24 +243,23 @@ func TestMaskedResponsesHaveNoAdvantages(t *testing.T) {
 			t.Errorf("%s: advantages of %v, want %v", kind, got, want[kind])
 		}
 	}
-	c := Default(GRPO)
-	c.KeepTruncated = true
-	if out, _ := apply(t, c, sample(t)); !schemas.Advantage.Of(out).Valid(3) {
+	kept := Config{"grpo", GRPO{Learned: Learned{Groups: Mixed, KeepTruncated: true}}}
+	if out, _ := apply(t, kept, sample(t)); !schemas.Advantage.Of(out).Valid(3) {
 		t.Error("keep_truncated does not keep the truncated response")
 	}
 	// The baseline of the first response counts the truncated one: 1 - (1 + 0)/2.
 	three := columns{lengths: []int{1, 1, 1}, n: 3, outcomes: []float64{1, 1, 0}, truncated: []int{0, 0, 1}}
-	out, _ := apply(t, Default(RLOO), three.batch(t))
+	out, _ := apply(t, valued("rloo"), three.batch(t))
 	if got := schemas.Advantage.Of(out).Row(0)[0]; got != 0.5 {
 		t.Errorf("advantage beside a truncated response is %v, want 0.5", got)
 	}
 }
 
 func TestCandidateAdvantages(t *testing.T) {
-	c := Default(Combined)
+	c := valued("combined")
 	out, _ := apply(t, c, sample(t))
 	var sums Totals
-	if err := c.Add(sample(t), &sums); err != nil {
+	if err := (&Stage{c}).Add(sample(t), &sums); err != nil {
 		t.Fatal(err)
 	}
 	scale := 10 / (SigmaV(sums.Value) + 1e-6) // beta over sigma_V; the log-ratios are 0.5 and -2
@@ -285,7 +287,7 @@ func TestBadRowsAreSetAside(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, dead := apply(t, Default(Combined), in)
+	out, dead := apply(t, valued("combined"), in)
 	stagetest.Dead(t, dead, schemas.ReasonNotFinite, schemas.ReasonMismatch)
 	if out.NumRows() != 6 {
 		t.Errorf("%d rows are kept", out.NumRows())
@@ -302,13 +304,16 @@ func TestBadRowsAreSetAside(t *testing.T) {
 // TestApplyOnTheEmbeddedRunner: however the batch is cut into records, the pipeline gives what the functions give.
 func TestApplyOnTheEmbeddedRunner(t *testing.T) {
 	in := sample(t)
-	for _, kind := range []string{Combined, PPO, GRPO, RLOO} {
+	for _, kind := range Kinds() {
 		for _, normalise := range []string{Group, Batch} {
-			c := Default(kind)
-			c.Normalise = normalise
+			c := valued(kind)
+			if e, ok := c.Estimator.(Combined); ok {
+				e.Normalise = normalise
+				c.Estimator = e
+			}
 			want, _ := apply(t, c, in)
 			for name, cut := range map[string][]stage.Batch{"groups": stagetest.Groups(t, in), "one record": {in}} {
-				out, dead := stagetest.Collect(t, cut, func(s beam.Scope, p beam.PCollection) (beam.PCollection, beam.PCollection) { return Apply(s, c, p) })
+				out, dead := stagetest.Collect(t, cut, func(s beam.Scope, p stage.Rows) (stage.Rows, stage.Rows) { return Apply(s, c, p) })
 				stagetest.Same(t, kind+" "+normalise+" "+name, out, want)
 				stagetest.Dead(t, dead)
 			}
@@ -317,38 +322,31 @@ func TestApplyOnTheEmbeddedRunner(t *testing.T) {
 }
 
 func TestConfigNamesTheWrongKey(t *testing.T) {
-	for _, kind := range Kinds {
-		if err := Default(kind).Validate(); err != nil {
-			t.Error(err)
-		}
-	}
-	for want, change := range map[string]func(*Config){
-		"kind":         func(c *Config) { c.Kind = "gae" },
-		"normalise":    func(c *Config) { c.Normalise = "layer" },
-		"lambda":       func(c *Config) { c.Lambda = 1.5 },
-		"eps":          func(c *Config) { c.Eps = math.NaN() },
-		"zero_last_td": func(c *Config) { c.Normalise, c.ZeroLastTD = Batch, Off },
+	for want, tree := range map[string]map[string]any{
+		"advantage.kind":         {"kind": "gae"},
+		"advantage.normalise":    {"kind": "combined", "normalise": "layer"},
+		"advantage.lambda":       {"kind": "combined", "lambda": 1.5},
+		"advantage.eps":          {"kind": "grpo", "eps": math.NaN()},
+		"advantage.zero_last_td": {"kind": "combined", "normalise": Batch, "zero_last_td": Off},
+		"advantage.whiten":       {"kind": "grpo", "whiten": true},
+		"advantage.beta":         {"kind": "combined", "beta": 5},
 	} {
-		c := Default(Combined)
-		change(&c)
-		if err := c.Validate(); err == nil || !strings.HasPrefix(err.Error(), want+":") {
+		var c Config
+		if err := setting.Decode(tree, &c, "advantage"); err == nil || !strings.HasPrefix(err.Error(), want+":") {
 			t.Errorf("error %v, want one of %s", err, want)
 		}
 	}
-	grpo := Default(GRPO)
+	grpo := valued("grpo")
 	if names := schemas.Names(grpo.Contract().Needs); slices.Contains(names, "reward_logp") || slices.Contains(names, "old_logp") {
 		t.Errorf("GRPO needs %v", names)
-	}
-	if err := grpo.Setup(context.Background()); err != nil {
-		t.Error(err)
 	}
 }
 
 // TestOnlySumsCrossRecords: where no sum over the batch is needed, sums change nothing.
 func TestOnlySumsCrossRecords(t *testing.T) {
 	in := sample(t)
-	for _, kind := range Kinds {
-		c := Default(kind)
+	for _, kind := range Kinds() {
+		c := Stage{valued(kind)}
 		var sums Totals
 		if err := c.Add(in, &sums); err != nil {
 			t.Fatal(err)
@@ -362,8 +360,8 @@ func TestOnlySumsCrossRecords(t *testing.T) {
 			t.Fatal(err)
 		}
 		a, b := marshalled(t, with), marshalled(t, without)
-		if same := bytes.Equal(a, b); same == c.CrossesRecords() {
-			t.Errorf("%s: crosses records: %v; the same without sums: %v", kind, c.CrossesRecords(), same)
+		if same := bytes.Equal(a, b); same == c.Config.Inputs().Batch {
+			t.Errorf("%s: crosses records: %v; the same without sums: %v", kind, c.Config.Inputs().Batch, same)
 		}
 	}
 }

@@ -3,7 +3,7 @@ package advantage
 import "github.com/millrace/millrace/transforms/series"
 
 // TD writes the temporal-difference advantage of each token, sampled or candidate (IPVRM/DistRL, arXiv 2604.13197;
-// spec 3.1):
+// algorithms.md 3.1):
 //
 //	a = V(s ⊕ c) - V(s) = beta · (log pi_phi(c|s) - log pi_ref(c|s))
 //
@@ -22,7 +22,7 @@ func ZeroLast(td []float64) {
 	}
 }
 
-// Normalise divides TD advantages by the spread of the batch's prefix values: a / (sigmaV + eps) (spec 3.2).
+// Normalise divides TD advantages by the spread of the batch's prefix values: a / (sigmaV + eps) (algorithms.md 3.2).
 func Normalise(dst, a []float64, sigmaV, eps float64) {
 	for i := range dst {
 		dst[i] = a[i] / (sigmaV + eps)

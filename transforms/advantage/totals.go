@@ -8,9 +8,29 @@ type Totals struct {
 	Value series.Moments  // prefix values V_1..V_T: sigma_V
 	TD    series.Moments  // TD advantages of the sampled tokens: the mean of `batch` GAE
 	Path  series.Residual // their discounted sums, against those of a constant 1: the whitening of `batch` GAE
-	GAE   series.Moments  // advantages from a value head: the whitening of PPO
-	Score series.Moments  // Q-RM's token scores Z
-	Head  series.Moments  // values of a value head
+	// Moments are those of whatever else an estimator adds, by a name of its own.
+	Moments map[string]series.Moments `json:",omitempty"`
+}
+
+// Add takes numbers into the moments of that name.
+func (m *Totals) Add(name string, xs []float64) {
+	if m.Moments == nil {
+		m.Moments = map[string]series.Moments{}
+	}
+	sums := m.Moments[name]
+	for _, x := range xs {
+		sums.Add(x)
+	}
+	m.Moments[name] = sums
+}
+
+// scale is the standard deviation of that name, and the mean where it is to be subtracted.
+func (m *Totals) scale(name string, centre bool) (mean, std float64) {
+	moments := m.Moments[name]
+	if centre {
+		mean = moments.Mean()
+	}
+	return mean, moments.Std()
 }
 
 // AddTD takes in the TD advantages of the sampled tokens of one response (last one zeroed where that is wanted).
@@ -34,9 +54,14 @@ func (m *Totals) Merge(o Totals) {
 	m.Value.Merge(o.Value)
 	m.TD.Merge(o.TD)
 	m.Path.Merge(o.Path)
-	m.GAE.Merge(o.GAE)
-	m.Score.Merge(o.Score)
-	m.Head.Merge(o.Head)
+	for name, sums := range o.Moments {
+		if m.Moments == nil {
+			m.Moments = map[string]series.Moments{}
+		}
+		own := m.Moments[name]
+		own.Merge(sums)
+		m.Moments[name] = own
+	}
 }
 
 // BatchGAE returns the mean of TD and sigma_V that `batch` GAE normalises with.
@@ -49,31 +74,4 @@ func (m *Totals) Whitening(eps float64) (mean, sampleVar float64) {
 	mean, sampleVar = m.Path.At(td)
 	scale := sigmaV + eps
 	return mean / scale, sampleVar / (scale * scale)
-}
-
-// constants are the numbers that advantages are computed with.
-type constants struct {
-	sigmaV              float64
-	tdMean              float64
-	whiteMean, whiteVar float64 // of the GAE that is whitened: over TD advantages, or over a value head
-	scoreMean, scoreStd float64
-	headMean, headStd   float64
-}
-
-// constants reads what the kind needs off the sums.
-func (m *Totals) constants(c *Config) constants {
-	k := constants{sigmaV: SigmaV(m.Value)}
-	switch c.Kind {
-	case Combined:
-		k.tdMean, _ = m.BatchGAE()
-		k.whiteMean, k.whiteVar = m.Whitening(c.Eps)
-	case PPO:
-		k.whiteMean, k.whiteVar = m.GAE.Mean(), m.GAE.SampleVar()
-	case QRM, QRMPPO:
-		k.scoreStd, k.headStd = m.Score.Std(), m.Head.Std()
-		if c.Centre {
-			k.scoreMean, k.headMean = m.Score.Mean(), m.Head.Mean()
-		}
-	}
-	return k
 }

@@ -1,7 +1,7 @@
 // Package continuation tells how probable a right outcome really is after each step of a response, by sampling from there
 // (Monte Carlo): the truth that a prefix value is held against.
 //
-// In: PCollection<Batch> of responses of the proving ground with their steps. Out: the same rows with step_truth.
+// In: rows of responses of the proving ground with their steps. Out: the same rows with step_truth.
 package continuation
 
 import (
@@ -21,25 +21,14 @@ import (
 
 // Config says how many continuations are sampled, and of which responses.
 type Config struct {
-	Continuations int `json:"continuations"` // from each step end
-	Responses     int `json:"responses"`     // of each prompt, the first ones
+	Continuations int `json:"continuations" range:"[1,inf)" doc:"continuations from each step end"`
+	Responses     int `json:"responses" range:"[1,inf)" doc:"responses of each prompt that are continued, the first ones"`
 	models.Sampling
-}
-
-// Validate names the first key that is wrong.
-func (c Config) Validate() error {
-	switch {
-	case c.Continuations < 1:
-		return fmt.Errorf("continuations: %d is not at least 1", c.Continuations)
-	case c.Responses < 1:
-		return fmt.Errorf("responses: %d is not at least 1", c.Responses)
-	}
-	return c.Sampling.Validate()
 }
 
 // Apply adds step_truth to labeled responses, each continued by the policy; the sampling's token limit is that of the
 // whole response. What was sampled is kept in the store.
-func Apply(s beam.Scope, c Continuer, store stage.Store, in beam.PCollection) (out, dead beam.PCollection) {
+func Apply(s beam.Scope, c Continuer, store stage.Store, in stage.Rows) (out, dead stage.Rows) {
 	return stage.ApplyOnce(s, c, store, in)
 }
 
@@ -60,7 +49,8 @@ func init() { stage.Register[Continuer]() }
 // Contract says which columns are needed and added.
 func (c *Continuer) Contract() schemas.Contract {
 	return schemas.Contract{Name: "continuation", Adds: []schemas.Descriptor{schemas.StepTruth},
-		Needs: []schemas.Descriptor{schemas.Prompt, schemas.ResponseID, schemas.Sample, schemas.PromptTokens, schemas.ResponseTokens, schemas.StepEnds}}
+		Needs: []schemas.Descriptor{schemas.Prompt, schemas.ResponseID, schemas.Sample, schemas.PromptTokens, schemas.ResponseTokens,
+			schemas.StepEnds}}
 }
 
 // Lineage names the policy that went on.

@@ -12,6 +12,7 @@ import (
 	_ "github.com/millrace/millrace/models/local"
 	"github.com/millrace/millrace/models/tokenizer"
 	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/schemas/setting"
 	"github.com/millrace/millrace/transforms/provingground"
 	"github.com/millrace/millrace/transforms/stage"
 )
@@ -39,7 +40,8 @@ func rows(t *testing.T, responses ...string) stage.Batch {
 		return ids
 	}
 	n := len(responses)
-	ids, samples, prompts, promptTokens, tokens, ends := make([]uuid.UUID, n), make([]int32, n), make([]string, n), make([][]int32, n), make([][]int32, n), make([][]int32, n)
+	ids, samples, prompts, promptTokens, tokens, ends := make([]uuid.UUID, n), make([]int32, n), make([]string, n), make([][]int32, n),
+		make([][]int32, n), make([][]int32, n)
 	for i, r := range responses {
 		ids[i], samples[i], prompts[i] = uuid.NewSHA1(uuid.Nil, []byte{byte(i)}), int32(i), prompt
 		promptTokens[i], tokens[i] = encode(prompt), append(encode(r), tok.EOS()[0])
@@ -47,7 +49,8 @@ func rows(t *testing.T, responses ...string) stage.Batch {
 			ends[i] = append(ends[i], int32(end))
 		}
 	}
-	b, err := schemas.NewRecord(schemas.Meta{}, schemas.PromptID.From(make([]uuid.UUID, n)), schemas.Prompt.From(prompts), schemas.ResponseID.From(ids), schemas.Sample.From(samples),
+	b, err := schemas.NewRecord(schemas.Meta{}, schemas.PromptID.From(make([]uuid.UUID, n)), schemas.Prompt.From(prompts),
+		schemas.ResponseID.From(ids), schemas.Sample.From(samples),
 		schemas.PromptTokens.FromRows(promptTokens), schemas.ResponseTokens.FromRows(tokens), schemas.StepEnds.FromRows(ends))
 	if err != nil {
 		t.Fatal(err)
@@ -105,11 +108,12 @@ func TestTruthOfSteps(t *testing.T) {
 
 func TestValidate(t *testing.T) {
 	for want, change := range map[string]func(*Config){
-		"continuations": func(c *Config) { c.Continuations = 0 }, "responses": func(c *Config) { c.Responses = 0 }, "max_new_tokens": func(c *Config) { c.MaxNewTokens = 0 },
+		"continuations": func(c *Config) { c.Continuations = 0 }, "responses": func(c *Config) { c.Responses = 0 },
+		"max_new_tokens": func(c *Config) { c.MaxNewTokens = 0 },
 	} {
 		c := config()
 		change(&c)
-		if err := c.Validate(); err == nil || !strings.HasPrefix(err.Error(), want+":") {
+		if err := setting.Check(c); err == nil || !strings.HasPrefix(err.Error(), want+":") {
 			t.Errorf("error %v, want one of %s", err, want)
 		}
 	}

@@ -11,7 +11,7 @@ import (
 // Deciles is how many parts a response is cut into by position.
 const Deciles = 10
 
-// Calibration says how well probabilities p agree with outcomes y in 0..1 (spec 5).
+// Calibration says how well probabilities p agree with outcomes y in 0..1 (algorithms.md 5).
 type Calibration struct {
 	N     int      `json:"n"`
 	ECE   *float64 `json:"ece"`   // expected calibration error; nil of nothing

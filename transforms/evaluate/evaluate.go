@@ -21,6 +21,8 @@ import (
 	"github.com/millrace/millrace/transforms/series"
 	"github.com/millrace/millrace/transforms/stage"
 	"github.com/millrace/millrace/transforms/totals"
+
+	"github.com/millrace/millrace/schemas/setting"
 )
 
 // Config says what is measured.
@@ -51,22 +53,22 @@ func (c Config) Validate() error {
 	}
 	switch {
 	case c.Bins < 1 || c.Bins > 1000:
-		return fmt.Errorf("bins: %d is not in [1, 1000]", c.Bins)
+		return setting.Errorf("bins", "%d is not in [1, 1000]", c.Bins)
 	case c.Values && !slices.Contains(BestOfScores, c.Score):
-		return fmt.Errorf("score: %q is not one of %q", c.Score, BestOfScores)
+		return setting.Errorf("score", "%q is not one of %q", c.Score, BestOfScores)
 	case c.Truth && !c.Steps:
-		return fmt.Errorf("truth: is known at step ends; steps must be measured too")
+		return setting.Errorf("truth", "is known at step ends; steps must be measured too")
 	case c.Steps && !c.Values:
-		return fmt.Errorf("steps: are scored by values; values must be measured too")
+		return setting.Errorf("steps", "are scored by values; values must be measured too")
 	case c.Steps && !(c.Beta > 0 && !math.IsInf(c.Beta, 0)):
-		return fmt.Errorf("beta: %v is not a finite number above 0", c.Beta)
+		return setting.Errorf("beta", "%v is not a finite number above 0", c.Beta)
 	}
 	return nil
 }
 
-// Apply sums up labeled (and, for a reward model, valued) responses: PCollection<Batch> in, PCollection<Sums> of one out.
-func Apply(s beam.Scope, cfg Config, in beam.PCollection) beam.PCollection {
-	if err := cfg.Validate(); err != nil {
+// Apply sums up labeled (and, for a reward model, valued) responses: rows in, PCollection<Sums> of one out.
+func Apply(s beam.Scope, cfg Config, in stage.Rows) beam.PCollection {
+	if err := setting.Check(cfg); err != nil {
 		panic(fmt.Sprintf("stage evaluate: %v", err))
 	}
 	return totals.Reduce[Config, Sums](s, cfg, in)
@@ -80,7 +82,8 @@ func init() { totals.Register[Config, Sums](encodeSums, decodeSums) }
 
 // Contract says which columns are needed.
 func (c *Config) Contract() schemas.Contract {
-	out := schemas.Contract{Name: "evaluate", Needs: []schemas.Descriptor{schemas.PromptID, schemas.ResponseID, schemas.Verdict, schemas.Outcome}}
+	out := schemas.Contract{Name: "evaluate",
+		Needs: []schemas.Descriptor{schemas.PromptID, schemas.ResponseID, schemas.Verdict, schemas.Outcome}}
 	if c.Values {
 		out.Needs = append(out.Needs, schemas.PCorrect, schemas.MeanValue, schemas.Value)
 	}
@@ -94,7 +97,7 @@ func (c *Config) Contract() schemas.Contract {
 }
 
 // BestOfScores are the columns whose last number Best-of-N goes by: the mean value for IPVRM and Q-RM, the value for
-// Implicit PRM and DPO-RM (spec 5).
+// Implicit PRM and DPO-RM (algorithms.md 5).
 var BestOfScores = []string{"mean_value", "value"}
 
 // PromptResult is what became of one prompt.

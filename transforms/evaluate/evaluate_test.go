@@ -166,7 +166,8 @@ func TestCalibrationDoesNotDependOnOrder(t *testing.T) {
 
 func TestProcessBenchGolden(t *testing.T) {
 	for _, c := range golden.Load(t, "processbench_f1.json").Cases {
-		grid := Grid{golden.Get[float64](t, c.Params, "grid_low"), golden.Get[float64](t, c.Params, "grid_high"), golden.Get[int](t, c.Params, "grid_points")}
+		grid := Grid{golden.Get[float64](t, c.Params, "grid_low"), golden.Get[float64](t, c.Params, "grid_high"),
+			golden.Get[int](t, c.Params, "grid_points")}
 		lengths, labels := golden.Get[[]int](t, c.In, "lengths"), golden.Get[[]int](t, c.In, "labels")
 		ends := golden.Get[[][]int](t, c.In, "step_ends")
 		for _, rule := range Rules {

@@ -109,7 +109,8 @@ func (l *laid) compared() []figures {
 	for _, k := range l.c.K {
 		out = append(out, l.perPrompt(fmt.Sprintf("best_of_%d", k), func(p PromptResult) (float64, bool) { return p.bestOf(l.c.Score, k) }))
 	}
-	out = append(out, l.perPrompt("auc_within_prompts", func(p PromptResult) (float64, bool) { return p.auc(l.c.Score) }), l.finalAUC(), l.calibration(-1))
+	out = append(out, l.perPrompt("auc_within_prompts", func(p PromptResult) (float64, bool) { return p.auc(l.c.Score) }),
+		l.finalAUC(), l.calibration(-1))
 	if l.c.Steps {
 		for k, rule := range Rules {
 			f := l.stepFigures(k)
@@ -208,7 +209,8 @@ func (l *laid) calibration(decile int) figures {
 				weight := float64(decileLen(d, r.Tokens)) / float64(len(kept))
 				for _, x32 := range kept {
 					x := float64(x32)
-					points = append(points, point{prompt: i, x: x, y: r.Outcome, weight: weight, ofBin: bin(x, l.c.Bins), gap: r.Outcome - x, gap2: (r.Outcome - x) * (r.Outcome - x)})
+					points = append(points, point{prompt: i, x: x, y: r.Outcome, weight: weight, ofBin: bin(x, l.c.Bins), gap: r.Outcome - x,
+						gap2: (r.Outcome - x) * (r.Outcome - x)})
 				}
 			}
 		}
@@ -265,27 +267,28 @@ func (l *laid) truthFigures() figures {
 		truth = append(truth, point{prompt: t.prompt, x: t.truth, y: t.result, weight: 1})
 	}
 	model, truth = sortPoints(model), sortPoints(truth)
-	return figures{names: []string{"truth_r", "truth_ece", "truth_brier", "truth_step_auc", "truth_best_auc"}, at: func(w []float64) []float64 {
-		var n, sx, sy, sxx, sxy, syy, mse float64
-		gaps := make([]float64, l.c.Bins)
-		for _, t := range l.truth {
-			x := w[t.prompt]
-			n += x
-			sx, sy = sx+x*t.p, sy+x*t.truth
-			mse += x * (t.p - t.truth) * (t.p - t.truth)
-			gaps[bin(t.p, l.c.Bins)] += x * (t.truth - t.p)
-		}
-		mx, my := sx/n, sy/n
-		ece := 0.0
-		for _, g := range gaps {
-			ece += math.Abs(g) / n
-		}
-		for _, t := range l.truth {
-			x, dx, dy := w[t.prompt], t.p-mx, t.truth-my
-			sxx, sxy, syy = sxx+x*dx*dx, sxy+x*dx*dy, syy+x*dy*dy
-		}
-		return []float64{sxy / math.Sqrt(sxx*syy), ece, mse / n, weightedAUC(model, w), weightedAUC(truth, w)}
-	}}
+	return figures{names: []string{"truth_r", "truth_ece", "truth_brier", "truth_step_auc", "truth_best_auc"},
+		at: func(w []float64) []float64 {
+			var n, sx, sy, sxx, sxy, syy, mse float64
+			gaps := make([]float64, l.c.Bins)
+			for _, t := range l.truth {
+				x := w[t.prompt]
+				n += x
+				sx, sy = sx+x*t.p, sy+x*t.truth
+				mse += x * (t.p - t.truth) * (t.p - t.truth)
+				gaps[bin(t.p, l.c.Bins)] += x * (t.truth - t.p)
+			}
+			mx, my := sx/n, sy/n
+			ece := 0.0
+			for _, g := range gaps {
+				ece += math.Abs(g) / n
+			}
+			for _, t := range l.truth {
+				x, dx, dy := w[t.prompt], t.p-mx, t.truth-my
+				sxx, sxy, syy = sxx+x*dx*dx, sxy+x*dx*dy, syy+x*dy*dy
+			}
+			return []float64{sxy / math.Sqrt(sxx*syy), ece, mse / n, weightedAUC(model, w), weightedAUC(truth, w)}
+		}}
 }
 
 func bin(p float64, bins int) int { return min(int(math.Floor(float64(bins)*p)), bins-1) }

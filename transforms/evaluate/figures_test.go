@@ -115,7 +115,8 @@ func TestHalvesGoByPrompts(t *testing.T) {
 	var labels []int
 	for i := range 40 {
 		id := uuid.UUID{byte(i)}
-		item := Item{ID: id, PromptID: id, StepEnds: []int{2, 5, 9}, Values: []float64{r.NormFloat64(), r.NormFloat64(), r.NormFloat64()}, FirstError: r.IntN(4) - 1}
+		item := Item{ID: id, PromptID: id, StepEnds: []int{2, 5, 9}, Values: []float64{r.NormFloat64(), r.NormFloat64(), r.NormFloat64()},
+			FirstError: r.IntN(4) - 1}
 		s.Prompts, s.Items = append(s.Prompts, PromptResult{ID: id, N: 1}), append(s.Items, item)
 		x, err := scoresAt("sum_diff", item.Values, item.StepEnds, BetaEval)
 		if err != nil {
@@ -258,7 +259,8 @@ func TestTruthFigures(t *testing.T) {
 	for i := range p {
 		id := uuid.UUID{byte(i)}
 		s.Prompts = append(s.Prompts, PromptResult{ID: id, N: 1})
-		s.Items = append(s.Items, Item{ID: id, PromptID: id, StepEnds: []int{1, 2}, Values: []float64{0, 0}, P: []float64{p[i], 0.5}, Truth: truth[i : i+1], FirstError: -1, Outcome: float64(i / 2)})
+		s.Items = append(s.Items, Item{ID: id, PromptID: id, StepEnds: []int{1, 2}, Values: []float64{0, 0}, P: []float64{p[i], 0.5},
+			Truth: truth[i : i+1], FirstError: -1, Outcome: float64(i / 2)})
 	}
 	got := c.Report(s).Truth
 	if got.R.N != 4 || got.Responses != 4 {

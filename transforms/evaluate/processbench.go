@@ -9,7 +9,7 @@ import (
 	"github.com/millrace/millrace/transforms/series"
 )
 
-// Rules are the ways to score a step from the prefix values at step ends (ProcessBench, arXiv 2412.06559; spec 5).
+// Rules are the ways to score a step from the prefix values at step ends (ProcessBench, arXiv 2412.06559; algorithms.md 5).
 var Rules = []string{"sum", "sum_diff", "mean", "mean_diff"}
 
 // BetaEval is the beta of the values that ProcessBench scores use.

@@ -96,7 +96,8 @@ func (c Config) Report(s Sums) Report {
 	}
 	if c.Values {
 		for _, score := range BestOfScores {
-			out.BestOf = append(out.BestOf, BestAt{score, over(func(p PromptResult) (float64, bool) { return p.bestOf(score, max(1, len(p.Responses))) })})
+			best := func(p PromptResult) (float64, bool) { return p.bestOf(score, max(1, len(p.Responses))) }
+			out.BestOf = append(out.BestOf, BestAt{score, over(best)})
 		}
 		for _, k := range c.K {
 			e := over(func(p PromptResult) (float64, bool) { return p.bestOf(c.Score, k) })

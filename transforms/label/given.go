@@ -18,9 +18,9 @@ type Given struct {
 	Steps bool `json:"steps,omitempty"`
 }
 
-// FromSource adds what follows from outcomes that rows already have: PCollection<Batch> with outcomes in, the same with
+// FromSource adds what follows from outcomes that rows already have: rows with outcomes in, the same with
 // verdict and group statistics out, and dead letters.
-func FromSource(s beam.Scope, cfg Given, in beam.PCollection) (labeled, dead beam.PCollection) {
+func FromSource(s beam.Scope, cfg Given, in stage.Rows) (labeled, dead stage.Rows) {
 	return stage.Apply(s, cfg, in)
 }
 

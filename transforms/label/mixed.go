@@ -2,22 +2,21 @@ package label
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
 
 	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/schemas/setting"
 	"github.com/millrace/millrace/transforms/label/verify"
 	"github.com/millrace/millrace/transforms/stage"
 )
 
 // MixedConfig says which prompt groups a policy update learns from (dynamic sampling; DAPO, arXiv 2503.14476).
 type MixedConfig struct {
-	Low  float64 `json:"low"`  // groups with a mean outcome below are filtered
-	High float64 `json:"high"` // and those above
-	// Truncated: filter keeps the group of a truncated response (the response itself enters no loss), prompt filters the
-	// whole prompt, as the released code of IPVRM/DistRL does.
-	Truncated string `json:"truncated"`
+	Low  float64 `json:"low" range:"[0,1]" doc:"groups of a smaller mean outcome are left out"`
+	High float64 `json:"high" range:"[0,1]" doc:"groups of a larger mean outcome are left out"`
+	// The released code of IPVRM/DistRL filters the prompt.
+	Truncated string `json:"truncated" enum:"filter,prompt" doc:"truncated responses: filter, they alone enter no loss, or prompt, their whole group is left out"`
 }
 
 // Choices of MixedConfig.Truncated.
@@ -31,23 +30,18 @@ func DefaultMixed() MixedConfig {
 	return MixedConfig{Low: 0.01, High: 0.99, Truncated: TruncatedFilter}
 }
 
-// Validate names the first key that is wrong.
+// Validate checks that some groups are kept.
 func (c MixedConfig) Validate() error {
-	switch {
-	case !(c.Low >= 0 && c.Low <= 1):
-		return fmt.Errorf("low: %v is not in [0, 1]", c.Low)
-	case !(c.High >= c.Low && c.High <= 1):
-		return fmt.Errorf("high: %v is not in [low = %v, 1]", c.High, c.Low)
-	case c.Truncated != TruncatedFilter && c.Truncated != TruncatedPrompt:
-		return fmt.Errorf("truncated: %q is not one of %s, %s", c.Truncated, TruncatedFilter, TruncatedPrompt)
+	if c.High < c.Low {
+		return setting.Errorf("high", "%v is not in [low = %v, 1]", c.High, c.Low)
 	}
 	return nil
 }
 
-// KeepMixed filters the rows of prompt groups from which a policy update cannot learn: PCollection<Batch> of labeled
+// KeepMixed filters the rows of prompt groups from which a policy update cannot learn: rows of labeled
 // responses in, those of the groups kept out. What is filtered is counted, also by why: all_wrong, all_right, truncated,
 // no_outcome.
-func KeepMixed(s beam.Scope, cfg MixedConfig, labeled beam.PCollection) (kept, dead beam.PCollection) {
+func KeepMixed(s beam.Scope, cfg MixedConfig, labeled stage.Rows) (kept, dead stage.Rows) {
 	return stage.Apply(s, cfg, labeled)
 }
 

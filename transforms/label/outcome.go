@@ -1,6 +1,6 @@
 // Package label judges responses: which are right, and what that says about their prompt's group.
 //
-// In: PCollection<Batch>, a row a response with its prompt's reference answer. Out: the same rows with verdict, outcome,
+// In: a row a response with its prompt's reference answer. Out: the same rows with verdict, outcome,
 // the extracted answer, the statistics of the group, and where the verifier judges steps the first wrong one.
 package label
 
@@ -15,24 +15,22 @@ import (
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
 
 	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/schemas/setting"
 	"github.com/millrace/millrace/transforms/label/verify"
 	"github.com/millrace/millrace/transforms/stage"
 )
 
 // Config says which verifier judges, and what its verdicts mean.
 type Config struct {
-	Verifier VerifierConfig `json:"verifier"`
-	// UnparsableResponse is what a response without a readable answer counts as: incorrect (it is the policy's fault), or
-	// abstain for no outcome.
-	UnparsableResponse string `json:"unparsable_response"`
-	// Std is the group's standard deviation: population, or sample (divided by n-1, as TRL does).
-	Std string `json:"std"`
-	// A response whose finish reason is unknown counts as truncated when it has MaxTokens tokens or more and does not end
-	// with one of StopTokens; 0: never.
-	MaxTokens  int     `json:"max_tokens"`
-	StopTokens []int32 `json:"stop_tokens,omitempty"`
-	// Workers bounds the responses judged at a time; 0: one a core.
-	Workers int `json:"workers"`
+	Verifier VerifierConfig `json:"verifier" doc:"what compares a response with the reference answer"`
+	// An answer that cannot be read is the policy's fault.
+	UnparsableResponse string `json:"unparsable_response" enum:"incorrect,abstain" doc:"a response without a readable answer is incorrect, or has no outcome (abstain)"`
+	// TRL takes the sample's.
+	Std string `json:"std" enum:"population,sample" doc:"standard deviation of a group's n outcomes: divided by n (population), or by n-1 (sample)"`
+	// Rows that Millrace sampled say how they finished.
+	MaxTokens  int     `json:"max_tokens" range:"[0,inf)" doc:"a response of unknown finish is truncated with so many tokens and no stop token at its end; 0: never"`
+	StopTokens []int32 `json:"stop_tokens,omitempty" doc:"ids of the tokens that end a response of unknown finish"`
+	Workers    int     `json:"workers" range:"[0,inf)" doc:"responses that are judged at a time; 0: one a core"`
 
 	verifier judge
 }
@@ -50,27 +48,9 @@ func Default(kind string) Config {
 	return Config{Verifier: VerifierConfig{Kind: kind}, UnparsableResponse: AsIncorrect, Std: Population}
 }
 
-// Validate names the first key that is wrong.
-func (c Config) Validate() error {
-	if _, err := newJudge(c.Verifier); err != nil {
-		return fmt.Errorf("verifier.%w", err)
-	}
-	switch {
-	case c.UnparsableResponse != AsIncorrect && c.UnparsableResponse != AsAbstain:
-		return fmt.Errorf("unparsable_response: %q is not one of %s, %s", c.UnparsableResponse, AsIncorrect, AsAbstain)
-	case c.Std != Population && c.Std != SampleStd:
-		return fmt.Errorf("std: %q is not one of %s, %s", c.Std, Population, SampleStd)
-	case c.MaxTokens < 0:
-		return fmt.Errorf("max_tokens: %d is negative", c.MaxTokens)
-	case c.Workers < 0:
-		return fmt.Errorf("workers: %d is negative", c.Workers)
-	}
-	return nil
-}
-
-// Outcome verifies each response against its prompt's answer: PCollection<Batch> of responses in, the same with verdict,
+// Outcome verifies each response against its prompt's answer: rows of responses in, the same with verdict,
 // outcome and group statistics out, and dead letters.
-func Outcome(s beam.Scope, cfg Config, responses beam.PCollection) (labeled, dead beam.PCollection) {
+func Outcome(s beam.Scope, cfg Config, responses stage.Rows) (labeled, dead stage.Rows) {
 	return stage.Apply(s, cfg, responses)
 }
 
@@ -79,7 +59,8 @@ func init() { stage.Register[Config]() }
 // Contract says which columns are needed and added.
 func (c *Config) Contract() schemas.Contract {
 	return schemas.Contract{Name: "label",
-		Needs: []schemas.Descriptor{schemas.PromptID, schemas.Prompt, schemas.Answer, schemas.ResponseTokens, schemas.Response, schemas.FinishReason},
+		Needs: []schemas.Descriptor{schemas.PromptID, schemas.Prompt, schemas.Answer, schemas.ResponseTokens, schemas.Response,
+			schemas.FinishReason},
 		Adds: []schemas.Descriptor{schemas.Verdict, schemas.Outcome, schemas.Extracted, schemas.GroupMean, schemas.GroupStd,
 			schemas.GroupValid, schemas.FirstError, schemas.StepEnds}}
 }
@@ -88,7 +69,7 @@ func (c *Config) Contract() schemas.Contract {
 func (c *Config) Setup(context.Context) (err error) {
 	c.verifier, err = newJudge(c.Verifier)
 	if err != nil {
-		err = fmt.Errorf("verifier.%w", err)
+		err = setting.In("verifier", err)
 	}
 	return err
 }

@@ -1,6 +1,7 @@
 package label
 
 import (
+	"encoding/json"
 	"slices"
 	"strings"
 	"testing"
@@ -8,6 +9,8 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/schemas/setting"
+	"github.com/millrace/millrace/transforms/label/verify"
 	"github.com/millrace/millrace/transforms/stage"
 	"github.com/millrace/millrace/transforms/stage/stagetest"
 )
@@ -38,7 +41,8 @@ func responses(t testing.TB, rows ...row) stage.Batch {
 			}
 		}
 	}
-	b, err := schemas.NewRecord(schemas.Meta{Run: "test"}, schemas.PromptID.From(promptIDs), schemas.Prompt.From(prompts), schemas.Answer.From(answers, has...),
+	b, err := schemas.NewRecord(schemas.Meta{Run: "test"}, schemas.PromptID.From(promptIDs), schemas.Prompt.From(prompts),
+		schemas.Answer.From(answers, has...),
 		schemas.ResponseID.From(ids), schemas.ResponseTokens.FromRows(tokens), schemas.Response.From(texts), schemas.TokenEnds.FromRows(ends),
 		schemas.FinishReason.From(finish))
 	if err != nil {
@@ -96,7 +100,8 @@ func labelBatch(t testing.TB) stage.Batch {
 func TestOutcome(t *testing.T) {
 	out, dead := stagetest.Run(t, Default("tolerance"), labelBatch(t))
 	stagetest.Dead(t, dead, schemas.ReasonEmpty, schemas.ReasonModel)
-	if got, want := texts(schemas.Verdict.Of(out)), []string{"correct", "incorrect", "unparsable_response", "truncated", "unparsable_answer", "correct", "correct"}; !slices.Equal(got, want) {
+	want := []string{"correct", "incorrect", "unparsable_response", "truncated", "unparsable_answer", "correct", "correct"}
+	if got := texts(schemas.Verdict.Of(out)); !slices.Equal(got, want) {
 		t.Errorf("verdicts %v, want %v", got, want)
 	}
 	if got, want := numbers(schemas.Outcome.Of(out)), []float32{1, 0, 0, 0, -1, 1, 1}; !slices.Equal(got, want) {
@@ -149,7 +154,8 @@ func TestOutcomeOnTheProvingGround(t *testing.T) {
 		row{prompt: "1a+1=", answer: "3", response: "a1+1=2\n#2"})
 	out, dead := stagetest.Pipeline(t, Default(ProvingGround), in)
 	stagetest.Dead(t, dead)
-	if got, want := texts(schemas.Verdict.Of(out)), []string{"correct", "incorrect", "correct", "unparsable_answer"}; !slices.Equal(got, want) {
+	want := []string{"correct", "incorrect", "correct", "unparsable_answer"}
+	if got := texts(schemas.Verdict.Of(out)); !slices.Equal(got, want) {
 		t.Errorf("verdicts %v, want %v", got, want)
 	}
 	first, ends := schemas.FirstError.Of(out), schemas.StepEnds.Of(out)
@@ -189,25 +195,66 @@ func TestKeepMixed(t *testing.T) {
 	}
 }
 
+// What a recipe has, config.yaml and the workers get too: the options that are not the kind's defaults.
+func TestVerifierConfig(t *testing.T) {
+	for _, text := range []string{`{"kind":"math"}`, `{"kind":"proving_ground"}`, `{"kind":"choice","options":{"options":"AB"}}`,
+		`{"kind":"math","options":{"decimals":2,"limits":{"Steps":50}}}`, `{"kind":"regex","options":{"group":1,"pattern":"(a)"}}`} {
+		var tree map[string]any
+		if err := json.Unmarshal([]byte(text), &tree); err != nil {
+			t.Fatal(err)
+		}
+		var decoded, sent VerifierConfig
+		if err := setting.Decode(tree, &decoded, "label.verifier"); err != nil {
+			t.Error(err)
+			continue
+		}
+		raw, err := json.Marshal(decoded)
+		if err != nil || string(raw) != text {
+			t.Errorf("%s becomes %s, %v", text, raw, err)
+		}
+		if err := json.Unmarshal(raw, &sent); err != nil || sent != decoded {
+			t.Errorf("%s comes to a worker as %+v, %v", text, sent, err)
+		}
+		if _, err := newJudge(sent); err != nil {
+			t.Error(err)
+		}
+	}
+	for want, tree := range map[string]map[string]any{
+		"label.verifier.kind: ":                {"kind": "maths"},
+		"label.verifier.options.decimal: ":     {"kind": "math", "options": map[string]any{"decimal": 2}},
+		"label.verifier.options.seconds: ":     {"kind": "command", "options": map[string]any{"command": []any{"x"}, "seconds": 0}},
+		"label.verifier.options.compare.url: ": {"kind": "json", "options": map[string]any{"compare": "http"}},
+		"label.verifier.options: are not read": {"kind": "proving_ground", "options": map[string]any{"steps": 3}},
+	} {
+		var c VerifierConfig
+		if err := setting.Decode(tree, &c, "label.verifier"); err == nil || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("%v, want an error that starts with %s", err, want)
+		}
+	}
+	if err := setting.Check(Default("regex")); err == nil || !strings.HasPrefix(err.Error(), "verifier.options.pattern: ") {
+		t.Errorf("a pattern that is missing: %v", err)
+	}
+}
+
 func TestConfigsAreValidated(t *testing.T) {
 	for want, err := range map[string]error{
-		"verifier.kind": Config{UnparsableResponse: AsIncorrect, Std: Population}.Validate(),
-		"verifier.options": func() error {
+		"verifier.kind": setting.Check(Config{UnparsableResponse: AsIncorrect, Std: Population}),
+		"verifier.options.options": func() error {
 			c := Default("choice")
-			c.Verifier.Options = []byte(`{"options": "x"}`)
-			return c.Validate()
+			c.Verifier.Options = verify.ChoiceConfig{Options: "x"}
+			return setting.Check(c)
 		}(),
-		"unparsable_response": func() error { c := Default("exact"); c.UnparsableResponse = "zero"; return c.Validate() }(),
-		"std":                 func() error { c := Default("exact"); c.Std = "n"; return c.Validate() }(),
-		"low":                 MixedConfig{Low: -1}.Validate(),
-		"high":                MixedConfig{Low: 0.5, High: 0.4}.Validate(),
-		"truncated":           MixedConfig{High: 1}.Validate(),
+		"unparsable_response": func() error { c := Default("exact"); c.UnparsableResponse = "zero"; return setting.Check(c) }(),
+		"std":                 func() error { c := Default("exact"); c.Std = "n"; return setting.Check(c) }(),
+		"low":                 setting.Check(MixedConfig{Low: -1}),
+		"high":                setting.Check(MixedConfig{Low: 0.5, High: 0.4, Truncated: TruncatedFilter}),
+		"truncated":           setting.Check(MixedConfig{High: 1}),
 	} {
 		if err == nil || !strings.HasPrefix(err.Error(), want) {
 			t.Errorf("error %v, want one of %s", err, want)
 		}
 	}
-	if Default("exact").Validate() != nil || DefaultMixed().Validate() != nil {
+	if setting.Check(Default("exact")) != nil || setting.Check(DefaultMixed()) != nil {
 		t.Error("the defaults are refused")
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/transforms/files"
 	"github.com/millrace/millrace/transforms/stage"
 )
 
@@ -32,12 +33,12 @@ const (
 )
 
 // Record writes what became of the prompts of a window to a file, a JSON object a line in the order of their ids: from
-// PCollection<Batch> of the prompts and of their labeled responses, before KeepMixed. A nil mixed keeps every group that
+// the prompts and their labeled responses, before KeepMixed. A nil mixed keeps every group that
 // has an outcome. The groups travel through the store.
-func Record(s beam.Scope, file string, round int, mixed *MixedConfig, store stage.Store, prompts, labeled beam.PCollection) {
+func Record(s beam.Scope, file string, round int, mixed *MixedConfig, store stage.Store, prompts, labeled stage.Rows) {
 	s = s.Scope("ledger")
-	drawn := beam.ParDo(s, &groupsFn{Round: round, Drawn: true, Store: store}, prompts)
-	judged := beam.ParDo(s, &groupsFn{Round: round, Mixed: mixed, Store: store}, labeled)
+	drawn := beam.ParDo(s, &groupsFn{Round: round, Drawn: true, Store: store}, prompts.PCollection)
+	judged := beam.ParDo(s, &groupsFn{Round: round, Mixed: mixed, Store: store}, labeled.PCollection)
 	stage.End(s, beam.ParDo(s, &writeGroupsFn{File: file, Store: store}, beam.GroupByKey(s, beam.Flatten(s, drawn, judged))))
 }
 
@@ -119,7 +120,7 @@ func (f *writeGroupsFn) ProcessElement(ctx context.Context, _ int, parcels func(
 		all = append(all, g)
 	}
 	slices.SortFunc(all, func(a, b PromptGroup) int { return cmp.Compare(a.Prompt, b.Prompt) })
-	return f.File, stage.WriteLines(ctx, f.File, all)
+	return f.File, files.WriteLines(ctx, f.File, all)
 }
 
 // UpTo filters the rows of prompts whose id comes after Last: what a round of sampling brought beyond what was wanted. Ids

@@ -1,14 +1,12 @@
 package label
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
-	"fmt"
 	"slices"
 	"strconv"
 
+	"github.com/millrace/millrace/schemas/setting"
 	"github.com/millrace/millrace/transforms/label/verify"
 	"github.com/millrace/millrace/transforms/provingground"
 )
@@ -19,8 +17,106 @@ const ProvingGround = "proving_ground"
 
 // VerifierConfig chooses a verifier.
 type VerifierConfig struct {
-	Kind    string          `json:"kind"`
-	Options json.RawMessage `json:"options,omitempty"` // settings of the kind; none: its defaults
+	Kind    string
+	Options verify.Options // settings of the kind; nil: its defaults
+}
+
+// verifierKeys are a VerifierConfig as a recipe has it.
+type verifierKeys struct {
+	Kind    string         `json:"kind" doc:"what is compared, and how; its settings are in options"`
+	Options map[string]any `json:"options,omitempty" doc:"settings of the kind"`
+}
+
+// DecodeSetting reads the kind and its settings.
+func (c *VerifierConfig) DecodeSetting(tree any, path string) error {
+	own := verifierKeys{Kind: c.Kind}
+	if err := setting.Decode(tree, &own, path); err != nil {
+		return err
+	}
+	return setting.In(path, c.read(own))
+}
+
+func (c *VerifierConfig) read(own verifierKeys) error {
+	*c = VerifierConfig{Kind: own.Kind}
+	if len(own.Options) == 0 {
+		return c.known()
+	}
+	if own.Kind == ProvingGround {
+		return setting.Errorf("options", "are not read: verifier %s has none", ProvingGround)
+	}
+	if err := c.known(); err != nil {
+		return err
+	}
+	var err error
+	c.Options, err = verify.Decode(own.Kind, own.Options)
+	return setting.In("options", err)
+}
+
+func (c VerifierConfig) known() error { return setting.OneOf("kind", c.Kind, Kinds()...) }
+
+// MarshalJSON writes the settings that differ from the kind's defaults.
+func (c VerifierConfig) MarshalJSON() ([]byte, error) {
+	own := verifierKeys{Kind: c.Kind}
+	if c.Options != nil {
+		var err error
+		if own.Options, err = verify.Encode(c.Kind, c.Options); err != nil {
+			return nil, err
+		}
+	}
+	return json.Marshal(own)
+}
+
+// UnmarshalJSON reads what MarshalJSON wrote.
+func (c *VerifierConfig) UnmarshalJSON(raw []byte) error {
+	var own verifierKeys
+	if err := json.Unmarshal(raw, &own); err != nil {
+		return err
+	}
+	return c.read(own)
+}
+
+// Validate checks the settings of the kind.
+func (c VerifierConfig) Validate() error {
+	if err := c.known(); err != nil {
+		return err
+	}
+	o, err := c.options()
+	if err == nil {
+		err = setting.Check(o)
+	}
+	return setting.In("options", err)
+}
+
+// options are those of the kind, nil where it has none.
+func (c VerifierConfig) options() (verify.Options, error) {
+	if c.Options != nil || c.Kind == ProvingGround {
+		return c.Options, nil
+	}
+	return verify.Decode(c.Kind, nil)
+}
+
+// SettingSchema describes the settings of every kind.
+func (c *VerifierConfig) SettingSchema() *setting.Schema {
+	s := setting.SchemaOf(verifierKeys{Kind: c.Kind})
+	s.Properties["kind"].Enum = Kinds()
+	s.Closed = nil // each kind is
+	for _, kind := range Kinds() {
+		own := setting.SchemaOf(verifierKeys{})
+		own.Title = kind
+		own.Properties["kind"] = &setting.Schema{Const: kind}
+		if kind != c.Kind {
+			own.Required = []string{"kind"}
+		}
+		if options := verify.Schema(kind); options != nil {
+			options.Description = own.Properties["options"].Description
+			own.Properties["options"] = options
+		} else {
+			delete(own.Properties, "options")
+			own.Order = []string{"kind"}
+		}
+		s.OneOf = append(s.OneOf, own)
+	}
+	return s
 }
 
 // Kinds lists the verifiers.
@@ -54,19 +150,18 @@ type judge interface {
 }
 
 func newJudge(c VerifierConfig) (judge, error) {
-	switch {
-	case !slices.Contains(Kinds(), c.Kind):
-		return nil, fmt.Errorf("kind: %q is not one of %q", c.Kind, Kinds())
-	case c.Kind == ProvingGround && len(bytes.TrimSpace(c.Options)) > 0 && string(c.Options) != "null" && string(c.Options) != "{}":
-		return nil, errors.New("options: the proving ground has none")
-	case c.Kind == ProvingGround:
+	if err := c.Validate(); err != nil {
+		return nil, err
+	}
+	o, err := c.options()
+	if err != nil {
+		return nil, err
+	}
+	if o == nil {
 		return steps{}, nil
 	}
-	v, err := verify.New(c.Kind, c.Options)
-	if err != nil {
-		return nil, fmt.Errorf("options: %w", err)
-	}
-	return answers{v}, nil
+	v, err := o.New()
+	return answers{v}, setting.In("options", err)
 }
 
 // answers compares final answers.

@@ -1,13 +1,11 @@
 // Package pairs makes preference pairs of the responses to one prompt: a correct one against an incorrect one.
 //
-// In: PCollection<Batch>, a row a labeled response. Out: a row a pair, with the tokens of both sides and, where asked for,
+// In: a row a labeled response. Out: a row a pair, with the tokens of both sides and, where asked for,
 // their reference log-probs and teacher distributions. Responses that are in no pair are filtered, and counted.
 package pairs
 
 import (
 	"context"
-	"fmt"
-	"slices"
 
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
 	"github.com/google/uuid"
@@ -18,15 +16,12 @@ import (
 
 // Config says which pairs are made and what they carry.
 type Config struct {
-	Strategy string `json:"strategy"` // best_worst or all, see Select
-	Limit    int    `json:"limit"`    // most pairs a prompt; 0: one for best_worst, no limit for all
-	// Score ranks responses for best_worst by their last prefix: value, mean_value, or none for their order.
-	Score string `json:"score"`
-	// Reference names the column that fills the pairs' reference log-probs: reference_logp, old_logp, or none.
-	Reference string `json:"reference"`
-	Teacher   bool   `json:"teacher"` // carry teacher_ids, teacher_prob and teacher_rest
-	// KeepTruncated lets truncated responses take part, as incorrect ones.
-	KeepTruncated bool `json:"keep_truncated"`
+	Strategy      string `json:"strategy" enum:"best_worst,all" doc:"the best right response against the worst wrong one, or every right one against every wrong one"`
+	Limit         int    `json:"limit" range:"[0,inf)" doc:"pairs of a prompt at most; 0: one for best_worst, no limit for all"`
+	Score         string `json:"score" enum:"none,value,mean_value" doc:"what best_worst ranks responses by, at their last token; none: their order"`
+	Reference     string `json:"reference" enum:"none,reference_logp,old_logp" doc:"column that the pairs' reference log-probs come from"`
+	Teacher       bool   `json:"teacher" doc:"carry the teacher's distributions: teacher_ids, teacher_prob and teacher_rest"`
+	KeepTruncated bool   `json:"keep_truncated" doc:"truncated responses take part, as wrong ones"`
 }
 
 // None is the choice of no column.
@@ -35,28 +30,11 @@ const None = "none"
 // Default makes all pairs of a prompt, at most 4.
 func Default() Config { return Config{Strategy: "all", Limit: 4, Score: None, Reference: None} }
 
-// Validate names the first key that is wrong.
-func (c Config) Validate() error {
-	for _, k := range []struct {
-		key, got string
-		want     []string
-	}{
-		{"strategy", c.Strategy, Strategies},
-		{"score", c.Score, []string{None, schemas.Value.Name, schemas.MeanValue.Name}},
-		{"reference", c.Reference, []string{None, schemas.ReferenceLogP.Name, schemas.OldLogP.Name}},
-	} {
-		if !slices.Contains(k.want, k.got) {
-			return fmt.Errorf("%s: %q is not one of %q", k.key, k.got, k.want)
-		}
-	}
-	if c.Limit < 0 {
-		return fmt.Errorf("limit: %d is negative", c.Limit)
-	}
-	return nil
-}
+// SetDefaults is Default.
+func (c *Config) SetDefaults() { *c = Default() }
 
-// Apply makes pairs: PCollection<Batch> of labeled responses in, PCollection<Batch> of pairs out.
-func Apply(s beam.Scope, cfg Config, labeled beam.PCollection) (pairs, dead beam.PCollection) {
+// Apply makes pairs: rows of labeled responses in, pairs out.
+func Apply(s beam.Scope, cfg Config, labeled stage.Rows) (pairs, dead stage.Rows) {
 	return stage.Apply(s, cfg, labeled)
 }
 
@@ -72,9 +50,11 @@ type side struct {
 }
 
 var (
-	chosen = side{schemas.ChosenTokens, schemas.ChosenReferenceLogP, schemas.ChosenTeacherIDs, schemas.ChosenTeacherProb, schemas.ChosenTeacherRest}
+	chosen = side{schemas.ChosenTokens, schemas.ChosenReferenceLogP, schemas.ChosenTeacherIDs, schemas.ChosenTeacherProb,
+		schemas.ChosenTeacherRest}
 
-	rejected = side{schemas.RejectedTokens, schemas.RejectedReferenceLogP, schemas.RejectedTeacherIDs, schemas.RejectedTeacherProb, schemas.RejectedTeacherRest}
+	rejected = side{schemas.RejectedTokens, schemas.RejectedReferenceLogP, schemas.RejectedTeacherIDs, schemas.RejectedTeacherProb,
+		schemas.RejectedTeacherRest}
 )
 
 func (c *Config) reference() (schemas.List[float32], bool) {
@@ -100,7 +80,8 @@ func (c *Config) score() (schemas.List[float32], bool) {
 // Contract says which columns are needed and added.
 func (c *Config) Contract() schemas.Contract {
 	out := schemas.Contract{Name: "pairs", Rows: schemas.OtherRows, Drops: true, Origin: []schemas.ID{schemas.ChosenID, schemas.RejectedID},
-		Needs: []schemas.Descriptor{schemas.PromptID, schemas.PromptTokens, schemas.ResponseID, schemas.ResponseTokens, schemas.Verdict, schemas.Outcome},
+		Needs: []schemas.Descriptor{schemas.PromptID, schemas.PromptTokens, schemas.ResponseID, schemas.ResponseTokens, schemas.Verdict,
+			schemas.Outcome},
 		Adds: []schemas.Descriptor{schemas.PromptID, schemas.PromptTokens, schemas.PairID, schemas.ChosenID, schemas.RejectedID,
 			schemas.ChosenTokens, schemas.RejectedTokens},
 		Reads: map[string]schemas.LogPDefinition{}, Writes: map[string]schemas.LogPDefinition{}}
@@ -168,7 +149,8 @@ func (c *Config) usable(b stage.Batch, dead *stage.DeadLetters) []bool {
 		}
 		n := len(tokens.Row(i))
 		if n == 0 || len(schemas.PromptTokens.Of(b).Row(i)) == 0 {
-			dead.Rowf(i, schemas.ReasonEmpty, "%d prompt tokens and %d response tokens; both need at least one", len(schemas.PromptTokens.Of(b).Row(i)), n)
+			dead.Rowf(i, schemas.ReasonEmpty, "%d prompt tokens and %d response tokens; both need at least one",
+				len(schemas.PromptTokens.Of(b).Row(i)), n)
 			continue
 		}
 		if col, ok := c.score(); ok {

@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/schemas/setting"
 	"github.com/millrace/millrace/transforms/stage"
 	"github.com/millrace/millrace/transforms/stage/stagetest"
 )
@@ -92,7 +93,8 @@ func TestPairsCarryBothSides(t *testing.T) {
 	if got := schemas.ChosenReferenceLogP.Of(out).Row(1); !slices.Equal(got, []float32{-2, -1}) {
 		t.Errorf("chosen reference %v", got)
 	}
-	if got := schemas.RejectedTeacherProb.Of(out).Row(1).Row(1); !slices.Equal(got, []float32{0.25, 0.5}) || schemas.RejectedTeacherIDs.Of(out).Row(1).Row(0)[0] != 1 {
+	if got := schemas.RejectedTeacherProb.Of(out).Row(1).Row(1); !slices.Equal(got, []float32{0.25, 0.5}) ||
+		schemas.RejectedTeacherIDs.Of(out).Row(1).Row(0)[0] != 1 {
 		t.Errorf("rejected teacher %v", got)
 	}
 	if def, ok := schemas.LogPOf(out, schemas.ChosenReferenceLogP); !ok || def.Model != "r" {
@@ -112,11 +114,11 @@ func TestConfig(t *testing.T) {
 	} {
 		c := Default()
 		change(&c)
-		if err := c.Validate(); err == nil || !strings.HasPrefix(err.Error(), want+":") {
+		if err := setting.Check(c); err == nil || !strings.HasPrefix(err.Error(), want+":") {
 			t.Errorf("error %v, want one of %s", err, want)
 		}
 	}
-	if err := Default().Validate(); err != nil {
+	if err := setting.Check(Default()); err != nil {
 		t.Error(err)
 	}
 }

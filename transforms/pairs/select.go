@@ -9,7 +9,7 @@ import (
 // Pair names two responses of a group by index.
 type Pair struct{ Chosen, Rejected int }
 
-// Strategies are the ways to choose pairs (spec 2).
+// Strategies are the ways to choose pairs (algorithms.md 2).
 var Strategies = []string{"best_worst", "all"}
 
 // Select pairs correct with incorrect responses of one prompt. Only responses with an outcome take part (valid).

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -15,22 +14,18 @@ import (
 
 	"github.com/millrace/millrace/models/keyed"
 	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/schemas/setting"
 	"github.com/millrace/millrace/transforms/provingground"
 	"github.com/millrace/millrace/transforms/stage"
 )
 
 // Chain configures the proving ground's generator.
 type Chain struct {
-	// Responses writes a response to every prompt: corpus (with the learned mistakes), corrupted (right but for one
-	// uniformly wrong digit in half of them), right; "" none.
-	Responses string `json:"responses"`
-	// PerPrompt is the number of responses to a prompt, 0 meaning 1.
-	PerPrompt int `json:"per_prompt"`
-	// Name is the prompts' source, part of their ids; "": chain.
-	Name string `json:"name,omitempty"`
-	// MinSteps and MaxSteps bound the operations of a chain, its difficulty; 0: 3 and 6.
-	MinSteps int `json:"min_steps,omitempty"`
-	MaxSteps int `json:"max_steps,omitempty"`
+	Responses string `json:"responses" enum:",corpus,corrupted,right" doc:"writes a response to every prompt: corpus (with the learned mistakes), corrupted (right but for one uniformly wrong digit in half of them), right; empty: none"`
+	PerPrompt int    `json:"per_prompt" range:"[0,inf)" doc:"responses to a prompt; 0: one"`
+	Name      string `json:"name,omitempty" doc:"the prompts' source, part of their ids; empty: chain"`
+	MinSteps  int    `json:"min_steps,omitempty" range:"[0,inf)" doc:"fewest operations of a chain, its difficulty; 0: 3"`
+	MaxSteps  int    `json:"max_steps,omitempty" range:"[0,inf)" doc:"most operations of a chain; 0: 6"`
 }
 
 func (c Chain) name() string { return cmp.Or(c.Name, "chain") }
@@ -48,73 +43,87 @@ func (c Chain) difficulties() (out []string) {
 	return out
 }
 
-var chainResponses = []string{"", "corpus", "corrupted", "right"}
-
-func validateChain(c Config) error {
-	lo, hi := c.Chain.steps()
+// Validate names the first key that does not go with the others.
+func (c Chain) Validate() error {
+	lo, hi := c.steps()
 	switch {
 	case lo < 1 || hi > provingground.MaxSteps || lo > hi:
-		return fmt.Errorf("chain.min_steps: chains of %d to %d operations; want 1 <= min_steps <= max_steps <= %d", lo, hi, provingground.MaxSteps)
-	case strings.Contains(c.Chain.Name, "/"):
-		return fmt.Errorf("chain.name: %q has a slash, which parts the name from split and number", c.Chain.Name)
-	case !slices.Contains(chainResponses, c.Chain.Responses):
-		return fmt.Errorf("chain.responses: %q is not one of %q", c.Chain.Responses, chainResponses)
-	case c.Chain.PerPrompt < 0 || c.Chain.PerPrompt > 0 && c.Chain.Responses == "":
-		return fmt.Errorf("chain.per_prompt: %d; want at least 0, and none without chain.responses", c.Chain.PerPrompt)
+		return setting.Errorf("min_steps", "chains of %d to %d operations; want 1 <= min_steps <= max_steps <= %d", lo, hi, provingground.MaxSteps)
+	case strings.Contains(c.Name, "/"):
+		return setting.Errorf("name", "%q has a slash, which parts the name from split and number", c.Name)
+	case c.PerPrompt > 0 && c.Responses == "":
+		return setting.Errorf("per_prompt", "%d responses to a prompt, and responses says that none is written", c.PerPrompt)
 	}
 	return nil
 }
 
-func chainColumns(c Config) []schemas.Descriptor {
+// MostResponses is how many it writes to a prompt, at least 1.
+func (c Chain) MostResponses() int { return max(1, c.PerPrompt) }
+
+// Columns are those of its rows.
+func (c Chain) Columns() []schemas.Descriptor {
 	out := []schemas.Descriptor{schemas.PromptID, schemas.Prompt, schemas.Answer, schemas.Source, schemas.Difficulty, schemas.Extra}
-	if c.Chain.Responses != "" {
+	if c.Responses != "" {
 		out = append(out, schemas.ResponseID, schemas.Sample, schemas.Response, schemas.FinishReason)
 	}
 	return out
 }
 
+// PromptsOnly writes no responses.
+func (c Chain) PromptsOnly() Source {
+	c.Responses, c.PerPrompt = "", 0
+	return c
+}
+
+// Named is the generator under another name.
+func (c Chain) Named(name string) Source {
+	c.Name = name
+	return c
+}
+
 func init() {
+	Register("chain", Chain{})
 	beam.RegisterDoFn(&chainFn{})
 	register.Emitter1[stage.Batch]()
 }
 
-func readChain(s beam.Scope, c Config, w Window) (prompts, dead beam.PCollection) {
+// Read draws the window's prompts.
+func (c Chain) Read(s beam.Scope, w Window) (prompts, dead stage.Rows) {
 	var starts []int
-	for at := 0; at < w.Count; at += c.PerRecord {
+	for at := 0; at < w.Count; at += w.PerRecord {
 		starts = append(starts, at)
 	}
-	prompts = beam.ParDo(s, &chainFn{Config: c, Window: w}, beam.CreateList(s, starts))
 	known := schemas.Known{}
-	for _, d := range chainColumns(c) {
+	for _, d := range c.Columns() {
 		known.Columns = append(known.Columns, d.Describe())
 	}
-	stage.Describe(prompts, stage.Description{Known: &known, MaxRecordBytes: w.MaxRecordBytes})
-	return prompts, beam.PCollection{} // a generator has no bad rows
+	drawn := beam.ParDo(s, &chainFn{Chain: c, Window: w}, beam.CreateList(s, starts))
+	return stage.Rows{PCollection: drawn, Known: &known, MaxRecordBytes: w.MaxRecordBytes}, stage.Rows{} // a generator has no bad rows
 }
 
 // chainFn draws the prompts of one record.
 type chainFn struct {
-	Config Config
+	Chain  Chain
 	Window Window
 	levels *levels
 }
 
 // Setup reads the history that a curriculum goes by.
 func (f *chainFn) Setup(ctx context.Context) error {
-	c := f.Config
-	if c.Curriculum == nil || f.Window.History == "" {
+	curriculum := f.Window.Curriculum
+	if curriculum == nil || f.Window.History == "" {
 		return nil
 	}
 	h, err := readHistory(ctx, f.Window.History)
 	if err == nil {
-		f.levels = c.Curriculum.levels(h, c.Chain.name(), c.Chain.difficulties())
+		f.levels = curriculum.levels(h, f.Chain.name(), f.Chain.difficulties())
 	}
 	return err
 }
 
 // ProcessElement draws prompts start to start + PerRecord of the window.
 func (f *chainFn) ProcessElement(_ context.Context, start int, emit func(stage.Batch)) error {
-	b, err := drawChains(f.Config, f.Window, f.levels, start, min(start+f.Config.PerRecord, f.Window.Count))
+	b, err := f.Chain.draw(f.Window, f.levels, start, min(start+f.Window.PerRecord, f.Window.Count))
 	if err != nil {
 		return err
 	}
@@ -122,20 +131,20 @@ func (f *chainFn) ProcessElement(_ context.Context, start int, emit func(stage.B
 	return nil
 }
 
-// drawChains makes prompts lo to hi of the window. Prompt i of a split is the same in every run of a seed.
-func drawChains(c Config, w Window, accepted *levels, lo, hi int) (stage.Batch, error) {
+// draw makes prompts lo to hi of the window. Prompt i of a split is the same in every run of a seed.
+func (c Chain) draw(w Window, accepted *levels, lo, hi int) (stage.Batch, error) {
 	var ids, responseIDs []uuid.UUID
 	var prompts, answers, sources, difficulties, extras, responses, finish []string
 	var samples []int32
 	per := 1
-	if c.Chain.Responses != "" {
-		per = max(1, c.Chain.PerPrompt)
+	if c.Responses != "" {
+		per = max(1, c.PerPrompt)
 	}
 	for i := lo; i < hi; i++ {
 		index := w.First + w.Drawn + i
-		key := keyed.New(w.Seed).WithBytes(uuid.NewSHA1(uuid.NameSpaceOID, []byte(c.Chain.name()+"/"+c.Split))).With(uint64(index))
-		chain := drawChain(c.Chain, key, accepted)
-		source := fmt.Sprintf("%s/%s/%d", c.Chain.name(), c.Split, index) // two draws of one prompt are two prompts
+		key := keyed.New(w.Seed).WithBytes(uuid.NewSHA1(uuid.NameSpaceOID, []byte(c.name()+"/"+w.Split))).With(uint64(index))
+		chain := drawChain(c, key, accepted)
+		source := fmt.Sprintf("%s/%s/%d", c.name(), w.Split, index) // two draws of one prompt are two prompts
 		prompt, answer := chain.Prompt(), fmt.Sprint(chain.Answer())
 		id := PromptID(prompt, answer, source)
 		extra, err := json.Marshal(map[string]int{"steps": len(chain.Steps)})
@@ -146,20 +155,20 @@ func drawChains(c Config, w Window, accepted *levels, lo, hi int) (stage.Batch, 
 			ids, prompts, answers = append(ids, id), append(prompts, prompt), append(answers, answer)
 			sources, extras = append(sources, source), append(extras, string(extra))
 			difficulties = append(difficulties, strconv.Itoa(len(chain.Steps)))
-			if c.Chain.Responses == "" {
+			if c.Responses == "" {
 				continue
 			}
 			u := uniform(key.With(1 + uint64(k)))
 			text := map[string]func(provingground.Uniform) string{
 				"corpus": chain.Write, "corrupted": chain.Corrupt, "right": func(provingground.Uniform) string { return chain.Right() },
-			}[c.Chain.Responses](u)
-			responseIDs = append(responseIDs, uuid.NewSHA1(id, []byte(fmt.Sprintf("%s/%d", c.Chain.Responses, k))))
+			}[c.Responses](u)
+			responseIDs = append(responseIDs, uuid.NewSHA1(id, []byte(fmt.Sprintf("%s/%d", c.Responses, k))))
 			responses, samples, finish = append(responses, text), append(samples, int32(k)), append(finish, "stop")
 		}
 	}
 	cols := []schemas.Filled{schemas.PromptID.From(ids), schemas.Prompt.From(prompts), schemas.Answer.From(answers),
 		schemas.Source.From(sources), schemas.Difficulty.From(difficulties), schemas.Extra.From(extras)}
-	if c.Chain.Responses != "" {
+	if c.Responses != "" {
 		cols = append(cols, schemas.ResponseID.From(responseIDs), schemas.Sample.From(samples),
 			schemas.Response.From(responses), schemas.FinishReason.From(finish))
 	}

@@ -7,27 +7,24 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"strings"
 
 	"github.com/google/uuid"
 
 	"github.com/millrace/millrace/models/keyed"
-	"github.com/millrace/millrace/transforms/stage"
+	"github.com/millrace/millrace/schemas/setting"
+	"github.com/millrace/millrace/transforms/files"
 )
 
 // Curriculum chooses prompts by how often responses to them were right in earlier iterations: those of a file each by its
 // own pass rate, those of a generator by the pass rate of their difficulty. A prompt is as likely to be chosen as its
 // weight in [floor, 1] says. Without any history prompts are taken as if there were no curriculum.
 type Curriculum struct {
-	// Rule gives the weight for pass rate p: variance is 4 p (1 - p), the variance of an outcome, to which a group's
-	// gradient is proportional; band is 1 from low to high and 0 elsewhere. A prompt without history has p = 1/2 for
-	// variance and weight 1 for band.
-	Rule string  `json:"rule"`
-	Low  float64 `json:"low"`
-	High float64 `json:"high"`
-	// Floor is the least weight, so that no prompt is given up for good: weight = floor + (1 - floor) rule(p).
-	Floor   float64 `json:"floor"`
-	History int     `json:"history"` // iterations looked back on; 0: all
+	// Rule gives the weight for pass rate p. A prompt without history has p = 1/2 for variance and weight 1 for band.
+	Rule    string  `json:"rule" enum:"variance,band" doc:"weight for pass rate p: variance is 4 p (1 - p), the variance of an outcome, to which a group's gradient is proportional; band is 1 from low to high and 0 elsewhere"`
+	Low     float64 `json:"low" range:"[0,1]" doc:"rule band: least pass rate"`
+	High    float64 `json:"high" range:"[0,1]" doc:"rule band: greatest pass rate"`
+	Floor   float64 `json:"floor" range:"(0,1]" doc:"least weight, so that no prompt is given up for good: weight = floor + (1 - floor) rule(p)"`
+	History int     `json:"history" range:"[0,inf)" doc:"iterations looked back on; 0: all"`
 }
 
 // Rules of a Curriculum.
@@ -36,24 +33,15 @@ const (
 	BandRule     = "band"
 )
 
-// DefaultCurriculum weighs by the variance of outcomes.
-func DefaultCurriculum() Curriculum {
-	return Curriculum{Rule: VarianceRule, Low: 0.2, High: 0.8, Floor: 0.05}
+// SetDefaults weighs by the variance of outcomes.
+func (c *Curriculum) SetDefaults() {
+	*c = Curriculum{Rule: VarianceRule, Low: 0.2, High: 0.8, Floor: 0.05}
 }
 
-// Validate names the first key that is wrong.
+// Validate checks the band.
 func (c Curriculum) Validate() error {
-	switch {
-	case c.Rule != VarianceRule && c.Rule != BandRule:
-		return fmt.Errorf("rule: %q is not one of %s, %s", c.Rule, VarianceRule, BandRule)
-	case !(c.Low >= 0 && c.Low <= 1):
-		return fmt.Errorf("low: %v is not in [0, 1]", c.Low)
-	case !(c.High >= c.Low && c.High <= 1):
-		return fmt.Errorf("high: %v is not in [low = %v, 1]", c.High, c.Low)
-	case !(c.Floor > 0 && c.Floor <= 1):
-		return fmt.Errorf("floor: %v is not in (0, 1]", c.Floor)
-	case c.History < 0:
-		return fmt.Errorf("history: %d is negative", c.History)
+	if c.High < c.Low {
+		return setting.Errorf("high", "%v is not in [low = %v, 1]", c.High, c.Low)
 	}
 	return nil
 }
@@ -88,7 +76,7 @@ type History struct {
 // Add takes up the outcomes of a prompt group of the configured source.
 func (h *History) Add(c Config, prompt, source, difficulty string, t Tally) error {
 	sum := func(old Tally) Tally { return Tally{Right: old.Right + t.Right, N: old.N + t.N} }
-	if !c.generates(source) {
+	if !generates(c.Of, source) {
 		prompt, err := uuid.Parse(prompt)
 		if err != nil {
 			return fmt.Errorf("prompt_id: %w", err)
@@ -109,27 +97,10 @@ func (h *History) Add(c Config, prompt, source, difficulty string, t Tally) erro
 	return nil
 }
 
-// generates reports whether the named source makes new prompts for ever.
-func (c Config) generates(source string) bool {
-	for _, p := range c.Mixture {
-		if p.Name == source {
-			return p.Source == "chain"
-		}
-	}
-	return c.Source == "chain"
-}
-
-// SourceName is the name of the source of a prompt, as a curriculum and a ledger know it: its column source up to the first
-// slash, after which a generator puts split and number.
-func SourceName(source string) string {
-	name, _, _ := strings.Cut(source, "/")
-	return name
-}
-
 const maxHistoryBytes = 1 << 30
 
 func readHistory(ctx context.Context, path string) (h History, err error) {
-	raw, err := stage.ReadFile(ctx, path, maxHistoryBytes)
+	raw, err := files.Read(ctx, path, maxHistoryBytes)
 	if err != nil {
 		return h, err
 	}

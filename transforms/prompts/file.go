@@ -19,6 +19,8 @@ import (
 
 	"github.com/millrace/millrace/models/keyed"
 	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/schemas/setting"
+	"github.com/millrace/millrace/transforms/files"
 	"github.com/millrace/millrace/transforms/stage"
 )
 
@@ -31,23 +33,19 @@ import (
 //
 // Memory: a record, the longest line, and about 50 bytes a prompt of the file (9.3 MB for 200,000 prompts in 83 MB).
 type File struct {
-	Path   string `json:"path"`   // local, gs:// or s3://
-	Format string `json:"format"` // jsonl, json or parquet; "": by the name's ending
-	Fields Fields `json:"fields"`
-	// Name is the prompts' source, part of their ids; "" takes the last part of the path.
-	Name string `json:"name"`
+	Path   string `json:"path" doc:"a .jsonl, .json or .parquet file, on this machine or at gs:// or s3://"`
+	Format string `json:"format" enum:",jsonl,json,parquet" doc:"jsonl, json or parquet; empty: by the name's ending"`
+	Fields Fields `json:"fields" doc:"which field of a row is what, as dotted paths such as reward_model.ground_truth"`
+	Name   string `json:"name" doc:"the prompts' source, part of their ids; empty: the last part of the path"`
 	// Shuffle takes prompts in an order that the run's seed gives, a new one each time through the file.
-	Shuffle bool `json:"shuffle"`
-	// Exhausted says what follows the last prompt: wrap, the first again, or stop, nothing. "": wrap.
-	Exhausted string `json:"exhausted,omitempty"`
-	// TestShare is the share of prompts that make the split "test"; the others are "train", and "all" is both. Which is
-	// decided by a hash of SplitSeed and the prompt's id, so it does not change when the file grows.
-	TestShare float64 `json:"test_share"`
-	SplitSeed uint64  `json:"split_seed"`
-	// MaxLineBytes bounds a line of a JSONL file and an item of a JSON array, MaxRecordBytes the rows of a prompt. 0: 1 MiB,
-	// the recipe's limit.
-	MaxLineBytes   int `json:"max_line_bytes"`
-	MaxRecordBytes int `json:"max_record_bytes"`
+	Shuffle   bool   `json:"shuffle" doc:"take prompts in an order that the seed gives, a new one each time through the file"`
+	Exhausted string `json:"exhausted,omitempty" enum:",wrap,stop" doc:"what follows the last prompt: wrap, the first again, or stop, nothing; empty: wrap"`
+	// TestShare: which prompts are in the split "test" is decided by a hash of SplitSeed and the prompt's id, so it does not change
+	// when the file grows.
+	TestShare      float64 `json:"test_share" range:"[0,1]" doc:"share of prompts that make the split test; the others are train, and all is both"`
+	SplitSeed      uint64  `json:"split_seed" doc:"of the choice of the split test"`
+	MaxLineBytes   int     `json:"max_line_bytes" range:"[0,inf)" doc:"bound of a line of a JSONL file, or of an item of a JSON array; 0: 1 MiB"`
+	MaxRecordBytes int     `json:"max_record_bytes" range:"[0,inf)" doc:"bound of the rows of a prompt; 0: the recipe's limit"`
 }
 
 // Fields says which field of a row is what, as dotted paths such as reward_model.ground_truth. A field that is named must
@@ -58,19 +56,18 @@ type File struct {
 // which make two rows of outcome 1 and 0; or Steps beside Prompt, a list of texts, which are joined by blank lines as
 // "Step 1: ...". Responses to a prompt must lie side by side, unless ID tells them apart.
 type Fields struct {
-	ID           string `json:"id,omitempty"` // makes a prompt of its own of every row
-	Prompt       string `json:"prompt"`
-	Answer       string `json:"answer"`
-	Response     string `json:"response"`
-	Conversation string `json:"conversation"`
-	Chosen       string `json:"chosen"`
-	Rejected     string `json:"rejected"`
-	Outcome      string `json:"outcome"` // a label in [0, 1] or a truth value
-	Difficulty   string `json:"difficulty,omitempty"`
-	Steps        string `json:"steps,omitempty"`
-	FirstError   string `json:"first_error,omitempty"` // index of the first wrong of Steps, -1: none is
-	// PromptsOnly leaves the responses and outcomes of these fields out, as a policy is measured by its own.
-	PromptsOnly bool `json:"prompts_only,omitempty"`
+	ID           string `json:"id,omitempty" doc:"makes a prompt of its own of every row"`
+	Prompt       string `json:"prompt" doc:"text, or chat messages that end with the user"`
+	Answer       string `json:"answer" doc:"reference answer"`
+	Response     string `json:"response" doc:"response beside prompt"`
+	Conversation string `json:"conversation" doc:"chat messages that end with the response"`
+	Chosen       string `json:"chosen" doc:"better response of a pair, or a conversation that ends with it; outcome 1"`
+	Rejected     string `json:"rejected" doc:"worse response of a pair; outcome 0"`
+	Outcome      string `json:"outcome" doc:"label in [0, 1] or a truth value"`
+	Difficulty   string `json:"difficulty,omitempty" doc:"level of the prompt, for ledgers and curricula"`
+	Steps        string `json:"steps,omitempty" doc:"list of texts that make the response beside prompt"`
+	FirstError   string `json:"first_error,omitempty" doc:"index of the first wrong of steps, -1: none is"`
+	PromptsOnly  bool   `json:"prompts_only,omitempty" doc:"leave the responses and outcomes of these fields out"`
 }
 
 // ProcessBench are the fields of a file of ProcessBench (arXiv 2412.06559).
@@ -96,44 +93,57 @@ const (
 // Splits of a file.
 var fileSplits = []string{"train", "test", "all"}
 
-func validateFile(c Config) error {
-	f := c.File
+// Validate names the first key that does not go with the others.
+func (f File) Validate() error {
 	switch {
 	case f.Path == "":
-		return errors.New("file.path: missing; want a .jsonl, .json or .parquet file")
+		return setting.Errorf("path", "missing; want a .jsonl, .json or .parquet file")
 	case f.format() == "":
-		return fmt.Errorf("file.format: %q; want jsonl, json or parquet, as the name %s does not tell", f.Format, f.Path)
-	case !slices.Contains(fileSplits, c.Split):
-		return fmt.Errorf("split: %q is not one of %s", c.Split, strings.Join(fileSplits, ", "))
-	case !(f.TestShare >= 0 && f.TestShare <= 1):
-		return fmt.Errorf("file.test_share: %v is not in [0, 1]", f.TestShare)
-	case f.TestShare == 0 && c.Split == "test":
-		return errors.New("file.test_share: 0 leaves the split test without prompts")
-	case !slices.Contains([]string{"", wrapExhausted, stopExhausted}, f.Exhausted):
-		return fmt.Errorf("file.exhausted: %q is not one of %s, %s", f.Exhausted, wrapExhausted, stopExhausted)
-	case f.MaxLineBytes < 0 || f.MaxRecordBytes < 0:
-		return errors.New("file.max_line_bytes, file.max_record_bytes: negative")
+		return setting.Errorf("format", "%q; want jsonl, json or parquet, as the name %s does not tell", f.Format, f.Path)
 	}
 	d := f.Fields
 	switch {
 	case d.Prompt == "" && d.Conversation == "" && d.Chosen == "":
-		return errors.New("file.fields.prompt: missing; name the field that holds the prompt, or conversation, or chosen and rejected")
+		return setting.Errorf("fields.prompt", "missing; name the field that holds the prompt, or conversation, or chosen and rejected")
 	case (d.Chosen == "") != (d.Rejected == ""):
-		return errors.New("file.fields: chosen and rejected come together")
+		return setting.Errorf("fields", "chosen and rejected come together")
 	case d.Chosen != "" && (d.Response != "" || d.Conversation != "" || d.Outcome != ""):
-		return errors.New("file.fields: chosen and rejected bring responses and outcomes; leave response, conversation and outcome out")
+		return setting.Errorf("fields", "chosen and rejected bring responses and outcomes; leave response, conversation and outcome out")
 	case d.Conversation != "" && (d.Response != "" || d.Prompt != ""):
-		return errors.New("file.fields: conversation brings prompt and response; leave both out")
+		return setting.Errorf("fields", "conversation brings prompt and response; leave both out")
 	case d.Steps != "" && (d.Prompt == "" || d.Response != "" || d.Conversation != "" || d.Chosen != ""):
-		return errors.New("file.fields.steps: are the response beside prompt; name prompt, and leave response, conversation and chosen out")
+		return setting.Errorf("fields.steps", "are the response beside prompt; name prompt, and leave response, conversation and chosen out")
 	case (d.Steps == "") != (d.FirstError == ""):
-		return errors.New("file.fields: steps and first_error come together")
+		return setting.Errorf("fields", "steps and first_error come together")
 	case d.Steps != "" && d.Outcome == "":
-		return errors.New("file.fields.outcome: missing; steps come with the outcome of the whole response")
+		return setting.Errorf("fields.outcome", "missing; steps come with the outcome of the whole response")
 	case d.Outcome != "" && !d.answered():
-		return errors.New("file.fields.outcome: an outcome belongs to a response; name response or conversation")
+		return setting.Errorf("fields.outcome", "an outcome belongs to a response; name response or conversation")
 	}
 	return nil
+}
+
+// CheckSplit knows the splits of a file.
+func (f File) CheckSplit(split string) error {
+	if err := setting.OneOf("split", split, fileSplits...); err != nil {
+		return err
+	}
+	if f.TestShare == 0 && split == "test" {
+		return setting.Errorf("file.test_share", "0 leaves the split test without prompts")
+	}
+	return nil
+}
+
+// PromptsOnly leaves responses and outcomes out.
+func (f File) PromptsOnly() Source {
+	f.Fields.PromptsOnly = f.Fields.answered()
+	return f
+}
+
+// Named is the file under another name.
+func (f File) Named(name string) Source {
+	f.Name = name
+	return f
 }
 
 func (f File) format() string {
@@ -147,48 +157,50 @@ func (f File) format() string {
 	return ""
 }
 
-func fileColumns(c Config) []schemas.Descriptor {
+// Columns are those of its rows.
+func (f File) Columns() []schemas.Descriptor {
 	out := []schemas.Descriptor{schemas.PromptID, schemas.Prompt, schemas.Messages, schemas.Answer, schemas.Source, schemas.Difficulty, schemas.Extra}
-	if c.File.Fields.responses() {
+	if f.Fields.responses() {
 		out = append(out, schemas.ResponseID, schemas.Sample, schemas.Response, schemas.FinishReason)
 	}
-	if c.File.Fields.outcomes() {
+	if f.Fields.outcomes() {
 		out = append(out, schemas.Outcome)
 	}
-	if c.File.Fields.steps() {
+	if f.Fields.steps() {
 		out = append(out, schemas.FirstError, schemas.StepBytes)
 	}
 	return out
 }
 
 func init() {
+	Register("file", File{})
 	beam.RegisterDoFn(&fileFn{})
 	register.Emitter1[stage.Batch]()
 }
 
-func readFile(s beam.Scope, c Config, w Window) (prompts, dead beam.PCollection) {
-	c.File.MaxRecordBytes = cmp.Or(c.File.MaxRecordBytes, w.MaxRecordBytes)
-	prompts, dead = beam.ParDo2(s, &fileFn{Config: c, Window: w}, beam.Impulse(s))
+// Read reads the window's part of the file.
+func (f File) Read(s beam.Scope, w Window) (prompts, dead stage.Rows) {
+	f.MaxRecordBytes = cmp.Or(f.MaxRecordBytes, w.MaxRecordBytes)
+	read, bad := beam.ParDo2(s, &fileFn{File: f, Window: w}, beam.Impulse(s))
 	known := schemas.Known{}
-	for _, d := range fileColumns(c) {
+	for _, d := range f.Columns() {
 		known.Columns = append(known.Columns, d.Describe())
 	}
-	stage.Describe(prompts, stage.Description{Known: &known, MaxRecordBytes: c.File.MaxRecordBytes})
-	return prompts, dead
+	return stage.Rows{PCollection: read, Known: &known, MaxRecordBytes: f.MaxRecordBytes}, stage.Rows{PCollection: bad}
 }
 
 // fileFn reads the window's part of a file, in the order of the file.
 type fileFn struct {
-	Config Config
+	File   File
 	Window Window
 }
 
 func (f *fileFn) ProcessElement(ctx context.Context, _ []byte, emit, dead func(stage.Batch)) error {
 	start := time.Now()
-	res, err := scanWindow(ctx, f.Config, f.Window,
+	res, err := scanWindow(ctx, f.File, f.Window,
 		func(b stage.Batch) error { emit(b); return nil }, func(b stage.Batch) error { dead(b); return nil })
 	if err != nil {
-		return fmt.Errorf("prompts: %s: %w", f.Config.File.Path, err)
+		return fmt.Errorf("prompts: %s: %w", f.File.Path, err)
 	}
 	stage.CountResult(ctx, "prompts", res, res.Kept, time.Since(start))
 	return nil
@@ -196,9 +208,9 @@ func (f *fileFn) ProcessElement(ctx context.Context, _ []byte, emit, dead func(s
 
 // scanWindow goes through the file once to learn which prompts it has, unless the window takes all of them, and once to
 // emit those of the window.
-func scanWindow(ctx context.Context, c Config, w Window, emit, dead func(stage.Batch) error) (stage.Result, error) {
+func scanWindow(ctx context.Context, f File, w Window, emit, dead func(stage.Batch) error) (stage.Result, error) {
 	var index []uint64 // short ids of the prompts, in the order of the file
-	first := scanner{c: c, group: func(g group) error { index = append(index, g.short); return nil }}
+	first := scanner{file: f, split: w.Split, group: func(g group) error { index = append(index, g.short); return nil }}
 	if err := first.scan(ctx); err != nil {
 		return stage.Result{}, err
 	}
@@ -206,17 +218,17 @@ func scanWindow(ctx context.Context, c Config, w Window, emit, dead func(stage.B
 		return stage.Result{}, errors.New("the file has no rows")
 	}
 	var history History
-	if c.Curriculum != nil && w.History != "" {
+	if w.Curriculum != nil && w.History != "" {
 		var err error
 		if history, err = readHistory(ctx, w.History); err != nil {
 			return stage.Result{}, err
 		}
 	}
-	chosen := choose(index, c, w, history)
-	stage.Count(ctx, "prompts", shortCounter+c.File.name(), w.Count-len(chosen))
-	out := packer{c: c, w: w, emit: emit}
-	report := letters{meta: w.Meta, limit: c.File.MaxRecordBytes, emit: dead, reasons: map[schemas.Reason]int{}}
-	second := scanner{c: c,
+	chosen := choose(index, f, w, history)
+	stage.Count(ctx, "prompts", shortCounter+f.name(), w.Count-len(chosen))
+	out := packer{file: f, w: w, emit: emit}
+	report := letters{meta: w.Meta, limit: f.MaxRecordBytes, emit: dead, reasons: map[schemas.Reason]int{}}
+	second := scanner{file: f, split: w.Split,
 		group: func(g group) error {
 			if _, ok := chosen[g.short]; !ok {
 				return nil
@@ -224,7 +236,7 @@ func scanWindow(ctx context.Context, c Config, w Window, emit, dead func(stage.B
 			return out.add(g)
 		}}
 	if w.First+w.Drawn == 0 {
-		second.bad = func(row rawRow, err error) error { return report.add(c, row, err) }
+		second.bad = func(row rawRow, err error) error { return report.add(f.name(), row, err) }
 	}
 	if err := second.scan(ctx); err != nil {
 		return stage.Result{}, err
@@ -245,16 +257,16 @@ func scanWindow(ctx context.Context, c Config, w Window, emit, dead func(stage.B
 
 // choose picks the prompts of the window: its positions of the sequence in which the file follows on itself, without prompts
 // that the iteration has taken already.
-func choose(index []uint64, c Config, w Window, h History) map[uint64]struct{} {
+func choose(index []uint64, f File, w Window, h History) map[uint64]struct{} {
 	n := len(index)
 	take := func(first, count int) map[uint64]struct{} {
 		out := make(map[uint64]struct{}, max(0, min(n, count)))
 		round, order := -1, index
 		for at := first; at < first+count; at++ {
-			if c.File.Exhausted == stopExhausted && at >= n {
+			if f.Exhausted == stopExhausted && at >= n {
 				break
 			}
-			if r := at / n; c.File.Shuffle && r != round {
+			if r := at / n; f.Shuffle && r != round {
 				round, order = r, shuffled(index, w.Seed, r)
 			}
 			out[order[at%n]] = struct{}{}
@@ -262,10 +274,10 @@ func choose(index []uint64, c Config, w Window, h History) map[uint64]struct{} {
 		return out
 	}
 	if len(h.Prompts) > 0 { // in the place of the file's own order
-		index, w.First, c.File.Shuffle, c.File.Exhausted = c.Curriculum.ranked(index, h, w), 0, false, stopExhausted
+		index, w.First, f.Shuffle, f.Exhausted = w.Curriculum.ranked(index, h, w), 0, false, stopExhausted
 	}
 	first := func(count int) map[uint64]struct{} {
-		if c.File.Exhausted != stopExhausted && count >= n { // each once, whatever the order
+		if f.Exhausted != stopExhausted && count >= n { // each once, whatever the order
 			return take(0, n)
 		}
 		return take(w.First, count)
@@ -321,9 +333,11 @@ type promptRow struct {
 
 // scanner goes through a file and gives the groups of the split, and the rows that are bad.
 type scanner struct {
-	c     Config
+	file  File
+	split string
 	group func(group) error
 	bad   func(rawRow, error) error // nil: passed over
+	look  func(rawRow) error        // at every row first; may be nil
 	rows  int
 
 	open group
@@ -332,7 +346,7 @@ type scanner struct {
 
 func (s *scanner) scan(ctx context.Context) error {
 	s.seen = map[uint64]struct{}{}
-	f := s.c.File
+	f := s.file
 	emit := func(row rawRow) error {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -343,7 +357,7 @@ func (s *scanner) scan(ctx context.Context) error {
 	if f.format() == "parquet" {
 		err = readParquet(ctx, f.Path, emit)
 	} else {
-		in, openErr := stage.OpenFile(ctx, f.Path)
+		in, openErr := files.Open(ctx, f.Path)
 		if openErr != nil {
 			return openErr
 		}
@@ -365,6 +379,11 @@ func (s *scanner) scan(ctx context.Context) error {
 
 func (s *scanner) add(row rawRow) error {
 	s.rows++
+	if s.look != nil {
+		if err := s.look(row); err != nil {
+			return err
+		}
+	}
 	refuse := func(err error) error {
 		if s.bad == nil {
 			return nil
@@ -374,16 +393,16 @@ func (s *scanner) add(row rawRow) error {
 	if row.err != nil {
 		return refuse(row.err)
 	}
-	rows, err := s.c.File.Fields.read(row.fields)
+	rows, err := s.file.Fields.read(row.fields)
 	if err != nil {
 		return refuse(err)
 	}
-	source := s.c.File.name()
+	source := s.file.name()
 	if rows[0].id != "" {
 		source += "/" + rows[0].id
 	}
 	id := PromptID(rows[0].prompt, rows[0].answer, source)
-	if fields := s.c.File.Fields; len(s.open.rows) > 0 && s.open.id == id && fields.answered() {
+	if fields := s.file.Fields; len(s.open.rows) > 0 && s.open.id == id && fields.answered() {
 		if fields.responses() {
 			s.open.rows = append(s.open.rows, rows...)
 		}
@@ -394,10 +413,10 @@ func (s *scanner) add(row rawRow) error {
 	}
 	key := shortID(id)
 	if _, again := s.seen[key]; again {
-		if s.c.File.Fields.answered() {
+		if s.file.Fields.answered() {
 			return refuse(bad(schemas.ReasonMismatch, "the prompt was there before, but not right before: rows of one prompt must lie side by side"))
 		}
-		return refuse(bad(schemas.ReasonMismatch, "the prompt and its answer were there before: the same prompt twice"))
+		return refuse(bad(schemas.ReasonRepeated, "the prompt and its answer were there before: the same prompt twice"))
 	}
 	s.seen[key] = struct{}{}
 	s.open = group{id: id, short: key, rows: rows}
@@ -410,18 +429,18 @@ func shortID(id uuid.UUID) uint64 { return binary.LittleEndian.Uint64(id[8:]) }
 func (s *scanner) close() error {
 	g := s.open
 	s.open = group{}
-	if len(g.rows) == 0 || !s.c.inSplit(g.id) {
+	if len(g.rows) == 0 || !s.file.inSplit(g.id, s.split) {
 		return nil
 	}
 	return s.group(g)
 }
 
-func (c Config) inSplit(id uuid.UUID) bool {
-	if c.Split == "all" {
+func (f File) inSplit(id uuid.UUID, split string) bool {
+	if split == "all" {
 		return true
 	}
-	test := keyed.New(c.File.SplitSeed).WithBytes(id).Uniform() < c.File.TestShare
-	return test == (c.Split == "test")
+	test := keyed.New(f.SplitSeed).WithBytes(id).Uniform() < f.TestShare
+	return test == (split == "test")
 }
 
 func (f File) name() string {
@@ -431,117 +450,43 @@ func (f File) name() string {
 	return path.Base(f.Path)
 }
 
-// read takes the fields of a row: one row, or two of chosen and rejected.
-func (f Fields) read(row map[string]any) ([]promptRow, error) {
-	var base promptRow
-	rest := maps.Clone(row)
-	get := func(path string) (any, error) {
-		delete(rest, strings.SplitN(path, ".", 2)[0])
-		return field(row, path)
-	}
-	var out []promptRow
-	if f.Prompt != "" {
-		v, err := get(f.Prompt)
-		if err != nil {
-			return nil, err
-		}
-		if _, isText := v.(string); isText {
-			base.prompt, err = text(v, f.Prompt)
-		} else {
-			var d dialogue
-			if d, err = conversation(v, f.Prompt); err == nil && d.response != "" {
-				err = bad(schemas.ReasonUnreadable, "field %q ends with a response; name it conversation", f.Prompt)
-			}
-			base.prompt, base.messages = d.prompt, d.messages
-		}
-		if err != nil {
-			return nil, err
-		}
-	}
-	if f.ID != "" {
-		v, err := get(f.ID)
-		if err == nil {
-			base.id, err = text(v, f.ID)
-		}
-		if err != nil {
-			return nil, err
-		}
-	}
-	if f.Answer != "" {
-		v, err := get(f.Answer)
-		if err == nil {
-			base.answer, err = text(v, f.Answer)
-		}
-		if err != nil {
-			return nil, err
-		}
-		base.hasAnswer = true
-	}
-	if f.Difficulty != "" {
-		v, err := get(f.Difficulty)
-		if err == nil {
-			base.difficulty, err = text(v, f.Difficulty)
-		}
-		if err != nil {
-			return nil, err
-		}
-	}
-	with := func(path string, outcome float32, known bool) error {
-		v, err := get(path)
-		if err != nil {
-			return err
-		}
-		r := base
-		if _, isText := v.(string); isText && f.Prompt != "" {
-			r.response, err = text(v, path)
-		} else {
-			var d dialogue
-			if d, err = conversation(v, path); err == nil && f.Prompt == "" {
-				r.prompt, r.messages = d.prompt, d.messages
-			}
-			r.response = d.response
-		}
-		if err != nil {
-			return err
-		}
-		if strings.TrimSpace(r.response) == "" {
-			return bad(schemas.ReasonEmpty, "field %q has no response", path)
-		}
-		r.outcome, r.hasOutcome = outcome, known
-		out = append(out, r)
+// fieldReader takes fields out of a row.
+type fieldReader struct {
+	row  map[string]any
+	rest map[string]any // what no field has taken
+}
+
+func (r *fieldReader) get(path string) (any, error) {
+	delete(r.rest, strings.SplitN(path, ".", 2)[0])
+	return field(r.row, path)
+}
+
+// text reads a field that may not be asked for.
+func (r *fieldReader) text(path string, into *string) error {
+	if path == "" {
 		return nil
 	}
-	var err error
-	alone := base
-	switch {
-	case f.Chosen != "":
-		if err = with(f.Chosen, 1, true); err == nil {
-			err = with(f.Rejected, 0, true)
-		}
-		if err == nil && out[0].prompt != out[1].prompt {
-			err = bad(schemas.ReasonMismatch, "fields %q and %q answer different prompts", f.Chosen, f.Rejected)
-		}
-	case f.Steps != "":
-		var steps, first any
-		if steps, err = get(f.Steps); err == nil {
-			first, err = get(f.FirstError)
-		}
-		if err == nil {
-			err = base.readSteps(steps, f.Steps, first, f.FirstError)
-		}
-		out = []promptRow{base}
-	case f.Conversation != "":
-		err = with(f.Conversation, 0, false)
-	case f.Response != "":
-		err = with(f.Response, 0, false)
-	default:
-		out = []promptRow{base}
+	v, err := r.get(path)
+	if err == nil {
+		*into, err = text(v, path)
 	}
+	return err
+}
+
+// read takes the fields of a row: one row, or two of chosen and rejected.
+func (f Fields) read(row map[string]any) ([]promptRow, error) {
+	r := &fieldReader{row: row, rest: maps.Clone(row)}
+	base, err := f.readPrompt(r)
+	if err != nil {
+		return nil, err
+	}
+	alone := base
+	out, err := f.readResponses(r, base)
 	if err != nil {
 		return nil, err
 	}
 	if f.Outcome != "" {
-		v, err := get(f.Outcome)
+		v, err := r.get(f.Outcome)
 		if err == nil {
 			out[0].outcome, err = outcome(v, f.Outcome)
 		}
@@ -557,8 +502,8 @@ func (f Fields) read(row map[string]any) ([]promptRow, error) {
 		alone.prompt, alone.messages = out[0].prompt, out[0].messages
 		out = []promptRow{alone}
 	}
-	if len(rest) > 0 {
-		raw, err := json.Marshal(rest) // keys in order
+	if len(r.rest) > 0 {
+		raw, err := json.Marshal(r.rest) // keys in order
 		if err != nil {
 			return nil, bad(schemas.ReasonUnreadable, "further fields: %v", err)
 		}
@@ -569,9 +514,94 @@ func (f Fields) read(row map[string]any) ([]promptRow, error) {
 	return out, nil
 }
 
+// readPrompt takes what all responses of a row share.
+func (f Fields) readPrompt(r *fieldReader) (base promptRow, err error) {
+	if f.Prompt != "" {
+		v, err := r.get(f.Prompt)
+		if err != nil {
+			return base, err
+		}
+		if _, isText := v.(string); isText {
+			base.prompt, err = text(v, f.Prompt)
+		} else {
+			var d dialogue
+			if d, err = conversation(v, f.Prompt); err == nil && d.response != "" {
+				err = bad(schemas.ReasonUnreadable, "field %q ends with a response; name it conversation", f.Prompt)
+			}
+			base.prompt, base.messages = d.prompt, d.messages
+		}
+		if err != nil {
+			return base, err
+		}
+	}
+	base.hasAnswer = f.Answer != ""
+	for _, t := range []struct {
+		path string
+		into *string
+	}{{f.ID, &base.id}, {f.Answer, &base.answer}, {f.Difficulty, &base.difficulty}} {
+		if err := r.text(t.path, t.into); err != nil {
+			return base, err
+		}
+	}
+	return base, nil
+}
+
+// readResponses takes the response of a row, or the chosen and the rejected one; without, the row is its prompt.
+func (f Fields) readResponses(r *fieldReader, base promptRow) ([]promptRow, error) {
+	switch {
+	case f.Chosen != "":
+		chosen, err := f.readResponse(r, base, f.Chosen)
+		if err != nil {
+			return nil, err
+		}
+		rejected, err := f.readResponse(r, base, f.Rejected)
+		if err == nil && chosen.prompt != rejected.prompt {
+			err = bad(schemas.ReasonMismatch, "fields %q and %q answer different prompts", f.Chosen, f.Rejected)
+		}
+		chosen.outcome, chosen.hasOutcome = 1, true
+		rejected.outcome, rejected.hasOutcome = 0, true
+		return []promptRow{chosen, rejected}, err
+	case f.Steps != "":
+		steps, err := r.get(f.Steps)
+		if err != nil {
+			return nil, err
+		}
+		first, err := r.get(f.FirstError)
+		if err == nil {
+			err = base.readSteps(steps, f.Steps, first, f.FirstError)
+		}
+		return []promptRow{base}, err
+	case f.Conversation != "" || f.Response != "":
+		one, err := f.readResponse(r, base, cmp.Or(f.Conversation, f.Response))
+		return []promptRow{one}, err
+	}
+	return []promptRow{base}, nil
+}
+
+// readResponse reads a response: text, or a conversation that ends with it and brings the prompt where no field does.
+func (f Fields) readResponse(r *fieldReader, base promptRow, path string) (promptRow, error) {
+	v, err := r.get(path)
+	if err != nil {
+		return base, err
+	}
+	if _, isText := v.(string); isText && f.Prompt != "" {
+		base.response, err = text(v, path)
+	} else {
+		var d dialogue
+		if d, err = conversation(v, path); err == nil && f.Prompt == "" {
+			base.prompt, base.messages = d.prompt, d.messages
+		}
+		base.response = d.response
+	}
+	if err == nil && strings.TrimSpace(base.response) == "" {
+		err = bad(schemas.ReasonEmpty, "field %q has no response", path)
+	}
+	return base, err
+}
+
 // packer puts groups together into records.
 type packer struct {
-	c        Config
+	file     File
 	w        Window
 	emit     func(stage.Batch) error
 	held     []group
@@ -585,7 +615,7 @@ func (p *packer) add(g group) error {
 	for _, r := range g.rows {
 		size += len(r.prompt) + len(r.messages) + len(r.answer) + len(r.response) + len(r.extra) + 256
 	}
-	limit := p.c.File.MaxRecordBytes
+	limit := p.file.MaxRecordBytes
 	if limit == 0 {
 		limit = stage.MaxRecordBytes
 	}
@@ -596,7 +626,7 @@ func (p *packer) add(g group) error {
 	}
 	p.held = append(p.held, g)
 	p.size += size
-	if len(p.held) < p.c.PerRecord {
+	if len(p.held) < p.w.PerRecord {
 		return nil
 	}
 	return p.flush()
@@ -606,12 +636,12 @@ func (p *packer) flush() error {
 	if len(p.held) == 0 {
 		return nil
 	}
-	b, err := p.c.batch(p.w, p.held)
+	b, err := p.file.batch(p.w, p.held)
 	p.held, p.size = nil, 0
 	if err != nil {
 		return err
 	}
-	parts, dead, err := stage.Split(b, "prompts", p.c.File.MaxRecordBytes)
+	parts, dead, err := stage.Split(b, "prompts", p.file.MaxRecordBytes)
 	if err != nil {
 		return err
 	}
@@ -626,7 +656,7 @@ func (p *packer) flush() error {
 }
 
 // batch makes a record of groups.
-func (c Config) batch(w Window, groups []group) (stage.Batch, error) {
+func (f File) batch(w Window, groups []group) (stage.Batch, error) {
 	var ids, responseIDs []uuid.UUID
 	var prompts, messages, answers, sources, difficulties, extras, responses, finish []string
 	var hasMessages, hasAnswer, graded, hasExtra, hasOutcome []bool
@@ -635,8 +665,8 @@ func (c Config) batch(w Window, groups []group) (stage.Batch, error) {
 	var outcomes []float32
 	for _, g := range groups {
 		for k, r := range g.rows {
-			ids, prompts, sources = append(ids, g.id), append(prompts, r.prompt), append(sources, c.File.name())
-			difficulties, graded = append(difficulties, r.difficulty), append(graded, c.File.Fields.Difficulty != "")
+			ids, prompts, sources = append(ids, g.id), append(prompts, r.prompt), append(sources, f.name())
+			difficulties, graded = append(difficulties, r.difficulty), append(graded, f.Fields.Difficulty != "")
 			messages, hasMessages = append(messages, r.messages), append(hasMessages, r.messages != "")
 			answers, hasAnswer = append(answers, r.answer), append(hasAnswer, r.hasAnswer)
 			extras, hasExtra = append(extras, r.extra), append(hasExtra, r.hasExtra)
@@ -649,14 +679,14 @@ func (c Config) batch(w Window, groups []group) (stage.Batch, error) {
 	cols := []schemas.Filled{schemas.PromptID.From(ids), schemas.Prompt.From(prompts),
 		schemas.Messages.From(messages, hasMessages...), schemas.Answer.From(answers, hasAnswer...), schemas.Source.From(sources),
 		schemas.Difficulty.From(difficulties, graded...), schemas.Extra.From(extras, hasExtra...)}
-	if c.File.Fields.responses() {
+	if f.Fields.responses() {
 		cols = append(cols, schemas.ResponseID.From(responseIDs), schemas.Sample.From(samples), schemas.Response.From(responses),
 			schemas.FinishReason.From(finish))
 	}
-	if c.File.Fields.outcomes() {
+	if f.Fields.outcomes() {
 		cols = append(cols, schemas.Outcome.From(outcomes, hasOutcome...))
 	}
-	if c.File.Fields.steps() {
+	if f.Fields.steps() {
 		cols = append(cols, schemas.FirstError.From(firstErrors), schemas.StepBytes.FromRows(stepBytes))
 	}
 	return schemas.NewRecord(w.Meta, cols...)
@@ -673,7 +703,7 @@ type letters struct {
 	reasons map[schemas.Reason]int
 }
 
-func (l *letters) add(c Config, row rawRow, err error) error {
+func (l *letters) add(file string, row rawRow, err error) error {
 	reason := schemas.ReasonUnreadable
 	var re *rowError
 	if errors.As(err, &re) {
@@ -687,9 +717,10 @@ func (l *letters) add(c Config, row rawRow, err error) error {
 	if recErr != nil {
 		return recErr
 	}
-	where := fmt.Sprintf("%s:%d", c.File.name(), row.number)
+	where := fmt.Sprintf("%s:%d", file, row.number)
 	l.bad++
-	return l.letter(stage.Letter{Stage: "prompts", Reason: reason, Message: where + ": " + err.Error(), RowID: where, Attempts: 1, Row: encoded})
+	return l.letter(stage.Letter{Stage: "prompts", Reason: reason, Message: where + ": " + err.Error(), RowID: where, Attempts: 1,
+		Row: encoded})
 }
 
 func (l *letters) letter(d stage.Letter) error {

@@ -21,14 +21,22 @@ import (
 
 	"github.com/millrace/millrace/e2e/golden"
 	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/schemas/setting"
 	"github.com/millrace/millrace/transforms/stage"
 	"github.com/millrace/millrace/transforms/stage/stagetest"
 )
 
 func fileConfig(path string, f Fields) Config {
-	c := Default()
-	c.Source, c.Split, c.Count, c.PerRecord = "file", "all", 1<<30, 8
-	c.File = File{Path: path, Fields: f, TestShare: 0.2}
+	c := New("file", File{Path: path, Fields: f, TestShare: 0.2})
+	c.Split, c.Count, c.PerRecord = "all", 1<<30, 8
+	return c
+}
+
+// changed is the configuration with another file.
+func changed(c Config, change func(f *File)) Config {
+	f := c.Of.(File)
+	change(&f)
+	c.Of = f
 	return c
 }
 
@@ -44,14 +52,15 @@ func write(t testing.TB, name, content string) string {
 // scan reads a window without a pipeline.
 func scan(t testing.TB, c Config, w Window) (rows, dead stage.Batch, res stage.Result) {
 	t.Helper()
-	if err := c.Validate(); err != nil {
+	if err := setting.Check(c); err != nil {
 		t.Fatal(err)
 	}
 	if w.Count == 0 {
 		w.Count = c.Count
 	}
 	var rs, ds []stage.Batch
-	res, err := scanWindow(context.Background(), c, w,
+	w.Split, w.PerRecord, w.Curriculum = c.Split, c.PerRecord, c.Curriculum
+	res, err := scanWindow(context.Background(), c.Of.(File), w,
 		func(b stage.Batch) error { rs = append(rs, b); return nil }, func(b stage.Batch) error { ds = append(ds, b); return nil })
 	if err != nil {
 		t.Fatal(err)
@@ -81,7 +90,7 @@ func TestBadLines(t *testing.T) {
 		`{"q": "good", "a": "x"}`, // no line break at the end
 	}, "\n"))
 	c := fileConfig(path, Fields{Prompt: "q", Answer: "a"})
-	c.File.MaxLineBytes = 200
+	c = changed(c, func(f *File) { f.MaxLineBytes = 200 })
 	rows, dead, _ := scan(t, c, Window{})
 	var got []string
 	for i := range rows.NumRows() {
@@ -94,8 +103,10 @@ func TestBadLines(t *testing.T) {
 		t.Errorf("extra %q", e.At(1))
 	}
 	stagetest.Dead(t, dead, schemas.ReasonMissingField, schemas.ReasonUnreadable, schemas.ReasonBadUTF8, schemas.ReasonUnreadable,
-		schemas.ReasonBadType, schemas.ReasonTooLong, schemas.ReasonEmpty, schemas.ReasonMismatch, schemas.ReasonBadType, schemas.ReasonMissingField)
-	if id, msg := schemas.DeadRowID.Of(dead).At(0), schemas.DeadMessage.Of(dead).At(0); id != "p.jsonl:4" || !strings.Contains(msg, `field "a" is missing`) {
+		schemas.ReasonBadType, schemas.ReasonTooLong, schemas.ReasonEmpty, schemas.ReasonRepeated, schemas.ReasonBadType,
+		schemas.ReasonMissingField)
+	if id, msg := schemas.DeadRowID.Of(dead).At(0), schemas.DeadMessage.Of(dead).At(0); id != "p.jsonl:4" ||
+		!strings.Contains(msg, `field "a" is missing`) {
 		t.Errorf("dead letter %q: %q", id, msg)
 	}
 	var raw stage.Batch
@@ -138,7 +149,8 @@ func TestSplitsAndWindows(t *testing.T) {
 		t.Errorf("splits %v of %d prompts", sizes, all.NumRows())
 	}
 	for _, shuffle := range []bool{false, true} {
-		c.Split, c.File.Shuffle = "train", shuffle
+		c.Split = "train"
+		c = changed(c, func(f *File) { f.Shuffle = shuffle })
 		n := sizes["train"]
 		seen := map[string]int{}
 		for first := 0; first+16 <= n; first += 16 {
@@ -179,7 +191,8 @@ func TestResponses(t *testing.T) {
 		`{"conversation": ` + turn("q", "r4") + `, "label": 2}`,
 		`{"conversation": ` + turn("q", "r5") + `, "label": false}`,
 		`{"conversation": ` + turn("p", "r6") + `, "label": 0}`,
-		`{"conversation": [{"role": "system", "content": "s"}, {"role": "user", "content": "u"}, {"role": "assistant", "content": "a"}], "label": 1}`,
+		`{"conversation": [{"role": "system", "content": "s"}, {"role": "user", "content": "u"},` +
+			` {"role": "assistant", "content": "a"}], "label": 1}`,
 	}, "\n"))
 	rows, dead, _ := scan(t, fileConfig(path, Fields{Conversation: "conversation", Outcome: "label"}), Window{})
 	stagetest.Dead(t, dead, schemas.ReasonEmpty, schemas.ReasonMissingField, schemas.ReasonUnreadable, schemas.ReasonUnreadable,
@@ -197,7 +210,8 @@ func TestResponses(t *testing.T) {
 	if m := schemas.Messages.Of(rows).At(3); m != `[{"role":"system","content":"s"},{"role":"user","content":"u"}]` {
 		t.Errorf("messages: %s", m)
 	}
-	path = write(t, "pairs.jsonl", `{"instruction": "p", "chosen": "good", "rejected": "bad", "label": "3"}`+"\n"+`{"instruction": "p", "chosen": "good", "label": "3"}`)
+	path = write(t, "pairs.jsonl", `{"instruction": "p", "chosen": "good", "rejected": "bad", "label": "3"}`+"\n"+
+		`{"instruction": "p", "chosen": "good", "label": "3"}`)
 	rows, dead, _ = scan(t, fileConfig(path, Fields{Prompt: "instruction", Answer: "label", Chosen: "chosen", Rejected: "rejected"}), Window{})
 	stagetest.Dead(t, dead, schemas.ReasonMissingField)
 	if o := schemas.Outcome.Of(rows).Values; !slices.Equal(o, []float32{1, 0}) || schemas.Answer.Of(rows).At(1) != "3" {
@@ -219,9 +233,9 @@ func TestValidate(t *testing.T) {
 		"file.test_share":            {Path: "x.jsonl", Fields: Fields{Prompt: "p"}, TestShare: 2},
 		"file.fields: chosen and re": {Path: "x.jsonl", Fields: Fields{Prompt: "p", Chosen: "c", Rejected: "r", Response: "x"}},
 	} {
-		c := fileConfig("", Fields{})
-		c.File = f
-		if err := c.Validate(); err == nil || !strings.Contains(err.Error(), want) {
+		c := New("file", f)
+		c.Split = "all"
+		if err := setting.Check(c); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%+v: error %v, want %q", f, err, want)
 		}
 	}
@@ -230,7 +244,7 @@ func TestValidate(t *testing.T) {
 func TestFileInPipeline(t *testing.T) {
 	c := fileConfig(write(t, "p.jsonl", lines(30)+"broken\n"), Fields{Prompt: "q", Answer: "a"})
 	want, _, _ := scan(t, c, Window{})
-	out, dead := stagetest.Collect(t, stagetest.Groups(t, want), func(s beam.Scope, _ beam.PCollection) (beam.PCollection, beam.PCollection) {
+	out, dead := stagetest.Collect(t, stagetest.Groups(t, want), func(s beam.Scope, _ stage.Rows) (stage.Rows, stage.Rows) {
 		return Read(s, c, Window{Count: c.Count})
 	})
 	stagetest.Same(t, "rows", out, want)
@@ -239,7 +253,7 @@ func TestFileInPipeline(t *testing.T) {
 
 func TestMissingFile(t *testing.T) {
 	c := fileConfig(filepath.Join(t.TempDir(), "none.jsonl"), Fields{Prompt: "q"})
-	_, err := scanWindow(context.Background(), c, Window{Count: 1}, nil, nil)
+	_, err := scanWindow(context.Background(), c.Of.(File), Window{Split: c.Split, PerRecord: c.PerRecord, Count: 1}, nil, nil)
 	if !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("error %v", err)
 	}
@@ -270,7 +284,7 @@ func TestLongFileInBoundedMemory(t *testing.T) {
 	}
 	runtime.GC()
 	before, peak, rows, records := heap(), uint64(0), 0, 0
-	_, err = scanWindow(context.Background(), c, Window{Count: n}, func(b stage.Batch) error {
+	_, err = scanWindow(context.Background(), c.Of.(File), Window{Split: c.Split, PerRecord: c.PerRecord, Count: n}, func(b stage.Batch) error {
 		rows += b.NumRows()
 		if records++; records%1000 == 0 {
 			runtime.GC()
@@ -432,7 +446,8 @@ func TestWithoutResponses(t *testing.T) {
 	for i := range 3 {
 		q := fmt.Sprintf("question %d", i)
 		for _, a := range []string{"yes", "no"} { // two responses to a prompt, side by side
-			lines = append(lines, fmt.Sprintf(`{"q": %q, "r": %q, "talk": %s, "worse": %s, "right": 1, "steps": [%q], "wrong": -1}`, q, a, talk(q, a), talk(q, "maybe"), a))
+			lines = append(lines, fmt.Sprintf(`{"q": %q, "r": %q, "talk": %s, "worse": %s, "right": 1, "steps": [%q], "wrong": -1}`, q, a,
+				talk(q, a), talk(q, "maybe"), a))
 		}
 	}
 	path := write(t, "p.jsonl", strings.Join(lines, "\n"))
@@ -448,7 +463,7 @@ func TestWithoutResponses(t *testing.T) {
 			t.Fatalf("%s: %d rows and %d dead letters with responses", what, with.NumRows(), dead.NumRows())
 		}
 		c = c.WithoutResponses()
-		if err := c.Validate(); err != nil {
+		if err := setting.Check(c); err != nil {
 			t.Errorf("%s: %v", what, err)
 			continue
 		}

@@ -107,7 +107,8 @@ func conversation(v any, path string) (d dialogue, err error) {
 		case role == "assistant" && last && i > 0:
 			d.response = content
 		default:
-			return d, bad(schemas.ReasonUnreadable, "field %q: message %d has role %q; want one turn: system (or none), user, assistant", path, i, role)
+			return d, bad(schemas.ReasonUnreadable, "field %q: message %d has role %q; want one turn: system (or none), user, assistant",
+				path, i, role)
 		}
 	}
 	if len(before) == 0 {

@@ -3,6 +3,7 @@ package prompts
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -10,17 +11,80 @@ import (
 
 	"github.com/millrace/millrace/models/keyed"
 	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/schemas/setting"
 	"github.com/millrace/millrace/transforms/stage"
 )
 
-// Part is one source of a mixture. Its name is the source of its prompts. The mixture's split, count and curriculum are
-// those of every part.
+// Mixture draws from several sources. Its parts have the split, the count and the curriculum of the whole.
+type Mixture []Part
+
+// Part is one source of a mixture. Its name is the source of its prompts.
 type Part struct {
-	Name   string `json:"name"`
-	Weight int    `json:"weight"` // its share of the prompts is its weight over the sum of all
-	Source string `json:"source"` // chain or file
-	Chain  Chain  `json:"chain"`
-	File   File   `json:"file"`
+	Name   string
+	Weight int
+	Source string
+	Of     Source
+}
+
+// partSettings are the settings of a part beside the section of its source.
+type partSettings struct {
+	Name   string `json:"name" doc:"of the part, and the source of its prompts"`
+	Weight int    `json:"weight" range:"[1,10000]" doc:"share of the prompts: the weight over the sum of all"`
+	Source string `json:"source" doc:"source of the part; its settings are in the section of the same name"`
+}
+
+// SetDefaults leaves a part without a source.
+func (p *Part) SetDefaults() {}
+
+// DecodeSetting reads a part as Config reads prompts.
+func (p *Part) DecodeSetting(tree any, path string) error {
+	section, ok := tree.(map[string]any)
+	if !ok {
+		return setting.Errorf(path, "%v is not a section of keys", tree)
+	}
+	own := maps.Clone(section)
+	for _, name := range Sources() {
+		delete(own, name)
+	}
+	var s partSettings
+	if err := setting.Decode(own, &s, path); err != nil {
+		return err
+	}
+	if s.Source == mixtureSource {
+		return setting.Errorf(setting.Join(path, "source"), "a part cannot be a mixture; list its parts beside the others")
+	}
+	if err := setting.In(path, sources.Known(s.Source)); err != nil {
+		return err
+	}
+	for _, name := range Sources() {
+		if _, given := section[name]; given && name != s.Source {
+			return setting.Errorf(setting.Join(path, name), "is not read: %s is %s", setting.Join(path, "source"), s.Source)
+		}
+	}
+	of, err := sources.New(s.Source, section[s.Source])
+	if err != nil {
+		return setting.In(setting.Join(path, s.Source), err)
+	}
+	*p = Part{Name: s.Name, Weight: s.Weight, Source: s.Source, Of: of}
+	return nil
+}
+
+// MarshalJSON writes the part as a recipe has it.
+func (p Part) MarshalJSON() ([]byte, error) {
+	return sources.EncodeNested(partSettings{p.Name, p.Weight, p.Source}, p.Source, p.Of)
+}
+
+// UnmarshalJSON reads what MarshalJSON wrote.
+func (p *Part) UnmarshalJSON(raw []byte) error {
+	var s partSettings
+	of, err := sources.UnmarshalNested(raw, &s, func() string { return s.Source })
+	*p = Part{Name: s.Name, Weight: s.Weight, Source: s.Source, Of: of}
+	return err
+}
+
+// SettingSchema describes a part.
+func (p *Part) SettingSchema() *setting.Schema {
+	return sources.SchemaNested(partSettings{p.Name, p.Weight, p.Source}, mixtureSource)
 }
 
 const (
@@ -29,65 +93,92 @@ const (
 	maxWeights = 10_000
 )
 
-// of is the configuration of the source that the part names.
-func (p Part) of(c Config) Config {
-	c.Source, c.Chain, c.File, c.Mixture = p.Source, p.Chain, p.File, nil
-	c.Chain.Name, c.File.Name = p.Name, p.Name
-	return c
+// of is the source of the part under the part's name.
+func (p Part) of() Source {
+	if n, ok := p.Of.(Nameable); ok {
+		return n.Named(p.Name)
+	}
+	return p.Of
 }
 
 func init() {
-	sources[mixtureSource] = source{readMixture, validateMixture, mixtureColumns}
+	Register(mixtureSource, Mixture(nil))
 	beam.RegisterDoFn(&fillFn{})
 }
 
-func validateMixture(c Config) error {
-	if len(c.Mixture) == 0 {
-		return fmt.Errorf("mixture: is empty; list sources, such as {name: easy, weight: 3, source: chain}")
+// Validate names the first part that is wrong.
+func (m Mixture) Validate() error {
+	if len(m) == 0 {
+		return setting.Errorf("", "is empty; list sources, such as {name: easy, weight: 3, source: chain}")
 	}
 	sum := 0
 	names := map[string]bool{}
-	for i, p := range c.Mixture {
-		at := fmt.Sprintf("mixture[%d]", i)
+	for i, p := range m {
+		at := fmt.Sprintf("[%d]", i)
+		_, nested := p.Of.(Mixture)
+		_, nameable := p.Of.(Nameable)
 		switch {
 		case p.Name == "" || strings.ContainsAny(p.Name, "/ \t\n"):
-			return fmt.Errorf("%s.name: %q; want a name without slashes and spaces", at, p.Name)
+			return setting.Errorf(at+".name", "%q; want a name without slashes and spaces", p.Name)
 		case names[p.Name]:
-			return fmt.Errorf("%s.name: %q is the name of an earlier part", at, p.Name)
+			return setting.Errorf(at+".name", "%q is the name of an earlier part", p.Name)
 		case p.Weight < 1 || p.Weight > maxWeights:
-			return fmt.Errorf("%s.weight: %d is not a whole number in 1..%d", at, p.Weight, maxWeights)
-		case p.Source == mixtureSource:
-			return fmt.Errorf("%s.source: a part cannot be a mixture; list its parts beside the others", at)
+			return setting.Errorf(at+".weight", "%d is not in [1, %d]", p.Weight, maxWeights)
+		case p.Of == nil:
+			return setting.Errorf(at+".source", "is missing%s", setting.Suggest("", Sources()))
+		case nested:
+			return setting.Errorf(at+".source", "a part cannot be a mixture; list its parts beside the others")
+		case !nameable:
+			return setting.Errorf(at+".source", "source %s cannot be a part: its prompts do not take another name", p.Source)
 		}
 		names[p.Name] = true
 		sum += p.Weight
-		own, ok := sources[p.Source]
-		if !ok {
-			return fmt.Errorf("%s.source: %q is not chain or file", at, p.Source)
+		if err := setting.Check(p.of()); err != nil {
+			return setting.In(at+"."+p.Source, err)
 		}
-		if err := own.validate(p.of(c)); err != nil {
-			return fmt.Errorf("%s.%w", at, err)
-		}
-		if missing := missingColumns(own.adds(p.of(c)), mixtureColumns(c)); len(missing.needed) > 0 {
-			return fmt.Errorf("%s.source: brings no %s, which another part brings; parts bring prompts alone, or all bring responses, or all outcomes", at, missing.needed[0])
+		if missing := missingColumns(p.of().Columns(), m.Columns()); len(missing.needed) > 0 {
+			return setting.Errorf(at+".source", "brings no %s, which another part brings; parts bring prompts alone, or all bring responses, or all outcomes",
+				missing.needed[0])
 		}
 	}
 	if sum > maxWeights {
-		return fmt.Errorf("mixture: the weights sum to %d; want at most %d", sum, maxWeights)
+		return setting.Errorf("", "the weights sum to %d; want at most %d", sum, maxWeights)
 	}
 	return nil
 }
 
-// mixtureColumns are the columns that any part brings.
-func mixtureColumns(c Config) []schemas.Descriptor {
+// CheckSplit asks every part.
+func (m Mixture) CheckSplit(split string) error {
+	for i, p := range m {
+		if s, ok := p.Of.(Splitter); ok {
+			if err := s.CheckSplit(split); err != nil {
+				return setting.In(fmt.Sprintf("%s[%d]", mixtureSource, i), err)
+			}
+		}
+	}
+	return nil
+}
+
+// PromptsOnly leaves the responses of all parts out.
+func (m Mixture) PromptsOnly() Source {
+	out := slices.Clone(m)
+	for i, p := range out {
+		if a, ok := p.Of.(Answered); ok {
+			out[i].Of = a.PromptsOnly()
+		}
+	}
+	return out
+}
+
+// Columns are those that any part brings.
+func (m Mixture) Columns() []schemas.Descriptor {
 	var out []schemas.Descriptor
 	seen := map[string]bool{}
-	for _, p := range c.Mixture {
-		own, ok := sources[p.Source]
-		if !ok || p.Source == mixtureSource {
+	for _, p := range m {
+		if p.Of == nil {
 			continue // Validate says so
 		}
-		for _, d := range own.adds(p.of(c)) {
+		for _, d := range p.of().Columns() {
 			if name := d.Describe().Name; !seen[name] {
 				seen[name] = true
 				out = append(out, d)
@@ -116,42 +207,42 @@ func missingColumns(have, want []schemas.Descriptor) (m missing) {
 	return m
 }
 
-// readMixture reads of every part what falls to it: which positions of the mixture do is the same in every run of a seed.
-func readMixture(s beam.Scope, c Config, w Window) (prompts, dead beam.PCollection) {
-	columns := mixtureColumns(c)
+// Read reads of every part what falls to it: which positions of the mixture do is the same in every run of a seed.
+func (m Mixture) Read(s beam.Scope, w Window) (prompts, dead stage.Rows) {
+	columns := m.Columns()
 	known := schemas.Known{}
 	for _, d := range columns {
 		known.Columns = append(known.Columns, d.Describe())
 	}
-	var rows, letters []beam.PCollection
-	for k, part := range shares(c, w) {
+	var rows, letters []stage.Rows
+	for k, part := range m.shares(w) {
 		if part.Count == 0 {
 			continue
 		}
-		own := c.Mixture[k].of(c)
-		s := s.Scope(c.Mixture[k].Name)
-		out, bad := sources[own.Source].read(s, own, part)
-		if lacks := missingColumns(sources[own.Source].adds(own), columns).nullable; len(lacks) > 0 {
-			out = beam.ParDo(s, &fillFn{Columns: lacks}, out)
+		own := m[k].of()
+		s := s.Scope(m[k].Name)
+		out, bad := own.Read(s, part)
+		if lacks := missingColumns(own.Columns(), columns).nullable; len(lacks) > 0 {
+			out.PCollection = beam.ParDo(s, &fillFn{Columns: lacks}, out.PCollection)
 		}
 		rows = append(rows, out)
 		if bad.IsValid() {
 			letters = append(letters, bad)
 		}
 	}
-	prompts = beam.Flatten(s, rows...)
-	stage.Describe(prompts, stage.Description{Known: &known, MaxRecordBytes: w.MaxRecordBytes})
+	prompts = stage.Flatten(s, rows...)
+	prompts.Known, prompts.MaxRecordBytes = &known, w.MaxRecordBytes
 	if len(letters) > 0 {
-		dead = beam.Flatten(s, letters...)
+		dead = stage.Flatten(s, letters...)
 	}
 	return prompts, dead
 }
 
 // shares are the parts' windows: position p of the mixture is the next prompt of the part that p falls to.
-func shares(c Config, w Window) []Window {
-	at := func(position int) []int { return before(c.Mixture, w.Seed, position) }
+func (m Mixture) shares(w Window) []Window {
+	at := func(position int) []int { return before(m, w.Seed, position) }
 	first, from, to := at(w.First), at(w.First+w.Drawn), at(w.First+w.Drawn+w.Count)
-	out := make([]Window, len(c.Mixture))
+	out := make([]Window, len(m))
 	for k := range out {
 		out[k] = w
 		out[k].First, out[k].Drawn, out[k].Count = first[k], from[k]-first[k], to[k]-from[k]

@@ -16,6 +16,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/schemas/setting"
 	"github.com/millrace/millrace/transforms/stage"
 	"github.com/millrace/millrace/transforms/stage/stagetest"
 )
@@ -24,15 +25,15 @@ import (
 func TestSharesFollowEachOther(t *testing.T) {
 	random := rand.New(rand.NewPCG(3, 4))
 	for range 200 {
-		c := Config{}
+		var m Mixture
 		sum := 0
 		for k := range 1 + random.IntN(4) {
 			w := 1 + random.IntN(7)
 			sum += w
-			c.Mixture = append(c.Mixture, Part{Name: fmt.Sprint(k), Weight: w})
+			m = append(m, Part{Name: fmt.Sprint(k), Weight: w})
 		}
 		seed := random.Uint64()
-		next := make([]int, len(c.Mixture))
+		next := make([]int, len(m))
 		at := 0
 		for at < 5*sum {
 			w := Window{Seed: seed, First: at, Count: 1 + random.IntN(2*sum)}
@@ -41,9 +42,9 @@ func TestSharesFollowEachOther(t *testing.T) {
 				w.First -= w.Drawn
 			}
 			total := 0
-			for k, s := range shares(c, w) {
+			for k, s := range m.shares(w) {
 				if s.First+s.Drawn != next[k] {
-					t.Fatalf("weights %+v: window %+v begins part %d at %d, want %d", c.Mixture, w, k, s.First+s.Drawn, next[k])
+					t.Fatalf("weights %+v: window %+v begins part %d at %d, want %d", m, w, k, s.First+s.Drawn, next[k])
 				}
 				next[k] += s.Count
 				total += s.Count
@@ -53,8 +54,8 @@ func TestSharesFollowEachOther(t *testing.T) {
 			}
 			at += w.Count
 		}
-		for k, p := range c.Mixture {
-			if got := before(c.Mixture, seed, 7*sum)[k]; got != 7*p.Weight {
+		for k, p := range m {
+			if got := before(m, seed, 7*sum)[k]; got != 7*p.Weight {
 				t.Fatalf("7 blocks have %d prompts of part %d, want %d", got, k, 7*p.Weight)
 			}
 		}
@@ -67,18 +68,19 @@ func TestSharesFollowEachOther(t *testing.T) {
 }
 
 func mixture(t *testing.T) Config {
-	c := Default()
-	c.Source, c.Count, c.PerRecord = "mixture", 40, 3
 	path := write(t, "p.jsonl", lines(30))
-	c.Mixture = []Part{{Name: "short", Weight: 3, Source: "chain", Chain: Chain{MaxSteps: 3}}, {Name: "long", Weight: 1, Source: "chain", Chain: Chain{MinSteps: 7, MaxSteps: 8}},
-		{Name: "questions", Weight: 1, Source: "file", File: File{Path: path, Fields: Fields{Prompt: "q", Answer: "a"}, TestShare: 0.1}}}
+	c := New("mixture", Mixture{
+		{Name: "short", Weight: 3, Source: "chain", Of: Chain{MaxSteps: 3}},
+		{Name: "long", Weight: 1, Source: "chain", Of: Chain{MinSteps: 7, MaxSteps: 8}},
+		{Name: "questions", Weight: 1, Source: "file", Of: File{Path: path, Fields: Fields{Prompt: "q", Answer: "a"}, TestShare: 0.1}}})
+	c.Count, c.PerRecord = 40, 3
 	return c
 }
 
 func TestMixtureInPipeline(t *testing.T) {
 	c := mixture(t)
 	read := func(c Config) stage.Batch {
-		out, _ := stagetest.Collect(t, nil, func(s beam.Scope, _ beam.PCollection) (beam.PCollection, beam.PCollection) {
+		out, _ := stagetest.Collect(t, nil, func(s beam.Scope, _ stage.Rows) (stage.Rows, stage.Rows) {
 			return Read(s, c, Window{Seed: 5, First: 7, Count: c.Count})
 		})
 		var order []int
@@ -96,7 +98,8 @@ func TestMixtureInPipeline(t *testing.T) {
 	for i := range b.NumRows() {
 		name := SourceName(schemas.Source.Of(b).At(i))
 		got[name]++
-		if d := schemas.Difficulty.Of(b); name == "short" && d.At(i) != "3" || name == "long" && d.At(i) != "7" && d.At(i) != "8" || name == "questions" && d.Valid(i) {
+		if d := schemas.Difficulty.Of(b); name == "short" && d.At(i) != "3" || name == "long" && d.At(i) != "7" && d.At(i) != "8" ||
+			name == "questions" && d.Valid(i) {
 			t.Errorf("a prompt of %s has difficulty %q", name, d.At(i))
 		}
 	}
@@ -108,28 +111,29 @@ func TestMixtureInPipeline(t *testing.T) {
 }
 
 func TestMixtureIsChecked(t *testing.T) {
-	for want, change := range map[string]func(c *Config){
-		"mixture: is empty":          func(c *Config) { c.Mixture = nil },
-		"mixture[1].name":            func(c *Config) { c.Mixture[1].Name = "short" },
-		"mixture[0].name":            func(c *Config) { c.Mixture[0].Name = "a/b" },
-		"mixture[2].weight":          func(c *Config) { c.Mixture[2].Weight = 0 },
-		"mixture[0].source":          func(c *Config) { c.Mixture[0].Source = "mixture" },
-		"mixture[1].source":          func(c *Config) { c.Mixture[1].Source = "web" },
-		"mixture[2].file.path":       func(c *Config) { c.Mixture[2].File.Path = "" },
-		"mixture[2].file.exhausted":  func(c *Config) { c.Mixture[2].File.Exhausted = "again" },
-		"mixture[0].chain.min_steps": func(c *Config) { c.Mixture[0].Chain.MinSteps = 5 },
-		"brings no response_id":      func(c *Config) { c.Mixture[0].Chain.Responses = "right" },
-		"mixture: belongs to":        func(c *Config) { c.Source = "chain" },
-		"curriculum.floor":           func(c *Config) { c.Curriculum = &Curriculum{Rule: BandRule} },
-		"curriculum.rule":            func(c *Config) { c.Curriculum = &Curriculum{} },
+	for want, change := range map[string]func(m Mixture, c *Config){
+		"mixture: is empty":    func(_ Mixture, c *Config) { c.Of = Mixture{} },
+		"mixture[1].name":      func(m Mixture, _ *Config) { m[1].Name = "short" },
+		"mixture[0].name":      func(m Mixture, _ *Config) { m[0].Name = "a/b" },
+		"mixture[2].weight":    func(m Mixture, _ *Config) { m[2].Weight = 0 },
+		"mixture[0].source":    func(m Mixture, _ *Config) { m[0].Of = Mixture{} },
+		"mixture[1].source":    func(m Mixture, _ *Config) { m[1].Of = nil },
+		"mixture[2].file.path": func(m Mixture, _ *Config) { m[2].Of = File{} },
+		"mixture[2].file.exhausted": func(m Mixture, _ *Config) {
+			m[2].Of = File{Path: "x.jsonl", Fields: Fields{Prompt: "p"}, Exhausted: "again"}
+		},
+		"mixture[0].chain.min_steps": func(m Mixture, _ *Config) { m[0].Of = Chain{MinSteps: 5, MaxSteps: 3} },
+		"brings no response_id":      func(m Mixture, _ *Config) { m[0].Of = Chain{Responses: "right"} },
+		"curriculum.floor":           func(_ Mixture, c *Config) { c.Curriculum = &Curriculum{Rule: BandRule} },
+		"curriculum.rule":            func(_ Mixture, c *Config) { c.Curriculum = &Curriculum{} },
 	} {
 		c := mixture(t)
-		change(&c)
-		if err := c.Validate(); err == nil || !strings.Contains(err.Error(), want) {
+		change(c.Of.(Mixture), &c)
+		if err := setting.Check(c); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error %v, want %q", err, want)
 		}
 	}
-	if err := mixture(t).Validate(); err != nil {
+	if err := setting.Check(mixture(t)); err != nil {
 		t.Error(err)
 	}
 }
@@ -141,7 +145,7 @@ func TestRoundsOfAFile(t *testing.T) {
 		for _, shuffle := range []bool{false, true} {
 			for _, first := range []int{0, 25, 65} {
 				c := fileConfig(path, Fields{Prompt: "q", Answer: "a"})
-				c.File.Exhausted, c.File.Shuffle = exhausted, shuffle
+				c = changed(c, func(f *File) { f.Exhausted, f.Shuffle = exhausted, shuffle })
 				seen := map[string]bool{}
 				for drawn := 0; drawn < 56; drawn += 8 {
 					b, _, _ := scan(t, c, Window{Seed: 9, First: first, Drawn: drawn, Count: 8})
@@ -245,16 +249,16 @@ func TestCurriculumOfAGenerator(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	fn := chainFn{Config: c, Window: Window{Seed: 2, History: history(t, h)}}
+	fn := chainFn{Window: Window{Split: "train", Seed: 2, PerRecord: 16, Curriculum: c.Curriculum, History: history(t, h)}}
 	if err := fn.Setup(context.Background()); err != nil {
 		t.Fatal(err)
 	}
 	const n = 4000
-	all, err := drawChains(c, fn.Window, fn.levels, 0, n)
+	all, err := fn.Chain.draw(fn.Window, fn.levels, 0, n)
 	if err != nil {
 		t.Fatal(err)
 	}
-	part, err := drawChains(c, fn.Window, fn.levels, 100, 120)
+	part, err := fn.Chain.draw(fn.Window, fn.levels, 100, 120)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,8 +11,7 @@ import (
 	"github.com/apache/arrow/go/v15/parquet"
 	"github.com/apache/arrow/go/v15/parquet/file"
 	"github.com/apache/arrow/go/v15/parquet/schema"
-
-	"github.com/millrace/millrace/transforms/stage"
+	"github.com/millrace/millrace/transforms/files"
 )
 
 // readParquet reads the rows of a Parquet file as objects, row group after row group, a page of each column at a time.
@@ -21,7 +20,7 @@ import (
 // 4.2), because Arrow's reader decodes columns of structs in goroutines of its own, where a panic on a corrupt
 // file could not be caught.
 func readParquet(ctx context.Context, path string, emit func(rawRow) error) error {
-	return stage.ReadParquet(ctx, path, func(r *file.Reader, _ memory.Allocator) error { return readRows(r, emit) })
+	return files.ReadParquet(ctx, path, func(r *file.Reader, _ memory.Allocator) error { return readRows(r, emit) })
 }
 
 func readRows(r *file.Reader, emit func(rawRow) error) error {

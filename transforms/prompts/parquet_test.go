@@ -73,7 +73,8 @@ func TestParquetRowsAreWhatWasWritten(t *testing.T) {
 		}
 		lines.Write(append(raw, '\n'))
 	}
-	rec, _, err := array.RecordFromJSON(memory.DefaultAllocator, schema, strings.NewReader("["+strings.ReplaceAll(strings.TrimSpace(lines.String()), "\n", ",")+"]"))
+	rec, _, err := array.RecordFromJSON(memory.DefaultAllocator, schema,
+		strings.NewReader("["+strings.ReplaceAll(strings.TrimSpace(lines.String()), "\n", ",")+"]"))
 	if err != nil {
 		t.Fatal(err)
 	}

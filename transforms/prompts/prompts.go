@@ -1,138 +1,233 @@
-// Package prompts brings prompts into a pipeline: PCollection<Batch> of one row a prompt, with prompt_id, prompt, answer,
-// source and extra. A source is one file of this package and a line in the table below.
+// Package prompts brings prompts into a pipeline: rows of one row a prompt, with prompt_id, prompt, answer,
+// source and extra. A source is one file: a struct of its settings, which is the recipe's section of its name, and a Register.
 package prompts
 
 import (
-	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
 
 	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/schemas/setting"
+	"github.com/millrace/millrace/transforms/stage"
 )
+
+// Source brings prompts. Its struct holds its settings; a method Validate checks those that depend on each other.
+type Source interface {
+	// Columns are those its rows have.
+	Columns() []schemas.Descriptor
+	// Read brings the window's prompts into a pipeline; rows that cannot be read are dead letters.
+	Read(s beam.Scope, w Window) (prompts, dead stage.Rows)
+}
+
+// Optional methods of a Source.
+type (
+	// Splitter checks the name of a split; without it any name will do.
+	Splitter interface{ CheckSplit(split string) error }
+	// Answered is a source whose rows may hold responses.
+	Answered interface {
+		// PromptsOnly is the source as it brings prompts alone.
+		PromptsOnly() Source
+	}
+	// Generator makes new prompts for ever.
+	Generator interface {
+		// MostResponses is how many it writes to a prompt, at least 1.
+		MostResponses() int
+	}
+	// Nameable can be a part of a mixture, under whose name its prompts go.
+	Nameable interface{ Named(name string) Source }
+)
+
+var sources = setting.NewKinds[Source]("source of prompts", "source")
+
+// Register makes a source known under a name, which is also that of its section in a recipe. The value holds the defaults.
+func Register(name string, defaults Source) { sources.Register(name, defaults) }
+
+// Sources lists the names a Config can choose from.
+func Sources() []string { return sources.Names() }
 
 // Config names a source of prompts and what to take of it.
 type Config struct {
-	Source string `json:"source"` // chain, or another name of Sources
-	Split  string `json:"split"`  // which of a source's disjoint parts, such as train or test
-	Count  int    `json:"count"`  // prompts an iteration
-	// PerRecord is the number of prompts that travel together; results do not depend on it.
-	PerRecord int `json:"per_record"`
+	Source     string
+	Split      string
+	Count      int
+	PerRecord  int
+	Curriculum *Curriculum
 
-	Chain Chain `json:"chain"`
-	File  File  `json:"file"`
-	// Mixture are the parts of source mixture.
-	Mixture    []Part      `json:"mixture,omitempty"`
-	Curriculum *Curriculum `json:"curriculum,omitempty"`
+	// Of is the source itself, with the settings of its section.
+	Of Source
 }
 
-// Window is the part of a source one iteration takes: Count prompts from First on, in the order that Seed gives.
+// common are the settings that sources share, as a recipe has them.
+type common struct {
+	Source     string      `json:"source" doc:"where prompts come from; its settings are in the section of the same name"`
+	Split      string      `json:"split" doc:"which of a source's disjoint parts, such as train or test"`
+	Count      int         `json:"count" range:"[1,inf)" doc:"prompts an iteration"`
+	PerRecord  int         `json:"per_record" range:"[1,inf)" doc:"prompts that travel together; results do not depend on it"`
+	Curriculum *Curriculum `json:"curriculum,omitempty" doc:"choose prompts by the outcomes of earlier iterations"`
+}
+
+func (c Config) shared() common {
+	return common{c.Source, c.Split, c.Count, c.PerRecord, c.Curriculum}
+}
+
+// Window is the part of a source one iteration takes: Count prompts of a split from First on, in the order that Seed gives.
 type Window struct {
+	Split string
 	Seed  uint64
 	First int
 	// Drawn is the number of prompts from First on that the same iteration has taken before; the window is the Count that
 	// follow them, without any that are among them.
 	Drawn int
 	Count int
-	Meta  schemas.Meta
+	// PerRecord is the number of prompts that travel together.
+	PerRecord int
+	Meta      schemas.Meta
 	// MaxRecordBytes bounds the rows of a prompt; 0: 8 MiB.
 	MaxRecordBytes int
-	// History is the file that a curriculum goes by, "" without one.
-	History string
+	// Curriculum chooses among the prompts by what the file History says, "" at the start of a run.
+	Curriculum *Curriculum
+	History    string
 }
 
 // Default takes 16 prompts an iteration of the proving ground's training split.
-func Default() Config {
-	return Config{Source: "chain", Split: "train", Count: 16, PerRecord: 16}
+func Default() Config { return New("chain", Chain{}) }
+
+// New takes 16 prompts an iteration of a source's training split.
+func New(name string, of Source) Config {
+	return Config{Source: name, Split: "train", Count: 16, PerRecord: 16, Of: of}
 }
 
-type source struct {
-	read     func(s beam.Scope, c Config, w Window) (prompts, dead beam.PCollection)
-	validate func(Config) error
-	adds     func(Config) []schemas.Descriptor
-}
-
-var sources = map[string]source{
-	"chain": {readChain, validateChain, chainColumns},
-	"file":  {readFile, validateFile, fileColumns},
-}
-
-// Sources lists the names a Config can choose from.
-func Sources() []string {
-	names := make([]string, 0, len(sources))
-	for name := range sources {
-		names = append(names, name)
+// DecodeSetting reads the shared settings and the section of the chosen source. A section of another source is an error: nothing
+// would read it.
+func (c *Config) DecodeSetting(tree any, path string) error {
+	section, ok := tree.(map[string]any)
+	if !ok {
+		return setting.Errorf(path, "%v is not a section of keys", tree)
 	}
-	slices.Sort(names)
-	return names
+	own := maps.Clone(section)
+	shared := c.shared()
+	for _, name := range Sources() {
+		delete(own, name)
+	}
+	if err := setting.Decode(own, &shared, path); err != nil {
+		return err
+	}
+	if err := setting.In(path, sources.Known(shared.Source)); err != nil {
+		return err
+	}
+	for _, name := range Sources() {
+		if _, given := section[name]; given && name != shared.Source {
+			return setting.Errorf(setting.Join(path, name), "is not read: %s is %s", setting.Join(path, "source"), shared.Source)
+		}
+	}
+	of, err := sources.New(shared.Source, section[shared.Source])
+	if err != nil {
+		return setting.In(setting.Join(path, shared.Source), err)
+	}
+	*c = Config{shared.Source, shared.Split, shared.Count, shared.PerRecord, shared.Curriculum, of}
+	return nil
+}
+
+// MarshalJSON writes the shared settings and the section of the source.
+func (c Config) MarshalJSON() ([]byte, error) {
+	return sources.EncodeNested(c.shared(), c.Source, c.Of)
+}
+
+// UnmarshalJSON reads what MarshalJSON wrote.
+func (c *Config) UnmarshalJSON(raw []byte) error {
+	var shared common
+	of, err := sources.UnmarshalNested(raw, &shared, func() string { return shared.Source })
+	*c = Config{shared.Source, shared.Split, shared.Count, shared.PerRecord, shared.Curriculum, of}
+	return err
+}
+
+// SettingSchema describes the shared settings and the section of each source.
+func (c *Config) SettingSchema() *setting.Schema {
+	return sources.SchemaNested(c.shared())
 }
 
 // Validate names the first key that is wrong.
 func (c Config) Validate() error {
-	src, ok := sources[c.Source]
-	switch {
-	case !ok:
-		return fmt.Errorf("source: %q is not one of %s", c.Source, strings.Join(Sources(), ", "))
-	case c.Split == "":
-		return fmt.Errorf("split: is empty; name a part of the source, such as train")
-	case c.Count < 1:
-		return fmt.Errorf("count: %d is not at least 1", c.Count)
-	case c.PerRecord < 1:
-		return fmt.Errorf("per_record: %d is not at least 1", c.PerRecord)
-	case c.Source != mixtureSource && len(c.Mixture) > 0:
-		return fmt.Errorf("mixture: belongs to source %s, not to %s", mixtureSource, c.Source)
+	if c.Of == nil {
+		return setting.Errorf("source", "is missing%s", setting.Suggest("", Sources()))
 	}
-	if c.Curriculum != nil {
-		if err := c.Curriculum.Validate(); err != nil {
-			return fmt.Errorf("curriculum.%w", err)
-		}
+	if c.Split == "" {
+		return setting.Errorf("split", "is empty; name a part of the source, such as train")
 	}
-	return src.validate(c)
+	if err := setting.First(setting.Check(c.shared()), setting.In(c.Source, setting.Check(c.Of))); err != nil {
+		return err
+	}
+	if s, ok := c.Of.(Splitter); ok {
+		return s.CheckSplit(c.Split)
+	}
+	return nil
 }
 
 // Contract says which columns the source brings.
 func (c Config) Contract() schemas.Contract {
-	return schemas.Contract{Name: "prompts", Adds: sources[c.Source].adds(c)}
+	return schemas.Contract{Name: "prompts", Adds: c.Of.Columns()}
+}
+
+// Brings reports whether the source brings a column.
+func (c Config) Brings(d schemas.Descriptor) bool {
+	return slices.Contains(schemas.Names(c.Of.Columns()), d.Describe().Name)
 }
 
 // Generates reports whether all prompts come of a generator, which never ends.
-func (c Config) Generates() bool {
-	for _, p := range c.Mixture {
-		if !c.generates(p.Name) {
-			return false
+func (c Config) Generates() bool { return generates(c.Of, "") }
+
+// generates reports whether the source, or the named part of a mixture, makes new prompts for ever.
+func generates(of Source, part string) bool {
+	if m, ok := of.(Mixture); ok {
+		for _, p := range m {
+			if (part == "" || p.Name == part) && !generates(p.Of, "") {
+				return false
+			}
 		}
+		return true
 	}
-	return len(c.Mixture) > 0 || c.generates("")
+	_, ok := of.(Generator)
+	return ok
 }
 
 // PerPrompt is the most responses that a generator writes to a prompt, at least 1.
 func (c Config) PerPrompt() int {
-	n := max(1, c.Chain.PerPrompt)
-	for _, p := range c.Mixture {
-		n = max(n, p.Chain.PerPrompt)
+	parts := Mixture{{Of: c.Of}}
+	if m, ok := c.Of.(Mixture); ok {
+		parts = m
+	}
+	n := 1
+	for _, p := range parts {
+		if g, ok := p.Of.(Generator); ok {
+			n = max(n, g.MostResponses())
+		}
 	}
 	return n
 }
 
 // WithoutResponses is the source as it brings prompts alone.
 func (c Config) WithoutResponses() Config {
-	bare := func(chain *Chain, file *File) {
-		chain.Responses, chain.PerPrompt = "", 0
-		file.Fields.PromptsOnly = file.Fields.answered()
-	}
-	bare(&c.Chain, &c.File)
-	c.Mixture = slices.Clone(c.Mixture)
-	for i := range c.Mixture {
-		bare(&c.Mixture[i].Chain, &c.Mixture[i].File)
+	if a, ok := c.Of.(Answered); ok {
+		c.Of = a.PromptsOnly()
 	}
 	return c
 }
 
 // Read brings the window's prompts into the pipeline; rows that cannot be read are dead letters.
-func Read(s beam.Scope, c Config, w Window) (prompts, dead beam.PCollection) {
-	if err := c.Validate(); err != nil {
+func Read(s beam.Scope, c Config, w Window) (prompts, dead stage.Rows) {
+	if err := setting.Check(c); err != nil {
 		panic("prompts: " + err.Error())
 	}
-	return sources[c.Source].read(s.Scope("prompts"), c, w)
+	w.Split, w.PerRecord, w.Curriculum = c.Split, c.PerRecord, c.Curriculum
+	return c.Of.Read(s.Scope("prompts"), w)
+}
+
+// SourceName is the name of the source of a prompt, as a curriculum and a ledger know it: its column source up to the first
+// slash, after which a generator puts split and number.
+func SourceName(source string) string {
+	name, _, _ := strings.Cut(source, "/")
+	return name
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/millrace/millrace/e2e/golden"
 	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/schemas/setting"
 	"github.com/millrace/millrace/transforms/stage/stagetest"
 )
 
@@ -25,7 +26,8 @@ func TestStepsOfAFile(t *testing.T) {
 		[],
 		{"id": "a", "problem": "q", "steps": ["again"], "label": 0, "final_answer_correct": false}]`)
 	rows, dead, _ := scan(t, fileConfig(path, ProcessBench()), Window{})
-	stagetest.Dead(t, dead, schemas.ReasonEmpty, schemas.ReasonMismatch, schemas.ReasonBadType, schemas.ReasonBadType, schemas.ReasonMissingField,
+	stagetest.Dead(t, dead,
+		schemas.ReasonEmpty, schemas.ReasonMismatch, schemas.ReasonBadType, schemas.ReasonBadType, schemas.ReasonMissingField,
 		schemas.ReasonBadType, schemas.ReasonMismatch)
 	if rows.NumRows() != 2 {
 		t.Fatalf("%d rows", rows.NumRows())
@@ -53,11 +55,12 @@ func TestStepsOfAFile(t *testing.T) {
 		t.Error("two rows of one problem, told apart by their ids, are one prompt")
 	}
 	for want, change := range map[string]func(*Fields){
-		"first_error": func(f *Fields) { f.FirstError = "" }, "outcome": func(f *Fields) { f.Outcome = "" }, "steps": func(f *Fields) { f.Response = "r" },
+		"first_error": func(f *Fields) { f.FirstError = "" }, "outcome": func(f *Fields) { f.Outcome = "" },
+		"steps": func(f *Fields) { f.Response = "r" },
 	} {
 		f := ProcessBench()
 		change(&f)
-		if err := fileConfig(path, f).Validate(); err == nil || !strings.Contains(err.Error(), want) {
+		if err := setting.Check(fileConfig(path, f)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error %v, want one about %s", err, want)
 		}
 	}
@@ -98,10 +101,12 @@ func TestProcessBenchFiles(t *testing.T) {
 
 func TestArraysThatAreNone(t *testing.T) {
 	for _, c := range []struct{ text, want string }{
-		{`{"id": 1}`, "not a JSON array"}, {``, "not a JSON array"}, {`[{"id": 1}`, "does not end"}, {`[{"id": 1}] 7`, "follows"}, {`[{"id": 1`, "item 1"},
+		{`{"id": 1}`, "not a JSON array"}, {``, "not a JSON array"}, {`[{"id": 1}`, "does not end"}, {`[{"id": 1}] 7`, "follows"},
+		{`[{"id": 1`, "item 1"},
 		{`[{"id": "` + strings.Repeat("x", 300<<10) + `"}]`, "max_line_bytes"}, {`[` + strings.Repeat("  ", 300<<10) + `{}]`, "max_line_bytes"},
 	} {
-		if err := readArray(strings.NewReader(c.text), 1<<10, func(rawRow) error { return nil }); err == nil || !strings.Contains(err.Error(), c.want) {
+		if err := readArray(strings.NewReader(c.text), 1<<10, func(rawRow) error { return nil }); err == nil ||
+			!strings.Contains(err.Error(), c.want) {
 			t.Errorf("%.20q: error %v, want one with %q", c.text, err, c.want)
 		}
 	}

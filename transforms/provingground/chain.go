@@ -28,7 +28,8 @@ func Parse(prompt string) (Chain, error) {
 		return Chain{}, fmt.Errorf("prompt %.40q: byte %d is not %s; want a chain such as 5a*2b-6=", prompt, at, want)
 	}
 	if len(prompt) < 5 || len(prompt) > 3*MaxSteps+2 || len(prompt)%3 != 2 {
-		return Chain{}, fmt.Errorf("prompt %.40q is %d bytes long; want 3k+2 for k of 1 to %d operations, such as 5a*2b-6=", prompt, len(prompt), MaxSteps)
+		return Chain{}, fmt.Errorf("prompt %.40q is %d bytes long; want 3k+2 for k of 1 to %d operations, such as 5a*2b-6=",
+			prompt, len(prompt), MaxSteps)
 	}
 	if !isDigit(prompt[0]) {
 		return bad(0, "a digit")

@@ -16,6 +16,7 @@ import (
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/register"
 	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/transforms/files"
 	"github.com/millrace/millrace/transforms/stage"
 )
 
@@ -30,11 +31,11 @@ func init() {
 	register.Emitter1[stage.Batch]()
 }
 
-// Read reads files written by Write (or by others, with the same columns): PCollection<Batch> of whole prompt groups.
+// Read reads files written by Write (or by others, with the same columns): batches of whole prompt groups.
 // Which files is decided when the pipeline is built, so that a missing one is seen there; they are read in parallel, each
 // in bounded memory.
-func Read(s beam.Scope, paths []string) beam.PCollection {
-	return beam.ParDo(s.Scope("read"), &readFn{}, beam.CreateList(s, append([]string{}, paths...)))
+func Read(s beam.Scope, paths []string) stage.Rows {
+	return stage.Rows{PCollection: beam.ParDo(s.Scope("read"), &readFn{}, beam.CreateList(s, append([]string{}, paths...)))}
 }
 
 type readFn struct{}
@@ -159,7 +160,7 @@ func (g *gather) pass(b stage.Batch) error {
 func (g *gather) flush() error { return g.pass(g.held) }
 
 func readArrow(ctx context.Context, path string, emit func(stage.Batch) error) error {
-	f, err := stage.OpenFile(ctx, path)
+	f, err := files.Open(ctx, path)
 	if err != nil {
 		return err
 	}
@@ -180,7 +181,7 @@ func readArrow(ctx context.Context, path string, emit func(stage.Batch) error) e
 }
 
 func readParquet(ctx context.Context, path string, emit func(stage.Batch) error) error {
-	return stage.ReadParquet(ctx, path, func(r *file.Reader, alloc memory.Allocator) error { return readGroups(ctx, r, alloc, emit) })
+	return files.ReadParquet(ctx, path, func(r *file.Reader, alloc memory.Allocator) error { return readGroups(ctx, r, alloc, emit) })
 }
 
 // readGroups goes through one row group after the other: its columns are what is in memory.

@@ -142,7 +142,8 @@ func TestListsOfListsInLinearSpace(t *testing.T) {
 		prompts, ids = append(prompts, p), append(ids, uuid.NewSHA1(p, fmt.Append(nil, i)))
 		candidates = append(candidates, lists)
 	}
-	b, err := schemas.NewRecord(schemas.Meta{}, schemas.PromptID.From(prompts), schemas.ResponseID.From(ids), schemas.CandidateIDs.FromRows(candidates))
+	b, err := schemas.NewRecord(schemas.Meta{}, schemas.PromptID.From(prompts), schemas.ResponseID.From(ids),
+		schemas.CandidateIDs.FromRows(candidates))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -169,7 +170,8 @@ func TestBytesDependOnRowsAlone(t *testing.T) {
 	} {
 		want := writeAll(t, out, []stage.Batch{in})
 		for what, split := range map[string][]stage.Batch{
-			"group by group": groups, "backwards": backwards, "in two": {in.Slice(0, groups[0].NumRows()), in.Slice(groups[0].NumRows(), in.NumRows())},
+			"group by group": groups, "backwards": backwards,
+			"in two":                {in.Slice(0, groups[0].NumRows()), in.Slice(groups[0].NumRows(), in.NumRows())},
 			"twice the same bundle": append(slices.Clone(groups), groups[3]),
 		} {
 			got := writeAll(t, out, split)
@@ -230,7 +232,8 @@ func TestReadMerged(t *testing.T) {
 		t.Errorf("reading went on: %v", err)
 	}
 	os.Truncate(paths[1], 100)
-	if err := recordio.ReadMerged(context.Background(), paths, func(stage.Batch) error { return nil }); err == nil || !strings.Contains(err.Error(), paths[1]) {
+	if err := recordio.ReadMerged(context.Background(), paths, func(stage.Batch) error { return nil }); err == nil ||
+		!strings.Contains(err.Error(), paths[1]) {
 		t.Errorf("a damaged file: %v", err)
 	}
 }
@@ -248,7 +251,7 @@ func TestReadInPipeline(t *testing.T) {
 		paths = append(paths, path)
 	}
 	slices.Sort(paths)
-	out, _ := stagetest.Collect(t, stagetest.Groups(t, in), func(s beam.Scope, _ beam.PCollection) (beam.PCollection, beam.PCollection) {
+	out, _ := stagetest.Collect(t, stagetest.Groups(t, in), func(s beam.Scope, _ stage.Rows) (stage.Rows, stage.Rows) {
 		return recordio.Read(s, paths), stagetest.Source(s, nil)
 	})
 	if out.NumRows() != in.NumRows() {
@@ -263,7 +266,8 @@ func TestDamagedFiles(t *testing.T) {
 		for _, cut := range []int{0, 1, 10, len(raw) / 2, len(raw) - 1} {
 			path := filepath.Join(dir, name)
 			os.WriteFile(path, raw[:cut], 0o644)
-			if err := recordio.ReadFile(context.Background(), path, func(stage.Batch) error { return nil }); err == nil || !strings.Contains(err.Error(), name) {
+			if err := recordio.ReadFile(context.Background(), path, func(stage.Batch) error { return nil }); err == nil ||
+				!strings.Contains(err.Error(), name) {
 				t.Errorf("%s cut to %d bytes: %v", name, cut, err)
 			}
 		}
@@ -279,7 +283,8 @@ func TestDamagedFiles(t *testing.T) {
 
 func TestValidate(t *testing.T) {
 	for want, o := range map[string]recordio.Output{
-		"dir": {Name: "x"}, "name": {Dir: "d", Name: "a/b"}, "format": {Dir: "d", Name: "x", Format: "csv"}, "shards": {Dir: "d", Name: "x", Shards: -1},
+		"dir": {Name: "x"}, "name": {Dir: "d", Name: "a/b"}, "format": {Dir: "d", Name: "x", Format: "csv"},
+		"shards": {Dir: "d", Name: "x", Shards: -1},
 	} {
 		if err := o.Validate(); err == nil || !strings.HasPrefix(err.Error(), want) {
 			t.Errorf("%+v: %v", o, err)

@@ -19,7 +19,10 @@ import (
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/register"
 	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/transforms/files"
 	"github.com/millrace/millrace/transforms/stage"
+
+	"github.com/millrace/millrace/schemas/setting"
 )
 
 // Formats of files.
@@ -44,13 +47,13 @@ type Output struct {
 func (o Output) Validate() error {
 	switch {
 	case o.Dir == "":
-		return fmt.Errorf("dir: missing; want a directory")
+		return setting.Errorf("dir", "missing; want a directory")
 	case o.Name == "" || strings.ContainsAny(o.Name, "/*?["):
-		return fmt.Errorf("name: %q is not the beginning of a file name", o.Name)
+		return setting.Errorf("name", "%q is not the beginning of a file name", o.Name)
 	case o.Format != "" && o.Format != Parquet && o.Format != Arrow:
-		return fmt.Errorf("format: %q is not %s or %s", o.Format, Parquet, Arrow)
+		return setting.Errorf("format", "%q is not %s or %s", o.Format, Parquet, Arrow)
 	case o.Shards < 0 || o.Shards > 99999:
-		return fmt.Errorf("shards: %d is not in 0..99999", o.Shards)
+		return setting.Errorf("shards", "%d is not in 0..99999", o.Shards)
 	case o.RowGroupRows < 0 || o.RowGroupBytes < 0:
 		return fmt.Errorf("row_group_rows, row_group_bytes: negative")
 	}
@@ -74,13 +77,13 @@ func (o Output) withDefaults() Output {
 // Path is the file of a shard.
 func (o Output) Path(shard int) string {
 	o = o.withDefaults()
-	return stage.JoinPath(o.Dir, fmt.Sprintf("%s-%05d-of-%05d.%s", o.Name, shard, o.Shards, o.Format))
+	return files.Join(o.Dir, fmt.Sprintf("%s-%05d-of-%05d.%s", o.Name, shard, o.Shards, o.Format))
 }
 
 // Files lists what was written, in the order of the shards; a shard without rows has no file.
 func (o Output) Files(ctx context.Context) ([]string, error) {
 	o = o.withDefaults()
-	return stage.ListFiles(ctx, stage.JoinPath(o.Dir, fmt.Sprintf("%s-*-of-%05d.%s", o.Name, o.Shards, o.Format)))
+	return files.List(ctx, files.Join(o.Dir, fmt.Sprintf("%s-*-of-%05d.%s", o.Name, o.Shards, o.Format)))
 }
 
 // File describes a written file.
@@ -99,10 +102,10 @@ func init() {
 	register.Emitter1[File]()
 }
 
-// Write writes PCollection<Batch> to files and returns a PCollection<File>, one for each shard that has rows. Rows travel
+// Write writes rows to files and returns a PCollection<File>, one for each shard that has rows. Rows travel
 // through the store, which must have a directory. All batches must hold the same columns.
-func Write(s beam.Scope, out Output, store stage.Store, in beam.PCollection) beam.PCollection {
-	if err := out.Validate(); err != nil {
+func Write(s beam.Scope, out Output, store stage.Store, in stage.Rows) beam.PCollection {
+	if err := setting.Check(out); err != nil {
 		panic("recordio.Write: " + err.Error())
 	}
 	if store.Dir == "" {
@@ -110,10 +113,10 @@ func Write(s beam.Scope, out Output, store stage.Store, in beam.PCollection) bea
 	}
 	s = s.Scope("write " + out.Name)
 	out = out.withDefaults()
-	sharded := beam.ParDo(s, &shardFn{Shards: out.Shards, Store: store}, in)
-	files := beam.ParDo(s, &writeFn{Output: out, Store: store}, beam.GroupByKey(s, sharded))
-	stage.End(s, files)
-	return files
+	sharded := beam.ParDo(s, &shardFn{Shards: out.Shards, Store: store}, in.PCollection)
+	written := beam.ParDo(s, &writeFn{Output: out, Store: store}, beam.GroupByKey(s, sharded))
+	stage.End(s, written)
+	return written
 }
 
 // shardFn divides the prompt groups of a batch over the shards.
@@ -187,7 +190,7 @@ func writeShard(ctx context.Context, out Output, store stage.Store, shard int, i
 	slices.SortFunc(in, func(a, b stage.Stored) int { return strings.Compare(a.File, b.File) })
 	// A bundle that ran twice stored the same batch twice.
 	in = slices.CompactFunc(in, func(a, b stage.Stored) bool { return a.File == b.File })
-	f, err := stage.CreateFile(ctx, out.Path(shard))
+	f, err := files.Create(ctx, out.Path(shard))
 	if err != nil {
 		return File{}, err
 	}
@@ -265,7 +268,8 @@ func (w *writer) flush() (err error) {
 			// of theirs: quadratic in a page, most of the time of a column of lists of lists.
 			parquet.WithDataPageVersion(parquet.DataPageV2),
 			parquet.WithMaxRowGroupLength(1<<40)) // row groups are cut here, not there
-		if w.parquet, err = pqarrow.NewFileWriter(b.Arrow().Schema(), w.to, props, pqarrow.NewArrowWriterProperties(pqarrow.WithStoreSchema())); err != nil {
+		if w.parquet, err = pqarrow.NewFileWriter(b.Arrow().Schema(), w.to, props,
+			pqarrow.NewArrowWriterProperties(pqarrow.WithStoreSchema())); err != nil {
 			return err
 		}
 	}

@@ -13,9 +13,9 @@ import (
 // Adopted puts the revisions in the place of the responses.
 type Adopted struct{}
 
-// Adopt makes supervised rows of revised responses: PCollection<Batch> with revised_tokens in; out, a row a response, with
+// Adopt makes supervised rows of revised responses: rows with revised_tokens in; out, a row a response, with
 // the revision as response_tokens.
-func Adopt(s beam.Scope, revised beam.PCollection) (rows, dead beam.PCollection) {
+func Adopt(s beam.Scope, revised stage.Rows) (rows, dead stage.Rows) {
 	return stage.Apply(s, Adopted{}, revised)
 }
 

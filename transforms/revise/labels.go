@@ -13,7 +13,7 @@ const (
 	Major = "Major Revise"
 )
 
-// Gain is what the base reviser would gain by replacing a worse response by the better one (spec 4.5): the mean log-prob
+// Gain is what the base reviser would gain by replacing a worse response by the better one (algorithms.md 4.5): the mean log-prob
 // per token of y_w given x and y_l, minus that of y_l itself. A response without tokens has no mean; its side counts 0.
 func Gain(logpBetter, logpWorse []float64) float64 { return Mean(logpBetter) - Mean(logpWorse) }
 

@@ -1,4 +1,4 @@
-// Package revise makes training data by revising responses instead of judging them (SEFT, arXiv 2406.10813; spec 4.5).
+// Package revise makes training data by revising responses instead of judging them (SEFT, arXiv 2406.10813; algorithms.md 4.5).
 //
 // From preference pairs: Gain scores each pair with the base reviser, Tasks makes what the base and the adaptive reviser
 // are trained on. From unannotated responses: Revise asks the adaptive reviser for a label and a revision. No stage here
@@ -7,7 +7,6 @@ package revise
 
 import (
 	"context"
-	"fmt"
 	"math"
 	"slices"
 
@@ -16,14 +15,15 @@ import (
 	"github.com/millrace/millrace/models"
 	"github.com/millrace/millrace/models/tokenizer"
 	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/schemas/setting"
 	"github.com/millrace/millrace/transforms/stage"
 )
 
 // Layout says how a reviser is shown a prompt and a response: before, prompt, between, response, after.
 type Layout struct {
-	Before  []int32 `json:"before,omitempty"`
-	Between []int32 `json:"between,omitempty"`
-	After   []int32 `json:"after,omitempty"`
+	Before  []int32 `json:"before,omitempty" doc:"ids of the tokens before the prompt"`
+	Between []int32 `json:"between,omitempty" doc:"ids of the tokens between the prompt and the response"`
+	After   []int32 `json:"after,omitempty" doc:"ids of the tokens after the response"`
 }
 
 func (l Layout) prompt(prompt, response []int32) []int32 {
@@ -32,9 +32,9 @@ func (l Layout) prompt(prompt, response []int32) []int32 {
 
 // Labels are the tokens a reviser writes for each label, before the revision.
 type Labels struct {
-	No    []int32 `json:"no"`
-	Minor []int32 `json:"minor"`
-	Major []int32 `json:"major"`
+	No    []int32 `json:"no" doc:"ids of the tokens that say that a response needs no revision"`
+	Minor []int32 `json:"minor" doc:"ids of the tokens that announce a minor revision"`
+	Major []int32 `json:"major" doc:"ids of the tokens that announce a major revision"`
 }
 
 func (l Labels) tokens(label string) []int32 {
@@ -47,27 +47,27 @@ func (l Labels) tokens(label string) []int32 {
 	return l.No
 }
 
-// Validate names the first key that is wrong.
+// Validate checks that the labels can be told apart.
 func (l Labels) Validate() error {
 	for _, k := range []struct {
 		key string
 		ids []int32
 	}{{"no", l.No}, {"minor", l.Minor}, {"major", l.Major}} {
 		if len(k.ids) == 0 {
-			return fmt.Errorf("%s: has no tokens", k.key)
+			return setting.Errorf(k.key, "has no tokens")
 		}
 	}
 	if slices.Equal(l.No, l.Minor) || slices.Equal(l.No, l.Major) || slices.Equal(l.Minor, l.Major) {
-		return fmt.Errorf("two labels have the same tokens")
+		return setting.Errorf("", "two labels have the same tokens")
 	}
 	return nil
 }
 
 // Config says how responses are revised.
 type Config struct {
-	Layout   Layout          `json:"layout"`
-	Labels   Labels          `json:"labels"`
-	Sampling models.Sampling `json:"sampling"` // greedy by default
+	Layout   Layout          `json:"layout" doc:"how a reviser is shown a prompt and a response"`
+	Labels   Labels          `json:"labels" doc:"what a reviser writes before a revision"`
+	Sampling models.Sampling `json:"sampling" doc:"how revisions are sampled"`
 }
 
 // Default revises greedily, with at most that many new tokens.
@@ -75,20 +75,9 @@ func Default(maxNewTokens int) Config {
 	return Config{Sampling: models.Sampling{Greedy: true, MaxNewTokens: maxNewTokens}}
 }
 
-// Validate names the first key that is wrong.
-func (c Config) Validate() error {
-	if err := c.Labels.Validate(); err != nil {
-		return fmt.Errorf("labels.%w", err)
-	}
-	if err := c.Sampling.Validate(); err != nil {
-		return fmt.Errorf("sampling.%w", err)
-	}
-	return nil
-}
-
-// Revise labels and revises responses: PCollection<Batch> of responses in, the same with revision_label, revised_tokens and
+// Revise labels and revises responses: rows of responses in, the same with revision_label, revised_tokens and
 // revised out. A revision that reaches the length limit is filtered, and counted.
-func Revise(s beam.Scope, cfg Config, reviser models.Ref, seed uint64, responses beam.PCollection) (revised, dead beam.PCollection) {
+func Revise(s beam.Scope, cfg Config, reviser models.Ref, seed uint64, responses stage.Rows) (revised, dead stage.Rows) {
 	return stage.Apply(s, Reviser{Config: cfg, Model: reviser, Seed: seed}, responses)
 }
 
@@ -185,7 +174,8 @@ func (c *Reviser) labels(ctx context.Context, b stage.Batch, dead *stage.DeadLet
 	var rows []int
 	for i := range out {
 		if len(prompts.Row(i)) == 0 || len(responses.Row(i)) == 0 {
-			dead.Rowf(i, schemas.ReasonEmpty, "%d prompt tokens and %d response tokens; both need at least one", len(prompts.Row(i)), len(responses.Row(i)))
+			dead.Rowf(i, schemas.ReasonEmpty, "%d prompt tokens and %d response tokens; both need at least one",
+				len(prompts.Row(i)), len(responses.Row(i)))
 			continue
 		}
 		shown := c.Layout.prompt(prompts.Row(i), responses.Row(i))

@@ -17,6 +17,7 @@ import (
 	"github.com/millrace/millrace/models"
 	"github.com/millrace/millrace/models/tokenizer"
 	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/schemas/setting"
 	"github.com/millrace/millrace/transforms/stage"
 	"github.com/millrace/millrace/transforms/stage/stagetest"
 )
@@ -135,14 +136,16 @@ func TestRevise(t *testing.T) {
 func pairs(t testing.TB) stage.Batch {
 	t.Helper()
 	n := 5
-	prompts, ids, promptTokens, better, worse := make([]uuid.UUID, n), make([]uuid.UUID, n), make([][]int32, n), make([][]int32, n), make([][]int32, n)
+	prompts, ids, promptTokens, better, worse := make([]uuid.UUID, n), make([]uuid.UUID, n), make([][]int32, n), make([][]int32, n),
+		make([][]int32, n)
 	for i := range n {
 		prompts[i] = id(uuid.Nil, i/2)
 		ids[i] = id(prompts[i], i)
 		promptTokens[i], better[i], worse[i] = []int32{int32(i)}, []int32{int32(3 + 2*i), 1}, []int32{4, 2, 1}
 	}
 	worse[3] = nil
-	b, err := schemas.NewRecord(schemas.Meta{}, schemas.PromptID.From(prompts), schemas.PairID.From(ids), schemas.PromptTokens.FromRows(promptTokens),
+	b, err := schemas.NewRecord(schemas.Meta{}, schemas.PromptID.From(prompts), schemas.PairID.From(ids),
+		schemas.PromptTokens.FromRows(promptTokens),
 		schemas.ChosenTokens.FromRows(better), schemas.RejectedTokens.FromRows(worse))
 	if err != nil {
 		t.Fatal(err)
@@ -170,7 +173,7 @@ func TestTasks(t *testing.T) {
 
 	adaptive := TaskConfig{Adaptive: true, Layout: layout, Labels: labels}
 	cut := stagetest.Groups(t, scored)
-	out, dead := stagetest.Collect(t, cut, func(s beam.Scope, p beam.PCollection) (beam.PCollection, beam.PCollection) {
+	out, dead := stagetest.Collect(t, cut, func(s beam.Scope, p stage.Rows) (stage.Rows, stage.Rows) {
 		return Tasks(s, adaptive, p)
 	})
 	stagetest.Dead(t, dead)
@@ -195,7 +198,8 @@ func TestTasks(t *testing.T) {
 		} else if want := Split(gains[pair], Median(gains)); label != want {
 			t.Errorf("pair %d is %s, want %s", pair, label, want)
 		}
-		if got, want := schemas.PromptTokens.Of(out).Row(i), slices.Concat([]int32{0, int32(schemas.PromptTokens.Of(scored).Row(pair)[0]), 20}, shown); !slices.Equal(got, want) {
+		if got, want := schemas.PromptTokens.Of(out).Row(i),
+			slices.Concat([]int32{0, int32(schemas.PromptTokens.Of(scored).Row(pair)[0]), 20}, shown); !slices.Equal(got, want) {
 			t.Errorf("row %d shows %v, want %v", i, got, want)
 		}
 		if got, want := schemas.ResponseTokens.Of(out).Row(i), slices.Concat(labels.tokens(label), better); !slices.Equal(got, want) {
@@ -208,7 +212,8 @@ func TestTasks(t *testing.T) {
 
 	base, dead := stagetest.RunWith(t, TaskConfig{Layout: layout}, in, AllGains{})
 	stagetest.Dead(t, dead, schemas.ReasonEmpty)
-	if base.NumRows() != 4 || !slices.Equal(schemas.ResponseTokens.Of(base).Row(0), []int32{3, 1}) || !slices.Equal(schemas.PromptTokens.Of(base).Row(0), []int32{0, 0, 20, 4, 2, 1}) {
+	if base.NumRows() != 4 || !slices.Equal(schemas.ResponseTokens.Of(base).Row(0), []int32{3, 1}) ||
+		!slices.Equal(schemas.PromptTokens.Of(base).Row(0), []int32{0, 0, 20, 4, 2, 1}) {
 		t.Errorf("base rows: %v", base.Arrow())
 	}
 }
@@ -216,13 +221,13 @@ func TestTasks(t *testing.T) {
 func TestConfigs(t *testing.T) {
 	ok := Default(8)
 	ok.Labels = labels
-	if err := ok.Validate(); err != nil {
+	if err := setting.Check(ok); err != nil {
 		t.Error(err)
 	}
 	for want, err := range map[string]error{
-		"labels.no:": Default(8).Validate(),
-		"labels.two": TaskConfig{Adaptive: true, Labels: Labels{No: []int32{1}, Minor: []int32{2}, Major: []int32{1}}}.Validate(),
-		"sampling.":  func() error { c := ok; c.Sampling.MaxNewTokens = 0; return c.Validate() }(),
+		"labels.no:":  setting.Check(Default(8)),
+		"labels: two": setting.Check(TaskConfig{Adaptive: true, Labels: Labels{No: []int32{1}, Minor: []int32{2}, Major: []int32{1}}}),
+		"sampling.":   func() error { c := ok; c.Sampling.MaxNewTokens = 0; return setting.Check(c) }(),
 	} {
 		if err == nil || !strings.HasPrefix(err.Error(), want) {
 			t.Errorf("error %v, want one of %s", err, want)

@@ -3,7 +3,6 @@ package revise
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"slices"
 
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
@@ -25,15 +24,16 @@ type Scorer struct {
 	model *models.Handle
 }
 
-// Gains scores pairs with the base reviser: PCollection<Batch> of pairs in, the same with revision_gain out.
-func Gains(s beam.Scope, layout Layout, reviser models.Ref, pairs beam.PCollection) (scored, dead beam.PCollection) {
+// Gains scores pairs with the base reviser: rows of pairs in, the same with revision_gain out.
+func Gains(s beam.Scope, layout Layout, reviser models.Ref, pairs stage.Rows) (scored, dead stage.Rows) {
 	return stage.Apply(s, Scorer{Layout: layout, Model: reviser}, pairs)
 }
 
 // Contract says which columns are needed and added.
 func (c *Scorer) Contract() schemas.Contract {
 	return schemas.Contract{Name: "revise_gain",
-		Needs: []schemas.Descriptor{schemas.PromptTokens, schemas.ChosenTokens, schemas.RejectedTokens}, Adds: []schemas.Descriptor{schemas.RevisionGain}}
+		Needs: []schemas.Descriptor{schemas.PromptTokens, schemas.ChosenTokens, schemas.RejectedTokens},
+		Adds:  []schemas.Descriptor{schemas.RevisionGain}}
 }
 
 // Setup loads the base reviser.
@@ -95,24 +95,13 @@ type TaskConfig struct {
 	// Adaptive rows begin with a label; the rows of the base reviser do not.
 	Adaptive bool   `json:"adaptive"`
 	Layout   Layout `json:"layout"`
-	Labels   Labels `json:"labels"` // adaptive
+	Labels   Labels `json:"labels"`
 }
 
-// Validate names the first key that is wrong.
-func (c TaskConfig) Validate() error {
-	if !c.Adaptive {
-		return nil
-	}
-	if err := c.Labels.Validate(); err != nil {
-		return fmt.Errorf("labels.%w", err)
-	}
-	return nil
-}
-
-// Tasks makes the supervised rows a reviser is trained on: PCollection<Batch> of pairs in; out, with prompt_tokens and
+// Tasks makes the supervised rows a reviser is trained on: rows of pairs in; out, with prompt_tokens and
 // response_tokens, one row a pair for the base reviser (the worse response becomes the better one), two for the adaptive
 // one (the better response needs no revision; the worse one a minor or major one, split at the median gain of all pairs).
-func Tasks(s beam.Scope, cfg TaskConfig, pairs beam.PCollection) (rows, dead beam.PCollection) {
+func Tasks(s beam.Scope, cfg TaskConfig, pairs stage.Rows) (rows, dead stage.Rows) {
 	return stage.ApplyWith[TaskConfig, AllGains](s, cfg, pairs, totals.Reduce[TaskConfig, AllGains](s, cfg, pairs))
 }
 

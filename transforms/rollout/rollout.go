@@ -1,6 +1,6 @@
 // Package rollout samples responses to prompts from a policy.
 //
-// In: PCollection<Batch>, a row a prompt. Out: a row a response, the responses of a prompt side by side, with the tokens,
+// In: a row a prompt. Out: a row a response, the responses of a prompt side by side, with the tokens,
 // their log-probs under the policy (temperature 1, full vocabulary, whatever the sampling was) and, when asked for, the
 // candidate tokens of every position. The same prompt, seed and sample give the same response in any batch, on any worker.
 package rollout
@@ -21,8 +21,8 @@ import (
 
 // Config is how a recipe asks for rollouts.
 type Config struct {
-	Samples         int `json:"samples"`           // responses a prompt, n
-	MaxPromptTokens int `json:"max_prompt_tokens"` // longer prompts are set aside
+	Samples         int `json:"samples" range:"[1,inf)" doc:"responses to each prompt"`
+	MaxPromptTokens int `json:"max_prompt_tokens" range:"[1,inf)" doc:"tokens of a prompt at most; longer ones are set aside"`
 	models.Sampling
 }
 
@@ -30,17 +30,6 @@ type Config struct {
 func Default() Config {
 	return Config{Samples: 8, MaxPromptTokens: 4096, Sampling: models.Sampling{
 		Temperature: 1, MaxNewTokens: 1024, CandidateK: 5, CandidateMinP: 0.1}}
-}
-
-// Validate names the first key that is wrong.
-func (c Config) Validate() error {
-	switch {
-	case c.Samples < 1:
-		return fmt.Errorf("samples: %d is not at least 1", c.Samples)
-	case c.MaxPromptTokens < 1:
-		return fmt.Errorf("max_prompt_tokens: %d is not at least 1", c.MaxPromptTokens)
-	}
-	return c.Sampling.Validate()
 }
 
 // Sampler is the stage.
@@ -115,7 +104,8 @@ func (c *Sampler) Map(ctx context.Context, b stage.Batch, dead *stage.DeadLetter
 			dead.Rowf(i, schemas.ReasonTooLong, "the prompt has %d tokens, max_prompt_tokens is %d", len(tokens), c.MaxPromptTokens)
 			continue
 		}
-		requests = append(requests, models.GenerateRequest{PromptID: ids[i], Prompt: tokens, Seed: c.Seed, Samples: c.Samples, Sampling: sampling})
+		requests = append(requests, models.GenerateRequest{PromptID: ids[i], Prompt: tokens, Seed: c.Seed, Samples: c.Samples,
+			Sampling: sampling})
 		rows = append(rows, i)
 	}
 	counted, count := models.WithSamplingCount(ctx)

@@ -33,7 +33,8 @@ func tiny(t *testing.T) (models.Ref, tokenizer.Tokenizer) {
 		t.Fatal(err)
 	}
 	made++
-	m, err := transformer.New(transformer.Config{ModelType: "llama", Vocab: tok.VocabSize(), Hidden: 16, Intermediate: 24, Layers: 2, Heads: 2, KVHeads: 1, HeadDim: 8,
+	m, err := transformer.New(transformer.Config{ModelType: "llama", Vocab: tok.VocabSize(), Hidden: 16, Intermediate: 24, Layers: 2, Heads: 2,
+		KVHeads: 1, HeadDim: 8,
 		MaxPositions: 256, NormEps: 1e-6, Rope: transformer.Rope{Theta: 10000, Type: "default"}}, made, false)
 	if err != nil {
 		t.Fatal(err)
@@ -66,7 +67,8 @@ func TestPromptsAreWrittenOutByTheTemplate(t *testing.T) {
 	if dead.NumRows() != 0 || out.NumRows() != 8 {
 		t.Fatalf("%d rows, %d dead", out.NumRows(), dead.NumRows())
 	}
-	want := []string{"<bos>system\nBe brief.<eos><bos>user\nWhat is 1+1?\nBox it.<eos><bos>assistant\n", "<bos>system\ns<eos><bos>user\nu\nBox it.<eos><bos>assistant\n"}
+	want := []string{"<bos>system\nBe brief.<eos><bos>user\nWhat is 1+1?\nBox it.<eos><bos>assistant\n",
+		"<bos>system\ns<eos><bos>user\nu\nBox it.<eos><bos>assistant\n"}
 	for i := range out.NumRows() {
 		if got := tok.Decode(schemas.PromptTokens.Of(out).Row(i)); got != want[i/4] {
 			t.Errorf("row %d: %q, want %q", i, got, want[i/4])
@@ -152,7 +154,8 @@ func TestNoTemplate(t *testing.T) {
 }
 
 func TestSpeed(t *testing.T) {
-	s, ok := SpeedOf([]stage.Counts{{Stage: "label"}, {Stage: "rollout", Other: map[string]int64{"responses": 4, "sampled_tokens": 300, "sampling_us": 2_000_000, "first_token_us": 40_000}}})
+	s, ok := SpeedOf([]stage.Counts{{Stage: "label"},
+		{Stage: "rollout", Other: map[string]int64{"responses": 4, "sampled_tokens": 300, "sampling_us": 2_000_000, "first_token_us": 40_000}}})
 	if !ok || s.PerSecond != 150 || s.FirstToken.Milliseconds() != 10 || s.Tokens != 300 {
 		t.Errorf("%v %+v", ok, s)
 	}

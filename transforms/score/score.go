@@ -8,7 +8,6 @@ package score
 import (
 	"context"
 	"errors"
-	"fmt"
 	"math"
 
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
@@ -16,6 +15,8 @@ import (
 	"github.com/millrace/millrace/models"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/transforms/stage"
+
+	"github.com/millrace/millrace/schemas/setting"
 )
 
 // Role says what the scoring model is to the rows, which decides the columns.
@@ -59,25 +60,25 @@ func (c Config) Validate() error {
 		return nil
 	case QValue, Critic:
 		if c.Candidates {
-			return fmt.Errorf("candidates: a %s has no log-probs of candidates", c.Role)
+			return setting.Errorf("candidates", "a %s has no log-probs of candidates", c.Role)
 		}
 		return nil
 	}
-	return fmt.Errorf("role: %q is not one of reward, reference, teacher, q_value, critic", c.Role)
+	return setting.Errorf("role", "%q is not one of reward, reference, teacher, q_value, critic", c.Role)
 }
 
 // Apply scores rows with a model known when the pipeline is built.
-func Apply(s beam.Scope, cfg Config, model models.Ref, in beam.PCollection) (scored, dead beam.PCollection) {
+func Apply(s beam.Scope, cfg Config, model models.Ref, in stage.Rows) (scored, dead stage.Rows) {
 	return stage.Apply(s, Scorer{Config: cfg, Model: model}, in)
 }
 
 // ApplyOnce is Apply for rows that are scored with the same model again and again: what it said of them is kept in the store.
-func ApplyOnce(s beam.Scope, cfg Config, model models.Ref, store stage.Store, in beam.PCollection) (scored, dead beam.PCollection) {
+func ApplyOnce(s beam.Scope, cfg Config, model models.Ref, store stage.Store, in stage.Rows) (scored, dead stage.Rows) {
 	return stage.ApplyOnce(s, Scorer{Config: cfg, Model: model}, store, in)
 }
 
 // ApplyWith scores rows with the model that a stage before wrote: model is a PCollection of one Ref.
-func ApplyWith(s beam.Scope, cfg Config, in, model beam.PCollection) (scored, dead beam.PCollection) {
+func ApplyWith(s beam.Scope, cfg Config, in stage.Rows, model beam.PCollection) (scored, dead stage.Rows) {
 	return stage.ApplyWith[LateScorer, models.Ref](s, LateScorer{Config: cfg}, in, model)
 }
 
@@ -189,7 +190,8 @@ func (c Config) score(ctx context.Context, model *models.Handle, b stage.Batch, 
 	var requests []models.ScoreRequest
 	var rows []int
 	for i := range b.NumRows() {
-		q := models.ScoreRequest{Sequence: models.Sequence{Prompt: prompts.Row(i), Response: responses.Row(i)}, Values: scalar, ValueAfter: c.Role == QValue}
+		q := models.ScoreRequest{Sequence: models.Sequence{Prompt: prompts.Row(i), Response: responses.Row(i)}, Values: scalar,
+			ValueAfter: c.Role == QValue}
 		if len(q.Prompt) == 0 || len(q.Response) == 0 {
 			dead.Rowf(i, schemas.ReasonEmpty, "%d prompt tokens and %d response tokens; both need at least one", len(q.Prompt), len(q.Response))
 			continue

@@ -8,7 +8,8 @@ import (
 // Sum adds float64 values without rounding: it keeps the exact sum as a list of values that do not overlap (Shewchuk,
 // "Adaptive precision floating-point arithmetic", 1997, section 2). Only reading it with Value rounds, once, so any order
 // and any grouping of the same addends gives the same bits. The zero value is an empty sum; it marshals to a short JSON
-// list. A Sum in use must not be copied and then added to. Addends must be finite and far from overflow (below about 1e150 when squares or products are added).
+// list. A Sum in use must not be copied and then added to. Addends must be finite and far from overflow (below about 1e150 when
+// squares or products are added).
 type Sum struct {
 	Parts []float64 // increasing magnitude, non-overlapping
 }

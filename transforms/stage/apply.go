@@ -11,6 +11,7 @@ import (
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/register"
 	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/schemas/setting"
 )
 
 // Mapper is a stage: rows in, the same rows with more columns out.
@@ -46,8 +47,9 @@ type SideMapperPtr[M, S any] interface {
 
 // Optional methods of a Config.
 type (
-	// Validator is checked when the pipeline is built; a wrong setting panics there.
-	Validator interface{ Validate() error }
+	// Validator is checked when the pipeline is built, after the ranges and choices of the fields' tags (package setting); a wrong
+	// setting panics there.
+	Validator = setting.Validator
 	// Closer is called when the runner gives an instance up.
 	Closer interface{ Teardown() error }
 	// Traced names what the added columns were written by, such as the digest of a model; without it the stage's name
@@ -70,17 +72,15 @@ func RegisterWith[M, S any, P SideMapperPtr[M, S]]() {
 	register.Emitter1[Batch]()
 }
 
-// Apply puts a stage into a pipeline: PCollection<Batch> in, PCollection<Batch> with the added columns and
-// PCollection<Batch> of dead letters out.
+// Apply puts a stage into a pipeline: rows in, the rows with the added columns and the dead letters out.
 //
 // It panics, while the pipeline is built, when the settings are wrong or cannot travel as JSON, or when a column the stage
 // needs is known not to be there.
-func Apply[M any, P MapperPtr[M]](s beam.Scope, cfg M, in beam.PCollection) (out, dead beam.PCollection) {
+func Apply[M any, P MapperPtr[M]](s beam.Scope, cfg M, in Rows) (out, dead Rows) {
 	c := P(&cfg).Contract()
 	s = s.Scope(c.Name)
-	after := prepare(c, cfg, P(&cfg), in)
-	out, dead = beam.ParDo2(s, &mapFn[M, P]{Config: cfg, MaxRecordBytes: after.MaxRecordBytes}, in)
-	Describe(out, after)
+	out = prepare(c, cfg, P(&cfg), in)
+	out.PCollection, dead.PCollection = beam.ParDo2(s, &mapFn[M, P]{Config: cfg, MaxRecordBytes: out.MaxRecordBytes}, in.PCollection)
 	return out, dead
 }
 
@@ -90,26 +90,25 @@ func Apply[M any, P MapperPtr[M]](s beam.Scope, cfg M, in beam.PCollection) (out
 // a store, what waits are descriptions of stored rows: they are joined with the name of a file that holds the side input, and a
 // stage after that does the work. Prism (Beam 2.77, internal/engine/elementmanager.go, Bundles) asks in a busy loop whether a
 // stage with a side input can go on, for as long as it is at work, so such a stage should have none.
-func ApplyWith[M, S any, P SideMapperPtr[M, S]](s beam.Scope, cfg M, in, side beam.PCollection) (out, dead beam.PCollection) {
+func ApplyWith[M, S any, P SideMapperPtr[M, S]](s beam.Scope, cfg M, in Rows, side beam.PCollection) (out, dead Rows) {
 	c := P(&cfg).Contract()
 	s = s.Scope(c.Name)
-	after := prepare(c, cfg, P(&cfg), in)
-	fn := sideFn[M, S, P]{Config: cfg, MaxRecordBytes: after.MaxRecordBytes}
-	if after.Store.Dir == "" {
-		out, dead = beam.ParDo2(s, &fn, in, beam.SideInput{Input: side})
-	} else {
-		joined := beam.ParDo(s, &joinFn[S]{Store: after.Store}, stored(s, after.Store, in), beam.SideInput{Input: side})
-		out, dead = beam.ParDo2(s, &storedSideFn[M, S, P]{Side: fn, Store: after.Store}, beam.Reshuffle(s, joined))
+	out = prepare(c, cfg, P(&cfg), in)
+	fn := sideFn[M, S, P]{Config: cfg, MaxRecordBytes: out.MaxRecordBytes}
+	if out.Store.Dir == "" {
+		out.PCollection, dead.PCollection = beam.ParDo2(s, &fn, in.PCollection, beam.SideInput{Input: side})
+		return out, dead
 	}
-	Describe(out, after)
+	joined := beam.ParDo(s, &joinFn[S]{Store: out.Store}, stored(s, out.Store, in), beam.SideInput{Input: side})
+	out.PCollection, dead.PCollection = beam.ParDo2(s, &storedSideFn[M, S, P]{Side: fn, Store: out.Store}, beam.Reshuffle(s, joined))
 	return out, dead
 }
 
-func prepare[M any](c schemas.Contract, cfg M, p any, in beam.PCollection) Description {
-	if v, ok := p.(Validator); ok {
-		if err := v.Validate(); err != nil {
-			panic(fmt.Sprintf("stage %s: %v", c.Name, err))
-		}
+// prepare checks a stage against the rows it is given and returns what will be known of those it makes, which have no
+// PCollection yet.
+func prepare[M any](c schemas.Contract, cfg M, p any, in Rows) Rows {
+	if err := setting.Check(p); err != nil {
+		panic(fmt.Sprintf("stage %s: %v", c.Name, err))
 	}
 	if err := travels(cfg); err != nil {
 		panic(fmt.Sprintf("stage %s: its Config %v", c.Name, err))
@@ -117,17 +116,16 @@ func prepare[M any](c schemas.Contract, cfg M, p any, in beam.PCollection) Descr
 	if err := c.Check(); err != nil {
 		panic(err.Error())
 	}
-	d := DescriptionOf(in)
-	d.stored = beam.PCollection{}
-	if d.Known == nil {
-		return d
+	out := Rows{Known: in.Known, MaxRecordBytes: in.MaxRecordBytes, Store: in.Store}
+	if in.Known == nil {
+		return out
 	}
-	known, err := d.Known.Then(c)
+	known, err := in.Known.Then(c)
 	if err != nil {
 		panic(err.Error())
 	}
-	d.Known = &known
-	return d
+	out.Known = &known
+	return out
 }
 
 // travels checks that what Beam ships to the workers, the JSON of the Config, gives the same Config there.

@@ -2,7 +2,6 @@ package stage_test
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/transforms/stage"
@@ -11,19 +10,10 @@ import (
 // Repeats gives the share of response tokens that repeat the token before them, as mean_value: 0 for none, near 1 for a
 // response stuck in a loop.
 type Repeats struct {
-	// Filter takes out responses with a larger share; 0 keeps all.
-	Filter float32 `json:"filter"`
+	Filter float32 `json:"filter" range:"[0,1]" doc:"responses with a larger share are taken out; 0: none"`
 }
 
 func init() { stage.Register[Repeats]() }
-
-// Validate names the first setting that is wrong; it is asked while the pipeline is built.
-func (c *Repeats) Validate() error {
-	if !(c.Filter >= 0 && c.Filter <= 1) {
-		return fmt.Errorf("filter: %v is not in [0, 1]", c.Filter)
-	}
-	return nil
-}
 
 // Contract says which columns are read and added.
 func (c *Repeats) Contract() schemas.Contract {

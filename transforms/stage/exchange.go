@@ -17,31 +17,33 @@ func init() {
 	register.Emitter1[Batch]()
 }
 
-// Exchange spreads batches over the workers through files: PCollection<Batch> in and out. With a store without a
-// directory it does nothing, which suits tests on a few rows; nor where the rows have just come that way.
-func Exchange(s beam.Scope, store Store, in beam.PCollection) beam.PCollection {
-	d := DescriptionOf(in)
-	if store.Dir == "" || d.stored.IsValid() && d.Store == store {
+// Exchange spreads rows over the workers through files. With a store without a directory it does nothing, which suits tests
+// on a few rows; nor where the rows have just come that way.
+func Exchange(s beam.Scope, store Store, in Rows) Rows {
+	if store.Dir == "" || in.storedIn(store) {
 		return in
 	}
 	s = s.Scope("exchange")
-	d.Store, d.stored = store, beam.Reshuffle(s, Put(s, store, in))
-	out := Get(s, store, d.stored)
-	Describe(out, d)
+	out := in
+	out.Store, out.stored = store, beam.Reshuffle(s, Put(s, store, in))
+	out.PCollection = Get(s, store, out.stored)
 	return out
 }
 
+// storedIn reports whether the rows have come through the store, unchanged since.
+func (r Rows) storedIn(store Store) bool { return r.stored.IsValid() && r.Store == store }
+
 // stored describes the rows of a collection in the store, which they are written to unless they have just come from there.
-func stored(s beam.Scope, store Store, in beam.PCollection) beam.PCollection {
-	if d := DescriptionOf(in); d.stored.IsValid() && d.Store == store {
-		return d.stored
+func stored(s beam.Scope, store Store, in Rows) beam.PCollection {
+	if in.storedIn(store) {
+		return in.stored
 	}
 	return Put(s, store, in)
 }
 
-// Put writes batches: PCollection<Batch> in, PCollection<Stored> out.
-func Put(s beam.Scope, store Store, in beam.PCollection) beam.PCollection {
-	return beam.ParDo(s, &putFn{Store: store}, in)
+// Put writes rows: PCollection<Stored> out.
+func Put(s beam.Scope, store Store, in Rows) beam.PCollection {
+	return beam.ParDo(s, &putFn{Store: store}, in.PCollection)
 }
 
 // Get reads batches: PCollection<Stored> in, PCollection<Batch> out.
@@ -57,18 +59,18 @@ func End(s beam.Scope, last beam.PCollection) { beam.GroupByKey(s, beam.AddFixed
 // the store, named by all it depends on (settings, models, rows); a bundle that is run again, or an iteration that
 // was interrupted, finds it there. The rows cross to other workers before, so that a source that is one bundle does not keep
 // the work on one worker, and after, as by Exchange. With a store without a directory it is Apply.
-func ApplyOnce[M any, P MapperPtr[M]](s beam.Scope, cfg M, store Store, in beam.PCollection) (out, dead beam.PCollection) {
+func ApplyOnce[M any, P MapperPtr[M]](s beam.Scope, cfg M, store Store, in Rows) (out, dead Rows) {
 	if store.Dir == "" {
 		return Apply[M, P](s, cfg, in)
 	}
 	c := P(&cfg).Contract()
 	s = s.Scope(c.Name)
-	after := prepare(c, cfg, P(&cfg), in)
-	kept, set := beam.ParDo2(s, &onceFn[M, P]{Config: cfg, Store: store, MaxRecordBytes: after.MaxRecordBytes}, Exchange(s, store, in))
-	after.Store, after.stored = store, beam.Reshuffle(s, kept)
-	out = Get(s, store, after.stored)
-	dead = Get(s, store, set)
-	Describe(out, after)
+	out = prepare(c, cfg, P(&cfg), in)
+	fn := &onceFn[M, P]{Config: cfg, Store: store, MaxRecordBytes: out.MaxRecordBytes}
+	kept, set := beam.ParDo2(s, fn, Exchange(s, store, in).PCollection)
+	out.Store, out.stored = store, beam.Reshuffle(s, kept)
+	out.PCollection = Get(s, store, out.stored)
+	dead.PCollection = Get(s, store, set)
 	return out, dead
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
 	"github.com/google/uuid"
 	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/transforms/files"
 	"github.com/millrace/millrace/transforms/stage"
 	"github.com/millrace/millrace/transforms/stage/stagetest"
 )
@@ -77,7 +78,7 @@ func TestApplyOnce(t *testing.T) {
 	dir := t.TempDir()
 	run := func(cfg Doubler) (out, dead stage.Batch, calls int64) {
 		before := worked.Load()
-		out, dead = stagetest.Collect(t, stagetest.Groups(t, in), func(s beam.Scope, p beam.PCollection) (beam.PCollection, beam.PCollection) {
+		out, dead = stagetest.Collect(t, stagetest.Groups(t, in), func(s beam.Scope, p stage.Rows) (stage.Rows, stage.Rows) {
 			return stage.ApplyOnce(s, cfg, stage.Store{Dir: dir}, p)
 		})
 		return out, dead, worked.Load() - before
@@ -98,8 +99,8 @@ func TestApplyOnce(t *testing.T) {
 		t.Errorf("with other settings it worked %d times", calls)
 	}
 	// A file that was damaged is made again.
-	files, _ := filepath.Glob(filepath.Join(dir, "*.arrow"))
-	for _, f := range files {
+	paths, _ := filepath.Glob(filepath.Join(dir, "*.arrow"))
+	for _, f := range paths {
 		raw, err := os.ReadFile(f)
 		if err != nil {
 			t.Fatal(err)
@@ -146,7 +147,8 @@ func TestStore(t *testing.T) {
 	if int64(len(raw)) != d.Bytes {
 		t.Errorf("%d bytes in the file, %d in the descriptor", len(raw), d.Bytes)
 	}
-	for what, damaged := range map[string][]byte{"shorter": raw[:len(raw)-8], "longer": append(slices.Clone(raw), 0), "other": append([]byte{1}, raw[1:]...)} {
+	for what, damaged := range map[string][]byte{"shorter": raw[:len(raw)-8], "longer": append(slices.Clone(raw), 0),
+		"other": append([]byte{1}, raw[1:]...)} {
 		if err := os.WriteFile(path, damaged, 0o644); err != nil {
 			t.Fatal(err)
 		}
@@ -170,57 +172,16 @@ func TestStoreOnAnotherFilesystem(t *testing.T) {
 	if b, err := store.Get(ctx, d); err != nil || b.NumRows() != 1 {
 		t.Errorf("%d rows, %v", b.NumRows(), err)
 	}
-	if files, err := stage.ListFiles(ctx, "memfs://run/iter-0/*.arrow"); err != nil || len(files) != 1 {
-		t.Errorf("files %v, %v", files, err)
+	if paths, err := files.List(ctx, "memfs://run/iter-0/*.arrow"); err != nil || len(paths) != 1 {
+		t.Errorf("files %v, %v", paths, err)
 	}
 }
 
 func TestExchange(t *testing.T) {
 	in := prompts(t, "a", "bb", "ccc", "dddd")
 	store := stage.Store{Dir: t.TempDir()}
-	out, _ := stagetest.Collect(t, stagetest.Groups(t, in), func(s beam.Scope, p beam.PCollection) (beam.PCollection, beam.PCollection) {
+	out, _ := stagetest.Collect(t, stagetest.Groups(t, in), func(s beam.Scope, p stage.Rows) (stage.Rows, stage.Rows) {
 		return stage.Exchange(s, store, p), stagetest.Source(s, nil)
 	})
 	stagetest.Same(t, "rows", out, in)
-}
-
-func TestFiles(t *testing.T) {
-	dir, ctx := t.TempDir(), context.Background()
-	path := filepath.Join(dir, "sub", "f")
-	f, err := stage.CreateFile(ctx, path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	f.Write([]byte("half"))
-	if _, err := os.Stat(path); err == nil {
-		t.Error("the file is there before Commit")
-	}
-	f.Abort()
-	if left, _ := filepath.Glob(filepath.Join(dir, "sub", "*")); len(left) > 0 {
-		t.Errorf("Abort left %v", left)
-	}
-	if f, err = stage.CreateFile(ctx, path); err != nil {
-		t.Fatal(err)
-	}
-	f.Write([]byte("whole"))
-	if err := f.Commit(true); err != nil {
-		t.Fatal(err)
-	}
-	f.Abort()
-	if raw, err := stage.ReadFile(ctx, path, 5); err != nil || string(raw) != "whole" {
-		t.Errorf("%q, %v", raw, err)
-	}
-	if _, err := stage.ReadFile(ctx, path, 4); err == nil {
-		t.Error("a file above the limit was read")
-	}
-	if f, err = stage.CreateFile(ctx, path); err != nil { // of a process that is killed here
-		t.Fatal(err)
-	}
-	if err := stage.RemoveTemporary(dir); err != nil {
-		t.Fatal(err)
-	}
-	if left, _ := os.ReadDir(filepath.Join(dir, "sub")); len(left) != 1 {
-		t.Errorf("%d files left, want 1", len(left))
-	}
-	f.Abort()
 }

@@ -24,7 +24,8 @@ func PerToken(c schemas.List[float32], v schemas.Lists[float32], i, tokens int, 
 // PerListed reads row i of a column with one number a listed token, flat; ids are the listed tokens, a list for each of
 // the response's tokens. The row is set aside, and ok is false, when it is null, does not match ids in its lengths, or
 // holds a number that is not finite.
-func PerListed(c schemas.Nested[float32], v schemas.NestedLists[float32], i int, ids schemas.Lists[int32], dead *DeadLetters) (x []float64, ok bool) {
+func PerListed(c schemas.Nested[float32], v schemas.NestedLists[float32], i int, ids schemas.Lists[int32],
+	dead *DeadLetters) (x []float64, ok bool) {
 	if !v.Valid(i) {
 		dead.Rowf(i, schemas.ReasonMissingField, "column %s is null", c.Name)
 		return nil, false

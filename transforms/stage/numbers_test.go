@@ -13,7 +13,8 @@ func TestNumbersThatDoNotFitSetTheirRowAside(t *testing.T) {
 	b, err := schemas.NewRecord(schemas.Meta{},
 		schemas.OldLogP.FromRows([][]float32{{-1, -2}, {-1}, {nan, -1}, {-1, inf}, nil}, true, true, true, true, false),
 		schemas.CandidateIDs.FromRows([][][]int32{{{1, 2}, {3}}, {{1, 2}, {3}}, {{1}, {2}}, {{1}, {2}}, {{1}, {2}}}),
-		schemas.CandidateOldLogP.FromRows([][][]float32{{{-1, -2}, {-3}}, {{-1, -2}}, {{-1}, {-2, -3}}, {{-1}, {nan}}, nil}, true, true, true, true, false))
+		schemas.CandidateOldLogP.FromRows([][][]float32{{{-1, -2}, {-3}}, {{-1, -2}}, {{-1}, {-2, -3}}, {{-1}, {nan}}, nil}, true, true, true,
+			true, false))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,6 +13,7 @@ import (
 	"slices"
 
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/register"
+	"github.com/millrace/millrace/transforms/files"
 )
 
 func init() {
@@ -61,7 +62,7 @@ func (s Store) putParcel(ctx context.Context, raw []byte) (string, error) {
 	}
 	sum := sha256.Sum256(raw)
 	name := hex.EncodeToString(sum[:]) + ".parcel"
-	return name, WriteFile(ctx, JoinPath(s.Dir, name), raw, false)
+	return name, files.Write(ctx, files.Join(s.Dir, name), raw, false)
 }
 
 // parcel reads a parcel back and checks that it is what was written.
@@ -69,8 +70,8 @@ func (s Store) parcel(ctx context.Context, name string) ([]byte, error) {
 	if name == "" || s.Dir == "" {
 		return []byte(name), nil
 	}
-	path := JoinPath(s.Dir, name)
-	raw, err := ReadFile(ctx, path, maxParcelBytes)
+	path := files.Join(s.Dir, name)
+	raw, err := files.Read(ctx, path, maxParcelBytes)
 	if err != nil {
 		return nil, err
 	}

@@ -33,9 +33,10 @@ func Run(ctx context.Context, m Mapper, b Batch) (Result, error) {
 
 // RunWith is Run for a stage with a side input.
 func RunWith[S any](ctx context.Context, m SideMapper[S], b Batch, side S) (Result, error) {
-	return run(ctx, m.Contract(), newRunner(m.Contract(), m, m, 0).lineage, 0, b, func(ctx context.Context, b Batch, d *DeadLetters) (Batch, error) {
-		return m.MapWith(ctx, b, side, d)
-	})
+	return run(ctx, m.Contract(), newRunner(m.Contract(), m, m, 0).lineage, 0, b,
+		func(ctx context.Context, b Batch, d *DeadLetters) (Batch, error) {
+			return m.MapWith(ctx, b, side, d)
+		})
 }
 
 func run(ctx context.Context, c schemas.Contract, lineage func() string, limit int, b Batch, f mapFunc) (Result, error) {
@@ -100,7 +101,8 @@ func run(ctx context.Context, c schemas.Contract, lineage func() string, limit i
 		res.Reasons[l.Reason]++
 	}
 	if res.In != res.Kept+len(letters)+res.Filtered {
-		return Result{}, &LostRowsError{Stage: c.Name, In: int64(res.In), Kept: int64(res.Kept), Dead: int64(len(letters)), Filtered: int64(res.Filtered)}
+		return Result{}, &LostRowsError{Stage: c.Name, In: int64(res.In), Kept: int64(res.Kept), Dead: int64(len(letters)),
+			Filtered: int64(res.Filtered)}
 	}
 	return res, nil
 }
@@ -167,7 +169,8 @@ func keep(c schemas.Contract, in, out Batch, dead *DeadLetters) (Batch, int, err
 		return out, n, nil
 	}
 	if out.NumRows() != in.NumRows() {
-		return Batch{}, 0, fmt.Errorf("returned %d rows for %d; mark rows dead or filtered instead of leaving them out", out.NumRows(), in.NumRows())
+		return Batch{}, 0, fmt.Errorf("returned %d rows for %d; mark rows dead or filtered instead of leaving them out",
+			out.NumRows(), in.NumRows())
 	}
 	if !slices.Equal(in.RowIDs(), out.RowIDs()) {
 		return Batch{}, 0, errors.New("returned other rows, or in another order, than it was given")

@@ -40,7 +40,7 @@ func init() {
 func TestSideInput(t *testing.T) {
 	in := prompts(t, "a", "b", "c")
 	want, _ := stagetest.RunWith(t, Scaled{}, in, Scale{By: 0.5})
-	out, _ := stagetest.Collect(t, stagetest.Groups(t, in), func(s beam.Scope, p beam.PCollection) (beam.PCollection, beam.PCollection) {
+	out, _ := stagetest.Collect(t, stagetest.Groups(t, in), func(s beam.Scope, p stage.Rows) (stage.Rows, stage.Rows) {
 		return stage.ApplyWith[Scaled, Scale](s, Scaled{}, p, beam.Create(s, Scale{By: 0.5}))
 	})
 	stagetest.Same(t, "rows", out, want)
@@ -53,7 +53,7 @@ func TestSideInput(t *testing.T) {
 func TestRowsForASideInputAreStored(t *testing.T) {
 	in, dir := prompts(t, "a", "b", "c"), t.TempDir()
 	want, _ := stagetest.RunWith(t, Scaled{}, in, Scale{By: 0.5})
-	out, _ := stagetest.Collect(t, stagetest.Groups(t, in), func(s beam.Scope, p beam.PCollection) (beam.PCollection, beam.PCollection) {
+	out, _ := stagetest.Collect(t, stagetest.Groups(t, in), func(s beam.Scope, p stage.Rows) (stage.Rows, stage.Rows) {
 		p = stage.Exchange(s, stage.Store{Dir: dir}, p)
 		return stage.ApplyWith[Scaled, Scale](s, Scaled{}, p, beam.Create(s, Scale{By: 0.5}))
 	})

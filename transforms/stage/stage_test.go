@@ -22,7 +22,8 @@ func sample(t testing.TB, groups, rows, tokens int) Batch {
 			lists = append(lists, make([]int32, tokens*(g+1)))
 		}
 	}
-	b, err := schemas.NewRecord(schemas.Meta{}, schemas.PromptID.From(prompts), schemas.ResponseID.From(ids), schemas.ResponseTokens.FromRows(lists))
+	b, err := schemas.NewRecord(schemas.Meta{}, schemas.PromptID.From(prompts), schemas.ResponseID.From(ids),
+		schemas.ResponseTokens.FromRows(lists))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,15 +62,16 @@ func TestSplit(t *testing.T) {
 func TestTooLargeOutput(t *testing.T) {
 	b := sample(t, 3, 1, 10)
 	c := schemas.Contract{Name: "grow", Rows: schemas.OtherRows, Origin: []schemas.ID{schemas.PromptID}}
-	res, err := run(context.Background(), c, func() string { return "" }, 4000, b, func(_ context.Context, b Batch, _ *DeadLetters) (Batch, error) {
-		var rows []int
-		for i := range b.NumRows() {
-			for range 1 + 100*(i%2) {
-				rows = append(rows, i)
+	res, err := run(context.Background(), c, func() string { return "" }, 4000, b,
+		func(_ context.Context, b Batch, _ *DeadLetters) (Batch, error) {
+			var rows []int
+			for i := range b.NumRows() {
+				for range 1 + 100*(i%2) {
+					rows = append(rows, i)
+				}
 			}
-		}
-		return b.Take(rows)
-	})
+			return b.Take(rows)
+		})
 	if err != nil {
 		t.Fatal(err)
 	}

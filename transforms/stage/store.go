@@ -14,6 +14,7 @@ import (
 	"sync"
 
 	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/transforms/files"
 )
 
 // Store is a directory of batches written as Arrow IPC files, under a run's iteration (local, gs:// or s3://). What
@@ -68,7 +69,7 @@ func (s Store) Put(ctx context.Context, b Batch) (Stored, error) {
 	if s.holds(ctx, d) {
 		return d, nil
 	}
-	return d, WriteFile(ctx, s.path(d), buf.Bytes(), false)
+	return d, files.Write(ctx, s.path(d), buf.Bytes(), false)
 }
 
 // Get reads a batch back and checks that it is what was written.
@@ -102,7 +103,7 @@ func (s Store) Get(ctx context.Context, d Stored) (Batch, error) {
 // Open reads a batch prompt group by prompt group, for merging many in bounded memory. The content is checked when its
 // end is reached.
 func (s Store) Open(ctx context.Context, d Stored) (*StoredReader, error) {
-	f, err := OpenFile(ctx, s.path(d))
+	f, err := files.Open(ctx, s.path(d))
 	if err != nil {
 		return nil, err
 	}
@@ -137,16 +138,19 @@ func (r *StoredReader) Close() error { return r.file.Close() }
 
 var errChanged = errors.New("the file is not what was written: its content has another SHA-256 than its name")
 
-func (s Store) path(d Stored) string { return JoinPath(s.Dir, d.File) }
+func (s Store) path(d Stored) string { return files.Join(s.Dir, d.File) }
+
+// maxReserved is what is reserved for the content of a file before any of it has come.
+const maxReserved = 256 << 20
 
 func (s Store) read(ctx context.Context, d Stored) ([]byte, error) {
-	f, err := OpenFile(ctx, s.path(d))
+	f, err := files.Open(ctx, s.path(d))
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
 	var raw []byte
-	if d.Bytes <= maxAllocation { // which a description may lie about
+	if d.Bytes <= maxReserved { // which a description may lie about
 		raw = make([]byte, 0, d.Bytes+bytes.MinRead)
 	}
 	buf := bytes.NewBuffer(raw)
@@ -161,7 +165,7 @@ func (s Store) read(ctx context.Context, d Stored) ([]byte, error) {
 }
 
 func (s Store) holds(ctx context.Context, d Stored) bool {
-	info, err := Stat(ctx, s.path(d))
+	info, err := files.Stat(ctx, s.path(d))
 	if err != nil {
 		return false
 	}
@@ -210,7 +214,7 @@ type memo struct {
 // once returns what run made of the batch in an earlier attempt, or runs it and keeps what it made. The name is the
 // digest of all the result depends on.
 func (s Store) once(ctx context.Context, name string, run func() (Result, error)) (m memo, replayed bool, err error) {
-	path := JoinPath(s.Dir, name+".json")
+	path := files.Join(s.Dir, name+".json")
 	if m, ok := s.recall(ctx, path); ok {
 		return m, true, nil
 	}
@@ -235,14 +239,14 @@ func (s Store) once(ctx context.Context, name string, run func() (Result, error)
 	if err != nil {
 		return memo{}, false, err
 	}
-	return m, false, WriteFile(ctx, path, raw, false)
+	return m, false, files.Write(ctx, path, raw, false)
 }
 
 const maxMemoBytes = 16 << 20
 
 // recall reads a memo whose files are all there and unchanged; anything less counts as never done.
 func (s Store) recall(ctx context.Context, path string) (memo, bool) {
-	raw, err := ReadFile(ctx, path, maxMemoBytes)
+	raw, err := files.Read(ctx, path, maxMemoBytes)
 	if err != nil {
 		return memo{}, false
 	}

@@ -7,7 +7,7 @@ import (
 )
 
 // VocabEstimate spreads what is known about a few tokens over the vocabulary so that the expected advantage under the old
-// policy is about zero (LCO, arXiv 2603.00963; spec 4.3 `vocab estimate`):
+// policy is about zero (LCO, arXiv 2603.00963; algorithms.md 4.3 `vocab estimate`):
 //
 //	A'_k = A_k · (1 - pi_old(k))        rest = -Σ_k pi_old(k) A'_k / max(1 - Σ_k pi_old(k), minRest)
 //
@@ -24,7 +24,7 @@ func VocabEstimate(a, oldLogp []float64, minRest float64) (rest float64) {
 	return -expected / max(1-mass, minRest)
 }
 
-// Dense scales the advantages of one row's candidates to unit standard deviation (LCO with a dense reward model; spec 4.3):
+// Dense scales the advantages of one row's candidates to unit standard deviation (LCO with a dense reward model; algorithms.md 4.3):
 // a / std with Bessel's correction, 0 with fewer than two candidates or without spread. With centre, as LCO-MSE and
 // LCO-LCH want it, the row's mean is subtracted first. It returns the standard deviation, 0 where there was none.
 func Dense(a []float64, centre bool) (std float64) {

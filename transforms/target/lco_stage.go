@@ -2,11 +2,11 @@ package target
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
 
 	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/schemas/setting"
 	"github.com/millrace/millrace/transforms/stage"
 )
 
@@ -19,10 +19,10 @@ const (
 // LCOConfig says how LCO's advantages over the vocabulary follow from those of the candidates (arXiv 2603.00963; spec
 // 4.3). The loss reads them with its form dense.
 type LCOConfig struct {
-	Form     string  `json:"form"`
-	Centre   bool    `json:"centre"`   // dense: subtract the position's mean too, as LCO-MSE and LCO-LCH want it
-	Unlisted float64 `json:"unlisted"` // dense: advantage of every token off the list
-	MinRest  float64 `json:"min_rest"` // vocab_estimate: least mass the tokens off the list are taken to have
+	Form     string  `json:"form" enum:"dense,vocab_estimate" doc:"dense: the candidates' advantages in unit spread, the others' one low constant; vocab_estimate: expectation about zero"`
+	Centre   bool    `json:"centre" doc:"dense: subtract the position's mean too, as losses lco_mse and lco_lch want it"`
+	Unlisted float64 `json:"unlisted" range:"[-1e6,0]" doc:"dense: advantage of every token off the list"`
+	MinRest  float64 `json:"min_rest" range:"(0,1]" doc:"vocab_estimate: least mass that the tokens off the list are taken to have"`
 }
 
 // DefaultLCO holds the paper's settings of a form.
@@ -30,23 +30,19 @@ func DefaultLCO(form string) LCOConfig {
 	return LCOConfig{Form: form, Unlisted: -100, MinRest: 0.1}
 }
 
-// Validate names the first key that is wrong.
+// SetDefaults is DefaultLCO without a form.
+func (c *LCOConfig) SetDefaults() { *c = DefaultLCO("") }
+
+// Validate checks that only dense advantages are centred.
 func (c LCOConfig) Validate() error {
-	switch {
-	case c.Form != DenseForm && c.Form != EstimateForm:
-		return fmt.Errorf("form: %q is not one of %s, %s", c.Form, DenseForm, EstimateForm)
-	case !(c.Unlisted <= 0 && c.Unlisted >= -1e6):
-		return fmt.Errorf("unlisted: %v is not in [-1e6, 0]", c.Unlisted)
-	case !(c.MinRest > 0 && c.MinRest <= 1):
-		return fmt.Errorf("min_rest: %v is not in (0, 1]", c.MinRest)
-	case c.Centre && c.Form != DenseForm:
-		return fmt.Errorf("centre: goes with form %s only", DenseForm)
+	if c.Centre && c.Form != DenseForm {
+		return setting.Errorf("centre", "goes with form %s only", DenseForm)
 	}
 	return nil
 }
 
-// LCO adds target_advantage and rest_advantage: PCollection<Batch> with candidate advantages in, the same with targets out.
-func LCO(s beam.Scope, cfg LCOConfig, in beam.PCollection) (out, dead beam.PCollection) {
+// LCO adds target_advantage and rest_advantage: rows with candidate advantages in, the same with targets out.
+func LCO(s beam.Scope, cfg LCOConfig, in stage.Rows) (out, dead stage.Rows) {
 	return stage.Apply(s, cfg, in)
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/millrace/millrace/e2e/golden"
 	"github.com/millrace/millrace/models"
 	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/schemas/setting"
 	"github.com/millrace/millrace/transforms/stage"
 	"github.com/millrace/millrace/transforms/stage/stagetest"
 )
@@ -144,7 +145,8 @@ func TestADPAStage(t *testing.T) {
 		golden.Close(t, "advantages", widen(schemas.TeacherAdvantage.Of(out).Row(0).Row(1)), want, 1e-6)
 		piped, _ := stagetest.Pipeline(t, c, in)
 		stagetest.Same(t, "rows", piped, out)
-		if lineage := out.Meta().Lineage["teacher_advantage"]; !strings.Contains(lineage, "teacher@") || !strings.Contains(lineage, ";reference@") {
+		if lineage := out.Meta().Lineage["teacher_advantage"]; !strings.Contains(lineage, "teacher@") ||
+			!strings.Contains(lineage, ";reference@") {
 			t.Errorf("lineage %q", lineage)
 		}
 	}
@@ -157,7 +159,8 @@ func TestLCOStage(t *testing.T) {
 	advantages := [][][]float32{{{1, 2, 6}, {3}, {}}, {{1, 3}}, {{1, 3}}, {{1, 3, 5}}, nil}
 	responses := [][]int32{{1, 4, 5}, {1}, {1}, {1}, {1}}
 	in := record(t, [][]int32{{0}, {0}, {0}, {0}, {0}}, responses, schemas.CandidateIDs.FromRows(ids),
-		schemas.CandidateOldLogP.FromRows(logp).Defined(schemas.FullLogP("m")), schemas.CandidateAdvantage.FromRows(advantages, true, true, true, true, false))
+		schemas.CandidateOldLogP.FromRows(logp).Defined(schemas.FullLogP("m")),
+		schemas.CandidateAdvantage.FromRows(advantages, true, true, true, true, false))
 	dense := DefaultLCO(DenseForm)
 	dense.Centre = true
 	out, dead := stagetest.Run(t, dense, in)
@@ -183,17 +186,17 @@ func TestLCOStage(t *testing.T) {
 
 func TestConfigs(t *testing.T) {
 	for want, err := range map[string]error{
-		"form":     LCOConfig{}.Validate(),
-		"min_rest": LCOConfig{Form: DenseForm}.Validate(),
-		"centre":   LCOConfig{Form: EstimateForm, MinRest: 0.1, Centre: true}.Validate(),
-		"top_k":    DCKDConfig{}.Validate(),
-		"floor":    ADPAConfig{TopK: 1}.Validate(),
+		"form":     setting.Check(LCOConfig{}),
+		"min_rest": setting.Check(LCOConfig{Form: DenseForm}),
+		"centre":   setting.Check(LCOConfig{Form: EstimateForm, MinRest: 0.1, Centre: true}),
+		"top_k":    setting.Check(DCKDConfig{}),
+		"floor":    setting.Check(ADPAConfig{TopK: 1}),
 	} {
 		if err == nil || !strings.HasPrefix(err.Error(), want+":") {
 			t.Errorf("error %v, want one of %s", err, want)
 		}
 	}
-	for _, err := range []error{DefaultLCO(DenseForm).Validate(), DefaultDCKD().Validate(), DefaultADPA().Validate()} {
+	for _, err := range []error{setting.Check(DefaultLCO(DenseForm)), setting.Check(DefaultDCKD()), setting.Check(DefaultADPA())} {
 		if err != nil {
 			t.Error(err)
 		}

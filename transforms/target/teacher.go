@@ -5,7 +5,7 @@ import (
 	"slices"
 )
 
-// Sparse writes a teacher's distribution at one position as it is stored for DCKD (ADPA paper, arXiv 2502.17927; spec 4.4):
+// Sparse writes a teacher's distribution at one position as it is stored for DCKD (ADPA paper, arXiv 2502.17927; algorithms.md 4.4):
 // the probabilities of its most probable tokens, and of all other tokens together. logp are the listed tokens' log-probs,
 // restLogp the log of the mass off the list. Log-probs that round above 0 give at most 1.
 func Sparse(prob, logp []float64, restLogp float64) (rest float64) {
@@ -22,7 +22,7 @@ type Clip struct{ Low, High float64 }
 var ReleasedClip = Clip{1e-8, 1 - 1e-8}
 
 // TeacherAdvantage writes ADPA's advantage of each of the DPO teacher's most probable tokens at one position (arXiv
-// 2502.17927; spec 4.4):
+// 2502.17927; algorithms.md 4.4):
 //
 //	A(s, a) = log max(pi_dpo(a|s), floor) - log max(pi_refT(a|s), floor)
 //

@@ -2,7 +2,6 @@ package target
 
 import (
 	"context"
-	"fmt"
 	"math"
 
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
@@ -13,51 +12,39 @@ import (
 	"github.com/millrace/millrace/transforms/stage"
 )
 
-// DCKDConfig says how much of a teacher's distribution is stored (arXiv 2502.17927; spec 4.4).
+// DCKDConfig says how much of a teacher's distribution is stored (arXiv 2502.17927; algorithms.md 4.4).
 type DCKDConfig struct {
-	TopK int `json:"top_k"` // most probable tokens of each position; the rest is one bucket
+	TopK int `json:"top_k" range:"[1,1024]" doc:"most probable tokens stored at each position; the rest is one bucket"`
 }
 
 // DefaultDCKD holds the paper's settings.
 func DefaultDCKD() DCKDConfig { return DCKDConfig{TopK: 50} }
 
-// Validate names the first key that is wrong.
-func (c DCKDConfig) Validate() error { return checkTopK(c.TopK) }
+// SetDefaults is DefaultDCKD.
+func (c *DCKDConfig) SetDefaults() { *c = DefaultDCKD() }
 
-func checkTopK(k int) error {
-	if k < 1 || k > 1024 {
-		return fmt.Errorf("top_k: %d is not in [1, 1024]", k)
-	}
-	return nil
-}
-
-// ADPAConfig says how the advantages of ADPA are computed from two teachers (arXiv 2502.17927; spec 4.4).
+// ADPAConfig says how the advantages of ADPA are computed from two teachers (arXiv 2502.17927; algorithms.md 4.4).
 type ADPAConfig struct {
-	TopK  int     `json:"top_k"` // most probable tokens of the teacher, and of its reference, at each position
-	Floor float64 `json:"floor"` // least probability; the paper's 1e-7, 0.01 for vocabularies as small as top_k
-	Clip  bool    `json:"clip"`  // clamp the advantages as the released trainer does
+	TopK  int     `json:"top_k" range:"[1,1024]" doc:"most probable tokens of the teacher, and of its reference, at each position"`
+	Floor float64 `json:"floor" range:"(0,1)" doc:"least probability: the paper's 1e-7; 0.01 for vocabularies as small as top_k"`
+	Clip  bool    `json:"clip" doc:"clamp the advantages as the released trainer does"`
 }
 
 // DefaultADPA holds the paper's settings.
 func DefaultADPA() ADPAConfig { return ADPAConfig{TopK: 50, Floor: 1e-7} }
 
-// Validate names the first key that is wrong.
-func (c ADPAConfig) Validate() error {
-	if !(c.Floor > 0 && c.Floor < 1) {
-		return fmt.Errorf("floor: %v is not in (0, 1)", c.Floor)
-	}
-	return checkTopK(c.TopK)
-}
+// SetDefaults is DefaultADPA.
+func (c *ADPAConfig) SetDefaults() { *c = DefaultADPA() }
 
-// DCKD adds a teacher's sparse distribution at every response token: PCollection<Batch> of responses in, the same with
+// DCKD adds a teacher's sparse distribution at every response token: rows of responses in, the same with
 // teacher_ids, teacher_prob and teacher_rest out. Targets serve any student with the teacher's vocabulary.
-func DCKD(s beam.Scope, cfg DCKDConfig, teacher models.Ref, in beam.PCollection) (out, dead beam.PCollection) {
+func DCKD(s beam.Scope, cfg DCKDConfig, teacher models.Ref, in stage.Rows) (out, dead stage.Rows) {
 	return stage.Apply(s, Distribution{DCKDConfig: cfg, Teacher: teacher}, in)
 }
 
-// ADPA adds the log-ratio of a DPO-trained teacher to the same teacher before DPO: PCollection<Batch> of the student's own
+// ADPA adds the log-ratio of a DPO-trained teacher to the same teacher before DPO: rows of the student's own
 // responses in, the same with teacher_ids and teacher_advantage out.
-func ADPA(s beam.Scope, cfg ADPAConfig, teacher, reference models.Ref, in beam.PCollection) (out, dead beam.PCollection) {
+func ADPA(s beam.Scope, cfg ADPAConfig, teacher, reference models.Ref, in stage.Rows) (out, dead stage.Rows) {
 	return stage.Apply(s, LogRatio{ADPAConfig: cfg, Teacher: teacher, Reference: reference}, in)
 }
 

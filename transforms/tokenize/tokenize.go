@@ -17,21 +17,13 @@ import (
 
 // Config says how texts become tokens.
 type Config struct {
-	MaxTokens int  `json:"max_tokens"` // prompt and response together; longer rows are set aside
-	Truncate  bool `json:"truncate"`   // cut longer responses off there instead, without an end token
-	EOS       bool `json:"eos"`        // end every response with the token that ends a sampled one
+	MaxTokens int  `json:"max_tokens" range:"[2,inf)" doc:"tokens of prompt and response together; longer rows are set aside"`
+	Truncate  bool `json:"truncate" doc:"cut longer responses off there instead, without an end token"`
+	EOS       bool `json:"eos" doc:"end every response with the token that ends a sampled one"`
 }
 
 // Default ends responses with the end token and sets rows above 4,096 tokens aside.
 func Default() Config { return Config{MaxTokens: 4096, EOS: true} }
-
-// Validate names the first key that is wrong.
-func (c Config) Validate() error {
-	if c.MaxTokens < 2 {
-		return fmt.Errorf("max_tokens: %d is not at least 2", c.MaxTokens)
-	}
-	return nil
-}
 
 // Encoder is the stage.
 type Encoder struct {

@@ -17,7 +17,8 @@ func batch(t *testing.T, prompts, responses []string) stage.Batch {
 	for i, p := range prompts {
 		ids[i] = uuid.NewSHA1(uuid.NameSpaceOID, []byte(p))
 	}
-	b, err := schemas.NewRecord(schemas.Meta{Run: "test"}, schemas.PromptID.From(ids), schemas.Prompt.From(prompts), schemas.Response.From(responses))
+	b, err := schemas.NewRecord(schemas.Meta{Run: "test"}, schemas.PromptID.From(ids), schemas.Prompt.From(prompts),
+		schemas.Response.From(responses))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,8 +41,10 @@ func TestGivenResponses(t *testing.T) {
 		want    []string // prompt and response
 		dead    []schemas.Reason
 	}{
-		"longer rows are set aside": {Encoder{Config: Config{MaxTokens: 12, EOS: true}}, []string{"p|short" + end}, []schemas.Reason{schemas.ReasonTooLong, schemas.ReasonTooLong}},
-		"longer rows are cut off": {Encoder{Config: Config{MaxTokens: 12, EOS: true, Truncate: true}}, []string{"p|short" + end, "q|a response "[:13]},
+		"longer rows are set aside": {Encoder{Config: Config{MaxTokens: 12, EOS: true}}, []string{"p|short" + end},
+			[]schemas.Reason{schemas.ReasonTooLong, schemas.ReasonTooLong}},
+		"longer rows are cut off": {Encoder{Config: Config{MaxTokens: 12, EOS: true, Truncate: true}},
+			[]string{"p|short" + end, "q|a response "[:13]},
 			[]schemas.Reason{schemas.ReasonTooLong}},
 		"in the template": {Encoder{Config: Config{MaxTokens: 26, EOS: true}, Chat: tokenizer.Prompting{Template: true, Instruction: "!"}},
 			[]string{"<bos>user\np!<eos><bos>assistant\n|short" + end}, []schemas.Reason{schemas.ReasonTooLong, schemas.ReasonTooLong}},

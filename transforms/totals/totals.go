@@ -45,11 +45,11 @@ func Register[M, T any, P SourcePtr[M, T], Q Sums[T]](encode func(T) ([]byte, er
 	beam.RegisterDoFn(&mergeFn[T, Q]{})
 }
 
-// Reduce sums over all batches: PCollection<Batch> in, PCollection<T> of exactly one element out.
-func Reduce[M, T any, P SourcePtr[M, T], Q Sums[T]](s beam.Scope, cfg M, in beam.PCollection) beam.PCollection {
+// Reduce sums over all batches: PCollection<T> of exactly one element out.
+func Reduce[M, T any, P SourcePtr[M, T], Q Sums[T]](s beam.Scope, cfg M, in stage.Rows) beam.PCollection {
 	s = s.Scope(P(&cfg).Contract().Name + ".totals")
-	store := stage.DescriptionOf(in).Store
-	partials := beam.ParDo(s, &partialFn[M, T, P]{Config: cfg, Store: store}, in)
+	store := in.Store
+	partials := beam.ParDo(s, &partialFn[M, T, P]{Config: cfg, Store: store}, in.PCollection)
 	nothing := beam.ParDo(s, noParcel, beam.Create(s, 0)) // so that there is a sum even over no batches
 	return beam.ParDo(s, &mergeFn[T, Q]{Store: store}, beam.GroupByKey(s, beam.Flatten(s, nothing, partials)))
 }

@@ -52,59 +52,59 @@ func newTable(r schemas.Record, spec losses.Spec, sides []side) (*table, error) 
 		return nil, err
 	}
 	for _, s := range sides {
-		for _, name := range columnsOf(spec, s) {
-			if err := t.find(name); err != nil {
+		for _, in := range inputsOf(spec, s) {
+			if err := t.find(s.column(in), in); err != nil {
 				return nil, err
 			}
 		}
 	}
-	if mask, err := schemas.TokenMask.Find(r); err == nil && slices.Contains(spec.Columns, schemas.Advantage.Name) {
+	if mask, err := schemas.TokenMask.Find(r); err == nil && slices.Contains(spec.Inputs, losses.Advantage) {
 		t.mask = &mask
 	}
 	return t, nil
 }
 
-// columnsOf lists the record columns a side of a unit is filled from.
-func columnsOf(spec losses.Spec, s side) []string {
-	out := []string{tokensColumn(s)}
-	columns := spec.Columns
-	if s.role == losses.Sample {
-		columns = slices.Concat(columns, spec.SampleColumns)
-	}
-	for _, name := range columns {
-		if name != schemas.ResponseTokens.Name {
-			out = append(out, s.prefix+name)
+// inputsOf lists what a side of a unit is filled with. Its tokens come first: every loss is given them.
+func inputsOf(spec losses.Spec, s side) []*losses.Input {
+	out := []*losses.Input{losses.ResponseTokens}
+	for _, in := range spec.Of(s.role) {
+		if in != losses.ResponseTokens {
+			out = append(out, in)
 		}
 	}
 	return out
 }
 
-func tokensColumn(s side) string {
-	if s.prefix == "" {
-		return schemas.ResponseTokens.Name
+// column is the record's column that an input of the side comes from.
+func (s side) column(in *losses.Input) string {
+	if in == losses.ResponseTokens && s.prefix != "" {
+		return s.prefix + "tokens"
 	}
-	return s.prefix + "tokens"
+	return s.prefix + in.Name
 }
 
-func (t *table) find(name string) error {
+func (t *table) find(name string, in *losses.Input) error {
 	c, ok := schemas.ByName(name)
 	if !ok {
 		return &schemas.ColumnError{Column: name, Reason: "is not a column of any stage"}
 	}
 	var err error
-	switch c.Type.String() {
-	case schemas.ResponseTokens.Type.String():
-		t.ints[name], err = schemas.List[int32]{Column: c}.Find(t.record)
-	case schemas.OldLogP.Type.String():
-		t.floats[name], err = schemas.List[float32]{Column: c}.Find(t.record)
-	case schemas.CandidateIDs.Type.String():
-		t.nestedI[name], err = schemas.Nested[int32]{Column: c}.Find(t.record)
-	case schemas.CandidateOldLogP.Type.String():
-		t.nestedF[name], err = schemas.Nested[float32]{Column: c}.Find(t.record)
-	case schemas.Outcome.Type.String():
+	switch ids := in.Field == nil; {
+	case in.Per == losses.PerResponse:
+		c.Type = schemas.Outcome.Type
 		t.scalars[name], err = schemas.Scalar[float32]{Column: c}.Find(t.record)
+	case in.Per == losses.PerSampled && ids:
+		c.Type = schemas.ResponseTokens.Type
+		t.ints[name], err = schemas.List[int32]{Column: c}.Find(t.record)
+	case in.Per == losses.PerRow || in.Per == losses.PerSampled:
+		c.Type = schemas.OldLogP.Type
+		t.floats[name], err = schemas.List[float32]{Column: c}.Find(t.record)
+	case ids:
+		c.Type = schemas.CandidateIDs.Type
+		t.nestedI[name], err = schemas.Nested[int32]{Column: c}.Find(t.record)
 	default:
-		err = &schemas.ColumnError{Column: name, Reason: "has type " + c.Type.String() + ", which no loss reads"}
+		c.Type = schemas.CandidateOldLogP.Type
+		t.nestedF[name], err = schemas.Nested[float32]{Column: c}.Find(t.record)
 	}
 	return err
 }
@@ -113,13 +113,13 @@ func (t *table) find(name string) error {
 func (t *table) usable(row int, spec losses.Spec, sides []side) (int, bool) {
 	tokens := 0
 	for _, s := range sides {
-		n := len(t.ints[tokensColumn(s)].Row(row))
+		n := len(t.ints[s.column(losses.ResponseTokens)].Row(row))
 		if n == 0 || len(t.prompt.Row(row)) == 0 {
 			return 0, false
 		}
 		tokens += n + len(t.prompt.Row(row))
-		for _, name := range columnsOf(spec, s) {
-			if !t.valid(name, row) {
+		for _, in := range inputsOf(spec, s) {
+			if !t.valid(s.column(in), row) {
 				return 0, false
 			}
 		}
@@ -153,7 +153,7 @@ func fill(units []unit, spec losses.Spec) ([]models.Sequence, *losses.Microbatch
 	var lengths []int
 	for _, u := range units {
 		for _, s := range u.responses {
-			response := u.table.ints[tokensColumn(s)].Row(u.row)
+			response := u.table.ints[s.column(losses.ResponseTokens)].Row(u.row)
 			sequences = append(sequences, models.Sequence{Prompt: u.table.prompt.Row(u.row), Response: response})
 			lengths = append(lengths, len(response))
 		}
@@ -161,10 +161,10 @@ func fill(units []unit, spec losses.Spec) ([]models.Sequence, *losses.Microbatch
 	mb := losses.NewMicrobatch(lengths, nil)
 	mb.List = mb.List[:1]
 	n := mb.N()
-	if spec.Candidates {
+	if spec.Reads(losses.CandidateIDs) {
 		mb.Candidates = make([]losses.Span, 0, n)
 	}
-	if spec.Teacher {
+	if spec.Reads(losses.TeacherIDs) {
 		mb.Teacher = make([]losses.Span, 0, n)
 	}
 	for _, u := range units {
@@ -177,181 +177,150 @@ func fill(units []unit, spec losses.Spec) ([]models.Sequence, *losses.Microbatch
 	return sequences, mb, mb.Check(spec)
 }
 
-// responseFields and rowFields say which column fills which field of a microbatch; a field is filled when the loss reads
-// its column.
-var (
-	responseFields = []struct {
-		column schemas.Scalar[float32]
-		field  func(*losses.Microbatch) *[]float64
-	}{
-		{schemas.Outcome, func(mb *losses.Microbatch) *[]float64 { return &mb.Responses.Outcome }},
-		{schemas.GroupMean, func(mb *losses.Microbatch) *[]float64 { return &mb.Responses.GroupMean }},
-	}
-	rowFields = []struct {
-		column schemas.List[float32]
-		field  func(*losses.Microbatch) *[]float64
-	}{
-		{schemas.Advantage, func(mb *losses.Microbatch) *[]float64 { return &mb.Rows.Advantage }},
-		{schemas.RestAdvantage, func(mb *losses.Microbatch) *[]float64 { return &mb.Rows.RestAdvantage }},
-		{schemas.OldLogZ, func(mb *losses.Microbatch) *[]float64 { return &mb.Rows.OldLogZ }},
-		{schemas.CriticValue, func(mb *losses.Microbatch) *[]float64 { return &mb.Rows.OldValue }},
-		{schemas.Return, func(mb *losses.Microbatch) *[]float64 { return &mb.Rows.Return }},
-		{schemas.TeacherRest, func(mb *losses.Microbatch) *[]float64 { return &mb.Rows.TeacherRest }},
-	}
-)
-
-// listedFields say which columns fill a field that has one number a listed token: that of the sampled token, those of the
-// candidates (whichever the loss reads), that of the teacher's tokens.
-var listedFields = []listedField{
-	{schemas.OldLogP.Name, []string{schemas.CandidateOldLogP.Name}, "", func(mb *losses.Microbatch) *[]float64 { return &mb.Listed.OldLogP }},
-	{schemas.ReferenceLogP.Name, []string{schemas.CandidateReferenceLogP.Name}, "", func(mb *losses.Microbatch) *[]float64 { return &mb.Listed.RefLogP }},
-	{schemas.RewardLogP.Name, []string{schemas.CandidateRewardLogP.Name}, "", func(mb *losses.Microbatch) *[]float64 { return &mb.Listed.RewardLogP }},
-	{"", updateColumns, schemas.TeacherAdvantage.Name, func(mb *losses.Microbatch) *[]float64 { return &mb.Listed.Advantage }},
-	{"", nil, schemas.TeacherProb.Name, func(mb *losses.Microbatch) *[]float64 { return &mb.Listed.Prob }},
-}
-
-type listedField struct {
-	sampled    string
-	candidates []string
-	teacher    string
-	field      func(*losses.Microbatch) *[]float64
-}
-
-// ofSamples reports whether the loss reads the field of samples only; it is 0 then for other responses.
-func (f listedField) ofSamples(spec losses.Spec) bool {
-	return slices.ContainsFunc(spec.SampleColumns, func(name string) bool {
-		return name == f.sampled || name == f.teacher || slices.Contains(f.candidates, name)
-	})
-}
-
-// updateColumns hold what a candidate is pushed by. A position where they list nothing has no candidate update.
-var updateColumns = []string{schemas.CandidateAdvantage.Name, schemas.TargetAdvantage.Name}
-
+// fillResponse adds one response: its tokens with their lists, then every field that an input fills.
 func fillResponse(mb *losses.Microbatch, u unit, s side, spec losses.Spec) error {
 	tab, row := u.table, u.row
-	tokens := tab.ints[tokensColumn(s)].Row(row)
-	mb.Responses.Role = append(mb.Responses.Role, s.role)
-	for _, f := range responseFields {
-		v, ok := tab.scalars[s.prefix+f.column.Name]
-		if !ok {
-			continue
-		}
-		x, valid := v.At(row)
-		if !valid {
-			x = float32(math.NaN())
-		}
-		into := f.field(mb)
-		*into = append(*into, float64(x))
-	}
-	for _, f := range rowFields {
-		into := f.field(mb)
-		v, ok := tab.floats[s.prefix+f.column.Name]
-		if !ok {
-			if slices.Contains(spec.SampleColumns, f.column.Name) {
-				*into = append(*into, make([]float64, len(tokens))...)
-			}
-			continue
-		}
-		xs := v.Row(row)
-		if err := sameLength(s.prefix+f.column.Name, row, len(xs), len(tokens)); err != nil {
-			return err
-		}
-		for _, x := range xs {
-			*into = append(*into, float64(x))
-		}
-	}
-	if tab.mask != nil {
-		mask := tab.mask.Row(row)
-		if err := sameLength(schemas.TokenMask.Name, row, len(mask), len(tokens)); err != nil {
-			return err
-		}
-		for _, m := range mask {
-			mb.Rows.Mask = append(mb.Rows.Mask, float64(m))
-		}
-	}
+	tokens := tab.ints[s.column(losses.ResponseTokens)].Row(row)
+	given := spec.Of(s.role)
+	first := len(mb.List) - 1
 	for t, token := range tokens {
-		if err := fillList(mb, u, s, spec, t, token); err != nil {
+		if err := fillList(mb, u, s, given, t, token); err != nil {
+			return err
+		}
+	}
+	mb.Responses.Role = append(mb.Responses.Role, s.role)
+	if tab.mask != nil {
+		if err := addRows(&mb.Rows.Mask, schemas.TokenMask.Name, row, tab.mask.Row(row), len(tokens)); err != nil {
+			return err
+		}
+	}
+	inputs := spec.Of(losses.Sample)
+	// A sampled token that is a candidate too takes the candidate's number.
+	slices.SortStableFunc(inputs, func(a, b *losses.Input) int { return int(a.Per) - int(b.Per) })
+	for _, in := range inputs {
+		if in.Field == nil {
+			continue
+		}
+		if err := fillField(mb, u, s, in, first, len(tokens), slices.Contains(given, in)); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
+// fillField adds what an input says of the response whose n rows begin at row first; what is not given is 0, or NaN where
+// it is one number.
+func fillField(mb *losses.Microbatch, u unit, s side, in *losses.Input, first, n int, given bool) error {
+	tab, row, name, into := u.table, u.row, s.column(in), in.Field(mb)
+	switch in.Per {
+	case losses.PerResponse:
+		x, known := float32(0), false
+		if given {
+			x, known = tab.scalars[name].At(row)
+		}
+		if !known {
+			x = float32(math.NaN())
+		}
+		*into = append(*into, float64(x))
+		return nil
+	case losses.PerRow:
+		if !given {
+			*into = append(*into, make([]float64, n)...)
+			return nil
+		}
+		return addRows(into, name, row, tab.floats[name].Row(row), n)
+	}
+	if more := len(mb.Listed.ID) - len(*into); more > 0 { // the first input of this field
+		*into = append(*into, make([]float64, more)...)
+	}
+	if !given {
+		return nil
+	}
+	if in.Per == losses.PerSampled {
+		xs := tab.floats[name].Row(row)
+		for t, x := range xs[:min(n, len(xs))] {
+			(*into)[mb.Sampled(first+t)] = float64(x)
+		}
+		return sameLength(name, row, len(xs), n)
+	}
+	for t := range n {
+		span := mb.CandidatesOf(first + t)
+		if in.Per == losses.PerTeacher {
+			span = mb.TeacherOf(first + t)
+		}
+		if err := copyItem((*into)[span.Lo:span.Hi], tab, name, row, t); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// addRows adds a number for each of the response's n tokens.
+func addRows[T schemas.Number](into *[]float64, name string, row int, xs []T, n int) error {
+	for _, x := range xs {
+		*into = append(*into, float64(x))
+	}
+	return sameLength(name, row, len(xs), n)
+}
+
 // fillList lists the tokens of one row: the sampled one, then the other candidates, then the teacher's.
-func fillList(mb *losses.Microbatch, u unit, s side, spec losses.Spec, t int, token int32) error {
+func fillList(mb *losses.Microbatch, u unit, s side, given []*losses.Input, t int, token int32) error {
 	tab, row := u.table, u.row
 	first := len(mb.Listed.ID)
 	mb.Listed.ID = append(mb.Listed.ID, token)
-	others, taught := 0, 0
-	if spec.Candidates {
-		ids, err := item(tab.nestedI, s.prefix+schemas.CandidateIDs.Name, row, t)
+	if mb.Candidates != nil {
+		span := losses.Span{}
+		ids, err := tab.listed(s, losses.CandidateIDs, given, row, t)
 		if err != nil {
 			return err
 		}
-		for _, name := range updateColumns {
-			if v, ok := tab.nestedF[s.prefix+name]; ok && t < v.Row(row).Len() && len(v.Row(row).Row(t)) == 0 {
-				ids = nil
-			}
-		}
-		span := losses.Span{}
-		if len(ids) > 0 {
+		if len(ids) > 0 && !tab.idle(mb, s, given, row, t) {
 			if ids[0] != token {
-				return fmt.Errorf("column %q: row %d, token %d: slot 0 holds token %d, not the sampled token %d", s.prefix+schemas.CandidateIDs.Name, row, t, ids[0], token)
+				return fmt.Errorf("column %q: row %d, token %d: slot 0 holds token %d, not the sampled token %d",
+					s.column(losses.CandidateIDs), row, t, ids[0], token)
 			}
 			span = losses.Span{Lo: first, Hi: first + len(ids)}
-			others = len(ids) - 1
 			mb.Listed.ID = append(mb.Listed.ID, ids[1:]...)
 		}
 		mb.Candidates = append(mb.Candidates, span)
 	}
-	if spec.Teacher {
-		var ids []int32
-		if _, ok := tab.nestedI[s.prefix+schemas.TeacherIDs.Name]; ok { // a loss may read it for its samples alone
-			var err error
-			if ids, err = item(tab.nestedI, s.prefix+schemas.TeacherIDs.Name, row, t); err != nil {
-				return err
-			}
+	if mb.Teacher != nil {
+		ids, err := tab.listed(s, losses.TeacherIDs, given, row, t)
+		if err != nil {
+			return err
 		}
-		taught = len(ids)
-		mb.Teacher = append(mb.Teacher, losses.Span{Lo: len(mb.Listed.ID), Hi: len(mb.Listed.ID) + taught})
+		mb.Teacher = append(mb.Teacher, losses.Span{Lo: len(mb.Listed.ID), Hi: len(mb.Listed.ID) + len(ids)})
 		mb.Listed.ID = append(mb.Listed.ID, ids...)
 	}
 	mb.List = append(mb.List, len(mb.Listed.ID))
-	for _, f := range listedFields {
-		into := f.field(mb)
-		filled := f.ofSamples(spec)
-		values := make([]float64, 1+others+taught) // what no column gives stays 0, and no loss reads it
-		if v, ok := tab.floats[s.prefix+f.sampled]; ok {
-			xs := v.Row(row)
-			if t >= len(xs) {
-				return fmt.Errorf("column %q: row %d has %d values, want one for each of its tokens", s.prefix+f.sampled, row, len(xs))
-			}
-			values[0], filled = float64(xs[t]), true
-		}
-		for _, name := range f.candidates {
-			if _, ok := tab.nestedF[s.prefix+name]; ok && spec.Candidates {
-				filled = true
-				if err := copyItem(values[:1+others], tab, s.prefix+name, row, t, others > 0 || mb.Candidates[len(mb.Candidates)-1].Len() > 0); err != nil {
-					return err
-				}
-			}
-		}
-		if _, ok := tab.nestedF[s.prefix+f.teacher]; ok && spec.Teacher {
-			filled = true
-			if err := copyItem(values[1+others:], tab, s.prefix+f.teacher, row, t, taught > 0); err != nil {
-				return err
-			}
-		}
-		if filled {
-			*into = append(*into, values...)
-		}
-	}
 	return nil
 }
 
-// copyItem copies the numbers of one token of a nested column, which must be as many as the token lists.
-func copyItem(dst []float64, tab *table, name string, row, t int, listed bool) error {
-	if !listed {
+// listed are the tokens of one of the lists at a token, none where the loss reads that list of other responses only.
+func (t *table) listed(s side, list *losses.Input, given []*losses.Input, row, token int) ([]int32, error) {
+	if !slices.Contains(given, list) {
+		return nil, nil
+	}
+	return item(t.nestedI, s.column(list), row, token)
+}
+
+// idle reports whether nothing pushes the candidates of a token: the column that would is empty there. Such a position has
+// no candidate update.
+func (t *table) idle(mb *losses.Microbatch, s side, given []*losses.Input, row, token int) bool {
+	for _, in := range given {
+		if in.Per == losses.PerCandidate && in.Field != nil && in.Field(mb) == &mb.Listed.Advantage {
+			if lists := t.nestedF[s.column(in)].Row(row); token < lists.Len() && len(lists.Row(token)) == 0 {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// copyItem copies the numbers of one token of a nested column, which must be as many as the token lists; a token that lists
+// none may have any.
+func copyItem(dst []float64, tab *table, name string, row, t int) error {
+	if len(dst) == 0 {
 		return nil
 	}
 	xs, err := item(tab.nestedF, name, row, t)

@@ -16,12 +16,14 @@ import (
 	"github.com/millrace/millrace/models/tokenizer"
 	"github.com/millrace/millrace/models/transformer"
 	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/schemas/setting"
 	"github.com/millrace/millrace/transforms/stage"
 )
 
 func tiny(t *testing.T) models.Ref {
 	t.Helper()
-	m, err := transformer.New(transformer.Config{ModelType: "llama", Vocab: 26, Hidden: 16, Intermediate: 24, Layers: 2, Heads: 2, KVHeads: 1, HeadDim: 8,
+	m, err := transformer.New(transformer.Config{ModelType: "llama", Vocab: 26, Hidden: 16, Intermediate: 24, Layers: 2, Heads: 2, KVHeads: 1,
+		HeadDim:      8,
 		MaxPositions: 64, NormEps: 1e-6, Rope: transformer.Rope{Theta: 10000, Type: "default"}}, 5, false)
 	if err != nil {
 		t.Fatal(err)
@@ -63,7 +65,7 @@ func updated(t *testing.T, model models.Ref, state string, lora *LoRA) Job {
 	c.Optimizer.Rate = 0.01
 	dir := t.TempDir()
 	job := Job{Config: c, Role: "policy", Model: model, State: state, Dir: dir, Work: filepath.Join(dir, "work"), Seed: 3}
-	if err := job.Validate(); err != nil {
+	if err := setting.Check(job); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.MkdirAll(job.Work, 0o755); err != nil {
@@ -85,7 +87,8 @@ func logp(t *testing.T, dir string) []float32 {
 	if err != nil {
 		t.Fatal(err)
 	}
-	results, err := local.New(m).Score(context.Background(), []models.ScoreRequest{{Sequence: models.Sequence{Prompt: []int32{3, 4}, Response: []int32{5, 6, 1}}}})
+	results, err := local.New(m).Score(context.Background(),
+		[]models.ScoreRequest{{Sequence: models.Sequence{Prompt: []int32{3, 4}, Response: []int32{5, 6, 1}}}})
 	if err != nil || results[0].Err != nil {
 		t.Fatal(err, results[0].Err)
 	}
@@ -122,7 +125,8 @@ func TestAdaptersGoOn(t *testing.T) {
 	}
 	other := second.Config
 	other.LoRA = &LoRA{LoRA: transformer.LoRA{Rank: 3, Alpha: 4}}
-	if _, err := openReplica(t.Context(), Job{Config: other, Model: identified(t, first.ModelDir())}, 0); err == nil || !strings.Contains(err.Error(), "update.lora asks for") {
+	if _, err := openReplica(t.Context(), Job{Config: other, Model: identified(t, first.ModelDir())}, 0); err == nil ||
+		!strings.Contains(err.Error(), "update.lora asks for") {
 		t.Errorf("adapters of another rank: %v", err)
 	}
 }
@@ -160,12 +164,12 @@ func TestLoRASettings(t *testing.T) {
 		"lora.targets[0]": {LoRA: transformer.LoRA{Rank: 2, Alpha: 1, Targets: []string{"embed"}}},
 	} {
 		c.LoRA = &l
-		if err := c.Validate(); err == nil || !strings.Contains(err.Error(), want) {
+		if err := setting.Check(c); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%+v: %v", l, err)
 		}
 	}
 	c.LoRA, c.Outer.Momentum = &LoRA{LoRA: transformer.LoRA{Rank: 2, Alpha: 1}, Merge: true}, 0.9
-	if err := c.Validate(); err == nil || !strings.Contains(err.Error(), "lora.merge") {
+	if err := setting.Check(c); err == nil || !strings.Contains(err.Error(), "lora.merge") {
 		t.Errorf("%v", err)
 	}
 }

@@ -10,6 +10,8 @@ import (
 	"github.com/millrace/millrace/models"
 	"github.com/millrace/millrace/models/transformer"
 	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/schemas/setting"
+	"github.com/millrace/millrace/transforms/files"
 	"github.com/millrace/millrace/transforms/stage"
 )
 
@@ -52,7 +54,7 @@ func firstStep(t *testing.T, job Job, term Term, b stage.Batch) (StepRecord, mod
 	job.Losses, job.LoRA = []Term{term}, lora
 	job.Role, job.Dir = "policy", t.TempDir()
 	job.Work = filepath.Join(job.Dir, "work")
-	if err := job.Validate(); err != nil {
+	if err := setting.Check(job); err != nil {
 		t.Fatal(err)
 	}
 	file, err := runReplica(context.Background(), job, 0, []stage.Batch{b})
@@ -63,7 +65,7 @@ func firstStep(t *testing.T, job Job, term Term, b stage.Batch) (StepRecord, mod
 	if err != nil {
 		t.Fatal(err)
 	}
-	steps, err := stage.ReadLines[StepRecord](t.Context(), job.StepsFile())
+	steps, err := files.ReadLines[StepRecord](t.Context(), job.StepsFile())
 	if err != nil || len(steps) == 0 {
 		t.Fatal(len(steps), err)
 	}
@@ -110,7 +112,8 @@ func TestTargetRowsAtTheirPrecision(t *testing.T) {
 	}{
 		"reward": {map[string]any{"advantages": "reward", "reward_beta": 1, "beta": 1}, func(j *Job, ref models.Ref) { j.Reward = ref }},
 		// Of a weight that leaves the old model alone: the reward model's share is too small to be seen.
-		"old": {map[string]any{"advantages": "reward", "reward_beta": 1e-30, "beta": 1}, func(j *Job, ref models.Ref) { j.Old, j.Reward = ref, ref }},
+		"old": {map[string]any{"advantages": "reward", "reward_beta": 1e-30, "beta": 1},
+			func(j *Job, ref models.Ref) { j.Old, j.Reward = ref, ref }},
 	} {
 		for _, target := range precisions {
 			for _, trained := range precisions {

@@ -17,6 +17,7 @@ import (
 	"github.com/millrace/millrace/models/safetensors"
 	"github.com/millrace/millrace/models/tokenizer"
 	"github.com/millrace/millrace/models/transformer"
+	"github.com/millrace/millrace/transforms/files"
 	"github.com/millrace/millrace/transforms/stage"
 )
 
@@ -63,7 +64,7 @@ func runReplica(ctx context.Context, job Job, index int, batches []stage.Batch) 
 		return "", err
 	}
 	dir := r.workDir()
-	return dir, stage.WriteDirectory(ctx, dir, []string{resultFile}, func(dir string) error { return r.leave(ctx, dir, records) })
+	return dir, files.WriteDirectory(ctx, dir, []string{resultFile}, func(dir string) error { return r.leave(ctx, dir, records) })
 }
 
 // resultFile holds the weights that a replica reached, or its gradient.
@@ -78,19 +79,20 @@ func (r *replica) leave(ctx context.Context, dir string, records []StepRecord) e
 			return err
 		}
 	}
-	if err := stage.WriteLines(ctx, filepath.Join(dir, "steps.jsonl"), records); err != nil {
+	if err := files.WriteLines(ctx, filepath.Join(dir, "steps.jsonl"), records); err != nil {
 		return err
 	}
 	weight := 0.0
 	for _, s := range records {
 		weight += s.Tokens
 	}
-	return safetensors.Write(filepath.Join(dir, resultFile), []safetensors.NamedTensor{{Name: "result", Shape: []int{len(result)}, Values: result}},
+	return safetensors.Write(filepath.Join(dir, resultFile),
+		[]safetensors.NamedTensor{{Name: "result", Shape: []int{len(result)}, Values: result}},
 		map[string]string{"tokens": strconv.FormatFloat(weight, 'g', -1, 64)})
 }
 
 func (r *replica) workDir() string {
-	return stage.JoinPath(r.job.Work, fmt.Sprintf("%s-replica-%03d", r.job.Role, r.index))
+	return files.Join(r.job.Work, fmt.Sprintf("%s-replica-%03d", r.job.Role, r.index))
 }
 
 func (r *replica) steps(ctx context.Context, units []unit) ([]StepRecord, error) {
@@ -140,7 +142,8 @@ func openReplica(ctx context.Context, job Job, index int) (*replica, error) {
 	}
 	if loss.Spec().Heads&losses.Scalar != 0 && m.Scalar() == nil {
 		if m.LoRA() != nil {
-			return nil, fmt.Errorf("%s: the loss needs a scalar head, which a model with adapters cannot be given; give it to the model before, or merge the adapters", job.Model.Path)
+			return nil, fmt.Errorf("%s: the loss needs a scalar head, which a model with adapters cannot be given; "+
+				"give it to the model before, or merge the adapters", job.Model.Path)
 		}
 		m.AddScalarHead()
 	}
@@ -162,7 +165,7 @@ func openReplica(ctx context.Context, job Job, index int) (*replica, error) {
 		return nil, err
 	}
 	if job.State != "" && !job.merges() {
-		if err := stage.ReadDirectory(ctx, stage.JoinPath(job.State, stateName(stateIndex(job, index))), t.state.Load); err != nil {
+		if err := files.ReadDirectory(ctx, files.Join(job.State, stateName(stateIndex(job, index))), t.state.Load); err != nil {
 			return nil, fmt.Errorf("optimizer state: %w", err)
 		}
 	}
@@ -205,15 +208,15 @@ func mergeReplicas(ctx context.Context, job Job, dirs []string) (models.Ref, err
 		return models.Ref{}, err
 	}
 	var steps bytes.Buffer
-	err = stage.WriteDirectory(ctx, job.StateDir(), nil, func(state string) error { return r.merge(ctx, dirs, state, &steps) })
+	err = files.WriteDirectory(ctx, job.StateDir(), nil, func(state string) error { return r.merge(ctx, dirs, state, &steps) })
 	if err != nil {
 		return models.Ref{}, err
 	}
-	if err := stage.WriteFile(ctx, job.StepsFile(), steps.Bytes(), false); err != nil {
+	if err := files.Write(ctx, job.StepsFile(), steps.Bytes(), false); err != nil {
 		return models.Ref{}, err
 	}
 	ref := models.Ref{Path: job.ModelDir(), Precision: job.Model.Precision}
-	return ref, stage.WriteDirectory(ctx, ref.Path, local.ConfigFiles(), func(model string) (err error) {
+	return ref, files.WriteDirectory(ctx, ref.Path, local.ConfigFiles(), func(model string) (err error) {
 		if err := r.save(ctx, model); err != nil {
 			return err
 		}
@@ -231,7 +234,7 @@ func (r *replica) merge(ctx context.Context, dirs []string, state string, steps 
 	lines := make([][]byte, len(dirs))
 	total := 0.0
 	for k, dir := range dirs {
-		err := stage.ReadDirectory(ctx, dir, func(dir string) (err error) {
+		err := files.ReadDirectory(ctx, dir, func(dir string) (err error) {
 			if results[k], tokens[k], err = readResult(dir, len(sum)); err != nil {
 				return err
 			}
@@ -268,7 +271,7 @@ func (r *replica) merge(ctx context.Context, dirs []string, state string, steps 
 	} else {
 		outer := optim.NewOuter(job.Outer.Rate, job.Outer.Momentum, len(sum))
 		if job.State != "" && job.Outer.Momentum != 0 {
-			if err := stage.ReadDirectory(ctx, job.State, outer.Load); err != nil {
+			if err := files.ReadDirectory(ctx, job.State, outer.Load); err != nil {
 				return err
 			}
 		}

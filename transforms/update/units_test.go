@@ -33,7 +33,8 @@ func groupRows(t *testing.T, null, masked string, names ...string) stage.Batch {
 		}
 		masks = append(masks, mask)
 	}
-	b, err := schemas.NewRecord(schemas.Meta{}, schemas.PromptID.From(prompts), schemas.ResponseID.From(responses), schemas.Sample.From(samples),
+	b, err := schemas.NewRecord(schemas.Meta{}, schemas.PromptID.From(prompts), schemas.ResponseID.From(responses),
+		schemas.Sample.From(samples),
 		schemas.PromptTokens.FromRows(promptTokens), schemas.ResponseTokens.FromRows(tokens), schemas.OldLogP.FromRows(logp),
 		schemas.Advantage.FromRows(advantage, valid...), schemas.TokenMask.FromRows(masks))
 	if err != nil {
@@ -64,7 +65,8 @@ func TestUnitsOfMixedAndPartialGroups(t *testing.T) {
 	if len(whole) != 5 || left != 4 {
 		t.Fatalf("%d rows and %d left out, want 5 and 4", len(whole), left)
 	}
-	parts, left := names(groupRows(t, null, masked, "c0", "c1"), groupRows(t, null, masked, "d1", "d0", "a2"), groupRows(t, null, masked, "b1"),
+	parts, left := names(groupRows(t, null, masked, "c0", "c1"), groupRows(t, null, masked, "d1", "d0", "a2"),
+		groupRows(t, null, masked, "b1"),
 		groupRows(t, null, masked, "a1", "a0"), groupRows(t, null, masked, "b0"))
 	if !slices.Equal(parts, whole) || left != 4 {
 		t.Errorf("in other records: %v and %d left out, want %v", parts, left, whole)

@@ -1,10 +1,10 @@
 // Package update takes optimiser steps on a model with the rows of a batch.
 //
-// In: PCollection<Batch> with every column the losses read. A record of pairs holds them for both sides, or for the chosen
-// one where the loss reads no other; a loss of chosen responses and of samples takes records of pairs and of responses. Out: PCollection<models.Ref> of one element, the directory the
-// updated model was written to. Rows are divided over replicas by their id; each replica sorts its rows by id, takes its
-// steps and leaves a delta; the deltas are added in the order of the replicas. One replica with outer rate 1 is ordinary
-// training.
+// In: rows with every column the losses read. A record of pairs holds them for both sides, or for the chosen one where the loss
+// reads no other; a loss of chosen responses and of samples takes records of pairs and of responses. Out: PCollection<models.Ref>
+// of one element, the directory the updated model was written to. Rows are divided over replicas by their id; each replica sorts
+// its rows by id, takes its steps and leaves a delta; the deltas are added in the order of the replicas. One replica with outer
+// rate 1 is ordinary training.
 package update
 
 import (
@@ -19,6 +19,8 @@ import (
 
 	"github.com/millrace/millrace/models"
 	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/schemas/setting"
+	"github.com/millrace/millrace/transforms/files"
 	"github.com/millrace/millrace/transforms/stage"
 )
 
@@ -39,13 +41,13 @@ type Job struct {
 }
 
 // ModelDir is where the updated model is written.
-func (j Job) ModelDir() string { return stage.JoinPath(j.Dir, j.Role) }
+func (j Job) ModelDir() string { return files.Join(j.Dir, j.Role) }
 
 // StateDir is where the optimizer state is written.
-func (j Job) StateDir() string { return stage.JoinPath(j.Dir, "optimizer-"+j.Role) }
+func (j Job) StateDir() string { return files.Join(j.Dir, "optimizer-"+j.Role) }
 
 // StepsFile is where the steps are recorded, a JSON object a line.
-func (j Job) StepsFile() string { return stage.JoinPath(j.Dir, "steps-"+j.Role+".jsonl") }
+func (j Job) StepsFile() string { return files.Join(j.Dir, "steps-"+j.Role+".jsonl") }
 
 // Needs lists the columns the update reads from records of pairs, or of responses.
 func (j Job) Needs(pairs bool) ([]schemas.Descriptor, error) {
@@ -56,10 +58,10 @@ func (j Job) Needs(pairs bool) ([]schemas.Descriptor, error) {
 	spec := loss.Spec()
 	out := []schemas.Descriptor{schemas.PromptTokens}
 	for _, s := range sidesOf(spec, pairs) {
-		for _, name := range columnsOf(spec, s) {
-			c, ok := schemas.ByName(name)
+		for _, in := range inputsOf(spec, s) {
+			c, ok := schemas.ByName(s.column(in))
 			if !ok {
-				return nil, &schemas.ColumnError{Column: name, Reason: "is not a column of any stage"}
+				return nil, &schemas.ColumnError{Column: s.column(in), Reason: "is not a column of any stage"}
 			}
 			out = append(out, c)
 		}
@@ -84,10 +86,10 @@ func init() {
 	beam.RegisterType(reflect.TypeFor[models.Ref]())
 }
 
-// Apply adds the update to a pipeline; rows travel to the replicas through the store. It panics, while the pipeline is built, when the settings are wrong or a column is
-// known not to be there.
-func Apply(s beam.Scope, job Job, store stage.Store, in beam.PCollection) beam.PCollection {
-	if err := job.Validate(); err != nil {
+// Apply adds the update to a pipeline; rows travel to the replicas through the store. It panics, while the pipeline is built, when
+// the settings are wrong or a column is known not to be there.
+func Apply(s beam.Scope, job Job, store stage.Store, in stage.Rows) beam.PCollection {
+	if err := setting.Check(job); err != nil {
 		panic(fmt.Sprintf("update of %s: %v", job.Role, err))
 	}
 	var contracts [2]schemas.Contract // of responses, of pairs
@@ -98,7 +100,7 @@ func Apply(s beam.Scope, job Job, store stage.Store, in beam.PCollection) beam.P
 		}
 	}
 	s = s.Scope(contracts[0].Name)
-	if known := stage.DescriptionOf(in).Known; known != nil {
+	if known := in.Known; known != nil {
 		c := contracts[0]
 		if known.Has(schemas.ChosenTokens.Name) {
 			c = contracts[1]
@@ -109,7 +111,7 @@ func Apply(s beam.Scope, job Job, store stage.Store, in beam.PCollection) beam.P
 	}
 	shard := &shardFn{Replicas: job.Replicas, Store: store, Columns: schemas.Names(append(contracts[0].Needs, ids...)),
 		PairColumns: schemas.Names(append(contracts[1].Needs, ids...))}
-	sharded := beam.ParDo(s, shard, in)
+	sharded := beam.ParDo(s, shard, in.PCollection)
 	// Every replica must run, also one that no row fell to: its delta of zero is part of the mean.
 	all := make([]any, job.Replicas)
 	for k := range all {
@@ -272,11 +274,11 @@ func (f *mergeFn) ProcessElement(ctx context.Context, _ int, parts func(*part) b
 	if err != nil {
 		return err
 	}
-	files := make([]string, job.Replicas)
+	paths := make([]string, job.Replicas)
 	for p := (part{}); parts(&p); {
-		files[p.Replica] = p.File
+		paths[p.Replica] = p.File
 	}
-	ref, err := mergeReplicas(ctx, job, files)
+	ref, err := mergeReplicas(ctx, job, paths)
 	if err != nil {
 		return fmt.Errorf("update of %s: %w", job.Role, err)
 	}

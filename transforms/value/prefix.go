@@ -9,7 +9,7 @@ func LogRatios(l, logp, reference []float64) {
 	}
 }
 
-// Prefix writes the implicit values of the prefixes of one response (IPVRM, arXiv 2604.13197; spec 1.1):
+// Prefix writes the implicit values of the prefixes of one response (IPVRM, arXiv 2604.13197; algorithms.md 1.1):
 //
 //	V_t = beta · Σ_{i<=t} l_i      mean_t = V_t / t
 //
@@ -23,7 +23,7 @@ func Prefix(v, mean, l []float64, beta float64) {
 }
 
 // Scores writes the values of a reward model with a scalar head (Q-RM; a value head): the value of a prefix is the head's
-// output z after its last token, its mean value the mean of the outputs so far (Q-RM's score of a response, spec 5).
+// output z after its last token, its mean value the mean of the outputs so far (Q-RM's score of a response, algorithms.md 5).
 func Scores(v, mean, z []float64) {
 	series.Running(mean, z)
 	for t := range v {

@@ -1,105 +1,136 @@
 // Package value turns the log-probs or scores of a reward model into prefix values: how good a response looks after each
 // of its tokens.
 //
-// In: PCollection<Batch>, a row a response with its scores. Out: the same rows with value, mean_value and p_correct.
+// In: a row a response with its scores. Out: the same rows with value, mean_value and p_correct.
+//
+// A kind of reward model is one file: a struct of its settings, which are the keys of a recipe's section reward.value beside kind,
+// and a Register.
 package value
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
 
 	"github.com/millrace/millrace/schemas"
-	"github.com/millrace/millrace/transforms/series"
+	"github.com/millrace/millrace/schemas/setting"
 	"github.com/millrace/millrace/transforms/stage"
 )
 
-// Config says what kind of reward model scored the responses.
-type Config struct {
-	// Kind is ipvrm, implicit_prm or dpo_rm (log-ratios of two language models), q_rm_lm (log-probs of one), or q_rm or
-	// value_head (a scalar head after each token).
-	Kind string `json:"kind"`
-	// Beta scales the log-ratios.
-	Beta float64 `json:"beta"`
-	// Reference is what the log-ratio is taken to: old, the policy that sampled, or frozen, a reference model.
-	Reference string `json:"reference"`
+// Kind is a kind of reward model. Its struct holds its settings.
+type Kind interface {
+	// Columns are those of a response that its values are made of, a number a token.
+	Columns() []schemas.List[float32]
+	// Write fills in value, mean value and P(correct) after each token from the columns, which it may overwrite.
+	Write(value, mean, correct []float64, columns [][]float64)
+	// Scale is what a value is divided by where steps are judged at a scale of their own: the beta of a log-ratio.
+	Scale() float64
+	// Ranks is the column by whose last number responses are ranked: value or mean_value.
+	Ranks() string
+	// TrainedBy are the losses that train models of this kind.
+	TrainedBy() []string
 }
 
-// Kinds of reward models.
-const (
-	IPVRM       = "ipvrm"
-	ImplicitPRM = "implicit_prm"
-	DPORM       = "dpo_rm"
-	QRM         = "q_rm"
-	QRMLM       = "q_rm_lm"
-	ValueHead   = "value_head"
-)
+// LogRatio is a kind whose values are log-ratios to a reference.
+type LogRatio interface {
+	// Against is the reference: Old or Frozen.
+	Against() string
+	// WithReference is the kind with log-ratios to another reference.
+	WithReference(reference string) Kind
+}
+
+// Head is a kind whose values come of a scalar head.
+type Head interface{ ScalarHead() }
 
 // References of a log-ratio.
 const (
-	Old    = "old"
-	Frozen = "frozen"
+	Old    = "old"    // the policy that sampled
+	Frozen = "frozen" // a reference model
 )
 
-// Default holds the paper's settings of a kind: beta 10 for IPVRM (arXiv 2604.13197), 0.05 for Implicit PRM (2412.01981)
-// and DPO-RM.
-func Default(kind string) Config {
-	c := Config{Kind: kind, Beta: 0.05, Reference: Old}
-	if kind == IPVRM {
-		c.Beta = 10
+var kinds = setting.NewKinds[Kind]("kind of values", "kind")
+
+// Register makes a kind known under a name. The value holds the defaults.
+func Register(name string, defaults Kind) { kinds.Register(name, defaults) }
+
+// Kinds lists the kinds.
+func Kinds() []string { return kinds.Names() }
+
+// Config says what kind of reward model scored the responses. It is the stage.
+type Config struct {
+	Name string
+	Kind Kind
+}
+
+// Default is a kind in its paper's settings; it panics where there is none of that name.
+func Default(name string) Config {
+	k, err := kinds.New(name, nil)
+	if err != nil {
+		panic("value: " + err.Error())
+	}
+	return Config{name, k}
+}
+
+// DecodeSetting reads the kind, ipvrm where none is named, and its keys.
+func (c *Config) DecodeSetting(tree any, path string) (err error) {
+	c.Name, c.Kind, err = kinds.DecodeFlat(tree, path, "ipvrm")
+	return err
+}
+
+// MarshalJSON writes the kind and its keys.
+func (c Config) MarshalJSON() ([]byte, error) { return kinds.EncodeFlat(c.Name, c.Kind) }
+
+// UnmarshalJSON reads what MarshalJSON wrote.
+func (c *Config) UnmarshalJSON(raw []byte) (err error) {
+	c.Name, c.Kind, err = kinds.UnmarshalFlat(raw)
+	return err
+}
+
+// SettingSchema describes the keys of every kind.
+func (c *Config) SettingSchema() *setting.Schema { return kinds.SchemaFlat("ipvrm") }
+
+// Validate names the first key that is wrong.
+func (c Config) Validate() error {
+	if c.Kind == nil {
+		return setting.Errorf("kind", "is missing%s", setting.Suggest("", Kinds()))
+	}
+	return setting.Check(c.Kind)
+}
+
+// Reference is what log-ratios are taken to, "" where the values are none.
+func (c Config) Reference() string {
+	if r, ok := c.Kind.(LogRatio); ok {
+		return r.Against()
+	}
+	return ""
+}
+
+// WithReference takes log-ratios to another reference, where the values are such.
+func (c Config) WithReference(reference string) Config {
+	if r, ok := c.Kind.(LogRatio); ok {
+		c.Kind = r.WithReference(reference)
 	}
 	return c
 }
 
-// Validate names the first key that is wrong.
-func (c Config) Validate() error {
-	switch c.Kind {
-	case IPVRM, ImplicitPRM, DPORM, QRM, QRMLM, ValueHead:
-	default:
-		return fmt.Errorf("kind: %q is not one of %s, %s, %s, %s, %s, %s", c.Kind, IPVRM, ImplicitPRM, DPORM, QRM, QRMLM, ValueHead)
-	}
-	if !(c.Beta > 0) || !series.AllFinite(c.Beta) {
-		return fmt.Errorf("beta: %v is not a finite number above 0", c.Beta)
-	}
-	if c.Reference != Old && c.Reference != Frozen {
-		return fmt.Errorf("reference: %q is not one of %s, %s", c.Reference, Old, Frozen)
-	}
-	return nil
+// OnHead reports whether the values come of a scalar head.
+func (c Config) OnHead() bool {
+	_, ok := c.Kind.(Head)
+	return ok
 }
 
-// Apply computes prefix values: PCollection<Batch> of scored responses in, the same with value, mean_value and p_correct out.
-func Apply(s beam.Scope, cfg Config, scored beam.PCollection) (valued, dead beam.PCollection) {
+// Apply computes prefix values: rows of scored responses in, the same with value, mean_value and p_correct out.
+func Apply(s beam.Scope, cfg Config, scored stage.Rows) (valued, dead stage.Rows) {
 	return stage.Apply(s, cfg, scored)
 }
 
 func init() { stage.Register[Config]() }
 
-func (c *Config) scalar() bool { return c.Kind == QRM || c.Kind == ValueHead }
-
-// IsLogRatio reports whether the values are made of log-ratios to a reference.
-func (c Config) IsLogRatio() bool {
-	return c.Kind == IPVRM || c.Kind == ImplicitPRM || c.Kind == DPORM
-}
-
-// inputs are the columns the values are made of: log-probs and their reference, or scores alone.
-func (c *Config) inputs() []schemas.List[float32] {
-	switch {
-	case c.scalar():
-		return []schemas.List[float32]{schemas.QValue}
-	case c.Kind == QRMLM:
-		return []schemas.List[float32]{schemas.RewardLogP}
-	case c.Reference == Frozen:
-		return []schemas.List[float32]{schemas.RewardLogP, schemas.ReferenceLogP}
-	}
-	return []schemas.List[float32]{schemas.RewardLogP, schemas.OldLogP}
-}
-
 // Contract says which columns are needed and added.
 func (c *Config) Contract() schemas.Contract {
 	contract := schemas.Contract{Name: "value", Needs: []schemas.Descriptor{schemas.ResponseTokens},
 		Adds: []schemas.Descriptor{schemas.Value, schemas.MeanValue, schemas.PCorrect}, Reads: map[string]schemas.LogPDefinition{}}
-	for _, in := range c.inputs() {
+	for _, in := range c.Kind.Columns() {
 		contract.Needs = append(contract.Needs, in)
 		if in.LogProb {
 			contract.Reads[in.Name] = schemas.FullLogP("")
@@ -114,7 +145,7 @@ func (c *Config) Setup(context.Context) error { return nil }
 // Map computes the values row by row.
 func (c *Config) Map(_ context.Context, b stage.Batch, dead *stage.DeadLetters) (stage.Batch, error) {
 	tokens := schemas.ResponseTokens.Of(b)
-	columns := c.inputs()
+	columns := c.Kind.Columns()
 	n := b.NumRows()
 	values, means, probs := make([][]float32, n), make([][]float32, n), make([][]float32, n)
 rows:
@@ -132,17 +163,7 @@ rows:
 			}
 		}
 		v, mean, p := make([]float64, length), make([]float64, length), make([]float64, length)
-		if len(columns) == 1 {
-			Scores(v, mean, in[0])
-		} else {
-			LogRatios(in[0], in[0], in[1])
-			Prefix(v, mean, in[0], c.Beta)
-		}
-		if c.Kind == IPVRM {
-			Correct(p, mean)
-		} else {
-			Correct(p, v)
-		}
+		c.Kind.Write(v, mean, p, in)
 		values[i] = stage.Narrow(schemas.Value.Name, v, i, dead)
 		means[i] = stage.Narrow(schemas.MeanValue.Name, mean, i, dead)
 		probs[i] = stage.Narrow(schemas.PCorrect.Name, p, i, dead)

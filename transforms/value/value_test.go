@@ -10,6 +10,7 @@ import (
 
 	"github.com/millrace/millrace/e2e/golden"
 	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/schemas/setting"
 	"github.com/millrace/millrace/transforms/stage"
 	"github.com/millrace/millrace/transforms/stage/stagetest"
 )
@@ -27,8 +28,10 @@ func scored(t testing.TB) stage.Batch {
 		ids[i] = uuid.NewSHA1(prompts[i], []byte{byte(i)})
 		known[i] = reward[i] != nil
 	}
-	b, err := schemas.NewRecord(schemas.Meta{}, schemas.PromptID.From(prompts), schemas.ResponseID.From(ids), schemas.ResponseTokens.FromRows(tokens),
-		schemas.OldLogP.FromRows(old).Defined(schemas.FullLogP("a")), schemas.RewardLogP.FromRows(reward, known...).Defined(schemas.FullLogP("b")),
+	b, err := schemas.NewRecord(schemas.Meta{}, schemas.PromptID.From(prompts), schemas.ResponseID.From(ids),
+		schemas.ResponseTokens.FromRows(tokens),
+		schemas.OldLogP.FromRows(old).Defined(schemas.FullLogP("a")),
+		schemas.RewardLogP.FromRows(reward, known...).Defined(schemas.FullLogP("b")),
 		schemas.ReferenceLogP.FromRows(old).Defined(schemas.FullLogP("c")), schemas.QValue.FromRows(reward, known...))
 	if err != nil {
 		t.Fatal(err)
@@ -48,8 +51,7 @@ var wantDead = []schemas.Reason{schemas.ReasonNotFinite, schemas.ReasonMismatch,
 
 func TestValues(t *testing.T) {
 	for _, reference := range []string{Old, Frozen} {
-		c := Default(IPVRM)
-		c.Beta, c.Reference = 2, reference
+		c := Config{"ipvrm", IPVRM{ratio{2, reference}}}
 		out, dead := stagetest.Run(t, c, scored(t))
 		stagetest.Dead(t, dead, wantDead...)
 		golden.Close(t, "value", row(schemas.Value.Of(out), 0), []float64{2, 2, 0}, 0)
@@ -57,36 +59,37 @@ func TestValues(t *testing.T) {
 		golden.Close(t, "p_correct", row(schemas.PCorrect.Of(out), 0), []float64{1 / (1 + math.Exp(-2)), 1 / (1 + math.Exp(-1)), 0.5}, 1e-7)
 		golden.Close(t, "value of the last row", row(schemas.Value.Of(out), 2), []float64{1, 0}, 0)
 	}
-	implicit := Default(ImplicitPRM)
-	implicit.Beta = 2
+	implicit := Config{"implicit_prm", ImplicitPRM{ratio{2, Old}}}
 	out, _ := stagetest.Run(t, implicit, scored(t))
 	golden.Close(t, "p_correct of the sum", row(schemas.PCorrect.Of(out), 0), []float64{1 / (1 + math.Exp(-2)), 1 / (1 + math.Exp(-2)), 0.5}, 1e-7)
-	out, dead := stagetest.Run(t, Default(QRM), scored(t))
+	out, dead := stagetest.Run(t, Default("q_rm"), scored(t))
 	stagetest.Dead(t, dead, wantDead...)
 	golden.Close(t, "scores", row(schemas.Value.Of(out), 0), []float64{-1, -2, -3}, 0)
 	golden.Close(t, "mean score", row(schemas.MeanValue.Of(out), 0), []float64{-1, -1.5, -2}, 0)
 }
 
 func TestValuesOutOfRange(t *testing.T) {
-	c := Default(IPVRM)
-	c.Beta = 1e39
+	c := Config{"ipvrm", IPVRM{ratio{1e39, Old}}}
 	out, dead := stagetest.Run(t, c, scored(t))
 	if out.NumRows() != 0 {
 		t.Errorf("%d rows with infinite values are kept", out.NumRows())
 	}
-	stagetest.Dead(t, dead, slices.Concat([]schemas.Reason{schemas.ReasonNotFinite, schemas.ReasonNotFinite}, wantDead, []schemas.Reason{schemas.ReasonNotFinite})...)
+	stagetest.Dead(t, dead, slices.Concat([]schemas.Reason{schemas.ReasonNotFinite, schemas.ReasonNotFinite}, wantDead,
+		[]schemas.Reason{schemas.ReasonNotFinite})...)
 }
 
 func TestValuesOnTheEmbeddedRunner(t *testing.T) {
-	want, wantLetters := stagetest.Run(t, Default(IPVRM), scored(t))
-	out, dead := stagetest.Pipeline(t, Default(IPVRM), scored(t))
+	want, wantLetters := stagetest.Run(t, Default("ipvrm"), scored(t))
+	out, dead := stagetest.Pipeline(t, Default("ipvrm"), scored(t))
 	stagetest.Same(t, "rows", out, want)
 	stagetest.Same(t, "dead letters", dead, wantLetters)
 }
 
 func TestConfig(t *testing.T) {
-	for want, c := range map[string]Config{"kind": {}, "beta": {Kind: IPVRM}, "reference": {Kind: QRM, Beta: 1}} {
-		if err := c.Validate(); err == nil || !strings.HasPrefix(err.Error(), want) {
+	for want, tree := range map[string]map[string]any{"value.kind": {"kind": "ipwrm"}, "value.beta": {"kind": "ipvrm", "beta": 0},
+		"value.reference": {"kind": "q_rm", "reference": "old"}} {
+		var c Config
+		if err := setting.Decode(tree, &c, "value"); err == nil || !strings.HasPrefix(err.Error(), want) {
 			t.Errorf("error %v, want one of %s", err, want)
 		}
 	}
@@ -96,7 +99,7 @@ func TestConfig(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := Default(IPVRM)
+	c := Default("ipvrm")
 	if _, err := stage.Run(t.Context(), &c, b); err == nil || !strings.Contains(err.Error(), "temperature 0.7") {
 		t.Errorf("log-probs at another temperature: %v", err)
 	}

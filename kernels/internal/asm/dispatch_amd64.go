@@ -279,7 +279,8 @@ func TileDots(mr, nr, k int, a []float32, ars, acs int, b []float32, brs int, c 
 }
 
 // runTile calls the tile of one or two registers of w columns, whose main loop reads some rows of b a turn.
-func runTile(tiles *[2]tileFunc, rows int, high bool, w, nr, k int, a []float32, lda int, b []float32, brs int, c []float32, ldc int, load, flush bool, soon Soon) {
+func runTile(tiles *[2]tileFunc, rows int, high bool, w, nr, k int, a []float32, lda int, b []float32, brs int, c []float32, ldc int, load,
+	flush bool, soon Soon) {
 	v := (nr - 1) / w
 	soonC, from, ld, run, runs := &c[0], &b[0], 0, 1<<30, 1
 	if len(soon.C) > 0 {

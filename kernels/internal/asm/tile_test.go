@@ -114,9 +114,11 @@ func TestPack(t *testing.T) {
 					}
 				}
 				ld = k + r.IntN(9)
-				check("PackT", func(dst, src []float32) { PackT(dst, src[:(n-1)*ld+k], ld, n, k, width, r.IntN(2) == 0) }, func(p, j int) int { return j*ld + p })
+				check("PackT", func(dst, src []float32) { PackT(dst, src[:(n-1)*ld+k], ld, n, k, width, r.IntN(2) == 0) },
+					func(p, j int) int { return j*ld + p })
 				ld = n + r.IntN(9)
-				check("PackColumns", func(dst, src []float32) { PackColumns(dst, width, src[:(k-1)*ld+n], ld, n, k) }, func(p, j int) int { return p*ld + j })
+				check("PackColumns", func(dst, src []float32) { PackColumns(dst, width, src[:(k-1)*ld+n], ld, n, k) },
+					func(p, j int) int { return p*ld + j })
 				if n == nr {
 					check("PackN", func(dst, src []float32) { PackN(dst, src[:(k-1)*ld+n], ld, k, nr) }, func(p, j int) int { return p*ld + j })
 				}

@@ -66,7 +66,8 @@ func tile(l *level, rows, vectors int, e element, form formOfA) {
 	name := fmt.Sprintf("tile%dx%d%s%s", rows, vectors, form.name, e.name)
 	l.text(name, "(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load, flush bool, "+
 		"soonC *float32, soon *float32, ld, run, runs int)")
-	Doc(fmt.Sprintf("%s%s is Tile%s for %d rows and %d registers of columns of b%s; %s.", name, l.name, e.name, rows, vectors, e.doc, form.doc))
+	Doc(fmt.Sprintf("%s%s is Tile%s for %d rows and %d registers of columns of b%s; %s.", name, l.name, e.name, rows, vectors, e.doc,
+		form.doc))
 
 	// Denormal sums become zero: dots make them zero by themselves.
 	control := AllocLocal(8)

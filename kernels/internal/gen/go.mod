@@ -1,6 +1,8 @@
 module github.com/millrace/millrace/kernels/internal/gen
 
-go 1.26.8
+go 1.26.0
+
+toolchain go1.26.8
 
 require github.com/mmcloughlin/avo v0.5.0
 

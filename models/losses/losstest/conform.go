@@ -185,26 +185,16 @@ func readsItsSpec(t *testing.T, l losses.Loss) {
 	mb, d := batch(l, 1)
 	whole, dz, _ := d.Eval(l, mb)
 	mb, d = batch(l, 1)
-	columns := slices.Concat(spec.Columns, spec.SampleColumns)
-	for _, f := range []struct {
-		field   any
-		columns string
-	}{
-		{&mb.Listed.OldLogP, "old_logp candidate_old_logp"}, {&mb.Listed.RefLogP, "reference_logp candidate_reference_logp"},
-		{&mb.Listed.RewardLogP, "reward_logp candidate_reward_logp"}, {&mb.Listed.Prob, "teacher_prob"},
-		{&mb.Listed.Advantage, "candidate_advantage target_advantage teacher_advantage"},
-		{&mb.Rows.Advantage, "advantage"}, {&mb.Rows.RestAdvantage, "rest_advantage"}, {&mb.Rows.OldLogZ, "old_logz"},
-		{&mb.Rows.OldValue, "critic_value"}, {&mb.Rows.Return, "return"}, {&mb.Rows.TeacherRest, "teacher_rest"},
-		{&mb.Responses.Outcome, "outcome"}, {&mb.Responses.GroupMean, "group_mean"},
-	} {
-		if !slices.ContainsFunc(strings.Fields(f.columns), func(c string) bool { return slices.Contains(columns, c) }) {
-			reflect.ValueOf(f.field).Elem().SetZero()
+	inputs := spec.Of(losses.Sample)
+	for _, f := range slices.Concat(rowFields(mb), listedFields(mb), responseFields(mb)) {
+		if !slices.ContainsFunc(inputs, func(in *losses.Input) bool { return in.Field != nil && in.Field(mb) == f }) {
+			*f = nil
 		}
 	}
-	if !spec.Candidates {
+	if !spec.Reads(losses.CandidateIDs) {
 		mb.Candidates = nil
 	}
-	if !spec.Teacher {
+	if !spec.Reads(losses.TeacherIDs) {
 		mb.Teacher = nil
 	}
 	if err := mb.Check(spec); err != nil {
@@ -216,16 +206,18 @@ func readsItsSpec(t *testing.T, l losses.Loss) {
 	}
 	equal(t, "gradient with only the columns of the spec", dLess, dz)
 
-	for _, c := range columns {
-		if c == "response_tokens" || strings.HasSuffix(c, "_ids") {
+	for _, in := range inputs {
+		lists := map[losses.Per]*losses.Input{losses.PerCandidate: losses.CandidateIDs, losses.PerTeacher: losses.TeacherIDs}
+		if list := lists[in.Per]; list != nil && !spec.Reads(list) {
+			t.Errorf("the spec asks for %s but not for %s", in, list)
+		}
+		if in.Field == nil {
 			continue
 		}
 		bad, _ := batch(l, 1)
-		for _, f := range slices.Concat(rowFields(bad), listedFields(bad), []*[]float64{&bad.Responses.Outcome, &bad.Responses.GroupMean}) {
-			*f = nil
-		}
-		if err := bad.Check(losses.Spec{Heads: spec.Heads, Columns: []string{c}}); err == nil || !strings.Contains(err.Error(), c) {
-			t.Errorf("a microbatch without column %s is checked as %v", c, err)
+		*in.Field(bad) = nil
+		if err := bad.Check(losses.Spec{Heads: spec.Heads, Inputs: []*losses.Input{in}}); err == nil || !strings.Contains(err.Error(), in.Name) {
+			t.Errorf("a microbatch without column %s is checked as %v", in, err)
 		}
 	}
 }
@@ -284,7 +276,7 @@ func masked(t *testing.T, l losses.Loss) {
 				od.Logits[row*od.V+v] *= -3
 			}
 			od.Value[row] += 5
-			for _, f := range rowFields(other)[1:] {
+			for _, f := range rowFields(other) {
 				(*f)[row] += 7
 			}
 		}

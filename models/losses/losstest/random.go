@@ -3,6 +3,7 @@ package losstest
 import (
 	"math"
 	"math/rand/v2"
+	"slices"
 
 	"github.com/millrace/millrace/models/losses"
 )
@@ -47,6 +48,14 @@ func Random(seed uint64, responses int, paired bool) (*losses.Microbatch, Dense)
 			}
 			mb.Rows.Mask = append(mb.Rows.Mask, mask)
 			addRow(r, mb, d.Logits[t*vocab:(t+1)*vocab])
+		}
+	}
+	// Inputs that nothing above has numbers for.
+	for i, of := range [][]*[]float64{responseFields(mb), rowFields(mb), listedFields(mb)} {
+		for _, f := range of {
+			if *f == nil {
+				*f = normal(r, []int{mb.B(), n, len(mb.Listed.ID)}[i], 1)
+			}
 		}
 	}
 	mb.Totals.Add(mb)
@@ -117,10 +126,12 @@ func Reorder(mb *losses.Microbatch, d Dense, order []int) (*losses.Microbatch, D
 		out.Start = append(out.Start, out.N()+mb.Start[b+1]-mb.Start[b])
 		in, to := &mb.Responses, &out.Responses
 		to.Role = pick(to.Role, in.Role, b, b+1)
-		to.Outcome = pick(to.Outcome, in.Outcome, b, b+1)
-		to.GroupMean = pick(to.GroupMean, in.GroupMean, b, b+1)
 		to.Weight = pick(to.Weight, in.Weight, b, b+1)
+		for i, from := range responseFields(mb) {
+			*responseFields(out)[i] = pick(*responseFields(out)[i], *from, b, b+1)
+		}
 		lo, hi := mb.Start[b], mb.Start[b+1]
+		out.Rows.Mask = pick(out.Rows.Mask, mb.Rows.Mask, lo, hi)
 		for i, from := range rowFields(mb) {
 			*rowFields(out)[i] = pick(*rowFields(out)[i], *from, lo, hi)
 		}
@@ -160,12 +171,21 @@ func pick[T any](dst, src []T, lo, hi int) []T {
 	return append(dst, src[lo:hi]...)
 }
 
-func rowFields(mb *losses.Microbatch) []*[]float64 {
-	r := &mb.Rows
-	return []*[]float64{&r.Mask, &r.Advantage, &r.RestAdvantage, &r.OldLogZ, &r.OldValue, &r.Return, &r.TeacherRest}
+// fields are the fields that inputs fill and that have one number of what is named, each once.
+func fields(mb *losses.Microbatch, per ...losses.Per) []*[]float64 {
+	var out []*[]float64
+	for _, in := range losses.Inputs {
+		if in.Field != nil && slices.Contains(per, in.Per) && !slices.Contains(out, in.Field(mb)) {
+			out = append(out, in.Field(mb))
+		}
+	}
+	return out
 }
 
+func rowFields(mb *losses.Microbatch) []*[]float64 { return fields(mb, losses.PerRow) }
+
 func listedFields(mb *losses.Microbatch) []*[]float64 {
-	l := &mb.Listed
-	return []*[]float64{&l.OldLogP, &l.RefLogP, &l.RewardLogP, &l.Advantage, &l.Prob}
+	return fields(mb, losses.PerSampled, losses.PerCandidate, losses.PerTeacher)
 }
+
+func responseFields(mb *losses.Microbatch) []*[]float64 { return fields(mb, losses.PerResponse) }

@@ -746,103 +746,95 @@ func (r *run) applyFilter(name string, v any, a call) any {
 
 func (r *run) applyTest(name string, v any, a call) bool {
 	r.step(1)
-	arg := func() any {
-		x, ok := a.arg(0, "other")
-		if !ok {
-			r.fail("test %q needs an argument", name)
-		}
-		return x
+	test, ok := tests[name]
+	if !ok {
+		r.fail("test %q is not supported", name)
 	}
-	whole := func() int64 {
-		n, ok := integer(v)
-		if !ok {
-			r.fail("test %q of a %s", name, typeName(v))
-		}
-		return n
+	return test(r, v, operand{name, a})
+}
+
+// operand is what stands behind a test: "x is divisibleby 3".
+type operand struct {
+	test string
+	args call
+}
+
+func (o operand) value(r *run) any {
+	x, ok := o.args.arg(0, "other")
+	if !ok {
+		r.fail("test %q needs an argument", o.test)
 	}
-	switch name {
-	case "defined":
-		_, missing := v.(undefined)
-		return !missing
-	case "undefined":
-		_, missing := v.(undefined)
-		return missing
-	case "none":
-		return v == nil
-	case "true":
-		return v == true
-	case "false":
-		return v == false
-	case "boolean":
-		_, ok := v.(bool)
-		return ok
-	case "integer":
-		_, ok := v.(int64)
-		return ok
-	case "float":
-		_, ok := v.(float64)
-		return ok
-	case "number":
-		_, _, ok := number(v)
-		return ok
-	case "string":
-		_, ok := v.(string)
-		return ok
-	case "mapping":
-		_, ok := v.(*Dict)
-		return ok
-	case "sequence":
-		switch v.(type) {
-		case string, *list, *Dict, undefined:
-			return true
-		}
-		return false
-	case "iterable":
-		switch v.(type) {
-		case string, *list, *Dict, undefined:
-			return true
-		}
-		return false
-	case "callable":
-		switch v.(type) {
-		case function, *macro:
-			return true
-		}
-		return false
-	case "equalto", "eq", "==":
-		return r.equal(v, arg())
-	case "ne", "!=":
-		return !r.equal(v, arg())
-	case "sameas":
-		other := arg()
+	return x
+}
+
+var tests = map[string]func(r *run, v any, o operand) bool{
+	"defined":   func(_ *run, v any, _ operand) bool { return !is[undefined](v) },
+	"undefined": func(_ *run, v any, _ operand) bool { return is[undefined](v) },
+	"none":      func(_ *run, v any, _ operand) bool { return v == nil },
+	"true":      func(_ *run, v any, _ operand) bool { return v == true },
+	"false":     func(_ *run, v any, _ operand) bool { return v == false },
+	"boolean":   func(_ *run, v any, _ operand) bool { return is[bool](v) },
+	"integer":   func(_ *run, v any, _ operand) bool { return is[int64](v) },
+	"float":     func(_ *run, v any, _ operand) bool { return is[float64](v) },
+	"number":    func(_ *run, v any, _ operand) bool { _, _, ok := number(v); return ok },
+	"string":    func(_ *run, v any, _ operand) bool { return is[string](v) },
+	"mapping":   func(_ *run, v any, _ operand) bool { return is[*Dict](v) },
+	"sequence":  iterable,
+	"iterable":  iterable,
+	"callable":  func(_ *run, v any, _ operand) bool { return is[function](v) || is[*macro](v) },
+
+	"equalto": equalTo, "eq": equalTo, "==": equalTo,
+	"ne": notEqualTo, "!=": notEqualTo,
+	"lt": less, "lessthan": less, "<": less,
+	"le": atMost, "<=": atMost,
+	"gt": more, "greaterthan": more, ">": more,
+	"ge": atLeast, ">=": atLeast,
+	"in": func(r *run, v any, o operand) bool { return r.contains(o.value(r), v) },
+	"sameas": func(r *run, v any, o operand) bool {
+		other := o.value(r)
 		return typeName(v) == typeName(other) && r.equal(v, other)
-	case "lt", "lessthan", "<":
-		return r.order(v, arg()) < 0
-	case "le", "<=":
-		return r.order(v, arg()) <= 0
-	case "gt", "greaterthan", ">":
-		return r.order(v, arg()) > 0
-	case "ge", ">=":
-		return r.order(v, arg()) >= 0
-	case "in":
-		return r.contains(arg(), v)
-	case "odd":
-		return whole()%2 != 0
-	case "even":
-		return whole()%2 == 0
-	case "divisibleby":
-		n, ok := integer(arg())
+	},
+
+	"odd":  func(r *run, v any, o operand) bool { return r.whole(v, o.test)%2 != 0 },
+	"even": func(r *run, v any, o operand) bool { return r.whole(v, o.test)%2 == 0 },
+	"divisibleby": func(r *run, v any, o operand) bool {
+		n, ok := integer(o.value(r))
 		if !ok || n == 0 {
 			r.fail("divisibleby needs a whole number other than 0")
 		}
-		return whole()%n == 0
-	case "upper":
+		return r.whole(v, o.test)%n == 0
+	},
+	"upper": func(r *run, v any, _ operand) bool {
 		s := r.text(v)
 		return strings.ToUpper(s) == s && strings.ToLower(s) != s
-	case "lower":
+	},
+	"lower": func(r *run, v any, _ operand) bool {
 		s := r.text(v)
 		return strings.ToLower(s) == s && strings.ToUpper(s) != s
+	},
+}
+
+func is[T any](v any) bool {
+	_, ok := v.(T)
+	return ok
+}
+
+func iterable(_ *run, v any, _ operand) bool {
+	return is[string](v) || is[*list](v) || is[*Dict](v) || is[undefined](v)
+}
+
+func equalTo(r *run, v any, o operand) bool    { return r.equal(v, o.value(r)) }
+func notEqualTo(r *run, v any, o operand) bool { return !r.equal(v, o.value(r)) }
+func less(r *run, v any, o operand) bool       { return r.order(v, o.value(r)) < 0 }
+func atMost(r *run, v any, o operand) bool     { return r.order(v, o.value(r)) <= 0 }
+func more(r *run, v any, o operand) bool       { return r.order(v, o.value(r)) > 0 }
+func atLeast(r *run, v any, o operand) bool    { return r.order(v, o.value(r)) >= 0 }
+
+// whole is the number that a test is of.
+func (r *run) whole(v any, test string) int64 {
+	n, ok := integer(v)
+	if !ok {
+		r.fail("test %q of a %s", test, typeName(v))
 	}
-	r.fail("test %q is not supported", name)
-	return false
+	return n
 }

@@ -396,46 +396,8 @@ func (r *run) binary(e binary) any {
 		return r.eval(e.right)
 	}
 	right := r.eval(e.right)
-	switch e.op {
-	case "~":
-		a, b := r.text(left), r.text(right)
-		r.alloc(len(a) + len(b))
-		return a + b
-	case "+":
-		switch a := left.(type) {
-		case string:
-			if b, ok := right.(string); ok {
-				r.alloc(len(a) + len(b))
-				return a + b
-			}
-		case *list:
-			if b, ok := right.(*list); ok {
-				r.alloc(16 * (len(a.items) + len(b.items)))
-				return &list{slices.Concat(a.items, b.items), a.tuple}
-			}
-		}
-	case "*":
-		a, b := left, right
-		if _, ok := integer(a); ok {
-			a, b = b, a
-		}
-		if n, ok := integer(b); ok {
-			switch a := a.(type) {
-			case string:
-				return r.repeat(a, n)
-			case *list:
-				n = max(n, 0)
-				if len(a.items) > 0 && n > int64(r.bytes/16/len(a.items)) {
-					r.alloc(r.bytes + 1)
-				}
-				r.alloc(16 * len(a.items) * int(n))
-				return &list{slices.Repeat(a.items, int(n)), a.tuple}
-			}
-		}
-	case "%":
-		if _, ok := left.(string); ok {
-			r.fail("string formatting with %% is not supported")
-		}
+	if v, ok := r.joined(e.op, left, right); ok {
+		return v
 	}
 	x, floatX, okX := number(left)
 	y, floatY, okY := number(right)
@@ -445,59 +407,108 @@ func (r *run) binary(e binary) any {
 	if (e.op == "/" || e.op == "//" || e.op == "%") && y == 0 {
 		r.fail("division by zero")
 	}
-	if e.op == "/" {
-		return x / y
+	if e.op == "/" || floatX || floatY {
+		return floatOperators[e.op](x, y)
 	}
 	i, _ := integer(left)
 	j, _ := integer(right)
-	if !floatX && !floatY {
-		switch e.op {
-		case "+":
-			if s := i + j; (s > i) == (j > 0) {
-				return s
+	if e.op == "**" {
+		if p := math.Pow(x, y); j < 0 {
+			return p
+		} else if math.Abs(p) < 1<<53 {
+			return int64(p)
+		}
+	} else if v, ok := integerOperators[e.op](i, j); ok {
+		return v
+	}
+	r.fail("%d %s %d is too large", i, e.op, j)
+	return nil
+}
+
+// joined applies the operators that make texts and lists of texts and lists; ok is false where the operands are none.
+func (r *run) joined(op string, left, right any) (v any, ok bool) {
+	switch op {
+	case "~":
+		a, b := r.text(left), r.text(right)
+		r.alloc(len(a) + len(b))
+		return a + b, true
+	case "+":
+		switch a := left.(type) {
+		case string:
+			if b, ok := right.(string); ok {
+				r.alloc(len(a) + len(b))
+				return a + b, true
 			}
-		case "-":
-			if d := i - j; (d < i) == (j > 0) {
-				return d
-			}
-		case "*":
-			if p := i * j; i == 0 || p/i == j && !(i == -1 && j == math.MinInt64) {
-				return p
-			}
-		case "//":
-			q := i / j
-			if i%j != 0 && (i < 0) != (j < 0) {
-				q--
-			}
-			return q
-		case "%":
-			m := i % j
-			if m != 0 && (m < 0) != (j < 0) {
-				m += j
-			}
-			return m
-		case "**":
-			if p := math.Pow(x, y); j >= 0 && math.Abs(p) < 1<<53 {
-				return int64(p)
-			} else if j < 0 {
-				return p
+		case *list:
+			if b, ok := right.(*list); ok {
+				r.alloc(16 * (len(a.items) + len(b.items)))
+				return &list{slices.Concat(a.items, b.items), a.tuple}, true
 			}
 		}
-		r.fail("%d %s %d is too large", i, e.op, j)
-	}
-	switch e.op {
-	case "+":
-		return x + y
-	case "-":
-		return x - y
 	case "*":
-		return x * y
-	case "//":
-		return math.Floor(x / y)
+		a, b := left, right
+		if _, ok := integer(a); ok {
+			a, b = b, a
+		}
+		n, ok := integer(b)
+		if !ok {
+			return nil, false
+		}
+		switch a := a.(type) {
+		case string:
+			return r.repeat(a, n), true
+		case *list:
+			return r.repeatList(a, n), true
+		}
 	case "%":
-		return x - y*math.Floor(x/y)
+		if is[string](left) {
+			r.fail("string formatting with %% is not supported")
+		}
 	}
-	return math.Pow(x, y)
+	return nil, false
+}
+
+var floatOperators = map[string]func(x, y float64) float64{
+	"+":  func(x, y float64) float64 { return x + y },
+	"-":  func(x, y float64) float64 { return x - y },
+	"*":  func(x, y float64) float64 { return x * y },
+	"/":  func(x, y float64) float64 { return x / y },
+	"//": func(x, y float64) float64 { return math.Floor(x / y) },
+	"%":  func(x, y float64) float64 { return x - y*math.Floor(x/y) },
+	"**": math.Pow,
+}
+
+// integerOperators give whole numbers; ok is false where the result is none that fits. Division rounds down.
+var integerOperators = map[string]func(i, j int64) (n int64, ok bool){
+	"+": func(i, j int64) (int64, bool) { s := i + j; return s, (s > i) == (j > 0) },
+	"-": func(i, j int64) (int64, bool) { d := i - j; return d, (d < i) == (j > 0) },
+	"*": func(i, j int64) (int64, bool) {
+		p := i * j
+		return p, i == 0 || p/i == j && !(i == -1 && j == math.MinInt64)
+	},
+	"//": func(i, j int64) (int64, bool) {
+		q := i / j
+		if i%j != 0 && (i < 0) != (j < 0) {
+			q--
+		}
+		return q, true
+	},
+	"%": func(i, j int64) (int64, bool) {
+		m := i % j
+		if m != 0 && (m < 0) != (j < 0) {
+			m += j
+		}
+		return m, true
+	},
+}
+
+func (r *run) repeatList(l *list, n int64) *list {
+	n = max(n, 0)
+	if len(l.items) > 0 && n > int64(r.bytes/16/len(l.items)) {
+		r.alloc(r.bytes + 1)
+	}
+	r.alloc(16 * len(l.items) * int(n))
+	return &list{slices.Repeat(l.items, int(n)), l.tuple}
 }
 
 func (r *run) repeat(s string, n int64) string {

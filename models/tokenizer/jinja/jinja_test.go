@@ -78,16 +78,18 @@ var hostile = map[string]string{
 	"macro calls itself":    "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
 	"macro calls twice":     "{% macro m(n) %}{% if n %}{{ m(n-1) }}{{ m(n-1) }}{% endif %}{% endmacro %}{{ m(60) }}",
 	"wide indent":           "{{ 'a\nb'|indent(10**12) }}",
-	"wide indent of JSON":   "{% set ns = namespace(l=[]) %}{% for i in range(1000) %}{% set ns.l = [ns.l] %}{% endfor %}{% for i in range(1000) %}{% set x = ns.l|tojson(indent=64) %}{% endfor %}",
-	"lists within lists":    "{% set ns = namespace(l=[]) %}{% for i in range(100000) %}{% set ns.l = [ns.l] %}{% endfor %}{{ ns.l }}",
-	"equal, deep":           "{% set ns = namespace(l=[], k=[]) %}{% for i in range(40) %}{% set ns.l = [ns.l, ns.l] %}{% set ns.k = [ns.k, ns.k] %}{% endfor %}{{ ns.l == ns.k }}",
-	"printing, wide":        "{% set ns = namespace(l=[]) %}{% for i in range(60) %}{% set ns.l = [ns.l, ns.l] %}{% endfor %}{{ ns.l }}",
-	"unique of many":        "{% set x = range(30000)|list %}{% for i in range(100) %}{% set y = x|unique %}{% endfor %}",
-	"searching":             "{% set x = 'a' * 1000000 %}{% for i in range(100000) %}{% set y = 'ab' in x %}{% endfor %}",
-	"slices":                "{% set x = 'a' * 1000000 %}{% for i in range(100000) %}{% set y = x[::2] %}{% endfor %}",
-	"lengths":               "{% set x = 'a' * 1000000 %}{% for i in range(1000000) %}{% set y = x|length %}{% endfor %}",
-	"long sum":              "{{ " + strings.Repeat("1 + ", 3000) + "1 }}",
-	"filters":               "{{ ('a' * 1000000)" + strings.Repeat("|upper", 150) + " }}",
+	"wide indent of JSON": "{% set ns = namespace(l=[]) %}{% for i in range(1000) %}{% set ns.l = [ns.l] %}{% endfor %}" +
+		"{% for i in range(1000) %}{% set x = ns.l|tojson(indent=64) %}{% endfor %}",
+	"lists within lists": "{% set ns = namespace(l=[]) %}{% for i in range(100000) %}{% set ns.l = [ns.l] %}{% endfor %}{{ ns.l }}",
+	"equal, deep": "{% set ns = namespace(l=[], k=[]) %}{% for i in range(40) %}{% set ns.l = [ns.l, ns.l] %}" +
+		"{% set ns.k = [ns.k, ns.k] %}{% endfor %}{{ ns.l == ns.k }}",
+	"printing, wide": "{% set ns = namespace(l=[]) %}{% for i in range(60) %}{% set ns.l = [ns.l, ns.l] %}{% endfor %}{{ ns.l }}",
+	"unique of many": "{% set x = range(30000)|list %}{% for i in range(100) %}{% set y = x|unique %}{% endfor %}",
+	"searching":      "{% set x = 'a' * 1000000 %}{% for i in range(100000) %}{% set y = 'ab' in x %}{% endfor %}",
+	"slices":         "{% set x = 'a' * 1000000 %}{% for i in range(100000) %}{% set y = x[::2] %}{% endfor %}",
+	"lengths":        "{% set x = 'a' * 1000000 %}{% for i in range(1000000) %}{% set y = x|length %}{% endfor %}",
+	"long sum":       "{{ " + strings.Repeat("1 + ", 3000) + "1 }}",
+	"filters":        "{{ ('a' * 1000000)" + strings.Repeat("|upper", 150) + " }}",
 }
 
 func TestHostileTemplatesEnd(t *testing.T) {

@@ -45,7 +45,8 @@ func (t token) String() string {
 }
 
 // operators, longer ones before their beginnings.
-var operators = []string{"**", "//", "==", "!=", "<=", ">=", "+", "-", "*", "/", "%", "~", "<", ">", "=", "(", ")", "[", "]", "{", "}", ",", ":", ".", "|", ";"}
+var operators = []string{"**", "//", "==", "!=", "<=", ">=", "+", "-", "*", "/", "%", "~", "<", ">", "=", "(", ")", "[", "]", "{", "}",
+	",", ":", ".", "|", ";"}
 
 // lex cuts a template into tokens. White space is trimmed as published templates expect it: the newline after a tag, and
 // the blanks before a tag that stands first in its line (Jinja's trim_blocks and lstrip_blocks), and a newline at the end
@@ -216,28 +217,7 @@ func lexOne(s string) (t token, n int, problem string) {
 	case c == '"' || c == '\'':
 		return lexString(s)
 	case c >= '0' && c <= '9':
-		for n < len(s) && (s[n] >= '0' && s[n] <= '9' || s[n] == '_') {
-			n++
-		}
-		t.kind = kindInt
-		if n+1 < len(s) && s[n] == '.' && s[n+1] >= '0' && s[n+1] <= '9' {
-			t.kind = kindFloat
-			for n++; n < len(s) && s[n] >= '0' && s[n] <= '9'; n++ {
-			}
-		}
-		if n < len(s) && (s[n] == 'e' || s[n] == 'E') {
-			m := n + 1
-			if m < len(s) && (s[m] == '+' || s[m] == '-') {
-				m++
-			}
-			if m < len(s) && s[m] >= '0' && s[m] <= '9' {
-				t.kind = kindFloat
-				for n = m; n < len(s) && s[n] >= '0' && s[n] <= '9'; n++ {
-				}
-			}
-		}
-		t.text = strings.ReplaceAll(s[:n], "_", "")
-		return t, n, ""
+		return lexNumber(s)
 	case isNameByte(c) || c >= utf8.RuneSelf:
 		for n < len(s) {
 			r, size := utf8.DecodeRuneInString(s[n:])
@@ -257,6 +237,33 @@ func lexOne(s string) (t token, n int, problem string) {
 	}
 	r, _ := utf8.DecodeRuneInString(s)
 	return t, 0, fmt.Sprintf("unexpected character %q", r)
+}
+
+func lexNumber(s string) (t token, n int, problem string) {
+	digits := func(at int) int {
+		for at < len(s) && s[at] >= '0' && s[at] <= '9' {
+			at++
+		}
+		return at
+	}
+	for n < len(s) && (s[n] >= '0' && s[n] <= '9' || s[n] == '_') {
+		n++
+	}
+	t.kind = kindInt
+	if n < len(s) && s[n] == '.' && digits(n+1) > n+1 {
+		t.kind, n = kindFloat, digits(n+1)
+	}
+	if n < len(s) && (s[n] == 'e' || s[n] == 'E') {
+		m := n + 1
+		if m < len(s) && (s[m] == '+' || s[m] == '-') {
+			m++
+		}
+		if digits(m) > m {
+			t.kind, n = kindFloat, digits(m)
+		}
+	}
+	t.text = strings.ReplaceAll(s[:n], "_", "")
+	return t, n, ""
 }
 
 func lexString(s string) (t token, n int, problem string) {

@@ -4,42 +4,40 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"time"
+
+	"github.com/millrace/millrace/schemas/setting"
 )
 
 // CommandConfig configures an external verifier program. It is started directly, without a shell, once a pair, with an
 // environment that holds PATH alone, in an empty working directory. It reads {"gold", "response", "truncated"} as JSON
 // on its standard input and writes {"verdict", "rule", "extracted", "reason"} as JSON on its standard output.
 type CommandConfig struct {
-	Command   []string `json:"command"`    // program and arguments
-	Seconds   float64  `json:"seconds"`    // time for one pair
-	MaxOutput int      `json:"max_output"` // bytes of standard output and of standard error
-	Rules     string   `json:"version"`    // the program's version, for lineage
+	Command   []string `json:"command" doc:"the program and its arguments"`
+	Seconds   float64  `json:"seconds" range:"(0,3600]" doc:"seconds for one pair"`
+	MaxOutput int      `json:"max_output" range:"[1,inf)" doc:"bytes of standard output, and of standard error, at most"`
+	Rules     string   `json:"version" doc:"the program's version, which lineage names"`
 }
 
 // Command runs an external verifier. A program that takes too long or writes too much is killed with everything it
 // started, and the verdict is Budget; one that cannot be started or fails is an error.
 type Command struct{ cfg CommandConfig }
 
-func init() {
-	Register(Spec{Name: "command", Doc: "an external program, limited in time and output", New: func(raw json.RawMessage) (Verifier, error) {
-		c := CommandConfig{Seconds: 10, MaxOutput: 1 << 20}
-		if err := decode(raw, &c); err != nil {
-			return nil, err
-		}
-		if len(c.Command) == 0 || c.Command[0] == "" {
-			return nil, errors.New("command: empty; give the program and its arguments as a list")
-		}
-		if !(c.Seconds > 0) || c.Seconds > 3600 || c.MaxOutput <= 0 {
-			return nil, fmt.Errorf("seconds %v and max_output %d: need 0 < seconds <= 3600 and max_output > 0", c.Seconds, c.MaxOutput)
-		}
-		return &Command{c}, nil
-	}})
+func init() { Register("command", CommandConfig{Seconds: 10, MaxOutput: 1 << 20}) }
+
+// Validate checks that there is a program.
+func (c CommandConfig) Validate() error {
+	if len(c.Command) == 0 || c.Command[0] == "" {
+		return setting.Errorf("command", "is empty; give the program and its arguments as a list")
+	}
+	return nil
 }
+
+// New makes the verifier.
+func (c CommandConfig) New() (Verifier, error) { return &Command{c}, nil }
 
 // Version names the program and the configuration.
 func (c *Command) Version() string { return version("command-1", CommandConfig{}, c.cfg) }
@@ -75,11 +73,13 @@ func (c *Command) Verify(ctx context.Context, gold Gold, response Response) (Res
 	err = cmd.Run()
 	switch {
 	case out.over || errOut.over:
-		return Result{Verdict: Budget, Rule: "command", Gold: short(gold.Answer), Reason: fmt.Sprintf("the program wrote more than %d bytes", c.cfg.MaxOutput)}, nil
+		return Result{Verdict: Budget, Rule: "command", Gold: short(gold.Answer),
+			Reason: fmt.Sprintf("the program wrote more than %d bytes", c.cfg.MaxOutput)}, nil
 	case ctx.Err() != nil:
 		return Result{}, ctx.Err()
 	case limit.Err() != nil:
-		return Result{Verdict: Budget, Rule: "command", Gold: short(gold.Answer), Reason: fmt.Sprintf("the program took more than %v s", c.cfg.Seconds)}, nil
+		return Result{Verdict: Budget, Rule: "command", Gold: short(gold.Answer),
+			Reason: fmt.Sprintf("the program took more than %v s", c.cfg.Seconds)}, nil
 	case err != nil:
 		return Result{}, fmt.Errorf("verify: command %s: %w: %s", c.cfg.Command[0], err, short(errOut.String()))
 	}

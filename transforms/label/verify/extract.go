@@ -177,7 +177,8 @@ func sameAnswer(between string) bool {
 	if len(between) >= 70 {
 		return false
 	}
-	if strings.Contains(between, ". ") || strings.Contains(between, ".\n") || strings.Contains(between, "\n\n") || strings.Contains(between, ".$") && len(between) > 12 {
+	if strings.Contains(between, ". ") || strings.Contains(between, ".\n") || strings.Contains(between, "\n\n") ||
+		strings.Contains(between, ".$") && len(between) > 12 {
 		return false
 	}
 	if len(between) < 10 {
@@ -450,62 +451,82 @@ func letter(c byte) bool { return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' }
 // lastNumber finds the last number of s that no letter touches on its left, with the plain arithmetic it is part of:
 // in "is 2/3." the fraction, in "3 + 4 = 7" the seven.
 func lastNumber(s string) (text string, start, end int) {
-	for end = len(s); end > 0; {
-		for end > 0 && !digit(s[end-1]) {
-			end--
-		}
-		if end == 0 {
-			return "", 0, -1
-		}
-		start = end
-		for start > 0 && (digit(s[start-1]) || s[start-1] == '.' || s[start-1] == ',') && (digit(s[start-1]) || start-1 > 0 && digit(s[start-2]) || s[start-1] == '.') {
-			start--
-		}
-		if start > 0 && (letter(s[start-1]) || s[start-1] == '_' || s[start-1] >= 0x80 && !currencyBefore(s[:start])) {
-			end = start
-			continue
-		}
-		// thousands set apart by spaces
-		for start >= 2 && end-start >= 3 && s[start-1] == ' ' && digit(s[start-2]) && spaced(s[start:end]) {
-			k := start - 1
-			for k > 0 && digit(s[k-1]) {
-				k--
-			}
-			if start-1-k > 3 || k > 0 && letter(s[k-1]) {
-				break
-			}
-			start = k
-			if start-1 > 0 && s[start-1] != ' ' {
-				break
-			}
-		}
-		break
+	start, end = lastDigits(s)
+	if end < 0 {
+		return "", 0, -1
 	}
-	number := start
 	if from, to := bareTuple(s, end); to > 0 {
 		return s[from:to], from, to
 	}
 	if from, to := bareFraction(s, start, end); to > 0 {
 		return s[from:to], from, to
 	}
-	// arithmetic to the left
-	i := start
-	for i > 0 && strings.IndexByte("0123456789.+-*/^() ", s[i-1]) >= 0 {
-		i--
+	if e, from := arithmetic(s, start, end); e != "" {
+		return e, from, end
 	}
-	if e := strings.TrimSpace(s[i:end]); i < number && strings.ContainsAny(e, "+*/^-(") && balanced(e) {
-		if i == 0 || !letter(s[i-1]) || s[i] == ' ' {
-			if strings.IndexByte("0123456789.(-", e[0]) >= 0 && strings.ContainsAny(strings.TrimLeft(e, "-( "), "+*/^-") {
-				return e, i, end
-			}
+	switch {
+	case start > 0 && s[start-1] == '-' && (start == 1 || !digit(s[start-2]) && !letter(s[start-2]) && s[start-2] != ')'):
+		start--
+	case start > 1 && s[start-1] == '$' && s[start-2] == '-':
+		return "-" + s[start:end], start - 2, end
+	}
+	return s[start:end], start, end
+}
+
+// lastDigits finds the last digits of s, with points, commas and spaces between them, that no letter touches on their left;
+// end is -1 when there are none.
+func lastDigits(s string) (start, end int) {
+	for end = len(s); end > 0; end = start {
+		for end > 0 && !digit(s[end-1]) {
+			end--
+		}
+		if end == 0 {
+			break
+		}
+		start = end
+		for start > 0 && (digit(s[start-1]) || s[start-1] == '.' || s[start-1] == ',' && start > 1 && digit(s[start-2])) {
+			start--
+		}
+		if start > 0 && (letter(s[start-1]) || s[start-1] == '_' || s[start-1] >= 0x80 && !currencyBefore(s[:start])) {
+			continue
+		}
+		return thousandsBefore(s, start, end), end
+	}
+	return 0, -1
+}
+
+// thousandsBefore is where the number that ends at end begins, if spaces set its thousands apart.
+func thousandsBefore(s string, start, end int) int {
+	for start >= 2 && end-start >= 3 && s[start-1] == ' ' && digit(s[start-2]) && spaced(s[start:end]) {
+		k := start - 1
+		for k > 0 && digit(s[k-1]) {
+			k--
+		}
+		if start-1-k > 3 || k > 0 && letter(s[k-1]) {
+			break
+		}
+		start = k
+		if start-1 > 0 && s[start-1] != ' ' {
+			break
 		}
 	}
-	if number > 0 && s[number-1] == '-' && (number == 1 || !digit(s[number-2]) && !letter(s[number-2]) && s[number-2] != ')') {
-		number--
-	} else if number > 1 && s[number-1] == '$' && s[number-2] == '-' {
-		return "-" + s[number:end], number - 2, end
+	return start
+}
+
+// arithmetic finds the plain arithmetic that ends in the number at number; it is empty when there is none.
+func arithmetic(s string, number, end int) (text string, start int) {
+	start = number
+	for start > 0 && strings.IndexByte("0123456789.+-*/^() ", s[start-1]) >= 0 {
+		start--
 	}
-	return s[number:end], number, end
+	e := strings.TrimSpace(s[start:end])
+	if start == number || !strings.ContainsAny(e, "+*/^-(") || !balanced(e) || start > 0 && letter(s[start-1]) && s[start] != ' ' {
+		return "", 0
+	}
+	if strings.IndexByte("0123456789.(-", e[0]) < 0 || !strings.ContainsAny(strings.TrimLeft(e, "-( "), "+*/^-") {
+		return "", 0
+	}
+	return e, start
 }
 
 // bareTuple finds the (a, b) outside formulas whose last number ends at end.

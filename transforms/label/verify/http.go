@@ -10,16 +10,18 @@ import (
 	"net/url"
 	"os"
 	"time"
+
+	"github.com/millrace/millrace/schemas/setting"
 )
 
 // HTTPConfig configures a verifier service. It gets {"gold", "response", "truncated"} as a JSON POST and answers with
 // {"verdict", "rule", "extracted", "reason"}.
 type HTTPConfig struct {
-	URL      string  `json:"url"`
-	Seconds  float64 `json:"seconds"`  // time for one request
-	Attempts int     `json:"attempts"` // how often a request is tried while the service is busy (429, 5xx) or unreachable
-	KeyEnv   string  `json:"key_env"`  // environment variable with the bearer key, if the service wants one
-	Rules    string  `json:"version"`  // the service's version, for lineage
+	URL      string  `json:"url" doc:"http or https address of the service"`
+	Seconds  float64 `json:"seconds" range:"(0,inf)" doc:"seconds for one request"`
+	Attempts int     `json:"attempts" range:"[1,20]" doc:"how often a request is tried while the service is busy (429, 5xx) or unreachable"`
+	KeyEnv   string  `json:"key_env" doc:"environment variable with the bearer key, if the service wants one"`
+	Rules    string  `json:"version" doc:"the service's version, which lineage names"`
 }
 
 // HTTP asks a verifier service. A service that does not answer as agreed is an error, never a verdict.
@@ -28,21 +30,20 @@ type HTTP struct {
 	client *http.Client
 }
 
-func init() {
-	Register(Spec{Name: "http", Doc: "a verifier service", New: func(raw json.RawMessage) (Verifier, error) {
-		c := HTTPConfig{Seconds: 30, Attempts: 3}
-		if err := decode(raw, &c); err != nil {
-			return nil, err
-		}
-		u, err := url.Parse(c.URL)
-		if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-			return nil, fmt.Errorf("url: %q is not an http or https address", c.URL)
-		}
-		if !(c.Seconds > 0) || c.Attempts < 1 || c.Attempts > 20 {
-			return nil, fmt.Errorf("seconds %v and attempts %d: need seconds > 0 and 1 to 20 attempts", c.Seconds, c.Attempts)
-		}
-		return &HTTP{c, &http.Client{Timeout: time.Duration(c.Seconds * float64(time.Second))}}, nil
-	}})
+func init() { Register("http", HTTPConfig{Seconds: 30, Attempts: 3}) }
+
+// Validate checks the address.
+func (c HTTPConfig) Validate() error {
+	u, err := url.Parse(c.URL)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return setting.Errorf("url", "%q is not an http or https address", c.URL)
+	}
+	return nil
+}
+
+// New makes the verifier.
+func (c HTTPConfig) New() (Verifier, error) {
+	return &HTTP{c, &http.Client{Timeout: time.Duration(c.Seconds * float64(time.Second))}}, nil
 }
 
 // Version names the service and the configuration.

@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"github.com/millrace/millrace/schemas/setting"
 )
 
 // JSONConfig configures the comparison of one field of a JSON object in the response.
 type JSONConfig struct {
-	Path    string `json:"path"`    // keys and indices joined by dots: answer, result.0.value
-	Compare string `json:"compare"` // the verifier that compares the field with the gold answer; empty means exact
+	Path    string `json:"path" doc:"keys and indices joined by dots, such as answer or result.0.value"`
+	Compare string `json:"compare" doc:"the verifier that compares the field with the reference answer; empty: exact, as a whole"`
 }
 
 // JSONField compares a field of the last JSON object or array in the response.
@@ -21,21 +23,21 @@ type JSONField struct {
 	compare Verifier
 }
 
-func init() {
-	Register(Spec{Name: "json", Doc: "a field of the JSON object in the response", New: func(raw json.RawMessage) (Verifier, error) {
-		c := JSONConfig{Path: "answer"}
-		if err := decode(raw, &c); err != nil {
-			return nil, err
-		}
-		if c.Path == "" {
-			return nil, fmt.Errorf("path: empty; name a field such as answer or result.0.value")
-		}
-		v, err := comparison(c.Compare)
-		if err != nil {
-			return nil, err
-		}
-		return &JSONField{c, strings.Split(c.Path, "."), v}, nil
-	}})
+func init() { Register("json", JSONConfig{Path: "answer"}) }
+
+// Validate checks that a field is named, and the comparison.
+func (c JSONConfig) Validate() error {
+	if c.Path == "" {
+		return setting.Errorf("path", "is empty; name a field such as answer or result.0.value")
+	}
+	_, err := comparison(c.Compare)
+	return err
+}
+
+// New makes the verifier.
+func (c JSONConfig) New() (Verifier, error) {
+	v, err := comparison(c.Compare)
+	return &JSONField{c, strings.Split(c.Path, "."), v}, err
 }
 
 // Version names the rules and the configuration.
@@ -64,7 +66,8 @@ func (j *JSONField) Verify(ctx context.Context, gold Gold, response Response) (R
 			ok = false
 		}
 		if !ok {
-			return Result{Verdict: UnparsableResponse, Gold: short(gold.Answer), From: "json", Reason: fmt.Sprintf("no field %q (path %s)", key, j.cfg.Path)}, nil
+			return Result{Verdict: UnparsableResponse, Gold: short(gold.Answer), From: "json",
+				Reason: fmt.Sprintf("no field %q (path %s)", key, j.cfg.Path)}, nil
 		}
 	}
 	var text string

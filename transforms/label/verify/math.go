@@ -2,7 +2,6 @@ package verify
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"strings"
 
@@ -10,14 +9,12 @@ import (
 )
 
 // MathVersion names the rules of the mathematical verifier. It changes whenever a verdict may.
-const MathVersion = "math-1"
+const MathVersion = "math-2"
 
 // MathConfig configures the mathematical verifier.
 type MathConfig struct {
-	// Limits bound the work of one verdict; zero fields have their defaults.
-	Limits expr.Limits `json:"limits"`
-	// Decimals is the number of places to which a decimal must agree with another number; 0 means 6.
-	Decimals int `json:"decimals"`
+	Limits   expr.Limits `json:"limits" doc:"bounds of the work of one verdict"`
+	Decimals int         `json:"decimals" range:"[0,inf)" doc:"places to which a decimal must agree with another number; 0: 6"`
 }
 
 // Math extracts a response's answer and decides whether it is equivalent to the gold answer: numbers, expressions,
@@ -31,7 +28,8 @@ type Math struct {
 // NewMath returns the mathematical verifier.
 func NewMath(c MathConfig) *Math {
 	l, d := c.Limits, expr.DefaultLimits()
-	for _, f := range []struct{ v, d *int }{{&l.Bytes, &d.Bytes}, {&l.Depth, &d.Depth}, {&l.Nodes, &d.Nodes}, {&l.Bits, &d.Bits}, {&l.Terms, &d.Terms}, {&l.Steps, &d.Steps}} {
+	for _, f := range []struct{ v, d *int }{{&l.Bytes, &d.Bytes}, {&l.Depth, &d.Depth}, {&l.Nodes, &d.Nodes}, {&l.Bits, &d.Bits},
+		{&l.Terms, &d.Terms}, {&l.Steps, &d.Steps}} {
 		if *f.v <= 0 {
 			*f.v = *f.d
 		}
@@ -39,15 +37,10 @@ func NewMath(c MathConfig) *Math {
 	return &Math{limits: l, decimals: c.Decimals, version: version(MathVersion, MathConfig{}, c)}
 }
 
-func init() {
-	Register(Spec{Name: "math", Doc: "mathematical equivalence of the response's final answer", New: func(raw json.RawMessage) (Verifier, error) {
-		var c MathConfig
-		if err := decode(raw, &c); err != nil {
-			return nil, err
-		}
-		return NewMath(c), nil
-	}})
-}
+func init() { Register("math", MathConfig{}) }
+
+// New makes the verifier.
+func (c MathConfig) New() (Verifier, error) { return NewMath(c), nil }
 
 // Version is MathVersion, with a digest of a configuration that is not the default.
 func (m *Math) Version() string { return m.version }
@@ -69,7 +62,8 @@ func (m *Math) Verify(_ context.Context, gold Gold, response Response) (Result, 
 		return Result{Verdict: UnparsableAnswer, Reason: "the gold answer is empty"}, nil
 	}
 	if goldText == strings.TrimSpace(response.Text) {
-		return Result{Verdict: Correct, Rule: "identical text", Extracted: short(goldText), From: "whole", Gold: short(goldText), Canonical: short(goldText)}, nil
+		return Result{Verdict: Correct, Rule: "identical text", Extracted: short(goldText), From: "whole", Gold: short(goldText),
+			Canonical: short(goldText)}, nil
 	}
 	g := m.goldAnswer(goldText)
 	rest, open := afterThinking(tail(response.Text))
@@ -168,7 +162,8 @@ func (m *Math) goldAnswer(s string) answer {
 		return m.read(h, "hash")
 	}
 	whole := m.read(s, "gold")
-	if whole.node != nil && (whole.node.Kind != expr.Text || len(s) < 60) || errors.Is(whole.err, expr.ErrBudget) && words(s[:min(len(s), 4000)]) < 3 {
+	if whole.node != nil && (whole.node.Kind != expr.Text || len(s) < 60) || errors.Is(whole.err, expr.ErrBudget) &&
+		words(s[:min(len(s), 4000)]) < 3 {
 		return whole
 	}
 	for c := range candidates(tail(s)) {
@@ -273,12 +268,14 @@ func clean(s string) string {
 			t = t[:n-1]
 		}
 		if n := len(t); n >= 2 && t[0] == '{' && t[n-1] == '}' && t[n-2] != '\\' {
-			if content, after, ok := braceContent(t, 0); ok && after == n && !strings.Contains(content, "\\choose") && !strings.Contains(content, "\\over") {
+			if content, after, ok := braceContent(t, 0); ok && after == n && !strings.Contains(content, "\\choose") &&
+				!strings.Contains(content, "\\over") {
 				t = content
 			}
 		}
 		for _, d := range [...][2]string{{"$$", "$$"}, {"$", "$"}, {"\\(", "\\)"}, {"\\[", "\\]"}} {
-			if len(t) > len(d[0])+len(d[1]) && strings.HasPrefix(t, d[0]) && strings.HasSuffix(t, d[1]) && !strings.Contains(t[len(d[0]):len(t)-len(d[1])], d[0]) {
+			if len(t) > len(d[0])+len(d[1]) && strings.HasPrefix(t, d[0]) && strings.HasSuffix(t, d[1]) &&
+				!strings.Contains(t[len(d[0]):len(t)-len(d[1])], d[0]) {
 				t = t[len(d[0]) : len(t)-len(d[1])]
 			}
 		}
@@ -298,7 +295,8 @@ func squeeze(s string) string {
 	return squeezer.Replace(s)
 }
 
-var squeezer = strings.NewReplacer(" ", "", "\n", "", "\t", "", "\\left", "", "\\right", "", "\\,", "", "\\!", "", "\\;", "", "\\dfrac", "\\frac", "\\tfrac", "\\frac")
+var squeezer = strings.NewReplacer(" ", "", "\n", "", "\t", "", "\\left", "", "\\right", "", "\\,", "", "\\!", "", "\\;", "",
+	"\\dfrac", "\\frac", "\\tfrac", "\\frac")
 
 // short bounds what a result carries.
 func short(s string) string {

@@ -280,7 +280,8 @@ func TestExtraction(t *testing.T) {
 	} {
 		r, _ := m.Verify(context.Background(), Gold{c.gold}, Response{Text: c.response, Truncated: c.truncated})
 		if r.Verdict != c.want || r.Extracted != c.extracted {
-			t.Errorf("gold %q, response %q: %s from %q, want %s from %q\n%s", c.gold, c.response, r.Verdict, r.Extracted, c.want, c.extracted, r.Explain())
+			t.Errorf("gold %q, response %q: %s from %q, want %s from %q\n%s", c.gold, c.response, r.Verdict, r.Extracted,
+				c.want, c.extracted, r.Explain())
 		}
 	}
 }

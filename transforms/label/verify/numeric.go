@@ -2,9 +2,7 @@ package verify
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"math/big"
 
 	"github.com/millrace/millrace/transforms/label/verify/expr"
@@ -12,8 +10,8 @@ import (
 
 // ToleranceConfig configures the numeric comparison: correct when |response - gold| <= Absolute + Relative |gold|.
 type ToleranceConfig struct {
-	Absolute float64 `json:"absolute"`
-	Relative float64 `json:"relative"`
+	Absolute float64 `json:"absolute" range:"[0,1e300]" doc:"distance that counts as equal"`
+	Relative float64 `json:"relative" range:"[0,1e300]" doc:"distance that counts as equal, as a share of the reference answer, beside the absolute one"`
 }
 
 // Tolerance compares two numbers up to a tolerance.
@@ -22,18 +20,10 @@ type Tolerance struct {
 	math *Math
 }
 
-func init() {
-	Register(Spec{Name: "tolerance", Doc: "a number within an absolute or relative tolerance", New: func(raw json.RawMessage) (Verifier, error) {
-		c := ToleranceConfig{Absolute: 1e-6, Relative: 1e-6}
-		if err := decode(raw, &c); err != nil {
-			return nil, err
-		}
-		if !(c.Absolute >= 0) || !(c.Relative >= 0) || c.Absolute > 1e300 || c.Relative > 1e300 {
-			return nil, fmt.Errorf("tolerances %v and %v are not both finite and at least 0", c.Absolute, c.Relative)
-		}
-		return &Tolerance{c, NewMath(MathConfig{})}, nil
-	}})
-}
+func init() { Register("tolerance", ToleranceConfig{Absolute: 1e-6, Relative: 1e-6}) }
+
+// New makes the verifier.
+func (c ToleranceConfig) New() (Verifier, error) { return &Tolerance{c, NewMath(MathConfig{})}, nil }
 
 // Version names the rules and the configuration.
 func (t *Tolerance) Version() string {

@@ -2,48 +2,30 @@ package verify
 
 import (
 	"context"
-	"encoding/json"
-	"fmt"
 	"regexp"
 	"strings"
+
+	"github.com/millrace/millrace/schemas/setting"
 )
 
 // ExactConfig configures the comparison of answers as written.
 type ExactConfig struct {
-	Whole      bool `json:"whole"`       // compare the whole response instead of its extracted answer
-	IgnoreCase bool `json:"ignore_case"` // compare without regard to case
-	KeepSpace  bool `json:"keep_space"`  // white space counts; by default runs of it are one space
+	Whole      bool `json:"whole" doc:"compare the whole response instead of its extracted answer"`
+	IgnoreCase bool `json:"ignore_case" doc:"compare without regard to case"`
+	KeepSpace  bool `json:"keep_space" doc:"white space counts; without it runs of it are one space"`
 }
 
 // Exact compares texts.
 type Exact struct{ cfg ExactConfig }
 
 func init() {
-	Register(Spec{Name: "exact", Doc: "the answer as written", New: func(raw json.RawMessage) (Verifier, error) {
-		var c ExactConfig
-		if err := decode(raw, &c); err != nil {
-			return nil, err
-		}
-		return &Exact{c}, nil
-	}})
-	Register(Spec{Name: "choice", Doc: "the letter of a multiple-choice option", New: func(raw json.RawMessage) (Verifier, error) {
-		c := ChoiceConfig{Options: "ABCDE"}
-		if err := decode(raw, &c); err != nil {
-			return nil, err
-		}
-		if len(c.Options) < 2 || strings.Trim(c.Options, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") != "" {
-			return nil, fmt.Errorf("options: %q is not a list of at least two capital letters", c.Options)
-		}
-		return &Choice{c}, nil
-	}})
-	Register(Spec{Name: "regex", Doc: "what a regular expression captures in the response", New: func(raw json.RawMessage) (Verifier, error) {
-		var c RegexConfig
-		if err := decode(raw, &c); err != nil {
-			return nil, err
-		}
-		return NewRegex(c)
-	}})
+	Register("exact", ExactConfig{})
+	Register("choice", ChoiceConfig{Options: "ABCDE"})
+	Register("regex", RegexConfig{})
 }
+
+// New makes the verifier.
+func (c ExactConfig) New() (Verifier, error) { return &Exact{c}, nil }
 
 // Version names the rules and the configuration.
 func (e *Exact) Version() string { return version("exact-1", ExactConfig{}, e.cfg) }
@@ -104,8 +86,19 @@ func compared(want, got, extracted, from, rule string) Result {
 
 // ChoiceConfig names the options.
 type ChoiceConfig struct {
-	Options string `json:"options"` // the letters, such as "ABCD"
+	Options string `json:"options" doc:"the letters, such as ABCD"`
 }
+
+// Validate checks that there is a choice.
+func (c ChoiceConfig) Validate() error {
+	if len(c.Options) < 2 || strings.Trim(c.Options, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") != "" {
+		return setting.Errorf("options", "%q is not a list of at least two capital letters", c.Options)
+	}
+	return nil
+}
+
+// New makes the verifier.
+func (c ChoiceConfig) New() (Verifier, error) { return &Choice{c}, nil }
 
 // Choice compares the option a response names with the gold letter.
 type Choice struct{ cfg ChoiceConfig }
@@ -133,10 +126,19 @@ func (c *Choice) Verify(_ context.Context, gold Gold, response Response) (Result
 
 // RegexConfig configures extraction by a regular expression (RE2 syntax: linear time on any input).
 type RegexConfig struct {
-	Pattern string `json:"pattern"` // its last match counts
-	Group   int    `json:"group"`   // the capture that is the answer; 0 the whole match
-	Compare string `json:"compare"` // the verifier that compares the capture with the gold answer; empty means exact
+	Pattern string `json:"pattern" doc:"regular expression in RE2's syntax, whose last match counts"`
+	Group   int    `json:"group" range:"[0,inf)" doc:"number of the capture that is the answer; 0: the whole match"`
+	Compare string `json:"compare" doc:"the verifier that compares the capture with the reference answer; empty: exact, as a whole"`
 }
+
+// Validate checks the pattern and the comparison.
+func (c RegexConfig) Validate() error {
+	_, err := NewRegex(c)
+	return err
+}
+
+// New makes the verifier.
+func (c RegexConfig) New() (Verifier, error) { return NewRegex(c) }
 
 // Regex extracts by a pattern and leaves the comparison to another verifier.
 type Regex struct {
@@ -149,10 +151,10 @@ type Regex struct {
 func NewRegex(c RegexConfig) (*Regex, error) {
 	re, err := regexp.Compile(c.Pattern)
 	if err != nil || c.Pattern == "" {
-		return nil, fmt.Errorf("pattern: %q is not a regular expression: %v", c.Pattern, err)
+		return nil, setting.Errorf("pattern", "%q is not a regular expression: %v", c.Pattern, err)
 	}
 	if c.Group < 0 || c.Group > re.NumSubexp() {
-		return nil, fmt.Errorf("group: the pattern has %d captures, not %d", re.NumSubexp(), c.Group)
+		return nil, setting.Errorf("group", "the pattern has %d captures, not %d", re.NumSubexp(), c.Group)
 	}
 	v, err := comparison(c.Compare)
 	if err != nil {
@@ -166,7 +168,8 @@ func comparison(name string) (Verifier, error) {
 	if name == "" || name == "exact" {
 		return &Exact{ExactConfig{Whole: true}}, nil
 	}
-	return New(name, nil)
+	v, err := New(name, nil)
+	return v, setting.In("compare", err)
 }
 
 // Version names the rules and the configuration.

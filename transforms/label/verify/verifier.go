@@ -4,9 +4,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"fmt"
-	"sort"
-	"strings"
+	"reflect"
+
+	"github.com/millrace/millrace/schemas/setting"
 )
 
 // Verifier decides one pair. Implementations are safe for use by many goroutines. An error is the world's fault (a
@@ -17,56 +17,87 @@ type Verifier interface {
 	Version() string
 }
 
-// Spec describes a kind of verifier to the registry.
-type Spec struct {
-	Name string
-	Doc  string
-	// New builds one from its JSON configuration; nil means defaults.
-	New func(config json.RawMessage) (Verifier, error)
+// Options are the settings of a kind of verifier: a struct whose exported fields have json tags, and the tags range, enum and doc
+// where they say something. A method Validate checks what the tags cannot say.
+type Options interface {
+	// New makes the verifier of settings that have been checked.
+	New() (Verifier, error)
 }
 
-var registry = map[string]Spec{}
+var kinds = setting.NewKinds[Options]("verifier", "kind")
 
-// Register adds a kind of verifier, from an init function.
-func Register(s Spec) {
-	if _, taken := registry[s.Name]; taken || s.Name == "" || s.New == nil {
-		panic("verify: bad or repeated registration")
-	}
-	registry[s.Name] = s
-}
+// Register makes a kind of verifier known under a name, from an init function. The value holds the defaults.
+func Register(name string, defaults Options) { kinds.Register(name, defaults) }
 
 // Names lists the registered verifiers in order.
-func Names() []string {
-	out := make([]string, 0, len(registry))
-	for n := range registry {
-		out = append(out, n)
+func Names() []string { return kinds.Names() }
+
+// Decode reads the settings of a kind over its defaults: a tree of maps, lists and scalars, as YAML or JSON give it, or nil for the
+// defaults. An error in one of them starts with its key.
+func Decode(kind string, tree any) (Options, error) { return kinds.New(kind, tree) }
+
+// Encode is a tree that Decode reads: the settings of a kind that differ from its defaults.
+func Encode(kind string, o Options) (map[string]any, error) {
+	defaults, ok := kinds.Defaults(kind)
+	if !ok {
+		return nil, kinds.Known(kind)
 	}
-	sort.Strings(out)
+	own, err := asTree(o)
+	if err != nil {
+		return nil, err
+	}
+	usual, err := asTree(defaults)
+	if err != nil {
+		return nil, err
+	}
+	return differing(own, usual), nil
+}
+
+func asTree(o Options) (tree map[string]any, err error) {
+	raw, err := json.Marshal(o)
+	if err == nil {
+		err = json.Unmarshal(raw, &tree)
+	}
+	return tree, err
+}
+
+// differing are the keys of a tree whose values are not those of the other one.
+func differing(tree, from map[string]any) map[string]any {
+	out := map[string]any{}
+	for key, value := range tree {
+		section, ok := value.(map[string]any)
+		usual, both := from[key].(map[string]any)
+		switch {
+		case reflect.DeepEqual(value, from[key]):
+		case ok && both:
+			out[key] = differing(section, usual)
+		default:
+			out[key] = value
+		}
+	}
 	return out
 }
 
-// New builds a verifier by name.
-func New(name string, config json.RawMessage) (Verifier, error) {
-	s, ok := registry[name]
+// Schema describes the settings of a kind.
+func Schema(kind string) *setting.Schema {
+	defaults, ok := kinds.Defaults(kind)
 	if !ok {
-		return nil, fmt.Errorf("verify: no verifier %q; known: %s", name, strings.Join(Names(), ", "))
-	}
-	v, err := s.New(config)
-	if err != nil {
-		return nil, fmt.Errorf("verify: %s: %w", name, err)
-	}
-	return v, nil
-}
-
-// decode reads a verifier's configuration strictly into one that holds the defaults.
-func decode(raw json.RawMessage, into any) error {
-	if len(bytes.TrimSpace(raw)) == 0 {
 		return nil
 	}
-	d := json.NewDecoder(bytes.NewReader(raw))
-	d.DisallowUnknownFields()
-	if err := d.Decode(into); err != nil {
-		return fmt.Errorf("configuration: %w", err)
+	return setting.SchemaOf(defaults)
+}
+
+// New makes a verifier of a kind with settings in JSON; none: the defaults.
+func New(kind string, options json.RawMessage) (Verifier, error) {
+	var tree any
+	if len(bytes.TrimSpace(options)) > 0 {
+		if err := json.Unmarshal(options, &tree); err != nil {
+			return nil, setting.Errorf("", "settings that are not JSON: %v", err)
+		}
 	}
-	return nil
+	o, err := Decode(kind, tree)
+	if err != nil {
+		return nil, err
+	}
+	return o.New()
 }

@@ -94,9 +94,10 @@ func TestRegistry(t *testing.T) {
 		}
 	}
 	for _, c := range []struct{ name, config, says string }{
-		{"maths", ``, "known: choice"}, {"exact", `{"case": 1}`, "unknown field"}, {"regex", `{"pattern": "("}`, "pattern"},
+		{"maths", ``, `did you mean "math"?`}, {"exact", `{"case": 1}`, "case: unknown key"}, {"regex", `{"pattern": "("}`, "pattern"},
 		{"regex", `{"pattern": "a", "group": 2}`, "captures"}, {"choice", `{"options": "a"}`, "options"}, {"json", `{"path": ""}`, "path"},
-		{"command", ``, "command"}, {"http", `{"url": "file:///x"}`, "url"}, {"tolerance", `{"absolute": -1}`, "tolerances"},
+		{"command", ``, "command"}, {"http", `{"url": "file:///x"}`, "url"}, {"tolerance", `{"absolute": -1}`, "absolute: -1 is not in"},
+		{"json", `{"compare": "regex"}`, "compare.pattern"},
 	} {
 		if _, err := New(c.name, json.RawMessage(c.config)); err == nil || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%s %s: error %v, want one with %q", c.name, c.config, err, c.says)
@@ -223,14 +224,16 @@ func TestAudit(t *testing.T) {
 		line = d.Line
 	}
 	for _, bad := range []string{"{", `{"gold": "1"}`, `{"gold": 1, "response": "1"}`} {
-		if _, err := Audit(context.Background(), a, b, strings.NewReader("{\"gold\":\"1\",\"response\":\"1\"}\n"+bad+"\n"), io.Discard); err == nil || !strings.Contains(err.Error(), "line 2") {
+		if _, err := Audit(context.Background(), a, b, strings.NewReader("{\"gold\":\"1\",\"response\":\"1\"}\n"+bad+"\n"),
+			io.Discard); err == nil || !strings.Contains(err.Error(), "line 2") {
 			t.Errorf("%s: %v", bad, err)
 		}
 	}
 }
 
 func TestOutcome(t *testing.T) {
-	for v, want := range map[Verdict][2]float32{Correct: {1, 1}, Incorrect: {0, 1}, UnparsableResponse: {0, 1}, Truncated: {0, 1}, UnparsableAnswer: {0, 0}, Budget: {0, 0}} {
+	for v, want := range map[Verdict][2]float32{Correct: {1, 1}, Incorrect: {0, 1}, UnparsableResponse: {0, 1}, Truncated: {0, 1},
+		UnparsableAnswer: {0, 0}, Budget: {0, 0}} {
 		o, known := v.Outcome(Abstains{})
 		if o != want[0] || known != (want[1] == 1) {
 			t.Errorf("%s: %v %v", v, o, known)

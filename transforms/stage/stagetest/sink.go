@@ -39,10 +39,10 @@ func (f *sinkFn) ProcessElement(b stage.Batch) {
 	col.got = append(col.got, b)
 }
 
-func sink(s beam.Scope, p beam.PCollection) *collected {
+func sink(s beam.Scope, p stage.Rows) *collected {
 	c := &collected{name: strconv.FormatInt(sinkName.Add(1), 10)}
 	sinks.Store(c.name, c)
-	beam.ParDo0(s, &sinkFn{Name: c.name}, p)
+	beam.ParDo0(s, &sinkFn{Name: c.name}, p.PCollection)
 	return c
 }
 

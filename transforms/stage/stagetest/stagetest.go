@@ -14,11 +14,13 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"log"
+	"log/slog"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
-	"github.com/apache/beam/sdks/v2/go/pkg/beam/log"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/runners/prism"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/transforms/stage"
@@ -51,7 +53,7 @@ func RunWith[M, S any, P stage.SideMapperPtr[M, S]](t testing.TB, cfg M, in stag
 // the order of the input. It fails the test when the stage loses rows.
 func Pipeline[M any, P stage.MapperPtr[M]](t testing.TB, cfg M, in stage.Batch) (out, dead stage.Batch) {
 	t.Helper()
-	return Collect(t, Groups(t, in), func(s beam.Scope, p beam.PCollection) (beam.PCollection, beam.PCollection) {
+	return Collect(t, Groups(t, in), func(s beam.Scope, p stage.Rows) (stage.Rows, stage.Rows) {
 		return stage.Apply[M, P](s, cfg, p)
 	})
 }
@@ -178,7 +180,7 @@ func Join(t testing.TB, bs []stage.Batch) stage.Batch {
 
 // Collect runs build over the batches on the embedded runner and returns what comes out of both outputs, in the order of
 // the input's rows. It fails the test when a stage loses rows.
-func Collect(t testing.TB, in []stage.Batch, build func(beam.Scope, beam.PCollection) (out, dead beam.PCollection)) (out, dead stage.Batch) {
+func Collect(t testing.TB, in []stage.Batch, build func(beam.Scope, stage.Rows) (out, dead stage.Rows)) (out, dead stage.Batch) {
 	t.Helper()
 	p, s := beam.NewPipelineWithRoot()
 	out2, dead2 := build(s, Source(s, in))
@@ -189,25 +191,47 @@ func Collect(t testing.TB, in []stage.Batch, build func(beam.Scope, beam.PCollec
 	return outs.rows(t, in), deads.rows(t, in)
 }
 
-// Source makes a PCollection of the batches.
-func Source(s beam.Scope, in []stage.Batch) beam.PCollection {
-	return beam.CreateList(s, append([]stage.Batch{}, in...)) // nil has no element type
+// Source makes rows of the batches.
+func Source(s beam.Scope, in []stage.Batch) stage.Rows {
+	return stage.Rows{PCollection: beam.CreateList(s, append([]stage.Batch{}, in...))} // nil has no element type
 }
 
 // Execute runs a pipeline on the embedded runner and fails the test when it fails or a stage loses rows.
 func Execute(t testing.TB, p *beam.Pipeline) beam.PipelineResult {
 	t.Helper()
 	t.Setenv("TMPDIR", t.TempDir()) // Beam leaves a file there for every pipeline
-	log.LogLevel = "error"          // the runner narrates every bundle
 	beam.Init()
+	defer quiet()()
 	r, err := prism.Execute(context.Background(), p)
 	if err != nil {
-		t.Fatalf("pipeline: %v", err)
+		t.Fatalf("pipeline: %s", said(err))
 	}
 	if err := stage.Conserved(r); err != nil {
 		t.Error(err)
 	}
 	return r
+}
+
+// quiet keeps the log, in which Beam tells of every bundle and repeats a whole pipeline with every failure, out of a test's
+// output, until the function that it returns is called.
+func quiet() func() {
+	w, flags, before := log.Writer(), log.Flags(), slog.Default()
+	slog.SetDefault(slog.New(slog.DiscardHandler))
+	return func() {
+		slog.SetDefault(before)
+		log.SetOutput(w) // slog has led it to its handler
+		log.SetFlags(flags)
+	}
+}
+
+// said is what a stage said of its failure; Beam puts the pipeline before it.
+func said(err error) string {
+	const mark = "] failed:\n"
+	text := err.Error()
+	if i := strings.LastIndex(text, mark); i >= 0 {
+		text = text[i+len(mark):]
+	}
+	return text
 }
 
 func init() { beam.RegisterDoFn(&sinkFn{}) }

@@ -69,7 +69,8 @@ func batch(t testing.TB, rows ...[]int32) stage.Batch {
 		prompts[i] = uuid.NewSHA1(uuid.Nil, []byte{byte(i / 2)})
 		ids[i] = uuid.NewSHA1(prompts[i], []byte{byte(i)})
 	}
-	b, err := schemas.NewRecord(schemas.Meta{Run: "test"}, schemas.PromptID.From(prompts), schemas.ResponseID.From(ids), schemas.ResponseTokens.FromRows(rows))
+	b, err := schemas.NewRecord(schemas.Meta{Run: "test"}, schemas.PromptID.From(prompts), schemas.ResponseID.From(ids),
+		schemas.ResponseTokens.FromRows(rows))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -133,7 +134,8 @@ func TestMisbehaviour(t *testing.T) {
 	}
 	m := &Lengths{}
 	m.Setup(context.Background())
-	if _, err := stage.Run(context.Background(), m, in.Without(schemas.ResponseTokens)); err == nil || !strings.Contains(err.Error(), "response_tokens") {
+	if _, err := stage.Run(context.Background(), m, in.Without(schemas.ResponseTokens)); err == nil ||
+		!strings.Contains(err.Error(), "response_tokens") {
 		t.Errorf("missing column: %v", err)
 	}
 }
@@ -145,7 +147,7 @@ func TestContractAtConstruction(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	stage.Describe(in, stage.Description{Known: &known})
+	in.Known = &known
 	defer func() {
 		if p, ok := recover().(string); !ok || !strings.Contains(p, `needs column "response_tokens"`) || !strings.Contains(p, "stage rollout") {
 			t.Errorf("panic %v", p)

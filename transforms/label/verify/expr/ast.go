@@ -74,36 +74,24 @@ func (n *Node) print(sb *strings.Builder) {
 			a.print(sb)
 		}
 	}
+	if f := forms[n.Kind]; f != (form{}) {
+		sb.WriteString(f.open)
+		list(f.between)
+		sb.WriteString(f.close)
+		return
+	}
 	switch n.Kind {
 	case Number:
-		if n.Base != 0 {
+		switch {
+		case n.Base != 0:
 			sb.WriteString(n.Name + "_" + strconv.Itoa(n.Base))
-		} else if n.Num.IsInt() {
+		case n.Num.IsInt():
 			sb.WriteString(n.Num.Num().String())
-		} else {
+		default:
 			sb.WriteString(n.Num.String())
 		}
 	case Symbol, Constant, Text, Date:
 		sb.WriteString(n.Name)
-	case Sum:
-		sb.WriteByte('(')
-		list(" + ")
-		sb.WriteByte(')')
-	case Product:
-		sb.WriteByte('(')
-		list("*")
-		sb.WriteByte(')')
-	case Quotient:
-		sb.WriteByte('(')
-		list("/")
-		sb.WriteByte(')')
-	case Power:
-		sb.WriteByte('(')
-		list("^")
-		sb.WriteByte(')')
-	case Negate:
-		sb.WriteByte('-')
-		list("")
 	case PlusMinus:
 		sb.WriteByte('(')
 		if n.Name == "-+" {
@@ -117,12 +105,6 @@ func (n *Node) print(sb *strings.Builder) {
 		sb.WriteByte('(')
 		list(", ")
 		sb.WriteByte(')')
-	case Percent:
-		list("")
-		sb.WriteByte('%')
-	case Degree:
-		list("")
-		sb.WriteString("°")
 	case Quantity:
 		list("")
 		sb.WriteByte(' ')
@@ -139,18 +121,7 @@ func (n *Node) print(sb *strings.Builder) {
 			sb.WriteByte(n.Close)
 		}
 	case Matrix:
-		sb.WriteByte('[')
-		for i, a := range n.Args {
-			if i > 0 {
-				if i%n.Cols == 0 {
-					sb.WriteString("; ")
-				} else {
-					sb.WriteString(", ")
-				}
-			}
-			a.print(sb)
-		}
-		sb.WriteByte(']')
+		n.printRows(sb)
 	case Relation:
 		for i, a := range n.Args {
 			if i > 0 {
@@ -160,15 +131,31 @@ func (n *Node) print(sb *strings.Builder) {
 		}
 	case SetOp:
 		list(" " + n.Name + " ")
-	case Builder:
-		sb.WriteByte('{')
-		list(" | ")
-		sb.WriteByte('}')
-	case Ratio:
-		list(":")
 	case Clock:
 		sb.WriteString("clock " + n.Num.Num().String())
 	}
+}
+
+// form is what is written around and between the parts of a kind.
+type form struct{ open, between, close string }
+
+var forms = [...]form{
+	Sum: {"(", " + ", ")"}, Product: {"(", "*", ")"}, Quotient: {"(", "/", ")"}, Power: {"(", "^", ")"}, Negate: {open: "-"},
+	Percent: {close: "%"}, Degree: {close: "°"}, Builder: {"{", " | ", "}"}, Ratio: {between: ":"}, Date: {},
+}
+
+func (n *Node) printRows(sb *strings.Builder) {
+	sb.WriteByte('[')
+	for i, a := range n.Args {
+		switch {
+		case i > 0 && i%n.Cols == 0:
+			sb.WriteString("; ")
+		case i > 0:
+			sb.WriteString(", ")
+		}
+		a.print(sb)
+	}
+	sb.WriteByte(']')
 }
 
 func integer(v int64) *Node {

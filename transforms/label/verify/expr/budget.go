@@ -6,14 +6,14 @@ import "errors"
 // budget alone, never on a clock, so it is the same on every machine.
 var ErrBudget = errors.New("work budget exhausted")
 
-// Limits bound the work of one comparison.
+// Limits bound the work of one comparison. A step is about one machine word of arithmetic or one visited node.
 type Limits struct {
-	Bytes int // length of an answer's source text
-	Depth int // nesting of an answer's tree
-	Nodes int // nodes of an answer's tree
-	Bits  int // size of any integer that is computed
-	Terms int // terms of any polynomial that is expanded
-	Steps int // elementary steps in all: about one machine word of arithmetic or one visited node each
+	Bytes int `range:"[0,inf)" doc:"length of an answer's source text in bytes; 0: 20000"`
+	Depth int `range:"[0,inf)" doc:"nesting of an answer's tree; 0: 100"`
+	Nodes int `range:"[0,inf)" doc:"nodes of an answer's tree; 0: 20000"`
+	Bits  int `range:"[0,inf)" doc:"bits of any integer that is computed; 0: 32768"`
+	Terms int `range:"[0,inf)" doc:"terms of any polynomial that is expanded; 0: 400"`
+	Steps int `range:"[0,inf)" doc:"elementary steps in all; 0: 400000"`
 }
 
 // DefaultLimits decide every answer a person would write, and stop within a few milliseconds on one meant to hang.

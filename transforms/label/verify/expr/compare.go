@@ -86,20 +86,7 @@ func (c *comparer) equal(g, p *Node) (bool, string) {
 	case g.Kind == Date || p.Kind == Date:
 		return g.Kind == p.Kind && g.Name == p.Name, "date"
 	case g.Kind == Text || p.Kind == Text:
-		if e, ok := c.region(g); ok && isEverything(e) {
-			if f, ok := c.region(p); ok {
-				return c.sameRegion(e, f), "interval"
-			}
-		}
-		if e, ok := c.region(p); ok && isEverything(e) {
-			if f, ok := c.region(g); ok {
-				return c.sameRegion(e, f), "interval"
-			}
-		}
-		if saysNone(g) && isEmptySet(p) || isEmptySet(g) && saysNone(p) {
-			return true, "set"
-		}
-		return sameText(g, p), "text"
+		return c.texts(g, p)
 	case g.Kind == SetOp || p.Kind == SetOp || g.Kind == Builder || p.Kind == Builder:
 		return c.sets(g, p)
 	case isRealLine(g) != isRealLine(p):
@@ -116,6 +103,21 @@ func (c *comparer) equal(g, p *Node) (bool, string) {
 		return c.matrices(gm, pm), "matrix"
 	}
 	return c.quantities(g, p)
+}
+
+// texts compares where at least one side is text, which may say in words what a set says in signs.
+func (c *comparer) texts(g, p *Node) (bool, string) {
+	for _, sides := range [2][2]*Node{{g, p}, {p, g}} {
+		if e, ok := c.region(sides[0]); ok && isEverything(e) {
+			if f, ok := c.region(sides[1]); ok {
+				return c.sameRegion(e, f), "interval"
+			}
+		}
+	}
+	if saysNone(g) && isEmptySet(p) || isEmptySet(g) && saysNone(p) {
+		return true, "set"
+	}
+	return sameText(g, p), "text"
 }
 
 // print is the canonical print of a tree, paid for.

@@ -37,11 +37,7 @@ func date(src string) *Node {
 	s := dateLayout.Replace(strings.ToLower(src))
 	fields := strings.Fields(s)
 	if len(fields) == 1 {
-		var y, m, d int
-		if n, err := fmt.Sscanf(fields[0], "%4d-%2d-%2d", &y, &m, &d); err == nil && n == 3 && len(fields[0]) == 10 && m >= 1 && m <= 12 && d >= 1 && d <= 31 {
-			return dateNode(y, m, d)
-		}
-		return nil
+		return isoDate(fields[0])
 	}
 	if len(fields) < 2 || len(fields) > 4 {
 		return nil
@@ -59,15 +55,7 @@ func date(src string) *Node {
 			}
 			return nil
 		}
-		f = strings.TrimSuffix(strings.TrimSuffix(strings.TrimSuffix(strings.TrimSuffix(f, "th"), "st"), "nd"), "rd")
-		v := 0
-		for _, c := range f {
-			if c < '0' || c > '9' || v > 9999 {
-				return nil
-			}
-			v = v*10 + int(c-'0')
-		}
-		switch {
+		switch v := ordinal(f); {
 		case v >= 1 && v <= 31 && day == 0:
 			day = v
 		case v >= 1000 && v <= 9999 && year == 0:
@@ -80,6 +68,27 @@ func date(src string) *Node {
 		return nil
 	}
 	return dateNode(year, month, day)
+}
+
+func isoDate(s string) *Node {
+	var y, m, d int
+	if n, err := fmt.Sscanf(s, "%4d-%2d-%2d", &y, &m, &d); err != nil || n != 3 || len(s) != 10 || m < 1 || m > 12 || d < 1 || d > 31 {
+		return nil
+	}
+	return dateNode(y, m, d)
+}
+
+// ordinal reads 5 or 5th; what is no such number is -1.
+func ordinal(s string) int {
+	s = strings.TrimSuffix(strings.TrimSuffix(strings.TrimSuffix(strings.TrimSuffix(s, "th"), "st"), "nd"), "rd")
+	v := 0
+	for _, c := range s {
+		if c < '0' || c > '9' || v > 9999 {
+			return -1
+		}
+		v = v*10 + int(c-'0')
+	}
+	return v
 }
 
 func dateNode(y, m, d int) *Node {

@@ -124,7 +124,8 @@ func TestRearranged(t *testing.T) {
 func TestLimits(t *testing.T) {
 	for _, l := range []Limits{{Bytes: 10}, {Depth: 3}, {Nodes: 5}, {Bits: 16}, {Terms: 2}, {Steps: 100}} {
 		d := DefaultLimits()
-		for _, f := range []struct{ v, d *int }{{&l.Bytes, &d.Bytes}, {&l.Depth, &d.Depth}, {&l.Nodes, &d.Nodes}, {&l.Bits, &d.Bits}, {&l.Terms, &d.Terms}, {&l.Steps, &d.Steps}} {
+		for _, f := range []struct{ v, d *int }{{&l.Bytes, &d.Bytes}, {&l.Depth, &d.Depth}, {&l.Nodes, &d.Nodes}, {&l.Bits, &d.Bits},
+			{&l.Terms, &d.Terms}, {&l.Steps, &d.Steps}} {
 			if *f.v == 0 {
 				*f.v = *f.d
 			}
@@ -155,6 +156,7 @@ func TestCanonical(t *testing.T) {
 		"12\\text{ cm}^2":                   "12 cm^2",
 		"\\{1, 2\\}":                        "{1, 2}",
 		"\\begin{bmatrix}1&2\\end{bmatrix}": "[1, 2]",
+		"\\frac1e3{2}":                      "(1000/2)", // an exponent is no argument of its own
 	} {
 		if got := parse(t, s).String(); got != want {
 			t.Errorf("%s: %s, want %s", s, got, want)

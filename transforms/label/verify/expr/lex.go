@@ -38,99 +38,6 @@ type lexer struct {
 	merged    bool // a comma was read as a thousands separator
 }
 
-// words of plain text and the commands they mean
-var wordFunctions = map[string]bool{
-	"sin": true, "cos": true, "tan": true, "cot": true, "sec": true, "csc": true,
-	"arcsin": true, "arccos": true, "arctan": true, "arccot": true, "asin": true, "acos": true, "atan": true,
-	"sinh": true, "cosh": true, "tanh": true, "coth": true,
-	"log": true, "ln": true, "lg": true, "exp": true, "sqrt": true, "cbrt": true, "abs": true,
-	"max": true, "min": true, "gcd": true, "lcm": true, "det": true, "deg": true, "arg": true,
-	"Re": true, "Im": true, "sgn": true, "sign": true, "binom": true, "floor": true, "ceil": true, "gamma": false,
-	"cis": true, "arctg": true, "tg": true, "ctg": true,
-}
-
-var sameFunction = map[string]string{
-	"asin": "arcsin", "acos": "arccos", "atan": "arctan", "arctg": "arctan", "tg": "tan", "ctg": "cot", "sign": "sgn",
-	"lg": "lg",
-}
-
-// commands that stand for a token of their own
-var commandTokens = map[string]token{
-	"cdot": {kind: tOp, text: "*"}, "times": {kind: tOp, text: "*"}, "ast": {kind: tOp, text: "*"}, "star": {kind: tOp, text: "*"},
-	"cross": {kind: tOp, text: "*"}, "bullet": {kind: tOp, text: "*"}, "div": {kind: tOp, text: "/"},
-	"pm": {kind: tOp, text: "±"}, "mp": {kind: tOp, text: "∓"},
-	"le": {kind: tOp, text: "<="}, "leq": {kind: tOp, text: "<="}, "leqslant": {kind: tOp, text: "<="}, "leqq": {kind: tOp, text: "<="},
-	"ge": {kind: tOp, text: ">="}, "geq": {kind: tOp, text: ">="}, "geqslant": {kind: tOp, text: ">="}, "geqq": {kind: tOp, text: ">="},
-	"lt": {kind: tOp, text: "<"}, "gt": {kind: tOp, text: ">"}, "ne": {kind: tOp, text: "!="}, "neq": {kind: tOp, text: "!="},
-	"approx": {kind: tOp, text: "~"}, "simeq": {kind: tOp, text: "~"}, "thickapprox": {kind: tOp, text: "~"}, "sim": {kind: tOp, text: "~"}, "cong": {kind: tOp, text: "~"},
-	"equiv": {kind: tOp, text: "="}, "triangleq": {kind: tOp, text: "="}, "coloneqq": {kind: tOp, text: "="},
-	"in": {kind: tOp, text: "in"}, "notin": {kind: tOp, text: "notin"}, "subset": {kind: tOp, text: "subset"}, "subseteq": {kind: tOp, text: "subset"},
-	"cup": {kind: tOp, text: "∪"}, "cap": {kind: tOp, text: "∩"}, "setminus": {kind: tOp, text: "∖"}, "backslash": {kind: tOp, text: "∖"},
-	"bigcup": {kind: tOp, text: "∪"}, "bigcap": {kind: tOp, text: "∩"},
-	"infty": {kind: tOp, text: "∞"}, "infinity": {kind: tOp, text: "∞"}, "degree": {kind: tOp, text: "°"}, "prime": {kind: tOp, text: "'"},
-	"circ": {kind: tOp, text: "°"}, "emptyset": {kind: tOp, text: "∅"}, "varnothing": {kind: tOp, text: "∅"},
-	"lvert": {kind: tOp, text: "|"}, "rvert": {kind: tOp, text: "|"}, "vert": {kind: tOp, text: "|"}, "mid": {kind: tOp, text: "|"},
-	"lVert": {kind: tOp, text: "‖"}, "rVert": {kind: tOp, text: "‖"}, "Vert": {kind: tOp, text: "‖"},
-	"lfloor": {kind: tOp, text: "⌊"}, "rfloor": {kind: tOp, text: "⌋"}, "lceil": {kind: tOp, text: "⌈"}, "rceil": {kind: tOp, text: "⌉"},
-	"langle": {kind: tOp, text: "("}, "rangle": {kind: tOp, text: ")"}, "lbrace": {kind: tOp, text: "\\{"}, "rbrace": {kind: tOp, text: "\\}"},
-	"lbrack": {kind: tOp, text: "["}, "rbrack": {kind: tOp, text: "]"}, "colon": {kind: tOp, text: ":"},
-	"choose": {kind: tOp, text: "choose"}, "over": {kind: tOp, text: "over"},
-	"bmod": {kind: tOp, text: "mod"}, "mod": {kind: tOp, text: "mod"}, "pmod": {kind: tOp, text: "pmod"},
-	"land": {kind: tOp, text: ","}, "lor": {kind: tOp, text: ","}, "wedge": {kind: tOp, text: ","}, "vee": {kind: tOp, text: ","},
-	"quad": {kind: tOp, text: "␣"}, "qquad": {kind: tOp, text: "␣"}, "newline": {kind: tOp, text: "\\\\"}, "cr": {kind: tOp, text: "\\\\"},
-	"frac": {kind: tCall, text: "frac"}, "dfrac": {kind: tCall, text: "frac"}, "tfrac": {kind: tCall, text: "frac"}, "cfrac": {kind: tCall, text: "frac"},
-	"binom": {kind: tCall, text: "binom"}, "dbinom": {kind: tCall, text: "binom"}, "tbinom": {kind: tCall, text: "binom"},
-	"sqrt": {kind: tCall, text: "sqrt"}, "sum": {kind: tCall, text: "sum"}, "prod": {kind: tCall, text: "prod"},
-	"int": {kind: tCall, text: "int"}, "iint": {kind: tCall, text: "int"}, "oint": {kind: tCall, text: "int"}, "lim": {kind: tCall, text: "lim"},
-	"overline": {kind: tCall, text: "overline"}, "bar": {kind: tCall, text: "overline"},
-	"Gamma": {kind: tCall, text: "gamma"}, "angle": {kind: tLetter, text: "∠"}, "triangle": {kind: tLetter, text: "△"},
-	"ell": {kind: tLetter, text: "ℓ"}, "hbar": {kind: tLetter, text: "ħ"}, "imath": {kind: tLetter, text: "i"}, "jmath": {kind: tLetter, text: "j"},
-	"pounds": {kind: tText, text: "£"}, "euro": {kind: tText, text: "€"}, "dots": {kind: tOp, text: "…"}, "ldots": {kind: tOp, text: "…"}, "cdots": {kind: tOp, text: "…"},
-	"to": {kind: tOp, text: "→"}, "rightarrow": {kind: tOp, text: "→"}, "infin": {kind: tOp, text: "∞"}, "ldotp": {kind: tOp, text: "."},
-	"mapsto": {kind: tOp, text: "→"}, "perp": {kind: tOp, text: "⟂"}, "parallel": {kind: tOp, text: "∥"},
-	"operatorname": {kind: tCall, text: "operatorname"},
-}
-
-var greek = map[string]bool{
-	"alpha": true, "beta": true, "gamma": true, "delta": true, "epsilon": true, "varepsilon": true, "zeta": true, "eta": true,
-	"theta": true, "vartheta": true, "iota": true, "kappa": true, "lambda": true, "mu": true, "nu": true, "xi": true, "pi": true,
-	"rho": true, "sigma": true, "tau": true, "upsilon": true, "phi": true, "varphi": true, "chi": true, "psi": true, "omega": true,
-	"Delta": true, "Theta": true, "Lambda": true, "Xi": true, "Pi": true, "Sigma": true, "Phi": true, "Psi": true, "Omega": true,
-}
-
-// layout commands vanish; those marked 1 take their braced argument with them
-var layout = map[string]int{
-	"left": 0, "right": 0, "mleft": 0, "mright": 0, "middle": 0, "big": 0, "Big": 0, "bigg": 0, "Bigg": 0, "bigl": 0, "bigr": 0, "Bigl": 0, "Bigr": 0,
-	"biggl": 0, "biggr": 0, "Biggl": 0, "Biggr": 0, "displaystyle": 0, "textstyle": 0, "scriptstyle": 0, "limits": 0, "nolimits": 0, "rm": 0, "bf": 0, "it": 0,
-	"mathbf": 0, "mathit": 0, "mathbb": 0, "mathcal": 0, "mathfrak": 0, "mathsf": 0, "boldsymbol": 0, "bm": 0, "vec": 0, "hat": 0, "widehat": 0, "tilde": 0,
-	"overrightarrow": 0, "overleftarrow": 0, "underline": 0, "mathring": 0, "dot": 0, "boxed": 0, "fbox": 0, "color": 1, "phantom": 1, "hspace": 1, "vspace": 1,
-	"hline": 0, "noindent": 0, "centering": 0, "label": 1, "tag": 1, "thinspace": 0, "negthinspace": 0, "nonumber": 0, "bold": 0, "therefore": 0, "because": 0, "smash": 0,
-	"underbrace": 0, "overbrace": 0, "mathop": 0, "mathrel": 0, "mathbin": 0, "mathord": 0, "par": 0, "Large": 0, "large": 0, "small": 0, "Longrightarrow": 0, "implies": 0, "Rightarrow": 0,
-}
-
-var textCommands = map[string]bool{
-	"text": true, "textbf": true, "textit": true, "textrm": true, "textnormal": true, "textsf": true, "texttt": true, "textup": true, "mbox": true, "hbox": true, "mathrm": true, "mathtt": true, "emph": true,
-}
-
-var unicodeTokens = map[rune]token{
-	'×': {kind: tOp, text: "*"}, '·': {kind: tOp, text: "*"}, '⋅': {kind: tOp, text: "*"}, '∗': {kind: tOp, text: "*"}, '÷': {kind: tOp, text: "/"}, '⁄': {kind: tOp, text: "/"}, '∕': {kind: tOp, text: "/"},
-	'−': {kind: tOp, text: "-"}, '–': {kind: tOp, text: "-"}, '—': {kind: tOp, text: "-"}, '‐': {kind: tOp, text: "-"}, '±': {kind: tOp, text: "±"}, '∓': {kind: tOp, text: "∓"},
-	'≤': {kind: tOp, text: "<="}, '⩽': {kind: tOp, text: "<="}, '≥': {kind: tOp, text: ">="}, '⩾': {kind: tOp, text: ">="}, '≠': {kind: tOp, text: "!="}, '≈': {kind: tOp, text: "~"}, '≡': {kind: tOp, text: "="}, '＝': {kind: tOp, text: "="},
-	'∈': {kind: tOp, text: "in"}, '∉': {kind: tOp, text: "notin"}, '∪': {kind: tOp, text: "∪"}, '∩': {kind: tOp, text: "∩"}, '∖': {kind: tOp, text: "∖"},
-	'∞': {kind: tOp, text: "∞"}, '°': {kind: tOp, text: "°"}, 'º': {kind: tOp, text: "°"}, '∅': {kind: tOp, text: "∅"}, '√': {kind: tCall, text: "sqrt"},
-	'⌊': {kind: tOp, text: "⌊"}, '⌋': {kind: tOp, text: "⌋"}, '⌈': {kind: tOp, text: "⌈"}, '⌉': {kind: tOp, text: "⌉"}, '⟨': {kind: tOp, text: "("}, '⟩': {kind: tOp, text: ")"}, '‖': {kind: tOp, text: "‖"},
-	'，': {kind: tOp, text: ","}, '；': {kind: tOp, text: ";"}, '：': {kind: tOp, text: ":"}, '（': {kind: tOp, text: "("}, '）': {kind: tOp, text: ")"}, '％': {kind: tOp, text: "%"},
-	'′': {kind: tOp, text: "'"}, '’': {kind: tOp, text: "'"}, '…': {kind: tOp, text: "…"}, '∠': {kind: tLetter, text: "∠"}, '△': {kind: tLetter, text: "△"}, '→': {kind: tOp, text: "→"},
-	'€': {kind: tText, text: "€"}, '£': {kind: tText, text: "£"}, '¥': {kind: tText, text: "¥"}, '₹': {kind: tText, text: "₹"}, '¢': {kind: tText, text: "cents"},
-	'∑': {kind: tCall, text: "sum"}, '∏': {kind: tCall, text: "prod"}, '∫': {kind: tCall, text: "int"},
-}
-
-var superscripts = map[rune]rune{'⁰': '0', '¹': '1', '²': '2', '³': '3', '⁴': '4', '⁵': '5', '⁶': '6', '⁷': '7', '⁸': '8', '⁹': '9', '⁻': '-', 'ⁿ': 'n'}
-var subscripts = map[rune]rune{'₀': '0', '₁': '1', '₂': '2', '₃': '3', '₄': '4', '₅': '5', '₆': '6', '₇': '7', '₈': '8', '₉': '9', 'ₙ': 'n'}
-var vulgarFractions = map[rune][2]string{'½': {"1", "2"}, '⅓': {"1", "3"}, '⅔': {"2", "3"}, '¼': {"1", "4"}, '¾': {"3", "4"}, '⅕': {"1", "5"}, '⅖': {"2", "5"}, '⅗': {"3", "5"}, '⅘': {"4", "5"}, '⅙': {"1", "6"}, '⅚': {"5", "6"}, '⅛': {"1", "8"}, '⅜': {"3", "8"}, '⅝': {"5", "8"}, '⅞': {"7", "8"}}
-
-var greekLetters = map[rune]string{'α': "alpha", 'β': "beta", 'γ': "gamma", 'δ': "delta", 'ε': "epsilon", 'θ': "theta", 'λ': "lambda", 'μ': "mu", 'π': "pi", 'ρ': "rho", 'σ': "sigma", 'τ': "tau", 'φ': "phi", 'ω': "omega", 'Δ': "Delta", 'Ω': "Omega"}
-
 func (l *lexer) emit(k tokenKind, text string, space bool) {
 	l.b.spend(8)
 	l.out = append(l.out, token{k, text, space})
@@ -170,59 +77,66 @@ func (l *lexer) run() []token {
 
 // number reads digits with separators of thousands, a fraction part and an exponent.
 func (l *lexer) number(space bool) {
-	s, i := l.src, l.pos
-	var sb strings.Builder
-	for i < len(s) && isDigit(s[i]) {
-		i++
+	s := l.src
+	i := afterDigits(s, l.pos)
+	text := s[l.pos:i]
+	if n := len(text); n >= 1 && n <= 3 && text[0] != '0' {
+		text, i = l.groups(text, i)
 	}
-	head := s[l.pos:i]
-	whole := head
-	if n := len(head); n >= 1 && n <= 3 && head[0] != '0' {
-		sb.WriteString(head)
-		for {
-			w, explicit := separator(s[i:])
-			if w == 0 || !threeDigits(s[i+w:]) || !explicit && (!l.thousands || l.brackets > 0) {
-				break
-			}
-			if !explicit {
-				l.merged = true
-			}
-			sb.WriteString(s[i+w : i+w+3])
-			i += w + 3
-		}
-		whole = sb.String()
-	}
-	text := whole
-	if i+1 < len(s) && s[i] == '.' && isDigit(s[i+1]) {
-		j := i + 1
-		for j < len(s) && isDigit(s[j]) {
-			j++
-		}
+	switch {
+	case i+1 < len(s) && s[i] == '.' && isDigit(s[i+1]):
+		j := afterDigits(s, i+1)
 		text += s[i:j]
 		i = j
-	} else if i < len(s) && s[i] == '.' && strings.HasPrefix(s[i:], ".\\overline") {
-		text += "."
-		i++
-	} else if i < len(s) && s[i] == '.' && strings.HasPrefix(s[i:], ".\\bar") {
+	case strings.HasPrefix(s[i:], ".\\overline"), strings.HasPrefix(s[i:], ".\\bar"):
 		text += "."
 		i++
 	}
-	if i < len(s) && (s[i] == 'e' || s[i] == 'E') {
-		j := i + 1
-		if j < len(s) && (s[j] == '-' || s[j] == '+') {
-			j++
-		}
-		k := j
-		for k < len(s) && isDigit(s[k]) {
-			k++
-		}
-		if k > j && (k == len(s) || !isLetter(s[k])) {
-			text += s[i:k]
-			i = k
-		}
+	if k := afterExponent(s, i); k > i {
+		text += s[i:k]
+		i = k
 	}
 	l.pos = i
 	l.emit(tNumber, text, space)
+}
+
+// groups appends the groups of three digits that separators of thousands set apart.
+func (l *lexer) groups(head string, i int) (text string, end int) {
+	var sb strings.Builder
+	sb.WriteString(head)
+	for {
+		w, explicit := separator(l.src[i:])
+		if w == 0 || !threeDigits(l.src[i+w:]) || !explicit && (!l.thousands || l.brackets > 0) {
+			return sb.String(), i
+		}
+		if !explicit {
+			l.merged = true
+		}
+		sb.WriteString(l.src[i+w : i+w+3])
+		i += w + 3
+	}
+}
+
+func afterDigits(s string, i int) int {
+	for i < len(s) && isDigit(s[i]) {
+		i++
+	}
+	return i
+}
+
+// afterExponent is where an exponent at i ends, which no letter may follow; i when there is none.
+func afterExponent(s string, i int) int {
+	if i >= len(s) || s[i] != 'e' && s[i] != 'E' {
+		return i
+	}
+	j := i + 1
+	if j < len(s) && (s[j] == '-' || s[j] == '+') {
+		j++
+	}
+	if k := afterDigits(s, j); k > j && (k == len(s) || !isLetter(s[k])) {
+		return k
+	}
+	return i
 }
 
 // separator returns the length of a thousands separator at the start of s and whether it can be nothing else.
@@ -395,7 +309,8 @@ func (l *lexer) letters(space bool) {
 	run := l.src[start:l.pos]
 	if start > 0 && !isLetter(l.src[start-1]) && l.src[start-1] != ' ' { // "7or11", "x)orW"
 		for _, w := range [...]string{"or", "and"} {
-			if len(run) > len(w) && len(run) <= len(w)+2 && strings.HasPrefix(run, w) && strings.ContainsRune(")}]0123456789", rune(l.src[start-1])) {
+			if len(run) > len(w) && len(run) <= len(w)+2 && strings.HasPrefix(run, w) &&
+				strings.IndexByte(")}]0123456789", l.src[start-1]) >= 0 {
 				l.emit(tOp, ",", space)
 				l.pos = start + len(w)
 				return
@@ -410,37 +325,12 @@ func (l *lexer) letters(space bool) {
 }
 
 func (l *lexer) word(run string, space bool) {
-	switch run {
-	case "and", "or", "And", "Or", "AND", "OR":
-		l.emit(tOp, ",", space)
-		return
-	case "pi", "Pi", "PI":
-		l.emit(tLetter, "pi", space)
-		return
-	case "inf", "infty", "infinity", "Infinity", "Inf", "oo":
-		l.emit(tOp, "∞", space)
-		return
-	case "percent", "pct", "percentage", "Percent", "percents":
-		l.emit(tOp, "%", space)
-		return
-	case "degrees", "degree":
-		l.emit(tOp, "°", space)
-		return
-	case "theta", "alpha", "beta", "lambda", "phi", "omega":
-		l.emit(tLetter, run, space)
-		return
-	case "choose", "mod":
-		l.emit(tOp, run, space)
-		return
-	case "union", "cup":
-		l.emit(tOp, "∪", space)
+	if t, ok := wordTokens[run]; ok {
+		l.emit(t.kind, t.text, space)
 		return
 	}
 	if wordFunctions[run] {
-		if s, ok := sameFunction[run]; ok {
-			run = s
-		}
-		l.emit(tCall, run, space)
+		l.named(run, space)
 		return
 	}
 	// "sinx", "xsin", "tanx": a known name with single variables around it.
@@ -461,154 +351,161 @@ func (l *lexer) word(run string, space bool) {
 
 // command reads a backslash; it returns true when nothing but layout was read.
 func (l *lexer) command(space bool) bool {
-	s := l.src
-	i := l.pos + 1
-	if i >= len(s) {
-		l.pos = i
+	start := l.pos + 1
+	if start >= len(l.src) {
+		l.pos = start
 		return true
 	}
-	c := s[i]
-	if !isLetter(c) {
-		l.pos = i + 1
-		switch c {
-		case '\\':
-			// A doubled backslash ends a row in a matrix and is an escaping accident before a command elsewhere.
-			if l.matrices == 0 && i+1 < len(s) && (isLetter(s[i+1]) || strings.IndexByte("{}[]()%$,!;", s[i+1]) >= 0) {
-				l.pos = i
-				return true
-			}
-			if l.matrices > 0 {
-				rest := s[i+1:]
-				if name := leadingLetters(rest); name != "" && knownCommand(name) && len(name) > 1 {
-					l.emit(tOp, "\\\\", space)
-					l.pos = i // read the command next
-					return false
-				}
-				l.emit(tOp, "\\\\", space)
-				return false
-			}
-			return true
-		case '{', '}':
-			if c == '{' {
-				l.brackets++
-			} else {
-				l.brackets--
-			}
-			l.emit(tOp, "\\"+string(c), space)
-			return false
-		case '%':
-			l.emit(tOp, "%", space)
-			return false
-		case '|':
-			l.emit(tOp, "‖", space)
-			return false
-		case '$', ',', ';', ':', '!', ' ', '>', '&', '#', '\n', '_', '/':
-			return true
-		case '(', ')', '[', ']':
-			if l.matrices == 0 {
-				return true
-			}
-		}
-		if l.matrices > 0 { // a row break that lost one of its two backslashes
-			l.pos = i
-			l.emit(tOp, "\\\\", space)
-			return false
-		}
-		l.pos = i
-		return true
+	if !isLetter(l.src[start]) {
+		return l.escaped(l.src[start], space)
 	}
-	name := leadingLetters(s[i:])
-	if !knownCommand(name) {
-		// "\tanx": the longest known command that it starts with, the rest are letters.
-		cut := 0
-		for j := min(len(name)-1, 16); j >= 2; j-- {
-			if knownCommand(name[:j]) {
-				cut = j
-				break
-			}
-		}
-		switch {
-		case cut > 0:
-			name = name[:cut]
-		case l.matrices > 0:
-			l.pos = i
-			l.emit(tOp, "\\\\", space)
-			return false
-		}
-	}
-	if l.matrices > 0 && len(name) == 1 {
-		l.pos = i
+	name := commandName(l.src[start:], l.matrices > 0)
+	if name == "" {
+		l.pos = start
 		l.emit(tOp, "\\\\", space)
 		return false
 	}
-	l.pos = i + len(name)
-	if args, ok := layout[name]; ok {
-		if args > 0 {
-			l.skipBraced()
-		}
-		if name == "left" || name == "right" {
-			if l.pos < len(s) && s[l.pos] == '.' {
-				l.pos++
-			}
+	l.pos = start + len(name)
+	switch {
+	case layoutWithArgument[name]:
+		l.skipBraced()
+		return true
+	case layout[name]:
+		if (name == "left" || name == "right") && l.pos < len(l.src) && l.src[l.pos] == '.' {
+			l.pos++
 		}
 		return true
-	}
-	if textCommands[name] {
+	case textCommands[name]:
 		return l.textCommand(name, space)
-	}
-	if name == "begin" || name == "end" {
-		env, ok := l.braced()
-		if !ok {
-			return true
-		}
-		env = strings.TrimSuffix(env, "*")
-		if env == "array" && name == "begin" {
-			l.skipBraced()
-		}
-		tabular := strings.HasSuffix(env, "matrix") || env == "array" || env == "cases"
-		if name == "begin" {
-			if tabular {
-				l.matrices++
-			}
-			l.emit(tBegin, env, space)
-		} else {
-			if tabular {
-				l.matrices--
-			}
-			l.emit(tFinish, env, space)
-		}
-		return false
-	}
-	if t, ok := commandTokens[name]; ok {
-		switch t.text {
-		case "(", "\\{", "[":
-			l.brackets++
-		case ")", "\\}", "]":
-			l.brackets--
-		}
-		if t.text == "operatorname" {
-			if arg, ok := l.braced(); ok {
-				l.named(strings.TrimSpace(arg), space)
-			}
-			return false
-		}
-		l.emit(t.kind, t.text, space)
-		return false
-	}
-	if greek[name] {
+	case name == "begin" || name == "end":
+		return l.environment(name, space)
+	case greek[name]:
 		l.emit(tLetter, strings.TrimPrefix(name, "var"), space)
 		return false
 	}
+	if t, ok := commandTokens[name]; ok {
+		l.meant(t, space)
+		return false
+	}
 	if wordFunctions[name] {
-		if s, ok := sameFunction[name]; ok {
-			name = s
-		}
-		l.emit(tCall, name, space)
+		l.named(name, space)
 		return false
 	}
 	// An unknown command is a name of its own.
 	l.emit(tLetter, "\\"+name, space)
 	return false
+}
+
+// commandName is the name of the command that s begins with: of an unknown one, as "\tanx", the longest known command that
+// it starts with, the rest are letters. It is empty for what in a matrix is a row break that lost one of its two backslashes.
+func commandName(s string, inMatrix bool) string {
+	name := leadingLetters(s)
+	if !knownCommand(name) {
+		cut := 0
+		for j := min(len(name)-1, 16); j >= 2 && cut == 0; j-- {
+			if knownCommand(name[:j]) {
+				cut = j
+			}
+		}
+		switch {
+		case cut > 0:
+			name = name[:cut]
+		case inMatrix:
+			return ""
+		}
+	}
+	if inMatrix && len(name) == 1 {
+		return ""
+	}
+	return name
+}
+
+// escaped reads a backslash before something else than a letter, as command does.
+func (l *lexer) escaped(c byte, space bool) bool {
+	s, i := l.src, l.pos+1
+	l.pos = i + 1
+	switch c {
+	case '\\':
+		// A doubled backslash ends a row in a matrix and is an escaping accident before a command elsewhere.
+		if l.matrices == 0 {
+			if i+1 < len(s) && (isLetter(s[i+1]) || strings.IndexByte("{}[]()%$,!;", s[i+1]) >= 0) {
+				l.pos = i
+			}
+			return true
+		}
+		if name := leadingLetters(s[i+1:]); len(name) > 1 && knownCommand(name) {
+			l.pos = i // read the command next
+		}
+		l.emit(tOp, "\\\\", space)
+		return false
+	case '{', '}':
+		if c == '{' {
+			l.brackets++
+		} else {
+			l.brackets--
+		}
+		l.emit(tOp, "\\"+string(c), space)
+		return false
+	case '%':
+		l.emit(tOp, "%", space)
+		return false
+	case '|':
+		l.emit(tOp, "‖", space)
+		return false
+	case '$', ',', ';', ':', '!', ' ', '>', '&', '#', '\n', '_', '/':
+		return true
+	case '(', ')', '[', ']':
+		if l.matrices == 0 {
+			return true
+		}
+	}
+	l.pos = i
+	if l.matrices > 0 { // a row break that lost one of its two backslashes
+		l.emit(tOp, "\\\\", space)
+		return false
+	}
+	return true
+}
+
+// environment reads what follows \begin or \end, as command does.
+func (l *lexer) environment(name string, space bool) bool {
+	env, ok := l.braced()
+	if !ok {
+		return true
+	}
+	env = strings.TrimSuffix(env, "*")
+	tabular := strings.HasSuffix(env, "matrix") || env == "array" || env == "cases"
+	if name == "end" {
+		if tabular {
+			l.matrices--
+		}
+		l.emit(tFinish, env, space)
+		return false
+	}
+	if env == "array" {
+		l.skipBraced()
+	}
+	if tabular {
+		l.matrices++
+	}
+	l.emit(tBegin, env, space)
+	return false
+}
+
+// meant emits what a command stands for.
+func (l *lexer) meant(t token, space bool) {
+	switch t.text {
+	case "(", "\\{", "[":
+		l.brackets++
+	case ")", "\\}", "]":
+		l.brackets--
+	case "operatorname":
+		if arg, ok := l.braced(); ok {
+			l.named(strings.TrimSpace(arg), space)
+		}
+		return
+	}
+	l.emit(t.kind, t.text, space)
 }
 
 // named emits a function name, or text where the name is no function.
@@ -721,8 +618,6 @@ func knownCommand(name string) bool {
 	if _, ok := commandTokens[name]; ok {
 		return true
 	}
-	if _, ok := layout[name]; ok {
-		return true
-	}
-	return greek[name] || wordFunctions[name] || textCommands[name] || name == "begin" || name == "end"
+	return layout[name] || layoutWithArgument[name] || greek[name] || wordFunctions[name] || textCommands[name] ||
+		name == "begin" || name == "end"
 }

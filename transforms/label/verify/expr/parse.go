@@ -198,10 +198,9 @@ func (p *parser) words() *Node {
 func fold(s string) string {
 	var sb strings.Builder
 	for _, r := range strings.ToLower(s) {
-		if r == ' ' || r == '.' || r == ',' || r == '-' || r == '\'' || r == '"' || r == '(' || r == ')' || r == '{' || r == '}' || r == '\\' || r == '_' || r == '!' || r == '?' || r == ':' || r == ';' || r == '\n' || r == '\t' || r == '*' || r == '[' || r == ']' {
-			continue
+		if !strings.ContainsRune(" \n\t.,;:!?-_*'\"\\()[]{}", r) {
+			sb.WriteRune(r)
 		}
-		sb.WriteRune(r)
 	}
 	return sb.String()
 }
@@ -853,11 +852,7 @@ func (p *parser) spelled(run string) *Node {
 }
 
 // english lists two-letter words that running text is full of; other pairs of letters are products.
-var english = map[string]bool{
-	"is": true, "it": true, "we": true, "so": true, "to": true, "of": true, "in": true, "on": true, "at": true, "be": true, "by": true, "as": true,
-	"an": true, "if": true, "my": true, "he": true, "us": true, "up": true, "do": true, "go": true, "me": true, "It": true, "We": true, "So": true,
-	"If": true, "In": true, "No": true, "no": true, "Is": true,
-}
+var english = set("is it we so to of in on at be by as an if my he us up do go me It We So If In No no Is")
 
 // Prose reports a tree in which running text was read as mathematics.
 func (n *Node) Prose() bool {
@@ -929,7 +924,7 @@ func (p *parser) applies(s string) bool {
 			if depth--; depth == 0 {
 				if j+1 < len(p.toks) {
 					next := p.toks[j+1]
-					return next.kind == tOp && (next.text == "=" || next.text == "<" || next.text == ">" || next.text == "<=" || next.text == ">=") && j-p.i <= 4
+					return next.kind == tOp && comparisons[next.text] && j-p.i <= 4
 				}
 				return j-p.i == 2 && p.toks[p.i+1].kind == tLetter
 			}

@@ -177,7 +177,7 @@ func (p *parser) argument() *Node {
 		if strings.HasPrefix(digits, ".") {
 			p.syntax("argument")
 		}
-		if strings.HasPrefix(digits[1:], ".") {
+		if strings.IndexByte(".eE", digits[1]) >= 0 { // 2.5 and 2e3 are not cut
 			p.toks[p.i].text = digits
 			p.i++
 			return p.number(digits)
@@ -223,39 +223,21 @@ func (p *parser) function(name string) *Node {
 	case "sum", "prod", "int", "lim":
 		return p.bigOperator(name)
 	}
-	// sin^2 x, sin^{-1} x, log_2 x
-	var power *Node
-	sub := ""
-	var base *Node
-	for {
-		if p.isOp("^") && power == nil {
-			p.i++
-			if p.take("-") {
-				power = negate(p.script())
-			} else {
-				power = p.script()
-			}
-			continue
-		}
-		if p.isOp("_") && sub == "" {
-			p.i++
-			base = p.argument()
-			sub = base.String()
-			continue
-		}
-		break
-	}
+	return p.scripted(name)
+}
+
+// scripted reads a function with what is written at its name: sin^2 x, sin^{-1} x, log_2 x.
+func (p *parser) scripted(name string) *Node {
+	power, base := p.scripts()
 	arg := p.functionArgument()
 	var n *Node
 	switch {
 	case name == "log" && base != nil:
 		n = call("log", arg, base)
-	case sub != "":
-		n = call(name+"_"+sub, arg)
-	case arg.Kind == Group && arg.Open == '(' && (name == "max" || name == "min" || name == "gcd" || name == "lcm" || name == "binom" || name == "log"):
+	case base != nil && base.String() != "":
+		n = call(name+"_"+base.String(), arg)
+	case takesSeveral[name] && arg.Kind == Group && arg.Open == '(':
 		n = call(name, arg.Args...)
-	case name == "floor", name == "ceil", name == "abs", name == "exp":
-		n = call(name, arg)
 	default:
 		n = call(name, arg)
 	}
@@ -265,12 +247,35 @@ func (p *parser) function(name string) *Node {
 	if power == nil {
 		return n
 	}
-	if power.Kind == Number && power.Num.Cmp(big.NewRat(-1, 1)) == 0 {
-		if inverse := map[string]string{"sin": "arcsin", "cos": "arccos", "tan": "arctan", "cot": "arccot"}[name]; inverse != "" {
-			return call(inverse, arg)
-		}
+	if power.Kind == Number && power.Num.Cmp(big.NewRat(-1, 1)) == 0 && inverses[name] != "" {
+		return call(inverses[name], arg)
 	}
 	return binary(Power, n, power)
+}
+
+var (
+	takesSeveral = set("max min gcd lcm binom log")
+	inverses     = map[string]string{"sin": "arcsin", "cos": "arccos", "tan": "arctan", "cot": "arccot"}
+)
+
+// scripts reads ^power and _base in any order; what is not there is nil.
+func (p *parser) scripts() (power, base *Node) {
+	for {
+		switch {
+		case p.isOp("^") && power == nil:
+			p.i++
+			if p.take("-") {
+				power = negate(p.script())
+			} else {
+				power = p.script()
+			}
+		case p.isOp("_") && (base == nil || base.String() == ""):
+			p.i++
+			base = p.argument()
+		default:
+			return power, base
+		}
+	}
 }
 
 // functionArgument reads the argument of sin, log and the like: a bracket, or the product that follows without signs.

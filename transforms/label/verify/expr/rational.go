@@ -207,96 +207,14 @@ func (b *budget) rationalCall(n *Node) (*big.Rat, bool) {
 	if len(args) == 0 {
 		return nil, false
 	}
-	x := args[0]
-	switch n.Name {
-	case "sqrt":
-		if x.Sign() < 0 {
-			return nil, false
-		}
-		return b.rationalRoot(x, big.NewRat(1, 2))
-	case "root":
-		k, ok := small(args[1], 64)
-		if !ok || k < 1 {
-			return nil, false
-		}
-		return b.rationalRoot(x, big.NewRat(1, k))
-	case "factorial":
-		k, ok := small(x, 1<<31)
-		if !ok || k < 0 {
-			return nil, false
-		}
-		return b.factorial(k, 1), true
-	case "doublefactorial":
-		k, ok := small(x, 1<<31)
-		if !ok || k < 0 {
-			return nil, false
-		}
-		return b.factorial(k, 2), true
-	case "binom":
-		if len(args) != 2 {
-			return nil, false
-		}
-		n, ok1 := small(args[0], 1<<31)
-		k, ok2 := small(args[1], 1<<31)
-		if !ok1 || !ok2 || n < 0 || k < 0 {
-			return nil, false
-		}
-		if k > n {
-			return new(big.Rat), true
-		}
-		k = min(k, n-k)
-		if k > int64(b.Bits)/8 {
-			b.fail()
-		}
-		b.spend(int(k)*int(k)/16 + 1)
-		return new(big.Rat).SetInt(new(big.Int).Binomial(n, k)), true
-	case "abs", "norm":
-		return new(big.Rat).Abs(x), true
-	case "floor", "ceil":
-		q := new(big.Int)
-		m := new(big.Int)
-		q.DivMod(x.Num(), x.Denom(), m)
-		if n.Name == "ceil" && m.Sign() != 0 {
-			q.Add(q, big.NewInt(1))
-		}
-		return new(big.Rat).SetInt(q), true
-	case "sgn":
-		return big.NewRat(int64(x.Sign()), 1), true
-	case "max", "min":
-		for _, y := range args[1:] {
-			if c := y.Cmp(x); n.Name == "max" && c > 0 || n.Name == "min" && c < 0 {
-				x = y
-			}
-		}
-		return x, true
-	case "gcd", "lcm":
-		g := x.Num()
-		for _, y := range args {
-			if !y.IsInt() || y.Sign() <= 0 {
-				return nil, false
-			}
-			b.cost(x, y)
-			h := new(big.Int).GCD(nil, nil, new(big.Int).Set(g), y.Num())
-			if n.Name == "lcm" {
-				h.Quo(new(big.Int).Mul(g, y.Num()), h)
-			}
-			g = h
-		}
-		return new(big.Rat).SetInt(g), true
-	case "mod":
-		if len(args) != 2 || !args[0].IsInt() || !args[1].IsInt() || args[1].Sign() <= 0 {
-			return nil, false
-		}
-		return new(big.Rat).SetInt(new(big.Int).Mod(args[0].Num(), args[1].Num())), true
-	case "log", "lg":
-		base := big.NewRat(10, 1)
-		if len(args) == 2 {
-			base = args[1]
-		}
-		return b.rationalLog(x, base)
+	if f, ok := rationalFunctions[n.Name]; ok {
+		return f(b, args)
 	}
 	return nil, false
 }
+
+// bits is the length of a number.
+func bits(r *big.Rat) int { return r.Num().BitLen() + r.Denom().BitLen() }
 
 // rationalLog finds log_base(x) when it is a small fraction: log_8 4 = 2/3.
 func (b *budget) rationalLog(x, base *big.Rat) (*big.Rat, bool) {
@@ -309,7 +227,7 @@ func (b *budget) rationalLog(x, base *big.Rat) (*big.Rat, bool) {
 			return nil, false
 		}
 		// the exponent that the lengths of the numbers allow
-		limit := int64(y.Num().BitLen()+y.Denom().BitLen()) + 1
+		limit := int64(bits(y)) + 1
 		p, q := big.NewRat(1, 1), big.NewRat(1, 1)
 		for e := int64(0); e <= limit && e < 512; e++ {
 			if p.Cmp(y) == 0 {
@@ -321,7 +239,7 @@ func (b *budget) rationalLog(x, base *big.Rat) (*big.Rat, bool) {
 			b.cost(p, base)
 			p = new(big.Rat).Mul(p, base)
 			q = new(big.Rat).Quo(q, base)
-			if l := p.Num().BitLen() + p.Denom().BitLen(); l > 2*(y.Num().BitLen()+y.Denom().BitLen())+4*(base.Num().BitLen()+base.Denom().BitLen()) {
+			if bits(p) > 2*bits(y)+4*bits(base) {
 				break
 			}
 		}

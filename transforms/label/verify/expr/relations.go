@@ -1,6 +1,9 @@
 package expr
 
-import "math/big"
+import (
+	"math/big"
+	"slices"
+)
 
 // relations compares where at least one side is a chain a = b < c.
 func (c *comparer) relations(g, p *Node) (bool, string) {
@@ -28,35 +31,15 @@ func (c *comparer) relations(g, p *Node) (bool, string) {
 	case gEq && !pEq && (gAssign || len(g.Args) > 2):
 		g = g.Args[len(g.Args)-1]
 	}
-	if g.Kind == Relation && g.Ops[0] == "in" && len(g.Ops) == 1 {
-		g = g.Args[1]
-	}
-	if p.Kind == Relation && p.Ops[0] == "in" && len(p.Ops) == 1 {
-		p = p.Args[1]
-	}
+	g, p = membershipSet(g), membershipSet(p)
 	if g.Kind != Relation && p.Kind != Relation {
 		return c.equal(g, p)
 	}
 	if g.Kind != Relation || p.Kind != Relation {
 		return c.sets(g, p)
 	}
-	if len(g.Args) == len(p.Args) {
-		same := true
-		for i := range g.Ops {
-			same = same && g.Ops[i] == p.Ops[i]
-		}
-		if same {
-			all := true
-			for i := range g.Args {
-				if e, _ := c.equal(g.Args[i], p.Args[i]); !e {
-					all = false
-					break
-				}
-			}
-			if all {
-				return true, "relation"
-			}
-		}
+	if slices.Equal(g.Ops, p.Ops) && c.allEqual(g.Args, p.Args) {
+		return true, "relation"
 	}
 	if gAssign && pAssign && g.Args[0].Kind == Symbol && p.Args[0].Kind == Symbol && g.Args[0].Name == p.Args[0].Name &&
 		!g.Args[1].contains(isFree) && !p.Args[1].contains(isFree) {
@@ -78,6 +61,24 @@ func (c *comparer) relations(g, p *Node) (bool, string) {
 		}
 	}
 	return false, "relation"
+}
+
+// membershipSet is the set of x in set, any other tree itself.
+func membershipSet(n *Node) *Node {
+	if n.Kind == Relation && n.Ops[0] == "in" && len(n.Ops) == 1 {
+		return n.Args[1]
+	}
+	return n
+}
+
+// allEqual compares as many trees, one by one.
+func (c *comparer) allEqual(g, p []*Node) bool {
+	for i := range g {
+		if e, _ := c.equal(g[i], p[i]); !e {
+			return false
+		}
+	}
+	return true
 }
 
 // approximation is the decimal that a chain ends in after an approximation sign: 25.13 in 8 pi ~ 25.13.

@@ -1,0 +1,292 @@
+package chain
+
+import (
+	"slices"
+
+	"github.com/millrace/millrace/models"
+	"github.com/millrace/millrace/models/keyed"
+	"github.com/millrace/millrace/models/losses"
+	"github.com/millrace/millrace/pipelines/recipe"
+	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/transforms/advantage"
+	"github.com/millrace/millrace/transforms/label"
+	"github.com/millrace/millrace/transforms/pairs"
+	"github.com/millrace/millrace/transforms/prompts"
+	"github.com/millrace/millrace/transforms/recordio"
+	"github.com/millrace/millrace/transforms/rollout"
+	"github.com/millrace/millrace/transforms/score"
+	"github.com/millrace/millrace/transforms/stage"
+	"github.com/millrace/millrace/transforms/target"
+	"github.com/millrace/millrace/transforms/tokenize"
+	"github.com/millrace/millrace/transforms/update"
+	"github.com/millrace/millrace/transforms/value"
+)
+
+const keepName = "keep"
+
+// Samples reports whether the policy answers the prompts; a source may bring responses instead.
+func Samples(r recipe.Recipe) bool { return !r.Prompts.Brings(schemas.Response) }
+
+// Judges reports whether something of the recipe reads the verifier's outcomes, and the source brings none.
+func Judges(r recipe.Recipe) bool {
+	return !r.Prompts.Brings(schemas.Outcome) &&
+		(Samples(r) || r.Reward != nil || r.Pairs != nil || slices.Contains(inputs(r.Update), schemas.Outcome.Name))
+}
+
+// JudgesSteps reports whether rows have step labels: on the proving ground, and where a source brings them.
+func JudgesSteps(r recipe.Recipe) bool {
+	return r.Label.Verifier.Kind == label.ProvingGround && Judges(r) || r.Prompts.Brings(schemas.StepBytes)
+}
+
+// Window is the part of the source that an iteration takes.
+func Window(r recipe.Recipe, it Iteration) prompts.Window {
+	return prompts.Window{Seed: r.Seed, First: it.First, Drawn: it.Drawn, Count: r.Prompts.Count, Meta: it.Meta,
+		MaxRecordBytes: r.Limits.MaxRecordBytes, History: it.History}
+}
+
+// Prompts brings prompts.
+func Prompts(r recipe.Recipe) Node {
+	return Node{Contract: r.Prompts.Contract(), Add: func(f *Flow) {
+		f.Then(prompts.Read(f.Scope, r.Prompts, Window(r, f.It)))
+		f.Prompts = f.Rows
+	}}
+}
+
+// Sampling is the rollout's setting, listing candidates only where a later stage reads them.
+func Sampling(r recipe.Recipe) rollout.Config {
+	c := r.Rollout
+	if !ListsCandidates(r) {
+		c.CandidateK = 0
+	}
+	return c
+}
+
+// Rollout samples responses from the sampler; the key keeps random numbers of several rollouts of one iteration apart, 0 for the
+// first.
+func Rollout(r recipe.Recipe, samples int, key uint64, of func(Models) models.Ref) Node {
+	config := Sampling(r)
+	config.Samples = samples
+	sampler := rollout.Sampler{Config: config, Chat: r.Chat}
+	return Node{Contract: sampler.Contract(), Add: func(f *Flow) {
+		s := sampler
+		s.Policy, s.Seed = of(f.It.Models), f.It.Seed
+		if key != 0 {
+			s.Seed = uint64(keyed.New(f.It.Seed).With(key))
+		}
+		f.Then(stage.ApplyOnce(f.Scope, s, f.Store, f.Rows))
+	}}
+}
+
+// Source brings prompts and responses, as tokens, and with outcomes where they come with the data or judge says that the verifier
+// judges.
+func Source(r recipe.Recipe, judge bool) []Node {
+	nodes := []Node{Prompts(r)}
+	if Samples(r) {
+		nodes = append(nodes, Rollout(r, r.Rollout.Samples, 0, func(m Models) models.Ref { return m.Sampler }))
+	} else {
+		encoder := tokenize.Encoder{Config: r.Tokenize, Chat: r.Chat}
+		nodes = append(nodes, Node{Contract: encoder.Contract(), Add: func(f *Flow) {
+			e := encoder
+			e.Tokenizer = f.It.Policy.Path
+			f.Then(stage.Apply(f.Scope, e, f.Rows))
+		}})
+	}
+	if judge {
+		l := r.Label
+		nodes = append(nodes, Node{Contract: (&l).Contract(), Add: func(f *Flow) { f.Then(label.Outcome(f.Scope, l, f.Rows)) }})
+	}
+	if r.Prompts.Brings(schemas.Outcome) {
+		g := label.Given{Std: r.Label.Std, Steps: r.Prompts.Brings(schemas.StepBytes)}
+		nodes = append(nodes, Node{Contract: (&g).Contract(), Add: func(f *Flow) { f.Then(label.FromSource(f.Scope, g, f.Rows)) }})
+	}
+	return nodes
+}
+
+// ListsCandidates reports whether a stage of the recipe reads candidate tokens.
+func ListsCandidates(r recipe.Recipe) bool {
+	return readsCandidates(&r.Update) || r.Target != nil || r.Reward != nil && readsCandidates(r.Reward.Update) ||
+		r.Advantage != nil && r.Advantage.Inputs().Candidates && r.Reward != nil
+}
+
+// Learning leads from labeled responses to rows that an update reads: scores, values, advantages, the rows kept, pairs. A stage is
+// there where the recipe has its section or a later one reads what it adds.
+func Learning(r recipe.Recipe) []Node {
+	var nodes []Node
+	if r.Reward != nil && r.Kind != "refresh" {
+		nodes = append(nodes, Reward(r, true)...)
+	}
+	if readsReference(r) {
+		nodes = append(nodes, scored(score.Config{Role: score.Reference}, func(m Models) models.Ref { return m.Reference }))
+	}
+	if ReadsCritic(r) {
+		nodes = append(nodes, scored(score.Config{Role: score.Critic}, func(m Models) models.Ref { return m.Policy }))
+	}
+	if a := Estimator(r); a != nil {
+		nodes = append(nodes, Node{Contract: a.Contract(), Add: func(f *Flow) {
+			if a.Inputs().Batch {
+				f.Materialise() // read twice: for the batch-wide sums and for the rows
+			}
+			f.Then(advantage.Apply(f.Scope, *a, f.Rows))
+		}})
+	}
+	if r.Target != nil {
+		t := *r.Target
+		nodes = append(nodes, Node{Contract: (&t).Contract(), Section: "target", Add: func(f *Flow) { f.Then(target.LCO(f.Scope, t, f.Rows)) }})
+	}
+	nodes = append(nodes, Keep(r, BatchName, keepName, r.Output.Shards))
+	if r.Pairs != nil {
+		p := *r.Pairs
+		nodes = append(nodes, Node{Contract: (&p).Contract(), Add: func(f *Flow) { f.Then(pairs.Apply(f.Scope, p, f.Rows)) }})
+	}
+	return nodes
+}
+
+// With puts the stages of other modules' sections into a sequence of stages.
+func With(r recipe.Recipe, nodes []Node) []Node { return Arrange(nodes, extra(r)) }
+
+// Keep writes the rows as they are.
+func Keep(r recipe.Recipe, name, as string, shards int) Node {
+	return Node{Contract: schemas.Contract{Name: as}, Add: func(f *Flow) {
+		recordio.Write(f.Scope, recordio.Output{Dir: f.It.Dir, Name: name, Shards: shards}, f.Store, f.Rows)
+	}}
+}
+
+// Estimator is the recipe's, scaled as the reward model's values are; nil where it has none.
+func Estimator(r recipe.Recipe) *advantage.Config {
+	if r.Advantage == nil {
+		return nil
+	}
+	a := *r.Advantage
+	if r.Reward != nil {
+		reference := r.Reward.Value.Reference()
+		if reference == "" {
+			reference = value.Old
+		}
+		a = a.WithValues(r.Reward.Value.Kind.Scale(), reference)
+	}
+	return &a
+}
+
+// readsReference reports whether a later stage reads log-probs of a frozen model that no stage has added yet.
+func readsReference(r recipe.Recipe) bool {
+	if r.Kind != "refresh" && r.Reward != nil && r.Reward.Value.Reference() == value.Frozen {
+		return false // scored with the reward model
+	}
+	name := schemas.ReferenceLogP.Name
+	if r.Pairs == nil && slices.Contains(inputs(r.Update), name) || r.Pairs != nil && r.Pairs.Reference == name {
+		return true
+	}
+	a := Estimator(r)
+	return a != nil && slices.Contains(schemas.Names(a.Contract().Needs), name)
+}
+
+// ReadsCritic reports whether the advantages are taken over the values of the policy's own scalar head.
+func ReadsCritic(r recipe.Recipe) bool {
+	return r.Advantage != nil && r.Advantage.Inputs().CriticValue
+}
+
+func scored(c score.Config, of func(Models) models.Ref) Node {
+	return Node{Contract: c.Contract(), Add: func(f *Flow) { f.Then(score.Apply(f.Scope, c, of(f.It.Models), f.Rows)) }}
+}
+
+// Reward updates the reward model on the batch where the recipe says so, then scores the batch with it (the order of the IPVRM
+// authors' code) and turns log-probs into values. Train is false where models are measured.
+func Reward(r recipe.Recipe, train bool) []Node {
+	var nodes []Node
+	candidates := train && ListsCandidates(r)
+	if r.Reward.Value.Reference() == value.Frozen {
+		c := score.Config{Role: score.Reference, Candidates: candidates}
+		nodes = append(nodes, Node{Contract: c.Contract(), Add: func(f *Flow) {
+			if train {
+				f.Then(score.Apply(f.Scope, c, f.It.Reference, f.Rows))
+			} else { // several reward models are measured on the same rows, and may have one reference
+				f.Then(score.ApplyOnce(f.Scope, c, f.It.Reference, f.Store, f.Rows))
+			}
+		}})
+	}
+	if u := r.Reward.Update; u != nil && train {
+		job := update.Job{Config: *u, Role: RewardRole}
+		contract, _ := job.Contract(false)
+		nodes = append(nodes, Node{Contract: contract, Section: "reward.update", Add: func(f *Flow) {
+			j := job
+			j.Model, j.State, j.Dir, j.Work, j.Seed = f.It.Reward, f.It.RewardState, f.It.Dir, f.It.Work, f.It.Seed
+			f.Materialise() // read twice: to train on and to score
+			f.reward = update.Apply(f.Scope, j, f.Store, f.Rows)
+		}})
+	}
+	c := score.Config{Role: score.Reward, Candidates: candidates}
+	if r.Reward.Value.OnHead() {
+		c = score.Config{Role: score.QValue}
+	}
+	v := r.Reward.Value
+	return append(nodes,
+		Node{Contract: c.Contract(), Section: "reward", Add: func(f *Flow) {
+			if f.reward.IsValid() {
+				f.Then(score.ApplyWith(f.Scope, c, f.Rows, f.reward))
+			} else {
+				f.Then(score.Apply(f.Scope, c, f.It.Reward, f.Rows))
+			}
+		}},
+		Node{Contract: (&v).Contract(), Section: "reward", Add: func(f *Flow) { f.Then(value.Apply(f.Scope, v, f.Rows)) }})
+}
+
+// Roles of models that an update trains; they name what an iteration leaves.
+const (
+	PolicyRole  = "policy"
+	RewardRole  = "reward"
+	ReviserRole = "reviser"
+)
+
+// Update trains the model of a role, the last stage of a chain; before it the dead letters are written. Streams join the rows.
+func Update(r recipe.Recipe, role string, ofPairs bool, streams ...Stream) Node {
+	job := update.Job{Config: r.Update, Role: role}
+	contract, _ := job.Contract(ofPairs)
+	return Node{Contract: contract, Section: "update", Add: func(f *Flow) {
+		j := job
+		switch role {
+		case RewardRole:
+			j.Model, j.State = f.It.Reward, f.It.RewardState
+		case ReviserRole:
+			j.Model, j.State = f.It.Reviser, ""
+		default:
+			j.Model, j.State = f.It.Policy, f.It.PolicyState
+		}
+		j.Dir, j.Work, j.Seed = f.It.Dir, f.It.Work, f.It.Seed
+		j.Old, j.Reward = f.It.Policy, f.It.Reward
+		for _, s := range streams {
+			f.join(s)
+		}
+		f.WriteDead(DeadName)
+		update.Apply(f.Scope, j, f.Store, f.Rows)
+	}}
+}
+
+// join adds the rows of a stream.
+func (f *Flow) join(s Stream) {
+	beside := &Flow{Scope: f.Scope.Scope(s.Name), It: f.It, Store: f.Store}
+	beside.Add(s.Nodes...)
+	f.dead = append(f.dead, beside.dead...)
+	f.Rows = stage.Flatten(f.Scope, f.Rows, beside.Rows)
+}
+
+// inputs lists the columns that the losses of an update read.
+func inputs(c update.Config) []string {
+	loss, err := c.Loss()
+	if err != nil {
+		return nil // Check has said so
+	}
+	return loss.Spec().Columns()
+}
+
+func readsCandidates(c *update.Config) bool {
+	if c == nil {
+		return false
+	}
+	loss, err := c.Loss()
+	return err == nil && (loss.Spec().Reads(losses.CandidateIDs) || loss.Spec().Rest == losses.CandidateRest)
+}
+
+// End closes a chain that trains nothing: the dead letters are written.
+func End() Node {
+	return Node{Contract: schemas.Contract{Name: "end"}, Add: func(f *Flow) { f.WriteDead(DeadName) }}
+}

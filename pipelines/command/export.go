@@ -1,0 +1,109 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"go.yaml.in/yaml/v3"
+
+	"github.com/millrace/millrace/pipelines/chain"
+	"github.com/millrace/millrace/pipelines/export"
+	"github.com/millrace/millrace/pipelines/run"
+	"github.com/millrace/millrace/schemas/setting"
+)
+
+func init() { commands = append(commands, newExport) }
+
+func newExport(e *env) *cobra.Command {
+	var to, out string
+	var iteration int
+	var sets []string
+	c := &cobra.Command{
+		Use:   "export RUN|FILE...",
+		Short: "Write the rows of a run, or of files, in another program's format",
+		Long: "Write the rows of a run's committed iterations, or of Parquet files of rows, in the format of another program. Prompt groups stay\n" +
+			"together; rows that a format cannot hold are left out and counted by why. export.json, written last, says what the export is.\n\n" +
+			"Formats: " + strings.Join(export.Formats(), ", ") + ".",
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if to == "" || out == "" {
+				return &usageError{errors.New("name a format with --to and a directory with --out")}
+			}
+			settings, err := formatSettings(sets)
+			if err != nil {
+				return err
+			}
+			f, err := export.New(to, settings)
+			if err != nil {
+				return err
+			}
+			from, err := rowsOf(cmd.Context(), args, iteration)
+			if err != nil {
+				return err
+			}
+			made, err := export.Write(cmd.Context(), to, f, from, out)
+			if err != nil {
+				return err
+			}
+			return e.print(made, func(w io.Writer) {
+				fmt.Fprintf(w, "%d rows in %s\n", made.Rows, strings.Join(made.Files, ", "))
+				for why, n := range made.Left {
+					fmt.Fprintf(w, "%d left out: %s\n", n, why)
+				}
+			})
+		},
+	}
+	c.Flags().StringVar(&to, "to", "", "the format: "+strings.Join(export.Formats(), ", "))
+	c.Flags().StringVar(&out, "out", "", "the directory to write to")
+	c.Flags().IntVar(&iteration, "iteration", -1, "the iteration of a run, from 0; -1: all committed ones")
+	c.Flags().StringArrayVar(&sets, "set", nil, "a setting of the format, key=value; may be repeated")
+	return c
+}
+
+// formatSettings reads key=value settings of a format.
+func formatSettings(sets []string) (map[string]any, error) {
+	out := map[string]any{}
+	for _, s := range sets {
+		key, text, ok := strings.Cut(s, "=")
+		var value any
+		if !ok || key == "" || yaml.Unmarshal([]byte(text), &value) != nil {
+			return nil, setting.Errorf("--set "+s, "want key=value")
+		}
+		out[key] = value
+	}
+	return out, nil
+}
+
+// rowsOf are the files of rows of runs, or the files themselves.
+func rowsOf(ctx context.Context, args []string, iteration int) ([]string, error) {
+	var out []string
+	for _, arg := range args {
+		d, err := run.Read(ctx, arg)
+		if err != nil {
+			out = append(out, arg)
+			continue
+		}
+		done, err := d.Committed(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if iteration >= 0 {
+			if _, _, err := d.Iteration(ctx, iteration); err != nil {
+				return nil, err
+			}
+			done = []int{iteration}
+		}
+		for _, i := range done {
+			paths, err := run.RowFiles(ctx, d.IterPath(i), chain.BatchName)
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, paths...)
+		}
+	}
+	return out, nil
+}

@@ -1,0 +1,93 @@
+package method
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/millrace/millrace/pipelines/measure"
+	"github.com/millrace/millrace/pipelines/recipe"
+	"github.com/millrace/millrace/pipelines/run"
+	"github.com/millrace/millrace/transforms/files"
+)
+
+// Promotion is what became of a trained reward model, written beside it.
+type Promotion struct {
+	Promoted bool    `json:"promoted"`
+	Measure  string  `json:"measure"` // best_of_n or auc
+	Value    float64 `json:"value"`
+	StdErr   float64 `json:"std_err,omitempty"` // of value, over prompts
+	Chance   float64 `json:"chance"`
+	Margin   float64 `json:"margin"`
+	Why      string  `json:"why"`
+}
+
+const PromotionName = "promotion.json"
+
+// judge compares the model's ranking with chance.
+func judge(g recipe.Gate, e measure.Evaluation, score string) Promotion {
+	p := Promotion{Margin: g.Margin}
+	several := 0
+	for _, prompt := range e.Sums.Prompts {
+		if prompt.N > 1 {
+			several++
+		}
+	}
+	switch {
+	case several > 0:
+		p.Measure, p.Chance = "best_of_n", e.Avg.Mean
+		for _, b := range e.BestOf {
+			if b.Score == score {
+				p.Value, p.StdErr = b.Mean, b.StdErr
+			}
+		}
+	case e.Calibration != nil && e.Calibration.AUC != nil:
+		p.Measure, p.Value, p.Chance = "auc", *e.Calibration.AUC, 0.5
+	default:
+		p.Measure, p.Why = "auc", "cannot be measured: held-out outcomes are all alike"
+		return p
+	}
+	what := fmt.Sprintf("%s %.3f on held-out prompts (standard error %.3f)", p.Measure, p.Value, p.StdErr)
+	switch {
+	case p.Value < p.Chance+g.Margin:
+		p.Why = fmt.Sprintf("%s is not at least chance (%.3f) plus the margin %.3f", what, p.Chance, g.Margin)
+	case g.Margin >= 0 && p.Value-2*p.StdErr <= p.Chance: // a negative margin turns the gate off
+		p.Why = fmt.Sprintf("%s is within two standard errors of chance (%.3f); measure on more prompts", what, p.Chance)
+	default:
+		p.Promoted = true
+		p.Why = fmt.Sprintf("%s is at least chance (%.3f) plus the margin %.3f", what, p.Chance, g.Margin)
+		if g.Margin >= 0 {
+			p.Why += ", and more than two standard errors above chance"
+		}
+	}
+	return p
+}
+
+// RefusedError says that a reward model did not pass its gate.
+type RefusedError struct{ Path, Why string }
+
+func (e *RefusedError) Error() string {
+	return fmt.Sprintf("reward.path: the reward model %s was not promoted: %s; a policy trained on it would learn noise. Train it longer, or lower gate.margin and refresh again", e.Path, e.Why)
+}
+
+// Promoted refuses a reward model whose refresh did not promote it. A model without such a record is the user's own.
+func Promoted(ctx context.Context, model string) error {
+	path := files.Join(files.Parent(model), PromotionName)
+	raw, err := files.Read(ctx, path, run.MaxStateBytes)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var p Promotion
+	if err := json.Unmarshal(raw, &p); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	if p.Promoted {
+		return nil
+	}
+	return &RefusedError{Path: model, Why: p.Why}
+}

@@ -1,0 +1,315 @@
+// Package method has the kinds of runs, one file a kind: what each trains, with which models, in which chain of stages.
+package method
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/millrace/millrace/models"
+	"github.com/millrace/millrace/models/local"
+	"github.com/millrace/millrace/models/tokenizer"
+	"github.com/millrace/millrace/pipelines/chain"
+	"github.com/millrace/millrace/pipelines/measure"
+	"github.com/millrace/millrace/pipelines/preflight"
+	"github.com/millrace/millrace/pipelines/progress"
+	"github.com/millrace/millrace/pipelines/recipe"
+	"github.com/millrace/millrace/pipelines/run"
+	"github.com/millrace/millrace/schemas/setting"
+	"github.com/millrace/millrace/transforms/files"
+)
+
+// Kind is a kind of run.
+type Kind struct {
+	Summary string
+	// Reads are the sections of a recipe that it reads beside those that every run reads; another one is an error.
+	Reads []string
+	// New makes the method of a recipe, whose sections have been checked.
+	New func(recipe.Recipe) (Method, error)
+}
+
+// Method is what a run does, and what can be said of it before it is done.
+type Method interface {
+	run.Method
+	// Phases are the parts of the run whose iterations have the same stages.
+	Phases() ([]Phase, error)
+	// Updates are the trainings of an iteration, in order.
+	Updates() []Training
+	// Recipe is what the method was made of.
+	Recipe() recipe.Recipe
+}
+
+// Phase is a part of a run whose iterations have the same stages.
+type Phase struct {
+	Name       string
+	Iterations int
+	Recipe     recipe.Recipe // of these iterations
+	Chain      chain.Chain
+}
+
+// everywhere are the sections that every kind reads.
+var everywhere = []string{"kind", "run", "seed", "iterations", "prompts", "chat", "policy", "limits", "output", "runner", "telemetry", "keep_exchange"}
+
+var kinds = map[string]Kind{}
+
+// Register makes a kind known under a name. It panics on a name that is taken.
+func Register(name string, k Kind) {
+	if _, taken := kinds[name]; taken || k.New == nil {
+		panic(fmt.Sprintf("method: kind %q is registered twice, or without New", name))
+	}
+	kinds[name] = k
+}
+
+// Kinds lists the kinds by name.
+func Kinds() []string { return slices.Sorted(maps.Keys(kinds)) }
+
+// Schema describes recipes, with the kinds of runs.
+func Schema() *setting.Schema {
+	s := recipe.Schema()
+	s.Properties["kind"].Enum = Kinds()
+	return s
+}
+
+// Of returns a kind.
+func Of(name string) (Kind, bool) {
+	k, ok := kinds[name]
+	return k, ok
+}
+
+// New makes the method of a recipe. An error names the first setting that is wrong, that the kind does not read, or that another
+// one denies.
+func New(r recipe.Recipe) (Method, error) {
+	k, ok := kinds[r.Kind]
+	if !ok {
+		return nil, setting.Errorf("kind", "%q is not one of %s%s", r.Kind, strings.Join(Kinds(), ", "), suggestion(r.Kind))
+	}
+	if err := setting.Check(r); err != nil {
+		return nil, err
+	}
+	for _, key := range r.Sections() {
+		if !k.reads(r, key) {
+			return nil, setting.Errorf(key, "is not read by a run of kind %s%s", r.Kind, readBy(key))
+		}
+	}
+	for _, u := range unread(r) {
+		if r.Given(u.path...) {
+			return nil, setting.Errorf(strings.Join(u.path, "."), "is not read: %s", u.why)
+		}
+	}
+	m, err := k.New(r)
+	if err != nil {
+		return nil, err
+	}
+	if err := preflight.SameVocabulary(context.Background(), r, false); err != nil {
+		return nil, err
+	}
+	phases, err := m.Phases()
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range phases {
+		if _, err := p.Chain.Plan(); err != nil {
+			return nil, err
+		}
+	}
+	return m, nil
+}
+
+func suggestion(word string) string {
+	if s := setting.Suggest(word, Kinds()); strings.HasPrefix(s, "; did") {
+		return s
+	}
+	return ""
+}
+
+func (k Kind) reads(r recipe.Recipe, key string) bool {
+	_, extra := r.Extra[key]
+	return extra || slices.Contains(everywhere, key) || slices.Contains(k.Reads, key)
+}
+
+// readBy names the kinds that read a section.
+func readBy(key string) string {
+	var names []string
+	for _, name := range Kinds() {
+		if slices.Contains(kinds[name].Reads, key) {
+			names = append(names, name)
+		}
+	}
+	if len(names) == 0 {
+		return ""
+	}
+	return "; it belongs to kind " + strings.Join(names, ", ")
+}
+
+// ignored is a setting that a recipe does not read, and why.
+type ignored struct {
+	path []string
+	why  string
+}
+
+// unread are the settings that nothing in the recipe reads. What only an evaluation reads counts as read also where evaluate.every
+// is 0: it is how evaluations are turned off.
+func unread(r recipe.Recipe) []ignored {
+	var out []ignored
+	add := func(why string, path ...string) { out = append(out, ignored{path, why}) }
+	if chain.Samples(r) {
+		add("prompts.source brings no responses, so they are sampled as tokens", "tokenize")
+	}
+	if !chain.ListsCandidates(r) {
+		for _, key := range []string{"candidate_k", "candidate_min_p"} {
+			add("no loss, advantage or target reads candidate tokens", "rollout", key)
+		}
+	}
+	return out
+}
+
+// Resolved is the recipe of a method as config.yaml has it: what the run does not read is left out, so that it can be read back.
+func Resolved(m Method) ([]byte, error) {
+	r := m.Recipe()
+	k := kinds[r.Kind]
+	var drop [][]string
+	for _, f := range setting.Fields(reflect.TypeFor[recipe.Recipe]()) {
+		if !k.reads(r, f.Key) {
+			drop = append(drop, []string{f.Key})
+		}
+	}
+	for _, u := range unread(r) {
+		drop = append(drop, u.path)
+	}
+	return r.Resolved(drop...)
+}
+
+// Run runs a recipe, or goes on with it after its last committed iteration.
+func Run(ctx context.Context, m Method, show progress.Run) error {
+	config, err := Resolved(m)
+	if err != nil {
+		return err
+	}
+	s := run.SettingsOf(m.Recipe(), config)
+	if !kinds[m.Recipe().Kind].reads(m.Recipe(), "evaluate") {
+		s.EvaluateEvery = 0
+	}
+	return run.Iterate(ctx, m, s, show)
+}
+
+// base is what the methods of this package share.
+type base struct{ r recipe.Recipe }
+
+// Recipe is what the method was made of.
+func (b base) Recipe() recipe.Recipe { return b.r }
+
+// check looks whether models have one vocabulary and endpoints can do what the recipe asks of them: models may be there that were
+// not when the recipe was read.
+func (b base) check(ctx context.Context, nodes []chain.Node) error {
+	if err := preflight.SameVocabulary(ctx, b.r, true); err != nil {
+		return err
+	}
+	return preflight.Endpoints(ctx, b.r, nodes)
+}
+
+// committed finds the model of a role and its optimizer as the iteration before left them; false at the start.
+func (b base) committed(ctx context.Context, d *run.Dir, it *chain.Iteration, m recipe.Model, role string) (ref models.Ref, state string, ok bool, err error) {
+	if it.Number == 0 {
+		return ref, "", false, nil
+	}
+	before := d.IterPath(it.Number - 1)
+	if ref, err = chain.Committed(ctx, m, before, role); err != nil {
+		return ref, "", false, err
+	}
+	state, err = chain.Existing(ctx, files.Join(before, "optimizer-"+role))
+	return ref, state, true, err
+}
+
+// policy finds the policy that an iteration starts with, and the reference: what the run started from, or the recipe's. Trained
+// says that the iterations before have trained it.
+func (b base) policy(ctx context.Context, d *run.Dir, it *chain.Iteration, trained bool) (err error) {
+	ok := false
+	if trained {
+		if it.Policy, it.PolicyState, ok, err = b.committed(ctx, d, it, b.r.Policy, chain.PolicyRole); err != nil {
+			return err
+		}
+	}
+	if !ok {
+		if it.Policy, err = chain.Open(ctx, b.r.Policy, files.Join(d.Path, "start-policy"), b.r.Seed); err != nil {
+			return err
+		}
+	}
+	if chain.ReadsCritic(b.r) {
+		if it.Policy, err = withScalarHead(ctx, it.Policy, files.Join(d.Path, "start-critic")); err != nil {
+			return err
+		}
+	}
+	it.Sampler, it.Reference = it.Policy, it.Policy
+	if ok { // the reference is what the run started from
+		if it.Reference, err = StartPolicy(ctx, b.r, d.Path); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// reference takes the recipe's reference model where it names one.
+func (b base) reference(ctx context.Context, d *run.Dir, it *chain.Iteration) (err error) {
+	if b.r.Reference != nil {
+		it.Reference, err = chain.Open(ctx, *b.r.Reference, files.Join(d.Path, "start-reference"), b.r.Seed)
+	}
+	return err
+}
+
+// reward finds the reward model: what the iteration before left of it where iterations train it, or the recipe's.
+func (b base) reward(ctx context.Context, d *run.Dir, it *chain.Iteration, trained bool) (err error) {
+	if trained {
+		var ok bool
+		if it.Reward, it.RewardState, ok, err = b.committed(ctx, d, it, b.r.RewardStart(), chain.RewardRole); ok || err != nil {
+			return err
+		}
+	}
+	if b.r.Reward.Path == "" && b.r.Reward.New == nil {
+		it.Reward = it.Policy
+		return nil
+	}
+	it.Reward, err = chain.Open(ctx, b.r.Reward.Model, files.Join(d.Path, "start-reward"), b.r.Seed)
+	return err
+}
+
+// StartPolicy is the policy that a run started from.
+func StartPolicy(ctx context.Context, r recipe.Recipe, run string) (models.Ref, error) {
+	if r.Policy.New != nil {
+		return chain.Committed(ctx, r.Policy, run, "start-policy")
+	}
+	return chain.Open(ctx, r.Policy, "", 0)
+}
+
+// withScalarHead gives a model without a scalar head one of zeros, written to dir; one that has it is left as it is.
+func withScalarHead(ctx context.Context, ref models.Ref, dir string) (models.Ref, error) {
+	m, err := local.LoadRef(ctx, ref)
+	if err != nil || m.Scalar() != nil {
+		return ref, err
+	}
+	tok, err := tokenizer.Open(ctx, ref)
+	if err != nil {
+		return ref, err
+	}
+	m.AddScalarHead()
+	if err := chain.SaveModel(ctx, dir, m, tok); err != nil {
+		return ref, err
+	}
+	return chain.OpenAt(ctx, recipe.Model{Precision: ref.Precision}, dir)
+}
+
+// Measure measures a subject as the recipe says.
+func (b base) Measure(ctx context.Context, s measure.Subject, scratch string) (measure.Evaluation, error) {
+	return measure.Measure(ctx, b.r, s, scratch)
+}
+
+// Start is not measured: a policy that is trained may be new.
+func (b base) Start(chain.Iteration) (measure.Subject, bool) { return measure.Subject{}, false }
+
+// Subject is the policy that the iteration left.
+func (b base) Subject(ctx context.Context, it chain.Iteration) (measure.Subject, error) {
+	ref, err := chain.Committed(ctx, b.r.Policy, it.Dir, chain.PolicyRole)
+	return measure.Subject{Policy: ref, Reference: ref}, err
+}

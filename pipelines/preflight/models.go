@@ -1,0 +1,126 @@
+package preflight
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"github.com/millrace/millrace/models/remote"
+	"github.com/millrace/millrace/models/tokenizer"
+	"github.com/millrace/millrace/pipelines/chain"
+	"github.com/millrace/millrace/pipelines/recipe"
+	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/schemas/setting"
+	"github.com/millrace/millrace/transforms/value"
+)
+
+// place is a model of a recipe and where the recipe names it.
+type place struct {
+	path  string
+	model recipe.Model
+}
+
+// places lists the models that a recipe names, the policy first.
+func places(r recipe.Recipe) []place {
+	out := []place{{"policy", r.Policy}}
+	if r.Reward != nil && (r.Reward.Path != "" || r.Reward.New != nil) {
+		out = append(out, place{"reward", r.Reward.Model})
+	}
+	if r.Reference != nil {
+		out = append(out, place{"reference", *r.Reference})
+	}
+	if r.Distill != nil {
+		out = append(out, place{"distill.teacher", r.Distill.Teacher})
+		if r.Distill.Reference != nil {
+			out = append(out, place{"distill.reference", *r.Distill.Reference})
+		}
+	}
+	if r.SEFT != nil && r.SEFT.Source != nil {
+		out = append(out, place{"seft.source", *r.SEFT.Source})
+	}
+	return out
+}
+
+// SameVocabulary checks that token ids mean to every model of the recipe what they mean to the policy: what one has sampled
+// another scores, token by token. Models that an earlier run has yet to write, and those in buckets, are checked when the
+// run starts.
+func SameVocabulary(ctx context.Context, r recipe.Recipe, buckets bool) error {
+	all := places(r)
+	policy, err := chain.Vocabulary(ctx, all[0].model, buckets)
+	if err != nil {
+		return setting.Errorf("policy", "%v", err)
+	}
+	if policy == nil {
+		return nil
+	}
+	digest := tokenizer.VocabDigest(policy)
+	for _, p := range all[1:] {
+		if p.model.Path != "" && p.model.Path == r.Policy.Path {
+			continue
+		}
+		tok, err := chain.Vocabulary(ctx, p.model, buckets)
+		if err != nil {
+			return setting.Errorf(p.path, "%v", err)
+		}
+		if tok != nil && tokenizer.VocabDigest(tok) != digest {
+			return setting.Errorf(p.path, "has another vocabulary (%d tokens) than the policy (%d tokens): the ids of one model's tokens mean other texts to the other, so its log-probs would be of other responses; use models of the same tokenizer",
+				tok.VocabSize(), policy.VocabSize())
+		}
+	}
+	return nil
+}
+
+// needs says what a recipe asks of an endpoint in each place.
+func needs(r recipe.Recipe, nodes []chain.Node) map[string]remote.Need {
+	reads := func(d schemas.Descriptor) bool {
+		return slices.ContainsFunc(nodes, func(n chain.Node) bool {
+			return slices.Contains(schemas.Names(n.Contract.Needs), d.Describe().Name)
+		})
+	}
+	samples := remote.Need{Generate: true, LogProbs: reads(schemas.OldLogP), Candidates: chain.ListsCandidates(r)}
+	scores := remote.Need{Score: true}
+	out := map[string]remote.Need{"reference": scores, "distill.teacher": {Score: true, AnyToken: true}, "seft.source": {Generate: true}}
+	if chain.Samples(r) {
+		out["policy"] = samples
+		if r.Distill != nil { // the reference teacher answers, or the teacher where there is none
+			out["distill.reference"] = remote.Need{Generate: true, LogProbs: samples.LogProbs, Score: true, AnyToken: r.Distill.ADPA != nil}
+			if r.Distill.Reference == nil {
+				out["distill.teacher"] = remote.Need{Generate: true, LogProbs: samples.LogProbs, Score: true, AnyToken: true}
+			}
+		}
+	}
+	if r.Reward != nil {
+		scores.AnyToken = chain.ListsCandidates(r) || r.Reward.Value.OnHead()
+		out["reward"] = scores
+		if r.Reward.Value.Reference() == value.Frozen && r.Reference == nil {
+			n := out["policy"]
+			n.Score, n.AnyToken = true, chain.ListsCandidates(r)
+			out["policy"] = n
+		}
+	}
+	return out
+}
+
+// Endpoints asks every endpoint of a recipe what it can do, and names what the recipe needs and it lacks. Recipes without
+// endpoints need no network.
+func Endpoints(ctx context.Context, r recipe.Recipe, nodes []chain.Node) error {
+	wanted := needs(r, nodes)
+	for _, p := range places(r) {
+		if !p.model.Remote() {
+			continue
+		}
+		_, noTokenizer := tokenizer.Load(p.model.Path)
+		caps, err := remote.Probe(ctx, p.model.Path, remote.Options{})
+		if err != nil {
+			return setting.Errorf(p.path+".path", "%v", err)
+		}
+		missing := caps.Missing(wanted[p.path], noTokenizer == nil)
+		if noTokenizer != nil {
+			missing = append(missing, noTokenizer.Error())
+		}
+		if len(missing) > 0 {
+			return setting.Errorf(p.path+".path", "the endpoint lacks what this recipe needs of it: %s (`millrace probe` shows what it can do)", strings.Join(missing, "; "))
+		}
+	}
+	return nil
+}

@@ -1,0 +1,124 @@
+// Package preflight looks before anything runs whether what a recipe names is there and can do what is asked of it.
+package preflight
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"github.com/millrace/millrace/models/local"
+	"github.com/millrace/millrace/pipelines/chain"
+	"github.com/millrace/millrace/pipelines/recipe"
+	"github.com/millrace/millrace/schemas/setting"
+	"github.com/millrace/millrace/transforms/files"
+	"github.com/millrace/millrace/transforms/prompts"
+)
+
+// Report is what was found of what a recipe names.
+type Report struct {
+	Prompts []prompts.Findings `json:"prompts,omitempty"`
+	Notes   []string           `json:"notes,omitempty"` // what a run can do with, and people should know
+}
+
+// Look opens what a recipe names: the first rows of prompt files, model directories, endpoints. Nodes are the stages of its first
+// iteration. Makers names the recipe that makes a directory, "" where none does.
+func Look(ctx context.Context, r recipe.Recipe, nodes []chain.Node, makers func(dir string) string) (Report, error) {
+	var out Report
+	found, err := prompts.Inspect(ctx, r.Prompts)
+	if err != nil {
+		return out, setting.In("prompts", err)
+	}
+	out.Prompts = found
+	for _, f := range found {
+		if err := out.source(r, f); err != nil {
+			return out, err
+		}
+	}
+	for _, p := range places(r) {
+		if err := present(ctx, p, makers); err != nil {
+			return out, err
+		}
+	}
+	if err := scored(r); err != nil {
+		return out, err
+	}
+	return out, setting.First(SameVocabulary(ctx, r, true), Endpoints(ctx, r, nodes))
+}
+
+// source notes what is unusual about a source of prompts.
+func (out *Report) source(r recipe.Recipe, f prompts.Findings) error {
+	note := func(format string, args ...any) { out.Notes = append(out.Notes, fmt.Sprintf(format, args...)) }
+	if f.DeadShare() > 0 {
+		note("%s: %.2f%% of the first %d rows would be set aside, such as %s", f.Source, 100*f.DeadShare(), f.Rows, f.Fault)
+	}
+	if f.DeadShare() > r.Limits.DeadShare {
+		return setting.Errorf("limits.dead_share", "%.2f%% of the first %d rows of %s would be set aside, and %.2f%% is allowed; the first: %s",
+			100*f.DeadShare(), f.Rows, f.Source, 100*r.Limits.DeadShare, f.Fault)
+	}
+	if f.Repeated > 0 {
+		note("%s: %d of the first %d rows repeat a prompt that was there before", f.Source, f.Repeated, f.Rows)
+	}
+	if !f.Whole {
+		return nil
+	}
+	if n := f.Prompts[r.Prompts.Split]; r.Prompts.Split != "all" && n == 0 {
+		return setting.Errorf("prompts.split", "%q has no prompts in %s", r.Prompts.Split, f.Source)
+	} else if n > 0 && n < r.Prompts.Count {
+		note("%s: split %s has %d prompts, fewer than an iteration asks for (prompts.count %d)", f.Source, r.Prompts.Split, n, r.Prompts.Count)
+	}
+	if r.Evaluate.Every > 0 && r.Evaluate.Split != "all" && f.Prompts[r.Evaluate.Split] == 0 {
+		return setting.Errorf("evaluate.split", "%q has no prompts in %s; see prompts.file.test_share", r.Evaluate.Split, f.Source)
+	}
+	return nil
+}
+
+// scored refuses values of a scalar head from a model that has none: they would all be zero. A model that the run trains gets one.
+func scored(r recipe.Recipe) error {
+	if r.Reward == nil || !r.Reward.Value.OnHead() || r.Reward.Update != nil || r.Kind == "refresh" {
+		return nil
+	}
+	at, m := "reward.path", r.Reward.Model
+	if m.Path == "" && m.New == nil {
+		at, m = "policy.path", r.Policy
+	}
+	if m.New != nil {
+		return setting.Errorf("reward.new", "a new model has no scalar head, and values of kind %s come of one: all would be 0; train the model first (kind refresh)",
+			r.Reward.Value.Name)
+	}
+	if m.Remote() || files.IsURL(m.Path) {
+		return nil // the endpoint is asked; a model in a bucket says so when it is opened
+	}
+	if has, err := local.HasScalarHead(m.Path); err != nil {
+		return setting.Errorf(at, "%v", err)
+	} else if !has {
+		return setting.Errorf(at, "%s has no scalar head, and values of kind %s (reward.value.kind) come of one: all would be 0", m.Path,
+			r.Reward.Value.Name)
+	}
+	return nil
+}
+
+// present opens a model that lies on this machine.
+func present(ctx context.Context, p place, makers func(string) string) error {
+	if p.model.Path == "" || p.model.Remote() {
+		return nil
+	}
+	at := p.path + ".path"
+	if files.IsURL(p.model.Path) {
+		if _, err := files.Below(ctx, p.model.Path); err != nil {
+			return setting.Errorf(at, "%v", err)
+		}
+		return nil
+	}
+	if _, err := os.Stat(p.model.Path); errors.Is(err, fs.ErrNotExist) {
+		if name := makers(p.model.Path); name != "" {
+			return setting.Errorf(at, "%s is not there yet; the recipe %s makes it: millrace run %s", p.model.Path, name, name)
+		}
+		return setting.Errorf(at, "there is no model at %s", p.model.Path)
+	}
+	if _, err := local.ReadConfig(p.model.Path); err != nil {
+		return setting.Errorf(at, "%v", err)
+	}
+	return nil
+}

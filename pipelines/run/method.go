@@ -1,0 +1,101 @@
+package run
+
+import (
+	"context"
+	"fmt"
+	"reflect"
+
+	"github.com/apache/beam/sdks/v2/go/pkg/beam"
+
+	"github.com/millrace/millrace/pipelines/chain"
+	"github.com/millrace/millrace/pipelines/measure"
+	"github.com/millrace/millrace/pipelines/progress"
+	"github.com/millrace/millrace/pipelines/recipe"
+	"github.com/millrace/millrace/pipelines/telemetry"
+	"github.com/millrace/millrace/runners"
+)
+
+// Method says what the iterations of a run do. The run takes care of the rest: directories, commits, going on after a kill, the
+// share of dead rows, metrics and telemetry.
+type Method interface {
+	// Models finds the models that an iteration starts with, those of the committed iteration before it or the recipe's, and sets
+	// what else of the iteration differs from that of the run: where in the source of prompts it begins.
+	Models(ctx context.Context, run *Dir, it *chain.Iteration) error
+	// Chain is the stages of the iteration. The models are found.
+	Chain(it chain.Iteration) (chain.Chain, error)
+}
+
+// Optional methods of a Method.
+type (
+	// Checker looks, when a run is opened, whether what it needs is there.
+	Checker interface {
+		Check(ctx context.Context) error
+	}
+	// Sampler runs pipelines before that of the chain, and returns their counters.
+	Sampler interface {
+		Sample(ctx context.Context, it *chain.Iteration) ([]beam.PipelineResult, error)
+	}
+	// Closer writes what follows from the counters of all pipelines of an iteration, before it is measured. An *ExhaustedError
+	// after the first iteration ends the run.
+	Closer interface {
+		Close(ctx context.Context, it chain.Iteration, results []beam.PipelineResult, show progress.Run) error
+	}
+	// Measurer measures on held-out prompts.
+	Measurer interface {
+		// Start is what the run starts from; false where that is not measured.
+		Start(it chain.Iteration) (measure.Subject, bool)
+		// Subject is what an iteration left.
+		Subject(ctx context.Context, it chain.Iteration) (measure.Subject, error)
+		// Measure measures a subject in a scratch directory that it makes and removes.
+		Measure(ctx context.Context, s measure.Subject, scratch string) (measure.Evaluation, error)
+	}
+	// Decider writes what follows from the measurement of an iteration, before its commit.
+	Decider interface {
+		Decide(ctx context.Context, it chain.Iteration, m Measurement) error
+	}
+	// Noter finds something in a measurement that people should be told once; "" nothing.
+	Noter interface{ Note(m Measurement) string }
+)
+
+// Settings are what a run needs to know beside its method.
+type Settings struct {
+	Run        string // directory
+	Seed       uint64
+	Iterations int
+	// Config names the run in its records, and a later call on the directory must bring the same: what was computed depends on
+	// nothing else. It is left as config.yaml.
+	Config []byte
+	// EvaluateEvery is the number of iterations between evaluations; the start and the end are evaluated too; 0: never.
+	EvaluateEvery  int
+	DeadShare      float64          // an iteration with a larger share of dead rows fails
+	MaxRecordBytes int              // 0: 8 MiB
+	Keep           bool             // keep materialised edges after the commit
+	Runner         runners.Config   // the zero value: embedded
+	Telemetry      telemetry.Config // the zero value: telemetry.Default
+}
+
+// SettingsOf are those of a recipe, with the configuration that names the run.
+func SettingsOf(r recipe.Recipe, config []byte) Settings {
+	return Settings{Run: r.Run, Seed: r.Seed, Iterations: r.Iterations, Config: config, EvaluateEvery: r.Evaluate.Every,
+		DeadShare: r.Limits.DeadShare, MaxRecordBytes: r.Limits.MaxRecordBytes, Keep: r.Keep, Runner: r.Runner, Telemetry: r.Telemetry}
+}
+
+// fill takes the embedded runner and the usual telemetry where nothing is said of them.
+func (s *Settings) fill() {
+	if s.Runner.Name == "" {
+		s.Runner = runners.Default()
+	}
+	if reflect.ValueOf(s.Telemetry).IsZero() {
+		s.Telemetry = telemetry.Default()
+	}
+}
+
+// ExhaustedError says that a source has no prompts left.
+type ExhaustedError struct{ Iteration int }
+
+func (e *ExhaustedError) Error() string {
+	if e.Iteration == 0 {
+		return "no source has a prompt; look at prompts.split and at the files"
+	}
+	return fmt.Sprintf("iteration %d: no source has a prompt left (prompts.file.exhausted: stop)", e.Iteration)
+}

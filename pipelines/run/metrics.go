@@ -1,0 +1,228 @@
+package run
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/millrace/millrace/pipelines/chain"
+	"github.com/millrace/millrace/pipelines/measure"
+	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/transforms/evaluate"
+	"github.com/millrace/millrace/transforms/files"
+	"github.com/millrace/millrace/transforms/recordio"
+	"github.com/millrace/millrace/transforms/stage"
+	"github.com/millrace/millrace/transforms/update"
+)
+
+// Measurement is a line of metrics.jsonl: what is known after so many iterations. Metrics that were not measured are absent.
+type Measurement struct {
+	Iterations  int                 `json:"iterations"` // done so far; 0 is the start
+	Metrics     map[string]float64  `json:"metrics"`
+	Evaluation  *measure.Evaluation `json:"evaluation,omitempty"`
+	Calibration []ReliabilityBin    `json:"calibration,omitempty"` // of the batch's prefix values
+}
+
+// ReliabilityBin is a bin of a reliability diagram: N prefixes with mean predicted probability P, of whose responses the
+// share Y was right.
+type ReliabilityBin struct {
+	P float64 `json:"p"`
+	Y float64 `json:"y"`
+	N int     `json:"n"`
+}
+
+const reliabilityBins = 10
+
+func reliability(p, y []float64) []ReliabilityBin {
+	bins := make([]ReliabilityBin, reliabilityBins)
+	for i := range p {
+		b := &bins[min(int(reliabilityBins*p[i]), reliabilityBins-1)]
+		b.P, b.Y, b.N = b.P+p[i], b.Y+y[i], b.N+1
+	}
+	out := bins[:0]
+	for _, b := range bins {
+		if b.N > 0 {
+			out = append(out, ReliabilityBin{P: b.P / float64(b.N), Y: b.Y / float64(b.N), N: b.N})
+		}
+	}
+	return out
+}
+
+// ReferenceNLL is the mean -log p a token that the sampling policy gives to right responses, in nats: the most a right
+// response's mean log-ratio to it can be.
+const ReferenceNLL = "reference_nll_correct"
+
+const MetricsName = "metrics.jsonl"
+
+// ReadMeasurements reads the measurements of all committed iterations in order.
+func (run *Dir) ReadMeasurements(ctx context.Context) ([]Measurement, error) {
+	done, err := run.Committed(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var out []Measurement
+	for _, i := range done {
+		lines, err := files.ReadLines[Measurement](ctx, files.Join(run.IterPath(i), MetricsName))
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, lines...)
+	}
+	return out, nil
+}
+
+// measureBatch sums up an iteration: its rows, and the steps of its updates.
+func measureBatch(ctx context.Context, it chain.Iteration) (Measurement, error) {
+	m := Measurement{Iterations: it.Number + 1, Metrics: map[string]float64{}}
+	rows := batchSummary{}
+	paths, err := RowFiles(ctx, it.Dir, chain.BatchName)
+	if err != nil {
+		return m, err
+	}
+	if err := recordio.ReadMerged(ctx, paths, rows.add); err != nil {
+		return m, err
+	}
+	rows.into(&m)
+	if err := ledgerMetrics(ctx, it.Dir, m.Metrics); err != nil {
+		return m, err
+	}
+	for _, role := range []string{"policy", "reward"} {
+		steps, err := files.ReadLines[update.StepRecord](ctx, update.Job{Dir: it.Dir, Role: role}.StepsFile())
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return m, err
+		}
+		prefix := ""
+		if role != "policy" {
+			prefix = role + "_"
+		}
+		meanSteps(steps, prefix, m.Metrics)
+	}
+	return m, nil
+}
+
+// meanSteps takes the mean over the optimizer steps of an iteration, each weighed by its tokens.
+func meanSteps(steps []update.StepRecord, prefix string, into map[string]float64) {
+	total := 0.0
+	sums := map[string]float64{}
+	for _, s := range steps {
+		total += s.Tokens
+		add := func(name string, x float64) { sums[prefix+name] += x * s.Tokens }
+		add("loss", s.Loss)
+		add("gradient_norm", s.GradNorm)
+		for name, x := range s.Metrics {
+			add(shortName(name), x)
+		}
+	}
+	for name, x := range sums {
+		if total > 0 {
+			into[name] = x / total
+		}
+	}
+}
+
+// shortName maps a loss's metric to the name it has in every run.
+func shortName(name string) string {
+	switch name {
+	case "model/entropy":
+		return "entropy"
+	case "ppo/kl":
+		return "kl"
+	case "ppo/clip_fraction":
+		return "clip_fraction"
+	}
+	return name
+}
+
+// batchSummary gathers what the rows of a batch say.
+type batchSummary struct {
+	rows, tokens, known, right, mixed, truncated int
+	p, y                                         []float64 // prefix probabilities and the outcomes they foretell
+	final, outcome                               []float64
+	nll                                          float64 // mean -log p of the sampling policy, summed over right responses
+}
+
+func (s *batchSummary) add(b stage.Batch) error {
+	tokens, err := schemas.ResponseTokens.Find(b)
+	if err != nil { // rows that are no responses
+		s.rows += b.NumRows()
+		return nil
+	}
+	var outcome schemas.Scalars[float32]
+	haveOutcome := b.Has(schemas.Outcome)
+	if haveOutcome {
+		outcome = schemas.Outcome.Of(b)
+	}
+	for i := range b.NumRows() {
+		s.rows++
+		s.tokens += len(tokens.Row(i))
+		if !haveOutcome {
+			continue
+		}
+		if schemas.GroupValid.Of(b).At(i) {
+			s.mixed++
+		}
+		if schemas.Verdict.Of(b).At(i) == "truncated" {
+			s.truncated++
+		}
+		y, ok := outcome.At(i)
+		if !ok {
+			continue
+		}
+		s.known++
+		s.right += int(y)
+		if y > 0 && b.Has(schemas.OldLogP) {
+			logp := schemas.OldLogP.Of(b).Row(i)
+			for _, x := range logp {
+				s.nll -= float64(x) / float64(len(logp))
+			}
+		}
+		if b.Has(schemas.PCorrect) {
+			p := schemas.PCorrect.Of(b).Row(i)
+			for _, x := range p {
+				s.p, s.y = append(s.p, float64(x)), append(s.y, float64(y))
+			}
+			if len(p) > 0 {
+				s.final, s.outcome = append(s.final, float64(p[len(p)-1])), append(s.outcome, float64(y))
+			}
+		}
+	}
+	return nil
+}
+
+func (s *batchSummary) into(m *Measurement) {
+	if s.rows == 0 {
+		return
+	}
+	m.Metrics["rows"] = float64(s.rows)
+	if s.tokens > 0 {
+		m.Metrics["response_tokens"] = float64(s.tokens) / float64(s.rows)
+	}
+	if s.known > 0 {
+		m.Metrics["train_accuracy"] = float64(s.right) / float64(s.known)
+		m.Metrics["mixed_share"] = float64(s.mixed) / float64(s.rows)
+		m.Metrics["truncated_share"] = float64(s.truncated) / float64(s.rows)
+	}
+	if s.right > 0 && s.nll > 0 {
+		m.Metrics[ReferenceNLL] = s.nll / float64(s.right)
+	}
+	if len(s.p) > 0 {
+		if all := evaluate.Calibrate(s.p, s.y, reliabilityBins); all.ECE != nil {
+			m.Metrics["reward_ece"] = *all.ECE
+		}
+		m.Calibration = reliability(s.p, s.y)
+		if last := evaluate.Calibrate(s.final, s.outcome, 10); last.AUC != nil {
+			m.Metrics["reward_auc"] = *last.AUC
+		}
+	}
+}
+
+// evaluated puts an evaluation among the metrics.
+func (m *Measurement) evaluated(e measure.Evaluation) {
+	m.Evaluation = &e
+	name := fmt.Sprintf("avg@%d", e.Config.K[len(e.Config.K)-1])
+	m.Metrics[name], m.Metrics[name+"_stderr"] = e.Avg.Mean, e.Avg.StdErr
+}

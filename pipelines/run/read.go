@@ -1,0 +1,68 @@
+package run
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+
+	"github.com/millrace/millrace/pipelines/recipe"
+	"github.com/millrace/millrace/transforms/files"
+)
+
+// NotARunError says that a directory does not hold a run.
+type NotARunError struct{ Path, Why string }
+
+func (e *NotARunError) Error() string {
+	return fmt.Sprintf("%s is not a run directory: %s", e.Path, e.Why)
+}
+
+// Read opens the directory of a run for reading. It takes no lock, so a run can be looked at while it goes on; what it
+// has committed does not change any more.
+func Read(ctx context.Context, path string) (*Dir, error) {
+	path, err := runPath(path)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := files.Stat(ctx, files.Join(path, recipe.ConfigName)); err != nil {
+		if files.IsURL(path) && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+		why := err.Error()
+		if errors.Is(err, fs.ErrNotExist) {
+			why = "it has no " + recipe.ConfigName
+		}
+		return nil, &NotARunError{Path: path, Why: why}
+	}
+	return &Dir{Path: path}, nil
+}
+
+// Iteration is the directory of a committed iteration; number < 0 means the last one.
+func (r *Dir) Iteration(ctx context.Context, number int) (dir string, at int, err error) {
+	done, err := r.Committed(ctx)
+	if err != nil {
+		return "", 0, err
+	}
+	switch {
+	case len(done) == 0:
+		return "", 0, fmt.Errorf("run %s has not committed an iteration yet", r.Path)
+	case number < 0:
+		number = len(done) - 1
+	case number >= len(done):
+		return "", 0, fmt.Errorf("run %s has committed %d iterations, from 0; there is no iteration %d", r.Path, len(done), number)
+	}
+	return r.IterPath(number), number, nil
+}
+
+// Recipe is the recipe the run was made with. It goes on in the same directory.
+func (r *Dir) Recipe(ctx context.Context, sets ...string) (recipe.Recipe, error) {
+	return recipe.Load(ctx, files.Join(r.Path, recipe.ConfigName), sets)
+}
+
+// RowFiles are the files of rows of that name in a directory, in order.
+func RowFiles(ctx context.Context, dir, name string) ([]string, error) {
+	found, err := files.ListIn(ctx, dir, name+"-*.parquet")
+	slices.Sort(found)
+	return found, err
+}

@@ -1,0 +1,142 @@
+package prompts
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"slices"
+
+	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/schemas/setting"
+)
+
+// Inspector is a source that can be looked at before a pipeline reads it. What the settings get wrong about it is a setting.Error
+// of the source's section.
+type Inspector interface {
+	Inspect(ctx context.Context) (Findings, error)
+}
+
+// Findings are what the first rows of a source are like.
+type Findings struct {
+	Source string   `json:"source"`
+	Rows   int      `json:"rows"`   // read
+	Whole  bool     `json:"whole"`  // there are no more
+	Fields []string `json:"fields"` // of the first row
+	// Prompts are those of the rows that can be used, by split.
+	Prompts  map[string]int         `json:"prompts"`
+	Dead     map[schemas.Reason]int `json:"dead,omitempty"` // rows that would be set aside, by reason
+	Repeated int                    `json:"repeated,omitempty"`
+	Fault    string                 `json:"fault,omitempty"` // the first one
+}
+
+// DeadShare is the share of the rows that would be set aside; repeated prompts are counted apart.
+func (f Findings) DeadShare() float64 {
+	n := 0
+	for _, k := range f.Dead {
+		n += k
+	}
+	return float64(n) / float64(max(f.Rows, 1))
+}
+
+// inspectedRows bounds what an inspection reads.
+const inspectedRows = 20_000
+
+var errInspected = errors.New("enough rows")
+
+// Inspect reads the first rows of the file.
+func (f File) Inspect(ctx context.Context) (Findings, error) {
+	out := Findings{Source: f.name(), Whole: true, Prompts: map[string]int{}, Dead: map[schemas.Reason]int{}}
+	found := map[string]int{}
+	named := f.Fields.named()
+	s := scanner{file: f, split: "all"}
+	s.look = func(row rawRow) error {
+		if out.Rows == inspectedRows {
+			out.Whole = false
+			return errInspected
+		}
+		out.Rows++
+		if row.err == nil && out.Fields == nil {
+			out.Fields = slices.Sorted(maps.Keys(row.fields))
+		}
+		for key, path := range named {
+			if _, err := field(row.fields, path); err == nil {
+				found[key]++
+			}
+		}
+		return nil
+	}
+	s.group = func(g group) error {
+		for _, split := range fileSplits {
+			if split != "all" && f.inSplit(g.id, split) {
+				out.Prompts[split]++
+			}
+		}
+		return nil
+	}
+	s.bad = func(row rawRow, err error) error {
+		reason := schemas.ReasonUnreadable
+		var re *rowError
+		if errors.As(err, &re) {
+			reason = re.reason
+		}
+		if reason == schemas.ReasonRepeated {
+			out.Repeated++
+			return nil
+		}
+		if out.Dead[reason]++; out.Fault == "" {
+			out.Fault = fmt.Sprintf("%s:%d: %v", out.Source, row.number, err)
+		}
+		return nil
+	}
+	err := s.scan(ctx)
+	switch {
+	case errors.Is(err, errInspected):
+	case errors.Is(err, fs.ErrNotExist):
+		return out, setting.Errorf("path", "%s: there is no such file", f.Path)
+	case err != nil:
+		return out, setting.Errorf("path", "%s: %v", f.Path, err)
+	case out.Rows == 0:
+		return out, setting.Errorf("path", "%s has no rows", f.Path)
+	}
+	for _, key := range slices.Sorted(maps.Keys(named)) {
+		if found[key] == 0 && out.Fields != nil {
+			return out, setting.Errorf("fields."+key, "no row of %s has a field %q%s", f.Path, named[key], setting.Suggest(named[key], out.Fields))
+		}
+	}
+	return out, nil
+}
+
+// named are the fields that are named, by key.
+func (f Fields) named() map[string]string {
+	out := map[string]string{"id": f.ID, "prompt": f.Prompt, "answer": f.Answer, "response": f.Response, "conversation": f.Conversation,
+		"chosen": f.Chosen, "rejected": f.Rejected, "outcome": f.Outcome, "difficulty": f.Difficulty, "steps": f.Steps, "first_error": f.FirstError}
+	maps.DeleteFunc(out, func(_, path string) bool { return path == "" })
+	return out
+}
+
+// Inspect looks at the source, at every part of a mixture. Sources that cannot be looked at are left out.
+func Inspect(ctx context.Context, c Config) ([]Findings, error) {
+	if m, ok := c.Of.(Mixture); ok {
+		var all []Findings
+		for i, p := range m {
+			of, ok := p.of().(Inspector)
+			if !ok {
+				continue
+			}
+			f, err := of.Inspect(ctx)
+			if err != nil {
+				return all, setting.In(fmt.Sprintf("%s[%d].%s", mixtureSource, i, p.Source), err)
+			}
+			all = append(all, f)
+		}
+		return all, nil
+	}
+	of, ok := c.Of.(Inspector)
+	if !ok {
+		return nil, nil
+	}
+	f, err := of.Inspect(ctx)
+	return []Findings{f}, setting.In(c.Source, err)
+}
