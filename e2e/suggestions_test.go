@@ -1,0 +1,76 @@
+package e2e
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// suggested finds a command of the program that a message suggests.
+var suggested = regexp.MustCompile("millrace ((?:run|refresh|recipes|probe|show|--help)[^`;\n]*)")
+
+// TestSuggestedCommands: a command that a message suggests does what it is suggested for.
+func TestSuggestedCommands(t *testing.T) {
+	binary, dir := program(t), t.TempDir()
+	copyModel(t, filepath.Join("..", quickstartFolder, "policy"), filepath.Join(dir, "policy"))
+	small := []string{"--set", "policy.path=policy", "--set", "iterations=1", "--set", "prompts.count=4", "--set", "evaluate.every=0"}
+	in := func(code int, args ...string) string {
+		t.Helper()
+		cmd := exec.Command(binary, args...)
+		cmd.Dir = dir
+		out, _ := cmd.CombinedOutput()
+		if got := cmd.ProcessState.ExitCode(); got != code {
+			t.Fatalf("millrace %s: exit code %d, want %d\n%s", strings.Join(args, " "), got, code, out)
+		}
+		return string(out)
+	}
+	// follow runs what a message suggests, with further arguments.
+	follow := func(message string, more ...string) {
+		t.Helper()
+		m := suggested.FindStringSubmatch(message)
+		if m == nil {
+			t.Fatalf("%q suggests no command", message)
+		}
+		command, _, _ := strings.Cut(m[1], " (")
+		in(0, append(strings.Fields(command), more...)...)
+	}
+
+	// A recipe whose model another recipe makes.
+	follow(in(2, "plan", "grpo"), "--set", "prompts.count=8", "--set", "update.steps=1", "--set", "evaluate.every=0")
+	in(0, "plan", "grpo")
+
+	// A run directory that was made with another recipe.
+	in(0, append([]string{"run", "grpo", "--set", "run=made"}, small...)...)
+	follow(in(1, append([]string{"run", "grpo", "--set", "run=made", "--set", "seed=9"}, small...)...))
+
+	// A recipe that is no refresh.
+	said := in(2, append([]string{"refresh", "grpo", "--set", "run=other"}, small...)...)
+	if !strings.Contains(said, "`millrace run` runs this recipe") {
+		t.Errorf("%q", said)
+	}
+	in(0, append([]string{"run", "grpo", "--set", "run=other"}, small...)...)
+
+	// Names that there are not.
+	follow(in(2, "recipes", "gropo"))
+	follow(in(2, "rum"))
+
+	// Rows that were set aside: the settings that retry prints make a recipe read them again.
+	lines := `{"q": "1a+2b=", "a": "3"}` + "\n" + `{"q": "` + strings.Repeat("1", 60) + `", "a": "1"}` + "\n"
+	if err := os.WriteFile(filepath.Join(dir, "p.jsonl"), []byte(lines), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	file := append([]string{"--set", "prompts={source: file, split: all, count: 2, file: {path: p.jsonl, fields: {prompt: q, answer: a}}}",
+		"--set", "limits.dead_share=1"}, small[:6]...)
+	file = append(file, "--set", "evaluate.every=0")
+	in(0, append([]string{"run", "grpo", "--set", "run=dead", "--set", "rollout.max_prompt_tokens=20"}, file...)...)
+	said = in(0, "retry", "dead")
+	m := suggested.FindStringSubmatch(said)
+	if m == nil {
+		t.Fatalf("%q", said)
+	}
+	args := strings.Fields(strings.Replace(m[1], "RECIPE", "grpo", 1))
+	in(0, append(append(args, "--set", "run=again", "--set", "limits.dead_share=1", "--set", "prompts.count=1"), append(small[:4:4], "--set", "evaluate.every=0")...)...)
+}
