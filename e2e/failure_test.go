@@ -55,7 +55,8 @@ func TestErrorBeginsWithTheStage(t *testing.T) {
 	}
 	runners.Init()
 	for _, runner := range []string{"prism", "direct"} {
-		for where, want := range map[string]string{"setup": "stage failing: setup: the disk is full (", "map": "stage failing: the disk is full ("} {
+		for where, want := range map[string]string{"setup": "stage failing: setup: the disk is full (", "map": "stage failing: the disk is " +
+			"full ("} {
 			for how, apply := range map[string]func(beam.Scope, stage.Rows) stage.Rows{
 				"Apply": func(s beam.Scope, in stage.Rows) stage.Rows {
 					out, _ := stage.Apply(s, Failing{In: where}, in)

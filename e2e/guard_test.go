@@ -169,7 +169,8 @@ func TestConfigOfARunWithAdapters(t *testing.T) {
 	copyModel(t, filepath.Join("..", quickstartFolder, "policy"), filepath.Join(dir, "policy"))
 	for name, lora := range map[string]string{"all": "{rank: 2, alpha: 4}", "some": "{rank: 2, alpha: 4, targets: [q_proj, v_proj]}"} {
 		run := filepath.Join(dir, name)
-		cmd := exec.Command(binary, "run", "grpo", "--set", "run="+run, "--set", "policy.path="+filepath.Join(dir, "policy"), "--set", "update.lora="+lora,
+		cmd := exec.Command(binary, "run", "grpo", "--set", "run="+run, "--set", "policy.path="+filepath.Join(dir, "policy"), "--set",
+			"update.lora="+lora,
 			"--set", "iterations=1", "--set", "prompts.count=4", "--set", "evaluate.prompts=2", "--set", "evaluate.samples=2")
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("%s: %v\n%s", name, err, out)
@@ -209,7 +210,8 @@ func smallSettings(t *testing.T, text, run string) []string {
 		sets = append(sets, "update.batch_size=4")
 	}
 	if r.Kind == "evolve" {
-		sets = append(sets, "iterations=4", "seft.pairs=8", "seft.base.steps=2", "seft.adaptive.steps=2", "seft.base.batch_size=4", "seft.adaptive.batch_size=4")
+		sets = append(sets, "iterations=4", "seft.pairs=8", "seft.base.steps=2", "seft.adaptive.steps=2", "seft.base.batch_size=4",
+			"seft.adaptive.batch_size=4")
 	}
 	if r.Prompts.Source != "file" {
 		return sets
@@ -241,7 +243,8 @@ func writeProblems(t *testing.T, dir string) {
 		b := 7*a%23 + 1
 		fmt.Fprintf(&problems, "{\"question\": \"What is %d plus %d?\", \"answer\": \"%d + %d = %d\\n#### %d\"}\n", a, b, a, b, a+b, a+b)
 		said := a + b + a%2
-		fmt.Fprintf(&solutions, "{\"conversation\": [{\"role\": \"user\", \"content\": \"What is %d plus %d?\"}, {\"role\": \"assistant\", \"content\": \"It is %d.\"}], \"label\": %d}\n",
+		fmt.Fprintf(&solutions, "{\"conversation\": [{\"role\": \"user\", \"content\": \"What is %d plus %d?\"}, {\"role\": \"assistant\", "+
+			"\"content\": \"It is %d.\"}], \"label\": %d}\n",
 			a, b, said, 1-a%2)
 	}
 	for name, text := range map[string]string{"problems.jsonl": problems.String(), "solutions.jsonl": solutions.String()} {

@@ -2,11 +2,14 @@ package e2e
 
 import (
 	"encoding/json"
+	"io/fs"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 )
 
 const module = "github.com/millrace/millrace"
@@ -37,14 +40,17 @@ var allowed = map[string][]string{
 	"runners":                  {"std", "runners/...", "schemas/setting", "ext/..."},
 
 	// The roof: command, then look, run and method, then chain, then recipe. A run knows methods as an interface.
-	"pipelines":            nil, // each room has its own line; their tests may use all of them
-	"pipelines/command":    roof("pipelines/...", "models/...", "kernels", "runners"),
-	"pipelines/quickstart": roof("pipelines/look", "pipelines/method", "pipelines/run", "pipelines/recipe", "pipelines/recipes", "pipelines/progress"),
+	"pipelines":         nil, // each room has its own line; their tests may use all of them
+	"pipelines/command": roof("pipelines/...", "models/...", "kernels", "runners"),
+	"pipelines/quickstart": roof("pipelines/look", "pipelines/method", "pipelines/run", "pipelines/recipe", "pipelines/recipes",
+		"pipelines/progress"),
 	"pipelines/look": roof("pipelines/run", "pipelines/method", "pipelines/measure", "pipelines/chain", "pipelines/recipe", "pipelines/report",
 		"pipelines/show", "pipelines/telemetry", "models/...", "kernels", "runners"),
-	"pipelines/method": roof("pipelines/run", "pipelines/measure", "pipelines/preflight", "pipelines/chain", "pipelines/recipe", "pipelines/show",
+	"pipelines/method": roof("pipelines/run", "pipelines/measure", "pipelines/preflight", "pipelines/chain", "pipelines/recipe",
+		"pipelines/show",
 		"pipelines/progress", "models/..."),
-	"pipelines/run": roof("pipelines/measure", "pipelines/chain", "pipelines/recipe", "pipelines/progress", "pipelines/telemetry", "pipelines/show",
+	"pipelines/run": roof("pipelines/measure", "pipelines/chain", "pipelines/recipe", "pipelines/progress", "pipelines/telemetry",
+		"pipelines/show",
 		"runners"),
 	"pipelines/measure":   roof("pipelines/chain", "pipelines/recipe", "models/..."),
 	"pipelines/preflight": roof("pipelines/chain", "pipelines/recipe", "models/..."),
@@ -92,7 +98,8 @@ func TestImportTable(t *testing.T) {
 		}
 		for _, imp := range append(slices.Clone(p.TestImports), p.XTestImports...) {
 			r := relative(imp)
-			ofRoof := strings.HasPrefix(rel, "pipelines/") && (strings.HasPrefix(r, "pipelines/") || permitted(imp, rel, allowed["pipelines/command"]))
+			ofRoof := strings.HasPrefix(rel, "pipelines/") && (strings.HasPrefix(r, "pipelines/") || permitted(imp, rel,
+				allowed["pipelines/command"]))
 			fromKit := ofRoof || strings.HasSuffix(r, "test") || strings.HasPrefix(r, "e2e/golden") || r == "runners"
 			if strings.HasPrefix(imp, module) && !fromKit && imp != p.ImportPath && !permitted(imp, rel, rules) {
 				t.Errorf("the tests of %s import %s, which the import table does not allow", orMain(rel), imp)
@@ -114,7 +121,8 @@ func TestWhatIsLinked(t *testing.T) {
 		{module + "/transforms/stage", "-tags=cloud", []string{"cloud.google.com/", "google.golang.org/api/", "github.com/aws/"}},
 		{module + "/transforms/label/verify", "-tags=cloud", []string{"github.com/apache/"}},
 		{module + "/models/...", "-tags=cloud", []string{"github.com/apache/"}},
-		{module, "-tags=", []string{module + "/transforms/files/gcs", module + "/transforms/files/clouds", "google.golang.org/api/dataflow", "github.com/aws/"}},
+		{module, "-tags=", []string{module + "/transforms/files/gcs", module + "/transforms/files/clouds", "google.golang.org/api/dataflow",
+			"github.com/aws/"}},
 	} {
 		out, err := exec.Command("go", "list", "-deps", c.flags, c.of).Output()
 		if err != nil {
@@ -127,6 +135,37 @@ func TestWhatIsLinked(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// TestLines: no line of code is longer than 140 characters, a tab counting as one. What cannot be cut, texts in backquotes, which the
+// tags of settings are too, and generated code are left out.
+func TestLines(t *testing.T) {
+	err := filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && strings.HasPrefix(d.Name(), ".") && d.Name() != ".." {
+			return fs.SkipDir
+		}
+		if !strings.HasSuffix(path, ".go") || strings.Contains(path, "internal/asm") {
+			return nil
+		}
+		raw, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		number := 0
+		for line := range strings.Lines(string(raw)) {
+			number++
+			if n := utf8.RuneCountInString(strings.TrimRight(line, "\n")); n > 140 && !strings.Contains(line, "`") {
+				t.Errorf("%s:%d has %d characters", path, number, n)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -146,7 +185,8 @@ func TestTopLevel(t *testing.T) {
 
 func listPackages(t *testing.T) []goPackage {
 	t.Helper()
-	out, err := exec.Command("go", "list", "-e", "-tags", "cloud,flink", "-json=ImportPath,Standard,Imports,TestImports,XTestImports", module+"/...").Output()
+	out, err := exec.Command("go", "list", "-e", "-tags", "cloud,flink", "-json=ImportPath,Standard,Imports,TestImports,XTestImports",
+		module+"/...").Output()
 	if err != nil {
 		t.Fatalf("go list: %v", err)
 	}

@@ -72,5 +72,6 @@ func TestSuggestedCommands(t *testing.T) {
 		t.Fatalf("%q", said)
 	}
 	args := strings.Fields(strings.Replace(m[1], "RECIPE", "grpo", 1))
-	in(0, append(append(args, "--set", "run=again", "--set", "limits.dead_share=1", "--set", "prompts.count=1"), append(small[:4:4], "--set", "evaluate.every=0")...)...)
+	args = append(args, "--set", "run=again", "--set", "limits.dead_share=1", "--set", "prompts.count=1", "--set", "evaluate.every=0")
+	in(0, append(args, small[:4]...)...)
 }

@@ -47,7 +47,8 @@ var ErrNoFormat = errors.New("not a model that any imported format opens")
 
 // What this module's packages open, each with the name of a format that it registers.
 var (
-	localPackage  = shipped{"huggingface", "github.com/millrace/millrace/models/local", "directories as Hugging Face lays them out, and GGUF files"}
+	localPackage = shipped{"huggingface", "github.com/millrace/millrace/models/local", "directories as Hugging Face lays them out, and " +
+		"GGUF files"}
 	remotePackage = shipped{"openai", "github.com/millrace/millrace/models/remote", "endpoints at http:// and https://"}
 )
 
@@ -62,7 +63,8 @@ func noFormat(path string) error {
 		}
 	}
 	if url && scheme != "http" && scheme != "https" {
-		return fmt.Errorf("models: %s: %w: no package that is imported fetches models from %s:// (see RegisterElsewhere)", path, ErrNoFormat, scheme)
+		return fmt.Errorf("models: %s: %w: no package that is imported fetches models from %s:// (see RegisterElsewhere)", path, ErrNoFormat,
+			scheme)
 	}
 	from := localPackage
 	if url {

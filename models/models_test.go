@@ -119,7 +119,8 @@ func TestMissingImportIsNamed(t *testing.T) {
 		"http://localhost:1/v1": `import _ "github.com/millrace/millrace/models/remote"`,
 		"gs://bucket/model":     "RegisterElsewhere",
 	} {
-		if _, err := Acquire(t.Context(), Ref{Path: path}); !errors.Is(err, ErrNoFormat) || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), path) {
+		if _, err := Acquire(t.Context(), Ref{Path: path}); !errors.Is(err, ErrNoFormat) || !strings.Contains(err.Error(), want) ||
+			!strings.Contains(err.Error(), path) {
 			t.Errorf("%s: %v, want one that names %s", path, err, want)
 		}
 		if _, err := Identify(t.Context(), Ref{Path: path}); !errors.Is(err, ErrNoFormat) {

@@ -97,7 +97,8 @@ func (c Config) Validate() error {
 		}
 	}
 	if r.Run == nil {
-		return setting.Errorf("name", "this program was built without the clients of clouds, which %s needs; build it with: go build -tags cloud", c.Name)
+		return setting.Errorf("name", "this program was built without the clients of clouds, which %s needs; build it with: go build -tags "+
+			"cloud", c.Name)
 	}
 	return nil
 }

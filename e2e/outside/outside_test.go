@@ -46,7 +46,8 @@ func made(t *testing.T, dir string, sets ...string) (method.Method, error) {
 	if err := quickstart.Unpack(filepath.Join(dir, "models")); err != nil {
 		t.Fatal(err)
 	}
-	r, err := recipe.Parse([]byte(text), append([]string{"run=" + filepath.Join(dir, "run"), "policy.path=" + filepath.Join(dir, "models", "policy")}, sets...))
+	r, err := recipe.Parse([]byte(text), append([]string{"run=" + filepath.Join(dir, "run"), "policy.path=" + filepath.Join(dir, "models",
+		"policy")}, sets...))
 	if err != nil {
 		return nil, err
 	}
@@ -217,7 +218,8 @@ func TestMethodOfAnotherModule(t *testing.T) {
 	if err := run.Iterate(t.Context(), counts{of}, s, show); err != nil {
 		t.Fatal(err)
 	}
-	if got, _, err := d.ReadManifest(t.Context(), 2); err != nil || got.Files["batch-00000-of-00001.parquet"] != want.Files["batch-00000-of-00001.parquet"] {
+	if got, _, err := d.ReadManifest(t.Context(), 2); err != nil ||
+		got.Files["batch-00000-of-00001.parquet"] != want.Files["batch-00000-of-00001.parquet"] {
 		t.Errorf("an iteration that was done again has other rows: %v", err)
 	}
 	measured, err := d.ReadMeasurements(t.Context())

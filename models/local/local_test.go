@@ -240,7 +240,8 @@ func TestAcquire(t *testing.T) {
 	if _, err := models.Acquire(context.Background(), wrong); !errors.As(err, &de) || de.Got != ref.Digest {
 		t.Errorf("another digest gives %v", err)
 	}
-	if _, err := models.Acquire(context.Background(), models.Ref{Path: t.TempDir()}); !errors.Is(err, models.ErrNoFormat) || strings.Contains(err.Error(), "lacks") {
+	if _, err := models.Acquire(context.Background(), models.Ref{Path: t.TempDir()}); !errors.Is(err, models.ErrNoFormat) ||
+		strings.Contains(err.Error(), "lacks") {
 		t.Errorf("an empty directory gives %v", err)
 	}
 	if err := os.Truncate(filepath.Join(dir, "model.safetensors"), 100); err != nil {

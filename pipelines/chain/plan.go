@@ -29,7 +29,8 @@ func (c Chain) Plan() ([]PlannedStage, error) {
 	if errors.As(err, &missing) {
 		section := sectionOf(nodes, missing.Adder)
 		if slices.ContainsFunc(contracts, func(c schemas.Contract) bool { return c.Name == missing.Adder }) && !missing.Later {
-			return out, setting.Errorf(section, "stage %s needs column %q, which stage %s does not add as this section sets it up", missing.Stage, missing.Column, missing.Adder)
+			return out, setting.Errorf(section, "stage %s needs column %q, which stage %s does not add as this section sets it up", missing.Stage,
+				missing.Column, missing.Adder)
 		}
 		return out, &setting.Error{Path: section, Why: missing.Error()}
 	}

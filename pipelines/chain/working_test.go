@@ -48,7 +48,8 @@ func TestWorking(t *testing.T) {
 	shows("rollout, rows 3")
 	w.take([]stage.Counts{{Stage: "label", In: 8, Millis: 3}, {Stage: "rollout", In: 7, Millis: 1900}})
 	shows("rollout, rows 7")
-	same := []stage.Counts{{Stage: "label", In: 8, Millis: 3}, {Stage: "rollout", In: 7, Millis: 1900}, {Stage: "update", Other: map[string]int64{"steps": 2}}}
+	same := []stage.Counts{{Stage: "label", In: 8, Millis: 3}, {Stage: "rollout", In: 7, Millis: 1900}, {Stage: "update",
+		Other: map[string]int64{"steps": 2}}}
 	w.take(same)
 	shows("update, steps 2")
 	w.take(same)

@@ -49,8 +49,10 @@ func newEnv(e *env) *cobra.Command {
 }
 
 func readEnvironment() environment {
-	v := environment{Version: "unknown", Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH, Kernels: kernels.Level(), Threads: kernels.Threads(),
-		CPUs: runtime.NumCPU(), RecordFormat: schemas.Version, VerifierVersion: verify.MathVersion, Runners: runners.Names(), Modules: map[string]string{}}
+	v := environment{Version: "unknown", Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH, Kernels: kernels.Level(),
+		Threads: kernels.Threads(),
+		CPUs:    runtime.NumCPU(), RecordFormat: schemas.Version, VerifierVersion: verify.MathVersion, Runners: runners.Names(),
+		Modules: map[string]string{}}
 	v.MemoryBytes, v.AvailableBytes = memory()
 	info, ok := debug.ReadBuildInfo()
 	if !ok {

@@ -55,10 +55,12 @@ func newEval(e *env) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "eval [RUN|MODEL...] [--reward RUN|MODEL...]",
 		Short: "Measure policies or reward models on held-out prompts, and compare them prompt by prompt",
-		Long: "Measure the policies of runs, or models, on the same held-out prompts with the same random numbers: avg@k and pass@k with standard\n" +
+		Long: "Measure the policies of runs, or models, on the same held-out prompts with the same random numbers: avg@k and pass@k with " +
+			"standard\n" +
 			"errors over prompts. Two policies are ranked only where the 95% interval of their paired difference leaves out 0. The prompts, the\n" +
 			"verifier and the sampling are those of --recipe, or of the first run.\n\n" +
-			"With --reward, measure reward models on the responses of one policy (the recipe's own, if none is named): Best-of-N, AUC, calibration\n" +
+			"With --reward, measure reward models on the responses of one policy (the recipe's own, if none is named): Best-of-N, AUC, " +
+			"calibration\n" +
 			"by position, step F1, and on the proving ground the truth at step ends. A run brings what its values are made of; for a model\n" +
 			"directory the recipe's section reward says it. docs/evaluation.md defines every figure.",
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -90,9 +92,11 @@ func newEval(e *env) *cobra.Command {
 	c.Flags().StringArrayVar(&sets, "set", nil, "override a setting, such as evaluate.prompts=400; may be repeated")
 	c.Flags().StringVar(&out, "out", "", "also write the result as JSON to this file")
 	c.Flags().StringArrayVar(&rewards.targets, "reward", nil, "a reward model: a run, or a model directory; may be repeated")
-	c.Flags().StringArrayVar(&rewards.sets, "on", nil, "what reward models are measured on: held_out, corrupted, or a file of ProcessBench; may be repeated (default: held_out, and corrupted on the proving ground)")
+	c.Flags().StringArrayVar(&rewards.sets, "on", nil, "what reward models are measured on: held_out, corrupted, or a file of "+
+		"ProcessBench; may be repeated (default: held_out, and corrupted on the proving ground)")
 	c.Flags().IntVar(&rewards.items, "items", 0, "how many items of a file of ProcessBench, drawn by the seed; 0: all")
-	c.Flags().IntVar(&rewards.continuations, "continuations", 16, "sampled from each step end of first responses on the proving ground, for the truth; 0: none")
+	c.Flags().IntVar(&rewards.continuations, "continuations", 16, "sampled from each step end of first responses on the proving ground, "+
+		"for the truth; 0: none")
 	return c
 }
 

@@ -38,7 +38,8 @@ type rewardEvaluation struct {
 }
 
 // evaluateRewards measures reward models on the responses of one policy: that of args, or of the recipe.
-func (e *env) evaluateRewards(cmd *cobra.Command, f rewardFlags, args []string, recipe string, sets []string, iteration int) (out *rewardEvaluation, err error) {
+func (e *env) evaluateRewards(cmd *cobra.Command, f rewardFlags, args []string, recipe string, sets []string,
+	iteration int) (out *rewardEvaluation, err error) {
 	if len(args) > 1 {
 		return nil, &usageError{fmt.Errorf("reward models are measured on the responses of one policy, not of %d", len(args))}
 	}
@@ -163,7 +164,8 @@ func writeReward(w io.Writer, m look.MeasuredReward) {
 			f1Text(s.HeldOut), s.HeldOut.NErr+s.HeldOut.NOK, f1Text(s.Best), s.Items, s.Best.NErr)
 	}
 	if t := m.Truth; t != nil {
-		line("truth at step ends", "r %s, ECE %s, Brier %s; AUC %s, of the truth itself %s", figureText(t.R), valueText(t.ECE.Value, t.ECE.StdErr),
+		line("truth at step ends", "r %s, ECE %s, Brier %s; AUC %s, of the truth itself %s", figureText(t.R), valueText(t.ECE.Value,
+			t.ECE.StdErr),
 			valueText(t.Brier.Value, t.Brier.StdErr), valueText(t.AUC.Value, t.AUC.StdErr), valueText(t.BestAUC.Value, t.BestAUC.StdErr))
 	}
 	table.Flush()
@@ -196,7 +198,8 @@ func calibrationText(c evaluate.Calibration) string {
 	if c.StdErr != nil {
 		e = *c.StdErr
 	}
-	return strings.Join([]string{"ECE " + valueText(c.ECE, e.ECE), "Brier " + valueText(c.Brier, e.Brier), "AUC " + valueText(c.AUC, e.AUC)}, ", ") + fmt.Sprintf(" (n %d)", c.N)
+	return strings.Join([]string{"ECE " + valueText(c.ECE, e.ECE), "Brier " + valueText(c.Brier, e.Brier), "AUC " + valueText(c.AUC, e.AUC)},
+		", ") + fmt.Sprintf(" (n %d)", c.N)
 }
 
 // f1Text is an F1 with its error; there is none without both right and wrong solutions.

@@ -24,7 +24,8 @@ func TestEvalReward(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "out", "eval.json")
 	args := []string{"eval", quickstartPolicy, "--recipe", "ipvrm-refresh", "--reward", quickstartReward, "--reward", quickstartPolicy,
 		"--set", "evaluate.prompts=24", "--set", "evaluate.samples=4", "--continuations", "4", "--out", file}
-	text := want(t, exitOK, []string{"held_out", "corrupted", "best of 4", "decile 10", "step F1, mean_diff", "truth at step ends", "cannot be told apart"}, args...)
+	text := want(t, exitOK, []string{"held_out", "corrupted", "best of 4", "decile 10", "step F1, mean_diff", "truth at step ends",
+		"cannot be told apart"}, args...)
 	raw, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
@@ -43,7 +44,8 @@ func TestEvalReward(t *testing.T) {
 		t.Fatalf("%s", raw)
 	}
 	trained, same := v.Rewards[0], v.Rewards[1]
-	if trained.Prompts != 24 || trained.Responses != 96 || *trained.Final.AUC.Value < 0.7 || trained.Truth == nil || trained.Truth.R.N < 60 || trained.Steps[1].Best.F1 < 0.5 {
+	if trained.Prompts != 24 || trained.Responses != 96 || *trained.Final.AUC.Value < 0.7 || trained.Truth == nil ||
+		trained.Truth.R.N < 60 || trained.Steps[1].Best.F1 < 0.5 {
 		t.Errorf("the trained model on its policy's responses: %s", raw)
 	}
 	if trained.BestOfN[0].Mean != trained.Avg.Mean || trained.BestOfN[2].K != 4 || trained.BestOfN[2].Mean > trained.PassAt[2].Mean {
@@ -60,7 +62,8 @@ func TestEvalReward(t *testing.T) {
 	if verdicts["auc"] != evaluate.BetterA || verdicts["best_of_1"] != evaluate.Undecided {
 		t.Errorf("%v", verdicts)
 	}
-	if corrupted := v.Rewards[2]; corrupted.Responses != 24 || corrupted.Truth != nil || corrupted.Steps[0].Items != 24 || len(corrupted.BestOfN) != 1 {
+	if corrupted := v.Rewards[2]; corrupted.Responses != 24 || corrupted.Truth != nil || corrupted.Steps[0].Items != 24 ||
+		len(corrupted.BestOfN) != 1 {
 		t.Errorf("corrupted chains: %+v", corrupted)
 	}
 	if again := want(t, exitOK, nil, args...); again != text {
@@ -88,7 +91,8 @@ func TestEvalRewardIsTheRefreshsOwnMeasurement(t *testing.T) {
 	}
 	page := filepath.Join(t.TempDir(), "page.html")
 	want(t, exitOK, nil, "report", run, "--out", page)
-	if raw, err := os.ReadFile(page); err != nil || !strings.Contains(string(raw), "Best of N by the reward model") || !strings.Contains(string(raw), "AUC by position") {
+	if raw, err := os.ReadFile(page); err != nil || !strings.Contains(string(raw), "Best of N by the reward model") ||
+		!strings.Contains(string(raw), "AUC by position") {
 		t.Errorf("the report draws nothing of the reward model (%v)", err)
 	}
 	a, _ := json.Marshal(got.Rewards[0].Report)
@@ -114,7 +118,8 @@ func TestEvalRewardOnProcessBench(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	want(t, exitOK, nil, "refresh", "ipvrm-solutions", "--set", "run="+run, "--set", "prompts.file.path="+solutions, "--set", "prompts.file.test_share=0.5",
+	want(t, exitOK, nil, "refresh", "ipvrm-solutions", "--set", "run="+run, "--set", "prompts.file.path="+solutions, "--set",
+		"prompts.file.test_share=0.5",
 		"--set", "update.batch_size=4", "--set", "update.epochs=3", "--set", "limits.dead_share=0")
 	out := want(t, exitOK, nil, "eval", "--reward", run, "--on", bench, "--json")
 	v := decode[struct {
@@ -128,11 +133,13 @@ func TestEvalRewardOnProcessBench(t *testing.T) {
 		t.Fatalf("%s", out)
 	}
 	for _, s := range v.Steps {
-		if s.Items != 12 || s.Best.NErr != 9 || s.Best.NOK != 3 || s.Best.Threshold == nil || s.HeldOut.NErr+s.HeldOut.NOK != 6 || s.Best.StdErr == nil {
+		if s.Items != 12 || s.Best.NErr != 9 || s.Best.NOK != 3 || s.Best.Threshold == nil || s.HeldOut.NErr+s.HeldOut.NOK != 6 ||
+			s.Best.StdErr == nil {
 			t.Errorf("%+v", s)
 		}
 	}
-	few := decode[struct{ Rewards []measure.Evaluation }](t, want(t, exitOK, nil, "eval", "--reward", run, "--on", bench, "--items", "5", "--json"))
+	few := decode[struct{ Rewards []measure.Evaluation }](t, want(t, exitOK, nil, "eval", "--reward", run, "--on", bench, "--items", "5",
+		"--json"))
 	if few.Rewards[0].Prompts != 5 {
 		t.Errorf("%d items of 5", few.Rewards[0].Prompts)
 	}
@@ -140,7 +147,8 @@ func TestEvalRewardOnProcessBench(t *testing.T) {
 		t.Errorf("%d of 5 drawn items are right", n)
 	}
 	want(t, exitOK, []string{"– held-out threshold"}, "eval", "--reward", run, "--on", bench, "--items", "1")
-	long := decode[struct{ Rewards []measure.Evaluation }](t, want(t, exitOK, nil, "eval", "--reward", run, "--on", bench, "--set", "tokenize.max_tokens=73", "--json"))
+	long := decode[struct{ Rewards []measure.Evaluation }](t, want(t, exitOK, nil, "eval", "--reward", run, "--on", bench, "--set",
+		"tokenize.max_tokens=73", "--json"))
 	if r := long.Rewards[0]; r.Dead != 3 || r.Prompts != 9 {
 		t.Errorf("%d items and %d set aside", r.Prompts, r.Dead)
 	}

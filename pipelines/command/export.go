@@ -25,7 +25,8 @@ func newExport(e *env) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "export RUN|FILE...",
 		Short: "Write the rows of a run, or of files, in another program's format",
-		Long: "Write the rows of a run's committed iterations, or of Parquet files of rows, in the format of another program. Prompt groups stay\n" +
+		Long: "Write the rows of a run's committed iterations, or of Parquet files of rows, in the format of another program. Prompt groups " +
+			"stay\n" +
 			"together; rows that a format cannot hold are left out and counted by why. export.json, written last, says what the export is.\n\n" +
 			"Formats: " + strings.Join(export.Formats(), ", ") + ".",
 		Args: cobra.MinimumNArgs(1),

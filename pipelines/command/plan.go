@@ -39,7 +39,8 @@ func newPlan(e *env) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "plan RECIPE",
 		Short: "Check a recipe and show what it would do, without running it",
-		Long: "Check a recipe and show its stages with the columns they read and add, and how much an iteration holds. What it names is opened:\n" +
+		Long: "Check a recipe and show its stages with the columns they read and add, and how much an iteration holds. What it names is " +
+			"opened:\n" +
 			"the first rows of prompt files, the shapes and tokenizers of models, endpoints, which are asked what they can do. A recipe that\n" +
 			"would not run gives exit code 2 and the path of the setting.",
 		Args: cobra.ExactArgs(1),
@@ -64,7 +65,8 @@ func newPlan(e *env) *cobra.Command {
 				}
 			}
 			first := phases[0].Streams[0]
-			p := plan{Recipe: args[0], Kind: r.Kind, Run: r.Run, Runner: r.Runner.Name, Iterations: r.Iterations, Stages: first.Stages, Size: first.Size, Phases: phases,
+			p := plan{Recipe: args[0], Kind: r.Kind, Run: r.Run, Runner: r.Runner.Name, Iterations: r.Iterations, Stages: first.Stages,
+				Size: first.Size, Phases: phases,
 				Memory: method.Memory(m), Found: found}
 			if r.Runner.Name == "dataflow" {
 				job, err := parts[0].Chain.Translate(cmd.Context(), r)
@@ -95,7 +97,8 @@ func (p plan) text(w io.Writer) {
 		}
 	}
 	for _, m := range p.Memory {
-		fmt.Fprintf(w, "training the %s%s takes about %s: weights %s, gradients %s, moments %s, activations of a microbatch %s", m.Role, precisionText(m.Precision), bytesText(m.Total),
+		fmt.Fprintf(w, "training the %s%s takes about %s: weights %s, gradients %s, moments %s, activations of a microbatch %s", m.Role,
+			precisionText(m.Precision), bytesText(m.Total),
 			bytesText(m.Weights), bytesText(m.Gradients), bytesText(m.Moments), bytesText(m.Activations))
 		if m.Frozen > 0 {
 			fmt.Fprintf(w, ", frozen models %s", bytesText(m.Frozen))
@@ -125,7 +128,8 @@ func printStream(w io.Writer, p method.PlannedStream) {
 		printColumns(w, "adds", s.Adds)
 	}
 	s := p.Size
-	fmt.Fprintf(w, "\nan iteration: %d prompts in %d records, %d rows, at most %d response tokens and about %s uncompressed, batch files: %d\n"+
+	fmt.Fprintf(w, "\nan iteration: %d prompts in %d records, %d rows, at most %d response tokens and about %s uncompressed, batch files: "+
+		"%d\n"+
 		"(assumed: %d prompt tokens, %d response tokens, %d listed tokens a position)\n",
 		s.Prompts, s.Records, s.Rows, s.Tokens, bytesText(s.Bytes), s.Files, s.PromptTokens, s.ResponseTokens, s.Candidates)
 }

@@ -18,7 +18,8 @@ func newQuickstart(e *env) *cobra.Command {
 		Use:   "quickstart",
 		Short: "See a small policy learn: DistRL with IPVRM beside GRPO, with a report page",
 		Long: "Train a small policy on chain arithmetic for some iterations of rollout, outcome, reward model update, prefix values,\n" +
-			"advantages and policy update; then the same with GRPO. Ends with a table and report.html. An interrupted quickstart goes\non where it was when the command is given again.",
+			"advantages and policy update; then the same with GRPO. Ends with a table and report.html. An interrupted quickstart goes\non where " +
+			"it was when the command is given again.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			show := progress.Start(e.err, "millrace quickstart")
@@ -32,7 +33,8 @@ func newQuickstart(e *env) *cobra.Command {
 				fmt.Fprintf(w, "  %-22s %8s %8s\n", "", "before", "after")
 				fmt.Fprintf(w, "  %-22s %8.3f %8.3f\n", "DistRL + IPVRM", result.Before, result.After)
 				fmt.Fprintf(w, "  %-22s %8.3f %8.3f\n\n", "GRPO", result.Before, result.GRPO)
-				fmt.Fprintf(w, "  %.0f seconds. Open %s in a browser: figures over iterations, and rollouts coloured by prefix value.\n", result.Seconds, result.Report)
+				fmt.Fprintf(w, "  %.0f seconds. Open %s in a browser: figures over iterations, and rollouts coloured by prefix value.\n",
+					result.Seconds, result.Report)
 			})
 		},
 	}

@@ -19,7 +19,8 @@ func newRetry(e *env) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "retry RUN",
 		Short: "Write the rows that stages set aside to files that a recipe can read again",
-		Long: "Turn the dead letters of a run back into the rows they hold, and write them as Parquet files, one for each stage that had set rows\n" +
+		Long: "Turn the dead letters of a run back into the rows they hold, and write them as Parquet files, one for each stage that had set " +
+			"rows\n" +
 			"aside. The run stays as it is: once the cause is mended, the files are the prompts of another run, with the settings printed here.\n" +
 			"Input that could not be read was never a row; mend it where it lies. See what went wrong with `millrace show RUN --dead`.",
 		Args: cobra.ExactArgs(1),

@@ -17,8 +17,9 @@ func newRun(e *env) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "run RECIPE",
 		Short: "Run a recipe, or go on with it after its last committed iteration",
-		Long:  "Run a recipe: a YAML file, or the name of an embedded one (see `millrace recipes`). The same command again goes on after\nthe last committed iteration; an interrupted iteration is done again and gives the same bytes.",
-		Args:  cobra.ExactArgs(1),
+		Long: "Run a recipe: a YAML file, or the name of an embedded one (see `millrace recipes`). The same command again goes on " +
+			"after\nthe last committed iteration; an interrupted iteration is done again and gives the same bytes.",
+		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			m, err := flags.method(cmd.Context(), args[0])
 			if err != nil {

@@ -123,16 +123,19 @@ func TestShow(t *testing.T) {
 			Candidates     []json.RawMessage
 		}
 	}](t, strings.ReplaceAll(out, "p_correct", "PCorrect"))
-	if rollout.Prompt == "" || rollout.Answer == "" || rollout.Outcome == nil || len(rollout.Tokens) == 0 || !strings.HasPrefix(rollout.Name, "iteration 0") {
+	if rollout.Prompt == "" || rollout.Answer == "" || rollout.Outcome == nil || len(rollout.Tokens) == 0 || !strings.HasPrefix(rollout.Name,
+		"iteration 0") {
 		t.Fatalf("%+v", rollout)
 	}
 	for i, token := range rollout.Tokens {
-		if token.LogP == nil || *token.LogP > 0 || token.PCorrect == nil || *token.PCorrect < 0 || *token.PCorrect > 1 || token.Advantage == nil || len(token.Candidates) == 0 {
+		if token.LogP == nil || *token.LogP > 0 || token.PCorrect == nil || *token.PCorrect < 0 || *token.PCorrect > 1 ||
+			token.Advantage == nil || len(token.Candidates) == 0 {
 			t.Errorf("token %d: %+v", i, token)
 		}
 	}
 	id := strings.Split(strings.Split(rollout.Name, "prompt ")[1], ",")[0]
-	if got := want(t, exitOK, nil, "show", run, "--iteration", "0", "--prompt", id[:13], "--rows", "0", "--json"); strings.Count(got, "\n") != 2 {
+	if got := want(t, exitOK, nil, "show", run, "--iteration", "0", "--prompt", id[:13], "--rows", "0", "--json"); strings.Count(got,
+		"\n") != 2 {
 		t.Errorf("%d rollouts of prompt %s, want its 2 samples", strings.Count(got, "\n"), id)
 	}
 	want(t, exitOK, []string{"rollout", "too_long", "max_prompt_tokens"}, "show", run, "--dead", "--rows", "0")
@@ -177,7 +180,8 @@ func TestEval(t *testing.T) {
 	model := filepath.Join(run, "iter-00001", "policy")
 	out := want(t, exitOK, nil, "eval", run, model, "--set", "rollout.max_prompt_tokens=64", "--json")
 	v := decode[evaluation](t, out)
-	if len(v.Results) != 2 || len(v.Pairs) != 1 || v.Results[0].Prompts != 4 || v.Results[0].Avg != v.Results[1].Avg || v.Pairs[0].Comparison.Verdict != "undecided" {
+	if len(v.Results) != 2 || len(v.Pairs) != 1 || v.Results[0].Prompts != 4 || v.Results[0].Avg != v.Results[1].Avg ||
+		v.Pairs[0].Comparison.Verdict != "undecided" {
 		t.Errorf("%s", out)
 	}
 	want(t, exitOK, []string{"avg@2", "cannot be told apart"}, "eval", run, model, "--recipe", recipe, "--set", "rollout.max_prompt_tokens=64")
@@ -185,7 +189,8 @@ func TestEval(t *testing.T) {
 
 	// A run is measured in its own precision, a model in that of the recipe that says what is measured.
 	half := filepath.Join(t.TempDir(), "half")
-	want(t, exitOK, nil, "run", recipe, "--set", "run="+half, "--set", "policy.precision=bfloat16", "--set", "iterations=1", "--set", "evaluate.every=0")
+	want(t, exitOK, nil, "run", recipe, "--set", "run="+half, "--set", "policy.precision=bfloat16", "--set", "iterations=1", "--set",
+		"evaluate.every=0")
 	precisions := func(args ...string) (out []kernels.Precision) {
 		t.Helper()
 		args = append(args, "--set", "rollout.max_prompt_tokens=64", "--json")
@@ -197,14 +202,16 @@ func TestEval(t *testing.T) {
 	if got := precisions(); !slices.Equal(got, []kernels.Precision{kernels.Float32, kernels.BFloat16, kernels.Float32}) {
 		t.Errorf("a run, one in bfloat16 and a model are measured in %v", got)
 	}
-	if got := precisions("--set", "policy.precision=bfloat16"); !slices.Equal(got, []kernels.Precision{kernels.Float32, kernels.BFloat16, kernels.BFloat16}) {
+	if got := precisions("--set", "policy.precision=bfloat16"); !slices.Equal(got, []kernels.Precision{kernels.Float32, kernels.BFloat16,
+		kernels.BFloat16}) {
 		t.Errorf("with a recipe in bfloat16 they are measured in %v", got)
 	}
 
 	// A run that learned from given responses is measured by its policy's own.
 	taught := filepath.Join(t.TempDir(), "taught")
 	small := []string{"--set", "evaluate.prompts=4", "--set", "evaluate.samples=2"}
-	want(t, exitOK, nil, append([]string{"run", "warm-start", "--set", "run=" + taught, "--set", "prompts.count=8", "--set", "update.steps=1", "--set", "update.batch_size=4"}, small...)...)
+	want(t, exitOK, nil, append([]string{"run", "warm-start", "--set", "run=" + taught, "--set", "prompts.count=8", "--set",
+		"update.steps=1", "--set", "update.batch_size=4"}, small...)...)
 	want(t, exitOK, []string{"avg@2"}, append([]string{"eval", taught}, small...)...)
 	want(t, exitUsage, []string{"neither a run nor a model"}, "eval", run, filepath.Join(run, "no-such"))
 }
@@ -216,7 +223,8 @@ func TestRetry(t *testing.T) {
 	if len(out.Files) != 1 || out.Files[0].Stage != "rollout" || out.Files[0].Rows == 0 {
 		t.Fatalf("%+v", out)
 	}
-	args := []string{"run", recipe, "--set", "run=" + filepath.Join(dir, "again"), "--set", "rollout.max_prompt_tokens=64", "--set", "iterations=1", "--set", "evaluate.every=0"}
+	args := []string{"run", recipe, "--set", "run=" + filepath.Join(dir, "again"), "--set", "rollout.max_prompt_tokens=64", "--set",
+		"iterations=1", "--set", "evaluate.every=0"}
 	for _, s := range out.Files[0].Sets {
 		args = append(args, "--set", s)
 	}
@@ -231,7 +239,8 @@ func TestRetry(t *testing.T) {
 func TestInspect(t *testing.T) {
 	run, _ := aRun(t)
 	model := decode[look.Inspection](t, want(t, exitOK, nil, "inspect", filepath.Join(run, "iter-00000", "policy"), "--json"))
-	if model.Kind != "model" || len(model.Tensors) == 0 || model.Weights == 0 || model.Bytes != 4*model.Weights || model.Tokenizer == nil || model.Tokenizer.Vocabulary == 0 || model.Digest == "" || len(model.Problems) > 0 {
+	if model.Kind != "model" || len(model.Tensors) == 0 || model.Weights == 0 || model.Bytes != 4*model.Weights || model.Tokenizer == nil ||
+		model.Tokenizer.Vocabulary == 0 || model.Digest == "" || len(model.Problems) > 0 {
 		t.Errorf("%+v", model)
 	}
 	files, err := filepath.Glob(filepath.Join(run, "iter-00001", "batch-*.parquet"))

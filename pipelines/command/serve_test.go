@@ -40,7 +40,8 @@ func (n *notes) String() string {
 func tinyModel(t *testing.T) models.Ref {
 	t.Helper()
 	tok := tokenizer.NewProvingGround(false)
-	m, err := transformer.New(transformer.Config{ModelType: "llama", Vocab: tok.VocabSize(), Hidden: 16, Intermediate: 24, Layers: 1, Heads: 2, KVHeads: 1, HeadDim: 8,
+	m, err := transformer.New(transformer.Config{ModelType: "llama", Vocab: tok.VocabSize(), Hidden: 16, Intermediate: 24, Layers: 1,
+		Heads: 2, KVHeads: 1, HeadDim: 8,
 		MaxPositions: 64, NormEps: 1e-6, Rope: transformer.Rope{Theta: 10000, Type: "default"}}, 1, false)
 	if err != nil {
 		t.Fatal(err)

@@ -24,7 +24,8 @@ func newShow(e *env) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "show RUN",
 		Short: "Print rollouts of a run token by token, or its dead letters",
-		Long: "Print rollouts of a committed iteration: every token with its log-prob, prefix value and advantage, tinted on a terminal by how\n" +
+		Long: "Print rollouts of a committed iteration: every token with its log-prob, prefix value and advantage, tinted on a terminal by " +
+			"how\n" +
 			"probable a right outcome looks from there. With --dead, the rows that stages set aside, and why; with --ledger, how many of the\n" +
 			"prompts drawn were kept, dropped and why. --json prints JSON lines.",
 		Args: cobra.ExactArgs(1),

@@ -60,7 +60,8 @@ func TestTelemetryOfARun(t *testing.T) {
 		if err := json.Unmarshal([]byte(line), &l); err != nil {
 			t.Fatalf("%v in %s", err, line)
 		}
-		if l.Run != "" && l.Iteration != nil && (l.Msg != "rows set aside" || l.Stage == "rollout" && l.Record != "" && l.Reason == "too_long" && l.Example != "") {
+		if l.Run != "" && l.Iteration != nil && (l.Msg != "rows set aside" || l.Stage == "rollout" && l.Record != "" &&
+			l.Reason == "too_long" && l.Example != "") {
 			found[l.Msg] = true
 		}
 	}
@@ -72,7 +73,8 @@ func TestTelemetryOfARun(t *testing.T) {
 	if config, err := os.ReadFile(filepath.Join(run, "config.yaml")); err != nil || strings.Contains(string(config), "telemetry") {
 		t.Errorf("config.yaml holds telemetry, or %v", err)
 	}
-	want(t, exitOK, nil, "run", recipe, "--set", "run="+run, "--log-level", "off", "--set", "telemetry.tensorboard=false") // other telemetry, same run
+	// other telemetry, same run
+	want(t, exitOK, nil, "run", recipe, "--set", "run="+run, "--log-level", "off", "--set", "telemetry.tensorboard=false")
 	want(t, exitUsage, []string{"telemetry.log.level"}, "plan", recipe, "--log-level", "loud")
 	want(t, exitUsage, []string{"telemetry.metrics.listen"}, "plan", recipe, "--metrics-listen", "9464")
 }
@@ -80,7 +82,8 @@ func TestTelemetryOfARun(t *testing.T) {
 func TestTracesOfARun(t *testing.T) {
 	_, recipe := aRun(t)
 	received := telemetrytest.Collector(t)
-	want(t, exitOK, nil, "run", recipe, "--set", "run="+filepath.Join(t.TempDir(), "run"), "--set", "iterations=1", "--set", "evaluate.every=0", "--traces", "--metrics-listen", "localhost:0")
+	want(t, exitOK, nil, "run", recipe, "--set", "run="+filepath.Join(t.TempDir(), "run"), "--set", "iterations=1", "--set",
+		"evaluate.every=0", "--traces", "--metrics-listen", "localhost:0")
 	spans := map[string]int{}
 	parents := map[string]string{} // of stages: the id of the parent
 	ids := map[string]string{}
@@ -91,7 +94,8 @@ func TestTracesOfARun(t *testing.T) {
 			parents[s.Name] = string(s.ParentSpanId)
 		}
 	}
-	for _, name := range []string{"run", "iteration", "pipeline iteration", "stage rollout", "stage label", "stage advantage", "stage update_policy"} {
+	for _, name := range []string{"run", "iteration", "pipeline iteration", "stage rollout", "stage label", "stage advantage",
+		"stage update_policy"} {
 		if spans[name] == 0 {
 			t.Errorf("no span %q among %v", name, spans)
 		}

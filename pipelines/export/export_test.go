@@ -79,7 +79,8 @@ func TestJSONL(t *testing.T) {
 	if _, err := export.Write(t.Context(), "jsonl", f, written(t), dir); err == nil {
 		t.Error("an export is written over another")
 	}
-	for says, settings := range map[string]map[string]any{"collumns: unknown key": {"collumns": []any{}}, "columns[0]": {"columns": []any{3}}} {
+	for says, settings := range map[string]map[string]any{"collumns: unknown key": {"collumns": []any{}},
+		"columns[0]": {"columns": []any{3}}} {
 		if _, err := export.New("jsonl", settings); err == nil || !strings.HasPrefix(err.Error(), says) {
 			t.Errorf("%v: %v", settings, err)
 		}
@@ -88,7 +89,8 @@ func TestJSONL(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := export.Write(t.Context(), "jsonl", other, written(t), filepath.Join(t.TempDir(), "none")); err == nil || !strings.Contains(err.Error(), "verdict") {
+	if _, err := export.Write(t.Context(), "jsonl", other, written(t), filepath.Join(t.TempDir(), "none")); err == nil ||
+		!strings.Contains(err.Error(), "verdict") {
 		t.Errorf("a column that is not there: %v", err)
 	}
 }

@@ -160,7 +160,8 @@ func (in *Inspection) tokenizer(path string) {
 		in.part("tokenizer", err)
 		return
 	}
-	in.Tokenizer = &TokenizerSummary{Vocabulary: tok.VocabSize(), EOS: tok.EOS(), BOS: tok.BOS(), ChatTemplate: tok.ChatTemplate() != "", Digest: tokenizer.VocabDigest(tok)}
+	in.Tokenizer = &TokenizerSummary{Vocabulary: tok.VocabSize(), EOS: tok.EOS(), BOS: tok.BOS(), ChatTemplate: tok.ChatTemplate() != "",
+		Digest: tokenizer.VocabDigest(tok)}
 }
 
 func (in *Inspection) weights(path string) error {

@@ -47,7 +47,8 @@ func ReportData(ctx context.Context, runs ...string) (report.Data, error) {
 	if len(runs) == 0 {
 		return report.Data{}, errors.New("report: no run")
 	}
-	g := gathered{several: len(runs) > 1, page: report.Data{Title: "Millrace run"}, accuracy: report.Table{Caption: "Accuracy on held-out prompts",
+	g := gathered{several: len(runs) > 1, page: report.Data{Title: "Millrace run"}, accuracy: report.Table{Caption: "Accuracy on held-out " +
+		"prompts",
 		Columns: []string{"run", "kind", "iterations", "at the start", "at the end", "standard error", "prompts"}}}
 	for _, path := range runs {
 		if err := g.add(ctx, path); err != nil {
@@ -242,7 +243,8 @@ func methodName(taken []report.Method, name string) string {
 }
 
 func facts(r recipe.Recipe, done int) []report.Fact {
-	out := []report.Fact{{Name: "kind", Value: r.Kind}, {Name: "seed", Value: fmt.Sprint(r.Seed)}, {Name: "iterations", Value: fmt.Sprintf("%d of %d", done, r.Iterations)},
+	out := []report.Fact{{Name: "kind", Value: r.Kind}, {Name: "seed", Value: fmt.Sprint(r.Seed)}, {Name: "iterations",
+		Value: fmt.Sprintf("%d of %d", done, r.Iterations)},
 		{Name: "prompts an iteration", Value: fmt.Sprint(r.Prompts.Count)}}
 	if chain.Samples(r) {
 		out = append(out, report.Fact{Name: "responses a prompt", Value: fmt.Sprint(r.Rollout.Samples)})
@@ -308,7 +310,8 @@ func lastReward(measured []run.Measurement) *measure.Evaluation {
 // by position.
 func rewardCurves(rewards []*measure.Evaluation) []report.Curve {
 	const bars = "Bars: one standard error over prompts."
-	best := report.Curve{Title: "Best of N by the reward model", X: "N", Note: "Share of held-out prompts whose chosen response is right. " + bars}
+	best := report.Curve{Title: "Best of N by the reward model", X: "N", Note: "Share of held-out prompts whose chosen response is right. " +
+		bars}
 	ece := report.Curve{Title: "Calibration error by position (ECE)", X: "tenth of the response", Note: "Lower is better. " + bars}
 	auc := report.Curve{Title: "AUC by position", X: "tenth of the response", Note: "Correct against incorrect; 0.5 is chance. " + bars}
 	point := func(x int, value, stdErr *float64) []report.Point {
@@ -362,5 +365,6 @@ func accuracyCells(measured []run.Measurement) []string {
 	if first != nil {
 		start = fmt.Sprintf("%.3f", first.Evaluation.Avg.Mean)
 	}
-	return []string{start, fmt.Sprintf("%.3f", last.Evaluation.Avg.Mean), fmt.Sprintf("%.3f", last.Evaluation.Avg.StdErr), fmt.Sprint(last.Evaluation.Avg.N)}
+	return []string{start, fmt.Sprintf("%.3f", last.Evaluation.Avg.Mean), fmt.Sprintf("%.3f", last.Evaluation.Avg.StdErr),
+		fmt.Sprint(last.Evaluation.Avg.N)}
 }

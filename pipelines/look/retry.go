@@ -108,7 +108,8 @@ func reviveFile(ctx context.Context, file string, byStage map[string][]stage.Bat
 
 // fileSettings make a recipe read the rows again from their texts on.
 func fileSettings(path string, b stage.Batch) []string {
-	sets := []string{"prompts.source=file", "prompts.split=all", "prompts.file.path=" + path, "prompts.file.fields.prompt=" + schemas.Prompt.Name}
+	sets := []string{"prompts.source=file", "prompts.split=all", "prompts.file.path=" + path, "prompts.file.fields.prompt=" +
+		schemas.Prompt.Name}
 	for _, c := range []schemas.Text{schemas.Answer, schemas.Response} {
 		if b.Has(c) {
 			sets = append(sets, "prompts.file.fields."+c.Name+"="+c.Name)

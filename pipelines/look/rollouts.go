@@ -156,7 +156,8 @@ func rolloutOf(b stage.Batch, i int, tok tokenizer.Tokenizer) (show.Rollout, err
 	text := tokenizer.NewStream(tok)
 	r.Tokens = make([]show.Token, len(tokens))
 	for t, id := range tokens {
-		r.Tokens[t] = show.Token{Text: text.Next(id), LogP: at(logp, t), Value: at(value, t), PCorrect: at(p, t), Advantage: at(adv, t), Candidates: at2(candidates, t)}
+		r.Tokens[t] = show.Token{Text: text.Next(id), LogP: at(logp, t), Value: at(value, t), PCorrect: at(p, t), Advantage: at(adv, t),
+			Candidates: at2(candidates, t)}
 	}
 	if n := len(tokens); n > 0 {
 		r.Tokens[n-1].Text += text.Flush()

@@ -127,7 +127,8 @@ func TestEndpointThatLacksSomething(t *testing.T) {
 	}{
 		"no log-probs": {path: withTokenizer(server, writtenModel(t)), want: []string{"policy.path", "log-probs of sampled tokens"}},
 		"no tokenizer": {path: server + "/v1", want: []string{"policy", "tokenizer"}},
-		"no scores": {path: withTokenizer(server, writtenModel(t)), sets: []string{"reward.value.reference=frozen", "update.losses=[{name: ipvrm, beta: 10, margin: 0, reference: frozen}]"},
+		"no scores": {path: withTokenizer(server, writtenModel(t)), sets: []string{"reward.value.reference=frozen",
+			"update.losses=[{name: ipvrm, beta: 10, margin: 0, reference: frozen}]"},
 			want: []string{"policy.path", "log-probs of a given response"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -150,8 +151,10 @@ func TestEndpointThatLacksSomething(t *testing.T) {
 // TestOtherTokenizers are refused wherever a recipe names a model besides the policy.
 func TestOtherTokenizers(t *testing.T) {
 	other := filepath.Join(t.TempDir(), "other")
-	m := recipe.Model{Tokenizer: "bytes", New: map[string]any{"model_type": "llama", "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
-		"num_key_value_heads": 1, "intermediate_size": 24, "rms_norm_eps": 1e-6, "rope_theta": 10000, "max_position_embeddings": 64, "tie_word_embeddings": false}}
+	m := recipe.Model{Tokenizer: "bytes", New: map[string]any{"model_type": "llama", "hidden_size": 16, "num_hidden_layers": 1,
+		"num_attention_heads": 2,
+		"num_key_value_heads": 1, "intermediate_size": 24, "rms_norm_eps": 1e-6, "rope_theta": 10000, "max_position_embeddings": 64,
+		"tie_word_embeddings": false}}
 	if err := written(t.Context(), m, other, 1); err != nil {
 		t.Fatal(err)
 	}
@@ -197,7 +200,8 @@ func TestEndpointsAreNotTrained(t *testing.T) {
 }
 
 func TestTrainMemory(t *testing.T) {
-	r, err := open(t.Context(), "distrl", []string{"policy.path=" + writtenModel(t), "reward.path=" + writtenModel(t), "update.lora={rank: 2, alpha: 4}"})
+	r, err := open(t.Context(), "distrl", []string{"policy.path=" + writtenModel(t), "reward.path=" + writtenModel(t),
+		"update.lora={rank: 2, alpha: 4}"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -210,7 +214,8 @@ func TestTrainMemory(t *testing.T) {
 		t.Fatalf("%+v", m)
 	}
 	reward, policy := m[0], m[1]
-	if reward.Moments != 8*reward.Trained || policy.Trained >= reward.Trained || policy.Gradients != 4*policy.Trained || policy.Weights <= reward.Weights || policy.Total <= policy.Activations {
+	if reward.Moments != 8*reward.Trained || policy.Trained >= reward.Trained || policy.Gradients != 4*policy.Trained ||
+		policy.Weights <= reward.Weights || policy.Total <= policy.Activations {
 		t.Errorf("reward %+v\npolicy %+v", reward, policy)
 	}
 }

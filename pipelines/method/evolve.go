@@ -62,7 +62,8 @@ func newEvolve(r recipe.Recipe) (Method, error) {
 		if number == evolution {
 			role = chain.PolicyRole
 		}
-		learning := slices.Concat(chain.Learning(part), revising(r, number), []chain.Node{chain.Update(part, role, false)}) // revisers learn from rows made of pairs
+		// revisers learn from rows made of pairs
+		learning := slices.Concat(chain.Learning(part), revising(r, number), []chain.Node{chain.Update(part, role, false)})
 		s := newRounds(part, learning...)
 		s.judge = s.judge && number < evolution // the verifier measures a round, it does not choose
 		m.phases = append(m.phases, s)

@@ -111,11 +111,13 @@ func TestReferenceKL(t *testing.T) {
 	for _, estimator := range []string{"k1", "k2", "k3"} {
 		ran := runTiny(t, "grpo", policy, func(r *recipe.Recipe) {
 			r.Iterations = 2
-			r.Update.Losses = append(r.Update.Losses, update.Term{Name: "reference_kl", Weight: 0.05, Config: map[string]any{"estimator": estimator}})
+			r.Update.Losses = append(r.Update.Losses, update.Term{Name: "reference_kl", Weight: 0.05,
+				Config: map[string]any{"estimator": estimator}})
 		})
 		var first [2]float64 // before any step of the iteration
 		for i := range first {
-			steps, err := files.ReadLines[update.StepRecord](t.Context(), update.Job{Dir: (&run.Dir{Path: ran}).IterPath(i), Role: "policy"}.StepsFile())
+			steps, err := files.ReadLines[update.StepRecord](t.Context(), update.Job{Dir: (&run.Dir{Path: ran}).IterPath(i),
+				Role: "policy"}.StepsFile())
 			if err != nil || len(steps) == 0 {
 				t.Fatal(steps, err)
 			}
@@ -129,7 +131,8 @@ func TestReferenceKL(t *testing.T) {
 			}
 		}
 		if first[0] != 0 || first[1] == 0 {
-			t.Errorf("%s: the first step of the first iteration has a penalty of %v, that of the second %v; want 0 and another", estimator, first[0], first[1])
+			t.Errorf("%s: the first step of the first iteration has a penalty of %v, that of the second %v; want 0 and another", estimator,
+				first[0], first[1])
 		}
 	}
 }

@@ -69,7 +69,8 @@ func judge(g recipe.Gate, e measure.Evaluation, score string) Promotion {
 type RefusedError struct{ Path, Why string }
 
 func (e *RefusedError) Error() string {
-	return fmt.Sprintf("reward.path: the reward model %s was not promoted: %s; a policy trained on it would learn noise. Train it longer, or lower gate.margin and refresh again", e.Path, e.Why)
+	return fmt.Sprintf("reward.path: the reward model %s was not promoted: %s; a policy trained on it would learn noise. Train it longer, "+
+		"or lower gate.margin and refresh again", e.Path, e.Why)
 }
 
 // Promoted refuses a reward model whose refresh did not promote it. A model without such a record is the user's own.

@@ -40,7 +40,8 @@ func TestGate(t *testing.T) {
 		}
 	}
 	auc := 0.7
-	single := measure.Evaluation{Report: evaluate.Report{Calibration: &evaluate.Calibration{AUC: &auc}}, Sums: evaluate.Sums{Prompts: []evaluate.PromptResult{{N: 1}}}}
+	single := measure.Evaluation{Report: evaluate.Report{Calibration: &evaluate.Calibration{AUC: &auc}},
+		Sums: evaluate.Sums{Prompts: []evaluate.PromptResult{{N: 1}}}}
 	if got := judge(gate, single, "mean_value"); !got.Promoted || got.Measure != "auc" {
 		t.Errorf("one response a prompt: %+v", got)
 	}

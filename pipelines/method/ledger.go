@@ -120,7 +120,8 @@ func (s rounds) writeHistory(ctx context.Context, d *run.Dir, number int, work s
 			if g.Responses == 0 {
 				continue
 			}
-			if err := h.Add(s.r.Prompts, g.Prompt, prompts.SourceName(g.Source), g.Difficulty, prompts.Tally{Right: g.Right, N: g.Responses}); err != nil {
+			if err := h.Add(s.r.Prompts, g.Prompt, prompts.SourceName(g.Source), g.Difficulty, prompts.Tally{Right: g.Right,
+				N: g.Responses}); err != nil {
 				return "", err
 			}
 			known = true

@@ -51,7 +51,8 @@ type Phase struct {
 }
 
 // everywhere are the sections that every kind reads.
-var everywhere = []string{"kind", "run", "seed", "iterations", "prompts", "chat", "policy", "limits", "output", "runner", "telemetry", "keep_exchange"}
+var everywhere = []string{"kind", "run", "seed", "iterations", "prompts", "chat", "policy", "limits", "output", "runner", "telemetry",
+	"keep_exchange"}
 
 var kinds = map[string]Kind{}
 
@@ -211,7 +212,8 @@ func (b base) check(ctx context.Context, nodes []chain.Node) error {
 }
 
 // committed finds the model of a role and its optimizer as the iteration before left them; false at the start.
-func (b base) committed(ctx context.Context, d *run.Dir, it *chain.Iteration, m recipe.Model, role string) (ref models.Ref, state string, ok bool, err error) {
+func (b base) committed(ctx context.Context, d *run.Dir, it *chain.Iteration, m recipe.Model, role string) (ref models.Ref, state string,
+	ok bool, err error) {
 	if it.Number == 0 {
 		return ref, "", false, nil
 	}

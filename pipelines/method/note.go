@@ -35,7 +35,8 @@ func marginNote(r recipe.Recipe, m run.Measurement) string {
 			continue
 		}
 		if margin/beta > reach {
-			return fmt.Sprintf("warning: %s: margin %g / beta %g = %.3g nats a token, but right responses can reach only %.3g (the policy's mean -log p); a margin of 0 suits a policy this certain",
+			return fmt.Sprintf("warning: %s: margin %g / beta %g = %.3g nats a token, but right responses can reach only %.3g (the policy's "+
+				"mean -log p); a margin of 0 suits a policy this certain",
 				t.Name, margin, beta, margin/beta, reach)
 		}
 	}

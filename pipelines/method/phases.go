@@ -34,7 +34,8 @@ func Plan(m Method) ([]PlannedPhase, error) {
 		if err != nil {
 			return nil, err
 		}
-		planned := PlannedPhase{Name: p.Name, Iterations: p.Iterations, Streams: []PlannedStream{{mainStream, stages, chain.SizeOf(p.Recipe, stages)}}}
+		planned := PlannedPhase{Name: p.Name, Iterations: p.Iterations, Streams: []PlannedStream{{mainStream, stages, chain.SizeOf(p.Recipe,
+			stages)}}}
 		for _, s := range p.Chain.Streams {
 			own := p.Recipe
 			own.Rollout.Samples = s.Samples

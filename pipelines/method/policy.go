@@ -88,7 +88,8 @@ func trainableReward(r recipe.Recipe) error {
 		return err
 	}
 	if r.Reward.Path == "" && r.Reward.New == nil && r.Policy.Remote() {
-		return setting.Errorf("reward.path", "is missing, so that training would start from the policy, which is an endpoint and cannot be trained; name the directory of a model")
+		return setting.Errorf("reward.path", "is missing, so that training would start from the policy, which is an endpoint and cannot be "+
+			"trained; name the directory of a model")
 	}
 	return nil
 }

@@ -37,7 +37,8 @@ func given(t *testing.T, name, dir string, sets ...string) recipe.Recipe {
 		if e.Name != name {
 			continue
 		}
-		for section, model := range map[string]string{"\nreward:\n  path:": "reward.path=" + reward, "\n  teacher:": "distill.teacher.path=" + policy,
+		for section, model := range map[string]string{"\nreward:\n  path:": "reward.path=" + reward, "\n  teacher:": "distill.teacher.path=" +
+			policy,
 			"\n  reference:": "distill.reference.path=" + policy} {
 			if strings.Contains(e.Text, section) {
 				all = append(all, model)
@@ -78,8 +79,10 @@ func TestModelsKeepTheirPrecision(t *testing.T) {
 		{"grpo", own, 1, ofPolicy},
 		{"ppo", "policy" + bf16, 0, ofPolicy}, // with a scalar head that the run gives it
 		{"ppo", "policy" + bf16, 1, ofPolicy},
-		{"ipvrm-refresh", "policy" + bf16, 0, []string{"policy", "sampler", "frozen", "reward", "measured policy", "measured reference", "measured reward"}},
-		{"ipvrm-refresh", "policy" + bf16, 1, []string{"policy", "sampler", "frozen", "reward", "measured policy", "measured reference", "measured reward"}},
+		{"ipvrm-refresh", "policy" + bf16, 0, []string{"policy", "sampler", "frozen", "reward", "measured policy", "measured reference",
+			"measured reward"}},
+		{"ipvrm-refresh", "policy" + bf16, 1, []string{"policy", "sampler", "frozen", "reward", "measured policy", "measured reference",
+			"measured reward"}},
 		{"ipvrm-refresh", "reward={path: " + policy + ", precision: bfloat16}", 0, []string{"reward", "measured reward"}},
 		{"ipvrm-refresh", "reward={path: " + policy + ", precision: bfloat16}", 1, []string{"reward", "measured reward"}},
 		{"adpa", "distill.teacher" + bf16, 0, []string{"teacher"}},
@@ -123,7 +126,8 @@ func TestModelsKeepTheirPrecision(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			all := map[string]models.Ref{"policy": at.Policy, "sampler": at.Sampler, "frozen": at.Reference, "reward": at.Reward, "teacher": at.Teacher,
+			all := map[string]models.Ref{"policy": at.Policy, "sampler": at.Sampler, "frozen": at.Reference, "reward": at.Reward,
+				"teacher":           at.Teacher,
 				"teacher reference": at.TeacherReference, "reviser": at.Reviser,
 				"measured policy": measured.Policy, "measured reward": measured.Reward, "measured reference": measured.Reference}
 			for _, name := range slices.Sorted(maps.Keys(all)) {
@@ -179,7 +183,8 @@ func TestRunInBFloat16(t *testing.T) {
 					t.Fatalf("%d steps, %v", len(steps), err)
 				}
 				if m := steps[0].Metrics; m["ppo/ratio"] != 1 || m["ppo/kl"] != 0 || steps[0].Loss == 0 {
-					t.Errorf("iteration %d: the first step has ratio %v and kl %v, want exactly 1 and 0 (loss %v)", n, m["ppo/ratio"], m["ppo/kl"], steps[0].Loss)
+					t.Errorf("iteration %d: the first step has ratio %v and kl %v, want exactly 1 and 0 (loss %v)", n, m["ppo/ratio"], m["ppo/kl"],
+						steps[0].Loss)
 				}
 				sampled, scored := identity(c.policy, policy), identity(c.reward, filepath.Join(at, "reward"))
 				policy = filepath.Join(at, "policy")
@@ -234,7 +239,8 @@ func TestPrecisionsThatARecipeCannotHave(t *testing.T) {
 		{"seft", []string{"seft.source={path: x, precision: fp8}"}, `seft.source.precision: "fp8" is not one of`},
 		{"ipvrm-refresh", []string{"policy.path=" + endpoint, "policy.precision=bfloat16"}, "policy.precision: bfloat16 is given to an endpoint"},
 		{"grpo", []string{"reference={path: '" + endpoint + "', precision: bfloat16}"}, "reference.precision: bfloat16 is given to an endpoint"},
-		{"adpa", []string{"distill.teacher={path: '" + endpoint + "', precision: bfloat16}"}, "distill.teacher.precision: bfloat16 is given to an endpoint"},
+		{"adpa", []string{"distill.teacher={path: '" + endpoint + "', precision: bfloat16}"}, "distill.teacher.precision: bfloat16 is given " +
+			"to an endpoint"},
 		{"ipvrm-refresh", []string{"reward.precision=bfloat16"}, "reward.precision: belongs to a model that path or new names"},
 	} {
 		_, err := open(t.Context(), c.recipe, c.sets)
@@ -306,7 +312,8 @@ func TestOpenedRewardsKeepTheirPrecision(t *testing.T) {
 			t.Fatal(err)
 		}
 		if m.Model.Precision != c.reward || m.Reference.Precision != c.reference {
-			t.Errorf("%s: the reward model is in %s, its reference in %s; want %s and %s", c.target, m.Model.Precision, m.Reference.Precision, c.reward, c.reference)
+			t.Errorf("%s: the reward model is in %s, its reference in %s; want %s and %s", c.target, m.Model.Precision, m.Reference.Precision,
+				c.reward, c.reference)
 		}
 		rewards = append(rewards, m)
 	}

@@ -19,8 +19,10 @@ import (
 func TestRecipesForRealModels(t *testing.T) {
 	dir := t.TempDir()
 	model := filepath.Join(dir, "model")
-	m := recipe.Model{Tokenizer: "bytes", New: map[string]any{"model_type": "llama", "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2,
-		"num_key_value_heads": 1, "intermediate_size": 24, "rms_norm_eps": 1e-6, "rope_theta": 10000, "max_position_embeddings": 1024, "tie_word_embeddings": false}}
+	m := recipe.Model{Tokenizer: "bytes", New: map[string]any{"model_type": "llama", "hidden_size": 16, "num_hidden_layers": 2,
+		"num_attention_heads": 2,
+		"num_key_value_heads": 1, "intermediate_size": 24, "rms_norm_eps": 1e-6, "rope_theta": 10000, "max_position_embeddings": 1024,
+		"tie_word_embeddings": false}}
 	if err := written(t.Context(), m, model, 1); err != nil {
 		t.Fatal(err)
 	}
@@ -40,7 +42,8 @@ func TestRecipesForRealModels(t *testing.T) {
 	ran := func(name string, sets ...string) string {
 		t.Helper()
 		path := filepath.Join(dir, name)
-		small := []string{"run=" + path, "policy.path=" + model, "prompts.file.test_share=0.4", "prompts.count=4", "evaluate.prompts=3", "evaluate.samples=2"}
+		small := []string{"run=" + path, "policy.path=" + model, "prompts.file.test_share=0.4", "prompts.count=4", "evaluate.prompts=3",
+			"evaluate.samples=2"}
 		r, err := open(t.Context(), name, append(small, sets...))
 		if err != nil {
 			t.Fatal(err)
@@ -57,7 +60,8 @@ func TestRecipesForRealModels(t *testing.T) {
 	if base, err := transformer.AdapterBase(reward); err != nil || base != model {
 		t.Errorf("the reward model's base is %q, %v", base, err)
 	}
-	distrl := ran("gsm8k-distrl", append(rollouts, "rollout.candidate_min_p=0.001", "iterations=2", "evaluate.every=0", "reward.path="+reward, "reward.update.lora={rank: 2, alpha: 4}", "advantage.groups=all")...)
+	distrl := ran("gsm8k-distrl", append(rollouts, "rollout.candidate_min_p=0.001", "iterations=2", "evaluate.every=0",
+		"reward.path="+reward, "reward.update.lora={rank: 2, alpha: 4}", "advantage.groups=all")...)
 	for i := range 2 {
 		policy := filepath.Join(distrl, fmt.Sprintf("iter-%05d", i), "policy")
 		if base, err := transformer.AdapterBase(policy); err != nil || base != model {

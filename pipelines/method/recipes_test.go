@@ -107,8 +107,10 @@ func TestDistillationNeedsOneVocabulary(t *testing.T) {
 	if err := quickstart.Unpack(dir); err != nil {
 		t.Fatal(err)
 	}
-	other := recipe.Model{Tokenizer: "bytes", New: map[string]any{"model_type": "llama", "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1,
-		"num_key_value_heads": 1, "intermediate_size": 8, "rms_norm_eps": 1e-6, "rope_theta": 10000, "max_position_embeddings": 64, "tie_word_embeddings": true}}
+	other := recipe.Model{Tokenizer: "bytes", New: map[string]any{"model_type": "llama", "hidden_size": 8, "num_hidden_layers": 1,
+		"num_attention_heads": 1,
+		"num_key_value_heads": 1, "intermediate_size": 8, "rms_norm_eps": 1e-6, "rope_theta": 10000, "max_position_embeddings": 64,
+		"tie_word_embeddings": true}}
 	teacher := filepath.Join(dir, "other")
 	if err := written(t.Context(), other, teacher, 1); err != nil {
 		t.Fatal(err)

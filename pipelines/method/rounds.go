@@ -68,7 +68,8 @@ func withNote(err error, note string) error {
 // keepsLedger reports whether iterations leave a ledger.
 func (s rounds) keepsLedger() bool { return s.r.Mixed != nil || s.r.Prompts.Curriculum != nil }
 
-var ledgerContract = schemas.Contract{Name: "ledger", Needs: []schemas.Descriptor{schemas.PromptID, schemas.Source, schemas.Verdict, schemas.Outcome, schemas.GroupMean}}
+var ledgerContract = schemas.Contract{Name: "ledger", Needs: []schemas.Descriptor{schemas.PromptID, schemas.Source, schemas.Verdict,
+	schemas.Outcome, schemas.GroupMean}}
 
 // sampling brings labeled responses, of the groups that an update learns from.
 func (s rounds) sampling() []chain.Node {
@@ -85,7 +86,10 @@ func (s rounds) sampling() []chain.Node {
 	}})
 	if mixed != nil {
 		m := *mixed
-		nodes = append(nodes, chain.Node{Contract: (&m).Contract(), Section: "mixed", Add: func(f *chain.Flow) { f.Then(label.KeepMixed(f.Scope, m, f.Rows)) }})
+		nodes = append(nodes, chain.Node{Contract: (&m).Contract(), Section: "mixed", Add: func(f *chain.Flow) {
+			f.Then(label.KeepMixed(f.Scope,
+				m, f.Rows))
+		}})
 	}
 	return nodes
 }

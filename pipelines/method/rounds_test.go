@@ -190,7 +190,10 @@ func TestBackfill(t *testing.T) {
 		t.Errorf("metrics %v, %v", m, err)
 	}
 	data, err := look.ReportData(context.Background(), whole)
-	if err != nil || !slices.ContainsFunc(data.Tables, func(t report.Table) bool { return strings.HasPrefix(t.Caption, "Prompts drawn by whole") }) {
+	if err != nil || !slices.ContainsFunc(data.Tables, func(t report.Table) bool {
+		return strings.HasPrefix(t.Caption,
+			"Prompts drawn by whole")
+	}) {
 		t.Errorf("the report has no table of the ledger: %v", err)
 	}
 
@@ -231,7 +234,8 @@ func TestBackfill(t *testing.T) {
 	if err := os.CopyFS(resumed, os.DirFS(whole)); err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(os.Remove(filepath.Join(resumed, ".lock")), os.Remove(filepath.Join(resumed, "iter-00001", "manifest.json"))); err != nil {
+	if err := errors.Join(os.Remove(filepath.Join(resumed, ".lock")), os.Remove(filepath.Join(resumed, "iter-00001",
+		"manifest.json"))); err != nil {
 		t.Fatal(err)
 	}
 	config, err := os.ReadFile(filepath.Join(resumed, recipe.ConfigName))
@@ -262,9 +266,11 @@ func TestBackfillExhausted(t *testing.T) {
 		t.Skip("a run")
 	}
 	ran := filepath.Join(t.TempDir(), "none")
-	notes := iterateNoting(t, ran, sampled, "mixed.low=0.6", "mixed.high=0.7", "prompts.count=4", "mixed.backfill.groups=2", "mixed.backfill.rounds=2", "iterations=1")
+	notes := iterateNoting(t, ran, sampled, "mixed.low=0.6", "mixed.high=0.7", "prompts.count=4", "mixed.backfill.groups=2",
+		"mixed.backfill.rounds=2", "iterations=1")
 	l := checkLedger(t, filepath.Join(ran, "iter-00000"), 4)
-	if l.Kept != 0 || l.Drawn != 8 || !strings.Contains(l.Note, "exhausted: 0 of 2 groups after 2 rounds") || !strings.Contains(notes, l.Note) {
+	if l.Kept != 0 || l.Drawn != 8 || !strings.Contains(l.Note, "exhausted: 0 of 2 groups after 2 rounds") || !strings.Contains(notes,
+		l.Note) {
 		t.Errorf("%+v, notes %q", l, notes)
 	}
 	if _, err := look.ReportData(context.Background(), ran); err != nil {
@@ -328,7 +334,8 @@ func TestSourceEnds(t *testing.T) {
 
 	// What it ends with is evaluated, once.
 	evaluated := filepath.Join(dir, "evaluated")
-	sets := []string{"prompts.file.test_share=0.4", "prompts.count=2", "iterations=9", "evaluate.every=7", "evaluate.prompts=2", "evaluate.samples=2"}
+	sets := []string{"prompts.file.test_share=0.4", "prompts.count=2", "iterations=9", "evaluate.every=7", "evaluate.prompts=2",
+		"evaluate.samples=2"}
 	iterateNoting(t, evaluated, text, sets...)
 	measured, err := measurementsOf(t.Context(), evaluated)
 	if err != nil || len(measured) < 3 || len(measured) > 5 { // with the start
@@ -438,12 +445,14 @@ func TestPhases(t *testing.T) {
 	if len(seft) != 3 || seft[2].Iterations != 2 || seft[0].Streams[0].Size.Rows != 4000 || seft[2].Streams[0].Size.Rows != 1000 {
 		t.Errorf("%+v", seft)
 	}
-	if a, b := names(seft[0].Streams[0]), names(seft[2].Streams[0]); !slices.Contains(a, "update_reviser") || !slices.Contains(b, "update_policy") {
+	if a, b := names(seft[0].Streams[0]), names(seft[2].Streams[0]); !slices.Contains(a, "update_reviser") || !slices.Contains(b,
+		"update_policy") {
 		t.Errorf("stages %v and %v", a, b)
 	}
 	for _, name := range []string{"adpa", "adpa-dpo"} {
 		adpa := phases(name)
-		if len(adpa) != 1 || len(adpa[0].Streams) != 2 || !slices.Contains(names(adpa[0].Streams[1]), "target_adpa") || adpa[0].Streams[1].Size.Rows != 1000 {
+		if len(adpa) != 1 || len(adpa[0].Streams) != 2 || !slices.Contains(names(adpa[0].Streams[1]), "target_adpa") ||
+			adpa[0].Streams[1].Size.Rows != 1000 {
 			t.Errorf("%s: %+v", name, adpa)
 		}
 	}

@@ -63,7 +63,8 @@ func SameVocabulary(ctx context.Context, r recipe.Recipe, buckets bool) error {
 			return setting.Errorf(p.path, "%v", err)
 		}
 		if tok != nil && tokenizer.VocabDigest(tok) != digest {
-			return setting.Errorf(p.path, "has another vocabulary (%d tokens) than the policy (%d tokens): the ids of one model's tokens mean other texts to the other, so its log-probs would be of other responses; use models of the same tokenizer",
+			return setting.Errorf(p.path, "has another vocabulary (%d tokens) than the policy (%d tokens): the ids of one model's tokens mean "+
+				"other texts to the other, so its log-probs would be of other responses; use models of the same tokenizer",
 				tok.VocabSize(), policy.VocabSize())
 		}
 	}
@@ -119,7 +120,8 @@ func Endpoints(ctx context.Context, r recipe.Recipe, nodes []chain.Node) error {
 			missing = append(missing, noTokenizer.Error())
 		}
 		if len(missing) > 0 {
-			return setting.Errorf(p.path+".path", "the endpoint lacks what this recipe needs of it: %s (`millrace probe` shows what it can do)", strings.Join(missing, "; "))
+			return setting.Errorf(p.path+".path", "the endpoint lacks what this recipe needs of it: %s (`millrace probe` shows what it can do)",
+				strings.Join(missing, "; "))
 		}
 	}
 	return nil

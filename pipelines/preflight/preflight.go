@@ -84,7 +84,8 @@ func scored(r recipe.Recipe) error {
 		at, m = "policy.path", r.Policy
 	}
 	if m.New != nil {
-		return setting.Errorf("reward.new", "a new model has no scalar head, and values of kind %s come of one: all would be 0; train the model first (kind refresh)",
+		return setting.Errorf("reward.new", "a new model has no scalar head, and values of kind %s come of one: all would be 0; train the "+
+			"model first (kind refresh)",
 			r.Reward.Value.Name)
 	}
 	if m.Remote() || files.IsURL(m.Path) {

@@ -96,7 +96,8 @@ func TestTerminalFrames(t *testing.T) {
 	check(s.line("quickstart"))
 	check(s.paint([]snapshot{{key: outer, name: "iteration", done: 2, total: 40}}))
 	check(s.paint([]snapshot{{key: outer, name: "iteration", done: 2, total: 40}, {key: inner, name: "rollout", done: 32, total: 64}}))
-	if got := visible(out.String()); !strings.Contains(got, "50%") || !strings.Contains(got, "█░") || !strings.Contains(got, "(32/64)") || !strings.Contains(got, "iteration 2/40 · rollout") {
+	if got := visible(out.String()); !strings.Contains(got, "50%") || !strings.Contains(got, "█░") || !strings.Contains(got, "(32/64)") ||
+		!strings.Contains(got, "iteration 2/40 · rollout") {
 		t.Errorf("the bar is not shown: %q", got)
 	}
 	check(s.line("a note"))
@@ -172,7 +173,8 @@ func TestASlowWriterIsToldWhatItMissed(t *testing.T) {
 
 func TestConcurrentUse(t *testing.T) {
 	for name, run := range map[string]Run{
-		"plain": Plain(io.Discard, "p", time.Millisecond), "terminal": Terminal(io.Discard, "t"), "silent": Silent(), "start": Start(&bytes.Buffer{}, "s"),
+		"plain": Plain(io.Discard, "p", time.Millisecond), "terminal": Terminal(io.Discard, "t"), "silent": Silent(),
+		"start": Start(&bytes.Buffer{}, "s"),
 	} {
 		t.Run(name, func(t *testing.T) {
 			var all sync.WaitGroup
@@ -195,7 +197,8 @@ func TestConcurrentUse(t *testing.T) {
 }
 
 func TestClock(t *testing.T) {
-	for d, want := range map[time.Duration]string{0: "0s", 59 * time.Second: "59s", 125 * time.Second: "2m05s", 3*time.Hour + 12*time.Minute: "3h12m"} {
+	for d, want := range map[time.Duration]string{0: "0s", 59 * time.Second: "59s", 125 * time.Second: "2m05s", 3*time.Hour +
+		12*time.Minute: "3h12m"} {
 		if got := clock(d); got != want {
 			t.Errorf("clock(%v) = %q, want %q", d, got, want)
 		}

@@ -51,7 +51,8 @@ type Result struct {
 func Run(ctx context.Context, o Options, show progress.Run) (Result, error) {
 	start := time.Now()
 	if files.IsURL(o.Run) {
-		return Result{}, setting.Errorf("run", "%q: the quickstart runs on this machine, in a directory of it; `millrace run` takes buckets", o.Run)
+		return Result{}, setting.Errorf("run", "%q: the quickstart runs on this machine, in a directory of it; `millrace run` takes buckets",
+			o.Run)
 	}
 	if err := os.MkdirAll(o.Run, 0o755); err != nil {
 		return Result{}, err
@@ -79,7 +80,8 @@ func Run(ctx context.Context, o Options, show progress.Run) (Result, error) {
 		if err != nil {
 			return out, err
 		}
-		show.Note("%s: %d iterations of %d prompts x %d responses", name, r.Recipe().Iterations, r.Recipe().Prompts.Count, r.Recipe().Rollout.Samples)
+		show.Note("%s: %d iterations of %d prompts x %d responses", name, r.Recipe().Iterations, r.Recipe().Prompts.Count,
+			r.Recipe().Rollout.Samples)
 		if err := method.Run(ctx, r, show); err != nil {
 			return out, err
 		}

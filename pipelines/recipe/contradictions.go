@@ -42,17 +42,20 @@ func (r Recipe) rewardLosses() error {
 		for i, term := range u.Losses {
 			path := at + fmt.Sprintf(".losses[%d]", i)
 			if by := v.Kind.TrainedBy(); !slices.Contains(by, term.Name) {
-				return setting.Errorf(path+".name", "%s does not train values of kind %s, which reward.value.kind says they are; %s does", term.Name, v.Name, strings.Join(by, " or "))
+				return setting.Errorf(path+".name", "%s does not train values of kind %s, which reward.value.kind says they are; %s does", term.Name,
+					v.Name, strings.Join(by, " or "))
 			}
 			beta, reference, ok := scaleOf(term)
 			if !ok {
 				continue
 			}
 			if beta != v.Kind.Scale() {
-				return setting.Errorf("reward.value.beta", "is %v, and %s.beta is %v; the values and the loss that trains them are scaled alike", v.Kind.Scale(), path, beta)
+				return setting.Errorf("reward.value.beta", "is %v, and %s.beta is %v; the values and the loss that trains them are scaled alike",
+					v.Kind.Scale(), path, beta)
 			}
 			if reference != v.Reference() {
-				return setting.Errorf("reward.value.reference", "is %s, and %s.reference is %s; log-ratios are taken to one model", v.Reference(), path, reference)
+				return setting.Errorf("reward.value.reference", "is %s, and %s.reference is %s; log-ratios are taken to one model", v.Reference(),
+					path, reference)
 			}
 		}
 	}
@@ -85,7 +88,8 @@ func (r Recipe) groups() error {
 	}
 	switch {
 	case r.Advantage != nil && r.Advantage.Grouped():
-		return setting.Errorf("rollout.samples", "is 1, and advantage.kind %s compares a response with the others of its prompt; want at least 2", r.Advantage.Kind)
+		return setting.Errorf("rollout.samples", "is 1, and advantage.kind %s compares a response with the others of its prompt; want at "+
+			"least 2", r.Advantage.Kind)
 	case r.Pairs != nil:
 		return setting.Errorf("rollout.samples", "is 1, and section pairs compares two responses of a prompt; want at least 2")
 	case r.Mixed != nil:
@@ -96,7 +100,8 @@ func (r Recipe) groups() error {
 
 func (r Recipe) backfilled() error {
 	if b := r.Backfill(); b != nil && b.Rounds*r.Prompts.Count < b.Groups {
-		return setting.Errorf("mixed.backfill.groups", "%d groups cannot come of %d rounds of %d prompts (prompts.count)", b.Groups, b.Rounds, r.Prompts.Count)
+		return setting.Errorf("mixed.backfill.groups", "%d groups cannot come of %d rounds of %d prompts (prompts.count)", b.Groups, b.Rounds,
+			r.Prompts.Count)
 	}
 	return nil
 }

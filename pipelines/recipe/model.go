@@ -33,7 +33,8 @@ func (m Model) Validate() error {
 	case m.New == nil && m.Tokenizer != "":
 		return setting.Errorf("tokenizer", "belongs to a new model; a directory brings its own")
 	case m.Precision != kernels.Float32 && m.Remote():
-		return setting.Errorf("precision", "%s is given to an endpoint, which computes in the precision of its server; leave it out here", m.Precision)
+		return setting.Errorf("precision", "%s is given to an endpoint, which computes in the precision of its server; leave it out here",
+			m.Precision)
 	}
 	if m.New != nil {
 		_, _, err := m.Shape()
@@ -48,7 +49,8 @@ func (r Reward) Validate() error {
 		return r.Model.Validate()
 	}
 	if r.Precision != kernels.Float32 {
-		return setting.Errorf("precision", "belongs to a model that path or new names; without one the reward model starts as the policy, in its precision")
+		return setting.Errorf("precision", "belongs to a model that path or new names; without one the reward model starts as the policy, in "+
+			"its precision")
 	}
 	return nil
 }

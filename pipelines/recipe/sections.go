@@ -15,7 +15,8 @@ var sections = map[string]any{}
 // are, and its tags and its method Validate what is allowed (package setting). A recipe that has the section has such a value in
 // Extra. It panics on a key that is taken.
 func RegisterSection(key string, defaults any) {
-	if _, taken := sections[key]; taken || slices.ContainsFunc(setting.Fields(reflect.TypeFor[Recipe]()), func(f setting.Field) bool { return f.Key == key }) {
+	if _, taken := sections[key]; taken || slices.ContainsFunc(setting.Fields(reflect.TypeFor[Recipe]()),
+		func(f setting.Field) bool { return f.Key == key }) {
 		panic(fmt.Sprintf("recipe: section %q is registered twice", key))
 	}
 	if t := reflect.TypeOf(defaults); t == nil || t.Kind() != reflect.Struct {

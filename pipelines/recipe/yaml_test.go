@@ -41,11 +41,13 @@ func decodeText(t *testing.T, text string, sets ...string) (outer, error) {
 }
 
 func TestDecodeKeepsDefaults(t *testing.T) {
-	c, err := decodeText(t, "inner: {steps: 3}\nlist: [{lr: 1}, {lr: 2e-3}]\n", "list[1].steps=7", "seed=12", "nested.lr=4", "on=true", "precision=bfloat16")
+	c, err := decodeText(t, "inner: {steps: 3}\nlist: [{lr: 1}, {lr: 2e-3}]\n", "list[1].steps=7", "seed=12", "nested.lr=4", "on=true",
+		"precision=bfloat16")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.Name != "default" || c.Inner.LR != 0.5 || c.Inner.Steps != 3 || c.List[1].LR != 2e-3 || c.List[1].Steps != 7 || c.Seed != 12 || c.Nested.LR != 4 || !c.On || c.Precision != kernels.BFloat16 {
+	if c.Name != "default" || c.Inner.LR != 0.5 || c.Inner.Steps != 3 || c.List[1].LR != 2e-3 || c.List[1].Steps != 7 || c.Seed != 12 ||
+		c.Nested.LR != 4 || !c.On || c.Precision != kernels.BFloat16 {
 		t.Errorf("decoded %+v", c)
 	}
 }

@@ -70,7 +70,8 @@ func Open(ctx context.Context, name string, sets []string) (recipe.Recipe, error
 		for k, e := range all {
 			names[k] = e.Name
 		}
-		return recipe.Recipe{}, setting.Errorf("", "recipe %s: no such file, and no embedded recipe of that name%s", name, setting.Suggest(name, names))
+		return recipe.Recipe{}, setting.Errorf("", "recipe %s: no such file, and no embedded recipe of that name%s", name, setting.Suggest(name,
+			names))
 	}
 	r, err := recipe.Parse([]byte(all[i].Text), sets)
 	return r, recipe.From(err, "embedded recipe "+name)

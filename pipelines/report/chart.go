@@ -301,7 +301,8 @@ type guidePlotter struct{ f func(float64) float64 }
 
 func (g guidePlotter) Plot(c draw.Canvas, p *plot.Plot) {
 	x, y := p.Transforms(&c)
-	c.StrokeLine2(draw.LineStyle{Color: inkGuide, Width: 1, Dashes: []vg.Length{4, 3}}, x(p.X.Min), y(g.f(p.X.Min)), x(p.X.Max), y(g.f(p.X.Max)))
+	c.StrokeLine2(draw.LineStyle{Color: inkGuide, Width: 1, Dashes: []vg.Length{4, 3}}, x(p.X.Min), y(g.f(p.X.Min)), x(p.X.Max),
+		y(g.f(p.X.Max)))
 }
 
 // bandPlotter fills a stretch of x over the whole height.
@@ -404,7 +405,8 @@ func cellAt(points []dot, iteration int) string {
 // Lines named like a method look like it, others differ from all methods.
 func reliabilityFigure(all []Calibration, methods []Method) (figure, bool, error) {
 	f := figure{
-		Title: "Reliability of P(correct)", Note: "On the dashed diagonal predictions are right on average; area of a mark: number of predictions; bars: one standard error.",
+		Title: "Reliability of P(correct)", Note: "On the dashed diagonal predictions are right on average; area of a mark: number of " +
+			"predictions; bars: one standard error.",
 		Columns: []string{"", "predicted", "observed", "predictions"},
 	}
 	c := chart{width: 340, height: 270, unit: true, xTitle: "predicted probability", yTitle: "share correct"}
@@ -492,7 +494,8 @@ func newLegendItem(style int, name string) (legendItem, error) {
 	area.StrokeLine2(lineStyle(style), 1, 6, 35, 6)
 	area.DrawGlyphNoClip(draw.GlyphStyle{Color: inkSeries(style), Radius: 3, Shape: marks[style%len(marks)]}, vg.Point{X: 18, Y: 6})
 	body, err := inline(canvas)
-	return legendItem{Name: name, Sample: template.HTML(`<svg viewBox="0 0 36 12" width="36" height="12" aria-hidden="true">` + body + "</svg>")}, err
+	return legendItem{Name: name, Sample: template.HTML(`<svg viewBox="0 0 36 12" width="36" height="12" aria-hidden="true">` + body +
+		"</svg>")}, err
 }
 
 // inline is what a canvas drew, without the frame of a stand-alone SVG file.

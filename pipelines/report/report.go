@@ -89,7 +89,8 @@ const (
 // DefaultPanels are the metrics that pipelines report. avg@8 stands for the held-out prompts; the reward_ ones for the
 // reward model's P(correct | prefix) on held-out rollouts.
 var DefaultPanels = []Panel{
-	{Title: "Accuracy on held-out prompts (avg@8)", Metric: "avg@8", Error: "avg@8_stderr", Note: "Bars: one standard error over prompts.", Section: Headline},
+	{Title: "Accuracy on held-out prompts (avg@8)", Metric: "avg@8", Error: "avg@8_stderr", Note: "Bars: one standard error over prompts.",
+		Section: Headline},
 	{Title: "Accuracy while training", Metric: "train_accuracy", Note: "Share of correct rollouts in the batch.", Section: Training},
 	{Title: "Loss", Metric: "loss", Section: Training},
 	{Title: "KL(old ‖ new) per token", Metric: "kl", Note: "Nats.", Section: Training},
@@ -97,7 +98,8 @@ var DefaultPanels = []Panel{
 	{Title: "Gradient norm", Metric: "gradient_norm", Section: Training},
 	{Title: "Clipped tokens", Metric: "clip_fraction", Note: "Share of tokens whose ratio was clipped.", Section: Training},
 	{Title: "Reward model loss", Metric: "reward_loss", Section: RewardModel},
-	{Title: "Reward model AUC", Metric: "reward_auc", Note: "Correct against incorrect; 0.5 is chance.", Guide: 0.5, Guided: true, Section: RewardModel},
+	{Title: "Reward model AUC", Metric: "reward_auc", Note: "Correct against incorrect; 0.5 is chance.", Guide: 0.5, Guided: true,
+		Section: RewardModel},
 	{Title: "Reward model calibration error (ECE)", Metric: "reward_ece", Note: "Lower is better.", Section: RewardModel},
 }
 
@@ -196,7 +198,8 @@ func newView(d Data) (*view, error) {
 	hash := sha256.Sum256([]byte(pageJS))
 	v := &view{
 		Data: d, CSS: template.CSS(pageCSS), JS: template.JS(pageJS),
-		Policy: "default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'sha256-" + base64.StdEncoding.EncodeToString(hash[:]) + "'",
+		Policy: "default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'sha256-" +
+			base64.StdEncoding.EncodeToString(hash[:]) + "'",
 	}
 	metrics := d.Panels
 	if metrics == nil {

@@ -54,20 +54,27 @@ func example() Data {
 		bins = append(bins, Bin{P: p, Y: min(max(p+0.12*(0.5-p)+noise(0.03), 0), 1), N: 20 + 60*i%170})
 	}
 	return Data{
-		Title: "From prompts to a better policy", Subtitle: "Chain arithmetic with learned mistakes: DistRL with prefix values against GRPO, from one warm start",
-		Run:   "runs/quickstart",
-		Facts: []Fact{{"held-out avg@8", "0.354 → 0.710"}, {"iterations", "40"}, {"rollouts a method", "2,560"}, {"time", "1m32s"}, {"seed", "0"}, {"kernels", "avx512"}},
+		Title: "From prompts to a better policy", Subtitle: "Chain arithmetic with learned mistakes: DistRL with prefix values against GRPO, " +
+			"from one warm start",
+		Run: "runs/quickstart",
+		Facts: []Fact{{"held-out avg@8", "0.354 → 0.710"}, {"iterations", "40"}, {"rollouts a method", "2,560"}, {"time", "1m32s"}, {"seed",
+			"0"}, {"kernels", "avx512"}},
 		Tables: []Table{{
 			Caption: "Accuracy on 100 held-out prompts, 8 samples each (± one standard error)",
 			Columns: []string{"method", "before", "after", "gain", "pass@8", "seconds"},
-			Rows:    [][]string{{"DistRL+IPVRM", "0.354 ± 0.021", "0.710 ± 0.020", "+0.356", "0.93", "47.1"}, {"GRPO", "0.354 ± 0.021", "0.622 ± 0.022", "+0.268", "0.91", "31.8"}},
+			Rows: [][]string{{"DistRL+IPVRM", "0.354 ± 0.021", "0.710 ± 0.020", "+0.356", "0.93", "47.1"}, {"GRPO", "0.354 ± 0.021",
+				"0.622 ± 0.022", "+0.268", "0.91", "31.8"}},
 		}},
 		Methods:     methods,
 		Calibration: []Calibration{{Name: "before", Bins: bins}, {Name: "after", Bins: append([]Bin{{P: 0.3, Y: 0.28, N: 90}}, bins[5:8]...)}},
-		Rollouts:    []show.Rollout{chain(rng, "5a*2b*6c-6d+8=", "2", "a5*2=0\nb0*6=0\nc0-6=4\nd4+8=2\n#2", -1), chain(rng, "7a+8b*3c-9d*4e+5=", "9", "a7+8=5\nb5*3=5\nc5-9=7\nd7*4=8\ne8+5=3\n#3", 2), chain(rng, "3a*7b+6c-2=", "5", "a3*7=1\nb1+6=7\nc7-2=4\n#4", 2), chain(rng, "9a-4b*8c+7=", "7", "a9-4=4\nb4*8=2\nc2+7=9\n#9", 0)},
+		Rollouts: []show.Rollout{chain(rng, "5a*2b*6c-6d+8=", "2", "a5*2=0\nb0*6=0\nc0-6=4\nd4+8=2\n#2", -1), chain(rng, "7a+8b*3c-9d*4e+5=",
+			"9", "a7+8=5\nb5*3=5\nc5-9=7\nd7*4=8\ne8+5=3\n#3", 2), chain(rng, "3a*7b+6c-2=", "5", "a3*7=1\nb1+6=7\nc7-2=4\n#4", 2), chain(rng,
+			"9a-4b*8c+7=", "7", "a9-4=4\nb4*8=2\nc2+7=9\n#9", 0)},
 		Stages: []Stage{
-			{"prompts", 16, 16, 0, 0, 0, 0.01}, {"rollout", 16, 64, 0, 0, 576, 0.31}, {"label", 64, 62, 2, 0, 558, 0.004}, {"score", 62, 62, 0, 0, 558, 0.08},
-			{"value", 62, 62, 0, 0, 558, math.NaN()}, {"advantage", 62, 62, 0, 0, 558, 0.001}, {"keep mixed", 62, 50, 0, 12, 450, 0.001}, {"update", 50, 50, 0, 0, 450, 0.2},
+			{"prompts", 16, 16, 0, 0, 0, 0.01}, {"rollout", 16, 64, 0, 0, 576, 0.31}, {"label", 64, 62, 2, 0, 558, 0.004}, {"score", 62, 62, 0, 0,
+				558, 0.08},
+			{"value", 62, 62, 0, 0, 558, math.NaN()}, {"advantage", 62, 62, 0, 0, 558, 0.001}, {"keep mixed", 62, 50, 0, 12, 450, 0.001},
+			{"update", 50, 50, 0, 0, 450, 0.2},
 		},
 		Dead: []show.DeadCount{{Stage: "label", Reason: "missing_field", Count: 2}},
 	}
@@ -76,7 +83,8 @@ func example() Data {
 // chain makes a response one token a character, whose value falls at the wrong line.
 func chain(rng *rand.Rand, prompt, answer, response string, firstError int) show.Rollout {
 	right := firstError < 0
-	r := show.Rollout{Name: fmt.Sprintf("iteration 40, prompt %d", rng.IntN(16)), Prompt: prompt, Answer: answer, Outcome: &right, FirstError: &firstError}
+	r := show.Rollout{Name: fmt.Sprintf("iteration 40, prompt %d", rng.IntN(16)), Prompt: prompt, Answer: answer, Outcome: &right,
+		FirstError: &firstError}
 	line, v := 0, 0.05
 	for i, c := range response {
 		before := v
@@ -85,10 +93,12 @@ func chain(rng *rand.Rand, prompt, answer, response string, firstError int) show
 		} else {
 			v += 0.012 + 0.01*rng.NormFloat64()
 		}
-		t := show.Token{Text: string(c), LogP: -0.02 * rng.Float64(), Value: v * float64(i+1), PCorrect: 1 / (1 + math.Exp(-3*v)), Advantage: 3 * (v - before)}
+		t := show.Token{Text: string(c), LogP: -0.02 * rng.Float64(), Value: v * float64(i+1), PCorrect: 1 / (1 + math.Exp(-3*v)),
+			Advantage: 3 * (v - before)}
 		if v < before-0.2 {
 			t.LogP = -1.2
-			t.Candidates = []show.Candidate{{Text: string(c), LogP: -1.2, Advantage: t.Advantage}, {Text: "5", LogP: -0.4, Advantage: 0.31}, {Text: "1", LogP: -3.2, Advantage: math.NaN()}}
+			t.Candidates = []show.Candidate{{Text: string(c), LogP: -1.2, Advantage: t.Advantage}, {Text: "5", LogP: -0.4, Advantage: 0.31},
+				{Text: "1", LogP: -3.2, Advantage: math.NaN()}}
 		}
 		r.Tokens = append(r.Tokens, t)
 		if c == '\n' {
@@ -114,7 +124,8 @@ func TestExample(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, want := range []string{"<h1>From prompts to a better policy</h1>", "Accuracy on held-out prompts", "Reliability", "first wrong line</strong>", "keep mixed", "missing_field", "(−0.40, 0.31)"} {
+	for _, want := range []string{"<h1>From prompts to a better policy</h1>", "Accuracy on held-out prompts", "Reliability",
+		"first wrong line</strong>", "keep mixed", "missing_field", "(−0.40, 0.31)"} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the page lacks %q", want)
 		}
@@ -169,7 +180,8 @@ func TestWellFormed(t *testing.T) {
 // TestLoadsNothing: no attribute or style refers to anything outside the page.
 func TestLoadsNothing(t *testing.T) {
 	page := render(t, example())
-	for _, pattern := range []string{`(?i)https?://`, `(?i)url\(`, `(?i)@import`, `(?i)\bsrc=`, `(?i)href="[^d]`, `(?i)fetch\(|XMLHttpRequest|import\(`} {
+	for _, pattern := range []string{`(?i)https?://`, `(?i)url\(`, `(?i)@import`, `(?i)\bsrc=`, `(?i)href="[^d]`,
+		`(?i)fetch\(|XMLHttpRequest|import\(`} {
 		if at := regexp.MustCompile(pattern).FindString(page); at != "" {
 			t.Errorf("the page refers outside: %q", at)
 		}
@@ -196,12 +208,14 @@ func hostile() Data {
 	inf := math.Inf(1)
 	return Data{
 		Title: attack, Subtitle: attack, Run: attack, Facts: []Fact{{attack, attack}},
-		Tables:      []Table{{attack, []string{attack, attack}, [][]string{{attack}, {attack, attack, attack}, nil}}},
-		Methods:     []Method{{attack, []Point{{0, map[string]float64{"loss": 1, "kl": inf}}, {1, nil}, {2, map[string]float64{"loss": -inf, "kl": 1e308}}}}, {attack, []Point{{5, map[string]float64{"kl": -1e308, "avg@8": 0.5}}}}},
+		Tables: []Table{{attack, []string{attack, attack}, [][]string{{attack}, {attack, attack, attack}, nil}}},
+		Methods: []Method{{attack, []Point{{0, map[string]float64{"loss": 1, "kl": inf}}, {1, nil}, {2, map[string]float64{"loss": -inf,
+			"kl": 1e308}}}}, {attack, []Point{{5, map[string]float64{"kl": -1e308, "avg@8": 0.5}}}}},
 		Panels:      append([]Panel{{Title: attack, Note: attack, Metric: "loss"}}, DefaultPanels...),
 		Calibration: []Calibration{{attack, []Bin{{0.5, 0.5, 1}, {math.NaN(), inf, -3}}}},
 		Rollouts: []show.Rollout{{Name: attack, Prompt: attack, Answer: attack, Outcome: &yes, FirstError: &first,
-			Tokens: []show.Token{{Text: attack, LogP: -inf, Value: math.NaN(), PCorrect: 0.5, Advantage: inf, Candidates: []show.Candidate{{}, {Text: attack}}}}}, {}},
+			Tokens: []show.Token{{Text: attack, LogP: -inf, Value: math.NaN(), PCorrect: 0.5, Advantage: inf, Candidates: []show.Candidate{{},
+				{Text: attack}}}}}, {}},
 		Stages: []Stage{{attack, -1, 0, 0, 0, -1, inf}},
 		Dead:   []show.DeadCount{{Stage: attack, Reason: attack}},
 	}
@@ -262,7 +276,8 @@ func TestTicks(t *testing.T) {
 		lo, hi float64
 		want   string
 	}{
-		{0, 40, "0 10 20 30 40"}, {0.33, 0.74, "0.4 0.5 0.6 0.7"}, {0, 1, "0.0 0.2 0.4 0.6 0.8 1.0"}, {-0.05, 0.02, "−0.04 −0.02 0.00 0.02"}, {0.5, 0.5, ""}, {math.NaN(), 1, ""},
+		{0, 40, "0 10 20 30 40"}, {0.33, 0.74, "0.4 0.5 0.6 0.7"}, {0, 1, "0.0 0.2 0.4 0.6 0.8 1.0"}, {-0.05, 0.02, "−0.04 −0.02 0.00 0.02"},
+		{0.5, 0.5, ""}, {math.NaN(), 1, ""},
 	} {
 		var got []string
 		for _, tick := range ticks(c.lo, c.hi) {

@@ -103,7 +103,8 @@ func (r *Dir) Committed(ctx context.Context) ([]int, error) {
 	slices.Sort(out)
 	for i, n := range out {
 		if n != i {
-			return nil, fmt.Errorf("run directory %s: iteration %d has no manifest but iteration %d has; restore iter-%05d or remove the later ones", r.Path, i, n, i)
+			return nil, fmt.Errorf("run directory %s: iteration %d has no manifest but iteration %d has; restore iter-%05d or remove the later "+
+				"ones", r.Path, i, n, i)
 		}
 	}
 	return out, nil
@@ -208,7 +209,8 @@ func (r *Dir) WriteConfig(ctx context.Context, raw []byte) error {
 	if string(old) == string(raw) {
 		return nil
 	}
-	return fmt.Errorf("run directory %s was made with another recipe (first difference: %s); use another directory, or go on with `millrace run %s`",
+	return fmt.Errorf("run directory %s was made with another recipe (first difference: %s); use another directory, or go on with "+
+		"`millrace run %s`",
 		r.Path, firstDifference(string(old), string(raw)), path)
 }
 

@@ -24,7 +24,8 @@ func WriteLedger(ctx context.Context, dir string, l show.Ledger, groups []label.
 	if err != nil {
 		return err
 	}
-	return errors.Join(files.Write(ctx, files.Join(dir, LedgerName), append(raw, '\n'), false), files.WriteLines(ctx, files.Join(dir, GroupsName), groups))
+	return errors.Join(files.Write(ctx, files.Join(dir, LedgerName), append(raw, '\n'), false), files.WriteLines(ctx, files.Join(dir,
+		GroupsName), groups))
 }
 
 // ReadLedger reads the ledger of an iteration; nil when it left none.

@@ -57,7 +57,8 @@ func DeadLetters(w io.Writer, letters []DeadLetter) error {
 	}
 	counts.print(out)
 	for _, l := range letters {
-		fmt.Fprintf(out, "\n%s  %s: %s\n  %s\n", terminal.Clean(l.RowID), terminal.Clean(l.Stage), terminal.Clean(l.Reason), terminal.Clean(l.Message))
+		fmt.Fprintf(out, "\n%s  %s: %s\n  %s\n", terminal.Clean(l.RowID), terminal.Clean(l.Stage), terminal.Clean(l.Reason),
+			terminal.Clean(l.Message))
 		if l.Attempts > 1 {
 			fmt.Fprintf(out, "  after %d attempts\n", l.Attempts)
 		}

@@ -23,7 +23,8 @@ func examples() []Rollout {
 			{Text: "a5*2=0", LogP: -0.001, Value: 0.25, PCorrect: 0.62, Advantage: 0.1},
 			{Text: "\n", LogP: -0.0001, Value: 0.2, PCorrect: 0.6, Advantage: -0.0001},
 			{Text: "b0*6=", LogP: -0.01, Value: 0.1, PCorrect: 0.55, Advantage: nan},
-			{Text: "4", LogP: -1.2, Value: -2.5, PCorrect: 0.2, Advantage: -2.6, Candidates: []Candidate{{"4", -1.2, -2.6}, {"0", -0.4, 1.1}, {"\x1b[2J", -3, nan}}},
+			{Text: "4", LogP: -1.2, Value: -2.5, PCorrect: 0.2, Advantage: -2.6, Candidates: []Candidate{{"4", -1.2, -2.6}, {"0", -0.4, 1.1},
+				{"\x1b[2J", -3, nan}}},
 			{Text: "\n", LogP: -0.001, Value: -2.6, PCorrect: 0.18, Advantage: -0.1},
 			{Text: "#4", LogP: -0.003, Value: -2.7, PCorrect: 0.17, Advantage: 0},
 		},
@@ -38,7 +39,8 @@ func examples() []Rollout {
 func letters() []DeadLetter {
 	return []DeadLetter{
 		{Stage: "label", Reason: "missing_field", Message: "answer is empty", RowID: "r1", Attempts: 1},
-		{Stage: "score", Reason: "bad_token", Message: "sequence 2: token 99 is outside the vocabulary of 26", RowID: "r2", Attempts: 4, Row: json.RawMessage(`{"prompt":"5a*2="}`)},
+		{Stage: "score", Reason: "bad_token", Message: "sequence 2: token 99 is outside the vocabulary of 26", RowID: "r2", Attempts: 4,
+			Row: json.RawMessage(`{"prompt":"5a*2="}`)},
 		{Stage: "label", Reason: "missing_field", Message: "answer is\x1b[31m empty", RowID: "r3", Attempts: 1},
 	}
 }

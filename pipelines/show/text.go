@@ -40,10 +40,12 @@ func printRollout(out *bufio.Writer, r Rollout, scale Scale, colour bool) {
 	}
 	out.WriteString("\n")
 
-	table := grid{header: []string{"t", "token", "logp", "value", "p_correct", "advantage", "other candidates (logp, advantage)"}, left: 1<<1 | 1<<6}
+	table := grid{header: []string{"t", "token", "logp", "value", "p_correct", "advantage", "other candidates (logp, advantage)"},
+		left: 1<<1 | 1<<6}
 	steps := r.Steps()
 	for i, t := range r.Tokens {
-		row := []string{fmt.Sprint(i), terminal.Clean(t.Text), figure(t.LogP, 3), figure(t.Value, 3), figure(t.PCorrect, 3), figure(t.Advantage, 3), others(t)}
+		row := []string{fmt.Sprint(i), terminal.Clean(t.Text), figure(t.LogP, 3), figure(t.Value, 3), figure(t.PCorrect, 3), figure(t.Advantage,
+			3), others(t)}
 		if r.FirstError != nil && steps[i] == *r.FirstError && (i == 0 || steps[i-1] != steps[i]) {
 			table.note(fmt.Sprintf("first wrong line: %d", *r.FirstError+1))
 		}

@@ -39,7 +39,8 @@ func Default() Config {
 // off is above every level.
 const off = slog.Level(100)
 
-var levels = map[string]slog.Level{"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError, "off": off}
+var levels = map[string]slog.Level{"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError,
+	"off": off}
 
 // Validate checks the form of the address.
 func (m Metrics) Validate() error {

@@ -28,18 +28,20 @@ func (s sample) key() string { return s.desc.String() + "\x00" + strings.Join(s.
 var (
 	stageLabels = []string{"pipeline", "stage"}
 
-	descRowsIn    = desc("stage_rows_in_total", "Rows a stage was given.", stageLabels...)
-	descRowsKept  = desc("stage_rows_kept_total", "Of the rows in, those that went on or that rows that went on were made of.", stageLabels...)
-	descFiltered  = desc("stage_rows_filtered_total", "Of the rows in, those taken out on purpose.", stageLabels...)
-	descRowsOut   = desc("stage_rows_out_total", "Rows that went on.", stageLabels...)
-	descDead      = desc("stage_rows_dead_total", "Of the rows in, those set aside, by reason.", "pipeline", "stage", "reason")
-	descTokens    = desc("stage_tokens_out_total", "Response tokens of the rows that went on.", stageLabels...)
-	descBytes     = desc("stage_bytes_out_total", "Bytes of the rows that went on.", stageLabels...)
-	descBatches   = desc("stage_batches_total", "Batches a stage was given.", stageLabels...)
-	descSeconds   = desc("stage_seconds_total", "Seconds a stage worked, added over its workers.", stageLabels...)
-	descOther     = desc("stage_count_total", "What a stage counts for itself.", "pipeline", "stage", "name")
-	descElements  = desc("beam_elements", "Elements a Beam transform made, in the pipeline under way or the last one.", "pipeline", "transform")
-	descProcess   = desc("beam_process_seconds", "Seconds Beam saw a transform at work, in the pipeline under way or the last one.", "pipeline", "transform")
+	descRowsIn   = desc("stage_rows_in_total", "Rows a stage was given.", stageLabels...)
+	descRowsKept = desc("stage_rows_kept_total", "Of the rows in, those that went on or that rows that went on were made of.", stageLabels...)
+	descFiltered = desc("stage_rows_filtered_total", "Of the rows in, those taken out on purpose.", stageLabels...)
+	descRowsOut  = desc("stage_rows_out_total", "Rows that went on.", stageLabels...)
+	descDead     = desc("stage_rows_dead_total", "Of the rows in, those set aside, by reason.", "pipeline", "stage", "reason")
+	descTokens   = desc("stage_tokens_out_total", "Response tokens of the rows that went on.", stageLabels...)
+	descBytes    = desc("stage_bytes_out_total", "Bytes of the rows that went on.", stageLabels...)
+	descBatches  = desc("stage_batches_total", "Batches a stage was given.", stageLabels...)
+	descSeconds  = desc("stage_seconds_total", "Seconds a stage worked, added over its workers.", stageLabels...)
+	descOther    = desc("stage_count_total", "What a stage counts for itself.", "pipeline", "stage", "name")
+	descElements = desc("beam_elements", "Elements a Beam transform made, in the pipeline under way or the last one.", "pipeline",
+		"transform")
+	descProcess = desc("beam_process_seconds", "Seconds Beam saw a transform at work, in the pipeline under way or the last one.",
+		"pipeline", "transform")
 	descIteration = desc("iteration", "Iteration under way, from 0.")
 	descDone      = desc("iterations_total", "Iterations that this process has committed.")
 	descTook      = desc("iteration_seconds_total", "Seconds the committed iterations took.")
@@ -186,7 +188,8 @@ type endpoint struct {
 
 func listen(address string, b *board) (*endpoint, error) {
 	registry := prometheus.NewRegistry()
-	for _, c := range []prometheus.Collector{b, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})} {
+	for _, c := range []prometheus.Collector{b, collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})} {
 		if err := registry.Register(c); err != nil {
 			return nil, err
 		}
@@ -196,8 +199,10 @@ func listen(address string, b *board) (*endpoint, error) {
 		return nil, err
 	}
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError, MaxRequestsInFlight: 4, Timeout: 10 * time.Second}))
-	e := &endpoint{at: listener.Addr(), server: &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, WriteTimeout: 30 * time.Second, IdleTimeout: time.Minute,
+	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError,
+		MaxRequestsInFlight: 4, Timeout: 10 * time.Second}))
+	e := &endpoint{at: listener.Addr(), server: &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second,
+		WriteTimeout: 30 * time.Second, IdleTimeout: time.Minute,
 		MaxHeaderBytes: 1 << 16, ErrorLog: slog.NewLogLogger(slog.Default().Handler(), slog.LevelDebug)}}
 	go func() {
 		if err := e.server.Serve(listener); err != nil && !errors.Is(err, http.ErrServerClosed) {

@@ -189,7 +189,8 @@ func (r *Run) Iteration(ctx context.Context, number int) (context.Context, func(
 }
 
 // Pipeline opens the span of a pipeline. Watch is given its counters while it runs; end is given those at its end.
-func (r *Run) Pipeline(ctx context.Context, name string) (_ context.Context, watch func(beam.PipelineResult), end func(beam.PipelineResult, error)) {
+func (r *Run) Pipeline(ctx context.Context, name string) (_ context.Context, watch func(beam.PipelineResult),
+	end func(beam.PipelineResult, error)) {
 	if r == nil {
 		return ctx, nil, func(beam.PipelineResult, error) {}
 	}

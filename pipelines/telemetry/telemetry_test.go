@@ -122,7 +122,8 @@ func TestLogLinesSayWhereTheyComeFrom(t *testing.T) {
 		found[l["msg"].(string)] = l
 	}
 	cut := found["an answer was cut"]
-	if cut["run"] != "0123456789abcdef" || cut["iteration"] != 3.0 || cut["stage"] != "label" || cut["record"] != "r1" || cut["tokens"] != 7.0 || cut["level"] != "INFO" {
+	if cut["run"] != "0123456789abcdef" || cut["iteration"] != 3.0 || cut["stage"] != "label" || cut["record"] != "r1" ||
+		cut["tokens"] != 7.0 || cut["level"] != "INFO" {
 		t.Errorf("the line of the stage is %v; want run, iteration, stage and record", cut)
 	}
 	if found["iteration failed"]["error"] != "no such model" {
@@ -157,7 +158,8 @@ func TestSecretsStayOut(t *testing.T) {
 	c.Log.Level, c.Log.File, c.Traces = "debug", "debug", true
 	ctx, r, n := start(t, c, dir)
 	within, end := r.Iteration(ctx, 0)
-	slog.Error("the server said "+key, "error", errors.New("Get http://me:"+password+"@host/v1: 401 with "+key), "api_key", "anything", "header", "Authorization: Bearer abcdef123456",
+	slog.Error("the server said "+key, "error", errors.New("Get http://me:"+password+"@host/v1: 401 with "+key), "api_key", "anything",
+		"header", "Authorization: Bearer abcdef123456",
 		"group", slog.GroupValue(slog.String("inner", key)), "list", []string{key})
 	slog.With("given", key).Info("with")
 	end(false, errors.New("401 for "+key))
@@ -185,7 +187,8 @@ func TestSecretsStayOut(t *testing.T) {
 }
 
 func counts(rows int64) []stage.Counts {
-	return []stage.Counts{{Stage: "rollout", In: rows, Kept: rows - 1, Dead: 1, Out: 2 * rows, Tokens: 40, Bytes: 100, Batches: 2, Millis: 1500,
+	return []stage.Counts{{Stage: "rollout", In: rows, Kept: rows - 1, Dead: 1, Out: 2 * rows, Tokens: 40, Bytes: 100, Batches: 2,
+		Millis:  1500,
 		Reasons: map[schemas.Reason]int64{schemas.ReasonTooLong: 1}, Other: map[string]int64{"replayed": 2}}}
 }
 
@@ -195,7 +198,8 @@ func TestMetricsAreServed(t *testing.T) {
 	_, r, _ := start(t, c, t.TempDir())
 	defer r.Close(nil)
 	at := place{"0123456789abcdef", 1, "iteration"}
-	r.board.show(stageLines(at, time.Now(), counts(5)), []TransformLine{{Pipeline: "iteration", Transform: "rollout/ParDo", Elements: 9}}, true)
+	r.board.show(stageLines(at, time.Now(), counts(5)), []TransformLine{{Pipeline: "iteration", Transform: "rollout/ParDo", Elements: 9}},
+		true)
 	r.board.show(stageLines(at, time.Now(), counts(3)), nil, false) // the next pipeline, under way
 	r.board.startIteration(1)
 	r.Measured(map[string]float64{"loss": 0.25})
@@ -265,7 +269,8 @@ func TestARunThatCannotTellGoesOn(t *testing.T) {
 	}
 	r.Close(nil)
 	text := n.text()
-	for _, want := range []string{"telemetry.metrics.listen", "address already in use", "sink=counters", "sink=tensorboard", "sink=log", "no space left on device", "sink=traces spans=4"} {
+	for _, want := range []string{"telemetry.metrics.listen", "address already in use", "sink=counters", "sink=tensorboard", "sink=log",
+		"no space left on device", "sink=traces spans=4"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("nothing was noted about %q", want)
 		}

@@ -53,13 +53,15 @@ func startTracing(ctx context.Context, r redactor) (*tracing, error) {
 		return nil, err
 	}
 	// What the environment says comes last, and so wins.
-	about, err := resource.New(ctx, resource.WithTelemetrySDK(), resource.WithAttributes(attribute.String("service.name", "millrace")), resource.WithFromEnv())
+	about, err := resource.New(ctx, resource.WithTelemetrySDK(), resource.WithAttributes(attribute.String("service.name", "millrace")),
+		resource.WithFromEnv())
 	if err != nil {
 		return nil, err
 	}
 	counts := &spanCounts{SpanExporter: exporter, redact: r}
 	// The batcher's queue is bounded and never waits: what does not fit is dropped.
-	t := &tracing{counts: counts, provider: sdktrace.NewTracerProvider(sdktrace.WithResource(about), sdktrace.WithSpanProcessor(endCounter{counts}), sdktrace.WithBatcher(counts))}
+	t := &tracing{counts: counts, provider: sdktrace.NewTracerProvider(sdktrace.WithResource(about),
+		sdktrace.WithSpanProcessor(endCounter{counts}), sdktrace.WithBatcher(counts))}
 	otel.SetErrorHandler(otel.ErrorHandlerFunc(counts.say))
 	otel.SetTracerProvider(t.provider)
 	return t, nil

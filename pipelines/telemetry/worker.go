@@ -42,7 +42,8 @@ func Worker() (end func()) {
 	o := readWorkerOptions(beam.PipelineOptions.Get(workerOption))
 	redact := newRedactor()
 	line := &bytes.Buffer{}
-	slog.SetDefault(slog.New(&remoteHandler{level: levelOf(o.Level), mu: &sync.Mutex{}, line: line, inner: newOutput(line, "json", slog.LevelDebug, redact).handler}))
+	slog.SetDefault(slog.New(&remoteHandler{level: levelOf(o.Level), mu: &sync.Mutex{}, line: line, inner: newOutput(line, "json",
+		slog.LevelDebug, redact).handler}))
 	var traces *tracing
 	if o.Traces {
 		traces = tracesOfWorker(redact)

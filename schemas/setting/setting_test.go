@@ -135,7 +135,8 @@ func TestSchema(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{`"steps":{"type":"integer","default":4,"minimum":1}`, `"enum":["dense","sparse"]`, `"exclusiveMinimum":0`, `"description":"share of rows"`} {
+	for _, want := range []string{`"steps":{"type":"integer","default":4,"minimum":1}`, `"enum":["dense","sparse"]`, `"exclusiveMinimum":0`,
+		`"description":"share of rows"`} {
 		if !strings.Contains(string(raw), want) {
 			t.Errorf("%s lacks %s", raw, want)
 		}

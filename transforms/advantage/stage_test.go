@@ -149,9 +149,12 @@ func flat(v schemas.Lists[float32], lengths []int) []float64 {
 func TestCombinedStageGolden(t *testing.T) {
 	for _, g := range golden.Load(t, "combined_advantage.json").Cases {
 		cols := columns{lengths: golden.Get[[]int](t, g.In, "lengths"), n: golden.Get[int](t, g.Params, "n"),
-			outcomes: golden.Get[[]float64](t, g.In, "rewards"), truncated: golden.Get[[]int](t, g.In, "truncated"), td: data(t, g.In, "A_td_sampled")}
-		e := Combined{Learned: Learned{Groups: All}, Normalise: golden.Get[string](t, g.Params, "mode"), ZeroLastTD: Auto, Candidates: true, Beta: 1, Reference: Old}
-		e.COut, e.CGAE, e.Gamma, e.Lambda, e.Eps = num(t, g.Params, "c_out"), num(t, g.Params, "c_gae"), num(t, g.Params, "gamma"), num(t, g.Params, "lambda"), num(t, g.Params, "eps")
+			outcomes: golden.Get[[]float64](t, g.In, "rewards"), truncated: golden.Get[[]int](t, g.In, "truncated"), td: data(t, g.In,
+				"A_td_sampled")}
+		e := Combined{Learned: Learned{Groups: All}, Normalise: golden.Get[string](t, g.Params, "mode"), ZeroLastTD: Auto, Candidates: true,
+			Beta: 1, Reference: Old}
+		e.COut, e.CGAE, e.Gamma, e.Lambda, e.Eps = num(t, g.Params, "c_out"), num(t, g.Params, "c_gae"), num(t, g.Params, "gamma"), num(t,
+			g.Params, "lambda"), num(t, g.Params, "eps")
 		out, dead := apply(t, Config{"combined", e}, cols.batch(t))
 		stagetest.Dead(t, dead)
 		golden.Close(t, g.Name, flat(schemas.Advantage.Of(out), cols.lengths), data(t, g.Out, "advantages"), 1e-4)
@@ -185,7 +188,8 @@ func TestQRMStageGolden(t *testing.T) {
 		cols := columns{lengths: golden.Get[[]int](t, g.In, "lengths"), n: 1, q: data(t, g.In, "Z"), critic: data(t, g.In, "values"),
 			old: data(t, g.In, "old_logp"), ref: data(t, g.In, "ref_logp")}
 		learned, centre := Learned{Groups: All}, golden.Get[bool](t, g.Params, "subtract_mean")
-		for _, c := range []Config{{"q_rm", QRM{learned, centre}}, {"q_rm_ppo", QRMPPO{learned, num(t, g.Params, "c_kl"), num(t, g.Params, "c_v"), centre}}} {
+		for _, c := range []Config{{"q_rm", QRM{learned, centre}}, {"q_rm_ppo", QRMPPO{learned, num(t, g.Params, "c_kl"), num(t, g.Params,
+			"c_v"), centre}}} {
 			out, _ := apply(t, c, cols.batch(t))
 			want := map[string]string{"q_rm": "reinforce_weights", "q_rm_ppo": "advantages"}[c.Kind]
 			golden.Close(t, g.Name+" "+c.Kind, flat(schemas.Advantage.Of(out), cols.lengths), data(t, g.Out, want), 1e-4)
@@ -204,7 +208,8 @@ func TestBaselineStageGolden(t *testing.T) {
 		}
 		cols := columns{lengths: golden.Get[[]int](t, g.In, "lengths"), n: golden.Get[int](t, g.Params, "n"), outcomes: data(t, g.In, "rewards")}
 		all := Learned{Groups: All}
-		c := Config{kind, map[string]Estimator{"reinforce": Reinforce{all, NoBaseline}, "mean_baseline": Reinforce{all, GroupMean}, "rloo": RLOO{all}}[kind]}
+		c := Config{kind, map[string]Estimator{"reinforce": Reinforce{all, NoBaseline}, "mean_baseline": Reinforce{all, GroupMean},
+			"rloo": RLOO{all}}[kind]}
 		out, _ := apply(t, c, cols.batch(t))
 		golden.Close(t, g.Name, flat(schemas.Advantage.Of(out), cols.lengths), data(t, g.Out, "advantages"), 1e-6)
 	}

@@ -48,7 +48,8 @@ func (c Chain) Validate() error {
 	lo, hi := c.steps()
 	switch {
 	case lo < 1 || hi > provingground.MaxSteps || lo > hi:
-		return setting.Errorf("min_steps", "chains of %d to %d operations; want 1 <= min_steps <= max_steps <= %d", lo, hi, provingground.MaxSteps)
+		return setting.Errorf("min_steps", "chains of %d to %d operations; want 1 <= min_steps <= max_steps <= %d", lo, hi,
+			provingground.MaxSteps)
 	case strings.Contains(c.Name, "/"):
 		return setting.Errorf("name", "%q has a slash, which parts the name from split and number", c.Name)
 	case c.PerPrompt > 0 && c.Responses == "":

@@ -159,7 +159,8 @@ func (f File) format() string {
 
 // Columns are those of its rows.
 func (f File) Columns() []schemas.Descriptor {
-	out := []schemas.Descriptor{schemas.PromptID, schemas.Prompt, schemas.Messages, schemas.Answer, schemas.Source, schemas.Difficulty, schemas.Extra}
+	out := []schemas.Descriptor{schemas.PromptID, schemas.Prompt, schemas.Messages, schemas.Answer, schemas.Source, schemas.Difficulty,
+		schemas.Extra}
 	if f.Fields.responses() {
 		out = append(out, schemas.ResponseID, schemas.Sample, schemas.Response, schemas.FinishReason)
 	}

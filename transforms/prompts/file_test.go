@@ -284,14 +284,15 @@ func TestLongFileInBoundedMemory(t *testing.T) {
 	}
 	runtime.GC()
 	before, peak, rows, records := heap(), uint64(0), 0, 0
-	_, err = scanWindow(context.Background(), c.Of.(File), Window{Split: c.Split, PerRecord: c.PerRecord, Count: n}, func(b stage.Batch) error {
-		rows += b.NumRows()
-		if records++; records%1000 == 0 {
-			runtime.GC()
-			peak = max(peak, heap())
-		}
-		return nil
-	}, nil)
+	_, err = scanWindow(context.Background(), c.Of.(File), Window{Split: c.Split, PerRecord: c.PerRecord, Count: n},
+		func(b stage.Batch) error {
+			rows += b.NumRows()
+			if records++; records%1000 == 0 {
+				runtime.GC()
+				peak = max(peak, heap())
+			}
+			return nil
+		}, nil)
 	if err != nil || rows != n {
 		t.Fatalf("%d rows, %v", rows, err)
 	}

@@ -111,7 +111,8 @@ func (f File) Inspect(ctx context.Context) (Findings, error) {
 // named are the fields that are named, by key.
 func (f Fields) named() map[string]string {
 	out := map[string]string{"id": f.ID, "prompt": f.Prompt, "answer": f.Answer, "response": f.Response, "conversation": f.Conversation,
-		"chosen": f.Chosen, "rejected": f.Rejected, "outcome": f.Outcome, "difficulty": f.Difficulty, "steps": f.Steps, "first_error": f.FirstError}
+		"chosen": f.Chosen, "rejected": f.Rejected, "outcome": f.Outcome, "difficulty": f.Difficulty, "steps": f.Steps,
+		"first_error": f.FirstError}
 	maps.DeleteFunc(out, func(_, path string) bool { return path == "" })
 	return out
 }

@@ -137,7 +137,8 @@ func (m Mixture) Validate() error {
 			return setting.In(at+"."+p.Source, err)
 		}
 		if missing := missingColumns(p.of().Columns(), m.Columns()); len(missing.needed) > 0 {
-			return setting.Errorf(at+".source", "brings no %s, which another part brings; parts bring prompts alone, or all bring responses, or all outcomes",
+			return setting.Errorf(at+".source", "brings no %s, which another part brings; parts bring prompts alone, or all bring responses, or "+
+				"all outcomes",
 				missing.needed[0])
 		}
 	}

@@ -61,7 +61,8 @@ func TestValues(t *testing.T) {
 	}
 	implicit := Config{"implicit_prm", ImplicitPRM{ratio{2, Old}}}
 	out, _ := stagetest.Run(t, implicit, scored(t))
-	golden.Close(t, "p_correct of the sum", row(schemas.PCorrect.Of(out), 0), []float64{1 / (1 + math.Exp(-2)), 1 / (1 + math.Exp(-2)), 0.5}, 1e-7)
+	golden.Close(t, "p_correct of the sum", row(schemas.PCorrect.Of(out), 0), []float64{1 / (1 + math.Exp(-2)), 1 / (1 + math.Exp(-2)), 0.5},
+		1e-7)
 	out, dead := stagetest.Run(t, Default("q_rm"), scored(t))
 	stagetest.Dead(t, dead, wantDead...)
 	golden.Close(t, "scores", row(schemas.Value.Of(out), 0), []float64{-1, -2, -3}, 0)

@@ -9,7 +9,8 @@ import (
 )
 
 // LetterCount is how many letters a prompt has.
-var LetterCount = schemas.NewColumn[int32](schemas.Column{Name: "letter_count", Stage: "letters", Shape: "[N]", Doc: "Letters of the prompt."})
+var LetterCount = schemas.NewColumn[int32](schemas.Column{Name: "letter_count", Stage: "letters", Shape: "[N]",
+	Doc: "Letters of the prompt."})
 
 // Letters counts the letters of prompts; a prompt that adds nine is a fault, so that there is one to be seen.
 type Letters struct{}
