@@ -217,14 +217,14 @@ func TestFullDisk(t *testing.T) {
 	}
 }
 
-// outcome is what a job of e2e/jobs prints.
+// outcome is what a job of e2e/programs/jobs prints.
 type outcome struct {
 	Digest     string
 	Rows, Dead int64
 	Again      int
 }
 
-// job runs a job of e2e/jobs in a directory of its own.
+// job runs a job of e2e/programs/jobs in a directory of its own.
 func job(t *testing.T, name, dir, runner, fault string, more ...string) (outcome, string, error) {
 	t.Helper()
 	program := os.Getenv("MILLRACE_JOBS")

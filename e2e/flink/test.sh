@@ -11,7 +11,7 @@ if [ -z "${MILLRACE_BINARY:-}" ]; then
 fi
 if [ -z "${MILLRACE_JOBS:-}" ]; then
   export MILLRACE_JOBS=$FLINK_DIR/jobs
-  (cd "$here/../.." && go build -o "$MILLRACE_JOBS" ./e2e/jobs) || exit 1
+  (cd "$here/../.." && go build -o "$MILLRACE_JOBS" ./e2e/programs/jobs) || exit 1
 fi
 trap '"$here/cluster.sh" stop' EXIT
 # Where the tests of runs in buckets start a server, and where workers keep what they fetch from it.

@@ -1,7 +1,7 @@
 // Command bench holds the kernels against PyTorch on the same shapes, and the work that SmolLM2-135M is put to against PyTorch,
 // transformers, llama.cpp and TRL, alternately in one run:
 //
-//	e2e/bench/install.sh && e2e/smollm2/fetch.sh && go run ./e2e/bench
+//	e2e/programs/bench/install.sh && e2e/smollm2/fetch.sh && go run ./e2e/programs/bench
 //
 // Several times over it measures, in turn, the machine's limits, this code at each vector level, and the peer, at every case, and
 // prints minima: work a second, the ratio to the peer, and the fraction of the limit, which is the time the same arithmetic
@@ -83,7 +83,7 @@ func runKernels(ctx context.Context, threads, rounds int, filter *regexp.Regexp,
 		}
 		defer torch.close()
 	} else {
-		fmt.Fprintf(os.Stderr, "bench: no %s: run e2e/bench/install.sh to measure the peer too\n", python)
+		fmt.Fprintf(os.Stderr, "bench: no %s: run e2e/programs/bench/install.sh to measure the peer too\n", python)
 	}
 	levels := kernels.Levels()
 	if len(levels) > 1 {

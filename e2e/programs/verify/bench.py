@@ -38,7 +38,7 @@ def main():
         text = f.read()
     cases = [json.loads(line) for line in text.splitlines()]
     binary = os.path.join(root, "e2e", "verify", "verify.bin")
-    subprocess.run(["go", "build", "-o", binary, "./e2e/verify"], cwd=root, check=True)
+    subprocess.run(["go", "build", "-o", binary, "./e2e/programs/verify"], cwd=root, check=True)
 
     cpu, their_cpu = [], []
 

@@ -219,11 +219,11 @@ func TestCollectRewards(t *testing.T) {
 
 // The page has a marker for every table and a link for every plot.
 func TestPage(t *testing.T) {
-	raw, err := os.ReadFile(filepath.Join("..", "..", "docs", "results.md"))
+	raw, err := os.ReadFile(filepath.Join("..", "..", "..", "docs", "results.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	f, err := loadFigures(filepath.Join("..", "..", "docs", figuresName))
+	f, err := loadFigures(filepath.Join("..", "..", "..", "docs", figuresName))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -232,7 +232,7 @@ func TestPage(t *testing.T) {
 		t.Error(err)
 	}
 	if filled != string(raw) {
-		t.Error("results.md is not what figures.csv says; run go run ./e2e/proving -draw")
+		t.Error("results.md is not what figures.csv says; run go run ./e2e/programs/proving -draw")
 	}
 	for name := range charts(f) {
 		if !strings.Contains(string(raw), "results/"+name+".svg") {

@@ -161,7 +161,7 @@ func measureModel(ctx context.Context, c modelCase, threads, rounds int, gguf, h
 		}
 		sides = append(sides, side)
 	} else {
-		fmt.Fprintf(os.Stderr, "bench: no %s: run e2e/bench/install.sh to measure %s too\n", python, c.peer)
+		fmt.Fprintf(os.Stderr, "bench: no %s: run e2e/programs/bench/install.sh to measure %s too\n", python, c.peer)
 	}
 	for round := range rounds + 1 { // the first makes room and fills caches
 		for i, side := range sides {

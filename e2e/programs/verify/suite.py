@@ -3,7 +3,7 @@
 usage: suite.py TESTS_DIR [VERDICTS]
 
 TESTS_DIR is the tests folder of the project's source distribution (pip download math-verify==0.9.0 --no-binary :all:
---no-deps). Without VERDICTS the cases go to standard output, for `go run ./e2e/verify`; with it, the file that command wrote
+--no-deps). Without VERDICTS the cases go to standard output, for `go run ./e2e/programs/verify`; with it, the file that command wrote
 is compared with what the suite expects. Tests of that project's Python interface have no such case and are left out.
 """
 import importlib

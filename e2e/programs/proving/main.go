@@ -1,7 +1,7 @@
 // Command proving repeats what docs/results.md reports: every method on the proving ground, over several seeds, by the recipes
 // that come with the program.
 //
-//	go run ./e2e/proving -seeds 5
+//	go run ./e2e/programs/proving -seeds 5
 //
 // Warm starts are trained from -first on until enough are accepted, and everything else starts from them, paired by seed. Each
 // job is one command of the program in its own directory below -runs, with a log beside it that begins with the command. What is
