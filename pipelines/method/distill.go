@@ -121,5 +121,5 @@ func (m *distill) Phases() ([]Phase, error) {
 
 // Updates is that of the student.
 func (m *distill) Updates() []Training {
-	return []Training{{chain.PolicyRole, m.r.Policy, m.r.Update}}
+	return []Training{{"update", chain.PolicyRole, m.r.Policy, m.r.Update}}
 }

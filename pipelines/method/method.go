@@ -104,6 +104,11 @@ func New(r recipe.Recipe) (Method, error) {
 	if err != nil {
 		return nil, err
 	}
+	for _, t := range m.Updates() {
+		if err := setting.In(t.Path, t.Config.Needed()); err != nil {
+			return nil, err
+		}
+	}
 	if err := preflight.SameVocabulary(context.Background(), r, false); err != nil {
 		return nil, err
 	}

@@ -49,6 +49,7 @@ func Plan(m Method) ([]PlannedPhase, error) {
 
 // Training is the training of a model in a role.
 type Training struct {
+	Path   string // of its section
 	Role   string
 	Model  recipe.Model
 	Config update.Config

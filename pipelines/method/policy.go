@@ -62,9 +62,9 @@ func (m *policyMethod) Models(ctx context.Context, d *run.Dir, it *chain.Iterati
 func (m *policyMethod) Updates() []Training {
 	var out []Training
 	if m.r.Reward != nil && m.r.Reward.Update != nil {
-		out = append(out, Training{chain.RewardRole, m.r.RewardStart(), *m.r.Reward.Update})
+		out = append(out, Training{"reward.update", chain.RewardRole, m.r.RewardStart(), *m.r.Reward.Update})
 	}
-	return append(out, Training{chain.PolicyRole, m.r.Policy, m.r.Update})
+	return append(out, Training{"update", chain.PolicyRole, m.r.Policy, m.r.Update})
 }
 
 // Start is the policy that the run starts from.

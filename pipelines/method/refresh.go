@@ -55,7 +55,7 @@ func (m *refresh) Models(ctx context.Context, d *run.Dir, it *chain.Iteration) e
 
 // Updates is that of the reward model.
 func (m *refresh) Updates() []Training {
-	return []Training{{chain.RewardRole, m.r.RewardStart(), m.r.Update}}
+	return []Training{{"update", chain.RewardRole, m.r.RewardStart(), m.r.Update}}
 }
 
 // Subject is the reward model that the iteration left, measured on responses of the policy, or on those that the source brings.

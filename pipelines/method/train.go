@@ -42,5 +42,5 @@ func (m *train) Models(ctx context.Context, d *run.Dir, it *chain.Iteration) err
 
 // Updates is that of the policy.
 func (m *train) Updates() []Training {
-	return []Training{{chain.PolicyRole, m.r.Policy, m.r.Update}}
+	return []Training{{"update", chain.PolicyRole, m.r.Policy, m.r.Update}}
 }

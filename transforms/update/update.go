@@ -89,7 +89,7 @@ func init() {
 // Apply adds the update to a pipeline; rows travel to the replicas through the store. It panics, while the pipeline is built, when
 // the settings are wrong or a column is known not to be there.
 func Apply(s beam.Scope, job Job, store stage.Store, in stage.Rows) beam.PCollection {
-	if err := setting.Check(job); err != nil {
+	if err := setting.First(job.Needed(), setting.Check(job)); err != nil {
 		panic(fmt.Sprintf("update of %s: %v", job.Role, err))
 	}
 	var contracts [2]schemas.Contract // of responses, of pairs
