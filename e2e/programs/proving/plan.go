@@ -179,7 +179,7 @@ func plan(seed uint64) []job {
 		if s.name == "student-adpa-plus" {
 			start, after = policyOf(at("student-dckd"), 1), []string{"student-dckd", "grpo", "warm"}
 		}
-		run("students", s.name, s.recipe, 1, after, append([]string{"policy.path=" + start,
+		run("students", s.name, s.recipe, 1, after, append([]string{"kind=distill", "policy.path=" + start,
 			"distill.teacher.path=" + policyOf(at("grpo"), grpoIterations), "distill.reference.path=" + warm}, s.sets...)...)
 	}
 

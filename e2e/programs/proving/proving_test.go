@@ -12,7 +12,9 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/millrace/millrace/pipelines/method"
 	"github.com/millrace/millrace/pipelines/progress"
+	"github.com/millrace/millrace/pipelines/recipes"
 )
 
 var nan = math.NaN()
@@ -337,5 +339,25 @@ func TestSchedulerStops(t *testing.T) {
 	once.Wait()
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v, want context.Canceled", err)
+	}
+}
+
+// Every recipe of the plan is one, with the settings that the plan gives it.
+func TestPlannedRecipes(t *testing.T) {
+	for _, j := range plan(3) {
+		if j.args[0] != "run" {
+			continue
+		}
+		var sets []string
+		for i := 2; i+1 < len(j.args); i += 2 {
+			sets = append(sets, j.args[i+1])
+		}
+		r, err := recipes.Open(t.Context(), j.args[1], sets)
+		if err == nil {
+			_, err = method.New(r)
+		}
+		if err != nil {
+			t.Errorf("%s: %v", j.name, err)
+		}
 	}
 }
