@@ -37,7 +37,7 @@ var allowed = map[string][]string{
 	"transforms/label/verify":  {"std", "transforms/label/verify/...", "schemas/setting"},
 	"transforms/prompts":       stages("transforms/provingground", "models/..."),
 	"transforms/provingground": {"std"},
-	"runners":                  {"std", "runners/...", "schemas/setting", "ext/..."},
+	"runners":                  {"std", "runners/...", "models", "schemas/setting", "ext/..."},
 
 	// The roof: command, then look, run and method, then chain, then recipe. A run knows methods as an interface.
 	"pipelines":         nil, // each room has its own line; their tests may use all of them

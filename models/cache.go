@@ -105,11 +105,12 @@ type Handle struct {
 	Model
 	Ref      Ref // with the digest of what was loaded
 	entry    *entry
+	scope    *scope // nil outside of any
 	released atomic.Bool
 }
 
 // Acquire opens the model or shares the one already open. The first caller loads while later ones wait. When ref has a
-// digest the content must have it (DigestError).
+// digest the content must have it (DigestError). Under a Scope the handle is released with it, if not before.
 func Acquire(ctx context.Context, ref Ref) (*Handle, error) {
 	here, err := Fetch(ctx, ref)
 	if err != nil {
@@ -140,7 +141,7 @@ func Acquire(ctx context.Context, ref Ref) (*Handle, error) {
 	}
 	e.refs++
 	cache.Unlock()
-	h := &Handle{Ref: ref, entry: e}
+	h := &Handle{Ref: ref, entry: e, scope: scopeOf(ctx)}
 
 	if !ok {
 		local := ref
@@ -166,6 +167,10 @@ func Acquire(ctx context.Context, ref Ref) (*Handle, error) {
 		return nil, fmt.Errorf("models: open %s: %w", ref.Path, e.err)
 	}
 	h.Model = e.model
+	if !h.scope.add(h) {
+		h.Release()
+		return nil, fmt.Errorf("models: open %s: %w", ref.Path, errEnded)
+	}
 	return h, nil
 }
 
@@ -177,6 +182,7 @@ func (h *Handle) Release() error {
 	if h.released.Swap(true) {
 		return nil
 	}
+	h.scope.remove(h)
 	cache.Lock()
 	h.entry.refs--
 	last := h.entry.refs == 0

@@ -192,3 +192,57 @@ func TestAcquireTurnover(t *testing.T) {
 		t.Errorf("%d models stay open", open.Load())
 	}
 }
+
+// TestScope: what a pipeline's stages have not released is released with it, and what outlives the pipeline gets nothing.
+func TestScope(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "model.scoped")
+	if err := os.WriteFile(path, []byte("content"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	var open atomic.Int32
+	RegisterFormat(Format{Name: "scoped", Match: func(p string) bool { return p == path },
+		Open: func(context.Context, Ref) (Model, error) { open.Add(1); return counted{open: &open}, nil }})
+	acquire := func(ctx context.Context) *Handle {
+		t.Helper()
+		h, err := Acquire(ctx, Ref{Path: path})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return h
+	}
+	want := func(n int32) {
+		t.Helper()
+		if got := open.Load(); got != n {
+			t.Errorf("%d models are open, want %d", got, n)
+		}
+	}
+	pipeline, end := Scope(t.Context())
+	worker, endWorker := Scope(pipeline)
+	acquire(pipeline)
+	acquire(worker)
+	released := acquire(worker)
+	released.Release()
+	endWorker()
+	want(1)
+	another, _ := Scope(pipeline) // a worker that does not come to its end
+	acquire(another)
+	end()
+	end()
+	want(0)
+	released.Release()
+	for name, ctx := range map[string]context.Context{"pipeline": pipeline, "worker": another} {
+		if h, err := Acquire(ctx, Ref{Path: path}); err == nil {
+			t.Errorf("a stage of a %s that has ended is given %v", name, h.Ref)
+		}
+	}
+	late, endLate := Scope(pipeline)
+	if _, err := Acquire(late, Ref{Path: path}); err == nil {
+		t.Error("so is one of a worker that began after that")
+	}
+	endLate()
+	want(0)
+	outside := acquire(t.Context())
+	want(1)
+	outside.Release()
+	want(0)
+}

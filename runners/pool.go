@@ -12,10 +12,12 @@ import (
 	fnpb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/fnexecution_v1"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/util/grpcx"
 	"google.golang.org/grpc"
+
+	"github.com/millrace/millrace/models"
 )
 
-// Pool starts workers on request, all in this process: so that the slots of a machine, and one job after another, share
-// the models that are loaded.
+// Pool starts workers on request, all in this process: so that the slots of a machine share the models that are loaded. What a
+// worker's stages have acquired is released when it ends.
 type Pool struct {
 	fnpb.UnimplementedBeamFnExternalWorkerPoolServer
 	root context.Context
@@ -92,6 +94,8 @@ func (p *Pool) StartWorker(_ context.Context, req *fnpb.StartWorkerRequest) (*fn
 	p.workers[key] = cancel
 	go func() {
 		defer p.forget(key)
+		ctx, end := models.Scope(ctx)
+		defer end()
 		var options harness.Options
 		if url := req.GetProvisionEndpoint().GetUrl(); url != "" {
 			info, err := tools.ProvisionInfo(ctx, url)

@@ -18,6 +18,7 @@ import (
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
 	pipepb "github.com/apache/beam/sdks/v2/go/pkg/beam/model/pipeline_v1"
 
+	"github.com/millrace/millrace/models"
 	"github.com/millrace/millrace/schemas/setting"
 )
 
@@ -109,7 +110,7 @@ func (c Config) noProgress() time.Duration {
 
 // Run executes the pipeline and waits for it. The result carries the counters of every stage, also when err is not nil and
 // the runner could still give them. When the context ends, or nothing moves for too long (*StalledError), the job is
-// cancelled; the work that was done stays in its files.
+// cancelled; the work that was done stays in its files. Models that its stages have acquired in this process are released.
 func Run(ctx context.Context, p *beam.Pipeline, c Config) (beam.PipelineResult, error) {
 	if err := setting.Check(c); err != nil {
 		return nil, err
@@ -119,6 +120,8 @@ func Run(ctx context.Context, p *beam.Pipeline, c Config) (beam.PipelineResult, 
 	}
 	quietBeam()
 	headroom()
+	ctx, end := models.Scope(ctx)
+	defer end()
 	result, err := table[c.Name].Run(ctx, p, c)
 	if err != nil && ctx.Err() != nil {
 		var stalled *StalledError

@@ -18,7 +18,7 @@ func newWorker(e *env) *cobra.Command {
 		Use:   "worker",
 		Short: "Serve a pool of workers for the TaskManager on this machine",
 		Long: "Serve a pool of workers for the TaskManager on this machine (runner.flink.environment: external, runner.flink.pool: the\n" +
-			"address). All workers of the pool share the loaded models, over jobs too.",
+			"address). All workers of the pool share the loaded models, which are released when the job ends.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			job, end := telemetry.Pool()

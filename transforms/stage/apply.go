@@ -50,7 +50,8 @@ type (
 	// Validator is checked when the pipeline is built, after the ranges and choices of the fields' tags (package setting); a wrong
 	// setting panics there.
 	Validator = setting.Validator
-	// Closer is called when the runner gives an instance up.
+	// Closer is called when the runner gives an instance up. Beam's workers never do: what must not outlive the pipeline is held
+	// under its context, as handles of models are (models.Scope).
 	Closer interface{ Teardown() error }
 	// Traced names what the added columns were written by, such as the digest of a model; without it the stage's name
 	// and the digest of its settings are recorded.
