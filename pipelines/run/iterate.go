@@ -76,7 +76,9 @@ func Iterate(ctx context.Context, m Method, s Settings, show progress.Run) (err 
 	for i := len(done); i < s.Iterations; i++ {
 		start := time.Now()
 		within, end := told.Iteration(ctx, i)
+		most := watchMemory(within)
 		measured, speed, err := all.iterate(within, i)
+		peak := most()
 		var exhausted *ExhaustedError
 		if errors.As(err, &exhausted) && i > 0 {
 			end(false, nil)
@@ -88,6 +90,7 @@ func Iterate(ctx context.Context, m Method, s Settings, show progress.Run) (err 
 			told.Measured(last.Metrics)
 			return nil
 		}
+		told.Peak(peak)
 		end(err == nil, err)
 		if err != nil {
 			return fmt.Errorf("iteration %d: %w", i, err)
@@ -101,7 +104,11 @@ func Iterate(ctx context.Context, m Method, s Settings, show progress.Run) (err 
 				noted = true
 			}
 		}
-		bar.Step(1, append(append(fields(last), speed...), progress.Field{Name: "s", Value: time.Since(start).Seconds()})...)
+		shown := append(append(fields(last), speed...), progress.Field{Name: "s", Value: time.Since(start).Seconds()})
+		if peak > 0 {
+			shown = append(shown, progress.Field{Name: "peak GiB", Value: float64(peak) / (1 << 30)})
+		}
+		bar.Step(1, shown...)
 	}
 	return nil
 }

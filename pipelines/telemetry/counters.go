@@ -57,6 +57,14 @@ type TransformLine struct {
 	Seconds   float64   `json:"process_seconds"`
 }
 
+// MemoryLine is a line of counters.jsonl: what an iteration held.
+type MemoryLine struct {
+	Time         time.Time `json:"time"`
+	Run          string    `json:"run"`
+	Iteration    int       `json:"iteration"`
+	PeakResident int64     `json:"peak_resident_bytes"` // of the process that leads the run
+}
+
 // place is where a pipeline belongs.
 type place struct {
 	run       string

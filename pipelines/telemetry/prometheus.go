@@ -45,6 +45,7 @@ var (
 	descIteration = desc("iteration", "Iteration under way, from 0.")
 	descDone      = desc("iterations_total", "Iterations that this process has committed.")
 	descTook      = desc("iteration_seconds_total", "Seconds the committed iterations took.")
+	descPeak      = desc("iteration_peak_resident_bytes", "Most memory of this process that was resident in the last iteration.")
 	descMeasured  = desc("measurement", "What was measured after the last committed iteration, by its name in metrics.jsonl.", "name")
 	descDropped   = desc("telemetry_dropped_total", "Lines, points and spans that could not be delivered.", "sink")
 )
@@ -62,6 +63,7 @@ type board struct {
 	iteration float64
 	committed float64
 	seconds   float64
+	peak      float64 // 0: not known
 	measured  map[string]float64
 	dropped   func() map[string]int64
 }
@@ -128,6 +130,12 @@ func (b *board) endIteration(took time.Duration) {
 	b.seconds += took.Seconds()
 }
 
+func (b *board) peaked(bytes int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.peak = float64(bytes)
+}
+
 func (b *board) measure(metrics map[string]float64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -160,6 +168,9 @@ func (b *board) Collect(to chan<- prometheus.Metric) {
 	one(descIteration, prometheus.GaugeValue, b.iteration)
 	one(descDone, prometheus.CounterValue, b.committed)
 	one(descTook, prometheus.CounterValue, b.seconds)
+	if b.peak > 0 {
+		one(descPeak, prometheus.GaugeValue, b.peak)
+	}
 	for name, x := range b.measured {
 		one(descMeasured, prometheus.GaugeValue, x, name)
 	}

@@ -232,6 +232,20 @@ func (r *Run) Pipeline(ctx context.Context, name string) (_ context.Context, wat
 	}
 }
 
+// Peak tells how much memory of this process was resident at most in the iteration under way; 0: not known.
+func (r *Run) Peak(bytes int64) {
+	if r == nil || bytes == 0 {
+		return
+	}
+	r.board.peaked(bytes)
+	r.mu.Lock()
+	at := r.at
+	r.mu.Unlock()
+	if r.counters != nil {
+		writeLine(r.counters, MemoryLine{Time: time.Now().UTC(), Run: at.run, Iteration: at.iteration, PeakResident: bytes})
+	}
+}
+
 // Measured shows what was measured after an iteration.
 func (r *Run) Measured(metrics map[string]float64) {
 	if r != nil {
