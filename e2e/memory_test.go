@@ -1,7 +1,9 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -16,6 +18,7 @@ import (
 	"github.com/millrace/millrace/pipelines/method"
 	"github.com/millrace/millrace/pipelines/progress"
 	"github.com/millrace/millrace/pipelines/recipe"
+	prun "github.com/millrace/millrace/pipelines/run"
 )
 
 // held is what the process has in memory, in bytes.
@@ -87,8 +90,8 @@ func (b iterationBar) Step(n int64, fields ...progress.Field) {
 	}
 }
 
-// keptPerPipeline is more than what prism (Beam 2.77, jobservices/server.go) keeps of every pipeline that it has run: its description and
-// its counters, in a map that nothing is removed from.
+// keptPerPipeline is more than what prism (Beam 2.77, jobservices/server.go) keeps of every pipeline that it has run: its
+// description and its counters, in a map that nothing is removed from.
 const keptPerPipeline = 1 << 18
 
 // givesBack runs a recipe, one pipeline an iteration, and holds what is left after an iteration against what was left after the third.
@@ -147,8 +150,8 @@ func TestIterationsGiveTheirMemoryBack(t *testing.T) {
 		t.Skip("trains")
 	}
 	model := filepath.Join(t.TempDir(), "model")
-	if _, err := chain.Open(t.Context(), recipe.Model{Tokenizer: "proving_ground", New: map[string]any{"model_type": "llama", "hidden_size": 256,
-		"num_hidden_layers": 4, "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 704, "rms_norm_eps": 1e-6,
+	if _, err := chain.Open(t.Context(), recipe.Model{Tokenizer: "proving_ground", New: map[string]any{"model_type": "llama",
+		"hidden_size": 256, "num_hidden_layers": 4, "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 704, "rms_norm_eps": 1e-6,
 		"rope_theta": 10000, "max_position_embeddings": 256, "tie_word_embeddings": false}}, model, 1); err != nil {
 		t.Fatal(err)
 	}
@@ -163,6 +166,40 @@ func TestIterationsGiveTheirMemoryBack(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			givesBack(t, memoryRecipe, weights.Size(), append(c.sets, "policy.path="+model, "reference.path="+model)...)
 		})
+	}
+}
+
+// TestMemoryIsLimited: a run that takes too much says so and ends, and goes on with a higher limit.
+func TestMemoryIsLimited(t *testing.T) {
+	if heldNow().resident == 0 {
+		t.Skip("the system does not tell resident memory")
+	}
+	dir := filepath.Join(t.TempDir(), "run")
+	run := func(limit string) error {
+		t.Helper()
+		r, err := recipe.Parse([]byte(tinyRecipe), []string{"run=" + dir, "iterations=1", "limits.memory=" + limit})
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, err := method.New(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return method.Run(t.Context(), m, progress.Silent())
+	}
+	var full *prun.MemoryError
+	if err := run("1MiB"); !errors.As(err, &full) || !strings.Contains(err.Error(), "limits.memory allows 1 MiB; millrace plan estimates ") {
+		t.Errorf("%v, want that memory is above the limit", err)
+	}
+	manifest := filepath.Join(dir, "iter-00000", "manifest.json")
+	if _, err := os.Stat(manifest); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the iteration is committed: %v", err)
+	}
+	if err := run("64GiB"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(manifest); err != nil {
+		t.Error(err)
 	}
 }
 

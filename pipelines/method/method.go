@@ -185,7 +185,7 @@ func Resolved(m Method) ([]byte, error) {
 	for _, u := range unread(r) {
 		drop = append(drop, u.path)
 	}
-	return r.Resolved(drop...)
+	return r.Resolved(append(drop, []string{"limits", "memory"})...)
 }
 
 // Run runs a recipe, or goes on with it after its last committed iteration.
@@ -197,6 +197,9 @@ func Run(ctx context.Context, m Method, show progress.Run) error {
 	s := run.SettingsOf(m.Recipe(), config)
 	if !kinds[m.Recipe().Kind].reads(m.Recipe(), "evaluate") {
 		s.EvaluateEvery = 0
+	}
+	for _, takes := range Memory(m) {
+		s.MemoryPlanned = max(s.MemoryPlanned, takes.Total)
 	}
 	return run.Iterate(ctx, m, s, show)
 }

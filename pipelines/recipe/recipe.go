@@ -87,6 +87,8 @@ type Gate struct {
 type Limits struct {
 	DeadShare      float64 `json:"dead_share" range:"[0,1]" doc:"an iteration with a larger share of dead rows fails"`
 	MaxRecordBytes int     `json:"max_record_bytes" range:"[1024,inf)" doc:"a larger prompt group is set aside"`
+	// Memory is of the machine, not of what is computed, so config.yaml is without it: a run may go on with another limit.
+	Memory Bytes `json:"memory,omitempty" doc:"the run ends when more of this process is resident, rather than swap; its iteration is done again by the next call; on Linux; 0: no limit"`
 }
 
 // Output says how an iteration keeps its rows.

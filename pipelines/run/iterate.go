@@ -76,9 +76,13 @@ func Iterate(ctx context.Context, m Method, s Settings, show progress.Run) (err 
 	for i := len(done); i < s.Iterations; i++ {
 		start := time.Now()
 		within, end := told.Iteration(ctx, i)
-		most := watchMemory(within)
-		measured, speed, err := all.iterate(within, i)
+		watched, most := watchMemory(within, MemoryError{Iteration: i, Limit: s.Memory, Planned: s.MemoryPlanned})
+		measured, speed, err := all.iterate(watched, i)
 		peak := most()
+		var full *MemoryError
+		if err != nil && errors.As(context.Cause(watched), &full) {
+			err = full // which is why whatever failed was cancelled
+		}
 		var exhausted *ExhaustedError
 		if errors.As(err, &exhausted) && i > 0 {
 			end(false, nil)

@@ -9,7 +9,7 @@ func TestTheMostMemoryIsSeen(t *testing.T) {
 	if resident() == 0 {
 		t.Skip("the system does not tell resident memory")
 	}
-	end := watchMemory(t.Context())
+	_, end := watchMemory(t.Context(), MemoryError{})
 	before := resident()
 	const size = 64 << 20
 	held := make([]byte, size)

@@ -69,6 +69,8 @@ type Settings struct {
 	EvaluateEvery  int
 	DeadShare      float64          // an iteration with a larger share of dead rows fails
 	MaxRecordBytes int              // 0: 8 MiB
+	Memory         recipe.Bytes     // the run ends when more of this process is resident; 0: no limit
+	MemoryPlanned  int64            // what the largest update is estimated to hold; 0: not known
 	Keep           bool             // keep materialised edges after the commit
 	Runner         runners.Config   // the zero value: embedded
 	Telemetry      telemetry.Config // the zero value: telemetry.Default
@@ -77,7 +79,8 @@ type Settings struct {
 // SettingsOf are those of a recipe, with the configuration that names the run.
 func SettingsOf(r recipe.Recipe, config []byte) Settings {
 	return Settings{Run: r.Run, Seed: r.Seed, Iterations: r.Iterations, Config: config, EvaluateEvery: r.Evaluate.Every,
-		DeadShare: r.Limits.DeadShare, MaxRecordBytes: r.Limits.MaxRecordBytes, Keep: r.Keep, Runner: r.Runner, Telemetry: r.Telemetry}
+		DeadShare: r.Limits.DeadShare, MaxRecordBytes: r.Limits.MaxRecordBytes, Memory: r.Limits.Memory,
+		Keep: r.Keep, Runner: r.Runner, Telemetry: r.Telemetry}
 }
 
 // fill takes the embedded runner and the usual telemetry where nothing is said of them.
