@@ -151,8 +151,8 @@ func TestIterationsGiveTheirMemoryBack(t *testing.T) {
 	}
 	model := filepath.Join(t.TempDir(), "model")
 	if _, err := chain.Open(t.Context(), recipe.Model{Tokenizer: "proving_ground", New: map[string]any{"model_type": "llama",
-		"hidden_size": 256, "num_hidden_layers": 4, "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 704, "rms_norm_eps": 1e-6,
-		"rope_theta": 10000, "max_position_embeddings": 256, "tie_word_embeddings": false}}, model, 1); err != nil {
+		"hidden_size": 256, "num_hidden_layers": 4, "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 704,
+		"rms_norm_eps": 1e-6, "rope_theta": 10000, "max_position_embeddings": 256, "tie_word_embeddings": false}}, model, 1); err != nil {
 		t.Fatal(err)
 	}
 	weights, err := os.Stat(filepath.Join(model, "model.safetensors"))

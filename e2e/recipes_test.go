@@ -64,7 +64,7 @@ func TestBrokenRecipes(t *testing.T) {
 		says         []string
 	}{
 		{name: "unknown key", set: []string{"rollout.sampels=3"}, says: []string{"rollout.sampels", `"samples"`}},
-		{name: "out of range", set: []string{"rollout.samples=0"}, says: []string{"rollout.samples", "at least 1"}},
+		{name: "out of range", set: []string{"rollout.samples=0"}, says: []string{"rollout.samples", "[1, 65536]"}},
 		{name: "wrong type", set: []string{"iterations=many"}, says: []string{"iterations", "whole number"}},
 		{name: "loss without its column", set: []string{"update.losses=[{name: distrl}]"}, says: []string{"candidate_advantage"}},
 		{name: "missing stage", recipe: strings.Replace(tinyRecipe, "advantage: {kind: grpo, groups: all}\n", "", 1),

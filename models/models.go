@@ -43,7 +43,7 @@ type Sampling struct {
 	Greedy       bool    `json:"greedy" doc:"take the most probable token, of equals the smaller id, whatever the temperature"`
 	TopP         float32 `json:"top_p" range:"[0,1]" doc:"keep the smallest set of tokens with at least this mass; 0 or 1: all"`
 	TopK         int     `json:"top_k" range:"[0,inf)" doc:"keep the k most probable tokens; 0: all"`
-	MaxNewTokens int     `json:"max_new_tokens" range:"[1,inf)" doc:"tokens of a response at most, the stop token counted"`
+	MaxNewTokens int     `json:"max_new_tokens" range:"[1,1e7]" doc:"tokens of a response at most, the stop token counted"`
 	MinNewTokens int     `json:"min_new_tokens" range:"[0,inf)" doc:"tokens before which no stop token is drawn"`
 	Stop         []int32 `json:"stop,omitempty" doc:"ids of tokens that end a response, which they are part of; none: the model's own"`
 	// The generator must know the model's tokenizer.

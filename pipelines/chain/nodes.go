@@ -167,6 +167,11 @@ func Estimator(r recipe.Recipe) *advantage.Config {
 	return &a
 }
 
+// ReadsReference reports whether any stage reads log-probs of a frozen model.
+func ReadsReference(r recipe.Recipe) bool {
+	return r.Reward != nil && r.Reward.Value.Reference() == value.Frozen || readsReference(r)
+}
+
 // readsReference reports whether a later stage reads log-probs of a frozen model that no stage has added yet.
 func readsReference(r recipe.Recipe) bool {
 	if r.Kind != "refresh" && r.Reward != nil && r.Reward.Value.Reference() == value.Frozen {

@@ -34,6 +34,9 @@ func newExport(e *env) *cobra.Command {
 			if to == "" || out == "" {
 				return &usageError{errors.New("name a format with --to and a directory with --out")}
 			}
+			if iteration < -1 {
+				return &usageError{fmt.Errorf("--iteration %d: want an iteration from 0, or -1 for all", iteration)}
+			}
 			settings, err := formatSettings(sets)
 			if err != nil {
 				return err

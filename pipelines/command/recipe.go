@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/millrace/millrace/pipelines/method"
+	"github.com/millrace/millrace/pipelines/preflight"
 	"github.com/millrace/millrace/pipelines/recipe"
 	"github.com/millrace/millrace/pipelines/recipes"
 	"github.com/millrace/millrace/runners"
@@ -52,4 +53,14 @@ func (f *recipeFlags) method(ctx context.Context, name string) (method.Method, e
 	}
 	m, err := method.New(r)
 	return m, recipe.From(err, name)
+}
+
+// lookedAt opens what a recipe names, before a run directory is made for it.
+func lookedAt(ctx context.Context, m method.Method, name string) error {
+	phases, err := m.Phases()
+	if err != nil {
+		return err
+	}
+	_, err = preflight.Look(ctx, m.Recipe(), phases[0].Chain.Nodes, recipes.MakerOf)
+	return recipe.From(err, name)
 }

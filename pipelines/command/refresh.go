@@ -31,6 +31,9 @@ func newRefresh(e *env) *cobra.Command {
 			if r.Kind != "refresh" {
 				return setting.Errorf("kind", "%q is not refresh; `millrace run` runs this recipe", r.Kind)
 			}
+			if err := lookedAt(cmd.Context(), m, args[0]); err != nil {
+				return err
+			}
 			show := progress.Start(e.err, "millrace refresh "+args[0])
 			err = method.Run(cmd.Context(), m, show)
 			show.Done()

@@ -26,6 +26,9 @@ func newRun(e *env) *cobra.Command {
 				return err
 			}
 			r := m.Recipe()
+			if err := lookedAt(cmd.Context(), m, args[0]); err != nil {
+				return err
+			}
 			show := progress.Start(e.err, "millrace run "+args[0])
 			defer show.Done()
 			if err := method.Run(cmd.Context(), m, show); err != nil {

@@ -17,9 +17,12 @@ import (
 	"github.com/millrace/millrace/transforms/stage"
 )
 
+// Aborter is a Writer that removes what it has begun when an export fails.
+type Aborter interface{ Abort() }
+
 // Format writes rows. Its struct holds its settings.
 type Format interface {
-	// Begin starts files in a directory.
+	// Begin starts files in a directory, which is there.
 	Begin(ctx context.Context, dir string) (Writer, error)
 }
 
@@ -62,8 +65,8 @@ type Sidecar struct {
 }
 
 // Write exports files of rows, in the order of their prompts, into a directory.
-func Write(ctx context.Context, name string, f Format, from []string, dir string) (Sidecar, error) {
-	out := Sidecar{Format: name, From: from, Left: map[string]int{}}
+func Write(ctx context.Context, name string, f Format, from []string, dir string) (out Sidecar, err error) {
+	out = Sidecar{Format: name, From: from, Left: map[string]int{}}
 	if len(from) == 0 {
 		return out, fmt.Errorf("export: no file of rows")
 	}
@@ -72,10 +75,18 @@ func Write(ctx context.Context, name string, f Format, from []string, dir string
 	} else if there {
 		return out, setting.Errorf("out", "%s holds an export already; name another directory", dir)
 	}
+	if err := files.MakeDirectory(dir); err != nil {
+		return out, err
+	}
 	w, err := f.Begin(ctx, dir)
 	if err != nil {
 		return out, err
 	}
+	defer func() {
+		if a, ok := w.(Aborter); ok && err != nil {
+			a.Abort()
+		}
+	}()
 	read := 0
 	err = recordio.ReadMerged(ctx, from, func(b stage.Batch) error {
 		if out.Run == "" {

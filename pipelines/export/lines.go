@@ -16,9 +16,6 @@ type lines struct {
 
 // newLines begins a file in a directory.
 func newLines(ctx context.Context, dir, name string) (*lines, error) {
-	if err := files.MakeDirectory(dir); err != nil {
-		return nil, err
-	}
 	path := files.Join(dir, name)
 	f, err := files.Create(ctx, path)
 	if err != nil {
@@ -33,6 +30,9 @@ func (l *lines) add(line []byte) error {
 	}
 	return l.out.WriteByte('\n')
 }
+
+// Abort leaves nothing behind.
+func (l *lines) Abort() { l.file.Abort() }
 
 // Close puts the file under its name.
 func (l *lines) Close() ([]string, error) {

@@ -164,7 +164,7 @@ func TestOtherTokenizers(t *testing.T) {
 		sets          []string
 	}{
 		{"distrl", "reward", []string{"reward.path=" + other}},
-		{"grpo", "reference", []string{"reference={path: " + other + "}"}},
+		{"ppo", "reference", []string{"reference={path: " + other + "}"}},
 		{"ipvrm-refresh", "reward", []string{"reward.path=" + other}},
 		{"dpo", "reference", []string{"reference={path: " + other + "}"}},
 		{"dckd", "distill.teacher", []string{"distill.teacher.path=" + other}},

@@ -176,7 +176,8 @@ func (m *evolve) Phases() ([]Phase, error) {
 
 // Updates are those of a reviser and of the policy.
 func (m *evolve) Updates() []Training {
-	return []Training{{"seft.base", chain.ReviserRole, m.r.Policy, m.r.SEFT.Base}, {"seft.adaptive", chain.ReviserRole, m.r.Policy, m.r.SEFT.Adaptive},
+	return []Training{{"seft.base", chain.ReviserRole, m.r.Policy, m.r.SEFT.Base}, {"seft.adaptive", chain.ReviserRole, m.r.Policy,
+		m.r.SEFT.Adaptive},
 		{"update", chain.PolicyRole, m.r.Policy, m.r.Update}}
 }
 

@@ -20,6 +20,7 @@ import (
 	"github.com/millrace/millrace/pipelines/run"
 	"github.com/millrace/millrace/schemas/setting"
 	"github.com/millrace/millrace/transforms/files"
+	"github.com/millrace/millrace/transforms/update"
 )
 
 // Kind is a kind of run.
@@ -108,6 +109,11 @@ func New(r recipe.Recipe) (Method, error) {
 		if err := setting.In(t.Path, t.Config.Needed()); err != nil {
 			return nil, err
 		}
+		for _, ofPairs := range []bool{false, true} {
+			if _, err := (update.Job{Config: t.Config, Role: t.Role}).Contract(ofPairs); err != nil {
+				return nil, setting.Errorf(t.Path+".losses", "cannot be summed: some read pairs and some single responses (%v)", err)
+			}
+		}
 	}
 	if err := preflight.SameVocabulary(context.Background(), r, false); err != nil {
 		return nil, err
@@ -163,6 +169,9 @@ func unread(r recipe.Recipe) []ignored {
 	add := func(why string, path ...string) { out = append(out, ignored{path, why}) }
 	if chain.Samples(r) {
 		add("prompts.source brings no responses, so they are sampled as tokens", "tokenize")
+	}
+	if r.Reference != nil && !chain.ReadsReference(r) {
+		add("no loss, advantage or value reads log-probs of a reference", "reference")
 	}
 	if !chain.ListsCandidates(r) {
 		for _, key := range []string{"candidate_k", "candidate_min_p"} {

@@ -74,7 +74,7 @@ func TestModelsKeepTheirPrecision(t *testing.T) {
 		{"distrl", "policy" + bf16, 1, ofPolicy},
 		{"distrl", "reward" + bf16, 0, []string{"reward"}},
 		{"distrl", "reward" + bf16, 1, []string{"reward"}},
-		{"grpo", "reference={path: " + policy + ", precision: bfloat16}", 1, []string{"frozen"}},
+		{"ppo", "reference={path: " + policy + ", precision: bfloat16}", 1, []string{"frozen"}},
 		{"grpo", own, 0, ofPolicy},
 		{"grpo", own, 1, ofPolicy},
 		{"ppo", "policy" + bf16, 0, ofPolicy}, // with a scalar head that the run gives it

@@ -26,6 +26,11 @@ func TestNoSettingIsSilent(t *testing.T) {
 		{"grpo", "prompts.file={path: a.jsonl}", "prompts.file", []string{"prompts.source", "chain"}},
 		{"grpo", "update.losses[0].gamma=1", "update.losses[0].gamma", []string{"ppo"}},
 		{"grpo", "rollout.candidate_k=4", "rollout.candidate_k", []string{"candidate tokens"}},
+		{"grpo", "reference={path: x}", "reference", []string{"log-probs of a reference"}},
+		{"distrl", "reward={}", "reward.path", []string{"all 0", "reward.value.reference"}},
+		{"grpo", "rollout.temperature=1e-300", "rollout.temperature", []string{"too small"}},
+		{"grpo", "rollout.samples=9223372036854775807", "rollout.samples", []string{"65536"}},
+		{"grpo", "update.losses=[{name: ppo}, {name: dpo}]", "update.losses", []string{"pairs"}},
 		{"grpo", "tokenize.max_tokens=9", "tokenize", []string{"prompts.source"}},
 		{"grpo", "label.verifier.options={pattern: x}", "label.verifier.options", []string{"proving_ground"}},
 		// Sections that the kind of run does not read.

@@ -8,6 +8,7 @@ import (
 	"github.com/millrace/millrace/models/losses"
 	"github.com/millrace/millrace/schemas/setting"
 	"github.com/millrace/millrace/transforms/update"
+	"github.com/millrace/millrace/transforms/value"
 )
 
 // contradictions finds settings that another section denies. The error is at the one and names the other.
@@ -29,6 +30,11 @@ func (r Recipe) splits() error {
 func (r Recipe) rewardLosses() error {
 	if r.Reward == nil {
 		return nil
+	}
+	if r.Reward.Path == "" && r.Reward.New == nil && r.Reward.Update == nil && r.Kind != "refresh" && r.Reward.Value.Reference() == value.Old {
+		return setting.Errorf("reward.path", "is empty, so the reward model is the policy itself, and log-ratios to the policy "+
+			"(reward.value.reference old) "+
+			"are all 0; name a reward model")
 	}
 	trained := map[string]*update.Config{"reward.update": r.Reward.Update}
 	if r.Kind == "refresh" {

@@ -12,7 +12,7 @@ type Distill struct {
 	Reference *Model             `json:"reference,omitempty" doc:"the teacher before it was aligned; without one the teacher samples the pairs"`
 	DCKD      *target.DCKDConfig `json:"dckd,omitempty" doc:"the teacher's distribution over both sides of the pairs"`
 	ADPA      *target.ADPAConfig `json:"adpa,omitempty" doc:"the teachers' log-ratio over the student's own responses"`
-	Samples   int                `json:"samples" range:"[1,inf)" doc:"responses of the student to each prompt, for adpa"`
+	Samples   int                `json:"samples" range:"[1,65536]" doc:"responses of the student to each prompt, for adpa"`
 }
 
 // SetDefaults samples two responses.

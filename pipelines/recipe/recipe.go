@@ -29,7 +29,7 @@ type Recipe struct {
 	Kind       string `json:"kind" doc:"what the run does"`
 	Run        string `json:"run" doc:"directory of the run, on this machine or in a bucket"`
 	Seed       uint64 `json:"seed" doc:"of everything random"`
-	Iterations int    `json:"iterations" range:"[1,inf)" doc:"iterations of the run, each a commit"`
+	Iterations int    `json:"iterations" range:"[1,1e9]" doc:"iterations of the run, each a commit"`
 
 	Prompts   prompts.Config      `json:"prompts" doc:"where prompts come from, and how many an iteration takes"`
 	Tokenize  tokenize.Config     `json:"tokenize" doc:"of sources that bring responses as text"`
@@ -71,9 +71,9 @@ type Reward struct {
 // Evaluate says how a policy is measured on held-out prompts.
 type Evaluate struct {
 	Every   int    `json:"every" range:"[0,inf)" doc:"iterations between evaluations; the start and the end are always evaluated; 0: never"`
-	Prompts int    `json:"prompts" range:"[1,inf)" doc:"held-out prompts"`
+	Prompts int    `json:"prompts" range:"[1,2147483647]" doc:"held-out prompts"`
 	Split   string `json:"split" doc:"of the source of prompts; not the one that is trained on"`
-	Samples int    `json:"samples" range:"[1,inf)" doc:"responses a prompt"`
+	Samples int    `json:"samples" range:"[1,65536]" doc:"responses a prompt"`
 }
 
 // Gate decides whether a trained reward model may serve.

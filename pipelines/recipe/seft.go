@@ -8,8 +8,8 @@ import (
 // SEFT fine-tunes a policy on its own responses as a reviser corrects them (arXiv 2406.10813; algorithms.md 4.5).
 type SEFT struct {
 	Reviser  revise.Config `json:"reviser" doc:"how responses are revised"`
-	Pairs    int           `json:"pairs" range:"[1,inf)" doc:"prompts that the revisers' pairs are made of; prompts.count is that of a round"`
-	Samples  int           `json:"samples" range:"[2,inf)" doc:"responses to each of them"`
+	Pairs    int           `json:"pairs" range:"[1,2147483647]" doc:"prompts that the revisers' pairs are made of; prompts.count is that of a round"`
+	Samples  int           `json:"samples" range:"[2,65536]" doc:"responses to each of them"`
 	Base     update.Config `json:"base" doc:"training of the base reviser"`
 	Adaptive update.Config `json:"adaptive" doc:"training of the adaptive reviser"`
 	Source   *Model        `json:"source,omitempty" doc:"answers the prompts of a round in the policy's place"`

@@ -1,8 +1,10 @@
 package recipe
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"io"
 	"slices"
 	"strconv"
 	"strings"
@@ -66,8 +68,13 @@ func parseYAML(raw []byte) (map[string]any, error) {
 	if len(raw) > maxRecipeBytes {
 		return nil, setting.Errorf("", "recipe of %d bytes; at most %d are read", len(raw), maxRecipeBytes)
 	}
-	if err := yaml.Unmarshal(raw, &tree); err != nil {
+	in := yaml.NewDecoder(bytes.NewReader(raw))
+	if err := in.Decode(&tree); err != nil && err != io.EOF {
 		return nil, setting.Errorf("", "not valid YAML: %v", err)
+	}
+	var more any
+	if err := in.Decode(&more); err != io.EOF {
+		return nil, setting.Errorf("", "holds more than one YAML document (---); a recipe is one")
 	}
 	if tree == nil {
 		tree = map[string]any{}

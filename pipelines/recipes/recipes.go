@@ -60,7 +60,15 @@ func summaryOf(text string) string {
 
 // Open reads the recipe of a file, or else the one of that name that comes with the program.
 func Open(ctx context.Context, name string, sets []string) (recipe.Recipe, error) {
-	if info, err := os.Stat(name); files.IsURL(name) || err == nil && !info.IsDir() {
+	info, err := os.Stat(name)
+	if err == nil && info.IsDir() { // of a run, perhaps
+		name = files.Join(name, recipe.ConfigName)
+		info, err = os.Stat(name)
+		if err != nil {
+			return recipe.Recipe{}, setting.Errorf("", "recipe %s: it is a directory without a %s", files.Parent(name), recipe.ConfigName)
+		}
+	}
+	if files.IsURL(name) || err == nil && !info.IsDir() {
 		return recipe.Load(ctx, name, sets)
 	}
 	all := All()

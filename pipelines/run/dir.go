@@ -196,22 +196,37 @@ func (r *Dir) Tidy(ctx context.Context) error {
 	return nil
 }
 
-// WriteConfig stores the resolved recipe once; a later call must bring the same one.
-func (r *Dir) WriteConfig(ctx context.Context, raw []byte) error {
+// WriteConfig stores the resolved recipe. Once an iteration is committed, a later call must bring the recipe that it was computed
+// with; before, another one takes its place.
+func (r *Dir) WriteConfig(ctx context.Context, raw []byte, done []int) error {
 	path := files.Join(r.Path, recipe.ConfigName)
 	old, err := files.Read(ctx, path, MaxStateBytes)
 	if errors.Is(err, fs.ErrNotExist) {
-		return files.Write(ctx, path, raw, true)
+		old, err = nil, nil
 	}
 	if err != nil {
 		return err
 	}
+	if len(done) > 0 {
+		last := done[len(done)-1]
+		m, _, err := r.ReadManifest(ctx, last)
+		if err != nil {
+			return err
+		}
+		switch computed := m.Config == Digest(raw); {
+		case computed:
+		case string(old) == string(raw):
+			return fmt.Errorf("%s was changed: iteration %d was computed with a recipe of digest %.12s, and this one has %.12s; restore it, "+
+				"or use another directory", path, last, m.Config, Digest(raw))
+		default:
+			return fmt.Errorf("run directory %s was made with another recipe (first difference: %s); use another directory, or go on with "+
+				"`millrace run %s`", r.Path, firstDifference(string(old), string(raw)), path)
+		}
+	}
 	if string(old) == string(raw) {
 		return nil
 	}
-	return fmt.Errorf("run directory %s was made with another recipe (first difference: %s); use another directory, or go on with "+
-		"`millrace run %s`",
-		r.Path, firstDifference(string(old), string(raw)), path)
+	return files.Write(ctx, path, raw, true)
 }
 
 func firstDifference(a, b string) string {

@@ -107,14 +107,29 @@ func TestConfigCannotChange(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	if err := r.WriteConfig(t.Context(), []byte("seed: 1\n")); err != nil {
+	one, two := []byte("seed: 1\n"), []byte("seed: 2\n")
+	for _, raw := range [][]byte{two, one} { // nothing is committed, so another recipe takes the place
+		if err := r.WriteConfig(t.Context(), raw, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := r.Begin(t.Context(), 0); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.WriteConfig(t.Context(), []byte("seed: 1\n")); err != nil {
+	if err := r.Commit(t.Context(), Manifest{Config: Digest(one)}, false); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.WriteConfig(t.Context(), one, []int{0}); err != nil {
 		t.Errorf("same recipe: %v", err)
 	}
-	if err := r.WriteConfig(t.Context(), []byte("seed: 2\n")); err == nil || !strings.Contains(err.Error(), `there "seed: 1", now "seed: 2"`) {
+	if err := r.WriteConfig(t.Context(), two, []int{0}); err == nil || !strings.Contains(err.Error(), `there "seed: 1", now "seed: 2"`) {
 		t.Errorf("other recipe: %v", err)
+	}
+	if err := os.WriteFile(filepath.Join(r.Path, "config.yaml"), two, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.WriteConfig(t.Context(), two, []int{0}); err == nil || !strings.Contains(err.Error(), "was changed") {
+		t.Errorf("a recipe that was edited between two starts: %v", err)
 	}
 }
 

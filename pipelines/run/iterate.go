@@ -52,11 +52,11 @@ func Iterate(ctx context.Context, m Method, s Settings, show progress.Run) (err 
 			return err
 		}
 	}
-	if err := dir.WriteConfig(ctx, s.Config); err != nil {
-		return err
-	}
 	done, err := dir.Committed(ctx)
 	if err != nil {
+		return err
+	}
+	if err := dir.WriteConfig(ctx, s.Config, done); err != nil {
 		return err
 	}
 	all := iterations{Dir: dir, Settings: s, method: m, config: Digest(s.Config), show: show}

@@ -159,6 +159,9 @@ func decodeScalar(tree any, v reflect.Value, path string) error {
 		if v.OverflowFloat(x) {
 			return Errorf(path, "%v is too large", x)
 		}
+		if v.Kind() == reflect.Float32 && x != 0 && float32(x) == 0 {
+			return Errorf(path, "%v is too small; single precision has no number between it and 0", x)
+		}
 		v.SetFloat(x)
 		return nil
 	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64:

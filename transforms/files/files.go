@@ -63,7 +63,7 @@ type seekable interface {
 // that is gone when it is closed.
 func openSeekable(ctx context.Context, path string) (seekable, error) {
 	if !IsURL(path) {
-		return os.Open(path)
+		return openRegular(path)
 	}
 	r, err := Open(ctx, path)
 	if err != nil {

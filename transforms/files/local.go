@@ -15,7 +15,21 @@ import (
 // localFiles are the files of this machine.
 type localFiles struct{}
 
-func (localFiles) Open(_ context.Context, path string) (io.ReadCloser, error) { return os.Open(path) }
+// Open refuses what is no regular file: a FIFO would wait for a writer for ever, and a device has no end.
+func (localFiles) Open(_ context.Context, path string) (io.ReadCloser, error) {
+	return openRegular(path)
+}
+
+func openRegular(path string) (*os.File, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, &os.PathError{Op: "open", Path: path, Err: errors.New("is not a regular file")}
+	}
+	return os.Open(path)
+}
 
 const temporaryPrefix = ".millrace-tmp-"
 

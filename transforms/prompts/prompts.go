@@ -64,8 +64,8 @@ type Config struct {
 type common struct {
 	Source     string      `json:"source" doc:"where prompts come from; its settings are in the section of the same name"`
 	Split      string      `json:"split" doc:"which of a source's disjoint parts, such as train or test"`
-	Count      int         `json:"count" range:"[1,inf)" doc:"prompts an iteration"`
-	PerRecord  int         `json:"per_record" range:"[1,inf)" doc:"prompts that travel together; results do not depend on it"`
+	Count      int         `json:"count" range:"[1,2147483647]" doc:"prompts an iteration"`
+	PerRecord  int         `json:"per_record" range:"[1,1e6]" doc:"prompts that travel together; results do not depend on it"`
 	Curriculum *Curriculum `json:"curriculum,omitempty" doc:"choose prompts by the outcomes of earlier iterations"`
 }
 

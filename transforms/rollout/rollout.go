@@ -21,7 +21,7 @@ import (
 
 // Config is how a recipe asks for rollouts.
 type Config struct {
-	Samples         int `json:"samples" range:"[1,inf)" doc:"responses to each prompt"`
+	Samples         int `json:"samples" range:"[1,65536]" doc:"responses to each prompt"`
 	MaxPromptTokens int `json:"max_prompt_tokens" range:"[1,inf)" doc:"tokens of a prompt at most; longer ones are set aside"`
 	models.Sampling
 }

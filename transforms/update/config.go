@@ -22,7 +22,7 @@ type Config struct {
 	BatchSize   int `json:"batch_size" range:"[0,inf)" doc:"responses (or pairs) a step; 0: the batch over minibatches"`
 	Steps       int `json:"steps" range:"[0,inf)" doc:"optimizer steps, passing over the data as often as that takes; 0: epochs passes"`
 
-	MicrobatchTokens int  `json:"microbatch_tokens" range:"[1,inf)" doc:"bound of the prompt and response tokens that are in memory as activations at a time"`
+	MicrobatchTokens int  `json:"microbatch_tokens" range:"[1,1e9]" doc:"bound of the prompt and response tokens that are in memory as activations at a time"`
 	Recompute        bool `json:"recompute" doc:"recompute activations in the backward pass: less memory, more time"`
 
 	LoRA *LoRA `json:"lora,omitempty" doc:"train adapters and leave the weights as they are; without it all weights are trained"`

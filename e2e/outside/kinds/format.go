@@ -19,9 +19,6 @@ func init() { export.Register("texts", Texts{Name: "texts.txt"}) }
 
 // Begin starts the file.
 func (f Texts) Begin(_ context.Context, dir string) (export.Writer, error) {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return nil, err
-	}
 	out, err := os.Create(filepath.Join(dir, f.Name))
 	return &texts{out}, err
 }
