@@ -12,7 +12,6 @@ import (
 	"example.org/outside/kinds"
 	"example.org/outside/length"
 
-	"github.com/millrace/millrace/models"
 	"github.com/millrace/millrace/pipelines/chain"
 	"github.com/millrace/millrace/pipelines/export"
 	"github.com/millrace/millrace/pipelines/method"
@@ -20,7 +19,6 @@ import (
 	"github.com/millrace/millrace/pipelines/quickstart"
 	"github.com/millrace/millrace/pipelines/recipe"
 	"github.com/millrace/millrace/pipelines/run"
-	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/setting"
 	"github.com/millrace/millrace/transforms/prompts"
 	"github.com/millrace/millrace/transforms/recordio"
@@ -173,14 +171,13 @@ type counts struct{ of prompts.Config }
 // Models finds none.
 func (c counts) Models(_ context.Context, _ *run.Dir, it *chain.Iteration) error {
 	it.First = it.Number * c.of.Count
-	it.Models = chain.Models{Policy: models.Ref{Path: "none"}}
 	return nil
 }
 
 // Chain is three stages.
 func (c counts) Chain(chain.Iteration) (chain.Chain, error) {
-	r := recipe.Recipe{Prompts: c.of}
-	r.Limits.MaxRecordBytes, r.Output.Shards = 1<<20, 1
+	r := recipe.Default()
+	r.Prompts = c.of
 	letters := kinds.Letters{}
 	return chain.Chain{Nodes: []chain.Node{
 		chain.Prompts(r),
@@ -234,5 +231,4 @@ func TestMethodOfAnotherModule(t *testing.T) {
 	if err := run.Iterate(t.Context(), counts{of}, s, show); !errors.As(err, &dead) {
 		t.Errorf("%v, want an error about dead rows", err)
 	}
-	_ = schemas.PromptID
 }

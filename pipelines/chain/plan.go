@@ -27,6 +27,10 @@ func (c Chain) Plan() ([]PlannedStage, error) {
 	_, err := schemas.Chain(nil, contracts...)
 	var missing *schemas.MissingError
 	if errors.As(err, &missing) {
+		if by := dropped(contracts, missing.Column); by != "" {
+			return out, setting.Errorf(sectionOf(nodes, by), "makes other rows, without column %q, which stage %s needs; leave this section out, "+
+				"or train by losses that read its rows", missing.Column, missing.Stage)
+		}
 		section := sectionOf(nodes, missing.Adder)
 		if slices.ContainsFunc(contracts, func(c schemas.Contract) bool { return c.Name == missing.Adder }) && !missing.Later {
 			return out, setting.Errorf(section, "stage %s needs column %q, which stage %s does not add as this section sets it up", missing.Stage,
@@ -38,6 +42,20 @@ func (c Chain) Plan() ([]PlannedStage, error) {
 		return out, &setting.Error{Why: err.Error()}
 	}
 	return out, nil
+}
+
+// dropped names the stage that leaves a column behind which a stage before it added; "" where none does.
+func dropped(contracts []schemas.Contract, column string) string {
+	added := false
+	for _, c := range contracts {
+		switch {
+		case slices.Contains(schemas.Names(c.Adds), column):
+			added = true
+		case added && c.Drops:
+			return c.Name
+		}
+	}
+	return ""
 }
 
 // Planned lists stages.

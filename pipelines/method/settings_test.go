@@ -31,6 +31,7 @@ func TestNoSettingIsSilent(t *testing.T) {
 		{"grpo", "rollout.temperature=1e-300", "rollout.temperature", []string{"too small"}},
 		{"grpo", "rollout.samples=9223372036854775807", "rollout.samples", []string{"65536"}},
 		{"grpo", "update.losses=[{name: ppo}, {name: dpo}]", "update.losses", []string{"pairs"}},
+		{"grpo", "pairs={}", "pairs", []string{"response_tokens", "update_policy"}},
 		{"grpo", "tokenize.max_tokens=9", "tokenize", []string{"prompts.source"}},
 		{"grpo", "label.verifier.options={pattern: x}", "label.verifier.options", []string{"proving_ground"}},
 		// Sections that the kind of run does not read.
