@@ -7,12 +7,14 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 
 	"github.com/millrace/millrace/models/local"
 	"github.com/millrace/millrace/pipelines/chain"
 	"github.com/millrace/millrace/pipelines/recipe"
 	"github.com/millrace/millrace/schemas/setting"
 	"github.com/millrace/millrace/transforms/files"
+	"github.com/millrace/millrace/transforms/label/verify"
 	"github.com/millrace/millrace/transforms/prompts"
 )
 
@@ -41,7 +43,7 @@ func Look(ctx context.Context, r recipe.Recipe, nodes []chain.Node, makers func(
 			return out, err
 		}
 	}
-	if err := scored(r); err != nil {
+	if err := setting.First(scored(r), verifier(r)); err != nil {
 		return out, err
 	}
 	return out, setting.First(SameVocabulary(ctx, r, true), Endpoints(ctx, r, nodes))
@@ -70,6 +72,18 @@ func (out *Report) source(r recipe.Recipe, f prompts.Findings) error {
 	}
 	if r.Evaluate.Every > 0 && r.Evaluate.Split != "all" && f.Prompts[r.Evaluate.Split] == 0 {
 		return setting.Errorf("evaluate.split", "%q has no prompts in %s; see prompts.file.test_share", r.Evaluate.Split, f.Source)
+	}
+	return nil
+}
+
+// verifier looks for the program of a verifier that is one.
+func verifier(r recipe.Recipe) error {
+	c, ok := r.Label.Verifier.Options.(verify.CommandConfig)
+	if !ok || len(c.Command) == 0 {
+		return nil
+	}
+	if _, err := exec.LookPath(c.Command[0]); err != nil {
+		return setting.Errorf("label.verifier.options.command", "%v", err)
 	}
 	return nil
 }

@@ -43,6 +43,8 @@ func TestLook(t *testing.T) {
 		says   string // in the error or the notes
 	}{
 		{"grpo", []string{"policy.path=" + policy}, "", ""},
+		{"grpo", []string{"policy.path=" + policy, "label.verifier={kind: command, options: {command: [/nosuch]}}"},
+			"label.verifier.options.command", "/nosuch"},
 		{"grpo", nil, "policy.path", "millrace run warm-start"},
 		{"grpo", []string{"policy.path=" + filepath.Join(dir, "none")}, "policy.path", "there is no model"},
 		{"grpo", []string{"policy.path=" + filepath.Join(dir, "empty")}, "policy", "tokenizer"},
