@@ -75,19 +75,13 @@ func Schema() *setting.Schema {
 	return s
 }
 
-// Of returns a kind.
-func Of(name string) (Kind, bool) {
-	k, ok := kinds[name]
-	return k, ok
-}
-
 // New makes the method of a recipe. An error names the first setting that is wrong, that the kind does not read, or that another
 // one denies.
 func New(r recipe.Recipe) (Method, error) {
-	k, ok := kinds[r.Kind]
-	if !ok {
-		return nil, setting.Errorf("kind", "%q is not one of %s%s", r.Kind, strings.Join(Kinds(), ", "), suggestion(r.Kind))
+	if err := setting.OneOf("kind", r.Kind, Kinds()...); err != nil {
+		return nil, err
 	}
+	k := kinds[r.Kind]
 	if err := setting.Check(r); err != nil {
 		return nil, err
 	}
@@ -128,13 +122,6 @@ func New(r recipe.Recipe) (Method, error) {
 		}
 	}
 	return m, nil
-}
-
-func suggestion(word string) string {
-	if s := setting.Suggest(word, Kinds()); strings.HasPrefix(s, "; did") {
-		return s
-	}
-	return ""
 }
 
 func (k Kind) reads(r recipe.Recipe, key string) bool {

@@ -21,6 +21,7 @@ import (
 	"github.com/millrace/millrace/transforms/target"
 	"github.com/millrace/millrace/transforms/tokenize"
 	"github.com/millrace/millrace/transforms/update"
+	"github.com/millrace/millrace/transforms/value"
 )
 
 // Recipe is everything a run depends on. A section is the configuration of the stage, or of the part of the run, that reads it;
@@ -64,7 +65,7 @@ type Recipe struct {
 // Reward is the reward model of a recipe. Without path and new it starts as the policy.
 type Reward struct {
 	Model
-	Value  RewardValue    `json:"value" doc:"what the model's values are made of"`
+	Value  value.Config   `json:"value" doc:"what the model's values are made of"`
 	Update *update.Config `json:"update,omitempty" doc:"train it on every batch before it scores the batch; without it the model stays as it is"`
 }
 
@@ -119,7 +120,7 @@ func (m *Mixed) SetDefaults() { *m = Mixed{MixedConfig: label.DefaultMixed()} }
 func (b *Backfill) SetDefaults() { *b = Backfill{Groups: 16, Rounds: 4} }
 
 // SetDefaults values as IPVRM does.
-func (r *Reward) SetDefaults() { *r = Reward{Value: DefaultValue()} }
+func (r *Reward) SetDefaults() { *r = Reward{Value: value.Default("ipvrm")} }
 
 // Default is what a recipe starts from.
 func Default() Recipe {

@@ -35,6 +35,13 @@ func (k *Kinds[T]) Register(name string, defaults T) {
 	k.of[name] = defaults
 }
 
+// fresh is a kind of its own with the defaults, which can be set.
+func (k *Kinds[T]) fresh(name string) reflect.Value {
+	v := reflect.New(reflect.TypeOf(k.of[name])).Elem()
+	v.Set(reflect.ValueOf(k.of[name]))
+	return v
+}
+
 // Names lists the kinds in alphabetical order.
 func (k *Kinds[T]) Names() []string { return slices.Sorted(maps.Keys(k.of)) }
 
@@ -62,8 +69,7 @@ func (k *Kinds[T]) New(name string, tree any) (T, error) {
 	if err := k.Known(name); err != nil {
 		return none, err
 	}
-	v := reflect.New(reflect.TypeOf(k.of[name])).Elem()
-	v.Set(reflect.ValueOf(k.of[name]))
+	v := k.fresh(name)
 	if section, ok := tree.(map[string]any); ok && v.Kind() == reflect.Struct {
 		if err := k.notOfKind(name, section); err != nil {
 			return none, err
@@ -153,17 +159,43 @@ func (k *Kinds[T]) UnmarshalFlat(raw []byte) (name string, out T, err error) {
 	if err := k.Known(name); err != nil {
 		return "", out, err
 	}
-	v := reflect.New(reflect.TypeOf(k.of[name]))
-	v.Elem().Set(reflect.ValueOf(k.of[name]))
+	v := k.fresh(name)
 	delete(fields, k.key)
 	rest, err := json.Marshal(fields)
 	if err == nil {
-		err = json.Unmarshal(rest, v.Interface())
+		err = json.Unmarshal(rest, v.Addr().Interface())
 	}
 	if err != nil {
 		return "", out, err
 	}
-	return name, v.Elem().Interface().(T), nil
+	return name, v.Interface().(T), nil
+}
+
+// DecodeNested decodes settings that kinds share, beside a section that is named after the kind, such as {source: chain, chain:
+// {...}}. Name tells the kind once shared is filled. A section of another kind is an error: nothing would read it.
+func (k *Kinds[T]) DecodeNested(tree any, path string, shared any, name func() string) (of T, err error) {
+	section, ok := tree.(map[string]any)
+	if !ok {
+		return of, Errorf(path, "%v is not a section of keys", tree)
+	}
+	own := maps.Clone(section)
+	maps.DeleteFunc(own, func(key string, _ any) bool {
+		_, kind := k.of[key]
+		return kind
+	})
+	if err := Decode(own, shared, path); err != nil {
+		return of, err
+	}
+	if err := In(path, k.Known(name())); err != nil {
+		return of, err
+	}
+	for _, other := range k.Names() {
+		if _, given := section[other]; given && other != name() {
+			return of, Errorf(Join(path, other), "is not read: %s is %s", Join(path, k.key), name())
+		}
+	}
+	of, err = k.New(name(), section[name()])
+	return of, In(Join(path, name()), err)
 }
 
 // EncodeNested is the JSON of shared settings beside a section that is named after the kind, such as {source: chain, chain: {...}}.
@@ -196,14 +228,13 @@ func (k *Kinds[T]) UnmarshalNested(raw []byte, shared any, name func() string) (
 	if err := json.Unmarshal(raw, &sections); err != nil {
 		return of, err
 	}
-	v := reflect.New(reflect.TypeOf(k.of[name()]))
-	v.Elem().Set(reflect.ValueOf(k.of[name()]))
+	v := k.fresh(name())
 	if section, ok := sections[name()]; ok {
-		if err := json.Unmarshal(section, v.Interface()); err != nil {
+		if err := json.Unmarshal(section, v.Addr().Interface()); err != nil {
 			return of, err
 		}
 	}
-	return v.Elem().Interface().(T), nil
+	return v.Interface().(T), nil
 }
 
 // SchemaNested describes shared settings beside the section of each kind, without those that are left out.
@@ -213,9 +244,7 @@ func (k *Kinds[T]) SchemaNested(shared any, without ...string) *Schema {
 		if slices.Contains(without, name) {
 			continue
 		}
-		v := reflect.New(reflect.TypeOf(k.of[name])).Elem()
-		v.Set(reflect.ValueOf(k.of[name]))
-		own := schemaOf(v)
+		own := schemaOf(k.fresh(name))
 		own.Description = fmt.Sprintf("settings where %s is %s", k.key, name)
 		s.Properties[name] = own
 		s.Order = append(s.Order, name)

@@ -160,9 +160,7 @@ func (k *Kinds[T]) SchemaFlat(fallback string) *Schema {
 	}
 	s.Properties[k.key].Description = k.what + "; its own keys stand beside it"
 	for _, name := range k.Names() {
-		v := reflect.New(reflect.TypeOf(k.of[name])).Elem()
-		v.Set(reflect.ValueOf(k.of[name]))
-		own := schemaOf(v)
+		own := schemaOf(k.fresh(name))
 		own.Title = name
 		own.Properties[k.key] = &Schema{Const: name}
 		if name != fallback { // else a section without a name would fit every kind that has its keys

@@ -3,7 +3,6 @@ package prompts
 import (
 	"context"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 
@@ -33,37 +32,15 @@ type partSettings struct {
 	Source string `json:"source" doc:"source of the part; its settings are in the section of the same name"`
 }
 
-// SetDefaults leaves a part without a source.
-func (p *Part) SetDefaults() {}
-
 // DecodeSetting reads a part as Config reads prompts.
 func (p *Part) DecodeSetting(tree any, path string) error {
-	section, ok := tree.(map[string]any)
-	if !ok {
-		return setting.Errorf(path, "%v is not a section of keys", tree)
-	}
-	own := maps.Clone(section)
-	for _, name := range Sources() {
-		delete(own, name)
-	}
-	var s partSettings
-	if err := setting.Decode(own, &s, path); err != nil {
-		return err
-	}
-	if s.Source == mixtureSource {
+	if section, ok := tree.(map[string]any); ok && section["source"] == mixtureSource {
 		return setting.Errorf(setting.Join(path, "source"), "a part cannot be a mixture; list its parts beside the others")
 	}
-	if err := setting.In(path, sources.Known(s.Source)); err != nil {
-		return err
-	}
-	for _, name := range Sources() {
-		if _, given := section[name]; given && name != s.Source {
-			return setting.Errorf(setting.Join(path, name), "is not read: %s is %s", setting.Join(path, "source"), s.Source)
-		}
-	}
-	of, err := sources.New(s.Source, section[s.Source])
+	var s partSettings
+	of, err := sources.DecodeNested(tree, path, &s, func() string { return s.Source })
 	if err != nil {
-		return setting.In(setting.Join(path, s.Source), err)
+		return err
 	}
 	*p = Part{Name: s.Name, Weight: s.Weight, Source: s.Source, Of: of}
 	return nil

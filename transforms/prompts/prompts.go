@@ -3,7 +3,6 @@
 package prompts
 
 import (
-	"maps"
 	"slices"
 	"strings"
 
@@ -103,29 +102,10 @@ func New(name string, of Source) Config {
 // DecodeSetting reads the shared settings and the section of the chosen source. A section of another source is an error: nothing
 // would read it.
 func (c *Config) DecodeSetting(tree any, path string) error {
-	section, ok := tree.(map[string]any)
-	if !ok {
-		return setting.Errorf(path, "%v is not a section of keys", tree)
-	}
-	own := maps.Clone(section)
 	shared := c.shared()
-	for _, name := range Sources() {
-		delete(own, name)
-	}
-	if err := setting.Decode(own, &shared, path); err != nil {
-		return err
-	}
-	if err := setting.In(path, sources.Known(shared.Source)); err != nil {
-		return err
-	}
-	for _, name := range Sources() {
-		if _, given := section[name]; given && name != shared.Source {
-			return setting.Errorf(setting.Join(path, name), "is not read: %s is %s", setting.Join(path, "source"), shared.Source)
-		}
-	}
-	of, err := sources.New(shared.Source, section[shared.Source])
+	of, err := sources.DecodeNested(tree, path, &shared, func() string { return shared.Source })
 	if err != nil {
-		return setting.In(setting.Join(path, shared.Source), err)
+		return err
 	}
 	*c = Config{shared.Source, shared.Split, shared.Count, shared.PerRecord, shared.Curriculum, of}
 	return nil
