@@ -27,7 +27,7 @@ type Config struct {
 
 	LoRA *LoRA `json:"lora,omitempty" doc:"train adapters and leave the weights as they are; without it all weights are trained"`
 
-	Mode     string `json:"mode" enum:"delta,gradient" doc:"delta: each replica takes its own steps, the deltas are averaged; gradient: one exact step an iteration"`
+	Mode     string `json:"mode" enum:"delta,gradient" doc:"delta: replicas take steps of their own, deltas are averaged by their rows; gradient: one exact step an iteration"`
 	Replicas int    `json:"replicas" range:"[1,inf)" doc:"shards of the batch that are worked on apart"`
 	Outer    Outer  `json:"outer" doc:"step on the averaged delta of the replicas (DiLoCo, arXiv 2311.08105, algorithm 1)"`
 }

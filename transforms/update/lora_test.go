@@ -13,6 +13,7 @@ import (
 	"github.com/millrace/millrace/models"
 	"github.com/millrace/millrace/models/local"
 	"github.com/millrace/millrace/models/local/localtest"
+	"github.com/millrace/millrace/models/losses"
 	"github.com/millrace/millrace/models/tokenizer"
 	"github.com/millrace/millrace/models/transformer"
 	"github.com/millrace/millrace/schemas"
@@ -71,7 +72,7 @@ func updated(t *testing.T, model models.Ref, state string, lora *LoRA) Job {
 	if err := os.MkdirAll(job.Work, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	file, err := runReplica(context.Background(), job, 0, []stage.Batch{rows(t)})
+	file, err := runReplica(context.Background(), job, 0, []stage.Batch{rows(t)}, losses.Totals{})
 	if err != nil {
 		t.Fatal(err)
 	}

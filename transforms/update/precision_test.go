@@ -8,6 +8,7 @@ import (
 
 	"github.com/millrace/millrace/kernels"
 	"github.com/millrace/millrace/models"
+	"github.com/millrace/millrace/models/losses"
 	"github.com/millrace/millrace/models/transformer"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/setting"
@@ -57,7 +58,7 @@ func firstStep(t *testing.T, job Job, term Term, b stage.Batch) (StepRecord, mod
 	if err := setting.Check(job); err != nil {
 		t.Fatal(err)
 	}
-	file, err := runReplica(context.Background(), job, 0, []stage.Batch{b})
+	file, err := runReplica(context.Background(), job, 0, []stage.Batch{b}, losses.Totals{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,7 +3,6 @@ package update
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -21,7 +20,7 @@ import (
 	"github.com/millrace/millrace/transforms/stage"
 )
 
-// StepRecord is one optimiser step as steps-Role.jsonl holds it.
+// StepRecord is one optimiser step as steps-Role.jsonl holds it. In gradient mode the one step of all replicas is one record.
 type StepRecord struct {
 	Replica  int                `json:"replica"`
 	Step     int                `json:"step"` // over the life of the optimizer, from 1
@@ -42,8 +41,9 @@ type replica struct {
 }
 
 // runReplica trains on the rows of one replica and leaves its result in a file of the work directory: the weights it
-// reached, or in gradient mode the gradient, besides its optimizer state and the record of its steps.
-func runReplica(ctx context.Context, job Job, index int, batches []stage.Batch) (string, error) {
+// reached, besides its optimizer state and the record of its steps, or in gradient mode the gradient. totals are the
+// denominators of gradient mode, counted over all replicas.
+func runReplica(ctx context.Context, job Job, index int, batches []stage.Batch, totals losses.Totals) (string, error) {
 	r, err := openReplica(ctx, job, index)
 	if err != nil {
 		return "", err
@@ -54,48 +54,35 @@ func runReplica(ctx context.Context, job Job, index int, batches []stage.Batch) 
 	}
 	stage.Count(ctx, "update_"+job.Role, "rows_left_out", left)
 	stage.Count(ctx, "update_"+job.Role, "rows_used", len(units))
-	var records []StepRecord
+	var leave func(dir string) error
 	if job.Mode == Gradient {
-		records, err = r.oneGradient(ctx, units)
+		leave, err = r.oneGradient(ctx, units, totals)
 	} else {
-		records, err = r.steps(ctx, units)
+		leave, err = r.steps(ctx, units)
 	}
 	if err != nil {
 		return "", err
 	}
 	dir := r.workDir()
-	return dir, files.WriteDirectory(ctx, dir, []string{resultFile}, func(dir string) error { return r.leave(ctx, dir, records) })
+	return dir, files.WriteDirectory(ctx, dir, []string{resultFile}, leave)
 }
 
 // resultFile holds the weights that a replica reached, or its gradient.
 const resultFile = "result.safetensors"
 
-// leave writes what a replica leaves.
-func (r *replica) leave(ctx context.Context, dir string, records []StepRecord) error {
-	result := r.model.Grads()
-	if r.job.Mode == Delta {
-		result = r.model.Params()
-		if err := r.state.Save(filepath.Join(dir, "optimizer")); err != nil {
-			return err
-		}
-	}
-	if err := files.WriteLines(ctx, filepath.Join(dir, "steps.jsonl"), records); err != nil {
-		return err
-	}
-	weight := 0.0
-	for _, s := range records {
-		weight += s.Tokens
-	}
+// leave writes the weights or the gradient, and how many rows they come from.
+func (r *replica) leave(dir string, result []float32, units int) error {
 	return safetensors.Write(filepath.Join(dir, resultFile),
 		[]safetensors.NamedTensor{{Name: "result", Shape: []int{len(result)}, Values: result}},
-		map[string]string{"tokens": strconv.FormatFloat(weight, 'g', -1, 64)})
+		map[string]string{"units": strconv.Itoa(units)})
 }
 
 func (r *replica) workDir() string {
 	return files.Join(r.job.Work, fmt.Sprintf("%s-replica-%03d", r.job.Role, r.index))
 }
 
-func (r *replica) steps(ctx context.Context, units []unit) ([]StepRecord, error) {
+// steps takes the replica's steps and returns what leaves the weights that they reached.
+func (r *replica) steps(ctx context.Context, units []unit) (leave func(dir string) error, err error) {
 	var records []StepRecord
 	for i, step := range r.job.steps(units, r.job.Seed) {
 		record, err := r.step(ctx, step)
@@ -106,28 +93,15 @@ func (r *replica) steps(ctx context.Context, units []unit) ([]StepRecord, error)
 		records = append(records, record)
 		stage.Count(ctx, "update_"+r.job.Role, "steps", 1) // a long update is not a stalled one
 	}
-	return records, nil
-}
-
-// oneGradient leaves the gradient of the replica's rows; denominators are the replica's own, the merge weighs by tokens.
-func (r *replica) oneGradient(ctx context.Context, units []unit) ([]StepRecord, error) {
-	if len(units) == 0 {
-		r.model.ZeroGrads()
-		return nil, nil
-	}
-	loss, metrics, totals, err := r.gradient(ctx, units)
-	if err != nil {
-		return nil, err
-	}
-	return []StepRecord{{Replica: r.index, Loss: loss, Units: len(units), Tokens: totals.Tokens, Metrics: means(metrics)}}, nil
-}
-
-func means(metrics losses.Metrics) map[string]float64 {
-	out := map[string]float64{}
-	for _, m := range metrics {
-		out[m.Name] = m.Mean()
-	}
-	return out
+	return func(dir string) error {
+		if err := r.state.Save(filepath.Join(dir, "optimizer")); err != nil {
+			return err
+		}
+		if err := files.WriteLines(ctx, filepath.Join(dir, "steps.jsonl"), records); err != nil {
+			return err
+		}
+		return r.leave(dir, r.model.Params(), len(units))
+	}, nil
 }
 
 // openReplica loads the model, the models of the target row, and the optimizer state.
@@ -227,79 +201,60 @@ func mergeReplicas(ctx context.Context, job Job, dirs []string) (models.Ref, err
 
 // merge moves the weights by what the replicas left, writes the optimizers' states to a directory, and gathers the steps.
 func (r *replica) merge(ctx context.Context, dirs []string, state string, steps *bytes.Buffer) error {
+	if r.job.Mode == Gradient {
+		return r.mergeGradients(ctx, dirs, state, steps)
+	}
 	job := r.job
-	sum := make([]float32, len(r.model.Params()))
-	tokens := make([]float64, len(dirs))
-	results := make([][]float32, len(dirs))
-	lines := make([][]byte, len(dirs))
-	total := 0.0
+	results, units := make([][]float32, len(dirs)), make([]int, len(dirs))
 	for k, dir := range dirs {
 		err := files.ReadDirectory(ctx, dir, func(dir string) (err error) {
-			if results[k], tokens[k], err = readResult(dir, len(sum)); err != nil {
+			if results[k], units[k], err = readResult(dir, len(r.model.Params())); err != nil {
 				return err
 			}
-			if lines[k], err = os.ReadFile(filepath.Join(dir, "steps.jsonl")); err != nil || job.Mode == Gradient {
+			lines, err := os.ReadFile(filepath.Join(dir, "steps.jsonl"))
+			if err != nil {
 				return err
 			}
+			steps.Write(lines)
 			// Copied, not moved: a bundle that is run again must find it.
 			return os.CopyFS(filepath.Join(state, stateName(k)), os.DirFS(filepath.Join(dir, "optimizer")))
 		})
 		if err != nil {
 			return err
 		}
-		total += tokens[k]
 	}
-	if job.Mode == Gradient {
-		for k, result := range results {
-			if total > 0 { // a token mean over all replicas
-				kernels.Axpy(float32(tokens[k]/total), result, sum)
-			}
-		}
-		rate := r.state.Rate()
-		norm, err := r.state.Step(r.model.Params(), sum)
-		if err != nil {
-			return err
-		}
-		if err := r.state.Save(filepath.Join(state, stateName(0))); err != nil {
-			return err
-		}
-		line, err := json.Marshal(StepRecord{Step: r.state.Steps(), GradNorm: norm, Rate: rate, Tokens: total})
-		if err != nil {
-			return err
-		}
-		steps.Write(append(line, '\n'))
-	} else {
-		outer := optim.NewOuter(job.Outer.Rate, job.Outer.Momentum, len(sum))
-		if job.State != "" && job.Outer.Momentum != 0 {
-			if err := files.ReadDirectory(ctx, job.State, outer.Load); err != nil {
-				return err
-			}
-		}
-		if err := r.outerStep(outer, results); err != nil {
-			return err
-		}
-		if err := outer.Save(state); err != nil {
+	outer := optim.NewOuter(job.Outer.Rate, job.Outer.Momentum, len(r.model.Params()))
+	if job.State != "" && job.Outer.Momentum != 0 {
+		if err := files.ReadDirectory(ctx, job.State, outer.Load); err != nil {
 			return err
 		}
 	}
-	for _, l := range lines {
-		steps.Write(l)
+	if err := r.outerStep(outer, results, units); err != nil {
+		return err
 	}
-	return nil
+	return outer.Save(state)
 }
 
-// outerStep moves the weights along the mean of the replicas' deltas. A single replica at rate 1 gives the weights it
-// reached, bit for bit, which a sum of weights and delta would only nearly be.
-func (r *replica) outerStep(outer *optim.Outer, reached [][]float32) error {
+// outerStep moves the weights along the mean of the replicas' deltas, each weighted by the rows that it saw: rows are divided by
+// their prompts' ids, so a replica may have many or none. A single replica at rate 1 gives the weights it reached, bit for bit,
+// which a sum of weights and delta would only nearly be.
+func (r *replica) outerStep(outer *optim.Outer, reached [][]float32, units []int) error {
 	params := r.model.Params()
 	if o := r.job.Outer; len(reached) == 1 && o.Rate == 1 && o.Momentum == 0 {
 		copy(params, reached[0])
 		return nil
 	}
+	total := 0
+	for _, n := range units {
+		total += n
+	}
 	delta := make([]float32, len(params))
-	for _, theta := range reached {
+	for k, theta := range reached {
+		if units[k] == 0 {
+			continue
+		}
 		kernels.Axpy(-1, params, theta)
-		kernels.Axpy(1/float32(len(reached)), theta, delta)
+		kernels.Axpy(float32(float64(units[k])/float64(total)), theta, delta)
 	}
 	return outer.Step(params, delta)
 }
@@ -319,23 +274,23 @@ func (r *replica) save(ctx context.Context, dir string) error {
 	return tok.Save(dir)
 }
 
-func readResult(dir string, n int) ([]float32, float64, error) {
+// readResult reads what leave wrote.
+func readResult(dir string, n int) (values []float32, units int, err error) {
 	path := filepath.Join(dir, resultFile)
 	f, err := safetensors.Open(path)
 	if err != nil {
 		return nil, 0, err
 	}
 	defer f.Close()
-	values, _, err := f.Float32("result")
+	values, _, err = f.Float32("result")
 	if err != nil {
 		return nil, 0, err
 	}
 	if len(values) != n {
 		return nil, 0, fmt.Errorf("%s: %d values for %d parameters", path, len(values), n)
 	}
-	tokens, err := strconv.ParseFloat(f.Metadata()["tokens"], 64)
-	if err != nil {
-		return nil, 0, fmt.Errorf("%s: metadata tokens: %w", path, err)
+	if units, err = strconv.Atoi(f.Metadata()["units"]); err != nil {
+		return nil, 0, fmt.Errorf("%s: metadata units: %w", path, err)
 	}
-	return values, tokens, nil
+	return values, units, nil
 }

@@ -50,7 +50,11 @@ func newTrainer(c Config, loss losses.Loss, model models.Trainable, targets []ta
 
 // step takes one optimiser step.
 func (t *trainer) step(ctx context.Context, step []unit) (StepRecord, error) {
-	loss, metrics, totals, err := t.gradient(ctx, step)
+	totals, err := t.count(step)
+	if err != nil {
+		return StepRecord{}, err
+	}
+	loss, metrics, err := t.gradient(ctx, step, totals)
 	if err != nil {
 		return StepRecord{}, err
 	}
@@ -63,35 +67,40 @@ func (t *trainer) step(ctx context.Context, step []unit) (StepRecord, error) {
 	return record, err
 }
 
-// gradient sets the model's gradients to those of one step's loss and returns the loss and what was measured on the way.
-func (t *trainer) gradient(ctx context.Context, step []unit) (loss float64, metrics losses.Metrics, totals losses.Totals, err error) {
-	parts := microbatches(step, t.config.MicrobatchTokens)
-	for _, part := range parts { // denominators are those of the whole step, so they are counted first
+// count counts the denominators of a step's loss, which must be known before the first gradient.
+func (t *trainer) count(step []unit) (totals losses.Totals, err error) {
+	for _, part := range microbatches(step, t.config.MicrobatchTokens) {
 		_, mb, err := fill(part, t.spec)
 		if err != nil {
-			return 0, nil, totals, err
+			return totals, err
 		}
 		totals.Add(mb)
 	}
+	return totals, nil
+}
+
+// gradient sets the model's gradients to those of the units' part of a loss with the given denominators, and returns that part
+// and what was measured on the way.
+func (t *trainer) gradient(ctx context.Context, units []unit, totals losses.Totals) (loss float64, metrics losses.Metrics, err error) {
 	t.model.ZeroGrads()
-	for _, part := range parts {
+	for _, part := range microbatches(units, t.config.MicrobatchTokens) {
 		if err := ctx.Err(); err != nil {
-			return 0, nil, totals, err
+			return 0, nil, err
 		}
 		sequences, mb, err := fill(part, t.spec)
 		if err != nil {
-			return 0, nil, totals, err
+			return 0, nil, err
 		}
 		mb.Totals = totals
 		l, err := t.accumulate(sequences, mb)
 		if err != nil {
-			return 0, nil, totals, err
+			return 0, nil, err
 		}
 		loss += l
 		metrics.Merge(t.grad.Metrics)
 		t.grad.Metrics = nil
 	}
-	return loss, metrics, totals, nil
+	return loss, metrics, nil
 }
 
 // accumulate runs one microbatch forward and backward and returns its part of the loss.

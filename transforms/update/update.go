@@ -12,12 +12,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"slices"
 	"time"
 
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/register"
 
 	"github.com/millrace/millrace/models"
+	"github.com/millrace/millrace/models/losses"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/setting"
 	"github.com/millrace/millrace/transforms/files"
@@ -78,11 +80,17 @@ func (j Job) Contract(pairs bool) (schemas.Contract, error) {
 func init() {
 	beam.RegisterDoFn(&shardFn{})
 	beam.RegisterDoFn(&trainFn{})
+	beam.RegisterDoFn(&countFn{})
+	beam.RegisterDoFn(&gradientFn{})
+	beam.RegisterDoFn(sumCounts)
 	beam.RegisterDoFn(&mergeFn{})
 	register.Emitter2[int, part]()
 	register.Emitter1[models.Ref]()
+	register.Emitter2[int, counted]()
 	register.Iter1[part]()
+	register.Iter1[counted]()
 	beam.RegisterType(reflect.TypeFor[part]())
+	beam.RegisterType(reflect.TypeFor[counted]())
 	beam.RegisterType(reflect.TypeFor[models.Ref]())
 }
 
@@ -118,7 +126,16 @@ func Apply(s beam.Scope, job Job, store stage.Store, in stage.Rows) beam.PCollec
 		all[k] = k
 	}
 	seeds := beam.ParDo(s, emptyShard, beam.Create(s, all...))
-	parts := beam.ParDo(s, &trainFn{Job: ship(job), Store: store}, beam.GroupByKey(s, beam.Flatten(s, sharded, seeds)))
+	rows := beam.GroupByKey(s, beam.Flatten(s, sharded, seeds))
+	train := trainFn{Job: ship(job), Store: store}
+	var parts beam.PCollection
+	if job.Mode == Gradient {
+		counts := beam.ParDo(s, &countFn{train}, rows)
+		totals := beam.ParDo(s, sumCounts, beam.GroupByKey(s, counts))
+		parts = beam.ParDo(s, &gradientFn{train}, rows, beam.SideInput{Input: totals})
+	} else {
+		parts = beam.ParDo(s, &train, rows)
+	}
 	model := beam.ParDo(s, &mergeFn{Job: ship(job)}, beam.GroupByKey(s, parts))
 	stage.End(s, model)
 	return model
@@ -234,26 +251,35 @@ type trainFn struct {
 	Store stage.Store
 }
 
-// ProcessElement trains on the rows of the replica.
-func (f *trainFn) ProcessElement(ctx context.Context, replica int, shards func(*string) bool, emit func(int, part)) error {
+// open reads the job and the rows of a replica.
+func (f *trainFn) open(ctx context.Context, shards func(*string) bool) (Job, []stage.Batch, error) {
+	job, err := f.Job.open()
+	if err != nil {
+		return job, nil, err
+	}
 	stored, err := stage.Unpack[stage.Stored](ctx, f.Store, shards)
 	if err != nil {
-		return err
+		return job, nil, err
 	}
 	var all []stage.Batch
 	for _, d := range stored {
 		b, err := f.Store.Get(ctx, d)
 		if err != nil {
-			return err
+			return job, nil, err
 		}
 		all = append(all, b)
 	}
-	job, err := f.Job.open()
+	return job, all, nil
+}
+
+// train is the work of the replica.
+func (f *trainFn) train(ctx context.Context, replica int, shards func(*string) bool, totals losses.Totals, emit func(int, part)) error {
+	job, all, err := f.open(ctx, shards)
 	if err != nil {
 		return err
 	}
 	start, end := time.Now(), stage.Span(ctx, "update_"+job.Role)
-	file, err := runReplica(ctx, job, replica, all)
+	file, err := runReplica(ctx, job, replica, all, totals)
 	end(err)
 	stage.Count(ctx, "update_"+job.Role, "ms", int(time.Since(start).Milliseconds()))
 	if err != nil {
@@ -261,6 +287,61 @@ func (f *trainFn) ProcessElement(ctx context.Context, replica int, shards func(*
 	}
 	emit(0, part{Replica: replica, File: file})
 	return nil
+}
+
+// ProcessElement trains on the rows of the replica.
+func (f *trainFn) ProcessElement(ctx context.Context, replica int, shards func(*string) bool, emit func(int, part)) error {
+	return f.train(ctx, replica, shards, losses.Totals{}, emit)
+}
+
+// gradientFn is one replica of gradient mode.
+type gradientFn struct{ Train trainFn }
+
+// ProcessElement computes the replica's part of the gradient.
+func (f *gradientFn) ProcessElement(ctx context.Context, replica int, shards func(*string) bool, totals string,
+	emit func(int, part)) error {
+	var all losses.Totals
+	if err := json.Unmarshal([]byte(totals), &all); err != nil {
+		return err
+	}
+	return f.Train.train(ctx, replica, shards, all, emit)
+}
+
+// countFn counts what the rows of a replica add to the denominators of gradient mode.
+type countFn struct{ Train trainFn }
+
+// ProcessElement counts the rows of the replica.
+func (f *countFn) ProcessElement(ctx context.Context, replica int, shards func(*string) bool, emit func(int, counted)) error {
+	job, all, err := f.Train.open(ctx, shards)
+	if err != nil {
+		return err
+	}
+	totals, err := countRows(job, all)
+	if err != nil {
+		return fmt.Errorf("update of %s, replica %d of %d: %w", job.Role, replica, job.Replicas, err)
+	}
+	raw, err := json.Marshal(totals)
+	emit(0, counted{replica, string(raw)})
+	return err
+}
+
+// sumCounts adds the replicas' counts in their order.
+func sumCounts(_ int, counts func(*counted) bool) (string, error) {
+	var all []counted
+	for c := (counted{}); counts(&c); {
+		all = append(all, c)
+	}
+	slices.SortFunc(all, func(a, b counted) int { return a.Replica - b.Replica })
+	var totals losses.Totals
+	for _, c := range all {
+		var part losses.Totals
+		if err := json.Unmarshal([]byte(c.Totals), &part); err != nil {
+			return "", err
+		}
+		totals.Merge(part)
+	}
+	raw, err := json.Marshal(totals)
+	return string(raw), err
 }
 
 // mergeFn adds the parts in the order of the replicas and writes the model.
