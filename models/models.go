@@ -2,8 +2,8 @@
 // (Generator, Scorer, Trainable), how a model is named in a stage's configuration (Ref), and the cache that loads it once
 // a process (Acquire).
 //
-// A model sees token ids only; text belongs to the tokenizer. All log-probs are natural logarithms at temperature 1 over
-// the full vocabulary, whatever the sampling parameters were.
+// A model sees token ids only; text belongs to the tokenizer. All log-probs are natural logarithms over the full vocabulary, at
+// temperature 1 whatever the sampling parameters were, but where a ScoreRequest asks for another temperature.
 package models
 
 import (
@@ -139,6 +139,8 @@ type ScoreRequest struct {
 	// token itself. ListStart is [T+1], or nil for none. Negative ids are empty slots, their log-prob is 0.
 	ListStart []int32
 	ListIDs   []int32
+
+	Temperature float64 // the logits are divided by it; 0: 1
 
 	TopK int // also give the k most probable tokens at every position (0: none), all of them in a smaller vocabulary
 

@@ -91,7 +91,17 @@ var (
 	CandidateReferenceLogP = scoredCandidates("candidate_reference_logp", "reference")
 	TeacherLogP            = scored("teacher_logp", "teacher")
 	CandidateTeacherLogP   = scoredCandidates("candidate_teacher_logp", "teacher")
-	QValue                 = NewList[float32](Column{Name: "q_value", Stage: "score", Shape: "[N, T]", Nullable: true,
+	TemperedOldLogP        = NewList[float32](Column{Name: "tempered_old_logp", Stage: "score", Shape: "[N, T]", Unit: "nats", Nullable: true,
+		LogProb: true, Doc: "Log-prob of each response token under the policy that sampled it, at the temperature it sampled at; " +
+			"where that is not 1."})
+	TemperedOldLogZ = NewList[float32](Column{Name: "tempered_old_logz", Stage: "score", Shape: "[N, T]", Unit: "nats", Nullable: true,
+		Doc: "Log of the softmax denominator of each row of logits, all divided by that temperature."})
+	TemperedCandidateOldLogP = NewLists[float32](Column{Name: "tempered_candidate_old_logp", Stage: "score", Shape: "[N, T, K]",
+		Unit: "nats", Nullable: true, LogProb: true, Doc: "As tempered_old_logp, of each listed token (candidate_ids)."})
+	TemperedReferenceLogP = NewList[float32](Column{Name: "tempered_reference_logp", Stage: "score", Shape: "[N, T]", Unit: "nats",
+		Nullable: true, LogProb: true, Doc: "Log-prob of each response token under the reference, at the temperature of sampling; " +
+			"where that is not 1."})
+	QValue = NewList[float32](Column{Name: "q_value", Stage: "score", Shape: "[N, T]", Nullable: true,
 		Doc: "Scalar head of a Q-function reward model after each response token."})
 	CriticValue = NewList[float32](Column{Name: "critic_value", Stage: "score", Shape: "[N, T]", Nullable: true,
 		Doc: "Scalar value head before each response token, at rollout time."})

@@ -22,7 +22,8 @@ type problem struct {
 	w       []float32
 	targets map[string]Target
 
-	precision kernels.Precision
+	precision   kernels.Precision
+	temperature float64
 }
 
 const vocab = 9 // of losstest.Random
@@ -72,7 +73,7 @@ func (p problem) run(t *testing.T, rows int) result {
 		if p.loss.Spec().Target != nil {
 			bytes *= 2
 		}
-		h := &LM{D: p.d, W: p.w, DW: out.dW, LogitBytes: bytes, Precision: p.precision}
+		h := &LM{D: p.d, W: p.w, DW: out.dW, LogitBytes: bytes, Precision: p.precision, Temperature: p.temperature}
 		out.loss, err = h.Run(p.loss, p.mb, p.hidden, p.targets, out.dHidden, g)
 	}
 	if err != nil {
@@ -117,16 +118,24 @@ func logits(hidden, w []float32, d int, scale float64, into []float64) []float64
 
 func TestAgainstDenseReference(t *testing.T) {
 	eachLoss(t, func(t *testing.T, l losses.Loss) {
-		for seed := uint64(0); seed < 4; seed++ {
+		for seed := uint64(0); seed < 8; seed++ {
 			p := newProblem(l, seed)
 			n := p.mb.N()
-			ref := losstest.Dense{V: vocab, Logits: logits(p.hidden, p.w, p.d, 1, nil)}
-			for _, part := range l.Spec().Target {
+			scale := 1.0
+			if seed >= 4 && l.Spec().Heads == losses.LM { // at temperatures beside 1
+				p.temperature = []float64{0.5, 0.7, 1.5, 1}[seed-4]
+				scale = 1 / p.temperature
+			}
+			ref := losstest.Dense{V: vocab, Logits: logits(p.hidden, p.w, p.d, scale, nil)}
+			for _, part := range l.Spec().TargetAt(1 / scale) {
 				target := p.targets[part.Model]
 				ref.Target = logits(target.Hidden, target.W, target.D, part.Weight, ref.Target)
 			}
 			ref.Value = logits(p.hidden, p.w[:p.d], p.d, 1, nil)
 			want, dz, g := ref.Eval(l, p.mb)
+			for i := range dz {
+				dz[i] *= scale // by the logits, not by the logits over T
+			}
 			scalar := l.Spec().Heads == losses.Scalar
 			width := vocab
 			if scalar {

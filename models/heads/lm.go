@@ -25,11 +25,15 @@ type LM struct {
 	DW         []float32         // [V,D], accumulated; nil when the weight is frozen
 	LogitBytes int               // bounds the chunks of logits; 0: DefaultLogitBytes
 	Precision  kernels.Precision // of the products
+	// Temperature divides the logits: the loss reads log-probs of softmax(z/T), and gradients are by the hidden rows and the weight
+	// that give z. 0: 1.
+	Temperature float64
 
 	logits, target []float32 // a chunk of [rows,V]
 	scaled         []float32 // a chunk of another model's hidden rows times its weight in the blend
 	listed         []float32 // logits of the chunk's listed tokens
 	listedTarget   []float32
+	tempered       []float32 // hidden rows over the temperature
 }
 
 // Target is what one model of a target row contributes: its hidden rows at the microbatch's rows, and its head.
@@ -48,9 +52,20 @@ type Target struct {
 func (h *LM) Run(l losses.Loss, mb *losses.Microbatch, hidden []float32, targets map[string]Target, dHidden []float32,
 	g *losses.Grad) (float64, error) {
 	spec := l.Spec()
+	if h.Temperature != 0 {
+		spec.Target = spec.TargetAt(h.Temperature)
+	}
 	parts, err := h.check(spec, mb, hidden, targets, dHidden)
 	if err != nil {
 		return 0, err
+	}
+	if h.Temperature != 0 && h.Temperature != 1 {
+		h.tempered = append(h.tempered[:0], hidden...)
+		kernels.Scale(float32(1/h.Temperature), h.tempered)
+		hidden = h.tempered
+		if dHidden != nil {
+			defer kernels.Scale(float32(1/h.Temperature), dHidden)
+		}
 	}
 	r := &run{LM: h, loss: l, spec: spec, mb: mb, hidden: hidden, parts: parts, dHidden: dHidden, g: g}
 	r.v = len(h.W) / h.D

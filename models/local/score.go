@@ -3,6 +3,7 @@ package local
 import (
 	"context"
 	"fmt"
+	"math"
 	"sync"
 
 	"github.com/millrace/millrace/kernels"
@@ -107,6 +108,9 @@ func (s *Scorer) check(r *models.ScoreRequest) error {
 			return fmt.Errorf("score: listed id %d is %d, not in the vocabulary [0, %d)", i, id, v)
 		}
 	}
+	if r.Temperature < 0 || math.IsNaN(r.Temperature) || math.IsInf(r.Temperature, 0) {
+		return fmt.Errorf("score: temperature %v, want a number above 0, or 0 for 1", r.Temperature)
+	}
 	if r.TopK < 0 {
 		return fmt.Errorf("score: the %d most probable tokens are asked for", r.TopK)
 	}
@@ -161,6 +165,9 @@ func (s *Scorer) scoreRows(h []float32, starts []int, members []int, requests []
 		first := starts[b] + len(r.Prompt) - 1 // the row that scores response token 0
 		for t := range r.Response {
 			s.hidden = append(s.hidden, h[(first+t)*d:(first+t+1)*d]...)
+			if r.Temperature != 0 {
+				kernels.Scale(float32(1/r.Temperature), s.hidden[len(s.hidden)-d:]) // as the head of a trainer does
+			}
 			if places = append(places, place{m, t}); len(places) == most {
 				flush()
 			}

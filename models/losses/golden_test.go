@@ -124,6 +124,28 @@ func TestPPOGolden(t *testing.T) {
 	})
 }
 
+// The policy is read at the temperature of sampling: the loss over z/T, whose gradient by z is 1/T of that by z/T.
+func TestGoldenTemperature(t *testing.T) {
+	eachCase(t, "temperature.json", func(t *testing.T, c golden.Case) {
+		mb := packed(t, c)
+		mb.Listed.OldLogP, mb.Rows.Advantage = data(t, c.In, "old_logp"), data(t, c.In, "advantages")
+		mb.Totals.Add(mb)
+		head := dense(t, c, "logits")
+		temperature := number(t, c.Params, "temperature")
+		head.Logits = slices.Clone(head.Logits)
+		for i := range head.Logits {
+			head.Logits[i] /= temperature
+		}
+		loss, grad, _ := head.Eval(build(t, "ppo", params(t, c, "eps_low", "eps_high", "dual_clip", "max_log_ratio", "reduction")), mb)
+		for i := range grad {
+			grad[i] /= temperature
+		}
+		checkLoss(t, c, loss)
+		golden.Close(t, "logp", mb.Listed.LogP, data(t, c.Out, "logp"), tol)
+		golden.Close(t, "grad_logits", grad, data(t, c.Out, "grad_logits"), tol)
+	})
+}
+
 // candidates lists the golden slots [N,K] beside the sampled token; -1 is an empty slot. slots holds the position in the
 // golden tensor of every listed token, -1 for a sampled token that is no candidate.
 func candidates(t *testing.T, mb *losses.Microbatch, ids golden.Tensor, spans *[]losses.Span) (slots []int) {

@@ -50,6 +50,10 @@ var (
 	GroupMean = input("group_mean", PerResponse, func(mb *Microbatch) *[]float64 { return &mb.Responses.GroupMean })
 )
 
+// Tempered lists the inputs that a policy is compared with. Where its responses were sampled at a temperature, the loss reads the
+// policy and these at that temperature.
+var Tempered = []*Input{OldLogP, CandidateOldLogP, OldLogZ, ReferenceLogP}
+
 // Inputs lists them.
 var Inputs []*Input
 

@@ -92,6 +92,22 @@ type Spec struct {
 	After bool
 }
 
+// TargetAt is the blend where the policy is read at a temperature: what the target row starts from is the old policy's
+// distribution at that temperature, and what a reward model moves it by stays as it is (temperature 1).
+func (s Spec) TargetAt(temperature float64) []Part {
+	if s.Target == nil || temperature == 1 {
+		return s.Target
+	}
+	out, more := slices.Clone(s.Target), 1/temperature-1
+	for i := range out {
+		if out[i].Model == OldModel {
+			out[i].Weight += more
+			return out
+		}
+	}
+	return append(out, Part{OldModel, more})
+}
+
 // Of lists what a response of the role must have.
 func (s Spec) Of(r Role) []*Input {
 	if r != Sample {

@@ -42,6 +42,9 @@ func (m *Model) score(ctx context.Context, r *models.ScoreRequest) (models.Score
 	if r.ListStart != nil && (len(r.ListStart) != len(r.Response)+1 || int(r.ListStart[len(r.Response)]) != len(r.ListIDs)) {
 		return models.ScoreResult{}, m.rejected(KindRejected, "the listed tokens do not fit the response of %d", len(r.Response))
 	}
+	if r.Temperature != 0 && r.Temperature != 1 {
+		return models.ScoreResult{}, m.rejected(KindUnsupported, "an endpoint scores at temperature 1, and %g is asked for", r.Temperature)
+	}
 	zero := float32(0)
 	one := 1
 	ids := append(append([]int32(nil), r.Prompt...), r.Response...)

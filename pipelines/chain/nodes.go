@@ -129,6 +129,9 @@ func Learning(r recipe.Recipe) []Node {
 			f.Then(advantage.Apply(f.Scope, *a, f.Rows))
 		}})
 	}
+	if t := r.Temperature(); t != 0 {
+		nodes = append(nodes, tempered(r, t)...)
+	}
 	if r.Target != nil {
 		t := *r.Target
 		nodes = append(nodes, Node{Contract: (&t).Contract(), Section: "target", Add: func(f *Flow) { f.Then(target.LCO(f.Scope, t, f.Rows)) }})
@@ -169,7 +172,8 @@ func Estimator(r recipe.Recipe) *advantage.Config {
 
 // ReadsReference reports whether any stage reads log-probs of a frozen model.
 func ReadsReference(r recipe.Recipe) bool {
-	return r.Reward != nil && r.Reward.Value.Reference() == value.Frozen || readsReference(r)
+	tempered := r.Temperature() != 0 && slices.Contains(inputs(r.Update), schemas.ReferenceLogP.Name)
+	return tempered || r.Reward != nil && r.Reward.Value.Reference() == value.Frozen || readsReference(r)
 }
 
 // readsReference reports whether a later stage reads log-probs of a frozen model that no stage has added yet.
@@ -178,7 +182,7 @@ func readsReference(r recipe.Recipe) bool {
 		return false // scored with the reward model
 	}
 	name := schemas.ReferenceLogP.Name
-	if r.Pairs == nil && slices.Contains(inputs(r.Update), name) || r.Pairs != nil && r.Pairs.Reference == name {
+	if r.Pairs == nil && r.Temperature() == 0 && slices.Contains(inputs(r.Update), name) || r.Pairs != nil && r.Pairs.Reference == name {
 		return true
 	}
 	a := Estimator(r)
@@ -188,6 +192,30 @@ func readsReference(r recipe.Recipe) bool {
 // ReadsCritic reports whether the advantages are taken over the values of the policy's own scalar head.
 func ReadsCritic(r recipe.Recipe) bool {
 	return r.Advantage != nil && r.Advantage.Inputs().CriticValue
+}
+
+// tempered are the log-probs that a policy update compares the policy with, at the temperature that responses were sampled at.
+func tempered(r recipe.Recipe, temperature float64) (nodes []Node) {
+	old, candidates, reference := false, false, false
+	for _, name := range names(update.Job{Config: r.Update, Temperature: temperature}) {
+		switch name {
+		case schemas.TemperedOldLogP.Name, schemas.TemperedOldLogZ.Name:
+			old = true
+		case schemas.TemperedCandidateOldLogP.Name:
+			old, candidates = true, true
+		case schemas.TemperedReferenceLogP.Name:
+			reference = true
+		}
+	}
+	if old {
+		nodes = append(nodes, scored(score.Config{Role: score.TemperedOld, Candidates: candidates, Temperature: temperature},
+			func(m Models) models.Ref { return m.Policy }))
+	}
+	if reference {
+		nodes = append(nodes, scored(score.Config{Role: score.TemperedReference, Temperature: temperature},
+			func(m Models) models.Ref { return m.Reference }))
+	}
+	return nodes
 }
 
 func scored(c score.Config, of func(Models) models.Ref) Node {
@@ -245,6 +273,9 @@ const (
 // Update trains the model of a role, the last stage of a chain; before it the dead letters are written. Streams join the rows.
 func Update(r recipe.Recipe, role string, ofPairs bool, streams ...Stream) Node {
 	job := update.Job{Config: r.Update, Role: role}
+	if role == PolicyRole {
+		job.Temperature = r.Temperature()
+	}
 	contract, _ := job.Contract(ofPairs)
 	return Node{Contract: contract, Section: "update", Add: func(f *Flow) {
 		j := job
@@ -281,6 +312,15 @@ func inputs(c update.Config) []string {
 		return nil // Check has said so
 	}
 	return loss.Spec().Columns()
+}
+
+// names lists the columns of responses that an update reads.
+func names(job update.Job) []string {
+	needs, err := job.Needs(false)
+	if err != nil {
+		return nil // Check has said so
+	}
+	return schemas.Names(needs)
 }
 
 func readsCandidates(c *update.Config) bool {

@@ -60,7 +60,7 @@ type Valued interface {
 
 // Learned says which responses are learned from.
 type Learned struct {
-	Groups        string `json:"groups" enum:"mixed,all" doc:"prompt groups that are learned from: mixed, those neither all right nor all wrong, or all"`
+	Groups        string `json:"groups" enum:"mixed,all" doc:"prompt groups that the update counts: all, or mixed, those neither all right nor all wrong"`
 	KeepTruncated bool   `json:"keep_truncated" doc:"learn from truncated responses too"`
 }
 

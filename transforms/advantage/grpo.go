@@ -1,12 +1,13 @@
 package advantage
 
-// GRPO is the outcome relative to the group (arXiv 2402.03300; algorithms.md 4.6).
+// GRPO is the outcome relative to the group (arXiv 2402.03300; algorithms.md 4.6). A group all right or all wrong has advantage 0 and
+// counts in the denominators of the losses (algorithms.md 4.12), unless only mixed groups are learned from.
 type GRPO struct {
 	Learned
 	Eps float64 `json:"eps" range:"[0,1]" doc:"added to the standard deviation"`
 }
 
-func init() { Register("grpo", GRPO{Learned: Learned{Groups: Mixed}, Eps: 1e-6}) }
+func init() { Register("grpo", GRPO{Learned: Learned{Groups: All}, Eps: 1e-6}) }
 
 // Inputs are outcomes and the group.
 func (c GRPO) Inputs() Inputs { return Inputs{Outcome: true, Group: true, Learned: c.Learned} }

@@ -230,7 +230,7 @@ func sample(t testing.TB) stage.Batch {
 func TestMaskedResponsesHaveNoAdvantages(t *testing.T) {
 	want := map[string][]bool{
 		"combined":  {true, true, true, false, false, false, false, false},
-		"grpo":      {true, true, true, false, false, false, false, false},
+		"grpo":      {true, true, true, false, true, true, false, true},
 		"reinforce": {true, true, true, false, true, true, false, true},
 		"rloo":      {true, true, true, false, true, true, false, true},
 		"ppo":       {true, true, true, false, true, true, false, true},
@@ -248,13 +248,22 @@ func TestMaskedResponsesHaveNoAdvantages(t *testing.T) {
 			t.Errorf("%s: advantages of %v, want %v", kind, got, want[kind])
 		}
 	}
+	// A group all wrong has advantage 0 and counts, or is left out.
+	out, _ := apply(t, valued("grpo"), sample(t))
+	if a := schemas.Advantage.Of(out); slices.ContainsFunc(a.Row(4), func(x float32) bool { return x != 0 }) {
+		t.Errorf("a group all of one outcome has advantages %v, want zeros", a.Row(4))
+	}
+	mixed := Config{"grpo", GRPO{Learned: Learned{Groups: Mixed}, Eps: 1e-6}}
+	if out, _ := apply(t, mixed, sample(t)); schemas.Advantage.Of(out).Valid(4) || !schemas.Advantage.Of(out).Valid(0) {
+		t.Error("groups: mixed does not leave out a group all of one outcome, or leaves out another")
+	}
 	kept := Config{"grpo", GRPO{Learned: Learned{Groups: Mixed, KeepTruncated: true}}}
 	if out, _ := apply(t, kept, sample(t)); !schemas.Advantage.Of(out).Valid(3) {
 		t.Error("keep_truncated does not keep the truncated response")
 	}
 	// The baseline of the first response counts the truncated one: 1 - (1 + 0)/2.
 	three := columns{lengths: []int{1, 1, 1}, n: 3, outcomes: []float64{1, 1, 0}, truncated: []int{0, 0, 1}}
-	out, _ := apply(t, valued("rloo"), three.batch(t))
+	out, _ = apply(t, valued("rloo"), three.batch(t))
 	if got := schemas.Advantage.Of(out).Row(0)[0]; got != 0.5 {
 		t.Errorf("advantage beside a truncated response is %v, want 0.5", got)
 	}

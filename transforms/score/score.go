@@ -29,12 +29,17 @@ const (
 	Teacher   Role = "teacher"
 	QValue    Role = "q_value" // scalar head after each token
 	Critic    Role = "critic"  // scalar head before each token
+
+	// What a policy update compares with where responses were sampled at another temperature than 1.
+	TemperedOld       Role = "tempered_old"
+	TemperedReference Role = "tempered_reference"
 )
 
 // Config says as what a model scores, and whether candidates are scored too.
 type Config struct {
-	Role       Role `json:"role"`
-	Candidates bool `json:"candidates"`
+	Role        Role    `json:"role"`
+	Candidates  bool    `json:"candidates"`
+	Temperature float64 `json:"temperature,omitempty"` // of the tempered roles: the logits are divided by it
 }
 
 // columnsOf gives the columns of a role; a role with a scalar head has values only.
@@ -46,6 +51,10 @@ func (c Config) columnsOf() (logp schemas.List[float32], candidates schemas.Nest
 		return schemas.ReferenceLogP, schemas.CandidateReferenceLogP, values, false
 	case Teacher:
 		return schemas.TeacherLogP, schemas.CandidateTeacherLogP, values, false
+	case TemperedOld:
+		return schemas.TemperedOldLogP, schemas.TemperedCandidateOldLogP, values, false
+	case TemperedReference:
+		return schemas.TemperedReferenceLogP, candidates, values, false
 	case QValue:
 		return logp, candidates, schemas.QValue, true
 	default:
@@ -57,6 +66,17 @@ func (c Config) columnsOf() (logp schemas.List[float32], candidates schemas.Nest
 func (c Config) Validate() error {
 	switch c.Role {
 	case Reward, Reference, Teacher:
+		if c.Temperature != 0 {
+			return setting.Errorf("temperature", "a %s scores at temperature 1", c.Role)
+		}
+		return nil
+	case TemperedOld, TemperedReference:
+		if !(c.Temperature > 0) {
+			return setting.Errorf("temperature", "%v; want that of the rollouts, above 0", c.Temperature)
+		}
+		if c.Candidates && c.Role == TemperedReference {
+			return setting.Errorf("candidates", "no loss reads them under a tempered reference")
+		}
 		return nil
 	case QValue, Critic:
 		if c.Candidates {
@@ -64,7 +84,7 @@ func (c Config) Validate() error {
 		}
 		return nil
 	}
-	return setting.Errorf("role", "%q is not one of reward, reference, teacher, q_value, critic", c.Role)
+	return setting.Errorf("role", "%q is not one of reward, reference, teacher, q_value, critic, tempered_old, tempered_reference", c.Role)
 }
 
 // Apply scores rows with a model known when the pipeline is built.
@@ -110,13 +130,25 @@ func (c Config) Contract() schemas.Contract {
 		return out
 	}
 	out.Adds = []schemas.Descriptor{logp}
-	out.Writes = map[string]schemas.LogPDefinition{logp.Name: schemas.FullLogP("")}
+	out.Writes = map[string]schemas.LogPDefinition{logp.Name: c.defined("")}
 	if c.Candidates {
 		out.Needs = append(out.Needs, schemas.CandidateIDs)
 		out.Adds = append(out.Adds, candidates)
-		out.Writes[candidates.Name] = schemas.FullLogP("")
+		out.Writes[candidates.Name] = c.defined("")
+	}
+	if c.Role == TemperedOld {
+		out.Adds = append(out.Adds, schemas.TemperedOldLogZ)
 	}
 	return out
+}
+
+// defined says what the log-probs of a model are.
+func (c Config) defined(model string) schemas.LogPDefinition {
+	d := schemas.FullLogP(model)
+	if c.Temperature != 0 {
+		d.Temperature = c.Temperature
+	}
+	return d
 }
 
 // Setup loads the model.
@@ -191,7 +223,7 @@ func (c Config) score(ctx context.Context, model *models.Handle, b stage.Batch, 
 	var rows []int
 	for i := range b.NumRows() {
 		q := models.ScoreRequest{Sequence: models.Sequence{Prompt: prompts.Row(i), Response: responses.Row(i)}, Values: scalar,
-			ValueAfter: c.Role == QValue}
+			ValueAfter: c.Role == QValue, Temperature: c.Temperature}
 		if len(q.Prompt) == 0 || len(q.Response) == 0 {
 			dead.Rowf(i, schemas.ReasonEmpty, "%d prompt tokens and %d response tokens; both need at least one", len(q.Prompt), len(q.Response))
 			continue
@@ -211,7 +243,7 @@ func (c Config) score(ctx context.Context, model *models.Handle, b stage.Batch, 
 		return stage.Batch{}, err
 	}
 	n := b.NumRows()
-	logp, values, candidates := make([][]float32, n), make([][]float32, n), make([][][]float32, n)
+	logp, logz, values, candidates := make([][]float32, n), make([][]float32, n), make([][]float32, n), make([][][]float32, n)
 	for k, r := range results {
 		i := rows[k]
 		switch {
@@ -222,7 +254,7 @@ func (c Config) score(ctx context.Context, model *models.Handle, b stage.Batch, 
 			dead.Row(i, schemas.ReasonNotFinite, errors.New("the model gives a log-prob or value that is not a finite number"))
 			continue
 		}
-		logp[i], values[i] = r.LogP, r.Values
+		logp[i], logz[i], values[i] = r.LogP, r.LogZ, r.Values
 		if c.Candidates {
 			start := requests[k].ListStart
 			candidates[i] = make([][]float32, len(start)-1)
@@ -234,10 +266,13 @@ func (c Config) score(ctx context.Context, model *models.Handle, b stage.Batch, 
 	if scalar {
 		return b.With(valuesColumn.FromRows(values))
 	}
-	defined := schemas.FullLogP(model.Ref.Identity())
+	defined := c.defined(model.Ref.Identity())
 	out := []schemas.Filled{logpColumn.FromRows(logp).Defined(defined)}
 	if c.Candidates {
 		out = append(out, candidatesColumn.FromRows(candidates).Defined(defined))
+	}
+	if c.Role == TemperedOld {
+		out = append(out, schemas.TemperedOldLogZ.FromRows(logz))
 	}
 	return b.With(out...)
 }

@@ -22,11 +22,14 @@ type unit struct {
 type side struct {
 	role   losses.Role
 	prefix string // "", "chosen_" or "rejected_"
+	// tempered: log-probs that the policy is compared with are those at the temperature of sampling.
+	tempered bool
 }
 
 var (
-	responseSides = []side{{losses.Sample, ""}}
-	pairSides     = []side{{losses.Chosen, "chosen_"}, {losses.Rejected, "rejected_"}}
+	responseSides = []side{{role: losses.Sample}}
+	temperedSides = []side{{role: losses.Sample, tempered: true}}
+	pairSides     = []side{{role: losses.Chosen, prefix: "chosen_"}, {role: losses.Rejected, prefix: "rejected_"}}
 )
 
 // table gives the columns of one record that the loss reads, as typed views. Lists of a side are kept by their column name.
@@ -79,6 +82,9 @@ func inputsOf(spec losses.Spec, s side) []*losses.Input {
 func (s side) column(in *losses.Input) string {
 	if in == losses.ResponseTokens && s.prefix != "" {
 		return s.prefix + "tokens"
+	}
+	if s.tempered && slices.Contains(losses.Tempered, in) {
+		return "tempered_" + in.Name
 	}
 	return s.prefix + in.Name
 }

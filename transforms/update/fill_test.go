@@ -49,7 +49,7 @@ func TestFill(t *testing.T) {
 	spec := losses.Spec{Heads: losses.LM, Roles: []losses.Role{losses.Sample}, Inputs: []*losses.Input{losses.CandidateOldLogP, losses.OldLogP,
 		losses.RewardLogP, losses.CandidateIDs, losses.TeacherIDs, losses.CandidateAdvantage, losses.OldLogZ, losses.Outcome},
 		SampleInputs: []*losses.Input{losses.TeacherProb}}
-	units, left, err := unitsOf([]stage.Batch{b}, spec)
+	units, left, err := unitsOf([]stage.Batch{b}, spec, 0)
 	if err != nil || left != 0 {
 		t.Fatalf("%d rows left out, %v", left, err)
 	}
@@ -77,7 +77,7 @@ func TestFill(t *testing.T) {
 
 	// A chosen response has nothing that is asked of samples alone, and no outcome that could be known.
 	chosen := units[0]
-	chosen.responses = []side{{losses.Chosen, ""}}
+	chosen.responses = []side{{role: losses.Chosen}}
 	spec.SampleInputs, spec.Inputs = []*losses.Input{losses.TeacherIDs, losses.TeacherProb, losses.Outcome, losses.OldLogZ}, nil
 	if _, mb, err = fill([]unit{chosen}, spec); err != nil {
 		t.Fatal(err)

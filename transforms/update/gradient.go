@@ -40,7 +40,7 @@ func countRows(job Job, batches []stage.Batch) (losses.Totals, error) {
 		return losses.Totals{}, err
 	}
 	t := &trainer{config: job.Config, spec: loss.Spec()}
-	units, _, err := unitsOf(batches, t.spec)
+	units, _, err := unitsOf(batches, t.spec, job.Temperature)
 	if err != nil {
 		return losses.Totals{}, err
 	}

@@ -188,7 +188,7 @@ func TestReplicasAddUp(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			pairs := len(sidesOf(loss.Spec(), true)) > 1
+			pairs := len(sidesOf(loss.Spec(), true, 0)) > 1
 			batches := randomRows(t, job, pairs)
 			one, _ := gradientStep(t, job, batches, 1)
 			if one.GradNorm == 0 || one.Units == 0 || one.Tokens == 0 {

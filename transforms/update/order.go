@@ -16,12 +16,14 @@ import (
 
 // sidesOf says what a row is to the loss. Rows that are pairs give both sides where the loss reads rejected responses, else
 // the chosen one alone; other rows are responses.
-func sidesOf(spec losses.Spec, pairs bool) []side {
+func sidesOf(spec losses.Spec, pairs bool, temperature float64) []side {
 	switch {
 	case slices.Contains(spec.Roles, losses.Rejected):
 		return pairSides
 	case pairs && slices.Contains(spec.Roles, losses.Chosen):
 		return pairSides[:1]
+	case temperature != 0:
+		return temperedSides
 	}
 	return responseSides
 }
@@ -29,14 +31,14 @@ func sidesOf(spec losses.Spec, pairs bool) []side {
 // unitsOf lists the rows that can enter the loss (no column it reads is null: a response that no policy loss learns from
 // has null advantages), sorted by id, so that the order in which records arrived does not
 // matter, and counts those that cannot.
-func unitsOf(batches []stage.Batch, spec losses.Spec) (units []unit, left int, err error) {
+func unitsOf(batches []stage.Batch, spec losses.Spec, temperature float64) (units []unit, left int, err error) {
 	type keyed struct {
 		prompt, row uuid.UUID
 		unit        unit
 	}
 	var all []keyed
 	for _, b := range batches {
-		sides := sidesOf(spec, b.Has(schemas.ChosenTokens))
+		sides := sidesOf(spec, b.Has(schemas.ChosenTokens), temperature)
 		tab, err := newTable(b, spec, sides)
 		if err != nil {
 			return nil, 0, err

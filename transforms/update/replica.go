@@ -2,6 +2,7 @@ package update
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -48,7 +49,7 @@ func runReplica(ctx context.Context, job Job, index int, batches []stage.Batch, 
 	if err != nil {
 		return "", err
 	}
-	units, left, err := unitsOf(batches, r.spec)
+	units, left, err := unitsOf(batches, r.spec, r.job.Temperature)
 	if err != nil {
 		return "", err
 	}
@@ -125,7 +126,7 @@ func openReplica(ctx context.Context, job Job, index int) (*replica, error) {
 		return nil, err
 	}
 	var targets []target
-	for _, p := range loss.Spec().Target {
+	for _, p := range loss.Spec().TargetAt(cmp.Or(job.Temperature, 1)) {
 		ref := map[string]models.Ref{losses.OldModel: job.Old, losses.RewardModel: job.Reward}[p.Model]
 		frozen, err := local.LoadRef(ctx, ref)
 		if err != nil {
@@ -138,6 +139,7 @@ func openReplica(ctx context.Context, job Job, index int) (*replica, error) {
 	if err != nil {
 		return nil, err
 	}
+	t.head.Temperature = job.Temperature
 	if job.State != "" && !job.merges() {
 		if err := files.ReadDirectory(ctx, files.Join(job.State, stateName(stateIndex(job, index))), t.state.Load); err != nil {
 			return nil, fmt.Errorf("optimizer state: %w", err)

@@ -51,7 +51,7 @@ func TestUnitsOfMixedAndPartialGroups(t *testing.T) {
 		t.Fatal(err)
 	}
 	names := func(batches ...stage.Batch) (out []string, left int) {
-		units, left, err := unitsOf(batches, loss.Spec())
+		units, left, err := unitsOf(batches, loss.Spec(), 0)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -74,7 +74,7 @@ func TestUnitsOfMixedAndPartialGroups(t *testing.T) {
 	if none, left := names(groupRows(t, null, masked, "c0", "c1")); len(none) != 0 || left != 2 {
 		t.Errorf("a group of which nothing can be learned gives %d rows, %d left out", len(none), left)
 	}
-	_, _, err = unitsOf([]stage.Batch{groupRows(t, "", "", "a0", "b0"), groupRows(t, "", "", "b0")}, loss.Spec())
+	_, _, err = unitsOf([]stage.Batch{groupRows(t, "", "", "a0", "b0"), groupRows(t, "", "", "b0")}, loss.Spec(), 0)
 	if err == nil || !strings.Contains(err.Error(), "arrives twice") {
 		t.Errorf("a row that is there twice: %v", err)
 	}

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
@@ -40,6 +41,9 @@ type Job struct {
 	// Old and Reward are models whose logits a target row blends, where the loss has one.
 	Old    models.Ref `json:"old"`
 	Reward models.Ref `json:"reward"`
+	// Temperature is the one that the responses of the batch were sampled at, where it is not 1: the loss reads the policy, and what
+	// it compares it with, at that temperature (algorithms.md 4.7). It goes with losses of samples alone.
+	Temperature float64 `json:"temperature,omitempty"`
 }
 
 // ModelDir is where the updated model is written.
@@ -59,7 +63,7 @@ func (j Job) Needs(pairs bool) ([]schemas.Descriptor, error) {
 	}
 	spec := loss.Spec()
 	out := []schemas.Descriptor{schemas.PromptTokens}
-	for _, s := range sidesOf(spec, pairs) {
+	for _, s := range sidesOf(spec, pairs, j.Temperature) {
 		for _, in := range inputsOf(spec, s) {
 			c, ok := schemas.ByName(s.column(in))
 			if !ok {
@@ -74,7 +78,17 @@ func (j Job) Needs(pairs bool) ([]schemas.Descriptor, error) {
 // Contract says which columns the losses read; the update ends the chain and adds none.
 func (j Job) Contract(pairs bool) (schemas.Contract, error) {
 	needs, err := j.Needs(pairs)
-	return schemas.Contract{Name: "update_" + j.Role, Needs: needs}, err
+	c := schemas.Contract{Name: "update_" + j.Role, Needs: needs, Reads: map[string]schemas.LogPDefinition{}}
+	for _, d := range needs {
+		if column := d.Describe(); column.LogProb {
+			want := schemas.FullLogP("")
+			if strings.HasPrefix(column.Name, "tempered_") {
+				want.Temperature = j.Temperature
+			}
+			c.Reads[column.Name] = want
+		}
+	}
+	return c, err
 }
 
 func init() {

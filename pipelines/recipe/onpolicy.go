@@ -1,0 +1,57 @@
+package recipe
+
+import (
+	"slices"
+	"strconv"
+
+	"github.com/millrace/millrace/models/losses"
+	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/schemas/setting"
+)
+
+// learnsFromSamples reports whether the policy's update takes its own new samples for those of its distribution.
+func (r Recipe) learnsFromSamples() (loss losses.Loss, ok bool) {
+	if r.Kind != "policy" || r.Prompts.Brings(schemas.Response) {
+		return nil, false
+	}
+	loss, err := r.Update.Loss()
+	if err != nil {
+		return nil, false // which Check has said
+	}
+	return loss, slices.Contains(loss.Spec().Roles, losses.Sample)
+}
+
+// Temperature is the one that the policy's update reads log-probs at, that of the rollouts (algorithms.md 4.7); 0 where it is 1
+// or the update does not learn from the policy's own samples.
+func (r Recipe) Temperature() float64 {
+	if _, ok := r.learnsFromSamples(); !ok || r.Rollout.Temperature == 1 {
+		return 0
+	}
+	t, _ := strconv.ParseFloat(strconv.FormatFloat(float64(r.Rollout.Temperature), 'g', -1, 32), 64) // 0.7, as it was written
+	return t
+}
+
+// onPolicy refuses ways of sampling that change the distribution otherwise than by the temperature: the update would take the
+// responses for samples of the policy, and its gradient would be that of another objective.
+func (r Recipe) onPolicy() error {
+	loss, ok := r.learnsFromSamples()
+	if !ok {
+		return nil
+	}
+	const why = "the update learns from the responses as samples of the policy, and they would be of another distribution"
+	s := r.Rollout.Sampling
+	switch {
+	case s.Greedy:
+		return setting.Errorf("rollout.greedy", "%s: greedy responses are all alike; leave it out", why)
+	case s.TopP != 0 && s.TopP != 1:
+		return setting.Errorf("rollout.top_p", "%v: %s; leave it out, and sample by rollout.temperature", s.TopP, why)
+	case s.TopK != 0:
+		return setting.Errorf("rollout.top_k", "%d: %s; leave it out, and sample by rollout.temperature", s.TopK, why)
+	case s.MinNewTokens != 0:
+		return setting.Errorf("rollout.min_new_tokens", "%d: %s; leave it out", s.MinNewTokens, why)
+	case r.Temperature() != 0 && len(loss.Spec().Roles) > 1:
+		return setting.Errorf("rollout.temperature", "%v: log-probs of samples are read at the temperature of sampling, those of pairs at 1, "+
+			"and update.losses sums losses of both; sample at temperature 1", s.Temperature)
+	}
+	return nil
+}
