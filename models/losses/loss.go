@@ -30,6 +30,9 @@ type LogRatio interface {
 	Ratio() (beta float64, reference string)
 }
 
+// MeasuresKL is a loss among whose metrics is the policy's KL to the policy that sampled, or to a reference.
+type MeasuresKL interface{ MeasuresKL() }
+
 // Heads is a set of output heads.
 type Heads uint8
 

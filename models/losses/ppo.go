@@ -45,3 +45,6 @@ func (l PPO) Eval(mb *Microbatch, g *Grad) float64 {
 	})
 	return loss
 }
+
+// MeasuresKL says that ppo/kl is the mean of log π_old − log π.
+func (PPO) MeasuresKL() {}

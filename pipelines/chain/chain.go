@@ -131,9 +131,12 @@ func (f *Flow) WriteDead(name string) {
 	}
 }
 
-// The files an iteration keeps of its rows: every column of the chain, and the dead letters.
+// The files an iteration keeps of its rows: every column of the chain, the preference pairs that were made of them, what a reviser
+// is trained on, and the dead letters.
 const (
 	BatchName = "batch"
+	PairsName = "pairs"
+	TasksName = "tasks"
 	DeadName  = "dead"
 )
 

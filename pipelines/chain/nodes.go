@@ -139,7 +139,8 @@ func Learning(r recipe.Recipe) []Node {
 	nodes = append(nodes, Keep(r, BatchName, keepName, r.Output.Shards))
 	if r.Pairs != nil {
 		p := *r.Pairs
-		nodes = append(nodes, Node{Contract: (&p).Contract(), Add: func(f *Flow) { f.Then(pairs.Apply(f.Scope, p, f.Rows)) }})
+		nodes = append(nodes, Node{Contract: (&p).Contract(), Add: func(f *Flow) { f.Then(pairs.Apply(f.Scope, p, f.Rows)) }},
+			Keep(r, PairsName, "keep_"+PairsName, r.Output.Shards))
 	}
 	return nodes
 }
@@ -161,11 +162,11 @@ func Estimator(r recipe.Recipe) *advantage.Config {
 	}
 	a := *r.Advantage
 	if r.Reward != nil {
-		reference := r.Reward.Value.Reference()
-		if reference == "" {
-			reference = value.Old
+		v := advantage.Values{Beta: r.Reward.Value.Kind.Scale(), Reference: r.Reward.Value.Reference()}
+		if v.Reference == "" {
+			v.Scores = r.Reward.Value.Kind.Columns()[0].Name
 		}
-		a = a.WithValues(r.Reward.Value.Kind.Scale(), reference)
+		a = a.WithValues(v)
 	}
 	return &a
 }
@@ -247,11 +248,15 @@ func Reward(r recipe.Recipe, train bool) []Node {
 			f.reward = update.Apply(f.Scope, j, f.Store, f.Rows)
 		}})
 	}
+	v := r.Reward.Value
+	values := Node{Contract: (&v).Contract(), Section: "reward", Add: func(f *Flow) { f.Then(value.Apply(f.Scope, v, f.Rows)) }}
+	if v.Modelless() {
+		return append(nodes, values)
+	}
 	c := score.Config{Role: score.Reward, Candidates: candidates}
 	if r.Reward.Value.OnHead() {
 		c = score.Config{Role: score.QValue}
 	}
-	v := r.Reward.Value
 	return append(nodes,
 		Node{Contract: c.Contract(), Section: "reward", Add: func(f *Flow) {
 			if f.reward.IsValid() {
@@ -259,8 +264,7 @@ func Reward(r recipe.Recipe, train bool) []Node {
 			} else {
 				f.Then(score.Apply(f.Scope, c, f.It.Reward, f.Rows))
 			}
-		}},
-		Node{Contract: (&v).Contract(), Section: "reward", Add: func(f *Flow) { f.Then(value.Apply(f.Scope, v, f.Rows)) }})
+		}}, values)
 }
 
 // Roles of models that an update trains; they name what an iteration leaves.

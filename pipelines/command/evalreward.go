@@ -71,12 +71,13 @@ func (e *env) evaluateRewards(cmd *cobra.Command, f rewardFlags, args []string, 
 			return nil, fmt.Errorf("%s: %w", target, err)
 		}
 	}
+	rewards = append(rewards, look.PolicyScorers(test.Policy)...)
 	look.ShareReferences(rewards)
 	out = &rewardEvaluation{Split: r.Evaluate.Split, Samples: r.Evaluate.Samples, Policy: test.Policy}
 	show := progress.Start(e.err, "millrace eval")
 	cmd.SetContext(progress.With(cmd.Context(), show))
 	defer show.Done()
-	bar := show.Bar("reward models", int64(len(on)*len(f.targets)))
+	bar := show.Bar("reward models", int64(len(on)*len(rewards)))
 	defer bar.Done()
 	for _, set := range on {
 		for _, m := range rewards {
@@ -127,11 +128,21 @@ func (v *rewardEvaluation) text(w io.Writer) {
 			if len(pass) > 0 {
 				fmt.Fprintln(w, strings.Join(pass, ", "))
 			}
+			fmt.Fprintln(w, chanceText(m.Report))
 		}
 		fmt.Fprintf(w, "\n%s (%s)\n", m.Name, m.Value.Name)
 		writeReward(w, m)
 	}
 	writeComparisons(w, v.Comparisons)
+}
+
+// chanceText says what Best-of-N is to be held against.
+func chanceText(r evaluate.Report) string {
+	text := "random choice among distinct responses " + estimateText(r.Random)
+	if r.Vote != nil {
+		text += ", majority vote " + estimateText(*r.Vote)
+	}
+	return text
 }
 
 // writeReward prints the figures of one reward model; every number is value ± standard error (n).

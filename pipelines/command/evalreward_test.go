@@ -40,7 +40,7 @@ func TestEvalReward(t *testing.T) {
 	if err := json.Unmarshal(raw, &v); err != nil {
 		t.Fatal(err)
 	}
-	if len(v.Rewards) != 4 || len(v.Comparisons) != 2 || v.Rewards[0].Set != "held_out" || v.Rewards[2].Set != "corrupted" {
+	if len(v.Rewards) != 8 || len(v.Comparisons) != 10 || v.Rewards[0].Set != "held_out" || v.Rewards[4].Set != "corrupted" {
 		t.Fatalf("%s", raw)
 	}
 	trained, same := v.Rewards[0], v.Rewards[1]
@@ -62,9 +62,18 @@ func TestEvalReward(t *testing.T) {
 	if verdicts["auc"] != evaluate.BetterA || verdicts["best_of_1"] != evaluate.Undecided {
 		t.Errorf("%v", verdicts)
 	}
-	if corrupted := v.Rewards[2]; corrupted.Responses != 24 || corrupted.Truth != nil || corrupted.Steps[0].Items != 24 ||
+	if corrupted := v.Rewards[4]; corrupted.Responses != 24 || corrupted.Truth != nil || corrupted.Steps[0].Items != 24 ||
 		len(corrupted.BestOfN) != 1 {
 		t.Errorf("corrupted chains: %+v", corrupted)
+	}
+	// The policy's own log-probs rank too, without a reward model.
+	for _, own := range v.Rewards[2:4] {
+		if !strings.HasPrefix(own.Name, "policy log-prob") || own.Final == nil || *own.Final.AUC.Value == 0.5 || len(own.Steps) != len(evaluate.AllRules) {
+			t.Errorf("the policy's own log-probs: %+v", own)
+		}
+	}
+	if trained.Random.Mean > trained.BestOfN[2].Mean || trained.Random.N != 24 || trained.Vote == nil {
+		t.Errorf("chance %+v, majority vote %+v", trained.Random, trained.Vote)
 	}
 	if again := want(t, exitOK, nil, args...); again != text {
 		t.Error("the same evaluation gives something else")

@@ -55,6 +55,7 @@ func writeRefresh(w io.Writer, r look.RefreshResult) {
 	v := r.Evaluation
 	fmt.Fprintf(w, "\n  reward model   %s%s\n  held out       %d prompts, %d responses, %.3f right\n", r.Model, precisionText(r.Precision),
 		v.Prompts, v.Responses, v.Avg.Mean)
+	fmt.Fprintf(w, "  chance         %s\n", chanceText(v.Report))
 	for _, b := range v.BestOf {
 		fmt.Fprintf(w, "  best-of-n      %.3f +- %.3f by %s\n", b.Mean, b.StdErr, b.Score)
 	}

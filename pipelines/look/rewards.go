@@ -116,6 +116,17 @@ func OpenReward(ctx context.Context, r recipe.Recipe, named string, iteration in
 	return m, err
 }
 
+// PolicyScorers are the policy's own log-probs, ranked by the sum and by the least of a response: scorers without a reward model, which
+// every one is held against.
+func PolicyScorers(policy models.Ref) []RewardModel {
+	var out []RewardModel
+	for _, rank := range []string{"sum", "min"} {
+		out = append(out, RewardModel{Name: "policy log-prob, " + rank, Model: policy, Reference: policy,
+			Value: value.Config{Name: "policy_logp", Kind: value.PolicyLogP{Rank: rank, Reference: value.Old}}})
+	}
+	return out
+}
+
 // ShareReferences lets reward models that take log-ratios to the same model take them to the same copy of it, whose log-probs
 // are then scored once.
 func ShareReferences(rewards []RewardModel) {
@@ -166,7 +177,9 @@ func (t RewardTest) on(ctx context.Context, m RewardModel, set string) (recipe.R
 		if r.Label.Verifier.Kind == label.ProvingGround && chain.Samples(r) {
 			s.Continuations = t.Continuations
 		}
-		return r, s, nil
+		if chain.Samples(r) {
+			return r, s, nil
+		}
 	case CorruptedSet:
 		p := prompts.New("chain", prompts.Chain{Responses: "corrupted"})
 		p.PerRecord = r.Prompts.PerRecord
@@ -191,12 +204,12 @@ func (t RewardTest) on(ctx context.Context, m RewardModel, set string) (recipe.R
 	return r, s, nil
 }
 
-// CompareRewards holds every model against every later one, set by set.
+// CompareRewards holds every model against every later one, set by set, but not the policy's own log-probs against each other.
 func CompareRewards(measured []MeasuredReward, confidence float64) []RewardComparison {
 	var out []RewardComparison
 	for i, a := range measured {
 		for _, b := range measured[i+1:] {
-			if a.Set == b.Set {
+			if a.Set == b.Set && !(a.Value.Modelless() && b.Value.Modelless()) {
 				out = append(out, RewardComparison{Set: a.Set, A: a.Name, B: b.Name,
 					Figures: evaluate.CompareModels(a.Config, b.Config, a.Sums, b.Sums, confidence)})
 			}

@@ -20,6 +20,7 @@ import (
 	"github.com/millrace/millrace/transforms/evaluate"
 	"github.com/millrace/millrace/transforms/files"
 	"github.com/millrace/millrace/transforms/stage"
+	"github.com/millrace/millrace/transforms/value"
 )
 
 // Evaluation is what was measured on held-out prompts.
@@ -129,6 +130,10 @@ func configOf(r recipe.Recipe) evaluate.Config {
 	if r.Reward != nil {
 		c.Values, c.Steps, c.Beta = true, chain.JudgesSteps(r), r.Reward.Value.Kind.Scale()
 		c.Score = r.Reward.Value.Kind.Ranks()
+		c.TokenScores = value.OfTokens(r.Reward.Value.Kind)
+		if r.Reward.Value.Reference() == "" || r.Reward.Value.Modelless() {
+			c.Rules = evaluate.AllRules
+		}
 	}
 	return c
 }

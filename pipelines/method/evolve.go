@@ -62,9 +62,13 @@ func newEvolve(r recipe.Recipe) (Method, error) {
 		if number == evolution {
 			role = chain.PolicyRole
 		}
-		// revisers learn from rows made of pairs
-		learning := slices.Concat(chain.Learning(part), revising(r, number), []chain.Node{chain.Update(part, role, false)})
-		s := newRounds(part, learning...)
+		// Revisers learn from rows made of pairs. In a round the responses are revised before they are kept, so that the files hold
+		// both.
+		learning := slices.Concat(chain.Learning(part), revising(r, number))
+		if number == evolution {
+			learning = slices.Concat(revising(r, number), chain.Learning(part), []chain.Node{adopting})
+		}
+		s := newRounds(part, append(learning, chain.Update(part, role, false))...)
 		s.judge = s.judge && number < evolution // the verifier measures a round, it does not choose
 		m.phases = append(m.phases, s)
 	}
@@ -93,22 +97,25 @@ func revising(r recipe.Recipe, number int) []chain.Node {
 		f.Materialise() // read twice: for the median gain and for the rows
 		f.Then(revise.Tasks(f.Scope, tasks, f.Rows))
 	}}
+	keep := chain.Keep(r, chain.TasksName, "keep_"+chain.TasksName, r.Output.Shards)
 	switch number {
 	case baseReviser:
-		return []chain.Node{task}
+		return []chain.Node{task, keep}
 	case adaptiveReviser:
 		gains := chain.Node{Contract: (&revise.Scorer{}).Contract(), Section: "seft", Add: func(f *chain.Flow) {
 			f.Then(revise.Gains(f.Scope, c.Layout, f.It.Reviser, f.Rows))
 		}}
-		return []chain.Node{gains, task}
+		return []chain.Node{gains, task, keep}
 	}
-	return []chain.Node{
-		{Contract: (&revise.Reviser{}).Contract(), Section: "seft", Add: func(f *chain.Flow) {
-			f.Then(revise.Revise(f.Scope, c, f.It.Reviser, f.It.Seed, f.Rows))
-		}},
-		{Contract: (&revise.Adopted{}).Contract(), Section: "seft", Add: func(f *chain.Flow) { f.Then(revise.Adopt(f.Scope, f.Rows)) }},
-	}
+	return []chain.Node{{Contract: (&revise.Reviser{}).Contract(), Section: "seft", Add: func(f *chain.Flow) {
+		f.Then(revise.Revise(f.Scope, c, f.It.Reviser, f.It.Seed, f.Rows))
+	}}}
 }
+
+// adopting takes revisions for responses.
+var adopting = chain.Node{Contract: (&revise.Adopted{}).Contract(), Section: "seft", Add: func(f *chain.Flow) {
+	f.Then(revise.Adopt(f.Scope, f.Rows))
+}}
 
 func (m *evolve) phaseOf(number int) rounds { return m.phases[min(number, evolution)] }
 

@@ -37,7 +37,7 @@ func judge(g recipe.Gate, e measure.Evaluation, score string) Promotion {
 	}
 	switch {
 	case several > 0:
-		p.Measure, p.Chance = "best_of_n", e.Avg.Mean
+		p.Measure, p.Chance = "best_of_n", e.Random.Mean
 		for _, b := range e.BestOf {
 			if b.Score == score {
 				p.Value, p.StdErr = b.Mean, b.StdErr

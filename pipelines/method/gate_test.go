@@ -12,9 +12,9 @@ import (
 	"github.com/millrace/millrace/transforms/evaluate"
 )
 
-func measured(accuracy, best, stdErr float64) measure.Evaluation {
+func measured(chance, best, stdErr float64) measure.Evaluation {
 	return measure.Evaluation{
-		Report: evaluate.Report{Avg: evaluate.Estimate{Mean: accuracy}, BestOf: []evaluate.BestAt{
+		Report: evaluate.Report{Random: evaluate.Estimate{Mean: chance}, BestOf: []evaluate.BestAt{
 			{Score: "mean_value", Estimate: evaluate.Estimate{Mean: best, StdErr: stdErr}}, {Score: "value"}}},
 		Sums: evaluate.Sums{Prompts: []evaluate.PromptResult{{N: 8}}},
 	}

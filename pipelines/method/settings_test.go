@@ -52,6 +52,8 @@ func TestNoSettingIsSilent(t *testing.T) {
 		{"distrl", "rollout.top_k=20", "rollout.top_k", []string{"another distribution"}},
 		{"reinforce", "rollout.greedy=true", "rollout.greedy", []string{"alike"}},
 		{"lco-kld", "rollout.min_new_tokens=3", "rollout.min_new_tokens", []string{"another distribution"}},
+		{"reinforce", "limits.kl=0.1", "limits.kl", []string{"ppo", "reference_kl"}},
+		{"ipvrm-refresh", "limits.kl=0.1", "limits.kl", []string{"kind policy"}},
 		{"grpo", "evaluate.split=train", "evaluate.split", []string{"prompts.split"}},
 		{"dapo", "mixed.backfill.groups=1000", "mixed.backfill.groups", []string{"prompts.count"}},
 		{"seft", "iterations=2", "iterations", []string{"at least 3"}},

@@ -7,6 +7,7 @@ import (
 	"github.com/millrace/millrace/models/losses"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/setting"
+	"github.com/millrace/millrace/transforms/update"
 )
 
 // learnsFromSamples reports whether the policy's update takes its own new samples for those of its distribution.
@@ -54,4 +55,20 @@ func (r Recipe) onPolicy() error {
 			"and update.losses sums losses of both; sample at temperature 1", s.Temperature)
 	}
 	return nil
+}
+
+// klMeasured refuses a limit on what nothing measures.
+func (r Recipe) klMeasured() error {
+	if r.Limits.KL == 0 {
+		return nil
+	}
+	if r.Kind == "policy" && slices.ContainsFunc(r.Update.Losses, func(t update.Term) bool {
+		l, err := losses.New(t.Name, t.Config)
+		_, ok := l.(losses.MeasuresKL)
+		return ok && err == nil && t.Weight > 0
+	}) {
+		return nil
+	}
+	return setting.Errorf("limits.kl", "nothing here measures the KL of a policy; runs of kind policy do whose update.losses hold ppo or "+
+		"reference_kl")
 }

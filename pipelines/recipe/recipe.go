@@ -86,7 +86,10 @@ type Gate struct {
 
 // Limits bound what a run puts up with.
 type Limits struct {
-	DeadShare      float64 `json:"dead_share" range:"[0,1]" doc:"an iteration with a larger share of dead rows fails"`
+	DeadShare float64 `json:"dead_share" range:"[0,1]" doc:"an iteration with a larger share of dead rows fails"`
+	Idle      int     `json:"idle" range:"[0,1e9]" doc:"the run fails when an update has learned nothing (no row, or gradients of 0) in as many iterations in a row; 0: never"`
+	// KL is held against the mean over the steps of an iteration of what losses ppo and reference_kl measure.
+	KL             float64 `json:"kl" range:"[0,1e6]" doc:"the run ends when the policy's KL to the one that sampled, or to the reference, is above it in an iteration; 0: no limit"`
 	MaxRecordBytes int     `json:"max_record_bytes" range:"[1024,inf)" doc:"a larger prompt group is set aside"`
 	// Memory is of the machine, not of what is computed, so config.yaml is without it: a run may go on with another limit.
 	Memory Bytes `json:"memory,omitempty" doc:"the run ends when more of this process is resident, rather than swap; its iteration is done again by the next call; on Linux; 0: no limit"`
@@ -128,7 +131,7 @@ func Default() Recipe {
 		Kind: "policy", Iterations: 1,
 		Prompts: prompts.Default(), Tokenize: tokenize.Default(), Rollout: rollout.Default(), Label: label.Default("math"),
 		Update: update.Default(), Evaluate: Evaluate{Every: 20, Prompts: 100, Split: "test", Samples: 8},
-		Gate: Gate{Margin: 0.1}, Limits: Limits{DeadShare: 0.01, MaxRecordBytes: 8 << 20}, Output: Output{Shards: 1},
+		Gate: Gate{Margin: 0.1}, Limits: Limits{DeadShare: 0.01, Idle: 5, MaxRecordBytes: 8 << 20}, Output: Output{Shards: 1},
 		Runner: runners.Default(), Telemetry: telemetry.Default(),
 	}
 }

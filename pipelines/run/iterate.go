@@ -141,6 +141,9 @@ func (all *iterations) iterate(ctx context.Context, number int) ([]Measurement, 
 	if err := deadShare(all.DeadShare, number, results); err != nil {
 		return nil, nil, err
 	}
+	if err := all.learned(ctx, number, results); err != nil {
+		return nil, nil, err
+	}
 	if c, ok := all.method.(Closer); ok {
 		if err := c.Close(ctx, it, results, all.show); err != nil {
 			return nil, nil, err
@@ -148,6 +151,9 @@ func (all *iterations) iterate(ctx context.Context, number int) ([]Measurement, 
 	}
 	measured, err := all.measure(ctx, it)
 	if err != nil {
+		return nil, nil, err
+	}
+	if err := farther(all.KL, number, measured[len(measured)-1]); err != nil {
 		return nil, nil, err
 	}
 	if d, ok := all.method.(Decider); ok {

@@ -68,6 +68,8 @@ type Settings struct {
 	// EvaluateEvery is the number of iterations between evaluations; the start and the end are evaluated too; 0: never.
 	EvaluateEvery  int
 	DeadShare      float64          // an iteration with a larger share of dead rows fails
+	Idle           int              // updates in a row that learn nothing, with which the run fails; 0: no limit
+	KL             float64          // the most that a policy may move in an iteration; 0: no limit
 	MaxRecordBytes int              // 0: 8 MiB
 	Memory         recipe.Bytes     // the run ends when more of this process is resident; 0: no limit
 	MemoryPlanned  int64            // what the largest update is estimated to hold; 0: not known
@@ -79,7 +81,7 @@ type Settings struct {
 // SettingsOf are those of a recipe, with the configuration that names the run.
 func SettingsOf(r recipe.Recipe, config []byte) Settings {
 	return Settings{Run: r.Run, Seed: r.Seed, Iterations: r.Iterations, Config: config, EvaluateEvery: r.Evaluate.Every,
-		DeadShare: r.Limits.DeadShare, MaxRecordBytes: r.Limits.MaxRecordBytes, Memory: r.Limits.Memory,
+		DeadShare: r.Limits.DeadShare, Idle: r.Limits.Idle, KL: r.Limits.KL, MaxRecordBytes: r.Limits.MaxRecordBytes, Memory: r.Limits.Memory,
 		Keep: r.Keep, Runner: r.Runner, Telemetry: r.Telemetry}
 }
 

@@ -40,8 +40,8 @@ type Inputs struct {
 	// LogP and CandidateLogP are columns of log-probs, over the full vocabulary, in the order of Response.LogP and CandidateLogP.
 	LogP          []schemas.List[float32]
 	CandidateLogP []schemas.Nested[float32]
-	QValue        bool // token scores
-	CriticValue   bool // the policy's own value head
+	Scores        []schemas.List[float32] // scores of the sampled tokens, at most one column
+	CriticValue   bool                    // the policy's own value head
 	// Batch says that it needs sums over the whole batch; it then is a Summer.
 	Batch bool
 	// Return and Candidates: it adds targets of a value head, and advantages of the candidates.
@@ -53,9 +53,16 @@ type Summer interface {
 	Sum(r *Response, into *Totals)
 }
 
-// Valued is an estimator over the values of a reward model: it scales log-ratios as those values do.
+// Values says what the values of a reward model are made of: log-ratios to a reference, scaled by beta, or scores of tokens.
+type Values struct {
+	Beta      float64
+	Reference string // Old, Frozen, or "" where they are scores
+	Scores    string // the column of the scores; "" where they are log-ratios
+}
+
+// Valued is an estimator over the values of a reward model.
 type Valued interface {
-	WithValues(beta float64, reference string) Estimator
+	WithValues(Values) Estimator
 }
 
 // Learned says which responses are learned from.
@@ -121,10 +128,10 @@ func (c Config) Validate() error {
 	return setting.Check(c.Estimator)
 }
 
-// WithValues takes over from the values of a reward model what the estimator must scale log-ratios by.
-func (c Config) WithValues(beta float64, reference string) Config {
+// WithValues tells the estimator what the values of the reward model are made of.
+func (c Config) WithValues(of Values) Config {
 	if v, ok := c.Estimator.(Valued); ok {
-		c.Estimator = v.WithValues(beta, reference)
+		c.Estimator = v.WithValues(of)
 	}
 	return c
 }
@@ -184,8 +191,8 @@ func (c Config) Contract() schemas.Contract {
 		out.Needs = append(out.Needs, col)
 		out.Reads[col.Name] = schemas.FullLogP("")
 	}
-	if in.QValue {
-		out.Needs = append(out.Needs, schemas.QValue)
+	for _, col := range in.Scores {
+		out.Needs = append(out.Needs, col)
 	}
 	if in.CriticValue {
 		out.Needs = append(out.Needs, schemas.CriticValue)

@@ -20,6 +20,8 @@ type Combined struct {
 
 	Beta      float64 `json:"beta,omitempty" follows:"reward.value.beta"`
 	Reference string  `json:"reference,omitempty" follows:"reward.value.reference"`
+	// Scores: the values are scores of tokens, log-probs themselves (q_rm_lm), which take the place of TD advantages as they are.
+	Scores string `json:"scores,omitempty" follows:"reward.value.kind"`
 }
 
 // Choices of Combined.
@@ -45,9 +47,21 @@ func (c Combined) Validate() error {
 }
 
 // WithValues scales log-ratios as the reward model's values do.
-func (c Combined) WithValues(beta float64, reference string) Estimator {
-	c.Beta, c.Reference = beta, reference
+func (c Combined) WithValues(v Values) Estimator {
+	c.Beta, c.Reference, c.Scores = v.Beta, v.Reference, v.Scores
+	if v.Scores != "" {
+		c.Beta = 1
+	}
 	return c
+}
+
+// writeTD writes the TD advantages of tokens with those log-probs.
+func (c Combined) writeTD(a []float64, logp [][]float64) {
+	if c.Scores != "" {
+		copy(a, logp[0])
+		return
+	}
+	TD(a, logp[0], logp[1], c.Beta)
 }
 
 // td reports whether the TD advantages of the sampled tokens are needed.
@@ -60,11 +74,15 @@ func (c Combined) Inputs() Inputs {
 	if c.Reference == Frozen {
 		reference, listed = schemas.ReferenceLogP, schemas.CandidateReferenceLogP
 	}
+	logp, candidates := []schemas.List[float32]{schemas.RewardLogP, reference}, []schemas.Nested[float32]{schemas.CandidateRewardLogP, listed}
+	if c.Scores != "" {
+		logp, candidates = logp[:1], candidates[:1]
+	}
 	if c.td() {
-		in.LogP = []schemas.List[float32]{schemas.RewardLogP, reference}
+		in.LogP = logp
 	}
 	if c.Candidates {
-		in.CandidateLogP = []schemas.Nested[float32]{schemas.CandidateRewardLogP, listed}
+		in.CandidateLogP = candidates
 	}
 	return in
 }
@@ -75,7 +93,7 @@ func (c Combined) sampled(r *Response) []float64 {
 	if !r.Keep || !c.td() {
 		return td
 	}
-	TD(td, r.LogP[0], r.LogP[1], c.Beta)
+	c.writeTD(td, r.LogP)
 	if c.ZeroLastTD == On || c.ZeroLastTD == Auto && c.Normalise == Batch {
 		ZeroLast(td)
 	}
@@ -120,7 +138,7 @@ func (c Combined) Over(batch *Totals) func([]Response) {
 			copy(r.Advantage, a[start[k]:start[k+1]])
 			if c.Candidates && r.Keep {
 				r.Candidate = make([]float64, len(r.CandidateLogP[0]))
-				TD(r.Candidate, r.CandidateLogP[0], r.CandidateLogP[1], c.Beta)
+				c.writeTD(r.Candidate, r.CandidateLogP)
 				Normalise(r.Candidate, r.Candidate, sigmaV, c.Eps)
 			}
 		}

@@ -3,12 +3,28 @@ package advantage
 import (
 	"math"
 	"slices"
+
+	"github.com/millrace/millrace/schemas"
 )
 
 // QRM uses the token scores of Q-RM as the weights of REINFORCE (arXiv 2505.23363; algorithms.md 1.5).
 type QRM struct {
 	Learned
-	Centre bool `json:"centre" doc:"subtract the batch mean of the scores too"`
+	Centre     bool `json:"centre" doc:"subtract the batch mean of the scores too"`
+	Candidates bool `json:"candidates" doc:"scores of the candidate tokens too, as they are; of values q_rm_lm, which have them"`
+	tokenScores
+}
+
+// tokenScores is the column of the scores: that of a scalar head, or log-probs in the form q_rm_lm.
+type tokenScores struct {
+	Scores string `json:"scores,omitempty" follows:"reward.value.kind"`
+}
+
+func (s tokenScores) columns() []schemas.List[float32] {
+	if s.Scores == schemas.RewardLogP.Name {
+		return []schemas.List[float32]{schemas.RewardLogP}
+	}
+	return []schemas.List[float32]{schemas.QValue}
 }
 
 // QRMPPO uses them in PPO: the scores less a KL penalty and less a value head.
@@ -17,6 +33,7 @@ type QRMPPO struct {
 	CKL    float64 `json:"c_kl" range:"[0,1e6]" doc:"weight of the KL penalty; 0 needs no reference"`
 	CV     float64 `json:"c_v" range:"[0,1e6]" doc:"weight of the value head"`
 	Centre bool    `json:"centre" doc:"subtract the batch means of scores and values too"`
+	tokenScores
 }
 
 func init() {
@@ -25,10 +42,28 @@ func init() {
 }
 
 // Inputs are token scores.
-func (c QRM) Inputs() Inputs { return Inputs{Learned: c.Learned, QValue: true, Batch: true} }
+func (c QRM) Inputs() Inputs {
+	in := Inputs{Learned: c.Learned, Scores: c.columns(), Batch: true, Candidates: c.Candidates}
+	if c.Candidates {
+		in.CandidateLogP = []schemas.Nested[float32]{schemas.CandidateRewardLogP}
+	}
+	return in
+}
+
+// WithValues takes the scores from where the reward model's values take them.
+func (c QRM) WithValues(v Values) Estimator {
+	c.Scores = v.Scores
+	return c
+}
+
+// WithValues takes the scores from where the reward model's values take them.
+func (c QRMPPO) WithValues(v Values) Estimator {
+	c.Scores = v.Scores
+	return c
+}
 
 // Sum takes in the scores.
-func (c QRM) Sum(r *Response, into *Totals) { into.Add("score", r.QValue) }
+func (c QRM) Sum(r *Response, into *Totals) { into.Add("score", r.Score) }
 
 // Over scales the scores.
 func (c QRM) Over(batch *Totals) func([]Response) {
@@ -36,7 +71,10 @@ func (c QRM) Over(batch *Totals) func([]Response) {
 	return func(group []Response) {
 		for k := range group {
 			if r := &group[k]; r.Keep {
-				Scaled(r.Advantage, r.QValue, mean, std)
+				Scaled(r.Advantage, r.Score, mean, std)
+				if c.Candidates {
+					r.Candidate = slices.Clone(r.CandidateLogP[0])
+				}
 			}
 		}
 	}
@@ -44,12 +82,12 @@ func (c QRM) Over(batch *Totals) func([]Response) {
 
 // Inputs are token scores, the value head, and log-probs for the penalty.
 func (c QRMPPO) Inputs() Inputs {
-	return Inputs{Learned: c.Learned, QValue: true, CriticValue: true, LogP: penaltyLogP(c.CKL), Return: true, Batch: true}
+	return Inputs{Learned: c.Learned, Scores: c.columns(), CriticValue: true, LogP: penaltyLogP(c.CKL), Return: true, Batch: true}
 }
 
 // Sum takes in scores and values.
 func (c QRMPPO) Sum(r *Response, into *Totals) {
-	into.Add("score", r.QValue)
+	into.Add("score", r.Score)
 	into.Add("head", r.CriticValue)
 }
 
@@ -64,7 +102,7 @@ func (c QRMPPO) Over(batch *Totals) func([]Response) {
 				continue
 			}
 			policy, reference := penaltyOf(r)
-			Scaled(r.Advantage, r.QValue, mean, std)
+			Scaled(r.Advantage, r.Score, mean, std)
 			Penalised(r.Advantage, r.Advantage, policy, reference, c.CKL)
 			r.Return = slices.Clone(r.Advantage)
 			v := make([]float64, r.Tokens)

@@ -19,7 +19,7 @@ type Response struct {
 	LogP                [][]float64          // by input, a number a token
 	CandidateLogP       [][]float64          // by input, a number a listed token, flat
 	Listed              schemas.Lists[int32] // the listed tokens of every position
-	QValue              []float64
+	Score               []float64            // of each token
 	CriticValue         []float64
 
 	Advantage []float64 // to be filled in, a number a token; zeros before
@@ -78,8 +78,8 @@ func (r *Response) scores(in Inputs, b stage.Batch, i int, dead *stage.DeadLette
 	for _, col := range in.LogP {
 		r.LogP = append(r.LogP, column(col))
 	}
-	if in.QValue {
-		r.QValue = column(schemas.QValue)
+	for _, col := range in.Scores {
+		r.Score = column(col)
 	}
 	if in.CriticValue {
 		r.CriticValue = column(schemas.CriticValue)

@@ -128,7 +128,7 @@ func apply(t testing.TB, c Config, in stage.Batch) (out, dead stage.Batch) {
 }
 
 // valued is an estimator in its defaults, over the values of an IPVRM where it reads any.
-func valued(kind string) Config { return Default(kind).WithValues(10, Old) }
+func valued(kind string) Config { return Default(kind).WithValues(Values{Beta: 10, Reference: Old}) }
 
 // flat joins a column's rows, with zeros for those that are null.
 func flat(v schemas.Lists[float32], lengths []int) []float64 {
@@ -188,8 +188,8 @@ func TestQRMStageGolden(t *testing.T) {
 		cols := columns{lengths: golden.Get[[]int](t, g.In, "lengths"), n: 1, q: data(t, g.In, "Z"), critic: data(t, g.In, "values"),
 			old: data(t, g.In, "old_logp"), ref: data(t, g.In, "ref_logp")}
 		learned, centre := Learned{Groups: All}, golden.Get[bool](t, g.Params, "subtract_mean")
-		for _, c := range []Config{{"q_rm", QRM{learned, centre}}, {"q_rm_ppo", QRMPPO{learned, num(t, g.Params, "c_kl"), num(t, g.Params,
-			"c_v"), centre}}} {
+		for _, c := range []Config{{"q_rm", QRM{Learned: learned, Centre: centre}}, {"q_rm_ppo", QRMPPO{Learned: learned,
+			CKL: num(t, g.Params, "c_kl"), CV: num(t, g.Params, "c_v"), Centre: centre}}} {
 			out, _ := apply(t, c, cols.batch(t))
 			want := map[string]string{"q_rm": "reinforce_weights", "q_rm_ppo": "advantages"}[c.Kind]
 			golden.Close(t, g.Name+" "+c.Kind, flat(schemas.Advantage.Of(out), cols.lengths), data(t, g.Out, want), 1e-4)

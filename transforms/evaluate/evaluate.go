@@ -28,20 +28,24 @@ import (
 // Config says what is measured.
 type Config struct {
 	K []int `json:"k"` // pass@k for these k
-	// Values measures a reward model too: Best-of-N by the last value and mean value, calibration of p_correct.
+	// Values measures a reward model too: Best-of-N by each of BestOfScores, calibration of p_correct.
 	Values bool   `json:"values"`
 	Score  string `json:"score"` // which of BestOfScores is the model's own
 	Bins   int    `json:"bins"`  // of the expected calibration error
 	// Steps measures ProcessBench's step F1, where rows have step labels; Beta is that of the value column.
 	Steps bool    `json:"steps"`
 	Beta  float64 `json:"beta"`
+	// TokenScores: the value column holds a score of each token, not the value of a prefix, which is a running sum.
+	TokenScores bool `json:"token_scores"`
+	// Rules are the ways to score a step.
+	Rules []string `json:"rules"`
 	// Truth holds p_correct at step ends against the share of right continuations, where rows have it.
 	Truth bool `json:"truth"`
 }
 
 // Default measures the policy alone.
 func Default() Config {
-	return Config{K: []int{1, 2, 4, 8}, Score: BestOfScores[0], Bins: 10, Beta: 10}
+	return Config{K: []int{1, 2, 4, 8}, Score: BestOfScores[0], Bins: 10, Beta: 10, Rules: Rules}
 }
 
 // Validate names the first key that is wrong.
@@ -60,6 +64,10 @@ func (c Config) Validate() error {
 		return setting.Errorf("truth", "is known at step ends; steps must be measured too")
 	case c.Steps && !c.Values:
 		return setting.Errorf("steps", "are scored by values; values must be measured too")
+	case c.Steps && len(c.Rules) == 0:
+		return setting.Errorf("rules", "is empty; want some of %q", AllRules)
+	case c.Steps && slices.ContainsFunc(c.Rules, func(r string) bool { return !slices.Contains(AllRules, r) }):
+		return setting.Errorf("rules", "%q are not all of %q", c.Rules, AllRules)
 	case c.Steps && !(c.Beta > 0 && !math.IsInf(c.Beta, 0)):
 		return setting.Errorf("beta", "%v is not a finite number above 0", c.Beta)
 	}
@@ -83,7 +91,7 @@ func init() { totals.Register[Config, Sums](encodeSums, decodeSums) }
 // Contract says which columns are needed.
 func (c *Config) Contract() schemas.Contract {
 	out := schemas.Contract{Name: "evaluate",
-		Needs: []schemas.Descriptor{schemas.PromptID, schemas.ResponseID, schemas.Verdict, schemas.Outcome}}
+		Needs: []schemas.Descriptor{schemas.PromptID, schemas.ResponseID, schemas.ResponseTokens, schemas.Verdict, schemas.Outcome}}
 	if c.Values {
 		out.Needs = append(out.Needs, schemas.PCorrect, schemas.MeanValue, schemas.Value)
 	}
@@ -96,15 +104,19 @@ func (c *Config) Contract() schemas.Contract {
 	return out
 }
 
-// BestOfScores are the columns whose last number Best-of-N goes by: the mean value for IPVRM and Q-RM, the value for
-// Implicit PRM and DPO-RM (algorithms.md 5).
-var BestOfScores = []string{"mean_value", "value"}
+// BestOfScores are what Best-of-N goes by: the last mean value (IPVRM, Q-RM), the last value (Implicit PRM, DPO-RM; algorithms.md
+// 5), or the least score of a token.
+var BestOfScores = []string{"mean_value", "value", "min"}
 
 // PromptResult is what became of one prompt.
 type PromptResult struct {
 	ID      uuid.UUID `json:"id"`
 	N       int       `json:"n"`       // responses with an outcome
 	Correct int       `json:"correct"` // of these, right
+	// Random is the outcome of a random choice among the distinct of these responses: what a score that knows nothing picks, since
+	// equal responses have equal scores. Vote is that of the most frequent answer; nil where no answer is known.
+	Random float64  `json:"random"`
+	Vote   *float64 `json:"vote,omitempty"`
 	// Responses are those with an outcome and usable values; none when values were not measured.
 	Responses []ValuedResponse `json:"responses,omitempty"`
 }
@@ -114,6 +126,7 @@ type ValuedResponse struct {
 	Outcome float64 `json:"outcome"`
 	Mean    float64 `json:"mean_value"` // last mean value
 	Value   float64 `json:"value"`      // last value
+	Least   float64 `json:"min"`        // least score of a token
 	Tokens  int     `json:"tokens"`
 	// Deciles holds p_correct at up to keptOfDecile evenly spaced tokens of each tenth.
 	Deciles [Deciles][]float32 `json:"p_correct"`
@@ -123,8 +136,11 @@ type ValuedResponse struct {
 const keptOfDecile = 8
 
 func (r ValuedResponse) score(name string) float64 {
-	if name == "value" {
+	switch name {
+	case "value":
 		return r.Value
+	case "min":
+		return r.Least
 	}
 	return r.Mean
 }
@@ -160,7 +176,9 @@ type Item struct {
 	PromptID   uuid.UUID `json:"prompt_id"`
 	FirstError int       `json:"first_error"` // -1: every step is right
 	StepEnds   []int     `json:"step_ends"`
-	Values     []float64 `json:"values"` // prefix values at the step ends, at beta 1
+	Values     []float64 `json:"values"` // running sums of token scores at the step ends, at beta 1
+	Least      []float64 `json:"min"`    // least score of a token in each step
+	Last       []float64 `json:"last"`   // score of each step's last token
 	P          []float64 `json:"p_correct"`
 	// Truth is the share of right continuations after the first steps; Outcome is what became of the response itself.
 	Truth   []float64 `json:"truth,omitempty"`
@@ -268,6 +286,7 @@ func (c *Config) Add(b stage.Batch, sums *Sums) error {
 	outcomes, verdicts := schemas.Outcome.Of(b), schemas.Verdict.Of(b)
 	for _, g := range groups {
 		p := PromptResult{ID: g.ID}
+		var answers ballot
 		for i := g.Lo; i < g.Hi; i++ {
 			sums.Responses++
 			if verdicts.At(i) == "truncated" {
@@ -279,6 +298,7 @@ func (c *Config) Add(b stage.Batch, sums *Sums) error {
 				continue
 			}
 			p.N++
+			answers.add(b, i, float64(r))
 			if r > 0.5 {
 				p.Correct++
 			}
@@ -291,6 +311,7 @@ func (c *Config) Add(b stage.Batch, sums *Sums) error {
 				sums.Unvalued++
 			}
 		}
+		p.Random, p.Vote = answers.random(), answers.majority()
 		sums.Prompts = append(sums.Prompts, p)
 		for i := g.Lo; c.Steps && i < g.Hi; i++ {
 			c.addSteps(b, i, g.ID, sums)
@@ -306,8 +327,9 @@ func (c *Config) valued(b stage.Batch, i int, r float64, sums *Sums) (v ValuedRe
 	if n == 0 || len(value.Row(i)) != n || len(mean.Row(i)) != n {
 		return v, false
 	}
-	v = ValuedResponse{Outcome: r, Mean: float64(mean.Row(i)[n-1]), Value: float64(value.Row(i)[n-1]), Tokens: n}
-	if !series.AllFinite(v.Mean, v.Value) {
+	v = ValuedResponse{Outcome: r, Mean: float64(mean.Row(i)[n-1]), Value: float64(value.Row(i)[n-1]), Tokens: n,
+		Least: slices.Min(c.tokenScores(value.Row(i)))}
+	if !series.AllFinite(v.Mean, v.Value, v.Least) {
 		return v, false
 	}
 	for _, x := range p.Row(i) {
@@ -339,15 +361,20 @@ func (c *Config) addSteps(b stage.Batch, i int, prompt uuid.UUID, sums *Sums) {
 	ends, values, p := schemas.StepEnds.Of(b).Row(i), schemas.Value.Of(b).Row(i), schemas.PCorrect.Of(b).Row(i)
 	outcome, known := schemas.Outcome.Of(b).At(i)
 	item := Item{ID: schemas.ResponseID.Of(b)[i], PromptID: prompt, FirstError: int(first), Outcome: float64(outcome)}
+	scores := c.tokenScores(values)
+	running := make([]float64, len(scores))
+	series.Running(running, scores)
 	last := 0
 	for _, end := range ends {
-		if int(end) <= last || int(end) > len(values) || len(p) != len(values) || !series.AllFinite(float64(values[end-1]), float64(p[end-1])) {
+		if int(end) <= last || int(end) > len(values) || len(p) != len(values) || !series.AllFinite(running[end-1], float64(p[end-1])) {
 			sums.Unplaced++
 			return
 		}
-		last = int(end)
 		item.StepEnds = append(item.StepEnds, int(end))
-		item.Values = append(item.Values, float64(values[end-1])/c.Beta)
+		item.Values = append(item.Values, running[end-1]/c.Beta)
+		item.Least = append(item.Least, slices.Min(scores[last:end])/c.Beta)
+		item.Last = append(item.Last, scores[end-1]/c.Beta)
+		last = int(end)
 		item.P = append(item.P, float64(p[end-1]))
 	}
 	if len(ends) == 0 {
@@ -361,6 +388,19 @@ func (c *Config) addSteps(b stage.Batch, i int, prompt uuid.UUID, sums *Sums) {
 		}
 	}
 	sums.Items = append(sums.Items, item)
+}
+
+// tokenScores are the scores of single tokens: what a value column holds, or by how much its values grow.
+func (c *Config) tokenScores(values []float32) []float64 {
+	out := make([]float64, len(values))
+	before := 0.0
+	for t, x := range values {
+		out[t] = float64(x) - before
+		if !c.TokenScores {
+			before = float64(x)
+		}
+	}
+	return out
 }
 
 // Shares is the share of right responses of each prompt that has one with an outcome.

@@ -60,10 +60,10 @@ func (c Config) layOut(s Sums) *laid {
 		labels[i] = item.FirstError
 	}
 	if c.Steps {
-		for _, rule := range Rules {
+		for _, rule := range c.Rules {
 			scores := make([][]float64, len(l.items))
 			for i, item := range l.items {
-				scores[i], _ = scoresAt(rule, item.Values, item.StepEnds, BetaEval) // Add let no other step ends in
+				scores[i] = item.scores(rule)
 			}
 			l.steps = append(l.steps, newSweep(scores, labels, ReleasedGrid))
 		}
@@ -112,7 +112,7 @@ func (l *laid) compared() []figures {
 	out = append(out, l.perPrompt("auc_within_prompts", func(p PromptResult) (float64, bool) { return p.auc(l.c.Score) }),
 		l.finalAUC(), l.calibration(-1))
 	if l.c.Steps {
-		for k, rule := range Rules {
+		for k, rule := range l.c.Rules {
 			f := l.stepFigures(k)
 			f.names = []string{"f1_" + rule + "_best", "f1_" + rule + "_held_out"}
 			out = append(out, f)

@@ -9,8 +9,13 @@ import (
 	"github.com/millrace/millrace/transforms/series"
 )
 
-// Rules are the ways to score a step from the prefix values at step ends (ProcessBench, arXiv 2412.06559; algorithms.md 5).
-var Rules = []string{"sum", "sum_diff", "mean", "mean_diff"}
+// Rules are the ways to score a step from the running sums of token scores at step ends (ProcessBench, arXiv 2412.06559;
+// algorithms.md 5), as the IPVRM authors' code takes them, of log-ratios and of a scalar head's outputs alike. AllRules are besides
+// the least token score of the step (min) and that of its last token (last).
+var (
+	Rules    = []string{"sum", "sum_diff", "mean", "mean_diff"}
+	AllRules = append(slices.Clone(Rules), "min", "last")
+)
 
 // BetaEval is the beta of the values that ProcessBench scores use.
 const BetaEval = 0.001
@@ -33,6 +38,25 @@ func StepScores(rule string, l []float64, ends []int, beta float64) ([]float64, 
 		at[s] = v[end-1]
 	}
 	return scoresAt(rule, at, ends, beta)
+}
+
+// scores are those of the steps of an item under a rule.
+func (i Item) scores(rule string) []float64 {
+	at := i.Values
+	switch rule {
+	case "min":
+		at = i.Least
+	case "last":
+		at = i.Last
+	default:
+		out, _ := scoresAt(rule, at, i.StepEnds, BetaEval) // Add let no step ends in that do not grow
+		return out
+	}
+	out := make([]float64, len(at))
+	for k, x := range at {
+		out[k] = series.Sigmoid(BetaEval * x)
+	}
+	return out
 }
 
 // scoresAt is [StepScores] from the sums of log-ratios at the step ends.

@@ -12,6 +12,11 @@ type Report struct {
 	Avg    Estimate `json:"avg"` // avg@k: mean share of right responses, k being the responses a prompt has
 	PassAt []PassAt `json:"pass_at"`
 
+	// Random is the chance of a choice among a prompt's distinct responses, and Vote that of its most frequent answer: what
+	// Best-of-N by a score is to be held against.
+	Random Estimate  `json:"random"`
+	Vote   *Estimate `json:"majority_vote,omitempty"` // nil where no answers are known
+
 	// BestOf goes by all responses of a prompt; BestOfN estimates it for fewer, by the model's own score.
 	BestOf  []BestAt  `json:"best_of,omitempty"`
 	BestOfN []BestOfN `json:"best_of_n,omitempty"`
@@ -94,6 +99,16 @@ func (c Config) Report(s Sums) Report {
 			out.PassAt = append(out.PassAt, PassAt{k, e})
 		}
 	}
+	out.Random = over(func(p PromptResult) (float64, bool) { return p.Random, p.N > 0 })
+	vote := over(func(p PromptResult) (float64, bool) {
+		if p.Vote == nil {
+			return 0, false
+		}
+		return *p.Vote, true
+	})
+	if vote.N > 0 {
+		out.Vote = &vote
+	}
 	if c.Values {
 		for _, score := range BestOfScores {
 			best := func(p PromptResult) (float64, bool) { return p.bestOf(score, max(1, len(p.Responses))) }
@@ -154,7 +169,7 @@ func (l *laid) reportValues(s Sums, out *Report) {
 
 	itemsOf, evenOf, oddOf := l.itemWeights(l.ones())
 	for k, sweep := range l.steps {
-		f := StepF1{Rule: Rules[k], Items: len(l.items), Best: sweep.best(itemsOf).f1()}
+		f := StepF1{Rule: l.c.Rules[k], Items: len(l.items), Best: sweep.best(itemsOf).f1()}
 		f.Chosen, f.HeldOut = sweep.heldOut(evenOf, oddOf)
 		f.Best.StdErr, f.HeldOut.StdErr = errs[steps+k][0], errs[steps+k][1]
 		out.Steps = append(out.Steps, f)

@@ -27,7 +27,7 @@ func valued(t testing.TB, seed uint64, prompts int) stage.Batch {
 	ids, responses := make([]uuid.UUID, n), make([]uuid.UUID, n)
 	verdicts, outcomes, known := make([]string, n), make([]float32, n), make([]bool, n)
 	value, mean, p := make([][]float32, n), make([][]float32, n), make([][]float32, n)
-	first, ends := make([]int32, n), make([][]int32, n)
+	first, ends, tokens := make([]int32, n), make([][]int32, n), make([][]int32, n)
 	for i := range n {
 		ids[i] = uuid.NewSHA1(uuid.Nil, []byte{byte(i / 4)})
 		responses[i] = uuid.NewSHA1(ids[i], []byte{byte(i)})
@@ -42,6 +42,7 @@ func valued(t testing.TB, seed uint64, prompts int) stage.Batch {
 		}
 		length, sum := 2+r.IntN(12), 0.0
 		for k := range length {
+			tokens[i] = append(tokens[i], int32(i+k))
 			sum += 10 * (r.NormFloat64() + float64(outcomes[i]) - 0.5) / 5
 			value[i], mean[i] = append(value[i], float32(sum)), append(mean[i], float32(sum)/float32(k+1))
 			p[i] = append(p[i], float32(series.Sigmoid(float64(mean[i][k]))))
@@ -52,7 +53,8 @@ func valued(t testing.TB, seed uint64, prompts int) stage.Batch {
 		}
 	}
 	p[0][0] = float32(math.NaN())
-	b, err := schemas.NewRecord(schemas.Meta{}, schemas.PromptID.From(ids), schemas.ResponseID.From(responses), schemas.Verdict.From(verdicts),
+	b, err := schemas.NewRecord(schemas.Meta{}, schemas.PromptID.From(ids), schemas.ResponseID.From(responses),
+		schemas.ResponseTokens.FromRows(tokens), schemas.Verdict.From(verdicts),
 		schemas.Outcome.From(outcomes, known...), schemas.Value.FromRows(value), schemas.MeanValue.FromRows(mean), schemas.PCorrect.FromRows(p),
 		schemas.FirstError.From(first), schemas.StepEnds.FromRows(ends))
 	if err != nil {

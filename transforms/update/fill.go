@@ -115,25 +115,28 @@ func (t *table) find(name string, in *losses.Input) error {
 	return err
 }
 
-// usable says whether the row can enter the loss: it has tokens, and no column that the loss reads is null.
-func (t *table) usable(row int, spec losses.Spec, sides []side) (int, bool) {
-	tokens := 0
+// usable returns the row's tokens, or the column for whose sake it cannot enter the loss: it has no tokens, or a column that the loss
+// reads is null.
+func (t *table) usable(row int, spec losses.Spec, sides []side) (tokens int, missing string) {
+	if len(t.prompt.Row(row)) == 0 {
+		return 0, schemas.PromptTokens.Name
+	}
 	for _, s := range sides {
 		n := len(t.ints[s.column(losses.ResponseTokens)].Row(row))
-		if n == 0 || len(t.prompt.Row(row)) == 0 {
-			return 0, false
+		if n == 0 {
+			return 0, s.column(losses.ResponseTokens)
 		}
 		tokens += n + len(t.prompt.Row(row))
 		for _, in := range inputsOf(spec, s) {
 			if !t.valid(s.column(in), row) {
-				return 0, false
+				return 0, s.column(in)
 			}
 		}
 	}
 	if t.mask != nil && (!t.mask.Valid(row) || !slices.ContainsFunc(t.mask.Row(row), func(m int32) bool { return m != 0 })) {
-		return 0, false
+		return 0, schemas.TokenMask.Name
 	}
-	return tokens, true
+	return tokens, ""
 }
 
 func (t *table) valid(name string, row int) bool {

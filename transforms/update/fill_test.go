@@ -50,8 +50,8 @@ func TestFill(t *testing.T) {
 		losses.RewardLogP, losses.CandidateIDs, losses.TeacherIDs, losses.CandidateAdvantage, losses.OldLogZ, losses.Outcome},
 		SampleInputs: []*losses.Input{losses.TeacherProb}}
 	units, left, err := unitsOf([]stage.Batch{b}, spec, 0)
-	if err != nil || left != 0 {
-		t.Fatalf("%d rows left out, %v", left, err)
+	if err != nil || len(left) != 0 {
+		t.Fatalf("%v left out, %v", left, err)
 	}
 	_, mb, err := fill(units, spec)
 	if err != nil {

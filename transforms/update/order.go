@@ -30,8 +30,9 @@ func sidesOf(spec losses.Spec, pairs bool, temperature float64) []side {
 
 // unitsOf lists the rows that can enter the loss (no column it reads is null: a response that no policy loss learns from
 // has null advantages), sorted by id, so that the order in which records arrived does not
-// matter, and counts those that cannot.
-func unitsOf(batches []stage.Batch, spec losses.Spec, temperature float64) (units []unit, left int, err error) {
+// matter, and counts those that cannot by the column that they miss.
+func unitsOf(batches []stage.Batch, spec losses.Spec, temperature float64) (units []unit, left map[string]int, err error) {
+	left = map[string]int{}
 	type keyed struct {
 		prompt, row uuid.UUID
 		unit        unit
@@ -41,13 +42,13 @@ func unitsOf(batches []stage.Batch, spec losses.Spec, temperature float64) (unit
 		sides := sidesOf(spec, b.Has(schemas.ChosenTokens), temperature)
 		tab, err := newTable(b, spec, sides)
 		if err != nil {
-			return nil, 0, err
+			return nil, nil, err
 		}
 		prompts, rows := schemas.PromptID.Of(b), b.RowIDs()
 		for i := range b.NumRows() {
-			tokens, ok := tab.usable(i, spec, sides)
-			if !ok {
-				left++
+			tokens, missing := tab.usable(i, spec, sides)
+			if missing != "" {
+				left[missing]++
 				continue
 			}
 			all = append(all, keyed{prompts[i], rows[i], unit{table: tab, row: i, responses: sides, tokens: tokens}})
@@ -58,7 +59,7 @@ func unitsOf(batches []stage.Batch, spec losses.Spec, temperature float64) (unit
 	})
 	for i, k := range all {
 		if i > 0 && all[i-1].row == k.row {
-			return nil, 0, fmt.Errorf("row %s arrives twice", k.row)
+			return nil, nil, fmt.Errorf("row %s arrives twice", k.row)
 		}
 		units = append(units, k.unit)
 	}

@@ -53,7 +53,10 @@ func runReplica(ctx context.Context, job Job, index int, batches []stage.Batch, 
 	if err != nil {
 		return "", err
 	}
-	stage.Count(ctx, "update_"+job.Role, "rows_left_out", left)
+	for column, n := range left {
+		stage.Count(ctx, "update_"+job.Role, "rows_left_out", n)
+		stage.Count(ctx, "update_"+job.Role, WithoutPrefix+column, n)
+	}
 	stage.Count(ctx, "update_"+job.Role, "rows_used", len(units))
 	var leave func(dir string) error
 	if job.Mode == Gradient {
@@ -67,6 +70,9 @@ func runReplica(ctx context.Context, job Job, index int, batches []stage.Batch, 
 	dir := r.workDir()
 	return dir, files.WriteDirectory(ctx, dir, []string{resultFile}, leave)
 }
+
+// WithoutPrefix begins the names of counters of rows that an update left out, by the column that they miss.
+const WithoutPrefix = "without_"
 
 // resultFile holds the weights that a replica reached, or its gradient.
 const resultFile = "result.safetensors"

@@ -1,6 +1,10 @@
 package value
 
-import "github.com/millrace/millrace/transforms/series"
+import (
+	"math"
+
+	"github.com/millrace/millrace/transforms/series"
+)
 
 // LogRatios writes l[t] = logp[t] - reference[t], the token log-ratio of a reward model to its reference. l may be logp.
 func LogRatios(l, logp, reference []float64) {
@@ -37,5 +41,12 @@ func Scores(v, mean, z []float64) {
 func Correct(p, x []float64) {
 	for t := range p {
 		p[t] = series.Sigmoid(x[t])
+	}
+}
+
+// Probability writes exp(x), of log-probs x.
+func Probability(p, x []float64) {
+	for t := range p {
+		p[t] = math.Min(1, math.Exp(x[t]))
 	}
 }

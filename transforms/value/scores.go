@@ -14,6 +14,8 @@ func (scores) Write(value, mean, correct []float64, columns [][]float64) {
 	Correct(correct, value)
 }
 
+func (scores) ofTokens() {}
+
 // Scale is that of all scores.
 func (scores) Scale() float64 { return stepScale }
 
@@ -54,7 +56,8 @@ func (ValueHead) ScalarHead() {}
 func (QRM) TrainedBy() []string { return []string{"qrm"} }
 
 // TrainedBy names Q-RM's loss of a language model.
-func (QRMLM) TrainedBy() []string { return []string{"qrm_lm"} }
+// TrainedBy lists qrm_lm, and the cross-entropy beside it that the authors' released trainer has.
+func (QRMLM) TrainedBy() []string { return []string{"qrm_lm", "sft"} }
 
 // TrainedBy names the losses of a value head.
 func (ValueHead) TrainedBy() []string { return []string{"outcome_value"} }

@@ -113,6 +113,18 @@ func (c Config) WithReference(reference string) Config {
 	return c
 }
 
+// Modelless reports whether the values come of the policy's own log-probs, so that there is no reward model.
+func (c Config) Modelless() bool {
+	_, ok := c.Kind.(interface{ NoModel() })
+	return ok
+}
+
+// OfTokens reports whether the value column holds a score of each token, not that of the prefix up to it.
+func OfTokens(k Kind) bool {
+	_, ok := k.(interface{ ofTokens() })
+	return ok
+}
+
 // OnHead reports whether the values come of a scalar head.
 func (c Config) OnHead() bool {
 	_, ok := c.Kind.(Head)

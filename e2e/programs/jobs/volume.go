@@ -75,7 +75,7 @@ func apply[M any, P stage.MapperPtr[M]](c M) step {
 func combined(candidates bool) advantage.Config {
 	e := advantage.Default("combined").Estimator.(advantage.Combined)
 	e.Normalise, e.CGAE, e.Candidates = advantage.Batch, 0.3, candidates
-	return advantage.Config{Kind: "combined", Estimator: e}.WithValues(10, advantage.Old)
+	return advantage.Config{Kind: "combined", Estimator: e}.WithValues(advantage.Values{Beta: 10, Reference: advantage.Old})
 }
 
 // volume is the work between sampling and update that needs no model.
