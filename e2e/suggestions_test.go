@@ -16,7 +16,8 @@ var suggested = regexp.MustCompile("millrace ((?:run|refresh|recipes|probe|show|
 func TestSuggestedCommands(t *testing.T) {
 	binary, dir := program(t), t.TempDir()
 	copyModel(t, filepath.Join("..", quickstartFolder, "policy"), filepath.Join(dir, "policy"))
-	small := []string{"--set", "policy.path=policy", "--set", "iterations=1", "--set", "prompts.count=4", "--set", "evaluate.every=0"}
+	small := []string{"--set", "policy.path=policy", "--set", "iterations=1", "--set", "prompts.count=4", "--set", "evaluate.every=0",
+		"--set", "limits.idle=0"}
 	in := func(code int, args ...string) string {
 		t.Helper()
 		cmd := exec.Command(binary, args...)
@@ -30,16 +31,16 @@ func TestSuggestedCommands(t *testing.T) {
 	// follow runs what a message suggests, with further arguments.
 	follow := func(message string, more ...string) {
 		t.Helper()
-		m := suggested.FindStringSubmatch(message)
-		if m == nil {
+		all := suggested.FindAllStringSubmatch(message, -1) // lines of progress name the command that ran
+		if all == nil {
 			t.Fatalf("%q suggests no command", message)
 		}
-		command, _, _ := strings.Cut(m[1], " (")
+		command, _, _ := strings.Cut(all[len(all)-1][1], " (")
 		in(0, append(strings.Fields(command), more...)...)
 	}
 
 	// A recipe whose model another recipe makes.
-	follow(in(2, "plan", "grpo"), "--set", "prompts.count=8", "--set", "update.steps=1", "--set", "evaluate.every=0")
+	follow(in(2, "plan", "grpo"), "--set", "prompts.count=8", "--set", "update.steps=1", "--set", "evaluate.every=0", "--set", "limits.idle=0")
 	in(0, "plan", "grpo")
 
 	// A run directory that was made with another recipe.

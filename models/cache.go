@@ -12,6 +12,8 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+
+	"github.com/millrace/millrace/models/regular"
 )
 
 // Format is a way to open models. Packages that implement one register it when they are imported; Acquire asks the formats
@@ -291,7 +293,7 @@ func addToDigest(all io.Writer, name string, size int64, sum []byte) {
 }
 
 func fileSum(path string) ([]byte, int64, error) {
-	f, err := os.Open(path)
+	f, err := regular.Open(path)
 	if err != nil {
 		return nil, 0, err
 	}

@@ -3,20 +3,18 @@
 package mapped
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"math"
 	"os"
-)
 
-// ErrNotRegular says that a path is not a regular file.
-var ErrNotRegular = errors.New("not a regular file")
+	"github.com/millrace/millrace/models/regular"
+)
 
 // Open returns the content of a file, read-only, and what releases it; after that the bytes must not be touched. A file
 // must not be cut short while it is open; replacing it by another of the same name is harmless.
 func Open(path string) (data []byte, release func() error, err error) {
-	f, err := os.Open(path)
+	f, err := regular.Open(path)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -24,9 +22,6 @@ func Open(path string) (data []byte, release func() error, err error) {
 	st, err := f.Stat()
 	if err != nil {
 		return nil, nil, err
-	}
-	if !st.Mode().IsRegular() {
-		return nil, nil, fmt.Errorf("%s: %w", path, ErrNotRegular)
 	}
 	if st.Size() > math.MaxInt {
 		return nil, nil, fmt.Errorf("%s: %d bytes are more than this platform can address", path, st.Size())

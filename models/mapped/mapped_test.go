@@ -3,6 +3,7 @@ package mapped
 import (
 	"bytes"
 	"errors"
+	"github.com/millrace/millrace/models/regular"
 	"os"
 	"path/filepath"
 	"testing"
@@ -31,7 +32,7 @@ func TestMappedAndReadFilesAreTheSame(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if _, _, err := Open(t.TempDir()); !errors.Is(err, ErrNotRegular) {
+	if _, _, err := Open(t.TempDir()); !errors.Is(err, regular.ErrNotRegular) {
 		t.Errorf("directory: %v", err)
 	}
 	if _, _, err := Open(filepath.Join(t.TempDir(), "none")); !errors.Is(err, os.ErrNotExist) {

@@ -2,12 +2,14 @@ package safetensors
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/millrace/millrace/models/regular"
 )
 
 // openIndex opens the shards that an index names. The index decides: a tensor is read from the shard its weight_map
@@ -16,14 +18,10 @@ func openIndex(path string) (_ *File, err error) {
 	bad := func(tensor, format string, args ...any) error {
 		return &Error{Path: path, Tensor: tensor, Problem: fmt.Sprintf(format, args...)}
 	}
-	st, err := os.Stat(path)
-	if err != nil {
-		return nil, fmt.Errorf("safetensors: %w", err)
+	text, err := regular.Read(path, maxHeader)
+	if long := (*regular.TooLongError)(nil); errors.As(err, &long) {
+		return nil, bad("", "the index is longer than the limit of %d bytes", maxHeader)
 	}
-	if st.Size() > maxHeader {
-		return nil, bad("", "index of %d bytes is longer than the limit of %d", st.Size(), maxHeader)
-	}
-	text, err := os.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("safetensors: %w", err)
 	}

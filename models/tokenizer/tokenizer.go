@@ -19,6 +19,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/millrace/millrace/models"
+	"github.com/millrace/millrace/models/regular"
 )
 
 // None stands for a special token that a vocabulary does not have.
@@ -141,18 +142,14 @@ func loadFile(path string) (Tokenizer, error) {
 
 // readFile reads a file of bounded size.
 func readFile(path string) ([]byte, error) {
-	st, err := os.Stat(path)
-	if err != nil {
-		return nil, fmt.Errorf("tokenizer: %w", err)
-	}
-	if !st.Mode().IsRegular() {
+	text, err := regular.Read(path, maxFile)
+	var long *regular.TooLongError
+	switch {
+	case errors.Is(err, regular.ErrNotRegular):
 		return nil, &Error{Path: path, Problem: "not a regular file"}
-	}
-	if st.Size() > maxFile {
-		return nil, &Error{Path: path, Problem: fmt.Sprintf("%d bytes are more than the limit of %d", st.Size(), maxFile)}
-	}
-	text, err := os.ReadFile(path)
-	if err != nil {
+	case errors.As(err, &long):
+		return nil, &Error{Path: path, Problem: fmt.Sprintf("more than the %d bytes that are read at most", int64(maxFile))}
+	case err != nil:
 		return nil, fmt.Errorf("tokenizer: %w", err)
 	}
 	if !utf8.Valid(text) {

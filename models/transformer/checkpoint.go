@@ -5,10 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 
+	"github.com/millrace/millrace/models/regular"
 	"github.com/millrace/millrace/models/safetensors"
 )
 
@@ -88,16 +90,14 @@ func readKept(dir string) (map[string][]byte, error) {
 	files := map[string][]byte{}
 	for _, name := range kept {
 		path := filepath.Join(dir, name)
-		info, err := os.Stat(path)
-		if err != nil {
+		text, err := regular.Read(path, maxKeptBytes)
+		if errors.Is(err, fs.ErrNotExist) {
 			continue // not every checkpoint has every file
 		}
-		if info.Size() > maxKeptBytes {
-			return nil, fmt.Errorf("%s: %d bytes, at most %d are read", path, info.Size(), maxKeptBytes)
-		}
-		if files[name], err = os.ReadFile(path); err != nil {
+		if err != nil {
 			return nil, err
 		}
+		files[name] = text
 	}
 	return files, nil
 }

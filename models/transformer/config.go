@@ -6,9 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"os"
 	"path/filepath"
 
+	"github.com/millrace/millrace/models/regular"
 	"github.com/millrace/millrace/models/transformer/family"
 )
 
@@ -102,17 +102,18 @@ const (
 	maxLayers      = 1 << 12
 )
 
+func readConfigFile(path string) ([]byte, error) {
+	text, err := regular.Read(path, maxConfigBytes)
+	if long := (*regular.TooLongError)(nil); errors.As(err, &long) {
+		err = &ConfigError{path, "(file)", fmt.Sprintf("more than %d bytes, which is the most that is read", maxConfigBytes)}
+	}
+	return text, err
+}
+
 // ReadConfig reads dir/config.json.
 func ReadConfig(dir string) (Config, error) {
 	path := filepath.Join(dir, "config.json")
-	info, err := os.Stat(path)
-	if err != nil {
-		return Config{}, err
-	}
-	if info.Size() > maxConfigBytes {
-		return Config{}, &ConfigError{path, "(file)", fmt.Sprintf("%d bytes, at most %d are read", info.Size(), maxConfigBytes)}
-	}
-	text, err := os.ReadFile(path)
+	text, err := readConfigFile(path)
 	if err != nil {
 		return Config{}, err
 	}

@@ -306,14 +306,7 @@ func IsAdapter(dir string) bool {
 // readAdapterConfig reads the adapter_config.json of a directory.
 func readAdapterConfig(dir string) (c adapterConfig, err error) {
 	path := filepath.Join(dir, adapterConfigFile)
-	info, err := os.Stat(path)
-	if err != nil {
-		return c, err
-	}
-	if info.Size() > maxConfigBytes {
-		return c, &ConfigError{path, "(file)", fmt.Sprintf("%d bytes, at most %d are read", info.Size(), maxConfigBytes)}
-	}
-	text, err := os.ReadFile(path)
+	text, err := readConfigFile(path)
 	if err != nil {
 		return c, err
 	}

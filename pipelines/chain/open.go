@@ -10,18 +10,27 @@ import (
 	"github.com/millrace/millrace/models/local"
 	"github.com/millrace/millrace/models/tokenizer"
 	"github.com/millrace/millrace/models/transformer"
+	"github.com/millrace/millrace/pipelines/commit"
 	"github.com/millrace/millrace/pipelines/recipe"
 	"github.com/millrace/millrace/transforms/files"
 )
 
-// OpenAt opens other weights in the place of the model, which have its precision: what a run has made of it.
+// OpenAt opens other weights in the place of the model, which have its precision: what a run has made of it. What lies in a committed
+// iteration is held to its manifest.
 func OpenAt(ctx context.Context, m recipe.Model, path string) (models.Ref, error) {
+	if err := commit.CheckPath(ctx, path); err != nil {
+		return models.Ref{}, err
+	}
+	return openAt(ctx, m, path)
+}
+
+func openAt(ctx context.Context, m recipe.Model, path string) (models.Ref, error) {
 	return Open(ctx, recipe.Model{Path: path, Precision: m.Precision}, "", 0)
 }
 
-// Committed is what an iteration left of the model.
+// Committed is what an iteration of the run that goes on left of the model; the run was held to its manifests when it was taken up.
 func Committed(ctx context.Context, m recipe.Model, dir, role string) (models.Ref, error) {
-	return OpenAt(ctx, m, files.Join(dir, role))
+	return openAt(ctx, m, files.Join(dir, role))
 }
 
 // Open returns the model with its digest; a new one is drawn from the seed and written to dir first.

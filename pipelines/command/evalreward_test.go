@@ -68,7 +68,8 @@ func TestEvalReward(t *testing.T) {
 	}
 	// The policy's own log-probs rank too, without a reward model.
 	for _, own := range v.Rewards[2:4] {
-		if !strings.HasPrefix(own.Name, "policy log-prob") || own.Final == nil || *own.Final.AUC.Value == 0.5 || len(own.Steps) != len(evaluate.AllRules) {
+		if !strings.HasPrefix(own.Name, "policy log-prob") || own.Final == nil || *own.Final.AUC.Value == 0.5 ||
+			len(own.Steps) != len(evaluate.AllRules) {
 			t.Errorf("the policy's own log-probs: %+v", own)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/millrace/millrace/kernels"
 	"github.com/millrace/millrace/pipelines/chain"
+	"github.com/millrace/millrace/pipelines/commit"
 	"github.com/millrace/millrace/pipelines/measure"
 	"github.com/millrace/millrace/pipelines/method"
 	"github.com/millrace/millrace/pipelines/run"
@@ -29,6 +30,11 @@ func ReadRefresh(ctx context.Context, dir string) (RefreshResult, error) {
 	last, _, err := d.Iteration(ctx, -1)
 	if err != nil {
 		return RefreshResult{}, err
+	}
+	for _, name := range []string{method.PromotionName, run.MetricsName} {
+		if err := commit.CheckPath(ctx, files.Join(last, name)); err != nil {
+			return RefreshResult{}, err
+		}
 	}
 	out := RefreshResult{Run: dir, Model: files.Join(last, "reward")}
 	raw, err := files.Read(ctx, files.Join(last, method.PromotionName), run.MaxStateBytes)

@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/millrace/millrace/pipelines/chain"
+	"github.com/millrace/millrace/pipelines/commit"
 	"github.com/millrace/millrace/pipelines/run"
 	"github.com/millrace/millrace/runners"
 	"github.com/millrace/millrace/schemas"
@@ -89,6 +90,9 @@ func Relabel(ctx context.Context, paths []string, verifier label.Config, dir str
 	out = Relabelling{Changes: map[string]int{}}
 	before := map[uuid.UUID]string{}
 	for _, file := range paths {
+		if err := commit.CheckPath(ctx, file); err != nil {
+			return out, err
+		}
 		err := recordio.ReadFile(ctx, file, func(b stage.Batch) error {
 			verdicts, err := schemas.Verdict.Find(b)
 			if err != nil {

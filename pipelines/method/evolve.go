@@ -13,6 +13,7 @@ import (
 	"github.com/millrace/millrace/pipelines/recipe"
 	"github.com/millrace/millrace/pipelines/run"
 	"github.com/millrace/millrace/schemas/setting"
+	"github.com/millrace/millrace/transforms/files"
 	"github.com/millrace/millrace/transforms/revise"
 )
 
@@ -135,6 +136,9 @@ func (m *evolve) Models(ctx context.Context, d *run.Dir, it *chain.Iteration) er
 	}
 	it.Policy, it.Sampler, it.Reviser = start, start, start
 	last := func(role string, before int) (models.Ref, error) {
+		if before < it.Number-1 { // an iteration that the run was not held to when it was taken up
+			return chain.OpenAt(ctx, m.r.Policy, files.Join(d.IterPath(before), role))
+		}
 		return chain.Committed(ctx, m.r.Policy, d.IterPath(before), role)
 	}
 	switch {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 
+	"github.com/millrace/millrace/pipelines/commit"
 	"github.com/millrace/millrace/pipelines/measure"
 	"github.com/millrace/millrace/pipelines/recipe"
 	"github.com/millrace/millrace/pipelines/run"
@@ -79,6 +80,9 @@ func Promoted(ctx context.Context, model string) error {
 	raw, err := files.Read(ctx, path, run.MaxStateBytes)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
+	}
+	if err == nil {
+		err = commit.CheckPath(ctx, path)
 	}
 	if err != nil {
 		return err

@@ -24,8 +24,11 @@ func TestUpdatesThatLearnNothing(t *testing.T) {
 		idle int // 0: no error
 		says []string
 	}{
-		{"gradients of 0", append(wrong, "advantage={kind: grpo, keep_truncated: true}", "limits.idle=2"), 2, []string{"limits.idle", "gradient is 0"}},
-		{"no limit", append(wrong, "advantage={kind: grpo, keep_truncated: true}", "limits.idle=0"), 0, nil},
+		{"gradients of 0", append(wrong,
+			"advantage={kind: grpo, keep_truncated: true}", "limits.idle=2"), 2,
+			[]string{"limits.idle", "gradient is 0"}},
+		{"no limit", append(wrong,
+			"advantage={kind: grpo, keep_truncated: true}", "limits.idle=0"), 0, nil},
 		{"left out", append(wrong, "limits.idle=3"), 3, []string{"limits.idle", "advantage in"}},
 		{"left out, no limit", append(wrong, "limits.idle=0"), 0, nil},
 	} {

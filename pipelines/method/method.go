@@ -13,6 +13,7 @@ import (
 	"github.com/millrace/millrace/models/local"
 	"github.com/millrace/millrace/models/tokenizer"
 	"github.com/millrace/millrace/pipelines/chain"
+	"github.com/millrace/millrace/pipelines/commit"
 	"github.com/millrace/millrace/pipelines/measure"
 	"github.com/millrace/millrace/pipelines/preflight"
 	"github.com/millrace/millrace/pipelines/progress"
@@ -213,6 +214,11 @@ func (b base) check(ctx context.Context, nodes []chain.Node) error {
 		return err
 	}
 	return preflight.Endpoints(ctx, b.r, nodes)
+}
+
+// Given are the models and files that the recipe names.
+func (b base) Given(ctx context.Context) (map[string]commit.Input, error) {
+	return preflight.Inputs(ctx, b.r)
 }
 
 // committed finds the model of a role and its optimizer as the iteration before left them; false at the start.

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/millrace/millrace/pipelines/chain"
+	"github.com/millrace/millrace/pipelines/commit"
 	"github.com/millrace/millrace/pipelines/telemetry"
 	"github.com/millrace/millrace/transforms/files"
 	"github.com/millrace/millrace/transforms/update"
@@ -22,7 +23,7 @@ type curves struct {
 // left out; whoever needs it will say so.
 func (c *curves) add(ctx context.Context, number int) {
 	dir := c.run.IterPath(number)
-	info, err := files.Stat(ctx, files.Join(dir, manifestName))
+	info, err := files.Stat(ctx, files.Join(dir, commit.ManifestName))
 	if err != nil {
 		return
 	}

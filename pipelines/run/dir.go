@@ -6,16 +6,17 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/millrace/millrace/pipelines/chain"
+	"github.com/millrace/millrace/pipelines/commit"
 	"github.com/millrace/millrace/pipelines/recipe"
 	"github.com/millrace/millrace/schemas/setting"
 	"github.com/millrace/millrace/transforms/files"
@@ -28,23 +29,8 @@ type Dir struct {
 	lock files.Lock
 }
 
-// Manifest commits an iteration: what it was made from and the digest of every file it left.
-type Manifest struct {
-	Schema    int               `json:"schema"`
-	Iteration int               `json:"iteration"`
-	Seed      uint64            `json:"seed"`
-	Config    string            `json:"config"` // digest of the resolved recipe
-	Parent    string            `json:"parent"` // digest of the previous manifest, empty for the first
-	Files     map[string]string `json:"files"`  // path inside the iteration, to sha256
-	Metrics   json.RawMessage   `json:"metrics,omitempty"`
-}
-
-const (
-	manifestSchema = 1
-	manifestName   = "manifest.json"
-	// MaxStateBytes bounds the files that are read as a whole.
-	MaxStateBytes = 64 << 20
-)
+// MaxStateBytes bounds the files that are read as a whole.
+const MaxStateBytes = 64 << 20
 
 // Open creates the directory if needed and locks it against other processes. What goes on in it goes on under the context
 // that is returned, which ends if the lock is lost.
@@ -64,7 +50,38 @@ func Open(ctx context.Context, path string) (*Dir, context.Context, error) {
 	case err != nil:
 		return nil, nil, fmt.Errorf("run directory: %w", err)
 	}
+	if err := withoutLinks(path); err != nil {
+		return nil, nil, errors.Join(err, lock.Release())
+	}
 	return &Dir{Path: path, lock: lock}, ctx, nil
+}
+
+// LinkError says that a run directory holds a symbolic link, which a run would write or remove through.
+type LinkError struct{ Path string }
+
+func (e *LinkError) Error() string {
+	return fmt.Sprintf("%s is a symbolic link: a run writes and removes what is in its directory, and follows no link out of it; remove "+
+		"the link, or put in its place what it leads to", e.Path)
+}
+
+// withoutLinks refuses a run directory with links in it; the directory itself may be one.
+func withoutLinks(path string) error {
+	if files.IsURL(path) {
+		return nil
+	}
+	root, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return fmt.Errorf("run directory: %w", err)
+	}
+	return filepath.WalkDir(root, func(at string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.Type()&fs.ModeSymlink != 0:
+			return &LinkError{at}
+		}
+		return nil
+	})
 }
 
 // runPath is a run's directory as workers see it, which may run in another directory.
@@ -89,7 +106,7 @@ var iterPattern = regexp.MustCompile(`^iter-(\d{5,9})$`)
 
 // Committed lists the iterations that have a manifest, in order.
 func (r *Dir) Committed(ctx context.Context) ([]int, error) {
-	manifests, err := files.ListIn(ctx, r.Path, "iter-*/"+manifestName)
+	manifests, err := files.ListIn(ctx, r.Path, "iter-*/"+commit.ManifestName)
 	if err != nil {
 		return nil, err
 	}
@@ -110,21 +127,39 @@ func (r *Dir) Committed(ctx context.Context) ([]int, error) {
 	return out, nil
 }
 
-// ReadManifest reads the manifest of iteration i.
-func (r *Dir) ReadManifest(ctx context.Context, i int) (Manifest, string, error) {
-	path := files.Join(r.IterPath(i), manifestName)
-	raw, err := files.Read(ctx, path, MaxStateBytes)
-	if err != nil {
-		return Manifest{}, "", err
+// ReadManifest reads and checks the manifest of iteration i, and gives its digest.
+func (r *Dir) ReadManifest(ctx context.Context, i int) (commit.Manifest, string, error) {
+	m, digest, err := commit.Read(ctx, r.IterPath(i))
+	if err == nil && m.Iteration != i {
+		err = fmt.Errorf("%s: is of iteration %d", files.Join(r.IterPath(i), commit.ManifestName), m.Iteration)
 	}
-	var m Manifest
-	if err := json.Unmarshal(raw, &m); err != nil {
-		return Manifest{}, "", fmt.Errorf("%s: %w", path, err)
+	return m, digest, err
+}
+
+// Verify holds what is committed to its manifests before a run goes on with it: the manifests themselves, each of which names the one
+// before, the last iteration as a whole, and of the others the records that are read again.
+func (r *Dir) Verify(ctx context.Context, done []int) error {
+	parent := ""
+	for _, i := range done {
+		m, digest, err := r.ReadManifest(ctx, i)
+		if err != nil {
+			return err
+		}
+		if m.Parent != parent {
+			return &commit.ChangedError{Path: files.Join(r.IterPath(i-1), commit.ManifestName), Want: m.Parent, Got: parent}
+		}
+		parent = digest
+		records := func(name string) bool {
+			return strings.HasSuffix(name, ".jsonl") || strings.HasSuffix(name, ".json") && !strings.Contains(name, "/")
+		}
+		if i == done[len(done)-1] {
+			records = nil
+		}
+		if err := m.Check(ctx, r.IterPath(i), records); err != nil {
+			return err
+		}
 	}
-	if m.Schema != manifestSchema {
-		return Manifest{}, "", fmt.Errorf("%s: schema %d, this program reads %d", path, m.Schema, manifestSchema)
-	}
-	return m, Digest(raw), nil
+	return nil
 }
 
 // Begin makes an uncommitted iteration directory ready: whatever an interrupted attempt left is removed, except the
@@ -138,40 +173,15 @@ func (r *Dir) Begin(ctx context.Context, i int) (string, error) {
 }
 
 // Commit digests every file of the iteration, writes the manifest last, and then removes the work folder unless it is kept.
-func (r *Dir) Commit(ctx context.Context, m Manifest, keepExchange bool) error {
+func (r *Dir) Commit(ctx context.Context, m commit.Manifest, keepExchange bool) error {
 	dir := r.IterPath(m.Iteration)
-	m.Schema = manifestSchema
-	if err := r.commit(ctx, dir, m); err != nil {
+	if err := commit.Write(ctx, dir, m, chain.WorkName, func() error { return r.lock.Check(ctx) }); err != nil {
 		return fmt.Errorf("commit of iteration %d: %w", m.Iteration, err)
 	}
 	if !keepExchange {
 		return files.RemoveAll(ctx, files.Join(dir, chain.WorkName))
 	}
 	return nil
-}
-
-func (r *Dir) commit(ctx context.Context, dir string, m Manifest) error {
-	listed, err := files.Below(ctx, dir)
-	if err != nil {
-		return err
-	}
-	m.Files = map[string]string{}
-	for _, f := range listed {
-		if strings.HasPrefix(f.Name, chain.WorkName+"/") {
-			continue
-		}
-		if m.Files[f.Name], err = files.Digest(ctx, f); err != nil {
-			return err
-		}
-	}
-	raw, err := json.MarshalIndent(m, "", "  ")
-	if err != nil {
-		return err
-	}
-	if err := r.lock.Check(ctx); err != nil {
-		return err
-	}
-	return files.Write(ctx, files.Join(dir, manifestName), append(raw, '\n'), true)
 }
 
 // Tidy removes what a process that died has left: half-written files, and the work folders of committed iterations where it

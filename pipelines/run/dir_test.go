@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/millrace/millrace/pipelines/chain"
+	"github.com/millrace/millrace/pipelines/commit"
 	"github.com/millrace/millrace/transforms/files"
 )
 
@@ -66,7 +67,7 @@ func TestCommitAndBegin(t *testing.T) {
 	if got, _ := r.Committed(t.Context()); len(got) != 0 {
 		t.Errorf("committed before the manifest: %v", got)
 	}
-	if err := r.Commit(t.Context(), Manifest{Iteration: 0, Seed: 7}, false); err != nil {
+	if err := r.Commit(t.Context(), commit.Manifest{Iteration: 0, Seed: 7}, false); err != nil {
 		t.Fatal(err)
 	}
 	m, _, err := r.ReadManifest(t.Context(), 0)
@@ -93,7 +94,7 @@ func TestCommittedRefusesAGap(t *testing.T) {
 	if _, err := r.Begin(t.Context(), 2); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.Commit(t.Context(), Manifest{Iteration: 2}, false); err != nil {
+	if err := r.Commit(t.Context(), commit.Manifest{Iteration: 2}, false); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := r.Committed(t.Context()); err == nil || !strings.Contains(err.Error(), "iteration 0 has no manifest") {
@@ -116,7 +117,7 @@ func TestConfigCannotChange(t *testing.T) {
 	if _, err := r.Begin(t.Context(), 0); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.Commit(t.Context(), Manifest{Config: Digest(one)}, false); err != nil {
+	if err := r.Commit(t.Context(), commit.Manifest{Config: Digest(one)}, false); err != nil {
 		t.Fatal(err)
 	}
 	if err := r.WriteConfig(t.Context(), one, []int{0}); err != nil {
@@ -145,7 +146,7 @@ func TestTidy(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := run.Commit(t.Context(), Manifest{Iteration: 0}, true); err != nil {
+	if err := run.Commit(t.Context(), commit.Manifest{Iteration: 0}, true); err != nil {
 		t.Fatal(err)
 	}
 	if err := run.Tidy(t.Context()); err != nil {

@@ -9,6 +9,7 @@ import (
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
 
 	"github.com/millrace/millrace/pipelines/chain"
+	"github.com/millrace/millrace/pipelines/commit"
 	"github.com/millrace/millrace/pipelines/progress"
 	"github.com/millrace/millrace/pipelines/telemetry"
 	"github.com/millrace/millrace/transforms/files"
@@ -23,6 +24,7 @@ type iterations struct {
 	method Method
 	config string // digest of the configuration
 	show   progress.Run
+	inputs map[string]commit.Input // what the recipe names, by the setting that names it
 }
 
 // Iterate runs the method's iterations from the last committed one on. A directory without a manifest is done again and gives the
@@ -60,6 +62,9 @@ func Iterate(ctx context.Context, m Method, s Settings, show progress.Run) (err 
 		return err
 	}
 	all := iterations{Dir: dir, Settings: s, method: m, config: Digest(s.Config), show: show}
+	if err := all.resume(ctx, done); err != nil {
+		return err
+	}
 	ctx, told := telemetry.Start(ctx, s.Telemetry, all.config[:chain.RunNameLength], dir.Path, show.Note)
 	defer func() { told.Close(err) }()
 	drawn := curves{run: dir, to: told}
@@ -167,7 +172,8 @@ func (all *iterations) iterate(ctx context.Context, number int) ([]Measurement, 
 			return nil, nil, err
 		}
 	}
-	if err := all.Commit(ctx, Manifest{Iteration: number, Seed: all.Seed, Config: all.config, Parent: parent}, all.Keep); err != nil {
+	m := commit.Manifest{Iteration: number, Seed: all.Seed, Config: all.config, Parent: parent, Inputs: all.inputs}
+	if err := all.Commit(ctx, m, all.Keep); err != nil {
 		return nil, nil, err
 	}
 	return measured, speed(results), nil
@@ -260,7 +266,7 @@ func (all *iterations) finish(ctx context.Context, number int) (Measurement, err
 	}
 	number--
 	dir := all.IterPath(number)
-	metrics, manifest := files.Join(dir, MetricsName), files.Join(dir, manifestName)
+	metrics, manifest := files.Join(dir, MetricsName), files.Join(dir, commit.ManifestName)
 	measured, err := files.ReadLines[Measurement](ctx, metrics)
 	if err == nil && len(measured) == 0 {
 		err = fmt.Errorf("%s is empty", metrics)

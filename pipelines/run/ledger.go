@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 
+	"github.com/millrace/millrace/pipelines/commit"
 	"github.com/millrace/millrace/pipelines/show"
 	"github.com/millrace/millrace/transforms/files"
 	"github.com/millrace/millrace/transforms/label"
@@ -34,6 +35,9 @@ func ReadLedger(ctx context.Context, dir string) (*show.Ledger, error) {
 	raw, err := files.Read(ctx, path, MaxStateBytes)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
+	}
+	if err == nil {
+		err = commit.CheckPath(ctx, path)
 	}
 	if err != nil {
 		return nil, err

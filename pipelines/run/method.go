@@ -8,6 +8,7 @@ import (
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
 
 	"github.com/millrace/millrace/pipelines/chain"
+	"github.com/millrace/millrace/pipelines/commit"
 	"github.com/millrace/millrace/pipelines/measure"
 	"github.com/millrace/millrace/pipelines/progress"
 	"github.com/millrace/millrace/pipelines/recipe"
@@ -30,6 +31,10 @@ type (
 	// Checker looks, when a run is opened, whether what it needs is there.
 	Checker interface {
 		Check(ctx context.Context) error
+	}
+	// Giver says what files and models the recipe names, by the setting that names them: they must not change while a run goes on.
+	Giver interface {
+		Given(ctx context.Context) (map[string]commit.Input, error)
 	}
 	// Sampler runs pipelines before that of the chain, and returns their counters.
 	Sampler interface {

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 
 	"github.com/millrace/millrace/pipelines/chain"
+	"github.com/millrace/millrace/pipelines/commit"
 	"github.com/millrace/millrace/pipelines/measure"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/transforms/evaluate"
@@ -63,7 +64,11 @@ func (run *Dir) ReadMeasurements(ctx context.Context) ([]Measurement, error) {
 	}
 	var out []Measurement
 	for _, i := range done {
-		lines, err := files.ReadLines[Measurement](ctx, files.Join(run.IterPath(i), MetricsName))
+		path := files.Join(run.IterPath(i), MetricsName)
+		if err := commit.CheckPath(ctx, path); err != nil {
+			return nil, err
+		}
+		lines, err := files.ReadLines[Measurement](ctx, path)
 		if err != nil {
 			return nil, err
 		}

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"slices"
 
+	"github.com/millrace/millrace/pipelines/commit"
 	"github.com/millrace/millrace/pipelines/recipe"
 	"github.com/millrace/millrace/transforms/files"
 )
@@ -57,12 +58,44 @@ func (r *Dir) Iteration(ctx context.Context, number int) (dir string, at int, er
 
 // Recipe is the recipe the run was made with. It goes on in the same directory.
 func (r *Dir) Recipe(ctx context.Context, sets ...string) (recipe.Recipe, error) {
-	return recipe.Load(ctx, files.Join(r.Path, recipe.ConfigName), sets)
+	path := files.Join(r.Path, recipe.ConfigName)
+	if err := r.checkConfig(ctx, path); err != nil {
+		return recipe.Recipe{}, err
+	}
+	return recipe.Load(ctx, path, sets)
 }
 
-// RowFiles are the files of rows of that name in a directory, in order.
+// checkConfig holds config.yaml to the manifest of the last iteration.
+func (r *Dir) checkConfig(ctx context.Context, path string) error {
+	done, err := r.Committed(ctx)
+	if err != nil || len(done) == 0 {
+		return err
+	}
+	m, _, err := r.ReadManifest(ctx, done[len(done)-1])
+	if err != nil {
+		return err
+	}
+	raw, err := files.Read(ctx, path, MaxStateBytes)
+	if err != nil {
+		return err
+	}
+	if now := Digest(raw); now != m.Config {
+		return &commit.ChangedError{Path: path, Want: m.Config, Got: now}
+	}
+	return nil
+}
+
+// RowFiles are the files of rows of that name in a directory, in order. Those of a committed iteration are held to its manifest.
 func RowFiles(ctx context.Context, dir, name string) ([]string, error) {
 	found, err := files.ListIn(ctx, dir, name+"-*.parquet")
+	if err != nil {
+		return nil, err
+	}
 	slices.Sort(found)
-	return found, err
+	for _, path := range found {
+		if err := commit.CheckPath(ctx, path); err != nil {
+			return nil, err
+		}
+	}
+	return found, nil
 }

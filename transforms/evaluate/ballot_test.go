@@ -21,7 +21,8 @@ func TestChanceIsAmongDistinctResponses(t *testing.T) {
 		verdicts[i], extracted[i] = "incorrect", "7"
 	}
 	extracted[2] = "8"
-	b, err := schemas.NewRecord(schemas.Meta{}, schemas.PromptID.From(prompts), schemas.ResponseID.From(responses), schemas.Verdict.From(verdicts),
+	b, err := schemas.NewRecord(schemas.Meta{}, schemas.PromptID.From(prompts), schemas.ResponseID.From(responses),
+		schemas.Verdict.From(verdicts),
 		schemas.ResponseTokens.FromRows(texts), schemas.Outcome.From(outcomes), schemas.Extracted.From(extracted))
 	if err != nil {
 		t.Fatal(err)

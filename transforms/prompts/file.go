@@ -745,3 +745,6 @@ func (l *letters) flush() error {
 	l.held, l.size = nil, 0
 	return l.emit(b)
 }
+
+// Paths is the file.
+func (f File) Paths(context.Context) ([]string, error) { return []string{f.Path}, nil }

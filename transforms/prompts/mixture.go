@@ -272,3 +272,18 @@ func (f *fillFn) ProcessElement(_ context.Context, b stage.Batch, emit func(stag
 	emit(b)
 	return nil
 }
+
+// Paths are those of all its parts.
+func (m Mixture) Paths(ctx context.Context) ([]string, error) {
+	var out []string
+	for _, part := range m {
+		if r, ok := part.Of.(Reader); ok {
+			paths, err := r.Paths(ctx)
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, paths...)
+		}
+	}
+	return out, nil
+}

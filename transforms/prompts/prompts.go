@@ -3,6 +3,7 @@
 package prompts
 
 import (
+	"context"
 	"slices"
 	"strings"
 
@@ -34,6 +35,10 @@ type (
 	Generator interface {
 		// MostResponses is how many it writes to a prompt, at least 1.
 		MostResponses() int
+	}
+	// Reader reads files, which must stay as they are while a run goes on.
+	Reader interface {
+		Paths(ctx context.Context) ([]string, error)
 	}
 	// Nameable can be a part of a mixture, under whose name its prompts go.
 	Nameable interface{ Named(name string) Source }
@@ -122,6 +127,14 @@ func (c *Config) UnmarshalJSON(raw []byte) error {
 	of, err := sources.UnmarshalNested(raw, &shared, func() string { return shared.Source })
 	*c = Config{shared.Source, shared.Split, shared.Count, shared.PerRecord, shared.Curriculum, of}
 	return err
+}
+
+// Paths are the files that the source reads, in order; none of one that makes its prompts.
+func (c Config) Paths(ctx context.Context) ([]string, error) {
+	if r, ok := c.Of.(Reader); ok {
+		return r.Paths(ctx)
+	}
+	return nil, nil
 }
 
 // SettingSchema describes the shared settings and the section of each source.

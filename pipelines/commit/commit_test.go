@@ -1,0 +1,92 @@
+package commit
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// committed is an iteration with some files.
+func committed(t *testing.T) string {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "run", "iter-00003")
+	for name, text := range map[string]string{"metrics.jsonl": "{}\n", "batch-00000.parquet": "rows", "policy/config.json": "{}",
+		"policy/model.safetensors": "weights", "work/edge": "x"} {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	m := Manifest{Iteration: 3, Seed: 7, Config: "c", Inputs: map[string]Input{"policy.path": {Path: "p", Digest: "d"}}}
+	if err := Write(t.Context(), dir, m, "work", func() error { return nil }); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// One changed bit of any file of a committed iteration is named, of the manifest too.
+func TestOneChangedBitIsNamed(t *testing.T) {
+	dir := committed(t)
+	if err := CheckPath(t.Context(), dir); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"metrics.jsonl", "batch-00000.parquet", "policy/config.json", "policy/model.safetensors"} {
+		path := filepath.Join(dir, name)
+		raw, _ := os.ReadFile(path)
+		raw[0] ^= 4
+		if err := os.WriteFile(path, raw, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		for _, at := range []string{path, filepath.Dir(path)} {
+			var changed *ChangedError
+			if err := CheckPath(t.Context(), at); !errors.As(err, &changed) || changed.Path != path {
+				t.Errorf("%s: %v", at, err)
+			}
+		}
+		raw[0] ^= 4
+		if err := os.WriteFile(path, raw, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	path := filepath.Join(dir, ManifestName)
+	whole, _ := os.ReadFile(path)
+	for i := range whole {
+		raw := append([]byte(nil), whole...)
+		raw[i] ^= 1
+		if err := os.WriteFile(path, raw, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := Read(context.Background(), dir); err == nil || !strings.Contains(err.Error(), ManifestName) {
+			t.Fatalf("byte %d of the manifest (%q) changed: %v", i, whole[max(0, i-10):min(len(whole), i+10)], err)
+		}
+	}
+}
+
+// Files that are gone or have come are named; what lies outside of committed iterations is nobody's word.
+func TestGoneAndNew(t *testing.T) {
+	dir := committed(t)
+	if err := os.Remove(filepath.Join(dir, "policy/config.json")); err != nil {
+		t.Fatal(err)
+	}
+	if err := CheckPath(t.Context(), filepath.Join(dir, "policy")); err == nil || !strings.Contains(err.Error(), "is gone") {
+		t.Error(err)
+	}
+	dir = committed(t)
+	if err := os.WriteFile(filepath.Join(dir, "policy/adapter.json"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := CheckPath(t.Context(), filepath.Join(dir, "policy")); err == nil || !strings.Contains(err.Error(), "was not there") {
+		t.Error(err)
+	}
+	for _, path := range []string{t.TempDir(), filepath.Join(t.TempDir(), "iter-00001", "policy"), "/"} {
+		if err := CheckPath(t.Context(), path); err != nil {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+}

@@ -1,0 +1,102 @@
+package method_test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/millrace/millrace/pipelines/progress"
+	"github.com/millrace/millrace/pipelines/quickstart"
+	"github.com/millrace/millrace/pipelines/run"
+)
+
+// A run goes on only with what it has computed and been given: one changed bit of its last iteration, of its configuration or of an
+// input is named, and a link in its directory is followed by nothing.
+func TestGoingOnIsWithTheSame(t *testing.T) {
+	dir := t.TempDir()
+	if err := quickstart.Unpack(dir); err != nil {
+		t.Fatal(err)
+	}
+	r := given(t, "grpo", dir, "iterations=2", "evaluate.every=0")
+	if err := iterate(t.Context(), r, progress.Silent()); err != nil {
+		t.Fatal(err)
+	}
+	r.Iterations = 2
+	again := func() error { return iterate(t.Context(), r, progress.Silent()) }
+	if err := again(); err != nil {
+		t.Fatal(err)
+	}
+	last := filepath.Join(r.Run, "iter-00001")
+	for _, name := range []string{"policy/model.safetensors",
+		"optimizer-policy/replica-000/optimizer.safetensors", "batch-00000-of-00001.parquet",
+		"steps-policy.jsonl", "manifest.json"} {
+		path := filepath.Join(last, name)
+		if found, _ := filepath.Glob(filepath.Join(last, strings.Split(name, "-0")[0]+"*")); name[:5] == "batch" && len(found) == 1 {
+			path = found[0]
+		}
+		raw, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw[len(raw)/2] ^= 1
+		write(t, path, raw)
+		if err := again(); err == nil || !strings.Contains(err.Error(), filepath.Base(path)) {
+			t.Errorf("%s has another bit: %v", name, err)
+		}
+		raw[len(raw)/2] ^= 1
+		write(t, path, raw)
+	}
+	// Another model under the same name.
+	path := filepath.Join(dir, "policy", "model.safetensors")
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw[len(raw)-1] ^= 1
+	write(t, path, raw)
+	var other *run.InputError
+	if err := again(); !errors.As(err, &other) || other.Setting != "policy.path" || other.Then.Digest == other.Now.Digest {
+		t.Errorf("another policy under the same name: %v", err)
+	}
+	raw[len(raw)-1] ^= 1
+	write(t, path, raw)
+	// A model of a committed iteration of another run.
+	second := given(t, "grpo", dir, "iterations=1", "evaluate.every=0", "policy.path="+filepath.Join(last, "policy"))
+	path = filepath.Join(last, "policy", "model.safetensors")
+	if raw, err = os.ReadFile(path); err != nil {
+		t.Fatal(err)
+	}
+	raw[len(raw)-1] ^= 1
+	write(t, path, raw)
+	if err := iterate(t.Context(), second, progress.Silent()); err == nil || !strings.Contains(err.Error(), path) {
+		t.Errorf("a changed model of another run: %v", err)
+	}
+	raw[len(raw)-1] ^= 1
+	write(t, path, raw)
+	// A link in the place of an iteration.
+	outside := t.TempDir()
+	write(t, filepath.Join(outside, "precious"), []byte("x"))
+	third := given(t, "grpo", dir, "iterations=1", "evaluate.every=0")
+	if err := os.MkdirAll(third.Run, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(outside, filepath.Join(third.Run, "iter-00000")); err != nil {
+		t.Fatal(err)
+	}
+	var link *run.LinkError
+	if err := iterate(t.Context(), third, progress.Silent()); !errors.As(err, &link) {
+		t.Errorf("a link in the run directory: %v", err)
+	}
+	if _, err := os.Stat(filepath.Join(outside, "precious")); err != nil {
+		t.Errorf("the link's target was emptied: %v", err)
+	}
+}
+
+func write(t *testing.T, path string, raw []byte) {
+	t.Helper()
+	if err := os.WriteFile(path, raw, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,56 @@
+package preflight
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+
+	"github.com/millrace/millrace/models"
+	"github.com/millrace/millrace/pipelines/commit"
+	"github.com/millrace/millrace/pipelines/recipe"
+	"github.com/millrace/millrace/schemas/setting"
+	"github.com/millrace/millrace/transforms/files"
+)
+
+// Inputs are the models and files that a recipe names, with their digests. What lies in an iteration of another run is held to its
+// manifest. An endpoint has no digest.
+func Inputs(ctx context.Context, r recipe.Recipe) (map[string]commit.Input, error) {
+	out := map[string]commit.Input{}
+	for _, p := range places(r) {
+		m := p.model
+		if m.Path == "" || m.New != nil || m.Remote() {
+			continue
+		}
+		at, err := files.Abs(m.Path)
+		if err != nil {
+			return nil, setting.Errorf(p.path+".path", "%v", err)
+		}
+		if err := commit.CheckPath(ctx, at); err != nil {
+			return nil, setting.Errorf(p.path+".path", "%v", err)
+		}
+		ref, err := models.Identify(ctx, models.Ref{Path: at})
+		if err != nil {
+			return nil, setting.Errorf(p.path+".path", "%v", err)
+		}
+		out[p.path+".path"] = commit.Input{Path: m.Path, Digest: ref.Digest}
+	}
+	paths, err := r.Prompts.Paths(ctx)
+	if err != nil {
+		return nil, setting.In("prompts", err)
+	}
+	for _, path := range paths {
+		info, err := files.Stat(ctx, path)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, setting.Errorf("prompts."+r.Prompts.Source, "%s: there is no such file", path)
+		}
+		if err != nil {
+			return nil, setting.Errorf("prompts."+r.Prompts.Source, "%v", err)
+		}
+		digest, err := files.Digest(ctx, info)
+		if err != nil {
+			return nil, setting.Errorf("prompts."+r.Prompts.Source, "%v", err)
+		}
+		out["prompts."+r.Prompts.Source+" "+path] = commit.Input{Path: path, Digest: digest}
+	}
+	return out, nil
+}
