@@ -34,7 +34,11 @@ func init() {
 			if ref.Precision != kernels.Float32 {
 				return nil, fmt.Errorf("remote: an endpoint computes in the precision of its server; it cannot be asked for %s", ref.Precision)
 			}
-			return Open(ctx, ref.Path, Options{})
+			m, err := Open(ctx, ref.Path, Options{})
+			if err != nil {
+				return nil, err
+			}
+			return m, nil
 		},
 		Digest: func(ctx context.Context, path string) (string, error) {
 			e, err := parseURL(path)
