@@ -8,6 +8,7 @@ package models
 
 import (
 	"context"
+	"errors"
 	"slices"
 
 	"github.com/millrace/millrace/kernels"
@@ -78,6 +79,23 @@ type GenerateRequest struct {
 	// OnToken, when set, is told every token as soon as it is drawn: token index t (0-based) of a sample, with its log-prob. Calls
 	// come from one goroutine at a time, and sampling waits for them. Generators that cannot tell never call it.
 	OnToken func(sample, t int, token int32, logP float32)
+
+	// Gone, when set, is closed once nobody waits for the responses any more: the request then ends with ErrGone, before the next
+	// token. Generators that cannot stop never look at it.
+	Gone <-chan struct{}
+}
+
+// ErrGone is how a request ends that nobody waits for any more.
+var ErrGone = errors.New("nobody waits for the answer any more")
+
+// Left reports whether nobody waits any more; gone is nil where nobody says so.
+func Left(gone <-chan struct{}) bool {
+	select {
+	case <-gone:
+		return true
+	default:
+		return false
+	}
 }
 
 // FinishReason says why a response ended.
@@ -131,6 +149,20 @@ type Generator interface {
 	Generate(ctx context.Context, requests []GenerateRequest) ([]GenerateResult, error)
 }
 
+// Asked is a request that came by itself.
+type Asked struct {
+	GenerateRequest
+	Client string               // who asked: what there is to share is shared between clients, and then between their requests
+	Answer func(GenerateResult) // told the result once, unless sampling ends with an error
+}
+
+// Continuous is a Generator that takes requests while others are under way. None can take all there is: a client gets at most half
+// of what the others have left. Their responses are those of Generate.
+type Continuous interface {
+	// GenerateAsTheyCome asks for further requests before every token, and returns when next gives none while nothing is under way.
+	GenerateAsTheyCome(ctx context.Context, next func() []Asked) error
+}
+
 // ScoreRequest asks what a model thinks of a given response of T tokens.
 type ScoreRequest struct {
 	Sequence
@@ -144,6 +176,8 @@ type ScoreRequest struct {
 
 	Values     bool // also give the scalar head's output at every token; an error when the model has none
 	ValueAfter bool // read the hidden state after the token instead of before it
+
+	Gone <-chan struct{} // as of a GenerateRequest
 }
 
 // ScoreResult answers one ScoreRequest.
