@@ -3,7 +3,7 @@
 // a process (Acquire).
 //
 // A model sees token ids only; text belongs to the tokenizer. All log-probs are natural logarithms at temperature 1 over
-// the full vocabulary, whatever the sampling parameters were.
+// the full vocabulary, whatever the sampling parameters were; those of a generator that is Defined are what it says.
 package models
 
 import (
@@ -147,6 +147,12 @@ type GenerateResult struct {
 // (context ended, endpoint gone) and leaves no usable result; a request's own fault is in its result.
 type Generator interface {
 	Generate(ctx context.Context, requests []GenerateRequest) ([]GenerateResult, error)
+}
+
+// Defined is a Generator whose log-probs need not be the model's own: it says at which temperature they are, and over which of the
+// most probable tokens (1 and 0: all of them), for such sampling.
+type Defined interface {
+	LogPAt(s Sampling) (temperature, topP float64, topK int)
 }
 
 // Asked is a request that came by itself.

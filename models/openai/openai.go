@@ -238,6 +238,8 @@ type Choice struct {
 	LogProbs       *LogProbs             `json:"logprobs,omitempty"`
 	PromptLogProbs []map[string]TokenLog `json:"prompt_logprobs,omitempty"` // by token id; null for the first token
 	Millrace       *Detail               `json:"millrace,omitempty"`
+
+	Odd map[string]string `json:"-"` // what is wrong with fields that could not be read, by name; "index" where it is missing
 }
 
 // LogProbs is the standard form: for completions token by token, for chat as a list of objects.
@@ -254,6 +256,8 @@ type TokenLog struct {
 	LogProb float32 `json:"logprob"`
 	Rank    int     `json:"rank,omitempty"`
 	Decoded string  `json:"decoded_token,omitempty"`
+
+	Top []TokenLog `json:"top_logprobs,omitempty"` // of chat completions
 }
 
 // Detail is what the standard has no place for.
@@ -320,6 +324,7 @@ type Model struct {
 	ID       string `json:"id"`
 	Object   string `json:"object"`
 	OwnedBy  string `json:"owned_by,omitempty"`
+	Root     string `json:"root,omitempty"` // vLLM: where the weights came from
 	MaxLen   int    `json:"max_model_len,omitempty"`
 	Millrace *About `json:"millrace,omitempty"`
 }

@@ -135,7 +135,9 @@ func (s *Sampler) Generate(ctx context.Context, requests []models.GenerateReques
 }
 
 // GenerateAsTheyCome implements models.Continuous.
-func (s *Sampler) GenerateAsTheyCome(ctx context.Context, next func() []models.Asked) error { return s.run(ctx, next, true) }
+func (s *Sampler) GenerateAsTheyCome(ctx context.Context, next func() []models.Asked) error {
+	return s.run(ctx, next, true)
+}
 
 // run samples what next gives until that is nothing. With fair, requests take their turns; else the first comes first, and the
 // cache of one prompt at a time is kept.

@@ -106,6 +106,10 @@ func (t *table) find(name string, in *losses.Input) error {
 		c.Type = schemas.CandidateOldLogP.Type
 		t.nestedF[name], err = schemas.Nested[float32]{Column: c}.Find(t.record)
 	}
+	// The losses compare log-probs with those of the model that is trained, which are its own.
+	if have, ok := schemas.LogPOf(t.record, schemas.List[float32]{Column: c}); ok && !schemas.FullLogP("").Matches(have) {
+		return &schemas.DefinitionError{Stage: "update", Column: name, Want: schemas.FullLogP(""), Have: have}
+	}
 	return err
 }
 
