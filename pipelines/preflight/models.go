@@ -110,12 +110,17 @@ func Endpoints(ctx context.Context, r recipe.Recipe, nodes []chain.Node) error {
 		if !p.model.Remote() {
 			continue
 		}
+		need := wanted[p.path]
+		if need.Generate {
+			if err := templateOnce(r, p); err != nil {
+				return err
+			}
+		}
 		_, noTokenizer := tokenizer.Load(p.model.Path)
 		caps, err := remote.Probe(ctx, p.model.Path, remote.Options{})
 		if err != nil {
 			return setting.Errorf(p.path+".path", "%v", err)
 		}
-		need := wanted[p.path]
 		missing := caps.Missing(need, noTokenizer == nil, remote.AsChat(p.model.Path))
 		if noTokenizer != nil {
 			missing = append(missing, noTokenizer.Error())
@@ -123,11 +128,6 @@ func Endpoints(ctx context.Context, r recipe.Recipe, nodes []chain.Node) error {
 		if len(missing) > 0 {
 			return setting.Errorf(p.path+".path", "the endpoint lacks what this recipe needs of it: %s (`millrace probe` shows what it can do)",
 				strings.Join(missing, "; "))
-		}
-		if need.Generate {
-			if err := templateOnce(r, p); err != nil {
-				return err
-			}
 		}
 		if need.Generate && need.LogProbs {
 			if err := setting.First(defined(r, p, caps), audit(ctx, r, p, caps)); err != nil {
