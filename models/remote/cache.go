@@ -9,9 +9,9 @@ import (
 	"path/filepath"
 )
 
-// cache keeps the answers to requests as files named by the SHA-256 of what was asked: of whom, which weights
-// the server says it serves, and the whole request, seed and sample numbers included. A replayed bundle finds its answers and samples nothing again. Only answers that were
-// checked are kept.
+// cache keeps the answers to requests as files named by the SHA-256 of what was asked: of whom, which weights the server says it
+// serves, and the whole request, seed and sample numbers included. A replayed bundle finds its answers and samples nothing again.
+// Only answers that were checked are kept.
 type cache struct {
 	dir string // none when empty
 }

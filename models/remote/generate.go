@@ -338,7 +338,8 @@ func textOf(c openai.Choice) (string, *Error) {
 	case c.Message == nil:
 		return "", malformed("choice %d has no text%s%s", c.Index, because(c, "text"), because(c, "message"))
 	case c.Message.Reasoning != "":
-		return "", &Error{Kind: KindUnsupported, Problem: fmt.Sprintf("choice %d: the server keeps the thinking apart (reasoning_content), so that "+
+		return "", &Error{Kind: KindUnsupported, Problem: fmt.Sprintf("choice %d: the server keeps the thinking apart "+
+			"(reasoning_content), so that "+
 			"nobody knows what the model wrote; serve the model without a reasoning parser", c.Index)}
 	}
 	for _, name := range c.Message.Unread {

@@ -111,7 +111,8 @@ func run(t *testing.T, url string) (models.GenerateResult, error) {
 		return models.GenerateResult{}, err
 	}
 	defer m.Close()
-	results, err := m.Generate(t.Context(), []models.GenerateRequest{{Prompt: []int32{4}, Samples: 2, Sampling: models.Sampling{MaxNewTokens: 6}}})
+	results, err := m.Generate(t.Context(), []models.GenerateRequest{{Prompt: []int32{4}, Samples: 2,
+		Sampling: models.Sampling{MaxNewTokens: 6}}})
 	if err != nil {
 		return models.GenerateResult{}, err
 	}
@@ -149,7 +150,10 @@ func TestUnusedFieldsDoNotMatter(t *testing.T) {
 		}},
 		"no index, so that one is asked for at a time": {choice: func(_, c object) { delete(c, "index") }},
 		"a bare list of models":                        {models: func(l object) any { return l["data"] }},
-		"a length as a text":                           {models: func(l object) any { l["data"].([]any)[0].(object)["max_model_len"] = "4096"; return l }},
+		"a length as a text": {models: func(l object) any {
+			l["data"].([]any)[0].(object)["max_model_len"] = "4096"
+			return l
+		}},
 		"models of other types": {models: func(l object) any {
 			l["data"].([]any)[0].(object)["created"], l["data"].([]any)[0].(object)["owned_by"] = 1.5, 3
 			return l
@@ -192,8 +196,10 @@ func TestReasonsAreKept(t *testing.T) {
 				c["token_ids"] = make([]int, 100_000)
 			}
 		}}, KindMalformed, 1, "100000 tokens, and 6 were asked for"},
-		"a floor":          {&habits{choice: logs(func(l object) { l["token_logprobs"].([]float64)[1] = -9999 })}, KindMalformed, 1, "-9999 at token 1"},
-		"the least number": {&habits{choice: logs(func(l object) { l["token_logprobs"].([]float64)[0] = -3e38 })}, KindMalformed, 1, "is no log-prob"},
+		"a floor": {&habits{choice: logs(func(l object) { l["token_logprobs"].([]float64)[1] = -9999 })}, KindMalformed, 1,
+			"-9999 at token 1"},
+		"the least number": {&habits{choice: logs(func(l object) { l["token_logprobs"].([]float64)[0] = -3e38 })}, KindMalformed, 1,
+			"is no log-prob"},
 		"log-probs as texts": {&habits{choice: logs(func(l object) { l["token_logprobs"] = []string{"-1", "-1", "-1"} })}, KindMalformed, 1,
 			"logprobs is not what the protocol says"},
 		"no index": {&habits{choice: func(q, c object) {
@@ -209,9 +215,10 @@ func TestReasonsAreKept(t *testing.T) {
 		"an error as an answer": {&habits{answer: refused(object{"error": object{"message": "Provider is on fire", "code": 502}})}, KindServer, 3,
 			"Provider is on fire"},
 		"an error without choices": {&habits{answer: refused(object{"choices": nil, "error": "no GPU"})}, KindServer, 3, "no GPU"},
-		"a refusal as an answer":   {&habits{answer: refused(object{"error": object{"message": "too long a prompt", "code": 400}})}, KindRejected, 1, "too long a prompt"},
-		"out of credit as an answer": {&habits{answer: refused(object{"error": object{"message": "Insufficient credits", "code": 402}})}, KindQuota,
-			1, "Insufficient credits"},
+		"a refusal as an answer": {&habits{answer: refused(object{"error": object{"message": "too long a prompt", "code": 400}})},
+			KindRejected, 1, "too long a prompt"},
+		"out of credit as an answer": {&habits{answer: refused(object{"error": object{"message": "Insufficient credits", "code": 402}})},
+			KindQuota, 1, "Insufficient credits"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			url := c.h.start(t)
@@ -323,8 +330,9 @@ func TestEndsWithTheServersSentence(t *testing.T) {
 
 // Finish reasons of other servers.
 func TestFinishReasons(t *testing.T) {
-	for name, want := range map[string]models.FinishReason{"stop": models.FinishStop, "STOP": models.FinishStop, "eos_token": models.FinishStop,
-		"eos": models.FinishStop, "end_turn": models.FinishStop, "length": models.FinishLength, "model_length": models.FinishLength,
+	for name, want := range map[string]models.FinishReason{"stop": models.FinishStop, "STOP": models.FinishStop,
+		"eos_token": models.FinishStop,
+		"eos":       models.FinishStop, "end_turn": models.FinishStop, "length": models.FinishLength, "model_length": models.FinishLength,
 		"MAX_TOKENS": models.FinishLength, "tool_calls": models.FinishUnknown, "load": models.FinishUnknown} {
 		if got, ended := finishOf(&name); got != want || !ended {
 			t.Errorf("%s: %v %v", name, got, ended)
@@ -434,7 +442,7 @@ func TestFindsTheEndpoint(t *testing.T) {
 	if _, err := Probe(t.Context(), url+"/v2", fast()); err == nil {
 		t.Error("a path that is given is not changed")
 	}
-	if _, err := Probe(t.Context(), "http://user:pa%ss@host/v1", fast()); err == nil || strings.Contains(err.Error(), "pa") && strings.Contains(err.Error(), "pa%ss") {
+	if _, err := Probe(t.Context(), "http://user:pa%ss@host/v1", fast()); err == nil || strings.Contains(err.Error(), "pa%ss") {
 		t.Errorf("a password is told: %v", err)
 	}
 }

@@ -317,7 +317,8 @@ func (p *prober) chat(used bool) {
 	}
 	p.caps.AsChat = true
 	if !used {
-		p.note("conversations only: put chat=1 into the URL; prompts are then sent as user messages, and the server's template is put around them")
+		p.note("conversations only: put chat=1 into the URL; prompts are then sent as user messages, and the " +
+			"server's template is put around them")
 	}
 	p.samples(chatPath, full, answer)
 }

@@ -664,13 +664,15 @@ func TestTextOnlyServer(t *testing.T) {
 	if caps.TokenIDsIn || caps.TokenIDsOut || caps.Several || caps.PromptLogProbs != "" || !caps.Completions || !caps.LogProbs || caps.Chat {
 		t.Errorf("%s", caps)
 	}
-	if missing := caps.Missing(Need{Generate: true, LogProbs: true, Score: true, Candidates: true, AnyToken: true}, false, false); len(missing) != 5 {
+	everything := Need{Generate: true, LogProbs: true, Score: true, Candidates: true, AnyToken: true}
+	if missing := caps.Missing(everything, false, false); len(missing) != 5 {
 		t.Errorf("missing %q", missing)
 	}
 	if missing := caps.Missing(Need{Generate: true}, true, false); len(missing) != 0 {
 		t.Errorf("missing %q", missing)
 	}
-	if missing := caps.Missing(Need{Generate: true, LogProbs: true}, true, false); len(missing) != 1 || !strings.Contains(missing[0], "no token ids") ||
+	if missing := caps.Missing(Need{Generate: true, LogProbs: true}, true, false); len(missing) != 1 ||
+		!strings.Contains(missing[0], "no token ids") ||
 		!strings.Contains(caps.String(), "log-probs come without token ids") {
 		t.Errorf("missing %q of\n%s", missing, caps)
 	}

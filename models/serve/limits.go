@@ -129,8 +129,8 @@ const (
 // checkWork refuses what costs too much: all samples and the prompt together, and the answer.
 func (s *Server) checkWork(q *openai.Request, r models.GenerateRequest, w wanted) error {
 	if work := len(r.Prompt) + r.Samples*r.Sampling.MaxNewTokens; work > s.opts.MaxWork {
-		return invalid("max_tokens", "a prompt of %d tokens and n = %d samples of up to max_tokens = %d are %d tokens, above the %d of a request; "+
-			"ask for fewer samples at a time", len(r.Prompt), r.Samples, r.Sampling.MaxNewTokens, work, s.opts.MaxWork)
+		return invalid("max_tokens", "a prompt of %d tokens and n = %d samples of up to max_tokens = %d are %d tokens, above "+
+			"the %d of a request; ask for fewer samples at a time", len(r.Prompt), r.Samples, r.Sampling.MaxNewTokens, work, s.opts.MaxWork)
 	}
 	// Numbers of a request can be of any size: as float64 their products are.
 	token := tokenBytes + candidateBytes*float64(s.candidates(r.Sampling.CandidateK))

@@ -114,8 +114,8 @@ func sameJSON(value json.RawMessage, other string) bool {
 // fromElsewhere refuses what a web page of another site makes a browser send: the page may have been told that its own name is
 // that of this machine (DNS rebinding), and then the name that the browser sends is the page's.
 func (s *Server) fromElsewhere(r *http.Request) error {
-	if host := hostName(r.Host); s.opts.Key == "" && net.ParseIP(host) == nil && host != "localhost" && !strings.HasSuffix(host, ".localhost") &&
-		!slices.Contains(s.opts.Hosts, host) {
+	if host := hostName(r.Host); s.opts.Key == "" && net.ParseIP(host) == nil && host != "localhost" &&
+		!strings.HasSuffix(host, ".localhost") && !slices.Contains(s.opts.Hosts, host) {
 		return &fault{status: http.StatusForbidden, problem: fmt.Sprintf(
 			"%q is not a name of this server; without a key it answers to localhost and to addresses", r.Host)}
 	}

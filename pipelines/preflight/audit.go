@@ -126,9 +126,9 @@ func audit(ctx context.Context, r recipe.Recipe, p place, caps remote.Capabiliti
 	}
 	apart, size = apart/float64(n), size/float64(n)
 	if allowed := AuditTolerance + AuditShare*size; apart > allowed {
-		return setting.Errorf(at, "the log-probs of the endpoint are not those of the weights at %s: over %d sampled tokens they are apart by %.3g on "+
-			"average, by %.3g at most, and %.3g is allowed for the precision of a server. Either it serves other weights, or its log-probs are not "+
-			"the model's own", weights, n, apart, most, allowed)
+		return setting.Errorf(at, "the log-probs of the endpoint are not those of the weights at %s: over %d sampled tokens they are apart by "+
+			"%.3g on average, by %.3g at most, and %.3g is allowed for the precision of a server. Either it serves other weights, "+
+			"or its log-probs are not the model's own", weights, n, apart, most, allowed)
 	}
 	return nil
 }

@@ -141,8 +141,8 @@ func Endpoints(ctx context.Context, r recipe.Recipe, nodes []chain.Node) error {
 // templateOnce refuses prompts that are put into a template before the server puts them into its own.
 func templateOnce(r recipe.Recipe, p place) error {
 	if r.Chat.Template && remote.AsChat(p.model.Path) {
-		return setting.Errorf("chat.template", "the endpoint at %s.path is asked as a conversation (chat=1), and its server puts the prompt into its "+
-			"own template; set chat.template: false, or leave chat=1 out where the server answers completions", p.path)
+		return setting.Errorf("chat.template", "the endpoint at %s.path is asked as a conversation (chat=1), and its server puts the prompt "+
+			"into its own template; set chat.template: false, or leave chat=1 out where the server answers completions", p.path)
 	}
 	return nil
 }
@@ -163,6 +163,6 @@ func defined(r recipe.Recipe, p place, caps remote.Capabilities) error {
 	if len(caps.Notes) > 0 {
 		how += " (" + strings.Join(caps.Notes, "; ") + ")"
 	}
-	return setting.Errorf(at, "the endpoint at %s.path would give %v, and what reads old_logp needs %v: %s. Sample at temperature 1 with top_p 1 and "+
-		"top_k 0, or have the server give raw log-probs (vLLM: --logprobs-mode raw_logprobs)", p.path, have, want, how)
+	return setting.Errorf(at, "the endpoint at %s.path would give %v, and what reads old_logp needs %v: %s. Sample at temperature 1 "+
+		"with top_p 1 and top_k 0, or have the server give raw log-probs (vLLM: --logprobs-mode raw_logprobs)", p.path, have, want, how)
 }

@@ -18,7 +18,8 @@ type sampled struct {
 }
 
 // columns turns responses into the columns the stage adds, in the order given.
-func columns(rows []sampled, prompts []uuid.UUID, seed uint64, tok tokenizer.Tokenizer, defined schemas.LogPDefinition, candidates bool) []schemas.Filled {
+func columns(rows []sampled, prompts []uuid.UUID, seed uint64, tok tokenizer.Tokenizer, defined schemas.LogPDefinition,
+	candidates bool) []schemas.Filled {
 	n := len(rows)
 	ids, samples := make([]uuid.UUID, n), make([]int32, n)
 	promptTokens, responseTokens := make([][]int32, n), make([][]int32, n)
@@ -44,7 +45,8 @@ func columns(rows []sampled, prompts []uuid.UUID, seed uint64, tok tokenizer.Tok
 		schemas.OldLogP.FromRows(logp, known...).Defined(defined), schemas.OldLogZ.FromRows(logz, known...),
 	}
 	if candidates {
-		out = append(out, schemas.CandidateIDs.FromRows(candidateIDs), schemas.CandidateOldLogP.FromRows(candidateLogP, known...).Defined(defined))
+		out = append(out, schemas.CandidateIDs.FromRows(candidateIDs),
+			schemas.CandidateOldLogP.FromRows(candidateLogP, known...).Defined(defined))
 	}
 	return out
 }
