@@ -72,6 +72,7 @@ func (p *prober) define(path string, full openai.Request) {
 		what    string
 	}{{temperature, &p.caps.FollowTemperature, "the temperature"}, {topP, &p.caps.FollowTopP, "top-p"}} {
 		if *k.follows = k.follow || !k.sure; !k.sure {
+			p.caps.Unmeasured = true
 			p.note("it could not be measured whether log-probs follow %s; it is taken that they do", k.what)
 		}
 	}

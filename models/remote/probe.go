@@ -42,9 +42,10 @@ type Capabilities struct {
 	Seeded         bool   `json:"seeded"`                    // the same seed gave the same text twice
 
 	// What log-probs are of, as measured: they are the model's own, or follow the temperature, or top-p and top-k, of the request.
-	// True where it could not be measured; see Notes.
+	// True where that could not be measured, which Notes say.
 	FollowTemperature bool `json:"logprobs_follow_temperature"`
 	FollowTopP        bool `json:"logprobs_follow_top_p"`
+	Unmeasured        bool `json:"logprobs_unmeasured,omitempty"`
 
 	Notes []string `json:"notes,omitempty"` // why something is missing
 }
@@ -390,6 +391,8 @@ func echoesLogProbs(c openai.Choice, n int) bool {
 
 func (c Capabilities) logProbsAre() string {
 	switch {
+	case c.Unmeasured:
+		return "not known to be the model's own"
 	case c.FollowTemperature && c.FollowTopP:
 		return "of what is sampled from: after temperature, top-p and top-k"
 	case c.FollowTemperature:

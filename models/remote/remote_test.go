@@ -467,6 +467,13 @@ func TestAReplayDoesNotSampleAgain(t *testing.T) {
 	if c, err := second.Generate(context.Background(), requests(6)); err != nil || len(f.attempts) != 6 || c[0].Err != nil {
 		t.Errorf("%v, %d asked", err, len(f.attempts))
 	}
+	// A server that says it serves other weights by now is asked again.
+	f.inject(nil)
+	second.caps.Weights = "digest+bfloat16"
+	if _, err := second.Generate(context.Background(), requests(2)); err != nil || len(f.attempts) != 2 {
+		t.Errorf("%v, %d asked", err, len(f.attempts))
+	}
+	second.caps.Weights = ""
 	// Another seed is another request.
 	f.inject(nil)
 	other := requests(1)

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -122,6 +123,12 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 // ServeHTTP implements http.Handler.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Time{}) // that of an earlier answer on this connection
+	defer func() {
+		if cause := recover(); cause != nil {
+			s.opts.Report("a request made the server panic: %v\n%s", cause, debug.Stack())
+			fail(w, errors.New("the server failed on this request"))
+		}
+	}()
 	if err := s.fromElsewhere(r); err != nil {
 		fail(w, err)
 		return
