@@ -35,8 +35,8 @@ const tolerance = 1e-3
 // model writes a small model whose distributions are neither flat nor certain, with a vocabulary of 601 tokens.
 func model(t *testing.T) string {
 	t.Helper()
-	m, err := transformer.New(transformer.Config{ModelType: "qwen2", Vocab: 601, Hidden: 128, Intermediate: 256, Layers: 2, Heads: 2, KVHeads: 2,
-		HeadDim: 64, MaxPositions: 256, NormEps: 1e-6, Rope: transformer.Rope{Theta: 10000, Type: "default"}, QKVBias: true}, 3, false)
+	m, err := transformer.New(transformer.Config{ModelType: "qwen2", Vocab: 601, Hidden: 128, Intermediate: 256, Layers: 2, Heads: 2,
+		KVHeads: 2, HeadDim: 64, MaxPositions: 256, NormEps: 1e-6, Rope: transformer.Rope{Theta: 10000, Type: "default"}, QKVBias: true}, 3, false)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -45,7 +45,7 @@ func (p *prober) define(path string, full openai.Request) {
 	p.caps.FollowTemperature, p.caps.FollowTopP = true, true
 	prompts := []openai.Request{full}
 	if full.Messages == nil { // one where the model knows better than not what follows tells nothing
-		for _, text := range []string{"My favourite word is", "A", "1"} {
+		for _, text := range []string{"My favourite word is", "A", "1", "The", "z", "I am"} {
 			other := full
 			other.Prompt = &openai.Prompt{Text: text}
 			prompts = append(prompts, other)
@@ -84,7 +84,7 @@ type knowledge struct{ sure, follow bool }
 // learn compares log-probs of the same tokens without and with the parameter. Tokens that are as good as certain are certain with
 // it too, and tell nothing. The others decide by their median: one may come out differently by itself.
 func (k *knowledge) learn(without map[string]float64, with func() map[string]float64) {
-	tells := func(logP float64) bool { return logP < -4*DefinitionTolerance }
+	tells := func(logP float64) bool { return logP < -2*DefinitionTolerance }
 	if k.sure || !slices.ContainsFunc(slices.Collect(maps.Values(without)), tells) {
 		return
 	}

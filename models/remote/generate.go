@@ -55,9 +55,10 @@ func (m *Model) Generate(ctx context.Context, requests []models.GenerateRequest)
 	return results, nil
 }
 
-// samples asks for all samples of a request: at once, or one by one where the server gives one at a time.
+// samples asks for all samples of a request: at once, or one by one where the server gives one at a time. vLLM refuses several of
+// which all would be the most probable.
 func (m *Model) samples(ctx context.Context, r models.GenerateRequest) ([]models.Response, error) {
-	if m.caps.Several || r.Samples <= 1 {
+	if r.Samples <= 1 || m.caps.Millrace || m.caps.Several && !r.Sampling.Greedy {
 		return m.generate(ctx, &r)
 	}
 	var out []models.Response

@@ -541,3 +541,18 @@ func TestDefinitionIsMeasured(t *testing.T) {
 		t.Errorf("plain sampling is at %v %v %v", temperature, topP, topK)
 	}
 }
+
+// vLLM refuses several samples of which all would be the most probable: they are asked for one at a time.
+func TestSeveralGreedySamples(t *testing.T) {
+	h := &habits{refuses: func(_ string, q object) bool { return q["temperature"] == 0.0 && q["n"] != nil && q["n"] != 1.0 }}
+	m, err := Open(t.Context(), h.start(t)+"/v1", fast())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	results, err := m.Generate(t.Context(), []models.GenerateRequest{{Prompt: []int32{4}, Samples: 3,
+		Sampling: models.Sampling{MaxNewTokens: 6, Greedy: true}}})
+	if err != nil || results[0].Err != nil || len(results[0].Responses) != 3 || results[0].Responses[2].Err != nil {
+		t.Errorf("%v %+v", err, results)
+	}
+}
