@@ -36,7 +36,8 @@ const tolerance = 1e-3
 func model(t *testing.T) string {
 	t.Helper()
 	m, err := transformer.New(transformer.Config{ModelType: "qwen2", Vocab: 601, Hidden: 128, Intermediate: 256, Layers: 2, Heads: 2,
-		KVHeads: 2, HeadDim: 64, MaxPositions: 256, NormEps: 1e-6, Rope: transformer.Rope{Theta: 10000, Type: "default"}, QKVBias: true}, 3, false)
+		KVHeads: 2, HeadDim: 64, MaxPositions: 256, NormEps: 1e-6, Rope: transformer.Rope{Theta: 10000, Type: "default"},
+		QKVBias: true}, 3, false)
 	if err != nil {
 		t.Fatal(err)
 	}
