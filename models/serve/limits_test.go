@@ -30,6 +30,7 @@ func TestFieldsAreNeverIgnored(t *testing.T) {
 		`"top_k": -1`:                                     "",
 		`"temperature": 1e-45`:                            "",
 		`"temperature": 1e-10`:                            "",
+		`"min_p": 0.2`:                                    "\"message\":\"min_p: is not served",
 		`"min_p": 0.1`:                                    "min_p",
 		`"presence_penalty": 0.5`:                         "presence_penalty",
 		`"frequency_penalty": -1`:                         "frequency_penalty",

@@ -166,7 +166,11 @@ func fail(w http.ResponseWriter, err error) {
 	if f.status >= 500 {
 		kind = "server_error"
 	}
-	reply(w, f.status, openai.ErrorBody{Error: openai.ErrorDetail{Message: f.problem, Type: kind, Param: f.param}})
+	message := f.problem
+	if f.param != "" { // most clients show the message alone
+		message = f.param + ": " + message
+	}
+	reply(w, f.status, openai.ErrorBody{Error: openai.ErrorDetail{Message: message, Type: kind, Param: f.param}})
 }
 
 func reply(w http.ResponseWriter, status int, v any) {
