@@ -61,7 +61,7 @@ func TestLlamaCppServer(t *testing.T) {
 	if caps.Model != "smollm2" || !caps.Completions || !caps.Chat || caps.PromptLogProbs != "" || caps.Millrace || caps.TokenIDsOut {
 		t.Errorf("capabilities %+v", caps)
 	}
-	if missing := caps.Missing(remote.Need{Generate: true, Score: true}, true); len(missing) != 1 ||
+	if missing := caps.Missing(remote.Need{Generate: true, Score: true}, true, false); len(missing) != 1 ||
 		!strings.Contains(missing[0], "log-probs of a given response") {
 		t.Errorf("missing %q", missing)
 	}

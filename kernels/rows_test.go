@@ -289,6 +289,19 @@ func TestSampleRow(t *testing.T) {
 				t.Fatalf("temperature 0 gave %d, want %d", got, best)
 			}
 		}
+		for _, z := range [][]float32{{-3, 2, 1.9, 2}, {900, 80000, -1e30, 79999.5}, logits(r, 2500)} { // 1/temperature is huge or overflows
+			best := slices.Index(z, slices.Max(z))
+			for _, temperature := range []float32{math.SmallestNonzeroFloat32, 1e-40, 1e-30, 1e-10, 1e-7} {
+				for _, u := range []float64{0, 0.3, math.Nextafter(1, 0)} {
+					for _, topP := range []float32{1, 0.5} {
+						got := kernels.SampleRow(z, temperature, topP, 0, u)
+						if got < 0 || z[got] != z[best] {
+							t.Errorf("temperature %v, u %v gave %d, want a token as probable as %d", temperature, u, got, best)
+						}
+					}
+				}
+			}
+		}
 		if got := kernels.SampleRow(nil, 1, 1, 0, 0.5); got != -1 {
 			t.Errorf("an empty row gave %d", got)
 		}

@@ -23,14 +23,17 @@ func SampleRow(z []float32, temperature, topP float32, topK int, u float64) int3
 	}
 	p, release := borrow(len(z))
 	defer release()
-	copy(p, z)
-	scale := 1 / temperature
+	asm.SubTo(p, z, best) // before the scale, which can be large: the most probable token's weight is exactly 1
+	scale := min(1/temperature, math.MaxFloat32)
 	// Block sums first: the draw then reads one block.
 	sums := make([]float64, 0, 128)
 	var total float64
 	for at := 0; at < len(p); at += rowBlock {
-		total += float64(asm.SoftmaxExp(p[at:min(at+rowBlock, len(p))], scale, best*scale))
+		total += float64(asm.SoftmaxExp(p[at:min(at+rowBlock, len(p))], scale, 0))
 		sums = append(sums, total)
+	}
+	if !(total > 0) || math.IsInf(total, 0) { // no row of numbers: nothing to draw by
+		return int32(slices.Index(z, best))
 	}
 	if topP < 1 || topK > 0 && topK < len(z) {
 		return sampleCut(p, total, topP, topK, u)

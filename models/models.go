@@ -2,12 +2,14 @@
 // (Generator, Scorer, Trainable), how a model is named in a stage's configuration (Ref), and the cache that loads it once
 // a process (Acquire).
 //
-// A model sees token ids only; text belongs to the tokenizer. All log-probs are natural logarithms over the full vocabulary, at
-// temperature 1 whatever the sampling parameters were, but where a ScoreRequest asks for another temperature.
+// A model sees token ids only; text belongs to the tokenizer. All log-probs are natural logarithms at temperature 1 over
+// the full vocabulary, whatever the sampling parameters were; those of a generator that is Defined are what it says, and a ScoreRequest
+// may ask for another temperature.
 package models
 
 import (
 	"context"
+	"errors"
 	"slices"
 
 	"github.com/millrace/millrace/kernels"
@@ -78,6 +80,23 @@ type GenerateRequest struct {
 	// OnToken, when set, is told every token as soon as it is drawn: token index t (0-based) of a sample, with its log-prob. Calls
 	// come from one goroutine at a time, and sampling waits for them. Generators that cannot tell never call it.
 	OnToken func(sample, t int, token int32, logP float32)
+
+	// Gone, when set, is closed once nobody waits for the responses any more: the request then ends with ErrGone, before the next
+	// token. Generators that cannot stop never look at it.
+	Gone <-chan struct{}
+}
+
+// ErrGone is how a request ends that nobody waits for any more.
+var ErrGone = errors.New("nobody waits for the answer any more")
+
+// Left reports whether nobody waits any more; gone is nil where nobody says so.
+func Left(gone <-chan struct{}) bool {
+	select {
+	case <-gone:
+		return true
+	default:
+		return false
+	}
 }
 
 // FinishReason says why a response ended.
@@ -131,6 +150,26 @@ type Generator interface {
 	Generate(ctx context.Context, requests []GenerateRequest) ([]GenerateResult, error)
 }
 
+// Defined is a Generator whose log-probs need not be the model's own: it says at which temperature they are, and over which of the
+// most probable tokens (1 and 0: all of them), for such sampling.
+type Defined interface {
+	LogPAt(s Sampling) (temperature, topP float64, topK int)
+}
+
+// Asked is a request that came by itself.
+type Asked struct {
+	GenerateRequest
+	Client string               // who asked: what there is to share is shared between clients, and then between their requests
+	Answer func(GenerateResult) // told the result once, unless sampling ends with an error
+}
+
+// Continuous is a Generator that takes requests while others are under way. None can take all there is: a client gets at most half
+// of what the others have left. Their responses are those of Generate.
+type Continuous interface {
+	// GenerateAsTheyCome asks for further requests before every token, and returns when next gives none while nothing is under way.
+	GenerateAsTheyCome(ctx context.Context, next func() []Asked) error
+}
+
 // ScoreRequest asks what a model thinks of a given response of T tokens.
 type ScoreRequest struct {
 	Sequence
@@ -146,6 +185,8 @@ type ScoreRequest struct {
 
 	Values     bool // also give the scalar head's output at every token; an error when the model has none
 	ValueAfter bool // read the hidden state after the token instead of before it
+
+	Gone <-chan struct{} // as of a GenerateRequest
 }
 
 // ScoreResult answers one ScoreRequest.

@@ -146,5 +146,8 @@ func (m *Model) Transformer() *transformer.Model { return m.transformer }
 // MaxPositions is the longest sequence the model takes.
 func (m *Model) MaxPositions() int { return m.transformer.MaxPositions() }
 
+// VocabSize is how many tokens there are.
+func (m *Model) VocabSize() int { return m.transformer.VocabSize() }
+
 // Close implements models.Model; the garbage collector takes the weights.
 func (m *Model) Close() error { return nil }

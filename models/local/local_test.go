@@ -324,3 +324,39 @@ func TestGoldenScores(t *testing.T) {
 		}
 	}
 }
+
+// A score that nobody waits for is not computed, or is given up with the next layer; the others have the same bits.
+func TestGone(t *testing.T) {
+	m := newModel(t, true)
+	requests := newRequests(6)
+	want, err := NewScorer(m, ScoreOptions{}).Score(t.Context(), requests)
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone := make(chan struct{})
+	close(gone)
+	requests[2].Gone = gone
+	got, err := NewScorer(m, ScoreOptions{}).Score(t.Context(), requests)
+	if err != nil || !errors.Is(got[2].Err, models.ErrGone) {
+		t.Fatalf("%v %v", err, got[2].Err)
+	}
+	if got[2] = want[2]; !reflect.DeepEqual(got, want) {
+		t.Error("the others have other scores")
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := NewScorer(m, ScoreOptions{}).Score(ctx, requests); !errors.Is(err, context.Canceled) {
+		t.Errorf("a context that has ended: %v", err)
+	}
+
+	var w transformer.Workspace
+	layers := 0
+	w.Stop = func() bool { layers++; return layers > 1 }
+	batch := models.Pack([]models.Sequence{requests[0].Sequence})
+	if _, err := m.Forward(&w, batch); !errors.Is(err, transformer.ErrStopped) || layers != 2 {
+		t.Errorf("%v after %d layers", err, layers)
+	}
+	if _, err := m.Prefill(&w, batch, []*transformer.KV{m.NewKV(100)}); !errors.Is(err, transformer.ErrStopped) {
+		t.Errorf("%v", err)
+	}
+}

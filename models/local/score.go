@@ -2,8 +2,10 @@ package local
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"sync"
 
 	"github.com/millrace/millrace/kernels"
@@ -51,6 +53,10 @@ func (s *Scorer) Score(ctx context.Context, requests []models.ScoreRequest) ([]m
 		tokens := 0
 		for ; next < len(requests); next++ {
 			r := &requests[next]
+			if models.Left(r.Gone) {
+				results[next].Err = models.ErrGone
+				continue
+			}
 			if err := s.check(r); err != nil {
 				results[next].Err = err
 				continue
@@ -71,7 +77,20 @@ func (s *Scorer) Score(ctx context.Context, requests []models.ScoreRequest) ([]m
 			continue
 		}
 		packed := models.Pack(batch)
+		s.w.Stop = func() bool {
+			return ctx.Err() != nil || !slices.ContainsFunc(members, func(m int) bool { return !models.Left(requests[m].Gone) })
+		}
 		h, err := s.model.Forward(&s.w, packed)
+		s.w.Stop = nil
+		if errors.Is(err, transformer.ErrStopped) {
+			for _, m := range members {
+				results[m] = models.ScoreResult{Err: models.ErrGone}
+			}
+			if err := ctx.Err(); err != nil {
+				return nil, err
+			}
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}

@@ -9,7 +9,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
+	"reflect"
+	"slices"
+	"strings"
 )
 
 // Prompt is a text, or token ids.
@@ -30,11 +34,23 @@ func (p *Prompt) UnmarshalJSON(text []byte) error {
 	if len(text) > 0 && text[0] == '"' {
 		return json.Unmarshal(text, &p.Text)
 	}
-	if err := json.Unmarshal(text, &p.IDs); err != nil {
+	var list []json.RawMessage
+	if err := json.Unmarshal(text, &list); err != nil {
 		return errors.New("prompt is neither a text nor a list of token ids")
 	}
-	if p.IDs == nil {
+	if list == nil {
 		return errors.New("prompt is null")
+	}
+	p.IDs = make([]int32, len(list))
+	for i, item := range list {
+		if len(list) > 0 && (item[0] == '"' || item[0] == '[') {
+			return errors.New("prompt is a list of prompts; send one prompt a request, as a text or a list of token ids")
+		}
+		var id *int32
+		if err := json.Unmarshal(item, &id); err != nil || id == nil {
+			return fmt.Errorf("prompt: %s, at %d, is not a token id", item[:min(len(item), 40)], i)
+		}
+		p.IDs[i] = *id
 	}
 	return nil
 }
@@ -43,6 +59,87 @@ func (p *Prompt) UnmarshalJSON(text []byte) error {
 type Message struct {
 	Role    string `json:"role"`
 	Content string `json:"content"`
+
+	Reasoning string   `json:"reasoning_content,omitempty"` // what a server set apart of the text of an answer
+	Unread    []string `json:"-"`                           // fields with a value that are none of these; parts that are no text
+}
+
+// UnmarshalJSON takes a text, or the texts of a list of parts.
+func (m *Message) UnmarshalJSON(text []byte) error {
+	*m = Message{}
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(text, &fields); err != nil {
+		return err
+	}
+	for _, name := range slices.Sorted(maps.Keys(fields)) {
+		value := fields[name]
+		var err error
+		switch name {
+		case "role":
+			err = json.Unmarshal(value, &m.Role)
+		case "content":
+			err = m.content(value)
+		case "reasoning_content", "reasoning":
+			var text string
+			if json.Unmarshal(value, &text) == nil && text != "" {
+				m.Reasoning = text
+			}
+		default:
+			if !empty(value) {
+				m.Unread = append(m.Unread, name)
+			}
+		}
+		if err != nil {
+			return fmt.Errorf("%s of a message: %w", name, err)
+		}
+	}
+	return nil
+}
+
+func (m *Message) content(value json.RawMessage) error {
+	if value[0] != '[' {
+		return json.Unmarshal(value, &m.Content)
+	}
+	var parts []struct {
+		Type string `json:"type"`
+		Text string `json:"text"`
+	}
+	if err := json.Unmarshal(value, &parts); err != nil {
+		return err
+	}
+	for _, p := range parts {
+		if p.Type != "text" {
+			m.Unread = append(m.Unread, "content of type "+p.Type)
+		}
+		m.Content += p.Text
+	}
+	return nil
+}
+
+func empty(value json.RawMessage) bool {
+	return slices.Contains([]string{"null", "[]", "{}", `""`, "false"}, string(value))
+}
+
+// Texts are one text or a list of them.
+type Texts []string
+
+func (t *Texts) UnmarshalJSON(text []byte) error {
+	if len(text) > 0 && text[0] == '"' {
+		*t = make(Texts, 1)
+		return json.Unmarshal(text, &(*t)[0])
+	}
+	return json.Unmarshal(text, (*[]string)(t))
+}
+
+// Fields are the names of the fields of a message.
+func Fields(message any) []string {
+	var out []string
+	t := reflect.TypeOf(message)
+	for i := range t.NumField() {
+		name, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")
+		out = append(out, name)
+	}
+	return out
 }
 
 // Request asks for completions of a prompt (/v1/completions) or of a conversation (/v1/chat/completions).
@@ -51,14 +148,17 @@ type Request struct {
 	Prompt   *Prompt   `json:"prompt,omitempty"`
 	Messages []Message `json:"messages,omitempty"`
 
-	MaxTokens   int      `json:"max_tokens"`
-	MinTokens   int      `json:"min_tokens,omitempty"`
+	MaxTokens int `json:"max_tokens"`
+	MinTokens int `json:"min_tokens,omitempty"`
+
+	MaxCompletionTokens int `json:"max_completion_tokens,omitempty"` // what chat completions call MaxTokens of late
+
 	N           int      `json:"n,omitempty"`
 	Temperature *float32 `json:"temperature,omitempty"`
 	TopP        *float32 `json:"top_p,omitempty"`
 	TopK        int      `json:"top_k,omitempty"`
 	Seed        *int64   `json:"seed,omitempty"`
-	Stop        []string `json:"stop,omitempty"`
+	Stop        Texts    `json:"stop,omitempty"`
 	StopIDs     []int32  `json:"stop_token_ids,omitempty"`
 	Stream      bool     `json:"stream,omitempty"`
 
@@ -138,6 +238,8 @@ type Choice struct {
 	LogProbs       *LogProbs             `json:"logprobs,omitempty"`
 	PromptLogProbs []map[string]TokenLog `json:"prompt_logprobs,omitempty"` // by token id; null for the first token
 	Millrace       *Detail               `json:"millrace,omitempty"`
+
+	Odd map[string]string `json:"-"` // what is wrong with fields that could not be read, by name; "index" where it is missing
 }
 
 // LogProbs is the standard form: for completions token by token, for chat as a list of objects.
@@ -154,6 +256,8 @@ type TokenLog struct {
 	LogProb float32 `json:"logprob"`
 	Rank    int     `json:"rank,omitempty"`
 	Decoded string  `json:"decoded_token,omitempty"`
+
+	Top []TokenLog `json:"top_logprobs,omitempty"` // of chat completions
 }
 
 // Detail is what the standard has no place for.
@@ -220,6 +324,7 @@ type Model struct {
 	ID       string `json:"id"`
 	Object   string `json:"object"`
 	OwnedBy  string `json:"owned_by,omitempty"`
+	Root     string `json:"root,omitempty"` // vLLM: where the weights came from
 	MaxLen   int    `json:"max_model_len,omitempty"`
 	Millrace *About `json:"millrace,omitempty"`
 }

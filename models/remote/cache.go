@@ -9,20 +9,20 @@ import (
 	"path/filepath"
 )
 
-// cache keeps the answers to requests as files named by the SHA-256 of what was asked: of whom, and the whole request, seed
-// and sample numbers included. A replayed bundle finds its answers and samples nothing again. Only answers that were
-// checked are kept.
+// cache keeps the answers to requests as files named by the SHA-256 of what was asked: of whom, which weights the server says it
+// serves, and the whole request, seed and sample numbers included. A replayed bundle finds its answers and samples nothing again.
+// Only answers that were checked are kept.
 type cache struct {
 	dir string // none when empty
 }
 
 // key names a request.
-func (c cache) key(base, path string, body any) (string, error) {
+func (c cache) key(base, weights, path string, body any) (string, error) {
 	text, err := json.Marshal(body)
 	if err != nil {
 		return "", fmt.Errorf("remote: %w", err)
 	}
-	sum := sha256.Sum256(fmt.Appendf(nil, "%s\n%s\n%s", base, path, text))
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s\n%s\n%s\n%s", base, weights, path, text))
 	return hex.EncodeToString(sum[:]), nil
 }
 

@@ -2,6 +2,7 @@ package remote
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -12,12 +13,14 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/millrace/millrace/models/openai"
+	"github.com/millrace/millrace/models/outbound"
 )
 
 // Options say how an endpoint is used; they change nothing about its answers. A zero field takes its default.
@@ -65,9 +68,27 @@ func (o Options) withDefaults() Options {
 // keyVariables hold the key of an endpoint, the first that is set. A key is read when a request is sent and kept nowhere.
 var keyVariables = []string{"MILLRACE_API_KEY", "OPENAI_API_KEY"}
 
+// key is the key of an endpoint, "" where there is none; keys are all that are set.
+func key() string {
+	for _, k := range keys() {
+		return k
+	}
+	return ""
+}
+
+func keys() (out []string) {
+	for _, name := range keyVariables {
+		if k := os.Getenv(name); k != "" {
+			out = append(out, k)
+		}
+	}
+	return out
+}
+
 // client sends requests to one endpoint.
 type client struct {
 	base  string // such as http://localhost:8000/v1
+	bare  bool   // without a path: the first question finds out whether the endpoint is at /v1
 	opts  Options
 	http  *http.Client
 	slots chan struct{}
@@ -78,17 +99,7 @@ func newClient(base string, o Options) *client {
 	o = o.withDefaults()
 	return &client{
 		base: base, opts: o,
-		http: &http.Client{
-			Transport: &http.Transport{
-				Proxy:               http.ProxyFromEnvironment,
-				DialContext:         (&net.Dialer{Timeout: 20 * time.Second}).DialContext,
-				TLSHandshakeTimeout: 20 * time.Second,
-				MaxIdleConnsPerHost: o.Concurrency,
-				IdleConnTimeout:     time.Minute,
-			},
-			// A redirect would send prompts, and perhaps the key, to a host that nobody named.
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		},
+		http:    outbound.Client(o.Concurrency),
 		slots:   make(chan struct{}, o.Concurrency),
 		breaker: breaker{threshold: o.BreakAfter, cooldown: o.Cooldown, limit: o.MaxCooldown},
 	}
@@ -122,8 +133,7 @@ func (c *client) do(ctx context.Context, path string, body any, accept func([]by
 			c.cancelled(probe)
 			return ctx.Err()
 		}
-		// An answer that refuses the request shows that the endpoint works.
-		c.leave(probe, e == nil || !e.retry)
+		c.leave(probe, e)
 		if e == nil {
 			return nil
 		}
@@ -173,11 +183,8 @@ func (c *client) attempt(ctx context.Context, path string, body []byte, accept f
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
-	for _, name := range keyVariables {
-		if key := os.Getenv(name); key != "" {
-			req.Header.Set("Authorization", "Bearer "+key)
-			break
-		}
+	if k := key(); k != "" {
+		req.Header.Set("Authorization", "Bearer "+k)
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {
@@ -228,54 +235,42 @@ func plain(err error) string {
 
 // refused is an answer other than 200.
 func refused(resp *http.Response, body []byte) *Error {
-	e := &Error{Kind: KindServer, Status: resp.StatusCode, Problem: reason(resp.StatusCode, body)}
-	switch code := resp.StatusCode; {
-	case code == http.StatusUnauthorized || code == http.StatusForbidden:
+	problem, code := openai.Complaint(body)
+	if problem == "" {
+		if text := strings.TrimSpace(string(body)); text != "" && !strings.HasPrefix(text, "<") && !strings.HasPrefix(text, "{") {
+			problem = text
+		}
+	}
+	e := failure(resp.StatusCode, code, cmp.Or(problem, http.StatusText(resp.StatusCode)))
+	if e.retry {
+		e.retryAfter = parseRetryAfter(resp.Header.Get("Retry-After"), time.Now())
+	}
+	return e
+}
+
+// usedUp are the names that servers have for a quota, or a credit, that is used up.
+var usedUp = []string{"insufficient_quota", "insufficient_credits", "billing_hard_limit_reached", "billing_not_active", "quota_exceeded",
+	"payment_required"}
+
+// failure classifies what a server says of a failed request: its status, its own name for the fault, and its sentence.
+func failure(status int, code, problem string) *Error {
+	e := &Error{Kind: KindServer, Status: status, Problem: outbound.Short(outbound.Masked(problem, keys()...), 300)}
+	switch {
+	case status == http.StatusPaymentRequired || slices.Contains(usedUp, code):
+		e.Kind = KindQuota
+	case status == http.StatusUnauthorized || status == http.StatusForbidden:
 		e.Kind = KindAuth
 		e.Problem += "; keys are read from $" + strings.Join(keyVariables, " or $")
-	case code == http.StatusNotFound || code == http.StatusMethodNotAllowed || code/100 == 3:
+	case status == http.StatusNotFound || status == http.StatusMethodNotAllowed || status/100 == 3:
 		e.Kind = KindNotFound
-	case code == http.StatusRequestTimeout || code == http.StatusTooEarly || code == http.StatusTooManyRequests || code >= 500:
+	case status == http.StatusRequestTimeout || status == http.StatusTooEarly || status == http.StatusTooManyRequests || status >= 500:
 		e.retry = true
-		e.retryAfter = parseRetryAfter(resp.Header.Get("Retry-After"), time.Now())
-	case code/100 == 4:
+	case status/100 == 4:
 		e.Kind = KindRejected
 	default:
 		e.Kind = KindMalformed
 	}
 	return e
-}
-
-// reason is what a failed request's answer says, in at most 300 bytes.
-func reason(status int, body []byte) string {
-	var b openai.ErrorBody
-	text := ""
-	if json.Unmarshal(body, &b) == nil {
-		text = b.Error.Message
-	}
-	if text == "" {
-		var other struct {
-			Message string `json:"message"`
-			Detail  any    `json:"detail"`
-		}
-		if json.Unmarshal(body, &other) == nil {
-			if text = other.Message; text == "" && other.Detail != nil {
-				text = fmt.Sprint(other.Detail)
-			}
-		}
-	}
-	for _, name := range keyVariables { // some servers repeat the key in their answer
-		if key := os.Getenv(name); key != "" {
-			text = strings.ReplaceAll(text, key, "(key)")
-		}
-	}
-	if len(text) > 300 {
-		text = strings.ToValidUTF8(text[:300], "") + "..."
-	}
-	if text == "" {
-		text = http.StatusText(status)
-	}
-	return text
 }
 
 // parseRetryAfter reads both forms of the header (RFC 9110, section 10.2.3): seconds, or a date.
@@ -297,8 +292,9 @@ type breaker struct {
 	cooldown         time.Duration
 
 	mu        sync.Mutex
-	failures  int // in a row
-	cooldowns int // in a row
+	failures  int    // in a row
+	cooldowns int    // in a row
+	last      string // what the last failure said
 	probing   bool
 	until     time.Time // while open: when the next attempt may go
 }
@@ -317,8 +313,8 @@ func (b *breaker) enter(ctx context.Context) (probe bool, err error) {
 			b.mu.Unlock()
 			return true, nil
 		case b.cooldowns >= b.limit:
-			problem := fmt.Sprintf("%d attempts in a row failed, and the endpoint did not come back within %v", b.failures,
-				time.Duration(b.limit)*b.cooldown)
+			problem := fmt.Sprintf("%d attempts in a row failed, and the endpoint did not come back within %v; the last: %s", b.failures,
+				time.Duration(b.limit)*b.cooldown, b.last)
 			b.mu.Unlock()
 			return false, &Error{Kind: KindUnavailable, Problem: problem}
 		}
@@ -329,18 +325,19 @@ func (b *breaker) enter(ctx context.Context) (probe bool, err error) {
 	}
 }
 
-// leave reports how an attempt went.
-func (b *breaker) leave(probe, ok bool) {
+// leave reports how an attempt went. An answer that refuses the request shows that the endpoint works.
+func (b *breaker) leave(probe bool, e *Error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if probe {
 		b.probing = false
 	}
-	if ok {
+	if e == nil || !e.retry {
 		b.failures, b.cooldowns = 0, 0
 		return
 	}
 	b.failures++
+	b.last = fmt.Sprintf("%s: %s", e.Kind, e.Problem)
 	if probe {
 		b.cooldowns++
 	}

@@ -3,6 +3,8 @@ package remote
 import (
 	"fmt"
 	"time"
+
+	"github.com/millrace/millrace/models/outbound"
 )
 
 // Kind says in what way a request failed.
@@ -14,7 +16,7 @@ const (
 	KindUnsupported Kind = "unsupported" // the server cannot do what is asked for
 
 	// The answer's fault, after all attempts.
-	KindMalformed Kind = "malformed" // no JSON, or not an answer to what was asked
+	KindMalformed Kind = "malformed" // no JSON, or not an answer to what was asked; the latter without further attempts
 	KindServer    Kind = "server"    // 408, 429, 5xx
 	KindTimeout   Kind = "timeout"   // no complete answer in time
 	KindBroken    Kind = "broken"    // the connection broke before the answer was complete
@@ -25,9 +27,10 @@ const (
 	KindUnreachable  Kind = "unreachable"   // no connection
 	KindUnavailable  Kind = "unavailable"   // the circuit breaker gave up waiting
 	KindModelChanged Kind = "model_changed" // another model answers than before
+	KindQuota        Kind = "quota"         // 402, or a quota that is used up: waiting does not help
 )
 
-// Error is a request that failed. It never holds a key.
+// Error is a request that failed. What it says holds no key, and nothing that acts on a terminal, whatever the server sent.
 type Error struct {
 	Kind     Kind
 	URL      string
@@ -47,13 +50,13 @@ func (e *Error) Error() string {
 	if e.Attempts > 1 {
 		s += fmt.Sprintf(" after %d attempts", e.Attempts)
 	}
-	return s
+	return outbound.Visible(outbound.Masked(s, keys()...))
 }
 
 // everyRequest reports whether the failure is the endpoint's, not the request's.
 func (e *Error) everyRequest() bool {
 	switch e.Kind {
-	case KindAuth, KindNotFound, KindUnreachable, KindUnavailable, KindModelChanged:
+	case KindAuth, KindNotFound, KindUnreachable, KindUnavailable, KindModelChanged, KindQuota:
 		return true
 	}
 	return false

@@ -17,6 +17,7 @@ import (
 	"github.com/millrace/millrace/models"
 	"github.com/millrace/millrace/models/keyed"
 	"github.com/millrace/millrace/models/openai"
+	"github.com/millrace/millrace/models/outbound"
 	"github.com/millrace/millrace/schemas/setting"
 )
 
@@ -54,9 +55,10 @@ func (m *Model) Generate(ctx context.Context, requests []models.GenerateRequest)
 	return results, nil
 }
 
-// samples asks for all samples of a request: at once, or one by one where the server gives one at a time.
+// samples asks for all samples of a request: at once, or one by one where the server gives one at a time. vLLM refuses several of
+// which all would be the most probable.
 func (m *Model) samples(ctx context.Context, r models.GenerateRequest) ([]models.Response, error) {
-	if m.caps.Several || r.Samples <= 1 {
+	if r.Samples <= 1 || m.caps.Millrace || m.caps.Several && !r.Sampling.Greedy {
 		return m.generate(ctx, &r)
 	}
 	var out []models.Response
@@ -149,7 +151,7 @@ func (m *Model) generateBody(r *models.GenerateRequest) (string, *openai.Request
 		if m.tok == nil {
 			return "", nil, m.rejected(KindUnsupported, "a conversation needs text, and the URL names no tokenizer (?tokenizer=DIRECTORY)")
 		}
-		body.Messages = []openai.Message{{Role: "user", Content: m.tok.Decode(r.Prompt)}}
+		body.Messages = []openai.Message{{Role: "user", Content: m.text(r.Prompt)}}
 		if m.caps.LogProbs {
 			body.LogProbs = json.RawMessage("true")
 		}
@@ -167,14 +169,28 @@ func (m *Model) prompt(ids []int32) (*openai.Prompt, error) {
 	if m.tok == nil {
 		return nil, m.rejected(KindUnsupported, "the server takes no token ids, and the URL names no tokenizer (?tokenizer=DIRECTORY)")
 	}
-	return &openai.Prompt{Text: m.tok.Decode(ids)}, nil
+	return &openai.Prompt{Text: m.text(ids)}, nil
 }
 
+// text is that of a prompt without what the server itself puts in front of every text.
+func (m *Model) text(ids []int32) string {
+	if prefix := m.tok.Prefix(); len(prefix) > 0 && len(ids) > len(prefix) && slices.Equal(ids[:len(prefix)], prefix) {
+		ids = ids[len(prefix):]
+	}
+	return m.tok.Decode(ids)
+}
+
+// malformed is an answer of the right form that cannot be one to what was asked: the server would give it again.
 func malformed(format string, args ...any) *Error {
+	return &Error{Kind: KindMalformed, Problem: fmt.Sprintf(format, args...)}
+}
+
+// garbled is an answer of another form, such as that of a server in between: the next attempt may come through.
+func garbled(format string, args ...any) *Error {
 	return &Error{Kind: KindMalformed, Problem: fmt.Sprintf(format, args...), retry: true}
 }
 
-// decode reads an answer, in a way that names what a misplaced server sends instead.
+// decode reads an answer, in a way that names what a misplaced server sends instead. Some send what went wrong as an answer.
 func decode(text []byte) (*openai.Response, *Error) {
 	var r openai.Response
 	if err := json.Unmarshal(text, &r); err != nil {
@@ -182,10 +198,17 @@ func decode(text []byte) (*openai.Response, *Error) {
 		if !utf8.ValidString(start) {
 			start = "(binary)"
 		}
-		return nil, malformed("the answer is not what the protocol says: %v; it begins %q", err, start)
+		return nil, garbled("the answer is not what the protocol says: %v; it begins %q", err, start)
 	}
 	if len(r.Choices) == 0 {
-		return nil, malformed("the answer has no choices")
+		if problem, code := openai.Complaint(text); problem != "" {
+			status, err := strconv.Atoi(code)
+			if err != nil || status < 400 || status > 599 {
+				status = 500
+			}
+			return nil, failure(status, code, problem)
+		}
+		return nil, garbled("the answer has no choices")
 	}
 	return &r, nil
 }
@@ -201,6 +224,9 @@ func (m *Model) responses(r *models.GenerateRequest, answer *openai.Response) ([
 	}
 	seen := make([]bool, r.Samples)
 	for _, c := range answer.Choices {
+		if c.Odd["index"] != "" && (r.Samples > 1 || len(answer.Choices) > 1) {
+			return nil, malformed("a choice does not say which of the %d it is: %s", r.Samples, c.Odd["index"])
+		}
 		if c.Index < 0 || c.Index >= r.Samples || seen[c.Index] {
 			return nil, malformed("choice index %d of %d appears twice or is out of range", c.Index, r.Samples)
 		}
@@ -220,32 +246,36 @@ func (m *Model) response(r *models.GenerateRequest, c openai.Choice) (models.Res
 		return models.Response{Finish: models.FinishError, Err: &Error{Kind: KindRejected, URL: m.base, Status: 200,
 			Problem: c.Millrace.Error}}, nil
 	}
-	out := models.Response{Finish: finish(c.FinishReason)}
-	if c.FinishReason != nil && (*c.FinishReason == "content_filter" || *c.FinishReason == "error" || *c.FinishReason == "abort") {
+	finish, ended := finishOf(c.FinishReason)
+	if !ended {
 		return models.Response{Finish: models.FinishError, Err: &Error{Kind: KindRejected, URL: m.base, Status: 200,
-			Problem: "the server ended the response: " + *c.FinishReason}}, nil
+			Problem: "the server ended the response: " + outbound.Short(*c.FinishReason, 100)}}, nil
 	}
+	out := models.Response{Finish: finish}
+	longest := r.Sampling.MaxNewTokens
 	reencoded := false
 	switch ids := c.TokenIDs; {
 	case ids != nil:
 		out.Tokens = ids
 	case m.caps.TokenIDsOut:
-		return out, malformed("choice %d has no token ids", c.Index)
+		return out, malformed("choice %d has no token ids%s", c.Index, because(c, "token_ids"))
 	default:
-		text := ""
-		switch {
-		case c.Text != nil:
-			text = *c.Text
-		case c.Message != nil:
-			text = c.Message.Content
-		default:
-			return out, malformed("choice %d has no text", c.Index)
+		text, e := textOf(c)
+		if e != nil {
+			return out, e
+		}
+		longest = 2*longest + 16 // what is encoded again need not be what was sampled
+		if len(text) > maxTokenBytes*longest {
+			return out, malformed("choice %d has %d bytes of text, and %d tokens were asked for", c.Index, len(text), r.Sampling.MaxNewTokens)
 		}
 		ids, err := m.tok.Encode(text)
 		if err != nil {
 			return out, &Error{Kind: KindMalformed, Problem: fmt.Sprintf("choice %d: %v", c.Index, err)}
 		}
 		out.Tokens, reencoded = ids, true
+	}
+	if len(out.Tokens) > longest {
+		return out, malformed("choice %d has %d tokens, and %d were asked for", c.Index, len(out.Tokens), r.Sampling.MaxNewTokens)
 	}
 	vocab := math.MaxInt32
 	if m.tok != nil {
@@ -290,17 +320,63 @@ func (m *Model) response(r *models.GenerateRequest, c openai.Choice) (models.Res
 	return out, nil
 }
 
-func finish(reason *string) models.FinishReason {
+// maxTokenBytes is as much text as a token can have, and more.
+const maxTokenBytes = 1024
+
+// because is what was wrong with a field that could not be read.
+func because(c openai.Choice, field string) string {
+	if odd := c.Odd[field]; odd != "" {
+		return ": " + odd
+	}
+	return ""
+}
+
+// textOf is the text of a choice, where it is all that the model wrote.
+func textOf(c openai.Choice) (string, *Error) {
+	switch {
+	case c.Text != nil:
+		return *c.Text, nil
+	case c.Message == nil:
+		return "", malformed("choice %d has no text%s%s", c.Index, because(c, "text"), because(c, "message"))
+	case c.Message.Reasoning != "":
+		return "", &Error{Kind: KindUnsupported, Problem: fmt.Sprintf("choice %d: the server keeps the thinking apart "+
+			"(reasoning_content), so that "+
+			"nobody knows what the model wrote; serve the model without a reasoning parser", c.Index)}
+	}
+	for _, name := range c.Message.Unread {
+		if slices.Contains(written, name) || strings.HasPrefix(name, "content") {
+			return "", &Error{Kind: KindUnsupported, Problem: fmt.Sprintf("choice %d: the answer is not its text alone: there is %q beside it",
+				c.Index, outbound.Short(name, 100))}
+		}
+	}
+	return c.Message.Content, nil
+}
+
+// Fields of a message in which servers put what the model wrote, besides its text.
+var written = []string{"tool_calls", "function_call", "refusal", "audio", "thinking", "reasoning_details"}
+
+// Names of servers for how a response ended.
+var (
+	stopNames   = []string{"stop", "eos", "eos_token", "end_turn", "stop_sequence", "stop_token", "end_of_turn", "complete"}
+	lengthNames = []string{"length", "max_tokens", "max_length", "model_length", "max_new_tokens", "context_length"}
+	brokenNames = []string{"content_filter", "error", "abort", "aborted", "cancelled", "canceled", "timeout", "safety"}
+)
+
+// finishOf is why a response ended; false when it was broken off, and is none.
+func finishOf(reason *string) (models.FinishReason, bool) {
 	if reason == nil {
-		return models.FinishUnknown
+		return models.FinishUnknown, true
 	}
-	switch *reason {
-	case "stop":
-		return models.FinishStop
-	case "length":
-		return models.FinishLength
+	name := strings.ToLower(*reason)
+	switch {
+	case slices.Contains(stopNames, name):
+		return models.FinishStop, true
+	case slices.Contains(lengthNames, name):
+		return models.FinishLength, true
+	case slices.Contains(brokenNames, name):
+		return models.FinishUnknown, false
 	}
-	return models.FinishUnknown
+	return models.FinishUnknown, true
 }
 
 // minPlaceholder is from how many tokens on a response whose log-probs are all exactly zero is one for which the server
@@ -314,7 +390,7 @@ func logProbs(c openai.Choice) ([]float32, *Error) {
 	case c.Millrace != nil && c.Millrace.LogP != nil:
 		out = c.Millrace.LogP
 	case c.LogProbs == nil:
-		return nil, malformed("choice %d has no log-probs", c.Index)
+		return nil, malformed("choice %d has no log-probs%s", c.Index, because(c, "logprobs"))
 	case c.LogProbs.Content != nil:
 		for _, t := range c.LogProbs.Content {
 			out = append(out, t.LogProb)
@@ -330,9 +406,16 @@ func logProbs(c openai.Choice) ([]float32, *Error) {
 	return out, checkLogP(out, fmt.Sprintf("choice %d", c.Index))
 }
 
+// minLogP is less than the log-prob of any token that a model gives or is given; servers write -9999, or the least number there
+// is, where they have none.
+const minLogP = -1000
+
 func checkLogP(logp []float32, where string) *Error {
 	zero := true
 	for t, p := range logp {
+		if p < minLogP {
+			return malformed("%s: the number %v at token %d is no log-prob; servers write such where they have none", where, p, t)
+		}
 		if math.IsNaN(float64(p)) || p > 0 {
 			return malformed("%s: the log-prob %v of token %d is not that of a probability", where, p, t)
 		}

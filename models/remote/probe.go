@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/millrace/millrace/models/openai"
+	"github.com/millrace/millrace/models/outbound"
 )
 
 // Ways of giving the log-probs of a prompt.
@@ -28,14 +29,23 @@ type Capabilities struct {
 	Vocab    int      `json:"vocab,omitempty"`
 	Millrace bool     `json:"millrace"` // understands this program's extension: keyed samples, candidates, any token's log-prob
 
+	Weights string `json:"weights,omitempty"` // what the server says of their origin: a digest, or a path
+
 	Completions    bool   `json:"completions"`
 	Chat           bool   `json:"chat"`
+	AsChat         bool   `json:"as_chat"` // what follows was found of chat completions
 	TokenIDsIn     bool   `json:"token_ids_in"`
 	TokenIDsOut    bool   `json:"token_ids_out"`
 	LogProbs       bool   `json:"logprobs"`                  // of sampled tokens
 	PromptLogProbs string `json:"prompt_logprobs,omitempty"` // PromptLogProbs, Echo or Extended; "" when it gives none
 	Several        bool   `json:"several"`                   // n samples in one request
 	Seeded         bool   `json:"seeded"`                    // the same seed gave the same text twice
+
+	// What log-probs are of, as measured: they are the model's own, or follow the temperature, or top-p and top-k, of the request.
+	// True where that could not be measured, which Notes say.
+	FollowTemperature bool `json:"logprobs_follow_temperature"`
+	FollowTopP        bool `json:"logprobs_follow_top_p"`
+	Unmeasured        bool `json:"logprobs_unmeasured,omitempty"`
 
 	Notes []string `json:"notes,omitempty"` // why something is missing
 }
@@ -49,17 +59,29 @@ type Need struct {
 	AnyToken   bool // of any token at every position, or a scalar head
 }
 
-// Missing names what the endpoint lacks; hasTokenizer says that token ids can be found from text.
-func (c Capabilities) Missing(n Need, hasTokenizer bool) []string {
+// Missing names what the endpoint lacks; hasTokenizer says that token ids can be found from text, asChat that the URL says chat=1.
+func (c Capabilities) Missing(n Need, hasTokenizer, asChat bool) []string {
 	var out []string
 	lacks := func(needed, has bool, what string) {
 		if needed && !has {
 			out = append(out, what)
 		}
 	}
-	lacks(n.Generate, c.Completions || c.Chat, "completions")
+	switch {
+	case asChat:
+		lacks(n.Generate, c.Chat, "chat completions, which chat=1 in the URL asks for")
+	case c.Chat && !c.Completions:
+		lacks(n.Generate, false, "completions: it answers conversations only; put chat=1 into the URL (each prompt is then sent as the one user "+
+			"message, and the server's own template is put around it)")
+	default:
+		lacks(n.Generate, c.Completions, "completions")
+	}
 	lacks(n.Generate, c.TokenIDsIn && c.TokenIDsOut || hasTokenizer, "token ids (name the model's tokenizer with ?tokenizer=DIRECTORY)")
-	lacks(n.LogProbs, c.LogProbs, "log-probs of sampled tokens")
+	if c.LogProbs && !c.TokenIDsOut {
+		lacks(n.LogProbs, false, "log-probs of sampled tokens: it gives some, but no token ids, so that nobody knows which tokens they are of")
+	} else {
+		lacks(n.LogProbs, c.LogProbs, "log-probs of sampled tokens")
+	}
 	lacks(n.Candidates, c.Millrace, "candidates at every token")
 	lacks(n.Score, c.TokenIDsIn && c.PromptLogProbs != "", "log-probs of a given response (prompt_logprobs or echo)")
 	lacks(n.AnyToken, c.Millrace, "log-probs of any token at every position, or a scalar head")
@@ -73,15 +95,38 @@ func Probe(ctx context.Context, path string, o Options) (Capabilities, error) {
 		return Capabilities{}, err
 	}
 	c := newClient(e.base, o)
+	c.bare = e.bare
 	defer c.http.CloseIdleConnections()
 	return probe(ctx, c, e)
+}
+
+// offered are the models of a server. It finds out where the endpoint is if the URL has no path, and does without a list where
+// the URL names a model.
+func (c *client) offered(ctx context.Context, e endpoint) (openai.Models, error) {
+	if c.bare {
+		c.bare = false
+		given := c.base
+		c.base += "/v1"
+		m, err := c.models(ctx)
+		var failed *Error
+		if err == nil || !errors.As(err, &failed) || failed.Kind != KindNotFound && failed.Kind != KindMalformed {
+			return m, err
+		}
+		c.base = given
+	}
+	m, err := c.models(ctx)
+	var failed *Error
+	if errors.As(err, &failed) && (failed.Kind == KindNotFound || failed.Kind == KindMalformed) && e.model != "" {
+		return openai.Models{}, nil
+	}
+	return m, err
 }
 
 func (c *client) models(ctx context.Context) (openai.Models, error) {
 	var m openai.Models
 	err := c.do(ctx, "/models", nil, func(text []byte) *Error {
 		if err := json.Unmarshal(text, &m); err != nil {
-			return malformed("the list of models is not what the protocol says: %v", err)
+			return garbled("the list of models is not what the protocol says: %v", err)
 		}
 		return nil
 	})
@@ -111,14 +156,9 @@ func pick(e endpoint, offered openai.Models) (openai.Model, error) {
 }
 
 func probe(ctx context.Context, c *client, e endpoint) (Capabilities, error) {
-	caps := Capabilities{URL: e.base}
-	note := func(format string, args ...any) { caps.Notes = append(caps.Notes, fmt.Sprintf(format, args...)) }
-	offered, err := c.models(ctx)
-	var failed *Error
-	if errors.As(err, &failed) && failed.Kind == KindNotFound && e.model != "" {
-		note("the server lists no models")
-		err = nil
-	}
+	offered, err := c.offered(ctx, e)
+	e.base = c.base
+	caps := Capabilities{URL: c.base}
 	if err != nil {
 		return caps, err
 	}
@@ -126,139 +166,198 @@ func probe(ctx context.Context, c *client, e endpoint) (Capabilities, error) {
 	if err != nil {
 		return caps, err
 	}
-	caps.Model, caps.MaxLen = m.ID, m.MaxLen
+	caps.Model, caps.MaxLen, caps.Weights = m.ID, m.MaxLen, m.Root
 	for _, o := range offered.Data {
 		caps.Models = append(caps.Models, o.ID)
 	}
 	if m.Millrace != nil {
-		caps.Millrace, caps.Vocab = true, m.Millrace.Vocab
+		caps.Millrace, caps.Vocab, caps.Weights = true, m.Millrace.Vocab, m.Millrace.Digest
 		caps.Completions, caps.TokenIDsIn, caps.TokenIDsOut, caps.LogProbs, caps.Several, caps.Seeded = true, true, true, true, true, true
 		caps.PromptLogProbs = Extended
 		return caps, nil
 	}
-
 	// What a server cannot do it may answer with an error of any kind: one more attempt, and not a long wait.
 	quick := newClient(e.base, c.opts)
 	quick.opts.Attempts, quick.opts.MaxBackoff = min(2, c.opts.Attempts), min(c.opts.MaxBackoff, time.Second)
 	quick.breaker.threshold = 1 << 30
 	defer quick.http.CloseIdleConnections()
-	temperature, seed, one := float32(1), int64(7), 1
-	ask := func(path string, r openai.Request) (*openai.Response, error) {
-		r.Model = m.ID
-		r.Temperature, r.Seed = &temperature, &seed
-		if r.MaxTokens == 0 {
-			r.MaxTokens = 8
-		}
-		var answer *openai.Response
-		err := quick.do(ctx, path, r, func(text []byte) *Error {
-			var e *Error
-			answer, e = decode(text)
-			return e
-		})
-		var refused *Error
-		if errors.As(err, &refused) && (refused.Kind == KindAuth || refused.Kind == KindUnreachable) {
-			return nil, err
-		}
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
-		}
-		if err != nil {
-			return &openai.Response{}, nil
-		}
-		return answer, nil
+	p := &prober{ctx: ctx, client: quick, caps: &caps}
+	if len(offered.Data) == 0 {
+		p.note("the server lists no models")
 	}
-	words := &openai.Prompt{Text: "The numbers are one, two, three,"}
-	ids := []int32{11, 12, 13, 14} // every vocabulary has these
-
-	// Completions, at first with everything at once: a server that knows all of it needs no further questions. A small
-	// vocabulary may lack the words' letters.
-	full := openai.Request{Prompt: words, LogProbs: json.RawMessage("1"), ReturnTokenIDs: true}
-	answer := &openai.Response{}
-	for _, prompt := range []*openai.Prompt{words, {IDs: ids}} {
-		full.Prompt = prompt
-		if answer, err = ask(completionsPath, full); err != nil {
-			return caps, err
+	if !e.chat {
+		p.completions()
+	}
+	p.chat(e.chat)
+	if p.err == nil && !caps.Completions && !caps.Chat {
+		problem := "neither completions nor chat completions are answered"
+		if e.chat {
+			problem = "chat completions are not answered"
 		}
-		if len(answer.Choices) > 0 {
+		if p.refused != nil {
+			problem += "; the last answer: " + p.refused.Problem
+		}
+		p.err = &Error{Kind: KindNotFound, URL: e.base, Problem: problem}
+	}
+	return caps, p.err
+}
+
+// prober asks an endpoint one question after the other, until an error that concerns all of them.
+type prober struct {
+	ctx     context.Context
+	client  *client
+	caps    *Capabilities
+	refused *Error // what the last refused question got
+	err     error
+}
+
+func (p *prober) note(format string, args ...any) {
+	p.caps.Notes = append(p.caps.Notes, fmt.Sprintf(format, args...))
+}
+
+// ask puts a question; what is not answered has no choices.
+func (p *prober) ask(path string, r openai.Request) *openai.Response {
+	if p.err != nil {
+		return &openai.Response{}
+	}
+	r.Model = p.caps.Model
+	one, seed := float32(1), int64(7)
+	if r.Temperature == nil {
+		r.Temperature = &one
+	}
+	if r.Seed == nil {
+		r.Seed = &seed
+	}
+	if r.MaxTokens == 0 {
+		r.MaxTokens = 8
+	}
+	answer := &openai.Response{}
+	err := p.client.do(p.ctx, path, r, func(text []byte) *Error {
+		got, e := decode(text)
+		if e == nil {
+			answer = got
+		}
+		return e
+	})
+	switch {
+	case p.ctx.Err() != nil:
+		p.err = p.ctx.Err()
+	case errors.As(err, &p.refused) && (p.refused.Kind == KindAuth || p.refused.Kind == KindUnreachable || p.refused.Kind == KindQuota):
+		p.err = err
+	}
+	return answer
+}
+
+// Prompts that every vocabulary has, or almost every one.
+var (
+	words    = "The numbers are one, two, three,"
+	probeIDs = []int32{11, 12, 13, 14}
+)
+
+// completions finds out what completions can do, at first with everything at once: a server that knows all of it needs no further
+// questions. A small vocabulary may lack the words' letters.
+func (p *prober) completions() {
+	full := openai.Request{LogProbs: json.RawMessage("1"), ReturnTokenIDs: true}
+	answer := &openai.Response{}
+	for _, prompt := range []*openai.Prompt{{Text: words}, {IDs: probeIDs}} {
+		full.Prompt = prompt
+		if answer = p.ask(completionsPath, full); len(answer.Choices) > 0 {
 			break
 		}
 	}
 	if len(answer.Choices) == 0 {
-		full = openai.Request{Prompt: words}
-		if answer, err = ask(completionsPath, full); err != nil {
-			return caps, err
-		}
-		if caps.Completions = len(answer.Choices) > 0; caps.Completions {
-			note("completions work, but not together with logprobs and return_token_ids")
+		full = openai.Request{Prompt: &openai.Prompt{Text: words}}
+		if answer = p.ask(completionsPath, full); len(answer.Choices) > 0 {
+			p.note("completions work, but not together with logprobs and return_token_ids")
 		}
 	}
-	if len(answer.Choices) > 0 {
-		choice := answer.Choices[0]
-		caps.Completions = true
-		caps.TokenIDsOut = len(choice.TokenIDs) > 0
-		if !caps.TokenIDsOut && choice.LogProbs == nil {
-			alone, err := ask(completionsPath, openai.Request{Prompt: full.Prompt, LogProbs: json.RawMessage("1")})
-			if err != nil {
-				return caps, err
-			}
-			if len(alone.Choices) > 0 {
-				choice = alone.Choices[0]
-			}
-		}
-		_, bad := logProbs(choice)
-		if caps.LogProbs = bad == nil; !caps.LogProbs {
-			note("log-probs: %s", bad.Problem)
-		}
+	if p.caps.Completions = len(answer.Choices) > 0; !p.caps.Completions {
+		return
 	}
-	if caps.Completions {
-		again, err := ask(completionsPath, full)
-		if err != nil {
-			return caps, err
-		}
-		caps.Seeded = len(again.Choices) > 0 && len(answer.Choices) > 0 && content(again.Choices[0]) == content(answer.Choices[0])
-		two, err := ask(completionsPath, openai.Request{Prompt: full.Prompt, N: 2, MaxTokens: 1})
-		if err != nil {
-			return caps, err
-		}
-		caps.Several = len(two.Choices) == 2
+	p.samples(completionsPath, full, answer)
 
-		counted, err := ask(completionsPath, openai.Request{Prompt: &openai.Prompt{IDs: ids}, MaxTokens: 1})
-		if err != nil {
-			return caps, err
+	counted := p.ask(completionsPath, openai.Request{Prompt: &openai.Prompt{IDs: probeIDs}, MaxTokens: 1})
+	// A server that takes the list for a list of texts, or for a text, counts other tokens.
+	p.caps.TokenIDsIn = len(counted.Choices) == 1 && (counted.Usage == nil || counted.Usage.Prompt == len(probeIDs))
+	if !p.caps.TokenIDsIn {
+		p.note("prompts of token ids are not understood, so no given response can be scored")
+		return
+	}
+	one := 1
+	scored := p.ask(completionsPath, openai.Request{Prompt: &openai.Prompt{IDs: probeIDs}, MaxTokens: 1, PromptLogProbs: &one})
+	echoed := p.ask(completionsPath, openai.Request{Prompt: &openai.Prompt{IDs: probeIDs}, MaxTokens: 1, Echo: true,
+		LogProbs: json.RawMessage("1")})
+	switch {
+	case len(scored.Choices) > 0 && givesPromptLogProbs(scored.Choices[0], probeIDs):
+		p.caps.PromptLogProbs = PromptLogProbs
+	case len(echoed.Choices) > 0 && echoesLogProbs(echoed.Choices[0], len(probeIDs)):
+		p.caps.PromptLogProbs = Echo
+	default:
+		p.note("no log-probs of a prompt: neither prompt_logprobs nor echo gives them")
+	}
+}
+
+// chat finds out whether conversations are answered; and, where they are what is to be used, or all there is, what they can do.
+func (p *prober) chat(used bool) {
+	hello := []openai.Message{{Role: "user", Content: "Hello"}}
+	if p.caps.Completions {
+		answer := p.ask(chatPath, openai.Request{Messages: hello, MaxTokens: 1})
+		p.caps.Chat = len(answer.Choices) > 0 && answer.Choices[0].Message != nil
+		return
+	}
+	full := openai.Request{Messages: hello, LogProbs: json.RawMessage("true"), ReturnTokenIDs: true}
+	answer := p.ask(chatPath, full)
+	if len(answer.Choices) == 0 {
+		full = openai.Request{Messages: hello}
+		if answer = p.ask(chatPath, full); len(answer.Choices) > 0 {
+			p.note("chat completions work, but not together with logprobs and return_token_ids")
 		}
-		// A server that takes the list for a list of texts, or for a text, counts other tokens.
-		caps.TokenIDsIn = len(counted.Choices) == 1 && (counted.Usage == nil || counted.Usage.Prompt == len(ids))
-		if caps.TokenIDsIn {
-			scored, err := ask(completionsPath, openai.Request{Prompt: &openai.Prompt{IDs: ids}, MaxTokens: 1, PromptLogProbs: &one})
-			if err != nil {
-				return caps, err
-			}
-			echoed, err := ask(completionsPath, openai.Request{Prompt: &openai.Prompt{IDs: ids}, MaxTokens: 1, Echo: true,
-				LogProbs: json.RawMessage("1")})
-			if err != nil {
-				return caps, err
-			}
-			switch {
-			case len(scored.Choices) > 0 && givesPromptLogProbs(scored.Choices[0], ids):
-				caps.PromptLogProbs = PromptLogProbs
-			case len(echoed.Choices) > 0 && echoesLogProbs(echoed.Choices[0], len(ids)):
-				caps.PromptLogProbs = Echo
-			default:
-				note("no log-probs of a prompt: neither prompt_logprobs nor echo gives them")
-			}
-		} else {
-			note("prompts of token ids are not understood, so no given response can be scored")
+	}
+	if p.caps.Chat = len(answer.Choices) > 0 && answer.Choices[0].Message != nil; !p.caps.Chat {
+		return
+	}
+	p.caps.AsChat = true
+	if !used {
+		p.note("conversations only: put chat=1 into the URL; prompts are then sent as user messages, and the " +
+			"server's template is put around them")
+	}
+	p.samples(chatPath, full, answer)
+}
+
+// samples finds out what the answers to a full request hold, the first of which is given.
+func (p *prober) samples(path string, full openai.Request, answer *openai.Response) {
+	choice := answer.Choices[0]
+	p.caps.TokenIDsOut = len(choice.TokenIDs) > 0
+	if !p.caps.TokenIDsOut && choice.LogProbs == nil {
+		alone := full
+		alone.ReturnTokenIDs, alone.LogProbs = false, json.RawMessage("1")
+		if path == chatPath {
+			alone.LogProbs = json.RawMessage("true")
+		}
+		if a := p.ask(path, alone); len(a.Choices) > 0 {
+			choice = a.Choices[0]
 		}
 	}
-	chat, err := ask(chatPath, openai.Request{Messages: []openai.Message{{Role: "user", Content: "Hello"}}, MaxTokens: 1})
-	if err != nil {
-		return caps, err
+	if _, bad := logProbs(choice); bad != nil {
+		p.note("log-probs: %s", bad.Problem)
+	} else {
+		p.caps.LogProbs = true
+		if !p.caps.TokenIDsOut {
+			p.note("log-probs come without token ids: recipes that need log-probs of samples are refused, as nobody knows which tokens they are of")
+		}
 	}
-	caps.Chat = len(chat.Choices) > 0 && chat.Choices[0].Message != nil
-	if !caps.Completions && !caps.Chat {
-		return caps, &Error{Kind: KindNotFound, URL: e.base, Problem: "neither completions nor chat completions are answered"}
+	if _, e := textOf(choice); e != nil && !p.caps.TokenIDsOut {
+		p.note("%s", e.Problem)
 	}
-	return caps, nil
+	again := p.ask(path, full)
+	p.caps.Seeded = len(again.Choices) > 0 && content(again.Choices[0]) == content(answer.Choices[0])
+	two := full
+	two.N, two.MaxTokens = 2, 1
+	several := p.ask(path, two)
+	p.caps.Several = len(several.Choices) == 2 && several.Choices[0].Index+several.Choices[1].Index == 1
+	if p.caps.LogProbs {
+		p.define(path, full)
+	}
 }
 
 func content(c openai.Choice) string {
@@ -290,6 +389,20 @@ func echoesLogProbs(c openai.Choice, n int) bool {
 	return !slices.ContainsFunc(c.LogProbs.TokenLogProbs[1:n], func(p *float32) bool { return p == nil || *p > 0 })
 }
 
+func (c Capabilities) logProbsAre() string {
+	switch {
+	case c.Unmeasured:
+		return "not known to be the model's own"
+	case c.FollowTemperature && c.FollowTopP:
+		return "of what is sampled from: after temperature, top-p and top-k"
+	case c.FollowTemperature:
+		return "of the logits divided by the temperature"
+	case c.FollowTopP:
+		return "after top-p and top-k, not after the temperature"
+	}
+	return "the model's own: at temperature 1, over all tokens"
+}
+
 // String is a table for people.
 func (c Capabilities) String() string {
 	var b strings.Builder
@@ -297,7 +410,7 @@ func (c Capabilities) String() string {
 		if v, ok := value.(bool); ok {
 			value = map[bool]string{true: "yes", false: "no"}[v]
 		}
-		fmt.Fprintf(&b, "%-28s %v\n", what, value)
+		fmt.Fprintf(&b, "%-28s %s\n", what, outbound.Visible(outbound.Masked(fmt.Sprint(value), keys()...)))
 	}
 	row("endpoint", c.URL)
 	row("model", c.Model)
@@ -306,9 +419,15 @@ func (c Capabilities) String() string {
 	}
 	row("completions", c.Completions)
 	row("chat", c.Chat)
+	if c.AsChat {
+		row("the following is of", "chat completions (chat=1)")
+	}
 	row("takes token ids", c.TokenIDsIn)
 	row("gives token ids", c.TokenIDsOut)
 	row("log-probs of samples", c.LogProbs)
+	if c.LogProbs {
+		row("these are", c.logProbsAre())
+	}
 	prompt := c.PromptLogProbs
 	if prompt == "" {
 		prompt = "no"

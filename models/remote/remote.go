@@ -2,8 +2,10 @@
 // Generator and, where the server gives the log-probs of a prompt, as Scorer.
 //
 // An endpoint is named by its URL, as in http://localhost:8000/v1?model=NAME. The query is read here and not sent: model,
-// needed where the server offers several; tokenizer, a directory or file with the model's tokenizer, for servers that do
-// not speak token ids; chat=1 to send prompts as the one user message of a conversation. Keys come from the environment
+// needed where the server offers several or lists none; tokenizer, a directory or file with the model's tokenizer, for servers that do
+// not speak token ids; weights, a model on this machine with the weights that are served, for runs to compare log-probs with;
+// chat=1 to send prompts as the one user message of a conversation, which the server puts into its own
+// template. A URL without a path is that of a server, whose endpoint is at /v1. Keys come from the environment
 // (MILLRACE_API_KEY, OPENAI_API_KEY) and are never kept, logged or sent elsewhere.
 //
 // Every request ends in a result or in an *Error that says why. Failures that pass are tried again with growing, partly
@@ -15,8 +17,10 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -34,7 +38,11 @@ func init() {
 			if ref.Precision != kernels.Float32 {
 				return nil, fmt.Errorf("remote: an endpoint computes in the precision of its server; it cannot be asked for %s", ref.Precision)
 			}
-			return Open(ctx, ref.Path, Options{})
+			m, err := Open(ctx, ref.Path, Options{})
+			if err != nil {
+				return nil, err
+			}
+			return m, nil
 		},
 		Digest: func(ctx context.Context, path string) (string, error) {
 			e, err := parseURL(path)
@@ -56,13 +64,15 @@ type endpoint struct {
 	base      string // without query and trailing slash
 	model     string
 	tokenizer string
+	weights   string
 	chat      bool
+	bare      bool // the URL has no path
 }
 
 func parseURL(path string) (endpoint, error) {
 	u, err := url.Parse(path)
-	if err != nil || u.Host == "" || !IsEndpoint(path) {
-		return endpoint{}, fmt.Errorf("remote: %q is not the URL of an endpoint, such as http://localhost:8000/v1", path)
+	if err != nil || u.Host == "" || !IsEndpoint(path) { // the path may hold a password, and is not told
+		return endpoint{}, errors.New("remote: this is not the URL of an endpoint, such as http://localhost:8000/v1")
 	}
 	if u.User != nil {
 		return endpoint{}, fmt.Errorf("remote: the URL of %s holds a user or password; keys are read from $%s", u.Host,
@@ -70,20 +80,45 @@ func parseURL(path string) (endpoint, error) {
 	}
 	e := endpoint{}
 	for name, values := range u.Query() {
+		if len(values) > 1 {
+			return endpoint{}, fmt.Errorf("remote: the URL of %s has the parameter %q %d times", u.Host, name, len(values))
+		}
 		switch name {
 		case "model":
 			e.model = values[0]
 		case "tokenizer":
 			e.tokenizer = values[0]
+		case "weights":
+			e.weights = values[0]
 		case "chat":
-			e.chat = values[0] == "1" || values[0] == "true"
+			if e.chat, err = strconv.ParseBool(values[0]); err != nil {
+				return endpoint{}, fmt.Errorf("remote: the URL of %s says chat=%q; want chat=1 or chat=0", u.Host, values[0])
+			}
 		default:
-			return endpoint{}, fmt.Errorf("remote: the URL of %s has a parameter %q; model, tokenizer and chat are known", u.Host, name)
+			return endpoint{}, fmt.Errorf("remote: the URL of %s has a parameter %q; model, tokenizer, weights and chat are known", u.Host, name)
 		}
 	}
 	u.RawQuery, u.Fragment = "", ""
 	e.base = strings.TrimRight(u.String(), "/")
+	e.bare = strings.Trim(u.Path, "/") == ""
 	return e, nil
+}
+
+// TokenizerOf and WeightsOf are the directories that a URL names, "" where it names none.
+func TokenizerOf(path string) string {
+	e, _ := parseURL(path)
+	return e.tokenizer
+}
+
+func WeightsOf(path string) string {
+	e, _ := parseURL(path)
+	return e.weights
+}
+
+// AsChat reports whether the URL says that prompts are sent as conversations, which the server puts into its own template.
+func AsChat(path string) bool {
+	e, err := parseURL(path)
+	return err == nil && e.chat
 }
 
 // Model is an endpoint in use. It is safe for concurrent use.
@@ -107,6 +142,7 @@ func Open(ctx context.Context, path string, o Options) (*Model, error) {
 		return nil, err
 	}
 	m := &Model{client: newClient(e.base, o), chat: e.chat}
+	m.client.bare = e.bare
 	m.cache.dir = m.opts.CacheDir
 	if e.tokenizer != "" {
 		if m.tok, err = tokenizer.Load(e.tokenizer); err != nil {
@@ -133,13 +169,13 @@ func (m *Model) Close() error {
 // calls itself and where it is, which is all that can be known.
 func digest(ctx context.Context, e endpoint, o Options) (string, error) {
 	c := newClient(e.base, o)
+	c.bare = e.bare
 	defer c.http.CloseIdleConnections()
-	offered, err := c.models(ctx)
+	offered, err := c.offered(ctx, e)
 	if err != nil {
-		if failed, ok := err.(*Error); !ok || failed.Kind != KindNotFound || e.model == "" {
-			return "", err
-		}
+		return "", err
 	}
+	e.base = c.base
 	m, err := pick(e, offered)
 	if err != nil {
 		return "", err
@@ -188,7 +224,7 @@ func (m *Model) named(name string) *Error {
 
 // ask sends a request, or finds its kept answer. parse checks an answer and takes what is needed from it.
 func (m *Model) ask(ctx context.Context, path string, body any, parse func(text []byte, live bool) *Error) error {
-	key, err := m.cache.key(m.base, path, body)
+	key, err := m.cache.key(m.base, m.caps.Weights, path, body)
 	if err != nil {
 		return err
 	}

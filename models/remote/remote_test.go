@@ -167,7 +167,7 @@ func requests(n int) []models.GenerateRequest {
 	out := make([]models.GenerateRequest, n)
 	for i := range out {
 		out[i] = models.GenerateRequest{Prompt: make([]int32, i+1), Seed: 5, Samples: 2,
-			Sampling: models.Sampling{MaxNewTokens: 8, Stop: []int32{2}}}
+			Sampling: models.Sampling{MaxNewTokens: 16, Stop: []int32{2}}}
 		out[i].PromptID[0] = byte(i)
 	}
 	return out
@@ -261,18 +261,18 @@ func TestFaults(t *testing.T) {
 		"another shape":         {injected(page(`{"choices":{"a":1}}`)), KindMalformed, 3, "protocol"},
 		"binary":                {injected(page("\xff\xfe\x00")), KindMalformed, 3, "(binary)"},
 		"no choices":            {edited(func(a *openai.Response) { a.Choices = nil }), KindMalformed, 3, "no choices"},
-		"an index twice":        {edited(func(a *openai.Response) { a.Choices[1].Index = 0 }), KindMalformed, 3, "index 0"},
-		"an index out of range": {edited(func(a *openai.Response) { a.Choices[1].Index = 7 }), KindMalformed, 3, "index 7"},
-		"no token ids":          {edited(func(a *openai.Response) { a.Choices[0].TokenIDs = nil }), KindMalformed, 3, "no token ids"},
+		"an index twice":        {edited(func(a *openai.Response) { a.Choices[1].Index = 0 }), KindMalformed, 1, "index 0"},
+		"an index out of range": {edited(func(a *openai.Response) { a.Choices[1].Index = 7 }), KindMalformed, 1, "index 7"},
+		"no token ids":          {edited(func(a *openai.Response) { a.Choices[0].TokenIDs = nil }), KindMalformed, 1, "no token ids"},
 		"empty token ids": {edited(func(a *openai.Response) { a.Choices[0].TokenIDs, a.Choices[0].LogProbs.TokenLogProbs = nil, nil }),
-			KindMalformed, 3, "no token ids"},
-		"a negative id":     {edited(func(a *openai.Response) { a.Choices[0].TokenIDs[1] = -5 }), KindMalformed, 3, "-5"},
-		"log-probs missing": {edited(func(a *openai.Response) { a.Choices[0].LogProbs = nil }), KindMalformed, 3, "no log-probs"},
-		"log-probs short": {logs(func(l *openai.LogProbs) { l.TokenLogProbs = l.TokenLogProbs[:2] }), KindMalformed, 3,
+			KindMalformed, 1, "no token ids"},
+		"a negative id":     {edited(func(a *openai.Response) { a.Choices[0].TokenIDs[1] = -5 }), KindMalformed, 1, "-5"},
+		"log-probs missing": {edited(func(a *openai.Response) { a.Choices[0].LogProbs = nil }), KindMalformed, 1, "no log-probs"},
+		"log-probs short": {logs(func(l *openai.LogProbs) { l.TokenLogProbs = l.TokenLogProbs[:2] }), KindMalformed, 1,
 			"2 log-probs for 3 tokens"},
-		"a log-prob missing":  {logs(func(l *openai.LogProbs) { l.TokenLogProbs[1] = nil }), KindMalformed, 3, "token 1 has no log-prob"},
-		"a log-prob positive": {logs(func(l *openai.LogProbs) { l.TokenLogProbs[1] = &positive }), KindMalformed, 3, "0.5"},
-		"log-probs zero":      {edited(func(a *openai.Response) { longZeros(a, &zero) }), KindMalformed, 3, "all 9 log-probs are zero"},
+		"a log-prob missing":  {logs(func(l *openai.LogProbs) { l.TokenLogProbs[1] = nil }), KindMalformed, 1, "token 1 has no log-prob"},
+		"a log-prob positive": {logs(func(l *openai.LogProbs) { l.TokenLogProbs[1] = &positive }), KindMalformed, 1, "0.5"},
+		"log-probs zero":      {edited(func(a *openai.Response) { longZeros(a, &zero) }), KindMalformed, 1, "all 9 log-probs are zero"},
 		"the server gives up": {edited(func(a *openai.Response) { abort := "content_filter"; a.Choices[0].FinishReason = &abort }), "", 1,
 			""},
 		"fewer than n":            {edited(func(a *openai.Response) { a.Choices = a.Choices[1:] }), "", 1, ""},
@@ -467,6 +467,13 @@ func TestAReplayDoesNotSampleAgain(t *testing.T) {
 	if c, err := second.Generate(context.Background(), requests(6)); err != nil || len(f.attempts) != 6 || c[0].Err != nil {
 		t.Errorf("%v, %d asked", err, len(f.attempts))
 	}
+	// A server that says it serves other weights by now is asked again.
+	f.inject(nil)
+	second.caps.Weights = "digest+bfloat16"
+	if _, err := second.Generate(context.Background(), requests(2)); err != nil || len(f.attempts) != 2 {
+		t.Errorf("%v, %d asked", err, len(f.attempts))
+	}
+	second.caps.Weights = ""
 	// Another seed is another request.
 	f.inject(nil)
 	other := requests(1)
@@ -529,7 +536,7 @@ func TestBreakerCoolsDownAfterEveryAttempt(t *testing.T) {
 		if probe, err := b.enter(ctx); probe || err != nil {
 			t.Fatal(probe, err)
 		}
-		b.leave(false, false)
+		b.leave(false, &Error{retry: true})
 	}
 	for range 2 {
 		if _, err := b.enter(ctx); !errors.Is(err, context.Canceled) {
@@ -542,7 +549,7 @@ func TestBreakerCoolsDownAfterEveryAttempt(t *testing.T) {
 		if _, err := b.enter(ctx); !errors.Is(err, context.Canceled) {
 			t.Fatalf("a second attempt beside the first: %v", err)
 		}
-		b.leave(true, false)
+		b.leave(true, &Error{retry: true})
 	}
 	var e *Error
 	if _, err := b.enter(ctx); !errors.As(err, &e) || e.Kind != KindUnavailable {
@@ -552,7 +559,7 @@ func TestBreakerCoolsDownAfterEveryAttempt(t *testing.T) {
 	if probe, err := b.enter(ctx); !probe || err != nil {
 		t.Fatal(probe, err)
 	}
-	b.leave(true, true)
+	b.leave(true, nil)
 	if probe, err := b.enter(ctx); probe || err != nil {
 		t.Fatal(probe, err)
 	}
@@ -664,11 +671,17 @@ func TestTextOnlyServer(t *testing.T) {
 	if caps.TokenIDsIn || caps.TokenIDsOut || caps.Several || caps.PromptLogProbs != "" || !caps.Completions || !caps.LogProbs || caps.Chat {
 		t.Errorf("%s", caps)
 	}
-	if missing := caps.Missing(Need{Generate: true, LogProbs: true, Score: true, Candidates: true, AnyToken: true}, false); len(missing) != 4 {
+	everything := Need{Generate: true, LogProbs: true, Score: true, Candidates: true, AnyToken: true}
+	if missing := caps.Missing(everything, false, false); len(missing) != 5 {
 		t.Errorf("missing %q", missing)
 	}
-	if missing := caps.Missing(Need{Generate: true, LogProbs: true}, true); len(missing) != 0 {
+	if missing := caps.Missing(Need{Generate: true}, true, false); len(missing) != 0 {
 		t.Errorf("missing %q", missing)
+	}
+	if missing := caps.Missing(Need{Generate: true, LogProbs: true}, true, false); len(missing) != 1 ||
+		!strings.Contains(missing[0], "no token ids") ||
+		!strings.Contains(caps.String(), "log-probs come without token ids") {
+		t.Errorf("missing %q of\n%s", missing, caps)
 	}
 	m := open(t, f, fast(), "")
 	results, err := m.Generate(context.Background(), requests(1))

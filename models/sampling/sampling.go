@@ -8,6 +8,7 @@
 package sampling
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -64,7 +65,10 @@ type Sampler struct {
 	stats  Stats
 }
 
-var _ models.Generator = (*Sampler)(nil)
+var (
+	_ models.Generator  = (*Sampler)(nil)
+	_ models.Continuous = (*Sampler)(nil)
+)
 
 // New makes a sampler that shares the model's weights.
 func New(m *transformer.Model, o Options) *Sampler {
@@ -82,13 +86,19 @@ func responseKey(seed uint64, promptID [16]byte, sample int) keyed.Key {
 
 // group is a request on its way: its prompt's cache and last hidden row, until all samples have started.
 type group struct {
-	request *models.GenerateRequest
-	result  *models.GenerateResult
+	models.Asked
+	result  models.GenerateResult
 	prefix  *transformer.KV
 	hidden  []float32 // [D]
 	started int       // samples
+	live    int       // of them under way
+	bytes   int       // that each reserves
+	began   time.Time
 	stop    map[int32]bool
 }
+
+// share is what a client, or a request, has of what there is.
+type share struct{ sequences, bytes int }
 
 // sequence is a live response.
 type sequence struct {
@@ -96,7 +106,6 @@ type sequence struct {
 	key   keyed.Key
 	out   *models.Response
 	cache *transformer.KV
-	bytes int // reserved
 	done  bool
 }
 
@@ -109,6 +118,30 @@ func (s *Sampler) Stats() Stats {
 
 // Generate implements models.Generator.
 func (s *Sampler) Generate(ctx context.Context, requests []models.GenerateRequest) ([]models.GenerateResult, error) {
+	results := make([]models.GenerateResult, len(requests))
+	asked := make([]models.Asked, len(requests))
+	for i, r := range requests {
+		asked[i] = models.Asked{GenerateRequest: r, Answer: func(result models.GenerateResult) { results[i] = result }}
+	}
+	next := func() []models.Asked {
+		first := asked
+		asked = nil
+		return first
+	}
+	if err := s.run(ctx, next, false); err != nil {
+		return nil, err
+	}
+	return results, nil
+}
+
+// GenerateAsTheyCome implements models.Continuous.
+func (s *Sampler) GenerateAsTheyCome(ctx context.Context, next func() []models.Asked) error {
+	return s.run(ctx, next, true)
+}
+
+// run samples what next gives until that is nothing. With fair, requests take their turns; else the first comes first, and the
+// cache of one prompt at a time is kept.
+func (s *Sampler) run(ctx context.Context, next func() []models.Asked, fair bool) error {
 	s.turn.Lock()
 	defer s.turn.Unlock()
 	began, before := time.Now(), s.stats
@@ -122,39 +155,30 @@ func (s *Sampler) Generate(ctx context.Context, requests []models.GenerateReques
 		s.stats.Time += time.Since(began)
 		models.CountSampling(ctx, s.stats.Since(before))
 	}()
-	results := make([]models.GenerateResult, len(requests))
 	var waiting []*group
-	for i := range requests {
-		r := &requests[i]
-		if err := s.check(r); err != nil {
-			results[i].Err = err
-			continue
-		}
-		g := &group{request: r, result: &results[i], stop: map[int32]bool{}}
-		for _, id := range r.Sampling.Stop {
-			g.stop[id] = true
-		}
-		g.result.Responses = make([]models.Response, r.Samples)
-		if r.Samples > 0 {
-			waiting = append(waiting, g)
-		}
-	}
-
 	var live []*sequence
 	reserved := 0
-	for len(waiting) > 0 || len(live) > 0 {
-		if err := ctx.Err(); err != nil {
-			return nil, err
+	for {
+		waiting = s.take(next(), waiting)
+		if len(waiting) == 0 && len(live) == 0 {
+			return nil
 		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		waiting = slices.DeleteFunc(waiting, s.left)
+		live = s.remove(live, &reserved)
 		var fresh []*sequence
 		var err error
-		if fresh, waiting, err = s.admit(waiting, len(live), &reserved); err != nil {
-			return nil, err
+		if fresh, waiting, err = s.admit(waiting, live, &reserved, fair); err != nil {
+			return err
 		}
-		s.stats.FirstToken += time.Duration(len(fresh)) * time.Since(began)
+		for _, q := range fresh {
+			s.stats.FirstToken += time.Since(q.began)
+		}
 		if len(live) > 0 {
 			if err := s.step(live); err != nil {
-				return nil, err
+				return err
 			}
 		}
 		s.stats.Tokens += len(live) + len(fresh)
@@ -162,16 +186,66 @@ func (s *Sampler) Generate(ctx context.Context, requests []models.GenerateReques
 		for _, q := range live {
 			q.tell()
 		}
-		live = slices.DeleteFunc(live, func(q *sequence) bool {
-			if q.done {
-				s.stats.Responses++
-				reserved -= q.bytes
-				s.release(q.cache)
-			}
-			return q.done
-		})
+		live = s.remove(live, &reserved)
 	}
-	return results, nil
+}
+
+// take puts the requests that can be served behind those that wait, and answers the others.
+func (s *Sampler) take(asked []models.Asked, waiting []*group) []*group {
+	for _, a := range asked {
+		if err := s.check(&a.GenerateRequest); err != nil {
+			a.Answer(models.GenerateResult{Err: err})
+			continue
+		}
+		g := &group{Asked: a, began: time.Now(), stop: map[int32]bool{}}
+		for _, id := range a.Sampling.Stop {
+			g.stop[id] = true
+		}
+		g.result.Responses = make([]models.Response, a.Samples)
+		g.bytes = s.model.KVBytes(s.need(g))
+		if a.Samples == 0 {
+			a.Answer(g.result)
+			continue
+		}
+		waiting = append(waiting, g)
+	}
+	return waiting
+}
+
+// left ends a group that nobody waits for any more, as far as no sample of it is under way.
+func (s *Sampler) left(g *group) bool {
+	if !models.Left(g.Gone) {
+		return false
+	}
+	s.release(g.prefix)
+	g.prefix, g.hidden, g.started = nil, nil, g.Samples
+	if g.live == 0 {
+		g.Answer(models.GenerateResult{Err: models.ErrGone})
+	}
+	return true
+}
+
+// remove takes out the sequences that are done and those that nobody waits for, and answers the requests they were the last of.
+func (s *Sampler) remove(live []*sequence, reserved *int) []*sequence {
+	return slices.DeleteFunc(live, func(q *sequence) bool {
+		gone := models.Left(q.Gone)
+		if !q.done && !gone {
+			return false
+		}
+		if q.done {
+			s.stats.Responses++
+		}
+		*reserved -= q.bytes
+		s.release(q.cache)
+		q.cache = nil
+		if q.live--; q.live == 0 && q.started == q.Samples {
+			if gone {
+				q.result = models.GenerateResult{Err: models.ErrGone}
+			}
+			q.Answer(q.result)
+		}
+		return true
+	})
 }
 
 func (s *Sampler) check(r *models.GenerateRequest) error {
@@ -207,7 +281,7 @@ func (s *Sampler) check(r *models.GenerateRequest) error {
 
 // need is the most tokens a sequence of the group can hold.
 func (s *Sampler) need(g *group) int {
-	return min(len(g.request.Prompt)+g.request.Sampling.MaxNewTokens, s.model.MaxPositions())
+	return min(len(g.Prompt)+g.Sampling.MaxNewTokens, s.model.MaxPositions())
 }
 
 // room is the capacity of a cache that begins with n tokens of a sequence of the group.
@@ -215,40 +289,51 @@ func (s *Sampler) room(g *group, n int) int { return min(n+64, s.need(g)) }
 
 // admit starts samples of the waiting groups while there is room: it runs the prompts that are new and draws every new
 // sample's first token. It returns the started sequences and the groups that still have samples to start.
-func (s *Sampler) admit(waiting []*group, live int, reserved *int) ([]*sequence, []*group, error) {
+func (s *Sampler) admit(waiting []*group, live []*sequence, reserved *int, fair bool) ([]*sequence, []*group, error) {
+	var clients map[string]*share
+	if fair {
+		clients = order(waiting, live)
+	}
 	var fresh []*sequence
 	var prompts []*group
 	var batch []models.Sequence
 	tokens := 0
 	for _, g := range waiting {
-		n := len(g.request.Prompt)
+		n := len(g.Prompt)
 		if g.prefix == nil && tokens > 0 && tokens+n > s.opts.MaxPrefill {
 			break
 		}
-		bytes := s.model.KVBytes(s.need(g))
 		began := len(fresh)
-		for g.started < g.request.Samples {
-			full := live+len(fresh) >= s.opts.MaxSequences || *reserved+bytes > s.opts.MaxCacheBytes
-			if full && live+len(fresh) > 0 {
+		for g.started < g.Samples {
+			all := share{len(live) + len(fresh), *reserved}
+			full := all.sequences >= s.opts.MaxSequences || all.bytes+g.bytes > s.opts.MaxCacheBytes
+			if full && all.sequences > 0 || fair && s.enough(g, *clients[g.Client], all) {
 				break
 			}
-			r := g.request
 			out := &g.result.Responses[g.started]
-			out.Sample = r.FirstSample + g.started
-			if r.Sampling.CandidateK > 0 {
+			out.Sample = g.FirstSample + g.started
+			if g.Sampling.CandidateK > 0 {
 				out.CandidateStart = append(out.CandidateStart, 0)
 			}
-			fresh = append(fresh, &sequence{group: g, key: responseKey(r.Seed, r.PromptID, out.Sample), out: out, bytes: bytes})
+			fresh = append(fresh, &sequence{group: g, key: responseKey(g.Seed, g.PromptID, out.Sample), out: out})
 			g.started++
-			*reserved += bytes
+			g.live++
+			*reserved += g.bytes
+			if fair {
+				clients[g.Client].sequences++
+				clients[g.Client].bytes += g.bytes
+			}
 		}
 		if len(fresh) == began {
+			if fair {
+				continue
+			}
 			break
 		}
 		if g.prefix == nil {
 			g.prefix = s.acquire(s.room(g, n))
 			prompts = append(prompts, g)
-			batch = append(batch, models.Sequence{Prompt: g.request.Prompt})
+			batch = append(batch, models.Sequence{Prompt: g.Prompt})
 			tokens += n
 		}
 	}
@@ -258,8 +343,21 @@ func (s *Sampler) admit(waiting []*group, live int, reserved *int) ([]*sequence,
 		for i, g := range prompts {
 			caches[i] = g.prefix
 		}
+		s.w.Stop = func() bool { return !slices.ContainsFunc(prompts, func(g *group) bool { return !models.Left(g.Gone) }) }
 		h, err := s.model.Prefill(&s.w, models.Pack(batch), caches)
-		if err != nil {
+		s.w.Stop = nil
+		if errors.Is(err, transformer.ErrStopped) { // those that asked have all gone
+			fresh = slices.DeleteFunc(fresh, func(q *sequence) bool {
+				gone := slices.Contains(prompts, q.group)
+				if gone {
+					q.live--
+					*reserved -= q.bytes
+				}
+				return gone
+			})
+			waiting = slices.DeleteFunc(waiting, s.left)
+			prompts = nil
+		} else if err != nil {
 			return nil, nil, err
 		}
 		d := s.model.HiddenSize()
@@ -291,19 +389,54 @@ func (s *Sampler) admit(waiting []*group, live int, reserved *int) ([]*sequence,
 	for _, q := range fresh {
 		switch g := q.group; {
 		case q.done:
-		case q.out == &g.result.Responses[g.request.Samples-1]:
+		case q.out == &g.result.Responses[g.Samples-1]:
 			q.cache, g.prefix = g.prefix, nil // nobody copies it any more
 		default:
 			q.cache = s.acquire(s.room(g, g.prefix.Len()))
 			q.cache.CopyFrom(g.prefix)
 		}
 	}
-	for len(waiting) > 0 && waiting[0].started == waiting[0].request.Samples {
-		s.release(waiting[0].prefix)
-		waiting[0].prefix, waiting[0].hidden = nil, nil
-		waiting = waiting[1:]
-	}
+	waiting = slices.DeleteFunc(waiting, func(g *group) bool {
+		if g.started < g.Samples {
+			return false
+		}
+		s.release(g.prefix)
+		g.prefix, g.hidden = nil, nil
+		return true
+	})
 	return fresh, waiting, nil
+}
+
+// order puts first whose client has the least under way, then which request has, then which came first. It returns what
+// each client has under way.
+func order(waiting []*group, live []*sequence) map[string]*share {
+	clients := map[string]*share{}
+	for _, g := range waiting {
+		if clients[g.Client] == nil {
+			clients[g.Client] = &share{}
+		}
+	}
+	for _, q := range live {
+		if c := clients[q.Client]; c != nil {
+			c.sequences++
+			c.bytes += q.bytes
+		}
+	}
+	slices.SortStableFunc(waiting, func(a, b *group) int {
+		return cmp.Or(cmp.Compare(clients[a.Client].sequences, clients[b.Client].sequences), cmp.Compare(a.live, b.live))
+	})
+	return clients
+}
+
+// enough reports whether a group has, or its client has, half of what the others have left: there is always some for who comes next.
+func (s *Sampler) enough(g *group, client, all share) bool {
+	for _, own := range []share{client, {g.live, g.live * g.bytes}} {
+		if own.sequences > 0 && (2*(own.sequences+1) > s.opts.MaxSequences-(all.sequences-own.sequences) ||
+			2*(own.bytes+g.bytes) > s.opts.MaxCacheBytes-(all.bytes-own.bytes)) {
+			return true
+		}
+	}
+	return false
 }
 
 // rows is memory for n rows of logits.
@@ -357,7 +490,7 @@ func (s *Sampler) drawAll(sequences []*sequence, row func(i int) []float32, v in
 
 // draw adds the next token to the response.
 func (q *sequence) draw(z []float32, maxPositions int, decode func(ids []int32) string) {
-	p, out := &q.request.Sampling, q.out
+	p, out := &q.Sampling, q.out
 	t := len(out.Tokens)
 	logZ := kernels.LogSumExp(z)
 	if f := float64(logZ); math.IsNaN(f) || math.IsInf(f, 0) {
@@ -397,14 +530,14 @@ func (q *sequence) draw(z []float32, maxPositions int, decode func(ids []int32) 
 	switch {
 	case q.stop[token], t >= p.MinNewTokens && q.stopped(decode):
 		out.Finish, q.done = models.FinishStop, true
-	case t+1 == p.MaxNewTokens || len(q.request.Prompt)+t+1 >= maxPositions:
+	case t+1 == p.MaxNewTokens || len(q.Prompt)+t+1 >= maxPositions:
 		out.Finish, q.done = models.FinishLength, true
 	}
 }
 
 // tell passes on the token that was just drawn.
 func (q *sequence) tell() {
-	if f := q.request.OnToken; f != nil && q.out.Finish != models.FinishError {
+	if f := q.OnToken; f != nil && q.out.Finish != models.FinishError {
 		t := len(q.out.Tokens) - 1
 		f(q.out.Sample, t, q.out.Tokens[t], q.out.LogP[t])
 	}
@@ -412,7 +545,7 @@ func (q *sequence) tell() {
 
 // stopped reports whether the last token completed a stop string.
 func (q *sequence) stopped(decode func(ids []int32) string) bool {
-	for _, stop := range q.request.Sampling.StopStrings {
+	for _, stop := range q.Sampling.StopStrings {
 		// A token is at least a byte of text, so that the tail holds the string whole. A character that the tail cuts in two
 		// is no part of it.
 		tail := q.out.Tokens[max(0, len(q.out.Tokens)-len(stop)-4):]
@@ -426,7 +559,7 @@ func (q *sequence) stopped(decode func(ids []int32) string) bool {
 
 // candidates stores the sampled token and the most probable others.
 func (q *sequence) candidates(z []float32, logZ float32, token int32) {
-	p, out := &q.request.Sampling, q.out
+	p, out := &q.Sampling, q.out
 	out.CandidateIDs = append(out.CandidateIDs, token)
 	out.CandidateLogP = append(out.CandidateLogP, z[token]-logZ)
 	k := min(p.CandidateK, len(z))

@@ -291,7 +291,8 @@ func TestCandidatesGolden(t *testing.T) {
 			}
 			slots = slots[:len(slots)-count(slots, -1)]
 			z := old.Float32()[i*v : (i+1)*v]
-			q := sequence{group: &group{request: &models.GenerateRequest{Sampling: sampling}}, out: &models.Response{}}
+			asked := models.Asked{GenerateRequest: models.GenerateRequest{Sampling: sampling}}
+			q := sequence{group: &group{Asked: asked}, out: &models.Response{}}
 			q.candidates(z, kernels.LogSumExp(z), token)
 			if !slices.Equal(q.out.CandidateIDs, slots) {
 				t.Errorf("%s, row %d: candidates %v, want %v", c.Name, i, q.out.CandidateIDs, slots)
@@ -411,5 +412,116 @@ func TestErrors(t *testing.T) {
 		if response.Finish != models.FinishError || response.Err == nil {
 			t.Errorf("weights of NaN: finish %v, error %v", response.Finish, response.Err)
 		}
+	}
+}
+
+// A temperature that is as good as none is greedy.
+func TestTinyTemperatures(t *testing.T) {
+	m := newModel(t, "llama")
+	r := models.GenerateRequest{Prompt: []int32{1, 2}, Samples: 2, Sampling: models.Sampling{MaxNewTokens: 20, Greedy: true}}
+	want := generate(t, m, Options{}, []models.GenerateRequest{r})
+	for _, temperature := range []float32{math.SmallestNonzeroFloat32, 1e-40, 1e-12} {
+		r.Sampling.Greedy, r.Sampling.Temperature = false, temperature
+		if got := generate(t, m, Options{}, []models.GenerateRequest{r}); !reflect.DeepEqual(got, want) {
+			t.Errorf("temperature %v: %+v, want %+v", temperature, got, want)
+		}
+	}
+}
+
+// A request that nobody waits for ends with the next token, its prompt with the next layer; the others have the responses that
+// they would have had.
+func TestGone(t *testing.T) {
+	m := newModel(t, "llama")
+	other := models.GenerateRequest{PromptID: [16]byte{1}, Prompt: []int32{4, 5}, Samples: 3, Sampling: models.Sampling{MaxNewTokens: 30}}
+	alone := generate(t, m, Options{}, []models.GenerateRequest{other})[0]
+	gone := make(chan struct{})
+	tokens := 0
+	left := models.GenerateRequest{Prompt: []int32{1, 2}, Samples: 4, Sampling: models.Sampling{MaxNewTokens: 100}, Gone: gone,
+		OnToken: func(sample, at int, _ int32, _ float32) {
+			if tokens++; at == 5 && sample == 3 {
+				close(gone)
+			}
+		}}
+	results, err := New(m, Options{MaxSequences: 5}).Generate(t.Context(), []models.GenerateRequest{left, other})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !errors.Is(results[0].Err, models.ErrGone) || results[0].Responses != nil || tokens != 4*6 {
+		t.Errorf("%v after %d tokens, want the end at the 6th of each of 4 samples", results[0].Err, tokens)
+	}
+	if !reflect.DeepEqual(results[1], alone) {
+		t.Errorf("beside it: %+v, want %+v", results[1], alone)
+	}
+	tokens = 0
+	if results, err = New(m, Options{}).Generate(t.Context(), []models.GenerateRequest{left, other}); err != nil { // from the beginning
+		t.Fatal(err)
+	}
+	if !errors.Is(results[0].Err, models.ErrGone) || tokens != 0 || !reflect.DeepEqual(results[1], alone) {
+		t.Errorf("gone before it began: %v after %d tokens; beside it %+v", results[0].Err, tokens, results[1])
+	}
+
+	// Before its prompt has been run: one that leaves when the sampler first looks at its own end.
+	s, asked := New(m, Options{}), 0
+	gone = make(chan struct{})
+	left.Gone, left.OnToken = gone, nil
+	var answer models.GenerateResult
+	err = s.GenerateAsTheyCome(t.Context(), func() []models.Asked {
+		if asked++; asked > 1 {
+			return nil
+		}
+		close(gone)
+		return []models.Asked{{GenerateRequest: left, Answer: func(r models.GenerateResult) { answer = r }}}
+	})
+	if err != nil || !errors.Is(answer.Err, models.ErrGone) || s.Stats().Tokens != 0 {
+		t.Errorf("%v %v, %d tokens", err, answer.Err, s.Stats().Tokens)
+	}
+}
+
+// Whoever comes while a large request is under way is answered beside it, with the same responses as alone.
+func TestFairShares(t *testing.T) {
+	m := newModel(t, "llama")
+	long := models.Sampling{MaxNewTokens: 120}
+	large := models.GenerateRequest{Prompt: []int32{1, 2}, Samples: 40, Sampling: long}
+	small := models.GenerateRequest{PromptID: [16]byte{1}, Prompt: []int32{4, 5}, Samples: 2, Sampling: models.Sampling{MaxNewTokens: 3}}
+	want := generate(t, m, Options{}, []models.GenerateRequest{large, small})
+	steps := 0
+	answered := map[string]int{}
+	got := map[string]models.GenerateResult{}
+	ask := func(name, client string, r models.GenerateRequest) models.Asked {
+		return models.Asked{GenerateRequest: r, Client: client, Answer: func(result models.GenerateResult) {
+			answered[name], got[name] = steps, result
+		}}
+	}
+	err := New(m, Options{MaxSequences: 16}).GenerateAsTheyCome(t.Context(), func() []models.Asked {
+		switch steps++; steps {
+		case 1:
+			return []models.Asked{ask("large", "a", large), ask("second of the same client", "a", large)}
+		case 10:
+			return []models.Asked{ask("small", "b", small), ask("small of the same client", "a", small), ask("third", "c", small)}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, result := range got {
+		expected := want[0]
+		if strings.Contains(name, "small") || name == "third" {
+			expected = want[1]
+		}
+		if !reflect.DeepEqual(result, expected) {
+			t.Errorf("%s: other responses than alone", name)
+		}
+	}
+	for _, name := range []string{"small", "third"} {
+		if at := answered[name]; at < 10 || at > 20 {
+			t.Errorf("%s, asked for at step 10, is answered at step %d; the large ones at %d", name, at, answered["large"])
+		}
+	}
+	if at := answered["small of the same client"]; at > answered["second of the same client"] {
+		t.Errorf("a small request of a busy client is answered at step %d, after its large ones at %d", at, answered["second of the same client"])
+	}
+	if len(got) != 5 {
+		t.Errorf("%d answers", len(got))
 	}
 }

@@ -2,10 +2,10 @@ package serve
 
 import (
 	"cmp"
-	"context"
 	"encoding/hex"
 	"encoding/json"
 	"math"
+	"net/http"
 	"slices"
 	"strconv"
 	"strings"
@@ -57,7 +57,8 @@ func (s *Server) generateRequest(q *openai.Request, ids []int32, w wanted, chat 
 	if q.MaxTokens < 1 || q.MaxTokens > s.opts.MaxTokens {
 		return r, invalid("max_tokens", "%d is not from 1 to %d", q.MaxTokens, s.opts.MaxTokens)
 	}
-	r.Sampling = models.Sampling{Temperature: 1, TopK: max(q.TopK, 0), MaxNewTokens: q.MaxTokens, MinNewTokens: q.MinTokens, Stop: q.StopIDs,
+	r.Sampling = models.Sampling{Temperature: 1, TopK: max(q.TopK, 0), // -1 is nothing, too
+		MaxNewTokens: q.MaxTokens, MinNewTokens: q.MinTokens, Stop: q.StopIDs,
 		StopStrings: q.Stop}
 	if q.Temperature != nil {
 		r.Sampling.Temperature = *q.Temperature
@@ -90,12 +91,29 @@ func (s *Server) generateRequest(q *openai.Request, ids []int32, w wanted, chat 
 	if err := setting.Check(r.Sampling); err != nil {
 		return r, invalid("", "%v", err)
 	}
-	return r, nil
+	return r, s.checkWork(q, r, w)
 }
+
+// sample and scoreOf wait for the model as long as the client waits for them.
+func (s *Server) sample(from *http.Request, r models.GenerateRequest) (models.GenerateResult, error) {
+	r.Gone = from.Context().Done()
+	return s.generate.do(from.Context(), clientOf(from), r)
+}
+
+func (s *Server) scoreOf(from *http.Request, r models.ScoreRequest) (models.ScoreResult, error) {
+	if err := s.checkScore(r); err != nil {
+		return models.ScoreResult{}, err
+	}
+	r.Gone = from.Context().Done()
+	return s.score.do(from.Context(), clientOf(from), r)
+}
+
+// clientOf names the machine that asks.
+func clientOf(from *http.Request) string { return hostName(from.RemoteAddr) }
 
 var finishNames = map[models.FinishReason]string{models.FinishStop: "stop", models.FinishLength: "length", models.FinishError: "error"}
 
-func (s *Server) completions(ctx context.Context, q *openai.Request, ids []int32, chat bool) ([]openai.Choice, error) {
+func (s *Server) completions(from *http.Request, q *openai.Request, ids []int32, chat bool) ([]openai.Choice, error) {
 	w, err := wants(q, chat)
 	if err != nil {
 		return nil, err
@@ -109,7 +127,7 @@ func (s *Server) completions(ctx context.Context, q *openai.Request, ids []int32
 		if k < 0 || k > maxTop {
 			return nil, invalid("prompt_logprobs", "%d is not from 0 to %d", k, maxTop)
 		}
-		if before, err = s.promptScores(ctx, ids, k); err != nil {
+		if before, err = s.promptScores(from, ids, k); err != nil {
 			return nil, err
 		}
 	}
@@ -121,7 +139,7 @@ func (s *Server) completions(ctx context.Context, q *openai.Request, ids []int32
 		if err != nil {
 			return nil, err
 		}
-		result, err := s.generate.do(ctx, r)
+		result, err := s.sample(from, r)
 		if err != nil {
 			return nil, err
 		}
@@ -235,11 +253,11 @@ func (s *Server) tokenLogs(r models.Response) []openai.TokenLog {
 }
 
 // promptScores scores a prompt's tokens from the second on.
-func (s *Server) promptScores(ctx context.Context, ids []int32, top int) (*models.ScoreResult, error) {
+func (s *Server) promptScores(from *http.Request, ids []int32, top int) (*models.ScoreResult, error) {
 	if len(ids) < 2 {
 		return &models.ScoreResult{}, nil
 	}
-	result, err := s.score.do(ctx, models.ScoreRequest{Sequence: models.Sequence{Prompt: ids[:1], Response: ids[1:]}, TopK: top})
+	result, err := s.scoreOf(from, models.ScoreRequest{Sequence: models.Sequence{Prompt: ids[:1], Response: ids[1:]}, TopK: top})
 	if err != nil {
 		return nil, err
 	}
@@ -285,7 +303,7 @@ func (s *Server) promptLogs(ids []int32, before *models.ScoreResult, top int) []
 }
 
 // scores answers the extension's request for log-probs of the prompt's last tokens.
-func (s *Server) scores(ctx context.Context, ids []int32, q *openai.Score) (openai.Choice, error) {
+func (s *Server) scores(from *http.Request, ids []int32, q *openai.Score) (openai.Choice, error) {
 	finish := "length"
 	c := openai.Choice{FinishReason: &finish, TokenIDs: []int32{}}
 	if q.Response < 1 || q.Response >= len(ids) {
@@ -300,9 +318,8 @@ func (s *Server) scores(ctx context.Context, ids []int32, q *openai.Score) (open
 		return c, invalid("millrace.score.list_start", "does not fit the response of %d tokens and the %d listed ids", q.Response, len(q.ListIDs))
 	}
 	p := len(ids) - q.Response
-	r, err := s.score.do(ctx, models.ScoreRequest{Sequence: models.Sequence{Prompt: ids[:p], Response: ids[p:]}, ListStart: start,
-		ListIDs: q.ListIDs,
-		TopK:    q.TopK, Values: q.Values, ValueAfter: q.ValueAfter})
+	r, err := s.scoreOf(from, models.ScoreRequest{Sequence: models.Sequence{Prompt: ids[:p], Response: ids[p:]}, ListStart: start,
+		ListIDs: q.ListIDs, TopK: q.TopK, Values: q.Values, ValueAfter: q.ValueAfter})
 	if err != nil {
 		return c, err
 	}

@@ -11,11 +11,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
+	"runtime/debug"
 	"strings"
 	"time"
+
+	"golang.org/x/net/netutil"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/millrace/millrace/models"
 	"github.com/millrace/millrace/models/openai"
@@ -29,18 +32,21 @@ type Options struct {
 	Tokenizer tokenizer.Tokenizer // nil: token ids only
 	MaxLen    int                 // longest sequence, 0: not told
 	Key       string              // what clients have to send as their key; "": nothing
-	MaxBody   int64               // bytes of a request; default 16 MiB
-	MaxTokens int                 // most tokens of a response; default 8192
-	MaxN      int                 // most samples of a request; default 256
+	Hosts     []string            // names of this server besides localhost and addresses, for clients without a key
+	Limits
+
+	Report func(format string, args ...any) // told what went wrong inside; nil: nobody
 }
 
 // Server answers requests with a model.
 type Server struct {
 	opts     Options
 	model    models.Model
+	vocab    int             // 0: not known
 	chat     *tokenizer.Chat // nil without a template
-	generate *batcher[models.GenerateRequest, models.GenerateResult]
-	score    *batcher[models.ScoreRequest, models.ScoreResult]
+	generate *generateQueue
+	score    *scoreQueue
+	room     *semaphore.Weighted // of bodies, in bytes
 	mux      *http.ServeMux
 }
 
@@ -49,16 +55,21 @@ func New(model models.Model, o Options) (*Server, error) {
 	if o.Name == "" {
 		return nil, errors.New("serve: the model has no name")
 	}
-	if o.MaxBody <= 0 {
-		o.MaxBody = 16 << 20
+	o.Limits = o.Limits.withDefaults()
+	if o.Report == nil {
+		o.Report = func(string, ...any) {}
 	}
-	if o.MaxTokens <= 0 {
-		o.MaxTokens = 8192
+	s := &Server{opts: o, model: model, mux: http.NewServeMux(), room: semaphore.NewWeighted(bodies * o.MaxBody),
+		generate: newGenerateQueue(model, o.MaxWaiting, o.Report), score: newScoreQueue(model, o.MaxWaiting, o.Report)}
+	inner := model
+	if h, ok := model.(*models.Handle); ok {
+		inner = h.Model
 	}
-	if o.MaxN <= 0 {
-		o.MaxN = 256
+	if sized, ok := inner.(interface{ VocabSize() int }); ok {
+		s.vocab = sized.VocabSize()
+	} else if o.Tokenizer != nil {
+		s.vocab = o.Tokenizer.VocabSize()
 	}
-	s := &Server{opts: o, model: model, mux: http.NewServeMux(), generate: newBatcher(model.Generate), score: newBatcher(model.Score)}
 	if o.Tokenizer != nil {
 		chat, err := tokenizer.NewChat(o.Tokenizer)
 		if err != nil && !errors.Is(err, tokenizer.ErrNoTemplate) {
@@ -79,17 +90,31 @@ func (s *Server) Close() {
 	s.score.close()
 }
 
-// Serve answers on a listener until the context ends.
+// maxConnections bounds the connections that are open at once.
+const maxConnections = 1024
+
+// Serve answers on a listener until the context ends; then it takes no more, and what is under way has its grace to end.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	server := &http.Server{Handler: s, ReadHeaderTimeout: 20 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10}
+	ended := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
-		ending, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer close(ended)
+		ending, cancel := context.WithTimeout(context.Background(), s.opts.Grace)
 		defer cancel()
-		_ = server.Shutdown(ending)
+		if server.Shutdown(ending) == nil {
+			return
+		}
+		s.Close() // who still waits is told so
+		last, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		_ = server.Shutdown(last)
 		_ = server.Close()
 	})
-	defer stop()
-	if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+	err := server.Serve(netutil.LimitListener(l, maxConnections))
+	if !stop() {
+		<-ended
+	}
+	if !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
 	return nil
@@ -97,10 +122,21 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 
 // ServeHTTP implements http.Handler.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Time{}) // that of an earlier answer on this connection
+	defer func() {
+		if cause := recover(); cause != nil {
+			s.opts.Report("a request made the server panic: %v\n%s", cause, debug.Stack())
+			fail(w, errors.New("the server failed on this request"))
+		}
+	}()
+	if err := s.fromElsewhere(r); err != nil {
+		fail(w, err)
+		return
+	}
 	if key := s.opts.Key; key != "" && r.URL.Path != "/health" {
 		given := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
 		if subtle.ConstantTimeCompare([]byte(given), []byte(key)) != 1 {
-			fail(w, &fault{http.StatusUnauthorized, "", "the key is missing or wrong"})
+			fail(w, &fault{status: http.StatusUnauthorized, problem: "the key is missing or wrong"})
 			return
 		}
 	}
@@ -121,13 +157,20 @@ func invalid(param, format string, args ...any) *fault {
 }
 
 func fail(w http.ResponseWriter, err error) {
-	f := &fault{http.StatusInternalServerError, "", err.Error()}
+	f := &fault{status: http.StatusInternalServerError, problem: err.Error()}
 	errors.As(err, &f)
+	if f.status == http.StatusTooManyRequests || f.status == http.StatusServiceUnavailable {
+		w.Header().Set("Retry-After", "1")
+	}
 	kind := "invalid_request_error"
 	if f.status >= 500 {
 		kind = "server_error"
 	}
-	reply(w, f.status, openai.ErrorBody{Error: openai.ErrorDetail{Message: f.problem, Type: kind, Param: f.param}})
+	message := f.problem
+	if f.param != "" { // most clients show the message alone
+		message = f.param + ": " + message
+	}
+	reply(w, f.status, openai.ErrorBody{Error: openai.ErrorDetail{Message: message, Type: kind, Param: f.param}})
 }
 
 func reply(w http.ResponseWriter, status int, v any) {
@@ -151,54 +194,67 @@ func (s *Server) models(w http.ResponseWriter, _ *http.Request) {
 }
 
 func (s *Server) complete(w http.ResponseWriter, r *http.Request, chat bool) {
-	text, err := io.ReadAll(http.MaxBytesReader(w, r.Body, s.opts.MaxBody))
-	if err != nil {
-		var tooLarge *http.MaxBytesError
-		if errors.As(err, &tooLarge) {
-			fail(w, &fault{http.StatusRequestEntityTooLarge, "", fmt.Sprintf("the request is longer than %d bytes", s.opts.MaxBody)})
-			return
-		}
-		fail(w, invalid("", "the request broke off: %v", err))
-		return
-	}
-	var q openai.Request
-	if err := json.Unmarshal(text, &q); err != nil {
-		fail(w, invalid("", "%v", err))
-		return
-	}
-	if q.Stream {
-		if err := s.stream(w, r, &q, chat); err != nil {
-			fail(w, err)
-		}
-		return
-	}
-	answer, err := s.answer(r.Context(), &q, chat)
+	q, ids, err := s.prepare(w, r, chat)
 	if err != nil {
 		fail(w, err)
 		return
 	}
+	if q.Stream {
+		if err := s.stream(w, r, q, ids, chat); err != nil {
+			fail(w, err)
+		}
+		return
+	}
+	answer, err := s.answer(r, q, ids, chat)
+	if err != nil {
+		fail(w, err)
+		return
+	}
+	s.patience(w)
 	reply(w, http.StatusOK, answer)
 }
 
-// answer serves a request.
-func (s *Server) answer(ctx context.Context, q *openai.Request, chat bool) (*openai.Response, error) {
+// patience is how long a client may take to read what is written next.
+func (s *Server) patience(w http.ResponseWriter) {
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(s.opts.BodyTime)) // a connection that knows none is a test's
+}
+
+// prepare reads a request and makes its prompt into tokens.
+func (s *Server) prepare(w http.ResponseWriter, r *http.Request, chat bool) (*openai.Request, []int32, error) {
+	text, done, err := s.read(w, r)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer done()
+	q, err := decodeRequest(text, chat)
+	if err != nil {
+		return nil, nil, err
+	}
 	ids, err := s.promptIDs(q, chat)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
+	return q, ids, s.checkPrompt(ids)
+}
+
+// answer serves a request.
+func (s *Server) answer(r *http.Request, q *openai.Request, ids []int32, chat bool) (*openai.Response, error) {
 	out := s.head("text_completion")
 	out.Usage = &openai.Usage{Prompt: len(ids)}
 	if chat {
 		out.Object = "chat.completion"
 	}
 	if q.Millrace != nil && q.Millrace.Score != nil {
-		choice, err := s.scores(ctx, ids, q.Millrace.Score)
+		choice, err := s.scores(r, ids, q.Millrace.Score)
 		if err != nil {
 			return nil, err
 		}
 		out.Choices = []openai.Choice{choice}
-	} else if out.Choices, err = s.completions(ctx, q, ids, chat); err != nil {
-		return nil, err
+	} else {
+		var err error
+		if out.Choices, err = s.completions(r, q, ids, chat); err != nil {
+			return nil, err
+		}
 	}
 	for _, c := range out.Choices {
 		out.Usage.Completion += len(c.TokenIDs)
@@ -232,9 +288,19 @@ func (s *Server) promptIDs(q *openai.Request, chat bool) ([]int32, error) {
 		if len(q.Messages) == 0 {
 			return nil, invalid("messages", "is missing or empty")
 		}
-		turns := make([]tokenizer.Message, len(q.Messages))
+		turns, bytes := make([]tokenizer.Message, len(q.Messages)), 0
 		for i, m := range q.Messages {
+			if m.Reasoning != "" {
+				m.Unread = append(m.Unread, "reasoning_content")
+			}
+			if len(m.Unread) > 0 {
+				return nil, invalid(fmt.Sprintf("messages[%d].%s", i, m.Unread[0]), "is not served; a message is a role and a text")
+			}
 			turns[i] = tokenizer.Message{Role: m.Role, Content: m.Content}
+			bytes += len(m.Content)
+		}
+		if err := s.checkText("messages", bytes); err != nil {
+			return nil, err
 		}
 		ids, err := s.chat.Encode(turns, true, nil)
 		if err != nil {
@@ -249,6 +315,9 @@ func (s *Server) promptIDs(q *openai.Request, chat bool) ([]int32, error) {
 		return q.Prompt.IDs, nil
 	case t == nil:
 		return nil, invalid("prompt", "this server has no tokenizer and takes token ids only")
+	}
+	if err := s.checkText("prompt", len(q.Prompt.Text)); err != nil {
+		return nil, err
 	}
 	ids, err := t.Encode(q.Prompt.Text)
 	if err != nil {

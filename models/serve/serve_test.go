@@ -307,7 +307,7 @@ func TestProbeByTrying(t *testing.T) {
 }
 
 func TestRejectedRequests(t *testing.T) {
-	url, _, _ := start(t, serve.Options{MaxBody: 1 << 12, MaxN: 4, MaxTokens: 64})
+	url, _, _ := start(t, serve.Options{Limits: serve.Limits{MaxBody: 1 << 12, MaxN: 4, MaxTokens: 64}})
 	ok := func(edit ...any) map[string]any {
 		m := map[string]any{"prompt": []int{3}, "max_tokens": 2}
 		for i := 0; i < len(edit); i += 2 {
@@ -435,7 +435,7 @@ func TestManyClients(t *testing.T) {
 
 func FuzzRequests(f *testing.F) {
 	m, tok := tiny(f)
-	s, err := serve.New(m, serve.Options{Name: "tiny", Tokenizer: tok, MaxTokens: 4, MaxN: 3})
+	s, err := serve.New(m, serve.Options{Name: "tiny", Tokenizer: tok, Limits: serve.Limits{MaxTokens: 4, MaxN: 3}})
 	if err != nil {
 		f.Fatal(err)
 	}

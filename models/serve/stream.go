@@ -16,16 +16,12 @@ import (
 // stream answers with server-sent events, a chunk as soon as its text is certain. Put together, the chunks of a choice are the
 // answer without streaming, except that log-probs are those of the sampled tokens alone. Errors that are found before the first
 // chunk are returned, for an ordinary answer.
-func (s *Server) stream(w http.ResponseWriter, r *http.Request, q *openai.Request, chat bool) error {
+func (s *Server) stream(w http.ResponseWriter, r *http.Request, q *openai.Request, ids []int32, chat bool) error {
 	switch {
 	case q.Echo || q.PromptLogProbs != nil:
 		return invalid("stream", "echo and prompt_logprobs are not streamed")
 	case q.Millrace != nil:
 		return invalid("stream", "answers to the extension millrace are not streamed")
-	}
-	ids, err := s.promptIDs(q, chat)
-	if err != nil {
-		return err
 	}
 	want, err := wants(q, chat)
 	if err != nil {
@@ -45,7 +41,7 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request, q *openai.Reques
 	}
 	ended := make(chan ending, 1)
 	go func() {
-		result, err := s.generate.do(r.Context(), request)
+		result, err := s.sample(r, request)
 		ended <- ending{result, err}
 	}()
 
@@ -53,7 +49,7 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request, q *openai.Reques
 	if chat {
 		object = "chat.completion.chunk"
 	}
-	out := &events{w: w, flush: http.NewResponseController(w).Flush, head: s.head(object)}
+	out := &events{w: w, patience: func() { s.patience(w) }, flush: http.NewResponseController(w).Flush, head: s.head(object)}
 	choices := make([]*streamedChoice, request.Samples)
 	for i := range choices {
 		choices[i] = &streamedChoice{server: s, index: i, chat: chat, logProbs: want.logProbs, ids: q.ReturnTokenIDs, stops: q.Stop}
@@ -239,13 +235,15 @@ func (c *streamedChoice) chunk(text string, reason *string) openai.Choice {
 
 // events writes server-sent events. A client that is gone is nobody to tell.
 type events struct {
-	w     http.ResponseWriter
-	flush func() error
-	head  *openai.Response
-	begun bool
+	w        http.ResponseWriter
+	patience func() // before every write
+	flush    func() error
+	head     *openai.Response
+	begun    bool
 }
 
 func (e *events) line(data string) {
+	e.patience()
 	if !e.begun {
 		e.begun = true
 		e.w.Header().Set("Content-Type", "text/event-stream")

@@ -140,7 +140,11 @@ func loadBPE(path string) (Tokenizer, error) {
 		}
 		files[name] = text
 	}
-	return newBPE(path, files)
+	t, err := newBPE(path, files)
+	if err != nil {
+		return nil, err
+	}
+	return t, nil
 }
 
 // newBPE builds a tokenizer from the texts of its files, of which only tokenizer.json has to be there.

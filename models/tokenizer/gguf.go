@@ -31,7 +31,11 @@ func loadGGUF(path string) (Tokenizer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newBPE(path, files)
+	t, err := newBPE(path, files)
+	if err != nil {
+		return nil, err
+	}
+	return t, nil
 }
 
 // GGUFFiles writes the tokenizer that a GGUF file embeds as the files of a Hugging Face directory, by name.

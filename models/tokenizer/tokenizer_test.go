@@ -525,3 +525,16 @@ func BenchmarkEncode(b *testing.B) {
 		}
 	}
 }
+
+// A file that is no tokenizer gives no tokenizer, not a nil one in an interface.
+func TestUnreadableIsNil(t *testing.T) {
+	for _, text := range []string{"", "{", "null", "{}", `{"model": 3}`, `{"model": {"type": "BPE"}}`, "\xff"} {
+		path := filepath.Join(t.TempDir(), "tokenizer.json")
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if tok, err := Load(filepath.Dir(path)); err == nil || tok != nil {
+			t.Errorf("%q: %v %v", text, tok, err)
+		}
+	}
+}

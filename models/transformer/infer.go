@@ -1,6 +1,8 @@
 package transformer
 
 import (
+	"errors"
+
 	"github.com/millrace/millrace/kernels"
 	"github.com/millrace/millrace/models"
 )
@@ -8,6 +10,9 @@ import (
 // Workspace is the memory of one goroutine's passes over a shared Model. The zero value is ready; it grows to the largest
 // batch it has seen.
 type Workspace struct {
+	// Stop, when set, is asked before every layer of Forward and Prefill whether to give the pass up, which then ends with ErrStopped.
+	Stop func() bool
+
 	rows   rowMap
 	keys   keyRows
 	x      []float32 // [U,D]
@@ -19,10 +24,13 @@ type Workspace struct {
 	caches []kernels.Cache // of a layer, for each sequence
 }
 
+// ErrStopped is how a pass ends that was given up.
+var ErrStopped = errors.New("transformer: the pass was given up")
+
 // attendFor is the attention of layer l.
 type attendFor func(l int) attend
 
-// run overwrites w.hidden from the tokens at the positions pos.
+// run overwrites w.hidden from the tokens at the positions pos. It returns nil when the pass was given up.
 func (m *Model) run(w *Workspace, tokens, pos []int32, attention attendFor) []float32 {
 	rows := len(tokens)
 	fit(&w.x, rows*m.config.Hidden)
@@ -30,6 +38,9 @@ func (m *Model) run(w *Workspace, tokens, pos []int32, attention attendFor) []fl
 	fit(&w.hidden, rows*m.config.Hidden)
 	m.lookup(w.x, tokens)
 	for l := range m.layers {
+		if w.Stop != nil && w.Stop() {
+			return nil
+		}
 		m.layers[l].forward(w.x, w.x, pos, &w.a, &w.s, attention(l))
 	}
 	m.norm.forward(w.hidden, w.inv, w.x, rows)
@@ -46,5 +57,8 @@ func (m *Model) Forward(w *Workspace, batch models.Packed) ([]float32, error) {
 	h := m.run(w, w.rows.tokens, w.rows.pos, func(int) attend {
 		return func(a *activations) { w.rows.attention(m.shape(), &w.keys, a) }
 	})
+	if h == nil {
+		return nil, ErrStopped
+	}
 	return w.rows.spread(&w.all, h, m.config.Hidden), nil
 }

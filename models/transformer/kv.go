@@ -89,6 +89,9 @@ func (m *Model) Prefill(w *Workspace, batch models.Packed, caches []*KV) ([]floa
 			})
 		}
 	})
+	if h == nil {
+		return nil, ErrStopped
+	}
 	d := m.config.Hidden
 	for b, kv := range caches {
 		end := batch.Starts[b+1]
@@ -125,6 +128,9 @@ func (m *Model) Decode(w *Workspace, tokens []int32, caches []*KV) ([]float32, e
 			m.precision.AttentionDecode(a.y, a.q, a.k, a.v, w.caches, c.Heads, c.KVHeads, c.HeadDim)
 		}
 	})
+	if h == nil {
+		return nil, ErrStopped
+	}
 	for _, kv := range caches {
 		kv.n++
 	}

@@ -1,11 +1,15 @@
 package command
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
 	"os"
+	"os/signal"
 	"strings"
+	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -24,13 +28,16 @@ func init() { commands = append(commands, newServe) }
 
 func newServe(e *env) *cobra.Command {
 	var addr, name string
+	var hosts []string
 	var precision kernels.Precision
+	var limits serve.Limits
 	c := &cobra.Command{
 		Use:   "serve MODEL",
 		Short: "Offer a model to others over HTTP",
 		Long: "Offer a model, a directory or a GGUF file, in the completions protocol of OpenAI-compatible servers, with token ids and\n" +
 			"log-probs of prompts. Another millrace uses it as http://ADDR/v1 and gets the same bits as from the model itself.\n" +
-			"Clients have to send the key in $" + serveKey + ", if that is set.",
+			"Clients have to send the key in $" + serveKey + ", if that is set. SIGTERM and SIGINT let requests under way end, a second\n" +
+			"one does not.",
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			key := os.Getenv(serveKey)
@@ -54,7 +61,8 @@ func newServe(e *env) *cobra.Command {
 				}
 				fmt.Fprintf(e.err, "millrace: no text, token ids only: %v\n", err)
 			}
-			o := serve.Options{Name: name, Digest: model.Ref.Identity(), Tokenizer: tok, Key: key}
+			o := serve.Options{Name: name, Digest: model.Ref.Identity(), Tokenizer: tok, Key: key, Hosts: hosts, Limits: limits,
+				Report: func(format string, args ...any) { fmt.Fprintf(e.err, "millrace: "+format+"\n", args...) }}
 			if o.Name == "" {
 				o.Name = strings.TrimSuffix(files.Base(args[0]), ".gguf")
 			}
@@ -71,11 +79,17 @@ func newServe(e *env) *cobra.Command {
 				return err
 			}
 			fmt.Fprintf(e.err, "millrace: %s at http://%s/v1?model=%s\n", o.Name, l.Addr(), o.Name)
+			context.AfterFunc(cmd.Context(), func() { signal.Reset(os.Interrupt, syscall.SIGTERM) })
 			return s.Serve(cmd.Context(), l)
 		},
 	}
 	c.Flags().StringVar(&addr, "addr", "localhost:8000", "where to listen; port 0 takes a free one")
 	c.Flags().StringVar(&name, "name", "", "what the model is called (default: the name of its file or directory)")
+	c.Flags().StringSliceVar(&hosts, "host", nil, "a name by which clients without a key may call this server, besides localhost")
+	c.Flags().IntVar(&limits.MaxPrompt, "max-prompt", 1<<14, "tokens of a prompt at most")
+	c.Flags().IntVar(&limits.MaxTokens, "max-tokens", 8192, "tokens of a response at most")
+	c.Flags().IntVar(&limits.MaxWork, "max-work", 1<<18, "tokens of a request at most, its prompt and all its samples together")
+	c.Flags().DurationVar(&limits.Grace, "grace", 30*time.Second, "for requests under way when the server is told to end")
 	c.Flags().TextVar(&precision, "precision", kernels.Float32, "of the model's products: float32 or bfloat16")
 	return c
 }

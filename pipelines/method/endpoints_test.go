@@ -1,8 +1,11 @@
 package method_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -18,6 +21,7 @@ import (
 	"github.com/millrace/millrace/pipelines/method"
 	"github.com/millrace/millrace/pipelines/progress"
 	"github.com/millrace/millrace/pipelines/recipe"
+	"github.com/millrace/millrace/schemas/setting"
 )
 
 // refreshOf trains a reward model of its own on rollouts of a policy.
@@ -217,5 +221,116 @@ func TestTrainMemory(t *testing.T) {
 	if reward.Moments != 8*reward.Trained || policy.Trained >= reward.Trained || policy.Gradients != 4*policy.Trained ||
 		policy.Weights <= reward.Weights || policy.Total <= policy.Activations {
 		t.Errorf("reward %+v\npolicy %+v", reward, policy)
+	}
+}
+
+// between stands between a client and a server, and edits the answers to completions as JSON.
+func between(t *testing.T, server string, models func(m map[string]any), answer func(q, choice map[string]any)) string {
+	t.Helper()
+	h := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		text, _ := io.ReadAll(r.Body)
+		var q map[string]any
+		_ = json.Unmarshal(text, &q)
+		forward, _ := http.NewRequestWithContext(r.Context(), r.Method, server+r.URL.Path, bytes.NewReader(text))
+		resp, err := http.DefaultClient.Do(forward)
+		if err != nil {
+			w.WriteHeader(http.StatusBadGateway)
+			return
+		}
+		defer resp.Body.Close()
+		var a map[string]any
+		_ = json.NewDecoder(resp.Body).Decode(&a)
+		if list, ok := a["data"].([]any); ok && models != nil {
+			models(list[0].(map[string]any))
+		}
+		choices, _ := a["choices"].([]any)
+		for _, c := range choices {
+			answer(q, c.(map[string]any))
+		}
+		w.WriteHeader(resp.StatusCode)
+		_ = json.NewEncoder(w).Encode(a)
+	}))
+	t.Cleanup(h.Close)
+	return h.URL
+}
+
+// times multiplies all log-probs that a choice tells.
+func times(factor float64, choice map[string]any) {
+	l, ok := choice["logprobs"].(map[string]any)
+	if !ok {
+		return
+	}
+	values, _ := l["token_logprobs"].([]any)
+	for i, v := range values {
+		values[i] = v.(float64) * factor
+	}
+	most, _ := l["top_logprobs"].([]any)
+	for _, m := range most {
+		for k, v := range m.(map[string]any) {
+			m.(map[string]any)[k] = v.(float64) * factor
+		}
+	}
+}
+
+// TestLogProbsOfAnEndpoint: those that are not the policy's own are refused before a run, by what was measured and, where the run has
+// the policy's weights, by comparing them.
+func TestLogProbsOfAnEndpoint(t *testing.T) {
+	dir := writtenModel(t)
+	model, err := models.Acquire(t.Context(), models.Ref{Path: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer model.Release()
+	tok, err := tokenizer.Load(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := serve.New(model, serve.Options{Name: "tiny", Digest: model.Ref.Digest, Tokenizer: tok})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	server := httptest.NewServer(s)
+	defer server.Close()
+	foreign := func(m map[string]any) { delete(m, "millrace") }
+	honest := between(t, server.URL, foreign, func(_, _ map[string]any) {})
+	scaled := between(t, server.URL, foreign, func(q, c map[string]any) { times(1/q["temperature"].(float64), c) })
+	halved := between(t, server.URL, foreign, func(_, c map[string]any) { times(0.5, c) })
+	posing := between(t, server.URL, nil, func(_, c map[string]any) { // as the server itself, whose digest it passes on
+		d, ok := c["millrace"].(map[string]any)
+		if !ok {
+			return
+		}
+		var logP openai.Floats
+		raw, _ := json.Marshal(d["logp"])
+		_ = json.Unmarshal(raw, &logP)
+		for i := range logP {
+			logP[i] /= 2
+		}
+		d["logp"] = logP
+	})
+	weights := "&weights=" + url.QueryEscape(dir)
+	for name, c := range map[string]struct {
+		path string
+		sets []string
+		at   string // "": the run goes through
+		says string
+	}{
+		"honest":                {withTokenizer(honest, dir) + weights, []string{"rollout.temperature=0.7", "rollout.top_p=0.9"}, "", ""},
+		"scaled, plain":         {withTokenizer(scaled, dir), nil, "", ""},
+		"scaled":                {withTokenizer(scaled, dir), []string{"rollout.temperature=0.7"}, "rollout.temperature", "raw_logprobs"},
+		"halved":                {withTokenizer(halved, dir) + weights, nil, "policy.path", "are not those of the weights"},
+		"halved under its name": {withTokenizer(posing, dir), nil, "policy.path", "are not those of the weights"},
+		"a template twice": {withTokenizer(honest, dir) + "&chat=1", []string{"chat.template=true"}, "chat.template",
+			"its server puts the prompt into its own template"},
+	} {
+		r, err := parse([]byte(refreshOf), append([]string{"run=" + t.TempDir(), "policy.path=" + c.path}, c.sets...))
+		if err == nil {
+			err = iterate(t.Context(), r, progress.Silent())
+		}
+		var e *setting.Error
+		if c.at == "" && err != nil || c.at != "" && (!errors.As(err, &e) || e.Path != c.at || !strings.Contains(e.Why, c.says)) {
+			t.Errorf("%s: %v, want an error at %q that says %q", name, err, c.at, c.says)
+		}
 	}
 }

@@ -110,12 +110,18 @@ func Endpoints(ctx context.Context, r recipe.Recipe, nodes []chain.Node) error {
 		if !p.model.Remote() {
 			continue
 		}
+		need := wanted[p.path]
+		if need.Generate {
+			if err := templateOnce(r, p); err != nil {
+				return err
+			}
+		}
 		_, noTokenizer := tokenizer.Load(p.model.Path)
 		caps, err := remote.Probe(ctx, p.model.Path, remote.Options{})
 		if err != nil {
 			return setting.Errorf(p.path+".path", "%v", err)
 		}
-		missing := caps.Missing(wanted[p.path], noTokenizer == nil)
+		missing := caps.Missing(need, noTokenizer == nil, remote.AsChat(p.model.Path))
 		if noTokenizer != nil {
 			missing = append(missing, noTokenizer.Error())
 		}
@@ -123,6 +129,40 @@ func Endpoints(ctx context.Context, r recipe.Recipe, nodes []chain.Node) error {
 			return setting.Errorf(p.path+".path", "the endpoint lacks what this recipe needs of it: %s (`millrace probe` shows what it can do)",
 				strings.Join(missing, "; "))
 		}
+		if need.Generate && need.LogProbs {
+			if err := setting.First(defined(r, p, caps), audit(ctx, r, p, caps)); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
+}
+
+// templateOnce refuses prompts that are put into a template before the server puts them into its own.
+func templateOnce(r recipe.Recipe, p place) error {
+	if r.Chat.Template && remote.AsChat(p.model.Path) {
+		return setting.Errorf("chat.template", "the endpoint at %s.path is asked as a conversation (chat=1), and its server puts the prompt "+
+			"into its own template; set chat.template: false, or leave chat=1 out where the server answers completions", p.path)
+	}
+	return nil
+}
+
+// defined refuses log-probs of another distribution than the stages read, which is the model's own.
+func defined(r recipe.Recipe, p place, caps remote.Capabilities) error {
+	have := schemas.FullLogP("")
+	have.Temperature, have.TopP, have.TopK = caps.LogPAt(r.Rollout.Sampling)
+	want := schemas.FullLogP("")
+	if want.Matches(have) {
+		return nil
+	}
+	at := "rollout.temperature"
+	if have.Temperature == 1 {
+		at = "rollout.top_p"
+	}
+	how := "its log-probs were measured to follow the sampling"
+	if len(caps.Notes) > 0 {
+		how += " (" + strings.Join(caps.Notes, "; ") + ")"
+	}
+	return setting.Errorf(at, "the endpoint at %s.path would give %v, and what reads old_logp needs %v: %s. Sample at temperature 1 "+
+		"with top_p 1 and top_k 0, or have the server give raw log-probs (vLLM: --logprobs-mode raw_logprobs)", p.path, have, want, how)
 }

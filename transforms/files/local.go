@@ -20,7 +20,7 @@ func (localFiles) Open(_ context.Context, path string) (io.ReadCloser, error) {
 	return openRegular(path)
 }
 
-func openRegular(path string) (*os.File, error) {
+func openRegular(path string) (seekable, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, err
@@ -28,7 +28,11 @@ func openRegular(path string) (*os.File, error) {
 	if !info.Mode().IsRegular() {
 		return nil, &os.PathError{Op: "open", Path: path, Err: errors.New("is not a regular file")}
 	}
-	return os.Open(path)
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	return f, nil
 }
 
 const temporaryPrefix = ".millrace-tmp-"

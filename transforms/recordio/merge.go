@@ -27,7 +27,13 @@ type source interface {
 func merge(ctx context.Context, store stage.Store, in []stage.Stored, emit func(meta schemas.Meta, group stage.Batch) error) error {
 	opens := make([]func() (source, error), len(in))
 	for i, d := range in {
-		opens[i] = func() (source, error) { return store.Open(ctx, d) }
+		opens[i] = func() (source, error) {
+			r, err := store.Open(ctx, d)
+			if err != nil {
+				return nil, err
+			}
+			return r, nil
+		}
 	}
 	for len(opens) > maxOpen {
 		var next []func() (source, error)

@@ -18,7 +18,8 @@ type sampled struct {
 }
 
 // columns turns responses into the columns the stage adds, in the order given.
-func columns(rows []sampled, prompts []uuid.UUID, seed uint64, tok tokenizer.Tokenizer, model string, candidates bool) []schemas.Filled {
+func columns(rows []sampled, prompts []uuid.UUID, seed uint64, tok tokenizer.Tokenizer, defined schemas.LogPDefinition,
+	candidates bool) []schemas.Filled {
 	n := len(rows)
 	ids, samples := make([]uuid.UUID, n), make([]int32, n)
 	promptTokens, responseTokens := make([][]int32, n), make([][]int32, n)
@@ -37,15 +38,15 @@ func columns(rows []sampled, prompts []uuid.UUID, seed uint64, tok tokenizer.Tok
 			candidateIDs[i], candidateLogP[i] = split(r.CandidateStart, r.CandidateIDs), split(r.CandidateStart, r.CandidateLogP)
 		}
 	}
-	full := schemas.FullLogP(model)
 	out := []schemas.Filled{
 		schemas.ResponseID.From(ids), schemas.Sample.From(samples),
 		schemas.PromptTokens.FromRows(promptTokens), schemas.ResponseTokens.FromRows(responseTokens),
 		schemas.Response.From(texts), schemas.TokenEnds.FromRows(ends), schemas.FinishReason.From(finish),
-		schemas.OldLogP.FromRows(logp, known...).Defined(full), schemas.OldLogZ.FromRows(logz, known...),
+		schemas.OldLogP.FromRows(logp, known...).Defined(defined), schemas.OldLogZ.FromRows(logz, known...),
 	}
 	if candidates {
-		out = append(out, schemas.CandidateIDs.FromRows(candidateIDs), schemas.CandidateOldLogP.FromRows(candidateLogP, known...).Defined(full))
+		out = append(out, schemas.CandidateIDs.FromRows(candidateIDs),
+			schemas.CandidateOldLogP.FromRows(candidateLogP, known...).Defined(defined))
 	}
 	return out
 }

@@ -1,7 +1,8 @@
 // Package rollout samples responses to prompts from a policy.
 //
 // In: a row a prompt. Out: a row a response, the responses of a prompt side by side, with the tokens,
-// their log-probs under the policy (temperature 1, full vocabulary, whatever the sampling was) and, when asked for, the
+// their log-probs under the policy (temperature 1, full vocabulary, whatever the sampling was; of an endpoint what it was found to
+// give, which their definition says) and, when asked for, the
 // candidate tokens of every position. The same prompt, seed and sample give the same response in any batch, on any worker.
 package rollout
 
@@ -50,6 +51,7 @@ func init() { stage.Register[Sampler]() }
 func (c *Sampler) Contract() schemas.Contract {
 	adds := []schemas.Descriptor{schemas.ResponseID, schemas.Sample, schemas.PromptTokens, schemas.ResponseTokens,
 		schemas.Response, schemas.TokenEnds, schemas.FinishReason, schemas.OldLogP, schemas.OldLogZ}
+	// Of an endpoint it is known once it has been asked; a stage that reads another definition refuses the record then.
 	writes := map[string]schemas.LogPDefinition{schemas.OldLogP.Name: schemas.FullLogP("")}
 	if c.CandidateK > 0 {
 		adds = append(adds, schemas.CandidateIDs, schemas.CandidateOldLogP)
@@ -133,7 +135,16 @@ func (c *Sampler) Map(ctx context.Context, b stage.Batch, dead *stage.DeadLetter
 	if err != nil {
 		return stage.Batch{}, err
 	}
-	return repeated.With(columns(out, promptIDs, c.Seed, c.tok, c.model.Ref.Identity(), c.CandidateK > 0)...)
+	return repeated.With(columns(out, promptIDs, c.Seed, c.tok, c.defined(), c.CandidateK > 0)...)
+}
+
+// defined is what the log-probs are of: the policy's own, or what an endpoint was found to give.
+func (c *Sampler) defined() schemas.LogPDefinition {
+	out := schemas.FullLogP(c.model.Ref.Identity())
+	if m, ok := c.model.Model.(models.Defined); ok {
+		out.Temperature, out.TopP, out.TopK = m.LogPAt(c.Sampling)
+	}
+	return out
 }
 
 // countSampling counts how fast responses came, for people to see; times are in microseconds.

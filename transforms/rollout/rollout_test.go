@@ -4,6 +4,8 @@ import (
 	"context"
 	"net/http/httptest"
 	"net/url"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -139,6 +141,46 @@ func TestEndpointGivesTheSameRows(t *testing.T) {
 	endpoint := models.Ref{Path: server.URL + "/v1?tokenizer=" + url.QueryEscape(policy.Path), Digest: policy.Digest}
 	there, _ := stagetest.Run(t, Sampler{Config: c, Chat: chat, Policy: endpoint, Seed: 7}, batch(t))
 	stagetest.Same(t, "rows", there, here)
+}
+
+// defined is a policy whose log-probs follow the sampling.
+type defined struct{ models.Model }
+
+func (defined) LogPAt(s models.Sampling) (temperature, topP float64, topK int) {
+	return float64(s.Temperature), float64(s.TopP), s.TopK
+}
+
+func (d defined) Generate(ctx context.Context, q []models.GenerateRequest) ([]models.GenerateResult, error) {
+	return d.Model.Generate(ctx, q)
+}
+
+// TestLogProbsCarryTheirDefinition: what a policy says its log-probs are of stands beside them, and a stage that reads others
+// refuses.
+func TestLogProbsCarryTheirDefinition(t *testing.T) {
+	policy, _ := tiny(t)
+	inner, err := models.Acquire(t.Context(), policy)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer inner.Release()
+	models.RegisterFormat(models.Format{Name: "defined", Match: func(path string) bool { return filepath.Base(path) == "defined" },
+		Open: func(context.Context, models.Ref) (models.Model, error) { return defined{inner.Model}, nil }})
+	dir := filepath.Join(t.TempDir(), "defined")
+	if err := os.CopyFS(dir, os.DirFS(policy.Path)); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"config.json"} { // so that no other format opens it
+		if err := os.Remove(filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c := config()
+	c.Temperature, c.TopP, c.TopK = 0.5, 0.75, 9
+	out, _ := stagetest.Run(t, Sampler{Config: c, Policy: models.Ref{Path: dir}, Seed: 7}, batch(t))
+	have, ok := schemas.LogPOf(out, schemas.OldLogP)
+	if !ok || have.Temperature != 0.5 || have.TopP != 0.75 || have.TopK != 9 || have.Model == "" || schemas.FullLogP("").Matches(have) {
+		t.Errorf("%v %v", ok, have)
+	}
 }
 
 func TestNoTemplate(t *testing.T) {

@@ -22,13 +22,12 @@ type unit struct {
 type side struct {
 	role   losses.Role
 	prefix string // "", "chosen_" or "rejected_"
-	// tempered: log-probs that the policy is compared with are those at the temperature of sampling.
-	tempered bool
+	// temperature of sampling, at which log-probs are that the policy is compared with; 0: 1.
+	temperature float64
 }
 
 var (
 	responseSides = []side{{role: losses.Sample}}
-	temperedSides = []side{{role: losses.Sample, tempered: true}}
 	pairSides     = []side{{role: losses.Chosen, prefix: "chosen_"}, {role: losses.Rejected, prefix: "rejected_"}}
 )
 
@@ -56,7 +55,7 @@ func newTable(r schemas.Record, spec losses.Spec, sides []side) (*table, error) 
 	}
 	for _, s := range sides {
 		for _, in := range inputsOf(spec, s) {
-			if err := t.find(s.column(in), in); err != nil {
+			if err := t.find(s.column(in), in, s.definition(in)); err != nil {
 				return nil, err
 			}
 		}
@@ -78,18 +77,32 @@ func inputsOf(spec losses.Spec, s side) []*losses.Input {
 	return out
 }
 
+// tempers reports whether the input is read at the temperature of sampling.
+func (s side) tempers(in *losses.Input) bool {
+	return s.temperature != 0 && slices.Contains(losses.Tempered, in)
+}
+
+// definition is what log-probs of the input must be.
+func (s side) definition(in *losses.Input) schemas.LogPDefinition {
+	d := schemas.FullLogP("")
+	if s.tempers(in) {
+		d.Temperature = s.temperature
+	}
+	return d
+}
+
 // column is the record's column that an input of the side comes from.
 func (s side) column(in *losses.Input) string {
 	if in == losses.ResponseTokens && s.prefix != "" {
 		return s.prefix + "tokens"
 	}
-	if s.tempered && slices.Contains(losses.Tempered, in) {
+	if s.tempers(in) {
 		return "tempered_" + in.Name
 	}
 	return s.prefix + in.Name
 }
 
-func (t *table) find(name string, in *losses.Input) error {
+func (t *table) find(name string, in *losses.Input, want schemas.LogPDefinition) error {
 	c, ok := schemas.ByName(name)
 	if !ok {
 		return &schemas.ColumnError{Column: name, Reason: "is not a column of any stage"}
@@ -111,6 +124,10 @@ func (t *table) find(name string, in *losses.Input) error {
 	default:
 		c.Type = schemas.CandidateOldLogP.Type
 		t.nestedF[name], err = schemas.Nested[float32]{Column: c}.Find(t.record)
+	}
+	// The losses compare log-probs with those of the model that is trained.
+	if have, ok := schemas.LogPOf(t.record, schemas.List[float32]{Column: c}); ok && !want.Matches(have) {
+		return &schemas.DefinitionError{Stage: "update", Column: name, Want: want, Have: have}
 	}
 	return err
 }

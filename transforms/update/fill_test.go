@@ -1,6 +1,7 @@
 package update
 
 import (
+	"errors"
 	"math"
 	"reflect"
 	"testing"
@@ -73,6 +74,18 @@ func TestFill(t *testing.T) {
 		if !reflect.DeepEqual(c[0], c[1]) {
 			t.Errorf("%s: %v, want %v", what, c[0], c[1])
 		}
+	}
+
+	// Log-probs of another distribution than the model's own cannot be compared with it.
+	halved := schemas.FullLogP("m")
+	halved.Temperature = 0.5
+	other, err := b.With(schemas.OldLogP.FromRows([][]float32{{-1, -2}}).Defined(halved))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var definition *schemas.DefinitionError
+	if _, _, err := unitsOf([]stage.Batch{other}, spec, 0); !errors.As(err, &definition) || definition.Column != "old_logp" {
+		t.Errorf("log-probs at temperature 0.5: %v", err)
 	}
 
 	// A chosen response has nothing that is asked of samples alone, and no outcome that could be known.

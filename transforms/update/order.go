@@ -23,7 +23,7 @@ func sidesOf(spec losses.Spec, pairs bool, temperature float64) []side {
 	case pairs && slices.Contains(spec.Roles, losses.Chosen):
 		return pairSides[:1]
 	case temperature != 0:
-		return temperedSides
+		return []side{{role: losses.Sample, temperature: temperature}}
 	}
 	return responseSides
 }

@@ -13,7 +13,6 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
@@ -79,16 +78,21 @@ func (j Job) Needs(pairs bool) ([]schemas.Descriptor, error) {
 func (j Job) Contract(pairs bool) (schemas.Contract, error) {
 	needs, err := j.Needs(pairs)
 	c := schemas.Contract{Name: "update_" + j.Role, Needs: needs, Reads: map[string]schemas.LogPDefinition{}}
-	for _, d := range needs {
-		if column := d.Describe(); column.LogProb {
-			want := schemas.FullLogP("")
-			if strings.HasPrefix(column.Name, "tempered_") {
-				want.Temperature = j.Temperature
+	if err != nil {
+		return c, err
+	}
+	loss, err := j.Loss()
+	if err != nil {
+		return c, err
+	}
+	for _, s := range sidesOf(loss.Spec(), pairs, j.Temperature) {
+		for _, in := range inputsOf(loss.Spec(), s) {
+			if d, ok := schemas.ByName(s.column(in)); ok && d.LogProb {
+				c.Reads[d.Name] = s.definition(in)
 			}
-			c.Reads[column.Name] = want
 		}
 	}
-	return c, err
+	return c, nil
 }
 
 func init() {

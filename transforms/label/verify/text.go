@@ -138,7 +138,13 @@ func (c RegexConfig) Validate() error {
 }
 
 // New makes the verifier.
-func (c RegexConfig) New() (Verifier, error) { return NewRegex(c) }
+func (c RegexConfig) New() (Verifier, error) {
+	v, err := NewRegex(c)
+	if err != nil {
+		return nil, err
+	}
+	return v, nil
+}
 
 // Regex extracts by a pattern and leaves the comparison to another verifier.
 type Regex struct {
