@@ -14,10 +14,12 @@ import (
 // Gold is a reference answer: LaTeX, plain mathematics or words, or a whole solution that ends in one.
 type Gold struct{ Answer string }
 
-// Response is what a policy wrote. Truncated says that generation stopped at its length limit.
+// Response is what a policy wrote. Truncated says that generation stopped at its length limit; Prompt is what it answers, where that is
+// known.
 type Response struct {
 	Text      string
 	Truncated bool
+	Prompt    string
 }
 
 // Verdict says what was decided.
