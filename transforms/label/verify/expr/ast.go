@@ -22,8 +22,8 @@ const (
 	Call                  // Name(Args...)
 	Percent               // Args[0] %
 	Degree                // Args[0] °
-	Quantity              // Args[0] in the unit Name, raised to Power
-	Group                 // Args between Open and Close; Open 0 is a bare list, '{' a set
+	Quantity              // Args[0] in the unit Name
+	Group                 // Args between Open and Close; Open 0 is a bare list, '{' a set; Name: and, or, ∧, ∨ where they say something
 	Matrix                // Rows × Cols entries, row by row
 	Relation              // Args joined by Ops
 	SetOp                 // Name: union, intersection, difference
@@ -47,6 +47,10 @@ type Node struct {
 	Cols     int
 	Open     byte
 	Close    byte
+
+	unit  *unit  // of a Quantity
+	note  string // words beside it, in lower case
+	prose bool   // plain words stand before it
 
 	text string // memo of String
 }
@@ -109,14 +113,15 @@ func (n *Node) print(sb *strings.Builder) {
 		list("")
 		sb.WriteByte(' ')
 		sb.WriteString(n.Name)
-		if n.Rows > 1 {
-			sb.WriteString("^" + strconv.Itoa(n.Rows))
-		}
 	case Group:
 		if n.Open != 0 {
 			sb.WriteByte(n.Open)
 		}
-		list(", ")
+		if n.Name != "" {
+			list(" " + n.Name + " ")
+		} else {
+			list(", ")
+		}
 		if n.Close != 0 {
 			sb.WriteByte(n.Close)
 		}
@@ -163,6 +168,11 @@ func integer(v int64) *Node {
 }
 
 func negate(n *Node) *Node {
+	if n.Kind == Quantity {
+		c := *n
+		c.Args, c.text = []*Node{negate(n.Args[0])}, ""
+		return &c
+	}
 	if n.Kind == Number && n.Base == 0 {
 		return &Node{Kind: Number, Num: new(big.Rat).Neg(n.Num), Decimals: n.Decimals}
 	}
