@@ -43,10 +43,10 @@ func afterThinking(s string) (rest string, open bool) {
 }
 
 // candidates yields what may be the answer of a text, the likeliest first: boxed, after ####, after "answer", the whole of
-// a short text, the last mathematics. A box ends the search: whoever boxes an answer means it.
-func candidates(s string) iter.Seq[candidate] {
+// a short text, the last mathematics. A box ends the search: whoever boxes an answer means it. cut says that the text was cut off.
+func candidates(s string, cut bool) iter.Seq[candidate] {
 	return func(yield func(candidate) bool) {
-		if boxed, end, ok := lastBoxed(s); ok {
+		if boxed, end, ok := lastBoxed(s, cut); ok {
 			// a final answer that is stated after the last box overrules it
 			if i := statedAfter(s[end:]); i >= 0 && !statement(s[end+i:], yield) {
 				return
@@ -82,7 +82,8 @@ func statedAfter(s string) int {
 		}
 		line := s[strings.LastIndexByte(s[:i+k], '\n')+1 : i+k]
 		rest := strings.TrimLeft(s[i+k+n:], "* ")
-		if strings.Trim(line, "*#> \tFinalTh") == "" && strings.HasPrefix(rest, ":") && strings.IndexByte(s[:i+k], '\n') >= 0 {
+		lead := strings.ToLower(strings.Trim(line, "*#> \t✅"))
+		if (lead == "" || lead == "final" || lead == "the" || lead == "the final" || lead == "my") && strings.HasPrefix(rest, ":") && strings.IndexByte(s[:i+k], '\n') >= 0 {
 			at = i + k + n
 		}
 		i += k + n
@@ -101,8 +102,9 @@ func nextAnchor(s string) (start, n int) {
 }
 
 // lastBoxed returns the content of the last \boxed or \fbox that holds something, joined with boxes just before it that belong to the same
-// answer: \boxed{1} and \boxed{2}. boxEnd is where the last one ends, -1 where it never does.
-func lastBoxed(s string) (content string, boxEnd int, ok bool) {
+// answer: \boxed{1} and \boxed{2}. boxEnd is where the last one ends, -1 where it never does: in a text that was cut off such a box gives way to
+// the one before it.
+func lastBoxed(s string, cut bool) (content string, boxEnd int, ok bool) {
 	end := len(s)
 	var parts []string
 	start := -1 // of the box that follows
@@ -117,7 +119,7 @@ func lastBoxed(s string) (content string, boxEnd int, ok bool) {
 		}
 		content, after, closed := braceContent(s[:limit], open)
 		if !closed {
-			if start < 0 && strings.TrimSpace(s[open:]) != "" {
+			if start < 0 && !cut && strings.TrimSpace(s[open:]) != "" {
 				return "", -1, false
 			}
 			if start >= 0 {
@@ -490,7 +492,7 @@ func qualifier(before string) (words, currency string) {
 		}
 	}
 	if strings.HasSuffix(before, "$") && !strings.HasSuffix(before, "$$") && strings.Count(before, "$")%2 == 1 {
-		currency = "\\$"
+		currency = "$"
 	}
 	b = b[max(0, len(b)-40):]
 	if i := strings.LastIndexAny(b, ".,;:!?\n=+"); i >= 0 {

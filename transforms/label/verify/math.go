@@ -174,7 +174,7 @@ func readings(g, r answer) [][2]*expr.Node {
 
 // goldAnswer reads the gold answer: boxed or after ####, else the whole of it, else the end of a solution.
 func (m *Math) goldAnswer(s string) answer {
-	if boxed, _, ok := lastBoxed(tail(s)); ok {
+	if boxed, _, ok := lastBoxed(tail(s), false); ok {
 		return m.read(boxed, "boxed")
 	}
 	if h, ok := afterHash(tail(s)); ok {
@@ -203,7 +203,7 @@ func (m *Math) responseAnswer(s string, g answer, truncated bool) (answer, strin
 			return m.read(text, from), from
 		}
 	}
-	for c := range candidates(s) {
+	for c := range candidates(s, truncated) {
 		if c.denied {
 			break
 		}
@@ -290,7 +290,7 @@ func clean(s string) string {
 		t := strings.TrimSpace(s)
 		t = strings.Trim(t, "*\"`")
 		t = strings.TrimSuffix(t, "\\\\")
-		if n := len(t); n > 1 && (t[n-1] == '.' || t[n-1] == ',' || t[n-1] == ';' || t[n-1] == ':') {
+		if n := len(t); n > 1 && !strings.HasSuffix(t, "...") && (t[n-1] == '.' || t[n-1] == ',' || t[n-1] == ';' || t[n-1] == ':') {
 			t = t[:n-1]
 		}
 		if n := len(t); n >= 2 && t[0] == '{' && t[n-1] == '}' && t[n-2] != '\\' {

@@ -163,7 +163,7 @@ func continuesOptions(s string) bool {
 // chosenOptions finds the options that a response chooses: in its last box, after its last "answer" or "option is", as all that it says, or in
 // brackets at its end. Several different ones, each with its sign of a question, are no choice.
 func chosenOptions(s string, truncated bool) (text, from string, ok bool) {
-	content, end, boxed := lastBoxed(s)
+	content, end, boxed := lastBoxed(s, truncated)
 	if end < 0 { // an open box at the end
 		return "", "", false
 	}

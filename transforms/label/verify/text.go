@@ -38,7 +38,7 @@ func (e *Exact) Verify(_ context.Context, gold Gold, response Response) (Result,
 	}
 	got, from := response.Text, "whole"
 	if !e.cfg.Whole {
-		c, ok := firstCandidate(response.Text)
+		c, ok := firstCandidate(response)
 		if !ok {
 			return missing(response, want), nil
 		}
@@ -58,9 +58,9 @@ func (e *Exact) form(s string) string {
 }
 
 // firstCandidate is the likeliest answer of a response after its thinking, without any look at mathematics.
-func firstCandidate(s string) (candidate, bool) {
-	rest, _ := afterThinking(tail(s))
-	for c := range candidates(rest) {
+func firstCandidate(r Response) (candidate, bool) {
+	rest, _ := afterThinking(tail(r.Text))
+	for c := range candidates(rest, r.Truncated) {
 		if strings.TrimSpace(c.text) != "" {
 			return c, true
 		}

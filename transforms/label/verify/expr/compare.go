@@ -117,7 +117,11 @@ func (c *comparer) equal(g, p *Node) (bool, string) {
 		if !gok || !pok {
 			return false, "matrix"
 		}
-		return c.matrices(gm, pm), "matrix"
+		literal := c.literal
+		c.literal = literal && p.Kind == Matrix // entries that are computed here are not what the response says
+		e := c.matrices(gm, pm)
+		c.literal = literal
+		return e, "matrix"
 	}
 	return c.quantities(g, p)
 }
@@ -326,10 +330,16 @@ func (c *comparer) moduli(g, p *Node) (bool, string) {
 	}
 	a := p.Args[0]
 	if a.Kind == Relation {
-		if a.Args[0].contains(isFree) {
+		if !isAssignment(a) && a.Args[0].contains(isFree) {
 			return false, rule
 		}
 		a = residue(a)
+	}
+	// the remainder itself, not one of the many numbers that leave it
+	r, ok1 := c.rational(a)
+	m, ok2 := c.rational(p.Args[1])
+	if !ok1 || !ok2 || r.Sign() < 0 || r.Cmp(m) >= 0 {
+		return false, rule
 	}
 	e, _ := c.equal(g, a)
 	return e, rule
@@ -723,10 +733,35 @@ func Real(n *Node, l Limits) (v *big.Float, ok bool, err error) {
 	if isModulo(n) {
 		n = n.Args[0]
 	}
+	if Qualifies(n.note) {
+		return nil, false, nil
+	}
 	if n.Kind == Relation {
-		n = ends(exactPart(n))
-		n = n.Args[len(n.Args)-1]
+		n = ends(exactPart(valueLast(n)))
+		if n.Kind == Relation {
+			if n.Ops[0] != "=" || n.Args[0].contains(isFree) && !symbolsOnly(n.Args[0]) && !plainNames(n.Args[0]) {
+				return nil, false, nil
+			}
+			n = n.Args[len(n.Args)-1]
+		}
+		if Qualifies(n.note) {
+			return nil, false, nil
+		}
 	}
 	v, ok = c.constant(n)
 	return v, ok, nil
+}
+
+// Answers reports whether the response's tree may be compared as a number at all: it has no operation left to do where the gold answer is a
+// plain number, unless expressions are allowed, and its unit, if both have one, is of the same dimension. factor takes its number to the unit of the
+// gold answer; nil is one.
+func Answers(gold, pred *Node, expressions bool) (factor *big.Rat, ok bool) {
+	if p := residue(pred); !expressions && isLiteral(gold) && !isFinished(p) {
+		return nil, false
+	}
+	g, p := residue(gold), residue(pred)
+	if g.Kind == Quantity && p.Kind == Quantity {
+		return unitsAgree(g, p)
+	}
+	return nil, true
 }

@@ -28,7 +28,7 @@ func isFinished(n *Node) bool {
 	switch n.Kind {
 	case Negate, Percent, Degree, Quantity:
 		return isFinished(n.Args[0])
-	case Sum: // 4 + 1/2
+	case Sum: // 4 + 1/2, and 1 - 1/n, a mixed number from above
 		return len(n.Args) == 2 && isInteger(n.Args[0]) && properFraction(n.Args[1]) && n.Args[0].Kind == Number && n.Args[0].Num.Sign() > 0
 	case Product:
 		numbers := 0
@@ -67,6 +67,9 @@ func finishedTerm(n *Node) bool {
 }
 
 func properFraction(n *Node) bool {
+	if n.Kind == Negate {
+		return properFraction(n.Args[0])
+	}
 	return n.Kind == Quotient && isInteger(n.Args[0]) && isInteger(n.Args[1]) && n.Args[0].Kind == Number && n.Args[1].Kind == Number &&
 		n.Args[0].Num.Sign() > 0 && n.Args[0].Num.Cmp(n.Args[1].Num) < 0
 }

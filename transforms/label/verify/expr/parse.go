@@ -98,6 +98,7 @@ type parser struct {
 	depth int
 	bars  int // open |...|
 	left  int // open ]a, b[
+	sets  int // open \{, where \mid comes before a condition
 
 	joined string // how the elements that were read last are joined: and, or, ∧, ∨
 }
@@ -591,7 +592,9 @@ func (p *parser) relOp() bool {
 		return false
 	}
 	switch t.text {
-	case "=", "!=", "<", ">", "<=", ">=", "~", "in", "notin", "subset", "→", "⟂", "∥", "≡", "∼", "≅", "∣", "∤", "←",
+	case "∣":
+		return p.sets == 0
+	case "=", "!=", "<", ">", "<=", ">=", "~", "in", "notin", "subset", "→", "⟂", "∥", "≡", "∼", "≅", "∤", "←",
 		"↔", "⇒", "⇐", "⇔", "↑", "↓":
 		return true
 	}
@@ -826,10 +829,7 @@ func (p *parser) startsFactor() bool {
 		switch t.text {
 		case "(":
 			u := p.at(1)
-			if u.kind == tText || u.kind == tOp && u.text == "mod" {
-				return false
-			}
-			return true
+			return u.kind != tText && !(u.kind == tOp && u.text == "mod") && !(u.kind == tWord && isUnit(u.text))
 		case "[":
 			return p.left == 0
 		case "{", "∞", "⌊", "⌈", "‖":

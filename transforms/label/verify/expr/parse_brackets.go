@@ -104,7 +104,9 @@ func (p *parser) set() *Node {
 	if p.i+1 < len(p.toks) && p.isOp("|") { // {|x|, ...}
 		p.bars = 0
 	}
+	p.sets++
 	groups := p.elements(end)
+	p.sets--
 	p.bars = saved
 	var flat []*Node
 	for _, g := range groups {

@@ -285,7 +285,7 @@ func quantity(n *Node, words []string) *Node {
 	}
 	u, used := unitOf(words)
 	if used > 0 && u.powers != (unit{}).powers {
-		n = &Node{Kind: Quantity, Args: []*Node{n}, Name: strings.Join(words[:used], " "), unit: &u}
+		n = &Node{Kind: Quantity, Args: []*Node{n}, Name: strings.ReplaceAll(strings.Join(words[:used], " "), " ^", "^"), unit: &u}
 	}
 	return noted(n, strings.Join(words[used:], " "))
 }
