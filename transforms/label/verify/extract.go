@@ -332,6 +332,9 @@ func statement(rest string, yield func(candidate) bool) bool {
 	rest = strings.TrimLeft(rest, "sS")
 	rest = strings.TrimLeft(rest, "*: \t\n\"")
 	body := firstSentence(rest)
+	if i := reason(body); i >= 0 {
+		body = body[:i]
+	}
 	if i := lastIs(body); i >= 0 {
 		body = body[i:]
 	}
@@ -366,29 +369,23 @@ func lastIs(s string) int {
 			math = !math
 		case math:
 		case (s[i] == 'i' || s[i] == 'I') && (strings.HasPrefix(s[i:], "is") || strings.HasPrefix(s[i:], "IS")) && boundary(s, i, i+2):
-			if best < 0 || !because(s[best:i]) {
-				best = i + 2
-			}
+			best = i + 2
 		case s[i] == 'a' && strings.HasPrefix(s[i:], "are") && boundary(s, i, i+3):
-			if best < 0 || !because(s[best:i]) {
-				best = i + 3
-			}
+			best = i + 3
 		}
-	}
-	if best < 0 && because(s) {
-		return -1
 	}
 	return best
 }
 
-// because reports a sentence that goes on with its reason or an aside: what follows is not the answer.
-func because(s string) bool {
-	for _, w := range [...]string{" because ", " since ", ", which ", ", as ", " while ", ", so "} {
-		if strings.Contains(s, w) {
-			return true
+// reason is where a sentence goes on with its reason or an aside, which is not the answer; -1 where it does not.
+func reason(s string) int {
+	best := -1
+	for _, w := range [...]string{" because ", " since ", ", which ", ", as ", ", while ", ", so ", ", not ", " rather than ", " instead of "} {
+		if i := strings.Index(s, w); i > 0 && (best < 0 || i < best) {
+			best = i
 		}
 	}
-	return false
+	return best
 }
 
 func boundary(s string, a, b int) bool {

@@ -91,25 +91,31 @@ func (m *Math) Verify(_ context.Context, gold Gold, response Response) (Result, 
 		}
 		return res, nil
 	}
+	if !m.echoes && response.Prompt != "" && repeated(r, from, rest, response.Prompt) {
+		res.Verdict, res.Rule = Incorrect, "echo"
+		return res, nil
+	}
 	if s := squeeze(g.text); s != "" && squeeze(r.text) == s {
 		res.Verdict, res.Rule = Correct, "identical text"
 		return res, nil
 	}
-	if !m.echoes && response.Prompt != "" && echoed(r, from, rest, response.Prompt) {
+	if !m.echoes && response.Prompt != "" && echoed(r, response.Prompt) {
 		res.Verdict, res.Rule = Incorrect, "echo"
 		return res, nil
 	}
 	return m.decide(res, g, r), nil
 }
 
-// echoed reports an answer that the prompt already holds: an expression copied from it, or nothing but a part of its text.
-func echoed(r answer, from, response, prompt string) bool {
+// repeated reports a response that is nothing but a part of the prompt's text, and more of it than an answer.
+func repeated(r answer, from, response, prompt string) bool {
 	const atom = 8 // a number, a name or an option of the prompt may well be the answer
-	own, asked := squeeze(strings.TrimSpace(response)), squeeze(narrow(prompt))
-	if from != "boxed" && len(own) > 2*len(r.text)+atom && strings.Contains(asked, own) {
-		return true
-	}
-	return r.node != nil && r.node.Works() && strings.Contains(asked, squeeze(r.text))
+	own := squeeze(strings.TrimSpace(response))
+	return from != "boxed" && len(own) > 2*len(r.text)+atom && strings.Contains(squeeze(narrow(prompt)), own)
+}
+
+// echoed reports an expression that is copied from the prompt and is not written as the gold answer is.
+func echoed(r answer, prompt string) bool {
+	return r.node != nil && r.node.Works() && strings.Contains(squeeze(narrow(prompt)), squeeze(r.text))
 }
 
 func (m *Math) decide(res Result, g, r answer) Result {
@@ -181,6 +187,9 @@ func (m *Math) goldAnswer(s string) answer {
 		return m.read(h, "hash")
 	}
 	whole := m.read(s, "gold")
+	if whole.node != nil && whole.node.InWords() { // see figure 7
+		whole = answer{text: whole.text, err: errors.New("words with a number among them")}
+	}
 	if whole.node != nil && (whole.node.Kind != expr.Text || len(s) < 60) || words(s[:min(len(s), 4000)]) < 4 {
 		return whole
 	}
@@ -288,7 +297,10 @@ func decimalComma(s, from string) string {
 func clean(s string) string {
 	for range 8 {
 		t := strings.TrimSpace(s)
-		t = strings.Trim(t, "*\"`")
+		t = strings.Trim(t, "*`")
+		if n := len(t); n > 1 && t[0] == '"' && t[n-1] == '"' { // 3'4" ends in inches
+			t = t[1 : n-1]
+		}
 		t = strings.TrimSuffix(t, "\\\\")
 		if n := len(t); n > 1 && !strings.HasSuffix(t, "...") && (t[n-1] == '.' || t[n-1] == ',' || t[n-1] == ';' || t[n-1] == ':') {
 			t = t[:n-1]

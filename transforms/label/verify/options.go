@@ -200,7 +200,7 @@ func chosenOptions(s string, truncated bool) (text, from string, ok bool) {
 		return "", "", false
 	}
 	if t := clean(s); len(t) <= 400 {
-		if o, text := optionsIn(t); o != 0 && !strings.Contains(text, "\n") {
+		if o, text := optionsIn(t); o != 0 && !strings.Contains(text, "\n") && !disclaimed(text) {
 			return t, "whole", true
 		}
 	}

@@ -50,6 +50,7 @@ type Node struct {
 
 	unit  *unit  // of a Quantity
 	note  string // words beside it, in lower case
+	thing bool   // the words begin with what is counted, or a unit that is not known
 	prose bool   // plain words stand before it
 
 	text string // memo of String

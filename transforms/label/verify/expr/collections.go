@@ -2,6 +2,9 @@ package expr
 
 import "sort"
 
+// isJoined reports inequalities that "and" or "or" stands between.
+func isJoined(n *Node) bool { return n.Kind == Group && (n.Name == "and" || n.Name == "or") }
+
 func isBare(n *Node) bool { return n.Kind == Group && (n.Open == 0 || n.Open == '{') }
 
 // collections compares lists, sets, tuples and intervals.
@@ -15,6 +18,9 @@ func (c *comparer) collections(g, p *Node) (bool, string) {
 	}
 	if m, ok := c.matrix(p); ok && g.Kind == Group {
 		return c.vector(m, g) || c.rows(m, g), "vector"
+	}
+	if isJoined(g) && p.Kind == Group && !isBare(p) || isJoined(p) && g.Kind == Group && !isBare(g) {
+		return c.sets(g, p)
 	}
 	if g.Name != p.Name && g.Kind == Group && p.Kind == Group && g.Name != "" && p.Name != "" {
 		return c.sets(g, p)

@@ -81,7 +81,7 @@ func (c *comparer) equal(g, p *Node) (bool, string) {
 			return true, "identical"
 		}
 	}
-	if c.literal && isLiteral(g) && !isFinished(p) {
+	if c.literal && isLiteral(g) && !isFinished(p) && !(g.Kind == Quantity && p.contains(isFree)) {
 		return false, "unfinished"
 	}
 	g, p = c.expand(g), c.expand(p)
@@ -154,9 +154,12 @@ func (c *comparer) print(n *Node) string {
 
 // quantities compares values with units, percent signs and degrees.
 func (c *comparer) quantities(g, p *Node) (bool, string) {
-	if g.Kind == Quantity && p.Kind == Product {
+	if g.Kind == Quantity && p.thing && p.Kind != Quantity || p.Kind == Quantity && g.thing && g.Kind != Quantity {
+		return false, "units"
+	}
+	if g.Kind == Quantity && (p.Kind == Product || p.Kind == Quotient) {
 		p = withUnit(p, g)
-	} else if p.Kind == Quantity && g.Kind == Product {
+	} else if p.Kind == Quantity && (g.Kind == Product || g.Kind == Quotient) {
 		g = withUnit(g, p)
 	}
 	switch {
@@ -257,29 +260,64 @@ func isCents(n *Node) bool {
 	return n.unit.powers == units["cent"].powers && n.unit.size.Cmp(units["cent"].size) == 0
 }
 
-// withUnit reads 6m as 6 metres where the other side is a length.
+// withUnit reads 6m as 6 metres, and 5 m/s as a speed, where the other side is one.
 func withUnit(n, q *Node) *Node {
-	last := n.Args[len(n.Args)-1]
-	if len(n.Args) != 2 || !isNumeric(n.Args[0]) {
+	value, words := unitLetters(n, nil)
+	if value == nil || len(words) == 0 {
 		return n
 	}
-	name := ""
-	switch {
-	case last.Kind == Symbol:
-		name = last.Name
-	case last.Kind == Product && last.Name == "":
-		for _, a := range last.Args {
-			if a.Kind != Symbol {
-				return n
-			}
-			name += a.Name
+	u, used := unitOf(words)
+	if used < len(words) || u.powers != q.unit.powers {
+		return n
+	}
+	return &Node{Kind: Quantity, Args: []*Node{value}, Name: strings.Join(words, " "), unit: &u, note: n.note}
+}
+
+// unitLetters takes a number and the letters it is multiplied with apart; nil where there is more than that.
+func unitLetters(n *Node, words []string) (value *Node, unit []string) {
+	switch n.Kind {
+	case Quotient:
+		if value, words = unitLetters(n.Args[0], words); value == nil {
+			return nil, nil
 		}
+		_, below := unitLetters(binary(Product, integer(1), n.Args[1]), nil)
+		if below == nil {
+			return nil, nil
+		}
+		return value, append(append(words, "/"), below...)
+	case Product:
+		if !isNumeric(n.Args[0]) {
+			return nil, nil
+		}
+		for _, a := range n.Args[1:] {
+			name, power := a, ""
+			if a.Kind == Power && isInteger(a.Args[1]) {
+				name, power = a.Args[0], "^"+a.Args[1].String()
+			}
+			switch {
+			case name.Kind == Symbol && name.Name == "□" || len(words) > 12:
+				return nil, nil
+			case name.Kind == Symbol:
+				words = append(words, name.Name)
+			case name.Kind == Product && power == "":
+				letters := ""
+				for _, l := range name.Args {
+					if l.Kind != Symbol {
+						return nil, nil
+					}
+					letters += l.Name
+				}
+				words = append(words, letters)
+			default:
+				return nil, nil
+			}
+			if power != "" {
+				words = append(words, power)
+			}
+		}
+		return n.Args[0], words
 	}
-	u, ok := units[name]
-	if !ok || u.powers != q.unit.powers {
-		return n
-	}
-	return &Node{Kind: Quantity, Args: n.Args[:1], Name: name, unit: &u, note: n.note}
+	return nil, nil
 }
 
 // withIdentity replaces the letter I by the identity of a matrix's size.

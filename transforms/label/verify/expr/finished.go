@@ -46,7 +46,7 @@ func isFinished(n *Node) bool {
 	case Power:
 		return isPowerOfTen(n) || isIrrational(n) || n.contains(isFree)
 	case Call:
-		return isIrrational(n) || isFree(n)
+		return isIrrational(n) || isFree(n) && n.Name != "mod"
 	}
 	return true
 }
@@ -102,6 +102,9 @@ func chosen(n *Node) *Node {
 	}
 	return call("binom", &Node{Kind: Number, Num: of, Decimals: -1}, n.Args[1])
 }
+
+// InWords reports a value that plain words stand before, as in "see figure 7".
+func (n *Node) InWords() bool { return n.prose && n.Kind != Relation }
 
 // Works reports an expression with an operation or a relation in it, where a number, a name or a fraction is none.
 func (n *Node) Works() bool {

@@ -495,11 +495,10 @@ func (p *parser) unit(n *Node) *Node {
 
 // unitWords cuts the words and signs of a unit apart: m/s, kg*m.
 func unitWords(s string) []string {
-	if !strings.ContainsAny(s, "/^·*² ³") {
+	if !strings.ContainsAny(s, "/^·*²³\\") {
 		return strings.Fields(s)
 	}
-	s = strings.NewReplacer("/", " / ", "·", " * ", "*", " * ", "²", " ^2", "³", " ^3", "^{-1}", " ^-1", "^{-2}", " ^-2", "^{2}", " ^2", "^{3}", " ^3",
-		"^", " ^", "\\cdot", " * ").Replace(s)
+	s = strings.NewReplacer("\\,", " ", "\\;", " ", "\\ ", " ", "{", "", "}", "", "/", " / ", "·", " * ", "*", " * ", "²", " ^2", "³", " ^3", "^", " ^", "\\cdot", " * ").Replace(s)
 	return strings.Fields(s)
 }
 
@@ -718,6 +717,9 @@ func (p *parser) product() *Node {
 			if t.kind == tLetter && (t.text == "R" || t.text == "r") && left.Kind == Number && p.at(1).kind == tNumber && p.at(2).kind == tEnd {
 				return p.unit(left)
 			}
+			if t.kind == tLetter && strings.Contains("hms", t.text) && left.Kind == Number && p.at(1).kind == tNumber && p.at(2).kind != tOp {
+				return p.unit(left) // 1 h 20 min
+			}
 			if t.kind == tLetter && (t.text == "x" || t.text == "X") && isNumeric(left) && p.at(1).kind == tNumber && p.at(1).text == "10" &&
 				p.at(2).kind == tOp && p.at(2).text == "^" { // 1.23 x 10^3
 				p.i++
@@ -824,6 +826,12 @@ func (p *parser) startsFactor() bool {
 	case tNumber, tLetter, tCall, tBegin:
 		return true
 	case tWord:
+		switch t.text {
+		case "to", "in", "out", "of":
+			if p.i > 0 && p.toks[p.i-1].kind == tNumber {
+				return false
+			}
+		}
 		return t.text[0] < utf8.RuneSelf && (len(t.text) <= 3 && !isUnit(t.text) || p.i > 0 && p.toks[p.i-1].kind != tNumber && len(t.text) <= 2)
 	case tOp:
 		switch t.text {
@@ -1022,7 +1030,7 @@ func (p *parser) textSymbol(s string) *Node {
 		}
 		return labelled(s, p.sum())
 	}
-	return &Node{Kind: Text, Name: name}
+	return noted(&Node{Kind: Text, Name: name}, s)
 }
 
 // spelled spells a short run of letters out as a product of variables.

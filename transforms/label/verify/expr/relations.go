@@ -14,6 +14,9 @@ func (c *comparer) relations(g, p *Node) (bool, string) {
 		}
 	}
 	g, p = exactPart(g), exactPart(p)
+	if p.Kind == Relation && conditional(p) != (g.Kind == Relation && conditional(g)) {
+		return false, "words"
+	}
 	gAssign, pAssign := isAssignment(g), isAssignment(p)
 	gEq, pEq := isEquation(g), isEquation(p)
 	if gAssign {
@@ -61,6 +64,11 @@ func (c *comparer) relations(g, p *Node) (bool, string) {
 		}
 	}
 	return false, "relation"
+}
+
+// conditional reports words in a relation that make it another one: if x = 7, not x = 7.
+func conditional(n *Node) bool {
+	return n.contains(func(m *Node) bool { return m.Kind == Text && Qualifies(m.note) })
 }
 
 // valueLast turns 4 = x round.

@@ -77,6 +77,7 @@ func init() {
 	scaled(powers{dMass: 1, dLength: 1, dTime: -2}, 1000, 1, "N", "newton newtons")
 	scaled(powers{dMass: 1, dLength: 2, dTime: -2}, 1000, 1, "J", "joule joules")
 	scaled(powers{dMass: 1, dLength: 2, dTime: -2}, 4184, 1, "cal", "calorie calories")
+	scaled(powers{dMass: 1, dLength: 2, dTime: -2}, 3600*1000, 1, "Wh", "")
 	scaled(powers{dMass: 1, dLength: 2, dTime: -3}, 1000, 1, "W", "watt watts")
 	scaled(powers{dMass: 1, dLength: -1, dTime: -2}, 1000, 1, "Pa", "pascal pascals")
 	scaled(powers{dMass: 1, dLength: 2, dTime: -3, dCurrent: -1}, 1000, 1, "V", "volt volts")
@@ -287,7 +288,11 @@ func quantity(n *Node, words []string) *Node {
 	if used > 0 && u.powers != (unit{}).powers {
 		n = &Node{Kind: Quantity, Args: []*Node{n}, Name: strings.ReplaceAll(strings.Join(words[:used], " "), " ^", "^"), unit: &u}
 	}
-	return noted(n, strings.Join(words[used:], " "))
+	m := noted(n, strings.Join(words[used:], " "))
+	if m != n && used == 0 {
+		m.thing = true
+	}
+	return m
 }
 
 // degree reads what follows the word or sign for degrees: of which scale they are.
