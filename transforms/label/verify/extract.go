@@ -275,8 +275,12 @@ func words(s string) int {
 	return n
 }
 
-// anchors are words before an answer, as they end. The text after them is its statement.
-var anchors = [...]string{"nswer", "NSWER", "答案", "故选", "应选", "答:", "答：", "ption is", "hoice is", "ption:", "hoice:"}
+// anchors are words before an answer, without their first letter, which may be a capital. The text after them is its statement.
+var anchors = [...]struct {
+	first, rest string
+	length      int // of what does not belong to the statement
+}{{"aA", "nswer", 5}, {"A", "NSWER", 5}, {"", "答案", len("答案")}, {"", "故选", len("故选")}, {"", "应选", len("应选")}, {"", "答:", len("答:")},
+	{"", "答：", len("答：")}, {"oO", "ption is", 5}, {"cC", "hoice is", 5}, {"oO", "ption:", 5}, {"cC", "hoice:", 5}}
 
 // anchored yields what stands after the last mentions of the word "answer"; like every yielding function it returns
 // false when no more is wanted.
@@ -298,20 +302,17 @@ func anchored(s string, yield func(candidate) bool) bool {
 // lastAnchor finds the last word before an answer: where it stands, and how long it is.
 func lastAnchor(s string) (start, n int) {
 	best, length := -1, 0
-	for k, w := range anchors {
+	for _, a := range anchors {
 		for end := len(s); ; {
-			i := lastIndex(s[:end], w)
+			i := lastIndex(s[:end], a.rest)
 			if i < 0 || i <= best {
 				break
 			}
-			if k < 2 && (i == 0 || s[i-1]|0x20 != 'a') || k > 6 && i == 0 {
+			if a.first != "" && (i == 0 || strings.IndexByte(a.first, s[i-1]) < 0 || i > 1 && letter(s[i-2])) {
 				end = i
 				continue
 			}
-			best, length = i, len(w)
-			if k > 6 {
-				length = strings.IndexAny(w, " :") // "is" and the colon belong to the statement
-			}
+			best, length = i, a.length
 			break
 		}
 	}
@@ -335,7 +336,7 @@ func statement(rest string, yield func(candidate) bool) bool {
 	if i := reason(body); i >= 0 {
 		body = body[:i]
 	}
-	if i := lastIs(body); i >= 0 {
+	if i := lastIs(body); i >= 0 && !(strings.HasPrefix(body[i:], " not") && strings.ContainsAny(body[:i], "0123456789")) {
 		body = body[i:]
 	}
 	for {
@@ -503,7 +504,7 @@ func qualifier(before string) (words, currency string) {
 			"not be", "different from":
 			return "not", ""
 		case "at least", "no less than", "not less than", "at most", "no more than", "not more than", "less than", "fewer than", "more than",
-			"greater than", "larger than", "smaller than", "up to":
+			"greater than", "larger than", "smaller than":
 			return phrase, ""
 		}
 	}

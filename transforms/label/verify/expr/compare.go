@@ -703,13 +703,22 @@ func (c *comparer) ratios(g, p *Node) (bool, string) {
 		return true, "ratio"
 	}
 	if g.Kind == Clock || p.Kind == Clock {
-		return false, "clock"
+		// "9 p.m." says the number that was asked for and more
+		v, ok := c.rational(g)
+		return ok && g.Kind == Number && p.Name != "?" && v.IsInt() && v.Sign() > 0 && c.sameHour(v, p), "clock"
 	}
 	if g.Kind == Text || p.Kind == Text || g.Kind == Group || p.Kind == Group {
 		return false, "ratio"
 	}
 	e, _ := c.scalars(g, p)
 	return e, "ratio"
+}
+
+// sameHour reports a full hour of that number on a clock's face.
+func (c *comparer) sameHour(v *big.Rat, clock *Node) bool {
+	m := clock.Num.Num().Int64()
+	k, ok := small(v, 12)
+	return ok && m%60 == 0 && k%12 == m/60%12
 }
 
 // unclock reads h:mm without am or pm as a ratio again.
