@@ -214,7 +214,7 @@ func braceContent(s string, open int) (content string, after int, closed bool) {
 // sameAnswer decides whether two boxes with this text between them are parts of one answer: a comma, "and" or "or" stands between them, and
 // nothing else.
 func sameAnswer(between string) bool {
-	if len(between) >= 70 || strings.Contains(between, "\n\n") {
+	if len(between) >= 70 || strings.Contains(between, "\n\n") || strings.ContainsAny(between, "0123456789=.+") {
 		return false
 	}
 	for _, drop := range [...]string{"\\text", "\\quad", "\\qquad", "\\(", "\\)", "\\[", "\\]", "\\,", "\\;", "\\ "} {

@@ -240,7 +240,7 @@ func (m *Math) responseAnswer(s string, g answer, truncated bool) (answer, strin
 // read parses an answer's text.
 func (m *Math) read(s, from string) answer {
 	s = clean(s)
-	if from == "boxed" { // \boxed{\text{The answer is 460}}
+	if from == "boxed" && (strings.Contains(s, "nswer") || strings.Contains(s, "答案")) { // \boxed{\text{The answer is 460}}
 		for c := range lastAnchored(strings.TrimSuffix(strings.TrimPrefix(s, "\\text{"), "}")) {
 			s = clean(c.text)
 			break

@@ -25,6 +25,9 @@ func optionByte(c byte) bool { return c >= 'A' && c <= lastLetter }
 // goldOptions are the options that a gold answer names: C, (C), \text{(A), (C)}, ABD, C. with its text. A single lower-case letter in
 // brackets counts as well.
 func goldOptions(s string) options {
+	if len(s) > 200 {
+		return 0
+	}
 	if t := strings.Trim(unmarked(s), "()"); len(t) == 1 && t[0] >= 'a' && t[0] <= 'e' && strings.HasPrefix(unmarked(s), "(") {
 		return 1 << (t[0] - 'a')
 	}
@@ -63,6 +66,9 @@ func mathematics(s string) bool { return strings.ContainsAny(s, "0123456789+-=^_
 func unmarked(s string) string {
 	for {
 		t := strings.Trim(s, " {}*$\n\t\"")
+		if t == "" || t[0] != '\\' {
+			return t
+		}
 		for _, p := range [...]string{"\\text{", "\\textbf{", "\\mathrm{", "\\mathbf{", "\\textrm{", "\\boxed{", "\\mathsf{"} {
 			t = strings.TrimPrefix(t, p)
 		}
@@ -76,7 +82,9 @@ func unmarked(s string) string {
 // optionsIn reads an answer that is one option or several, and the text after a single one: C, (C), C. 12, (C) 12, A, B and D, ABD. It is 0
 // where the answer names none, or a letter is the beginning of a sentence.
 func optionsIn(s string) (o options, text string) {
-	s = unmarked(s)
+	if s = unmarked(s); s == "" || strings.IndexByte("ABCDEFGHIJ(Oo", s[0]) < 0 && s[0] < 0x80 && !strings.HasPrefix(s, "choice") {
+		return 0, ""
+	}
 	for _, p := range [...]string{"Option ", "option ", "Choice ", "choice ", "选项", "选"} {
 		s = strings.TrimPrefix(s, p)
 	}

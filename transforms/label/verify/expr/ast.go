@@ -48,12 +48,35 @@ type Node struct {
 	Open     byte
 	Close    byte
 
-	unit  *unit  // of a Quantity
-	note  string // words beside it, in lower case
-	thing bool   // the words begin with what is counted, or a unit that is not known
-	prose bool   // plain words stand before it
+	beside *beside // nil: nothing
 
 	text string // memo of String
+}
+
+// beside is what stands beside a node's value.
+type beside struct {
+	unit  *unit  // of a Quantity
+	note  string // words, in lower case
+	thing bool   // the words begin with what is counted, or a unit that is not known
+	prose bool   // plain words stand before it
+}
+
+var nothing beside
+
+// said is what stands beside a value; it is read only.
+func (n *Node) said() *beside {
+	if n.beside == nil {
+		return &nothing
+	}
+	return n.beside
+}
+
+// saying is the node with something else beside it.
+func (n *Node) saying(change func(*beside)) *Node {
+	c, b := *n, *n.said()
+	change(&b)
+	c.beside = &b
+	return &c
 }
 
 // String is the canonical print of the tree: two trees with the same print are the same answer. It is not LaTeX.

@@ -167,7 +167,7 @@ func (c *comparer) sameNamed(g, p []*Node) bool {
 		found := false
 		for j, b := range p {
 			c.b.spend(20)
-			if used[j] || !sameName(a.note, b.note) {
+			if used[j] || !sameName(a.said().note, b.said().note) {
 				continue
 			}
 			if e, _ := c.equal(a, b); e {

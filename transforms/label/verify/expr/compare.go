@@ -70,7 +70,7 @@ func (c *comparer) attempt(f func()) (ok bool) {
 // equal is the table of rules: the first whose types fit decides.
 func (c *comparer) equal(g, p *Node) (bool, string) {
 	c.b.spend(30)
-	if (g.note != "" || p.note != "") && !notesAgree(g.note, p.note) {
+	if (g.said().note != "" || p.said().note != "") && !notesAgree(g.said().note, p.said().note) {
 		return false, "words"
 	}
 	if g == p || g.Kind == Number && p.Kind == Number && g.Base == 0 && p.Base == 0 && g.Num.Cmp(p.Num) == 0 {
@@ -154,7 +154,7 @@ func (c *comparer) print(n *Node) string {
 
 // quantities compares values with units, percent signs and degrees.
 func (c *comparer) quantities(g, p *Node) (bool, string) {
-	if g.Kind == Quantity && p.thing && p.Kind != Quantity || p.Kind == Quantity && g.thing && g.Kind != Quantity {
+	if g.Kind == Quantity && p.said().thing && p.Kind != Quantity || p.Kind == Quantity && g.said().thing && g.Kind != Quantity {
 		return false, "units"
 	}
 	if g.Kind == Quantity && (p.Kind == Product || p.Kind == Quotient) {
@@ -235,10 +235,10 @@ func (c *comparer) angles(g, p *Node) bool {
 		if n.Kind != Quantity {
 			continue
 		}
-		switch n.unit.powers {
+		switch n.said().unit.powers {
 		case units["rad"].powers:
 			radians = true
-			sides[i] = binary(Product, n.Args[0], &Node{Kind: Number, Num: n.unit.size, Decimals: -1})
+			sides[i] = binary(Product, n.Args[0], &Node{Kind: Number, Num: n.said().unit.size, Decimals: -1})
 		case units["°C"].powers, units["°F"].powers:
 			sides[i] = n.Args[0]
 		default:
@@ -257,7 +257,7 @@ func (c *comparer) angles(g, p *Node) bool {
 }
 
 func isCents(n *Node) bool {
-	return n.unit.powers == units["cent"].powers && n.unit.size.Cmp(units["cent"].size) == 0
+	return n.said().unit.powers == units["cent"].powers && n.said().unit.size.Cmp(units["cent"].size) == 0
 }
 
 // withUnit reads 6m as 6 metres, and 5 m/s as a speed, where the other side is one.
@@ -267,10 +267,10 @@ func withUnit(n, q *Node) *Node {
 		return n
 	}
 	u, used := unitOf(words)
-	if used < len(words) || u.powers != q.unit.powers {
+	if used < len(words) || u.powers != q.said().unit.powers {
 		return n
 	}
-	return &Node{Kind: Quantity, Args: []*Node{value}, Name: strings.Join(words, " "), unit: &u, note: n.note}
+	return &Node{Kind: Quantity, Args: []*Node{value}, Name: strings.Join(words, " "), beside: &beside{unit: &u, note: n.said().note}}
 }
 
 // unitLetters takes a number and the letters it is multiplied with apart; nil where there is more than that.
@@ -780,7 +780,7 @@ func Real(n *Node, l Limits) (v *big.Float, ok bool, err error) {
 	if isModulo(n) {
 		n = n.Args[0]
 	}
-	if Qualifies(n.note) {
+	if Qualifies(n.said().note) {
 		return nil, false, nil
 	}
 	if n.Kind == Relation {
@@ -791,7 +791,7 @@ func Real(n *Node, l Limits) (v *big.Float, ok bool, err error) {
 			}
 			n = n.Args[len(n.Args)-1]
 		}
-		if Qualifies(n.note) {
+		if Qualifies(n.said().note) {
 			return nil, false, nil
 		}
 	}

@@ -104,7 +104,7 @@ func chosen(n *Node) *Node {
 }
 
 // InWords reports a value that plain words stand before, as in "see figure 7".
-func (n *Node) InWords() bool { return n.prose && n.Kind != Relation }
+func (n *Node) InWords() bool { return n.said().prose && n.Kind != Relation }
 
 // Works reports an expression with an operation or a relation in it, where a number, a name or a fraction is none.
 func (n *Node) Works() bool {

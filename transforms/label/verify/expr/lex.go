@@ -106,7 +106,9 @@ func (l *lexer) number(space bool) {
 			i = j
 		}
 	}
-	if period := recurringDigits(text, s[i:]); period > 0 {
+	if i == len(s) || s[i] != '.' && s[i] != '\\' && s[i] != 0xE2 {
+		// no dots
+	} else if period := recurringDigits(text, s[i:]); period > 0 {
 		l.emit(tNumber, text[:len(text)-period], space)
 		l.emit(tCall, "overline", false)
 		l.emit(tNumber, text[len(text)-period:], false)
@@ -144,6 +146,9 @@ func (l *lexer) groups(head string, i int) (text string, end int) {
 
 // ellipsis is the length of the dots that s starts with, which say that something goes on.
 func ellipsis(s string) int {
+	if s == "" || s[0] != '.' && s[0] != '\\' && s[0] != 0xE2 {
+		return 0
+	}
 	for _, e := range [...]string{"...", "…", "\\ldots", "\\dots", "\\cdots"} {
 		if strings.HasPrefix(s, e) {
 			return len(e)

@@ -13,12 +13,10 @@ func noted(n *Node, words string) *Node {
 	if words == "" {
 		return n
 	}
-	c := *n
-	if c.note != "" {
-		words = c.note + " " + words
+	if n.said().note != "" {
+		words = n.said().note + " " + words
 	}
-	c.note = words
-	return &c
+	return n.saying(func(b *beside) { b.note = words })
 }
 
 // pole is one of the ends of a scale on which words contradict each other. A strict one must be said on both sides once the reference
@@ -119,7 +117,7 @@ func namesOf(ns []*Node) []string {
 	seen := map[string]bool{}
 	out := make([]string, len(ns))
 	for i, n := range ns {
-		note := n.note
+		note := n.said().note
 		if n.Kind == Quantity && note == "" {
 			return nil
 		}

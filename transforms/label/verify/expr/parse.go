@@ -279,7 +279,7 @@ func (p *parser) elements(end func() bool) [][]*Node {
 		g := &groups[len(groups)-1]
 		n := p.element(end)
 		if k := len(*g); k > 0 && (joined == "and" || joined == "") {
-			if sum := compound((*g)[k-1], n); sum != nil && (joined == "and" || n.unit.powers[dTime] == 1) {
+			if sum := compound((*g)[k-1], n); sum != nil && (joined == "and" || n.said().unit.powers[dTime] == 1) {
 				(*g)[k-1] = sum
 				joined = ""
 				continue
@@ -317,7 +317,9 @@ func (p *parser) element(end func() bool) *Node {
 		}
 		p.i += k
 		n := labelled(label, p.element(end))
-		n.prose = n.prose || prose
+		if prose {
+			n = n.saying(func(b *beside) { b.prose = true })
+		}
 		return n
 	}
 	n := p.trailing(p.relation(), end)
@@ -1078,7 +1080,7 @@ var english = set("is it we so to of in on at be by as an if my he us up do go m
 
 // Prose reports a tree in which running text was read as mathematics.
 func (n *Node) Prose() bool {
-	return n.contains(func(m *Node) bool { return m.prose || m.Kind == Text || m.Kind == Product && m.Name == "word" })
+	return n.contains(func(m *Node) bool { return m.said().prose || m.Kind == Text || m.Kind == Product && m.Name == "word" })
 }
 
 func letter(s string) *Node {

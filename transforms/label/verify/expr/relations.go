@@ -68,7 +68,7 @@ func (c *comparer) relations(g, p *Node) (bool, string) {
 
 // conditional reports words in a relation that make it another one: if x = 7, not x = 7.
 func conditional(n *Node) bool {
-	return n.contains(func(m *Node) bool { return m.Kind == Text && Qualifies(m.note) })
+	return n.contains(func(m *Node) bool { return m.Kind == Text && Qualifies(m.said().note) })
 }
 
 // valueLast turns 4 = x round.

@@ -286,11 +286,11 @@ func quantity(n *Node, words []string) *Node {
 	}
 	u, used := unitOf(words)
 	if used > 0 && u.powers != (unit{}).powers {
-		n = &Node{Kind: Quantity, Args: []*Node{n}, Name: strings.ReplaceAll(strings.Join(words[:used], " "), " ^", "^"), unit: &u}
+		n = &Node{Kind: Quantity, Args: []*Node{n}, Name: strings.ReplaceAll(strings.Join(words[:used], " "), " ^", "^"), beside: &beside{unit: &u}}
 	}
 	m := noted(n, strings.Join(words[used:], " "))
 	if m != n && used == 0 {
-		m.thing = true
+		return m.saying(func(b *beside) { b.thing = true })
 	}
 	return m
 }
@@ -310,7 +310,7 @@ func degree(n *Node, words []string) (*Node, []string) {
 
 func inUnit(n *Node, name string) *Node {
 	u := units[name]
-	return &Node{Kind: Quantity, Args: []*Node{n}, Name: name, unit: &u}
+	return &Node{Kind: Quantity, Args: []*Node{n}, Name: name, beside: &beside{unit: &u}}
 }
 
 // scale multiplies a value by a word of number: 2 million, $2 million.
@@ -329,30 +329,30 @@ func scale(n *Node, k int64) *Node {
 // unitsAgree tells what two units mean for the comparison of their numbers: the factor that takes the second to the first, or that they
 // contradict each other.
 func unitsAgree(a, b *Node) (factor *big.Rat, ok bool) {
-	if a.unit.powers != b.unit.powers {
+	if a.said().unit.powers != b.said().unit.powers {
 		return nil, pounds(a, b) || pounds(b, a)
 	}
-	if a.unit.size.Cmp(b.unit.size) == 0 {
+	if a.said().unit.size.Cmp(b.said().unit.size) == 0 {
 		return nil, true
 	}
-	return new(big.Rat).Quo(b.unit.size, a.unit.size), true
+	return new(big.Rat).Quo(b.said().unit.size, a.said().unit.size), true
 }
 
 // pounds: the word is a weight and money.
 func pounds(word, sign *Node) bool {
-	return strings.HasPrefix(strings.ToLower(word.Name), "pound") && sign.unit.powers == units["£"].powers && sign.unit.size.IsInt()
+	return strings.HasPrefix(strings.ToLower(word.Name), "pound") && sign.said().unit.powers == units["£"].powers && sign.said().unit.size.IsInt()
 }
 
 // compound adds the smaller part of a value that is said in two units, as 2 hours 30 minutes; nil when b is no such part.
 func compound(a, b *Node) *Node {
-	if a.Kind != Quantity || b.Kind != Quantity || a.unit.powers != b.unit.powers || a.unit.size.Cmp(b.unit.size) <= 0 {
+	if a.Kind != Quantity || b.Kind != Quantity || a.said().unit.powers != b.said().unit.powers || a.said().unit.size.Cmp(b.said().unit.size) <= 0 {
 		return nil
 	}
 	x, y := a.Args[0], b.Args[0]
 	if x.Kind != Number || y.Kind != Number || y.Num.Sign() < 0 || !x.Num.IsInt() {
 		return nil
 	}
-	part := new(big.Rat).Quo(b.unit.size, a.unit.size)
+	part := new(big.Rat).Quo(b.said().unit.size, a.said().unit.size)
 	if part.Mul(part, y.Num); part.Cmp(big.NewRat(1, 1)) >= 0 {
 		return nil
 	}
@@ -362,5 +362,5 @@ func compound(a, b *Node) *Node {
 	} else {
 		sum.Add(x.Num, part)
 	}
-	return &Node{Kind: Quantity, Args: []*Node{{Kind: Number, Num: sum, Decimals: -1}}, Name: a.Name, unit: a.unit, note: b.note}
+	return &Node{Kind: Quantity, Args: []*Node{{Kind: Number, Num: sum, Decimals: -1}}, Name: a.Name, beside: &beside{unit: a.said().unit, note: b.said().note}}
 }
