@@ -47,11 +47,13 @@ func newVerify(e *env) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			defer closeVerifier(v)
 			if audit != "" {
 				other, err := newVerifier("against", against, againstOptions)
 				if err != nil {
 					return err
 				}
+				defer closeVerifier(other)
 				return auditFile(cmd.Context(), e, v, other, audit, out)
 			}
 			if cases != "" {
@@ -94,6 +96,13 @@ func newVerifier(flag, kind, options string) (verify.Verifier, error) {
 		return nil, &usageError{fmt.Errorf("--%s %s: options: %w", flag, kind, err)}
 	}
 	return v, nil
+}
+
+// closeVerifier ends what a verifier started, such as processes.
+func closeVerifier(v verify.Verifier) {
+	if c, ok := v.(io.Closer); ok {
+		c.Close()
+	}
 }
 
 // judgeFile holds a verifier against the judged cases of a file.

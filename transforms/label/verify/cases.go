@@ -24,7 +24,7 @@ type JudgedCase struct {
 	Result    Result `json:"result"`
 }
 
-// Agreement is what verifiers made of a file of cases. A case without a decision counts as not correct.
+// Agreement is what verifiers made of a file of cases. A case without a decision, or on which its verifier fails, counts as not judged correct.
 type Agreement struct {
 	Cases          int          `json:"cases"`
 	Agree          int          `json:"agree"`
@@ -58,7 +58,9 @@ func Judge(ctx context.Context, of func(kind string) (Verifier, error), in io.Re
 			known[c.Kind] = v
 		}
 		c.Result, err = v.Verify(ctx, Gold{Answer: c.Gold}, Response{Text: c.Response, Truncated: c.Truncated, Prompt: c.Prompt})
-		if err != nil {
+		if row := (*RowError)(nil); errors.As(err, &row) {
+			c.Result = Result{Verdict: Budget, Reason: row.Message}
+		} else if err != nil {
 			return sum, fmt.Errorf("line %d: %w", line, err)
 		}
 		sum.Cases++

@@ -113,3 +113,41 @@ func TestJudgeRefuses(t *testing.T) {
 		}
 	}
 }
+
+// TestExploits: what docs/verifier.md lists as known ways to earn without an answer earns nothing, with and without a box around the whole.
+func TestExploits(t *testing.T) {
+	page, err := os.ReadFile(filepath.Join("..", "..", "..", "docs", "verifier.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, found := strings.Cut(string(page), "<!-- exploits -->")
+	table, _, closed := strings.Cut(table, "<!-- end of exploits -->")
+	if !found || !closed {
+		t.Fatal("the page has no table of exploits")
+	}
+	rows := 0
+	for line := range strings.Lines(table) {
+		cells := strings.Split(strings.TrimSpace(line), "|")
+		if len(cells) != 6 || !strings.Contains(cells[3], "`") {
+			continue
+		}
+		text := func(i int) string { return strings.Trim(cells[i+1], "` ") }
+		rows++
+		r, err := NewMath(MathConfig{}).Verify(context.Background(), Gold{text(2)}, Response{Text: text(3), Prompt: text(1)})
+		if err != nil || r.Verdict == Correct {
+			t.Errorf("gold %q, response %q: %s (%s), %v", text(2), text(3), r.Verdict, r.Rule, err)
+		}
+	}
+	if rows < 30 {
+		t.Errorf("%d exploits read", rows)
+	}
+	for _, c := range [][2]string{{"118", "\\boxed{45+73}"}, {"81", "\\boxed{3^4}"}} { // the setting
+		if r, _ := NewMath(MathConfig{Expressions: true}).Verify(context.Background(), Gold{c[0]}, Response{Text: c[1]}); r.Verdict != Correct {
+			t.Errorf("with expressions: %+v", r)
+		}
+	}
+	echo := Response{Text: "\\boxed{x^2-x}", Prompt: "Factor $x^2-x$."}
+	if r, _ := NewMath(MathConfig{Echoes: true}).Verify(context.Background(), Gold{"x(x-1)"}, echo); r.Verdict != Correct {
+		t.Errorf("with echoes: %+v", r)
+	}
+}
