@@ -62,7 +62,8 @@ func (c *Config) Contract() schemas.Contract {
 	return schemas.Contract{Name: "label",
 		Needs: []schemas.Descriptor{schemas.PromptID, schemas.Prompt, schemas.Answer, schemas.ResponseTokens, schemas.Response,
 			schemas.FinishReason},
-		Adds: []schemas.Descriptor{schemas.Verdict, schemas.Outcome, schemas.Extracted, schemas.VerifierScore, schemas.GroupMean, schemas.GroupStd,
+		Adds: []schemas.Descriptor{schemas.Verdict, schemas.Outcome, schemas.Extracted, schemas.VerifierScore,
+			schemas.GroupMean, schemas.GroupStd,
 			schemas.GroupValid, schemas.FirstError, schemas.StepEnds}}
 }
 

@@ -187,7 +187,8 @@ func (a answers) judge(ctx context.Context, q question) (judgement, error) {
 }
 
 // faultReasons are the reasons of rows that a verifier could not judge.
-var faultReasons = map[verify.Fault]schemas.Reason{verify.FaultUnreadable: schemas.ReasonUnreadable, verify.FaultVerifier: schemas.ReasonVerifier}
+var faultReasons = map[verify.Fault]schemas.Reason{verify.FaultUnreadable: schemas.ReasonUnreadable,
+	verify.FaultVerifier: schemas.ReasonVerifier}
 
 // Close ends what the verifier started, such as processes.
 func (a answers) Close() error {

@@ -24,7 +24,8 @@ type JudgedCase struct {
 	Result    Result `json:"result"`
 }
 
-// Agreement is what verifiers made of a file of cases. A case without a decision, or on which its verifier fails, counts as not judged correct.
+// Agreement is what verifiers made of a file of cases. A case without a decision, or on which its verifier fails, counts
+// as not judged correct.
 type Agreement struct {
 	Cases          int          `json:"cases"`
 	Agree          int          `json:"agree"`

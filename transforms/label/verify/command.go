@@ -16,8 +16,9 @@ import (
 	"github.com/millrace/millrace/schemas/setting"
 )
 
-// CommandConfig configures an external verifier program. It is started directly, without a shell, with an environment that holds PATH alone,
-// in an empty working directory, and lives on: it reads a question a line on its standard input and writes an answer a line on its standard output.
+// CommandConfig configures an external verifier program. It is started directly, without a shell, with an environment
+// that holds PATH alone, in an empty working directory, and lives on: it reads a question a line on its standard input
+// and writes an answer a line on its standard output.
 type CommandConfig struct {
 	Command   []string `json:"command" doc:"the program and its arguments"`
 	Processes int      `json:"processes" range:"[1,1024]" doc:"how many of the program run at a time"`
@@ -31,8 +32,9 @@ type CommandConfig struct {
 
 var defaultCommand = CommandConfig{Processes: 2, Batch: 16, Seconds: 10, Attempts: 2, MaxOutput: 1 << 20, Gold: GoldText}
 
-// Command asks a pool of processes. One that takes too long or writes too much is killed with everything it started, and the verdict of the
-// row is Budget; one that dies is started again, and the row that it died of a second time is a RowError.
+// Command asks a pool of processes. One that takes too long or writes too much is killed with everything it started, and
+// the verdict of the row is Budget; one that dies is started again, and the row that it died of a second time is a
+// RowError.
 type Command struct {
 	cfg  CommandConfig
 	pool *dispatcher

@@ -1,3 +1,5 @@
+//go:build unix
+
 package verify
 
 import (
@@ -148,7 +150,8 @@ func TestCommand(t *testing.T) {
 
 // Verdicts do not depend on the company: rows that kill, stall or fail beside others.
 func TestCommandBatches(t *testing.T) {
-	want := map[string]string{"x": "correct", "y": "incorrect", "die": "error", "sleep": "budget", "error": "error", "html": "error", "flood": "budget"}
+	want := map[string]string{"x": "correct", "y": "incorrect", "die": "error", "sleep": "budget", "error": "error",
+		"html": "error", "flood": "budget"}
 	for _, setup := range []string{`, "processes": 1, "batch": 1`, `, "processes": 1, "batch": 64`, `, "processes": 3, "batch": 4`} {
 		c := commandOf(t, setup+`, "seconds": 0.4, "max_output": 100000`)
 		var wg sync.WaitGroup
@@ -245,7 +248,8 @@ func TestCommandCancelled(t *testing.T) {
 	if _, err := c.Verify(ctx, Gold{"x"}, Response{Text: "sleep"}); !errors.Is(err, context.DeadlineExceeded) {
 		t.Error(err)
 	}
-	if r, err := c.Verify(context.Background(), Gold{"x"}, Response{Text: "x"}); err != nil || r.Verdict != Correct || time.Since(start) > 20*time.Second {
+	if r, err := c.Verify(context.Background(), Gold{"x"}, Response{Text: "x"}); err != nil || r.Verdict != Correct ||
+		time.Since(start) > 20*time.Second {
 		t.Errorf("after a cancelled row: %+v, %v, %s", r, err, time.Since(start))
 	}
 }

@@ -23,8 +23,8 @@ type told struct {
 	err    error
 }
 
-// carrier takes rows to a verifier outside this process: a process of a pool, or a connection to a service. It answers every row by settle, or
-// returns why the rest was not answered.
+// carrier takes rows to a verifier outside this process: a process of a pool, or a connection to a service. It answers
+// every row by settle, or returns why the rest was not answered.
 type carrier interface {
 	carry(ctx context.Context, rows []*ask, settle func(*ask, told)) failure
 	close()
@@ -38,8 +38,9 @@ type failure struct {
 	ended bool  // the process was there no more
 }
 
-// dispatcher hands rows to workers, each with a carrier of its own, in batches of what is waiting. Rows of a batch that failed travel alone
-// afterwards, so that a row that kills its verifier takes no other with it and verdicts do not depend on the company.
+// dispatcher hands rows to workers, each with a carrier of its own, in batches of what is waiting. Rows of a batch that
+// failed travel alone afterwards, so that a row that kills its verifier takes no other with it and verdicts do not
+// depend on the company.
 type dispatcher struct {
 	open     func() carrier
 	workers  int

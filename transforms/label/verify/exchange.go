@@ -34,7 +34,8 @@ func newQuestion(gold Gold, r Response, form string) (question, error) {
 	}
 	if form == GoldJSON {
 		if !json.Valid([]byte(gold.Answer)) {
-			return q, &RowError{Fault: FaultUnreadable, Message: fmt.Sprintf("the reference answer %q is not JSON, and the setting gold is json", short(gold.Answer))}
+			return q, &RowError{Fault: FaultUnreadable,
+				Message: fmt.Sprintf("the reference answer %q is not JSON, and the setting gold is json", short(gold.Answer))}
 		}
 		q.Gold = json.RawMessage(gold.Answer)
 		return q, nil
@@ -78,5 +79,6 @@ func (a reply) result(from string) (Result, error) {
 	if a.Rule == "" {
 		a.Rule = from
 	}
-	return Result{Verdict: *a.Verdict, Score: a.Score, Rule: short(a.Rule), Extracted: short(a.Extracted), From: from, Reason: short(a.Reason)}, nil
+	return Result{Verdict: *a.Verdict, Score: a.Score, Rule: short(a.Rule), Extracted: short(a.Extracted), From: from,
+		Reason: short(a.Reason)}, nil
 }

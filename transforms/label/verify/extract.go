@@ -83,7 +83,8 @@ func statedAfter(s string) int {
 		line := s[strings.LastIndexByte(s[:i+k], '\n')+1 : i+k]
 		rest := strings.TrimLeft(s[i+k+n:], "* ")
 		lead := strings.ToLower(strings.Trim(line, "*#> \t✅"))
-		if (lead == "" || lead == "final" || lead == "the" || lead == "the final" || lead == "my") && strings.HasPrefix(rest, ":") && strings.IndexByte(s[:i+k], '\n') >= 0 {
+		if (lead == "" || lead == "final" || lead == "the" || lead == "the final" || lead == "my") &&
+			strings.HasPrefix(rest, ":") && strings.IndexByte(s[:i+k], '\n') >= 0 {
 			at = i + k + n
 		}
 		i += k + n
@@ -101,9 +102,9 @@ func nextAnchor(s string) (start, n int) {
 	return best, len("answer")
 }
 
-// lastBoxed returns the content of the last \boxed or \fbox that holds something, joined with boxes just before it that belong to the same
-// answer: \boxed{1} and \boxed{2}. boxEnd is where the last one ends, -1 where it never does: in a text that was cut off such a box gives way to
-// the one before it.
+// lastBoxed returns the content of the last \boxed or \fbox that holds something, joined with boxes just before it that
+// belong to the same answer: \boxed{1} and \boxed{2}. boxEnd is where the last one ends, -1 where it never does: in a
+// text that was cut off such a box gives way to the one before it.
 func lastBoxed(s string, cut bool) (content string, boxEnd int, ok bool) {
 	end := len(s)
 	var parts []string
@@ -211,8 +212,8 @@ func braceContent(s string, open int) (content string, after int, closed bool) {
 	return s[i+1:], len(s), false
 }
 
-// sameAnswer decides whether two boxes with this text between them are parts of one answer: a comma, "and" or "or" stands between them, and
-// nothing else.
+// sameAnswer decides whether two boxes with this text between them are parts of one answer: a comma, "and" or "or"
+// stands between them, and nothing else.
 func sameAnswer(between string) bool {
 	if len(between) >= 70 || strings.Contains(between, "\n\n") || strings.ContainsAny(between, "0123456789=.+") {
 		return false
@@ -381,7 +382,8 @@ func lastIs(s string) int {
 // reason is where a sentence goes on with its reason or an aside, which is not the answer; -1 where it does not.
 func reason(s string) int {
 	best := -1
-	for _, w := range [...]string{" because ", " since ", ", which ", ", as ", ", while ", ", so ", ", not ", " rather than ", " instead of "} {
+	for _, w := range [...]string{" because ", " since ", ", which ", ", as ", ", while ", ", so ", ", not ",
+		" rather than ", " instead of "} {
 		if i := strings.Index(s, w); i > 0 && (best < 0 || i < best) {
 			best = i
 		}
@@ -500,7 +502,8 @@ func qualifier(before string) (words, currency string) {
 	for n := min(3, len(f)); n >= 1; n-- {
 		phrase := strings.ToLower(strings.Join(f[len(f)-n:], " "))
 		switch phrase {
-		case "not", "isn't", "isnt", "never", "other than", "neither", "nor", "except", "without", "不是", "not equal", "not equal to", "cannot be", "can't be",
+		case "not", "isn't", "isnt", "never", "other than", "neither", "nor", "except", "without", "不是", "not equal",
+			"not equal to", "cannot be", "can't be",
 			"not be", "different from":
 			return "not", ""
 		case "at least", "no less than", "not less than", "at most", "no more than", "not more than", "less than", "fewer than", "more than",
@@ -534,7 +537,8 @@ func denies(after string) bool {
 		after = after[:60]
 	}
 	low := strings.ToLower(after)
-	for _, w := range [...]string{"is not", "isn't", "is wrong", "is incorrect", "is false", "was wrong", "was incorrect", "does not work", "doesn't work", "fails",
+	for _, w := range [...]string{"is not", "isn't", "is wrong", "is incorrect", "is false", "was wrong", "was incorrect",
+		"does not work", "doesn't work", "fails",
 		"cannot be", "can't be", "is impossible", "is too ", "不对", "是错"} {
 		if strings.HasPrefix(low, w) {
 			return true

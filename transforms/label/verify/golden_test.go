@@ -41,8 +41,8 @@ func goldenCases(t testing.TB) []goldenCase {
 	return out
 }
 
-// TestAgreement holds the verdicts against Math-Verify's on the shared cases: all the same. An anchor of null agrees with every verdict but
-// correct. A response that ends in an open box was cut off there.
+// TestAgreement holds the verdicts against Math-Verify's on the shared cases: all the same. An anchor of null agrees
+// with every verdict but correct. A response that ends in an open box was cut off there.
 func TestAgreement(t *testing.T) {
 	cases := goldenCases(t)
 	m := NewMath(MathConfig{})
@@ -86,8 +86,8 @@ func judgeCases(t *testing.T, path string) Agreement {
 	return sum
 }
 
-// TestReports: answers that other verifiers were reported to judge wrongly. None is judged correct that is not; those that are correct and not
-// judged so are the products and sums that are left undone.
+// TestReports: answers that other verifiers were reported to judge wrongly. None is judged correct that is not; those
+// that are correct and not judged so are the products and sums that are left undone.
 func TestReports(t *testing.T) {
 	sum := judgeCases(t, golden.Path(t, "golden", "verifier_reports.jsonl"))
 	for _, c := range sum.FalseNegatives {
@@ -102,19 +102,22 @@ func TestReports(t *testing.T) {
 func TestKinds(t *testing.T) {
 	sum := judgeCases(t, filepath.Join("testdata", "kinds.jsonl"))
 	for _, c := range sum.FalseNegatives {
-		t.Errorf("line %d: gold %q, response %q: %s (%s), and is correct", c.Line, c.Gold, c.Response, c.Result.Verdict, c.Result.Rule+c.Result.Reason)
+		t.Errorf("line %d: gold %q, response %q: %s (%s), and is correct", c.Line, c.Gold, c.Response, c.Result.Verdict,
+			c.Result.Rule+c.Result.Reason)
 	}
 }
 
 func TestJudgeRefuses(t *testing.T) {
 	for text, says := range map[string]string{"": "no case", "{": "line 1", `{"gold": "1", "response": "1"}`: "correct", `{"gold": 1, "response": "1", "correct": true}`: "line 1"} {
-		if _, err := Judge(context.Background(), KindOf("math", NewMath(MathConfig{})), strings.NewReader(text)); err == nil || !strings.Contains(err.Error(), says) {
+		if _, err := Judge(context.Background(), KindOf("math", NewMath(MathConfig{})),
+			strings.NewReader(text)); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("%q: error %v, want one with %q", text, err, says)
 		}
 	}
 }
 
-// TestExploits: what docs/verifier.md lists as known ways to earn without an answer earns nothing, with and without a box around the whole.
+// TestExploits: what docs/verifier.md lists as known ways to earn without an answer earns nothing, with and without a
+// box around the whole.
 func TestExploits(t *testing.T) {
 	page, err := os.ReadFile(filepath.Join("..", "..", "..", "docs", "verifier.md"))
 	if err != nil {

@@ -17,8 +17,8 @@ import (
 	"github.com/millrace/millrace/schemas/setting"
 )
 
-// HTTPConfig configures a verifier service. It gets the questions that a verifier program gets, as the lines of a POST, and answers with the
-// lines that the program answers with.
+// HTTPConfig configures a verifier service. It gets the questions that a verifier program gets, as the lines of a POST,
+// and answers with the lines that the program answers with.
 type HTTPConfig struct {
 	URL         string  `json:"url" doc:"http or https address of the service"`
 	Connections int     `json:"connections" range:"[1,1024]" doc:"requests at a time"`
@@ -49,7 +49,8 @@ func (c HTTPConfig) Validate() error {
 	case u.User != nil:
 		return setting.Errorf("url", "holds a name or a password; give the key in an environment variable that key_env names")
 	case forbiddenHost(u.Hostname()):
-		return setting.Errorf("url", "%s is an address of the machine's own network, where cloud credentials are; no verifier is asked there", u.Hostname())
+		return setting.Errorf("url",
+			"%s is an address of the machine's own network, where cloud credentials are; no verifier is asked there", u.Hostname())
 	}
 	return nil
 }
@@ -157,7 +158,8 @@ func (s *service) read(out []byte, rows []*ask, settle func(*ask, told)) failure
 		whole = false
 	}
 	if left > 0 {
-		return failure{err: fmt.Errorf("verify: http %s: %d of %d questions were not answered", s.where(), left, len(rows)), world: len(rows) == 1}
+		return failure{err: fmt.Errorf("verify: http %s: %d of %d questions were not answered", s.where(), left,
+			len(rows)), world: len(rows) == 1}
 	}
 	return failure{}
 }

@@ -83,7 +83,8 @@ func TestHTTP(t *testing.T) {
 			t.Errorf("%s: %+v, %v", gold, r, err)
 		}
 	}
-	for gold, rows := range map[string]bool{"html": false, "none": false, "empty": true, "bad": true, "refused": false, "large": false, "slow": true} {
+	for gold, rows := range map[string]bool{"html": false, "none": false, "empty": true, "bad": true, "refused": false,
+		"large": false, "slow": true} {
 		r, err := v.Verify(context.Background(), Gold{gold}, Response{Text: "x"})
 		var row *RowError
 		if err == nil || errors.As(err, &row) != rows {
@@ -123,17 +124,20 @@ func TestHTTPGuards(t *testing.T) {
 	v := serviceOf(t, `, "key_env": "VERIFIER_KEY"`, func(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, other.URL, http.StatusTemporaryRedirect)
 	})
-	if _, err := v.Verify(context.Background(), Gold{"x"}, Response{Text: "x"}); err == nil || !strings.Contains(err.Error(), "redirect") || reached.Load() {
+	if _, err := v.Verify(context.Background(), Gold{"x"}, Response{Text: "x"}); err == nil ||
+		!strings.Contains(err.Error(), "redirect") || reached.Load() {
 		t.Errorf("redirect: %v, followed: %v", err, reached.Load())
 	}
-	for _, url := range []string{"http://169.254.169.254/latest", "http://[fe80::1]/", "http://[fe80::1%25eth0]/", "http://[::ffff:169.254.1.1]/", "http://metadata.google.internal/",
+	for _, url := range []string{"http://169.254.169.254/latest", "http://[fe80::1]/", "http://[fe80::1%25eth0]/",
+		"http://[::ffff:169.254.1.1]/", "http://metadata.google.internal/",
 		"http://METADATA.google.internal./", "http://[fd00:ec2::254]/", "http://user:pass@example.com/", "file:///x", "ftp://example.com"} {
 		_, err := New("http", json.RawMessage(fmt.Sprintf(`{"url": %q}`, url)))
 		if err == nil || !strings.HasPrefix(err.Error(), "url") || strings.Contains(err.Error(), "pass@") {
 			t.Errorf("%s: error %v, want one of url", url, err)
 		}
 	}
-	for a, want := range map[string]bool{"169.254.0.1": true, "::ffff:169.254.9.9": true, "fe80::2": true, "127.0.0.1": false, "10.0.0.1": false, "2001:db8::1": false} {
+	for a, want := range map[string]bool{"169.254.0.1": true, "::ffff:169.254.9.9": true, "fe80::2": true,
+		"127.0.0.1": false, "10.0.0.1": false, "2001:db8::1": false} {
 		if forbiddenIP(netip.MustParseAddr(a)) != want {
 			t.Errorf("%s: forbidden %v", a, !want)
 		}

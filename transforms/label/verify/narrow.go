@@ -5,8 +5,8 @@ import (
 	"unicode/utf8"
 )
 
-// narrow writes the digits, letters and signs of full width, and the digits of Arabic, as ASCII has them, and Chinese marks of a sentence as
-// signs that the search for an answer knows.
+// narrow writes the digits, letters and signs of full width, and the digits of Arabic, as ASCII has them, and Chinese
+// marks of a sentence as signs that the search for an answer knows.
 func narrow(s string) string {
 	if strings.IndexByte(s, 0xEF) < 0 && strings.IndexByte(s, 0xE3) < 0 && strings.IndexByte(s, 0xD9) < 0 && strings.IndexByte(s, 0xDB) < 0 {
 		return s

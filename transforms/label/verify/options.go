@@ -79,8 +79,8 @@ func unmarked(s string) string {
 	}
 }
 
-// optionsIn reads an answer that is one option or several, and the text after a single one: C, (C), C. 12, (C) 12, A, B and D, ABD. It is 0
-// where the answer names none, or a letter is the beginning of a sentence.
+// optionsIn reads an answer that is one option or several, and the text after a single one: C, (C), C. 12, (C) 12, A, B
+// and D, ABD. It is 0 where the answer names none, or a letter is the beginning of a sentence.
 func optionsIn(s string) (o options, text string) {
 	if s = unmarked(s); s == "" || strings.IndexByte("ABCDEFGHIJ(Oo", s[0]) < 0 && s[0] < 0x80 && !strings.HasPrefix(s, "choice") {
 		return 0, ""
@@ -168,8 +168,8 @@ func continuesOptions(s string) bool {
 	return s != "" && optionByte(s[0]) && (len(s) == 1 || !letter(s[1]) && s[1] != ' ')
 }
 
-// chosenOptions finds the options that a response chooses: in its last box, after its last "answer" or "option is", as all that it says, or in
-// brackets at its end. Several different ones, each with its sign of a question, are no choice.
+// chosenOptions finds the options that a response chooses: in its last box, after its last "answer" or "option is", as
+// all that it says, or in brackets at its end. Several different ones, each with its sign of a question, are no choice.
 func chosenOptions(s string, truncated bool) (text, from string, ok bool) {
 	content, end, boxed := lastBoxed(s, truncated)
 	if end < 0 { // an open box at the end
@@ -269,7 +269,8 @@ func leadingChoice(s string) (string, bool) {
 // disclaimed reports text that takes back what stands before it.
 func disclaimed(s string) bool {
 	low := strings.TrimLeft(strings.ToLower(s), " ,.*)")
-	for _, w := range [...]string{"or ", "and ", "is not", "is wrong", "is incorrect", "isn't", "is false", "fails", "cannot", "can't", "does not", "doesn't",
+	for _, w := range [...]string{"or ", "and ", "is not", "is wrong", "is incorrect", "isn't", "is false", "fails",
+		"cannot", "can't", "does not", "doesn't",
 		"was wrong", "is ruled out", "is impossible", "won't", "is too"} {
 		if strings.HasPrefix(low, w) {
 			return true

@@ -14,8 +14,8 @@ import (
 // Gold is a reference answer: LaTeX, plain mathematics or words, or a whole solution that ends in one.
 type Gold struct{ Answer string }
 
-// Response is what a policy wrote, and what is known about it. Truncated says that generation stopped at its length limit; Prompt is what it
-// answers. Verifiers that compare answers look at the text alone.
+// Response is what a policy wrote, and what is known about it. Truncated says that generation stopped at its length
+// limit; Prompt is what it answers. Verifiers that compare answers look at the text alone.
 type Response struct {
 	Text      string
 	Truncated bool

@@ -799,9 +799,9 @@ func Real(n *Node, l Limits) (v *big.Float, ok bool, err error) {
 	return v, ok, nil
 }
 
-// Answers reports whether the response's tree may be compared as a number at all: it has no operation left to do where the gold answer is a
-// plain number, unless expressions are allowed, and its unit, if both have one, is of the same dimension. factor takes its number to the unit of the
-// gold answer; nil is one.
+// Answers reports whether the response's tree may be compared as a number at all: it has no operation left to do where
+// the gold answer is a plain number, unless expressions are allowed, and its unit, if both have one, is of the same
+// dimension. factor takes its number to the unit of the gold answer; nil is one.
 func Answers(gold, pred *Node, expressions bool) (factor *big.Rat, ok bool) {
 	if p := residue(pred); !expressions && isLiteral(gold) && !isFinished(p) {
 		return nil, false

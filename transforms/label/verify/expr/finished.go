@@ -22,8 +22,9 @@ func isInteger(n *Node) bool {
 	return n.Kind == Number && n.Base == 0 && n.Num.IsInt()
 }
 
-// isFinished reports an answer with no operation left to do: numbers, fractions, mixed numbers, powers of ten with their factor, roots, pi and
-// e with a factor. What is no single value (a list, a relation, words) is left to the rules for it.
+// isFinished reports an answer with no operation left to do: numbers, fractions, mixed numbers, powers of ten with their
+// factor, roots, pi and e with a factor. What is no single value (a list, a relation, words) is left to the rules for
+// it.
 func isFinished(n *Node) bool {
 	switch n.Kind {
 	case Negate, Percent, Degree, Quantity:

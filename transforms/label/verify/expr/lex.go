@@ -703,7 +703,8 @@ func (l *lexer) textCommand(name string, space bool) bool {
 var timeWords = set("min sec")
 
 // currencyWords are words and abbreviations before an amount.
-var currencyWords = map[string]string{"Rs": "₹", "INR": "₹", "USD": "$", "US": "$", "EUR": "€", "GBP": "£", "RMB": "元", "CNY": "元", "JPY": "¥"}
+var currencyWords = map[string]string{"Rs": "₹", "INR": "₹", "USD": "$", "US": "$", "EUR": "€", "GBP": "£", "RMB": "元",
+	"CNY": "元", "JPY": "¥"}
 
 // startsAmount reports that a number follows.
 func startsAmount(s string) bool {

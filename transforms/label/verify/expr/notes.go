@@ -59,8 +59,9 @@ func init() {
 }
 
 // turning are the words that make an answer another one; both sides must say the same of them.
-var turning = set("not no never neither nor cannot cant isnt doesnt dont without except non than least most between but wrong incorrect if unless almost nearly anything other besides excluding twice half double triple thrice squared " +
-	"cubed root square factorial plus minus sum product difference divided multiplied another 不 没 没有 不是 至少 至多 大于 小于 以上 以下 不到 超过")
+var turning = set("not no never neither nor cannot cant isnt doesnt dont without except non than least most between but wrong incorrect " +
+	"if unless almost nearly anything other another besides excluding twice half double triple thrice squared cubed root square " +
+	"factorial plus minus sum product difference divided multiplied 不 没 没有 不是 至少 至多 大于 小于 以上 以下 不到 超过")
 
 // notesAgree decides whether what is said beside two values may stand for one answer.
 func notesAgree(gold, pred string) bool {

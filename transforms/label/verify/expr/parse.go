@@ -500,7 +500,8 @@ func unitWords(s string) []string {
 	if !strings.ContainsAny(s, "/^·*²³\\") {
 		return strings.Fields(s)
 	}
-	s = strings.NewReplacer("\\,", " ", "\\;", " ", "\\ ", " ", "{", "", "}", "", "/", " / ", "·", " * ", "*", " * ", "²", " ^2", "³", " ^3", "^", " ^", "\\cdot", " * ").Replace(s)
+	s = strings.NewReplacer("\\,", " ", "\\;", " ", "\\ ", " ", "{", "", "}", "", "/", " / ", "·", " * ", "*", " * ", "²",
+		" ^2", "³", " ^3", "^", " ^", "\\cdot", " * ").Replace(s)
 	return strings.Fields(s)
 }
 

@@ -286,7 +286,8 @@ func quantity(n *Node, words []string) *Node {
 	}
 	u, used := unitOf(words)
 	if used > 0 && u.powers != (unit{}).powers {
-		n = &Node{Kind: Quantity, Args: []*Node{n}, Name: strings.ReplaceAll(strings.Join(words[:used], " "), " ^", "^"), beside: &beside{unit: &u}}
+		n = &Node{Kind: Quantity, Args: []*Node{n}, Name: strings.ReplaceAll(strings.Join(words[:used], " "), " ^", "^"),
+			beside: &beside{unit: &u}}
 	}
 	m := noted(n, strings.Join(words[used:], " "))
 	if m != n && used == 0 {
@@ -340,12 +341,14 @@ func unitsAgree(a, b *Node) (factor *big.Rat, ok bool) {
 
 // pounds: the word is a weight and money.
 func pounds(word, sign *Node) bool {
-	return strings.HasPrefix(strings.ToLower(word.Name), "pound") && sign.said().unit.powers == units["£"].powers && sign.said().unit.size.IsInt()
+	return strings.HasPrefix(strings.ToLower(word.Name), "pound") && sign.said().unit.powers == units["£"].powers &&
+		sign.said().unit.size.IsInt()
 }
 
 // compound adds the smaller part of a value that is said in two units, as 2 hours 30 minutes; nil when b is no such part.
 func compound(a, b *Node) *Node {
-	if a.Kind != Quantity || b.Kind != Quantity || a.said().unit.powers != b.said().unit.powers || a.said().unit.size.Cmp(b.said().unit.size) <= 0 {
+	if a.Kind != Quantity || b.Kind != Quantity || a.said().unit.powers != b.said().unit.powers ||
+		a.said().unit.size.Cmp(b.said().unit.size) <= 0 {
 		return nil
 	}
 	x, y := a.Args[0], b.Args[0]
@@ -362,5 +365,6 @@ func compound(a, b *Node) *Node {
 	} else {
 		sum.Add(x.Num, part)
 	}
-	return &Node{Kind: Quantity, Args: []*Node{{Kind: Number, Num: sum, Decimals: -1}}, Name: a.Name, beside: &beside{unit: a.said().unit, note: b.said().note}}
+	return &Node{Kind: Quantity, Args: []*Node{{Kind: Number, Num: sum, Decimals: -1}}, Name: a.Name,
+		beside: &beside{unit: a.said().unit, note: b.said().note}}
 }
