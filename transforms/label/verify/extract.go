@@ -34,12 +34,24 @@ func tail(s string) string {
 	return s
 }
 
-// afterThinking drops a response's <think> part. open reports one that never ends.
+// afterThinking drops a response's <think> part, and all but what its last <answer> part holds. open reports thinking that never ends.
 func afterThinking(s string) (rest string, open bool) {
 	if i := lastIndex(s, "</think>"); i >= 0 {
-		return s[i+len("</think>"):], false
+		return inAnswer(s[i+len("</think>"):]), false
 	}
-	return s, strings.Contains(s, "<think>")
+	return inAnswer(s), strings.Contains(s, "<think>")
+}
+
+func inAnswer(s string) string {
+	end := lastIndex(s, "</answer>")
+	if end < 0 {
+		return s
+	}
+	start := strings.LastIndex(s[:end], "<answer>")
+	if start < 0 || strings.TrimSpace(s[start+len("<answer>"):end]) == "" {
+		return s
+	}
+	return s[start+len("<answer>") : end]
 }
 
 // candidates yields what may be the answer of a text, the likeliest first: boxed, after ####, after "answer", the whole of
@@ -371,6 +383,8 @@ func lastIs(s string) int {
 			math = !math
 		case math:
 		case (s[i] == 'i' || s[i] == 'I') && (strings.HasPrefix(s[i:], "is") || strings.HasPrefix(s[i:], "IS")) && boundary(s, i, i+2):
+			best = i + 2
+		case s[i] == 'b' && strings.HasPrefix(s[i:], "be ") && boundary(s, i, i+2):
 			best = i + 2
 		case s[i] == 'a' && strings.HasPrefix(s[i:], "are") && boundary(s, i, i+3):
 			best = i + 3

@@ -60,6 +60,10 @@ func (l *lexer) run() []token {
 			continue
 		case isDigit(c), c == '.' && l.pos+1 < len(l.src) && isDigit(l.src[l.pos+1]):
 			l.number(space)
+		case strings.HasPrefix(l.src[l.pos:], "\\ "):
+			l.pos += 2
+			space = true
+			continue
 		case c == '\\':
 			if l.command(space) {
 				continue // layout: leaves space as it was
@@ -674,6 +678,11 @@ func (l *lexer) textCommand(name string, space bool) bool {
 		l.out = append(l.out, inner.run()...)
 		return false
 	}
+	if startsWithValue(content) { // \text{5 apples}
+		inner := &lexer{src: content, b: l.b, thousands: l.thousands}
+		l.out = append(l.out, inner.run()...)
+		return false
+	}
 	low := strings.ToLower(strings.Trim(content, ", "))
 	switch low {
 	case "and", "or":
@@ -697,6 +706,12 @@ func (l *lexer) textCommand(name string, space bool) bool {
 	}
 	l.emit(tText, content, space)
 	return false
+}
+
+// startsWithValue reports words in which a number comes first and stands for itself: 5 apples, but not 3rd or 2-digit.
+func startsWithValue(s string) bool {
+	rest := strings.TrimLeft(s, "0123456789.,/")
+	return len(rest) < len(s) && len(rest) > 1 && rest[0] == ' ' && isLetter(rest[1])
 }
 
 // timeWords are units that functions are called as well.

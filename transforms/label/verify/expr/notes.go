@@ -161,7 +161,11 @@ var bounds = []struct{ phrase, op string }{
 	{"至少", ">="}, {"至多", "<="}, {"大于", ">"}, {"小于", "<"},
 }
 
-// bound reads a label that ends in such a phrase.
+// bounded are phrases after a number that do the same.
+var bounded = map[string]string{"or more": ">=", "or greater": ">=", "or above": ">=", "and above": ">=", "or higher": ">=",
+	"or less": "<=", "or fewer": "<=", "or below": "<=", "and below": "<=", "or lower": "<="}
+
+// boundOf reads a label that ends in such a phrase.
 func boundOf(label string) (op string, ok bool) {
 	label = strings.TrimSpace(strings.ToLower(label))
 	for _, b := range bounds {

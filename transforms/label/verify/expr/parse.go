@@ -489,6 +489,9 @@ func (p *parser) unit(n *Node) *Node {
 			return call("remainder", n, p.sum())
 		}
 	}
+	if op, ok := bounded[strings.ToLower(strings.Join(words, " "))]; ok && n.Kind != Relation {
+		return &Node{Kind: Relation, Ops: []string{op}, Args: []*Node{unnamed(), n}}
+	}
 	if letters { // a variable among words: what they say together is not understood
 		p.syntax("words and letters mixed")
 	}
@@ -533,6 +536,7 @@ func (p *parser) relation() *Node {
 	p.enter()
 	defer p.leave()
 	var first *Node
+	p.take("~") // about 5
 	if p.bareOp() {
 		first = unnamed()
 	} else if first = p.setExpr(); !p.relOp() {

@@ -7,6 +7,11 @@ import (
 
 // relations compares where at least one side is a chain a = b < c.
 func (c *comparer) relations(g, p *Node) (bool, string) {
+	if g.Kind != Relation || !concludes(g) {
+		if p = conclusion(p); p.Kind != Relation && g.Kind != Relation {
+			return c.equal(g, p)
+		}
+	}
 	g, p = valueLast(g), valueLast(p)
 	if rounded := approximation(p); rounded != nil && isDecimal(g) && c.roughly(p) {
 		if e, rule := c.equal(g, rounded); e {
@@ -64,6 +69,25 @@ func (c *comparer) relations(g, p *Node) (bool, string) {
 		}
 	}
 	return false, "relation"
+}
+
+func concludes(n *Node) bool { return slices.Contains(n.Ops, "⇒") }
+
+// conclusion is what a chain says at its end: n = 8 in 2n = 16 ⇒ n = 8.
+func conclusion(n *Node) *Node {
+	if n.Kind != Relation {
+		return n
+	}
+	for i := len(n.Ops) - 1; i >= 0; i-- {
+		switch {
+		case n.Ops[i] != "⇒":
+			continue
+		case i == len(n.Ops)-1:
+			return n.Args[i+1]
+		}
+		return &Node{Kind: Relation, Ops: n.Ops[i+1:], Args: n.Args[i+1:]}
+	}
+	return n
 }
 
 // conditional reports words in a relation that make it another one: if x = 7, not x = 7.
