@@ -66,6 +66,8 @@ var (
 		Doc: "1 for a right final answer, 0 for a wrong one; null where the verifier abstains."})
 	Extracted = NewText(Column{Name: "extracted", Stage: "label", Shape: "[N]", Nullable: true,
 		Doc: "The final answer found in the response."})
+	VerifierScore = NewColumn[float32](Column{Name: "verifier_score", Stage: "label", Shape: "[N]", Nullable: true,
+		Doc: "The grade that the verifier gave, in whatever range it gives one; no part of the outcome."})
 	GroupMean = NewColumn[float32](Column{Name: "group_mean", Stage: "label", Shape: "[N]", Nullable: true,
 		Doc: "Mean outcome of the prompt's responses that have one."})
 	GroupStd = NewColumn[float32](Column{Name: "group_std", Stage: "label", Shape: "[N]", Nullable: true,
@@ -224,13 +226,14 @@ const (
 	ReasonMismatch     Reason = "mismatch"      // columns of the row do not fit together, such as lists of unequal length
 	ReasonRepeated     Reason = "repeated"      // a prompt that was there before
 	ReasonModel        Reason = "model"         // the model or endpoint refused the row
+	ReasonVerifier     Reason = "verifier"      // the verifier program or service failed on the row
 	ReasonPanic        Reason = "panic"         // the stage panicked on the row's group
 )
 
 // Reasons lists the closed set.
 var Reasons = []Reason{ReasonMissingField, ReasonBadType, ReasonBadUTF8, ReasonUnreadable, ReasonEmpty, ReasonTooLong, ReasonTooLarge,
 	ReasonBadToken, ReasonNotFinite, ReasonMismatch, ReasonRepeated,
-	ReasonModel, ReasonPanic}
+	ReasonModel, ReasonVerifier, ReasonPanic}
 
 // Columns of a dead letter: a row that a stage set aside, whole, so that it can be fed back after a fix.
 var (

@@ -23,16 +23,21 @@ import (
 func init() { commands = append(commands, newVerify) }
 
 func newVerify(e *env) *cobra.Command {
-	var kind, options, against, againstOptions, audit, out string
+	var kind, options, against, againstOptions, audit, out, cases, prompt string
 	var truncated bool
 	c := &cobra.Command{
-		Use:   "verify GOLD RESPONSE | verify --audit FILE --against KIND",
-		Short: "Explain a verdict, or find where two verifiers disagree",
+		Use:   "verify GOLD RESPONSE | verify --cases FILE | verify --audit FILE --against KIND",
+		Short: "Explain a verdict, hold a verifier against judged cases, or find where two verifiers disagree",
 		Long: "Judge one response against a reference answer and say how the verdict came about; RESPONSE - is read from standard input.\n" +
+			"With --cases, judge a file of JSON lines {gold, response, correct, kind} and say where the verifier agrees with correct, and each\n" +
+			"false positive and false negative; a kind that names a verifier chooses it, any other is a label.\n" +
 			"With --audit, run two verifiers over a file (JSON lines with gold or answer, and response; or Parquet and Arrow rows) and write\n" +
 			"the pairs that they judge differently as JSON lines to --out.",
 		Args: func(cmd *cobra.Command, args []string) error {
-			if audit != "" {
+			if audit != "" && cases != "" {
+				return &usageError{errors.New("--audit and --cases are two things; give one of them")}
+			}
+			if audit != "" || cases != "" {
 				return cobra.NoArgs(cmd, args)
 			}
 			return cobra.ExactArgs(2)(cmd, args)
@@ -42,12 +47,17 @@ func newVerify(e *env) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			defer closeVerifier(v)
 			if audit != "" {
 				other, err := newVerifier("against", against, againstOptions)
 				if err != nil {
 					return err
 				}
+				defer closeVerifier(other)
 				return auditFile(cmd.Context(), e, v, other, audit, out)
+			}
+			if cases != "" {
+				return judgeFile(cmd.Context(), e, kind, v, cases)
 			}
 			text := args[1]
 			if text == "-" {
@@ -57,7 +67,7 @@ func newVerify(e *env) *cobra.Command {
 				}
 				text = string(raw)
 			}
-			r, err := v.Verify(cmd.Context(), verify.Gold{Answer: args[0]}, verify.Response{Text: text, Truncated: truncated})
+			r, err := v.Verify(cmd.Context(), verify.Gold{Answer: args[0]}, verify.Response{Text: text, Truncated: truncated, Prompt: prompt})
 			if err != nil {
 				return err
 			}
@@ -68,6 +78,8 @@ func newVerify(e *env) *cobra.Command {
 	f.StringVar(&kind, "kind", "math", "the verifier: "+strings.Join(verify.Names(), ", "))
 	f.StringVar(&options, "options", "", "its settings as JSON")
 	f.BoolVar(&truncated, "truncated", false, "the response was cut off at its length limit")
+	f.StringVar(&prompt, "prompt", "", "the prompt that is answered, for a verifier that looks at it")
+	f.StringVar(&cases, "cases", "", "judge the cases in this file")
 	f.StringVar(&audit, "audit", "", "run two verifiers over this file")
 	f.StringVar(&against, "against", "exact", "the other verifier of an audit")
 	f.StringVar(&againstOptions, "against-options", "", "its settings as JSON")
@@ -84,6 +96,46 @@ func newVerifier(flag, kind, options string) (verify.Verifier, error) {
 		return nil, &usageError{fmt.Errorf("--%s %s: options: %w", flag, kind, err)}
 	}
 	return v, nil
+}
+
+// closeVerifier ends what a verifier started, such as processes.
+func closeVerifier(v verify.Verifier) {
+	if c, ok := v.(io.Closer); ok {
+		c.Close()
+	}
+}
+
+// judgeFile holds a verifier against the judged cases of a file.
+func judgeFile(ctx context.Context, e *env, kind string, v verify.Verifier, path string) error {
+	in, err := files.Open(ctx, path)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	sum, err := verify.Judge(ctx, verify.KindOf(kind, v), in)
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	return e.print(sum, func(w io.Writer) {
+		fmt.Fprintf(w, "agreement %.2f%%: %d of %d cases; %d false positives, %d false negatives\n", 100*sum.Share, sum.Agree, sum.Cases,
+			len(sum.FalsePositives), len(sum.FalseNegatives))
+		printCases(w, "false positives (judged correct, and are not)", sum.FalsePositives)
+		printCases(w, "false negatives (are correct, and not judged so)", sum.FalseNegatives)
+	})
+}
+
+func printCases(w io.Writer, title string, cases []verify.JudgedCase) {
+	if len(cases) == 0 {
+		return
+	}
+	fmt.Fprintf(w, "\n%s\n", title)
+	for _, c := range cases {
+		fmt.Fprintf(w, "  line %d: gold %q, response %q: %s", c.Line, c.Gold, c.Response, c.Result.Verdict)
+		if why := c.Result.Rule + c.Result.Reason; why != "" {
+			fmt.Fprintf(w, " (%s)", why)
+		}
+		fmt.Fprintf(w, ", extracted %q\n", c.Result.Extracted)
+	}
 }
 
 // auditFile compares two verifiers over a file.

@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"runtime"
 	"slices"
 	"sync"
@@ -61,7 +62,8 @@ func (c *Config) Contract() schemas.Contract {
 	return schemas.Contract{Name: "label",
 		Needs: []schemas.Descriptor{schemas.PromptID, schemas.Prompt, schemas.Answer, schemas.ResponseTokens, schemas.Response,
 			schemas.FinishReason},
-		Adds: []schemas.Descriptor{schemas.Verdict, schemas.Outcome, schemas.Extracted, schemas.GroupMean, schemas.GroupStd,
+		Adds: []schemas.Descriptor{schemas.Verdict, schemas.Outcome, schemas.Extracted, schemas.VerifierScore,
+			schemas.GroupMean, schemas.GroupStd,
 			schemas.GroupValid, schemas.FirstError, schemas.StepEnds}}
 }
 
@@ -72,6 +74,14 @@ func (c *Config) Setup(context.Context) (err error) {
 		err = setting.In("verifier", err)
 	}
 	return err
+}
+
+// Teardown ends the processes of a verifier that has some; those of workers that are never torn down end by themselves when idle.
+func (c *Config) Teardown() error {
+	if v, ok := c.verifier.(io.Closer); ok {
+		return v.Close()
+	}
+	return nil
 }
 
 // Lineage names the verifier with its version.
@@ -90,6 +100,7 @@ func (c *Config) Map(ctx context.Context, b stage.Batch, dead *stage.DeadLetters
 	n := b.NumRows()
 	verdicts, extracted, found := make([]string, n), make([]string, n), make([]bool, n)
 	outcomes, known := make([]float64, n), make([]bool, n)
+	scores, graded := make([]float32, n), make([]bool, n)
 	firstError, steps, stepEnds, placed := make([]int32, n), make([]bool, n), make([][]int32, n), make([]bool, n)
 	ends := tokenEndsOf(b)
 	for i, j := range judged {
@@ -98,6 +109,9 @@ func (c *Config) Map(ctx context.Context, b stage.Batch, dead *stage.DeadLetters
 		if dead.Marked(i) {
 			known[i] = false
 			continue
+		}
+		if j.score != nil {
+			scores[i], graded[i] = float32(*j.score), true
 		}
 		firstError[i], steps[i] = int32(j.firstError), j.judged
 		if j.judged {
@@ -115,6 +129,7 @@ func (c *Config) Map(ctx context.Context, b stage.Batch, dead *stage.DeadLetters
 		}
 	}
 	return b.With(schemas.Verdict.From(verdicts), schemas.Outcome.From(outcome32, known...), schemas.Extracted.From(extracted, found...),
+		schemas.VerifierScore.From(scores, graded...),
 		schemas.GroupMean.From(mean, hasGroup...), schemas.GroupStd.From(std, hasGroup...), schemas.GroupValid.From(usable),
 		schemas.FirstError.From(firstError, steps...), schemas.StepEnds.FromRows(stepEnds, placed...))
 }
@@ -136,6 +151,10 @@ func (c *Config) judgeAll(ctx context.Context, b stage.Batch, dead *stage.DeadLe
 	n := b.NumRows()
 	prompts, answers, responses := schemas.Prompt.Of(b), schemas.Answer.Of(b), schemas.Response.Of(b)
 	tokens, finish := schemas.ResponseTokens.Of(b), schemas.FinishReason.Of(b)
+	extra := func(int) string { return "" }
+	if col, err := schemas.Extra.Find(b); err == nil {
+		extra = func(i int) string { return col.At(i) }
+	}
 	judged, faults := make([]judgement, n), make([]error, n)
 	one := func(i int) {
 		if len(tokens.Row(i)) == 0 {
@@ -148,6 +167,7 @@ func (c *Config) judgeAll(ctx context.Context, b stage.Batch, dead *stage.DeadLe
 		}
 		truncated := c.truncated(finish.At(i), tokens.Row(i))
 		judged[i], faults[i] = c.verifier.judge(ctx, question{prompt: prompts.At(i), answer: answers.At(i), hasAnswer: answers.Valid(i),
+			extra: extra(i), tokens: tokens.Row(i), finish: finish.At(i),
 			response: verify.Response{Text: responses.At(i), Truncated: truncated}})
 		if truncated {
 			judged[i].verdict = verify.Truncated // whatever it says so far

@@ -3,9 +3,12 @@ package label
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"io"
 	"slices"
 	"strconv"
 
+	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/setting"
 	"github.com/millrace/millrace/transforms/label/verify"
 	"github.com/millrace/millrace/transforms/provingground"
@@ -129,6 +132,9 @@ func Kinds() []string {
 // question is what a verifier is asked: is this response to this prompt right?
 type question struct {
 	prompt, answer string
+	extra          string
+	tokens         []int32
+	finish         string
 	hasAnswer      bool
 	response       verify.Response
 }
@@ -137,6 +143,7 @@ type question struct {
 type judgement struct {
 	verdict   verify.Verdict
 	extracted string
+	score     *float64
 
 	judged     bool    // steps were judged: firstError and stepEnds mean something
 	firstError int     // index of the first wrong step, -1 when every step is right
@@ -171,8 +178,24 @@ func (a answers) judge(ctx context.Context, q question) (judgement, error) {
 	if !q.hasAnswer {
 		return judgement{verdict: verify.UnparsableAnswer}, nil
 	}
+	q.response.Prompt, q.response.Extra, q.response.Tokens, q.response.Finish = q.prompt, q.extra, q.tokens, q.finish
 	r, err := a.Verify(ctx, verify.Gold{Answer: q.answer}, q.response)
-	return judgement{verdict: r.Verdict, extracted: r.Extracted}, err
+	if row := (*verify.RowError)(nil); errors.As(err, &row) {
+		err = rowError{faultReasons[row.Fault], row}
+	}
+	return judgement{verdict: r.Verdict, extracted: r.Extracted, score: r.Score}, err
+}
+
+// faultReasons are the reasons of rows that a verifier could not judge.
+var faultReasons = map[verify.Fault]schemas.Reason{verify.FaultUnreadable: schemas.ReasonUnreadable,
+	verify.FaultVerifier: schemas.ReasonVerifier}
+
+// Close ends what the verifier started, such as processes.
+func (a answers) Close() error {
+	if c, ok := a.Verifier.(io.Closer); ok {
+		return c.Close()
+	}
+	return nil
 }
 
 // steps judges the proving ground. The right working follows from the prompt; an answer that is given must agree with it.

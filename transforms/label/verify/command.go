@@ -1,32 +1,46 @@
 package verify
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
+	"sync"
 	"time"
 
 	"github.com/millrace/millrace/schemas/setting"
 )
 
-// CommandConfig configures an external verifier program. It is started directly, without a shell, once a pair, with an
-// environment that holds PATH alone, in an empty working directory. It reads {"gold", "response", "truncated"} as JSON
-// on its standard input and writes {"verdict", "rule", "extracted", "reason"} as JSON on its standard output.
+// CommandConfig configures an external verifier program. It is started directly, without a shell, with an environment
+// that holds PATH alone, in an empty working directory, and lives on: it reads a question a line on its standard input
+// and writes an answer a line on its standard output.
 type CommandConfig struct {
 	Command   []string `json:"command" doc:"the program and its arguments"`
-	Seconds   float64  `json:"seconds" range:"(0,3600]" doc:"seconds for one pair"`
-	MaxOutput int      `json:"max_output" range:"[1,inf)" doc:"bytes of standard output, and of standard error, at most"`
+	Processes int      `json:"processes" range:"[1,1024]" doc:"how many of the program run at a time"`
+	Batch     int      `json:"batch" range:"[1,4096]" doc:"rows that a process is given before its answers are awaited"`
+	Seconds   float64  `json:"seconds" range:"(0,3600]" doc:"seconds for one row, from the answer before it on"`
+	Attempts  int      `json:"attempts" range:"[1,20]" doc:"how often a row is tried whose process dies"`
+	MaxOutput int      `json:"max_output" range:"[1,inf)" doc:"bytes of one answer, at most"`
+	Gold      string   `json:"gold" enum:"text,json" doc:"the reference answer is sent as a text, or as the JSON value that its text is"`
 	Rules     string   `json:"version" doc:"the program's version, which lineage names"`
 }
 
-// Command runs an external verifier. A program that takes too long or writes too much is killed with everything it
-// started, and the verdict is Budget; one that cannot be started or fails is an error.
-type Command struct{ cfg CommandConfig }
+var defaultCommand = CommandConfig{Processes: 2, Batch: 16, Seconds: 10, Attempts: 2, MaxOutput: 1 << 20, Gold: GoldText}
 
-func init() { Register("command", CommandConfig{Seconds: 10, MaxOutput: 1 << 20}) }
+// Command asks a pool of processes. One that takes too long or writes too much is killed with everything it started, and
+// the verdict of the row is Budget; one that dies is started again, and the row that it died of a second time is a
+// RowError.
+type Command struct {
+	cfg  CommandConfig
+	pool *dispatcher
+}
+
+func init() { Register("command", defaultCommand) }
 
 // Validate checks that there is a program.
 func (c CommandConfig) Validate() error {
@@ -36,95 +50,273 @@ func (c CommandConfig) Validate() error {
 	return nil
 }
 
-// New makes the verifier.
-func (c CommandConfig) New() (Verifier, error) { return &Command{c}, nil }
-
-// Version names the program and the configuration.
-func (c *Command) Version() string { return version("command-1", CommandConfig{}, c.cfg) }
-
-// exchange is what external verifiers are asked and answer.
-type exchange struct {
-	Gold      string `json:"gold"`
-	Response  string `json:"response"`
-	Truncated bool   `json:"truncated"`
+// New makes the verifier. No process is started before there is a row.
+func (c CommandConfig) New() (Verifier, error) {
+	return &Command{c, newDispatcher(c.Processes, c.Batch, c.Attempts, func() carrier { return &process{cfg: c} })}, nil
 }
 
-// Verify runs the program on one pair.
+// Version names the program and the configuration. How many processes there are and how rows are batched changes no verdict.
+func (c *Command) Version() string {
+	cfg := c.cfg
+	cfg.Processes, cfg.Batch = 0, 0
+	return version("command-2", CommandConfig{}, cfg)
+}
+
+// Close ends the processes; a later row starts new ones.
+func (c *Command) Close() error {
+	c.pool.close()
+	return nil
+}
+
+// Verify asks about one row.
 func (c *Command) Verify(ctx context.Context, gold Gold, response Response) (Result, error) {
-	in, err := json.Marshal(exchange{gold.Answer, response.Text, response.Truncated})
+	q, err := newQuestion(gold, response, c.cfg.Gold)
 	if err != nil {
-		return Result{}, fmt.Errorf("verify: command: %w", err)
+		return Result{}, err
 	}
+	return c.pool.do(ctx, q)
+}
+
+// process is one of the pool; it is started when it is first needed and again after it died.
+type process struct {
+	cfg    CommandConfig
+	cmd    *exec.Cmd
+	in     io.WriteCloser
+	out    *os.File
+	lines  chan []byte
+	errors *lastBytes
+	dir    string
+	ended  chan struct{}
+	status error
+	over   bool // an answer was longer than it may be
+	asked  int
+}
+
+func (p *process) start() error {
 	dir, err := os.MkdirTemp("", "verify-*")
 	if err != nil {
-		return Result{}, fmt.Errorf("verify: command: %w", err)
+		return err
 	}
-	defer os.RemoveAll(dir)
-	limit, cancel := context.WithTimeout(ctx, time.Duration(c.cfg.Seconds*float64(time.Second)))
-	defer cancel()
-	cmd := exec.CommandContext(limit, c.cfg.Command[0], c.cfg.Command[1:]...)
+	cmd := exec.Command(p.cfg.Command[0], p.cfg.Command[1:]...)
 	cmd.Dir = dir
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH")}
-	cmd.Stdin = bytes.NewReader(in)
-	out, errOut := &limited{max: c.cfg.MaxOutput, full: cancel}, &limited{max: c.cfg.MaxOutput, full: cancel}
-	cmd.Stdout, cmd.Stderr = out, errOut
+	p.errors = &lastBytes{max: 4 << 10}
+	cmd.Stderr = p.errors
 	cmd.WaitDelay = time.Second
 	isolate(cmd)
-	err = cmd.Run()
-	switch {
-	case out.over || errOut.over:
-		return Result{Verdict: Budget, Rule: "command", Gold: short(gold.Answer),
-			Reason: fmt.Sprintf("the program wrote more than %d bytes", c.cfg.MaxOutput)}, nil
-	case ctx.Err() != nil:
-		return Result{}, ctx.Err()
-	case limit.Err() != nil:
-		return Result{Verdict: Budget, Rule: "command", Gold: short(gold.Answer),
-			Reason: fmt.Sprintf("the program took more than %v s", c.cfg.Seconds)}, nil
-	case err != nil:
-		return Result{}, fmt.Errorf("verify: command %s: %w: %s", c.cfg.Command[0], err, short(errOut.String()))
+	in, err := cmd.StdinPipe()
+	if err == nil {
+		// a pipe of our own: Wait would close one of the command's before its last line was read
+		var r, w *os.File
+		if r, w, err = os.Pipe(); err == nil {
+			cmd.Stdout = w
+			err = cmd.Start()
+			w.Close()
+			if err == nil {
+				p.cmd, p.in, p.out, p.dir, p.asked, p.over = cmd, in, r, dir, 0, false
+				p.lines, p.ended = make(chan []byte), make(chan struct{})
+				go p.read()
+				go p.wait()
+				return nil
+			}
+			r.Close()
+		}
 	}
-	return answered(out.Bytes(), "command")
+	os.RemoveAll(dir)
+	return err
 }
 
-// answered reads an external verifier's answer.
-func answered(b []byte, rule string) (Result, error) {
-	var a struct {
-		Verdict   *Verdict `json:"verdict"`
-		Rule      string   `json:"rule"`
-		Extracted string   `json:"extracted"`
-		Reason    string   `json:"reason"`
+// read passes the lines of standard output on until it ends.
+func (p *process) read() {
+	defer close(p.lines)
+	sc := bufio.NewScanner(p.out)
+	sc.Buffer(make([]byte, 0, min(4<<10, p.cfg.MaxOutput)), p.cfg.MaxOutput)
+	for sc.Scan() {
+		if line := bytes.TrimSpace(sc.Bytes()); len(line) > 0 {
+			p.lines <- bytes.Clone(line)
+		}
 	}
-	if err := json.Unmarshal(b, &a); err != nil {
-		return Result{}, fmt.Errorf("verify: %s: the answer is not the expected JSON: %w: %s", rule, err, short(string(b)))
-	}
-	if a.Verdict == nil {
-		return Result{}, fmt.Errorf("verify: %s: the answer has no verdict: %s", rule, short(string(b)))
-	}
-	if a.Rule == "" {
-		a.Rule = rule
-	}
-	return Result{Verdict: *a.Verdict, Rule: short(a.Rule), Extracted: short(a.Extracted), From: rule, Reason: short(a.Reason)}, nil
+	p.over = errors.Is(sc.Err(), bufio.ErrTooLong)
 }
 
-// limited keeps the first max bytes and calls full when there are more.
-type limited struct {
-	buf  bytes.Buffer
-	max  int
-	over bool
-	full func()
+// wait sees the program end; what it started ends with it.
+func (p *process) wait() {
+	p.status = p.cmd.Wait()
+	killGroup(p.cmd)
+	close(p.ended)
 }
 
-func (l *limited) Write(p []byte) (int, error) {
-	room := l.max - l.buf.Len()
-	if len(p) > room {
-		l.over = true
-		l.full()
-		l.buf.Write(p[:max(room, 0)])
-		return len(p), nil
+func (p *process) running() bool {
+	if p.cmd == nil {
+		return false
 	}
-	l.buf.Write(p)
-	return len(p), nil
+	select {
+	case <-p.ended:
+		return false
+	default:
+		return true
+	}
 }
 
-func (l *limited) Bytes() []byte  { return l.buf.Bytes() }
-func (l *limited) String() string { return l.buf.String() }
+// carry writes the rows and reads an answer for each. Answers may come in any order when they name the row's id. A process that ended
+// after the answers before is no failure of these rows: they are written to a new one.
+func (p *process) carry(ctx context.Context, rows []*ask, settle func(*ask, told)) failure {
+	fresh, any := !p.running(), false
+	if fresh {
+		p.kill()
+		if err := p.start(); err != nil {
+			return failure{err: fmt.Errorf("verify: command %s: %w", p.cfg.Command[0], err), world: true}
+		}
+	}
+	f := p.exchange(ctx, rows, func(a *ask, t told) {
+		any = true
+		settle(a, t)
+	})
+	if f.err != nil && f.ended && !fresh && !any {
+		return p.carry(ctx, rows, settle)
+	}
+	return f
+}
+
+func (p *process) exchange(ctx context.Context, rows []*ask, settle func(*ask, told)) failure {
+	var lines bytes.Buffer
+	open := map[int]*ask{}
+	first := p.asked
+	for i, a := range rows {
+		a.row.ID = first + i
+		line, err := json.Marshal(a.row)
+		if err != nil {
+			return failure{err: fmt.Errorf("verify: command: %w", err), world: true}
+		}
+		lines.Write(line)
+		lines.WriteByte('\n')
+		open[a.row.ID] = a
+	}
+	p.asked += len(rows)
+	go p.in.Write(lines.Bytes()) // while it is being read: neither side waits for the other's pipe
+	slow := time.Duration(p.cfg.Seconds * float64(time.Second))
+	timer := time.NewTimer(slow)
+	defer timer.Stop()
+	next := first
+	for len(open) > 0 {
+		select {
+		case line, ok := <-p.lines:
+			if !ok {
+				return p.died(rows, settle)
+			}
+			answer, err := readReply(line)
+			for open[next] == nil && next < p.asked {
+				next++
+			}
+			id := next
+			if answer.ID != nil {
+				id = *answer.ID
+			}
+			a := open[id]
+			if err == nil && a == nil {
+				err = fmt.Errorf("an answer has the id %d, which no open question has", id)
+			}
+			if err != nil {
+				p.kill()
+				return failure{err: &RowError{Fault: FaultVerifier, Message: err.Error()}}
+			}
+			delete(open, id)
+			var t told
+			t.result, t.err = answer.result("command")
+			settle(a, t)
+			timer.Reset(slow)
+		case <-timer.C:
+			p.kill()
+			return p.spent(rows, settle, fmt.Sprintf("the program took more than %v s", p.cfg.Seconds))
+		case <-ctx.Done():
+			p.kill()
+			return failure{err: ctx.Err(), world: true}
+		}
+	}
+	return failure{}
+}
+
+// died says what became of a process that answers no more.
+func (p *process) died(rows []*ask, settle func(*ask, told)) failure {
+	p.kill()
+	if p.over {
+		return p.spent(rows, settle, fmt.Sprintf("the program wrote an answer of more than %d bytes", p.cfg.MaxOutput))
+	}
+	text := "the program ended before it answered"
+	if p.status != nil {
+		text += ": " + p.status.Error()
+	}
+	if said := p.errors.String(); said != "" {
+		text += ": " + short(said)
+	}
+	return failure{err: &RowError{Fault: FaultVerifier, Message: text}, again: true, ended: true}
+}
+
+// spent is the end of a row that costs too much; rows in company are asked again alone, so that only the one that does pays for it.
+func (p *process) spent(rows []*ask, settle func(*ask, told), why string) failure {
+	if len(rows) == 1 {
+		settle(rows[0], told{result: Result{Verdict: Budget, Rule: "command", Reason: why}})
+		return failure{}
+	}
+	return failure{err: errors.New(why), again: true}
+}
+
+// kill ends the process and everything it started.
+func (p *process) kill() {
+	if p.cmd == nil {
+		return
+	}
+	if p.running() {
+		killGroup(p.cmd)
+	}
+	p.in.Close()
+	p.out.Close() // whoever left the group may hold the other end
+	for range p.lines {
+	}
+	<-p.ended
+	os.RemoveAll(p.dir)
+	p.cmd = nil
+}
+
+// close lets the process end by itself at the end of its input, for a second, and then kills it.
+func (p *process) close() {
+	if p.cmd == nil {
+		return
+	}
+	p.in.Close()
+	late := time.NewTimer(time.Second)
+	defer late.Stop()
+	lines := p.lines
+	for lines != nil {
+		select {
+		case _, ok := <-lines:
+			if !ok {
+				lines = nil
+			}
+		case <-late.C:
+			lines = nil
+		}
+	}
+	p.kill()
+}
+
+// lastBytes keeps the end of what is written to it.
+type lastBytes struct {
+	mu  sync.Mutex
+	buf []byte
+	max int
+}
+
+func (l *lastBytes) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.buf = append(l.buf, b[max(0, len(b)-l.max):]...)
+	l.buf = l.buf[max(0, len(l.buf)-l.max):]
+	return len(b), nil
+}
+
+func (l *lastBytes) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return string(bytes.TrimSpace(l.buf))
+}

@@ -3,6 +3,7 @@ package verify
 import (
 	"iter"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -15,6 +16,8 @@ type candidate struct {
 	text string
 	from string // boxed, hash, answer, whole, last
 	soft bool   // taken from running text: words in it mean that it is not an answer
+
+	denied bool // the text says that this is not the answer: there is none
 }
 
 // tail cuts the searched part off a response.
@@ -31,25 +34,39 @@ func tail(s string) string {
 	return s
 }
 
-// afterThinking drops a response's <think> part. open reports one that never ends.
+// afterThinking drops a response's <think> part, and all but what its last <answer> part holds. open reports thinking that never ends.
 func afterThinking(s string) (rest string, open bool) {
 	if i := lastIndex(s, "</think>"); i >= 0 {
-		return s[i+len("</think>"):], false
+		return inAnswer(s[i+len("</think>"):]), false
 	}
-	return s, strings.Contains(s, "<think>")
+	return inAnswer(s), strings.Contains(s, "<think>")
+}
+
+func inAnswer(s string) string {
+	end := lastIndex(s, "</answer>")
+	if end < 0 {
+		return s
+	}
+	start := strings.LastIndex(s[:end], "<answer>")
+	if start < 0 || strings.TrimSpace(s[start+len("<answer>"):end]) == "" {
+		return s
+	}
+	return s[start+len("<answer>") : end]
 }
 
 // candidates yields what may be the answer of a text, the likeliest first: boxed, after ####, after "answer", the whole of
-// a short text, the last mathematics. A box ends the search: whoever boxes an answer means it.
-func candidates(s string) iter.Seq[candidate] {
+// a short text, the last mathematics. A box ends the search: whoever boxes an answer means it. cut says that the text was cut off.
+func candidates(s string, cut bool) iter.Seq[candidate] {
 	return func(yield func(candidate) bool) {
-		if boxed, end, ok := lastBoxed(s); ok {
+		if boxed, end, ok := lastBoxed(s, cut); ok {
 			// a final answer that is stated after the last box overrules it
-			if i := lastIndex(s[end:], "inal answer is"); i >= 0 && !statement(s[end+i+len("inal answer"):], yield) {
+			if i := statedAfter(s[end:]); i >= 0 && !statement(s[end+i:], yield) {
 				return
 			}
 			yield(candidate{text: boxed, from: "boxed"})
 			return
+		} else if end < 0 {
+			return // a box that never ends earns nothing
 		}
 		if h, ok := afterHash(s); ok && !yield(candidate{text: h, from: "hash"}) {
 			return
@@ -64,13 +81,46 @@ func candidates(s string) iter.Seq[candidate] {
 	}
 }
 
-// lastBoxed returns the content of the last \boxed or \fbox, joined with boxes just before it that belong to the same
-// answer: \boxed{1} and \boxed{2}.
-func lastBoxed(s string) (content string, boxEnd int, ok bool) {
+// statedAfter finds "final answer is", or a line that begins with "Answer:", in what follows a box: the index of what it says, or -1.
+func statedAfter(s string) int {
+	if i := lastIndex(s, "inal answer is"); i >= 0 {
+		return i + len("inal answer")
+	}
+	at := -1
+	for i := 0; ; {
+		k, n := nextAnchor(s[i:])
+		if k < 0 {
+			return at
+		}
+		line := s[strings.LastIndexByte(s[:i+k], '\n')+1 : i+k]
+		rest := strings.TrimLeft(s[i+k+n:], "* ")
+		lead := strings.ToLower(strings.Trim(line, "*#> \t✅"))
+		if (lead == "" || lead == "final" || lead == "the" || lead == "the final" || lead == "my") &&
+			strings.HasPrefix(rest, ":") && strings.IndexByte(s[:i+k], '\n') >= 0 {
+			at = i + k + n
+		}
+		i += k + n
+	}
+}
+
+// nextAnchor finds the first "answer", whatever its case.
+func nextAnchor(s string) (start, n int) {
+	best := -1
+	for _, w := range [...]string{"answer", "Answer", "ANSWER"} {
+		if i := strings.Index(s, w); i >= 0 && (best < 0 || i < best) {
+			best = i
+		}
+	}
+	return best, len("answer")
+}
+
+// lastBoxed returns the content of the last \boxed or \fbox that holds something, joined with boxes just before it that
+// belong to the same answer: \boxed{1} and \boxed{2}. boxEnd is where the last one ends, -1 where it never does: in a
+// text that was cut off such a box gives way to the one before it.
+func lastBoxed(s string, cut bool) (content string, boxEnd int, ok bool) {
 	end := len(s)
 	var parts []string
 	start := -1 // of the box that follows
-	cut := false
 	for len(parts) < 64 {
 		i, open := boxBefore(s[:end])
 		if i < 0 {
@@ -81,17 +131,19 @@ func lastBoxed(s string) (content string, boxEnd int, ok bool) {
 			limit = start
 		}
 		content, after, closed := braceContent(s[:limit], open)
-		if !closed && start >= 0 {
-			break
-		}
-		if !closed && !cut {
-			// a box that was cut off gives way to a complete one before it
-			if j, _ := boxBefore(s[:i]); j >= 0 {
-				cut, end = true, i
-				continue
+		if !closed {
+			if start < 0 && !cut && strings.TrimSpace(s[open:]) != "" {
+				return "", -1, false
+			}
+			if start >= 0 {
+				break
 			}
 		}
 		content = strings.TrimSpace(content)
+		if start < 0 && strings.Trim(content, ".,;:") == "" || start < 0 && !closed { // \boxed{} is a mention of a box
+			end = i
+			continue
+		}
 		if start >= 0 {
 			if !sameAnswer(s[after:start]) {
 				break
@@ -172,39 +224,21 @@ func braceContent(s string, open int) (content string, after int, closed bool) {
 	return s[i+1:], len(s), false
 }
 
-// sameAnswer decides whether two boxes with this text between them are parts of one answer.
+// sameAnswer decides whether two boxes with this text between them are parts of one answer: a comma, "and" or "or"
+// stands between them, and nothing else.
 func sameAnswer(between string) bool {
-	if len(between) >= 70 {
+	if len(between) >= 70 || strings.Contains(between, "\n\n") || strings.ContainsAny(between, "0123456789=.+") {
 		return false
 	}
-	if strings.Contains(between, ". ") || strings.Contains(between, ".\n") || strings.Contains(between, "\n\n") ||
-		strings.Contains(between, ".$") && len(between) > 12 {
-		return false
+	for _, drop := range [...]string{"\\text", "\\quad", "\\qquad", "\\(", "\\)", "\\[", "\\]", "\\,", "\\;", "\\ "} {
+		between = strings.ReplaceAll(between, drop, " ")
 	}
-	if len(between) < 10 {
+	between = strings.Join(strings.FieldsFunc(between, func(r rune) bool { return strings.ContainsRune(" \n\t$*~{}", r) }), " ")
+	switch strings.ToLower(between) {
+	case ",", "and", "or", ", and", ", or", "&", "和", "或", "与":
 		return true
 	}
-	low := strings.ToLower(between)
-	for _, w := range [...]string{"answer", "therefore", "thus", "hence", "so ", "wait", "="} {
-		if strings.Contains(low, w) && !(w == "=" && strings.Contains(low, "and")) {
-			return false
-		}
-	}
-	return strings.ContainsAny(between, ",;") || hasWord(low, "and") || hasWord(low, "or")
-}
-
-func hasWord(s, w string) bool {
-	for i := 0; ; {
-		k := strings.Index(s[i:], w)
-		if k < 0 {
-			return false
-		}
-		a, b := i+k, i+k+len(w)
-		if (a == 0 || !letter(s[a-1])) && (b == len(s) || !letter(s[b])) {
-			return true
-		}
-		i = b
-	}
+	return false
 }
 
 // lastIndex is strings.LastIndex, which looks at byte after byte, for what is mostly not there: strings.Contains is ten times
@@ -254,36 +288,86 @@ func words(s string) int {
 	return n
 }
 
+// anchors are words before an answer, without their first letter, which may be a capital. The text after them is its statement.
+var anchors = [...]struct {
+	first, rest string
+	length      int // of what does not belong to the statement
+}{{"aA", "nswer", 5}, {"A", "NSWER", 5}, {"", "答案", len("答案")}, {"", "故选", len("故选")}, {"", "应选", len("应选")}, {"", "答:", len("答:")},
+	{"", "答：", len("答：")}, {"oO", "ption is", 5}, {"cC", "hoice is", 5}, {"oO", "ption:", 5}, {"cC", "hoice:", 5}}
+
 // anchored yields what stands after the last mentions of the word "answer"; like every yielding function it returns
 // false when no more is wanted.
 func anchored(s string, yield func(candidate) bool) bool {
 	end := len(s)
 	for tries := 0; tries < 3; tries++ {
-		i := strings.LastIndex(s[:end], "nswer")
+		i, n := lastAnchor(s[:end])
 		if i < 0 {
 			return true
 		}
 		end = i
-		if i == 0 || s[i-1] != 'a' && s[i-1] != 'A' {
-			continue
-		}
-		if !statement(s[i+len("nswer"):], yield) {
+		if !statement(s[i+n:], yield) {
 			return false
 		}
 	}
 	return true
 }
 
+// lastAnchor finds the last word before an answer: where it stands, and how long it is.
+func lastAnchor(s string) (start, n int) {
+	best, length := -1, 0
+	for _, a := range anchors {
+		for end := len(s); ; {
+			i := lastIndex(s[:end], a.rest)
+			if i < 0 || i <= best {
+				break
+			}
+			if a.first != "" && (i == 0 || strings.IndexByte(a.first, s[i-1]) < 0 || i > 1 && letter(s[i-2])) {
+				end = i
+				continue
+			}
+			best, length = i, a.length
+			break
+		}
+	}
+	return best, length
+}
+
+// lastAnchored yields the statements after the last word "answer" alone.
+func lastAnchored(s string) iter.Seq[candidate] {
+	return func(yield func(candidate) bool) {
+		if i, n := lastAnchor(s); i >= 0 {
+			statement(s[i+n:], yield)
+		}
+	}
+}
+
 // statement reads what follows "answer": " is X.", ": X", " to the question is X".
 func statement(rest string, yield func(candidate) bool) bool {
-	rest = strings.TrimLeft(rest, "s")
+	rest = strings.TrimLeft(rest, "sS")
 	rest = strings.TrimLeft(rest, "*: \t\n\"")
 	body := firstSentence(rest)
-	if i := lastIs(body); i >= 0 {
+	if i := reason(body); i >= 0 {
+		body = body[:i]
+	}
+	if i := lastIs(body); i >= 0 && !(strings.HasPrefix(body[i:], " not") && strings.ContainsAny(body[:i], "0123456789")) {
 		body = body[i:]
 	}
-	body = strings.TrimLeft(body, "*: \t\n\"")
-	if t := strings.TrimSpace(body); t != "" && !yield(candidate{text: t, from: "answer", soft: true}) {
+	for {
+		t := strings.TrimLeft(body, "*: \t\n\"")
+		for _, w := range [...]string{"是", "为", "选"} {
+			t = strings.TrimPrefix(t, w)
+		}
+		if t == body {
+			break
+		}
+		body = t
+	}
+	t := strings.TrimSpace(body)
+	if low := strings.ToLower(t); strings.HasPrefix(low, "not ") || strings.HasPrefix(low, "n't ") || strings.HasPrefix(low, "neither ") {
+		yield(candidate{from: "answer", denied: true})
+		return false
+	}
+	if t != "" && !yield(candidate{text: t, from: "answer", soft: true}) {
 		return false
 	}
 	return lastMathematics(body, "answer", yield)
@@ -298,10 +382,24 @@ func lastIs(s string) int {
 		case s[i] == '$':
 			math = !math
 		case math:
-		case s[i] == 'i' && strings.HasPrefix(s[i:], "is") && boundary(s, i, i+2):
+		case (s[i] == 'i' || s[i] == 'I') && (strings.HasPrefix(s[i:], "is") || strings.HasPrefix(s[i:], "IS")) && boundary(s, i, i+2):
+			best = i + 2
+		case s[i] == 'b' && strings.HasPrefix(s[i:], "be ") && boundary(s, i, i+2):
 			best = i + 2
 		case s[i] == 'a' && strings.HasPrefix(s[i:], "are") && boundary(s, i, i+3):
 			best = i + 3
+		}
+	}
+	return best
+}
+
+// reason is where a sentence goes on with its reason or an aside, which is not the answer; -1 where it does not.
+func reason(s string) int {
+	best := -1
+	for _, w := range [...]string{" because ", " since ", ", which ", ", as ", ", while ", ", so ", ", not ",
+		" rather than ", " instead of "} {
+		if i := strings.Index(s, w); i > 0 && (best < 0 || i < best) {
+			best = i
 		}
 	}
 	return best
@@ -336,7 +434,7 @@ func firstSentence(s string) string {
 				}
 			}
 		case '.':
-			if display <= 0 && (i+1 == len(s) || s[i+1] == ' ' || s[i+1] == '\n' || s[i+1] == '<' || s[i+1] == '*') {
+			if display <= 0 && !abbreviated(s[:i]) && (i+1 == len(s) || s[i+1] == ' ' || s[i+1] == '\n' || s[i+1] == '<' || s[i+1] == '*') {
 				return s[:i]
 			}
 		case '\n':
@@ -350,6 +448,16 @@ func firstSentence(s string) string {
 		}
 	}
 	return s
+}
+
+// abbreviated reports a word whose full stop does not end a sentence: Rs. 500.
+func abbreviated(s string) bool {
+	w := s[strings.LastIndexAny(s, " $\n(")+1:]
+	switch w {
+	case "Rs", "approx", "sq", "cu", "No", "ca", "vs", "i.e", "e.g", "Mr", "Mrs", "Ms", "Dr", "St":
+		return true
+	}
+	return false
 }
 
 // mathLike tells $x + 1$ from two prices in a sentence.
@@ -372,12 +480,85 @@ func lastMathematics(s string, from string, yield func(candidate) bool) bool {
 			c.text, end = joinFormulas(s, f, fStart)
 		} else {
 			c.text, end = n+percentAfter(s[nEnd:]), nStart
+			if left, currency := qualifier(s[:nStart]); left != "" {
+				c.text = left + " " + c.text
+			} else if currency != "" {
+				c.text = currency + c.text
+			}
+			c.text += centsAfter(s[nEnd:])
+		}
+		if restated(s[max(fEnd, nEnd):]) || denies(s[max(fEnd, nEnd):]) {
+			return yield(candidate{from: from, denied: true}) && false
 		}
 		if !yield(c) {
 			return false
 		}
 	}
 	return true
+}
+
+// qualifier returns the words before a number that make it something else, as "less than" and "not", or else the sign of its currency.
+func qualifier(before string) (words, currency string) {
+	b := strings.TrimRight(before, " *$\\(")
+	for _, c := range [...]string{"€", "£", "¥", "₹"} {
+		if strings.HasSuffix(b, c) {
+			return "", c
+		}
+	}
+	if strings.HasSuffix(before, "$") && !strings.HasSuffix(before, "$$") && strings.Count(before, "$")%2 == 1 {
+		currency = "$"
+	}
+	b = b[max(0, len(b)-40):]
+	if i := strings.LastIndexAny(b, ".,;:!?\n=+"); i >= 0 {
+		b = b[i+1:]
+	}
+	f := strings.Fields(b)
+	for n := min(3, len(f)); n >= 1; n-- {
+		phrase := strings.ToLower(strings.Join(f[len(f)-n:], " "))
+		switch phrase {
+		case "not", "isn't", "isnt", "never", "other than", "neither", "nor", "except", "without", "不是", "not equal",
+			"not equal to", "cannot be", "can't be",
+			"not be", "different from":
+			return "not", ""
+		case "at least", "no less than", "not less than", "at most", "no more than", "not more than", "less than", "fewer than", "more than",
+			"greater than", "larger than", "smaller than":
+			return phrase, ""
+		}
+	}
+	return "", currency
+}
+
+// centsAfter is the unit after a number that is not the one it is usually said in.
+func centsAfter(s string) string {
+	for _, w := range [...]string{" cents", " cent", "¢"} {
+		if strings.HasPrefix(s, w) {
+			return w
+		}
+	}
+	return ""
+}
+
+// restated reports an equals sign with nothing behind it: the question once more.
+func restated(after string) bool {
+	rest, ok := strings.CutPrefix(strings.TrimLeft(after, " $*)\\]"), "=")
+	return ok && strings.Trim(rest, " \n$*?._)\\]") == ""
+}
+
+// denies reports that the sentence takes back the value before it: "3 is not the answer".
+func denies(after string) bool {
+	after = strings.TrimLeft(after, " $*)\\}")
+	if len(after) > 60 {
+		after = after[:60]
+	}
+	low := strings.ToLower(after)
+	for _, w := range [...]string{"is not", "isn't", "is wrong", "is incorrect", "is false", "was wrong", "was incorrect",
+		"does not work", "doesn't work", "fails",
+		"cannot be", "can't be", "is impossible", "is too ", "不对", "是错"} {
+		if strings.HasPrefix(low, w) {
+			return true
+		}
+	}
+	return false
 }
 
 // joinFormulas prepends formulas that "and", "or" or a comma joins to the one at start.
@@ -487,7 +668,7 @@ func lastDigits(s string) (start, end int) {
 		for start > 0 && (digit(s[start-1]) || s[start-1] == '.' || s[start-1] == ',' && start > 1 && digit(s[start-2])) {
 			start--
 		}
-		if start > 0 && (letter(s[start-1]) || s[start-1] == '_' || s[start-1] >= 0x80 && !currencyBefore(s[:start])) {
+		if start > 0 && (letter(s[start-1]) || s[start-1] == '_' || s[start-1] >= 0x80 && !currencyBefore(s[:start]) && !hanBefore(s[:start])) {
 			continue
 		}
 		return thousandsBefore(s, start, end), end
@@ -573,6 +754,12 @@ func bareFraction(s string, start, end int) (from, to int) {
 
 func spaced(s string) bool {
 	return len(s) >= 3 && digit(s[0]) && digit(s[1]) && digit(s[2]) && (len(s) == 3 || !digit(s[3]))
+}
+
+// hanBefore reports a Chinese character or mark at the end of s.
+func hanBefore(s string) bool {
+	r, _ := utf8.DecodeLastRuneInString(s)
+	return unicode.Is(unicode.Han, r) || r >= 0x3000 && r <= 0x303f
 }
 
 func currencyBefore(s string) bool {

@@ -20,7 +20,9 @@ func FuzzVerify(f *testing.F) {
 		{"1\\pm\\sqrt{5}", "x=1+\\sqrt5 or x=1-\\sqrt5"},
 		{"0.\\overline{3}", "1/3"}, {"\\{x|x>2\\}", "(2,\\infty)"}, {"{5 \\choose 2}", "10"}, {"March 5, 2020", "2020-03-05"}, {"]1,2[", "(1,2)"},
 		{"\\sum_{k=1}^{10}k^2", "385"}, {"|x|<2", "(-2,2)"}, {"\\sin^2 30^\\circ", "25\\%"}, {"f(x)=\\ln x", "\\log_e x"},
-		{"5\\text{ cm}^2", "0.0005 m^2"},
+		{"5\\text{ cm}^2", "0.0005 m^2"}, {"2 hours 30 minutes", "150 min"}, {"a \\equiv 3 \\pmod 7", "3"}, {"x>3 \\text{ or } x<1", "1<x<3"},
+		{"1, 2, \\ldots, n", "1,2,3,...,n"}, {"\\text{Alice }5, \\text{ Bob }3", "Bob: 3, Alice: 5"}, {"A,C", "故选：AC"}, {"\\ge 3", "at least 3"},
+		{"5'6\"", "5 ft 6 in"}, {"0.(3)", "0.333..."}, {"\\frac xy", "x\\div y"}, {"7 R 4", "11\\text{ to }3"}, {"\\$5", "US$ 500 cents"},
 	} {
 		f.Add(p[0], p[1])
 	}

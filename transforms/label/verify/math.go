@@ -9,20 +9,24 @@ import (
 )
 
 // MathVersion names the rules of the mathematical verifier. It changes whenever a verdict may.
-const MathVersion = "math-2"
+const MathVersion = "math-3"
 
 // MathConfig configures the mathematical verifier.
 type MathConfig struct {
 	Limits   expr.Limits `json:"limits" doc:"bounds of the work of one verdict"`
 	Decimals int         `json:"decimals" range:"[0,inf)" doc:"places to which a decimal must agree with another number; 0: 6"`
+	// Whoever may answer 45+73 need not add.
+	Expressions bool `json:"expressions" doc:"an expression that still has an operation to do, as 45+73, is an answer where the reference answer is a number"`
+	Echoes      bool `json:"echoes" doc:"an expression copied from the prompt is an answer"`
 }
 
 // Math extracts a response's answer and decides whether it is equivalent to the gold answer: numbers, expressions,
 // sets, intervals, matrices, relations, words, options.
 type Math struct {
-	limits   expr.Limits
-	decimals int
-	version  string
+	limits  expr.Limits
+	options expr.Options
+	echoes  bool
+	version string
 }
 
 // NewMath returns the mathematical verifier.
@@ -34,7 +38,8 @@ func NewMath(c MathConfig) *Math {
 			*f.v = *f.d
 		}
 	}
-	return &Math{limits: l, decimals: c.Decimals, version: version(MathVersion, MathConfig{}, c)}
+	return &Math{limits: l, options: expr.Options{Decimals: c.Decimals, Finished: !c.Expressions}, echoes: c.Echoes,
+		version: version(MathVersion, MathConfig{}, c)}
 }
 
 func init() { Register("math", MathConfig{}) }
@@ -57,7 +62,7 @@ type answer struct {
 // Verify decides one pair. It never returns an error.
 func (m *Math) Verify(_ context.Context, gold Gold, response Response) (Result, error) {
 	var res Result
-	goldText := strings.TrimSpace(gold.Answer)
+	goldText := strings.TrimSpace(narrow(gold.Answer))
 	if goldText == "" {
 		return Result{Verdict: UnparsableAnswer, Reason: "the gold answer is empty"}, nil
 	}
@@ -66,7 +71,7 @@ func (m *Math) Verify(_ context.Context, gold Gold, response Response) (Result, 
 			Canonical: short(goldText)}, nil
 	}
 	g := m.goldAnswer(goldText)
-	rest, open := afterThinking(tail(response.Text))
+	rest, open := afterThinking(narrow(tail(response.Text)))
 	if open && response.Truncated {
 		return Result{Verdict: Truncated, Gold: short(g.text), Reason: "the response ends inside its thinking"}, nil
 	}
@@ -86,15 +91,35 @@ func (m *Math) Verify(_ context.Context, gold Gold, response Response) (Result, 
 		}
 		return res, nil
 	}
-	if squeeze(r.text) == squeeze(g.text) && squeeze(g.text) != "" {
+	if !m.echoes && response.Prompt != "" && repeated(r, from, rest, response.Prompt) {
+		res.Verdict, res.Rule = Incorrect, "echo"
+		return res, nil
+	}
+	if s := squeeze(g.text); s != "" && squeeze(r.text) == s {
 		res.Verdict, res.Rule = Correct, "identical text"
+		return res, nil
+	}
+	if !m.echoes && response.Prompt != "" && echoed(r, response.Prompt) {
+		res.Verdict, res.Rule = Incorrect, "echo"
 		return res, nil
 	}
 	return m.decide(res, g, r), nil
 }
 
+// repeated reports a response that is nothing but a part of the prompt's text, and more of it than an answer.
+func repeated(r answer, from, response, prompt string) bool {
+	const atom = 8 // a number, a name or an option of the prompt may well be the answer
+	own := squeeze(strings.TrimSpace(response))
+	return from != "boxed" && len(own) > 2*len(r.text)+atom && strings.Contains(squeeze(narrow(prompt)), own)
+}
+
+// echoed reports an expression that is copied from the prompt and is not written as the gold answer is.
+func echoed(r answer, prompt string) bool {
+	return r.node != nil && r.node.Works() && strings.Contains(squeeze(narrow(prompt)), squeeze(r.text))
+}
+
 func (m *Math) decide(res Result, g, r answer) Result {
-	if done, correct := choice(g, r); done {
+	if done, correct := optionsAgree(g.text, r.text); done {
 		res.Rule = "choice"
 		res.Verdict = Incorrect
 		if correct {
@@ -107,7 +132,7 @@ func (m *Math) decide(res Result, g, r answer) Result {
 		res.Verdict, res.Reason = Budget, "an answer is too large"
 		return res
 	case g.node == nil:
-		res.Verdict, res.Reason = UnparsableAnswer, g.err.Error()
+		res.Verdict, res.Reason = UnparsableAnswer, "the gold answer: "+g.err.Error()
 		return res
 	case r.node == nil:
 		res.Verdict, res.Reason = UnparsableResponse, r.err.Error()
@@ -115,7 +140,7 @@ func (m *Math) decide(res Result, g, r answer) Result {
 	}
 	exhausted := false
 	for i, pair := range readings(g, r) {
-		c, err := expr.Compare(pair[0], pair[1], m.limits, expr.Options{Decimals: m.decimals})
+		c, err := expr.Compare(pair[0], pair[1], m.limits, m.options)
 		if err != nil {
 			exhausted = true
 			continue
@@ -155,21 +180,25 @@ func readings(g, r answer) [][2]*expr.Node {
 
 // goldAnswer reads the gold answer: boxed or after ####, else the whole of it, else the end of a solution.
 func (m *Math) goldAnswer(s string) answer {
-	if boxed, _, ok := lastBoxed(tail(s)); ok {
+	if boxed, _, ok := lastBoxed(tail(s), false); ok {
 		return m.read(boxed, "boxed")
 	}
 	if h, ok := afterHash(tail(s)); ok {
 		return m.read(h, "hash")
 	}
 	whole := m.read(s, "gold")
-	if whole.node != nil && (whole.node.Kind != expr.Text || len(s) < 60) || errors.Is(whole.err, expr.ErrBudget) &&
-		words(s[:min(len(s), 4000)]) < 3 {
+	if whole.node != nil && whole.node.InWords() { // see figure 7
+		whole = answer{text: whole.text, err: errors.New("words with a number among them")}
+	}
+	if whole.node != nil && (whole.node.Kind != expr.Text || len(s) < 60) || words(s[:min(len(s), 4000)]) < 4 {
 		return whole
 	}
-	for c := range candidates(tail(s)) {
+	// a solution in words that says "the answer is"; its last number alone would be a guess
+	for c := range lastAnchored(tail(s)) {
 		if a := m.read(c.text, c.from); a.node != nil && a.node.Kind != expr.Text {
 			return a
 		}
+		break
 	}
 	return whole
 }
@@ -177,16 +206,21 @@ func (m *Math) goldAnswer(s string) answer {
 // responseAnswer tries the candidates in order and takes the first that is an answer.
 func (m *Math) responseAnswer(s string, g answer, truncated bool) (answer, string) {
 	goldIsText := g.node == nil || g.node.Kind == expr.Text
-	goldIsLetter := optionLetter(g) != 0
-	for c := range candidates(s) {
+	goldIsLetter := goldOptions(g.text) != 0
+	if goldIsLetter {
+		if text, from, ok := chosenOptions(s, truncated); ok {
+			return m.read(text, from), from
+		}
+	}
+	for c := range candidates(s, truncated) {
+		if c.denied {
+			break
+		}
 		if strings.TrimSpace(c.text) == "" {
 			continue
 		}
 		if truncated && (c.from == "whole" || c.from == "last") {
 			continue // without its end, only an explicit answer counts
-		}
-		if c.soft && goldIsLetter && leadingOption(c.text) != 0 {
-			return m.read(c.text, c.from), c.from
 		}
 		a := m.read(c.text, c.from)
 		if a.node == nil && !errors.Is(a.err, expr.ErrBudget) && c.from != "boxed" && c.from != "hash" {
@@ -200,17 +234,18 @@ func (m *Math) responseAnswer(s string, g answer, truncated bool) (answer, strin
 		}
 		return a, c.from
 	}
-	if goldIsLetter && !truncated {
-		if l := lastOption(s); l != "" {
-			return m.read(l, "last"), "last"
-		}
-	}
 	return answer{}, ""
 }
 
 // read parses an answer's text.
 func (m *Math) read(s, from string) answer {
 	s = clean(s)
+	if from == "boxed" && (strings.Contains(s, "nswer") || strings.Contains(s, "答案")) { // \boxed{\text{The answer is 460}}
+		for c := range lastAnchored(strings.TrimSuffix(strings.TrimPrefix(s, "\\text{"), "}")) {
+			s = clean(c.text)
+			break
+		}
+	}
 	a := answer{text: s}
 	var merged bool
 	a.node, merged, a.err = expr.Parse(s, m.limits, expr.Options{})
@@ -262,9 +297,12 @@ func decimalComma(s, from string) string {
 func clean(s string) string {
 	for range 8 {
 		t := strings.TrimSpace(s)
-		t = strings.Trim(t, "*\"`")
+		t = strings.Trim(t, "*`")
+		if n := len(t); n > 1 && t[0] == '"' && t[n-1] == '"' { // 3'4" ends in inches
+			t = t[1 : n-1]
+		}
 		t = strings.TrimSuffix(t, "\\\\")
-		if n := len(t); n > 1 && (t[n-1] == '.' || t[n-1] == ',' || t[n-1] == ';' || t[n-1] == ':') {
+		if n := len(t); n > 1 && !strings.HasSuffix(t, "...") && (t[n-1] == '.' || t[n-1] == ',' || t[n-1] == ';' || t[n-1] == ':') {
 			t = t[:n-1]
 		}
 		if n := len(t); n >= 2 && t[0] == '{' && t[n-1] == '}' && t[n-2] != '\\' {
@@ -287,16 +325,55 @@ func clean(s string) string {
 	return s
 }
 
-// squeeze drops spaces and layout for a comparison as written.
+// squeeze is a text without its layout, for a comparison as written. Spaces stay where they keep two words or two numbers apart.
 func squeeze(s string) string {
-	if !strings.ContainsAny(s, " \n\t\\") {
+	if !strings.ContainsAny(s, " \n\t\\$") {
 		return s
 	}
-	return squeezer.Replace(s)
+	var sb strings.Builder
+	sb.Grow(len(s))
+	last, space := byte(0), false
+	put := func(text string) {
+		if space && last != 0 && wordByte(last) && wordByte(text[0]) {
+			sb.WriteByte(' ')
+		}
+		space = false
+		sb.WriteString(text)
+		last = text[len(text)-1]
+	}
+	for i := 0; i < len(s); {
+		switch c := s[i]; {
+		case c == ' ' || c == '\n' || c == '\t' || c == '$':
+			space = true
+			i++
+		case c == '\\':
+			j := i + 1
+			for j < len(s) && letter(s[j]) {
+				j++
+			}
+			if j == i+1 {
+				j = min(j+1, len(s))
+			}
+			switch name := s[i:j]; name {
+			case "\\left", "\\right", "\\,", "\\!", "\\;", "\\ ", "\\:", "\\$":
+				space = space || name != "\\!"
+			case "\\dfrac", "\\tfrac":
+				put("\\frac")
+				space = true
+			default:
+				put(name)
+				space = letter(name[len(name)-1])
+			}
+			i = j
+		default:
+			put(s[i : i+1])
+			i++
+		}
+	}
+	return sb.String()
 }
 
-var squeezer = strings.NewReplacer(" ", "", "\n", "", "\t", "", "\\left", "", "\\right", "", "\\,", "", "\\!", "", "\\;", "",
-	"\\dfrac", "\\frac", "\\tfrac", "\\frac")
+func wordByte(c byte) bool { return letter(c) || digit(c) || c == '.' || c >= 0x80 }
 
 // short bounds what a result carries.
 func short(s string) string {
@@ -305,75 +382,4 @@ func short(s string) string {
 		return strings.ToValidUTF8(s, "�")
 	}
 	return strings.ToValidUTF8(s[:limit], "") + "…"
-}
-
-// optionLetter returns the letter of a gold answer that is one option: C, (C), \text{(C)}.
-func optionLetter(a answer) byte {
-	if a.node == nil || a.node.Kind != expr.Symbol && a.node.Kind != expr.Text || len(a.node.Name) != 1 {
-		return 0
-	}
-	c := a.node.Name[0]
-	if a.node.Kind == expr.Text && c >= 'a' && c <= 'j' {
-		c -= 'a' - 'A' // text is folded
-	}
-	if c < 'A' || c > 'J' {
-		return 0
-	}
-	return c
-}
-
-// choice decides options: the gold answer is a letter and the response names one with or without its text, or the gold
-// answer is an option's text and the response writes the letter before it.
-func choice(g, r answer) (done, correct bool) {
-	want := optionLetter(g)
-	if want == 0 {
-		return false, false
-	}
-	got := leadingOption(r.text)
-	if got == 0 {
-		return false, false
-	}
-	return true, got == want
-}
-
-// leadingOption returns the option letter that an answer starts with: "C", "(C)", "C.", "(C) 12", "\text{(C)}".
-func leadingOption(s string) byte {
-	s = strings.TrimLeft(s, " {*$\\")
-	for _, p := range [...]string{"text{", "textbf{", "mathrm{", "mathbf{", "boxed{", "option ", "Option ", "choice ", "Choice "} {
-		s = strings.TrimPrefix(s, p)
-	}
-	s = strings.TrimLeft(s, " {*$\\")
-	bracket := strings.HasPrefix(s, "(")
-	if bracket {
-		s = s[1:]
-	}
-	if s == "" || s[0] < 'A' || s[0] > 'J' {
-		return 0
-	}
-	c := s[0]
-	s = s[1:]
-	if bracket {
-		if strings.HasPrefix(s, ")") {
-			return c
-		}
-		return 0
-	}
-	s = strings.TrimLeft(s, "}*$\\")
-	if s == "" || strings.HasPrefix(s, ")") || strings.HasPrefix(s, ". ") || strings.HasPrefix(s, ": ") || s == "." {
-		return c
-	}
-	return 0
-}
-
-// lastOption finds the last (X) or **X** of a text and returns it as (X).
-func lastOption(s string) string {
-	for i := len(s) - 2; i > 0; i-- {
-		if s[i] < 'A' || s[i] > 'J' {
-			continue
-		}
-		if s[i-1] == '(' && s[i+1] == ')' || strings.HasSuffix(s[:i], "**") && strings.HasPrefix(s[i+1:], "**") {
-			return "(" + s[i:i+1] + ")"
-		}
-	}
-	return ""
 }

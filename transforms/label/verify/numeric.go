@@ -10,8 +10,9 @@ import (
 
 // ToleranceConfig configures the numeric comparison: correct when |response - gold| <= Absolute + Relative |gold|.
 type ToleranceConfig struct {
-	Absolute float64 `json:"absolute" range:"[0,1e300]" doc:"distance that counts as equal"`
-	Relative float64 `json:"relative" range:"[0,1e300]" doc:"distance that counts as equal, as a share of the reference answer, beside the absolute one"`
+	Absolute    float64 `json:"absolute" range:"[0,1e300]" doc:"distance that counts as equal"`
+	Relative    float64 `json:"relative" range:"[0,1e300]" doc:"distance that counts as equal, as a share of the reference answer, beside the absolute one"`
+	Expressions bool    `json:"expressions" doc:"an expression that still has an operation to do is an answer where the reference answer is a number"`
 }
 
 // Tolerance compares two numbers up to a tolerance.
@@ -27,12 +28,12 @@ func (c ToleranceConfig) New() (Verifier, error) { return &Tolerance{c, NewMath(
 
 // Version names the rules and the configuration.
 func (t *Tolerance) Version() string {
-	return version("tolerance-1", ToleranceConfig{Absolute: 1e-6, Relative: 1e-6}, t.cfg) + "/" + t.math.Version()
+	return version("tolerance-2", ToleranceConfig{Absolute: 1e-6, Relative: 1e-6}, t.cfg) + "/" + t.math.Version()
 }
 
 // Verify evaluates both answers and compares.
 func (t *Tolerance) Verify(_ context.Context, gold Gold, response Response) (Result, error) {
-	g := t.math.goldAnswer(gold.Answer)
+	g := t.math.goldAnswer(narrow(gold.Answer))
 	want, reason, budget := t.real(g)
 	switch {
 	case budget:
@@ -40,7 +41,7 @@ func (t *Tolerance) Verify(_ context.Context, gold Gold, response Response) (Res
 	case reason != "":
 		return Result{Verdict: UnparsableAnswer, Gold: short(g.text), Reason: reason}, nil
 	}
-	rest, _ := afterThinking(tail(response.Text))
+	rest, _ := afterThinking(narrow(tail(response.Text)))
 	r, from := t.math.responseAnswer(rest, g, response.Truncated)
 	if from == "" {
 		return missing(response, g.text), nil
@@ -56,6 +57,14 @@ func (t *Tolerance) Verify(_ context.Context, gold Gold, response Response) (Res
 		return res, nil
 	}
 	res.Canonical = got.Text('g', 20)
+	factor, ok := expr.Answers(g.node, r.node, t.cfg.Expressions)
+	if !ok {
+		res.Verdict, res.Rule = Incorrect, "unfinished or in another unit"
+		return res, nil
+	}
+	if factor != nil {
+		got = new(big.Float).Mul(got, new(big.Float).SetPrec(got.Prec()).SetRat(factor))
+	}
 	allowed := new(big.Float).Mul(big.NewFloat(t.cfg.Relative), new(big.Float).Abs(want))
 	allowed.Add(allowed, big.NewFloat(t.cfg.Absolute))
 	off := new(big.Float).Sub(got, want)

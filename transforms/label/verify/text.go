@@ -20,7 +20,7 @@ type Exact struct{ cfg ExactConfig }
 
 func init() {
 	Register("exact", ExactConfig{})
-	Register("choice", ChoiceConfig{Options: "ABCDE"})
+	Register("choice", defaultChoice)
 	Register("regex", RegexConfig{})
 }
 
@@ -38,7 +38,7 @@ func (e *Exact) Verify(_ context.Context, gold Gold, response Response) (Result,
 	}
 	got, from := response.Text, "whole"
 	if !e.cfg.Whole {
-		c, ok := firstCandidate(response.Text)
+		c, ok := firstCandidate(response)
 		if !ok {
 			return missing(response, want), nil
 		}
@@ -58,9 +58,9 @@ func (e *Exact) form(s string) string {
 }
 
 // firstCandidate is the likeliest answer of a response after its thinking, without any look at mathematics.
-func firstCandidate(s string) (candidate, bool) {
-	rest, _ := afterThinking(tail(s))
-	for c := range candidates(rest) {
+func firstCandidate(r Response) (candidate, bool) {
+	rest, _ := afterThinking(tail(r.Text))
+	for c := range candidates(rest, r.Truncated) {
 		if strings.TrimSpace(c.text) != "" {
 			return c, true
 		}
@@ -100,28 +100,39 @@ func (c ChoiceConfig) Validate() error {
 // New makes the verifier.
 func (c ChoiceConfig) New() (Verifier, error) { return &Choice{c}, nil }
 
+// defaultChoice has as many options as questions have.
+var defaultChoice = ChoiceConfig{Options: "ABCDEFGHIJ"}
+
 // Choice compares the option a response names with the gold letter.
 type Choice struct{ cfg ChoiceConfig }
 
 // Version names the rules and the configuration.
-func (c *Choice) Version() string { return version("choice-1", ChoiceConfig{Options: "ABCDE"}, c.cfg) }
+func (c *Choice) Version() string { return version("choice-2", defaultChoice, c.cfg) }
 
 // Verify finds the option named in a box, after "answer", alone, or in brackets at the end.
 func (c *Choice) Verify(_ context.Context, gold Gold, response Response) (Result, error) {
-	want := leadingOption(strings.TrimSpace(gold.Answer))
-	if want == 0 || strings.IndexByte(c.cfg.Options, want) < 0 {
+	want := goldOptions(clean(narrow(gold.Answer)))
+	if want == 0 || want&^c.mask() != 0 {
 		return Result{Verdict: UnparsableAnswer, Gold: short(gold.Answer), Reason: "the gold answer is not one of " + c.cfg.Options}, nil
 	}
-	rest, _ := afterThinking(tail(response.Text))
-	for k := range candidates(rest) {
-		if got := leadingOption(clean(k.text)); got != 0 && strings.IndexByte(c.cfg.Options, got) >= 0 {
-			return compared(string(want), string(got), k.text, k.from, "choice"), nil
-		}
+	rest, _ := afterThinking(narrow(tail(response.Text)))
+	text, from, ok := chosenOptions(rest, response.Truncated)
+	if !ok {
+		return missing(response, want.String()), nil
 	}
-	if l := lastOption(rest); l != "" && strings.IndexByte(c.cfg.Options, l[1]) >= 0 {
-		return compared(string(want), l[1:2], l, "last", "choice"), nil
+	got, _ := optionsIn(clean(text))
+	if got == 0 || got&^c.mask() != 0 {
+		return missing(response, want.String()), nil
 	}
-	return missing(response, string(want)), nil
+	return compared(want.String(), got.String(), text, from, "choice"), nil
+}
+
+// mask are the options that there are.
+func (c *Choice) mask() (m options) {
+	for i := range len(c.cfg.Options) {
+		m |= 1 << (c.cfg.Options[i] - 'A')
+	}
+	return m
 }
 
 // RegexConfig configures extraction by a regular expression (RE2 syntax: linear time on any input).

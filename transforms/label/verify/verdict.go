@@ -14,10 +14,15 @@ import (
 // Gold is a reference answer: LaTeX, plain mathematics or words, or a whole solution that ends in one.
 type Gold struct{ Answer string }
 
-// Response is what a policy wrote. Truncated says that generation stopped at its length limit.
+// Response is what a policy wrote, and what is known about it. Truncated says that generation stopped at its length
+// limit; Prompt is what it answers. Verifiers that compare answers look at the text alone.
 type Response struct {
 	Text      string
 	Truncated bool
+	Prompt    string
+	Extra     string  // further fields of the prompt, as a JSON object
+	Tokens    []int32 // ids of the text's tokens
+	Finish    string  // why generation stopped: stop, length
 }
 
 // Verdict says what was decided.
@@ -81,13 +86,14 @@ func (v Verdict) Outcome(a Abstains) (outcome float32, known bool) {
 
 // Result is a verdict with its reasons.
 type Result struct {
-	Verdict   Verdict `json:"verdict"`
-	Rule      string  `json:"rule"`                // what decided: number, normal form, numeric, set, text, ...
-	Extracted string  `json:"extracted"`           // the response's answer as written
-	From      string  `json:"from,omitempty"`      // where it stood: boxed, answer, hash, whole, last
-	Gold      string  `json:"gold,omitempty"`      // the gold answer in canonical form
-	Canonical string  `json:"canonical,omitempty"` // the response's answer in canonical form
-	Reason    string  `json:"reason,omitempty"`    // why nothing was decided
+	Verdict   Verdict  `json:"verdict"`
+	Score     *float64 `json:"score,omitempty"`     // a grade in whatever range, where the verifier gives one
+	Rule      string   `json:"rule"`                // what decided: number, normal form, numeric, set, text, ...
+	Extracted string   `json:"extracted"`           // the response's answer as written
+	From      string   `json:"from,omitempty"`      // where it stood: boxed, answer, hash, whole, last
+	Gold      string   `json:"gold,omitempty"`      // the gold answer in canonical form
+	Canonical string   `json:"canonical,omitempty"` // the response's answer in canonical form
+	Reason    string   `json:"reason,omitempty"`    // why nothing was decided
 }
 
 // Explain tells a person how the result came about.
@@ -97,6 +103,9 @@ func (r Result) Explain() string {
 		if text != "" {
 			s += fmt.Sprintf("%-10s %s\n", name, text)
 		}
+	}
+	if r.Score != nil {
+		line("score", fmt.Sprint(*r.Score))
 	}
 	line("rule", r.Rule)
 	line("reason", r.Reason)

@@ -22,8 +22,8 @@ const (
 	Call                  // Name(Args...)
 	Percent               // Args[0] %
 	Degree                // Args[0] °
-	Quantity              // Args[0] in the unit Name, raised to Power
-	Group                 // Args between Open and Close; Open 0 is a bare list, '{' a set
+	Quantity              // Args[0] in the unit Name
+	Group                 // Args between Open and Close; Open 0 is a bare list, '{' a set; Name: and, or, ∧, ∨ where they say something
 	Matrix                // Rows × Cols entries, row by row
 	Relation              // Args joined by Ops
 	SetOp                 // Name: union, intersection, difference
@@ -48,7 +48,35 @@ type Node struct {
 	Open     byte
 	Close    byte
 
+	beside *beside // nil: nothing
+
 	text string // memo of String
+}
+
+// beside is what stands beside a node's value.
+type beside struct {
+	unit  *unit  // of a Quantity
+	note  string // words, in lower case
+	thing bool   // the words begin with what is counted, or a unit that is not known
+	prose bool   // plain words stand before it
+}
+
+var nothing beside
+
+// said is what stands beside a value; it is read only.
+func (n *Node) said() *beside {
+	if n.beside == nil {
+		return &nothing
+	}
+	return n.beside
+}
+
+// saying is the node with something else beside it.
+func (n *Node) saying(change func(*beside)) *Node {
+	c, b := *n, *n.said()
+	change(&b)
+	c.beside = &b
+	return &c
 }
 
 // String is the canonical print of the tree: two trees with the same print are the same answer. It is not LaTeX.
@@ -109,14 +137,15 @@ func (n *Node) print(sb *strings.Builder) {
 		list("")
 		sb.WriteByte(' ')
 		sb.WriteString(n.Name)
-		if n.Rows > 1 {
-			sb.WriteString("^" + strconv.Itoa(n.Rows))
-		}
 	case Group:
 		if n.Open != 0 {
 			sb.WriteByte(n.Open)
 		}
-		list(", ")
+		if n.Name != "" {
+			list(" " + n.Name + " ")
+		} else {
+			list(", ")
+		}
 		if n.Close != 0 {
 			sb.WriteByte(n.Close)
 		}
@@ -163,6 +192,11 @@ func integer(v int64) *Node {
 }
 
 func negate(n *Node) *Node {
+	if n.Kind == Quantity {
+		c := *n
+		c.Args, c.text = []*Node{negate(n.Args[0])}, ""
+		return &c
+	}
 	if n.Kind == Number && n.Base == 0 {
 		return &Node{Kind: Number, Num: new(big.Rat).Neg(n.Num), Decimals: n.Decimals}
 	}

@@ -2,6 +2,9 @@ package expr
 
 import "sort"
 
+// isJoined reports inequalities that "and" or "or" stands between.
+func isJoined(n *Node) bool { return n.Kind == Group && (n.Name == "and" || n.Name == "or") }
+
 func isBare(n *Node) bool { return n.Kind == Group && (n.Open == 0 || n.Open == '{') }
 
 // collections compares lists, sets, tuples and intervals.
@@ -11,10 +14,16 @@ func isBare(n *Node) bool { return n.Kind == Group && (n.Open == 0 || n.Open == 
 //	gold interval [a, b]  brackets and ends must agree; (a, b) may be a point as well
 func (c *comparer) collections(g, p *Node) (bool, string) {
 	if m, ok := c.matrix(g); ok && p.Kind == Group {
-		return c.vector(m, p), "vector"
+		return c.vector(m, p) || c.rows(m, p), "vector"
 	}
 	if m, ok := c.matrix(p); ok && g.Kind == Group {
-		return c.vector(m, g), "vector"
+		return c.vector(m, g) || c.rows(m, g), "vector"
+	}
+	if isJoined(g) && p.Kind == Group && !isBare(p) || isJoined(p) && g.Kind == Group && !isBare(g) {
+		return c.sets(g, p)
+	}
+	if g.Name != p.Name && g.Kind == Group && p.Kind == Group && g.Name != "" && p.Name != "" {
+		return c.sets(g, p)
 	}
 	// a set of one is its element
 	if g.Kind != Group {
@@ -47,6 +56,9 @@ func (c *comparer) collections(g, p *Node) (bool, string) {
 		return false, "tuple"
 	}
 	rule := "tuple"
+	if len(g.Args) != 2 && (g.Open != p.Open && !sameBrackets(g, p) || mixedBrackets(g) != mixedBrackets(p)) {
+		return false, "tuple"
+	}
 	if len(g.Args) == 2 {
 		if (g.Open != p.Open || g.Close != p.Close) && !(c.isPoint(g) && c.isPoint(p)) {
 			return false, "interval"
@@ -71,6 +83,105 @@ func (c *comparer) isPoint(n *Node) bool {
 	return ok1 && ok2 && a.Cmp(b) > 0
 }
 
+// sameBrackets: ( ) and [ ] around three values or more are both a tuple's.
+func sameBrackets(g, p *Node) bool { return !mixedBrackets(g) && !mixedBrackets(p) }
+
+// mixedBrackets reports (a, b, c], which is neither an interval nor a tuple.
+func mixedBrackets(n *Node) bool {
+	return n.Open == '(' && n.Close != ')' || n.Open == '[' && n.Close != ']'
+}
+
+// rows compares a matrix with a list of its rows: [[1, 2], [3, 4]].
+func (c *comparer) rows(m, t *Node) bool {
+	if t.Open != '[' && t.Open != '(' || len(t.Args) != m.Rows || m.Rows < 2 {
+		return false
+	}
+	for i, row := range t.Args {
+		if row.Kind != Group || row.Open != t.Open || !c.sameOrder(m.Args[i*m.Cols:(i+1)*m.Cols], row.Args) {
+			return false
+		}
+	}
+	return true
+}
+
+// goesOn reports a list with an ellipsis.
+func goesOn(ns []*Node) bool {
+	for _, n := range ns {
+		if n.Kind == Symbol && n.Name == "…" {
+			return true
+		}
+	}
+	return false
+}
+
+// sameSeries compares lists with an ellipsis: the same after it, and before it the same, one side perhaps a few steps further with the
+// same difference.
+func (c *comparer) sameSeries(g, p []*Node) bool {
+	gHead, gTail, ok1 := cutSeries(g)
+	pHead, pTail, ok2 := cutSeries(p)
+	if !ok1 || !ok2 || !c.sameOrder(gTail, pTail) {
+		return false
+	}
+	if len(gHead) > len(pHead) {
+		gHead, pHead = pHead, gHead
+	}
+	n := len(gHead)
+	if n == 0 || !c.sameOrder(gHead, pHead[:n]) {
+		return false
+	}
+	for i := n; i < len(pHead); i++ { // what is further follows from two steps before it
+		if i < 2 || n < 2 {
+			return false
+		}
+		next := &Node{Kind: Sum, Args: []*Node{pHead[i-1], pHead[i-1], negate(pHead[i-2])}}
+		if e, _ := c.equal(next, pHead[i]); !e {
+			return false
+		}
+	}
+	return true
+}
+
+func cutSeries(ns []*Node) (head, tail []*Node, ok bool) {
+	at := -1
+	for i, n := range ns {
+		if n.Kind == Symbol && n.Name == "…" {
+			if at >= 0 {
+				return nil, nil, false
+			}
+			at = i
+		}
+	}
+	if at < 0 {
+		return nil, nil, false
+	}
+	return ns[:at], ns[at+1:], true
+}
+
+// sameNamed matches values by the names beside them.
+func (c *comparer) sameNamed(g, p []*Node) bool {
+	if len(g) != len(p) {
+		return false
+	}
+	used := make([]bool, len(p))
+	for _, a := range g {
+		found := false
+		for j, b := range p {
+			c.b.spend(20)
+			if used[j] || !sameName(a.said().note, b.said().note) {
+				continue
+			}
+			if e, _ := c.equal(a, b); e {
+				used[j], found = true, true
+				break
+			}
+		}
+		if !found {
+			return false
+		}
+	}
+	return true
+}
+
 func (c *comparer) sameOrder(g, p []*Node) bool {
 	if len(g) != len(p) {
 		return false
@@ -86,6 +197,9 @@ func (c *comparer) sameOrder(g, p []*Node) bool {
 // sameSet matches the elements of two lists in any order. Named values keep their order: x = 1, y = 2 is not 2, 1.
 func (c *comparer) sameSet(g, p *Node) bool {
 	gs, ps := flatten(g), flatten(p)
+	if goesOn(gs) || goesOn(ps) {
+		return c.sameSeries(gs, ps)
+	}
 	if len(gs) != len(ps) && isBare(g) && isBare(p) {
 		gs, ps = c.distinct(gs), c.distinct(ps)
 	}
@@ -94,6 +208,13 @@ func (c *comparer) sameSet(g, p *Node) bool {
 	}
 	if named(gs) && !anyRelation(ps) || named(ps) && !anyRelation(gs) {
 		return c.sameOrder(gs, ps)
+	}
+	gNames, pNames := namesOf(gs), namesOf(ps)
+	if (gNames == nil) != (pNames == nil) && len(gs) == len(ps) {
+		return c.sameOrder(gs, ps)
+	}
+	if gNames != nil && pNames != nil {
+		return c.sameNamed(gs, ps)
 	}
 	if oneName(gs) && oneName(ps) {
 		gs, ps = values(gs), values(ps)

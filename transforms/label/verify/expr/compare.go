@@ -2,6 +2,7 @@ package expr
 
 import (
 	"math/big"
+	"strconv"
 	"strings"
 )
 
@@ -15,7 +16,7 @@ type Comparison struct {
 // says what form is asked for. It returns ErrBudget when deciding takes more work than the limits allow.
 func Compare(gold, pred *Node, l Limits, o Options) (c Comparison, err error) {
 	defer guard(&err)
-	cmp := &comparer{b: newBudget(l), log10: true, decimals: o.Decimals}
+	cmp := &comparer{b: newBudget(l), log10: true, decimals: o.Decimals, literal: o.Finished}
 	if cmp.decimals <= 0 {
 		cmp.decimals = DefaultDecimals
 	}
@@ -41,6 +42,7 @@ func hasNaturalAndCommonLog(g, p *Node) bool {
 
 type comparer struct {
 	b        *budget
+	literal  bool // an expression that still has an operation to do is no answer where the gold answer is a number
 	log10    bool
 	decimals int
 	tried    bool // a sub-computation gave up for its size; equality by approximation is no proof then
@@ -68,6 +70,9 @@ func (c *comparer) attempt(f func()) (ok bool) {
 // equal is the table of rules: the first whose types fit decides.
 func (c *comparer) equal(g, p *Node) (bool, string) {
 	c.b.spend(30)
+	if (g.said().note != "" || p.said().note != "") && !notesAgree(g.said().note, p.said().note) {
+		return false, "words"
+	}
 	if g == p || g.Kind == Number && p.Kind == Number && g.Base == 0 && p.Base == 0 && g.Num.Cmp(p.Num) == 0 {
 		return true, "number"
 	}
@@ -76,7 +81,13 @@ func (c *comparer) equal(g, p *Node) (bool, string) {
 			return true, "identical"
 		}
 	}
+	if c.literal && isLiteral(g) && !isFinished(p) && !(g.Kind == Quantity && p.contains(isFree)) {
+		return false, "unfinished"
+	}
 	g, p = c.expand(g), c.expand(p)
+	if isModulo(g) || isModulo(p) {
+		return c.moduli(g, p)
+	}
 	if g.Kind == Relation || p.Kind == Relation {
 		return c.relations(g, p)
 	}
@@ -96,11 +107,21 @@ func (c *comparer) equal(g, p *Node) (bool, string) {
 	}
 	gm, gok := c.matrix(g)
 	pm, pok := c.matrix(p)
+	switch { // I beside a matrix is the identity
+	case gok && !pok:
+		pm, pok = c.matrix(withIdentity(p, gm))
+	case pok && !gok:
+		gm, gok = c.matrix(withIdentity(g, pm))
+	}
 	if gok || pok {
 		if !gok || !pok {
 			return false, "matrix"
 		}
-		return c.matrices(gm, pm), "matrix"
+		literal := c.literal
+		c.literal = literal && p.Kind == Matrix // entries that are computed here are not what the response says
+		e := c.matrices(gm, pm)
+		c.literal = literal
+		return e, "matrix"
 	}
 	return c.quantities(g, p)
 }
@@ -133,6 +154,14 @@ func (c *comparer) print(n *Node) string {
 
 // quantities compares values with units, percent signs and degrees.
 func (c *comparer) quantities(g, p *Node) (bool, string) {
+	if g.Kind == Quantity && p.said().thing && p.Kind != Quantity || p.Kind == Quantity && g.said().thing && g.Kind != Quantity {
+		return false, "units"
+	}
+	if g.Kind == Quantity && (p.Kind == Product || p.Kind == Quotient) {
+		p = withUnit(p, g)
+	} else if p.Kind == Quantity && (g.Kind == Product || g.Kind == Quotient) {
+		g = withUnit(g, p)
+	}
 	switch {
 	case g.Kind == Quantity && p.Kind == Quantity:
 		f, ok := unitsAgree(g, p)
@@ -148,10 +177,19 @@ func (c *comparer) quantities(g, p *Node) (bool, string) {
 		}
 		e, _ := c.equal(g.Args[0], v)
 		return e, "units"
+	case g.Kind == Quantity && p.Kind == Degree, p.Kind == Quantity && g.Kind == Degree:
+		return c.angles(g, p), "units"
+	case g.Kind == Quantity && p.Kind == Percent, p.Kind == Quantity && g.Kind == Percent:
+		return false, "units"
 	case g.Kind == Quantity:
-		return c.equal(g.Args[0], p)
+		e, _ := c.equal(g.Args[0], p)
+		return e, "units"
 	case p.Kind == Quantity:
-		return c.equal(g, p.Args[0])
+		e, _ := c.equal(g, p.Args[0])
+		if !e && isDecimal(g) && isCents(p) { // 0.50 is 50 cents
+			e, _ = c.equal(g, hundredth(p.Args[0]))
+		}
+		return e, "units"
 	case g.Kind == Percent && p.Kind == Percent:
 		e, _ := c.equal(g.Args[0], p.Args[0])
 		return e, "percent"
@@ -189,6 +227,181 @@ func (c *comparer) quantities(g, p *Node) (bool, string) {
 	return c.scalars(g, p)
 }
 
+// angles compares an angle in degrees with a value in a unit, which may be the radian or a degree of temperature.
+func (c *comparer) angles(g, p *Node) bool {
+	sides := [2]*Node{g, p}
+	radians := false
+	for i, n := range sides {
+		if n.Kind != Quantity {
+			continue
+		}
+		switch n.said().unit.powers {
+		case units["rad"].powers:
+			radians = true
+			sides[i] = binary(Product, n.Args[0], &Node{Kind: Number, Num: n.said().unit.size, Decimals: -1})
+		case units["°C"].powers, units["°F"].powers:
+			sides[i] = n.Args[0]
+		default:
+			return false
+		}
+	}
+	if !radians {
+		for i, n := range sides {
+			if n.Kind == Degree {
+				sides[i] = n.Args[0]
+			}
+		}
+	}
+	e, _ := c.scalars(sides[0], sides[1])
+	return e
+}
+
+func isCents(n *Node) bool {
+	return n.said().unit.powers == units["cent"].powers && n.said().unit.size.Cmp(units["cent"].size) == 0
+}
+
+// withUnit reads 6m as 6 metres, and 5 m/s as a speed, where the other side is one.
+func withUnit(n, q *Node) *Node {
+	value, words := unitLetters(n, nil)
+	if value == nil || len(words) == 0 {
+		return n
+	}
+	u, used := unitOf(words)
+	if used < len(words) || u.powers != q.said().unit.powers {
+		return n
+	}
+	return &Node{Kind: Quantity, Args: []*Node{value}, Name: strings.Join(words, " "), beside: &beside{unit: &u, note: n.said().note}}
+}
+
+// unitLetters takes a number and the letters it is multiplied with apart; nil where there is more than that.
+func unitLetters(n *Node, words []string) (value *Node, unit []string) {
+	switch n.Kind {
+	case Quotient:
+		if value, words = unitLetters(n.Args[0], words); value == nil {
+			return nil, nil
+		}
+		_, below := unitLetters(binary(Product, integer(1), n.Args[1]), nil)
+		if below == nil {
+			return nil, nil
+		}
+		return value, append(append(words, "/"), below...)
+	case Product:
+		if !isNumeric(n.Args[0]) {
+			return nil, nil
+		}
+		for _, a := range n.Args[1:] {
+			name, power := a, ""
+			if a.Kind == Power && isInteger(a.Args[1]) {
+				name, power = a.Args[0], "^"+a.Args[1].String()
+			}
+			switch {
+			case name.Kind == Symbol && name.Name == "□" || len(words) > 12:
+				return nil, nil
+			case name.Kind == Symbol:
+				words = append(words, name.Name)
+			case name.Kind == Product && power == "":
+				letters := ""
+				for _, l := range name.Args {
+					if l.Kind != Symbol {
+						return nil, nil
+					}
+					letters += l.Name
+				}
+				words = append(words, letters)
+			default:
+				return nil, nil
+			}
+			if power != "" {
+				words = append(words, power)
+			}
+		}
+		return n.Args[0], words
+	}
+	return nil, nil
+}
+
+// withIdentity replaces the letter I by the identity of a matrix's size.
+func withIdentity(n, m *Node) *Node {
+	if m.Rows != m.Cols {
+		return n
+	}
+	return n.rewrite(func(s *Node) *Node {
+		if s.Kind != Symbol || s.Name != "I" && s.Name != "I_"+strconv.Itoa(m.Rows) {
+			return s
+		}
+		id := &Node{Kind: Matrix, Rows: m.Rows, Cols: m.Cols}
+		for i := range m.Rows * m.Cols {
+			v := int64(0)
+			if i/m.Cols == i%m.Cols {
+				v = 1
+			}
+			id.Args = append(id.Args, integer(v))
+		}
+		return id
+	})
+}
+
+// moduli compares residues: the modulus belongs to the answer, and residues that differ by a multiple of it are the same.
+func (c *comparer) moduli(g, p *Node) (bool, string) {
+	const rule = "modulus"
+	switch {
+	case isModulo(g) && isModulo(p):
+		if e, _ := c.equal(g.Args[1], p.Args[1]); !e {
+			return false, rule
+		}
+		a, b := g.Args[0], p.Args[0]
+		if a.Kind == Relation && b.Kind == Relation {
+			if len(a.Args) != 2 || len(b.Args) != 2 || a.Ops[0] != b.Ops[0] || a.Ops[0] != "=" {
+				return c.relations(a, b)
+			}
+			if e, _ := c.equal(a.Args[0], b.Args[0]); !e {
+				return false, rule
+			}
+		}
+		return c.congruent(residue(a), residue(b), g.Args[1]), rule
+	case isModulo(g):
+		if g.Args[0].Kind == Relation {
+			return false, rule
+		}
+		e, _ := c.equal(g.Args[0], p)
+		return e, rule
+	}
+	a := p.Args[0]
+	if a.Kind == Relation {
+		if !isAssignment(a) && a.Args[0].contains(isFree) {
+			return false, rule
+		}
+		a = residue(a)
+	}
+	// the remainder itself, not one of the many numbers that leave it
+	r, ok1 := c.rational(a)
+	m, ok2 := c.rational(p.Args[1])
+	if !ok1 || !ok2 || r.Sign() < 0 || r.Cmp(m) >= 0 {
+		return false, rule
+	}
+	e, _ := c.equal(g, a)
+	return e, rule
+}
+
+func residue(n *Node) *Node {
+	if n.Kind == Relation {
+		return n.Args[len(n.Args)-1]
+	}
+	return n
+}
+
+func (c *comparer) congruent(a, b, m *Node) bool {
+	x, ok1 := c.rational(a)
+	y, ok2 := c.rational(b)
+	k, ok3 := c.rational(m)
+	if ok1 && ok2 && ok3 && x.IsInt() && y.IsInt() && k.IsInt() && k.Sign() != 0 {
+		d := new(big.Int).Sub(x.Num(), y.Num())
+		return d.Rem(d, k.Num()).Sign() == 0
+	}
+	e, _ := c.equal(a, b)
+	return e
+}
+
 func hundredth(n *Node) *Node {
 	if n.Kind == Number {
 		d := n.Decimals
@@ -213,7 +426,7 @@ func (c *comparer) scalars(g, p *Node) (bool, string) {
 	if a, b := unsigned(g), unsigned(p); a.Base != 0 || b.Base != 0 {
 		return isNegative(g) == isNegative(p) && sameNumeral(a, b), "base"
 	}
-	gv, gok := c.rational(g)
+	gv, gok := c.rational(chosen(g))
 	pv, pok := c.rational(p)
 	if gok && pok {
 		if gv.Cmp(pv) == 0 {
@@ -490,13 +703,22 @@ func (c *comparer) ratios(g, p *Node) (bool, string) {
 		return true, "ratio"
 	}
 	if g.Kind == Clock || p.Kind == Clock {
-		return false, "clock"
+		// "9 p.m." says the number that was asked for and more
+		v, ok := c.rational(g)
+		return ok && g.Kind == Number && p.Name != "?" && v.IsInt() && v.Sign() > 0 && c.sameHour(v, p), "clock"
 	}
 	if g.Kind == Text || p.Kind == Text || g.Kind == Group || p.Kind == Group {
 		return false, "ratio"
 	}
 	e, _ := c.scalars(g, p)
 	return e, "ratio"
+}
+
+// sameHour reports a full hour of that number on a clock's face.
+func (c *comparer) sameHour(v *big.Rat, clock *Node) bool {
+	m := clock.Num.Num().Int64()
+	k, ok := small(v, 12)
+	return ok && m%60 == 0 && k%12 == m/60%12
 }
 
 // unclock reads h:mm without am or pm as a ratio again.
@@ -542,6 +764,9 @@ func (c *comparer) expand(n *Node) *Node {
 			if plus == (m.Name == "-+") {
 				second = negate(second)
 			}
+			if m.Args[0].Kind == Number && m.Args[0].Num.Sign() == 0 {
+				return second
+			}
 			return &Node{Kind: Sum, Args: []*Node{m.Args[0], second}}
 		})
 	}
@@ -552,10 +777,38 @@ func (c *comparer) expand(n *Node) *Node {
 func Real(n *Node, l Limits) (v *big.Float, ok bool, err error) {
 	defer guard(&err)
 	c := &comparer{b: newBudget(l), log10: true, decimals: DefaultDecimals}
+	if isModulo(n) {
+		n = n.Args[0]
+	}
+	if Qualifies(n.said().note) {
+		return nil, false, nil
+	}
 	if n.Kind == Relation {
-		n = ends(exactPart(n))
-		n = n.Args[len(n.Args)-1]
+		n = ends(exactPart(valueLast(n)))
+		if n.Kind == Relation {
+			if n.Ops[0] != "=" || n.Args[0].contains(isFree) && !symbolsOnly(n.Args[0]) && !plainNames(n.Args[0]) {
+				return nil, false, nil
+			}
+			n = n.Args[len(n.Args)-1]
+		}
+		if Qualifies(n.said().note) {
+			return nil, false, nil
+		}
 	}
 	v, ok = c.constant(n)
 	return v, ok, nil
+}
+
+// Answers reports whether the response's tree may be compared as a number at all: it has no operation left to do where
+// the gold answer is a plain number, unless expressions are allowed, and its unit, if both have one, is of the same
+// dimension. factor takes its number to the unit of the gold answer; nil is one.
+func Answers(gold, pred *Node, expressions bool) (factor *big.Rat, ok bool) {
+	if p := residue(pred); !expressions && isLiteral(gold) && !isFinished(p) {
+		return nil, false
+	}
+	g, p := residue(gold), residue(pred)
+	if g.Kind == Quantity && p.Kind == Quantity {
+		return unitsAgree(g, p)
+	}
+	return nil, true
 }

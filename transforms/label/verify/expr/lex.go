@@ -9,15 +9,16 @@ import (
 type tokenKind uint8
 
 const (
-	tEnd    tokenKind = iota
-	tNumber           // digits, point, exponent
-	tLetter           // one variable: a letter, or a Greek command's name
-	tWord             // a run of letters in plain text that is no product of variables
-	tCall             // a named function
-	tText             // the content of \text{...}
-	tOp               // one operator, bracket or separator; relations are spelt = != < <= > >= ~ in
-	tBegin            // \begin{text}
-	tFinish           // \end{text}
+	tEnd      tokenKind = iota
+	tNumber             // digits, point, exponent
+	tLetter             // one variable: a letter, or a Greek command's name
+	tWord               // a run of letters in plain text that is no product of variables
+	tCall               // a named function
+	tText               // the content of \text{...}
+	tOp                 // one operator, bracket or separator; relations are spelt = != < <= > >= ~ in
+	tBegin              // \begin{text}
+	tFinish             // \end{text}
+	tCurrency           // the sign of a currency before an amount
 )
 
 type token struct {
@@ -59,6 +60,10 @@ func (l *lexer) run() []token {
 			continue
 		case isDigit(c), c == '.' && l.pos+1 < len(l.src) && isDigit(l.src[l.pos+1]):
 			l.number(space)
+		case strings.HasPrefix(l.src[l.pos:], "\\ "):
+			l.pos += 2
+			space = true
+			continue
 		case c == '\\':
 			if l.command(space) {
 				continue // layout: leaves space as it was
@@ -91,6 +96,32 @@ func (l *lexer) number(space bool) {
 	case strings.HasPrefix(s[i:], ".\\overline"), strings.HasPrefix(s[i:], ".\\bar"):
 		text += "."
 		i++
+	case strings.HasPrefix(s[i:], ".("): // 0.(3)
+		if j := afterDigits(s, i+2); j > i+2 && j < len(s) && s[j] == ')' {
+			l.emit(tNumber, text+".", space)
+			l.emit(tCall, "overline", false)
+			l.emit(tNumber, s[i+2:j], false)
+			l.pos = j + 1
+			return
+		}
+	case strings.HasPrefix(s[i:], "{,}"): // 1{,}5, whose comma is no separator of thousands
+		if j := afterDigits(s, i+3); j > i+3 && j-i-3 != 3 {
+			text += "." + s[i+3:j]
+			i = j
+		}
+	}
+	if i == len(s) || s[i] != '.' && s[i] != '\\' && s[i] != 0xE2 {
+		// no dots
+	} else if period := recurringDigits(text, s[i:]); period > 0 {
+		l.emit(tNumber, text[:len(text)-period], space)
+		l.emit(tCall, "overline", false)
+		l.emit(tNumber, text[len(text)-period:], false)
+		l.pos = i + ellipsis(s[i:])
+		return
+	} else if n := ellipsis(s[i:]); n > 0 && strings.Contains(text, ".") { // 3.14159...
+		l.pos = i + n
+		l.emit(tNumber, text, space)
+		return
 	}
 	if k := afterExponent(s, i); k > i {
 		text += s[i:k]
@@ -115,6 +146,44 @@ func (l *lexer) groups(head string, i int) (text string, end int) {
 		sb.WriteString(l.src[i+w : i+w+3])
 		i += w + 3
 	}
+}
+
+// ellipsis is the length of the dots that s starts with, which say that something goes on.
+func ellipsis(s string) int {
+	if s == "" || s[0] != '.' && s[0] != '\\' && s[0] != 0xE2 {
+		return 0
+	}
+	for _, e := range [...]string{"...", "…", "\\ldots", "\\dots", "\\cdots"} {
+		if strings.HasPrefix(s, e) {
+			return len(e)
+		}
+	}
+	return 0
+}
+
+// recurringDigits is how many of a decimal's last digits recur, where what follows it are dots: one in 0.333..., two in 0.1818...
+func recurringDigits(text, rest string) int {
+	if ellipsis(rest) == 0 {
+		return 0
+	}
+	point := strings.IndexByte(text, '.')
+	if point < 0 || len(text) > 60 || strings.ContainsAny(text, "eE") {
+		return 0
+	}
+	for n := 1; n <= 6; n++ {
+		times := 2
+		if n == 1 {
+			times = 3
+		}
+		if len(text)-point-1 < n*times {
+			continue
+		}
+		period := text[len(text)-n:]
+		if strings.HasSuffix(text, strings.Repeat(period, times)) {
+			return n
+		}
+	}
+	return 0
 }
 
 func afterDigits(s string, i int) int {
@@ -208,12 +277,25 @@ func (l *lexer) ascii(c byte, space bool) {
 		if strings.HasPrefix(s, "**") {
 			op, n = "^", 2
 		}
+	case '.':
+		if n := ellipsis(s); n > 0 {
+			l.pos += n
+			l.emit(tOp, "…", space)
+			return
+		}
 	case '$':
-		// A dollar sign that is left inside an answer is currency or stray delimiters: neither changes the value.
+		// before an amount and nothing else it is money, elsewhere a stray delimiter
 		l.pos++
+		if amount(s[1:]) && strings.Trim(l.src[:l.pos-1], " -(") == "" {
+			l.emit(tCurrency, "$", space)
+		}
 		return
 	case '"', '`':
 		l.pos++
+		if k := len(l.out); c == '"' && k > 2 && l.out[k-1].kind == tNumber && l.out[k-2].text == "'" { // 5'6"
+			l.emit(tOp, "'", false)
+			l.emit(tOp, "'", false)
+		}
 		return
 	case '(', '[':
 		l.brackets++
@@ -222,6 +304,21 @@ func (l *lexer) ascii(c byte, space bool) {
 	}
 	l.pos += n
 	l.emit(tOp, op, space)
+}
+
+// amount reports a number that nothing but words follow.
+func amount(s string) bool {
+	s = strings.TrimLeft(s, " -")
+	if s == "" || !isDigit(s[0]) && s[0] != '.' {
+		return false
+	}
+	s = strings.TrimLeft(s, "0123456789.,{}!\\ ")
+	for i := 0; i < len(s); i++ {
+		if !isLetter(s[i]) && s[i] != ' ' && s[i] != '.' {
+			return false
+		}
+	}
+	return true
 }
 
 func (l *lexer) unicode(space bool) {
@@ -311,7 +408,7 @@ func (l *lexer) letters(space bool) {
 		for _, w := range [...]string{"or", "and"} {
 			if len(run) > len(w) && len(run) <= len(w)+2 && strings.HasPrefix(run, w) &&
 				strings.IndexByte(")}]0123456789", l.src[start-1]) >= 0 {
-				l.emit(tOp, ",", space)
+				l.emit(tOp, w, space)
 				l.pos = start + len(w)
 				return
 			}
@@ -327,6 +424,19 @@ func (l *lexer) letters(space bool) {
 func (l *lexer) word(run string, space bool) {
 	if t, ok := wordTokens[run]; ok {
 		l.emit(t.kind, t.text, space)
+		return
+	}
+	if timeWords[run] && l.afterNumber() && l.endsUnit() { // "20 min", "2 min 5 sec"
+		l.emit(tWord, run, space)
+		return
+	}
+	if currencyWords[run] != "" && startsAmount(l.src[l.pos:]) { // "Rs. 500"
+		l.pos += len(l.src[l.pos:]) - len(strings.TrimPrefix(l.src[l.pos:], "."))
+		l.emit(tCurrency, currencyWords[run], space)
+		return
+	}
+	if run == "sqrt" {
+		l.emit(tCall, "√", space)
 		return
 	}
 	if wordFunctions[run] {
@@ -402,8 +512,8 @@ func commandName(s string, inMatrix bool) string {
 	name := leadingLetters(s)
 	if !knownCommand(name) {
 		cut := 0
-		for j := min(len(name)-1, 16); j >= 2 && cut == 0; j-- {
-			if knownCommand(name[:j]) {
+		for j := min(len(name)-1, 16); j >= max(2, len(name)-2) && cut == 0; j-- {
+			if knownCommand(name[:j]) && !layout[name[:j]] {
 				cut = j
 			}
 		}
@@ -452,7 +562,13 @@ func (l *lexer) escaped(c byte, space bool) bool {
 	case '|':
 		l.emit(tOp, "‖", space)
 		return false
-	case '$', ',', ';', ':', '!', ' ', '>', '&', '#', '\n', '_', '/':
+	case '$':
+		if startsAmount(s[i+1:]) {
+			l.emit(tCurrency, "$", space)
+			return false
+		}
+		return true
+	case ',', ';', ':', '!', ' ', '>', '&', '#', '\n', '_', '/':
 		return true
 	case '(', ')', '[', ']':
 		if l.matrices == 0 {
@@ -539,8 +655,17 @@ func (l *lexer) textCommand(name string, space bool) bool {
 			l.emit(tText, content, space)
 		}
 		return false
+	case timeWords[content] && l.afterNumber() && l.endsUnit():
+		l.emit(tText, content, space)
+		return false
 	case wordFunctions[content]:
 		l.named(content, space)
+		return false
+	case currencyWords[strings.TrimSuffix(content, ".")] != "" && startsAmount(l.src[l.pos:]):
+		l.emit(tCurrency, currencyWords[strings.TrimSuffix(content, ".")], space)
+		return false
+	case content == "£" || content == "€" || content == "¥" || content == "₹" || content == "\\$" || content == "$":
+		l.emit(tCurrency, strings.TrimPrefix(content, "\\"), space)
 		return false
 	case strings.HasPrefix(content, "\\"):
 		inner := &lexer{src: content, b: l.b}
@@ -553,9 +678,17 @@ func (l *lexer) textCommand(name string, space bool) bool {
 		l.out = append(l.out, inner.run()...)
 		return false
 	}
+	if startsWithValue(content) { // \text{5 apples}
+		inner := &lexer{src: content, b: l.b, thousands: l.thousands}
+		l.out = append(l.out, inner.run()...)
+		return false
+	}
 	low := strings.ToLower(strings.Trim(content, ", "))
 	switch low {
-	case "and", "or", "":
+	case "and", "or":
+		l.emit(tOp, low, space)
+		return false
+	case "":
 		l.emit(tOp, ",", space)
 		return false
 	case "percent", "pct", "percentage", "%":
@@ -573,6 +706,42 @@ func (l *lexer) textCommand(name string, space bool) bool {
 	}
 	l.emit(tText, content, space)
 	return false
+}
+
+// startsWithValue reports words in which a number comes first and stands for itself: 5 apples, but not 3rd or 2-digit.
+func startsWithValue(s string) bool {
+	rest := strings.TrimLeft(s, "0123456789.,/")
+	return len(rest) < len(s) && len(rest) > 1 && rest[0] == ' ' && isLetter(rest[1])
+}
+
+// timeWords are units that functions are called as well.
+var timeWords = set("min sec")
+
+// currencyWords are words and abbreviations before an amount.
+var currencyWords = map[string]string{"Rs": "₹", "INR": "₹", "USD": "$", "US": "$", "EUR": "€", "GBP": "£", "RMB": "元",
+	"CNY": "元", "JPY": "¥"}
+
+// startsAmount reports that a number follows.
+func startsAmount(s string) bool {
+	s = strings.TrimLeft(s, " .-$\\~}")
+	return s != "" && isDigit(s[0])
+}
+
+func (l *lexer) afterNumber() bool {
+	return len(l.out) > 0 && (l.out[len(l.out)-1].kind == tNumber || l.out[len(l.out)-1].text == "}")
+}
+
+// endsUnit reports that nothing follows which a function could be applied to.
+func (l *lexer) endsUnit() bool {
+	s := strings.TrimLeft(l.src[l.pos:], " ~")
+	if s == "" || strings.IndexByte(".,;)}]$!?/", s[0]) >= 0 || strings.HasPrefix(s, "and ") {
+		return true
+	}
+	if isDigit(s[0]) {
+		s = strings.TrimLeft(s, "0123456789 ~")
+		return s != "" && (isLetter(s[0]) || strings.HasPrefix(s, "\\text"))
+	}
+	return strings.HasPrefix(s, "\\text")
 }
 
 // braced reads {...} and returns its content; the position is unchanged when there is none.

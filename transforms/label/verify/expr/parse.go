@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/big"
 	"strings"
+	"unicode/utf8"
 )
 
 // Options choose between readings of an ambiguous text.
@@ -12,6 +13,8 @@ type Options struct {
 	Lists bool
 	// Decimals is the number of places to which a decimal and another number must agree; 0 means DefaultDecimals.
 	Decimals int
+	// Finished asks for an answer, not an expression that still has an operation to do, where the gold answer is a number.
+	Finished bool
 }
 
 // DefaultDecimals is the usual precision of an answer that was rounded.
@@ -95,6 +98,9 @@ type parser struct {
 	depth int
 	bars  int // open |...|
 	left  int // open ]a, b[
+	sets  int // open \{, where \mid comes before a condition
+
+	joined string // how the elements that were read last are joined: and, or, ∧, ∨
 }
 
 func (p *parser) syntax(msg string) { panic(syntaxPanic(msg)) }
@@ -206,10 +212,13 @@ func fold(s string) string {
 }
 
 func (p *parser) separator() bool {
-	for _, s := range [...]string{",", "␣"} {
-		if p.isOp(s) {
-			return true
-		}
+	t := p.peek()
+	if t.kind != tOp {
+		return false
+	}
+	switch t.text {
+	case ",", "␣", "and", "or", "∧", "∨":
+		return true
 	}
 	return false
 }
@@ -222,7 +231,11 @@ func (p *parser) list(end func() bool) *Node {
 		if len(groups[0]) == 1 {
 			return groups[0][0]
 		}
-		return group(0, 0, groups[0])
+		n := group(0, 0, groups[0])
+		if p.joined == "∧" || p.joined == "∨" || anyInequality(groups[0]) {
+			n.Name = p.joined
+		}
+		return n
 	}
 	var flat []*Node
 	for _, g := range groups {
@@ -240,20 +253,38 @@ func (p *parser) elements(end func() bool) [][]*Node {
 	p.enter()
 	defer p.leave()
 	groups := [][]*Node{nil}
+	joined := ""
 	for {
-		for p.separator() || p.isOp("…") || p.isOp("\\\\") {
+		for p.separator() || p.isOp("\\\\") {
+			if t := p.peek().text; t != "," && t != "␣" && t != "\\\\" {
+				if joined != "" && joined != t {
+					t = "and or"
+				}
+				joined = t
+			}
 			p.i++
 		}
 		if end() {
 			break
+		}
+		if p.take("…") {
+			g := &groups[len(groups)-1]
+			*g = append(*g, &Node{Kind: Symbol, Name: "…"})
+			continue
 		}
 		if p.take(";") {
 			groups = append(groups, nil)
 			continue
 		}
 		g := &groups[len(groups)-1]
-		n := p.relation()
-		n = p.trailing(n, end)
+		n := p.element(end)
+		if k := len(*g); k > 0 && (joined == "and" || joined == "") {
+			if sum := compound((*g)[k-1], n); sum != nil && (joined == "and" || n.said().unit.powers[dTime] == 1) {
+				(*g)[k-1] = sum
+				joined = ""
+				continue
+			}
+		}
 		*g = append(*g, n)
 		p.take(".")
 		if end() {
@@ -272,7 +303,91 @@ func (p *parser) elements(end func() bool) [][]*Node {
 	if len(kept) == 0 {
 		p.syntax("nothing there")
 	}
+	spreadModulus(kept[len(kept)-1])
+	p.joined = joined
 	return kept
+}
+
+// element reads a relation with the words and the unit beside it.
+func (p *parser) element(end func() bool) *Node {
+	if k, label := p.label(); k > 0 {
+		prose := false
+		for _, t := range p.toks[p.i : p.i+k] {
+			prose = prose || t.kind == tWord
+		}
+		p.i += k
+		n := labelled(label, p.element(end))
+		if prose {
+			n = n.saying(func(b *beside) { b.prose = true })
+		}
+		return n
+	}
+	n := p.trailing(p.relation(), end)
+	for n.Kind == Quantity && p.peek().kind == tNumber && p.at(1).kind != tOp { // 2 hours 30 minutes
+		start := p.i
+		p.i++
+		sum := compound(n, p.trailing(p.number(p.toks[start].text), end))
+		if sum == nil {
+			p.syntax("two numbers side by side")
+		}
+		n = sum
+	}
+	return n
+}
+
+// label finds the words before a value: how many tokens they are.
+func (p *parser) label() (tokens int, words string) {
+	var sb strings.Builder
+	long := false
+	k := 0
+	for ; k < 12; k++ {
+		t := p.at(k)
+		word := t.kind == tText || t.kind == tWord && (t.text[0] < 0x80 && len(t.text) > 1 || t.text[0] >= 0x80)
+		if !word && !(k > 0 && t.kind == tLetter && (t.text == "a" || t.text == "I" || t.text == "A")) {
+			break
+		}
+		long = long || t.kind == tText || len(t.text) > 2
+		sb.WriteString(t.text + " ")
+	}
+	if k == 0 || !long {
+		return 0, ""
+	}
+	t := p.at(k)
+	if t.kind == tOp && t.text == ":" {
+		k++
+		t = p.at(k)
+	}
+	if t.kind == tOp && t.text == "-" {
+		t = p.at(k + 1)
+	}
+	if t.kind != tNumber && t.kind != tCurrency {
+		return 0, ""
+	}
+	return k, sb.String()
+}
+
+// spreadModulus gives the modulus after the last residue of a list to those before it: x = 1, 3 (mod 4).
+func spreadModulus(ns []*Node) {
+	last := ns[len(ns)-1]
+	if !isModulo(last) {
+		return
+	}
+	for i, n := range ns[:len(ns)-1] {
+		if !isModulo(n) {
+			ns[i] = call("modulo", n, last.Args[1])
+		}
+	}
+}
+
+func isModulo(n *Node) bool { return n.Kind == Call && n.Name == "modulo" && len(n.Args) == 2 }
+
+func anyInequality(ns []*Node) bool {
+	for _, n := range ns {
+		if n.Kind == Relation && !isEquation(n) {
+			return true
+		}
+	}
+	return false
 }
 
 // trailing reads what may follow an element: a unit, a remark in words or in brackets, "(mod n)".
@@ -280,18 +395,22 @@ func (p *parser) trailing(n *Node, end func() bool) *Node {
 	for !end() {
 		t := p.peek()
 		switch {
-		case t.kind == tText || t.kind == tWord:
+		case t.kind == tText || t.kind == tWord || t.kind == tCurrency:
 			n = p.unit(n)
 		case p.isOp("mod") || p.isOp("pmod"):
-			// the modulus says where the equation lives; the answer is the residue
 			p.i++
-			p.primary()
+			n = call("modulo", n, p.primary())
 		case p.isOp("("):
-			if u := p.at(1); u.kind == tText || u.kind == tWord && len(u.text) > 2 || u.kind == tOp && u.text == "mod" {
-				p.skipBalanced()
-				continue
+			switch u := p.at(1); {
+			case u.kind == tOp && u.text == "mod":
+				p.i += 2
+				n = call("modulo", n, p.primary())
+				p.want(")")
+			case u.kind == tText || u.kind == tWord && (len(u.text) > 2 || isUnit(u.text)):
+				n = p.remark(n)
+			default:
+				return n
 			}
-			return n
 		case p.isOp("!"), p.isOp("."), p.isOp("'"), p.isOp("?"):
 			if p.i == len(p.toks)-1 {
 				p.i++
@@ -305,70 +424,122 @@ func (p *parser) trailing(n *Node, end func() bool) *Node {
 	return n
 }
 
-func (p *parser) skipBalanced() {
+// remark reads (words) or (a unit) after a value. Mathematics in it is left out.
+func (p *parser) remark(n *Node) *Node {
 	depth := 0
+	var words []string
 	for p.i < len(p.toks) {
 		t := p.toks[p.i]
 		p.i++
-		if t.kind == tOp && t.text == "(" {
+		switch {
+		case t.kind == tText || t.kind == tWord || t.kind == tLetter:
+			words = append(words, strings.Fields(t.text)...)
+		case t.kind == tOp && t.text == "^" && p.peek().kind == tNumber:
+			words = append(words, "^"+p.peek().text)
+			p.i++
+		case t.kind == tOp && t.text == "/":
+			words = append(words, "/")
+		case t.kind == tOp && t.text == "(":
 			depth++
-		}
-		if t.kind == tOp && t.text == ")" {
+		case t.kind == tOp && t.text == ")":
 			if depth--; depth == 0 {
-				return
+				return quantity(n, words)
 			}
 		}
 	}
+	return quantity(n, words)
 }
 
-// unit reads a run of words after a value: a known unit becomes a Quantity, anything else is a remark.
+// unit reads a run of words after a value: a known unit becomes a Quantity, anything else is a note. "11 to 3" is a ratio, "1 in 5" a
+// fraction, "7 R 4" a quotient with its remainder.
 func (p *parser) unit(n *Node) *Node {
 	start := p.i
-	var names []string
-	power := 1
+	var words []string
+	letters := false
 	for {
 		t := p.peek()
 		switch {
-		case t.kind == tText || t.kind == tWord || t.kind == tLetter && len(t.text) == 1:
-			names = append(names, t.text)
+		case t.kind == tText || t.kind == tWord || t.kind == tCurrency || t.kind == tLetter && len(t.text) == 1:
+			letters = letters || t.kind == tLetter && t.text != "a" && t.text != "I" && !isUnit(t.text)
+			words = append(words, unitWords(t.text)...)
 			p.i++
 			continue
-		case t.kind == tOp && (t.text == "/" || t.text == "-" || t.text == ".") && p.i > start:
-			names = append(names, t.text)
+		case t.kind == tOp && (t.text == "/" || t.text == "-" || t.text == "." || t.text == "*") && p.i > start && p.at(1).kind != tNumber &&
+			p.at(1).kind != tEnd:
+			words = append(words, t.text)
+			p.i++
+			continue
+		case t.kind == tOp && t.text == "." && p.i > start:
 			p.i++
 			continue
 		case t.kind == tOp && t.text == "^" && p.i > start:
 			p.i++
-			q := p.peek()
-			brace := p.take("{")
-			if brace {
-				q = p.peek()
-			}
-			if q.kind == tNumber && len(q.text) == 1 {
-				power = int(q.text[0] - '0')
-				p.i++
-			} else if p.isOp("°") || p.isOp("'") {
-				p.i++
-			} else {
-				p.syntax("exponent of a unit")
-			}
-			if brace {
-				p.want("}")
-			}
+			words = append(words, "^"+p.unitPower())
 			continue
 		}
 		break
 	}
-	name := strings.Join(names, " ")
-	return quantity(n, name, power)
+	if p.peek().kind == tNumber {
+		switch strings.ToLower(strings.Join(words, " ")) {
+		case "to":
+			return &Node{Kind: Ratio, Args: []*Node{n, p.sum()}}
+		case "in", "out of":
+			return binary(Quotient, n, p.sum())
+		case "r", "rem", "remainder", "with remainder", "with a remainder of":
+			return call("remainder", n, p.sum())
+		}
+	}
+	if op, ok := bounded[strings.ToLower(strings.Join(words, " "))]; ok && n.Kind != Relation {
+		return &Node{Kind: Relation, Ops: []string{op}, Args: []*Node{unnamed(), n}}
+	}
+	if letters { // a variable among words: what they say together is not understood
+		p.syntax("words and letters mixed")
+	}
+	return quantity(n, words)
+}
+
+// unitWords cuts the words and signs of a unit apart: m/s, kg*m.
+func unitWords(s string) []string {
+	if !strings.ContainsAny(s, "/^·*²³\\") {
+		return strings.Fields(s)
+	}
+	s = strings.NewReplacer("\\,", " ", "\\;", " ", "\\ ", " ", "{", "", "}", "", "/", " / ", "·", " * ", "*", " * ", "²",
+		" ^2", "³", " ^3", "^", " ^", "\\cdot", " * ").Replace(s)
+	return strings.Fields(s)
+}
+
+// unitPower reads the exponent of a unit.
+func (p *parser) unitPower() string {
+	brace := p.take("{")
+	sign := ""
+	if p.take("-") {
+		sign = "-"
+	}
+	q := p.peek()
+	switch {
+	case q.kind == tNumber && len(q.text) == 1:
+		p.i++
+	case p.isOp("°") || p.isOp("'"):
+		p.i++
+		q.text = "1"
+	default:
+		p.syntax("exponent of a unit")
+	}
+	if brace {
+		p.want("}")
+	}
+	return sign + q.text
 }
 
 // relation reads a chain a = b < c ...
 func (p *parser) relation() *Node {
 	p.enter()
 	defer p.leave()
-	first := p.setExpr()
-	if !p.relOp() {
+	var first *Node
+	p.take("~") // about 5
+	if p.bareOp() {
+		first = unnamed()
+	} else if first = p.setExpr(); !p.relOp() {
 		return first
 	}
 	n := &Node{Kind: Relation, Args: []*Node{first}}
@@ -392,6 +563,32 @@ func (p *parser) relation() *Node {
 		}
 		n.Args = append(n.Args, p.setExpr())
 	}
+	return n.settled()
+}
+
+// bareOp reports an inequality without its left side: >= 3.
+func (p *parser) bareOp() bool {
+	return p.isOp("<") || p.isOp(">") || p.isOp("<=") || p.isOp(">=") || p.isOp("!=")
+}
+
+// settled gives signs of several meanings the one that they have in this chain, and a congruence its modulus.
+func (n *Node) settled() *Node {
+	congruent := false
+	for i, op := range n.Ops {
+		switch op {
+		case "≡":
+			n.Ops[i], congruent = "=", true
+		case "∼", "≅": // of figures; of numbers it is about the same
+			if v := n.Args[i+1]; isNumeric(v) || v.Kind == Degree {
+				n.Ops[i] = "~"
+			}
+		}
+	}
+	last := len(n.Args) - 1
+	if m := n.Args[last]; congruent && m.Kind == Call && m.Name == "mod" {
+		n.Args[last] = m.Args[0]
+		return call("modulo", n, m.Args[1])
+	}
 	return n
 }
 
@@ -401,7 +598,10 @@ func (p *parser) relOp() bool {
 		return false
 	}
 	switch t.text {
-	case "=", "!=", "<", ">", "<=", ">=", "~", "in", "notin", "subset", "→", "⟂", "∥":
+	case "∣":
+		return p.sets == 0
+	case "=", "!=", "<", ">", "<=", ">=", "~", "in", "notin", "subset", "→", "⟂", "∥", "≡", "∼", "≅", "∤", "←",
+		"↔", "⇒", "⇐", "⇔", "↑", "↓":
 		return true
 	}
 	return false
@@ -508,6 +708,10 @@ func (p *parser) product() *Node {
 		case p.isOp("/"):
 			p.i++
 			left = binary(Quotient, left, p.unary())
+		case p.isOp("÷"):
+			p.i++
+			left = binary(Quotient, left, p.unary())
+			left.Name = "÷"
 		case p.isOp("mod"):
 			p.i++
 			left = call("mod", left, p.unary())
@@ -516,6 +720,18 @@ func (p *parser) product() *Node {
 			t := p.peek()
 			if t.kind == tLetter && t.space && p.i == len(p.toks)-1 && isNumeric(left) && strings.Contains("mgslLhJNWVKC", t.text) && p.depth < 8 {
 				return p.unit(left)
+			}
+			if t.kind == tLetter && (t.text == "R" || t.text == "r") && left.Kind == Number && p.at(1).kind == tNumber && p.at(2).kind == tEnd {
+				return p.unit(left)
+			}
+			if t.kind == tLetter && strings.Contains("hms", t.text) && left.Kind == Number && p.at(1).kind == tNumber && p.at(2).kind != tOp {
+				return p.unit(left) // 1 h 20 min
+			}
+			if t.kind == tLetter && (t.text == "x" || t.text == "X") && isNumeric(left) && p.at(1).kind == tNumber && p.at(1).text == "10" &&
+				p.at(2).kind == tOp && p.at(2).text == "^" { // 1.23 x 10^3
+				p.i++
+				left = p.times(left, p.unary())
+				continue
 			}
 			if t.kind == tNumber && left.Kind == Number {
 				left = p.spacedMixed(left)
@@ -617,15 +833,18 @@ func (p *parser) startsFactor() bool {
 	case tNumber, tLetter, tCall, tBegin:
 		return true
 	case tWord:
-		return len(t.text) <= 3 && !isUnit(t.text) || p.i > 0 && p.toks[p.i-1].kind != tNumber && len(t.text) <= 2
+		switch t.text {
+		case "to", "in", "out", "of":
+			if p.i > 0 && p.toks[p.i-1].kind == tNumber {
+				return false
+			}
+		}
+		return t.text[0] < utf8.RuneSelf && (len(t.text) <= 3 && !isUnit(t.text) || p.i > 0 && p.toks[p.i-1].kind != tNumber && len(t.text) <= 2)
 	case tOp:
 		switch t.text {
 		case "(":
 			u := p.at(1)
-			if u.kind == tText || u.kind == tOp && u.text == "mod" {
-				return false
-			}
-			return true
+			return u.kind != tText && !(u.kind == tOp && u.text == "mod") && !(u.kind == tWord && isUnit(u.text))
 		case "[":
 			return p.left == 0
 		case "{", "∞", "⌊", "⌈", "‖":
@@ -645,7 +864,7 @@ func (p *parser) power() *Node {
 		p.i++
 		if p.isOp("°") {
 			p.i++
-			base = &Node{Kind: Degree, Args: []*Node{base}}
+			base = p.degrees(base)
 			continue
 		}
 		if p.isOp("'") {
@@ -654,10 +873,7 @@ func (p *parser) power() *Node {
 		}
 		if p.isOp("{") && p.at(1).kind == tOp && p.at(1).text == "°" && p.at(2).text == "}" {
 			p.i += 3
-			base = &Node{Kind: Degree, Args: []*Node{base}}
-			for p.peek().kind == tLetter && (p.peek().text == "C" || p.peek().text == "F") && p.i == len(p.toks)-1 {
-				p.i++
-			}
+			base = p.degrees(base)
 			continue
 		}
 		if p.isOp("{") && p.at(1).text == "'" {
@@ -744,14 +960,23 @@ func (p *parser) postfix(n *Node) *Node {
 			n = &Node{Kind: Percent, Args: []*Node{n}}
 		case p.isOp("°"):
 			p.i++
-			n = &Node{Kind: Degree, Args: []*Node{n}}
-			if t := p.peek(); t.kind == tLetter && (t.text == "C" || t.text == "F") && p.i == len(p.toks)-1 {
-				p.i++
-			}
+			n = p.degrees(n)
 		default:
 			return n
 		}
 	}
+}
+
+// degrees is a value in degrees: of an angle, or of the scale that the letter or the word after the sign names.
+func (p *parser) degrees(n *Node) *Node {
+	t := p.peek()
+	if t.kind == tLetter && p.i == len(p.toks)-1 || t.kind == tText || t.kind == tWord && len(t.text) > 2 {
+		if q, rest := degree(n, []string{t.text}); len(rest) == 0 {
+			p.i++
+			return q
+		}
+	}
+	return &Node{Kind: Degree, Args: []*Node{n}}
 }
 
 func (p *parser) primary() *Node {
@@ -771,6 +996,15 @@ func (p *parser) primary() *Node {
 	case tText:
 		p.i++
 		return p.textSymbol(t.text)
+	case tCurrency:
+		p.i++
+		for p.peek().kind == tCurrency { // US$
+			p.i++
+		}
+		if p.take("-") {
+			return negate(inUnit(p.power(), t.text))
+		}
+		return inUnit(p.power(), t.text)
 	case tCall:
 		p.i++
 		return p.function(t.text)
@@ -786,11 +1020,6 @@ func (p *parser) primary() *Node {
 
 // textSymbol reads \text{...} in the middle of mathematics: a name, with subscript or arguments.
 func (p *parser) textSymbol(s string) *Node {
-	switch s {
-	case "£", "€", "¥", "₹":
-		n := p.power()
-		return quantity(n, s, 1)
-	}
 	name := fold(s)
 	if p.isOp("_") {
 		name += "_" + p.subscript()
@@ -806,9 +1035,9 @@ func (p *parser) textSymbol(s string) *Node {
 		if t.kind == tOp {
 			p.i++
 		}
-		return p.sum()
+		return labelled(s, p.sum())
 	}
-	return &Node{Kind: Text, Name: name}
+	return noted(&Node{Kind: Text, Name: name}, s)
 }
 
 // spelled spells a short run of letters out as a product of variables.
@@ -856,7 +1085,7 @@ var english = set("is it we so to of in on at be by as an if my he us up do go m
 
 // Prose reports a tree in which running text was read as mathematics.
 func (n *Node) Prose() bool {
-	return n.contains(func(m *Node) bool { return m.Kind == Text || m.Kind == Product && m.Name == "word" })
+	return n.contains(func(m *Node) bool { return m.said().prose || m.Kind == Text || m.Kind == Product && m.Name == "word" })
 }
 
 func letter(s string) *Node {
@@ -987,6 +1216,17 @@ func (p *parser) number(text string) *Node {
 	}
 	if t := p.peek(); t.kind == tOp && t.text == ":" && clockLike(text) {
 		return p.clock(n)
+	}
+	if clockLike(text) && (p.peek().kind == tWord || p.peek().kind == tLetter || p.peek().kind == tText) {
+		return p.hour(n)
+	}
+	if p.isOp("'") && p.at(1).kind == tNumber && p.at(2).text == "'" && p.at(3).text == "'" { // 5'6\"
+		inches, _ := parseDecimal(p.at(1).text, p.b)
+		p.i += 4
+		if sum := compound(inUnit(n, "ft"), inUnit(&Node{Kind: Number, Num: inches, Decimals: -1}, "in")); sum != nil {
+			return sum
+		}
+		p.syntax("feet and inches")
 	}
 	return n
 }

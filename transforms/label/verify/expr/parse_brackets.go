@@ -100,17 +100,19 @@ func (p *parser) set() *Node {
 	}
 	saved := p.bars
 	p.bars = 1
-	end := func() bool { return p.isOp("\\}") || p.isOp("|") }
+	end := func() bool { return p.isOp("\\}") || p.isOp("|") || p.isOp("∣") }
 	if p.i+1 < len(p.toks) && p.isOp("|") { // {|x|, ...}
 		p.bars = 0
 	}
+	p.sets++
 	groups := p.elements(end)
+	p.sets--
 	p.bars = saved
 	var flat []*Node
 	for _, g := range groups {
 		flat = append(flat, g...)
 	}
-	if p.take("|") {
+	if p.take("|") || p.take("∣") {
 		conds := p.elements(func() bool { return p.isOp("\\}") })
 		p.want("\\}")
 		return builder(flat, conds)
@@ -151,6 +153,10 @@ func (p *parser) braces() *Node {
 	p.bars = 0
 	n := p.list(func() bool { return p.isOp("}") || p.isOp("choose") || p.isOp("over") })
 	p.bars = saved
+	if n.Kind == Symbol && p.isOp("}") && p.at(1).kind == tOp && p.at(1).text == "_" { // {g}_{k}
+		p.i++
+		return &Node{Kind: Symbol, Name: n.Name + "_" + p.subscript()}
+	}
 	for p.isOp("choose") || p.isOp("over") {
 		name := p.peek().text
 		p.i++
@@ -184,6 +190,13 @@ func (p *parser) argument() *Node {
 		}
 		return &Node{Kind: Number, Num: r, Decimals: d, Name: digits[:1]}
 	}
+	if t.kind == tWord && isLetter(t.text[0]) && len(t.text) > 1 { // \frac xy takes one letter each
+		p.toks[p.i].text = t.text[1:]
+		if len(t.text) == 2 {
+			p.toks[p.i].kind = tLetter
+		}
+		return letter(t.text[:1])
+	}
 	return p.primary()
 }
 
@@ -208,7 +221,18 @@ func (p *parser) function(name string) *Node {
 			p.want("]")
 			return call("root", p.argument(), index)
 		}
-		if p.isOp("(") || p.peek().kind == tNumber { // \sqrt13 is meant as the root of thirteen
+		if p.isOp("(") {
+			return call("sqrt", p.primary())
+		}
+		if t := p.peek(); t.kind == tNumber {
+			if len(t.text) > 1 && !t.space && strings.Trim(t.text, "0123456789") == "" { // TeX's \sqrt13 is \sqrt{1}3, and somebody meant 13
+				p.syntax("\\sqrt" + t.text + " without braces")
+			}
+			return call("sqrt", p.primary())
+		}
+		return call("sqrt", p.argument())
+	case "√":
+		if p.peek().kind == tNumber {
 			return call("sqrt", p.primary())
 		}
 		return call("sqrt", p.argument())
@@ -487,6 +511,9 @@ func (p *parser) clock(h *Node) *Node {
 	}
 	hours := h.Num.Num().Int64()
 	min := minutes.Num().Int64()
+	if half == "midnight" && hours == 12 {
+		hours, half = 0, "am0"
+	}
 	if hours > 24 || min > 59 || k >= 100 {
 		return h
 	}
@@ -501,6 +528,7 @@ func (p *parser) clock(h *Node) *Node {
 		}
 	case "noon":
 		hours = 12
+	case "am0":
 	case "", "oclock", "hours", "h":
 		if half == "" {
 			half = "?"
@@ -511,4 +539,40 @@ func (p *parser) clock(h *Node) *Node {
 	p.i = len(p.toks)
 	n := &Node{Kind: Clock, Num: new(big.Rat).SetInt64(hours*60 + min), Name: half}
 	return n
+}
+
+// hour reads 12 PM and 5 a.m.; the number itself where nothing of the kind follows.
+func (p *parser) hour(n *Node) *Node {
+	half := ""
+	k := 0
+	for ; k < 5 && p.at(k).kind != tEnd; k++ {
+		switch t := p.at(k); {
+		case t.kind == tLetter || t.kind == tWord || t.kind == tText:
+			half += fold(t.text)
+		case t.kind == tOp && t.text == ".":
+		default:
+			return n
+		}
+	}
+	h := n.Num
+	if p.at(k).kind != tEnd || !h.IsInt() || h.Sign() <= 0 || h.Num().Int64() > 12 {
+		return n
+	}
+	hours := h.Num().Int64() % 12
+	switch half {
+	case "am":
+	case "pm":
+		hours += 12
+	case "noon", "midnight":
+		if hours != 0 {
+			return n
+		}
+		if half == "noon" {
+			hours = 12
+		}
+	default:
+		return n
+	}
+	p.i += k
+	return &Node{Kind: Clock, Num: new(big.Rat).SetInt64(hours * 60), Name: half}
 }

@@ -78,6 +78,9 @@ func (c *comparer) region(n *Node) ([]segment, bool) {
 		if n.Open == '(' && n.Close == ')' && len(n.Args) != 2 {
 			return nil, false
 		}
+		if n.Open == 0 && (n.Name == "and" || n.Name == "or") {
+			return c.joinedRegion(n)
+		}
 		if n.Open == '{' || n.Open == 0 {
 			var out []segment
 			for _, a := range n.Args {
@@ -148,6 +151,28 @@ func (c *comparer) region(n *Node) ([]segment, bool) {
 		return c.solve(n)
 	}
 	return nil, false
+}
+
+// joinedRegion is where all of several inequalities hold, or one of them.
+func (c *comparer) joinedRegion(n *Node) ([]segment, bool) {
+	var out []segment
+	if unknown := c.unknown(n); unknown == "" {
+		return nil, false
+	}
+	for i, a := range n.Args {
+		r, ok := c.region(a)
+		switch {
+		case a.Kind != Relation || !ok:
+			return nil, false
+		case i == 0:
+			out = r
+		case n.Name == "or":
+			out = c.union(append(append([]segment{}, out...), r...))
+		default:
+			out = c.intersect(out, r)
+		}
+	}
+	return out, true
 }
 
 // solve turns a chain of inequalities, each linear in the one unknown, into a region.

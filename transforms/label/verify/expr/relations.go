@@ -7,12 +7,21 @@ import (
 
 // relations compares where at least one side is a chain a = b < c.
 func (c *comparer) relations(g, p *Node) (bool, string) {
-	if rounded := approximation(p); rounded != nil && isDecimal(g) {
+	if g.Kind != Relation || !concludes(g) {
+		if p = conclusion(p); p.Kind != Relation && g.Kind != Relation {
+			return c.equal(g, p)
+		}
+	}
+	g, p = valueLast(g), valueLast(p)
+	if rounded := approximation(p); rounded != nil && isDecimal(g) && c.roughly(p) {
 		if e, rule := c.equal(g, rounded); e {
 			return true, rule
 		}
 	}
 	g, p = exactPart(g), exactPart(p)
+	if p.Kind == Relation && conditional(p) != (g.Kind == Relation && conditional(g)) {
+		return false, "words"
+	}
 	gAssign, pAssign := isAssignment(g), isAssignment(p)
 	gEq, pEq := isEquation(g), isEquation(p)
 	if gAssign {
@@ -23,12 +32,11 @@ func (c *comparer) relations(g, p *Node) (bool, string) {
 	}
 	switch {
 	case pEq && !gEq:
-		last := p.Args[len(p.Args)-1]
-		if v, ok := c.rational(last); ok && v.Sign() == 0 && !pAssign && p.Args[0].contains(isFree) {
-			return false, "relation" // an equation with its terms on one side is not the answer 0
+		if !pAssign && p.Args[0].contains(isFree) && !plainNames(p.Args[0]) {
+			return false, "relation" // an equation for something is not the answer on its right side
 		}
-		p = last
-	case gEq && !pEq && (gAssign || len(g.Args) > 2):
+		p = p.Args[len(p.Args)-1]
+	case gEq && !pEq && (gAssign || len(g.Args) > 2 || !g.Args[0].contains(isFree) && g.Ops[0] == "="):
 		g = g.Args[len(g.Args)-1]
 	}
 	g, p = membershipSet(g), membershipSet(p)
@@ -63,9 +71,79 @@ func (c *comparer) relations(g, p *Node) (bool, string) {
 	return false, "relation"
 }
 
+func concludes(n *Node) bool { return slices.Contains(n.Ops, "⇒") }
+
+// conclusion is what a chain says at its end: n = 8 in 2n = 16 ⇒ n = 8.
+func conclusion(n *Node) *Node {
+	if n.Kind != Relation {
+		return n
+	}
+	for i := len(n.Ops) - 1; i >= 0; i-- {
+		switch {
+		case n.Ops[i] != "⇒":
+			continue
+		case i == len(n.Ops)-1:
+			return n.Args[i+1]
+		}
+		return &Node{Kind: Relation, Ops: n.Ops[i+1:], Args: n.Args[i+1:]}
+	}
+	return n
+}
+
+// conditional reports words in a relation that make it another one: if x = 7, not x = 7.
+func conditional(n *Node) bool {
+	return n.contains(func(m *Node) bool { return m.Kind == Text && Qualifies(m.said().note) })
+}
+
+// valueLast turns 4 = x round.
+func valueLast(n *Node) *Node {
+	if n.Kind != Relation || len(n.Ops) != 1 || n.Ops[0] != "=" || n.Args[0].contains(isFree) || !symbolsOnly(n.Args[1]) ||
+		n.Args[1].Kind == Constant {
+		return n
+	}
+	return &Node{Kind: Relation, Ops: n.Ops, Args: []*Node{n.Args[1], n.Args[0]}}
+}
+
+// plainNames reports names that are only added, multiplied or divided, as in x + y = 5, which says the value of x + y.
+func plainNames(n *Node) bool {
+	several := false
+	ok := n.walk(func(m *Node) bool {
+		switch m.Kind {
+		case Symbol, Text:
+			return true
+		case Sum, Product, Quotient, Negate, Ratio:
+			several = several || len(m.Args) > 1
+			return true
+		case Call:
+			return opaqueName(m) || m.Name == "abs" || m.Name == "norm"
+		}
+		return false
+	})
+	return ok && several
+}
+
+// roughly reports that the sides of a chain with approximation signs are about the same, as far as they are numbers.
+func (c *comparer) roughly(n *Node) bool {
+	last, ok := c.constant(n.Args[len(n.Args)-1])
+	if !ok {
+		return true
+	}
+	for _, a := range n.Args {
+		v, ok := c.constant(a)
+		if !ok {
+			continue
+		}
+		d := newFloat().Sub(v, last)
+		if d.Abs(d).Cmp(newFloat().Mul(newFloat().Abs(last), newFloat().SetFloat64(0.1))) > 0 {
+			return false
+		}
+	}
+	return true
+}
+
 // membershipSet is the set of x in set, any other tree itself.
 func membershipSet(n *Node) *Node {
-	if n.Kind == Relation && n.Ops[0] == "in" && len(n.Ops) == 1 {
+	if n.Kind == Relation && n.Ops[0] == "in" && len(n.Ops) == 1 && symbolsOnly(n.Args[0]) {
 		return n.Args[1]
 	}
 	return n
@@ -127,7 +205,7 @@ func isEquation(n *Node) bool {
 		return false
 	}
 	for _, op := range n.Ops {
-		if op != "=" && op != "in" {
+		if op != "=" && !(op == "in" && symbolsOnly(n.Args[0])) {
 			return false
 		}
 	}
@@ -140,7 +218,7 @@ func isAssignment(n *Node) bool { return isEquation(n) && symbolsOnly(n.Args[0])
 func symbolsOnly(n *Node) bool {
 	switch n.Kind {
 	case Symbol, Text, Constant:
-		return true
+		return n.Name != "□"
 	case Product, Quotient, Ratio, Group:
 		for _, a := range n.Args {
 			if !symbolsOnly(a) {
@@ -206,6 +284,9 @@ func (c *comparer) proportional(a, b *Node, op string) bool {
 	equation := op == "=" || op == "!="
 	if op != "=" && op != "!=" && op != "<" && op != "<=" {
 		return false
+	}
+	if !a.contains(isFree) || !b.contains(isFree) {
+		return false // statements about numbers are the same only side by side: 1 + 1 = 2 is not 1 + 1 = 3
 	}
 	var decided, same bool
 	c.attempt(func() {

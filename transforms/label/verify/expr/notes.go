@@ -1,0 +1,188 @@
+package expr
+
+import "strings"
+
+// A note is what an answer says in words beside its value: a name before it, a noun or a direction after it. Most words leave the value
+// alone. Those that turn it round, order it or point somewhere do not, and names tell the values of a list apart.
+
+// noted is n with words beside it.
+func noted(n *Node, words string) *Node {
+	words = strings.Join(strings.FieldsFunc(strings.ToLower(words), func(r rune) bool {
+		return strings.ContainsRune(" \n\t.,;:!?_*\"\\()[]{}/-~", r)
+	}), " ")
+	if words == "" {
+		return n
+	}
+	if n.said().note != "" {
+		words = n.said().note + " " + words
+	}
+	return n.saying(func(b *beside) { b.note = words })
+}
+
+// pole is one of the ends of a scale on which words contradict each other. A strict one must be said on both sides once the reference
+// answer says it.
+type pole struct {
+	scale, end string
+	strict     bool
+}
+
+var poles = map[string]pole{}
+
+func init() {
+	add := func(scale string, strict bool, ends ...string) {
+		for _, end := range ends {
+			words := strings.Fields(end)
+			for _, w := range words {
+				poles[w] = pole{scale, words[0], strict}
+			}
+		}
+	}
+	add("side", true, "left leftward leftwards", "right rightward rightwards")
+	add("compass", true, "north northward northern", "south southward southern", "east eastward eastern", "west westward western",
+		"northeast", "northwest", "southeast", "southwest")
+	add("height", true, "up upward upwards", "down downward downwards")
+	add("change", true, "increase increased increases increasing rise rises gain gained grew", "decrease decreased decreases decreasing "+
+		"fall falls drop dropped lost reduction")
+	add("profit", true, "profit", "loss")
+	add("amount", false, "more greater larger", "less fewer smaller")
+	add("order", true, "before earlier ago", "after later")
+	add("level", true, "above", "below under")
+	add("turn", true, "clockwise", "counterclockwise anticlockwise")
+	add("half", true, "am", "pm")
+	add("parity", true, "odd", "even")
+	add("sign", true, "positive", "negative")
+	add("extreme", false, "maximum max", "minimum min")
+	add("era", true, "bc bce", "ad ce")
+	add("where", true, "inside", "outside")
+	add("share", true, "won win wins", "lose loses")
+	add("truth", true, "true", "false")
+}
+
+// turning are the words that make an answer another one; both sides must say the same of them.
+var turning = set("not no never neither nor cannot cant isnt doesnt dont without except non than least most between but wrong incorrect " +
+	"if unless almost nearly anything other another besides excluding twice half double triple thrice squared cubed root square " +
+	"factorial plus minus sum product difference divided multiplied 不 没 没有 不是 至少 至多 大于 小于 以上 以下 不到 超过")
+
+// notesAgree decides whether what is said beside two values may stand for one answer.
+func notesAgree(gold, pred string) bool {
+	if gold == pred {
+		return true
+	}
+	if turns(gold) != turns(pred) {
+		return false
+	}
+	g, p := polesOf(gold), polesOf(pred)
+	for scale, end := range g {
+		other, said := p[scale]
+		if said && other.end != end.end || !said && end.strict {
+			return false
+		}
+	}
+	return true
+}
+
+func turns(note string) string {
+	var out []string
+	for w := range strings.FieldsSeq(strings.ReplaceAll(strings.ReplaceAll(note, "'", ""), "’", "")) {
+		if turning[w] {
+			out = append(out, w)
+		}
+	}
+	return strings.Join(out, " ")
+}
+
+// Qualifies reports words that keep the number beside them from being an answer by itself: not, less than, at least.
+func Qualifies(words string) bool { return turns(strings.ToLower(words)) != "" }
+
+func polesOf(note string) map[string]pole {
+	var out map[string]pole
+	for w := range strings.FieldsSeq(note) {
+		if p, ok := poles[w]; ok {
+			if out == nil {
+				out = map[string]pole{}
+			}
+			if old, said := out[p.scale]; said && old.end != p.end {
+				p.end = old.end + " " + p.end
+			}
+			out[p.scale] = p
+		}
+	}
+	return out
+}
+
+// namesOf are the notes of a list's elements where each has one of its own, so that they tell its values apart.
+func namesOf(ns []*Node) []string {
+	if len(ns) < 2 {
+		return nil
+	}
+	seen := map[string]bool{}
+	out := make([]string, len(ns))
+	for i, n := range ns {
+		note := n.said().note
+		if n.Kind == Quantity && note == "" {
+			return nil
+		}
+		if note == "" || seen[note] {
+			return nil
+		}
+		seen[note] = true
+		out[i] = note
+	}
+	return out
+}
+
+// sameName compares two names: one word more or an s at the end is no other name.
+func sameName(a, b string) bool {
+	if a == b {
+		return true
+	}
+	short, long := strings.Fields(a), strings.Fields(b)
+	if len(short) > len(long) {
+		short, long = long, short
+	}
+	for _, w := range short {
+		found := false
+		for _, v := range long {
+			found = found || strings.TrimSuffix(w, "s") == strings.TrimSuffix(v, "s")
+		}
+		if !found {
+			return false
+		}
+	}
+	return true
+}
+
+// bounds are phrases before a number that make it the bound of an inequality.
+var bounds = []struct{ phrase, op string }{
+	{"at least", ">="}, {"no less than", ">="}, {"not less than", ">="}, {"no fewer than", ">="}, {"minimum of", ">="},
+	{"at most", "<="}, {"no more than", "<="}, {"not more than", "<="}, {"no greater than", "<="}, {"up to", "<="}, {"maximum of", "<="},
+	{"less than", "<"}, {"fewer than", "<"}, {"smaller than", "<"}, {"more than", ">"}, {"greater than", ">"}, {"larger than", ">"},
+	{"below", "<"}, {"under", "<"}, {"over", ">"}, {"above", ">"}, {"exceeds", ">"}, {"exceeding", ">"},
+	{"至少", ">="}, {"至多", "<="}, {"大于", ">"}, {"小于", "<"},
+}
+
+// bounded are phrases after a number that do the same.
+var bounded = map[string]string{"or more": ">=", "or greater": ">=", "or above": ">=", "and above": ">=", "or higher": ">=",
+	"or less": "<=", "or fewer": "<=", "or below": "<=", "and below": "<=", "or lower": "<="}
+
+// boundOf reads a label that ends in such a phrase.
+func boundOf(label string) (op string, ok bool) {
+	label = strings.TrimSpace(strings.ToLower(label))
+	for _, b := range bounds {
+		if strings.HasSuffix(label, b.phrase) {
+			return b.op, true
+		}
+	}
+	return "", false
+}
+
+// labelled is a value with what stands before it in words.
+func labelled(label string, n *Node) *Node {
+	if op, ok := boundOf(label); ok && n.Kind != Relation {
+		return &Node{Kind: Relation, Ops: []string{op}, Args: []*Node{unnamed(), n}}
+	}
+	return noted(n, label)
+}
+
+// unnamed is the left side of an inequality that has none: >= 3.
+func unnamed() *Node { return &Node{Kind: Symbol, Name: "□"} }
