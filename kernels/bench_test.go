@@ -111,7 +111,7 @@ func BenchmarkHead(b *testing.B) {
 						id, logit := [1]int32{int32(i)}, [1]float32{}
 						row := z[i*v : (i+1)*v]
 						st := kernels.Stats(row, id[:], nil, logit[:])
-						kernels.RowGrad(row, st.LogZ, 1.0/rows, nil, 0, 0, id[:], []float32{-1.0 / rows})
+						kernels.RowGrad(row, st.LogZ, 1.0/rows, 0, 0, nil, 0, 0, id[:], []float32{-1.0 / rows})
 					}
 				})
 				kernels.MatMulNN(dh[at*d:(at+chunk)*d], z, w, chunk, d, v, 0)

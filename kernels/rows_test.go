@@ -140,8 +140,11 @@ func TestRowGradAndTargetKL(t *testing.T) {
 			}
 			p, logZ := softmax64(z)
 			pt, logZt := softmax64(zt)
-			var kl float64
+			var kl, entropy float64
 			for i := range p {
+				if p[i] > 0 {
+					entropy -= p[i] * math.Log(p[i])
+				}
 				if pt[i] > 0 {
 					kl += pt[i] * (math.Log(pt[i]) - math.Log(p[i]))
 				}
@@ -150,12 +153,16 @@ func TestRowGradAndTargetKL(t *testing.T) {
 			ids := []int32{int32(r.IntN(n)), int32(r.IntN(n)), 0}
 			d := []float32{0.5, -0.25, 2}
 			for _, a := range []float32{0, -0.75} {
-				for _, b := range []float32{0, 0.5} {
+				for k, b := range []float32{0, 0.5, 0, 0.5} {
+					e := []float32{0, 0, 0.4, -0.3}[k]
 					g := slices.Clone(z)
-					kernels.RowGrad(g, float32(logZ), a, zt, float32(logZt), b, ids, d)
+					kernels.RowGrad(g, float32(logZ), a, e, float32(entropy), zt, float32(logZt), b, ids, d)
 					want := make([]float64, n)
 					for i := range want {
 						want[i] = float64(a)*p[i] + float64(b)*pt[i]
+						if p[i] > 0 {
+							want[i] += float64(e) * p[i] * (math.Log(p[i]) + entropy)
+						}
 					}
 					for i, id := range ids {
 						want[id] += float64(d[i])
@@ -165,7 +172,7 @@ func TestRowGradAndTargetKL(t *testing.T) {
 					}
 					if b == 0 {
 						h := slices.Clone(z)
-						kernels.RowGrad(h, float32(logZ), a, nil, 0, 0.5, ids, d)
+						kernels.RowGrad(h, float32(logZ), a, e, float32(entropy), nil, 0, 0.5, ids, d)
 						sameBits(t, "without a target", h, g)
 					}
 				}

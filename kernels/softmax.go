@@ -150,15 +150,18 @@ func TargetKL(z, zt []float32, logZ, logZt float32) float32 {
 	return float32(s + float64(logZ) - float64(logZt))
 }
 
-// RowGrad overwrites the logits z with a·softmax(z) + b·softmax(zt) + Σ_i d[i]·e_ids[i], the gradient every loss has. zt may
-// be nil; ids may repeat.
-func RowGrad(z []float32, logZ, a float32, zt []float32, logZt, b float32, ids []int32, d []float32) {
+// RowGrad overwrites the logits z with a·π + e·π∘(log π + h) + b·softmax(zt) + Σ_i d[i]·e_ids[i], π = softmax(z), the gradient every
+// loss has. zt may be nil; ids may repeat.
+func RowGrad(z []float32, logZ, a, e, h float32, zt []float32, logZt, b float32, ids []int32, d []float32) {
 	if len(d) != len(ids) || zt != nil && len(zt) != len(z) {
 		panic(badLength)
 	}
-	if a == 0 {
+	switch {
+	case e != 0:
+		entropyGrad(z, logZ, a, e, h)
+	case a == 0:
 		clear(z)
-	} else {
+	default:
 		asm.ExpScale(z, logZ, a)
 	}
 	if zt != nil && b != 0 {
@@ -166,6 +169,26 @@ func RowGrad(z []float32, logZ, a float32, zt []float32, logZt, b float32, ids [
 	}
 	for i, id := range ids {
 		z[id] += d[i]
+	}
+}
+
+// entropyGrad overwrites z with π·(a + e·(log π + h)).
+func entropyGrad(z []float32, logZ, a, e, h float32) {
+	scratch, release := borrow(rowBlock)
+	defer release()
+	for len(z) > 0 {
+		n := min(rowBlock, len(z))
+		p := scratch[:copy(scratch, z[:n])]
+		asm.ExpScale(p, logZ, 1)
+		for i, x := range p {
+			if x == 0 { // a forbidden token, whose log-prob is minus infinity
+				z[i] = 0
+				continue
+			}
+			// Each step is rounded, so that no processor fuses them.
+			z[i] = float32(x * float32(a+float32(e*float32(z[i]-logZ+h))))
+		}
+		z = z[n:]
 	}
 }
 

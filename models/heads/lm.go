@@ -324,7 +324,7 @@ func (r *run) backward(lo, hi int) {
 	}
 }
 
-// rowGrad overwrites the logits of row t with a·π + b·π* + Σ d_i e_i. The listed entries, where the terms may nearly cancel
+// rowGrad overwrites the logits of row t with a·π + b·π* + e·π∘(log π + H) + Σ d_i e_i. The listed entries, where the terms may nearly cancel
 // (a sure token, a tiny bucket), are computed in double precision.
 func (r *run) rowGrad(t, lo int) {
 	mb, g := r.mb, r.g
@@ -334,14 +334,14 @@ func (r *run) rowGrad(t, lo int) {
 	if r.parts != nil {
 		zt, targetLogZ = r.target[(t-lo)*r.v:(t-lo+1)*r.v], r.targetLogZ[t]
 	}
-	kernels.RowGrad(z, r.logZ[t], float32(g.A[t]), zt, targetLogZ, float32(g.B[t]), nil, nil)
+	kernels.RowGrad(z, r.logZ[t], float32(g.A[t]), float32(g.E[t]), float32(mb.Rows.Entropy[t]), zt, targetLogZ, float32(g.B[t]), nil, nil)
 	first, end := mb.List[t], mb.List[t+1]
 	ids := mb.Listed.ID[first:end]
 	for i, id := range ids {
 		if slices.Index(ids[:i], id) >= 0 {
 			continue
 		}
-		x := g.A[t] * math.Exp(mb.Listed.LogP[first+i])
+		x := (g.A[t] + g.E[t]*(mb.Listed.LogP[first+i]+mb.Rows.Entropy[t])) * math.Exp(mb.Listed.LogP[first+i])
 		if zt != nil {
 			x += g.B[t] * math.Exp(mb.Listed.TargetLogP[first+i])
 		}

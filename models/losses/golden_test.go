@@ -52,7 +52,15 @@ func params(t *testing.T, c golden.Case, keys ...string) map[string]any {
 
 // packed is a microbatch of samples from the common layout of the golden files.
 func packed(t *testing.T, c golden.Case) *losses.Microbatch {
-	mb := losses.NewMicrobatch(golden.Get[[]int](t, c.In, "lengths"), tensor(t, c.In, "tokens").Int32())
+	lengths, n := golden.Get[[]int](t, c.In, "lengths"), 0
+	for _, length := range lengths {
+		n += length
+	}
+	tokens := make([]int32, n) // any, where a loss reads none
+	if c.In.Has("tokens") {
+		tokens = tensor(t, c.In, "tokens").Int32()
+	}
+	mb := losses.NewMicrobatch(lengths, tokens)
 	if c.In.Has("truncated") {
 		for b, cut := range golden.Get[[]float64](t, c.In, "truncated") {
 			for i := mb.Start[b]; i < mb.Start[b+1]; i++ {
@@ -143,6 +151,88 @@ func TestGoldenTemperature(t *testing.T) {
 		checkLoss(t, c, loss)
 		golden.Close(t, "logp", mb.Listed.LogP, data(t, c.Out, "logp"), tol)
 		golden.Close(t, "grad_logits", grad, data(t, c.Out, "grad_logits"), tol)
+	})
+}
+
+// The ratio of a response is the geometric mean of its tokens'.
+func TestGoldenGSPO(t *testing.T) {
+	eachCase(t, "gspo.json", func(t *testing.T, c golden.Case) {
+		mb := packed(t, c)
+		mb.Listed.OldLogP = data(t, c.In, "old_logp")
+		for b, a := range data(t, c.In, "A") {
+			for range mb.Start[b+1] - mb.Start[b] {
+				mb.Rows.Advantage = append(mb.Rows.Advantage, a)
+			}
+		}
+		mb.Totals.Add(mb)
+		l := build(t, "gspo", params(t, c, "eps_low", "eps_high", "max_log_ratio"))
+		loss, grad, g := dense(t, c, "logits").Eval(l, mb)
+		checkLoss(t, c, loss)
+		golden.Close(t, "grad_logits", grad, data(t, c.Out, "grad_logits"), tol)
+		var clipped, ratio, n float64
+		for b, branch := range data(t, c.Out, "branch") {
+			if mb.Length(b) > 0 {
+				clipped, ratio, n = clipped+branch, ratio+data(t, c.Out, "ratio")[b], n+1
+			}
+		}
+		golden.CloseTo(t, "clip_fraction", g.Metrics.Get("gspo/clip_fraction").Mean(), clipped/n, tol)
+		golden.CloseTo(t, "ratio", g.Metrics.Get("gspo/ratio").Mean(), ratio/n, tol)
+	})
+}
+
+func TestGoldenCISPO(t *testing.T) {
+	eachCase(t, "cispo.json", func(t *testing.T, c golden.Case) {
+		mb := packed(t, c)
+		mb.Listed.OldLogP, mb.Rows.Advantage = data(t, c.In, "old_logp"), data(t, c.In, "advantages")
+		mb.Totals.Add(mb)
+		l := build(t, "cispo", params(t, c, "eps_low", "eps_high", "max_log_ratio", "reduction"))
+		loss, grad, _ := dense(t, c, "logits").Eval(l, mb)
+		checkLoss(t, c, loss)
+		golden.Close(t, "grad_logits", grad, data(t, c.Out, "grad_logits"), tol)
+		var weights []float64
+		for i, logp := range mb.Listed.LogP {
+			weights = append(weights, l.(losses.CISPO).Weight(logp, mb.Listed.OldLogP[i]))
+		}
+		golden.Close(t, "weight", weights, data(t, c.Out, "weight"), tol)
+	})
+}
+
+func TestGoldenEntropy(t *testing.T) {
+	eachCase(t, "entropy.json", func(t *testing.T, c golden.Case) {
+		mb := packed(t, c)
+		mb.Totals.Add(mb)
+		loss, grad, _ := dense(t, c, "logits").Eval(build(t, "entropy", params(t, c, "reduction")), mb)
+		checkLoss(t, c, loss)
+		golden.Close(t, "entropy", mb.Rows.Entropy, data(t, c.Out, "entropy"), tol)
+		golden.Close(t, "grad_logits", grad, data(t, c.Out, "grad_logits"), tol)
+	})
+}
+
+// The teacher's tokens are listed beside the sampled one.
+func TestGoldenOPD(t *testing.T) {
+	eachCase(t, "opd.json", func(t *testing.T, c golden.Case) {
+		mb := packed(t, c)
+		ids := tensor(t, c.In, "teacher_ids")
+		p, k := data(t, c.In, "teacher_p"), ids.Shape[1]
+		sampled := mb.Listed.ID
+		mb.List, mb.Listed.ID, mb.Listed.Prob = []int{0}, nil, nil
+		for row, token := range sampled {
+			lo := len(mb.Listed.ID) + 1
+			mb.Listed.ID = append(append(mb.Listed.ID, token), ids.Int32()[row*k:(row+1)*k]...)
+			mb.Listed.Prob = append(append(mb.Listed.Prob, 0), p[row*k:(row+1)*k]...)
+			mb.Teacher = append(mb.Teacher, losses.Span{Lo: lo, Hi: lo + k})
+			mb.List = append(mb.List, len(mb.Listed.ID))
+		}
+		mb.Rows.TeacherRest = data(t, c.In, "teacher_rest")
+		mb.Totals.Add(mb)
+		loss, grad, g := dense(t, c, "logits").Eval(build(t, "opd", nil), mb)
+		checkLoss(t, c, loss)
+		golden.Close(t, "grad_logits", grad, data(t, c.Out, "grad_logits"), 1e-8)
+		mean := 0.0
+		for _, x := range data(t, c.Out, "kl") {
+			mean += x / float64(mb.N())
+		}
+		golden.CloseTo(t, "kl", g.Metrics.Get("opd/kl").Mean(), mean, tol)
 	})
 }
 

@@ -6,6 +6,7 @@ import "sort"
 // gave them; heads read the fields.
 type Grad struct {
 	A, B   []float64 // per row: factors of the model's and the target row's softmax
+	E      []float64 // per row: factor of π ∘ (log π + H)
 	Listed []float64 // per listed token: d
 	Value  []float64 // per row: dL/dv of the scalar head
 
@@ -24,7 +25,7 @@ func NewGrad(mb *Microbatch) *Grad {
 // Reset makes g a zero Grad for the microbatch, reusing its memory. Metrics are kept.
 func (g *Grad) Reset(mb *Microbatch) {
 	n := mb.N()
-	g.A, g.B, g.Value = zeros(g.A, n), zeros(g.B, n), zeros(g.Value, n)
+	g.A, g.B, g.E, g.Value = zeros(g.A, n), zeros(g.B, n), zeros(g.E, n), zeros(g.Value, n)
 	g.Listed = zeros(g.Listed, mb.List[n])
 	g.scale = 1
 }
@@ -50,6 +51,9 @@ func (g *Grad) Logit(i int, d float64) { g.Listed[i] += g.scale * d }
 
 // Softmax adds a times the model's softmax row to row t.
 func (g *Grad) Softmax(t int, a float64) { g.A[t] += g.scale * a }
+
+// Entropy adds −e·∂H/∂z to row t: e times π ∘ (log π + H).
+func (g *Grad) Entropy(t int, e float64) { g.E[t] += g.scale * e }
 
 // Target adds b times the target row's softmax to row t.
 func (g *Grad) Target(t int, b float64) { g.B[t] += g.scale * b }

@@ -2,11 +2,11 @@
 //
 // A loss never sees the vocabulary. For every loss here the gradient with respect to the logits z_t of one row is
 //
-//	dL/dz_t = a_t·π_t + b_t·π*_t + Σ_i d_i·e_id(i)
+//	dL/dz_t = a_t·π_t + b_t·π*_t + e_t·π_t∘(log π_t + H_t) + Σ_i d_i·e_id(i)
 //
-// π_t the model's softmax row, π*_t the softmax of a target row (a fixed blend of other models' logits; most losses have
-// none), i over the few listed tokens of the row. So a loss reads log-probs or logits of listed tokens from a Microbatch
-// and adds two numbers a row and one number a listed token to a Grad. A head (package heads) makes the one from hidden
+// π_t the model's softmax row with entropy H_t, π*_t the softmax of a target row (a fixed blend of other models' logits; most losses
+// have none), i over the few listed tokens of the row. So a loss reads log-probs or logits of listed tokens from a Microbatch
+// and adds up to three numbers a row and one number a listed token to a Grad. A head (package heads) makes the one from hidden
 // rows and turns the other into gradients of hidden rows and weights; it is the same driver for every loss.
 //
 // A loss is one file: its struct holds the configuration and is the loss. New builds one by name from decoded YAML.

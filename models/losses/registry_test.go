@@ -18,7 +18,7 @@ func TestNewRefusesWhatItDoesNotUnderstand(t *testing.T) {
 		want   string
 	}{
 		{"pp0", nil, `name: no loss is called "pp0"; did you mean "ppo"?`},
-		{"advantage_weighted_everything", nil, "known: adpa, dckd"},
+		{"advantage_weighted_everything", nil, "known: adpa, cispo, dckd"},
 		{"ppo", map[string]any{"esp_low": 0.1}, `esp_low: unknown key; did you mean "eps_low"?`},
 		{"ppo", map[string]any{"EPS_LOW": 0.1}, "EPS_LOW: unknown key"},
 		{"ppo", map[string]any{"eps_low": "much"}, "eps_low: much is not a number"},

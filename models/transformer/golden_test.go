@@ -69,7 +69,7 @@ func nll(t *testing.T, tr *Trainer, g goldenCase) float64 {
 			logZ := kernels.LogSumExp(row)
 			loss -= float64(row[seq[i]]-logZ) / float64(n)
 			copy(dz[r*v:(r+1)*v], row)
-			kernels.RowGrad(dz[r*v:(r+1)*v], logZ, 1/float32(n), nil, 0, 0, []int32{seq[i]}, []float32{-1 / float32(n)})
+			kernels.RowGrad(dz[r*v:(r+1)*v], logZ, 1/float32(n), 0, 0, nil, 0, 0, []int32{seq[i]}, []float32{-1 / float32(n)})
 		}
 	}
 	w, dw := tr.Head()

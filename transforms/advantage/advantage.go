@@ -53,6 +53,11 @@ type Summer interface {
 	Sum(r *Response, into *Totals)
 }
 
+// GroupSummer is a Summer whose contribution depends on the prompt's other responses.
+type GroupSummer interface {
+	SumGroup(group []Response, into *Totals)
+}
+
 // Values says what the values of a reward model are made of: log-ratios to a reference, scaled by beta, or scores of tokens.
 type Values struct {
 	Beta      float64
@@ -219,11 +224,19 @@ func (s *Stage) Setup(context.Context) error { return nil }
 
 // Add sums up what the batch is to know.
 func (s *Stage) Add(b stage.Batch, sums *Totals) error {
-	summer, ok := s.Config.Estimator.(Summer)
-	if !ok {
+	summer, single := s.Config.Estimator.(Summer)
+	of, grouped := s.Config.Estimator.(GroupSummer)
+	if !single && !grouped {
 		return nil
 	}
 	rows := read(s.Config.Inputs(), b, &stage.DeadLetters{})
+	if grouped {
+		groups, err := b.Groups()
+		for _, g := range groups {
+			of.SumGroup(rows[g.Lo:g.Hi], sums)
+		}
+		return err
+	}
 	for i := range rows {
 		if rows[i].Keep {
 			summer.Sum(&rows[i], sums)

@@ -208,8 +208,8 @@ func TestBaselineStageGolden(t *testing.T) {
 		}
 		cols := columns{lengths: golden.Get[[]int](t, g.In, "lengths"), n: golden.Get[int](t, g.Params, "n"), outcomes: data(t, g.In, "rewards")}
 		all := Learned{Groups: All}
-		c := Config{kind, map[string]Estimator{"reinforce": Reinforce{all, NoBaseline}, "mean_baseline": Reinforce{all, GroupMean},
-			"rloo": RLOO{all}}[kind]}
+		c := Config{kind, map[string]Estimator{"reinforce": Reinforce{Learned: all, Baseline: NoBaseline},
+			"mean_baseline": Reinforce{Learned: all, Baseline: GroupMean}, "rloo": RLOO{Learned: all}}[kind]}
 		out, _ := apply(t, c, cols.batch(t))
 		golden.Close(t, g.Name, flat(schemas.Advantage.Of(out), cols.lengths), data(t, g.Out, "advantages"), 1e-6)
 	}
@@ -229,15 +229,20 @@ func sample(t testing.TB) stage.Batch {
 
 func TestMaskedResponsesHaveNoAdvantages(t *testing.T) {
 	want := map[string][]bool{
-		"combined":  {true, true, true, false, false, false, false, false},
-		"grpo":      {true, true, true, false, true, true, false, true},
-		"reinforce": {true, true, true, false, true, true, false, true},
-		"rloo":      {true, true, true, false, true, true, false, true},
-		"ppo":       {true, true, true, false, true, true, false, true},
-		"q_rm":      {true, true, true, false, true, true, true, true},
-		"q_rm_ppo":  {true, true, true, false, true, true, true, true},
+		"combined":     {true, true, true, false, false, false, false, false},
+		"grpo":         {true, true, true, false, true, true, false, true},
+		"reinforce":    {true, true, true, false, true, true, false, true},
+		"dr_grpo":      {true, true, true, false, true, true, false, true},
+		"reinforce_pp": {true, true, true, false, true, true, false, true},
+		"rloo":         {true, true, true, false, true, true, false, true},
+		"ppo":          {true, true, true, false, true, true, false, true},
+		"q_rm":         {true, true, true, false, true, true, true, true},
+		"q_rm_ppo":     {true, true, true, false, true, true, true, true},
 	}
 	for _, kind := range Kinds() {
+		if kind == "opd" {
+			continue // of a teacher's log-probs, whose every response is learned from
+		}
 		out, dead := apply(t, valued(kind), sample(t))
 		stagetest.Dead(t, dead)
 		var got []bool

@@ -185,7 +185,7 @@ func head(rows, d, v int) benchCase {
 						ids[0] = int32((at + i) * 37 % v)
 						row := z[i*v : (i+1)*v]
 						st := kernels.Stats(row, ids, nil, logits)
-						kernels.RowGrad(row, st.LogZ, scale, nil, 0, 0, ids, grads)
+						kernels.RowGrad(row, st.LogZ, scale, 0, 0, nil, 0, 0, ids, grads)
 					}
 				})
 				kernels.MatMulNN(dh[at*d:(at+n)*d], z, w, n, d, v, 0)

@@ -85,13 +85,15 @@ func (d Dense) Eval(l losses.Loss, mb *losses.Microbatch) (loss float64, dLogits
 	return loss, d.Gradient(mb, g), g
 }
 
-// Gradient is dL/dz = a·softmax(z) + b·softmax(target) + Σ d_i e_i of every row.
+// Gradient is dL/dz = a·π + b·softmax(target) + e·π∘(log π + H) + Σ d_i e_i of every row, π = softmax(z).
 func (d Dense) Gradient(mb *losses.Microbatch, g *losses.Grad) []float64 {
 	out := make([]float64, len(d.Logits))
 	for t := 0; t < mb.N() && d.Logits != nil; t++ {
 		row := out[t*d.V : (t+1)*d.V]
 		for v, l := range LogSoftmax(d.Logits[t*d.V : (t+1)*d.V]) {
-			row[v] = g.A[t] * math.Exp(l)
+			if row[v] = g.A[t] * math.Exp(l); g.E[t] != 0 {
+				row[v] += g.E[t] * (l + mb.Rows.Entropy[t]) * math.Exp(l)
+			}
 		}
 		if d.Target != nil {
 			for v, l := range LogSoftmax(d.Target[t*d.V : (t+1)*d.V]) {
