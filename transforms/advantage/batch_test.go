@@ -10,7 +10,7 @@ import (
 // groupsOf are the responses of a golden case, n a prompt, with the outcomes that an estimator reads as rewards.
 func groupsOf(t *testing.T, c golden.Case) (groups [][]Response) {
 	t.Helper()
-	rewards, lengths := golden.Get[[]float64](t, c.In, "rewards"), golden.Get[[]int](t, c.In, "lengths")
+	rewards, lengths := golden.Get[golden.Tensor](t, c.In, "rewards").Data, golden.Get[[]int](t, c.In, "lengths")
 	n := int(golden.Get[float64](t, c.Params, "n"))
 	for i, length := range lengths {
 		if i%n == 0 {

@@ -101,6 +101,7 @@ func (c columns) batch(t testing.TB) stage.Batch {
 		schemas.GroupMean.From(mu, hasGroup...), schemas.GroupStd.From(sd, hasGroup...),
 		schemas.OldLogP.FromRows(per["old"]).Defined(full), schemas.ReferenceLogP.FromRows(per["ref"]).Defined(full),
 		schemas.RewardLogP.FromRows(per["reward"]).Defined(full),
+		schemas.TeacherLogP.FromRows(per["reward"]).Defined(full),
 		schemas.CriticValue.FromRows(per["critic"]), schemas.QValue.FromRows(per["q"]), schemas.CandidateIDs.FromRows(candidates),
 		schemas.CandidateOldLogP.FromRows(listed["old"]).Defined(full), schemas.CandidateRewardLogP.FromRows(listed["reward"]).Defined(full))
 	if err != nil {
@@ -126,6 +127,8 @@ func apply(t testing.TB, c Config, in stage.Batch) (out, dead stage.Batch) {
 	}
 	return stagetest.RunWith(t, s, in, sums)
 }
+
+var k1 = InReward{KL: K1}
 
 // valued is an estimator in its defaults, over the values of an IPVRM where it reads any.
 func valued(kind string) Config { return Default(kind).WithValues(Values{Beta: 10, Reference: Old}) }
@@ -208,8 +211,8 @@ func TestBaselineStageGolden(t *testing.T) {
 		}
 		cols := columns{lengths: golden.Get[[]int](t, g.In, "lengths"), n: golden.Get[int](t, g.Params, "n"), outcomes: data(t, g.In, "rewards")}
 		all := Learned{Groups: All}
-		c := Config{kind, map[string]Estimator{"reinforce": Reinforce{Learned: all, Baseline: NoBaseline},
-			"mean_baseline": Reinforce{Learned: all, Baseline: GroupMean}, "rloo": RLOO{Learned: all}}[kind]}
+		c := Config{kind, map[string]Estimator{"reinforce": Reinforce{Learned: all, Baseline: NoBaseline, InReward: k1},
+			"mean_baseline": Reinforce{Learned: all, Baseline: GroupMean, InReward: k1}, "rloo": RLOO{Learned: all, InReward: k1}}[kind]}
 		out, _ := apply(t, c, cols.batch(t))
 		golden.Close(t, g.Name, flat(schemas.Advantage.Of(out), cols.lengths), data(t, g.Out, "advantages"), 1e-6)
 	}
@@ -258,11 +261,11 @@ func TestMaskedResponsesHaveNoAdvantages(t *testing.T) {
 	if a := schemas.Advantage.Of(out); slices.ContainsFunc(a.Row(4), func(x float32) bool { return x != 0 }) {
 		t.Errorf("a group all of one outcome has advantages %v, want zeros", a.Row(4))
 	}
-	mixed := Config{"grpo", GRPO{Learned: Learned{Groups: Mixed}, Eps: 1e-6}}
+	mixed := Config{"grpo", GRPO{Learned: Learned{Groups: Mixed}, Eps: 1e-6, InReward: k1}}
 	if out, _ := apply(t, mixed, sample(t)); schemas.Advantage.Of(out).Valid(4) || !schemas.Advantage.Of(out).Valid(0) {
 		t.Error("groups: mixed does not leave out a group all of one outcome, or leaves out another")
 	}
-	kept := Config{"grpo", GRPO{Learned: Learned{Groups: Mixed, KeepTruncated: true}}}
+	kept := Config{"grpo", GRPO{Learned: Learned{Groups: Mixed, KeepTruncated: true}, InReward: k1}}
 	if out, _ := apply(t, kept, sample(t)); !schemas.Advantage.Of(out).Valid(3) {
 		t.Error("keep_truncated does not keep the truncated response")
 	}
