@@ -115,7 +115,7 @@ func TestSchemaRefusesWhatTheProgramRefuses(t *testing.T) {
 		"reward.value.beta":                   base + "reward: {value: {kind: q_rm, beta: 1}}",
 		"reward.value.reference":              base + "reward: {value: {reference: new}}",
 		"target.form":                         base + "target: {}",
-		"update.losses[0].name":               withLoss("{name: gspo}"),
+		"update.losses[0].name":               withLoss("{name: gspoo}"),
 		"update.losses[0].eps_low":            withLoss("{name: ppo, eps_low: 2}"),
 		"update.losses[0].esp_low":            withLoss("{name: ppo, esp_low: 0.1}"),
 		"update.losses[0].beta":               withLoss("{name: ppo, beta: 1}"),

@@ -32,7 +32,10 @@ func tinyRecipe(t *testing.T, e recipes.Embedded, policy, reward, run string) re
 		r.Reward.Path = reward
 	}
 	if r.Distill != nil {
-		r.Distill.Teacher.Path, r.Distill.Reference.Path = policy, policy
+		r.Distill.Teacher.Path = policy
+		if r.Distill.Reference != nil {
+			r.Distill.Reference.Path = policy
+		}
 	}
 	r.Iterations = 1
 	r.Update.Steps, r.Update.BatchSize = min(r.Update.Steps, 1), min(r.Update.BatchSize, 4)

@@ -12,6 +12,7 @@ type Distill struct {
 	Reference *Model             `json:"reference,omitempty" doc:"the teacher before it was aligned; without one the teacher samples the pairs"`
 	DCKD      *target.DCKDConfig `json:"dckd,omitempty" doc:"the teacher's distribution over both sides of the pairs"`
 	ADPA      *target.ADPAConfig `json:"adpa,omitempty" doc:"the teachers' log-ratio over the student's own responses"`
+	OPD       *target.DCKDConfig `json:"opd,omitempty" doc:"the teacher's distribution over the student's own responses, for loss opd"`
 	Samples   int                `json:"samples" range:"[1,65536]" doc:"responses of the student to each prompt, for adpa"`
 }
 

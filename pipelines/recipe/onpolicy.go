@@ -10,14 +10,18 @@ import (
 	"github.com/millrace/millrace/transforms/update"
 )
 
-// learnsFromSamples reports whether the policy's update takes its own new samples for those of its distribution.
+// learnsFromSamples reports whether the policy's update takes its own new samples for those of its distribution. The distillation
+// of kind opd does where it goes by advantages; its full form reads every state as it is.
 func (r Recipe) learnsFromSamples() (loss losses.Loss, ok bool) {
-	if r.Kind != "policy" || r.Prompts.Brings(schemas.Response) {
+	if r.Kind != "policy" && r.Kind != "opd" || r.Prompts.Brings(schemas.Response) {
 		return nil, false
 	}
 	loss, err := r.Update.Loss()
 	if err != nil {
 		return nil, false // which Check has said
+	}
+	if r.Kind == "opd" && !loss.Spec().Reads(losses.Advantage) {
+		return nil, false
 	}
 	return loss, slices.Contains(loss.Spec().Roles, losses.Sample)
 }
@@ -50,6 +54,9 @@ func (r Recipe) onPolicy() error {
 		return setting.Errorf("rollout.top_k", "%d: %s; leave it out, and sample by rollout.temperature", s.TopK, why)
 	case s.MinNewTokens != 0:
 		return setting.Errorf("rollout.min_new_tokens", "%d: %s; leave it out", s.MinNewTokens, why)
+	case r.Temperature() != 0 && loss.Spec().Reads(losses.TeacherProb):
+		return setting.Errorf("rollout.temperature", "%v: a policy gradient reads the student at the temperature of sampling, loss opd at 1, and "+
+			"update.losses sums both; sample at temperature 1", s.Temperature)
 	case r.Temperature() != 0 && len(loss.Spec().Roles) > 1:
 		return setting.Errorf("rollout.temperature", "%v: log-probs of samples are read at the temperature of sampling, those of pairs at 1, "+
 			"and update.losses sums losses of both; sample at temperature 1", s.Temperature)

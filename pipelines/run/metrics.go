@@ -134,9 +134,9 @@ func shortName(name string) string {
 	switch name {
 	case "model/entropy":
 		return "entropy"
-	case "ppo/kl":
+	case "ppo/kl", "gspo/kl", "cispo/kl":
 		return "kl"
-	case "ppo/clip_fraction":
+	case "ppo/clip_fraction", "gspo/clip_fraction", "cispo/clip_fraction":
 		return "clip_fraction"
 	}
 	return name
