@@ -81,6 +81,23 @@ var (
 		Doc: "1-based index of the last token of each step."})
 )
 
+// RewardPartPrefix begins the columns of the parts of a reward, which a recipe names.
+const RewardPartPrefix = "reward_part_"
+
+// Added by reward, where a recipe composes one.
+var (
+	Reward = NewColumn[float32](Column{Name: "reward", Stage: "reward", Shape: "[N]", Nullable: true,
+		Doc: "Weighted sum of the recipe's rewards, each in a column reward_part_ and its name; null where a part is not known."})
+	RewardMean = NewColumn[float32](Column{Name: "reward_mean", Stage: "reward", Shape: "[N]", Nullable: true,
+		Doc: "Mean reward of the prompt's responses that have one."})
+	RewardStd = NewColumn[float32](Column{Name: "reward_std", Stage: "reward", Shape: "[N]", Nullable: true,
+		Doc: "Standard deviation of the same rewards."})
+)
+
+// Added by audit.
+var AuditOutcome = NewColumn[float32](Column{Name: "audit_outcome", Stage: "audit", Shape: "[N]", Nullable: true,
+	Doc: "Outcome by the audit's verifier; null for responses that it was not shown or could not judge."})
+
 // Added by continuation.
 var StepTruth = NewList[float32](Column{Name: "step_truth", Stage: "continuation", Shape: "[N, S]", Unit: "probability", Nullable: true,
 	Doc: "Share of right ones among continuations sampled after each step but the last; null where none were sampled."})

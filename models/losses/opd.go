@@ -23,7 +23,8 @@ func DefaultOPD() OPD {
 
 // Spec asks for the teacher's sparse distribution over the student's samples.
 func (l OPD) Spec() Spec {
-	return Spec{Heads: LM, Roles: []Role{Sample}, Rest: TeacherRest, Inputs: []*Input{ResponseTokens, TeacherIDs, TeacherProb, TeacherRestProb}}
+	return Spec{Heads: LM, Roles: []Role{Sample}, Rest: TeacherRest,
+		Inputs: []*Input{ResponseTokens, TeacherIDs, TeacherProb, TeacherRestProb}}
 }
 
 // Eval adds the loss of the window.

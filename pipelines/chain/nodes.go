@@ -121,9 +121,21 @@ func Learning(r recipe.Recipe) []Node {
 	if ReadsCritic(r) {
 		nodes = append(nodes, scored(score.Config{Role: score.Critic}, func(m Models) models.Ref { return m.Policy }))
 	}
+	if r.Audit != nil {
+		a := label.Auditor{Audit: *r.Audit}
+		nodes = append(nodes, Node{Contract: a.Contract(), Section: "audit", Add: func(f *Flow) {
+			f.Then(label.Audited(f.Scope, a.Audit, f.Rows))
+		}})
+	}
+	if len(r.Rewards) > 0 {
+		rewards := label.Rewards{Parts: r.Rewards, Std: r.Label.Std}
+		nodes = append(nodes, Node{Contract: rewards.Contract(), Section: "rewards", Add: func(f *Flow) {
+			f.Then(label.Reward(f.Scope, rewards, f.Rows))
+		}})
+	}
 	if a := Estimator(r); a != nil {
 		nodes = append(nodes, Node{Contract: a.Contract(), Add: func(f *Flow) {
-			if a.Inputs().Batch {
+			if a.Config.Inputs().Batch {
 				f.Materialise() // read twice: for the batch-wide sums and for the rows
 			}
 			f.Then(advantage.Apply(f.Scope, *a, f.Rows))
@@ -155,8 +167,8 @@ func Keep(r recipe.Recipe, name, as string, shards int) Node {
 	}}
 }
 
-// Estimator is the recipe's, scaled as the reward model's values are; nil where it has none.
-func Estimator(r recipe.Recipe) *advantage.Config {
+// Estimator is the recipe's, scaled as the reward model's values are, over rewards where it composes some; nil where it has none.
+func Estimator(r recipe.Recipe) *advantage.Stage {
 	if r.Advantage == nil {
 		return nil
 	}
@@ -168,7 +180,7 @@ func Estimator(r recipe.Recipe) *advantage.Config {
 		}
 		a = a.WithValues(v)
 	}
-	return &a
+	return &advantage.Stage{Config: a, OnReward: len(r.Rewards) > 0}
 }
 
 // ReadsReference reports whether any stage reads log-probs of a frozen model.

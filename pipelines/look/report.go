@@ -271,6 +271,18 @@ func panelsFor(r recipe.Recipe) []report.Panel {
 			out[i].Title, out[i].Metric, out[i].Error = fmt.Sprintf("Accuracy on held-out prompts (%s)", avg), avg, avg+"_stderr"
 		}
 	}
+	if len(r.Rewards) > 0 {
+		out = append(out, report.Panel{Title: "Reward", Metric: "mean_reward", Note: "Mean over the batch, the weighted sum of the parts.",
+			Section: report.Training})
+	}
+	for _, p := range r.Rewards {
+		out = append(out, report.Panel{Title: "Reward: " + p.Name, Metric: "reward/" + p.Name, Note: fmt.Sprintf("Mean of the part, weight %g.",
+			p.Weight), Section: report.Training})
+	}
+	if r.Audit != nil {
+		out = append(out, report.Panel{Title: "Gap to the audit", Metric: "audit_gap", Guided: true, Section: report.Training,
+			Note: "Share of the audited responses that label.verifier calls right, less the share that audit.verifier does."})
+	}
 	return out
 }
 

@@ -13,7 +13,7 @@ import (
 func init() {
 	Register("policy", Kind{
 		Summary: "rollouts of the policy, outcomes, advantages, an update: reinforcement learning",
-		Reads: []string{"tokenize", "rollout", "label", "reward", "reference", "mixed", "pairs", "advantage", "target", "update",
+		Reads: []string{"tokenize", "rollout", "label", "audit", "rewards", "reward", "reference", "mixed", "pairs", "advantage", "target", "update",
 			"evaluate"},
 		New: newPolicy,
 	})

@@ -7,13 +7,14 @@ import (
 
 	"github.com/millrace/millrace/models/losses"
 	"github.com/millrace/millrace/schemas/setting"
+	"github.com/millrace/millrace/transforms/label"
 	"github.com/millrace/millrace/transforms/update"
 	"github.com/millrace/millrace/transforms/value"
 )
 
 // contradictions finds settings that another section denies. The error is at the one and names the other.
 func (r Recipe) contradictions() error {
-	return setting.First(r.splits(), r.rewardLosses(), r.groups(), r.onPolicy(), r.klMeasured(), r.backfilled())
+	return setting.First(r.splits(), r.rewardLosses(), r.groups(), r.onPolicy(), r.klMeasured(), r.composed(), r.backfilled())
 }
 
 func (r Recipe) splits() error {
@@ -108,6 +109,26 @@ func (r Recipe) backfilled() error {
 	if b := r.Backfill(); b != nil && b.Rounds*r.Prompts.Count < b.Groups {
 		return setting.Errorf("mixed.backfill.groups", "%d groups cannot come of %d rounds of %d prompts (prompts.count)", b.Groups, b.Rounds,
 			r.Prompts.Count)
+	}
+	return nil
+}
+
+// composed holds the parts of a reward to what reads them and what they read.
+func (r Recipe) composed() error {
+	if len(r.Rewards) == 0 {
+		return nil
+	}
+	if err := label.CheckParts(r.Rewards); err != nil {
+		return setting.In("rewards", err)
+	}
+	if r.Advantage == nil || !r.Advantage.Inputs().Outcome {
+		return setting.Errorf("rewards", "nothing reads a reward: advantages go by outcomes, and by rewards in their place, where advantage.kind is "+
+			"one such as grpo")
+	}
+	for i, p := range r.Rewards {
+		if p.Model != nil && r.Reward == nil {
+			return setting.Errorf(fmt.Sprintf("rewards[%d].model", i), "there is no reward model; section reward names one")
+		}
 	}
 	return nil
 }

@@ -38,6 +38,8 @@ type Recipe struct {
 	Policy    Model               `json:"policy" doc:"the model that answers, and that most kinds train"`
 	Rollout   rollout.Config      `json:"rollout" doc:"how responses are sampled"`
 	Label     label.Config        `json:"label" doc:"how responses are judged"`
+	Audit     *label.Audit        `json:"audit,omitempty" doc:"a second verifier that reads a share of the responses, to tell a reward that is gamed"`
+	Rewards   []label.Part        `json:"rewards,omitempty" doc:"parts of the reward that a policy update goes by; without any it is the outcome"`
 	Reward    *Reward             `json:"reward,omitempty" doc:"the reward model, and what its values are"`
 	Reference *Model              `json:"reference,omitempty" doc:"a frozen reference model; without one it is the policy that the run started from"`
 

@@ -158,6 +158,9 @@ func (all *iterations) iterate(ctx context.Context, number int) ([]Measurement, 
 	if err != nil {
 		return nil, nil, err
 	}
+	if err := gamed(all.AuditGap, measured[len(measured)-1]); err != nil {
+		return nil, nil, err
+	}
 	if err := farther(all.KL, number, measured[len(measured)-1]); err != nil {
 		return nil, nil, err
 	}
@@ -310,7 +313,7 @@ func (all *iterations) finish(ctx context.Context, number int) (Measurement, err
 // fields are the figures shown beside the bar.
 func fields(m Measurement) []progress.Field {
 	var out []progress.Field
-	for _, name := range []string{"avg@8", "train_accuracy", "loss", "kl", "entropy"} {
+	for _, name := range []string{"avg@8", "train_accuracy", "audit_gap", "mean_reward", "loss", "kl", "entropy"} {
 		if x, ok := m.Metrics[name]; ok {
 			out = append(out, progress.Field{Name: name, Value: x})
 		}

@@ -75,6 +75,7 @@ type Settings struct {
 	DeadShare      float64          // an iteration with a larger share of dead rows fails
 	Idle           int              // updates in a row that learn nothing, with which the run fails; 0: no limit
 	KL             float64          // the most that a policy may move in an iteration; 0: no limit
+	AuditGap       float64          // the most that a verifier may call right beyond its audit; 0: no limit
 	MaxRecordBytes int              // 0: 8 MiB
 	Memory         recipe.Bytes     // the run ends when more of this process is resident; 0: no limit
 	MemoryPlanned  int64            // what the largest update is estimated to hold; 0: not known
@@ -85,9 +86,13 @@ type Settings struct {
 
 // SettingsOf are those of a recipe, with the configuration that names the run.
 func SettingsOf(r recipe.Recipe, config []byte) Settings {
-	return Settings{Run: r.Run, Seed: r.Seed, Iterations: r.Iterations, Config: config, EvaluateEvery: r.Evaluate.Every,
+	s := Settings{Run: r.Run, Seed: r.Seed, Iterations: r.Iterations, Config: config, EvaluateEvery: r.Evaluate.Every,
 		DeadShare: r.Limits.DeadShare, Idle: r.Limits.Idle, KL: r.Limits.KL, MaxRecordBytes: r.Limits.MaxRecordBytes, Memory: r.Limits.Memory,
 		Keep: r.Keep, Runner: r.Runner, Telemetry: r.Telemetry}
+	if r.Audit != nil {
+		s.AuditGap = r.Audit.MaxGap
+	}
+	return s
 }
 
 // fill takes the embedded runner and the usual telemetry where nothing is said of them.

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
+	"strings"
 
 	"github.com/millrace/millrace/pipelines/chain"
 	"github.com/millrace/millrace/pipelines/commit"
@@ -13,6 +15,7 @@ import (
 	"github.com/millrace/millrace/transforms/evaluate"
 	"github.com/millrace/millrace/transforms/files"
 	"github.com/millrace/millrace/transforms/recordio"
+	"github.com/millrace/millrace/transforms/series"
 	"github.com/millrace/millrace/transforms/stage"
 	"github.com/millrace/millrace/transforms/update"
 )
@@ -147,7 +150,10 @@ type batchSummary struct {
 	rows, tokens, known, right, mixed, truncated int
 	p, y                                         []float64 // prefix probabilities and the outcomes they foretell
 	final, outcome                               []float64
-	nll                                          float64 // mean -log p of the sampling policy, summed over right responses
+	rewards                                      map[string]*series.Moments // of the columns reward and reward_part_
+	audited, auditedRight, auditRight            int                        // responses with both outcomes, and those right by either
+	own                                          int                        // responses with a token of their own beyond the prompt
+	nll                                          float64                    // mean -log p of the sampling policy, summed over right responses
 }
 
 func (s *batchSummary) add(b stage.Batch) error {
@@ -161,9 +167,19 @@ func (s *batchSummary) add(b stage.Batch) error {
 	if haveOutcome {
 		outcome = schemas.Outcome.Of(b)
 	}
+	var audit schemas.Scalars[float32]
+	haveAudit := b.Has(schemas.AuditOutcome)
+	if haveAudit {
+		audit = schemas.AuditOutcome.Of(b)
+	}
+	prompts, promptsErr := schemas.PromptTokens.Find(b)
+	s.addRewards(b)
 	for i := range b.NumRows() {
 		s.rows++
 		s.tokens += len(tokens.Row(i))
+		if promptsErr == nil && beyond(tokens.Row(i), prompts.Row(i)) {
+			s.own++
+		}
 		if !haveOutcome {
 			continue
 		}
@@ -179,6 +195,12 @@ func (s *batchSummary) add(b stage.Batch) error {
 		}
 		s.known++
 		s.right += int(y)
+		if haveAudit {
+			if x, ok := audit.At(i); ok {
+				s.audited++
+				s.auditedRight, s.auditRight = s.auditedRight+int(y), s.auditRight+int(x)
+			}
+		}
 		if y > 0 && b.Has(schemas.OldLogP) {
 			logp := schemas.OldLogP.Of(b).Row(i)
 			for _, x := range logp {
@@ -198,14 +220,67 @@ func (s *batchSummary) add(b stage.Batch) error {
 	return nil
 }
 
+// beyond reports whether a response holds a token that its prompt does not: one that only repeats it says nothing, whatever a verifier
+// makes of it. The last token, which ends a response, does not count.
+func beyond(response, prompt []int32) bool {
+	for _, id := range response[:max(0, len(response)-1)] {
+		if !slices.Contains(prompt, id) {
+			return true
+		}
+	}
+	return false
+}
+
+// addRewards takes in the reward of each row and its parts, where the recipe composes one.
+func (s *batchSummary) addRewards(b stage.Batch) {
+	for _, name := range b.Columns() {
+		part, ok := strings.CutPrefix(name, schemas.RewardPartPrefix)
+		if name != schemas.Reward.Name && !ok {
+			continue
+		}
+		key := "mean_reward"
+		if ok {
+			key = "reward/" + part
+		}
+		values, err := schemas.Scalar[float32]{Column: schemas.Column{Name: name, Type: schemas.Reward.Type, Nullable: true}}.Find(b)
+		if err != nil {
+			continue // of another type: some other column of that name
+		}
+		if s.rewards == nil {
+			s.rewards = map[string]*series.Moments{}
+		}
+		if s.rewards[key] == nil {
+			s.rewards[key] = &series.Moments{}
+		}
+		for i := range b.NumRows() {
+			if x, ok := values.At(i); ok {
+				s.rewards[key].Add(float64(x))
+			}
+		}
+	}
+}
+
 func (s *batchSummary) into(m *Measurement) {
 	if s.rows == 0 {
 		return
 	}
 	m.Metrics["rows"] = float64(s.rows)
+	for name, moments := range s.rewards {
+		if moments.N > 0 {
+			m.Metrics[name] = moments.Mean()
+		}
+		if name == "mean_reward" {
+			m.Metrics["reward_std"] = moments.Std()
+		}
+	}
 	if s.tokens > 0 {
 		m.Metrics["response_tokens"] = float64(s.tokens) / float64(s.rows)
 	}
+	if s.audited > 0 {
+		m.Metrics["audit_accuracy"] = float64(s.auditRight) / float64(s.audited)
+		m.Metrics["audit_gap"] = float64(s.auditedRight-s.auditRight) / float64(s.audited)
+	}
+	m.Metrics["echo_share"] = 1 - float64(s.own)/float64(s.rows)
 	if s.known > 0 {
 		m.Metrics["train_accuracy"] = float64(s.right) / float64(s.known)
 		m.Metrics["mixed_share"] = float64(s.mixed) / float64(s.rows)

@@ -35,6 +35,8 @@ type Inputs struct {
 	Outcome bool // Outcome, of responses that have one; only those are learned from
 	Group   bool // GroupMean and GroupStd
 	Learned      // which responses are learned from
+	// OnReward: what a response earns is its reward, where the recipe composes one, and not its outcome. The stage sets it.
+	OnReward bool
 	// Compares: a response's advantage depends on the outcomes of the prompt's other responses.
 	Compares bool
 	// LogP and CandidateLogP are columns of log-probs, over the full vocabulary, in the order of Response.LogP and CandidateLogP.
@@ -144,15 +146,24 @@ func (c Config) WithValues(of Values) Config {
 // Apply computes the sums over the batch where the estimator needs some, then the advantages: rows of responses in,
 // the same with advantages out, and dead letters. Where Inputs say Batch the input is read twice, so it should be materialised
 // (stage.Exchange), not recomputed.
-func Apply(s beam.Scope, c Config, in stage.Rows) (out, dead stage.Rows) {
-	if !c.Inputs().Batch {
-		return stage.Apply(s, WithinGroups{Stage{c}}, in)
+func Apply(s beam.Scope, c Stage, in stage.Rows) (out, dead stage.Rows) {
+	if !c.Config.Inputs().Batch {
+		return stage.Apply(s, WithinGroups{c}, in)
 	}
-	return stage.ApplyWith[Stage, Totals](s, Stage{c}, in, totals.Reduce[Stage, Totals](s, Stage{c}, in))
+	return stage.ApplyWith[Stage, Totals](s, c, in, totals.Reduce[Stage, Totals](s, c, in))
 }
 
-// Stage computes advantages with sums over the batch.
-type Stage struct{ Config Config }
+// Stage computes advantages with sums over the batch. With OnReward responses earn their reward, else their outcome.
+type Stage struct {
+	Config   Config
+	OnReward bool `json:",omitempty"`
+}
+
+func (s *Stage) inputs() Inputs {
+	in := s.Config.Inputs()
+	in.OnReward = s.OnReward && in.Outcome
+	return in
+}
 
 // WithinGroups computes advantages that need no sums over the batch.
 type WithinGroups struct{ Stage }
@@ -173,15 +184,18 @@ func init() {
 }
 
 // Contract says which columns are needed and added.
-func (c Config) Contract() schemas.Contract {
-	in := c.Inputs()
+func (s *Stage) Contract() schemas.Contract {
+	in := s.inputs()
 	out := schemas.Contract{Name: "advantage", Reads: map[string]schemas.LogPDefinition{},
 		Needs: []schemas.Descriptor{schemas.PromptID, schemas.ResponseTokens, schemas.FinishReason},
 		Adds:  []schemas.Descriptor{schemas.Advantage, schemas.TokenMask}}
 	if in.Outcome {
 		out.Needs = append(out.Needs, schemas.Verdict, schemas.Outcome)
 	}
-	if in.group() {
+	switch {
+	case in.OnReward:
+		out.Needs = append(out.Needs, schemas.Reward, schemas.RewardMean, schemas.RewardStd)
+	case in.group():
 		out.Needs = append(out.Needs, schemas.GroupMean, schemas.GroupStd)
 	}
 	for _, col := range in.LogP {
@@ -216,9 +230,6 @@ func (c Config) Grouped() bool {
 
 func (in Inputs) group() bool { return in.Group || in.Groups == Mixed }
 
-// Contract is that of the estimator.
-func (s *Stage) Contract() schemas.Contract { return s.Config.Contract() }
-
 // Setup does nothing.
 func (s *Stage) Setup(context.Context) error { return nil }
 
@@ -229,7 +240,7 @@ func (s *Stage) Add(b stage.Batch, sums *Totals) error {
 	if !single && !grouped {
 		return nil
 	}
-	rows := read(s.Config.Inputs(), b, &stage.DeadLetters{})
+	rows := read(s.inputs(), b, &stage.DeadLetters{})
 	if grouped {
 		groups, err := b.Groups()
 		for _, g := range groups {
@@ -251,7 +262,7 @@ func (s *Stage) MapWith(_ context.Context, b stage.Batch, batch Totals, dead *st
 	if err != nil {
 		return b, err
 	}
-	in := s.Config.Inputs()
+	in := s.inputs()
 	rows := read(in, b, dead)
 	n := len(rows)
 	advantages, returns, masks, known := make([][]float32, n), make([][]float32, n), make([][]int32, n), make([]bool, n)

@@ -55,6 +55,13 @@ func (r *Response) labels(in Inputs, b stage.Batch, i int) bool {
 			return false
 		}
 		r.Outcome, r.Labelled = float64(x), true
+		if in.OnReward {
+			if x, ok = schemas.Reward.Of(b).At(i); !ok {
+				r.Labelled = false
+				return false
+			}
+			r.Outcome = float64(x)
+		}
 		truncated = schemas.Verdict.Of(b).At(i) == "truncated"
 	}
 	if truncated && !in.KeepTruncated {
@@ -63,9 +70,16 @@ func (r *Response) labels(in Inputs, b stage.Batch, i int) bool {
 	if !in.group() {
 		return true
 	}
-	mean, ok := schemas.GroupMean.Of(b).At(i)
-	std, _ := schemas.GroupStd.Of(b).At(i)
+	means, stds := schemas.GroupMean, schemas.GroupStd
+	if in.OnReward {
+		means, stds = schemas.RewardMean, schemas.RewardStd
+	}
+	mean, ok := means.Of(b).At(i)
+	std, _ := stds.Of(b).At(i)
 	r.GroupMean, r.GroupStd = float64(mean), float64(std)
+	if in.OnReward {
+		return ok && (in.Groups != Mixed || std > 0) // rewards that are all alike teach nothing
+	}
 	return ok && (in.Groups != Mixed || mean > 0 && mean < 1)
 }
 

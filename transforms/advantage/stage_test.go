@@ -116,7 +116,7 @@ func apply(t testing.TB, c Config, in stage.Batch) (out, dead stage.Batch) {
 	if err := setting.Check(&c); err != nil {
 		t.Fatal(err)
 	}
-	s := Stage{c}
+	s := Stage{Config: c}
 	var sums Totals
 	for _, g := range stagetest.Groups(t, in) {
 		var part Totals
@@ -281,7 +281,7 @@ func TestCandidateAdvantages(t *testing.T) {
 	c := valued("combined")
 	out, _ := apply(t, c, sample(t))
 	var sums Totals
-	if err := (&Stage{c}).Add(sample(t), &sums); err != nil {
+	if err := (&Stage{Config: c}).Add(sample(t), &sums); err != nil {
 		t.Fatal(err)
 	}
 	scale := 10 / (SigmaV(sums.Value) + 1e-6) // beta over sigma_V; the log-ratios are 0.5 and -2
@@ -335,7 +335,7 @@ func TestApplyOnTheEmbeddedRunner(t *testing.T) {
 			}
 			want, _ := apply(t, c, in)
 			for name, cut := range map[string][]stage.Batch{"groups": stagetest.Groups(t, in), "one record": {in}} {
-				out, dead := stagetest.Collect(t, cut, func(s beam.Scope, p stage.Rows) (stage.Rows, stage.Rows) { return Apply(s, c, p) })
+				out, dead := stagetest.Collect(t, cut, func(s beam.Scope, p stage.Rows) (stage.Rows, stage.Rows) { return Apply(s, Stage{Config: c}, p) })
 				stagetest.Same(t, kind+" "+normalise+" "+name, out, want)
 				stagetest.Dead(t, dead)
 			}
@@ -359,7 +359,7 @@ func TestConfigNamesTheWrongKey(t *testing.T) {
 		}
 	}
 	grpo := valued("grpo")
-	if names := schemas.Names(grpo.Contract().Needs); slices.Contains(names, "reward_logp") || slices.Contains(names, "old_logp") {
+	if names := schemas.Names((&Stage{Config: grpo}).Contract().Needs); slices.Contains(names, "reward_logp") || slices.Contains(names, "old_logp") {
 		t.Errorf("GRPO needs %v", names)
 	}
 }
@@ -368,7 +368,7 @@ func TestConfigNamesTheWrongKey(t *testing.T) {
 func TestOnlySumsCrossRecords(t *testing.T) {
 	in := sample(t)
 	for _, kind := range Kinds() {
-		c := Stage{valued(kind)}
+		c := Stage{Config: valued(kind)}
 		var sums Totals
 		if err := c.Add(in, &sums); err != nil {
 			t.Fatal(err)

@@ -186,7 +186,7 @@ func (c chain) run(ctx context.Context, o options, slice int, m *measured, sum *
 	if c.sums.Config.Inputs().Batch {
 		rows = stage.Exchange(s, store, rows)
 	}
-	rows, _ = advantage.Apply(s, c.sums.Config, rows)
+	rows, _ = advantage.Apply(s, c.sums, rows)
 	for _, st := range c.after {
 		rows = st.add(s, store, rows)
 	}
