@@ -79,7 +79,7 @@ func TestOrderOfColumns(t *testing.T) {
 		names = append(names, c.Name)
 	}
 	label := slices.Index(names, "comment")
-	if label < 1 || names[label-1] != schemas.StepEnds.Name || names[label+1] != schemas.StepTruth.Name {
+	if label < 1 || names[label-1] != schemas.StepEnds.Name || names[label+1] != schemas.Reward.Name {
 		t.Errorf("comment is not the last column of label: %v", names)
 	}
 	want := []string{"raw", "cost", "doubt", "kept", "note", "origin", "paths", "sealed", "visits"}

@@ -161,6 +161,9 @@ func unread(r recipe.Recipe) []ignored {
 	if r.Reference != nil && !chain.ReadsReference(r) {
 		add("no loss, advantage or value reads log-probs of a reference", "reference")
 	}
+	if r.Kind == "opd" {
+		add("responses of the student to each prompt are rollout.samples", "distill", "samples")
+	}
 	if !chain.ListsCandidates(r) {
 		for _, key := range []string{"candidate_k", "candidate_min_p"} {
 			add("no loss, advantage or target reads candidate tokens", "rollout", key)

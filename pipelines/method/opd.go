@@ -42,8 +42,6 @@ func newOPD(r recipe.Recipe) (Method, error) {
 		return nil, setting.Errorf("distill.adpa", "is of kind distill")
 	case d.Reference != nil:
 		return nil, setting.Errorf("distill.reference", "is of kind distill; the student answers the prompts here")
-	case r.Given("distill", "samples"):
-		return nil, setting.Errorf("distill.samples", "is of kind distill; responses of the student to each prompt are rollout.samples")
 	}
 	loss, err := r.Update.Loss()
 	if err != nil {

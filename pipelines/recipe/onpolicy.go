@@ -55,8 +55,8 @@ func (r Recipe) onPolicy() error {
 	case s.MinNewTokens != 0:
 		return setting.Errorf("rollout.min_new_tokens", "%d: %s; leave it out", s.MinNewTokens, why)
 	case r.Temperature() != 0 && loss.Spec().Reads(losses.TeacherProb):
-		return setting.Errorf("rollout.temperature", "%v: a policy gradient reads the student at the temperature of sampling, loss opd at 1, and "+
-			"update.losses sums both; sample at temperature 1", s.Temperature)
+		return setting.Errorf("rollout.temperature", "%v: a policy gradient reads the student at the temperature of sampling, loss opd at 1, "+
+			"and update.losses sums both; sample at temperature 1", s.Temperature)
 	case r.Temperature() != 0 && len(loss.Spec().Roles) > 1:
 		return setting.Errorf("rollout.temperature", "%v: log-probs of samples are read at the temperature of sampling, those of pairs at 1, "+
 			"and update.losses sums losses of both; sample at temperature 1", s.Temperature)

@@ -335,7 +335,9 @@ func TestApplyOnTheEmbeddedRunner(t *testing.T) {
 			}
 			want, _ := apply(t, c, in)
 			for name, cut := range map[string][]stage.Batch{"groups": stagetest.Groups(t, in), "one record": {in}} {
-				out, dead := stagetest.Collect(t, cut, func(s beam.Scope, p stage.Rows) (stage.Rows, stage.Rows) { return Apply(s, Stage{Config: c}, p) })
+				out, dead := stagetest.Collect(t, cut, func(s beam.Scope, p stage.Rows) (stage.Rows, stage.Rows) {
+					return Apply(s, Stage{Config: c}, p)
+				})
 				stagetest.Same(t, kind+" "+normalise+" "+name, out, want)
 				stagetest.Dead(t, dead)
 			}
@@ -359,7 +361,8 @@ func TestConfigNamesTheWrongKey(t *testing.T) {
 		}
 	}
 	grpo := valued("grpo")
-	if names := schemas.Names((&Stage{Config: grpo}).Contract().Needs); slices.Contains(names, "reward_logp") || slices.Contains(names, "old_logp") {
+	if names := schemas.Names((&Stage{Config: grpo}).Contract().Needs); slices.Contains(names, "reward_logp") ||
+		slices.Contains(names, "old_logp") {
 		t.Errorf("GRPO needs %v", names)
 	}
 }

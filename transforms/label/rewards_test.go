@@ -13,7 +13,8 @@ func TestRewardsGolden(t *testing.T) {
 		switch c.Name {
 		case "overlong":
 			seen++
-			p := Penalty{Kind: "overlong", NGram: 4, MaxTokens: golden.Get[int](t, c.Params, "max_tokens"), Cache: golden.Get[int](t, c.Params, "cache")}
+			p := Penalty{Kind: "overlong", NGram: 4,
+				MaxTokens: golden.Get[int](t, c.Params, "max_tokens"), Cache: golden.Get[int](t, c.Params, "cache")}
 			if err := setting.Check(p); err != nil {
 				t.Fatal(err)
 			}
