@@ -47,8 +47,8 @@ type AuditError struct{ Gap, Limit float64 }
 
 func (e *AuditError) Error() string {
 	return fmt.Sprintf("label.verifier calls right %.1f%% more of the audited responses than audit.verifier does, audit.max_gap allows "+
-		"%.1f%%: the policy may have found what the verifier takes for an answer. The iteration is not committed; look at responses where outcome and "+
-		"audit_outcome differ", 100*e.Gap, 100*e.Limit)
+		"%.1f%%: the policy may have found what the verifier takes for an answer. The iteration is not committed; look at responses "+
+		"where outcome and audit_outcome differ", 100*e.Gap, 100*e.Limit)
 }
 
 // gamed fails the iteration when the gap to the audit is too wide.
