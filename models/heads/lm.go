@@ -325,8 +325,7 @@ func (r *run) backward(lo, hi int) {
 }
 
 // rowGrad overwrites the logits of row t with a·π + b·π* + e·π∘(log π + H) + Σ d_i e_i. The listed entries, where the terms may nearly
-// cancel
-// (a sure token, a tiny bucket), are computed in double precision.
+// cancel (a sure token, a tiny bucket), are computed in double precision.
 func (r *run) rowGrad(t, lo int) {
 	mb, g := r.mb, r.g
 	z := r.logits[(t-lo)*r.v : (t-lo+1)*r.v]

@@ -122,8 +122,8 @@ func (r Recipe) composed() error {
 		return setting.In("rewards", err)
 	}
 	if r.Advantage == nil || !r.Advantage.Inputs().Outcome {
-		return setting.Errorf("rewards", "nothing reads a reward: advantages go by outcomes, and by rewards in their place, where advantage.kind "+
-			"is one such as grpo")
+		return setting.Errorf("rewards", "nothing reads a reward: advantages go by outcomes, and by rewards in their place, where "+
+			"advantage.kind is one such as grpo")
 	}
 	for i, p := range r.Rewards {
 		if p.Model != nil && r.Reward == nil {
