@@ -139,7 +139,7 @@ func rewardSeeds(f *figures, metric string) string {
 		rows = append(rows, row{[]string{m.title}, f.of(seeds, m.name, metric, 0)})
 	}
 	if metric == "best_of_8" {
-		rows = append(rows, row{[]string{"one response at random (mean accuracy)"}, f.of(seeds, rewardModels[0].name, "mean_accuracy", 0)},
+		rows = append(rows, row{[]string{"mean accuracy of a response"}, f.of(seeds, rewardModels[0].name, "mean_accuracy", 0)},
 			row{[]string{"the best possible (pass@8)"}, f.of(seeds, rewardModels[0].name, "pass@8", 0)})
 	}
 	return seedTable(f, []string{"reward model"}, rows)
