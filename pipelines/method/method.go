@@ -195,8 +195,8 @@ func Run(ctx context.Context, m Method, show progress.Run) error {
 	if !kinds[m.Recipe().Kind].reads(m.Recipe(), "evaluate") {
 		s.EvaluateEvery = 0
 	}
-	for _, takes := range Memory(m) {
-		s.MemoryPlanned = max(s.MemoryPlanned, takes.Total)
+	if peak, ok := Peak(m); ok {
+		s.MemoryPlanned = peak.Total
 	}
 	return run.Iterate(ctx, m, s, show)
 }
