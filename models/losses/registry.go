@@ -45,3 +45,25 @@ func Keys(name string) (keys []string, defaults []any) {
 	}
 	return keys, defaults
 }
+
+// Losses of the field that are not here, so that who names one is not told of another that is spelt alike. docs/new-loss.md says how to
+// add one.
+func init() {
+	for name, what := range map[string]string{
+		"gspo":  "sequence-level ratios, arXiv 2507.18071",
+		"cispo": "clipped importance weights, arXiv 2506.13585",
+		"ipo":   "identity preference optimisation, arXiv 2310.12036",
+		"kto":   "Kahneman-Tversky optimisation, arXiv 2402.01306",
+		"orpo":  "odds-ratio preference optimisation, arXiv 2403.07691",
+		"simpo": "preference optimisation without a reference, arXiv 2405.14734",
+	} {
+		registry.Lacks(name, what+"; docs/new-loss.md says how to add a loss")
+	}
+	for name, what := range map[string]string{
+		"grpo": "its advantages are advantage.kind grpo, its loss is ppo",
+		"rloo": "its advantages are advantage.kind rloo, its loss is reinforce",
+		"dapo": "its loss is ppo with a larger eps_high and reduction token_mean; millrace recipes dapo prints the recipe",
+	} {
+		registry.Lacks(name, what)
+	}
+}

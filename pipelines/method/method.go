@@ -69,6 +69,17 @@ func Register(name string, k Kind) {
 // Kinds lists the kinds by name.
 func Kinds() []string { return slices.Sorted(maps.Keys(kinds)) }
 
+// Verb is the command that runs recipes of a kind.
+func Verb(kind string) string {
+	if kind == "refresh" {
+		return "refresh"
+	}
+	return "run"
+}
+
+// Summary says what a kind does.
+func Summary(kind string) string { return kinds[kind].Summary }
+
 // Schema describes recipes, with the kinds of runs.
 func Schema() *setting.Schema {
 	s := recipe.Schema()

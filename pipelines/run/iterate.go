@@ -310,7 +310,7 @@ func (all *iterations) finish(ctx context.Context, number int) (Measurement, err
 // fields are the figures shown beside the bar.
 func fields(m Measurement) []progress.Field {
 	var out []progress.Field
-	for _, name := range []string{"avg@8", "train_accuracy", "loss", "kl", "entropy"} {
+	for _, name := range []string{m.AccuracyName(), "train_accuracy", "loss", "kl", "entropy"} {
 		if x, ok := m.Metrics[name]; ok {
 			out = append(out, progress.Field{Name: name, Value: x})
 		}
