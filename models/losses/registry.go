@@ -30,6 +30,22 @@ func New(name string, config map[string]any) (Loss, error) {
 	return registry.New(name, config)
 }
 
+// Settings are all settings of the loss of that name by their keys, those of config and the defaults of the others.
+func Settings(name string, config map[string]any) (map[string]any, error) {
+	l, err := New(name, config)
+	if err != nil {
+		return nil, err
+	}
+	out := map[string]any{}
+	v := reflect.ValueOf(l)
+	for _, f := range setting.Fields(v.Type()) {
+		if f.Hidden == "" {
+			out[f.Key] = v.FieldByIndex(f.Index).Interface()
+		}
+	}
+	return out, nil
+}
+
 // Schema describes a loss by name, each with its keys.
 func Schema() *setting.Schema { return registry.SchemaFlat("") }
 

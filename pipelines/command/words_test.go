@@ -68,3 +68,14 @@ func TestRunsInsideAFolderAreNamed(t *testing.T) {
 func TestLossesThatAreNotHere(t *testing.T) {
 	want(t, exitUsage, []string{"sequence-level ratios", "new-loss.md"}, "plan", "grpo", "--recipe-only", "--set", "update.losses=[{name: gspo}]")
 }
+
+// An export into a run is refused: the run tidies what is not its own, and holds the rest to its manifests.
+func TestNoExportIntoARun(t *testing.T) {
+	dir, _ := aRun(t)
+	for _, out := range []string{dir, filepath.Join(dir, "export"), filepath.Join(dir, "iter-00000", "rows")} {
+		want(t, exitUsage, []string{"lies in the run", "outside"}, "export", dir, "--to", "jsonl", "--out", out)
+		if _, err := os.Stat(filepath.Join(out, "export.json")); err == nil {
+			t.Errorf("%s holds an export", out)
+		}
+	}
+}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/millrace/millrace/models"
 	"github.com/millrace/millrace/models/local"
+	"github.com/millrace/millrace/models/optim"
 	"github.com/millrace/millrace/models/tokenizer"
 	"github.com/millrace/millrace/pipelines/chain"
 	"github.com/millrace/millrace/pipelines/commit"
@@ -172,10 +173,45 @@ func unread(r recipe.Recipe) []ignored {
 	if r.Reference != nil && !chain.ReadsReference(r) {
 		add("no loss, advantage or value reads log-probs of a reference", "reference")
 	}
+	if chain.Samples(r) {
+		for _, key := range []string{"max_tokens", "stop_tokens"} {
+			add("responses are sampled, and say how they ended", "label", key)
+		}
+	}
+	for _, runner := range []string{"flink", "dataflow"} {
+		if r.Runner.Name != runner {
+			add("runner.name is "+r.Runner.Name, "runner", runner)
+		}
+	}
+	updates := updatesOf(r)
+	for _, path := range slices.Sorted(maps.Keys(updates)) {
+		u := updates[path]
+		at := func(keys ...string) []string { return append(strings.Split(path, "."), keys...) }
+		if u.Steps > 0 {
+			add(path+".steps pass over the batch as often as they take", at("epochs")...)
+		}
+		if u.Optimizer.Schedule.Kind == optim.Constant {
+			for _, key := range []string{"total", "final"} {
+				add("a constant rate does not fall", at("optimizer", "schedule", key)...)
+			}
+		}
+	}
 	if !chain.ListsCandidates(r) {
 		for _, key := range []string{"candidate_k", "candidate_min_p"} {
 			add("no loss, advantage or target reads candidate tokens", "rollout", key)
 		}
+	}
+	return out
+}
+
+// updatesOf are the sections of a recipe that set up an update, by their paths.
+func updatesOf(r recipe.Recipe) map[string]update.Config {
+	out := map[string]update.Config{"update": r.Update}
+	if r.Reward != nil && r.Reward.Update != nil {
+		out["reward.update"] = *r.Reward.Update
+	}
+	if r.SEFT != nil {
+		out["seft.base"], out["seft.adaptive"] = r.SEFT.Base, r.SEFT.Adaptive
 	}
 	return out
 }
