@@ -66,7 +66,8 @@ func TestRunsInsideAFolderAreNamed(t *testing.T) {
 
 // A loss of the field that is not here is not taken for a misspelt one that is.
 func TestLossesThatAreNotHere(t *testing.T) {
-	want(t, exitUsage, []string{"sequence-level ratios", "new-loss.md"}, "plan", "grpo", "--recipe-only", "--set", "update.losses=[{name: gspo}]")
+	want(t, exitUsage, []string{"sequence-level ratios", "new-loss.md"}, "plan", "grpo", "--recipe-only", "--set",
+		"update.losses=[{name: gspo}]")
 }
 
 // An export into a run is refused: the run tidies what is not its own, and holds the rest to its manifests.

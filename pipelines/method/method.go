@@ -233,12 +233,20 @@ func Resolved(m Method) ([]byte, error) {
 }
 
 // Run runs a recipe, or goes on with it after its last committed iteration.
-func Run(ctx context.Context, m Method, show progress.Run) error {
+func Run(ctx context.Context, m Method, show progress.Run) error { return iterate(ctx, m, false, show) }
+
+// RunLookedAt is Run of what preflight.Look has passed a moment ago: vocabularies and endpoints are not asked again.
+func RunLookedAt(ctx context.Context, m Method, show progress.Run) error {
+	return iterate(ctx, m, true, show)
+}
+
+func iterate(ctx context.Context, m Method, checked bool, show progress.Run) error {
 	config, err := Resolved(m)
 	if err != nil {
 		return err
 	}
 	s := run.SettingsOf(m.Recipe(), config)
+	s.Checked = checked
 	if !kinds[m.Recipe().Kind].reads(m.Recipe(), "evaluate") {
 		s.EvaluateEvery = 0
 	}

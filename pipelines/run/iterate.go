@@ -32,7 +32,7 @@ type iterations struct {
 func Iterate(ctx context.Context, m Method, s Settings, show progress.Run) (err error) {
 	ctx = progress.With(ctx, show)
 	s.fill()
-	if c, ok := m.(Checker); ok {
+	if c, ok := m.(Checker); ok && !s.Checked {
 		if err := c.Check(ctx); err != nil {
 			return err
 		}
