@@ -17,9 +17,9 @@ func refreshTable(ctx context.Context, dir, name string) (report.Table, error) {
 	}
 	p, e := result.Promotion, result.Evaluation
 	t := report.Table{Columns: []string{"measured on held-out prompts", "value", "standard error", "of"}}
-	t.Caption = fmt.Sprintf("The reward model of %s is promoted: it %s", name, p.Why)
+	t.Caption = fmt.Sprintf("The reward model of %s is promoted: %s", name, p.Why)
 	if !p.Promoted {
-		t.Caption = fmt.Sprintf("The reward model of %s is refused: it %s", name, p.Why)
+		t.Caption = fmt.Sprintf("The reward model of %s is refused: %s", name, p.Why)
 	}
 	of := func(what string, x evaluate.Estimate, n string) {
 		if x.N > 0 {

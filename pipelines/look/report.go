@@ -120,7 +120,7 @@ func (g *gathered) add(ctx context.Context, path string) error {
 		g.accuracy.Rows = append(g.accuracy.Rows, append([]string{name, r.Kind, fmt.Sprint(number + 1)}, cells...))
 	}
 	if !g.valued {
-		rollouts, err := lastRollouts(ctx, d, number)
+		rollouts, err := lastRollouts(ctx, d, r, number)
 		if err != nil {
 			return err
 		}
@@ -207,14 +207,18 @@ func stageFlow(ctx context.Context, d *run.Dir, r recipe.Recipe, last int) ([]re
 }
 
 // lastRollouts are those of the last iteration up to number that kept any.
-func lastRollouts(ctx context.Context, d *run.Dir, number int) ([]show.Rollout, error) {
+func lastRollouts(ctx context.Context, d *run.Dir, r recipe.Recipe, number int) ([]show.Rollout, error) {
 	for ; number >= 0; number-- {
 		paths, err := run.RowFiles(ctx, d.IterPath(number), chain.BatchName)
 		if err != nil {
 			return nil, err
 		}
 		if len(paths) > 0 {
-			return Rollouts(ctx, d.IterPath(number), RolloutQuery{Rows: reportRollouts, Contrast: true})
+			q := RolloutQuery{Rows: reportRollouts, Contrast: true}
+			if r.Kind == "refresh" {
+				q.Value = refreshValues(d, r, number)
+			}
+			return Rollouts(ctx, d.IterPath(number), q)
 		}
 	}
 	return nil, nil
