@@ -62,7 +62,7 @@ var allowed = map[string][]string{
 	"pipelines/progress":  {"std", "pipelines/terminal", "ext/..."},
 	"pipelines/report":    {"std", "pipelines/show", "ext/..."},
 	"pipelines/show":      {"std", "pipelines/terminal", "ext/..."},
-	"pipelines/terminal":  {"std", "ext/..."},
+	"pipelines/terminal":  {"std", "models/outbound", "ext/..."},
 
 	"e2e": {"std", "e2e/...", "pipelines/...", "transforms/...", "models/...", "schemas/...", "kernels", "runners", "ext/..."},
 }

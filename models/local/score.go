@@ -18,6 +18,16 @@ type ScoreOptions struct {
 	MaxTokens int // run at once, unless one sequence alone has more; default 2048
 }
 
+const defaultScoreTokens = 2048
+
+// ScoreBytes estimates what a scorer of default options holds beside its model of this shape.
+func ScoreBytes(c transformer.Config) int64 {
+	return transformer.ForwardBytes(c, defaultScoreTokens) + 4*int64(rowsAtOnce(c.Vocab))*int64(c.Vocab)
+}
+
+// rowsAtOnce are the rows of logits in memory at a time.
+func rowsAtOnce(vocabulary int) int { return max(1, min(maxLogits/vocabulary, 4096)) }
+
 // Scorer is a models.Scorer over a transformer. Concurrent calls take turns: the kernels use all threads already.
 type Scorer struct {
 	model *transformer.Model
@@ -34,7 +44,7 @@ var _ models.Scorer = (*Scorer)(nil)
 // NewScorer makes a scorer that shares the model's weights.
 func NewScorer(m *transformer.Model, o ScoreOptions) *Scorer {
 	if o.MaxTokens <= 0 {
-		o.MaxTokens = 2048
+		o.MaxTokens = defaultScoreTokens
 	}
 	return &Scorer{model: m, opts: o}
 }
@@ -161,7 +171,7 @@ type place struct{ request, token int }
 // scoreRows fills the results from the hidden rows h of the packed members.
 func (s *Scorer) scoreRows(h []float32, starts []int, members []int, requests []models.ScoreRequest, results []models.ScoreResult) {
 	d, v := s.model.HiddenSize(), s.model.VocabSize()
-	most := max(1, min(maxLogits/v, 4096))
+	most := rowsAtOnce(v)
 	var places []place
 	s.hidden = s.hidden[:0]
 	flush := func() {

@@ -30,6 +30,22 @@ func New(name string, config map[string]any) (Loss, error) {
 	return registry.New(name, config)
 }
 
+// Settings are all settings of the loss of that name by their keys, those of config and the defaults of the others.
+func Settings(name string, config map[string]any) (map[string]any, error) {
+	l, err := New(name, config)
+	if err != nil {
+		return nil, err
+	}
+	out := map[string]any{}
+	v := reflect.ValueOf(l)
+	for _, f := range setting.Fields(v.Type()) {
+		if f.Hidden == "" {
+			out[f.Key] = v.FieldByIndex(f.Index).Interface()
+		}
+	}
+	return out, nil
+}
+
 // Schema describes a loss by name, each with its keys.
 func Schema() *setting.Schema { return registry.SchemaFlat("") }
 
@@ -44,4 +60,26 @@ func Keys(name string) (keys []string, defaults []any) {
 		keys, defaults = append(keys, f.Key), append(defaults, v.FieldByIndex(f.Index).Interface())
 	}
 	return keys, defaults
+}
+
+// Losses of the field that are not here, so that who names one is not told of another that is spelt alike. docs/new-loss.md says how to
+// add one.
+func init() {
+	for name, what := range map[string]string{
+		"ipo":   "identity preference optimisation, arXiv 2310.12036",
+		"kto":   "Kahneman-Tversky optimisation, arXiv 2402.01306",
+		"orpo":  "odds-ratio preference optimisation, arXiv 2403.07691",
+		"simpo": "preference optimisation without a reference, arXiv 2405.14734",
+	} {
+		registry.Lacks(name, what+"; docs/new-loss.md says how to add a loss")
+	}
+	for name, what := range map[string]string{
+		"grpo":         "its advantages are advantage.kind grpo, its loss is ppo",
+		"dr_grpo":      "its advantages are advantage.kind dr_grpo, its loss is ppo with reduction dr_grpo",
+		"reinforce_pp": "its advantages are advantage.kind reinforce_pp, its loss is ppo",
+		"rloo":         "its advantages are advantage.kind rloo, its loss is reinforce",
+		"dapo":         "its loss is ppo with a larger eps_high and reduction token_mean; millrace recipes dapo prints the recipe",
+	} {
+		registry.Lacks(name, what)
+	}
 }

@@ -32,8 +32,7 @@ func (kv *KV) size(n int) (keys, values int) { return kv.precision.CacheSize(n, 
 
 // KVBytes is the memory of a cache of that capacity.
 func (m *Model) KVBytes(capacity int) int {
-	keys, values := m.precision.CacheSize(capacity, m.config.KVHeads, m.config.HeadDim)
-	return 4 * len(m.layers) * (keys + values)
+	return int(CacheBytes(m.config, m.precision, capacity))
 }
 
 // Len is the number of tokens held, Capacity the number there is room for.

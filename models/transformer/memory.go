@@ -1,5 +1,7 @@
 package transformer
 
+import "github.com/millrace/millrace/kernels"
+
 // Memory is what training holds, in bytes, from the shapes alone.
 type Memory struct {
 	Weights     int64 `json:"weights"`     // float32, all of the model
@@ -49,4 +51,36 @@ func TrainingMemory(c Config, scalar bool, lora *LoRA, recompute bool, tokens in
 	row := layers*kept + scratch + (c.Layers+1)*c.Hidden + 7*c.Hidden
 	m.Activations = float * int64(row) * int64(tokens)
 	return m
+}
+
+// FrozenBytes estimates what a frozen model of this shape holds. Weights that are bfloat16 numbers take half of it in either precision,
+// which only the file can tell.
+func FrozenBytes(c Config, p kernels.Precision) int64 {
+	table := int64(c.Vocab) * int64(c.Hidden)
+	matrices, rest := table, table // the head, tied to the embedding or not, is laid out like the layers' matrices
+	for _, t := range shapes(c, false) {
+		switch n := int64(size(t)); {
+		case len(t.Shape) != 2:
+			rest += n
+		case t.Shape[0] != c.Vocab || t.Shape[1] != c.Hidden:
+			matrices += n
+		}
+	}
+	if p == kernels.BFloat16 {
+		return 2*matrices + 4*rest
+	}
+	return 4 * (matrices + rest)
+}
+
+// ForwardBytes estimates the workspace of a forward pass over so many tokens.
+func ForwardBytes(c Config, tokens int) int64 {
+	qDim, kvDim := c.Heads*c.HeadDim, c.KVHeads*c.HeadDim
+	row := 4*c.Hidden + 2*qDim + 2*kvDim + 3*c.Intermediate + c.Heads + 3
+	return 4 * int64(row) * int64(tokens)
+}
+
+// CacheBytes is the memory of a cache of keys and values for so many tokens of one sequence.
+func CacheBytes(c Config, p kernels.Precision, tokens int) int64 {
+	keys, values := p.CacheSize(tokens, c.KVHeads, c.HeadDim)
+	return 4 * int64(c.Layers) * int64(keys+values)
 }

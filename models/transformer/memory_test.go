@@ -56,3 +56,27 @@ func TestTrainingMemory(t *testing.T) {
 		})
 	}
 }
+
+// TestFrozenBytes holds the estimate against what the runtime gave, with a vocabulary that makes a large part of it.
+func TestFrozenBytes(t *testing.T) {
+	for _, tied := range []bool{false, true} {
+		c := Config{ModelType: "llama", Vocab: 20000, Hidden: 64, Intermediate: 160, Layers: 6, Heads: 4, KVHeads: 2, HeadDim: 16,
+			MaxPositions: 64, NormEps: 1e-6, Rope: Rope{Theta: 10000, Type: "default"}, Tied: tied}
+		var before, after runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&before)
+		m, err := New(c, 1, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.Freeze()
+		runtime.GC()
+		runtime.GC()
+		runtime.ReadMemStats(&after)
+		got, want := int64(after.HeapAlloc)-int64(before.HeapAlloc), FrozenBytes(c, m.Precision())
+		runtime.KeepAlive(m)
+		if got > want*11/10 || got < want*9/10 {
+			t.Errorf("tied %v: %d bytes, estimated %d", tied, got, want)
+		}
+	}
+}

@@ -22,7 +22,9 @@ type Node struct {
 	Contract schemas.Contract
 	// Section is the section of a recipe that sets the stage up; "" where it is called as the stage is.
 	Section string
-	Add     func(f *Flow)
+	// Opens are the roles of the models that the stage opens and keeps open to the end of its pipeline, for what a run holds in memory.
+	Opens []string
+	Add   func(f *Flow)
 }
 
 // Chain is the stages of one iteration.

@@ -3,8 +3,10 @@ package chain
 import (
 	"github.com/millrace/millrace/kernels"
 	"github.com/millrace/millrace/models/heads"
+	"github.com/millrace/millrace/models/local"
 	"github.com/millrace/millrace/models/losses"
 	"github.com/millrace/millrace/models/optim"
+	"github.com/millrace/millrace/models/sampling"
 	"github.com/millrace/millrace/models/transformer"
 	"github.com/millrace/millrace/pipelines/recipe"
 	"github.com/millrace/millrace/transforms/update"
@@ -50,4 +52,57 @@ func trainMemory(role string, config transformer.Config, c update.Config) TrainM
 	out.Frozen = int64(len(loss.Spec().Target)) * out.Weights
 	out.Total = out.Weights + out.Gradients + out.Activations + out.Moments + out.Logits + out.Frozen
 	return out
+}
+
+// PeakMemory estimates the most that the process of a run holds at a time, in bytes, where the embedded runner does all the work.
+type PeakMemory struct {
+	Process  int64 `json:"process"`  // the program, the runner, records
+	Models   int64 `json:"models"`   // that stages keep open, to sample and to score
+	Largest  int64 `json:"largest"`  // what one stage takes beside them: an update, the caches of sampling, the rows of scoring
+	Headroom int64 `json:"headroom"` // garbage that is not collected yet
+	Total    int64 `json:"total"`
+}
+
+// processBytes is what a run holds without a model: half of it are the program's code, half the embedded runner and records.
+const processBytes = 130 << 20
+
+// Headroom is what a run lets be allocated beside so many bytes in use before it collects garbage.
+func Headroom(live int64) int64 { return min(live, max(256<<20, live/8)) }
+
+// Peak adds up what stages hold. A model is found by its role, with a name that two roles share when they are one model. false when
+// a shape is not known.
+func Peak(r recipe.Recipe, nodes []Node, updates []TrainMemory, of func(role string) (recipe.Model, string)) (PeakMemory, bool) {
+	out := PeakMemory{Process: processBytes}
+	open := map[string]bool{}
+	for _, u := range updates {
+		out.Largest = max(out.Largest, u.Total)
+	}
+	rows := r.Prompts.Count * max(1, r.Rollout.Samples)
+	if r.Evaluate.Every > 0 {
+		rows = max(rows, r.Evaluate.Prompts*max(1, r.Evaluate.Samples))
+	}
+	size := SizeOf(r, nil)
+	for _, n := range nodes {
+		for _, role := range n.Opens {
+			m, name := of(role)
+			if m.Remote() {
+				continue
+			}
+			config, ok := shapeOf(m)
+			if !ok {
+				return PeakMemory{}, false
+			}
+			weights := transformer.FrozenBytes(config, m.Precision)
+			if !open[name] {
+				open[name] = true
+				out.Models += weights
+			}
+			out.Largest = max(out.Largest, weights, // while it is laid out, a model is there twice
+				sampling.Bytes(config, m.Precision, rows, size.PromptTokens+size.ResponseTokens), local.ScoreBytes(config))
+		}
+	}
+	live := out.Process + out.Models + out.Largest
+	out.Headroom = Headroom(live)
+	out.Total = live + out.Headroom
+	return out, true
 }

@@ -67,7 +67,7 @@ func Rollout(r recipe.Recipe, samples int, key uint64, of func(Models) models.Re
 	config := Sampling(r)
 	config.Samples = samples
 	sampler := rollout.Sampler{Config: config, Chat: r.Chat}
-	return Node{Contract: sampler.Contract(), Add: func(f *Flow) {
+	return Node{Contract: sampler.Contract(), Opens: []string{roleOf(of)}, Add: func(f *Flow) {
 		s := sampler
 		s.Policy, s.Seed = of(f.It.Models), f.It.Seed
 		if key != 0 {
@@ -232,7 +232,8 @@ func tempered(r recipe.Recipe, temperature float64) (nodes []Node) {
 }
 
 func scored(c score.Config, of func(Models) models.Ref) Node {
-	return Node{Contract: c.Contract(), Add: func(f *Flow) { f.Then(score.Apply(f.Scope, c, of(f.It.Models), f.Rows)) }}
+	return Node{Contract: c.Contract(), Opens: []string{roleOf(of)},
+		Add: func(f *Flow) { f.Then(score.Apply(f.Scope, c, of(f.It.Models), f.Rows)) }}
 }
 
 // Reward updates the reward model on the batch where the recipe says so, then scores the batch with it (the order of the IPVRM
@@ -242,7 +243,7 @@ func Reward(r recipe.Recipe, train bool) []Node {
 	candidates := train && ListsCandidates(r)
 	if r.Reward.Value.Reference() == value.Frozen {
 		c := score.Config{Role: score.Reference, Candidates: candidates}
-		nodes = append(nodes, Node{Contract: c.Contract(), Add: func(f *Flow) {
+		nodes = append(nodes, Node{Contract: c.Contract(), Opens: []string{ReferenceRole}, Add: func(f *Flow) {
 			if train {
 				f.Then(score.Apply(f.Scope, c, f.It.Reference, f.Rows))
 			} else { // several reward models are measured on the same rows, and may have one reference
@@ -270,7 +271,7 @@ func Reward(r recipe.Recipe, train bool) []Node {
 		c = score.Config{Role: score.QValue}
 	}
 	return append(nodes,
-		Node{Contract: c.Contract(), Section: "reward", Add: func(f *Flow) {
+		Node{Contract: c.Contract(), Section: "reward", Opens: []string{RewardRole}, Add: func(f *Flow) {
 			if f.reward.IsValid() {
 				f.Then(score.ApplyWith(f.Scope, c, f.Rows, f.reward))
 			} else {
@@ -279,12 +280,23 @@ func Reward(r recipe.Recipe, train bool) []Node {
 		}}, values)
 }
 
-// Roles of models that an update trains; they name what an iteration leaves.
+// Roles of models. Those that an update trains name what an iteration leaves.
 const (
-	PolicyRole  = "policy"
-	RewardRole  = "reward"
-	ReviserRole = "reviser"
+	PolicyRole           = "policy"
+	RewardRole           = "reward"
+	ReviserRole          = "reviser"
+	SamplerRole          = "sampler"
+	ReferenceRole        = "reference"
+	TeacherRole          = "teacher"
+	TeacherReferenceRole = "teacher_reference"
 )
+
+// roleOf is the role of the model that a function takes.
+func roleOf(of func(Models) models.Ref) string {
+	named := func(role string) models.Ref { return models.Ref{Path: role} }
+	return of(Models{Policy: named(PolicyRole), Sampler: named(SamplerRole), Reward: named(RewardRole), Reference: named(ReferenceRole),
+		Teacher: named(TeacherRole), TeacherReference: named(TeacherReferenceRole), Reviser: named(ReviserRole)}).Path
+}
 
 // Update trains the model of a role, the last stage of a chain; before it the dead letters are written. Streams join the rows.
 func Update(r recipe.Recipe, role string, ofPairs bool, streams ...Stream) Node {

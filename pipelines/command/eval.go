@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -219,13 +220,13 @@ func (v *evaluation) text(w io.Writer) {
 			fmt.Fprintf(w, "\n%s and %s have too few prompts in common to be compared\n", pair.A, pair.B)
 			continue
 		case c.Verdict == evaluate.BetterA:
-			fmt.Fprintf(w, "\n%s is better than %s", pair.A, pair.B)
+			fmt.Fprintf(w, "\n%s is better than %s by %.3f", pair.A, pair.B, math.Abs(c.Difference.Mean))
 		case c.Verdict == evaluate.BetterB:
-			fmt.Fprintf(w, "\n%s is better than %s", pair.B, pair.A)
+			fmt.Fprintf(w, "\n%s is better than %s by %.3f", pair.B, pair.A, math.Abs(c.Difference.Mean))
 		default:
-			fmt.Fprintf(w, "\n%s and %s cannot be told apart", pair.A, pair.B)
+			fmt.Fprintf(w, "\n%s and %s cannot be told apart by %d prompts", pair.A, pair.B, c.Difference.N)
 		}
-		fmt.Fprintf(w, ": difference %+.3f, %.0f%% interval %+.3f to %+.3f over %d prompts\n",
+		fmt.Fprintf(w, " (avg@%d): difference %+.3f, %.0f%% interval %+.3f to %+.3f over %d prompts\n", v.Samples,
 			c.Difference.Mean, 100*c.Confidence, c.Interval[0], c.Interval[1], c.Difference.N)
 	}
 }

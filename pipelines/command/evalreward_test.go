@@ -104,6 +104,16 @@ func TestEvalRewardIsTheRefreshsOwnMeasurement(t *testing.T) {
 	if raw, err := os.ReadFile(page); err != nil || !strings.Contains(string(raw), "Best of N by the reward model") ||
 		!strings.Contains(string(raw), "AUC by position") {
 		t.Errorf("the report draws nothing of the reward model (%v)", err)
+	} else {
+		for _, want := range []string{"majority vote", "chance: a random response", "The reward model of ", "step F1 at the held-out threshold",
+			"Best-of-N by"} {
+			if !strings.Contains(string(raw), want) {
+				t.Errorf("the report of a refresh lacks %q", want)
+			}
+		}
+		if !strings.Contains(string(raw), `class="tok vp`) && !strings.Contains(string(raw), `class="tok vm`) {
+			t.Error("no rollout of the refresh is coloured by its values")
+		}
 	}
 	a, _ := json.Marshal(got.Rewards[0].Report)
 	b, _ := json.Marshal(refreshed.Evaluation.Report)

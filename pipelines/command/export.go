@@ -14,6 +14,7 @@ import (
 	"github.com/millrace/millrace/pipelines/export"
 	"github.com/millrace/millrace/pipelines/run"
 	"github.com/millrace/millrace/schemas/setting"
+	"github.com/millrace/millrace/transforms/files"
 )
 
 func init() { commands = append(commands, newExport) }
@@ -41,6 +42,9 @@ func newExport(e *env) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if err := outsideRuns(cmd.Context(), out); err != nil {
+				return err
+			}
 			f, err := export.New(to, settings)
 			if err != nil {
 				return err
@@ -66,6 +70,25 @@ func newExport(e *env) *cobra.Command {
 	c.Flags().IntVar(&iteration, "iteration", -1, "the iteration of a run, from 0; -1: all committed ones")
 	c.Flags().StringArrayVar(&sets, "set", nil, "a setting of the format, key=value; may be repeated")
 	return c
+}
+
+// outsideRuns refuses a directory of a run, or inside of one: what lies there is the run's, which tidies it and holds it to its
+// manifests.
+func outsideRuns(ctx context.Context, out string) error {
+	dir, err := files.Abs(out)
+	if err != nil {
+		return err
+	}
+	for ; ; dir = files.Parent(dir) {
+		if d, err := run.Read(ctx, dir); err == nil {
+			if done, err := d.Committed(ctx); err == nil && len(done) > 0 {
+				return &usageError{fmt.Errorf("--out %s lies in the run %s; name a directory outside of it", out, dir)}
+			}
+		}
+		if parent := files.Parent(dir); parent == dir || parent == "" || parent == "." {
+			return nil
+		}
+	}
 }
 
 // formatSettings reads key=value settings of a format.

@@ -28,6 +28,7 @@ type plan struct {
 	Stages     []chain.PlannedStage  `json:"stages"`
 	Size       chain.Size            `json:"size"`             // of an iteration
 	Memory     []chain.TrainMemory   `json:"memory,omitempty"` // of its updates, where the models are at hand
+	Peak       *chain.PeakMemory     `json:"peak,omitempty"`   // of the process, where they all are
 	Phases     []method.PlannedPhase `json:"phases"`           // all of the run; stages and size are those of the first, without other streams
 	Found      preflight.Report      `json:"found"`            // of what the recipe names
 	Job        *runners.Translation  `json:"job,omitempty"`    // what Dataflow would be given
@@ -68,6 +69,9 @@ func newPlan(e *env) *cobra.Command {
 			p := plan{Recipe: args[0], Kind: r.Kind, Run: r.Run, Runner: r.Runner.Name, Iterations: r.Iterations, Stages: first.Stages,
 				Size: first.Size, Phases: phases,
 				Memory: method.Memory(m), Found: found}
+			if peak, ok := method.Peak(m); ok {
+				p.Peak = &peak
+			}
 			if r.Runner.Name == "dataflow" {
 				job, err := parts[0].Chain.Translate(cmd.Context(), r)
 				if err != nil {
@@ -104,6 +108,11 @@ func (p plan) text(w io.Writer) {
 			fmt.Fprintf(w, ", frozen models %s", bytesText(m.Frozen))
 		}
 		fmt.Fprintln(w)
+	}
+	if m := p.Peak; m != nil {
+		fmt.Fprintf(w, "the process takes about %s at most: %s for the program, %s for the models that stages keep open, %s for the update or "+
+			"what else takes most, %s before garbage is collected\n", bytesText(m.Total), bytesText(m.Process), bytesText(m.Models),
+			bytesText(m.Largest), bytesText(m.Headroom))
 	}
 	for _, f := range p.Found.Prompts {
 		fmt.Fprintf(w, "%s: %d rows read, %d prompts in train, %d in test, fields %s\n", f.Source, f.Rows, f.Prompts["train"], f.Prompts["test"],

@@ -33,13 +33,11 @@ func newRecipes(e *env) *cobra.Command {
 			}
 			all := recipes.All()
 			if len(args) == 0 {
-				return e.print(all, func(w io.Writer) {
-					table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-					for _, r := range all {
-						fmt.Fprintf(table, "%s\t%s\n", r.Name, r.Summary)
-					}
-					table.Flush()
-				})
+				listed := make([]listedRecipe, len(all))
+				for i, r := range all {
+					listed[i] = listedRecipe{Embedded: r, Verb: method.Verb(r.Kind), Does: method.Summary(r.Kind)}
+				}
+				return e.print(listed, func(w io.Writer) { printRecipes(w, listed) })
 			}
 			for _, r := range all {
 				if r.Name == args[0] {
@@ -51,4 +49,28 @@ func newRecipes(e *env) *cobra.Command {
 	}
 	c.Flags().BoolVar(&schema, "schema", false, "print the JSON Schema of recipes, which editors check and complete them by")
 	return c
+}
+
+// listedRecipe is a recipe with what its kind of run says of it.
+type listedRecipe struct {
+	recipes.Embedded
+	Verb string `json:"verb"` // the command that runs it
+	Does string `json:"does"` // what its kind does
+}
+
+// printRecipes lists recipes by kind, under the command that runs them and what the kind does.
+func printRecipes(w io.Writer, all []listedRecipe) {
+	for i, kind := range method.Kinds() {
+		if i > 0 {
+			fmt.Fprintln(w)
+		}
+		fmt.Fprintf(w, "millrace %s RECIPE (kind %s): %s\n", method.Verb(kind), kind, method.Summary(kind))
+		table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+		for _, r := range all {
+			if r.Kind == kind {
+				fmt.Fprintf(table, "  %s\t%s\n", r.Name, r.Summary)
+			}
+		}
+		table.Flush()
+	}
 }

@@ -35,7 +35,7 @@ func newRefresh(e *env) *cobra.Command {
 				return err
 			}
 			show := progress.Start(e.err, "millrace refresh "+args[0])
-			err = method.Run(cmd.Context(), m, show)
+			err = method.RunLookedAt(cmd.Context(), m, show)
 			show.Done()
 			if err != nil {
 				return err

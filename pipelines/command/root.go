@@ -3,6 +3,7 @@
 package command
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/millrace/millrace/pipelines/run"
 	"github.com/millrace/millrace/pipelines/telemetry"
+	"github.com/millrace/millrace/pipelines/terminal"
 	"github.com/millrace/millrace/schemas/setting"
 )
 
@@ -56,7 +58,7 @@ func Main(args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stderr, "millrace: interrupted; the same command again goes on from the last committed iteration")
 		return exitInterrupted
 	}
-	fmt.Fprintf(stderr, "millrace: %v\n", err)
+	fmt.Fprintf(stderr, "millrace: %s\n", terminal.Text(err.Error()))
 	return exitCode(err)
 }
 
@@ -82,6 +84,7 @@ func newRoot(e *env) *cobra.Command {
 	root := &cobra.Command{
 		Use:           "millrace",
 		Short:         "Dataflow for reasoning RL: from prompts to a better policy",
+		Version:       version(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args: func(cmd *cobra.Command, args []string) error {
@@ -109,11 +112,14 @@ func newRoot(e *env) *cobra.Command {
 	return root
 }
 
-// print writes a result: as JSON when asked, else through text.
+// print writes a result: as JSON when asked, else through text, in which nothing can act on a terminal: answers, names and messages
+// are other people's.
 func (e *env) print(result any, text func(io.Writer)) error {
 	if !e.json {
-		text(e.out)
-		return nil
+		var all bytes.Buffer
+		text(&all)
+		_, err := io.WriteString(e.out, terminal.Text(all.String()))
+		return err
 	}
 	enc := json.NewEncoder(e.out)
 	enc.SetIndent("", "  ")

@@ -31,7 +31,7 @@ func newRun(e *env) *cobra.Command {
 			}
 			show := progress.Start(e.err, "millrace run "+args[0])
 			defer show.Done()
-			if err := method.Run(cmd.Context(), m, show); err != nil {
+			if err := method.RunLookedAt(cmd.Context(), m, show); err != nil {
 				return err
 			}
 			return e.print(map[string]any{"run": r.Run, "iterations": r.Iterations}, func(w io.Writer) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -96,6 +97,9 @@ func openRun(ctx context.Context, path string) (*run.Dir, error) {
 	d, err := run.Read(ctx, path)
 	var none *run.NotARunError
 	if errors.As(err, &none) {
+		if inside := run.Inside(ctx, path); len(inside) > 0 {
+			err = fmt.Errorf("%w; it holds the runs %s", err, strings.Join(inside, ", "))
+		}
 		return nil, &usageError{err}
 	}
 	return d, err

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/millrace/millrace/pipelines/chain"
 	"github.com/millrace/millrace/pipelines/measure"
@@ -55,6 +56,7 @@ func ReportData(ctx context.Context, runs ...string) (report.Data, error) {
 			return g.page, err
 		}
 	}
+	g.page.Panels = append(accuracyPanels(g.accuracies), g.panels...)
 	g.page.Curves = rewardCurves(g.rewards)
 	if len(g.accuracy.Rows) > 0 {
 		g.page.Tables = slices.Insert(g.page.Tables, 0, g.accuracy)
@@ -65,12 +67,14 @@ func ReportData(ctx context.Context, runs ...string) (report.Data, error) {
 
 // gathered is what a page holds so far.
 type gathered struct {
-	page     report.Data
-	several  bool // runs
-	accuracy report.Table
-	letters  []show.DeadLetter
-	rewards  []*measure.Evaluation
-	valued   bool // rollouts with values are chosen
+	page       report.Data
+	several    bool // runs
+	accuracy   report.Table
+	accuracies []string       // names of the metric, avg@k
+	panels     []report.Panel // of rewards that recipes compose, and of audits
+	letters    []show.DeadLetter
+	rewards    []*measure.Evaluation
+	valued     bool // rollouts with values are chosen
 }
 
 // add takes in a run.
@@ -94,18 +98,35 @@ func (g *gathered) add(ctx context.Context, path string) error {
 	name := methodName(g.page.Methods, files.Base(d.Path))
 	if g.page.Run == "" {
 		g.page.Subtitle = fmt.Sprintf("%s, %d of %d iterations", name, number+1, r.Iterations)
-		g.page.Run, g.page.Facts, g.page.Panels = d.Path, facts(r, number+1), panelsFor(r)
+		g.page.Run, g.page.Facts = d.Path, facts(r, number+1)
+	}
+	for _, m := range measured {
+		if avg := m.AccuracyName(); avg != "" && !slices.Contains(g.accuracies, avg) {
+			g.accuracies = append(g.accuracies, avg)
+		}
+	}
+	for _, p := range rewardPanels(r) {
+		if !slices.ContainsFunc(g.panels, func(have report.Panel) bool { return have.Metric == p.Metric }) {
+			g.panels = append(g.panels, p)
+		}
 	}
 	g.page.Methods = append(g.page.Methods, report.Method{Name: name, Points: points(measured)})
 	if c, ok := lastCalibration(measured); ok {
 		g.page.Calibration = append(g.page.Calibration, report.Calibration{Name: name, Bins: c})
 	}
 	g.rewards = append(g.rewards, lastReward(measured))
+	if r.Kind == "refresh" {
+		t, err := refreshTable(ctx, d.Path, name)
+		if err != nil {
+			return err
+		}
+		g.page.Tables = append(g.page.Tables, t)
+	}
 	if cells := accuracyCells(measured); cells != nil {
 		g.accuracy.Rows = append(g.accuracy.Rows, append([]string{name, r.Kind, fmt.Sprint(number + 1)}, cells...))
 	}
 	if !g.valued {
-		rollouts, err := lastRollouts(ctx, d, number)
+		rollouts, err := lastRollouts(ctx, d, r, number)
 		if err != nil {
 			return err
 		}
@@ -192,14 +213,18 @@ func stageFlow(ctx context.Context, d *run.Dir, r recipe.Recipe, last int) ([]re
 }
 
 // lastRollouts are those of the last iteration up to number that kept any.
-func lastRollouts(ctx context.Context, d *run.Dir, number int) ([]show.Rollout, error) {
+func lastRollouts(ctx context.Context, d *run.Dir, r recipe.Recipe, number int) ([]show.Rollout, error) {
 	for ; number >= 0; number-- {
 		paths, err := run.RowFiles(ctx, d.IterPath(number), chain.BatchName)
 		if err != nil {
 			return nil, err
 		}
 		if len(paths) > 0 {
-			return Rollouts(ctx, d.IterPath(number), RolloutQuery{Rows: reportRollouts, Contrast: true})
+			q := RolloutQuery{Rows: reportRollouts, Contrast: true}
+			if r.Kind == "refresh" {
+				q.Value = refreshValues(d, r, number)
+			}
+			return Rollouts(ctx, d.IterPath(number), q)
 		}
 	}
 	return nil, nil
@@ -261,16 +286,19 @@ func facts(r recipe.Recipe, done int) []report.Fact {
 	return out
 }
 
-// panelsFor are the default panels, with accuracy over as many samples as the recipe evaluates.
-func panelsFor(r recipe.Recipe) []report.Panel {
-	const usual = "avg@8"
-	avg := fmt.Sprintf("avg@%d", r.Evaluate.Samples)
+// accuracyPanels are the default panels, that of held-out accuracy with the numbers of responses to a prompt in its title.
+func accuracyPanels(names []string) []report.Panel {
 	out := slices.Clone(report.DefaultPanels)
 	for i, p := range out {
-		if p.Metric == usual {
-			out[i].Title, out[i].Metric, out[i].Error = fmt.Sprintf("Accuracy on held-out prompts (%s)", avg), avg, avg+"_stderr"
+		if p.Metric == report.HeldOut && len(names) > 0 {
+			out[i].Title += " (" + strings.Join(names, ", ") + ")"
 		}
 	}
+	return out
+}
+
+// rewardPanels are those of a recipe's composed reward and of its audit.
+func rewardPanels(r recipe.Recipe) (out []report.Panel) {
 	if len(r.Rewards) > 0 {
 		out = append(out, report.Panel{Title: "Reward", Metric: "mean_reward", Note: "Mean over the batch, the weighted sum of the parts.",
 			Section: report.Training})
@@ -290,6 +318,9 @@ func points(measured []run.Measurement) []report.Point {
 	out := make([]report.Point, len(measured))
 	for i, m := range measured {
 		out[i] = report.Point{Iteration: m.Iterations, Metrics: maps.Clone(m.Metrics)}
+		if e := m.Evaluation; e != nil {
+			out[i].Metrics[report.HeldOut], out[i].Metrics[report.HeldOutError] = e.Avg.Mean, e.Avg.StdErr
+		}
 	}
 	return out
 }

@@ -28,6 +28,8 @@ type RolloutQuery struct {
 	Rows   int    // at most so many; 0: all
 	// Contrast takes from every prompt one right and one wrong response, as far as there are, instead of all of them.
 	Contrast bool
+	// Value gives rows without prefix values theirs; nil: they stay without.
+	Value func(context.Context, stage.Batch) (stage.Batch, error)
 }
 
 // Rollouts reads rollouts of an iteration's directory with what the chain of stages knows of them. Tokens are decoded with
@@ -49,6 +51,18 @@ func Rollouts(ctx context.Context, dir string, q RolloutQuery) ([]show.Rollout, 
 		rows := q.pick(b)
 		if q.Rows > 0 {
 			rows = rows[:min(len(rows), q.Rows-len(out))]
+		}
+		if q.Value != nil && !b.Has(schemas.PCorrect) && len(rows) > 0 {
+			var err error
+			if b, err = b.Take(rows); err == nil {
+				b, err = q.Value(ctx, b)
+			}
+			if err != nil {
+				return err
+			}
+			for i := range rows {
+				rows[i] = i
+			}
 		}
 		for _, i := range rows {
 			r, err := rolloutOf(b, i, tok)

@@ -45,7 +45,8 @@ func newDistill(r recipe.Recipe) (Method, error) {
 	var learning []chain.Node
 	if c := r.Distill.DCKD; c != nil { // the teacher's distribution at every token, before pairs are made
 		learning = append(learning, chain.Node{Contract: (&target.Distribution{}).Contract(), Section: "distill.dckd",
-			Add: func(f *chain.Flow) { f.Then(target.DCKD(f.Scope, *c, f.It.Teacher, f.Rows)) }})
+			Opens: []string{chain.TeacherRole},
+			Add:   func(f *chain.Flow) { f.Then(target.DCKD(f.Scope, *c, f.It.Teacher, f.Rows)) }})
 	}
 	if r.Distill.ADPA != nil {
 		m.student = []chain.Stream{{Name: studentName, Nodes: studentNodes(r), Samples: r.Distill.Samples}}
@@ -64,7 +65,8 @@ func studentNodes(r recipe.Recipe) []chain.Node {
 	return []chain.Node{
 		chain.Prompts(r),
 		chain.Rollout(r, r.Distill.Samples, studentKey, func(m chain.Models) models.Ref { return m.Policy }),
-		{Contract: (&target.LogRatio{}).Contract(), Section: "distill.adpa", Add: func(f *chain.Flow) {
+		{Contract: (&target.LogRatio{}).Contract(), Section: "distill.adpa", Opens: []string{chain.TeacherRole,
+			chain.TeacherReferenceRole}, Add: func(f *chain.Flow) {
 			f.Then(target.ADPA(f.Scope, c, f.It.Teacher, f.It.TeacherReference, f.Rows))
 		}},
 		chain.Keep(r, studentName, "keep_"+studentName, 0),

@@ -98,17 +98,18 @@ func revising(r recipe.Recipe, number int) []chain.Node {
 		f.Materialise() // read twice: for the median gain and for the rows
 		f.Then(revise.Tasks(f.Scope, tasks, f.Rows))
 	}}
+	reviser := []string{chain.ReviserRole}
 	keep := chain.Keep(r, chain.TasksName, "keep_"+chain.TasksName, r.Output.Shards)
 	switch number {
 	case baseReviser:
 		return []chain.Node{task, keep}
 	case adaptiveReviser:
-		gains := chain.Node{Contract: (&revise.Scorer{}).Contract(), Section: "seft", Add: func(f *chain.Flow) {
+		gains := chain.Node{Contract: (&revise.Scorer{}).Contract(), Section: "seft", Opens: reviser, Add: func(f *chain.Flow) {
 			f.Then(revise.Gains(f.Scope, c.Layout, f.It.Reviser, f.Rows))
 		}}
 		return []chain.Node{gains, task, keep}
 	}
-	return []chain.Node{{Contract: (&revise.Reviser{}).Contract(), Section: "seft", Add: func(f *chain.Flow) {
+	return []chain.Node{{Contract: (&revise.Reviser{}).Contract(), Section: "seft", Opens: reviser, Add: func(f *chain.Flow) {
 		f.Then(revise.Revise(f.Scope, c, f.It.Reviser, f.It.Seed, f.Rows))
 	}}}
 }

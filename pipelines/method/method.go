@@ -11,6 +11,7 @@ import (
 
 	"github.com/millrace/millrace/models"
 	"github.com/millrace/millrace/models/local"
+	"github.com/millrace/millrace/models/optim"
 	"github.com/millrace/millrace/models/tokenizer"
 	"github.com/millrace/millrace/pipelines/chain"
 	"github.com/millrace/millrace/pipelines/commit"
@@ -68,6 +69,17 @@ func Register(name string, k Kind) {
 
 // Kinds lists the kinds by name.
 func Kinds() []string { return slices.Sorted(maps.Keys(kinds)) }
+
+// Verb is the command that runs recipes of a kind.
+func Verb(kind string) string {
+	if kind == "refresh" {
+		return "refresh"
+	}
+	return "run"
+}
+
+// Summary says what a kind does.
+func Summary(kind string) string { return kinds[kind].Summary }
 
 // Schema describes recipes, with the kinds of runs.
 func Schema() *setting.Schema {
@@ -164,10 +176,45 @@ func unread(r recipe.Recipe) []ignored {
 	if r.Kind == "opd" {
 		add("responses of the student to each prompt are rollout.samples", "distill", "samples")
 	}
+	if chain.Samples(r) {
+		for _, key := range []string{"max_tokens", "stop_tokens"} {
+			add("responses are sampled, and say how they ended", "label", key)
+		}
+	}
+	for _, runner := range []string{"flink", "dataflow"} {
+		if r.Runner.Name != runner {
+			add("runner.name is "+r.Runner.Name, "runner", runner)
+		}
+	}
+	updates := updatesOf(r)
+	for _, path := range slices.Sorted(maps.Keys(updates)) {
+		u := updates[path]
+		at := func(keys ...string) []string { return append(strings.Split(path, "."), keys...) }
+		if u.Steps > 0 {
+			add(path+".steps pass over the batch as often as they take", at("epochs")...)
+		}
+		if u.Optimizer.Schedule.Kind == optim.Constant {
+			for _, key := range []string{"total", "final"} {
+				add("a constant rate does not fall", at("optimizer", "schedule", key)...)
+			}
+		}
+	}
 	if !chain.ListsCandidates(r) {
 		for _, key := range []string{"candidate_k", "candidate_min_p"} {
 			add("no loss, advantage or target reads candidate tokens", "rollout", key)
 		}
+	}
+	return out
+}
+
+// updatesOf are the sections of a recipe that set up an update, by their paths.
+func updatesOf(r recipe.Recipe) map[string]update.Config {
+	out := map[string]update.Config{"update": r.Update}
+	if r.Reward != nil && r.Reward.Update != nil {
+		out["reward.update"] = *r.Reward.Update
+	}
+	if r.SEFT != nil {
+		out["seft.base"], out["seft.adaptive"] = r.SEFT.Base, r.SEFT.Adaptive
 	}
 	return out
 }
@@ -189,17 +236,25 @@ func Resolved(m Method) ([]byte, error) {
 }
 
 // Run runs a recipe, or goes on with it after its last committed iteration.
-func Run(ctx context.Context, m Method, show progress.Run) error {
+func Run(ctx context.Context, m Method, show progress.Run) error { return iterate(ctx, m, false, show) }
+
+// RunLookedAt is Run of what preflight.Look has passed a moment ago: vocabularies and endpoints are not asked again.
+func RunLookedAt(ctx context.Context, m Method, show progress.Run) error {
+	return iterate(ctx, m, true, show)
+}
+
+func iterate(ctx context.Context, m Method, checked bool, show progress.Run) error {
 	config, err := Resolved(m)
 	if err != nil {
 		return err
 	}
 	s := run.SettingsOf(m.Recipe(), config)
+	s.Checked = checked
 	if !kinds[m.Recipe().Kind].reads(m.Recipe(), "evaluate") {
 		s.EvaluateEvery = 0
 	}
-	for _, takes := range Memory(m) {
-		s.MemoryPlanned = max(s.MemoryPlanned, takes.Total)
+	if peak, ok := Peak(m); ok {
+		s.MemoryPlanned = peak.Total
 	}
 	return run.Iterate(ctx, m, s, show)
 }

@@ -54,14 +54,3 @@ type Training struct {
 	Model  recipe.Model
 	Config update.Config
 }
-
-// Memory estimates what the updates of an iteration hold. Models that are not there yet are left out.
-func Memory(m Method) []chain.TrainMemory {
-	var out []chain.TrainMemory
-	for _, t := range m.Updates() {
-		if takes, ok := chain.Memory(t.Role, t.Model, t.Config); ok {
-			out = append(out, takes)
-		}
-	}
-	return out
-}

@@ -28,7 +28,7 @@ import (
 // what a recipe leaves out keeps its default. Sections that other modules have registered are in Extra.
 type Recipe struct {
 	Kind       string `json:"kind" doc:"what the run does"`
-	Run        string `json:"run" doc:"directory of the run, on this machine or in a bucket"`
+	Run        string `json:"run" filled:"true" doc:"directory of the run, on this machine or in a bucket"`
 	Seed       uint64 `json:"seed" doc:"of everything random"`
 	Iterations int    `json:"iterations" range:"[1,1e9]" doc:"iterations of the run, each a commit"`
 

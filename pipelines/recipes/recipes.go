@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 
+	"go.yaml.in/yaml/v3"
+
 	"github.com/millrace/millrace/pipelines/recipe"
 	"github.com/millrace/millrace/schemas/setting"
 	"github.com/millrace/millrace/transforms/files"
@@ -19,6 +21,7 @@ var embedded embed.FS
 // Embedded is a recipe that comes with the program.
 type Embedded struct {
 	Name    string `json:"name"`
+	Kind    string `json:"kind"`
 	Summary string `json:"summary"` // the opening comment up to the first full stop or colon
 	Text    string `json:"text"`
 }
@@ -35,9 +38,19 @@ func All() []Embedded {
 		if err != nil {
 			panic(err)
 		}
-		out = append(out, Embedded{Name: strings.TrimSuffix(e.Name(), ".yaml"), Summary: summaryOf(string(raw)), Text: string(raw)})
+		out = append(out, Embedded{Name: strings.TrimSuffix(e.Name(), ".yaml"), Kind: kindOf(raw), Summary: summaryOf(string(raw)),
+			Text: string(raw)})
 	}
 	return out
+}
+
+// kindOf is the kind of run that a recipe names.
+func kindOf(text []byte) string {
+	var of struct{ Kind string }
+	if err := yaml.Unmarshal(text, &of); err != nil {
+		panic(err) // it is part of the program
+	}
+	return of.Kind
 }
 
 // summaryOf is the comment a recipe opens with, up to the first full stop or colon.

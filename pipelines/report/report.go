@@ -86,10 +86,16 @@ const (
 	RewardModel
 )
 
-// DefaultPanels are the metrics that pipelines report. avg@8 stands for the held-out prompts; the reward_ ones for the
+// HeldOut is the metric of accuracy on held-out prompts, whatever the number of responses to a prompt; HeldOutError its standard error.
+const (
+	HeldOut      = "held_out_accuracy"
+	HeldOutError = HeldOut + "_stderr"
+)
+
+// DefaultPanels are the metrics that pipelines report. The reward_ ones stand for the
 // reward model's P(correct | prefix) on held-out rollouts.
 var DefaultPanels = []Panel{
-	{Title: "Accuracy on held-out prompts (avg@8)", Metric: "avg@8", Error: "avg@8_stderr", Note: "Bars: one standard error over prompts.",
+	{Title: "Accuracy on held-out prompts", Metric: HeldOut, Error: HeldOutError, Note: "Bars: one standard error over prompts.",
 		Section: Headline},
 	{Title: "Accuracy while training", Metric: "train_accuracy", Note: "Share of correct rollouts in the batch.", Section: Training},
 	{Title: "Loss", Metric: "loss", Section: Training},

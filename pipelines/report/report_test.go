@@ -37,7 +37,7 @@ func example() Data {
 				"gradient_norm": 0.4 + math.Abs(noise(0.1)), "clip_fraction": 0.002 + math.Abs(noise(0.002)),
 			}
 			if i%5 == 0 {
-				metrics["avg@8"], metrics["avg@8_stderr"] = 0.35+(end-0.35)*(1-math.Exp(-3*x))/(1-math.Exp(-3))+noise(0.01), 0.021
+				metrics[HeldOut], metrics[HeldOutError] = 0.35+(end-0.35)*(1-math.Exp(-3*x))/(1-math.Exp(-3))+noise(0.01), 0.021
 			}
 			if i == 17 {
 				metrics["loss"] = math.NaN()
@@ -210,7 +210,7 @@ func hostile() Data {
 		Title: attack, Subtitle: attack, Run: attack, Facts: []Fact{{attack, attack}},
 		Tables: []Table{{attack, []string{attack, attack}, [][]string{{attack}, {attack, attack, attack}, nil}}},
 		Methods: []Method{{attack, []Point{{0, map[string]float64{"loss": 1, "kl": inf}}, {1, nil}, {2, map[string]float64{"loss": -inf,
-			"kl": 1e308}}}}, {attack, []Point{{5, map[string]float64{"kl": -1e308, "avg@8": 0.5}}}}},
+			"kl": 1e308}}}}, {attack, []Point{{5, map[string]float64{"kl": -1e308, HeldOut: 0.5}}}}},
 		Panels:      append([]Panel{{Title: attack, Note: attack, Metric: "loss"}}, DefaultPanels...),
 		Calibration: []Calibration{{attack, []Bin{{0.5, 0.5, 1}, {math.NaN(), inf, -3}}}},
 		Rollouts: []show.Rollout{{Name: attack, Prompt: attack, Answer: attack, Outcome: &yes, FirstError: &first,

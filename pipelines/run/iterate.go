@@ -32,7 +32,7 @@ type iterations struct {
 func Iterate(ctx context.Context, m Method, s Settings, show progress.Run) (err error) {
 	ctx = progress.With(ctx, show)
 	s.fill()
-	if c, ok := m.(Checker); ok {
+	if c, ok := m.(Checker); ok && !s.Checked {
 		if err := c.Check(ctx); err != nil {
 			return err
 		}
@@ -313,7 +313,7 @@ func (all *iterations) finish(ctx context.Context, number int) (Measurement, err
 // fields are the figures shown beside the bar.
 func fields(m Measurement) []progress.Field {
 	var out []progress.Field
-	for _, name := range []string{"avg@8", "train_accuracy", "audit_gap", "mean_reward", "loss", "kl", "entropy"} {
+	for _, name := range []string{m.AccuracyName(), "train_accuracy", "audit_gap", "mean_reward", "loss", "kl", "entropy"} {
 		if x, ok := m.Metrics[name]; ok {
 			out = append(out, progress.Field{Name: name, Value: x})
 		}

@@ -43,7 +43,9 @@ func watchMemory(ctx context.Context, full MemoryError) (watched context.Context
 		}
 	}
 	var peak int64
+	collector := newCollector()
 	look := func() {
+		collector.look()
 		now := resident()
 		peak = max(peak, now)
 		if limit == 0 || now <= limit || watched.Err() != nil {
@@ -74,6 +76,7 @@ func watchMemory(ctx context.Context, full MemoryError) (watched context.Context
 		close(over)
 		done.Wait()
 		stop(nil)
+		collector.end()
 		if limit > 0 {
 			debug.SetMemoryLimit(before)
 		}
@@ -85,13 +88,13 @@ func watchMemory(ctx context.Context, full MemoryError) (watched context.Context
 type MemoryError struct {
 	Iteration       int
 	Limit, Resident recipe.Bytes
-	Planned         int64 // what the largest update is estimated to hold; 0: not known
+	Planned         int64 // what the process is estimated to hold; 0: not known
 }
 
 func (e *MemoryError) Error() string {
 	planned := ""
 	if e.Planned > 0 {
-		planned = fmt.Sprintf("; millrace plan estimates %v for the largest update", recipe.Bytes(e.Planned))
+		planned = fmt.Sprintf("; millrace plan estimates %v in all", recipe.Bytes(e.Planned))
 	}
 	return fmt.Sprintf("%v of this process are resident, limits.memory allows %v%s; the same command with more goes on with iteration %d",
 		e.Resident, e.Limit, planned, e.Iteration)

@@ -78,7 +78,8 @@ type Settings struct {
 	AuditGap       float64          // the most that a verifier may call right beyond its audit; 0: no limit
 	MaxRecordBytes int              // 0: 8 MiB
 	Memory         recipe.Bytes     // the run ends when more of this process is resident; 0: no limit
-	MemoryPlanned  int64            // what the largest update is estimated to hold; 0: not known
+	MemoryPlanned  int64            // what this process is estimated to hold; 0: not known
+	Checked        bool             // a Checker has been asked already
 	Keep           bool             // keep materialised edges after the commit
 	Runner         runners.Config   // the zero value: embedded
 	Telemetry      telemetry.Config // the zero value: telemetry.Default

@@ -303,6 +303,18 @@ func (s *batchSummary) into(m *Measurement) {
 // evaluated puts an evaluation among the metrics.
 func (m *Measurement) evaluated(e measure.Evaluation) {
 	m.Evaluation = &e
-	name := fmt.Sprintf("avg@%d", e.Config.K[len(e.Config.K)-1])
-	m.Metrics[name], m.Metrics[name+"_stderr"] = e.Avg.Mean, e.Avg.StdErr
+	name := fmt.Sprintf("%s%d", avgAt, e.Config.K[len(e.Config.K)-1])
+	m.Metrics[name], m.Metrics[name+stdErrAfter] = e.Avg.Mean, e.Avg.StdErr
+}
+
+const avgAt, stdErrAfter = "avg@", "_stderr"
+
+// AccuracyName is the metric of accuracy on held-out prompts, avg@k, k being the responses to a prompt; "" where it was not measured.
+func (m *Measurement) AccuracyName() string {
+	for name := range m.Metrics {
+		if strings.HasPrefix(name, avgAt) && !strings.HasSuffix(name, stdErrAfter) {
+			return name
+		}
+	}
+	return ""
 }

@@ -99,3 +99,17 @@ func RowFiles(ctx context.Context, dir, name string) ([]string, error) {
 	}
 	return found, nil
 }
+
+// Inside lists the runs that lie directly in a directory, such as those of a quickstart.
+func Inside(ctx context.Context, dir string) []string {
+	found, err := files.ListIn(ctx, dir, "*/"+recipe.ConfigName)
+	if err != nil {
+		return nil
+	}
+	var out []string
+	for _, path := range found {
+		out = append(out, files.Parent(path))
+	}
+	slices.Sort(out)
+	return out
+}

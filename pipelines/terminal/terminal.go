@@ -9,6 +9,8 @@ import (
 	"unicode"
 
 	"golang.org/x/term"
+
+	"github.com/millrace/millrace/models/outbound"
 )
 
 // Capable reports whether w is a terminal on which bars and colours are wanted: not a file or pipe, not TERM=dumb, and
@@ -53,4 +55,20 @@ func Clean(s string) string {
 		}
 		return r
 	}, s)
+}
+
+// Text is a text of several lines in which foreign parts cannot act on a terminal: what does not print is written out, as in \x1b, but
+// for line breaks and tabs.
+func Text(s string) string {
+	var out strings.Builder
+	for {
+		i := strings.IndexAny(s, "\n\t")
+		if i < 0 {
+			out.WriteString(outbound.Visible(s))
+			return out.String()
+		}
+		out.WriteString(outbound.Visible(s[:i]))
+		out.WriteByte(s[i])
+		s = s[i+1:]
+	}
 }

@@ -279,6 +279,8 @@ type Field struct {
 	Range  Interval // of a number, or of each in a list: the tag range
 	Enum   []string // of a text, or of each in a list: the tag enum
 	Hidden string   // what it follows from, where it is no setting of its own: the tag follows
+	// Filled says that what a recipe gives is not empty, a text or a list: the tag filled.
+	Filled bool
 }
 
 // Fields lists the settings of a struct type in the order of its fields, those of embedded structs in their place.
@@ -299,7 +301,8 @@ func Fields(typ reflect.Type) []Field {
 			if key == "" {
 				key = f.Name
 			}
-			own := Field{Key: key, Index: []int{i}, Type: f.Type, Doc: f.Tag.Get("doc"), Hidden: f.Tag.Get("follows")}
+			own := Field{Key: key, Index: []int{i}, Type: f.Type, Doc: f.Tag.Get("doc"), Hidden: f.Tag.Get("follows"),
+				Filled: f.Tag.Get("filled") != ""}
 			if text := f.Tag.Get("range"); text != "" {
 				own.Range = mustInterval(text)
 			}

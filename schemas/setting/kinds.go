@@ -16,12 +16,16 @@ type Kinds[T any] struct {
 	what string // in messages, such as "loss"
 	key  string // that holds the name in a recipe, such as "kind"
 	of   map[string]T
+	lack map[string]string
 }
 
 // NewKinds makes an empty registry.
 func NewKinds[T any](what, key string) *Kinds[T] {
-	return &Kinds[T]{what: what, key: key, of: map[string]T{}}
+	return &Kinds[T]{what: what, key: key, of: map[string]T{}, lack: map[string]string{}}
 }
+
+// Lacks names what is known elsewhere and is not among these kinds, with a word on it: who asks for it has not misspelt anything.
+func (k *Kinds[T]) Lacks(name, what string) { k.lack[name] = what }
 
 // Register makes a kind known. It panics on a name that is taken and on a pointer: those are mistakes of the program. Defaults may
 // break the kind's own ranges: then a recipe has to give what they leave open.
@@ -58,6 +62,9 @@ func (k *Kinds[T]) Defaults(name string) (T, bool) {
 func (k *Kinds[T]) Known(name string) error {
 	if _, ok := k.of[name]; ok {
 		return nil
+	}
+	if what, ok := k.lack[strings.ToLower(name)]; ok {
+		return Errorf(k.key, "%q (%s) is not among the kinds of %s here; those are %s", name, what, k.what, strings.Join(k.Names(), ", "))
 	}
 	return Errorf(k.key, "no %s is called %q%s", k.what, name, Suggest(name, k.Names()))
 }

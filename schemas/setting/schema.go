@@ -20,6 +20,8 @@ type Schema struct {
 	Maximum     *float64           `json:"maximum,omitempty"`
 	Above       *float64           `json:"exclusiveMinimum,omitempty"`
 	Below       *float64           `json:"exclusiveMaximum,omitempty"`
+	MinLength   int                `json:"minLength,omitempty"`
+	MinItems    int                `json:"minItems,omitempty"`
 	Items       *Schema            `json:"items,omitempty"`
 	Properties  map[string]*Schema `json:"properties,omitempty"`
 	Order       []string           `json:"-"` // of the properties, as the struct has them
@@ -81,7 +83,11 @@ func schemaOf(v reflect.Value) *Schema {
 	case reflect.Float32, reflect.Float64:
 		return &Schema{Type: "number", Default: defaultOf(v)}
 	}
-	return &Schema{Type: "integer", Default: defaultOf(v)}
+	out := &Schema{Type: "integer", Default: defaultOf(v)}
+	if v.CanUint() {
+		out.Minimum = new(float64)
+	}
+	return out
 }
 
 func (s *Schema) add(f Field, v reflect.Value) {
@@ -96,6 +102,11 @@ func (s *Schema) add(f Field, v reflect.Value) {
 	}
 	if f.Enum != nil {
 		held.Enum = f.Enum
+	}
+	if f.Filled && own.Type == "array" {
+		own.MinItems = 1
+	} else if f.Filled {
+		own.MinLength = 1
 	}
 	if f.Range.Given() {
 		held.Range = f.Range.String()

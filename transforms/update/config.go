@@ -12,7 +12,7 @@ import (
 
 // Config says which losses move which model, in what steps.
 type Config struct {
-	Losses    []Term       `json:"losses" doc:"weighted sum that is minimised"`
+	Losses    []Term       `json:"losses" filled:"true" doc:"weighted sum that is minimised"`
 	Optimizer optim.Config `json:"optimizer" doc:"AdamW"`
 
 	// A pass over the batch is Epochs times Minibatches optimizer steps; with BatchSize the size of a step is fixed
@@ -111,12 +111,14 @@ func (t *Term) SettingSchema() *setting.Schema {
 	return s
 }
 
-// MarshalJSON is the inverse of UnmarshalJSON.
+// MarshalJSON is the inverse of UnmarshalJSON. It writes the defaults of the loss too: what a run computed stays readable when a default
+// changes.
 func (t Term) MarshalJSON() ([]byte, error) {
-	all := map[string]any{"name": t.Name, "weight": t.Weight}
-	for k, v := range t.Config {
-		all[k] = v
+	all, err := losses.Settings(t.Name, t.Config)
+	if err != nil {
+		return nil, err
 	}
+	all["name"], all["weight"] = t.Name, t.Weight
 	return json.Marshal(all)
 }
 
@@ -164,6 +166,8 @@ func (c Config) Validate() error {
 		}
 	}
 	switch {
+	case c.Steps > 0 && c.Epochs > 1:
+		return setting.Errorf("epochs", "is not read beside steps, which pass over the batch as often as they take; leave one of them out")
 	case c.BatchSize > 0 && c.Minibatches > 1:
 		return setting.Errorf("batch_size", "set it or minibatches, not both")
 	case c.Mode == Gradient && (c.Epochs > 1 || c.Minibatches > 1 || c.BatchSize > 0 || c.Steps > 1):

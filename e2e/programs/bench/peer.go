@@ -7,18 +7,45 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
 )
 
 // peer is the other implementation, in a process that answers names of cases with seconds.
 type peer struct {
-	cmd *exec.Cmd
-	in  io.WriteCloser
-	out *bufio.Reader
+	cmd   *exec.Cmd
+	in    io.WriteCloser
+	out   *bufio.Reader
+	said  tail // on standard error
+	ended bool
+}
+
+// tail keeps the end of what is written to it, for the message of a peer that dies, and passes it on.
+type tail struct {
+	mu   sync.Mutex
+	last []byte
+}
+
+// maxTail is how much of a peer's words a message holds.
+const maxTail = 4 << 10
+
+func (t *tail) Write(b []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.last = append(t.last, b...)
+	t.last = t.last[max(0, len(t.last)-maxTail):]
+	return os.Stderr.Write(b)
+}
+
+func (t *tail) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return strings.TrimSpace(string(t.last))
 }
 
 func startPeer(program string, args ...string) (*peer, error) {
 	cmd := exec.Command(program, args...)
-	cmd.Stderr = os.Stderr
+	p := &peer{cmd: cmd}
+	cmd.Stderr = &p.said
 	cmd.SysProcAttr = ownGroup()
 	in, err := cmd.StdinPipe()
 	if err != nil {
@@ -31,20 +58,35 @@ func startPeer(program string, args ...string) (*peer, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("starting %s: %w", program, err)
 	}
-	return &peer{cmd: cmd, in: in, out: bufio.NewReader(out)}, nil
+	p.in, p.out = in, bufio.NewReader(out)
+	return p, nil
 }
 
 func (p *peer) measure(name string) (seconds float64, err error) {
 	if _, err := fmt.Fprintln(p.in, name); err != nil {
-		return 0, fmt.Errorf("asking the peer for %s: %w", name, err)
+		return 0, p.died(fmt.Errorf("asking the peer for %s: %w", name, err))
 	}
 	if _, err := fmt.Fscanln(p.out, &seconds); err != nil {
-		return 0, fmt.Errorf("the peer's answer to %s: %w", name, err)
+		return 0, p.died(fmt.Errorf("the peer's answer to %s: %w", name, err))
 	}
 	return seconds, nil
 }
 
+// died says with an error how the peer ended, such as by a signal, and what it said last.
+func (p *peer) died(err error) error {
+	p.close()
+	said := p.said.String()
+	if said == "" {
+		said = "nothing"
+	}
+	return fmt.Errorf("%w; %s ended with %v and said on standard error:\n%s", err, p.cmd.Path, p.cmd.ProcessState, said)
+}
+
 func (p *peer) close() {
+	if p.ended {
+		return
+	}
+	p.ended = true
 	p.in.Close()
 	p.cmd.Wait()
 }
