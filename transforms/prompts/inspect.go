@@ -50,7 +50,7 @@ func (f File) Inspect(ctx context.Context) (Findings, error) {
 	out := Findings{Source: f.name(), Whole: true, Prompts: map[string]int{}, Dead: map[schemas.Reason]int{}}
 	found := map[string]int{}
 	named := f.Fields.named()
-	s := scanner{file: f, split: "all"}
+	s := scanner{file: f}
 	s.look = func(row rawRow) error {
 		if out.Rows == inspectedRows {
 			out.Whole = false
@@ -68,25 +68,21 @@ func (f File) Inspect(ctx context.Context) (Findings, error) {
 		return nil
 	}
 	s.group = func(g group) error {
-		for _, split := range fileSplits {
-			if split != "all" && f.inSplit(g.id, split) {
+		test := f.test(g.rows[0])
+		for _, split := range []string{"train", "test"} {
+			if inSplit(test, split) {
 				out.Prompts[split]++
 			}
 		}
 		return nil
 	}
-	s.bad = func(row rawRow, err error) error {
-		reason := schemas.ReasonUnreadable
-		var re *rowError
-		if errors.As(err, &re) {
-			reason = re.reason
-		}
-		if reason == schemas.ReasonRepeated {
+	s.bad = func(row badRow) error {
+		if row.Reason == schemas.ReasonRepeated {
 			out.Repeated++
 			return nil
 		}
-		if out.Dead[reason]++; out.Fault == "" {
-			out.Fault = fmt.Sprintf("%s:%d: %v", out.Source, row.number, err)
+		if out.Dead[row.Reason]++; out.Fault == "" {
+			out.Fault = row.Where + ": " + row.Why
 		}
 		return nil
 	}
@@ -106,15 +102,6 @@ func (f File) Inspect(ctx context.Context) (Findings, error) {
 		}
 	}
 	return out, nil
-}
-
-// named are the fields that are named, by key.
-func (f Fields) named() map[string]string {
-	out := map[string]string{"id": f.ID, "prompt": f.Prompt, "answer": f.Answer, "response": f.Response, "conversation": f.Conversation,
-		"chosen": f.Chosen, "rejected": f.Rejected, "outcome": f.Outcome, "difficulty": f.Difficulty, "steps": f.Steps,
-		"first_error": f.FirstError}
-	maps.DeleteFunc(out, func(_, path string) bool { return path == "" })
-	return out
 }
 
 // Inspect looks at the source, at every part of a mixture. Sources that cannot be looked at are left out.
