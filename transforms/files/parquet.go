@@ -18,9 +18,7 @@ const (
 	MaxParquetCell     = 16 << 20  // in one row
 	maxParquetPage     = 128 << 20 // in one page, which is decoded as a whole
 	maxParquetRowGroup = 2 << 30   // in one row group
-	maxParquetFile     = 1 << 30   // in all of the file, or parquetRatio times the file where that is more
-	parquetRatio       = 256
-	parquetEntry       = 16 // what an entry counts beside its value, so that nulls are not free
+	parquetEntry       = 16        // what an entry counts beside its value, so that nulls are not free
 )
 
 // ParquetError says which part of a Parquet file cannot be read. RowGroup counts from 0.
@@ -118,7 +116,7 @@ func parquetMarked(f io.ReaderAt, size int64) error {
 // Column gives a column of a row group for decoding, and its budget, of which whoever takes values spends.
 func (f *ParquetFile) Column(group, column int) (file.ColumnChunkReader, *ColumnBudget, error) {
 	descr := f.MetaData().Schema.Column(column)
-	b := &ColumnBudget{file: f, column: column, group: group, ratio: max(maxParquetFile, parquetRatio*f.size)}
+	b := &ColumnBudget{file: f, column: column, group: group, bound: unpackedBound(f.size)}
 	pages, err := f.pages(group, column, b)
 	if err != nil {
 		return nil, nil, b.Fault(err)
@@ -156,7 +154,7 @@ func (f *ParquetFile) pages(group, column int, b *ColumnBudget) (*pageReader, er
 type ColumnBudget struct {
 	file          *ParquetFile
 	column, group int
-	ratio         int64
+	bound         int64 // of the column in all row groups
 	unpacked      int64 // pages of the row group
 	given         int64 // cells of the row group
 	cell          int64
@@ -176,8 +174,8 @@ func (b *ColumnBudget) Entry(bytes int) error {
 		return b.Fault(&BoundError{"a cell", MaxParquetCell})
 	case b.given > maxParquetRowGroup:
 		return b.Fault(&BoundError{"the row group", maxParquetRowGroup})
-	case b.file.spent[b.column] > b.ratio:
-		return b.Fault(&BoundError{"the column in all row groups", b.ratio})
+	case b.file.spent[b.column] > b.bound:
+		return b.Fault(&BoundError{"the column in all row groups", b.bound})
 	}
 	return nil
 }
@@ -217,7 +215,7 @@ func (b *ColumnBudget) Fault(err error) error {
 func (f *ParquetFile) Simple() (bool, error) {
 	for g := range f.NumRowGroups() {
 		for c := range f.MetaData().Schema.NumColumns() {
-			b := &ColumnBudget{file: f, column: c, group: g, ratio: max(maxParquetFile, parquetRatio*f.size)}
+			b := &ColumnBudget{file: f, column: c, group: g, bound: unpackedBound(f.size)}
 			chunk, err := f.MetaData().RowGroup(g).ColumnChunk(c)
 			if err != nil {
 				return false, b.Fault(err)

@@ -101,16 +101,18 @@ type unpacked struct {
 	n    int64
 }
 
-// What a packed file may unpack to: this, or so many times its size.
+// What a packed file may unpack to: this, or so many times its size where that is more.
 const (
-	maxUnpacked   = 1 << 30
-	unpackedRatio = 256
+	maxUnpacked   = 256 << 20
+	unpackedRatio = 1024
 )
+
+func unpackedBound(size int64) int64 { return max(maxUnpacked, unpackedRatio*size) }
 
 func (u *unpacked) Read(p []byte) (int, error) {
 	n, err := u.in.Read(p)
 	u.n += int64(n)
-	if bound := max(maxUnpacked, unpackedRatio*u.from.n); u.n > bound {
+	if bound := unpackedBound(u.from.n); u.n > bound {
 		return 0, &BoundError{"the file", bound}
 	}
 	return n, err

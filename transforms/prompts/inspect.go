@@ -25,10 +25,12 @@ type Findings struct {
 	Whole  bool     `json:"whole"`  // there are no more
 	Fields []string `json:"fields"` // of the first row
 	// Prompts are those of the rows that can be used, by split.
-	Prompts  map[string]int         `json:"prompts"`
-	Dead     map[schemas.Reason]int `json:"dead,omitempty"` // rows that would be set aside, by reason
-	Repeated int                    `json:"repeated,omitempty"`
-	Fault    string                 `json:"fault,omitempty"` // the first one
+	Prompts    map[string]int         `json:"prompts"`
+	Dead       map[schemas.Reason]int `json:"dead,omitempty"` // rows that would be set aside, by reason
+	Repeated   int                    `json:"repeated,omitempty"`
+	Fault      string                 `json:"fault,omitempty"`       // the first one
+	Left       []string               `json:"left,omitempty"`        // Parquet columns that no field names and that cannot be read: rows come without
+	NearCopies int                    `json:"near_copies,omitempty"` // prompts of test much of which is in train
 }
 
 // DeadShare is the share of the rows that would be set aside; repeated prompts are counted apart.
@@ -86,13 +88,21 @@ func (f File) Inspect(ctx context.Context) (Findings, error) {
 		}
 		return nil
 	}
+	s.left = func(err error) { out.Left = append(out.Left, err.Error()) }
 	err := s.scan(ctx)
 	switch {
 	case errors.Is(err, errInspected):
 	case errors.Is(err, fs.ErrNotExist):
-		return out, setting.Errorf("path", "%s: there is no such file", f.Path)
+		missing := f.Path.String()
+		if has := (*fs.PathError)(nil); errors.As(err, &has) {
+			missing = has.Path
+		}
+		return out, setting.Errorf("path", "%s: there is no such file", missing)
 	case err != nil:
-		return out, setting.Errorf("path", "%s: %v", f.Path, err)
+		if has := (*setting.Error)(nil); errors.As(err, &has) {
+			return out, err
+		}
+		return out, setting.Errorf("path", "%v", err)
 	case out.Rows == 0:
 		return out, setting.Errorf("path", "%s has no rows", f.Path)
 	}

@@ -28,7 +28,7 @@ type Reader struct {
 // 4.2), because Arrow's reader decodes columns of structs in goroutines of its own, where a panic on a corrupt
 // file could not be caught.
 func (r Reader) Rows(f *files.ParquetFile, emit func(fields map[string]any) error) error {
-	root := f.MetaData().Schema.Root()
+	root, wideInts := f.MetaData().Schema.Root(), wideInts(f)
 	left := map[int]bool{}
 	fault := func(l *leaf, err error) error {
 		if l.asked {
@@ -52,7 +52,7 @@ func (r Reader) Rows(f *files.ParquetFile, emit func(fields map[string]any) erro
 			}
 			column, budget, err := f.Column(g, i)
 			if err == nil {
-				if err = l.open(column, budget); err == nil && seen[path] {
+				if err = l.open(column, budget, wideInts); err == nil && seen[path] {
 					err = errDuplicate
 				}
 				err = budget.Fault(err)
@@ -122,7 +122,7 @@ type entry struct {
 
 const leafBatch = 1024
 
-func (l *leaf) open(column file.ColumnChunkReader, budget *files.ColumnBudget) error {
+func (l *leaf) open(column file.ColumnChunkReader, budget *files.ColumnBudget, wideInts map[string]bool) error {
 	d := column.Descriptor()
 	l.budget, l.maxDef, l.def, l.rep = budget, d.MaxDefinitionLevel(), make([]int16, leafBatch), make([]int16, leafBatch)
 	for n := schema.Node(d.SchemaNode()); n.Parent() != nil; n = n.Parent() {
@@ -136,6 +136,9 @@ func (l *leaf) open(column file.ColumnChunkReader, budget *files.ColumnBudget) e
 		return err
 	case *file.FixedLenByteArrayColumnChunkReader:
 		of, err := bytes(d)
+		if signed, is := wideInts[d.Path()]; is && logical(d) == nil {
+			of = wide(signed)
+		}
 		readInto(l, column, c.ReadBatch, func(v parquet.FixedLenByteArray) (any, int) { return of(v), len(v) })
 		return err
 	case *file.Int32ColumnChunkReader:

@@ -168,18 +168,6 @@ func bytes(d *schema.Column) (ofBytes, error) {
 		if is(12) {
 			return interval, nil
 		}
-	case *schema.IntLogicalType: // of more bits than the standard has, as Polars writes 128; the lowest byte first
-		if fixed && d.TypeLength() > 8 && d.TypeLength() <= maxDecimalBytes {
-			return func(v []byte) any {
-				v = slices.Clone(v)
-				slices.Reverse(v)
-				n := new(big.Int).SetBytes(v)
-				if t.IsSigned() {
-					n = bigEndian(v)
-				}
-				return json.Number(n.String())
-			}, nil
-		}
 	}
 	return nil, errCarrier(d)
 }
@@ -227,3 +215,16 @@ func interval(v []byte) any {
 }
 
 var errDuplicate = errors.New("the file has two columns of this name")
+
+// wide gives integers of more than 64 bits, the lowest byte first, which Parquet has no type for; see wideInts.
+func wide(signed bool) ofBytes {
+	return func(v []byte) any {
+		v = slices.Clone(v)
+		slices.Reverse(v)
+		n := new(big.Int).SetBytes(v)
+		if signed {
+			n = bigEndian(v)
+		}
+		return json.Number(n.String())
+	}
+}
