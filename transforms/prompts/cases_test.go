@@ -327,6 +327,27 @@ func TestCaseSplits(t *testing.T) {
 	}
 }
 
+// A plan counts what is nearly the same on both sides of a split, but not what a template has in common.
+func TestNearCopies(t *testing.T) {
+	const template = "Solve the following problem step by step and put your final answer in a box at the end: "
+	own := func(i int) string {
+		return fmt.Sprintf("A farmer number %d has %d cows and sells %d of them on day %d of the year.", i, 3*i, i+1, i+2)
+	}
+	var same, near strings.Builder
+	for i := range 60 {
+		fmt.Fprintf(&same, "{\"q\": %q}\n", template+own(i))
+		fmt.Fprintf(&near, "{\"q\": %q}\n{\"q\": %q}\n", template+own(i), template+strings.ReplaceAll(own(i), ".", " !")+" How many?")
+	}
+	for text, want := range map[string]func(int) bool{same.String(): func(n int) bool { return n == 0 },
+		near.String(): func(n int) bool { return n >= 5 }} {
+		f := File{Path: Paths{write(t, "p.jsonl", text)}, Fields: Fields{Prompt: "q"}, TestShare: 0.3}
+		found, err := f.Inspect(t.Context())
+		if err != nil || !want(found.NearCopies) {
+			t.Errorf("%d near copies of %v, %v", found.NearCopies, found.Prompts, err)
+		}
+	}
+}
+
 // A repetition is a dead letter of its own reason and without the row, or a prompt of its own by choice.
 func TestCaseRepeated(t *testing.T) {
 	c := changed(fileConfig("", Fields{Prompt: "prompt", Answer: "answer"}), func(f *File) { f.Path = caseFile("dup.jsonl") })

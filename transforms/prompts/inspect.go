@@ -69,8 +69,12 @@ func (f File) Inspect(ctx context.Context) (Findings, error) {
 		}
 		return nil
 	}
+	near := newNearCopies()
 	s.group = func(g group) error {
 		test := f.test(g.rows[0])
+		if f.TestShare > 0 {
+			near.add(g.rows[0], test)
+		}
 		for _, split := range []string{"train", "test"} {
 			if inSplit(test, split) {
 				out.Prompts[split]++
@@ -90,6 +94,7 @@ func (f File) Inspect(ctx context.Context) (Findings, error) {
 	}
 	s.left = func(err error) { out.Left = append(out.Left, err.Error()) }
 	err := s.scan(ctx)
+	out.NearCopies = near.count()
 	switch {
 	case errors.Is(err, errInspected):
 	case errors.Is(err, fs.ErrNotExist):
