@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/klauspost/compress/zstd"
+
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/setting"
 	"github.com/millrace/millrace/transforms/files"
@@ -241,7 +243,12 @@ func TestSeveralFiles(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, text := range map[string]string{"a.NDJSON": lines(3), "b/part-1.jsonl": `{"q": "one", "a": 1}`, "b/part-2.jsonl": "", "b/_SUCCESS": "",
+	enc, err := zstd.NewWriter(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	zst := string(enc.EncodeAll([]byte(lines(4)), nil))
+	for name, text := range map[string]string{"z.jsonl.zst": zst, "a.NDJSON": lines(3), "b/part-1.jsonl": `{"q": "one", "a": 1}`, "b/part-2.jsonl": "", "b/_SUCCESS": "",
 		"b/.part.jsonl": "hidden", "c.jsonl": string(gz), "notes.txt": "x"} {
 		path := filepath.Join(dir, name)
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -261,6 +268,7 @@ func TestSeveralFiles(t *testing.T) {
 		"list":            {Paths{at("a.NDJSON"), at("b/part-1.jsonl")}, Fields{Prompt: "q"}, 2, 4},
 		"folder":          {Paths{at("b")}, Fields{Prompt: "q"}, 2, 1},
 		"pattern":         {Paths{at("b/part-*.jsonl")}, Fields{Prompt: "q"}, 2, 1},
+		"zstd":            {Paths{at("z.jsonl.zst")}, Fields{Prompt: "q"}, 1, 4},
 		"by magic number": {Paths{at("c.jsonl")}, Fields{Prompt: "prompt"}, 1, 5},
 	} {
 		c := changed(fileConfig("", tc.fields), func(f *File) { f.Path = tc.path })
