@@ -62,7 +62,8 @@ func newShow(e *env) *cobra.Command {
 			return printItems(e, rollouts, func(w io.Writer) error { return show.Rollouts(w, rollouts, terminal.Capable(w)) })
 		},
 	}
-	c.Flags().IntVar(&iteration, "iteration", -1, "the iteration, from 0; -1: the last committed one; with --dead, the one after it where it has dead letters")
+	c.Flags().IntVar(&iteration, "iteration", -1, "the iteration, from 0; -1: the last committed one; with --dead, the one after it "+
+		"where it has dead letters")
 	c.Flags().StringVar(&q.Prompt, "prompt", "", "rollouts of the prompt whose id begins so")
 	c.Flags().IntVar(&q.Rows, "rows", 2, "at most so many rows; 0: all")
 	c.Flags().BoolVar(&dead, "dead", false, "show dead letters instead")

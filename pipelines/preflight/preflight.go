@@ -60,7 +60,7 @@ func (out *Report) source(r recipe.Recipe, f prompts.Findings) error {
 			100*f.DeadShare(), f.Rows, f.Source, 100*r.Limits.DeadShare, f.Fault)
 	}
 	if f.Repeated > 0 {
-		note("%s: %d of the first %d rows repeat a prompt that was there before: each prompt is taken once, and a repetition is a dead letter; "+
+		note("%s: %d of the first %d rows repeat a prompt that was there before: each prompt is taken once; "+
 			"file.fields.id makes a prompt of every row", f.Source, f.Repeated, f.Rows)
 	}
 	if share := float64(f.Repeated) / float64(max(f.Rows, 1)); r.Limits.RepeatedShare > 0 && share > r.Limits.RepeatedShare {

@@ -20,7 +20,8 @@ func TestDeadShare(t *testing.T) {
 		counts []stage.Counts
 		dead   int64 // 0: nothing is wrong
 	}{
-		"copies":                              {[]stage.Counts{source(200_000, 198_008, map[schemas.Reason]int64{schemas.ReasonRepeated: 198_000})}, 0},
+		"copies": {
+			[]stage.Counts{source(200_000, 198_008, map[schemas.Reason]int64{schemas.ReasonRepeated: 198_000})}, 0},
 		"few of many rows, a small window":    {[]stage.Counts{source(10_000, 58, map[schemas.Reason]int64{schemas.ReasonEmpty: 50})}, 0},
 		"many of the rows":                    {[]stage.Counts{source(10_000, 508, map[schemas.Reason]int64{schemas.ReasonEmpty: 500})}, 500},
 		"a large source hides no other stage": {[]stage.Counts{source(10_000, 8, nil), label(128, 50)}, 50},

@@ -66,7 +66,7 @@ func scan(t testing.TB, c Config, w Window) (rows, dead stage.Batch, res stage.R
 		t.Fatal(err)
 	}
 	rows, dead = stagetest.Join(t, rs), stagetest.Join(t, ds)
-	if res.In != rows.NumRows()+dead.NumRows() || res.Kept != rows.NumRows() {
+	if res.In != rows.NumRows()+dead.NumRows()+res.Filtered || res.Kept != rows.NumRows() {
 		t.Errorf("counted %+v for %d rows and %d dead letters", res, rows.NumRows(), dead.NumRows())
 	}
 	return rows, dead, res

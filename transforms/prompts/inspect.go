@@ -94,7 +94,7 @@ func (f File) Inspect(ctx context.Context) (Findings, error) {
 	}
 	s.left = func(err error) { out.Left = append(out.Left, err.Error()) }
 	err := s.scan(ctx)
-	out.NearCopies = near.count()
+	out.NearCopies, out.Repeated = near.count(), out.Repeated+s.again
 	switch {
 	case errors.Is(err, errInspected):
 	case errors.Is(err, fs.ErrNotExist):

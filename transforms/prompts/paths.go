@@ -38,7 +38,7 @@ func (p *Paths) DecodeSetting(tree any, at string) error {
 
 // SettingSchema describes both ways.
 func (p *Paths) SettingSchema() *setting.Schema {
-	return &setting.Schema{Type: "string", OneOf: []*setting.Schema{{Type: "string"}, {Type: "array", Items: &setting.Schema{Type: "string"}}}}
+	return &setting.Schema{OneOf: []*setting.Schema{{Type: "string"}, {Type: "array", Items: &setting.Schema{Type: "string"}}}}
 }
 
 // MarshalJSON writes a single path as text.

@@ -47,7 +47,8 @@ type scanner struct {
 	several bool // files
 	in      string
 	open    group
-	seen    map[uint64]struct{}
+	seen    map[uint64]bool // whether it was repeated
+	again   int             // further repetitions of prompts that were repeated
 }
 
 // badRow is a row that is set aside.
@@ -59,7 +60,7 @@ type badRow struct {
 }
 
 func (s *scanner) scan(ctx context.Context) error {
-	s.seen = map[uint64]struct{}{}
+	s.seen = map[uint64]bool{}
 	paths, err := s.file.Paths(ctx)
 	if err != nil {
 		return err
@@ -135,15 +136,20 @@ func (s *scanner) add(row rawRow) error {
 	if err := s.close(); err != nil {
 		return err
 	}
-	if _, again := s.seen[g.short]; again {
+	if repeated, again := s.seen[g.short]; again {
 		if s.file.Fields.answered() {
 			return s.refuse(row, bad(schemas.ReasonMismatch,
 				"the prompt was there before, but not right before: rows of one prompt must lie side by side"))
 		}
+		if repeated { // a file may have hundreds of each prompt
+			s.again++
+			return nil
+		}
+		s.seen[g.short] = true
 		return s.refuse(row, bad(schemas.ReasonRepeated, "the prompt and its answer were there before; name a field that differs as "+
-			"file.fields.id to take both"))
+			"file.fields.id to take both (further repetitions of this prompt are counted as filtered)"))
 	}
-	s.seen[g.short] = struct{}{}
+	s.seen[g.short] = false
 	s.open = g
 	return nil
 }

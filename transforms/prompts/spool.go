@@ -27,6 +27,7 @@ type spool struct {
 	groups []spooled
 	bad    []int64
 	rows   int // of the source
+	again  int // of these, repetitions beyond the first of a prompt
 }
 
 // spooled is where the rows of a prompt lie.
@@ -131,7 +132,7 @@ func fillSpool(ctx context.Context, f File) (*spool, error) {
 	if err != nil {
 		return nil, errors.Join(err, file.Close())
 	}
-	p.rows, p.out = s.rows, nil
+	p.rows, p.again, p.out = s.rows, s.again, nil
 	return p, nil
 }
 

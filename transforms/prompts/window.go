@@ -57,6 +57,7 @@ func scanWindow(ctx context.Context, f File, w Window, emit, dead func(stage.Bat
 	stage.Count(ctx, "prompts", shortCounter+f.name(), w.Count-len(chosen))
 	out := packer{file: f, w: w, emit: emit}
 	report := letters{meta: w.Meta, limit: f.MaxRecordBytes, emit: dead, reasons: map[schemas.Reason]int{}}
+	filtered := 0
 	for _, at := range all.groups {
 		if _, ok := chosen[at.short]; !ok || !inSplit(at.test, w.Split) {
 			continue
@@ -74,6 +75,7 @@ func scanWindow(ctx context.Context, f File, w Window, emit, dead func(stage.Bat
 	}
 	if w.First+w.Drawn == 0 {
 		stage.Count(ctx, "prompts", stage.SourceRows, all.rows)
+		filtered = all.again
 		for _, at := range all.bad {
 			row, err := all.badRow(at)
 			if err == nil {
@@ -95,7 +97,8 @@ func scanWindow(ctx context.Context, f File, w Window, emit, dead func(stage.Bat
 	if err := report.flush(); err != nil {
 		return stage.Result{}, err
 	}
-	return stage.Result{In: out.rows + len(out.tooLarge) + report.bad, Kept: out.rows, Reasons: report.reasons}, nil
+	return stage.Result{In: out.rows + len(out.tooLarge) + report.bad + filtered, Kept: out.rows, Filtered: filtered,
+		Reasons: report.reasons}, nil
 }
 
 // choose picks the prompts of the window: its positions of the sequence in which the file follows on itself, without prompts
@@ -257,7 +260,7 @@ type letters struct {
 	reasons map[schemas.Reason]int
 }
 
-// add sets a row aside. A repeated prompt is named without its row, which is a copy: a file may have hundreds of each prompt.
+// add sets a row aside. A repeated prompt is named without its row, which is a copy.
 func (l *letters) add(row badRow) error {
 	var encoded []byte
 	if row.Reason != schemas.ReasonRepeated {

@@ -38,7 +38,8 @@ func TestWriterIsArrows(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	props := parquet.NewWriterProperties(parquet.WithDictionaryDefault(false), parquet.WithStats(false), parquet.WithDataPageVersion(parquet.DataPageV2))
+	props := parquet.NewWriterProperties(parquet.WithDictionaryDefault(false), parquet.WithStats(false),
+		parquet.WithDataPageVersion(parquet.DataPageV2))
 	var ours, theirs bytes.Buffer
 	w, err := newParquetWriter(s, &ours, props)
 	if err != nil {

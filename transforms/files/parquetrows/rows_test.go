@@ -84,7 +84,8 @@ func TestUnreadable(t *testing.T) {
 		t.Fatal(err)
 	}
 	var left []error
-	rows, err := read(t, path, Reader{Asked: func(column string) bool { return column == "u8" }, Left: func(err error) { left = append(left, err) }})
+	asked := func(column string) bool { return column == "u8" }
+	rows, err := read(t, path, Reader{Asked: asked, Left: func(err error) { left = append(left, err) }})
 	if err != nil || len(rows) != 3 || len(left) != 1 || rows[0]["u8"] != json.Number("255") {
 		t.Errorf("%d rows, %v, left %v", len(rows), err, left)
 	}
