@@ -69,7 +69,8 @@ var allowed = map[string][]string{
 
 // stages is what any stage may import, and what these may besides.
 func stages(besides ...string) []string {
-	return append(besides, "std", "transforms/stage", "transforms/files", "schemas", "schemas/setting", "ext/...")
+	return append(besides, "std", "transforms/stage", "transforms/files", "transforms/files/parquetrows", "schemas", "schemas/setting",
+		"ext/...")
 }
 
 // roof is what any part of pipelines may import, and what these may besides.

@@ -56,3 +56,14 @@ func TestRelabelShowsWhatChanged(t *testing.T) {
 		t.Error("a second relabelling overwrote the first")
 	}
 }
+
+// Rows that went through pandas are judged again as well.
+func TestRelabelReadsPandas(t *testing.T) {
+	for _, name := range []string{"pandas-bytes", "pandas-text"} {
+		file := filepath.Join("..", "transforms", "recordio", "testdata", name+".parquet")
+		got, err := look.Relabel(context.Background(), []string{file}, label.Default("math"), t.TempDir(), runners.Default())
+		if err != nil || got.Rows != 3 || got.Dead != 0 || got.Changes["incorrect -> correct"] != 1 {
+			t.Errorf("%s: %+v, %v; want one of three rows to change from incorrect to correct", name, got, err)
+		}
+	}
+}

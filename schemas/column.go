@@ -98,13 +98,13 @@ func (e *ColumnError) Error() string { return fmt.Sprintf("column %q %s", e.Colu
 // uuidType is how ids are stored: 16 bytes.
 var uuidType = &arrow.FixedSizeBinaryType{ByteWidth: 16}
 
-// sameType compares types by what is in memory: the names and nullability of list elements do not count, because
+// SameType compares types by what is in memory: the names and nullability of list elements do not count, because
 // Parquet files written elsewhere name them differently.
-func sameType(a, b arrow.DataType) bool {
+func SameType(a, b arrow.DataType) bool {
 	la, ok := a.(*arrow.ListType)
 	if !ok {
 		return arrow.TypeEqual(a, b)
 	}
 	lb, ok := b.(*arrow.ListType)
-	return ok && sameType(la.Elem(), lb.Elem())
+	return ok && SameType(la.Elem(), lb.Elem())
 }

@@ -111,7 +111,7 @@ func (k Known) Then(c Contract) (Known, error) {
 		if i < 0 {
 			return Known{}, &MissingError{Stage: c.Name, Column: need.Name, Adder: need.Stage}
 		}
-		if have := k.Columns[i]; !sameType(have.Type, need.Type) {
+		if have := k.Columns[i]; !SameType(have.Type, need.Type) {
 			return Known{}, fmt.Errorf("stage %s: %w", c.Name, &ColumnError{need.Name, fmt.Sprintf("has type %v, want %v", have.Type, need.Type)})
 		}
 		want, asks := c.Reads[need.Name]

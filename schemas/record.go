@@ -49,7 +49,7 @@ func FromArrow(rec arrow.Record) (Record, error) {
 		if def, ok := logpOfField(f); ok {
 			fields[i].Metadata = def.metadata()
 		}
-		if c, ok := ByName(f.Name); ok && sameType(c.Type, f.Type) {
+		if c, ok := ByName(f.Name); ok && SameType(c.Type, f.Type) {
 			fields[i].Type, fields[i].Nullable = c.Type, c.Nullable
 			arrays[i] = array.MakeFromData(retyped(a.Data(), c.Type))
 		}
@@ -397,7 +397,7 @@ func (r Record) find(c Column) (arrow.Array, error) {
 		return nil, &ColumnError{c.Name, fmt.Sprintf("is missing; the record holds %v", r.Columns())}
 	}
 	a := r.rec.Column(i)
-	if !sameType(a.DataType(), c.Type) {
+	if !SameType(a.DataType(), c.Type) {
 		return nil, &ColumnError{c.Name, fmt.Sprintf("has type %v, want %v", a.DataType(), c.Type)}
 	}
 	if !c.Nullable && a.NullN() > 0 {

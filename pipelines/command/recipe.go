@@ -55,12 +55,12 @@ func (f *recipeFlags) method(ctx context.Context, name string) (method.Method, e
 	return m, recipe.From(err, name)
 }
 
-// lookedAt opens what a recipe names, before a run directory is made for it.
-func lookedAt(ctx context.Context, m method.Method, name string) error {
+// lookedAt opens what a recipe names, before a run directory is made for it. The notes are what people should know of it.
+func lookedAt(ctx context.Context, m method.Method, name string) (notes []string, err error) {
 	phases, err := m.Phases()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	_, err = preflight.Look(ctx, m.Recipe(), phases[0].Chain.Nodes, recipes.MakerOf)
-	return recipe.From(err, name)
+	found, err := preflight.Look(ctx, m.Recipe(), phases[0].Chain.Nodes, recipes.MakerOf)
+	return found.Notes, recipe.From(err, name)
 }

@@ -31,10 +31,14 @@ func newRefresh(e *env) *cobra.Command {
 			if r.Kind != "refresh" {
 				return setting.Errorf("kind", "%q is not refresh; `millrace run` runs this recipe", r.Kind)
 			}
-			if err := lookedAt(cmd.Context(), m, args[0]); err != nil {
+			notes, err := lookedAt(cmd.Context(), m, args[0])
+			if err != nil {
 				return err
 			}
 			show := progress.Start(e.err, "millrace refresh "+args[0])
+			for _, note := range notes {
+				show.Note("%s", note)
+			}
 			err = method.RunLookedAt(cmd.Context(), m, show)
 			show.Done()
 			if err != nil {

@@ -26,10 +26,14 @@ func newRun(e *env) *cobra.Command {
 				return err
 			}
 			r := m.Recipe()
-			if err := lookedAt(cmd.Context(), m, args[0]); err != nil {
+			notes, err := lookedAt(cmd.Context(), m, args[0])
+			if err != nil {
 				return err
 			}
 			show := progress.Start(e.err, "millrace run "+args[0])
+			for _, note := range notes {
+				show.Note("%s", note)
+			}
 			defer show.Done()
 			if err := method.RunLookedAt(cmd.Context(), m, show); err != nil {
 				return err

@@ -318,6 +318,9 @@ func (p *page) rest() {
 // row writes a setting, and the settings in it.
 func (p *page) row(path string, s *setting.Schema, required bool) {
 	what, held := s.Type, s
+	if s.Type == "" && len(s.OneOf) > 0 && s.OneOf[0].Properties == nil && s.OneOf[0].Type != "" {
+		what = s.OneOf[0].Type + " or list of " + s.OneOf[0].Type + "s"
+	}
 	if s.Type == "array" {
 		held, what = s.Items, "list of "+s.Items.Type+"s"
 		if sectioned(held) {

@@ -27,7 +27,8 @@ func newShow(e *env) *cobra.Command {
 		Short: "Print rollouts of a run token by token, or its dead letters",
 		Long: "Print rollouts of a committed iteration: every token with its log-prob, prefix value and advantage, tinted on a terminal by " +
 			"how\n" +
-			"probable a right outcome looks from there. With --dead, the rows that stages set aside, and why; with --ledger, how many of the\n" +
+			"probable a right outcome looks from there. With --dead, the rows that stages set aside, and why, also of an\n" +
+			"iteration that is not committed, as one that failed for them; with --ledger, how many of the\n" +
 			"prompts drawn were kept, dropped and why. --json prints JSON lines.",
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -41,16 +42,16 @@ func newShow(e *env) *cobra.Command {
 			if ledger {
 				return printLedgers(cmd.Context(), e, d, iteration)
 			}
-			dir, _, err := d.Iteration(cmd.Context(), iteration)
-			if err != nil {
-				return err
-			}
 			if dead {
-				letters, err := look.DeadLetters(cmd.Context(), dir, q.Rows)
+				letters, err := look.DeadLetters(cmd.Context(), d, iteration, q.Rows)
 				if err != nil {
 					return err
 				}
 				return printItems(e, letters, func(w io.Writer) error { return show.DeadLetters(w, letters) })
+			}
+			dir, _, err := d.Iteration(cmd.Context(), iteration)
+			if err != nil {
+				return err
 			}
 			rollouts, err := look.Rollouts(cmd.Context(), dir, q)
 			if err != nil {
@@ -62,7 +63,8 @@ func newShow(e *env) *cobra.Command {
 			return printItems(e, rollouts, func(w io.Writer) error { return show.Rollouts(w, rollouts, terminal.Capable(w)) })
 		},
 	}
-	c.Flags().IntVar(&iteration, "iteration", -1, "the iteration, from 0; -1: the last committed one")
+	c.Flags().IntVar(&iteration, "iteration", -1, "the iteration, from 0; -1: the last committed one; with --dead, the one after it "+
+		"where it has dead letters")
 	c.Flags().StringVar(&q.Prompt, "prompt", "", "rollouts of the prompt whose id begins so")
 	c.Flags().IntVar(&q.Rows, "rows", 2, "at most so many rows; 0: all")
 	c.Flags().BoolVar(&dead, "dead", false, "show dead letters instead")

@@ -12,8 +12,6 @@ import (
 
 	"github.com/apache/arrow/go/v15/arrow"
 	"github.com/apache/arrow/go/v15/arrow/array"
-	"github.com/apache/arrow/go/v15/arrow/memory"
-	"github.com/apache/arrow/go/v15/parquet/file"
 	"github.com/apache/arrow/go/v15/parquet/pqarrow"
 
 	"github.com/millrace/millrace/models"
@@ -216,7 +214,7 @@ func (in *Inspection) gguf(path string) error {
 
 // parquet reads the footer only.
 func (in *Inspection) parquet(ctx context.Context) error {
-	err := files.ReadParquet(ctx, in.Path, func(r *file.Reader, _ memory.Allocator) error {
+	err := files.ReadParquet(ctx, in.Path, func(r *files.ParquetFile) error {
 		schema, err := pqarrow.FromParquet(r.MetaData().Schema, nil, r.MetaData().KeyValueMetadata())
 		if err != nil {
 			return err

@@ -152,7 +152,7 @@ func (g *gathered) add(ctx context.Context, path string) error {
 		g.page.Tables = append(g.page.Tables, ledgerTable(name, ledgers))
 	}
 	for at := range number + 1 {
-		dead, err := DeadLetters(ctx, d.IterPath(at), 0)
+		dead, err := DeadLetters(ctx, d, at, 0)
 		if err != nil {
 			return err
 		}

@@ -190,7 +190,7 @@ func (t RewardTest) on(ctx context.Context, m RewardModel, set string) (recipe.R
 		} else if found == "" {
 			return r, s, setting.Errorf("on", "%q is not one of %s, %s, and no file of ProcessBench", set, HeldOutSet, CorruptedSet)
 		}
-		p := prompts.New("file", prompts.File{Path: set, Fields: prompts.ProcessBench(), Shuffle: true})
+		p := prompts.New("file", prompts.File{Path: prompts.Paths{set}, Fields: prompts.ProcessBench(), Shuffle: true})
 		p.PerRecord = r.Prompts.PerRecord
 		r.Prompts, r.Evaluate.Split, r.Evaluate.Prompts = p, "all", t.Items
 		if t.Items < 1 {

@@ -246,8 +246,19 @@ func row(v schemas.Lists[float32], t int) []float32 {
 	return v.Row(t)
 }
 
-// DeadLetters reads the rows that the stages of an iteration set aside, at most limit of them (0: all).
-func DeadLetters(ctx context.Context, dir string, limit int) ([]show.DeadLetter, error) {
+// DeadLetters reads the rows that the stages of an iteration set aside, at most limit of them (0: all). The iteration need not be
+// committed; number < 0 is the last that has any.
+func DeadLetters(ctx context.Context, d *run.Dir, number, limit int) ([]show.DeadLetter, error) {
+	var err error
+	if number < 0 {
+		if number, err = d.LastBegun(ctx, chain.DeadName); err != nil {
+			return nil, err
+		}
+	}
+	dir, err := d.Begun(ctx, number)
+	if err != nil {
+		return nil, err
+	}
 	paths, err := run.RowFiles(ctx, dir, chain.DeadName)
 	if err != nil {
 		return nil, err

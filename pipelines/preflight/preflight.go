@@ -60,7 +60,18 @@ func (out *Report) source(r recipe.Recipe, f prompts.Findings) error {
 			100*f.DeadShare(), f.Rows, f.Source, 100*r.Limits.DeadShare, f.Fault)
 	}
 	if f.Repeated > 0 {
-		note("%s: %d of the first %d rows repeat a prompt that was there before", f.Source, f.Repeated, f.Rows)
+		note("%s: %d of the first %d rows repeat a prompt that was there before: each prompt is taken once; "+
+			"file.fields.id makes a prompt of every row", f.Source, f.Repeated, f.Rows)
+	}
+	if share := float64(f.Repeated) / float64(max(f.Rows, 1)); r.Limits.RepeatedShare > 0 && share > r.Limits.RepeatedShare {
+		return setting.Errorf("limits.repeated_share", "%.2f%% of the first %d rows of %s repeat a prompt, and %.2f%% is allowed", 100*share,
+			f.Rows, f.Source, 100*r.Limits.RepeatedShare)
+	}
+	for _, left := range f.Left {
+		note("%s: rows come without a column that no field names and that cannot be read: %s", f.Source, left)
+	}
+	if f.NearCopies > 0 {
+		note("%s: %d prompts of the first %d rows are in split test, and nearly the same in train", f.Source, f.NearCopies, f.Rows)
 	}
 	if !f.Whole {
 		return nil

@@ -88,8 +88,10 @@ type Gate struct {
 
 // Limits bound what a run puts up with.
 type Limits struct {
-	DeadShare float64 `json:"dead_share" range:"[0,1]" doc:"an iteration with a larger share of dead rows fails"`
-	Idle      int     `json:"idle" range:"[0,1e9]" doc:"the run fails when an update has learned nothing (no row, or gradients of 0) in as many iterations in a row; 0: never"`
+	DeadShare float64 `json:"dead_share" range:"[0,1]" doc:"an iteration with a larger share of dead rows fails, of the rows of a source or of those a stage was given"`
+	// RepeatedShare is held against sources before anything runs; a run that has sampled never ends for it.
+	RepeatedShare float64 `json:"repeated_share,omitempty" range:"[0,1]" doc:"a source of whose rows a larger share repeats a prompt is refused before anything runs; 0: no limit"`
+	Idle          int     `json:"idle" range:"[0,1e9]" doc:"the run fails when an update has learned nothing (no row, or gradients of 0) in as many iterations in a row; 0: never"`
 	// KL is held against the mean over the steps of an iteration of what losses ppo and reference_kl measure.
 	KL             float64 `json:"kl" range:"[0,1e6]" doc:"the run ends when the policy's KL to the one that sampled, or to the reference, is above it in an iteration; 0: no limit"`
 	MaxRecordBytes int     `json:"max_record_bytes" range:"[1024,inf)" doc:"a larger prompt group is set aside"`

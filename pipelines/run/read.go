@@ -56,6 +56,32 @@ func (r *Dir) Iteration(ctx context.Context, number int) (dir string, at int, er
 	return r.IterPath(number), number, nil
 }
 
+// Begun is Iteration, or the one after the last committed where that is asked for: what it has written so far tells why it failed.
+func (r *Dir) Begun(ctx context.Context, number int) (dir string, err error) {
+	done, err := r.Committed(ctx)
+	if err != nil {
+		return "", err
+	}
+	if number == len(done) {
+		return r.IterPath(number), nil
+	}
+	dir, _, err = r.Iteration(ctx, number)
+	return dir, err
+}
+
+// LastBegun is the number of the iteration after the last committed, where it has left rows of that name, or else of the last committed.
+func (r *Dir) LastBegun(ctx context.Context, name string) (int, error) {
+	done, err := r.Committed(ctx)
+	if err != nil {
+		return 0, err
+	}
+	left, err := RowFiles(ctx, r.IterPath(len(done)), name)
+	if len(left) > 0 || len(done) == 0 {
+		return len(done), err
+	}
+	return len(done) - 1, err
+}
+
 // Recipe is the recipe the run was made with. It goes on in the same directory.
 func (r *Dir) Recipe(ctx context.Context, sets ...string) (recipe.Recipe, error) {
 	path := files.Join(r.Path, recipe.ConfigName)

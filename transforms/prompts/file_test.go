@@ -27,7 +27,7 @@ import (
 )
 
 func fileConfig(path string, f Fields) Config {
-	c := New("file", File{Path: path, Fields: f, TestShare: 0.2})
+	c := New("file", File{Path: Paths{path}, Fields: f, TestShare: 0.2})
 	c.Split, c.Count, c.PerRecord = "all", 1<<30, 8
 	return c
 }
@@ -66,7 +66,7 @@ func scan(t testing.TB, c Config, w Window) (rows, dead stage.Batch, res stage.R
 		t.Fatal(err)
 	}
 	rows, dead = stagetest.Join(t, rs), stagetest.Join(t, ds)
-	if res.In != rows.NumRows()+dead.NumRows() || res.Kept != rows.NumRows() {
+	if res.In != rows.NumRows()+dead.NumRows()+res.Filtered || res.Kept != rows.NumRows() {
 		t.Errorf("counted %+v for %d rows and %d dead letters", res, rows.NumRows(), dead.NumRows())
 	}
 	return rows, dead, res
@@ -225,13 +225,13 @@ func TestResponses(t *testing.T) {
 func TestValidate(t *testing.T) {
 	for want, f := range map[string]File{
 		"file.path":                  {},
-		"file.format":                {Path: "x.csv", Fields: Fields{Prompt: "p"}},
-		"file.fields.prompt":         {Path: "x.jsonl"},
-		"chosen and rejected":        {Path: "x.jsonl", Fields: Fields{Chosen: "c"}},
-		"file.fields: conversation":  {Path: "x.jsonl", Fields: Fields{Conversation: "c", Prompt: "p"}},
-		"file.fields.outcome":        {Path: "x.jsonl", Fields: Fields{Prompt: "p", Outcome: "o"}},
-		"file.test_share":            {Path: "x.jsonl", Fields: Fields{Prompt: "p"}, TestShare: 2},
-		"file.fields: chosen and re": {Path: "x.jsonl", Fields: Fields{Prompt: "p", Chosen: "c", Rejected: "r", Response: "x"}},
+		"file.format":                {Path: Paths{"x.csv"}, Fields: Fields{Prompt: "p"}},
+		"file.fields.prompt":         {Path: Paths{"x.jsonl"}},
+		"chosen and rejected":        {Path: Paths{"x.jsonl"}, Fields: Fields{Chosen: "c"}},
+		"file.fields: conversation":  {Path: Paths{"x.jsonl"}, Fields: Fields{Conversation: "c", Prompt: "p"}},
+		"file.fields.outcome":        {Path: Paths{"x.jsonl"}, Fields: Fields{Prompt: "p", Outcome: "o"}},
+		"file.test_share":            {Path: Paths{"x.jsonl"}, Fields: Fields{Prompt: "p"}, TestShare: 2},
+		"file.fields: chosen and re": {Path: Paths{"x.jsonl"}, Fields: Fields{Prompt: "p", Chosen: "c", Rejected: "r", Response: "x"}},
 	} {
 		c := New("file", f)
 		c.Split = "all"
@@ -434,7 +434,7 @@ func TestBadParquetRows(t *testing.T) {
 		if err := os.WriteFile(path, damaged, 0o644); err != nil {
 			t.Fatal(err)
 		}
-		readParquet(context.Background(), path, func(rawRow) error { return nil }) // any error, no panic
+		readParquet(context.Background(), path, nil, nil, func(rawRow) error { return nil }) // any error, no panic
 	}
 }
 

@@ -25,10 +25,12 @@ type Findings struct {
 	Whole  bool     `json:"whole"`  // there are no more
 	Fields []string `json:"fields"` // of the first row
 	// Prompts are those of the rows that can be used, by split.
-	Prompts  map[string]int         `json:"prompts"`
-	Dead     map[schemas.Reason]int `json:"dead,omitempty"` // rows that would be set aside, by reason
-	Repeated int                    `json:"repeated,omitempty"`
-	Fault    string                 `json:"fault,omitempty"` // the first one
+	Prompts    map[string]int         `json:"prompts"`
+	Dead       map[schemas.Reason]int `json:"dead,omitempty"` // rows that would be set aside, by reason
+	Repeated   int                    `json:"repeated,omitempty"`
+	Fault      string                 `json:"fault,omitempty"`       // the first one
+	Left       []string               `json:"left,omitempty"`        // Parquet columns that no field names and that cannot be read: rows come without
+	NearCopies int                    `json:"near_copies,omitempty"` // prompts of test much of which is in train
 }
 
 // DeadShare is the share of the rows that would be set aside; repeated prompts are counted apart.
@@ -50,7 +52,7 @@ func (f File) Inspect(ctx context.Context) (Findings, error) {
 	out := Findings{Source: f.name(), Whole: true, Prompts: map[string]int{}, Dead: map[schemas.Reason]int{}}
 	found := map[string]int{}
 	named := f.Fields.named()
-	s := scanner{file: f, split: "all"}
+	s := scanner{file: f}
 	s.look = func(row rawRow) error {
 		if out.Rows == inspectedRows {
 			out.Whole = false
@@ -67,36 +69,45 @@ func (f File) Inspect(ctx context.Context) (Findings, error) {
 		}
 		return nil
 	}
+	near := newNearCopies()
 	s.group = func(g group) error {
-		for _, split := range fileSplits {
-			if split != "all" && f.inSplit(g.id, split) {
+		test := f.test(g.rows[0])
+		if f.TestShare > 0 {
+			near.add(g.rows[0], test)
+		}
+		for _, split := range []string{"train", "test"} {
+			if inSplit(test, split) {
 				out.Prompts[split]++
 			}
 		}
 		return nil
 	}
-	s.bad = func(row rawRow, err error) error {
-		reason := schemas.ReasonUnreadable
-		var re *rowError
-		if errors.As(err, &re) {
-			reason = re.reason
-		}
-		if reason == schemas.ReasonRepeated {
+	s.bad = func(row badRow) error {
+		if row.Reason == schemas.ReasonRepeated {
 			out.Repeated++
 			return nil
 		}
-		if out.Dead[reason]++; out.Fault == "" {
-			out.Fault = fmt.Sprintf("%s:%d: %v", out.Source, row.number, err)
+		if out.Dead[row.Reason]++; out.Fault == "" {
+			out.Fault = row.Where + ": " + row.Why
 		}
 		return nil
 	}
+	s.left = func(err error) { out.Left = append(out.Left, err.Error()) }
 	err := s.scan(ctx)
+	out.NearCopies, out.Repeated = near.count(), out.Repeated+s.again
 	switch {
 	case errors.Is(err, errInspected):
 	case errors.Is(err, fs.ErrNotExist):
-		return out, setting.Errorf("path", "%s: there is no such file", f.Path)
+		missing := f.Path.String()
+		if has := (*fs.PathError)(nil); errors.As(err, &has) {
+			missing = has.Path
+		}
+		return out, setting.Errorf("path", "%s: there is no such file", missing)
 	case err != nil:
-		return out, setting.Errorf("path", "%s: %v", f.Path, err)
+		if has := (*setting.Error)(nil); errors.As(err, &has) {
+			return out, err
+		}
+		return out, setting.Errorf("path", "%v", err)
 	case out.Rows == 0:
 		return out, setting.Errorf("path", "%s has no rows", f.Path)
 	}
@@ -106,15 +117,6 @@ func (f File) Inspect(ctx context.Context) (Findings, error) {
 		}
 	}
 	return out, nil
-}
-
-// named are the fields that are named, by key.
-func (f Fields) named() map[string]string {
-	out := map[string]string{"id": f.ID, "prompt": f.Prompt, "answer": f.Answer, "response": f.Response, "conversation": f.Conversation,
-		"chosen": f.Chosen, "rejected": f.Rejected, "outcome": f.Outcome, "difficulty": f.Difficulty, "steps": f.Steps,
-		"first_error": f.FirstError}
-	maps.DeleteFunc(out, func(_, path string) bool { return path == "" })
-	return out
 }
 
 // Inspect looks at the source, at every part of a mixture. Sources that cannot be looked at are left out.

@@ -6,9 +6,12 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"strconv"
+	"unicode/utf16"
 	"unicode/utf8"
 
 	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/transforms/files/parquetrows"
 )
 
 // keptOfTooLong is how much of a line above the limit its dead letter holds.
@@ -71,18 +74,116 @@ func parseLine(line []byte) (map[string]any, error) {
 	if !utf8.Valid(line) {
 		return nil, bad(schemas.ReasonBadUTF8, "the line is not UTF-8")
 	}
-	d := json.NewDecoder(bytes.NewReader(line))
-	d.UseNumber()
-	var v any
-	if err := d.Decode(&v); err != nil {
-		return nil, bad(schemas.ReasonUnreadable, "the line is not JSON: %v", err)
+	v, err := decode(line)
+	if err != nil {
+		marked, found := markNotFinite(line)
+		if !found {
+			return nil, err
+		}
+		if v, err = decode(marked); err != nil {
+			return nil, err
+		}
+		v = unmark(v)
 	}
-	if _, err := d.Token(); err != io.EOF {
-		return nil, bad(schemas.ReasonUnreadable, "the line holds more than one JSON value")
+	if at := loneSurrogate(line); at >= 0 {
+		return nil, bad(schemas.ReasonBadUTF8, "byte %d of the line: %s is half of a character", at+1, line[at:at+6])
 	}
 	m, ok := v.(map[string]any)
 	if !ok {
 		return nil, bad(schemas.ReasonBadType, "the line is %s, want an object", kindOf(v))
 	}
 	return m, nil
+}
+
+func decode(line []byte) (v any, err error) {
+	d := json.NewDecoder(bytes.NewReader(line))
+	d.UseNumber()
+	if err := d.Decode(&v); err != nil {
+		return nil, bad(schemas.ReasonUnreadable, "the line is not JSON: %v", err)
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return nil, bad(schemas.ReasonUnreadable, "the line holds more than one JSON value")
+	}
+	return v, nil
+}
+
+// notFinite is the only key of an object that stands for a number JSON does not have.
+const notFinite = "\x00not finite"
+
+// markNotFinite puts such an object in the place of NaN, Infinity and -Infinity, which Python writes and JSON does not know.
+func markNotFinite(line []byte) (out []byte, found bool) {
+	inText := false
+	for i := 0; i < len(line); i++ {
+		c := line[i]
+		switch {
+		case inText && c == '\\' && i+1 < len(line):
+			out = append(out, c, line[i+1])
+			i++
+			continue
+		case c == '"':
+			inText = !inText
+		case !inText:
+			for _, word := range []string{"NaN", "-Infinity", "Infinity"} {
+				if bytes.HasPrefix(line[i:], []byte(word)) {
+					out = append(out, `{"\u0000not finite":"`+word+`"}`...)
+					i += len(word) - 1
+					found, c = true, 0
+					break
+				}
+			}
+		}
+		if c != 0 {
+			out = append(out, c)
+		}
+	}
+	return out, found
+}
+
+// unmark puts numbers in the place of the objects that stand for them.
+func unmark(v any) any {
+	switch v := v.(type) {
+	case []any:
+		for i := range v {
+			v[i] = unmark(v[i])
+		}
+	case map[string]any:
+		if word, ok := v[notFinite].(string); ok && len(v) == 1 {
+			return parquetrows.NotFinite(word)
+		}
+		for k := range v {
+			v[k] = unmark(v[k])
+		}
+	}
+	return v
+}
+
+// loneSurrogate is where a line escapes half of a character, which the decoder would replace without a word; -1: nowhere. The line is
+// JSON.
+func loneSurrogate(line []byte) int {
+	at := func(i int) (rune, bool) {
+		if i+6 > len(line) || line[i] != '\\' || line[i+1] != 'u' {
+			return 0, false
+		}
+		n, err := strconv.ParseUint(string(line[i+2:i+6]), 16, 32)
+		return rune(n), err == nil
+	}
+	for i := 0; i < len(line); i++ {
+		if line[i] != '\\' {
+			continue
+		}
+		r, ok := at(i)
+		if !ok {
+			i++ // what is escaped
+			continue
+		}
+		if !utf16.IsSurrogate(r) {
+			continue
+		}
+		next, _ := at(i + 6)
+		if utf16.DecodeRune(r, next) == utf8.RuneError {
+			return i
+		}
+		i += 11
+	}
+	return -1
 }

@@ -72,7 +72,7 @@ func mixture(t *testing.T) Config {
 	c := New("mixture", Mixture{
 		{Name: "short", Weight: 3, Source: "chain", Of: Chain{MaxSteps: 3}},
 		{Name: "long", Weight: 1, Source: "chain", Of: Chain{MinSteps: 7, MaxSteps: 8}},
-		{Name: "questions", Weight: 1, Source: "file", Of: File{Path: path, Fields: Fields{Prompt: "q", Answer: "a"}, TestShare: 0.1}}})
+		{Name: "questions", Weight: 1, Source: "file", Of: File{Path: Paths{path}, Fields: Fields{Prompt: "q", Answer: "a"}, TestShare: 0.1}}})
 	c.Count, c.PerRecord = 40, 3
 	return c
 }
@@ -120,7 +120,7 @@ func TestMixtureIsChecked(t *testing.T) {
 		"mixture[1].source":    func(m Mixture, _ *Config) { m[1].Of = nil },
 		"mixture[2].file.path": func(m Mixture, _ *Config) { m[2].Of = File{} },
 		"mixture[2].file.exhausted": func(m Mixture, _ *Config) {
-			m[2].Of = File{Path: "x.jsonl", Fields: Fields{Prompt: "p"}, Exhausted: "again"}
+			m[2].Of = File{Path: Paths{"x.jsonl"}, Fields: Fields{Prompt: "p"}, Exhausted: "again"}
 		},
 		"mixture[0].chain.min_steps": func(m Mixture, _ *Config) { m[0].Of = Chain{MinSteps: 5, MaxSteps: 3} },
 		"brings no response_id":      func(m Mixture, _ *Config) { m[0].Of = Chain{Responses: "right"} },

@@ -93,7 +93,7 @@ func TestParquetRowsAreWhatWasWritten(t *testing.T) {
 	want := json.NewDecoder(&lines)
 	want.UseNumber()
 	n := 0
-	err = readParquet(context.Background(), path, func(row rawRow) error {
+	err = readParquet(context.Background(), path, nil, nil, func(row rawRow) error {
 		var w map[string]any
 		if err := want.Decode(&w); err != nil {
 			return err

@@ -32,9 +32,17 @@ func (r *promptRow) readSteps(steps any, stepsPath string, first any, firstPath 
 		r.stepBytes = append(r.stepBytes, int32(b.Len()))
 	}
 	r.response = b.String()
+	if verdicts, ok := first.([]any); ok {
+		if len(verdicts) != len(list) {
+			return bad(schemas.ReasonMismatch, "field %q has %d verdicts on %d steps", firstPath, len(verdicts), len(list))
+		}
+		at, err := firstError(verdicts, firstPath)
+		r.firstError = int32(at)
+		return err
+	}
 	number, ok := first.(json.Number)
 	if !ok {
-		return bad(schemas.ReasonBadType, "field %q is %s, want the index of a step, or -1", firstPath, kindOf(first))
+		return bad(schemas.ReasonBadType, "field %q is %s, want the index of a step, or -1, or a list of verdicts", firstPath, kindOf(first))
 	}
 	at, err := strconv.Atoi(number.String())
 	if err != nil || at < -1 || at >= len(list) {

@@ -10,8 +10,6 @@ import (
 
 	"github.com/apache/arrow/go/v15/arrow"
 	"github.com/apache/arrow/go/v15/arrow/array"
-	"github.com/apache/arrow/go/v15/arrow/memory"
-	"github.com/apache/arrow/go/v15/parquet/file"
 	"github.com/apache/arrow/go/v15/parquet/pqarrow"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/register"
@@ -181,27 +179,49 @@ func readArrow(ctx context.Context, path string, emit func(stage.Batch) error) e
 }
 
 func readParquet(ctx context.Context, path string, emit func(stage.Batch) error) error {
-	return files.ReadParquet(ctx, path, func(r *file.Reader, alloc memory.Allocator) error { return readGroups(ctx, r, alloc, emit) })
+	return files.ReadParquet(ctx, path, func(f *files.ParquetFile) error {
+		fr, ours, err := ownReader(f)
+		if err != nil {
+			return err
+		}
+		if !ours {
+			return readForeign(f, emit)
+		}
+		return readGroups(ctx, fr, emit)
+	})
+}
+
+// ownReader gives Arrow's reader of a file whose bytes and columns are such as Write leaves them. Arrow decodes structs in goroutines of
+// its own, where a panic on a corrupt file could not be caught, and its large types are not those of records.
+func ownReader(f *files.ParquetFile) (*pqarrow.FileReader, bool, error) {
+	if simple, err := f.Simple(); err != nil || !simple {
+		return nil, false, err
+	}
+	fr, err := pqarrow.NewFileReader(f.Reader, pqarrow.ArrowReadProperties{BatchSize: readRows}, f.Alloc)
+	if err != nil {
+		return nil, false, nil // a schema that it cannot make sense of
+	}
+	schema, err := fr.Schema()
+	if err != nil {
+		return nil, false, nil
+	}
+	for _, of := range schema.Fields() {
+		c, known := schemas.ByName(of.Name)
+		if !plain(of.Type) || known && !schemas.SameType(c.Type, of.Type) {
+			return nil, false, nil
+		}
+	}
+	return fr, true, nil
 }
 
 // readGroups goes through one row group after the other: its columns are what is in memory.
-func readGroups(ctx context.Context, r *file.Reader, alloc memory.Allocator, emit func(stage.Batch) error) error {
-	fr, err := pqarrow.NewFileReader(r, pqarrow.ArrowReadProperties{BatchSize: readRows}, alloc)
-	if err != nil {
-		return err
-	}
+func readGroups(ctx context.Context, fr *pqarrow.FileReader, emit func(stage.Batch) error) error {
 	schema, err := fr.Schema()
 	if err != nil {
 		return err
 	}
-	for _, f := range schema.Fields() {
-		// Arrow decodes structs in goroutines of its own, where a panic on a corrupt file could not be caught.
-		if !plain(f.Type) {
-			return &schemas.ColumnError{Column: f.Name, Reason: fmt.Sprintf("has type %v, which records do not use", f.Type)}
-		}
-	}
 	md := schema.Metadata()
-	for g := range r.NumRowGroups() {
+	for g := range fr.ParquetReader().NumRowGroups() {
 		rows, err := fr.GetRecordReader(ctx, nil, []int{g})
 		if err != nil {
 			return err
@@ -230,7 +250,7 @@ func plain(t arrow.DataType) bool {
 	switch t := t.(type) {
 	case *arrow.ListType:
 		return plain(t.Elem())
-	case arrow.NestedType:
+	case arrow.NestedType, *arrow.LargeStringType, *arrow.LargeBinaryType, arrow.ExtensionType:
 		return false
 	}
 	return true

@@ -15,7 +15,6 @@ import (
 	"github.com/apache/arrow/go/v15/arrow/memory"
 	"github.com/apache/arrow/go/v15/parquet"
 	"github.com/apache/arrow/go/v15/parquet/compress"
-	"github.com/apache/arrow/go/v15/parquet/pqarrow"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/register"
 	"github.com/millrace/millrace/schemas"
@@ -213,7 +212,7 @@ func writeShard(ctx context.Context, out Output, store stage.Store, shard int, i
 type writer struct {
 	out     Output
 	to      io.Writer
-	parquet *pqarrow.FileWriter
+	parquet *parquetWriter
 	arrow   *schemas.StreamWriter
 	first   stage.Batch
 	pending []stage.Batch
@@ -268,8 +267,7 @@ func (w *writer) flush() (err error) {
 			// of theirs: quadratic in a page, most of the time of a column of lists of lists.
 			parquet.WithDataPageVersion(parquet.DataPageV2),
 			parquet.WithMaxRowGroupLength(1<<40)) // row groups are cut here, not there
-		if w.parquet, err = pqarrow.NewFileWriter(b.Arrow().Schema(), w.to, props,
-			pqarrow.NewArrowWriterProperties(pqarrow.WithStoreSchema())); err != nil {
+		if w.parquet, err = newParquetWriter(b.Arrow().Schema(), w.to, props); err != nil {
 			return err
 		}
 	}

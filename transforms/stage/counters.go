@@ -25,6 +25,9 @@ import (
 //	ms               milliseconds spent
 const namespace = "millrace."
 
+// SourceRows is the counter of the rows that a source looked at where it reports those it sets aside: its window has fewer.
+const SourceRows = "source_rows"
+
 type counters struct {
 	stage string
 	carry time.Duration // not yet counted, below a millisecond

@@ -1,0 +1,29 @@
+package run
+
+import (
+	"testing"
+
+	"github.com/millrace/millrace/transforms/files"
+)
+
+// What an iteration has written before it failed can be looked at, also when it is the first.
+func TestBegunBeforeTheFirstCommit(t *testing.T) {
+	d := &Dir{Path: t.TempDir()}
+	if _, _, err := d.Iteration(t.Context(), -1); err == nil {
+		t.Error("a run without a commit has a last iteration")
+	}
+	file := files.Join(d.IterPath(0), "dead-00000-of-00001.parquet")
+	if err := files.Write(t.Context(), file, []byte("x"), false); err != nil {
+		t.Fatal(err)
+	}
+	number, err := d.LastBegun(t.Context(), "dead")
+	if err != nil || number != 0 {
+		t.Errorf("iteration %d, %v", number, err)
+	}
+	if dir, err := d.Begun(t.Context(), number); err != nil || dir != d.IterPath(0) {
+		t.Errorf("%s, %v", dir, err)
+	}
+	if _, err := d.Begun(t.Context(), 1); err == nil {
+		t.Error("an iteration after that which goes on has begun")
+	}
+}

@@ -1,0 +1,196 @@
+package prompts
+
+import (
+	"bufio"
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/millrace/millrace/transforms/files"
+)
+
+// spool is what a source has, in a temporary file that is gone with the process: the rows of each prompt as they were read, and those
+// that are set aside. Sources are read once, and windows are taken of their spools.
+type spool struct {
+	of     File
+	file   *os.File
+	out    *bufio.Writer
+	at     int64
+	groups []spooled
+	bad    []int64
+	rows   int // of the source
+	again  int // of these, repetitions beyond the first of a prompt
+}
+
+// spooled is where the rows of a prompt lie.
+type spooled struct {
+	short uint64
+	at    int64
+	rows  int32
+	test  bool
+}
+
+// spools are those of the last sources that were read.
+var spools struct {
+	sync.Mutex
+	held []*spoolEntry
+}
+
+type spoolEntry struct {
+	sync.Mutex
+	key string
+	of  *spool
+}
+
+// maxSpools is how many are kept; a file whose spool is dropped is closed when nobody reads it any more.
+const maxSpools = 8
+
+// spoolOf reads a source, unless it has been read and its files are what they were.
+func spoolOf(ctx context.Context, f File) (*spool, error) {
+	key, err := spoolKey(ctx, f)
+	if err != nil {
+		return nil, err
+	}
+	spools.Lock()
+	at := slices.IndexFunc(spools.held, func(e *spoolEntry) bool { return e.key == key })
+	entry := &spoolEntry{key: key}
+	if at >= 0 {
+		entry = spools.held[at]
+		spools.held = slices.Delete(spools.held, at, at+1)
+	}
+	if spools.held = append(spools.held, entry); len(spools.held) > maxSpools {
+		spools.held = slices.Delete(spools.held, 0, 1)
+	}
+	spools.Unlock()
+	entry.Lock()
+	defer entry.Unlock()
+	if entry.of == nil {
+		entry.of, err = fillSpool(ctx, f)
+	}
+	return entry.of, err
+}
+
+func spoolKey(ctx context.Context, f File) (string, error) {
+	f.MaxRecordBytes = 0
+	paths, err := f.Paths(ctx)
+	if err != nil {
+		return "", err
+	}
+	type stat struct {
+		Path, Version string
+		Size          int64
+		Modified      time.Time
+	}
+	stats := make([]stat, len(paths))
+	for i, p := range paths {
+		info, err := files.Stat(ctx, p)
+		if err != nil {
+			return "", named(p, err)
+		}
+		stats[i] = stat{p, info.Version, info.Size, info.Modified}
+	}
+	raw, err := json.Marshal([]any{f, stats})
+	return string(raw), err
+}
+
+func fillSpool(ctx context.Context, f File) (*spool, error) {
+	file, err := files.UnnamedFile()
+	if err != nil {
+		return nil, err
+	}
+	p := &spool{of: f, file: file, out: bufio.NewWriterSize(file, 1<<20)}
+	s := scanner{file: f, keep: true}
+	s.group = func(g group) error {
+		p.groups = append(p.groups, spooled{g.short, p.at, int32(len(g.raws)), f.test(g.rows[0])})
+		for _, raw := range g.raws {
+			if err := p.put(raw); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	s.bad = func(row badRow) error {
+		p.bad = append(p.bad, p.at)
+		raw, err := json.Marshal(row)
+		if err != nil {
+			return err
+		}
+		return p.put(raw)
+	}
+	err = s.scan(ctx)
+	if err == nil {
+		err = p.out.Flush()
+	}
+	if err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	p.rows, p.again, p.out = s.rows, s.again, nil
+	return p, nil
+}
+
+func (p *spool) put(raw []byte) error {
+	size := binary.AppendUvarint(nil, uint64(len(raw)))
+	p.at += int64(len(size) + len(raw))
+	_, err := p.out.Write(size)
+	if err == nil {
+		_, err = p.out.Write(raw)
+	}
+	return err
+}
+
+// get reads n parts from a place on.
+func (p *spool) get(at int64, n int, take func([]byte) error) error {
+	in := bufio.NewReader(io.NewSectionReader(p.file, at, 1<<62))
+	for range n {
+		size, err := binary.ReadUvarint(in)
+		if err != nil {
+			return err
+		}
+		raw := make([]byte, size)
+		if _, err := io.ReadFull(in, raw); err != nil {
+			return err
+		}
+		if err := take(raw); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (p *spool) group(at spooled) (out group, err error) {
+	err = p.get(at.at, int(at.rows), func(raw []byte) error {
+		fields, err := parseLine(raw)
+		if err != nil {
+			return err
+		}
+		g, err := p.of.group(fields)
+		if err == nil {
+			g.rows = append(out.rows, g.rows...)
+			out = g
+		}
+		return err
+	})
+	return out, err
+}
+
+func (p *spool) badRow(at int64) (row badRow, err error) {
+	err = p.get(at, 1, func(raw []byte) error { return json.Unmarshal(raw, &row) })
+	return row, err
+}
+
+// named is an error that names the path, once.
+func named(path string, err error) error {
+	var has *fs.PathError
+	if errors.As(err, &has) && has.Path == path {
+		return err
+	}
+	return fmt.Errorf("%s: %w", path, err)
+}
