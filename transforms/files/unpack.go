@@ -22,7 +22,13 @@ type packing struct {
 }
 
 var packings = []packing{
-	{".gz", "\x1f\x8b", func(r io.Reader) (io.ReadCloser, error) { return gzip.NewReader(r) }},
+	{".gz", "\x1f\x8b", func(r io.Reader) (io.ReadCloser, error) {
+		d, err := gzip.NewReader(r)
+		if err != nil {
+			return nil, err
+		}
+		return d, nil
+	}},
 	{".zst", "\x28\xb5\x2f\xfd", func(r io.Reader) (io.ReadCloser, error) {
 		d, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(128<<20))
 		if err != nil {
