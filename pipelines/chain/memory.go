@@ -1,6 +1,8 @@
 package chain
 
 import (
+	"math"
+
 	"github.com/millrace/millrace/kernels"
 	"github.com/millrace/millrace/models/heads"
 	"github.com/millrace/millrace/models/local"
@@ -24,14 +26,29 @@ type TrainMemory struct {
 }
 
 // Memory estimates what an update of a model in a role holds; false when the model is not there yet.
-func Memory(role string, m recipe.Model, c update.Config) (TrainMemory, bool) {
+func Memory(r recipe.Recipe, role string, m recipe.Model, c update.Config) (TrainMemory, bool) {
 	config, ok := shapeOf(m)
 	if !ok {
 		return TrainMemory{}, false
 	}
+	c.MicrobatchTokens = min(c.MicrobatchTokens, stepTokens(r, c))
 	takes := trainMemory(role, config, c)
 	takes.Precision = m.Precision
 	return takes, true
+}
+
+// stepTokens bounds the tokens of an optimizer step, of which a microbatch is a part: the responses of a step, each prompt once, at the
+// lengths that Size assumes. Pairs and given responses have lengths and numbers that are not known.
+func stepTokens(r recipe.Recipe, c update.Config) int {
+	if !Samples(r) || r.Pairs != nil || r.SEFT != nil || r.Distill != nil {
+		return math.MaxInt
+	}
+	size := SizeOf(r, nil)
+	rows := ceilDiv(size.Rows, max(1, c.Minibatches))
+	if c.BatchSize > 0 {
+		rows = min(size.Rows, c.BatchSize)
+	}
+	return max(1, rows*size.ResponseTokens+min(rows, size.Prompts)*size.PromptTokens)
 }
 
 func trainMemory(role string, config transformer.Config, c update.Config) TrainMemory {

@@ -11,7 +11,7 @@ import (
 func Memory(m Method) []chain.TrainMemory {
 	var out []chain.TrainMemory
 	for _, t := range m.Updates() {
-		if takes, ok := chain.Memory(t.Role, t.Model, t.Config); ok {
+		if takes, ok := chain.Memory(m.Recipe(), t.Role, t.Model, t.Config); ok {
 			out = append(out, takes)
 		}
 	}
@@ -27,7 +27,7 @@ func Peak(m Method) (chain.PeakMemory, bool) {
 	}
 	updates := map[string]chain.TrainMemory{} // by the stage
 	for i, t := range m.Updates() {
-		takes, ok := chain.Memory(t.Role, t.Model, t.Config)
+		takes, ok := chain.Memory(m.Recipe(), t.Role, t.Model, t.Config)
 		if !ok {
 			return chain.PeakMemory{}, false
 		}
