@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
@@ -34,6 +35,7 @@ func TestRelabelShowsWhatChanged(t *testing.T) {
 	dir := t.TempDir()
 	p, s := beam.NewPipelineWithRoot()
 	labeled, _ := label.Outcome(s, label.Default("exact"), stagetest.Source(s, []stage.Batch{b}))
+	labeled, _ = label.Reward(s, label.Rewards{Parts: []label.Part{{Name: "right", Weight: 1, Outcome: &label.OutcomePart{}}}}, labeled)
 	recordio.Write(s, recordio.Output{Dir: dir, Name: "batch"}, stage.Store{Dir: filepath.Join(dir, "work")}, labeled)
 	stagetest.Execute(t, p)
 	files, err := filepath.Glob(filepath.Join(dir, "batch-*.parquet"))
@@ -48,6 +50,21 @@ func TestRelabelShowsWhatChanged(t *testing.T) {
 	}
 	if got.Rows != 3 || got.Dead != 0 || len(got.Changes) != 1 || got.Changes["incorrect -> correct"] != 1 {
 		t.Errorf("%+v, want one of three rows to change from incorrect to correct", got)
+	}
+	again, err := filepath.Glob(filepath.Join(out, "*.parquet"))
+	if err != nil || len(again) == 0 {
+		t.Fatal(again, err)
+	}
+	err = recordio.ReadFile(t.Context(), again[0], func(b stage.Batch) error {
+		for _, name := range b.Columns() {
+			if strings.HasPrefix(name, "reward") { // of the old outcomes
+				t.Errorf("column %s is still there", name)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 	if got.Before == got.After || got.Before == "" || got.After == "" {
 		t.Errorf("lineage before %q, after %q; want two verifiers", got.Before, got.After)

@@ -84,6 +84,12 @@ var (
 // RewardPartPrefix begins the columns of the parts of a reward, which a recipe names.
 const RewardPartPrefix = "reward_part_"
 
+// RewardPart is the column of a part of a reward.
+func RewardPart(name string) Scalar[float32] {
+	return Scalar[float32]{Column: Column{Name: RewardPartPrefix + name, Type: Reward.Type, Stage: "reward", Shape: "[N]", Nullable: true,
+		Doc: "Part of the reward."}}
+}
+
 // Added by reward, where a recipe composes one.
 var (
 	Reward = NewColumn[float32](Column{Name: "reward", Stage: "reward", Shape: "[N]", Nullable: true,

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
 	"github.com/google/uuid"
@@ -54,14 +56,20 @@ type unlabelFn struct{}
 
 // ProcessElement keeps the columns of the stages before label.
 func (unlabelFn) ProcessElement(_ context.Context, b stage.Batch) (stage.Batch, error) {
-	return b.Without(labelColumns()...), nil
+	stale := labelColumns()
+	for _, name := range b.Columns() {
+		if part, ok := strings.CutPrefix(name, schemas.RewardPartPrefix); ok {
+			stale = append(stale, schemas.RewardPart(part))
+		}
+	}
+	return b.Without(stale...), nil
 }
 
 // labelColumns are the columns of label and of every stage after it that reads outcomes.
 func labelColumns() []schemas.Descriptor {
 	var out []schemas.Descriptor
 	for _, c := range schemas.Columns() {
-		if c.Stage == "label" || c.Stage == "advantage" || c.Stage == "target" {
+		if slices.Contains([]string{"label", "reward", "advantage", "target"}, c.Stage) {
 			out = append(out, c)
 		}
 	}
