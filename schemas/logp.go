@@ -24,6 +24,14 @@ func FullLogP(model string) LogPDefinition {
 	return LogPDefinition{Model: model, Temperature: 1, TopP: 1}
 }
 
+// At is the definition at a temperature; 0 leaves it as it is.
+func (d LogPDefinition) At(temperature float64) LogPDefinition {
+	if temperature != 0 {
+		d.Temperature = temperature
+	}
+	return d
+}
+
 // Matches reports whether log-probs defined as have satisfy a need for d. An empty model matches any.
 func (d LogPDefinition) Matches(have LogPDefinition) bool {
 	if d.Model == "" || have.Model == "" {

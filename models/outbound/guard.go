@@ -1,17 +1,14 @@
-package verify
+package outbound
 
 import (
 	"fmt"
-	"net"
-	"net/http"
 	"net/netip"
 	"strings"
 	"syscall"
-	"time"
 )
 
-// A verifier's address comes with a recipe, which may come from somebody else. It must not reach the addresses at which
-// a cloud gives its machines their credentials, neither by name nor by a redirect.
+// The address of an endpoint or of a verifier comes with a recipe, which may come from somebody else. It must not reach the addresses
+// at which a cloud gives its machines their credentials, neither by name nor by a redirect.
 
 // metadataHosts are names of such addresses.
 var metadataHosts = []string{"metadata", "metadata.google.internal", "metadata.goog", "instance-data", "instance-data.ec2.internal"}
@@ -20,7 +17,8 @@ var metadataHosts = []string{"metadata", "metadata.google.internal", "metadata.g
 var metadataAddresses = []netip.Addr{netip.MustParseAddr("fd00:ec2::254"), netip.MustParseAddr("100.100.100.200"),
 	netip.MustParseAddr("168.63.129.16")}
 
-func forbiddenHost(host string) bool {
+// Forbidden reports names of such addresses, and the addresses themselves.
+func Forbidden(host string) bool {
 	host = strings.ToLower(strings.TrimSuffix(host, "."))
 	for _, m := range metadataHosts {
 		if host == m {
@@ -42,25 +40,18 @@ func forbiddenIP(a netip.Addr) bool {
 	return a.IsLinkLocalUnicast() || a.IsLinkLocalMulticast()
 }
 
-// forbiddenAddress says that a name leads to such an address.
-type forbiddenAddress struct{ address string }
+// ForbiddenError says that a name leads to such an address.
+type ForbiddenError struct{ Address string }
 
-func (e *forbiddenAddress) Error() string {
-	return fmt.Sprintf("the name leads to %s, a link-local or metadata address; no verifier is asked there", e.address)
+func (e *ForbiddenError) Error() string {
+	return fmt.Sprintf("the name leads to %s, a link-local or metadata address; nothing is asked there", e.Address)
 }
 
-// guardedClient follows no redirect, so that a key goes only where it was meant to go, and looks at the address that a
-// name leads to when it connects.
-func guardedClient(connections int) *http.Client {
-	dialer := &net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second, Control: func(_, address string, _ syscall.RawConn) error {
-		at, err := netip.ParseAddrPort(address)
-		if err != nil || forbiddenIP(at.Addr()) {
-			return &forbiddenAddress{address}
-		}
-		return nil
-	}}
-	t := http.DefaultTransport.(*http.Transport).Clone()
-	t.DialContext = dialer.DialContext
-	t.MaxIdleConnsPerHost = connections
-	return &http.Client{Transport: t, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+// guard looks at the address that a name leads to when it is connected to.
+func guard(_, address string, _ syscall.RawConn) error {
+	at, err := netip.ParseAddrPort(address)
+	if err != nil || forbiddenIP(at.Addr()) {
+		return &ForbiddenError{address}
+	}
+	return nil
 }

@@ -13,13 +13,13 @@ import (
 )
 
 // Client makes a client with connections kept for so many requests at once. It follows no redirect, as that would send what was
-// asked, and perhaps the key, to a host that nobody named: an answer of that kind is an answer. Whole requests are bounded
-// by their context.
+// asked, and perhaps the key, to a host that nobody named: an answer of that kind is an answer. It connects to no address of the
+// machine's own network where a cloud has its credentials. Whole requests are bounded by their context.
 func Client(concurrency int) *http.Client {
 	return &http.Client{
 		Transport: &http.Transport{
 			Proxy:                  http.ProxyFromEnvironment,
-			DialContext:            (&net.Dialer{Timeout: 20 * time.Second}).DialContext,
+			DialContext:            (&net.Dialer{Timeout: 20 * time.Second, Control: guard}).DialContext,
 			TLSHandshakeTimeout:    20 * time.Second,
 			MaxIdleConnsPerHost:    concurrency,
 			IdleConnTimeout:        time.Minute,

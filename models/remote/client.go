@@ -187,6 +187,9 @@ func (c *client) attempt(ctx context.Context, path string, body []byte, accept f
 		req.Header.Set("Authorization", "Bearer "+k)
 	}
 	resp, err := c.http.Do(req)
+	if refused := (*outbound.ForbiddenError)(nil); errors.As(err, &refused) {
+		return &Error{Kind: KindUnreachable, Problem: refused.Error()} // whenever it is tried
+	}
 	if err != nil {
 		return c.broken(ctx, err)
 	}

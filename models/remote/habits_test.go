@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/millrace/millrace/models"
 	"github.com/millrace/millrace/models/tokenizer"
@@ -554,5 +555,17 @@ func TestSeveralGreedySamples(t *testing.T) {
 		Sampling: models.Sampling{MaxNewTokens: 6, Greedy: true}}})
 	if err != nil || results[0].Err != nil || len(results[0].Responses) != 3 || results[0].Responses[2].Err != nil {
 		t.Errorf("%v %+v", err, results)
+	}
+}
+
+// An endpoint at an address where a cloud has its credentials is refused at once.
+func TestForbiddenEndpoint(t *testing.T) {
+	c := newClient("http://169.254.169.254:1/v1", Options{})
+	start := time.Now()
+	err := c.do(t.Context(), "/models", nil, func([]byte) *Error { return nil })
+	var e *Error
+	if !errors.As(err, &e) || e.Kind != KindUnreachable || !strings.Contains(err.Error(), "link-local") || e.Attempts != 1 ||
+		time.Since(start) > 5*time.Second {
+		t.Errorf("%v after %v", err, time.Since(start))
 	}
 }

@@ -84,10 +84,10 @@ func Read(ctx context.Context, dir string) (Manifest, string, error) {
 	}
 	if m.Self != "" {
 		if again, err := m.encode(); err != nil || !bytes.Equal(again, raw) {
-			return Manifest{}, "", errors.Join(&ChangedError{Path: path, Want: m.Self, Got: digest(raw)}, err)
+			return Manifest{}, "", errors.Join(&ChangedError{Path: path, Want: m.Self, Got: Digest(raw)}, err)
 		}
 	}
-	return m, digest(raw), nil
+	return m, Digest(raw), nil
 }
 
 // encode is the manifest as it is written; its own digest is filled in.
@@ -97,7 +97,7 @@ func (m Manifest) encode() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	m.Self = digest(raw)
+	m.Self = Digest(raw)
 	raw, err = json.MarshalIndent(m, "", "  ")
 	return append(raw, '\n'), err
 }
@@ -130,6 +130,11 @@ func Write(ctx context.Context, dir string, m Manifest, work string, still func(
 
 // Check holds files of the iteration's directory to the manifest: those for which of says yes, all of them where it is nil.
 func (m Manifest) Check(ctx context.Context, dir string, of func(name string) bool) error {
+	return m.check(ctx, dir, of, false)
+}
+
+// check holds files to the manifest; alone says that there must be no others for which of says yes.
+func (m Manifest) check(ctx context.Context, dir string, of func(name string) bool, alone bool) error {
 	listed, err := files.Below(ctx, dir)
 	if err != nil {
 		return err
@@ -137,6 +142,9 @@ func (m Manifest) Check(ctx context.Context, dir string, of func(name string) bo
 	there := map[string]files.Info{}
 	for _, f := range listed {
 		there[f.Name] = f
+		if _, ok := m.Files[f.Name]; alone && !ok && of(f.Name) && !strings.HasPrefix(files.Base(f.Name), ".") {
+			return &ChangedError{Path: f.Path}
+		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(m.Files)) {
 		if of != nil && !of(name) {
@@ -157,6 +165,19 @@ func (m Manifest) Check(ctx context.Context, dir string, of func(name string) bo
 	return nil
 }
 
+// CheckFiles holds files of a directory to its manifest, those for which of says yes, and lets no other be among them. A directory
+// without a manifest is nobody's word, and right.
+func CheckFiles(ctx context.Context, dir string, of func(name string) bool) error {
+	m, _, err := Read(ctx, dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return m.check(ctx, dir, of, of != nil)
+}
+
 // iteration is the name of an iteration's directory.
 var iteration = regexp.MustCompile(`^iter-\d{5,9}$`)
 
@@ -175,30 +196,14 @@ func CheckPath(ctx context.Context, path string) error {
 		}
 		within, dir = strings.Trim(files.Base(dir)+"/"+within, "/"), up
 	}
-	m, _, err := Read(ctx, dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+	if within == "" {
+		return CheckFiles(ctx, dir, nil)
 	}
-	if err != nil {
-		return err
-	}
-	of := func(name string) bool { return within == "" || name == within || strings.HasPrefix(name, within+"/") }
-	if err := m.Check(ctx, dir, of); err != nil || within == "" {
-		return err
-	}
-	listed, err := files.Below(ctx, dir)
-	if err != nil {
-		return err
-	}
-	for _, f := range listed {
-		if _, ok := m.Files[f.Name]; !ok && of(f.Name) && !strings.HasPrefix(files.Base(f.Name), ".") {
-			return &ChangedError{Path: f.Path}
-		}
-	}
-	return nil
+	return CheckFiles(ctx, dir, func(name string) bool { return name == within || strings.HasPrefix(name, within+"/") })
 }
 
-func digest(raw []byte) string {
+// Digest is the SHA-256 of some bytes, in hexadecimal.
+func Digest(raw []byte) string {
 	sum := sha256.Sum256(raw)
 	return hex.EncodeToString(sum[:])
 }

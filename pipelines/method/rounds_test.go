@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	"github.com/millrace/millrace/pipelines/chain"
+	"github.com/millrace/millrace/pipelines/commit"
 	"github.com/millrace/millrace/pipelines/look"
 	"github.com/millrace/millrace/pipelines/method"
 	"github.com/millrace/millrace/pipelines/progress"
@@ -293,7 +294,7 @@ func TestBackfillExhausted(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return run.Digest(raw)
+		return commit.Digest(raw)
 	}
 	if weights(filepath.Join(ran, "iter-00000", "policy")) != weights(r.Policy.Path) {
 		t.Error("an update without a row moved the policy")

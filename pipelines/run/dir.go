@@ -4,8 +4,6 @@ package run
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -223,11 +221,11 @@ func (r *Dir) WriteConfig(ctx context.Context, raw []byte, done []int) error {
 		if err != nil {
 			return err
 		}
-		switch computed := m.Config == Digest(raw); {
+		switch computed := m.Config == commit.Digest(raw); {
 		case computed:
 		case string(old) == string(raw):
 			return fmt.Errorf("%s was changed: iteration %d was computed with a recipe of digest %.12s, and this one has %.12s; restore it, "+
-				"or use another directory", path, last, m.Config, Digest(raw))
+				"or use another directory", path, last, m.Config, commit.Digest(raw))
 		default:
 			return fmt.Errorf("run directory %s was made with another recipe (first difference: %s); use another directory, or go on with "+
 				"`millrace run %s`", r.Path, firstDifference(string(old), string(raw)), path)
@@ -254,10 +252,4 @@ func firstDifference(a, b string) string {
 		}
 	}
 	return "white space"
-}
-
-// Digest is the SHA-256 of some bytes, in hexadecimal.
-func Digest(raw []byte) string {
-	sum := sha256.Sum256(raw)
-	return hex.EncodeToString(sum[:])
 }

@@ -74,7 +74,7 @@ func TestCommitAndBegin(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if m.Files["policy/model.safetensors"] != Digest([]byte("whole")) || len(m.Files) != 1 {
+	if m.Files["policy/model.safetensors"] != commit.Digest([]byte("whole")) || len(m.Files) != 1 {
 		t.Errorf("manifest lists %v", m.Files)
 	}
 	if _, err := os.Stat(filepath.Join(dir, "exchange")); err == nil {
@@ -117,7 +117,7 @@ func TestConfigCannotChange(t *testing.T) {
 	if _, err := r.Begin(t.Context(), 0); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.Commit(t.Context(), commit.Manifest{Config: Digest(one)}, false); err != nil {
+	if err := r.Commit(t.Context(), commit.Manifest{Config: commit.Digest(one)}, false); err != nil {
 		t.Fatal(err)
 	}
 	if err := r.WriteConfig(t.Context(), one, []int{0}); err != nil {

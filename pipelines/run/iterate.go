@@ -48,7 +48,7 @@ func Iterate(ctx context.Context, m Method, s Settings, show progress.Run) (err 
 		}
 		err = errors.Join(err, dir.Close())
 	}()
-	s.Runner.Job = "millrace-" + Digest([]byte(dir.Path))[:16]
+	s.Runner.Job = "millrace-" + commit.Digest([]byte(dir.Path))[:16]
 	if !s.Keep {
 		if err := dir.Tidy(ctx); err != nil {
 			return err
@@ -61,7 +61,7 @@ func Iterate(ctx context.Context, m Method, s Settings, show progress.Run) (err 
 	if err := dir.WriteConfig(ctx, s.Config, done); err != nil {
 		return err
 	}
-	all := iterations{Dir: dir, Settings: s, method: m, config: Digest(s.Config), show: show}
+	all := iterations{Dir: dir, Settings: s, method: m, config: commit.Digest(s.Config), show: show}
 	if err := all.resume(ctx, done); err != nil {
 		return err
 	}

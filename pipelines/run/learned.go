@@ -30,48 +30,6 @@ func (e *IdleError) Error() string {
 		e.Idle, e.Why)
 }
 
-// KLError says that a policy went further in an iteration than the recipe allows.
-type KLError struct {
-	Iteration int
-	Metric    string
-	KL, Limit float64
-}
-
-func (e *KLError) Error() string {
-	return fmt.Sprintf("%s of the policy is %.4g, limits.kl allows %.4g; the iteration is not committed. Take a smaller "+
-		"update.optimizer.lr or fewer steps, or a larger limit", e.Metric, e.KL, e.Limit)
-}
-
-// AuditError says that a verifier calls more right than its audit does, by more than the recipe allows.
-type AuditError struct{ Gap, Limit float64 }
-
-func (e *AuditError) Error() string {
-	return fmt.Sprintf("label.verifier calls right %.1f%% more of the audited responses than audit.verifier does, audit.max_gap allows "+
-		"%.1f%%: the policy may have found what the verifier takes for an answer. The iteration is not committed; look at responses "+
-		"where outcome and audit_outcome differ", 100*e.Gap, 100*e.Limit)
-}
-
-// gamed fails the iteration when the gap to the audit is too wide.
-func gamed(limit float64, m Measurement) error {
-	if gap, ok := m.Metrics["audit_gap"]; ok && limit > 0 && gap > limit {
-		return &AuditError{gap, limit}
-	}
-	return nil
-}
-
-// farther fails the iteration when the policy has moved too far.
-func farther(limit float64, number int, m Measurement) error {
-	if limit == 0 {
-		return nil
-	}
-	for _, name := range []string{"kl", "reference_kl/kl"} {
-		if x, ok := m.Metrics[name]; ok && !(x <= limit) { // NaN is too far
-			return &KLError{Iteration: number, Metric: name, KL: x, Limit: limit}
-		}
-	}
-	return nil
-}
-
 // idleRoles are the roles whose update in the iteration's directory took no step, or only steps without a gradient.
 func idleRoles(ctx context.Context, dir string) (map[string]bool, error) {
 	paths, err := files.ListIn(ctx, dir, "steps-*.jsonl")

@@ -234,15 +234,13 @@ func beyond(response, prompt []int32) bool {
 // addRewards takes in the reward of each row and its parts, where the recipe composes one.
 func (s *batchSummary) addRewards(b stage.Batch) {
 	for _, name := range b.Columns() {
-		part, ok := strings.CutPrefix(name, schemas.RewardPartPrefix)
-		if name != schemas.Reward.Name && !ok {
+		key, column := "mean_reward", schemas.Reward
+		if part, ok := strings.CutPrefix(name, schemas.RewardPartPrefix); ok {
+			key, column = "reward/"+part, schemas.RewardPart(part)
+		} else if name != schemas.Reward.Name {
 			continue
 		}
-		key := "mean_reward"
-		if ok {
-			key = "reward/" + part
-		}
-		values, err := schemas.Scalar[float32]{Column: schemas.Column{Name: name, Type: schemas.Reward.Type, Nullable: true}}.Find(b)
+		values, err := column.Find(b)
 		if err != nil {
 			continue // of another type: some other column of that name
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+	"strings"
 
 	"github.com/millrace/millrace/pipelines/commit"
 	"github.com/millrace/millrace/pipelines/recipe"
@@ -105,7 +106,7 @@ func (r *Dir) checkConfig(ctx context.Context, path string) error {
 	if err != nil {
 		return err
 	}
-	if now := Digest(raw); now != m.Config {
+	if now := commit.Digest(raw); now != m.Config {
 		return &commit.ChangedError{Path: path, Want: m.Config, Got: now}
 	}
 	return nil
@@ -118,12 +119,9 @@ func RowFiles(ctx context.Context, dir, name string) ([]string, error) {
 		return nil, err
 	}
 	slices.Sort(found)
-	for _, path := range found {
-		if err := commit.CheckPath(ctx, path); err != nil {
-			return nil, err
-		}
-	}
-	return found, nil
+	return found, commit.CheckFiles(ctx, dir, func(file string) bool {
+		return strings.HasPrefix(file, name+"-") && strings.HasSuffix(file, ".parquet") && !strings.Contains(file, "/")
+	})
 }
 
 // Inside lists the runs that lie directly in a directory, such as those of a quickstart.

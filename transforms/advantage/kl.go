@@ -33,11 +33,16 @@ func (c InReward) reward(r *Response) float64 {
 		return x
 	}
 	for t, logp := range r.LogP[0] {
-		k := logp - r.LogP[1][t]
-		if c.KL == Abs {
-			k = math.Abs(k)
-		}
-		x -= c.CKL * k
+		x -= c.CKL * logRatio(logp, r.LogP[1][t], c.KL == Abs)
 	}
 	return x
+}
+
+// logRatio is k_t of a KL penalty: log pi_old - log pi_ref, or its absolute value with abs, as Q-RM's code has it.
+func logRatio(policy, reference float64, abs bool) float64 {
+	k := policy - reference
+	if abs {
+		k = math.Abs(k)
+	}
+	return k
 }

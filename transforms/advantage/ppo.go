@@ -1,8 +1,6 @@
 package advantage
 
 import (
-	"math"
-
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/transforms/series"
 )
@@ -87,11 +85,7 @@ func (c PPO) Over(batch *Totals) func([]Response) {
 // Q-RM's code has it.
 func TokenRewards(r, oldLogp, refLogp []float64, outcome, cKL float64, abs bool) {
 	for t := range r {
-		k := oldLogp[t] - refLogp[t]
-		if abs {
-			k = math.Abs(k)
-		}
-		r[t] = -cKL * k
+		r[t] = -cKL * logRatio(oldLogp[t], refLogp[t], abs)
 	}
 	if n := len(r); n > 0 {
 		r[n-1] += outcome

@@ -1,7 +1,6 @@
 package advantage
 
 import (
-	"math"
 	"slices"
 
 	"github.com/millrace/millrace/schemas"
@@ -127,7 +126,7 @@ func Scaled(dst, x []float64, mean, std float64) {
 // Penalised writes q'_t = q_t - cKL·|log pi_old - log pi_ref|, Q-RM's token reward for PPO and its value head's target.
 func Penalised(dst, q, oldLogp, refLogp []float64, cKL float64) {
 	for t := range dst {
-		dst[t] = q[t] - cKL*math.Abs(oldLogp[t]-refLogp[t])
+		dst[t] = q[t] - cKL*logRatio(oldLogp[t], refLogp[t], true)
 	}
 }
 

@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+
+	"github.com/millrace/millrace/models/regular"
 )
 
 // localFiles are the files of this machine.
@@ -21,14 +23,7 @@ func (localFiles) Open(_ context.Context, path string) (io.ReadCloser, error) {
 }
 
 func openRegular(path string) (seekable, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, &os.PathError{Op: "open", Path: path, Err: errors.New("is not a regular file")}
-	}
-	f, err := os.Open(path)
+	f, err := regular.Open(path)
 	if err != nil {
 		return nil, err
 	}

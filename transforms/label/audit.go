@@ -2,6 +2,7 @@ package label
 
 import (
 	"context"
+	"encoding/binary"
 
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
 
@@ -43,10 +44,16 @@ func (a *Auditor) Contract() schemas.Contract {
 
 // Setup makes the verifier.
 func (a *Auditor) Setup(ctx context.Context) error {
-	c := Default(a.Verifier.Kind)
-	c.Verifier = a.Verifier
-	a.judge = &c
-	return c.Setup(ctx)
+	var err error
+	a.judge, err = judgeBy(ctx, a.Verifier)
+	return err
+}
+
+// judgeBy is the stage's judging by another verifier, made ready.
+func judgeBy(ctx context.Context, v VerifierConfig) (*Config, error) {
+	c := Default(v.Kind)
+	c.Verifier = v
+	return &c, c.Setup(ctx)
 }
 
 // Teardown ends the processes of a verifier that has some.
@@ -72,7 +79,7 @@ func (a *Auditor) Map(ctx context.Context, b stage.Batch, dead *stage.DeadLetter
 	outcomes, known := make([]float32, n), make([]bool, n)
 	var drawn []int
 	for i, id := range ids {
-		if keyed.New(auditKey).With(word(id[:8])).With(word(id[8:])).Uniform() < a.Share {
+		if keyed.New(auditKey).With(binary.BigEndian.Uint64(id[:8])).With(binary.BigEndian.Uint64(id[8:])).Uniform() < a.Share {
 			drawn = append(drawn, i)
 		}
 	}
@@ -91,11 +98,4 @@ func (a *Auditor) Map(ctx context.Context, b stage.Batch, dead *stage.DeadLetter
 		}
 	}
 	return b.With(schemas.AuditOutcome.From(outcomes, known...))
-}
-
-func word(b []byte) (x uint64) {
-	for _, v := range b {
-		x = x<<8 | uint64(v)
-	}
-	return x
 }

@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"math"
 	"regexp"
 	"slices"
+	"strings"
 
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
 
@@ -124,12 +124,16 @@ func (f Format) Validate() error {
 
 var tagName = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_-]*$`)
 
-// Of is 1 or 0.
-func (f *Format) Of(text string) float64 {
+// compile compiles the pattern, which Validate has found to be one.
+func (f *Format) compile() {
 	if f.Pattern != "" {
-		if f.pattern == nil {
-			f.pattern = regexp.MustCompile(f.Pattern) // Validate has compiled it
-		}
+		f.pattern = regexp.MustCompile(f.Pattern)
+	}
+}
+
+// Of is 1 or 0; the pattern is compiled.
+func (f *Format) Of(text string) float64 {
+	if f.pattern != nil {
 		if f.pattern.MatchString(text) {
 			return 1
 		}
@@ -138,11 +142,11 @@ func (f *Format) Of(text string) float64 {
 	at := 0
 	for _, tag := range f.Tags {
 		for _, mark := range []string{"<" + tag + ">", "</" + tag + ">"} {
-			found := regexp.MustCompile(regexp.QuoteMeta(mark)).FindAllStringIndex(text, 2)
-			if len(found) != 1 || found[0][0] < at {
+			found := strings.Index(text, mark)
+			if found < at || strings.Count(text, mark) != 1 {
 				return 0
 			}
-			at = found[0][1]
+			at = found + len(mark)
 		}
 	}
 	return 1
@@ -171,10 +175,7 @@ func (p Part) Validate() error {
 func (p *Part) SetDefaults() { p.Weight = 1 }
 
 // Column is the part's.
-func (p Part) Column() schemas.Scalar[float32] {
-	return schemas.Scalar[float32]{Column: schemas.Column{Name: schemas.RewardPartPrefix + p.Name, Type: schemas.Reward.Type, Stage: "reward",
-		Shape: "[N]", Nullable: true, Doc: "Part of the reward."}}
-}
+func (p Part) Column() schemas.Scalar[float32] { return schemas.RewardPart(p.Name) }
 
 // Rewards are the parts of a reward.
 type Rewards struct {
@@ -230,15 +231,16 @@ func (m ModelPart) column() schemas.List[float32] {
 func (r *Rewards) Setup(ctx context.Context) error {
 	r.judges = make([]*Config, len(r.Parts))
 	for i, p := range r.Parts {
+		if p.Format != nil {
+			p.Format.compile()
+		}
 		if p.Verifier == nil {
 			continue
 		}
-		c := Default(p.Verifier.Kind)
-		c.Verifier = *p.Verifier
-		if err := c.Setup(ctx); err != nil {
+		var err error
+		if r.judges[i], err = judgeBy(ctx, *p.Verifier); err != nil {
 			return setting.In(fmt.Sprintf("[%d]", i), err)
 		}
-		r.judges[i] = &c
 	}
 	return nil
 }
@@ -248,15 +250,11 @@ func (r *Rewards) Teardown() error {
 	var err error
 	for _, c := range r.judges {
 		if c != nil {
-			err = errors.Join(err, io.Closer(closer{c}).Close())
+			err = errors.Join(err, c.Teardown())
 		}
 	}
 	return err
 }
-
-type closer struct{ *Config }
-
-func (c closer) Close() error { return c.Teardown() }
 
 // Lineage names the parts and the versions of their verifiers.
 func (r *Rewards) Lineage() string {

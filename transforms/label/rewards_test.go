@@ -85,6 +85,7 @@ func TestPenaltiesAndForms(t *testing.T) {
 		}
 	}
 	f := Format{Pattern: `\\boxed\{[^}]+\}\s*$`}
+	f.compile()
 	if f.Of(`so \boxed{4}`) != 1 || f.Of(`\boxed{4} is it`) != 0 {
 		t.Error("a pattern")
 	}

@@ -144,11 +144,7 @@ func (c Config) Contract() schemas.Contract {
 
 // defined says what the log-probs of a model are.
 func (c Config) defined(model string) schemas.LogPDefinition {
-	d := schemas.FullLogP(model)
-	if c.Temperature != 0 {
-		d.Temperature = c.Temperature
-	}
-	return d
+	return schemas.FullLogP(model).At(c.Temperature)
 }
 
 // Setup loads the model.

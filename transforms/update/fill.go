@@ -84,11 +84,10 @@ func (s side) tempers(in *losses.Input) bool {
 
 // definition is what log-probs of the input must be.
 func (s side) definition(in *losses.Input) schemas.LogPDefinition {
-	d := schemas.FullLogP("")
 	if s.tempers(in) {
-		d.Temperature = s.temperature
+		return schemas.FullLogP("").At(s.temperature)
 	}
-	return d
+	return schemas.FullLogP("")
 }
 
 // column is the record's column that an input of the side comes from.

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/millrace/millrace/models/outbound"
 	"github.com/millrace/millrace/schemas/setting"
 )
 
@@ -48,7 +49,7 @@ func (c HTTPConfig) Validate() error {
 		return setting.Errorf("url", "is not an http or https address") // not repeated here: it may hold a key
 	case u.User != nil:
 		return setting.Errorf("url", "holds a name or a password; give the key in an environment variable that key_env names")
-	case forbiddenHost(u.Hostname()):
+	case outbound.Forbidden(u.Hostname()):
 		return setting.Errorf("url",
 			"%s is an address of the machine's own network, where cloud credentials are; no verifier is asked there", u.Hostname())
 	}
@@ -57,7 +58,7 @@ func (c HTTPConfig) Validate() error {
 
 // New makes the verifier.
 func (c HTTPConfig) New() (Verifier, error) {
-	client := guardedClient(c.Connections)
+	client := outbound.Client(c.Connections)
 	return &HTTP{c, newDispatcher(c.Connections, c.Batch, 1, func() carrier { return &service{cfg: c, client: client} })}, nil
 }
 
@@ -218,7 +219,7 @@ func (s *service) post(ctx context.Context, body []byte) (out []byte, f failure,
 		}
 		f := fail("%v", err)
 		f.world = true
-		var refused *forbiddenAddress
+		var refused *outbound.ForbiddenError
 		return nil, f, !errors.As(err, &refused)
 	case resp.StatusCode == http.StatusTooManyRequests || resp.StatusCode >= 500:
 		return nil, fail("%s: %s", resp.Status, out), true
