@@ -56,6 +56,9 @@ func TestLimitOfKL(t *testing.T) {
 	if err := quickstart.Unpack(dir); err != nil {
 		t.Fatal(err)
 	}
+	if _, err := open(t.Context(), "grpo", []string{"limits.kl=0.01", "update.minibatches=1"}); err == nil {
+		t.Error("a limit on the KL of an iteration of one step, which is 0, is accepted")
+	}
 	r := given(t, "grpo", dir, "iterations=3", "evaluate.every=0", "update.optimizer.lr=0.05", "update.epochs=4", "limits.kl=0.01")
 	err := iterate(t.Context(), r, progress.Silent())
 	var far *run.KLError

@@ -7,7 +7,6 @@ import (
 	"github.com/millrace/millrace/models/losses"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/setting"
-	"github.com/millrace/millrace/transforms/update"
 )
 
 // learnsFromSamples reports whether the policy's update takes its own new samples for those of its distribution. The distillation
@@ -69,13 +68,24 @@ func (r Recipe) klMeasured() error {
 	if r.Limits.KL == 0 {
 		return nil
 	}
-	if r.Kind == "policy" && slices.ContainsFunc(r.Update.Losses, func(t update.Term) bool {
+	measured := false
+	for _, t := range r.Update.Losses {
 		l, err := losses.New(t.Name, t.Config)
-		_, ok := l.(losses.MeasuresKL)
-		return ok && err == nil && t.Weight > 0
-	}) {
-		return nil
+		if _, ok := l.(losses.MeasuresKL); !ok || err != nil || t.Weight == 0 || r.Kind != "policy" && r.Kind != "opd" {
+			continue
+		}
+		if measured = true; t.Name == "reference_kl" {
+			return nil
+		}
 	}
-	return setting.Errorf("limits.kl", "nothing here measures the KL of a policy; runs of kind policy do whose update.losses hold ppo or "+
-		"reference_kl")
+	u := r.Update
+	switch {
+	case !measured:
+		return setting.Errorf("limits.kl", "nothing here measures the KL of a policy; runs of kind policy and opd do whose update.losses hold "+
+			"ppo, gspo, cispo or reference_kl")
+	case u.BatchSize == 0 && u.Minibatches == 1 && (u.Epochs == 1 && u.Steps == 0 || u.Steps == 1):
+		return setting.Errorf("limits.kl", "the KL to the policy that sampled is taken before each step, and an iteration takes one, where it "+
+			"is 0; set update.minibatches or epochs, or add loss reference_kl")
+	}
+	return nil
 }

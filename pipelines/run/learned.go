@@ -98,7 +98,7 @@ func whyIdle(role string, results []beam.PipelineResult) (why string, unusable b
 	}
 	switch {
 	case used > 0:
-		return fmt.Sprintf("its gradient is 0 over all %d rows, as where all responses to a prompt are right, or all wrong", used), false
+		return fmt.Sprintf("its gradient is 0 over all %d rows, as where all that a prompt's responses earn is alike", used), false
 	case left == 0:
 		return "no row reached it", false
 	}
