@@ -305,11 +305,35 @@ func anchored(s string, yield func(candidate) bool) bool {
 			return true
 		}
 		end = i
+		if deniedBefore(s[:i]) {
+			yield(candidate{from: "answer", denied: true})
+			return false
+		}
 		if !statement(s[i+n:], yield) {
 			return false
 		}
 	}
 	return true
+}
+
+// deniedBefore reports a sentence that denies the answer before it names it: "it is false that the answer is".
+func deniedBefore(s string) bool {
+	s = s[max(0, len(s)-60):]
+	if i := strings.LastIndexAny(s, ".!?\n;:"); i >= 0 {
+		s = s[i+1:]
+	}
+	low := strings.Trim(strings.ToLower(s[:strings.LastIndexByte(s, ' ')+1]), " *")
+	for _, article := range [...]string{" the correct", " the final", " the", " my"} {
+		low = strings.TrimSuffix(low, article)
+	}
+	for _, w := range [...]string{"it is false that", "it is not true that", "it is not the case that", "it's not true that",
+		"wrong to say", "wrong to say that", "wrong to conclude that", "incorrect to say", "incorrect to say that", "no way",
+		"i doubt that", "it cannot be that"} {
+		if strings.HasSuffix(low, w) {
+			return true
+		}
+	}
+	return false
 }
 
 // lastAnchor finds the last word before an answer: where it stands, and how long it is.
@@ -349,7 +373,12 @@ func statement(rest string, yield func(candidate) bool) bool {
 	if i := reason(body); i >= 0 {
 		body = body[:i]
 	}
-	if i := lastIs(body); i >= 0 && !(strings.HasPrefix(body[i:], " not") && strings.ContainsAny(body[:i], "0123456789")) {
+	i := lastIs(body)
+	if i >= 0 && deniedVerb(body[:i]) {
+		yield(candidate{from: "answer", denied: true})
+		return false
+	}
+	if i >= 0 && !(strings.HasPrefix(body[i:], " not") && strings.ContainsAny(body[:i], "0123456789")) {
 		body = body[i:]
 	}
 	for {
@@ -371,6 +400,16 @@ func statement(rest string, yield func(candidate) bool) bool {
 		return false
 	}
 	return lastMathematics(body, "answer", yield)
+}
+
+// deniedVerb reports words that end in a verb which is denied: "cannot be", "could never be".
+func deniedVerb(s string) bool {
+	head, ok := strings.CutSuffix(strings.ToLower(s), " be")
+	if !ok {
+		return false
+	}
+	head = head[strings.LastIndexAny(head, " \n")+1:]
+	return head == "not" || head == "never" || head == "cannot" || strings.HasSuffix(head, "n't") || strings.HasSuffix(head, "n’t")
 }
 
 // lastIs returns the index after the last " is " (or "are", "equals") outside mathematics.
@@ -518,8 +557,11 @@ func qualifier(before string) (words, currency string) {
 		switch phrase {
 		case "not", "isn't", "isnt", "never", "other than", "neither", "nor", "except", "without", "不是", "not equal",
 			"not equal to", "cannot be", "can't be",
-			"not be", "different from":
+			"not be", "different from", "differs from", "far from", "anything but", "hardly", "ain't", "wasn't", "aren't",
+			"double", "twice", "half", "half of", "square of", "opposite of", "reciprocal of", "inverse of":
 			return "not", ""
+		case "minus", "negative":
+			return "minus", ""
 		case "at least", "no less than", "not less than", "at most", "no more than", "not more than", "less than", "fewer than", "more than",
 			"greater than", "larger than", "smaller than":
 			return phrase, ""
@@ -551,6 +593,11 @@ func denies(after string) bool {
 		after = after[:60]
 	}
 	low := strings.ToLower(after)
+	if answer, asks := strings.CutPrefix(low, "?"); asks {
+		if no, ok := strings.CutPrefix(strings.TrimLeft(answer, " *\n"), "no"); ok && (no == "" || !letter(no[0])) {
+			return true
+		}
+	}
 	for _, w := range [...]string{"is not", "isn't", "is wrong", "is incorrect", "is false", "was wrong", "was incorrect",
 		"does not work", "doesn't work", "fails",
 		"cannot be", "can't be", "is impossible", "is too ", "不对", "是错"} {

@@ -9,7 +9,7 @@ import (
 )
 
 // MathVersion names the rules of the mathematical verifier. It changes whenever a verdict may.
-const MathVersion = "math-3"
+const MathVersion = "math-4"
 
 // MathConfig configures the mathematical verifier.
 type MathConfig struct {

@@ -286,13 +286,28 @@ func lastOption(s string) string {
 			continue
 		}
 		if s[i-1] == '(' && s[i+1] == ')' || strings.HasSuffix(s[:i], "**") && strings.HasPrefix(s[i+1:], "**") {
-			if disclaimed(s[i+2:]) || listed(s[:i-1], s[i]) {
+			if disclaimed(s[i+2:]) || ruledOut(s[:i-1]) || listed(s[:i-1], s[i]) {
 				return ""
 			}
 			return "(" + s[i:i+1] + ")"
 		}
 	}
 	return ""
+}
+
+// ruledOut reports text that rules out the option behind it: "rule out (B)", "it is not **B**".
+func ruledOut(before string) bool {
+	low := strings.TrimRight(strings.ToLower(before[max(0, len(before)-40):]), " *(")
+	for _, option := range [...]string{" option", " choice"} {
+		low = strings.TrimSuffix(low, option)
+	}
+	for _, w := range [...]string{"not", "n't", "rule out", "ruled out", "ruling out", "cross out", "crossed out", "eliminate", "eliminated",
+		"eliminating", "exclude", "excluded", "excluding", "discard", "discarded", "reject", "rejected", "never"} {
+		if head, ok := strings.CutSuffix(low, w); ok && (w == "n't" || head == "" || !letter(head[len(head)-1])) {
+			return true
+		}
+	}
+	return false
 }
 
 // listed reports an option that the one before it in the alphabet stands before, as in a list of all options: (A) 1 (B) 2 (C) 3.

@@ -477,6 +477,11 @@ func (l *lexer) command(space bool) bool {
 	}
 	l.pos = start + len(name)
 	switch {
+	case name == "not":
+		return l.negated(space)
+	case accents[name] && l.beforeNumber():
+		l.emit(tLetter, "\\"+name, space) // a mark on a number makes it another thing
+		return false
 	case layoutWithArgument[name]:
 		l.skipBraced()
 		return true
@@ -616,7 +621,7 @@ func (l *lexer) meant(t token, space bool) {
 	case ")", "\\}", "]":
 		l.brackets--
 	case "operatorname":
-		if arg, ok := l.braced(); ok {
+		if arg, ok := l.braced(); ok && !l.signs(arg) {
 			l.named(strings.TrimSpace(arg), space)
 		}
 		return
@@ -678,6 +683,9 @@ func (l *lexer) textCommand(name string, space bool) bool {
 		l.out = append(l.out, inner.run()...)
 		return false
 	}
+	if l.signs(content) {
+		return false
+	}
 	if startsWithValue(content) { // \text{5 apples}
 		inner := &lexer{src: content, b: l.b, thousands: l.thousands}
 		l.out = append(l.out, inner.run()...)
@@ -708,10 +716,49 @@ func (l *lexer) textCommand(name string, space bool) bool {
 	return false
 }
 
+// signs reads what is mathematics in text clothes though no word is in it: \text{-}45, \operatorname{-}, 45\text{!}, \text{1/}45. It
+// reports whether it was.
+func (l *lexer) signs(content string) bool {
+	if !strings.ContainsAny(content, "+-–—−*/÷×±^=≠<>≤≥!√%") || strings.ContainsFunc(content, unicode.IsLetter) {
+		return false
+	}
+	dash := strings.NewReplacer("---", "-", "--", "-").Replace(content) // which in text are one sign, no minus of a minus
+	inner := &lexer{src: dash, b: l.b, thousands: l.thousands}
+	l.out = append(l.out, inner.run()...)
+	return true
+}
+
+// negated reads what follows \not, as command does.
+func (l *lexer) negated(space bool) bool {
+	l.pos = len(l.src) - len(strings.TrimLeft(l.src[l.pos:], " "))
+	for _, n := range [...]struct{ sign, denied string }{{"=", "!="}, {"\\in", "notin"}, {"\\mid", "∤"}} {
+		if rest, ok := strings.CutPrefix(l.src[l.pos:], n.sign); ok && (n.sign == "=" || rest == "" || !isLetter(rest[0])) {
+			l.pos += len(n.sign)
+			l.emit(tOp, n.denied, space)
+			return false
+		}
+	}
+	l.emit(tText, "not", space)
+	return false
+}
+
+// beforeNumber reports that a command's argument is a number, and that none ends before it: 0.\dot{3} is a decimal.
+func (l *lexer) beforeNumber() bool {
+	s := strings.TrimLeft(l.src[l.pos:], " {-")
+	if s == "" || !isDigit(s[0]) {
+		return false
+	}
+	before := l.src[:strings.LastIndexByte(l.src[:l.pos], '\\')]
+	return before == "" || before[len(before)-1] != '.' && !isDigit(before[len(before)-1])
+}
+
 // startsWithValue reports words in which a number comes first and stands for itself: 5 apples, but not 3rd or 2-digit.
 func startsWithValue(s string) bool {
-	rest := strings.TrimLeft(s, "0123456789.,/")
-	return len(rest) < len(s) && len(rest) > 1 && rest[0] == ' ' && isLetter(rest[1])
+	rest := strings.TrimLeft(s, "-+0123456789.,/")
+	if len(rest) < 2 || rest[0] != ' ' || !isLetter(rest[1]) {
+		return false
+	}
+	return strings.ContainsAny(s[:len(s)-len(rest)], "0123456789")
 }
 
 // timeWords are units that functions are called as well.

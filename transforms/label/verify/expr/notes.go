@@ -61,7 +61,8 @@ func init() {
 // turning are the words that make an answer another one; both sides must say the same of them.
 var turning = set("not no never neither nor cannot cant isnt doesnt dont without except non than least most between but wrong incorrect " +
 	"if unless almost nearly anything other another besides excluding twice half double triple thrice squared cubed root square " +
-	"factorial plus minus sum product difference divided multiplied 不 没 没有 不是 至少 至多 大于 小于 以上 以下 不到 超过")
+	"factorial plus minus opposite reciprocal inverse multiples halves tenths hundredths thousandths hardly " +
+	"sum product difference divided multiplied 不 没 没有 不是 至少 至多 大于 小于 以上 以下 不到 超过")
 
 // notesAgree decides whether what is said beside two values may stand for one answer.
 func notesAgree(gold, pred string) bool {
@@ -181,7 +182,21 @@ func labelled(label string, n *Node) *Node {
 	if op, ok := boundOf(label); ok && n.Kind != Relation {
 		return &Node{Kind: Relation, Ops: []string{op}, Args: []*Node{unnamed(), n}}
 	}
+	if rest, ok := minusBefore(label); ok && n.Kind != Relation {
+		return noted(negate(n), rest)
+	}
 	return noted(n, label)
+}
+
+// minusBefore cuts the word off a label's end that says minus of the number behind it.
+func minusBefore(label string) (rest string, ok bool) {
+	label = strings.TrimRight(strings.ToLower(label), " .,")
+	for _, w := range [...]string{"minus", "negative", "neg"} {
+		if rest, ok := strings.CutSuffix(label, w); ok && (rest == "" || rest[len(rest)-1] == ' ') {
+			return rest, true
+		}
+	}
+	return label, false
 }
 
 // unnamed is the left side of an inequality that has none: >= 3.

@@ -12,6 +12,9 @@ func (c *comparer) relations(g, p *Node) (bool, string) {
 			return c.equal(g, p)
 		}
 	}
+	if c.contradicts(p) {
+		return false, "relation"
+	}
 	g, p = valueLast(g), valueLast(p)
 	if rounded := approximation(p); rounded != nil && isDecimal(g) && c.roughly(p) {
 		if e, rule := c.equal(g, rounded); e {
@@ -69,6 +72,42 @@ func (c *comparer) relations(g, p *Node) (bool, string) {
 		}
 	}
 	return false, "relation"
+}
+
+// contradicts reports an equation between numbers that is false: 6 = 5, 1 + 1 = 3. What is rounded within it is not: 1000/30 = 33.
+func (c *comparer) contradicts(n *Node) bool {
+	if !isEquation(n) || n.contains(func(m *Node) bool { return m.Kind == Percent || m.Kind == Degree || m.Kind == Quantity || m.Base != 0 }) {
+		return false
+	}
+	wrong := false
+	for _, a := range n.Args {
+		if _, ok := c.constant(a); !ok {
+			return false
+		}
+		wrong = wrong || !c.rounds(n.Args[0], a)
+	}
+	return wrong
+}
+
+// rounds reports that two numbers differ by less than one in the last place that one of them is written to.
+func (c *comparer) rounds(a, b *Node) bool {
+	x, _ := c.constant(a)
+	y, _ := c.constant(b)
+	d := newFloat().Sub(x, y)
+	d.Abs(d)
+	place := newFloat().Mul(newFloat().Abs(y), newFloat().SetFloat64(1e-9)) // of what is computed
+	for _, n := range [...]*Node{a, b} {
+		for n.Kind == Negate {
+			n = n.Args[0]
+		}
+		if n.Kind == Number && (n.Decimals >= 0 || n.Num.IsInt()) {
+			ten := new(big.Int).Exp(big.NewInt(10), big.NewInt(int64(max(0, n.Decimals))), nil)
+			if p := newFloat().Quo(newFloat().SetInt64(1), newFloat().SetInt(ten)); p.Cmp(place) > 0 {
+				place = p
+			}
+		}
+	}
+	return d.Sign() == 0 || d.Cmp(place) < 0
 }
 
 func concludes(n *Node) bool { return slices.Contains(n.Ops, "⇒") }

@@ -222,6 +222,9 @@ var (
 	layoutWithArgument = set("color phantom hspace vspace label tag")
 )
 
+// accents are layout over a letter, which they are part of the name of; a number has no such name.
+var accents = set("hat widehat tilde vec dot mathring overrightarrow overleftarrow")
+
 var textCommands = set("text textbf textit textrm textnormal textsf texttt textup mbox hbox mathrm mathtt emph")
 
 var superscripts = map[rune]rune{'⁰': '0', '¹': '1', '²': '2', '³': '3', '⁴': '4', '⁵': '5', '⁶': '6', '⁷': '7', '⁸': '8', '⁹': '9',
