@@ -73,10 +73,13 @@ func (s *Server) read(w http.ResponseWriter, r *http.Request) (text []byte, done
 		rest, err = io.ReadAll(body)
 		text = append(text, rest...)
 	}
-	_ = conn.SetReadDeadline(time.Time{})
 	if err == nil {
+		_ = conn.SetReadDeadline(time.Time{})
 		return text, done, nil
 	}
+	// What is left of the body would be read before the answer goes out, as long as the client cares to send it.
+	_ = conn.SetReadDeadline(time.Now())
+	w.Header().Set("Connection", "close")
 	done()
 	var tooLarge *http.MaxBytesError
 	var slow interface{ Timeout() bool }

@@ -325,3 +325,42 @@ func TestGrace(t *testing.T) {
 		s.Close()
 	}
 }
+
+// A client that goes on sending a byte at a time has its answer and loses its connection when the time of a body is over.
+func TestDrip(t *testing.T) {
+	m, tok := tiny(t)
+	s, err := serve.New(m, serve.Options{Name: "tiny", Tokenizer: tok, Limits: serve.Limits{BodyTime: 200 * time.Millisecond, MaxBody: 1000}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := httptest.NewServer(s)
+	defer h.Close()
+	defer s.Close()
+	address := strings.TrimPrefix(h.URL, "http://")
+	for length, want := range map[int]string{900: "408 Request Timeout", 100_000: "413 Request Entity Too Large"} {
+		conn, err := net.Dial("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(conn, "POST /v1/completions HTTP/1.1\r\nHost: %s\r\nContent-Length: %d\r\n\r\n%s", address, length,
+			strings.Repeat(" ", min(length-500, 1001)))
+		stop := make(chan struct{})
+		go func() {
+			for tick := time.NewTicker(50 * time.Millisecond); ; {
+				select {
+				case <-stop:
+					return
+				case <-tick.C:
+					_, _ = conn.Write([]byte(" "))
+				}
+			}
+		}()
+		_ = conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+		answer, err := io.ReadAll(conn)
+		close(stop)
+		conn.Close()
+		if timeout, ok := err.(net.Error); ok && timeout.Timeout() || !strings.Contains(string(answer), want) {
+			t.Errorf("a body of %d bytes that drips: %q, %v; want %s and the end of the connection", length, answer, err, want)
+		}
+	}
+}
