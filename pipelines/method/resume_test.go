@@ -2,6 +2,7 @@ package method_test
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -98,5 +99,56 @@ func write(t *testing.T, path string, raw []byte) {
 	t.Helper()
 	if err := os.WriteFile(path, raw, 0o644); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// The files of a pattern are those that the run began with: one more, one less and one under another name are refused by name.
+func TestGoingOnIsWithTheSameFiles(t *testing.T) {
+	dir, data := t.TempDir(), t.TempDir()
+	if err := quickstart.Unpack(dir); err != nil {
+		t.Fatal(err)
+	}
+	sums := func(first int) []byte {
+		var text strings.Builder
+		for k := range 8 {
+			fmt.Fprintf(&text, `{"prompt": "%d+%d=", "answer": "%d"}`+"\n", first, k, first+k)
+		}
+		return []byte(text.String())
+	}
+	for k, name := range []string{"a.jsonl", "b.jsonl"} {
+		write(t, filepath.Join(data, name), sums(10*k))
+	}
+	r := given(t, "grpo", dir, "iterations=1", "evaluate.every=0", "prompts.source=file",
+		"prompts.file={path: "+filepath.Join(data, "*.jsonl")+", fields: {prompt: prompt, answer: answer}, test_share: 0.5}")
+	again := func() error { return iterate(t.Context(), r, progress.Silent()) }
+	if err := again(); err != nil {
+		t.Fatal(err)
+	}
+	a, b, c := filepath.Join(data, "a.jsonl"), filepath.Join(data, "b.jsonl"), filepath.Join(data, "c.jsonl")
+	refused := func(what, file string) {
+		t.Helper()
+		var other *run.InputError
+		if err := again(); !errors.As(err, &other) || !strings.Contains(err.Error(), file) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	write(t, c, sums(20))
+	refused("one file more", c)
+	if err := os.Remove(c); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(b, c); err != nil {
+		t.Fatal(err)
+	}
+	refused("another name", b)
+	if err := os.Rename(a, filepath.Join(data, "a.kept")); err != nil {
+		t.Fatal(err)
+	}
+	refused("one file less", a)
+	if err := errors.Join(os.Rename(filepath.Join(data, "a.kept"), a), os.Rename(c, b)); err != nil {
+		t.Fatal(err)
+	}
+	if err := again(); err != nil {
+		t.Errorf("the same files: %v", err)
 	}
 }
