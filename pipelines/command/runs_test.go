@@ -260,6 +260,11 @@ func TestInspect(t *testing.T) {
 	}
 	want(t, exitFailed, []string{"broken.parquet"}, "inspect", broken)
 	want(t, exitFailed, []string{"config.json"}, "inspect", t.TempDir())
+	endless := t.TempDir()
+	if err := os.Symlink("/dev/zero", filepath.Join(endless, "config.json")); err != nil {
+		t.Fatal(err)
+	}
+	want(t, exitFailed, []string{"config.json", "regular file"}, "inspect", endless)
 }
 
 func TestPlanAndRecipes(t *testing.T) {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/millrace/millrace/models"
 	"github.com/millrace/millrace/models/gguf"
+	"github.com/millrace/millrace/models/regular"
 	"github.com/millrace/millrace/models/safetensors"
 	"github.com/millrace/millrace/models/tokenizer"
 	"github.com/millrace/millrace/pipelines/chain"
@@ -137,7 +138,7 @@ func (in *Inspection) part(name string, err error) {
 }
 
 func (in *Inspection) model(path string) error {
-	raw, err := os.ReadFile(filepath.Join(path, "config.json"))
+	raw, err := regular.Read(filepath.Join(path, "config.json"), 1<<20)
 	if err != nil {
 		return fmt.Errorf("not a model directory: %w", err)
 	}
