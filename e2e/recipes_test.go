@@ -29,7 +29,7 @@ func TestEmbeddedRecipes(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			phases, err := method.Plan(m)
+			phases, err := method.Plan(m, chain.Lengths{})
 			if err != nil {
 				t.Fatal(err)
 			}

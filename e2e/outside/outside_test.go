@@ -82,7 +82,7 @@ func TestRecipeOfAnotherModule(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	phases, err := method.Plan(m)
+	phases, err := method.Plan(m, chain.Lengths{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -26,24 +26,24 @@ type TrainMemory struct {
 }
 
 // Memory estimates what an update of a model in a role holds; false when the model is not there yet.
-func Memory(r recipe.Recipe, role string, m recipe.Model, c update.Config) (TrainMemory, bool) {
+func Memory(r recipe.Recipe, role string, m recipe.Model, c update.Config, measured Lengths) (TrainMemory, bool) {
 	config, ok := shapeOf(m)
 	if !ok {
 		return TrainMemory{}, false
 	}
-	c.MicrobatchTokens = min(c.MicrobatchTokens, stepTokens(r, c))
+	c.MicrobatchTokens = min(c.MicrobatchTokens, stepTokens(r, c, measured))
 	takes := trainMemory(role, config, c)
 	takes.Precision = m.Precision
 	return takes, true
 }
 
 // stepTokens bounds the tokens of an optimizer step, of which a microbatch is a part: the responses of a step, each prompt once, at the
-// lengths that Size assumes. Pairs and given responses have lengths and numbers that are not known.
-func stepTokens(r recipe.Recipe, c update.Config) int {
-	if !Samples(r) || r.Pairs != nil || r.SEFT != nil || r.Distill != nil {
+// lengths that Size has. Pairs have a number that is not known, and so have given responses that nobody has measured.
+func stepTokens(r recipe.Recipe, c update.Config, measured Lengths) int {
+	if !Samples(r) && measured.Responses == 0 || r.Pairs != nil || r.SEFT != nil || r.Distill != nil {
 		return math.MaxInt
 	}
-	size := SizeOf(r, nil)
+	size := SizeOf(r, nil, measured)
 	rows := ceilDiv(size.Rows, max(1, c.Minibatches))
 	if c.BatchSize > 0 {
 		rows = min(size.Rows, c.BatchSize)
@@ -88,7 +88,8 @@ func Headroom(live int64) int64 { return min(live, max(256<<20, live/8)) }
 
 // Peak adds up what stages hold. A model is found by its role, with a name that two roles share when they are one model. false when
 // a shape is not known.
-func Peak(r recipe.Recipe, nodes []Node, updates []TrainMemory, of func(role string) (recipe.Model, string)) (PeakMemory, bool) {
+func Peak(r recipe.Recipe, nodes []Node, updates []TrainMemory, measured Lengths, of func(role string) (recipe.Model, string)) (PeakMemory,
+	bool) {
 	out := PeakMemory{Process: processBytes}
 	open := map[string]bool{}
 	for _, u := range updates {
@@ -98,7 +99,7 @@ func Peak(r recipe.Recipe, nodes []Node, updates []TrainMemory, of func(role str
 	if r.Evaluate.Every > 0 {
 		rows = max(rows, r.Evaluate.Prompts*max(1, r.Evaluate.Samples))
 	}
-	size := SizeOf(r, nil)
+	size := SizeOf(r, nil, measured)
 	for _, n := range nodes {
 		for _, role := range n.Opens {
 			m, name := of(role)

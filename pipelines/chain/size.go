@@ -10,7 +10,7 @@ import (
 	"github.com/millrace/millrace/schemas"
 )
 
-// Size estimates what one iteration holds. It is made from the recipe alone, without reading prompts or models: rows and
+// Size estimates what one iteration holds. It is made from the recipe, and the lengths of its texts where these were measured: rows and
 // records are exact as long as the source has that many prompts, tokens and bytes are upper bounds under Assumed.
 type Size struct {
 	Prompts int   `json:"prompts"`
@@ -41,8 +41,17 @@ const (
 	bytesOfOffset       = 4  // a list's, one an item
 )
 
-// SizeOf estimates what stages hold in one iteration of a recipe.
-func SizeOf(r recipe.Recipe, stages []PlannedStage) Size {
+// Lengths are what was measured of the texts of a source. The zero value knows nothing.
+type Lengths struct {
+	Prompts        int     `json:"prompts"`                   // measured
+	PromptTokens   float64 `json:"prompt_tokens"`             // of one, the mean
+	Longest        int     `json:"longest_prompt_tokens"`     //
+	Responses      float64 `json:"responses,omitempty"`       // given to a prompt, the mean
+	ResponseTokens float64 `json:"response_tokens,omitempty"` // of a given response, the mean
+}
+
+// SizeOf estimates what stages hold in one iteration of a recipe, whose texts have the measured lengths.
+func SizeOf(r recipe.Recipe, stages []PlannedStage, measured Lengths) Size {
 	chain := r.Prompts.Generates()
 	count := r.Prompts.Count
 	if b := r.Backfill(); b != nil {
@@ -53,6 +62,9 @@ func SizeOf(r recipe.Recipe, stages []PlannedStage) Size {
 	if chain {
 		s.PromptTokens, s.ResponseTokens = chainPromptTokens, chainResponseTokens
 	}
+	if measured.Prompts > 0 {
+		s.PromptTokens = int(math.Ceil(measured.PromptTokens))
+	}
 	s.Rows = s.Prompts
 	if Samples(r) {
 		s.Rows *= r.Rollout.Samples
@@ -62,6 +74,10 @@ func SizeOf(r recipe.Recipe, stages []PlannedStage) Size {
 	} else {
 		if chain {
 			s.Rows *= r.Prompts.PerPrompt()
+		}
+		if measured.Responses > 0 {
+			s.Rows = int(math.Ceil(float64(s.Prompts) * measured.Responses))
+			s.ResponseTokens = int(math.Ceil(measured.ResponseTokens))
 		}
 		s.ResponseTokens = min(s.ResponseTokens, r.Tokenize.MaxTokens)
 	}

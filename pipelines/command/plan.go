@@ -51,10 +51,6 @@ func newPlan(e *env) *cobra.Command {
 				return err
 			}
 			r := m.Recipe()
-			phases, err := method.Plan(m)
-			if err != nil {
-				return err
-			}
 			parts, err := m.Phases()
 			if err != nil {
 				return err
@@ -65,11 +61,15 @@ func newPlan(e *env) *cobra.Command {
 					return recipe.From(err, args[0])
 				}
 			}
+			phases, err := method.Plan(m, found.Lengths)
+			if err != nil {
+				return err
+			}
 			first := phases[0].Streams[0]
 			p := plan{Recipe: args[0], Kind: r.Kind, Run: r.Run, Runner: r.Runner.Name, Iterations: r.Iterations, Stages: first.Stages,
 				Size: first.Size, Phases: phases,
-				Memory: method.Memory(m), Found: found}
-			if peak, ok := method.Peak(m); ok {
+				Memory: method.Memory(m, found.Lengths), Found: found}
+			if peak, ok := method.Peak(m, found.Lengths); ok {
 				p.Peak = &peak
 			}
 			if r.Runner.Name == "dataflow" {
@@ -97,7 +97,7 @@ func (p plan) text(w io.Writer) {
 			if len(p.Phases) > 1 || len(phase.Streams) > 1 {
 				fmt.Fprintf(w, "%s, %d iterations, %s stream\n", phase.Name, phase.Iterations, stream.Name)
 			}
-			printStream(w, stream)
+			printStream(w, stream, p.Found.Lengths)
 		}
 	}
 	for _, m := range p.Memory {
@@ -130,7 +130,7 @@ func (p plan) text(w io.Writer) {
 	}
 }
 
-func printStream(w io.Writer, p method.PlannedStream) {
+func printStream(w io.Writer, p method.PlannedStream, measured chain.Lengths) {
 	for _, s := range p.Stages {
 		fmt.Fprintln(w, s.Name)
 		printColumns(w, "needs", s.Needs)
@@ -138,9 +138,19 @@ func printStream(w io.Writer, p method.PlannedStream) {
 	}
 	s := p.Size
 	fmt.Fprintf(w, "\nan iteration: %d prompts in %d records, %d rows, at most %d response tokens and about %s uncompressed, batch files: "+
-		"%d\n"+
-		"(assumed: %d prompt tokens, %d response tokens, %d listed tokens a position)\n",
-		s.Prompts, s.Records, s.Rows, s.Tokens, bytesText(s.Bytes), s.Files, s.PromptTokens, s.ResponseTokens, s.Candidates)
+		"%d\n",
+		s.Prompts, s.Records, s.Rows, s.Tokens, bytesText(s.Bytes), s.Files)
+	switch {
+	case measured.Responses > 0:
+		fmt.Fprintf(w, "(measured, the mean of %d prompts: %d prompt tokens, %.3g responses of %d tokens; assumed: %d listed tokens a "+
+			"position)\n", measured.Prompts, s.PromptTokens, measured.Responses, s.ResponseTokens, s.Candidates)
+	case measured.Prompts > 0:
+		fmt.Fprintf(w, "(measured, the mean of %d prompts: %d prompt tokens; assumed: %d response tokens, %d listed tokens a position)\n",
+			measured.Prompts, s.PromptTokens, s.ResponseTokens, s.Candidates)
+	default:
+		fmt.Fprintf(w, "(assumed: %d prompt tokens, %d response tokens, %d listed tokens a position)\n", s.PromptTokens, s.ResponseTokens,
+			s.Candidates)
+	}
 }
 
 // precisionText follows a model that is not computed in the default precision.

@@ -17,6 +17,7 @@ import (
 	"github.com/millrace/millrace/models/openai"
 	"github.com/millrace/millrace/models/serve"
 	"github.com/millrace/millrace/models/tokenizer"
+	"github.com/millrace/millrace/pipelines/chain"
 	"github.com/millrace/millrace/pipelines/look"
 	"github.com/millrace/millrace/pipelines/method"
 	"github.com/millrace/millrace/pipelines/progress"
@@ -213,7 +214,7 @@ func TestTrainMemory(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := method.Memory(of)
+	m := method.Memory(of, chain.Lengths{})
 	if len(m) != 2 || m[0].Role != "reward" || m[1].Role != "policy" {
 		t.Fatalf("%+v", m)
 	}

@@ -8,10 +8,10 @@ import (
 )
 
 // Memory estimates what the updates of an iteration hold. Models that are not there yet are left out.
-func Memory(m Method) []chain.TrainMemory {
+func Memory(m Method, measured chain.Lengths) []chain.TrainMemory {
 	var out []chain.TrainMemory
 	for _, t := range m.Updates() {
-		if takes, ok := chain.Memory(m.Recipe(), t.Role, t.Model, t.Config); ok {
+		if takes, ok := chain.Memory(m.Recipe(), t.Role, t.Model, t.Config, measured); ok {
 			out = append(out, takes)
 		}
 	}
@@ -20,14 +20,14 @@ func Memory(m Method) []chain.TrainMemory {
 
 // Peak estimates the most that the process of the run holds, with the embedded runner: what its largest update takes, or sampling or
 // scoring, beside the models that the other stages keep open. false when the shape of a model is not known yet.
-func Peak(m Method) (chain.PeakMemory, bool) {
+func Peak(m Method, measured chain.Lengths) (chain.PeakMemory, bool) {
 	phases, err := m.Phases()
 	if err != nil {
 		return chain.PeakMemory{}, false
 	}
 	updates := map[string]chain.TrainMemory{} // by the stage
 	for i, t := range m.Updates() {
-		takes, ok := chain.Memory(m.Recipe(), t.Role, t.Model, t.Config)
+		takes, ok := chain.Memory(m.Recipe(), t.Role, t.Model, t.Config, measured)
 		if !ok {
 			return chain.PeakMemory{}, false
 		}
@@ -53,7 +53,7 @@ func Peak(m Method) (chain.PeakMemory, bool) {
 				taken = append(taken, u)
 			}
 		}
-		takes, ok := chain.Peak(p.Recipe, nodes, taken, func(role string) (recipe.Model, string) { return modelOf(p.Recipe, role) })
+		takes, ok := chain.Peak(p.Recipe, nodes, taken, measured, func(role string) (recipe.Model, string) { return modelOf(p.Recipe, role) })
 		if !ok {
 			return chain.PeakMemory{}, false
 		}

@@ -253,8 +253,14 @@ func iterate(ctx context.Context, m Method, checked bool, show progress.Run) err
 	if !kinds[m.Recipe().Kind].reads(m.Recipe(), "evaluate") {
 		s.EvaluateEvery = 0
 	}
-	if peak, ok := Peak(m); ok {
-		s.MemoryPlanned = peak.Total
+	if s.Memory > 0 { // who is above it is told what was to be expected
+		measured, err := preflight.Lengths(ctx, m.Recipe())
+		if err != nil {
+			return err
+		}
+		if peak, ok := Peak(m, measured); ok {
+			s.MemoryPlanned = peak.Total
+		}
 	}
 	return run.Iterate(ctx, m, s, show)
 }

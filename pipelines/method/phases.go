@@ -23,7 +23,7 @@ type PlannedStream struct {
 const mainStream = "main"
 
 // Plan lists everything that a run does: its phases, and beside the main stream those that join it.
-func Plan(m Method) ([]PlannedPhase, error) {
+func Plan(m Method, measured chain.Lengths) ([]PlannedPhase, error) {
 	phases, err := m.Phases()
 	if err != nil {
 		return nil, err
@@ -35,12 +35,12 @@ func Plan(m Method) ([]PlannedPhase, error) {
 			return nil, err
 		}
 		planned := PlannedPhase{Name: p.Name, Iterations: p.Iterations, Streams: []PlannedStream{{mainStream, stages, chain.SizeOf(p.Recipe,
-			stages)}}}
+			stages, measured)}}}
 		for _, s := range p.Chain.Streams {
 			own := p.Recipe
 			own.Rollout.Samples = s.Samples
 			stages := chain.Planned(s.Nodes)
-			planned.Streams = append(planned.Streams, PlannedStream{s.Name, stages, chain.SizeOf(own, stages)})
+			planned.Streams = append(planned.Streams, PlannedStream{s.Name, stages, chain.SizeOf(own, stages, measured)})
 		}
 		out = append(out, planned)
 	}

@@ -410,7 +410,7 @@ func TestSamplingIsPlanned(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	plan, err := method.Plan(m)
+	plan, err := method.Plan(m, chain.Lengths{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -430,7 +430,7 @@ func TestPhases(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		p, err := method.Plan(m)
+		p, err := method.Plan(m, chain.Lengths{})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -21,7 +21,12 @@ import (
 // Report is what was found of what a recipe names.
 type Report struct {
 	Prompts []prompts.Findings `json:"prompts,omitempty"`
+	Lengths chain.Lengths      `json:"lengths,omitzero"`
 	Notes   []string           `json:"notes,omitempty"` // what a run can do with, and people should know
+}
+
+func (out *Report) note(format string, args ...any) {
+	out.Notes = append(out.Notes, fmt.Sprintf(format, args...))
 }
 
 // Look opens what a recipe names: the first rows of prompt files, model directories, endpoints. Nodes are the stages of its first
@@ -43,7 +48,7 @@ func Look(ctx context.Context, r recipe.Recipe, nodes []chain.Node, makers func(
 			return out, err
 		}
 	}
-	if err := setting.First(scored(r), verifier(r)); err != nil {
+	if err := setting.First(scored(r), verifier(r), out.measure(ctx, r, found)); err != nil {
 		return out, err
 	}
 	return out, setting.First(SameVocabulary(ctx, r, true), Endpoints(ctx, r, nodes))
@@ -51,7 +56,7 @@ func Look(ctx context.Context, r recipe.Recipe, nodes []chain.Node, makers func(
 
 // source notes what is unusual about a source of prompts.
 func (out *Report) source(r recipe.Recipe, f prompts.Findings) error {
-	note := func(format string, args ...any) { out.Notes = append(out.Notes, fmt.Sprintf(format, args...)) }
+	note := out.note
 	if f.DeadShare() > 0 {
 		note("%s: %.2f%% of the first %d rows would be set aside, such as %s", f.Source, 100*f.DeadShare(), f.Rows, f.Fault)
 	}

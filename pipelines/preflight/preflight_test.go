@@ -16,6 +16,9 @@ import (
 	"github.com/millrace/millrace/schemas/setting"
 )
 
+const tinyShape = `{model_type: llama, hidden_size: 16, num_hidden_layers: 1, num_attention_heads: 2, num_key_value_heads: 2,
+  intermediate_size: 32, rms_norm_eps: 1e-6, rope_theta: 10000, max_position_embeddings: 256, tie_word_embeddings: false}`
+
 // A plan opens what a recipe names: prompt files with their fields, models, scalar heads.
 func TestLook(t *testing.T) {
 	dir := t.TempDir()
@@ -35,7 +38,8 @@ func TestLook(t *testing.T) {
 	if err := os.MkdirAll(filepath.Join(dir, "empty"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	file := []string{"policy.path=" + policy, "chat.template=false", "prompts.file.path=" + problems, "prompts.file.test_share=0.5"}
+	file := []string{"policy={tokenizer: bytes, new: " + tinyShape + "}",
+		"chat.template=false", "prompts.file.path=" + problems, "prompts.file.test_share=0.5"}
 	for _, c := range []struct {
 		recipe string
 		sets   []string

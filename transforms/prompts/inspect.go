@@ -31,6 +31,14 @@ type Findings struct {
 	Fault      string                 `json:"fault,omitempty"`       // the first one
 	Left       []string               `json:"left,omitempty"`        // Parquet columns that no field names and that cannot be read: rows come without
 	NearCopies int                    `json:"near_copies,omitempty"` // prompts of test much of which is in train
+	// Examples are prompts at even distances among the rows, with the responses that the rows have.
+	Examples []Example `json:"-"`
+}
+
+// Example is a prompt of a source.
+type Example struct {
+	Prompt, Messages string // as in the columns
+	Responses        []string
 }
 
 // DeadShare is the share of the rows that would be set aside; repeated prompts are counted apart.
@@ -70,7 +78,9 @@ func (f File) Inspect(ctx context.Context) (Findings, error) {
 		return nil
 	}
 	near := newNearCopies()
+	var examples examples
 	s.group = func(g group) error {
+		examples.add(g)
 		test := f.test(g.rows[0])
 		if f.TestShare > 0 {
 			near.add(g.rows[0], test)
@@ -94,7 +104,7 @@ func (f File) Inspect(ctx context.Context) (Findings, error) {
 	}
 	s.left = func(err error) { out.Left = append(out.Left, err.Error()) }
 	err := s.scan(ctx)
-	out.NearCopies, out.Repeated = near.count(), out.Repeated+s.again
+	out.NearCopies, out.Repeated, out.Examples = near.count(), out.Repeated+s.again, examples.kept
 	switch {
 	case errors.Is(err, errInspected):
 	case errors.Is(err, fs.ErrNotExist):
