@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/apache/arrow/go/v15/arrow/memory"
 	"github.com/apache/arrow/go/v15/parquet"
@@ -46,6 +47,12 @@ func (e *BoundError) Error() string {
 	return fmt.Sprintf("%s unpacks to more than %d bytes, which is the bound", e.Part, e.Bound)
 }
 
+// wholeFile is the part of a file that all its rows are, in an error that names the column with the most bytes.
+const wholeFile = "the file, whose largest column this is,"
+
+// Whole reports whether the bound is that of all rows of a file, which no column can be left out for: rows before it have been given.
+func (e *BoundError) Whole() bool { return e.Part == wholeFile }
+
 // ParquetFile is an open Parquet file.
 type ParquetFile struct {
 	*file.Reader
@@ -55,7 +62,8 @@ type ParquetFile struct {
 	path  string
 	from  seekable
 	size  int64
-	spent []int64 // of each column, in all row groups so far
+	given []int64 // of each column, in all row groups so far
+	total int64   // of all columns
 }
 
 // ReadParquet opens a Parquet file, wherever it lies, for read. Memory that the file asks for is bounded; the decoder
@@ -84,7 +92,7 @@ func ReadParquet(ctx context.Context, path string, read func(f *ParquetFile) err
 		return err
 	}
 	defer r.Close()
-	f := &ParquetFile{Reader: r, Alloc: alloc, path: path, from: from, size: size, spent: make([]int64, r.MetaData().Schema.NumColumns())}
+	f := &ParquetFile{Reader: r, Alloc: alloc, path: path, from: from, size: size, given: make([]int64, r.MetaData().Schema.NumColumns())}
 	return read(f)
 }
 
@@ -116,7 +124,7 @@ func parquetMarked(f io.ReaderAt, size int64) error {
 // Column gives a column of a row group for decoding, and its budget, of which whoever takes values spends.
 func (f *ParquetFile) Column(group, column int) (file.ColumnChunkReader, *ColumnBudget, error) {
 	descr := f.MetaData().Schema.Column(column)
-	b := &ColumnBudget{file: f, column: column, group: group, bound: unpackedBound(f.size)}
+	b := &ColumnBudget{file: f, column: column, group: group}
 	pages, err := f.pages(group, column, b)
 	if err != nil {
 		return nil, nil, b.Fault(err)
@@ -154,7 +162,6 @@ func (f *ParquetFile) pages(group, column int, b *ColumnBudget) (*pageReader, er
 type ColumnBudget struct {
 	file          *ParquetFile
 	column, group int
-	bound         int64 // of the column in all row groups
 	unpacked      int64 // pages of the row group
 	given         int64 // cells of the row group
 	cell          int64
@@ -163,19 +170,22 @@ type ColumnBudget struct {
 // Row begins the column's part of another row.
 func (b *ColumnBudget) Row() { b.cell = 0 }
 
-// Entry counts an entry, which may hold bytes.
+// Entry counts an entry, which may hold bytes: each row's copy of a value, of which the file may hold one for all rows.
 func (b *ColumnBudget) Entry(bytes int) error {
 	n := int64(bytes) + parquetEntry
 	b.cell += n
 	b.given += n
-	b.file.spent[b.column] += n
-	switch {
+	b.file.given[b.column] += n
+	b.file.total += n
+	switch bound := unpackedBound(b.file.size); {
 	case b.cell > MaxParquetCell:
 		return b.Fault(&BoundError{"a cell", MaxParquetCell})
 	case b.given > maxParquetRowGroup:
 		return b.Fault(&BoundError{"the row group", maxParquetRowGroup})
-	case b.file.spent[b.column] > b.bound:
-		return b.Fault(&BoundError{"the column in all row groups", b.bound})
+	case b.file.total > bound:
+		most := *b
+		most.column = slices.Index(b.file.given, slices.Max(b.file.given))
+		return most.Fault(&BoundError{wholeFile, bound})
 	}
 	return nil
 }
@@ -215,7 +225,7 @@ func (b *ColumnBudget) Fault(err error) error {
 func (f *ParquetFile) Simple() (bool, error) {
 	for g := range f.NumRowGroups() {
 		for c := range f.MetaData().Schema.NumColumns() {
-			b := &ColumnBudget{file: f, column: c, group: g, bound: unpackedBound(f.size)}
+			b := &ColumnBudget{file: f, column: c, group: g}
 			chunk, err := f.MetaData().RowGroup(g).ColumnChunk(c)
 			if err != nil {
 				return false, b.Fault(err)

@@ -109,7 +109,7 @@ type unpacked struct {
 
 // What a packed file may unpack to: this, or so many times its size where that is more.
 const (
-	maxUnpacked   = 256 << 20
+	maxUnpacked   = 64 << 20
 	unpackedRatio = 1024
 )
 

@@ -11,6 +11,12 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/apache/arrow/go/v15/arrow"
+	"github.com/apache/arrow/go/v15/arrow/array"
+	"github.com/apache/arrow/go/v15/arrow/memory"
+	"github.com/apache/arrow/go/v15/parquet"
+	"github.com/apache/arrow/go/v15/parquet/compress"
+	"github.com/apache/arrow/go/v15/parquet/pqarrow"
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/millrace/millrace/schemas"
@@ -205,7 +211,7 @@ func TestCaseNotData(t *testing.T) {
 
 // A file of some kilobytes does not become gigabytes, and the error says where it would have.
 func TestCaseBombs(t *testing.T) {
-	for name, want := range map[string]string{"bomb.parquet": "the column in all row groups", "bomb2.parquet": "a cell",
+	for name, want := range map[string]string{"bomb.parquet": "the file, whose largest column this is,", "bomb2.parquet": "a cell",
 		"cell.parquet": "a cell"} {
 		t.Run(name, func(t *testing.T) {
 			var before, after runtime.MemStats
@@ -226,7 +232,49 @@ func TestCaseBombs(t *testing.T) {
 	}
 }
 
-// A column that nobody asked for never refuses a file.
+// A value that a file holds once and many rows refer to counts as often as rows have it, in all columns together, whether or not a
+// field asks for them: neither do rows hold more than the bound, nor do some rows have what others have lost.
+func TestCopiesOfOneValueAreBounded(t *testing.T) {
+	var columns []arrow.Field
+	for _, name := range []string{"prompt", "a", "b", "c", "d"} {
+		columns = append(columns, arrow.Field{Name: name, Type: arrow.BinaryTypes.String})
+	}
+	b := array.NewRecordBuilder(memory.DefaultAllocator, arrow.NewSchema(columns, nil))
+	long := strings.Repeat("x", 1<<20)
+	for i := range 40 { // 40 MiB in each of four columns
+		b.Field(0).(*array.StringBuilder).Append(fmt.Sprintf("Question %d?", i))
+		for k := 1; k < len(columns); k++ {
+			b.Field(k).(*array.StringBuilder).Append(long)
+		}
+	}
+	path := filepath.Join(t.TempDir(), "copies.parquet")
+	out, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rec := b.NewRecord()
+	w, err := pqarrow.NewFileWriter(rec.Schema(), out, parquet.NewWriterProperties(parquet.WithCompression(compress.Codecs.Zstd),
+		parquet.WithDictionaryPageSizeLimit(8<<20)), pqarrow.DefaultWriterProps())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(w.Write(rec), w.Close()); err != nil {
+		t.Fatal(err)
+	}
+	rows, size := 0, 0
+	asked := func(column string) bool { return column == "prompt" }
+	err = readParquet(context.Background(), path, asked, nil, func(r rawRow) error { rows, size = rows+1, size+len(r.raw()); return nil })
+	var p *files.ParquetError
+	var bound *files.BoundError
+	if !errors.As(err, &p) || !errors.As(err, &bound) || !bound.Whole() || p.Path != path || p.Column == "prompt" || p.RowGroup != 0 {
+		t.Errorf("%d rows of %d bytes, %v; want the bound of the file passed", rows, size, err)
+	}
+	if size > 64<<20 {
+		t.Errorf("rows of %d MiB were given", size>>20)
+	}
+}
+
+// A column that nobody asked for never refuses a file by what it holds.
 func TestUnreadColumns(t *testing.T) {
 	f := File{Path: caseFile("cell.parquet"), Fields: Fields{Prompt: "a"}}
 	found, err := f.Inspect(t.Context())

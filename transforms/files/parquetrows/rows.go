@@ -16,7 +16,8 @@ import (
 // Reader says what is read of a file. Values are text, json.Number, bool, nil, []any, map[string]any, and what neither text nor JSON
 // can hold: []byte and NotFinite.
 type Reader struct {
-	// Asked reports whether somebody needs a column, by its dotted path; nil: all are. One that cannot be read ends the reading.
+	// Asked reports whether somebody needs a column, by its dotted path; nil: all are. One that cannot be read ends the reading, as rows
+	// do that unpack to more than the file may.
 	Asked func(path string) bool
 	// Left is told of every column that nobody needs and that cannot be read; from there on rows come without it. May be nil.
 	Left func(error)
@@ -31,7 +32,8 @@ func (r Reader) Rows(f *files.ParquetFile, emit func(fields map[string]any) erro
 	root, wideInts := f.MetaData().Schema.Root(), wideInts(f)
 	left := map[int]bool{}
 	fault := func(l *leaf, err error) error {
-		if l.asked {
+		var bound *files.BoundError
+		if l.asked || errors.As(err, &bound) && bound.Whole() {
 			return err
 		}
 		left[l.column] = true
