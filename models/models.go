@@ -39,9 +39,13 @@ type Sequence struct {
 	Response []int32
 }
 
+// LeastTemperature is the smallest one that logits are divided by. In single precision, which ends at 3.4e38, a logit of up to 3.4e8
+// over it is a number still, and with it every product on the way; logits of models lie many orders of magnitude below.
+const LeastTemperature = 1e-30
+
 // Sampling says how the next token is drawn. The zero value of a field turns that filter off; the zero Temperature means 1.
 type Sampling struct {
-	Temperature  float32 `json:"temperature" range:"[0,inf)" doc:"logits are divided by it; 0: 1"`
+	Temperature  float32 `json:"temperature" range:"[0,inf)" doc:"logits are divided by it; 0: 1; else at least 1e-30, at which a logit of 3.4e8 divided by it is still finite in single precision"`
 	Greedy       bool    `json:"greedy" doc:"take the most probable token, of equals the smaller id, whatever the temperature"`
 	TopP         float32 `json:"top_p" range:"[0,1]" doc:"keep the smallest set of tokens with at least this mass; 0 or 1: all"`
 	TopK         int     `json:"top_k" range:"[0,inf)" doc:"keep the k most probable tokens; 0: all"`
@@ -60,6 +64,10 @@ type Sampling struct {
 func (s Sampling) Validate() error {
 	if s.MinNewTokens > s.MaxNewTokens {
 		return setting.Errorf("min_new_tokens", "%d is above max_new_tokens = %d", s.MinNewTokens, s.MaxNewTokens)
+	}
+	if s.Temperature != 0 && s.Temperature < LeastTemperature {
+		return setting.Errorf("temperature", "%v is below %v: logits divided by it are not finite in single precision; set greedy for the most "+
+			"probable token", s.Temperature, LeastTemperature)
 	}
 	if slices.Contains(s.StopStrings, "") {
 		return setting.Errorf("stop_strings", "one is empty")

@@ -22,6 +22,16 @@ func TestSamplingValidate(t *testing.T) {
 	if err := setting.Check(Sampling{MaxNewTokens: 1}); err != nil {
 		t.Error(err)
 	}
+	if err := setting.Check(Sampling{MaxNewTokens: 1, Temperature: LeastTemperature}); err != nil {
+		t.Error(err)
+	}
+	for _, temperature := range []float32{math.SmallestNonzeroFloat32, 1e-38, LeastTemperature / 2} {
+		err := setting.Check(Sampling{MaxNewTokens: 1, Temperature: temperature})
+		var e *setting.Error
+		if !errors.As(err, &e) || e.Path != "temperature" {
+			t.Errorf("temperature %v: %v", temperature, err)
+		}
+	}
 	nan := float32(math.NaN())
 	for field, s := range map[string]Sampling{
 		"temperature":     {MaxNewTokens: 1, Temperature: nan},

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/millrace/millrace/models/openai"
@@ -58,11 +59,15 @@ func decodeRequest(text []byte, chat bool) (*openai.Request, error) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(fields)) {
 		value := fields[name]
-		if string(value) == "null" || slices.Contains(harmless, name) || slices.Contains(served, name) {
+		if string(value) == "null" || slices.Contains(harmless, name) {
 			continue
+		}
+		if number, is := vanishing(value); is {
+			return nil, invalid(name, "%s is too small: in single precision it is 0, which asks for something else", number)
 		}
 		nothing, known := unserved[name]
 		switch {
+		case slices.Contains(served, name):
 		case !known:
 			return nil, invalid(name, "is not a field that this server knows; it might change the answer")
 		case name == "best_of" && string(value) == fmt.Sprint(q.N):
@@ -80,6 +85,8 @@ func decodeRequest(text []byte, chat bool) (*openai.Request, error) {
 		return nil, invalid("prompt", "belongs to completions; chat completions have messages")
 	case !chat && fields["messages"] != nil:
 		return nil, invalid("messages", "belong to chat completions; completions have a prompt")
+	case q.TopP != nil && *q.TopP == 0:
+		return nil, invalid("top_p", "0 keeps no token; 1, or none, keeps all, and temperature 0 takes the most probable")
 	case chat && (q.Echo || q.PromptLogProbs != nil && *q.PromptLogProbs < 0):
 		return nil, invalid("echo", "is not served in chat completions")
 	case q.PromptLogProbs != nil && *q.PromptLogProbs < 0:
@@ -104,6 +111,26 @@ func known(value json.RawMessage, into any) error {
 	d := json.NewDecoder(bytes.NewReader(value))
 	d.DisallowUnknownFields()
 	return d.Decode(into)
+}
+
+// vanishing finds a number that is not 0 and becomes 0 in single precision, in which 0 is often the word for "off".
+func vanishing(value json.RawMessage) (number string, is bool) {
+	d := json.NewDecoder(bytes.NewReader(value))
+	d.UseNumber()
+	for {
+		token, err := d.Token()
+		if err != nil {
+			return "", false
+		}
+		n, ok := token.(json.Number)
+		if !ok {
+			continue
+		}
+		digits, _, _ := strings.Cut(strings.ToLower(n.String()), "e")
+		if f, err := strconv.ParseFloat(n.String(), 32); err == nil && f == 0 && strings.ContainsAny(digits, "123456789") {
+			return n.String(), true
+		}
+	}
 }
 
 func sameJSON(value json.RawMessage, other string) bool {

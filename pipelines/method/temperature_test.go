@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/millrace/millrace/models"
 	"github.com/millrace/millrace/pipelines/chain"
 	"github.com/millrace/millrace/pipelines/progress"
 	"github.com/millrace/millrace/pipelines/quickstart"
@@ -102,5 +103,21 @@ func tempered(t *testing.T, iteration string, temperature float64, want bool) {
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// At the smallest temperature that is taken no log-prob leaves single precision, whatever the loss.
+func TestLeastTemperature(t *testing.T) {
+	dir := t.TempDir()
+	if err := quickstart.Unpack(dir); err != nil {
+		t.Fatal(err)
+	}
+	for _, recipe := range []string{"grpo", "lco-kld", "lco-mse", "ppo"} {
+		t.Run(recipe, func(t *testing.T) {
+			r := given(t, recipe, dir, "iterations=1", fmt.Sprint("rollout.temperature=", models.LeastTemperature), "limits.dead_share=0")
+			if err := iterate(t.Context(), r, progress.Silent()); err != nil {
+				t.Error(err)
+			}
+		})
 	}
 }
