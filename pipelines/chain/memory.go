@@ -96,7 +96,7 @@ func Peak(r recipe.Recipe, nodes []Node, updates []TrainMemory, measured Lengths
 		out.Largest = max(out.Largest, u.Total)
 	}
 	rows := r.Prompts.Count * max(1, r.Rollout.Samples)
-	if r.Evaluate.Every > 0 {
+	if r.Measures() {
 		rows = max(rows, r.Evaluate.Prompts*max(1, r.Evaluate.Samples))
 	}
 	size := SizeOf(r, nil, measured)

@@ -3,6 +3,7 @@ package command
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -223,17 +224,88 @@ func TestRetry(t *testing.T) {
 	if len(out.Files) != 1 || out.Files[0].Stage != "rollout" || out.Files[0].Rows == 0 {
 		t.Fatalf("%+v", out)
 	}
-	args := []string{"run", recipe, "--set", "run=" + filepath.Join(dir, "again"), "--set", "rollout.max_prompt_tokens=64", "--set",
-		"iterations=1", "--set", "evaluate.every=0"}
-	for _, s := range out.Files[0].Sets {
-		args = append(args, "--set", s)
-	}
-	want(t, exitOK, nil, args...)
+	args := append([]string{"run", recipe}, retrySets(out.Files[0])...)
+	want(t, exitOK, nil, append(args, "--set", "run="+filepath.Join(dir, "again"), "--set", "rollout.max_prompt_tokens=64", "--set",
+		"iterations=1")...)
 	got := want(t, exitOK, nil, "show", filepath.Join(dir, "again"), "--rows", "0", "--json")
 	if rows := strings.Count(got, "\n"); rows != 2*min(6, out.Files[0].Rows) {
 		t.Errorf("%d rollouts of %d revived prompts", rows, out.Files[0].Rows)
 	}
 	want(t, exitOK, []string{"no dead letters"}, "retry", filepath.Join(dir, "again"))
+}
+
+func retrySets(r look.Revived) (args []string) {
+	for _, s := range r.Sets {
+		args = append(args, "--set", s)
+	}
+	return args
+}
+
+// What retry prints runs as it is, whatever the recipe's own source, whatever kind of run, and wherever the run lies; rows of an
+// iteration that was not committed are among them.
+func TestRetrySuggestsWhatRuns(t *testing.T) {
+	const model = `{model_type: llama, hidden_size: 16, num_hidden_layers: 1, num_attention_heads: 2, num_key_value_heads: 1,
+    intermediate_size: 24, rms_norm_eps: 1.0e-6, rope_theta: 10000, max_position_embeddings: 256, tie_word_embeddings: false}`
+	for name, text := range map[string]string{
+		"a kind that samples, whose source has settings": `
+kind: policy
+prompts: {source: chain, count: 6, chain: {max_steps: 6}}
+rollout: {samples: 2, max_new_tokens: 8, max_prompt_tokens: 11}
+label: {verifier: {kind: regex, options: {pattern: "[0-9]"}}}
+advantage: {kind: grpo}
+update: {losses: [{name: ppo}], optimizer: {lr: 1e-3}}
+`, "a mixture": `
+kind: policy
+prompts: {source: mixture, count: 6, mixture: [{source: chain, name: a, weight: 1, chain: {max_steps: 6}},
+  {source: chain, name: b, weight: 1}]}
+rollout: {samples: 2, max_new_tokens: 8, max_prompt_tokens: 11}
+label: {verifier: {kind: regex, options: {pattern: "[0-9]"}}}
+advantage: {kind: grpo}
+update: {losses: [{name: ppo}], optimizer: {lr: 1e-3}}
+`, "a kind that measures nothing": `
+kind: label
+prompts: {source: chain, count: 6}
+rollout: {samples: 2, max_new_tokens: 8, max_prompt_tokens: 11}
+label: {verifier: {kind: regex, options: {pattern: "[0-9]"}}}
+`, "given responses": `
+kind: train
+prompts: {source: chain, count: 6, chain: {responses: right}}
+tokenize: {max_tokens: 40}
+update: {losses: [{name: sft}], optimizer: {lr: 1e-3}}
+`} {
+		t.Run(name, func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "it's a run")
+			path := filepath.Join(t.TempDir(), "recipe.yaml")
+			text += "policy: {tokenizer: proving_ground, new: " + model + "}\nlimits: {dead_share: 0.01}\n"
+			if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			want(t, exitDead, []string{"too_long"}, "run", path, "--set", `run="`+dir+`"`)
+			printed := want(t, exitOK, nil, "retry", dir)
+			out := decode[struct{ Files []look.Revived }](t, want(t, exitOK, nil, "retry", dir, "--json"))
+			if len(out.Files) != 1 || out.Files[0].Rows == 0 {
+				t.Fatalf("%+v", out)
+			}
+			f := out.Files[0]
+			if f.Verb != "run" || f.From != filepath.Join(dir, "config.yaml") ||
+				!strings.Contains(printed, `'run="`+strings.ReplaceAll(dir, "'", `'\''`)) {
+				t.Errorf("%+v\n%s", f, printed)
+			}
+			mended := "rollout.max_prompt_tokens=200"
+			if name == "given responses" {
+				mended = "tokenize.max_tokens=200"
+			}
+			want(t, exitOK, nil, append([]string{f.Verb, f.From, "--set", mended}, retrySets(f)...)...)
+			if rows := strings.Count(want(t, exitOK, nil, "show", dir+"-retry-"+f.Stage, "--rows", "0", "--json"), "\n"); rows < f.Rows {
+				t.Errorf("%d rows of %d that were revived", rows, f.Rows)
+			}
+			want(t, exitFailed, []string{"iteration 0 is not committed", "--dead"}, "show", dir)
+			dead := strings.Join(strings.Fields(want(t, exitOK, nil, "show", dir, "--dead", "--iteration", "0", "--rows", "1")), " ")
+			if !strings.Contains(dead, fmt.Sprintf("%s too_long %d ", f.Stage, f.Rows)) {
+				t.Errorf("not all of %d dead rows are counted: %s", f.Rows, dead)
+			}
+		})
+	}
 }
 
 func TestInspect(t *testing.T) {

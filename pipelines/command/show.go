@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/millrace/millrace/pipelines/chain"
 	"github.com/millrace/millrace/pipelines/look"
 	"github.com/millrace/millrace/pipelines/run"
 	"github.com/millrace/millrace/pipelines/show"
@@ -43,17 +44,17 @@ func newShow(e *env) *cobra.Command {
 				return printLedgers(cmd.Context(), e, d, iteration)
 			}
 			if dead {
-				letters, err := look.DeadLetters(cmd.Context(), d, iteration, q.Rows)
+				letters, tally, err := look.DeadLetters(cmd.Context(), d, iteration, q.Rows)
 				if err != nil {
 					return err
 				}
-				return printItems(e, letters, func(w io.Writer) error { return show.DeadLetters(w, letters) })
+				return printItems(e, letters, func(w io.Writer) error { return show.DeadLetters(w, letters, tally.Counts()) })
 			}
-			dir, _, err := d.Iteration(cmd.Context(), iteration)
+			dir, number, err := d.Iteration(cmd.Context(), iteration)
 			if err != nil {
-				return err
+				return withDead(cmd.Context(), d, iteration, err)
 			}
-			rollouts, err := look.Rollouts(cmd.Context(), dir, q)
+			rollouts, err := look.Rollouts(cmd.Context(), d, number, q)
 			if err != nil {
 				return err
 			}
@@ -71,6 +72,18 @@ func newShow(e *env) *cobra.Command {
 	c.Flags().BoolVar(&ledger, "ledger", false, "show what became of the prompts drawn instead; of every iteration unless one is named")
 	c.MarkFlagsMutuallyExclusive("dead", "ledger")
 	return c
+}
+
+// withDead says where there is more to see of an iteration that is not committed.
+func withDead(ctx context.Context, d *run.Dir, iteration int, err error) error {
+	begun, more := d.LastBegun(ctx, chain.DeadName)
+	if more != nil || iteration >= 0 && iteration != begun {
+		return err
+	}
+	if left, more := run.RowFiles(ctx, d.IterPath(begun), chain.DeadName); more != nil || len(left) == 0 {
+		return err
+	}
+	return fmt.Errorf("%w; iteration %d is not committed, and --dead shows the rows that its stages set aside", err, begun)
 }
 
 // printLedgers prints what became of the prompts of one iteration, or of all where number is negative.

@@ -48,8 +48,8 @@ func ReportData(ctx context.Context, runs ...string) (report.Data, error) {
 	if len(runs) == 0 {
 		return report.Data{}, errors.New("report: no run")
 	}
-	g := gathered{several: len(runs) > 1, page: report.Data{Title: "Millrace run"}, accuracy: report.Table{Caption: "Accuracy on held-out " +
-		"prompts",
+	g := gathered{several: len(runs) > 1, dead: show.DeadTally{}, page: report.Data{Title: "Millrace run"}, accuracy: report.Table{
+		Caption: "Accuracy on held-out prompts",
 		Columns: []string{"run", "kind", "iterations", "at the start", "at the end", "standard error", "prompts"}}}
 	for _, path := range runs {
 		if err := g.add(ctx, path); err != nil {
@@ -61,7 +61,7 @@ func ReportData(ctx context.Context, runs ...string) (report.Data, error) {
 	if len(g.accuracy.Rows) > 0 {
 		g.page.Tables = slices.Insert(g.page.Tables, 0, g.accuracy)
 	}
-	g.page.Dead = show.CountDead(g.letters)
+	g.page.Dead = g.dead.Counts()
 	return g.page, nil
 }
 
@@ -72,7 +72,7 @@ type gathered struct {
 	accuracy   report.Table
 	accuracies []string       // names of the metric, avg@k
 	panels     []report.Panel // of rewards that recipes compose, and of audits
-	letters    []show.DeadLetter
+	dead       show.DeadTally
 	rewards    []*measure.Evaluation
 	valued     bool // rollouts with values are chosen
 }
@@ -152,14 +152,13 @@ func (g *gathered) add(ctx context.Context, path string) error {
 		g.page.Tables = append(g.page.Tables, ledgerTable(name, ledgers))
 	}
 	for at := range number + 1 {
-		dead, err := DeadLetters(ctx, d, at, 0)
+		_, dead, err := DeadLetters(ctx, d, at, -1)
 		if err != nil {
 			return err
 		}
-		for i := range dead {
-			dead[i].Row = nil // only counted
+		for key, n := range dead {
+			g.dead[key] += n
 		}
-		g.letters = append(g.letters, dead...)
 	}
 	return nil
 }
@@ -224,7 +223,7 @@ func lastRollouts(ctx context.Context, d *run.Dir, r recipe.Recipe, number int) 
 			if r.Kind == "refresh" {
 				q.Value = refreshValues(d, r, number)
 			}
-			return Rollouts(ctx, d.IterPath(number), q)
+			return Rollouts(ctx, d, number, q)
 		}
 	}
 	return nil, nil

@@ -2,6 +2,7 @@ package look
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -12,6 +13,8 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/millrace/millrace/pipelines/chain"
+	"github.com/millrace/millrace/pipelines/method"
+	"github.com/millrace/millrace/pipelines/recipe"
 	"github.com/millrace/millrace/pipelines/run"
 	"github.com/millrace/millrace/runners"
 	"github.com/millrace/millrace/schemas"
@@ -25,22 +28,33 @@ type Revived struct {
 	Stage string   `json:"stage"`
 	Rows  int      `json:"rows"`
 	Path  string   `json:"path"`
-	Sets  []string `json:"set"` // settings that make a recipe read the file
+	Verb  string   `json:"command"` // of this program, which runs the recipe
+	From  string   `json:"recipe"`  // the run's own
+	Sets  []string `json:"set"`     // settings that make the recipe read the file, and go to a directory of its own
 }
 
-// Retry turns the dead letters of a run's committed iterations (number < 0), or of one of them, back into the rows they
-// hold and writes them into dir, a file for each stage that had set rows aside. The run itself stays as it is. Unreadable
-// counts dead letters that hold input which was never a row.
+// Retry turns the dead letters of a run's iterations (number < 0), or of one of them, back into the rows they hold and writes them into
+// dir, a file for each stage that had set rows aside. An iteration that was begun and is not committed is one of them: it may have
+// failed for these rows. The run itself stays as it is. Unreadable counts dead letters that hold input which was never a row.
 func Retry(ctx context.Context, d *run.Dir, number int, dir string) (revived []Revived, unreadable int, err error) {
 	done, err := d.Committed(ctx)
 	if err != nil {
 		return nil, 0, err
 	}
+	if begun, err := d.LastBegun(ctx, chain.DeadName); err != nil {
+		return nil, 0, err
+	} else if begun == len(done) {
+		done = append(done, begun)
+	}
 	if number >= 0 {
-		if _, _, err := d.Iteration(ctx, number); err != nil {
+		if _, err := d.Begun(ctx, number); err != nil {
 			return nil, 0, err
 		}
 		done = []int{number}
+	}
+	r, err := d.Recipe(ctx)
+	if err != nil {
+		return nil, 0, err
 	}
 	byStage := map[string][]stage.Batch{}
 	for _, i := range done {
@@ -54,6 +68,13 @@ func Retry(ctx context.Context, d *run.Dir, number int, dir string) (revived []R
 				return nil, 0, err
 			}
 			unreadable += n
+		}
+	}
+	if chain.Samples(r) {
+		for name, batches := range byStage {
+			if byStage[name], err = onePerPrompt(batches); err != nil {
+				return nil, 0, err
+			}
 		}
 	}
 	if len(byStage) == 0 {
@@ -74,7 +95,12 @@ func Retry(ctx context.Context, d *run.Dir, number int, dir string) (revived []R
 			rows += b.NumRows()
 		}
 		recordio.Write(scope, out, stage.Store{Dir: work}, stage.Rows{PCollection: beam.CreateList(scope, batches)})
-		revived = append(revived, Revived{Stage: name, Rows: rows, Path: out.Path(0), Sets: fileSettings(out.Path(0), batches[0])})
+		sets, err := settingsOf(r, d.Path+"-retry-"+out.Name, out.Path(0), batches)
+		if err != nil {
+			return nil, 0, err
+		}
+		revived = append(revived, Revived{Stage: name, Rows: rows, Path: out.Path(0), Verb: method.Verb(r.Kind),
+			From: files.Join(d.Path, recipe.ConfigName), Sets: sets})
 	}
 	if _, err := chain.Execute(ctx, "retry", p, runners.Default()); err != nil {
 		return nil, 0, err
@@ -106,14 +132,58 @@ func reviveFile(ctx context.Context, file string, byStage map[string][]stage.Bat
 	return unreadable, nil
 }
 
-// fileSettings make a recipe read the rows again from their texts on.
-func fileSettings(path string, b stage.Batch) []string {
-	sets := []string{"prompts.source=file", "prompts.split=all", "prompts.file.path=" + path, "prompts.file.fields.prompt=" +
-		schemas.Prompt.Name}
-	for _, c := range []schemas.Text{schemas.Answer, schemas.Response} {
-		if b.Has(c) {
-			sets = append(sets, "prompts.file.fields."+c.Name+"="+c.Name)
+// onePerPrompt leaves the first row of each prompt: a recipe that samples responses makes all of a prompt's from it.
+func onePerPrompt(batches []stage.Batch) (out []stage.Batch, err error) {
+	seen := map[uuid.UUID]bool{}
+	for _, b := range batches {
+		var take []int
+		for i, id := range schemas.PromptID.Of(b) {
+			if !seen[id] {
+				seen[id] = true
+				take = append(take, i)
+			}
+		}
+		if len(take) == 0 {
+			continue
+		}
+		if b, err = b.Take(take); err != nil {
+			return nil, err
+		}
+		out = append(out, b)
+	}
+	return out, nil
+}
+
+// settingsOf make the run's recipe read the rows again from their texts on, and go to another directory. Held-out prompts would be of
+// the file too, so nothing is measured.
+func settingsOf(r recipe.Recipe, dir, path string, batches []stage.Batch) ([]string, error) {
+	fields := map[string]string{"prompt": schemas.Prompt.Name}
+	of := []schemas.Descriptor{schemas.Answer}
+	for _, c := range []schemas.Descriptor{schemas.Response, schemas.Outcome} {
+		if r.Prompts.Brings(c) {
+			of = append(of, c)
 		}
 	}
-	return slices.Clip(sets)
+	for _, c := range of {
+		if slices.ContainsFunc(batches, func(b stage.Batch) bool { return known(b, c) }) {
+			fields[c.Describe().Name] = c.Describe().Name
+		}
+	}
+	prompts, err := json.Marshal(map[string]any{"source": "file", "split": "all", "count": r.Prompts.Count, "per_record": r.Prompts.PerRecord,
+		"file": map[string]any{"path": path, "fields": fields}})
+	if err != nil {
+		return nil, err
+	}
+	where, err := json.Marshal(dir)
+	sets := []string{"run=" + string(where), "prompts=" + string(prompts)}
+	if method.Reads(r, "evaluate") {
+		sets = append(sets, "evaluate.every=0")
+	}
+	return sets, err
+}
+
+// known reports whether a column has a value in any row.
+func known(b stage.Batch, c schemas.Descriptor) bool {
+	i := slices.Index(b.Columns(), c.Describe().Name)
+	return i >= 0 && b.Arrow().Column(i).NullN() < b.NumRows()
 }

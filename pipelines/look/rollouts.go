@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math"
 	"strings"
 
@@ -14,6 +15,7 @@ import (
 	"github.com/millrace/millrace/models"
 	"github.com/millrace/millrace/models/tokenizer"
 	"github.com/millrace/millrace/pipelines/chain"
+	"github.com/millrace/millrace/pipelines/method"
 	"github.com/millrace/millrace/pipelines/run"
 	"github.com/millrace/millrace/pipelines/show"
 	"github.com/millrace/millrace/schemas"
@@ -32,10 +34,11 @@ type RolloutQuery struct {
 	Value func(context.Context, stage.Batch) (stage.Batch, error)
 }
 
-// Rollouts reads rollouts of an iteration's directory with what the chain of stages knows of them. Tokens are decoded with
-// the tokenizer of the model that the iteration left.
-func Rollouts(ctx context.Context, dir string, q RolloutQuery) ([]show.Rollout, error) {
-	tok, err := iterationTokenizer(ctx, dir)
+// Rollouts reads rollouts of an iteration with what the chain of stages knows of them. Tokens are decoded with the tokenizer of the
+// model that the iteration left, or where it trained none, of the policy.
+func Rollouts(ctx context.Context, d *run.Dir, number int, q RolloutQuery) ([]show.Rollout, error) {
+	dir := d.IterPath(number)
+	tok, err := iterationTokenizer(ctx, d, dir)
 	if err != nil {
 		return nil, err
 	}
@@ -123,19 +126,26 @@ func (q RolloutQuery) pick(b stage.Batch) []int {
 	return out
 }
 
-// iterationTokenizer loads the tokenizer of the model that an iteration trained.
-func iterationTokenizer(ctx context.Context, dir string) (tokenizer.Tokenizer, error) {
-	var first error
-	for _, role := range []string{"policy", "reward"} {
+// iterationTokenizer loads the tokenizer of the model that an iteration trained, or of the policy that the run started from.
+func iterationTokenizer(ctx context.Context, d *run.Dir, dir string) (tokenizer.Tokenizer, error) {
+	for _, role := range []string{chain.PolicyRole, chain.RewardRole} {
 		tok, err := tokenizer.Open(ctx, models.Ref{Path: files.Join(dir, role)})
 		if err == nil {
 			return tok, nil
 		}
-		if first == nil {
-			first = err
+		if !errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("no tokenizer to decode the rows with: %w", err)
 		}
 	}
-	return nil, fmt.Errorf("no tokenizer to decode the rows with: %w", first)
+	r, err := d.Recipe(ctx)
+	if err != nil {
+		return nil, err
+	}
+	start, err := method.StartPolicy(ctx, r, d.Path)
+	if err != nil {
+		return nil, fmt.Errorf("no tokenizer to decode the rows with: %w", err)
+	}
+	return tokenizer.Open(ctx, start)
 }
 
 // rolloutOf turns a row into what people read. Columns that the row does not have are left unknown.
@@ -246,30 +256,29 @@ func row(v schemas.Lists[float32], t int) []float32 {
 	return v.Row(t)
 }
 
-// DeadLetters reads the rows that the stages of an iteration set aside, at most limit of them (0: all). The iteration need not be
-// committed; number < 0 is the last that has any.
-func DeadLetters(ctx context.Context, d *run.Dir, number, limit int) ([]show.DeadLetter, error) {
-	var err error
+// DeadLetters reads the rows that the stages of an iteration set aside, at most limit of them (0: all, below 0: none), and counts all.
+// The iteration need not be committed; number < 0 is the last that has any.
+func DeadLetters(ctx context.Context, d *run.Dir, number, limit int) (out []show.DeadLetter, tally show.DeadTally, err error) {
 	if number < 0 {
 		if number, err = d.LastBegun(ctx, chain.DeadName); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
 	dir, err := d.Begun(ctx, number)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	paths, err := run.RowFiles(ctx, dir, chain.DeadName)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var out []show.DeadLetter
+	tally = show.DeadTally{}
 	err = readUntilEnough(ctx, paths, func(b stage.Batch) error {
 		stages, reasons, messages, ids := schemas.DeadStage.Of(b), schemas.DeadReason.Of(b), schemas.DeadMessage.Of(b), schemas.DeadRowID.Of(b)
 		attempts, rows := schemas.DeadAttempts.Of(b), schemas.DeadRow.Of(b)
 		for i := range b.NumRows() {
-			if limit > 0 && len(out) == limit {
-				return errEnough
+			if tally.Add(stages.At(i), reasons.At(i)); limit != 0 && len(out) >= limit {
+				continue
 			}
 			out = append(out, show.DeadLetter{Stage: stages.At(i), Reason: reasons.At(i), Message: messages.At(i), RowID: ids.At(i),
 				Attempts: int(attempts.Values[i]), Row: rowJSON(rows.At(i))})
@@ -277,9 +286,9 @@ func DeadLetters(ctx context.Context, d *run.Dir, number, limit int) ([]show.Dea
 		return nil
 	})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return out, nil
+	return out, tally, nil
 }
 
 // rowJSON is a row of a dead letter as a JSON object; input that could not be read is {"raw": text}.

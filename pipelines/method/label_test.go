@@ -1,11 +1,13 @@
 package method_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
 
 	"github.com/millrace/millrace/pipelines/chain"
+	"github.com/millrace/millrace/pipelines/look"
 	"github.com/millrace/millrace/pipelines/progress"
 	"github.com/millrace/millrace/pipelines/quickstart"
 	"github.com/millrace/millrace/pipelines/run"
@@ -72,5 +74,43 @@ advantage: {kind: combined}
 				}
 			}
 		})
+	}
+}
+
+// A run of kind label measures nothing: no split has to be held out of a file, and any can be labeled.
+func TestLabelNeedsNoHeldOutSplit(t *testing.T) {
+	dir := t.TempDir()
+	if err := quickstart.Unpack(dir); err != nil {
+		t.Fatal(err)
+	}
+	rows := filepath.Join(dir, "rows.jsonl")
+	if err := os.WriteFile(rows, []byte(`{"p": "3+4=", "a": "7", "r": "7"}`+"\n"+`{"p": "3+5=", "a": "8", "r": "9"}`+"\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, split := range []string{"train", "all", "test"} {
+		share := 0
+		if split == "test" {
+			share = 1
+		}
+		r, err := parse([]byte(`
+kind: label
+label: {verifier: {kind: exact}}
+`), []string{"run=" + filepath.Join(dir, split), "policy.path=" + filepath.Join(dir, "policy"), "prompts.source=file", "prompts.split=" + split,
+			fmt.Sprintf("prompts.file={path: %q, test_share: %d, fields: {prompt: p, answer: a, response: r}}", rows, share)})
+		if err == nil {
+			err = iterate(t.Context(), r, progress.Silent())
+		}
+		if err != nil {
+			t.Errorf("split %s: %v", split, err)
+			continue
+		}
+		d, err := run.Read(t.Context(), r.Run)
+		if err != nil {
+			t.Fatal(err)
+		}
+		shown, err := look.Rollouts(t.Context(), d, 0, look.RolloutQuery{})
+		if err != nil || len(shown) != 2 || len(shown[0].Tokens) == 0 {
+			t.Errorf("split %s: %+v, %v", split, shown, err)
+		}
 	}
 }

@@ -137,6 +137,9 @@ func New(r recipe.Recipe) (Method, error) {
 	return m, nil
 }
 
+// Reads reports whether the recipe's kind of run reads a section.
+func Reads(r recipe.Recipe, section string) bool { return kinds[r.Kind].reads(r, section) }
+
 func (k Kind) reads(r recipe.Recipe, key string) bool {
 	_, extra := r.Extra[key]
 	return extra || slices.Contains(everywhere, key) || slices.Contains(k.Reads, key)
@@ -250,7 +253,7 @@ func iterate(ctx context.Context, m Method, checked bool, show progress.Run) err
 	}
 	s := run.SettingsOf(m.Recipe(), config)
 	s.Checked = checked
-	if !kinds[m.Recipe().Kind].reads(m.Recipe(), "evaluate") {
+	if !Reads(m.Recipe(), "evaluate") {
 		s.EvaluateEvery = 0
 	}
 	if s.Memory > 0 { // who is above it is told what was to be expected

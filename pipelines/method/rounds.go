@@ -39,7 +39,7 @@ func newRounds(r recipe.Recipe, learning ...chain.Node) rounds {
 
 // checkSampling holds what draws and filters prompts to the rest of the recipe.
 func (s rounds) checkSampling() error {
-	if s.r.Evaluate.Every > 0 && s.r.Kind != "refresh" {
+	if s.r.Measures() && s.r.Kind != "refresh" {
 		held := s.r.Prompts.WithoutResponses()
 		held.Split, held.Curriculum = s.r.Evaluate.Split, nil
 		if err := setting.Check(held); err != nil {

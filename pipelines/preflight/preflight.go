@@ -86,7 +86,7 @@ func (out *Report) source(r recipe.Recipe, f prompts.Findings) error {
 	} else if n > 0 && n < r.Prompts.Count {
 		note("%s: split %s has %d prompts, fewer than an iteration asks for (prompts.count %d)", f.Source, r.Prompts.Split, n, r.Prompts.Count)
 	}
-	if r.Evaluate.Every > 0 && r.Evaluate.Split != "all" && f.Prompts[r.Evaluate.Split] == 0 {
+	if r.Measures() && r.Evaluate.Split != "all" && f.Prompts[r.Evaluate.Split] == 0 {
 		return setting.Errorf("evaluate.split", "%q has no prompts in %s; see prompts.file.test_share", r.Evaluate.Split, f.Source)
 	}
 	return nil

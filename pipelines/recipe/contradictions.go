@@ -17,11 +17,15 @@ func (r Recipe) contradictions() error {
 	return setting.First(r.splits(), r.rewardLosses(), r.groups(), r.onPolicy(), r.klMeasured(), r.composed(), r.backfilled())
 }
 
+// Measures reports whether iterations are measured on held-out prompts.
+func (r Recipe) Measures() bool { return r.Evaluate.Every > 0 && r.Kind != "label" }
+
 func (r Recipe) splits() error {
 	switch {
+	case r.Kind == "label": // whose section evaluate is nobody's
 	case r.Evaluate.Split == "":
 		return setting.Errorf("evaluate.split", "is empty; name the split of held-out prompts")
-	case r.Evaluate.Every > 0 && r.Evaluate.Split == r.Prompts.Split:
+	case r.Measures() && r.Evaluate.Split == r.Prompts.Split:
 		return setting.Errorf("evaluate.split", "%q is what prompts.split trains on; held-out prompts need another split", r.Evaluate.Split)
 	}
 	return nil

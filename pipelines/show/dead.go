@@ -28,15 +28,17 @@ type DeadCount struct {
 	Count  int    `json:"count"`
 }
 
-// CountDead counts dead letters by stage and reason, most frequent first.
-func CountDead(letters []DeadLetter) []DeadCount {
-	var counts []DeadCount
-	for _, l := range letters {
-		i := slices.IndexFunc(counts, func(c DeadCount) bool { return c.Stage == l.Stage && c.Reason == l.Reason })
-		if i < 0 {
-			counts, i = append(counts, DeadCount{Stage: l.Stage, Reason: l.Reason}), len(counts)
-		}
-		counts[i].Count++
+// DeadTally counts dead letters; a key is a count of 0.
+type DeadTally map[DeadCount]int
+
+// Add counts a dead letter.
+func (t DeadTally) Add(stage, reason string) { t[DeadCount{Stage: stage, Reason: reason}]++ }
+
+// Counts are those by stage and reason, most frequent first.
+func (t DeadTally) Counts() (counts []DeadCount) {
+	for key, n := range t {
+		key.Count = n
+		counts = append(counts, key)
 	}
 	slices.SortFunc(counts, func(a, b DeadCount) int {
 		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Stage, b.Stage), cmp.Compare(a.Reason, b.Reason))
@@ -44,15 +46,17 @@ func CountDead(letters []DeadLetter) []DeadCount {
 	return counts
 }
 
-// DeadLetters prints a count by stage and reason, then every dead letter with its row.
-func DeadLetters(w io.Writer, letters []DeadLetter) error {
+// DeadLetters prints counts by stage and reason of all that there are, then the dead letters given with their rows.
+func DeadLetters(w io.Writer, letters []DeadLetter, all []DeadCount) error {
 	out := bufio.NewWriter(w)
-	if len(letters) == 0 {
+	if len(all) == 0 {
 		fmt.Fprintln(out, "no dead letters")
 		return out.Flush()
 	}
+	total := 0
 	counts := grid{header: []string{"stage", "reason", "rows"}, left: 1 | 1<<1}
-	for _, c := range CountDead(letters) {
+	for _, c := range all {
+		total += c.Count
 		counts.row([]string{terminal.Clean(c.Stage), terminal.Clean(c.Reason), fmt.Sprint(c.Count)}, nil)
 	}
 	counts.print(out)
@@ -65,6 +69,9 @@ func DeadLetters(w io.Writer, letters []DeadLetter) error {
 		if len(l.Row) > 0 {
 			fmt.Fprintf(out, "  %s\n", terminal.Clean(string(l.Row)))
 		}
+	}
+	if more := total - len(letters); more > 0 {
+		fmt.Fprintf(out, "\n%d more; --rows 0 prints all\n", more)
 	}
 	return out.Flush()
 }

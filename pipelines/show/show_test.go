@@ -45,14 +45,34 @@ func letters() []DeadLetter {
 	}
 }
 
+func counts() []DeadCount {
+	tally := DeadTally{}
+	for _, l := range letters() {
+		tally.Add(l.Stage, l.Reason)
+	}
+	return tally.Counts()
+}
+
+// Counts are of all dead letters, also where some are printed.
+func TestDeadLettersAreCountedBeyondThosePrinted(t *testing.T) {
+	var out bytes.Buffer
+	if err := DeadLetters(&out, letters()[:1], counts()); err != nil {
+		t.Fatal(err)
+	}
+	if text := strings.Join(strings.Fields(out.String()), " "); !strings.Contains(text, "label missing_field 2 score bad_token 1") ||
+		!strings.Contains(text, "2 more; --rows 0 prints all") {
+		t.Error(out.String())
+	}
+}
+
 func TestText(t *testing.T) {
 	for name, print := range map[string]func(*bytes.Buffer) error{
 		"rollouts.txt":        func(b *bytes.Buffer) error { return Rollouts(b, examples(), false) },
 		"rollouts-colour.txt": func(b *bytes.Buffer) error { return Rollouts(b, examples(), true) },
 		"rollouts.jsonl":      func(b *bytes.Buffer) error { return JSON(b, examples()) },
-		"dead.txt":            func(b *bytes.Buffer) error { return DeadLetters(b, letters()) },
+		"dead.txt":            func(b *bytes.Buffer) error { return DeadLetters(b, letters(), counts()) },
 		"dead.jsonl":          func(b *bytes.Buffer) error { return JSON(b, letters()) },
-		"dead-none.txt":       func(b *bytes.Buffer) error { return DeadLetters(b, nil) },
+		"dead-none.txt":       func(b *bytes.Buffer) error { return DeadLetters(b, nil, nil) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			var got bytes.Buffer
@@ -81,7 +101,7 @@ func TestUntrustedTextDoesNotControlTheTerminal(t *testing.T) {
 	if err := Rollouts(&out, examples(), false); err != nil {
 		t.Fatal(err)
 	}
-	if err := DeadLetters(&out, letters()); err != nil {
+	if err := DeadLetters(&out, letters(), counts()); err != nil {
 		t.Fatal(err)
 	}
 	if i := strings.IndexFunc(out.String(), func(r rune) bool { return r < ' ' && r != '\n' }); i >= 0 {
