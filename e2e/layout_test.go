@@ -36,6 +36,7 @@ var allowed = map[string][]string{
 	"transforms/label":         stages("transforms/series", "transforms/label/...", "transforms/provingground", "models/keyed"),
 	"transforms/label/verify":  {"std", "transforms/label/verify/...", "models/outbound", "schemas/setting"},
 	"transforms/prompts":       stages("transforms/provingground", "models/..."),
+	"transforms/replay":        stages("transforms/prompts", "transforms/recordio"),
 	"transforms/provingground": {"std"},
 	"runners":                  {"std", "runners/...", "models", "schemas/setting", "ext/..."},
 

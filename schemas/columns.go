@@ -44,6 +44,9 @@ var (
 			"Null where the tokens do not spell the response."})
 	FinishReason = NewText(Column{Name: "finish_reason", Stage: "rollout", Shape: "[N]", Enum: FinishReasons,
 		Doc: "Why sampling ended: an end token, the length limit, an error of the generator, or not known."})
+	LossMask = NewList[int32](Column{Name: "loss_mask", Stage: "rollout", Shape: "[N, T]", Nullable: true,
+		Doc: "1 where the policy wrote the token, 0 where a tool, an environment or a user did: such tokens are read, and nothing is " +
+			"learned from their choice. Null, or no such column: the policy wrote all."})
 	OldLogP = NewList[float32](Column{Name: "old_logp", Stage: "rollout", Shape: "[N, T]", Unit: "nats", Nullable: true, LogProb: true,
 		Doc: "Log-prob of each response token under the policy that sampled it."})
 	OldLogZ = NewList[float32](Column{Name: "old_logz", Stage: "rollout", Shape: "[N, T]", Unit: "nats", Nullable: true,
@@ -68,6 +71,10 @@ var (
 		Doc: "The final answer found in the response."})
 	VerifierScore = NewColumn[float32](Column{Name: "verifier_score", Stage: "label", Shape: "[N]", Nullable: true,
 		Doc: "The grade that the verifier gave, in whatever range it gives one; no part of the outcome."})
+	VerdictRule = NewText(Column{Name: "verdict_rule", Stage: "label", Shape: "[N]", Nullable: true,
+		Doc: "What decided the verdict, such as number, normal form, set; only where label.explain asks for it."})
+	VerdictReason = NewText(Column{Name: "verdict_reason", Stage: "label", Shape: "[N]", Nullable: true,
+		Doc: "Why nothing was decided; only where label.explain asks for it."})
 	GroupMean = NewColumn[float32](Column{Name: "group_mean", Stage: "label", Shape: "[N]", Nullable: true,
 		Doc: "Mean outcome of the prompt's responses that have one."})
 	GroupStd = NewColumn[float32](Column{Name: "group_std", Stage: "label", Shape: "[N]", Nullable: true,

@@ -16,7 +16,15 @@ type LogPDefinition struct {
 	Temperature float64 `json:"temperature"` // the logits were divided by it; 1 for the model's own distribution
 	TopP        float64 `json:"top_p"`       // nucleus the softmax was taken over; 1 for all
 	TopK        int     `json:"top_k"`       // most probable tokens the softmax was taken over; 0 for all
+	// Engine is the program that computed them, "" for this one. It explains a difference, and is none: matching passes over it.
+	Engine string `json:"engine,omitempty"`
 }
+
+// UnknownLogP is the definition of log-probs that somebody has left without saying what they are. It matches no need.
+func UnknownLogP() LogPDefinition { return LogPDefinition{} }
+
+// Known reports whether it is known what the log-probs are.
+func (d LogPDefinition) Known() bool { return d.Temperature != 0 }
 
 // FullLogP is the definition every computation of this project uses: the model's own distribution, temperature 1, over
 // the full vocabulary.
@@ -37,10 +45,14 @@ func (d LogPDefinition) Matches(have LogPDefinition) bool {
 	if d.Model == "" || have.Model == "" {
 		d.Model, have.Model = "", ""
 	}
+	d.Engine, have.Engine = "", ""
 	return d == have
 }
 
 func (d LogPDefinition) String() string {
+	if !d.Known() {
+		return "log-probs of which nobody has said at what temperature, top-p and top-k they are"
+	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "log-probs at temperature %g", d.Temperature)
 	if d.TopP < 1 {
@@ -60,7 +72,8 @@ func (d LogPDefinition) String() string {
 
 const logpKey = "millrace.logp"
 
-func (d LogPDefinition) metadata() arrow.Metadata {
+// Metadata is what a column's field carries of it.
+func (d LogPDefinition) Metadata() arrow.Metadata {
 	raw, err := json.Marshal(d)
 	if err != nil {
 		panic(err) // only for infinite or NaN temperatures

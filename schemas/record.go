@@ -47,7 +47,7 @@ func FromArrow(rec arrow.Record) (Record, error) {
 		}
 		fields[i], arrays[i] = arrow.Field{Name: f.Name, Type: f.Type, Nullable: f.Nullable}, a
 		if def, ok := logpOfField(f); ok {
-			fields[i].Metadata = def.metadata()
+			fields[i].Metadata = def.Metadata()
 		}
 		if c, ok := ByName(f.Name); ok && SameType(c.Type, f.Type) {
 			fields[i].Type, fields[i].Nullable = c.Type, c.Nullable
@@ -189,7 +189,7 @@ func (r Record) With(cols ...Filled) (Record, error) {
 		}
 		f := c.Field()
 		if c.logp != nil {
-			f.Metadata = c.logp.metadata()
+			f.Metadata = c.logp.Metadata()
 		}
 		if i := slices.IndexFunc(fields, func(o arrow.Field) bool { return o.Name == c.Name }); i >= 0 {
 			fields[i], arrays[i] = f, c.array

@@ -13,6 +13,7 @@ import (
 	"github.com/millrace/millrace/transforms/pairs"
 	"github.com/millrace/millrace/transforms/prompts"
 	"github.com/millrace/millrace/transforms/recordio"
+	_ "github.com/millrace/millrace/transforms/replay" // the source batch
 	"github.com/millrace/millrace/transforms/rollout"
 	"github.com/millrace/millrace/transforms/score"
 	"github.com/millrace/millrace/transforms/stage"
@@ -25,7 +26,7 @@ import (
 const keepName = "keep"
 
 // Samples reports whether the policy answers the prompts; a source may bring responses instead.
-func Samples(r recipe.Recipe) bool { return !r.Prompts.Brings(schemas.Response) }
+func Samples(r recipe.Recipe) bool { return !r.Prompts.Answers() }
 
 // Judges reports whether something of the recipe reads the verifier's outcomes, and the source brings none.
 func Judges(r recipe.Recipe) bool {
@@ -83,7 +84,9 @@ func Source(r recipe.Recipe, judge bool) []Node {
 	nodes := []Node{Prompts(r)}
 	if Samples(r) {
 		nodes = append(nodes, Rollout(r, r.Rollout.Samples, 0, func(m Models) models.Ref { return m.Sampler }))
-	} else {
+	} else if r.Prompts.Brings(schemas.ResponseTokens) {
+		nodes = append(nodes, given(r)...)
+	} else if !r.Policy.Empty() {
 		encoder := tokenize.Encoder{Config: r.Tokenize, Chat: r.Chat}
 		nodes = append(nodes, Node{Contract: encoder.Contract(), Add: func(f *Flow) {
 			e := encoder
@@ -100,6 +103,20 @@ func Source(r recipe.Recipe, judge bool) []Node {
 		nodes = append(nodes, Node{Contract: (&g).Contract(), Add: func(f *Flow) { f.Then(label.FromSource(f.Scope, g, f.Rows)) }})
 	}
 	return nodes
+}
+
+// given checks and decodes ids that come with the data. Without a model of which to take a tokenizer rows stay as they are.
+func given(r recipe.Recipe) []Node {
+	ids := tokenize.Given{MaxTokens: r.Tokenize.MaxTokens, AddPrompt: !r.Prompts.Brings(schemas.Prompt),
+		AddResponse: !r.Prompts.Brings(schemas.Response)}
+	if r.Policy.Empty() || r.Prompts.Brings(schemas.TokenEnds) {
+		return nil
+	}
+	return []Node{{Contract: ids.Contract(), Add: func(f *Flow) {
+		g := ids
+		g.Tokenizer = f.It.Policy.Path
+		f.Then(stage.Apply(f.Scope, g, f.Rows))
+	}}}
 }
 
 // ListsCandidates reports whether a stage of the recipe reads candidate tokens.

@@ -2,6 +2,7 @@ package command
 
 import (
 	"context"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -36,13 +37,18 @@ func (f *recipeFlags) register(c *cobra.Command) {
 
 // open reads the recipe of that name, or file, with what the flags say.
 func (f *recipeFlags) open(ctx context.Context, name string) (recipe.Recipe, error) {
-	sets := f.sets
+	return recipes.Open(ctx, name, f.all())
+}
+
+// all are the settings that the flags give.
+func (f *recipeFlags) all() []string {
+	sets := slices.Clone(f.sets)
 	for _, setting := range sortedNames(f.given) {
 		if value := *f.given[setting]; value != "" {
 			sets = append(sets, setting+"="+value)
 		}
 	}
-	return recipes.Open(ctx, name, sets)
+	return sets
 }
 
 // method makes the method of the recipe of that name, or file.

@@ -14,7 +14,7 @@ func init() {
 	Register("label", Kind{
 		Summary: "rows without an update: rollouts, verdicts, values, advantages",
 		Reads:   []string{"tokenize", "rollout", "label", "reward", "reference", "mixed", "advantage", "target"},
-		New:     newLabel,
+		New:     newLabel, NoPolicy: true,
 	})
 }
 
@@ -25,15 +25,44 @@ func newLabel(r recipe.Recipe) (Method, error) {
 	if r.Reward != nil && r.Reward.Update != nil {
 		return nil, setting.Errorf("reward.update", "is not read: a run of kind label trains nothing")
 	}
+	if r.Policy.Empty() {
+		if why := needsModel(r); why != "" {
+			return nil, setting.Errorf("policy", "is not given, and %s; name a model, or a directory with its tokenizer", why)
+		}
+	}
 	m := &labelMethod{newRounds(r, append(chain.Learning(r), chain.End())...)}
 	m.judge = !r.Prompts.Brings(schemas.Outcome) // verdicts are what such a run is for
 	return m, m.checkSampling()
+}
+
+// needsModel says for what a recipe needs a policy, "" where given responses are judged as texts.
+func needsModel(r recipe.Recipe) string {
+	switch {
+	case chain.Samples(r):
+		return "responses are sampled"
+	case r.Reward != nil:
+		return "a reward model scores tokens"
+	case r.Advantage != nil:
+		return "advantages are of tokens"
+	case !r.Prompts.Brings(schemas.Response):
+		return "responses come as token ids alone"
+	case r.Label.MaxTokens > 0:
+		return "label.max_tokens counts tokens"
+	case len(r.Rewards) > 0:
+		return "rewards are of responses as tokens"
+	case r.Audit != nil:
+		return "an audit is of responses as tokens"
+	}
+	return ""
 }
 
 // Models are those of the recipe, in every iteration.
 func (m *labelMethod) Models(ctx context.Context, d *run.Dir, it *chain.Iteration) error {
 	if err := m.window(ctx, d, it); err != nil {
 		return err
+	}
+	if m.r.Policy.Empty() {
+		return nil
 	}
 	if err := m.policy(ctx, d, it, false); err != nil {
 		return err

@@ -32,6 +32,8 @@ type Kind struct {
 	Reads []string
 	// New makes the method of a recipe, whose sections have been checked.
 	New func(recipe.Recipe) (Method, error)
+	// NoPolicy says that recipes may name no policy: New says where they have to.
+	NoPolicy bool
 }
 
 // Method is what a run does, and what can be said of it before it is done.
@@ -106,6 +108,11 @@ func New(r recipe.Recipe) (Method, error) {
 	for _, u := range unread(r) {
 		if r.Given(u.path...) {
 			return nil, setting.Errorf(strings.Join(u.path, "."), "is not read: %s", u.why)
+		}
+	}
+	if !k.NoPolicy {
+		if err := r.Policy.Named(); err != nil {
+			return nil, setting.In("policy", err)
 		}
 	}
 	m, err := k.New(r)

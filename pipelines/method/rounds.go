@@ -245,7 +245,7 @@ func (s rounds) window(ctx context.Context, d *run.Dir, it *chain.Iteration) (er
 func (s rounds) Close(ctx context.Context, it chain.Iteration, results []beam.PipelineResult, show progress.Run) error {
 	asked, short := int64((it.Round+1)*s.r.Prompts.Count), int64(0)
 	for source, n := range shortOf(results) {
-		if short += n; !s.named[source] {
+		if short += n; !s.named[source] && s.r.Kind != "label" { // which goes through a source to its end
 			s.named[source] = true
 			show.Note("iteration %d: source %s has %d prompts fewer than it was asked for", it.Number, source, n)
 		}

@@ -24,5 +24,10 @@ func (d Distill) Validate() error {
 	if d.ADPA != nil && d.Reference == nil {
 		return setting.Errorf("reference", "is missing; adpa compares the teacher with itself before it was aligned")
 	}
-	return nil
+	if d.Reference != nil {
+		if err := d.Reference.Named(); err != nil {
+			return setting.In("reference", err)
+		}
+	}
+	return setting.In("teacher", d.Teacher.Named())
 }

@@ -21,11 +21,26 @@ type Model struct {
 	Tokenizer string         `json:"tokenizer,omitempty" doc:"of a new model: proving_ground, proving_ground_revision (with SEFT's labels), bytes, or a directory"`
 }
 
-// Validate names the first key that does not go with the others.
+// Empty reports whether no model is named.
+func (m Model) Empty() bool { return m.Path == "" && m.New == nil }
+
+// Named refuses an empty model, where one is needed.
+func (m Model) Named() error {
+	if m.Empty() {
+		return setting.Errorf("path", "is empty; name a model directory, or give the shape of a new model under new")
+	}
+	return nil
+}
+
+// Validate names the first key that does not go with the others. Whether a model may be left out the kind of run knows.
 func (m Model) Validate() error {
 	switch {
-	case m.Path == "" && m.New == nil:
-		return setting.Errorf("path", "is empty; name a model directory, or give the shape of a new model under new")
+	case m.Empty() && m.Tokenizer != "":
+		return setting.Errorf("tokenizer", "belongs to a new model; give its shape under new")
+	case m.Empty() && m.Precision != kernels.Float32:
+		return m.Named()
+	case m.Empty():
+		return nil
 	case m.Path != "" && m.New != nil:
 		return setting.Errorf("new", "is given and so is path; want one of them")
 	case m.New != nil && m.Tokenizer == "":

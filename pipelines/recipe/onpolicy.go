@@ -5,14 +5,13 @@ import (
 	"strconv"
 
 	"github.com/millrace/millrace/models/losses"
-	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/setting"
 )
 
 // learnsFromSamples reports whether the policy's update takes its own new samples for those of its distribution. The distillation
 // of kind opd does where it goes by advantages; its full form reads every state as it is.
 func (r Recipe) learnsFromSamples() (loss losses.Loss, ok bool) {
-	if r.Kind != "policy" && r.Kind != "opd" || r.Prompts.Brings(schemas.Response) {
+	if r.Kind != "policy" && r.Kind != "opd" || r.Prompts.Answers() {
 		return nil, false
 	}
 	loss, err := r.Update.Loss()

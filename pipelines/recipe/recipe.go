@@ -169,6 +169,16 @@ func (r Recipe) Validate() error {
 			return setting.In(key, err)
 		}
 	}
+	if r.Reference != nil {
+		if err := r.Reference.Named(); err != nil {
+			return setting.In("reference", err)
+		}
+	}
+	if r.SEFT != nil && r.SEFT.Source != nil {
+		if err := r.SEFT.Source.Named(); err != nil {
+			return setting.In("seft.source", err)
+		}
+	}
 	return r.contradictions()
 }
 

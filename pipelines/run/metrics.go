@@ -153,14 +153,23 @@ type batchSummary struct {
 	rewards                                      map[string]*series.Moments // of the columns reward and reward_part_
 	audited, auditedRight, auditRight            int                        // responses with both outcomes, and those right by either
 	own                                          int                        // responses with a token of their own beyond the prompt
-	nll                                          float64                    // mean -log p of the sampling policy, summed over right responses
+	texts                                        bool                       // responses are texts alone
+	verdicts                                     map[string]int
+	nll                                          float64 // mean -log p of the sampling policy, summed over right responses
 }
 
 func (s *batchSummary) add(b stage.Batch) error {
-	tokens, err := schemas.ResponseTokens.Find(b)
-	if err != nil { // rows that are no responses
+	tokens := func(int) []int32 { return nil }
+	if column, err := schemas.ResponseTokens.Find(b); err == nil {
+		tokens = column.Row
+	} else if !b.Has(schemas.Response) || !b.Has(schemas.Verdict) { // rows that are no responses, or none that was judged
 		s.rows += b.NumRows()
 		return nil
+	} else {
+		s.texts = true
+	}
+	if b.Has(schemas.VerdictRule) {
+		s.explain(schemas.Verdict.Of(b))
 	}
 	var outcome schemas.Scalars[float32]
 	haveOutcome := b.Has(schemas.Outcome)
@@ -176,8 +185,8 @@ func (s *batchSummary) add(b stage.Batch) error {
 	s.addRewards(b)
 	for i := range b.NumRows() {
 		s.rows++
-		s.tokens += len(tokens.Row(i))
-		if promptsErr == nil && beyond(tokens.Row(i), prompts.Row(i)) {
+		s.tokens += len(tokens(i))
+		if promptsErr == nil && beyond(tokens(i), prompts.Row(i)) {
 			s.own++
 		}
 		if !haveOutcome {
@@ -218,6 +227,16 @@ func (s *batchSummary) add(b stage.Batch) error {
 		}
 	}
 	return nil
+}
+
+// explain counts the verdicts, of rows that say why they have theirs.
+func (s *batchSummary) explain(verdicts schemas.Texts) {
+	if s.verdicts == nil {
+		s.verdicts = map[string]int{}
+	}
+	for i := range verdicts.Len() {
+		s.verdicts[verdicts.At(i)]++
+	}
 }
 
 // beyond reports whether a response holds a token that its prompt does not: one that only repeats it says nothing, whatever a verifier
@@ -278,7 +297,12 @@ func (s *batchSummary) into(m *Measurement) {
 		m.Metrics["audit_accuracy"] = float64(s.auditRight) / float64(s.audited)
 		m.Metrics["audit_gap"] = float64(s.auditedRight-s.auditRight) / float64(s.audited)
 	}
-	m.Metrics["echo_share"] = 1 - float64(s.own)/float64(s.rows)
+	if !s.texts {
+		m.Metrics["echo_share"] = 1 - float64(s.own)/float64(s.rows)
+	}
+	for verdict, n := range s.verdicts {
+		m.Metrics["verdict/"+verdict] = float64(n) / float64(s.rows)
+	}
 	if s.known > 0 {
 		m.Metrics["train_accuracy"] = float64(s.right) / float64(s.known)
 		m.Metrics["mixed_share"] = float64(s.mixed) / float64(s.rows)

@@ -275,14 +275,14 @@ func (s *Stage) MapWith(_ context.Context, b stage.Batch, batch Totals, dead *st
 			if !r.Keep {
 				continue
 			}
-			advantages[i] = stage.Narrow(schemas.Advantage.Name, r.Advantage, i, dead)
+			advantages[i] = stage.Spread(r.own, stage.Narrow(schemas.Advantage.Name, r.Advantage, i, dead))
 			if in.Return {
-				returns[i] = stage.Narrow(schemas.Return.Name, r.Return, i, dead)
+				returns[i] = stage.Spread(r.own, stage.Narrow(schemas.Return.Name, r.Return, i, dead))
 			}
 			if in.Candidates {
-				candidates[i] = lists(stage.Narrow(schemas.CandidateAdvantage.Name, r.Candidate, i, dead), r.Listed)
+				candidates[i] = stage.Spread(r.own, lists(stage.Narrow(schemas.CandidateAdvantage.Name, r.Candidate, i, dead), r.Listed))
 			}
-			masks[i], known[i] = slices.Repeat([]int32{1}, r.Tokens), true
+			masks[i], known[i] = stage.Spread(r.own, slices.Repeat([]int32{1}, r.Tokens)), true
 		}
 	}
 	out := []schemas.Filled{schemas.Advantage.FromRows(advantages, known...), schemas.TokenMask.FromRows(masks, known...)}

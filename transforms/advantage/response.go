@@ -12,7 +12,7 @@ import (
 type Response struct {
 	Keep     bool // an update learns from it
 	Labelled bool // it has an outcome
-	Tokens   int
+	Tokens   int  // that the policy wrote
 	Outcome  float64
 	// GroupMean and GroupStd are those of the outcomes of the prompt's responses.
 	GroupMean, GroupStd float64
@@ -25,6 +25,8 @@ type Response struct {
 	Advantage []float64 // to be filled in, a number a token; zeros before
 	Return    []float64 // where Inputs say so: target of the value head
 	Candidate []float64 // where Inputs say so: as CandidateLogP
+
+	own stage.Own
 }
 
 // Constant gives every token the same advantage.
@@ -33,11 +35,12 @@ func (r *Response) Constant(x float64) { r.Advantage = slices.Repeat([]float64{x
 // read reads all rows and sets those aside that do not hold what they should.
 func read(in Inputs, b stage.Batch, dead *stage.DeadLetters) []Response {
 	out := make([]Response, b.NumRows())
-	tokens := schemas.ResponseTokens.Of(b)
+	tokens, ownOf := schemas.ResponseTokens.Of(b), stage.OwnOf(b)
 	for i := range out {
 		r := &out[i]
-		if r.Tokens = len(tokens.Row(i)); r.Tokens == 0 {
-			dead.Rowf(i, schemas.ReasonEmpty, "the response has no tokens")
+		r.own = ownOf(i, len(tokens.Row(i)))
+		if r.Tokens = r.own.Len(); r.Tokens == 0 {
+			dead.Rowf(i, schemas.ReasonEmpty, "the response has no tokens of the policy's own")
 			continue
 		}
 		r.Advantage = make([]float64, r.Tokens)
@@ -86,8 +89,11 @@ func (r *Response) labels(in Inputs, b stage.Batch, i int) bool {
 // scores reads what models said about row i; false when the row is set aside.
 func (r *Response) scores(in Inputs, b stage.Batch, i int, dead *stage.DeadLetters) bool {
 	column := func(col schemas.List[float32]) []float64 {
-		x, _ := stage.PerToken(col, col.Of(b), i, r.Tokens, dead)
-		return x
+		x, ok := stage.PerToken(col, col.Of(b), i, r.own.N, dead)
+		if !ok {
+			return x
+		}
+		return stage.Pick(r.own, x)
 	}
 	for _, col := range in.LogP {
 		r.LogP = append(r.LogP, column(col))
@@ -100,13 +106,16 @@ func (r *Response) scores(in Inputs, b stage.Batch, i int, dead *stage.DeadLette
 	}
 	if in.Candidates {
 		r.Listed = schemas.CandidateIDs.Of(b).Row(i)
-		if r.Listed.Len() != r.Tokens {
-			dead.Rowf(i, schemas.ReasonMismatch, "column candidate_ids has %d lists for %d response tokens", r.Listed.Len(), r.Tokens)
+		if r.Listed.Len() != r.own.N {
+			dead.Rowf(i, schemas.ReasonMismatch, "column candidate_ids has %d lists for %d response tokens", r.Listed.Len(), r.own.N)
 			return false
 		}
 		for _, col := range in.CandidateLogP {
 			x, _ := stage.PerListed(col, col.Of(b), i, r.Listed, dead)
 			r.CandidateLogP = append(r.CandidateLogP, x)
+		}
+		if !dead.Marked(i) {
+			r.Listed, r.CandidateLogP = stage.PickLists(r.own, r.Listed, r.CandidateLogP...)
 		}
 	}
 	return !dead.Marked(i)

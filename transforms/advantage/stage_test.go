@@ -239,6 +239,7 @@ func TestMaskedResponsesHaveNoAdvantages(t *testing.T) {
 		"reinforce_pp": {true, true, true, false, true, true, false, true},
 		"rloo":         {true, true, true, false, true, true, false, true},
 		"ppo":          {true, true, true, false, true, true, false, true},
+		"td":           {true, true, true, true, true, true, true, true},
 		"q_rm":         {true, true, true, false, true, true, true, true},
 		"q_rm_ppo":     {true, true, true, false, true, true, true, true},
 	}

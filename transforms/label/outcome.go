@@ -32,6 +32,7 @@ type Config struct {
 	MaxTokens  int     `json:"max_tokens" range:"[0,inf)" doc:"a response of unknown finish is truncated with so many tokens and no stop token at its end; 0: never"`
 	StopTokens []int32 `json:"stop_tokens,omitempty" doc:"ids of the tokens that end a response of unknown finish"`
 	Workers    int     `json:"workers" range:"[0,inf)" doc:"responses that are judged at a time; 0: one a core"`
+	Explain    bool    `json:"explain,omitempty" doc:"add verdict_rule and verdict_reason: what decided, and why nothing was decided"`
 
 	verifier judge
 }
@@ -59,12 +60,15 @@ func init() { stage.Register[Config]() }
 
 // Contract says which columns are needed and added.
 func (c *Config) Contract() schemas.Contract {
-	return schemas.Contract{Name: "label",
-		Needs: []schemas.Descriptor{schemas.PromptID, schemas.Prompt, schemas.Answer, schemas.ResponseTokens, schemas.Response,
-			schemas.FinishReason},
+	out := schemas.Contract{Name: "label",
+		Needs: []schemas.Descriptor{schemas.PromptID, schemas.Prompt, schemas.Answer, schemas.Response, schemas.FinishReason},
 		Adds: []schemas.Descriptor{schemas.Verdict, schemas.Outcome, schemas.Extracted, schemas.VerifierScore,
 			schemas.GroupMean, schemas.GroupStd,
 			schemas.GroupValid, schemas.FirstError, schemas.StepEnds}}
+	if c.Explain {
+		out.Adds = append(out.Adds, schemas.VerdictRule, schemas.VerdictReason)
+	}
+	return out
 }
 
 // Setup makes the verifier.
@@ -99,6 +103,7 @@ func (c *Config) Map(ctx context.Context, b stage.Batch, dead *stage.DeadLetters
 	}
 	n := b.NumRows()
 	verdicts, extracted, found := make([]string, n), make([]string, n), make([]bool, n)
+	rules, reasons, ruled, reasoned := make([]string, n), make([]string, n), make([]bool, n), make([]bool, n)
 	outcomes, known := make([]float64, n), make([]bool, n)
 	scores, graded := make([]float32, n), make([]bool, n)
 	firstError, steps, stepEnds, placed := make([]int32, n), make([]bool, n), make([][]int32, n), make([]bool, n)
@@ -106,6 +111,7 @@ func (c *Config) Map(ctx context.Context, b stage.Batch, dead *stage.DeadLetters
 	for i, j := range judged {
 		verdicts[i], extracted[i], found[i] = j.verdict.String(), j.extracted, j.extracted != ""
 		outcomes[i], known[i] = c.outcome(j.verdict)
+		rules[i], reasons[i], ruled[i], reasoned[i] = j.rule, j.reason, j.rule != "", j.reason != ""
 		if dead.Marked(i) {
 			known[i] = false
 			continue
@@ -128,10 +134,15 @@ func (c *Config) Map(ctx context.Context, b stage.Batch, dead *stage.DeadLetters
 			usable[i] = known[i] && stats.Mixed() && judged[i].verdict != verify.Truncated
 		}
 	}
-	return b.With(schemas.Verdict.From(verdicts), schemas.Outcome.From(outcome32, known...), schemas.Extracted.From(extracted, found...),
+	out := []schemas.Filled{
+		schemas.Verdict.From(verdicts), schemas.Outcome.From(outcome32, known...), schemas.Extracted.From(extracted, found...),
 		schemas.VerifierScore.From(scores, graded...),
 		schemas.GroupMean.From(mean, hasGroup...), schemas.GroupStd.From(std, hasGroup...), schemas.GroupValid.From(usable),
-		schemas.FirstError.From(firstError, steps...), schemas.StepEnds.FromRows(stepEnds, placed...))
+		schemas.FirstError.From(firstError, steps...), schemas.StepEnds.FromRows(stepEnds, placed...)}
+	if c.Explain {
+		out = append(out, schemas.VerdictRule.From(rules, ruled...), schemas.VerdictReason.From(reasons, reasoned...))
+	}
+	return b.With(out...)
 }
 
 // outcome is what a verdict counts as; false where it counts as nothing.
@@ -150,14 +161,20 @@ type rowError struct {
 func (c *Config) judgeAll(ctx context.Context, b stage.Batch, dead *stage.DeadLetters) ([]judgement, error) {
 	n := b.NumRows()
 	prompts, answers, responses := schemas.Prompt.Of(b), schemas.Answer.Of(b), schemas.Response.Of(b)
-	tokens, finish := schemas.ResponseTokens.Of(b), schemas.FinishReason.Of(b)
+	finish := schemas.FinishReason.Of(b)
+	tokens := func(int) []int32 { return nil } // of responses that are texts alone
+	col, err := schemas.ResponseTokens.Find(b)
+	texts := err != nil
+	if !texts {
+		tokens = col.Row
+	}
 	extra := func(int) string { return "" }
 	if col, err := schemas.Extra.Find(b); err == nil {
 		extra = func(i int) string { return col.At(i) }
 	}
 	judged, faults := make([]judgement, n), make([]error, n)
 	one := func(i int) {
-		if len(tokens.Row(i)) == 0 {
+		if !texts && len(tokens(i)) == 0 {
 			faults[i] = rowError{schemas.ReasonEmpty, errors.New("the response has no tokens")}
 			return
 		}
@@ -165,9 +182,9 @@ func (c *Config) judgeAll(ctx context.Context, b stage.Batch, dead *stage.DeadLe
 			faults[i] = rowError{schemas.ReasonModel, errors.New("the generator failed on this response")}
 			return
 		}
-		truncated := c.truncated(finish.At(i), tokens.Row(i))
+		truncated := c.truncated(finish.At(i), tokens(i))
 		judged[i], faults[i] = c.verifier.judge(ctx, question{prompt: prompts.At(i), answer: answers.At(i), hasAnswer: answers.Valid(i),
-			extra: extra(i), tokens: tokens.Row(i), finish: finish.At(i),
+			extra: extra(i), tokens: tokens(i), finish: finish.At(i),
 			response: verify.Response{Text: responses.At(i), Truncated: truncated}})
 		if truncated {
 			judged[i].verdict = verify.Truncated // whatever it says so far

@@ -332,7 +332,7 @@ func narrow(xs []float64) []float32 {
 // part fills in one part of every row.
 func (r *Rewards) part(ctx context.Context, k int, b stage.Batch, dead *stage.DeadLetters, into []float64, known []bool) error {
 	p := &r.Parts[k]
-	tokens, texts := schemas.ResponseTokens.Of(b), schemas.Response.Of(b)
+	tokens, texts, ownOf := schemas.ResponseTokens.Of(b), schemas.Response.Of(b), stage.OwnOf(b)
 	if p.Verifier != nil {
 		judged, err := r.judges[k].judgeAll(ctx, b, dead)
 		if err != nil {
@@ -354,7 +354,8 @@ func (r *Rewards) part(ctx context.Context, k int, b stage.Batch, dead *stage.De
 				into[i], known[i] = float64(xs[len(xs)-1]), true
 			}
 		case p.Penalty != nil:
-			into[i], known[i] = p.Penalty.Of(tokens.Row(i)), true
+			ids := tokens.Row(i)
+			into[i], known[i] = p.Penalty.Of(stage.Pick(ownOf(i, len(ids)), ids)), true
 		case p.Format != nil:
 			into[i], known[i] = p.Format.Of(texts.At(i)), true
 		}

@@ -144,6 +144,8 @@ type judgement struct {
 	verdict   verify.Verdict
 	extracted string
 	score     *float64
+	rule      string
+	reason    string
 
 	judged     bool    // steps were judged: firstError and stepEnds mean something
 	firstError int     // index of the first wrong step, -1 when every step is right
@@ -183,7 +185,7 @@ func (a answers) judge(ctx context.Context, q question) (judgement, error) {
 	if row := (*verify.RowError)(nil); errors.As(err, &row) {
 		err = rowError{faultReasons[row.Fault], row}
 	}
-	return judgement{verdict: r.Verdict, extracted: r.Extracted, score: r.Score}, err
+	return judgement{verdict: r.Verdict, extracted: r.Extracted, score: r.Score, rule: r.Rule, reason: r.Reason}, err
 }
 
 // faultReasons are the reasons of rows that a verifier could not judge.

@@ -14,7 +14,8 @@ import (
 func (f Fields) named() map[string]string {
 	out := map[string]string{"id": f.ID, "prompt": f.Prompt, "answer": f.Answer, "response": f.Response, "conversation": f.Conversation,
 		"chosen": f.Chosen, "rejected": f.Rejected, "outcome": f.Outcome, "difficulty": f.Difficulty, "steps": f.Steps,
-		"first_error": f.FirstError}
+		"first_error": f.FirstError, "prompt_tokens": f.PromptTokens, "response_tokens": f.ResponseTokens, "tokens": f.Tokens,
+		"loss_mask": f.LossMask, "logprobs": f.LogProbs, "finish_reason": f.FinishReason}
 	maps.DeleteFunc(out, func(_, path string) bool { return path == "" })
 	return out
 }
@@ -65,16 +66,30 @@ func (f Fields) read(row map[string]any) ([]promptRow, error) {
 	if err != nil {
 		return nil, err
 	}
+	if f.tokens() {
+		if len(out) > 1 {
+			return nil, bad(schemas.ReasonMismatch, "field %q has %d responses, and a row has the token ids of one", f.Response, len(out))
+		}
+		if err := f.readTokens(r, &out[0]); err != nil {
+			return nil, err
+		}
+	}
+	if out[0].finish, err = f.readFinish(r); err != nil {
+		return nil, err
+	}
+	for i := range out {
+		out[i].finish = out[0].finish
+	}
 	if f.Outcome != "" {
 		if err := f.readOutcomes(r, out); err != nil {
 			return nil, err
 		}
 	}
-	if strings.TrimSpace(out[0].prompt) == "" {
+	if strings.TrimSpace(out[0].prompt) == "" && out[0].promptTokens == nil {
 		return nil, bad(schemas.ReasonEmpty, "the prompt is empty")
 	}
 	if f.PromptsOnly {
-		alone.prompt, alone.messages = out[0].prompt, out[0].messages
+		alone.prompt, alone.messages, alone.promptTokens = out[0].prompt, out[0].messages, out[0].promptTokens
 		out = []promptRow{alone}
 	}
 	if len(r.rest) > 0 {
@@ -243,7 +258,7 @@ func (f Fields) response(v any, base promptRow, path string) (promptRow, error) 
 		}
 		base.response = d.response
 	}
-	if err == nil && strings.TrimSpace(base.response) == "" {
+	if err == nil && strings.TrimSpace(base.response) == "" && !f.tokens() {
 		err = bad(schemas.ReasonEmpty, "field %q has no response", path)
 	}
 	return base, err

@@ -2,6 +2,8 @@ package prompts
 
 import (
 	"cmp"
+	"context"
+	"slices"
 
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/register"
@@ -32,8 +34,38 @@ type File struct {
 	// when the file grows, and copies of a problem are on one side.
 	TestShare      float64 `json:"test_share" range:"[0,1]" doc:"share of prompts that make the split test; the others are train, and all is both"`
 	SplitSeed      uint64  `json:"split_seed" doc:"of the choice of the split test"`
+	Ungrouped      bool    `json:"ungrouped,omitempty" doc:"make a prompt of its own of every row; else rows of one prompt lie side by side, and copies of a prompt are taken once"`
 	MaxLineBytes   int     `json:"max_line_bytes" range:"[0,inf)" doc:"bound of a line of a JSONL file, or of an item of a JSON array; 0: 1 MiB"`
 	MaxRecordBytes int     `json:"max_record_bytes" range:"[0,inf)" doc:"bound of the rows of a prompt; 0: the recipe's limit"`
+	// LogProbs say what those of fields.logprobs are. What nobody says is not known, and what needs to know refuses.
+	LogProbs *LogProbs `json:"logprobs,omitempty" doc:"what the log-probs of fields.logprobs are"`
+}
+
+// LogProbs says what log-probs from elsewhere are.
+type LogProbs struct {
+	Temperature float64 `json:"temperature" range:"(0,1e6]" doc:"that the logits were divided by: 1 of raw log-probs, that of sampling of processed ones"`
+	TopP        float64 `json:"top_p" range:"(0,1]" doc:"nucleus that they are normalised over; 1: all tokens"`
+	TopK        int     `json:"top_k" range:"[0,inf)" doc:"most probable tokens that they are normalised over; 0: all"`
+	Engine      string  `json:"engine,omitempty" doc:"the program that computed them, such as vllm 0.32"`
+}
+
+// SetDefaults are raw log-probs.
+func (l *LogProbs) SetDefaults() { *l = LogProbs{Temperature: 1, TopP: 1} }
+
+// definition is what a column of them carries.
+func (f File) definition() schemas.LogPDefinition {
+	if l := f.LogProbs; l != nil {
+		return schemas.LogPDefinition{Temperature: l.Temperature, TopP: l.TopP, TopK: l.TopK, Engine: l.Engine}
+	}
+	return schemas.UnknownLogP()
+}
+
+// Defines says what log-probs its rows have.
+func (f File) Defines() map[string]schemas.LogPDefinition {
+	if f.Fields.LogProbs == "" || f.Fields.PromptsOnly {
+		return nil
+	}
+	return map[string]schemas.LogPDefinition{schemas.OldLogP.Name: f.definition()}
 }
 
 // Fields says which field of a row is what, as dotted paths such as reward_model.ground_truth. A field that is named must
@@ -55,7 +87,14 @@ type Fields struct {
 	Difficulty   string `json:"difficulty,omitempty" doc:"level of the prompt, for ledgers and curricula"`
 	Steps        string `json:"steps,omitempty" doc:"list of texts that make the response beside prompt"`
 	FirstError   string `json:"first_error,omitempty" doc:"index of the first wrong of steps, -1: none is"`
-	PromptsOnly  bool   `json:"prompts_only,omitempty" doc:"leave the responses and outcomes of these fields out"`
+	// Ids and what belongs to each of them: of rows that an engine has sampled.
+	PromptTokens   string `json:"prompt_tokens,omitempty" doc:"list of the prompt's token ids, as the model read them"`
+	ResponseTokens string `json:"response_tokens,omitempty" doc:"list of the response's token ids; the response is these, and its text is checked against them where it is named too"`
+	Tokens         string `json:"tokens,omitempty" doc:"list of the token ids of prompt and response, in the place of prompt_tokens and response_tokens: the response begins with the first 1 of loss_mask"`
+	LossMask       string `json:"loss_mask,omitempty" doc:"list of one number a response token (or one of tokens): 1 where the policy wrote it, 0 where a tool or a user did"`
+	LogProbs       string `json:"logprobs,omitempty" doc:"list of one log-prob a response token (or one of tokens), under the policy that sampled; file.logprobs says what they are"`
+	FinishReason   string `json:"finish_reason,omitempty" doc:"why sampling ended: stop or eos, length, or another engine's word for these"`
+	PromptsOnly    bool   `json:"prompts_only,omitempty" doc:"leave the responses and outcomes of these fields out"`
 }
 
 // ProcessBench are the fields of a file of ProcessBench (arXiv 2412.06559).
@@ -65,8 +104,17 @@ func ProcessBench() Fields {
 
 // answered reports whether rows hold responses.
 func (f Fields) answered() bool {
-	return f.Response != "" || f.Conversation != "" || f.Chosen != "" || f.Steps != ""
+	return f.Response != "" || f.Conversation != "" || f.Chosen != "" || f.Steps != "" || f.tokens()
 }
+
+// promptAsIDs reports whether the text of prompts is that of their ids, which a stage with a tokenizer adds.
+func (f Fields) promptAsIDs() bool { return f.tokens() && f.Prompt == "" }
+
+// responseAsIDs is that of responses.
+func (f Fields) responseAsIDs() bool { return f.tokens() && f.Response == "" }
+
+// tokens reports whether responses come as token ids.
+func (f Fields) tokens() bool { return f.ResponseTokens != "" || f.Tokens != "" }
 
 func (f Fields) responses() bool { return f.answered() && !f.PromptsOnly }
 func (f Fields) outcomes() bool  { return (f.Outcome != "" || f.Chosen != "") && !f.PromptsOnly }
@@ -87,7 +135,11 @@ func (f File) Validate() error {
 		return err
 	}
 	d := f.Fields
+	if err := d.validateTokens(f.LogProbs); err != nil {
+		return err
+	}
 	switch {
+	case d.tokens() && d.Prompt == "": // the ids say it
 	case d.Prompt == "" && d.Conversation == "" && d.Chosen == "":
 		return setting.Errorf("fields.prompt", "missing; name the field that holds the prompt, or conversation, or chosen and rejected")
 	case (d.Chosen == "") != (d.Rejected == ""):
@@ -125,6 +177,21 @@ func (f File) PromptsOnly() Source {
 	return f
 }
 
+// Size counts the prompts of a split. It reads the files, which windows then do not read again.
+func (f File) Size(ctx context.Context, split string) (int, error) {
+	all, err := spoolOf(ctx, f)
+	if err != nil {
+		return 0, err
+	}
+	n := 0
+	for _, g := range all.groups {
+		if inSplit(g.test, split) {
+			n++
+		}
+	}
+	return n, nil
+}
+
 // Named is the file under another name.
 func (f File) Named(name string) Source {
 	f.Name = name
@@ -133,10 +200,25 @@ func (f File) Named(name string) Source {
 
 // Columns are those of its rows.
 func (f File) Columns() []schemas.Descriptor {
-	out := []schemas.Descriptor{schemas.PromptID, schemas.Prompt, schemas.Messages, schemas.Answer, schemas.Source, schemas.Difficulty,
-		schemas.Extra}
+	out := []schemas.Descriptor{schemas.PromptID, schemas.Messages, schemas.Answer, schemas.Source, schemas.Difficulty, schemas.Extra}
+	if !f.Fields.promptAsIDs() {
+		out = slices.Insert(out, 1, schemas.Descriptor(schemas.Prompt))
+	}
 	if f.Fields.responses() {
-		out = append(out, schemas.ResponseID, schemas.Sample, schemas.Response, schemas.FinishReason)
+		out = append(out, schemas.ResponseID, schemas.Sample)
+		if !f.Fields.responseAsIDs() {
+			out = append(out, schemas.Response)
+		}
+		out = append(out, schemas.FinishReason)
+	}
+	if f.Fields.tokens() && !f.Fields.PromptsOnly {
+		out = append(out, schemas.PromptTokens, schemas.ResponseTokens)
+		if f.Fields.LossMask != "" {
+			out = append(out, schemas.LossMask)
+		}
+		if f.Fields.LogProbs != "" {
+			out = append(out, schemas.OldLogP)
+		}
 	}
 	if f.Fields.outcomes() {
 		out = append(out, schemas.Outcome)

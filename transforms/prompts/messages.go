@@ -3,6 +3,7 @@ package prompts
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -169,10 +170,12 @@ type dialogue struct {
 }
 
 // roleOf are the names that roles go by, those of ShareGPT included.
-var roleOf = map[string]string{"system": "system", "user": "user", "human": "user", "assistant": "assistant", "gpt": "assistant"}
+var roleOf = map[string]string{"system": "system", "user": "user", "human": "user", "assistant": "assistant", "gpt": "assistant",
+	"tool": "tool", "observation": "tool", "function": "tool"}
 
-// conversation reads chat messages of a single turn: an optional system message, one user message, and an assistant message where
-// there is a response, which may stand alone where the prompt is known. Messages are {role, content} or, as in ShareGPT, {from, value}.
+// conversation reads chat messages: an optional system message, what the user says, with earlier turns of the assistant and of tools
+// before it, and a last assistant message where there is a response, which may stand alone where the prompt is known. Messages
+// are {role, content} or, as in ShareGPT, {from, value}.
 func conversation(v any, path string, prompted bool) (d dialogue, err error) {
 	list, ok := v.([]any)
 	if !ok {
@@ -189,16 +192,16 @@ func conversation(v any, path string, prompted bool) (d dialogue, err error) {
 		case role == "system" && len(before) == 0 && i == 0:
 			d.system = strings.TrimSpace(content) != ""
 			before = append(before, turn{role, content})
-		case role == "user" && (len(before) == 0 || len(before) == 1 && before[0].Role == "system"):
-			d.question = strings.TrimSpace(content)
-			before = append(before, turn{role, content})
 		case role == "assistant" && last && (i > 0 || prompted):
 			d.response = content
+		case role == "user", role == "assistant" && asked(before), role == "tool" && asked(before):
+			before = append(before, turn{role, content})
 		default:
-			return d, bad(schemas.ReasonUnreadable, "field %q: message %d has role %q; want one turn: system (or none), user, assistant",
-				path, i, role)
+			return d, bad(schemas.ReasonUnreadable, "field %q: message %d has role %q; want system (or none), user, and then further turns of "+
+				"assistant, tool and user", path, i, role)
 		}
 	}
+	d.question = strings.TrimSpace(saidIn(before))
 	if len(before) == 0 {
 		if prompted && d.response != "" {
 			return d, nil
@@ -212,6 +215,11 @@ func conversation(v any, path string, prompted bool) (d dialogue, err error) {
 	raw, err := json.Marshal(before)
 	d.prompt, d.messages = strings.Join(texts, "\n\n"), string(raw)
 	return d, err
+}
+
+// asked reports whether the user has said something.
+func asked(turns []turn) bool {
+	return slices.ContainsFunc(turns, func(t turn) bool { return t.Role == "user" })
 }
 
 // message is the role and the text of a message. What a model thought, where it stands in a field of its own, is put before what it

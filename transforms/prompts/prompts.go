@@ -40,6 +40,14 @@ type (
 	Reader interface {
 		Paths(ctx context.Context) ([]string, error)
 	}
+	// Defined is a source whose rows have log-probs: it says what these are, by column.
+	Defined interface {
+		Defines() map[string]schemas.LogPDefinition
+	}
+	// Sized is a source that ends: it counts the prompts of a split.
+	Sized interface {
+		Size(ctx context.Context, split string) (int, error)
+	}
 	// Nameable can be a part of a mixture, under whose name its prompts go.
 	Nameable interface{ Named(name string) Source }
 )
@@ -161,13 +169,20 @@ func (c Config) Validate() error {
 
 // Contract says which columns the source brings.
 func (c Config) Contract() schemas.Contract {
-	return schemas.Contract{Name: "prompts", Adds: c.Of.Columns()}
+	out := schemas.Contract{Name: "prompts", Adds: c.Of.Columns()}
+	if d, ok := c.Of.(Defined); ok {
+		out.Writes = d.Defines()
+	}
+	return out
 }
 
 // Brings reports whether the source brings a column.
 func (c Config) Brings(d schemas.Descriptor) bool {
 	return slices.Contains(schemas.Names(c.Of.Columns()), d.Describe().Name)
 }
+
+// Answers reports whether the source brings responses, as text or as token ids.
+func (c Config) Answers() bool { return c.Brings(schemas.Response) || c.Brings(schemas.ResponseTokens) }
 
 // Generates reports whether all prompts come of a generator, which never ends.
 func (c Config) Generates() bool { return generates(c.Of, "") }

@@ -17,6 +17,7 @@ type group struct {
 	id    uuid.UUID
 	short uint64
 	rows  []promptRow
+	row   int      // number of the first of them among those of the source
 	raws  [][]byte // the rows of the file that they came of, where these are kept
 }
 
@@ -32,6 +33,18 @@ type promptRow struct {
 	id                    string // "" where the prompt says who it is
 	stepBytes             []int32
 	firstError            int32
+	// Of rows with token ids.
+	promptTokens, responseTokens, lossMask []int32
+	logProbs                               []float32
+	finish                                 string
+}
+
+// identity is what tells prompts apart: the text, or the ids of a prompt that comes as such alone.
+func (r promptRow) identity() string {
+	if r.prompt == "" && r.promptTokens != nil {
+		return fmt.Sprint(r.promptTokens)
+	}
+	return r.prompt
 }
 
 // scanner goes through the files and gives the groups, and the rows that are bad.
@@ -120,7 +133,7 @@ func (s *scanner) add(row rawRow) error {
 	if row.err != nil {
 		return s.refuse(row, row.err)
 	}
-	g, err := s.file.group(row.fields)
+	g, err := s.file.group(row.fields, s.rows)
 	if err != nil {
 		return s.refuse(row, err)
 	}
@@ -178,8 +191,8 @@ func (s *scanner) where(number int) string {
 	return fmt.Sprintf("%s:%d", name, number)
 }
 
-// group is the group that a row begins.
-func (f File) group(fields map[string]any) (group, error) {
+// group is the group that a row begins, the so manyth of the source.
+func (f File) group(fields map[string]any, row int) (group, error) {
 	rows, err := f.Fields.read(fields)
 	if err != nil {
 		return group{}, err
@@ -188,8 +201,11 @@ func (f File) group(fields map[string]any) (group, error) {
 	if rows[0].id != "" {
 		source += "/" + rows[0].id
 	}
-	id := PromptID(rows[0].prompt, rows[0].answer, source)
-	return group{id: id, short: shortID(id), rows: rows}, nil
+	if f.Ungrouped {
+		source = fmt.Sprintf("%s/%d", source, row)
+	}
+	id := PromptID(rows[0].identity(), rows[0].answer, source)
+	return group{id: id, short: shortID(id), rows: rows, row: row}, nil
 }
 
 // shortID is 62 bits of a hash of the content.

@@ -12,6 +12,9 @@ import (
 // problemOf is what makes two prompts one problem: what the user says, whatever its case and white space. Neither ids nor answers nor
 // names of sources are part of it, nor a system message, so copies that differ in these are on one side of a split.
 func problemOf(r promptRow) string {
+	if r.prompt == "" {
+		return r.identity()
+	}
 	return strings.ToLower(strings.Join(strings.Fields(said(r)), " "))
 }
 
@@ -24,7 +27,19 @@ func said(r promptRow) string {
 	if err := json.Unmarshal([]byte(r.messages), &turns); err != nil || len(turns) == 0 {
 		return r.prompt
 	}
-	return turns[len(turns)-1].Content
+	return saidIn(turns)
+}
+
+// saidIn is what stands before a response: of a conversation of several turns all but the system message.
+func saidIn(turns []turn) string {
+	if len(turns) > 1 && turns[0].Role == "system" {
+		turns = turns[1:]
+	}
+	texts := make([]string, len(turns))
+	for i, t := range turns {
+		texts[i] = t.Content
+	}
+	return strings.Join(texts, "\n\n")
 }
 
 // test reports whether a prompt belongs to the split test.

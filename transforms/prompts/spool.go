@@ -36,6 +36,7 @@ type spooled struct {
 	at    int64
 	rows  int32
 	test  bool
+	row   int // number of the first of its rows among those of the source
 }
 
 // spools are those of the last sources that were read.
@@ -109,7 +110,7 @@ func fillSpool(ctx context.Context, f File) (*spool, error) {
 	p := &spool{of: f, file: file, out: bufio.NewWriterSize(file, 1<<20)}
 	s := scanner{file: f, keep: true}
 	s.group = func(g group) error {
-		p.groups = append(p.groups, spooled{g.short, p.at, int32(len(g.raws)), f.test(g.rows[0])})
+		p.groups = append(p.groups, spooled{g.short, p.at, int32(len(g.raws)), f.test(g.rows[0]), g.row})
 		for _, raw := range g.raws {
 			if err := p.put(raw); err != nil {
 				return err
@@ -171,7 +172,7 @@ func (p *spool) group(at spooled) (out group, err error) {
 		if err != nil {
 			return err
 		}
-		g, err := p.of.group(fields)
+		g, err := p.of.group(fields, at.row)
 		if err == nil {
 			g.rows = append(out.rows, g.rows...)
 			out = g

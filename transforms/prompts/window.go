@@ -54,7 +54,7 @@ func scanWindow(ctx context.Context, f File, w Window, emit, dead func(stage.Bat
 		}
 	}
 	chosen := choose(index, f, w, history)
-	stage.Count(ctx, "prompts", shortCounter+f.name(), w.Count-len(chosen))
+	CountShort(ctx, f.name(), w.Count-len(chosen))
 	out := packer{file: f, w: w, emit: emit}
 	report := letters{meta: w.Meta, limit: f.MaxRecordBytes, emit: dead, reasons: map[schemas.Reason]int{}}
 	filtered := 0
@@ -151,6 +151,11 @@ func shuffled(index []uint64, seed uint64, round int) []uint64 {
 // shortCounter begins the name of a counter: the prompts that a window asked of a source beyond those it has.
 const shortCounter = "short."
 
+// CountShort counts prompts that a window asked of a source beyond those it has.
+func CountShort(ctx context.Context, source string, n int) {
+	stage.Count(ctx, "prompts", shortCounter+source, n)
+}
+
 // ShortOf gives the source that such a counter is of.
 func ShortOf(counter string) (source string, ok bool) {
 	return strings.CutPrefix(counter, shortCounter)
@@ -170,7 +175,8 @@ type packer struct {
 func (p *packer) add(g group) error {
 	size := 0
 	for _, r := range g.rows {
-		size += len(r.prompt) + len(r.messages) + len(r.answer) + len(r.response) + len(r.extra) + 256
+		size += len(r.prompt) + len(r.messages) + len(r.answer) + len(r.response) + len(r.extra) + 256 +
+			4*(len(r.promptTokens)+len(r.responseTokens)+len(r.lossMask)+len(r.logProbs))
 	}
 	limit := p.file.MaxRecordBytes
 	if limit == 0 {
@@ -218,7 +224,9 @@ func (f File) batch(w Window, groups []group) (stage.Batch, error) {
 	var prompts, messages, answers, sources, difficulties, extras, responses, finish []string
 	var hasMessages, hasAnswer, graded, hasExtra, hasOutcome []bool
 	var samples, firstErrors []int32
-	var stepBytes [][]int32
+	var stepBytes, promptTokens, responseTokens, lossMasks [][]int32
+	var logProbs [][]float32
+	var hasMask []bool
 	var outcomes []float32
 	for _, g := range groups {
 		for k, r := range g.rows {
@@ -227,18 +235,36 @@ func (f File) batch(w Window, groups []group) (stage.Batch, error) {
 			messages, hasMessages = append(messages, r.messages), append(hasMessages, r.messages != "")
 			answers, hasAnswer = append(answers, r.answer), append(hasAnswer, r.hasAnswer)
 			extras, hasExtra = append(extras, r.extra), append(hasExtra, r.hasExtra)
-			responseIDs = append(responseIDs, uuid.NewSHA1(g.id, fmt.Appendf(nil, "file/%d/%s", k, r.response)))
-			responses, finish, samples = append(responses, r.response), append(finish, "unknown"), append(samples, int32(k))
+			responseIDs = append(responseIDs, uuid.NewSHA1(g.id, fmt.Appendf(nil, "file/%d/%s", k, r.said())))
+			responses, finish, samples = append(responses, r.response), append(finish, cmp.Or(r.finish, "unknown")), append(samples, int32(k))
+			promptTokens, responseTokens = append(promptTokens, r.promptTokens), append(responseTokens, r.responseTokens)
+			lossMasks, logProbs, hasMask = append(lossMasks, r.lossMask), append(logProbs, r.logProbs), append(hasMask, r.lossMask != nil)
 			outcomes, hasOutcome = append(outcomes, r.outcome), append(hasOutcome, r.hasOutcome)
 			firstErrors, stepBytes = append(firstErrors, r.firstError), append(stepBytes, r.stepBytes)
 		}
 	}
-	cols := []schemas.Filled{schemas.PromptID.From(ids), schemas.Prompt.From(prompts),
+	cols := []schemas.Filled{schemas.PromptID.From(ids)}
+	if !f.Fields.promptAsIDs() {
+		cols = append(cols, schemas.Prompt.From(prompts))
+	}
+	cols = append(cols,
 		schemas.Messages.From(messages, hasMessages...), schemas.Answer.From(answers, hasAnswer...), schemas.Source.From(sources),
-		schemas.Difficulty.From(difficulties, graded...), schemas.Extra.From(extras, hasExtra...)}
+		schemas.Difficulty.From(difficulties, graded...), schemas.Extra.From(extras, hasExtra...))
 	if f.Fields.responses() {
-		cols = append(cols, schemas.ResponseID.From(responseIDs), schemas.Sample.From(samples), schemas.Response.From(responses),
-			schemas.FinishReason.From(finish))
+		cols = append(cols, schemas.ResponseID.From(responseIDs), schemas.Sample.From(samples))
+		if !f.Fields.responseAsIDs() {
+			cols = append(cols, schemas.Response.From(responses))
+		}
+		cols = append(cols, schemas.FinishReason.From(finish))
+	}
+	if f.Fields.tokens() && !f.Fields.PromptsOnly {
+		cols = append(cols, schemas.PromptTokens.FromRows(promptTokens), schemas.ResponseTokens.FromRows(responseTokens))
+		if f.Fields.LossMask != "" {
+			cols = append(cols, schemas.LossMask.FromRows(lossMasks, hasMask...))
+		}
+		if f.Fields.LogProbs != "" {
+			cols = append(cols, schemas.OldLogP.FromRows(logProbs).Defined(f.definition()))
+		}
 	}
 	if f.Fields.outcomes() {
 		cols = append(cols, schemas.Outcome.From(outcomes, hasOutcome...))

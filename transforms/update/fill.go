@@ -40,7 +40,14 @@ type table struct {
 	nestedI map[string]schemas.NestedLists[int32]
 	nestedF map[string]schemas.NestedLists[float32]
 	scalars map[string]schemas.Scalars[float32]
-	mask    *schemas.Lists[int32]
+	masks   []mask
+}
+
+// mask is a column that leaves tokens out of the loss.
+type mask struct {
+	name string
+	schemas.Lists[int32]
+	needed bool // a row without it is not learned from
 }
 
 // newTable finds the columns; an error names the one that is missing.
@@ -60,8 +67,11 @@ func newTable(r schemas.Record, spec losses.Spec, sides []side) (*table, error) 
 			}
 		}
 	}
-	if mask, err := schemas.TokenMask.Find(r); err == nil && slices.Contains(spec.Inputs, losses.Advantage) {
-		t.mask = &mask
+	if found, err := schemas.TokenMask.Find(r); err == nil && slices.Contains(spec.Inputs, losses.Advantage) {
+		t.masks = append(t.masks, mask{schemas.TokenMask.Name, found, true})
+	}
+	if found, err := schemas.LossMask.Find(r); err == nil && len(sides) == 1 && sides[0].prefix == "" {
+		t.masks = append(t.masks, mask{schemas.LossMask.Name, found, false})
 	}
 	return t, nil
 }
@@ -149,8 +159,10 @@ func (t *table) usable(row int, spec losses.Spec, sides []side) (tokens int, mis
 			}
 		}
 	}
-	if t.mask != nil && (!t.mask.Valid(row) || !slices.ContainsFunc(t.mask.Row(row), func(m int32) bool { return m != 0 })) {
-		return 0, schemas.TokenMask.Name
+	for _, m := range t.masks {
+		if !m.Valid(row) && m.needed || m.Valid(row) && !slices.ContainsFunc(m.Row(row), func(x int32) bool { return x != 0 }) {
+			return 0, m.name
+		}
 	}
 	return tokens, ""
 }
@@ -186,6 +198,9 @@ func fill(units []unit, spec losses.Spec) ([]models.Sequence, *losses.Microbatch
 	mb := losses.NewMicrobatch(lengths, nil)
 	mb.List = mb.List[:1]
 	n := mb.N()
+	if slices.ContainsFunc(units, func(u unit) bool { return len(u.table.masks) > 0 }) {
+		mb.Rows.Mask = make([]float64, 0, n)
+	}
 	if spec.Reads(losses.CandidateIDs) {
 		mb.Candidates = make([]losses.Span, 0, n)
 	}
@@ -214,8 +229,8 @@ func fillResponse(mb *losses.Microbatch, u unit, s side, spec losses.Spec) error
 		}
 	}
 	mb.Responses.Role = append(mb.Responses.Role, s.role)
-	if tab.mask != nil {
-		if err := addRows(&mb.Rows.Mask, schemas.TokenMask.Name, row, tab.mask.Row(row), len(tokens)); err != nil {
+	if mb.Rows.Mask != nil {
+		if err := tab.addMask(mb, row, len(tokens)); err != nil {
 			return err
 		}
 	}
@@ -275,6 +290,27 @@ func fillField(mb *losses.Microbatch, u unit, s side, in *losses.Input, first, n
 		}
 		if err := copyItem((*into)[span.Lo:span.Hi], tab, name, row, t); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// addMask adds 1 for each of a row's n tokens that no mask leaves out.
+func (t *table) addMask(mb *losses.Microbatch, row, n int) error {
+	at := len(mb.Rows.Mask)
+	for range n {
+		mb.Rows.Mask = append(mb.Rows.Mask, 1)
+	}
+	for _, m := range t.masks {
+		if !m.Valid(row) {
+			continue
+		}
+		own := m.Row(row)
+		if err := sameLength(m.name, row, len(own), n); err != nil {
+			return err
+		}
+		for i, x := range own {
+			mb.Rows.Mask[at+i] *= float64(x)
 		}
 	}
 	return nil

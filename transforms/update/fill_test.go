@@ -4,6 +4,7 @@ import (
 	"errors"
 	"math"
 	"reflect"
+	"slices"
 	"testing"
 
 	"github.com/google/uuid"
@@ -99,5 +100,29 @@ func TestFill(t *testing.T) {
 	if mb.TeacherOf(1).Len() != 0 || !reflect.DeepEqual(mb.Listed.Prob, zeros) || !reflect.DeepEqual(mb.Rows.OldLogZ, zeros) ||
 		!math.IsNaN(mb.Responses.Outcome[0]) {
 		t.Errorf("a chosen response is filled with what samples are asked for: %+v", mb)
+	}
+}
+
+// Tokens that the policy has not written are in no loss and no denominator, of losses with advantages and of others; a row without own
+// tokens is left out.
+func TestLossMask(t *testing.T) {
+	rows := groupRows(t, "", "", "a0", "a1", "a2")
+	rows, err := rows.With(schemas.LossMask.FromRows([][]int32{{0, 1, 1}, nil, {0, 0, 0}}, true, false, true))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string][]float64{"ppo": {0, 1, 0, 1, 1, 0}, "sft": {0, 1, 1, 1, 1, 1}} { // token_mask leaves the third out
+		loss, err := Config{Losses: []Term{{Name: name, Weight: 1}}}.Loss()
+		if err != nil {
+			t.Fatal(err)
+		}
+		units, without, err := unitsOf([]stage.Batch{rows}, loss.Spec(), 0)
+		if err != nil || len(units) != 2 || without[schemas.LossMask.Name] != 1 {
+			t.Fatalf("%s: %d units, %v left out, %v", name, len(units), without, err)
+		}
+		_, mb, err := fill(units, loss.Spec())
+		if err != nil || !slices.Equal(mb.Rows.Mask, want) {
+			t.Errorf("%s: mask %v, want %v (%v)", name, mb.Rows.Mask, want, err)
+		}
 	}
 }

@@ -186,7 +186,7 @@ func (f *shardFn) ProcessElement(ctx context.Context, b stage.Batch, _ func(int,
 			keep = append(keep, c)
 		}
 	}
-	for _, c := range []schemas.Descriptor{schemas.PairID, schemas.ResponseID, schemas.TokenMask} {
+	for _, c := range []schemas.Descriptor{schemas.PairID, schemas.ResponseID, schemas.TokenMask, schemas.LossMask} {
 		if b.Has(c) {
 			keep = append(keep, c)
 		}

@@ -1,0 +1,33 @@
+package command
+
+import "github.com/spf13/cobra"
+
+func init() { commands = append(commands, newLabel) }
+
+func newLabel(e *env) *cobra.Command {
+	var j job
+	var kind, tokenizer string
+	c := &cobra.Command{
+		Use:   "label RUN|FILE... --out DIR",
+		Short: "Judge given responses: verdict, rule, extracted answer and score as columns; no model needed",
+		Long: "Judge the responses of files (JSONL, JSON, Parquet, packed or not; folders and patterns) or of runs, and write them as Parquet " +
+			"with\n" +
+			"verdict, verdict_rule, verdict_reason, extracted, outcome, verifier_score and the statistics of each prompt's group. Columns are\n" +
+			"known by their names, or by --field. Rows that cannot be judged are dead letters.",
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := j.from(cmd.Context(), args, true, "loss_mask"); err != nil {
+				return err
+			}
+			j.tree["label"] = map[string]any{"explain": true, "verifier": map[string]any{"kind": kind}}
+			if tokenizer != "" {
+				j.tree["policy"] = map[string]any{"path": tokenizer}
+			}
+			return j.do(cmd, e)
+		},
+	}
+	c.Flags().StringVar(&kind, "verifier", "math", "kind of verifier (label.verifier.kind); its settings by --set label.verifier.options.…")
+	c.Flags().StringVar(&tokenizer, "tokenizer", "", "a model directory whose tokenizer gives responses that come as token ids their text")
+	j.register(c, 50_000)
+	return c
+}

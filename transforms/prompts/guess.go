@@ -1,0 +1,136 @@
+package prompts
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/millrace/millrace/schemas/setting"
+)
+
+// shape is a layout of rows that some program writes.
+type shape struct {
+	name   string
+	has    []string // columns that tell it
+	fields Fields
+	// logProbs are what its log-probs are, where its program leaves no choice; nil: not known.
+	logProbs *LogProbs
+}
+
+// shapes are tried in order. docs/prompts.md lists them.
+var shapes = []shape{
+	{name: "verl rollouts", has: []string{"input", "output", "gts"}, fields: Fields{Prompt: "input", Response: "output", Answer: "gts"}},
+	{name: "verl prompts", has: []string{"prompt", "reward_model", "data_source"}, fields: Fields{Prompt: "prompt",
+		Answer: "reward_model.ground_truth"}},
+	{name: "ProcessBench", has: []string{"problem", "steps", "label", "final_answer_correct"}, fields: ProcessBench()},
+	{name: "preferences", has: []string{"prompt", "chosen", "rejected"}, fields: Fields{Prompt: "prompt", Chosen: "chosen",
+		Rejected: "rejected"}},
+	{name: "preferences without a prompt", has: []string{"chosen", "rejected"}, fields: Fields{Chosen: "chosen", Rejected: "rejected"}},
+	{name: "token ids with a mask", has: []string{"token_ids", "mask"}, fields: Fields{Tokens: "token_ids", LossMask: "mask"}},
+	{name: "conversations", has: []string{"messages"}, fields: Fields{Conversation: "messages"}},
+	{name: "ShareGPT", has: []string{"conversations"}, fields: Fields{Conversation: "conversations"}},
+}
+
+// Names that fields go by, the likeliest first.
+var (
+	promptNames   = []string{"prompt", "question", "problem", "instruction", "query", "input"}
+	answerNames   = []string{"answer", "ground_truth", "gold", "gts", "reference", "target", "final_answer", "expected"}
+	responseNames = []string{"response", "completion", "completions", "output", "generation", "generations", "responses", "model_output",
+		"prediction", "solution"}
+	promptIDNames   = []string{"prompt_ids", "prompt_token_ids", "prompt_tokens"}
+	responseIDNames = []string{"completion_ids", "response_ids", "response_token_ids", "completion_token_ids", "response_tokens",
+		"output_token_ids"}
+	maskNames    = []string{"loss_mask", "response_mask", "completion_mask"}
+	logProbNames = []string{"logprobs", "log_probs", "rollout_log_probs", "sampling_logprobs", "token_logprobs", "old_logp"}
+	finishNames  = []string{"finish_reason", "stop_reason", "status"}
+)
+
+// Guess tells what the columns of rows are by their names. What is named already stays. The shape is the layout they were known by, ""
+// where single names told.
+func Guess(columns []string, named Fields, responses bool) (fields Fields, logProbs *LogProbs, layout string) {
+	has := func(names ...string) bool {
+		return !slices.ContainsFunc(names, func(n string) bool { return !slices.Contains(columns, n) })
+	}
+	first := func(names []string, but ...string) string {
+		for _, n := range names {
+			if slices.Contains(columns, n) && !slices.Contains(but, n) {
+				return n
+			}
+		}
+		return ""
+	}
+	set := func(into *string, found string) {
+		if *into == "" {
+			*into = found
+		}
+	}
+	fields = named
+	if named == (Fields{}) {
+		for _, s := range shapes {
+			if has(s.has...) {
+				fields, logProbs, layout = s.fields, s.logProbs, s.name
+				break
+			}
+		}
+	}
+	if fields.Conversation == "" && fields.Chosen == "" && fields.Tokens == "" {
+		set(&fields.Prompt, first(promptNames, fields.Answer, fields.Response))
+	}
+	set(&fields.Answer, first(answerNames, fields.Prompt, fields.Response))
+	if responses && fields.Conversation == "" && fields.Chosen == "" && fields.Steps == "" {
+		if fields.PromptTokens == "" && fields.ResponseTokens == "" && fields.Tokens == "" {
+			p, r := first(promptIDNames), first(responseIDNames)
+			if p != "" && r != "" {
+				fields.PromptTokens, fields.ResponseTokens = p, r
+			}
+		}
+		if fields.tokens() {
+			set(&fields.LossMask, first(maskNames))
+			set(&fields.LogProbs, first(logProbNames))
+		}
+		set(&fields.Response, first(responseNames, fields.Prompt, fields.Answer))
+		if fields.answered() {
+			set(&fields.FinishReason, first(finishNames))
+		}
+	}
+	if !responses && fields.answered() {
+		fields.PromptsOnly = true
+	}
+	return fields, logProbs, layout
+}
+
+var errFirstRow = errors.New("the first row")
+
+// Fill names the fields of the file's rows that are not named yet, by the columns of its first row that can be read.
+func (f File) Fill(ctx context.Context, responses bool) (filled File, layout string, err error) {
+	var columns []string
+	s := scanner{file: f, look: func(row rawRow) error {
+		if row.err == nil {
+			columns = slices.Sorted(maps.Keys(row.fields))
+			return errFirstRow
+		}
+		return nil
+	}}
+	if err := s.scan(ctx); err != nil && !errors.Is(err, errFirstRow) {
+		return f, "", err
+	}
+	if columns == nil {
+		return f, "", setting.Errorf("path", "%s has no row that can be read", f.Path)
+	}
+	var logProbs *LogProbs
+	f.Fields, logProbs, layout = Guess(columns, f.Fields, responses)
+	if f.LogProbs == nil {
+		f.LogProbs = logProbs
+	}
+	switch {
+	case f.Fields.Prompt == "" && f.Fields.Conversation == "" && f.Fields.Chosen == "" && !f.Fields.tokens():
+		return f, layout, setting.Errorf("fields.prompt", "none of the columns of %s (%s) goes by a name of prompts; name it", f.Path,
+			strings.Join(columns, ", "))
+	case responses && !f.Fields.answered():
+		return f, layout, setting.Errorf("fields.response", "none of the columns of %s (%s) goes by a name of responses; name it", f.Path,
+			strings.Join(columns, ", "))
+	}
+	return f, layout, nil
+}
