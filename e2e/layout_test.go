@@ -33,7 +33,7 @@ var allowed = map[string][]string{
 	"transforms/files":         {"std", "transforms/files/...", "models/regular", "ext/..."},
 	"transforms/stage":         stages("transforms/stage/..."),
 	"transforms/continuation":  stages("transforms/provingground", "models/..."),
-	"transforms/label":         stages("transforms/series", "transforms/label/...", "transforms/provingground", "models/keyed"),
+	"transforms/label":         stages("transforms/series", "transforms/label/...", "transforms/provingground", "models", "models/keyed"),
 	"transforms/label/verify":  {"std", "transforms/label/verify/...", "models/outbound", "schemas/setting"},
 	"transforms/prompts":       stages("transforms/provingground", "models/..."),
 	"transforms/replay":        stages("transforms/prompts", "transforms/recordio"),

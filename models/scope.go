@@ -3,6 +3,7 @@ package models
 import (
 	"context"
 	"errors"
+	"io"
 	"sync"
 )
 
@@ -40,6 +41,18 @@ func scopeOf(ctx context.Context) *scope {
 	s, _ := ctx.Value(scopeKey{}).(*scope)
 	return s
 }
+
+// Hold closes what a stage holds when the scope of the context ends, such as the processes of a verifier; outside of any it does nothing.
+func Hold(ctx context.Context, c io.Closer) error {
+	if scopeOf(ctx).add(&closing{c}) {
+		return nil
+	}
+	return errors.Join(errEnded, c.Close())
+}
+
+type closing struct{ io.Closer }
+
+func (c *closing) Release() error { return c.Close() }
 
 // add reports whether the scope will release h, or need not.
 func (s *scope) add(h holder) bool {

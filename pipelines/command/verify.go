@@ -121,6 +121,7 @@ func judgeFile(ctx context.Context, e *env, kind string, v verify.Verifier, path
 			len(sum.FalsePositives), len(sum.FalseNegatives))
 		printCases(w, "false positives (judged correct, and are not)", sum.FalsePositives)
 		printCases(w, "false negatives (are correct, and not judged so)", sum.FalseNegatives)
+		printCases(w, "failed (the verifier ended, or answered what cannot be read; counted as no agreement)", sum.Failed)
 	})
 }
 

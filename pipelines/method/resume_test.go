@@ -152,3 +152,44 @@ func TestGoingOnIsWithTheSameFiles(t *testing.T) {
 		t.Errorf("the same files: %v", err)
 	}
 }
+
+// The program of a verifier, and the script that it is given, are those that the run began with, wherever a recipe has a verifier.
+func TestGoingOnIsWithTheSameProgram(t *testing.T) {
+	dir, bin := t.TempDir(), t.TempDir()
+	if err := quickstart.Unpack(dir); err != nil {
+		t.Fatal(err)
+	}
+	const text = "while read line; do echo '{\"verdict\": \"correct\"}'; done\n"
+	script, tool := filepath.Join(bin, "judge.sh"), filepath.Join(bin, "judge")
+	options := func(command string) string { return "{kind: command, options: {command: [" + command + "]}}" }
+	for name, c := range map[string]struct{ set, setting, file string }{
+		"a script":           {"label.verifier=" + options("sh, "+script), "label.verifier.options.command", script},
+		"the program itself": {"label.verifier=" + options(tool), "label.verifier.options.command", tool},
+		"a script of an audit": {"audit={share: 1, verifier: " + options("sh, "+script) + "}", "audit.verifier.options.command",
+			script},
+		"a script of a reward": {"rewards=[{name: a, weight: 1, verifier: " + options("sh, "+script) + "}]",
+			"rewards[0].verifier.options.command", script},
+	} {
+		t.Run(name, func(t *testing.T) {
+			write(t, script, []byte(text))
+			write(t, tool, []byte("#!/bin/sh\n"+text))
+			if err := os.Chmod(tool, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			r := given(t, "grpo", dir, "iterations=1", "evaluate.every=0", c.set)
+			again := func() error { return iterate(t.Context(), r, progress.Silent()) }
+			if err := errors.Join(again(), again()); err != nil {
+				t.Fatal(err)
+			}
+			raw, err := os.ReadFile(c.file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			write(t, c.file, append(raw, "# another\n"...))
+			var other *run.InputError
+			if err := again(); !errors.As(err, &other) || other.Setting != c.setting || other.Now.Path != c.file {
+				t.Errorf("another program under the same name: %v", err)
+			}
+		})
+	}
+}

@@ -12,8 +12,8 @@ import (
 	"github.com/millrace/millrace/transforms/files"
 )
 
-// Inputs are the models and files that a recipe names, with their digests. What lies in an iteration of another run is held to its
-// manifest. An endpoint has no digest.
+// Inputs are the models and files that a recipe names, programs of verifiers among them, with their digests. What lies in an iteration
+// of another run is held to its manifest. An endpoint has no digest.
 func Inputs(ctx context.Context, r recipe.Recipe) (map[string]commit.Input, error) {
 	out := map[string]commit.Input{}
 	for _, p := range places(r) {
@@ -39,18 +39,37 @@ func Inputs(ctx context.Context, r recipe.Recipe) (map[string]commit.Input, erro
 		return nil, setting.In("prompts", err)
 	}
 	for _, path := range paths {
-		info, err := files.Stat(ctx, path)
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil, setting.Errorf("prompts."+r.Prompts.Source, "%s: there is no such file", path)
+		if err := addFile(ctx, out, "prompts."+r.Prompts.Source, path); err != nil {
+			return nil, err
 		}
+	}
+	for _, p := range programs(r) {
+		of, err := p.files()
 		if err != nil {
-			return nil, setting.Errorf("prompts."+r.Prompts.Source, "%v", err)
+			return nil, err
 		}
-		digest, err := files.Digest(ctx, info)
-		if err != nil {
-			return nil, setting.Errorf("prompts."+r.Prompts.Source, "%v", err)
+		for _, path := range of {
+			if err := addFile(ctx, out, p.path, path); err != nil {
+				return nil, err
+			}
 		}
-		out["prompts."+r.Prompts.Source+" "+path] = commit.Input{Path: path, Digest: digest}
 	}
 	return out, nil
+}
+
+// addFile adds a file that a setting names, perhaps among others.
+func addFile(ctx context.Context, to map[string]commit.Input, at, path string) error {
+	info, err := files.Stat(ctx, path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return setting.Errorf(at, "%s: there is no such file", path)
+	}
+	if err != nil {
+		return setting.Errorf(at, "%v", err)
+	}
+	digest, err := files.Digest(ctx, info)
+	if err != nil {
+		return setting.Errorf(at, "%v", err)
+	}
+	to[at+" "+path] = commit.Input{Path: path, Digest: digest}
+	return nil
 }

@@ -8,12 +8,16 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/millrace/millrace/models/local"
 	"github.com/millrace/millrace/pipelines/chain"
 	"github.com/millrace/millrace/pipelines/recipe"
 	"github.com/millrace/millrace/schemas/setting"
 	"github.com/millrace/millrace/transforms/files"
+	"github.com/millrace/millrace/transforms/label"
 	"github.com/millrace/millrace/transforms/label/verify"
 	"github.com/millrace/millrace/transforms/prompts"
 )
@@ -48,7 +52,7 @@ func Look(ctx context.Context, r recipe.Recipe, nodes []chain.Node, makers func(
 			return out, err
 		}
 	}
-	if err := setting.First(scored(r), verifier(r), out.measure(ctx, r, found)); err != nil {
+	if err := setting.First(scored(r), verifiers(r), out.measure(ctx, r, found)); err != nil {
 		return out, err
 	}
 	return out, setting.First(SameVocabulary(ctx, r, true), Endpoints(ctx, r, nodes))
@@ -92,16 +96,58 @@ func (out *Report) source(r recipe.Recipe, f prompts.Findings) error {
 	return nil
 }
 
-// verifier looks for the program of a verifier that is one.
-func verifier(r recipe.Recipe) error {
-	c, ok := r.Label.Verifier.Options.(verify.CommandConfig)
-	if !ok || len(c.Command) == 0 {
-		return nil
+// program is that of a verifier which is one, and the setting that names it.
+type program struct {
+	path    string
+	command []string
+}
+
+// programs are those of all verifiers of a recipe.
+func programs(r recipe.Recipe) (out []program) {
+	add := func(path string, v label.VerifierConfig) {
+		if c, ok := v.Options.(verify.CommandConfig); ok && len(c.Command) > 0 {
+			out = append(out, program{path + ".verifier.options.command", c.Command})
+		}
 	}
-	if _, err := exec.LookPath(c.Command[0]); err != nil {
-		return setting.Errorf("label.verifier.options.command", "%v", err)
+	add("label", r.Label.Verifier)
+	if r.Audit != nil {
+		add("audit", r.Audit.Verifier)
+	}
+	for i, p := range r.Rewards {
+		if p.Verifier != nil {
+			add(fmt.Sprintf("rewards[%d]", i), *p.Verifier)
+		}
+	}
+	return out
+}
+
+// verifiers looks for the programs of verifiers.
+func verifiers(r recipe.Recipe) error {
+	for _, p := range programs(r) {
+		if _, err := exec.LookPath(p.command[0]); err != nil {
+			return setting.Errorf(p.path, "%v", err)
+		}
 	}
 	return nil
+}
+
+// files are what a program consists of as far as its command says: itself, and arguments that are files, such as a script. It is started
+// in a folder of its own, so that relative paths name none.
+func (p program) files() ([]string, error) {
+	own, err := exec.LookPath(p.command[0])
+	if err != nil {
+		return nil, setting.Errorf(p.path, "%v", err)
+	}
+	out := []string{own}
+	for _, arg := range p.command[1:] {
+		if _, value, is := strings.Cut(arg, "="); is && strings.HasPrefix(arg, "-") {
+			arg = value
+		}
+		if info, err := os.Stat(arg); filepath.IsAbs(arg) && err == nil && info.Mode().IsRegular() && !slices.Contains(out, arg) {
+			out = append(out, arg)
+		}
+	}
+	return out, nil
 }
 
 // scored refuses values of a scalar head from a model that has none: they would all be zero. A model that the run trains gets one.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
 
+	"github.com/millrace/millrace/models"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/setting"
 	"github.com/millrace/millrace/transforms/label/verify"
@@ -71,16 +72,19 @@ func (c *Config) Contract() schemas.Contract {
 	return out
 }
 
-// Setup makes the verifier.
-func (c *Config) Setup(context.Context) (err error) {
+// Setup makes the verifier. What it starts, such as processes, ends with the pipeline.
+func (c *Config) Setup(ctx context.Context) (err error) {
 	c.verifier, err = newJudge(c.Verifier)
 	if err != nil {
-		err = setting.In("verifier", err)
+		return setting.In("verifier", err)
 	}
-	return err
+	if v, ok := c.verifier.(io.Closer); ok {
+		return models.Hold(ctx, v)
+	}
+	return nil
 }
 
-// Teardown ends the processes of a verifier that has some; those of workers that are never torn down end by themselves when idle.
+// Teardown ends the processes of a verifier that has some.
 func (c *Config) Teardown() error {
 	if v, ok := c.verifier.(io.Closer); ok {
 		return v.Close()

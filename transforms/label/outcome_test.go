@@ -2,12 +2,15 @@ package label
 
 import (
 	"encoding/json"
+	"os"
+	"os/exec"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/uuid"
 
+	"github.com/millrace/millrace/models"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/setting"
 	"github.com/millrace/millrace/transforms/label/verify"
@@ -256,5 +259,31 @@ func TestConfigsAreValidated(t *testing.T) {
 	}
 	if setting.Check(Default("exact")) != nil || setting.Check(DefaultMixed()) != nil {
 		t.Error("the defaults are refused")
+	}
+}
+
+// Beam never tears a stage down: what a verifier started ends with the scope of the pipeline.
+func TestProcessesEndWithThePipeline(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("TMPDIR", dir)
+	if _, err := exec.LookPath("sh"); err != nil {
+		t.Skip(err)
+	}
+	ctx, end := models.Scope(t.Context())
+	var c Config
+	const program = `["sh", "-c", "while read line; do echo '{\"verdict\": \"correct\"}'; done"]`
+	if err := json.Unmarshal([]byte(`{"verifier": {"kind": "command", "options": {"command": `+program+`}}}`), &c); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Setup(ctx); err != nil {
+		t.Fatal(err)
+	}
+	j, err := c.verifier.judge(ctx, question{answer: "5", hasAnswer: true, response: verify.Response{Text: "5"}})
+	if begun, _ := os.ReadDir(dir); err != nil || j.verdict != verify.Correct || len(begun) != 1 {
+		t.Fatalf("%+v, %v, %d folders", j, err, len(begun))
+	}
+	end()
+	if left, _ := os.ReadDir(dir); len(left) > 0 {
+		t.Errorf("%d folders are left", len(left))
 	}
 }

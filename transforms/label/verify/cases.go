@@ -24,20 +24,28 @@ type JudgedCase struct {
 	Result    Result `json:"result"`
 }
 
-// Agreement is what verifiers made of a file of cases. A case without a decision, or on which its verifier fails, counts
-// as not judged correct.
+// Agreement is what verifiers made of a file of cases. A case without a decision counts as not judged correct; one on which its verifier
+// failed agrees with nothing.
 type Agreement struct {
 	Cases          int          `json:"cases"`
 	Agree          int          `json:"agree"`
 	Share          float64      `json:"share"`
 	FalsePositives []JudgedCase `json:"false_positives"` // judged correct, and are not
 	FalseNegatives []JudgedCase `json:"false_negatives"` // are correct, and not judged so
+	Failed         []JudgedCase `json:"failed"`          // their verifier ended, or answered what cannot be read
 }
 
 // Judge holds the verifier that of returns for a kind against JSON lines with gold, response, correct and kind.
 func Judge(ctx context.Context, of func(kind string) (Verifier, error), in io.Reader) (Agreement, error) {
-	sum := Agreement{FalsePositives: []JudgedCase{}, FalseNegatives: []JudgedCase{}}
+	sum := Agreement{FalsePositives: []JudgedCase{}, FalseNegatives: []JudgedCase{}, Failed: []JudgedCase{}}
 	known := map[string]Verifier{}
+	defer func() {
+		for _, v := range known {
+			if c, ok := v.(io.Closer); ok {
+				c.Close()
+			}
+		}
+	}()
 	sc := bufio.NewScanner(in)
 	sc.Buffer(make([]byte, 0, 1<<16), MaxLine)
 	line := 0
@@ -59,13 +67,16 @@ func Judge(ctx context.Context, of func(kind string) (Verifier, error), in io.Re
 			known[c.Kind] = v
 		}
 		c.Result, err = v.Verify(ctx, Gold{Answer: c.Gold}, Response{Text: c.Response, Truncated: c.Truncated, Prompt: c.Prompt})
+		failed := false
 		if row := (*RowError)(nil); errors.As(err, &row) {
-			c.Result = Result{Verdict: Budget, Reason: row.Message}
+			c.Result, failed = Result{Verdict: Budget, Reason: row.Message}, row.Fault == FaultVerifier
 		} else if err != nil {
 			return sum, fmt.Errorf("line %d: %w", line, err)
 		}
 		sum.Cases++
 		switch judged := c.Result.Verdict == Correct; {
+		case failed:
+			sum.Failed = append(sum.Failed, c)
 		case judged == c.Correct:
 			sum.Agree++
 		case judged:
@@ -82,6 +93,9 @@ func Judge(ctx context.Context, of func(kind string) (Verifier, error), in io.Re
 	}
 	if sum.Cases == 0 {
 		return sum, errors.New("there is no case in it; a case is a line of JSON with gold, response, correct and kind")
+	}
+	if len(sum.Failed) == sum.Cases {
+		return sum, fmt.Errorf("the verifier failed on every case; line %d: %s", sum.Failed[0].Line, sum.Failed[0].Result.Reason)
 	}
 	sum.Share = float64(sum.Agree) / float64(sum.Cases)
 	return sum, nil

@@ -289,3 +289,42 @@ func TestPythonExample(t *testing.T) {
 		t.Error("a row without a reference answer should be the row's error")
 	}
 }
+
+// Nothing of a verifier's processes stays behind it, neither their folders nor they themselves.
+func TestCommandLeavesNoFolders(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("TMPDIR", dir)
+	c := commandOf(t, `, "processes": 2, "batch": 1`)
+	var asks sync.WaitGroup
+	for range 8 {
+		asks.Go(func() { c.Verify(context.Background(), Gold{"x"}, Response{Text: "x"}) })
+	}
+	asks.Wait()
+	if begun, _ := os.ReadDir(dir); len(begun) == 0 {
+		t.Fatal("there is no process with a folder")
+	}
+	c.Close()
+	if left, _ := os.ReadDir(dir); len(left) > 0 {
+		t.Errorf("%d folders are left behind a verifier that was closed", len(left))
+	}
+}
+
+// A verifier that fails judges nothing: no case agrees with it, and where it fails on all, that is the result.
+func TestFailureIsNoAgreement(t *testing.T) {
+	judge := func(args []string, responses ...string) (Agreement, error) {
+		var v Verifier = commandOf(t, "", args...)
+		var lines strings.Builder
+		for _, r := range responses {
+			fmt.Fprintf(&lines, `{"gold": "x", "response": %q, "correct": %t}`+"\n", r, r == "x")
+		}
+		return Judge(context.Background(), KindOf("command", v), strings.NewReader(lines.String()))
+	}
+	sum, err := judge(nil, "x", "die", "html", "y")
+	if err != nil || sum.Cases != 4 || sum.Agree != 2 || len(sum.Failed) != 2 || sum.Failed[0].Line != 2 || sum.Share != 0.5 {
+		t.Errorf("%+v, %v", sum, err)
+	}
+	if sum, err := judge(nil, "die", "die"); err == nil || !strings.Contains(err.Error(), "line 1") || !strings.Contains(err.Error(),
+		"out of paper") {
+		t.Errorf("%+v, %v", sum, err)
+	}
+}

@@ -2,6 +2,8 @@ package verify
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 )
@@ -52,10 +54,12 @@ type dispatcher struct {
 	running int
 	closed  bool
 	wake    chan struct{}
+	ends    map[chan struct{}]bool // of the workers, each closed when its worker has ended
 }
 
 func newDispatcher(workers, batch, attempts int, open func() carrier) *dispatcher {
-	return &dispatcher{open: open, workers: workers, batch: batch, attempts: attempts, wake: make(chan struct{}, workers)}
+	return &dispatcher{open: open, workers: workers, batch: batch, attempts: attempts, wake: make(chan struct{}, workers),
+		ends: map[chan struct{}]bool{}}
 }
 
 // do judges one row.
@@ -77,7 +81,9 @@ func (d *dispatcher) put(a *ask) {
 	d.closed = false
 	if d.running < d.workers {
 		d.running++
-		go d.work()
+		end := make(chan struct{})
+		d.ends[end] = true
+		go d.work(end)
 		return
 	}
 	d.nudge()
@@ -90,19 +96,39 @@ func (d *dispatcher) nudge() {
 	}
 }
 
-// close lets the workers end; rows that come later start new ones.
+// closeWait bounds how long close waits. A worker without rows needs a second at most.
+const closeWait = 5 * time.Second
+
+// close lets the workers end, and waits for what they hold, such as processes and their folders, to be gone. Rows that come later
+// start new ones.
 func (d *dispatcher) close() {
 	d.mu.Lock()
-	defer d.mu.Unlock()
 	d.closed = true
 	for range d.running {
 		d.nudge()
 	}
+	ends := slices.Collect(maps.Keys(d.ends))
+	d.mu.Unlock()
+	late := time.NewTimer(closeWait)
+	defer late.Stop()
+	for _, end := range ends {
+		select {
+		case <-end:
+		case <-late.C:
+			return
+		}
+	}
 }
 
-func (d *dispatcher) work() {
+func (d *dispatcher) work(end chan struct{}) {
 	c := d.open()
-	defer c.close()
+	defer func() {
+		c.close()
+		d.mu.Lock()
+		delete(d.ends, end)
+		d.mu.Unlock()
+		close(end)
+	}()
 	for {
 		rows := d.take()
 		if rows == nil {
