@@ -53,16 +53,16 @@ func newOPD(r recipe.Recipe) (Method, error) {
 		if r.Distill.OPD != nil {
 			c = *r.Distill.OPD
 		}
-		teaching = append(teaching, chain.Node{Contract: (&target.Distribution{}).Contract(), Section: "distill.opd",
-			Add: func(f *chain.Flow) { f.Then(target.DCKD(f.Scope, c, f.It.Teacher, f.Rows)) }})
+		teaching = append(teaching, chain.Node{Contract: (&target.Distribution{Of: target.OfOPD}).Contract(), Section: "distill.opd",
+			Opens: []string{chain.TeacherRole},
+			Add:   func(f *chain.Flow) { f.Then(target.OPD(f.Scope, c, f.It.Teacher, f.Rows)) }})
 	} else if r.Distill.OPD != nil {
 		return nil, setting.Errorf("distill.opd", "no loss reads the teacher's distribution; name loss opd, or leave the section out")
 	}
 	if a := chain.Estimator(r); a != nil && slices.Contains(schemas.Names(a.Contract().Needs), schemas.TeacherLogP.Name) {
 		c := score.Config{Role: score.Teacher}
-		teaching = append(teaching, chain.Node{Contract: c.Contract(), Section: "distill", Add: func(f *chain.Flow) {
-			f.Then(score.Apply(f.Scope, c, f.It.Teacher, f.Rows))
-		}})
+		teaching = append(teaching, chain.Node{Contract: c.Contract(), Section: "distill", Opens: []string{chain.TeacherRole},
+			Add: func(f *chain.Flow) { f.Then(score.Apply(f.Scope, c, f.It.Teacher, f.Rows)) }})
 	}
 	if len(teaching) == 0 {
 		return nil, setting.Errorf("update.losses", "nothing reads the teacher; name loss opd, or advantage.kind opd with loss ppo or reinforce")

@@ -35,10 +35,11 @@ func (r Recipe) Temperature() float64 {
 }
 
 // onPolicy refuses ways of sampling that change the distribution otherwise than by the temperature: the update would take the
-// responses for samples of the policy, and its gradient would be that of another objective.
+// responses for samples of the policy, and its gradient would be that of another objective. The full form of kind opd is one over the
+// states that the student reaches, which have to be its own as well.
 func (r Recipe) onPolicy() error {
 	loss, ok := r.learnsFromSamples()
-	if !ok {
+	if !ok && (r.Kind != "opd" || r.Prompts.Brings(schemas.Response)) {
 		return nil
 	}
 	const why = "the update learns from the responses as samples of the policy, and they would be of another distribution"
@@ -52,6 +53,8 @@ func (r Recipe) onPolicy() error {
 		return setting.Errorf("rollout.top_k", "%d: %s; leave it out, and sample by rollout.temperature", s.TopK, why)
 	case s.MinNewTokens != 0:
 		return setting.Errorf("rollout.min_new_tokens", "%d: %s; leave it out", s.MinNewTokens, why)
+	case !ok:
+		return nil // the teacher and the student are compared at temperature 1, wherever the states come from
 	case r.Temperature() != 0 && loss.Spec().Reads(losses.TeacherProb):
 		return setting.Errorf("rollout.temperature", "%v: a policy gradient reads the student at the temperature of sampling, loss opd at 1, "+
 			"and update.losses sums both; sample at temperature 1", s.Temperature)

@@ -1,6 +1,7 @@
 package target
 
 import (
+	"cmp"
 	"context"
 	"math"
 
@@ -42,6 +43,14 @@ func DCKD(s beam.Scope, cfg DCKDConfig, teacher models.Ref, in stage.Rows) (out,
 	return stage.Apply(s, Distribution{DCKDConfig: cfg, Teacher: teacher}, in)
 }
 
+// OPD is DCKD over a student's own responses, of which on-policy distillation takes the reverse KL.
+func OPD(s beam.Scope, cfg DCKDConfig, teacher models.Ref, in stage.Rows) (out, dead stage.Rows) {
+	return stage.Apply(s, Distribution{DCKDConfig: cfg, Of: OfOPD, Teacher: teacher}, in)
+}
+
+// OfOPD is what the stage of OPD is of.
+const OfOPD = "opd"
+
 // ADPA adds the log-ratio of a DPO-trained teacher to the same teacher before DPO: rows of the student's own
 // responses in, the same with teacher_ids and teacher_advantage out.
 func ADPA(s beam.Scope, cfg ADPAConfig, teacher, reference models.Ref, in stage.Rows) (out, dead stage.Rows) {
@@ -53,9 +62,10 @@ func init() {
 	stage.Register[LogRatio]()
 }
 
-// Distribution is the stage behind [DCKD].
+// Distribution is the stage behind [DCKD] and [OPD].
 type Distribution struct {
 	DCKDConfig
+	Of      string     `json:"of,omitempty"` // what is distilled by it; empty: dckd
 	Teacher models.Ref `json:"teacher"`
 
 	teacher *models.Handle
@@ -63,7 +73,7 @@ type Distribution struct {
 
 // Contract says which columns are needed and added.
 func (c *Distribution) Contract() schemas.Contract {
-	return schemas.Contract{Name: "target_dckd", Needs: []schemas.Descriptor{schemas.PromptTokens, schemas.ResponseTokens},
+	return schemas.Contract{Name: "target_" + cmp.Or(c.Of, "dckd"), Needs: []schemas.Descriptor{schemas.PromptTokens, schemas.ResponseTokens},
 		Adds: []schemas.Descriptor{schemas.TeacherIDs, schemas.TeacherProb, schemas.TeacherRest}}
 }
 
