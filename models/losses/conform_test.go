@@ -31,6 +31,8 @@ var variants = map[string][]map[string]any{
 	"lco_lch": {{"anchor": "current"}, {"advantages": "dense"}},
 	"dckd":    {{"l_c": 0}, {"l_r": 0}, {"student_floor": 0.05}},
 	"adpa":    {{"reduction": "seq_mean"}},
+	// Where an entry is clamped, the derivatives of the others no longer cancel in their constant part.
+	"opd": {{"student_floor": 0.05}, {"student_floor": 0.1}, {"ceiling": 0.5}, {"reduction": "seq_mean"}},
 }
 
 func TestEveryLossConforms(t *testing.T) {

@@ -1,10 +1,13 @@
 package label
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/millrace/millrace/e2e/golden"
+	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/setting"
+	"github.com/millrace/millrace/transforms/stage/stagetest"
 )
 
 func TestRewardsGolden(t *testing.T) {
@@ -88,5 +91,36 @@ func TestPenaltiesAndForms(t *testing.T) {
 	f.compile()
 	if f.Of(`so \boxed{4}`) != 1 || f.Of(`\boxed{4} is it`) != 0 {
 		t.Error("a pattern")
+	}
+}
+
+// A response of which one part is not known has no reward, whatever the others say: it is neither 0 nor the sum of what is known, and
+// counts for no statistic of its group.
+func TestUnknownPartLeavesNoReward(t *testing.T) {
+	labeled, _ := stagetest.Run(t, Default("tolerance"), responses(t,
+		row{prompt: "p", answer: "4", response: "so 4"},
+		row{prompt: "p", answer: "4", response: "so 5 and more"},
+		row{prompt: "q", answer: "", response: "7"}, // no answer to judge by
+		row{prompt: "r", answer: "x", response: "so 4"},
+	))
+	known := numbers(schemas.Outcome.Of(labeled))
+	if !slices.Equal(known, []float32{1, 0, -1, -1}) {
+		t.Fatalf("outcomes %v", known)
+	}
+	parts := []Part{{Name: "right", Weight: 1, Outcome: &OutcomePart{}}, {Name: "brief", Weight: 0.5,
+		Penalty: &Penalty{Kind: "length", MaxTokens: 40, NGram: 4}}}
+	for name, r := range map[string]Rewards{"last": {Parts: parts}, "first": {Parts: []Part{parts[1], parts[0]}}} {
+		out, _ := stagetest.Run(t, r, labeled)
+		rewards, means := schemas.Reward.Of(out), schemas.RewardMean.Of(out)
+		for i, y := range known {
+			reward, has := rewards.At(i)
+			mean, hasMean := means.At(i)
+			if has != (y >= 0) || hasMean != (y >= 0) {
+				t.Errorf("%s: row %d of outcome %v has reward %v (known: %t), mean %v (known: %t)", name, i, y, reward, has, mean, hasMean)
+			}
+			if part, ok := parts[1].Column().Of(out).At(i); !ok || part >= 0 {
+				t.Errorf("%s: row %d: the part that is known is %v, %t", name, i, part, ok)
+			}
+		}
 	}
 }
