@@ -202,7 +202,10 @@ func smallSettings(t *testing.T, text, run string) []string {
 	if err := yaml.Unmarshal([]byte(text), &r); err != nil {
 		t.Fatal(err)
 	}
-	sets := []string{"run=" + run, "iterations=2", "prompts.count=8", "evaluate.prompts=3", "evaluate.samples=2", "evaluate.every=1"}
+	sets := []string{"run=" + run, "iterations=2", "prompts.count=8"}
+	if r.Kind != "label" { // which measures nothing
+		sets = append(sets, "evaluate.prompts=3", "evaluate.samples=2", "evaluate.every=1")
+	}
 	if r.Update.Steps > 0 {
 		sets = append(sets, "update.steps=2")
 	}

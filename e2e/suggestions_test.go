@@ -72,7 +72,11 @@ func TestSuggestedCommands(t *testing.T) {
 	if m == nil {
 		t.Fatalf("%q", said)
 	}
-	args := strings.Fields(strings.Replace(m[1], "RECIPE", "grpo", 1))
+	words, err := exec.Command("sh", "-c", `printf '%s\n' `+m[1]).Output() // as a shell takes them
+	if err != nil {
+		t.Fatal(err)
+	}
+	args := strings.Split(strings.TrimSpace(string(words)), "\n")
 	args = append(args, "--set", "run=again", "--set", "limits.dead_share=1", "--set", "prompts.count=1", "--set", "evaluate.every=0")
 	in(0, append(args, small[:4]...)...)
 }

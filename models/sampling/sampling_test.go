@@ -420,7 +420,7 @@ func TestTinyTemperatures(t *testing.T) {
 	m := newModel(t, "llama")
 	r := models.GenerateRequest{Prompt: []int32{1, 2}, Samples: 2, Sampling: models.Sampling{MaxNewTokens: 20, Greedy: true}}
 	want := generate(t, m, Options{}, []models.GenerateRequest{r})
-	for _, temperature := range []float32{math.SmallestNonzeroFloat32, 1e-40, 1e-12} {
+	for _, temperature := range []float32{models.LeastTemperature, 1e-20, 1e-12} {
 		r.Sampling.Greedy, r.Sampling.Temperature = false, temperature
 		if got := generate(t, m, Options{}, []models.GenerateRequest{r}); !reflect.DeepEqual(got, want) {
 			t.Errorf("temperature %v: %+v, want %+v", temperature, got, want)

@@ -41,7 +41,7 @@ func newQuickstart(e *env) *cobra.Command {
 	f := c.Flags()
 	f.StringVar(&o.Run, "run", "runs/quickstart", "directory of the run")
 	f.Uint64Var(&o.Seed, "seed", 0, "seed of prompts and sampling")
-	f.IntVar(&o.Iterations, "iterations", 40, "iterations of each method")
+	f.IntVar(&o.Iterations, "iterations", 40, "iterations of each method; a quickstart that was begun goes on with its own number")
 	f.BoolVar(&o.FromScratch, "from-scratch", false, "train the starting models too, instead of taking the embedded ones")
 	return c
 }

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/millrace/millrace/pipelines/chain"
 	"github.com/millrace/millrace/pipelines/method"
 	"github.com/millrace/millrace/pipelines/quickstart"
 )
@@ -20,7 +21,7 @@ func TestPlanOfOnPolicyDistillation(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		peak, ok := method.Peak(m)
+		peak, ok := method.Peak(m, chain.Lengths{})
 		if !ok {
 			t.Fatal("no peak")
 		}

@@ -54,6 +54,9 @@ func Run(ctx context.Context, o Options, show progress.Run) (Result, error) {
 		return Result{}, setting.Errorf("run", "%q: the quickstart runs on this machine, in a directory of it; `millrace run` takes buckets",
 			o.Run)
 	}
+	if err := begun(ctx, o); err != nil {
+		return Result{}, err
+	}
 	if err := os.MkdirAll(o.Run, 0o755); err != nil {
 		return Result{}, err
 	}
@@ -69,7 +72,7 @@ func Run(ctx context.Context, o Options, show progress.Run) (Result, error) {
 	}
 	out := Result{Seed: o.Seed, Run: o.Run, Report: filepath.Join(o.Run, "report.html")}
 	var runs []string
-	for _, name := range []string{"distrl", "grpo"} {
+	for _, name := range methods {
 		dir := filepath.Join(o.Run, name)
 		sets := []string{"run=" + dir, fmt.Sprintf("seed=%d", o.Seed), fmt.Sprintf("iterations=%d", o.Iterations),
 			"policy.path=" + filepath.Join(models, "policy"), "evaluate.prompts=200", "evaluate.every=10"}
@@ -105,6 +108,36 @@ func Run(ctx context.Context, o Options, show progress.Run) (Result, error) {
 	}
 	out.Seconds = time.Since(start).Seconds()
 	return out, nil
+}
+
+// methods are the recipes that are run, each in a directory of its name.
+var methods = []string{"distrl", "grpo"}
+
+// begun refuses to go on with other choices than a quickstart was begun with: a run is computed by one recipe, of which its length is a
+// part.
+func begun(ctx context.Context, o Options) error {
+	for _, name := range methods {
+		d, err := run.Read(ctx, filepath.Join(o.Run, name))
+		var none *run.NotARunError
+		if errors.As(err, &none) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		r, err := d.Recipe(ctx)
+		if err != nil {
+			return err
+		}
+		const fixed = "%d: the quickstart in %s was begun with %d, and goes on with that alone; give another directory (--run), or %d again"
+		if r.Iterations != o.Iterations {
+			return setting.Errorf("iterations", fixed, o.Iterations, o.Run, r.Iterations, r.Iterations)
+		}
+		if r.Seed != o.Seed {
+			return setting.Errorf("seed", fixed, o.Seed, o.Run, r.Seed, r.Seed)
+		}
+	}
+	return nil
 }
 
 // Unpack writes the embedded models, once.

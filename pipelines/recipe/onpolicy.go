@@ -39,7 +39,7 @@ func (r Recipe) Temperature() float64 {
 // states that the student reaches, which have to be its own as well.
 func (r Recipe) onPolicy() error {
 	loss, ok := r.learnsFromSamples()
-	if !ok && (r.Kind != "opd" || r.Prompts.Brings(schemas.Response)) {
+	if !ok && (r.Kind != "opd" || r.Prompts.Answers()) {
 		return nil
 	}
 	const why = "the update learns from the responses as samples of the policy, and they would be of another distribution"

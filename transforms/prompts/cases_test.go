@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -381,6 +382,96 @@ func TestCaseSplits(t *testing.T) {
 		}
 		if tests < 4 || tests > 20 {
 			t.Errorf("%s: %d of %d problems are in test", what, tests, len(sides))
+		}
+	}
+}
+
+// Copies of a problem that differ in the Unicode normal form that they are written in, or in white space of any kind, are on one side.
+func TestNormalFormsAreOneProblem(t *testing.T) {
+	var text strings.Builder
+	for i := range 40 {
+		for k, v := range []string{"Find the caf\u00e9 of \u212b %d", "Find the cafe\u0301 of A\u030a %d",
+			"find the CAFE\u0301\u00a0of \u00c5 %d",
+			"\ufeffFind the\u200b caf\u00e9\u2003of \u00c5 %d\u200b"} {
+			fmt.Fprintf(&text, "{\"id\": \"%d-%d\", \"q\": %q}\n", i, k, fmt.Sprintf(v, i))
+		}
+	}
+	sides, path := map[string]map[string]int{}, write(t, "n.jsonl", text.String())
+	for _, split := range []string{"train", "test"} {
+		c := changed(fileConfig("", Fields{Prompt: "q", ID: "id"}), func(f *File) { f.Path, f.TestShare = Paths{path}, 0.4 })
+		c.Split = split
+		rows, _, _ := scan(t, c, Window{})
+		for i := range rows.NumRows() {
+			n := regexp.MustCompile(`\d+`).FindString(schemas.Prompt.Of(rows).At(i))
+			if sides[n] == nil {
+				sides[n] = map[string]int{}
+			}
+			sides[n][split]++
+		}
+	}
+	for n, in := range sides {
+		if len(in) != 1 || in["train"]+in["test"] != 4 {
+			t.Errorf("problem %s is in %v", n, in)
+		}
+	}
+	if len(sides) != 40 {
+		t.Errorf("%d problems", len(sides))
+	}
+}
+
+// A key that an object has twice says two things: the row is set aside, with its line and the key.
+func TestKeysThatAreThereTwice(t *testing.T) {
+	for line, key := range map[string]string{
+		`{"q": "a", "a": "1"}`:                                      "",
+		`{"q": "a: {\"q\": 1}", "a": "1", "A": "2"}`:                "",
+		`{"q": "a", "a": "1", "x": [{"k": 1}, {"k": 2}]}`:           "",
+		`{"q": "a", "a": NaN, "x": {"q": 1, "y": {"q": 2}}}`:        "",
+		`{"q": "a", "a": "2", "a": "3"}`:                            "a",
+		`{"q": "a", "a": "2", "\u0061": "2"}`:                       "a",
+		`{"q": "a", "a": "2", "x": [1, {"y": {"k": 1, "k": [2]}}]}`: "k",
+		`{"q": "a", "a": Infinity, "x": {"k": NaN, "k": "v"}}`:      "k",
+		`{"q": "a", "a": "1", "x": "q", "x": {}}`:                   "x",
+	} {
+		_, err := parseLine([]byte(line))
+		var re *rowError
+		if key == "" && err != nil || key != "" && (!errors.As(err, &re) || re.reason != schemas.ReasonUnreadable ||
+			!strings.Contains(err.Error(), fmt.Sprintf("key %q is there twice", key))) {
+			t.Errorf("%s: %v, want %q there twice", line, err, key)
+		}
+	}
+	for name, text := range map[string]string{"d.jsonl": "{\"q\": \"a\", \"a\": \"1\"}\n{\"q\": \"b\", \"a\": \"1\", \"a\": \"2\"}\n",
+		"d.json": `[{"q": "a", "a": "1"}, {"q": "b", "a": "1", "a": "2"}]`} {
+		found, err := Inspect(t.Context(), New("file", File{Path: Paths{write(t, name, text)}, Fields: Fields{Prompt: "q", Answer: "a"}}))
+		if err != nil || found[0].Prompts["train"] != 1 || !strings.Contains(found[0].Fault, name+`:2: key "a"`) {
+			t.Errorf("%s: %+v, %v", name, found, err)
+		}
+	}
+}
+
+// A field that is there and has no value in any row is said to be null, not to be missing.
+func TestNullFields(t *testing.T) {
+	b := array.NewRecordBuilder(memory.DefaultAllocator, arrow.NewSchema([]arrow.Field{{Name: "q", Type: arrow.BinaryTypes.String},
+		{Name: "a", Type: arrow.BinaryTypes.String, Nullable: true}}, nil))
+	b.Field(0).(*array.StringBuilder).AppendValues([]string{"one?", "two?"}, nil)
+	b.Field(1).(*array.StringBuilder).AppendValues([]string{"", ""}, []bool{false, false})
+	rec, path := b.NewRecord(), filepath.Join(t.TempDir(), "null.parquet")
+	out, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := pqarrow.NewFileWriter(rec.Schema(), out, parquet.NewWriterProperties(), pqarrow.DefaultWriterProps())
+	if err == nil {
+		err = errors.Join(w.Write(rec), w.Close())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := write(t, "null.jsonl", "{\"q\": \"one?\", \"a\": null}\n{\"q\": \"two?\", \"a\": null}\n")
+	for path, fields := range map[string]Fields{path: {Prompt: "a"}, lines: {Prompt: "q", Answer: "a"}} {
+		_, err := Inspect(t.Context(), New("file", File{Path: Paths{path}, Fields: fields}))
+		var e *setting.Error
+		if !errors.As(err, &e) || !strings.Contains(e.Why, `field "a" of `+path+" is null in all of the first 2 rows") {
+			t.Errorf("%v", err)
 		}
 	}
 }

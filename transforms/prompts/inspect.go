@@ -58,7 +58,7 @@ var errInspected = errors.New("enough rows")
 // Inspect reads the first rows of the file.
 func (f File) Inspect(ctx context.Context) (Findings, error) {
 	out := Findings{Source: f.name(), Whole: true, Prompts: map[string]int{}, Dead: map[schemas.Reason]int{}}
-	found := map[string]int{}
+	found, null := map[string]int{}, map[string]int{}
 	named := f.Fields.named()
 	s := scanner{file: f}
 	s.look = func(row rawRow) error {
@@ -73,6 +73,8 @@ func (f File) Inspect(ctx context.Context) (Findings, error) {
 		for key, path := range named {
 			if _, err := field(row.fields, path); err == nil {
 				found[key]++
+			} else if errors.Is(err, errNull) {
+				null[key]++
 			}
 		}
 		return nil
@@ -122,14 +124,20 @@ func (f File) Inspect(ctx context.Context) (Findings, error) {
 		return out, setting.Errorf("path", "%s has no rows", f.Path)
 	}
 	for _, key := range slices.Sorted(maps.Keys(named)) {
+		if found[key] == 0 && null[key] > 0 {
+			return out, setting.Errorf("fields."+key, "field %q of %s is null in all of the first %d rows; name one that has values", named[key],
+				f.Path, out.Rows)
+		}
 		if found[key] == 0 && out.Fields != nil {
-			return out, setting.Errorf("fields."+key, "no row of %s has a field %q%s", f.Path, named[key], setting.Suggest(named[key], out.Fields))
+			return out, setting.Errorf("fields."+key, "no row of %s has a field %q%s", f.Path, named[key],
+				setting.Suggest(named[key], out.Fields))
 		}
 	}
 	return out, nil
 }
 
-// Inspect looks at the source, at every part of a mixture. Sources that cannot be looked at are left out.
+// Inspect looks at the source, at every part of a mixture. Sources that cannot be looked
+// at are left out.
 func Inspect(ctx context.Context, c Config) ([]Findings, error) {
 	if m, ok := c.Of.(Mixture); ok {
 		var all []Findings

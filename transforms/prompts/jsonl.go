@@ -92,7 +92,79 @@ func parseLine(line []byte) (map[string]any, error) {
 	if !ok {
 		return nil, bad(schemas.ReasonBadType, "the line is %s, want an object", kindOf(v))
 	}
+	if countedKeys(line) != keysOf(v) {
+		return nil, bad(schemas.ReasonUnreadable, "key %q is there twice in one object, and which of its values counts is not said", twice(line))
+	}
 	return m, nil
+}
+
+// countedKeys is the number of keys that a line of JSON has, as it is written.
+func countedKeys(line []byte) (n int) {
+	inText := false
+	for i := 0; i < len(line); i++ {
+		switch c := line[i]; {
+		case inText && c == '\\':
+			i++
+		case c == '"':
+			inText = !inText
+		case c == ':' && !inText:
+			n++
+		}
+	}
+	return n
+}
+
+// keysOf is the number of keys that were read, in all objects of a value: one that is there twice in an object counts once.
+func keysOf(v any) (n int) {
+	switch v := v.(type) {
+	case []any:
+		for _, item := range v {
+			n += keysOf(item)
+		}
+	case map[string]any:
+		n = len(v)
+		for _, item := range v {
+			n += keysOf(item)
+		}
+	}
+	return n
+}
+
+// twice is the first key that an object of a line has again.
+func twice(line []byte) string {
+	if marked, found := markNotFinite(line); found {
+		line = marked
+	}
+	d := json.NewDecoder(bytes.NewReader(line))
+	var open []map[string]bool // of each object and list that is open, the keys so far; nil of a list
+	value := true              // a text is a value, not a key
+	for {
+		t, err := d.Token()
+		if err != nil {
+			return ""
+		}
+		switch t := t.(type) {
+		case json.Delim:
+			switch t {
+			case '{':
+				open, value = append(open, map[string]bool{}), false
+				continue
+			case '[':
+				open, value = append(open, nil), true
+				continue
+			}
+			open = open[:len(open)-1]
+		case string:
+			if keys := open[len(open)-1]; !value && keys != nil {
+				if keys[t] {
+					return t
+				}
+				keys[t], value = true, true
+				continue
+			}
+		}
+		value = len(open) == 0 || open[len(open)-1] == nil
+	}
 }
 
 func decode(line []byte) (v any, err error) {

@@ -2,6 +2,7 @@ package prompts
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -19,6 +20,9 @@ type rowError struct {
 
 func (e *rowError) Error() string { return e.err.Error() }
 func (e *rowError) Unwrap() error { return e.err }
+
+// errNull says of a field that it is there without a value.
+var errNull = errors.New("is null")
 
 func bad(reason schemas.Reason, format string, args ...any) error {
 	return &rowError{reason, fmt.Errorf(format, args...)}
@@ -46,7 +50,7 @@ func find(row map[string]any, path string) (v any, root string, err error) {
 			err = bad(schemas.ReasonBadType, "field %q: %q is %s, want an object", path, key, kindOf(in))
 		}
 		if err == nil && v == nil {
-			err = bad(schemas.ReasonMissingField, "field %q is missing", path)
+			err = bad(schemas.ReasonMissingField, "field %q %w", path, errNull)
 		}
 		return v, key, err
 	}

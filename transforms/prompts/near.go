@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"unicode"
+
+	"golang.org/x/text/unicode/norm"
 )
 
 // nearCopies finds prompts of split test of which train has nearly the same: one with the same letters and digits, or one with at least
@@ -36,7 +38,9 @@ func newNearCopies() *nearCopies {
 }
 
 func (n *nearCopies) add(r promptRow, test bool) {
-	words := strings.FieldsFunc(strings.ToLower(said(r)), func(c rune) bool { return !unicode.IsLetter(c) && !unicode.IsDigit(c) })
+	words := strings.FieldsFunc(strings.ToLower(norm.NFC.String(said(r))), func(c rune) bool {
+		return !unicode.IsLetter(c) && !unicode.IsDigit(c)
+	})
 	s := sketch{letters: hashOf(words)}
 	for i := 0; i+wordsOfRun <= len(words); i++ {
 		s.runs = append(s.runs, hashOf(words[i:i+wordsOfRun]))

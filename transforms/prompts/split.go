@@ -3,20 +3,26 @@ package prompts
 import (
 	"encoding/json"
 	"strings"
+	"unicode"
 
 	"github.com/google/uuid"
+	"golang.org/x/text/unicode/norm"
 
 	"github.com/millrace/millrace/models/keyed"
 )
 
-// problemOf is what makes two prompts one problem: what the user says, whatever its case and white space. Neither ids nor answers nor
+// problemOf is what makes two prompts one problem: what the user says, whatever its case, its white space and the Unicode normal form
+// that it is written in. Neither ids nor answers nor
 // names of sources are part of it, nor a system message, so copies that differ in these are on one side of a split.
 func problemOf(r promptRow) string {
 	if r.prompt == "" {
 		return r.identity()
 	}
-	return strings.ToLower(strings.Join(strings.Fields(said(r)), " "))
+	return norm.NFC.String(strings.ToLower(strings.Join(strings.FieldsFunc(norm.NFC.String(said(r)), blank), " ")))
 }
+
+// blank reports white space, that of no width included.
+func blank(c rune) bool { return unicode.IsSpace(c) || c == '\u200b' || c == '\u2060' || c == '\ufeff' }
 
 // said is what the user says in a prompt.
 func said(r promptRow) string {
