@@ -122,7 +122,7 @@ func TestOutcome(t *testing.T) {
 	if got := texts(schemas.Extracted.Of(out)); got[0] != "4" || got[2] != "null" {
 		t.Errorf("extracted %v", got)
 	}
-	if got := out.Meta().Lineage["outcome"]; !strings.HasPrefix(got, "tolerance-2/math-4") {
+	if got := out.Meta().Lineage["outcome"]; !strings.HasPrefix(got, "tolerance-2/math-5") {
 		t.Errorf("lineage %q does not name the verifier", got)
 	}
 }

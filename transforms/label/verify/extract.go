@@ -63,7 +63,7 @@ func candidates(s string, cut bool) iter.Seq[candidate] {
 			if i := statedAfter(s[end:]); i >= 0 && !statement(s[end+i:], yield) {
 				return
 			}
-			yield(candidate{text: boxed, from: "boxed"})
+			yield(candidate{text: boxed, from: "boxed", denied: corrects(boxed, s[end:])})
 			return
 		} else if end < 0 {
 			return // a box that never ends earns nothing
@@ -145,7 +145,8 @@ func lastBoxed(s string, cut bool) (content string, boxEnd int, ok bool) {
 			continue
 		}
 		if start >= 0 {
-			if !sameAnswer(s[after:start]) {
+			between := s[after:start]
+			if !sameAnswer(between) || strings.Trim(between, " $") == "" && len(content) == 1 && letter(content[0]) { // the last option counts
 				break
 			}
 			if content == parts[len(parts)-1] {
@@ -153,7 +154,9 @@ func lastBoxed(s string, cut bool) (content string, boxEnd int, ok bool) {
 				continue
 			}
 		} else {
-			content += percentAfter(s[after:])
+			if !strings.HasSuffix(content, "%") {
+				content += percentAfter(s[after:])
+			}
 			boxEnd = after
 		}
 		parts = append(parts, content)
@@ -230,12 +233,15 @@ func sameAnswer(between string) bool {
 	if len(between) >= 70 || strings.Contains(between, "\n\n") || strings.ContainsAny(between, "0123456789=.+") {
 		return false
 	}
+	if strings.TrimSpace(strings.Trim(between, "$")) == "" && strings.Contains(between, "\n") {
+		return false // another line is another try
+	}
 	for _, drop := range [...]string{"\\text", "\\quad", "\\qquad", "\\(", "\\)", "\\[", "\\]", "\\,", "\\;", "\\ "} {
 		between = strings.ReplaceAll(between, drop, " ")
 	}
 	between = strings.Join(strings.FieldsFunc(between, func(r rune) bool { return strings.ContainsRune(" \n\t$*~{}", r) }), " ")
 	switch strings.ToLower(between) {
-	case ",", "and", "or", ", and", ", or", "&", "和", "或", "与":
+	case "", ",", "and", "or", ", and", ", or", "&", "和", "或", "与":
 		return true
 	}
 	return false
@@ -267,6 +273,9 @@ func afterHash(s string) (string, bool) {
 		return "", false
 	}
 	rest := strings.TrimLeft(s[i:], "#")
+	if j := strings.IndexByte(rest, '\n'); j >= 0 && corrects(rest[:j], rest[j+1:]) {
+		return "", false
+	}
 	if j := strings.IndexByte(rest, '\n'); j >= 0 {
 		// a heading has text after it that the answer's line has not
 		if words(rest[:j]) > 1 {
@@ -276,6 +285,23 @@ func afterHash(s string) (string, bool) {
 	}
 	rest = strings.TrimSpace(rest)
 	return rest, rest != ""
+}
+
+// corrects reports a text that begins with taking back the answer before it, and has another value: "Actually 13."
+func corrects(answer, after string) bool {
+	low := strings.ToLower(strings.TrimLeft(after[:min(len(after), 120)], " .\n*$\\)]"))
+	for _, w := range [...]string{"actually", "correction", "wait", "sorry", "oops", "i made a mistake", "i made an error", "no, ",
+		"scratch that", "on second thought"} {
+		if !strings.HasPrefix(low, w) {
+			continue
+		}
+		for _, number := range strings.FieldsFunc(low, func(c rune) bool { return c < '0' || c > '9' }) {
+			if !strings.Contains(answer, number) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func words(s string) int {
@@ -308,6 +334,12 @@ func anchored(s string, yield func(candidate) bool) bool {
 		if deniedBefore(s[:i]) {
 			yield(candidate{from: "answer", denied: true})
 			return false
+		}
+		if said := firstSentence(strings.TrimLeft(s[i+n:], ": \n*")); tries == 0 && said != "" {
+			if k := strings.Index(s[i+n:], said); corrects(said, s[i+n+k+len(said):]) {
+				yield(candidate{from: "answer", denied: true})
+				return false
+			}
 		}
 		if !statement(s[i+n:], yield) {
 			return false
@@ -552,6 +584,15 @@ func qualifier(before string) (words, currency string) {
 		b = b[i+1:]
 	}
 	f := strings.Fields(b)
+	for _, w := range f {
+		switch strings.ToLower(w) {
+		case "nobody", "noone", "none", "nothing", "neither":
+			return "not", ""
+		}
+	}
+	if strings.Contains(strings.ToLower(strings.Join(f, " ")), "no one") {
+		return "not", ""
+	}
 	for n := min(3, len(f)); n >= 1; n-- {
 		phrase := strings.ToLower(strings.Join(f[len(f)-n:], " "))
 		switch phrase {
@@ -600,7 +641,7 @@ func denies(after string) bool {
 	}
 	for _, w := range [...]string{"is not", "isn't", "is wrong", "is incorrect", "is false", "was wrong", "was incorrect",
 		"does not work", "doesn't work", "fails",
-		"cannot be", "can't be", "is impossible", "is too ", "不对", "是错"} {
+		"cannot be", "can't be", "is impossible", "is too ", "or so", "give or take", "不对", "是错"} {
 		if strings.HasPrefix(low, w) {
 			return true
 		}

@@ -9,7 +9,7 @@ import (
 )
 
 // MathVersion names the rules of the mathematical verifier. It changes whenever a verdict may.
-const MathVersion = "math-4"
+const MathVersion = "math-5"
 
 // MathConfig configures the mathematical verifier.
 type MathConfig struct {
@@ -119,6 +119,10 @@ func echoed(r answer, prompt string) bool {
 }
 
 func (m *Math) decide(res Result, g, r answer) Result {
+	if asks(r.text) && !asks(g.text) {
+		res.Verdict, res.Rule = Incorrect, "question"
+		return res
+	}
 	if done, correct := optionsAgree(g.text, r.text); done {
 		res.Rule = "choice"
 		res.Verdict = Incorrect
@@ -160,6 +164,11 @@ func (m *Math) decide(res Result, g, r answer) Result {
 	}
 	res.Verdict = Incorrect
 	return res
+}
+
+// asks reports an answer that ends in a question mark: it says that it may be another one.
+func asks(s string) bool {
+	return strings.HasSuffix(strings.TrimRight(s, " \n\t.})$*\\\"]"), "?")
 }
 
 // readings pairs the gold answer's readings with the response's, the plain ones first.

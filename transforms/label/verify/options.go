@@ -90,6 +90,9 @@ func optionsIn(s string) (o options, text string) {
 	}
 	s = strings.TrimRight(s, ". 。")
 	if c, rest, ok := oneOption(s); ok {
+		if more := markedOptions(rest); more != 0 {
+			return 1<<(c-'A') | more, ""
+		}
 		return 1 << (c - 'A'), rest
 	}
 	last := byte(0)
@@ -116,6 +119,17 @@ func optionsIn(s string) (o options, text string) {
 		return 0, ""
 	}
 	return o, ""
+}
+
+// markedOptions are those that a text lists after a comma or another separator: the C of "5, C) 6".
+func markedOptions(s string) (o options) {
+	for i := 1; i+1 < len(s); i++ {
+		if optionByte(s[i]) && s[i+1] == ')' && (s[i-1] == '(' || s[i-1] == ' ') &&
+			strings.ContainsAny(strings.TrimRight(s[:i], " (")[max(0, len(strings.TrimRight(s[:i], " ("))-1):], ",;&") {
+			o |= 1 << (s[i] - 'A')
+		}
+	}
+	return o
 }
 
 // oneOption reads a single option with what may follow it.

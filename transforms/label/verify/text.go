@@ -28,7 +28,7 @@ func init() {
 func (c ExactConfig) New() (Verifier, error) { return &Exact{c}, nil }
 
 // Version names the rules and the configuration.
-func (e *Exact) Version() string { return version("exact-1", ExactConfig{}, e.cfg) }
+func (e *Exact) Version() string { return version("exact-2", ExactConfig{}, e.cfg) }
 
 // Verify compares as written.
 func (e *Exact) Verify(_ context.Context, gold Gold, response Response) (Result, error) {
@@ -107,7 +107,7 @@ var defaultChoice = ChoiceConfig{Options: "ABCDEFGHIJ"}
 type Choice struct{ cfg ChoiceConfig }
 
 // Version names the rules and the configuration.
-func (c *Choice) Version() string { return version("choice-2", defaultChoice, c.cfg) }
+func (c *Choice) Version() string { return version("choice-3", defaultChoice, c.cfg) }
 
 // Verify finds the option named in a box, after "answer", alone, or in brackets at the end.
 func (c *Choice) Verify(_ context.Context, gold Gold, response Response) (Result, error) {

@@ -59,6 +59,8 @@ type beside struct {
 	note  string // words, in lower case
 	thing bool   // the words begin with what is counted, or a unit that is not known
 	prose bool   // plain words stand before it
+
+	endless bool // a decimal with further digits, which are not written
 }
 
 var nothing beside

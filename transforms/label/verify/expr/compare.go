@@ -73,6 +73,12 @@ func (c *comparer) equal(g, p *Node) (bool, string) {
 	if (g.said().note != "" || p.said().note != "") && !notesAgree(g.said().note, p.said().note) {
 		return false, "words"
 	}
+	if g.said().thing && p.said().thing && !sameThings(g.said().note, p.said().note) {
+		return false, "words"
+	}
+	if p.said().endless && !g.said().endless && g.Kind == Number {
+		return false, "digits" // 4.5... is not 4.5
+	}
 	if g == p || g.Kind == Number && p.Kind == Number && g.Base == 0 && p.Base == 0 && g.Num.Cmp(p.Num) == 0 {
 		return true, "number"
 	}

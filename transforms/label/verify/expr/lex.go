@@ -121,6 +121,7 @@ func (l *lexer) number(space bool) {
 	} else if n := ellipsis(s[i:]); n > 0 && strings.Contains(text, ".") { // 3.14159...
 		l.pos = i + n
 		l.emit(tNumber, text, space)
+		l.emit(tOp, furtherDigits, false)
 		return
 	}
 	if k := afterExponent(s, i); k > i {
@@ -147,6 +148,9 @@ func (l *lexer) groups(head string, i int) (text string, end int) {
 		i += w + 3
 	}
 }
+
+// furtherDigits follows a decimal that ends in dots.
+const furtherDigits = "digits…"
 
 // ellipsis is the length of the dots that s starts with, which say that something goes on.
 func ellipsis(s string) int {

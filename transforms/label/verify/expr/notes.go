@@ -1,6 +1,9 @@
 package expr
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // A note is what an answer says in words beside its value: a name before it, a noun or a direction after it. Most words leave the value
 // alone. Those that turn it round, order it or point somewhere do not, and names tell the values of a list apart.
@@ -60,9 +63,30 @@ func init() {
 
 // turning are the words that make an answer another one; both sides must say the same of them.
 var turning = set("not no never neither nor cannot cant isnt doesnt dont without except non than least most between but wrong incorrect " +
-	"if unless almost nearly anything other another besides excluding twice half double triple thrice squared cubed root square " +
+	"none if unless almost nearly anything other another besides excluding twice half double triple thrice squared cubed root square " +
 	"factorial plus minus opposite reciprocal inverse multiples halves tenths hundredths thousandths hardly " +
 	"sum product difference divided multiplied 不 没 没有 不是 至少 至多 大于 小于 以上 以下 不到 超过")
+
+// owed are the words that make an answer another one where the reference answer does not say them: what is lost or missing, and what
+// counts in another measure. Those with a sign before them stand for phrases; see phrases.
+var owed = set("loss debt deficit shortfall beyond +short +pairs +approx +times")
+
+// phrases after a value that make it another one, and the word that a note has for each.
+var phrases = []struct{ words, note string }{{"short", "+short"}, {"pair", "+pairs"}, {"pairs", "+pairs"}, {"couple", "+pairs"},
+	{"couples", "+pairs"}, {"or so", "+approx"}, {"give or take", "+approx"}, {"times larger", "+times"}, {"times greater", "+times"},
+	{"times bigger", "+times"}, {"times more", "+times"}, {"times smaller", "+times"}, {"times less", "+times"}, {"times higher", "+times"},
+	{"times longer", "+times"}}
+
+// phrased puts the word for a phrase in its place.
+func phrased(words string) string {
+	low := strings.ToLower(words)
+	for _, p := range phrases {
+		if low == p.words || strings.HasPrefix(low, p.words+" ") && p.note != "+short" {
+			return p.note + words[len(p.words):]
+		}
+	}
+	return words
+}
 
 // notesAgree decides whether what is said beside two values may stand for one answer.
 func notesAgree(gold, pred string) bool {
@@ -71,6 +95,11 @@ func notesAgree(gold, pred string) bool {
 	}
 	if turns(gold) != turns(pred) {
 		return false
+	}
+	for w := range strings.FieldsSeq(pred) {
+		if owed[w] && !slices.Contains(strings.Fields(gold), w) {
+			return false
+		}
 	}
 	g, p := polesOf(gold), polesOf(pred)
 	for scale, end := range g {
@@ -132,6 +161,34 @@ func namesOf(ns []*Node) []string {
 	return out
 }
 
+// generalWords are of whatever is counted.
+var generalWords = set("piece pieces pcs item items object objects thing things unit units element elements people persons total one " +
+	"ones of in the all")
+
+func general(note string) bool {
+	for w := range strings.FieldsSeq(note) {
+		if !generalWords[w] {
+			return false
+		}
+	}
+	return true
+}
+
+// sameThings compares what is counted: with no word in common, apples and oranges, it is another thing.
+func sameThings(gold, pred string) bool {
+	if general(gold) || general(pred) {
+		return true
+	}
+	for a := range strings.FieldsSeq(gold) {
+		for b := range strings.FieldsSeq(pred) {
+			if n := min(len(a), len(b), 4); a[:n] == b[:n] {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // sameName compares two names: one word more or an s at the end is no other name.
 func sameName(a, b string) bool {
 	if a == b {
@@ -158,7 +215,7 @@ var bounds = []struct{ phrase, op string }{
 	{"at least", ">="}, {"no less than", ">="}, {"not less than", ">="}, {"no fewer than", ">="}, {"minimum of", ">="},
 	{"at most", "<="}, {"no more than", "<="}, {"not more than", "<="}, {"no greater than", "<="}, {"up to", "<="}, {"maximum of", "<="},
 	{"less than", "<"}, {"fewer than", "<"}, {"smaller than", "<"}, {"more than", ">"}, {"greater than", ">"}, {"larger than", ">"},
-	{"below", "<"}, {"under", "<"}, {"over", ">"}, {"above", ">"}, {"exceeds", ">"}, {"exceeding", ">"},
+	{"below", "<"}, {"under", "<"}, {"beyond", ">"}, {"over", ">"}, {"above", ">"}, {"exceeds", ">"}, {"exceeding", ">"},
 	{"至少", ">="}, {"至多", "<="}, {"大于", ">"}, {"小于", "<"},
 }
 

@@ -411,6 +411,9 @@ func (p *parser) trailing(n *Node, end func() bool) *Node {
 			default:
 				return n
 			}
+		case p.isOp("'") && p.i == len(p.toks)-1 && n.Kind == Number: // feet, or minutes, or another number's name
+			p.i++
+			n = call("prime", n)
 		case p.isOp("!"), p.isOp("."), p.isOp("'"), p.isOp("?"):
 			if p.i == len(p.toks)-1 {
 				p.i++
@@ -600,7 +603,7 @@ func (p *parser) relOp() bool {
 	switch t.text {
 	case "∣":
 		return p.sets == 0
-	case "=", "!=", "<", ">", "<=", ">=", "~", "in", "notin", "subset", "→", "⟂", "∥", "≡", "∼", "≅", "∤", "←",
+	case "=", "!=", "<", ">", "<=", ">=", "~", "in", "notin", "subset", "⊆", "→", "⟂", "∥", "≡", "∼", "≅", "∤", "←",
 		"↔", "⇒", "⇐", "⇔", "↑", "↓":
 		return true
 	}
@@ -957,6 +960,9 @@ func (p *parser) postfix(n *Node) *Node {
 			n = call("factorial", n)
 		case p.isOp("%"):
 			p.i++
+			if n.Kind == Percent {
+				p.syntax("a percent sign after another")
+			}
 			n = &Node{Kind: Percent, Args: []*Node{n}}
 		case p.isOp("°"):
 			p.i++
@@ -1209,6 +1215,9 @@ func (p *parser) number(text string) *Node {
 	}
 	r, decimals := parseDecimal(text, p.b)
 	n := &Node{Kind: Number, Num: r, Decimals: decimals, Name: text}
+	if p.take(furtherDigits) {
+		n = n.saying(func(b *beside) { b.endless = true })
+	}
 	if p.isOp("_") {
 		sub := p.subscript()
 		n.numeral(sub, p.b)

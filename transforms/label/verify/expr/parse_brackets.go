@@ -239,10 +239,7 @@ func (p *parser) function(name string) *Node {
 	case "cbrt":
 		return call("root", p.argument(), integer(3))
 	case "overline":
-		a := p.argument()
-		if a.Kind == Number {
-			return a
-		}
+		a := p.argument() // of a number: not the number, unless it is a decimal's end
 		return &Node{Kind: Symbol, Name: "bar " + a.String()}
 	case "sum", "prod", "int", "lim":
 		return p.bigOperator(name)

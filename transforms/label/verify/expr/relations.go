@@ -79,14 +79,15 @@ func (c *comparer) contradicts(n *Node) bool {
 	if !isEquation(n) || n.contains(func(m *Node) bool { return m.Kind == Percent || m.Kind == Degree || m.Kind == Quantity || m.Base != 0 }) {
 		return false
 	}
-	wrong := false
-	for _, a := range n.Args {
-		if _, ok := c.constant(a); !ok {
-			return false
-		}
-		wrong = wrong || !c.rounds(n.Args[0], a)
+	if _, ok := c.constant(n.Args[0]); !ok {
+		return false
 	}
-	return wrong
+	for _, a := range n.Args[1:] { // with names among them: 4 = x = 3
+		if _, ok := c.constant(a); ok && !c.rounds(n.Args[0], a) {
+			return true
+		}
+	}
+	return false
 }
 
 // rounds reports that two numbers differ by less than one in the last place that one of them is written to.

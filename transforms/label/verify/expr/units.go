@@ -184,7 +184,8 @@ func isUnit(name string) bool {
 }
 
 var (
-	scaleWords = map[string]int64{"dozen": 12, "hundred": 100, "thousand": 1000, "million": 1e6, "billion": 1e9, "trillion": 1e12}
+	scaleWords = map[string]int64{"ten": 10, "dozen": 12, "score": 20, "hundred": 100, "thousand": 1000, "million": 1e6, "billion": 1e9,
+		"trillion": 1e12}
 	powerWords = map[string]int8{"square": 2, "sq": 2, "cubic": 3, "cu": 3}
 )
 
@@ -268,6 +269,16 @@ func quantity(n *Node, words []string) *Node {
 		case "degrees", "degree":
 			n, words = degree(n, words[1:])
 			continue
+		case "basis":
+			if len(words) > 1 && strings.HasPrefix(strings.ToLower(words[1]), "point") {
+				n, words = &Node{Kind: Percent, Args: []*Node{hundredth(n)}}, words[2:]
+				continue
+			}
+		case "below", "under":
+			if len(words) > 1 && strings.ToLower(strings.Trim(words[1], ".,")) == "zero" && n.Kind != Group {
+				n, words = belowZero(n), words[2:]
+				continue
+			}
 		}
 		if low == "ft" && len(words) > 1 && strings.ToLower(words[1]) == "in" {
 			return noted(n, strings.Join(words, " "))
@@ -289,11 +300,22 @@ func quantity(n *Node, words []string) *Node {
 		n = &Node{Kind: Quantity, Args: []*Node{n}, Name: strings.ReplaceAll(strings.Join(words[:used], " "), " ^", "^"),
 			beside: &beside{unit: &u}}
 	}
-	m := noted(n, strings.Join(words[used:], " "))
-	if m != n && used == 0 {
+	said := phrased(strings.Join(words[used:], " "))
+	m := noted(n, said)
+	if m != n && used == 0 && !strings.HasPrefix(said, "+") {
 		return m.saying(func(b *beside) { b.thing = true })
 	}
 	return m
+}
+
+// belowZero is the value with its sign turned, within its unit.
+func belowZero(n *Node) *Node {
+	if n.Kind != Degree && n.Kind != Quantity {
+		return negate(n)
+	}
+	c := *n
+	c.Args, c.text = []*Node{negate(n.Args[0])}, ""
+	return &c
 }
 
 // degree reads what follows the word or sign for degrees: of which scale they are.
