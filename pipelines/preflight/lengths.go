@@ -66,7 +66,7 @@ func (out *Report) measure(ctx context.Context, r recipe.Recipe, found []prompts
 		if long > 0 {
 			out.note("%s: %d of %d prompts looked at are longer than rollout.max_prompt_tokens (%d)", f.Source, long, n, r.Rollout.MaxPromptTokens)
 		}
-		if bad+long == n && n > 0 {
+		if bad+long == n && n > 0 && r.Limits.DeadShare < 1 {
 			if long > 0 {
 				return setting.Errorf("rollout.max_prompt_tokens", "no prompt of %s that was looked at has so few tokens", f.Source)
 			}
