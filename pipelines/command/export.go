@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -49,18 +52,26 @@ func newExport(e *env) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			from, err := rowsOf(cmd.Context(), args, iteration)
+			names := []string{chain.BatchName}
+			if p, ok := f.(export.PairReader); ok && p.ReadsPairs() {
+				names = append(names, chain.PairsName)
+			}
+			from, err := rowsOf(cmd.Context(), args, iteration, names)
 			if err != nil {
 				return err
 			}
-			made, err := export.Write(cmd.Context(), to, f, from, out)
+			made, err := export.WriteFrom(cmd.Context(), to, f, from, out)
 			if err != nil {
 				return err
 			}
 			return e.print(made, func(w io.Writer) {
-				fmt.Fprintf(w, "%d rows in %s\n", made.Rows, strings.Join(made.Files, ", "))
-				for why, n := range made.Left {
-					fmt.Fprintf(w, "%d left out: %s\n", n, why)
+				rows := fmt.Sprintf("%d rows", made.Rows)
+				if made.Records > 0 && made.Records != made.Rows {
+					rows += fmt.Sprintf(" as %d records", made.Records)
+				}
+				fmt.Fprintf(w, "%s in %s\n", rows, strings.Join(made.Files, ", "))
+				for _, why := range slices.Sorted(maps.Keys(made.Left)) {
+					fmt.Fprintf(w, "%d left out: %s\n", made.Left[why], why)
 				}
 			})
 		},
@@ -105,31 +116,50 @@ func formatSettings(sets []string) (map[string]any, error) {
 	return out, nil
 }
 
-// rowsOf are the files of rows of runs, or the files themselves.
-func rowsOf(ctx context.Context, args []string, iteration int) ([]string, error) {
-	var out []string
+// rowsOf are the files of rows of runs, with what their recipes say of them, or the files themselves.
+func rowsOf(ctx context.Context, args []string, iteration int, names []string) (export.Source, error) {
+	var out export.Source
+	var origins []export.Origin
 	for _, arg := range args {
 		d, err := run.Read(ctx, arg)
 		if err != nil {
-			out = append(out, arg)
+			out.Files = append(out.Files, arg)
+			origins = append(origins, export.Origin{})
 			continue
 		}
 		done, err := d.Committed(ctx)
 		if err != nil {
-			return nil, err
+			return out, err
 		}
 		if iteration >= 0 {
 			if _, _, err := d.Iteration(ctx, iteration); err != nil {
-				return nil, err
+				return out, err
 			}
 			done = []int{iteration}
 		}
 		for _, i := range done {
-			paths, err := run.RowFiles(ctx, d.IterPath(i), chain.BatchName)
-			if err != nil {
-				return nil, err
+			for _, name := range names {
+				paths, err := run.RowFiles(ctx, d.IterPath(i), name)
+				if err != nil {
+					return out, err
+				}
+				out.Files = append(out.Files, paths...)
 			}
-			out = append(out, paths...)
+		}
+		of, err := originOf(ctx, d, done)
+		if err != nil {
+			return out, err
+		}
+		origins = append(origins, of)
+	}
+	if len(origins) == 0 {
+		return out, nil
+	}
+	out.Origin = origins[0]
+	for i, of := range origins {
+		if !reflect.DeepEqual(of, origins[0]) {
+			return out, &usageError{fmt.Errorf("%s and %s sampled or put prompts to their models in different ways; export each by itself",
+				args[0], args[i])}
 		}
 	}
 	return out, nil

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	"github.com/apache/arrow/go/v15/arrow"
 	"github.com/apache/arrow/go/v15/arrow/array"
@@ -21,6 +22,16 @@ type JSONL struct {
 }
 
 func init() { Register("jsonl", JSONL{}) }
+
+// LogProbs are those among the columns that are written.
+func (f JSONL) LogProbs(head stage.Batch) (out []schemas.Descriptor) {
+	for _, name := range head.Columns() {
+		if c, ok := schemas.ByName(name); ok && c.LogProb && (f.Columns == nil || slices.Contains(f.Columns, name)) {
+			out = append(out, c)
+		}
+	}
+	return out
+}
 
 // Begin starts rows.jsonl.
 func (f JSONL) Begin(ctx context.Context, dir string) (Writer, error) {

@@ -2,16 +2,19 @@ package export
 
 import (
 	"bufio"
+	"bytes"
 	"context"
+	"encoding/json"
 
 	"github.com/millrace/millrace/transforms/files"
 )
 
 // lines is a file of JSON lines under construction, for formats that are such.
 type lines struct {
-	path string
-	file *files.Writer
-	out  *bufio.Writer
+	path    string
+	file    *files.Writer
+	out     *bufio.Writer
+	records int
 }
 
 // newLines begins a file in a directory.
@@ -25,11 +28,33 @@ func newLines(ctx context.Context, dir, name string) (*lines, error) {
 }
 
 func (l *lines) add(line []byte) error {
+	l.records++
 	if _, err := l.out.Write(line); err != nil {
 		return err
 	}
 	return l.out.WriteByte('\n')
 }
+
+// value adds a line with a value as JSON.
+func (l *lines) value(v any) error {
+	raw, err := marshal(v)
+	if err != nil {
+		return err
+	}
+	return l.add(raw)
+}
+
+// marshal is a value as JSON, its texts as they are: <, > and & need no escapes outside of HTML.
+func marshal(v any) ([]byte, error) {
+	var out bytes.Buffer
+	to := json.NewEncoder(&out)
+	to.SetEscapeHTML(false)
+	err := to.Encode(v)
+	return bytes.TrimSuffix(out.Bytes(), []byte("\n")), err
+}
+
+// Records counts the lines.
+func (l *lines) Records() int { return l.records }
 
 // Abort leaves nothing behind.
 func (l *lines) Abort() { l.file.Abort() }
