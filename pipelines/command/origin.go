@@ -1,6 +1,7 @@
 package command
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -35,7 +36,7 @@ func originOf(ctx context.Context, d *run.Dir, iterations []int) (export.Origin,
 			out.Sampling.Temperature = 1
 		}
 	}
-	at := r.Policy.Path
+	at := cmp.Or(r.Policy.Path, r.Policy.Tokenizer)
 	for _, i := range iterations {
 		dir := files.Join(d.IterPath(i), chain.PolicyRole)
 		there, err := files.Exists(ctx, dir)

@@ -56,7 +56,7 @@ type Stepper interface {
 	End() (left map[string]int, err error)
 }
 
-// Recorder is a Writer of records that are not rows. It counts those it has written.
+// Recorder is a Writer that counts the records it has written, which need not be as many as rows.
 type Recorder interface{ Records() int }
 
 var formats = setting.NewKinds[Format]("format", "to")
@@ -84,7 +84,7 @@ type Sidecar struct {
 	Files   []string          `json:"files"` // written
 	From    []string          `json:"from"`  // read
 	Rows    int               `json:"rows"`
-	Records int               `json:"records,omitempty"`  // written, of a format that does not write one for each row
+	Records int               `json:"records,omitempty"`  // written, of a format that counts them
 	Left    map[string]int    `json:"left_out,omitempty"` // rows, by why
 	Run     string            `json:"run,omitempty"`      // that made the rows
 	Lineage map[string]string `json:"lineage,omitempty"`  // column, to what wrote it

@@ -20,7 +20,7 @@ type PrimeRL struct {
 	Sampled
 	SeqLen  int    `json:"seq_len" range:"[2,1e9]" doc:"tokens of a microbatch at most, that of the trainer; longer responses are left out"`
 	Ranks   int    `json:"ranks" range:"[1,65536]" doc:"data-parallel ranks of the trainer"`
-	Step    int    `json:"step" range:"[-1,1e9]" doc:"number of the first step, which further iterations follow; -1: a step has the number of its iteration"`
+	Step    int    `json:"step" range:"[-1,1e9]" doc:"number of the first step, which the other iterations with rows follow; -1: a step has the number of its iteration"`
 	EnvName string `json:"env_name" doc:"environment that the trainer's metrics name"`
 }
 
@@ -94,7 +94,6 @@ func (w *primeRL) Step(iteration int) error {
 	w.step = iteration
 	if w.next >= 0 {
 		w.step = w.next
-		w.next++
 	}
 	w.dealt, w.open, w.first = 0, microbatch{}, microbatch{}
 	for range w.Ranks {
@@ -161,6 +160,9 @@ func (w *primeRL) End() (map[string]int, error) {
 		if err := w.first.write(r.out, w.EnvName, false); err != nil {
 			return nil, err
 		}
+	}
+	if w.dealt > 0 && w.next >= 0 {
+		w.next++ // an iteration without rows takes no number, for which the trainer would wait
 	}
 	for i, r := range w.ranks {
 		if w.dealt > 0 {
