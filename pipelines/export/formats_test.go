@@ -240,7 +240,7 @@ func TestRefused(t *testing.T) {
 		rows        []stage.Batch
 		path, says  string
 	}{
-		{"no log-probs", "prime-rl", nil, plain(), []stage.Batch{rows.Without(schemas.OldLogP)}, "rows", `"old_logp"`},
+		{"no log-probs", "prime-rl", nil, plain(), []stage.Batch{rows.Without(schemas.OldLogP)}, "rows", `"old_logp", which prime-rl needs`},
 		{"no advantages", "prime-rl", nil, plain(), []stage.Batch{rows.Without(schemas.Advantage)}, "rows", `"advantage"`},
 		{"no ids", "tinker", nil, plain(), []stage.Batch{rows.Without(schemas.ResponseTokens)}, "rows", `"response_tokens"`},
 		{"no ids of the prompt", "slime", nil, plain(), []stage.Batch{rows.Without(schemas.PromptTokens)}, "rows", `"prompt_tokens"`},
@@ -509,6 +509,14 @@ func TestSteps(t *testing.T) {
 	}
 	if want := map[float64]int{0: 2, 1: 2, 2: 2}; !maps.Equal(groups, want) {
 		t.Errorf("groups %v of %d rows", groups, out.Rows)
+	}
+	// A group of slime's is of one iteration, also where the next one begins with the same prompt; a response that was cut off says so.
+	cut := all[0]
+	cut.responses = []response{{text: "3*4", outcome: 0, truncated: true, firstError: -2}}
+	_, dir = right(t, "slime", nil, plain(), first, rowsOf(t, meta(4), cut))
+	last := strings.Split(strings.TrimSpace(readable(t, filepath.Join(dir, "samples.jsonl"))), "\n")[2]
+	if !strings.Contains(last, `"group_index":1,`) || !strings.Contains(last, `"status":"truncated"`) {
+		t.Errorf("%s", last)
 	}
 	if out, _ := right(t, "trl-grpo", nil, plain(), second, first); out.Records != 2 {
 		t.Errorf("%d prompts", out.Records)
