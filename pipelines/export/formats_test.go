@@ -552,6 +552,13 @@ func TestKeptPairs(t *testing.T) {
 	if lines := strings.Count(readable(t, filepath.Join(dir, "train.jsonl")), "\n"); lines != 2 || best.Records != 2 {
 		t.Errorf("best_worst makes %d pairs", lines)
 	}
+	cut := rowsOf(t, meta(0), asked{text: "p", answer: "1", responses: []response{{text: "1", outcome: 1, firstError: -2},
+		{text: "2", outcome: 0, truncated: true, firstError: -2}}})
+	for keep, records := range map[bool]int{false: 0, true: 1} {
+		if out, _ := right(t, "trl-dpo", map[string]any{"keep_truncated": keep}, plain(), cut); out.Records != records {
+			t.Errorf("keep_truncated %t makes %d pairs", keep, out.Records)
+		}
+	}
 }
 
 // Whatever a row cannot be written for is counted.
@@ -640,6 +647,29 @@ func TestNothingIsLeftOfAFailure(t *testing.T) {
 		}
 		dir := filepath.Join(t.TempDir(), "out")
 		_, err = export.WriteFrom(t.Context(), name, f, export.Source{Files: []string{good, bad}, Origin: plain()}, dir)
+		if left := below(t, dir); err == nil || len(left) > 0 {
+			t.Errorf("%s: error %v, it left %q", name, err, left)
+		}
+	}
+}
+
+// Files that are under their names already when another cannot be are taken back.
+func TestFilesAreTakenBack(t *testing.T) {
+	from := export.Source{Files: []string{saved(t, rowsOf(t, meta(0), three()...))}, Origin: plain()}
+	for name, last := range map[string]string{"verl": "prompts.parquet", "prime-rl": "rollouts/step_0/rank_1.bin"} {
+		settings := map[string]any{}
+		if name == "prime-rl" {
+			settings["ranks"] = 2
+		}
+		f, err := export.New(name, settings)
+		if err != nil {
+			t.Fatal(err)
+		}
+		dir := t.TempDir()
+		if err := os.MkdirAll(filepath.Join(dir, last, "taken"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		_, err = export.WriteFrom(t.Context(), name, f, from, dir)
 		if left := below(t, dir); err == nil || len(left) > 0 {
 			t.Errorf("%s: error %v, it left %q", name, err, left)
 		}

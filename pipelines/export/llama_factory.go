@@ -255,18 +255,25 @@ func (f LlamaFactory) begin(ctx context.Context, dir string, more ...string) (*f
 
 // Close puts the file under its name, and then its entry beside those that are there.
 func (w *factoryLines) Close() ([]string, error) {
+	entry, err := json.Marshal(w.entry)
+	if err != nil {
+		w.Abort()
+		return nil, err
+	}
+	w.known[w.name] = entry
 	paths, err := w.lines.Close()
 	if err != nil {
 		return nil, err
 	}
-	if w.known[w.name], err = json.Marshal(w.entry); err != nil {
-		return nil, err
-	}
 	raw, err := json.MarshalIndent(w.known, "", "  ")
+	if err == nil {
+		err = files.Write(w.ctx, w.info, append(raw, '\n'), true)
+	}
 	if err != nil {
+		remove(w.ctx, paths)
 		return nil, err
 	}
-	return append(paths, w.info), files.Write(w.ctx, w.info, append(raw, '\n'), true)
+	return append(paths, w.info), nil
 }
 
 // factoryResponses writes a line for a row.

@@ -46,9 +46,7 @@ func (s *spool) commit(ctx context.Context) (paths []string, err error) {
 	defer s.drop()
 	for _, p := range s.parts {
 		if err := s.put(ctx, p); err != nil {
-			for _, path := range paths {
-				_ = files.Remove(ctx, path)
-			}
+			remove(ctx, paths)
 			return nil, err
 		}
 		paths = append(paths, p.path)
@@ -66,4 +64,11 @@ func (s *spool) put(ctx context.Context, p part) error {
 		return fmt.Errorf("write %s: %w", p.path, err)
 	}
 	return f.Commit(true)
+}
+
+// remove takes back files of an export that fails when others of its files are there already.
+func remove(ctx context.Context, paths []string) {
+	for _, path := range paths {
+		_ = files.Remove(ctx, path) // the error that matters is the export's
+	}
 }

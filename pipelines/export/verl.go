@@ -241,7 +241,11 @@ func (w *verl) Close() ([]string, error) {
 		w.file.Abort()
 		return nil, err
 	}
-	return append([]string{w.path}, paths...), w.file.Commit(true)
+	if err := w.file.Commit(true); err != nil {
+		remove(w.ctx, paths)
+		return nil, err
+	}
+	return append([]string{w.path}, paths...), nil
 }
 
 // Abort leaves nothing behind.
