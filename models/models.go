@@ -11,6 +11,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strconv"
 
 	"github.com/millrace/millrace/kernels"
 	"github.com/millrace/millrace/schemas/setting"
@@ -73,6 +74,12 @@ func (s Sampling) Validate() error {
 		return setting.Errorf("stop_strings", "one is empty")
 	}
 	return nil
+}
+
+// Written is the number that a setting in single precision was written as: 0.7, where the setting is 0.699999988.
+func Written(x float32) float64 {
+	out, _ := strconv.ParseFloat(strconv.FormatFloat(float64(x), 'g', -1, 32), 64)
+	return out
 }
 
 // GenerateRequest asks for Samples responses to one prompt. What sample i is depends on (Seed, PromptID, FirstSample+i),

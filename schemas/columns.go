@@ -51,6 +51,11 @@ var (
 		Doc: "Log-prob of each response token under the policy that sampled it."})
 	OldLogZ = NewList[float32](Column{Name: "old_logz", Stage: "rollout", Shape: "[N, T]", Unit: "nats", Nullable: true,
 		Doc: "Log of the softmax denominator of each row of logits: logit = log-prob + old_logz."})
+	SamplerLogP = NewList[float32](Column{Name: "sampler_logp", Stage: "rollout", Shape: "[N, T]", Unit: "nats", Nullable: true,
+		LogProb: true, Doc: "Log-prob of each response token under the engine that sampled it, where that is another than the trainer; " +
+			"old_logp is then the trainer's own."})
+	PolicyVersion = NewColumn[int32](Column{Name: "policy_version", Stage: "rollout", Shape: "[N]", Unit: "iterations",
+		Doc: "After how many iterations the engine was given the weights that it sampled with."})
 	CandidateIDs = NewLists[int32](Column{Name: "candidate_ids", Stage: "rollout", Shape: "[N, T, K]", Unit: "token id",
 		Doc: "Listed tokens of each position. Slot 0 is the sampled token, then the policy's most probable tokens in descending order."})
 	CandidateOldLogP = NewLists[float32](Column{Name: "candidate_old_logp", Stage: "rollout", Shape: "[N, T, K]", Unit: "nats",
@@ -148,6 +153,10 @@ func scoredCandidates(name, model string) Nested[float32] {
 	return NewLists[float32](Column{Name: name, Stage: "score", Shape: "[N, T, K]", Unit: "nats", Nullable: true, LogProb: true,
 		Doc: "Log-prob of each listed token (candidate_ids) under the " + model + "."})
 }
+
+// Added by importance, where another engine samples.
+var ImportanceWeight = NewList[float32](Column{Name: "importance_weight", Stage: "importance", Shape: "[N, T]", Nullable: true,
+	Doc: "What the token's advantage is multiplied by, since another engine sampled it than the one that is trained."})
 
 // Added by value.
 var (

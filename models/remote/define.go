@@ -29,12 +29,12 @@ func (c Capabilities) LogPAt(s models.Sampling) (temperature, topP float64, topK
 		case s.Greedy:
 			temperature = 0
 		case s.Temperature > 0:
-			temperature = float64(s.Temperature)
+			temperature = models.Written(s.Temperature)
 		}
 	}
 	if c.FollowTopP {
 		if topK = s.TopK; s.TopP > 0 {
-			topP = float64(s.TopP)
+			topP = models.Written(s.TopP)
 		}
 	}
 	return temperature, topP, topK

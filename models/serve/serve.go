@@ -95,16 +95,21 @@ const maxConnections = 1024
 
 // Serve answers on a listener until the context ends; then it takes no more, and what is under way has its grace to end.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
-	server := &http.Server{Handler: s, ReadHeaderTimeout: 20 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10}
+	return serveOn(ctx, l, s, s.opts.Grace, s.Close)
+}
+
+// serveOn answers until the context ends; closing ends what is under way when its grace is over.
+func serveOn(ctx context.Context, l net.Listener, handler http.Handler, grace time.Duration, closing func()) error {
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: 20 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10}
 	ended := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(ended)
-		ending, cancel := context.WithTimeout(context.Background(), s.opts.Grace)
+		ending, cancel := context.WithTimeout(context.Background(), grace)
 		defer cancel()
 		if server.Shutdown(ending) == nil {
 			return
 		}
-		s.Close() // who still waits is told so
+		closing() // who still waits is told so
 		last, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
 		_ = server.Shutdown(last)

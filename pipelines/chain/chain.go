@@ -59,6 +59,7 @@ type Iteration struct {
 	Number  int
 	Seed    uint64 // of everything random in this iteration
 	First   int    // where in the source of prompts it begins
+	Version int    // the iteration whose starting policy samples, where another engine does
 	History string // file of pass rates that a curriculum goes by
 	// Of the rounds of sampling: the current one, the prompts that earlier ones drew, the files of rows that each has left, and
 	// the prompt after which those of the last one are surplus.

@@ -9,6 +9,7 @@ import (
 	"github.com/millrace/millrace/pipelines/recipe"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/transforms/advantage"
+	"github.com/millrace/millrace/transforms/importance"
 	"github.com/millrace/millrace/transforms/label"
 	"github.com/millrace/millrace/transforms/pairs"
 	"github.com/millrace/millrace/transforms/prompts"
@@ -67,9 +68,11 @@ func Sampling(r recipe.Recipe) rollout.Config {
 func Rollout(r recipe.Recipe, samples int, key uint64, of func(Models) models.Ref) Node {
 	config := Sampling(r)
 	config.Samples = samples
-	sampler := rollout.Sampler{Config: config, Chat: r.Chat}
+	config.Engine = nil // which Elsewhere and the model say
+	sampler := rollout.Sampler{Config: config, Chat: r.Chat, Elsewhere: r.SampledElsewhere()}
 	return Node{Contract: sampler.Contract(), Opens: []string{roleOf(of)}, Add: func(f *Flow) {
 		s := sampler
+		s.Version = f.It.Version
 		s.Policy, s.Seed = of(f.It.Models), f.It.Seed
 		if key != 0 {
 			s.Seed = uint64(keyed.New(f.It.Seed).With(key))
@@ -84,6 +87,10 @@ func Source(r recipe.Recipe, judge bool) []Node {
 	nodes := []Node{Prompts(r)}
 	if Samples(r) {
 		nodes = append(nodes, Rollout(r, r.Rollout.Samples, 0, func(m Models) models.Ref { return m.Sampler }))
+		if r.SampledElsewhere() {
+			nodes = append(nodes, scored(score.Config{Role: score.Own, Candidates: ListsCandidates(r)},
+				func(m Models) models.Ref { return m.Policy }))
+		}
 	} else if r.Prompts.Brings(schemas.ResponseTokens) {
 		nodes = append(nodes, given(r)...)
 	} else if !r.Policy.Empty() {
@@ -150,6 +157,15 @@ func Learning(r recipe.Recipe) []Node {
 			f.Then(label.Reward(f.Scope, rewards, f.Rows))
 		}})
 	}
+	if t := r.Temperature(); t != 0 && r.Importance != nil { // which is of the distribution that was sampled from
+		nodes = append(nodes, tempered(r, t)...)
+	}
+	if r.Importance != nil {
+		w := importance.Stage{Config: *r.Importance, Temperature: r.Temperature(), TopP: topP(r), TopK: r.Rollout.TopK}
+		nodes = append(nodes, Node{Contract: w.Contract(), Section: "importance", Add: func(f *Flow) {
+			f.Then(stage.Apply(f.Scope, w, f.Rows))
+		}})
+	}
 	if a := Estimator(r); a != nil {
 		nodes = append(nodes, Node{Contract: a.Contract(), Add: func(f *Flow) {
 			if a.Config.Inputs().Batch {
@@ -158,7 +174,7 @@ func Learning(r recipe.Recipe) []Node {
 			f.Then(advantage.Apply(f.Scope, *a, f.Rows))
 		}})
 	}
-	if t := r.Temperature(); t != 0 {
+	if t := r.Temperature(); t != 0 && r.Importance == nil {
 		nodes = append(nodes, tempered(r, t)...)
 	}
 	if r.Target != nil {
@@ -172,6 +188,14 @@ func Learning(r recipe.Recipe) []Node {
 			Keep(r, PairsName, "keep_"+PairsName, r.Output.Shards))
 	}
 	return nodes
+}
+
+// topP is the nucleus of sampling, 1 where there is none.
+func topP(r recipe.Recipe) float64 {
+	if p := r.Rollout.TopP; p > 0 && p < 1 {
+		return models.Written(p)
+	}
+	return 1
 }
 
 // With puts the stages of other modules' sections into a sequence of stages.
@@ -197,7 +221,7 @@ func Estimator(r recipe.Recipe) *advantage.Stage {
 		}
 		a = a.WithValues(v)
 	}
-	return &advantage.Stage{Config: a, OnReward: len(r.Rewards) > 0}
+	return &advantage.Stage{Config: a, OnReward: len(r.Rewards) > 0, Weighted: r.Importance != nil}
 }
 
 // ReadsReference reports whether any stage reads log-probs of a frozen model.

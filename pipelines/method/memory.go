@@ -68,6 +68,8 @@ func Peak(m Method, measured chain.Lengths) (chain.PeakMemory, bool) {
 func modelOf(r recipe.Recipe, role string) (m recipe.Model, name string) {
 	policy := r.Policy
 	switch {
+	case role == chain.SamplerRole && r.Rollout.Engine != nil:
+		return recipe.Model{Path: r.Rollout.Engine.Path}, role
 	case role == chain.SamplerRole && r.Kind == "opd": // the student answers
 		return policy, chain.PolicyRole
 	case role == chain.SamplerRole && r.Distill != nil:

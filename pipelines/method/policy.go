@@ -13,8 +13,8 @@ import (
 func init() {
 	Register("policy", Kind{
 		Summary: "rollouts of the policy, outcomes, advantages, an update: reinforcement learning",
-		Reads: []string{"tokenize", "rollout", "label", "audit", "rewards", "reward", "reference", "mixed", "pairs", "advantage", "target",
-			"update", "evaluate"},
+		Reads: []string{"tokenize", "rollout", "label", "audit", "rewards", "reward", "reference", "mixed", "pairs", "importance", "advantage",
+			"target", "update", "evaluate"},
 		New: newPolicy,
 	})
 }
@@ -22,6 +22,7 @@ func init() {
 // policyMethod iterates over rollouts of a policy and updates it.
 type policyMethod struct {
 	rounds
+	engine engine
 }
 
 func newPolicy(r recipe.Recipe) (Method, error) {
@@ -33,7 +34,7 @@ func newPolicy(r recipe.Recipe) (Method, error) {
 			return nil, err
 		}
 	}
-	m := &policyMethod{newRounds(r, append(chain.Learning(r), chain.Update(r, chain.PolicyRole, r.Pairs != nil))...)}
+	m := &policyMethod{rounds: newRounds(r, append(chain.Learning(r), chain.Update(r, chain.PolicyRole, r.Pairs != nil))...)}
 	return m, m.checkSampling()
 }
 
@@ -55,7 +56,10 @@ func (m *policyMethod) Models(ctx context.Context, d *run.Dir, it *chain.Iterati
 			}
 		}
 	}
-	return m.reference(ctx, d, it)
+	if err := m.reference(ctx, d, it); err != nil || m.r.Rollout.Engine == nil {
+		return err
+	}
+	return m.engine.give(ctx, m.base, d, it)
 }
 
 // Updates are that of the reward model, where it is trained, and that of the policy.

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/millrace/millrace/models"
 	"github.com/millrace/millrace/models/remote"
 	"github.com/millrace/millrace/models/tokenizer"
 	"github.com/millrace/millrace/pipelines/chain"
@@ -23,6 +24,10 @@ type place struct {
 // places lists the models that a recipe names, the policy first.
 func places(r recipe.Recipe) []place {
 	out := []place{{"policy", r.Policy}}
+	if e := r.Rollout.Engine; e != nil {
+		at, _ := remote.Asking(e.Path, "", r.Policy.Path)
+		out = append(out, place{"rollout.engine", recipe.Model{Path: at}})
+	}
 	if r.Reward != nil && (r.Reward.Path != "" || r.Reward.New != nil) {
 		out = append(out, place{"reward", r.Reward.Model})
 	}
@@ -83,6 +88,12 @@ func needs(r recipe.Recipe, nodes []chain.Node) map[string]remote.Need {
 	out := map[string]remote.Need{"reference": scores, "distill.teacher": {Score: true, AnyToken: true}, "seft.source": {Generate: true}}
 	if chain.Samples(r) {
 		out["policy"] = samples
+		if r.Rollout.Engine != nil {
+			out["policy"], out["rollout.engine"] = remote.Need{}, samples
+			if chain.ListsCandidates(r) {
+				out["rollout.engine"] = remote.Need{Generate: true, LogProbs: true, Candidates: true}
+			}
+		}
 		if r.Distill != nil { // the reference teacher answers, or the teacher where there is none
 			out["distill.reference"] = remote.Need{Generate: true, LogProbs: samples.LogProbs, Score: true, AnyToken: r.Distill.ADPA != nil}
 			if r.Distill.Reference == nil {
@@ -152,8 +163,20 @@ func defined(r recipe.Recipe, p place, caps remote.Capabilities) error {
 	have := schemas.FullLogP("")
 	have.Temperature, have.TopP, have.TopK = caps.LogPAt(r.Rollout.Sampling)
 	want := schemas.FullLogP("")
+	if r.Importance != nil { // which are of the distribution that the responses are of
+		want = want.At(r.Temperature())
+		if s := r.Rollout.Sampling; s.TopP > 0 && s.TopP < 1 {
+			want.TopP = models.Written(s.TopP)
+		}
+		want.TopK = r.Rollout.TopK
+	}
 	if want.Matches(have) {
 		return nil
+	}
+	if p.path == "rollout.engine" {
+		return setting.Errorf("rollout.engine.path", "the engine would give %v, and importance weights need %v: %s", have, want,
+			strings.Join(append(caps.Notes, "have it give the log-probs that it samples from (vLLM: --logprobs-mode processed_logprobs), or "+
+				"sample at temperature 1 with top_p 1 and top_k 0"), "; "))
 	}
 	at := "rollout.temperature"
 	if have.Temperature == 1 {

@@ -2,8 +2,8 @@ package recipe
 
 import (
 	"slices"
-	"strconv"
 
+	"github.com/millrace/millrace/models"
 	"github.com/millrace/millrace/models/losses"
 	"github.com/millrace/millrace/schemas/setting"
 )
@@ -30,8 +30,7 @@ func (r Recipe) Temperature() float64 {
 	if _, ok := r.learnsFromSamples(); !ok || r.Rollout.Temperature == 1 {
 		return 0
 	}
-	t, _ := strconv.ParseFloat(strconv.FormatFloat(float64(r.Rollout.Temperature), 'g', -1, 32), 64) // 0.7, as it was written
-	return t
+	return models.Written(r.Rollout.Temperature)
 }
 
 // onPolicy refuses ways of sampling that change the distribution otherwise than by the temperature: the update would take the
@@ -42,14 +41,15 @@ func (r Recipe) onPolicy() error {
 	if !ok && (r.Kind != "opd" || r.Prompts.Answers()) {
 		return nil
 	}
+	corrected := r.Importance != nil // the weights are of what the engine sampled from
 	const why = "the update learns from the responses as samples of the policy, and they would be of another distribution"
 	s := r.Rollout.Sampling
 	switch {
 	case s.Greedy:
 		return setting.Errorf("rollout.greedy", "%s: greedy responses are all alike; leave it out", why)
-	case s.TopP != 0 && s.TopP != 1:
+	case s.TopP != 0 && s.TopP != 1 && !corrected:
 		return setting.Errorf("rollout.top_p", "%v: %s; leave it out, and sample by rollout.temperature", s.TopP, why)
-	case s.TopK != 0:
+	case s.TopK != 0 && !corrected:
 		return setting.Errorf("rollout.top_k", "%d: %s; leave it out, and sample by rollout.temperature", s.TopK, why)
 	case s.MinNewTokens != 0:
 		return setting.Errorf("rollout.min_new_tokens", "%d: %s; leave it out", s.MinNewTokens, why)

@@ -14,6 +14,7 @@ import (
 	"github.com/millrace/millrace/runners"
 	"github.com/millrace/millrace/schemas/setting"
 	"github.com/millrace/millrace/transforms/advantage"
+	"github.com/millrace/millrace/transforms/importance"
 	"github.com/millrace/millrace/transforms/label"
 	"github.com/millrace/millrace/transforms/pairs"
 	"github.com/millrace/millrace/transforms/prompts"
@@ -32,16 +33,19 @@ type Recipe struct {
 	Seed       uint64 `json:"seed" doc:"of everything random"`
 	Iterations int    `json:"iterations" range:"[1,1e9]" doc:"iterations of the run, each a commit"`
 
-	Prompts   prompts.Config      `json:"prompts" doc:"where prompts come from, and how many an iteration takes"`
-	Tokenize  tokenize.Config     `json:"tokenize" doc:"of sources that bring responses as text"`
-	Chat      tokenizer.Prompting `json:"chat" doc:"how prompts are put to the models"`
-	Policy    Model               `json:"policy" doc:"the model that answers, and that most kinds train"`
-	Rollout   rollout.Config      `json:"rollout" doc:"how responses are sampled"`
-	Label     label.Config        `json:"label" doc:"how responses are judged"`
-	Audit     *label.Audit        `json:"audit,omitempty" doc:"a second verifier that reads a share of the responses, to tell a reward that is gamed"`
-	Rewards   []label.Part        `json:"rewards,omitempty" doc:"parts of the reward that a policy update goes by; without any it is the outcome"`
-	Reward    *Reward             `json:"reward,omitempty" doc:"the reward model, and what its values are"`
-	Reference *Model              `json:"reference,omitempty" doc:"a frozen reference model; without one it is the policy that the run started from"`
+	Prompts  prompts.Config      `json:"prompts" doc:"where prompts come from, and how many an iteration takes"`
+	Tokenize tokenize.Config     `json:"tokenize" doc:"of sources that bring responses as text"`
+	Chat     tokenizer.Prompting `json:"chat" doc:"how prompts are put to the models"`
+	Policy   Model               `json:"policy" doc:"the model that answers, and that most kinds train"`
+	Rollout  rollout.Config      `json:"rollout" doc:"how responses are sampled"`
+	// Importance weighs what another engine sampled.
+	Importance *importance.Config `json:"importance,omitempty" doc:"weights of tokens that another engine sampled than the one that is trained (TIS, masks)"`
+
+	Label     label.Config `json:"label" doc:"how responses are judged"`
+	Audit     *label.Audit `json:"audit,omitempty" doc:"a second verifier that reads a share of the responses, to tell a reward that is gamed"`
+	Rewards   []label.Part `json:"rewards,omitempty" doc:"parts of the reward that a policy update goes by; without any it is the outcome"`
+	Reward    *Reward      `json:"reward,omitempty" doc:"the reward model, and what its values are"`
+	Reference *Model       `json:"reference,omitempty" doc:"a frozen reference model; without one it is the policy that the run started from"`
 
 	Distill   *Distill          `json:"distill,omitempty" doc:"the teachers of a student"`
 	SEFT      *SEFT             `json:"seft,omitempty" doc:"the revisers of an evolution"`

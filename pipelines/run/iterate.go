@@ -161,6 +161,9 @@ func (all *iterations) iterate(ctx context.Context, number int) ([]Measurement, 
 	if err := gamed(all.AuditGap, measured[len(measured)-1]); err != nil {
 		return nil, nil, err
 	}
+	if err := apart(all.Mismatch, measured[len(measured)-1]); err != nil {
+		return nil, nil, err
+	}
 	if err := farther(all.KL, number, measured[len(measured)-1]); err != nil {
 		return nil, nil, err
 	}

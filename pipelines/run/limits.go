@@ -109,6 +109,22 @@ func gamed(limit float64, m Measurement) error {
 	return nil
 }
 
+// MismatchError says that the engine that samples and the trainer compute log-probs that are too far apart.
+type MismatchError struct{ Mismatch, Limit float64 }
+
+func (e *MismatchError) Error() string {
+	return fmt.Sprintf("the engine's log-probs differ from the trainer's own of the same tokens by %.3g nats in the mean, importance.limit "+
+		"allows %v: it has other weights, another precision, or gives log-probs of another distribution", e.Mismatch, e.Limit)
+}
+
+// apart fails the iteration when what sampled is too far from what is trained.
+func apart(limit float64, m Measurement) error {
+	if x, ok := m.Metrics["mismatch"]; ok && limit > 0 && !(x <= limit) {
+		return &MismatchError{x, limit}
+	}
+	return nil
+}
+
 // farther fails the iteration when the policy has moved too far.
 func farther(limit float64, number int, m Measurement) error {
 	if limit == 0 {

@@ -75,6 +75,7 @@ type Settings struct {
 	DeadShare      float64          // an iteration with a larger share of dead rows fails
 	Idle           int              // updates in a row that learn nothing, with which the run fails; 0: no limit
 	KL             float64          // the most that a policy may move in an iteration; 0: no limit
+	Mismatch       float64          // the most that the engine's log-probs may differ from the trainer's, in the mean; 0: no limit
 	AuditGap       float64          // the most that a verifier may call right beyond its audit; 0: no limit
 	MaxRecordBytes int              // 0: 8 MiB
 	Memory         recipe.Bytes     // the run ends when more of this process is resident; 0: no limit
@@ -90,6 +91,9 @@ func SettingsOf(r recipe.Recipe, config []byte) Settings {
 	s := Settings{Run: r.Run, Seed: r.Seed, Iterations: r.Iterations, Config: config, EvaluateEvery: r.Evaluate.Every,
 		DeadShare: r.Limits.DeadShare, Idle: r.Limits.Idle, KL: r.Limits.KL, MaxRecordBytes: r.Limits.MaxRecordBytes, Memory: r.Limits.Memory,
 		Keep: r.Keep, Runner: r.Runner, Telemetry: r.Telemetry}
+	if r.Importance != nil {
+		s.Mismatch = r.Importance.Limit
+	}
 	if r.Audit != nil {
 		s.AuditGap = r.Audit.MaxGap
 	}

@@ -153,7 +153,8 @@ type batchSummary struct {
 	rewards                                      map[string]*series.Moments // of the columns reward and reward_part_
 	audited, auditedRight, auditRight            int                        // responses with both outcomes, and those right by either
 	own                                          int                        // responses with a token of their own beyond the prompt
-	texts                                        bool                       // responses are texts alone
+	mismatch                                     mismatch
+	texts                                        bool // responses are texts alone
 	verdicts                                     map[string]int
 	nll                                          float64 // mean -log p of the sampling policy, summed over right responses
 }
@@ -183,6 +184,7 @@ func (s *batchSummary) add(b stage.Batch) error {
 	}
 	prompts, promptsErr := schemas.PromptTokens.Find(b)
 	s.addRewards(b)
+	s.mismatch.add(b)
 	for i := range b.NumRows() {
 		s.rows++
 		s.tokens += len(tokens(i))
@@ -282,6 +284,7 @@ func (s *batchSummary) into(m *Measurement) {
 		return
 	}
 	m.Metrics["rows"] = float64(s.rows)
+	s.mismatch.into(m.Metrics)
 	for name, moments := range s.rewards {
 		if moments.N > 0 {
 			m.Metrics[name] = moments.Mean()

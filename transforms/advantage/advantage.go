@@ -157,6 +157,8 @@ func Apply(s beam.Scope, c Stage, in stage.Rows) (out, dead stage.Rows) {
 type Stage struct {
 	Config   Config
 	OnReward bool `json:",omitempty"`
+	// Weighted multiplies the advantage of every token, and those of its candidates, by importance_weight (algorithms.md 4.9).
+	Weighted bool `json:",omitempty"`
 }
 
 func (s *Stage) inputs() Inputs {
@@ -216,6 +218,9 @@ func (s *Stage) Contract() schemas.Contract {
 	if in.CriticValue {
 		out.Needs = append(out.Needs, schemas.CriticValue)
 	}
+	if s.Weighted {
+		out.Needs = append(out.Needs, schemas.ImportanceWeight)
+	}
 	if in.Return {
 		out.Adds = append(out.Adds, schemas.Return)
 	}
@@ -272,7 +277,7 @@ func (s *Stage) MapWith(_ context.Context, b stage.Batch, batch Totals, dead *st
 		estimate(rows[g.Lo:g.Hi])
 		for i := g.Lo; i < g.Hi; i++ {
 			r := &rows[i]
-			if !r.Keep {
+			if !r.Keep || s.Weighted && !r.weigh(b, i, dead) {
 				continue
 			}
 			advantages[i] = stage.Spread(r.own, stage.Narrow(schemas.Advantage.Name, r.Advantage, i, dead))

@@ -6,6 +6,7 @@ import (
 
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/transforms/stage"
+	"github.com/millrace/millrace/transforms/stage/stagetest"
 )
 
 // foreign puts a token that the policy has not written after every token of the batch but the last of a response, with numbers that
@@ -127,5 +128,41 @@ func TestDifference(t *testing.T) {
 	got, want := float64(schemas.Advantage.Of(scaled).Row(0)[0]), float64(a.Row(0)[0])/(SigmaV(sums.Value)+1e-6)
 	if got-want > 1e-5 || want-got > 1e-5 {
 		t.Errorf("%v, want %v", got, want)
+	}
+}
+
+// Weights multiply the advantages of tokens and of their candidates; a row without is set aside.
+func TestAdvantagesAreWeighted(t *testing.T) {
+	in := sample(t)
+	weights, known := make([][]float32, in.NumRows()), make([]bool, in.NumRows())
+	for i := range weights {
+		known[i] = i != 1
+		for k := range schemas.ResponseTokens.Of(in).Row(i) {
+			weights[i] = append(weights[i], float32(k))
+		}
+	}
+	in, err := in.With(schemas.ImportanceWeight.FromRows(weights, known...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := valued("combined")
+	plain, _ := apply(t, c, in)
+	s := Stage{Config: c, Weighted: true}
+	var sums Totals
+	if err := (&Stage{Config: c}).Add(in, &sums); err != nil {
+		t.Fatal(err)
+	}
+	out, dead := stagetest.RunWith(t, s, in, sums)
+	stagetest.Dead(t, dead, schemas.ReasonMissingField)
+	for k, x := range schemas.Advantage.Of(plain).Row(0) {
+		if got := schemas.Advantage.Of(out).Row(0)[k]; got != float32(k)*x {
+			t.Errorf("token %d: %v, want %d times %v", k, got, k, x)
+		}
+		want, got := schemas.CandidateAdvantage.Of(plain).Row(0).Row(k), schemas.CandidateAdvantage.Of(out).Row(0).Row(k)
+		for j := range want {
+			if d := got[j] - float32(k)*want[j]; d > 1e-4 || d < -1e-4 {
+				t.Errorf("token %d: candidates %v, want %d times %v", k, got, k, want)
+			}
+		}
 	}
 }

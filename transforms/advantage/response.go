@@ -120,3 +120,27 @@ func (r *Response) scores(in Inputs, b stage.Batch, i int, dead *stage.DeadLette
 	}
 	return !dead.Marked(i)
 }
+
+// weigh multiplies the advantages by the weights of row i, which every loss that is linear in them takes as weights of its tokens;
+// false where the row is set aside.
+func (r *Response) weigh(b stage.Batch, i int, dead *stage.DeadLetters) bool {
+	w, ok := stage.PerToken(schemas.ImportanceWeight, schemas.ImportanceWeight.Of(b), i, r.own.N, dead)
+	if !ok {
+		return false
+	}
+	w = stage.Pick(r.own, w)
+	for t := range r.Advantage {
+		r.Advantage[t] *= w[t]
+	}
+	if r.Candidate == nil {
+		return true
+	}
+	at := 0
+	for t := range r.Listed.Len() {
+		for range r.Listed.Row(t) {
+			r.Candidate[at] *= w[t]
+			at++
+		}
+	}
+	return true
+}

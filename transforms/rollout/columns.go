@@ -2,6 +2,7 @@ package rollout
 
 import (
 	"encoding/binary"
+	"slices"
 
 	"github.com/google/uuid"
 
@@ -69,4 +70,16 @@ func ResponseID(seed uint64, prompt uuid.UUID, sample int) uuid.UUID {
 	binary.LittleEndian.PutUint64(name[:8], seed)
 	binary.LittleEndian.PutUint64(name[8:], uint64(sample))
 	return uuid.NewSHA1(prompt, name[:])
+}
+
+// elsewhere are the columns of responses that another engine sampled: what it says of their tokens is its own.
+func (c *Sampler) elsewhere(rows []sampled, filled []schemas.Filled) []schemas.Filled {
+	filled = slices.DeleteFunc(filled, func(f schemas.Filled) bool {
+		return f.Name == schemas.OldLogP.Name || f.Name == schemas.OldLogZ.Name || f.Name == schemas.CandidateOldLogP.Name
+	})
+	logp, known, versions := make([][]float32, len(rows)), make([]bool, len(rows)), make([]int32, len(rows))
+	for i, s := range rows {
+		logp[i], known[i], versions[i] = s.response.LogP, s.response.LogP != nil, int32(c.Version)
+	}
+	return append(filled, schemas.SamplerLogP.FromRows(logp, known...).Defined(c.defined()), schemas.PolicyVersion.From(versions))
 }

@@ -10,6 +10,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -25,6 +26,7 @@ type Config struct {
 	Samples         int `json:"samples" range:"[1,65536]" doc:"responses to each prompt"`
 	MaxPromptTokens int `json:"max_prompt_tokens" range:"[1,inf)" doc:"tokens of a prompt at most; longer ones are set aside"`
 	models.Sampling
+	Engine *Engine `json:"engine,omitempty" doc:"another program that samples in the policy's place"`
 }
 
 // Default samples 8 responses a prompt at temperature 1 and lists the candidates of DistRL (arXiv 2604.13197: P_min 0.1, K 5).
@@ -39,6 +41,10 @@ type Sampler struct {
 	Chat   tokenizer.Prompting `json:"chat"` // how prompts are put to the policy
 	Policy models.Ref          `json:"policy"`
 	Seed   uint64              `json:"seed"`
+	// Elsewhere says that another engine samples than the one that is trained: its log-probs are sampler_logp, and Version is that of
+	// its weights.
+	Elsewhere bool `json:"elsewhere,omitempty"`
+	Version   int  `json:"version,omitempty"`
 
 	model    *models.Handle
 	tok      tokenizer.Tokenizer
@@ -53,6 +59,18 @@ func (c *Sampler) Contract() schemas.Contract {
 		schemas.Response, schemas.TokenEnds, schemas.FinishReason, schemas.OldLogP, schemas.OldLogZ}
 	// Of an endpoint it is known once it has been asked; a stage that reads another definition refuses the record then.
 	writes := map[string]schemas.LogPDefinition{schemas.OldLogP.Name: schemas.FullLogP("")}
+	if c.Elsewhere {
+		adds = slices.DeleteFunc(adds, func(d schemas.Descriptor) bool {
+			name := d.Describe().Name
+			return name == schemas.OldLogP.Name || name == schemas.OldLogZ.Name
+		})
+		adds = append(adds, schemas.SamplerLogP, schemas.PolicyVersion)
+		if c.CandidateK > 0 {
+			adds = append(adds, schemas.CandidateIDs)
+		}
+		return schemas.Contract{Name: "rollout", Needs: []schemas.Descriptor{schemas.PromptID, schemas.Prompt}, Adds: adds,
+			Rows: schemas.OtherRows, Origin: []schemas.ID{schemas.PromptID}}
+	}
 	if c.CandidateK > 0 {
 		adds = append(adds, schemas.CandidateIDs, schemas.CandidateOldLogP)
 		writes[schemas.CandidateOldLogP.Name] = schemas.FullLogP("")
@@ -135,7 +153,11 @@ func (c *Sampler) Map(ctx context.Context, b stage.Batch, dead *stage.DeadLetter
 	if err != nil {
 		return stage.Batch{}, err
 	}
-	return repeated.With(columns(out, promptIDs, c.Seed, c.tok, c.defined(), c.CandidateK > 0)...)
+	filled := columns(out, promptIDs, c.Seed, c.tok, c.defined(), c.CandidateK > 0)
+	if c.Elsewhere {
+		filled = c.elsewhere(out, filled)
+	}
+	return repeated.With(filled...)
 }
 
 // defined is what the log-probs are of: the policy's own, or what an endpoint was found to give.

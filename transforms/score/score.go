@@ -30,6 +30,9 @@ const (
 	QValue    Role = "q_value" // scalar head after each token
 	Critic    Role = "critic"  // scalar head before each token
 
+	// Own scores with the policy that is trained what another engine has sampled.
+	Own Role = "old"
+
 	// What a policy update compares with where responses were sampled at another temperature than 1.
 	TemperedOld       Role = "tempered_old"
 	TemperedReference Role = "tempered_reference"
@@ -51,6 +54,8 @@ func (c Config) columnsOf() (logp schemas.List[float32], candidates schemas.Nest
 		return schemas.ReferenceLogP, schemas.CandidateReferenceLogP, values, false
 	case Teacher:
 		return schemas.TeacherLogP, schemas.CandidateTeacherLogP, values, false
+	case Own:
+		return schemas.OldLogP, schemas.CandidateOldLogP, values, false
 	case TemperedOld:
 		return schemas.TemperedOldLogP, schemas.TemperedCandidateOldLogP, values, false
 	case TemperedReference:
@@ -65,7 +70,7 @@ func (c Config) columnsOf() (logp schemas.List[float32], candidates schemas.Nest
 // Validate names the first key that is wrong.
 func (c Config) Validate() error {
 	switch c.Role {
-	case Reward, Reference, Teacher:
+	case Reward, Reference, Teacher, Own:
 		if c.Temperature != 0 {
 			return setting.Errorf("temperature", "a %s scores at temperature 1", c.Role)
 		}
@@ -84,7 +89,8 @@ func (c Config) Validate() error {
 		}
 		return nil
 	}
-	return setting.Errorf("role", "%q is not one of reward, reference, teacher, q_value, critic, tempered_old, tempered_reference", c.Role)
+	return setting.Errorf("role", "%q is not one of reward, reference, teacher, old, q_value, critic, "+
+		"tempered_old, tempered_reference", c.Role)
 }
 
 // Apply scores rows with a model known when the pipeline is built.
@@ -136,8 +142,11 @@ func (c Config) Contract() schemas.Contract {
 		out.Adds = append(out.Adds, candidates)
 		out.Writes[candidates.Name] = c.defined("")
 	}
-	if c.Role == TemperedOld {
+	switch c.Role {
+	case TemperedOld:
 		out.Adds = append(out.Adds, schemas.TemperedOldLogZ)
+	case Own:
+		out.Adds = append(out.Adds, schemas.OldLogZ)
 	}
 	return out
 }
@@ -267,8 +276,11 @@ func (c Config) score(ctx context.Context, model *models.Handle, b stage.Batch, 
 	if c.Candidates {
 		out = append(out, candidatesColumn.FromRows(candidates).Defined(defined))
 	}
-	if c.Role == TemperedOld {
+	switch c.Role {
+	case TemperedOld:
 		out = append(out, schemas.TemperedOldLogZ.FromRows(logz))
+	case Own:
+		out = append(out, schemas.OldLogZ.FromRows(logz))
 	}
 	return b.With(out...)
 }
