@@ -9,6 +9,7 @@ package vllm
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"math"
 	"net"
@@ -253,6 +254,31 @@ func TestVLLM(t *testing.T) {
 		}
 	})
 
+	// A policy learns here and is sampled there, by the adapters of each iteration.
+	t.Run("engine", func(t *testing.T) {
+		run := filepath.Join(t.TempDir(), "run")
+		code, said := policyRun(t, run, dir, "rollout.engine={path: '"+server+"/v1?model=policy', reload: lora}",
+			"importance={level: token, mode: truncate, cap: 2, limit: 1.0e-3}")
+		if code != 0 {
+			t.Fatalf("exit code %d\n%s", code, said)
+		}
+		for i := range 3 {
+			text, err := os.ReadFile(filepath.Join(run, fmt.Sprintf("iter-%05d", i), "metrics.jsonl"))
+			var m struct{ Metrics map[string]float64 }
+			if err == nil {
+				err = json.Unmarshal(text, &m)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Logf("iteration %d: mismatch %.2g in the mean, %.2g at most; weights up to %.4g; gradient %.3g", i, m.Metrics["mismatch"],
+				m.Metrics["mismatch_max"], m.Metrics["importance/max"], m.Metrics["gradient_norm"])
+			if m.Metrics["policy_version"] != float64(i) || m.Metrics["mismatch_max"] > 1e-2 || m.Metrics["gradient_norm"] == 0 {
+				t.Errorf("iteration %d: %v", i, m.Metrics)
+			}
+		}
+	})
+
 	t.Run("refresh", func(t *testing.T) {
 		if code, said := refresh(t, server+"/v1?model=policy&tokenizer="+url.QueryEscape(dir), dir, "rollout.temperature=0.7"); code != 0 {
 			t.Errorf("exit code %d\n%s", code, said)
@@ -284,16 +310,67 @@ func TestProcessedLogProbs(t *testing.T) {
 	if code, said := refresh(t, at, dir); code != 0 {
 		t.Errorf("at temperature 1: exit code %d\n%s", code, said)
 	}
+	// What a nucleus does to the distribution importance weights undo, by the log-probs that were sampled from.
+	run := filepath.Join(t.TempDir(), "run")
+	engine := "rollout.engine={path: '" + server + "/v1', reload: none, max_staleness: 9}"
+	if code, said := policyRun(t, run, dir, engine, "rollout.temperature=0.7", "rollout.top_p=0.9", "importance={}"); code != 0 {
+		t.Errorf("with a nucleus: exit code %d\n%s", code, said)
+	}
+}
+
+// policyRun trains a policy with adapters for three iterations.
+func policyRun(t *testing.T, run, policy string, sets ...string) (code int, said string) {
+	t.Helper()
+	work := t.TempDir()
+	recipe := fmt.Sprintf(`
+kind: policy
+run: %s
+iterations: 3
+prompts: {source: file, split: all, count: 8, file: {path: %s, fields: {prompt: question, answer: answer}}}
+policy: {path: %s}
+rollout: {samples: 4, max_new_tokens: 24}
+label: {verifier: {kind: regex, options: {pattern: "[0-9a-m]"}}}
+rewards: [{name: diverse, weight: 1, penalty: {kind: repetition, ngram: 1}}] # which differs from response to response
+advantage: {kind: grpo, keep_truncated: true}
+update: {losses: [{name: ppo}], optimizer: {lr: 1e-2}, lora: {rank: 4, alpha: 8}}
+evaluate: {every: 0}
+`, run, problems(t, work), policy)
+	path := filepath.Join(work, "recipe.yaml")
+	if err := os.WriteFile(path, []byte(recipe), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return millrace(path, sets...)
+}
+
+// problems writes a file of prompts.
+func problems(t *testing.T, dir string) string {
+	t.Helper()
+	var lines strings.Builder
+	for i := range 24 {
+		fmt.Fprintf(&lines, "{\"question\": \"the sum of %d and one\", \"answer\": \"%d\"}\n", i, i+1)
+	}
+	path := filepath.Join(dir, "problems.jsonl")
+	if err := os.WriteFile(path, []byte(lines.String()), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// millrace runs a recipe.
+func millrace(recipe string, sets ...string) (code int, said string) {
+	arguments := []string{"run", recipe}
+	for _, s := range sets {
+		arguments = append(arguments, "--set", s)
+	}
+	var out bytes.Buffer
+	code = command.Main(arguments, &out, &out)
+	return code, out.String()
 }
 
 // refresh trains a reward model that begins as the policy on what an endpoint answers.
 func refresh(t *testing.T, policy, reward string, sets ...string) (code int, said string) {
 	t.Helper()
 	work := t.TempDir()
-	var problems strings.Builder
-	for i := range 24 {
-		fmt.Fprintf(&problems, "{\"question\": \"the sum of %d and one\", \"answer\": \"%d\"}\n", i, i+1)
-	}
 	recipe := fmt.Sprintf(`
 kind: refresh
 run: %s
@@ -305,17 +382,10 @@ reward: {path: %s, value: {kind: ipvrm, beta: 10}}
 update: {losses: [{name: ipvrm, beta: 10, margin: 0}], optimizer: {lr: 1e-3}}
 evaluate: {every: 1, prompts: 4, samples: 2}
 gate: {margin: -1}
-`, filepath.Join(work, "run"), filepath.Join(work, "problems.jsonl"), policy, reward)
-	for name, text := range map[string]string{"problems.jsonl": problems.String(), "recipe.yaml": recipe} {
-		if err := os.WriteFile(filepath.Join(work, name), []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
+`, filepath.Join(work, "run"), problems(t, work), policy, reward)
+	path := filepath.Join(work, "recipe.yaml")
+	if err := os.WriteFile(path, []byte(recipe), 0o644); err != nil {
+		t.Fatal(err)
 	}
-	arguments := []string{"run", filepath.Join(work, "recipe.yaml")}
-	for _, s := range sets {
-		arguments = append(arguments, "--set", s)
-	}
-	var out bytes.Buffer
-	code = command.Main(arguments, &out, &out)
-	return code, out.String()
+	return millrace(path, sets...)
 }

@@ -122,6 +122,14 @@ func (g *gathered) add(ctx context.Context, path string) error {
 		}
 		g.page.Tables = append(g.page.Tables, t)
 	}
+	if alarms := run.Alarms(measured); len(alarms) > 0 {
+		t := report.Table{Caption: "Alarms of " + name + ": signs that the reward is gamed, or that the policy has collapsed",
+			Columns: []string{"alarm", "after iterations", "what"}}
+		for _, a := range alarms {
+			t.Rows = append(t.Rows, []string{a.Name, fmt.Sprint(a.Iterations), a.Text})
+		}
+		g.page.Tables = append(g.page.Tables, t)
+	}
 	if cells := accuracyCells(measured); cells != nil {
 		g.accuracy.Rows = append(g.accuracy.Rows, append([]string{name, r.Kind, fmt.Sprint(number + 1)}, cells...))
 	}
@@ -298,6 +306,10 @@ func accuracyPanels(names []string) []report.Panel {
 
 // rewardPanels are those of a recipe's composed reward and of its audit.
 func rewardPanels(r recipe.Recipe) (out []report.Panel) {
+	if r.Rollout.Engine != nil {
+		out = append(out, report.Panel{Title: "Engine against trainer", Metric: "mismatch", Section: report.Training,
+			Note: "Mean difference of the engine's log-probs from the trainer's own of the same tokens, in nats."})
+	}
 	if len(r.Rewards) > 0 {
 		out = append(out, report.Panel{Title: "Reward", Metric: "mean_reward", Note: "Mean over the batch, the weighted sum of the parts.",
 			Section: report.Training})

@@ -97,7 +97,11 @@ type Limits struct {
 	RepeatedShare float64 `json:"repeated_share,omitempty" range:"[0,1]" doc:"a source of whose rows a larger share repeats a prompt is refused before anything runs; 0: no limit"`
 	Idle          int     `json:"idle" range:"[0,1e9]" doc:"the run fails when an update has learned nothing (no row, or gradients of 0) in as many iterations in a row; 0: never"`
 	// KL is held against the mean over the steps of an iteration of what losses ppo and reference_kl measure.
-	KL             float64 `json:"kl" range:"[0,1e6]" doc:"the run ends when the policy's KL to the one that sampled, or to the reference, is above it in an iteration; 0: no limit"`
+	KL float64 `json:"kl" range:"[0,1e6]" doc:"the run ends when the policy's KL to the one that sampled, or to the reference, is above it in an iteration; 0: no limit"`
+	// Against collapse, and a reward that is gamed. Without them alarms ring, and the run goes on.
+	EchoShare      float64 `json:"echo_share,omitempty" range:"[0,1]" doc:"the run ends when a larger share of an iteration's responses holds no token beyond those of its prompt; 0: no limit"`
+	Entropy        float64 `json:"entropy,omitempty" range:"[0,1e6]" doc:"the run ends when the policy's entropy, in nats a token, is below it; 0: no limit"`
+	LengthFactor   float64 `json:"length_factor,omitempty" range:"[0,1e6]" doc:"the run ends when responses are by more than this factor longer or shorter than in the first iteration; 0: no limit"`
 	MaxRecordBytes int     `json:"max_record_bytes" range:"[1024,inf)" doc:"a larger prompt group is set aside"`
 	// Memory is of the machine, not of what is computed, so config.yaml is without it: a run may go on with another limit.
 	Memory Bytes `json:"memory,omitempty" doc:"the run ends when more of this process is resident, rather than swap; its iteration is done again by the next call; on Linux; 0: no limit"`

@@ -101,6 +101,9 @@ var DefaultPanels = []Panel{
 	{Title: "Loss", Metric: "loss", Section: Training},
 	{Title: "KL(old ‖ new) per token", Metric: "kl", Note: "Nats.", Section: Training},
 	{Title: "Entropy per token", Metric: "entropy", Note: "Nats.", Section: Training},
+	{Title: "Tokens of a response", Metric: "response_tokens", Section: Training},
+	{Title: "Responses without a token of their own", Metric: "echo_share", Note: "Share of responses that hold no token beyond those of " +
+		"their prompt.", Section: Training},
 	{Title: "Gradient norm", Metric: "gradient_norm", Section: Training},
 	{Title: "Clipped tokens", Metric: "clip_fraction", Note: "Share of tokens whose ratio was clipped.", Section: Training},
 	{Title: "Reward model loss", Metric: "reward_loss", Section: RewardModel},

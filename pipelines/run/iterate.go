@@ -21,10 +21,11 @@ import (
 type iterations struct {
 	*Dir
 	Settings
-	method Method
-	config string // digest of the configuration
-	show   progress.Run
-	inputs map[string]commit.Input // what the recipe names, by the setting that names it
+	method   Method
+	config   string // digest of the configuration
+	show     progress.Run
+	measured []Measurement           // so far
+	inputs   map[string]commit.Input // what the recipe names, by the setting that names it
 }
 
 // Iterate runs the method's iterations from the last committed one on. A directory without a manifest is done again and gives the
@@ -71,6 +72,14 @@ func Iterate(ctx context.Context, m Method, s Settings, show progress.Run) (err 
 	for _, i := range done {
 		drawn.add(ctx, i)
 	}
+	if len(done) > 0 {
+		before, err := dir.ReadMeasurements(ctx)
+		if err != nil {
+			return err
+		}
+		all.measured = before
+	}
+	rang := len(Alarms(all.measured))
 	bar := show.Bar("iterations", int64(s.Iterations))
 	defer bar.Done()
 	bar.Step(int64(len(done)))
@@ -107,6 +116,12 @@ func Iterate(ctx context.Context, m Method, s Settings, show progress.Run) (err 
 		last := measured[len(measured)-1]
 		told.Measured(last.Metrics)
 		drawn.add(ctx, i)
+		all.measured = append(all.measured, measured...)
+		alarms := Alarms(all.measured)
+		for _, a := range alarms[rang:] {
+			show.Note("%s", alarmNote(a))
+		}
+		rang = len(alarms)
 		if n, ok := m.(Noter); ok && !noted {
 			if text := n.Note(last); text != "" {
 				show.Note("%s", text)
@@ -159,6 +174,9 @@ func (all *iterations) iterate(ctx context.Context, number int) ([]Measurement, 
 		return nil, nil, err
 	}
 	if err := gamed(all.AuditGap, measured[len(measured)-1]); err != nil {
+		return nil, nil, err
+	}
+	if err := all.Collapse.check(append(all.measured, measured...)); err != nil {
 		return nil, nil, err
 	}
 	if err := apart(all.Mismatch, measured[len(measured)-1]); err != nil {

@@ -77,6 +77,7 @@ type Settings struct {
 	KL             float64          // the most that a policy may move in an iteration; 0: no limit
 	Mismatch       float64          // the most that the engine's log-probs may differ from the trainer's, in the mean; 0: no limit
 	AuditGap       float64          // the most that a verifier may call right beyond its audit; 0: no limit
+	Collapse       Collapse         // limits against it
 	MaxRecordBytes int              // 0: 8 MiB
 	Memory         recipe.Bytes     // the run ends when more of this process is resident; 0: no limit
 	MemoryPlanned  int64            // what this process is estimated to hold; 0: not known
@@ -91,6 +92,7 @@ func SettingsOf(r recipe.Recipe, config []byte) Settings {
 	s := Settings{Run: r.Run, Seed: r.Seed, Iterations: r.Iterations, Config: config, EvaluateEvery: r.Evaluate.Every,
 		DeadShare: r.Limits.DeadShare, Idle: r.Limits.Idle, KL: r.Limits.KL, MaxRecordBytes: r.Limits.MaxRecordBytes, Memory: r.Limits.Memory,
 		Keep: r.Keep, Runner: r.Runner, Telemetry: r.Telemetry}
+	s.Collapse = Collapse{Echo: r.Limits.EchoShare, Entropy: r.Limits.Entropy, Length: r.Limits.LengthFactor}
 	if r.Importance != nil {
 		s.Mismatch = r.Importance.Limit
 	}
