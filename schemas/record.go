@@ -246,7 +246,7 @@ func (r Record) Slice(lo, hi int) Record {
 
 // Take returns the rows of the given indices, in that order.
 func (r Record) Take(rows []int) (Record, error) {
-	var parts []Record
+	var spans []span
 	for i := 0; i < len(rows); {
 		j := i + 1
 		for j < len(rows) && rows[j] == rows[j-1]+1 {
@@ -255,16 +255,24 @@ func (r Record) Take(rows []int) (Record, error) {
 		if rows[i] < 0 || rows[j-1] >= r.NumRows() {
 			return Record{}, fmt.Errorf("row %d of a record of %d", rows[j-1], r.NumRows())
 		}
-		parts = append(parts, r.Slice(rows[i], rows[i]+j-i))
+		spans = append(spans, span{rows[i], rows[i] + j - i})
 		i = j
 	}
-	switch len(parts) {
+	switch len(spans) {
 	case 0:
 		return r.Slice(0, 0), nil
 	case 1:
-		return parts[0], nil
+		return r.Slice(spans[0].lo, spans[0].hi), nil
 	}
-	return Append(parts...)
+	arrays := make([]arrow.Array, r.rec.NumCols())
+	for k, a := range r.rec.Columns() {
+		d, err := gather(a.Data(), spans)
+		if err != nil {
+			return Record{}, &ColumnError{r.rec.ColumnName(k), err.Error()}
+		}
+		arrays[k] = array.MakeFromData(d)
+	}
+	return Record{array.NewRecord(r.rec.Schema(), arrays, int64(len(rows)))}, nil
 }
 
 // Filter returns the rows for which keep holds.

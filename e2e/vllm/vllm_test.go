@@ -254,6 +254,17 @@ func TestVLLM(t *testing.T) {
 		}
 	})
 
+	t.Run("refresh", func(t *testing.T) {
+		if code, said := refresh(t, server+"/v1?model=policy&tokenizer="+url.QueryEscape(dir), dir, "rollout.temperature=0.7"); code != 0 {
+			t.Errorf("exit code %d\n%s", code, said)
+		}
+		// The adapters' log-probs are not those of the base.
+		code, said := refresh(t, server+"/v1?model=adapted&tokenizer="+url.QueryEscape(dir)+"&weights="+url.QueryEscape(dir), dir)
+		if code == 0 || !strings.Contains(said, "are not those of the weights") {
+			t.Errorf("other weights than are served: exit code %d\n%s", code, said)
+		}
+	})
+
 	// A policy learns here and is sampled there, by the adapters of each iteration.
 	t.Run("engine", func(t *testing.T) {
 		run := filepath.Join(t.TempDir(), "run")
@@ -276,17 +287,6 @@ func TestVLLM(t *testing.T) {
 			if m.Metrics["policy_version"] != float64(i) || m.Metrics["mismatch_max"] > 1e-2 || m.Metrics["gradient_norm"] == 0 {
 				t.Errorf("iteration %d: %v", i, m.Metrics)
 			}
-		}
-	})
-
-	t.Run("refresh", func(t *testing.T) {
-		if code, said := refresh(t, server+"/v1?model=policy&tokenizer="+url.QueryEscape(dir), dir, "rollout.temperature=0.7"); code != 0 {
-			t.Errorf("exit code %d\n%s", code, said)
-		}
-		// The adapters' log-probs are not those of the base.
-		code, said := refresh(t, server+"/v1?model=adapted&tokenizer="+url.QueryEscape(dir)+"&weights="+url.QueryEscape(dir), dir)
-		if code == 0 || !strings.Contains(said, "are not those of the weights") {
-			t.Errorf("other weights than are served: exit code %d\n%s", code, said)
 		}
 	})
 }

@@ -35,13 +35,15 @@ type job struct {
 	ungrouped bool
 	defined   string // what the log-probs of the rows are
 	count     int
+	perRecord int            // prompts that travel together: more where no model holds them at a time
 	tree      map[string]any // the recipe
 	notes     []string
 	logProbs  bool // rows have the policy's own log-probs, as values read them
 }
 
 // The directory of a job is a run: the same command again goes on with it.
-func (j *job) register(c *cobra.Command, count int) {
+func (j *job) register(c *cobra.Command, count, perRecord int) {
+	j.perRecord = perRecord
 	c.Flags().StringVar(&j.out, "out", "", "the directory of the job; the same command again goes on with it")
 	c.Flags().StringArrayVar(&j.fields, "field", nil, "what a column is, such as prompt=question or answer=reward_model.ground_truth; may be "+
 		"repeated (default: by the columns' names)")
@@ -62,7 +64,7 @@ func (j *job) from(ctx context.Context, args []string, responses bool, wanted ..
 	if err != nil {
 		return err
 	}
-	source := map[string]any{"split": "all", "count": j.count}
+	source := map[string]any{"split": "all", "count": j.count, "per_record": j.perRecord}
 	if columns != nil {
 		batch := map[string]any{"path": paths(args), "exhausted": "stop"}
 		var keep []string

@@ -28,6 +28,6 @@ func newLabel(e *env) *cobra.Command {
 	}
 	c.Flags().StringVar(&kind, "verifier", "math", "kind of verifier (label.verifier.kind); its settings by --set label.verifier.options.…")
 	c.Flags().StringVar(&tokenizer, "tokenizer", "", "a model directory whose tokenizer gives responses that come as token ids their text")
-	j.register(c, 50_000)
+	j.register(c, 50_000, 512)
 	return c
 }

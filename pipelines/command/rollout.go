@@ -42,6 +42,6 @@ func newRollout(e *env) *cobra.Command {
 	c.Flags().Float64Var(&temperature, "temperature", 1, "of sampling (rollout.temperature)")
 	c.Flags().Float64Var(&topP, "top-p", 1, "nucleus that is sampled from (rollout.top_p)")
 	c.Flags().BoolVar(&template, "chat-template", false, "put prompts into the model's chat template (chat.template)")
-	j.register(c, 256)
+	j.register(c, 256, 16)
 	return c
 }

@@ -40,7 +40,7 @@ func newScore(e *env) *cobra.Command {
 	c.Flags().IntVar(&iteration, "iteration", -1, "the iteration of the run, from 0; -1: the last committed one")
 	c.Flags().StringVar(&of, "value", "ipvrm", "what the values of a model directory are made of (reward.value.kind)")
 	c.Flags().StringVar(&reference, "reference", "", "the model that log-ratios are taken to (default: that which the run started from)")
-	j.register(c, 1024)
+	j.register(c, 1024, 16)
 	return c
 }
 

@@ -50,6 +50,9 @@ func saidIn(turns []turn) string {
 
 // test reports whether a prompt belongs to the split test.
 func (f File) test(r promptRow) bool {
+	if f.TestShare == 0 {
+		return false
+	}
 	return keyed.New(f.SplitSeed).WithBytes(uuid.NewSHA1(promptSpace, []byte(problemOf(r)))).Uniform() < f.TestShare
 }
 

@@ -130,8 +130,9 @@ func (f *shardFn) ProcessElement(ctx context.Context, b stage.Batch, _ func(int,
 		return nil
 	}
 	rows := make([][]int, f.Shards)
+	key := stage.RowKeys(b)
 	for _, g := range stage.SortedGroups(b) {
-		k := shardOf(stage.RowKey(b, g.Lo), f.Shards)
+		k := shardOf(key(g.Lo), f.Shards)
 		for i := g.Lo; i < g.Hi; i++ {
 			rows[k] = append(rows[k], i)
 		}
@@ -196,7 +197,7 @@ func writeShard(ctx context.Context, out Output, store stage.Store, shard int, i
 	defer f.Abort()
 	sum := &hashing{w: f, h: sha256.New()}
 	w := writer{out: out, to: sum}
-	if err := merge(ctx, store, in, w.add); err != nil {
+	if err := w.all(ctx, store, in); err != nil {
 		return File{}, err
 	}
 	if err := w.close(); err != nil {
@@ -237,19 +238,24 @@ func (w *writer) flush() (err error) {
 	if w.n == 0 {
 		return nil
 	}
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("encode: %v", p)
-		}
-	}()
 	// The first record gives the order of the columns.
 	b, err := schemas.Append(append([]stage.Batch{w.first}, w.pending...)...)
 	if err != nil {
 		return err
 	}
-	b = b.Canonical()
-	w.rows += int64(w.n)
 	w.pending, w.n, w.size = nil, 0, 0
+	return w.write(b)
+}
+
+// write encodes a row group.
+func (w *writer) write(b stage.Batch) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("encode: %v", p)
+		}
+	}()
+	b = b.Canonical()
+	w.rows += int64(b.NumRows())
 	if w.out.Format == Arrow {
 		if w.arrow == nil {
 			w.arrow = schemas.NewStreamWriter(w.to)

@@ -50,8 +50,13 @@ func (s Store) Put(ctx context.Context, b Batch) (Stored, error) {
 	buf.Reset()
 	buf.Grow(b.Size() + b.Size()/8)
 	w := schemas.NewStreamWriter(buf)
-	for _, g := range groups {
-		if err := w.Write(b.Slice(g.Lo, g.Hi)); err != nil {
+	// A message holds as many groups as are small together: a reader has one of each file in memory.
+	most := max(1, messageBytes*b.NumRows()/max(1, b.Size()))
+	for k := 0; k < len(groups); {
+		lo := k
+		for k++; k < len(groups) && groups[k].Lo == groups[k-1].Hi && groups[k].Hi-groups[lo].Lo <= most; k++ {
+		}
+		if err := w.Write(b.Slice(groups[lo].Lo, groups[k-1].Hi)); err != nil {
 			return Stored{}, err
 		}
 	}
@@ -112,17 +117,27 @@ func (s Store) Open(ctx context.Context, d Stored) (*StoredReader, error) {
 		in: schemas.NewStreamReader(io.TeeReader(io.LimitReader(f, d.Bytes), h), d.Bytes)}, nil
 }
 
+// messageBytes is about what a message of a stored batch holds, unless one group is larger.
+const messageBytes = 256 << 10
+
 // StoredReader reads a stored batch group by group.
 type StoredReader struct {
-	file io.ReadCloser
-	path string
-	want string
-	sum  func([]byte) []byte
-	in   *schemas.StreamReader
+	held   Batch
+	groups []schemas.Group // of held, those to come
+	file   io.ReadCloser
+	path   string
+	want   string
+	sum    func([]byte) []byte
+	in     *schemas.StreamReader
 }
 
 // Next returns the next prompt group, io.EOF after the last.
 func (r *StoredReader) Next() (Batch, error) {
+	if len(r.groups) > 0 {
+		g := r.groups[0]
+		r.groups = r.groups[1:]
+		return r.held.Slice(g.Lo, g.Hi), nil
+	}
 	b, err := r.in.Next()
 	if err == io.EOF && hex.EncodeToString(r.sum(nil))+".arrow" != r.want {
 		err = errChanged
@@ -130,7 +145,14 @@ func (r *StoredReader) Next() (Batch, error) {
 	if err != nil && err != io.EOF {
 		err = fmt.Errorf("%s: %w", r.path, err)
 	}
-	return b, err
+	if err != nil {
+		return b, err
+	}
+	r.held, r.groups = b, SortedGroups(b)
+	if len(r.groups) == 0 {
+		return b, nil
+	}
+	return r.Next()
 }
 
 // Close closes the file.
@@ -179,25 +201,33 @@ func (s Store) holds(ctx context.Context, d Stored) bool {
 // RowKey orders rows: by the prompt they belong to, or their own id, or for dead letters by stage and row. Equal keys are
 // rows of one group.
 func RowKey(b Batch, i int) string {
+	return RowKeys(b)(i)
+}
+
+// RowKeys is RowKey for many rows of a batch.
+func RowKeys(b Batch) func(i int) string {
 	if ids, err := schemas.PromptID.Find(b); err == nil {
-		return ids[i].String()
+		return func(i int) string { return ids[i].String() }
 	}
 	if ids := b.RowIDs(); ids != nil {
-		return ids[i].String()
+		return func(i int) string { return ids[i].String() }
 	}
 	if names, err := schemas.DeadStage.Find(b); err == nil {
-		sum := sha256.Sum256(schemas.DeadRow.Of(b).At(i))
-		return strings.Join([]string{names.At(i), schemas.DeadRowID.Of(b).At(i), hex.EncodeToString(sum[:])}, "\x00")
+		rows, ids := schemas.DeadRow.Of(b), schemas.DeadRowID.Of(b)
+		return func(i int) string {
+			sum := sha256.Sum256(rows.At(i))
+			return strings.Join([]string{names.At(i), ids.At(i), hex.EncodeToString(sum[:])}, "\x00")
+		}
 	}
-	return ""
+	return func(int) string { return "" }
 }
 
 // SortedGroups returns the prompt groups of a batch in the order of their keys; rows by themselves when it has no groups.
 func SortedGroups(b Batch) []schemas.Group {
 	groups := groupsOrRows(b)
-	keys := make(map[int]string, len(groups))
+	keys, key := make(map[int]string, len(groups)), RowKeys(b)
 	for _, g := range groups {
-		keys[g.Lo] = RowKey(b, g.Lo)
+		keys[g.Lo] = key(g.Lo)
 	}
 	slices.SortStableFunc(groups, func(x, y schemas.Group) int { return strings.Compare(keys[x.Lo], keys[y.Lo]) })
 	return groups
