@@ -105,7 +105,7 @@ func (g *gathered) add(ctx context.Context, path string) error {
 			g.accuracies = append(g.accuracies, avg)
 		}
 	}
-	for _, p := range rewardPanels(r) {
+	for _, p := range append(rewardPanels(r), setPanels(r)...) {
 		if !slices.ContainsFunc(g.panels, func(have report.Panel) bool { return have.Metric == p.Metric }) {
 			g.panels = append(g.panels, p)
 		}
@@ -321,6 +321,17 @@ func rewardPanels(r recipe.Recipe) (out []report.Panel) {
 	if r.Audit != nil {
 		out = append(out, report.Panel{Title: "Gap to the audit", Metric: "audit_gap", Guided: true, Section: report.Training,
 			Note: "Share of the audited responses that label.verifier calls right, less the share that audit.verifier does."})
+	}
+	return out
+}
+
+// setPanels are those of further sets that a recipe measures on.
+func setPanels(r recipe.Recipe) (out []report.Panel) {
+	for _, s := range r.Evaluate.Sets {
+		k := s.Samples
+		metric := fmt.Sprintf("%s%s/avg@%d", run.SetMetric, s.Name, k)
+		out = append(out, report.Panel{Title: fmt.Sprintf("Accuracy on %s (avg@%d)", s.Name, k), Metric: metric, Error: metric + "_stderr",
+			Note: fmt.Sprintf("%d prompts of split %s.", s.Count, s.Split), Section: report.Training})
 	}
 	return out
 }

@@ -391,6 +391,19 @@ func (b base) Measure(ctx context.Context, s measure.Subject, scratch string) (m
 	return measure.Measure(ctx, b.r, s, scratch)
 }
 
+// MeasureSets measures a policy on the further sets of the recipe.
+func (b base) MeasureSets(ctx context.Context, s measure.Subject, scratch string) (map[string]measure.Evaluation, error) {
+	out := map[string]measure.Evaluation{}
+	for i, set := range b.r.Evaluate.Sets {
+		e, err := measure.Measure(ctx, set.On(b.r), measure.Subject{Policy: s.Policy, Reference: s.Reference}, scratch)
+		if err != nil {
+			return nil, setting.In(fmt.Sprintf("evaluate.sets[%d] (%s)", i, set.Name), err)
+		}
+		out[set.Name] = e
+	}
+	return out, nil
+}
+
 // Start is not measured: a policy that is trained may be new.
 func (b base) Start(chain.Iteration) (measure.Subject, bool) { return measure.Subject{}, false }
 

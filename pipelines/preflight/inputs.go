@@ -3,6 +3,7 @@ package preflight
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 
 	"github.com/millrace/millrace/models"
@@ -10,6 +11,7 @@ import (
 	"github.com/millrace/millrace/pipelines/recipe"
 	"github.com/millrace/millrace/schemas/setting"
 	"github.com/millrace/millrace/transforms/files"
+	"github.com/millrace/millrace/transforms/prompts"
 )
 
 // Inputs are the models and files that a recipe names, programs of verifiers among them, with their digests. What lies in an iteration
@@ -34,13 +36,14 @@ func Inputs(ctx context.Context, r recipe.Recipe) (map[string]commit.Input, erro
 		}
 		out[p.path+".path"] = commit.Input{Path: m.Path, Digest: ref.Digest}
 	}
-	paths, err := r.Prompts.Paths(ctx)
-	if err != nil {
-		return nil, setting.In("prompts", err)
+	if err := addSource(ctx, out, "prompts", r.Prompts); err != nil {
+		return nil, err
 	}
-	for _, path := range paths {
-		if err := addFile(ctx, out, "prompts."+r.Prompts.Source, path); err != nil {
-			return nil, err
+	for i, s := range r.Evaluate.Sets {
+		if s.Source != nil && r.Measures() {
+			if err := addSource(ctx, out, fmt.Sprintf("evaluate.sets[%d].prompts", i), *s.Source); err != nil {
+				return nil, err
+			}
 		}
 	}
 	for _, p := range programs(r) {
@@ -55,6 +58,20 @@ func Inputs(ctx context.Context, r recipe.Recipe) (map[string]commit.Input, erro
 		}
 	}
 	return out, nil
+}
+
+// addSource adds the files of a source.
+func addSource(ctx context.Context, to map[string]commit.Input, at string, c prompts.Config) error {
+	paths, err := c.Paths(ctx)
+	if err != nil {
+		return setting.In(at, err)
+	}
+	for _, path := range paths {
+		if err := addFile(ctx, to, at+"."+c.Source, path); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // addFile adds a file that a setting names, perhaps among others.

@@ -118,6 +118,11 @@ func programs(r recipe.Recipe) (out []program) {
 			add(fmt.Sprintf("rewards[%d]", i), *p.Verifier)
 		}
 	}
+	for i, s := range r.Evaluate.Sets {
+		if s.Verifier != nil {
+			add(fmt.Sprintf("evaluate.sets[%d]", i), *s.Verifier)
+		}
+	}
 	return out
 }
 

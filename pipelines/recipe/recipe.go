@@ -77,10 +77,12 @@ type Reward struct {
 
 // Evaluate says how a policy is measured on held-out prompts.
 type Evaluate struct {
-	Every   int    `json:"every" range:"[0,inf)" doc:"iterations between evaluations; the start and the end are always evaluated; 0: never"`
-	Prompts int    `json:"prompts" range:"[1,2147483647]" doc:"held-out prompts"`
-	Split   string `json:"split" doc:"of the source of prompts; not the one that is trained on"`
-	Samples int    `json:"samples" range:"[1,65536]" doc:"responses a prompt"`
+	Every   int             `json:"every" range:"[0,inf)" doc:"iterations between evaluations; the start and the end are always evaluated; 0: never"`
+	Prompts int             `json:"prompts" range:"[1,2147483647]" doc:"held-out prompts"`
+	Split   string          `json:"split" doc:"of the source of prompts; not the one that is trained on"`
+	Samples int             `json:"samples" range:"[1,65536]" doc:"responses a prompt"`
+	Sets    []EvaluationSet `json:"sets,omitempty" doc:"further sets, each measured with every evaluation"`
+	Best    string          `json:"best,omitempty" doc:"the set by whose accuracy best.json names the best iteration; empty: the held-out prompts"`
 }
 
 // Gate decides whether a trained reward model may serve.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/millrace/millrace/pipelines/chain"
 	"github.com/millrace/millrace/pipelines/commit"
+	"github.com/millrace/millrace/pipelines/measure"
 	"github.com/millrace/millrace/pipelines/progress"
 	"github.com/millrace/millrace/pipelines/telemetry"
 	"github.com/millrace/millrace/transforms/files"
@@ -117,6 +118,9 @@ func Iterate(ctx context.Context, m Method, s Settings, show progress.Run) (err 
 		told.Measured(last.Metrics)
 		drawn.add(ctx, i)
 		all.measured = append(all.measured, measured...)
+		if err := all.writeBest(ctx); err != nil {
+			return err
+		}
 		alarms := Alarms(all.measured)
 		for _, a := range alarms[rang:] {
 			show.Note("%s", alarmNote(a))
@@ -252,6 +256,9 @@ func (all *iterations) measure(ctx context.Context, it chain.Iteration) ([]Measu
 			}
 			start := Measurement{Metrics: map[string]float64{}}
 			start.evaluated(e)
+			if err := start.sets(ctx, m, subject, scratch); err != nil {
+				return nil, err
+			}
 			out = append(out, start)
 		}
 	}
@@ -279,8 +286,25 @@ func (m *Measurement) subject(ctx context.Context, by Measurer, it chain.Iterati
 		return err
 	}
 	m.evaluated(e)
-	return nil
+	return m.sets(ctx, by, s, scratch)
 }
+
+// sets measures a subject on further sets, where the method has some.
+func (m *Measurement) sets(ctx context.Context, by Measurer, s measure.Subject, scratch string) error {
+	of, ok := by.(SetMeasurer)
+	if !ok {
+		return nil
+	}
+	all, err := of.MeasureSets(ctx, s, scratch)
+	for name, e := range all {
+		key := fmt.Sprintf("%s%s/%s%d", SetMetric, name, avgAt, e.Config.K[len(e.Config.K)-1])
+		m.Metrics[key], m.Metrics[key+stdErrAfter] = e.Avg.Mean, e.Avg.StdErr
+	}
+	return err
+}
+
+// SetMetric begins the metrics of further sets: set/NAME/avg@k.
+const SetMetric = "set/"
 
 // finish ends a run whose iteration number has no prompts: what the one before has left is evaluated, where its turn has not come.
 // That iteration is not committed while its metrics are replaced: should the process die then, it is done again.

@@ -54,6 +54,10 @@ type (
 		// Measure measures a subject in a scratch directory that it makes and removes.
 		Measure(ctx context.Context, s measure.Subject, scratch string) (measure.Evaluation, error)
 	}
+	// SetMeasurer measures on further sets, by name.
+	SetMeasurer interface {
+		MeasureSets(ctx context.Context, s measure.Subject, scratch string) (map[string]measure.Evaluation, error)
+	}
 	// Decider writes what follows from the measurement of an iteration, before its commit.
 	Decider interface {
 		Decide(ctx context.Context, it chain.Iteration, m Measurement) error
@@ -72,6 +76,7 @@ type Settings struct {
 	Config []byte
 	// EvaluateEvery is the number of iterations between evaluations; the start and the end are evaluated too; 0: never.
 	EvaluateEvery  int
+	Best           string           // the set by which the best iteration is named; "": the held-out prompts
 	DeadShare      float64          // an iteration with a larger share of dead rows fails
 	Idle           int              // updates in a row that learn nothing, with which the run fails; 0: no limit
 	KL             float64          // the most that a policy may move in an iteration; 0: no limit
@@ -89,7 +94,7 @@ type Settings struct {
 
 // SettingsOf are those of a recipe, with the configuration that names the run.
 func SettingsOf(r recipe.Recipe, config []byte) Settings {
-	s := Settings{Run: r.Run, Seed: r.Seed, Iterations: r.Iterations, Config: config, EvaluateEvery: r.Evaluate.Every,
+	s := Settings{Run: r.Run, Seed: r.Seed, Best: r.Evaluate.Best, Iterations: r.Iterations, Config: config, EvaluateEvery: r.Evaluate.Every,
 		DeadShare: r.Limits.DeadShare, Idle: r.Limits.Idle, KL: r.Limits.KL, MaxRecordBytes: r.Limits.MaxRecordBytes, Memory: r.Limits.Memory,
 		Keep: r.Keep, Runner: r.Runner, Telemetry: r.Telemetry}
 	s.Collapse = Collapse{Echo: r.Limits.EchoShare, Entropy: r.Limits.Entropy, Length: r.Limits.LengthFactor}

@@ -107,6 +107,9 @@ type Window struct {
 // Default takes 16 prompts an iteration of the proving ground's training split.
 func Default() Config { return New("chain", Chain{}) }
 
+// SetDefaults is Default, of a source that a recipe may leave out.
+func (c *Config) SetDefaults() { *c = Default() }
+
 // New takes 16 prompts an iteration of a source's training split.
 func New(name string, of Source) Config {
 	return Config{Source: name, Split: "train", Count: 16, PerRecord: 16, Of: of}
