@@ -107,7 +107,7 @@ func NewStreamReader(r io.Reader, limit int64) *StreamReader {
 
 // NewBytesReader reads a stream that is in memory. Its records share the bytes, which must not change from then on.
 func NewBytesReader(data []byte) *StreamReader {
-	return &StreamReader{msgs: messages{data: data, limit: int64(len(data))}, mem: &budget{}}
+	return &StreamReader{msgs: messages{data: data}, mem: &budget{}}
 }
 
 // Next returns the next record, io.EOF after the last, or what is wrong with the stream.
@@ -145,7 +145,7 @@ func (s *StreamReader) Next() (out Record, err error) {
 type messages struct {
 	r     io.Reader // nil: the stream is data
 	data  []byte
-	limit int64
+	limit int64 // of a message; what is in memory is its own limit
 	mem   *budget
 	ended bool
 }
@@ -157,9 +157,9 @@ func (m *messages) Message() (*ipc.Message, error) {
 	if m.ended {
 		return nil, io.EOF
 	}
-	head, err := m.take(8)
+	head, err := m.take(8) // a stream that ends without its end marker is cut short, also between messages
 	if err != nil {
-		return nil, errors.New("truncated")
+		return nil, err
 	}
 	if bin.LittleEndian.Uint32(head) != 0xFFFFFFFF {
 		return nil, errors.New("not an Arrow stream")
@@ -187,12 +187,12 @@ func (m *messages) Message() (*ipc.Message, error) {
 
 // take returns the next n bytes of what is in memory, or reads them, growing as they arrive.
 func (m *messages) take(n int64) ([]byte, error) {
-	if n < 0 || n > m.limit {
+	if n < 0 || m.r != nil && n > m.limit {
 		return nil, fmt.Errorf("message of %d bytes, allowed are %d", n, m.limit)
 	}
 	if m.r == nil {
 		if n > int64(len(m.data)) {
-			return nil, fmt.Errorf("truncated: message of %d bytes, %d are left", n, len(m.data))
+			return nil, fmt.Errorf("truncated: message of %d bytes, %d are left: %w", n, len(m.data), io.ErrUnexpectedEOF)
 		}
 		out := m.data[:n:n]
 		m.data = m.data[n:]
@@ -204,6 +204,9 @@ func (m *messages) take(n int64) ([]byte, error) {
 	var buf bytes.Buffer
 	buf.Grow(int(min(n, 1<<20)) + bytes.MinRead)
 	if got, err := io.CopyN(&buf, m.r, n); err != nil {
+		if err == io.EOF {
+			err = io.ErrUnexpectedEOF // Arrow's reader takes io.EOF, also where it is wrapped, for the end of the stream
+		}
 		return nil, fmt.Errorf("truncated: message of %d bytes ends after %d: %w", n, got, err)
 	}
 	return buf.Bytes(), nil
