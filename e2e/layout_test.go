@@ -57,6 +57,7 @@ var allowed = map[string][]string{
 	"pipelines/chain": roof("pipelines/commit", "pipelines/recipe", "pipelines/progress", "pipelines/telemetry", "models/...", "kernels",
 		"runners"),
 	"pipelines/export":    roof(),
+	"pipelines/doctor":    roof(),
 	"pipelines/recipes":   roof("pipelines/recipe"),
 	"pipelines/recipe":    roof("pipelines/telemetry", "models/...", "kernels", "runners"),
 	"pipelines/telemetry": roof("pipelines/telemetry/...", "runners"),

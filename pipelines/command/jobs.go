@@ -136,27 +136,15 @@ func paths(args []string) any {
 
 // file names the fields of other programs' files.
 func (j *job) file(ctx context.Context, args []string, responses bool, source map[string]any) error {
-	named := map[string]any{}
-	for _, f := range j.fields {
-		key, column, ok := strings.Cut(f, "=")
-		if !ok || key == "" || column == "" {
-			return setting.Errorf("--field "+f, "want field=column, such as prompt=question")
-		}
-		named[key] = column
-	}
 	f := prompts.File{Path: args, Exhausted: "stop", Ungrouped: j.ungrouped}
-	if err := setting.Decode(named, &f.Fields, "--field"); err != nil {
+	if err := j.named(&f); err != nil {
 		return err
 	}
 	if err := j.define(&f); err != nil {
 		return err
 	}
-	f, layout, err := f.Fill(ctx, responses)
+	f, layout, err := j.fill(ctx, f, responses)
 	if err != nil {
-		var of *setting.Error
-		if errors.As(err, &of) && strings.HasPrefix(of.Path, "fields.") {
-			return setting.Errorf("--field "+strings.TrimPrefix(of.Path, "fields."), "%s", of.Why)
-		}
 		return err
 	}
 	defined, brings := f.Defines()[schemas.OldLogP.Name]
@@ -178,6 +166,29 @@ func (j *job) file(ctx context.Context, args []string, responses bool, source ma
 	}
 	j.notes = append(j.notes, fmt.Sprintf("columns (%s): %s; --field says otherwise", layout, strings.Join(said, " ")))
 	return nil
+}
+
+// named takes the fields that the flags name.
+func (j *job) named(f *prompts.File) error {
+	named := map[string]any{}
+	for _, f := range j.fields {
+		key, column, ok := strings.Cut(f, "=")
+		if !ok || key == "" || column == "" {
+			return setting.Errorf("--field "+f, "want field=column, such as prompt=question")
+		}
+		named[key] = column
+	}
+	return setting.Decode(named, &f.Fields, "--field")
+}
+
+// fill names the other fields by their columns.
+func (j *job) fill(ctx context.Context, f prompts.File, responses bool) (prompts.File, string, error) {
+	f, layout, err := f.Fill(ctx, responses)
+	var of *setting.Error
+	if errors.As(err, &of) && strings.HasPrefix(of.Path, "fields.") {
+		return f, layout, setting.Errorf("--field "+strings.TrimPrefix(of.Path, "fields."), "%s", of.Why)
+	}
+	return f, layout, err
 }
 
 // define says what the log-probs of the file are.

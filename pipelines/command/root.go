@@ -27,7 +27,7 @@ const (
 	exitOK          = 0
 	exitFailed      = 1
 	exitUsage       = 2   // wrong command line, recipe or setting
-	exitDead        = 3   // finished or stopped with more dead rows than allowed
+	exitDead        = 3   // finished or stopped with more dead rows than allowed, or with findings of a strict doctor
 	exitInterrupted = 130 // SIGINT or SIGTERM; the run can be resumed
 )
 
@@ -66,10 +66,11 @@ func exitCode(err error) int {
 	var config *setting.Error
 	var usage *usageError
 	var dead *run.DeadShareError
+	var found *foundError
 	switch {
 	case errors.As(err, &config), errors.As(err, &usage):
 		return exitUsage
-	case errors.As(err, &dead):
+	case errors.As(err, &dead), errors.As(err, &found):
 		return exitDead
 	}
 	return exitFailed

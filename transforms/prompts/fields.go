@@ -34,6 +34,8 @@ func (f Fields) asks(column string) bool {
 type fieldReader struct {
 	row  map[string]any
 	rest map[string]any // what no field has taken
+	// lax lets rows pass that have no answer, no response or numbers that are no log-probs: they are looked at, not used.
+	lax bool
 }
 
 func (r *fieldReader) get(path string) (any, error) {
@@ -56,7 +58,10 @@ func (r *fieldReader) text(path string, into *string) error {
 
 // read takes the fields of a row: one row, or two of chosen and rejected, or one a response of a list.
 func (f Fields) read(row map[string]any) ([]promptRow, error) {
-	r := &fieldReader{row: row, rest: maps.Clone(row)}
+	return f.readFrom(&fieldReader{row: row, rest: maps.Clone(row)})
+}
+
+func (f Fields) readFrom(r *fieldReader) ([]promptRow, error) {
 	base, err := f.readPrompt(r)
 	if err != nil {
 		return nil, err
@@ -66,7 +71,7 @@ func (f Fields) read(row map[string]any) ([]promptRow, error) {
 	if err != nil {
 		return nil, err
 	}
-	if f.tokens() {
+	if f.tokens() && !(r.lax && emptyList(r.row, f.ResponseTokens)) {
 		if len(out) > 1 {
 			return nil, bad(schemas.ReasonMismatch, "field %q has %d responses, and a row has the token ids of one", f.Response, len(out))
 		}
@@ -166,6 +171,9 @@ func (f Fields) readPrompt(r *fieldReader) (base promptRow, err error) {
 		if err == nil {
 			base.answer, err = answer(v, f.Answer)
 		}
+		if r.lax && absent(err) {
+			base.hasAnswer, err = false, nil
+		}
 		if err != nil {
 			return base, err
 		}
@@ -210,21 +218,24 @@ func (f Fields) readResponses(r *fieldReader, base promptRow) ([]promptRow, erro
 // readList reads a response, or a list of texts that are each one.
 func (f Fields) readList(r *fieldReader, base promptRow, path string) ([]promptRow, error) {
 	v, err := r.get(path)
+	if r.lax && absent(err) && f.Prompt != "" {
+		return []promptRow{base}, nil
+	}
 	if err != nil {
 		return nil, err
 	}
 	list, _ := v.([]any)
 	if len(list) == 0 || f.Prompt == "" {
-		one, err := f.response(v, base, path)
+		one, err := f.response(r, v, base, path)
 		return []promptRow{one}, err
 	}
 	if _, texts := list[0].(string); !texts {
-		one, err := f.response(v, base, path)
+		one, err := f.response(r, v, base, path)
 		return []promptRow{one}, err
 	}
 	out := make([]promptRow, len(list))
 	for i, v := range list {
-		if out[i], err = f.response(v, base, fmt.Sprintf("%s[%d]", path, i)); err != nil {
+		if out[i], err = f.response(r, v, base, fmt.Sprintf("%s[%d]", path, i)); err != nil {
 			return nil, err
 		}
 	}
@@ -237,12 +248,12 @@ func (f Fields) readResponse(r *fieldReader, base promptRow, path string) (promp
 	if err != nil {
 		return base, err
 	}
-	return f.response(v, base, path)
+	return f.response(r, v, base, path)
 }
 
 // response is a text, or a conversation that ends with it. A conversation brings the prompt where no field does, and must be of the
 // prompt where one does.
-func (f Fields) response(v any, base promptRow, path string) (promptRow, error) {
+func (f Fields) response(r *fieldReader, v any, base promptRow, path string) (promptRow, error) {
 	var err error
 	if _, isList := v.([]any); !isList && f.Prompt != "" {
 		base.response, err = text(v, path)
@@ -258,7 +269,7 @@ func (f Fields) response(v any, base promptRow, path string) (promptRow, error) 
 		}
 		base.response = d.response
 	}
-	if err == nil && strings.TrimSpace(base.response) == "" && !f.tokens() {
+	if err == nil && strings.TrimSpace(base.response) == "" && !f.tokens() && !r.lax {
 		err = bad(schemas.ReasonEmpty, "field %q has no response", path)
 	}
 	return base, err

@@ -30,6 +30,7 @@ var shapes = []shape{
 	{name: "preferences without a prompt", has: []string{"chosen", "rejected"}, fields: Fields{Chosen: "chosen", Rejected: "rejected"}},
 	{name: "token ids with a mask", has: []string{"token_ids", "mask"}, fields: Fields{Tokens: "token_ids", LossMask: "mask"}},
 	{name: "conversations", has: []string{"messages"}, fields: Fields{Conversation: "messages"}},
+	{name: "conversations", has: []string{"conversation"}, fields: Fields{Conversation: "conversation"}},
 	{name: "ShareGPT", has: []string{"conversations"}, fields: Fields{Conversation: "conversations"}},
 }
 
