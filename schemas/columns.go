@@ -264,6 +264,7 @@ const (
 	ReasonNotFinite    Reason = "not_finite"    // NaN or infinity where a number is needed
 	ReasonMismatch     Reason = "mismatch"      // columns of the row do not fit together, such as lists of unequal length
 	ReasonRepeated     Reason = "repeated"      // a prompt that was there before
+	ReasonContaminated Reason = "contaminated"  // a prompt that is in a test set
 	ReasonModel        Reason = "model"         // the model or endpoint refused the row
 	ReasonVerifier     Reason = "verifier"      // the verifier program or service failed on the row
 	ReasonPanic        Reason = "panic"         // the stage panicked on the row's group
@@ -272,6 +273,7 @@ const (
 // Reasons lists the closed set.
 var Reasons = []Reason{ReasonMissingField, ReasonBadType, ReasonBadUTF8, ReasonUnreadable, ReasonEmpty, ReasonTooLong, ReasonTooLarge,
 	ReasonBadToken, ReasonNotFinite, ReasonMismatch, ReasonRepeated,
+	ReasonContaminated,
 	ReasonModel, ReasonVerifier, ReasonPanic}
 
 // Columns of a dead letter: a row that a stage set aside, whole, so that it can be fed back after a fix.

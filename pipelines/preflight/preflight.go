@@ -68,6 +68,10 @@ func (out *Report) source(r recipe.Recipe, f prompts.Findings) error {
 		return setting.Errorf("limits.dead_share", "%.2f%% of the first %d rows of %s would be set aside, and %.2f%% is allowed; the first: %s",
 			100*f.DeadShare(), f.Rows, f.Source, 100*r.Limits.DeadShare, f.Fault)
 	}
+	if f.Contaminated > 0 {
+		note("%s: %d of the first %d rows are taken out, since their prompts are in test sets (file.decontaminate), such as %s", f.Source,
+			f.Contaminated, f.Rows, f.Contamination)
+	}
 	if f.Repeated > 0 {
 		note("%s: %d of the first %d rows repeat a prompt that was there before: each prompt is taken once; "+
 			"file.fields.id makes a prompt of every row", f.Source, f.Repeated, f.Rows)

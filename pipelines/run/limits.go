@@ -32,7 +32,8 @@ type deaths struct {
 
 func (d *deaths) add(c stage.Counts) {
 	for reason, n := range c.Reasons {
-		if n > 0 && reason != schemas.ReasonRepeated { // limits.repeated_share, before anything runs
+		// Repeated prompts are held to limits.repeated_share before anything runs, and those of test sets are taken out on purpose.
+		if n > 0 && reason != schemas.ReasonRepeated && reason != schemas.ReasonContaminated {
 			d.dead += n
 			d.reasons[c.Stage+"/"+string(reason)] += n
 		}

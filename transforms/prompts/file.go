@@ -32,11 +32,13 @@ type File struct {
 	Exhausted string `json:"exhausted,omitempty" enum:",wrap,stop" doc:"what follows the last prompt: wrap, the first again, or stop, nothing; empty: wrap"`
 	// TestShare: which prompts are in the split "test" is decided by a hash of SplitSeed and what the user says, so it does not change
 	// when the file grows, and copies of a problem are on one side.
-	TestShare      float64 `json:"test_share" range:"[0,1]" doc:"share of prompts that make the split test; the others are train, and all is both"`
-	SplitSeed      uint64  `json:"split_seed" doc:"of the choice of the split test"`
-	Ungrouped      bool    `json:"ungrouped,omitempty" doc:"make a prompt of its own of every row; else rows of one prompt lie side by side, and copies of a prompt are taken once"`
-	MaxLineBytes   int     `json:"max_line_bytes" range:"[0,inf)" doc:"bound of a line of a JSONL file, or of an item of a JSON array; 0: 1 MiB"`
-	MaxRecordBytes int     `json:"max_record_bytes" range:"[0,inf)" doc:"bound of the rows of a prompt; 0: the recipe's limit"`
+	TestShare float64 `json:"test_share" range:"[0,1]" doc:"share of prompts that make the split test; the others are train, and all is both"`
+	SplitSeed uint64  `json:"split_seed" doc:"of the choice of the split test"`
+	Ungrouped bool    `json:"ungrouped,omitempty" doc:"make a prompt of its own of every row; else rows of one prompt lie side by side, and copies of a prompt are taken once"`
+	// Decontaminate takes prompts out that are in test sets: each is a dead letter that names the test item.
+	Decontaminate  *Decontaminate `json:"decontaminate,omitempty" doc:"take prompts out that are in test sets"`
+	MaxLineBytes   int            `json:"max_line_bytes" range:"[0,inf)" doc:"bound of a line of a JSONL file, or of an item of a JSON array; 0: 1 MiB"`
+	MaxRecordBytes int            `json:"max_record_bytes" range:"[0,inf)" doc:"bound of the rows of a prompt; 0: the recipe's limit"`
 	// LogProbs say what those of fields.logprobs are. What nobody says is not known, and what needs to know refuses.
 	LogProbs *LogProbs `json:"logprobs,omitempty" doc:"what the log-probs of fields.logprobs are"`
 }

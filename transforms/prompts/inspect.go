@@ -25,12 +25,15 @@ type Findings struct {
 	Whole  bool     `json:"whole"`  // there are no more
 	Fields []string `json:"fields"` // of the first row
 	// Prompts are those of the rows that can be used, by split.
-	Prompts    map[string]int         `json:"prompts"`
-	Dead       map[schemas.Reason]int `json:"dead,omitempty"` // rows that would be set aside, by reason
-	Repeated   int                    `json:"repeated,omitempty"`
-	Fault      string                 `json:"fault,omitempty"`       // the first one
-	Left       []string               `json:"left,omitempty"`        // Parquet columns that no field names and that cannot be read: rows come without
-	NearCopies int                    `json:"near_copies,omitempty"` // prompts of test much of which is in train
+	Prompts  map[string]int         `json:"prompts"`
+	Dead     map[schemas.Reason]int `json:"dead,omitempty"` // rows that would be set aside, by reason
+	Repeated int                    `json:"repeated,omitempty"`
+	Fault    string                 `json:"fault,omitempty"` // the first one
+	// Contaminated are rows of prompts that are in test sets, of which Contamination names the first.
+	Contaminated  int      `json:"contaminated,omitempty"`
+	Contamination string   `json:"contamination,omitempty"`
+	Left          []string `json:"left,omitempty"`        // Parquet columns that no field names and that cannot be read: rows come without
+	NearCopies    int      `json:"near_copies,omitempty"` // prompts of test much of which is in train
 	// Examples are prompts at even distances among the rows, with the responses that the rows have.
 	Examples []Example `json:"-"`
 }
@@ -97,6 +100,12 @@ func (f File) Inspect(ctx context.Context) (Findings, error) {
 	s.bad = func(row badRow) error {
 		if row.Reason == schemas.ReasonRepeated {
 			out.Repeated++
+			return nil
+		}
+		if row.Reason == schemas.ReasonContaminated {
+			if out.Contaminated++; out.Contamination == "" {
+				out.Contamination = row.Where + ": " + row.Why
+			}
 			return nil
 		}
 		if out.Dead[row.Reason]++; out.Fault == "" {

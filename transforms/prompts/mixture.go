@@ -277,13 +277,11 @@ func (f *fillFn) ProcessElement(_ context.Context, b stage.Batch, emit func(stag
 func (m Mixture) Paths(ctx context.Context) ([]string, error) {
 	var out []string
 	for _, part := range m {
-		if r, ok := part.Of.(Reader); ok {
-			paths, err := r.Paths(ctx)
-			if err != nil {
-				return nil, err
-			}
-			out = append(out, paths...)
+		paths, err := pathsOf(ctx, part.Of)
+		if err != nil {
+			return nil, err
 		}
+		out = append(out, paths...)
 	}
 	return out, nil
 }

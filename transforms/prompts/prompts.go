@@ -142,10 +142,22 @@ func (c *Config) UnmarshalJSON(raw []byte) error {
 
 // Paths are the files that the source reads, in order; none of one that makes its prompts.
 func (c Config) Paths(ctx context.Context) ([]string, error) {
-	if r, ok := c.Of.(Reader); ok {
-		return r.Paths(ctx)
+	return pathsOf(ctx, c.Of)
+}
+
+// pathsOf are the files that a source reads, and those of the test sets that it is held against.
+func pathsOf(ctx context.Context, s Source) ([]string, error) {
+	r, ok := s.(Reader)
+	if !ok {
+		return nil, nil
 	}
-	return nil, nil
+	paths, err := r.Paths(ctx)
+	if f, ok := s.(File); ok && err == nil {
+		var tests []string
+		tests, err = f.Tests(ctx)
+		paths = append(paths, tests...)
+	}
+	return paths, err
 }
 
 // SettingSchema describes the shared settings and the section of each source.

@@ -54,6 +54,7 @@ type scanner struct {
 	bad   func(badRow) error // nil: passed over
 	look  func(rawRow) error // at every row first; may be nil
 	left  func(error)        // told of Parquet columns that rows come without; may be nil
+	tests *testItems         // whose problems are taken out; nil: none
 	keep  bool               // the rows of a group as they were
 	rows  int
 
@@ -79,6 +80,11 @@ func (s *scanner) scan(ctx context.Context) error {
 		return err
 	}
 	s.several = len(paths) > 1
+	if d := s.file.Decontaminate; d != nil && s.group != nil {
+		if s.tests, err = d.readTests(ctx); err != nil {
+			return err
+		}
+	}
 	for _, path := range paths {
 		s.in = path
 		err := s.one(ctx, path, func(row rawRow) error {
@@ -135,6 +141,9 @@ func (s *scanner) add(row rawRow) error {
 	}
 	g, err := s.file.group(row.fields, s.rows)
 	if err != nil {
+		return s.refuse(row, err)
+	}
+	if err := s.contaminated(g.rows[0]); err != nil {
 		return s.refuse(row, err)
 	}
 	if s.keep {

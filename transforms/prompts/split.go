@@ -18,7 +18,12 @@ func problemOf(r promptRow) string {
 	if r.prompt == "" {
 		return r.identity()
 	}
-	return norm.NFC.String(strings.ToLower(strings.Join(strings.FieldsFunc(norm.NFC.String(said(r)), blank), " ")))
+	return normalised(said(r))
+}
+
+// normalised is a text whatever its case, its white space and its Unicode normal form.
+func normalised(s string) string {
+	return norm.NFC.String(strings.ToLower(strings.Join(strings.FieldsFunc(norm.NFC.String(s), blank), " ")))
 }
 
 // blank reports white space, that of no width included.

@@ -85,6 +85,11 @@ func spoolKey(ctx context.Context, f File) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	tests, err := f.Tests(ctx)
+	if err != nil {
+		return "", err
+	}
+	paths = append(paths, tests...)
 	type stat struct {
 		Path, Version string
 		Size          int64
