@@ -20,6 +20,7 @@ import (
 	"github.com/millrace/millrace/pipelines/progress"
 	"github.com/millrace/millrace/pipelines/recipe"
 	"github.com/millrace/millrace/pipelines/run"
+	"github.com/millrace/millrace/pipelines/telemetry"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/setting"
 	"github.com/millrace/millrace/transforms/files"
@@ -229,7 +230,8 @@ type jobResult struct {
 	Iterations int                `json:"iterations"`
 	Rows       int                `json:"rows"`
 	Dead       int                `json:"dead"`
-	Metrics    map[string]float64 `json:"metrics"` // means over the rows
+	Filtered   int                `json:"filtered"` // by stages, as the telemetry of the run tells
+	Metrics    map[string]float64 `json:"metrics"`  // means over the rows
 }
 
 // do runs the job to its end.
@@ -294,6 +296,15 @@ func jobDone(ctx context.Context, dir string) (jobResult, error) {
 	if err != nil {
 		return out, err
 	}
+	stages, err := telemetry.ReadStages(ctx, dir)
+	if err != nil {
+		return out, err
+	}
+	for _, s := range stages {
+		if s.Iteration < len(done) {
+			out.Filtered += int(s.Filtered)
+		}
+	}
 	weights := map[string]float64{}
 	for _, m := range measured {
 		rows := m.Metrics["rows"]
@@ -332,7 +343,8 @@ func jobDone(ctx context.Context, dir string) (jobResult, error) {
 }
 
 func (r jobResult) text(w io.Writer) {
-	fmt.Fprintf(w, "%d rows, %d dead, in %s\n", r.Rows, r.Dead, files.Join(r.Run, "iter-*", chain.BatchName+"-*.parquet"))
+	fmt.Fprintf(w, "%d rows, %d dead, %d filtered, in %s\n", r.Rows, r.Dead, r.Filtered,
+		files.Join(r.Run, "iter-*", chain.BatchName+"-*.parquet"))
 	for _, name := range slices.Sorted(maps.Keys(r.Metrics)) {
 		fmt.Fprintf(w, "  %-24s %.4g\n", name, r.Metrics[name])
 	}

@@ -6,7 +6,7 @@ func init() { commands = append(commands, newLabel) }
 
 func newLabel(e *env) *cobra.Command {
 	var j job
-	var kind, tokenizer string
+	var kind, tokenizer, deduplicate string
 	c := &cobra.Command{
 		Use:   "label RUN|FILE... --out DIR",
 		Short: "Judge given responses: verdict, rule, extracted answer and score as columns; no model needed",
@@ -23,11 +23,15 @@ func newLabel(e *env) *cobra.Command {
 			if tokenizer != "" {
 				j.tree["policy"] = map[string]any{"path": tokenizer}
 			}
+			if deduplicate != "" {
+				j.tree["deduplicate"] = map[string]any{"by": deduplicate}
+			}
 			return j.do(cmd, e)
 		},
 	}
 	c.Flags().StringVar(&kind, "verifier", "math", "kind of verifier (label.verifier.kind); its settings by --set label.verifier.options.…")
 	c.Flags().StringVar(&tokenizer, "tokenizer", "", "a model directory whose tokenizer gives responses that come as token ids their text")
+	c.Flags().StringVar(&deduplicate, "deduplicate", "", "take each response to a prompt once, by its text or its tokens (deduplicate.by)")
 	j.register(c, 50_000, 512)
 	return c
 }

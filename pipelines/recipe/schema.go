@@ -13,7 +13,9 @@ func Schema() *setting.Schema {
 	s.Draft, s.Title = "https://json-schema.org/draft/2020-12/schema", "Millrace recipe"
 	for _, key := range slices.Sorted(maps.Keys(sections)) {
 		own := setting.SchemaOf(sections[key])
-		if own.Description == "" {
+		if d, ok := sections[key].(interface{ About() string }); ok { // one that comes with the program
+			own.Description = d.About()
+		} else if own.Description == "" {
 			own.Description = "settings of another module"
 		}
 		s.Properties[key] = own
