@@ -32,7 +32,7 @@ var allowed = map[string][]string{
 	"transforms/advantage":     stages("transforms/series", "transforms/totals"),
 	"transforms/files":         {"std", "transforms/files/...", "models/regular", "ext/..."},
 	"transforms/stage":         stages("transforms/stage/..."),
-	"transforms/continuation":  stages("transforms/provingground", "models/..."),
+	"transforms/continuation":  stages("transforms/provingground", "transforms/label/verify", "models/..."),
 	"transforms/label":         stages("transforms/series", "transforms/label/...", "transforms/provingground", "models", "models/keyed"),
 	"transforms/label/verify":  {"std", "transforms/label/verify/...", "models/outbound", "schemas/setting"},
 	"transforms/prompts":       stages("transforms/provingground", "models/..."),

@@ -181,6 +181,9 @@ func Learning(r recipe.Recipe) []Node {
 		t := *r.Target
 		nodes = append(nodes, Node{Contract: (&t).Contract(), Section: "target", Add: func(f *Flow) { f.Then(target.LCO(f.Scope, t, f.Rows)) }})
 	}
+	if steps, ok := Steps(r); ok {
+		nodes = append(nodes, steps)
+	}
 	nodes = append(nodes, Keep(r, BatchName, keepName, r.Output.Shards))
 	if r.Pairs != nil {
 		p := *r.Pairs

@@ -234,16 +234,25 @@ type jobResult struct {
 	Metrics    map[string]float64 `json:"metrics"`  // means over the rows
 }
 
-// do runs the job to its end.
+// do runs the job to its end, and says what it has left.
 func (j *job) do(cmd *cobra.Command, e *env) error {
-	ctx := cmd.Context()
-	raw, err := yaml.Marshal(j.tree)
+	out, err := j.run(cmd, e)
 	if err != nil {
 		return err
 	}
+	return e.print(out, out.text)
+}
+
+// run runs the job to its end.
+func (j *job) run(cmd *cobra.Command, e *env) (out jobResult, err error) {
+	ctx := cmd.Context()
+	raw, err := yaml.Marshal(j.tree)
+	if err != nil {
+		return out, err
+	}
 	r, err := recipe.Parse(raw, j.flags.all())
 	if err != nil {
-		return err
+		return out, err
 	}
 	show := progress.Start(e.err, "millrace "+cmd.Name())
 	defer show.Done()
@@ -252,32 +261,28 @@ func (j *job) do(cmd *cobra.Command, e *env) error {
 	}
 	sized, ok := r.Prompts.Of.(prompts.Sized)
 	if !ok {
-		return setting.Errorf("prompts.source", "%s has no end, which a job runs to", r.Prompts.Source)
+		return out, setting.Errorf("prompts.source", "%s has no end, which a job runs to", r.Prompts.Source)
 	}
 	n, err := sized.Size(ctx, r.Prompts.Split)
 	if err != nil {
-		return setting.In("prompts."+r.Prompts.Source, err)
+		return out, setting.In("prompts."+r.Prompts.Source, err)
 	}
 	r.Iterations = max(1, int(math.Ceil(float64(n)/float64(r.Prompts.Count))))
 	m, err := method.New(r)
 	if err != nil {
-		return err
+		return out, err
 	}
 	notes, err := lookedAt(ctx, m, "millrace "+cmd.Name())
 	if err != nil {
-		return err
+		return out, err
 	}
 	for _, note := range notes {
 		show.Note("%s", note)
 	}
 	if err := method.RunLookedAt(ctx, m, show); err != nil {
-		return err
+		return out, err
 	}
-	out, err := jobDone(ctx, r.Run)
-	if err != nil {
-		return err
-	}
-	return e.print(out, out.text)
+	return jobDone(ctx, r.Run)
 }
 
 // jobDone sums up the iterations of a job.

@@ -43,3 +43,33 @@ func TestLabelDeduplicates(t *testing.T) {
 		t.Errorf("%+v, want 3 rows of which 2 are right, one that is filtered and one that is dead", done)
 	}
 }
+
+// TestSteps: the job goes on with the same command to the same result, and sets aside what it cannot read.
+func TestSteps(t *testing.T) {
+	path := lineFile(t, "rows.jsonl",
+		`{"question": "5a*2b*6c-6d+8=", "answer": "2", "response": "a5*2=0\nb0*6=0\nc0-6=4\nd4+8=2\n#2"}`,
+		`{"question": "5a*2b*6c-6d+8=", "answer": "2", "response": "a5*2=0\nb0*6=0\nc0-6=5\nd5+8=3\n#3"}`,
+		`{"question": "5a+2b+6c-6=", "answer": "7", "response": "a5+2=8\nb8+6=4\nc4-6=8\n#8"}`,
+		"no JSON")
+	args := []string{"steps", path, "--policy", "../quickstart/policy", "--verifier", "proving_ground", "--max-new-tokens", "64",
+		"--audit", "1", "--count", "1", "--out", filepath.Join(t.TempDir(), "out"), "--set", "limits.dead_share=1"}
+	var done, again stepsResult
+	runJob(t, &done, args...)
+	if done.Rows != 3 || done.Dead != 1 || done.Labelled+done.Unknown != 3 || done.Wrong < 1 || done.Swept != done.Wrong ||
+		done.Continuations == 0 {
+		t.Errorf("%+v", done)
+	}
+	runJob(t, &again, args...)
+	a, _ := json.Marshal(done)
+	if b, _ := json.Marshal(again); !bytes.Equal(a, b) {
+		t.Errorf("%s, and the same command again: %s", a, b)
+	}
+	var out, said bytes.Buffer
+	for want, args := range map[string][]string{"steps.search": {"--policy", "../quickstart/policy", "--search", "linear"}, "--policy": nil} {
+		said.Reset()
+		args = append([]string{"steps", path, "--out", filepath.Join(t.TempDir(), "out")}, args...)
+		if code := Main(args, &out, &said); code != exitUsage || !strings.Contains(said.String(), want) {
+			t.Errorf("%v: exit code %d: %s", args, code, said.String())
+		}
+	}
+}

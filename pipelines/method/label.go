@@ -40,6 +40,8 @@ func needsModel(r recipe.Recipe) string {
 	switch {
 	case chain.Samples(r):
 		return "responses are sampled"
+	case stepsAsked(r):
+		return "continuations of responses are sampled (steps)"
 	case r.Reward != nil:
 		return "a reward model scores tokens"
 	case r.Advantage != nil:
@@ -54,6 +56,12 @@ func needsModel(r recipe.Recipe) string {
 		return "an audit is of responses as tokens"
 	}
 	return ""
+}
+
+// stepsAsked reports whether a recipe labels steps by continuations.
+func stepsAsked(r recipe.Recipe) bool {
+	_, ok := r.Extra[chain.StepsSection]
+	return ok
 }
 
 // Models are those of the recipe, in every iteration.
