@@ -39,7 +39,8 @@ type job struct {
 	perRecord int            // prompts that travel together: more where no model holds them at a time
 	tree      map[string]any // the recipe
 	notes     []string
-	logProbs  bool // rows have the policy's own log-probs, as values read them
+	recipe    recipe.Recipe // what the tree is read as, once the job runs
+	logProbs  bool          // rows have the policy's own log-probs, as values read them
 }
 
 // The directory of a job is a run: the same command again goes on with it.
@@ -268,6 +269,7 @@ func (j *job) run(cmd *cobra.Command, e *env) (out jobResult, err error) {
 		return out, setting.In("prompts."+r.Prompts.Source, err)
 	}
 	r.Iterations = max(1, int(math.Ceil(float64(n)/float64(r.Prompts.Count))))
+	j.recipe = r
 	m, err := method.New(r)
 	if err != nil {
 		return out, err

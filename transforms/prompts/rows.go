@@ -8,6 +8,8 @@ import (
 	"math"
 	"slices"
 
+	"github.com/google/uuid"
+
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/transforms/files"
 	"github.com/millrace/millrace/transforms/files/parquetrows"
@@ -134,4 +136,10 @@ func emptyList(row map[string]any, path string) bool {
 	v, err := field(row, path)
 	list, ok := v.([]any)
 	return err == nil && ok && len(list) == 0
+}
+
+// EachPrompt gives the prompts that a run takes of the file, in its order, each with its id and the first of its rows as JSON.
+func (f File) EachPrompt(ctx context.Context, emit func(id uuid.UUID, row []byte) error) error {
+	s := scanner{file: f, keep: true, group: func(g group) error { return emit(g.id, g.raws[0]) }}
+	return s.scan(ctx)
 }
