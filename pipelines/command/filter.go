@@ -79,7 +79,7 @@ func newFilter(e *env) *cobra.Command {
 	f.Float64Var(&temperature, "temperature", 1, "of sampling (rollout.temperature)")
 	f.Float64Var(&topP, "top-p", 1, "nucleus that is sampled from (rollout.top_p)")
 	f.BoolVar(&template, "chat-template", false, "put prompts into the model's chat template (chat.template)")
-	j.register(c, 256)
+	j.register(c, 256, 16)
 	return c
 }
 

@@ -66,7 +66,7 @@ func newSteps(e *env) *cobra.Command {
 	f.Float64Var(&temperature, "temperature", 1, "of sampling (steps.temperature)")
 	f.Float64Var(&topP, "top-p", 1, "nucleus that is sampled from (steps.top_p)")
 	f.BoolVar(&template, "chat-template", false, "put prompts into the model's chat template (chat.template)")
-	j.register(c, 256)
+	j.register(c, 256, 16)
 	return c
 }
 
