@@ -52,6 +52,14 @@ func (m *Model) LoRA() *LoRA {
 	return &c
 }
 
+// Parameters are the weights that a Trainer of the model would move, by name: the adapters where it has some. They can be overwritten.
+func (m *Model) Parameters() []models.Tensor {
+	if m.adapters != nil {
+		return m.adapters.tensors
+	}
+	return m.tensors
+}
+
 // adapter is what a linear layer adds for LoRA.
 type adapter struct {
 	rank         int
@@ -325,12 +333,18 @@ func AdapterBase(dir string) (string, error) {
 	return c.Base, err
 }
 
-// LoadAdapters reads a PEFT directory; load reads the base model that it names.
-func LoadAdapters(ctx context.Context, dir string, load func(path string) (*Model, error)) (*Model, error) {
+// ReadAdapter is the setting of the adapters of a directory, and the path of the model they belong to. What cannot be computed here is
+// refused.
+func ReadAdapter(dir string) (config LoRA, base string, err error) {
+	config, c, err := readAdapter(dir)
+	return config, c.Base, err
+}
+
+func readAdapter(dir string) (LoRA, adapterConfig, error) {
 	path := filepath.Join(dir, adapterConfigFile)
 	c, err := readAdapterConfig(dir)
 	if err != nil {
-		return nil, err
+		return LoRA{}, c, err
 	}
 	given := func(raw json.RawMessage) bool { return len(raw) > 0 && string(raw) != "null" && string(raw) != "[]" }
 	config := LoRA{Rank: c.Rank, Alpha: c.Alpha, Targets: c.Targets}
@@ -343,11 +357,21 @@ func LoadAdapters(ctx context.Context, dir string, load func(path string) (*Mode
 		{"layers_to_transform", given(c.Layers)}, {"modules_to_save", given(c.Saved)}, {"target_modules", len(c.Targets) == 0},
 	} {
 		if refused.when {
-			return nil, &ConfigError{path, refused.field, "this setting of an adapter is not supported"}
+			return LoRA{}, c, &ConfigError{path, refused.field, "this setting of an adapter is not supported"}
 		}
 	}
 	if err := setting.Check(config); err != nil {
-		return nil, &ConfigError{path, "(lora)", err.Error()}
+		return LoRA{}, c, &ConfigError{path, "(lora)", err.Error()}
+	}
+	return config, c, nil
+}
+
+// LoadAdapters reads a PEFT directory; load reads the base model that it names.
+func LoadAdapters(ctx context.Context, dir string, load func(path string) (*Model, error)) (*Model, error) {
+	path := filepath.Join(dir, adapterConfigFile)
+	config, c, err := readAdapter(dir)
+	if err != nil {
+		return nil, err
 	}
 	base := models.Ref{Path: c.Base, Digest: c.BaseDigest}
 	here, err := models.Fetch(ctx, base)

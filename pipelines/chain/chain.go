@@ -141,6 +141,8 @@ const (
 	PairsName = "pairs"
 	TasksName = "tasks"
 	DeadName  = "dead"
+	// ResponsesName is that of rows without pairs, where another program updates the model.
+	ResponsesName = "responses"
 )
 
 // Names of pipelines for the telemetry.

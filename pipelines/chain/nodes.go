@@ -9,6 +9,7 @@ import (
 	"github.com/millrace/millrace/pipelines/recipe"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/transforms/advantage"
+	"github.com/millrace/millrace/transforms/files"
 	"github.com/millrace/millrace/transforms/importance"
 	"github.com/millrace/millrace/transforms/label"
 	"github.com/millrace/millrace/transforms/pairs"
@@ -342,31 +343,46 @@ func roleOf(of func(Models) models.Ref) string {
 		Teacher: named(TeacherRole), TeacherReference: named(TeacherReferenceRole), Reviser: named(ReviserRole)}).Path
 }
 
-// Update trains the model of a role, the last stage of a chain; before it the dead letters are written. Streams join the rows.
+// Update trains the model of a role, the last stage of a chain; before it the dead letters are written. Streams join the rows. Where
+// another program takes the steps, the rows that it is given are written, and the model comes after the pipeline.
 func Update(r recipe.Recipe, role string, ofPairs bool, streams ...Stream) Node {
-	job := update.Job{Config: r.Update, Role: role}
-	if role == PolicyRole {
-		job.Temperature = r.Temperature()
-	}
-	contract, _ := job.Contract(ofPairs)
+	contract, _ := UpdateJob(r, role, Iteration{}).Contract(ofPairs)
 	return Node{Contract: contract, Section: "update", Add: func(f *Flow) {
-		j := job
-		switch role {
-		case RewardRole:
-			j.Model, j.State = f.It.Reward, f.It.RewardState
-		case ReviserRole:
-			j.Model, j.State = f.It.Reviser, ""
-		default:
-			j.Model, j.State = f.It.Policy, f.It.PolicyState
-		}
-		j.Dir, j.Work, j.Seed = f.It.Dir, f.It.Work, f.It.Seed
-		j.Old, j.Reward = f.It.Policy, f.It.Reward
+		j := UpdateJob(r, role, f.It)
 		for _, s := range streams {
 			f.join(s)
 		}
 		f.WriteDead(DeadName)
-		update.Apply(f.Scope, j, f.Store, f.Rows)
+		if r.Update.External == nil {
+			update.Apply(f.Scope, j, f.Store, f.Rows)
+			return
+		}
+		responses, pairs := update.Hand(f.Scope, j, f.Rows)
+		recordio.Write(f.Scope, Handed(f.It, ResponsesName), f.Store, responses)
+		recordio.Write(f.Scope, Handed(f.It, PairsName), f.Store, pairs)
 	}}
+}
+
+// UpdateJob is the update of section update in an iteration.
+func UpdateJob(r recipe.Recipe, role string, it Iteration) update.Job {
+	j := update.Job{Config: r.Update, Role: role, Dir: it.Dir, Work: it.Work, Seed: it.Seed, Old: it.Policy, Reward: it.Reward}
+	switch role {
+	case PolicyRole:
+		j.Model, j.State, j.Temperature = it.Policy, it.PolicyState, r.Temperature()
+	case RewardRole:
+		j.Model, j.State = it.Reward, it.RewardState
+	case ReviserRole:
+		j.Model = it.Reviser
+	default:
+		j.Model, j.State = it.Policy, it.PolicyState
+	}
+	return j
+}
+
+// Handed are the files of rows that another program updates a model with. Their folder has the run in its name: what an attempt with
+// another recipe has left is not taken for them.
+func Handed(it Iteration, name string) recordio.Output {
+	return recordio.Output{Dir: files.Join(it.Work, "handed-"+it.Meta.Run), Name: name}
 }
 
 // join adds the rows of a stream.

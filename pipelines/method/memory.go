@@ -11,6 +11,9 @@ import (
 func Memory(m Method, measured chain.Lengths) []chain.TrainMemory {
 	var out []chain.TrainMemory
 	for _, t := range m.Updates() {
+		if t.Config.External != nil {
+			continue // another program takes it
+		}
 		if takes, ok := chain.Memory(m.Recipe(), t.Role, t.Model, t.Config, measured); ok {
 			out = append(out, takes)
 		}
@@ -27,6 +30,9 @@ func Peak(m Method, measured chain.Lengths) (chain.PeakMemory, bool) {
 	}
 	updates := map[string]chain.TrainMemory{} // by the stage
 	for i, t := range m.Updates() {
+		if t.Config.External != nil {
+			continue
+		}
 		takes, ok := chain.Memory(m.Recipe(), t.Role, t.Model, t.Config, measured)
 		if !ok {
 			return chain.PeakMemory{}, false

@@ -119,6 +119,9 @@ func New(r recipe.Recipe) (Method, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := trainedElsewhere(r, m.Updates()); err != nil {
+		return nil, err
+	}
 	for _, t := range m.Updates() {
 		if err := setting.In(t.Path, t.Config.Needed()); err != nil {
 			return nil, err
@@ -203,6 +206,11 @@ func unread(r recipe.Recipe) []ignored {
 		if u.Steps > 0 {
 			add(path+".steps pass over the batch as often as they take", at("epochs")...)
 		}
+		if u.External != nil {
+			for _, key := range []string{"microbatch_tokens", "recompute", "mode", "replicas", "outer"} {
+				add(path+".external: another program takes the steps in its own way", at(key)...)
+			}
+		}
 		if u.Optimizer.Schedule.Kind == optim.Constant {
 			for _, key := range []string{"total", "final"} {
 				add("a constant rate does not fall", at("optimizer", "schedule", key)...)
@@ -242,7 +250,8 @@ func Resolved(m Method) ([]byte, error) {
 	for _, u := range unread(r) {
 		drop = append(drop, u.path)
 	}
-	return r.Resolved(append(drop, []string{"limits", "memory"})...)
+	drop = append(drop, []string{"limits", "memory"}) // of the machine, as are the two below
+	return r.Resolved(append(drop, []string{"update", "external", "dir"}, []string{"update", "external", "timeout_seconds"})...)
 }
 
 // Run runs a recipe, or goes on with it after its last committed iteration.

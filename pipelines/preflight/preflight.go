@@ -100,18 +100,22 @@ func (out *Report) source(r recipe.Recipe, f prompts.Findings) error {
 	return nil
 }
 
-// program is that of a verifier which is one, and the setting that names it.
+// program is that of a verifier which is one, or of a trainer, and the setting that names it.
 type program struct {
 	path    string
 	command []string
+	here    bool // it is started where this program was
 }
 
-// programs are those of all verifiers of a recipe.
+// programs are those of all verifiers of a recipe, and of its trainer.
 func programs(r recipe.Recipe) (out []program) {
 	add := func(path string, v label.VerifierConfig) {
 		if c, ok := v.Options.(verify.CommandConfig); ok && len(c.Command) > 0 {
-			out = append(out, program{path + ".verifier.options.command", c.Command})
+			out = append(out, program{path + ".verifier.options.command", c.Command, false})
 		}
+	}
+	if e := r.Update.External; e != nil && len(e.Command) > 0 {
+		out = append(out, program{"update.external.command", e.Command, true})
 	}
 	add("label", r.Label.Verifier)
 	if r.Audit != nil {
@@ -130,7 +134,7 @@ func programs(r recipe.Recipe) (out []program) {
 	return out
 }
 
-// verifiers looks for the programs of verifiers.
+// verifiers looks for the programs of verifiers, and for that of a trainer.
 func verifiers(r recipe.Recipe) error {
 	for _, p := range programs(r) {
 		if _, err := exec.LookPath(p.command[0]); err != nil {
@@ -140,8 +144,8 @@ func verifiers(r recipe.Recipe) error {
 	return nil
 }
 
-// files are what a program consists of as far as its command says: itself, and arguments that are files, such as a script. It is started
-// in a folder of its own, so that relative paths name none.
+// files are what a program consists of as far as its command says: itself, and arguments that are files, such as a script. A
+// verifier is started in a folder of its own, so that relative paths name none.
 func (p program) files() ([]string, error) {
 	own, err := exec.LookPath(p.command[0])
 	if err != nil {
@@ -152,7 +156,7 @@ func (p program) files() ([]string, error) {
 		if _, value, is := strings.Cut(arg, "="); is && strings.HasPrefix(arg, "-") {
 			arg = value
 		}
-		if info, err := os.Stat(arg); filepath.IsAbs(arg) && err == nil && info.Mode().IsRegular() && !slices.Contains(out, arg) {
+		if info, err := os.Stat(arg); (filepath.IsAbs(arg) || p.here) && err == nil && info.Mode().IsRegular() && !slices.Contains(out, arg) {
 			out = append(out, arg)
 		}
 	}

@@ -165,6 +165,11 @@ func (all *iterations) iterate(ctx context.Context, number int) ([]Measurement, 
 	if err := deadShare(all.DeadShare, number, results); err != nil {
 		return nil, nil, err
 	}
+	if t, ok := all.method.(Trainer); ok {
+		if err := t.Train(ctx, all.Dir, it, all.show); err != nil {
+			return nil, nil, err
+		}
+	}
 	if err := all.learned(ctx, number, results); err != nil {
 		return nil, nil, err
 	}

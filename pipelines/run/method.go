@@ -40,6 +40,10 @@ type (
 	Sampler interface {
 		Sample(ctx context.Context, it *chain.Iteration) ([]beam.PipelineResult, error)
 	}
+	// Trainer has the models updated that another program updates, after the pipelines of an iteration.
+	Trainer interface {
+		Train(ctx context.Context, run *Dir, it chain.Iteration, show progress.Run) error
+	}
 	// Closer writes what follows from the counters of all pipelines of an iteration, before it is measured. An *ExhaustedError
 	// after the first iteration ends the run.
 	Closer interface {

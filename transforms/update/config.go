@@ -2,6 +2,7 @@ package update
 
 import (
 	"encoding/json"
+	"strings"
 
 	"github.com/millrace/millrace/models/losses"
 	"github.com/millrace/millrace/models/optim"
@@ -30,6 +31,8 @@ type Config struct {
 	Mode     string `json:"mode" enum:"delta,gradient" doc:"delta: replicas take steps of their own, deltas are averaged by their rows; gradient: one exact step an iteration"`
 	Replicas int    `json:"replicas" range:"[1,inf)" doc:"shards of the batch that are worked on apart"`
 	Outer    Outer  `json:"outer" doc:"step on the averaged delta of the replicas (DiLoCo, arXiv 2311.08105, algorithm 1)"`
+
+	External *External `json:"external,omitempty" doc:"another program takes the steps (docs/external.md); without it this one does"`
 }
 
 // SetDefaults is one pass in one step on one replica; the losses have to be named.
@@ -41,6 +44,33 @@ func (c *Config) SetDefaults() { *c = Default() }
 type LoRA struct {
 	transformer.LoRA
 	Merge bool `json:"merge" doc:"merge the adapters into the weights after every update, and start new ones (ReLoRA, arXiv 2307.05695)"`
+}
+
+// External has another program take the steps of an update: it is given the batch with a task, and leaves a checkpoint
+// (docs/external.md). Either it is started for every iteration, or it watches the directory.
+type External struct {
+	Command []string `json:"command,omitempty" doc:"program and arguments that do one update; the path of task.json is added"`
+	Watch   bool     `json:"watch,omitempty" doc:"start nothing: a trainer that runs already watches the directory for task.json"`
+	Dir     string   `json:"dir,omitempty" doc:"where tasks are left, on a file system that the trainer shares; none: handover in the run's directory"`
+	Seconds float64  `json:"timeout_seconds" range:"(0,1e9]" doc:"seconds that an update may take; then the iteration fails, and the next call waits again"`
+}
+
+// SetDefaults waits for a day.
+func (e *External) SetDefaults() { *e = External{Seconds: 24 * 60 * 60} }
+
+// Validate checks that somebody is told of a task.
+func (e External) Validate() error {
+	switch {
+	case len(e.Command) > 0 && e.Watch:
+		return setting.Errorf("watch", "is set and so is command; want one of them")
+	case len(e.Command) > 0 && e.Command[0] == "":
+		return setting.Errorf("command", "begins with an empty word; give the program and its arguments as a list")
+	case len(e.Command) == 0 && !e.Watch:
+		return setting.Errorf("command", "is empty; give the program and its arguments as a list, or set watch for a trainer that runs already")
+	case strings.Contains(e.Dir, "://"):
+		return setting.Errorf("dir", "%s is in a bucket; a trainer is given files, so name a directory of a file system", e.Dir)
+	}
+	return nil
 }
 
 // Outer is the step on the averaged delta of the replicas (DiLoCo, arXiv 2311.08105, algorithm 1). Rate 1 and momentum 0

@@ -68,7 +68,18 @@ func unitsOf(batches []stage.Batch, spec losses.Spec, temperature float64) (unit
 
 // steps cuts the units into the minibatches of optimiser steps. Every pass over the units is in an order of its own, drawn
 // from the seed and the number of the pass.
-func (c Config) steps(units []unit, seed uint64) [][]unit {
+func (c Config) steps(units []unit, seed uint64) [][]unit { return cut(c, units, seed) }
+
+// Order is the places, in the order of ids, of the rows of every step that an update takes with n rows.
+func (c Config) Order(n int, seed uint64) [][]int {
+	places := make([]int, n)
+	for i := range places {
+		places[i] = i
+	}
+	return cut(c, places, seed)
+}
+
+func cut[T any](c Config, units []T, seed uint64) [][]T {
 	n := len(units)
 	if n == 0 {
 		return nil
@@ -86,7 +97,7 @@ func (c Config) steps(units []unit, seed uint64) [][]unit {
 	if c.Steps > 0 {
 		total = c.Steps
 	}
-	var out [][]unit
+	var out [][]T
 	for pass := 0; len(out) < total; pass++ {
 		order := shuffled(units, seed, pass)
 		for k := 0; k < parts && len(out) < total; k++ {
@@ -97,11 +108,11 @@ func (c Config) steps(units []unit, seed uint64) [][]unit {
 }
 
 // stream gives steps of one size, going on with the next pass in the middle of a step.
-func stream(units []unit, seed uint64, size, total int) [][]unit {
-	var out [][]unit
-	var order []unit
+func stream[T any](units []T, seed uint64, size, total int) [][]T {
+	var out [][]T
+	var order []T
 	for pass := 0; len(out) < total; {
-		step := make([]unit, 0, size)
+		step := make([]T, 0, size)
 		for len(step) < size {
 			if len(order) == 0 {
 				order = shuffled(units, seed, pass)
@@ -116,7 +127,7 @@ func stream(units []unit, seed uint64, size, total int) [][]unit {
 }
 
 // shuffled is a permutation of the units that depends on seed and pass only (Fisher and Yates).
-func shuffled(units []unit, seed uint64, pass int) []unit {
+func shuffled[T any](units []T, seed uint64, pass int) []T {
 	key := keyed.New(seed).With(uint64(pass))
 	out := slices.Clone(units)
 	for i := len(out) - 1; i > 0; i-- {
