@@ -13,6 +13,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math"
 	"math/rand/v2"
 	"os"
@@ -335,11 +336,10 @@ func TestGradients(t *testing.T) {
 	} {
 		cases[name] = peerCase{losses: losses}
 	}
-	for name, c := range cases {
-		if slices.Contains([]string{"ppo token_mean", "reference_kl k3", "distrl", "lco_kld", "lco_kld reward", "lco_mse", "lco_lch dense"}, name) {
-			c.temperature = 0.7
-			cases[name+" at 0.7"] = c
-		}
+	for _, name := range []string{"ppo token_mean", "reference_kl k3", "distrl", "lco_kld", "lco_kld reward", "lco_mse", "lco_lch dense"} {
+		c := cases[name]
+		c.temperature = 0.7
+		cases[name+" at 0.7"] = c
 	}
 	const ppo = `[{"name":"ppo"}]`
 	cases["qwen2"] = peerCase{losses: ppo, model: func(c *transformer.Config) { c.ModelType, c.QKVBias = "qwen2", true }}
@@ -368,13 +368,7 @@ func TestGradients(t *testing.T) {
 		}
 	}()
 	var worst, worstLoss float64
-	for _, name := range slices.Sorted(func(yield func(string) bool) {
-		for name := range cases {
-			if !yield(name) {
-				return
-			}
-		}
-	}) {
+	for _, name := range slices.Sorted(maps.Keys(cases)) {
 		t.Run(name, func(t *testing.T) {
 			number++
 			loss, gradient := gradients(t, cases[name], dir, number)

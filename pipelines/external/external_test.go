@@ -790,14 +790,19 @@ func TestNothingToLearn(t *testing.T) {
 	}
 }
 
-// A refresh has its reward model trained, a run of kind train its policy, and pairs are handed over as pairs.
+// A refresh has its reward model trained, other kinds their policy; pairs are handed over as pairs, and beside responses where losses read
+// both.
 func TestOtherKinds(t *testing.T) {
 	dir := t.TempDir()
 	parse(t, dir, "") // unpacks the models
+	teacher := "{path: " + filepath.Join(dir, "models", "policy") + "}"
 	for name, text := range map[string]string{
 		"refresh": "{kind: refresh, reward: {}, update: {losses: [{name: ipvrm}]}, gate: {margin: -1}, ",
 		"train":   "{kind: train, update: {losses: [{name: sft}]}, ",
-		"pairs":   "{kind: policy, pairs: {reference: reference_logp}, update: {losses: [{name: dpo}]}, ",
+		"opd":     "{kind: opd, distill: {teacher: " + teacher + ", opd: {top_k: 4}}, update: {losses: [{name: opd}]}, ",
+		"distill": "{kind: distill, distill: {teacher: " + teacher + ", reference: " + teacher + ", adpa: {}, samples: 2}, pairs: {}, " +
+			"update: {losses: [{name: adpa}]}, ",
+		"pairs": "{kind: policy, pairs: {reference: reference_logp}, update: {losses: [{name: dpo}]}, ",
 	} {
 		text += "prompts: {source: chain, count: 6}, rollout: {samples: 4, max_new_tokens: 45}, label: {verifier: {kind: proving_ground}}, " +
 			"evaluate: {every: 0}}"
