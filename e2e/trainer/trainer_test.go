@@ -336,7 +336,8 @@ func TestGradients(t *testing.T) {
 	} {
 		cases[name] = peerCase{losses: losses}
 	}
-	for _, name := range []string{"ppo token_mean", "reference_kl k3", "distrl", "lco_kld", "lco_kld reward", "lco_mse", "lco_lch dense"} {
+	for _, name := range []string{"ppo token_mean", "reference_kl k3", "distrl", "lco_kld", "lco_kld reward", "lco_mse",
+		"lco_lch dense"} {
 		c := cases[name]
 		c.temperature = 0.7
 		cases[name+" at 0.7"] = c

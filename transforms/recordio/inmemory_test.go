@@ -3,6 +3,7 @@ package recordio
 import (
 	"bytes"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/google/uuid"
@@ -60,6 +61,60 @@ func TestSortedIsMerged(t *testing.T) {
 				t.Errorf("%s in row groups of %d: %d bytes and %d rows merged, %d and %d sorted", format, rows, merged.Len(), w.rows, sorted.Len(),
 					v.rows)
 			}
+		}
+	}
+}
+
+// A null that has values, as Arrow allows, shifts none of its neighbours, in a file of either format.
+func TestNullsWithValues(t *testing.T) {
+	known := []bool{true, false, true, false, true}
+	ids := make([]uuid.UUID, len(known))
+	for i := range ids {
+		ids[i] = uuid.NewSHA1(uuid.Nil, []byte{byte(i)})
+	}
+	b, err := schemas.NewRecord(schemas.Meta{Run: "a"}, schemas.PromptID.From(ids), schemas.ResponseID.From(ids),
+		schemas.Extra.From([]string{"a", "lost", "b", "lost", "c"}, known...),
+		schemas.LossMask.FromRows([][]int32{{1}, {9, 9}, {0, 1}, {9}, {1, 1}}, known...),
+		schemas.CandidateOldLogP.FromRows([][][]float32{{{-1}}, {{-9}, {-9, -9}}, {{-2, -3}}, {{-9}}, {{-4}, {}}}, known...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, format := range []string{Parquet, Arrow} {
+		store := stage.Store{Dir: t.TempDir()}
+		d, err := store.Put(t.Context(), b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out := Output{Dir: t.TempDir(), Name: "batch", Format: format}
+		f, err := writeShard(t.Context(), out, store, 0, []stage.Stored{d})
+		if err != nil {
+			t.Fatal(err)
+		}
+		seen := 0
+		err = ReadFile(t.Context(), f.Path, func(got stage.Batch) error {
+			for k, id := range schemas.PromptID.Of(got) {
+				seen++
+				for i := range ids {
+					if ids[i] != id {
+						continue
+					}
+					x, y := schemas.LossMask.Of(b), schemas.LossMask.Of(got)
+					text, said := schemas.Extra.Of(b).At(i), schemas.Extra.Of(got).At(k)
+					if y.Valid(k) != known[i] || known[i] && (!slices.Equal(x.Row(i), y.Row(k)) || text != said) {
+						t.Errorf("%s: row %d is %v %q", format, i, y.Row(k), said)
+					}
+					v, w := schemas.CandidateOldLogP.Of(b).Row(i), schemas.CandidateOldLogP.Of(got).Row(k)
+					for j := range v.Len() {
+						if known[i] && (w.Len() != v.Len() || !slices.Equal(v.Row(j), w.Row(j))) {
+							t.Errorf("%s: row %d: lists %v", format, i, w.Row(j))
+						}
+					}
+				}
+			}
+			return nil
+		})
+		if err != nil || seen != len(ids) {
+			t.Errorf("%s: %d rows, %v", format, seen, err)
 		}
 	}
 }
