@@ -156,6 +156,17 @@ func train(mistake, path string) error {
 	if err := errors.Join(m.Save(dir), tok.Save(dir)); err != nil {
 		return err
 	}
+	if mistake == "scaling" { // as transformers writes it
+		file := filepath.Join(dir, "config.json")
+		text, err := os.ReadFile(file)
+		if err != nil {
+			return err
+		}
+		const scaling = `{"rope_parameters": {"rope_type": "default", "rope_theta": 10000},`
+		if err := os.WriteFile(file, bytes.Replace(text, []byte("{"), []byte(scaling), 1), 0o644); err != nil {
+			return err
+		}
+	}
 	weights := filepath.Join(dir, "model.safetensors")
 	if err := spoil(mistake, weights); err != nil {
 		return err
@@ -759,6 +770,13 @@ func TestWatchingTrainer(t *testing.T) {
 	}
 	if after, _ := os.ReadFile(task(dir, 0, external.TaskName)); !bytes.Equal(before, after) {
 		t.Error("the task has other bytes")
+	}
+}
+
+// What a kind of rotary scaling does not read may differ: it is no other shape.
+func TestUnreadScaling(t *testing.T) {
+	if _, err := do(t.Context(), parse(t, t.TempDir(), "scaling", "iterations=1")); err != nil {
+		t.Fatal(err)
 	}
 }
 

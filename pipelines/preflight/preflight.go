@@ -52,6 +52,11 @@ func Look(ctx context.Context, r recipe.Recipe, nodes []chain.Node, makers func(
 			return out, err
 		}
 	}
+	if e := r.Update.External; e != nil && len(e.Command) > 0 {
+		out.note("the update is done by %s", strings.Join(e.Command, " "))
+	} else if e != nil {
+		out.note("the update is done by a trainer that watches the directory of tasks")
+	}
 	if err := setting.First(scored(r), verifiers(r), out.measure(ctx, r, found)); err != nil {
 		return out, err
 	}
