@@ -1,8 +1,6 @@
 package schemas
 
 import (
-	"fmt"
-
 	"github.com/apache/arrow/go/v15/arrow"
 	"github.com/apache/arrow/go/v15/arrow/array"
 	"github.com/apache/arrow/go/v15/arrow/bitutil"
@@ -64,10 +62,27 @@ func gather(d arrow.ArrayData, spans []span) (arrow.ArrayData, error) {
 			}
 		}
 		buffers[1] = memory.NewBufferBytes(values)
-	default:
-		return nil, fmt.Errorf("rows of %v cannot be gathered", t)
+	default: // of other programs' files, such as columns that are null throughout
+		return cutAndJoined(d, spans)
 	}
 	return array.NewData(d.DataType(), n, buffers, children, nulls, 0), nil
+}
+
+// cutAndJoined is gather for whatever type Arrow knows.
+func cutAndJoined(d arrow.ArrayData, spans []span) (arrow.ArrayData, error) {
+	whole := array.MakeFromData(d)
+	parts := make([]arrow.Array, len(spans))
+	for k, s := range spans {
+		parts[k] = array.NewSlice(whole, int64(s.lo), int64(s.hi))
+	}
+	if len(parts) == 0 {
+		parts = append(parts, array.NewSlice(whole, 0, 0))
+	}
+	out, err := array.Concatenate(parts, memory.DefaultAllocator)
+	if err != nil {
+		return nil, err
+	}
+	return out.Data(), nil
 }
 
 // ranges are the values of the spans of a column of texts or lists, and the offsets of the rows among them.

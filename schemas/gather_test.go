@@ -4,7 +4,9 @@ import (
 	"math/rand/v2"
 	"testing"
 
+	"github.com/apache/arrow/go/v15/arrow"
 	"github.com/apache/arrow/go/v15/arrow/array"
+	"github.com/apache/arrow/go/v15/arrow/memory"
 	"github.com/google/uuid"
 )
 
@@ -29,6 +31,13 @@ func TestTakeIsSlicesAppended(t *testing.T) {
 			Outcome.From(numbers, known...), GroupValid.From(flags), ResponseTokens.FromRows(lists), LossMask.FromRows(lists, knownLists...),
 			CandidateOldLogP.FromRows(nested, knownLists...))
 		if err != nil {
+			t.Fatal(err)
+		}
+		// A time, as other programs' files may hold.
+		fields := append(b.Arrow().Schema().Fields(), arrow.Field{Name: "time", Type: arrow.FixedWidthTypes.Timestamp_us, Nullable: true})
+		columns := append(b.Arrow().Columns(), array.MakeArrayOfNull(memory.DefaultAllocator, fields[len(fields)-1].Type, n))
+		md := b.Arrow().Schema().Metadata()
+		if b, err = FromArrow(array.NewRecord(arrow.NewSchema(fields, &md), columns, int64(n))); err != nil {
 			t.Fatal(err)
 		}
 		lo := r.IntN(n)
