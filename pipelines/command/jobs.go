@@ -31,7 +31,6 @@ import (
 type job struct {
 	flags     recipeFlags
 	out       string
-	verifier  string
 	fields    []string
 	ungrouped bool
 	defined   string // what the log-probs of the rows are
