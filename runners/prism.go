@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
 	_ "github.com/apache/beam/sdks/v2/go/pkg/beam/core/runtime/exec/optimized" // faster generic invocation
@@ -28,13 +29,23 @@ func runPrism(ctx context.Context, p *beam.Pipeline, c Config) (beam.PipelineRes
 	if err != nil {
 		return nil, err
 	}
-	defer stop()
+	defer func() {
+		if ctx.Err() == nil {
+			stop()
+			return
+		}
+		time.AfterFunc(lingering, stop)
+	}()
 	return retryHeldUp(ctx, func() (beam.PipelineResult, error) {
 		j := job{runner: "prism", client: client, noProgress: c.noProgress(), watch: c.Watch}
 		j.read = j.readMetrics
 		return j.execute(ctx, p, env, nil)
 	})
 }
+
+// lingering is how long this process still answers as a worker for a pipeline that was cancelled: prism may start the worker of a job that
+// has ended meanwhile, and panics where nobody answers (Beam 2.77, internal/environments.go, externalEnvironment).
+const lingering = 2 * time.Second
 
 // heldUpAttempts bounds how often a pipeline is run that prism failed by its own fault.
 const heldUpAttempts = 5
