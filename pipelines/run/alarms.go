@@ -23,41 +23,55 @@ const (
 
 // Alarms are those of a run, each when it rang first.
 func Alarms(all []Measurement) (out []Alarm) {
-	first := map[string]float64{}
-	rang := map[string]bool{}
+	var w watch
 	for _, m := range all {
-		ring := func(name, format string, args ...any) {
-			if !rang[name] {
-				rang[name] = true
-				out = append(out, Alarm{m.Iterations, name, fmt.Sprintf(format, args...)})
-			}
+		out = append(out, w.add(m)...)
+	}
+	return out
+}
+
+// watch is what alarms and limits know of the measurements so far: the first of every metric, and what has rung.
+type watch struct {
+	first map[string]float64
+	rang  map[string]bool
+}
+
+// add takes in a measurement and tells what rings with it for the first time.
+func (w *watch) add(m Measurement) (out []Alarm) {
+	if w.first == nil {
+		w.first, w.rang = map[string]float64{}, map[string]bool{}
+	}
+	ring := func(name, format string, args ...any) {
+		if !w.rang[name] {
+			w.rang[name] = true
+			out = append(out, Alarm{m.Iterations, name, fmt.Sprintf(format, args...)})
 		}
-		held := m.AccuracyName()
-		for name, x := range m.Metrics {
-			if _, seen := first[name]; !seen {
-				first[name] = x
-			}
+	}
+	held := m.AccuracyName()
+	for name, x := range m.Metrics {
+		if _, seen := w.first[name]; !seen {
+			w.first[name] = x
 		}
-		is := func(name string) (x, start float64, ok bool) {
-			x, ok = m.Metrics[name]
-			return x, first[name], ok
-		}
-		if gap, _, ok := is("audit_gap"); ok && gap >= alarmGap {
-			ring("audit", "label.verifier calls right %.0f%% more of the audited responses than audit.verifier: the reward may be gamed", 100*gap)
-		}
-		if echo, start, ok := is("echo_share"); ok && echo >= alarmEcho && echo >= start+alarmEcho/2 {
-			ring("echo", "%.0f%% of the responses hold no token beyond those of their prompt (%.0f%% at first)", 100*echo, 100*start)
-		}
-		if n, start, ok := is("response_tokens"); ok && start > 0 && (n*alarmLength < start || n > start*alarmLength) {
-			ring("length", "responses have %.0f tokens in the mean, and had %.0f at first", n, start)
-		}
-		if h, start, ok := is("entropy"); ok && start > 0 && h < start*alarmEntropy {
-			ring("entropy", "the policy's entropy is %.3g nats a token, and was %.3g at first: what it samples is all alike", h, start)
-		}
-		if x, start, ok := is(held); held != "" && ok && x <= start {
-			if train, before, ok := is("train_accuracy"); ok && train-before >= alarmRise {
-				ring("held out", "accuracy in training rose from %.2f to %.2f, and on held-out prompts from %.2f to %.2f", before, train, start, x)
-			}
+	}
+	is := func(name string) (x, start float64, ok bool) {
+		x, ok = m.Metrics[name]
+		return x, w.first[name], ok
+	}
+	if gap, _, ok := is("audit_gap"); ok && gap >= alarmGap {
+		ring("audit", "label.verifier calls right %.0f%% more of the audited responses than audit.verifier: the reward may be gamed", 100*gap)
+	}
+	if echo, start, ok := is("echo_share"); ok && echo >= alarmEcho && echo >= start+alarmEcho/2 {
+		ring("echo", "%.0f%% of the responses hold no token beyond those of their prompt (%.0f%% at first)", 100*echo, 100*start)
+	}
+	if n, start, ok := is("response_tokens"); ok && start > 0 && (n*alarmLength < start || n > start*alarmLength) {
+		ring("length", "responses have %.0f tokens in the mean, and had %.0f at first", n, start)
+	}
+	if h, start, ok := is("entropy"); ok && start > 0 && h < start*alarmEntropy {
+		ring("entropy", "the policy's entropy is %.3g nats a token, and was %.3g at first: what it samples is all alike", h, start)
+	}
+	if x, start, ok := is(held); held != "" && ok && x <= start {
+		if train, before, ok := is("train_accuracy"); ok && train-before >= alarmRise {
+			ring("held out", "accuracy in training rose from %.2f to %.2f, and on held-out prompts from %.2f to %.2f", before, train, start, x)
 		}
 	}
 	return out
@@ -80,14 +94,8 @@ type Collapse struct {
 	Length  float64 // factor by which the mean length may change
 }
 
-// check holds the last iteration to the limits.
-func (c Collapse) check(all []Measurement) error {
-	m, before := all[len(all)-1], 0.0
-	for _, first := range all {
-		if before = first.Metrics["response_tokens"]; before > 0 {
-			break
-		}
-	}
+// check holds an iteration to the limits. Before is the mean length of responses in the first one, 0 where this is the first.
+func (c Collapse) check(before float64, m Measurement) error {
 	if x, ok := m.Metrics["echo_share"]; ok && c.Echo > 0 && x > c.Echo {
 		return &CollapseError{"echo_share", "the share of responses that hold no token beyond those of their prompt is", x, c.Echo}
 	}

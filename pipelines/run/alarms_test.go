@@ -35,19 +35,18 @@ func TestAlarms(t *testing.T) {
 }
 
 func TestCollapse(t *testing.T) {
-	start := []Measurement{{}, {Iterations: 1, Metrics: map[string]float64{"response_tokens": 20}}}
 	limits := Collapse{Echo: 0.5, Entropy: 0.1, Length: 2}
 	fine := map[string]float64{"echo_share": 0.5, "entropy": 0.1, "response_tokens": 40}
-	if err := limits.check(append(start, Measurement{Metrics: fine})); err != nil {
+	if err := limits.check(20, Measurement{Metrics: fine}); err != nil {
 		t.Error(err)
 	}
 	for setting, metrics := range map[string]map[string]float64{"echo_share": {"echo_share": 0.51}, "entropy": {"entropy": 0.09},
 		"length_factor": {"response_tokens": 9}} {
 		var wrong *CollapseError
-		if err := limits.check(append(start, Measurement{Metrics: metrics})); !errors.As(err, &wrong) || wrong.Setting != setting {
+		if err := limits.check(20, Measurement{Metrics: metrics}); !errors.As(err, &wrong) || wrong.Setting != setting {
 			t.Errorf("%v: %v, want an error of %s", metrics, err, setting)
 		}
-		if err := (Collapse{}).check(append(start, Measurement{Metrics: metrics})); err != nil {
+		if err := (Collapse{}).check(20, Measurement{Metrics: metrics}); err != nil {
 			t.Errorf("without limits: %v", err)
 		}
 	}

@@ -25,35 +25,39 @@ type Best struct {
 // measured.
 func BestOf(all []Measurement, set string) (best Best, ok bool) {
 	for _, m := range all {
-		name := m.AccuracyName()
-		if set != "" && set != recipe.HeldOutName {
-			name = ""
-			for key := range m.Metrics {
-				if strings.HasPrefix(key, SetMetric+set+"/"+avgAt) && !strings.HasSuffix(key, stdErrAfter) {
-					name = key
-				}
+		best.add(m, set)
+	}
+	return best, best.Measured > 0
+}
+
+// add takes in a measurement.
+func (b *Best) add(m Measurement, set string) {
+	name := m.AccuracyName()
+	if set != "" && set != recipe.HeldOutName {
+		name = ""
+		for key := range m.Metrics {
+			if strings.HasPrefix(key, SetMetric+set+"/"+avgAt) && !strings.HasSuffix(key, stdErrAfter) {
+				name = key
 			}
 		}
-		x, there := m.Metrics[name]
-		if !there {
-			continue
-		}
-		n := best.Measured + 1
-		if !ok || x > best.Value {
-			best = Best{Iteration: m.Iterations - 1, Metric: name, Value: x, StdErr: m.Metrics[name+stdErrAfter]}
-		}
-		best.Measured, ok = n, true
 	}
-	return best, ok
+	x, there := m.Metrics[name]
+	if !there {
+		return
+	}
+	n := b.Measured + 1
+	if n == 1 || x > b.Value {
+		*b = Best{Iteration: m.Iterations - 1, Metric: name, Value: x, StdErr: m.Metrics[name+stdErrAfter]}
+	}
+	b.Measured = n
 }
 
 // writeBest names the best iteration so far.
 func (all *iterations) writeBest(ctx context.Context) error {
-	best, ok := BestOf(all.measured, all.Best)
-	if !ok {
+	if all.best.Measured == 0 {
 		return nil
 	}
-	raw, err := json.MarshalIndent(best, "", "  ")
+	raw, err := json.MarshalIndent(all.best, "", "  ")
 	if err != nil {
 		return err
 	}

@@ -25,7 +25,8 @@ type iterations struct {
 	method   Method
 	config   string // digest of the configuration
 	show     progress.Run
-	measured []Measurement           // so far
+	watch    watch                   // what alarms know so far
+	best     Best                    // iteration so far
 	inputs   map[string]commit.Input // what the recipe names, by the setting that names it
 }
 
@@ -78,9 +79,8 @@ func Iterate(ctx context.Context, m Method, s Settings, show progress.Run) (err 
 		if err != nil {
 			return err
 		}
-		all.measured = before
+		all.see(before) // what rings has been said
 	}
-	rang := len(Alarms(all.measured))
 	bar := show.Bar("iterations", int64(s.Iterations))
 	defer bar.Done()
 	bar.Step(int64(len(done)))
@@ -117,15 +117,12 @@ func Iterate(ctx context.Context, m Method, s Settings, show progress.Run) (err 
 		last := measured[len(measured)-1]
 		told.Measured(last.Metrics)
 		drawn.add(ctx, i)
-		all.measured = append(all.measured, measured...)
+		for _, a := range all.see(measured) {
+			show.Note("%s", alarmNote(a))
+		}
 		if err := all.writeBest(ctx); err != nil {
 			return err
 		}
-		alarms := Alarms(all.measured)
-		for _, a := range alarms[rang:] {
-			show.Note("%s", alarmNote(a))
-		}
-		rang = len(alarms)
 		if n, ok := m.(Noter); ok && !noted {
 			if text := n.Note(last); text != "" {
 				show.Note("%s", text)
@@ -139,6 +136,15 @@ func Iterate(ctx context.Context, m Method, s Settings, show progress.Run) (err 
 		bar.Step(1, shown...)
 	}
 	return nil
+}
+
+// see takes in measurements, and tells what rings with them for the first time.
+func (all *iterations) see(measured []Measurement) (rang []Alarm) {
+	for _, m := range measured {
+		rang = append(rang, all.watch.add(m)...)
+		all.best.add(m, all.Best)
+	}
+	return rang
 }
 
 // begin is an iteration with its models.
@@ -185,7 +191,7 @@ func (all *iterations) iterate(ctx context.Context, number int) ([]Measurement, 
 	if err := gamed(all.AuditGap, measured[len(measured)-1]); err != nil {
 		return nil, nil, err
 	}
-	if err := all.Collapse.check(append(all.measured, measured...)); err != nil {
+	if err := all.Collapse.check(all.watch.first["response_tokens"], measured[len(measured)-1]); err != nil {
 		return nil, nil, err
 	}
 	if err := apart(all.Mismatch, measured[len(measured)-1]); err != nil {
