@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -25,10 +24,9 @@ func init() { commands = append(commands, newFilter) }
 
 func newFilter(e *env) *cobra.Command {
 	var j job
-	var policy, kind, format string
-	var samples, tokens int
-	var temperature, topP, least, most float64
-	var template bool
+	var a asked
+	var format string
+	var least, most float64
 	c := &cobra.Command{
 		Use:   "filter PROMPTS... --policy MODEL --out DIR",
 		Short: "Keep the prompts that a policy solves at a rate in a range, with their pass rates",
@@ -38,8 +36,8 @@ func newFilter(e *env) *cobra.Command {
 			"same command goes on with it, and other bounds do not sample again.",
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if policy == "" {
-				return &usageError{errors.New("name a model with --policy")}
+			if err := a.named(); err != nil {
+				return err
 			}
 			if !(least >= 0 && least <= most && most <= 1) {
 				return &usageError{fmt.Errorf("--min %v and --max %v: want 0 <= min <= max <= 1", least, most)}
@@ -54,10 +52,7 @@ func newFilter(e *env) *cobra.Command {
 			if err := j.from(cmd.Context(), args, false); err != nil {
 				return err
 			}
-			j.tree["policy"] = map[string]any{"path": policy}
-			j.tree["chat"] = map[string]any{"template": template}
-			j.tree["rollout"] = map[string]any{"samples": samples, "max_new_tokens": tokens, "temperature": temperature, "top_p": topP}
-			j.tree["label"] = map[string]any{"explain": true, "verifier": map[string]any{"kind": kind}}
+			a.into(j.tree)
 			done, err := j.run(cmd, e)
 			if err != nil {
 				return err
@@ -69,16 +64,10 @@ func newFilter(e *env) *cobra.Command {
 		},
 	}
 	f := c.Flags()
-	f.StringVar(&policy, "policy", "", "the model that answers (policy.path)")
-	f.StringVar(&kind, "verifier", "math", "kind of verifier (label.verifier.kind)")
-	f.IntVar(&samples, "samples", 8, "responses to each prompt (rollout.samples)")
+	a.register(f)
 	f.Float64Var(&least, "min", 0.1, "prompts of a smaller pass rate are removed")
 	f.Float64Var(&most, "max", 0.9, "prompts of a larger pass rate are removed")
 	f.StringVar(&format, "format", formatJSONL, "of the prompts that are kept: jsonl or parquet")
-	f.IntVar(&tokens, "max-new-tokens", 1024, "tokens of a response at most (rollout.max_new_tokens)")
-	f.Float64Var(&temperature, "temperature", 1, "of sampling (rollout.temperature)")
-	f.Float64Var(&topP, "top-p", 1, "nucleus that is sampled from (rollout.top_p)")
-	f.BoolVar(&template, "chat-template", false, "put prompts into the model's chat template (chat.template)")
 	j.register(c, 256, 16)
 	return c
 }

@@ -22,12 +22,12 @@ import (
 type iterations struct {
 	*Dir
 	Settings
-	method   Method
-	config   string // digest of the configuration
-	show     progress.Run
-	watch    watch                   // what alarms know so far
-	best     Best                    // iteration so far
-	inputs   map[string]commit.Input // what the recipe names, by the setting that names it
+	method Method
+	config string // digest of the configuration
+	show   progress.Run
+	watch  watch                   // what alarms know so far
+	best   Best                    // iteration so far
+	inputs map[string]commit.Input // what the recipe names, by the setting that names it
 }
 
 // Iterate runs the method's iterations from the last committed one on. A directory without a manifest is done again and gives the

@@ -39,9 +39,7 @@ type Continuer struct {
 	Policy models.Ref          `json:"policy"`
 	Seed   uint64              `json:"seed"`
 
-	model *models.Handle
-	stop  []int32
-	tok   tokenizer.Tokenizer
+	opened
 }
 
 func init() { stage.Register[Continuer]() }
@@ -57,25 +55,39 @@ func (c *Continuer) Contract() schemas.Contract {
 func (c *Continuer) Lineage() string { return "continuation@" + c.model.Ref.Identity() }
 
 // Setup loads the policy and its tokenizer.
-func (c *Continuer) Setup(ctx context.Context) (err error) {
-	if c.tok, err = tokenizer.Open(ctx, c.Policy); err != nil {
-		return err
-	}
-	prompter, err := tokenizer.NewPrompter(c.tok, c.Chat)
-	if err != nil {
-		return fmt.Errorf("chat: %w", err)
-	}
-	c.stop = prompter.End()
-	c.model, err = models.Acquire(ctx, c.Policy)
-	return err
+func (c *Continuer) Setup(ctx context.Context) error {
+	return c.opened.open(ctx, c.Policy, c.Chat)
 }
 
 // Teardown gives the policy back.
-func (c *Continuer) Teardown() error {
-	if c.model == nil {
+func (c *Continuer) Teardown() error { return c.opened.close() }
+
+// opened is a policy that goes on from prefixes of responses.
+type opened struct {
+	model *models.Handle
+	tok   tokenizer.Tokenizer
+	stop  []int32
+}
+
+// open loads the policy, its tokenizer and what ends its responses.
+func (o *opened) open(ctx context.Context, policy models.Ref, chat tokenizer.Prompting) (err error) {
+	if o.tok, err = tokenizer.Open(ctx, policy); err != nil {
+		return err
+	}
+	prompter, err := tokenizer.NewPrompter(o.tok, chat)
+	if err != nil {
+		return fmt.Errorf("chat: %w", err)
+	}
+	o.stop = prompter.End()
+	o.model, err = models.Acquire(ctx, policy)
+	return err
+}
+
+func (o *opened) close() error {
+	if o.model == nil {
 		return nil
 	}
-	return c.model.Release()
+	return o.model.Release()
 }
 
 // place is a step end of a row.

@@ -96,9 +96,7 @@ type StepLabeller struct {
 	Policy models.Ref          `json:"policy"`
 	Seed   uint64              `json:"seed"`
 
-	model    *models.Handle
-	tok      tokenizer.Tokenizer
-	stop     []int32
+	opened
 	verifier verify.Verifier // nil: the proving ground
 }
 
@@ -124,14 +122,6 @@ func (c *StepLabeller) Lineage() string {
 
 // Setup loads the policy, its tokenizer and the verifier.
 func (c *StepLabeller) Setup(ctx context.Context) (err error) {
-	if c.tok, err = tokenizer.Open(ctx, c.Policy); err != nil {
-		return err
-	}
-	prompter, err := tokenizer.NewPrompter(c.tok, c.Chat)
-	if err != nil {
-		return fmt.Errorf("chat: %w", err)
-	}
-	c.stop = prompter.End()
 	if c.Judge.Kind != provingGround {
 		raw, err := json.Marshal(c.Judge.Options)
 		if err != nil {
@@ -146,17 +136,11 @@ func (c *StepLabeller) Setup(ctx context.Context) (err error) {
 			}
 		}
 	}
-	c.model, err = models.Acquire(ctx, c.Policy)
-	return err
+	return c.opened.open(ctx, c.Policy, c.Chat)
 }
 
 // Teardown gives the policy back.
-func (c *StepLabeller) Teardown() error {
-	if c.model == nil {
-		return nil
-	}
-	return c.model.Release()
-}
+func (c *StepLabeller) Teardown() error { return c.opened.close() }
 
 // search is what is known of the steps of a response.
 type search struct {
