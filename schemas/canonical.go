@@ -87,11 +87,8 @@ func emptied(d arrow.ArrayData, mask *memory.Buffer) (arrow.ArrayData, bool) {
 		}
 		return array.NewData(d.DataType(), d.Len(), out, []arrow.ArrayData{child}, array.UnknownNullCount, 0), true
 	}
-	var values []byte
-	for _, s := range kept {
-		values = append(values, d.Buffers()[2].Bytes()[s.lo:s.hi]...)
-	}
-	return array.NewData(d.DataType(), d.Len(), append(out, memory.NewBufferBytes(values)), nil, array.UnknownNullCount, 0), true
+	out = append(out, memory.NewBufferBytes(copied(d.Buffers()[2], kept)))
+	return array.NewData(d.DataType(), d.Len(), out, nil, array.UnknownNullCount, 0), true
 }
 
 func bits(b *memory.Buffer, lo, n int) *memory.Buffer {

@@ -1,6 +1,8 @@
 package schemas
 
 import (
+	"fmt"
+
 	"github.com/apache/arrow/go/v15/arrow"
 	"github.com/apache/arrow/go/v15/arrow/array"
 	"github.com/apache/arrow/go/v15/arrow/bitutil"
@@ -36,18 +38,10 @@ func gather(d arrow.ArrayData, spans []span) (arrow.ArrayData, error) {
 		buffers[1] = memory.NewBufferBytes(bits)
 	case *arrow.StringType, *arrow.BinaryType:
 		inner, starts := ranges(d, spans, n)
-		size := 0
-		for _, s := range inner {
-			size += s.hi - s.lo
-		}
-		values := make([]byte, 0, size)
-		for _, s := range inner {
-			values = append(values, d.Buffers()[2].Bytes()[s.lo:s.hi]...)
-		}
-		buffers[1], buffers[2] = memory.NewBufferBytes(arrow.Int32Traits.CastToBytes(starts)), memory.NewBufferBytes(values)
+		buffers[1], buffers[2] = buffer(starts), memory.NewBufferBytes(copied(d.Buffers()[2], inner))
 	case *arrow.ListType:
 		inner, starts := ranges(d, spans, n)
-		buffers[1] = memory.NewBufferBytes(arrow.Int32Traits.CastToBytes(starts))
+		buffers[1] = buffer(starts)
 		child, err := gather(d.Children()[0], inner)
 		if err != nil {
 			return nil, err
@@ -62,27 +56,23 @@ func gather(d arrow.ArrayData, spans []span) (arrow.ArrayData, error) {
 			}
 		}
 		buffers[1] = memory.NewBufferBytes(values)
-	default: // of other programs' files, such as columns that are null throughout
-		return cutAndJoined(d, spans)
+	default:
+		return nil, fmt.Errorf("type %v is not used in records", t)
 	}
 	return array.NewData(d.DataType(), n, buffers, children, nulls, 0), nil
 }
 
-// cutAndJoined is gather for whatever type Arrow knows.
-func cutAndJoined(d arrow.ArrayData, spans []span) (arrow.ArrayData, error) {
-	whole := array.MakeFromData(d)
-	parts := make([]arrow.Array, len(spans))
-	for k, s := range spans {
-		parts[k] = array.NewSlice(whole, int64(s.lo), int64(s.hi))
+// copied are the bytes of the spans, side by side.
+func copied(b *memory.Buffer, spans []span) []byte {
+	size := 0
+	for _, s := range spans {
+		size += s.hi - s.lo
 	}
-	if len(parts) == 0 {
-		parts = append(parts, array.NewSlice(whole, 0, 0))
+	out := make([]byte, 0, size)
+	for _, s := range spans {
+		out = append(out, b.Bytes()[s.lo:s.hi]...)
 	}
-	out, err := array.Concatenate(parts, memory.DefaultAllocator)
-	if err != nil {
-		return nil, err
-	}
-	return out.Data(), nil
+	return out
 }
 
 // ranges are the values of the spans of a column of texts or lists, and the offsets of the rows among them.

@@ -95,14 +95,7 @@ func Serves(ctx context.Context, path string, o Options) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	c := newClient(e.base, o)
-	c.bare = e.bare
-	defer c.http.CloseIdleConnections()
-	offered, err := c.offered(ctx, e)
-	if err != nil {
-		return "", err
-	}
-	m, err := pick(e, offered)
+	m, _, err := e.offers(ctx, o)
 	if err != nil || m.Millrace == nil {
 		return "", err
 	}

@@ -27,6 +27,7 @@ import (
 
 	"github.com/millrace/millrace/kernels"
 	"github.com/millrace/millrace/models"
+	"github.com/millrace/millrace/models/openai"
 	"github.com/millrace/millrace/models/tokenizer"
 )
 
@@ -168,23 +169,29 @@ func (m *Model) Close() error {
 // digest identifies the model behind an endpoint: by the digest of its weights where the server gives it, else by what it
 // calls itself and where it is, which is all that can be known.
 func digest(ctx context.Context, e endpoint, o Options) (string, error) {
-	c := newClient(e.base, o)
-	c.bare = e.bare
-	defer c.http.CloseIdleConnections()
-	offered, err := c.offered(ctx, e)
-	if err != nil {
-		return "", err
-	}
-	e.base = c.base
-	m, err := pick(e, offered)
+	m, base, err := e.offers(ctx, o)
 	if err != nil {
 		return "", err
 	}
 	if m.Millrace != nil && m.Millrace.Digest != "" {
 		return m.Millrace.Digest, nil
 	}
-	sum := sha256.Sum256(fmt.Appendf(nil, "openai\n%s\n%s\n", e.base, m.ID))
+	sum := sha256.Sum256(fmt.Appendf(nil, "openai\n%s\n%s\n", base, m.ID))
 	return hex.EncodeToString(sum[:]), nil
+}
+
+// offers asks the endpoint about its model, and finds out where the endpoint is.
+func (e endpoint) offers(ctx context.Context, o Options) (m openai.Model, base string, err error) {
+	c := newClient(e.base, o)
+	c.bare = e.bare
+	defer c.http.CloseIdleConnections()
+	offered, err := c.offered(ctx, e)
+	if err != nil {
+		return m, "", err
+	}
+	e.base = c.base
+	m, err = pick(e, offered)
+	return m, c.base, err
 }
 
 // all runs f for every index; the first error that concerns every request ends the others.

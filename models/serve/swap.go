@@ -77,7 +77,7 @@ func (s *Swap) Serve(ctx context.Context, l net.Listener) error {
 	return serveOn(ctx, l, s, s.now.opts.Grace, s.Close)
 }
 
-// Close ends the requests under way and gives the model back.
+// Close ends the requests under way. The model goes with the process.
 func (s *Swap) Close() {
 	s.mu.RLock()
 	now := s.now

@@ -91,18 +91,13 @@ func (f LlamaFactorySFT) Begin(ctx context.Context, dir string) (Writer, error) 
 		return nil, err
 	}
 	return &factoryResponses{end: l, responses: responses{lines: l.lines, of: func(b stage.Batch) (func(int) (any, string), error) {
-		prompts, texts, outcome := f.prompts.of(b), schemas.Response.Of(b), f.outcomes(b)
+		rows := f.kept(f.prompts, b)
 		return func(row int) (any, string) {
-			p := prompts(row)
-			switch why := f.left(outcome, row); {
-			case why != "":
+			p, text, why := rows(row)
+			if why != "" {
 				return nil, why
-			case p.left != "":
-				return nil, p.left
-			case texts.At(row) == "":
-				return nil, leftNoResponse
 			}
-			return f.record(p.turns, texts.At(row), nil)
+			return f.record(p.turns, text, nil)
 		}, nil
 	}}}, nil
 }

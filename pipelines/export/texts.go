@@ -116,6 +116,23 @@ func (k Kept) left(outcome schemas.Scalars[float32], row int) string {
 	return ""
 }
 
+// kept gives the responses of a batch that are written, or says why a row is left out.
+func (k Kept) kept(of Prompts, b stage.Batch) func(row int) (p prompt, response string, left string) {
+	prompts, texts, outcome := of.of(b), schemas.Response.Of(b), k.outcomes(b)
+	return func(row int) (prompt, string, string) {
+		p := prompts(row)
+		switch why := k.left(outcome, row); {
+		case why != "":
+			return p, "", why
+		case p.left != "":
+			return p, "", p.left
+		case texts.At(row) == "":
+			return p, "", leftNoResponse
+		}
+		return p, texts.At(row), ""
+	}
+}
+
 // outcomes is the column of outcomes, or none where it is not read.
 func (k Kept) outcomes(b stage.Batch) schemas.Scalars[float32] {
 	if k.Keep == "all" {

@@ -43,18 +43,10 @@ func (f TRLSFT) Begin(ctx context.Context, dir string) (Writer, error) {
 		return nil, err
 	}
 	return &responses{lines: l, of: func(b stage.Batch) (func(int) (any, string), error) {
-		prompts, texts, outcome := f.of(b), schemas.Response.Of(b), f.outcomes(b)
+		rows := f.kept(f.Prompts, b)
 		return func(row int) (any, string) {
-			p := prompts(row)
-			switch why := f.left(outcome, row); {
-			case why != "":
-				return nil, why
-			case p.left != "":
-				return nil, p.left
-			case texts.At(row) == "":
-				return nil, leftNoResponse
-			}
-			return completion{Prompt: p, Completion: p.reply(texts.At(row))}, ""
+			p, text, why := rows(row)
+			return completion{Prompt: p, Completion: p.reply(text)}, why
 		}, nil
 	}}, nil
 }

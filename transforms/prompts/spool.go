@@ -12,7 +12,6 @@ import (
 	"os"
 	"slices"
 	"sync"
-	"time"
 
 	"github.com/millrace/millrace/transforms/files"
 )
@@ -90,20 +89,11 @@ func spoolKey(ctx context.Context, f File) (string, error) {
 		return "", err
 	}
 	paths = append(paths, tests...)
-	type stat struct {
-		Path, Version string
-		Size          int64
-		Modified      time.Time
+	stamp, err := files.Stamp(ctx, paths)
+	if err != nil {
+		return "", err
 	}
-	stats := make([]stat, len(paths))
-	for i, p := range paths {
-		info, err := files.Stat(ctx, p)
-		if err != nil {
-			return "", named(p, err)
-		}
-		stats[i] = stat{p, info.Version, info.Size, info.Modified}
-	}
-	raw, err := json.Marshal([]any{f, stats})
+	raw, err := json.Marshal([]any{f, stamp})
 	return string(raw), err
 }
 

@@ -7,7 +7,6 @@ package replay
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"path"
@@ -137,24 +136,11 @@ var summaries sync.Map
 
 // summaryOf reads files once as long as they stay as they are.
 func summaryOf(ctx context.Context, paths []string) (summary, error) {
-	type stat struct {
-		Path, Version string
-		Size          int64
-		Modified      time.Time
-	}
-	stats := make([]stat, len(paths))
-	for i, p := range paths {
-		info, err := files.Stat(ctx, p)
-		if err != nil {
-			return summary{}, err
-		}
-		stats[i] = stat{p, info.Version, info.Size, info.Modified}
-	}
-	raw, err := json.Marshal(stats)
+	stamp, err := files.Stamp(ctx, paths)
 	if err != nil {
 		return summary{}, err
 	}
-	if of, ok := summaries.Load(string(raw)); ok {
+	if of, ok := summaries.Load(stamp); ok {
 		return of.(summary), nil
 	}
 	out := summary{defined: map[string]schemas.LogPDefinition{}}
@@ -184,7 +170,7 @@ func summaryOf(ctx context.Context, paths []string) (summary, error) {
 		d.Model = strings.Join(models[name], ";")
 		out.defined[name] = d
 	}
-	summaries.Store(string(raw), out)
+	summaries.Store(stamp, out)
 	return out, nil
 }
 
