@@ -326,23 +326,22 @@ func jobDone(ctx context.Context, dir string) (jobResult, error) {
 		out.Metrics[name] /= max(n, 1)
 	}
 	for _, i := range done {
-		for name, into := range map[string]func(string) error{
-			chain.BatchName: func(path string) error { out.Files = append(out.Files, path); return nil },
-			chain.DeadName: func(path string) error {
-				of, err := look.Inspect(ctx, path)
-				out.Dead += int(of.Rows)
-				return err
-			}} {
-			found, err := files.ListIn(ctx, d.IterPath(i), name+"-*.parquet")
+		rows, err := files.ListIn(ctx, d.IterPath(i), chain.BatchName+"-*.parquet")
+		if err != nil {
+			return out, err
+		}
+		slices.Sort(rows)
+		out.Files = append(out.Files, rows...)
+		dead, err := files.ListIn(ctx, d.IterPath(i), chain.DeadName+"-*.parquet")
+		if err != nil {
+			return out, err
+		}
+		for _, path := range dead {
+			of, err := look.Inspect(ctx, path)
 			if err != nil {
 				return out, err
 			}
-			slices.Sort(found)
-			for _, path := range found {
-				if err := into(path); err != nil {
-					return out, err
-				}
-			}
+			out.Dead += int(of.Rows)
 		}
 	}
 	return out, nil

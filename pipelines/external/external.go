@@ -186,7 +186,7 @@ func (u Update) handOver(ctx context.Context, at string, t prepared) error {
 	}
 	for _, b := range t.Batches {
 		for _, f := range b.Files {
-			if same(at, f) {
+			if same(ctx, at, f) {
 				continue
 			}
 			if err := copyIn(ctx, t.from[f.Name], filepath.Join(at, f.Name)); err != nil {
@@ -194,7 +194,7 @@ func (u Update) handOver(ctx context.Context, at string, t prepared) error {
 			}
 		}
 	}
-	if !same(at, t.Plan) {
+	if !same(ctx, at, t.Plan) {
 		if err := files.Write(ctx, filepath.Join(at, PlanName), t.plan, true); err != nil {
 			return err
 		}
@@ -223,13 +223,8 @@ func (u Update) handOver(ctx context.Context, at string, t prepared) error {
 }
 
 // same reports whether a file of the task lies there with its content.
-func same(at string, f File) bool {
-	in, err := os.Open(filepath.Join(at, f.Name))
-	if err != nil {
-		return false
-	}
-	defer in.Close()
-	digest, err := digestOf(in)
+func same(ctx context.Context, at string, f File) bool {
+	digest, err := digestOf(ctx, filepath.Join(at, f.Name))
 	return err == nil && digest == f.SHA256
 }
 

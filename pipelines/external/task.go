@@ -9,7 +9,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"path/filepath"
 	"slices"
@@ -238,13 +237,7 @@ func (p *prepared) batches(ctx context.Context, j update.Job, handed map[string]
 			if err != nil {
 				return nil, err
 			}
-			in, err := files.Open(ctx, path)
-			if err != nil {
-				return nil, err
-			}
-			f.SHA256, err = digestOf(in)
-			in.Close()
-			if err != nil {
+			if f.SHA256, err = digestOf(ctx, path); err != nil {
 				return nil, err
 			}
 			b.Files = append(b.Files, f)
@@ -298,10 +291,12 @@ func (p *prepared) lay(j update.Job, rows []row) error {
 	return nil
 }
 
-func digestOf(r io.Reader) (string, error) {
-	h := sha256.New()
-	_, err := io.Copy(h, r)
-	return hex.EncodeToString(h.Sum(nil)), err
+func digestOf(ctx context.Context, path string) (string, error) {
+	info, err := files.Stat(ctx, path)
+	if err != nil {
+		return "", err
+	}
+	return files.Digest(ctx, info)
 }
 
 // stay leaves the model as the update found it: there was no row to learn from.

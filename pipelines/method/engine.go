@@ -78,7 +78,7 @@ func (e *engine) reload(ctx context.Context, c rollout.Engine, policy models.Ref
 	of := "millrace-" + commit.Digest([]byte(dir))[:12] // other runs may have theirs beside
 	name := fmt.Sprintf("%s-%d-%s", of, version, commit.Digest([]byte(policy.Identity()))[:12])
 	if c.Shared != "" {
-		if dirOf, err = share(c.Shared, dirOf, of, name); err != nil {
+		if dirOf, err = share(ctx, c.Shared, dirOf, of, name); err != nil {
 			return err
 		}
 	}
@@ -123,16 +123,13 @@ func (e *engine) reload(ctx context.Context, c rollout.Engine, policy models.Ref
 }
 
 // share copies a model to where the server sees it, and removes what was copied before. The copy appears as a whole.
-func share(shared, dir, of, name string) (string, error) {
+func share(ctx context.Context, shared, dir, of, name string) (string, error) {
 	out := filepath.Join(shared, name)
 	if _, err := os.Stat(out); err == nil {
 		return filepath.Abs(out)
 	}
-	aside := out + ".part"
-	if err := errors.Join(os.RemoveAll(aside), os.CopyFS(aside, os.DirFS(dir))); err != nil {
-		return "", err
-	}
-	if err := os.Rename(aside, out); err != nil {
+	err := files.WriteDirectory(ctx, out, nil, func(local string) error { return os.CopyFS(local, os.DirFS(dir)) })
+	if err != nil {
 		return "", err
 	}
 	old, err := filepath.Glob(filepath.Join(shared, of+"-*"))

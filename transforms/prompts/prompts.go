@@ -40,6 +40,10 @@ type (
 	Reader interface {
 		Paths(ctx context.Context) ([]string, error)
 	}
+	// Held is held against files of test sets, which must stay as they are too.
+	Held interface {
+		Tests(ctx context.Context) ([]string, error)
+	}
 	// Defined is a source whose rows have log-probs: it says what these are, by column.
 	Defined interface {
 		Defines() map[string]schemas.LogPDefinition
@@ -152,9 +156,9 @@ func pathsOf(ctx context.Context, s Source) ([]string, error) {
 		return nil, nil
 	}
 	paths, err := r.Paths(ctx)
-	if f, ok := s.(File); ok && err == nil {
+	if h, ok := s.(Held); ok && err == nil {
 		var tests []string
-		tests, err = f.Tests(ctx)
+		tests, err = h.Tests(ctx)
 		paths = append(paths, tests...)
 	}
 	return paths, err
