@@ -89,8 +89,9 @@ func train(mistake, path string) error {
 		if err := child.Start(); err != nil {
 			return err
 		}
-		if err := os.WriteFile(filepath.Join(filepath.Dir(at), "child"), []byte(strconv.Itoa(child.Process.Pid)), 0o644); err != nil {
-			return err
+		pid := []byte(strconv.Itoa(child.Process.Pid))
+		if err := files.Write(context.Background(), filepath.Join(filepath.Dir(at), "child"), pid, true); err != nil {
+			return err // whole or not at all: the test reads it as soon as it is there
 		}
 		time.Sleep(time.Hour)
 	case "slow":
