@@ -2,14 +2,12 @@ package look
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 
 	"github.com/millrace/millrace/kernels"
 	"github.com/millrace/millrace/pipelines/chain"
 	"github.com/millrace/millrace/pipelines/commit"
 	"github.com/millrace/millrace/pipelines/measure"
-	"github.com/millrace/millrace/pipelines/method"
 	"github.com/millrace/millrace/pipelines/run"
 	"github.com/millrace/millrace/transforms/files"
 )
@@ -20,7 +18,7 @@ type RefreshResult struct {
 	Model      string              `json:"model"` // directory
 	Digest     string              `json:"digest"`
 	Precision  kernels.Precision   `json:"precision,omitempty"` // that it was trained and measured in
-	Promotion  method.Promotion    `json:"promotion"`
+	Promotion  run.Promotion       `json:"promotion"`
 	Evaluation *measure.Evaluation `json:"evaluation"`
 }
 
@@ -31,19 +29,20 @@ func ReadRefresh(ctx context.Context, dir string) (RefreshResult, error) {
 	if err != nil {
 		return RefreshResult{}, err
 	}
-	for _, name := range []string{method.PromotionName, run.MetricsName} {
+	for _, name := range []string{run.PromotionName, run.MetricsName} {
 		if err := commit.CheckPath(ctx, files.Join(last, name)); err != nil {
 			return RefreshResult{}, err
 		}
 	}
 	out := RefreshResult{Run: dir, Model: files.Join(last, "reward")}
-	raw, err := files.Read(ctx, files.Join(last, method.PromotionName), run.MaxStateBytes)
+	p, err := run.ReadPromotion(ctx, last)
+	if err == nil && p == nil {
+		err = fmt.Errorf("%s: there is none; is it a run of kind refresh?", files.Join(last, run.PromotionName))
+	}
 	if err != nil {
 		return out, err
 	}
-	if err := json.Unmarshal(raw, &out.Promotion); err != nil {
-		return out, fmt.Errorf("%s: %w", files.Join(last, method.PromotionName), err)
-	}
+	out.Promotion = *p
 	measured, err := files.ReadLines[run.Measurement](ctx, files.Join(last, run.MetricsName))
 	if err != nil {
 		return out, err

@@ -3,10 +3,43 @@ package look
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 
 	"github.com/millrace/millrace/pipelines/report"
+	"github.com/millrace/millrace/pipelines/run"
 	"github.com/millrace/millrace/transforms/evaluate"
 )
+
+// promotionsTable lists the refreshes within a run: what became of each reward model, and of what it was made.
+func promotionsTable(promotions map[int]run.Promotion, name string) report.Table {
+	t := report.Table{Caption: "Refreshes of the reward model of " + name + ", each before the iteration named; a promoted model scores from there on",
+		Columns: []string{"iteration", "became", "measured", "value", "chance", "serving before", "model", "made from", "trained on iterations"}}
+	short := func(identity string) string {
+		digest, precision, _ := strings.Cut(identity, "+")
+		if precision != "" {
+			precision = "+" + precision
+		}
+		return digest[:min(12, len(digest))] + precision
+	}
+	for _, i := range slices.Sorted(maps.Keys(promotions)) {
+		p := promotions[i]
+		became, measured, value, chance, serving := "refused", "–", "–", "–", "–"
+		if p.Promoted {
+			became = "promoted"
+		}
+		if p.Measure != "" {
+			measured, value, chance = p.Measure, fmt.Sprintf("%.3f ± %.3f", p.Value, p.StdErr), fmt.Sprintf("%.3f", p.Chance)
+		}
+		if p.Serving != nil {
+			serving = fmt.Sprintf("%.3f ± %.3f", p.Serving.Value, p.Serving.StdErr)
+		}
+		t.Rows = append(t.Rows, []string{fmt.Sprint(i), became, measured, value, chance, serving, short(p.Model), short(p.From),
+			fmt.Sprintf("%d to %d", p.Batches[0], p.Batches[len(p.Batches)-1])})
+	}
+	return t
+}
 
 // refreshTable says what a refresh is about: whether its reward model may serve, and what was measured of it, beside what a choice by
 // chance and by the majority gives.

@@ -121,6 +121,12 @@ func (g *gathered) add(ctx context.Context, path string) error {
 			return err
 		}
 		g.page.Tables = append(g.page.Tables, t)
+	} else if r.Scheduled() != nil {
+		promotions, err := d.ReadPromotions(ctx)
+		if err != nil {
+			return err
+		}
+		g.page.Tables = append(g.page.Tables, promotionsTable(promotions, name))
 	}
 	if alarms := run.Alarms(measured); len(alarms) > 0 {
 		t := report.Table{Caption: "Alarms of " + name + ": signs that the reward is gamed, or that the policy has collapsed",

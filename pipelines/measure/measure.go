@@ -119,7 +119,7 @@ func HeldOut(r recipe.Recipe, reward bool) recipe.Recipe {
 		return r
 	}
 	copied := *r.Reward
-	copied.Update = nil
+	copied.Update, copied.Refresh = nil, nil
 	r.Reward = &copied
 	return r
 }

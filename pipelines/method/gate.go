@@ -2,34 +2,17 @@ package method
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
 
-	"github.com/millrace/millrace/pipelines/commit"
 	"github.com/millrace/millrace/pipelines/measure"
 	"github.com/millrace/millrace/pipelines/recipe"
 	"github.com/millrace/millrace/pipelines/run"
 	"github.com/millrace/millrace/transforms/files"
 )
 
-// Promotion is what became of a trained reward model, written beside it.
-type Promotion struct {
-	Promoted bool    `json:"promoted"`
-	Measure  string  `json:"measure"` // best_of_n or auc
-	Value    float64 `json:"value"`
-	StdErr   float64 `json:"std_err,omitempty"` // of value, over prompts
-	Chance   float64 `json:"chance"`
-	Margin   float64 `json:"margin"`
-	Why      string  `json:"why"`
-}
-
-const PromotionName = "promotion.json"
-
 // judge compares the model's ranking with chance.
-func judge(g recipe.Gate, e measure.Evaluation, score string) Promotion {
-	p := Promotion{Margin: g.Margin}
+func judge(g recipe.Gate, e measure.Evaluation, score string) run.Promotion {
+	p := run.Promotion{Margin: g.Margin}
 	several := 0
 	for _, prompt := range e.Sums.Prompts {
 		if prompt.N > 1 {
@@ -76,23 +59,9 @@ func (e *RefusedError) Error() string {
 
 // Promoted refuses a reward model whose refresh did not promote it. A model without such a record is the user's own.
 func Promoted(ctx context.Context, model string) error {
-	path := files.Join(files.Parent(model), PromotionName)
-	raw, err := files.Read(ctx, path, run.MaxStateBytes)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err == nil {
-		err = commit.CheckPath(ctx, path)
-	}
-	if err != nil {
+	p, err := run.ReadPromotion(ctx, files.Parent(model))
+	if err != nil || p == nil || p.Promoted {
 		return err
-	}
-	var p Promotion
-	if err := json.Unmarshal(raw, &p); err != nil {
-		return fmt.Errorf("%s: %w", path, err)
-	}
-	if p.Promoted {
-		return nil
 	}
 	return &RefusedError{Path: model, Why: p.Why}
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/millrace/millrace/pipelines/measure"
 	"github.com/millrace/millrace/pipelines/recipe"
+	"github.com/millrace/millrace/pipelines/run"
 	"github.com/millrace/millrace/transforms/evaluate"
 )
 
@@ -53,7 +54,7 @@ func TestRefusedModelIsNotServed(t *testing.T) {
 	if err := Promoted(t.Context(), model); err != nil {
 		t.Errorf("a model without a record: %v", err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, PromotionName), []byte(`{"promoted": false, "why": "noise"}`), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, run.PromotionName), []byte(`{"promoted": false, "why": "noise"}`), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	var refused *RefusedError

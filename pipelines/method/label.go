@@ -25,6 +25,9 @@ func newLabel(r recipe.Recipe) (Method, error) {
 	if r.Reward != nil && r.Reward.Update != nil {
 		return nil, setting.Errorf("reward.update", "is not read: a run of kind label trains nothing")
 	}
+	if r.Scheduled() != nil {
+		return nil, setting.Errorf("reward.refresh", "is not read: a run of kind label trains nothing")
+	}
 	if r.Policy.Empty() {
 		if why := needsModel(r); why != "" {
 			return nil, setting.Errorf("policy", "is not given, and %s; name a model, or a directory with its tokenizer", why)

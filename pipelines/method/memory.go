@@ -38,8 +38,8 @@ func Peak(m Method, measured chain.Lengths) (chain.PeakMemory, bool) {
 			return chain.PeakMemory{}, false
 		}
 		name := "update_" + t.Role
-		if phases := len(phases); phases > 1 && i < phases { // each phase has its own
-			name += phaseNames[i]
+		if len(phases) > 1 && i < len(phases) { // each phase has its own
+			name += phases[i].Name
 		}
 		updates[name] = takes
 	}
@@ -90,7 +90,7 @@ func modelOf(r recipe.Recipe, role string) (m recipe.Model, name string) {
 	case role == chain.ReferenceRole && (r.Iterations == 1 || r.Kind == "refresh"): // what the run starts from is still the policy
 		return policy, chain.PolicyRole
 	case role == chain.RewardRole:
-		if start := r.RewardStart(); start.Path != policy.Path || start.New != nil || r.Reward.Update != nil {
+		if start := r.RewardStart(); start.Path != policy.Path || start.New != nil || r.Reward.Update != nil || r.Reward.Refresh != nil {
 			return start, role
 		}
 	case role == chain.TeacherRole:

@@ -231,6 +231,9 @@ func updatesOf(r recipe.Recipe) map[string]update.Config {
 	if r.Reward != nil && r.Reward.Update != nil {
 		out["reward.update"] = *r.Reward.Update
 	}
+	if f := r.Scheduled(); f != nil {
+		out["reward.refresh.update"] = f.Update
+	}
 	if r.SEFT != nil {
 		out["seft.base"], out["seft.adaptive"] = r.SEFT.Base, r.SEFT.Adaptive
 	}

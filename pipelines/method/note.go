@@ -20,6 +20,9 @@ func marginNote(r recipe.Recipe, m run.Measurement) string {
 	if r.Reward != nil && r.Reward.Update != nil {
 		terms = append(slices.Clone(terms), r.Reward.Update.Losses...)
 	}
+	if f := r.Scheduled(); f != nil {
+		terms = append(slices.Clone(terms), f.Update.Losses...)
+	}
 	for _, t := range terms {
 		l, err := losses.New(t.Name, t.Config)
 		if err != nil {

@@ -23,13 +23,14 @@ func init() {
 type policyMethod struct {
 	rounds
 	engine engine
+	run    *run.Dir
 }
 
 func newPolicy(r recipe.Recipe) (Method, error) {
 	if err := trainable(r.Policy, "policy.path"); err != nil {
 		return nil, err
 	}
-	if r.Reward != nil && r.Reward.Update != nil {
+	if r.Reward != nil && (r.Reward.Update != nil || r.Reward.Refresh != nil) {
 		if err := trainableReward(r); err != nil {
 			return nil, err
 		}
@@ -40,6 +41,7 @@ func newPolicy(r recipe.Recipe) (Method, error) {
 
 // Models are the policy and the reward model that the iteration before left, and the reference.
 func (m *policyMethod) Models(ctx context.Context, d *run.Dir, it *chain.Iteration) error {
+	m.run = d
 	if err := m.window(ctx, d, it); err != nil {
 		return err
 	}
@@ -47,7 +49,13 @@ func (m *policyMethod) Models(ctx context.Context, d *run.Dir, it *chain.Iterati
 		return err
 	}
 	if m.r.Reward != nil {
-		if err := m.reward(ctx, d, it, m.r.Reward.Update != nil); err != nil {
+		find := m.serving
+		if m.r.Scheduled() == nil {
+			find = func(ctx context.Context, d *run.Dir, it *chain.Iteration) error {
+				return m.reward(ctx, d, it, m.r.Reward.Update != nil)
+			}
+		}
+		if err := find(ctx, d, it); err != nil {
 			return err
 		}
 		if it.RewardState == "" && (m.r.Reward.Path != "" || m.r.Reward.New != nil) {
@@ -62,13 +70,17 @@ func (m *policyMethod) Models(ctx context.Context, d *run.Dir, it *chain.Iterati
 	return m.engine.give(ctx, m.base, d, it)
 }
 
-// Updates are that of the reward model, where it is trained, and that of the policy.
+// Updates are that of the reward model, where it is trained on every batch, that of the policy, and that of a refresh.
 func (m *policyMethod) Updates() []Training {
 	var out []Training
 	if m.r.Reward != nil && m.r.Reward.Update != nil {
 		out = append(out, Training{"reward.update", chain.RewardRole, m.r.RewardStart(), *m.r.Reward.Update})
 	}
-	return append(out, Training{"update", chain.PolicyRole, m.r.Policy, m.r.Update})
+	out = append(out, Training{"update", chain.PolicyRole, m.r.Policy, m.r.Update})
+	if f := m.r.Scheduled(); f != nil {
+		out = append(out, Training{"reward.refresh.update", chain.RewardRole, m.r.RewardStart(), f.Update})
+	}
+	return out
 }
 
 // Start is the policy that the run starts from.

@@ -47,6 +47,9 @@ func tinyRecipe(t *testing.T, e recipes.Embedded, policy, reward, run string) re
 		r.Iterations, r.SEFT.Pairs = 3, 8
 		r.SEFT.Base.Steps, r.SEFT.Adaptive.Steps = 1, 1
 	}
+	if f := r.Scheduled(); f != nil {
+		r.Iterations, f.Every, f.Update.Steps, f.Update.BatchSize = 2, 1, 1, 4
+	}
 	if err := setting.Check(r); err != nil {
 		t.Fatal(err)
 	}

@@ -2,14 +2,12 @@ package method
 
 import (
 	"context"
-	"encoding/json"
 
 	"github.com/millrace/millrace/pipelines/chain"
 	"github.com/millrace/millrace/pipelines/measure"
 	"github.com/millrace/millrace/pipelines/recipe"
 	"github.com/millrace/millrace/pipelines/run"
 	"github.com/millrace/millrace/schemas/setting"
-	"github.com/millrace/millrace/transforms/files"
 )
 
 func init() {
@@ -31,6 +29,8 @@ func newRefresh(r recipe.Recipe) (Method, error) {
 		return nil, setting.Errorf("reward", "is missing; a refresh trains the model of this section")
 	case r.Reward.Update != nil:
 		return nil, setting.Errorf("reward.update", "is not read: a refresh trains the reward model by section update")
+	case r.Reward.Refresh != nil:
+		return nil, setting.Errorf("reward.refresh", "is not read: a run of kind refresh trains the reward model in every iteration")
 	}
 	if err := trainableReward(r); err != nil {
 		return nil, err
@@ -66,15 +66,11 @@ func (m *refresh) Subject(ctx context.Context, it chain.Iteration) (measure.Subj
 
 // Decide writes the promotion of the reward model.
 func (m *refresh) Decide(ctx context.Context, it chain.Iteration, measured run.Measurement) error {
-	p := Promotion{Margin: m.r.Gate.Margin, Why: "was not measured: evaluate.every is 0"}
+	p := run.Promotion{Margin: m.r.Gate.Margin, Why: "was not measured: evaluate.every is 0"}
 	if e := measured.Evaluation; e != nil {
 		p = judge(m.r.Gate, *e, m.r.Reward.Value.Kind.Ranks())
 	}
-	raw, err := json.MarshalIndent(p, "", "  ")
-	if err != nil {
-		return err
-	}
-	return files.Write(ctx, files.Join(it.Dir, PromotionName), append(raw, '\n'), false)
+	return run.WritePromotion(ctx, it.Dir, p)
 }
 
 // Note says when a margin cannot be reached.

@@ -15,7 +15,7 @@ import (
 // contradictions finds settings that another section denies. The error is at the one and names the other.
 func (r Recipe) contradictions() error {
 	return setting.First(r.splits(), r.rewardLosses(), r.groups(), r.onPolicy(), r.klMeasured(), r.composed(), r.backfilled(),
-		r.elsewhere(), r.evaluated())
+		r.elsewhere(), r.evaluated(), r.refreshed())
 }
 
 // Measures reports whether iterations are measured on held-out prompts.
@@ -37,12 +37,15 @@ func (r Recipe) rewardLosses() error {
 	if r.Reward == nil {
 		return nil
 	}
-	if r.Reward.Path == "" && r.Reward.New == nil && r.Reward.Update == nil && r.Kind != "refresh" && r.Reward.Value.Reference() == value.Old {
+	if r.Reward.Path == "" && r.Reward.New == nil && r.Reward.Update == nil && r.Reward.Refresh == nil && r.Kind != "refresh" && r.Reward.Value.Reference() == value.Old {
 		return setting.Errorf("reward.path", "is empty, so the reward model is the policy itself, and log-ratios to the policy "+
 			"(reward.value.reference old) "+
 			"are all 0; name a reward model")
 	}
 	trained := map[string]*update.Config{"reward.update": r.Reward.Update}
+	if f := r.Reward.Refresh; f != nil {
+		trained["reward.refresh.update"] = &f.Update
+	}
 	if r.Kind == "refresh" {
 		trained = map[string]*update.Config{"update": &r.Update}
 	}

@@ -71,8 +71,9 @@ type Recipe struct {
 // Reward is the reward model of a recipe. Without path and new it starts as the policy.
 type Reward struct {
 	Model
-	Value  value.Config   `json:"value" doc:"what the model's values are made of"`
-	Update *update.Config `json:"update,omitempty" doc:"train it on every batch before it scores the batch; without it the model stays as it is"`
+	Value   value.Config   `json:"value" doc:"what the model's values are made of"`
+	Update  *update.Config `json:"update,omitempty" doc:"train it on every batch before it scores the batch; without it the model stays as it is"`
+	Refresh *Refresh       `json:"refresh,omitempty" doc:"train it again every so many iterations on the last batches, and take what results where it passes a gate"`
 }
 
 // Evaluate says how a policy is measured on held-out prompts.

@@ -95,6 +95,13 @@ func measureBatch(ctx context.Context, it chain.Iteration) (Measurement, error) 
 	if err := ledgerMetrics(ctx, it.Dir, m.Metrics); err != nil {
 		return m, err
 	}
+	p, err := ReadPromotion(ctx, it.Dir)
+	if err != nil {
+		return m, err
+	}
+	if p != nil {
+		p.into(m.Metrics)
+	}
 	for _, role := range []string{"policy", "reward"} {
 		steps, err := files.ReadLines[update.StepRecord](ctx, update.Job{Dir: it.Dir, Role: role}.StepsFile())
 		if errors.Is(err, fs.ErrNotExist) {
