@@ -168,6 +168,18 @@ var (
 		Doc: "Logistic function of mean_value: how probable a right outcome looks from the prefix."})
 )
 
+// OfModel is a column of a reward model among several, by the model's name: reward_logp_NAME, p_correct_NAME.
+func OfModel(c List[float32], name string) List[float32] {
+	if name != "" {
+		c.Name, c.Doc = c.Name+"_"+name, "As "+c.Name+", of the reward model of that name."
+	}
+	return c
+}
+
+// RewardDisagreement is added where several reward models score.
+var RewardDisagreement = NewList[float32](Column{Name: "reward_disagreement", Stage: "value", Shape: "[N, T]", Unit: "probability",
+	Nullable: true, Doc: "Standard deviation of p_correct after each response token over the reward models that score it."})
+
 // Added by advantage.
 var (
 	Advantage = NewList[float32](Column{Name: "advantage", Stage: "advantage", Shape: "[N, T]", Nullable: true,

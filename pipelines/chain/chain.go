@@ -46,6 +46,8 @@ type Models struct {
 	Sampler   models.Ref // the policy, or the model that answers the prompts in its place
 	Reward    models.Ref
 	Reference models.Ref // frozen
+	// RewardModels are those that score beside Reward, by their names.
+	RewardModels map[string]models.Ref
 	// Of a distillation and an evolution.
 	Teacher, TeacherReference, Reviser models.Ref
 	// State directories of the optimizers, "" at the start.

@@ -140,6 +140,9 @@ func Learning(r recipe.Recipe) []Node {
 	if r.Reward != nil && r.Kind != "refresh" {
 		nodes = append(nodes, Reward(r, true)...)
 	}
+	if r.Kind != "refresh" {
+		nodes = append(nodes, several(r)...)
+	}
 	if readsReference(r) {
 		nodes = append(nodes, scored(score.Config{Role: score.Reference}, func(m Models) models.Ref { return m.Reference }))
 	}
@@ -231,13 +234,16 @@ func Estimator(r recipe.Recipe) *advantage.Stage {
 // ReadsReference reports whether any stage reads log-probs of a frozen model.
 func ReadsReference(r recipe.Recipe) bool {
 	tempered := r.Temperature() != 0 && slices.Contains(inputs(r.Update), schemas.ReferenceLogP.Name)
-	return tempered || r.Reward != nil && r.Reward.Value.Reference() == value.Frozen || readsReference(r)
+	return tempered || r.Reward != nil && r.Reward.Value.Reference() == value.Frozen || severalReadReference(r) || readsReference(r)
 }
 
 // readsReference reports whether a later stage reads log-probs of a frozen model that no stage has added yet.
 func readsReference(r recipe.Recipe) bool {
 	if r.Kind != "refresh" && r.Reward != nil && r.Reward.Value.Reference() == value.Frozen {
 		return false // scored with the reward model
+	}
+	if r.Kind != "refresh" && severalReadReference(r) {
+		return false // scored with those
 	}
 	name := schemas.ReferenceLogP.Name
 	if r.Pairs == nil && r.Temperature() == 0 && slices.Contains(inputs(r.Update), name) || r.Pairs != nil && r.Pairs.Reference == name {

@@ -320,6 +320,10 @@ func rewardPanels(r recipe.Recipe) (out []report.Panel) {
 		out = append(out, report.Panel{Title: "Reward", Metric: "mean_reward", Note: "Mean over the batch, the weighted sum of the parts.",
 			Section: report.Training})
 	}
+	if len(r.RewardModels) > 0 && len(r.Scorers()) > 1 {
+		out = append(out, report.Panel{Title: "Disagreement of reward models", Metric: "reward_disagreement", Section: report.Training,
+			Note: "Mean standard deviation of their P(correct) after the last token."})
+	}
 	for _, p := range r.Rewards {
 		out = append(out, report.Panel{Title: "Reward: " + p.Name, Metric: "reward/" + p.Name, Note: fmt.Sprintf("Mean of the part, weight %g.",
 			p.Weight), Section: report.Training})

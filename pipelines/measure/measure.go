@@ -110,6 +110,7 @@ func HeldOut(r recipe.Recipe, reward bool) recipe.Recipe {
 	r.Prompts.Split, r.Prompts.Count = r.Evaluate.Split, r.Evaluate.Prompts
 	r.Rollout.Samples, r.Rollout.CandidateK = r.Evaluate.Samples, 0
 	r.Rollout.Engine, r.Importance = nil, nil // a policy is measured by its own sampling
+	r.RewardModels = nil
 	r.Advantage, r.Prompts.Curriculum, r.Mixed, r.Extra = nil, nil, nil, nil
 	if r.SEFT != nil {
 		r.Pairs = nil

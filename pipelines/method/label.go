@@ -13,7 +13,7 @@ import (
 func init() {
 	Register("label", Kind{
 		Summary: "rows without an update: rollouts, verdicts, values, advantages",
-		Reads:   []string{"tokenize", "rollout", "label", "reward", "reference", "mixed", "advantage", "target"},
+		Reads:   []string{"tokenize", "rollout", "label", "reward", "reward_models", "reference", "mixed", "advantage", "target"},
 		New:     newLabel, NoPolicy: true,
 	})
 }
@@ -82,6 +82,9 @@ func (m *labelMethod) Models(ctx context.Context, d *run.Dir, it *chain.Iteratio
 		if err := m.reward(ctx, d, it, false); err != nil {
 			return err
 		}
+	}
+	if err := m.rewardModels(ctx, it); err != nil {
+		return err
 	}
 	return m.reference(ctx, d, it)
 }

@@ -73,6 +73,11 @@ func Peak(m Method, measured chain.Lengths) (chain.PeakMemory, bool) {
 // modelOf is the model of a role, and what names it among those of an iteration: stages that open the same one share it.
 func modelOf(r recipe.Recipe, role string) (m recipe.Model, name string) {
 	policy := r.Policy
+	for _, m := range r.RewardModels {
+		if role == chain.RewardModelRole(m.Name) {
+			return m.Model, role
+		}
+	}
 	switch {
 	case role == chain.SamplerRole && r.Rollout.Engine != nil:
 		return recipe.Model{Path: r.Rollout.Engine.Path}, role

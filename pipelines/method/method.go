@@ -373,6 +373,24 @@ func (b base) reward(ctx context.Context, d *run.Dir, it *chain.Iteration, train
 	return err
 }
 
+// rewardModels finds the reward models that score beside that of section reward. One that its refresh has refused is refused here.
+func (b base) rewardModels(ctx context.Context, it *chain.Iteration) error {
+	for i, m := range b.r.RewardModels {
+		ref, err := chain.Open(ctx, m.Model, "", 0)
+		if err == nil && !m.Remote() {
+			err = Promoted(ctx, ref.Path)
+		}
+		if err != nil {
+			return setting.In(fmt.Sprintf("reward_models[%d] (%s)", i, m.Name), err)
+		}
+		if it.RewardModels == nil {
+			it.RewardModels = map[string]models.Ref{}
+		}
+		it.RewardModels[m.Name] = ref
+	}
+	return nil
+}
+
 // StartPolicy is the policy that a run started from.
 func StartPolicy(ctx context.Context, r recipe.Recipe, run string) (models.Ref, error) {
 	if r.Policy.New != nil {

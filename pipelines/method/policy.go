@@ -13,7 +13,7 @@ import (
 func init() {
 	Register("policy", Kind{
 		Summary: "rollouts of the policy, outcomes, advantages, an update: reinforcement learning",
-		Reads: []string{"tokenize", "rollout", "label", "audit", "rewards", "reward", "reference", "mixed", "pairs", "importance", "advantage",
+		Reads: []string{"tokenize", "rollout", "label", "audit", "rewards", "reward", "reward_models", "reference", "mixed", "pairs", "importance", "advantage",
 			"target", "update", "evaluate"},
 		New: newPolicy,
 	})
@@ -63,6 +63,9 @@ func (m *policyMethod) Models(ctx context.Context, d *run.Dir, it *chain.Iterati
 				return err
 			}
 		}
+	}
+	if err := m.rewardModels(ctx, it); err != nil {
+		return err
 	}
 	if err := m.reference(ctx, d, it); err != nil || m.r.Rollout.Engine == nil {
 		return err

@@ -2,6 +2,7 @@ package preflight
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -31,6 +32,9 @@ func places(r recipe.Recipe) []place {
 	if r.Reward != nil && (r.Reward.Path != "" || r.Reward.New != nil) {
 		out = append(out, place{"reward", r.Reward.Model})
 	}
+	for i, m := range r.RewardModels {
+		out = append(out, place{rewardModelAt(i), m.Model})
+	}
 	if r.Reference != nil {
 		out = append(out, place{"reference", *r.Reference})
 	}
@@ -45,6 +49,9 @@ func places(r recipe.Recipe) []place {
 	}
 	return out
 }
+
+// rewardModelAt is where a recipe names one of its further reward models.
+func rewardModelAt(i int) string { return fmt.Sprintf("reward_models[%d]", i) }
 
 // SameVocabulary checks that token ids mean to every model of the recipe what they mean to the policy: what one has sampled
 // another scores, token by token. Models that an earlier run has yet to write, and those in buckets, are checked when the
@@ -101,14 +108,20 @@ func needs(r recipe.Recipe, nodes []chain.Node) map[string]remote.Need {
 			}
 		}
 	}
+	frozen := false
 	if r.Reward != nil {
 		scores.AnyToken = chain.ListsCandidates(r) || r.Reward.Value.OnHead()
 		out["reward"] = scores
-		if r.Reward.Value.Reference() == value.Frozen && r.Reference == nil {
-			n := out["policy"]
-			n.Score, n.AnyToken = true, chain.ListsCandidates(r)
-			out["policy"] = n
-		}
+		frozen = r.Reward.Value.Reference() == value.Frozen
+	}
+	for i, m := range r.RewardModels {
+		out[rewardModelAt(i)] = remote.Need{Score: true, AnyToken: m.Value.OnHead()}
+		frozen = frozen || m.Value.Reference() == value.Frozen
+	}
+	if frozen && r.Reference == nil {
+		n := out["policy"]
+		n.Score, n.AnyToken = true, chain.ListsCandidates(r)
+		out["policy"] = n
 	}
 	return out
 }

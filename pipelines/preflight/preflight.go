@@ -20,6 +20,7 @@ import (
 	"github.com/millrace/millrace/transforms/label"
 	"github.com/millrace/millrace/transforms/label/verify"
 	"github.com/millrace/millrace/transforms/prompts"
+	"github.com/millrace/millrace/transforms/value"
 )
 
 // Report is what was found of what a recipe names.
@@ -170,17 +171,32 @@ func (p program) files() ([]string, error) {
 
 // scored refuses values of a scalar head from a model that has none: they would all be zero. A model that the run trains gets one.
 func scored(r recipe.Recipe) error {
-	if r.Reward == nil || !r.Reward.Value.OnHead() || r.Reward.Update != nil || r.Kind == "refresh" {
+	for i, m := range r.RewardModels {
+		if err := headed(m.Model, m.Value, rewardModelAt(i)+".path"); err != nil {
+			return err
+		}
+	}
+	if r.Reward == nil || r.Reward.Update != nil || r.Kind == "refresh" {
 		return nil
 	}
 	at, m := "reward.path", r.Reward.Model
-	if m.Path == "" && m.New == nil {
+	switch {
+	case m.Path == "" && m.New == nil:
 		at, m = "policy.path", r.Policy
+	case m.New != nil:
+		at = "reward.new"
+	}
+	return headed(m, r.Reward.Value, at)
+}
+
+// headed refuses values of a scalar head from a model at a setting that has none.
+func headed(m recipe.Model, v value.Config, at string) error {
+	if !v.OnHead() {
+		return nil
 	}
 	if m.New != nil {
-		return setting.Errorf("reward.new", "a new model has no scalar head, and values of kind %s come of one: all would be 0; train the "+
-			"model first (kind refresh)",
-			r.Reward.Value.Name)
+		return setting.Errorf(at, "a new model has no scalar head, and values of kind %s come of one: all would be 0; train the model first "+
+			"(kind refresh)", v.Name)
 	}
 	if m.Remote() || files.IsURL(m.Path) {
 		return nil // the endpoint is asked; a model in a bucket says so when it is opened
@@ -188,8 +204,7 @@ func scored(r recipe.Recipe) error {
 	if has, err := local.HasScalarHead(m.Path); err != nil {
 		return setting.Errorf(at, "%v", err)
 	} else if !has {
-		return setting.Errorf(at, "%s has no scalar head, and values of kind %s (reward.value.kind) come of one: all would be 0", m.Path,
-			r.Reward.Value.Name)
+		return setting.Errorf(at, "%s has no scalar head, and values of kind %s come of one: all would be 0", m.Path, v.Name)
 	}
 	return nil
 }

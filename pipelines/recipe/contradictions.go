@@ -15,7 +15,7 @@ import (
 // contradictions finds settings that another section denies. The error is at the one and names the other.
 func (r Recipe) contradictions() error {
 	return setting.First(r.splits(), r.rewardLosses(), r.groups(), r.onPolicy(), r.klMeasured(), r.composed(), r.backfilled(),
-		r.elsewhere(), r.evaluated(), r.refreshed())
+		r.elsewhere(), r.evaluated(), r.refreshed(), r.several())
 }
 
 // Measures reports whether iterations are measured on held-out prompts.
@@ -132,11 +132,6 @@ func (r Recipe) composed() error {
 	if r.Advantage == nil || !r.Advantage.Inputs().Outcome {
 		return setting.Errorf("rewards", "nothing reads a reward: advantages go by outcomes, and by rewards in their place, where "+
 			"advantage.kind is one such as grpo")
-	}
-	for i, p := range r.Rewards {
-		if p.Model != nil && r.Reward == nil {
-			return setting.Errorf(fmt.Sprintf("rewards[%d].model", i), "there is no reward model; section reward names one")
-		}
 	}
 	return nil
 }

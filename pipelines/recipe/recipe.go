@@ -41,11 +41,12 @@ type Recipe struct {
 	// Importance weighs what another engine sampled.
 	Importance *importance.Config `json:"importance,omitempty" doc:"weights of tokens that another engine sampled than the one that is trained (TIS, masks)"`
 
-	Label     label.Config `json:"label" doc:"how responses are judged"`
-	Audit     *label.Audit `json:"audit,omitempty" doc:"a second verifier that reads a share of the responses, to tell a reward that is gamed"`
-	Rewards   []label.Part `json:"rewards,omitempty" doc:"parts of the reward that a policy update goes by; without any it is the outcome"`
-	Reward    *Reward      `json:"reward,omitempty" doc:"the reward model, and what its values are"`
-	Reference *Model       `json:"reference,omitempty" doc:"a frozen reference model; without one it is the policy that the run started from"`
+	Label        label.Config  `json:"label" doc:"how responses are judged"`
+	Audit        *label.Audit  `json:"audit,omitempty" doc:"a second verifier that reads a share of the responses, to tell a reward that is gamed"`
+	Rewards      []label.Part  `json:"rewards,omitempty" doc:"parts of the reward that a policy update goes by; without any it is the outcome"`
+	Reward       *Reward       `json:"reward,omitempty" doc:"the reward model, and what its values are"`
+	RewardModels []RewardModel `json:"reward_models,omitempty" doc:"reward models that score beside that of section reward, each with columns of its own"`
+	Reference    *Model        `json:"reference,omitempty" doc:"a frozen reference model; without one it is the policy that the run started from"`
 
 	Distill   *Distill          `json:"distill,omitempty" doc:"the teachers of a student"`
 	SEFT      *SEFT             `json:"seft,omitempty" doc:"the revisers of an evolution"`

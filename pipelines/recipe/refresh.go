@@ -48,7 +48,7 @@ func (r Recipe) Refreshing(dirs []string, count int) Recipe {
 	reward.Refresh, reward.Update = nil, nil
 	r.Kind, r.Reward, r.Update, r.Pairs, r.Gate = "refresh", &reward, f.Update, f.Pairs, f.Gate
 	r.Rewards, r.Audit, r.Advantage, r.Target, r.Mixed, r.Importance, r.Extra = nil, nil, nil, nil, nil, nil, nil
-	r.Rollout.Engine = nil
+	r.Rollout.Engine, r.RewardModels = nil, nil
 	r.Prompts = prompts.Config{Source: "batch", Split: "all", Count: count, PerRecord: r.Prompts.PerRecord,
 		Of: replay.Batch{Path: dirs, Keep: []string{schemas.Outcome.Name}, Exhausted: "stop"}}
 	return r

@@ -158,6 +158,7 @@ type batchSummary struct {
 	p, y                                         []float64 // prefix probabilities and the outcomes they foretell
 	final, outcome                               []float64
 	rewards                                      map[string]*series.Moments // of the columns reward and reward_part_
+	apart                                        series.Moments             // reward models, after the last token
 	audited, auditedRight, auditRight            int                        // responses with both outcomes, and those right by either
 	own                                          int                        // responses with a token of their own beyond the prompt
 	mismatch                                     mismatch
@@ -192,6 +193,7 @@ func (s *batchSummary) add(b stage.Batch) error {
 	prompts, promptsErr := schemas.PromptTokens.Find(b)
 	s.addRewards(b)
 	s.mismatch.add(b)
+	s.addApart(b)
 	for i := range b.NumRows() {
 		s.rows++
 		s.tokens += len(tokens(i))
@@ -286,6 +288,19 @@ func (s *batchSummary) addRewards(b stage.Batch) {
 	}
 }
 
+// addApart takes in how far reward models are apart on each response.
+func (s *batchSummary) addApart(b stage.Batch) {
+	apart, err := schemas.RewardDisagreement.Find(b)
+	if err != nil {
+		return // there are no several
+	}
+	for i := range b.NumRows() {
+		if x := apart.Row(i); len(x) > 0 {
+			s.apart.Add(float64(x[len(x)-1]))
+		}
+	}
+}
+
 func (s *batchSummary) into(m *Measurement) {
 	if s.rows == 0 {
 		return
@@ -299,6 +314,9 @@ func (s *batchSummary) into(m *Measurement) {
 		if name == "mean_reward" {
 			m.Metrics["reward_std"] = moments.Std()
 		}
+	}
+	if s.apart.N > 0 {
+		m.Metrics["reward_disagreement"] = s.apart.Mean()
 	}
 	if s.tokens > 0 {
 		m.Metrics["response_tokens"] = float64(s.tokens) / float64(s.rows)

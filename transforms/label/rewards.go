@@ -25,7 +25,7 @@ type Part struct {
 	Weight   float64         `json:"weight" range:"[-1e6,1e6]" doc:"of the part in the sum"`
 	Outcome  *OutcomePart    `json:"outcome,omitempty" doc:"1 or 0, as label.verifier decided"`
 	Verifier *VerifierConfig `json:"verifier,omitempty" doc:"another verifier: its score where it grades, else 1 or 0"`
-	Model    *ModelPart      `json:"model,omitempty" doc:"what the reward model of section reward says of the response"`
+	Model    *ModelPart      `json:"model,omitempty" doc:"what a reward model says of the response"`
 	Penalty  *Penalty        `json:"penalty,omitempty" doc:"of a response's length or repetitions, 0 or below"`
 	Format   *Format         `json:"format,omitempty" doc:"1 for a response in the wanted form, 0 for another"`
 }
@@ -35,7 +35,19 @@ type OutcomePart struct{}
 
 // ModelPart reads the reward model's value of the whole response.
 type ModelPart struct {
-	Score string `json:"score" enum:"p_correct,mean_value,value" doc:"which column's last number: the probability of a right outcome, or a value"`
+	Score string `json:"score" enum:"p_correct,mean_value,value,disagreement" doc:"which column's last number: the probability of a right outcome, a value, or how far several reward models are apart"`
+	Of    string `json:"of,omitempty" doc:"which of reward_models; empty: that of section reward"`
+}
+
+// Disagrees reports whether the part is how far reward models are apart.
+func (m ModelPart) Disagrees() bool { return m.Score == "disagreement" }
+
+// Validate checks that disagreement is nobody's own.
+func (m ModelPart) Validate() error {
+	if m.Disagrees() && m.Of != "" {
+		return setting.Errorf("of", "%q; disagreement is that of all reward models", m.Of)
+	}
+	return nil
 }
 
 // SetDefaults takes the probability.
@@ -224,7 +236,11 @@ func (r *Rewards) Contract() schemas.Contract {
 }
 
 func (m ModelPart) column() schemas.List[float32] {
-	return map[string]schemas.List[float32]{"p_correct": schemas.PCorrect, "mean_value": schemas.MeanValue, "value": schemas.Value}[m.Score]
+	if m.Disagrees() {
+		return schemas.RewardDisagreement
+	}
+	return schemas.OfModel(map[string]schemas.List[float32]{"p_correct": schemas.PCorrect, "mean_value": schemas.MeanValue,
+		"value": schemas.Value}[m.Score], m.Of)
 }
 
 // Setup makes the verifiers.

@@ -43,13 +43,14 @@ type Config struct {
 	Role        Role    `json:"role"`
 	Candidates  bool    `json:"candidates"`
 	Temperature float64 `json:"temperature,omitempty"` // of the tempered roles: the logits are divided by it
+	As          string  `json:"as,omitempty"`          // of roles reward and q_value: the model's name among several
 }
 
 // columnsOf gives the columns of a role; a role with a scalar head has values only.
 func (c Config) columnsOf() (logp schemas.List[float32], candidates schemas.Nested[float32], values schemas.List[float32], scalar bool) {
 	switch c.Role {
 	case Reward:
-		return schemas.RewardLogP, schemas.CandidateRewardLogP, values, false
+		return schemas.OfModel(schemas.RewardLogP, c.As), schemas.CandidateRewardLogP, values, false
 	case Reference:
 		return schemas.ReferenceLogP, schemas.CandidateReferenceLogP, values, false
 	case Teacher:
@@ -61,7 +62,7 @@ func (c Config) columnsOf() (logp schemas.List[float32], candidates schemas.Nest
 	case TemperedReference:
 		return schemas.TemperedReferenceLogP, candidates, values, false
 	case QValue:
-		return logp, candidates, schemas.QValue, true
+		return logp, candidates, schemas.OfModel(schemas.QValue, c.As), true
 	default:
 		return logp, candidates, schemas.CriticValue, true
 	}
@@ -69,6 +70,9 @@ func (c Config) columnsOf() (logp schemas.List[float32], candidates schemas.Nest
 
 // Validate names the first key that is wrong.
 func (c Config) Validate() error {
+	if c.As != "" && (c.Role != Reward && c.Role != QValue || c.Candidates) {
+		return setting.Errorf("as", "%q; only the log-probs and values of responses under a reward model have a name", c.As)
+	}
 	switch c.Role {
 	case Reward, Reference, Teacher, Own:
 		if c.Temperature != 0 {
@@ -130,7 +134,7 @@ func init() {
 // Contract says which columns are needed and added.
 func (c Config) Contract() schemas.Contract {
 	logp, candidates, values, scalar := c.columnsOf()
-	out := schemas.Contract{Name: "score_" + string(c.Role), Needs: []schemas.Descriptor{schemas.PromptTokens, schemas.ResponseTokens}}
+	out := schemas.Contract{Name: "score_" + c.name(), Needs: []schemas.Descriptor{schemas.PromptTokens, schemas.ResponseTokens}}
 	if scalar {
 		out.Adds = []schemas.Descriptor{values}
 		return out
@@ -151,6 +155,14 @@ func (c Config) Contract() schemas.Contract {
 	return out
 }
 
+// name is that of the role, with the model's own among several.
+func (c Config) name() string {
+	if c.As == "" {
+		return string(c.Role)
+	}
+	return string(c.Role) + "_" + c.As
+}
+
 // defined says what the log-probs of a model are.
 func (c Config) defined(model string) schemas.LogPDefinition {
 	return schemas.FullLogP(model).At(c.Temperature)
@@ -163,7 +175,7 @@ func (c *Scorer) Setup(ctx context.Context) error { return c.open.use(ctx, c.Mod
 func (c *Scorer) Teardown() error { return c.open.close() }
 
 // Lineage names the model that scored.
-func (c *Scorer) Lineage() string { return string(c.Role) + "@" + c.open.handle.Ref.Identity() }
+func (c *Scorer) Lineage() string { return c.name() + "@" + c.open.handle.Ref.Identity() }
 
 // Map scores the batch.
 func (c *Scorer) Map(ctx context.Context, b stage.Batch, dead *stage.DeadLetters) (stage.Batch, error) {
@@ -177,7 +189,7 @@ func (c *LateScorer) Setup(context.Context) error { return nil }
 func (c *LateScorer) Teardown() error { return c.open.close() }
 
 // Lineage names the model that scored.
-func (c *LateScorer) Lineage() string { return string(c.Role) + "@" + c.open.handle.Ref.Identity() }
+func (c *LateScorer) Lineage() string { return c.name() + "@" + c.open.handle.Ref.Identity() }
 
 // MapWith scores the batch with the model that came as a side input.
 func (c *LateScorer) MapWith(ctx context.Context, b stage.Batch, model models.Ref, dead *stage.DeadLetters) (stage.Batch, error) {

@@ -139,60 +139,12 @@ func Apply(s beam.Scope, cfg Config, scored stage.Rows) (valued, dead stage.Rows
 func init() { stage.Register[Config]() }
 
 // Contract says which columns are needed and added.
-func (c *Config) Contract() schemas.Contract {
-	contract := schemas.Contract{Name: "value", Needs: []schemas.Descriptor{schemas.ResponseTokens},
-		Adds: []schemas.Descriptor{schemas.Value, schemas.MeanValue, schemas.PCorrect}, Reads: map[string]schemas.LogPDefinition{}}
-	for _, in := range c.Kind.Columns() {
-		contract.Needs = append(contract.Needs, in)
-		if in.LogProb {
-			contract.Reads[in.Name] = schemas.FullLogP("")
-		}
-	}
-	return contract
-}
+func (c *Config) Contract() schemas.Contract { return Named{Config: *c}.contract() }
 
 // Setup does nothing.
 func (c *Config) Setup(context.Context) error { return nil }
 
 // Map computes the values row by row.
 func (c *Config) Map(_ context.Context, b stage.Batch, dead *stage.DeadLetters) (stage.Batch, error) {
-	tokens := schemas.ResponseTokens.Of(b)
-	columns := c.Kind.Columns()
-	ownOf := stage.OwnOf(b)
-	scores := OfTokens(c.Kind)
-	n := b.NumRows()
-	values, means, probs := make([][]float32, n), make([][]float32, n), make([][]float32, n)
-rows:
-	for i := range n {
-		length := len(tokens.Row(i))
-		if length == 0 {
-			dead.Rowf(i, schemas.ReasonEmpty, "the response has no tokens")
-			continue
-		}
-		own := ownOf(i, length)
-		if own.Len() == 0 {
-			dead.Rowf(i, schemas.ReasonEmpty, "loss_mask says that the policy wrote none of the response's %d tokens", length)
-			continue
-		}
-		in := make([][]float64, len(columns))
-		for k, col := range columns {
-			var ok bool
-			if in[k], ok = stage.PerToken(col, col.Of(b), i, length, dead); !ok {
-				continue rows
-			}
-			in[k] = stage.Pick(own, in[k])
-		}
-		v, mean, p := make([]float64, own.Len()), make([]float64, own.Len()), make([]float64, own.Len())
-		c.Kind.Write(v, mean, p, in)
-		if scores {
-			v = stage.Spread(own, v)
-		} else {
-			v = stage.Hold(own, v, 0)
-		}
-		mean, p = stage.Hold(own, mean, 0), stage.Hold(own, p, 0.5)
-		values[i] = stage.Narrow(schemas.Value.Name, v, i, dead)
-		means[i] = stage.Narrow(schemas.MeanValue.Name, mean, i, dead)
-		probs[i] = stage.Narrow(schemas.PCorrect.Name, p, i, dead)
-	}
-	return b.With(schemas.Value.FromRows(values), schemas.MeanValue.FromRows(means), schemas.PCorrect.FromRows(probs))
+	return Named{Config: *c}.values(b, dead)
 }
