@@ -198,6 +198,7 @@ func smallSettings(t *testing.T, text, run string) []string {
 			File   struct{ Path string }
 		}
 		Rollout map[string]any
+		Reward  struct{ Refresh map[string]any }
 	}
 	if err := yaml.Unmarshal([]byte(text), &r); err != nil {
 		t.Fatal(err)
@@ -211,6 +212,9 @@ func smallSettings(t *testing.T, text, run string) []string {
 	}
 	if r.Update.BatchSize > 0 {
 		sets = append(sets, "update.batch_size=4")
+	}
+	if r.Reward.Refresh != nil {
+		sets = append(sets, "reward.refresh.every=1", "reward.refresh.update.steps=2", "reward.refresh.update.batch_size=4")
 	}
 	if r.Kind == "evolve" {
 		sets = append(sets, "iterations=4", "seft.pairs=8", "seft.base.steps=2", "seft.adaptive.steps=2", "seft.base.batch_size=4",

@@ -101,7 +101,7 @@ type recipe struct {
 	sets       []string
 }
 
-// recipes are policy iteration, reward refresh, the same in bfloat16, distillation, supervised training, and an update
+// recipes are policy iteration, reward refresh, the same on a schedule, in bfloat16, distillation, supervised training, and an update
 // with several replicas. Models to start from are right now and then.
 func recipes(t *testing.T) []recipe {
 	model := filepath.Join(undisturbed(t), "iter-00000", "policy")
@@ -111,6 +111,7 @@ func recipes(t *testing.T) []recipe {
 		{"train", "train.yaml", nil},
 		{"policy", "policy.yaml", policy},
 		{"reward", "reward.yaml", append([]string{"--set", "reward.path=" + model}, policy...)},
+		{"scheduled", "scheduled.yaml", append([]string{"--set", "reward_models=[{name: second, path: " + model + "}]"}, policy...)},
 		{"bfloat16", "reward.yaml", append([]string{"--set", "reward.path=" + model, "--set", "policy.precision=bfloat16", "--set",
 			"reward.precision=bfloat16"}, policy...)},
 		{"dckd", "dckd.yaml", teachers},

@@ -141,7 +141,7 @@ func TestScheduledRefreshIsWanted(t *testing.T) {
 	}
 	update := "reward.update={losses: [{name: ipvrm_online, beta: 10, margin: 0}]}"
 	for set, at := range map[string]string{
-		"reward.refresh.every=5": "reward.refresh.every",
+		"reward.refresh.every=0": "reward.refresh.every",
 		update:                   "reward.refresh",
 		"advantage={kind: td}":   "reward.path",
 		"evaluate.split=train":   "evaluate.split",

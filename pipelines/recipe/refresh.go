@@ -62,8 +62,6 @@ func (r Recipe) refreshed() error {
 		return nil
 	case r.Reward.Update != nil:
 		return setting.Errorf("reward.refresh", "is given and so is reward.update, which trains the model on every batch; want one of them")
-	case r.Iterations <= f.Every && r.Kind == "policy":
-		return setting.Errorf("reward.refresh.every", "%d, and iterations is %d: no refresh would come", f.Every, r.Iterations)
 	case r.Reward.Path == "" && r.Reward.New == nil && (r.Advantage == nil || !r.Advantage.Inputs().Outcome):
 		return setting.Errorf("reward.path", "is empty, so until the first refresh the reward model is the policy, whose log-ratios to itself are "+
 			"all 0, and advantages go by nothing else; name a reward model, or an advantage that goes by outcomes too, such as combined")
