@@ -30,14 +30,16 @@ const (
 
 // Manifest says what an iteration was made from, and holds the digest of every file it left.
 type Manifest struct {
-	Schema    int               `json:"schema"`
-	Iteration int               `json:"iteration"`
-	Seed      uint64            `json:"seed"`
-	Config    string            `json:"config"`           // digest of the resolved recipe
-	Parent    string            `json:"parent"`           // digest of the previous manifest, empty for the first
-	Inputs    map[string]Input  `json:"inputs,omitempty"` // what the recipe names, by setting
-	Files     map[string]string `json:"files"`            // path inside the iteration, to sha256
-	Metrics   json.RawMessage   `json:"metrics,omitempty"`
+	Schema    int    `json:"schema"`
+	Iteration int    `json:"iteration"`
+	Seed      uint64 `json:"seed"`
+	Config    string `json:"config"` // digest of the resolved recipe
+	// Identity is the digest of what of the recipe decides what is computed. Runs of earlier versions have none.
+	Identity string            `json:"identity,omitempty"`
+	Parent   string            `json:"parent"`           // digest of the previous manifest, empty for the first
+	Inputs   map[string]Input  `json:"inputs,omitempty"` // what the recipe names, by setting
+	Files    map[string]string `json:"files"`            // path inside the iteration, to sha256
+	Metrics  json.RawMessage   `json:"metrics,omitempty"`
 	// Self is the SHA-256 of the manifest without it. Runs of earlier versions have none.
 	Self string `json:"self,omitempty"`
 }

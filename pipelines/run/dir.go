@@ -204,37 +204,53 @@ func (r *Dir) Tidy(ctx context.Context) error {
 	return nil
 }
 
-// WriteConfig stores the resolved recipe. Once an iteration is committed, a later call must bring the recipe that it was computed
-// with; before, another one takes its place.
-func (r *Dir) WriteConfig(ctx context.Context, raw []byte, done []int) error {
+// ConfigsName is the folder of configurations that a run had before it went on with another one, each by its digest.
+const ConfigsName = "configs"
+
+// WriteConfig stores the resolved recipe and says in what it differs from the one before. Once an iteration is committed, a later call
+// must bring the recipe that it was computed with, but for settings that change nothing of that (recipe.Identity); before, another one
+// takes its place.
+func (r *Dir) WriteConfig(ctx context.Context, raw []byte, done []int) ([]recipe.Change, error) {
 	path := files.Join(r.Path, recipe.ConfigName)
 	old, err := files.Read(ctx, path, MaxStateBytes)
 	if errors.Is(err, fs.ErrNotExist) {
 		old, err = nil, nil
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if len(done) > 0 {
 		last := done[len(done)-1]
 		m, _, err := r.ReadManifest(ctx, last)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		switch computed := m.Config == commit.Digest(raw); {
-		case computed:
+		switch {
+		case computedWith(m, raw):
 		case string(old) == string(raw):
-			return fmt.Errorf("%s was changed: iteration %d was computed with a recipe of digest %.12s, and this one has %.12s; restore it, "+
+			return nil, fmt.Errorf("%s was changed: iteration %d was computed with a recipe of digest %.12s, and this one has %.12s; restore it, "+
 				"or use another directory", path, last, m.Config, commit.Digest(raw))
 		default:
-			return fmt.Errorf("run directory %s was made with another recipe (first difference: %s); use another directory, or go on with "+
-				"`millrace run %s`", r.Path, firstDifference(string(old), string(raw)), path)
+			return nil, fmt.Errorf("run directory %s was made with another recipe (first difference: %s); use another directory, or go on with "+
+				"`millrace run %s`", r.Path, firstDifference(string(recipe.Identity(old)), string(recipe.Identity(raw))), path)
 		}
 	}
 	if string(old) == string(raw) {
-		return nil
+		return nil, nil
 	}
-	return files.Write(ctx, path, raw, true)
+	var changes []recipe.Change
+	if len(done) > 0 && old != nil {
+		changes = recipe.Changes(old, raw)
+		if err := files.Write(ctx, files.Join(r.Path, ConfigsName, commit.Digest(old)[:16]+".yaml"), old, true); err != nil {
+			return nil, err
+		}
+	}
+	return changes, files.Write(ctx, path, raw, true)
+}
+
+// computedWith reports whether an iteration was computed with a configuration, but for settings that change nothing of it.
+func computedWith(m commit.Manifest, raw []byte) bool {
+	return m.Config == commit.Digest(raw) || m.Identity != "" && m.Identity == commit.Digest(recipe.Identity(raw))
 }
 
 func firstDifference(a, b string) string {

@@ -12,6 +12,7 @@ import (
 	"github.com/millrace/millrace/pipelines/commit"
 	"github.com/millrace/millrace/pipelines/measure"
 	"github.com/millrace/millrace/pipelines/progress"
+	"github.com/millrace/millrace/pipelines/recipe"
 	"github.com/millrace/millrace/pipelines/telemetry"
 	"github.com/millrace/millrace/transforms/files"
 	"github.com/millrace/millrace/transforms/rollout"
@@ -22,12 +23,13 @@ import (
 type iterations struct {
 	*Dir
 	Settings
-	method Method
-	config string // digest of the configuration
-	show   progress.Run
-	watch  watch                   // what alarms know so far
-	best   Best                    // iteration so far
-	inputs map[string]commit.Input // what the recipe names, by the setting that names it
+	method   Method
+	config   string // digest of the configuration
+	identity string // digest of what of it decides what is computed, by which the run is named
+	show     progress.Run
+	watch    watch                   // what alarms know so far
+	best     Best                    // iteration so far
+	inputs   map[string]commit.Input // what the recipe names, by the setting that names it
 }
 
 // Iterate runs the method's iterations from the last committed one on. A directory without a manifest is done again and gives the
@@ -61,14 +63,19 @@ func Iterate(ctx context.Context, m Method, s Settings, show progress.Run) (err 
 	if err != nil {
 		return err
 	}
-	if err := dir.WriteConfig(ctx, s.Config, done); err != nil {
+	changes, err := dir.WriteConfig(ctx, s.Config, done)
+	if err != nil {
 		return err
 	}
-	all := iterations{Dir: dir, Settings: s, method: m, config: commit.Digest(s.Config), show: show}
+	for _, c := range changes {
+		show.Note("from iteration %d on %v", len(done), c)
+	}
+	all := iterations{Dir: dir, Settings: s, method: m, config: commit.Digest(s.Config), identity: commit.Digest(recipe.Identity(s.Config)),
+		show: show}
 	if err := all.resume(ctx, done); err != nil {
 		return err
 	}
-	ctx, told := telemetry.Start(ctx, s.Telemetry, all.config[:chain.RunNameLength], dir.Path, show.Note)
+	ctx, told := telemetry.Start(ctx, s.Telemetry, all.identity[:chain.RunNameLength], dir.Path, show.Note)
 	defer func() { told.Close(err) }()
 	drawn := curves{run: dir, to: told}
 	for _, i := range done {
@@ -149,7 +156,7 @@ func (all *iterations) see(measured []Measurement) (rang []Alarm) {
 
 // begin is an iteration with its models.
 func (all *iterations) begin(ctx context.Context, number int, dir string) (chain.Iteration, error) {
-	it := chain.NewIteration(all.config[:chain.RunNameLength], all.Seed, number, dir)
+	it := chain.NewIteration(all.identity[:chain.RunNameLength], all.Seed, number, dir)
 	err := all.method.Models(ctx, all.Dir, &it)
 	return it, err
 }
@@ -211,7 +218,7 @@ func (all *iterations) iterate(ctx context.Context, number int) ([]Measurement, 
 			return nil, nil, err
 		}
 	}
-	m := commit.Manifest{Iteration: number, Seed: all.Seed, Config: all.config, Parent: parent, Inputs: all.inputs}
+	m := commit.Manifest{Iteration: number, Seed: all.Seed, Config: all.config, Identity: all.identity, Parent: parent, Inputs: all.inputs}
 	if err := all.Commit(ctx, m, all.Keep); err != nil {
 		return nil, nil, err
 	}

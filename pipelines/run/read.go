@@ -106,8 +106,8 @@ func (r *Dir) checkConfig(ctx context.Context, path string) error {
 	if err != nil {
 		return err
 	}
-	if now := commit.Digest(raw); now != m.Config {
-		return &commit.ChangedError{Path: path, Want: m.Config, Got: now}
+	if !computedWith(m, raw) {
+		return &commit.ChangedError{Path: path, Want: m.Config, Got: commit.Digest(raw)}
 	}
 	return nil
 }

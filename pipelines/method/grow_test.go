@@ -1,0 +1,61 @@
+package method_test
+
+import (
+	"bytes"
+	"maps"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/millrace/millrace/pipelines/progress"
+	"github.com/millrace/millrace/pipelines/quickstart"
+	"github.com/millrace/millrace/pipelines/run"
+)
+
+// A finished run goes on with more iterations and with other limits, and is then what it would have been from the start; what decides
+// what is computed stays.
+func TestRunsGrow(t *testing.T) {
+	dir := t.TempDir()
+	if err := quickstart.Unpack(dir); err != nil {
+		t.Fatal(err)
+	}
+	whole := given(t, "grpo", dir, "iterations=3", "evaluate.every=0")
+	if err := iterate(t.Context(), whole, progress.Silent()); err != nil {
+		t.Fatal(err)
+	}
+	grown := given(t, "grpo", dir, "iterations=1", "evaluate.every=0")
+	if err := iterate(t.Context(), grown, progress.Silent()); err != nil {
+		t.Fatal(err)
+	}
+	more := given(t, "grpo", dir, "iterations=3", "evaluate.every=0", "limits.idle=7", "run="+grown.Run)
+	var notes bytes.Buffer
+	show := progress.Start(&notes, "test")
+	if err := iterate(t.Context(), more, show); err != nil {
+		t.Fatal(err)
+	}
+	show.Done()
+	for _, want := range []string{"from iteration 1 on iterations: 3, was 1", "from iteration 1 on limits.idle: 7, was 5"} {
+		if !strings.Contains(notes.String(), want) {
+			t.Errorf("%q is not said: %s", want, notes.String())
+		}
+	}
+	for i := range 3 {
+		if want, got := manifestFiles(t, whole.Run, i), manifestFiles(t, grown.Run, i); !maps.Equal(want, got) {
+			t.Errorf("iteration %d: %v, want %v", i, got, want)
+		}
+	}
+	if kept, err := filepath.Glob(filepath.Join(grown.Run, run.ConfigsName, "*.yaml")); err != nil || len(kept) != 1 {
+		t.Errorf("configurations before: %v, %v", kept, err)
+	}
+	d, err := run.Read(t.Context(), grown.Run)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r, err := d.Recipe(t.Context()); err != nil || r.Iterations != 3 || r.Limits.Idle != 7 {
+		t.Errorf("the recipe of the run: %d iterations, limits.idle %d, %v", r.Iterations, r.Limits.Idle, err)
+	}
+	other := given(t, "grpo", dir, "iterations=4", "evaluate.every=0", "rollout.samples=2", "run="+grown.Run)
+	if err := iterate(t.Context(), other, progress.Silent()); err == nil || !strings.Contains(err.Error(), "samples: ") {
+		t.Errorf("other samples: %v", err)
+	}
+}
