@@ -141,6 +141,10 @@ func (m Manifest) check(ctx context.Context, dir string, of func(name string) bo
 	if err != nil {
 		return err
 	}
+	removed, err := Removed(ctx, dir)
+	if err != nil {
+		return err
+	}
 	there := map[string]files.Info{}
 	for _, f := range listed {
 		there[f.Name] = f
@@ -154,6 +158,9 @@ func (m Manifest) check(ctx context.Context, dir string, of func(name string) bo
 		}
 		changed := &ChangedError{Path: files.Join(dir, name), Want: m.Files[name]}
 		f, ok := there[name]
+		if !ok && within(name, removed) {
+			continue
+		}
 		if !ok {
 			return changed
 		}
@@ -190,18 +197,23 @@ func CheckPath(ctx context.Context, path string) error {
 	if err != nil {
 		return err
 	}
-	dir, within := path, ""
+	dir, name := path, ""
 	for !iteration.MatchString(files.Base(dir)) {
 		up := files.Parent(dir)
 		if up == dir || up == "" || up == "." {
 			return nil
 		}
-		within, dir = strings.Trim(files.Base(dir)+"/"+within, "/"), up
+		name, dir = strings.Trim(files.Base(dir)+"/"+name, "/"), up
 	}
-	if within == "" {
+	if name == "" {
 		return CheckFiles(ctx, dir, nil)
 	}
-	return CheckFiles(ctx, dir, func(name string) bool { return name == within || strings.HasPrefix(name, within+"/") })
+	if removed, err := Removed(ctx, dir); err != nil {
+		return err
+	} else if within(name, removed) {
+		return &RemovedError{path}
+	}
+	return CheckFiles(ctx, dir, func(file string) bool { return file == name || strings.HasPrefix(file, name+"/") })
 }
 
 // Digest is the SHA-256 of some bytes, in hexadecimal.

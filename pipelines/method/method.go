@@ -57,7 +57,7 @@ type Phase struct {
 
 // everywhere are the sections that every kind reads.
 var everywhere = []string{"kind", "run", "seed", "iterations", "prompts", "chat", "policy", "limits", "output", "runner", "telemetry",
-	"keep_exchange"}
+	"keep", "keep_exchange"}
 
 var kinds = map[string]Kind{}
 

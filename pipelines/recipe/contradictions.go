@@ -15,7 +15,7 @@ import (
 // contradictions finds settings that another section denies. The error is at the one and names the other.
 func (r Recipe) contradictions() error {
 	return setting.First(r.splits(), r.rewardLosses(), r.groups(), r.onPolicy(), r.klMeasured(), r.composed(), r.backfilled(),
-		r.elsewhere(), r.evaluated(), r.refreshed(), r.several())
+		r.elsewhere(), r.evaluated(), r.refreshed(), r.several(), r.retained())
 }
 
 // Measures reports whether iterations are measured on held-out prompts.

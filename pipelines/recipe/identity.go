@@ -12,7 +12,7 @@ import (
 // free are the settings that change nothing of what an iteration computes: how many there are, what ends the run, how a policy is
 // measured. A run goes on with other ones. What a reward model's gate reads is not among them.
 func free(kind string, gated bool) [][]string {
-	out := [][]string{{"iterations"}, {"audit", "max_gap"}, {"importance", "limit"}}
+	out := [][]string{{"iterations"}, {"keep"}, {"audit", "max_gap"}, {"importance", "limit"}}
 	for _, key := range []string{"dead_share", "repeated_share", "idle", "kl", "echo_share", "entropy", "length_factor"} {
 		out = append(out, []string{"limits", key})
 	}
@@ -120,3 +120,9 @@ func equal(a, b any) bool {
 	y, err2 := yaml.Marshal(b)
 	return err1 == nil && err2 == nil && bytes.Equal(x, y)
 }
+
+// Before is the value that was, on one line.
+func (c Change) Before() string { return short(c.Was) }
+
+// After is the value that is, on one line.
+func (c Change) After() string { return short(c.Is) }

@@ -59,6 +59,7 @@ type Recipe struct {
 	Gate      Gate              `json:"gate" doc:"whether a trained reward model may serve"`
 	Limits    Limits            `json:"limits" doc:"what a run puts up with"`
 	Output    Output            `json:"output" doc:"how an iteration keeps its rows"`
+	Retain    *Keep             `json:"keep,omitempty" doc:"which iterations keep their models; without it all do"`
 	Runner    runners.Config    `json:"runner" doc:"where pipelines run"`
 	Telemetry telemetry.Config  `json:"telemetry" doc:"what the run tells about itself"`
 	Keep      bool              `json:"keep_exchange" doc:"keep materialised edges after the commit"`

@@ -225,8 +225,12 @@ func (r *Dir) WriteConfig(ctx context.Context, raw []byte, done []int) ([]recipe
 		if err != nil {
 			return nil, err
 		}
+		forked, err := r.forkedAt(ctx, last, raw)
+		if err != nil {
+			return nil, err
+		}
 		switch {
-		case computedWith(m, raw):
+		case computedWith(m, raw), forked:
 		case string(old) == string(raw):
 			return nil, fmt.Errorf("%s was changed: iteration %d was computed with a recipe of digest %.12s, and this one has %.12s; restore it, "+
 				"or use another directory", path, last, m.Config, commit.Digest(raw))

@@ -75,6 +75,9 @@ func Iterate(ctx context.Context, m Method, s Settings, show progress.Run) (err 
 	if err := all.resume(ctx, done); err != nil {
 		return err
 	}
+	if err := dir.ended(ctx, done); err != nil {
+		return err
+	}
 	ctx, told := telemetry.Start(ctx, s.Telemetry, all.identity[:chain.RunNameLength], dir.Path, show.Note)
 	defer func() { told.Close(err) }()
 	drawn := curves{run: dir, to: told}
@@ -128,6 +131,9 @@ func Iterate(ctx context.Context, m Method, s Settings, show progress.Run) (err 
 			show.Note("%s", alarmNote(a))
 		}
 		if err := all.writeBest(ctx); err != nil {
+			return err
+		}
+		if err := all.retain(ctx, i+1); err != nil {
 			return err
 		}
 		if n, ok := m.(Noter); ok && !noted {

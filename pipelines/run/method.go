@@ -92,6 +92,7 @@ type Settings struct {
 	MemoryPlanned  int64            // what this process is estimated to hold; 0: not known
 	Checked        bool             // a Checker has been asked already
 	Keep           bool             // keep materialised edges after the commit
+	Retain         *recipe.Keep     // which iterations keep their models; nil: all
 	Runner         runners.Config   // the zero value: embedded
 	Telemetry      telemetry.Config // the zero value: telemetry.Default
 }
@@ -100,7 +101,7 @@ type Settings struct {
 func SettingsOf(r recipe.Recipe, config []byte) Settings {
 	s := Settings{Run: r.Run, Seed: r.Seed, Best: r.Evaluate.Best, Iterations: r.Iterations, Config: config, EvaluateEvery: r.Evaluate.Every,
 		DeadShare: r.Limits.DeadShare, Idle: r.Limits.Idle, KL: r.Limits.KL, MaxRecordBytes: r.Limits.MaxRecordBytes, Memory: r.Limits.Memory,
-		Keep: r.Keep, Runner: r.Runner, Telemetry: r.Telemetry}
+		Keep: r.Keep, Retain: r.Retain, Runner: r.Runner, Telemetry: r.Telemetry}
 	s.Collapse = Collapse{Echo: r.Limits.EchoShare, Entropy: r.Limits.Entropy, Length: r.Limits.LengthFactor}
 	if r.Importance != nil {
 		s.Mismatch = r.Importance.Limit

@@ -106,6 +106,9 @@ func (r *Dir) checkConfig(ctx context.Context, path string) error {
 	if err != nil {
 		return err
 	}
+	if forked, err := r.forkedAt(ctx, done[len(done)-1], raw); err != nil || forked {
+		return err
+	}
 	if !computedWith(m, raw) {
 		return &commit.ChangedError{Path: path, Want: m.Config, Got: commit.Digest(raw)}
 	}

@@ -54,6 +54,9 @@ func (all *iterations) resume(ctx context.Context, done []int) error {
 	if err != nil {
 		return err
 	}
+	if forked, err := all.forkedAt(ctx, last, all.Config); err != nil || forked {
+		return err
+	}
 	return changed(m.Inputs, all.inputs, last)
 }
 

@@ -1,0 +1,76 @@
+package command
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/millrace/millrace/pipelines/method"
+	"github.com/millrace/millrace/pipelines/recipe"
+	"github.com/millrace/millrace/pipelines/run"
+	"github.com/millrace/millrace/transforms/files"
+)
+
+func init() { commands = append(commands, newFork) }
+
+func newFork(e *env) *cobra.Command {
+	var at int
+	var out, optimizer string
+	var sets []string
+	c := &cobra.Command{
+		Use:   "fork RUN --out DIR",
+		Short: "Begin a run from an iteration of another, with other settings",
+		Long: "Begin a run that has the iterations of another up to one, and goes on from there with the settings of --set: from its policy, reward\n" +
+			"model, optimizers and place in the prompts. The iterations are the same files, linked where both lie on one disk, so the lineage\n" +
+			"of what follows leads back to the beginning. `millrace run DIR/config.yaml` then goes on.",
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			ctx := cmd.Context()
+			if out == "" {
+				return &usageError{errors.New("--out is missing; name the directory of the new run")}
+			}
+			if optimizer != "kept" && optimizer != "fresh" {
+				return &usageError{fmt.Errorf("--optimizer %q is not kept or fresh", optimizer)}
+			}
+			d, err := openRun(ctx, args[0])
+			if err != nil {
+				return err
+			}
+			r, err := d.Recipe(ctx, append(sets, "run="+out)...)
+			if err != nil {
+				return err
+			}
+			m, err := method.New(r)
+			if err != nil {
+				return recipe.From(err, files.Join(d.Path, recipe.ConfigName))
+			}
+			config, err := method.Resolved(m)
+			if err != nil {
+				return err
+			}
+			forked, err := d.Fork(ctx, at, out, config, optimizer == "fresh")
+			if err != nil {
+				return err
+			}
+			return e.print(struct {
+				Out string `json:"out"`
+				run.Forked
+			}{out, forked}, func(w io.Writer) { printForked(w, out, forked) })
+		},
+	}
+	c.Flags().IntVar(&at, "at", -1, "the last iteration that both have, from 0; -1: the last committed one")
+	c.Flags().StringVar(&out, "out", "", "directory of the new run")
+	c.Flags().StringVar(&optimizer, "optimizer", "kept", "kept: go on with the states of optimizers; fresh: without")
+	c.Flags().StringArrayVar(&sets, "set", nil, "override a setting, path=value; may be repeated")
+	return c
+}
+
+func printForked(w io.Writer, out string, f run.Forked) {
+	fmt.Fprintf(w, "%s begins as %s up to iteration %d\n", out, f.Run, f.Iteration)
+	for _, c := range f.Changes {
+		fmt.Fprintf(w, "  %v\n", c)
+	}
+	fmt.Fprintf(w, "go on with `millrace run %s`\n", files.Join(out, recipe.ConfigName))
+}

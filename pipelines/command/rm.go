@@ -1,0 +1,139 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/millrace/millrace/pipelines/look"
+	"github.com/millrace/millrace/pipelines/recipe"
+	"github.com/millrace/millrace/pipelines/run"
+	"github.com/millrace/millrace/transforms/files"
+)
+
+func init() { commands = append(commands, newRm) }
+
+// removed is the result of rm.
+type removed struct {
+	Run     string        `json:"run"`
+	Whole   bool          `json:"whole,omitempty"`
+	Removed []run.Removal `json:"removed"`
+	Bytes   int64         `json:"bytes"`
+	Done    bool          `json:"done"` // false: nothing was removed, this is what would be
+}
+
+func newRm(e *env) *cobra.Command {
+	var keep recipe.Keep
+	var whole, yes bool
+	c := &cobra.Command{
+		Use:   "rm RUN",
+		Short: "Make room in a run: old models and optimizer states, or all of it",
+		Long: "Remove the models of iterations that need not be kept and the states of optimizers of all but the last, and keep rows, metrics and\n" +
+			"manifests; or with --all the run. Says what would go, and removes it with --yes. A run that goes on is refused.",
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			ctx := cmd.Context()
+			d, err := openRun(ctx, args[0])
+			if err != nil {
+				return err
+			}
+			if keep.Last < 1 || keep.Every < 0 {
+				return &usageError{errors.New("--keep-last is at least 1, --keep-every at least 0")}
+			}
+			if !yes {
+				out, err := toRemove(ctx, d, keep, whole)
+				if err != nil {
+					return err
+				}
+				return e.print(out, func(w io.Writer) { printRemoved(w, out) })
+			}
+			locked, ctx, err := run.Open(ctx, args[0])
+			if err != nil {
+				return err
+			}
+			defer locked.Close()
+			out, err := toRemove(ctx, locked, keep, whole)
+			if err != nil {
+				return err
+			}
+			if whole {
+				err = files.RemoveAll(ctx, locked.Path)
+			} else {
+				err = locked.Remove(ctx, out.Removed)
+			}
+			if err != nil {
+				return err
+			}
+			out.Done = true
+			return e.print(out, func(w io.Writer) { printRemoved(w, out) })
+		},
+	}
+	c.Flags().IntVar(&keep.Last, "keep-last", 2, "iterations whose models stay, the last ones")
+	c.Flags().IntVar(&keep.Every, "keep-every", 0, "models stay of every so many iterations too")
+	c.Flags().BoolVar(&keep.Best, "keep-best", true, "the models of the best iteration stay too")
+	c.Flags().BoolVar(&whole, "all", false, "remove the run as a whole")
+	c.Flags().BoolVar(&yes, "yes", false, "remove it; without, only say what would go")
+	return c
+}
+
+func toRemove(ctx context.Context, d *run.Dir, keep recipe.Keep, whole bool) (removed, error) {
+	out := removed{Run: d.Path, Whole: whole, Removed: []run.Removal{}}
+	if whole {
+		used, err := look.DiskUsage(ctx, d)
+		for _, u := range used {
+			out.Bytes += u.Total()
+		}
+		return out, err
+	}
+	done, err := d.Committed(ctx)
+	if err != nil {
+		return out, err
+	}
+	best := -1
+	if keep.Best {
+		r, err := d.Recipe(ctx)
+		if err != nil {
+			return out, err
+		}
+		measured, err := d.ReadMeasurements(ctx)
+		if err != nil {
+			return out, err
+		}
+		if b, ok := run.BestOf(measured, r.Evaluate.Best); ok {
+			best = b.Iteration
+		}
+		if r.Kind == "evolve" {
+			return out, &usageError{errors.New("a run of kind evolve goes on from models of its first iterations; --all removes it as a whole")}
+		}
+	}
+	found, err := d.ToRemove(ctx, keep, len(done), best)
+	if found != nil {
+		out.Removed = found
+	}
+	for _, r := range found {
+		out.Bytes += r.Bytes
+	}
+	return out, err
+}
+
+func printRemoved(w io.Writer, out removed) {
+	verb := "would go; --yes removes it"
+	if out.Done {
+		verb = "is removed"
+	}
+	if out.Whole {
+		fmt.Fprintf(w, "%s, %s, %s\n", out.Run, bytesText(out.Bytes), verb)
+		return
+	}
+	for _, r := range out.Removed {
+		fmt.Fprintf(w, "iteration %d: %v, %s\n", r.Iteration, r.Folders, bytesText(r.Bytes))
+	}
+	if len(out.Removed) == 0 {
+		fmt.Fprintln(w, "nothing need go")
+		return
+	}
+	fmt.Fprintf(w, "%s of %s %s\n", bytesText(out.Bytes), out.Run, verb)
+}

@@ -1,0 +1,183 @@
+package run
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strings"
+
+	"github.com/millrace/millrace/pipelines/chain"
+	"github.com/millrace/millrace/pipelines/commit"
+	"github.com/millrace/millrace/pipelines/recipe"
+	"github.com/millrace/millrace/schemas/setting"
+	"github.com/millrace/millrace/transforms/files"
+)
+
+// ForkName is the file of a run that began as another one did.
+const ForkName = "fork.json"
+
+// Forked says from where a run was forked. Its iterations up to that one are the other run's, byte for byte.
+type Forked struct {
+	Run       string          `json:"run"`
+	Iteration int             `json:"iteration"` // the last that both have
+	Manifest  string          `json:"manifest"`  // digest of that one's
+	Identity  string          `json:"identity"`  // digest of what of the new recipe decides what is computed
+	Changes   []recipe.Change `json:"changes"`   // of settings
+	Fresh     bool            `json:"fresh_optimizer,omitempty"`
+}
+
+// ReadFork says from where a run was forked; nil where it was not.
+func (run *Dir) ReadFork(ctx context.Context) (*Forked, error) {
+	path := files.Join(run.Path, ForkName)
+	raw, err := files.Read(ctx, path, MaxStateBytes)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var f Forked
+	if err := json.Unmarshal(raw, &f); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return &f, nil
+}
+
+// forkedAt reports whether an iteration is the last that a run has from another, so that it goes on with a recipe of its own.
+func (run *Dir) forkedAt(ctx context.Context, iteration int, config []byte) (bool, error) {
+	f, err := run.ReadFork(ctx)
+	return f != nil && f.Iteration == iteration && f.Identity == commit.Digest(recipe.Identity(config)), err
+}
+
+// Fork begins a run in a directory that has the iterations of this one up to at, and goes on with another configuration. With fresh it
+// goes on with optimizers that know nothing of before. The configuration is written last: without it there is no run, and the same call
+// again completes it.
+func (run *Dir) Fork(ctx context.Context, at int, to string, config []byte, fresh bool) (Forked, error) {
+	_, at, err := run.Iteration(ctx, at)
+	if err != nil {
+		return Forked{}, err
+	}
+	to, err = runPath(to)
+	if err != nil {
+		return Forked{}, err
+	}
+	if there, err := files.Exists(ctx, files.Join(to, recipe.ConfigName)); err != nil || there {
+		return Forked{}, errors.Join(err, setting.Errorf("out", "%s holds a run already; name another directory", to))
+	}
+	_, digest, err := run.ReadManifest(ctx, at)
+	if err != nil {
+		return Forked{}, err
+	}
+	done, err := run.Committed(ctx)
+	if err != nil {
+		return Forked{}, err
+	}
+	if err := run.Verify(ctx, done[:at+1]); err != nil {
+		return Forked{}, err
+	}
+	old, err := files.Read(ctx, files.Join(run.Path, recipe.ConfigName), MaxStateBytes)
+	if err != nil {
+		return Forked{}, err
+	}
+	d, ctx, err := Open(ctx, to)
+	if err != nil {
+		return Forked{}, err
+	}
+	defer d.Close()
+	f := Forked{Run: run.Path, Iteration: at, Manifest: digest, Identity: commit.Digest(recipe.Identity(config)),
+		Changes: recipe.Changes(old, config), Fresh: fresh}
+	raw, err := json.MarshalIndent(f, "", "  ")
+	if err != nil {
+		return f, err
+	}
+	if before, err := d.ReadFork(ctx); err != nil || before != nil && (before.Run != f.Run || before.Manifest != f.Manifest) {
+		return f, errors.Join(err, setting.Errorf("out", "%s holds a part of another fork; remove it, or name another directory", to))
+	}
+	if err := files.Write(ctx, files.Join(to, ForkName), append(raw, '\n'), true); err != nil {
+		return f, err
+	}
+	if err := run.bring(ctx, at, d); err != nil {
+		return f, err
+	}
+	if fresh {
+		if err := d.forget(ctx, at); err != nil {
+			return f, err
+		}
+	}
+	return f, files.Write(ctx, files.Join(to, recipe.ConfigName), config, true)
+}
+
+// bring copies what a fork has of this run: the models that it started from, and its iterations, the manifest of each last.
+func (run *Dir) bring(ctx context.Context, at int, to *Dir) error {
+	listed, err := files.Below(ctx, run.Path)
+	if err != nil {
+		return err
+	}
+	wanted := func(name string) bool {
+		top, _, below := strings.Cut(name, "/")
+		if m := iterPattern.FindStringSubmatch(top); m != nil {
+			return run.IterPath(at) >= files.Join(run.Path, top) && !strings.HasPrefix(name, top+"/"+chain.WorkName+"/")
+		}
+		return below && strings.HasPrefix(top, "start-")
+	}
+	for _, last := range []bool{false, true} {
+		for _, f := range listed {
+			if !wanted(f.Name) || last != (files.Base(f.Name) == commit.ManifestName) {
+				continue
+			}
+			if err := bringFile(ctx, f, files.Join(to.Path, f.Name)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// bringFile copies a file, or gives it a second name where both lie on one disk: what is committed does not change any more, and what
+// replaces a file is renamed over it.
+func bringFile(ctx context.Context, from files.Info, to string) error {
+	if there, err := files.Stat(ctx, to); err == nil && there.Size == from.Size {
+		return nil
+	}
+	if !files.IsURL(to) && !files.IsURL(from.Path) {
+		if err := files.MakeDirectory(files.Parent(to)); err != nil {
+			return err
+		}
+		if os.Link(from.Path, to) == nil {
+			return nil
+		}
+	}
+	in, err := files.Open(ctx, from.Path)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := files.Create(ctx, to)
+	if err != nil {
+		return err
+	}
+	if _, err := io.Copy(out, in); err != nil {
+		out.Abort()
+		return err
+	}
+	return out.Commit(true)
+}
+
+// forget takes the states of optimizers out of an iteration.
+func (run *Dir) forget(ctx context.Context, at int) error {
+	m, _, err := run.ReadManifest(ctx, at)
+	if err != nil {
+		return err
+	}
+	var folders []string
+	for name := range m.Files {
+		if top, _, below := strings.Cut(name, "/"); below && state(top) {
+			folders = append(folders, top)
+		}
+	}
+	return commit.Remove(ctx, run.IterPath(at), folders...)
+}

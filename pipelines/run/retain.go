@@ -1,0 +1,116 @@
+package run
+
+import (
+	"context"
+	"strings"
+
+	"github.com/millrace/millrace/pipelines/chain"
+	"github.com/millrace/millrace/pipelines/commit"
+	"github.com/millrace/millrace/pipelines/recipe"
+	"github.com/millrace/millrace/transforms/files"
+)
+
+// Removal is what goes of an iteration.
+type Removal struct {
+	Iteration int      `json:"iteration"`
+	Folders   []string `json:"folders"`
+	Bytes     int64    `json:"bytes"`
+}
+
+// ToRemove lists what a run need not keep when so many iterations are done: models of iterations that keep says nothing of, and states
+// of optimizers of all but the last. The reward model that serves, of a refresh on a schedule, stays with its state.
+func (run *Dir) ToRemove(ctx context.Context, keep recipe.Keep, done, best int) ([]Removal, error) {
+	serving, err := run.serving(ctx, done)
+	if err != nil {
+		return nil, err
+	}
+	var out []Removal
+	for i := range done - 1 {
+		dir := run.IterPath(i)
+		listed, err := files.Below(ctx, dir)
+		if err != nil {
+			return nil, err
+		}
+		bytes := map[string]int64{}
+		var order []string
+		for _, f := range listed {
+			folder, _, below := strings.Cut(f.Name, "/")
+			if !below || !model(folder) && !state(folder) || i == serving && strings.HasSuffix(folder, chain.RewardRole) ||
+				model(folder) && keep.Keeps(i, done, best) {
+				continue
+			}
+			if _, ok := bytes[folder]; !ok {
+				order = append(order, folder)
+			}
+			bytes[folder] += f.Size
+		}
+		r := Removal{Iteration: i, Folders: order}
+		for _, n := range bytes {
+			r.Bytes += n
+		}
+		if len(order) > 0 {
+			out = append(out, r)
+		}
+	}
+	return out, nil
+}
+
+// Remove takes folders out of iterations.
+func (run *Dir) Remove(ctx context.Context, of []Removal) error {
+	for _, r := range of {
+		if err := commit.Remove(ctx, run.IterPath(r.Iteration), r.Folders...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// model reports whether a folder of an iteration is a model that it left, state whether it is that of an optimizer.
+func model(folder string) bool {
+	return folder == chain.PolicyRole || folder == chain.RewardRole || folder == chain.ReviserRole
+}
+
+func state(folder string) bool { return strings.HasPrefix(folder, "optimizer-") }
+
+// serving is the iteration whose refresh left the reward model that serves, -1 where none did.
+func (run *Dir) serving(ctx context.Context, done int) (int, error) {
+	for i := done - 1; i >= 0; i-- {
+		p, err := ReadPromotion(ctx, run.IterPath(i))
+		if err != nil || p != nil && p.Promoted {
+			return i, err
+		}
+	}
+	return -1, nil
+}
+
+// retain makes room after a commit, as section keep says.
+func (all *iterations) retain(ctx context.Context, done int) error {
+	if all.Retain == nil {
+		return nil
+	}
+	best := -1
+	if all.best.Measured > 0 {
+		best = all.best.Iteration
+	}
+	of, err := all.ToRemove(ctx, *all.Retain, done, best)
+	if err != nil {
+		return err
+	}
+	return all.Remove(ctx, of)
+}
+
+// ended ends removals that a process which died has begun.
+func (run *Dir) ended(ctx context.Context, done []int) error {
+	for _, i := range done {
+		removed, err := commit.Removed(ctx, run.IterPath(i))
+		if err != nil {
+			return err
+		}
+		if len(removed) > 0 {
+			if err := commit.Remove(ctx, run.IterPath(i)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
