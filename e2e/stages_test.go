@@ -150,7 +150,7 @@ func TestLineageNamesThePrecision(t *testing.T) {
 	}{
 		"rollout":      {sampler(policy), 1},
 		"score":        {&score.Scorer{Config: score.Config{Role: score.Reference}, Model: policy}, 1},
-		"continuation": {&continuation.Continuer{Policy: policy}, 1},
+		"continuation": {&continuation.Continuer{Judge: continuation.Judge{Kind: "proving_ground"}, Policy: policy}, 1},
 		"dckd":         {&target.Distribution{Teacher: policy}, 1},
 		"adpa":         {&target.LogRatio{Teacher: policy, Reference: policy}, 2},
 		"revise":       {&revise.Reviser{Model: policy}, 1},

@@ -36,9 +36,9 @@ func Judges(r recipe.Recipe) bool {
 		(Samples(r) || r.Reward != nil || r.Pairs != nil || slices.Contains(inputs(r.Update), schemas.Outcome.Name))
 }
 
-// JudgesSteps reports whether rows have step labels: on the proving ground, and where a source brings them.
+// JudgesSteps reports whether rows have step labels: where the verifier judges steps, and where a source brings them.
 func JudgesSteps(r recipe.Recipe) bool {
-	return r.Label.Verifier.Kind == label.ProvingGround && Judges(r) || r.Prompts.Brings(schemas.StepBytes)
+	return r.Label.Verifier.JudgesSteps() && Judges(r) || r.Prompts.Brings(schemas.StepBytes)
 }
 
 // Window is the part of the source that an iteration takes.

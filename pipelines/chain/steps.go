@@ -18,17 +18,22 @@ func Steps(r recipe.Recipe) (Node, bool) {
 	if !ok {
 		return Node{}, false
 	}
-	c := continuation.StepLabeller{StepLabels: labels, Chat: r.Chat}
-	raw, err := json.Marshal(r.Label.Verifier)
-	if err == nil {
-		err = json.Unmarshal(raw, &c.Judge)
-	}
-	if err != nil {
-		panic("steps: " + err.Error()) // the verifier came as JSON
-	}
+	c := continuation.StepLabeller{StepLabels: labels, Judge: ContinuationJudge(r), Chat: r.Chat}
 	return Node{Contract: c.Contract(), Section: StepsSection, Opens: []string{PolicyRole}, Add: func(f *Flow) {
 		s := c
 		s.Policy, s.Seed = f.It.Policy, f.It.Seed
 		f.Then(continuation.Label(f.Scope, s, f.Store, f.Rows))
 	}}, true
+}
+
+// ContinuationJudge is the recipe's verifier as it judges continuations.
+func ContinuationJudge(r recipe.Recipe) (judge continuation.Judge) {
+	raw, err := json.Marshal(r.Label.Verifier)
+	if err == nil {
+		err = json.Unmarshal(raw, &judge)
+	}
+	if err != nil {
+		panic("label.verifier: " + err.Error()) // the verifier came as JSON
+	}
+	return judge
 }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
+	"strings"
 
 	"github.com/millrace/millrace/models"
 	"github.com/millrace/millrace/pipelines/chain"
@@ -25,10 +27,8 @@ import (
 const (
 	// HeldOutSet is the recipe's own evaluation: responses of the policy to held-out prompts, or those that its source brings.
 	HeldOutSet = "held_out"
-	// CorruptedSet is the proving ground's corrupted chains: the right working, in half of them with one uniformly wrong
-	// digit and right steps from there, mistakes that the policy would hardly make.
-	CorruptedSet = "corrupted"
-	// Any other name is a file of ProcessBench, as published: a JSON array, or one object a line.
+	// Any other name is one of the source's corruptions, solutions of which half have one wrong step, such as the proving ground's
+	// corrupted, or a file of ProcessBench, as published: a JSON array, or one object a line.
 )
 
 // RewardModel is a reward model with what its values are made of.
@@ -45,7 +45,7 @@ type RewardTest struct {
 	Recipe        recipe.Recipe
 	Policy        models.Ref // whose responses are judged
 	Items         int        // of a file, drawn by the recipe's seed, since published files begin with the wrong solutions; 0: all
-	Continuations int        // from each step end of the proving ground's first responses; 0: no truth
+	Continuations int        // from each step end of first responses, where steps are judged; 0: no truth
 	Work          string     // a scratch directory of this test; what was sampled is kept there from model to model
 }
 
@@ -145,10 +145,15 @@ func ShareReferences(rewards []RewardModel) {
 
 // Sets are the test sets that the recipe has without a file.
 func (t RewardTest) Sets() []string {
-	if t.Recipe.Label.Verifier.Kind == label.ProvingGround {
-		return []string{HeldOutSet, CorruptedSet}
+	return append([]string{HeldOutSet}, t.corruptions()...)
+}
+
+// corruptions are those of the recipe's source, where its verifier finds wrong steps.
+func (t RewardTest) corruptions() []string {
+	if c, ok := t.Recipe.Prompts.Of.(prompts.Corrupter); ok && t.Recipe.Label.Verifier.JudgesSteps() {
+		return c.Corruptions()
 	}
-	return []string{HeldOutSet}
+	return nil
 }
 
 // Measure measures one reward model on one test set.
@@ -172,23 +177,24 @@ func (t RewardTest) Measure(ctx context.Context, m RewardModel, set string) (Mea
 func (t RewardTest) on(ctx context.Context, m RewardModel, set string) (recipe.Recipe, measure.Subject, error) {
 	r, s := t.Recipe, measure.Subject{Policy: t.Policy, Reward: m.Model, Reference: m.Reference}
 	r.Reward = &recipe.Reward{Value: m.Value}
-	switch set {
-	case HeldOutSet:
-		if r.Label.Verifier.Kind == label.ProvingGround && chain.Samples(r) {
+	switch {
+	case set == HeldOutSet:
+		if r.Label.Verifier.JudgesSteps() && chain.Samples(r) {
 			s.Continuations = t.Continuations
 		}
 		if chain.Samples(r) {
 			return r, s, nil
 		}
-	case CorruptedSet:
-		p := prompts.New("chain", prompts.Chain{Responses: "corrupted"})
-		p.PerRecord = r.Prompts.PerRecord
-		r.Prompts, r.Label, r.Tokenize = p, label.Default(label.ProvingGround), tokenize.Default()
+	case slices.Contains(t.corruptions(), set):
+		verifier := r.Label.Verifier
+		r.Prompts.Of = r.Prompts.Of.(prompts.Corrupter).Corrupted(set)
+		r.Label, r.Tokenize = label.Default(verifier.Kind), tokenize.Default()
+		r.Label.Verifier = verifier
 	default:
 		if found, err := chain.Existing(ctx, set); err != nil {
 			return r, s, err
 		} else if found == "" {
-			return r, s, setting.Errorf("on", "%q is not one of %s, %s, and no file of ProcessBench", set, HeldOutSet, CorruptedSet)
+			return r, s, setting.Errorf("on", "%q is not one of %s, and no file of ProcessBench", set, strings.Join(t.Sets(), ", "))
 		}
 		p := prompts.New("file", prompts.File{Path: prompts.Paths{set}, Fields: prompts.ProcessBench(), Shuffle: true})
 		p.PerRecord = r.Prompts.PerRecord

@@ -153,11 +153,11 @@ func nodesOf(r recipe.Recipe, continuations int) ([]chain.Node, error) {
 	nodes := chain.Source(r, chain.Judges(r))
 	if continuations > 0 {
 		if !chain.JudgesSteps(r) {
-			return nil, setting.Errorf("label.verifier.kind", "%q judges no steps; continuations are sampled from step ends of the proving ground",
+			return nil, setting.Errorf("label.verifier.kind", "%q judges no steps, from whose ends continuations are sampled",
 				r.Label.Verifier.Kind)
 		}
 		c := continuation.Continuer{Config: continuation.Config{Continuations: continuations, Responses: 1,
-			Sampling: chain.Sampling(r).Sampling}, Chat: r.Chat}
+			Sampling: chain.Sampling(r).Sampling}, Judge: chain.ContinuationJudge(r), Chat: r.Chat}
 		nodes = append(nodes, chain.Node{Contract: c.Contract(), Add: func(f *chain.Flow) {
 			c := c
 			c.Policy, c.Seed = f.It.Sampler, f.It.Seed

@@ -1,7 +1,7 @@
 // Package continuation tells how probable a right outcome really is after each step of a response, by sampling from there
 // (Monte Carlo): the truth that a prefix value is held against.
 //
-// In: rows of responses of the proving ground with their steps. Out: the same rows with step_truth.
+// In: rows of responses with their steps. Out: the same rows with step_truth.
 package continuation
 
 import (
@@ -15,7 +15,7 @@ import (
 	"github.com/millrace/millrace/models"
 	"github.com/millrace/millrace/models/tokenizer"
 	"github.com/millrace/millrace/schemas"
-	"github.com/millrace/millrace/transforms/provingground"
+	"github.com/millrace/millrace/transforms/label/verify"
 	"github.com/millrace/millrace/transforms/stage"
 )
 
@@ -35,7 +35,8 @@ func Apply(s beam.Scope, c Continuer, store stage.Store, in stage.Rows) (out, de
 // Continuer is the stage.
 type Continuer struct {
 	Config
-	Chat   tokenizer.Prompting `json:"chat"` // how the policy was asked, which says what ends a response
+	Judge  Judge               `json:"judge"` // of continuations
+	Chat   tokenizer.Prompting `json:"chat"`  // how the policy was asked, which says what ends a response
 	Policy models.Ref          `json:"policy"`
 	Seed   uint64              `json:"seed"`
 
@@ -47,7 +48,7 @@ func init() { stage.Register[Continuer]() }
 // Contract says which columns are needed and added.
 func (c *Continuer) Contract() schemas.Contract {
 	return schemas.Contract{Name: "continuation", Adds: []schemas.Descriptor{schemas.StepTruth},
-		Needs: []schemas.Descriptor{schemas.Prompt, schemas.ResponseID, schemas.Sample, schemas.PromptTokens, schemas.ResponseTokens,
+		Needs: []schemas.Descriptor{schemas.Prompt, schemas.Answer, schemas.ResponseID, schemas.Sample, schemas.PromptTokens, schemas.ResponseTokens,
 			schemas.StepEnds}}
 }
 
@@ -56,21 +57,25 @@ func (c *Continuer) Lineage() string { return "continuation@" + c.model.Ref.Iden
 
 // Setup loads the policy and its tokenizer.
 func (c *Continuer) Setup(ctx context.Context) error {
-	return c.opened.open(ctx, c.Policy, c.Chat)
+	return c.opened.open(ctx, c.Policy, c.Chat, c.Judge)
 }
 
 // Teardown gives the policy back.
 func (c *Continuer) Teardown() error { return c.opened.close() }
 
-// opened is a policy that goes on from prefixes of responses.
+// opened is a policy that goes on from prefixes of responses, and who judges what comes of it.
 type opened struct {
-	model *models.Handle
-	tok   tokenizer.Tokenizer
-	stop  []int32
+	model    *models.Handle
+	tok      tokenizer.Tokenizer
+	stop     []int32
+	verifier verify.Verifier
 }
 
-// open loads the policy, its tokenizer and what ends its responses.
-func (o *opened) open(ctx context.Context, policy models.Ref, chat tokenizer.Prompting) (err error) {
+// open loads the policy, its tokenizer, what ends its responses, and the verifier.
+func (o *opened) open(ctx context.Context, policy models.Ref, chat tokenizer.Prompting, judge Judge) (err error) {
+	if o.verifier, err = judge.open(ctx); err != nil {
+		return err
+	}
 	if o.tok, err = tokenizer.Open(ctx, policy); err != nil {
 		return err
 	}
@@ -94,7 +99,6 @@ func (o *opened) close() error {
 type place struct {
 	row, step int
 	prefix    []int32
-	chain     provingground.Chain
 }
 
 // Map samples on from the step ends of the batch's first responses, all together.
@@ -106,18 +110,19 @@ func (c *Continuer) Map(ctx context.Context, b stage.Batch, dead *stage.DeadLett
 	}
 	truth, known := make([][]float32, b.NumRows()), make([]bool, b.NumRows())
 	for k, p := range places {
-		right, err := c.share(p, results[k])
-		if err != nil {
-			dead.Row(p.row, schemas.ReasonModel, fmt.Errorf("after step %d: %w", p.step, err))
+		right, err := c.rights(ctx, b, p, results[k])
+		if err := rowFault(dead, p, err); err != nil {
+			return stage.Batch{}, err
 		}
-		truth[p.row], known[p.row] = append(truth[p.row], right), true
+		truth[p.row] = append(truth[p.row], float32(right)/float32(max(1, len(results[k].Responses))))
+		known[p.row] = true
 	}
 	return b.With(schemas.StepTruth.FromRows(truth, known...))
 }
 
 // places lists the step ends to go on from, with a request for each: every step but the last, after which nothing comes.
 func (c *Continuer) places(b stage.Batch) ([]place, []models.GenerateRequest) {
-	prompts, ids, samples := schemas.Prompt.Of(b), schemas.ResponseID.Of(b), schemas.Sample.Of(b)
+	ids, samples := schemas.ResponseID.Of(b), schemas.Sample.Of(b)
 	promptTokens, responseTokens, stepEnds := schemas.PromptTokens.Of(b), schemas.ResponseTokens.Of(b), schemas.StepEnds.Of(b)
 	sampling := c.Sampling
 	sampling.CandidateK = 0
@@ -127,8 +132,7 @@ func (c *Continuer) places(b stage.Batch) ([]place, []models.GenerateRequest) {
 	var places []place
 	var requests []models.GenerateRequest
 	for i := range b.NumRows() {
-		chain, err := provingground.Parse(prompts.At(i))
-		if sample, _ := samples.At(i); err != nil || int(sample) >= c.Responses || !stepEnds.Valid(i) {
+		if sample, _ := samples.At(i); int(sample) >= c.Responses || !stepEnds.Valid(i) {
 			continue
 		}
 		ends := stepEnds.Row(i)
@@ -145,26 +149,8 @@ func (c *Continuer) places(b stage.Batch) ([]place, []models.GenerateRequest) {
 			binary.LittleEndian.PutUint64(name[:], uint64(s))
 			requests = append(requests, models.GenerateRequest{PromptID: uuid.NewSHA1(ids[i], name[:]), Prompt: tokens, Seed: c.Seed,
 				Samples: c.Continuations, Sampling: rest})
-			places = append(places, place{i, s, prefix, chain})
+			places = append(places, place{i, s, prefix})
 		}
 	}
 	return places, requests
-}
-
-// share is the share of continuations that end right.
-func (c *Continuer) share(p place, result models.GenerateResult) (float32, error) {
-	if result.Err != nil {
-		return 0, result.Err
-	}
-	right := 0
-	for _, r := range result.Responses {
-		if r.Finish == models.FinishError {
-			return 0, r.Err
-		}
-		whole := append(append([]int32(nil), p.prefix...), r.Tokens...)
-		if r.Finish == models.FinishStop && p.chain.Judge(tokenizer.Text(c.tok, whole)).Correct {
-			right++
-		}
-	}
-	return float32(right) / float32(len(result.Responses)), nil
 }

@@ -50,7 +50,7 @@ func rows(t *testing.T, responses ...string) stage.Batch {
 		}
 	}
 	b, err := schemas.NewRecord(schemas.Meta{}, schemas.PromptID.From(make([]uuid.UUID, n)), schemas.Prompt.From(prompts),
-		schemas.ResponseID.From(ids), schemas.Sample.From(samples),
+		schemas.Answer.From(make([]string, n), make([]bool, n)...), schemas.ResponseID.From(ids), schemas.Sample.From(samples),
 		schemas.PromptTokens.FromRows(promptTokens), schemas.ResponseTokens.FromRows(tokens), schemas.StepEnds.FromRows(ends))
 	if err != nil {
 		t.Fatal(err)
@@ -60,7 +60,7 @@ func rows(t *testing.T, responses ...string) stage.Batch {
 
 func run(t *testing.T, c Config, b stage.Batch) [][]float32 {
 	t.Helper()
-	s := Continuer{Config: c, Policy: models.Ref{Path: policy}, Seed: 3}
+	s := Continuer{Config: c, Judge: Judge{Kind: "proving_ground"}, Policy: models.Ref{Path: policy}, Seed: 3}
 	if err := s.Setup(context.Background()); err != nil {
 		t.Fatal(err)
 	}

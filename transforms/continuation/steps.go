@@ -18,7 +18,6 @@ import (
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/setting"
 	"github.com/millrace/millrace/transforms/label/verify"
-	"github.com/millrace/millrace/transforms/provingground"
 	"github.com/millrace/millrace/transforms/stage"
 )
 
@@ -85,8 +84,21 @@ type Judge struct {
 	Options map[string]any `json:"options,omitempty"`
 }
 
-// provingGround is the kind that judges by the one right working.
-const provingGround = "proving_ground"
+// open makes the verifier. What it starts, such as processes, ends with the pipeline.
+func (j Judge) open(ctx context.Context) (verify.Verifier, error) {
+	raw, err := json.Marshal(j.Options)
+	if err != nil {
+		return nil, err
+	}
+	v, err := verify.New(j.Kind, raw)
+	if err != nil {
+		return nil, setting.In("label.verifier", err)
+	}
+	if c, ok := v.(interface{ Close() error }); ok {
+		return v, models.Hold(ctx, c)
+	}
+	return v, nil
+}
 
 // StepLabeller is the stage. The sampling's token limit is that of the whole response.
 type StepLabeller struct {
@@ -97,7 +109,6 @@ type StepLabeller struct {
 	Seed   uint64              `json:"seed"`
 
 	opened
-	verifier verify.Verifier // nil: the proving ground
 }
 
 func init() { stage.Register[StepLabeller]() }
@@ -121,22 +132,8 @@ func (c *StepLabeller) Lineage() string {
 }
 
 // Setup loads the policy, its tokenizer and the verifier.
-func (c *StepLabeller) Setup(ctx context.Context) (err error) {
-	if c.Judge.Kind != provingGround {
-		raw, err := json.Marshal(c.Judge.Options)
-		if err != nil {
-			return err
-		}
-		if c.verifier, err = verify.New(c.Judge.Kind, raw); err != nil {
-			return setting.In("label.verifier", err)
-		}
-		if v, ok := c.verifier.(interface{ Close() error }); ok {
-			if err := models.Hold(ctx, v); err != nil {
-				return err
-			}
-		}
-	}
-	return c.opened.open(ctx, c.Policy, c.Chat)
+func (c *StepLabeller) Setup(ctx context.Context) error {
+	return c.opened.open(ctx, c.Policy, c.Chat, c.Judge)
 }
 
 // Teardown gives the policy back.
@@ -328,19 +325,28 @@ func (c *StepLabeller) generate(ctx context.Context, b stage.Batch, places []pla
 	out := make([]int, len(results))
 	for k, result := range results {
 		n, err := c.rights(ctx, b, places[k], result)
-		if row := (*verify.RowError)(nil); errors.As(err, &row) {
-			dead.Row(places[k].row, schemas.ReasonVerifier, err)
-			n, err = -1, nil
-		} else if failed := (*sampleError)(nil); errors.As(err, &failed) {
-			dead.Row(places[k].row, schemas.ReasonModel, fmt.Errorf("after step %d: %w", places[k].step, err))
-			n, err = -1, nil
-		}
 		if err != nil {
+			n = -1
+		}
+		if err := rowFault(dead, places[k], err); err != nil {
 			return nil, err
 		}
 		out[k] = n
 	}
 	return out, nil
+}
+
+// rowFault sets the row of a place aside where the model or the verifier failed on it; other errors are the world's.
+func rowFault(dead *stage.DeadLetters, p place, err error) error {
+	if row := (*verify.RowError)(nil); errors.As(err, &row) {
+		dead.Row(p.row, schemas.ReasonVerifier, err)
+		return nil
+	}
+	if failed := (*sampleError)(nil); errors.As(err, &failed) {
+		dead.Row(p.row, schemas.ReasonModel, fmt.Errorf("after step %d: %w", p.step, err))
+		return nil
+	}
+	return err
 }
 
 // sampleError says that the model failed on one prompt.
@@ -349,7 +355,7 @@ type sampleError struct{ error }
 func (e *sampleError) Unwrap() error { return e.error }
 
 // rights counts the right ones among continuations.
-func (c *StepLabeller) rights(ctx context.Context, b stage.Batch, p place, result models.GenerateResult) (n int, err error) {
+func (o *opened) rights(ctx context.Context, b stage.Batch, p place, result models.GenerateResult) (n int, err error) {
 	if result.Err != nil {
 		return 0, &sampleError{result.Err}
 	}
@@ -359,15 +365,8 @@ func (c *StepLabeller) rights(ctx context.Context, b stage.Batch, p place, resul
 			return 0, &sampleError{r.Err}
 		}
 		whole := append(slices.Clone(p.prefix), r.Tokens...)
-		text, cut := tokenizer.Text(c.tok, whole), r.Finish != models.FinishStop
-		if c.verifier == nil {
-			chain, err := provingground.Parse(prompt)
-			if err == nil && !cut && chain.Judge(text).Correct {
-				n++
-			}
-			continue
-		}
-		got, err := c.verifier.Verify(ctx, verify.Gold{Answer: answer},
+		text, cut := tokenizer.Text(o.tok, whole), r.Finish != models.FinishStop
+		got, err := o.verifier.Verify(ctx, verify.Gold{Answer: answer},
 			verify.Response{Text: text, Prompt: prompt, Tokens: whole, Finish: string(r.Finish), Truncated: cut})
 		if err != nil {
 			return 0, err

@@ -62,7 +62,7 @@ func corrupted(t *testing.T, n int) (b stage.Batch, exact []int) {
 }
 
 func labeller(change func(*StepLabels)) StepLabeller {
-	c := StepLabeller{StepLabels: DefaultStepLabels(), Judge: Judge{Kind: provingGround}, Policy: models.Ref{Path: policy}, Seed: 3}
+	c := StepLabeller{StepLabels: DefaultStepLabels(), Judge: Judge{Kind: "proving_ground"}, Policy: models.Ref{Path: policy}, Seed: 3}
 	c.MaxNewTokens, c.Continuations, c.Threshold = 64, 16, 0.2
 	change(&c.StepLabels)
 	return c

@@ -155,7 +155,7 @@ func TestOutcomeOnTheProvingGround(t *testing.T) {
 		row{prompt: "5a*2b*6=", answer: "0", response: "a5*2=0\nb0*6=1\n#1"},
 		row{prompt: "5a*2b*6=", answer: "0", response: right, tokens: []int32{1, 2}},
 		row{prompt: "1a+1=", answer: "3", response: "a1+1=2\n#2"})
-	out, dead := stagetest.Pipeline(t, Default(ProvingGround), in)
+	out, dead := stagetest.Pipeline(t, Default("proving_ground"), in)
 	stagetest.Dead(t, dead)
 	want := []string{"correct", "incorrect", "correct", "unparsable_answer"}
 	if got := texts(schemas.Verdict.Of(out)); !slices.Equal(got, want) {
@@ -167,6 +167,30 @@ func TestOutcomeOnTheProvingGround(t *testing.T) {
 	}
 	if !slices.Equal(ends.Row(0), []int32{7, 14, 17}) || ends.Valid(2) {
 		t.Errorf("step ends %v, %v", ends.Row(0), ends.Row(2))
+	}
+}
+
+func TestOutcomeOfTextChains(t *testing.T) {
+	const prompt = "(12 + 35) * 2 = ?"
+	in := responses(t,
+		row{prompt: prompt, answer: "94", response: "35+12 = 47\n47 * 2 = 94\nAnswer: 94"},
+		row{prompt: prompt, answer: "94", response: "12 + 35 = 47\n47 * 2 = 84\nAnswer: 84"},
+		row{prompt: prompt, answer: "94", response: "12 + 35 = 47\nAnswer: 94"},
+		row{prompt: prompt, answer: "94", response: "Answer: (12 + 35) * 2"},
+		row{prompt: prompt, answer: "95", response: "Answer: 95"},
+		row{prompt: "What is love?", answer: "94", response: "Answer: 94"})
+	out, dead := stagetest.Pipeline(t, Default("text_chains"), in)
+	stagetest.Dead(t, dead)
+	want := []string{"correct", "incorrect", "correct", "incorrect", "unparsable_answer", "unparsable_answer"}
+	if got := texts(schemas.Verdict.Of(out)); !slices.Equal(got, want) {
+		t.Errorf("verdicts %v, want %v", got, want)
+	}
+	first, ends := schemas.FirstError.Of(out), schemas.StepEnds.Of(out)
+	if !slices.Equal(first.Values[:4], []int32{-1, 1, 1, 0}) || first.Valid(4) || first.Valid(5) {
+		t.Errorf("first errors %v", first.Values)
+	}
+	if !slices.Equal(ends.Row(0), []int32{11, 23, 34}) {
+		t.Errorf("step ends %v", ends.Row(0))
 	}
 }
 
@@ -200,7 +224,7 @@ func TestKeepMixed(t *testing.T) {
 
 // What a recipe has, config.yaml and the workers get too: the options that are not the kind's defaults.
 func TestVerifierConfig(t *testing.T) {
-	for _, text := range []string{`{"kind":"math"}`, `{"kind":"proving_ground"}`, `{"kind":"choice","options":{"options":"AB"}}`,
+	for _, text := range []string{`{"kind":"math"}`, `{"kind":"proving_ground"}`, `{"kind":"text_chains"}`, `{"kind":"choice","options":{"options":"AB"}}`,
 		`{"kind":"math","options":{"decimals":2,"limits":{"Steps":50}}}`, `{"kind":"regex","options":{"group":1,"pattern":"(a)"}}`} {
 		var tree map[string]any
 		if err := json.Unmarshal([]byte(text), &tree); err != nil {

@@ -5,20 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"slices"
-	"strconv"
 
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/setting"
 	"github.com/millrace/millrace/transforms/label/verify"
-	"github.com/millrace/millrace/transforms/provingground"
 )
 
-// ProvingGround is the kind of verifier that judges chains of arithmetic step by step. All other kinds are those of
-// package verify.
-const ProvingGround = "proving_ground"
-
-// VerifierConfig chooses a verifier.
+// VerifierConfig chooses a verifier of package verify.
 type VerifierConfig struct {
 	Kind    string
 	Options verify.Options // settings of the kind; nil: its defaults
@@ -44,18 +37,21 @@ func (c *VerifierConfig) read(own verifierKeys) error {
 	if len(own.Options) == 0 {
 		return c.known()
 	}
-	if own.Kind == ProvingGround {
-		return setting.Errorf("options", "are not read: verifier %s has none", ProvingGround)
-	}
 	if err := c.known(); err != nil {
 		return err
+	}
+	if none(own.Kind) {
+		return setting.Errorf("options", "are not read: verifier %s has none", own.Kind)
 	}
 	var err error
 	c.Options, err = verify.Decode(own.Kind, own.Options)
 	return setting.In("options", err)
 }
 
-func (c VerifierConfig) known() error { return setting.OneOf("kind", c.Kind, Kinds()...) }
+func (c VerifierConfig) known() error { return setting.OneOf("kind", c.Kind, verify.Names()...) }
+
+// none reports whether a kind has no settings.
+func none(kind string) bool { return len(verify.Schema(kind).Properties) == 0 }
 
 // MarshalJSON writes the settings that differ from the kind's defaults.
 func (c VerifierConfig) MarshalJSON() ([]byte, error) {
@@ -92,25 +88,32 @@ func (c VerifierConfig) Validate() error {
 
 // options are those of the kind, nil where it has none.
 func (c VerifierConfig) options() (verify.Options, error) {
-	if c.Options != nil || c.Kind == ProvingGround {
+	if c.Options != nil {
 		return c.Options, nil
 	}
 	return verify.Decode(c.Kind, nil)
 }
 
+// JudgesSteps reports whether the verifier finds the first wrong step of a response.
+func (c VerifierConfig) JudgesSteps() bool {
+	o, err := c.options()
+	_, ok := o.(verify.Stepwise)
+	return ok && err == nil
+}
+
 // SettingSchema describes the settings of every kind.
 func (c *VerifierConfig) SettingSchema() *setting.Schema {
 	s := setting.SchemaOf(verifierKeys{Kind: c.Kind})
-	s.Properties["kind"].Enum = Kinds()
+	s.Properties["kind"].Enum = verify.Names()
 	s.Closed = nil // each kind is
-	for _, kind := range Kinds() {
+	for _, kind := range verify.Names() {
 		own := setting.SchemaOf(verifierKeys{})
 		own.Title = kind
 		own.Properties["kind"] = &setting.Schema{Const: kind}
 		if kind != c.Kind {
 			own.Required = []string{"kind"}
 		}
-		if options := verify.Schema(kind); options != nil {
+		if options := verify.Schema(kind); len(options.Properties) > 0 {
 			options.Description = own.Properties["options"].Description
 			own.Properties["options"] = options
 		} else {
@@ -120,13 +123,6 @@ func (c *VerifierConfig) SettingSchema() *setting.Schema {
 		s.OneOf = append(s.OneOf, own)
 	}
 	return s
-}
-
-// Kinds lists the verifiers.
-func Kinds() []string {
-	out := append(verify.Names(), ProvingGround)
-	slices.Sort(out)
-	return out
 }
 
 // question is what a verifier is asked: is this response to this prompt right?
@@ -166,18 +162,18 @@ func newJudge(c VerifierConfig) (judge, error) {
 	if err != nil {
 		return nil, err
 	}
-	if o == nil {
-		return steps{}, nil
-	}
 	v, err := o.New()
-	return answers{v}, setting.In("options", err)
+	return answers{v, c.JudgesSteps()}, setting.In("options", err)
 }
 
-// answers compares final answers.
-type answers struct{ verify.Verifier }
+// answers compares final answers, or works of whole responses with the right one.
+type answers struct {
+	verify.Verifier
+	stepwise bool // a reference answer may be missing
+}
 
 func (a answers) judge(ctx context.Context, q question) (judgement, error) {
-	if !q.hasAnswer {
+	if !q.hasAnswer && !a.stepwise {
 		return judgement{verdict: verify.UnparsableAnswer}, nil
 	}
 	q.response.Prompt, q.response.Extra, q.response.Tokens, q.response.Finish = q.prompt, q.extra, q.tokens, q.finish
@@ -185,7 +181,14 @@ func (a answers) judge(ctx context.Context, q question) (judgement, error) {
 	if row := (*verify.RowError)(nil); errors.As(err, &row) {
 		err = rowError{faultReasons[row.Fault], row}
 	}
-	return judgement{verdict: r.Verdict, extracted: r.Extracted, score: r.Score, rule: r.Rule, reason: r.Reason}, err
+	j := judgement{verdict: r.Verdict, extracted: r.Extracted, score: r.Score, rule: r.Rule, reason: r.Reason}
+	if r.Steps != nil {
+		j.judged, j.firstError = true, r.Steps.FirstError
+		for _, end := range r.Steps.Ends {
+			j.stepEnds = append(j.stepEnds, int32(end))
+		}
+	}
+	return j, err
 }
 
 // faultReasons are the reasons of rows that a verifier could not judge.
@@ -198,25 +201,4 @@ func (a answers) Close() error {
 		return c.Close()
 	}
 	return nil
-}
-
-// steps judges the proving ground. The right working follows from the prompt; an answer that is given must agree with it.
-type steps struct{}
-
-func (steps) Version() string { return "proving_ground-1" }
-
-func (steps) judge(_ context.Context, q question) (judgement, error) {
-	chain, err := provingground.Parse(q.prompt)
-	if err != nil || q.hasAnswer && q.answer != strconv.Itoa(chain.Answer()) {
-		return judgement{verdict: verify.UnparsableAnswer}, nil
-	}
-	c := chain.Judge(q.response.Text)
-	j := judgement{verdict: verify.Incorrect, extracted: c.Answer, judged: true, firstError: c.FirstError}
-	for _, end := range c.StepEnds {
-		j.stepEnds = append(j.stepEnds, int32(end))
-	}
-	if c.Correct {
-		j.verdict = verify.Correct
-	}
-	return j, nil
 }

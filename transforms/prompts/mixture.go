@@ -148,6 +148,32 @@ func (m Mixture) PromptsOnly() Source {
 	return out
 }
 
+// Corruptions are the kinds that all parts have.
+func (m Mixture) Corruptions() []string {
+	var out []string
+	for i, p := range m {
+		c, ok := p.Of.(Corrupter)
+		switch {
+		case !ok:
+			return nil
+		case i == 0:
+			out = c.Corruptions()
+		default:
+			out = slices.DeleteFunc(out, func(kind string) bool { return !slices.Contains(c.Corruptions(), kind) })
+		}
+	}
+	return out
+}
+
+// Corrupted has the parts write corrupted solutions.
+func (m Mixture) Corrupted(kind string) Source {
+	out := slices.Clone(m)
+	for i, p := range out {
+		out[i].Of = p.Of.(Corrupter).Corrupted(kind)
+	}
+	return out
+}
+
 // Columns are those that any part brings.
 func (m Mixture) Columns() []schemas.Descriptor {
 	var out []schemas.Descriptor

@@ -249,16 +249,16 @@ func TestCurriculumOfAGenerator(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	fn := chainFn{Window: Window{Split: "train", Seed: 2, PerRecord: 16, Curriculum: c.Curriculum, History: history(t, h)}}
+	fn := generateFn{Task: c, Window: Window{Split: "train", Seed: 2, PerRecord: 16, Curriculum: c.Curriculum, History: history(t, h)}}
 	if err := fn.Setup(context.Background()); err != nil {
 		t.Fatal(err)
 	}
 	const n = 4000
-	all, err := fn.Chain.draw(fn.Window, fn.levels, 0, n)
+	all, err := drawRows(Chain{}, fn.Window, fn.levels, 0, n)
 	if err != nil {
 		t.Fatal(err)
 	}
-	part, err := fn.Chain.draw(fn.Window, fn.levels, 100, 120)
+	part, err := drawRows(Chain{}, fn.Window, fn.levels, 100, 120)
 	if err != nil {
 		t.Fatal(err)
 	}

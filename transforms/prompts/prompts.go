@@ -31,6 +31,13 @@ type (
 		// PromptsOnly is the source as it brings prompts alone.
 		PromptsOnly() Source
 	}
+	// Corrupter writes solutions of which half have one wrong step, to measure who finds it.
+	Corrupter interface {
+		// Corruptions name the kinds of errors that there are.
+		Corruptions() []string
+		// Corrupted is the source with a solution to every prompt, with errors of that kind.
+		Corrupted(kind string) Source
+	}
 	// Generator makes new prompts for ever.
 	Generator interface {
 		// MostResponses is how many it writes to a prompt, at least 1.

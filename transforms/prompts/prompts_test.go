@@ -57,7 +57,7 @@ func TestSettings(t *testing.T) {
 			t.Errorf("%s: %v, %+v is not %+v", raw, err, again, c)
 		}
 	}
-	if s := setting.SchemaOf(Default()); len(s.Properties["source"].Enum) != 3 || s.Properties["mixture"].Items.Properties["mixture"] != nil {
+	if s := setting.SchemaOf(Default()); len(s.Properties["source"].Enum) != 4 || s.Properties["mixture"].Items.Properties["mixture"] != nil {
 		t.Errorf("%+v", s)
 	}
 }

@@ -116,7 +116,7 @@ func policy(ctx context.Context, o options) (any, error) {
 				out, _ := stage.ApplyOnce(s, sampler, store, in)
 				return out
 			}, &sampler},
-			apply(label.Default(label.ProvingGround)),
+			apply(label.Default("proving_ground")),
 			apply(score.Scorer{Config: score.Config{Role: score.Reward}, Model: ref}),
 			apply(value.Default("ipvrm")),
 		},

@@ -94,6 +94,7 @@ type Result struct {
 	Gold      string   `json:"gold,omitempty"`      // the gold answer in canonical form
 	Canonical string   `json:"canonical,omitempty"` // the response's answer in canonical form
 	Reason    string   `json:"reason,omitempty"`    // why nothing was decided
+	Steps     *Steps   `json:"steps,omitempty"`     // of a kind that judges steps
 }
 
 // Explain tells a person how the result came about.
