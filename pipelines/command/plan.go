@@ -1,6 +1,7 @@
 package command
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -9,11 +10,16 @@ import (
 
 	"github.com/millrace/millrace/kernels"
 	"github.com/millrace/millrace/pipelines/chain"
+	"github.com/millrace/millrace/pipelines/look"
+	"github.com/millrace/millrace/pipelines/measure"
 	"github.com/millrace/millrace/pipelines/method"
 	"github.com/millrace/millrace/pipelines/preflight"
+	"github.com/millrace/millrace/pipelines/progress"
 	"github.com/millrace/millrace/pipelines/recipe"
 	"github.com/millrace/millrace/pipelines/recipes"
 	"github.com/millrace/millrace/runners"
+	"github.com/millrace/millrace/schemas/setting"
+	"github.com/millrace/millrace/transforms/files"
 )
 
 func init() { commands = append(commands, newPlan) }
@@ -32,20 +38,26 @@ type plan struct {
 	Phases     []method.PlannedPhase `json:"phases"`           // all of the run; stages and size are those of the first, without other streams
 	Found      preflight.Report      `json:"found"`            // of what the recipe names
 	Job        *runners.Translation  `json:"job,omitempty"`    // what Dataflow would be given
+	Standing   *measure.Standing     `json:"standing,omitempty"`
 }
 
 func newPlan(e *env) *cobra.Command {
 	var flags recipeFlags
 	var dry bool
+	var prompts int
 	c := &cobra.Command{
 		Use:   "plan RECIPE",
 		Short: "Check a recipe and show what it would do, without running it",
 		Long: "Check a recipe and show its stages with the columns they read and add, and how much an iteration holds. What it names is " +
 			"opened:\n" +
 			"the first rows of prompt files, the shapes and tokenizers of models, endpoints, which are asked what they can do. A recipe that\n" +
-			"would not run gives exit code 2 and the path of the setting.",
+			"would not run gives exit code 2 and the path of the setting. With --measure the policy answers prompts of the recipe: how many\n" +
+			"responses are right, and for how many prompts some are and some are not, which is what a policy learns from.",
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if prompts < 0 || prompts > 0 && dry {
+				return &usageError{fmt.Errorf("--measure %d: want the number of prompts that the policy answers, without --recipe-only", prompts)}
+			}
 			m, err := flags.method(cmd.Context(), args[0])
 			if err != nil {
 				return err
@@ -79,12 +91,39 @@ func newPlan(e *env) *cobra.Command {
 				}
 				p.Job = &job
 			}
+			if prompts > 0 {
+				if p.Standing, err = e.standing(cmd, r, prompts); err != nil {
+					return recipe.From(err, args[0])
+				}
+			}
 			return e.print(p, p.text)
 		},
 	}
 	flags.register(c)
 	c.Flags().BoolVar(&dry, "recipe-only", false, "look at the recipe alone, not at the files, models and endpoints that it names")
+	c.Flags().IntVar(&prompts, "measure", 0, "prompts of the recipe that its policy answers, to see where it stands")
 	return c
+}
+
+// standing measures where the recipe's policy stands on its prompts.
+func (e *env) standing(cmd *cobra.Command, r recipe.Recipe, prompts int) (out *measure.Standing, err error) {
+	scratch, remove, err := measure.Scratch(r)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, remove()) }()
+	if r.Policy.Empty() {
+		return nil, setting.Errorf("policy", "is missing; --measure samples from it")
+	}
+	policy, err := look.OpenPolicy(cmd.Context(), r, "", scratch)
+	if err != nil {
+		return nil, err
+	}
+	show := progress.Start(e.err, "millrace plan")
+	cmd.SetContext(progress.With(cmd.Context(), show))
+	defer show.Done()
+	stands, err := measure.Stand(cmd.Context(), r, policy, prompts, files.Join(scratch, "rows"))
+	return &stands, err
 }
 
 func (p plan) text(w io.Writer) {
@@ -120,6 +159,10 @@ func (p plan) text(w io.Writer) {
 	}
 	for _, note := range p.Found.Notes {
 		fmt.Fprintf(w, "note: %s\n", note)
+	}
+	if s := p.Standing; s != nil {
+		fmt.Fprintf(w, "the policy on %d prompts of split %s, %d responses each: right %.3f ± %.3f, prompts with right and wrong responses %.3f ± "+
+			"%.3f, cut off %.3f\n", s.Prompts, s.Split, s.Samples, s.Right.Mean, s.Right.StdErr, s.Mixed.Mean, s.Mixed.StdErr, s.Truncated)
 	}
 	if p.Job == nil {
 		return
