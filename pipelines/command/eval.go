@@ -93,11 +93,11 @@ func newEval(e *env) *cobra.Command {
 	c.Flags().StringArrayVar(&sets, "set", nil, "override a setting, such as evaluate.prompts=400; may be repeated")
 	c.Flags().StringVar(&out, "out", "", "also write the result as JSON to this file")
 	c.Flags().StringArrayVar(&rewards.targets, "reward", nil, "a reward model: a run, or a model directory; may be repeated")
-	c.Flags().StringArrayVar(&rewards.sets, "on", nil, "what reward models are measured on: held_out, corrupted, or a file of "+
-		"ProcessBench; may be repeated (default: held_out, and corrupted on the proving ground)")
+	c.Flags().StringArrayVar(&rewards.sets, "on", nil, "what reward models are measured on: held_out, a corruption of the recipe's "+
+		"source such as corrupted, or a file of ProcessBench; may be repeated (default: held_out and all corruptions)")
 	c.Flags().IntVar(&rewards.items, "items", 0, "how many items of a file of ProcessBench, drawn by the seed; 0: all")
-	c.Flags().IntVar(&rewards.continuations, "continuations", 16, "sampled from each step end of first responses on the proving ground, "+
-		"for the truth; 0: none")
+	c.Flags().IntVar(&rewards.continuations, "continuations", 16, "sampled from each step end of first responses where the verifier judges "+
+		"steps, for the truth; 0: none")
 	return c
 }
 

@@ -48,8 +48,8 @@ func init() { stage.Register[Continuer]() }
 // Contract says which columns are needed and added.
 func (c *Continuer) Contract() schemas.Contract {
 	return schemas.Contract{Name: "continuation", Adds: []schemas.Descriptor{schemas.StepTruth},
-		Needs: []schemas.Descriptor{schemas.Prompt, schemas.Answer, schemas.ResponseID, schemas.Sample, schemas.PromptTokens, schemas.ResponseTokens,
-			schemas.StepEnds}}
+		Needs: []schemas.Descriptor{schemas.Prompt, schemas.Answer, schemas.ResponseID, schemas.Sample, schemas.PromptTokens,
+			schemas.ResponseTokens, schemas.StepEnds}}
 }
 
 // Lineage names the policy that went on.

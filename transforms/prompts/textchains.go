@@ -75,8 +75,8 @@ func (c TextChains) Validate() error {
 	case c.MinSteps > c.MaxSteps:
 		return setting.Errorf("min_steps", "%d is more than max_steps = %d", c.MinSteps, c.MaxSteps)
 	case c.MaxSteps > c.of().Most():
-		return setting.Errorf("max_steps", "%d steps of %s alone with numbers of %d digits; there are at most %d", c.MaxSteps, c.Operations, c.Digits,
-			c.of().Most())
+		return setting.Errorf("max_steps", "%d steps of %s alone with numbers of %d digits; there are at most %d", c.MaxSteps, c.Operations,
+			c.Digits, c.of().Most())
 	case strings.Contains(c.Name, "/"):
 		return setting.Errorf("name", "%q has a slash, which parts the name from split and number", c.Name)
 	case c.PerPrompt > 0 && c.Responses == "":

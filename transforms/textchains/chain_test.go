@@ -53,7 +53,8 @@ func TestParse(t *testing.T) {
 	for _, bad := range []string{"", "= ?", "12 = ?", "12 + 35", "(12 + 35) - 4 = ?", "12 + 35 * 2 = ?", "((12 + 35) * 2 = ?", "012 + 35 = ?",
 		"12 + 1000 = ?", "12 + 1 = ?", "12 - 13 = ?", "999 + 2 = ?", "12 * 10 = ?", "12 + 35 = ? ", "12 + 2 + 2 + 2 + 2 + 2 + 2 + 2 = ?",
 		strings.Repeat("(", 100000) + "12 + 35 = ?", "Ann has 12 pens. How many pens?", "Ann has 12 pens. Then gets 35 more. How many cups?",
-		"Zoe has 12 pens. Then gets 35 more. How many pens?", "Start at 12. 5 get on. What do you get?", strings.Replace(prompt, "Ann", "NAME", 1)} {
+		"Zoe has 12 pens. Then gets 35 more. How many pens?", "Start at 12. 5 get on. What do you get?",
+		strings.Replace(prompt, "Ann", "NAME", 1)} {
 		if c, err := Parse(bad); err == nil {
 			t.Errorf("prompt %.40q is read as %+v", bad, c)
 		}
