@@ -161,8 +161,9 @@ func (p plan) text(w io.Writer) {
 		fmt.Fprintf(w, "note: %s\n", note)
 	}
 	if s := p.Standing; s != nil {
-		fmt.Fprintf(w, "the policy on %d prompts of split %s, %d responses each: right %.3f ± %.3f, prompts with right and wrong responses %.3f ± "+
-			"%.3f, cut off %.3f\n", s.Prompts, s.Split, s.Samples, s.Right.Mean, s.Right.StdErr, s.Mixed.Mean, s.Mixed.StdErr, s.Truncated)
+		fmt.Fprintf(w, "the policy on %d prompts of split %s, %d responses each: right %.3f ± %.3f, prompts with right and wrong "+
+			"responses %.3f ± %.3f, cut off %.3f\n", s.Prompts, s.Split, s.Samples, s.Right.Mean, s.Right.StdErr, s.Mixed.Mean, s.Mixed.StdErr,
+			s.Truncated)
 	}
 	if p.Job == nil {
 		return

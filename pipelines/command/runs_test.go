@@ -351,12 +351,12 @@ func TestPlanAndRecipes(t *testing.T) {
 	}
 	stands := decode[plan](t, want(t, exitOK, nil, "plan", recipe, "--measure", "20", "--set", "policy={path: ../quickstart/policy}", "--set",
 		"rollout={samples: 4, max_new_tokens: 45}", "--json")).Standing
-	if stands == nil || stands.Split != "train" || stands.Prompts != 20 || stands.Samples != 4 || stands.Right.Mean < 0.1 || stands.Right.Mean > 0.7 ||
-		stands.Mixed.Mean < 0.2 || stands.Mixed.Mean > 0.95 || stands.Truncated > 0.1 {
+	if stands == nil || stands.Split != "train" || stands.Prompts != 20 || stands.Samples != 4 || stands.Right.Mean < 0.1 ||
+		stands.Right.Mean > 0.7 || stands.Mixed.Mean < 0.2 || stands.Mixed.Mean > 0.95 || stands.Truncated > 0.1 {
 		t.Errorf("the policy of the quickstart stands at %+v", stands)
 	}
-	want(t, exitOK, []string{"the policy on 3 prompts of split train, 2 responses each: right 0.000", "right and wrong responses 0.000"}, "plan",
-		recipe, "--measure", "3")
+	want(t, exitOK, []string{"the policy on 3 prompts of split train, 2 responses each: right 0.000", "right and wrong responses 0.000"},
+		"plan", recipe, "--measure", "3")
 	want(t, exitUsage, []string{"--measure -1"}, "plan", recipe, "--measure", "-1")
 	want(t, exitUsage, []string{"--recipe-only"}, "plan", recipe, "--measure", "3", "--recipe-only")
 	if text := want(t, exitOK, []string{"training the policy takes about"}, "plan", recipe); strings.Contains(text, "bfloat16") {
