@@ -124,9 +124,17 @@ func TestJobs(t *testing.T) {
 	if scored.Rows != 160 || scored.Metrics["reward_auc"] == 0 {
 		t.Errorf("%+v", scored)
 	}
-	values := []schemas.Descriptor{schemas.RewardLogP, schemas.Value, schemas.MeanValue, schemas.PCorrect, schemas.Advantage}
+	values := []schemas.Descriptor{schemas.RewardLogP, schemas.Value, schemas.MeanValue, schemas.PCorrect, schemas.Advantage,
+		schemas.ValueStepEnds, schemas.StepValue, schemas.StepMeanValue, schemas.StepPCorrect}
 	job(append([]string{"score", "--reward", reward, "--out", at("rescored")}, given...)...)
 	same(t, rowsOf(t, at("scored")), rowsOf(t, at("rescored")), values...)
+	for _, b := range rowsOf(t, at("scored")) { // the last step ends with the response
+		ends, tokens := schemas.ValueStepEnds.Of(b).Row(0), schemas.PCorrect.Of(b).Row(0)
+		steps := schemas.StepPCorrect.Of(b).Row(0)
+		if n := len(ends); n == 0 || len(steps) != n || int(ends[n-1]) != len(tokens) || steps[n-1] != tokens[len(tokens)-1] {
+			t.Fatalf("steps end at %v with p_correct %v, of tokens %v", ends, steps, tokens)
+		}
+	}
 	plain := []string{"--field", "prompt=prompt", "--field", "answer=answer", "--field", "response=response"}
 	job(append([]string{"score", at("lines/rows.jsonl"), "--reward", reward, "--reference", policy, "--out", at("texts")}, plain...)...)
 	none := append([]string{"score", at("lines/rows.jsonl"), "--reward", reward, "--out", at("none")}, plain...)

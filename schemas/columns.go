@@ -180,6 +180,19 @@ func OfModel(c List[float32], name string) List[float32] {
 var RewardDisagreement = NewList[float32](Column{Name: "reward_disagreement", Stage: "value", Shape: "[N, T]", Unit: "probability",
 	Nullable: true, Doc: "Standard deviation of p_correct after each response token over the reward models that score it."})
 
+// Added by value where values of steps are asked for: those at the last token of each step that the policy wrote.
+var (
+	ValueStepEnds = NewList[int32](Column{Name: "value_step_ends", Stage: "step values", Shape: "[N, S]", Unit: "response token index",
+		Nullable: true, Doc: "1-based index of the last token of each step that has a value; null where the steps of the response, " +
+			"or the tokens that end them, are not known."})
+	StepValue = NewList[float32](Column{Name: "step_value", Stage: "step values", Shape: "[N, S]", Nullable: true,
+		Doc: "Prefix value after each step."})
+	StepMeanValue = NewList[float32](Column{Name: "step_mean_value", Stage: "step values", Shape: "[N, S]", Nullable: true,
+		Doc: "Mean prefix value after each step."})
+	StepPCorrect = NewList[float32](Column{Name: "step_p_correct", Stage: "step values", Shape: "[N, S]", Unit: "probability", Nullable: true,
+		Doc: "How probable a right outcome looks after each step."})
+)
+
 // Added by advantage.
 var (
 	Advantage = NewList[float32](Column{Name: "advantage", Stage: "advantage", Shape: "[N, T]", Nullable: true,

@@ -313,22 +313,28 @@ func Reward(r recipe.Recipe, train bool) []Node {
 		}})
 	}
 	v := r.Reward.Value
-	values := Node{Contract: (&v).Contract(), Section: "reward", Add: func(f *Flow) { f.Then(value.Apply(f.Scope, v, f.Rows)) }}
+	values := []Node{{Contract: (&v).Contract(), Section: "reward", Add: func(f *Flow) { f.Then(value.Apply(f.Scope, v, f.Rows)) }}}
+	if r.Reward.Steps != "" && train {
+		steps := value.Steps{Of: r.Reward.Steps}
+		values = append(values, Node{Contract: steps.Contract(), Section: "reward.steps", Add: func(f *Flow) {
+			f.Then(stage.Apply(f.Scope, steps, f.Rows))
+		}})
+	}
 	if v.Modelless() {
-		return append(nodes, values)
+		return append(nodes, values...)
 	}
 	c := score.Config{Role: score.Reward, Candidates: candidates}
 	if r.Reward.Value.OnHead() {
 		c = score.Config{Role: score.QValue}
 	}
-	return append(nodes,
-		Node{Contract: c.Contract(), Section: "reward", Opens: []string{RewardRole}, Add: func(f *Flow) {
-			if f.reward.IsValid() {
-				f.Then(score.ApplyWith(f.Scope, c, f.Rows, f.reward))
-			} else {
-				f.Then(score.Apply(f.Scope, c, f.It.Reward, f.Rows))
-			}
-		}}, values)
+	nodes = append(nodes, Node{Contract: c.Contract(), Section: "reward", Opens: []string{RewardRole}, Add: func(f *Flow) {
+		if f.reward.IsValid() {
+			f.Then(score.ApplyWith(f.Scope, c, f.Rows, f.reward))
+		} else {
+			f.Then(score.Apply(f.Scope, c, f.It.Reward, f.Rows))
+		}
+	}})
+	return append(nodes, values...)
 }
 
 // Roles of models. Those that an update trains name what an iteration leaves.

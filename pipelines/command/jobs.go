@@ -40,6 +40,8 @@ type job struct {
 	notes     []string
 	recipe    recipe.Recipe // what the tree is read as, once the job runs
 	logProbs  bool          // rows have the policy's own log-probs, as values read them
+	// bringsSteps says that rows of files come with their steps.
+	bringsSteps bool
 }
 
 // The directory of a job is a run: the same command again goes on with it.
@@ -150,6 +152,7 @@ func (j *job) file(ctx context.Context, args []string, responses bool, source ma
 	}
 	defined, brings := f.Defines()[schemas.OldLogP.Name]
 	j.logProbs = brings && schemas.FullLogP("").Matches(defined)
+	j.bringsSteps = slices.Contains(schemas.Names(f.Columns()), schemas.StepBytes.Name)
 	section, err := asTree(f)
 	if err != nil {
 		return err

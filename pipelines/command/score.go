@@ -10,6 +10,7 @@ import (
 	"github.com/millrace/millrace/pipelines/look"
 	"github.com/millrace/millrace/pipelines/recipe"
 	"github.com/millrace/millrace/pipelines/run"
+	"github.com/millrace/millrace/transforms/stage"
 	"github.com/millrace/millrace/transforms/value"
 )
 
@@ -17,14 +18,15 @@ func init() { commands = append(commands, newScore) }
 
 func newScore(e *env) *cobra.Command {
 	var j job
-	var named, reference, of string
+	var named, reference, of, steps string
 	var iteration int
 	c := &cobra.Command{
 		Use:   "score RUN|FILE... --reward RUN|MODEL --out DIR",
-		Short: "Score given responses by a reward model: values and P(correct) of every token, and TD advantages",
+		Short: "Score given responses by a reward model: values and P(correct) of every token and step, TD advantages",
 		Long: "Score the responses of files or of runs by a reward model, and write them as Parquet with value, mean_value and p_correct of " +
-			"every\ntoken and its TD advantage. A run brings what its values are made of and the model that log-ratios are taken to; for a model\n" +
-			"directory --value and --reference say it. Responses may be texts, or token ids with the log-probs of the policy that sampled them.",
+			"every\ntoken, those of every step (step_value, step_mean_value, step_p_correct) and TD advantages. A run brings what its values\n" +
+			"are made of and the model that log-ratios are taken to; for a model directory --value and --reference say it. Responses may be\n" +
+			"texts, or token ids with the log-probs of the policy that sampled them.",
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if named == "" {
@@ -33,19 +35,21 @@ func newScore(e *env) *cobra.Command {
 			if err := j.from(cmd.Context(), args, true, "outcome", "loss_mask"); err != nil {
 				return err
 			}
-			return j.score(cmd, e, named, reference, of, iteration)
+			return j.score(cmd, e, named, reference, of, steps, iteration)
 		},
 	}
 	c.Flags().StringVar(&named, "reward", "", "the reward model: a run, or a model directory")
 	c.Flags().IntVar(&iteration, "iteration", -1, "the iteration of the run, from 0; -1: the last committed one")
 	c.Flags().StringVar(&of, "value", "ipvrm", "what the values of a model directory are made of (reward.value.kind)")
 	c.Flags().StringVar(&reference, "reference", "", "the model that log-ratios are taken to (default: that which the run started from)")
+	c.Flags().StringVar(&steps, "steps", "", "what a step is: lines, blocks (up to a blank line), given (by the rows, or by their judge), "+
+		"none (default: given where rows of a file bring their steps, else lines)")
 	j.register(c, 1024, 16)
 	return c
 }
 
 // score adds the reward model to the job.
-func (j *job) score(cmd *cobra.Command, e *env, named, reference, of string, iteration int) error {
+func (j *job) score(cmd *cobra.Command, e *env, named, reference, of, steps string, iteration int) error {
 	base := recipe.Default()
 	base.Reward = &recipe.Reward{Value: value.Default(of)}
 	m, err := look.OpenReward(cmd.Context(), base, named, iteration, models.Ref{Path: reference}, "")
@@ -55,7 +59,8 @@ func (j *job) score(cmd *cobra.Command, e *env, named, reference, of string, ite
 	if reference != "" {
 		m.Reference = models.Ref{Path: reference}
 	}
-	section, err := asTree(recipe.Reward{Model: recipe.Model{Path: m.Model.Path, Precision: m.Model.Precision}, Value: m.Value})
+	section, err := asTree(recipe.Reward{Model: recipe.Model{Path: m.Model.Path, Precision: m.Model.Precision}, Value: m.Value,
+		Steps: j.stepsOf(steps)})
 	if err != nil {
 		return err
 	}
@@ -83,4 +88,17 @@ func (j *job) score(cmd *cobra.Command, e *env, named, reference, of string, ite
 		j.tree["advantage"] = map[string]any{"kind": "td"}
 	}
 	return j.do(cmd, e)
+}
+
+// stepsOf is what a step is, as asked for or as the rows have them; "" for none.
+func (j *job) stepsOf(asked string) string {
+	switch {
+	case asked == "none":
+		return ""
+	case asked != "":
+		return asked
+	case j.bringsSteps:
+		return value.Given
+	}
+	return stage.Lines
 }

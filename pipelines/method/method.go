@@ -186,6 +186,9 @@ func unread(r recipe.Recipe) []ignored {
 	if r.Reference != nil && !chain.ReadsReference(r) {
 		add("no loss, advantage or value reads log-probs of a reference", "reference")
 	}
+	if r.Kind == "refresh" {
+		add("a refresh measures its reward model, and keeps no values of rows", "reward", "steps")
+	}
 	if r.Kind == "opd" {
 		add("responses of the student to each prompt are rollout.samples", "distill", "samples")
 	}

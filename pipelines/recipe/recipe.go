@@ -74,6 +74,7 @@ type Recipe struct {
 type Reward struct {
 	Model
 	Value   value.Config   `json:"value" doc:"what the model's values are made of"`
+	Steps   string         `json:"steps,omitempty" enum:",lines,blocks,given" doc:"values of every step too: a step is a line of the response, a block up to the next blank line, or given by the rows or their judge (step_ends); empty: of tokens alone"`
 	Update  *update.Config `json:"update,omitempty" doc:"train it on every batch before it scores the batch; without it the model stays as it is"`
 	Refresh *Refresh       `json:"refresh,omitempty" doc:"train it again every so many iterations on the last batches, and take what results where it passes a gate"`
 }

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
 	"github.com/google/uuid"
@@ -53,15 +52,13 @@ type StepLabels struct {
 
 // Choices of StepLabels.
 const (
-	Lines  = "lines"
-	Blocks = "blocks"
 	Binary = "binary"
 	Sweep  = "sweep"
 )
 
 // DefaultStepLabels search by halves with 8 continuations.
 func DefaultStepLabels() StepLabels {
-	return StepLabels{Steps: Lines, Search: Binary, Continuations: 8, Audit: 0.05,
+	return StepLabels{Steps: stage.Lines, Search: Binary, Continuations: 8, Audit: 0.05,
 		Sampling: models.Sampling{Temperature: 1, MaxNewTokens: 1024}}
 }
 
@@ -201,53 +198,12 @@ func (c *StepLabeller) searches(b stage.Batch) []*search {
 		if _, known := outcomes.At(i); !known || !tokenEnds.Valid(i) {
 			continue
 		}
-		if s.ends = placed(stepEnds(texts.At(i), c.Steps), tokenEnds.Row(i)); s.ends == nil {
+		if s.ends = stage.StepTokens(stage.StepBytes(texts.At(i), c.Steps), tokenEnds.Row(i)); s.ends == nil {
 			continue
 		}
 		n := len(s.ends)
 		s.tried, s.right, s.hi = make([]int32, n), make([]int32, n), n-1
 		s.swept = c.Search == Sweep || keyed.New(c.Seed).WithBytes(ids[i]).Uniform() < c.Audit
-	}
-	return out
-}
-
-// stepEnds are the bytes at which the steps of a text end, white space after a step belonging to it.
-func stepEnds(text, steps string) (out []int) {
-	breaks := "\n"
-	if steps == Blocks {
-		breaks = "\n\n"
-	}
-	for at := 0; at < len(text); {
-		end := len(text)
-		if i := strings.Index(text[at:], breaks); i >= 0 {
-			end = at + i + len(breaks)
-		}
-		for end < len(text) && text[end] == '\n' {
-			end++
-		}
-		if strings.TrimSpace(text[at:end]) == "" && len(out) > 0 {
-			out[len(out)-1] = end
-		} else if strings.TrimSpace(text[at:end]) != "" {
-			out = append(out, end)
-		}
-		at = end
-	}
-	return out
-}
-
-// placed are the tokens with which steps end, counted from 1. Steps that end in one token are one; the last ends with the response.
-func placed(bytes []int, tokenEnds []int32) (out []int32) {
-	for _, end := range bytes {
-		at, _ := slices.BinarySearch(tokenEnds, int32(end))
-		if at == len(tokenEnds) {
-			return nil
-		}
-		if n := len(out); n == 0 || out[n-1] < int32(at)+1 {
-			out = append(out, int32(at)+1)
-		}
-	}
-	if len(out) > 0 {
-		out[len(out)-1] = int32(len(tokenEnds))
 	}
 	return out
 }
