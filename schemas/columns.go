@@ -154,9 +154,13 @@ func scoredCandidates(name, model string) Nested[float32] {
 		Doc: "Log-prob of each listed token (candidate_ids) under the " + model + "."})
 }
 
-// Added by importance, where another engine samples.
-var ImportanceWeight = NewList[float32](Column{Name: "importance_weight", Stage: "importance", Shape: "[N, T]", Nullable: true,
-	Doc: "What the token's advantage is multiplied by, since another engine sampled it than the one that is trained."})
+// Added by importance, where another engine samples, or has sampled rows that are brought.
+var (
+	ImportanceWeight = NewList[float32](Column{Name: "importance_weight", Stage: "importance", Shape: "[N, T]", Nullable: true,
+		Doc: "What the token's advantage is multiplied by, since another engine sampled it than the one that is trained."})
+	UnweightedAdvantage = NewList[float32](Column{Name: "unweighted_advantage", Stage: "importance", Shape: "[N, T]", Nullable: true,
+		Doc: "The advantage that the row came with; advantage is this times importance_weight."})
+)
 
 // Added by value.
 var (

@@ -25,6 +25,9 @@ type Contract struct {
 	Adds  []Descriptor
 	Rows  Rows
 
+	// Removes, with SameRows, are columns that the rows no longer have: those that the stage has put under another name.
+	Removes []Descriptor
+
 	// Origin, with OtherRows, names columns of the output holding the ids of the input rows each row was made of:
 	// prompt_id for rollout, chosen_id and rejected_id for pairs. An input row named by no output row, not dead and not
 	// filtered is a lost row.
@@ -52,6 +55,9 @@ func (c Contract) Check() error {
 	}
 	if c.Rows == OtherRows && len(c.Origin) == 0 {
 		return fmt.Errorf("stage %s makes other rows but names no Origin columns, so lost rows could not be seen", c.Name)
+	}
+	if c.Rows == OtherRows && len(c.Removes) > 0 {
+		return fmt.Errorf("stage %s makes other rows; Removes is for stages that keep them", c.Name)
 	}
 	if c.Rows == SameRows && (c.Drops || len(c.Origin) > 0) {
 		return fmt.Errorf("stage %s keeps its rows; Drops and Origin are for stages with OtherRows", c.Name)
@@ -126,9 +132,14 @@ func (k Known) Then(c Contract) (Known, error) {
 			out.LogP[n] = d
 		}
 	}
+	removed := Names(c.Removes)
+	out.Columns = slices.DeleteFunc(out.Columns, func(c Column) bool { return slices.Contains(removed, c.Name) })
+	for _, name := range removed {
+		delete(out.LogP, name)
+	}
 	for _, d := range c.Adds {
 		add := d.Describe()
-		if c.Rows == SameRows && k.Has(add.Name) {
+		if c.Rows == SameRows && out.Has(add.Name) {
 			return Known{}, fmt.Errorf("stage %s adds column %q, which is there already", c.Name, add.Name)
 		}
 		if !out.Has(add.Name) {

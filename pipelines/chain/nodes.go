@@ -33,7 +33,7 @@ func Samples(r recipe.Recipe) bool { return !r.Prompts.Answers() }
 // Judges reports whether something of the recipe reads the verifier's outcomes, and the source brings none.
 func Judges(r recipe.Recipe) bool {
 	return !r.Prompts.Brings(schemas.Outcome) &&
-		(Samples(r) || r.Reward != nil || r.Pairs != nil || slices.Contains(inputs(r.Update), schemas.Outcome.Name))
+		(Samples(r) || r.Reward != nil || r.Pairs != nil || r.Advantage != nil || slices.Contains(inputs(r.Update), schemas.Outcome.Name))
 }
 
 // JudgesSteps reports whether rows have step labels: where the verifier judges steps, and where a source brings them.
@@ -86,6 +86,9 @@ func Rollout(r recipe.Recipe, samples int, key uint64, of func(Models) models.Re
 // judges.
 func Source(r recipe.Recipe, judge bool) []Node {
 	nodes := []Node{Prompts(r)}
+	if c, ok := imported(r); ok {
+		nodes = append(nodes, Node{Contract: c.Contract(), Section: "importance", Add: func(f *Flow) { f.Then(stage.Apply(f.Scope, c, f.Rows)) }})
+	}
 	if Samples(r) {
 		nodes = append(nodes, Rollout(r, r.Rollout.Samples, 0, func(m Models) models.Ref { return m.Sampler }))
 		if r.SampledElsewhere() {
@@ -102,6 +105,10 @@ func Source(r recipe.Recipe, judge bool) []Node {
 			f.Then(stage.Apply(f.Scope, e, f.Rows))
 		}})
 	}
+	if _, ok := imported(r); ok { // old_logp is the trainer's own
+		nodes = append(nodes, scored(score.Config{Role: score.Own, Candidates: ListsCandidates(r)},
+			func(m Models) models.Ref { return m.Policy }))
+	}
 	if judge {
 		l := r.Label
 		nodes = append(nodes, Node{Contract: (&l).Contract(), Add: func(f *Flow) { f.Then(label.Outcome(f.Scope, l, f.Rows)) }})
@@ -111,6 +118,18 @@ func Source(r recipe.Recipe, judge bool) []Node {
 		nodes = append(nodes, Node{Contract: (&g).Contract(), Add: func(f *Flow) { f.Then(label.FromSource(f.Scope, g, f.Rows)) }})
 	}
 	return nodes
+}
+
+// imported is the stage of rows that come with log-probs of what sampled them, where importance weights correct for it.
+func imported(r recipe.Recipe) (importance.Imported, bool) {
+	column, defined, ok := r.Imported()
+	c := importance.Imported{From: column, Defined: defined, Advantages: ok && r.Prompts.Brings(schemas.Advantage)}
+	for _, d := range importance.OfSampler {
+		if ok && r.Prompts.Brings(d) {
+			c.Other = append(c.Other, d.Describe().Name)
+		}
+	}
+	return c, ok
 }
 
 // given checks and decodes ids that come with the data. Without a model of which to take a tokenizer rows stay as they are.
@@ -165,9 +184,15 @@ func Learning(r recipe.Recipe) []Node {
 		nodes = append(nodes, tempered(r, t)...)
 	}
 	if r.Importance != nil {
-		w := importance.Stage{Config: *r.Importance, Temperature: r.Temperature(), TopP: topP(r), TopK: r.Rollout.TopK}
+		from := r.SampledFrom()
+		w := importance.Stage{Config: *r.Importance, Temperature: r.Temperature(), TopP: from.TopP, TopK: from.TopK}
 		nodes = append(nodes, Node{Contract: w.Contract(), Section: "importance", Add: func(f *Flow) {
 			f.Then(stage.Apply(f.Scope, w, f.Rows))
+		}})
+	}
+	if c, ok := imported(r); ok && c.Advantages {
+		nodes = append(nodes, Node{Contract: importance.Weigh{}.Contract(), Section: "importance", Add: func(f *Flow) {
+			f.Then(stage.Apply(f.Scope, importance.Weigh{}, f.Rows))
 		}})
 	}
 	if a := Estimator(r); a != nil {
@@ -195,14 +220,6 @@ func Learning(r recipe.Recipe) []Node {
 			Keep(r, PairsName, "keep_"+PairsName, r.Output.Shards))
 	}
 	return nodes
-}
-
-// topP is the nucleus of sampling, 1 where there is none.
-func topP(r recipe.Recipe) float64 {
-	if p := r.Rollout.TopP; p > 0 && p < 1 {
-		return models.Written(p)
-	}
-	return 1
 }
 
 // With puts the stages of other modules' sections into a sequence of stages.

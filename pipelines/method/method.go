@@ -22,6 +22,7 @@ import (
 	"github.com/millrace/millrace/pipelines/run"
 	"github.com/millrace/millrace/schemas/setting"
 	"github.com/millrace/millrace/transforms/files"
+	"github.com/millrace/millrace/transforms/prompts"
 	"github.com/millrace/millrace/transforms/update"
 )
 
@@ -301,6 +302,13 @@ func (b base) Recipe() recipe.Recipe { return b.r }
 func (b base) check(ctx context.Context, nodes []chain.Node) error {
 	if err := preflight.SameVocabulary(ctx, b.r, true); err != nil {
 		return err
+	}
+	if column, _, ok := b.r.Imported(); ok {
+		if c, ok := b.r.Prompts.Of.(prompts.Confirmed); ok {
+			if err := c.Confirm(ctx, column); err != nil {
+				return setting.In("prompts."+b.r.Prompts.Source, err)
+			}
+		}
 	}
 	return preflight.Endpoints(ctx, b.r, nodes)
 }

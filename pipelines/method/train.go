@@ -11,7 +11,7 @@ import (
 func init() {
 	Register("train", Kind{
 		Summary: "train the policy on given or sampled responses: SFT, DPO",
-		Reads:   []string{"tokenize", "rollout", "label", "reference", "pairs", "update", "evaluate"},
+		Reads:   []string{"tokenize", "rollout", "label", "reference", "pairs", "importance", "update", "evaluate"},
 		New:     newTrain,
 	})
 }

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/millrace/millrace/models"
 	"github.com/millrace/millrace/models/remote"
 	"github.com/millrace/millrace/models/tokenizer"
 	"github.com/millrace/millrace/pipelines/chain"
@@ -177,11 +176,7 @@ func defined(r recipe.Recipe, p place, caps remote.Capabilities) error {
 	have.Temperature, have.TopP, have.TopK = caps.LogPAt(r.Rollout.Sampling)
 	want := schemas.FullLogP("")
 	if r.Importance != nil { // which are of the distribution that the responses are of
-		want = want.At(r.Temperature())
-		if s := r.Rollout.Sampling; s.TopP > 0 && s.TopP < 1 {
-			want.TopP = models.Written(s.TopP)
-		}
-		want.TopK = r.Rollout.TopK
+		want = r.SampledFrom()
 	}
 	if want.Matches(have) {
 		return nil

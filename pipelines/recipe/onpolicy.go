@@ -27,6 +27,12 @@ func (r Recipe) learnsFromSamples() (loss losses.Loss, ok bool) {
 // Temperature is the one that the policy's update reads log-probs at, that of the rollouts (algorithms.md 4.7); 0 where it is 1
 // or the update does not learn from the policy's own samples.
 func (r Recipe) Temperature() float64 {
+	if _, defined, ok := r.Imported(); ok {
+		if defined.Temperature == 1 {
+			return 0
+		}
+		return defined.Temperature
+	}
 	if _, ok := r.learnsFromSamples(); !ok || r.Rollout.Temperature == 1 {
 		return 0
 	}

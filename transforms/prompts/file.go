@@ -54,12 +54,12 @@ type LogProbs struct {
 // SetDefaults are raw log-probs.
 func (l *LogProbs) SetDefaults() { *l = LogProbs{Temperature: 1, TopP: 1} }
 
-// definition is what a column of them carries.
-func (f File) definition() schemas.LogPDefinition {
-	if l := f.LogProbs; l != nil {
-		return schemas.LogPDefinition{Temperature: l.Temperature, TopP: l.TopP, TopK: l.TopK, Engine: l.Engine}
+// Definition is what a column of them carries; that of nil is not known.
+func (l *LogProbs) Definition() schemas.LogPDefinition {
+	if l == nil {
+		return schemas.UnknownLogP()
 	}
-	return schemas.UnknownLogP()
+	return schemas.LogPDefinition{Temperature: l.Temperature, TopP: l.TopP, TopK: l.TopK, Engine: l.Engine}
 }
 
 // Defines says what log-probs its rows have.
@@ -67,7 +67,7 @@ func (f File) Defines() map[string]schemas.LogPDefinition {
 	if f.Fields.LogProbs == "" || f.Fields.PromptsOnly {
 		return nil
 	}
-	return map[string]schemas.LogPDefinition{schemas.OldLogP.Name: f.definition()}
+	return map[string]schemas.LogPDefinition{schemas.OldLogP.Name: f.LogProbs.Definition()}
 }
 
 // Fields says which field of a row is what, as dotted paths such as reward_model.ground_truth. A field that is named must

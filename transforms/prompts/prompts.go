@@ -55,6 +55,10 @@ type (
 	Defined interface {
 		Defines() map[string]schemas.LogPDefinition
 	}
+	// Confirmed is a source whose files say themselves what their log-probs are: it holds what Defines says of a column to them.
+	Confirmed interface {
+		Confirm(ctx context.Context, column string) error
+	}
 	// Sized is a source that ends: it counts the prompts of a split.
 	Sized interface {
 		Size(ctx context.Context, split string) (int, error)

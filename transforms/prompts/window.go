@@ -263,7 +263,7 @@ func (f File) batch(w Window, groups []group) (stage.Batch, error) {
 			cols = append(cols, schemas.LossMask.FromRows(lossMasks, hasMask...))
 		}
 		if f.Fields.LogProbs != "" {
-			cols = append(cols, schemas.OldLogP.FromRows(logProbs).Defined(f.definition()))
+			cols = append(cols, schemas.OldLogP.FromRows(logProbs).Defined(f.LogProbs.Definition()))
 		}
 	}
 	if f.Fields.outcomes() {

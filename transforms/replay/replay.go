@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -32,9 +33,11 @@ import (
 // Batch configures the source. Of the rows it takes what the rollout of a run has left; Keep names what else is kept, such as outcome
 // or advantage: a column that a stage of the new run adds is not brought, it would be there twice.
 type Batch struct {
-	Path      prompts.Paths `json:"path" doc:"batch files (.parquet or .arrow), a run or another folder of batch-*.parquet, a pattern, or a list of these"`
-	Keep      []string      `json:"columns,omitempty" doc:"columns that are kept beside those of prompts and rollouts, such as outcome, candidate_ids, loss_mask or advantage"`
-	Exhausted string        `json:"exhausted,omitempty" enum:",wrap,stop" doc:"what follows the last prompt: wrap, the first again, or stop, nothing; empty: wrap"`
+	Path prompts.Paths `json:"path" doc:"batch files (.parquet or .arrow), a run or another folder of batch-*.parquet, a pattern, or a list of these"`
+	Keep []string      `json:"columns,omitempty" doc:"columns that are kept beside those of prompts and rollouts, such as outcome, candidate_ids, loss_mask or advantage"`
+	// LogProbs: what runs leave is raw, as long as the responses are their own.
+	LogProbs  *prompts.LogProbs `json:"logprobs,omitempty" doc:"what old_logp is (of rows that another engine has sampled, sampler_logp, where columns names it), for importance weights; without it raw, as runs leave it"`
+	Exhausted string            `json:"exhausted,omitempty" enum:",wrap,stop" doc:"what follows the last prompt: wrap, the first again, or stop, nothing; empty: wrap"`
 }
 
 func init() {
@@ -85,6 +88,40 @@ func (c Batch) Columns() []schemas.Descriptor {
 		}
 	}
 	return out
+}
+
+// Defines says what log-probs its rows have: what the setting says, and raw ones without it.
+func (c Batch) Defines() map[string]schemas.LogPDefinition {
+	column, defined := schemas.OldLogP.Name, schemas.FullLogP("")
+	if slices.Contains(c.Keep, schemas.SamplerLogP.Name) {
+		column = schemas.SamplerLogP.Name
+	}
+	if c.LogProbs != nil {
+		defined = c.LogProbs.Definition()
+	}
+	return map[string]schemas.LogPDefinition{column: defined}
+}
+
+// Confirm holds what Defines says of a column to what the files say. A setting speaks for files that do not say it.
+func (c Batch) Confirm(ctx context.Context, column string) error {
+	paths, err := c.Paths(ctx)
+	if err != nil {
+		return err
+	}
+	of, err := summaryOf(ctx, paths)
+	if err != nil {
+		return err
+	}
+	want, have := c.Defines()[column], of.defined[column]
+	switch {
+	case want.Matches(have) || !have.Known() && c.LogProbs != nil:
+		return nil
+	case !have.Known():
+		return setting.Errorf("logprobs", "is missing, and the files do not say what their %s is; want {} for raw log-probs, or what they were "+
+			"processed by, such as {temperature: 0.7, top_p: 0.9}", column)
+	}
+	return setting.Errorf("logprobs", "says that %s is %v, and the files say %v; want {temperature: %g, top_p: %g, top_k: %d}", column, want,
+		have, have.Temperature, have.TopP, have.TopK)
 }
 
 // Paths are the files that are read, in order.
@@ -243,6 +280,12 @@ func (c Batch) window(ctx context.Context, w prompts.Window, emit func(stage.Bat
 	if err != nil {
 		return 0, 0, err
 	}
+	defined := maps.Clone(all.defined)
+	for column, said := range c.Defines() {
+		if c.LogProbs != nil && !defined[column].Known() {
+			defined[column] = said
+		}
+	}
 	total := all.prompts
 	if total == 0 {
 		return 0, 0, fmt.Errorf("%s: there are no rows", c.Path)
@@ -280,7 +323,7 @@ func (c Batch) window(ctx context.Context, w prompts.Window, emit func(stage.Bat
 				return errEnough
 			}
 			left--
-			b, err := c.narrow(group, w.Meta, all.defined)
+			b, err := c.narrow(group, w.Meta, defined)
 			if err != nil {
 				return err
 			}
