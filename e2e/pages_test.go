@@ -14,7 +14,7 @@ func TestCommandsOfPages(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds the program")
 	}
-	for _, page := range []string{"gpu-trainers.md"} {
+	for _, page := range []string{"gpu-trainers.md", "tutorial.md"} {
 		t.Run(page, func(t *testing.T) {
 			text, err := os.ReadFile(filepath.Join("..", "docs", page))
 			if err != nil {

@@ -38,8 +38,8 @@ func printUsage(w io.Writer, used []look.Usage) {
 	fmt.Fprintln(table, "iteration\tmodels\toptimizers\trows\tother\ttotal\t")
 	var all look.Usage
 	line := func(name string, u look.Usage) {
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t\n", name, bytesText(u.Models), bytesText(u.Optimizers), bytesText(u.Rows), bytesText(u.Other),
-			bytesText(u.Total()))
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t\n", name, bytesText(u.Models), bytesText(u.Optimizers), bytesText(u.Rows),
+			bytesText(u.Other), bytesText(u.Total()))
 	}
 	for _, u := range used {
 		name := fmt.Sprint(u.Iteration)

@@ -140,7 +140,8 @@ func DiskUsage(ctx context.Context, d *run.Dir) ([]Usage, error) {
 		switch u := &out[at]; {
 		case below && strings.HasPrefix(folder, "optimizer-"):
 			u.Optimizers += f.Size
-		case below && slices.Contains([]string{chain.PolicyRole, chain.RewardRole, chain.ReviserRole}, folder), strings.HasPrefix(folder, "start-"):
+		case below && slices.Contains([]string{chain.PolicyRole, chain.RewardRole, chain.ReviserRole}, folder),
+			strings.HasPrefix(folder, "start-"):
 			u.Models += f.Size
 		case ok && strings.HasSuffix(rest, ".parquet"):
 			u.Rows += f.Size

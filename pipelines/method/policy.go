@@ -13,8 +13,8 @@ import (
 func init() {
 	Register("policy", Kind{
 		Summary: "rollouts of the policy, outcomes, advantages, an update: reinforcement learning",
-		Reads: []string{"tokenize", "rollout", "label", "audit", "rewards", "reward", "reward_models", "reference", "mixed", "pairs", "importance", "advantage",
-			"target", "update", "evaluate"},
+		Reads: []string{"tokenize", "rollout", "label", "audit", "rewards", "reward", "reward_models", "reference", "mixed", "pairs",
+			"importance", "advantage", "target", "update", "evaluate"},
 		New: newPolicy,
 	})
 }

@@ -59,7 +59,8 @@ func TestRetention(t *testing.T) {
 	}
 	gone := filepath.Join(r.Run, "iter-00000", "policy")
 	from := given(t, "grpo", dir, "iterations=1", "evaluate.every=0", "policy.path="+gone)
-	if err := iterate(t.Context(), from, progress.Silent()); err == nil || !strings.Contains(err.Error(), (&commit.RemovedError{Path: gone}).Error()) {
+	says := (&commit.RemovedError{Path: gone}).Error()
+	if err := iterate(t.Context(), from, progress.Silent()); err == nil || !strings.Contains(err.Error(), says) {
 		t.Errorf("a model that was removed: %v", err)
 	}
 	// A death after the note and before the end of the removal.

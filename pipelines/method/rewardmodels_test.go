@@ -103,7 +103,8 @@ func TestSeveralRewardModelsAreNamed(t *testing.T) {
 		{"reward_models[0].name", []string{"reward_models=[{path: " + reward + "}]"}},
 		{"reward_models[0].path", []string{"reward_models=[{name: a}]"}},
 		{"rewards[0].model.of", []string{"rewards=[{name: x, model: {of: b}}]", "reward_models=[{name: a, path: " + reward + "}]"}},
-		{"rewards[0].model.score", []string{"rewards=[{name: x, model: {score: disagreement}}]", "reward_models=[{name: a, path: " + reward + "}]"}},
+		{"rewards[0].model.score", []string{"rewards=[{name: x, model: {score: disagreement}}]",
+			"reward_models=[{name: a, path: " + reward + "}]"}},
 		{"rewards[0].model", []string{"rewards=[{name: x, model: {}}]", "reward_models=[{name: a, path: " + reward + "}]"}},
 		{"reward_models", []string{"ipvrm-refresh", "reward_models=[{name: a, path: " + reward + "}]"}},
 	} {

@@ -37,7 +37,8 @@ func (r Recipe) rewardLosses() error {
 	if r.Reward == nil {
 		return nil
 	}
-	if r.Reward.Path == "" && r.Reward.New == nil && r.Reward.Update == nil && r.Reward.Refresh == nil && r.Kind != "refresh" && r.Reward.Value.Reference() == value.Old {
+	trains := r.Reward.Update != nil || r.Reward.Refresh != nil
+	if r.Reward.Path == "" && r.Reward.New == nil && !trains && r.Kind != "refresh" && r.Reward.Value.Reference() == value.Old {
 		return setting.Errorf("reward.path", "is empty, so the reward model is the policy itself, and log-ratios to the policy "+
 			"(reward.value.reference old) "+
 			"are all 0; name a reward model")

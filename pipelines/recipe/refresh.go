@@ -63,8 +63,8 @@ func (r Recipe) refreshed() error {
 	case r.Reward.Update != nil:
 		return setting.Errorf("reward.refresh", "is given and so is reward.update, which trains the model on every batch; want one of them")
 	case r.Reward.Path == "" && r.Reward.New == nil && (r.Advantage == nil || !r.Advantage.Inputs().Outcome):
-		return setting.Errorf("reward.path", "is empty, so until the first refresh the reward model is the policy, whose log-ratios to itself are "+
-			"all 0, and advantages go by nothing else; name a reward model, or an advantage that goes by outcomes too, such as combined")
+		return setting.Errorf("reward.path", "is empty, so until the first refresh the reward model is the policy, whose log-ratios to itself "+
+			"are all 0, and advantages go by nothing else; name a reward model, or an advantage that goes by outcomes too, such as combined")
 	case f.Gated() && r.Evaluate.Split == r.Prompts.Split:
 		return setting.Errorf("evaluate.split", "%q is what prompts.split trains on, and refreshes are measured on evaluate.split "+
 			"(reward.refresh.gate); name another", r.Evaluate.Split)

@@ -62,7 +62,8 @@ func (r Recipe) several() error {
 		switch m := p.Model; {
 		case m == nil:
 		case m.Disagrees() && len(r.Scorers()) < 2:
-			return setting.Errorf(at+".score", "%s needs two reward models; there is %d (sections reward and reward_models)", m.Score, len(r.Scorers()))
+			return setting.Errorf(at+".score", "%s needs two reward models; there is %d (sections reward and reward_models)", m.Score,
+				len(r.Scorers()))
 		case m.Disagrees():
 		case m.Of != "" && !seen[m.Of]:
 			return setting.Errorf(at+".of", "%q is no name of reward_models", m.Of)
