@@ -14,8 +14,8 @@ import (
 
 // promotionsTable lists the refreshes within a run: what became of each reward model, and of what it was made.
 func promotionsTable(promotions map[int]run.Promotion, name string) report.Table {
-	t := report.Table{Caption: "Refreshes of the reward model of " + name + ", each before the iteration named; a promoted model scores from " +
-		"there on",
+	t := report.Table{Caption: "Refreshes of the reward model of " + name + ", each before the iteration named; a promoted model scores " +
+		"from there on",
 		Columns: []string{"iteration", "became", "measured", "value", "chance", "serving before", "model", "made from", "trained on iterations"}}
 	short := func(identity string) string {
 		digest, precision, _ := strings.Cut(identity, "+")
