@@ -17,7 +17,6 @@ type group struct {
 	id    uuid.UUID
 	short uint64
 	rows  []promptRow
-	row   int      // number of the first of them among those of the source
 	raws  [][]byte // the rows of the file that they came of, where these are kept
 }
 
@@ -214,7 +213,7 @@ func (f File) group(fields map[string]any, row int) (group, error) {
 		source = fmt.Sprintf("%s/%d", source, row)
 	}
 	id := PromptID(rows[0].identity(), rows[0].answer, source)
-	return group{id: id, short: shortID(id), rows: rows, row: row}, nil
+	return group{id: id, short: shortID(id), rows: rows}, nil
 }
 
 // shortID is 62 bits of a hash of the content.

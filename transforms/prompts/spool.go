@@ -16,10 +16,9 @@ import (
 	"github.com/millrace/millrace/transforms/files"
 )
 
-// spool is what a source has, in a temporary file that is gone with the process: the rows of each prompt as they were read, and those
-// that are set aside. Sources are read once, and windows are taken of their spools.
+// spool is what a source has, in a temporary file that is gone with the process: the rows of each prompt with their fields read, and
+// those that are set aside. Sources are read once, and windows are taken of their spools.
 type spool struct {
-	of     File
 	file   *os.File
 	out    *bufio.Writer
 	at     int64
@@ -33,9 +32,8 @@ type spool struct {
 type spooled struct {
 	short uint64
 	at    int64
-	rows  int32
+	size  int
 	test  bool
-	row   int // number of the first of its rows among those of the source
 }
 
 // spools are those of the last sources that were read.
@@ -102,16 +100,15 @@ func fillSpool(ctx context.Context, f File) (*spool, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &spool{of: f, file: file, out: bufio.NewWriterSize(file, 1<<20)}
-	s := scanner{file: f, keep: true}
+	p := &spool{file: file, out: bufio.NewWriterSize(file, 1<<20)}
+	s := scanner{file: f}
+	var packed []byte
 	s.group = func(g group) error {
-		p.groups = append(p.groups, spooled{g.short, p.at, int32(len(g.raws)), f.test(g.rows[0]), g.row})
-		for _, raw := range g.raws {
-			if err := p.put(raw); err != nil {
-				return err
-			}
-		}
-		return nil
+		packed = g.appendTo(packed[:0])
+		p.groups = append(p.groups, spooled{g.short, p.at, len(packed), f.test(g.rows[0])})
+		p.at += int64(len(packed))
+		_, err := p.out.Write(packed)
+		return err
 	}
 	s.bad = func(row badRow) error {
 		p.bad = append(p.bad, p.at)
@@ -142,43 +139,25 @@ func (p *spool) put(raw []byte) error {
 	return err
 }
 
-// get reads n parts from a place on.
-func (p *spool) get(at int64, n int, take func([]byte) error) error {
-	in := bufio.NewReader(io.NewSectionReader(p.file, at, 1<<62))
-	for range n {
-		size, err := binary.ReadUvarint(in)
-		if err != nil {
-			return err
-		}
-		raw := make([]byte, size)
-		if _, err := io.ReadFull(in, raw); err != nil {
-			return err
-		}
-		if err := take(raw); err != nil {
-			return err
-		}
+// group reads the rows of a prompt back.
+func (p *spool) group(at spooled) (group, error) {
+	raw := make([]byte, at.size)
+	if _, err := p.file.ReadAt(raw, at.at); err != nil {
+		return group{}, err
 	}
-	return nil
-}
-
-func (p *spool) group(at spooled) (out group, err error) {
-	err = p.get(at.at, int(at.rows), func(raw []byte) error {
-		fields, err := parseLine(raw)
-		if err != nil {
-			return err
-		}
-		g, err := p.of.group(fields, at.row)
-		if err == nil {
-			g.rows = append(out.rows, g.rows...)
-			out = g
-		}
-		return err
-	})
-	return out, err
+	return groupOf(raw)
 }
 
 func (p *spool) badRow(at int64) (row badRow, err error) {
-	err = p.get(at, 1, func(raw []byte) error { return json.Unmarshal(raw, &row) })
+	in := bufio.NewReader(io.NewSectionReader(p.file, at, 1<<62))
+	size, err := binary.ReadUvarint(in)
+	if err != nil {
+		return row, err
+	}
+	raw := make([]byte, size)
+	if _, err = io.ReadFull(in, raw); err == nil {
+		err = json.Unmarshal(raw, &row)
+	}
 	return row, err
 }
 
