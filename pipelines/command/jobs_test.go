@@ -73,3 +73,26 @@ func TestSteps(t *testing.T) {
 		}
 	}
 }
+
+// TestLabelLogs: logs of requests and responses are judged as they are, by their texts and by their ids.
+func TestLabelLogs(t *testing.T) {
+	text := lineFile(t, "text.jsonl",
+		`{"answer": "7", "request": {"messages": [{"role": "user", "content": "5a+2="}]}, "response": {"choices": [{"message": {"role": "assistant", "content": "a5+2=7\n#7"}, "finish_reason": "stop"}, {"message": {"role": "assistant", "content": "#8"}, "finish_reason": "length"}]}}`,
+		`{"answer": "7", "request": {"messages": [{"role": "user", "content": "5a+2="}]}, "response": {"error": {"message": "overloaded"}}}`)
+	ids := lineFile(t, "ids.jsonl", `{"answer": "7", "request": {"prompt": "5a+2=", "temperature": 1}, "response": {"choices": [{"prompt_token_ids": [1, 2], "token_ids": [3, 4], "logprobs": {"token_logprobs": [-1, -2]}}]}}`)
+	for _, c := range []struct {
+		args []string
+		rows int
+		dead int
+	}{
+		{[]string{text}, 2, 1},
+		{[]string{ids, "--tokenizer", "../quickstart/policy"}, 1, 0},
+	} {
+		var done jobResult
+		runJob(t, &done, append([]string{"label", "--verifier", "proving_ground", "--out", filepath.Join(t.TempDir(), "out"),
+			"--set", "limits.dead_share=1"}, c.args...)...)
+		if done.Rows != c.rows || done.Dead != c.dead {
+			t.Errorf("%v: %+v, want %d rows and %d dead", c.args, done, c.rows, c.dead)
+		}
+	}
+}

@@ -160,6 +160,9 @@ func Examine(ctx context.Context, c Config) (Report, error) {
 	if err := c.columns(ctx, &out); err != nil {
 		return out, err
 	}
+	if d := c.File.LogProbs.Definition(); c.LogProbs == "" && d.Known() {
+		c.LogProbs = d.String()
+	}
 	if c.LogProbs == "" {
 		c.LogProbs = definition(ctx, out.Files, c.File.Fields.LogProbs)
 	}

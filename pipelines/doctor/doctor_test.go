@@ -285,3 +285,21 @@ func TestPage(t *testing.T) {
 		t.Errorf("%d kinds of findings are found in the code", kinds)
 	}
 }
+
+// TestLogs: logs of requests and responses are read as rows, with what they say of their log-probs.
+func TestLogs(t *testing.T) {
+	line := func(temperature float64, content string) string {
+		return fmt.Sprintf(`{"request": {"temperature": %v, "messages": [{"role": "user", "content": "1+1?"}]}, "answer": "2", "response": {"prompt_token_ids": [1], `+
+			`"choices": [{"message": {"content": %q, "role": "assistant"}, "token_ids": [5], "logprobs": {"content": [{"logprob": -0.5}]}}]}}`, temperature,
+			content)
+	}
+	failed := `{"custom_id": "a", "response": null, "error": {"code": "expired"}}`
+	r, err := examine(t, nil, line(1, `\boxed{2}`), line(1, `\boxed{3}`), failed)
+	if err != nil || r.Responses != 2 || found(r, "unreadable_model").Count != 1 || found(r, "logprobs_undefined").Count != 0 {
+		t.Errorf("%+v, %v", r, err)
+	}
+	r, err = examine(t, nil, line(1, "2"), line(0.5, "3"))
+	if err != nil || found(r, "logprobs_undefined").Count != 2 {
+		t.Errorf("%+v, %v", r, err)
+	}
+}

@@ -25,6 +25,7 @@ import (
 type File struct {
 	Path   Paths  `json:"path" doc:"a .jsonl, .ndjson, .json or .parquet file, text also as .gz or .zst, on this machine or at gs:// or s3://; a folder of such files, a pattern, or a list of these"`
 	Format string `json:"format" enum:",jsonl,json,parquet" doc:"jsonl, json or parquet; empty: by the name's ending"`
+	Layout string `json:"layout,omitempty" enum:",openai,prime-rl" doc:"what rows are made of before their fields are read: openai, requests and responses of OpenAI's API; prime-rl, traces of its rollouts; empty: rows as they are"`
 	Fields Fields `json:"fields" doc:"which field of a row is what, as dotted paths such as reward_model.ground_truth"`
 	Name   string `json:"name" doc:"the prompts' source, part of their ids; empty: the last part of the (first) path"`
 	// Shuffle takes prompts in an order that the run's seed gives, a new one each time through the file.

@@ -106,6 +106,11 @@ var errFirstRow = errors.New("the first row")
 
 // Fill names the fields of the file's rows that are not named yet, by the columns of its first row that can be read.
 func (f File) Fill(ctx context.Context, responses bool) (filled File, layout string, err error) {
+	if f.Layout == "" {
+		if f.Layout, err = f.layoutOf(ctx); err != nil {
+			return f, "", err
+		}
+	}
 	var columns []string
 	s := scanner{file: f, look: func(row rawRow) error {
 		if row.err == nil {
@@ -122,6 +127,14 @@ func (f File) Fill(ctx context.Context, responses bool) (filled File, layout str
 	}
 	var logProbs *LogProbs
 	f.Fields, logProbs, layout = Guess(columns, f.Fields, responses)
+	if f.Layout != "" {
+		layout = f.Layout
+		if f.Fields.LogProbs != "" && f.LogProbs == nil {
+			if logProbs, err = f.definedBy(ctx); err != nil {
+				return f, layout, err
+			}
+		}
+	}
 	if f.LogProbs == nil {
 		f.LogProbs = logProbs
 	}

@@ -174,8 +174,8 @@ type dialogue struct {
 }
 
 // roleOf are the names that roles go by, those of ShareGPT included.
-var roleOf = map[string]string{"system": "system", "user": "user", "human": "user", "assistant": "assistant", "gpt": "assistant",
-	"tool": "tool", "observation": "tool", "function": "tool"}
+var roleOf = map[string]string{"system": "system", "developer": "system", "user": "user", "human": "user",
+	"assistant": "assistant", "gpt": "assistant", "tool": "tool", "observation": "tool", "function": "tool"}
 
 // conversation reads chat messages: an optional system message, what the user says, with earlier turns of the assistant and of tools
 // before it, and a last assistant message where there is a response, which may stand alone where the prompt is known. Messages
@@ -241,6 +241,12 @@ func message(m any, what string) (role, content string, err error) {
 	if role, ok = roleOf[name]; !ok {
 		role = name
 	}
+	if parts, is := said.([]any); is {
+		if content, ok = partsOf(parts); !ok {
+			return "", "", bad(schemas.ReasonUnreadable, "%s has parts that are no text", what)
+		}
+		said = content
+	}
 	switch text := said.(type) {
 	case string:
 		content = text
@@ -256,6 +262,20 @@ func message(m any, what string) (role, content string, err error) {
 		}
 	}
 	return role, content, nil
+}
+
+// partsOf joins the texts of a content that comes in parts; false where one is none, such as an image.
+func partsOf(parts []any) (string, bool) {
+	var b strings.Builder
+	for _, part := range parts {
+		m, _ := part.(map[string]any)
+		text, ok := m["text"].(string)
+		if kind, _ := m["type"].(string); !ok || kind != "text" && kind != "input_text" && kind != "output_text" {
+			return "", false
+		}
+		b.WriteString(text)
+	}
+	return b.String(), len(parts) > 0
 }
 
 func kindOf(v any) string {

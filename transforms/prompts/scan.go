@@ -106,9 +106,13 @@ func (s *scanner) scan(ctx context.Context) error {
 // one reads a file.
 func (s *scanner) one(ctx context.Context, path string, emit func(rawRow) error) error {
 	f := s.file
+	asks := f.Fields.asks
+	if of := layouts[f.Layout]; of != nil {
+		emit, asks = unfolded(of, emit), func(string) bool { return true }
+	}
 	kind := f.formatFor(path)
 	if kind == formatParquet {
-		return readParquet(ctx, path, f.Fields.asks, s.left, emit)
+		return readParquet(ctx, path, asks, s.left, emit)
 	}
 	in, err := files.OpenUnpacked(ctx, path)
 	if err != nil {
