@@ -32,6 +32,13 @@ type Data struct {
 	Rollouts        []show.Rollout
 	Stages          []Stage
 	Dead            []show.DeadCount
+	Live            *Live // where a program serves the page and the run goes on; nil: the page is a file
+}
+
+// Live is where a run is that goes on.
+type Live struct {
+	State string `json:"state"` // changes whenever there is something new to show
+	Note  string `json:"note"`  // what is done just now
 }
 
 // Fact is a line of the summary, such as the seed.
@@ -147,6 +154,9 @@ var pageCSS string
 //go:embed page.js
 var pageJS string
 
+//go:embed live.js
+var liveJS string
+
 var page = template.Must(template.New("page").Funcs(template.FuncMap{"num": num, "fixed": fixed, "visible": visible}).Parse(pageHTML))
 
 // Write writes the page. Everything in d is untrusted text; the page's own policy lets nothing but its own script run.
@@ -204,11 +214,15 @@ func (p *panels) addLegend(methods []Method) error {
 }
 
 func newView(d Data) (*view, error) {
-	hash := sha256.Sum256([]byte(pageJS))
+	script, connect := pageJS, ""
+	if d.Live != nil {
+		script, connect = pageJS+liveJS, "; connect-src 'self'"
+	}
+	hash := sha256.Sum256([]byte(script))
 	v := &view{
-		Data: d, CSS: template.CSS(pageCSS), JS: template.JS(pageJS),
+		Data: d, CSS: template.CSS(pageCSS), JS: template.JS(script),
 		Policy: "default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'sha256-" +
-			base64.StdEncoding.EncodeToString(hash[:]) + "'",
+			base64.StdEncoding.EncodeToString(hash[:]) + "'" + connect,
 	}
 	metrics := d.Panels
 	if metrics == nil {
