@@ -171,7 +171,7 @@ func TestOutcomeOnTheProvingGround(t *testing.T) {
 }
 
 func TestOutcomeOfTextChains(t *testing.T) {
-	const prompt = "(12 + 35) * 2 = ?"
+	const prompt = "What is (12 + 35) * 2?"
 	in := responses(t,
 		row{prompt: prompt, answer: "94", response: "35+12 = 47\n47 * 2 = 94\nAnswer: 94"},
 		row{prompt: prompt, answer: "94", response: "12 + 35 = 47\n47 * 2 = 84\nAnswer: 84"},

@@ -105,8 +105,15 @@ func (c Chain) bare() string {
 		}
 		out, sum = fmt.Sprintf("%s %c %d", out, s.Op, s.Operand), sum || s.Op != '*'
 	}
-	return out + " = ?"
+	return bareStart + out + bareEnd
 }
+
+// A sum does not begin with its first number: many models put no token before a prompt and cannot tell the first one well, since every
+// later token attends to it for want of anything else.
+const (
+	bareStart = "What is "
+	bareEnd   = "?"
+)
 
 // Parse reads a prompt.
 func Parse(prompt string) (Chain, error) {
@@ -201,9 +208,9 @@ func (w Wording) scan(text, pattern string, c Chain) (number int, rest string, o
 
 // readBare reads a sum from left to right. Brackets are passed over: whoever writes the chain again sees whether they are right.
 func readBare(prompt string) (c Chain, ok bool) {
-	text := strings.TrimLeft(prompt, "(")
-	c.Start, text = leadingNumber(text)
-	for text != " = ?" {
+	text, ok := strings.CutPrefix(prompt, bareStart)
+	c.Start, text = leadingNumber(strings.TrimLeft(text, "("))
+	for ok && text != bareEnd {
 		text = strings.TrimPrefix(text, ")")
 		if len(text) < 4 || text[0] != ' ' || strings.IndexByte(Operations, text[1]) < 0 || text[2] != ' ' || len(c.Steps) == MaxSteps {
 			return c, false
@@ -212,7 +219,7 @@ func readBare(prompt string) (c Chain, ok bool) {
 		s.Operand, text = leadingNumber(text[3:])
 		c.Steps = append(c.Steps, s)
 	}
-	return c, true
+	return c, ok
 }
 
 // leadingNumber reads the digits that a text begins with; -1 where there are none or too many.

@@ -40,9 +40,9 @@ func TestParse(t *testing.T) {
 		t.Errorf("%+v: prompt %q, solution %q", c, c.Prompt(), c.Right())
 	}
 	for prompt, right := range map[string]string{
-		"(12 + 35) * 2 - 4 = ?":                                    "12 + 35 = 47\n47 * 2 = 94\n94 - 4 = 90\nAnswer: 90",
-		"12 * 2 * 3 + 4 = ?":                                       "12 * 2 = 24\n24 * 3 = 72\n72 + 4 = 76\nAnswer: 76",
-		"((2 + 3) * 4 - 5) * 6 = ?":                                "2 + 3 = 5\n5 * 4 = 20\n20 - 5 = 15\n15 * 6 = 90\nAnswer: 90",
+		"What is (12 + 35) * 2 - 4?":                               "12 + 35 = 47\n47 * 2 = 94\n94 - 4 = 90\nAnswer: 90",
+		"What is 12 * 2 * 3 + 4?":                                  "12 * 2 = 24\n24 * 3 = 72\n72 + 4 = 76\nAnswer: 76",
+		"What is ((2 + 3) * 4 - 5) * 6?":                           "2 + 3 = 5\n5 * 4 = 20\n20 - 5 = 15\n15 * 6 = 90\nAnswer: 90",
 		"Start at 9. Take away 9. Add 999. What do you get?":       "9 - 9 = 0\n0 + 999 = 999\nAnswer: 999",
 		"A bus carries 20 people. 5 get on. How many people ride?": "20 + 5 = 25\nAnswer: 25",
 	} {
@@ -50,9 +50,10 @@ func TestParse(t *testing.T) {
 			t.Errorf("%s: solution %q, want %q", prompt, got, right)
 		}
 	}
-	for _, bad := range []string{"", "= ?", "12 = ?", "12 + 35", "(12 + 35) - 4 = ?", "12 + 35 * 2 = ?", "((12 + 35) * 2 = ?", "012 + 35 = ?",
-		"12 + 1000 = ?", "12 + 1 = ?", "12 - 13 = ?", "999 + 2 = ?", "12 * 10 = ?", "12 + 35 = ? ", "12 + 2 + 2 + 2 + 2 + 2 + 2 + 2 = ?",
-		strings.Repeat("(", 100000) + "12 + 35 = ?", "Ann has 12 pens. How many pens?", "Ann has 12 pens. Then gets 35 more. How many cups?",
+	for _, bad := range []string{"", "What is ?", "What is 12?", "12 + 35", "12 + 35?", "What is (12 + 35) - 4?", "What is 12 + 35 * 2?",
+		"What is ((12 + 35) * 2?", "What is 012 + 35?", "What is 12 + 1000?", "What is 12 + 1?", "What is 12 - 13?", "What is 999 + 2?",
+		"What is 12 * 10?", "What is 12 + 35? ", "What is 12 + 2 + 2 + 2 + 2 + 2 + 2 + 2?", "What is " + strings.Repeat("(", 100000) + "12 + 35?",
+		"Ann has 12 pens. How many pens?", "Ann has 12 pens. Then gets 35 more. How many cups?",
 		"Zoe has 12 pens. Then gets 35 more. How many pens?", "Start at 12. 5 get on. What do you get?",
 		strings.Replace(prompt, "Ann", "NAME", 1)} {
 		if c, err := Parse(bad); err == nil {
@@ -285,8 +286,8 @@ func TestSlips(t *testing.T) {
 // worked solution says.
 func FuzzJudge(f *testing.F) {
 	f.Add(prompt, response)
-	f.Add("12 * 2 * 3 + 4 = ?", "12*2=24\n\n3 * 24 = 72\n72 + 4 = 76\nAnswer: 76\n")
-	f.Add("12 + 35 = ?", "\n\r\n")
+	f.Add("What is 12 * 2 * 3 + 4?", "12*2=24\n\n3 * 24 = 72\n72 + 4 = 76\nAnswer: 76\n")
+	f.Add("What is 12 + 35?", "\n\r\n")
 	f.Fuzz(func(t *testing.T, p, r string) {
 		c, err := Parse(p)
 		if err != nil {
