@@ -267,6 +267,11 @@ kind: label
 prompts: {source: chain, count: 6}
 rollout: {samples: 2, max_new_tokens: 8, max_prompt_tokens: 11}
 label: {verifier: {kind: regex, options: {pattern: "[0-9]"}}}
+`, "prompts of chat": `
+kind: label
+prompts: {source: file, count: 6, file: {path: CHATS, fields: {prompt: m, answer: a}}}
+rollout: {samples: 2, max_new_tokens: 8, max_prompt_tokens: 11}
+label: {verifier: {kind: regex, options: {pattern: "[0-9]"}}}
 `, "given responses": `
 kind: train
 prompts: {source: chain, count: 6, chain: {responses: right}}
@@ -276,6 +281,9 @@ update: {losses: [{name: sft}], optimizer: {lr: 1e-3}}
 		t.Run(name, func(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "it's a run")
 			path := filepath.Join(t.TempDir(), "recipe.yaml")
+			chats := lineFile(t, "chats.jsonl", `{"m": [{"role": "user", "content": "3a+4b+5c+6d+7="}], "a": "5"}`,
+				`{"m": [{"role": "user", "content": "3a+4="}], "a": "7"}`)
+			text = strings.ReplaceAll(text, "CHATS", chats)
 			text += "policy: {tokenizer: proving_ground, new: " + model + "}\nlimits: {dead_share: 0.01}\n"
 			if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
 				t.Fatal(err)
@@ -290,6 +298,9 @@ update: {losses: [{name: sft}], optimizer: {lr: 1e-3}}
 			if f.Verb != "run" || f.From != filepath.Join(dir, "config.yaml") ||
 				!strings.Contains(printed, `'run="`+strings.ReplaceAll(dir, "'", `'\''`)) {
 				t.Errorf("%+v\n%s", f, printed)
+			}
+			if chat := strings.Contains(strings.Join(f.Sets, " "), `"messages":"messages"`); chat != (name == "prompts of chat") {
+				t.Errorf("prompts that were conversations, and no others, stay such: %v", f.Sets)
 			}
 			mended := "rollout.max_prompt_tokens=200"
 			if name == "given responses" {

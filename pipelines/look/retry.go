@@ -158,7 +158,7 @@ func onePerPrompt(batches []stage.Batch) (out []stage.Batch, err error) {
 // the file too, so nothing is measured.
 func settingsOf(r recipe.Recipe, dir, path string, batches []stage.Batch) ([]string, error) {
 	fields := map[string]string{"prompt": schemas.Prompt.Name}
-	of := []schemas.Descriptor{schemas.Answer}
+	of := []schemas.Descriptor{schemas.Answer, schemas.Messages}
 	for _, c := range []schemas.Descriptor{schemas.Response, schemas.Outcome} {
 		if r.Prompts.Brings(c) {
 			of = append(of, c)

@@ -12,7 +12,8 @@ import (
 
 // named are the fields that are named, by key.
 func (f Fields) named() map[string]string {
-	out := map[string]string{"id": f.ID, "prompt": f.Prompt, "answer": f.Answer, "response": f.Response, "conversation": f.Conversation,
+	out := map[string]string{"id": f.ID, "prompt": f.Prompt, "messages": f.Messages,
+		"answer": f.Answer, "response": f.Response, "conversation": f.Conversation,
 		"chosen": f.Chosen, "rejected": f.Rejected, "outcome": f.Outcome, "difficulty": f.Difficulty, "steps": f.Steps,
 		"first_error": f.FirstError, "prompt_tokens": f.PromptTokens, "response_tokens": f.ResponseTokens, "tokens": f.Tokens,
 		"loss_mask": f.LossMask, "logprobs": f.LogProbs, "finish_reason": f.FinishReason}
@@ -165,6 +166,11 @@ func (f Fields) readPrompt(r *fieldReader) (base promptRow, err error) {
 			return base, err
 		}
 	}
+	if f.Messages != "" {
+		if err := f.readMessages(r, &base); err != nil {
+			return base, err
+		}
+	}
 	base.hasAnswer = f.Answer != ""
 	if f.Answer != "" {
 		v, err := r.get(f.Answer)
@@ -182,6 +188,28 @@ func (f Fields) readPrompt(r *fieldReader) (base promptRow, err error) {
 		return base, err
 	}
 	return base, r.text(f.Difficulty, &base.difficulty)
+}
+
+// readMessages takes the chat messages that a prompt came as. Its text stays what it is, as the prompt is known by it.
+func (f Fields) readMessages(r *fieldReader, base *promptRow) error {
+	v, err := r.get(f.Messages)
+	if absent(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if written, ok := v.(string); ok {
+		if v, err = decode([]byte(written)); err != nil {
+			return bad(schemas.ReasonUnreadable, "field %q is no list of messages as JSON", f.Messages)
+		}
+	}
+	d, err := conversation(v, f.Messages, false)
+	if err == nil && (d.response != "" || d.prompt != base.prompt) {
+		err = bad(schemas.ReasonMismatch, "field %q is another prompt than field %q", f.Messages, f.Prompt)
+	}
+	base.messages = d.messages
+	return err
 }
 
 // readResponses takes the response of a row, or the chosen and the rejected one; without, the row is its prompt.

@@ -23,8 +23,8 @@ import (
 // Files are read once in a process: what can be used of their rows is kept in a temporary file, of which windows are taken. Memory: a
 // record, the longest line, and about 70 bytes a prompt.
 type File struct {
-	Path   Paths  `json:"path" doc:"a .jsonl, .ndjson, .json or .parquet file, text also as .gz or .zst, on this machine or at gs:// or s3://; a folder of such files, a pattern, or a list of these"`
-	Format string `json:"format" enum:",jsonl,json,parquet" doc:"jsonl, json or parquet; empty: by the name's ending"`
+	Path   Paths  `json:"path" doc:"a .jsonl, .ndjson, .json, .parquet or .arrow file, text also as .gz or .zst, on this machine or at gs:// or s3://; a folder of such files, a pattern, or a list of these"`
+	Format string `json:"format" enum:",jsonl,json,parquet,arrow" doc:"jsonl, json, parquet or arrow; empty: by the name's ending"`
 	Layout string `json:"layout,omitempty" enum:",openai,prime-rl" doc:"what rows are made of before their fields are read: openai, requests and responses of OpenAI's API; prime-rl, traces of its rollouts; empty: rows as they are"`
 	Fields Fields `json:"fields" doc:"which field of a row is what, as dotted paths such as reward_model.ground_truth"`
 	Name   string `json:"name" doc:"the prompts' source, part of their ids; empty: the last part of the (first) path"`
@@ -81,6 +81,7 @@ func (f File) Defines() map[string]schemas.LogPDefinition {
 type Fields struct {
 	ID           string `json:"id,omitempty" doc:"makes a prompt of its own of every row"`
 	Prompt       string `json:"prompt" doc:"text, or chat messages that end with the user"`
+	Messages     string `json:"messages,omitempty" doc:"the prompt's chat messages as JSON, beside prompt, as rows of runs have them; where a row has none the prompt is a text"`
 	Answer       string `json:"answer" doc:"reference answer"`
 	Response     string `json:"response" doc:"response beside prompt"`
 	Conversation string `json:"conversation" doc:"chat messages that end with the response"`
@@ -143,6 +144,8 @@ func (f File) Validate() error {
 	}
 	switch {
 	case d.tokens() && d.Prompt == "": // the ids say it
+	case d.Messages != "" && d.Prompt == "":
+		return setting.Errorf("fields.messages", "stand beside a prompt that is their text; name prompt, or name the messages as prompt")
 	case d.Prompt == "" && d.Conversation == "" && d.Chosen == "":
 		return setting.Errorf("fields.prompt", "missing; name the field that holds the prompt, or conversation, or chosen and rejected")
 	case (d.Chosen == "") != (d.Rejected == ""):

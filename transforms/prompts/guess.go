@@ -108,7 +108,7 @@ var errFirstRow = errors.New("the first row")
 func (f File) Fill(ctx context.Context, responses bool) (filled File, layout string, err error) {
 	if f.Layout == "" {
 		if f.Layout, err = f.layoutOf(ctx); err != nil {
-			return f, "", err
+			return f, "", f.missing(err)
 		}
 	}
 	var columns []string
@@ -120,7 +120,7 @@ func (f File) Fill(ctx context.Context, responses bool) (filled File, layout str
 		return nil
 	}}
 	if err := s.scan(ctx); err != nil && !errors.Is(err, errFirstRow) {
-		return f, "", err
+		return f, "", f.missing(err)
 	}
 	if columns == nil {
 		return f, "", setting.Errorf("path", "%s has no row that can be read", f.Path)

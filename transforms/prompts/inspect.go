@@ -119,11 +119,7 @@ func (f File) Inspect(ctx context.Context) (Findings, error) {
 	switch {
 	case errors.Is(err, errInspected):
 	case errors.Is(err, fs.ErrNotExist):
-		missing := f.Path.String()
-		if has := (*fs.PathError)(nil); errors.As(err, &has) {
-			missing = has.Path
-		}
-		return out, setting.Errorf("path", "%s: there is no such file", missing)
+		return out, f.missing(err)
 	case err != nil:
 		if has := (*setting.Error)(nil); errors.As(err, &has) {
 			return out, err
@@ -169,4 +165,16 @@ func Inspect(ctx context.Context, c Config) ([]Findings, error) {
 	}
 	f, err := of.Inspect(ctx)
 	return []Findings{f}, setting.In(c.Source, err)
+}
+
+// missing says of a file that is not there that the setting names it; other errors stay as they are.
+func (f File) missing(err error) error {
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	missing := f.Path.String()
+	if has := (*fs.PathError)(nil); errors.As(err, &has) {
+		missing = has.Path
+	}
+	return setting.Errorf("path", "%s: there is no such file", missing)
 }

@@ -72,9 +72,11 @@ const (
 	formatLines   = "jsonl"
 	formatArray   = "json"
 	formatParquet = "parquet"
+	formatArrow   = "arrow"
 )
 
-var formatOf = map[string]string{".jsonl": formatLines, ".ndjson": formatLines, ".json": formatArray, ".parquet": formatParquet}
+var formatOf = map[string]string{".jsonl": formatLines, ".ndjson": formatLines, ".json": formatArray, ".parquet": formatParquet,
+	".arrow": formatArrow}
 
 // formatFor is the format of a file, "" where nothing tells it.
 func (f File) formatFor(name string) string {
@@ -87,11 +89,11 @@ func (f File) formatFor(name string) string {
 // validatePaths refuses paths that cannot be of data; a folder has any name.
 func (f File) validatePaths() error {
 	if len(f.Path) == 0 || slices.Contains(f.Path, "") {
-		return setting.Errorf("path", "missing; want a .jsonl, .json or .parquet file, a folder, a pattern, or a list of them")
+		return setting.Errorf("path", "missing; want a .jsonl, .json, .parquet or .arrow file, a folder, a pattern, or a list of them")
 	}
 	for i, p := range f.Path {
 		if end := path.Ext(strings.TrimRight(p, "/")); f.formatFor(p) == "" && end != "" && !strings.ContainsAny(end, "*?[]") {
-			return setting.Errorf("format", "%q; want jsonl, json or parquet, as the name %s does not tell", f.Format, p)
+			return setting.Errorf("format", "%q; want jsonl, json, parquet or arrow, as the name %s does not tell", f.Format, p)
 		}
 		if slices.Contains(f.Path[:i], p) {
 			return setting.Errorf("path", "%s is named twice", p)
@@ -110,7 +112,7 @@ func (f File) Paths(ctx context.Context) ([]string, error) {
 		}
 		for _, name := range found {
 			if f.formatFor(name) == "" {
-				return nil, setting.Errorf("format", "missing; want jsonl, json or parquet, as the name %s does not tell", name)
+				return nil, setting.Errorf("format", "missing; want jsonl, json, parquet or arrow, as the name %s does not tell", name)
 			}
 			if !slices.Contains(out, name) { // two patterns may match one file
 				out = append(out, name)

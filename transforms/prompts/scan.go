@@ -114,6 +114,13 @@ func (s *scanner) one(ctx context.Context, path string, emit func(rawRow) error)
 	if kind == formatParquet {
 		return readParquet(ctx, path, asks, s.left, emit)
 	}
+	if kind == formatArrow {
+		in, err := files.Open(ctx, path)
+		if err != nil {
+			return err
+		}
+		return errors.Join(readArrow(in, emit), in.Close())
+	}
 	in, err := files.OpenUnpacked(ctx, path)
 	if err != nil {
 		return err

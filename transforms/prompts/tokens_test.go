@@ -158,3 +158,19 @@ func TestUngrouped(t *testing.T) {
 		t.Errorf("%d and %d rows", first.NumRows(), rest.NumRows())
 	}
 }
+
+// Messages as rows of runs have them, beside the prompt that is their text: of rows without some it is a text.
+func TestMessagesBesideAPrompt(t *testing.T) {
+	path := write(t, "rows.jsonl", `{"p": "s\n\na", "m": "[{\"role\":\"system\",\"content\":\"s\"},{\"role\":\"user\",\"content\":\"a\"}]"}
+{"p": "b", "m": null}
+{"p": "c", "m": "[{\"role\":\"user\",\"content\":\"d\"}]"}
+{"p": "e", "m": "no list"}
+`)
+	rows, dead, _ := scan(t, fileConfig(path, Fields{Prompt: "p", Messages: "m"}), Window{})
+	stagetest.Dead(t, dead, schemas.ReasonMismatch, schemas.ReasonUnreadable)
+	m := schemas.Messages.Of(rows)
+	if rows.NumRows() != 2 || m.At(0) != `[{"role":"system","content":"s"},{"role":"user","content":"a"}]` || m.Valid(1) ||
+		schemas.Prompt.Of(rows).At(0) != "s\n\na" || schemas.Prompt.Of(rows).At(1) != "b" {
+		t.Errorf("%d rows, messages %q", rows.NumRows(), m.At(0))
+	}
+}

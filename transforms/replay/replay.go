@@ -164,6 +164,7 @@ func (c Batch) Size(ctx context.Context, _ string) (int, error) {
 // summary is what is known of files before their rows are taken.
 type summary struct {
 	prompts int
+	in      []int // prompts of each file
 	// defined is what the log-probs of each column are. Where files hold those of several policies, the model is all of these.
 	defined map[string]schemas.LogPDefinition
 }
@@ -182,8 +183,10 @@ func summaryOf(ctx context.Context, paths []string) (summary, error) {
 	}
 	out := summary{defined: map[string]schemas.LogPDefinition{}}
 	models := map[string][]string{}
-	err = each(ctx, paths, func(b stage.Batch) error {
+	out.in = make([]int, len(paths))
+	err = each(ctx, paths, func(file int, b stage.Batch) error {
 		out.prompts++
+		out.in[file]++
 		for _, name := range b.Columns() {
 			d, ok := schemas.LogPOf(b, schemas.Column{Name: name})
 			if !ok {
@@ -216,9 +219,9 @@ func anyModel(d schemas.LogPDefinition) schemas.LogPDefinition {
 	return d
 }
 
-// each gives the prompt groups of files in order.
-func each(ctx context.Context, paths []string, group func(stage.Batch) error) error {
-	for _, p := range paths {
+// each gives the prompt groups of files in order, with the number of their file.
+func each(ctx context.Context, paths []string, group func(file int, b stage.Batch) error) error {
+	for i, p := range paths {
 		err := recordio.ReadFile(ctx, p, func(b stage.Batch) error {
 			if err := ctx.Err(); err != nil {
 				return err
@@ -228,7 +231,7 @@ func each(ctx context.Context, paths []string, group func(stage.Batch) error) er
 				return err
 			}
 			for _, g := range groups {
-				if err := group(b.Slice(g.Lo, g.Hi)); err != nil {
+				if err := group(i, b.Slice(g.Lo, g.Hi)); err != nil {
 					return err
 				}
 			}
@@ -314,8 +317,11 @@ func (c Batch) window(ctx context.Context, w prompts.Window, emit func(stage.Bat
 		limit = stage.MaxRecordBytes
 	}
 	take := func(from int) error { // from a position on, to the end of the files
-		at := 0
-		err := each(ctx, paths, func(group stage.Batch) error {
+		at, file := 0, 0
+		for ; file < len(paths) && at+all.in[file] <= from; file++ { // which need not be read
+			at += all.in[file]
+		}
+		err := each(ctx, paths[file:], func(_ int, group stage.Batch) error {
 			if at++; at <= from {
 				return nil
 			}
