@@ -79,34 +79,43 @@ func (r Record) Canonical() Record {
 }
 
 // Size returns about how many bytes the record takes when written: the parts of its buffers that its rows use.
-func (r Record) Size() int {
+func (r Record) Size() int { return r.SizeOf(0, r.NumRows()) }
+
+// SizeOf is the Size of rows lo to hi.
+func (r Record) SizeOf(lo, hi int) int {
 	if r.rec == nil {
 		return 0
 	}
 	n := 0
 	for _, a := range r.rec.Columns() {
-		n += size(a)
+		n += size(a, lo, hi)
 	}
 	return n
 }
 
-func size(a arrow.Array) int {
+func size(a arrow.Array, lo, hi int) int {
 	n := 0
 	if a.NullN() > 0 {
-		n = (a.Len() + 7) / 8
+		for i := lo; i < hi && n == 0; i++ {
+			if a.IsNull(i) {
+				n = (hi - lo + 7) / 8
+			}
+		}
+	}
+	if lo == hi {
+		return n
 	}
 	switch a := a.(type) {
 	case *array.String:
-		return n + 4*a.Len() + len(a.ValueBytes())
+		return n + 4*(hi-lo) + a.ValueOffset(hi-1) + a.ValueLen(hi-1) - a.ValueOffset(lo)
 	case *array.Binary:
-		return n + 4*a.Len() + len(a.ValueBytes())
+		return n + 4*(hi-lo) + a.ValueOffset(hi-1) + a.ValueLen(hi-1) - a.ValueOffset(lo)
 	case *array.List:
 		offs := offsets(a)
-		child := array.NewSlice(a.ListValues(), int64(offs[0]), int64(offs[len(offs)-1]))
-		return n + 4*a.Len() + size(child)
+		return n + 4*(hi-lo) + size(a.ListValues(), int(offs[lo]), int(offs[hi]))
 	}
 	if t, ok := a.DataType().(arrow.FixedWidthDataType); ok {
-		n += (a.Len()*t.BitWidth() + 7) / 8
+		n += ((hi-lo)*t.BitWidth() + 7) / 8
 	}
 	return n
 }

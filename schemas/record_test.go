@@ -94,6 +94,9 @@ func TestBytesOfASlice(t *testing.T) {
 			if err := back.UnmarshalBinary(a); err != nil {
 				t.Fatalf("rows %d to %d: %v", lo, hi, err)
 			}
+			if n := r.SizeOf(lo, hi); n != cut.Size() || n != back.Size() || lo < hi && n < 16*(hi-lo) {
+				t.Errorf("rows %d to %d take %d bytes, cut out %d, and read back %d", lo, hi, n, cut.Size(), back.Size())
+			}
 			b, err := back.MarshalBinary()
 			if err != nil || !bytes.Equal(a, b) {
 				t.Errorf("rows %d to %d: other bytes after a round trip (%v)", lo, hi, err)

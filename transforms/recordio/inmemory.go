@@ -91,7 +91,7 @@ func (w *writer) sorted(ctx context.Context, store stage.Store, in []stage.Store
 		return w.write(b)
 	}
 	for _, g := range groups {
-		size += all.Slice(g.first, g.first+g.Hi-g.Lo).Size()
+		size += all.SizeOf(g.first, g.first+g.Hi-g.Lo)
 		for i := range g.Hi - g.Lo {
 			take = append(take, g.first+i)
 		}
