@@ -35,7 +35,8 @@ func newWatch(e *env) *cobra.Command {
 				return &usageError{fmt.Errorf("--port %d: %w", port, err)}
 			}
 			const connections = 64
-			server := &http.Server{Handler: look.NewWatch(d), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 64 << 10}
+			server := &http.Server{Handler: look.NewWatch(d), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: time.Minute,
+				MaxHeaderBytes: 64 << 10}
 			stop := context.AfterFunc(ctx, func() { _ = server.Close() })
 			defer stop()
 			fmt.Fprintf(e.out, "http://%s/\n", l.Addr())

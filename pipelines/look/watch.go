@@ -115,7 +115,8 @@ func liveOf(ctx context.Context, d *run.Dir) (report.Live, error) {
 		}
 	}
 	if !last.IsZero() {
-		live.Note += fmt.Sprintf(" Iteration %d is under way; it last left something %s ago.", len(done), max(0, time.Since(last)).Round(time.Second))
+		live.Note += fmt.Sprintf(" Iteration %d is under way; it last left something %s ago.", len(done),
+			max(0, time.Since(last)).Round(time.Second))
 	}
 	return live, nil
 }
