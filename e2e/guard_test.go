@@ -47,10 +47,11 @@ var givenModels = map[string]string{
 	"runs/ipvrm/iter-00000/reward":      "reward",
 }
 
-// Reward models that recipes name and that another recipe leaves.
+// Models that recipes name and that another recipe leaves.
 var leftModels = map[string]string{
 	"qrm-refresh":         "runs/qrm/iter-00000/reward",
 	"gsm8k-ipvrm-refresh": "runs/gsm8k-ipvrm/iter-00000/reward",
+	"text-warm-start":     "runs/text-warm-start/iter-00001/policy",
 }
 
 func TestRecipesComputeWhatTheyDid(t *testing.T) {
@@ -120,7 +121,7 @@ func TestRecipesComputeWhatTheyDid(t *testing.T) {
 			}
 			configIsARecipe(t, binary, dir, run, !strings.Contains(r.Text, "kind: label"))
 			if to := leftModels[r.Name]; to != "" {
-				copyModel(t, filepath.Join(run, "iter-00000", "reward"), filepath.Join(dir, to))
+				copyModel(t, filepath.Join(run, filepath.Base(filepath.Dir(to)), filepath.Base(to)), filepath.Join(dir, to))
 			}
 		})
 	}
@@ -220,6 +221,19 @@ func smallSettings(t *testing.T, text, run string) []string {
 		sets = append(sets, "iterations=4", "seft.pairs=8", "seft.base.steps=2", "seft.adaptive.steps=2", "seft.base.batch_size=4",
 			"seft.adaptive.batch_size=4")
 	}
+	precision := r.Policy.Precision
+	if precision == "" {
+		precision = "float32"
+	}
+	small := "policy={tokenizer: bytes, precision: " + precision + ", new: {model_type: llama, hidden_size: 32, " +
+		"num_hidden_layers: 2, num_attention_heads: 2, num_key_value_heads: 1, intermediate_size: 64, rms_norm_eps: 1.0e-6, " +
+		"rope_theta: 10000, max_position_embeddings: 4096, tie_word_embeddings: true}}"
+	if r.Prompts.Source == "text_chains" {
+		if strings.HasPrefix(r.Policy.Path, "models/") {
+			sets = append(sets, small)
+		}
+		return append(sets, "rollout.max_new_tokens=16")
+	}
 	if r.Prompts.Source != "file" {
 		return sets
 	}
@@ -229,9 +243,7 @@ func smallSettings(t *testing.T, text, run string) []string {
 	}
 	sets = append(sets, "prompts.file.path="+file, "limits.dead_share=1")
 	if r.Policy.Path != "" {
-		sets = append(sets, "policy={tokenizer: bytes, precision: "+r.Policy.Precision+", new: {model_type: llama, hidden_size: 32, "+
-			"num_hidden_layers: 2, num_attention_heads: 2, num_key_value_heads: 1, intermediate_size: 64, rms_norm_eps: 1.0e-6, "+
-			"rope_theta: 10000, max_position_embeddings: 4096, tie_word_embeddings: true}}")
+		sets = append(sets, small)
 	}
 	if r.Chat != nil && r.Chat.Template {
 		sets = append(sets, "chat.template=false")

@@ -79,3 +79,52 @@ func TestRecipesForRealModels(t *testing.T) {
 	}
 	ran("solutions-ipvrm-refresh", "prompts.file.path="+solutions, "update.lora={rank: 2, alpha: 4, merge: true}", "gate.margin=-1")
 }
+
+// TestRecipesOfTextChains runs the recipes on text chains with a small model of random weights: a warm start by adapters, then a policy and
+// a reward model that both go on from it.
+func TestRecipesOfTextChains(t *testing.T) {
+	dir := t.TempDir()
+	ran := func(name string, sets ...string) string {
+		t.Helper()
+		path := filepath.Join(dir, name)
+		r, err := open(t.Context(), name, append([]string{"run=" + path, "prompts.count=4", "evaluate.prompts=2", "evaluate.samples=2",
+			"iterations=1"}, sets...))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := iterate(context.Background(), r, progress.Silent()); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		return filepath.Join(path, "iter-00000")
+	}
+	model := `policy={tokenizer: bytes, new: {model_type: llama, hidden_size: 16, num_hidden_layers: 1, num_attention_heads: 2,
+		num_key_value_heads: 1, intermediate_size: 24, rms_norm_eps: 1.0e-6, rope_theta: 10000, max_position_embeddings: 1024,
+		tie_word_embeddings: false}}`
+	start := filepath.Join(ran("text-warm-start", model), "policy")
+	base, err := transformer.AdapterBase(start)
+	if err != nil || base == "" {
+		t.Fatalf("the warm start's base is %q, %v", base, err)
+	}
+	sets := []string{"policy.path=" + start, "evaluate.every=1", "advantage.groups=all", "rollout.max_new_tokens=12"}
+	for name, more := range map[string][]string{"text-grpo": nil, "text-distrl": {"reward.path=" + start, "rollout.candidate_min_p=0.001"}} {
+		iteration := ran(name, append(more, sets...)...)
+		roles := []string{"policy"}
+		if more != nil {
+			roles = append(roles, "reward")
+		}
+		for _, role := range roles {
+			if of, err := transformer.AdapterBase(filepath.Join(iteration, role)); err != nil || of != base {
+				t.Errorf("%s: the base of its %s is %q, want %q: %v", name, role, of, base, err)
+			}
+		}
+		measured, err := measurementsOf(t.Context(), filepath.Dir(iteration))
+		if err != nil || len(measured) == 0 {
+			t.Fatalf("%s: %d measurements, %v", name, len(measured), err)
+		}
+		for _, metric := range []string{"set/wording/avg@4", "set/longer/avg@4", "audit_gap"} {
+			if _, ok := measured[len(measured)-1].Metrics[metric]; !ok {
+				t.Errorf("%s does not measure %s: %v", name, metric, measured[len(measured)-1].Metrics)
+			}
+		}
+	}
+}

@@ -83,6 +83,9 @@ func TestEmbeddedRecipes(t *testing.T) {
 				}
 				t.Skip("reads a file that is not part of the program; planned only")
 			}
+			if strings.Contains(e.Text, "source: text_chains") {
+				t.Skip("asks in words that the embedded models do not know; TestRecipesOfTextChains runs it")
+			}
 			given := reward
 			if strings.Contains(e.Text, "runs/qrm/") {
 				given = scalar
