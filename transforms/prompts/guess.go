@@ -102,27 +102,39 @@ func Guess(columns []string, named Fields, responses bool) (fields Fields, logPr
 	return fields, logProbs, layout
 }
 
-var errFirstRow = errors.New("the first row")
+var errEnoughRows = errors.New("enough rows are seen")
 
-// Fill names the fields of the file's rows that are not named yet, by the columns of its first row that can be read.
+// seenRows are those by whose columns fields are named: a column that is null in all of them, as one that is there for other rows than
+// these, is none.
+const seenRows = 64
+
+// Fill names the fields of the file's rows that are not named yet, by the columns that have values in its first rows.
 func (f File) Fill(ctx context.Context, responses bool) (filled File, layout string, err error) {
 	if f.Layout == "" {
 		if f.Layout, err = f.layoutOf(ctx); err != nil {
 			return f, "", f.missing(err)
 		}
 	}
-	var columns []string
+	found, rows := map[string]bool{}, 0
 	s := scanner{file: f, look: func(row rawRow) error {
-		if row.err == nil {
-			columns = slices.Sorted(maps.Keys(row.fields))
-			return errFirstRow
+		if row.err != nil {
+			return nil
+		}
+		for name, value := range row.fields {
+			if value != nil {
+				found[name] = true
+			}
+		}
+		if rows++; rows == seenRows {
+			return errEnoughRows
 		}
 		return nil
 	}}
-	if err := s.scan(ctx); err != nil && !errors.Is(err, errFirstRow) {
+	if err := s.scan(ctx); err != nil && !errors.Is(err, errEnoughRows) {
 		return f, "", f.missing(err)
 	}
-	if columns == nil {
+	columns := slices.Sorted(maps.Keys(found))
+	if len(columns) == 0 {
 		return f, "", setting.Errorf("path", "%s has no row that can be read", f.Path)
 	}
 	var logProbs *LogProbs

@@ -91,18 +91,18 @@ func (f File) layoutOf(ctx context.Context) (name string, err error) {
 				name = key
 			}
 		}
-		return errFirstRow
+		return errEnoughRows
 	})
 	return name, err
 }
 
-// each gives the rows of the files before their fields are read, until errFirstRow.
+// each gives the rows of the files before their fields are read, until errEnoughRows.
 func (f File) each(ctx context.Context, emit func(rawRow) error) error {
 	paths, err := f.Paths(ctx)
 	s := scanner{file: f}
 	for _, path := range paths {
 		err := s.one(ctx, path, emit)
-		if errors.Is(err, errFirstRow) {
+		if errors.Is(err, errEnoughRows) {
 			return nil
 		}
 		if err != nil {
@@ -127,7 +127,7 @@ func (f File) definedBy(ctx context.Context) (*LogProbs, error) {
 		}
 		if !ok || how != *all {
 			known = false
-			return errFirstRow
+			return errEnoughRows
 		}
 		return nil
 	})
