@@ -42,15 +42,15 @@ func (c TextChains) difficulty(split string) (lo, hi int) {
 	return c.MinSteps, c.MaxSteps
 }
 
-// of is how difficult its problems are.
-func (c TextChains) of() textchains.Difficulty {
+// Difficulty is how difficult its problems are.
+func (c TextChains) Difficulty() textchains.Difficulty {
 	return textchains.Difficulty{MinSteps: c.MinSteps, MaxSteps: c.MaxSteps, Digits: c.Digits, Operations: c.Operations}
 }
 
 func (c TextChains) written() (string, int) { return c.Responses, max(1, c.PerPrompt) }
 
 func (c TextChains) draw(u func() float64, split string) (problem, error) {
-	chain, err := textchains.Draw(u, c.of(), split)
+	chain, err := textchains.Draw(u, c.Difficulty(), split)
 	if err != nil {
 		return problem{}, err
 	}
@@ -74,9 +74,9 @@ func (c TextChains) Validate() error {
 		return setting.Errorf("operations", "is empty; want some of %s", textchains.Operations)
 	case c.MinSteps > c.MaxSteps:
 		return setting.Errorf("min_steps", "%d is more than max_steps = %d", c.MinSteps, c.MaxSteps)
-	case c.MaxSteps > c.of().Most():
+	case c.MaxSteps > c.Difficulty().Most():
 		return setting.Errorf("max_steps", "%d steps of %s alone with numbers of %d digits; there are at most %d", c.MaxSteps, c.Operations,
-			c.Digits, c.of().Most())
+			c.Digits, c.Difficulty().Most())
 	case strings.Contains(c.Name, "/"):
 		return setting.Errorf("name", "%q has a slash, which parts the name from split and number", c.Name)
 	case c.PerPrompt > 0 && c.Responses == "":
@@ -90,7 +90,7 @@ func (c TextChains) CheckSplit(split string) error {
 	if !slices.Contains(textchains.Splits(), split) {
 		return setting.Errorf("split", "%q is not one of %s", split, strings.Join(textchains.Splits(), ", "))
 	}
-	if most := c.of().Most(); split == textchains.LongerSplit && c.MaxSteps >= most {
+	if most := c.Difficulty().Most(); split == textchains.LongerSplit && c.MaxSteps >= most {
 		return setting.Errorf("split", "%s has one step more than max_steps = %d, and there are at most %d", split, c.MaxSteps, most)
 	}
 	return nil
