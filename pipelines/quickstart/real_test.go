@@ -14,7 +14,8 @@ import (
 func TestRealAsksForItsModel(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "real")
 	var missing *setting.Error
-	if _, err := Real(t.Context(), RealOptions{Run: dir, Iterations: 1}, progress.Silent()); !errors.As(err, &missing) || missing.Path != "model" {
+	_, err := Real(t.Context(), RealOptions{Run: dir, Iterations: 1}, progress.Silent())
+	if !errors.As(err, &missing) || missing.Path != "model" {
 		t.Errorf("no model: %v", err)
 	}
 	if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
