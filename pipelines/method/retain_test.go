@@ -108,6 +108,24 @@ func TestRetentionOfTheServingModel(t *testing.T) {
 	}
 }
 
+// A model that adapters belong to stays as long as they do: they are nothing without it.
+func TestRetentionOfTheBaseOfAdapters(t *testing.T) {
+	dir := t.TempDir()
+	if err := quickstart.Unpack(dir); err != nil {
+		t.Fatal(err)
+	}
+	r := refreshing(t, dir, "iterations=4", "reward.refresh.gate.margin=-1", "reward.refresh.update.lora={rank: 2, alpha: 4}",
+		"keep={last: 1, best: false}")
+	if err := iterate(t.Context(), r, progress.Silent()); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"iter-00001/policy", "iter-00002/optimizer-reward", "iter-00002/reward", "iter-00003/optimizer-policy",
+		"iter-00003/policy"}
+	if got := folders(t, r.Run); !slices.Equal(got, want) {
+		t.Errorf("kept %v, want %v", got, want)
+	}
+}
+
 // A fork with the same settings computes what its parent does; with others it says which, and leaves the parent as it is.
 func TestFork(t *testing.T) {
 	dir := t.TempDir()

@@ -2,6 +2,10 @@ package run
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
 	"strings"
 
 	"github.com/millrace/millrace/pipelines/chain"
@@ -24,6 +28,10 @@ func (run *Dir) ToRemove(ctx context.Context, keep recipe.Keep, done, best int) 
 	if err != nil {
 		return nil, err
 	}
+	bases, err := run.bases(ctx, keep, done, best, serving)
+	if err != nil {
+		return nil, err
+	}
 	var out []Removal
 	for i := range done - 1 {
 		dir := run.IterPath(i)
@@ -35,8 +43,7 @@ func (run *Dir) ToRemove(ctx context.Context, keep recipe.Keep, done, best int) 
 		var order []string
 		for _, f := range listed {
 			folder, _, below := strings.Cut(f.Name, "/")
-			if !below || !model(folder) && !state(folder) || i == serving && strings.HasSuffix(folder, chain.RewardRole) ||
-				model(folder) && keep.Keeps(i, done, best) {
+			if !below || !model(folder) && !state(folder) || stays(folder, i, keep, done, best, serving) || bases[files.Join(dir, folder)] {
 				continue
 			}
 			if _, ok := bytes[folder]; !ok {
@@ -50,6 +57,40 @@ func (run *Dir) ToRemove(ctx context.Context, keep recipe.Keep, done, best int) 
 		}
 		if len(order) > 0 {
 			out = append(out, r)
+		}
+	}
+	return out, nil
+}
+
+// stays reports whether a folder of an iteration stays for its own sake.
+func stays(folder string, i int, keep recipe.Keep, done, best, serving int) bool {
+	return i == serving && strings.HasSuffix(folder, chain.RewardRole) || model(folder) && keep.Keeps(i, done, best)
+}
+
+// bases are the models that adapters which stay belong to: without them these are nothing. The first refresh of a reward model without
+// a path begins with the policy of an iteration, and its adapters belong to that one ever after.
+func (run *Dir) bases(ctx context.Context, keep recipe.Keep, done, best, serving int) (map[string]bool, error) {
+	out := map[string]bool{}
+	for i := range done {
+		for _, role := range []string{chain.PolicyRole, chain.RewardRole, chain.ReviserRole} {
+			if i < done-1 && !stays(role, i, keep, done, best, serving) {
+				continue
+			}
+			path := files.Join(run.IterPath(i), role, "adapter_config.json")
+			raw, err := files.Read(ctx, path, MaxStateBytes)
+			if errors.Is(err, fs.ErrNotExist) {
+				continue
+			}
+			var c struct {
+				Base string `json:"base_model_name_or_path"`
+			}
+			if err == nil {
+				err = json.Unmarshal(raw, &c)
+			}
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", path, err)
+			}
+			out[c.Base] = true
 		}
 	}
 	return out, nil
