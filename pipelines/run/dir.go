@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -82,7 +83,8 @@ func withoutLinks(path string) error {
 	})
 }
 
-// runPath is a run's directory as workers see it, which may run in another directory.
+// runPath is a run's directory as workers see it, which may run in another directory. A link to it is followed: what lists or removes a
+// directory stops at a link.
 func runPath(path string) (string, error) {
 	at, err := files.Abs(path)
 	if err != nil {
@@ -90,6 +92,11 @@ func runPath(path string) (string, error) {
 	}
 	if _, rest, ok := strings.Cut(at, "://"); ok && !strings.Contains(rest, "/") {
 		return "", setting.Errorf("run", "%q is a whole bucket; want a directory in it, such as %s/run", path, at)
+	}
+	if info, err := os.Lstat(at); !files.IsURL(at) && err == nil && info.Mode()&fs.ModeSymlink != 0 {
+		if at, err = filepath.EvalSymlinks(at); err != nil {
+			return "", fmt.Errorf("run directory: %w", err)
+		}
 	}
 	return at, nil
 }
