@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"strconv"
 	"strings"
 
 	"github.com/millrace/millrace/pipelines/chain"
@@ -68,6 +69,10 @@ func (run *Dir) Fork(ctx context.Context, at int, to string, config []byte, fres
 	if there, err := files.Exists(ctx, files.Join(to, recipe.ConfigName)); err != nil || there {
 		return Forked{}, errors.Join(err, setting.Errorf("out", "%s holds a run already; name another directory", to))
 	}
+	if inside := func(a, b string) bool { return strings.HasPrefix(a+"/", b+"/") }; inside(to, run.Path) || inside(run.Path, to) {
+		return Forked{}, setting.Errorf("out", "of %s and the run %s one lies in the other, and is removed with it; name a directory "+
+			"beside the run", to, run.Path)
+	}
 	_, digest, err := run.ReadManifest(ctx, at)
 	if err != nil {
 		return Forked{}, err
@@ -77,6 +82,9 @@ func (run *Dir) Fork(ctx context.Context, at int, to string, config []byte, fres
 		return Forked{}, err
 	}
 	if err := run.Verify(ctx, done[:at+1]); err != nil {
+		return Forked{}, err
+	}
+	if err := run.hasAll(ctx, at, fresh); err != nil {
 		return Forked{}, err
 	}
 	old, err := files.Read(ctx, files.Join(run.Path, recipe.ConfigName), MaxStateBytes)
@@ -103,12 +111,46 @@ func (run *Dir) Fork(ctx context.Context, at int, to string, config []byte, fres
 	if err := run.bring(ctx, at, d); err != nil {
 		return f, err
 	}
+	if err := d.Verify(ctx, done[:at+1]); err != nil { // the run may have gone on, and made room
+		return f, err
+	}
+	if err := d.hasAll(ctx, at, fresh); err != nil {
+		return f, err
+	}
 	if fresh {
 		if err := d.forget(ctx, at); err != nil {
 			return f, err
 		}
 	}
 	return f, files.Write(ctx, files.Join(to, recipe.ConfigName), config, true)
+}
+
+// hasAll looks whether an iteration, and the one whose refresh left the reward model that serves after it, still have what a fork goes
+// on from: their models and, unless it begins with fresh optimizers, the states of these.
+func (run *Dir) hasAll(ctx context.Context, at int, fresh bool) error {
+	serving, err := run.serving(ctx, at+1)
+	if err != nil {
+		return err
+	}
+	for _, i := range []int{at, serving} {
+		if i < 0 {
+			continue
+		}
+		removed, err := commit.Removed(ctx, run.IterPath(i))
+		if err != nil {
+			return err
+		}
+		for _, name := range removed {
+			switch path := files.Join(run.IterPath(i), name); {
+			case i != at && !strings.HasSuffix(name, chain.RewardRole):
+			case model(name):
+				return setting.In("at", &commit.RemovedError{Path: path})
+			case state(name) && !fresh:
+				return setting.Errorf("at", "%v; or go on without it: --optimizer fresh", &commit.RemovedError{Path: path})
+			}
+		}
+	}
+	return nil
 }
 
 // bring copies what a fork has of this run: the models that it started from, and its iterations, the manifest of each last.
@@ -120,7 +162,8 @@ func (run *Dir) bring(ctx context.Context, at int, to *Dir) error {
 	wanted := func(name string) bool {
 		top, _, below := strings.Cut(name, "/")
 		if m := iterPattern.FindStringSubmatch(top); m != nil {
-			return run.IterPath(at) >= files.Join(run.Path, top) && !strings.HasPrefix(name, top+"/"+chain.WorkName+"/")
+			n, err := strconv.Atoi(m[1])
+			return err == nil && n <= at && !strings.HasPrefix(name, top+"/"+chain.WorkName+"/")
 		}
 		return below && strings.HasPrefix(top, "start-")
 	}
@@ -167,17 +210,29 @@ func bringFile(ctx context.Context, from files.Info, to string) error {
 	return out.Commit(true)
 }
 
-// forget takes the states of optimizers out of an iteration.
+// forget takes the states of optimizers out of an iteration, and out of the one whose refresh left the reward model that serves.
 func (run *Dir) forget(ctx context.Context, at int) error {
-	m, _, err := run.ReadManifest(ctx, at)
+	serving, err := run.serving(ctx, at+1)
 	if err != nil {
 		return err
 	}
-	var folders []string
-	for name := range m.Files {
-		if top, _, below := strings.Cut(name, "/"); below && state(top) {
-			folders = append(folders, top)
+	for _, i := range []int{at, serving} {
+		if i < 0 {
+			continue
+		}
+		m, _, err := run.ReadManifest(ctx, i)
+		if err != nil {
+			return err
+		}
+		var folders []string
+		for name := range m.Files {
+			if top, _, below := strings.Cut(name, "/"); below && state(top) {
+				folders = append(folders, top)
+			}
+		}
+		if err := commit.Remove(ctx, run.IterPath(i), folders...); err != nil {
+			return err
 		}
 	}
-	return commit.Remove(ctx, run.IterPath(at), folders...)
+	return nil
 }
