@@ -5,10 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
 
-	"github.com/millrace/millrace/pipelines/look"
 	"github.com/millrace/millrace/pipelines/recipe"
 	"github.com/millrace/millrace/pipelines/run"
 	"github.com/millrace/millrace/transforms/files"
@@ -59,8 +59,10 @@ func newRm(e *env) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if whole {
-				err = files.RemoveAll(ctx, locked.Path)
+			if whole { // its configuration last: what is left by a death before that is a run still, and removed by the same command
+				if err = files.RemoveAll(ctx, locked.Path, recipe.ConfigName); err == nil {
+					err = files.RemoveAll(ctx, locked.Path)
+				}
 			} else {
 				err = locked.Remove(ctx, out.Removed)
 			}
@@ -82,9 +84,13 @@ func newRm(e *env) *cobra.Command {
 func toRemove(ctx context.Context, d *run.Dir, keep recipe.Keep, whole bool) (removed, error) {
 	out := removed{Run: d.Path, Whole: whole, Removed: []run.Removal{}}
 	if whole {
-		used, err := look.DiskUsage(ctx, d)
-		for _, u := range used {
-			out.Bytes += u.Total()
+		if inside := run.Inside(ctx, d.Path); len(inside) > 0 {
+			return out, &usageError{fmt.Errorf("%s holds further runs, which would go with it: %s; remove or move them first", d.Path,
+				strings.Join(inside, ", "))}
+		}
+		listed, err := files.Below(ctx, d.Path) // whatever is left of it
+		for _, f := range listed {
+			out.Bytes += f.Size
 		}
 		return out, err
 	}

@@ -1,0 +1,58 @@
+package command
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+// A fork has what it goes on from, and lies beside its parent: a link to a run is the run, what was removed is said at once, and one
+// directory in the other would go with it.
+func TestForkHasWhatItGoesOnFrom(t *testing.T) {
+	at, _ := aRun(t)
+	dir := t.TempDir()
+	in := func(name string) string { return filepath.Join(dir, name) }
+	link := in("link")
+	if err := os.Symlink(at, link); err != nil {
+		t.Fatal(err)
+	}
+	want(t, exitOK, nil, "fork", link, "--at", "1", "--out", in("a"))
+	for _, name := range []string{"iter-00000", "iter-00001"} {
+		if _, err := os.Stat(filepath.Join(dir, "a", name, "policy")); err != nil {
+			t.Errorf("a fork of a linked run: %v", err)
+		}
+	}
+	for _, out := range []string{filepath.Join("a", "sub"), filepath.Join("a", "iter-00002"), "."} {
+		want(t, exitUsage, []string{"out: ", "one lies in the other"}, "fork", in("a"), "--out", in(out))
+	}
+	want(t, exitOK, nil, "rm", in("a"), "--keep-last", "1", "--keep-best=false", "--yes")
+	want(t, exitUsage, []string{"at: ", "policy was removed to make room"}, "fork", in("a"), "--at", "0", "--out", in("b"))
+	want(t, exitOK, nil, "fork", at, "--out", in("c"))
+	want(t, exitOK, nil, "rm", in("c"), "--keep-last", "2", "--yes")
+	want(t, exitUsage, []string{"at: ", "optimizer-policy was removed", "--optimizer fresh"}, "fork", in("c"), "--at", "0", "--out", in("d"))
+	want(t, exitOK, nil, "fork", in("c"), "--at", "0", "--out", in("d"), "--optimizer", "fresh")
+}
+
+// A run whose removal was interrupted is removed by the same command, a link to it as well, and one that holds others is not.
+func TestRemoveWhole(t *testing.T) {
+	at, _ := aRun(t)
+	dir := t.TempDir()
+	half, link := filepath.Join(dir, "half"), filepath.Join(dir, "link")
+	want(t, exitOK, nil, "fork", at, "--out", half)
+	if err := os.RemoveAll(filepath.Join(half, "iter-00000")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(half, link); err != nil {
+		t.Fatal(err)
+	}
+	within := filepath.Join(half, "within")
+	want(t, exitOK, nil, "fork", at, "--out", within)
+	want(t, exitUsage, []string{"further runs", within}, "rm", half, "--all", "--yes")
+	if err := os.RemoveAll(within); err != nil {
+		t.Fatal(err)
+	}
+	want(t, exitOK, nil, "rm", link, "--all", "--yes")
+	if _, err := os.Stat(half); !os.IsNotExist(err) {
+		t.Errorf("the run is there still: %v", err)
+	}
+}
