@@ -126,6 +126,55 @@ func TestRetentionOfTheBaseOfAdapters(t *testing.T) {
 	}
 }
 
+// forkAt forks a run as the command does.
+func forkAt(t *testing.T, d *run.Dir, at int, out string, fresh bool, sets ...string) (recipe.Recipe, run.Forked) {
+	t.Helper()
+	r, err := d.Recipe(t.Context(), append(sets, "run="+out)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := method.New(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config, err := method.Resolved(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := d.Fork(t.Context(), at, out, config, fresh)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r, f
+}
+
+// A fork may refresh its reward model on another schedule, and goes on with the one that served.
+func TestForkWithAnotherSchedule(t *testing.T) {
+	dir := t.TempDir()
+	if err := quickstart.Unpack(dir); err != nil {
+		t.Fatal(err)
+	}
+	parent := refreshing(t, dir, "iterations=4", "reward.refresh.gate.margin=-1")
+	if err := iterate(t.Context(), parent, progress.Silent()); err != nil {
+		t.Fatal(err)
+	}
+	d, err := run.Read(t.Context(), parent.Run)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, _ := forkAt(t, d, 3, filepath.Join(dir, "fork"), false, "reward.refresh.every=3", "iterations=5")
+	if err := iterate(t.Context(), r, progress.Silent()); err != nil {
+		t.Fatal(err)
+	}
+	of, err := run.Read(t.Context(), r.Run)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if before, after := scoredBy(t, d, 3), scoredBy(t, of, 4); before == "" || before != after {
+		t.Errorf("rows are scored by %q, and were by %q", after, before)
+	}
+}
+
 // A fork with the same settings computes what its parent does; with others it says which, and leaves the parent as it is.
 func TestFork(t *testing.T) {
 	dir := t.TempDir()
@@ -142,24 +191,7 @@ func TestFork(t *testing.T) {
 	}
 	fork := func(name string, fresh bool, sets ...string) (recipe.Recipe, run.Forked) {
 		t.Helper()
-		out := filepath.Join(dir, name)
-		r, err := d.Recipe(t.Context(), append(sets, "run="+out)...)
-		if err != nil {
-			t.Fatal(err)
-		}
-		m, err := method.New(r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		config, err := method.Resolved(m)
-		if err != nil {
-			t.Fatal(err)
-		}
-		f, err := d.Fork(t.Context(), 0, out, config, fresh)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return r, f
+		return forkAt(t, d, 0, filepath.Join(dir, name), fresh, sets...)
 	}
 	same, f := fork("same", false)
 	if len(f.Changes) > 0 {
