@@ -43,6 +43,10 @@ func (s rounds) checkSampling() error {
 		held := s.r.Prompts.WithoutResponses()
 		held.Split, held.Curriculum = s.r.Evaluate.Split, nil
 		if err := setting.Check(held); err != nil {
+			var e *setting.Error
+			if errors.As(err, &e) && e.Path == "split" {
+				return setting.Errorf("evaluate.split", "%s (source %s); name one of them, or let evaluate.every be 0", e.Why, held.Source)
+			}
 			return setting.In("prompts", withNote(err, "evaluation reads split "+s.r.Evaluate.Split))
 		}
 	}
