@@ -158,7 +158,7 @@ func (m Manifest) check(ctx context.Context, dir string, of func(name string) bo
 		}
 		changed := &ChangedError{Path: files.Join(dir, name), Want: m.Files[name]}
 		f, ok := there[name]
-		if !ok && within(name, removed) {
+		if folder, _, below := strings.Cut(name, "/"); !ok && below && slices.Contains(removed, folder) {
 			continue
 		}
 		if !ok {

@@ -90,3 +90,26 @@ func TestGoneAndNew(t *testing.T) {
 		}
 	}
 }
+
+// A note of what was removed names folders: rows that somebody took are missed, and nothing else is removed for it.
+func TestRemovedAreFolders(t *testing.T) {
+	for _, name := range []string{"batch-00000.parquet", "manifest.json", "none"} {
+		dir := committed(t)
+		if err := os.WriteFile(filepath.Join(dir, RemovedName), []byte(`["policy", "`+name+`"]`), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if err := Remove(t.Context(), dir); err == nil || !strings.Contains(err.Error(), name+`" is no folder`) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if _, err := os.Stat(filepath.Join(dir, ManifestName)); err != nil {
+			t.Error(err)
+		}
+		if err := os.Remove(filepath.Join(dir, "batch-00000.parquet")); err != nil {
+			t.Fatal(err)
+		}
+		var changed *ChangedError
+		if err := CheckPath(t.Context(), dir); !errors.As(err, &changed) || filepath.Base(changed.Path) != "batch-00000.parquet" {
+			t.Errorf("rows that are gone, and a note of %s: %v", name, err)
+		}
+	}
+}

@@ -57,13 +57,17 @@ func Remove(ctx context.Context, dir string, names ...string) error {
 	if err != nil {
 		return err
 	}
+	has := func(name string) bool {
+		for file := range m.Files {
+			if strings.HasPrefix(file, name+"/") {
+				return true
+			}
+		}
+		return false
+	}
 	all := slices.Clone(before)
 	for _, name := range names {
-		has := false
-		for file := range m.Files {
-			has = has || strings.HasPrefix(file, name+"/")
-		}
-		if has && !slices.Contains(all, name) {
+		if has(name) && !slices.Contains(all, name) {
 			all = append(all, name)
 		}
 	}
@@ -78,6 +82,9 @@ func Remove(ctx context.Context, dir string, names ...string) error {
 		}
 	}
 	for _, name := range all {
+		if !has(name) {
+			return fmt.Errorf("%s: %q is no folder of the iteration; take it out of the list", files.Join(dir, RemovedName), name)
+		}
 		if err := files.RemoveAll(ctx, files.Join(dir, name)); err != nil {
 			return err
 		}
