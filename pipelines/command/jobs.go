@@ -81,7 +81,7 @@ func (j *job) from(ctx context.Context, args []string, responses bool, wanted ..
 		}
 		j.logProbs = true
 		source["source"], source["batch"] = "batch", batch
-	} else if err := j.file(ctx, args, responses, source); err != nil {
+	} else if err := j.file(ctx, batchesOf(ctx, args), responses, source); err != nil {
 		return err
 	}
 	j.tree = map[string]any{"kind": "label", "run": j.out, "prompts": source}
@@ -128,6 +128,17 @@ func (j *job) ours(ctx context.Context, args []string, responses bool) ([]string
 		return nil, nil
 	}
 	return columns, nil
+}
+
+// batchesOf names the rows of each run in its place: the other files of its directory are none.
+func batchesOf(ctx context.Context, args []string) []string {
+	out := slices.Clone(args)
+	for i, arg := range args {
+		if _, err := run.Read(ctx, arg); err == nil {
+			out[i] = files.Join(arg, "iter-*", chain.BatchName+"-*.parquet")
+		}
+	}
+	return out
 }
 
 func paths(args []string) any {

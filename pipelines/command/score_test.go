@@ -59,3 +59,39 @@ func TestScoreSteps(t *testing.T) {
 		}
 	}
 }
+
+// TestScoreLabelled: a run of texts is scored and judged again as it is, chat prompts as chat prompts.
+func TestScoreLabelled(t *testing.T) {
+	m, err := chain.Open(t.Context(), recipe.Model{Tokenizer: "bytes", New: map[string]any{"model_type": "llama", "hidden_size": 16,
+		"num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16, "vocab_size": 300}},
+		filepath.Join(t.TempDir(), "model"), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	texts := lineFile(t, "texts.jsonl", `{"question": "1+1", "answer": "2", "response": "so 2"}`, `{"question": "1+2", "answer": "3", `+
+		`"response": "so 2"}`)
+	chat := lineFile(t, "chat.jsonl", `{"prompt": [{"role": "user", "content": "1+1"}], "answer": "2", "response": "so 2"}`,
+		`{"prompt": [{"role": "user", "content": "1+2"}], "answer": "3", "response": "so 2"}`)
+	for _, file := range []string{texts, chat} {
+		labelled := filepath.Join(t.TempDir(), "labelled")
+		var done jobResult
+		runJob(t, &done, "label", file, "--out", labelled, "--count", "1")
+		runJob(t, &done, "label", labelled, "--out", filepath.Join(t.TempDir(), "again"))
+		if done.Rows != 2 || done.Metrics["train_accuracy"] != 0.5 {
+			t.Errorf("%s, judged again: %+v", file, done)
+		}
+		runJob(t, &done, "score", labelled, "--reward", m.Path, "--reference", m.Path, "--out", filepath.Join(t.TempDir(), "scored"))
+		if done.Rows != 2 || done.Dead != 0 {
+			t.Fatalf("%s: %+v", file, done)
+		}
+		err := recordio.ReadFile(t.Context(), done.Files[0], func(b stage.Batch) error {
+			if !b.Has(schemas.PCorrect) || (schemas.Messages.Of(b).At(0) != "") != (file == chat) {
+				t.Errorf("%s: columns %v", file, b.Columns())
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}

@@ -21,6 +21,8 @@ type shape struct {
 
 // shapes are tried in order. docs/prompts.md lists them.
 var shapes = []shape{
+	{name: "rows of a run", has: []string{"prompt_id", "prompt", "messages", "response_id"}, fields: Fields{Prompt: "prompt",
+		Messages: "messages"}},
 	{name: "verl rollouts", has: []string{"input", "output", "gts"}, fields: Fields{Prompt: "input", Response: "output", Answer: "gts"}},
 	{name: "verl prompts", has: []string{"prompt", "reward_model", "data_source"}, fields: Fields{Prompt: "prompt",
 		Answer: "reward_model.ground_truth"}},

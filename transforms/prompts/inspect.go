@@ -129,6 +129,9 @@ func (f File) Inspect(ctx context.Context) (Findings, error) {
 		return out, setting.Errorf("path", "%s has no rows", f.Path)
 	}
 	for _, key := range slices.Sorted(maps.Keys(named)) {
+		if key == "messages" && null[key] > 0 { // rows of runs whose prompts are texts have none
+			continue
+		}
 		if found[key] == 0 && null[key] > 0 {
 			return out, setting.Errorf("fields."+key, "field %q of %s is null in all of the first %d rows; name one that has values", named[key],
 				f.Path, out.Rows)
