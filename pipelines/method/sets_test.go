@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -110,6 +111,10 @@ func TestBestOf(t *testing.T) {
 	}
 	if best, ok := run.BestOf(all, "a"); !ok || best.Iteration != 1 || best.Value != 0.4 {
 		t.Errorf("%+v", best)
+	}
+	other := append(slices.Clone(all), run.Measurement{Iterations: 9, Metrics: map[string]float64{"avg@16": 0.1}})
+	if best, ok := run.BestOf(other, ""); !ok || best.Iteration != 8 || best.Metric != "avg@16" || best.Measured != 1 {
+		t.Errorf("an accuracy over another number of samples is compared: %+v", best)
 	}
 	if _, ok := run.BestOf(all, "b"); ok {
 		t.Error("a set that is not there has a best")

@@ -46,6 +46,9 @@ func (b *Best) add(m Measurement, set string) {
 		return
 	}
 	n := b.Measured + 1
+	if name != b.Metric { // accuracies over other numbers of samples do not compare: a run may go on with another
+		n = 1
+	}
 	if n == 1 || x > b.Value {
 		*b = Best{Iteration: m.Iterations - 1, Metric: name, Value: x, StdErr: m.Metrics[name+stdErrAfter]}
 	}
