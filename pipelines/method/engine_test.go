@@ -235,3 +235,15 @@ func TestEngineSettings(t *testing.T) {
 		}
 	}
 }
+
+// Weights that a server samples with for some iterations are not removed before it has others.
+func TestEngineKeepsItsWeights(t *testing.T) {
+	for every, ok := range map[string]bool{"every: 2": true, "every: 3": false, "every: 3, reload: none": true} {
+		_, err := parse([]byte(engineRecipe), []string{"run=" + t.TempDir(), "policy.path=" + t.TempDir(), "keep={last: 2, best: false}",
+			"rollout.engine={path: http://127.0.0.1:1/v1, max_staleness: 2, " + every + "}", "importance={limit: 0.01}"})
+		var wrong *setting.Error
+		if said := errors.As(err, &wrong) && wrong.Path == "keep.last"; said == ok {
+			t.Errorf("%s: %v", every, err)
+		}
+	}
+}

@@ -1,6 +1,9 @@
 package recipe
 
-import "github.com/millrace/millrace/schemas/setting"
+import (
+	"github.com/millrace/millrace/schemas/setting"
+	"github.com/millrace/millrace/transforms/rollout"
+)
 
 // Keep says which iterations of a run keep their models. Of the others the weights go once a later iteration is committed; rows,
 // metrics and manifests stay. States of optimizers stay where the run goes on from, and nowhere else.
@@ -25,6 +28,9 @@ func (r Recipe) retained() error {
 		return nil
 	case r.Kind == "evolve":
 		return setting.Errorf("keep", "is not read: a run of kind evolve goes on from models of its first iterations")
+	case r.Rollout.Engine != nil && r.Rollout.Engine.Reload != rollout.ReloadNone && r.Rollout.Engine.Every > r.Retain.Last:
+		return setting.Errorf("keep.last", "is %d, and the engine samples with weights of up to %d iterations before (rollout.engine.every)",
+			r.Retain.Last, r.Rollout.Engine.Every)
 	case r.Retain.Best && !r.Measures():
 		return setting.Errorf("keep.best", "no iteration is measured (evaluate.every is 0), so none is the best; set keep.best to false")
 	}
