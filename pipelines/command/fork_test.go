@@ -26,7 +26,7 @@ func TestForkHasWhatItGoesOnFrom(t *testing.T) {
 		want(t, exitUsage, []string{"out: ", "one lies in the other"}, "fork", in("a"), "--out", in(out))
 	}
 	want(t, exitOK, nil, "rm", in("a"), "--keep-last", "1", "--keep-best=false", "--yes")
-	want(t, exitUsage, []string{"at: ", "policy was removed to make room"}, "fork", in("a"), "--at", "0", "--out", in("b"))
+	want(t, exitUsage, []string{"at: ", "iter-00000/policy was removed to make room"}, "fork", in("a"), "--at", "0", "--out", in("b"))
 	want(t, exitOK, nil, "fork", at, "--out", in("c"))
 	want(t, exitOK, nil, "rm", in("c"), "--keep-last", "2", "--yes")
 	want(t, exitUsage, []string{"at: ", "optimizer-policy was removed", "--optimizer fresh"}, "fork", in("c"), "--at", "0", "--out", in("d"))

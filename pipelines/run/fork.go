@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -140,6 +141,7 @@ func (run *Dir) hasAll(ctx context.Context, at int, fresh bool) error {
 		if err != nil {
 			return err
 		}
+		slices.Reverse(removed) // names of models come after those of states; without them fresh optimizers are no way out
 		for _, name := range removed {
 			switch path := files.Join(run.IterPath(i), name); {
 			case i != at && !strings.HasSuffix(name, chain.RewardRole):
