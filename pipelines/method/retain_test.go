@@ -223,6 +223,17 @@ func TestFork(t *testing.T) {
 	if now := manifestFiles(t, parent.Run, 0); !maps.Equal(now, before) {
 		t.Error("the parent has changed")
 	}
+	// A fork that takes another number of prompts goes on after those that were taken.
+	fewer, _ := fork("fewer", false, "prompts.count=2")
+	fd, err := run.Read(t.Context(), fewer.Run)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for iteration, want := range []int{0, 8, 10, 12} {
+		if got, err := fd.First(t.Context(), iteration, 2); err != nil || got != want {
+			t.Errorf("iteration %d begins at prompt %d, %v, want %d", iteration, got, err, want)
+		}
+	}
 	if _, err := os.Stat(filepath.Join(parent.Run, "iter-00000", "optimizer-policy")); err != nil {
 		t.Errorf("the parent's optimizer: %v", err)
 	}

@@ -224,9 +224,8 @@ func readGroups(ctx context.Context, file string) ([]label.PromptGroup, error) {
 
 // window finds where in its source an iteration begins, and what a curriculum goes by.
 func (s rounds) window(ctx context.Context, d *run.Dir, it *chain.Iteration) (err error) {
-	it.First = it.Number * s.r.Prompts.Count
-	if it.Number == 0 {
-		return nil
+	if it.First, err = d.First(ctx, it.Number, s.r.Prompts.Count); err != nil || it.Number == 0 {
+		return err
 	}
 	if s.r.Backfill() != nil { // rounds differ in number, so each iteration begins where the one before ended
 		before, err := run.ReadLedger(ctx, d.IterPath(it.Number-1))

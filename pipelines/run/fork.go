@@ -30,6 +30,27 @@ type Forked struct {
 	Identity  string          `json:"identity"`  // digest of what of the new recipe decides what is computed
 	Changes   []recipe.Change `json:"changes"`   // of settings
 	Fresh     bool            `json:"fresh_optimizer,omitempty"`
+	// Drawn is how many prompts each of the iterations that both have has taken from the source: where it goes on from. Iterations that
+	// say themselves where they ended (ledger.json) are not asked for it.
+	Drawn []int `json:"drawn"`
+}
+
+// First is where in its source an iteration begins, each taking so many prompts: after those that the iterations before it have taken,
+// of which a fork may have some from a run that took another number.
+func (run *Dir) First(ctx context.Context, iteration, count int) (int, error) {
+	f, err := run.ReadFork(ctx)
+	if err != nil || f == nil {
+		return iteration * count, err
+	}
+	first := 0
+	for i := range iteration {
+		if i < len(f.Drawn) {
+			first += f.Drawn[i]
+		} else {
+			first += count
+		}
+	}
+	return first, nil
 }
 
 // ReadFork says from where a run was forked; nil where it was not.
@@ -99,6 +120,9 @@ func (run *Dir) Fork(ctx context.Context, at int, to string, config []byte, fres
 	defer d.Close()
 	f := Forked{Run: run.Path, Iteration: at, Manifest: digest, Identity: commit.Digest(recipe.Identity(config)),
 		Changes: recipe.Changes(old, config), Fresh: fresh}
+	if f.Drawn, err = run.drawn(ctx, at); err != nil {
+		return f, err
+	}
 	raw, err := json.MarshalIndent(f, "", "  ")
 	if err != nil {
 		return f, err
@@ -153,6 +177,23 @@ func (run *Dir) hasAll(ctx context.Context, at int, fresh bool) error {
 		}
 	}
 	return nil
+}
+
+// drawn is how many prompts the iterations up to at have taken, each.
+func (run *Dir) drawn(ctx context.Context, at int) ([]int, error) {
+	r, err := run.Recipe(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]int, at+1)
+	for i := range out {
+		out[i] = r.Prompts.Count
+	}
+	f, err := run.ReadFork(ctx)
+	if f != nil {
+		copy(out, f.Drawn)
+	}
+	return out, err
 }
 
 // bring copies what a fork has of this run: the models that it started from, and its iterations, the manifest of each last.
