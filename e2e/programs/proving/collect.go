@@ -34,17 +34,17 @@ func (p *proving) collect(ctx context.Context, accepted, tried []uint64) (*figur
 		if err != nil {
 			return nil, err
 		}
-		f.add(s, "warm", "avg@8", 0, e.Avg.Mean)
-		f.add(s, "warm", "avg@8_stderr", 0, e.Avg.StdErr)
-		f.add(s, "warm", "pass@8", 0, e.PassAt[len(e.PassAt)-1].Mean)
+		f.add(s, "warm", p.ground.avg, 0, e.Avg.Mean)
+		f.add(s, "warm", p.ground.avg+"_stderr", 0, e.Avg.StdErr)
+		f.add(s, "warm", strings.Replace(p.ground.avg, "avg", "pass", 1), 0, e.PassAt[len(e.PassAt)-1].Mean)
 		f.add(s, "warm", "accepted", 0, map[bool]float64{true: 1}[good[s]])
 	}
 	for _, s := range accepted {
-		for _, j := range plan(s)[1:] {
+		for _, j := range p.ground.plan(s)[1:] {
 			if !p.finished(j) {
 				continue
 			}
-			if err := p.collectJob(ctx, f, s, j); err != nil {
+			if err := p.ground.collect(ctx, p, f, s, j); err != nil {
 				return nil, fmt.Errorf("%s: %w", j.name, err)
 			}
 		}
@@ -52,7 +52,7 @@ func (p *proving) collect(ctx context.Context, accepted, tried []uint64) (*figur
 	return f, p.collectCosts(f)
 }
 
-func (p *proving) collectJob(ctx context.Context, f *figures, seed uint64, j job) error {
+func collectJob(ctx context.Context, p *proving, f *figures, seed uint64, j job) error {
 	name := path.Base(j.name)
 	if j.iterations == 0 {
 		return p.collectEval(f, seed, j)
@@ -215,11 +215,12 @@ func measurements(run string, iterations int) ([]measurement, error) {
 
 // warmStart reads what the warm start of a seed reaches.
 func (p *proving) warmStart(seed uint64) (evaluate.Report, error) {
-	m, err := measurements(filepath.Join(p.dir, plan(seed)[0].name), 1)
+	j := p.ground.plan(seed)[0]
+	m, err := measurements(filepath.Join(p.dir, j.name), j.iterations)
 	if err != nil {
 		return evaluate.Report{}, err
 	}
-	return *m[0].Evaluation, nil
+	return *m[len(m)-1].Evaluation, nil
 }
 
 // collectCosts adds the processor seconds of every job.

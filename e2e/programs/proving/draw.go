@@ -3,30 +3,48 @@ package main
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
 )
 
-// redraw makes the tables and plots of the page from its figures.
+// redraw makes the tables and plots of the page from the figures of every ground.
 func redraw(docs string) error {
-	f, err := loadFigures(filepath.Join(docs, figuresName))
-	if err != nil {
-		return err
-	}
 	page := filepath.Join(docs, "results.md")
 	raw, err := os.ReadFile(page)
 	if err != nil {
 		return err
 	}
-	text, err := fill(string(raw), tables(f))
+	tables, charts, err := drawn(docs)
+	if err != nil {
+		return err
+	}
+	text, err := fill(string(raw), tables)
 	if err != nil {
 		return fmt.Errorf("%s: %w", page, err)
 	}
-	if err := os.WriteFile(page, []byte(text), 0o644); err != nil {
-		return err
+	return errors.Join(plots(docs, charts), os.WriteFile(page, []byte(text), 0o644))
+}
+
+// drawn are the tables and plots of every ground.
+func drawn(docs string) (map[string]string, map[string]plate, error) {
+	tables, charts := map[string]string{}, map[string]plate{}
+	for _, name := range groundNames() {
+		g := grounds[name]
+		f, err := loadFigures(filepath.Join(docs, "results", g.figures))
+		if err != nil {
+			return nil, nil, err
+		}
+		maps.Copy(tables, g.tables(f))
+		maps.Copy(charts, g.charts(f))
 	}
-	for name, c := range charts(f) {
+	return tables, charts, nil
+}
+
+// plots writes charts; one without figures is left out.
+func plots(docs string, charts map[string]plate) error {
+	for name, c := range charts {
 		svg, err := c.svg()
 		if errors.Is(err, errEmpty) {
 			continue

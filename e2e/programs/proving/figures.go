@@ -10,9 +10,6 @@ import (
 	"strconv"
 )
 
-// figuresName is the file below docs that holds every figure of the page.
-var figuresName = filepath.Join("results", "figures.csv")
-
 // key names a figure of one seed.
 type key struct {
 	run, metric string

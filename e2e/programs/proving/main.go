@@ -1,16 +1,18 @@
-// Command proving repeats what docs/results.md reports: every method on the proving ground, over several seeds, by the recipes
-// that come with the program.
+// Command proving repeats what docs/results.md reports: every method on the proving ground, and on text chains by a pretrained model,
+// over several seeds, by the recipes that come with the program.
 //
 //	go run ./e2e/programs/proving -seeds 5
+//	go run ./e2e/programs/proving -ground text -model "$(e2e/smollm2/fetch.sh)" -seeds 5
 //
-// Warm starts are trained from -first on until enough are accepted, and everything else starts from them, paired by seed. Each
-// job is one command of the program in its own directory below -runs, with a log beside it that begins with the command. What is
-// finished is reused and what was interrupted goes on, so the same command again continues; a larger -seeds adds seeds.
-// Then the figures are read from the run directories into docs/results/figures.csv, and from that file the tables of
+// Of the proving ground warm starts are trained from -first on until enough are accepted, and everything else starts from them, paired
+// by seed. Each job is one command of the program in its own directory below -runs, with a log beside it that begins with the
+// command. What is finished is reused and what was interrupted goes on, so the same command again continues; a larger -seeds adds seeds.
+// Then the figures are read from the run directories into docs/results/figures.csv (text-figures.csv), and from these files the tables of
 // docs/results.md, between their markers, and the plots are drawn; -draw does only this last step, without runs.
 package main
 
 import (
+	"cmp"
 	"context"
 	_ "embed"
 	"errors"
@@ -40,11 +42,13 @@ const maxRejected = 20
 func main() {
 	seeds := flag.Int("seeds", 5, "accepted warm starts")
 	first := flag.Uint64("first", 0, "first seed")
-	dir := flag.String("runs", filepath.Join("runs", "proving"), "directory of the runs")
+	dir := flag.String("runs", "", "directory of the runs (default: runs/ and the name of the ground)")
 	docs := flag.String("docs", "docs", "directory of results.md")
+	on := flag.String("ground", "proving", "the task: "+strings.Join(groundNames(), " or "))
 	binary := flag.String("millrace", "", "the program (default: built from this checkout)")
 	parallel := flag.Int("parallel", 2, "runs at a time, of one thread each")
-	only := flag.String("only", strings.Join(parts, ","), "the parts to run; the others are drawn as far as they are finished")
+	only := flag.String("only", "", "the parts to run (default: all), or none; the others are drawn as far as they are finished")
+	model := flag.String("model", "", "of ground text: the pretrained model, such as what e2e/smollm2/fetch.sh fetches")
 	keep := flag.Bool("keep", false, "keep the models of all iterations, about 5 GB instead of 0.5 for five seeds")
 	drawOnly := flag.Bool("draw", false, "draw tables and plots again from figures.csv, without runs")
 	flag.Parse()
@@ -54,8 +58,15 @@ func main() {
 		if *drawOnly {
 			return redraw(*docs)
 		}
-		p := &proving{dir: *dir, parallel: *parallel, keep: *keep}
-		return run(ctx, p, *binary, *first, *seeds, strings.Split(*only, ","), *docs)
+		g, ok := grounds[*on]
+		if !ok {
+			return fmt.Errorf("-ground: %q is not one of %s", *on, strings.Join(groundNames(), ", "))
+		}
+		p := &proving{ground: g, dir: cmp.Or(*dir, filepath.Join("runs", *on)), parallel: *parallel, keep: *keep}
+		if err := p.take(*model); err != nil {
+			return err
+		}
+		return run(ctx, p, *binary, *first, *seeds, strings.Split(cmp.Or(*only, strings.Join(g.parts, ",")), ","), *docs)
 	}()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "proving:", err)
@@ -63,10 +74,13 @@ func main() {
 	}
 }
 
+// none is the choice of no part: what is finished is collected and drawn.
+const none = "none"
+
 func run(ctx context.Context, p *proving, binary string, first uint64, seeds int, only []string, docs string) error {
 	for _, name := range only {
-		if !slices.Contains(parts, name) {
-			return fmt.Errorf("-only: %q is not one of %s", name, strings.Join(parts, ", "))
+		if !slices.Contains(p.ground.parts, name) && name != none {
+			return fmt.Errorf("-only: %q is not one of %s, or %s", name, strings.Join(p.ground.parts, ", "), none)
 		}
 	}
 	if seeds < 1 || p.parallel < 1 {
@@ -80,6 +94,9 @@ func run(ctx context.Context, p *proving, binary string, first uint64, seeds int
 		return err
 	}
 	if err := os.WriteFile(filepath.Join(p.dir, selfRecipe), selfTrainingRecipe, 0o644); err != nil {
+		return err
+	}
+	if err := p.link(); err != nil {
 		return err
 	}
 	if binary == "" {
@@ -101,9 +118,9 @@ func run(ctx context.Context, p *proving, binary string, first uint64, seeds int
 	}
 	p.show.Note("accepted warm starts: seeds %v of %v", accepted, tried)
 	var jobs []job
-	for i := range plan(0) { // a row of a table is complete before the next begins
+	for i := range p.ground.plan(0) { // a row of a table is complete before the next begins
 		for _, seed := range accepted {
-			if j := plan(seed)[i]; slices.Contains(only, j.part) || j.part == "warm" {
+			if j := p.ground.plan(seed)[i]; slices.Contains(only, j.part) || j.part == "warm" && !p.ground.shared {
 				jobs = append(jobs, j)
 			}
 		}
@@ -114,7 +131,7 @@ func run(ctx context.Context, p *proving, binary string, first uint64, seeds int
 	}
 	figures, err := p.collect(ctx, accepted, tried)
 	if err == nil {
-		err = figures.save(filepath.Join(docs, figuresName))
+		err = figures.save(filepath.Join(docs, "results", p.ground.figures))
 	}
 	if err == nil {
 		err = redraw(docs)
@@ -122,15 +139,21 @@ func run(ctx context.Context, p *proving, binary string, first uint64, seeds int
 	return errors.Join(failed, err)
 }
 
-// warmStarts trains warm starts until enough are accepted.
+// warmStarts trains warm starts until enough are accepted, or the one that all seeds share.
 func (p *proving) warmStarts(ctx context.Context, first uint64, seeds int) (accepted, tried []uint64, err error) {
+	if p.ground.shared {
+		for seed := first; len(tried) < seeds; seed++ {
+			tried = append(tried, seed)
+		}
+		return tried, tried, p.all(ctx, p.ground.plan(first)[:1])
+	}
 	for seed := first; len(accepted) < seeds; {
 		if len(tried)-len(accepted) > maxRejected {
-			return nil, tried, fmt.Errorf("only %d of %d warm starts reached %v", len(accepted), len(tried), acceptedWarmStart)
+			return nil, tried, fmt.Errorf("only %d of %d warm starts reached %v", len(accepted), len(tried), p.ground.accepted)
 		}
 		var jobs []job
 		for range min(p.parallel, seeds-len(accepted)) {
-			jobs = append(jobs, plan(seed)[0])
+			jobs = append(jobs, p.ground.plan(seed)[0])
 			tried = append(tried, seed)
 			seed++
 		}
@@ -142,7 +165,7 @@ func (p *proving) warmStarts(ctx context.Context, first uint64, seeds int) (acce
 			if err != nil {
 				return nil, tried, err
 			}
-			if e.Avg.Mean >= acceptedWarmStart {
+			if e.Avg.Mean >= p.ground.accepted {
 				accepted = append(accepted, seed)
 			}
 		}

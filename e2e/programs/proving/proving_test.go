@@ -194,7 +194,7 @@ func TestFill(t *testing.T) {
 
 // What `millrace eval --json` says of reward models is taken by model and set; what is null is left out.
 func TestCollectRewards(t *testing.T) {
-	p := &proving{dir: t.TempDir()}
+	p := &proving{ground: grounds["proving"], dir: t.TempDir()}
 	j := job{name: "seed-3/" + rewardsJob}
 	text := `{"rewards": [
 	  {"set": "held_out", "model": {"path": "/any/seed-3/ipvrm/iter-00000/reward"}, "final": {"auc": {"value": 0.8}},
@@ -225,18 +225,18 @@ func TestPage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f, err := loadFigures(filepath.Join("..", "..", "..", "docs", figuresName))
+	tables, charts, err := drawn(filepath.Join("..", "..", "..", "docs"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	filled, err := fill(string(raw), tables(f))
+	filled, err := fill(string(raw), tables)
 	if err != nil {
 		t.Error(err)
 	}
 	if filled != string(raw) {
-		t.Error("results.md is not what figures.csv says; run go run ./e2e/programs/proving -draw")
+		t.Error("results.md is not what the figures say; run go run ./e2e/programs/proving -draw")
 	}
-	for name := range charts(f) {
+	for name := range charts {
 		if !strings.Contains(string(raw), "results/"+name+".svg") {
 			t.Errorf("results.md does not show results/%s.svg", name)
 		}
@@ -263,22 +263,25 @@ func TestChartsDraw(t *testing.T) {
 
 // Needs come before what needs them, seeds do not mix, and names are unique.
 func TestPlan(t *testing.T) {
-	seen := map[string]bool{}
-	for _, j := range plan(7) {
-		if !strings.HasPrefix(j.name, "seed-7/") || seen[j.name] || !slices.Contains(parts, j.part) {
-			t.Errorf("job %+v", j)
-		}
-		for _, a := range j.after {
-			if !seen[a] {
-				t.Errorf("%s comes before %s, which it needs", j.name, a)
+	for name, g := range grounds {
+		seen := map[string]bool{}
+		for i, j := range g.plan(7) {
+			shared := g.shared && i == 0
+			if !strings.HasPrefix(j.name, "seed-7/") != shared || seen[j.name] || !shared && j.part != "warm" && !slices.Contains(g.parts, j.part) {
+				t.Errorf("%s: job %+v", name, j)
 			}
-		}
-		for _, arg := range j.args {
-			if i := strings.Index(arg, "seed-"); i >= 0 && !strings.HasPrefix(arg[i:], "seed-7/") {
-				t.Errorf("%s reads %s", j.name, arg)
+			for _, a := range j.after {
+				if !seen[a] {
+					t.Errorf("%s: %s comes before %s, which it needs", name, j.name, a)
+				}
 			}
+			for _, arg := range j.args {
+				if i := strings.Index(arg, "seed-"); i >= 0 && !strings.HasPrefix(arg[i:], "seed-7/") {
+					t.Errorf("%s: %s reads %s", name, j.name, arg)
+				}
+			}
+			seen[j.name] = true
 		}
-		seen[j.name] = true
 	}
 }
 
@@ -344,7 +347,11 @@ func TestSchedulerStops(t *testing.T) {
 
 // Every recipe of the plan is one, with the settings that the plan gives it.
 func TestPlannedRecipes(t *testing.T) {
-	for _, j := range plan(3) {
+	var jobs []job
+	for _, g := range grounds {
+		jobs = append(jobs, g.plan(3)...)
+	}
+	for _, j := range jobs {
 		if j.args[0] != "run" {
 			continue
 		}

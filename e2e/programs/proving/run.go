@@ -20,6 +20,8 @@ import (
 
 // proving runs jobs below a directory.
 type proving struct {
+	ground   *ground
+	model    string // the pretrained model of ground text
 	dir      string // of the runs
 	binary   string
 	parallel int

@@ -1,0 +1,34 @@
+package main
+
+import (
+	"context"
+	"maps"
+	"slices"
+)
+
+// ground is a task on which methods are compared over seeds.
+type ground struct {
+	title   string
+	figures string   // file of figures below docs/results
+	parts   []string // of its part of the page, each a table or more
+	plan    func(seed uint64) []job
+	// accepted is the accuracy on held-out prompts from which a warm start is worth starting from.
+	accepted float64
+	shared   bool // all seeds start from one warm start, the first job of every plan
+	avg      string
+	tables   func(*figures) map[string]string
+	charts   func(*figures) map[string]plate
+	collect  func(ctx context.Context, p *proving, f *figures, seed uint64, j job) error
+}
+
+// grounds are the tasks by the name that -ground takes.
+var grounds = map[string]*ground{}
+
+func init() {
+	grounds["proving"] = &ground{title: "the proving ground", figures: "figures.csv", parts: parts, plan: plan, accepted: acceptedWarmStart,
+		avg: "avg@8", tables: tables, charts: charts, collect: collectJob}
+	grounds["text"] = &ground{title: "text chains, by a pretrained model", figures: "text-figures.csv", parts: textParts, plan: textPlan,
+		shared: true, avg: "avg@4", tables: textTables, charts: noCharts, collect: collectText}
+}
+
+func groundNames() []string { return slices.Sorted(maps.Keys(grounds)) }

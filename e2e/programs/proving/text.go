@@ -1,0 +1,193 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strconv"
+)
+
+// Text chains: a pretrained model, warmed up once on worked solutions, from which every method starts.
+
+var textParts = []string{"rl"}
+
+// textIterations are those of every method.
+const textIterations = 10
+
+// pretrained is where the model that the warm start is made of is linked to, below the directory of the runs.
+const pretrained = "pretrained.gguf"
+
+// textMethod is a row of the table.
+type textMethod struct {
+	name, title, recipe string
+	sets                []string
+}
+
+var textMethods = []textMethod{
+	{"text-grpo", "GRPO", "text-grpo", nil},
+	{"text-distrl", "DistRL with IPVRM", "text-distrl", nil},
+	{"text-grpo-ipvrm", "GRPO with IPVRM advantages (alpha 0)", "text-distrl", []string{"update.losses=[{name: ppo}]"}},
+}
+
+// textPlan lists what is run of one seed.
+func textPlan(seed uint64) []job {
+	const warm = "warm"
+	jobs := []job{{name: warm, part: "warm", iterations: 2, args: []string{"run", "text-warm-start", "--set", "run=" + warm, "--set",
+		"policy.path=" + pretrained}}}
+	start := policyOf(warm, 2)
+	for _, m := range textMethods {
+		at := path.Join(fmt.Sprintf("seed-%d", seed), m.name)
+		j := job{name: at, part: "rl", after: []string{warm}, iterations: textIterations, thin: true}
+		j.args = []string{"run", m.recipe, "--set", "run=" + at, "--set", "seed=" + strconv.FormatUint(seed, 10), "--set", "policy.path=" + start,
+			"--set", fmt.Sprint("iterations=", textIterations)}
+		if m.recipe == "text-distrl" {
+			j.args = append(j.args, "--set", "reward.path="+start)
+		}
+		for _, s := range m.sets {
+			j.args = append(j.args, "--set", s)
+		}
+		jobs = append(jobs, j)
+	}
+	return jobs
+}
+
+// take links the pretrained model to where the runs are.
+func (p *proving) take(model string) error {
+	if !p.ground.shared {
+		if model != "" {
+			return errors.New("-model: only ground text starts from a pretrained model")
+		}
+		return nil
+	}
+	if model == "" {
+		return errors.New("-model: name the pretrained model, such as what e2e/smollm2/fetch.sh fetches")
+	}
+	at, err := filepath.Abs(model)
+	if err != nil {
+		return err
+	}
+	p.model = at
+	return nil
+}
+
+// link puts the pretrained model where the runs are, so that what they are given has the same name everywhere.
+func (p *proving) link() error {
+	if p.model == "" {
+		return nil
+	}
+	at := filepath.Join(p.dir, pretrained)
+	if err := os.Remove(at); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return os.Symlink(p.model, at)
+}
+
+// The further sets of the recipes, and how their rows are named.
+var textSets = []struct{ name, title string }{{"wording", "a wording that was never trained on"}, {"longer", "one step more"}}
+
+// collectText reads the curves of a run, and what would tell of a gamed reward.
+func collectText(_ context.Context, p *proving, f *figures, seed uint64, j job) error {
+	name := path.Base(j.name)
+	measured, err := measurements(filepath.Join(p.dir, j.name), j.iterations)
+	if err != nil {
+		return err
+	}
+	gap, echo := 0.0, 0.0
+	for _, m := range measured {
+		gap, echo = max(gap, m.Metrics["audit_gap"]), max(echo, m.Metrics["echo_share"])
+		if m.Evaluation == nil {
+			continue
+		}
+		f.add(seed, name, p.ground.avg, m.Iterations, m.Evaluation.Avg.Mean)
+		f.add(seed, name, p.ground.avg+"_stderr", m.Iterations, m.Evaluation.Avg.StdErr)
+		for _, set := range textSets {
+			if x, ok := m.Metrics["set/"+set.name+"/"+p.ground.avg]; ok {
+				f.add(seed, name, set.name, m.Iterations, x)
+			}
+		}
+	}
+	f.add(seed, name, "audit_gap_max", 0, gap)
+	f.add(seed, name, "echo_share_max", 0, echo)
+	f.add(seed, name, "entropy", j.iterations, measured[len(measured)-1].Metrics["entropy"])
+	return nil
+}
+
+func noCharts(*figures) map[string]plate { return nil }
+
+func textTables(f *figures) map[string]string {
+	return map[string]string{"text-rl": textTable(f), "text-pairs": textPairs(f), "text-sets": textSetsTable(f), "text-cost": textCost(f)}
+}
+
+func textTable(f *figures) string {
+	seeds := f.accepted()
+	var rows []row
+	for _, after := range []int{0, textIterations} {
+		for _, m := range textMethods {
+			if after == 0 && m.name != textMethods[0].name {
+				continue // all start from one
+			}
+			title := m.title
+			if after == 0 {
+				title = "warm start"
+			}
+			rows = append(rows, row{[]string{title, fmt.Sprint(after)}, f.of(seeds, m.name, "avg@4", after)})
+		}
+	}
+	return seedTable(f, []string{"avg@4", "iterations"}, rows)
+}
+
+func textPairs(f *figures) string {
+	seeds := f.accepted()
+	of := func(name string, after int) []float64 { return f.of(seeds, name, "avg@4", after) }
+	var out []contrast
+	for _, m := range textMethods {
+		out = append(out, contrast{m.title + " − warm start", fmt.Sprintf("avg@4 after %d", textIterations), of(m.name, 0), of(m.name,
+			textIterations)})
+	}
+	for _, after := range []int{textIterations} {
+		at := fmt.Sprintf("avg@4 after %d", after)
+		out = append(out, contrast{"DistRL − GRPO", at, of("text-grpo", after), of("text-distrl", after)},
+			contrast{"GRPO with IPVRM − GRPO", at, of("text-grpo", after), of("text-grpo-ipvrm", after)},
+			contrast{"DistRL − GRPO with IPVRM", at, of("text-grpo-ipvrm", after), of("text-distrl", after)})
+	}
+	for _, set := range textSets {
+		for _, m := range textMethods {
+			out = append(out, contrast{m.title + " − warm start", "avg@4, " + set.title, f.of(seeds, m.name, set.name, 0), f.of(seeds, m.name,
+				set.name, textIterations)})
+		}
+	}
+	return pairTable(out)
+}
+
+func textSetsTable(f *figures) string {
+	seeds := f.accepted()
+	var rows []row
+	for _, set := range textSets {
+		rows = append(rows, row{[]string{"warm start", set.title, "avg@4"}, f.of(seeds, textMethods[0].name, set.name, 0)})
+		for _, m := range textMethods {
+			rows = append(rows, row{[]string{m.title, set.title, "avg@4"}, f.of(seeds, m.name, set.name, textIterations)})
+		}
+	}
+	for _, m := range textMethods {
+		rows = append(rows, row{[]string{m.title, "training", "largest gap to the audit"}, f.of(seeds, m.name, "audit_gap_max", 0)},
+			row{[]string{m.title, "training", "entropy at the end"}, f.of(seeds, m.name, "entropy", textIterations)})
+	}
+	return seedTable(f, []string{"after the last iteration", "on", "figure"}, rows)
+}
+
+func textCost(f *figures) string {
+	seeds := f.accepted()
+	var rows []row
+	for _, m := range textMethods {
+		minutes := f.of(seeds, m.name, "cpu_seconds", 0)
+		for i := range minutes {
+			minutes[i] /= 60
+		}
+		rows = append(rows, row{[]string{m.title}, minutes})
+	}
+	return seedTable(f, []string{"core-minutes of a run"}, rows)
+}
