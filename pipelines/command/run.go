@@ -38,8 +38,16 @@ func newRun(e *env) *cobra.Command {
 			if err := method.RunLookedAt(cmd.Context(), m, show); err != nil {
 				return err
 			}
-			return e.print(map[string]any{"run": r.Run, "iterations": r.Iterations}, func(w io.Writer) {
-				fmt.Fprintf(w, "%d iterations in %s\n", r.Iterations, r.Run)
+			d, err := openRun(cmd.Context(), r.Run)
+			if err != nil {
+				return err
+			}
+			done, err := d.Committed(cmd.Context()) // more than were asked for, or fewer where the prompts came to their end
+			if err != nil {
+				return err
+			}
+			return e.print(map[string]any{"run": r.Run, "iterations": len(done)}, func(w io.Writer) {
+				fmt.Fprintf(w, "%d iterations in %s\n", len(done), r.Run)
 			})
 		},
 	}

@@ -95,6 +95,9 @@ func (w *Watch) of(ctx context.Context, live report.Live) ([]byte, error) {
 
 // liveOf says where a run is: what it has committed, which changes the page, and what it does just now.
 func liveOf(ctx context.Context, d *run.Dir) (report.Live, error) {
+	if _, err := run.Read(ctx, d.Path); err != nil { // it was moved or removed
+		return report.Live{}, err
+	}
 	done, err := d.Committed(ctx)
 	if err != nil {
 		return report.Live{}, err
