@@ -121,6 +121,9 @@ func rowsOf(ctx context.Context, args []string, iteration int, names []string) (
 	var out export.Source
 	var origins []export.Origin
 	for _, arg := range args {
+		if there, err := files.Exists(ctx, arg); err == nil && !there {
+			return out, &usageError{fmt.Errorf("%s: there is no such run or file", arg)}
+		}
 		d, err := run.Read(ctx, arg)
 		if err != nil {
 			out.Files = append(out.Files, arg)

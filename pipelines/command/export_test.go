@@ -100,3 +100,9 @@ func TestExportOfKeptPairs(t *testing.T) {
 		t.Errorf("pairs are read where they are made: %q", out.From)
 	}
 }
+
+// What is not there is a mistake of the command, by its name.
+func TestExportOfNothing(t *testing.T) {
+	want(t, exitUsage, []string{"nowhere: there is no such run or file"}, "export", "nowhere", "--to", "trl-kto", "--out",
+		filepath.Join(t.TempDir(), "out"))
+}
