@@ -118,7 +118,7 @@ func (f File) Fill(ctx context.Context, responses bool) (filled File, layout str
 		}
 	}
 	found, rows := map[string]bool{}, 0
-	s := scanner{file: f, look: func(row rawRow) error {
+	err = f.each(ctx, func(row rawRow) error {
 		if row.err != nil {
 			return nil
 		}
@@ -131,8 +131,8 @@ func (f File) Fill(ctx context.Context, responses bool) (filled File, layout str
 			return errEnoughRows
 		}
 		return nil
-	}}
-	if err := s.scan(ctx); err != nil && !errors.Is(err, errEnoughRows) {
+	})
+	if err != nil {
 		return f, "", f.missing(err)
 	}
 	columns := slices.Sorted(maps.Keys(found))

@@ -13,7 +13,8 @@ func TestNullColumnsTellNothing(t *testing.T) {
 		rows string
 		want Fields
 	}{
-		"null everywhere": {strings.Repeat(`{"prompt": "a", "messages": null, "response": "b", "answer": "1"}`+"\n", 3),
+		"null everywhere": {strings.Repeat(`{"prompt": "a", "messages": null, "response": "b", "answer": "1"}`+"\n", 2) +
+			`{"prompt": "c", "messages": null, "response": "b", "answer": "1"}` + "\n",
 			Fields{Prompt: "prompt", Response: "response", Answer: "answer"}},
 		"null at first": {`{"messages": null, "answer": "1"}` + "\n" + `{"messages": [{"role": "user", "content": "a"}], "answer": "1"}` + "\n",
 			Fields{Conversation: "messages", Answer: "answer"}},
