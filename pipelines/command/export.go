@@ -122,7 +122,7 @@ func rowsOf(ctx context.Context, args []string, iteration int, names []string) (
 	var origins []export.Origin
 	for _, arg := range args {
 		if there, err := files.Exists(ctx, arg); err == nil && !there {
-			return out, &usageError{fmt.Errorf("%s: there is no such run or file", arg)}
+			return out, &usageError{fmt.Errorf("%s: there is no such file, and no run", arg)}
 		}
 		d, err := run.Read(ctx, arg)
 		if err != nil {

@@ -103,6 +103,6 @@ func TestExportOfKeptPairs(t *testing.T) {
 
 // What is not there is a mistake of the command, by its name.
 func TestExportOfNothing(t *testing.T) {
-	want(t, exitUsage, []string{"nowhere: there is no such run or file"}, "export", "nowhere", "--to", "trl-kto", "--out",
+	want(t, exitUsage, []string{"nowhere: there is no such file, and no run"}, "export", "nowhere", "--to", "trl-kto", "--out",
 		filepath.Join(t.TempDir(), "out"))
 }
