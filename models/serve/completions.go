@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/millrace/millrace/models"
+	"github.com/millrace/millrace/models/inbound"
 	"github.com/millrace/millrace/models/openai"
 	"github.com/millrace/millrace/models/tokenizer"
 	"github.com/millrace/millrace/schemas/setting"
@@ -109,7 +110,7 @@ func (s *Server) scoreOf(from *http.Request, r models.ScoreRequest) (models.Scor
 }
 
 // clientOf names the machine that asks.
-func clientOf(from *http.Request) string { return hostName(from.RemoteAddr) }
+func clientOf(from *http.Request) string { return inbound.HostName(from.RemoteAddr) }
 
 var finishNames = map[models.FinishReason]string{models.FinishStop: "stop", models.FinishLength: "length", models.FinishError: "error"}
 

@@ -7,11 +7,11 @@ import (
 	"maps"
 	"net"
 	"net/http"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
 
+	"github.com/millrace/millrace/models/inbound"
 	"github.com/millrace/millrace/models/openai"
 )
 
@@ -138,29 +138,15 @@ func sameJSON(value json.RawMessage, other string) bool {
 	return json.Unmarshal(value, &a) == nil && json.Unmarshal([]byte(other), &b) == nil && fmt.Sprint(a) == fmt.Sprint(b)
 }
 
-// fromElsewhere refuses what a web page of another site makes a browser send: the page may have been told that its own name is
-// that of this machine (DNS rebinding), and then the name that the browser sends is the page's.
+// fromElsewhere refuses what a web page of another site makes a browser send.
 func (s *Server) fromElsewhere(r *http.Request) error {
-	if host := hostName(r.Host); s.opts.Key == "" && net.ParseIP(host) == nil && host != "localhost" &&
+	if host := inbound.HostName(r.Host); s.opts.Key == "" && net.ParseIP(host) == nil && host != "localhost" &&
 		!strings.HasSuffix(host, ".localhost") && !slices.Contains(s.opts.Hosts, host) {
 		return &fault{status: http.StatusForbidden, problem: fmt.Sprintf(
 			"%q is not a name of this server; without a key it answers to localhost and to addresses", r.Host)}
 	}
-	if site := r.Header.Get("Sec-Fetch-Site"); site == "cross-site" || site == "same-site" {
-		return &fault{status: http.StatusForbidden, problem: "requests of other web sites are not answered"}
-	}
-	if origin := r.Header.Get("Origin"); origin != "" {
-		if u, err := url.Parse(origin); err != nil || u.Host == "" || u.Host != r.Host {
-			return &fault{status: http.StatusForbidden, problem: fmt.Sprintf("requests of the web site %q are not answered", origin)}
-		}
+	if why := inbound.FromSite(r); why != "" {
+		return &fault{status: http.StatusForbidden, problem: why}
 	}
 	return nil
-}
-
-// hostName is a host without its port.
-func hostName(host string) string {
-	if name, _, err := net.SplitHostPort(host); err == nil {
-		host = name
-	}
-	return strings.ToLower(strings.Trim(strings.TrimSuffix(host, "."), "[]"))
 }

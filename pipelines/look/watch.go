@@ -9,11 +9,10 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
-	"net/url"
-	"strings"
 	"sync"
 	"time"
 
+	"github.com/millrace/millrace/models/inbound"
 	"github.com/millrace/millrace/pipelines/report"
 	"github.com/millrace/millrace/pipelines/run"
 	"github.com/millrace/millrace/transforms/files"
@@ -124,24 +123,11 @@ func liveOf(ctx context.Context, d *run.Dir) (report.Live, error) {
 	return live, nil
 }
 
-// foreign says why a request is not answered: it names another host than this machine, as a page does that had its own name lead here
-// (DNS rebinding), or comes from the page of another site.
+// foreign says why a request is not answered: it names another host than this machine, or comes from the page of another site.
 func foreign(r *http.Request) string {
-	host := r.Host
-	if name, _, err := net.SplitHostPort(host); err == nil {
-		host = name
-	}
-	host = strings.ToLower(strings.Trim(strings.TrimSuffix(host, "."), "[]"))
+	host := inbound.HostName(r.Host)
 	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
 		return fmt.Sprintf("%q is not this machine; open the address that `millrace watch` printed", r.Host)
 	}
-	if site := r.Header.Get("Sec-Fetch-Site"); site == "cross-site" || site == "same-site" {
-		return "requests of other web sites are not answered"
-	}
-	if origin := r.Header.Get("Origin"); origin != "" {
-		if u, err := url.Parse(origin); err != nil || u.Host != r.Host {
-			return "requests of other web sites are not answered"
-		}
-	}
-	return ""
+	return inbound.FromSite(r)
 }
