@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/millrace/millrace/pipelines/chain"
 	"github.com/millrace/millrace/pipelines/recipe"
 	"github.com/millrace/millrace/pipelines/run"
 	"github.com/millrace/millrace/transforms/files"
@@ -138,10 +137,9 @@ func DiskUsage(ctx context.Context, d *run.Dir) ([]Usage, error) {
 		}
 		folder, _, below := strings.Cut(rest, "/")
 		switch u := &out[at]; {
-		case below && strings.HasPrefix(folder, "optimizer-"):
+		case below && run.IsState(folder):
 			u.Optimizers += f.Size
-		case below && slices.Contains([]string{chain.PolicyRole, chain.RewardRole, chain.ReviserRole}, folder),
-			strings.HasPrefix(folder, "start-"):
+		case below && run.IsModel(folder), strings.HasPrefix(folder, "start-"):
 			u.Models += f.Size
 		case ok && strings.HasSuffix(rest, ".parquet"):
 			u.Rows += f.Size

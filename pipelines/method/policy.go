@@ -49,13 +49,13 @@ func (m *policyMethod) Models(ctx context.Context, d *run.Dir, it *chain.Iterati
 		return err
 	}
 	if m.r.Reward != nil {
-		find := m.serving
-		if m.r.Scheduled() == nil {
-			find = func(ctx context.Context, d *run.Dir, it *chain.Iteration) error {
-				return m.reward(ctx, d, it, m.r.Reward.Update != nil)
-			}
+		var err error
+		if m.r.Scheduled() != nil {
+			err = m.serving(ctx, d, it)
+		} else {
+			err = m.reward(ctx, d, it, m.r.Reward.Update != nil)
 		}
-		if err := find(ctx, d, it); err != nil {
+		if err != nil {
 			return err
 		}
 		if it.RewardState == "" && (m.r.Reward.Path != "" || m.r.Reward.New != nil) {

@@ -22,37 +22,20 @@ import (
 // model is trained on the rows that the last iterations have left, measured on held-out prompts, and serves from then on where it
 // passes. What became of it is promotion.json in the iteration's directory, and the model lies beside it where it was promoted.
 
-// serving finds the reward model that an iteration begins with: the last one promoted, or the recipe's. The iterations that a fork has of
-// another run may have had another schedule, or none.
+// serving finds the reward model that an iteration begins with: the last one promoted, or the recipe's.
 func (m *policyMethod) serving(ctx context.Context, d *run.Dir, it *chain.Iteration) error {
-	f := m.r.Scheduled()
-	forked, err := d.ReadFork(ctx)
+	n, err := d.Serving(ctx, it.Number)
 	if err != nil {
 		return err
 	}
-	for n := it.Number - 1; n > 0; n-- {
-		others := forked != nil && n <= forked.Iteration
-		if !f.Due(n) && !others {
-			continue
-		}
-		p, err := run.ReadPromotion(ctx, d.IterPath(n))
-		switch {
-		case err != nil:
-			return err
-		case p == nil && others:
-			continue
-		case p == nil:
-			return fmt.Errorf("%s is missing: a refresh came before iteration %d", files.Join(d.IterPath(n), run.PromotionName), n)
-		case !p.Promoted:
-			continue
-		}
-		if it.Reward, err = chain.Committed(ctx, m.r.RewardStart(), d.IterPath(n), chain.RewardRole); err != nil {
-			return err
-		}
-		it.RewardState, err = chain.Existing(ctx, files.Join(d.IterPath(n), "optimizer-"+chain.RewardRole))
+	if n < 0 {
+		return m.reward(ctx, d, it, false)
+	}
+	if it.Reward, err = chain.Committed(ctx, m.r.RewardStart(), d.IterPath(n), chain.RewardRole); err != nil {
 		return err
 	}
-	return m.reward(ctx, d, it, false)
+	it.RewardState, err = chain.Existing(ctx, files.Join(d.IterPath(n), "optimizer-"+chain.RewardRole))
+	return err
 }
 
 // Sample refreshes the reward model where its turn has come, and runs the rounds of sampling.

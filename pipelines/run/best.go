@@ -2,7 +2,6 @@ package run
 
 import (
 	"context"
-	"encoding/json"
 	"strings"
 
 	"github.com/millrace/millrace/pipelines/recipe"
@@ -60,9 +59,5 @@ func (all *iterations) writeBest(ctx context.Context) error {
 	if all.best.Measured == 0 {
 		return nil
 	}
-	raw, err := json.MarshalIndent(all.best, "", "  ")
-	if err != nil {
-		return err
-	}
-	return files.Write(ctx, files.Join(all.Path, BestName), append(raw, '\n'), false)
+	return writeState(ctx, files.Join(all.Path, BestName), all.best, false)
 }

@@ -111,24 +111,33 @@ var iterPattern = regexp.MustCompile(`^iter-(\d{5,9})$`)
 
 // Committed lists the iterations that have a manifest, in order.
 func (r *Dir) Committed(ctx context.Context) ([]int, error) {
-	manifests, err := files.ListIn(ctx, r.Path, "iter-*/"+commit.ManifestName)
+	out, err := r.having(ctx, commit.ManifestName)
 	if err != nil {
 		return nil, err
 	}
-	var out []int
-	for _, path := range manifests {
-		if m := iterPattern.FindStringSubmatch(files.Base(files.Parent(path))); m != nil {
-			n, _ := strconv.Atoi(m[1])
-			out = append(out, n)
-		}
-	}
-	slices.Sort(out)
 	for i, n := range out {
 		if n != i {
 			return nil, fmt.Errorf("run directory %s: iteration %d has no manifest but iteration %d has; restore iter-%05d or remove the later "+
 				"ones", r.Path, i, n, i)
 		}
 	}
+	return out, nil
+}
+
+// having lists the iterations whose directories have a file of that name, in order.
+func (r *Dir) having(ctx context.Context, name string) ([]int, error) {
+	found, err := files.ListIn(ctx, r.Path, "iter-*/"+name)
+	if err != nil {
+		return nil, err
+	}
+	var out []int
+	for _, path := range found {
+		if m := iterPattern.FindStringSubmatch(files.Base(files.Parent(path))); m != nil {
+			n, _ := strconv.Atoi(m[1])
+			out = append(out, n)
+		}
+	}
+	slices.Sort(out)
 	return out, nil
 }
 

@@ -2,11 +2,7 @@ package run
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
-	"io"
-	"io/fs"
 	"os"
 	"slices"
 	"strconv"
@@ -55,19 +51,7 @@ func (run *Dir) First(ctx context.Context, iteration, count int) (int, error) {
 
 // ReadFork says from where a run was forked; nil where it was not.
 func (run *Dir) ReadFork(ctx context.Context) (*Forked, error) {
-	path := files.Join(run.Path, ForkName)
-	raw, err := files.Read(ctx, path, MaxStateBytes)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	var f Forked
-	if err := json.Unmarshal(raw, &f); err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	return &f, nil
+	return readState[Forked](ctx, files.Join(run.Path, ForkName))
 }
 
 // forkedAt reports whether an iteration is the last that a run has from another, so that it goes on with a recipe of its own.
@@ -123,14 +107,10 @@ func (run *Dir) Fork(ctx context.Context, at int, to string, config []byte, fres
 	if f.Drawn, err = run.drawn(ctx, at); err != nil {
 		return f, err
 	}
-	raw, err := json.MarshalIndent(f, "", "  ")
-	if err != nil {
-		return f, err
-	}
 	if before, err := d.ReadFork(ctx); err != nil || before != nil && (before.Run != f.Run || before.Manifest != f.Manifest) {
 		return f, errors.Join(err, setting.Errorf("out", "%s holds a part of another fork; remove it, or name another directory", to))
 	}
-	if err := files.Write(ctx, files.Join(to, ForkName), append(raw, '\n'), true); err != nil {
+	if err := writeState(ctx, files.Join(to, ForkName), f, true); err != nil {
 		return f, err
 	}
 	if err := run.bring(ctx, at, d); err != nil {
@@ -153,7 +133,7 @@ func (run *Dir) Fork(ctx context.Context, at int, to string, config []byte, fres
 // hasAll looks whether an iteration, and the one whose refresh left the reward model that serves after it, still have what a fork goes
 // on from: their models and, unless it begins with fresh optimizers, the states of these.
 func (run *Dir) hasAll(ctx context.Context, at int, fresh bool) error {
-	serving, err := run.serving(ctx, at+1)
+	serving, err := run.Serving(ctx, at+1)
 	if err != nil {
 		return err
 	}
@@ -169,9 +149,9 @@ func (run *Dir) hasAll(ctx context.Context, at int, fresh bool) error {
 		for _, name := range removed {
 			switch path := files.Join(run.IterPath(i), name); {
 			case i != at && !strings.HasSuffix(name, chain.RewardRole):
-			case model(name):
+			case IsModel(name):
 				return setting.In("at", &commit.RemovedError{Path: path})
-			case state(name) && !fresh:
+			case IsState(name) && !fresh:
 				return setting.Errorf("at", "%v; or go on without it: --optimizer fresh", &commit.RemovedError{Path: path})
 			}
 		}
@@ -242,20 +222,12 @@ func bringFile(ctx context.Context, from files.Info, to string) error {
 		return err
 	}
 	defer in.Close()
-	out, err := files.Create(ctx, to)
-	if err != nil {
-		return err
-	}
-	if _, err := io.Copy(out, in); err != nil {
-		out.Abort()
-		return err
-	}
-	return out.Commit(true)
+	return files.WriteFrom(ctx, to, in, true)
 }
 
 // forget takes the states of optimizers out of an iteration, and out of the one whose refresh left the reward model that serves.
 func (run *Dir) forget(ctx context.Context, at int) error {
-	serving, err := run.serving(ctx, at+1)
+	serving, err := run.Serving(ctx, at+1)
 	if err != nil {
 		return err
 	}
@@ -269,7 +241,7 @@ func (run *Dir) forget(ctx context.Context, at int) error {
 		}
 		var folders []string
 		for name := range m.Files {
-			if top, _, below := strings.Cut(name, "/"); below && state(top) {
+			if top, _, below := strings.Cut(name, "/"); below && IsState(top) {
 				folders = append(folders, top)
 			}
 		}

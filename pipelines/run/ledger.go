@@ -2,12 +2,8 @@ package run
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
-	"io/fs"
 
-	"github.com/millrace/millrace/pipelines/commit"
 	"github.com/millrace/millrace/pipelines/show"
 	"github.com/millrace/millrace/transforms/files"
 	"github.com/millrace/millrace/transforms/label"
@@ -21,32 +17,12 @@ const (
 
 // WriteLedger leaves the ledger in the iteration's directory.
 func WriteLedger(ctx context.Context, dir string, l show.Ledger, groups []label.PromptGroup) error {
-	raw, err := json.MarshalIndent(l, "", "  ")
-	if err != nil {
-		return err
-	}
-	return errors.Join(files.Write(ctx, files.Join(dir, LedgerName), append(raw, '\n'), false), files.WriteLines(ctx, files.Join(dir,
-		GroupsName), groups))
+	return errors.Join(writeState(ctx, files.Join(dir, LedgerName), l, false), files.WriteLines(ctx, files.Join(dir, GroupsName), groups))
 }
 
 // ReadLedger reads the ledger of an iteration; nil when it left none.
 func ReadLedger(ctx context.Context, dir string) (*show.Ledger, error) {
-	path := files.Join(dir, LedgerName)
-	raw, err := files.Read(ctx, path, MaxStateBytes)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err == nil {
-		err = commit.CheckPath(ctx, path)
-	}
-	if err != nil {
-		return nil, err
-	}
-	var l show.Ledger
-	if err := json.Unmarshal(raw, &l); err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	return &l, nil
+	return readState[show.Ledger](ctx, files.Join(dir, LedgerName))
 }
 
 // ReadLedgers reads the ledgers of all committed iterations.

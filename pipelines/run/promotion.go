@@ -2,12 +2,8 @@ package run
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
-	"fmt"
-	"io/fs"
+	"slices"
 
-	"github.com/millrace/millrace/pipelines/commit"
 	"github.com/millrace/millrace/transforms/files"
 )
 
@@ -39,31 +35,12 @@ const PromotionName = "promotion.json"
 
 // WritePromotion leaves a promotion in a directory.
 func WritePromotion(ctx context.Context, dir string, p Promotion) error {
-	raw, err := json.MarshalIndent(p, "", "  ")
-	if err != nil {
-		return err
-	}
-	return files.Write(ctx, files.Join(dir, PromotionName), append(raw, '\n'), false)
+	return writeState(ctx, files.Join(dir, PromotionName), p, false)
 }
 
 // ReadPromotion reads the promotion of a directory; nil where there is none.
 func ReadPromotion(ctx context.Context, dir string) (*Promotion, error) {
-	path := files.Join(dir, PromotionName)
-	raw, err := files.Read(ctx, path, MaxStateBytes)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err == nil {
-		err = commit.CheckPath(ctx, path)
-	}
-	if err != nil {
-		return nil, err
-	}
-	var p Promotion
-	if err := json.Unmarshal(raw, &p); err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	return &p, nil
+	return readState[Promotion](ctx, files.Join(dir, PromotionName))
 }
 
 // ReadPromotions reads those of all committed iterations, by iteration.
@@ -72,17 +49,39 @@ func (run *Dir) ReadPromotions(ctx context.Context) (map[int]Promotion, error) {
 	if err != nil {
 		return nil, err
 	}
+	having, err := run.having(ctx, PromotionName)
+	if err != nil {
+		return nil, err
+	}
 	out := map[int]Promotion{}
-	for _, i := range done {
+	for _, i := range having {
+		if i >= len(done) {
+			break
+		}
 		p, err := ReadPromotion(ctx, run.IterPath(i))
 		if err != nil {
 			return nil, err
 		}
-		if p != nil {
-			out[i] = *p
-		}
+		out[i] = *p
 	}
 	return out, nil
+}
+
+// Serving is the last of the first so many iterations whose refresh left the reward model that serves after them, -1 where none did.
+func (run *Dir) Serving(ctx context.Context, iterations int) (int, error) {
+	having, err := run.having(ctx, PromotionName)
+	if err != nil {
+		return -1, err
+	}
+	for _, i := range slices.Backward(having) {
+		if i >= iterations {
+			continue
+		}
+		if p, err := ReadPromotion(ctx, run.IterPath(i)); err != nil || p.Promoted {
+			return i, err
+		}
+	}
+	return -1, nil
 }
 
 // into puts a refresh within the run among the metrics of its iteration.

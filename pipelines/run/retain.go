@@ -24,7 +24,7 @@ type Removal struct {
 // ToRemove lists what a run need not keep when so many iterations are done: models of iterations that keep says nothing of, and states
 // of optimizers of all but the last. The reward model that serves, of a refresh on a schedule, stays with its state.
 func (run *Dir) ToRemove(ctx context.Context, keep recipe.Keep, done, best int) ([]Removal, error) {
-	serving, err := run.serving(ctx, done)
+	serving, err := run.Serving(ctx, done)
 	if err != nil {
 		return nil, err
 	}
@@ -43,7 +43,7 @@ func (run *Dir) ToRemove(ctx context.Context, keep recipe.Keep, done, best int) 
 		var order []string
 		for _, f := range listed {
 			folder, _, below := strings.Cut(f.Name, "/")
-			if !below || !model(folder) && !state(folder) || stays(folder, i, keep, done, best, serving) || bases[files.Join(dir, folder)] {
+			if !below || !IsModel(folder) && !IsState(folder) || stays(folder, i, keep, done, best, serving) || bases[files.Join(dir, folder)] {
 				continue
 			}
 			if _, ok := bytes[folder]; !ok {
@@ -64,7 +64,7 @@ func (run *Dir) ToRemove(ctx context.Context, keep recipe.Keep, done, best int) 
 
 // stays reports whether a folder of an iteration stays for its own sake.
 func stays(folder string, i int, keep recipe.Keep, done, best, serving int) bool {
-	return i == serving && strings.HasSuffix(folder, chain.RewardRole) || model(folder) && keep.Keeps(i, done, best)
+	return i == serving && strings.HasSuffix(folder, chain.RewardRole) || IsModel(folder) && keep.Keeps(i, done, best)
 }
 
 // bases are the models that adapters which stay belong to: without them these are nothing. The first refresh of a reward model without
@@ -106,23 +106,13 @@ func (run *Dir) Remove(ctx context.Context, of []Removal) error {
 	return nil
 }
 
-// model reports whether a folder of an iteration is a model that it left, state whether it is that of an optimizer.
-func model(folder string) bool {
+// IsModel reports whether a folder of an iteration is a model that it left.
+func IsModel(folder string) bool {
 	return folder == chain.PolicyRole || folder == chain.RewardRole || folder == chain.ReviserRole
 }
 
-func state(folder string) bool { return strings.HasPrefix(folder, "optimizer-") }
-
-// serving is the iteration whose refresh left the reward model that serves, -1 where none did.
-func (run *Dir) serving(ctx context.Context, done int) (int, error) {
-	for i := done - 1; i >= 0; i-- {
-		p, err := ReadPromotion(ctx, run.IterPath(i))
-		if err != nil || p != nil && p.Promoted {
-			return i, err
-		}
-	}
-	return -1, nil
-}
+// IsState reports whether a folder of an iteration is the state of an optimizer.
+func IsState(folder string) bool { return strings.HasPrefix(folder, "optimizer-") }
 
 // retain makes room after a commit, as section keep says.
 func (all *iterations) retain(ctx context.Context, done int) error {

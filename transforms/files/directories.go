@@ -86,7 +86,7 @@ func Download(ctx context.Context, files []Info, to string) error {
 				return err
 			}
 			defer from.Close()
-			return copyTo(ctx, filepath.Join(to, filepath.FromSlash(f.Name)), from, false)
+			return WriteFrom(ctx, filepath.Join(to, filepath.FromSlash(f.Name)), from, false)
 		})
 	}
 	return g.Wait()
@@ -158,5 +158,5 @@ func Copy(ctx context.Context, local, path string) error {
 	if u, ok := s.(Uploader); ok {
 		return u.Upload(ctx, path, from)
 	}
-	return copyTo(ctx, path, from, false)
+	return WriteFrom(ctx, path, from, false)
 }

@@ -135,7 +135,7 @@ func (f *Writer) Abort() {
 
 // Write writes a whole file; see Writer.
 func Write(ctx context.Context, path string, raw []byte, durable bool) error {
-	return copyTo(ctx, path, bytes.NewReader(raw), durable)
+	return WriteFrom(ctx, path, bytes.NewReader(raw), durable)
 }
 
 // named is an error that names the path, once.
@@ -147,7 +147,8 @@ func named(op, path string, err error) error {
 	return fmt.Errorf("%s %s: %w", op, path, err)
 }
 
-func copyTo(ctx context.Context, path string, from io.Reader, durable bool) error {
+// WriteFrom writes all of a reader to a file; see Writer.
+func WriteFrom(ctx context.Context, path string, from io.Reader, durable bool) error {
 	f, err := Create(ctx, path)
 	if err != nil {
 		return err
