@@ -163,7 +163,7 @@ func Learning(r recipe.Recipe) []Node {
 		nodes = append(nodes, several(r)...)
 	}
 	if readsReference(r) {
-		nodes = append(nodes, scored(score.Config{Role: score.Reference}, func(m Models) models.Ref { return m.Reference }))
+		nodes = append(nodes, referenced())
 	}
 	if ReadsCritic(r) {
 		nodes = append(nodes, scored(score.Config{Role: score.Critic}, func(m Models) models.Ref { return m.Policy }))
@@ -251,16 +251,13 @@ func Estimator(r recipe.Recipe) *advantage.Stage {
 // ReadsReference reports whether any stage reads log-probs of a frozen model.
 func ReadsReference(r recipe.Recipe) bool {
 	tempered := r.Temperature() != 0 && slices.Contains(inputs(r.Update), schemas.ReferenceLogP.Name)
-	return tempered || r.Reward != nil && r.Reward.Value.Reference() == value.Frozen || severalReadReference(r) || readsReference(r)
+	return tempered || ValuesReadReference(r) || readsReference(r)
 }
 
 // readsReference reports whether a later stage reads log-probs of a frozen model that no stage has added yet.
 func readsReference(r recipe.Recipe) bool {
-	if r.Kind != "refresh" && r.Reward != nil && r.Reward.Value.Reference() == value.Frozen {
-		return false // scored with the reward model
-	}
-	if r.Kind != "refresh" && severalReadReference(r) {
-		return false // scored with those
+	if r.Kind != "refresh" && ValuesReadReference(r) {
+		return false // scored with the reward models
 	}
 	name := schemas.ReferenceLogP.Name
 	if r.Pairs == nil && r.Temperature() == 0 && slices.Contains(inputs(r.Update), name) || r.Pairs != nil && r.Pairs.Reference == name {
@@ -299,6 +296,11 @@ func tempered(r recipe.Recipe, temperature float64) (nodes []Node) {
 	return nodes
 }
 
+// referenced adds log-probs under the frozen reference.
+func referenced() Node {
+	return scored(score.Config{Role: score.Reference}, func(m Models) models.Ref { return m.Reference })
+}
+
 func scored(c score.Config, of func(Models) models.Ref) Node {
 	return Node{Contract: c.Contract(), Opens: []string{roleOf(of)},
 		Add: func(f *Flow) { f.Then(score.Apply(f.Scope, c, of(f.It.Models), f.Rows)) }}
@@ -309,7 +311,7 @@ func scored(c score.Config, of func(Models) models.Ref) Node {
 func Reward(r recipe.Recipe, train bool) []Node {
 	var nodes []Node
 	candidates := train && ListsCandidates(r)
-	if r.Reward.Value.Reference() == value.Frozen {
+	if rewardReadsReference(r) {
 		c := score.Config{Role: score.Reference, Candidates: candidates}
 		nodes = append(nodes, Node{Contract: c.Contract(), Opens: []string{ReferenceRole}, Add: func(f *Flow) {
 			if train {
@@ -340,10 +342,7 @@ func Reward(r recipe.Recipe, train bool) []Node {
 	if v.Modelless() {
 		return append(nodes, values...)
 	}
-	c := score.Config{Role: score.Reward, Candidates: candidates}
-	if r.Reward.Value.OnHead() {
-		c = score.Config{Role: score.QValue}
-	}
+	c := scorerOf(v, candidates)
 	nodes = append(nodes, Node{Contract: c.Contract(), Section: "reward", Opens: []string{RewardRole}, Add: func(f *Flow) {
 		if f.reward.IsValid() {
 			f.Then(score.ApplyWith(f.Scope, c, f.Rows, f.reward))

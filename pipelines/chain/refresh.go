@@ -1,10 +1,8 @@
 package chain
 
 import (
-	"github.com/millrace/millrace/models"
 	"github.com/millrace/millrace/pipelines/recipe"
 	"github.com/millrace/millrace/transforms/pairs"
-	"github.com/millrace/millrace/transforms/score"
 	"github.com/millrace/millrace/transforms/update"
 )
 
@@ -16,7 +14,7 @@ const RefreshName = "refresh"
 func Refresh(r recipe.Recipe) []Node {
 	nodes := Source(r, false)
 	if readsReference(r) {
-		nodes = append(nodes, scored(score.Config{Role: score.Reference}, func(m Models) models.Ref { return m.Reference }))
+		nodes = append(nodes, referenced())
 	}
 	if r.Pairs != nil {
 		p := *r.Pairs

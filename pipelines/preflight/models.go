@@ -12,7 +12,6 @@ import (
 	"github.com/millrace/millrace/pipelines/recipe"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/setting"
-	"github.com/millrace/millrace/transforms/value"
 )
 
 // place is a model of a recipe and where the recipe names it.
@@ -107,17 +106,14 @@ func needs(r recipe.Recipe, nodes []chain.Node) map[string]remote.Need {
 			}
 		}
 	}
-	frozen := false
 	if r.Reward != nil {
 		scores.AnyToken = chain.ListsCandidates(r) || r.Reward.Value.OnHead()
 		out["reward"] = scores
-		frozen = r.Reward.Value.Reference() == value.Frozen
 	}
 	for i, m := range r.RewardModels {
 		out[rewardModelAt(i)] = remote.Need{Score: true, AnyToken: m.Value.OnHead()}
-		frozen = frozen || m.Value.Reference() == value.Frozen
 	}
-	if frozen && r.Reference == nil {
+	if chain.ValuesReadReference(r) && r.Reference == nil {
 		n := out["policy"]
 		n.Score, n.AnyToken = true, chain.ListsCandidates(r)
 		out["policy"] = n

@@ -3,7 +3,6 @@ package prompts
 import (
 	"cmp"
 	"strconv"
-	"strings"
 
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
 
@@ -56,12 +55,8 @@ func (c Chain) Validate() error {
 	case lo < 1 || hi > provingground.MaxSteps || lo > hi:
 		return setting.Errorf("min_steps", "chains of %d to %d operations; want 1 <= min_steps <= max_steps <= %d", lo, hi,
 			provingground.MaxSteps)
-	case strings.Contains(c.Name, "/"):
-		return setting.Errorf("name", "%q has a slash, which parts the name from split and number", c.Name)
-	case c.PerPrompt > 0 && c.Responses == "":
-		return setting.Errorf("per_prompt", "%d responses to a prompt, and responses says that none is written", c.PerPrompt)
 	}
-	return nil
+	return checkTask(c.Name, c.Responses, c.PerPrompt)
 }
 
 // MostResponses is how many it writes to a prompt, at least 1.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
 	"github.com/apache/beam/sdks/v2/go/pkg/beam/register"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/millrace/millrace/models/keyed"
 	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/schemas/setting"
 	"github.com/millrace/millrace/transforms/stage"
 )
 
@@ -35,6 +37,17 @@ type problem struct {
 	prompt, answer string
 	steps          int
 	write          func(u func() float64, responses string) string // a response
+}
+
+// checkTask checks the settings that tasks share.
+func checkTask(name, responses string, perPrompt int) error {
+	switch {
+	case strings.Contains(name, "/"):
+		return setting.Errorf("name", "%q has a slash, which parts the name from split and number", name)
+	case perPrompt > 0 && responses == "":
+		return setting.Errorf("per_prompt", "%d responses to a prompt, and responses says that none is written", perPrompt)
+	}
+	return nil
 }
 
 // taskColumns are those of a task's rows.

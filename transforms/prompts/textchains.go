@@ -77,12 +77,8 @@ func (c TextChains) Validate() error {
 	case c.MaxSteps > c.Difficulty().Most():
 		return setting.Errorf("max_steps", "%d steps of %s alone with numbers of %d digits; there are at most %d", c.MaxSteps, c.Operations,
 			c.Digits, c.Difficulty().Most())
-	case strings.Contains(c.Name, "/"):
-		return setting.Errorf("name", "%q has a slash, which parts the name from split and number", c.Name)
-	case c.PerPrompt > 0 && c.Responses == "":
-		return setting.Errorf("per_prompt", "%d responses to a prompt, and responses says that none is written", c.PerPrompt)
 	}
-	return nil
+	return checkTask(c.Name, c.Responses, c.PerPrompt)
 }
 
 // CheckSplit knows the splits of the task.
