@@ -15,16 +15,7 @@ import (
 func TestLifeWithRuns(t *testing.T) {
 	binary, dir := program(t), t.TempDir()
 	copyModel(t, filepath.Join("..", quickstartFolder, "policy"), filepath.Join(dir, "policy"))
-	in := func(code int, args ...string) string {
-		t.Helper()
-		cmd := exec.Command(binary, args...)
-		cmd.Dir = dir
-		out, _ := cmd.CombinedOutput()
-		if got := cmd.ProcessState.ExitCode(); got != code {
-			t.Fatalf("millrace %s: exit code %d, want %d\n%s", strings.Join(args, " "), got, code, out)
-		}
-		return string(out)
-	}
+	in := runsIn(t, binary, dir)
 	read := func(into any, args ...string) {
 		t.Helper()
 		cmd := exec.Command(binary, append(args, "--json")...)

@@ -12,13 +12,9 @@ import (
 // suggested finds a command of the program that a message suggests.
 var suggested = regexp.MustCompile("millrace ((?:run|refresh|recipes|probe|show|--help)[^`;\n]*)")
 
-// TestSuggestedCommands: a command that a message suggests does what it is suggested for.
-func TestSuggestedCommands(t *testing.T) {
-	binary, dir := program(t), t.TempDir()
-	copyModel(t, filepath.Join("..", quickstartFolder, "policy"), filepath.Join(dir, "policy"))
-	small := []string{"--set", "policy.path=policy", "--set", "iterations=1", "--set", "prompts.count=4", "--set", "evaluate.every=0",
-		"--set", "limits.idle=0"}
-	in := func(code int, args ...string) string {
+// runsIn runs the program in a directory, wants an exit code of it, and gives what it says.
+func runsIn(t *testing.T, binary, dir string) func(code int, args ...string) string {
+	return func(code int, args ...string) string {
 		t.Helper()
 		cmd := exec.Command(binary, args...)
 		cmd.Dir = dir
@@ -28,6 +24,15 @@ func TestSuggestedCommands(t *testing.T) {
 		}
 		return string(out)
 	}
+}
+
+// TestSuggestedCommands: a command that a message suggests does what it is suggested for.
+func TestSuggestedCommands(t *testing.T) {
+	binary, dir := program(t), t.TempDir()
+	copyModel(t, filepath.Join("..", quickstartFolder, "policy"), filepath.Join(dir, "policy"))
+	small := []string{"--set", "policy.path=policy", "--set", "iterations=1", "--set", "prompts.count=4", "--set", "evaluate.every=0",
+		"--set", "limits.idle=0"}
+	in := runsIn(t, binary, dir)
 	// follow runs what a message suggests, with further arguments.
 	follow := func(message string, more ...string) {
 		t.Helper()

@@ -62,7 +62,7 @@ func newEval(e *env) *cobra.Command {
 			"verifier and the sampling are those of --recipe, or of the first run.\n\n" +
 			"With --reward, measure reward models on the responses of one policy (the recipe's own, if none is named): Best-of-N, AUC, " +
 			"calibration\n" +
-			"by position, step F1, and on the proving ground the truth at step ends. A run brings what its values are made of; for a model\n" +
+			"by position, step F1, and where steps are judged the truth at step ends. A run brings what its values are made of; for a model\n" +
 			"directory the recipe's section reward says it. docs/evaluation.md defines every figure.",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var result any

@@ -113,8 +113,7 @@ func Run(ctx context.Context, o Options, show progress.Run) (Result, error) {
 // methods are the recipes that are run, each in a directory of its name.
 var methods = []string{"distrl", "grpo"}
 
-// begun refuses to go on with other choices than a quickstart was begun with: a run is computed by one recipe, of which its length is a
-// part.
+// begun refuses to go on with other choices than a quickstart was begun with: its table compares runs of one seed and one length.
 func begun(ctx context.Context, o Options) error {
 	for _, name := range methods {
 		d, err := run.Read(ctx, filepath.Join(o.Run, name))
