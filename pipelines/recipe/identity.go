@@ -19,7 +19,11 @@ func free(kind string, gated bool) [][]string {
 	if kind != "refresh" && !gated {
 		return append(out, []string{"evaluate"})
 	}
-	return append(out, []string{"evaluate", "every"}, []string{"evaluate", "best"}, []string{"evaluate", "sets"})
+	out = append(out, []string{"evaluate", "best"}, []string{"evaluate", "sets"})
+	if kind != "refresh" { // which promotes the models that it measures, and no others
+		out = append(out, []string{"evaluate", "every"})
+	}
+	return out
 }
 
 // Identity is a resolved recipe without the settings that a run may go on with other ones of: by its digest a run is known. A text that
