@@ -130,17 +130,24 @@ func (run *Dir) Fork(ctx context.Context, at int, to string, config []byte, fres
 	return f, files.Write(ctx, files.Join(to, recipe.ConfigName), config, true)
 }
 
+// goesOnFrom are the iterations whose models the one after at goes on from: at, and the one whose refresh left the reward model that
+// serves.
+func (run *Dir) goesOnFrom(ctx context.Context, at int) ([]int, error) {
+	serving, err := run.Serving(ctx, at+1)
+	if err != nil || serving < 0 || serving == at {
+		return []int{at}, err
+	}
+	return []int{at, serving}, nil
+}
+
 // hasAll looks whether an iteration, and the one whose refresh left the reward model that serves after it, still have what a fork goes
 // on from: their models and, unless it begins with fresh optimizers, the states of these.
 func (run *Dir) hasAll(ctx context.Context, at int, fresh bool) error {
-	serving, err := run.Serving(ctx, at+1)
+	from, err := run.goesOnFrom(ctx, at)
 	if err != nil {
 		return err
 	}
-	for _, i := range []int{at, serving} {
-		if i < 0 {
-			continue
-		}
+	for _, i := range from {
 		removed, err := commit.Removed(ctx, run.IterPath(i))
 		if err != nil {
 			return err
@@ -227,14 +234,11 @@ func bringFile(ctx context.Context, from files.Info, to string) error {
 
 // forget takes the states of optimizers out of an iteration, and out of the one whose refresh left the reward model that serves.
 func (run *Dir) forget(ctx context.Context, at int) error {
-	serving, err := run.Serving(ctx, at+1)
+	from, err := run.goesOnFrom(ctx, at)
 	if err != nil {
 		return err
 	}
-	for _, i := range []int{at, serving} {
-		if i < 0 {
-			continue
-		}
+	for _, i := range from {
 		m, _, err := run.ReadManifest(ctx, i)
 		if err != nil {
 			return err
