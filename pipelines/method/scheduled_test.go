@@ -110,7 +110,7 @@ func TestScheduledRefreshIsRefused(t *testing.T) {
 	if err := quickstart.Unpack(dir); err != nil {
 		t.Fatal(err)
 	}
-	r := refreshing(t, dir, "reward.refresh.gate.margin=1", "iterations=3", "reward.path="+filepath.Join(dir, "reward"))
+	r := refreshing(t, dir, "reward.refresh.gate.margin=1", "iterations=4", "reward.path="+filepath.Join(dir, "reward"))
 	if err := iterate(t.Context(), r, progress.Silent()); err != nil {
 		t.Fatal(err)
 	}
@@ -123,8 +123,10 @@ func TestScheduledRefreshIsRefused(t *testing.T) {
 	if err != nil || len(promotions) != 1 || p.Promoted || p.Serving == nil || p.Measure != "best_of_n" {
 		t.Fatalf("%+v, %v", promotions, err)
 	}
-	if got := scoredBy(t, d, 2); !strings.Contains(got, "reward@"+p.From) || p.Model == p.From {
-		t.Errorf("scored by %s, want %s", got, p.From)
+	for _, iteration := range []int{2, 3} {
+		if got := scoredBy(t, d, iteration); !strings.Contains(got, "reward@"+p.From) || p.Model == p.From {
+			t.Errorf("iteration %d was scored by %s, want %s", iteration, got, p.From)
+		}
 	}
 	for _, name := range []string{"reward", "optimizer-reward"} {
 		if _, err := os.Stat(filepath.Join(d.IterPath(2), name)); !errors.Is(err, os.ErrNotExist) {

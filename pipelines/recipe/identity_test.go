@@ -7,7 +7,8 @@ import (
 
 // What changes nothing of an iteration leaves a recipe's identity as it is, and everything else is another recipe: what a gate reads too.
 func TestIdentity(t *testing.T) {
-	const plain = "kind: policy\nprompts: {count: 8}\niterations: 3\nlimits: {idle: 5, max_record_bytes: 9}\nevaluate: {every: 2, prompts: 4}\nseed: 1\n"
+	const plain = "kind: policy\nprompts: {count: 8}\niterations: 3\nlimits: {idle: 5, max_record_bytes: 9}\n" +
+		"evaluate: {every: 2, prompts: 4}\nseed: 1\n"
 	const refresh = "kind: refresh\nprompts: {count: 8}\nreward: {}\nevaluate: {every: 2, prompts: 4, best: x}\n"
 	const scheduled = "kind: policy\nprompts: {count: 8}\nreward: {refresh: {every: 2}}\nevaluate: {every: 2, prompts: 4}\n"
 	for _, c := range []struct {
