@@ -362,9 +362,14 @@ func TestPlanAndRecipes(t *testing.T) {
 	}
 	stands := decode[plan](t, want(t, exitOK, nil, "plan", recipe, "--measure", "20", "--set", "policy={path: ../quickstart/policy}", "--set",
 		"rollout={samples: 4, max_new_tokens: 45}", "--json")).Standing
-	if stands == nil || stands.Split != "train" || stands.Prompts != 20 || stands.Samples != 4 || stands.Right.Mean < 0.1 ||
-		stands.Right.Mean > 0.7 || stands.Mixed.Mean < 0.2 || stands.Mixed.Mean > 0.95 || stands.Truncated > 0.1 {
+	if stands == nil || stands.Split != "train" || stands.Prompts != 20 || stands.Samples != 4 || stands.Right.Mean != 0.25 ||
+		stands.Mixed.Mean != 0.65 || stands.Truncated > 0.1 {
 		t.Errorf("the policy of the quickstart stands at %+v", stands)
+	}
+	pairs := decode[plan](t, want(t, exitOK, nil, "plan", recipe, "--measure", "20", "--set", "policy={path: ../quickstart/policy}", "--set",
+		"rollout={samples: 2, max_new_tokens: 45}", "--json")).Standing
+	if pairs == nil || pairs.Right.Mean != 0.35 || pairs.Mixed.Mean != 0.4 {
+		t.Errorf("a group that is all right is not mixed: %+v", pairs)
 	}
 	want(t, exitOK, []string{"the policy on 3 prompts of split train, 2 responses each: right 0.000", "right and wrong responses 0.000"},
 		"plan", recipe, "--measure", "3")
