@@ -80,6 +80,7 @@ func (e *env) evaluateRewards(cmd *cobra.Command, f rewardFlags, args []string, 
 	bar := show.Bar("reward models", int64(len(on)*len(rewards)))
 	defer bar.Done()
 	for _, set := range on {
+		first := len(out.Rewards)
 		for _, m := range rewards {
 			measured, err := test.Measure(cmd.Context(), m, set)
 			if err != nil {
@@ -88,6 +89,7 @@ func (e *env) evaluateRewards(cmd *cobra.Command, f rewardFlags, args []string, 
 			out.Rewards = append(out.Rewards, measured)
 			bar.Step(1)
 		}
+		look.PartErrors(out.Rewards[first:])
 	}
 	out.Comparisons = look.CompareRewards(out.Rewards, confidence)
 	return out, nil
@@ -173,6 +175,9 @@ func writeReward(w io.Writer, m look.MeasuredReward) {
 	for _, s := range m.Steps {
 		line("step F1, "+s.Rule, "%s held-out threshold (n %d), %s best (n %d, %d wrong)",
 			f1Text(s.HeldOut), s.HeldOut.NErr+s.HeldOut.NOK, f1Text(s.Best), s.Items, s.Best.NErr)
+	}
+	for _, s := range m.ByCertainty {
+		line("errors found, "+s.Rule, "%s of those the policy was unsure of, %s of its confident ones", figureText(s.Unsure), figureText(s.Confident))
 	}
 	if t := m.Truth; t != nil {
 		line("truth at step ends", "r %s, ECE %s, Brier %s; AUC %s, of the truth itself %s", figureText(t.R), valueText(t.ECE.Value,

@@ -34,6 +34,7 @@ func TestEvalReward(t *testing.T) {
 		Rewards []struct {
 			Set, Name string
 			evaluate.Report
+			ByCertainty []evaluate.ErrorRecall `json:"errors_by_certainty"`
 		}
 		Comparisons []look.RewardComparison
 	}
@@ -65,6 +66,18 @@ func TestEvalReward(t *testing.T) {
 	if corrupted := v.Rewards[4]; corrupted.Responses != 24 || corrupted.Truth != nil || corrupted.Steps[0].Items != 24 ||
 		len(corrupted.BestOfN) != 1 {
 		t.Errorf("corrupted chains: %+v", corrupted)
+	}
+	// The policy's own log-probs tell of an error that it was unsure of, never of one that it was confident of; a reward model does.
+	for _, m := range v.Rewards {
+		if len(m.ByCertainty) != len(m.Steps) {
+			t.Fatalf("%s on %s: %d rules parted by certainty, want %d", m.Name, m.Set, len(m.ByCertainty), len(m.Steps))
+		}
+	}
+	sure, own := trained.ByCertainty[1], v.Rewards[3].ByCertainty[4]
+	if sure.Rule != "sum_diff" || own.Rule != "min" || sure.Unsure.N != own.Unsure.N || sure.Confident.N == 0 || *own.Confident.Value > *sure.Confident.Value ||
+		*own.Unsure.Value < 0.5 || *sure.Unsure.Value < 0.3 {
+		t.Errorf("errors by certainty: the reward model finds %v and %v, the policy itself %v and %v", *sure.Unsure.Value, *sure.Confident.Value,
+			*own.Unsure.Value, *own.Confident.Value)
 	}
 	// The policy's own log-probs rank too, without a reward model.
 	for _, own := range v.Rewards[2:4] {

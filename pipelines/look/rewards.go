@@ -54,6 +54,8 @@ type MeasuredReward struct {
 	Set string `json:"set"`
 	RewardModel
 	measure.Evaluation
+	// ByCertainty parts the errors found by how sure the policy was of them; none where no steps are judged.
+	ByCertainty []evaluate.ErrorRecall `json:"errors_by_certainty,omitempty"`
 }
 
 // RewardComparison holds two reward models against each other on one test set.
@@ -171,6 +173,19 @@ func (t RewardTest) Measure(ctx context.Context, m RewardModel, set string) (Mea
 		return out, fmt.Errorf("%s on %s: %w", m.Name, set, err)
 	}
 	return out, nil
+}
+
+// PartErrors parts the errors that models found on a set by how sure the policy was of them, which its own log-probs among the models say.
+func PartErrors(measured []MeasuredReward) {
+	for _, own := range measured {
+		if own.Value.Modelless() && own.Config.Steps {
+			certain := own.Config.Certainty(own.Sums)
+			for i := range measured {
+				measured[i].ByCertainty = measured[i].Config.ErrorsByCertainty(measured[i].Sums, certain)
+			}
+			return
+		}
+	}
 }
 
 // on is the recipe and the subject of a test set.

@@ -132,6 +132,35 @@ func TestHalvesGoByPrompts(t *testing.T) {
 	}
 }
 
+// TestErrorsByCertainty: errors are parted by the least probability of a token in the first wrong step, and counted on the half of the
+// prompts on which the threshold was not chosen.
+func TestErrorsByCertainty(t *testing.T) {
+	c := everything()
+	c.Rules, c.Beta = []string{"sum_diff"}, 0.5
+	var s, policy Sums
+	// Even prompts choose the threshold: one right solution, one whose second step scores low. Odd ones are counted.
+	for i, x := range []struct {
+		first      int
+		score, own float64 // of the second step; the policy's log-prob there
+	}{{-1, 1, 0}, {1, -3, -2}, {1, -1, -3}, {1, -3, -0.1}, {-1, 1, 0}, {1, 1, -0.1}, {1, -1, -3}, {1, -3, math.Log(0.5)}, {1, -1, -3}, {1, -3, -0.7}} {
+		id := uuid.UUID{byte(i)}
+		s.Prompts = append(s.Prompts, PromptResult{ID: id, N: 1})
+		item := Item{ID: id, PromptID: id, StepEnds: []int{2, 4}, Values: []float64{1, 1 + x.score}, FirstError: x.first}
+		s.Items = append(s.Items, item)
+		item.Least = []float64{0, x.own / c.Beta}
+		policy.Items = append(policy.Items, item)
+	}
+	policy.Items = policy.Items[:len(policy.Items)-1] // how sure the policy was of the last is not known
+	got := c.ErrorsByCertainty(s, c.Certainty(policy))
+	if len(got) != 1 || got[0].Rule != "sum_diff" || *got[0].Unsure.Value != 1 || got[0].Unsure.N != 1 ||
+		*got[0].Confident.Value != 2./3 || got[0].Confident.N != 3 {
+		t.Errorf("%s", text(t, got))
+	}
+	if none := c.ErrorsByCertainty(s, nil); none[0].Unsure.Value != nil || none[0].Confident.N != 0 {
+		t.Errorf("%s", text(t, none))
+	}
+}
+
 // TestLongResponsesAreThinned: ten evenly spaced tokens stand for all, and weigh as much.
 func TestLongResponsesAreThinned(t *testing.T) {
 	c := everything()
