@@ -80,6 +80,7 @@ func newEvolve(r recipe.Recipe) (Method, error) {
 func phaseRecipe(r recipe.Recipe, number int) recipe.Recipe {
 	if number == evolution {
 		r.Pairs = nil
+		r.Rollout.Greedy = r.Rollout.Greedy || r.SEFT.Greedy
 		return r
 	}
 	r.Prompts.Count, r.Rollout.Samples = r.SEFT.Pairs, r.SEFT.Samples

@@ -8,6 +8,7 @@ import (
 
 	"github.com/millrace/millrace/models"
 	"github.com/millrace/millrace/pipelines/chain"
+	"github.com/millrace/millrace/pipelines/method"
 	"github.com/millrace/millrace/pipelines/progress"
 	"github.com/millrace/millrace/pipelines/quickstart"
 	"github.com/millrace/millrace/pipelines/recipe"
@@ -94,6 +95,32 @@ func TestSEFTSources(t *testing.T) {
 		}
 		if got := lineage(t, ran, 0, schemas.ResponseTokens); got != "policy@"+digestOf(t, policy) {
 			t.Errorf("%s: the pairs are of %s, want of the policy", source, got)
+		}
+	}
+}
+
+// With seft.greedy the originals of a round are the most probable answers; the revisers' pairs, which need differing answers, are sampled.
+func TestSEFTGreedyOriginals(t *testing.T) {
+	for _, e := range recipes.All() {
+		if e.Name != "seft" {
+			continue
+		}
+		for _, greedy := range []bool{false, true} {
+			r := tinyRecipe(t, e, filepath.Join("..", "quickstart", "policy"), "", t.TempDir())
+			r.SEFT.Greedy = greedy
+			m, err := method.New(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			phases, err := m.Phases()
+			if err != nil || len(phases) != 3 {
+				t.Fatal(phases, err)
+			}
+			for i, want := range []bool{false, false, greedy} {
+				if got := phases[i].Recipe.Rollout.Greedy; got != want {
+					t.Errorf("seft.greedy %t: %s is answered greedily: %t", greedy, phases[i].Name, got)
+				}
+			}
 		}
 	}
 }

@@ -13,6 +13,7 @@ type SEFT struct {
 	Base     update.Config `json:"base" doc:"training of the base reviser"`
 	Adaptive update.Config `json:"adaptive" doc:"training of the adaptive reviser"`
 	Source   *Model        `json:"source,omitempty" doc:"answers the prompts of a round in the policy's place"`
+	Greedy   bool          `json:"greedy" doc:"the prompts of a round are answered greedily; the revisers' pairs and evaluations stay as rollout says"`
 }
 
 // SetDefaults holds the paper's settings.

@@ -42,14 +42,19 @@ func Split(gain, threshold float64) string {
 	return Minor
 }
 
-// Decide picks the label from the reviser's probabilities of the three. No is weighed against Minor and Major together:
-// half of all training labels are No and the other half is split in two, so the most probable single label would be No
-// nearly always. A tie goes to No, one between Minor and Major to Minor.
-func Decide(no, minor, major float64) string {
-	switch {
-	case no >= minor+major:
+// Decide picks the label from the reviser's probabilities of the three. No is weighed against Minor and Major together: half of all
+// training labels are No and the other half is split in two, so the most probable single label would be No nearly always. It takes at
+// least the threshold's share of the three to be No; one half is the even weighing. A tie of Minor and Major goes to Minor.
+func Decide(no, minor, major, threshold float64) string {
+	if no*(1-threshold) >= (minor+major)*threshold {
 		return No
-	case minor >= major:
+	}
+	return Revision(minor, major)
+}
+
+// Revision picks the label of a response that is revised in any case.
+func Revision(minor, major float64) string {
+	if minor >= major {
 		return Minor
 	}
 	return Major

@@ -56,11 +56,16 @@ func TestMedianSplitsInHalf(t *testing.T) {
 
 func TestDecide(t *testing.T) {
 	for _, c := range []struct {
-		no, minor, major float64
-		want             string
-	}{{0.45, 0.3, 0.25, Minor}, {0.45, 0.2, 0.35, Major}, {0.5, 0.25, 0.25, No}, {0.9, 0.05, 0.05, No}, {0, 0.5, 0.5, Minor}} {
-		if got := Decide(c.no, c.minor, c.major); got != c.want {
-			t.Errorf("Decide(%v, %v, %v) = %s, want %s", c.no, c.minor, c.major, got, c.want)
+		no, minor, major, threshold float64
+		want                        string
+	}{
+		{0.45, 0.3, 0.25, 0.5, Minor}, {0.45, 0.2, 0.35, 0.5, Major}, {0.5, 0.25, 0.25, 0.5, No},
+		{0.9, 0.05, 0.05, 0.5, No}, {0, 0.5, 0.5, 0.5, Minor},
+		{0.6, 0.3, 0.1, 0.7, Minor}, {0.75, 0.15, 0.1, 0.7, No}, {0.2, 0.5, 0.3, 0.1, No},
+		{0, 0.5, 0.5, 0, No}, {0.9, 0.1, 0, 1, Minor}, {1, 0, 0, 1, No},
+	} {
+		if got := Decide(c.no, c.minor, c.major, c.threshold); got != c.want {
+			t.Errorf("Decide(%v, %v, %v, %v) = %s, want %s", c.no, c.minor, c.major, c.threshold, got, c.want)
 		}
 	}
 }

@@ -65,14 +65,32 @@ func (l Labels) Validate() error {
 
 // Config says how responses are revised.
 type Config struct {
-	Layout   Layout          `json:"layout" doc:"how a reviser is shown a prompt and a response"`
-	Labels   Labels          `json:"labels" doc:"what a reviser writes before a revision"`
-	Sampling models.Sampling `json:"sampling" doc:"how revisions are sampled"`
+	Layout Layout `json:"layout" doc:"how a reviser is shown a prompt and a response"`
+	Labels Labels `json:"labels" doc:"what a reviser writes before a revision"`
+	// Label says who decides that a response is revised. A reviser that cannot tell right from wrong keeps the wrong ones, and may still
+	// revise well.
+	Label     string          `json:"label" enum:"decided,always" doc:"decided: the reviser keeps what needs no revision; always: every response is revised"`
+	Threshold float64         `json:"threshold" range:"[0,1]" doc:"share of the three labels' probability with which No Revise keeps a response, label decided"`
+	Sampling  models.Sampling `json:"sampling" doc:"how revisions are sampled"`
 }
 
-// Default revises greedily, with at most that many new tokens.
+// Validate refuses a threshold that nothing reads.
+func (c Config) Validate() error {
+	if c.Label == Always && c.Threshold != Default(1).Threshold {
+		return setting.Errorf("threshold", "is not read by label %s", Always)
+	}
+	return nil
+}
+
+// Who decides that a response is revised.
+const (
+	Decided = "decided"
+	Always  = "always"
+)
+
+// Default revises greedily what the reviser says needs it, with at most that many new tokens.
 func Default(maxNewTokens int) Config {
-	return Config{Sampling: models.Sampling{Greedy: true, MaxNewTokens: maxNewTokens}}
+	return Config{Label: Decided, Threshold: 0.5, Sampling: models.Sampling{Greedy: true, MaxNewTokens: maxNewTokens}}
 }
 
 // Revise labels and revises responses: rows of responses in, the same with revision_label, revised_tokens and
@@ -203,7 +221,10 @@ func (c *Reviser) labels(ctx context.Context, b stage.Batch, dead *stage.DeadLet
 				dead.Rowf(i, schemas.ReasonNotFinite, "the reviser gives label %q no finite log-prob", schemas.RevisionLabels[l])
 			}
 		}
-		out[i] = Decide(p[0], p[1], p[2])
+		out[i] = Decide(p[0], p[1], p[2], c.Threshold)
+		if c.Label == Always {
+			out[i] = Revision(p[1], p[2])
+		}
 	}
 	return out, nil
 }

@@ -100,16 +100,25 @@ func TestRevise(t *testing.T) {
 	}
 	c := Reviser{Config: Default(8), Model: model(t)}
 	c.Labels = labels
+	t.Run(Decided, func(t *testing.T) { testRevise(t, c, in, promptTokens, tokens) })
+	c.Label = Always
+	t.Run(Always, func(t *testing.T) { testRevise(t, c, in, promptTokens, tokens) })
+}
+
+func testRevise(t *testing.T, c Reviser, in stage.Batch, promptTokens, tokens [][]int32) {
 	out, dead := stagetest.Run(t, c, in)
 	stagetest.Dead(t, dead, schemas.ReasonEmpty, schemas.ReasonModel)
 	got := schemas.RevisionLabel.Of(out)
 	at := 0
-	for i := range n {
+	for i := range promptTokens {
 		if i >= 4 && i != 5 {
 			continue
 		}
 		first := int32(i)
-		want := Decide(math.Exp(logp(first, 26)), math.Exp(logp(first, 27)), math.Exp(logp(first, 28)))
+		want := Decide(math.Exp(logp(first, 26)), math.Exp(logp(first, 27)), math.Exp(logp(first, 28)), 0.5)
+		if c.Label == Always {
+			want = Revision(logp(first, 27), logp(first, 28))
+		}
 		if i == 5 && want != No {
 			continue // its revision never ends: filtered
 		}
@@ -225,9 +234,12 @@ func TestConfigs(t *testing.T) {
 		t.Error(err)
 	}
 	for want, err := range map[string]error{
-		"labels.no:":  setting.Check(Default(8)),
-		"labels: two": setting.Check(TaskConfig{Adaptive: true, Labels: Labels{No: []int32{1}, Minor: []int32{2}, Major: []int32{1}}}),
-		"sampling.":   func() error { c := ok; c.Sampling.MaxNewTokens = 0; return setting.Check(c) }(),
+		"labels.no:":             setting.Check(Default(8)),
+		"labels: two":            setting.Check(TaskConfig{Adaptive: true, Labels: Labels{No: []int32{1}, Minor: []int32{2}, Major: []int32{1}}}),
+		"label:":                 func() error { c := ok; c.Label = "never"; return setting.Check(c) }(),
+		"threshold:":             func() error { c := ok; c.Threshold = 1.5; return setting.Check(c) }(),
+		"threshold: is not read": func() error { c := ok; c.Label, c.Threshold = Always, 0.6; return setting.Check(c) }(),
+		"sampling.":              func() error { c := ok; c.Sampling.MaxNewTokens = 0; return setting.Check(c) }(),
 	} {
 		if err == nil || !strings.HasPrefix(err.Error(), want) {
 			t.Errorf("error %v, want one of %s", err, want)
