@@ -177,7 +177,8 @@ func writeReward(w io.Writer, m look.MeasuredReward) {
 			f1Text(s.HeldOut), s.HeldOut.NErr+s.HeldOut.NOK, f1Text(s.Best), s.Items, s.Best.NErr)
 	}
 	for _, s := range m.ByCertainty {
-		line("errors found, "+s.Rule, "%s of those the policy was unsure of, %s of its confident ones", figureText(s.Unsure), figureText(s.Confident))
+		line("errors found, "+s.Rule, "%s of those the policy was unsure of, %s of its confident ones", figureText(s.Unsure),
+			figureText(s.Confident))
 	}
 	if t := m.Truth; t != nil {
 		line("truth at step ends", "r %s, ECE %s, Brier %s; AUC %s, of the truth itself %s", figureText(t.R), valueText(t.ECE.Value,

@@ -74,10 +74,10 @@ func TestEvalReward(t *testing.T) {
 		}
 	}
 	sure, own := trained.ByCertainty[1], v.Rewards[3].ByCertainty[4]
-	if sure.Rule != "sum_diff" || own.Rule != "min" || sure.Unsure.N != own.Unsure.N || sure.Confident.N == 0 || *own.Confident.Value > *sure.Confident.Value ||
-		*own.Unsure.Value < 0.5 || *sure.Unsure.Value < 0.3 {
-		t.Errorf("errors by certainty: the reward model finds %v and %v, the policy itself %v and %v", *sure.Unsure.Value, *sure.Confident.Value,
-			*own.Unsure.Value, *own.Confident.Value)
+	if sure.Rule != "sum_diff" || own.Rule != "min" || sure.Unsure.N != own.Unsure.N || sure.Confident.N == 0 ||
+		*own.Confident.Value > *sure.Confident.Value || *own.Unsure.Value < 0.5 || *sure.Unsure.Value < 0.3 {
+		t.Errorf("errors by certainty: the reward model finds %v and %v, the policy itself %v and %v", *sure.Unsure.Value,
+			*sure.Confident.Value, *own.Unsure.Value, *own.Confident.Value)
 	}
 	// The policy's own log-probs rank too, without a reward model.
 	for _, own := range v.Rewards[2:4] {

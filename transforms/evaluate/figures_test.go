@@ -142,7 +142,8 @@ func TestErrorsByCertainty(t *testing.T) {
 	for i, x := range []struct {
 		first      int
 		score, own float64 // of the second step; the policy's log-prob there
-	}{{-1, 1, 0}, {1, -3, -2}, {1, -1, -3}, {1, -3, -0.1}, {-1, 1, 0}, {1, 1, -0.1}, {1, -1, -3}, {1, -3, math.Log(0.5)}, {1, -1, -3}, {1, -3, -0.7}} {
+	}{{-1, 1, 0}, {1, -3, -2}, {1, -1, -3}, {1, -3, -0.1}, {-1, 1, 0}, {1, 1, -0.1}, {1, -1, -3}, {1, -3, math.Log(0.5)}, {1, -1, -3},
+		{1, -3, -0.7}} {
 		id := uuid.UUID{byte(i)}
 		s.Prompts = append(s.Prompts, PromptResult{ID: id, N: 1})
 		item := Item{ID: id, PromptID: id, StepEnds: []int{2, 4}, Values: []float64{1, 1 + x.score}, FirstError: x.first}
