@@ -54,3 +54,13 @@ func ToBFloat16(f float32) uint16 {
 	}
 	return uint16((b + 0x7fff + b>>16&1) >> 16)
 }
+
+// IsBFloat16 reports whether all values are bfloat16 numbers, so that narrowing loses nothing.
+func IsBFloat16(x []float32) bool {
+	for _, f := range x {
+		if b := math.Float32bits(f); b&0xffff != 0 || b&0x7fffffff > 0x7f800000 {
+			return false
+		}
+	}
+	return true
+}

@@ -85,3 +85,18 @@ func TestWideningIsExactAndRoundTrips(t *testing.T) {
 		}
 	}
 }
+
+func TestIsBFloat16(t *testing.T) {
+	for h := 0; h < 1<<16; h++ {
+		x := FromBFloat16(uint16(h))
+		if got := IsBFloat16([]float32{1, x}); got != (x == x) {
+			t.Fatalf("%#04x: %t", h, got)
+		}
+		if IsBFloat16([]float32{math.Float32frombits(math.Float32bits(x) | 0x100), 1}) {
+			t.Fatalf("%#04x and a bit more is no bfloat16 number", h)
+		}
+	}
+	if !IsBFloat16(nil) {
+		t.Error("no value that is none")
+	}
+}

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"github.com/millrace/millrace/models/half"
 	"github.com/millrace/millrace/models/regular"
 	"github.com/millrace/millrace/models/safetensors"
 )
@@ -102,14 +103,20 @@ func readKept(dir string) (map[string][]byte, error) {
 	return files, nil
 }
 
-// Save writes the model as a Hugging Face directory in float32: config.json, model.safetensors and the files that came
-// with it. The directory is made when it is missing; equal models give equal bytes. With LoRA it writes the adapters alone,
+// Save writes the model as a Hugging Face directory: config.json, model.safetensors and the files that came with it. Weights
+// are stored as they are: in bfloat16 where all of them are bfloat16 numbers, such as those that a trainer on a GPU hands back, else in
+// float32; reading gives the same bits. The directory is made when it is missing; equal models give equal bytes. With LoRA it writes the adapters alone,
 // in PEFT's layout; Merge first to save a whole model.
 func (m *Model) Save(dir string) error {
 	if m.adapters != nil && !m.frozen() {
 		return m.saveAdapters(dir)
 	}
-	return m.SaveAs(dir, safetensors.F32)
+	for _, t := range m.tensors {
+		if !half.IsBFloat16(t.Param) {
+			return m.SaveAs(dir, safetensors.F32)
+		}
+	}
+	return m.SaveAs(dir, safetensors.BF16)
 }
 
 // SaveAs is Save of a model without adapters, with the weights rounded to F32, BF16 or F16.

@@ -2,6 +2,7 @@ package transformer
 
 import (
 	"encoding/json"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -11,6 +12,8 @@ import (
 	"github.com/millrace/millrace/e2e/golden"
 	"github.com/millrace/millrace/kernels"
 	"github.com/millrace/millrace/models"
+	"github.com/millrace/millrace/models/half"
+	"github.com/millrace/millrace/models/safetensors"
 )
 
 // goldenModels are the whole-model vectors: transformer_<name>.json over the directory tiny_<name>.
@@ -210,6 +213,38 @@ func TestSave(t *testing.T) {
 		}
 		fillNormal(m.scalar, 1, 3, "scalar")
 		checkSave(t, m)
+	}
+}
+
+// Weights that are bfloat16 numbers are stored as such, and one that is none has the whole model stored in float32.
+func TestSaveKeepsThePrecisionOfWeights(t *testing.T) {
+	m, err := New(tiny("llama"), 7, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, x := range m.params {
+		m.params[i] = half.FromBFloat16(half.ToBFloat16(x))
+	}
+	for _, want := range []safetensors.DType{safetensors.BF16, safetensors.F32} {
+		dir := t.TempDir()
+		if err := m.Save(dir); err != nil {
+			t.Fatal(err)
+		}
+		f, err := safetensors.Open(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range f.Names() {
+			if info, err := f.Tensor(name); err != nil || info.DType != want {
+				t.Errorf("%s is stored as %s, want %s", name, info.DType, want)
+			}
+		}
+		if err := f.Close(); err != nil {
+			t.Fatal(err)
+		}
+		checkSave(t, m)
+		last := &m.params[len(m.params)-1]
+		*last = math.Float32frombits(math.Float32bits(*last) | 1)
 	}
 }
 
