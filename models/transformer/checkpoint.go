@@ -105,8 +105,8 @@ func readKept(dir string) (map[string][]byte, error) {
 
 // Save writes the model as a Hugging Face directory: config.json, model.safetensors and the files that came with it. Weights
 // are stored as they are: in bfloat16 where all of them are bfloat16 numbers, such as those that a trainer on a GPU hands back, else in
-// float32; reading gives the same bits. The directory is made when it is missing; equal models give equal bytes. With LoRA it writes the adapters alone,
-// in PEFT's layout; Merge first to save a whole model.
+// float32; reading gives the same bits. The directory is made when it is missing; equal models give equal bytes. With LoRA it writes the
+// adapters alone, in PEFT's layout; Merge first to save a whole model.
 func (m *Model) Save(dir string) error {
 	if m.adapters != nil && !m.frozen() {
 		return m.saveAdapters(dir)

@@ -102,6 +102,9 @@ func (run *Dir) Fork(ctx context.Context, at int, to string, config []byte, fres
 		return Forked{}, err
 	}
 	defer d.Close()
+	if err := files.RemoveTemporary(to); err != nil { // of a call that died
+		return Forked{}, err
+	}
 	f := Forked{Run: run.Path, Iteration: at, Manifest: digest, Identity: commit.Digest(recipe.Identity(config)),
 		Changes: recipe.Changes(old, config), Fresh: fresh}
 	if f.Drawn, err = run.drawn(ctx, at); err != nil {
