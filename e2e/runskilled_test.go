@@ -12,32 +12,45 @@ import (
 	"github.com/millrace/millrace/pipelines/quickstart"
 )
 
-// killedAtRandom starts a command until it has been killed so many times at different moments, and calls check after every time, killed or
-// ended. Before each start prepare makes what the command works on.
-func killedAtRandom(t *testing.T, kills int, prepare func(), check func(ended bool), args ...string) {
+// killedAfter starts a command until it has been killed so many times within some milliseconds of a sign that its work has begun, and calls
+// check after every time, killed or ended. Before each start prepare makes what the command works on.
+func killedAfter(t *testing.T, kills int, begun func() bool, prepare func(), check func(), args ...string) {
 	t.Helper()
 	random := rand.New(rand.NewPCG(5, uint64(len(args[0]))))
-	whole := 200 * time.Millisecond
 	for killed, tries := 0, 0; killed < kills; tries++ {
-		if tries > 10*kills {
+		if tries > 20*kills {
 			t.Fatalf("%s: only %d of %d could be killed before they ended", args[0], killed, tries)
 		}
 		prepare()
-		begun := time.Now()
 		ended, kill := background(t, args...)
-		select {
-		case err := <-ended:
-			if err != nil {
-				t.Fatalf("%s after %d kills: %v", args[0], killed, err)
+		for over := false; !over; {
+			select {
+			case err := <-ended:
+				if err != nil {
+					t.Fatalf("%s after %d kills: %v", args[0], killed, err)
+				}
+				over = true
+			default:
+				if begun() {
+					time.Sleep(time.Duration(random.IntN(4000)) * time.Microsecond)
+					kill()
+					killed++
+					over = true
+				}
 			}
-			whole = time.Since(begun)
-			check(true)
-		case <-time.After(time.Duration((0.3 + 0.7*random.Float64()) * float64(whole))):
-			kill()
-			killed++
-			check(false)
 		}
+		check()
 	}
+}
+
+// counted counts the files of that name in iterations of a run.
+func counted(t *testing.T, run, name string) int {
+	t.Helper()
+	found, err := filepath.Glob(filepath.Join(run, "iter-*", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(found)
 }
 
 // TestForkRemovalAndRetentionAreKilled: a process that is killed while it forks a run, removes models of one or lets models go loses
@@ -91,13 +104,18 @@ func TestForkRemovalAndRetentionAreKilled(t *testing.T) {
 		}
 		mustRun(t, fork("forked")...)
 		want := left("forked")
-		killedAtRandom(t, 12, func() {}, func(bool) {
+		begun := func() bool { _, err := os.Stat(filepath.Join(at("fork"), "fork.json")); return err == nil }
+		killedAfter(t, 12, begun, func() {}, func() {
 			sameFiles(t, "the parent of a fork that was killed", left("parent"), parent, nil)
 			if _, err := os.Stat(filepath.Join(at("fork"), "config.yaml")); err == nil { // it is a run, so it is complete
 				sameFiles(t, "a fork after kills", left("fork"), want, nil)
-				fresh("fork")()
 			}
+			fresh("fork")()
 		}, fork("fork")...)
+		killedAfter(t, 1, begun, func() {}, func() {}, fork("fork")...)
+		if _, err := os.Stat(filepath.Join(at("fork"), "config.yaml")); err == nil {
+			fresh("fork")()
+		}
 		mustRun(t, fork("fork")...)
 		sameFiles(t, "a fork after kills", left("fork"), want, nil)
 	})
@@ -109,7 +127,7 @@ func TestForkRemovalAndRetentionAreKilled(t *testing.T) {
 		copied("removed")()
 		mustRun(t, remove("removed")...)
 		want := left("removed")
-		killedAtRandom(t, 12, copied("remove"), func(bool) {
+		killedAfter(t, 12, func() bool { return counted(t, at("remove"), "removed.json") > 0 }, copied("remove"), func() {
 			got := left("remove")
 			for path, digest := range parent {
 				_, stays := want[path]
@@ -125,8 +143,12 @@ func TestForkRemovalAndRetentionAreKilled(t *testing.T) {
 	t.Run("keep", func(t *testing.T) {
 		mustRun(t, run("straight", "iterations=6", "keep={last: 1, every: 3}")...)
 		want := left("straight")
-		killedAtRandom(t, 4, func() {}, func(ended bool) {
-			if ended {
+		seen := 0
+		killedAfter(t, 4, func() bool { return counted(t, at("kept"), "removed.json") > seen }, func() {
+			seen = counted(t, at("kept"), "removed.json")
+		}, func() {
+			if counted(t, at("kept"), "manifest.json") == 6 {
+				mustRun(t, run("kept", "iterations=6", "keep={last: 1, every: 3}")...)
 				sameFiles(t, "a run that lets models go, after kills", left("kept"), want, nil)
 				fresh("kept")()
 			}
