@@ -19,6 +19,7 @@ type Chain struct {
 	Name      string `json:"name,omitempty" doc:"the prompts' source, part of their ids; empty: chain"`
 	MinSteps  int    `json:"min_steps,omitempty" range:"[0,inf)" doc:"fewest operations of a chain, its difficulty; 0: 3"`
 	MaxSteps  int    `json:"max_steps,omitempty" range:"[0,inf)" doc:"most operations of a chain; 0: 6"`
+	Filler    int    `json:"filler,omitempty" range:"[0,9]" doc:"lines after each step that repeat its result and decide nothing"`
 }
 
 func init() { Register("chain", Chain{}) }
@@ -37,6 +38,7 @@ func (c Chain) written() (string, int) { return c.Responses, max(1, c.PerPrompt)
 func (c Chain) draw(u func() float64, split string) (problem, error) {
 	lo, hi := c.difficulty(split)
 	chain := provingground.DrawSteps(u, lo, hi)
+	chain.Filler = c.Filler
 	return problem{chain.Prompt(), strconv.Itoa(chain.Answer()), len(chain.Steps), func(u func() float64, responses string) string {
 		switch responses {
 		case "corpus":

@@ -1,6 +1,7 @@
 package provingground
 
 import (
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -26,7 +27,7 @@ func TestParse(t *testing.T) {
 		t.Errorf("%+v: prompt %q, answer %d, lines %q", c, c.Prompt(), c.Answer(), c.Lines())
 	}
 	for _, bad := range []string{"", "5=", "5a*2b*6", "xa*2=", "5b*2=", "5a/2=", "5a*x=", "5a*2b*6c-6d+8", strings.Repeat("5a*", 1000) + "5=",
-		"5a*2b*6c-6d+8e+1f+1g+1h+1i+1="} {
+		"5a*2b*6c-6d+8e+1f+1g+1h+1i+1=", "5a*2" + strings.Repeat("=", 2+MaxFiller), "5a*2=b*6=", "===="} {
 		if _, err := Parse(bad); err == nil {
 			t.Errorf("prompt %.20q is accepted", bad)
 		}
@@ -59,6 +60,36 @@ func TestJudge(t *testing.T) {
 		if ends := got.StepEnds; !slices.IsSorted(ends) || ends[len(ends)-1] != len(c.response) {
 			t.Errorf("%s: steps end at %v of %d bytes", c.name, ends, len(c.response))
 		}
+	}
+}
+
+// With filler every result is repeated, a wrong one too, and the first error is where the step is wrong.
+func TestFiller(t *testing.T) {
+	const long, right = "5a*2b*6===", "a5*2=0\na0\na0\nb0*6=0\nb0\nb0\n#0"
+	c, err := Parse(long)
+	if err != nil || c.Filler != 2 || c.Prompt() != long || c.Right() != right {
+		t.Fatalf("%+v, %v: prompt %q, working %q", c, err, c.Prompt(), c.Right())
+	}
+	for response, want := range map[string]int{right: -1, "a5*2=0\na0\na1\nb0*6=0\nb0\nb0\n#0": 2, "a5*2=0\nb0*6=0\n#0": 1,
+		"a5*2=0\na0\na0\nb0*6=1\nb1\nb1\n#1": 3} {
+		if got := c.Judge(response); got.FirstError != want || got.Correct != strings.HasSuffix(response, "#0") {
+			t.Errorf("%q: %+v", response, got)
+		}
+	}
+	r := rand.New(rand.NewPCG(1, 2))
+	wrong := 0
+	for range 200 {
+		text := c.Corrupt(r.Float64)
+		got := c.Judge(text)
+		if len(strings.Split(text, "\n")) != 7 || got.FirstError > 0 && got.FirstError != 3 {
+			t.Fatalf("%q: %+v", text, got)
+		}
+		if got.FirstError >= 0 {
+			wrong++
+		}
+	}
+	if wrong < 70 || wrong > 130 {
+		t.Errorf("%d of 200 are corrupted", wrong)
 	}
 }
 

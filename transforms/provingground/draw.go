@@ -1,9 +1,6 @@
 package provingground
 
-import (
-	"fmt"
-	"strings"
-)
+import "strings"
 
 // Uniform gives numbers in [0, 1), such as the Float64 method of a rand.Rand.
 type Uniform func() float64
@@ -35,22 +32,16 @@ func DrawSteps(u Uniform, lo, hi int) Chain {
 // Write writes a response the way the corpus does: with the true operands and the written running value, each result
 // wrong as often as its fact says, going on from what was written.
 func (c Chain) Write(u Uniform) string {
-	var b strings.Builder
-	v := c.Start
-	for i, s := range c.Steps {
+	return strings.Join(c.lines(func(_ int, s Step, v int) int {
 		f := FactOf(v, s)
-		next := f.Result
-		if u() < f.Rate {
-			next = f.Further
-			if u() < shareOff1 {
-				next = f.OffBy1
-			}
+		if u() >= f.Rate {
+			return f.Result
 		}
-		fmt.Fprintf(&b, "%c%d%c%d=%d\n", 'a'+i, v, s.Op, s.Operand, next)
-		v = next
-	}
-	fmt.Fprintf(&b, "#%d", v)
-	return b.String()
+		if u() < shareOff1 {
+			return f.OffBy1
+		}
+		return f.Further
+	}), "\n")
 }
 
 // Corrupt writes the right working, and for half of the prompts with a uniformly wrong digit at one step, then correct
@@ -60,18 +51,13 @@ func (c Chain) Corrupt(u Uniform) string {
 	if u() < 0.5 {
 		wrong = int(float64(len(c.Steps)) * u())
 	}
-	var b strings.Builder
-	v := c.Start
-	for i, s := range c.Steps {
+	return strings.Join(c.lines(func(i int, s Step, v int) int {
 		next := s.Apply(v)
 		if i == wrong {
 			next = (next + 1 + int(9*u())) % 10
 		}
-		fmt.Fprintf(&b, "%c%d%c%d=%d\n", 'a'+i, v, s.Op, s.Operand, next)
-		v = next
-	}
-	fmt.Fprintf(&b, "#%d", v)
-	return b.String()
+		return next
+	}), "\n")
 }
 
 // Right writes the right working.
