@@ -26,18 +26,16 @@ def on_config(config):
 
 
 def _folders(nav):
-    """Entries that end in a slash become the pages of that folder, its README.md first."""
+    """An entry that ends in a slash becomes the pages of that folder, its README.md first."""
     out = []
     for entry in nav:
-        if isinstance(entry, dict):
-            ((title, target),) = entry.items()
-            if isinstance(target, list):
-                entry = {title: _folders(target)}
-            elif target.endswith("/"):
-                names = sorted(path.name for path in (ROOT / "docs" / target).glob("*.md"))
-                names.sort(key=lambda name: name != "README.md")
-                entry = {title: [target + name for name in names]}
-        out.append(entry)
+        if isinstance(entry, str) and entry.endswith("/"):
+            names = sorted(path.name for path in (ROOT / "docs" / entry).glob("*.md"))
+            out += [entry + name for name in sorted(names, key=lambda name: name != "README.md")]
+        elif isinstance(entry, dict):
+            out.append({title: _folders(below) if isinstance(below, list) else below for title, below in entry.items()})
+        else:
+            out.append(entry)
     return out
 
 

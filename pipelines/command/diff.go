@@ -19,7 +19,8 @@ func newDiff(e *env) *cobra.Command {
 		Short: "Say in what two runs differ: settings, and the figures each measured last",
 		Long: "Say in what two runs differ: the settings of their recipes, defaults filled in, and the metrics that each measured last.\n" +
 			"Whether a difference of accuracy is more than chance `millrace eval RUN RUN` says.",
-		Args: cobra.ExactArgs(2),
+		Example: "  millrace diff runs/grpo runs/distrl",
+		Args:    cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			a, err := openRun(cmd.Context(), args[0])
 			if err != nil {

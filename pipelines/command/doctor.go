@@ -34,6 +34,8 @@ func newDoctor(e *env) *cobra.Command {
 			"and say what is wrong with them, what it means and what to do. Columns are known by their names, or by --field; --field\n" +
 			"outcome=... is the column of scores. Findings are no failure: the exit code is 0, but 3 with --strict where one is worse than a\n" +
 			"note.",
+		Example: "  millrace doctor 'dump/*.jsonl'\n" +
+			"  millrace doctor completions.parquet --field outcome=accuracy_reward --strict",
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx := cmd.Context()
@@ -92,6 +94,7 @@ func newDoctor(e *env) *cobra.Command {
 	f.StringVar(&against, "against", "", "another verifier, which is held against it")
 	f.StringVar(&againstOptions, "against-options", "", "its settings as JSON")
 	f.Float64Var(&right, "right", 0.5, "the least score of a response that is right")
+	endsDead(c, "with `--strict`, where a finding is worse than a note")
 	f.BoolVar(&strict, "strict", false, "exit with code 3 where something is worse than a note")
 	return c
 }

@@ -18,7 +18,8 @@ func newDu(e *env) *cobra.Command {
 		Short: "Say what takes room in a run, an iteration a line",
 		Long: "Say what takes room in a run: models, states of optimizers, rows and the rest, of each iteration and in all. `millrace rm` makes\n" +
 			"room in a run that is there, section keep of a recipe in one that goes on.",
-		Args: cobra.ExactArgs(1),
+		Example: "  millrace du runs/distrl",
+		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			d, err := openRun(cmd.Context(), args[0])
 			if err != nil {

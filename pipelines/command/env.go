@@ -38,9 +38,10 @@ type environment struct {
 
 func newEnv(e *env) *cobra.Command {
 	return &cobra.Command{
-		Use:   "env",
-		Short: "Show what a run depends on besides its recipe: versions, instruction set, threads, memory, runners",
-		Args:  cobra.NoArgs,
+		Use:     "env",
+		Short:   "Show what a run depends on besides its recipe: versions, instruction set, threads, memory, runners",
+		Example: "  millrace env",
+		Args:    cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			v := readEnvironment()
 			return e.print(v, v.text)

@@ -64,6 +64,7 @@ func newEval(e *env) *cobra.Command {
 			"calibration\n" +
 			"by position, step F1, and where steps are judged the truth at step ends. A run brings what its values are made of; for a model\n" +
 			"directory the recipe's section reward says it. docs/evaluation.md defines every figure.",
+		Example: "  millrace eval runs/grpo runs/distrl\n  millrace eval --reward runs/ipvrm --on held_out --on corrupted",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var result any
 			var text func(io.Writer)

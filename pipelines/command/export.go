@@ -33,6 +33,8 @@ func newExport(e *env) *cobra.Command {
 			"stay\n" +
 			"together; rows that a format cannot hold are left out and counted by why. export.json, written last, says what the export is.\n\n" +
 			"Formats: " + strings.Join(export.Formats(), ", ") + ".",
+		Example: "  millrace export runs/grpo --to trl-grpo --out for-trl\n" +
+			"  millrace export runs/grpo --to prime-rl --out for-prime-rl --set seq_len=4096",
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if to == "" || out == "" {

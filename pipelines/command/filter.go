@@ -34,7 +34,8 @@ func newFilter(e *env) *cobra.Command {
 			"the prompts whose pass rate lies between --min and --max as they were, with pass_rate, pass_right and pass_samples, to\n" +
 			"DIR/prompts.jsonl; the others, with why they were removed, to DIR/removed.jsonl. DIR/rollouts is the run that has sampled: the\n" +
 			"same command goes on with it, and other bounds do not sample again.",
-		Args: cobra.MinimumNArgs(1),
+		Example: "  millrace filter problems.jsonl --policy models/small --out kept --min 0.1 --max 0.9",
+		Args:    cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := a.named(); err != nil {
 				return err

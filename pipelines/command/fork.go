@@ -25,7 +25,8 @@ func newFork(e *env) *cobra.Command {
 		Long: "Begin a run that has the iterations of another up to one, and goes on from there with the settings of --set: from its policy,\n" +
 			"reward model, optimizers and place in the prompts. The iterations are the same files, linked where both lie on one disk, so the\n" +
 			"lineage of what follows leads back to the beginning. `millrace run DIR/config.yaml` then goes on.",
-		Args: cobra.ExactArgs(1),
+		Example: "  millrace fork runs/grpo --at 9 --out runs/slower --set update.optimizer.lr=1e-5",
+		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx := cmd.Context()
 			if out == "" {

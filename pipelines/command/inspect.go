@@ -22,7 +22,8 @@ func newInspect(e *env) *cobra.Command {
 		Short: "Show what a model or a file of rows holds",
 		Long: "Show the configuration, tokenizer and tensors of a model directory, a .safetensors or a .gguf file, or the columns, rows and\n" +
 			"lineage of a .parquet or .arrow file, or the ledger of an iteration. Weights and rows are not loaded.",
-		Args: cobra.ExactArgs(1),
+		Example: "  millrace inspect models/small\n  millrace inspect runs/grpo/iter-00000/batch-00000-of-00001.parquet",
+		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			in, err := look.Inspect(cmd.Context(), args[0])
 			if err != nil {

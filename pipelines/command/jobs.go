@@ -55,6 +55,7 @@ func (j *job) register(c *cobra.Command, count, perRecord int) {
 		"such as temperature=0.7,top_p=0.9 (prompts.file.logprobs; default: not known)")
 	c.Flags().IntVar(&j.count, "count", count, "prompts an iteration, after each of which is a commit")
 	j.flags.register(c)
+	endsDead(c, deadRows)
 }
 
 // from sets up the source: rows of ours (batch files, runs) as they are, other files by their columns.

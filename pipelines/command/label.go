@@ -14,6 +14,8 @@ func newLabel(e *env) *cobra.Command {
 			"with\n" +
 			"verdict, verdict_rule, verdict_reason, extracted, outcome, verifier_score and the statistics of each prompt's group. Columns are\n" +
 			"known by their names, or by --field. Rows that cannot be judged are dead letters.",
+		Example: "  millrace label solutions.jsonl --out judged\n" +
+			"  millrace label solutions.jsonl --out judged --verifier exact --field answer=gold",
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := j.from(cmd.Context(), args, true, "loss_mask"); err != nil {

@@ -19,7 +19,8 @@ func newLs(e *env) *cobra.Command {
 		Short: "List runs: how far they are, what they reach, the room they take",
 		Long: "List the runs in a directory (default: runs) and those up to two folders below: kind, iterations that are committed, the last\n" +
 			"and the best accuracy on held-out prompts, and size. A run that cannot be read is listed with what is wrong.",
-		Args: cobra.MaximumNArgs(1),
+		Example: "  millrace ls",
+		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			dir := "runs"
 			if len(args) > 0 {

@@ -53,7 +53,8 @@ func newPlan(e *env) *cobra.Command {
 			"the first rows of prompt files, the shapes and tokenizers of models, endpoints, which are asked what they can do. A recipe that\n" +
 			"would not run gives exit code 2 and the path of the setting. With --measure the policy answers prompts of the recipe: how many\n" +
 			"responses are right, and for how many prompts some are and some are not, which is what a policy learns from.",
-		Args: cobra.ExactArgs(1),
+		Example: "  millrace plan distrl\n  millrace plan mine.yaml --measure 64",
+		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if prompts < 0 || prompts > 0 && dry {
 				return &usageError{fmt.Errorf("--measure %d: want the number of prompts that the policy answers, without --recipe-only", prompts)}

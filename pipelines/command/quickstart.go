@@ -29,7 +29,8 @@ func newQuickstart(e *env) *cobra.Command {
 			"\n" +
 			"With --real a pretrained model of 135 million parameters, SmolLM2, is warmed up on short word problems and learns by GRPO; it\n" +
 			"is named by --model or, with --fetch, fetched (98 MB). Ends with some answers before and after.",
-		Args: cobra.NoArgs,
+		Example: "  millrace quickstart\n  millrace quickstart --real --fetch",
+		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if real {
 				model.Run, model.Seed, model.Iterations = o.Run, o.Seed, o.Iterations
@@ -60,6 +61,7 @@ func newQuickstart(e *env) *cobra.Command {
 			})
 		},
 	}
+	endsDead(c, deadRows)
 	f := c.Flags()
 	f.StringVar(&o.Run, "run", "runs/quickstart", "directory of the run")
 	f.Uint64Var(&o.Seed, "seed", 0, "seed of prompts and sampling")

@@ -18,9 +18,10 @@ func init() { commands = append(commands, newRecipes) }
 func newRecipes(e *env) *cobra.Command {
 	var schema bool
 	c := &cobra.Command{
-		Use:   "recipes [NAME]",
-		Short: "List the recipes that come with the program, or print one",
-		Args:  cobra.MaximumNArgs(1),
+		Use:     "recipes [NAME]",
+		Short:   "List the recipes that come with the program, or print one",
+		Example: "  millrace recipes\n  millrace recipes distrl\n  millrace recipes --schema",
+		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if schema {
 				if len(args) > 0 {

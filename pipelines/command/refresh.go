@@ -21,6 +21,8 @@ func newRefresh(e *env) *cobra.Command {
 		Short: "Train a reward model, measure it on held-out prompts, promote it or not",
 		Long: "Run a recipe of kind refresh: train a reward model on rollouts of a policy or on given solutions, measure it on held-out\n" +
 			"prompts, and promote it only if it ranks responses better than chance by the recipe's margin.",
+		Example: "  millrace refresh ipvrm-refresh\n" +
+			"  millrace refresh ipvrm-solutions --set prompts.file.path=solutions.parquet",
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			m, err := flags.method(cmd.Context(), args[0])
@@ -52,6 +54,7 @@ func newRefresh(e *env) *cobra.Command {
 		},
 	}
 	flags.register(c)
+	endsDead(c, deadRows)
 	return c
 }
 

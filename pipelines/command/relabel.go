@@ -22,7 +22,8 @@ func newRelabel(e *env) *cobra.Command {
 		Short: "Judge labeled rows again with today's verifier, and show what changed",
 		Long: "Read batch-*.parquet files, judge every response again and write relabeled-*.parquet with the new verdicts, outcomes and\n" +
 			"group statistics; columns computed from the old ones are left out. Which version wrote which verdict is in the files.",
-		Args: cobra.MinimumNArgs(1),
+		Example: "  millrace relabel runs/grpo/iter-00000/batch-00000-of-00001.parquet --verifier exact --out again",
+		Args:    cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, files []string) error {
 			result, err := look.Relabel(cmd.Context(), files, label.Default(kind), out, runners.Default())
 			if err != nil {

@@ -20,7 +20,8 @@ func newReport(e *env) *cobra.Command {
 		Short: "Write a page that shows what a run did",
 		Long: "Write report.html: accuracy, loss, KL, entropy and the reward model's calibration over the committed iterations, and rollouts\n" +
 			"with every token coloured by its prefix value. The page is one file that loads nothing.",
-		Args: cobra.ExactArgs(1),
+		Example: "  millrace report runs/distrl --with runs/grpo",
+		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			runs := append([]string{args[0]}, with...)
 			for _, path := range runs {

@@ -26,7 +26,8 @@ func newRetry(e *env) *cobra.Command {
 			"mended, the files are the prompts of another run, by the commands printed here. Where a recipe samples responses, a prompt is\n" +
 			"one row.\n" +
 			"Input that could not be read was never a row; mend it where it lies. See what went wrong with `millrace show RUN --dead`.",
-		Args: cobra.ExactArgs(1),
+		Example: "  millrace retry runs/grpo --out mended",
+		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			d, err := openRun(cmd.Context(), args[0])
 			if err != nil {

@@ -33,7 +33,8 @@ func newRm(e *env) *cobra.Command {
 		Short: "Make room in a run: old models and optimizer states, or all of it",
 		Long: "Remove the models of iterations that need not be kept and the states of optimizers of all but the last, and keep rows, metrics\n" +
 			"and manifests; or with --all the run. Says what would go, and removes it with --yes. A run that goes on is refused.",
-		Args: cobra.ExactArgs(1),
+		Example: "  millrace rm runs/grpo --keep-every 10\n  millrace rm runs/grpo --keep-every 10 --yes",
+		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx := cmd.Context()
 			d, err := openRun(ctx, args[0])

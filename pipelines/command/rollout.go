@@ -13,6 +13,8 @@ func newRollout(e *env) *cobra.Command {
 		Long: "Sample responses to every prompt of files (JSONL, JSON, Parquet, packed or not; folders and patterns) from a model directory, a " +
 			"GGUF\nfile or an endpoint, and write them as Parquet with token ids, log-probs and what these are. Where the prompts have answers " +
 			"the\nresponses are judged.",
+		Example: "  millrace rollout problems.jsonl --policy models/small --out rolled --samples 8\n" +
+			"  millrace rollout problems.jsonl --policy http://localhost:8000/v1 --out rolled",
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := a.named(); err != nil {

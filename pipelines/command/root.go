@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -16,19 +15,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/millrace/millrace/pipelines/run"
 	"github.com/millrace/millrace/pipelines/telemetry"
 	"github.com/millrace/millrace/pipelines/terminal"
-	"github.com/millrace/millrace/schemas/setting"
-)
-
-// Exit codes of the program.
-const (
-	exitOK          = 0
-	exitFailed      = 1
-	exitUsage       = 2   // wrong command line, recipe or setting
-	exitDead        = 3   // finished or stopped with more dead rows than allowed, or with findings of a strict doctor
-	exitInterrupted = 130 // SIGINT or SIGTERM; the run can be resumed
 )
 
 // env is what a command reads and writes besides its flags.
@@ -62,29 +50,11 @@ func Main(args []string, stdout, stderr io.Writer) int {
 	return exitCode(err)
 }
 
-func exitCode(err error) int {
-	var config *setting.Error
-	var usage *usageError
-	var dead *run.DeadShareError
-	var found *foundError
-	switch {
-	case errors.As(err, &config), errors.As(err, &usage):
-		return exitUsage
-	case errors.As(err, &dead), errors.As(err, &found):
-		return exitDead
-	}
-	return exitFailed
-}
-
-// usageError marks a mistake on the command line.
-type usageError struct{ error }
-
-func (e *usageError) Unwrap() error { return e.error }
-
 func newRoot(e *env) *cobra.Command {
 	root := &cobra.Command{
 		Use:           "millrace",
 		Short:         "Dataflow for reasoning RL: from prompts to a better policy",
+		Long:          "Dataflow for reasoning RL: from prompts to a better policy.\n\n" + exitText(),
 		Version:       version(),
 		SilenceErrors: true,
 		SilenceUsage:  true,

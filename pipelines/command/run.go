@@ -19,7 +19,8 @@ func newRun(e *env) *cobra.Command {
 		Short: "Run a recipe, or go on with it after its last committed iteration",
 		Long: "Run a recipe: a YAML file, or the name of an embedded one (see `millrace recipes`). The same command again goes on " +
 			"after\nthe last committed iteration; an interrupted iteration is done again and gives the same bytes.",
-		Args: cobra.ExactArgs(1),
+		Example: "  millrace run grpo\n  millrace run mine.yaml --set iterations=60",
+		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			m, err := flags.method(cmd.Context(), args[0])
 			if err != nil {
@@ -52,5 +53,6 @@ func newRun(e *env) *cobra.Command {
 		},
 	}
 	flags.register(c)
+	endsDead(c, deadRows)
 	return c
 }

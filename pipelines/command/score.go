@@ -27,7 +27,8 @@ func newScore(e *env) *cobra.Command {
 			"every\ntoken, those of every step (step_value, step_mean_value, step_p_correct) and TD advantages. A run brings what its values\n" +
 			"are made of and the model that log-ratios are taken to; for a model directory --value and --reference say it. Responses may be\n" +
 			"texts, or token ids with the log-probs of the policy that sampled them.",
-		Args: cobra.MinimumNArgs(1),
+		Example: "  millrace score rolled --reward runs/ipvrm --out scored",
+		Args:    cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if named == "" {
 				return &usageError{errors.New("name a reward model with --reward")}

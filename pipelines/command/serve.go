@@ -38,7 +38,8 @@ func newServe(e *env) *cobra.Command {
 			"log-probs of prompts. Another millrace uses it as http://ADDR/v1 and gets the same bits as from the model itself.\n" +
 			"Clients have to send the key in $" + serveKey + ", if that is set. SIGTERM and SIGINT let requests under way end, a second\n" +
 			"one does not.",
-		Args: cobra.ExactArgs(1),
+		Example: "  millrace serve models/small --addr localhost:8000",
+		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			key := os.Getenv(serveKey)
 			host, _, err := net.SplitHostPort(addr)

@@ -31,7 +31,8 @@ func newShow(e *env) *cobra.Command {
 			"probable a right outcome looks from there. With --dead, the rows that stages set aside, and why, also of an\n" +
 			"iteration that is not committed, as one that failed for them; with --ledger, how many of the\n" +
 			"prompts drawn were kept, dropped and why. --json prints JSON lines.",
-		Args: cobra.ExactArgs(1),
+		Example: "  millrace show runs/distrl --rows 1\n  millrace show runs/distrl --dead --json",
+		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if q.Rows < 0 {
 				return &usageError{fmt.Errorf("--rows %d is negative", q.Rows)}

@@ -30,7 +30,8 @@ func newSteps(e *env) *cobra.Command {
 			"finds the right answer from its end, in one of --continuations or in the share --threshold of them. By binary search, which\n" +
 			"samples after the logarithm of the steps and assumes that no step after a bad one is good, or by a sweep of all steps; a share\n" +
 			"--audit of the responses is swept beside binary search, to tell how often the assumption fails.",
-		Args: cobra.MinimumNArgs(1),
+		Example: "  millrace steps solutions.jsonl --policy models/small --out stepped --continuations 16",
+		Args:    cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if policy == "" {
 				return &usageError{errors.New("name a model with --policy")}

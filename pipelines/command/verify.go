@@ -33,6 +33,8 @@ func newVerify(e *env) *cobra.Command {
 			"false positive and false negative; a kind that names a verifier chooses it, any other is a label.\n" +
 			"With --audit, run two verifiers over a file (JSON lines with gold or answer, and response; or Parquet and Arrow rows) and write\n" +
 			"the pairs that they judge differently as JSON lines to --out.",
+		Example: "  millrace verify 1/2 'The answer is \\boxed{0.5}.'\n" +
+			"  millrace verify --audit solutions.jsonl --against exact",
 		Args: func(cmd *cobra.Command, args []string) error {
 			if audit != "" && cases != "" {
 				return &usageError{errors.New("--audit and --cases are two things; give one of them")}

@@ -23,7 +23,8 @@ func newWatch(e *env) *cobra.Command {
 		Short: "Serve the report page of a run on this machine, and follow the run as it goes",
 		Long: "Serve the report page of a run at an address of this machine alone and follow the run: curves, alarms, rollouts coloured by\n" +
 			"value, dead letters and the ledger change when an iteration is committed. The page loads nothing from elsewhere. Ends with Ctrl-C.",
-		Args: cobra.ExactArgs(1),
+		Example: "  millrace watch runs/distrl",
+		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx := cmd.Context()
 			d, err := openRun(ctx, args[0])

@@ -19,7 +19,8 @@ func newWorker(e *env) *cobra.Command {
 		Short: "Serve a pool of workers for the TaskManager on this machine",
 		Long: "Serve a pool of workers for the TaskManager on this machine (runner.flink.environment: external, runner.flink.pool: the\n" +
 			"address). All workers of the pool share the loaded models, which are released when the job ends.",
-		Args: cobra.NoArgs,
+		Example: "  millrace worker --listen localhost:50000",
+		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			job, end := telemetry.Pool()
 			defer end()
