@@ -1,41 +1,47 @@
 package e2e
 
 import (
+	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
 
+// typed is a block of commands that are to be typed as they stand, with the line before it, which may say that they are not.
+var typed = regexp.MustCompile("(?m)^(.*)\n```sh\n((?s:.*?))^```$")
+
 // TestCommandsOfPages runs the commands of pages that are to be typed as they stand, word for word, one block after the other in an empty
-// directory, and those of the examples in a copy of their folder.
+// directory, and those of the examples in a copy of their folder. The commands of other blocks are checked by TestTypedCommands in
+// pipelines/command.
 func TestCommandsOfPages(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds the program")
 	}
-	examples, err := filepath.Glob(filepath.Join("..", "docs", "examples", "*", "README.md"))
-	if err != nil || len(examples) == 0 {
-		t.Fatal(examples, err)
-	}
-	for _, path := range append(examples, filepath.Join("..", "docs", "gpu-trainers.md"), filepath.Join("..", "docs", "tutorial.md")) {
-		t.Run(strings.TrimPrefix(filepath.ToSlash(path), "../docs/"), func(t *testing.T) {
-			text, err := os.ReadFile(path)
-			if err != nil {
-				t.Fatal(err)
+	pages, all := 0, markdown(t)
+	for _, path := range slices.Sorted(maps.Keys(all)) {
+		var blocks []string
+		for _, m := range typed.FindAllStringSubmatch(all[path], -1) {
+			if !strings.HasPrefix(m[1], "<!-- not run: ") {
+				blocks = append(blocks, m[2])
 			}
-			blocks := strings.Split(string(text), "```sh\n")[1:]
-			if len(blocks) == 0 {
-				t.Fatal("there are no blocks of commands")
-			}
+		}
+		if blocks == nil {
+			continue
+		}
+		pages++
+		t.Run(strings.TrimPrefix(path, "docs/"), func(t *testing.T) {
 			dir := t.TempDir()
-			if filepath.Base(path) == "README.md" { // an example: with the files beside it
-				if err := os.CopyFS(dir, os.DirFS(filepath.Dir(path))); err != nil {
+			if strings.HasPrefix(path, "docs/examples/") { // with the files beside it
+				if err := os.CopyFS(dir, os.DirFS(filepath.Join("..", filepath.Dir(path)))); err != nil {
 					t.Fatal(err)
 				}
 			}
-			for _, block := range blocks {
-				commands, _, _ := strings.Cut(block, "```")
+			for _, commands := range blocks {
 				shell := exec.CommandContext(t.Context(), "sh", "-euc", commands)
 				shell.Dir, shell.Env = dir, append(os.Environ(), "PATH="+filepath.Dir(program(t))+":"+os.Getenv("PATH"))
 				if said, err := shell.CombinedOutput(); err != nil {
@@ -44,4 +50,30 @@ func TestCommandsOfPages(t *testing.T) {
 			}
 		})
 	}
+	if pages < 6 {
+		t.Errorf("%d pages have commands to be typed", pages)
+	}
+}
+
+// markdown reads the pages of the checkout by their paths in it.
+func markdown(t *testing.T) map[string]string {
+	t.Helper()
+	out := map[string]string{}
+	err := filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && strings.HasPrefix(d.Name(), ".") && path != "..":
+			return filepath.SkipDir
+		case d.IsDir() || filepath.Ext(path) != ".md":
+			return nil
+		}
+		text, err := os.ReadFile(path)
+		out[strings.TrimPrefix(filepath.ToSlash(path), "../")] = string(text)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
 }
