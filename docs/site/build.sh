@@ -6,6 +6,6 @@ set -euo pipefail
 here=$(dirname "$(realpath "$0")")
 out=$(realpath -m "${1:-$here/../../.site/html}")
 mkdocs=$("$here/generator.sh")
-# Without the generator's word on its successor, and without compiled files among the sources.
-NO_MKDOCS_2_WARNING=1 PYTHONDONTWRITEBYTECODE=1 "$mkdocs" build --quiet --strict -f "$here/mkdocs.yml" -d "$out"
-printf 'built %s\n' "$out"
+# Without the generator's word on its successor, and without compiled files among the sources. Not --quiet: a warning that is not shown is
+# none to --strict.
+NO_MKDOCS_2_WARNING=1 PYTHONDONTWRITEBYTECODE=1 "$mkdocs" build --strict -f "$here/mkdocs.yml" -d "$out"
