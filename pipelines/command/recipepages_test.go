@@ -24,7 +24,8 @@ func TestRecipePages(t *testing.T) {
 	var index pageText
 	fmt.Fprintf(&index, "# Recipes\n\nEvery recipe that comes with the program, by what its kind does, with what was measured of it. The "+
 		"pages are\nwritten from the recipes (`%s`); `millrace recipes NAME` prints\none. What a recipe says "+
-		"can be changed with `--set path=value` ([settings.md](../settings.md)).\n\n", writePages)
+		"can be changed with `--set path=value` ([settings.md](../settings.md)). What runs\nof the proving ground cost is in "+
+		"[results.md](../results.md#cost).\n\n", writePages)
 	for _, kind := range method.Kinds() {
 		fmt.Fprintf(&index, "## Kind `%s`\n\n`millrace %s RECIPE`: %s.\n\n| recipe | what it is | measured |\n|---|---|---|\n",
 			kind, method.Verb(kind), mdText(method.Summary(kind)))
