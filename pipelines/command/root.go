@@ -55,7 +55,7 @@ func newRoot(e *env) *cobra.Command {
 		Use:           "millrace",
 		Short:         "Dataflow for reasoning RL: from prompts to a better policy",
 		Long:          "Dataflow for reasoning RL: from prompts to a better policy.\n\n" + exitText(),
-		Version:       version(),
+		Version:       run.Version(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args: func(cmd *cobra.Command, args []string) error {

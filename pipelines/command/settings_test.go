@@ -120,6 +120,7 @@ func TestSchemaRefusesWhatTheProgramRefuses(t *testing.T) {
 		"runner.name":                         withLoss("{name: ppo}") + "runner: {name: spark}",
 		"runner.flink.parallelism":            withLoss("{name: ppo}") + "runner: {flink: {parallelism: -1}}",
 		"telemetry.log.level":                 withLoss("{name: ppo}") + "telemetry: {log: {level: loud}}",
+		"telemetry.trackers[0].samples.rows":  base + "telemetry: {trackers: [{kind: mlflow, url: http://localhost, samples: {rows: 0}}]}",
 		"mixed.backfill.rounds":               base + "mixed: {backfill: {rounds: 0}}",
 		"pairs.strategy":                      base + "pairs: {strategy: random}",
 		"distill.dckd.top_k":                  base + "distill: {teacher: {path: t}, dckd: {top_k: 0}}",

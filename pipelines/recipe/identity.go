@@ -74,20 +74,12 @@ func short(value any) string {
 	if value == nil {
 		return "nothing"
 	}
-	node := yaml.Node{}
-	if err := node.Encode(value); err != nil {
-		return fmt.Sprint(value)
-	}
-	node.Style = yaml.FlowStyle
-	raw, err := yaml.Marshal(&node)
-	if err != nil {
-		return fmt.Sprint(value)
-	}
 	const most = 120
-	if raw = bytes.TrimSpace(raw); len(raw) > most {
-		raw = append(raw[:most:most], "…"...)
+	text := inline(value)
+	if len(text) > most {
+		text = text[:most] + "…"
 	}
-	return string(raw)
+	return text
 }
 
 // Changes are the settings in which two resolved recipes differ, in the order of their paths.

@@ -80,6 +80,8 @@ func Iterate(ctx context.Context, m Method, s Settings, show progress.Run) (err 
 	}
 	ctx, told := telemetry.Start(ctx, s.Telemetry, all.identity[:chain.RunNameLength], dir.Path, show.Note)
 	defer func() { told.Close(err) }()
+	tracked := all.follow(ctx, len(done))
+	defer func() { tracked.close(ctx, err) }()
 	drawn := curves{run: dir, to: told}
 	for _, i := range done {
 		drawn.add(ctx, i)
@@ -127,6 +129,7 @@ func Iterate(ctx context.Context, m Method, s Settings, show progress.Run) (err 
 		last := measured[len(measured)-1]
 		told.Measured(last.Metrics)
 		drawn.add(ctx, i)
+		tracked.commit(i + 1)
 		for _, a := range all.see(measured) {
 			show.Note("%s", alarmNote(a))
 		}

@@ -5,6 +5,7 @@ import (
 	"net"
 	"strconv"
 
+	"github.com/millrace/millrace/pipelines/telemetry/trackers"
 	"github.com/millrace/millrace/schemas/setting"
 )
 
@@ -14,6 +15,8 @@ type Config struct {
 	Metrics     Metrics `json:"metrics" doc:"where counters can be read while a run goes on"`
 	TensorBoard bool    `json:"tensorboard" doc:"write the training curves as an event file"`
 	Traces      bool    `json:"traces" doc:"send spans over OTLP/HTTP, to where the OTEL_* environment variables say"`
+
+	Trackers []trackers.Config `json:"trackers,omitempty" doc:"experiment trackers that are sent metrics, settings and samples (docs/trackers.md)"`
 }
 
 // Log says which lines are logged where. A level is debug, info, warn, error or off.

@@ -1,13 +1,13 @@
-package command
+package run
 
 import (
 	"runtime/debug"
 	"strings"
 )
 
-// version says which program this is: the module's version, the revision it was built from, and the Go that built it, as far as the
+// Version says which program this is: the module's version, the revision it was built from, and the Go that built it, as far as the
 // build tells.
-func version() string {
+func Version() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return "(unknown)"
