@@ -33,8 +33,8 @@ func millrace(t *testing.T, args ...string) {
 	}
 }
 
-// install gives the Python that has the peers.
-func install(t *testing.T) string {
+// install gives the Python that has the peers, or those of a folder.
+func install(t *testing.T, folder ...string) string {
 	t.Helper()
 	env := os.Getenv("MILLRACE_PEERS")
 	if env == "" {
@@ -47,10 +47,11 @@ func install(t *testing.T) string {
 	if err := os.MkdirAll(filepath.Dir(env), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if out, err := exec.Command("./install.sh", env).CombinedOutput(); err != nil {
+	args := append([]string{filepath.Join(append([]string{env}, folder...)...)}, folder...)
+	if out, err := exec.Command("./install.sh", args...).CombinedOutput(); err != nil {
 		t.Fatalf("install.sh: %v\n%s", err, out)
 	}
-	return env
+	return args[0]
 }
 
 // tokenizer writes one with a chat template to a directory.
