@@ -19,7 +19,9 @@ import (
 	"github.com/millrace/millrace/pipelines/quickstart"
 	"github.com/millrace/millrace/pipelines/recipe"
 	"github.com/millrace/millrace/pipelines/run"
+	"github.com/millrace/millrace/pipelines/telemetry/trackers"
 	"github.com/millrace/millrace/schemas/setting"
+	"github.com/millrace/millrace/transforms/files"
 	"github.com/millrace/millrace/transforms/prompts"
 	"github.com/millrace/millrace/transforms/recordio"
 	"github.com/millrace/millrace/transforms/stage"
@@ -78,7 +80,7 @@ func lengths(t *testing.T, dir string) (out []int32) {
 // A recipe names a stage, a column, a source, a verifier, advantages and a loss of this module; it is planned, run, and goes on.
 func TestRecipeOfAnotherModule(t *testing.T) {
 	dir := t.TempDir()
-	m, err := made(t, dir)
+	m, err := made(t, dir, "telemetry.trackers=[{kind: lines, folder: "+filepath.Join(dir, "tracked")+"}]")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -100,6 +102,8 @@ func TestRecipeOfAnotherModule(t *testing.T) {
 	if got := lengths(t, first); len(got) != 16 || got[0] < 1 {
 		t.Errorf("lengths %v", got)
 	}
+
+	tracked(t, dir)
 
 	// The run's own config.yaml is a recipe, and goes on with it: here after the second iteration is lost.
 	manifest, err := os.ReadFile(filepath.Join(dir, "run", "iter-00001", "manifest.json"))
@@ -141,6 +145,38 @@ func TestRecipeOfAnotherModule(t *testing.T) {
 	}
 }
 
+// tracked holds what the tracker has to what the run measured: everything once, also when it is sent again.
+func tracked(t *testing.T, dir string) {
+	t.Helper()
+	d, err := run.Read(t.Context(), filepath.Join(dir, "run"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	of, err := d.Trackers(t.Context())
+	if err != nil || len(of) != 1 || of[0].Kind != "lines" {
+		t.Fatal(of, err)
+	}
+	sent, err := d.Track(t.Context(), of)
+	if err != nil || len(sent) != 1 || sent[0].Points != 0 || sent[0].Status != trackers.Finished {
+		t.Errorf("%+v, %v", sent, err)
+	}
+	points, err := files.ReadLines[trackers.Point](t.Context(), sent[0].Address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	measured, err := d.ReadMeasurements(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := 0
+	for _, m := range measured {
+		want += len(m.Metrics)
+	}
+	if len(points) != want || want == 0 {
+		t.Errorf("%d points, want %d", len(points), want)
+	}
+}
+
 // A mistake in a section of this module is found as one in any other.
 func TestMistakesInSectionsOfAnotherModule(t *testing.T) {
 	for path, set := range map[string]string{
@@ -156,6 +192,8 @@ func TestMistakesInSectionsOfAnotherModule(t *testing.T) {
 		"mixed.low":               "mixed.low=7",
 		"reward.value.kind":       "reward.value.kind=signed",
 		"evaluate.everyy":         "evaluate.everyy=1",
+
+		"telemetry.trackers[0].folder": "telemetry.trackers=[{kind: lines, folder: 3}]",
 	} {
 		_, err := made(t, t.TempDir(), set)
 		var e *setting.Error

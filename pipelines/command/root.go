@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/millrace/millrace/pipelines/run"
 	"github.com/millrace/millrace/pipelines/telemetry"
 	"github.com/millrace/millrace/pipelines/terminal"
 )
