@@ -96,6 +96,9 @@ func TestTrack(t *testing.T) {
 		got.Status != "FINISHED" {
 		t.Errorf("%+v, %s", first, got.Status)
 	}
+	if d := got.End - got.Metrics["loss"][1].At; d != 0 || got.Start > got.End {
+		t.Errorf("it began at %d and ended %d ms after its last commit", got.Start, d)
+	}
 	if got.Params["kind"] != "policy" || got.Params["update.losses.1.name"] != "distrl" || got.Params["seed"] != "0" || got.Name != "copy" {
 		t.Errorf("%s: %v", got.Name, got.Params)
 	}

@@ -68,6 +68,7 @@ type tracking struct {
 	of      trackers.Config
 	session trackers.Session // nil: not open
 	config  []byte           // config.yaml
+	ended   time.Time        // where it is another time than now
 	sent    int              // committed iterations that the tracker is known to have
 	told    Tracked
 }
@@ -94,9 +95,12 @@ func (run *Dir) Track(ctx context.Context, of []trackers.Config) (out []Tracked,
 	if err != nil {
 		return nil, err
 	}
-	standing := run.standing(ctx, len(done))
+	standing, ended := run.standing(ctx, len(done)), time.Time{}
+	if info, err := files.Stat(ctx, files.Join(run.IterPath(len(done)-1), commit.ManifestName)); err == nil {
+		ended = info.Modified
+	}
 	for _, c := range of {
-		t := tracking{dir: run, key: key, of: c, told: Tracked{Tracker: c.Kind}}
+		t := tracking{dir: run, key: key, of: c, ended: ended, told: Tracked{Tracker: c.Kind}}
 		to := standing
 		one := t.deliver(ctx, len(done), func(s trackers.Status) trackers.Status {
 			if s != trackers.Running && to == trackers.Killed {
@@ -195,7 +199,11 @@ func (t *tracking) send(ctx context.Context, done int, standing func(trackers.St
 		}
 	}
 	t.told.Iterations = done
-	if err := errors.Join(filed, t.session.Turn(ctx, standing(t.session.Status()))); err != nil {
+	ended := t.ended
+	if ended.IsZero() {
+		ended = time.Now()
+	}
+	if err := errors.Join(filed, t.session.Turn(ctx, standing(t.session.Status()), ended)); err != nil {
 		return err
 	}
 	t.told.Status = t.session.Status()

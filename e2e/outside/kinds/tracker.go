@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/millrace/millrace/pipelines/telemetry/trackers"
 	"github.com/millrace/millrace/transforms/files"
@@ -66,7 +67,7 @@ func (s *lines) Send(_ context.Context, points []trackers.Point, _ map[string]st
 func (s *lines) Status() trackers.Status { return s.status }
 
 // Turn takes it in.
-func (s *lines) Turn(_ context.Context, to trackers.Status) error {
+func (s *lines) Turn(_ context.Context, to trackers.Status, _ time.Time) error {
 	s.status = to
 	return nil
 }

@@ -307,14 +307,14 @@ func statusOf(word string) Status {
 // Status is what the server says.
 func (s *mlflowRun) Status() Status { return s.status }
 
-// Turn says where the run is, with the time at which it ended.
-func (s *mlflowRun) Turn(ctx context.Context, to Status) error {
+// Turn says where the run is.
+func (s *mlflowRun) Turn(ctx context.Context, to Status, at time.Time) error {
 	if to == s.status {
 		return nil
 	}
 	var end int64
 	if to != Running {
-		end = time.Now().UnixMilli()
+		end = at.UnixMilli()
 	}
 	if err := s.api.update(ctx, s.id, mlflowStatus[to], end); err != nil {
 		return err

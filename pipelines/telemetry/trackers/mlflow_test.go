@@ -110,7 +110,8 @@ func TestMLflowGoesOn(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if err := errors.Join(s.Attach(t.Context(), "config.yaml", []byte("seed: 1\n")), s.Turn(t.Context(), trackers.Finished)); err != nil {
+		attached := s.Attach(t.Context(), "config.yaml", []byte("seed: 1\n"))
+		if err := errors.Join(attached, s.Turn(t.Context(), trackers.Finished, time.Unix(9, 0))); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -128,7 +129,7 @@ func TestMLflowGoesOn(t *testing.T) {
 		t.Fatalf("%+v", runs)
 	}
 	got := runs[0]
-	if got.Params["iterations"] != "2" || got.Tags["millrace.setting.iterations"] != "5" || got.Status != "FINISHED" || got.End == 0 {
+	if got.Params["iterations"] != "2" || got.Tags["millrace.setting.iterations"] != "5" || got.Status != "FINISHED" || got.End != 9000 {
 		t.Errorf("%+v", got)
 	}
 	if got.Files["config.yaml"] != "seed: 1\n" || got.Files["samples/00005.json"] !=

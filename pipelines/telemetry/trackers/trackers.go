@@ -35,8 +35,8 @@ type Session interface {
 	Table(ctx context.Context, t Table) error
 	// Status is where the tracker takes the run to be.
 	Status() Status
-	// Turn says where the run is.
-	Turn(ctx context.Context, s Status) error
+	// Turn says where the run is, and where it does not go on since when.
+	Turn(ctx context.Context, s Status, at time.Time) error
 }
 
 // NoFiles is embedded by the sessions of trackers that keep points alone.
