@@ -11,7 +11,7 @@ project, path = sys.argv[1:]
 assert run.name == os.path.basename(path) and run.config["kind"] == "policy", (run, run.config)
 lines = [json.loads(line) for file in sorted(glob.glob(path + "/iter-*/metrics.jsonl")) for line in open(file)]
 logs = trackio.SQLiteStorage.get_logs(project, run.name)
-assert [log["step"] for log in logs] == [line["iterations"] for line in lines], logs
+assert [log["step"] for log in logs] == [line["iterations"] for line in lines], [log["step"] for log in logs]
 tables = 0
 for log, line in zip(logs, lines, strict=True):
     for name, value in line["metrics"].items():

@@ -36,7 +36,7 @@ for record in records(file):
         history.append({item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in record.history.item})
 assert name == os.path.basename(path) and config["kind"] == "policy", (name, config)
 lines = [json.loads(line) for part in sorted(glob.glob(path + "/iter-*/metrics.jsonl")) for line in open(part)]
-assert [step["_step"] for step in history] == [line["iterations"] for line in lines], history
+assert [step["_step"] for step in history] == [line["iterations"] for line in lines], [step["_step"] for step in history]
 tables = 0
 for step, line in zip(history, lines, strict=True):
     for key, value in line["metrics"].items():
