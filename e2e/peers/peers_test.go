@@ -1,7 +1,7 @@
 //go:build peers
 
-// Package peers holds the formats of export against the programs that read them: every loader is the peer's own, at the version that
-// requirements.txt and bare.txt pin. One command does all of it:
+// Package peers holds the formats of export against the programs that read them, and what experiment trackers are sent against these:
+// every loader and reader is the peer's own, at the version that requirements.txt and bare.txt pin. One command does all of it:
 //
 //	go test -tags peers -timeout 60m -v ./e2e/peers
 //

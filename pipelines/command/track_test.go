@@ -102,7 +102,8 @@ func TestTrack(t *testing.T) {
 	if got.Params["kind"] != "policy" || got.Params["update.losses.1.name"] != "distrl" || got.Params["seed"] != "0" || got.Name != "copy" {
 		t.Errorf("%s: %v", got.Name, got.Params)
 	}
-	for _, tag := range []string{"millrace.run", "millrace.identity", "millrace.version", "millrace.manifest", "millrace.iterations"} {
+	for _, tag := range []string{"millrace.run", "millrace.identity", "millrace.version", "millrace.manifest", "millrace.iterations",
+		"millrace.model.policy/model.safetensors"} {
 		if got.Tags[tag] == "" {
 			t.Errorf("no tag %s in %v", tag, got.Tags)
 		}

@@ -26,6 +26,7 @@ import (
 	"github.com/millrace/millrace/pipelines/report"
 	"github.com/millrace/millrace/pipelines/run"
 	"github.com/millrace/millrace/pipelines/show"
+	"github.com/millrace/millrace/pipelines/telemetry/trackers/trackerstest"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/transforms/files"
 	"github.com/millrace/millrace/transforms/label"
@@ -337,6 +338,8 @@ func TestSourceEnds(t *testing.T) {
 	evaluated := filepath.Join(dir, "evaluated")
 	sets := []string{"prompts.file.test_share=0.4", "prompts.count=2", "iterations=9", "evaluate.every=7", "evaluate.prompts=2",
 		"evaluate.samples=2"}
+	server := trackerstest.NewMLflow(t) // which has the iterations before the last is evaluated
+	sets = append(sets, "telemetry.trackers=[{kind: mlflow, url: '"+server.URL+"', seconds: 30}]")
 	iterateNoting(t, evaluated, text, sets...)
 	measured, err := measurementsOf(t.Context(), evaluated)
 	if err != nil || len(measured) < 3 || len(measured) > 5 { // with the start
@@ -346,6 +349,16 @@ func TestSourceEnds(t *testing.T) {
 		if ends := k == 0 || k == len(measured)-1; (m.Evaluation != nil) != ends || (m.Metrics["avg@2_stderr"] > 0) && !ends {
 			t.Errorf("measurement %d of %d: %+v", k, len(measured), m)
 		}
+	}
+	points, want := 0, 0
+	for _, m := range measured {
+		want += len(m.Metrics)
+	}
+	for _, curve := range server.Runs()[0].Metrics {
+		points += len(curve)
+	}
+	if got := server.Runs()[0]; points != want || len(got.Metrics["avg_at_2"]) != 2 || got.Status != "FINISHED" {
+		t.Errorf("the tracker has %d points of %d, %+v, %s", points, want, got.Metrics["avg_at_2"], got.Status)
 	}
 	last := (&run.Dir{Path: evaluated}).IterPath(len(measured) - 2)
 	digest, err := files.Digest(t.Context(), files.Info{Path: filepath.Join(last, run.MetricsName)})

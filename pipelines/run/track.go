@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -255,8 +256,8 @@ func (run *Dir) pointsOf(ctx context.Context, number int) (out []trackers.Point,
 	return out, nil
 }
 
-// tagsOf says how far a run is with an iteration: the digest of its manifest holds those of all models, and of what it was made from are
-// the digests of inputs.
+// tagsOf says how far a run is with an iteration, from what it was made, and which models it has: the digests of the last manifest, of
+// what the recipe names, and of the weights that the iteration left.
 func (run *Dir) tagsOf(ctx context.Context, number int) (map[string]string, error) {
 	m, digest, err := run.ReadManifest(ctx, number)
 	if err != nil {
@@ -265,6 +266,11 @@ func (run *Dir) tagsOf(ctx context.Context, number int) (map[string]string, erro
 	out := map[string]string{"millrace.iterations": fmt.Sprint(number + 1), "millrace.manifest": digest}
 	for name, of := range m.Inputs {
 		out["millrace.input."+name] = of.Digest
+	}
+	for name, digest := range m.Files {
+		if folder, _, below := strings.Cut(name, "/"); below && IsModel(folder) && strings.HasSuffix(name, ".safetensors") {
+			out["millrace.model."+name] = digest
+		}
 	}
 	return out, nil
 }

@@ -30,7 +30,7 @@ params, tags = run.data.params, run.data.tags
 assert params["kind"] == "policy" and params["iterations"] == was and params["update.losses.0.name"] == "ppo", params
 assert tags["millrace.iterations"] == str(done) and len(tags["millrace.identity"]) == 64, tags
 assert done == int(was) or tags["millrace.setting.iterations"] == str(done), tags
-assert any(tag.startswith("millrace.input.policy") for tag in tags), tags
+assert any(tag.startswith("millrace.input.policy") for tag in tags) and "millrace.model.policy/model.safetensors" in tags, tags
 
 config = client.download_artifacts(run.info.run_id, "config.yaml")
 assert open(config).read() == open(path + "/config.yaml").read()
