@@ -170,7 +170,7 @@ func tracked(t *testing.T, dir string) {
 	}
 	want := 0
 	for _, m := range measured {
-		want += len(m.Metrics)
+		want += len(m.Figures())
 	}
 	if len(points) != want || want == 0 {
 		t.Errorf("%d points, want %d", len(points), want)

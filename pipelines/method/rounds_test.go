@@ -352,7 +352,7 @@ func TestSourceEnds(t *testing.T) {
 	}
 	points, want := 0, 0
 	for _, m := range measured {
-		want += len(m.Metrics)
+		want += len(m.Figures())
 	}
 	for _, curve := range server.Runs()[0].Metrics {
 		points += len(curve)

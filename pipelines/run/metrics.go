@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"slices"
 	"strings"
 
@@ -355,6 +356,27 @@ func (m *Measurement) evaluated(e measure.Evaluation) {
 	m.Evaluation = &e
 	name := fmt.Sprintf("%s%d", avgAt, e.Config.K[len(e.Config.K)-1])
 	m.Metrics[name], m.Metrics[name+stdErrAfter] = e.Avg.Mean, e.Avg.StdErr
+}
+
+// Figures are the metrics of a measurement, and what of its evaluation can be drawn beside them: pass@k, best_of_n@k by the reward model,
+// and majority_vote, each with its standard error.
+func (m Measurement) Figures() map[string]float64 {
+	out := map[string]float64{}
+	maps.Copy(out, m.Metrics)
+	add := func(name string, e evaluate.Estimate) { out[name], out[name+stdErrAfter] = e.Mean, e.StdErr }
+	if m.Evaluation == nil {
+		return out
+	}
+	for _, p := range m.Evaluation.PassAt {
+		add(fmt.Sprintf("pass@%d", p.K), p.Estimate)
+	}
+	for _, b := range m.Evaluation.BestOfN {
+		add(fmt.Sprintf("best_of_n@%d", b.K), b.Estimate)
+	}
+	if vote := m.Evaluation.Vote; vote != nil {
+		add("majority_vote", *vote)
+	}
+	return out
 }
 
 const avgAt, stdErrAfter = "avg@", "_stderr"

@@ -249,8 +249,9 @@ func (run *Dir) pointsOf(ctx context.Context, number int) (out []trackers.Point,
 		return nil, err
 	}
 	for _, m := range measured {
-		for _, name := range slices.Sorted(maps.Keys(m.Metrics)) {
-			out = append(out, trackers.Point{At: info.Modified, Step: m.Iterations, Name: name, Value: m.Metrics[name]})
+		figures := m.Figures()
+		for _, name := range slices.Sorted(maps.Keys(figures)) {
+			out = append(out, trackers.Point{At: info.Modified, Step: m.Iterations, Name: name, Value: figures[name]})
 		}
 	}
 	return out, nil

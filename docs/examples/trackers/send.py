@@ -36,5 +36,6 @@ for manifest in sorted(run.glob("iter-*/manifest.json")):  # which an iteration 
     for m in measured:
         if last is None or m["iterations"] > last:
             table = {"samples": samples(manifest.parent)} if m is measured[-1] else {}
-            told.log(m["metrics"] | table, step=m["iterations"])
+            passes = {f"pass@{p['k']}": p["mean"] for p in m.get("evaluation", {}).get("pass_at", [])}
+            told.log(m["metrics"] | passes | table, step=m["iterations"])
 told.finish()

@@ -17,7 +17,14 @@ assert run.info.status == "FINISHED" and run.info.end_time and run.info.run_name
 
 points = 0
 lines = [json.loads(line) for file in sorted(glob.glob(path + "/iter-*/metrics.jsonl")) for line in open(file)]
+for line in lines:  # of an evaluation there is more than its accuracy
+    evaluation = line.get("evaluation", {})
+    for name, of in [(f"pass@{p['k']}", p) for p in evaluation.get("pass_at", [])] + \
+            [(f"best_of_n@{b['k']}", b) for b in evaluation.get("best_of_n", [])] + \
+            [("majority_vote", evaluation[v]) for v in ["majority_vote"] if v in evaluation]:
+        line["metrics"] |= {name: of["mean"], name + "_stderr": of["std_err"]}
 names = {name for line in lines for name in line["metrics"]}
+assert "pass@8" in names, names
 for name in names:
     want = [(line["iterations"], line["metrics"][name]) for line in lines if name in line["metrics"]]
     got = [(m.step, m.value) for m in client.get_metric_history(run.info.run_id, name.replace("@", "_at_"))]

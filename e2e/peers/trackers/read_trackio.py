@@ -12,6 +12,7 @@ assert run.name == os.path.basename(path) and run.config["kind"] == "policy", (r
 lines = [json.loads(line) for file in sorted(glob.glob(path + "/iter-*/metrics.jsonl")) for line in open(file)]
 logs = trackio.SQLiteStorage.get_logs(project, run.name)
 assert [log["step"] for log in logs] == [line["iterations"] for line in lines], [log["step"] for log in logs]
+assert logs[-1]["pass@8"] == lines[-1]["evaluation"]["pass_at"][-1]["mean"]
 tables = 0
 for log, line in zip(logs, lines, strict=True):
     for name, value in line["metrics"].items():

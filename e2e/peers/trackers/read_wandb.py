@@ -37,6 +37,7 @@ for record in records(file):
 assert name == os.path.basename(path) and config["kind"] == "policy", (name, config)
 lines = [json.loads(line) for part in sorted(glob.glob(path + "/iter-*/metrics.jsonl")) for line in open(part)]
 assert [step["_step"] for step in history] == [line["iterations"] for line in lines], [step["_step"] for step in history]
+assert history[-1]["pass@8"] == lines[-1]["evaluation"]["pass_at"][-1]["mean"]
 tables = 0
 for step, line in zip(history, lines, strict=True):
     for key, value in line["metrics"].items():
