@@ -25,7 +25,8 @@ func newTrack(e *env) *cobra.Command {
 			"yet: of a run that had no tracker, or whose tracker could not be reached. Without --to it is the trackers that the run was\n" +
 			"last given (telemetry.trackers). The same command again sends nothing twice.\n\n" +
 			"Trackers: " + strings.Join(trackers.Kinds(), ", ") + ".",
-		Args: cobra.ExactArgs(1),
+		Example: "  millrace track runs/grpo --to mlflow --set url=http://localhost:5000",
+		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx := cmd.Context()
 			d, err := openRun(ctx, args[0])

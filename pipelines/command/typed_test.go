@@ -1,6 +1,7 @@
 package command
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"io/fs"
@@ -13,7 +14,6 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
-	"go.yaml.in/yaml/v3"
 
 	"github.com/millrace/millrace/pipelines/export"
 	"github.com/millrace/millrace/pipelines/method"
@@ -256,8 +256,11 @@ func (c checker) settings(name string, args []string, given map[string][]string)
 		path, _, _ := strings.Cut(s, "=")
 		return standsFor.MatchString(path) || path == "path"
 	})
-	if name == "export" {
+	switch name {
+	case "export":
 		return c.format(given["to"], sets)
+	case "track":
+		return c.tracker(given["to"], sets)
 	}
 	for _, set := range sets {
 		path, _, ok := strings.Cut(set, "=")
@@ -298,16 +301,20 @@ func (c checker) format(to, sets []string) error {
 	if to == nil || standsFor.MatchString(to[0]) {
 		return nil
 	}
-	given := map[string]any{}
-	for _, set := range sets {
-		key, text, _ := strings.Cut(set, "=")
-		var value any
-		if err := yaml.Unmarshal([]byte(text), &value); err != nil {
-			return err
-		}
-		given[key] = value
+	given, err := formatSettings(sets)
+	if err != nil {
+		return err
 	}
-	_, err := export.New(to[0], given)
+	_, err = export.New(to[0], given)
+	return err
+}
+
+// tracker checks the settings of a tracker.
+func (c checker) tracker(to, sets []string) error {
+	if to == nil || standsFor.MatchString(to[0]) {
+		return nil
+	}
+	_, err := trackersOf(context.Background(), nil, to[0], sets)
 	return err
 }
 
