@@ -21,6 +21,9 @@ const (
 )
 
 func TestEvalReward(t *testing.T) {
+	if testing.Short() {
+		t.Skip("trains")
+	}
 	file := filepath.Join(t.TempDir(), "out", "eval.json")
 	args := []string{"eval", quickstartPolicy, "--recipe", "ipvrm-refresh", "--reward", quickstartReward, "--reward", quickstartPolicy,
 		"--set", "evaluate.prompts=24", "--set", "evaluate.samples=4", "--continuations", "4", "--out", file}

@@ -56,8 +56,10 @@ func newRm(e *env) *cobra.Command {
 				return err
 			}
 			defer locked.Close()
-			if err := locked.Tidy(ctx); err != nil {
-				return err
+			if !whole {
+				if err := locked.Tidy(ctx); err != nil {
+					return err
+				}
 			}
 			out, err := toRemove(ctx, locked, keep, whole)
 			if err != nil {

@@ -244,6 +244,9 @@ func retrySets(r look.Revived) (args []string) {
 // What retry prints runs as it is, whatever the recipe's own source, whatever kind of run, and wherever the run lies; rows of an
 // iteration that was not committed are among them.
 func TestRetrySuggestsWhatRuns(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs")
+	}
 	const model = `{model_type: llama, hidden_size: 16, num_hidden_layers: 1, num_attention_heads: 2, num_key_value_heads: 1,
     intermediate_size: 24, rms_norm_eps: 1.0e-6, rope_theta: 10000, max_position_embeddings: 256, tie_word_embeddings: false}`
 	for name, text := range map[string]string{

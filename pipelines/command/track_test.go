@@ -203,6 +203,9 @@ func TestTrackerOfARun(t *testing.T) {
 
 // TestTrackerDown: a run whose tracker does not answer is not lost; once the tracker is there again it is sent all.
 func TestTrackerDown(t *testing.T) {
+	if testing.Short() {
+		t.Skip("waits")
+	}
 	m := trackerstest.NewMLflow(t)
 	m.Before(func(w http.ResponseWriter, _ *http.Request) bool {
 		w.WriteHeader(http.StatusServiceUnavailable)
@@ -226,6 +229,9 @@ func TestTrackerDown(t *testing.T) {
 
 // TestTrackerComesBack: what is missing is sent with a later iteration.
 func TestTrackerComesBack(t *testing.T) {
+	if testing.Short() {
+		t.Skip("waits")
+	}
 	m := trackerstest.NewMLflow(t)
 	var asked atomic.Int64
 	m.Before(func(w http.ResponseWriter, _ *http.Request) bool {

@@ -575,6 +575,9 @@ func TestAdapters(t *testing.T) {
 
 // A trainer that fails fails the iteration, and the same command tries again.
 func TestTrainerFails(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs")
+	}
 	for mistake, why := range map[string]string{"exit": "exit status 3", "nothing": "it ended well, and left no whole",
 		"killed": "signal: killed"} {
 		dir := t.TempDir()
@@ -614,6 +617,9 @@ func starts(t *testing.T, dir string, iteration int) (n int) {
 
 // A trainer that takes too long is ended with what it has started, and so is one whose run is.
 func TestTrainerIsEnded(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs")
+	}
 	for _, how := range []string{"timeout", "interrupt"} {
 		dir := t.TempDir()
 		ctx, cancel := context.WithCancel(t.Context())
@@ -703,6 +709,9 @@ func exists(path string) bool { _, err := os.Stat(path); return err == nil }
 
 // kill -9 of the run: its trainer goes on, and the same command takes what it leaves. The task is not handed over a second time.
 func TestKilledWhileWaiting(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs")
+	}
 	dir := t.TempDir()
 	parse(t, dir, "") // unpacks the models
 	command := fmt.Sprintf("update.external.command=[%q,trainer,slow]", os.Args[0])
@@ -812,6 +821,9 @@ func TestNothingToLearn(t *testing.T) {
 // A refresh has its reward model trained, other kinds their policy; pairs are handed over as pairs, and beside responses where losses read
 // both.
 func TestOtherKinds(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs")
+	}
 	dir := t.TempDir()
 	parse(t, dir, "") // unpacks the models
 	teacher := "{path: " + filepath.Join(dir, "models", "policy") + "}"

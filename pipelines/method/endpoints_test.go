@@ -276,6 +276,9 @@ func times(factor float64, choice map[string]any) {
 // TestLogProbsOfAnEndpoint: those that are not the policy's own are refused before a run, by what was measured and, where the run has
 // the policy's weights, by comparing them.
 func TestLogProbsOfAnEndpoint(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs")
+	}
 	dir := writtenModel(t)
 	model, err := models.Acquire(t.Context(), models.Ref{Path: dir})
 	if err != nil {

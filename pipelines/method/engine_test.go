@@ -60,6 +60,9 @@ func swapping(t *testing.T, dir, below string) string {
 // TestEngine: a policy that another program samples from, with the weights that it is given before each iteration, becomes bit for bit
 // the one that samples itself: with the same weights the log-probs are the same, and weights of tokens are 1.
 func TestEngine(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs")
+	}
 	dir, below := writtenModel(t), t.TempDir()
 	policies := map[string]string{}
 	for name, sets := range map[string][]string{

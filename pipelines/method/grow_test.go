@@ -15,6 +15,9 @@ import (
 // A finished run goes on with more iterations and with other limits, and is then what it would have been from the start; what decides
 // what is computed stays.
 func TestRunsGrow(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs")
+	}
 	dir := t.TempDir()
 	if err := quickstart.Unpack(dir); err != nil {
 		t.Fatal(err)

@@ -76,6 +76,9 @@ func shifted(v schemas.Lists[float32], by float64) [][]float32 {
 // TestImported: rows that somebody else has sampled train the policy as its own would, at temperature 1 and at another, as long as the
 // log-probs that they bring are the trainer's; where they are not, weights correct the advantages, made anew or brought.
 func TestImported(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs")
+	}
 	dir, below := writtenModel(t), t.TempDir()
 	do := func(name, recipe string, sets ...string) (policy string, metrics map[string]float64) {
 		t.Helper()

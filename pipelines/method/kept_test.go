@@ -15,6 +15,9 @@ import (
 // What an update learned from can be read afterwards: every preference pair, what revisers were trained on, and in a round of SEFT
 // every label and revision beside the response.
 func TestWhatIsLearnedFromIsKept(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs")
+	}
 	dir := t.TempDir()
 	if err := quickstart.Unpack(dir); err != nil {
 		t.Fatal(err)

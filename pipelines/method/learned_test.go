@@ -12,6 +12,9 @@ import (
 
 // An update that learns nothing says so, and fails the run at its limit, or when the run would end and every row missed a column.
 func TestUpdatesThatLearnNothing(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs")
+	}
 	dir := t.TempDir()
 	if err := quickstart.Unpack(dir); err != nil {
 		t.Fatal(err)

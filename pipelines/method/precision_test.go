@@ -146,6 +146,9 @@ func TestModelsKeepTheirPrecision(t *testing.T) {
 // A run at bfloat16: what sampled, what scored and what is trained are the same model to the last bit, and rows say which it was,
 // in the iteration that starts from the recipe's models and in the one that goes on.
 func TestRunInBFloat16(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs")
+	}
 	dir := t.TempDir()
 	if err := quickstart.Unpack(dir); err != nil {
 		t.Fatal(err)

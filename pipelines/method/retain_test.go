@@ -41,6 +41,9 @@ func folders(t *testing.T, dir string) []string {
 // A run keeps the models that section keep names and the state that it goes on from, computes what it would without, goes on, and says
 // of a model that is gone that it was removed. What a death left of a removal is ended; what was not to go must be there.
 func TestRetention(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs")
+	}
 	dir := t.TempDir()
 	if err := quickstart.Unpack(dir); err != nil {
 		t.Fatal(err)
@@ -94,6 +97,9 @@ func TestRetention(t *testing.T) {
 
 // The reward model of a refresh serves on, whatever else goes.
 func TestRetentionOfTheServingModel(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs")
+	}
 	dir := t.TempDir()
 	if err := quickstart.Unpack(dir); err != nil {
 		t.Fatal(err)
@@ -110,6 +116,9 @@ func TestRetentionOfTheServingModel(t *testing.T) {
 
 // A model that adapters belong to stays as long as they do: they are nothing without it.
 func TestRetentionOfTheBaseOfAdapters(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs")
+	}
 	dir := t.TempDir()
 	if err := quickstart.Unpack(dir); err != nil {
 		t.Fatal(err)
@@ -150,6 +159,9 @@ func forkAt(t *testing.T, d *run.Dir, at int, out string, fresh bool, sets ...st
 
 // A fork may refresh its reward model on another schedule, and goes on with the one that served.
 func TestForkWithAnotherSchedule(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs")
+	}
 	dir := t.TempDir()
 	if err := quickstart.Unpack(dir); err != nil {
 		t.Fatal(err)

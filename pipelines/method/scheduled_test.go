@@ -50,6 +50,9 @@ func scoredBy(t *testing.T, d *run.Dir, iteration int) string {
 // A reward model that is refreshed on a schedule serves from its promotion on, every score names the refresh that made its model, and a
 // run that was interrupted gives the same bytes.
 func TestScheduledRefresh(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs")
+	}
 	dir := t.TempDir()
 	if err := quickstart.Unpack(dir); err != nil {
 		t.Fatal(err)
@@ -106,6 +109,9 @@ func TestScheduledRefresh(t *testing.T) {
 
 // A model that its gate refuses does not serve, and is not kept.
 func TestScheduledRefreshIsRefused(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs")
+	}
 	dir := t.TempDir()
 	if err := quickstart.Unpack(dir); err != nil {
 		t.Fatal(err)

@@ -20,6 +20,9 @@ import (
 // A policy that sampled at a temperature is compared with itself at that temperature: before the first step every ratio is exactly 1
 // and every distance to the reference that it is exactly 0, in the first iteration and in the next (algorithms.md 4.7).
 func TestUpdateAtTheTemperatureOfSampling(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs")
+	}
 	dir := t.TempDir()
 	if err := quickstart.Unpack(dir); err != nil {
 		t.Fatal(err)
