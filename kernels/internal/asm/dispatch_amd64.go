@@ -299,6 +299,110 @@ func runTile(tiles *[2]tileFunc, rows int, high bool, w, nr, k int, a []float32,
 	tiles[v](k, &a[0], 4*lda, &b[0], 4*brs, &c[0], 4*ldc, nr-w*v, load, flush, soonC, from, ld, run, runs)
 }
 
+// blocksFunc is a generated tile that adds to c as a tile unit does: strides in bytes, tail columns in the last register.
+type blocksFunc func(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+
+var blocksAVX2 = [...][2]blocksFunc{
+	{blocks1x1AVX2, blocks1x2AVX2},
+	{blocks2x1AVX2, blocks2x2AVX2},
+	{blocks3x1AVX2, blocks3x2AVX2},
+}
+
+var blocksTAVX2 = [...][2]blocksFunc{
+	{blocks1x1TAVX2, blocks1x2TAVX2},
+	{blocks2x1TAVX2, blocks2x2TAVX2},
+	{blocks3x1TAVX2, blocks3x2TAVX2},
+}
+
+var blocksPairsAVX2 = [...][2]blocksFunc{
+	{blocks1x1PairsAVX2, blocks1x2PairsAVX2},
+	{blocks2x1PairsAVX2, blocks2x2PairsAVX2},
+	{blocks3x1PairsAVX2, blocks3x2PairsAVX2},
+}
+
+var blocksAVX512 = [...][2]blocksFunc{
+	{blocks1x1AVX512, blocks1x2AVX512},
+	{blocks2x1AVX512, blocks2x2AVX512},
+	{blocks3x1AVX512, blocks3x2AVX512},
+	{blocks4x1AVX512, blocks4x2AVX512},
+	{blocks5x1AVX512, blocks5x2AVX512},
+	{blocks6x1AVX512, blocks6x2AVX512},
+	{blocks7x1AVX512, blocks7x2AVX512},
+}
+
+var blocksTAVX512 = [...][2]blocksFunc{
+	{blocks1x1TAVX512, blocks1x2TAVX512},
+	{blocks2x1TAVX512, blocks2x2TAVX512},
+	{blocks3x1TAVX512, blocks3x2TAVX512},
+	{blocks4x1TAVX512, blocks4x2TAVX512},
+	{blocks5x1TAVX512, blocks5x2TAVX512},
+	{blocks6x1TAVX512, blocks6x2TAVX512},
+	{blocks7x1TAVX512, blocks7x2TAVX512},
+}
+
+var blocksPairsAVX512 = [...][2]blocksFunc{
+	{blocks1x1PairsAVX512, blocks1x2PairsAVX512},
+	{blocks2x1PairsAVX512, blocks2x2PairsAVX512},
+	{blocks3x1PairsAVX512, blocks3x2PairsAVX512},
+	{blocks4x1PairsAVX512, blocks4x2PairsAVX512},
+	{blocks5x1PairsAVX512, blocks5x2PairsAVX512},
+	{blocks6x1PairsAVX512, blocks6x2PairsAVX512},
+	{blocks7x1PairsAVX512, blocks7x2PairsAVX512},
+}
+
+// BlocksSize is TileSize of TileBlocks.
+func BlocksSize() (mr, nr int) {
+	switch level {
+	case levelAVX512:
+		return len(blocksAVX512), 32
+	case levelAVX2:
+		return len(blocksAVX2), 16
+	}
+	return genericMR, genericNR
+}
+
+// TileBlocks is Tile of bfloat16 numbers with the sums of a tile unit: of each 32 steps of k, the last ones may be fewer, the products of
+// even steps are added one after the other from zero, those of odd steps likewise; then both sums, and then that to c. What is denormal
+// is zero.
+func TileBlocks(mr, nr, k int, a []float32, ars, acs int, b []float32, brs int, c []float32, ldc int, load bool) {
+	switch level {
+	case levelAVX512:
+		if acs == 1 {
+			runBlocks(&blocksAVX512[mr-1], 16, mr, nr, k, a, ars, b, brs, c, ldc, load)
+		} else {
+			runBlocks(&blocksTAVX512[mr-1], 16, mr, nr, k, a, acs, b, brs, c, ldc, load)
+		}
+	case levelAVX2:
+		if acs == 1 {
+			runBlocks(&blocksAVX2[mr-1], 8, mr, nr, k, a, ars, b, brs, c, ldc, load)
+		} else {
+			runBlocks(&blocksTAVX2[mr-1], 8, mr, nr, k, a, acs, b, brs, c, ldc, load)
+		}
+	default:
+		tileBlocksGeneric(mr, nr, k, a, ars, acs, b, brs, c, ldc, load)
+	}
+}
+
+// TileBlocksPairs is TileBlocks with b in pairs of bfloat16, each of two steps of k, and acs 1.
+func TileBlocksPairs(mr, nr, k int, a []float32, ars, acs int, b []float32, brs int, c []float32, ldc int, load bool) {
+	switch level {
+	case levelAVX512:
+		runBlocks(&blocksPairsAVX512[mr-1], 16, mr, nr, k, a, ars, b, brs, c, ldc, load)
+	case levelAVX2:
+		runBlocks(&blocksPairsAVX2[mr-1], 8, mr, nr, k, a, ars, b, brs, c, ldc, load)
+	default:
+		tileBlocksPairsGeneric(mr, nr, k, a, ars, acs, b, brs, c, ldc, load)
+	}
+}
+
+func runBlocks(tiles *[2]blocksFunc, w, mr, nr, k int, a []float32, lda int, b []float32, brs int, c []float32, ldc int, load bool) {
+	if !load {
+		clearTile(c, ldc, mr, nr)
+	}
+	v := (nr - 1) / w
+	tiles[v](k, &a[0], 4*lda, &b[0], 4*brs, &c[0], 4*ldc, nr-w*v)
+}
+
 // Widen writes rows of pairs of 32 columns as twice as many rows of numbers.
 func Widen(dst []float32, src []float32) {
 	if len(src) == 0 {

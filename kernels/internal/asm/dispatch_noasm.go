@@ -30,6 +30,19 @@ func TileDots(mr, nr, k int, a []float32, ars, acs int, b []float32, brs int, c 
 	panic("asm: no TileDots")
 }
 
+// BlocksSize is TileSize of TileBlocks.
+func BlocksSize() (mr, nr int) { return genericMR, genericNR }
+
+// TileBlocks is Tile of bfloat16 numbers with the sums of a tile unit.
+func TileBlocks(mr, nr, k int, a []float32, ars, acs int, b []float32, brs int, c []float32, ldc int, load bool) {
+	tileBlocksGeneric(mr, nr, k, a, ars, acs, b, brs, c, ldc, load)
+}
+
+// TileBlocksPairs is TileBlocks with b in pairs of bfloat16.
+func TileBlocksPairs(mr, nr, k int, a []float32, ars, acs int, b []float32, brs int, c []float32, ldc int, load bool) {
+	tileBlocksPairsGeneric(mr, nr, k, a, ars, acs, b, brs, c, ldc, load)
+}
+
 // Widen writes rows of pairs of 32 columns as twice as many rows of numbers.
 func Widen(dst []float32, src []float32) { widenGeneric(dst, src) }
 

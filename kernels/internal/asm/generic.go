@@ -32,7 +32,7 @@ func tileGeneric(mr, nr, k int, a []float32, ars, acs int, b []float32, brs int,
 		for j := range nr {
 			var s float32
 			if load {
-				s = c[i*ldc+j]
+				s = start(c[i*ldc+j], flush)
 			}
 			for p := range k {
 				s = plusProduct(s, a[i*ars+p*acs], b[p*brs+j], flush)
@@ -42,18 +42,34 @@ func tileGeneric(mr, nr, k int, a []float32, ars, acs int, b []float32, brs int,
 	}
 }
 
+// start is what a sum that begins with c begins with.
+func start(c float32, flush bool) float32 {
+	if flush {
+		return flushed(float64(c))
+	}
+	return c
+}
+
 // plusProduct is s + x·y. With flush x and y are bfloat16 numbers and a denormal sum is zero: the product is exact in double precision,
 // and the sum either is too or is one of its terms in single precision, so that it is rounded once.
 func plusProduct(s, x, y float32, flush bool) float32 {
 	if !flush {
 		return s + float32(x*y)
 	}
-	s = float32(float64(s) + float64(x)*float64(y))
-	if math.Float32bits(s)&exponentBits == 0 {
-		s = float32(math.Copysign(0, float64(s)))
-	}
-	return s
+	return flushed(float64(s) + float64(x)*float64(y))
 }
+
+// flushed is x in single precision, or zero of its sign where it is denormal: below the smallest normal number after 24 bits of it were
+// rounded, as processors tell.
+func flushed(x float64) float32 {
+	if -smallest < x && x < smallest {
+		return float32(math.Copysign(0, x))
+	}
+	return float32(x)
+}
+
+// smallest is what lies halfway between 2^-126 and the number of 24 bits below it.
+const smallest = 0x1p-126 - 0x1p-151
 
 const exponentBits = 0x7f800000
 
@@ -123,7 +139,7 @@ func tilePairsGeneric(mr, nr, k int, a []float32, ars, acs int, b []float32, brs
 		for j := range nr {
 			var s float32
 			if load {
-				s = c[i*ldc+j]
+				s = start(c[i*ldc+j], flush)
 			}
 			for p := 0; p < k; p += 2 {
 				pair := b[p/2*brs+j]

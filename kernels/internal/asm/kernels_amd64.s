@@ -6578,6 +6578,1560 @@ store:
 restored:
 	RET
 
+// func blocks1x1AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+// Requires: AVX, CMOV, FMA3, SSE
+TEXT ·blocks1x1AVX2(SB), NOSPLIT, $8-64
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+	MOVQ    b+24(FP), AX
+	MOVQ    brs+32(FP), CX
+	MOVQ    a+8(FP), DX
+	MOVQ    lda+16(FP), BX
+	LEAQ    (BX)(BX*2), BX
+	MOVQ    k+0(FP), BX
+
+block:
+	VXORPS  Y0, Y0, Y0
+	VXORPS  Y1, Y1, Y1
+	MOVQ    $0x00000020, SI
+	CMPQ    BX, SI
+	CMOVQLT BX, SI
+	SUBQ    SI, BX
+	MOVQ    SI, DI
+	SHRQ    $0x01, DI
+	JE      last
+
+loop:
+	VMOVUPS      (AX), Y2
+	VBROADCASTSS (DX), Y3
+	VFMADD231PS  Y3, Y2, Y0
+	VMOVUPS      (AX)(CX*1), Y2
+	VBROADCASTSS 4(DX), Y3
+	VFMADD231PS  Y3, Y2, Y1
+	ADDQ         $0x08, DX
+	LEAQ         (AX)(CX*2), AX
+	DECQ         DI
+	JNE          loop
+
+last:
+	ANDQ         $0x00000001, SI
+	JE           add
+	VMOVUPS      (AX), Y2
+	VBROADCASTSS (DX), Y3
+	VFMADD231PS  Y3, Y2, Y0
+
+add:
+	MOVQ       tail+56(FP), SI
+	LEAQ       laneMask<>+64(SB), DI
+	SHLQ       $0x02, SI
+	SUBQ       SI, DI
+	VMOVUPS    (DI), Y2
+	MOVQ       c+40(FP), SI
+	MOVQ       ldc+48(FP), DI
+	VADDPS     Y1, Y0, Y0
+	VMASKMOVPS (SI), Y2, Y1
+	VADDPS     Y0, Y1, Y1
+	VMASKMOVPS Y1, Y2, (SI)
+	TESTQ      BX, BX
+	JNE        block
+	VZEROUPPER
+	LDMXCSR    (SP)
+	RET
+
+// func blocks1x1TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+// Requires: AVX, CMOV, FMA3, SSE
+TEXT ·blocks1x1TAVX2(SB), NOSPLIT, $8-64
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+	MOVQ    b+24(FP), AX
+	MOVQ    brs+32(FP), CX
+	MOVQ    a+8(FP), DX
+	MOVQ    lda+16(FP), BX
+	MOVQ    k+0(FP), SI
+
+block:
+	VXORPS  Y0, Y0, Y0
+	VXORPS  Y1, Y1, Y1
+	MOVQ    $0x00000020, DI
+	CMPQ    SI, DI
+	CMOVQLT SI, DI
+	SUBQ    DI, SI
+	MOVQ    DI, R8
+	SHRQ    $0x01, R8
+	JE      last
+
+loop:
+	VMOVUPS      (AX), Y2
+	VBROADCASTSS (DX), Y3
+	VFMADD231PS  Y3, Y2, Y0
+	VMOVUPS      (AX)(CX*1), Y2
+	VBROADCASTSS (DX)(BX*1), Y3
+	VFMADD231PS  Y3, Y2, Y1
+	LEAQ         (DX)(BX*2), DX
+	LEAQ         (AX)(CX*2), AX
+	DECQ         R8
+	JNE          loop
+
+last:
+	ANDQ         $0x00000001, DI
+	JE           add
+	VMOVUPS      (AX), Y2
+	VBROADCASTSS (DX), Y3
+	VFMADD231PS  Y3, Y2, Y0
+
+add:
+	MOVQ       tail+56(FP), DI
+	LEAQ       laneMask<>+64(SB), R8
+	SHLQ       $0x02, DI
+	SUBQ       DI, R8
+	VMOVUPS    (R8), Y2
+	MOVQ       c+40(FP), DI
+	MOVQ       ldc+48(FP), R8
+	VADDPS     Y1, Y0, Y0
+	VMASKMOVPS (DI), Y2, Y1
+	VADDPS     Y0, Y1, Y1
+	VMASKMOVPS Y1, Y2, (DI)
+	TESTQ      SI, SI
+	JNE        block
+	VZEROUPPER
+	LDMXCSR    (SP)
+	RET
+
+// func blocks1x1PairsAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+// Requires: AVX, AVX2, CMOV, FMA3, SSE
+TEXT ·blocks1x1PairsAVX2(SB), NOSPLIT, $8-64
+	STMXCSR  (SP)
+	MOVL     (SP), AX
+	ORL      $0x00008040, AX
+	MOVL     AX, 4(SP)
+	LDMXCSR  4(SP)
+	MOVQ     b+24(FP), AX
+	MOVQ     brs+32(FP), CX
+	MOVQ     a+8(FP), DX
+	MOVQ     lda+16(FP), BX
+	LEAQ     (BX)(BX*2), BX
+	VPCMPEQD Y2, Y2, Y2
+	VPSLLD   $0x10, Y2, Y2
+	MOVQ     k+0(FP), BX
+
+block:
+	VXORPS  Y0, Y0, Y0
+	VXORPS  Y1, Y1, Y1
+	MOVQ    $0x00000020, SI
+	CMPQ    BX, SI
+	CMOVQLT BX, SI
+	SUBQ    SI, BX
+	MOVQ    SI, DI
+	SHRQ    $0x01, DI
+	JE      last
+
+loop:
+	VPAND        (AX), Y2, Y3
+	VBROADCASTSS (DX), Y4
+	VFMADD231PS  Y4, Y3, Y0
+	VMOVUPS      (AX), Y3
+	VPSLLD       $0x10, Y3, Y3
+	VBROADCASTSS 4(DX), Y4
+	VFMADD231PS  Y4, Y3, Y1
+	ADDQ         $0x08, DX
+	ADDQ         CX, AX
+	DECQ         DI
+	JNE          loop
+
+last:
+	ANDQ         $0x00000001, SI
+	JE           add
+	VPAND        (AX), Y2, Y3
+	VBROADCASTSS (DX), Y4
+	VFMADD231PS  Y4, Y3, Y0
+
+add:
+	MOVQ       tail+56(FP), SI
+	LEAQ       laneMask<>+64(SB), DI
+	SHLQ       $0x02, SI
+	SUBQ       SI, DI
+	VMOVUPS    (DI), Y3
+	MOVQ       c+40(FP), SI
+	MOVQ       ldc+48(FP), DI
+	VADDPS     Y1, Y0, Y0
+	VMASKMOVPS (SI), Y3, Y1
+	VADDPS     Y0, Y1, Y1
+	VMASKMOVPS Y1, Y3, (SI)
+	TESTQ      BX, BX
+	JNE        block
+	VZEROUPPER
+	LDMXCSR    (SP)
+	RET
+
+// func blocks1x2AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+// Requires: AVX, CMOV, FMA3, SSE
+TEXT ·blocks1x2AVX2(SB), NOSPLIT, $8-64
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+	MOVQ    b+24(FP), AX
+	MOVQ    brs+32(FP), CX
+	MOVQ    a+8(FP), DX
+	MOVQ    lda+16(FP), BX
+	LEAQ    (BX)(BX*2), BX
+	MOVQ    k+0(FP), BX
+
+block:
+	VXORPS  Y0, Y0, Y0
+	VXORPS  Y1, Y1, Y1
+	VXORPS  Y2, Y2, Y2
+	VXORPS  Y3, Y3, Y3
+	MOVQ    $0x00000020, SI
+	CMPQ    BX, SI
+	CMOVQLT BX, SI
+	SUBQ    SI, BX
+	MOVQ    SI, DI
+	SHRQ    $0x01, DI
+	JE      last
+
+loop:
+	VMOVUPS      (AX), Y4
+	VMOVUPS      32(AX), Y5
+	VBROADCASTSS (DX), Y6
+	VFMADD231PS  Y6, Y4, Y0
+	VFMADD231PS  Y6, Y5, Y1
+	VMOVUPS      (AX)(CX*1), Y4
+	VMOVUPS      32(AX)(CX*1), Y5
+	VBROADCASTSS 4(DX), Y6
+	VFMADD231PS  Y6, Y4, Y2
+	VFMADD231PS  Y6, Y5, Y3
+	ADDQ         $0x08, DX
+	LEAQ         (AX)(CX*2), AX
+	DECQ         DI
+	JNE          loop
+
+last:
+	ANDQ         $0x00000001, SI
+	JE           add
+	VMOVUPS      (AX), Y4
+	VMOVUPS      32(AX), Y5
+	VBROADCASTSS (DX), Y6
+	VFMADD231PS  Y6, Y4, Y0
+	VFMADD231PS  Y6, Y5, Y1
+
+add:
+	MOVQ       tail+56(FP), SI
+	LEAQ       laneMask<>+64(SB), DI
+	SHLQ       $0x02, SI
+	SUBQ       SI, DI
+	VMOVUPS    (DI), Y4
+	MOVQ       c+40(FP), SI
+	MOVQ       ldc+48(FP), DI
+	VADDPS     Y2, Y0, Y0
+	VADDPS     (SI), Y0, Y0
+	VMOVUPS    Y0, (SI)
+	VADDPS     Y3, Y1, Y1
+	VMASKMOVPS 32(SI), Y4, Y3
+	VADDPS     Y1, Y3, Y3
+	VMASKMOVPS Y3, Y4, 32(SI)
+	TESTQ      BX, BX
+	JNE        block
+	VZEROUPPER
+	LDMXCSR    (SP)
+	RET
+
+// func blocks1x2TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+// Requires: AVX, CMOV, FMA3, SSE
+TEXT ·blocks1x2TAVX2(SB), NOSPLIT, $8-64
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+	MOVQ    b+24(FP), AX
+	MOVQ    brs+32(FP), CX
+	MOVQ    a+8(FP), DX
+	MOVQ    lda+16(FP), BX
+	MOVQ    k+0(FP), SI
+
+block:
+	VXORPS  Y0, Y0, Y0
+	VXORPS  Y1, Y1, Y1
+	VXORPS  Y2, Y2, Y2
+	VXORPS  Y3, Y3, Y3
+	MOVQ    $0x00000020, DI
+	CMPQ    SI, DI
+	CMOVQLT SI, DI
+	SUBQ    DI, SI
+	MOVQ    DI, R8
+	SHRQ    $0x01, R8
+	JE      last
+
+loop:
+	VMOVUPS      (AX), Y4
+	VMOVUPS      32(AX), Y5
+	VBROADCASTSS (DX), Y6
+	VFMADD231PS  Y6, Y4, Y0
+	VFMADD231PS  Y6, Y5, Y1
+	VMOVUPS      (AX)(CX*1), Y4
+	VMOVUPS      32(AX)(CX*1), Y5
+	VBROADCASTSS (DX)(BX*1), Y6
+	VFMADD231PS  Y6, Y4, Y2
+	VFMADD231PS  Y6, Y5, Y3
+	LEAQ         (DX)(BX*2), DX
+	LEAQ         (AX)(CX*2), AX
+	DECQ         R8
+	JNE          loop
+
+last:
+	ANDQ         $0x00000001, DI
+	JE           add
+	VMOVUPS      (AX), Y4
+	VMOVUPS      32(AX), Y5
+	VBROADCASTSS (DX), Y6
+	VFMADD231PS  Y6, Y4, Y0
+	VFMADD231PS  Y6, Y5, Y1
+
+add:
+	MOVQ       tail+56(FP), DI
+	LEAQ       laneMask<>+64(SB), R8
+	SHLQ       $0x02, DI
+	SUBQ       DI, R8
+	VMOVUPS    (R8), Y4
+	MOVQ       c+40(FP), DI
+	MOVQ       ldc+48(FP), R8
+	VADDPS     Y2, Y0, Y0
+	VADDPS     (DI), Y0, Y0
+	VMOVUPS    Y0, (DI)
+	VADDPS     Y3, Y1, Y1
+	VMASKMOVPS 32(DI), Y4, Y3
+	VADDPS     Y1, Y3, Y3
+	VMASKMOVPS Y3, Y4, 32(DI)
+	TESTQ      SI, SI
+	JNE        block
+	VZEROUPPER
+	LDMXCSR    (SP)
+	RET
+
+// func blocks1x2PairsAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+// Requires: AVX, AVX2, CMOV, FMA3, SSE
+TEXT ·blocks1x2PairsAVX2(SB), NOSPLIT, $8-64
+	STMXCSR  (SP)
+	MOVL     (SP), AX
+	ORL      $0x00008040, AX
+	MOVL     AX, 4(SP)
+	LDMXCSR  4(SP)
+	MOVQ     b+24(FP), AX
+	MOVQ     brs+32(FP), CX
+	MOVQ     a+8(FP), DX
+	MOVQ     lda+16(FP), BX
+	LEAQ     (BX)(BX*2), BX
+	VPCMPEQD Y4, Y4, Y4
+	VPSLLD   $0x10, Y4, Y4
+	MOVQ     k+0(FP), BX
+
+block:
+	VXORPS  Y0, Y0, Y0
+	VXORPS  Y1, Y1, Y1
+	VXORPS  Y2, Y2, Y2
+	VXORPS  Y3, Y3, Y3
+	MOVQ    $0x00000020, SI
+	CMPQ    BX, SI
+	CMOVQLT BX, SI
+	SUBQ    SI, BX
+	MOVQ    SI, DI
+	SHRQ    $0x01, DI
+	JE      last
+
+loop:
+	VPAND        (AX), Y4, Y5
+	VPAND        32(AX), Y4, Y6
+	VBROADCASTSS (DX), Y7
+	VFMADD231PS  Y7, Y5, Y0
+	VFMADD231PS  Y7, Y6, Y1
+	VMOVUPS      (AX), Y5
+	VPSLLD       $0x10, Y5, Y5
+	VMOVUPS      32(AX), Y6
+	VPSLLD       $0x10, Y6, Y6
+	VBROADCASTSS 4(DX), Y7
+	VFMADD231PS  Y7, Y5, Y2
+	VFMADD231PS  Y7, Y6, Y3
+	ADDQ         $0x08, DX
+	ADDQ         CX, AX
+	DECQ         DI
+	JNE          loop
+
+last:
+	ANDQ         $0x00000001, SI
+	JE           add
+	VPAND        (AX), Y4, Y5
+	VPAND        32(AX), Y4, Y6
+	VBROADCASTSS (DX), Y7
+	VFMADD231PS  Y7, Y5, Y0
+	VFMADD231PS  Y7, Y6, Y1
+
+add:
+	MOVQ       tail+56(FP), SI
+	LEAQ       laneMask<>+64(SB), DI
+	SHLQ       $0x02, SI
+	SUBQ       SI, DI
+	VMOVUPS    (DI), Y5
+	MOVQ       c+40(FP), SI
+	MOVQ       ldc+48(FP), DI
+	VADDPS     Y2, Y0, Y0
+	VADDPS     (SI), Y0, Y0
+	VMOVUPS    Y0, (SI)
+	VADDPS     Y3, Y1, Y1
+	VMASKMOVPS 32(SI), Y5, Y3
+	VADDPS     Y1, Y3, Y3
+	VMASKMOVPS Y3, Y5, 32(SI)
+	TESTQ      BX, BX
+	JNE        block
+	VZEROUPPER
+	LDMXCSR    (SP)
+	RET
+
+// func blocks2x1AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+// Requires: AVX, CMOV, FMA3, SSE
+TEXT ·blocks2x1AVX2(SB), NOSPLIT, $8-64
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+	MOVQ    b+24(FP), AX
+	MOVQ    brs+32(FP), CX
+	MOVQ    a+8(FP), DX
+	MOVQ    lda+16(FP), BX
+	LEAQ    (BX)(BX*2), SI
+	MOVQ    k+0(FP), SI
+
+block:
+	VXORPS  Y0, Y0, Y0
+	VXORPS  Y1, Y1, Y1
+	VXORPS  Y2, Y2, Y2
+	VXORPS  Y3, Y3, Y3
+	MOVQ    $0x00000020, DI
+	CMPQ    SI, DI
+	CMOVQLT SI, DI
+	SUBQ    DI, SI
+	MOVQ    DI, R8
+	SHRQ    $0x01, R8
+	JE      last
+
+loop:
+	VMOVUPS      (AX), Y4
+	VBROADCASTSS (DX), Y5
+	VFMADD231PS  Y5, Y4, Y0
+	VBROADCASTSS (DX)(BX*1), Y5
+	VFMADD231PS  Y5, Y4, Y1
+	VMOVUPS      (AX)(CX*1), Y4
+	VBROADCASTSS 4(DX), Y5
+	VFMADD231PS  Y5, Y4, Y2
+	VBROADCASTSS 4(DX)(BX*1), Y5
+	VFMADD231PS  Y5, Y4, Y3
+	ADDQ         $0x08, DX
+	LEAQ         (AX)(CX*2), AX
+	DECQ         R8
+	JNE          loop
+
+last:
+	ANDQ         $0x00000001, DI
+	JE           add
+	VMOVUPS      (AX), Y4
+	VBROADCASTSS (DX), Y5
+	VFMADD231PS  Y5, Y4, Y0
+	VBROADCASTSS (DX)(BX*1), Y5
+	VFMADD231PS  Y5, Y4, Y1
+
+add:
+	MOVQ       tail+56(FP), DI
+	LEAQ       laneMask<>+64(SB), R8
+	SHLQ       $0x02, DI
+	SUBQ       DI, R8
+	VMOVUPS    (R8), Y4
+	MOVQ       c+40(FP), DI
+	MOVQ       ldc+48(FP), R8
+	VADDPS     Y2, Y0, Y0
+	VMASKMOVPS (DI), Y4, Y2
+	VADDPS     Y0, Y2, Y2
+	VMASKMOVPS Y2, Y4, (DI)
+	ADDQ       R8, DI
+	VADDPS     Y3, Y1, Y1
+	VMASKMOVPS (DI), Y4, Y3
+	VADDPS     Y1, Y3, Y3
+	VMASKMOVPS Y3, Y4, (DI)
+	TESTQ      SI, SI
+	JNE        block
+	VZEROUPPER
+	LDMXCSR    (SP)
+	RET
+
+// func blocks2x1TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+// Requires: AVX, CMOV, FMA3, SSE
+TEXT ·blocks2x1TAVX2(SB), NOSPLIT, $8-64
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+	MOVQ    b+24(FP), AX
+	MOVQ    brs+32(FP), CX
+	MOVQ    a+8(FP), DX
+	MOVQ    lda+16(FP), BX
+	MOVQ    k+0(FP), SI
+
+block:
+	VXORPS  Y0, Y0, Y0
+	VXORPS  Y1, Y1, Y1
+	VXORPS  Y2, Y2, Y2
+	VXORPS  Y3, Y3, Y3
+	MOVQ    $0x00000020, DI
+	CMPQ    SI, DI
+	CMOVQLT SI, DI
+	SUBQ    DI, SI
+	MOVQ    DI, R8
+	SHRQ    $0x01, R8
+	JE      last
+
+loop:
+	VMOVUPS      (AX), Y4
+	VBROADCASTSS (DX), Y5
+	VFMADD231PS  Y5, Y4, Y0
+	VBROADCASTSS 4(DX), Y5
+	VFMADD231PS  Y5, Y4, Y1
+	VMOVUPS      (AX)(CX*1), Y4
+	VBROADCASTSS (DX)(BX*1), Y5
+	VFMADD231PS  Y5, Y4, Y2
+	VBROADCASTSS 4(DX)(BX*1), Y5
+	VFMADD231PS  Y5, Y4, Y3
+	LEAQ         (DX)(BX*2), DX
+	LEAQ         (AX)(CX*2), AX
+	DECQ         R8
+	JNE          loop
+
+last:
+	ANDQ         $0x00000001, DI
+	JE           add
+	VMOVUPS      (AX), Y4
+	VBROADCASTSS (DX), Y5
+	VFMADD231PS  Y5, Y4, Y0
+	VBROADCASTSS 4(DX), Y5
+	VFMADD231PS  Y5, Y4, Y1
+
+add:
+	MOVQ       tail+56(FP), DI
+	LEAQ       laneMask<>+64(SB), R8
+	SHLQ       $0x02, DI
+	SUBQ       DI, R8
+	VMOVUPS    (R8), Y4
+	MOVQ       c+40(FP), DI
+	MOVQ       ldc+48(FP), R8
+	VADDPS     Y2, Y0, Y0
+	VMASKMOVPS (DI), Y4, Y2
+	VADDPS     Y0, Y2, Y2
+	VMASKMOVPS Y2, Y4, (DI)
+	ADDQ       R8, DI
+	VADDPS     Y3, Y1, Y1
+	VMASKMOVPS (DI), Y4, Y3
+	VADDPS     Y1, Y3, Y3
+	VMASKMOVPS Y3, Y4, (DI)
+	TESTQ      SI, SI
+	JNE        block
+	VZEROUPPER
+	LDMXCSR    (SP)
+	RET
+
+// func blocks2x1PairsAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+// Requires: AVX, AVX2, CMOV, FMA3, SSE
+TEXT ·blocks2x1PairsAVX2(SB), NOSPLIT, $8-64
+	STMXCSR  (SP)
+	MOVL     (SP), AX
+	ORL      $0x00008040, AX
+	MOVL     AX, 4(SP)
+	LDMXCSR  4(SP)
+	MOVQ     b+24(FP), AX
+	MOVQ     brs+32(FP), CX
+	MOVQ     a+8(FP), DX
+	MOVQ     lda+16(FP), BX
+	LEAQ     (BX)(BX*2), SI
+	VPCMPEQD Y4, Y4, Y4
+	VPSLLD   $0x10, Y4, Y4
+	MOVQ     k+0(FP), SI
+
+block:
+	VXORPS  Y0, Y0, Y0
+	VXORPS  Y1, Y1, Y1
+	VXORPS  Y2, Y2, Y2
+	VXORPS  Y3, Y3, Y3
+	MOVQ    $0x00000020, DI
+	CMPQ    SI, DI
+	CMOVQLT SI, DI
+	SUBQ    DI, SI
+	MOVQ    DI, R8
+	SHRQ    $0x01, R8
+	JE      last
+
+loop:
+	VPAND        (AX), Y4, Y5
+	VBROADCASTSS (DX), Y6
+	VFMADD231PS  Y6, Y5, Y0
+	VBROADCASTSS (DX)(BX*1), Y6
+	VFMADD231PS  Y6, Y5, Y1
+	VMOVUPS      (AX), Y5
+	VPSLLD       $0x10, Y5, Y5
+	VBROADCASTSS 4(DX), Y6
+	VFMADD231PS  Y6, Y5, Y2
+	VBROADCASTSS 4(DX)(BX*1), Y6
+	VFMADD231PS  Y6, Y5, Y3
+	ADDQ         $0x08, DX
+	ADDQ         CX, AX
+	DECQ         R8
+	JNE          loop
+
+last:
+	ANDQ         $0x00000001, DI
+	JE           add
+	VPAND        (AX), Y4, Y5
+	VBROADCASTSS (DX), Y6
+	VFMADD231PS  Y6, Y5, Y0
+	VBROADCASTSS (DX)(BX*1), Y6
+	VFMADD231PS  Y6, Y5, Y1
+
+add:
+	MOVQ       tail+56(FP), DI
+	LEAQ       laneMask<>+64(SB), R8
+	SHLQ       $0x02, DI
+	SUBQ       DI, R8
+	VMOVUPS    (R8), Y5
+	MOVQ       c+40(FP), DI
+	MOVQ       ldc+48(FP), R8
+	VADDPS     Y2, Y0, Y0
+	VMASKMOVPS (DI), Y5, Y2
+	VADDPS     Y0, Y2, Y2
+	VMASKMOVPS Y2, Y5, (DI)
+	ADDQ       R8, DI
+	VADDPS     Y3, Y1, Y1
+	VMASKMOVPS (DI), Y5, Y3
+	VADDPS     Y1, Y3, Y3
+	VMASKMOVPS Y3, Y5, (DI)
+	TESTQ      SI, SI
+	JNE        block
+	VZEROUPPER
+	LDMXCSR    (SP)
+	RET
+
+// func blocks2x2AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+// Requires: AVX, CMOV, FMA3, SSE
+TEXT ·blocks2x2AVX2(SB), NOSPLIT, $8-64
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+	MOVQ    b+24(FP), AX
+	MOVQ    brs+32(FP), CX
+	MOVQ    a+8(FP), DX
+	MOVQ    lda+16(FP), BX
+	LEAQ    (BX)(BX*2), SI
+	MOVQ    k+0(FP), SI
+
+block:
+	VXORPS  Y0, Y0, Y0
+	VXORPS  Y1, Y1, Y1
+	VXORPS  Y2, Y2, Y2
+	VXORPS  Y3, Y3, Y3
+	VXORPS  Y4, Y4, Y4
+	VXORPS  Y5, Y5, Y5
+	VXORPS  Y6, Y6, Y6
+	VXORPS  Y7, Y7, Y7
+	MOVQ    $0x00000020, DI
+	CMPQ    SI, DI
+	CMOVQLT SI, DI
+	SUBQ    DI, SI
+	MOVQ    DI, R8
+	SHRQ    $0x01, R8
+	JE      last
+
+loop:
+	VMOVUPS      (AX), Y8
+	VMOVUPS      32(AX), Y9
+	VBROADCASTSS (DX), Y10
+	VFMADD231PS  Y10, Y8, Y0
+	VFMADD231PS  Y10, Y9, Y1
+	VBROADCASTSS (DX)(BX*1), Y10
+	VFMADD231PS  Y10, Y8, Y2
+	VFMADD231PS  Y10, Y9, Y3
+	VMOVUPS      (AX)(CX*1), Y8
+	VMOVUPS      32(AX)(CX*1), Y9
+	VBROADCASTSS 4(DX), Y10
+	VFMADD231PS  Y10, Y8, Y4
+	VFMADD231PS  Y10, Y9, Y5
+	VBROADCASTSS 4(DX)(BX*1), Y10
+	VFMADD231PS  Y10, Y8, Y6
+	VFMADD231PS  Y10, Y9, Y7
+	ADDQ         $0x08, DX
+	LEAQ         (AX)(CX*2), AX
+	DECQ         R8
+	JNE          loop
+
+last:
+	ANDQ         $0x00000001, DI
+	JE           add
+	VMOVUPS      (AX), Y8
+	VMOVUPS      32(AX), Y9
+	VBROADCASTSS (DX), Y10
+	VFMADD231PS  Y10, Y8, Y0
+	VFMADD231PS  Y10, Y9, Y1
+	VBROADCASTSS (DX)(BX*1), Y10
+	VFMADD231PS  Y10, Y8, Y2
+	VFMADD231PS  Y10, Y9, Y3
+
+add:
+	MOVQ       tail+56(FP), DI
+	LEAQ       laneMask<>+64(SB), R8
+	SHLQ       $0x02, DI
+	SUBQ       DI, R8
+	VMOVUPS    (R8), Y8
+	MOVQ       c+40(FP), DI
+	MOVQ       ldc+48(FP), R8
+	VADDPS     Y4, Y0, Y0
+	VADDPS     (DI), Y0, Y0
+	VMOVUPS    Y0, (DI)
+	VADDPS     Y5, Y1, Y1
+	VMASKMOVPS 32(DI), Y8, Y5
+	VADDPS     Y1, Y5, Y5
+	VMASKMOVPS Y5, Y8, 32(DI)
+	ADDQ       R8, DI
+	VADDPS     Y6, Y2, Y2
+	VADDPS     (DI), Y2, Y2
+	VMOVUPS    Y2, (DI)
+	VADDPS     Y7, Y3, Y3
+	VMASKMOVPS 32(DI), Y8, Y7
+	VADDPS     Y3, Y7, Y7
+	VMASKMOVPS Y7, Y8, 32(DI)
+	TESTQ      SI, SI
+	JNE        block
+	VZEROUPPER
+	LDMXCSR    (SP)
+	RET
+
+// func blocks2x2TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+// Requires: AVX, CMOV, FMA3, SSE
+TEXT ·blocks2x2TAVX2(SB), NOSPLIT, $8-64
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+	MOVQ    b+24(FP), AX
+	MOVQ    brs+32(FP), CX
+	MOVQ    a+8(FP), DX
+	MOVQ    lda+16(FP), BX
+	MOVQ    k+0(FP), SI
+
+block:
+	VXORPS  Y0, Y0, Y0
+	VXORPS  Y1, Y1, Y1
+	VXORPS  Y2, Y2, Y2
+	VXORPS  Y3, Y3, Y3
+	VXORPS  Y4, Y4, Y4
+	VXORPS  Y5, Y5, Y5
+	VXORPS  Y6, Y6, Y6
+	VXORPS  Y7, Y7, Y7
+	MOVQ    $0x00000020, DI
+	CMPQ    SI, DI
+	CMOVQLT SI, DI
+	SUBQ    DI, SI
+	MOVQ    DI, R8
+	SHRQ    $0x01, R8
+	JE      last
+
+loop:
+	VMOVUPS      (AX), Y8
+	VMOVUPS      32(AX), Y9
+	VBROADCASTSS (DX), Y10
+	VFMADD231PS  Y10, Y8, Y0
+	VFMADD231PS  Y10, Y9, Y1
+	VBROADCASTSS 4(DX), Y10
+	VFMADD231PS  Y10, Y8, Y2
+	VFMADD231PS  Y10, Y9, Y3
+	VMOVUPS      (AX)(CX*1), Y8
+	VMOVUPS      32(AX)(CX*1), Y9
+	VBROADCASTSS (DX)(BX*1), Y10
+	VFMADD231PS  Y10, Y8, Y4
+	VFMADD231PS  Y10, Y9, Y5
+	VBROADCASTSS 4(DX)(BX*1), Y10
+	VFMADD231PS  Y10, Y8, Y6
+	VFMADD231PS  Y10, Y9, Y7
+	LEAQ         (DX)(BX*2), DX
+	LEAQ         (AX)(CX*2), AX
+	DECQ         R8
+	JNE          loop
+
+last:
+	ANDQ         $0x00000001, DI
+	JE           add
+	VMOVUPS      (AX), Y8
+	VMOVUPS      32(AX), Y9
+	VBROADCASTSS (DX), Y10
+	VFMADD231PS  Y10, Y8, Y0
+	VFMADD231PS  Y10, Y9, Y1
+	VBROADCASTSS 4(DX), Y10
+	VFMADD231PS  Y10, Y8, Y2
+	VFMADD231PS  Y10, Y9, Y3
+
+add:
+	MOVQ       tail+56(FP), DI
+	LEAQ       laneMask<>+64(SB), R8
+	SHLQ       $0x02, DI
+	SUBQ       DI, R8
+	VMOVUPS    (R8), Y8
+	MOVQ       c+40(FP), DI
+	MOVQ       ldc+48(FP), R8
+	VADDPS     Y4, Y0, Y0
+	VADDPS     (DI), Y0, Y0
+	VMOVUPS    Y0, (DI)
+	VADDPS     Y5, Y1, Y1
+	VMASKMOVPS 32(DI), Y8, Y5
+	VADDPS     Y1, Y5, Y5
+	VMASKMOVPS Y5, Y8, 32(DI)
+	ADDQ       R8, DI
+	VADDPS     Y6, Y2, Y2
+	VADDPS     (DI), Y2, Y2
+	VMOVUPS    Y2, (DI)
+	VADDPS     Y7, Y3, Y3
+	VMASKMOVPS 32(DI), Y8, Y7
+	VADDPS     Y3, Y7, Y7
+	VMASKMOVPS Y7, Y8, 32(DI)
+	TESTQ      SI, SI
+	JNE        block
+	VZEROUPPER
+	LDMXCSR    (SP)
+	RET
+
+// func blocks2x2PairsAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+// Requires: AVX, AVX2, CMOV, FMA3, SSE
+TEXT ·blocks2x2PairsAVX2(SB), NOSPLIT, $8-64
+	STMXCSR  (SP)
+	MOVL     (SP), AX
+	ORL      $0x00008040, AX
+	MOVL     AX, 4(SP)
+	LDMXCSR  4(SP)
+	MOVQ     b+24(FP), AX
+	MOVQ     brs+32(FP), CX
+	MOVQ     a+8(FP), DX
+	MOVQ     lda+16(FP), BX
+	LEAQ     (BX)(BX*2), SI
+	VPCMPEQD Y8, Y8, Y8
+	VPSLLD   $0x10, Y8, Y8
+	MOVQ     k+0(FP), SI
+
+block:
+	VXORPS  Y0, Y0, Y0
+	VXORPS  Y1, Y1, Y1
+	VXORPS  Y2, Y2, Y2
+	VXORPS  Y3, Y3, Y3
+	VXORPS  Y4, Y4, Y4
+	VXORPS  Y5, Y5, Y5
+	VXORPS  Y6, Y6, Y6
+	VXORPS  Y7, Y7, Y7
+	MOVQ    $0x00000020, DI
+	CMPQ    SI, DI
+	CMOVQLT SI, DI
+	SUBQ    DI, SI
+	MOVQ    DI, R8
+	SHRQ    $0x01, R8
+	JE      last
+
+loop:
+	VPAND        (AX), Y8, Y9
+	VPAND        32(AX), Y8, Y10
+	VBROADCASTSS (DX), Y11
+	VFMADD231PS  Y11, Y9, Y0
+	VFMADD231PS  Y11, Y10, Y1
+	VBROADCASTSS (DX)(BX*1), Y11
+	VFMADD231PS  Y11, Y9, Y2
+	VFMADD231PS  Y11, Y10, Y3
+	VMOVUPS      (AX), Y9
+	VPSLLD       $0x10, Y9, Y9
+	VMOVUPS      32(AX), Y10
+	VPSLLD       $0x10, Y10, Y10
+	VBROADCASTSS 4(DX), Y11
+	VFMADD231PS  Y11, Y9, Y4
+	VFMADD231PS  Y11, Y10, Y5
+	VBROADCASTSS 4(DX)(BX*1), Y11
+	VFMADD231PS  Y11, Y9, Y6
+	VFMADD231PS  Y11, Y10, Y7
+	ADDQ         $0x08, DX
+	ADDQ         CX, AX
+	DECQ         R8
+	JNE          loop
+
+last:
+	ANDQ         $0x00000001, DI
+	JE           add
+	VPAND        (AX), Y8, Y9
+	VPAND        32(AX), Y8, Y10
+	VBROADCASTSS (DX), Y11
+	VFMADD231PS  Y11, Y9, Y0
+	VFMADD231PS  Y11, Y10, Y1
+	VBROADCASTSS (DX)(BX*1), Y11
+	VFMADD231PS  Y11, Y9, Y2
+	VFMADD231PS  Y11, Y10, Y3
+
+add:
+	MOVQ       tail+56(FP), DI
+	LEAQ       laneMask<>+64(SB), R8
+	SHLQ       $0x02, DI
+	SUBQ       DI, R8
+	VMOVUPS    (R8), Y9
+	MOVQ       c+40(FP), DI
+	MOVQ       ldc+48(FP), R8
+	VADDPS     Y4, Y0, Y0
+	VADDPS     (DI), Y0, Y0
+	VMOVUPS    Y0, (DI)
+	VADDPS     Y5, Y1, Y1
+	VMASKMOVPS 32(DI), Y9, Y5
+	VADDPS     Y1, Y5, Y5
+	VMASKMOVPS Y5, Y9, 32(DI)
+	ADDQ       R8, DI
+	VADDPS     Y6, Y2, Y2
+	VADDPS     (DI), Y2, Y2
+	VMOVUPS    Y2, (DI)
+	VADDPS     Y7, Y3, Y3
+	VMASKMOVPS 32(DI), Y9, Y7
+	VADDPS     Y3, Y7, Y7
+	VMASKMOVPS Y7, Y9, 32(DI)
+	TESTQ      SI, SI
+	JNE        block
+	VZEROUPPER
+	LDMXCSR    (SP)
+	RET
+
+// func blocks3x1AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+// Requires: AVX, CMOV, FMA3, SSE
+TEXT ·blocks3x1AVX2(SB), NOSPLIT, $8-64
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+	MOVQ    b+24(FP), AX
+	MOVQ    brs+32(FP), CX
+	MOVQ    a+8(FP), DX
+	MOVQ    lda+16(FP), BX
+	LEAQ    (BX)(BX*2), SI
+	MOVQ    k+0(FP), SI
+
+block:
+	VXORPS  Y0, Y0, Y0
+	VXORPS  Y1, Y1, Y1
+	VXORPS  Y2, Y2, Y2
+	VXORPS  Y3, Y3, Y3
+	VXORPS  Y4, Y4, Y4
+	VXORPS  Y5, Y5, Y5
+	MOVQ    $0x00000020, DI
+	CMPQ    SI, DI
+	CMOVQLT SI, DI
+	SUBQ    DI, SI
+	MOVQ    DI, R8
+	SHRQ    $0x01, R8
+	JE      last
+
+loop:
+	VMOVUPS      (AX), Y6
+	VBROADCASTSS (DX), Y7
+	VFMADD231PS  Y7, Y6, Y0
+	VBROADCASTSS (DX)(BX*1), Y7
+	VFMADD231PS  Y7, Y6, Y1
+	VBROADCASTSS (DX)(BX*2), Y7
+	VFMADD231PS  Y7, Y6, Y2
+	VMOVUPS      (AX)(CX*1), Y6
+	VBROADCASTSS 4(DX), Y7
+	VFMADD231PS  Y7, Y6, Y3
+	VBROADCASTSS 4(DX)(BX*1), Y7
+	VFMADD231PS  Y7, Y6, Y4
+	VBROADCASTSS 4(DX)(BX*2), Y7
+	VFMADD231PS  Y7, Y6, Y5
+	ADDQ         $0x08, DX
+	LEAQ         (AX)(CX*2), AX
+	DECQ         R8
+	JNE          loop
+
+last:
+	ANDQ         $0x00000001, DI
+	JE           add
+	VMOVUPS      (AX), Y6
+	VBROADCASTSS (DX), Y7
+	VFMADD231PS  Y7, Y6, Y0
+	VBROADCASTSS (DX)(BX*1), Y7
+	VFMADD231PS  Y7, Y6, Y1
+	VBROADCASTSS (DX)(BX*2), Y7
+	VFMADD231PS  Y7, Y6, Y2
+
+add:
+	MOVQ       tail+56(FP), DI
+	LEAQ       laneMask<>+64(SB), R8
+	SHLQ       $0x02, DI
+	SUBQ       DI, R8
+	VMOVUPS    (R8), Y6
+	MOVQ       c+40(FP), DI
+	MOVQ       ldc+48(FP), R8
+	VADDPS     Y3, Y0, Y0
+	VMASKMOVPS (DI), Y6, Y3
+	VADDPS     Y0, Y3, Y3
+	VMASKMOVPS Y3, Y6, (DI)
+	ADDQ       R8, DI
+	VADDPS     Y4, Y1, Y1
+	VMASKMOVPS (DI), Y6, Y4
+	VADDPS     Y1, Y4, Y4
+	VMASKMOVPS Y4, Y6, (DI)
+	ADDQ       R8, DI
+	VADDPS     Y5, Y2, Y2
+	VMASKMOVPS (DI), Y6, Y5
+	VADDPS     Y2, Y5, Y5
+	VMASKMOVPS Y5, Y6, (DI)
+	TESTQ      SI, SI
+	JNE        block
+	VZEROUPPER
+	LDMXCSR    (SP)
+	RET
+
+// func blocks3x1TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+// Requires: AVX, CMOV, FMA3, SSE
+TEXT ·blocks3x1TAVX2(SB), NOSPLIT, $8-64
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+	MOVQ    b+24(FP), AX
+	MOVQ    brs+32(FP), CX
+	MOVQ    a+8(FP), DX
+	MOVQ    lda+16(FP), BX
+	MOVQ    k+0(FP), SI
+
+block:
+	VXORPS  Y0, Y0, Y0
+	VXORPS  Y1, Y1, Y1
+	VXORPS  Y2, Y2, Y2
+	VXORPS  Y3, Y3, Y3
+	VXORPS  Y4, Y4, Y4
+	VXORPS  Y5, Y5, Y5
+	MOVQ    $0x00000020, DI
+	CMPQ    SI, DI
+	CMOVQLT SI, DI
+	SUBQ    DI, SI
+	MOVQ    DI, R8
+	SHRQ    $0x01, R8
+	JE      last
+
+loop:
+	VMOVUPS      (AX), Y6
+	VBROADCASTSS (DX), Y7
+	VFMADD231PS  Y7, Y6, Y0
+	VBROADCASTSS 4(DX), Y7
+	VFMADD231PS  Y7, Y6, Y1
+	VBROADCASTSS 8(DX), Y7
+	VFMADD231PS  Y7, Y6, Y2
+	VMOVUPS      (AX)(CX*1), Y6
+	VBROADCASTSS (DX)(BX*1), Y7
+	VFMADD231PS  Y7, Y6, Y3
+	VBROADCASTSS 4(DX)(BX*1), Y7
+	VFMADD231PS  Y7, Y6, Y4
+	VBROADCASTSS 8(DX)(BX*1), Y7
+	VFMADD231PS  Y7, Y6, Y5
+	LEAQ         (DX)(BX*2), DX
+	LEAQ         (AX)(CX*2), AX
+	DECQ         R8
+	JNE          loop
+
+last:
+	ANDQ         $0x00000001, DI
+	JE           add
+	VMOVUPS      (AX), Y6
+	VBROADCASTSS (DX), Y7
+	VFMADD231PS  Y7, Y6, Y0
+	VBROADCASTSS 4(DX), Y7
+	VFMADD231PS  Y7, Y6, Y1
+	VBROADCASTSS 8(DX), Y7
+	VFMADD231PS  Y7, Y6, Y2
+
+add:
+	MOVQ       tail+56(FP), DI
+	LEAQ       laneMask<>+64(SB), R8
+	SHLQ       $0x02, DI
+	SUBQ       DI, R8
+	VMOVUPS    (R8), Y6
+	MOVQ       c+40(FP), DI
+	MOVQ       ldc+48(FP), R8
+	VADDPS     Y3, Y0, Y0
+	VMASKMOVPS (DI), Y6, Y3
+	VADDPS     Y0, Y3, Y3
+	VMASKMOVPS Y3, Y6, (DI)
+	ADDQ       R8, DI
+	VADDPS     Y4, Y1, Y1
+	VMASKMOVPS (DI), Y6, Y4
+	VADDPS     Y1, Y4, Y4
+	VMASKMOVPS Y4, Y6, (DI)
+	ADDQ       R8, DI
+	VADDPS     Y5, Y2, Y2
+	VMASKMOVPS (DI), Y6, Y5
+	VADDPS     Y2, Y5, Y5
+	VMASKMOVPS Y5, Y6, (DI)
+	TESTQ      SI, SI
+	JNE        block
+	VZEROUPPER
+	LDMXCSR    (SP)
+	RET
+
+// func blocks3x1PairsAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+// Requires: AVX, AVX2, CMOV, FMA3, SSE
+TEXT ·blocks3x1PairsAVX2(SB), NOSPLIT, $8-64
+	STMXCSR  (SP)
+	MOVL     (SP), AX
+	ORL      $0x00008040, AX
+	MOVL     AX, 4(SP)
+	LDMXCSR  4(SP)
+	MOVQ     b+24(FP), AX
+	MOVQ     brs+32(FP), CX
+	MOVQ     a+8(FP), DX
+	MOVQ     lda+16(FP), BX
+	LEAQ     (BX)(BX*2), SI
+	VPCMPEQD Y6, Y6, Y6
+	VPSLLD   $0x10, Y6, Y6
+	MOVQ     k+0(FP), SI
+
+block:
+	VXORPS  Y0, Y0, Y0
+	VXORPS  Y1, Y1, Y1
+	VXORPS  Y2, Y2, Y2
+	VXORPS  Y3, Y3, Y3
+	VXORPS  Y4, Y4, Y4
+	VXORPS  Y5, Y5, Y5
+	MOVQ    $0x00000020, DI
+	CMPQ    SI, DI
+	CMOVQLT SI, DI
+	SUBQ    DI, SI
+	MOVQ    DI, R8
+	SHRQ    $0x01, R8
+	JE      last
+
+loop:
+	VPAND        (AX), Y6, Y7
+	VBROADCASTSS (DX), Y8
+	VFMADD231PS  Y8, Y7, Y0
+	VBROADCASTSS (DX)(BX*1), Y8
+	VFMADD231PS  Y8, Y7, Y1
+	VBROADCASTSS (DX)(BX*2), Y8
+	VFMADD231PS  Y8, Y7, Y2
+	VMOVUPS      (AX), Y7
+	VPSLLD       $0x10, Y7, Y7
+	VBROADCASTSS 4(DX), Y8
+	VFMADD231PS  Y8, Y7, Y3
+	VBROADCASTSS 4(DX)(BX*1), Y8
+	VFMADD231PS  Y8, Y7, Y4
+	VBROADCASTSS 4(DX)(BX*2), Y8
+	VFMADD231PS  Y8, Y7, Y5
+	ADDQ         $0x08, DX
+	ADDQ         CX, AX
+	DECQ         R8
+	JNE          loop
+
+last:
+	ANDQ         $0x00000001, DI
+	JE           add
+	VPAND        (AX), Y6, Y7
+	VBROADCASTSS (DX), Y8
+	VFMADD231PS  Y8, Y7, Y0
+	VBROADCASTSS (DX)(BX*1), Y8
+	VFMADD231PS  Y8, Y7, Y1
+	VBROADCASTSS (DX)(BX*2), Y8
+	VFMADD231PS  Y8, Y7, Y2
+
+add:
+	MOVQ       tail+56(FP), DI
+	LEAQ       laneMask<>+64(SB), R8
+	SHLQ       $0x02, DI
+	SUBQ       DI, R8
+	VMOVUPS    (R8), Y7
+	MOVQ       c+40(FP), DI
+	MOVQ       ldc+48(FP), R8
+	VADDPS     Y3, Y0, Y0
+	VMASKMOVPS (DI), Y7, Y3
+	VADDPS     Y0, Y3, Y3
+	VMASKMOVPS Y3, Y7, (DI)
+	ADDQ       R8, DI
+	VADDPS     Y4, Y1, Y1
+	VMASKMOVPS (DI), Y7, Y4
+	VADDPS     Y1, Y4, Y4
+	VMASKMOVPS Y4, Y7, (DI)
+	ADDQ       R8, DI
+	VADDPS     Y5, Y2, Y2
+	VMASKMOVPS (DI), Y7, Y5
+	VADDPS     Y2, Y5, Y5
+	VMASKMOVPS Y5, Y7, (DI)
+	TESTQ      SI, SI
+	JNE        block
+	VZEROUPPER
+	LDMXCSR    (SP)
+	RET
+
+// func blocks3x2AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+// Requires: AVX, CMOV, FMA3, SSE
+TEXT ·blocks3x2AVX2(SB), NOSPLIT, $8-64
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+	MOVQ    b+24(FP), AX
+	MOVQ    brs+32(FP), CX
+	MOVQ    a+8(FP), DX
+	MOVQ    lda+16(FP), BX
+	LEAQ    (BX)(BX*2), SI
+	MOVQ    k+0(FP), SI
+
+block:
+	VXORPS  Y0, Y0, Y0
+	VXORPS  Y1, Y1, Y1
+	VXORPS  Y2, Y2, Y2
+	VXORPS  Y3, Y3, Y3
+	VXORPS  Y4, Y4, Y4
+	VXORPS  Y5, Y5, Y5
+	VXORPS  Y6, Y6, Y6
+	VXORPS  Y7, Y7, Y7
+	VXORPS  Y8, Y8, Y8
+	VXORPS  Y9, Y9, Y9
+	VXORPS  Y10, Y10, Y10
+	VXORPS  Y11, Y11, Y11
+	MOVQ    $0x00000020, DI
+	CMPQ    SI, DI
+	CMOVQLT SI, DI
+	SUBQ    DI, SI
+	MOVQ    DI, R8
+	SHRQ    $0x01, R8
+	JE      last
+
+loop:
+	VMOVUPS      (AX), Y12
+	VMOVUPS      32(AX), Y13
+	VBROADCASTSS (DX), Y14
+	VFMADD231PS  Y14, Y12, Y0
+	VFMADD231PS  Y14, Y13, Y1
+	VBROADCASTSS (DX)(BX*1), Y14
+	VFMADD231PS  Y14, Y12, Y2
+	VFMADD231PS  Y14, Y13, Y3
+	VBROADCASTSS (DX)(BX*2), Y14
+	VFMADD231PS  Y14, Y12, Y4
+	VFMADD231PS  Y14, Y13, Y5
+	VMOVUPS      (AX)(CX*1), Y12
+	VMOVUPS      32(AX)(CX*1), Y13
+	VBROADCASTSS 4(DX), Y14
+	VFMADD231PS  Y14, Y12, Y6
+	VFMADD231PS  Y14, Y13, Y7
+	VBROADCASTSS 4(DX)(BX*1), Y14
+	VFMADD231PS  Y14, Y12, Y8
+	VFMADD231PS  Y14, Y13, Y9
+	VBROADCASTSS 4(DX)(BX*2), Y14
+	VFMADD231PS  Y14, Y12, Y10
+	VFMADD231PS  Y14, Y13, Y11
+	ADDQ         $0x08, DX
+	LEAQ         (AX)(CX*2), AX
+	DECQ         R8
+	JNE          loop
+
+last:
+	ANDQ         $0x00000001, DI
+	JE           add
+	VMOVUPS      (AX), Y12
+	VMOVUPS      32(AX), Y13
+	VBROADCASTSS (DX), Y14
+	VFMADD231PS  Y14, Y12, Y0
+	VFMADD231PS  Y14, Y13, Y1
+	VBROADCASTSS (DX)(BX*1), Y14
+	VFMADD231PS  Y14, Y12, Y2
+	VFMADD231PS  Y14, Y13, Y3
+	VBROADCASTSS (DX)(BX*2), Y14
+	VFMADD231PS  Y14, Y12, Y4
+	VFMADD231PS  Y14, Y13, Y5
+
+add:
+	MOVQ       tail+56(FP), DI
+	LEAQ       laneMask<>+64(SB), R8
+	SHLQ       $0x02, DI
+	SUBQ       DI, R8
+	VMOVUPS    (R8), Y12
+	MOVQ       c+40(FP), DI
+	MOVQ       ldc+48(FP), R8
+	VADDPS     Y6, Y0, Y0
+	VADDPS     (DI), Y0, Y0
+	VMOVUPS    Y0, (DI)
+	VADDPS     Y7, Y1, Y1
+	VMASKMOVPS 32(DI), Y12, Y7
+	VADDPS     Y1, Y7, Y7
+	VMASKMOVPS Y7, Y12, 32(DI)
+	ADDQ       R8, DI
+	VADDPS     Y8, Y2, Y2
+	VADDPS     (DI), Y2, Y2
+	VMOVUPS    Y2, (DI)
+	VADDPS     Y9, Y3, Y3
+	VMASKMOVPS 32(DI), Y12, Y9
+	VADDPS     Y3, Y9, Y9
+	VMASKMOVPS Y9, Y12, 32(DI)
+	ADDQ       R8, DI
+	VADDPS     Y10, Y4, Y4
+	VADDPS     (DI), Y4, Y4
+	VMOVUPS    Y4, (DI)
+	VADDPS     Y11, Y5, Y5
+	VMASKMOVPS 32(DI), Y12, Y11
+	VADDPS     Y5, Y11, Y11
+	VMASKMOVPS Y11, Y12, 32(DI)
+	TESTQ      SI, SI
+	JNE        block
+	VZEROUPPER
+	LDMXCSR    (SP)
+	RET
+
+// func blocks3x2TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+// Requires: AVX, CMOV, FMA3, SSE
+TEXT ·blocks3x2TAVX2(SB), NOSPLIT, $8-64
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+	MOVQ    b+24(FP), AX
+	MOVQ    brs+32(FP), CX
+	MOVQ    a+8(FP), DX
+	MOVQ    lda+16(FP), BX
+	MOVQ    k+0(FP), SI
+
+block:
+	VXORPS  Y0, Y0, Y0
+	VXORPS  Y1, Y1, Y1
+	VXORPS  Y2, Y2, Y2
+	VXORPS  Y3, Y3, Y3
+	VXORPS  Y4, Y4, Y4
+	VXORPS  Y5, Y5, Y5
+	VXORPS  Y6, Y6, Y6
+	VXORPS  Y7, Y7, Y7
+	VXORPS  Y8, Y8, Y8
+	VXORPS  Y9, Y9, Y9
+	VXORPS  Y10, Y10, Y10
+	VXORPS  Y11, Y11, Y11
+	MOVQ    $0x00000020, DI
+	CMPQ    SI, DI
+	CMOVQLT SI, DI
+	SUBQ    DI, SI
+	MOVQ    DI, R8
+	SHRQ    $0x01, R8
+	JE      last
+
+loop:
+	VMOVUPS      (AX), Y12
+	VMOVUPS      32(AX), Y13
+	VBROADCASTSS (DX), Y14
+	VFMADD231PS  Y14, Y12, Y0
+	VFMADD231PS  Y14, Y13, Y1
+	VBROADCASTSS 4(DX), Y14
+	VFMADD231PS  Y14, Y12, Y2
+	VFMADD231PS  Y14, Y13, Y3
+	VBROADCASTSS 8(DX), Y14
+	VFMADD231PS  Y14, Y12, Y4
+	VFMADD231PS  Y14, Y13, Y5
+	VMOVUPS      (AX)(CX*1), Y12
+	VMOVUPS      32(AX)(CX*1), Y13
+	VBROADCASTSS (DX)(BX*1), Y14
+	VFMADD231PS  Y14, Y12, Y6
+	VFMADD231PS  Y14, Y13, Y7
+	VBROADCASTSS 4(DX)(BX*1), Y14
+	VFMADD231PS  Y14, Y12, Y8
+	VFMADD231PS  Y14, Y13, Y9
+	VBROADCASTSS 8(DX)(BX*1), Y14
+	VFMADD231PS  Y14, Y12, Y10
+	VFMADD231PS  Y14, Y13, Y11
+	LEAQ         (DX)(BX*2), DX
+	LEAQ         (AX)(CX*2), AX
+	DECQ         R8
+	JNE          loop
+
+last:
+	ANDQ         $0x00000001, DI
+	JE           add
+	VMOVUPS      (AX), Y12
+	VMOVUPS      32(AX), Y13
+	VBROADCASTSS (DX), Y14
+	VFMADD231PS  Y14, Y12, Y0
+	VFMADD231PS  Y14, Y13, Y1
+	VBROADCASTSS 4(DX), Y14
+	VFMADD231PS  Y14, Y12, Y2
+	VFMADD231PS  Y14, Y13, Y3
+	VBROADCASTSS 8(DX), Y14
+	VFMADD231PS  Y14, Y12, Y4
+	VFMADD231PS  Y14, Y13, Y5
+
+add:
+	MOVQ       tail+56(FP), DI
+	LEAQ       laneMask<>+64(SB), R8
+	SHLQ       $0x02, DI
+	SUBQ       DI, R8
+	VMOVUPS    (R8), Y12
+	MOVQ       c+40(FP), DI
+	MOVQ       ldc+48(FP), R8
+	VADDPS     Y6, Y0, Y0
+	VADDPS     (DI), Y0, Y0
+	VMOVUPS    Y0, (DI)
+	VADDPS     Y7, Y1, Y1
+	VMASKMOVPS 32(DI), Y12, Y7
+	VADDPS     Y1, Y7, Y7
+	VMASKMOVPS Y7, Y12, 32(DI)
+	ADDQ       R8, DI
+	VADDPS     Y8, Y2, Y2
+	VADDPS     (DI), Y2, Y2
+	VMOVUPS    Y2, (DI)
+	VADDPS     Y9, Y3, Y3
+	VMASKMOVPS 32(DI), Y12, Y9
+	VADDPS     Y3, Y9, Y9
+	VMASKMOVPS Y9, Y12, 32(DI)
+	ADDQ       R8, DI
+	VADDPS     Y10, Y4, Y4
+	VADDPS     (DI), Y4, Y4
+	VMOVUPS    Y4, (DI)
+	VADDPS     Y11, Y5, Y5
+	VMASKMOVPS 32(DI), Y12, Y11
+	VADDPS     Y5, Y11, Y11
+	VMASKMOVPS Y11, Y12, 32(DI)
+	TESTQ      SI, SI
+	JNE        block
+	VZEROUPPER
+	LDMXCSR    (SP)
+	RET
+
+// func blocks3x2PairsAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+// Requires: AVX, AVX2, CMOV, FMA3, SSE
+TEXT ·blocks3x2PairsAVX2(SB), NOSPLIT, $8-64
+	STMXCSR  (SP)
+	MOVL     (SP), AX
+	ORL      $0x00008040, AX
+	MOVL     AX, 4(SP)
+	LDMXCSR  4(SP)
+	MOVQ     b+24(FP), AX
+	MOVQ     brs+32(FP), CX
+	MOVQ     a+8(FP), DX
+	MOVQ     lda+16(FP), BX
+	LEAQ     (BX)(BX*2), SI
+	VPCMPEQD Y12, Y12, Y12
+	VPSLLD   $0x10, Y12, Y12
+	MOVQ     k+0(FP), SI
+
+block:
+	VXORPS  Y0, Y0, Y0
+	VXORPS  Y1, Y1, Y1
+	VXORPS  Y2, Y2, Y2
+	VXORPS  Y3, Y3, Y3
+	VXORPS  Y4, Y4, Y4
+	VXORPS  Y5, Y5, Y5
+	VXORPS  Y6, Y6, Y6
+	VXORPS  Y7, Y7, Y7
+	VXORPS  Y8, Y8, Y8
+	VXORPS  Y9, Y9, Y9
+	VXORPS  Y10, Y10, Y10
+	VXORPS  Y11, Y11, Y11
+	MOVQ    $0x00000020, DI
+	CMPQ    SI, DI
+	CMOVQLT SI, DI
+	SUBQ    DI, SI
+	MOVQ    DI, R8
+	SHRQ    $0x01, R8
+	JE      last
+
+loop:
+	VPAND        (AX), Y12, Y13
+	VPAND        32(AX), Y12, Y14
+	VBROADCASTSS (DX), Y15
+	VFMADD231PS  Y15, Y13, Y0
+	VFMADD231PS  Y15, Y14, Y1
+	VBROADCASTSS (DX)(BX*1), Y15
+	VFMADD231PS  Y15, Y13, Y2
+	VFMADD231PS  Y15, Y14, Y3
+	VBROADCASTSS (DX)(BX*2), Y15
+	VFMADD231PS  Y15, Y13, Y4
+	VFMADD231PS  Y15, Y14, Y5
+	VMOVUPS      (AX), Y13
+	VPSLLD       $0x10, Y13, Y13
+	VMOVUPS      32(AX), Y14
+	VPSLLD       $0x10, Y14, Y14
+	VBROADCASTSS 4(DX), Y15
+	VFMADD231PS  Y15, Y13, Y6
+	VFMADD231PS  Y15, Y14, Y7
+	VBROADCASTSS 4(DX)(BX*1), Y15
+	VFMADD231PS  Y15, Y13, Y8
+	VFMADD231PS  Y15, Y14, Y9
+	VBROADCASTSS 4(DX)(BX*2), Y15
+	VFMADD231PS  Y15, Y13, Y10
+	VFMADD231PS  Y15, Y14, Y11
+	ADDQ         $0x08, DX
+	ADDQ         CX, AX
+	DECQ         R8
+	JNE          loop
+
+last:
+	ANDQ         $0x00000001, DI
+	JE           add
+	VPAND        (AX), Y12, Y13
+	VPAND        32(AX), Y12, Y14
+	VBROADCASTSS (DX), Y15
+	VFMADD231PS  Y15, Y13, Y0
+	VFMADD231PS  Y15, Y14, Y1
+	VBROADCASTSS (DX)(BX*1), Y15
+	VFMADD231PS  Y15, Y13, Y2
+	VFMADD231PS  Y15, Y14, Y3
+	VBROADCASTSS (DX)(BX*2), Y15
+	VFMADD231PS  Y15, Y13, Y4
+	VFMADD231PS  Y15, Y14, Y5
+
+add:
+	MOVQ       tail+56(FP), DI
+	LEAQ       laneMask<>+64(SB), R8
+	SHLQ       $0x02, DI
+	SUBQ       DI, R8
+	VMOVUPS    (R8), Y13
+	MOVQ       c+40(FP), DI
+	MOVQ       ldc+48(FP), R8
+	VADDPS     Y6, Y0, Y0
+	VADDPS     (DI), Y0, Y0
+	VMOVUPS    Y0, (DI)
+	VADDPS     Y7, Y1, Y1
+	VMASKMOVPS 32(DI), Y13, Y7
+	VADDPS     Y1, Y7, Y7
+	VMASKMOVPS Y7, Y13, 32(DI)
+	ADDQ       R8, DI
+	VADDPS     Y8, Y2, Y2
+	VADDPS     (DI), Y2, Y2
+	VMOVUPS    Y2, (DI)
+	VADDPS     Y9, Y3, Y3
+	VMASKMOVPS 32(DI), Y13, Y9
+	VADDPS     Y3, Y9, Y9
+	VMASKMOVPS Y9, Y13, 32(DI)
+	ADDQ       R8, DI
+	VADDPS     Y10, Y4, Y4
+	VADDPS     (DI), Y4, Y4
+	VMOVUPS    Y4, (DI)
+	VADDPS     Y11, Y5, Y5
+	VMASKMOVPS 32(DI), Y13, Y11
+	VADDPS     Y5, Y11, Y11
+	VMASKMOVPS Y11, Y13, 32(DI)
+	TESTQ      SI, SI
+	JNE        block
+	VZEROUPPER
+	LDMXCSR    (SP)
+	RET
+
 // func packTAVX2(dst *float32, stride int, src *float32, ld int, quads int, ahead int)
 // Requires: AVX, MMX+
 TEXT ·packTAVX2(SB), NOSPLIT, $0-48
@@ -12650,7 +14204,7 @@ restored:
 
 // func tile1x1DotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile1x1DotsAVX512(SB), NOSPLIT, $8-112
+TEXT ·tile1x1DotsAVX512(SB), NOSPLIT, $0-112
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -12760,7 +14314,7 @@ store:
 
 // func tile1x1TDotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile1x1TDotsAVX512(SB), NOSPLIT, $8-112
+TEXT ·tile1x1TDotsAVX512(SB), NOSPLIT, $0-112
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -13292,7 +14846,7 @@ restored:
 
 // func tile1x2DotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile1x2DotsAVX512(SB), NOSPLIT, $8-112
+TEXT ·tile1x2DotsAVX512(SB), NOSPLIT, $0-112
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -13425,7 +14979,7 @@ store:
 
 // func tile1x2TDotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile1x2TDotsAVX512(SB), NOSPLIT, $8-112
+TEXT ·tile1x2TDotsAVX512(SB), NOSPLIT, $0-112
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -13941,7 +15495,7 @@ restored:
 
 // func tile2x1DotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile2x1DotsAVX512(SB), NOSPLIT, $8-112
+TEXT ·tile2x1DotsAVX512(SB), NOSPLIT, $0-112
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -14071,7 +15625,7 @@ store:
 
 // func tile2x1TDotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile2x1TDotsAVX512(SB), NOSPLIT, $8-112
+TEXT ·tile2x1TDotsAVX512(SB), NOSPLIT, $0-112
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -14695,7 +16249,7 @@ restored:
 
 // func tile2x2DotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile2x2DotsAVX512(SB), NOSPLIT, $8-112
+TEXT ·tile2x2DotsAVX512(SB), NOSPLIT, $0-112
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -14861,7 +16415,7 @@ store:
 
 // func tile2x2TDotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile2x2TDotsAVX512(SB), NOSPLIT, $8-112
+TEXT ·tile2x2TDotsAVX512(SB), NOSPLIT, $0-112
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -15441,7 +16995,7 @@ restored:
 
 // func tile3x1DotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile3x1DotsAVX512(SB), NOSPLIT, $8-112
+TEXT ·tile3x1DotsAVX512(SB), NOSPLIT, $0-112
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -15591,7 +17145,7 @@ store:
 
 // func tile3x1TDotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile3x1TDotsAVX512(SB), NOSPLIT, $8-112
+TEXT ·tile3x1TDotsAVX512(SB), NOSPLIT, $0-112
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -16307,7 +17861,7 @@ restored:
 
 // func tile3x2DotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile3x2DotsAVX512(SB), NOSPLIT, $8-112
+TEXT ·tile3x2DotsAVX512(SB), NOSPLIT, $0-112
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -16506,7 +18060,7 @@ store:
 
 // func tile3x2TDotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile3x2TDotsAVX512(SB), NOSPLIT, $8-112
+TEXT ·tile3x2TDotsAVX512(SB), NOSPLIT, $0-112
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -17150,7 +18704,7 @@ restored:
 
 // func tile4x1DotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile4x1DotsAVX512(SB), NOSPLIT, $8-112
+TEXT ·tile4x1DotsAVX512(SB), NOSPLIT, $0-112
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -17320,7 +18874,7 @@ store:
 
 // func tile4x1TDotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile4x1TDotsAVX512(SB), NOSPLIT, $8-112
+TEXT ·tile4x1TDotsAVX512(SB), NOSPLIT, $0-112
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -18128,7 +19682,7 @@ restored:
 
 // func tile4x2DotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile4x2DotsAVX512(SB), NOSPLIT, $8-112
+TEXT ·tile4x2DotsAVX512(SB), NOSPLIT, $0-112
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -18360,7 +19914,7 @@ store:
 
 // func tile4x2TDotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile4x2TDotsAVX512(SB), NOSPLIT, $8-112
+TEXT ·tile4x2TDotsAVX512(SB), NOSPLIT, $0-112
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -19068,7 +20622,7 @@ restored:
 
 // func tile5x1DotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile5x1DotsAVX512(SB), NOSPLIT, $8-112
+TEXT ·tile5x1DotsAVX512(SB), NOSPLIT, $0-112
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -19258,7 +20812,7 @@ store:
 
 // func tile5x1TDotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile5x1TDotsAVX512(SB), NOSPLIT, $8-112
+TEXT ·tile5x1TDotsAVX512(SB), NOSPLIT, $0-112
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -20158,7 +21712,7 @@ restored:
 
 // func tile5x2DotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile5x2DotsAVX512(SB), NOSPLIT, $8-112
+TEXT ·tile5x2DotsAVX512(SB), NOSPLIT, $0-112
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -20423,7 +21977,7 @@ store:
 
 // func tile5x2TDotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile5x2TDotsAVX512(SB), NOSPLIT, $8-112
+TEXT ·tile5x2TDotsAVX512(SB), NOSPLIT, $0-112
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -21204,7 +22758,7 @@ restored:
 
 // func tile6x1DotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile6x1DotsAVX512(SB), NOSPLIT, $8-112
+TEXT ·tile6x1DotsAVX512(SB), NOSPLIT, $0-112
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -21418,7 +22972,7 @@ store:
 
 // func tile6x1TDotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile6x1TDotsAVX512(SB), NOSPLIT, $8-112
+TEXT ·tile6x1TDotsAVX512(SB), NOSPLIT, $0-112
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -22419,7 +23973,7 @@ restored:
 
 // func tile6x2DotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile6x2DotsAVX512(SB), NOSPLIT, $8-112
+TEXT ·tile6x2DotsAVX512(SB), NOSPLIT, $0-112
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -22721,7 +24275,7 @@ store:
 
 // func tile6x2TDotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile6x2TDotsAVX512(SB), NOSPLIT, $8-112
+TEXT ·tile6x2TDotsAVX512(SB), NOSPLIT, $0-112
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -23566,7 +25120,7 @@ restored:
 
 // func tile7x1DotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile7x1DotsAVX512(SB), NOSPLIT, $8-112
+TEXT ·tile7x1DotsAVX512(SB), NOSPLIT, $0-112
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -23800,7 +25354,7 @@ store:
 
 // func tile7x1TDotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile7x1TDotsAVX512(SB), NOSPLIT, $8-112
+TEXT ·tile7x1TDotsAVX512(SB), NOSPLIT, $0-112
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -24893,7 +26447,7 @@ restored:
 
 // func tile7x2DotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile7x2DotsAVX512(SB), NOSPLIT, $8-112
+TEXT ·tile7x2DotsAVX512(SB), NOSPLIT, $0-112
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -25228,7 +26782,7 @@ store:
 
 // func tile7x2TDotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile7x2TDotsAVX512(SB), NOSPLIT, $8-112
+TEXT ·tile7x2TDotsAVX512(SB), NOSPLIT, $0-112
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -26132,7 +27686,7 @@ restored:
 
 // func tile8x1DotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile8x1DotsAVX512(SB), NOSPLIT, $8-112
+TEXT ·tile8x1DotsAVX512(SB), NOSPLIT, $0-112
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -26384,7 +27938,7 @@ store:
 
 // func tile8x1TDotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile8x1TDotsAVX512(SB), NOSPLIT, $8-112
+TEXT ·tile8x1TDotsAVX512(SB), NOSPLIT, $0-112
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -27557,7 +29111,7 @@ restored:
 
 // func tile8x2DotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile8x2DotsAVX512(SB), NOSPLIT, $8-112
+TEXT ·tile8x2DotsAVX512(SB), NOSPLIT, $0-112
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -27921,7 +29475,7 @@ store:
 
 // func tile8x2TDotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile8x2TDotsAVX512(SB), NOSPLIT, $8-112
+TEXT ·tile8x2TDotsAVX512(SB), NOSPLIT, $0-112
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -28885,7 +30439,7 @@ restored:
 
 // func tile9x1DotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile9x1DotsAVX512(SB), NOSPLIT, $8-112
+TEXT ·tile9x1DotsAVX512(SB), NOSPLIT, $0-112
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -29157,7 +30711,7 @@ store:
 
 // func tile9x1TDotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile9x1TDotsAVX512(SB), NOSPLIT, $8-112
+TEXT ·tile9x1TDotsAVX512(SB), NOSPLIT, $0-112
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -30422,7 +31976,7 @@ restored:
 
 // func tile9x2DotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile9x2DotsAVX512(SB), NOSPLIT, $8-112
+TEXT ·tile9x2DotsAVX512(SB), NOSPLIT, $0-112
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -30819,7 +32373,7 @@ store:
 
 // func tile9x2TDotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile9x2TDotsAVX512(SB), NOSPLIT, $8-112
+TEXT ·tile9x2TDotsAVX512(SB), NOSPLIT, $0-112
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -31847,7 +33401,7 @@ restored:
 
 // func tile10x1DotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile10x1DotsAVX512(SB), NOSPLIT, $8-112
+TEXT ·tile10x1DotsAVX512(SB), NOSPLIT, $0-112
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -32139,7 +33693,7 @@ store:
 
 // func tile10x1TDotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile10x1TDotsAVX512(SB), NOSPLIT, $8-112
+TEXT ·tile10x1TDotsAVX512(SB), NOSPLIT, $0-112
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -33496,7 +35050,7 @@ restored:
 
 // func tile10x2DotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile10x2DotsAVX512(SB), NOSPLIT, $8-112
+TEXT ·tile10x2DotsAVX512(SB), NOSPLIT, $0-112
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -33926,7 +35480,7 @@ store:
 
 // func tile10x2TDotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile10x2TDotsAVX512(SB), NOSPLIT, $8-112
+TEXT ·tile10x2TDotsAVX512(SB), NOSPLIT, $0-112
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -35027,7 +36581,7 @@ restored:
 
 // func tile11x1DotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile11x1DotsAVX512(SB), NOSPLIT, $8-112
+TEXT ·tile11x1DotsAVX512(SB), NOSPLIT, $0-112
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -35343,7 +36897,7 @@ store:
 
 // func tile11x1TDotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile11x1TDotsAVX512(SB), NOSPLIT, $8-112
+TEXT ·tile11x1TDotsAVX512(SB), NOSPLIT, $0-112
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -36801,7 +38355,7 @@ restored:
 
 // func tile11x2DotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile11x2DotsAVX512(SB), NOSPLIT, $8-112
+TEXT ·tile11x2DotsAVX512(SB), NOSPLIT, $0-112
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -37268,7 +38822,7 @@ store:
 
 // func tile11x2TDotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile11x2TDotsAVX512(SB), NOSPLIT, $8-112
+TEXT ·tile11x2TDotsAVX512(SB), NOSPLIT, $0-112
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -38433,7 +39987,7 @@ restored:
 
 // func tile12x1DotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile12x1DotsAVX512(SB), NOSPLIT, $8-112
+TEXT ·tile12x1DotsAVX512(SB), NOSPLIT, $0-112
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -38769,7 +40323,7 @@ store:
 
 // func tile12x1TDotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile12x1TDotsAVX512(SB), NOSPLIT, $8-112
+TEXT ·tile12x1TDotsAVX512(SB), NOSPLIT, $0-112
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -40319,7 +41873,7 @@ restored:
 
 // func tile12x2DotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile12x2DotsAVX512(SB), NOSPLIT, $8-112
+TEXT ·tile12x2DotsAVX512(SB), NOSPLIT, $0-112
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -40819,7 +42373,7 @@ store:
 
 // func tile12x2TDotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile12x2TDotsAVX512(SB), NOSPLIT, $8-112
+TEXT ·tile12x2TDotsAVX512(SB), NOSPLIT, $0-112
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -42048,7 +43602,7 @@ restored:
 
 // func tile13x1DotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile13x1DotsAVX512(SB), NOSPLIT, $8-112
+TEXT ·tile13x1DotsAVX512(SB), NOSPLIT, $0-112
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -42404,7 +43958,7 @@ store:
 
 // func tile13x1TDotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile13x1TDotsAVX512(SB), NOSPLIT, $8-112
+TEXT ·tile13x1TDotsAVX512(SB), NOSPLIT, $0-112
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -44046,7 +45600,7 @@ restored:
 
 // func tile13x2DotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile13x2DotsAVX512(SB), NOSPLIT, $8-112
+TEXT ·tile13x2DotsAVX512(SB), NOSPLIT, $0-112
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -44579,7 +46133,7 @@ store:
 
 // func tile13x2TDotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile13x2TDotsAVX512(SB), NOSPLIT, $8-112
+TEXT ·tile13x2TDotsAVX512(SB), NOSPLIT, $0-112
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -45872,7 +47426,7 @@ restored:
 
 // func tile14x1DotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile14x1DotsAVX512(SB), NOSPLIT, $8-112
+TEXT ·tile14x1DotsAVX512(SB), NOSPLIT, $0-112
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -46248,7 +47802,7 @@ store:
 
 // func tile14x1TDotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile14x1TDotsAVX512(SB), NOSPLIT, $8-112
+TEXT ·tile14x1TDotsAVX512(SB), NOSPLIT, $0-112
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -47982,7 +49536,7 @@ restored:
 
 // func tile14x2DotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile14x2DotsAVX512(SB), NOSPLIT, $8-112
+TEXT ·tile14x2DotsAVX512(SB), NOSPLIT, $0-112
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -48548,7 +50102,7 @@ store:
 
 // func tile14x2TDotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 // Requires: AVX, AVX512F, BMI2, CMOV, MMX+
-TEXT ·tile14x2TDotsAVX512(SB), NOSPLIT, $8-112
+TEXT ·tile14x2TDotsAVX512(SB), NOSPLIT, $0-112
 	MOVQ   b+24(FP), AX
 	MOVQ   brs+32(FP), CX
 	MOVQ   a+8(FP), DX
@@ -49102,6 +50656,5021 @@ store:
 	VMOVUPS Z26, (AX)
 	VMOVUPS Z27, K1, 64(AX)
 	VZEROUPPER
+	RET
+
+// func blocks1x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+// Requires: AVX, AVX512F, BMI2, CMOV, SSE
+TEXT ·blocks1x1AVX512(SB), NOSPLIT, $8-64
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+	MOVQ    b+24(FP), AX
+	MOVQ    brs+32(FP), CX
+	MOVQ    a+8(FP), DX
+	MOVQ    lda+16(FP), BX
+	LEAQ    (BX)(BX*2), BX
+	MOVQ    k+0(FP), BX
+
+block:
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	MOVQ    $0x00000020, SI
+	CMPQ    BX, SI
+	CMOVQLT BX, SI
+	SUBQ    SI, BX
+	MOVQ    SI, DI
+	SHRQ    $0x01, DI
+	JE      last
+
+loop:
+	VMOVUPS      (AX), Z2
+	VBROADCASTSS (DX), Z3
+	VFMADD231PS  Z3, Z2, Z0
+	VMOVUPS      (AX)(CX*1), Z2
+	VBROADCASTSS 4(DX), Z3
+	VFMADD231PS  Z3, Z2, Z1
+	ADDQ         $0x08, DX
+	LEAQ         (AX)(CX*2), AX
+	DECQ         DI
+	JNE          loop
+
+last:
+	ANDQ         $0x00000001, SI
+	JE           add
+	VMOVUPS      (AX), Z2
+	VBROADCASTSS (DX), Z3
+	VFMADD231PS  Z3, Z2, Z0
+
+add:
+	MOVQ      tail+56(FP), SI
+	MOVL      $-1, DI
+	BZHIL     SI, DI, DI
+	KMOVW     DI, K1
+	MOVQ      c+40(FP), SI
+	MOVQ      ldc+48(FP), DI
+	VADDPS    Z1, Z0, Z0
+	VMOVUPS.Z (SI), K1, Z1
+	VADDPS    Z0, Z1, Z1
+	VMOVUPS   Z1, K1, (SI)
+	TESTQ     BX, BX
+	JNE       block
+	VZEROUPPER
+	LDMXCSR   (SP)
+	RET
+
+// func blocks1x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+// Requires: AVX, AVX512F, BMI2, CMOV, SSE
+TEXT ·blocks1x1TAVX512(SB), NOSPLIT, $8-64
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+	MOVQ    b+24(FP), AX
+	MOVQ    brs+32(FP), CX
+	MOVQ    a+8(FP), DX
+	MOVQ    lda+16(FP), BX
+	MOVQ    k+0(FP), SI
+
+block:
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	MOVQ    $0x00000020, DI
+	CMPQ    SI, DI
+	CMOVQLT SI, DI
+	SUBQ    DI, SI
+	MOVQ    DI, R8
+	SHRQ    $0x01, R8
+	JE      last
+
+loop:
+	VMOVUPS      (AX), Z2
+	VBROADCASTSS (DX), Z3
+	VFMADD231PS  Z3, Z2, Z0
+	VMOVUPS      (AX)(CX*1), Z2
+	VBROADCASTSS (DX)(BX*1), Z3
+	VFMADD231PS  Z3, Z2, Z1
+	LEAQ         (DX)(BX*2), DX
+	LEAQ         (AX)(CX*2), AX
+	DECQ         R8
+	JNE          loop
+
+last:
+	ANDQ         $0x00000001, DI
+	JE           add
+	VMOVUPS      (AX), Z2
+	VBROADCASTSS (DX), Z3
+	VFMADD231PS  Z3, Z2, Z0
+
+add:
+	MOVQ      tail+56(FP), DI
+	MOVL      $-1, R8
+	BZHIL     DI, R8, R8
+	KMOVW     R8, K1
+	MOVQ      c+40(FP), DI
+	MOVQ      ldc+48(FP), R8
+	VADDPS    Z1, Z0, Z0
+	VMOVUPS.Z (DI), K1, Z1
+	VADDPS    Z0, Z1, Z1
+	VMOVUPS   Z1, K1, (DI)
+	TESTQ     SI, SI
+	JNE       block
+	VZEROUPPER
+	LDMXCSR   (SP)
+	RET
+
+// func blocks1x1PairsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+// Requires: AVX, AVX512F, BMI2, CMOV, SSE
+TEXT ·blocks1x1PairsAVX512(SB), NOSPLIT, $8-64
+	STMXCSR    (SP)
+	MOVL       (SP), AX
+	ORL        $0x00008040, AX
+	MOVL       AX, 4(SP)
+	LDMXCSR    4(SP)
+	MOVQ       b+24(FP), AX
+	MOVQ       brs+32(FP), CX
+	MOVQ       a+8(FP), DX
+	MOVQ       lda+16(FP), BX
+	LEAQ       (BX)(BX*2), BX
+	VPTERNLOGD $0xff, Z2, Z2, Z2
+	VPSLLD     $0x10, Z2, Z2
+	MOVQ       k+0(FP), BX
+
+block:
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	MOVQ    $0x00000020, SI
+	CMPQ    BX, SI
+	CMOVQLT BX, SI
+	SUBQ    SI, BX
+	MOVQ    SI, DI
+	SHRQ    $0x01, DI
+	JE      last
+
+loop:
+	VPANDD       (AX), Z2, Z3
+	VBROADCASTSS (DX), Z4
+	VFMADD231PS  Z4, Z3, Z0
+	VPSLLD       $0x10, (AX), Z3
+	VBROADCASTSS 4(DX), Z4
+	VFMADD231PS  Z4, Z3, Z1
+	ADDQ         $0x08, DX
+	ADDQ         CX, AX
+	DECQ         DI
+	JNE          loop
+
+last:
+	ANDQ         $0x00000001, SI
+	JE           add
+	VPANDD       (AX), Z2, Z3
+	VBROADCASTSS (DX), Z4
+	VFMADD231PS  Z4, Z3, Z0
+
+add:
+	MOVQ      tail+56(FP), SI
+	MOVL      $-1, DI
+	BZHIL     SI, DI, DI
+	KMOVW     DI, K1
+	MOVQ      c+40(FP), SI
+	MOVQ      ldc+48(FP), DI
+	VADDPS    Z1, Z0, Z0
+	VMOVUPS.Z (SI), K1, Z1
+	VADDPS    Z0, Z1, Z1
+	VMOVUPS   Z1, K1, (SI)
+	TESTQ     BX, BX
+	JNE       block
+	VZEROUPPER
+	LDMXCSR   (SP)
+	RET
+
+// func blocks1x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+// Requires: AVX, AVX512F, BMI2, CMOV, SSE
+TEXT ·blocks1x2AVX512(SB), NOSPLIT, $8-64
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+	MOVQ    b+24(FP), AX
+	MOVQ    brs+32(FP), CX
+	MOVQ    a+8(FP), DX
+	MOVQ    lda+16(FP), BX
+	LEAQ    (BX)(BX*2), BX
+	MOVQ    k+0(FP), BX
+
+block:
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	MOVQ    $0x00000020, SI
+	CMPQ    BX, SI
+	CMOVQLT BX, SI
+	SUBQ    SI, BX
+	MOVQ    SI, DI
+	SHRQ    $0x01, DI
+	JE      last
+
+loop:
+	VMOVUPS      (AX), Z4
+	VMOVUPS      64(AX), Z5
+	VBROADCASTSS (DX), Z6
+	VFMADD231PS  Z6, Z4, Z0
+	VFMADD231PS  Z6, Z5, Z1
+	VMOVUPS      (AX)(CX*1), Z4
+	VMOVUPS      64(AX)(CX*1), Z5
+	VBROADCASTSS 4(DX), Z6
+	VFMADD231PS  Z6, Z4, Z2
+	VFMADD231PS  Z6, Z5, Z3
+	ADDQ         $0x08, DX
+	LEAQ         (AX)(CX*2), AX
+	DECQ         DI
+	JNE          loop
+
+last:
+	ANDQ         $0x00000001, SI
+	JE           add
+	VMOVUPS      (AX), Z4
+	VMOVUPS      64(AX), Z5
+	VBROADCASTSS (DX), Z6
+	VFMADD231PS  Z6, Z4, Z0
+	VFMADD231PS  Z6, Z5, Z1
+
+add:
+	MOVQ      tail+56(FP), SI
+	MOVL      $-1, DI
+	BZHIL     SI, DI, DI
+	KMOVW     DI, K1
+	MOVQ      c+40(FP), SI
+	MOVQ      ldc+48(FP), DI
+	VADDPS    Z2, Z0, Z0
+	VADDPS    (SI), Z0, Z0
+	VMOVUPS   Z0, (SI)
+	VADDPS    Z3, Z1, Z1
+	VMOVUPS.Z 64(SI), K1, Z3
+	VADDPS    Z1, Z3, Z3
+	VMOVUPS   Z3, K1, 64(SI)
+	TESTQ     BX, BX
+	JNE       block
+	VZEROUPPER
+	LDMXCSR   (SP)
+	RET
+
+// func blocks1x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+// Requires: AVX, AVX512F, BMI2, CMOV, SSE
+TEXT ·blocks1x2TAVX512(SB), NOSPLIT, $8-64
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+	MOVQ    b+24(FP), AX
+	MOVQ    brs+32(FP), CX
+	MOVQ    a+8(FP), DX
+	MOVQ    lda+16(FP), BX
+	MOVQ    k+0(FP), SI
+
+block:
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	MOVQ    $0x00000020, DI
+	CMPQ    SI, DI
+	CMOVQLT SI, DI
+	SUBQ    DI, SI
+	MOVQ    DI, R8
+	SHRQ    $0x01, R8
+	JE      last
+
+loop:
+	VMOVUPS      (AX), Z4
+	VMOVUPS      64(AX), Z5
+	VBROADCASTSS (DX), Z6
+	VFMADD231PS  Z6, Z4, Z0
+	VFMADD231PS  Z6, Z5, Z1
+	VMOVUPS      (AX)(CX*1), Z4
+	VMOVUPS      64(AX)(CX*1), Z5
+	VBROADCASTSS (DX)(BX*1), Z6
+	VFMADD231PS  Z6, Z4, Z2
+	VFMADD231PS  Z6, Z5, Z3
+	LEAQ         (DX)(BX*2), DX
+	LEAQ         (AX)(CX*2), AX
+	DECQ         R8
+	JNE          loop
+
+last:
+	ANDQ         $0x00000001, DI
+	JE           add
+	VMOVUPS      (AX), Z4
+	VMOVUPS      64(AX), Z5
+	VBROADCASTSS (DX), Z6
+	VFMADD231PS  Z6, Z4, Z0
+	VFMADD231PS  Z6, Z5, Z1
+
+add:
+	MOVQ      tail+56(FP), DI
+	MOVL      $-1, R8
+	BZHIL     DI, R8, R8
+	KMOVW     R8, K1
+	MOVQ      c+40(FP), DI
+	MOVQ      ldc+48(FP), R8
+	VADDPS    Z2, Z0, Z0
+	VADDPS    (DI), Z0, Z0
+	VMOVUPS   Z0, (DI)
+	VADDPS    Z3, Z1, Z1
+	VMOVUPS.Z 64(DI), K1, Z3
+	VADDPS    Z1, Z3, Z3
+	VMOVUPS   Z3, K1, 64(DI)
+	TESTQ     SI, SI
+	JNE       block
+	VZEROUPPER
+	LDMXCSR   (SP)
+	RET
+
+// func blocks1x2PairsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+// Requires: AVX, AVX512F, BMI2, CMOV, SSE
+TEXT ·blocks1x2PairsAVX512(SB), NOSPLIT, $8-64
+	STMXCSR    (SP)
+	MOVL       (SP), AX
+	ORL        $0x00008040, AX
+	MOVL       AX, 4(SP)
+	LDMXCSR    4(SP)
+	MOVQ       b+24(FP), AX
+	MOVQ       brs+32(FP), CX
+	MOVQ       a+8(FP), DX
+	MOVQ       lda+16(FP), BX
+	LEAQ       (BX)(BX*2), BX
+	VPTERNLOGD $0xff, Z4, Z4, Z4
+	VPSLLD     $0x10, Z4, Z4
+	MOVQ       k+0(FP), BX
+
+block:
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	MOVQ    $0x00000020, SI
+	CMPQ    BX, SI
+	CMOVQLT BX, SI
+	SUBQ    SI, BX
+	MOVQ    SI, DI
+	SHRQ    $0x01, DI
+	JE      last
+
+loop:
+	VPANDD       (AX), Z4, Z5
+	VPANDD       64(AX), Z4, Z6
+	VBROADCASTSS (DX), Z7
+	VFMADD231PS  Z7, Z5, Z0
+	VFMADD231PS  Z7, Z6, Z1
+	VPSLLD       $0x10, (AX), Z5
+	VPSLLD       $0x10, 64(AX), Z6
+	VBROADCASTSS 4(DX), Z7
+	VFMADD231PS  Z7, Z5, Z2
+	VFMADD231PS  Z7, Z6, Z3
+	ADDQ         $0x08, DX
+	ADDQ         CX, AX
+	DECQ         DI
+	JNE          loop
+
+last:
+	ANDQ         $0x00000001, SI
+	JE           add
+	VPANDD       (AX), Z4, Z5
+	VPANDD       64(AX), Z4, Z6
+	VBROADCASTSS (DX), Z7
+	VFMADD231PS  Z7, Z5, Z0
+	VFMADD231PS  Z7, Z6, Z1
+
+add:
+	MOVQ      tail+56(FP), SI
+	MOVL      $-1, DI
+	BZHIL     SI, DI, DI
+	KMOVW     DI, K1
+	MOVQ      c+40(FP), SI
+	MOVQ      ldc+48(FP), DI
+	VADDPS    Z2, Z0, Z0
+	VADDPS    (SI), Z0, Z0
+	VMOVUPS   Z0, (SI)
+	VADDPS    Z3, Z1, Z1
+	VMOVUPS.Z 64(SI), K1, Z3
+	VADDPS    Z1, Z3, Z3
+	VMOVUPS   Z3, K1, 64(SI)
+	TESTQ     BX, BX
+	JNE       block
+	VZEROUPPER
+	LDMXCSR   (SP)
+	RET
+
+// func blocks2x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+// Requires: AVX, AVX512F, BMI2, CMOV, SSE
+TEXT ·blocks2x1AVX512(SB), NOSPLIT, $8-64
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+	MOVQ    b+24(FP), AX
+	MOVQ    brs+32(FP), CX
+	MOVQ    a+8(FP), DX
+	MOVQ    lda+16(FP), BX
+	LEAQ    (BX)(BX*2), SI
+	MOVQ    k+0(FP), SI
+
+block:
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	MOVQ    $0x00000020, DI
+	CMPQ    SI, DI
+	CMOVQLT SI, DI
+	SUBQ    DI, SI
+	MOVQ    DI, R8
+	SHRQ    $0x01, R8
+	JE      last
+
+loop:
+	VMOVUPS      (AX), Z4
+	VBROADCASTSS (DX), Z5
+	VFMADD231PS  Z5, Z4, Z0
+	VBROADCASTSS (DX)(BX*1), Z5
+	VFMADD231PS  Z5, Z4, Z1
+	VMOVUPS      (AX)(CX*1), Z4
+	VBROADCASTSS 4(DX), Z5
+	VFMADD231PS  Z5, Z4, Z2
+	VBROADCASTSS 4(DX)(BX*1), Z5
+	VFMADD231PS  Z5, Z4, Z3
+	ADDQ         $0x08, DX
+	LEAQ         (AX)(CX*2), AX
+	DECQ         R8
+	JNE          loop
+
+last:
+	ANDQ         $0x00000001, DI
+	JE           add
+	VMOVUPS      (AX), Z4
+	VBROADCASTSS (DX), Z5
+	VFMADD231PS  Z5, Z4, Z0
+	VBROADCASTSS (DX)(BX*1), Z5
+	VFMADD231PS  Z5, Z4, Z1
+
+add:
+	MOVQ      tail+56(FP), DI
+	MOVL      $-1, R8
+	BZHIL     DI, R8, R8
+	KMOVW     R8, K1
+	MOVQ      c+40(FP), DI
+	MOVQ      ldc+48(FP), R8
+	VADDPS    Z2, Z0, Z0
+	VMOVUPS.Z (DI), K1, Z2
+	VADDPS    Z0, Z2, Z2
+	VMOVUPS   Z2, K1, (DI)
+	ADDQ      R8, DI
+	VADDPS    Z3, Z1, Z1
+	VMOVUPS.Z (DI), K1, Z3
+	VADDPS    Z1, Z3, Z3
+	VMOVUPS   Z3, K1, (DI)
+	TESTQ     SI, SI
+	JNE       block
+	VZEROUPPER
+	LDMXCSR   (SP)
+	RET
+
+// func blocks2x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+// Requires: AVX, AVX512F, BMI2, CMOV, SSE
+TEXT ·blocks2x1TAVX512(SB), NOSPLIT, $8-64
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+	MOVQ    b+24(FP), AX
+	MOVQ    brs+32(FP), CX
+	MOVQ    a+8(FP), DX
+	MOVQ    lda+16(FP), BX
+	MOVQ    k+0(FP), SI
+
+block:
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	MOVQ    $0x00000020, DI
+	CMPQ    SI, DI
+	CMOVQLT SI, DI
+	SUBQ    DI, SI
+	MOVQ    DI, R8
+	SHRQ    $0x01, R8
+	JE      last
+
+loop:
+	VMOVUPS      (AX), Z4
+	VBROADCASTSS (DX), Z5
+	VFMADD231PS  Z5, Z4, Z0
+	VBROADCASTSS 4(DX), Z5
+	VFMADD231PS  Z5, Z4, Z1
+	VMOVUPS      (AX)(CX*1), Z4
+	VBROADCASTSS (DX)(BX*1), Z5
+	VFMADD231PS  Z5, Z4, Z2
+	VBROADCASTSS 4(DX)(BX*1), Z5
+	VFMADD231PS  Z5, Z4, Z3
+	LEAQ         (DX)(BX*2), DX
+	LEAQ         (AX)(CX*2), AX
+	DECQ         R8
+	JNE          loop
+
+last:
+	ANDQ         $0x00000001, DI
+	JE           add
+	VMOVUPS      (AX), Z4
+	VBROADCASTSS (DX), Z5
+	VFMADD231PS  Z5, Z4, Z0
+	VBROADCASTSS 4(DX), Z5
+	VFMADD231PS  Z5, Z4, Z1
+
+add:
+	MOVQ      tail+56(FP), DI
+	MOVL      $-1, R8
+	BZHIL     DI, R8, R8
+	KMOVW     R8, K1
+	MOVQ      c+40(FP), DI
+	MOVQ      ldc+48(FP), R8
+	VADDPS    Z2, Z0, Z0
+	VMOVUPS.Z (DI), K1, Z2
+	VADDPS    Z0, Z2, Z2
+	VMOVUPS   Z2, K1, (DI)
+	ADDQ      R8, DI
+	VADDPS    Z3, Z1, Z1
+	VMOVUPS.Z (DI), K1, Z3
+	VADDPS    Z1, Z3, Z3
+	VMOVUPS   Z3, K1, (DI)
+	TESTQ     SI, SI
+	JNE       block
+	VZEROUPPER
+	LDMXCSR   (SP)
+	RET
+
+// func blocks2x1PairsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+// Requires: AVX, AVX512F, BMI2, CMOV, SSE
+TEXT ·blocks2x1PairsAVX512(SB), NOSPLIT, $8-64
+	STMXCSR    (SP)
+	MOVL       (SP), AX
+	ORL        $0x00008040, AX
+	MOVL       AX, 4(SP)
+	LDMXCSR    4(SP)
+	MOVQ       b+24(FP), AX
+	MOVQ       brs+32(FP), CX
+	MOVQ       a+8(FP), DX
+	MOVQ       lda+16(FP), BX
+	LEAQ       (BX)(BX*2), SI
+	VPTERNLOGD $0xff, Z4, Z4, Z4
+	VPSLLD     $0x10, Z4, Z4
+	MOVQ       k+0(FP), SI
+
+block:
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	MOVQ    $0x00000020, DI
+	CMPQ    SI, DI
+	CMOVQLT SI, DI
+	SUBQ    DI, SI
+	MOVQ    DI, R8
+	SHRQ    $0x01, R8
+	JE      last
+
+loop:
+	VPANDD       (AX), Z4, Z5
+	VBROADCASTSS (DX), Z6
+	VFMADD231PS  Z6, Z5, Z0
+	VBROADCASTSS (DX)(BX*1), Z6
+	VFMADD231PS  Z6, Z5, Z1
+	VPSLLD       $0x10, (AX), Z5
+	VBROADCASTSS 4(DX), Z6
+	VFMADD231PS  Z6, Z5, Z2
+	VBROADCASTSS 4(DX)(BX*1), Z6
+	VFMADD231PS  Z6, Z5, Z3
+	ADDQ         $0x08, DX
+	ADDQ         CX, AX
+	DECQ         R8
+	JNE          loop
+
+last:
+	ANDQ         $0x00000001, DI
+	JE           add
+	VPANDD       (AX), Z4, Z5
+	VBROADCASTSS (DX), Z6
+	VFMADD231PS  Z6, Z5, Z0
+	VBROADCASTSS (DX)(BX*1), Z6
+	VFMADD231PS  Z6, Z5, Z1
+
+add:
+	MOVQ      tail+56(FP), DI
+	MOVL      $-1, R8
+	BZHIL     DI, R8, R8
+	KMOVW     R8, K1
+	MOVQ      c+40(FP), DI
+	MOVQ      ldc+48(FP), R8
+	VADDPS    Z2, Z0, Z0
+	VMOVUPS.Z (DI), K1, Z2
+	VADDPS    Z0, Z2, Z2
+	VMOVUPS   Z2, K1, (DI)
+	ADDQ      R8, DI
+	VADDPS    Z3, Z1, Z1
+	VMOVUPS.Z (DI), K1, Z3
+	VADDPS    Z1, Z3, Z3
+	VMOVUPS   Z3, K1, (DI)
+	TESTQ     SI, SI
+	JNE       block
+	VZEROUPPER
+	LDMXCSR   (SP)
+	RET
+
+// func blocks2x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+// Requires: AVX, AVX512F, BMI2, CMOV, SSE
+TEXT ·blocks2x2AVX512(SB), NOSPLIT, $8-64
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+	MOVQ    b+24(FP), AX
+	MOVQ    brs+32(FP), CX
+	MOVQ    a+8(FP), DX
+	MOVQ    lda+16(FP), BX
+	LEAQ    (BX)(BX*2), SI
+	MOVQ    k+0(FP), SI
+
+block:
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
+	MOVQ    $0x00000020, DI
+	CMPQ    SI, DI
+	CMOVQLT SI, DI
+	SUBQ    DI, SI
+	MOVQ    DI, R8
+	SHRQ    $0x01, R8
+	JE      last
+
+loop:
+	VMOVUPS      (AX), Z8
+	VMOVUPS      64(AX), Z9
+	VBROADCASTSS (DX), Z10
+	VFMADD231PS  Z10, Z8, Z0
+	VFMADD231PS  Z10, Z9, Z1
+	VBROADCASTSS (DX)(BX*1), Z10
+	VFMADD231PS  Z10, Z8, Z2
+	VFMADD231PS  Z10, Z9, Z3
+	VMOVUPS      (AX)(CX*1), Z8
+	VMOVUPS      64(AX)(CX*1), Z9
+	VBROADCASTSS 4(DX), Z10
+	VFMADD231PS  Z10, Z8, Z4
+	VFMADD231PS  Z10, Z9, Z5
+	VBROADCASTSS 4(DX)(BX*1), Z10
+	VFMADD231PS  Z10, Z8, Z6
+	VFMADD231PS  Z10, Z9, Z7
+	ADDQ         $0x08, DX
+	LEAQ         (AX)(CX*2), AX
+	DECQ         R8
+	JNE          loop
+
+last:
+	ANDQ         $0x00000001, DI
+	JE           add
+	VMOVUPS      (AX), Z8
+	VMOVUPS      64(AX), Z9
+	VBROADCASTSS (DX), Z10
+	VFMADD231PS  Z10, Z8, Z0
+	VFMADD231PS  Z10, Z9, Z1
+	VBROADCASTSS (DX)(BX*1), Z10
+	VFMADD231PS  Z10, Z8, Z2
+	VFMADD231PS  Z10, Z9, Z3
+
+add:
+	MOVQ      tail+56(FP), DI
+	MOVL      $-1, R8
+	BZHIL     DI, R8, R8
+	KMOVW     R8, K1
+	MOVQ      c+40(FP), DI
+	MOVQ      ldc+48(FP), R8
+	VADDPS    Z4, Z0, Z0
+	VADDPS    (DI), Z0, Z0
+	VMOVUPS   Z0, (DI)
+	VADDPS    Z5, Z1, Z1
+	VMOVUPS.Z 64(DI), K1, Z5
+	VADDPS    Z1, Z5, Z5
+	VMOVUPS   Z5, K1, 64(DI)
+	ADDQ      R8, DI
+	VADDPS    Z6, Z2, Z2
+	VADDPS    (DI), Z2, Z2
+	VMOVUPS   Z2, (DI)
+	VADDPS    Z7, Z3, Z3
+	VMOVUPS.Z 64(DI), K1, Z7
+	VADDPS    Z3, Z7, Z7
+	VMOVUPS   Z7, K1, 64(DI)
+	TESTQ     SI, SI
+	JNE       block
+	VZEROUPPER
+	LDMXCSR   (SP)
+	RET
+
+// func blocks2x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+// Requires: AVX, AVX512F, BMI2, CMOV, SSE
+TEXT ·blocks2x2TAVX512(SB), NOSPLIT, $8-64
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+	MOVQ    b+24(FP), AX
+	MOVQ    brs+32(FP), CX
+	MOVQ    a+8(FP), DX
+	MOVQ    lda+16(FP), BX
+	MOVQ    k+0(FP), SI
+
+block:
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
+	MOVQ    $0x00000020, DI
+	CMPQ    SI, DI
+	CMOVQLT SI, DI
+	SUBQ    DI, SI
+	MOVQ    DI, R8
+	SHRQ    $0x01, R8
+	JE      last
+
+loop:
+	VMOVUPS      (AX), Z8
+	VMOVUPS      64(AX), Z9
+	VBROADCASTSS (DX), Z10
+	VFMADD231PS  Z10, Z8, Z0
+	VFMADD231PS  Z10, Z9, Z1
+	VBROADCASTSS 4(DX), Z10
+	VFMADD231PS  Z10, Z8, Z2
+	VFMADD231PS  Z10, Z9, Z3
+	VMOVUPS      (AX)(CX*1), Z8
+	VMOVUPS      64(AX)(CX*1), Z9
+	VBROADCASTSS (DX)(BX*1), Z10
+	VFMADD231PS  Z10, Z8, Z4
+	VFMADD231PS  Z10, Z9, Z5
+	VBROADCASTSS 4(DX)(BX*1), Z10
+	VFMADD231PS  Z10, Z8, Z6
+	VFMADD231PS  Z10, Z9, Z7
+	LEAQ         (DX)(BX*2), DX
+	LEAQ         (AX)(CX*2), AX
+	DECQ         R8
+	JNE          loop
+
+last:
+	ANDQ         $0x00000001, DI
+	JE           add
+	VMOVUPS      (AX), Z8
+	VMOVUPS      64(AX), Z9
+	VBROADCASTSS (DX), Z10
+	VFMADD231PS  Z10, Z8, Z0
+	VFMADD231PS  Z10, Z9, Z1
+	VBROADCASTSS 4(DX), Z10
+	VFMADD231PS  Z10, Z8, Z2
+	VFMADD231PS  Z10, Z9, Z3
+
+add:
+	MOVQ      tail+56(FP), DI
+	MOVL      $-1, R8
+	BZHIL     DI, R8, R8
+	KMOVW     R8, K1
+	MOVQ      c+40(FP), DI
+	MOVQ      ldc+48(FP), R8
+	VADDPS    Z4, Z0, Z0
+	VADDPS    (DI), Z0, Z0
+	VMOVUPS   Z0, (DI)
+	VADDPS    Z5, Z1, Z1
+	VMOVUPS.Z 64(DI), K1, Z5
+	VADDPS    Z1, Z5, Z5
+	VMOVUPS   Z5, K1, 64(DI)
+	ADDQ      R8, DI
+	VADDPS    Z6, Z2, Z2
+	VADDPS    (DI), Z2, Z2
+	VMOVUPS   Z2, (DI)
+	VADDPS    Z7, Z3, Z3
+	VMOVUPS.Z 64(DI), K1, Z7
+	VADDPS    Z3, Z7, Z7
+	VMOVUPS   Z7, K1, 64(DI)
+	TESTQ     SI, SI
+	JNE       block
+	VZEROUPPER
+	LDMXCSR   (SP)
+	RET
+
+// func blocks2x2PairsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+// Requires: AVX, AVX512F, BMI2, CMOV, SSE
+TEXT ·blocks2x2PairsAVX512(SB), NOSPLIT, $8-64
+	STMXCSR    (SP)
+	MOVL       (SP), AX
+	ORL        $0x00008040, AX
+	MOVL       AX, 4(SP)
+	LDMXCSR    4(SP)
+	MOVQ       b+24(FP), AX
+	MOVQ       brs+32(FP), CX
+	MOVQ       a+8(FP), DX
+	MOVQ       lda+16(FP), BX
+	LEAQ       (BX)(BX*2), SI
+	VPTERNLOGD $0xff, Z8, Z8, Z8
+	VPSLLD     $0x10, Z8, Z8
+	MOVQ       k+0(FP), SI
+
+block:
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
+	MOVQ    $0x00000020, DI
+	CMPQ    SI, DI
+	CMOVQLT SI, DI
+	SUBQ    DI, SI
+	MOVQ    DI, R8
+	SHRQ    $0x01, R8
+	JE      last
+
+loop:
+	VPANDD       (AX), Z8, Z9
+	VPANDD       64(AX), Z8, Z10
+	VBROADCASTSS (DX), Z11
+	VFMADD231PS  Z11, Z9, Z0
+	VFMADD231PS  Z11, Z10, Z1
+	VBROADCASTSS (DX)(BX*1), Z11
+	VFMADD231PS  Z11, Z9, Z2
+	VFMADD231PS  Z11, Z10, Z3
+	VPSLLD       $0x10, (AX), Z9
+	VPSLLD       $0x10, 64(AX), Z10
+	VBROADCASTSS 4(DX), Z11
+	VFMADD231PS  Z11, Z9, Z4
+	VFMADD231PS  Z11, Z10, Z5
+	VBROADCASTSS 4(DX)(BX*1), Z11
+	VFMADD231PS  Z11, Z9, Z6
+	VFMADD231PS  Z11, Z10, Z7
+	ADDQ         $0x08, DX
+	ADDQ         CX, AX
+	DECQ         R8
+	JNE          loop
+
+last:
+	ANDQ         $0x00000001, DI
+	JE           add
+	VPANDD       (AX), Z8, Z9
+	VPANDD       64(AX), Z8, Z10
+	VBROADCASTSS (DX), Z11
+	VFMADD231PS  Z11, Z9, Z0
+	VFMADD231PS  Z11, Z10, Z1
+	VBROADCASTSS (DX)(BX*1), Z11
+	VFMADD231PS  Z11, Z9, Z2
+	VFMADD231PS  Z11, Z10, Z3
+
+add:
+	MOVQ      tail+56(FP), DI
+	MOVL      $-1, R8
+	BZHIL     DI, R8, R8
+	KMOVW     R8, K1
+	MOVQ      c+40(FP), DI
+	MOVQ      ldc+48(FP), R8
+	VADDPS    Z4, Z0, Z0
+	VADDPS    (DI), Z0, Z0
+	VMOVUPS   Z0, (DI)
+	VADDPS    Z5, Z1, Z1
+	VMOVUPS.Z 64(DI), K1, Z5
+	VADDPS    Z1, Z5, Z5
+	VMOVUPS   Z5, K1, 64(DI)
+	ADDQ      R8, DI
+	VADDPS    Z6, Z2, Z2
+	VADDPS    (DI), Z2, Z2
+	VMOVUPS   Z2, (DI)
+	VADDPS    Z7, Z3, Z3
+	VMOVUPS.Z 64(DI), K1, Z7
+	VADDPS    Z3, Z7, Z7
+	VMOVUPS   Z7, K1, 64(DI)
+	TESTQ     SI, SI
+	JNE       block
+	VZEROUPPER
+	LDMXCSR   (SP)
+	RET
+
+// func blocks3x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+// Requires: AVX, AVX512F, BMI2, CMOV, SSE
+TEXT ·blocks3x1AVX512(SB), NOSPLIT, $8-64
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+	MOVQ    b+24(FP), AX
+	MOVQ    brs+32(FP), CX
+	MOVQ    a+8(FP), DX
+	MOVQ    lda+16(FP), BX
+	LEAQ    (BX)(BX*2), SI
+	MOVQ    k+0(FP), SI
+
+block:
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	MOVQ    $0x00000020, DI
+	CMPQ    SI, DI
+	CMOVQLT SI, DI
+	SUBQ    DI, SI
+	MOVQ    DI, R8
+	SHRQ    $0x01, R8
+	JE      last
+
+loop:
+	VMOVUPS      (AX), Z6
+	VBROADCASTSS (DX), Z7
+	VFMADD231PS  Z7, Z6, Z0
+	VBROADCASTSS (DX)(BX*1), Z7
+	VFMADD231PS  Z7, Z6, Z1
+	VBROADCASTSS (DX)(BX*2), Z7
+	VFMADD231PS  Z7, Z6, Z2
+	VMOVUPS      (AX)(CX*1), Z6
+	VBROADCASTSS 4(DX), Z7
+	VFMADD231PS  Z7, Z6, Z3
+	VBROADCASTSS 4(DX)(BX*1), Z7
+	VFMADD231PS  Z7, Z6, Z4
+	VBROADCASTSS 4(DX)(BX*2), Z7
+	VFMADD231PS  Z7, Z6, Z5
+	ADDQ         $0x08, DX
+	LEAQ         (AX)(CX*2), AX
+	DECQ         R8
+	JNE          loop
+
+last:
+	ANDQ         $0x00000001, DI
+	JE           add
+	VMOVUPS      (AX), Z6
+	VBROADCASTSS (DX), Z7
+	VFMADD231PS  Z7, Z6, Z0
+	VBROADCASTSS (DX)(BX*1), Z7
+	VFMADD231PS  Z7, Z6, Z1
+	VBROADCASTSS (DX)(BX*2), Z7
+	VFMADD231PS  Z7, Z6, Z2
+
+add:
+	MOVQ      tail+56(FP), DI
+	MOVL      $-1, R8
+	BZHIL     DI, R8, R8
+	KMOVW     R8, K1
+	MOVQ      c+40(FP), DI
+	MOVQ      ldc+48(FP), R8
+	VADDPS    Z3, Z0, Z0
+	VMOVUPS.Z (DI), K1, Z3
+	VADDPS    Z0, Z3, Z3
+	VMOVUPS   Z3, K1, (DI)
+	ADDQ      R8, DI
+	VADDPS    Z4, Z1, Z1
+	VMOVUPS.Z (DI), K1, Z4
+	VADDPS    Z1, Z4, Z4
+	VMOVUPS   Z4, K1, (DI)
+	ADDQ      R8, DI
+	VADDPS    Z5, Z2, Z2
+	VMOVUPS.Z (DI), K1, Z5
+	VADDPS    Z2, Z5, Z5
+	VMOVUPS   Z5, K1, (DI)
+	TESTQ     SI, SI
+	JNE       block
+	VZEROUPPER
+	LDMXCSR   (SP)
+	RET
+
+// func blocks3x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+// Requires: AVX, AVX512F, BMI2, CMOV, SSE
+TEXT ·blocks3x1TAVX512(SB), NOSPLIT, $8-64
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+	MOVQ    b+24(FP), AX
+	MOVQ    brs+32(FP), CX
+	MOVQ    a+8(FP), DX
+	MOVQ    lda+16(FP), BX
+	MOVQ    k+0(FP), SI
+
+block:
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	MOVQ    $0x00000020, DI
+	CMPQ    SI, DI
+	CMOVQLT SI, DI
+	SUBQ    DI, SI
+	MOVQ    DI, R8
+	SHRQ    $0x01, R8
+	JE      last
+
+loop:
+	VMOVUPS      (AX), Z6
+	VBROADCASTSS (DX), Z7
+	VFMADD231PS  Z7, Z6, Z0
+	VBROADCASTSS 4(DX), Z7
+	VFMADD231PS  Z7, Z6, Z1
+	VBROADCASTSS 8(DX), Z7
+	VFMADD231PS  Z7, Z6, Z2
+	VMOVUPS      (AX)(CX*1), Z6
+	VBROADCASTSS (DX)(BX*1), Z7
+	VFMADD231PS  Z7, Z6, Z3
+	VBROADCASTSS 4(DX)(BX*1), Z7
+	VFMADD231PS  Z7, Z6, Z4
+	VBROADCASTSS 8(DX)(BX*1), Z7
+	VFMADD231PS  Z7, Z6, Z5
+	LEAQ         (DX)(BX*2), DX
+	LEAQ         (AX)(CX*2), AX
+	DECQ         R8
+	JNE          loop
+
+last:
+	ANDQ         $0x00000001, DI
+	JE           add
+	VMOVUPS      (AX), Z6
+	VBROADCASTSS (DX), Z7
+	VFMADD231PS  Z7, Z6, Z0
+	VBROADCASTSS 4(DX), Z7
+	VFMADD231PS  Z7, Z6, Z1
+	VBROADCASTSS 8(DX), Z7
+	VFMADD231PS  Z7, Z6, Z2
+
+add:
+	MOVQ      tail+56(FP), DI
+	MOVL      $-1, R8
+	BZHIL     DI, R8, R8
+	KMOVW     R8, K1
+	MOVQ      c+40(FP), DI
+	MOVQ      ldc+48(FP), R8
+	VADDPS    Z3, Z0, Z0
+	VMOVUPS.Z (DI), K1, Z3
+	VADDPS    Z0, Z3, Z3
+	VMOVUPS   Z3, K1, (DI)
+	ADDQ      R8, DI
+	VADDPS    Z4, Z1, Z1
+	VMOVUPS.Z (DI), K1, Z4
+	VADDPS    Z1, Z4, Z4
+	VMOVUPS   Z4, K1, (DI)
+	ADDQ      R8, DI
+	VADDPS    Z5, Z2, Z2
+	VMOVUPS.Z (DI), K1, Z5
+	VADDPS    Z2, Z5, Z5
+	VMOVUPS   Z5, K1, (DI)
+	TESTQ     SI, SI
+	JNE       block
+	VZEROUPPER
+	LDMXCSR   (SP)
+	RET
+
+// func blocks3x1PairsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+// Requires: AVX, AVX512F, BMI2, CMOV, SSE
+TEXT ·blocks3x1PairsAVX512(SB), NOSPLIT, $8-64
+	STMXCSR    (SP)
+	MOVL       (SP), AX
+	ORL        $0x00008040, AX
+	MOVL       AX, 4(SP)
+	LDMXCSR    4(SP)
+	MOVQ       b+24(FP), AX
+	MOVQ       brs+32(FP), CX
+	MOVQ       a+8(FP), DX
+	MOVQ       lda+16(FP), BX
+	LEAQ       (BX)(BX*2), SI
+	VPTERNLOGD $0xff, Z6, Z6, Z6
+	VPSLLD     $0x10, Z6, Z6
+	MOVQ       k+0(FP), SI
+
+block:
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	MOVQ    $0x00000020, DI
+	CMPQ    SI, DI
+	CMOVQLT SI, DI
+	SUBQ    DI, SI
+	MOVQ    DI, R8
+	SHRQ    $0x01, R8
+	JE      last
+
+loop:
+	VPANDD       (AX), Z6, Z7
+	VBROADCASTSS (DX), Z8
+	VFMADD231PS  Z8, Z7, Z0
+	VBROADCASTSS (DX)(BX*1), Z8
+	VFMADD231PS  Z8, Z7, Z1
+	VBROADCASTSS (DX)(BX*2), Z8
+	VFMADD231PS  Z8, Z7, Z2
+	VPSLLD       $0x10, (AX), Z7
+	VBROADCASTSS 4(DX), Z8
+	VFMADD231PS  Z8, Z7, Z3
+	VBROADCASTSS 4(DX)(BX*1), Z8
+	VFMADD231PS  Z8, Z7, Z4
+	VBROADCASTSS 4(DX)(BX*2), Z8
+	VFMADD231PS  Z8, Z7, Z5
+	ADDQ         $0x08, DX
+	ADDQ         CX, AX
+	DECQ         R8
+	JNE          loop
+
+last:
+	ANDQ         $0x00000001, DI
+	JE           add
+	VPANDD       (AX), Z6, Z7
+	VBROADCASTSS (DX), Z8
+	VFMADD231PS  Z8, Z7, Z0
+	VBROADCASTSS (DX)(BX*1), Z8
+	VFMADD231PS  Z8, Z7, Z1
+	VBROADCASTSS (DX)(BX*2), Z8
+	VFMADD231PS  Z8, Z7, Z2
+
+add:
+	MOVQ      tail+56(FP), DI
+	MOVL      $-1, R8
+	BZHIL     DI, R8, R8
+	KMOVW     R8, K1
+	MOVQ      c+40(FP), DI
+	MOVQ      ldc+48(FP), R8
+	VADDPS    Z3, Z0, Z0
+	VMOVUPS.Z (DI), K1, Z3
+	VADDPS    Z0, Z3, Z3
+	VMOVUPS   Z3, K1, (DI)
+	ADDQ      R8, DI
+	VADDPS    Z4, Z1, Z1
+	VMOVUPS.Z (DI), K1, Z4
+	VADDPS    Z1, Z4, Z4
+	VMOVUPS   Z4, K1, (DI)
+	ADDQ      R8, DI
+	VADDPS    Z5, Z2, Z2
+	VMOVUPS.Z (DI), K1, Z5
+	VADDPS    Z2, Z5, Z5
+	VMOVUPS   Z5, K1, (DI)
+	TESTQ     SI, SI
+	JNE       block
+	VZEROUPPER
+	LDMXCSR   (SP)
+	RET
+
+// func blocks3x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+// Requires: AVX, AVX512F, BMI2, CMOV, SSE
+TEXT ·blocks3x2AVX512(SB), NOSPLIT, $8-64
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+	MOVQ    b+24(FP), AX
+	MOVQ    brs+32(FP), CX
+	MOVQ    a+8(FP), DX
+	MOVQ    lda+16(FP), BX
+	LEAQ    (BX)(BX*2), SI
+	MOVQ    k+0(FP), SI
+
+block:
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
+	VPXORD  Z8, Z8, Z8
+	VPXORD  Z9, Z9, Z9
+	VPXORD  Z10, Z10, Z10
+	VPXORD  Z11, Z11, Z11
+	MOVQ    $0x00000020, DI
+	CMPQ    SI, DI
+	CMOVQLT SI, DI
+	SUBQ    DI, SI
+	MOVQ    DI, R8
+	SHRQ    $0x01, R8
+	JE      last
+
+loop:
+	VMOVUPS      (AX), Z12
+	VMOVUPS      64(AX), Z13
+	VBROADCASTSS (DX), Z14
+	VFMADD231PS  Z14, Z12, Z0
+	VFMADD231PS  Z14, Z13, Z1
+	VBROADCASTSS (DX)(BX*1), Z14
+	VFMADD231PS  Z14, Z12, Z2
+	VFMADD231PS  Z14, Z13, Z3
+	VBROADCASTSS (DX)(BX*2), Z14
+	VFMADD231PS  Z14, Z12, Z4
+	VFMADD231PS  Z14, Z13, Z5
+	VMOVUPS      (AX)(CX*1), Z12
+	VMOVUPS      64(AX)(CX*1), Z13
+	VBROADCASTSS 4(DX), Z14
+	VFMADD231PS  Z14, Z12, Z6
+	VFMADD231PS  Z14, Z13, Z7
+	VBROADCASTSS 4(DX)(BX*1), Z14
+	VFMADD231PS  Z14, Z12, Z8
+	VFMADD231PS  Z14, Z13, Z9
+	VBROADCASTSS 4(DX)(BX*2), Z14
+	VFMADD231PS  Z14, Z12, Z10
+	VFMADD231PS  Z14, Z13, Z11
+	ADDQ         $0x08, DX
+	LEAQ         (AX)(CX*2), AX
+	DECQ         R8
+	JNE          loop
+
+last:
+	ANDQ         $0x00000001, DI
+	JE           add
+	VMOVUPS      (AX), Z12
+	VMOVUPS      64(AX), Z13
+	VBROADCASTSS (DX), Z14
+	VFMADD231PS  Z14, Z12, Z0
+	VFMADD231PS  Z14, Z13, Z1
+	VBROADCASTSS (DX)(BX*1), Z14
+	VFMADD231PS  Z14, Z12, Z2
+	VFMADD231PS  Z14, Z13, Z3
+	VBROADCASTSS (DX)(BX*2), Z14
+	VFMADD231PS  Z14, Z12, Z4
+	VFMADD231PS  Z14, Z13, Z5
+
+add:
+	MOVQ      tail+56(FP), DI
+	MOVL      $-1, R8
+	BZHIL     DI, R8, R8
+	KMOVW     R8, K1
+	MOVQ      c+40(FP), DI
+	MOVQ      ldc+48(FP), R8
+	VADDPS    Z6, Z0, Z0
+	VADDPS    (DI), Z0, Z0
+	VMOVUPS   Z0, (DI)
+	VADDPS    Z7, Z1, Z1
+	VMOVUPS.Z 64(DI), K1, Z7
+	VADDPS    Z1, Z7, Z7
+	VMOVUPS   Z7, K1, 64(DI)
+	ADDQ      R8, DI
+	VADDPS    Z8, Z2, Z2
+	VADDPS    (DI), Z2, Z2
+	VMOVUPS   Z2, (DI)
+	VADDPS    Z9, Z3, Z3
+	VMOVUPS.Z 64(DI), K1, Z9
+	VADDPS    Z3, Z9, Z9
+	VMOVUPS   Z9, K1, 64(DI)
+	ADDQ      R8, DI
+	VADDPS    Z10, Z4, Z4
+	VADDPS    (DI), Z4, Z4
+	VMOVUPS   Z4, (DI)
+	VADDPS    Z11, Z5, Z5
+	VMOVUPS.Z 64(DI), K1, Z11
+	VADDPS    Z5, Z11, Z11
+	VMOVUPS   Z11, K1, 64(DI)
+	TESTQ     SI, SI
+	JNE       block
+	VZEROUPPER
+	LDMXCSR   (SP)
+	RET
+
+// func blocks3x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+// Requires: AVX, AVX512F, BMI2, CMOV, SSE
+TEXT ·blocks3x2TAVX512(SB), NOSPLIT, $8-64
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+	MOVQ    b+24(FP), AX
+	MOVQ    brs+32(FP), CX
+	MOVQ    a+8(FP), DX
+	MOVQ    lda+16(FP), BX
+	MOVQ    k+0(FP), SI
+
+block:
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
+	VPXORD  Z8, Z8, Z8
+	VPXORD  Z9, Z9, Z9
+	VPXORD  Z10, Z10, Z10
+	VPXORD  Z11, Z11, Z11
+	MOVQ    $0x00000020, DI
+	CMPQ    SI, DI
+	CMOVQLT SI, DI
+	SUBQ    DI, SI
+	MOVQ    DI, R8
+	SHRQ    $0x01, R8
+	JE      last
+
+loop:
+	VMOVUPS      (AX), Z12
+	VMOVUPS      64(AX), Z13
+	VBROADCASTSS (DX), Z14
+	VFMADD231PS  Z14, Z12, Z0
+	VFMADD231PS  Z14, Z13, Z1
+	VBROADCASTSS 4(DX), Z14
+	VFMADD231PS  Z14, Z12, Z2
+	VFMADD231PS  Z14, Z13, Z3
+	VBROADCASTSS 8(DX), Z14
+	VFMADD231PS  Z14, Z12, Z4
+	VFMADD231PS  Z14, Z13, Z5
+	VMOVUPS      (AX)(CX*1), Z12
+	VMOVUPS      64(AX)(CX*1), Z13
+	VBROADCASTSS (DX)(BX*1), Z14
+	VFMADD231PS  Z14, Z12, Z6
+	VFMADD231PS  Z14, Z13, Z7
+	VBROADCASTSS 4(DX)(BX*1), Z14
+	VFMADD231PS  Z14, Z12, Z8
+	VFMADD231PS  Z14, Z13, Z9
+	VBROADCASTSS 8(DX)(BX*1), Z14
+	VFMADD231PS  Z14, Z12, Z10
+	VFMADD231PS  Z14, Z13, Z11
+	LEAQ         (DX)(BX*2), DX
+	LEAQ         (AX)(CX*2), AX
+	DECQ         R8
+	JNE          loop
+
+last:
+	ANDQ         $0x00000001, DI
+	JE           add
+	VMOVUPS      (AX), Z12
+	VMOVUPS      64(AX), Z13
+	VBROADCASTSS (DX), Z14
+	VFMADD231PS  Z14, Z12, Z0
+	VFMADD231PS  Z14, Z13, Z1
+	VBROADCASTSS 4(DX), Z14
+	VFMADD231PS  Z14, Z12, Z2
+	VFMADD231PS  Z14, Z13, Z3
+	VBROADCASTSS 8(DX), Z14
+	VFMADD231PS  Z14, Z12, Z4
+	VFMADD231PS  Z14, Z13, Z5
+
+add:
+	MOVQ      tail+56(FP), DI
+	MOVL      $-1, R8
+	BZHIL     DI, R8, R8
+	KMOVW     R8, K1
+	MOVQ      c+40(FP), DI
+	MOVQ      ldc+48(FP), R8
+	VADDPS    Z6, Z0, Z0
+	VADDPS    (DI), Z0, Z0
+	VMOVUPS   Z0, (DI)
+	VADDPS    Z7, Z1, Z1
+	VMOVUPS.Z 64(DI), K1, Z7
+	VADDPS    Z1, Z7, Z7
+	VMOVUPS   Z7, K1, 64(DI)
+	ADDQ      R8, DI
+	VADDPS    Z8, Z2, Z2
+	VADDPS    (DI), Z2, Z2
+	VMOVUPS   Z2, (DI)
+	VADDPS    Z9, Z3, Z3
+	VMOVUPS.Z 64(DI), K1, Z9
+	VADDPS    Z3, Z9, Z9
+	VMOVUPS   Z9, K1, 64(DI)
+	ADDQ      R8, DI
+	VADDPS    Z10, Z4, Z4
+	VADDPS    (DI), Z4, Z4
+	VMOVUPS   Z4, (DI)
+	VADDPS    Z11, Z5, Z5
+	VMOVUPS.Z 64(DI), K1, Z11
+	VADDPS    Z5, Z11, Z11
+	VMOVUPS   Z11, K1, 64(DI)
+	TESTQ     SI, SI
+	JNE       block
+	VZEROUPPER
+	LDMXCSR   (SP)
+	RET
+
+// func blocks3x2PairsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+// Requires: AVX, AVX512F, BMI2, CMOV, SSE
+TEXT ·blocks3x2PairsAVX512(SB), NOSPLIT, $8-64
+	STMXCSR    (SP)
+	MOVL       (SP), AX
+	ORL        $0x00008040, AX
+	MOVL       AX, 4(SP)
+	LDMXCSR    4(SP)
+	MOVQ       b+24(FP), AX
+	MOVQ       brs+32(FP), CX
+	MOVQ       a+8(FP), DX
+	MOVQ       lda+16(FP), BX
+	LEAQ       (BX)(BX*2), SI
+	VPTERNLOGD $0xff, Z12, Z12, Z12
+	VPSLLD     $0x10, Z12, Z12
+	MOVQ       k+0(FP), SI
+
+block:
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
+	VPXORD  Z8, Z8, Z8
+	VPXORD  Z9, Z9, Z9
+	VPXORD  Z10, Z10, Z10
+	VPXORD  Z11, Z11, Z11
+	MOVQ    $0x00000020, DI
+	CMPQ    SI, DI
+	CMOVQLT SI, DI
+	SUBQ    DI, SI
+	MOVQ    DI, R8
+	SHRQ    $0x01, R8
+	JE      last
+
+loop:
+	VPANDD       (AX), Z12, Z13
+	VPANDD       64(AX), Z12, Z14
+	VBROADCASTSS (DX), Z15
+	VFMADD231PS  Z15, Z13, Z0
+	VFMADD231PS  Z15, Z14, Z1
+	VBROADCASTSS (DX)(BX*1), Z15
+	VFMADD231PS  Z15, Z13, Z2
+	VFMADD231PS  Z15, Z14, Z3
+	VBROADCASTSS (DX)(BX*2), Z15
+	VFMADD231PS  Z15, Z13, Z4
+	VFMADD231PS  Z15, Z14, Z5
+	VPSLLD       $0x10, (AX), Z13
+	VPSLLD       $0x10, 64(AX), Z14
+	VBROADCASTSS 4(DX), Z15
+	VFMADD231PS  Z15, Z13, Z6
+	VFMADD231PS  Z15, Z14, Z7
+	VBROADCASTSS 4(DX)(BX*1), Z15
+	VFMADD231PS  Z15, Z13, Z8
+	VFMADD231PS  Z15, Z14, Z9
+	VBROADCASTSS 4(DX)(BX*2), Z15
+	VFMADD231PS  Z15, Z13, Z10
+	VFMADD231PS  Z15, Z14, Z11
+	ADDQ         $0x08, DX
+	ADDQ         CX, AX
+	DECQ         R8
+	JNE          loop
+
+last:
+	ANDQ         $0x00000001, DI
+	JE           add
+	VPANDD       (AX), Z12, Z13
+	VPANDD       64(AX), Z12, Z14
+	VBROADCASTSS (DX), Z15
+	VFMADD231PS  Z15, Z13, Z0
+	VFMADD231PS  Z15, Z14, Z1
+	VBROADCASTSS (DX)(BX*1), Z15
+	VFMADD231PS  Z15, Z13, Z2
+	VFMADD231PS  Z15, Z14, Z3
+	VBROADCASTSS (DX)(BX*2), Z15
+	VFMADD231PS  Z15, Z13, Z4
+	VFMADD231PS  Z15, Z14, Z5
+
+add:
+	MOVQ      tail+56(FP), DI
+	MOVL      $-1, R8
+	BZHIL     DI, R8, R8
+	KMOVW     R8, K1
+	MOVQ      c+40(FP), DI
+	MOVQ      ldc+48(FP), R8
+	VADDPS    Z6, Z0, Z0
+	VADDPS    (DI), Z0, Z0
+	VMOVUPS   Z0, (DI)
+	VADDPS    Z7, Z1, Z1
+	VMOVUPS.Z 64(DI), K1, Z7
+	VADDPS    Z1, Z7, Z7
+	VMOVUPS   Z7, K1, 64(DI)
+	ADDQ      R8, DI
+	VADDPS    Z8, Z2, Z2
+	VADDPS    (DI), Z2, Z2
+	VMOVUPS   Z2, (DI)
+	VADDPS    Z9, Z3, Z3
+	VMOVUPS.Z 64(DI), K1, Z9
+	VADDPS    Z3, Z9, Z9
+	VMOVUPS   Z9, K1, 64(DI)
+	ADDQ      R8, DI
+	VADDPS    Z10, Z4, Z4
+	VADDPS    (DI), Z4, Z4
+	VMOVUPS   Z4, (DI)
+	VADDPS    Z11, Z5, Z5
+	VMOVUPS.Z 64(DI), K1, Z11
+	VADDPS    Z5, Z11, Z11
+	VMOVUPS   Z11, K1, 64(DI)
+	TESTQ     SI, SI
+	JNE       block
+	VZEROUPPER
+	LDMXCSR   (SP)
+	RET
+
+// func blocks4x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+// Requires: AVX, AVX512F, BMI2, CMOV, SSE
+TEXT ·blocks4x1AVX512(SB), NOSPLIT, $8-64
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+	MOVQ    b+24(FP), AX
+	MOVQ    brs+32(FP), CX
+	MOVQ    a+8(FP), DX
+	MOVQ    lda+16(FP), BX
+	LEAQ    (BX)(BX*2), SI
+	MOVQ    k+0(FP), DI
+
+block:
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
+	MOVQ    $0x00000020, R8
+	CMPQ    DI, R8
+	CMOVQLT DI, R8
+	SUBQ    R8, DI
+	MOVQ    R8, R9
+	SHRQ    $0x01, R9
+	JE      last
+
+loop:
+	VMOVUPS      (AX), Z8
+	VBROADCASTSS (DX), Z9
+	VFMADD231PS  Z9, Z8, Z0
+	VBROADCASTSS (DX)(BX*1), Z9
+	VFMADD231PS  Z9, Z8, Z1
+	VBROADCASTSS (DX)(BX*2), Z9
+	VFMADD231PS  Z9, Z8, Z2
+	VBROADCASTSS (DX)(SI*1), Z9
+	VFMADD231PS  Z9, Z8, Z3
+	VMOVUPS      (AX)(CX*1), Z8
+	VBROADCASTSS 4(DX), Z9
+	VFMADD231PS  Z9, Z8, Z4
+	VBROADCASTSS 4(DX)(BX*1), Z9
+	VFMADD231PS  Z9, Z8, Z5
+	VBROADCASTSS 4(DX)(BX*2), Z9
+	VFMADD231PS  Z9, Z8, Z6
+	VBROADCASTSS 4(DX)(SI*1), Z9
+	VFMADD231PS  Z9, Z8, Z7
+	ADDQ         $0x08, DX
+	LEAQ         (AX)(CX*2), AX
+	DECQ         R9
+	JNE          loop
+
+last:
+	ANDQ         $0x00000001, R8
+	JE           add
+	VMOVUPS      (AX), Z8
+	VBROADCASTSS (DX), Z9
+	VFMADD231PS  Z9, Z8, Z0
+	VBROADCASTSS (DX)(BX*1), Z9
+	VFMADD231PS  Z9, Z8, Z1
+	VBROADCASTSS (DX)(BX*2), Z9
+	VFMADD231PS  Z9, Z8, Z2
+	VBROADCASTSS (DX)(SI*1), Z9
+	VFMADD231PS  Z9, Z8, Z3
+
+add:
+	MOVQ      tail+56(FP), R8
+	MOVL      $-1, R9
+	BZHIL     R8, R9, R9
+	KMOVW     R9, K1
+	MOVQ      c+40(FP), R8
+	MOVQ      ldc+48(FP), R9
+	VADDPS    Z4, Z0, Z0
+	VMOVUPS.Z (R8), K1, Z4
+	VADDPS    Z0, Z4, Z4
+	VMOVUPS   Z4, K1, (R8)
+	ADDQ      R9, R8
+	VADDPS    Z5, Z1, Z1
+	VMOVUPS.Z (R8), K1, Z5
+	VADDPS    Z1, Z5, Z5
+	VMOVUPS   Z5, K1, (R8)
+	ADDQ      R9, R8
+	VADDPS    Z6, Z2, Z2
+	VMOVUPS.Z (R8), K1, Z6
+	VADDPS    Z2, Z6, Z6
+	VMOVUPS   Z6, K1, (R8)
+	ADDQ      R9, R8
+	VADDPS    Z7, Z3, Z3
+	VMOVUPS.Z (R8), K1, Z7
+	VADDPS    Z3, Z7, Z7
+	VMOVUPS   Z7, K1, (R8)
+	TESTQ     DI, DI
+	JNE       block
+	VZEROUPPER
+	LDMXCSR   (SP)
+	RET
+
+// func blocks4x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+// Requires: AVX, AVX512F, BMI2, CMOV, SSE
+TEXT ·blocks4x1TAVX512(SB), NOSPLIT, $8-64
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+	MOVQ    b+24(FP), AX
+	MOVQ    brs+32(FP), CX
+	MOVQ    a+8(FP), DX
+	MOVQ    lda+16(FP), BX
+	MOVQ    k+0(FP), SI
+
+block:
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
+	MOVQ    $0x00000020, DI
+	CMPQ    SI, DI
+	CMOVQLT SI, DI
+	SUBQ    DI, SI
+	MOVQ    DI, R8
+	SHRQ    $0x01, R8
+	JE      last
+
+loop:
+	VMOVUPS      (AX), Z8
+	VBROADCASTSS (DX), Z9
+	VFMADD231PS  Z9, Z8, Z0
+	VBROADCASTSS 4(DX), Z9
+	VFMADD231PS  Z9, Z8, Z1
+	VBROADCASTSS 8(DX), Z9
+	VFMADD231PS  Z9, Z8, Z2
+	VBROADCASTSS 12(DX), Z9
+	VFMADD231PS  Z9, Z8, Z3
+	VMOVUPS      (AX)(CX*1), Z8
+	VBROADCASTSS (DX)(BX*1), Z9
+	VFMADD231PS  Z9, Z8, Z4
+	VBROADCASTSS 4(DX)(BX*1), Z9
+	VFMADD231PS  Z9, Z8, Z5
+	VBROADCASTSS 8(DX)(BX*1), Z9
+	VFMADD231PS  Z9, Z8, Z6
+	VBROADCASTSS 12(DX)(BX*1), Z9
+	VFMADD231PS  Z9, Z8, Z7
+	LEAQ         (DX)(BX*2), DX
+	LEAQ         (AX)(CX*2), AX
+	DECQ         R8
+	JNE          loop
+
+last:
+	ANDQ         $0x00000001, DI
+	JE           add
+	VMOVUPS      (AX), Z8
+	VBROADCASTSS (DX), Z9
+	VFMADD231PS  Z9, Z8, Z0
+	VBROADCASTSS 4(DX), Z9
+	VFMADD231PS  Z9, Z8, Z1
+	VBROADCASTSS 8(DX), Z9
+	VFMADD231PS  Z9, Z8, Z2
+	VBROADCASTSS 12(DX), Z9
+	VFMADD231PS  Z9, Z8, Z3
+
+add:
+	MOVQ      tail+56(FP), DI
+	MOVL      $-1, R8
+	BZHIL     DI, R8, R8
+	KMOVW     R8, K1
+	MOVQ      c+40(FP), DI
+	MOVQ      ldc+48(FP), R8
+	VADDPS    Z4, Z0, Z0
+	VMOVUPS.Z (DI), K1, Z4
+	VADDPS    Z0, Z4, Z4
+	VMOVUPS   Z4, K1, (DI)
+	ADDQ      R8, DI
+	VADDPS    Z5, Z1, Z1
+	VMOVUPS.Z (DI), K1, Z5
+	VADDPS    Z1, Z5, Z5
+	VMOVUPS   Z5, K1, (DI)
+	ADDQ      R8, DI
+	VADDPS    Z6, Z2, Z2
+	VMOVUPS.Z (DI), K1, Z6
+	VADDPS    Z2, Z6, Z6
+	VMOVUPS   Z6, K1, (DI)
+	ADDQ      R8, DI
+	VADDPS    Z7, Z3, Z3
+	VMOVUPS.Z (DI), K1, Z7
+	VADDPS    Z3, Z7, Z7
+	VMOVUPS   Z7, K1, (DI)
+	TESTQ     SI, SI
+	JNE       block
+	VZEROUPPER
+	LDMXCSR   (SP)
+	RET
+
+// func blocks4x1PairsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+// Requires: AVX, AVX512F, BMI2, CMOV, SSE
+TEXT ·blocks4x1PairsAVX512(SB), NOSPLIT, $8-64
+	STMXCSR    (SP)
+	MOVL       (SP), AX
+	ORL        $0x00008040, AX
+	MOVL       AX, 4(SP)
+	LDMXCSR    4(SP)
+	MOVQ       b+24(FP), AX
+	MOVQ       brs+32(FP), CX
+	MOVQ       a+8(FP), DX
+	MOVQ       lda+16(FP), BX
+	LEAQ       (BX)(BX*2), SI
+	VPTERNLOGD $0xff, Z8, Z8, Z8
+	VPSLLD     $0x10, Z8, Z8
+	MOVQ       k+0(FP), DI
+
+block:
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
+	MOVQ    $0x00000020, R8
+	CMPQ    DI, R8
+	CMOVQLT DI, R8
+	SUBQ    R8, DI
+	MOVQ    R8, R9
+	SHRQ    $0x01, R9
+	JE      last
+
+loop:
+	VPANDD       (AX), Z8, Z9
+	VBROADCASTSS (DX), Z10
+	VFMADD231PS  Z10, Z9, Z0
+	VBROADCASTSS (DX)(BX*1), Z10
+	VFMADD231PS  Z10, Z9, Z1
+	VBROADCASTSS (DX)(BX*2), Z10
+	VFMADD231PS  Z10, Z9, Z2
+	VBROADCASTSS (DX)(SI*1), Z10
+	VFMADD231PS  Z10, Z9, Z3
+	VPSLLD       $0x10, (AX), Z9
+	VBROADCASTSS 4(DX), Z10
+	VFMADD231PS  Z10, Z9, Z4
+	VBROADCASTSS 4(DX)(BX*1), Z10
+	VFMADD231PS  Z10, Z9, Z5
+	VBROADCASTSS 4(DX)(BX*2), Z10
+	VFMADD231PS  Z10, Z9, Z6
+	VBROADCASTSS 4(DX)(SI*1), Z10
+	VFMADD231PS  Z10, Z9, Z7
+	ADDQ         $0x08, DX
+	ADDQ         CX, AX
+	DECQ         R9
+	JNE          loop
+
+last:
+	ANDQ         $0x00000001, R8
+	JE           add
+	VPANDD       (AX), Z8, Z9
+	VBROADCASTSS (DX), Z10
+	VFMADD231PS  Z10, Z9, Z0
+	VBROADCASTSS (DX)(BX*1), Z10
+	VFMADD231PS  Z10, Z9, Z1
+	VBROADCASTSS (DX)(BX*2), Z10
+	VFMADD231PS  Z10, Z9, Z2
+	VBROADCASTSS (DX)(SI*1), Z10
+	VFMADD231PS  Z10, Z9, Z3
+
+add:
+	MOVQ      tail+56(FP), R8
+	MOVL      $-1, R9
+	BZHIL     R8, R9, R9
+	KMOVW     R9, K1
+	MOVQ      c+40(FP), R8
+	MOVQ      ldc+48(FP), R9
+	VADDPS    Z4, Z0, Z0
+	VMOVUPS.Z (R8), K1, Z4
+	VADDPS    Z0, Z4, Z4
+	VMOVUPS   Z4, K1, (R8)
+	ADDQ      R9, R8
+	VADDPS    Z5, Z1, Z1
+	VMOVUPS.Z (R8), K1, Z5
+	VADDPS    Z1, Z5, Z5
+	VMOVUPS   Z5, K1, (R8)
+	ADDQ      R9, R8
+	VADDPS    Z6, Z2, Z2
+	VMOVUPS.Z (R8), K1, Z6
+	VADDPS    Z2, Z6, Z6
+	VMOVUPS   Z6, K1, (R8)
+	ADDQ      R9, R8
+	VADDPS    Z7, Z3, Z3
+	VMOVUPS.Z (R8), K1, Z7
+	VADDPS    Z3, Z7, Z7
+	VMOVUPS   Z7, K1, (R8)
+	TESTQ     DI, DI
+	JNE       block
+	VZEROUPPER
+	LDMXCSR   (SP)
+	RET
+
+// func blocks4x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+// Requires: AVX, AVX512F, BMI2, CMOV, SSE
+TEXT ·blocks4x2AVX512(SB), NOSPLIT, $8-64
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+	MOVQ    b+24(FP), AX
+	MOVQ    brs+32(FP), CX
+	MOVQ    a+8(FP), DX
+	MOVQ    lda+16(FP), BX
+	LEAQ    (BX)(BX*2), SI
+	MOVQ    k+0(FP), DI
+
+block:
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
+	VPXORD  Z8, Z8, Z8
+	VPXORD  Z9, Z9, Z9
+	VPXORD  Z10, Z10, Z10
+	VPXORD  Z11, Z11, Z11
+	VPXORD  Z12, Z12, Z12
+	VPXORD  Z13, Z13, Z13
+	VPXORD  Z14, Z14, Z14
+	VPXORD  Z15, Z15, Z15
+	MOVQ    $0x00000020, R8
+	CMPQ    DI, R8
+	CMOVQLT DI, R8
+	SUBQ    R8, DI
+	MOVQ    R8, R9
+	SHRQ    $0x01, R9
+	JE      last
+
+loop:
+	VMOVUPS      (AX), Z16
+	VMOVUPS      64(AX), Z17
+	VBROADCASTSS (DX), Z18
+	VFMADD231PS  Z18, Z16, Z0
+	VFMADD231PS  Z18, Z17, Z1
+	VBROADCASTSS (DX)(BX*1), Z18
+	VFMADD231PS  Z18, Z16, Z2
+	VFMADD231PS  Z18, Z17, Z3
+	VBROADCASTSS (DX)(BX*2), Z18
+	VFMADD231PS  Z18, Z16, Z4
+	VFMADD231PS  Z18, Z17, Z5
+	VBROADCASTSS (DX)(SI*1), Z18
+	VFMADD231PS  Z18, Z16, Z6
+	VFMADD231PS  Z18, Z17, Z7
+	VMOVUPS      (AX)(CX*1), Z16
+	VMOVUPS      64(AX)(CX*1), Z17
+	VBROADCASTSS 4(DX), Z18
+	VFMADD231PS  Z18, Z16, Z8
+	VFMADD231PS  Z18, Z17, Z9
+	VBROADCASTSS 4(DX)(BX*1), Z18
+	VFMADD231PS  Z18, Z16, Z10
+	VFMADD231PS  Z18, Z17, Z11
+	VBROADCASTSS 4(DX)(BX*2), Z18
+	VFMADD231PS  Z18, Z16, Z12
+	VFMADD231PS  Z18, Z17, Z13
+	VBROADCASTSS 4(DX)(SI*1), Z18
+	VFMADD231PS  Z18, Z16, Z14
+	VFMADD231PS  Z18, Z17, Z15
+	ADDQ         $0x08, DX
+	LEAQ         (AX)(CX*2), AX
+	DECQ         R9
+	JNE          loop
+
+last:
+	ANDQ         $0x00000001, R8
+	JE           add
+	VMOVUPS      (AX), Z16
+	VMOVUPS      64(AX), Z17
+	VBROADCASTSS (DX), Z18
+	VFMADD231PS  Z18, Z16, Z0
+	VFMADD231PS  Z18, Z17, Z1
+	VBROADCASTSS (DX)(BX*1), Z18
+	VFMADD231PS  Z18, Z16, Z2
+	VFMADD231PS  Z18, Z17, Z3
+	VBROADCASTSS (DX)(BX*2), Z18
+	VFMADD231PS  Z18, Z16, Z4
+	VFMADD231PS  Z18, Z17, Z5
+	VBROADCASTSS (DX)(SI*1), Z18
+	VFMADD231PS  Z18, Z16, Z6
+	VFMADD231PS  Z18, Z17, Z7
+
+add:
+	MOVQ      tail+56(FP), R8
+	MOVL      $-1, R9
+	BZHIL     R8, R9, R9
+	KMOVW     R9, K1
+	MOVQ      c+40(FP), R8
+	MOVQ      ldc+48(FP), R9
+	VADDPS    Z8, Z0, Z0
+	VADDPS    (R8), Z0, Z0
+	VMOVUPS   Z0, (R8)
+	VADDPS    Z9, Z1, Z1
+	VMOVUPS.Z 64(R8), K1, Z9
+	VADDPS    Z1, Z9, Z9
+	VMOVUPS   Z9, K1, 64(R8)
+	ADDQ      R9, R8
+	VADDPS    Z10, Z2, Z2
+	VADDPS    (R8), Z2, Z2
+	VMOVUPS   Z2, (R8)
+	VADDPS    Z11, Z3, Z3
+	VMOVUPS.Z 64(R8), K1, Z11
+	VADDPS    Z3, Z11, Z11
+	VMOVUPS   Z11, K1, 64(R8)
+	ADDQ      R9, R8
+	VADDPS    Z12, Z4, Z4
+	VADDPS    (R8), Z4, Z4
+	VMOVUPS   Z4, (R8)
+	VADDPS    Z13, Z5, Z5
+	VMOVUPS.Z 64(R8), K1, Z13
+	VADDPS    Z5, Z13, Z13
+	VMOVUPS   Z13, K1, 64(R8)
+	ADDQ      R9, R8
+	VADDPS    Z14, Z6, Z6
+	VADDPS    (R8), Z6, Z6
+	VMOVUPS   Z6, (R8)
+	VADDPS    Z15, Z7, Z7
+	VMOVUPS.Z 64(R8), K1, Z15
+	VADDPS    Z7, Z15, Z15
+	VMOVUPS   Z15, K1, 64(R8)
+	TESTQ     DI, DI
+	JNE       block
+	VZEROUPPER
+	LDMXCSR   (SP)
+	RET
+
+// func blocks4x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+// Requires: AVX, AVX512F, BMI2, CMOV, SSE
+TEXT ·blocks4x2TAVX512(SB), NOSPLIT, $8-64
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+	MOVQ    b+24(FP), AX
+	MOVQ    brs+32(FP), CX
+	MOVQ    a+8(FP), DX
+	MOVQ    lda+16(FP), BX
+	MOVQ    k+0(FP), SI
+
+block:
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
+	VPXORD  Z8, Z8, Z8
+	VPXORD  Z9, Z9, Z9
+	VPXORD  Z10, Z10, Z10
+	VPXORD  Z11, Z11, Z11
+	VPXORD  Z12, Z12, Z12
+	VPXORD  Z13, Z13, Z13
+	VPXORD  Z14, Z14, Z14
+	VPXORD  Z15, Z15, Z15
+	MOVQ    $0x00000020, DI
+	CMPQ    SI, DI
+	CMOVQLT SI, DI
+	SUBQ    DI, SI
+	MOVQ    DI, R8
+	SHRQ    $0x01, R8
+	JE      last
+
+loop:
+	VMOVUPS      (AX), Z16
+	VMOVUPS      64(AX), Z17
+	VBROADCASTSS (DX), Z18
+	VFMADD231PS  Z18, Z16, Z0
+	VFMADD231PS  Z18, Z17, Z1
+	VBROADCASTSS 4(DX), Z18
+	VFMADD231PS  Z18, Z16, Z2
+	VFMADD231PS  Z18, Z17, Z3
+	VBROADCASTSS 8(DX), Z18
+	VFMADD231PS  Z18, Z16, Z4
+	VFMADD231PS  Z18, Z17, Z5
+	VBROADCASTSS 12(DX), Z18
+	VFMADD231PS  Z18, Z16, Z6
+	VFMADD231PS  Z18, Z17, Z7
+	VMOVUPS      (AX)(CX*1), Z16
+	VMOVUPS      64(AX)(CX*1), Z17
+	VBROADCASTSS (DX)(BX*1), Z18
+	VFMADD231PS  Z18, Z16, Z8
+	VFMADD231PS  Z18, Z17, Z9
+	VBROADCASTSS 4(DX)(BX*1), Z18
+	VFMADD231PS  Z18, Z16, Z10
+	VFMADD231PS  Z18, Z17, Z11
+	VBROADCASTSS 8(DX)(BX*1), Z18
+	VFMADD231PS  Z18, Z16, Z12
+	VFMADD231PS  Z18, Z17, Z13
+	VBROADCASTSS 12(DX)(BX*1), Z18
+	VFMADD231PS  Z18, Z16, Z14
+	VFMADD231PS  Z18, Z17, Z15
+	LEAQ         (DX)(BX*2), DX
+	LEAQ         (AX)(CX*2), AX
+	DECQ         R8
+	JNE          loop
+
+last:
+	ANDQ         $0x00000001, DI
+	JE           add
+	VMOVUPS      (AX), Z16
+	VMOVUPS      64(AX), Z17
+	VBROADCASTSS (DX), Z18
+	VFMADD231PS  Z18, Z16, Z0
+	VFMADD231PS  Z18, Z17, Z1
+	VBROADCASTSS 4(DX), Z18
+	VFMADD231PS  Z18, Z16, Z2
+	VFMADD231PS  Z18, Z17, Z3
+	VBROADCASTSS 8(DX), Z18
+	VFMADD231PS  Z18, Z16, Z4
+	VFMADD231PS  Z18, Z17, Z5
+	VBROADCASTSS 12(DX), Z18
+	VFMADD231PS  Z18, Z16, Z6
+	VFMADD231PS  Z18, Z17, Z7
+
+add:
+	MOVQ      tail+56(FP), DI
+	MOVL      $-1, R8
+	BZHIL     DI, R8, R8
+	KMOVW     R8, K1
+	MOVQ      c+40(FP), DI
+	MOVQ      ldc+48(FP), R8
+	VADDPS    Z8, Z0, Z0
+	VADDPS    (DI), Z0, Z0
+	VMOVUPS   Z0, (DI)
+	VADDPS    Z9, Z1, Z1
+	VMOVUPS.Z 64(DI), K1, Z9
+	VADDPS    Z1, Z9, Z9
+	VMOVUPS   Z9, K1, 64(DI)
+	ADDQ      R8, DI
+	VADDPS    Z10, Z2, Z2
+	VADDPS    (DI), Z2, Z2
+	VMOVUPS   Z2, (DI)
+	VADDPS    Z11, Z3, Z3
+	VMOVUPS.Z 64(DI), K1, Z11
+	VADDPS    Z3, Z11, Z11
+	VMOVUPS   Z11, K1, 64(DI)
+	ADDQ      R8, DI
+	VADDPS    Z12, Z4, Z4
+	VADDPS    (DI), Z4, Z4
+	VMOVUPS   Z4, (DI)
+	VADDPS    Z13, Z5, Z5
+	VMOVUPS.Z 64(DI), K1, Z13
+	VADDPS    Z5, Z13, Z13
+	VMOVUPS   Z13, K1, 64(DI)
+	ADDQ      R8, DI
+	VADDPS    Z14, Z6, Z6
+	VADDPS    (DI), Z6, Z6
+	VMOVUPS   Z6, (DI)
+	VADDPS    Z15, Z7, Z7
+	VMOVUPS.Z 64(DI), K1, Z15
+	VADDPS    Z7, Z15, Z15
+	VMOVUPS   Z15, K1, 64(DI)
+	TESTQ     SI, SI
+	JNE       block
+	VZEROUPPER
+	LDMXCSR   (SP)
+	RET
+
+// func blocks4x2PairsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+// Requires: AVX, AVX512F, BMI2, CMOV, SSE
+TEXT ·blocks4x2PairsAVX512(SB), NOSPLIT, $8-64
+	STMXCSR    (SP)
+	MOVL       (SP), AX
+	ORL        $0x00008040, AX
+	MOVL       AX, 4(SP)
+	LDMXCSR    4(SP)
+	MOVQ       b+24(FP), AX
+	MOVQ       brs+32(FP), CX
+	MOVQ       a+8(FP), DX
+	MOVQ       lda+16(FP), BX
+	LEAQ       (BX)(BX*2), SI
+	VPTERNLOGD $0xff, Z16, Z16, Z16
+	VPSLLD     $0x10, Z16, Z16
+	MOVQ       k+0(FP), DI
+
+block:
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
+	VPXORD  Z8, Z8, Z8
+	VPXORD  Z9, Z9, Z9
+	VPXORD  Z10, Z10, Z10
+	VPXORD  Z11, Z11, Z11
+	VPXORD  Z12, Z12, Z12
+	VPXORD  Z13, Z13, Z13
+	VPXORD  Z14, Z14, Z14
+	VPXORD  Z15, Z15, Z15
+	MOVQ    $0x00000020, R8
+	CMPQ    DI, R8
+	CMOVQLT DI, R8
+	SUBQ    R8, DI
+	MOVQ    R8, R9
+	SHRQ    $0x01, R9
+	JE      last
+
+loop:
+	VPANDD       (AX), Z16, Z17
+	VPANDD       64(AX), Z16, Z18
+	VBROADCASTSS (DX), Z19
+	VFMADD231PS  Z19, Z17, Z0
+	VFMADD231PS  Z19, Z18, Z1
+	VBROADCASTSS (DX)(BX*1), Z19
+	VFMADD231PS  Z19, Z17, Z2
+	VFMADD231PS  Z19, Z18, Z3
+	VBROADCASTSS (DX)(BX*2), Z19
+	VFMADD231PS  Z19, Z17, Z4
+	VFMADD231PS  Z19, Z18, Z5
+	VBROADCASTSS (DX)(SI*1), Z19
+	VFMADD231PS  Z19, Z17, Z6
+	VFMADD231PS  Z19, Z18, Z7
+	VPSLLD       $0x10, (AX), Z17
+	VPSLLD       $0x10, 64(AX), Z18
+	VBROADCASTSS 4(DX), Z19
+	VFMADD231PS  Z19, Z17, Z8
+	VFMADD231PS  Z19, Z18, Z9
+	VBROADCASTSS 4(DX)(BX*1), Z19
+	VFMADD231PS  Z19, Z17, Z10
+	VFMADD231PS  Z19, Z18, Z11
+	VBROADCASTSS 4(DX)(BX*2), Z19
+	VFMADD231PS  Z19, Z17, Z12
+	VFMADD231PS  Z19, Z18, Z13
+	VBROADCASTSS 4(DX)(SI*1), Z19
+	VFMADD231PS  Z19, Z17, Z14
+	VFMADD231PS  Z19, Z18, Z15
+	ADDQ         $0x08, DX
+	ADDQ         CX, AX
+	DECQ         R9
+	JNE          loop
+
+last:
+	ANDQ         $0x00000001, R8
+	JE           add
+	VPANDD       (AX), Z16, Z17
+	VPANDD       64(AX), Z16, Z18
+	VBROADCASTSS (DX), Z19
+	VFMADD231PS  Z19, Z17, Z0
+	VFMADD231PS  Z19, Z18, Z1
+	VBROADCASTSS (DX)(BX*1), Z19
+	VFMADD231PS  Z19, Z17, Z2
+	VFMADD231PS  Z19, Z18, Z3
+	VBROADCASTSS (DX)(BX*2), Z19
+	VFMADD231PS  Z19, Z17, Z4
+	VFMADD231PS  Z19, Z18, Z5
+	VBROADCASTSS (DX)(SI*1), Z19
+	VFMADD231PS  Z19, Z17, Z6
+	VFMADD231PS  Z19, Z18, Z7
+
+add:
+	MOVQ      tail+56(FP), R8
+	MOVL      $-1, R9
+	BZHIL     R8, R9, R9
+	KMOVW     R9, K1
+	MOVQ      c+40(FP), R8
+	MOVQ      ldc+48(FP), R9
+	VADDPS    Z8, Z0, Z0
+	VADDPS    (R8), Z0, Z0
+	VMOVUPS   Z0, (R8)
+	VADDPS    Z9, Z1, Z1
+	VMOVUPS.Z 64(R8), K1, Z9
+	VADDPS    Z1, Z9, Z9
+	VMOVUPS   Z9, K1, 64(R8)
+	ADDQ      R9, R8
+	VADDPS    Z10, Z2, Z2
+	VADDPS    (R8), Z2, Z2
+	VMOVUPS   Z2, (R8)
+	VADDPS    Z11, Z3, Z3
+	VMOVUPS.Z 64(R8), K1, Z11
+	VADDPS    Z3, Z11, Z11
+	VMOVUPS   Z11, K1, 64(R8)
+	ADDQ      R9, R8
+	VADDPS    Z12, Z4, Z4
+	VADDPS    (R8), Z4, Z4
+	VMOVUPS   Z4, (R8)
+	VADDPS    Z13, Z5, Z5
+	VMOVUPS.Z 64(R8), K1, Z13
+	VADDPS    Z5, Z13, Z13
+	VMOVUPS   Z13, K1, 64(R8)
+	ADDQ      R9, R8
+	VADDPS    Z14, Z6, Z6
+	VADDPS    (R8), Z6, Z6
+	VMOVUPS   Z6, (R8)
+	VADDPS    Z15, Z7, Z7
+	VMOVUPS.Z 64(R8), K1, Z15
+	VADDPS    Z7, Z15, Z15
+	VMOVUPS   Z15, K1, 64(R8)
+	TESTQ     DI, DI
+	JNE       block
+	VZEROUPPER
+	LDMXCSR   (SP)
+	RET
+
+// func blocks5x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+// Requires: AVX, AVX512F, BMI2, CMOV, SSE
+TEXT ·blocks5x1AVX512(SB), NOSPLIT, $8-64
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+	MOVQ    b+24(FP), AX
+	MOVQ    brs+32(FP), CX
+	MOVQ    a+8(FP), DX
+	MOVQ    lda+16(FP), BX
+	LEAQ    (BX)(BX*2), SI
+	MOVQ    k+0(FP), DI
+
+block:
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
+	VPXORD  Z8, Z8, Z8
+	VPXORD  Z9, Z9, Z9
+	MOVQ    $0x00000020, R8
+	CMPQ    DI, R8
+	CMOVQLT DI, R8
+	SUBQ    R8, DI
+	MOVQ    R8, R9
+	SHRQ    $0x01, R9
+	JE      last
+
+loop:
+	VMOVUPS      (AX), Z10
+	VBROADCASTSS (DX), Z11
+	VFMADD231PS  Z11, Z10, Z0
+	VBROADCASTSS (DX)(BX*1), Z11
+	VFMADD231PS  Z11, Z10, Z1
+	VBROADCASTSS (DX)(BX*2), Z11
+	VFMADD231PS  Z11, Z10, Z2
+	VBROADCASTSS (DX)(SI*1), Z11
+	VFMADD231PS  Z11, Z10, Z3
+	VBROADCASTSS (DX)(BX*4), Z11
+	VFMADD231PS  Z11, Z10, Z4
+	VMOVUPS      (AX)(CX*1), Z10
+	VBROADCASTSS 4(DX), Z11
+	VFMADD231PS  Z11, Z10, Z5
+	VBROADCASTSS 4(DX)(BX*1), Z11
+	VFMADD231PS  Z11, Z10, Z6
+	VBROADCASTSS 4(DX)(BX*2), Z11
+	VFMADD231PS  Z11, Z10, Z7
+	VBROADCASTSS 4(DX)(SI*1), Z11
+	VFMADD231PS  Z11, Z10, Z8
+	VBROADCASTSS 4(DX)(BX*4), Z11
+	VFMADD231PS  Z11, Z10, Z9
+	ADDQ         $0x08, DX
+	LEAQ         (AX)(CX*2), AX
+	DECQ         R9
+	JNE          loop
+
+last:
+	ANDQ         $0x00000001, R8
+	JE           add
+	VMOVUPS      (AX), Z10
+	VBROADCASTSS (DX), Z11
+	VFMADD231PS  Z11, Z10, Z0
+	VBROADCASTSS (DX)(BX*1), Z11
+	VFMADD231PS  Z11, Z10, Z1
+	VBROADCASTSS (DX)(BX*2), Z11
+	VFMADD231PS  Z11, Z10, Z2
+	VBROADCASTSS (DX)(SI*1), Z11
+	VFMADD231PS  Z11, Z10, Z3
+	VBROADCASTSS (DX)(BX*4), Z11
+	VFMADD231PS  Z11, Z10, Z4
+
+add:
+	MOVQ      tail+56(FP), R8
+	MOVL      $-1, R9
+	BZHIL     R8, R9, R9
+	KMOVW     R9, K1
+	MOVQ      c+40(FP), R8
+	MOVQ      ldc+48(FP), R9
+	VADDPS    Z5, Z0, Z0
+	VMOVUPS.Z (R8), K1, Z5
+	VADDPS    Z0, Z5, Z5
+	VMOVUPS   Z5, K1, (R8)
+	ADDQ      R9, R8
+	VADDPS    Z6, Z1, Z1
+	VMOVUPS.Z (R8), K1, Z6
+	VADDPS    Z1, Z6, Z6
+	VMOVUPS   Z6, K1, (R8)
+	ADDQ      R9, R8
+	VADDPS    Z7, Z2, Z2
+	VMOVUPS.Z (R8), K1, Z7
+	VADDPS    Z2, Z7, Z7
+	VMOVUPS   Z7, K1, (R8)
+	ADDQ      R9, R8
+	VADDPS    Z8, Z3, Z3
+	VMOVUPS.Z (R8), K1, Z8
+	VADDPS    Z3, Z8, Z8
+	VMOVUPS   Z8, K1, (R8)
+	ADDQ      R9, R8
+	VADDPS    Z9, Z4, Z4
+	VMOVUPS.Z (R8), K1, Z9
+	VADDPS    Z4, Z9, Z9
+	VMOVUPS   Z9, K1, (R8)
+	TESTQ     DI, DI
+	JNE       block
+	VZEROUPPER
+	LDMXCSR   (SP)
+	RET
+
+// func blocks5x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+// Requires: AVX, AVX512F, BMI2, CMOV, SSE
+TEXT ·blocks5x1TAVX512(SB), NOSPLIT, $8-64
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+	MOVQ    b+24(FP), AX
+	MOVQ    brs+32(FP), CX
+	MOVQ    a+8(FP), DX
+	MOVQ    lda+16(FP), BX
+	MOVQ    k+0(FP), SI
+
+block:
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
+	VPXORD  Z8, Z8, Z8
+	VPXORD  Z9, Z9, Z9
+	MOVQ    $0x00000020, DI
+	CMPQ    SI, DI
+	CMOVQLT SI, DI
+	SUBQ    DI, SI
+	MOVQ    DI, R8
+	SHRQ    $0x01, R8
+	JE      last
+
+loop:
+	VMOVUPS      (AX), Z10
+	VBROADCASTSS (DX), Z11
+	VFMADD231PS  Z11, Z10, Z0
+	VBROADCASTSS 4(DX), Z11
+	VFMADD231PS  Z11, Z10, Z1
+	VBROADCASTSS 8(DX), Z11
+	VFMADD231PS  Z11, Z10, Z2
+	VBROADCASTSS 12(DX), Z11
+	VFMADD231PS  Z11, Z10, Z3
+	VBROADCASTSS 16(DX), Z11
+	VFMADD231PS  Z11, Z10, Z4
+	VMOVUPS      (AX)(CX*1), Z10
+	VBROADCASTSS (DX)(BX*1), Z11
+	VFMADD231PS  Z11, Z10, Z5
+	VBROADCASTSS 4(DX)(BX*1), Z11
+	VFMADD231PS  Z11, Z10, Z6
+	VBROADCASTSS 8(DX)(BX*1), Z11
+	VFMADD231PS  Z11, Z10, Z7
+	VBROADCASTSS 12(DX)(BX*1), Z11
+	VFMADD231PS  Z11, Z10, Z8
+	VBROADCASTSS 16(DX)(BX*1), Z11
+	VFMADD231PS  Z11, Z10, Z9
+	LEAQ         (DX)(BX*2), DX
+	LEAQ         (AX)(CX*2), AX
+	DECQ         R8
+	JNE          loop
+
+last:
+	ANDQ         $0x00000001, DI
+	JE           add
+	VMOVUPS      (AX), Z10
+	VBROADCASTSS (DX), Z11
+	VFMADD231PS  Z11, Z10, Z0
+	VBROADCASTSS 4(DX), Z11
+	VFMADD231PS  Z11, Z10, Z1
+	VBROADCASTSS 8(DX), Z11
+	VFMADD231PS  Z11, Z10, Z2
+	VBROADCASTSS 12(DX), Z11
+	VFMADD231PS  Z11, Z10, Z3
+	VBROADCASTSS 16(DX), Z11
+	VFMADD231PS  Z11, Z10, Z4
+
+add:
+	MOVQ      tail+56(FP), DI
+	MOVL      $-1, R8
+	BZHIL     DI, R8, R8
+	KMOVW     R8, K1
+	MOVQ      c+40(FP), DI
+	MOVQ      ldc+48(FP), R8
+	VADDPS    Z5, Z0, Z0
+	VMOVUPS.Z (DI), K1, Z5
+	VADDPS    Z0, Z5, Z5
+	VMOVUPS   Z5, K1, (DI)
+	ADDQ      R8, DI
+	VADDPS    Z6, Z1, Z1
+	VMOVUPS.Z (DI), K1, Z6
+	VADDPS    Z1, Z6, Z6
+	VMOVUPS   Z6, K1, (DI)
+	ADDQ      R8, DI
+	VADDPS    Z7, Z2, Z2
+	VMOVUPS.Z (DI), K1, Z7
+	VADDPS    Z2, Z7, Z7
+	VMOVUPS   Z7, K1, (DI)
+	ADDQ      R8, DI
+	VADDPS    Z8, Z3, Z3
+	VMOVUPS.Z (DI), K1, Z8
+	VADDPS    Z3, Z8, Z8
+	VMOVUPS   Z8, K1, (DI)
+	ADDQ      R8, DI
+	VADDPS    Z9, Z4, Z4
+	VMOVUPS.Z (DI), K1, Z9
+	VADDPS    Z4, Z9, Z9
+	VMOVUPS   Z9, K1, (DI)
+	TESTQ     SI, SI
+	JNE       block
+	VZEROUPPER
+	LDMXCSR   (SP)
+	RET
+
+// func blocks5x1PairsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+// Requires: AVX, AVX512F, BMI2, CMOV, SSE
+TEXT ·blocks5x1PairsAVX512(SB), NOSPLIT, $8-64
+	STMXCSR    (SP)
+	MOVL       (SP), AX
+	ORL        $0x00008040, AX
+	MOVL       AX, 4(SP)
+	LDMXCSR    4(SP)
+	MOVQ       b+24(FP), AX
+	MOVQ       brs+32(FP), CX
+	MOVQ       a+8(FP), DX
+	MOVQ       lda+16(FP), BX
+	LEAQ       (BX)(BX*2), SI
+	VPTERNLOGD $0xff, Z10, Z10, Z10
+	VPSLLD     $0x10, Z10, Z10
+	MOVQ       k+0(FP), DI
+
+block:
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
+	VPXORD  Z8, Z8, Z8
+	VPXORD  Z9, Z9, Z9
+	MOVQ    $0x00000020, R8
+	CMPQ    DI, R8
+	CMOVQLT DI, R8
+	SUBQ    R8, DI
+	MOVQ    R8, R9
+	SHRQ    $0x01, R9
+	JE      last
+
+loop:
+	VPANDD       (AX), Z10, Z11
+	VBROADCASTSS (DX), Z12
+	VFMADD231PS  Z12, Z11, Z0
+	VBROADCASTSS (DX)(BX*1), Z12
+	VFMADD231PS  Z12, Z11, Z1
+	VBROADCASTSS (DX)(BX*2), Z12
+	VFMADD231PS  Z12, Z11, Z2
+	VBROADCASTSS (DX)(SI*1), Z12
+	VFMADD231PS  Z12, Z11, Z3
+	VBROADCASTSS (DX)(BX*4), Z12
+	VFMADD231PS  Z12, Z11, Z4
+	VPSLLD       $0x10, (AX), Z11
+	VBROADCASTSS 4(DX), Z12
+	VFMADD231PS  Z12, Z11, Z5
+	VBROADCASTSS 4(DX)(BX*1), Z12
+	VFMADD231PS  Z12, Z11, Z6
+	VBROADCASTSS 4(DX)(BX*2), Z12
+	VFMADD231PS  Z12, Z11, Z7
+	VBROADCASTSS 4(DX)(SI*1), Z12
+	VFMADD231PS  Z12, Z11, Z8
+	VBROADCASTSS 4(DX)(BX*4), Z12
+	VFMADD231PS  Z12, Z11, Z9
+	ADDQ         $0x08, DX
+	ADDQ         CX, AX
+	DECQ         R9
+	JNE          loop
+
+last:
+	ANDQ         $0x00000001, R8
+	JE           add
+	VPANDD       (AX), Z10, Z11
+	VBROADCASTSS (DX), Z12
+	VFMADD231PS  Z12, Z11, Z0
+	VBROADCASTSS (DX)(BX*1), Z12
+	VFMADD231PS  Z12, Z11, Z1
+	VBROADCASTSS (DX)(BX*2), Z12
+	VFMADD231PS  Z12, Z11, Z2
+	VBROADCASTSS (DX)(SI*1), Z12
+	VFMADD231PS  Z12, Z11, Z3
+	VBROADCASTSS (DX)(BX*4), Z12
+	VFMADD231PS  Z12, Z11, Z4
+
+add:
+	MOVQ      tail+56(FP), R8
+	MOVL      $-1, R9
+	BZHIL     R8, R9, R9
+	KMOVW     R9, K1
+	MOVQ      c+40(FP), R8
+	MOVQ      ldc+48(FP), R9
+	VADDPS    Z5, Z0, Z0
+	VMOVUPS.Z (R8), K1, Z5
+	VADDPS    Z0, Z5, Z5
+	VMOVUPS   Z5, K1, (R8)
+	ADDQ      R9, R8
+	VADDPS    Z6, Z1, Z1
+	VMOVUPS.Z (R8), K1, Z6
+	VADDPS    Z1, Z6, Z6
+	VMOVUPS   Z6, K1, (R8)
+	ADDQ      R9, R8
+	VADDPS    Z7, Z2, Z2
+	VMOVUPS.Z (R8), K1, Z7
+	VADDPS    Z2, Z7, Z7
+	VMOVUPS   Z7, K1, (R8)
+	ADDQ      R9, R8
+	VADDPS    Z8, Z3, Z3
+	VMOVUPS.Z (R8), K1, Z8
+	VADDPS    Z3, Z8, Z8
+	VMOVUPS   Z8, K1, (R8)
+	ADDQ      R9, R8
+	VADDPS    Z9, Z4, Z4
+	VMOVUPS.Z (R8), K1, Z9
+	VADDPS    Z4, Z9, Z9
+	VMOVUPS   Z9, K1, (R8)
+	TESTQ     DI, DI
+	JNE       block
+	VZEROUPPER
+	LDMXCSR   (SP)
+	RET
+
+// func blocks5x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+// Requires: AVX, AVX512F, BMI2, CMOV, SSE
+TEXT ·blocks5x2AVX512(SB), NOSPLIT, $8-64
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+	MOVQ    b+24(FP), AX
+	MOVQ    brs+32(FP), CX
+	MOVQ    a+8(FP), DX
+	MOVQ    lda+16(FP), BX
+	LEAQ    (BX)(BX*2), SI
+	MOVQ    k+0(FP), DI
+
+block:
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
+	VPXORD  Z8, Z8, Z8
+	VPXORD  Z9, Z9, Z9
+	VPXORD  Z10, Z10, Z10
+	VPXORD  Z11, Z11, Z11
+	VPXORD  Z12, Z12, Z12
+	VPXORD  Z13, Z13, Z13
+	VPXORD  Z14, Z14, Z14
+	VPXORD  Z15, Z15, Z15
+	VPXORD  Z16, Z16, Z16
+	VPXORD  Z17, Z17, Z17
+	VPXORD  Z18, Z18, Z18
+	VPXORD  Z19, Z19, Z19
+	MOVQ    $0x00000020, R8
+	CMPQ    DI, R8
+	CMOVQLT DI, R8
+	SUBQ    R8, DI
+	MOVQ    R8, R9
+	SHRQ    $0x01, R9
+	JE      last
+
+loop:
+	VMOVUPS      (AX), Z20
+	VMOVUPS      64(AX), Z21
+	VBROADCASTSS (DX), Z22
+	VFMADD231PS  Z22, Z20, Z0
+	VFMADD231PS  Z22, Z21, Z1
+	VBROADCASTSS (DX)(BX*1), Z22
+	VFMADD231PS  Z22, Z20, Z2
+	VFMADD231PS  Z22, Z21, Z3
+	VBROADCASTSS (DX)(BX*2), Z22
+	VFMADD231PS  Z22, Z20, Z4
+	VFMADD231PS  Z22, Z21, Z5
+	VBROADCASTSS (DX)(SI*1), Z22
+	VFMADD231PS  Z22, Z20, Z6
+	VFMADD231PS  Z22, Z21, Z7
+	VBROADCASTSS (DX)(BX*4), Z22
+	VFMADD231PS  Z22, Z20, Z8
+	VFMADD231PS  Z22, Z21, Z9
+	VMOVUPS      (AX)(CX*1), Z20
+	VMOVUPS      64(AX)(CX*1), Z21
+	VBROADCASTSS 4(DX), Z22
+	VFMADD231PS  Z22, Z20, Z10
+	VFMADD231PS  Z22, Z21, Z11
+	VBROADCASTSS 4(DX)(BX*1), Z22
+	VFMADD231PS  Z22, Z20, Z12
+	VFMADD231PS  Z22, Z21, Z13
+	VBROADCASTSS 4(DX)(BX*2), Z22
+	VFMADD231PS  Z22, Z20, Z14
+	VFMADD231PS  Z22, Z21, Z15
+	VBROADCASTSS 4(DX)(SI*1), Z22
+	VFMADD231PS  Z22, Z20, Z16
+	VFMADD231PS  Z22, Z21, Z17
+	VBROADCASTSS 4(DX)(BX*4), Z22
+	VFMADD231PS  Z22, Z20, Z18
+	VFMADD231PS  Z22, Z21, Z19
+	ADDQ         $0x08, DX
+	LEAQ         (AX)(CX*2), AX
+	DECQ         R9
+	JNE          loop
+
+last:
+	ANDQ         $0x00000001, R8
+	JE           add
+	VMOVUPS      (AX), Z20
+	VMOVUPS      64(AX), Z21
+	VBROADCASTSS (DX), Z22
+	VFMADD231PS  Z22, Z20, Z0
+	VFMADD231PS  Z22, Z21, Z1
+	VBROADCASTSS (DX)(BX*1), Z22
+	VFMADD231PS  Z22, Z20, Z2
+	VFMADD231PS  Z22, Z21, Z3
+	VBROADCASTSS (DX)(BX*2), Z22
+	VFMADD231PS  Z22, Z20, Z4
+	VFMADD231PS  Z22, Z21, Z5
+	VBROADCASTSS (DX)(SI*1), Z22
+	VFMADD231PS  Z22, Z20, Z6
+	VFMADD231PS  Z22, Z21, Z7
+	VBROADCASTSS (DX)(BX*4), Z22
+	VFMADD231PS  Z22, Z20, Z8
+	VFMADD231PS  Z22, Z21, Z9
+
+add:
+	MOVQ      tail+56(FP), R8
+	MOVL      $-1, R9
+	BZHIL     R8, R9, R9
+	KMOVW     R9, K1
+	MOVQ      c+40(FP), R8
+	MOVQ      ldc+48(FP), R9
+	VADDPS    Z10, Z0, Z0
+	VADDPS    (R8), Z0, Z0
+	VMOVUPS   Z0, (R8)
+	VADDPS    Z11, Z1, Z1
+	VMOVUPS.Z 64(R8), K1, Z11
+	VADDPS    Z1, Z11, Z11
+	VMOVUPS   Z11, K1, 64(R8)
+	ADDQ      R9, R8
+	VADDPS    Z12, Z2, Z2
+	VADDPS    (R8), Z2, Z2
+	VMOVUPS   Z2, (R8)
+	VADDPS    Z13, Z3, Z3
+	VMOVUPS.Z 64(R8), K1, Z13
+	VADDPS    Z3, Z13, Z13
+	VMOVUPS   Z13, K1, 64(R8)
+	ADDQ      R9, R8
+	VADDPS    Z14, Z4, Z4
+	VADDPS    (R8), Z4, Z4
+	VMOVUPS   Z4, (R8)
+	VADDPS    Z15, Z5, Z5
+	VMOVUPS.Z 64(R8), K1, Z15
+	VADDPS    Z5, Z15, Z15
+	VMOVUPS   Z15, K1, 64(R8)
+	ADDQ      R9, R8
+	VADDPS    Z16, Z6, Z6
+	VADDPS    (R8), Z6, Z6
+	VMOVUPS   Z6, (R8)
+	VADDPS    Z17, Z7, Z7
+	VMOVUPS.Z 64(R8), K1, Z17
+	VADDPS    Z7, Z17, Z17
+	VMOVUPS   Z17, K1, 64(R8)
+	ADDQ      R9, R8
+	VADDPS    Z18, Z8, Z8
+	VADDPS    (R8), Z8, Z8
+	VMOVUPS   Z8, (R8)
+	VADDPS    Z19, Z9, Z9
+	VMOVUPS.Z 64(R8), K1, Z19
+	VADDPS    Z9, Z19, Z19
+	VMOVUPS   Z19, K1, 64(R8)
+	TESTQ     DI, DI
+	JNE       block
+	VZEROUPPER
+	LDMXCSR   (SP)
+	RET
+
+// func blocks5x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+// Requires: AVX, AVX512F, BMI2, CMOV, SSE
+TEXT ·blocks5x2TAVX512(SB), NOSPLIT, $8-64
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+	MOVQ    b+24(FP), AX
+	MOVQ    brs+32(FP), CX
+	MOVQ    a+8(FP), DX
+	MOVQ    lda+16(FP), BX
+	MOVQ    k+0(FP), SI
+
+block:
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
+	VPXORD  Z8, Z8, Z8
+	VPXORD  Z9, Z9, Z9
+	VPXORD  Z10, Z10, Z10
+	VPXORD  Z11, Z11, Z11
+	VPXORD  Z12, Z12, Z12
+	VPXORD  Z13, Z13, Z13
+	VPXORD  Z14, Z14, Z14
+	VPXORD  Z15, Z15, Z15
+	VPXORD  Z16, Z16, Z16
+	VPXORD  Z17, Z17, Z17
+	VPXORD  Z18, Z18, Z18
+	VPXORD  Z19, Z19, Z19
+	MOVQ    $0x00000020, DI
+	CMPQ    SI, DI
+	CMOVQLT SI, DI
+	SUBQ    DI, SI
+	MOVQ    DI, R8
+	SHRQ    $0x01, R8
+	JE      last
+
+loop:
+	VMOVUPS      (AX), Z20
+	VMOVUPS      64(AX), Z21
+	VBROADCASTSS (DX), Z22
+	VFMADD231PS  Z22, Z20, Z0
+	VFMADD231PS  Z22, Z21, Z1
+	VBROADCASTSS 4(DX), Z22
+	VFMADD231PS  Z22, Z20, Z2
+	VFMADD231PS  Z22, Z21, Z3
+	VBROADCASTSS 8(DX), Z22
+	VFMADD231PS  Z22, Z20, Z4
+	VFMADD231PS  Z22, Z21, Z5
+	VBROADCASTSS 12(DX), Z22
+	VFMADD231PS  Z22, Z20, Z6
+	VFMADD231PS  Z22, Z21, Z7
+	VBROADCASTSS 16(DX), Z22
+	VFMADD231PS  Z22, Z20, Z8
+	VFMADD231PS  Z22, Z21, Z9
+	VMOVUPS      (AX)(CX*1), Z20
+	VMOVUPS      64(AX)(CX*1), Z21
+	VBROADCASTSS (DX)(BX*1), Z22
+	VFMADD231PS  Z22, Z20, Z10
+	VFMADD231PS  Z22, Z21, Z11
+	VBROADCASTSS 4(DX)(BX*1), Z22
+	VFMADD231PS  Z22, Z20, Z12
+	VFMADD231PS  Z22, Z21, Z13
+	VBROADCASTSS 8(DX)(BX*1), Z22
+	VFMADD231PS  Z22, Z20, Z14
+	VFMADD231PS  Z22, Z21, Z15
+	VBROADCASTSS 12(DX)(BX*1), Z22
+	VFMADD231PS  Z22, Z20, Z16
+	VFMADD231PS  Z22, Z21, Z17
+	VBROADCASTSS 16(DX)(BX*1), Z22
+	VFMADD231PS  Z22, Z20, Z18
+	VFMADD231PS  Z22, Z21, Z19
+	LEAQ         (DX)(BX*2), DX
+	LEAQ         (AX)(CX*2), AX
+	DECQ         R8
+	JNE          loop
+
+last:
+	ANDQ         $0x00000001, DI
+	JE           add
+	VMOVUPS      (AX), Z20
+	VMOVUPS      64(AX), Z21
+	VBROADCASTSS (DX), Z22
+	VFMADD231PS  Z22, Z20, Z0
+	VFMADD231PS  Z22, Z21, Z1
+	VBROADCASTSS 4(DX), Z22
+	VFMADD231PS  Z22, Z20, Z2
+	VFMADD231PS  Z22, Z21, Z3
+	VBROADCASTSS 8(DX), Z22
+	VFMADD231PS  Z22, Z20, Z4
+	VFMADD231PS  Z22, Z21, Z5
+	VBROADCASTSS 12(DX), Z22
+	VFMADD231PS  Z22, Z20, Z6
+	VFMADD231PS  Z22, Z21, Z7
+	VBROADCASTSS 16(DX), Z22
+	VFMADD231PS  Z22, Z20, Z8
+	VFMADD231PS  Z22, Z21, Z9
+
+add:
+	MOVQ      tail+56(FP), DI
+	MOVL      $-1, R8
+	BZHIL     DI, R8, R8
+	KMOVW     R8, K1
+	MOVQ      c+40(FP), DI
+	MOVQ      ldc+48(FP), R8
+	VADDPS    Z10, Z0, Z0
+	VADDPS    (DI), Z0, Z0
+	VMOVUPS   Z0, (DI)
+	VADDPS    Z11, Z1, Z1
+	VMOVUPS.Z 64(DI), K1, Z11
+	VADDPS    Z1, Z11, Z11
+	VMOVUPS   Z11, K1, 64(DI)
+	ADDQ      R8, DI
+	VADDPS    Z12, Z2, Z2
+	VADDPS    (DI), Z2, Z2
+	VMOVUPS   Z2, (DI)
+	VADDPS    Z13, Z3, Z3
+	VMOVUPS.Z 64(DI), K1, Z13
+	VADDPS    Z3, Z13, Z13
+	VMOVUPS   Z13, K1, 64(DI)
+	ADDQ      R8, DI
+	VADDPS    Z14, Z4, Z4
+	VADDPS    (DI), Z4, Z4
+	VMOVUPS   Z4, (DI)
+	VADDPS    Z15, Z5, Z5
+	VMOVUPS.Z 64(DI), K1, Z15
+	VADDPS    Z5, Z15, Z15
+	VMOVUPS   Z15, K1, 64(DI)
+	ADDQ      R8, DI
+	VADDPS    Z16, Z6, Z6
+	VADDPS    (DI), Z6, Z6
+	VMOVUPS   Z6, (DI)
+	VADDPS    Z17, Z7, Z7
+	VMOVUPS.Z 64(DI), K1, Z17
+	VADDPS    Z7, Z17, Z17
+	VMOVUPS   Z17, K1, 64(DI)
+	ADDQ      R8, DI
+	VADDPS    Z18, Z8, Z8
+	VADDPS    (DI), Z8, Z8
+	VMOVUPS   Z8, (DI)
+	VADDPS    Z19, Z9, Z9
+	VMOVUPS.Z 64(DI), K1, Z19
+	VADDPS    Z9, Z19, Z19
+	VMOVUPS   Z19, K1, 64(DI)
+	TESTQ     SI, SI
+	JNE       block
+	VZEROUPPER
+	LDMXCSR   (SP)
+	RET
+
+// func blocks5x2PairsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+// Requires: AVX, AVX512F, BMI2, CMOV, SSE
+TEXT ·blocks5x2PairsAVX512(SB), NOSPLIT, $8-64
+	STMXCSR    (SP)
+	MOVL       (SP), AX
+	ORL        $0x00008040, AX
+	MOVL       AX, 4(SP)
+	LDMXCSR    4(SP)
+	MOVQ       b+24(FP), AX
+	MOVQ       brs+32(FP), CX
+	MOVQ       a+8(FP), DX
+	MOVQ       lda+16(FP), BX
+	LEAQ       (BX)(BX*2), SI
+	VPTERNLOGD $0xff, Z20, Z20, Z20
+	VPSLLD     $0x10, Z20, Z20
+	MOVQ       k+0(FP), DI
+
+block:
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
+	VPXORD  Z8, Z8, Z8
+	VPXORD  Z9, Z9, Z9
+	VPXORD  Z10, Z10, Z10
+	VPXORD  Z11, Z11, Z11
+	VPXORD  Z12, Z12, Z12
+	VPXORD  Z13, Z13, Z13
+	VPXORD  Z14, Z14, Z14
+	VPXORD  Z15, Z15, Z15
+	VPXORD  Z16, Z16, Z16
+	VPXORD  Z17, Z17, Z17
+	VPXORD  Z18, Z18, Z18
+	VPXORD  Z19, Z19, Z19
+	MOVQ    $0x00000020, R8
+	CMPQ    DI, R8
+	CMOVQLT DI, R8
+	SUBQ    R8, DI
+	MOVQ    R8, R9
+	SHRQ    $0x01, R9
+	JE      last
+
+loop:
+	VPANDD       (AX), Z20, Z21
+	VPANDD       64(AX), Z20, Z22
+	VBROADCASTSS (DX), Z23
+	VFMADD231PS  Z23, Z21, Z0
+	VFMADD231PS  Z23, Z22, Z1
+	VBROADCASTSS (DX)(BX*1), Z23
+	VFMADD231PS  Z23, Z21, Z2
+	VFMADD231PS  Z23, Z22, Z3
+	VBROADCASTSS (DX)(BX*2), Z23
+	VFMADD231PS  Z23, Z21, Z4
+	VFMADD231PS  Z23, Z22, Z5
+	VBROADCASTSS (DX)(SI*1), Z23
+	VFMADD231PS  Z23, Z21, Z6
+	VFMADD231PS  Z23, Z22, Z7
+	VBROADCASTSS (DX)(BX*4), Z23
+	VFMADD231PS  Z23, Z21, Z8
+	VFMADD231PS  Z23, Z22, Z9
+	VPSLLD       $0x10, (AX), Z21
+	VPSLLD       $0x10, 64(AX), Z22
+	VBROADCASTSS 4(DX), Z23
+	VFMADD231PS  Z23, Z21, Z10
+	VFMADD231PS  Z23, Z22, Z11
+	VBROADCASTSS 4(DX)(BX*1), Z23
+	VFMADD231PS  Z23, Z21, Z12
+	VFMADD231PS  Z23, Z22, Z13
+	VBROADCASTSS 4(DX)(BX*2), Z23
+	VFMADD231PS  Z23, Z21, Z14
+	VFMADD231PS  Z23, Z22, Z15
+	VBROADCASTSS 4(DX)(SI*1), Z23
+	VFMADD231PS  Z23, Z21, Z16
+	VFMADD231PS  Z23, Z22, Z17
+	VBROADCASTSS 4(DX)(BX*4), Z23
+	VFMADD231PS  Z23, Z21, Z18
+	VFMADD231PS  Z23, Z22, Z19
+	ADDQ         $0x08, DX
+	ADDQ         CX, AX
+	DECQ         R9
+	JNE          loop
+
+last:
+	ANDQ         $0x00000001, R8
+	JE           add
+	VPANDD       (AX), Z20, Z21
+	VPANDD       64(AX), Z20, Z22
+	VBROADCASTSS (DX), Z23
+	VFMADD231PS  Z23, Z21, Z0
+	VFMADD231PS  Z23, Z22, Z1
+	VBROADCASTSS (DX)(BX*1), Z23
+	VFMADD231PS  Z23, Z21, Z2
+	VFMADD231PS  Z23, Z22, Z3
+	VBROADCASTSS (DX)(BX*2), Z23
+	VFMADD231PS  Z23, Z21, Z4
+	VFMADD231PS  Z23, Z22, Z5
+	VBROADCASTSS (DX)(SI*1), Z23
+	VFMADD231PS  Z23, Z21, Z6
+	VFMADD231PS  Z23, Z22, Z7
+	VBROADCASTSS (DX)(BX*4), Z23
+	VFMADD231PS  Z23, Z21, Z8
+	VFMADD231PS  Z23, Z22, Z9
+
+add:
+	MOVQ      tail+56(FP), R8
+	MOVL      $-1, R9
+	BZHIL     R8, R9, R9
+	KMOVW     R9, K1
+	MOVQ      c+40(FP), R8
+	MOVQ      ldc+48(FP), R9
+	VADDPS    Z10, Z0, Z0
+	VADDPS    (R8), Z0, Z0
+	VMOVUPS   Z0, (R8)
+	VADDPS    Z11, Z1, Z1
+	VMOVUPS.Z 64(R8), K1, Z11
+	VADDPS    Z1, Z11, Z11
+	VMOVUPS   Z11, K1, 64(R8)
+	ADDQ      R9, R8
+	VADDPS    Z12, Z2, Z2
+	VADDPS    (R8), Z2, Z2
+	VMOVUPS   Z2, (R8)
+	VADDPS    Z13, Z3, Z3
+	VMOVUPS.Z 64(R8), K1, Z13
+	VADDPS    Z3, Z13, Z13
+	VMOVUPS   Z13, K1, 64(R8)
+	ADDQ      R9, R8
+	VADDPS    Z14, Z4, Z4
+	VADDPS    (R8), Z4, Z4
+	VMOVUPS   Z4, (R8)
+	VADDPS    Z15, Z5, Z5
+	VMOVUPS.Z 64(R8), K1, Z15
+	VADDPS    Z5, Z15, Z15
+	VMOVUPS   Z15, K1, 64(R8)
+	ADDQ      R9, R8
+	VADDPS    Z16, Z6, Z6
+	VADDPS    (R8), Z6, Z6
+	VMOVUPS   Z6, (R8)
+	VADDPS    Z17, Z7, Z7
+	VMOVUPS.Z 64(R8), K1, Z17
+	VADDPS    Z7, Z17, Z17
+	VMOVUPS   Z17, K1, 64(R8)
+	ADDQ      R9, R8
+	VADDPS    Z18, Z8, Z8
+	VADDPS    (R8), Z8, Z8
+	VMOVUPS   Z8, (R8)
+	VADDPS    Z19, Z9, Z9
+	VMOVUPS.Z 64(R8), K1, Z19
+	VADDPS    Z9, Z19, Z19
+	VMOVUPS   Z19, K1, 64(R8)
+	TESTQ     DI, DI
+	JNE       block
+	VZEROUPPER
+	LDMXCSR   (SP)
+	RET
+
+// func blocks6x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+// Requires: AVX, AVX512F, BMI2, CMOV, SSE
+TEXT ·blocks6x1AVX512(SB), NOSPLIT, $8-64
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+	MOVQ    b+24(FP), AX
+	MOVQ    brs+32(FP), CX
+	MOVQ    a+8(FP), DX
+	MOVQ    lda+16(FP), BX
+	LEAQ    (DX)(BX*4), SI
+	ADDQ    BX, SI
+	LEAQ    (BX)(BX*2), DI
+	MOVQ    k+0(FP), R8
+
+block:
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
+	VPXORD  Z8, Z8, Z8
+	VPXORD  Z9, Z9, Z9
+	VPXORD  Z10, Z10, Z10
+	VPXORD  Z11, Z11, Z11
+	MOVQ    $0x00000020, R9
+	CMPQ    R8, R9
+	CMOVQLT R8, R9
+	SUBQ    R9, R8
+	MOVQ    R9, R10
+	SHRQ    $0x01, R10
+	JE      last
+
+loop:
+	VMOVUPS      (AX), Z12
+	VBROADCASTSS (DX), Z13
+	VFMADD231PS  Z13, Z12, Z0
+	VBROADCASTSS (DX)(BX*1), Z13
+	VFMADD231PS  Z13, Z12, Z1
+	VBROADCASTSS (DX)(BX*2), Z13
+	VFMADD231PS  Z13, Z12, Z2
+	VBROADCASTSS (DX)(DI*1), Z13
+	VFMADD231PS  Z13, Z12, Z3
+	VBROADCASTSS (DX)(BX*4), Z13
+	VFMADD231PS  Z13, Z12, Z4
+	VBROADCASTSS (SI), Z13
+	VFMADD231PS  Z13, Z12, Z5
+	VMOVUPS      (AX)(CX*1), Z12
+	VBROADCASTSS 4(DX), Z13
+	VFMADD231PS  Z13, Z12, Z6
+	VBROADCASTSS 4(DX)(BX*1), Z13
+	VFMADD231PS  Z13, Z12, Z7
+	VBROADCASTSS 4(DX)(BX*2), Z13
+	VFMADD231PS  Z13, Z12, Z8
+	VBROADCASTSS 4(DX)(DI*1), Z13
+	VFMADD231PS  Z13, Z12, Z9
+	VBROADCASTSS 4(DX)(BX*4), Z13
+	VFMADD231PS  Z13, Z12, Z10
+	VBROADCASTSS 4(SI), Z13
+	VFMADD231PS  Z13, Z12, Z11
+	ADDQ         $0x08, DX
+	ADDQ         $0x08, SI
+	LEAQ         (AX)(CX*2), AX
+	DECQ         R10
+	JNE          loop
+
+last:
+	ANDQ         $0x00000001, R9
+	JE           add
+	VMOVUPS      (AX), Z12
+	VBROADCASTSS (DX), Z13
+	VFMADD231PS  Z13, Z12, Z0
+	VBROADCASTSS (DX)(BX*1), Z13
+	VFMADD231PS  Z13, Z12, Z1
+	VBROADCASTSS (DX)(BX*2), Z13
+	VFMADD231PS  Z13, Z12, Z2
+	VBROADCASTSS (DX)(DI*1), Z13
+	VFMADD231PS  Z13, Z12, Z3
+	VBROADCASTSS (DX)(BX*4), Z13
+	VFMADD231PS  Z13, Z12, Z4
+	VBROADCASTSS (SI), Z13
+	VFMADD231PS  Z13, Z12, Z5
+
+add:
+	MOVQ      tail+56(FP), R9
+	MOVL      $-1, R10
+	BZHIL     R9, R10, R10
+	KMOVW     R10, K1
+	MOVQ      c+40(FP), R9
+	MOVQ      ldc+48(FP), R10
+	VADDPS    Z6, Z0, Z0
+	VMOVUPS.Z (R9), K1, Z6
+	VADDPS    Z0, Z6, Z6
+	VMOVUPS   Z6, K1, (R9)
+	ADDQ      R10, R9
+	VADDPS    Z7, Z1, Z1
+	VMOVUPS.Z (R9), K1, Z7
+	VADDPS    Z1, Z7, Z7
+	VMOVUPS   Z7, K1, (R9)
+	ADDQ      R10, R9
+	VADDPS    Z8, Z2, Z2
+	VMOVUPS.Z (R9), K1, Z8
+	VADDPS    Z2, Z8, Z8
+	VMOVUPS   Z8, K1, (R9)
+	ADDQ      R10, R9
+	VADDPS    Z9, Z3, Z3
+	VMOVUPS.Z (R9), K1, Z9
+	VADDPS    Z3, Z9, Z9
+	VMOVUPS   Z9, K1, (R9)
+	ADDQ      R10, R9
+	VADDPS    Z10, Z4, Z4
+	VMOVUPS.Z (R9), K1, Z10
+	VADDPS    Z4, Z10, Z10
+	VMOVUPS   Z10, K1, (R9)
+	ADDQ      R10, R9
+	VADDPS    Z11, Z5, Z5
+	VMOVUPS.Z (R9), K1, Z11
+	VADDPS    Z5, Z11, Z11
+	VMOVUPS   Z11, K1, (R9)
+	TESTQ     R8, R8
+	JNE       block
+	VZEROUPPER
+	LDMXCSR   (SP)
+	RET
+
+// func blocks6x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+// Requires: AVX, AVX512F, BMI2, CMOV, SSE
+TEXT ·blocks6x1TAVX512(SB), NOSPLIT, $8-64
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+	MOVQ    b+24(FP), AX
+	MOVQ    brs+32(FP), CX
+	MOVQ    a+8(FP), DX
+	MOVQ    lda+16(FP), BX
+	MOVQ    k+0(FP), SI
+
+block:
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
+	VPXORD  Z8, Z8, Z8
+	VPXORD  Z9, Z9, Z9
+	VPXORD  Z10, Z10, Z10
+	VPXORD  Z11, Z11, Z11
+	MOVQ    $0x00000020, DI
+	CMPQ    SI, DI
+	CMOVQLT SI, DI
+	SUBQ    DI, SI
+	MOVQ    DI, R8
+	SHRQ    $0x01, R8
+	JE      last
+
+loop:
+	VMOVUPS      (AX), Z12
+	VBROADCASTSS (DX), Z13
+	VFMADD231PS  Z13, Z12, Z0
+	VBROADCASTSS 4(DX), Z13
+	VFMADD231PS  Z13, Z12, Z1
+	VBROADCASTSS 8(DX), Z13
+	VFMADD231PS  Z13, Z12, Z2
+	VBROADCASTSS 12(DX), Z13
+	VFMADD231PS  Z13, Z12, Z3
+	VBROADCASTSS 16(DX), Z13
+	VFMADD231PS  Z13, Z12, Z4
+	VBROADCASTSS 20(DX), Z13
+	VFMADD231PS  Z13, Z12, Z5
+	VMOVUPS      (AX)(CX*1), Z12
+	VBROADCASTSS (DX)(BX*1), Z13
+	VFMADD231PS  Z13, Z12, Z6
+	VBROADCASTSS 4(DX)(BX*1), Z13
+	VFMADD231PS  Z13, Z12, Z7
+	VBROADCASTSS 8(DX)(BX*1), Z13
+	VFMADD231PS  Z13, Z12, Z8
+	VBROADCASTSS 12(DX)(BX*1), Z13
+	VFMADD231PS  Z13, Z12, Z9
+	VBROADCASTSS 16(DX)(BX*1), Z13
+	VFMADD231PS  Z13, Z12, Z10
+	VBROADCASTSS 20(DX)(BX*1), Z13
+	VFMADD231PS  Z13, Z12, Z11
+	LEAQ         (DX)(BX*2), DX
+	LEAQ         (AX)(CX*2), AX
+	DECQ         R8
+	JNE          loop
+
+last:
+	ANDQ         $0x00000001, DI
+	JE           add
+	VMOVUPS      (AX), Z12
+	VBROADCASTSS (DX), Z13
+	VFMADD231PS  Z13, Z12, Z0
+	VBROADCASTSS 4(DX), Z13
+	VFMADD231PS  Z13, Z12, Z1
+	VBROADCASTSS 8(DX), Z13
+	VFMADD231PS  Z13, Z12, Z2
+	VBROADCASTSS 12(DX), Z13
+	VFMADD231PS  Z13, Z12, Z3
+	VBROADCASTSS 16(DX), Z13
+	VFMADD231PS  Z13, Z12, Z4
+	VBROADCASTSS 20(DX), Z13
+	VFMADD231PS  Z13, Z12, Z5
+
+add:
+	MOVQ      tail+56(FP), DI
+	MOVL      $-1, R8
+	BZHIL     DI, R8, R8
+	KMOVW     R8, K1
+	MOVQ      c+40(FP), DI
+	MOVQ      ldc+48(FP), R8
+	VADDPS    Z6, Z0, Z0
+	VMOVUPS.Z (DI), K1, Z6
+	VADDPS    Z0, Z6, Z6
+	VMOVUPS   Z6, K1, (DI)
+	ADDQ      R8, DI
+	VADDPS    Z7, Z1, Z1
+	VMOVUPS.Z (DI), K1, Z7
+	VADDPS    Z1, Z7, Z7
+	VMOVUPS   Z7, K1, (DI)
+	ADDQ      R8, DI
+	VADDPS    Z8, Z2, Z2
+	VMOVUPS.Z (DI), K1, Z8
+	VADDPS    Z2, Z8, Z8
+	VMOVUPS   Z8, K1, (DI)
+	ADDQ      R8, DI
+	VADDPS    Z9, Z3, Z3
+	VMOVUPS.Z (DI), K1, Z9
+	VADDPS    Z3, Z9, Z9
+	VMOVUPS   Z9, K1, (DI)
+	ADDQ      R8, DI
+	VADDPS    Z10, Z4, Z4
+	VMOVUPS.Z (DI), K1, Z10
+	VADDPS    Z4, Z10, Z10
+	VMOVUPS   Z10, K1, (DI)
+	ADDQ      R8, DI
+	VADDPS    Z11, Z5, Z5
+	VMOVUPS.Z (DI), K1, Z11
+	VADDPS    Z5, Z11, Z11
+	VMOVUPS   Z11, K1, (DI)
+	TESTQ     SI, SI
+	JNE       block
+	VZEROUPPER
+	LDMXCSR   (SP)
+	RET
+
+// func blocks6x1PairsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+// Requires: AVX, AVX512F, BMI2, CMOV, SSE
+TEXT ·blocks6x1PairsAVX512(SB), NOSPLIT, $8-64
+	STMXCSR    (SP)
+	MOVL       (SP), AX
+	ORL        $0x00008040, AX
+	MOVL       AX, 4(SP)
+	LDMXCSR    4(SP)
+	MOVQ       b+24(FP), AX
+	MOVQ       brs+32(FP), CX
+	MOVQ       a+8(FP), DX
+	MOVQ       lda+16(FP), BX
+	LEAQ       (DX)(BX*4), SI
+	ADDQ       BX, SI
+	LEAQ       (BX)(BX*2), DI
+	VPTERNLOGD $0xff, Z12, Z12, Z12
+	VPSLLD     $0x10, Z12, Z12
+	MOVQ       k+0(FP), R8
+
+block:
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
+	VPXORD  Z8, Z8, Z8
+	VPXORD  Z9, Z9, Z9
+	VPXORD  Z10, Z10, Z10
+	VPXORD  Z11, Z11, Z11
+	MOVQ    $0x00000020, R9
+	CMPQ    R8, R9
+	CMOVQLT R8, R9
+	SUBQ    R9, R8
+	MOVQ    R9, R10
+	SHRQ    $0x01, R10
+	JE      last
+
+loop:
+	VPANDD       (AX), Z12, Z13
+	VBROADCASTSS (DX), Z14
+	VFMADD231PS  Z14, Z13, Z0
+	VBROADCASTSS (DX)(BX*1), Z14
+	VFMADD231PS  Z14, Z13, Z1
+	VBROADCASTSS (DX)(BX*2), Z14
+	VFMADD231PS  Z14, Z13, Z2
+	VBROADCASTSS (DX)(DI*1), Z14
+	VFMADD231PS  Z14, Z13, Z3
+	VBROADCASTSS (DX)(BX*4), Z14
+	VFMADD231PS  Z14, Z13, Z4
+	VBROADCASTSS (SI), Z14
+	VFMADD231PS  Z14, Z13, Z5
+	VPSLLD       $0x10, (AX), Z13
+	VBROADCASTSS 4(DX), Z14
+	VFMADD231PS  Z14, Z13, Z6
+	VBROADCASTSS 4(DX)(BX*1), Z14
+	VFMADD231PS  Z14, Z13, Z7
+	VBROADCASTSS 4(DX)(BX*2), Z14
+	VFMADD231PS  Z14, Z13, Z8
+	VBROADCASTSS 4(DX)(DI*1), Z14
+	VFMADD231PS  Z14, Z13, Z9
+	VBROADCASTSS 4(DX)(BX*4), Z14
+	VFMADD231PS  Z14, Z13, Z10
+	VBROADCASTSS 4(SI), Z14
+	VFMADD231PS  Z14, Z13, Z11
+	ADDQ         $0x08, DX
+	ADDQ         $0x08, SI
+	ADDQ         CX, AX
+	DECQ         R10
+	JNE          loop
+
+last:
+	ANDQ         $0x00000001, R9
+	JE           add
+	VPANDD       (AX), Z12, Z13
+	VBROADCASTSS (DX), Z14
+	VFMADD231PS  Z14, Z13, Z0
+	VBROADCASTSS (DX)(BX*1), Z14
+	VFMADD231PS  Z14, Z13, Z1
+	VBROADCASTSS (DX)(BX*2), Z14
+	VFMADD231PS  Z14, Z13, Z2
+	VBROADCASTSS (DX)(DI*1), Z14
+	VFMADD231PS  Z14, Z13, Z3
+	VBROADCASTSS (DX)(BX*4), Z14
+	VFMADD231PS  Z14, Z13, Z4
+	VBROADCASTSS (SI), Z14
+	VFMADD231PS  Z14, Z13, Z5
+
+add:
+	MOVQ      tail+56(FP), R9
+	MOVL      $-1, R10
+	BZHIL     R9, R10, R10
+	KMOVW     R10, K1
+	MOVQ      c+40(FP), R9
+	MOVQ      ldc+48(FP), R10
+	VADDPS    Z6, Z0, Z0
+	VMOVUPS.Z (R9), K1, Z6
+	VADDPS    Z0, Z6, Z6
+	VMOVUPS   Z6, K1, (R9)
+	ADDQ      R10, R9
+	VADDPS    Z7, Z1, Z1
+	VMOVUPS.Z (R9), K1, Z7
+	VADDPS    Z1, Z7, Z7
+	VMOVUPS   Z7, K1, (R9)
+	ADDQ      R10, R9
+	VADDPS    Z8, Z2, Z2
+	VMOVUPS.Z (R9), K1, Z8
+	VADDPS    Z2, Z8, Z8
+	VMOVUPS   Z8, K1, (R9)
+	ADDQ      R10, R9
+	VADDPS    Z9, Z3, Z3
+	VMOVUPS.Z (R9), K1, Z9
+	VADDPS    Z3, Z9, Z9
+	VMOVUPS   Z9, K1, (R9)
+	ADDQ      R10, R9
+	VADDPS    Z10, Z4, Z4
+	VMOVUPS.Z (R9), K1, Z10
+	VADDPS    Z4, Z10, Z10
+	VMOVUPS   Z10, K1, (R9)
+	ADDQ      R10, R9
+	VADDPS    Z11, Z5, Z5
+	VMOVUPS.Z (R9), K1, Z11
+	VADDPS    Z5, Z11, Z11
+	VMOVUPS   Z11, K1, (R9)
+	TESTQ     R8, R8
+	JNE       block
+	VZEROUPPER
+	LDMXCSR   (SP)
+	RET
+
+// func blocks6x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+// Requires: AVX, AVX512F, BMI2, CMOV, SSE
+TEXT ·blocks6x2AVX512(SB), NOSPLIT, $8-64
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+	MOVQ    b+24(FP), AX
+	MOVQ    brs+32(FP), CX
+	MOVQ    a+8(FP), DX
+	MOVQ    lda+16(FP), BX
+	LEAQ    (DX)(BX*4), SI
+	ADDQ    BX, SI
+	LEAQ    (BX)(BX*2), DI
+	MOVQ    k+0(FP), R8
+
+block:
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
+	VPXORD  Z8, Z8, Z8
+	VPXORD  Z9, Z9, Z9
+	VPXORD  Z10, Z10, Z10
+	VPXORD  Z11, Z11, Z11
+	VPXORD  Z12, Z12, Z12
+	VPXORD  Z13, Z13, Z13
+	VPXORD  Z14, Z14, Z14
+	VPXORD  Z15, Z15, Z15
+	VPXORD  Z16, Z16, Z16
+	VPXORD  Z17, Z17, Z17
+	VPXORD  Z18, Z18, Z18
+	VPXORD  Z19, Z19, Z19
+	VPXORD  Z20, Z20, Z20
+	VPXORD  Z21, Z21, Z21
+	VPXORD  Z22, Z22, Z22
+	VPXORD  Z23, Z23, Z23
+	MOVQ    $0x00000020, R9
+	CMPQ    R8, R9
+	CMOVQLT R8, R9
+	SUBQ    R9, R8
+	MOVQ    R9, R10
+	SHRQ    $0x01, R10
+	JE      last
+
+loop:
+	VMOVUPS      (AX), Z24
+	VMOVUPS      64(AX), Z25
+	VBROADCASTSS (DX), Z26
+	VFMADD231PS  Z26, Z24, Z0
+	VFMADD231PS  Z26, Z25, Z1
+	VBROADCASTSS (DX)(BX*1), Z26
+	VFMADD231PS  Z26, Z24, Z2
+	VFMADD231PS  Z26, Z25, Z3
+	VBROADCASTSS (DX)(BX*2), Z26
+	VFMADD231PS  Z26, Z24, Z4
+	VFMADD231PS  Z26, Z25, Z5
+	VBROADCASTSS (DX)(DI*1), Z26
+	VFMADD231PS  Z26, Z24, Z6
+	VFMADD231PS  Z26, Z25, Z7
+	VBROADCASTSS (DX)(BX*4), Z26
+	VFMADD231PS  Z26, Z24, Z8
+	VFMADD231PS  Z26, Z25, Z9
+	VBROADCASTSS (SI), Z26
+	VFMADD231PS  Z26, Z24, Z10
+	VFMADD231PS  Z26, Z25, Z11
+	VMOVUPS      (AX)(CX*1), Z24
+	VMOVUPS      64(AX)(CX*1), Z25
+	VBROADCASTSS 4(DX), Z26
+	VFMADD231PS  Z26, Z24, Z12
+	VFMADD231PS  Z26, Z25, Z13
+	VBROADCASTSS 4(DX)(BX*1), Z26
+	VFMADD231PS  Z26, Z24, Z14
+	VFMADD231PS  Z26, Z25, Z15
+	VBROADCASTSS 4(DX)(BX*2), Z26
+	VFMADD231PS  Z26, Z24, Z16
+	VFMADD231PS  Z26, Z25, Z17
+	VBROADCASTSS 4(DX)(DI*1), Z26
+	VFMADD231PS  Z26, Z24, Z18
+	VFMADD231PS  Z26, Z25, Z19
+	VBROADCASTSS 4(DX)(BX*4), Z26
+	VFMADD231PS  Z26, Z24, Z20
+	VFMADD231PS  Z26, Z25, Z21
+	VBROADCASTSS 4(SI), Z26
+	VFMADD231PS  Z26, Z24, Z22
+	VFMADD231PS  Z26, Z25, Z23
+	ADDQ         $0x08, DX
+	ADDQ         $0x08, SI
+	LEAQ         (AX)(CX*2), AX
+	DECQ         R10
+	JNE          loop
+
+last:
+	ANDQ         $0x00000001, R9
+	JE           add
+	VMOVUPS      (AX), Z24
+	VMOVUPS      64(AX), Z25
+	VBROADCASTSS (DX), Z26
+	VFMADD231PS  Z26, Z24, Z0
+	VFMADD231PS  Z26, Z25, Z1
+	VBROADCASTSS (DX)(BX*1), Z26
+	VFMADD231PS  Z26, Z24, Z2
+	VFMADD231PS  Z26, Z25, Z3
+	VBROADCASTSS (DX)(BX*2), Z26
+	VFMADD231PS  Z26, Z24, Z4
+	VFMADD231PS  Z26, Z25, Z5
+	VBROADCASTSS (DX)(DI*1), Z26
+	VFMADD231PS  Z26, Z24, Z6
+	VFMADD231PS  Z26, Z25, Z7
+	VBROADCASTSS (DX)(BX*4), Z26
+	VFMADD231PS  Z26, Z24, Z8
+	VFMADD231PS  Z26, Z25, Z9
+	VBROADCASTSS (SI), Z26
+	VFMADD231PS  Z26, Z24, Z10
+	VFMADD231PS  Z26, Z25, Z11
+
+add:
+	MOVQ      tail+56(FP), R9
+	MOVL      $-1, R10
+	BZHIL     R9, R10, R10
+	KMOVW     R10, K1
+	MOVQ      c+40(FP), R9
+	MOVQ      ldc+48(FP), R10
+	VADDPS    Z12, Z0, Z0
+	VADDPS    (R9), Z0, Z0
+	VMOVUPS   Z0, (R9)
+	VADDPS    Z13, Z1, Z1
+	VMOVUPS.Z 64(R9), K1, Z13
+	VADDPS    Z1, Z13, Z13
+	VMOVUPS   Z13, K1, 64(R9)
+	ADDQ      R10, R9
+	VADDPS    Z14, Z2, Z2
+	VADDPS    (R9), Z2, Z2
+	VMOVUPS   Z2, (R9)
+	VADDPS    Z15, Z3, Z3
+	VMOVUPS.Z 64(R9), K1, Z15
+	VADDPS    Z3, Z15, Z15
+	VMOVUPS   Z15, K1, 64(R9)
+	ADDQ      R10, R9
+	VADDPS    Z16, Z4, Z4
+	VADDPS    (R9), Z4, Z4
+	VMOVUPS   Z4, (R9)
+	VADDPS    Z17, Z5, Z5
+	VMOVUPS.Z 64(R9), K1, Z17
+	VADDPS    Z5, Z17, Z17
+	VMOVUPS   Z17, K1, 64(R9)
+	ADDQ      R10, R9
+	VADDPS    Z18, Z6, Z6
+	VADDPS    (R9), Z6, Z6
+	VMOVUPS   Z6, (R9)
+	VADDPS    Z19, Z7, Z7
+	VMOVUPS.Z 64(R9), K1, Z19
+	VADDPS    Z7, Z19, Z19
+	VMOVUPS   Z19, K1, 64(R9)
+	ADDQ      R10, R9
+	VADDPS    Z20, Z8, Z8
+	VADDPS    (R9), Z8, Z8
+	VMOVUPS   Z8, (R9)
+	VADDPS    Z21, Z9, Z9
+	VMOVUPS.Z 64(R9), K1, Z21
+	VADDPS    Z9, Z21, Z21
+	VMOVUPS   Z21, K1, 64(R9)
+	ADDQ      R10, R9
+	VADDPS    Z22, Z10, Z10
+	VADDPS    (R9), Z10, Z10
+	VMOVUPS   Z10, (R9)
+	VADDPS    Z23, Z11, Z11
+	VMOVUPS.Z 64(R9), K1, Z23
+	VADDPS    Z11, Z23, Z23
+	VMOVUPS   Z23, K1, 64(R9)
+	TESTQ     R8, R8
+	JNE       block
+	VZEROUPPER
+	LDMXCSR   (SP)
+	RET
+
+// func blocks6x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+// Requires: AVX, AVX512F, BMI2, CMOV, SSE
+TEXT ·blocks6x2TAVX512(SB), NOSPLIT, $8-64
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+	MOVQ    b+24(FP), AX
+	MOVQ    brs+32(FP), CX
+	MOVQ    a+8(FP), DX
+	MOVQ    lda+16(FP), BX
+	MOVQ    k+0(FP), SI
+
+block:
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
+	VPXORD  Z8, Z8, Z8
+	VPXORD  Z9, Z9, Z9
+	VPXORD  Z10, Z10, Z10
+	VPXORD  Z11, Z11, Z11
+	VPXORD  Z12, Z12, Z12
+	VPXORD  Z13, Z13, Z13
+	VPXORD  Z14, Z14, Z14
+	VPXORD  Z15, Z15, Z15
+	VPXORD  Z16, Z16, Z16
+	VPXORD  Z17, Z17, Z17
+	VPXORD  Z18, Z18, Z18
+	VPXORD  Z19, Z19, Z19
+	VPXORD  Z20, Z20, Z20
+	VPXORD  Z21, Z21, Z21
+	VPXORD  Z22, Z22, Z22
+	VPXORD  Z23, Z23, Z23
+	MOVQ    $0x00000020, DI
+	CMPQ    SI, DI
+	CMOVQLT SI, DI
+	SUBQ    DI, SI
+	MOVQ    DI, R8
+	SHRQ    $0x01, R8
+	JE      last
+
+loop:
+	VMOVUPS      (AX), Z24
+	VMOVUPS      64(AX), Z25
+	VBROADCASTSS (DX), Z26
+	VFMADD231PS  Z26, Z24, Z0
+	VFMADD231PS  Z26, Z25, Z1
+	VBROADCASTSS 4(DX), Z26
+	VFMADD231PS  Z26, Z24, Z2
+	VFMADD231PS  Z26, Z25, Z3
+	VBROADCASTSS 8(DX), Z26
+	VFMADD231PS  Z26, Z24, Z4
+	VFMADD231PS  Z26, Z25, Z5
+	VBROADCASTSS 12(DX), Z26
+	VFMADD231PS  Z26, Z24, Z6
+	VFMADD231PS  Z26, Z25, Z7
+	VBROADCASTSS 16(DX), Z26
+	VFMADD231PS  Z26, Z24, Z8
+	VFMADD231PS  Z26, Z25, Z9
+	VBROADCASTSS 20(DX), Z26
+	VFMADD231PS  Z26, Z24, Z10
+	VFMADD231PS  Z26, Z25, Z11
+	VMOVUPS      (AX)(CX*1), Z24
+	VMOVUPS      64(AX)(CX*1), Z25
+	VBROADCASTSS (DX)(BX*1), Z26
+	VFMADD231PS  Z26, Z24, Z12
+	VFMADD231PS  Z26, Z25, Z13
+	VBROADCASTSS 4(DX)(BX*1), Z26
+	VFMADD231PS  Z26, Z24, Z14
+	VFMADD231PS  Z26, Z25, Z15
+	VBROADCASTSS 8(DX)(BX*1), Z26
+	VFMADD231PS  Z26, Z24, Z16
+	VFMADD231PS  Z26, Z25, Z17
+	VBROADCASTSS 12(DX)(BX*1), Z26
+	VFMADD231PS  Z26, Z24, Z18
+	VFMADD231PS  Z26, Z25, Z19
+	VBROADCASTSS 16(DX)(BX*1), Z26
+	VFMADD231PS  Z26, Z24, Z20
+	VFMADD231PS  Z26, Z25, Z21
+	VBROADCASTSS 20(DX)(BX*1), Z26
+	VFMADD231PS  Z26, Z24, Z22
+	VFMADD231PS  Z26, Z25, Z23
+	LEAQ         (DX)(BX*2), DX
+	LEAQ         (AX)(CX*2), AX
+	DECQ         R8
+	JNE          loop
+
+last:
+	ANDQ         $0x00000001, DI
+	JE           add
+	VMOVUPS      (AX), Z24
+	VMOVUPS      64(AX), Z25
+	VBROADCASTSS (DX), Z26
+	VFMADD231PS  Z26, Z24, Z0
+	VFMADD231PS  Z26, Z25, Z1
+	VBROADCASTSS 4(DX), Z26
+	VFMADD231PS  Z26, Z24, Z2
+	VFMADD231PS  Z26, Z25, Z3
+	VBROADCASTSS 8(DX), Z26
+	VFMADD231PS  Z26, Z24, Z4
+	VFMADD231PS  Z26, Z25, Z5
+	VBROADCASTSS 12(DX), Z26
+	VFMADD231PS  Z26, Z24, Z6
+	VFMADD231PS  Z26, Z25, Z7
+	VBROADCASTSS 16(DX), Z26
+	VFMADD231PS  Z26, Z24, Z8
+	VFMADD231PS  Z26, Z25, Z9
+	VBROADCASTSS 20(DX), Z26
+	VFMADD231PS  Z26, Z24, Z10
+	VFMADD231PS  Z26, Z25, Z11
+
+add:
+	MOVQ      tail+56(FP), DI
+	MOVL      $-1, R8
+	BZHIL     DI, R8, R8
+	KMOVW     R8, K1
+	MOVQ      c+40(FP), DI
+	MOVQ      ldc+48(FP), R8
+	VADDPS    Z12, Z0, Z0
+	VADDPS    (DI), Z0, Z0
+	VMOVUPS   Z0, (DI)
+	VADDPS    Z13, Z1, Z1
+	VMOVUPS.Z 64(DI), K1, Z13
+	VADDPS    Z1, Z13, Z13
+	VMOVUPS   Z13, K1, 64(DI)
+	ADDQ      R8, DI
+	VADDPS    Z14, Z2, Z2
+	VADDPS    (DI), Z2, Z2
+	VMOVUPS   Z2, (DI)
+	VADDPS    Z15, Z3, Z3
+	VMOVUPS.Z 64(DI), K1, Z15
+	VADDPS    Z3, Z15, Z15
+	VMOVUPS   Z15, K1, 64(DI)
+	ADDQ      R8, DI
+	VADDPS    Z16, Z4, Z4
+	VADDPS    (DI), Z4, Z4
+	VMOVUPS   Z4, (DI)
+	VADDPS    Z17, Z5, Z5
+	VMOVUPS.Z 64(DI), K1, Z17
+	VADDPS    Z5, Z17, Z17
+	VMOVUPS   Z17, K1, 64(DI)
+	ADDQ      R8, DI
+	VADDPS    Z18, Z6, Z6
+	VADDPS    (DI), Z6, Z6
+	VMOVUPS   Z6, (DI)
+	VADDPS    Z19, Z7, Z7
+	VMOVUPS.Z 64(DI), K1, Z19
+	VADDPS    Z7, Z19, Z19
+	VMOVUPS   Z19, K1, 64(DI)
+	ADDQ      R8, DI
+	VADDPS    Z20, Z8, Z8
+	VADDPS    (DI), Z8, Z8
+	VMOVUPS   Z8, (DI)
+	VADDPS    Z21, Z9, Z9
+	VMOVUPS.Z 64(DI), K1, Z21
+	VADDPS    Z9, Z21, Z21
+	VMOVUPS   Z21, K1, 64(DI)
+	ADDQ      R8, DI
+	VADDPS    Z22, Z10, Z10
+	VADDPS    (DI), Z10, Z10
+	VMOVUPS   Z10, (DI)
+	VADDPS    Z23, Z11, Z11
+	VMOVUPS.Z 64(DI), K1, Z23
+	VADDPS    Z11, Z23, Z23
+	VMOVUPS   Z23, K1, 64(DI)
+	TESTQ     SI, SI
+	JNE       block
+	VZEROUPPER
+	LDMXCSR   (SP)
+	RET
+
+// func blocks6x2PairsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+// Requires: AVX, AVX512F, BMI2, CMOV, SSE
+TEXT ·blocks6x2PairsAVX512(SB), NOSPLIT, $8-64
+	STMXCSR    (SP)
+	MOVL       (SP), AX
+	ORL        $0x00008040, AX
+	MOVL       AX, 4(SP)
+	LDMXCSR    4(SP)
+	MOVQ       b+24(FP), AX
+	MOVQ       brs+32(FP), CX
+	MOVQ       a+8(FP), DX
+	MOVQ       lda+16(FP), BX
+	LEAQ       (DX)(BX*4), SI
+	ADDQ       BX, SI
+	LEAQ       (BX)(BX*2), DI
+	VPTERNLOGD $0xff, Z24, Z24, Z24
+	VPSLLD     $0x10, Z24, Z24
+	MOVQ       k+0(FP), R8
+
+block:
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
+	VPXORD  Z8, Z8, Z8
+	VPXORD  Z9, Z9, Z9
+	VPXORD  Z10, Z10, Z10
+	VPXORD  Z11, Z11, Z11
+	VPXORD  Z12, Z12, Z12
+	VPXORD  Z13, Z13, Z13
+	VPXORD  Z14, Z14, Z14
+	VPXORD  Z15, Z15, Z15
+	VPXORD  Z16, Z16, Z16
+	VPXORD  Z17, Z17, Z17
+	VPXORD  Z18, Z18, Z18
+	VPXORD  Z19, Z19, Z19
+	VPXORD  Z20, Z20, Z20
+	VPXORD  Z21, Z21, Z21
+	VPXORD  Z22, Z22, Z22
+	VPXORD  Z23, Z23, Z23
+	MOVQ    $0x00000020, R9
+	CMPQ    R8, R9
+	CMOVQLT R8, R9
+	SUBQ    R9, R8
+	MOVQ    R9, R10
+	SHRQ    $0x01, R10
+	JE      last
+
+loop:
+	VPANDD       (AX), Z24, Z25
+	VPANDD       64(AX), Z24, Z26
+	VBROADCASTSS (DX), Z27
+	VFMADD231PS  Z27, Z25, Z0
+	VFMADD231PS  Z27, Z26, Z1
+	VBROADCASTSS (DX)(BX*1), Z27
+	VFMADD231PS  Z27, Z25, Z2
+	VFMADD231PS  Z27, Z26, Z3
+	VBROADCASTSS (DX)(BX*2), Z27
+	VFMADD231PS  Z27, Z25, Z4
+	VFMADD231PS  Z27, Z26, Z5
+	VBROADCASTSS (DX)(DI*1), Z27
+	VFMADD231PS  Z27, Z25, Z6
+	VFMADD231PS  Z27, Z26, Z7
+	VBROADCASTSS (DX)(BX*4), Z27
+	VFMADD231PS  Z27, Z25, Z8
+	VFMADD231PS  Z27, Z26, Z9
+	VBROADCASTSS (SI), Z27
+	VFMADD231PS  Z27, Z25, Z10
+	VFMADD231PS  Z27, Z26, Z11
+	VPSLLD       $0x10, (AX), Z25
+	VPSLLD       $0x10, 64(AX), Z26
+	VBROADCASTSS 4(DX), Z27
+	VFMADD231PS  Z27, Z25, Z12
+	VFMADD231PS  Z27, Z26, Z13
+	VBROADCASTSS 4(DX)(BX*1), Z27
+	VFMADD231PS  Z27, Z25, Z14
+	VFMADD231PS  Z27, Z26, Z15
+	VBROADCASTSS 4(DX)(BX*2), Z27
+	VFMADD231PS  Z27, Z25, Z16
+	VFMADD231PS  Z27, Z26, Z17
+	VBROADCASTSS 4(DX)(DI*1), Z27
+	VFMADD231PS  Z27, Z25, Z18
+	VFMADD231PS  Z27, Z26, Z19
+	VBROADCASTSS 4(DX)(BX*4), Z27
+	VFMADD231PS  Z27, Z25, Z20
+	VFMADD231PS  Z27, Z26, Z21
+	VBROADCASTSS 4(SI), Z27
+	VFMADD231PS  Z27, Z25, Z22
+	VFMADD231PS  Z27, Z26, Z23
+	ADDQ         $0x08, DX
+	ADDQ         $0x08, SI
+	ADDQ         CX, AX
+	DECQ         R10
+	JNE          loop
+
+last:
+	ANDQ         $0x00000001, R9
+	JE           add
+	VPANDD       (AX), Z24, Z25
+	VPANDD       64(AX), Z24, Z26
+	VBROADCASTSS (DX), Z27
+	VFMADD231PS  Z27, Z25, Z0
+	VFMADD231PS  Z27, Z26, Z1
+	VBROADCASTSS (DX)(BX*1), Z27
+	VFMADD231PS  Z27, Z25, Z2
+	VFMADD231PS  Z27, Z26, Z3
+	VBROADCASTSS (DX)(BX*2), Z27
+	VFMADD231PS  Z27, Z25, Z4
+	VFMADD231PS  Z27, Z26, Z5
+	VBROADCASTSS (DX)(DI*1), Z27
+	VFMADD231PS  Z27, Z25, Z6
+	VFMADD231PS  Z27, Z26, Z7
+	VBROADCASTSS (DX)(BX*4), Z27
+	VFMADD231PS  Z27, Z25, Z8
+	VFMADD231PS  Z27, Z26, Z9
+	VBROADCASTSS (SI), Z27
+	VFMADD231PS  Z27, Z25, Z10
+	VFMADD231PS  Z27, Z26, Z11
+
+add:
+	MOVQ      tail+56(FP), R9
+	MOVL      $-1, R10
+	BZHIL     R9, R10, R10
+	KMOVW     R10, K1
+	MOVQ      c+40(FP), R9
+	MOVQ      ldc+48(FP), R10
+	VADDPS    Z12, Z0, Z0
+	VADDPS    (R9), Z0, Z0
+	VMOVUPS   Z0, (R9)
+	VADDPS    Z13, Z1, Z1
+	VMOVUPS.Z 64(R9), K1, Z13
+	VADDPS    Z1, Z13, Z13
+	VMOVUPS   Z13, K1, 64(R9)
+	ADDQ      R10, R9
+	VADDPS    Z14, Z2, Z2
+	VADDPS    (R9), Z2, Z2
+	VMOVUPS   Z2, (R9)
+	VADDPS    Z15, Z3, Z3
+	VMOVUPS.Z 64(R9), K1, Z15
+	VADDPS    Z3, Z15, Z15
+	VMOVUPS   Z15, K1, 64(R9)
+	ADDQ      R10, R9
+	VADDPS    Z16, Z4, Z4
+	VADDPS    (R9), Z4, Z4
+	VMOVUPS   Z4, (R9)
+	VADDPS    Z17, Z5, Z5
+	VMOVUPS.Z 64(R9), K1, Z17
+	VADDPS    Z5, Z17, Z17
+	VMOVUPS   Z17, K1, 64(R9)
+	ADDQ      R10, R9
+	VADDPS    Z18, Z6, Z6
+	VADDPS    (R9), Z6, Z6
+	VMOVUPS   Z6, (R9)
+	VADDPS    Z19, Z7, Z7
+	VMOVUPS.Z 64(R9), K1, Z19
+	VADDPS    Z7, Z19, Z19
+	VMOVUPS   Z19, K1, 64(R9)
+	ADDQ      R10, R9
+	VADDPS    Z20, Z8, Z8
+	VADDPS    (R9), Z8, Z8
+	VMOVUPS   Z8, (R9)
+	VADDPS    Z21, Z9, Z9
+	VMOVUPS.Z 64(R9), K1, Z21
+	VADDPS    Z9, Z21, Z21
+	VMOVUPS   Z21, K1, 64(R9)
+	ADDQ      R10, R9
+	VADDPS    Z22, Z10, Z10
+	VADDPS    (R9), Z10, Z10
+	VMOVUPS   Z10, (R9)
+	VADDPS    Z23, Z11, Z11
+	VMOVUPS.Z 64(R9), K1, Z23
+	VADDPS    Z11, Z23, Z23
+	VMOVUPS   Z23, K1, 64(R9)
+	TESTQ     R8, R8
+	JNE       block
+	VZEROUPPER
+	LDMXCSR   (SP)
+	RET
+
+// func blocks7x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+// Requires: AVX, AVX512F, BMI2, CMOV, SSE
+TEXT ·blocks7x1AVX512(SB), NOSPLIT, $8-64
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+	MOVQ    b+24(FP), AX
+	MOVQ    brs+32(FP), CX
+	MOVQ    a+8(FP), DX
+	MOVQ    lda+16(FP), BX
+	LEAQ    (DX)(BX*4), SI
+	ADDQ    BX, SI
+	LEAQ    (BX)(BX*2), DI
+	MOVQ    k+0(FP), R8
+
+block:
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
+	VPXORD  Z8, Z8, Z8
+	VPXORD  Z9, Z9, Z9
+	VPXORD  Z10, Z10, Z10
+	VPXORD  Z11, Z11, Z11
+	VPXORD  Z12, Z12, Z12
+	VPXORD  Z13, Z13, Z13
+	MOVQ    $0x00000020, R9
+	CMPQ    R8, R9
+	CMOVQLT R8, R9
+	SUBQ    R9, R8
+	MOVQ    R9, R10
+	SHRQ    $0x01, R10
+	JE      last
+
+loop:
+	VMOVUPS      (AX), Z14
+	VBROADCASTSS (DX), Z15
+	VFMADD231PS  Z15, Z14, Z0
+	VBROADCASTSS (DX)(BX*1), Z15
+	VFMADD231PS  Z15, Z14, Z1
+	VBROADCASTSS (DX)(BX*2), Z15
+	VFMADD231PS  Z15, Z14, Z2
+	VBROADCASTSS (DX)(DI*1), Z15
+	VFMADD231PS  Z15, Z14, Z3
+	VBROADCASTSS (DX)(BX*4), Z15
+	VFMADD231PS  Z15, Z14, Z4
+	VBROADCASTSS (SI), Z15
+	VFMADD231PS  Z15, Z14, Z5
+	VBROADCASTSS (SI)(BX*1), Z15
+	VFMADD231PS  Z15, Z14, Z6
+	VMOVUPS      (AX)(CX*1), Z14
+	VBROADCASTSS 4(DX), Z15
+	VFMADD231PS  Z15, Z14, Z7
+	VBROADCASTSS 4(DX)(BX*1), Z15
+	VFMADD231PS  Z15, Z14, Z8
+	VBROADCASTSS 4(DX)(BX*2), Z15
+	VFMADD231PS  Z15, Z14, Z9
+	VBROADCASTSS 4(DX)(DI*1), Z15
+	VFMADD231PS  Z15, Z14, Z10
+	VBROADCASTSS 4(DX)(BX*4), Z15
+	VFMADD231PS  Z15, Z14, Z11
+	VBROADCASTSS 4(SI), Z15
+	VFMADD231PS  Z15, Z14, Z12
+	VBROADCASTSS 4(SI)(BX*1), Z15
+	VFMADD231PS  Z15, Z14, Z13
+	ADDQ         $0x08, DX
+	ADDQ         $0x08, SI
+	LEAQ         (AX)(CX*2), AX
+	DECQ         R10
+	JNE          loop
+
+last:
+	ANDQ         $0x00000001, R9
+	JE           add
+	VMOVUPS      (AX), Z14
+	VBROADCASTSS (DX), Z15
+	VFMADD231PS  Z15, Z14, Z0
+	VBROADCASTSS (DX)(BX*1), Z15
+	VFMADD231PS  Z15, Z14, Z1
+	VBROADCASTSS (DX)(BX*2), Z15
+	VFMADD231PS  Z15, Z14, Z2
+	VBROADCASTSS (DX)(DI*1), Z15
+	VFMADD231PS  Z15, Z14, Z3
+	VBROADCASTSS (DX)(BX*4), Z15
+	VFMADD231PS  Z15, Z14, Z4
+	VBROADCASTSS (SI), Z15
+	VFMADD231PS  Z15, Z14, Z5
+	VBROADCASTSS (SI)(BX*1), Z15
+	VFMADD231PS  Z15, Z14, Z6
+
+add:
+	MOVQ      tail+56(FP), R9
+	MOVL      $-1, R10
+	BZHIL     R9, R10, R10
+	KMOVW     R10, K1
+	MOVQ      c+40(FP), R9
+	MOVQ      ldc+48(FP), R10
+	VADDPS    Z7, Z0, Z0
+	VMOVUPS.Z (R9), K1, Z7
+	VADDPS    Z0, Z7, Z7
+	VMOVUPS   Z7, K1, (R9)
+	ADDQ      R10, R9
+	VADDPS    Z8, Z1, Z1
+	VMOVUPS.Z (R9), K1, Z8
+	VADDPS    Z1, Z8, Z8
+	VMOVUPS   Z8, K1, (R9)
+	ADDQ      R10, R9
+	VADDPS    Z9, Z2, Z2
+	VMOVUPS.Z (R9), K1, Z9
+	VADDPS    Z2, Z9, Z9
+	VMOVUPS   Z9, K1, (R9)
+	ADDQ      R10, R9
+	VADDPS    Z10, Z3, Z3
+	VMOVUPS.Z (R9), K1, Z10
+	VADDPS    Z3, Z10, Z10
+	VMOVUPS   Z10, K1, (R9)
+	ADDQ      R10, R9
+	VADDPS    Z11, Z4, Z4
+	VMOVUPS.Z (R9), K1, Z11
+	VADDPS    Z4, Z11, Z11
+	VMOVUPS   Z11, K1, (R9)
+	ADDQ      R10, R9
+	VADDPS    Z12, Z5, Z5
+	VMOVUPS.Z (R9), K1, Z12
+	VADDPS    Z5, Z12, Z12
+	VMOVUPS   Z12, K1, (R9)
+	ADDQ      R10, R9
+	VADDPS    Z13, Z6, Z6
+	VMOVUPS.Z (R9), K1, Z13
+	VADDPS    Z6, Z13, Z13
+	VMOVUPS   Z13, K1, (R9)
+	TESTQ     R8, R8
+	JNE       block
+	VZEROUPPER
+	LDMXCSR   (SP)
+	RET
+
+// func blocks7x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+// Requires: AVX, AVX512F, BMI2, CMOV, SSE
+TEXT ·blocks7x1TAVX512(SB), NOSPLIT, $8-64
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+	MOVQ    b+24(FP), AX
+	MOVQ    brs+32(FP), CX
+	MOVQ    a+8(FP), DX
+	MOVQ    lda+16(FP), BX
+	MOVQ    k+0(FP), SI
+
+block:
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
+	VPXORD  Z8, Z8, Z8
+	VPXORD  Z9, Z9, Z9
+	VPXORD  Z10, Z10, Z10
+	VPXORD  Z11, Z11, Z11
+	VPXORD  Z12, Z12, Z12
+	VPXORD  Z13, Z13, Z13
+	MOVQ    $0x00000020, DI
+	CMPQ    SI, DI
+	CMOVQLT SI, DI
+	SUBQ    DI, SI
+	MOVQ    DI, R8
+	SHRQ    $0x01, R8
+	JE      last
+
+loop:
+	VMOVUPS      (AX), Z14
+	VBROADCASTSS (DX), Z15
+	VFMADD231PS  Z15, Z14, Z0
+	VBROADCASTSS 4(DX), Z15
+	VFMADD231PS  Z15, Z14, Z1
+	VBROADCASTSS 8(DX), Z15
+	VFMADD231PS  Z15, Z14, Z2
+	VBROADCASTSS 12(DX), Z15
+	VFMADD231PS  Z15, Z14, Z3
+	VBROADCASTSS 16(DX), Z15
+	VFMADD231PS  Z15, Z14, Z4
+	VBROADCASTSS 20(DX), Z15
+	VFMADD231PS  Z15, Z14, Z5
+	VBROADCASTSS 24(DX), Z15
+	VFMADD231PS  Z15, Z14, Z6
+	VMOVUPS      (AX)(CX*1), Z14
+	VBROADCASTSS (DX)(BX*1), Z15
+	VFMADD231PS  Z15, Z14, Z7
+	VBROADCASTSS 4(DX)(BX*1), Z15
+	VFMADD231PS  Z15, Z14, Z8
+	VBROADCASTSS 8(DX)(BX*1), Z15
+	VFMADD231PS  Z15, Z14, Z9
+	VBROADCASTSS 12(DX)(BX*1), Z15
+	VFMADD231PS  Z15, Z14, Z10
+	VBROADCASTSS 16(DX)(BX*1), Z15
+	VFMADD231PS  Z15, Z14, Z11
+	VBROADCASTSS 20(DX)(BX*1), Z15
+	VFMADD231PS  Z15, Z14, Z12
+	VBROADCASTSS 24(DX)(BX*1), Z15
+	VFMADD231PS  Z15, Z14, Z13
+	LEAQ         (DX)(BX*2), DX
+	LEAQ         (AX)(CX*2), AX
+	DECQ         R8
+	JNE          loop
+
+last:
+	ANDQ         $0x00000001, DI
+	JE           add
+	VMOVUPS      (AX), Z14
+	VBROADCASTSS (DX), Z15
+	VFMADD231PS  Z15, Z14, Z0
+	VBROADCASTSS 4(DX), Z15
+	VFMADD231PS  Z15, Z14, Z1
+	VBROADCASTSS 8(DX), Z15
+	VFMADD231PS  Z15, Z14, Z2
+	VBROADCASTSS 12(DX), Z15
+	VFMADD231PS  Z15, Z14, Z3
+	VBROADCASTSS 16(DX), Z15
+	VFMADD231PS  Z15, Z14, Z4
+	VBROADCASTSS 20(DX), Z15
+	VFMADD231PS  Z15, Z14, Z5
+	VBROADCASTSS 24(DX), Z15
+	VFMADD231PS  Z15, Z14, Z6
+
+add:
+	MOVQ      tail+56(FP), DI
+	MOVL      $-1, R8
+	BZHIL     DI, R8, R8
+	KMOVW     R8, K1
+	MOVQ      c+40(FP), DI
+	MOVQ      ldc+48(FP), R8
+	VADDPS    Z7, Z0, Z0
+	VMOVUPS.Z (DI), K1, Z7
+	VADDPS    Z0, Z7, Z7
+	VMOVUPS   Z7, K1, (DI)
+	ADDQ      R8, DI
+	VADDPS    Z8, Z1, Z1
+	VMOVUPS.Z (DI), K1, Z8
+	VADDPS    Z1, Z8, Z8
+	VMOVUPS   Z8, K1, (DI)
+	ADDQ      R8, DI
+	VADDPS    Z9, Z2, Z2
+	VMOVUPS.Z (DI), K1, Z9
+	VADDPS    Z2, Z9, Z9
+	VMOVUPS   Z9, K1, (DI)
+	ADDQ      R8, DI
+	VADDPS    Z10, Z3, Z3
+	VMOVUPS.Z (DI), K1, Z10
+	VADDPS    Z3, Z10, Z10
+	VMOVUPS   Z10, K1, (DI)
+	ADDQ      R8, DI
+	VADDPS    Z11, Z4, Z4
+	VMOVUPS.Z (DI), K1, Z11
+	VADDPS    Z4, Z11, Z11
+	VMOVUPS   Z11, K1, (DI)
+	ADDQ      R8, DI
+	VADDPS    Z12, Z5, Z5
+	VMOVUPS.Z (DI), K1, Z12
+	VADDPS    Z5, Z12, Z12
+	VMOVUPS   Z12, K1, (DI)
+	ADDQ      R8, DI
+	VADDPS    Z13, Z6, Z6
+	VMOVUPS.Z (DI), K1, Z13
+	VADDPS    Z6, Z13, Z13
+	VMOVUPS   Z13, K1, (DI)
+	TESTQ     SI, SI
+	JNE       block
+	VZEROUPPER
+	LDMXCSR   (SP)
+	RET
+
+// func blocks7x1PairsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+// Requires: AVX, AVX512F, BMI2, CMOV, SSE
+TEXT ·blocks7x1PairsAVX512(SB), NOSPLIT, $8-64
+	STMXCSR    (SP)
+	MOVL       (SP), AX
+	ORL        $0x00008040, AX
+	MOVL       AX, 4(SP)
+	LDMXCSR    4(SP)
+	MOVQ       b+24(FP), AX
+	MOVQ       brs+32(FP), CX
+	MOVQ       a+8(FP), DX
+	MOVQ       lda+16(FP), BX
+	LEAQ       (DX)(BX*4), SI
+	ADDQ       BX, SI
+	LEAQ       (BX)(BX*2), DI
+	VPTERNLOGD $0xff, Z14, Z14, Z14
+	VPSLLD     $0x10, Z14, Z14
+	MOVQ       k+0(FP), R8
+
+block:
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
+	VPXORD  Z8, Z8, Z8
+	VPXORD  Z9, Z9, Z9
+	VPXORD  Z10, Z10, Z10
+	VPXORD  Z11, Z11, Z11
+	VPXORD  Z12, Z12, Z12
+	VPXORD  Z13, Z13, Z13
+	MOVQ    $0x00000020, R9
+	CMPQ    R8, R9
+	CMOVQLT R8, R9
+	SUBQ    R9, R8
+	MOVQ    R9, R10
+	SHRQ    $0x01, R10
+	JE      last
+
+loop:
+	VPANDD       (AX), Z14, Z15
+	VBROADCASTSS (DX), Z16
+	VFMADD231PS  Z16, Z15, Z0
+	VBROADCASTSS (DX)(BX*1), Z16
+	VFMADD231PS  Z16, Z15, Z1
+	VBROADCASTSS (DX)(BX*2), Z16
+	VFMADD231PS  Z16, Z15, Z2
+	VBROADCASTSS (DX)(DI*1), Z16
+	VFMADD231PS  Z16, Z15, Z3
+	VBROADCASTSS (DX)(BX*4), Z16
+	VFMADD231PS  Z16, Z15, Z4
+	VBROADCASTSS (SI), Z16
+	VFMADD231PS  Z16, Z15, Z5
+	VBROADCASTSS (SI)(BX*1), Z16
+	VFMADD231PS  Z16, Z15, Z6
+	VPSLLD       $0x10, (AX), Z15
+	VBROADCASTSS 4(DX), Z16
+	VFMADD231PS  Z16, Z15, Z7
+	VBROADCASTSS 4(DX)(BX*1), Z16
+	VFMADD231PS  Z16, Z15, Z8
+	VBROADCASTSS 4(DX)(BX*2), Z16
+	VFMADD231PS  Z16, Z15, Z9
+	VBROADCASTSS 4(DX)(DI*1), Z16
+	VFMADD231PS  Z16, Z15, Z10
+	VBROADCASTSS 4(DX)(BX*4), Z16
+	VFMADD231PS  Z16, Z15, Z11
+	VBROADCASTSS 4(SI), Z16
+	VFMADD231PS  Z16, Z15, Z12
+	VBROADCASTSS 4(SI)(BX*1), Z16
+	VFMADD231PS  Z16, Z15, Z13
+	ADDQ         $0x08, DX
+	ADDQ         $0x08, SI
+	ADDQ         CX, AX
+	DECQ         R10
+	JNE          loop
+
+last:
+	ANDQ         $0x00000001, R9
+	JE           add
+	VPANDD       (AX), Z14, Z15
+	VBROADCASTSS (DX), Z16
+	VFMADD231PS  Z16, Z15, Z0
+	VBROADCASTSS (DX)(BX*1), Z16
+	VFMADD231PS  Z16, Z15, Z1
+	VBROADCASTSS (DX)(BX*2), Z16
+	VFMADD231PS  Z16, Z15, Z2
+	VBROADCASTSS (DX)(DI*1), Z16
+	VFMADD231PS  Z16, Z15, Z3
+	VBROADCASTSS (DX)(BX*4), Z16
+	VFMADD231PS  Z16, Z15, Z4
+	VBROADCASTSS (SI), Z16
+	VFMADD231PS  Z16, Z15, Z5
+	VBROADCASTSS (SI)(BX*1), Z16
+	VFMADD231PS  Z16, Z15, Z6
+
+add:
+	MOVQ      tail+56(FP), R9
+	MOVL      $-1, R10
+	BZHIL     R9, R10, R10
+	KMOVW     R10, K1
+	MOVQ      c+40(FP), R9
+	MOVQ      ldc+48(FP), R10
+	VADDPS    Z7, Z0, Z0
+	VMOVUPS.Z (R9), K1, Z7
+	VADDPS    Z0, Z7, Z7
+	VMOVUPS   Z7, K1, (R9)
+	ADDQ      R10, R9
+	VADDPS    Z8, Z1, Z1
+	VMOVUPS.Z (R9), K1, Z8
+	VADDPS    Z1, Z8, Z8
+	VMOVUPS   Z8, K1, (R9)
+	ADDQ      R10, R9
+	VADDPS    Z9, Z2, Z2
+	VMOVUPS.Z (R9), K1, Z9
+	VADDPS    Z2, Z9, Z9
+	VMOVUPS   Z9, K1, (R9)
+	ADDQ      R10, R9
+	VADDPS    Z10, Z3, Z3
+	VMOVUPS.Z (R9), K1, Z10
+	VADDPS    Z3, Z10, Z10
+	VMOVUPS   Z10, K1, (R9)
+	ADDQ      R10, R9
+	VADDPS    Z11, Z4, Z4
+	VMOVUPS.Z (R9), K1, Z11
+	VADDPS    Z4, Z11, Z11
+	VMOVUPS   Z11, K1, (R9)
+	ADDQ      R10, R9
+	VADDPS    Z12, Z5, Z5
+	VMOVUPS.Z (R9), K1, Z12
+	VADDPS    Z5, Z12, Z12
+	VMOVUPS   Z12, K1, (R9)
+	ADDQ      R10, R9
+	VADDPS    Z13, Z6, Z6
+	VMOVUPS.Z (R9), K1, Z13
+	VADDPS    Z6, Z13, Z13
+	VMOVUPS   Z13, K1, (R9)
+	TESTQ     R8, R8
+	JNE       block
+	VZEROUPPER
+	LDMXCSR   (SP)
+	RET
+
+// func blocks7x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+// Requires: AVX, AVX512F, BMI2, CMOV, SSE
+TEXT ·blocks7x2AVX512(SB), NOSPLIT, $8-64
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+	MOVQ    b+24(FP), AX
+	MOVQ    brs+32(FP), CX
+	MOVQ    a+8(FP), DX
+	MOVQ    lda+16(FP), BX
+	LEAQ    (DX)(BX*4), SI
+	ADDQ    BX, SI
+	LEAQ    (BX)(BX*2), DI
+	MOVQ    k+0(FP), R8
+
+block:
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
+	VPXORD  Z8, Z8, Z8
+	VPXORD  Z9, Z9, Z9
+	VPXORD  Z10, Z10, Z10
+	VPXORD  Z11, Z11, Z11
+	VPXORD  Z12, Z12, Z12
+	VPXORD  Z13, Z13, Z13
+	VPXORD  Z14, Z14, Z14
+	VPXORD  Z15, Z15, Z15
+	VPXORD  Z16, Z16, Z16
+	VPXORD  Z17, Z17, Z17
+	VPXORD  Z18, Z18, Z18
+	VPXORD  Z19, Z19, Z19
+	VPXORD  Z20, Z20, Z20
+	VPXORD  Z21, Z21, Z21
+	VPXORD  Z22, Z22, Z22
+	VPXORD  Z23, Z23, Z23
+	VPXORD  Z24, Z24, Z24
+	VPXORD  Z25, Z25, Z25
+	VPXORD  Z26, Z26, Z26
+	VPXORD  Z27, Z27, Z27
+	MOVQ    $0x00000020, R9
+	CMPQ    R8, R9
+	CMOVQLT R8, R9
+	SUBQ    R9, R8
+	MOVQ    R9, R10
+	SHRQ    $0x01, R10
+	JE      last
+
+loop:
+	VMOVUPS      (AX), Z28
+	VMOVUPS      64(AX), Z29
+	VBROADCASTSS (DX), Z30
+	VFMADD231PS  Z30, Z28, Z0
+	VFMADD231PS  Z30, Z29, Z1
+	VBROADCASTSS (DX)(BX*1), Z30
+	VFMADD231PS  Z30, Z28, Z2
+	VFMADD231PS  Z30, Z29, Z3
+	VBROADCASTSS (DX)(BX*2), Z30
+	VFMADD231PS  Z30, Z28, Z4
+	VFMADD231PS  Z30, Z29, Z5
+	VBROADCASTSS (DX)(DI*1), Z30
+	VFMADD231PS  Z30, Z28, Z6
+	VFMADD231PS  Z30, Z29, Z7
+	VBROADCASTSS (DX)(BX*4), Z30
+	VFMADD231PS  Z30, Z28, Z8
+	VFMADD231PS  Z30, Z29, Z9
+	VBROADCASTSS (SI), Z30
+	VFMADD231PS  Z30, Z28, Z10
+	VFMADD231PS  Z30, Z29, Z11
+	VBROADCASTSS (SI)(BX*1), Z30
+	VFMADD231PS  Z30, Z28, Z12
+	VFMADD231PS  Z30, Z29, Z13
+	VMOVUPS      (AX)(CX*1), Z28
+	VMOVUPS      64(AX)(CX*1), Z29
+	VBROADCASTSS 4(DX), Z30
+	VFMADD231PS  Z30, Z28, Z14
+	VFMADD231PS  Z30, Z29, Z15
+	VBROADCASTSS 4(DX)(BX*1), Z30
+	VFMADD231PS  Z30, Z28, Z16
+	VFMADD231PS  Z30, Z29, Z17
+	VBROADCASTSS 4(DX)(BX*2), Z30
+	VFMADD231PS  Z30, Z28, Z18
+	VFMADD231PS  Z30, Z29, Z19
+	VBROADCASTSS 4(DX)(DI*1), Z30
+	VFMADD231PS  Z30, Z28, Z20
+	VFMADD231PS  Z30, Z29, Z21
+	VBROADCASTSS 4(DX)(BX*4), Z30
+	VFMADD231PS  Z30, Z28, Z22
+	VFMADD231PS  Z30, Z29, Z23
+	VBROADCASTSS 4(SI), Z30
+	VFMADD231PS  Z30, Z28, Z24
+	VFMADD231PS  Z30, Z29, Z25
+	VBROADCASTSS 4(SI)(BX*1), Z30
+	VFMADD231PS  Z30, Z28, Z26
+	VFMADD231PS  Z30, Z29, Z27
+	ADDQ         $0x08, DX
+	ADDQ         $0x08, SI
+	LEAQ         (AX)(CX*2), AX
+	DECQ         R10
+	JNE          loop
+
+last:
+	ANDQ         $0x00000001, R9
+	JE           add
+	VMOVUPS      (AX), Z28
+	VMOVUPS      64(AX), Z29
+	VBROADCASTSS (DX), Z30
+	VFMADD231PS  Z30, Z28, Z0
+	VFMADD231PS  Z30, Z29, Z1
+	VBROADCASTSS (DX)(BX*1), Z30
+	VFMADD231PS  Z30, Z28, Z2
+	VFMADD231PS  Z30, Z29, Z3
+	VBROADCASTSS (DX)(BX*2), Z30
+	VFMADD231PS  Z30, Z28, Z4
+	VFMADD231PS  Z30, Z29, Z5
+	VBROADCASTSS (DX)(DI*1), Z30
+	VFMADD231PS  Z30, Z28, Z6
+	VFMADD231PS  Z30, Z29, Z7
+	VBROADCASTSS (DX)(BX*4), Z30
+	VFMADD231PS  Z30, Z28, Z8
+	VFMADD231PS  Z30, Z29, Z9
+	VBROADCASTSS (SI), Z30
+	VFMADD231PS  Z30, Z28, Z10
+	VFMADD231PS  Z30, Z29, Z11
+	VBROADCASTSS (SI)(BX*1), Z30
+	VFMADD231PS  Z30, Z28, Z12
+	VFMADD231PS  Z30, Z29, Z13
+
+add:
+	MOVQ      tail+56(FP), R9
+	MOVL      $-1, R10
+	BZHIL     R9, R10, R10
+	KMOVW     R10, K1
+	MOVQ      c+40(FP), R9
+	MOVQ      ldc+48(FP), R10
+	VADDPS    Z14, Z0, Z0
+	VADDPS    (R9), Z0, Z0
+	VMOVUPS   Z0, (R9)
+	VADDPS    Z15, Z1, Z1
+	VMOVUPS.Z 64(R9), K1, Z15
+	VADDPS    Z1, Z15, Z15
+	VMOVUPS   Z15, K1, 64(R9)
+	ADDQ      R10, R9
+	VADDPS    Z16, Z2, Z2
+	VADDPS    (R9), Z2, Z2
+	VMOVUPS   Z2, (R9)
+	VADDPS    Z17, Z3, Z3
+	VMOVUPS.Z 64(R9), K1, Z17
+	VADDPS    Z3, Z17, Z17
+	VMOVUPS   Z17, K1, 64(R9)
+	ADDQ      R10, R9
+	VADDPS    Z18, Z4, Z4
+	VADDPS    (R9), Z4, Z4
+	VMOVUPS   Z4, (R9)
+	VADDPS    Z19, Z5, Z5
+	VMOVUPS.Z 64(R9), K1, Z19
+	VADDPS    Z5, Z19, Z19
+	VMOVUPS   Z19, K1, 64(R9)
+	ADDQ      R10, R9
+	VADDPS    Z20, Z6, Z6
+	VADDPS    (R9), Z6, Z6
+	VMOVUPS   Z6, (R9)
+	VADDPS    Z21, Z7, Z7
+	VMOVUPS.Z 64(R9), K1, Z21
+	VADDPS    Z7, Z21, Z21
+	VMOVUPS   Z21, K1, 64(R9)
+	ADDQ      R10, R9
+	VADDPS    Z22, Z8, Z8
+	VADDPS    (R9), Z8, Z8
+	VMOVUPS   Z8, (R9)
+	VADDPS    Z23, Z9, Z9
+	VMOVUPS.Z 64(R9), K1, Z23
+	VADDPS    Z9, Z23, Z23
+	VMOVUPS   Z23, K1, 64(R9)
+	ADDQ      R10, R9
+	VADDPS    Z24, Z10, Z10
+	VADDPS    (R9), Z10, Z10
+	VMOVUPS   Z10, (R9)
+	VADDPS    Z25, Z11, Z11
+	VMOVUPS.Z 64(R9), K1, Z25
+	VADDPS    Z11, Z25, Z25
+	VMOVUPS   Z25, K1, 64(R9)
+	ADDQ      R10, R9
+	VADDPS    Z26, Z12, Z12
+	VADDPS    (R9), Z12, Z12
+	VMOVUPS   Z12, (R9)
+	VADDPS    Z27, Z13, Z13
+	VMOVUPS.Z 64(R9), K1, Z27
+	VADDPS    Z13, Z27, Z27
+	VMOVUPS   Z27, K1, 64(R9)
+	TESTQ     R8, R8
+	JNE       block
+	VZEROUPPER
+	LDMXCSR   (SP)
+	RET
+
+// func blocks7x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+// Requires: AVX, AVX512F, BMI2, CMOV, SSE
+TEXT ·blocks7x2TAVX512(SB), NOSPLIT, $8-64
+	STMXCSR (SP)
+	MOVL    (SP), AX
+	ORL     $0x00008040, AX
+	MOVL    AX, 4(SP)
+	LDMXCSR 4(SP)
+	MOVQ    b+24(FP), AX
+	MOVQ    brs+32(FP), CX
+	MOVQ    a+8(FP), DX
+	MOVQ    lda+16(FP), BX
+	MOVQ    k+0(FP), SI
+
+block:
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
+	VPXORD  Z8, Z8, Z8
+	VPXORD  Z9, Z9, Z9
+	VPXORD  Z10, Z10, Z10
+	VPXORD  Z11, Z11, Z11
+	VPXORD  Z12, Z12, Z12
+	VPXORD  Z13, Z13, Z13
+	VPXORD  Z14, Z14, Z14
+	VPXORD  Z15, Z15, Z15
+	VPXORD  Z16, Z16, Z16
+	VPXORD  Z17, Z17, Z17
+	VPXORD  Z18, Z18, Z18
+	VPXORD  Z19, Z19, Z19
+	VPXORD  Z20, Z20, Z20
+	VPXORD  Z21, Z21, Z21
+	VPXORD  Z22, Z22, Z22
+	VPXORD  Z23, Z23, Z23
+	VPXORD  Z24, Z24, Z24
+	VPXORD  Z25, Z25, Z25
+	VPXORD  Z26, Z26, Z26
+	VPXORD  Z27, Z27, Z27
+	MOVQ    $0x00000020, DI
+	CMPQ    SI, DI
+	CMOVQLT SI, DI
+	SUBQ    DI, SI
+	MOVQ    DI, R8
+	SHRQ    $0x01, R8
+	JE      last
+
+loop:
+	VMOVUPS      (AX), Z28
+	VMOVUPS      64(AX), Z29
+	VBROADCASTSS (DX), Z30
+	VFMADD231PS  Z30, Z28, Z0
+	VFMADD231PS  Z30, Z29, Z1
+	VBROADCASTSS 4(DX), Z30
+	VFMADD231PS  Z30, Z28, Z2
+	VFMADD231PS  Z30, Z29, Z3
+	VBROADCASTSS 8(DX), Z30
+	VFMADD231PS  Z30, Z28, Z4
+	VFMADD231PS  Z30, Z29, Z5
+	VBROADCASTSS 12(DX), Z30
+	VFMADD231PS  Z30, Z28, Z6
+	VFMADD231PS  Z30, Z29, Z7
+	VBROADCASTSS 16(DX), Z30
+	VFMADD231PS  Z30, Z28, Z8
+	VFMADD231PS  Z30, Z29, Z9
+	VBROADCASTSS 20(DX), Z30
+	VFMADD231PS  Z30, Z28, Z10
+	VFMADD231PS  Z30, Z29, Z11
+	VBROADCASTSS 24(DX), Z30
+	VFMADD231PS  Z30, Z28, Z12
+	VFMADD231PS  Z30, Z29, Z13
+	VMOVUPS      (AX)(CX*1), Z28
+	VMOVUPS      64(AX)(CX*1), Z29
+	VBROADCASTSS (DX)(BX*1), Z30
+	VFMADD231PS  Z30, Z28, Z14
+	VFMADD231PS  Z30, Z29, Z15
+	VBROADCASTSS 4(DX)(BX*1), Z30
+	VFMADD231PS  Z30, Z28, Z16
+	VFMADD231PS  Z30, Z29, Z17
+	VBROADCASTSS 8(DX)(BX*1), Z30
+	VFMADD231PS  Z30, Z28, Z18
+	VFMADD231PS  Z30, Z29, Z19
+	VBROADCASTSS 12(DX)(BX*1), Z30
+	VFMADD231PS  Z30, Z28, Z20
+	VFMADD231PS  Z30, Z29, Z21
+	VBROADCASTSS 16(DX)(BX*1), Z30
+	VFMADD231PS  Z30, Z28, Z22
+	VFMADD231PS  Z30, Z29, Z23
+	VBROADCASTSS 20(DX)(BX*1), Z30
+	VFMADD231PS  Z30, Z28, Z24
+	VFMADD231PS  Z30, Z29, Z25
+	VBROADCASTSS 24(DX)(BX*1), Z30
+	VFMADD231PS  Z30, Z28, Z26
+	VFMADD231PS  Z30, Z29, Z27
+	LEAQ         (DX)(BX*2), DX
+	LEAQ         (AX)(CX*2), AX
+	DECQ         R8
+	JNE          loop
+
+last:
+	ANDQ         $0x00000001, DI
+	JE           add
+	VMOVUPS      (AX), Z28
+	VMOVUPS      64(AX), Z29
+	VBROADCASTSS (DX), Z30
+	VFMADD231PS  Z30, Z28, Z0
+	VFMADD231PS  Z30, Z29, Z1
+	VBROADCASTSS 4(DX), Z30
+	VFMADD231PS  Z30, Z28, Z2
+	VFMADD231PS  Z30, Z29, Z3
+	VBROADCASTSS 8(DX), Z30
+	VFMADD231PS  Z30, Z28, Z4
+	VFMADD231PS  Z30, Z29, Z5
+	VBROADCASTSS 12(DX), Z30
+	VFMADD231PS  Z30, Z28, Z6
+	VFMADD231PS  Z30, Z29, Z7
+	VBROADCASTSS 16(DX), Z30
+	VFMADD231PS  Z30, Z28, Z8
+	VFMADD231PS  Z30, Z29, Z9
+	VBROADCASTSS 20(DX), Z30
+	VFMADD231PS  Z30, Z28, Z10
+	VFMADD231PS  Z30, Z29, Z11
+	VBROADCASTSS 24(DX), Z30
+	VFMADD231PS  Z30, Z28, Z12
+	VFMADD231PS  Z30, Z29, Z13
+
+add:
+	MOVQ      tail+56(FP), DI
+	MOVL      $-1, R8
+	BZHIL     DI, R8, R8
+	KMOVW     R8, K1
+	MOVQ      c+40(FP), DI
+	MOVQ      ldc+48(FP), R8
+	VADDPS    Z14, Z0, Z0
+	VADDPS    (DI), Z0, Z0
+	VMOVUPS   Z0, (DI)
+	VADDPS    Z15, Z1, Z1
+	VMOVUPS.Z 64(DI), K1, Z15
+	VADDPS    Z1, Z15, Z15
+	VMOVUPS   Z15, K1, 64(DI)
+	ADDQ      R8, DI
+	VADDPS    Z16, Z2, Z2
+	VADDPS    (DI), Z2, Z2
+	VMOVUPS   Z2, (DI)
+	VADDPS    Z17, Z3, Z3
+	VMOVUPS.Z 64(DI), K1, Z17
+	VADDPS    Z3, Z17, Z17
+	VMOVUPS   Z17, K1, 64(DI)
+	ADDQ      R8, DI
+	VADDPS    Z18, Z4, Z4
+	VADDPS    (DI), Z4, Z4
+	VMOVUPS   Z4, (DI)
+	VADDPS    Z19, Z5, Z5
+	VMOVUPS.Z 64(DI), K1, Z19
+	VADDPS    Z5, Z19, Z19
+	VMOVUPS   Z19, K1, 64(DI)
+	ADDQ      R8, DI
+	VADDPS    Z20, Z6, Z6
+	VADDPS    (DI), Z6, Z6
+	VMOVUPS   Z6, (DI)
+	VADDPS    Z21, Z7, Z7
+	VMOVUPS.Z 64(DI), K1, Z21
+	VADDPS    Z7, Z21, Z21
+	VMOVUPS   Z21, K1, 64(DI)
+	ADDQ      R8, DI
+	VADDPS    Z22, Z8, Z8
+	VADDPS    (DI), Z8, Z8
+	VMOVUPS   Z8, (DI)
+	VADDPS    Z23, Z9, Z9
+	VMOVUPS.Z 64(DI), K1, Z23
+	VADDPS    Z9, Z23, Z23
+	VMOVUPS   Z23, K1, 64(DI)
+	ADDQ      R8, DI
+	VADDPS    Z24, Z10, Z10
+	VADDPS    (DI), Z10, Z10
+	VMOVUPS   Z10, (DI)
+	VADDPS    Z25, Z11, Z11
+	VMOVUPS.Z 64(DI), K1, Z25
+	VADDPS    Z11, Z25, Z25
+	VMOVUPS   Z25, K1, 64(DI)
+	ADDQ      R8, DI
+	VADDPS    Z26, Z12, Z12
+	VADDPS    (DI), Z12, Z12
+	VMOVUPS   Z12, (DI)
+	VADDPS    Z27, Z13, Z13
+	VMOVUPS.Z 64(DI), K1, Z27
+	VADDPS    Z13, Z27, Z27
+	VMOVUPS   Z27, K1, 64(DI)
+	TESTQ     SI, SI
+	JNE       block
+	VZEROUPPER
+	LDMXCSR   (SP)
+	RET
+
+// func blocks7x2PairsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+// Requires: AVX, AVX512F, BMI2, CMOV, SSE
+TEXT ·blocks7x2PairsAVX512(SB), NOSPLIT, $8-64
+	STMXCSR    (SP)
+	MOVL       (SP), AX
+	ORL        $0x00008040, AX
+	MOVL       AX, 4(SP)
+	LDMXCSR    4(SP)
+	MOVQ       b+24(FP), AX
+	MOVQ       brs+32(FP), CX
+	MOVQ       a+8(FP), DX
+	MOVQ       lda+16(FP), BX
+	LEAQ       (DX)(BX*4), SI
+	ADDQ       BX, SI
+	LEAQ       (BX)(BX*2), DI
+	VPTERNLOGD $0xff, Z28, Z28, Z28
+	VPSLLD     $0x10, Z28, Z28
+	MOVQ       k+0(FP), R8
+
+block:
+	VPXORD  Z0, Z0, Z0
+	VPXORD  Z1, Z1, Z1
+	VPXORD  Z2, Z2, Z2
+	VPXORD  Z3, Z3, Z3
+	VPXORD  Z4, Z4, Z4
+	VPXORD  Z5, Z5, Z5
+	VPXORD  Z6, Z6, Z6
+	VPXORD  Z7, Z7, Z7
+	VPXORD  Z8, Z8, Z8
+	VPXORD  Z9, Z9, Z9
+	VPXORD  Z10, Z10, Z10
+	VPXORD  Z11, Z11, Z11
+	VPXORD  Z12, Z12, Z12
+	VPXORD  Z13, Z13, Z13
+	VPXORD  Z14, Z14, Z14
+	VPXORD  Z15, Z15, Z15
+	VPXORD  Z16, Z16, Z16
+	VPXORD  Z17, Z17, Z17
+	VPXORD  Z18, Z18, Z18
+	VPXORD  Z19, Z19, Z19
+	VPXORD  Z20, Z20, Z20
+	VPXORD  Z21, Z21, Z21
+	VPXORD  Z22, Z22, Z22
+	VPXORD  Z23, Z23, Z23
+	VPXORD  Z24, Z24, Z24
+	VPXORD  Z25, Z25, Z25
+	VPXORD  Z26, Z26, Z26
+	VPXORD  Z27, Z27, Z27
+	MOVQ    $0x00000020, R9
+	CMPQ    R8, R9
+	CMOVQLT R8, R9
+	SUBQ    R9, R8
+	MOVQ    R9, R10
+	SHRQ    $0x01, R10
+	JE      last
+
+loop:
+	VPANDD       (AX), Z28, Z29
+	VPANDD       64(AX), Z28, Z30
+	VBROADCASTSS (DX), Z31
+	VFMADD231PS  Z31, Z29, Z0
+	VFMADD231PS  Z31, Z30, Z1
+	VBROADCASTSS (DX)(BX*1), Z31
+	VFMADD231PS  Z31, Z29, Z2
+	VFMADD231PS  Z31, Z30, Z3
+	VBROADCASTSS (DX)(BX*2), Z31
+	VFMADD231PS  Z31, Z29, Z4
+	VFMADD231PS  Z31, Z30, Z5
+	VBROADCASTSS (DX)(DI*1), Z31
+	VFMADD231PS  Z31, Z29, Z6
+	VFMADD231PS  Z31, Z30, Z7
+	VBROADCASTSS (DX)(BX*4), Z31
+	VFMADD231PS  Z31, Z29, Z8
+	VFMADD231PS  Z31, Z30, Z9
+	VBROADCASTSS (SI), Z31
+	VFMADD231PS  Z31, Z29, Z10
+	VFMADD231PS  Z31, Z30, Z11
+	VBROADCASTSS (SI)(BX*1), Z31
+	VFMADD231PS  Z31, Z29, Z12
+	VFMADD231PS  Z31, Z30, Z13
+	VPSLLD       $0x10, (AX), Z29
+	VPSLLD       $0x10, 64(AX), Z30
+	VBROADCASTSS 4(DX), Z31
+	VFMADD231PS  Z31, Z29, Z14
+	VFMADD231PS  Z31, Z30, Z15
+	VBROADCASTSS 4(DX)(BX*1), Z31
+	VFMADD231PS  Z31, Z29, Z16
+	VFMADD231PS  Z31, Z30, Z17
+	VBROADCASTSS 4(DX)(BX*2), Z31
+	VFMADD231PS  Z31, Z29, Z18
+	VFMADD231PS  Z31, Z30, Z19
+	VBROADCASTSS 4(DX)(DI*1), Z31
+	VFMADD231PS  Z31, Z29, Z20
+	VFMADD231PS  Z31, Z30, Z21
+	VBROADCASTSS 4(DX)(BX*4), Z31
+	VFMADD231PS  Z31, Z29, Z22
+	VFMADD231PS  Z31, Z30, Z23
+	VBROADCASTSS 4(SI), Z31
+	VFMADD231PS  Z31, Z29, Z24
+	VFMADD231PS  Z31, Z30, Z25
+	VBROADCASTSS 4(SI)(BX*1), Z31
+	VFMADD231PS  Z31, Z29, Z26
+	VFMADD231PS  Z31, Z30, Z27
+	ADDQ         $0x08, DX
+	ADDQ         $0x08, SI
+	ADDQ         CX, AX
+	DECQ         R10
+	JNE          loop
+
+last:
+	ANDQ         $0x00000001, R9
+	JE           add
+	VPANDD       (AX), Z28, Z29
+	VPANDD       64(AX), Z28, Z30
+	VBROADCASTSS (DX), Z31
+	VFMADD231PS  Z31, Z29, Z0
+	VFMADD231PS  Z31, Z30, Z1
+	VBROADCASTSS (DX)(BX*1), Z31
+	VFMADD231PS  Z31, Z29, Z2
+	VFMADD231PS  Z31, Z30, Z3
+	VBROADCASTSS (DX)(BX*2), Z31
+	VFMADD231PS  Z31, Z29, Z4
+	VFMADD231PS  Z31, Z30, Z5
+	VBROADCASTSS (DX)(DI*1), Z31
+	VFMADD231PS  Z31, Z29, Z6
+	VFMADD231PS  Z31, Z30, Z7
+	VBROADCASTSS (DX)(BX*4), Z31
+	VFMADD231PS  Z31, Z29, Z8
+	VFMADD231PS  Z31, Z30, Z9
+	VBROADCASTSS (SI), Z31
+	VFMADD231PS  Z31, Z29, Z10
+	VFMADD231PS  Z31, Z30, Z11
+	VBROADCASTSS (SI)(BX*1), Z31
+	VFMADD231PS  Z31, Z29, Z12
+	VFMADD231PS  Z31, Z30, Z13
+
+add:
+	MOVQ      tail+56(FP), R9
+	MOVL      $-1, R10
+	BZHIL     R9, R10, R10
+	KMOVW     R10, K1
+	MOVQ      c+40(FP), R9
+	MOVQ      ldc+48(FP), R10
+	VADDPS    Z14, Z0, Z0
+	VADDPS    (R9), Z0, Z0
+	VMOVUPS   Z0, (R9)
+	VADDPS    Z15, Z1, Z1
+	VMOVUPS.Z 64(R9), K1, Z15
+	VADDPS    Z1, Z15, Z15
+	VMOVUPS   Z15, K1, 64(R9)
+	ADDQ      R10, R9
+	VADDPS    Z16, Z2, Z2
+	VADDPS    (R9), Z2, Z2
+	VMOVUPS   Z2, (R9)
+	VADDPS    Z17, Z3, Z3
+	VMOVUPS.Z 64(R9), K1, Z17
+	VADDPS    Z3, Z17, Z17
+	VMOVUPS   Z17, K1, 64(R9)
+	ADDQ      R10, R9
+	VADDPS    Z18, Z4, Z4
+	VADDPS    (R9), Z4, Z4
+	VMOVUPS   Z4, (R9)
+	VADDPS    Z19, Z5, Z5
+	VMOVUPS.Z 64(R9), K1, Z19
+	VADDPS    Z5, Z19, Z19
+	VMOVUPS   Z19, K1, 64(R9)
+	ADDQ      R10, R9
+	VADDPS    Z20, Z6, Z6
+	VADDPS    (R9), Z6, Z6
+	VMOVUPS   Z6, (R9)
+	VADDPS    Z21, Z7, Z7
+	VMOVUPS.Z 64(R9), K1, Z21
+	VADDPS    Z7, Z21, Z21
+	VMOVUPS   Z21, K1, 64(R9)
+	ADDQ      R10, R9
+	VADDPS    Z22, Z8, Z8
+	VADDPS    (R9), Z8, Z8
+	VMOVUPS   Z8, (R9)
+	VADDPS    Z23, Z9, Z9
+	VMOVUPS.Z 64(R9), K1, Z23
+	VADDPS    Z9, Z23, Z23
+	VMOVUPS   Z23, K1, 64(R9)
+	ADDQ      R10, R9
+	VADDPS    Z24, Z10, Z10
+	VADDPS    (R9), Z10, Z10
+	VMOVUPS   Z10, (R9)
+	VADDPS    Z25, Z11, Z11
+	VMOVUPS.Z 64(R9), K1, Z25
+	VADDPS    Z11, Z25, Z25
+	VMOVUPS   Z25, K1, 64(R9)
+	ADDQ      R10, R9
+	VADDPS    Z26, Z12, Z12
+	VADDPS    (R9), Z12, Z12
+	VMOVUPS   Z12, (R9)
+	VADDPS    Z27, Z13, Z13
+	VMOVUPS.Z 64(R9), K1, Z27
+	VADDPS    Z13, Z27, Z27
+	VMOVUPS   Z27, K1, 64(R9)
+	TESTQ     R8, R8
+	JNE       block
+	VZEROUPPER
+	LDMXCSR   (SP)
 	RET
 
 // func packTAVX512(dst *float32, stride int, src *float32, ld int, quads int, ahead int)

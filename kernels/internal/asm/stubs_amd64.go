@@ -184,6 +184,96 @@ func tile6x2TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, l
 //go:noescape
 func tile6x2PairsAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
 
+// blocks1x1AVX2 is TileBlocks from c for 1 rows and 1 registers of columns of b; rows of a are lda bytes apart.
+//
+//go:noescape
+func blocks1x1AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+
+// blocks1x1TAVX2 is TileBlocks from c for 1 rows and 1 registers of columns of b; steps of a are lda bytes apart.
+//
+//go:noescape
+func blocks1x1TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+
+// blocks1x1PairsAVX2 is TileBlocksPairs from c for 1 rows and 1 registers of columns of b in pairs of bfloat16; rows of a are lda bytes apart.
+//
+//go:noescape
+func blocks1x1PairsAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+
+// blocks1x2AVX2 is TileBlocks from c for 1 rows and 2 registers of columns of b; rows of a are lda bytes apart.
+//
+//go:noescape
+func blocks1x2AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+
+// blocks1x2TAVX2 is TileBlocks from c for 1 rows and 2 registers of columns of b; steps of a are lda bytes apart.
+//
+//go:noescape
+func blocks1x2TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+
+// blocks1x2PairsAVX2 is TileBlocksPairs from c for 1 rows and 2 registers of columns of b in pairs of bfloat16; rows of a are lda bytes apart.
+//
+//go:noescape
+func blocks1x2PairsAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+
+// blocks2x1AVX2 is TileBlocks from c for 2 rows and 1 registers of columns of b; rows of a are lda bytes apart.
+//
+//go:noescape
+func blocks2x1AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+
+// blocks2x1TAVX2 is TileBlocks from c for 2 rows and 1 registers of columns of b; steps of a are lda bytes apart.
+//
+//go:noescape
+func blocks2x1TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+
+// blocks2x1PairsAVX2 is TileBlocksPairs from c for 2 rows and 1 registers of columns of b in pairs of bfloat16; rows of a are lda bytes apart.
+//
+//go:noescape
+func blocks2x1PairsAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+
+// blocks2x2AVX2 is TileBlocks from c for 2 rows and 2 registers of columns of b; rows of a are lda bytes apart.
+//
+//go:noescape
+func blocks2x2AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+
+// blocks2x2TAVX2 is TileBlocks from c for 2 rows and 2 registers of columns of b; steps of a are lda bytes apart.
+//
+//go:noescape
+func blocks2x2TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+
+// blocks2x2PairsAVX2 is TileBlocksPairs from c for 2 rows and 2 registers of columns of b in pairs of bfloat16; rows of a are lda bytes apart.
+//
+//go:noescape
+func blocks2x2PairsAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+
+// blocks3x1AVX2 is TileBlocks from c for 3 rows and 1 registers of columns of b; rows of a are lda bytes apart.
+//
+//go:noescape
+func blocks3x1AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+
+// blocks3x1TAVX2 is TileBlocks from c for 3 rows and 1 registers of columns of b; steps of a are lda bytes apart.
+//
+//go:noescape
+func blocks3x1TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+
+// blocks3x1PairsAVX2 is TileBlocksPairs from c for 3 rows and 1 registers of columns of b in pairs of bfloat16; rows of a are lda bytes apart.
+//
+//go:noescape
+func blocks3x1PairsAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+
+// blocks3x2AVX2 is TileBlocks from c for 3 rows and 2 registers of columns of b; rows of a are lda bytes apart.
+//
+//go:noescape
+func blocks3x2AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+
+// blocks3x2TAVX2 is TileBlocks from c for 3 rows and 2 registers of columns of b; steps of a are lda bytes apart.
+//
+//go:noescape
+func blocks3x2TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+
+// blocks3x2PairsAVX2 is TileBlocksPairs from c for 3 rows and 2 registers of columns of b in pairs of bfloat16; rows of a are lda bytes apart.
+//
+//go:noescape
+func blocks3x2PairsAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+
 // packTAVX2 is PackT for one register of rows and a multiple of four columns.
 //
 //go:noescape
@@ -996,6 +1086,216 @@ func tile14x2DotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *floa
 //
 //go:noescape
 func tile14x2TDotsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int, load bool, flush bool, soonC *float32, soon *float32, ld int, run int, runs int)
+
+// blocks1x1AVX512 is TileBlocks from c for 1 rows and 1 registers of columns of b; rows of a are lda bytes apart.
+//
+//go:noescape
+func blocks1x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+
+// blocks1x1TAVX512 is TileBlocks from c for 1 rows and 1 registers of columns of b; steps of a are lda bytes apart.
+//
+//go:noescape
+func blocks1x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+
+// blocks1x1PairsAVX512 is TileBlocksPairs from c for 1 rows and 1 registers of columns of b in pairs of bfloat16; rows of a are lda bytes apart.
+//
+//go:noescape
+func blocks1x1PairsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+
+// blocks1x2AVX512 is TileBlocks from c for 1 rows and 2 registers of columns of b; rows of a are lda bytes apart.
+//
+//go:noescape
+func blocks1x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+
+// blocks1x2TAVX512 is TileBlocks from c for 1 rows and 2 registers of columns of b; steps of a are lda bytes apart.
+//
+//go:noescape
+func blocks1x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+
+// blocks1x2PairsAVX512 is TileBlocksPairs from c for 1 rows and 2 registers of columns of b in pairs of bfloat16; rows of a are lda bytes apart.
+//
+//go:noescape
+func blocks1x2PairsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+
+// blocks2x1AVX512 is TileBlocks from c for 2 rows and 1 registers of columns of b; rows of a are lda bytes apart.
+//
+//go:noescape
+func blocks2x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+
+// blocks2x1TAVX512 is TileBlocks from c for 2 rows and 1 registers of columns of b; steps of a are lda bytes apart.
+//
+//go:noescape
+func blocks2x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+
+// blocks2x1PairsAVX512 is TileBlocksPairs from c for 2 rows and 1 registers of columns of b in pairs of bfloat16; rows of a are lda bytes apart.
+//
+//go:noescape
+func blocks2x1PairsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+
+// blocks2x2AVX512 is TileBlocks from c for 2 rows and 2 registers of columns of b; rows of a are lda bytes apart.
+//
+//go:noescape
+func blocks2x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+
+// blocks2x2TAVX512 is TileBlocks from c for 2 rows and 2 registers of columns of b; steps of a are lda bytes apart.
+//
+//go:noescape
+func blocks2x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+
+// blocks2x2PairsAVX512 is TileBlocksPairs from c for 2 rows and 2 registers of columns of b in pairs of bfloat16; rows of a are lda bytes apart.
+//
+//go:noescape
+func blocks2x2PairsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+
+// blocks3x1AVX512 is TileBlocks from c for 3 rows and 1 registers of columns of b; rows of a are lda bytes apart.
+//
+//go:noescape
+func blocks3x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+
+// blocks3x1TAVX512 is TileBlocks from c for 3 rows and 1 registers of columns of b; steps of a are lda bytes apart.
+//
+//go:noescape
+func blocks3x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+
+// blocks3x1PairsAVX512 is TileBlocksPairs from c for 3 rows and 1 registers of columns of b in pairs of bfloat16; rows of a are lda bytes apart.
+//
+//go:noescape
+func blocks3x1PairsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+
+// blocks3x2AVX512 is TileBlocks from c for 3 rows and 2 registers of columns of b; rows of a are lda bytes apart.
+//
+//go:noescape
+func blocks3x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+
+// blocks3x2TAVX512 is TileBlocks from c for 3 rows and 2 registers of columns of b; steps of a are lda bytes apart.
+//
+//go:noescape
+func blocks3x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+
+// blocks3x2PairsAVX512 is TileBlocksPairs from c for 3 rows and 2 registers of columns of b in pairs of bfloat16; rows of a are lda bytes apart.
+//
+//go:noescape
+func blocks3x2PairsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+
+// blocks4x1AVX512 is TileBlocks from c for 4 rows and 1 registers of columns of b; rows of a are lda bytes apart.
+//
+//go:noescape
+func blocks4x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+
+// blocks4x1TAVX512 is TileBlocks from c for 4 rows and 1 registers of columns of b; steps of a are lda bytes apart.
+//
+//go:noescape
+func blocks4x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+
+// blocks4x1PairsAVX512 is TileBlocksPairs from c for 4 rows and 1 registers of columns of b in pairs of bfloat16; rows of a are lda bytes apart.
+//
+//go:noescape
+func blocks4x1PairsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+
+// blocks4x2AVX512 is TileBlocks from c for 4 rows and 2 registers of columns of b; rows of a are lda bytes apart.
+//
+//go:noescape
+func blocks4x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+
+// blocks4x2TAVX512 is TileBlocks from c for 4 rows and 2 registers of columns of b; steps of a are lda bytes apart.
+//
+//go:noescape
+func blocks4x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+
+// blocks4x2PairsAVX512 is TileBlocksPairs from c for 4 rows and 2 registers of columns of b in pairs of bfloat16; rows of a are lda bytes apart.
+//
+//go:noescape
+func blocks4x2PairsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+
+// blocks5x1AVX512 is TileBlocks from c for 5 rows and 1 registers of columns of b; rows of a are lda bytes apart.
+//
+//go:noescape
+func blocks5x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+
+// blocks5x1TAVX512 is TileBlocks from c for 5 rows and 1 registers of columns of b; steps of a are lda bytes apart.
+//
+//go:noescape
+func blocks5x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+
+// blocks5x1PairsAVX512 is TileBlocksPairs from c for 5 rows and 1 registers of columns of b in pairs of bfloat16; rows of a are lda bytes apart.
+//
+//go:noescape
+func blocks5x1PairsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+
+// blocks5x2AVX512 is TileBlocks from c for 5 rows and 2 registers of columns of b; rows of a are lda bytes apart.
+//
+//go:noescape
+func blocks5x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+
+// blocks5x2TAVX512 is TileBlocks from c for 5 rows and 2 registers of columns of b; steps of a are lda bytes apart.
+//
+//go:noescape
+func blocks5x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+
+// blocks5x2PairsAVX512 is TileBlocksPairs from c for 5 rows and 2 registers of columns of b in pairs of bfloat16; rows of a are lda bytes apart.
+//
+//go:noescape
+func blocks5x2PairsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+
+// blocks6x1AVX512 is TileBlocks from c for 6 rows and 1 registers of columns of b; rows of a are lda bytes apart.
+//
+//go:noescape
+func blocks6x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+
+// blocks6x1TAVX512 is TileBlocks from c for 6 rows and 1 registers of columns of b; steps of a are lda bytes apart.
+//
+//go:noescape
+func blocks6x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+
+// blocks6x1PairsAVX512 is TileBlocksPairs from c for 6 rows and 1 registers of columns of b in pairs of bfloat16; rows of a are lda bytes apart.
+//
+//go:noescape
+func blocks6x1PairsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+
+// blocks6x2AVX512 is TileBlocks from c for 6 rows and 2 registers of columns of b; rows of a are lda bytes apart.
+//
+//go:noescape
+func blocks6x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+
+// blocks6x2TAVX512 is TileBlocks from c for 6 rows and 2 registers of columns of b; steps of a are lda bytes apart.
+//
+//go:noescape
+func blocks6x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+
+// blocks6x2PairsAVX512 is TileBlocksPairs from c for 6 rows and 2 registers of columns of b in pairs of bfloat16; rows of a are lda bytes apart.
+//
+//go:noescape
+func blocks6x2PairsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+
+// blocks7x1AVX512 is TileBlocks from c for 7 rows and 1 registers of columns of b; rows of a are lda bytes apart.
+//
+//go:noescape
+func blocks7x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+
+// blocks7x1TAVX512 is TileBlocks from c for 7 rows and 1 registers of columns of b; steps of a are lda bytes apart.
+//
+//go:noescape
+func blocks7x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+
+// blocks7x1PairsAVX512 is TileBlocksPairs from c for 7 rows and 1 registers of columns of b in pairs of bfloat16; rows of a are lda bytes apart.
+//
+//go:noescape
+func blocks7x1PairsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+
+// blocks7x2AVX512 is TileBlocks from c for 7 rows and 2 registers of columns of b; rows of a are lda bytes apart.
+//
+//go:noescape
+func blocks7x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+
+// blocks7x2TAVX512 is TileBlocks from c for 7 rows and 2 registers of columns of b; steps of a are lda bytes apart.
+//
+//go:noescape
+func blocks7x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
+
+// blocks7x2PairsAVX512 is TileBlocksPairs from c for 7 rows and 2 registers of columns of b in pairs of bfloat16; rows of a are lda bytes apart.
+//
+//go:noescape
+func blocks7x2PairsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
 
 // packTAVX512 is PackT for one register of rows and a multiple of four columns.
 //

@@ -70,18 +70,13 @@ func tile(l *level, rows, vectors int, e element, form formOfA) {
 		form.doc))
 
 	// Denormal sums become zero: dots make them zero by themselves.
-	control := AllocLocal(8)
+	var restore func()
 	flushes := func() reg.Register { return Load(Param("flush"), GP8()) }
 	if e != dots {
 		flush := flushes()
 		TESTB(flush, flush)
 		JEQ(LabelRef("controlled"))
-		STMXCSR(control)
-		word := GP32()
-		MOVL(control, word)
-		ORL(U32(0x8040), word)
-		MOVL(word, control.Offset(4))
-		LDMXCSR(control.Offset(4))
+		restore = flushDenormals()
 		Label("controlled")
 	}
 
@@ -242,7 +237,7 @@ func tile(l *level, rows, vectors int, e element, form formOfA) {
 	Label("single")
 	for half := range perRow {
 		step(0, Mem{Base: b}, half == 1)
-		a.advance()
+		a.advance(1)
 		if half == perRow-1 {
 			ADDQ(brs, b)
 		}
@@ -266,7 +261,7 @@ func tile(l *level, rows, vectors int, e element, form formOfA) {
 		flush := flushes()
 		TESTB(flush, flush)
 		JEQ(LabelRef("restored"))
-		LDMXCSR(control)
+		restore()
 		Label("restored")
 	}
 	RET()
@@ -275,8 +270,8 @@ func tile(l *level, rows, vectors int, e element, form formOfA) {
 // operandA is how a tile addresses a: the element of row i, u steps after the present ones.
 type operandA struct {
 	at      func(i, u int) Mem
-	stepped func(u int) // comes after step u of the main loop
-	advance func()      // goes on by one step
+	stepped func(u int)     // comes after step u of the main loop
+	advance func(steps int) // goes on by one step or two
 }
 
 // formOfA is a direction in which a is contiguous.
@@ -319,7 +314,7 @@ var rowsOfA = formOfA{"", "rows of a are lda bytes apart", func(rows int) operan
 				advance(unroll)
 			}
 		},
-		advance: func() { advance(1) },
+		advance: advance,
 	}
 }}
 
@@ -339,7 +334,13 @@ var columnsOfA = formOfA{"T", "steps of a are lda bytes apart", func(rows int) o
 				LEAQ(Mem{Base: a, Index: lda, Scale: 2}, a)
 			}
 		},
-		advance: func() { ADDQ(lda, a) },
+		advance: func(steps int) {
+			if steps == 2 {
+				LEAQ(Mem{Base: a, Index: lda, Scale: 2}, a)
+				return
+			}
+			ADDQ(lda, a)
+		},
 	}
 }}
 

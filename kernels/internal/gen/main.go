@@ -27,6 +27,7 @@ func main() {
 	ConstraintExpr("!noasm")
 	for _, l := range []*level{avx2, avx512} {
 		tiles(l)
+		blockTiles(l)
 		packs(l)
 		roundings(l)
 		vectors(l)
