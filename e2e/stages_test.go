@@ -73,7 +73,7 @@ func sampler(policy models.Ref) *rollout.Sampler {
 // TestScoreOfThePolicyIsTheRollout: the log-probs that scoring gives are those the rollout stored, bit for bit, for the
 // sampled tokens and for the candidates.
 func TestScoreOfThePolicyIsTheRollout(t *testing.T) {
-	for _, precision := range []kernels.Precision{kernels.Float32, kernels.BFloat16} {
+	for _, precision := range kernels.Precisions {
 		t.Run(precision.String(), func(t *testing.T) {
 			policy := tiny(t, 1)
 			policy.Precision = precision
@@ -115,7 +115,7 @@ func TestLateScorerTakesTheModelItIsGiven(t *testing.T) {
 	late := &score.LateScorer{Config: score.Config{Role: score.Reward}}
 	defer late.Teardown()
 	scores := map[string][]float32{}
-	for _, precision := range []kernels.Precision{kernels.Float32, kernels.BFloat16, kernels.Float32} {
+	for _, precision := range append(kernels.Precisions, kernels.Float32) {
 		policy.Precision = precision
 		result, err := stage.RunWith(context.Background(), late, rollouts, policy)
 		if err != nil {
@@ -131,7 +131,8 @@ func TestLateScorerTakesTheModelItIsGiven(t *testing.T) {
 		}
 		scores[policy.Identity()] = logp
 	}
-	if len(scores) != 2 || slices.Equal(scores[policy.Digest], scores[policy.Digest+"+bfloat16"]) {
+	if len(scores) != 3 || slices.Equal(scores[policy.Digest], scores[policy.Digest+"+bfloat16"]) ||
+		slices.Equal(scores[policy.Digest], scores[policy.Digest+"+bfloat16-tiles"]) {
 		t.Errorf("%v", scores)
 	}
 }

@@ -9,16 +9,24 @@ import (
 
 const badAttention = "kernels: lengths do not match the shape of the attention"
 
-// queryBlock is how many query rows share one pass over the keys.
-const queryBlock = 84
+// mostQueries is how many query rows share one pass over the keys at most.
+const mostQueries = 96
+
+// queryBlock is how many do: whole tiles, and for a tile unit whole blocks of steps, as the gradients of keys and values add over them.
+func (p Precision) queryBlock() int {
+	if p == BFloat16Tiles {
+		return mostQueries
+	}
+	return 84
+}
 
 // Attention computes causal attention over packed sequences: rows starts[s] to starts[s+1] of q [T, heads·d], of k and v
 // [T, kvHeads·d] and of y [T, heads·d] belong to sequence s. Query head h reads key and value head h/(heads/kvHeads). For row
 // i of a sequence, y_i = Σ_{j≤i} p_ij·v_j with p_i = softmax_j≤i(q_i·k_j/√d). lse [T, heads] receives the logarithm of each
 // softmax denominator, for the backward pass; it may be nil.
 //
-// Scores, maxima, sums and products over keys have orders fixed by the position within the sequence alone. In BFloat16 the operands of both
-// products are rounded, probabilities before they are divided by their sum.
+// Scores, maxima, sums and products over keys have orders fixed by the position within the sequence alone. Where operands are rounded,
+// those of both products are, probabilities before they are divided by their sum.
 // Vaswani and others, 2017 (arXiv 1706.03762); grouped heads: Ainslie and others, 2023 (arXiv 2305.13245).
 func (p Precision) Attention(y, q, k, v []float32, starts []int, heads, kvHeads, headDim int, lse []float32) {
 	p.AttentionSuffix(y, q, k, v, starts, starts, heads, kvHeads, headDim, lse)
@@ -42,7 +50,7 @@ func (p Precision) AttentionSuffix(y, q, k, v []float32, queries, starts []int, 
 		keys := w.pack(0, matrix{k[kv:], 1, ldk}, headDim, n)
 		values := w.pack(1, matrix{v[kv:], ldk, 1}, n, headDim)
 		weights := w.rows[0]
-		for i0 := first; i0 < n; i0 += queryBlock {
+		for i0 := first; i0 < n; i0 += w.most {
 			b := w.block(i0, n)
 			at := (row+i0)*ldq + h*headDim
 			b.causal(weights, matrix{q[at:], ldq, 1}, keys)
@@ -50,7 +58,7 @@ func (p Precision) AttentionSuffix(y, q, k, v []float32, queries, starts []int, 
 				scores := weights[ir*w.ld:]
 				logDenominator, inv := softmaxRow(scores[:i+1], w.scale)
 				clear(scores[i+1 : end])
-				w.form.roundRow(scores[:end], scores[:end])
+				w.form.roundQuery(scores[:end], scores[:end])
 				b.inv[ir] = inv
 				if lse != nil {
 					lse[(row+i)*heads+h] = logDenominator
@@ -67,7 +75,8 @@ func (p Precision) AttentionSuffix(y, q, k, v []float32, queries, starts []int, 
 
 // Cache is the keys and values of the N tokens of a sequence in one layer, as CacheRows lays them out, with room for one more at least.
 // Keys lie in panels of 32 tokens, each with the heads one after the other as [d, 32]; values are [tokens, kvHeads·d]. A decoding step
-// reads both in order. In BFloat16 a number stands for a pair, see asm.Pair: of two dimensions of a key, of two tokens of a value.
+// reads both in order. Where operands are rounded a number stands for a pair, see asm.Pair: of two dimensions of a key, of two tokens of a
+// value.
 type Cache struct {
 	Keys, Values []float32
 	N            int
@@ -81,7 +90,7 @@ func (p Precision) CacheSize(n, kvHeads, headDim int) (keys, values int) {
 
 // cached is how many numbers hold n of them in a cache.
 func (p Precision) cached(n int) int {
-	if p == BFloat16 {
+	if p.Rounds() {
 		return pairsOf(n)
 	}
 	return n
@@ -123,7 +132,7 @@ func (p Precision) holds(c Cache, n, kvHeads, headDim int) bool {
 func (p Precision) cacheKeys(cache, k []float32, at, rows, kvHeads, headDim int) {
 	ld, words := kvHeads*headDim, p.cached(headDim)
 	var pairs []float32
-	if p == BFloat16 {
+	if p.Rounds() {
 		room, release := borrow(panelWidth * words)
 		defer release()
 		pairs = room
@@ -134,7 +143,7 @@ func (p Precision) cacheKeys(cache, k []float32, at, rows, kvHeads, headDim int)
 		for g := range kvHeads {
 			panel := cache[((at+i)/panelWidth*kvHeads+g)*words*panelWidth:][:words*panelWidth]
 			from, stride := k[i*ld+g*headDim:], ld
-			if p == BFloat16 {
+			if p.Rounds() {
 				for j := range n {
 					asm.RoundPairs(pairs[j*words:], from[j*ld:j*ld+headDim])
 				}
@@ -192,12 +201,10 @@ func (p Precision) AttentionDecode(y, q, k, v []float32, caches []Cache, heads, 
 func (p Precision) decodeRow(y, q []float32, c Cache, soonKeys, soonValues fetch, heads, kvHeads, headDim int) {
 	f, group, ld, n := p.form(), heads/kvHeads, kvHeads*headDim, c.N+1
 	scale := float32(1 / math.Sqrt(float64(headDim)))
-	mr, nr := asm.TileSize()
+	mr, nr := f.tileSize()
 	tile := f.tile
-	if f == rounded { // the cache is in pairs
-		tile = func(mr, nr, k int, a []float32, ars, acs int, b []float32, brs int, c []float32, ldc int, load bool, soon asm.Soon) {
-			asm.TilePairs(mr, nr, k, a, ars, acs, b, brs, c, ldc, load, true, soon)
-		}
+	if p.Rounds() { // so the cache is in pairs
+		tile = f.tilePaired
 	}
 	words := p.cached(headDim) // of a key
 	ldh := f.words(headDim)    // of a query
@@ -222,7 +229,7 @@ func (p Precision) decodeRow(y, q []float32, c Cache, soonKeys, soonValues fetch
 		for h := range group {
 			row := s[h*n : (h+1)*n]
 			_, inv[h] = softmaxRow(row, scale)
-			f.roundRow(row, row)
+			f.roundQuery(row, row)
 		}
 		steps := f.words(n)
 		for j := 0; j < headDim; j += nr {
@@ -265,7 +272,8 @@ func (p Precision) AttentionBackward(dq, dk, dv, dy, y, q, k, v []float32, start
 	p.AttentionSuffixBackward(dq, dk, dv, dy, y, q, k, v, starts, starts, heads, kvHeads, headDim, lse)
 }
 
-// AttentionSuffixBackward is AttentionBackward for AttentionSuffix: rows of dq and dy are those of q and y.
+// AttentionSuffixBackward is AttentionBackward for AttentionSuffix: rows of dq and dy are those of q and y. In BFloat16Tiles the blocks of
+// query rows that dk and dv add begin with the first row of a sequence that is there.
 func (p Precision) AttentionSuffixBackward(dq, dk, dv, dy, y, q, k, v []float32, queries, starts []int, heads, kvHeads, headDim int,
 	lse []float32) {
 	rows, keyRows := checkAttention(queries, starts, heads, kvHeads, headDim)
@@ -286,7 +294,7 @@ func (p Precision) AttentionSuffixBackward(dq, dk, dv, dy, y, q, k, v []float32,
 		keys := w.pack(2, matrix{k[kv:], ldk, 1}, n, headDim)
 		weights, ds := w.rows[0], w.rows[1]
 		for h := kvHead * group; h < (kvHead+1)*group; h++ {
-			for i0 := first; i0 < n; i0 += queryBlock {
+			for i0 := first; i0 < n; i0 += w.most {
 				b := w.block(i0, n)
 				at := (row+i0)*ldq + h*headDim
 				b.causal(weights, matrix{q[at:], ldq, 1}, keysT)
@@ -298,13 +306,13 @@ func (p Precision) AttentionSuffixBackward(dq, dk, dv, dy, y, q, k, v []float32,
 					delta := asm.Dot(dy[at:at+headDim], y[at:at+headDim])
 					asm.SoftmaxGrad(dr[:i+1], pr[:i+1], delta, w.scale)
 					clear(pr[i+1 : i0+b.n])
-					clear(dr[i+1 : i0+b.n])
+					clear(dr[i+1 : b.end(b.n)])
 				})
 				w.multiply(dv[kv:], ldk, matrix{weights, 1, w.ld}, matrix{dy[at:], ldq, 1}, i0+b.n, headDim, b.n)
 				w.multiply(dk[kv:], ldk, matrix{ds, 1, w.ld}, matrix{q[at:], ldq, 1}, i0+b.n, headDim, b.n)
 				for ir := range b.n {
-					row := ds[ir*w.ld : ir*w.ld+i0+b.n]
-					w.form.roundRow(row, row)
+					row := ds[ir*w.ld : ir*w.ld+b.end(b.n)]
+					w.form.roundQuery(row, row)
 				}
 				b.over(dq[at:], ldq, ds, keys, true)
 			}
@@ -356,6 +364,7 @@ func forEachHead(queries, starts []int, heads, width int, f func(s, head int)) {
 // headWork is the scratch of one head of one sequence of n tokens: packed operands and blocks of rows of n.
 type headWork struct {
 	form        form
+	most        int // query rows at a time
 	dim, mr, nr int
 	ld          int // from row to row of a block: n and some, so that rows do not fall on one another in the cache
 	scale       float32
@@ -367,13 +376,13 @@ type headWork struct {
 }
 
 func (p Precision) newHeadWork(n, dim, packs, rows int) *headWork {
-	w := &headWork{form: p.form(), dim: dim, ld: n + 16, scale: float32(1 / math.Sqrt(float64(dim)))}
-	w.mr, w.nr = asm.TileSize()
+	w := &headWork{form: p.form(), most: p.queryBlock(), dim: dim, ld: n + 16, scale: float32(1 / math.Sqrt(float64(dim)))}
+	w.mr, w.nr = w.form.tileSize()
 	up := func(x int) int { return (x + w.nr - 1) / w.nr * w.nr }
-	packSize, rowSize := max(up(n)*dim, n*up(dim)), min(queryBlock, n)*w.ld
-	querySize, turnedSize := min(queryBlock, n)*(dim+32), 0
+	packSize, rowSize := max(up(n)*dim, n*up(dim)), min(w.most, n)*w.ld
+	querySize, turnedSize := min(w.most, n)*(dim+32), 0
 	if w.form != numbers && rows > 1 {
-		turnedSize = w.form.room(n, queryBlock)
+		turnedSize = w.form.room(n, w.most)
 	}
 	scratch, release := borrow(packs*packSize + rows*rowSize + querySize + turnedSize)
 	w.release = release
@@ -412,31 +421,39 @@ func (w *headWork) multiply(c []float32, ldc int, a, b matrix, m, n, k int) {
 	if w.form != numbers {
 		a = w.form.round(w.turned, a, m, k, here)
 	}
-	g := newProduct(c, ldc, a, b, n, w.form.words(k), true)
-	g.form, g.rows = w.form, k
-	g.block(0, m, 0, n)
+	newProduct(w.form, c, ldc, a, b, n, k, true).block(0, m, 0, n)
 }
 
 // queryRows is a block of n query rows from i0 on, in tiles of about one height.
 type queryRows struct {
 	w            *headWork
 	i0, n, tiles int
-	inv          [queryBlock]float32
+	keys         int // of the sequence
+	inv          [mostQueries]float32
 }
 
 func (w *headWork) block(i0, rows int) *queryRows {
-	n := min(queryBlock, rows-i0)
-	return &queryRows{w: w, i0: i0, n: n, tiles: (n + w.mr - 1) / w.mr}
+	n := min(w.most, rows-i0)
+	return &queryRows{w: w, i0: i0, n: n, tiles: (n + w.mr - 1) / w.mr, keys: rows}
 }
 
 func (b *queryRows) tile(t int) (lo, hi int) { return t * b.n / b.tiles, (t + 1) * b.n / b.tiles }
+
+// end is where the keys end that rows up to hi of the block are multiplied with: where words may be pairs, those are whole, so that every
+// level adds as many products.
+func (b *queryRows) end(hi int) int {
+	if b.w.form == numbers {
+		return b.i0 + hi
+	}
+	return min(upTo(b.i0+hi, 2), b.keys)
+}
 
 // each calls f for each row: i in the sequence, ir in the block, and where the keys of its tile end.
 func (b *queryRows) each(f func(i, ir, end int)) {
 	for t := range b.tiles {
 		lo, hi := b.tile(t)
 		for ir := lo; ir < hi; ir++ {
-			f(b.i0+ir, ir, b.i0+hi)
+			f(b.i0+ir, ir, b.end(hi))
 		}
 	}
 }
@@ -465,7 +482,7 @@ func (b *queryRows) over(c []float32, ldc int, a []float32, values panels, load 
 	for j := 0; j < values.n; j += w.nr {
 		for t := range b.tiles {
 			lo, hi := b.tile(t)
-			w.form.tile(hi-lo, min(w.nr, values.n-j), w.form.words(b.i0+hi), a[lo*w.ld:], w.ld, 1, values.data[j*values.k:], w.nr, c[lo*ldc+j:],
+			w.form.tile(hi-lo, min(w.nr, values.n-j), w.form.words(b.end(hi)), a[lo*w.ld:], w.ld, 1, values.data[j*values.k:], w.nr, c[lo*ldc+j:],
 				ldc, load, asm.Soon{})
 		}
 	}

@@ -76,10 +76,10 @@ func transpose(a []float32, m, n int) []float32 {
 
 // TestAttentionBits: each row of a varlen batch has the bits of decoding, whatever else is in the batch.
 func TestAttentionBits(t *testing.T) {
-	eachLevel(t, func(t *testing.T) {
+	eachUnit(t, func(t *testing.T) {
 		r := rand.New(rand.NewPCG(3, 4))
-		for round := range 24 {
-			p := []kernels.Precision{kernels.Float32, kernels.BFloat16}[round%2]
+		for round := range 36 {
+			p := kernels.Precisions[round%3]
 			kv, group, d := 1+r.IntN(3), 1+r.IntN(3), 1+r.IntN(70)
 			heads := kv * group
 			starts := []int{0}
@@ -156,7 +156,7 @@ func TestLevelsAgree(t *testing.T) {
 					add(c)
 				}
 			}
-			for _, p := range []kernels.Precision{kernels.Float32, kernels.BFloat16} {
+			for _, p := range kernels.Precisions {
 				y, lse := make([]float32, len(q)), make([]float32, T*heads)
 				p.Attention(y, q, key, v, starts, heads, kv, d, lse)
 				dq, dk, dv := make([]float32, len(q)), make([]float32, len(key)), make([]float32, len(v))

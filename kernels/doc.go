@@ -25,6 +25,11 @@
 // zero; a pair therefore has its first number in the upper half, which is added first, and the other levels are told to make
 // denormal sums zero too.
 //
+// Tile units (Intel's AMX, TDPBF16PS) add in another order, which is that of [BFloat16Tiles]: 32 steps at a time, even and odd ones
+// apart. Fused multiply-adds in that order give its bits at every level, about as fast as single precision. A sum over k is in one order
+// whatever computes it; but since steps come in blocks, a product over k in two parts has the bits of the whole only where it is cut at a
+// multiple of 32.
+//
 // # Accuracy
 //
 // Errors in units in the last place, over all single precision numbers: exp 0.87, denormal results included; log and
@@ -40,8 +45,8 @@
 // # Attention caches
 //
 // Values are kept token-major, [tokens, kvHeads·headDim]; keys in panels of 32 tokens, so that a decoding step,
-// [Precision.AttentionDecode], reads both as they lie. [Precision.CacheRows] writes them, in BFloat16 as pairs, half as many. A
-// prompt prefix shared by several sequences is copied as a whole.
+// [Precision.AttentionDecode], reads both as they lie. [Precision.CacheRows] writes them, as pairs where operands are rounded, half as
+// many. A prompt prefix shared by several sequences is copied as a whole.
 //
 // # Errors
 //

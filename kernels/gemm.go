@@ -63,7 +63,7 @@ func gemm(c []float32, ldc int, a, b matrix, m, n, k int, alpha, beta float32) {
 		}
 		a = matrix{scaled, k, 1}
 	}
-	newProduct(c, ldc, a, b, n, k, beta != 0).run(m)
+	newProduct(numbers, c, ldc, a, b, n, k, beta != 0).run(m)
 }
 
 // prepare makes c what a product adds to, and reports whether that is all.
@@ -115,14 +115,17 @@ func split(n, unit, size, workers int) (parts, width int) {
 // even returns the size of equal parts, none above most, that n is cut into, rounded up to a multiple of unit.
 func even(n, most, unit int) int {
 	parts := (n + most - 1) / most
-	return ((n+parts-1)/parts + unit - 1) / unit * unit
+	return upTo((n+parts-1)/parts, unit)
 }
+
+// upTo is the least multiple of unit that is not below n.
+func upTo(n, unit int) int { return (n + unit - 1) / unit * unit }
 
 type product struct {
 	c      []float32
 	ldc, n int
 	a, b   matrix
-	k      int
+	k      int  // words
 	load   bool // start from c
 	mr, nr int
 
@@ -130,9 +133,10 @@ type product struct {
 	rows int  // so many rows of them
 }
 
-func newProduct(c []float32, ldc int, a, b matrix, n, k int, load bool) *product {
-	g := &product{c: c, ldc: ldc, n: n, a: a, b: b, k: k, load: load, rows: k}
-	g.mr, g.nr = asm.TileSize()
+// newProduct is the product of a, in words of the form, and b over k steps.
+func newProduct(f form, c []float32, ldc int, a, b matrix, n, k int, load bool) *product {
+	g := &product{c: c, ldc: ldc, n: n, a: a, b: b, k: f.words(k), load: load, form: f, rows: k}
+	g.mr, g.nr = f.tileSize()
 	return g
 }
 
@@ -143,7 +147,7 @@ func (g *product) block(i0, i1, j0, j1 int) {
 		g.thin(i0, i1, j0, j1)
 		return
 	}
-	kc := even(g.k, blockK, 4)
+	kc := even(g.k, blockK, max(4, g.form.whole()))
 	mc := even(i1-i0, blockA/kc, 1)
 	nc := even(j1-j0, blockB/kc, g.nr)
 	copyA := g.copies(j1 - j0)

@@ -6,6 +6,7 @@ import (
 
 	"github.com/millrace/millrace/e2e/golden"
 	"github.com/millrace/millrace/kernels"
+	"github.com/millrace/millrace/kernels/internal/asm"
 )
 
 // goldenTol is what single precision may be off from the golden files' double precision.
@@ -27,6 +28,15 @@ func eachLevel(t *testing.T, f func(t *testing.T)) {
 			f(t)
 		})
 	}
+}
+
+// eachUnit is eachLevel, and once with a tile unit that is emulated.
+func eachUnit(t *testing.T, f func(t *testing.T)) {
+	eachLevel(t, f)
+	t.Run("emulated tile unit", func(t *testing.T) {
+		defer asm.EmulateUnits()()
+		f(t)
+	})
 }
 
 func eachCase(t *testing.T, file string, f func(t *testing.T, c golden.Case)) {

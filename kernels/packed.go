@@ -24,7 +24,7 @@ type Weight struct {
 	N, K      int
 	Precision Precision // of the products
 	// Half keeps the weight in bfloat16: half the memory, and half the time where reading it is the limit. In precision Float32 the
-	// upper halves of its numbers count, so it should hold bfloat16 numbers; in BFloat16 they are rounded, and half is all that is kept.
+	// upper halves of its numbers count, so it should hold bfloat16 numbers; in the others they are rounded, and half is all that is kept.
 	Half bool
 }
 
@@ -37,7 +37,7 @@ func Pack(weights ...Weight) []*Packed {
 		if w.N < 0 || w.K < 0 || len(w.W) != w.N*w.K {
 			panic(badMatrix)
 		}
-		packed[i] = &Packed{n: w.N, k: w.K, precision: w.Precision, paired: w.Half || w.Precision == BFloat16}
+		packed[i] = &Packed{n: w.N, k: w.K, precision: w.Precision, paired: w.Half || w.Precision.Rounds()}
 		firsts[i+1] = firsts[i] + panelsOf(w.N)
 		size += panelsOf(w.N) * packed[i].panelSize()
 	}
@@ -63,7 +63,7 @@ func (p *Packed) pack(q int, w Weight) {
 	lo, hi, k := q*panelWidth, min((q+1)*panelWidth, p.n), p.k
 	panel := p.panel(q)
 	g := product{b: matrix{w.W, 1, k}, nr: panelWidth, rows: k, form: p.precision.form()}
-	if !p.paired || g.form == dots {
+	if !p.paired || g.form.pairs() {
 		g.pack(panel, 0, g.form.words(k), lo, hi-lo)
 		return
 	}
@@ -71,7 +71,7 @@ func (p *Packed) pack(q int, w Weight) {
 	defer release()
 	for j := lo; j < hi; j++ {
 		copy(row, w.W[j*k:])
-		if p.precision == BFloat16 {
+		if p.precision.Rounds() {
 			asm.Round(row)
 		}
 		for i := range pairsOf(k) {
@@ -159,7 +159,7 @@ func multiplyPacked(products []packedProduct, a []float32, m int, load bool) {
 		workers = 1
 	}
 	x := packedWork{products: products, load: load, m: m, k: k, a: matrix{a, k, 1}, form: products[0].w.precision.form()}
-	x.mr, x.nr = asm.TileSize()
+	x.mr, x.nr = x.form.tileSize()
 	x.mc = even(m, max(x.mr, packedBlock/x.form.words(k)), x.mr)
 	if x.form != numbers {
 		room, release := borrow(x.form.room(m, k))
@@ -245,7 +245,7 @@ func (x *packedWork) panels(lo, hi int) {
 				p, at := x.find(q + 1)
 				soon = p.w.panel(at)
 			}
-			if paired && x.form != dots {
+			if paired && !x.form.pairs() {
 				wide := full[(q-lo)*size : (q-lo+1)*size]
 				if i0 == 0 {
 					asm.Widen(wide, panel)
@@ -259,13 +259,9 @@ func (x *packedWork) panels(lo, hi int) {
 
 // tiles computes rows from i0 on of the columns of panel at, in pairs or not; it fetches soon and then after meanwhile.
 func (x *packedWork) tiles(p *packedProduct, at, i0, rows int, a matrix, panel []float32, paired bool, soon, after fetch) {
-	n, k, flush := p.w.n, x.form.words(x.k), x.form == rounded
-	tile := asm.Tile
-	switch {
-	case x.form == dots:
-		tile = asm.TileDots
-	case paired:
-		tile = asm.TilePairs
+	n, k, tile := p.w.n, x.form.words(x.k), x.form.tile
+	if paired {
+		tile = x.form.tilePaired
 	}
 	j := at * panelWidth
 	cols := min(panelWidth, n-j)
@@ -279,7 +275,7 @@ func (x *packedWork) tiles(p *packedProduct, at, i0, rows int, a matrix, panel [
 			if len(soon) == 0 {
 				soon, after = after, nil
 			}
-			tile(end-i, min(x.nr, cols-l), k, a.at(i, 0), a.rs, 1, panel[l:], panelWidth, c[i*n+l:], n, x.load, flush, soon.take(share))
+			tile(end-i, min(x.nr, cols-l), k, a.at(i, 0), a.rs, 1, panel[l:], panelWidth, c[i*n+l:], n, x.load, soon.take(share))
 		}
 	}
 }

@@ -1,6 +1,9 @@
 package kernels
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // Precision says in what the matrix products of a model are computed: its linear layers, attention and head, forward and backward.
 // Everything between products, and every sum, is in single precision.
@@ -13,9 +16,19 @@ const (
 	// products of these in single precision, in the order of Float32; sums that become denormal are zero. A product of two
 	// bfloat16 numbers is exact in single precision, so every level gives the same bits, generic too.
 	BFloat16
+	// BFloat16Tiles rounds as BFloat16 does and adds in the order of a tile unit (TDPBF16PS): of each 32 steps of the sum, counted from
+	// its first, the products of even steps one after the other from zero, those of odd steps likewise, then both sums to one another,
+	// and that to what there is. Fused multiply-adds give the same bits where there is no such unit.
+	BFloat16Tiles
 )
 
-var precisionNames = [...]string{"float32", "bfloat16"}
+// Precisions are all there are.
+var Precisions = []Precision{Float32, BFloat16, BFloat16Tiles}
+
+var precisionNames = [...]string{"float32", "bfloat16", "bfloat16-tiles"}
+
+// Rounds reports whether operands are rounded to bfloat16, so that half the memory holds them.
+func (p Precision) Rounds() bool { return p != Float32 }
 
 func (p Precision) String() string { return precisionNames[p] }
 
@@ -34,7 +47,7 @@ func (p *Precision) UnmarshalText(text []byte) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("%q is not one of float32, bfloat16", text)
+	return fmt.Errorf("%q is not one of %s", text, strings.Join(precisionNames[:], ", "))
 }
 
 // MatMulNT is the function of that name in the precision.
@@ -70,7 +83,7 @@ func (p Precision) gemm(c []float32, ldc int, a, b matrix, m, n, k int, beta flo
 	// A is rounded once for all threads and blocks, in slices along its longer side.
 	rows, steps := m, k
 	if words := f.words(k); words > m {
-		steps = min(k, max(1, roundedWords/m)*f.steps()) // whole pairs
+		steps = min(k, upTo(max(1, roundedWords/m), f.whole())*f.steps())
 	} else {
 		rows = min(m, max(1, roundedWords/words))
 	}
@@ -82,9 +95,7 @@ func (p Precision) gemm(c []float32, ldc int, a, b matrix, m, n, k int, beta flo
 		for i0 := 0; i0 < m; i0 += rows {
 			in := min(rows, m-i0)
 			words := f.round(room, matrix{a.at(i0, p0), a.rs, a.cs}, in, pn, Parallel)
-			g := newProduct(c[i0*ldc:], ldc, words, bp, n, f.words(pn), beta != 0 || p0 > 0)
-			g.form, g.rows = f, pn
-			g.run(in)
+			newProduct(f, c[i0*ldc:], ldc, words, bp, n, pn, beta != 0 || p0 > 0).run(in)
 		}
 	}
 }

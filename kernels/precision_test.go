@@ -89,18 +89,18 @@ func TestBFloat16(t *testing.T) {
 }
 
 func TestPrecisionText(t *testing.T) {
-	for _, p := range []Precision{Float32, BFloat16} {
+	for _, p := range Precisions {
 		text, err := p.MarshalText()
 		var back Precision = 9
 		if err != nil || back.UnmarshalText(text) != nil || back != p {
 			t.Errorf("%v is written %q, and read as %v", p, text, back)
 		}
 	}
-	p := BFloat16
+	p := BFloat16Tiles
 	if err := p.UnmarshalText(nil); err != nil || p != Float32 {
 		t.Errorf("no text gives %v, %v", p, err)
 	}
-	if err := p.UnmarshalText([]byte("fp8")); err == nil || err.Error() != `"fp8" is not one of float32, bfloat16` {
+	if err := p.UnmarshalText([]byte("fp8")); err == nil || err.Error() != `"fp8" is not one of float32, bfloat16, bfloat16-tiles` {
 		t.Errorf("fp8 gives %v", err)
 	}
 }

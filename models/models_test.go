@@ -111,6 +111,8 @@ func TestIdentity(t *testing.T) {
 	for want, ref := range map[string]Ref{
 		"ab":          {Path: "x", Digest: "ab"},
 		"ab+bfloat16": {Path: "x", Digest: "ab", Precision: kernels.BFloat16},
+
+		"ab+bfloat16-tiles": {Path: "x", Digest: "ab", Precision: kernels.BFloat16Tiles},
 	} {
 		if got := ref.Identity(); got != want {
 			t.Errorf("%+v is %s, want %s", ref, got, want)

@@ -11,7 +11,7 @@ import (
 // LogPDefinition says what exactly the log-probs of a column are. Two columns may be subtracted only when their
 // definitions agree in all but the model. It travels in the column's field metadata.
 type LogPDefinition struct {
-	// Model is what computed them: the model's digest, "+bfloat16" behind it where that is its precision; "" in a contract: any.
+	// Model is what computed them: the model's digest, behind it "+" and its precision where that is not float32; "" in a contract: any.
 	Model       string  `json:"model"`
 	Temperature float64 `json:"temperature"` // the logits were divided by it; 1 for the model's own distribution
 	TopP        float64 `json:"top_p"`       // nucleus the softmax was taken over; 1 for all

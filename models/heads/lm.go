@@ -3,7 +3,8 @@
 // exist only a chunk at a time.
 //
 // Results do not depend on the chunk size, on the number of threads, or on how a batch is cut into microbatches whose
-// gradients are accumulated in order: they are the same bits.
+// gradients are accumulated in order: they are the same bits. In kernels.BFloat16Tiles alone a weight's gradient adds blocks of the rows
+// of a chunk, so that its last bits follow the chunks and the microbatches.
 package heads
 
 import (

@@ -46,9 +46,11 @@ func newModel(t testing.TB, modelType string) *transformer.Model {
 			params[i] += 0.05
 		}
 	}
-	if precision != "" {
-		m.SetPrecision(kernels.BFloat16)
+	var p kernels.Precision
+	if err := p.UnmarshalText([]byte(precision)); err != nil {
+		t.Fatal(err)
 	}
+	m.SetPrecision(p)
 	return m
 }
 
@@ -96,7 +98,8 @@ func generate(t testing.TB, m *transformer.Model, o Options, requests []models.G
 // Whatever is in the batch, however many threads run and at each level of the kernels: the same responses, and the stored
 // log-probs are those of the training forward, bit for bit.
 func TestSameBits(t *testing.T) {
-	modelTypes := []string{"llama", "qwen2", "qwen3", "lora", "llama in bfloat16", "qwen3 in bfloat16", "lora in bfloat16"}
+	modelTypes := []string{"llama", "qwen2", "qwen3", "lora", "llama in bfloat16", "qwen3 in bfloat16", "lora in bfloat16",
+		"llama in bfloat16-tiles", "qwen3 in bfloat16-tiles"}
 	if testing.Short() {
 		modelTypes = modelTypes[3:]
 	}

@@ -60,7 +60,7 @@ func (m *Model) Frozen() *Model {
 
 // weight is a weight [n,k] as it is to be packed.
 func (m *Model) weight(w []float32, n, k int) kernels.Weight {
-	half := m.precision == kernels.BFloat16 || exactInBFloat16(w)
+	half := m.precision.Rounds() || exactInBFloat16(w)
 	return kernels.Weight{W: w, N: n, K: k, Precision: m.precision, Half: half}
 }
 

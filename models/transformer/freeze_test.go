@@ -15,7 +15,8 @@ import (
 // adapters, at every level of the kernels.
 func TestFreeze(t *testing.T) {
 	sequences := groups(4, 3)
-	for _, name := range []string{"llama", "qwen2", "qwen3", "bf16", "lora", "llama in bfloat16", "qwen3 in bfloat16", "lora in bfloat16"} {
+	for _, name := range []string{"llama", "qwen2", "qwen3", "bf16", "lora", "llama in bfloat16", "qwen3 in bfloat16", "lora in bfloat16",
+		"llama in bfloat16-tiles", "qwen3 in bfloat16-tiles", "lora in bfloat16-tiles"} {
 		modelType, precision, _ := strings.Cut(name, " in ")
 		for _, level := range []string{"generic", kernels.Level()} {
 			restore := kernels.Force(level)
@@ -44,9 +45,11 @@ func TestFreeze(t *testing.T) {
 					}
 					fillNormal(m.adapters.params, 0.1, 1, "adapters")
 				}
-				if precision != "" {
-					m.SetPrecision(kernels.BFloat16)
+				var p kernels.Precision
+				if err := p.UnmarshalText([]byte(precision)); err != nil {
+					t.Fatal(err)
 				}
+				m.SetPrecision(p)
 				return m
 			}
 			plain, frozen := load(), load()

@@ -53,7 +53,7 @@ func TrainingMemory(c Config, scalar bool, lora *LoRA, recompute bool, tokens in
 	return m
 }
 
-// FrozenBytes estimates what a frozen model of this shape holds. Weights that are bfloat16 numbers take half of it in either precision,
+// FrozenBytes estimates what a frozen model of this shape holds. Weights that are bfloat16 numbers take half of it in any precision,
 // which only the file can tell.
 func FrozenBytes(c Config, p kernels.Precision) int64 {
 	table := int64(c.Vocab) * int64(c.Hidden)
@@ -66,7 +66,7 @@ func FrozenBytes(c Config, p kernels.Precision) int64 {
 			matrices += n
 		}
 	}
-	if p == kernels.BFloat16 {
+	if p.Rounds() {
 		return 2*matrices + 4*rest
 	}
 	return 4 * (matrices + rest)

@@ -156,6 +156,7 @@ func TestRunInBFloat16(t *testing.T) {
 	digests := map[string]string{}
 	for _, c := range []struct{ policy, reward kernels.Precision }{
 		{kernels.Float32, kernels.Float32}, {kernels.BFloat16, kernels.BFloat16}, {kernels.BFloat16, kernels.Float32},
+		{kernels.BFloat16Tiles, kernels.BFloat16Tiles},
 	} {
 		name := fmt.Sprintf("policy %s, reward %s", c.policy, c.reward)
 		t.Run(name, func(t *testing.T) {
@@ -173,8 +174,8 @@ func TestRunInBFloat16(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if p == kernels.BFloat16 {
-					digest += "+bfloat16"
+				if p != kernels.Float32 {
+					digest += "+" + p.String()
 				}
 				return digest
 			}
@@ -220,8 +221,8 @@ func TestRunInBFloat16(t *testing.T) {
 			digests[name] = identity(kernels.Float32, policy)
 		})
 	}
-	if n := len(slices.Compact(slices.Sorted(maps.Values(digests)))); n != 3 {
-		t.Errorf("three runs of other precisions end in %d policies: %v", n, digests)
+	if n := len(slices.Compact(slices.Sorted(maps.Values(digests)))); n != 4 {
+		t.Errorf("four runs of other precisions end in %d policies: %v", n, digests)
 	}
 }
 
@@ -234,6 +235,7 @@ func TestPrecisionsThatARecipeCannotHave(t *testing.T) {
 	}{
 		{"distrl", []string{"policy.precision=bfloat16", "reward.precision=bfloat16"}, ""},
 		{"distrl", []string{"policy.precision=float32"}, ""},
+		{"distrl", []string{"policy.precision=bfloat16-tiles"}, ""},
 		{"distrl", []string{"policy.precision=fp8"}, `policy.precision: "fp8" is not one of float32, bfloat16`},
 		{"distrl", []string{"policy.precision=16"}, "policy.precision: 16 is not text"},
 		{"distrl", []string{"reward.precision=fp8"}, `reward.precision: "fp8" is not one of float32, bfloat16`},

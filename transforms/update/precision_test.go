@@ -16,7 +16,7 @@ import (
 	"github.com/millrace/millrace/transforms/stage"
 )
 
-var precisions = []kernels.Precision{kernels.Float32, kernels.BFloat16}
+var precisions = kernels.Precisions
 
 // sampledFrom gives the rows the log-probs of a model, as its rollout would, and advantages.
 func sampledFrom(t *testing.T, model models.Ref) stage.Batch {
@@ -92,7 +92,8 @@ func TestTrainedAtItsPrecision(t *testing.T) {
 				model.Precision = trained
 				step, left := firstStep(t, Job{Config: Config{LoRA: c.lora}, Model: model}, Term{Name: "ppo", Weight: 1}, b)
 				ratio, kl := step.Metrics["ppo/ratio"], step.Metrics["ppo/kl"]
-				if exact := ratio == 1 && kl == 0; exact != (sampled == trained) || math.Abs(ratio-1) > 0.1 {
+				exact, told := ratio == 1 && kl == 0, sampled.Rounds() != trained.Rounds() // other orders of few products may give the same sums
+				if exact != (sampled == trained) && (told || !exact) || math.Abs(ratio-1) > 0.1 {
 					t.Errorf("%s, sampled in %s, trained in %s: ratio %v, kl %v", what, sampled, trained, ratio, kl)
 				}
 				if left.Precision != trained || left.Digest == "" {
@@ -124,7 +125,8 @@ func TestTargetRowsAtTheirPrecision(t *testing.T) {
 				ref.Precision = target
 				c.set(&job, ref)
 				step, _ := firstStep(t, job, Term{Name: "lco_kld", Weight: 1, Config: c.settings}, sampledFrom(t, model))
-				if kl := step.Metrics["lco_kld/kl"]; (kl == 0) != (target == trained) || math.Abs(kl) > 0.1 {
+				kl, told := step.Metrics["lco_kld/kl"], target == trained || target.Rounds() != trained.Rounds()
+				if told && (kl == 0) != (target == trained) || math.Abs(kl) > 0.1 {
 					t.Errorf("%s in %s, trained in %s: KL %v", what, target, trained, kl)
 				}
 			}
