@@ -2,7 +2,7 @@ package kernels
 
 import "github.com/millrace/millrace/kernels/internal/asm"
 
-// Level names the instruction set that runs: "generic", "avx2" or "avx512".
+// Level names the instruction set that runs: "generic", "avx2", "avx512", "avx512bf16" or "amx".
 func Level() string { return asm.Level() }
 
 // Levels lists the levels this machine can run, slowest first.

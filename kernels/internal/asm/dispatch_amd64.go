@@ -8,22 +8,34 @@ import (
 	"golang.org/x/sys/cpu"
 )
 
-// level is what runs; dots is whether products of bfloat16 have instructions of their own, which the best level has.
-var level, dots = split(bestLevel)
+// chosen is the level that runs. It differs from a level below in products of bfloat16 alone, so inner loops go by what that splits into:
+// level, avx512 at most, dots, whether there are instructions for pairs, and unit.
+var (
+	chosen int
+	level  int
+	dots   bool
+)
 
 var bestLevel = best()
+
+func init() { choose(bestLevel) }
 
 const (
 	levelGeneric = iota
 	levelAVX2
 	levelAVX512
 	levelAVX512BF16
+	levelAMX
 )
 
-var levelNames = [...]string{"generic", "avx2", "avx512", "avx512bf16"}
+var levelNames = [...]string{"generic", "avx2", "avx512", "avx512bf16", "amx"}
 
-// split: avx512bf16 differs from avx512 in dots alone.
-func split(l int) (level int, dots bool) { return min(l, levelAVX512), l == levelAVX512BF16 }
+func choose(l int) {
+	chosen, level, dots, unit = l, min(l, levelAVX512), l >= levelAVX512BF16, nil
+	if l == levelAMX {
+		unit = tileUnit
+	}
+}
 
 func best() int {
 	switch {
@@ -33,8 +45,10 @@ func best() int {
 		return levelAVX2
 	case !cpu.X86.HasAVX512BF16 || !dotsAgree():
 		return levelAVX512
+	case !hasUnits():
+		return levelAVX512BF16
 	}
-	return levelAVX512BF16
+	return levelAMX
 }
 
 // dotsAgree reports whether the processor adds products of pairs as they are defined here, which is how its makers describe it: where one
@@ -81,13 +95,8 @@ func dotsAgree() bool {
 	return true
 }
 
-// Level is what runs: "generic", "avx2", "avx512" or "avx512bf16".
-func Level() string {
-	if dots {
-		return levelNames[levelAVX512BF16]
-	}
-	return levelNames[level]
-}
+// Level is what runs: "generic", "avx2", "avx512", "avx512bf16" or "amx".
+func Level() string { return levelNames[chosen] }
 
 // HasDots reports whether the level has TileDots.
 func HasDots() bool { return dots }
@@ -96,7 +105,7 @@ func HasDots() bool { return dots }
 func Force(name string) bool {
 	for l, n := range levelNames[:bestLevel+1] {
 		if n == name {
-			level, dots = split(l)
+			choose(l)
 			return true
 		}
 	}

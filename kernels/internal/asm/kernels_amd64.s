@@ -58622,3 +58622,482 @@ lines:
 	JNE     lines
 	VZEROUPPER
 	RET
+
+// func unit1x1(config *uint8, turns int, a *float32, lda int, b *float32, ldb int, c *float32, ldc int)
+TEXT ·unit1x1(SB), NOSPLIT, $0-64
+	MOVQ config+0(FP), AX
+
+	// LDTILECFG (AX)
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x78
+	BYTE $0x49
+	BYTE $0x00
+	MOVQ a+16(FP), DX
+	MOVQ lda+24(FP), CX
+	MOVQ b+32(FP), R8
+	MOVQ ldb+40(FP), R9
+	MOVQ c+48(FP), DI
+	MOVQ ldc+56(FP), SI
+
+	// TILELOADD 0(DI)(SI*1), T0
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x44
+	BYTE $0x37
+	BYTE $0x00
+	MOVQ turns+8(FP), R11
+	MOVQ R9, R12
+	SHLQ $0x04, R12
+
+turn:
+	// TILELOADD 0(R8)(R9*1), T6
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x74
+	BYTE $0x08
+	BYTE $0x00
+
+	// TILELOADD 0(DX)(CX*1), T4
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x64
+	BYTE $0x0a
+	BYTE $0x00
+
+	// TDPBF16PS T6, T4, T0
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x4a
+	BYTE $0x5c
+	BYTE $0xc4
+	ADDQ $0x40, DX
+	ADDQ R12, R8
+	DECQ R11
+	JNE  turn
+
+	// TILESTORED 0(DI)(SI*1), T0
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x44
+	BYTE $0x37
+	BYTE $0x00
+
+	// TILERELEASE
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x78
+	BYTE $0x49
+	BYTE $0xc0
+	RET
+
+// func unit1x2(config *uint8, turns int, a *float32, lda int, b *float32, ldb int, c *float32, ldc int)
+TEXT ·unit1x2(SB), NOSPLIT, $0-64
+	MOVQ config+0(FP), AX
+
+	// LDTILECFG (AX)
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x78
+	BYTE $0x49
+	BYTE $0x00
+	MOVQ a+16(FP), DX
+	MOVQ lda+24(FP), CX
+	MOVQ b+32(FP), R8
+	MOVQ ldb+40(FP), R9
+	MOVQ c+48(FP), DI
+	MOVQ ldc+56(FP), SI
+
+	// TILELOADD 0(DI)(SI*1), T0
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x44
+	BYTE $0x37
+	BYTE $0x00
+
+	// TILELOADD 64(DI)(SI*1), T1
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x4c
+	BYTE $0x37
+	BYTE $0x40
+	MOVQ turns+8(FP), R11
+	MOVQ R9, R12
+	SHLQ $0x04, R12
+
+turn:
+	// TILELOADD 0(R8)(R9*1), T6
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x74
+	BYTE $0x08
+	BYTE $0x00
+
+	// TILELOADD 64(R8)(R9*1), T7
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x7c
+	BYTE $0x08
+	BYTE $0x40
+
+	// TILELOADD 0(DX)(CX*1), T4
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x64
+	BYTE $0x0a
+	BYTE $0x00
+
+	// TDPBF16PS T6, T4, T0
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x4a
+	BYTE $0x5c
+	BYTE $0xc4
+
+	// TDPBF16PS T7, T4, T1
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x42
+	BYTE $0x5c
+	BYTE $0xcc
+	ADDQ $0x40, DX
+	ADDQ R12, R8
+	DECQ R11
+	JNE  turn
+
+	// TILESTORED 0(DI)(SI*1), T0
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x44
+	BYTE $0x37
+	BYTE $0x00
+
+	// TILESTORED 64(DI)(SI*1), T1
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x4c
+	BYTE $0x37
+	BYTE $0x40
+
+	// TILERELEASE
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x78
+	BYTE $0x49
+	BYTE $0xc0
+	RET
+
+// func unit2x1(config *uint8, turns int, a *float32, lda int, b *float32, ldb int, c *float32, ldc int)
+TEXT ·unit2x1(SB), NOSPLIT, $0-64
+	MOVQ config+0(FP), AX
+
+	// LDTILECFG (AX)
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x78
+	BYTE $0x49
+	BYTE $0x00
+	MOVQ a+16(FP), DX
+	MOVQ lda+24(FP), CX
+	MOVQ b+32(FP), R8
+	MOVQ ldb+40(FP), R9
+	MOVQ c+48(FP), DI
+	MOVQ ldc+56(FP), SI
+	MOVQ CX, BX
+	SHLQ $0x04, BX
+	ADDQ DX, BX
+	MOVQ SI, R10
+	SHLQ $0x04, R10
+	ADDQ DI, R10
+
+	// TILELOADD 0(DI)(SI*1), T0
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x44
+	BYTE $0x37
+	BYTE $0x00
+
+	// TILELOADD 0(R10)(SI*1), T2
+	BYTE $0xc4
+	BYTE $0xc2
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x54
+	BYTE $0x32
+	BYTE $0x00
+	MOVQ turns+8(FP), R11
+	MOVQ R9, R12
+	SHLQ $0x04, R12
+
+turn:
+	// TILELOADD 0(R8)(R9*1), T6
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x74
+	BYTE $0x08
+	BYTE $0x00
+
+	// TILELOADD 0(DX)(CX*1), T4
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x64
+	BYTE $0x0a
+	BYTE $0x00
+
+	// TDPBF16PS T6, T4, T0
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x4a
+	BYTE $0x5c
+	BYTE $0xc4
+	ADDQ $0x40, DX
+
+	// TILELOADD 0(BX)(CX*1), T5
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x6c
+	BYTE $0x0b
+	BYTE $0x00
+
+	// TDPBF16PS T6, T5, T2
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x4a
+	BYTE $0x5c
+	BYTE $0xd5
+	ADDQ $0x40, BX
+	ADDQ R12, R8
+	DECQ R11
+	JNE  turn
+
+	// TILESTORED 0(DI)(SI*1), T0
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x44
+	BYTE $0x37
+	BYTE $0x00
+
+	// TILESTORED 0(R10)(SI*1), T2
+	BYTE $0xc4
+	BYTE $0xc2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x54
+	BYTE $0x32
+	BYTE $0x00
+
+	// TILERELEASE
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x78
+	BYTE $0x49
+	BYTE $0xc0
+	RET
+
+// func unit2x2(config *uint8, turns int, a *float32, lda int, b *float32, ldb int, c *float32, ldc int)
+TEXT ·unit2x2(SB), NOSPLIT, $0-64
+	MOVQ config+0(FP), AX
+
+	// LDTILECFG (AX)
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x78
+	BYTE $0x49
+	BYTE $0x00
+	MOVQ a+16(FP), DX
+	MOVQ lda+24(FP), CX
+	MOVQ b+32(FP), R8
+	MOVQ ldb+40(FP), R9
+	MOVQ c+48(FP), DI
+	MOVQ ldc+56(FP), SI
+	MOVQ CX, BX
+	SHLQ $0x04, BX
+	ADDQ DX, BX
+	MOVQ SI, R10
+	SHLQ $0x04, R10
+	ADDQ DI, R10
+
+	// TILELOADD 0(DI)(SI*1), T0
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x44
+	BYTE $0x37
+	BYTE $0x00
+
+	// TILELOADD 64(DI)(SI*1), T1
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x4c
+	BYTE $0x37
+	BYTE $0x40
+
+	// TILELOADD 0(R10)(SI*1), T2
+	BYTE $0xc4
+	BYTE $0xc2
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x54
+	BYTE $0x32
+	BYTE $0x00
+
+	// TILELOADD 64(R10)(SI*1), T3
+	BYTE $0xc4
+	BYTE $0xc2
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x5c
+	BYTE $0x32
+	BYTE $0x40
+	MOVQ turns+8(FP), R11
+	MOVQ R9, R12
+	SHLQ $0x04, R12
+
+turn:
+	// TILELOADD 0(R8)(R9*1), T6
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x74
+	BYTE $0x08
+	BYTE $0x00
+
+	// TILELOADD 64(R8)(R9*1), T7
+	BYTE $0xc4
+	BYTE $0x82
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x7c
+	BYTE $0x08
+	BYTE $0x40
+
+	// TILELOADD 0(DX)(CX*1), T4
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x64
+	BYTE $0x0a
+	BYTE $0x00
+
+	// TDPBF16PS T6, T4, T0
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x4a
+	BYTE $0x5c
+	BYTE $0xc4
+
+	// TDPBF16PS T7, T4, T1
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x42
+	BYTE $0x5c
+	BYTE $0xcc
+	ADDQ $0x40, DX
+
+	// TILELOADD 0(BX)(CX*1), T5
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7b
+	BYTE $0x4b
+	BYTE $0x6c
+	BYTE $0x0b
+	BYTE $0x00
+
+	// TDPBF16PS T6, T5, T2
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x4a
+	BYTE $0x5c
+	BYTE $0xd5
+
+	// TDPBF16PS T7, T5, T3
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x42
+	BYTE $0x5c
+	BYTE $0xdd
+	ADDQ $0x40, BX
+	ADDQ R12, R8
+	DECQ R11
+	JNE  turn
+
+	// TILESTORED 0(DI)(SI*1), T0
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x44
+	BYTE $0x37
+	BYTE $0x00
+
+	// TILESTORED 64(DI)(SI*1), T1
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x4c
+	BYTE $0x37
+	BYTE $0x40
+
+	// TILESTORED 0(R10)(SI*1), T2
+	BYTE $0xc4
+	BYTE $0xc2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x54
+	BYTE $0x32
+	BYTE $0x00
+
+	// TILESTORED 64(R10)(SI*1), T3
+	BYTE $0xc4
+	BYTE $0xc2
+	BYTE $0x7a
+	BYTE $0x4b
+	BYTE $0x5c
+	BYTE $0x32
+	BYTE $0x40
+
+	// TILERELEASE
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x78
+	BYTE $0x49
+	BYTE $0xc0
+	RET

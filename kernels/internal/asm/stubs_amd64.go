@@ -1424,3 +1424,23 @@ func fmaDotsAVX512(n int)
 //
 //go:noescape
 func readAVX512(x *float32, lines int)
+
+// unit1x1 adds to 1×1 tiles of c.
+//
+//go:noescape
+func unit1x1(config *uint8, turns int, a *float32, lda int, b *float32, ldb int, c *float32, ldc int)
+
+// unit1x2 adds to 1×2 tiles of c.
+//
+//go:noescape
+func unit1x2(config *uint8, turns int, a *float32, lda int, b *float32, ldb int, c *float32, ldc int)
+
+// unit2x1 adds to 2×1 tiles of c.
+//
+//go:noescape
+func unit2x1(config *uint8, turns int, a *float32, lda int, b *float32, ldb int, c *float32, ldc int)
+
+// unit2x2 adds to 2×2 tiles of c.
+//
+//go:noescape
+func unit2x2(config *uint8, turns int, a *float32, lda int, b *float32, ldb int, c *float32, ldc int)

@@ -33,6 +33,7 @@ func main() {
 		vectors(l)
 		limits(l)
 	}
+	units()
 	Generate()
 
 	// avo takes the generator for a single file.
