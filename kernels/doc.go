@@ -21,9 +21,9 @@
 //
 // Matrix products, attention's too, are also there in [BFloat16]: operands are rounded, and everything after that is as in single
 // precision. Where the processor multiplies pairs of bfloat16 (avx512bf16, twice as fast) and where it does not, generic included,
-// the bits are the same. That instruction, VDPBF16PS, adds two products one after the other, each rounded, and makes denormal sums
-// zero; a pair therefore has its first number in the upper half, which is added first, and the other levels are told to make
-// denormal sums zero too.
+// the bits are the same; where it does so more slowly than it multiplies and adds numbers, which is measured at start, it need not. That
+// instruction, VDPBF16PS, adds two products one after the other, each rounded, and makes denormal sums zero; a pair therefore has its
+// first number in the upper half, which is added first, and the other levels are told to make denormal sums zero too.
 //
 // Tile units (Intel's AMX, TDPBF16PS) add in another order, which is that of [BFloat16Tiles]: 32 steps at a time, even and odd ones
 // apart. Level amx, on Linux, computes it there and everything else as the level below; multiply-adds in that order give its bits at every

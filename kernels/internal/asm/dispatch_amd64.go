@@ -4,6 +4,7 @@ package asm
 
 import (
 	"math"
+	"time"
 
 	"golang.org/x/sys/cpu"
 )
@@ -18,7 +19,17 @@ var (
 
 var bestLevel = best()
 
-func init() { choose(bestLevel) }
+// dotsPay is whether instructions for pairs are the faster way to multiply bfloat16, which has the same bits as multiply-adds: Intel's
+// processors do four times as many of those. Without tile units avx512bf16 is then a level that is not chosen.
+var dotsPay = bestLevel >= levelAVX512BF16 && faster(fmaDotsAVX512, fmaAVX512)
+
+func init() {
+	if bestLevel == levelAVX512BF16 && !dotsPay {
+		choose(levelAVX512)
+		return
+	}
+	choose(bestLevel)
+}
 
 const (
 	levelGeneric = iota
@@ -31,10 +42,24 @@ const (
 var levelNames = [...]string{"generic", "avx2", "avx512", "avx512bf16", "amx"}
 
 func choose(l int) {
-	chosen, level, dots, unit = l, min(l, levelAVX512), l >= levelAVX512BF16, nil
+	chosen, level, dots, unit = l, min(l, levelAVX512), l == levelAVX512BF16, nil
 	if l == levelAMX {
-		unit = tileUnit
+		dots, unit = dotsPay, tileUnit
 	}
+}
+
+// faster reports whether n multiply-adds of pairs, each worth two of numbers, take less time than 2n of those, in the best of some runs of
+// a few microseconds. Processors do either as many or a quarter, so that a disturbed run does not decide.
+func faster(pairs, numbers func(n int)) bool {
+	best := [2]time.Duration{time.Second, time.Second}
+	for range 20 {
+		for i, f := range []func(n int){pairs, numbers} {
+			start := time.Now()
+			f(500 * (i + 1))
+			best[i] = min(best[i], time.Since(start))
+		}
+	}
+	return best[0] < best[1]
 }
 
 func best() int {

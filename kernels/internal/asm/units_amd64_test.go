@@ -114,3 +114,14 @@ func TestUnit(t *testing.T) {
 		t.Error("other bits")
 	}
 }
+
+// TestFaster: what takes half the time for as many steps is told from what takes twice.
+func TestFaster(t *testing.T) {
+	if level == levelGeneric {
+		t.Skip("no vectors")
+	}
+	twice := func(n int) { fmaAVX2(2 * n) }
+	if faster(func(n int) { fmaAVX2(4 * n) }, fmaAVX2) || !faster(fmaAVX2, twice) {
+		t.Error("the slower one is taken for the faster")
+	}
+}
