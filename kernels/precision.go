@@ -3,6 +3,8 @@ package kernels
 import (
 	"fmt"
 	"strings"
+
+	"github.com/millrace/millrace/kernels/internal/asm"
 )
 
 // Precision says in what the matrix products of a model are computed: its linear layers, attention and head, forward and backward.
@@ -35,10 +37,28 @@ func (p Precision) String() string { return precisionNames[p] }
 // MarshalText writes the name.
 func (p Precision) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
 
-// UnmarshalText reads a name; the empty one is Float32.
+// Fastest is the precision whose products take the least time at the present level, Float32 where none is faster than that.
+func Fastest() Precision {
+	switch {
+	case asm.HasUnits():
+		return BFloat16Tiles
+	case asm.HasDots():
+		return BFloat16
+	}
+	return Float32
+}
+
+// fast is the name that stands for Fastest where a precision is chosen. It is never written.
+const fast = "fast"
+
+// UnmarshalText reads a name; the empty one is Float32, and fast is what Fastest says here.
 func (p *Precision) UnmarshalText(text []byte) error {
 	if len(text) == 0 {
 		*p = Float32
+		return nil
+	}
+	if string(text) == fast {
+		*p = Fastest()
 		return nil
 	}
 	for i, name := range precisionNames {
@@ -47,7 +67,7 @@ func (p *Precision) UnmarshalText(text []byte) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("%q is not one of %s", text, strings.Join(precisionNames[:], ", "))
+	return fmt.Errorf("%q is not one of %s, %s", text, strings.Join(precisionNames[:], ", "), fast)
 }
 
 // MatMulNT is the function of that name in the precision.

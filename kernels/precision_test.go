@@ -97,10 +97,22 @@ func TestPrecisionText(t *testing.T) {
 		}
 	}
 	p := BFloat16Tiles
+	onUnits(t, func(level string) {
+		want := Float32
+		switch {
+		case asm.HasUnits():
+			want = BFloat16Tiles
+		case level == "avx512bf16":
+			want = BFloat16
+		}
+		if err := p.UnmarshalText([]byte("fast")); err != nil || p != want || p != Fastest() {
+			t.Errorf("at %s fast is %v, %v, want %v", level, p, err, want)
+		}
+	})
 	if err := p.UnmarshalText(nil); err != nil || p != Float32 {
 		t.Errorf("no text gives %v, %v", p, err)
 	}
-	if err := p.UnmarshalText([]byte("fp8")); err == nil || err.Error() != `"fp8" is not one of float32, bfloat16, bfloat16-tiles` {
+	if err := p.UnmarshalText([]byte("fp8")); err == nil || err.Error() != `"fp8" is not one of float32, bfloat16, bfloat16-tiles, fast` {
 		t.Errorf("fp8 gives %v", err)
 	}
 }

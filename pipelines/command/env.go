@@ -25,7 +25,8 @@ type environment struct {
 	Version         string            `json:"version"`
 	Go              string            `json:"go"`
 	Platform        string            `json:"platform"`
-	Kernels         string            `json:"kernels"` // instruction set that runs
+	Kernels         string            `json:"kernels"`        // instruction set that runs
+	Fast            kernels.Precision `json:"fast_precision"` // precision of products that is fast here
 	Threads         int               `json:"threads"`
 	CPUs            int               `json:"cpus"`
 	MemoryBytes     int64             `json:"memory_bytes,omitempty"` // of the machine; 0: not known
@@ -51,8 +52,8 @@ func newEnv(e *env) *cobra.Command {
 
 func readEnvironment() environment {
 	v := environment{Version: "unknown", Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH, Kernels: kernels.Level(),
-		Threads: kernels.Threads(),
-		CPUs:    runtime.NumCPU(), RecordFormat: schemas.Version, VerifierVersion: verify.MathVersion, Runners: runners.Names(),
+		Fast: kernels.Fastest(), Threads: kernels.Threads(),
+		CPUs: runtime.NumCPU(), RecordFormat: schemas.Version, VerifierVersion: verify.MathVersion, Runners: runners.Names(),
 		Modules: map[string]string{}}
 	v.MemoryBytes, v.AvailableBytes = memory()
 	info, ok := debug.ReadBuildInfo()
@@ -105,7 +106,7 @@ func (v environment) text(w io.Writer) {
 		fmt.Fprintf(w, "%-14s "+format+"\n", append([]any{name}, args...)...)
 	}
 	line("version", "%s, %s, %s", v.Version, v.Go, v.Platform)
-	line("kernels", "%s, %d threads on %d CPUs", v.Kernels, v.Threads, v.CPUs)
+	line("kernels", "%s, %d threads on %d CPUs, fast in precision %s", v.Kernels, v.Threads, v.CPUs, v.Fast)
 	if v.MemoryBytes > 0 {
 		line("memory", "%s, %s available", bytesText(v.MemoryBytes), bytesText(v.AvailableBytes))
 	}

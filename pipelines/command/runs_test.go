@@ -426,8 +426,8 @@ func TestVerify(t *testing.T) {
 
 func TestEnv(t *testing.T) {
 	v := decode[environment](t, want(t, exitOK, nil, "env", "--json"))
-	if v.Kernels == "" || v.Threads < 1 || v.CPUs < 1 || len(v.Runners) == 0 || v.Go == "" {
+	if v.Kernels == "" || v.Threads < 1 || v.CPUs < 1 || len(v.Runners) == 0 || v.Go == "" || v.Fast != kernels.Fastest() {
 		t.Errorf("%+v", v)
 	}
-	want(t, exitOK, []string{"kernels", "runners"}, "env")
+	want(t, exitOK, []string{"kernels", "fast in precision " + kernels.Fastest().String(), "runners"}, "env")
 }

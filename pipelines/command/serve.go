@@ -92,7 +92,8 @@ func newServe(e *env) *cobra.Command {
 	c.Flags().IntVar(&limits.MaxTokens, "max-tokens", 8192, "tokens of a response at most")
 	c.Flags().IntVar(&limits.MaxWork, "max-work", 1<<18, "tokens of a request at most, its prompt and all its samples together")
 	c.Flags().DurationVar(&limits.Grace, "grace", 30*time.Second, "for requests under way when the server is told to end")
-	c.Flags().TextVar(&precision, "precision", kernels.Float32, "of the model's products: float32, bfloat16 or bfloat16-tiles")
+	c.Flags().TextVar(&precision, "precision", kernels.Float32, "of the model's products: float32, bfloat16, bfloat16-tiles, or fast: "+
+		"which of these is fast here")
 	return c
 }
 

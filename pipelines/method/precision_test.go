@@ -258,7 +258,7 @@ func TestPrecisionsThatARecipeCannotHave(t *testing.T) {
 // The precision is part of what a run computes, and says nothing where it is the default: older runs go on.
 func TestResolvedPrecision(t *testing.T) {
 	texts := map[string]string{}
-	for _, precision := range []string{"", "float32", "bfloat16"} {
+	for _, precision := range []string{"", "float32", "bfloat16", "bfloat16-tiles", "fast"} {
 		var sets []string
 		if precision != "" {
 			sets = append(sets, "policy.precision="+precision)
@@ -277,8 +277,13 @@ func TestResolvedPrecision(t *testing.T) {
 		}
 		texts[precision] = string(text)
 	}
-	if texts["float32"] != texts[""] || !strings.Contains(texts["bfloat16"], "precision: bfloat16") {
+	if texts["float32"] != texts[""] || !strings.Contains(texts["bfloat16"], "precision: bfloat16\n") ||
+		!strings.Contains(texts["bfloat16-tiles"], "precision: bfloat16-tiles\n") {
 		t.Errorf("%s", texts)
+	}
+	// What fast means is decided once: a run goes on with it wherever that is.
+	if texts["fast"] != texts[kernels.Fastest().String()] {
+		t.Errorf("fast, which is %s here, is resolved to %s", kernels.Fastest(), texts["fast"])
 	}
 	if r, err := parse([]byte(texts["bfloat16"]), []string{"run=x"}); err != nil || r.Policy.Precision != kernels.BFloat16 {
 		t.Errorf("the resolved recipe has precision %s, %v", r.Policy.Precision, err)

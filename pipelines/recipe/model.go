@@ -14,7 +14,7 @@ import (
 // Model says where a run takes a model from: a directory, or random weights of a given shape.
 type Model struct {
 	Path      string            `json:"path" doc:"model directory, GGUF file, bucket, or http(s) endpoint"`
-	Precision kernels.Precision `json:"precision,omitempty" enum:"float32,bfloat16,bfloat16-tiles" doc:"of the model's matrix products wherever the run uses it, and of what the run makes of it"`
+	Precision kernels.Precision `json:"precision,omitempty" enum:"float32,bfloat16,bfloat16-tiles,fast" doc:"of the model's matrix products wherever the run uses it, and of what the run makes of it; fast: that which is fast on this processor, once for the run"`
 	// New has the keys of a Hugging Face config.json; vocab_size and eos_token_id are taken from the tokenizer where they are left
 	// out.
 	New       map[string]any `json:"new,omitempty" doc:"shape of a new model in the keys of config.json, such as {model_type: llama, hidden_size: 64, ...}"`
