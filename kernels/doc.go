@@ -26,9 +26,9 @@
 // first number in the upper half, which is added first, and the other levels are told to make denormal sums zero too.
 //
 // Tile units (Intel's AMX, TDPBF16PS) add in another order, which is that of [BFloat16Tiles]: 32 steps at a time, even and odd ones
-// apart. Level amx, on Linux, computes it there and everything else as the level below; multiply-adds in that order give its bits at every
-// other level, about as fast as single precision. A unit is used only where it agrees at start, as VDPBF16PS is; tests on processors
-// without one run an emulation in its place.
+// apart. Level amx, on Linux, computes it there and everything else as the level below; multiply-adds in that order give its bits at
+// every other level, somewhat more slowly than single precision. A unit is used only where it agrees at start, as VDPBF16PS is; tests on
+// processors without one run an emulation in its place.
 //
 // Since steps come in blocks there, a product over k in two parts has the bits of the whole only where it is cut at a multiple of 32, so
 // that gradients of weights accumulated over microbatches are not quite those of one large batch.

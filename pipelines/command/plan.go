@@ -35,6 +35,7 @@ type plan struct {
 	Size       chain.Size            `json:"size"`             // of an iteration
 	Memory     []chain.TrainMemory   `json:"memory,omitempty"` // of its updates, where the models are at hand
 	Peak       *chain.PeakMemory     `json:"peak,omitempty"`   // of the process, where they all are
+	Fast       kernels.Precision     `json:"fast_precision"`   // of products, on this processor
 	Phases     []method.PlannedPhase `json:"phases"`           // all of the run; stages and size are those of the first, without other streams
 	Found      preflight.Report      `json:"found"`            // of what the recipe names
 	Job        *runners.Translation  `json:"job,omitempty"`    // what Dataflow would be given
@@ -81,7 +82,7 @@ func newPlan(e *env) *cobra.Command {
 			first := phases[0].Streams[0]
 			p := plan{Recipe: args[0], Kind: r.Kind, Run: r.Run, Runner: r.Runner.Name, Iterations: r.Iterations, Stages: first.Stages,
 				Size: first.Size, Phases: phases,
-				Memory: method.Memory(m, found.Lengths), Found: found}
+				Memory: method.Memory(m, found.Lengths), Fast: kernels.Fastest(), Found: found}
 			if peak, ok := method.Peak(m, found.Lengths); ok {
 				p.Peak = &peak
 			}
@@ -148,6 +149,11 @@ func (p plan) text(w io.Writer) {
 			fmt.Fprintf(w, ", frozen models %s", bytesText(m.Frozen))
 		}
 		fmt.Fprintln(w)
+	}
+	for _, m := range p.Memory {
+		if m.Precision != p.Fast && p.Fast != kernels.Float32 {
+			fmt.Fprintf(w, "the %s computes in %s; on this processor %s is faster (docs/models.md)\n", m.Role, m.Precision, p.Fast)
+		}
 	}
 	if m := p.Peak; m != nil {
 		fmt.Fprintf(w, "the process takes about %s at most: %s for the program, %s for the models that stages keep open, %s for the update or "+

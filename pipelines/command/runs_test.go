@@ -12,7 +12,9 @@ import (
 	"testing"
 
 	"github.com/millrace/millrace/kernels"
+	"github.com/millrace/millrace/pipelines/chain"
 	"github.com/millrace/millrace/pipelines/look"
+	"github.com/millrace/millrace/pipelines/method"
 	"github.com/millrace/millrace/pipelines/recipes"
 )
 
@@ -351,6 +353,22 @@ func TestInspect(t *testing.T) {
 		t.Fatal(err)
 	}
 	want(t, exitFailed, []string{"config.json", "regular file"}, "inspect", endless)
+}
+
+// TestPlanTellsTheFastPrecision: of models that are trained in another one, and only where one is faster than float32.
+func TestPlanTellsTheFastPrecision(t *testing.T) {
+	memory := []chain.TrainMemory{{Role: "policy", Precision: kernels.BFloat16Tiles}, {Role: "reward", Precision: kernels.BFloat16}}
+	for fast, c := range map[kernels.Precision]struct{ has, lacks string }{
+		kernels.BFloat16Tiles: {"the reward computes in bfloat16; on this processor bfloat16-tiles is faster", "the policy computes"},
+		kernels.BFloat16:      {"the policy computes in bfloat16-tiles; on this processor bfloat16 is faster", "the reward computes"},
+		kernels.Float32:       {"training the policy in bfloat16-tiles", "is faster"},
+	} {
+		var out strings.Builder
+		plan{Memory: memory, Fast: fast, Phases: []method.PlannedPhase{{}}}.text(&out)
+		if !strings.Contains(out.String(), c.has) || strings.Contains(out.String(), c.lacks) {
+			t.Errorf("fast is %s: %s", fast, out.String())
+		}
+	}
 }
 
 func TestPlanAndRecipes(t *testing.T) {
