@@ -12,7 +12,13 @@ func (p Precision) FMARate() float64 {
 	n := Threads()
 	return bestRate(50, func() float64 {
 		done := make([]float64, n)
-		items(n, n, func(i int) { done[i] = asm.FMA(100_000, p.form() == dots) })
+		items(n, n, func(i int) {
+			if p.form() == units {
+				done[i] = asm.FMAUnits(10_000)
+				return
+			}
+			done[i] = asm.FMA(100_000, p.form() == dots)
+		})
 		var sum float64
 		for _, d := range done {
 			sum += d

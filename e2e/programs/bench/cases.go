@@ -48,12 +48,10 @@ func cases() []benchCase {
 	var list []benchCase
 	product := func(kind string, m, k, n int) {
 		c := benchCase{kind: kind, size: []int{m, k, n}, flops: 2 * float64(m) * float64(k) * float64(n)}
-		form, in16 := strings.CutSuffix(kind, inBFloat16)
-		if in16 {
-			c.precision = kernels.BFloat16
-		}
+		var form string
+		form, c.precision = precisionOf(kind)
 		width := 4.0
-		if kind == "bf16" || kind == "packed"+inBFloat16 {
+		if kind == "bf16" || form == "packed" && c.precision.Rounds() {
 			width = 2
 		}
 		if n*k > 1<<24 { // the weight comes from memory
@@ -91,13 +89,15 @@ func cases() []benchCase {
 	product("NN", 2048, 176, 64)
 	product("TN", 176, 2048, 64)
 	product("NT", 128, 96, 384)
-	product("NT-bf16", 1024, 1024, 1024)
-	product("NN-bf16", 1024, 1024, 1024)
-	product("TN-bf16", 1024, 1024, 1024)
-	product("NT-bf16", 512, 576, 49152)
-	product("NT-bf16", 512, 576, 1536)
-	product("NT-bf16", 2048, 576, 576)
-	for _, kind := range []string{"NT", "packed", "bf16", "packed-bf16"} {
+	for _, in := range []string{inBFloat16, inTiles} {
+		product("NT"+in, 1024, 1024, 1024)
+		product("NN"+in, 1024, 1024, 1024)
+		product("TN"+in, 1024, 1024, 1024)
+		product("NT"+in, 512, 576, 49152)
+		product("NT"+in, 512, 576, 1536)
+		product("NT"+in, 2048, 576, 576)
+	}
+	for _, kind := range []string{"NT", "packed", "bf16", "packed" + inBFloat16, "packed" + inTiles} {
 		product(kind, 16, 576, 1536)
 		product(kind, 64, 576, 1536)
 		product(kind, 16, 576, 49152)
@@ -155,7 +155,7 @@ func cases() []benchCase {
 		}
 	})
 
-	for _, precision := range []kernels.Precision{kernels.Float32, kernels.BFloat16} {
+	for _, precision := range kernels.Precisions {
 		list = append(list, attention(precision, 4, 9, 512, 64, false), attention(precision, 4, 9, 512, 64, true))
 	}
 	return list
@@ -202,9 +202,7 @@ func attention(precision kernels.Precision, batch, heads, n, d int, train bool) 
 	if train {
 		c.kind, c.flops = "attention-train", 3.5*flops
 	}
-	if precision == kernels.BFloat16 {
-		c.kind += inBFloat16
-	}
+	c.kind += suffixes[precision]
 	c.build = func() func() {
 		size := batch * n * heads * d
 		q, k, v, dy, y, lse := random(size), random(size), random(size), random(size), make([]float32, size), make([]float32, batch*n*heads)

@@ -118,7 +118,7 @@ func runKernels(ctx context.Context, threads, rounds int, filter *regexp.Regexp,
 			work = nil
 			runtime.GC()
 			if torch != nil {
-				t, err := torch.measure(r.name())
+				t, err := torch.measure(strings.Replace(r.name(), inTiles, inBFloat16, 1))
 				if err != nil {
 					return err
 				}
@@ -129,7 +129,7 @@ func runKernels(ctx context.Context, threads, rounds int, filter *regexp.Regexp,
 	fmt.Fprintln(os.Stderr)
 	fmt.Printf("%s, %s, %d threads, %d rounds, %s\n\n", time.Now().UTC().Format("2006-01-02"), processor(), threads, rounds, runtime.Version())
 	for _, level := range levels {
-		for _, precision := range []kernels.Precision{kernels.Float32, kernels.BFloat16} {
+		for _, precision := range kernels.Precisions {
 			least, most := math.Inf(1), 0.0
 			for _, r := range results {
 				if f := r.fma[level]; f > 0 && r.precision == precision {

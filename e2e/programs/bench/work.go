@@ -56,11 +56,7 @@ func serveWork(in io.Reader, out io.Writer, directory string, threads int) error
 }
 
 func newWork(kind string, a, b, c int, directory string) (work, error) {
-	precision := kernels.Float32
-	kind, in16 := strings.CutSuffix(kind, inBFloat16)
-	if in16 {
-		precision = kernels.BFloat16
-	}
+	kind, precision := precisionOf(kind)
 	load := func() (*transformer.Model, error) {
 		m, err := local.Load(directory)
 		if err == nil {
@@ -83,8 +79,23 @@ func newWork(kind string, a, b, c int, directory string) (work, error) {
 	return nil, fmt.Errorf("no work is called %q", kind)
 }
 
-// inBFloat16 ends the kinds of cases whose products are computed in bfloat16.
-const inBFloat16 = "-bf16"
+// inBFloat16 ends the kinds of cases whose products are computed in bfloat16, inTiles those in the order of a tile unit.
+const (
+	inBFloat16 = "-bf16"
+	inTiles    = "-tiles"
+)
+
+var suffixes = map[kernels.Precision]string{kernels.BFloat16: inBFloat16, kernels.BFloat16Tiles: inTiles}
+
+// precisionOf splits a kind into what is done and the precision of its products.
+func precisionOf(kind string) (form string, p kernels.Precision) {
+	for p, suffix := range suffixes {
+		if form, ok := strings.CutSuffix(kind, suffix); ok {
+			return form, p
+		}
+	}
+	return kind, kernels.Float32
+}
 
 // loader reads the model.
 type loader func() (*transformer.Model, error)

@@ -891,6 +891,17 @@ func FMA(n int, pairs bool) (flops float64) {
 	return fmaGeneric(n)
 }
 
+// FMAUnits does n × 4 multiplications of whole tiles in a tile unit, and returns the floating-point operations that took; where a unit is
+// emulated it is FMA.
+func FMAUnits(n int) (flops float64) {
+	if chosen != levelAMX {
+		return FMA(n, false)
+	}
+	shape := tileShape(UnitSize, UnitSize, unitWords)
+	fmaUnits(&shape[0], n)
+	return float64(n) * 2 * UnitSize * UnitSize * BlockSteps
+}
+
 // Read loads every element of x; its length is a multiple of 64.
 func Read(x []float32) {
 	if len(x) == 0 {

@@ -92,4 +92,5 @@ func AdamWBF16(p, g []float32, m, v []uint16, s *AdamWStep, seed uint32) {
 	adamwBF16Generic(p, g, m, v, s, seed)
 }
 func FMA(n int, pairs bool) (flops float64) { return fmaGeneric(n) }
+func FMAUnits(n int) (flops float64)        { return fmaGeneric(n) }
 func Read(x []float32)                      { readGeneric(x) }

@@ -6624,7 +6624,19 @@ last:
 	VFMADD231PS  Y3, Y2, Y0
 
 add:
-	MOVQ       tail+56(FP), SI
+	MOVQ    tail+56(FP), SI
+	CMPQ    SI, $0x08
+	JNE     masked
+	MOVQ    c+40(FP), SI
+	MOVQ    ldc+48(FP), DI
+	VADDPS  Y1, Y0, Y0
+	VADDPS  (SI), Y0, Y0
+	VMOVUPS Y0, (SI)
+	TESTQ   BX, BX
+	JNE     block
+	JMP     done
+
+masked:
 	LEAQ       laneMask<>+64(SB), DI
 	SHLQ       $0x02, SI
 	SUBQ       SI, DI
@@ -6637,8 +6649,10 @@ add:
 	VMASKMOVPS Y1, Y2, (SI)
 	TESTQ      BX, BX
 	JNE        block
+
+done:
 	VZEROUPPER
-	LDMXCSR    (SP)
+	LDMXCSR (SP)
 	RET
 
 // func blocks1x1TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
@@ -6686,7 +6700,19 @@ last:
 	VFMADD231PS  Y3, Y2, Y0
 
 add:
-	MOVQ       tail+56(FP), DI
+	MOVQ    tail+56(FP), DI
+	CMPQ    DI, $0x08
+	JNE     masked
+	MOVQ    c+40(FP), DI
+	MOVQ    ldc+48(FP), R8
+	VADDPS  Y1, Y0, Y0
+	VADDPS  (DI), Y0, Y0
+	VMOVUPS Y0, (DI)
+	TESTQ   SI, SI
+	JNE     block
+	JMP     done
+
+masked:
 	LEAQ       laneMask<>+64(SB), R8
 	SHLQ       $0x02, DI
 	SUBQ       DI, R8
@@ -6699,8 +6725,10 @@ add:
 	VMASKMOVPS Y1, Y2, (DI)
 	TESTQ      SI, SI
 	JNE        block
+
+done:
 	VZEROUPPER
-	LDMXCSR    (SP)
+	LDMXCSR (SP)
 	RET
 
 // func blocks1x1PairsAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
@@ -6752,7 +6780,19 @@ last:
 	VFMADD231PS  Y4, Y3, Y0
 
 add:
-	MOVQ       tail+56(FP), SI
+	MOVQ    tail+56(FP), SI
+	CMPQ    SI, $0x08
+	JNE     masked
+	MOVQ    c+40(FP), SI
+	MOVQ    ldc+48(FP), DI
+	VADDPS  Y1, Y0, Y0
+	VADDPS  (SI), Y0, Y0
+	VMOVUPS Y0, (SI)
+	TESTQ   BX, BX
+	JNE     block
+	JMP     done
+
+masked:
 	LEAQ       laneMask<>+64(SB), DI
 	SHLQ       $0x02, SI
 	SUBQ       SI, DI
@@ -6765,8 +6805,10 @@ add:
 	VMASKMOVPS Y1, Y3, (SI)
 	TESTQ      BX, BX
 	JNE        block
+
+done:
 	VZEROUPPER
-	LDMXCSR    (SP)
+	LDMXCSR (SP)
 	RET
 
 // func blocks1x2AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
@@ -6823,7 +6865,22 @@ last:
 	VFMADD231PS  Y6, Y5, Y1
 
 add:
-	MOVQ       tail+56(FP), SI
+	MOVQ    tail+56(FP), SI
+	CMPQ    SI, $0x08
+	JNE     masked
+	MOVQ    c+40(FP), SI
+	MOVQ    ldc+48(FP), DI
+	VADDPS  Y2, Y0, Y0
+	VADDPS  (SI), Y0, Y0
+	VMOVUPS Y0, (SI)
+	VADDPS  Y3, Y1, Y1
+	VADDPS  32(SI), Y1, Y1
+	VMOVUPS Y1, 32(SI)
+	TESTQ   BX, BX
+	JNE     block
+	JMP     done
+
+masked:
 	LEAQ       laneMask<>+64(SB), DI
 	SHLQ       $0x02, SI
 	SUBQ       SI, DI
@@ -6839,8 +6896,10 @@ add:
 	VMASKMOVPS Y3, Y4, 32(SI)
 	TESTQ      BX, BX
 	JNE        block
+
+done:
 	VZEROUPPER
-	LDMXCSR    (SP)
+	LDMXCSR (SP)
 	RET
 
 // func blocks1x2TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
@@ -6896,7 +6955,22 @@ last:
 	VFMADD231PS  Y6, Y5, Y1
 
 add:
-	MOVQ       tail+56(FP), DI
+	MOVQ    tail+56(FP), DI
+	CMPQ    DI, $0x08
+	JNE     masked
+	MOVQ    c+40(FP), DI
+	MOVQ    ldc+48(FP), R8
+	VADDPS  Y2, Y0, Y0
+	VADDPS  (DI), Y0, Y0
+	VMOVUPS Y0, (DI)
+	VADDPS  Y3, Y1, Y1
+	VADDPS  32(DI), Y1, Y1
+	VMOVUPS Y1, 32(DI)
+	TESTQ   SI, SI
+	JNE     block
+	JMP     done
+
+masked:
 	LEAQ       laneMask<>+64(SB), R8
 	SHLQ       $0x02, DI
 	SUBQ       DI, R8
@@ -6912,8 +6986,10 @@ add:
 	VMASKMOVPS Y3, Y4, 32(DI)
 	TESTQ      SI, SI
 	JNE        block
+
+done:
 	VZEROUPPER
-	LDMXCSR    (SP)
+	LDMXCSR (SP)
 	RET
 
 // func blocks1x2PairsAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
@@ -6974,7 +7050,22 @@ last:
 	VFMADD231PS  Y7, Y6, Y1
 
 add:
-	MOVQ       tail+56(FP), SI
+	MOVQ    tail+56(FP), SI
+	CMPQ    SI, $0x08
+	JNE     masked
+	MOVQ    c+40(FP), SI
+	MOVQ    ldc+48(FP), DI
+	VADDPS  Y2, Y0, Y0
+	VADDPS  (SI), Y0, Y0
+	VMOVUPS Y0, (SI)
+	VADDPS  Y3, Y1, Y1
+	VADDPS  32(SI), Y1, Y1
+	VMOVUPS Y1, 32(SI)
+	TESTQ   BX, BX
+	JNE     block
+	JMP     done
+
+masked:
 	LEAQ       laneMask<>+64(SB), DI
 	SHLQ       $0x02, SI
 	SUBQ       SI, DI
@@ -6990,8 +7081,10 @@ add:
 	VMASKMOVPS Y3, Y5, 32(SI)
 	TESTQ      BX, BX
 	JNE        block
+
+done:
 	VZEROUPPER
-	LDMXCSR    (SP)
+	LDMXCSR (SP)
 	RET
 
 // func blocks2x1AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
@@ -7048,7 +7141,23 @@ last:
 	VFMADD231PS  Y5, Y4, Y1
 
 add:
-	MOVQ       tail+56(FP), DI
+	MOVQ    tail+56(FP), DI
+	CMPQ    DI, $0x08
+	JNE     masked
+	MOVQ    c+40(FP), DI
+	MOVQ    ldc+48(FP), R8
+	VADDPS  Y2, Y0, Y0
+	VADDPS  (DI), Y0, Y0
+	VMOVUPS Y0, (DI)
+	ADDQ    R8, DI
+	VADDPS  Y3, Y1, Y1
+	VADDPS  (DI), Y1, Y1
+	VMOVUPS Y1, (DI)
+	TESTQ   SI, SI
+	JNE     block
+	JMP     done
+
+masked:
 	LEAQ       laneMask<>+64(SB), R8
 	SHLQ       $0x02, DI
 	SUBQ       DI, R8
@@ -7066,8 +7175,10 @@ add:
 	VMASKMOVPS Y3, Y4, (DI)
 	TESTQ      SI, SI
 	JNE        block
+
+done:
 	VZEROUPPER
-	LDMXCSR    (SP)
+	LDMXCSR (SP)
 	RET
 
 // func blocks2x1TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
@@ -7123,7 +7234,23 @@ last:
 	VFMADD231PS  Y5, Y4, Y1
 
 add:
-	MOVQ       tail+56(FP), DI
+	MOVQ    tail+56(FP), DI
+	CMPQ    DI, $0x08
+	JNE     masked
+	MOVQ    c+40(FP), DI
+	MOVQ    ldc+48(FP), R8
+	VADDPS  Y2, Y0, Y0
+	VADDPS  (DI), Y0, Y0
+	VMOVUPS Y0, (DI)
+	ADDQ    R8, DI
+	VADDPS  Y3, Y1, Y1
+	VADDPS  (DI), Y1, Y1
+	VMOVUPS Y1, (DI)
+	TESTQ   SI, SI
+	JNE     block
+	JMP     done
+
+masked:
 	LEAQ       laneMask<>+64(SB), R8
 	SHLQ       $0x02, DI
 	SUBQ       DI, R8
@@ -7141,8 +7268,10 @@ add:
 	VMASKMOVPS Y3, Y4, (DI)
 	TESTQ      SI, SI
 	JNE        block
+
+done:
 	VZEROUPPER
-	LDMXCSR    (SP)
+	LDMXCSR (SP)
 	RET
 
 // func blocks2x1PairsAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
@@ -7202,7 +7331,23 @@ last:
 	VFMADD231PS  Y6, Y5, Y1
 
 add:
-	MOVQ       tail+56(FP), DI
+	MOVQ    tail+56(FP), DI
+	CMPQ    DI, $0x08
+	JNE     masked
+	MOVQ    c+40(FP), DI
+	MOVQ    ldc+48(FP), R8
+	VADDPS  Y2, Y0, Y0
+	VADDPS  (DI), Y0, Y0
+	VMOVUPS Y0, (DI)
+	ADDQ    R8, DI
+	VADDPS  Y3, Y1, Y1
+	VADDPS  (DI), Y1, Y1
+	VMOVUPS Y1, (DI)
+	TESTQ   SI, SI
+	JNE     block
+	JMP     done
+
+masked:
 	LEAQ       laneMask<>+64(SB), R8
 	SHLQ       $0x02, DI
 	SUBQ       DI, R8
@@ -7220,8 +7365,10 @@ add:
 	VMASKMOVPS Y3, Y5, (DI)
 	TESTQ      SI, SI
 	JNE        block
+
+done:
 	VZEROUPPER
-	LDMXCSR    (SP)
+	LDMXCSR (SP)
 	RET
 
 // func blocks2x2AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
@@ -7291,7 +7438,29 @@ last:
 	VFMADD231PS  Y10, Y9, Y3
 
 add:
-	MOVQ       tail+56(FP), DI
+	MOVQ    tail+56(FP), DI
+	CMPQ    DI, $0x08
+	JNE     masked
+	MOVQ    c+40(FP), DI
+	MOVQ    ldc+48(FP), R8
+	VADDPS  Y4, Y0, Y0
+	VADDPS  (DI), Y0, Y0
+	VMOVUPS Y0, (DI)
+	VADDPS  Y5, Y1, Y1
+	VADDPS  32(DI), Y1, Y1
+	VMOVUPS Y1, 32(DI)
+	ADDQ    R8, DI
+	VADDPS  Y6, Y2, Y2
+	VADDPS  (DI), Y2, Y2
+	VMOVUPS Y2, (DI)
+	VADDPS  Y7, Y3, Y3
+	VADDPS  32(DI), Y3, Y3
+	VMOVUPS Y3, 32(DI)
+	TESTQ   SI, SI
+	JNE     block
+	JMP     done
+
+masked:
 	LEAQ       laneMask<>+64(SB), R8
 	SHLQ       $0x02, DI
 	SUBQ       DI, R8
@@ -7315,8 +7484,10 @@ add:
 	VMASKMOVPS Y7, Y8, 32(DI)
 	TESTQ      SI, SI
 	JNE        block
+
+done:
 	VZEROUPPER
-	LDMXCSR    (SP)
+	LDMXCSR (SP)
 	RET
 
 // func blocks2x2TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
@@ -7385,7 +7556,29 @@ last:
 	VFMADD231PS  Y10, Y9, Y3
 
 add:
-	MOVQ       tail+56(FP), DI
+	MOVQ    tail+56(FP), DI
+	CMPQ    DI, $0x08
+	JNE     masked
+	MOVQ    c+40(FP), DI
+	MOVQ    ldc+48(FP), R8
+	VADDPS  Y4, Y0, Y0
+	VADDPS  (DI), Y0, Y0
+	VMOVUPS Y0, (DI)
+	VADDPS  Y5, Y1, Y1
+	VADDPS  32(DI), Y1, Y1
+	VMOVUPS Y1, 32(DI)
+	ADDQ    R8, DI
+	VADDPS  Y6, Y2, Y2
+	VADDPS  (DI), Y2, Y2
+	VMOVUPS Y2, (DI)
+	VADDPS  Y7, Y3, Y3
+	VADDPS  32(DI), Y3, Y3
+	VMOVUPS Y3, 32(DI)
+	TESTQ   SI, SI
+	JNE     block
+	JMP     done
+
+masked:
 	LEAQ       laneMask<>+64(SB), R8
 	SHLQ       $0x02, DI
 	SUBQ       DI, R8
@@ -7409,8 +7602,10 @@ add:
 	VMASKMOVPS Y7, Y8, 32(DI)
 	TESTQ      SI, SI
 	JNE        block
+
+done:
 	VZEROUPPER
-	LDMXCSR    (SP)
+	LDMXCSR (SP)
 	RET
 
 // func blocks2x2PairsAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
@@ -7484,7 +7679,29 @@ last:
 	VFMADD231PS  Y11, Y10, Y3
 
 add:
-	MOVQ       tail+56(FP), DI
+	MOVQ    tail+56(FP), DI
+	CMPQ    DI, $0x08
+	JNE     masked
+	MOVQ    c+40(FP), DI
+	MOVQ    ldc+48(FP), R8
+	VADDPS  Y4, Y0, Y0
+	VADDPS  (DI), Y0, Y0
+	VMOVUPS Y0, (DI)
+	VADDPS  Y5, Y1, Y1
+	VADDPS  32(DI), Y1, Y1
+	VMOVUPS Y1, 32(DI)
+	ADDQ    R8, DI
+	VADDPS  Y6, Y2, Y2
+	VADDPS  (DI), Y2, Y2
+	VMOVUPS Y2, (DI)
+	VADDPS  Y7, Y3, Y3
+	VADDPS  32(DI), Y3, Y3
+	VMOVUPS Y3, 32(DI)
+	TESTQ   SI, SI
+	JNE     block
+	JMP     done
+
+masked:
 	LEAQ       laneMask<>+64(SB), R8
 	SHLQ       $0x02, DI
 	SUBQ       DI, R8
@@ -7508,8 +7725,10 @@ add:
 	VMASKMOVPS Y7, Y9, 32(DI)
 	TESTQ      SI, SI
 	JNE        block
+
+done:
 	VZEROUPPER
-	LDMXCSR    (SP)
+	LDMXCSR (SP)
 	RET
 
 // func blocks3x1AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
@@ -7574,7 +7793,27 @@ last:
 	VFMADD231PS  Y7, Y6, Y2
 
 add:
-	MOVQ       tail+56(FP), DI
+	MOVQ    tail+56(FP), DI
+	CMPQ    DI, $0x08
+	JNE     masked
+	MOVQ    c+40(FP), DI
+	MOVQ    ldc+48(FP), R8
+	VADDPS  Y3, Y0, Y0
+	VADDPS  (DI), Y0, Y0
+	VMOVUPS Y0, (DI)
+	ADDQ    R8, DI
+	VADDPS  Y4, Y1, Y1
+	VADDPS  (DI), Y1, Y1
+	VMOVUPS Y1, (DI)
+	ADDQ    R8, DI
+	VADDPS  Y5, Y2, Y2
+	VADDPS  (DI), Y2, Y2
+	VMOVUPS Y2, (DI)
+	TESTQ   SI, SI
+	JNE     block
+	JMP     done
+
+masked:
 	LEAQ       laneMask<>+64(SB), R8
 	SHLQ       $0x02, DI
 	SUBQ       DI, R8
@@ -7597,8 +7836,10 @@ add:
 	VMASKMOVPS Y5, Y6, (DI)
 	TESTQ      SI, SI
 	JNE        block
+
+done:
 	VZEROUPPER
-	LDMXCSR    (SP)
+	LDMXCSR (SP)
 	RET
 
 // func blocks3x1TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
@@ -7662,7 +7903,27 @@ last:
 	VFMADD231PS  Y7, Y6, Y2
 
 add:
-	MOVQ       tail+56(FP), DI
+	MOVQ    tail+56(FP), DI
+	CMPQ    DI, $0x08
+	JNE     masked
+	MOVQ    c+40(FP), DI
+	MOVQ    ldc+48(FP), R8
+	VADDPS  Y3, Y0, Y0
+	VADDPS  (DI), Y0, Y0
+	VMOVUPS Y0, (DI)
+	ADDQ    R8, DI
+	VADDPS  Y4, Y1, Y1
+	VADDPS  (DI), Y1, Y1
+	VMOVUPS Y1, (DI)
+	ADDQ    R8, DI
+	VADDPS  Y5, Y2, Y2
+	VADDPS  (DI), Y2, Y2
+	VMOVUPS Y2, (DI)
+	TESTQ   SI, SI
+	JNE     block
+	JMP     done
+
+masked:
 	LEAQ       laneMask<>+64(SB), R8
 	SHLQ       $0x02, DI
 	SUBQ       DI, R8
@@ -7685,8 +7946,10 @@ add:
 	VMASKMOVPS Y5, Y6, (DI)
 	TESTQ      SI, SI
 	JNE        block
+
+done:
 	VZEROUPPER
-	LDMXCSR    (SP)
+	LDMXCSR (SP)
 	RET
 
 // func blocks3x1PairsAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
@@ -7754,7 +8017,27 @@ last:
 	VFMADD231PS  Y8, Y7, Y2
 
 add:
-	MOVQ       tail+56(FP), DI
+	MOVQ    tail+56(FP), DI
+	CMPQ    DI, $0x08
+	JNE     masked
+	MOVQ    c+40(FP), DI
+	MOVQ    ldc+48(FP), R8
+	VADDPS  Y3, Y0, Y0
+	VADDPS  (DI), Y0, Y0
+	VMOVUPS Y0, (DI)
+	ADDQ    R8, DI
+	VADDPS  Y4, Y1, Y1
+	VADDPS  (DI), Y1, Y1
+	VMOVUPS Y1, (DI)
+	ADDQ    R8, DI
+	VADDPS  Y5, Y2, Y2
+	VADDPS  (DI), Y2, Y2
+	VMOVUPS Y2, (DI)
+	TESTQ   SI, SI
+	JNE     block
+	JMP     done
+
+masked:
 	LEAQ       laneMask<>+64(SB), R8
 	SHLQ       $0x02, DI
 	SUBQ       DI, R8
@@ -7777,8 +8060,10 @@ add:
 	VMASKMOVPS Y5, Y7, (DI)
 	TESTQ      SI, SI
 	JNE        block
+
+done:
 	VZEROUPPER
-	LDMXCSR    (SP)
+	LDMXCSR (SP)
 	RET
 
 // func blocks3x2AVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
@@ -7861,7 +8146,36 @@ last:
 	VFMADD231PS  Y14, Y13, Y5
 
 add:
-	MOVQ       tail+56(FP), DI
+	MOVQ    tail+56(FP), DI
+	CMPQ    DI, $0x08
+	JNE     masked
+	MOVQ    c+40(FP), DI
+	MOVQ    ldc+48(FP), R8
+	VADDPS  Y6, Y0, Y0
+	VADDPS  (DI), Y0, Y0
+	VMOVUPS Y0, (DI)
+	VADDPS  Y7, Y1, Y1
+	VADDPS  32(DI), Y1, Y1
+	VMOVUPS Y1, 32(DI)
+	ADDQ    R8, DI
+	VADDPS  Y8, Y2, Y2
+	VADDPS  (DI), Y2, Y2
+	VMOVUPS Y2, (DI)
+	VADDPS  Y9, Y3, Y3
+	VADDPS  32(DI), Y3, Y3
+	VMOVUPS Y3, 32(DI)
+	ADDQ    R8, DI
+	VADDPS  Y10, Y4, Y4
+	VADDPS  (DI), Y4, Y4
+	VMOVUPS Y4, (DI)
+	VADDPS  Y11, Y5, Y5
+	VADDPS  32(DI), Y5, Y5
+	VMOVUPS Y5, 32(DI)
+	TESTQ   SI, SI
+	JNE     block
+	JMP     done
+
+masked:
 	LEAQ       laneMask<>+64(SB), R8
 	SHLQ       $0x02, DI
 	SUBQ       DI, R8
@@ -7893,8 +8207,10 @@ add:
 	VMASKMOVPS Y11, Y12, 32(DI)
 	TESTQ      SI, SI
 	JNE        block
+
+done:
 	VZEROUPPER
-	LDMXCSR    (SP)
+	LDMXCSR (SP)
 	RET
 
 // func blocks3x2TAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
@@ -7976,7 +8292,36 @@ last:
 	VFMADD231PS  Y14, Y13, Y5
 
 add:
-	MOVQ       tail+56(FP), DI
+	MOVQ    tail+56(FP), DI
+	CMPQ    DI, $0x08
+	JNE     masked
+	MOVQ    c+40(FP), DI
+	MOVQ    ldc+48(FP), R8
+	VADDPS  Y6, Y0, Y0
+	VADDPS  (DI), Y0, Y0
+	VMOVUPS Y0, (DI)
+	VADDPS  Y7, Y1, Y1
+	VADDPS  32(DI), Y1, Y1
+	VMOVUPS Y1, 32(DI)
+	ADDQ    R8, DI
+	VADDPS  Y8, Y2, Y2
+	VADDPS  (DI), Y2, Y2
+	VMOVUPS Y2, (DI)
+	VADDPS  Y9, Y3, Y3
+	VADDPS  32(DI), Y3, Y3
+	VMOVUPS Y3, 32(DI)
+	ADDQ    R8, DI
+	VADDPS  Y10, Y4, Y4
+	VADDPS  (DI), Y4, Y4
+	VMOVUPS Y4, (DI)
+	VADDPS  Y11, Y5, Y5
+	VADDPS  32(DI), Y5, Y5
+	VMOVUPS Y5, 32(DI)
+	TESTQ   SI, SI
+	JNE     block
+	JMP     done
+
+masked:
 	LEAQ       laneMask<>+64(SB), R8
 	SHLQ       $0x02, DI
 	SUBQ       DI, R8
@@ -8008,8 +8353,10 @@ add:
 	VMASKMOVPS Y11, Y12, 32(DI)
 	TESTQ      SI, SI
 	JNE        block
+
+done:
 	VZEROUPPER
-	LDMXCSR    (SP)
+	LDMXCSR (SP)
 	RET
 
 // func blocks3x2PairsAVX2(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
@@ -8096,7 +8443,36 @@ last:
 	VFMADD231PS  Y15, Y14, Y5
 
 add:
-	MOVQ       tail+56(FP), DI
+	MOVQ    tail+56(FP), DI
+	CMPQ    DI, $0x08
+	JNE     masked
+	MOVQ    c+40(FP), DI
+	MOVQ    ldc+48(FP), R8
+	VADDPS  Y6, Y0, Y0
+	VADDPS  (DI), Y0, Y0
+	VMOVUPS Y0, (DI)
+	VADDPS  Y7, Y1, Y1
+	VADDPS  32(DI), Y1, Y1
+	VMOVUPS Y1, 32(DI)
+	ADDQ    R8, DI
+	VADDPS  Y8, Y2, Y2
+	VADDPS  (DI), Y2, Y2
+	VMOVUPS Y2, (DI)
+	VADDPS  Y9, Y3, Y3
+	VADDPS  32(DI), Y3, Y3
+	VMOVUPS Y3, 32(DI)
+	ADDQ    R8, DI
+	VADDPS  Y10, Y4, Y4
+	VADDPS  (DI), Y4, Y4
+	VMOVUPS Y4, (DI)
+	VADDPS  Y11, Y5, Y5
+	VADDPS  32(DI), Y5, Y5
+	VMOVUPS Y5, 32(DI)
+	TESTQ   SI, SI
+	JNE     block
+	JMP     done
+
+masked:
 	LEAQ       laneMask<>+64(SB), R8
 	SHLQ       $0x02, DI
 	SUBQ       DI, R8
@@ -8128,8 +8504,10 @@ add:
 	VMASKMOVPS Y11, Y13, 32(DI)
 	TESTQ      SI, SI
 	JNE        block
+
+done:
 	VZEROUPPER
-	LDMXCSR    (SP)
+	LDMXCSR (SP)
 	RET
 
 // func packTAVX2(dst *float32, stride int, src *float32, ld int, quads int, ahead int)
@@ -50704,7 +51082,19 @@ last:
 	VFMADD231PS  Z3, Z2, Z0
 
 add:
-	MOVQ      tail+56(FP), SI
+	MOVQ    tail+56(FP), SI
+	CMPQ    SI, $0x10
+	JNE     masked
+	MOVQ    c+40(FP), SI
+	MOVQ    ldc+48(FP), DI
+	VADDPS  Z1, Z0, Z0
+	VADDPS  (SI), Z0, Z0
+	VMOVUPS Z0, (SI)
+	TESTQ   BX, BX
+	JNE     block
+	JMP     done
+
+masked:
 	MOVL      $-1, DI
 	BZHIL     SI, DI, DI
 	KMOVW     DI, K1
@@ -50716,8 +51106,10 @@ add:
 	VMOVUPS   Z1, K1, (SI)
 	TESTQ     BX, BX
 	JNE       block
+
+done:
 	VZEROUPPER
-	LDMXCSR   (SP)
+	LDMXCSR (SP)
 	RET
 
 // func blocks1x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
@@ -50765,7 +51157,19 @@ last:
 	VFMADD231PS  Z3, Z2, Z0
 
 add:
-	MOVQ      tail+56(FP), DI
+	MOVQ    tail+56(FP), DI
+	CMPQ    DI, $0x10
+	JNE     masked
+	MOVQ    c+40(FP), DI
+	MOVQ    ldc+48(FP), R8
+	VADDPS  Z1, Z0, Z0
+	VADDPS  (DI), Z0, Z0
+	VMOVUPS Z0, (DI)
+	TESTQ   SI, SI
+	JNE     block
+	JMP     done
+
+masked:
 	MOVL      $-1, R8
 	BZHIL     DI, R8, R8
 	KMOVW     R8, K1
@@ -50777,8 +51181,10 @@ add:
 	VMOVUPS   Z1, K1, (DI)
 	TESTQ     SI, SI
 	JNE       block
+
+done:
 	VZEROUPPER
-	LDMXCSR   (SP)
+	LDMXCSR (SP)
 	RET
 
 // func blocks1x1PairsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
@@ -50829,7 +51235,19 @@ last:
 	VFMADD231PS  Z4, Z3, Z0
 
 add:
-	MOVQ      tail+56(FP), SI
+	MOVQ    tail+56(FP), SI
+	CMPQ    SI, $0x10
+	JNE     masked
+	MOVQ    c+40(FP), SI
+	MOVQ    ldc+48(FP), DI
+	VADDPS  Z1, Z0, Z0
+	VADDPS  (SI), Z0, Z0
+	VMOVUPS Z0, (SI)
+	TESTQ   BX, BX
+	JNE     block
+	JMP     done
+
+masked:
 	MOVL      $-1, DI
 	BZHIL     SI, DI, DI
 	KMOVW     DI, K1
@@ -50841,8 +51259,10 @@ add:
 	VMOVUPS   Z1, K1, (SI)
 	TESTQ     BX, BX
 	JNE       block
+
+done:
 	VZEROUPPER
-	LDMXCSR   (SP)
+	LDMXCSR (SP)
 	RET
 
 // func blocks1x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
@@ -50899,7 +51319,22 @@ last:
 	VFMADD231PS  Z6, Z5, Z1
 
 add:
-	MOVQ      tail+56(FP), SI
+	MOVQ    tail+56(FP), SI
+	CMPQ    SI, $0x10
+	JNE     masked
+	MOVQ    c+40(FP), SI
+	MOVQ    ldc+48(FP), DI
+	VADDPS  Z2, Z0, Z0
+	VADDPS  (SI), Z0, Z0
+	VMOVUPS Z0, (SI)
+	VADDPS  Z3, Z1, Z1
+	VADDPS  64(SI), Z1, Z1
+	VMOVUPS Z1, 64(SI)
+	TESTQ   BX, BX
+	JNE     block
+	JMP     done
+
+masked:
 	MOVL      $-1, DI
 	BZHIL     SI, DI, DI
 	KMOVW     DI, K1
@@ -50914,8 +51349,10 @@ add:
 	VMOVUPS   Z3, K1, 64(SI)
 	TESTQ     BX, BX
 	JNE       block
+
+done:
 	VZEROUPPER
-	LDMXCSR   (SP)
+	LDMXCSR (SP)
 	RET
 
 // func blocks1x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
@@ -50971,7 +51408,22 @@ last:
 	VFMADD231PS  Z6, Z5, Z1
 
 add:
-	MOVQ      tail+56(FP), DI
+	MOVQ    tail+56(FP), DI
+	CMPQ    DI, $0x10
+	JNE     masked
+	MOVQ    c+40(FP), DI
+	MOVQ    ldc+48(FP), R8
+	VADDPS  Z2, Z0, Z0
+	VADDPS  (DI), Z0, Z0
+	VMOVUPS Z0, (DI)
+	VADDPS  Z3, Z1, Z1
+	VADDPS  64(DI), Z1, Z1
+	VMOVUPS Z1, 64(DI)
+	TESTQ   SI, SI
+	JNE     block
+	JMP     done
+
+masked:
 	MOVL      $-1, R8
 	BZHIL     DI, R8, R8
 	KMOVW     R8, K1
@@ -50986,8 +51438,10 @@ add:
 	VMOVUPS   Z3, K1, 64(DI)
 	TESTQ     SI, SI
 	JNE       block
+
+done:
 	VZEROUPPER
-	LDMXCSR   (SP)
+	LDMXCSR (SP)
 	RET
 
 // func blocks1x2PairsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
@@ -51046,7 +51500,22 @@ last:
 	VFMADD231PS  Z7, Z6, Z1
 
 add:
-	MOVQ      tail+56(FP), SI
+	MOVQ    tail+56(FP), SI
+	CMPQ    SI, $0x10
+	JNE     masked
+	MOVQ    c+40(FP), SI
+	MOVQ    ldc+48(FP), DI
+	VADDPS  Z2, Z0, Z0
+	VADDPS  (SI), Z0, Z0
+	VMOVUPS Z0, (SI)
+	VADDPS  Z3, Z1, Z1
+	VADDPS  64(SI), Z1, Z1
+	VMOVUPS Z1, 64(SI)
+	TESTQ   BX, BX
+	JNE     block
+	JMP     done
+
+masked:
 	MOVL      $-1, DI
 	BZHIL     SI, DI, DI
 	KMOVW     DI, K1
@@ -51061,8 +51530,10 @@ add:
 	VMOVUPS   Z3, K1, 64(SI)
 	TESTQ     BX, BX
 	JNE       block
+
+done:
 	VZEROUPPER
-	LDMXCSR   (SP)
+	LDMXCSR (SP)
 	RET
 
 // func blocks2x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
@@ -51119,7 +51590,23 @@ last:
 	VFMADD231PS  Z5, Z4, Z1
 
 add:
-	MOVQ      tail+56(FP), DI
+	MOVQ    tail+56(FP), DI
+	CMPQ    DI, $0x10
+	JNE     masked
+	MOVQ    c+40(FP), DI
+	MOVQ    ldc+48(FP), R8
+	VADDPS  Z2, Z0, Z0
+	VADDPS  (DI), Z0, Z0
+	VMOVUPS Z0, (DI)
+	ADDQ    R8, DI
+	VADDPS  Z3, Z1, Z1
+	VADDPS  (DI), Z1, Z1
+	VMOVUPS Z1, (DI)
+	TESTQ   SI, SI
+	JNE     block
+	JMP     done
+
+masked:
 	MOVL      $-1, R8
 	BZHIL     DI, R8, R8
 	KMOVW     R8, K1
@@ -51136,8 +51623,10 @@ add:
 	VMOVUPS   Z3, K1, (DI)
 	TESTQ     SI, SI
 	JNE       block
+
+done:
 	VZEROUPPER
-	LDMXCSR   (SP)
+	LDMXCSR (SP)
 	RET
 
 // func blocks2x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
@@ -51193,7 +51682,23 @@ last:
 	VFMADD231PS  Z5, Z4, Z1
 
 add:
-	MOVQ      tail+56(FP), DI
+	MOVQ    tail+56(FP), DI
+	CMPQ    DI, $0x10
+	JNE     masked
+	MOVQ    c+40(FP), DI
+	MOVQ    ldc+48(FP), R8
+	VADDPS  Z2, Z0, Z0
+	VADDPS  (DI), Z0, Z0
+	VMOVUPS Z0, (DI)
+	ADDQ    R8, DI
+	VADDPS  Z3, Z1, Z1
+	VADDPS  (DI), Z1, Z1
+	VMOVUPS Z1, (DI)
+	TESTQ   SI, SI
+	JNE     block
+	JMP     done
+
+masked:
 	MOVL      $-1, R8
 	BZHIL     DI, R8, R8
 	KMOVW     R8, K1
@@ -51210,8 +51715,10 @@ add:
 	VMOVUPS   Z3, K1, (DI)
 	TESTQ     SI, SI
 	JNE       block
+
+done:
 	VZEROUPPER
-	LDMXCSR   (SP)
+	LDMXCSR (SP)
 	RET
 
 // func blocks2x1PairsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
@@ -51270,7 +51777,23 @@ last:
 	VFMADD231PS  Z6, Z5, Z1
 
 add:
-	MOVQ      tail+56(FP), DI
+	MOVQ    tail+56(FP), DI
+	CMPQ    DI, $0x10
+	JNE     masked
+	MOVQ    c+40(FP), DI
+	MOVQ    ldc+48(FP), R8
+	VADDPS  Z2, Z0, Z0
+	VADDPS  (DI), Z0, Z0
+	VMOVUPS Z0, (DI)
+	ADDQ    R8, DI
+	VADDPS  Z3, Z1, Z1
+	VADDPS  (DI), Z1, Z1
+	VMOVUPS Z1, (DI)
+	TESTQ   SI, SI
+	JNE     block
+	JMP     done
+
+masked:
 	MOVL      $-1, R8
 	BZHIL     DI, R8, R8
 	KMOVW     R8, K1
@@ -51287,8 +51810,10 @@ add:
 	VMOVUPS   Z3, K1, (DI)
 	TESTQ     SI, SI
 	JNE       block
+
+done:
 	VZEROUPPER
-	LDMXCSR   (SP)
+	LDMXCSR (SP)
 	RET
 
 // func blocks2x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
@@ -51358,7 +51883,29 @@ last:
 	VFMADD231PS  Z10, Z9, Z3
 
 add:
-	MOVQ      tail+56(FP), DI
+	MOVQ    tail+56(FP), DI
+	CMPQ    DI, $0x10
+	JNE     masked
+	MOVQ    c+40(FP), DI
+	MOVQ    ldc+48(FP), R8
+	VADDPS  Z4, Z0, Z0
+	VADDPS  (DI), Z0, Z0
+	VMOVUPS Z0, (DI)
+	VADDPS  Z5, Z1, Z1
+	VADDPS  64(DI), Z1, Z1
+	VMOVUPS Z1, 64(DI)
+	ADDQ    R8, DI
+	VADDPS  Z6, Z2, Z2
+	VADDPS  (DI), Z2, Z2
+	VMOVUPS Z2, (DI)
+	VADDPS  Z7, Z3, Z3
+	VADDPS  64(DI), Z3, Z3
+	VMOVUPS Z3, 64(DI)
+	TESTQ   SI, SI
+	JNE     block
+	JMP     done
+
+masked:
 	MOVL      $-1, R8
 	BZHIL     DI, R8, R8
 	KMOVW     R8, K1
@@ -51381,8 +51928,10 @@ add:
 	VMOVUPS   Z7, K1, 64(DI)
 	TESTQ     SI, SI
 	JNE       block
+
+done:
 	VZEROUPPER
-	LDMXCSR   (SP)
+	LDMXCSR (SP)
 	RET
 
 // func blocks2x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
@@ -51451,7 +52000,29 @@ last:
 	VFMADD231PS  Z10, Z9, Z3
 
 add:
-	MOVQ      tail+56(FP), DI
+	MOVQ    tail+56(FP), DI
+	CMPQ    DI, $0x10
+	JNE     masked
+	MOVQ    c+40(FP), DI
+	MOVQ    ldc+48(FP), R8
+	VADDPS  Z4, Z0, Z0
+	VADDPS  (DI), Z0, Z0
+	VMOVUPS Z0, (DI)
+	VADDPS  Z5, Z1, Z1
+	VADDPS  64(DI), Z1, Z1
+	VMOVUPS Z1, 64(DI)
+	ADDQ    R8, DI
+	VADDPS  Z6, Z2, Z2
+	VADDPS  (DI), Z2, Z2
+	VMOVUPS Z2, (DI)
+	VADDPS  Z7, Z3, Z3
+	VADDPS  64(DI), Z3, Z3
+	VMOVUPS Z3, 64(DI)
+	TESTQ   SI, SI
+	JNE     block
+	JMP     done
+
+masked:
 	MOVL      $-1, R8
 	BZHIL     DI, R8, R8
 	KMOVW     R8, K1
@@ -51474,8 +52045,10 @@ add:
 	VMOVUPS   Z7, K1, 64(DI)
 	TESTQ     SI, SI
 	JNE       block
+
+done:
 	VZEROUPPER
-	LDMXCSR   (SP)
+	LDMXCSR (SP)
 	RET
 
 // func blocks2x2PairsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
@@ -51547,7 +52120,29 @@ last:
 	VFMADD231PS  Z11, Z10, Z3
 
 add:
-	MOVQ      tail+56(FP), DI
+	MOVQ    tail+56(FP), DI
+	CMPQ    DI, $0x10
+	JNE     masked
+	MOVQ    c+40(FP), DI
+	MOVQ    ldc+48(FP), R8
+	VADDPS  Z4, Z0, Z0
+	VADDPS  (DI), Z0, Z0
+	VMOVUPS Z0, (DI)
+	VADDPS  Z5, Z1, Z1
+	VADDPS  64(DI), Z1, Z1
+	VMOVUPS Z1, 64(DI)
+	ADDQ    R8, DI
+	VADDPS  Z6, Z2, Z2
+	VADDPS  (DI), Z2, Z2
+	VMOVUPS Z2, (DI)
+	VADDPS  Z7, Z3, Z3
+	VADDPS  64(DI), Z3, Z3
+	VMOVUPS Z3, 64(DI)
+	TESTQ   SI, SI
+	JNE     block
+	JMP     done
+
+masked:
 	MOVL      $-1, R8
 	BZHIL     DI, R8, R8
 	KMOVW     R8, K1
@@ -51570,8 +52165,10 @@ add:
 	VMOVUPS   Z7, K1, 64(DI)
 	TESTQ     SI, SI
 	JNE       block
+
+done:
 	VZEROUPPER
-	LDMXCSR   (SP)
+	LDMXCSR (SP)
 	RET
 
 // func blocks3x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
@@ -51636,7 +52233,27 @@ last:
 	VFMADD231PS  Z7, Z6, Z2
 
 add:
-	MOVQ      tail+56(FP), DI
+	MOVQ    tail+56(FP), DI
+	CMPQ    DI, $0x10
+	JNE     masked
+	MOVQ    c+40(FP), DI
+	MOVQ    ldc+48(FP), R8
+	VADDPS  Z3, Z0, Z0
+	VADDPS  (DI), Z0, Z0
+	VMOVUPS Z0, (DI)
+	ADDQ    R8, DI
+	VADDPS  Z4, Z1, Z1
+	VADDPS  (DI), Z1, Z1
+	VMOVUPS Z1, (DI)
+	ADDQ    R8, DI
+	VADDPS  Z5, Z2, Z2
+	VADDPS  (DI), Z2, Z2
+	VMOVUPS Z2, (DI)
+	TESTQ   SI, SI
+	JNE     block
+	JMP     done
+
+masked:
 	MOVL      $-1, R8
 	BZHIL     DI, R8, R8
 	KMOVW     R8, K1
@@ -51658,8 +52275,10 @@ add:
 	VMOVUPS   Z5, K1, (DI)
 	TESTQ     SI, SI
 	JNE       block
+
+done:
 	VZEROUPPER
-	LDMXCSR   (SP)
+	LDMXCSR (SP)
 	RET
 
 // func blocks3x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
@@ -51723,7 +52342,27 @@ last:
 	VFMADD231PS  Z7, Z6, Z2
 
 add:
-	MOVQ      tail+56(FP), DI
+	MOVQ    tail+56(FP), DI
+	CMPQ    DI, $0x10
+	JNE     masked
+	MOVQ    c+40(FP), DI
+	MOVQ    ldc+48(FP), R8
+	VADDPS  Z3, Z0, Z0
+	VADDPS  (DI), Z0, Z0
+	VMOVUPS Z0, (DI)
+	ADDQ    R8, DI
+	VADDPS  Z4, Z1, Z1
+	VADDPS  (DI), Z1, Z1
+	VMOVUPS Z1, (DI)
+	ADDQ    R8, DI
+	VADDPS  Z5, Z2, Z2
+	VADDPS  (DI), Z2, Z2
+	VMOVUPS Z2, (DI)
+	TESTQ   SI, SI
+	JNE     block
+	JMP     done
+
+masked:
 	MOVL      $-1, R8
 	BZHIL     DI, R8, R8
 	KMOVW     R8, K1
@@ -51745,8 +52384,10 @@ add:
 	VMOVUPS   Z5, K1, (DI)
 	TESTQ     SI, SI
 	JNE       block
+
+done:
 	VZEROUPPER
-	LDMXCSR   (SP)
+	LDMXCSR (SP)
 	RET
 
 // func blocks3x1PairsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
@@ -51813,7 +52454,27 @@ last:
 	VFMADD231PS  Z8, Z7, Z2
 
 add:
-	MOVQ      tail+56(FP), DI
+	MOVQ    tail+56(FP), DI
+	CMPQ    DI, $0x10
+	JNE     masked
+	MOVQ    c+40(FP), DI
+	MOVQ    ldc+48(FP), R8
+	VADDPS  Z3, Z0, Z0
+	VADDPS  (DI), Z0, Z0
+	VMOVUPS Z0, (DI)
+	ADDQ    R8, DI
+	VADDPS  Z4, Z1, Z1
+	VADDPS  (DI), Z1, Z1
+	VMOVUPS Z1, (DI)
+	ADDQ    R8, DI
+	VADDPS  Z5, Z2, Z2
+	VADDPS  (DI), Z2, Z2
+	VMOVUPS Z2, (DI)
+	TESTQ   SI, SI
+	JNE     block
+	JMP     done
+
+masked:
 	MOVL      $-1, R8
 	BZHIL     DI, R8, R8
 	KMOVW     R8, K1
@@ -51835,8 +52496,10 @@ add:
 	VMOVUPS   Z5, K1, (DI)
 	TESTQ     SI, SI
 	JNE       block
+
+done:
 	VZEROUPPER
-	LDMXCSR   (SP)
+	LDMXCSR (SP)
 	RET
 
 // func blocks3x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
@@ -51919,7 +52582,36 @@ last:
 	VFMADD231PS  Z14, Z13, Z5
 
 add:
-	MOVQ      tail+56(FP), DI
+	MOVQ    tail+56(FP), DI
+	CMPQ    DI, $0x10
+	JNE     masked
+	MOVQ    c+40(FP), DI
+	MOVQ    ldc+48(FP), R8
+	VADDPS  Z6, Z0, Z0
+	VADDPS  (DI), Z0, Z0
+	VMOVUPS Z0, (DI)
+	VADDPS  Z7, Z1, Z1
+	VADDPS  64(DI), Z1, Z1
+	VMOVUPS Z1, 64(DI)
+	ADDQ    R8, DI
+	VADDPS  Z8, Z2, Z2
+	VADDPS  (DI), Z2, Z2
+	VMOVUPS Z2, (DI)
+	VADDPS  Z9, Z3, Z3
+	VADDPS  64(DI), Z3, Z3
+	VMOVUPS Z3, 64(DI)
+	ADDQ    R8, DI
+	VADDPS  Z10, Z4, Z4
+	VADDPS  (DI), Z4, Z4
+	VMOVUPS Z4, (DI)
+	VADDPS  Z11, Z5, Z5
+	VADDPS  64(DI), Z5, Z5
+	VMOVUPS Z5, 64(DI)
+	TESTQ   SI, SI
+	JNE     block
+	JMP     done
+
+masked:
 	MOVL      $-1, R8
 	BZHIL     DI, R8, R8
 	KMOVW     R8, K1
@@ -51950,8 +52642,10 @@ add:
 	VMOVUPS   Z11, K1, 64(DI)
 	TESTQ     SI, SI
 	JNE       block
+
+done:
 	VZEROUPPER
-	LDMXCSR   (SP)
+	LDMXCSR (SP)
 	RET
 
 // func blocks3x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
@@ -52033,7 +52727,36 @@ last:
 	VFMADD231PS  Z14, Z13, Z5
 
 add:
-	MOVQ      tail+56(FP), DI
+	MOVQ    tail+56(FP), DI
+	CMPQ    DI, $0x10
+	JNE     masked
+	MOVQ    c+40(FP), DI
+	MOVQ    ldc+48(FP), R8
+	VADDPS  Z6, Z0, Z0
+	VADDPS  (DI), Z0, Z0
+	VMOVUPS Z0, (DI)
+	VADDPS  Z7, Z1, Z1
+	VADDPS  64(DI), Z1, Z1
+	VMOVUPS Z1, 64(DI)
+	ADDQ    R8, DI
+	VADDPS  Z8, Z2, Z2
+	VADDPS  (DI), Z2, Z2
+	VMOVUPS Z2, (DI)
+	VADDPS  Z9, Z3, Z3
+	VADDPS  64(DI), Z3, Z3
+	VMOVUPS Z3, 64(DI)
+	ADDQ    R8, DI
+	VADDPS  Z10, Z4, Z4
+	VADDPS  (DI), Z4, Z4
+	VMOVUPS Z4, (DI)
+	VADDPS  Z11, Z5, Z5
+	VADDPS  64(DI), Z5, Z5
+	VMOVUPS Z5, 64(DI)
+	TESTQ   SI, SI
+	JNE     block
+	JMP     done
+
+masked:
 	MOVL      $-1, R8
 	BZHIL     DI, R8, R8
 	KMOVW     R8, K1
@@ -52064,8 +52787,10 @@ add:
 	VMOVUPS   Z11, K1, 64(DI)
 	TESTQ     SI, SI
 	JNE       block
+
+done:
 	VZEROUPPER
-	LDMXCSR   (SP)
+	LDMXCSR (SP)
 	RET
 
 // func blocks3x2PairsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
@@ -52150,7 +52875,36 @@ last:
 	VFMADD231PS  Z15, Z14, Z5
 
 add:
-	MOVQ      tail+56(FP), DI
+	MOVQ    tail+56(FP), DI
+	CMPQ    DI, $0x10
+	JNE     masked
+	MOVQ    c+40(FP), DI
+	MOVQ    ldc+48(FP), R8
+	VADDPS  Z6, Z0, Z0
+	VADDPS  (DI), Z0, Z0
+	VMOVUPS Z0, (DI)
+	VADDPS  Z7, Z1, Z1
+	VADDPS  64(DI), Z1, Z1
+	VMOVUPS Z1, 64(DI)
+	ADDQ    R8, DI
+	VADDPS  Z8, Z2, Z2
+	VADDPS  (DI), Z2, Z2
+	VMOVUPS Z2, (DI)
+	VADDPS  Z9, Z3, Z3
+	VADDPS  64(DI), Z3, Z3
+	VMOVUPS Z3, 64(DI)
+	ADDQ    R8, DI
+	VADDPS  Z10, Z4, Z4
+	VADDPS  (DI), Z4, Z4
+	VMOVUPS Z4, (DI)
+	VADDPS  Z11, Z5, Z5
+	VADDPS  64(DI), Z5, Z5
+	VMOVUPS Z5, 64(DI)
+	TESTQ   SI, SI
+	JNE     block
+	JMP     done
+
+masked:
 	MOVL      $-1, R8
 	BZHIL     DI, R8, R8
 	KMOVW     R8, K1
@@ -52181,8 +52935,10 @@ add:
 	VMOVUPS   Z11, K1, 64(DI)
 	TESTQ     SI, SI
 	JNE       block
+
+done:
 	VZEROUPPER
-	LDMXCSR   (SP)
+	LDMXCSR (SP)
 	RET
 
 // func blocks4x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
@@ -52255,7 +53011,31 @@ last:
 	VFMADD231PS  Z9, Z8, Z3
 
 add:
-	MOVQ      tail+56(FP), R8
+	MOVQ    tail+56(FP), R8
+	CMPQ    R8, $0x10
+	JNE     masked
+	MOVQ    c+40(FP), R8
+	MOVQ    ldc+48(FP), R9
+	VADDPS  Z4, Z0, Z0
+	VADDPS  (R8), Z0, Z0
+	VMOVUPS Z0, (R8)
+	ADDQ    R9, R8
+	VADDPS  Z5, Z1, Z1
+	VADDPS  (R8), Z1, Z1
+	VMOVUPS Z1, (R8)
+	ADDQ    R9, R8
+	VADDPS  Z6, Z2, Z2
+	VADDPS  (R8), Z2, Z2
+	VMOVUPS Z2, (R8)
+	ADDQ    R9, R8
+	VADDPS  Z7, Z3, Z3
+	VADDPS  (R8), Z3, Z3
+	VMOVUPS Z3, (R8)
+	TESTQ   DI, DI
+	JNE     block
+	JMP     done
+
+masked:
 	MOVL      $-1, R9
 	BZHIL     R8, R9, R9
 	KMOVW     R9, K1
@@ -52282,8 +53062,10 @@ add:
 	VMOVUPS   Z7, K1, (R8)
 	TESTQ     DI, DI
 	JNE       block
+
+done:
 	VZEROUPPER
-	LDMXCSR   (SP)
+	LDMXCSR (SP)
 	RET
 
 // func blocks4x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
@@ -52355,7 +53137,31 @@ last:
 	VFMADD231PS  Z9, Z8, Z3
 
 add:
-	MOVQ      tail+56(FP), DI
+	MOVQ    tail+56(FP), DI
+	CMPQ    DI, $0x10
+	JNE     masked
+	MOVQ    c+40(FP), DI
+	MOVQ    ldc+48(FP), R8
+	VADDPS  Z4, Z0, Z0
+	VADDPS  (DI), Z0, Z0
+	VMOVUPS Z0, (DI)
+	ADDQ    R8, DI
+	VADDPS  Z5, Z1, Z1
+	VADDPS  (DI), Z1, Z1
+	VMOVUPS Z1, (DI)
+	ADDQ    R8, DI
+	VADDPS  Z6, Z2, Z2
+	VADDPS  (DI), Z2, Z2
+	VMOVUPS Z2, (DI)
+	ADDQ    R8, DI
+	VADDPS  Z7, Z3, Z3
+	VADDPS  (DI), Z3, Z3
+	VMOVUPS Z3, (DI)
+	TESTQ   SI, SI
+	JNE     block
+	JMP     done
+
+masked:
 	MOVL      $-1, R8
 	BZHIL     DI, R8, R8
 	KMOVW     R8, K1
@@ -52382,8 +53188,10 @@ add:
 	VMOVUPS   Z7, K1, (DI)
 	TESTQ     SI, SI
 	JNE       block
+
+done:
 	VZEROUPPER
-	LDMXCSR   (SP)
+	LDMXCSR (SP)
 	RET
 
 // func blocks4x1PairsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
@@ -52458,7 +53266,31 @@ last:
 	VFMADD231PS  Z10, Z9, Z3
 
 add:
-	MOVQ      tail+56(FP), R8
+	MOVQ    tail+56(FP), R8
+	CMPQ    R8, $0x10
+	JNE     masked
+	MOVQ    c+40(FP), R8
+	MOVQ    ldc+48(FP), R9
+	VADDPS  Z4, Z0, Z0
+	VADDPS  (R8), Z0, Z0
+	VMOVUPS Z0, (R8)
+	ADDQ    R9, R8
+	VADDPS  Z5, Z1, Z1
+	VADDPS  (R8), Z1, Z1
+	VMOVUPS Z1, (R8)
+	ADDQ    R9, R8
+	VADDPS  Z6, Z2, Z2
+	VADDPS  (R8), Z2, Z2
+	VMOVUPS Z2, (R8)
+	ADDQ    R9, R8
+	VADDPS  Z7, Z3, Z3
+	VADDPS  (R8), Z3, Z3
+	VMOVUPS Z3, (R8)
+	TESTQ   DI, DI
+	JNE     block
+	JMP     done
+
+masked:
 	MOVL      $-1, R9
 	BZHIL     R8, R9, R9
 	KMOVW     R9, K1
@@ -52485,8 +53317,10 @@ add:
 	VMOVUPS   Z7, K1, (R8)
 	TESTQ     DI, DI
 	JNE       block
+
+done:
 	VZEROUPPER
-	LDMXCSR   (SP)
+	LDMXCSR (SP)
 	RET
 
 // func blocks4x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
@@ -52582,7 +53416,43 @@ last:
 	VFMADD231PS  Z18, Z17, Z7
 
 add:
-	MOVQ      tail+56(FP), R8
+	MOVQ    tail+56(FP), R8
+	CMPQ    R8, $0x10
+	JNE     masked
+	MOVQ    c+40(FP), R8
+	MOVQ    ldc+48(FP), R9
+	VADDPS  Z8, Z0, Z0
+	VADDPS  (R8), Z0, Z0
+	VMOVUPS Z0, (R8)
+	VADDPS  Z9, Z1, Z1
+	VADDPS  64(R8), Z1, Z1
+	VMOVUPS Z1, 64(R8)
+	ADDQ    R9, R8
+	VADDPS  Z10, Z2, Z2
+	VADDPS  (R8), Z2, Z2
+	VMOVUPS Z2, (R8)
+	VADDPS  Z11, Z3, Z3
+	VADDPS  64(R8), Z3, Z3
+	VMOVUPS Z3, 64(R8)
+	ADDQ    R9, R8
+	VADDPS  Z12, Z4, Z4
+	VADDPS  (R8), Z4, Z4
+	VMOVUPS Z4, (R8)
+	VADDPS  Z13, Z5, Z5
+	VADDPS  64(R8), Z5, Z5
+	VMOVUPS Z5, 64(R8)
+	ADDQ    R9, R8
+	VADDPS  Z14, Z6, Z6
+	VADDPS  (R8), Z6, Z6
+	VMOVUPS Z6, (R8)
+	VADDPS  Z15, Z7, Z7
+	VADDPS  64(R8), Z7, Z7
+	VMOVUPS Z7, 64(R8)
+	TESTQ   DI, DI
+	JNE     block
+	JMP     done
+
+masked:
 	MOVL      $-1, R9
 	BZHIL     R8, R9, R9
 	KMOVW     R9, K1
@@ -52621,8 +53491,10 @@ add:
 	VMOVUPS   Z15, K1, 64(R8)
 	TESTQ     DI, DI
 	JNE       block
+
+done:
 	VZEROUPPER
-	LDMXCSR   (SP)
+	LDMXCSR (SP)
 	RET
 
 // func blocks4x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
@@ -52717,7 +53589,43 @@ last:
 	VFMADD231PS  Z18, Z17, Z7
 
 add:
-	MOVQ      tail+56(FP), DI
+	MOVQ    tail+56(FP), DI
+	CMPQ    DI, $0x10
+	JNE     masked
+	MOVQ    c+40(FP), DI
+	MOVQ    ldc+48(FP), R8
+	VADDPS  Z8, Z0, Z0
+	VADDPS  (DI), Z0, Z0
+	VMOVUPS Z0, (DI)
+	VADDPS  Z9, Z1, Z1
+	VADDPS  64(DI), Z1, Z1
+	VMOVUPS Z1, 64(DI)
+	ADDQ    R8, DI
+	VADDPS  Z10, Z2, Z2
+	VADDPS  (DI), Z2, Z2
+	VMOVUPS Z2, (DI)
+	VADDPS  Z11, Z3, Z3
+	VADDPS  64(DI), Z3, Z3
+	VMOVUPS Z3, 64(DI)
+	ADDQ    R8, DI
+	VADDPS  Z12, Z4, Z4
+	VADDPS  (DI), Z4, Z4
+	VMOVUPS Z4, (DI)
+	VADDPS  Z13, Z5, Z5
+	VADDPS  64(DI), Z5, Z5
+	VMOVUPS Z5, 64(DI)
+	ADDQ    R8, DI
+	VADDPS  Z14, Z6, Z6
+	VADDPS  (DI), Z6, Z6
+	VMOVUPS Z6, (DI)
+	VADDPS  Z15, Z7, Z7
+	VADDPS  64(DI), Z7, Z7
+	VMOVUPS Z7, 64(DI)
+	TESTQ   SI, SI
+	JNE     block
+	JMP     done
+
+masked:
 	MOVL      $-1, R8
 	BZHIL     DI, R8, R8
 	KMOVW     R8, K1
@@ -52756,8 +53664,10 @@ add:
 	VMOVUPS   Z15, K1, 64(DI)
 	TESTQ     SI, SI
 	JNE       block
+
+done:
 	VZEROUPPER
-	LDMXCSR   (SP)
+	LDMXCSR (SP)
 	RET
 
 // func blocks4x2PairsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
@@ -52855,7 +53765,43 @@ last:
 	VFMADD231PS  Z19, Z18, Z7
 
 add:
-	MOVQ      tail+56(FP), R8
+	MOVQ    tail+56(FP), R8
+	CMPQ    R8, $0x10
+	JNE     masked
+	MOVQ    c+40(FP), R8
+	MOVQ    ldc+48(FP), R9
+	VADDPS  Z8, Z0, Z0
+	VADDPS  (R8), Z0, Z0
+	VMOVUPS Z0, (R8)
+	VADDPS  Z9, Z1, Z1
+	VADDPS  64(R8), Z1, Z1
+	VMOVUPS Z1, 64(R8)
+	ADDQ    R9, R8
+	VADDPS  Z10, Z2, Z2
+	VADDPS  (R8), Z2, Z2
+	VMOVUPS Z2, (R8)
+	VADDPS  Z11, Z3, Z3
+	VADDPS  64(R8), Z3, Z3
+	VMOVUPS Z3, 64(R8)
+	ADDQ    R9, R8
+	VADDPS  Z12, Z4, Z4
+	VADDPS  (R8), Z4, Z4
+	VMOVUPS Z4, (R8)
+	VADDPS  Z13, Z5, Z5
+	VADDPS  64(R8), Z5, Z5
+	VMOVUPS Z5, 64(R8)
+	ADDQ    R9, R8
+	VADDPS  Z14, Z6, Z6
+	VADDPS  (R8), Z6, Z6
+	VMOVUPS Z6, (R8)
+	VADDPS  Z15, Z7, Z7
+	VADDPS  64(R8), Z7, Z7
+	VMOVUPS Z7, 64(R8)
+	TESTQ   DI, DI
+	JNE     block
+	JMP     done
+
+masked:
 	MOVL      $-1, R9
 	BZHIL     R8, R9, R9
 	KMOVW     R9, K1
@@ -52894,8 +53840,10 @@ add:
 	VMOVUPS   Z15, K1, 64(R8)
 	TESTQ     DI, DI
 	JNE       block
+
+done:
 	VZEROUPPER
-	LDMXCSR   (SP)
+	LDMXCSR (SP)
 	RET
 
 // func blocks5x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
@@ -52976,7 +53924,35 @@ last:
 	VFMADD231PS  Z11, Z10, Z4
 
 add:
-	MOVQ      tail+56(FP), R8
+	MOVQ    tail+56(FP), R8
+	CMPQ    R8, $0x10
+	JNE     masked
+	MOVQ    c+40(FP), R8
+	MOVQ    ldc+48(FP), R9
+	VADDPS  Z5, Z0, Z0
+	VADDPS  (R8), Z0, Z0
+	VMOVUPS Z0, (R8)
+	ADDQ    R9, R8
+	VADDPS  Z6, Z1, Z1
+	VADDPS  (R8), Z1, Z1
+	VMOVUPS Z1, (R8)
+	ADDQ    R9, R8
+	VADDPS  Z7, Z2, Z2
+	VADDPS  (R8), Z2, Z2
+	VMOVUPS Z2, (R8)
+	ADDQ    R9, R8
+	VADDPS  Z8, Z3, Z3
+	VADDPS  (R8), Z3, Z3
+	VMOVUPS Z3, (R8)
+	ADDQ    R9, R8
+	VADDPS  Z9, Z4, Z4
+	VADDPS  (R8), Z4, Z4
+	VMOVUPS Z4, (R8)
+	TESTQ   DI, DI
+	JNE     block
+	JMP     done
+
+masked:
 	MOVL      $-1, R9
 	BZHIL     R8, R9, R9
 	KMOVW     R9, K1
@@ -53008,8 +53984,10 @@ add:
 	VMOVUPS   Z9, K1, (R8)
 	TESTQ     DI, DI
 	JNE       block
+
+done:
 	VZEROUPPER
-	LDMXCSR   (SP)
+	LDMXCSR (SP)
 	RET
 
 // func blocks5x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
@@ -53089,7 +54067,35 @@ last:
 	VFMADD231PS  Z11, Z10, Z4
 
 add:
-	MOVQ      tail+56(FP), DI
+	MOVQ    tail+56(FP), DI
+	CMPQ    DI, $0x10
+	JNE     masked
+	MOVQ    c+40(FP), DI
+	MOVQ    ldc+48(FP), R8
+	VADDPS  Z5, Z0, Z0
+	VADDPS  (DI), Z0, Z0
+	VMOVUPS Z0, (DI)
+	ADDQ    R8, DI
+	VADDPS  Z6, Z1, Z1
+	VADDPS  (DI), Z1, Z1
+	VMOVUPS Z1, (DI)
+	ADDQ    R8, DI
+	VADDPS  Z7, Z2, Z2
+	VADDPS  (DI), Z2, Z2
+	VMOVUPS Z2, (DI)
+	ADDQ    R8, DI
+	VADDPS  Z8, Z3, Z3
+	VADDPS  (DI), Z3, Z3
+	VMOVUPS Z3, (DI)
+	ADDQ    R8, DI
+	VADDPS  Z9, Z4, Z4
+	VADDPS  (DI), Z4, Z4
+	VMOVUPS Z4, (DI)
+	TESTQ   SI, SI
+	JNE     block
+	JMP     done
+
+masked:
 	MOVL      $-1, R8
 	BZHIL     DI, R8, R8
 	KMOVW     R8, K1
@@ -53121,8 +54127,10 @@ add:
 	VMOVUPS   Z9, K1, (DI)
 	TESTQ     SI, SI
 	JNE       block
+
+done:
 	VZEROUPPER
-	LDMXCSR   (SP)
+	LDMXCSR (SP)
 	RET
 
 // func blocks5x1PairsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
@@ -53205,7 +54213,35 @@ last:
 	VFMADD231PS  Z12, Z11, Z4
 
 add:
-	MOVQ      tail+56(FP), R8
+	MOVQ    tail+56(FP), R8
+	CMPQ    R8, $0x10
+	JNE     masked
+	MOVQ    c+40(FP), R8
+	MOVQ    ldc+48(FP), R9
+	VADDPS  Z5, Z0, Z0
+	VADDPS  (R8), Z0, Z0
+	VMOVUPS Z0, (R8)
+	ADDQ    R9, R8
+	VADDPS  Z6, Z1, Z1
+	VADDPS  (R8), Z1, Z1
+	VMOVUPS Z1, (R8)
+	ADDQ    R9, R8
+	VADDPS  Z7, Z2, Z2
+	VADDPS  (R8), Z2, Z2
+	VMOVUPS Z2, (R8)
+	ADDQ    R9, R8
+	VADDPS  Z8, Z3, Z3
+	VADDPS  (R8), Z3, Z3
+	VMOVUPS Z3, (R8)
+	ADDQ    R9, R8
+	VADDPS  Z9, Z4, Z4
+	VADDPS  (R8), Z4, Z4
+	VMOVUPS Z4, (R8)
+	TESTQ   DI, DI
+	JNE     block
+	JMP     done
+
+masked:
 	MOVL      $-1, R9
 	BZHIL     R8, R9, R9
 	KMOVW     R9, K1
@@ -53237,8 +54273,10 @@ add:
 	VMOVUPS   Z9, K1, (R8)
 	TESTQ     DI, DI
 	JNE       block
+
+done:
 	VZEROUPPER
-	LDMXCSR   (SP)
+	LDMXCSR (SP)
 	RET
 
 // func blocks5x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
@@ -53347,7 +54385,50 @@ last:
 	VFMADD231PS  Z22, Z21, Z9
 
 add:
-	MOVQ      tail+56(FP), R8
+	MOVQ    tail+56(FP), R8
+	CMPQ    R8, $0x10
+	JNE     masked
+	MOVQ    c+40(FP), R8
+	MOVQ    ldc+48(FP), R9
+	VADDPS  Z10, Z0, Z0
+	VADDPS  (R8), Z0, Z0
+	VMOVUPS Z0, (R8)
+	VADDPS  Z11, Z1, Z1
+	VADDPS  64(R8), Z1, Z1
+	VMOVUPS Z1, 64(R8)
+	ADDQ    R9, R8
+	VADDPS  Z12, Z2, Z2
+	VADDPS  (R8), Z2, Z2
+	VMOVUPS Z2, (R8)
+	VADDPS  Z13, Z3, Z3
+	VADDPS  64(R8), Z3, Z3
+	VMOVUPS Z3, 64(R8)
+	ADDQ    R9, R8
+	VADDPS  Z14, Z4, Z4
+	VADDPS  (R8), Z4, Z4
+	VMOVUPS Z4, (R8)
+	VADDPS  Z15, Z5, Z5
+	VADDPS  64(R8), Z5, Z5
+	VMOVUPS Z5, 64(R8)
+	ADDQ    R9, R8
+	VADDPS  Z16, Z6, Z6
+	VADDPS  (R8), Z6, Z6
+	VMOVUPS Z6, (R8)
+	VADDPS  Z17, Z7, Z7
+	VADDPS  64(R8), Z7, Z7
+	VMOVUPS Z7, 64(R8)
+	ADDQ    R9, R8
+	VADDPS  Z18, Z8, Z8
+	VADDPS  (R8), Z8, Z8
+	VMOVUPS Z8, (R8)
+	VADDPS  Z19, Z9, Z9
+	VADDPS  64(R8), Z9, Z9
+	VMOVUPS Z9, 64(R8)
+	TESTQ   DI, DI
+	JNE     block
+	JMP     done
+
+masked:
 	MOVL      $-1, R9
 	BZHIL     R8, R9, R9
 	KMOVW     R9, K1
@@ -53394,8 +54475,10 @@ add:
 	VMOVUPS   Z19, K1, 64(R8)
 	TESTQ     DI, DI
 	JNE       block
+
+done:
 	VZEROUPPER
-	LDMXCSR   (SP)
+	LDMXCSR (SP)
 	RET
 
 // func blocks5x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
@@ -53503,7 +54586,50 @@ last:
 	VFMADD231PS  Z22, Z21, Z9
 
 add:
-	MOVQ      tail+56(FP), DI
+	MOVQ    tail+56(FP), DI
+	CMPQ    DI, $0x10
+	JNE     masked
+	MOVQ    c+40(FP), DI
+	MOVQ    ldc+48(FP), R8
+	VADDPS  Z10, Z0, Z0
+	VADDPS  (DI), Z0, Z0
+	VMOVUPS Z0, (DI)
+	VADDPS  Z11, Z1, Z1
+	VADDPS  64(DI), Z1, Z1
+	VMOVUPS Z1, 64(DI)
+	ADDQ    R8, DI
+	VADDPS  Z12, Z2, Z2
+	VADDPS  (DI), Z2, Z2
+	VMOVUPS Z2, (DI)
+	VADDPS  Z13, Z3, Z3
+	VADDPS  64(DI), Z3, Z3
+	VMOVUPS Z3, 64(DI)
+	ADDQ    R8, DI
+	VADDPS  Z14, Z4, Z4
+	VADDPS  (DI), Z4, Z4
+	VMOVUPS Z4, (DI)
+	VADDPS  Z15, Z5, Z5
+	VADDPS  64(DI), Z5, Z5
+	VMOVUPS Z5, 64(DI)
+	ADDQ    R8, DI
+	VADDPS  Z16, Z6, Z6
+	VADDPS  (DI), Z6, Z6
+	VMOVUPS Z6, (DI)
+	VADDPS  Z17, Z7, Z7
+	VADDPS  64(DI), Z7, Z7
+	VMOVUPS Z7, 64(DI)
+	ADDQ    R8, DI
+	VADDPS  Z18, Z8, Z8
+	VADDPS  (DI), Z8, Z8
+	VMOVUPS Z8, (DI)
+	VADDPS  Z19, Z9, Z9
+	VADDPS  64(DI), Z9, Z9
+	VMOVUPS Z9, 64(DI)
+	TESTQ   SI, SI
+	JNE     block
+	JMP     done
+
+masked:
 	MOVL      $-1, R8
 	BZHIL     DI, R8, R8
 	KMOVW     R8, K1
@@ -53550,8 +54676,10 @@ add:
 	VMOVUPS   Z19, K1, 64(DI)
 	TESTQ     SI, SI
 	JNE       block
+
+done:
 	VZEROUPPER
-	LDMXCSR   (SP)
+	LDMXCSR (SP)
 	RET
 
 // func blocks5x2PairsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
@@ -53662,7 +54790,50 @@ last:
 	VFMADD231PS  Z23, Z22, Z9
 
 add:
-	MOVQ      tail+56(FP), R8
+	MOVQ    tail+56(FP), R8
+	CMPQ    R8, $0x10
+	JNE     masked
+	MOVQ    c+40(FP), R8
+	MOVQ    ldc+48(FP), R9
+	VADDPS  Z10, Z0, Z0
+	VADDPS  (R8), Z0, Z0
+	VMOVUPS Z0, (R8)
+	VADDPS  Z11, Z1, Z1
+	VADDPS  64(R8), Z1, Z1
+	VMOVUPS Z1, 64(R8)
+	ADDQ    R9, R8
+	VADDPS  Z12, Z2, Z2
+	VADDPS  (R8), Z2, Z2
+	VMOVUPS Z2, (R8)
+	VADDPS  Z13, Z3, Z3
+	VADDPS  64(R8), Z3, Z3
+	VMOVUPS Z3, 64(R8)
+	ADDQ    R9, R8
+	VADDPS  Z14, Z4, Z4
+	VADDPS  (R8), Z4, Z4
+	VMOVUPS Z4, (R8)
+	VADDPS  Z15, Z5, Z5
+	VADDPS  64(R8), Z5, Z5
+	VMOVUPS Z5, 64(R8)
+	ADDQ    R9, R8
+	VADDPS  Z16, Z6, Z6
+	VADDPS  (R8), Z6, Z6
+	VMOVUPS Z6, (R8)
+	VADDPS  Z17, Z7, Z7
+	VADDPS  64(R8), Z7, Z7
+	VMOVUPS Z7, 64(R8)
+	ADDQ    R9, R8
+	VADDPS  Z18, Z8, Z8
+	VADDPS  (R8), Z8, Z8
+	VMOVUPS Z8, (R8)
+	VADDPS  Z19, Z9, Z9
+	VADDPS  64(R8), Z9, Z9
+	VMOVUPS Z9, 64(R8)
+	TESTQ   DI, DI
+	JNE     block
+	JMP     done
+
+masked:
 	MOVL      $-1, R9
 	BZHIL     R8, R9, R9
 	KMOVW     R9, K1
@@ -53709,8 +54880,10 @@ add:
 	VMOVUPS   Z19, K1, 64(R8)
 	TESTQ     DI, DI
 	JNE       block
+
+done:
 	VZEROUPPER
-	LDMXCSR   (SP)
+	LDMXCSR (SP)
 	RET
 
 // func blocks6x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
@@ -53802,7 +54975,39 @@ last:
 	VFMADD231PS  Z13, Z12, Z5
 
 add:
-	MOVQ      tail+56(FP), R9
+	MOVQ    tail+56(FP), R9
+	CMPQ    R9, $0x10
+	JNE     masked
+	MOVQ    c+40(FP), R9
+	MOVQ    ldc+48(FP), R10
+	VADDPS  Z6, Z0, Z0
+	VADDPS  (R9), Z0, Z0
+	VMOVUPS Z0, (R9)
+	ADDQ    R10, R9
+	VADDPS  Z7, Z1, Z1
+	VADDPS  (R9), Z1, Z1
+	VMOVUPS Z1, (R9)
+	ADDQ    R10, R9
+	VADDPS  Z8, Z2, Z2
+	VADDPS  (R9), Z2, Z2
+	VMOVUPS Z2, (R9)
+	ADDQ    R10, R9
+	VADDPS  Z9, Z3, Z3
+	VADDPS  (R9), Z3, Z3
+	VMOVUPS Z3, (R9)
+	ADDQ    R10, R9
+	VADDPS  Z10, Z4, Z4
+	VADDPS  (R9), Z4, Z4
+	VMOVUPS Z4, (R9)
+	ADDQ    R10, R9
+	VADDPS  Z11, Z5, Z5
+	VADDPS  (R9), Z5, Z5
+	VMOVUPS Z5, (R9)
+	TESTQ   R8, R8
+	JNE     block
+	JMP     done
+
+masked:
 	MOVL      $-1, R10
 	BZHIL     R9, R10, R10
 	KMOVW     R10, K1
@@ -53839,8 +55044,10 @@ add:
 	VMOVUPS   Z11, K1, (R9)
 	TESTQ     R8, R8
 	JNE       block
+
+done:
 	VZEROUPPER
-	LDMXCSR   (SP)
+	LDMXCSR (SP)
 	RET
 
 // func blocks6x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
@@ -53928,7 +55135,39 @@ last:
 	VFMADD231PS  Z13, Z12, Z5
 
 add:
-	MOVQ      tail+56(FP), DI
+	MOVQ    tail+56(FP), DI
+	CMPQ    DI, $0x10
+	JNE     masked
+	MOVQ    c+40(FP), DI
+	MOVQ    ldc+48(FP), R8
+	VADDPS  Z6, Z0, Z0
+	VADDPS  (DI), Z0, Z0
+	VMOVUPS Z0, (DI)
+	ADDQ    R8, DI
+	VADDPS  Z7, Z1, Z1
+	VADDPS  (DI), Z1, Z1
+	VMOVUPS Z1, (DI)
+	ADDQ    R8, DI
+	VADDPS  Z8, Z2, Z2
+	VADDPS  (DI), Z2, Z2
+	VMOVUPS Z2, (DI)
+	ADDQ    R8, DI
+	VADDPS  Z9, Z3, Z3
+	VADDPS  (DI), Z3, Z3
+	VMOVUPS Z3, (DI)
+	ADDQ    R8, DI
+	VADDPS  Z10, Z4, Z4
+	VADDPS  (DI), Z4, Z4
+	VMOVUPS Z4, (DI)
+	ADDQ    R8, DI
+	VADDPS  Z11, Z5, Z5
+	VADDPS  (DI), Z5, Z5
+	VMOVUPS Z5, (DI)
+	TESTQ   SI, SI
+	JNE     block
+	JMP     done
+
+masked:
 	MOVL      $-1, R8
 	BZHIL     DI, R8, R8
 	KMOVW     R8, K1
@@ -53965,8 +55204,10 @@ add:
 	VMOVUPS   Z11, K1, (DI)
 	TESTQ     SI, SI
 	JNE       block
+
+done:
 	VZEROUPPER
-	LDMXCSR   (SP)
+	LDMXCSR (SP)
 	RET
 
 // func blocks6x1PairsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
@@ -54060,7 +55301,39 @@ last:
 	VFMADD231PS  Z14, Z13, Z5
 
 add:
-	MOVQ      tail+56(FP), R9
+	MOVQ    tail+56(FP), R9
+	CMPQ    R9, $0x10
+	JNE     masked
+	MOVQ    c+40(FP), R9
+	MOVQ    ldc+48(FP), R10
+	VADDPS  Z6, Z0, Z0
+	VADDPS  (R9), Z0, Z0
+	VMOVUPS Z0, (R9)
+	ADDQ    R10, R9
+	VADDPS  Z7, Z1, Z1
+	VADDPS  (R9), Z1, Z1
+	VMOVUPS Z1, (R9)
+	ADDQ    R10, R9
+	VADDPS  Z8, Z2, Z2
+	VADDPS  (R9), Z2, Z2
+	VMOVUPS Z2, (R9)
+	ADDQ    R10, R9
+	VADDPS  Z9, Z3, Z3
+	VADDPS  (R9), Z3, Z3
+	VMOVUPS Z3, (R9)
+	ADDQ    R10, R9
+	VADDPS  Z10, Z4, Z4
+	VADDPS  (R9), Z4, Z4
+	VMOVUPS Z4, (R9)
+	ADDQ    R10, R9
+	VADDPS  Z11, Z5, Z5
+	VADDPS  (R9), Z5, Z5
+	VMOVUPS Z5, (R9)
+	TESTQ   R8, R8
+	JNE     block
+	JMP     done
+
+masked:
 	MOVL      $-1, R10
 	BZHIL     R9, R10, R10
 	KMOVW     R10, K1
@@ -54097,8 +55370,10 @@ add:
 	VMOVUPS   Z11, K1, (R9)
 	TESTQ     R8, R8
 	JNE       block
+
+done:
 	VZEROUPPER
-	LDMXCSR   (SP)
+	LDMXCSR (SP)
 	RET
 
 // func blocks6x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
@@ -54223,7 +55498,57 @@ last:
 	VFMADD231PS  Z26, Z25, Z11
 
 add:
-	MOVQ      tail+56(FP), R9
+	MOVQ    tail+56(FP), R9
+	CMPQ    R9, $0x10
+	JNE     masked
+	MOVQ    c+40(FP), R9
+	MOVQ    ldc+48(FP), R10
+	VADDPS  Z12, Z0, Z0
+	VADDPS  (R9), Z0, Z0
+	VMOVUPS Z0, (R9)
+	VADDPS  Z13, Z1, Z1
+	VADDPS  64(R9), Z1, Z1
+	VMOVUPS Z1, 64(R9)
+	ADDQ    R10, R9
+	VADDPS  Z14, Z2, Z2
+	VADDPS  (R9), Z2, Z2
+	VMOVUPS Z2, (R9)
+	VADDPS  Z15, Z3, Z3
+	VADDPS  64(R9), Z3, Z3
+	VMOVUPS Z3, 64(R9)
+	ADDQ    R10, R9
+	VADDPS  Z16, Z4, Z4
+	VADDPS  (R9), Z4, Z4
+	VMOVUPS Z4, (R9)
+	VADDPS  Z17, Z5, Z5
+	VADDPS  64(R9), Z5, Z5
+	VMOVUPS Z5, 64(R9)
+	ADDQ    R10, R9
+	VADDPS  Z18, Z6, Z6
+	VADDPS  (R9), Z6, Z6
+	VMOVUPS Z6, (R9)
+	VADDPS  Z19, Z7, Z7
+	VADDPS  64(R9), Z7, Z7
+	VMOVUPS Z7, 64(R9)
+	ADDQ    R10, R9
+	VADDPS  Z20, Z8, Z8
+	VADDPS  (R9), Z8, Z8
+	VMOVUPS Z8, (R9)
+	VADDPS  Z21, Z9, Z9
+	VADDPS  64(R9), Z9, Z9
+	VMOVUPS Z9, 64(R9)
+	ADDQ    R10, R9
+	VADDPS  Z22, Z10, Z10
+	VADDPS  (R9), Z10, Z10
+	VMOVUPS Z10, (R9)
+	VADDPS  Z23, Z11, Z11
+	VADDPS  64(R9), Z11, Z11
+	VMOVUPS Z11, 64(R9)
+	TESTQ   R8, R8
+	JNE     block
+	JMP     done
+
+masked:
 	MOVL      $-1, R10
 	BZHIL     R9, R10, R10
 	KMOVW     R10, K1
@@ -54278,8 +55603,10 @@ add:
 	VMOVUPS   Z23, K1, 64(R9)
 	TESTQ     R8, R8
 	JNE       block
+
+done:
 	VZEROUPPER
-	LDMXCSR   (SP)
+	LDMXCSR (SP)
 	RET
 
 // func blocks6x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
@@ -54400,7 +55727,57 @@ last:
 	VFMADD231PS  Z26, Z25, Z11
 
 add:
-	MOVQ      tail+56(FP), DI
+	MOVQ    tail+56(FP), DI
+	CMPQ    DI, $0x10
+	JNE     masked
+	MOVQ    c+40(FP), DI
+	MOVQ    ldc+48(FP), R8
+	VADDPS  Z12, Z0, Z0
+	VADDPS  (DI), Z0, Z0
+	VMOVUPS Z0, (DI)
+	VADDPS  Z13, Z1, Z1
+	VADDPS  64(DI), Z1, Z1
+	VMOVUPS Z1, 64(DI)
+	ADDQ    R8, DI
+	VADDPS  Z14, Z2, Z2
+	VADDPS  (DI), Z2, Z2
+	VMOVUPS Z2, (DI)
+	VADDPS  Z15, Z3, Z3
+	VADDPS  64(DI), Z3, Z3
+	VMOVUPS Z3, 64(DI)
+	ADDQ    R8, DI
+	VADDPS  Z16, Z4, Z4
+	VADDPS  (DI), Z4, Z4
+	VMOVUPS Z4, (DI)
+	VADDPS  Z17, Z5, Z5
+	VADDPS  64(DI), Z5, Z5
+	VMOVUPS Z5, 64(DI)
+	ADDQ    R8, DI
+	VADDPS  Z18, Z6, Z6
+	VADDPS  (DI), Z6, Z6
+	VMOVUPS Z6, (DI)
+	VADDPS  Z19, Z7, Z7
+	VADDPS  64(DI), Z7, Z7
+	VMOVUPS Z7, 64(DI)
+	ADDQ    R8, DI
+	VADDPS  Z20, Z8, Z8
+	VADDPS  (DI), Z8, Z8
+	VMOVUPS Z8, (DI)
+	VADDPS  Z21, Z9, Z9
+	VADDPS  64(DI), Z9, Z9
+	VMOVUPS Z9, 64(DI)
+	ADDQ    R8, DI
+	VADDPS  Z22, Z10, Z10
+	VADDPS  (DI), Z10, Z10
+	VMOVUPS Z10, (DI)
+	VADDPS  Z23, Z11, Z11
+	VADDPS  64(DI), Z11, Z11
+	VMOVUPS Z11, 64(DI)
+	TESTQ   SI, SI
+	JNE     block
+	JMP     done
+
+masked:
 	MOVL      $-1, R8
 	BZHIL     DI, R8, R8
 	KMOVW     R8, K1
@@ -54455,8 +55832,10 @@ add:
 	VMOVUPS   Z23, K1, 64(DI)
 	TESTQ     SI, SI
 	JNE       block
+
+done:
 	VZEROUPPER
-	LDMXCSR   (SP)
+	LDMXCSR (SP)
 	RET
 
 // func blocks6x2PairsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
@@ -54583,7 +55962,57 @@ last:
 	VFMADD231PS  Z27, Z26, Z11
 
 add:
-	MOVQ      tail+56(FP), R9
+	MOVQ    tail+56(FP), R9
+	CMPQ    R9, $0x10
+	JNE     masked
+	MOVQ    c+40(FP), R9
+	MOVQ    ldc+48(FP), R10
+	VADDPS  Z12, Z0, Z0
+	VADDPS  (R9), Z0, Z0
+	VMOVUPS Z0, (R9)
+	VADDPS  Z13, Z1, Z1
+	VADDPS  64(R9), Z1, Z1
+	VMOVUPS Z1, 64(R9)
+	ADDQ    R10, R9
+	VADDPS  Z14, Z2, Z2
+	VADDPS  (R9), Z2, Z2
+	VMOVUPS Z2, (R9)
+	VADDPS  Z15, Z3, Z3
+	VADDPS  64(R9), Z3, Z3
+	VMOVUPS Z3, 64(R9)
+	ADDQ    R10, R9
+	VADDPS  Z16, Z4, Z4
+	VADDPS  (R9), Z4, Z4
+	VMOVUPS Z4, (R9)
+	VADDPS  Z17, Z5, Z5
+	VADDPS  64(R9), Z5, Z5
+	VMOVUPS Z5, 64(R9)
+	ADDQ    R10, R9
+	VADDPS  Z18, Z6, Z6
+	VADDPS  (R9), Z6, Z6
+	VMOVUPS Z6, (R9)
+	VADDPS  Z19, Z7, Z7
+	VADDPS  64(R9), Z7, Z7
+	VMOVUPS Z7, 64(R9)
+	ADDQ    R10, R9
+	VADDPS  Z20, Z8, Z8
+	VADDPS  (R9), Z8, Z8
+	VMOVUPS Z8, (R9)
+	VADDPS  Z21, Z9, Z9
+	VADDPS  64(R9), Z9, Z9
+	VMOVUPS Z9, 64(R9)
+	ADDQ    R10, R9
+	VADDPS  Z22, Z10, Z10
+	VADDPS  (R9), Z10, Z10
+	VMOVUPS Z10, (R9)
+	VADDPS  Z23, Z11, Z11
+	VADDPS  64(R9), Z11, Z11
+	VMOVUPS Z11, 64(R9)
+	TESTQ   R8, R8
+	JNE     block
+	JMP     done
+
+masked:
 	MOVL      $-1, R10
 	BZHIL     R9, R10, R10
 	KMOVW     R10, K1
@@ -54638,8 +56067,10 @@ add:
 	VMOVUPS   Z23, K1, 64(R9)
 	TESTQ     R8, R8
 	JNE       block
+
+done:
 	VZEROUPPER
-	LDMXCSR   (SP)
+	LDMXCSR (SP)
 	RET
 
 // func blocks7x1AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
@@ -54739,7 +56170,43 @@ last:
 	VFMADD231PS  Z15, Z14, Z6
 
 add:
-	MOVQ      tail+56(FP), R9
+	MOVQ    tail+56(FP), R9
+	CMPQ    R9, $0x10
+	JNE     masked
+	MOVQ    c+40(FP), R9
+	MOVQ    ldc+48(FP), R10
+	VADDPS  Z7, Z0, Z0
+	VADDPS  (R9), Z0, Z0
+	VMOVUPS Z0, (R9)
+	ADDQ    R10, R9
+	VADDPS  Z8, Z1, Z1
+	VADDPS  (R9), Z1, Z1
+	VMOVUPS Z1, (R9)
+	ADDQ    R10, R9
+	VADDPS  Z9, Z2, Z2
+	VADDPS  (R9), Z2, Z2
+	VMOVUPS Z2, (R9)
+	ADDQ    R10, R9
+	VADDPS  Z10, Z3, Z3
+	VADDPS  (R9), Z3, Z3
+	VMOVUPS Z3, (R9)
+	ADDQ    R10, R9
+	VADDPS  Z11, Z4, Z4
+	VADDPS  (R9), Z4, Z4
+	VMOVUPS Z4, (R9)
+	ADDQ    R10, R9
+	VADDPS  Z12, Z5, Z5
+	VADDPS  (R9), Z5, Z5
+	VMOVUPS Z5, (R9)
+	ADDQ    R10, R9
+	VADDPS  Z13, Z6, Z6
+	VADDPS  (R9), Z6, Z6
+	VMOVUPS Z6, (R9)
+	TESTQ   R8, R8
+	JNE     block
+	JMP     done
+
+masked:
 	MOVL      $-1, R10
 	BZHIL     R9, R10, R10
 	KMOVW     R10, K1
@@ -54781,8 +56248,10 @@ add:
 	VMOVUPS   Z13, K1, (R9)
 	TESTQ     R8, R8
 	JNE       block
+
+done:
 	VZEROUPPER
-	LDMXCSR   (SP)
+	LDMXCSR (SP)
 	RET
 
 // func blocks7x1TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
@@ -54878,7 +56347,43 @@ last:
 	VFMADD231PS  Z15, Z14, Z6
 
 add:
-	MOVQ      tail+56(FP), DI
+	MOVQ    tail+56(FP), DI
+	CMPQ    DI, $0x10
+	JNE     masked
+	MOVQ    c+40(FP), DI
+	MOVQ    ldc+48(FP), R8
+	VADDPS  Z7, Z0, Z0
+	VADDPS  (DI), Z0, Z0
+	VMOVUPS Z0, (DI)
+	ADDQ    R8, DI
+	VADDPS  Z8, Z1, Z1
+	VADDPS  (DI), Z1, Z1
+	VMOVUPS Z1, (DI)
+	ADDQ    R8, DI
+	VADDPS  Z9, Z2, Z2
+	VADDPS  (DI), Z2, Z2
+	VMOVUPS Z2, (DI)
+	ADDQ    R8, DI
+	VADDPS  Z10, Z3, Z3
+	VADDPS  (DI), Z3, Z3
+	VMOVUPS Z3, (DI)
+	ADDQ    R8, DI
+	VADDPS  Z11, Z4, Z4
+	VADDPS  (DI), Z4, Z4
+	VMOVUPS Z4, (DI)
+	ADDQ    R8, DI
+	VADDPS  Z12, Z5, Z5
+	VADDPS  (DI), Z5, Z5
+	VMOVUPS Z5, (DI)
+	ADDQ    R8, DI
+	VADDPS  Z13, Z6, Z6
+	VADDPS  (DI), Z6, Z6
+	VMOVUPS Z6, (DI)
+	TESTQ   SI, SI
+	JNE     block
+	JMP     done
+
+masked:
 	MOVL      $-1, R8
 	BZHIL     DI, R8, R8
 	KMOVW     R8, K1
@@ -54920,8 +56425,10 @@ add:
 	VMOVUPS   Z13, K1, (DI)
 	TESTQ     SI, SI
 	JNE       block
+
+done:
 	VZEROUPPER
-	LDMXCSR   (SP)
+	LDMXCSR (SP)
 	RET
 
 // func blocks7x1PairsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
@@ -55023,7 +56530,43 @@ last:
 	VFMADD231PS  Z16, Z15, Z6
 
 add:
-	MOVQ      tail+56(FP), R9
+	MOVQ    tail+56(FP), R9
+	CMPQ    R9, $0x10
+	JNE     masked
+	MOVQ    c+40(FP), R9
+	MOVQ    ldc+48(FP), R10
+	VADDPS  Z7, Z0, Z0
+	VADDPS  (R9), Z0, Z0
+	VMOVUPS Z0, (R9)
+	ADDQ    R10, R9
+	VADDPS  Z8, Z1, Z1
+	VADDPS  (R9), Z1, Z1
+	VMOVUPS Z1, (R9)
+	ADDQ    R10, R9
+	VADDPS  Z9, Z2, Z2
+	VADDPS  (R9), Z2, Z2
+	VMOVUPS Z2, (R9)
+	ADDQ    R10, R9
+	VADDPS  Z10, Z3, Z3
+	VADDPS  (R9), Z3, Z3
+	VMOVUPS Z3, (R9)
+	ADDQ    R10, R9
+	VADDPS  Z11, Z4, Z4
+	VADDPS  (R9), Z4, Z4
+	VMOVUPS Z4, (R9)
+	ADDQ    R10, R9
+	VADDPS  Z12, Z5, Z5
+	VADDPS  (R9), Z5, Z5
+	VMOVUPS Z5, (R9)
+	ADDQ    R10, R9
+	VADDPS  Z13, Z6, Z6
+	VADDPS  (R9), Z6, Z6
+	VMOVUPS Z6, (R9)
+	TESTQ   R8, R8
+	JNE     block
+	JMP     done
+
+masked:
 	MOVL      $-1, R10
 	BZHIL     R9, R10, R10
 	KMOVW     R10, K1
@@ -55065,8 +56608,10 @@ add:
 	VMOVUPS   Z13, K1, (R9)
 	TESTQ     R8, R8
 	JNE       block
+
+done:
 	VZEROUPPER
-	LDMXCSR   (SP)
+	LDMXCSR (SP)
 	RET
 
 // func blocks7x2AVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
@@ -55204,7 +56749,64 @@ last:
 	VFMADD231PS  Z30, Z29, Z13
 
 add:
-	MOVQ      tail+56(FP), R9
+	MOVQ    tail+56(FP), R9
+	CMPQ    R9, $0x10
+	JNE     masked
+	MOVQ    c+40(FP), R9
+	MOVQ    ldc+48(FP), R10
+	VADDPS  Z14, Z0, Z0
+	VADDPS  (R9), Z0, Z0
+	VMOVUPS Z0, (R9)
+	VADDPS  Z15, Z1, Z1
+	VADDPS  64(R9), Z1, Z1
+	VMOVUPS Z1, 64(R9)
+	ADDQ    R10, R9
+	VADDPS  Z16, Z2, Z2
+	VADDPS  (R9), Z2, Z2
+	VMOVUPS Z2, (R9)
+	VADDPS  Z17, Z3, Z3
+	VADDPS  64(R9), Z3, Z3
+	VMOVUPS Z3, 64(R9)
+	ADDQ    R10, R9
+	VADDPS  Z18, Z4, Z4
+	VADDPS  (R9), Z4, Z4
+	VMOVUPS Z4, (R9)
+	VADDPS  Z19, Z5, Z5
+	VADDPS  64(R9), Z5, Z5
+	VMOVUPS Z5, 64(R9)
+	ADDQ    R10, R9
+	VADDPS  Z20, Z6, Z6
+	VADDPS  (R9), Z6, Z6
+	VMOVUPS Z6, (R9)
+	VADDPS  Z21, Z7, Z7
+	VADDPS  64(R9), Z7, Z7
+	VMOVUPS Z7, 64(R9)
+	ADDQ    R10, R9
+	VADDPS  Z22, Z8, Z8
+	VADDPS  (R9), Z8, Z8
+	VMOVUPS Z8, (R9)
+	VADDPS  Z23, Z9, Z9
+	VADDPS  64(R9), Z9, Z9
+	VMOVUPS Z9, 64(R9)
+	ADDQ    R10, R9
+	VADDPS  Z24, Z10, Z10
+	VADDPS  (R9), Z10, Z10
+	VMOVUPS Z10, (R9)
+	VADDPS  Z25, Z11, Z11
+	VADDPS  64(R9), Z11, Z11
+	VMOVUPS Z11, 64(R9)
+	ADDQ    R10, R9
+	VADDPS  Z26, Z12, Z12
+	VADDPS  (R9), Z12, Z12
+	VMOVUPS Z12, (R9)
+	VADDPS  Z27, Z13, Z13
+	VADDPS  64(R9), Z13, Z13
+	VMOVUPS Z13, 64(R9)
+	TESTQ   R8, R8
+	JNE     block
+	JMP     done
+
+masked:
 	MOVL      $-1, R10
 	BZHIL     R9, R10, R10
 	KMOVW     R10, K1
@@ -55267,8 +56869,10 @@ add:
 	VMOVUPS   Z27, K1, 64(R9)
 	TESTQ     R8, R8
 	JNE       block
+
+done:
 	VZEROUPPER
-	LDMXCSR   (SP)
+	LDMXCSR (SP)
 	RET
 
 // func blocks7x2TAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
@@ -55402,7 +57006,64 @@ last:
 	VFMADD231PS  Z30, Z29, Z13
 
 add:
-	MOVQ      tail+56(FP), DI
+	MOVQ    tail+56(FP), DI
+	CMPQ    DI, $0x10
+	JNE     masked
+	MOVQ    c+40(FP), DI
+	MOVQ    ldc+48(FP), R8
+	VADDPS  Z14, Z0, Z0
+	VADDPS  (DI), Z0, Z0
+	VMOVUPS Z0, (DI)
+	VADDPS  Z15, Z1, Z1
+	VADDPS  64(DI), Z1, Z1
+	VMOVUPS Z1, 64(DI)
+	ADDQ    R8, DI
+	VADDPS  Z16, Z2, Z2
+	VADDPS  (DI), Z2, Z2
+	VMOVUPS Z2, (DI)
+	VADDPS  Z17, Z3, Z3
+	VADDPS  64(DI), Z3, Z3
+	VMOVUPS Z3, 64(DI)
+	ADDQ    R8, DI
+	VADDPS  Z18, Z4, Z4
+	VADDPS  (DI), Z4, Z4
+	VMOVUPS Z4, (DI)
+	VADDPS  Z19, Z5, Z5
+	VADDPS  64(DI), Z5, Z5
+	VMOVUPS Z5, 64(DI)
+	ADDQ    R8, DI
+	VADDPS  Z20, Z6, Z6
+	VADDPS  (DI), Z6, Z6
+	VMOVUPS Z6, (DI)
+	VADDPS  Z21, Z7, Z7
+	VADDPS  64(DI), Z7, Z7
+	VMOVUPS Z7, 64(DI)
+	ADDQ    R8, DI
+	VADDPS  Z22, Z8, Z8
+	VADDPS  (DI), Z8, Z8
+	VMOVUPS Z8, (DI)
+	VADDPS  Z23, Z9, Z9
+	VADDPS  64(DI), Z9, Z9
+	VMOVUPS Z9, 64(DI)
+	ADDQ    R8, DI
+	VADDPS  Z24, Z10, Z10
+	VADDPS  (DI), Z10, Z10
+	VMOVUPS Z10, (DI)
+	VADDPS  Z25, Z11, Z11
+	VADDPS  64(DI), Z11, Z11
+	VMOVUPS Z11, 64(DI)
+	ADDQ    R8, DI
+	VADDPS  Z26, Z12, Z12
+	VADDPS  (DI), Z12, Z12
+	VMOVUPS Z12, (DI)
+	VADDPS  Z27, Z13, Z13
+	VADDPS  64(DI), Z13, Z13
+	VMOVUPS Z13, 64(DI)
+	TESTQ   SI, SI
+	JNE     block
+	JMP     done
+
+masked:
 	MOVL      $-1, R8
 	BZHIL     DI, R8, R8
 	KMOVW     R8, K1
@@ -55465,8 +57126,10 @@ add:
 	VMOVUPS   Z27, K1, 64(DI)
 	TESTQ     SI, SI
 	JNE       block
+
+done:
 	VZEROUPPER
-	LDMXCSR   (SP)
+	LDMXCSR (SP)
 	RET
 
 // func blocks7x2PairsAVX512(k int, a *float32, lda int, b *float32, brs int, c *float32, ldc int, tail int)
@@ -55606,7 +57269,64 @@ last:
 	VFMADD231PS  Z31, Z30, Z13
 
 add:
-	MOVQ      tail+56(FP), R9
+	MOVQ    tail+56(FP), R9
+	CMPQ    R9, $0x10
+	JNE     masked
+	MOVQ    c+40(FP), R9
+	MOVQ    ldc+48(FP), R10
+	VADDPS  Z14, Z0, Z0
+	VADDPS  (R9), Z0, Z0
+	VMOVUPS Z0, (R9)
+	VADDPS  Z15, Z1, Z1
+	VADDPS  64(R9), Z1, Z1
+	VMOVUPS Z1, 64(R9)
+	ADDQ    R10, R9
+	VADDPS  Z16, Z2, Z2
+	VADDPS  (R9), Z2, Z2
+	VMOVUPS Z2, (R9)
+	VADDPS  Z17, Z3, Z3
+	VADDPS  64(R9), Z3, Z3
+	VMOVUPS Z3, 64(R9)
+	ADDQ    R10, R9
+	VADDPS  Z18, Z4, Z4
+	VADDPS  (R9), Z4, Z4
+	VMOVUPS Z4, (R9)
+	VADDPS  Z19, Z5, Z5
+	VADDPS  64(R9), Z5, Z5
+	VMOVUPS Z5, 64(R9)
+	ADDQ    R10, R9
+	VADDPS  Z20, Z6, Z6
+	VADDPS  (R9), Z6, Z6
+	VMOVUPS Z6, (R9)
+	VADDPS  Z21, Z7, Z7
+	VADDPS  64(R9), Z7, Z7
+	VMOVUPS Z7, 64(R9)
+	ADDQ    R10, R9
+	VADDPS  Z22, Z8, Z8
+	VADDPS  (R9), Z8, Z8
+	VMOVUPS Z8, (R9)
+	VADDPS  Z23, Z9, Z9
+	VADDPS  64(R9), Z9, Z9
+	VMOVUPS Z9, 64(R9)
+	ADDQ    R10, R9
+	VADDPS  Z24, Z10, Z10
+	VADDPS  (R9), Z10, Z10
+	VMOVUPS Z10, (R9)
+	VADDPS  Z25, Z11, Z11
+	VADDPS  64(R9), Z11, Z11
+	VMOVUPS Z11, 64(R9)
+	ADDQ    R10, R9
+	VADDPS  Z26, Z12, Z12
+	VADDPS  (R9), Z12, Z12
+	VMOVUPS Z12, (R9)
+	VADDPS  Z27, Z13, Z13
+	VADDPS  64(R9), Z13, Z13
+	VMOVUPS Z13, 64(R9)
+	TESTQ   R8, R8
+	JNE     block
+	JMP     done
+
+masked:
 	MOVL      $-1, R10
 	BZHIL     R9, R10, R10
 	KMOVW     R10, K1
@@ -55669,8 +57389,10 @@ add:
 	VMOVUPS   Z27, K1, 64(R9)
 	TESTQ     R8, R8
 	JNE       block
+
+done:
 	VZEROUPPER
-	LDMXCSR   (SP)
+	LDMXCSR (SP)
 	RET
 
 // func packTAVX512(dst *float32, stride int, src *float32, ld int, quads int, ahead int)
@@ -59093,6 +60815,57 @@ turn:
 	BYTE $0x5c
 	BYTE $0x32
 	BYTE $0x40
+
+	// TILERELEASE
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x78
+	BYTE $0x49
+	BYTE $0xc0
+	RET
+
+// func fmaUnits(config *uint8, turns int)
+TEXT ·fmaUnits(SB), NOSPLIT, $0-16
+	MOVQ config+0(FP), AX
+
+	// LDTILECFG (AX)
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x78
+	BYTE $0x49
+	BYTE $0x00
+	MOVQ turns+8(FP), R11
+
+turn:
+	// TDPBF16PS T6, T4, T0
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x4a
+	BYTE $0x5c
+	BYTE $0xc4
+
+	// TDPBF16PS T7, T4, T1
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x42
+	BYTE $0x5c
+	BYTE $0xcc
+
+	// TDPBF16PS T6, T5, T2
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x4a
+	BYTE $0x5c
+	BYTE $0xd5
+
+	// TDPBF16PS T7, T5, T3
+	BYTE $0xc4
+	BYTE $0xe2
+	BYTE $0x42
+	BYTE $0x5c
+	BYTE $0xdd
+	DECQ R11
+	JNE  turn
 
 	// TILERELEASE
 	BYTE $0xc4

@@ -1444,3 +1444,8 @@ func unit2x1(config *uint8, turns int, a *float32, lda int, b *float32, ldb int,
 //
 //go:noescape
 func unit2x2(config *uint8, turns int, a *float32, lda int, b *float32, ldb int, c *float32, ldc int)
+
+// fmaUnits multiplies four times two tiles, turns times over.
+//
+//go:noescape
+func fmaUnits(config *uint8, turns int)

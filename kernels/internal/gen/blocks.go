@@ -104,29 +104,41 @@ func blockTile(l *level, rows, vectors int, e element, form formOfA) {
 	step(0)
 
 	Label("add")
-	last := l.lanes(Load(Param("tail"), GP64()).(reg.GPVirtual), 1)[0]
-	c := Load(Param("c"), GP64())
-	ldc := Load(Param("ldc"), GP64())
-	for i := range rows {
-		for j := range vectors {
-			at := Mem{Base: c, Disp: j * l.bytes()}
-			even, odd := sums[0][i][j], sums[1][i][j]
-			VADDPS(odd, even, even)
-			if j < vectors-1 {
-				VADDPS(at, even, even)
-				VMOVUPS(even, at)
-				continue
+	// Stores with a mask take long on some processors, so whole registers do without.
+	add := func(last *mask) {
+		c := Load(Param("c"), GP64())
+		ldc := Load(Param("ldc"), GP64())
+		for i := range rows {
+			for j := range vectors {
+				at := Mem{Base: c, Disp: j * l.bytes()}
+				even, odd := sums[0][i][j], sums[1][i][j]
+				VADDPS(odd, even, even)
+				if last == nil || j < vectors-1 {
+					VADDPS(at, even, even)
+					VMOVUPS(even, at)
+					continue
+				}
+				l.loadMasked(at, *last, odd)
+				VADDPS(even, odd, odd)
+				l.storeMasked(odd, *last, at)
 			}
-			l.loadMasked(at, last, odd)
-			VADDPS(even, odd, odd)
-			l.storeMasked(odd, last, at)
-		}
-		if i < rows-1 {
-			ADDQ(ldc, c)
+			if i < rows-1 {
+				ADDQ(ldc, c)
+			}
 		}
 	}
+	tail := Load(Param("tail"), GP64())
+	CMPQ(tail, U8(l.w))
+	JNE(LabelRef("masked"))
+	add(nil)
 	TESTQ(left, left)
 	JNE(LabelRef("block"))
+	JMP(LabelRef("done"))
+	Label("masked")
+	add(&l.lanes(tail.(reg.GPVirtual), 1)[0])
+	TESTQ(left, left)
+	JNE(LabelRef("block"))
+	Label("done")
 	VZEROUPPER()
 	restore()
 	RET()

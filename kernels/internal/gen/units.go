@@ -36,6 +36,7 @@ func units() {
 			unitTiles(rows, columns)
 		}
 	}
+	fmaUnits()
 }
 
 func unitTiles(rows, columns int) {
@@ -97,6 +98,26 @@ func unitTiles(rows, columns int) {
 			moveTile("TILESTORED", ofC(i, j), c[i], ldc, 64*j)
 		}
 	}
+	code("TILERELEASE", 0xc4, 0xe2, 0x78, 0x49, 0xc0)
+	RET()
+}
+
+// fmaUnits writes what a tile unit is measured by: four products a turn, of tiles that stay where they are.
+func fmaUnits() {
+	TEXT("fmaUnits", NOSPLIT, "func(config *uint8, turns int)")
+	Pragma("noescape")
+	Doc("fmaUnits multiplies four times two tiles, turns times over.")
+	Load(Param("config"), rax.GPPhysical)
+	code("LDTILECFG (AX)", 0xc4, 0xe2, 0x78, 0x49, rax.number)
+	Load(Param("turns"), reg.R11)
+	Label("turn")
+	for i := range byte(2) {
+		for j := range byte(2) {
+			multiplyTiles(2*i+j, 4+i, 6+j)
+		}
+	}
+	DECQ(reg.R11)
+	JNE(LabelRef("turn"))
 	code("TILERELEASE", 0xc4, 0xe2, 0x78, 0x49, 0xc0)
 	RET()
 }
