@@ -104,6 +104,12 @@ func TestForkRemovalAndRetentionAreKilled(t *testing.T) {
 		}
 		mustRun(t, fork("forked")...)
 		want := left("forked")
+		mustRun(t, fork("forked")...) // as after a call that was killed when all was done
+		code, _, said := millrace(t, append(fork("forked"), "--set", "seed=5")...)
+		if code != 2 || !strings.Contains(said, "holds a run already") {
+			t.Errorf("another fork in its directory: exit code %d, %s", code, said)
+		}
+		sameFiles(t, "a fork that was asked for again", left("forked"), want, nil)
 		begun := func() bool { _, err := os.Stat(filepath.Join(at("fork"), "fork.json")); return err == nil }
 		killedAfter(t, 12, begun, func() {}, func() {
 			sameFiles(t, "the parent of a fork that was killed", left("parent"), parent, nil)

@@ -1,8 +1,10 @@
 package run
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"io/fs"
 	"os"
 	"slices"
 	"strconv"
@@ -72,8 +74,15 @@ func (run *Dir) Fork(ctx context.Context, at int, to string, config []byte, fres
 	if err != nil {
 		return Forked{}, err
 	}
-	if there, err := files.Exists(ctx, files.Join(to, recipe.ConfigName)); err != nil || there {
+	if there, err := files.Read(ctx, files.Join(to, recipe.ConfigName), MaxStateBytes); err == nil {
+		before, err := (&Dir{Path: to}).ReadFork(ctx)
+		same := before != nil && before.Run == run.Path && before.Iteration == at && before.Fresh == fresh
+		if err == nil && same && bytes.Equal(there, config) {
+			return *before, nil // a call that ended without having said so
+		}
 		return Forked{}, errors.Join(err, setting.Errorf("out", "%s holds a run already; name another directory", to))
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return Forked{}, err
 	}
 	if inside := func(a, b string) bool { return strings.HasPrefix(a+"/", b+"/") }; inside(to, run.Path) || inside(run.Path, to) {
 		return Forked{}, setting.Errorf("out", "of %s and the run %s one lies in the other, and is removed with it; name a directory "+
