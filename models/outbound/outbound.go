@@ -3,8 +3,10 @@
 package outbound
 
 import (
+	"errors"
 	"net"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -27,6 +29,15 @@ func Client(concurrency int) *http.Client {
 		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
+}
+
+// Plain is an error's text without the URL that net/http puts in front, which may hold a key.
+func Plain(err error) string {
+	var u *url.Error
+	if errors.As(err, &u) {
+		err = u.Err
+	}
+	return err.Error()
 }
 
 // Masked is a text without the secrets: some servers repeat a key in their answer.

@@ -11,7 +11,6 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
-	"net/url"
 	"os"
 	"slices"
 	"strconv"
@@ -177,7 +176,7 @@ func (c *client) attempt(ctx context.Context, path string, body []byte, accept f
 	}
 	req, err := http.NewRequestWithContext(ctx, method, c.base+path, bytes.NewReader(body))
 	if err != nil {
-		return &Error{Kind: KindUnreachable, Problem: plain(err)}
+		return &Error{Kind: KindUnreachable, Problem: outbound.Plain(err)}
 	}
 	req.Header.Set("Accept", "application/json")
 	if body != nil {
@@ -224,16 +223,7 @@ func (c *client) broken(ctx context.Context, err error) *Error {
 	if errors.As(err, &dial) && dial.Op == "dial" {
 		kind = KindUnreachable
 	}
-	return &Error{Kind: kind, Problem: plain(err), retry: true}
-}
-
-// plain is an error's text without the URL that net/http puts in front.
-func plain(err error) string {
-	var u *url.Error
-	if errors.As(err, &u) {
-		err = u.Err
-	}
-	return err.Error()
+	return &Error{Kind: kind, Problem: outbound.Plain(err), retry: true}
 }
 
 // refused is an answer other than 200.

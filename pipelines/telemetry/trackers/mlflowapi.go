@@ -246,7 +246,7 @@ func (a *mlflowAPI) send(ctx context.Context, method, to, content string, body [
 	defer cancel()
 	req, err := http.NewRequestWithContext(limited, method, to, bytes.NewReader(body))
 	if err != nil {
-		return a.problem(0, plain(err), false)
+		return a.problem(0, outbound.Plain(err), false)
 	}
 	if body != nil {
 		req.Header.Set("Content-Type", content)
@@ -267,7 +267,7 @@ func (a *mlflowAPI) send(ctx context.Context, method, to, content string, body [
 	case limited.Err() != nil:
 		return a.problem(0, fmt.Sprintf("no complete answer within %v", a.wait), true)
 	case err != nil:
-		return a.problem(0, plain(err), !errors.As(err, &refused))
+		return a.problem(0, outbound.Plain(err), !errors.As(err, &refused))
 	case resp.StatusCode != http.StatusOK:
 		return a.refused(resp, answer)
 	case len(answer) > maxAnswer:
@@ -318,15 +318,6 @@ func (a *mlflowAPI) problem(status int, text string, again bool) error {
 	_, secrets := mlflowKeys()
 	return &Error{Tracker: "mlflow", Address: a.base, Status: status, Again: again,
 		Problem: outbound.Visible(outbound.Short(outbound.Masked(text, secrets...), 500))}
-}
-
-// plain is an error's text without the URL that net/http puts in front.
-func plain(err error) string {
-	var u *url.Error
-	if errors.As(err, &u) {
-		err = u.Err
-	}
-	return err.Error()
 }
 
 func digestOf(raw []byte) string {

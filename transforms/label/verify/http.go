@@ -213,11 +213,7 @@ func (s *service) post(ctx context.Context, body []byte) (out []byte, f failure,
 		f := failure{err: &RowError{Fault: FaultVerifier, Message: fmt.Sprintf("the service took more than %v s", s.cfg.Seconds)}}
 		return nil, f, true
 	case err != nil:
-		var at *url.Error
-		if errors.As(err, &at) {
-			err = at.Err // without the address, which may hold a key
-		}
-		f := fail("%v", err)
+		f := fail("%s", outbound.Plain(err))
 		f.world = true
 		var refused *outbound.ForbiddenError
 		return nil, f, !errors.As(err, &refused)
