@@ -119,9 +119,6 @@ func TestForkRemovalAndRetentionAreKilled(t *testing.T) {
 			fresh("fork")()
 		}, fork("fork")...)
 		killedAfter(t, 1, begun, func() {}, func() {}, fork("fork")...)
-		if _, err := os.Stat(filepath.Join(at("fork"), "config.yaml")); err == nil {
-			fresh("fork")()
-		}
 		mustRun(t, fork("fork")...)
 		sameFiles(t, "a fork after kills", left("fork"), want, nil)
 	})

@@ -74,22 +74,24 @@ func (run *Dir) Fork(ctx context.Context, at int, to string, config []byte, fres
 	if err != nil {
 		return Forked{}, err
 	}
-	if there, err := files.Read(ctx, files.Join(to, recipe.ConfigName), MaxStateBytes); err == nil {
-		before, err := (&Dir{Path: to}).ReadFork(ctx)
-		same := before != nil && before.Run == run.Path && before.Iteration == at && before.Fresh == fresh
-		if err == nil && same && bytes.Equal(there, config) {
-			return *before, nil // a call that ended without having said so
-		}
-		return Forked{}, errors.Join(err, setting.Errorf("out", "%s holds a run already; name another directory", to))
-	} else if !errors.Is(err, fs.ErrNotExist) {
-		return Forked{}, err
-	}
 	if inside := func(a, b string) bool { return strings.HasPrefix(a+"/", b+"/") }; inside(to, run.Path) || inside(run.Path, to) {
 		return Forked{}, setting.Errorf("out", "of %s and the run %s one lies in the other, and is removed with it; name a directory "+
 			"beside the run", to, run.Path)
 	}
 	_, digest, err := run.ReadManifest(ctx, at)
 	if err != nil {
+		return Forked{}, err
+	}
+	there, err := files.Read(ctx, files.Join(to, recipe.ConfigName), MaxStateBytes)
+	switch {
+	case err == nil:
+		before, err := (&Dir{Path: to}).ReadFork(ctx)
+		same := before != nil && before.Run == run.Path && before.Manifest == digest && before.Fresh == fresh
+		if err == nil && same && bytes.Equal(there, config) {
+			return *before, nil // a call that ended without having said so
+		}
+		return Forked{}, errors.Join(err, setting.Errorf("out", "%s holds a run already; name another directory", to))
+	case !errors.Is(err, fs.ErrNotExist):
 		return Forked{}, err
 	}
 	done, err := run.Committed(ctx)

@@ -68,17 +68,22 @@ func (run *Dir) ReadMeasurements(ctx context.Context) ([]Measurement, error) {
 	}
 	var out []Measurement
 	for _, i := range done {
-		path := files.Join(run.IterPath(i), MetricsName)
-		if err := commit.CheckPath(ctx, path); err != nil {
-			return nil, err
-		}
-		lines, err := files.ReadLines[Measurement](ctx, path)
+		lines, err := run.measured(ctx, i)
 		if err != nil {
 			return nil, err
 		}
 		out = append(out, lines...)
 	}
 	return out, nil
+}
+
+// measured reads the measurements of a committed iteration.
+func (run *Dir) measured(ctx context.Context, number int) ([]Measurement, error) {
+	path := files.Join(run.IterPath(number), MetricsName)
+	if err := commit.CheckPath(ctx, path); err != nil {
+		return nil, err
+	}
+	return files.ReadLines[Measurement](ctx, path)
 }
 
 // measureBatch sums up an iteration: its rows, and the steps of its updates.

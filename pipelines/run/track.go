@@ -235,16 +235,11 @@ func (t *tracking) open(ctx context.Context) error {
 
 // pointsOf are the points of a committed iteration, each metric over the iterations done.
 func (run *Dir) pointsOf(ctx context.Context, number int) (out []trackers.Point, err error) {
-	dir := run.IterPath(number)
-	info, err := files.Stat(ctx, files.Join(dir, commit.ManifestName))
+	info, err := files.Stat(ctx, files.Join(run.IterPath(number), commit.ManifestName))
 	if err != nil {
 		return nil, err
 	}
-	path := files.Join(dir, MetricsName)
-	if err := commit.CheckPath(ctx, path); err != nil {
-		return nil, err
-	}
-	measured, err := files.ReadLines[Measurement](ctx, path)
+	measured, err := run.measured(ctx, number)
 	if err != nil {
 		return nil, err
 	}
