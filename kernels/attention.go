@@ -378,8 +378,7 @@ type headWork struct {
 func (p Precision) newHeadWork(n, dim, packs, rows int) *headWork {
 	w := &headWork{form: p.form(), most: p.queryBlock(), dim: dim, ld: n + 16, scale: float32(1 / math.Sqrt(float64(dim)))}
 	w.mr, w.nr = w.form.tileSize()
-	up := func(x int) int { return (x + w.nr - 1) / w.nr * w.nr }
-	packSize, rowSize := max(up(n)*dim, n*up(dim)), min(w.most, n)*w.ld
+	packSize, rowSize := max(upTo(n, w.nr)*dim, n*upTo(dim, w.nr)), min(w.most, n)*w.ld
 	querySize, turnedSize := min(w.most, n)*(dim+32), 0
 	if w.form != numbers && rows > 1 {
 		turnedSize = w.form.room(n, w.most)

@@ -107,8 +107,7 @@ func (g *product) run(m int) {
 // split cuts n into parts of one width, a multiple of unit and about size at most, a multiple of workers where that is possible.
 func split(n, unit, size, workers int) (parts, width int) {
 	parts = workers * ((n + size*workers - 1) / (size * workers))
-	width = (n + parts - 1) / parts
-	width = (width + unit - 1) / unit * unit
+	width = upTo((n+parts-1)/parts, unit)
 	return (n + width - 1) / width, width
 }
 

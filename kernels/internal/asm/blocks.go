@@ -5,24 +5,21 @@ const BlockSteps = 32
 
 // tileBlocksGeneric is the meaning of TileBlocks.
 func tileBlocksGeneric(mr, nr, k int, a []float32, ars, acs int, b []float32, brs int, c []float32, ldc int, load bool) {
-	if !load {
-		clearTile(c, ldc, mr, nr)
-	}
-	for i := range mr {
-		for j := range nr {
-			for p := 0; p < k; p += BlockSteps {
-				var sums blockSums
-				for q := p; q < min(p+BlockSteps, k); q++ {
-					sums.add(q, a[i*ars+q*acs], b[q*brs+j])
-				}
-				sums.addTo(&c[i*ldc+j])
-			}
-		}
-	}
+	tileBlocksOf(mr, nr, k, a, ars, acs, func(q, j int) float32 { return b[q*brs+j] }, c, ldc, load)
 }
 
 // tileBlocksPairsGeneric is tileBlocksGeneric with b in pairs.
 func tileBlocksPairsGeneric(mr, nr, k int, a []float32, ars, acs int, b []float32, brs int, c []float32, ldc int, load bool) {
+	tileBlocksOf(mr, nr, k, a, ars, acs, func(q, j int) float32 {
+		if q%2 == 1 {
+			return lower(b[q/2*brs+j])
+		}
+		return upper(b[q/2*brs+j])
+	}, c, ldc, load)
+}
+
+// tileBlocksOf adds the products of a and b, whose element of step q and column j is b(q, j).
+func tileBlocksOf(mr, nr, k int, a []float32, ars, acs int, b func(q, j int) float32, c []float32, ldc int, load bool) {
 	if !load {
 		clearTile(c, ldc, mr, nr)
 	}
@@ -31,11 +28,7 @@ func tileBlocksPairsGeneric(mr, nr, k int, a []float32, ars, acs int, b []float3
 			for p := 0; p < k; p += BlockSteps {
 				var sums blockSums
 				for q := p; q < min(p+BlockSteps, k); q++ {
-					y := upper(b[q/2*brs+j])
-					if q%2 == 1 {
-						y = lower(b[q/2*brs+j])
-					}
-					sums.add(q, a[i*ars+q*acs], y)
+					sums.add(q, a[i*ars+q*acs], b(q, j))
 				}
 				sums.addTo(&c[i*ldc+j])
 			}
