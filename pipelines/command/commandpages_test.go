@@ -39,7 +39,7 @@ var moreOn = map[string][]string{
 	"ls":    {"runs"}, "plan": {"recipes/README", "settings"}, "probe": {"models"}, "quickstart": {"proving-ground"},
 	"recipes": {"recipes/README"}, "refresh": {"evaluation", "papers"}, "relabel": {"verifier"}, "report": {"runs"}, "retry": {"reliability"},
 	"rm": {"runs"}, "rollout": {"jobs", "sampling"}, "run": {"recipes/README", "runs"}, "score": {"jobs"}, "serve": {"models"},
-	"show": {"columns"}, "steps": {"jobs"}, "verify": {"verifier"}, "watch": {"runs"}, "worker": {"flink"},
+	"show": {"columns"}, "steps": {"jobs"}, "track": {"trackers"}, "verify": {"verifier"}, "watch": {"runs"}, "worker": {"flink"},
 }
 
 // commandPage is the page of a command.
