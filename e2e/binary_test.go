@@ -23,6 +23,9 @@ var build struct {
 // program builds the program once for all tests and returns its path.
 func program(t *testing.T) string {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("builds the program")
+	}
 	build.once.Do(func() {
 		dir, err := os.MkdirTemp("", "millrace-e2e-")
 		if err != nil {

@@ -19,9 +19,6 @@ var typed = regexp.MustCompile("(?m)^(.*)\n```sh\n((?s:.*?))^```$")
 // directory, and those of the examples in a copy of their folder. The commands of other blocks are checked by TestTypedCommands in
 // pipelines/command.
 func TestCommandsOfPages(t *testing.T) {
-	if testing.Short() {
-		t.Skip("builds the program")
-	}
 	pages, all := 0, markdown(t)
 	for _, path := range slices.Sorted(maps.Keys(all)) {
 		var blocks []string

@@ -58,7 +58,7 @@ func attention64(q, k, v, dy []float32, n, heads, kv, d int) (y, lse, dq, dk, dv
 func TestAttention(t *testing.T) {
 	eachUnit(t, func(t *testing.T) {
 		r := rand.New(rand.NewPCG(41, 42))
-		for round := range 24 {
+		for round := range kernels.Rounds(24) {
 			p, off := kernels.Precisions[round%3], 2e-5
 			if p.Rounds() {
 				off = 0.1
@@ -107,7 +107,7 @@ func TestAttention(t *testing.T) {
 func TestAttentionSuffix(t *testing.T) {
 	eachUnit(t, func(t *testing.T) {
 		r := rand.New(rand.NewPCG(43, 44))
-		for round := range 36 {
+		for round := range kernels.Rounds(36) {
 			p := kernels.Precisions[round%3]
 			kv, group, d := 1+r.IntN(2), 1+r.IntN(3), 1+r.IntN(70)
 			heads := kv * group

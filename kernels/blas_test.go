@@ -164,10 +164,6 @@ var transposes = []blas.Transpose{blas.NoTrans, blas.Trans}
 
 // TestSgemm: all forms, random shapes around the sizes of tiles and blocks, strides, alpha and beta; against double precision.
 func TestSgemm(t *testing.T) {
-	rounds := 150
-	if testing.Short() {
-		rounds = 30
-	}
 	eachLevel(t, func(t *testing.T) {
 		r := rand.New(rand.NewPCG(5, 6))
 		normal := func() float32 { return float32(r.NormFloat64()) }
@@ -181,7 +177,7 @@ func TestSgemm(t *testing.T) {
 			}
 			return r.IntN(140)
 		}
-		for range rounds {
+		for range kernels.Rounds(150) {
 			for _, tA := range transposes {
 				for _, tB := range transposes {
 					m, n, k := size(), size(), size()

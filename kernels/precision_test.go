@@ -39,7 +39,7 @@ func TestBFloat16(t *testing.T) {
 	defer func(old int) { roundedWords = old }(roundedWords)
 	r := rand.New(rand.NewPCG(61, 62))
 	levels := Levels()
-	for round := range 60 {
+	for round := range Rounds(60) {
 		m, n, k := 1+r.IntN(90), 1+r.IntN(150), 1+r.IntN(500)
 		if round%10 == 0 {
 			m, n, k = 1+r.IntN(500), 1+r.IntN(700), 1+r.IntN(1500)

@@ -80,7 +80,7 @@ func onUnits(t *testing.T, f func(at string)) {
 func TestBFloat16Tiles(t *testing.T) {
 	defer func(old int) { roundedWords = old }(roundedWords)
 	r := rand.New(rand.NewPCG(71, 72))
-	for round := range 30 {
+	for round := range Rounds(30) {
 		m, n, k := 1+r.IntN(70), 1+r.IntN(100), 1+r.IntN(200)
 		switch round % 10 {
 		case 0:
@@ -174,7 +174,7 @@ func TestTilesAreAnotherOrder(t *testing.T) {
 func TestAttentionInTiles(t *testing.T) {
 	p := BFloat16Tiles
 	r := rand.New(rand.NewPCG(75, 76))
-	for range 12 {
+	for range Rounds(12) {
 		n, d, kv, group := 1+r.IntN(230), 1+r.IntN(70), 1+r.IntN(2), 1+r.IntN(2)
 		heads, first := kv*group, 0
 		if r.IntN(2) == 0 {

@@ -12,6 +12,9 @@ import (
 
 // A quickstart goes on with what it was begun with, and says so of another number of iterations and of another seed.
 func TestBegunQuickstart(t *testing.T) {
+	if testing.Short() {
+		t.Skip("trains")
+	}
 	dir := filepath.Join(t.TempDir(), "begun")
 	if _, err := Run(t.Context(), Options{Run: dir, Iterations: 1}, progress.Silent()); err != nil {
 		t.Fatal(err)

@@ -86,6 +86,9 @@ func labelled(t *testing.T, c StepLabeller, b stage.Batch) (out stage.Batch, dea
 
 // TestSearches: both searches are held against the exact truth, and binary search takes fewer continuations.
 func TestSearches(t *testing.T) {
+	if testing.Short() {
+		t.Skip("samples")
+	}
 	b, exact := corrupted(t, 120)
 	type score struct{ wrong, right, cost, repaired, agree int }
 	count := func(c StepLabeller) (s score) {

@@ -16,8 +16,8 @@ import (
 
 var textParts = []string{"rl"}
 
-// textIterations are those of every method.
-const textIterations = 10
+// textEvery is how many iterations lie between two evaluations; methods are set against one another after as many.
+const textEvery = 10
 
 // pretrained is where the model that the warm start is made of is linked to, below the directory of the runs.
 const pretrained = "pretrained.gguf"
@@ -25,13 +25,14 @@ const pretrained = "pretrained.gguf"
 // textMethod is a row of the table.
 type textMethod struct {
 	name, title, recipe string
+	iterations          int // a multiple of textEvery
 	sets                []string
 }
 
 var textMethods = []textMethod{
-	{"text-grpo", "GRPO", "text-grpo", nil},
-	{"text-distrl", "DistRL with IPVRM", "text-distrl", nil},
-	{"text-grpo-ipvrm", "GRPO with IPVRM advantages (alpha 0)", "text-distrl", []string{"update.losses=[{name: ppo}]"}},
+	{"text-grpo", "GRPO", "text-grpo", 2 * textEvery, nil},
+	{"text-distrl", "DistRL with IPVRM", "text-distrl", textEvery, nil},
+	{"text-grpo-ipvrm", "GRPO with IPVRM advantages (alpha 0)", "text-distrl", textEvery, []string{"update.losses=[{name: ppo}]"}},
 }
 
 // textPlan lists what is run of one seed.
@@ -42,9 +43,9 @@ func textPlan(seed uint64) []job {
 	start := policyOf(warm, 2)
 	for _, m := range textMethods {
 		at := path.Join(fmt.Sprintf("seed-%d", seed), m.name)
-		j := job{name: at, part: "rl", after: []string{warm}, iterations: textIterations, thin: true}
+		j := job{name: at, part: "rl", after: []string{warm}, iterations: m.iterations, thin: true}
 		j.args = []string{"run", m.recipe, "--set", "run=" + at, "--set", "seed=" + strconv.FormatUint(seed, 10), "--set", "policy.path=" + start,
-			"--set", fmt.Sprint("iterations=", textIterations)}
+			"--set", fmt.Sprint("iterations=", m.iterations), "--set", fmt.Sprint("evaluate.every=", textEvery)}
 		if m.recipe == "text-distrl" {
 			j.args = append(j.args, "--set", "reward.path="+start)
 		}
@@ -113,7 +114,9 @@ func collectText(_ context.Context, p *proving, f *figures, seed uint64, j job) 
 	}
 	f.add(seed, name, "audit_gap_max", 0, gap)
 	f.add(seed, name, "echo_share_max", 0, echo)
-	f.add(seed, name, "entropy", j.iterations, measured[len(measured)-1].Metrics["entropy"])
+	for n := textEvery; n <= len(measured); n += textEvery {
+		f.add(seed, name, "entropy", n, measured[n-1].Metrics["entropy"])
+	}
 	return nil
 }
 
@@ -123,20 +126,38 @@ func textTables(f *figures) map[string]string {
 	return map[string]string{"text-rl": textTable(f), "text-pairs": textPairs(f), "text-sets": textSetsTable(f), "text-cost": textCost(f)}
 }
 
+// textStage is a method measured after some iterations.
+type textStage struct {
+	textMethod
+	after int
+}
+
+// textStages lists where methods are measured, in the order of the rows; the common start once.
+func textStages() []textStage {
+	var out []textStage
+	last := 0
+	for _, m := range textMethods {
+		last = max(last, m.iterations)
+	}
+	for after := 0; after <= last; after += textEvery {
+		for i, m := range textMethods {
+			switch {
+			case after == 0 && i == 0:
+				m.title = "warm start"
+			case after == 0 || after > m.iterations:
+				continue
+			}
+			out = append(out, textStage{m, after})
+		}
+	}
+	return out
+}
+
 func textTable(f *figures) string {
 	seeds := f.accepted()
 	var rows []row
-	for _, after := range []int{0, textIterations} {
-		for _, m := range textMethods {
-			if after == 0 && m.name != textMethods[0].name {
-				continue // all start from one
-			}
-			title := m.title
-			if after == 0 {
-				title = "warm start"
-			}
-			rows = append(rows, row{[]string{title, fmt.Sprint(after)}, f.of(seeds, m.name, "avg@4", after)})
-		}
+	for _, m := range textStages() {
+		rows = append(rows, row{[]string{m.title, fmt.Sprint(m.after)}, f.of(seeds, m.name, "avg@4", m.after)})
 	}
 	return seedTable(f, []string{"avg@4", "iterations"}, rows)
 }
@@ -145,20 +166,17 @@ func textPairs(f *figures) string {
 	seeds := f.accepted()
 	of := func(name string, after int) []float64 { return f.of(seeds, name, "avg@4", after) }
 	var out []contrast
-	for _, m := range textMethods {
-		out = append(out, contrast{m.title + " − warm start", fmt.Sprintf("avg@4 after %d", textIterations), of(m.name, 0), of(m.name,
-			textIterations)})
+	for _, m := range textStages()[1:] {
+		out = append(out, contrast{m.title + " − warm start", fmt.Sprintf("avg@4 after %d", m.after), of(m.name, 0), of(m.name, m.after)})
 	}
-	for _, after := range []int{textIterations} {
-		at := fmt.Sprintf("avg@4 after %d", after)
-		out = append(out, contrast{"DistRL − GRPO", at, of("text-grpo", after), of("text-distrl", after)},
-			contrast{"GRPO with IPVRM − GRPO", at, of("text-grpo", after), of("text-grpo-ipvrm", after)},
-			contrast{"DistRL − GRPO with IPVRM", at, of("text-grpo-ipvrm", after), of("text-distrl", after)})
-	}
+	at := fmt.Sprintf("avg@4 after %d", textEvery)
+	grpo, distrl, alone := of("text-grpo", textEvery), of("text-distrl", textEvery), of("text-grpo-ipvrm", textEvery)
+	out = append(out, contrast{"DistRL − GRPO", at, grpo, distrl}, contrast{"GRPO with IPVRM − GRPO", at, grpo, alone},
+		contrast{"DistRL − GRPO with IPVRM", at, alone, distrl})
 	for _, set := range textSets {
-		for _, m := range textMethods {
-			out = append(out, contrast{m.title + " − warm start", "avg@4, " + set.title, f.of(seeds, m.name, set.name, 0), f.of(seeds, m.name,
-				set.name, textIterations)})
+		for _, m := range textStages()[1:] {
+			out = append(out, contrast{m.title + " − warm start", fmt.Sprintf("%s, after %d", set.title, m.after), f.of(seeds, m.name,
+				set.name, 0), f.of(seeds, m.name, set.name, m.after)})
 		}
 	}
 	return pairTable(out)
@@ -168,30 +186,32 @@ func textSetsTable(f *figures) string {
 	seeds := f.accepted()
 	var rows []row
 	for _, set := range textSets {
-		rows = append(rows, row{[]string{"warm start", set.title, "avg@4"}, f.of(seeds, textMethods[0].name, set.name, 0)})
-		for _, m := range textMethods {
-			rows = append(rows, row{[]string{m.title, set.title, "avg@4"}, f.of(seeds, m.name, set.name, textIterations)})
+		for _, m := range textStages() {
+			rows = append(rows, row{[]string{m.title, fmt.Sprint(m.after), set.title, "avg@4"}, f.of(seeds, m.name, set.name, m.after)})
 		}
 	}
-	for _, m := range textMethods {
-		rows = append(rows, row{[]string{m.title, "training", "largest gap to the audit"}, f.of(seeds, m.name, "audit_gap_max", 0)},
-			row{[]string{m.title, "training", "entropy at the end"}, f.of(seeds, m.name, "entropy", textIterations)})
+	for _, m := range textStages()[1:] {
+		rows = append(rows, row{[]string{m.title, fmt.Sprint(m.after), "training", "entropy"}, f.of(seeds, m.name, "entropy", m.after)})
 	}
-	return seedTable(f, []string{"after the last iteration", "on", "figure"}, rows)
+	for _, m := range textMethods {
+		rows = append(rows, row{[]string{m.title, fmt.Sprint(m.iterations), "training", "largest gap to the audit"}, f.of(seeds, m.name,
+			"audit_gap_max", 0)})
+	}
+	return seedTable(f, []string{"policy", "iterations", "on", "figure"}, rows)
 }
 
 func textCost(f *figures) string {
 	seeds := f.accepted()
 	var rows []row
 	for _, m := range textMethods {
-		minutes, ended := f.of(seeds, m.name, "cpu_seconds", 0), f.of(seeds, m.name, "avg@4", textIterations)
+		minutes, ended := f.of(seeds, m.name, "cpu_seconds", 0), f.of(seeds, m.name, "avg@4", m.iterations)
 		for i := range minutes {
 			minutes[i] /= 60
 			if math.IsNaN(ended[i]) {
 				minutes[i] = ended[i] // of a part of a run
 			}
 		}
-		rows = append(rows, row{[]string{m.title}, minutes})
+		rows = append(rows, row{[]string{m.title, fmt.Sprint(m.iterations)}, minutes})
 	}
-	return seedTable(f, []string{"core-minutes of a run"}, rows)
+	return seedTable(f, []string{"core-minutes of a run", "iterations"}, rows)
 }
