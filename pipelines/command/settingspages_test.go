@@ -18,7 +18,7 @@ const settingsIntro = `# Settings
 Every key that a recipe can have: those of a run as a whole are below, and every section has a page of its own. The pages are written from
 the structs that the program decodes recipes into (` + "`" + writePages + "`" + `), and so is
 the JSON Schema by which editors check and complete recipes (` + "`millrace recipes --schema`" + `). ` + "`--set path=value`" + ` takes the
-same paths, with an index in the place of ` + "`[]`" + `.
+same paths, with an index in the place of ` + "`[]`" + `, and ` + "`--set path=null`" + ` takes a key or a section out of the recipe.
 
 What a recipe leaves out has the default; a dash is an empty text or list, or nothing at all. An optional section is there only
 where a recipe has it, and what it leaves out then has the default.

@@ -82,7 +82,8 @@ func parseYAML(raw []byte) (map[string]any, error) {
 	return tree, nil
 }
 
-// setPath applies one --set path=value to a tree. The value is read as YAML, so numbers, booleans and lists work.
+// setPath applies one --set path=value to a tree. The value is read as YAML, so numbers, booleans and lists work; null takes a key that the
+// recipe has out of it.
 func setPath(tree map[string]any, assignment string) error {
 	path, text, ok := strings.Cut(assignment, "=")
 	if !ok || path == "" {
@@ -102,6 +103,13 @@ func setPath(tree map[string]any, assignment string) error {
 		at := strings.Join(keys[:i+1], ".")
 		switch n := node.(type) {
 		case map[string]any:
+			if last && text == "null" {
+				if _, ok := n[key]; !ok {
+					return setting.Errorf(at, "--set: the recipe has no such key that null could take out")
+				}
+				delete(n, key)
+				return nil
+			}
 			if last {
 				n[key] = value
 				return nil

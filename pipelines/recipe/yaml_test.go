@@ -84,10 +84,24 @@ func TestSetNamesThePlace(t *testing.T) {
 		"inner.lr.x=": "inner.lr.x",
 		"list[9].lr=": "list.9",
 		"a..b=1":      "empty name",
+		"inner=":      "inner: no value",
+		"free=null":   "free: --set: the recipe has no such key",
 	} {
 		if _, err := decodeText(t, "inner: {lr: 1}\nlist: [{lr: 1}]", set); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("--set %s: error %v, want %q", set, err, want)
 		}
+	}
+}
+
+// TestSetNull: an optional section is gone, another key has its default.
+func TestSetNull(t *testing.T) {
+	base := "kind: policy\nrun: r\nupdate: {losses: [{name: ppo}], minibatches: 3}\naudit: {verifier: {kind: math}}\npolicy: {path: p}\n"
+	r, err := Parse([]byte(base), []string{"audit=null", "update.minibatches=null"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Audit != nil || r.Update.Minibatches != Default().Update.Minibatches {
+		t.Errorf("audit %v, minibatches %d", r.Audit, r.Update.Minibatches)
 	}
 }
 
