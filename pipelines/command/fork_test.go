@@ -51,6 +51,10 @@ func TestRemoveWhole(t *testing.T) {
 	if err := os.RemoveAll(within); err != nil {
 		t.Fatal(err)
 	}
+	if err := os.WriteFile(filepath.Join(half, "notes.txt"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	want(t, exitOK, []string{"config.yaml, ", "notes.txt", "would go"}, "rm", link, "--all")
 	want(t, exitOK, nil, "rm", link, "--all", "--yes")
 	if _, err := os.Stat(half); !os.IsNotExist(err) {
 		t.Errorf("the run is there still: %v", err)

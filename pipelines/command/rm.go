@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -20,6 +21,7 @@ func init() { commands = append(commands, newRm) }
 type removed struct {
 	Run     string        `json:"run"`
 	Whole   bool          `json:"whole,omitempty"`
+	Holds   []string      `json:"holds,omitempty"` // with --all: files and folders of the run beside its iterations, also those of others
 	Removed []run.Removal `json:"removed"`
 	Bytes   int64         `json:"bytes"`
 	Done    bool          `json:"done"` // false: nothing was removed, this is what would be
@@ -97,6 +99,9 @@ func toRemove(ctx context.Context, d *run.Dir, keep recipe.Keep, whole bool) (re
 		listed, err := files.Below(ctx, d.Path) // whatever is left of it
 		for _, f := range listed {
 			out.Bytes += f.Size
+			if name, _, _ := strings.Cut(f.Name, "/"); !strings.HasPrefix(name, "iter-") && !slices.Contains(out.Holds, name) {
+				out.Holds = append(out.Holds, name)
+			}
 		}
 		return out, err
 	}
@@ -137,6 +142,7 @@ func printRemoved(w io.Writer, out removed) {
 		verb = "is removed"
 	}
 	if out.Whole {
+		fmt.Fprintf(w, "%s holds iterations and: %s\n", out.Run, strings.Join(out.Holds, ", "))
 		fmt.Fprintf(w, "%s, %s, %s\n", out.Run, bytesText(out.Bytes), verb)
 		return
 	}
