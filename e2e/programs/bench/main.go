@@ -31,13 +31,16 @@ import (
 // measurement is how long a case is repeated each time it is its turn; the fastest repetition counts.
 const measurement = 150 * time.Millisecond
 
+// here is where the scripts of the peers are, from the root of the repository, and install.sh puts their interpreter.
+const here = "e2e/programs/bench"
+
 func main() {
 	threads := flag.Int("threads", 2, "threads on both sides")
 	rounds := flag.Int("rounds", 5, "turns of each side at each case")
 	only := flag.String("run", "", "regular expression of the cases to run; those of real models begin with smollm2")
-	python := flag.String("python", filepath.Join("e2e", "bench", ".venv", "bin", "python"), "Python with the peer's packages")
-	llamaCPP := flag.String("llamacpp", filepath.Join("e2e", "bench", ".venv", "bin", "python"), "Python with llama-cpp-python")
-	scripts := flag.String("scripts", filepath.Join("e2e", "bench"), "directory of the peers' scripts")
+	python := flag.String("python", filepath.Join(here, ".venv", "bin", "python"), "Python with the peer's packages")
+	llamaCPP := flag.String("llamacpp", filepath.Join(here, ".venv", "bin", "python"), "Python with llama-cpp-python")
+	scripts := flag.String("scripts", here, "directory of the peers' scripts")
 	model := flag.String("model", filepath.Join("e2e", "smollm2", "model"), "directory where e2e/smollm2/fetch.sh put the model")
 	profile := flag.String("profile", "", "file for a processor profile of our side of the last model case")
 	work := flag.String("work", "", "internal: be our side of the model benchmark, with the model of this directory")

@@ -33,12 +33,12 @@ def main():
     p.add_argument("--rounds", type=int, default=3)
     p.add_argument("--seconds", type=float, default=5)
     a = p.parse_args()
-    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    here = os.path.dirname(os.path.abspath(__file__))
     with open(a.cases, encoding="utf-8") as f:
         text = f.read()
     cases = [json.loads(line) for line in text.splitlines()]
-    binary = os.path.join(root, "e2e", "verify", "verify.bin")
-    subprocess.run(["go", "build", "-o", binary, "./e2e/programs/verify"], cwd=root, check=True)
+    binary = os.path.join(here, "verify.bin")
+    subprocess.run(["go", "build", "-o", binary, "."], cwd=here, check=True)
 
     cpu, their_cpu = [], []
 
