@@ -366,6 +366,49 @@ func readAdapter(dir string) (LoRA, adapterConfig, error) {
 	return config, c, nil
 }
 
+// Besides is where the base model of adapters lies if both belong to one run that was moved or forked: as many folders up as an iteration's
+// model is below its run, and then by the last two names of the base. It is "" for paths without as many, and for addresses.
+func Besides(dir, base string) string {
+	parent := filepath.Dir(filepath.Clean(base))
+	if strings.Contains(base, "://") || strings.Contains(dir, "://") || !filepath.IsAbs(parent) || parent == filepath.Dir(parent) {
+		return ""
+	}
+	return filepath.Join(dir, "..", "..", filepath.Base(parent), filepath.Base(base))
+}
+
+// fetchBase finds the base model of the adapters in dir: where they say, or else, with the same digest, besides them.
+func fetchBase(ctx context.Context, dir string, base models.Ref) (models.Ref, *models.Copy, error) {
+	here, err := fetchExactly(ctx, base)
+	besides := Besides(dir, base.Path)
+	if err == nil || base.Digest == "" || besides == "" {
+		return base, here, err
+	}
+	moved := models.Ref{Path: besides, Digest: base.Digest}
+	if there, e := fetchExactly(ctx, moved); e == nil {
+		return moved, there, nil
+	}
+	return base, nil, err
+}
+
+// fetchExactly fetches a model and holds it to its digest, if any.
+func fetchExactly(ctx context.Context, ref models.Ref) (*models.Copy, error) {
+	here, err := models.Fetch(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
+	if here.Path == ref.Path && ref.Digest != "" {
+		got, err := models.Digest(ref.Path)
+		if err == nil && got != ref.Digest {
+			err = &models.DigestError{Path: ref.Path, Want: ref.Digest, Got: got}
+		}
+		if err != nil {
+			here.Release()
+			return nil, err
+		}
+	}
+	return here, nil
+}
+
 // LoadAdapters reads a PEFT directory; load reads the base model that it names.
 func LoadAdapters(ctx context.Context, dir string, load func(path string) (*Model, error)) (*Model, error) {
 	path := filepath.Join(dir, adapterConfigFile)
@@ -373,21 +416,11 @@ func LoadAdapters(ctx context.Context, dir string, load func(path string) (*Mode
 	if err != nil {
 		return nil, err
 	}
-	base := models.Ref{Path: c.Base, Digest: c.BaseDigest}
-	here, err := models.Fetch(ctx, base)
+	base, here, err := fetchBase(ctx, dir, models.Ref{Path: c.Base, Digest: c.BaseDigest})
 	if err != nil {
 		return nil, fmt.Errorf("%s: base_model_name_or_path: %w", path, err)
 	}
 	defer here.Release()
-	if here.Path == base.Path && base.Digest != "" {
-		got, err := models.Digest(base.Path)
-		if err != nil {
-			return nil, fmt.Errorf("%s: base_model_name_or_path: %w", path, err)
-		}
-		if got != base.Digest {
-			return nil, &models.DigestError{Path: base.Path, Want: base.Digest, Got: got}
-		}
-	}
 	if IsAdapter(here.Path) {
 		return nil, &ConfigError{path, "base_model_name_or_path", "names adapters, not a model"}
 	}

@@ -4,12 +4,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"reflect"
+	"strconv"
 
 	"github.com/spf13/cobra"
 
 	"github.com/millrace/millrace/pipelines/method"
 	"github.com/millrace/millrace/pipelines/recipe"
 	"github.com/millrace/millrace/pipelines/run"
+	"github.com/millrace/millrace/schemas/setting"
 	"github.com/millrace/millrace/transforms/files"
 )
 
@@ -35,12 +38,22 @@ func newFork(e *env) *cobra.Command {
 			if optimizer != "kept" && optimizer != "fresh" {
 				return &usageError{fmt.Errorf("--optimizer %q is not kept or fresh", optimizer)}
 			}
+			if at < -1 {
+				return &usageError{fmt.Errorf("--at %d: iterations are counted from 0, and -1 is the last", at)}
+			}
 			d, err := openRun(ctx, args[0])
 			if err != nil {
 				return err
 			}
-			r, err := d.Recipe(ctx, append(sets, "run="+out)...)
+			old, err := d.Recipe(ctx)
 			if err != nil {
+				return err
+			}
+			r, err := d.Recipe(ctx, append(sets, "run="+strconv.Quote(out))...)
+			if err != nil {
+				return err
+			}
+			if err := sameStart(old, r); err != nil {
 				return err
 			}
 			m, err := method.New(r)
@@ -66,6 +79,16 @@ func newFork(e *env) *cobra.Command {
 	c.Flags().StringVar(&optimizer, "optimizer", "kept", "kept: go on with the states of optimizers; fresh: without")
 	c.Flags().StringArrayVar(&sets, "set", nil, "override a setting, path=value; may be repeated")
 	return c
+}
+
+// sameStart refuses models that a fork would not begin with: it has those of the iteration, and what the first run started from is
+// what it is held against.
+func sameStart(old, r recipe.Recipe) error {
+	if r.Policy.Path != old.Policy.Path || !reflect.DeepEqual(r.Policy.New, old.Policy.New) {
+		return setting.Errorf("policy", "a fork goes on with the policy of the iteration, and its reference is what the first run started from; "+
+			"another policy begins a run of its own, another reference is section reference")
+	}
+	return nil
 }
 
 func printForked(w io.Writer, out string, f run.Forked) {

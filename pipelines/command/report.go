@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/millrace/millrace/pipelines/look"
+	"github.com/millrace/millrace/pipelines/run"
 	"github.com/millrace/millrace/transforms/files"
 )
 
@@ -30,7 +31,7 @@ func newReport(e *env) *cobra.Command {
 				}
 			}
 			if out == "" {
-				out = files.Join(args[0], "report.html")
+				out = files.Join(args[0], run.ReportName)
 			}
 			if err := look.Report(cmd.Context(), out, runs...); err != nil {
 				return err

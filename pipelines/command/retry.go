@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/millrace/millrace/pipelines/look"
+	"github.com/millrace/millrace/pipelines/run"
 	"github.com/millrace/millrace/transforms/files"
 )
 
@@ -34,7 +35,7 @@ func newRetry(e *env) *cobra.Command {
 				return err
 			}
 			if out == "" {
-				out = files.Join(d.Path, "retry")
+				out = files.Join(d.Path, run.RetryName)
 			}
 			revived, unreadable, err := look.Retry(cmd.Context(), d, iteration, out)
 			if err != nil {

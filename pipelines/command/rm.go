@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -21,7 +20,6 @@ func init() { commands = append(commands, newRm) }
 type removed struct {
 	Run     string        `json:"run"`
 	Whole   bool          `json:"whole,omitempty"`
-	Holds   []string      `json:"holds,omitempty"` // with --all: files and folders of the run beside its iterations, also those of others
 	Removed []run.Removal `json:"removed"`
 	Bytes   int64         `json:"bytes"`
 	Done    bool          `json:"done"` // false: nothing was removed, this is what would be
@@ -46,11 +44,11 @@ func newRm(e *env) *cobra.Command {
 			if keep.Last < 1 || keep.Every < 0 {
 				return &usageError{errors.New("--keep-last is at least 1, --keep-every at least 0")}
 			}
+			out, err := toRemove(ctx, d, keep, whole)
+			if err != nil {
+				return err
+			}
 			if !yes {
-				out, err := toRemove(ctx, d, keep, whole)
-				if err != nil {
-					return err
-				}
 				return e.print(out, func(w io.Writer) { printRemoved(w, out) })
 			}
 			locked, ctx, err := run.Open(ctx, args[0])
@@ -63,8 +61,7 @@ func newRm(e *env) *cobra.Command {
 					return err
 				}
 			}
-			out, err := toRemove(ctx, locked, keep, whole)
-			if err != nil {
+			if out, err = toRemove(ctx, locked, keep, whole); err != nil {
 				return err
 			}
 			if whole { // its configuration last: what is left by a death before that is a run still, and removed by the same command
@@ -92,16 +89,20 @@ func newRm(e *env) *cobra.Command {
 func toRemove(ctx context.Context, d *run.Dir, keep recipe.Keep, whole bool) (removed, error) {
 	out := removed{Run: d.Path, Whole: whole, Removed: []run.Removal{}}
 	if whole {
-		if inside := run.Inside(ctx, d.Path); len(inside) > 0 {
-			return out, &usageError{fmt.Errorf("%s holds further runs, which would go with it: %s; remove or move them first", d.Path,
-				strings.Join(inside, ", "))}
+		if _, err := recipe.Load(ctx, files.Join(d.Path, recipe.ConfigName), nil); err != nil {
+			return out, &usageError{&run.NotARunError{Path: d.Path, Why: "its " + recipe.ConfigName + " is not the recipe of one: " + err.Error()}}
+		}
+		foreign, err := run.Foreign(ctx, d.Path)
+		if err != nil {
+			return out, err
+		}
+		if len(foreign) > 0 {
+			return out, &usageError{fmt.Errorf("%s holds what is not the run's and would go with it: %s; move or remove that first", d.Path,
+				strings.Join(foreign, ", "))}
 		}
 		listed, err := files.Below(ctx, d.Path) // whatever is left of it
 		for _, f := range listed {
 			out.Bytes += f.Size
-			if name, _, _ := strings.Cut(f.Name, "/"); !strings.HasPrefix(name, "iter-") && !slices.Contains(out.Holds, name) {
-				out.Holds = append(out.Holds, name)
-			}
 		}
 		return out, err
 	}
@@ -109,21 +110,21 @@ func toRemove(ctx context.Context, d *run.Dir, keep recipe.Keep, whole bool) (re
 	if err != nil {
 		return out, err
 	}
+	r, err := d.Recipe(ctx)
+	if err != nil {
+		return out, err
+	}
+	if r.Kind == "evolve" {
+		return out, &usageError{errors.New("a run of kind evolve goes on from models of its first iterations; --all removes it as a whole")}
+	}
 	best := -1
 	if keep.Best {
-		r, err := d.Recipe(ctx)
-		if err != nil {
-			return out, err
-		}
 		measured, err := d.ReadMeasurements(ctx)
 		if err != nil {
 			return out, err
 		}
 		if b, ok := run.BestOf(measured, r.Evaluate.Best); ok {
 			best = b.Iteration
-		}
-		if r.Kind == "evolve" {
-			return out, &usageError{errors.New("a run of kind evolve goes on from models of its first iterations; --all removes it as a whole")}
 		}
 	}
 	found, err := d.ToRemove(ctx, keep, len(done), best)
@@ -142,7 +143,6 @@ func printRemoved(w io.Writer, out removed) {
 		verb = "is removed"
 	}
 	if out.Whole {
-		fmt.Fprintf(w, "%s holds iterations and: %s\n", out.Run, strings.Join(out.Holds, ", "))
 		fmt.Fprintf(w, "%s, %s, %s\n", out.Run, bytesText(out.Bytes), verb)
 		return
 	}

@@ -133,6 +133,38 @@ func TestRetentionOfTheBaseOfAdapters(t *testing.T) {
 	if got := folders(t, r.Run); !slices.Equal(got, want) {
 		t.Errorf("kept %v, want %v", got, want)
 	}
+	// By another name of the same place.
+	link := filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink(filepath.Dir(r.Run), link); err != nil {
+		t.Fatal(err)
+	}
+	keep := recipe.Keep{Last: 1}
+	byLink, err := run.Read(t.Context(), filepath.Join(link, filepath.Base(r.Run)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if goes, err := byLink.ToRemove(t.Context(), keep, 4, -1); err != nil || len(goes) > 0 {
+		t.Errorf("%v would go: %v", goes, err)
+	}
+	// Of a fork its own copy stays, and is enough when the first run is gone.
+	parent, err := run.Read(t.Context(), r.Run)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fork, _ := forkAt(t, parent, 3, filepath.Join(dir, "fork"), false, "iterations=6")
+	forked, err := run.Read(t.Context(), fork.Run)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if goes, err := forked.ToRemove(t.Context(), keep, 4, -1); err != nil || len(goes) > 0 {
+		t.Errorf("of the fork %v would go: %v", goes, err)
+	}
+	if err := os.RemoveAll(r.Run); err != nil {
+		t.Fatal(err)
+	}
+	if err := iterate(t.Context(), fork, progress.Silent()); err != nil {
+		t.Error(err)
+	}
 }
 
 // forkAt forks a run as the command does.

@@ -74,7 +74,8 @@ func (run *Dir) Fork(ctx context.Context, at int, to string, config []byte, fres
 	if err != nil {
 		return Forked{}, err
 	}
-	if inside := func(a, b string) bool { return strings.HasPrefix(a+"/", b+"/") }; inside(to, run.Path) || inside(run.Path, to) {
+	inside := func(a, b string) bool { return strings.HasPrefix(files.Resolved(a)+"/", files.Resolved(b)+"/") }
+	if inside(to, run.Path) || inside(run.Path, to) {
 		return Forked{}, setting.Errorf("out", "of %s and the run %s one lies in the other, and is removed with it; name a directory "+
 			"beside the run", to, run.Path)
 	}
@@ -92,6 +93,9 @@ func (run *Dir) Fork(ctx context.Context, at int, to string, config []byte, fres
 		}
 		return Forked{}, errors.Join(err, setting.Errorf("out", "%s holds a run already; name another directory", to))
 	case !errors.Is(err, fs.ErrNotExist):
+		return Forked{}, err
+	}
+	if err := empty(ctx, to); err != nil {
 		return Forked{}, err
 	}
 	done, err := run.Committed(ctx)
@@ -142,6 +146,21 @@ func (run *Dir) Fork(ctx context.Context, at int, to string, config []byte, fres
 		}
 	}
 	return f, files.Write(ctx, files.Join(to, recipe.ConfigName), config, true)
+}
+
+// empty looks whether a directory holds nothing yet, or what a fork into it that died has left.
+func empty(ctx context.Context, to string) error {
+	listed, err := files.Below(ctx, to)
+	if err != nil {
+		return err
+	}
+	begun := slices.ContainsFunc(listed, func(f files.Info) bool { return f.Name == ForkName })
+	for _, f := range listed {
+		if top, _, below := strings.Cut(f.Name, "/"); !(begun && written(top, below)) && f.Name != files.LockName && !files.IsTemporary(top) {
+			return setting.Errorf("out", "%s holds %s already; name a new directory", to, top)
+		}
+	}
+	return nil
 }
 
 // goesOnFrom are the iterations whose models the one after at goes on from: at, and the one whose refresh left the reward model that
@@ -209,7 +228,7 @@ func (run *Dir) bring(ctx context.Context, at int, to *Dir) error {
 			n, err := strconv.Atoi(m[1])
 			return err == nil && n <= at && !strings.HasPrefix(name, top+"/"+chain.WorkName+"/")
 		}
-		return below && strings.HasPrefix(top, "start-")
+		return below && strings.HasPrefix(top, startPrefix)
 	}
 	for _, last := range []bool{false, true} {
 		for _, f := range listed {

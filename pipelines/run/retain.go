@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"strings"
 
+	"github.com/millrace/millrace/models/transformer"
 	"github.com/millrace/millrace/pipelines/chain"
 	"github.com/millrace/millrace/pipelines/commit"
 	"github.com/millrace/millrace/pipelines/recipe"
@@ -43,7 +44,8 @@ func (run *Dir) ToRemove(ctx context.Context, keep recipe.Keep, done, best int) 
 		var order []string
 		for _, f := range listed {
 			folder, _, below := strings.Cut(f.Name, "/")
-			if !below || !IsModel(folder) && !IsState(folder) || stays(folder, i, keep, done, best, serving) || bases[files.Join(dir, folder)] {
+			if !below || !IsModel(folder) && !IsState(folder) || stays(folder, i, keep, done, best, serving) ||
+				bases[files.Resolved(files.Join(dir, folder))] {
 				continue
 			}
 			if _, ok := bytes[folder]; !ok {
@@ -90,7 +92,10 @@ func (run *Dir) bases(ctx context.Context, keep recipe.Keep, done, best, serving
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", path, err)
 			}
-			out[c.Base] = true
+			out[files.Resolved(c.Base)] = true
+			if besides := transformer.Besides(files.Join(run.IterPath(i), role), c.Base); besides != "" { // of a fork, or a run that was moved
+				out[files.Resolved(besides)] = true
+			}
 		}
 	}
 	return out, nil

@@ -133,6 +133,9 @@ func (localFiles) Remove(_ context.Context, files []Info) error {
 	return nil
 }
 
+// IsTemporary reports whether a name is one that files have while they are written.
+func IsTemporary(name string) bool { return strings.HasPrefix(name, temporaryPrefix) }
+
 // RemoveTemporary removes what killed processes left half written in a local directory and below. Call it only when no
 // other process writes there, as the holder of a run directory's lock. Object stores never show what is half written.
 func RemoveTemporary(dir string) error {
@@ -143,7 +146,7 @@ func RemoveTemporary(dir string) error {
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil
 		}
-		if err != nil || !strings.HasPrefix(d.Name(), temporaryPrefix) {
+		if err != nil || !IsTemporary(d.Name()) {
 			return err
 		}
 		if err := os.RemoveAll(path); err != nil {

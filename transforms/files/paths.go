@@ -40,3 +40,19 @@ func Abs(p string) (string, error) {
 	}
 	return filepath.Abs(p)
 }
+
+// Resolved is the path with every link on the way to it followed, as far as the way is there: two names of one place are one then.
+func Resolved(p string) string {
+	abs, err := Abs(p)
+	if err != nil || IsURL(p) {
+		return strings.TrimRight(p, "/")
+	}
+	if real, err := filepath.EvalSymlinks(abs); err == nil {
+		return real
+	}
+	parent := filepath.Dir(abs)
+	if parent == abs {
+		return abs
+	}
+	return filepath.Join(Resolved(parent), filepath.Base(abs))
+}
