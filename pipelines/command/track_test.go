@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -196,6 +197,29 @@ func TestTrackerOfARun(t *testing.T) {
 	again := decode[[]map[string]any](t, want(t, exitOK, nil, "track", dir, "--json")) // to the tracker that it was given
 	if len(again) != 1 || again[0]["points"] != 0.0 {
 		t.Errorf("%v", again)
+	}
+	// A run directory may come from somebody else: it does not choose where keys go, nor which run is written to.
+	asked := false
+	t.Setenv("MLFLOW_TRACKING_TOKEN", "secret")
+	t.Setenv("MLFLOW_TRACKING_URI", "http://localhost:1")
+	m.Before(func(http.ResponseWriter, *http.Request) bool { asked = true; return false })
+	if says := want(t, exitUsage, []string{"trackers[0].url: ", "--to mlflow"}, "track", dir); asked || strings.Contains(says, "secret") {
+		t.Errorf("asked %v: %s", asked, says)
+	}
+	t.Setenv("MLFLOW_TRACKING_URI", m.URL)
+	want(t, exitOK, nil, "track", dir)
+	given := filepath.Join(dir, "telemetry", "trackers.json")
+	raw, err := os.ReadFile(given)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := regexp.MustCompile(`"key": ?"[^"]*"`).ReplaceAll(raw, []byte(`"key":"x' OR tags.a = 'b"`))
+	if err := os.WriteFile(given, other, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	want(t, exitFailed, []string{"trackers.json: key: "}, "track", dir)
+	if err := os.WriteFile(given, raw, 0o644); err != nil {
+		t.Fatal(err)
 	}
 	want(t, exitUsage, []string{"telemetry.trackers[0].url: "}, "run", file, "--set", "run="+dir, "--set", tracker("nowhere"))
 	want(t, exitUsage, []string{"telemetry.trackers[0].kind: "}, "plan", file, "--set", "telemetry.trackers=[{kind: mlflw}]")

@@ -35,7 +35,11 @@ func (run *Dir) Trackers(ctx context.Context) ([]trackers.Config, error) {
 		return nil, err
 	}
 	for i, c := range t.Trackers { // the environment may have been another one then
-		if err := c.Validate(); err != nil {
+		err := c.Validate()
+		if k, ok := c.Tracker.(trackers.Keyed); ok && err == nil {
+			err = k.Received()
+		}
+		if err != nil {
 			return nil, setting.In(fmt.Sprintf("%s: trackers[%d]", run.trackersPath(), i), err)
 		}
 	}
@@ -49,6 +53,11 @@ func (run *Dir) trackingKey(ctx context.Context, given []trackers.Config) (strin
 	t, err := readState[tracked](ctx, run.trackersPath())
 	if err != nil {
 		return "", err
+	}
+	if t != nil && t.Key != "" {
+		if err := uuid.Validate(t.Key); err != nil {
+			return "", fmt.Errorf("%s: key: %w; it is made by the run", run.trackersPath(), err)
+		}
 	}
 	if t != nil && t.Key != "" && given == nil {
 		return t.Key, nil

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/url"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -72,6 +73,16 @@ func (m MLflow) Validate() error {
 		return setting.Errorf("name", "has more than %d characters", maxKey)
 	}
 	return nil
+}
+
+// Received refuses an address that the environment does not name where keys would go to it.
+func (m MLflow) Received() error {
+	named := func(address string) string { return strings.TrimRight(address, "/") }
+	if authorization, _ := mlflowKeys(); authorization == "" || named(m.address()) == named(os.Getenv(mlflowAddress)) {
+		return nil
+	}
+	return setting.Errorf("url", "%s is named by the run's directory alone, and keys of the environment are only sent to an address that "+
+		"you name: --to mlflow --set url=..., or %s", m.address(), mlflowAddress)
 }
 
 // Tables says which samples are sent.
@@ -212,7 +223,9 @@ func (s *mlflowRun) Note() string {
 	if s.artifacts != "" {
 		return ""
 	}
-	return "config.yaml and samples are not sent: the server has files kept at " + outbound.Visible(outbound.Short(s.kept, 200)) +
+	_, secrets := mlflowKeys()
+	kept := outbound.Visible(outbound.Short(outbound.Masked(s.kept, secrets...), 200))
+	return "config.yaml and samples are not sent: the server has files kept at " + kept +
 		" and does not take them itself (mlflow server --serve-artifacts)"
 }
 
@@ -232,6 +245,9 @@ func (s *mlflowRun) Attach(ctx context.Context, name string, raw []byte) error {
 // tableFolder is where the tables of a run are among its files.
 const tableFolder = "samples"
 
+// tablePattern is what tablePath makes.
+var tablePattern = regexp.MustCompile(`^` + tableFolder + `/\d{5,9}\.json$`)
+
 func tablePath(step int) string { return fmt.Sprintf("%s/%05d.json", tableFolder, step) }
 
 // Lacks asks the server once which tables it has.
@@ -240,7 +256,7 @@ func (s *mlflowRun) Lacks(ctx context.Context, step int) (bool, error) {
 		return false, nil
 	}
 	if s.tables == nil {
-		listed, err := s.api.list(ctx, s.id, tableFolder)
+		listed, err := s.api.list(ctx, s.id)
 		if err != nil {
 			return false, err
 		}

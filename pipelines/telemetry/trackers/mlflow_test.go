@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -270,6 +271,44 @@ func TestMLflowAnswers(t *testing.T) {
 	}
 	if stolen != "" {
 		t.Errorf("another host was asked %s", stolen)
+	}
+}
+
+// TestMLflowManyAnswers: what a server says more than was asked for is not kept, and a list ends.
+func TestMLflowManyAnswers(t *testing.T) {
+	const token = "tk-0123456789abcdef"
+	t.Setenv("MLFLOW_TRACKING_TOKEN", token)
+	m := trackerstest.NewMLflow(t)
+	m.Before(func(w http.ResponseWriter, r *http.Request) bool {
+		switch {
+		case strings.HasSuffix(r.URL.Path, "/runs/search"):
+			io.WriteString(w, `{"runs": [{"info": {"run_id": "run0", "artifact_uri": "mlflow-artifacts:/1/run0/artifacts"}}`+
+				strings.Repeat(", {}", 900_000)+"]}")
+		case strings.HasSuffix(r.URL.Path, "/artifacts/list"):
+			io.WriteString(w, `{"files": [{"path": "samples/00001.json"}, {"path": "`+strings.Repeat("x", 1000)+`"}], "next_page_token": "more"}`)
+		case strings.HasSuffix(r.URL.Path, "/log-batch"):
+			io.WriteString(w, "{}")
+		default:
+			return false
+		}
+		return true
+	})
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	s := open(t, at(t, m.URL, nil), trackers.Run{Key: "k"})
+	runtime.ReadMemStats(&after)
+	if grown := after.TotalAlloc - before.TotalAlloc; grown > 64<<20 {
+		t.Errorf("%d bytes for one run", grown)
+	}
+	if _, err := s.Lacks(t.Context(), 1); err == nil || !strings.Contains(err.Error(), "more than 100 pages") {
+		t.Errorf("%v", err)
+	}
+	m.Before(func(w http.ResponseWriter, r *http.Request) bool {
+		fmt.Fprintf(w, `{"experiment": {"experiment_id": %q}}`, r.Header.Get("Authorization"))
+		return true
+	})
+	if _, err := at(t, m.URL, nil).Open(t.Context(), trackers.Run{Key: "k"}); err == nil || strings.Contains(err.Error(), token) {
+		t.Errorf("an id that is a key: %v", err)
 	}
 }
 

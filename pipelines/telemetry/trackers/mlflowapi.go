@@ -13,6 +13,8 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"reflect"
+	"regexp"
 	"strings"
 	"time"
 
@@ -20,7 +22,13 @@ import (
 )
 
 // maxAnswer bounds what is read of an answer: a run with all of its parameters, tags and last metrics.
-const maxAnswer = 32 << 20
+const maxAnswer = 4 << 20
+
+// maxPages and maxTables bound a list of files, which comes in pages of at most a thousand.
+const (
+	maxPages  = 100
+	maxTables = 100_000
+)
 
 // mlflowAPI asks an MLflow server. Every request is sent once and bounded in time: who is not answered opens the run anew, and so learns
 // what the server has taken.
@@ -126,12 +134,12 @@ func (a *mlflowAPI) experiment(ctx context.Context, name string) (string, error)
 // find is the run with a key; nil where there is none.
 func (a *mlflowAPI) find(ctx context.Context, experiment, key string) (*mlflowFound, error) {
 	var got struct {
-		Runs []mlflowFound `json:"runs"`
+		Runs [1]mlflowFound `json:"runs"` // what more there is is not read
 	}
 	err := a.ask(ctx, http.MethodPost, "runs/search", map[string]any{"experiment_ids": []string{experiment},
 		"filter": fmt.Sprintf("tags.`%s` = '%s'", keyTag, key), "run_view_type": "ACTIVE_ONLY", "max_results": 1,
 		"order_by": []string{"attributes.start_time ASC"}}, &got)
-	if err != nil || len(got.Runs) == 0 {
+	if err != nil || reflect.ValueOf(got.Runs[0]).IsZero() {
 		return nil, err
 	}
 	return &got.Runs[0], a.given(got.Runs[0].Info.ID, "run_id")
@@ -165,18 +173,20 @@ func (a *mlflowAPI) update(ctx context.Context, run, status string, end int64) e
 	return a.ask(ctx, http.MethodPost, "runs/update", body, nil)
 }
 
-// list names the files of a run in a folder.
-func (a *mlflowAPI) list(ctx context.Context, run, folder string) (map[string]bool, error) {
+// list names the tables of a run.
+func (a *mlflowAPI) list(ctx context.Context, run string) (map[string]bool, error) {
 	out := map[string]bool{}
-	const pages = 1000 // of at most as many files
-	for page, n := "", 0; n < pages; n++ {
+	for page, n := "", 0; ; n++ {
+		if n == maxPages {
+			return nil, a.problem(http.StatusOK, fmt.Sprintf("the list of files in %s has more than %d pages", tableFolder, maxPages), false)
+		}
 		var got struct {
 			Files []struct {
 				Path string `json:"path"`
 			} `json:"files"`
 			Next string `json:"next_page_token"`
 		}
-		query := url.Values{"run_id": {run}, "path": {folder}}
+		query := url.Values{"run_id": {run}, "path": {tableFolder}}
 		if page != "" {
 			query.Set("page_token", page)
 		}
@@ -184,7 +194,9 @@ func (a *mlflowAPI) list(ctx context.Context, run, folder string) (map[string]bo
 			return nil, err
 		}
 		for _, f := range got.Files {
-			out[f.Path] = true
+			if len(out) < maxTables && tablePattern.MatchString(f.Path) {
+				out[f.Path] = true
+			}
 		}
 		if page = got.Next; page == "" {
 			break
@@ -305,9 +317,11 @@ func (a *mlflowAPI) refused(resp *http.Response, answer []byte) error {
 	return a.problem(status, problem, again)
 }
 
+var idPattern = regexp.MustCompile(`^[A-Za-z0-9_-]{1,256}$`)
+
 // given reports an id that an answer should have and has not.
 func (a *mlflowAPI) given(id, what string) error {
-	if id == "" || len(id) > 256 {
+	if !idPattern.MatchString(id) {
 		return a.problem(http.StatusOK, "the answer is not that of an MLflow server: it has no "+what, false)
 	}
 	return nil

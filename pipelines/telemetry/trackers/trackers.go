@@ -108,6 +108,10 @@ func Register(name string, defaults Tracker) { kinds.Register(name, defaults) }
 // Kinds lists the kinds of trackers.
 func Kinds() []string { return kinds.Names() }
 
+// Keyed is a tracker that sends keys of the environment. Received says whether it may send them where its settings say, when those come
+// with a run directory rather than from who has the keys.
+type Keyed interface{ Received() error }
+
 // Config chooses a tracker.
 type Config struct {
 	Kind string
