@@ -188,6 +188,8 @@ func TestJudge(t *testing.T) {
 		{"two steps in a line", "12 + 35 = 47 * 3 = 141\n141 - 4 = 137\nAnswer: 137", true, 0, "137", 3},
 		{"an answer without a label", "137", false, 0, "", 1},
 		{"a blank line at the beginning", "\n" + response, true, -1, "137", 4},
+		{"blank lines of spaces", " \t\n" + strings.ReplaceAll(response, "\n", "\n \n\t\n") + "\n  \n\t", true, -1, "137", 4},
+		{"more blank lines than a square of them has time for", response + strings.Repeat("\n", 2_000_000), true, -1, "137", 4},
 		{"empty", "", false, 0, "", 1},
 		{"only line breaks", "\n \n", false, 0, "", 1},
 	} {

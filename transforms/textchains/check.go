@@ -34,7 +34,7 @@ func (c Chain) Judge(response string) Check {
 	for i, line := range lines {
 		at += len(line)
 		out.StepEnds = append(out.StepEnds, at)
-		text := strings.Trim(line, "\r\n")
+		text := written(line)
 		last := i == len(lines)-1
 		if out.FirstError < 0 && (i >= len(want) || !same(text, want[i]) || last && i < len(want)-1) {
 			out.FirstError = i
@@ -50,17 +50,27 @@ func (c Chain) Judge(response string) Check {
 // to the first. A response of nothing but blanks is one step.
 func stepsOf(response string) []string {
 	var out []string
-	written := false // the last of out holds something
-	for _, line := range strings.SplitAfter(response, "\n") {
+	begin, at := 0, 0
+	something := false // between begin and at
+	for line := range strings.SplitAfterSeq(response, "\n") {
 		blank := strings.TrimSpace(line) == ""
-		if len(out) == 0 || !blank && written {
-			out, written = append(out, line), !blank
-			continue
+		if !blank && something {
+			out, begin = append(out, response[begin:at]), at
 		}
-		out[len(out)-1] += line
-		written = written || !blank
+		something = something || !blank
+		at += len(line)
 	}
-	return out
+	return append(out, response[begin:])
+}
+
+// written is the line of a step that holds something, without its end; the others are blank.
+func written(step string) string {
+	for line := range strings.SplitAfterSeq(step, "\n") {
+		if strings.TrimSpace(line) != "" {
+			return strings.Trim(line, "\r\n")
+		}
+	}
+	return ""
 }
 
 // same reports whether a line says what a line of the worked solution says.
