@@ -342,20 +342,30 @@ func TestGrace(t *testing.T) {
 // A client that goes on sending a byte at a time has its answer and loses its connection when the time of a body is over.
 func TestDrip(t *testing.T) {
 	m, tok := tiny(t)
-	s, err := serve.New(m, serve.Options{Name: "tiny", Tokenizer: tok, Limits: serve.Limits{BodyTime: 200 * time.Millisecond, MaxBody: 1000}})
+	options := serve.Options{Name: "tiny", Tokenizer: tok, Limits: serve.Limits{BodyTime: 200 * time.Millisecond, MaxBody: 1000}}
+	open := func(context.Context, string) (models.Model, serve.Options, func() error, error) {
+		return m, options, func() error { return nil }, nil
+	}
+	swap, err := serve.NewSwap(t.Context(), "tiny", t.TempDir(), open)
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := httptest.NewServer(s)
+	defer swap.Close()
+	h := httptest.NewServer(swap)
 	defer h.Close()
-	defer s.Close()
-	address := strings.TrimPrefix(h.URL, "http://")
+	for _, path := range []string{"/v1/completions", "/update_weights_from_disk"} {
+		drip(t, strings.TrimPrefix(h.URL, "http://"), path)
+	}
+}
+
+func drip(t *testing.T, address, path string) {
+	t.Helper()
 	for length, want := range map[int]string{900: "408 Request Timeout", 100_000: "413 Request Entity Too Large"} {
 		conn, err := net.Dial("tcp", address)
 		if err != nil {
 			t.Fatal(err)
 		}
-		fmt.Fprintf(conn, "POST /v1/completions HTTP/1.1\r\nHost: %s\r\nContent-Length: %d\r\n\r\n%s", address, length,
+		fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: %s\r\nContent-Length: %d\r\n\r\n%s", path, address, length,
 			strings.Repeat(" ", min(length-500, 1001)))
 		stop := make(chan struct{})
 		go func() {
@@ -373,7 +383,7 @@ func TestDrip(t *testing.T) {
 		close(stop)
 		conn.Close()
 		if timeout, ok := err.(net.Error); ok && timeout.Timeout() || !strings.Contains(string(answer), want) {
-			t.Errorf("a body of %d bytes that drips: %q, %v; want %s and the end of the connection", length, answer, err, want)
+			t.Errorf("%s: a body of %d bytes that drips: %q, %v; want %s and the end of the connection", path, length, answer, err, want)
 		}
 	}
 }

@@ -90,7 +90,16 @@ func (s *Swap) update(w http.ResponseWriter, r *http.Request) {
 	var q struct {
 		ModelPath string `json:"model_path"`
 	}
-	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 64<<10)).Decode(&q); err != nil {
+	s.mu.RLock()
+	reader := s.now.Server
+	s.mu.RUnlock()
+	text, done, err := reader.read(w, r)
+	if err != nil {
+		fail(w, err)
+		return
+	}
+	defer done()
+	if err := json.Unmarshal(text, &q); err != nil {
 		fail(w, invalid("model_path", "the body is no JSON object with model_path: %v", err))
 		return
 	}
