@@ -44,6 +44,23 @@ func TestLabelDeduplicates(t *testing.T) {
 	}
 }
 
+// TestLabelIsShown: a job without a model has its page, and rows whose tokens nobody knows; no text of a row acts on the page.
+func TestLabelIsShown(t *testing.T) {
+	path := lineFile(t, "rows.jsonl", `{"question": "a", "answer": "1", "response": "<script>alert(1)</script> it is 1"}`,
+		`{"question": "a", "answer": "1", "response": "it is 2"}`)
+	dir := filepath.Join(t.TempDir(), "out")
+	var done jobResult
+	runJob(t, &done, "label", path, "--out", dir)
+	if text := want(t, exitOK, []string{"it is 1", "it is 2", "–"}, "show", dir); strings.Contains(text, "0.000") {
+		t.Errorf("numbers that nobody knows: %s", text)
+	}
+	want(t, exitOK, nil, "report", dir)
+	page, err := os.ReadFile(filepath.Join(dir, "report.html"))
+	if err != nil || !strings.Contains(string(page), "&lt;script&gt;alert(1)") || strings.Contains(string(page), "<script>alert(1)") {
+		t.Errorf("%v: the page of %d bytes", err, len(page))
+	}
+}
+
 // TestSteps: the job goes on with the same command to the same result, and sets aside what it cannot read.
 func TestSteps(t *testing.T) {
 	path := lineFile(t, "rows.jsonl",

@@ -126,7 +126,8 @@ func (q RolloutQuery) pick(b stage.Batch) []int {
 	return out
 }
 
-// iterationTokenizer loads the tokenizer of the model that an iteration trained, or of the policy that the run started from.
+// iterationTokenizer loads the tokenizer of the model that an iteration trained, or of the policy that the run started from; nil where the
+// run has neither, as one that judges the texts of others.
 func iterationTokenizer(ctx context.Context, d *run.Dir, dir string) (tokenizer.Tokenizer, error) {
 	for _, role := range []string{chain.PolicyRole, chain.RewardRole} {
 		tok, err := tokenizer.Open(ctx, models.Ref{Path: files.Join(dir, role)})
@@ -141,6 +142,9 @@ func iterationTokenizer(ctx context.Context, d *run.Dir, dir string) (tokenizer.
 	if err != nil {
 		return nil, err
 	}
+	if r.Policy.Empty() {
+		return nil, nil
+	}
 	start, err := method.StartPolicy(ctx, r, d.Path)
 	if err != nil {
 		return nil, fmt.Errorf("no tokenizer to decode the rows with: %w", err)
@@ -148,12 +152,9 @@ func iterationTokenizer(ctx context.Context, d *run.Dir, dir string) (tokenizer.
 	return tokenizer.Open(ctx, start)
 }
 
-// rolloutOf turns a row into what people read. Columns that the row does not have are left unknown.
+// rolloutOf turns a row into what people read. Columns that the row does not have are left unknown; a response whose tokens are not known
+// is one.
 func rolloutOf(b stage.Batch, i int, tok tokenizer.Tokenizer) (show.Rollout, error) {
-	ids, err := schemas.ResponseTokens.Find(b)
-	if err != nil {
-		return show.Rollout{}, err
-	}
 	r := show.Rollout{Name: rowName(b, i)}
 	if texts, err := schemas.Prompt.Find(b); err == nil {
 		r.Prompt = texts.At(i)
@@ -172,6 +173,15 @@ func rolloutOf(b stage.Batch, i int, tok tokenizer.Tokenizer) (show.Rollout, err
 			step := int(at)
 			r.FirstError = &step
 		}
+	}
+	ids, err := schemas.ResponseTokens.Find(b)
+	if texts, missing := schemas.Response.Find(b); missing == nil && (err != nil || tok == nil) {
+		unknown := math.NaN()
+		r.Tokens = []show.Token{{Text: texts.At(i), LogP: unknown, Value: unknown, PCorrect: unknown, Advantage: unknown}}
+		return r, nil
+	}
+	if err != nil {
+		return r, err
 	}
 	tokens := ids.Row(i)
 	logp, value := perToken(b, schemas.OldLogP, i), perToken(b, schemas.Value, i)
