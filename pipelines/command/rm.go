@@ -32,7 +32,8 @@ func newRm(e *env) *cobra.Command {
 		Use:   "rm RUN",
 		Short: "Make room in a run: old models and optimizer states, or all of it",
 		Long: "Remove the models of iterations that need not be kept and the states of optimizers of all but the last, and keep rows, metrics\n" +
-			"and manifests; or with --all the run. Says what would go, and removes it with --yes. A run that goes on is refused.",
+			"and manifests; or with --all the run, unless something else lies in its directory. Says what would go, and removes it with\n" +
+			"--yes. A run that goes on is refused.",
 		Example: "  millrace rm runs/grpo --keep-every 10\n  millrace rm runs/grpo --keep-every 10 --yes",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
