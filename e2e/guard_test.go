@@ -102,6 +102,7 @@ func TestRecipesComputeWhatTheyDid(t *testing.T) {
 			if out, err := cmd.CombinedOutput(); err != nil {
 				t.Fatalf("millrace %s: %v\n%s", strings.Join(args, " "), err, out)
 			}
+			mustRun(t, "rm", run, "--all") // it takes nothing that a run writes for something else
 			iterations, err := filepath.Glob(filepath.Join(run, "iter-*"))
 			if err != nil || len(iterations) < 2 {
 				t.Fatalf("%d iterations, %v", len(iterations), err)
