@@ -30,9 +30,10 @@ type textMethod struct {
 }
 
 var textMethods = []textMethod{
-	{"text-grpo", "GRPO", "text-grpo", 2 * textEvery, nil},
+	{"text-grpo", "GRPO", "text-grpo", textEvery, nil},
 	{"text-distrl", "DistRL with IPVRM", "text-distrl", textEvery, nil},
 	{"text-grpo-ipvrm", "GRPO with IPVRM advantages (alpha 0)", "text-distrl", textEvery, []string{"update.losses=[{name: ppo}]"}},
+	{"text-grpo-3e-4", "GRPO, rate 3e-4", "text-grpo", textEvery, []string{"update.optimizer.lr=3e-4"}},
 }
 
 // textPlan lists what is run of one seed.
