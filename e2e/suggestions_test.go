@@ -50,7 +50,7 @@ func TestSuggestedCommands(t *testing.T) {
 
 	// A run directory that was made with another recipe.
 	in(0, append([]string{"run", "grpo", "--set", "run=made"}, small...)...)
-	follow(in(1, append([]string{"run", "grpo", "--set", "run=made", "--set", "seed=9"}, small...)...))
+	follow(in(2, append([]string{"run", "grpo", "--set", "run=made", "--set", "seed=9"}, small...)...))
 
 	// A recipe that is no refresh.
 	said := in(2, append([]string{"refresh", "grpo", "--set", "run=other"}, small...)...)

@@ -366,9 +366,9 @@ func readAdapter(dir string) (LoRA, adapterConfig, error) {
 	return config, c, nil
 }
 
-// Besides is where the base model of adapters lies if both belong to one run that was moved or forked: as many folders up as an iteration's
+// besides is where the base model of adapters lies if both belong to one run that was moved or forked: as many folders up as an iteration's
 // model is below its run, and then by the last two names of the base. It is "" for paths without as many, and for addresses.
-func Besides(dir, base string) string {
+func besides(dir, base string) string {
 	parent := filepath.Dir(filepath.Clean(base))
 	if strings.Contains(base, "://") || strings.Contains(dir, "://") || !filepath.IsAbs(parent) || parent == filepath.Dir(parent) {
 		return ""
@@ -379,11 +379,11 @@ func Besides(dir, base string) string {
 // fetchBase finds the base model of the adapters in dir: where they say, or else, with the same digest, besides them.
 func fetchBase(ctx context.Context, dir string, base models.Ref) (models.Ref, *models.Copy, error) {
 	here, err := fetchExactly(ctx, base)
-	besides := Besides(dir, base.Path)
-	if err == nil || base.Digest == "" || besides == "" {
+	near := besides(dir, base.Path)
+	if err == nil || base.Digest == "" || near == "" {
 		return base, here, err
 	}
-	moved := models.Ref{Path: besides, Digest: base.Digest}
+	moved := models.Ref{Path: near, Digest: base.Digest}
 	if there, e := fetchExactly(ctx, moved); e == nil {
 		return moved, there, nil
 	}

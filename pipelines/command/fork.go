@@ -56,6 +56,9 @@ func newFork(e *env) *cobra.Command {
 			if err := sameStart(old, r); err != nil {
 				return err
 			}
+			if _, number, err := d.Iteration(ctx, at); err == nil && r.Iterations <= number {
+				return setting.Errorf("iterations", "is %d, and the fork begins with %d; ask for more", r.Iterations, number+1)
+			}
 			m, err := method.New(r)
 			if err != nil {
 				return recipe.From(err, files.Join(d.Path, recipe.ConfigName))
@@ -96,5 +99,5 @@ func printForked(w io.Writer, out string, f run.Forked) {
 	for _, c := range f.Changes {
 		fmt.Fprintf(w, "  %v\n", c)
 	}
-	fmt.Fprintf(w, "go on with `millrace run %s`\n", files.Join(out, recipe.ConfigName))
+	fmt.Fprintf(w, "go on with `millrace run %s`\n", quoted(files.Join(out, recipe.ConfigName)))
 }

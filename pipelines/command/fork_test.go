@@ -34,6 +34,7 @@ func TestForkHasWhatItGoesOnFrom(t *testing.T) {
 	want(t, exitUsage, []string{"--at -7"}, "fork", in("a"), "--at", "-7", "--out", in("x"))
 	want(t, exitUsage, []string{"policy: a fork goes on with the policy"}, "fork", in("a"), "--out", in("x"), "--set", "policy.new=null",
 		"--set", "policy.tokenizer=null", "--set", "policy.path="+in("b"))
+	want(t, exitUsage, []string{"iterations: is 1, and the fork begins with 2"}, "fork", in("a"), "--out", in("x"), "--set", "iterations=1")
 	t.Chdir(dir)
 	want(t, exitOK, nil, "fork", in("a"), "--out", "123")
 	want(t, exitOK, nil, "rm", in("a"), "--keep-last", "1", "--keep-best=false", "--yes")

@@ -45,11 +45,7 @@ func newShow(e *env) *cobra.Command {
 				return printLedgers(cmd.Context(), e, d, iteration)
 			}
 			if dead {
-				letters, tally, err := look.DeadLetters(cmd.Context(), d, iteration, q.Rows)
-				if err != nil {
-					return err
-				}
-				return printItems(e, letters, func(w io.Writer) error { return show.DeadLetters(w, letters, tally.Counts()) })
+				return printDead(cmd.Context(), e, d, iteration, q.Rows)
 			}
 			dir, number, err := d.Iteration(cmd.Context(), iteration)
 			if err != nil {
@@ -65,14 +61,36 @@ func newShow(e *env) *cobra.Command {
 			return printItems(e, rollouts, func(w io.Writer) error { return show.Rollouts(w, rollouts, terminal.Capable(w)) })
 		},
 	}
-	c.Flags().IntVar(&iteration, "iteration", -1, "the iteration, from 0; -1: the last committed one; with --dead, the one after it "+
-		"where it has dead letters")
+	c.Flags().IntVar(&iteration, "iteration", -1, "the iteration, from 0; -1: the last committed one; with --dead, the last that has dead "+
+		"letters, committed or not")
 	c.Flags().StringVar(&q.Prompt, "prompt", "", "rollouts of the prompt whose id begins so")
 	c.Flags().IntVar(&q.Rows, "rows", 2, "at most so many rows; 0: all")
 	c.Flags().BoolVar(&dead, "dead", false, "show dead letters instead")
 	c.Flags().BoolVar(&ledger, "ledger", false, "show what became of the prompts drawn instead; of every iteration unless one is named")
 	c.MarkFlagsMutuallyExclusive("dead", "ledger")
 	return c
+}
+
+// printDead prints what the stages of an iteration set aside; below 0 of the last that has any.
+func printDead(ctx context.Context, e *env, d *run.Dir, iteration, rows int) error {
+	if iteration < 0 {
+		at, ok, err := d.LastWith(ctx, chain.DeadName)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			return printItems(e, []show.DeadLetter{}, func(w io.Writer) error { return show.DeadLetters(w, nil, nil) })
+		}
+		iteration = at
+	}
+	letters, tally, err := look.DeadLetters(ctx, d, iteration, rows)
+	if err != nil {
+		return err
+	}
+	return printItems(e, letters, func(w io.Writer) error {
+		fmt.Fprintf(w, "iteration %d\n", iteration)
+		return show.DeadLetters(w, letters, tally.Counts())
+	})
 }
 
 // withDead says where there is more to see of an iteration that is not committed.

@@ -132,11 +132,16 @@ func Write(ctx context.Context, dir string, m Manifest, work string, still func(
 
 // Check holds files of the iteration's directory to the manifest: those for which of says yes, all of them where it is nil.
 func (m Manifest) Check(ctx context.Context, dir string, of func(name string) bool) error {
-	return m.check(ctx, dir, of, false)
+	return m.check(ctx, dir, of, of == nil)
 }
 
 // check holds files to the manifest; alone says that there must be no others for which of says yes.
 func (m Manifest) check(ctx context.Context, dir string, of func(name string) bool, alone bool) error {
+	folders := map[string]bool{} // that were committed; the work of an iteration was not
+	for name := range m.Files {
+		top, _, below := strings.Cut(name, "/")
+		folders[top] = below
+	}
 	listed, err := files.Below(ctx, dir)
 	if err != nil {
 		return err
@@ -148,7 +153,10 @@ func (m Manifest) check(ctx context.Context, dir string, of func(name string) bo
 	there := map[string]files.Info{}
 	for _, f := range listed {
 		there[f.Name] = f
-		if _, ok := m.Files[f.Name]; alone && !ok && of(f.Name) && !strings.HasPrefix(files.Base(f.Name), ".") {
+		if _, ok := m.Files[f.Name]; ok || !alone || of != nil && !of(f.Name) || strings.HasPrefix(files.Base(f.Name), ".") {
+			continue
+		}
+		if top, _, below := strings.Cut(f.Name, "/"); below && folders[top] || !below && top != ManifestName && top != RemovedName {
 			return &ChangedError{Path: f.Path}
 		}
 	}
@@ -184,7 +192,7 @@ func CheckFiles(ctx context.Context, dir string, of func(name string) bool) erro
 	if err != nil {
 		return err
 	}
-	return m.check(ctx, dir, of, of != nil)
+	return m.check(ctx, dir, of, true)
 }
 
 // iteration is the name of an iteration's directory.

@@ -267,13 +267,8 @@ func row(v schemas.Lists[float32], t int) []float32 {
 }
 
 // DeadLetters reads the rows that the stages of an iteration set aside, at most limit of them (0: all, below 0: none), and counts all.
-// The iteration need not be committed; number < 0 is the last that has any.
+// The iteration need not be committed.
 func DeadLetters(ctx context.Context, d *run.Dir, number, limit int) (out []show.DeadLetter, tally show.DeadTally, err error) {
-	if number < 0 {
-		if number, err = d.LastBegun(ctx, chain.DeadName); err != nil {
-			return nil, nil, err
-		}
-	}
 	dir, err := d.Begun(ctx, number)
 	if err != nil {
 		return nil, nil, err

@@ -245,14 +245,19 @@ func (r *Dir) WriteConfig(ctx context.Context, raw []byte, done []int) ([]recipe
 		if err != nil {
 			return nil, err
 		}
+		wasForked, err := r.forkedAt(ctx, last, old)
+		if err != nil {
+			return nil, err
+		}
 		switch {
 		case computedWith(m, raw), forked:
-		case string(old) == string(raw):
-			return nil, fmt.Errorf("%s was changed: iteration %d was computed with a recipe of digest %.12s, and this one has %.12s; restore it, "+
-				"or use another directory", path, last, m.Config, commit.Digest(raw))
+		case old != nil && !computedWith(m, old) && !wasForked:
+			return nil, setting.Errorf("run", "%s was changed: iteration %d was computed with a recipe of digest %.12s, and this one has %.12s; "+
+				"restore it, or use another directory", path, last, m.Config, commit.Digest(old))
 		default:
-			return nil, fmt.Errorf("run directory %s was made with another recipe (first difference: %s); use another directory, or go on with "+
-				"`millrace run %s`", r.Path, firstDifference(string(recipe.Identity(old)), string(recipe.Identity(raw))), path)
+			return nil, setting.Errorf("run", "%s was made with another recipe (first difference: %s); `millrace fork` begins a run with other "+
+				"settings from it, another directory begins anew, and this one goes on with `millrace run %s`", r.Path,
+				firstDifference(string(recipe.Identity(old)), string(recipe.Identity(raw))), path)
 		}
 	}
 	if string(old) == string(raw) {

@@ -14,6 +14,7 @@ import (
 	"github.com/millrace/millrace/pipelines/progress"
 	"github.com/millrace/millrace/pipelines/recipe"
 	"github.com/millrace/millrace/pipelines/telemetry"
+	"github.com/millrace/millrace/schemas/setting"
 	"github.com/millrace/millrace/transforms/files"
 	"github.com/millrace/millrace/transforms/rollout"
 	"github.com/millrace/millrace/transforms/stage"
@@ -62,6 +63,10 @@ func Iterate(ctx context.Context, m Method, s Settings, show progress.Run) (err 
 	done, err := dir.Committed(ctx)
 	if err != nil {
 		return err
+	}
+	if s.Iterations < len(done) {
+		return setting.Errorf("iterations", "is %d, and %s has %d already; ask for more, or go on as it was asked to last: millrace run %s",
+			s.Iterations, dir.Path, len(done), files.Join(dir.Path, recipe.ConfigName))
 	}
 	changes, err := dir.WriteConfig(ctx, s.Config, done)
 	if err != nil {

@@ -83,6 +83,20 @@ func (r *Dir) LastBegun(ctx context.Context, name string) (int, error) {
 	return len(done) - 1, err
 }
 
+// LastWith is the last iteration, one that is begun and not committed among them, that has rows of that name; ok is false where none has.
+func (r *Dir) LastWith(ctx context.Context, name string) (at int, ok bool, err error) {
+	done, err := r.Committed(ctx)
+	if err != nil {
+		return 0, false, err
+	}
+	for i := len(done); i >= 0; i-- {
+		if found, err := RowFiles(ctx, r.IterPath(i), name); err != nil || len(found) > 0 {
+			return i, true, err
+		}
+	}
+	return 0, false, nil
+}
+
 // Recipe is the recipe the run was made with. It goes on in the same directory.
 func (r *Dir) Recipe(ctx context.Context, sets ...string) (recipe.Recipe, error) {
 	path := files.Join(r.Path, recipe.ConfigName)

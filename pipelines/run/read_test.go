@@ -3,6 +3,7 @@ package run
 import (
 	"testing"
 
+	"github.com/millrace/millrace/pipelines/commit"
 	"github.com/millrace/millrace/transforms/files"
 )
 
@@ -26,4 +27,31 @@ func TestBegunBeforeTheFirstCommit(t *testing.T) {
 	if _, err := d.Begun(t.Context(), 1); err == nil {
 		t.Error("an iteration after that which goes on has begun")
 	}
+}
+
+// Rows are found in whatever iteration has left them last.
+func TestLastWith(t *testing.T) {
+	d := &Dir{Path: t.TempDir()}
+	last := func(want int, has bool) {
+		t.Helper()
+		if at, ok, err := d.LastWith(t.Context(), "dead"); at != want || ok != has || err != nil {
+			t.Errorf("iteration %d, %v, %v", at, ok, err)
+		}
+	}
+	last(0, false)
+	for i := range 3 {
+		if err := files.MakeDirectory(d.IterPath(i)); err != nil {
+			t.Fatal(err)
+		}
+		if i == 1 {
+			if err := files.Write(t.Context(), files.Join(d.IterPath(i), "dead-00000-of-00001.parquet"), []byte("x"), false); err != nil {
+				t.Fatal(err)
+			}
+			last(1, true) // begun
+		}
+		if err := commit.Write(t.Context(), d.IterPath(i), commit.Manifest{Iteration: i}, "work", func() error { return nil }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	last(1, true)
 }

@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"strings"
 
-	"github.com/millrace/millrace/models/transformer"
 	"github.com/millrace/millrace/pipelines/chain"
 	"github.com/millrace/millrace/pipelines/commit"
 	"github.com/millrace/millrace/pipelines/recipe"
@@ -93,9 +92,8 @@ func (run *Dir) bases(ctx context.Context, keep recipe.Keep, done, best, serving
 				return nil, fmt.Errorf("%s: %w", path, err)
 			}
 			out[files.Resolved(c.Base)] = true
-			if besides := transformer.Besides(files.Join(run.IterPath(i), role), c.Base); besides != "" { // of a fork, or a run that was moved
-				out[files.Resolved(besides)] = true
-			}
+			// Of a fork, or a run that was moved, the same iteration's here is found in its place.
+			out[files.Resolved(files.Join(run.Path, files.Base(files.Parent(c.Base)), files.Base(c.Base)))] = true
 		}
 	}
 	return out, nil
