@@ -190,7 +190,7 @@ func (c *Config) judgeAll(ctx context.Context, b stage.Batch, dead *stage.DeadLe
 		judged[i], faults[i] = c.verifier.judge(ctx, question{prompt: prompts.At(i), answer: answers.At(i), hasAnswer: answers.Valid(i),
 			extra: extra(i), tokens: tokens(i), finish: finish.At(i),
 			response: verify.Response{Text: responses.At(i), Truncated: truncated}})
-		if truncated {
+		if truncated && judged[i].verdict != verify.UnparsableAnswer { // where nothing is to be right, nothing is wrong
 			judged[i].verdict = verify.Truncated // whatever it says so far
 		}
 	}

@@ -92,7 +92,7 @@ func labelBatch(t testing.TB) stage.Batch {
 		row{prompt: "p", answer: "4", response: "so 5"},
 		row{prompt: "p", answer: "4", response: "no idea"},
 		row{prompt: "p", answer: "4", response: "so 4", finish: "length"},
-		row{prompt: "q", answer: "", response: "7"},
+		row{prompt: "q", answer: "", response: "7", finish: "length"},
 		row{prompt: "q", answer: "", response: "8", tokens: []int32{}},
 		row{prompt: "r", answer: "1", response: "1"},
 		row{prompt: "r", answer: "1", response: "1", finish: "error"},
