@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"math"
+	"os"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -137,6 +138,9 @@ func evaluationRecipe(ctx context.Context, name string, targets, sets []string) 
 	for _, target := range targets {
 		if d, err := run.Read(ctx, target); err == nil {
 			return d.Recipe(ctx, sets...)
+		}
+		if _, err := os.Stat(target); errors.Is(err, fs.ErrNotExist) && !files.IsURL(target) {
+			return recipe.Recipe{}, &usageError{fmt.Errorf("%s: there is no such run, directory or file", target)}
 		}
 	}
 	return recipe.Recipe{}, &usageError{fmt.Errorf("none of %v is a run that says what to measure; name a recipe with --recipe", targets)}

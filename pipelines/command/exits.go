@@ -9,6 +9,7 @@ import (
 
 	"github.com/millrace/millrace/pipelines/run"
 	"github.com/millrace/millrace/schemas/setting"
+	"github.com/millrace/millrace/transforms/files"
 )
 
 // Exit codes of the program.
@@ -59,8 +60,9 @@ func exitCode(err error) int {
 	var usage *usageError
 	var dead *run.DeadShareError
 	var found *foundError
+	var notBuilt *files.NotBuiltError
 	switch {
-	case errors.As(err, &config), errors.As(err, &usage):
+	case errors.As(err, &config), errors.As(err, &usage), errors.As(err, &notBuilt):
 		return exitUsage
 	case errors.As(err, &dead), errors.As(err, &found):
 		return exitDead

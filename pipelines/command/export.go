@@ -37,8 +37,11 @@ func newExport(e *env) *cobra.Command {
 			"  millrace export runs/grpo --to prime-rl --out for-prime-rl --set seq_len=4096",
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if to == "" || out == "" {
-				return &usageError{errors.New("name a format with --to and a directory with --out")}
+			if to == "" {
+				return &usageError{fmt.Errorf("--to is missing; name a format: %s", strings.Join(export.Formats(), ", "))}
+			}
+			if out == "" {
+				return &usageError{errors.New("--out is missing; name the directory to write to")}
 			}
 			if iteration < -1 {
 				return &usageError{fmt.Errorf("--iteration %d: want an iteration from 0, or -1 for all", iteration)}

@@ -3,8 +3,10 @@ package command
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -26,6 +28,9 @@ func newInspect(e *env) *cobra.Command {
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			in, err := look.Inspect(cmd.Context(), args[0])
+			if errors.Is(err, fs.ErrNotExist) {
+				return &usageError{err}
+			}
 			if err != nil {
 				return err
 			}

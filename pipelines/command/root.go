@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -14,10 +15,12 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/millrace/millrace/pipelines/run"
 	"github.com/millrace/millrace/pipelines/telemetry"
 	"github.com/millrace/millrace/pipelines/terminal"
+	"github.com/millrace/millrace/schemas/setting"
 )
 
 // env is what a command reads and writes besides its flags.
@@ -61,14 +64,20 @@ func newRoot(e *env) *cobra.Command {
 		SilenceUsage:  true,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return &usageError{fmt.Errorf("unknown command %q; see millrace --help", args[0])}
+				var names []string
+				for _, c := range cmd.Commands() {
+					names = append(names, c.Name())
+				}
+				return &usageError{fmt.Errorf("unknown command %q%s; see millrace --help", args[0], setting.Nearest(args[0], names))}
 			}
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.PersistentFlags().BoolVar(&e.json, "json", false, "print the result as JSON")
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return &usageError{fmt.Errorf("%w%s", err, nearestFlag(c, err))}
+	})
 	for _, command := range commands {
 		c := command(e)
 		if args := c.Args; args != nil {
@@ -82,6 +91,17 @@ func newRoot(e *env) *cobra.Command {
 		root.AddCommand(c)
 	}
 	return root
+}
+
+// nearestFlag ends an error about a flag that is not known.
+func nearestFlag(c *cobra.Command, err error) string {
+	var unknown *pflag.NotExistError
+	if !errors.As(err, &unknown) {
+		return ""
+	}
+	var names []string
+	c.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, "--"+f.Name) })
+	return setting.Nearest("--"+unknown.GetSpecifiedName(), names)
 }
 
 // print writes a result: as JSON when asked, else through text, in which nothing can act on a terminal: answers, names and messages

@@ -149,7 +149,7 @@ func TestShow(t *testing.T) {
 	if letter.Reason != "too_long" || letter.Row["prompt"] == "" {
 		t.Errorf("%+v", letter)
 	}
-	want(t, exitFailed, []string{"no iteration 9"}, "show", run, "--iteration", "9")
+	want(t, exitUsage, []string{"no iteration 9"}, "show", run, "--iteration", "9")
 	want(t, exitFailed, []string{"zzz"}, "show", run, "--prompt", "zzz")
 	want(t, exitUsage, []string{"not a run directory"}, "show", t.TempDir())
 }
@@ -347,7 +347,7 @@ func TestInspect(t *testing.T) {
 		t.Fatal(err)
 	}
 	want(t, exitFailed, []string{"broken.parquet"}, "inspect", broken)
-	want(t, exitFailed, []string{"config.json"}, "inspect", t.TempDir())
+	want(t, exitUsage, []string{"config.json"}, "inspect", t.TempDir())
 	endless := t.TempDir()
 	if err := os.Symlink("/dev/zero", filepath.Join(endless, "config.json")); err != nil {
 		t.Fatal(err)

@@ -22,8 +22,8 @@ func newTrack(e *env) *cobra.Command {
 		Use:   "track RUN",
 		Short: "Send experiment trackers what they do not have yet of a run",
 		Long: "Send an experiment tracker the settings, metrics and samples of a run's committed iterations, as far as it does not have them\n" +
-			"yet: of a run that had no tracker, or whose tracker could not be reached. Without --to it is the trackers that the run was\n" +
-			"last given (telemetry.trackers). The same command again sends nothing twice.\n\n" +
+			"yet: of a run that had no tracker, or whose tracker could not be reached. Without --to it is the trackers that the run\n" +
+			"itself was last given (telemetry.trackers of its recipe, not an earlier --to). The same command again sends nothing twice.\n\n" +
 			"Trackers: " + strings.Join(trackers.Kinds(), ", ") + ".",
 		Example: "  millrace track runs/grpo --to mlflow --set url=http://localhost:5000",
 		Args:    cobra.ExactArgs(1),

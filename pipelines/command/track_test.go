@@ -238,7 +238,7 @@ func TestTrackerDown(t *testing.T) {
 	_, file := aRun(t)
 	dir := filepath.Join(t.TempDir(), "tracked")
 	code, _, log := execute("run", file, "--set", "run="+dir, "--set", tracker(m.URL))
-	if code != exitOK || !strings.Contains(log, "a tracker is not reached") || !strings.Contains(log, "503") ||
+	if code != exitOK || !strings.Contains(log, "a tracker was not reached") || !strings.Contains(log, "503") ||
 		!strings.Contains(log, "does not have all of the run") {
 		t.Errorf("exit code %d: %s", code, log)
 	}

@@ -166,6 +166,8 @@ func rolloutOf(b stage.Batch, i int, tok tokenizer.Tokenizer) (show.Rollout, err
 		if y, ok := outcomes.At(i); ok {
 			right := y > 0.5
 			r.Outcome = &right
+		} else {
+			r.Undecided = undecided(b, i)
 		}
 	}
 	if errs, err := schemas.FirstError.Find(b); err == nil {
@@ -210,6 +212,17 @@ func rowName(b stage.Batch, i int) string {
 		}
 	}
 	return name
+}
+
+// undecided is why a verifier decided nothing, as far as the row says.
+func undecided(b stage.Batch, i int) string {
+	if texts, err := schemas.VerdictReason.Find(b); err == nil && texts.Valid(i) && texts.At(i) != "" {
+		return texts.At(i)
+	}
+	if texts, err := schemas.Verdict.Find(b); err == nil {
+		return texts.At(i)
+	}
+	return ""
 }
 
 func perToken(b stage.Batch, c schemas.List[float32], i int) []float32 {

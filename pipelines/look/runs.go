@@ -2,7 +2,10 @@ package look
 
 import (
 	"context"
+	"errors"
+	"io/fs"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 
@@ -30,6 +33,11 @@ func Runs(ctx context.Context, dir string) ([]RunLine, error) {
 	at, err := files.Abs(dir)
 	if err != nil {
 		return nil, err
+	}
+	if !files.IsURL(at) {
+		if _, err := os.ReadDir(at); err != nil && !errors.Is(err, fs.ErrNotExist) { // which a pattern would find nothing in
+			return nil, err
+		}
 	}
 	found := map[string]bool{}
 	for _, pattern := range []string{recipe.ConfigName, "*/" + recipe.ConfigName, "*/*/" + recipe.ConfigName} {

@@ -75,12 +75,12 @@ func (out *Report) source(r recipe.Recipe, f prompts.Findings) error {
 			100*f.DeadShare(), f.Rows, f.Source, 100*r.Limits.DeadShare, f.Fault)
 	}
 	if f.Contaminated > 0 {
-		note("%s: %d of the first %d rows are taken out, since their prompts are in test sets (file.decontaminate), such as %s", f.Source,
+		note("%s: %d of the first %d rows are taken out, since their prompts are in test sets (prompts.file.decontaminate), such as %s", f.Source,
 			f.Contaminated, f.Rows, f.Contamination)
 	}
 	if f.Repeated > 0 {
 		note("%s: %d of the first %d rows repeat a prompt that was there before: each prompt is taken once; "+
-			"file.fields.id makes a prompt of every row", f.Source, f.Repeated, f.Rows)
+			"prompts.file.fields.id makes a prompt of every row", f.Source, f.Repeated, f.Rows)
 	}
 	if share := float64(f.Repeated) / float64(max(f.Rows, 1)); r.Limits.RepeatedShare > 0 && share > r.Limits.RepeatedShare {
 		return setting.Errorf("limits.repeated_share", "%.2f%% of the first %d rows of %s repeat a prompt, and %.2f%% is allowed", 100*share,

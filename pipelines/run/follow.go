@@ -129,8 +129,8 @@ func (f *follower) look(ctx context.Context, status trackers.Status) {
 	switch {
 	case f.err != nil && !f.failing:
 		f.failing = true
-		slog.WarnContext(ctx, "a tracker is not reached; the run goes on, and sends what is missing with a later iteration", "tracker",
-			f.of.Kind, "error", f.err)
+		slog.WarnContext(ctx, "a tracker was not reached, or refused what it was sent; the run goes on, and sends what is missing with a later "+
+			"iteration", "tracker", f.of.Kind, "error", f.err)
 	case f.err == nil && f.failing:
 		f.failing = false
 		f.note("tracker %s is reached again", f.of.Kind)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/apache/beam/sdks/v2/go/pkg/beam"
 
@@ -20,8 +21,8 @@ type DeadShareError struct {
 }
 
 func (e *DeadShareError) Error() string {
-	return fmt.Sprintf("iteration %d: %d of %d rows died (%.2f%%), limits.dead_share allows %.2f%%; by reason: %s",
-		e.Iteration, e.Dead, e.In, 100*float64(e.Dead)/float64(e.In), 100*e.Limit, e.Reasons)
+	return fmt.Sprintf("%d of %d rows died (%.2f%%), limits.dead_share allows %.2f%%; by reason: %s; `millrace show RUN --dead` prints them",
+		e.Dead, e.In, 100*float64(e.Dead)/float64(e.In), 100*e.Limit, e.Reasons)
 }
 
 // deaths are the rows that died of those that were given.
@@ -45,11 +46,11 @@ func (d *deaths) check(limit float64, number int) error {
 	if d.in == 0 || float64(d.dead) <= limit*float64(d.in) {
 		return nil
 	}
-	text := ""
+	var parts []string
 	for _, k := range slices.Sorted(maps.Keys(d.reasons)) {
-		text += fmt.Sprintf("%s %d ", k, d.reasons[k])
+		parts = append(parts, fmt.Sprintf("%s %d", k, d.reasons[k]))
 	}
-	return &DeadShareError{Iteration: number, Dead: d.dead, In: d.in, Limit: limit, Reasons: text}
+	return &DeadShareError{Iteration: number, Dead: d.dead, In: d.in, Limit: limit, Reasons: strings.Join(parts, ", ")}
 }
 
 // deadShare fails the iteration when too many rows died: those of a source of all the rows that it looked at, and those of stages of the

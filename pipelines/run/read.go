@@ -10,6 +10,7 @@ import (
 
 	"github.com/millrace/millrace/pipelines/commit"
 	"github.com/millrace/millrace/pipelines/recipe"
+	"github.com/millrace/millrace/schemas/setting"
 	"github.com/millrace/millrace/transforms/files"
 )
 
@@ -52,7 +53,7 @@ func (r *Dir) Iteration(ctx context.Context, number int) (dir string, at int, er
 	case number < 0:
 		number = len(done) - 1
 	case number >= len(done):
-		return "", 0, fmt.Errorf("run %s has committed %d iterations, from 0; there is no iteration %d", r.Path, len(done), number)
+		return "", 0, setting.Errorf("iteration", "%s has committed %d iterations, from 0; there is no iteration %d", r.Path, len(done), number)
 	}
 	return r.IterPath(number), number, nil
 }

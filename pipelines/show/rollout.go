@@ -11,9 +11,10 @@ import (
 type Rollout struct {
 	Name       string  `json:"name,omitempty"` // what tells it from others, such as its response id
 	Prompt     string  `json:"prompt"`
-	Answer     string  `json:"answer"`      // the right one
-	Outcome    *bool   `json:"outcome"`     // nil: the verifier abstained
-	FirstError *int    `json:"first_error"` // first wrong step, from 0; -1: every step is right; nil: not known
+	Answer     string  `json:"answer"`              // the right one
+	Outcome    *bool   `json:"outcome"`             // nil: the verifier abstained
+	Undecided  string  `json:"undecided,omitempty"` // why, where that is known
+	FirstError *int    `json:"first_error"`         // first wrong step, from 0; -1: every step is right; nil: not known
 	Tokens     []Token `json:"tokens"`
 }
 

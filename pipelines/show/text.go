@@ -63,6 +63,9 @@ func printRollout(out *bufio.Writer, r Rollout, scale Scale, colour bool) {
 // Verdict says the outcome, and where the response went wrong if that is known.
 func (r Rollout) Verdict() string {
 	text := "not decided"
+	if r.Undecided != "" {
+		text += " (" + terminal.Clean(r.Undecided) + ")"
+	}
 	if r.Outcome != nil && *r.Outcome {
 		text = "correct"
 	} else if r.Outcome != nil {

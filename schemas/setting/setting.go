@@ -80,12 +80,12 @@ func OneOf(path, x string, known ...string) error {
 			return nil
 		}
 	}
-	return Errorf(path, "%q is not one of %s%s", x, strings.Join(known, ", "), didYouMean(x, known))
+	return Errorf(path, "%q is not one of %s%s", x, strings.Join(known, ", "), Nearest(x, known))
 }
 
 // Suggest ends an error about a word that is not known: with the known word nearest to it, or with all of them when none is near.
 func Suggest(word string, known []string) string {
-	if s := didYouMean(word, known); s != "" {
+	if s := Nearest(word, known); s != "" {
 		return s
 	}
 	if len(known) == 0 {
@@ -94,9 +94,9 @@ func Suggest(word string, known []string) string {
 	return "; known: " + strings.Join(known, ", ")
 }
 
-// didYouMean names the known word that differs by at most a third of its letters. Words of four letters and fewer may differ by
-// one: between gspo and dpo lie two, and they have nothing to do with each other.
-func didYouMean(word string, known []string) string {
+// Nearest ends an error about a word that is not known with the known word that differs by at most a third of its letters, where there is
+// one. Words of four letters and fewer may differ by one: between gspo and dpo lie two, and they have nothing to do with each other.
+func Nearest(word string, known []string) string {
 	word = strings.ToLower(word)
 	best, at := math.MaxInt, ""
 	for _, k := range known {
@@ -114,22 +114,27 @@ func didYouMean(word string, known []string) string {
 	return fmt.Sprintf("; did you mean %q?", at)
 }
 
-// distance is the Levenshtein distance.
+// distance is the least number of letters to put in, take out or replace, and of neighbours to swap, none twice (optimal string alignment).
 func distance(a, b string) int {
+	var before []int // the row before that before row
 	row := make([]int, len(b)+1)
 	for j := range row {
 		row[j] = j
 	}
 	for i := 1; i <= len(a); i++ {
-		diagonal := row[0]
-		row[0] = i
+		next := make([]int, len(b)+1)
+		next[0] = i
 		for j := 1; j <= len(b); j++ {
 			cost := 1
 			if a[i-1] == b[j-1] {
 				cost = 0
 			}
-			diagonal, row[j] = row[j], min(row[j]+1, row[j-1]+1, diagonal+cost)
+			next[j] = min(row[j]+1, next[j-1]+1, row[j-1]+cost)
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				next[j] = min(next[j], before[j-2]+1)
+			}
 		}
+		before, row = row, next
 	}
 	return row[len(b)]
 }

@@ -80,8 +80,10 @@ func TestSuggest(t *testing.T) {
 	if s := setting.Suggest("gspo", []string{"dpo", "ppo"}); strings.Contains(s, "did you mean") {
 		t.Error(s)
 	}
-	if s := setting.Suggest("sampels", []string{"samples", "steps"}); !strings.Contains(s, `"samples"`) {
-		t.Error(s)
+	for word, want := range map[string]string{"sampels": "samples", "grop": "grpo", "plna": "plan"} {
+		if s := setting.Suggest(word, []string{"samples", "steps", "grpo", "plan"}); !strings.Contains(s, `"`+want+`"`) {
+			t.Errorf("%s%s", word, s)
+		}
 	}
 }
 

@@ -263,7 +263,11 @@ func (a *mlflowAPI) send(ctx context.Context, method, to, content string, body [
 	if body != nil {
 		req.Header.Set("Content-Type", content)
 	}
-	if authorization, _ := mlflowKeys(); authorization != "" {
+	authorization, _ := mlflowKeys()
+	if strings.ContainsAny(authorization, "\r\n") {
+		return a.problem(0, "MLFLOW_TRACKING_TOKEN holds a line break", false)
+	}
+	if authorization != "" {
 		req.Header.Set("Authorization", authorization)
 	}
 	resp, err := a.http.Do(req)
