@@ -52,6 +52,7 @@ func TestLook(t *testing.T) {
 		{"grpo", nil, "policy.path", "millrace run warm-start"},
 		{"grpo", []string{"policy.path=" + filepath.Join(dir, "none")}, "policy.path", "there is no model"},
 		{"grpo", []string{"policy.path=" + filepath.Join(dir, "empty")}, "policy", "tokenizer"},
+		{"text-grpo", []string{"policy.path=" + policy}, "policy", "not in the vocabulary"},
 		{"distrl", []string{"policy.path=" + policy}, "reward.path", "millrace run ipvrm-refresh"},
 		{"qrm-ppo", []string{"policy.path=" + policy, "reward.path=" + reward}, "reward.path", "no scalar head"},
 		{"gsm8k-ipvrm-refresh", file, "", "1 of the first 41 rows repeat a prompt"},

@@ -158,6 +158,28 @@ func drawRows(t task, w Window, accepted *levels, lo, hi int) (stage.Batch, erro
 	return schemas.NewRecord(w.Meta, cols...)
 }
 
+// drawnExamples is how many problems of a task are looked at.
+const drawnExamples = 16
+
+// examplesOf draws some problems of a task, each with a response where it writes some.
+func examplesOf(t task) (Findings, error) {
+	out := Findings{Source: t.name()}
+	written, _ := t.written()
+	for i := range uint64(drawnExamples) {
+		key := keyed.New(0).With(i)
+		p, err := t.draw(uniform(key.With(0)), "train")
+		if err != nil {
+			return out, fmt.Errorf("source %s: %w", t.kind(), err)
+		}
+		x := Example{Prompt: p.prompt}
+		if written != "" {
+			x.Responses = []string{p.write(uniform(key.With(1)), written)}
+		}
+		out.Examples = append(out.Examples, x)
+	}
+	return out, nil
+}
+
 // drawProblem draws a problem, again where the curriculum does not accept its difficulty.
 func drawProblem(t task, key keyed.Key, split string, accepted *levels) (problem, error) {
 	out, err := t.draw(uniform(key.With(0)), split)

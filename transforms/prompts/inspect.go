@@ -144,17 +144,16 @@ func (f File) Inspect(ctx context.Context) (Findings, error) {
 	return out, nil
 }
 
-// Inspect looks at the source, at every part of a mixture. Sources that cannot be looked
+// Inspect looks at the source, at every part of a mixture; of a generator it has examples. Sources that cannot be looked
 // at are left out.
 func Inspect(ctx context.Context, c Config) ([]Findings, error) {
 	if m, ok := c.Of.(Mixture); ok {
 		var all []Findings
 		for i, p := range m {
-			of, ok := p.of().(Inspector)
+			f, ok, err := inspect(ctx, p.of())
 			if !ok {
 				continue
 			}
-			f, err := of.Inspect(ctx)
 			if err != nil {
 				return all, setting.In(fmt.Sprintf("%s[%d].%s", mixtureSource, i, p.Source), err)
 			}
@@ -162,12 +161,24 @@ func Inspect(ctx context.Context, c Config) ([]Findings, error) {
 		}
 		return all, nil
 	}
-	of, ok := c.Of.(Inspector)
+	f, ok, err := inspect(ctx, c.Of)
 	if !ok {
 		return nil, nil
 	}
-	f, err := of.Inspect(ctx)
 	return []Findings{f}, setting.In(c.Source, err)
+}
+
+// inspect looks at one source; ok is false where it cannot be looked at.
+func inspect(ctx context.Context, s Source) (f Findings, ok bool, err error) {
+	switch of := s.(type) {
+	case Inspector:
+		f, err = of.Inspect(ctx)
+		return f, true, err
+	case task:
+		f, err = examplesOf(of)
+		return f, true, err
+	}
+	return f, false, nil
 }
 
 // missing says of a file that is not there that the setting names it; other errors stay as they are.
