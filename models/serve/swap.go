@@ -98,8 +98,9 @@ func (s *Swap) update(w http.ResponseWriter, r *http.Request) {
 		fail(w, err)
 		return
 	}
-	defer done()
-	if err := json.Unmarshal(text, &q); err != nil {
+	err = json.Unmarshal(text, &q)
+	done() // loading takes long
+	if err != nil {
 		fail(w, invalid("model_path", "the body is no JSON object with model_path: %v", err))
 		return
 	}

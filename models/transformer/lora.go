@@ -327,6 +327,7 @@ func readAdapterConfig(dir string) (c adapterConfig, err error) {
 // AdapterBase is the path of the model that the adapters of a directory belong to.
 func AdapterBase(dir string) (string, error) {
 	c, err := readAdapterConfig(dir)
+	c.Base = whereBaseIs(dir, c.Base)
 	if err == nil && IsAdapter(c.Base) {
 		err = &ConfigError{filepath.Join(dir, adapterConfigFile), "base_model_name_or_path", "names adapters, not a model"}
 	}
@@ -337,7 +338,7 @@ func AdapterBase(dir string) (string, error) {
 // refused.
 func ReadAdapter(dir string) (config LoRA, base string, err error) {
 	config, c, err := readAdapter(dir)
-	return config, c.Base, err
+	return config, whereBaseIs(dir, c.Base), err
 }
 
 func readAdapter(dir string) (LoRA, adapterConfig, error) {
@@ -366,9 +367,9 @@ func readAdapter(dir string) (LoRA, adapterConfig, error) {
 	return config, c, nil
 }
 
-// besides is where the base model of adapters lies if both belong to one run that was moved or forked: as many folders up as an iteration's
-// model is below its run, and then by the last two names of the base. It is "" for paths without as many, and for addresses.
-func besides(dir, base string) string {
+// nearBase is where the base model of adapters lies if both belong to one run that was moved or forked: as many folders up as the model of
+// an iteration is below its run, and then by the last two names of the base. It is "" for paths without as many, and for addresses.
+func nearBase(dir, base string) string {
 	parent := filepath.Dir(filepath.Clean(base))
 	if strings.Contains(base, "://") || strings.Contains(dir, "://") || !filepath.IsAbs(parent) || parent == filepath.Dir(parent) {
 		return ""
@@ -376,10 +377,24 @@ func besides(dir, base string) string {
 	return filepath.Join(dir, "..", "..", filepath.Base(parent), filepath.Base(base))
 }
 
-// fetchBase finds the base model of the adapters in dir: where they say, or else, with the same digest, besides them.
+// whereBaseIs is the path of a base, or near the adapters, where it is not there and something is here. Whether it is the same model
+// is known when it is loaded.
+func whereBaseIs(dir, base string) string {
+	if _, err := os.Stat(base); err == nil {
+		return base
+	}
+	if near := nearBase(dir, base); near != "" {
+		if _, err := os.Stat(near); err == nil {
+			return near
+		}
+	}
+	return base
+}
+
+// fetchBase finds the base model of the adapters in dir: where they say, or else, with the same digest, near them.
 func fetchBase(ctx context.Context, dir string, base models.Ref) (models.Ref, *models.Copy, error) {
 	here, err := fetchExactly(ctx, base)
-	near := besides(dir, base.Path)
+	near := nearBase(dir, base.Path)
 	if err == nil || base.Digest == "" || near == "" {
 		return base, here, err
 	}

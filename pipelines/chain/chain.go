@@ -10,6 +10,7 @@ import (
 
 	"github.com/millrace/millrace/models"
 	"github.com/millrace/millrace/models/keyed"
+	"github.com/millrace/millrace/pipelines/commit"
 	"github.com/millrace/millrace/runners"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/transforms/files"
@@ -77,8 +78,15 @@ type Iteration struct {
 // RunNameLength is how much of the digest of its configuration names a run in records, log lines and metrics.
 const RunNameLength = 16
 
-// WorkName is the folder of what an iteration needs only until its commit: materialised edges.
-const WorkName = "exchange"
+// Names in the directory of a run.
+const (
+	// WorkName is the folder of what an iteration needs only until its commit: materialised edges.
+	WorkName = commit.WorkName
+	// StartPrefix begins the names of models that a run makes before its first iteration.
+	StartPrefix = "start-"
+	// HandoverName is the folder of tasks for another trainer.
+	HandoverName = "handover"
+)
 
 // NewIteration is iteration number of a run with that seed, in its directory.
 func NewIteration(run string, seed uint64, number int, dir string) Iteration {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"reflect"
-	"strconv"
 
 	"github.com/spf13/cobra"
 
@@ -45,15 +44,8 @@ func newFork(e *env) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			old, err := d.Recipe(ctx)
+			r, err := d.Recipe(ctx, append(sets, recipe.Set("run", out))...)
 			if err != nil {
-				return err
-			}
-			r, err := d.Recipe(ctx, append(sets, "run="+strconv.Quote(out))...)
-			if err != nil {
-				return err
-			}
-			if err := sameStart(old, r); err != nil {
 				return err
 			}
 			if _, number, err := d.Iteration(ctx, at); err == nil && r.Iterations <= number {
@@ -62,6 +54,17 @@ func newFork(e *env) *cobra.Command {
 			m, err := method.New(r)
 			if err != nil {
 				return recipe.From(err, files.Join(d.Path, recipe.ConfigName))
+			}
+			old, err := d.Recipe(ctx)
+			if err != nil {
+				return err
+			}
+			before, err := method.New(old)
+			if err != nil {
+				return recipe.From(err, files.Join(d.Path, recipe.ConfigName))
+			}
+			if err := sameStart(before, m); err != nil {
+				return err
 			}
 			config, err := method.Resolved(m)
 			if err != nil {
@@ -84,12 +87,19 @@ func newFork(e *env) *cobra.Command {
 	return c
 }
 
-// sameStart refuses models that a fork would not begin with: it has those of the iteration, and what the first run started from is
-// what it is held against.
-func sameStart(old, r recipe.Recipe) error {
-	if r.Policy.Path != old.Policy.Path || !reflect.DeepEqual(r.Policy.New, old.Policy.New) {
-		return setting.Errorf("policy", "a fork goes on with the policy of the iteration, and its reference is what the first run started from; "+
-			"another policy begins a run of its own, another reference is section reference")
+// sameStart refuses another start of a model that iterations train: a fork goes on with that of the iteration, and the reference is what
+// the first run started from.
+func sameStart(before, m method.Method) error {
+	was := map[string]recipe.Model{}
+	for _, t := range before.Updates() {
+		was[t.Role] = t.Model
+	}
+	for _, t := range m.Updates() {
+		old, ok := was[t.Role]
+		if ok && (t.Model.Path != old.Path || !reflect.DeepEqual(t.Model.New, old.New)) {
+			return setting.Errorf(t.Role, "a fork goes on with the %s of the iteration, and another one begins a run of its own; "+
+				"another reference is section reference", t.Role)
+		}
 	}
 	return nil
 }

@@ -51,7 +51,7 @@ func TestLabelIsShown(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "out")
 	var done jobResult
 	runJob(t, &done, "label", path, "--out", dir)
-	if text := want(t, exitOK, []string{"it is 1", "it is 2", "–"}, "show", dir); strings.Contains(text, "0.000") {
+	if text := want(t, exitOK, []string{"it is 1", "it is 2"}, "show", dir); strings.Contains(text, "0.000") {
 		t.Errorf("numbers that nobody knows: %s", text)
 	}
 	want(t, exitOK, nil, "report", dir)

@@ -161,7 +161,7 @@ func (p plan) text(w io.Writer) {
 			bytesText(m.Largest), bytesText(m.Headroom))
 	}
 	for _, f := range p.Found.Prompts {
-		if f.Rows == 0 { // of a generator
+		if f.Drawn {
 			continue
 		}
 		fmt.Fprintf(w, "%s: %d rows read, %d prompts in train, %d in test, fields %s\n", f.Source, f.Rows, f.Prompts["train"], f.Prompts["test"],

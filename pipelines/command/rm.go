@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/millrace/millrace/pipelines/commit"
 	"github.com/millrace/millrace/pipelines/recipe"
 	"github.com/millrace/millrace/pipelines/run"
 	"github.com/millrace/millrace/transforms/files"
@@ -45,7 +46,7 @@ func newRm(e *env) *cobra.Command {
 			if keep.Last < 1 || keep.Every < 0 {
 				return &usageError{errors.New("--keep-last is at least 1, --keep-every at least 0")}
 			}
-			out, err := toRemove(ctx, d, keep, whole)
+			out, err := toRemove(ctx, d, keep, whole) // first without the lock, which would be laid into what is no run
 			if err != nil {
 				return err
 			}
@@ -90,7 +91,12 @@ func newRm(e *env) *cobra.Command {
 func toRemove(ctx context.Context, d *run.Dir, keep recipe.Keep, whole bool) (removed, error) {
 	out := removed{Run: d.Path, Whole: whole, Removed: []run.Removal{}}
 	if whole {
-		if _, err := recipe.Load(ctx, files.Join(d.Path, recipe.ConfigName), nil); err != nil {
+		begun, err := files.ListIn(ctx, d.Path, "iter-*/"+commit.ManifestName)
+		if err != nil {
+			return out, err
+		}
+		// Where no iteration says that it is a run, its configuration has to.
+		if _, err := recipe.Load(ctx, files.Join(d.Path, recipe.ConfigName), nil); err != nil && len(begun) == 0 {
 			return out, &usageError{&run.NotARunError{Path: d.Path, Why: "its " + recipe.ConfigName + " is not the recipe of one: " + err.Error()}}
 		}
 		foreign, err := run.Foreign(ctx, d.Path)

@@ -83,6 +83,9 @@ func printDead(ctx context.Context, e *env, d *run.Dir, iteration, rows int) err
 		}
 		iteration = at
 	}
+	if e.json {
+		fmt.Fprintf(e.err, "iteration %d\n", iteration)
+	}
 	letters, tally, err := look.DeadLetters(ctx, d, iteration, rows)
 	if err != nil {
 		return err

@@ -19,6 +19,9 @@ import (
 	"github.com/millrace/millrace/transforms/files"
 )
 
+// WorkName is the folder of what an iteration needs only until its commit: materialised edges. It is in no manifest.
+const WorkName = "exchange"
+
 // ManifestName is the file that commits an iteration, in its directory.
 const ManifestName = "manifest.json"
 
@@ -104,16 +107,16 @@ func (m Manifest) encode() ([]byte, error) {
 	return append(raw, '\n'), err
 }
 
-// Write digests every file of the iteration but those below the folder named work, and writes the manifest last, if still says yes
+// Write digests every file of the iteration but those below WorkName, and writes the manifest last, if still says yes
 // by then.
-func Write(ctx context.Context, dir string, m Manifest, work string, still func() error) error {
+func Write(ctx context.Context, dir string, m Manifest, still func() error) error {
 	listed, err := files.Below(ctx, dir)
 	if err != nil {
 		return err
 	}
 	m.Schema, m.Files = schema, map[string]string{}
 	for _, f := range listed {
-		if strings.HasPrefix(f.Name, work+"/") {
+		if strings.HasPrefix(f.Name, WorkName+"/") {
 			continue
 		}
 		if m.Files[f.Name], err = files.Digest(ctx, f); err != nil {
@@ -137,11 +140,6 @@ func (m Manifest) Check(ctx context.Context, dir string, of func(name string) bo
 
 // check holds files to the manifest; alone says that there must be no others for which of says yes.
 func (m Manifest) check(ctx context.Context, dir string, of func(name string) bool, alone bool) error {
-	folders := map[string]bool{} // that were committed; the work of an iteration was not
-	for name := range m.Files {
-		top, _, below := strings.Cut(name, "/")
-		folders[top] = below
-	}
 	listed, err := files.Below(ctx, dir)
 	if err != nil {
 		return err
@@ -156,7 +154,7 @@ func (m Manifest) check(ctx context.Context, dir string, of func(name string) bo
 		if _, ok := m.Files[f.Name]; ok || !alone || of != nil && !of(f.Name) || strings.HasPrefix(files.Base(f.Name), ".") {
 			continue
 		}
-		if top, _, below := strings.Cut(f.Name, "/"); below && folders[top] || !below && top != ManifestName && top != RemovedName {
+		if top, _, _ := strings.Cut(f.Name, "/"); top != ManifestName && top != RemovedName && top != WorkName {
 			return &ChangedError{Path: f.Path}
 		}
 	}

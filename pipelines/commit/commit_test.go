@@ -14,7 +14,7 @@ func committed(t *testing.T) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "run", "iter-00003")
 	for name, text := range map[string]string{"metrics.jsonl": "{}\n", "batch-00000.parquet": "rows", "policy/config.json": "{}",
-		"policy/model.safetensors": "weights", "work/edge": "x"} {
+		"policy/model.safetensors": "weights", WorkName + "/edge": "x"} {
 		path := filepath.Join(dir, name)
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			t.Fatal(err)
@@ -24,7 +24,7 @@ func committed(t *testing.T) string {
 		}
 	}
 	m := Manifest{Iteration: 3, Seed: 7, Config: "c", Inputs: map[string]Input{"policy.path": {Path: "p", Digest: "d"}}}
-	if err := Write(t.Context(), dir, m, "work", func() error { return nil }); err != nil {
+	if err := Write(t.Context(), dir, m, func() error { return nil }); err != nil {
 		t.Fatal(err)
 	}
 	return dir
@@ -77,12 +77,15 @@ func TestGoneAndNew(t *testing.T) {
 	if err := CheckPath(t.Context(), filepath.Join(dir, "policy")); err == nil || !strings.Contains(err.Error(), "is gone") {
 		t.Error(err)
 	}
-	dir = committed(t)
-	if err := os.WriteFile(filepath.Join(dir, "policy/adapter.json"), nil, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	if err := CheckPath(t.Context(), filepath.Join(dir, "policy")); err == nil || !strings.Contains(err.Error(), "was not there") {
-		t.Error(err)
+	for name, in := range map[string]string{"policy/adapter.json": "policy", "reward/model.safetensors": "reward", "notes.txt": ""} {
+		dir = committed(t)
+		path := filepath.Join(dir, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, nil, 0o644)); err != nil {
+			t.Fatal(err)
+		}
+		if err := CheckPath(t.Context(), filepath.Join(dir, in)); err == nil || !strings.Contains(err.Error(), "was not there") {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 	for _, path := range []string{t.TempDir(), filepath.Join(t.TempDir(), "iter-00001", "policy"), "/"} {
 		if err := CheckPath(t.Context(), path); err != nil {

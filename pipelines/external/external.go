@@ -23,7 +23,7 @@ import (
 )
 
 // DirName is the directory of tasks in that of a run, where a recipe names no other.
-const DirName = "handover"
+const DirName = chain.HandoverName
 
 // Update is the update of one iteration. Its rows have been written.
 type Update struct {

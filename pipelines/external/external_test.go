@@ -379,6 +379,9 @@ func TestRunWithATrainer(t *testing.T) {
 	if _, err := do(t.Context(), own); err != nil {
 		t.Fatal(err)
 	}
+	if foreign, err := run.Foreign(t.Context(), filepath.Join(theirs, "run")); err != nil || len(foreign) > 0 {
+		t.Errorf("%v is taken for somebody else's: %v", foreign, err)
+	}
 	for i := range 3 {
 		const batch = "batch-00000-of-00001.parquet"
 		a, b := promptsOf(t, at(ours, i, batch)), promptsOf(t, at(theirs, i, batch))

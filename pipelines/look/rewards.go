@@ -97,7 +97,7 @@ func OpenReward(ctx context.Context, r recipe.Recipe, named string, iteration in
 		}
 		if trained == "" { // not trained by the run
 			if path = r.Reward.Path; path == "" {
-				path = files.Join(d.Path, "start-reward")
+				path = files.Join(d.Path, chain.StartPrefix+"reward")
 			}
 		}
 		if policy, err = method.StartPolicy(ctx, r, d.Path); err != nil {

@@ -182,6 +182,9 @@ func rolloutOf(b stage.Batch, i int, tok tokenizer.Tokenizer) (show.Rollout, err
 		r.Tokens = []show.Token{{Text: texts.At(i), LogP: unknown, Value: unknown, PCorrect: unknown, Advantage: unknown}}
 		return r, nil
 	}
+	if err == nil && tok == nil {
+		err = errors.New("column response is missing, and no model has a tokenizer for response_tokens")
+	}
 	if err != nil {
 		return r, err
 	}

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/millrace/millrace/pipelines/chain"
 	"github.com/millrace/millrace/pipelines/recipe"
 	"github.com/millrace/millrace/pipelines/run"
 	"github.com/millrace/millrace/transforms/files"
@@ -147,7 +148,7 @@ func DiskUsage(ctx context.Context, d *run.Dir) ([]Usage, error) {
 		switch u := &out[at]; {
 		case below && run.IsState(folder):
 			u.Optimizers += f.Size
-		case below && run.IsModel(folder), strings.HasPrefix(folder, "start-"):
+		case below && run.IsModel(folder), strings.HasPrefix(folder, chain.StartPrefix):
 			u.Models += f.Size
 		case ok && strings.HasSuffix(rest, ".parquet"):
 			u.Rows += f.Size

@@ -50,13 +50,16 @@ func Measure(ctx context.Context, r recipe.Recipe, s Subject, work string) (Eval
 	return e, errors.Join(err, files.RemoveAll(ctx, work))
 }
 
+// ScratchPrefix begins the name of a directory that Scratch makes where a run lies; a process that died has left it.
+const ScratchPrefix = "eval-"
+
 // Scratch makes a directory for an evaluation, where the workers can reach it: on this machine, or where the run lies if the
 // workers are elsewhere. Remove removes it.
 func Scratch(r recipe.Recipe) (dir string, remove func() error, err error) {
 	if r.Runner.InProcess() || !files.IsURL(r.Run) {
 		dir, err = os.MkdirTemp("", "millrace-eval-")
 	} else {
-		dir = files.Join(r.Run, "eval-"+uuid.NewString())
+		dir = files.Join(r.Run, ScratchPrefix+uuid.NewString())
 	}
 	return dir, func() error { return files.RemoveAll(context.Background(), dir) }, err
 }

@@ -342,12 +342,12 @@ func (b base) policy(ctx context.Context, d *run.Dir, it *chain.Iteration, train
 		}
 	}
 	if !ok {
-		if it.Policy, err = chain.Open(ctx, b.r.Policy, files.Join(d.Path, "start-policy"), b.r.Seed); err != nil {
+		if it.Policy, err = chain.Open(ctx, b.r.Policy, files.Join(d.Path, chain.StartPrefix+"policy"), b.r.Seed); err != nil {
 			return err
 		}
 	}
 	if chain.ReadsCritic(b.r) {
-		if it.Policy, err = withScalarHead(ctx, it.Policy, files.Join(d.Path, "start-critic")); err != nil {
+		if it.Policy, err = withScalarHead(ctx, it.Policy, files.Join(d.Path, chain.StartPrefix+"critic")); err != nil {
 			return err
 		}
 	}
@@ -363,7 +363,7 @@ func (b base) policy(ctx context.Context, d *run.Dir, it *chain.Iteration, train
 // reference takes the recipe's reference model where it names one.
 func (b base) reference(ctx context.Context, d *run.Dir, it *chain.Iteration) (err error) {
 	if b.r.Reference != nil {
-		it.Reference, err = chain.Open(ctx, *b.r.Reference, files.Join(d.Path, "start-reference"), b.r.Seed)
+		it.Reference, err = chain.Open(ctx, *b.r.Reference, files.Join(d.Path, chain.StartPrefix+"reference"), b.r.Seed)
 	}
 	return err
 }
@@ -380,7 +380,7 @@ func (b base) reward(ctx context.Context, d *run.Dir, it *chain.Iteration, train
 		it.Reward = it.Policy
 		return nil
 	}
-	it.Reward, err = chain.Open(ctx, b.r.Reward.Model, files.Join(d.Path, "start-reward"), b.r.Seed)
+	it.Reward, err = chain.Open(ctx, b.r.Reward.Model, files.Join(d.Path, chain.StartPrefix+"reward"), b.r.Seed)
 	return err
 }
 
@@ -405,7 +405,7 @@ func (b base) rewardModels(ctx context.Context, it *chain.Iteration) error {
 // StartPolicy is the policy that a run started from.
 func StartPolicy(ctx context.Context, r recipe.Recipe, run string) (models.Ref, error) {
 	if r.Policy.New != nil {
-		return chain.Committed(ctx, r.Policy, run, "start-policy")
+		return chain.Committed(ctx, r.Policy, run, chain.StartPrefix+"policy")
 	}
 	return chain.Open(ctx, r.Policy, "", 0)
 }

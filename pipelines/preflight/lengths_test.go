@@ -80,3 +80,23 @@ func TestLengths(t *testing.T) {
 		}
 	}
 }
+
+// TestLengthsOfAGenerator: what it writes is measured too, as many responses to a prompt as it writes.
+func TestLengthsOfAGenerator(t *testing.T) {
+	r, err := recipe.Parse([]byte(`
+kind: train
+run: none
+policy: {tokenizer: bytes, new: ` + tinyShape + `}
+prompts: {source: chain, count: 4, chain: {responses: right, per_prompt: 8}}
+label: {verifier: {kind: proving_ground}}
+update: {losses: [{name: sft}]}
+evaluate: {every: 0}
+`), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := preflight.Lengths(t.Context(), r)
+	if err != nil || l.Responses != 8 || l.PromptTokens < 5 || l.ResponseTokens < 5 {
+		t.Errorf("%+v, %v", l, err)
+	}
+}

@@ -225,8 +225,8 @@ func present(ctx context.Context, p place, makers func(string) string) error {
 		if name := makers(p.model.Path); name != "" {
 			return setting.Errorf(at, "%s is not there yet; the recipe %s makes it: millrace run %s", p.model.Path, name, name)
 		}
-		return setting.Errorf(at, "there is no model at %s; name one with --set %s=DIR, or fetch a small published one with `millrace quickstart "+
-			"--real --fetch`", p.model.Path, at)
+		return setting.Errorf(at, "there is no model at %s; name another with --set %s=DIR (docs/real-models.md says where published ones "+
+			"come from)", p.model.Path, at)
 	}
 	if _, err := local.ReadConfig(p.model.Path); err != nil {
 		return setting.Errorf(at, "%v", err)

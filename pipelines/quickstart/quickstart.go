@@ -14,6 +14,7 @@ import (
 	"github.com/millrace/millrace/pipelines/look"
 	"github.com/millrace/millrace/pipelines/method"
 	"github.com/millrace/millrace/pipelines/progress"
+	"github.com/millrace/millrace/pipelines/recipe"
 	"github.com/millrace/millrace/pipelines/recipes"
 	"github.com/millrace/millrace/pipelines/run"
 	"github.com/millrace/millrace/schemas/setting"
@@ -74,10 +75,10 @@ func Run(ctx context.Context, o Options, show progress.Run) (Result, error) {
 	var runs []string
 	for _, name := range methods {
 		dir := filepath.Join(o.Run, name)
-		sets := []string{"run=" + dir, fmt.Sprintf("seed=%d", o.Seed), fmt.Sprintf("iterations=%d", o.Iterations),
-			"policy.path=" + filepath.Join(models, "policy"), "evaluate.prompts=200", "evaluate.every=10"}
+		sets := []string{recipe.Set("run", dir), fmt.Sprintf("seed=%d", o.Seed), fmt.Sprintf("iterations=%d", o.Iterations),
+			recipe.Set("policy.path", filepath.Join(models, "policy")), "evaluate.prompts=200", "evaluate.every=10"}
 		if name == "distrl" {
-			sets = append(sets, "reward.path="+filepath.Join(models, "reward"))
+			sets = append(sets, recipe.Set("reward.path", filepath.Join(models, "reward")))
 		}
 		r, err := open(ctx, name, sets)
 		if err != nil {
@@ -166,7 +167,7 @@ const acceptedWarmStart = 0.33
 func trainStart(ctx context.Context, o Options, dir string, show progress.Run) error {
 	for seed := o.Seed; seed < o.Seed+8; seed++ {
 		warm := filepath.Join(dir, fmt.Sprintf("warm-start-%d", seed))
-		r, err := open(ctx, "warm-start", []string{"run=" + warm, fmt.Sprintf("seed=%d", seed)})
+		r, err := open(ctx, "warm-start", []string{recipe.Set("run", warm), fmt.Sprintf("seed=%d", seed)})
 		if err != nil {
 			return err
 		}
@@ -185,7 +186,8 @@ func trainStart(ctx context.Context, o Options, dir string, show progress.Run) e
 		}
 		policy := filepath.Join(warm, "iter-00000", "policy")
 		reward := filepath.Join(dir, "ipvrm")
-		if r, err = open(ctx, "ipvrm-refresh", []string{"run=" + reward, fmt.Sprintf("seed=%d", seed), "policy.path=" + policy}); err != nil {
+		sets := []string{recipe.Set("run", reward), fmt.Sprintf("seed=%d", seed), recipe.Set("policy.path", policy)}
+		if r, err = open(ctx, "ipvrm-refresh", sets); err != nil {
 			return err
 		}
 		show.Note("reward model")

@@ -76,7 +76,7 @@ func Real(ctx context.Context, o RealOptions, show progress.Run) (RealResult, er
 		return out, err
 	}
 	warm, grpo := filepath.Join(o.Run, "warm"), filepath.Join(o.Run, "grpo")
-	m, err := open(ctx, "text-warm-start", []string{"run=" + warm, "policy.path=" + model})
+	m, err := open(ctx, "text-warm-start", []string{recipe.Set("run", warm), recipe.Set("policy.path", model)})
 	if err != nil {
 		return out, err
 	}
@@ -86,8 +86,8 @@ func Real(ctx context.Context, o RealOptions, show progress.Run) (RealResult, er
 	}
 	policy := last(warm, m.Recipe().Iterations)
 	n := strconv.Itoa(o.Iterations)
-	m, err = open(ctx, "text-grpo", []string{"run=" + grpo, fmt.Sprintf("seed=%d", o.Seed), "iterations=" + n, "evaluate.every=" + n,
-		"policy.path=" + policy})
+	m, err = open(ctx, "text-grpo", []string{recipe.Set("run", grpo), fmt.Sprintf("seed=%d", o.Seed), "iterations=" + n, "evaluate.every=" + n,
+		recipe.Set("policy.path", policy)})
 	if err != nil {
 		return out, err
 	}

@@ -23,7 +23,7 @@ func Load(ctx context.Context, path string, sets []string) (Recipe, error) {
 		return Recipe{}, setting.Errorf("", "%v", err)
 	}
 	if files.Base(path) == ConfigName {
-		sets = append([]string{"run=" + strconv.Quote(files.Parent(path))}, sets...)
+		sets = append([]string{Set("run", files.Parent(path))}, sets...)
 	}
 	r, err := Parse(raw, sets)
 	return r, From(err, path)
@@ -81,6 +81,9 @@ func parseYAML(raw []byte) (map[string]any, error) {
 	}
 	return tree, nil
 }
+
+// Set is a path=value setting whose value is a text as it stands, whatever YAML would make of it.
+func Set(path, text string) string { return path + "=" + strconv.Quote(text) }
 
 // setPath applies one --set path=value to a tree. The value is read as YAML, so numbers, booleans and lists work; null takes a key that the
 // recipe has out of it.

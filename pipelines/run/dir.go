@@ -189,7 +189,7 @@ func (r *Dir) Begin(ctx context.Context, i int) (string, error) {
 // Commit digests every file of the iteration, writes the manifest last, and then removes the work folder unless it is kept.
 func (r *Dir) Commit(ctx context.Context, m commit.Manifest, keepExchange bool) error {
 	dir := r.IterPath(m.Iteration)
-	if err := commit.Write(ctx, dir, m, chain.WorkName, func() error { return r.lock.Check(ctx) }); err != nil {
+	if err := commit.Write(ctx, dir, m, func() error { return r.lock.Check(ctx) }); err != nil {
 		return fmt.Errorf("commit of iteration %d: %w", m.Iteration, err)
 	}
 	if !keepExchange {
@@ -225,8 +225,8 @@ const ConfigsName = "configs"
 
 // WriteConfig stores the resolved recipe and says in what it differs from the one before. Once an iteration is committed, a later call
 // must bring the recipe that it was computed with, but for settings that change nothing of that (recipe.Identity); before, another one
-// takes its place.
-func (r *Dir) WriteConfig(ctx context.Context, raw []byte, done []int) ([]recipe.Change, error) {
+// takes its place. Fewer iterations than are committed are refused.
+func (r *Dir) WriteConfig(ctx context.Context, raw []byte, iterations int, done []int) ([]recipe.Change, error) {
 	path := files.Join(r.Path, recipe.ConfigName)
 	old, err := files.Read(ctx, path, MaxStateBytes)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -250,6 +250,9 @@ func (r *Dir) WriteConfig(ctx context.Context, raw []byte, done []int) ([]recipe
 			return nil, err
 		}
 		switch {
+		case (computedWith(m, raw) || forked) && iterations < len(done):
+			return nil, setting.Errorf("iterations", "is %d, and %s has %d already; ask for more, or go on as it was asked to last: "+
+				"`millrace run %s`", iterations, r.Path, len(done), path)
 		case computedWith(m, raw), forked:
 		case old != nil && !computedWith(m, old) && !wasForked:
 			return nil, setting.Errorf("run", "%s was changed: iteration %d was computed with a recipe of digest %.12s, and this one has %.12s; "+

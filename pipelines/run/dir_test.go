@@ -110,7 +110,7 @@ func TestConfigCannotChange(t *testing.T) {
 	defer r.Close()
 	one, two := []byte("seed: 1\n"), []byte("seed: 2\n")
 	for _, raw := range [][]byte{two, one} { // nothing is committed, so another recipe takes the place
-		if _, err := r.WriteConfig(t.Context(), raw, nil); err != nil {
+		if _, err := r.WriteConfig(t.Context(), raw, 1, nil); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -120,16 +120,16 @@ func TestConfigCannotChange(t *testing.T) {
 	if err := r.Commit(t.Context(), commit.Manifest{Config: commit.Digest(one)}, false); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := r.WriteConfig(t.Context(), one, []int{0}); err != nil {
+	if _, err := r.WriteConfig(t.Context(), one, 1, []int{0}); err != nil {
 		t.Errorf("same recipe: %v", err)
 	}
-	if _, err := r.WriteConfig(t.Context(), two, []int{0}); err == nil || !strings.Contains(err.Error(), `there "seed: 1", now "seed: 2"`) {
+	if _, err := r.WriteConfig(t.Context(), two, 1, []int{0}); err == nil || !strings.Contains(err.Error(), `there "seed: 1", now "seed: 2"`) {
 		t.Errorf("other recipe: %v", err)
 	}
 	if err := os.WriteFile(filepath.Join(r.Path, "config.yaml"), two, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := r.WriteConfig(t.Context(), two, []int{0}); err == nil || !strings.Contains(err.Error(), "was changed") {
+	if _, err := r.WriteConfig(t.Context(), two, 1, []int{0}); err == nil || !strings.Contains(err.Error(), "was changed") {
 		t.Errorf("a recipe that was edited between two starts: %v", err)
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/millrace/millrace/pipelines/chain"
+	"github.com/millrace/millrace/pipelines/measure"
 	"github.com/millrace/millrace/pipelines/recipe"
 	"github.com/millrace/millrace/pipelines/telemetry"
 	"github.com/millrace/millrace/transforms/files"
@@ -15,8 +17,6 @@ const (
 	ReportName = "report.html"
 	// RetryName is the folder of rows that `millrace retry` takes out of dead letters.
 	RetryName = "retry"
-	// startPrefix begins the names of models that a run makes before its first iteration.
-	startPrefix = "start-"
 )
 
 // Foreign lists what lies in a directory and no run writes there: files of others, further runs.
@@ -38,8 +38,8 @@ func Foreign(ctx context.Context, dir string) ([]string, error) {
 // written reports whether runs write a file, or a folder, of that name into their directory.
 func written(name string, folder bool) bool {
 	if folder {
-		return iterPattern.MatchString(name) || strings.HasPrefix(name, startPrefix) || files.IsTemporary(name) ||
-			slices.Contains([]string{ConfigsName, telemetry.Dir, RetryName}, name)
+		return iterPattern.MatchString(name) || strings.HasPrefix(name, chain.StartPrefix) || strings.HasPrefix(name, measure.ScratchPrefix) ||
+			files.IsTemporary(name) || slices.Contains([]string{ConfigsName, telemetry.Dir, RetryName, chain.HandoverName}, name)
 	}
 	return files.IsTemporary(name) || slices.Contains([]string{recipe.ConfigName, BestName, ForkName, ReportName, files.LockName}, name)
 }

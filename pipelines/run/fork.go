@@ -228,7 +228,7 @@ func (run *Dir) bring(ctx context.Context, at int, to *Dir) error {
 			n, err := strconv.Atoi(m[1])
 			return err == nil && n <= at && !strings.HasPrefix(name, top+"/"+chain.WorkName+"/")
 		}
-		return below && strings.HasPrefix(top, startPrefix)
+		return below && strings.HasPrefix(top, chain.StartPrefix)
 	}
 	for _, last := range []bool{false, true} {
 		for _, f := range listed {

@@ -14,7 +14,6 @@ import (
 	"github.com/millrace/millrace/pipelines/progress"
 	"github.com/millrace/millrace/pipelines/recipe"
 	"github.com/millrace/millrace/pipelines/telemetry"
-	"github.com/millrace/millrace/schemas/setting"
 	"github.com/millrace/millrace/transforms/files"
 	"github.com/millrace/millrace/transforms/rollout"
 	"github.com/millrace/millrace/transforms/stage"
@@ -64,11 +63,7 @@ func Iterate(ctx context.Context, m Method, s Settings, show progress.Run) (err 
 	if err != nil {
 		return err
 	}
-	if s.Iterations < len(done) {
-		return setting.Errorf("iterations", "is %d, and %s has %d already; ask for more, or go on as it was asked to last: millrace run %s",
-			s.Iterations, dir.Path, len(done), files.Join(dir.Path, recipe.ConfigName))
-	}
-	changes, err := dir.WriteConfig(ctx, s.Config, done)
+	changes, err := dir.WriteConfig(ctx, s.Config, s.Iterations, done)
 	if err != nil {
 		return err
 	}

@@ -49,7 +49,7 @@ func TestLastWith(t *testing.T) {
 			}
 			last(1, true) // begun
 		}
-		if err := commit.Write(t.Context(), d.IterPath(i), commit.Manifest{Iteration: i}, "work", func() error { return nil }); err != nil {
+		if err := commit.Write(t.Context(), d.IterPath(i), commit.Manifest{Iteration: i}, func() error { return nil }); err != nil {
 			t.Fatal(err)
 		}
 	}

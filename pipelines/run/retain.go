@@ -93,7 +93,10 @@ func (run *Dir) bases(ctx context.Context, keep recipe.Keep, done, best, serving
 			}
 			out[files.Resolved(c.Base)] = true
 			// Of a fork, or a run that was moved, the same iteration's here is found in its place.
-			out[files.Resolved(files.Join(run.Path, files.Base(files.Parent(c.Base)), files.Base(c.Base)))] = true
+			near := files.Join(run.Path, files.Base(files.Parent(c.Base)), files.Base(c.Base))
+			if _, err := files.Stat(ctx, files.Join(near, "adapter_config.json")); errors.Is(err, fs.ErrNotExist) { // adapters are no base
+				out[files.Resolved(near)] = true
+			}
 		}
 	}
 	return out, nil

@@ -26,6 +26,12 @@ func Rollouts(w io.Writer, rollouts []Rollout, colour bool) error {
 	return out.Flush()
 }
 
+// textAlone reports whether nothing is known of the tokens of a response: it is one, without a number.
+func (r Rollout) textAlone() bool {
+	t := r.Tokens[0]
+	return len(r.Tokens) == 1 && math.IsNaN(t.LogP) && math.IsNaN(t.Value) && math.IsNaN(t.PCorrect) && math.IsNaN(t.Advantage)
+}
+
 func printRollout(out *bufio.Writer, r Rollout, scale Scale, colour bool) {
 	if r.Name != "" {
 		fmt.Fprintf(out, "rollout   %s\n", terminal.Clean(r.Name))
@@ -35,7 +41,7 @@ func printRollout(out *bufio.Writer, r Rollout, scale Scale, colour bool) {
 		out.WriteString(paint(terminal.Clean(t.Text), scale.Value(t.PCorrect), colour))
 	}
 	out.WriteString("\n")
-	if len(r.Tokens) == 0 {
+	if len(r.Tokens) == 0 || r.textAlone() {
 		return
 	}
 	out.WriteString("\n")

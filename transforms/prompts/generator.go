@@ -161,10 +161,10 @@ func drawRows(t task, w Window, accepted *levels, lo, hi int) (stage.Batch, erro
 // drawnExamples is how many problems of a task are looked at.
 const drawnExamples = 16
 
-// examplesOf draws some problems of a task, each with a response where it writes some.
+// examplesOf draws some problems of a task, with the responses that it writes to them.
 func examplesOf(t task) (Findings, error) {
-	out := Findings{Source: t.name()}
-	written, _ := t.written()
+	out := Findings{Source: t.name(), Drawn: true}
+	written, per := t.written()
 	for i := range uint64(drawnExamples) {
 		key := keyed.New(0).With(i)
 		p, err := t.draw(uniform(key.With(0)), "train")
@@ -172,8 +172,8 @@ func examplesOf(t task) (Findings, error) {
 			return out, fmt.Errorf("source %s: %w", t.kind(), err)
 		}
 		x := Example{Prompt: p.prompt}
-		if written != "" {
-			x.Responses = []string{p.write(uniform(key.With(1)), written)}
+		for k := 0; written != "" && k < per; k++ {
+			x.Responses = append(x.Responses, p.write(uniform(key.With(1+uint64(k))), written))
 		}
 		out.Examples = append(out.Examples, x)
 	}

@@ -18,12 +18,13 @@ type Inspector interface {
 	Inspect(ctx context.Context) (Findings, error)
 }
 
-// Findings are what the first rows of a source are like.
+// Findings are what the first rows of a source are like; of a generator, which has no rows, what some of its problems are.
 type Findings struct {
 	Source string   `json:"source"`
-	Rows   int      `json:"rows"`   // read
-	Whole  bool     `json:"whole"`  // there are no more
-	Fields []string `json:"fields"` // of the first row
+	Drawn  bool     `json:"drawn,omitempty"` // by a generator
+	Rows   int      `json:"rows"`            // read
+	Whole  bool     `json:"whole"`           // there are no more
+	Fields []string `json:"fields"`          // of the first row
 	// Prompts are those of the rows that can be used, by split.
 	Prompts  map[string]int         `json:"prompts"`
 	Dead     map[schemas.Reason]int `json:"dead,omitempty"` // rows that would be set aside, by reason
@@ -34,7 +35,7 @@ type Findings struct {
 	Contamination string   `json:"contamination,omitempty"`
 	Left          []string `json:"left,omitempty"`        // Parquet columns that no field names and that cannot be read: rows come without
 	NearCopies    int      `json:"near_copies,omitempty"` // prompts of test much of which is in train
-	// Examples are prompts at even distances among the rows, with the responses that the rows have.
+	// Examples are prompts at even distances among the rows, or some that were drawn, with their responses.
 	Examples []Example `json:"-"`
 }
 

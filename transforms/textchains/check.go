@@ -23,7 +23,7 @@ var (
 // no step and belongs to the one before it.
 //
 // A line is right when it says what the same line of the worked solution says: spaces do not matter, nor does which operand of a sum or a
-// product stands first. Everything else does, as another way to the same answer would leave open which step is which. So the first
+// product stands first. Everything else does, another way to the same answer too: every line has its one right text. So the first
 // wrong step is the first line that says something else; a surplus line does, and where lines are missing it is the last line present
 // that is wrong, for ending the response. Numbers are digits without a leading zero.
 func (c Chain) Judge(response string) Check {

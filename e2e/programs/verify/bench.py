@@ -13,6 +13,7 @@ import multiprocessing
 import os
 import subprocess
 import sys
+import tempfile
 import time
 
 logging.disable(logging.CRITICAL)
@@ -37,7 +38,7 @@ def main():
     with open(a.cases, encoding="utf-8") as f:
         text = f.read()
     cases = [json.loads(line) for line in text.splitlines()]
-    binary = os.path.join(here, "verify.bin")
+    binary = os.path.join(tempfile.mkdtemp(), "verify")
     subprocess.run(["go", "build", "-o", binary, "."], cwd=here, check=True)
 
     cpu, their_cpu = [], []

@@ -13,7 +13,6 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"reflect"
 	"regexp"
 	"strings"
 	"time"
@@ -134,15 +133,15 @@ func (a *mlflowAPI) experiment(ctx context.Context, name string) (string, error)
 // find is the run with a key; nil where there is none.
 func (a *mlflowAPI) find(ctx context.Context, experiment, key string) (*mlflowFound, error) {
 	var got struct {
-		Runs [1]mlflowFound `json:"runs"` // what more there is is not read
+		Runs [1]*mlflowFound `json:"runs"` // what more there is is not read
 	}
 	err := a.ask(ctx, http.MethodPost, "runs/search", map[string]any{"experiment_ids": []string{experiment},
 		"filter": fmt.Sprintf("tags.`%s` = '%s'", keyTag, key), "run_view_type": "ACTIVE_ONLY", "max_results": 1,
 		"order_by": []string{"attributes.start_time ASC"}}, &got)
-	if err != nil || reflect.ValueOf(got.Runs[0]).IsZero() {
+	if err != nil || got.Runs[0] == nil {
 		return nil, err
 	}
-	return &got.Runs[0], a.given(got.Runs[0].Info.ID, "run_id")
+	return got.Runs[0], a.given(got.Runs[0].Info.ID, "run_id")
 }
 
 // create begins a run.
@@ -194,9 +193,12 @@ func (a *mlflowAPI) list(ctx context.Context, run string) (map[string]bool, erro
 			return nil, err
 		}
 		for _, f := range got.Files {
-			if len(out) < maxTables && tablePattern.MatchString(f.Path) {
+			if tablePattern.MatchString(f.Path) {
 				out[f.Path] = true
 			}
+		}
+		if len(out) > maxTables {
+			return nil, a.problem(http.StatusOK, fmt.Sprintf("the run has more than %d tables", maxTables), false)
 		}
 		if page = got.Next; page == "" {
 			break
