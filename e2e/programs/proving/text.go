@@ -102,6 +102,9 @@ func collectText(_ context.Context, p *proving, f *figures, seed uint64, j job) 
 	gap, echo := 0.0, 0.0
 	for _, m := range measured {
 		gap, echo = max(gap, m.Metrics["audit_gap"]), max(echo, m.Metrics["echo_share"])
+		if x, ok := m.Metrics["entropy"]; ok && m.Iterations%textEvery == 0 {
+			f.add(seed, name, "entropy", m.Iterations, x)
+		}
 		if m.Evaluation == nil {
 			continue
 		}
@@ -115,9 +118,6 @@ func collectText(_ context.Context, p *proving, f *figures, seed uint64, j job) 
 	}
 	f.add(seed, name, "audit_gap_max", 0, gap)
 	f.add(seed, name, "echo_share_max", 0, echo)
-	for n := textEvery; n <= len(measured); n += textEvery {
-		f.add(seed, name, "entropy", n, measured[n-1].Metrics["entropy"])
-	}
 	return nil
 }
 
