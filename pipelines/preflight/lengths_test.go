@@ -86,7 +86,7 @@ func TestLengthsOfAGenerator(t *testing.T) {
 	r, err := recipe.Parse([]byte(`
 kind: train
 run: none
-policy: {tokenizer: bytes, new: ` + tinyShape + `}
+policy: {tokenizer: bytes, new: `+tinyShape+`}
 prompts: {source: chain, count: 4, chain: {responses: right, per_prompt: 8}}
 label: {verifier: {kind: proving_ground}}
 update: {losses: [{name: sft}]}
