@@ -113,7 +113,7 @@ func TestInterruptedRunGoesOn(t *testing.T) {
 		t.Fatalf("%v, %d committed iterations", err, len(done))
 	}
 	before := digests(t, filepath.Dir(done[0]))
-	if code, _, log := millrace(t, "run", filepath.Join(run, "config.yaml"), "--set", "run="+run, "--set", "seed=77"); code != 1 ||
+	if code, _, log := millrace(t, "run", filepath.Join(run, "config.yaml"), "--set", "run="+run, "--set", "seed=77"); code != 2 ||
 		!strings.Contains(log, "another recipe") {
 		t.Errorf("going on with another seed: exit code %d: %s", code, log)
 	}
