@@ -72,6 +72,13 @@ func (s *Swap) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	now.Server.ServeHTTP(w, r)
 }
 
+// current is what is offered now.
+func (s *Swap) current() *offered {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.now
+}
+
 // Serve answers on a listener until the context ends, as a Server does.
 func (s *Swap) Serve(ctx context.Context, l net.Listener) error {
 	return serveOn(ctx, l, s, s.now.opts.Grace, s.Close)
@@ -79,10 +86,7 @@ func (s *Swap) Serve(ctx context.Context, l net.Listener) error {
 
 // Close ends the requests under way. The model goes with the process.
 func (s *Swap) Close() {
-	s.mu.RLock()
-	now := s.now
-	s.mu.RUnlock()
-	now.Server.Close()
+	s.current().Server.Close()
 }
 
 // update changes the weights. The tokenizer stays: ids mean what they meant.
@@ -90,10 +94,7 @@ func (s *Swap) update(w http.ResponseWriter, r *http.Request) {
 	var q struct {
 		ModelPath string `json:"model_path"`
 	}
-	s.mu.RLock()
-	reader := s.now.Server
-	s.mu.RUnlock()
-	text, done, err := reader.read(w, r)
+	text, done, err := s.current().read(w, r)
 	if err != nil {
 		fail(w, err)
 		return
@@ -114,9 +115,7 @@ func (s *Swap) update(w http.ResponseWriter, r *http.Request) {
 	}
 	s.loading.Lock()
 	defer s.loading.Unlock()
-	s.mu.RLock()
-	old := s.now
-	s.mu.RUnlock()
+	old := s.current()
 	next, err := s.begin(context.WithoutCancel(r.Context()), path)
 	if err != nil {
 		fail(w, invalid("model_path", "cannot be loaded: %v", err))

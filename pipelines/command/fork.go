@@ -48,7 +48,11 @@ func newFork(e *env) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if _, number, err := d.Iteration(ctx, at); err == nil && r.Iterations <= number {
+			_, number, err := d.Iteration(ctx, at)
+			if err != nil {
+				return err
+			}
+			if r.Iterations <= number {
 				return setting.Errorf("iterations", "is %d, and the fork begins with %d; ask for more", r.Iterations, number+1)
 			}
 			m, err := method.New(r)
@@ -70,7 +74,7 @@ func newFork(e *env) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			forked, err := d.Fork(ctx, at, out, config, optimizer == "fresh")
+			forked, err := d.Fork(ctx, number, out, config, optimizer == "fresh")
 			if err != nil {
 				return err
 			}

@@ -181,7 +181,7 @@ func (j *job) file(ctx context.Context, args []string, responses bool, source ma
 		layout = "by their names"
 	}
 	j.notes = append(j.notes, fmt.Sprintf("columns (%s): %s; --field says otherwise", layout, strings.Join(said, " ")))
-	if fields["answer"] == nil || fields["answer"] == "" {
+	if f.Fields.Answer == "" {
 		j.notes = append(j.notes, "no column is a reference answer; a verifier that compares with one judges nothing (--field answer=COLUMN)")
 	}
 	return nil

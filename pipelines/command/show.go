@@ -98,11 +98,8 @@ func printDead(ctx context.Context, e *env, d *run.Dir, iteration, rows int) err
 
 // withDead says where there is more to see of an iteration that is not committed.
 func withDead(ctx context.Context, d *run.Dir, iteration int, err error) error {
-	begun, more := d.LastBegun(ctx, chain.DeadName)
-	if more != nil || iteration >= 0 && iteration != begun {
-		return err
-	}
-	if left, more := run.RowFiles(ctx, d.IterPath(begun), chain.DeadName); more != nil || len(left) == 0 {
+	begun, ok, more := d.LastWith(ctx, chain.DeadName)
+	if more != nil || !ok || iteration >= 0 && iteration != begun {
 		return err
 	}
 	return fmt.Errorf("%w; iteration %d is not committed, and --dead shows the rows that its stages set aside", err, begun)

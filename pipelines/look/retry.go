@@ -41,10 +41,10 @@ func Retry(ctx context.Context, d *run.Dir, number int, dir string) (revived []R
 	if err != nil {
 		return nil, 0, err
 	}
-	if begun, err := d.LastBegun(ctx, chain.DeadName); err != nil {
+	if at, ok, err := d.LastWith(ctx, chain.DeadName); err != nil {
 		return nil, 0, err
-	} else if begun == len(done) {
-		done = append(done, begun)
+	} else if ok && at == len(done) {
+		done = append(done, at)
 	}
 	if number >= 0 {
 		if _, err := d.Begun(ctx, number); err != nil {

@@ -177,16 +177,17 @@ func rolloutOf(b stage.Batch, i int, tok tokenizer.Tokenizer) (show.Rollout, err
 		}
 	}
 	ids, err := schemas.ResponseTokens.Find(b)
-	if texts, missing := schemas.Response.Find(b); missing == nil && (err != nil || tok == nil) {
-		unknown := math.NaN()
-		r.Tokens = []show.Token{{Text: texts.At(i), LogP: unknown, Value: unknown, PCorrect: unknown, Advantage: unknown}}
-		return r, nil
-	}
 	if err == nil && tok == nil {
 		err = errors.New("column response is missing, and no model has a tokenizer for response_tokens")
 	}
-	if err != nil {
-		return r, err
+	if err != nil { // nothing is known of tokens
+		texts, missing := schemas.Response.Find(b)
+		if missing != nil {
+			return r, err
+		}
+		unknown := math.NaN()
+		r.Tokens = []show.Token{{Text: texts.At(i), LogP: unknown, Value: unknown, PCorrect: unknown, Advantage: unknown}}
+		return r, nil
 	}
 	tokens := ids.Row(i)
 	logp, value := perToken(b, schemas.OldLogP, i), perToken(b, schemas.Value, i)

@@ -11,8 +11,7 @@ import (
 	"github.com/millrace/millrace/transforms/prompts"
 )
 
-// Lengths measures the texts of the recipe's source in the tokens of its policy: nothing where the
-// policy is not there yet.
+// Lengths measures the texts of the recipe's source in the tokens of its policy: nothing where the policy is not there yet.
 func Lengths(ctx context.Context, r recipe.Recipe) (chain.Lengths, error) {
 	found, err := prompts.Inspect(ctx, r.Prompts)
 	if err != nil {

@@ -71,7 +71,7 @@ func Run(ctx context.Context, o Options, show progress.Run) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	out := Result{Seed: o.Seed, Run: o.Run, Report: filepath.Join(o.Run, "report.html")}
+	out := Result{Seed: o.Seed, Run: o.Run, Report: filepath.Join(o.Run, run.ReportName)}
 	var runs []string
 	for _, name := range methods {
 		dir := filepath.Join(o.Run, name)

@@ -67,7 +67,7 @@ func Real(ctx context.Context, o RealOptions, show progress.Run) (RealResult, er
 	if files.IsURL(o.Run) {
 		return RealResult{}, setting.Errorf("run", "%q: the quickstart runs on this machine, in a directory of it", o.Run)
 	}
-	out := RealResult{Seed: o.Seed, Run: o.Run, Report: filepath.Join(o.Run, "report.html")}
+	out := RealResult{Seed: o.Seed, Run: o.Run, Report: filepath.Join(o.Run, run.ReportName)}
 	model, err := o.model(ctx, show)
 	if err != nil {
 		return out, err

@@ -71,19 +71,6 @@ func (r *Dir) Begun(ctx context.Context, number int) (dir string, err error) {
 	return dir, err
 }
 
-// LastBegun is the number of the iteration after the last committed, where it has left rows of that name, or else of the last committed.
-func (r *Dir) LastBegun(ctx context.Context, name string) (int, error) {
-	done, err := r.Committed(ctx)
-	if err != nil {
-		return 0, err
-	}
-	left, err := RowFiles(ctx, r.IterPath(len(done)), name)
-	if len(left) > 0 || len(done) == 0 {
-		return len(done), err
-	}
-	return len(done) - 1, err
-}
-
 // LastWith is the last iteration, one that is begun and not committed among them, that has rows of that name; ok is false where none has.
 func (r *Dir) LastWith(ctx context.Context, name string) (at int, ok bool, err error) {
 	done, err := r.Committed(ctx)

@@ -17,9 +17,9 @@ func TestBegunBeforeTheFirstCommit(t *testing.T) {
 	if err := files.Write(t.Context(), file, []byte("x"), false); err != nil {
 		t.Fatal(err)
 	}
-	number, err := d.LastBegun(t.Context(), "dead")
-	if err != nil || number != 0 {
-		t.Errorf("iteration %d, %v", number, err)
+	number, ok, err := d.LastWith(t.Context(), "dead")
+	if err != nil || number != 0 || !ok {
+		t.Errorf("iteration %d, %v, %v", number, ok, err)
 	}
 	if dir, err := d.Begun(t.Context(), number); err != nil || dir != d.IterPath(0) {
 		t.Errorf("%s, %v", dir, err)

@@ -164,16 +164,16 @@ const drawnExamples = 16
 // examplesOf draws some problems of a task, with the responses that it writes to them.
 func examplesOf(t task) (Findings, error) {
 	out := Findings{Source: t.name(), Drawn: true}
+	b, err := drawRows(t, Window{Split: "train"}, nil, 0, drawnExamples)
+	if err != nil {
+		return out, err
+	}
+	prompts := schemas.Prompt.Of(b)
 	written, per := t.written()
-	for i := range uint64(drawnExamples) {
-		key := keyed.New(0).With(i)
-		p, err := t.draw(uniform(key.With(0)), "train")
-		if err != nil {
-			return out, fmt.Errorf("source %s: %w", t.kind(), err)
-		}
-		x := Example{Prompt: p.prompt}
-		for k := 0; written != "" && k < per; k++ {
-			x.Responses = append(x.Responses, p.write(uniform(key.With(1+uint64(k))), written))
+	for i := 0; i < b.NumRows(); i += per {
+		x := Example{Prompt: prompts.At(i)}
+		for k := i; written != "" && k < i+per; k++ {
+			x.Responses = append(x.Responses, schemas.Response.Of(b).At(k))
 		}
 		out.Examples = append(out.Examples, x)
 	}
