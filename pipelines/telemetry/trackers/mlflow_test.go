@@ -278,13 +278,14 @@ func TestMLflowAnswers(t *testing.T) {
 func TestMLflowManyAnswers(t *testing.T) {
 	const token = "tk-0123456789abcdef"
 	t.Setenv("MLFLOW_TRACKING_TOKEN", token)
-	m := trackerstest.NewMLflow(t)
+	m, pages := trackerstest.NewMLflow(t), 0
 	m.Before(func(w http.ResponseWriter, r *http.Request) bool {
 		switch {
 		case strings.HasSuffix(r.URL.Path, "/runs/search"):
 			io.WriteString(w, `{"runs": [{"info": {"run_id": "run0", "artifact_uri": "mlflow-artifacts:/1/run0/artifacts"}}`+
 				strings.Repeat(", {}", 900_000)+"]}")
 		case strings.HasSuffix(r.URL.Path, "/artifacts/list"):
+			pages++
 			io.WriteString(w, `{"files": [{"path": "samples/00001.json"}, {"path": "`+strings.Repeat("x", 1000)+`"}], "next_page_token": "more"}`)
 		case strings.HasSuffix(r.URL.Path, "/log-batch"):
 			io.WriteString(w, "{}")
@@ -300,8 +301,8 @@ func TestMLflowManyAnswers(t *testing.T) {
 	if grown := after.TotalAlloc - before.TotalAlloc; grown > 64<<20 {
 		t.Errorf("%d bytes for one run", grown)
 	}
-	if _, err := s.Lacks(t.Context(), 1); err == nil || !strings.Contains(err.Error(), "more than 100 pages") {
-		t.Errorf("%v", err)
+	if _, err := s.Lacks(t.Context(), 1); err == nil || !strings.Contains(err.Error(), "more than 100 pages") || pages != 100 {
+		t.Errorf("%d pages, %v", pages, err)
 	}
 	m.Before(func(w http.ResponseWriter, r *http.Request) bool {
 		fmt.Fprintf(w, `{"experiment": {"experiment_id": %q}}`, r.Header.Get("Authorization"))
