@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -12,10 +13,12 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/millrace/millrace/models"
 	"github.com/millrace/millrace/models/local"
+	"github.com/millrace/millrace/pipelines/commit"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/transforms/evaluate"
 	"github.com/millrace/millrace/transforms/recordio"
@@ -38,6 +41,11 @@ func (p *proving) collect(ctx context.Context, accepted, tried []uint64) (*figur
 		f.add(s, "warm", p.ground.avg+"_stderr", 0, e.Avg.StdErr)
 		f.add(s, "warm", strings.Replace(p.ground.avg, "avg", "pass", 1), 0, e.PassAt[len(e.PassAt)-1].Mean)
 		f.add(s, "warm", "accepted", 0, map[bool]float64{true: 1}[good[s]])
+		sum, err := p.weights(ctx, s)
+		if err != nil {
+			return nil, err
+		}
+		f.start(s, sum)
 	}
 	for _, s := range accepted {
 		for _, j := range p.ground.plan(s)[1:] {
@@ -62,7 +70,7 @@ func collectJob(ctx context.Context, p *proving, f *figures, seed uint64, j job)
 		return err
 	}
 	last := measured[len(measured)-1]
-	if j.part == "reward" {
+	if j.part == "reward" || j.part == "long" && last.Evaluation.BestOf != nil {
 		return collectReward(f, seed, name, *last.Evaluation)
 	}
 	for _, m := range measured {
@@ -86,7 +94,7 @@ func collectJob(ctx context.Context, p *proving, f *figures, seed uint64, j job)
 
 // collectReward reads what a refresh measured on the held-out responses.
 func collectReward(f *figures, seed uint64, name string, e evaluate.Report) error {
-	for _, m := range rewardModels {
+	for _, m := range allRewardModels() {
 		for _, b := range e.BestOf {
 			if m.name == name && b.Score == m.score {
 				f.add(seed, name, "best_of_8", 0, b.Mean)
@@ -94,6 +102,10 @@ func collectReward(f *figures, seed uint64, name string, e evaluate.Report) erro
 		}
 	}
 	f.add(seed, name, "mean_accuracy", 0, e.Avg.Mean)
+	f.add(seed, name, "random", 0, e.Random.Mean)
+	if e.Vote != nil {
+		f.add(seed, name, "majority_vote", 0, e.Vote.Mean)
+	}
 	f.add(seed, name, "pass@8", 0, e.PassAt[len(e.PassAt)-1].Mean)
 	if c := e.Calibration; c != nil && c.ECE != nil && c.AUC != nil {
 		f.add(seed, name, "ece", 0, *c.ECE)
@@ -118,14 +130,17 @@ type printed struct {
 // measuredReward is a reward model on one set of responses.
 type measuredReward struct {
 	Set   string `json:"set"` // held_out, or corrupted
+	Name  string `json:"name"`
 	Model struct {
 		Path string `json:"path"`
 	} `json:"model"`
 	Final *struct {
 		AUC figure `json:"auc"`
 	} `json:"final"`
-	Steps []evaluate.StepF1 `json:"steps"`
-	Truth *struct {
+	BestOf      []evaluate.BestAt      `json:"best_of"`
+	Steps       []evaluate.StepF1      `json:"steps"`
+	ByCertainty []evaluate.ErrorRecall `json:"errors_by_certainty"`
+	Truth       *struct {
 		R     figure `json:"r"`
 		ECE   figure `json:"ece"`
 		Brier figure `json:"brier"`
@@ -157,9 +172,24 @@ func (p *proving) collectEval(f *figures, seed uint64, j job) error {
 	}
 	for _, m := range e.Rewards {
 		run := path.Base(path.Dir(path.Dir(filepath.ToSlash(m.Model.Path)))) // seed-N/run/iter-00000/reward
+		own := slices.IndexFunc(policyScorers, func(s rewardModel) bool { return s.title == m.Name })
+		if own >= 0 {
+			run = policyScorers[own].name
+		}
 		add := func(metric string, x figure) {
 			if x.Value != nil {
 				f.add(seed, run, metric, 0, *x.Value)
+			}
+		}
+		if m.Set != "held_out" && m.Set != "corrupted" {
+			return fmt.Errorf("set %q of %s is neither held_out nor corrupted", m.Set, run)
+		}
+		for _, e := range m.ByCertainty {
+			for kind, x := range map[string]evaluate.Figure{"unsure": e.Unsure, "confident": e.Confident} {
+				if x.Value != nil {
+					f.add(seed, run, m.Set+"_"+kind+"_"+e.Rule, 0, *x.Value)
+					f.add(seed, run, m.Set+"_"+kind+"_n", 0, float64(x.N))
+				}
 			}
 		}
 		switch m.Set {
@@ -167,7 +197,17 @@ func (p *proving) collectEval(f *figures, seed uint64, j job) error {
 			for _, s := range m.Steps {
 				f.add(seed, run, "corrupted_f1_"+s.Rule, 0, s.HeldOut.F1)
 			}
-		case "held_out":
+		default:
+			if own >= 0 {
+				for _, s := range m.Steps {
+					f.add(seed, run, "step_f1_"+s.Rule, 0, s.HeldOut.F1)
+				}
+				for _, b := range m.BestOf {
+					if b.Score == policyScorers[own].score {
+						f.add(seed, run, "best_of_8", 0, b.Mean)
+					}
+				}
+			}
 			if m.Final != nil {
 				add("auc_final", m.Final.AUC)
 			}
@@ -177,8 +217,6 @@ func (p *proving) collectEval(f *figures, seed uint64, j job) error {
 				add("truth_brier", m.Truth.Brier)
 				add("truth_auc", m.Truth.Best)
 			}
-		default:
-			return fmt.Errorf("set %q of %s is neither held_out nor corrupted", m.Set, run)
 		}
 	}
 	return nil
@@ -221,6 +259,16 @@ func (p *proving) warmStart(seed uint64) (evaluate.Report, error) {
 		return evaluate.Report{}, err
 	}
 	return *m[len(m)-1].Evaluation, nil
+}
+
+// weights is the SHA-256 of the warm start's weights, by the manifest of its run.
+func (p *proving) weights(ctx context.Context, seed uint64) (string, error) {
+	j := p.ground.plan(seed)[0]
+	m, _, err := commit.Read(ctx, filepath.Join(p.dir, j.name, iteration(j.iterations-1)))
+	if err != nil {
+		return "", err
+	}
+	return cmp.Or(m.Files["policy/model.safetensors"], m.Files["policy/adapter_model.safetensors"]), nil
 }
 
 // collectCosts adds the processor seconds of every job.

@@ -20,6 +20,8 @@ type key struct {
 type figures struct {
 	seeds []uint64 // in order, the rejected ones too
 	byKey map[key]map[uint64]float64
+	// starts are the SHA-256 of the warm starts' weights: who trains the same ones goes on from the same numbers.
+	starts map[uint64]string
 }
 
 func (f *figures) add(seed uint64, run, metric string, after int, x float64) {
@@ -34,6 +36,14 @@ func (f *figures) add(seed uint64, run, metric string, after int, x float64) {
 		f.byKey[k] = map[uint64]float64{}
 	}
 	f.byKey[k][seed] = x
+}
+
+// start notes down which weights a seed goes on from.
+func (f *figures) start(seed uint64, sum string) {
+	if f.starts == nil {
+		f.starts = map[uint64]string{}
+	}
+	f.starts[seed] = sum
 }
 
 // of lists a figure of the given seeds, NaN where it was not measured.
@@ -62,6 +72,9 @@ func (f *figures) accepted() []uint64 {
 
 var header = []string{"run", "metric", "after", "seed", "value"}
 
+// startRow begins the rows whose value is a SHA-256.
+var startRow = []string{"warm", "sha256", "0"}
+
 // save writes the figures in an order of their own.
 func (f *figures) save(path string) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -72,6 +85,9 @@ func (f *figures) save(path string) error {
 		for seed, x := range bySeed {
 			rows = append(rows, []string{k.run, k.metric, strconv.Itoa(k.after), strconv.FormatUint(seed, 10), strconv.FormatFloat(x, 'g', 6, 64)})
 		}
+	}
+	for seed, sum := range f.starts {
+		rows = append(rows, append(slices.Clone(startRow), strconv.FormatUint(seed, 10), sum))
 	}
 	slices.SortFunc(rows[1:], func(a, b []string) int {
 		for i := range 2 {
@@ -122,6 +138,14 @@ func loadFigures(path string) (*figures, error) {
 	}
 	f := &figures{}
 	for i, row := range rows[1:] {
+		if slices.Equal(row[:len(startRow)], startRow) {
+			seed, err := strconv.ParseUint(row[3], 10, 64)
+			if err != nil {
+				return nil, fmt.Errorf("%s, row %d: %w", path, i+2, err)
+			}
+			f.start(seed, row[4])
+			continue
+		}
 		after, err1 := strconv.Atoi(row[2])
 		seed, err2 := strconv.ParseUint(row[3], 10, 64)
 		x, err3 := strconv.ParseFloat(row[4], 64)

@@ -131,12 +131,26 @@ func run(ctx context.Context, p *proving, binary string, first uint64, seeds int
 	}
 	figures, err := p.collect(ctx, accepted, tried)
 	if err == nil {
+		p.otherStarts(figures, filepath.Join(docs, "results", p.ground.figures))
 		err = figures.save(filepath.Join(docs, "results", p.ground.figures))
 	}
 	if err == nil {
 		err = redraw(docs)
 	}
 	return errors.Join(failed, err)
+}
+
+// otherStarts says which warm starts are others than those of the figures that are there: whatever follows from them differs too.
+func (p *proving) otherStarts(now *figures, path string) {
+	was, err := loadFigures(path)
+	if err != nil {
+		return // there are none to be others
+	}
+	for _, seed := range now.seeds {
+		if a, b := was.starts[seed], now.starts[seed]; a != "" && a != b {
+			p.show.Note("the warm start of seed %d has other weights than that of %s: %s, not %s", seed, path, b, a)
+		}
+	}
 }
 
 // warmStarts trains warm starts until enough are accepted, or the one that all seeds share.

@@ -56,6 +56,7 @@ func fixture() *figures {
 		f.add(s, "warm", "avg@8_stderr", 0, 0.02)
 		f.add(s, "warm", "pass@8", 0, 0.8)
 		f.add(s, "warm", "accepted", 0, map[bool]float64{true: 1}[s != 2])
+		f.start(s, fmt.Sprintf("%064x", s))
 		if s == 2 {
 			continue
 		}
@@ -94,15 +95,15 @@ func fixture() *figures {
 func TestTables(t *testing.T) {
 	got := tables(fixture())
 	for name, want := range map[string][]string{
-		"warm": {"| 1 | 0.310 ± 0.020 | 0.800 | yes |", "| 2 | 0.320 ± 0.020 | 0.800 | no |"},
+		"warm": {"| 1 | 0.310 ± 0.020 | 0.800 | yes | `0000", "| 2 | 0.320 ± 0.020 | 0.800 | no | `0000"},
 		"reward-f1": {"| reward model | seed 1 | seed 3 | mean ± sd | std. error | n |",
 			"| IPVRM, margin 0 | 0.910 | 0.930 | 0.920 ± 0.014 | 0.010 | 2 |"},
 		"rl-pairs":    {"| GRPO with IPVRM − GRPO | avg@8 after 10 | 2 of 2 | +0.012 | −0.001 to +0.025 | not told apart |"},
 		"stability":   {"| LCO-MSE, anchor = current logits | 3e-4 | 4 |"},
-		"students":    {"| ADPA+ | 0.610 | 0.630 | 0.620 ± 0.014 | 0.010 | 2 |"},
+		"students":    {"| ADPA+ | 0.710 | 0.730 | 0.720 ± 0.014 | 0.010 | 2 |"},
 		"seft-pairs":  {"| SEFT, round 2 − round 1 | avg@8 | 0 of 2 | +0.000 |"},
 		"reward-more": {"| IPVRM, margin 0 | 0.920 ± 0.014 |"},
-		"cost":        {"| DistRL and GRPO | 2 | 120 | 4.0 |"},
+		"cost":        {"| policies | 2 | 120 | 4.0 |"},
 	} {
 		for _, line := range want {
 			if !strings.Contains(got[name], line) {

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 
 	"github.com/millrace/millrace/transforms/evaluate"
@@ -11,10 +13,11 @@ import (
 // tables makes every table of the page.
 func tables(f *figures) map[string]string {
 	return map[string]string{
-		"warm": warmTable(f), "reward-f1": rewardSeeds(f, "step_f1_sum_diff"), "reward-corrupted": rewardSeeds(f,
-			"corrupted_f1_sum_diff"), "reward-bon": rewardSeeds(f, "best_of_8"),
-		"reward-more": rewardMore(f), "reward-pairs": rewardPairs(f),
-		"rl": rlTable(f), "rl-pairs": rlPairs(f), "stability": stabilityTable(f), "stability-pairs": stabilityPairs(f),
+		"warm": warmTable(f), "reward-f1": rewardSeeds(f, stepF1), "reward-corrupted": rewardSeeds(f, corruptedF1),
+		"reward-bon": rewardSeeds(f, bestOf8), "reward-certainty": rewardCertainty(f), "reward-beta": rewardBeta(f, shortBetas),
+		"reward-long": longTable(f), "reward-long-pairs": pairTable(betaPairs(f, longBetas)),
+		"reward-more": rewardMore(f), "reward-pairs": rewardPairs(f), "rl": rlTable(f), "rl-pairs": rlPairs(f), "qrm": qrmTable(f),
+		"qrm-pairs": qrmPairs(f), "stability": stabilityTable(f), "stability-pairs": stabilityPairs(f),
 		"students": studentsTable(f), "students-pairs": studentsPairs(f), "seft": seftTable(f), "seft-pairs": seftPairs(f),
 		"cost": costTable(f),
 	}
@@ -127,22 +130,138 @@ func warmTable(f *figures) string {
 		0), f.of(f.seeds, "warm", "accepted", 0)
 	for i, s := range f.seeds {
 		out = append(out, []string{fmt.Sprint(s), number(avg[i], 3) + " ± " + number(err[i], 3), number(pass[i], 3),
-			map[bool]string{true: "yes", false: "no"}[ok[i] == 1]})
+			map[bool]string{true: "yes", false: "no"}[ok[i] == 1], fmt.Sprintf("`%.16s`", cmp.Or(f.starts[s], "–"))})
 	}
-	return markdown([]string{"seed", "avg@8 ± standard error over prompts", "pass@8", "accepted"}, 1, out)
+	return markdown([]string{"seed", "avg@8 ± standard error over prompts", "pass@8", "accepted", "SHA-256 of its weights, begins"}, 1, out)
 }
 
-func rewardSeeds(f *figures, metric string) string {
+// measure is a figure of reward models; some go by the rule of the model.
+type measure func(rewardModel) string
+
+func stepF1(m rewardModel) string      { return "step_f1_" + m.rule }
+func corruptedF1(m rewardModel) string { return "corrupted_f1_" + m.rule }
+func bestOf8(rewardModel) string       { return "best_of_8" }
+func ece(rewardModel) string           { return "ece" }
+
+// rewardNamed finds a row by its name.
+func rewardNamed(name string) rewardModel {
+	for _, m := range slices.Concat(allRewardModels(), policyScorers) {
+		if m.name == name {
+			return m
+		}
+	}
+	panic("no reward model " + name)
+}
+
+// ofReward lists a figure of a reward model.
+func (f *figures) ofReward(name string, x measure) []float64 {
+	return f.of(f.accepted(), name, x(rewardNamed(name)), 0)
+}
+
+func rewardSeeds(f *figures, x measure) string {
 	seeds := f.accepted()
 	var rows []row
-	for _, m := range rewardModels {
-		rows = append(rows, row{[]string{m.title}, f.of(seeds, m.name, metric, 0)})
+	for _, m := range slices.Concat(rewardModels, policyScorers) {
+		rows = append(rows, row{[]string{m.title}, f.of(seeds, m.name, x(m), 0)})
 	}
-	if metric == "best_of_8" {
-		rows = append(rows, row{[]string{"mean accuracy of a response"}, f.of(seeds, rewardModels[0].name, "mean_accuracy", 0)},
-			row{[]string{"the best possible (pass@8)"}, f.of(seeds, rewardModels[0].name, "pass@8", 0)})
+	if first := rewardModels[0]; x(first) == bestOf8(first) {
+		for _, chance := range []struct{ metric, title string }{{"majority_vote", "majority vote"},
+			{"random", "random, of the distinct responses"}, {"mean_accuracy", "mean accuracy of a response"},
+			{"pass@8", "the best possible (pass@8)"}} {
+			rows = append(rows, row{[]string{chance.title}, f.of(seeds, first.name, chance.metric, 0)})
+		}
 	}
 	return seedTable(f, []string{"reward model"}, rows)
+}
+
+// rewardCertainty parts the errors that are found by whether the policy was unsure of them.
+func rewardCertainty(f *figures) string {
+	seeds := f.accepted()
+	var out [][]string
+	for _, m := range slices.Concat(rewardModels, policyScorers) {
+		cells, known := []string{m.title, m.rule}, false
+		for _, set := range []string{"held_out", "corrupted"} {
+			for _, kind := range []string{"unsure", "confident"} {
+				xs := f.of(seeds, m.name, set+"_"+kind+"_"+m.rule, 0)
+				known = known || spreadOf(xs).n > 0
+				cells = append(cells, meanText(xs))
+			}
+		}
+		if known {
+			out = append(out, cells)
+		}
+	}
+	return markdown([]string{"found of the first errors", "rule", "own, unsure", "own, confident", "corrupted, unsure",
+		"corrupted, confident"}, 2, out)
+}
+
+// rewardBeta is the grid of betas.
+func rewardBeta(f *figures, g betaGrid) string {
+	var out [][]string
+	for _, m := range g.models() {
+		if spreadOf(f.ofReward(m.name, stepF1)).n == 0 {
+			continue
+		}
+		cells := []string{m.title}
+		for _, x := range []measure{stepF1, bestOf8, ece} {
+			cells = append(cells, meanText(f.ofReward(m.name, x)))
+		}
+		out = append(out, cells)
+	}
+	return markdown([]string{"reward model, beta a token", "step F1", "Best-of-8", "ECE"}, 1, out)
+}
+
+// bestBeta is the model of a method with the largest mean over the seeds.
+func bestBeta(f *figures, g betaGrid, method string, x measure) rewardModel {
+	return bestOf(g.betas, func(hundredths int) rewardModel { return rewardNamed(g.model(method, hundredths)) },
+		func(m rewardModel) []float64 { return f.ofReward(m.name, x) })
+}
+
+// bestOf takes the setting with the largest mean; the choice is made on the seeds that it is compared on, for both sides alike.
+func bestOf[S, T any](settings []S, of func(S) T, values func(T) []float64) T {
+	best, top := of(settings[0]), math.Inf(-1)
+	for _, s := range settings {
+		if x := spreadOf(values(of(s))).mean; x > top {
+			best, top = of(s), x
+		}
+	}
+	return best
+}
+
+// betaPairs holds IPVRM to Implicit PRM, each at its best beta.
+func betaPairs(f *figures, g betaGrid) []contrast {
+	var out []contrast
+	for _, x := range []struct {
+		title string
+		of    measure
+	}{{"step F1", stepF1}, {"Best-of-8", bestOf8}} {
+		prm := bestBeta(f, g, "implicit-prm", x.of)
+		for _, method := range []string{"ipvrm", "ipvrm-late"} {
+			best := bestBeta(f, g, method, x.of)
+			out = append(out, contrast{best.title + " − " + prm.title + ", each at its best", x.title, f.ofReward(prm.name, x.of),
+				f.ofReward(best.name, x.of)})
+		}
+	}
+	return out
+}
+
+// longTable is the grid of betas on longer responses, and what they are held to.
+func longTable(f *figures) string {
+	seeds := f.accepted()
+	var rows []row
+	for _, x := range []struct {
+		title string
+		of    measure
+	}{{"step F1", stepF1}, {"Best-of-8", bestOf8}, {"ECE", ece}} {
+		for _, m := range longBetas.models() {
+			rows = append(rows, row{[]string{m.title, x.title}, f.ofReward(m.name, x.of)})
+		}
+	}
+	first := longBetas.models()[0].name
+	rows = append(rows, row{[]string{"majority vote", "Best-of-8"}, f.of(seeds, first, "majority_vote", 0)},
+		row{[]string{"random, of the distinct responses", "Best-of-8"}, f.of(seeds, first, "random", 0)},
+		row{[]string{"mean accuracy of a response", ""}, f.of(seeds, first, "mean_accuracy", 0)})
+	return seedTable(f, []string{"reward model, beta a token", "figure"}, rows)
 }
 
 func rewardMore(f *figures) string {
@@ -169,38 +288,39 @@ func rewardMore(f *figures) string {
 }
 
 func rewardPairs(f *figures) string {
-	seeds := f.accepted()
 	var out []contrast
-	for _, m := range []struct{ name, title string }{
-		{"step_f1_sum_diff", "step F1"}, {"corrupted_f1_sum_diff", "step F1, corrupted"}, {"best_of_8", "Best-of-8"}} {
-		of := func(name string) []float64 { return f.of(seeds, name, m.name, 0) }
-		out = append(out,
-			contrast{"IPVRM − Implicit PRM", m.title, of("implicit-prm"), of("ipvrm")},
-			contrast{"Implicit PRM − DPO-RM", m.title, of("dpo-rm"), of("implicit-prm")},
-			contrast{"IPVRM − DPO-RM", m.title, of("dpo-rm"), of("ipvrm")},
-			contrast{"IPVRM, margin 0 − margin 5", m.title, of("ipvrm-m5"), of("ipvrm")},
-			contrast{"IPVRM − Implicit PRM, 1,000 prompts", m.title, of("implicit-prm-1000"), of("ipvrm-1000")},
-			contrast{"IPVRM, 1,000 prompts − 512", m.title, of("ipvrm"), of("ipvrm-1000")},
-			contrast{"Implicit PRM, 1,000 prompts − 512", m.title, of("implicit-prm"), of("implicit-prm-1000")},
-			contrast{"DPO-RM − value head", m.title, of("value-head"), of("dpo-rm")},
-			contrast{"DPO-RM − Q-RM, LM logits", m.title, of("qrm-lm"), of("dpo-rm")},
-			contrast{"DPO-RM − Q-RM, scalar head", m.title, of("qrm"), of("dpo-rm")})
+	hold := func(what, title string, x measure, a, b string) {
+		out = append(out, contrast{what, title, f.ofReward(a, x), f.ofReward(b, x)})
 	}
-	for _, c := range []struct{ what, a, b string }{
-		{"IPVRM − Implicit PRM", "implicit-prm", "ipvrm"}, {"IPVRM, margin 0 − margin 5", "ipvrm-m5", "ipvrm"},
-	} {
-		out = append(out, contrast{c.what, "ECE (less is better)", f.of(seeds, c.a, "ece", 0), f.of(seeds, c.b, "ece", 0)})
+	for _, m := range []struct {
+		title string
+		of    measure
+	}{{"step F1", stepF1}, {"step F1, corrupted", corruptedF1}, {"Best-of-8", bestOf8}} {
+		hold("IPVRM − Implicit PRM", m.title, m.of, "implicit-prm", "ipvrm")
+		hold("Implicit PRM − DPO-RM", m.title, m.of, "dpo-rm", "implicit-prm")
+		hold("IPVRM − DPO-RM", m.title, m.of, "dpo-rm", "ipvrm")
+		hold("IPVRM, margin 0 − margin 5", m.title, m.of, "ipvrm-m5", "ipvrm")
+		hold("IPVRM − Implicit PRM, 1,000 prompts", m.title, m.of, "implicit-prm-1000", "ipvrm-1000")
+		hold("IPVRM, 1,000 prompts − 512", m.title, m.of, "ipvrm", "ipvrm-1000")
+		hold("Implicit PRM, 1,000 prompts − 512", m.title, m.of, "implicit-prm", "implicit-prm-1000")
+		hold("Q-RM, LM logits, with cross-entropy − without", m.title, m.of, "qrm-lm-plain", "qrm-lm")
+		hold("Q-RM, LM logits, with cross-entropy − IPVRM", m.title, m.of, "ipvrm", "qrm-lm")
+		hold("Q-RM, LM logits, with cross-entropy − DPO-RM", m.title, m.of, "dpo-rm", "qrm-lm")
+		hold("Q-RM, scalar head, 1,000 steps − 200", m.title, m.of, "qrm", "qrm-2000")
+		hold("DPO-RM − value head", m.title, m.of, "value-head", "dpo-rm")
+		for _, name := range []string{"ipvrm", "implicit-prm", "dpo-rm", "qrm-lm"} {
+			hold(rewardNamed(name).title+" − policy log-prob, min", m.title, m.of, "policy-min", name)
+		}
 	}
-	of := func(name string) []float64 { return f.of(seeds, name, "best_of_8", 0) }
-	chance := f.of(seeds, rewardModels[0].name, "mean_accuracy", 0)
-	for _, m := range rewardModels {
-		out = append(out, contrast{m.title + " − mean accuracy", "Best-of-8", chance, of(m.name)})
+	out = append(out, betaPairs(f, shortBetas)...)
+	hold("IPVRM − Implicit PRM", "ECE (less is better)", ece, "implicit-prm", "ipvrm")
+	hold("IPVRM, margin 0 − margin 5", "ECE (less is better)", ece, "ipvrm-m5", "ipvrm")
+	chance := f.of(f.accepted(), rewardModels[0].name, "random", 0)
+	for _, m := range slices.Concat(rewardModels, policyScorers) {
+		out = append(out, contrast{m.title + " − random", "Best-of-8", chance, f.ofReward(m.name, bestOf8)})
 	}
 	return pairTable(out)
 }
-
-var rlMethods = []struct{ name, title string }{{"grpo", "GRPO"}, {"grpo-ipvrm", "GRPO with IPVRM advantages (alpha 0)"},
-	{"distrl", "DistRL with IPVRM"}}
 
 func rlTable(f *figures) string {
 	seeds := f.accepted()
@@ -210,22 +330,42 @@ func rlTable(f *figures) string {
 			rows = append(rows, row{[]string{m.title, fmt.Sprint(after)}, f.of(seeds, m.name, "avg@8", after)})
 		}
 	}
-	rows = append(rows, row{[]string{"GRPO", "60"}, f.of(seeds, "grpo", "avg@8", 60)})
+	rows = append(rows, row{[]string{"GRPO", "60"}, f.of(seeds, "grpo", "avg@8", grpoIterations)})
 	return seedTable(f, []string{"avg@8", "iterations"}, rows)
 }
 
 func rlPairs(f *figures) string {
 	seeds := f.accepted()
 	var out []contrast
-	for _, after := range []int{10, 20, 40} {
-		of := func(name string) []float64 { return f.of(seeds, name, "avg@8", after) }
-		at := fmt.Sprintf("avg@8 after %d", after)
-		out = append(out,
-			contrast{"DistRL − GRPO", at, of("grpo"), of("distrl")},
-			contrast{"GRPO with IPVRM − GRPO", at, of("grpo"), of("grpo-ipvrm")},
-			contrast{"DistRL − GRPO with IPVRM", at, of("grpo-ipvrm"), of("distrl")})
+	for _, updates := range []struct{ suffix, title string }{{"", ""}, {"-mb4", ", 4 minibatches"}} {
+		for _, after := range []int{10, 20, 40} {
+			of := func(name string) []float64 { return f.of(seeds, name+updates.suffix, "avg@8", after) }
+			at := fmt.Sprintf("avg@8 after %d%s", after, updates.title)
+			out = append(out,
+				contrast{"DistRL − GRPO", at, of("grpo"), of("distrl")},
+				contrast{"GRPO with IPVRM − GRPO", at, of("grpo"), of("grpo-ipvrm")},
+				contrast{"DistRL − GRPO with IPVRM", at, of("grpo-ipvrm"), of("distrl")})
+		}
 	}
 	return pairTable(out)
+}
+
+func qrmTable(f *figures) string {
+	seeds := f.accepted()
+	rows := []row{{[]string{"warm start", "0"}, f.of(seeds, "warm", "avg@8", 0)}}
+	for _, m := range qrmMethods {
+		rows = append(rows, row{[]string{m.title, fmt.Sprint(m.iterations)}, f.of(seeds, m.name, "avg@8", m.iterations)})
+	}
+	return seedTable(f, []string{"avg@8", "iterations"}, rows)
+}
+
+func qrmPairs(f *figures) string {
+	of := func(name string) []float64 { return f.of(f.accepted(), name, "avg@8", distrlIterations) }
+	at := fmt.Sprintf("avg@8 after %d", distrlIterations)
+	return pairTable([]contrast{
+		{"REINFORCE on Q-RM − on outcomes", at, of("reinforce"), of("qrm-reinforce")},
+		{"PPO on Q-RM − on outcomes", at, of("ppo"), of("qrm-ppo")},
+	})
 }
 
 func stabilityTable(f *figures) string {
@@ -265,29 +405,35 @@ func smallText(xs []float64) string {
 	return fmt.Sprintf("%.2g to %.2g", lo, hi)
 }
 
+// lcoLosses are compared with the clip.
+var lcoLosses = []struct{ name, title string }{{"lco-kld", "LCO-KLD"}, {"lco-mse", "LCO-MSE"}, {"lco-lch", "LCO-LCH"}}
+
 func stabilityPairs(f *figures) string {
 	seeds := f.accepted()
+	of := func(method, rate string, epochs int) []float64 {
+		return f.of(seeds, cell{method: method, rate: rate, epochs: epochs}.name(), "avg@8", stabilityIterations)
+	}
+	same := func(s string) string { return s }
 	var out []contrast
 	for _, epochs := range []int{4, 1} {
+		best := func(method string) string {
+			return bestOf(rates, same, func(rate string) []float64 { return of(method, rate, epochs) })
+		}
+		clip := best("clip")
+		for _, m := range slices.Concat(lcoLosses, []struct{ name, title string }{{"ppo", "PPO"}}) {
+			rate := best(m.name)
+			out = append(out, contrast{fmt.Sprintf("%s, %s − GRPO clip, %s", m.title, rate, clip),
+				fmt.Sprintf("avg@8, epochs %d, each at its best rate", epochs), of("clip", clip, epochs), of(m.name, rate, epochs)})
+		}
 		for _, rate := range []string{"3e-4", "1e-3"} {
-			of := func(method string) []float64 {
-				return f.of(seeds, cell{method: method, rate: rate, epochs: epochs}.name(), "avg@8", stabilityIterations)
-			}
-			at := fmt.Sprintf("avg@8, rate %s, epochs %d", rate, epochs)
-			for _, m := range []struct{ name, title string }{{"ppo", "PPO"}, {"lco-kld", "LCO-KLD"}, {"lco-mse", "LCO-MSE"},
-				{"lco-lch", "LCO-LCH"}} {
-				out = append(out, contrast{m.title + " − GRPO clip", at, of("clip"), of(m.name)})
+			for _, m := range lcoLosses {
+				out = append(out, contrast{m.title + " − GRPO clip", fmt.Sprintf("avg@8, rate %s, epochs %d", rate, epochs), of("clip", rate, epochs),
+					of(m.name, rate, epochs)})
 			}
 		}
 	}
-	best := cell{method: "clip", rate: "1e-4", epochs: 4}.name()
-	for _, m := range []struct{ name, title string }{{"lco-kld", "LCO-KLD"}, {"lco-mse", "LCO-MSE"}, {"lco-lch", "LCO-LCH"}} {
-		out = append(out, contrast{m.title + ", 3e-4 − GRPO clip, 1e-4", "avg@8, epochs 4", f.of(seeds, best, "avg@8", stabilityIterations),
-			f.of(seeds, cell{method: m.name, rate: "3e-4", epochs: 4}.name(), "avg@8", stabilityIterations)})
-	}
-	out = append(out, contrast{"LCO-MSE, anchor old − current", "avg@8, rate 3e-4, epochs 4",
-		f.of(seeds, cell{method: "lco-mse-current", rate: "3e-4", epochs: 4}.name(), "avg@8", stabilityIterations),
-		f.of(seeds, cell{method: "lco-mse", rate: "3e-4", epochs: 4}.name(), "avg@8", stabilityIterations)})
+	out = append(out, contrast{"LCO-MSE, anchor old − current", "avg@8, rate 3e-4, epochs 4", of("lco-mse-current", "3e-4", 4),
+		of("lco-mse", "3e-4", 4)})
 	return pairTable(out)
 }
 
@@ -314,7 +460,7 @@ func studentsPairs(f *figures) string {
 		{"ADPA − SFT", "avg@8", of("student-sft"), of("student-adpa")},
 		{"ADPA − DCKD", "avg@8", of("student-dckd"), of("student-adpa")},
 		{"ADPA+ − ADPA", "avg@8", of("student-adpa"), of("student-adpa-plus")},
-		{"ADPA+ − SFT", "avg@8", of("student-sft"), of("student-adpa-plus")},
+		{"ADPA+ − SFT, 400 steps each", "avg@8", of("student-sft-400"), of("student-adpa-plus")},
 		{"SFT − DPO", "avg@8", of("student-dpo"), of("student-sft")},
 	})
 }
@@ -325,8 +471,10 @@ func seftRound(round int) int { return 2 + round }
 func seftTable(f *figures) string {
 	seeds := f.accepted()
 	rows := []row{{[]string{"policy before", "–"}, f.of(seeds, "seft", "avg@8", 0)}}
-	for round := 1; round <= selfRounds; round++ {
-		rows = append(rows, row{[]string{"SEFT", fmt.Sprint(round)}, f.of(seeds, "seft", "avg@8", seftRound(round))})
+	for _, m := range seftRuns {
+		for round := 1; round <= selfRounds; round++ {
+			rows = append(rows, row{[]string{m.title, fmt.Sprint(round)}, f.of(seeds, m.name, "avg@8", seftRound(round))})
+		}
 	}
 	for round := 1; round <= selfRounds; round++ {
 		rows = append(rows, row{[]string{selfTraining[0].title, fmt.Sprint(round)}, f.of(seeds, "self", "avg@8", round)})
@@ -345,7 +493,7 @@ func seftPairs(f *figures) string {
 	second := f.of(seeds, "seft", "avg@8", seftRound(2))
 	self, greedy, chosen := f.of(seeds, "self", "avg@8", 2), f.of(seeds, "self-greedy-round-2", "avg@8", 0), f.of(seeds, "sft-chosen",
 		"avg@8", 1)
-	return pairTable([]contrast{
+	out := []contrast{
 		{"SEFT, round 1 − policy before", "avg@8", start, f.of(seeds, "seft", "avg@8", seftRound(1))},
 		{"SEFT, round 2 − policy before", "avg@8", start, second},
 		{"SEFT, round 2 − round 1", "avg@8", f.of(seeds, "seft", "avg@8", seftRound(1)), second},
@@ -354,7 +502,13 @@ func seftPairs(f *figures) string {
 		{"SEFT − self-training, sampled, round 2", "avg@8", self, second},
 		{"SEFT − self-training, greedy, round 2", "avg@8", greedy, second},
 		{"SFT on the chosen side − SEFT, round 2", "avg@8", second, chosen},
-	})
+	}
+	for _, m := range seftRuns[1:] {
+		of := f.of(seeds, m.name, "avg@8", seftRound(2))
+		out = append(out, contrast{m.title + " − SEFT, round 2", "avg@8", second, of},
+			contrast{m.title + " − self-training, greedy, round 2", "avg@8", greedy, of})
+	}
+	return pairTable(out)
 }
 
 func costTable(f *figures) string {
@@ -370,8 +524,8 @@ func costTable(f *figures) string {
 			}
 		}
 	}
-	titles := map[string]string{"warm": "warm starts", "rl": "DistRL and GRPO", "reward": "reward models", "stability": "stability",
-		"students": "students", "seft": "SEFT"}
+	titles := map[string]string{"warm": "warm starts", "rl": "policies", "reward": "reward models", "long": "longer responses",
+		"stability": "stability", "students": "students", "seft": "SEFT"}
 	var out [][]string
 	for _, part := range parts {
 		if runs[part] > 0 {
