@@ -71,7 +71,7 @@ func collectJob(ctx context.Context, p *proving, f *figures, seed uint64, j job)
 	}
 	last := measured[len(measured)-1]
 	if j.part == "reward" || j.part == "long" && last.Evaluation.BestOf != nil {
-		return collectReward(f, seed, name, *last.Evaluation)
+		return p.collectReward(f, seed, name, *last.Evaluation)
 	}
 	for _, m := range measured {
 		if m.Evaluation == nil {
@@ -93,8 +93,8 @@ func collectJob(ctx context.Context, p *proving, f *figures, seed uint64, j job)
 }
 
 // collectReward reads what a refresh measured on the held-out responses.
-func collectReward(f *figures, seed uint64, name string, e evaluate.Report) error {
-	for _, m := range allRewardModels() {
+func (p *proving) collectReward(f *figures, seed uint64, name string, e evaluate.Report) error {
+	for _, m := range p.ground.rewards {
 		for _, b := range e.BestOf {
 			if m.name == name && b.Score == m.score {
 				f.add(seed, name, "best_of_8", 0, b.Mean)
@@ -127,9 +127,12 @@ type printed struct {
 	Rewards []measuredReward  `json:"rewards"`
 }
 
+// heldOut is the set of the policy's own responses.
+const heldOut = "held_out"
+
 // measuredReward is a reward model on one set of responses.
 type measuredReward struct {
-	Set   string `json:"set"` // held_out, or corrupted
+	Set   string `json:"set"` // held_out, or a corruption
 	Name  string `json:"name"`
 	Model struct {
 		Path string `json:"path"`
@@ -181,8 +184,8 @@ func (p *proving) collectEval(f *figures, seed uint64, j job) error {
 				f.add(seed, run, metric, 0, *x.Value)
 			}
 		}
-		if m.Set != "held_out" && m.Set != "corrupted" {
-			return fmt.Errorf("set %q of %s is neither held_out nor corrupted", m.Set, run)
+		if m.Set != heldOut && !slices.Contains(p.ground.corrupt, m.Set) {
+			return fmt.Errorf("set %q of %s is neither %s nor one of %s", m.Set, run, heldOut, strings.Join(p.ground.corrupt, ", "))
 		}
 		for _, e := range m.ByCertainty {
 			for kind, x := range map[string]evaluate.Figure{"unsure": e.Unsure, "confident": e.Confident} {
@@ -192,31 +195,30 @@ func (p *proving) collectEval(f *figures, seed uint64, j job) error {
 				}
 			}
 		}
-		switch m.Set {
-		case "corrupted":
+		if m.Set != heldOut {
 			for _, s := range m.Steps {
-				f.add(seed, run, "corrupted_f1_"+s.Rule, 0, s.HeldOut.F1)
+				f.add(seed, run, m.Set+"_f1_"+s.Rule, 0, s.HeldOut.F1)
 			}
-		default:
-			if own >= 0 {
-				for _, s := range m.Steps {
-					f.add(seed, run, "step_f1_"+s.Rule, 0, s.HeldOut.F1)
+			continue
+		}
+		if own >= 0 {
+			for _, s := range m.Steps {
+				f.add(seed, run, "step_f1_"+s.Rule, 0, s.HeldOut.F1)
+			}
+			for _, b := range m.BestOf {
+				if b.Score == policyScorers[own].score {
+					f.add(seed, run, "best_of_8", 0, b.Mean)
 				}
-				for _, b := range m.BestOf {
-					if b.Score == policyScorers[own].score {
-						f.add(seed, run, "best_of_8", 0, b.Mean)
-					}
-				}
 			}
-			if m.Final != nil {
-				add("auc_final", m.Final.AUC)
-			}
-			if m.Truth != nil {
-				add("truth_r", m.Truth.R)
-				add("truth_ece", m.Truth.ECE)
-				add("truth_brier", m.Truth.Brier)
-				add("truth_auc", m.Truth.Best)
-			}
+		}
+		if m.Final != nil {
+			add("auc_final", m.Final.AUC)
+		}
+		if m.Truth != nil {
+			add("truth_r", m.Truth.R)
+			add("truth_ece", m.Truth.ECE)
+			add("truth_brier", m.Truth.Brier)
+			add("truth_auc", m.Truth.Best)
 		}
 	}
 	return nil

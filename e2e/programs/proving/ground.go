@@ -16,6 +16,8 @@ type ground struct {
 	accepted float64
 	shared   bool // all seeds start from one warm start, the first job of every plan
 	avg      string
+	rewards  []rewardModel // those of all tables
+	corrupt  []string      // the corruptions of the task's source on which they are measured, beside its held-out prompts
 	tables   func(*figures) map[string]string
 	charts   func(*figures) map[string]plate
 	collect  func(ctx context.Context, p *proving, f *figures, seed uint64, j job) error
@@ -26,9 +28,10 @@ var grounds = map[string]*ground{}
 
 func init() {
 	grounds["proving"] = &ground{title: "the proving ground", figures: "figures.csv", parts: parts, plan: plan, accepted: acceptedWarmStart,
-		avg: "avg@8", tables: tables, charts: charts, collect: collectJob}
+		avg: "avg@8", rewards: allRewardModels(), corrupt: []string{"corrupted"}, tables: tables, charts: charts, collect: collectJob}
 	grounds["text"] = &ground{title: "text chains, by a pretrained model", figures: "text-figures.csv", parts: textParts, plan: textPlan,
-		shared: true, avg: "avg@4", tables: textTables, charts: noCharts, collect: collectText}
+		shared: true, avg: "avg@4", rewards: textRewards(), corrupt: []string{"unlikely", "likely"}, tables: textTables,
+		charts: noCharts, collect: collectText}
 }
 
 func groundNames() []string { return slices.Sorted(maps.Keys(grounds)) }

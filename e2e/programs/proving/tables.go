@@ -14,17 +14,21 @@ import (
 func tables(f *figures) map[string]string {
 	return map[string]string{
 		"warm": warmTable(f), "reward-f1": rewardSeeds(f, stepF1), "reward-corrupted": rewardSeeds(f, corruptedF1),
-		"reward-bon": rewardSeeds(f, bestOf8), "reward-certainty": rewardCertainty(f), "reward-beta": rewardBeta(f, shortBetas),
+		"reward-bon": rewardSeeds(f, bestOf8), "reward-certainty": rewardCertainty(f, rewardModels, []string{"corrupted"}),
+		"reward-beta": rewardBeta(f, shortBetas),
 		"reward-long": longTable(f), "reward-long-pairs": pairTable(betaPairs(f, longBetas)),
 		"reward-more": rewardMore(f), "reward-pairs": rewardPairs(f), "rl": rlTable(f), "rl-pairs": rlPairs(f), "qrm": qrmTable(f),
 		"qrm-pairs": qrmPairs(f), "stability": stabilityTable(f), "stability-pairs": stabilityPairs(f),
 		"students": studentsTable(f), "students-pairs": studentsPairs(f), "seft": seftTable(f), "seft-pairs": seftPairs(f),
-		"cost": costTable(f),
+		"cost": costTable(f), "claims": claimTable(f),
 	}
 }
 
-// markdown writes a table; the columns from numeric on are aligned to the right.
+// markdown writes a table; the columns from numeric on are aligned to the right. One without rows is left out.
 func markdown(head []string, numeric int, rows [][]string) string {
+	if len(rows) == 0 {
+		return ""
+	}
 	var b strings.Builder
 	line := func(cells []string) { fmt.Fprintf(&b, "| %s |\n", strings.Join(cells, " | ")) }
 	line(head)
@@ -158,6 +162,10 @@ func (f *figures) ofReward(name string, x measure) []float64 {
 	return f.of(f.accepted(), name, x(rewardNamed(name)), 0)
 }
 
+// chances are what Best-of-N is held to, measured with every reward model.
+var chances = []struct{ metric, title string }{{"majority_vote", "majority vote"}, {"random", "random, of the distinct responses"},
+	{"mean_accuracy", "mean accuracy of a response"}, {"pass@8", "the best possible (pass@8)"}}
+
 func rewardSeeds(f *figures, x measure) string {
 	seeds := f.accepted()
 	var rows []row
@@ -165,22 +173,25 @@ func rewardSeeds(f *figures, x measure) string {
 		rows = append(rows, row{[]string{m.title}, f.of(seeds, m.name, x(m), 0)})
 	}
 	if first := rewardModels[0]; x(first) == bestOf8(first) {
-		for _, chance := range []struct{ metric, title string }{{"majority_vote", "majority vote"},
-			{"random", "random, of the distinct responses"}, {"mean_accuracy", "mean accuracy of a response"},
-			{"pass@8", "the best possible (pass@8)"}} {
-			rows = append(rows, row{[]string{chance.title}, f.of(seeds, first.name, chance.metric, 0)})
+		for _, c := range chances {
+			rows = append(rows, row{[]string{c.title}, f.of(seeds, first.name, c.metric, 0)})
 		}
 	}
 	return seedTable(f, []string{"reward model"}, rows)
 }
 
 // rewardCertainty parts the errors that are found by whether the policy was unsure of them.
-func rewardCertainty(f *figures) string {
+func rewardCertainty(f *figures, models []rewardModel, corrupt []string) string {
 	seeds := f.accepted()
+	sets := append([]string{heldOut}, corrupt...)
+	head := []string{"found of the first errors", "rule"}
+	for _, set := range sets {
+		head = append(head, strings.Replace(set, heldOut, "own", 1)+", unsure", strings.Replace(set, heldOut, "own", 1)+", confident")
+	}
 	var out [][]string
-	for _, m := range slices.Concat(rewardModels, policyScorers) {
+	for _, m := range slices.Concat(models, policyScorers) {
 		cells, known := []string{m.title, m.rule}, false
-		for _, set := range []string{"held_out", "corrupted"} {
+		for _, set := range sets {
 			for _, kind := range []string{"unsure", "confident"} {
 				xs := f.of(seeds, m.name, set+"_"+kind+"_"+m.rule, 0)
 				known = known || spreadOf(xs).n > 0
@@ -191,8 +202,7 @@ func rewardCertainty(f *figures) string {
 			out = append(out, cells)
 		}
 	}
-	return markdown([]string{"found of the first errors", "rule", "own, unsure", "own, confident", "corrupted, unsure",
-		"corrupted, confident"}, 2, out)
+	return markdown(head, 2, out)
 }
 
 // rewardBeta is the grid of betas.
@@ -408,20 +418,23 @@ func smallText(xs []float64) string {
 // lcoLosses are compared with the clip.
 var lcoLosses = []struct{ name, title string }{{"lco-kld", "LCO-KLD"}, {"lco-mse", "LCO-MSE"}, {"lco-lch", "LCO-LCH"}}
 
+// ofCell lists what a method of the grid ends with.
+func (f *figures) ofCell(method, rate string, epochs int) []float64 {
+	return f.of(f.accepted(), cell{method: method, rate: rate, epochs: epochs}.name(), "avg@8", stabilityIterations)
+}
+
+// bestRate is the rate at which a method of the grid ends highest.
+func bestRate(f *figures, method string, epochs int) string {
+	return bestOf(rates, func(rate string) string { return rate }, func(rate string) []float64 { return f.ofCell(method, rate, epochs) })
+}
+
 func stabilityPairs(f *figures) string {
-	seeds := f.accepted()
-	of := func(method, rate string, epochs int) []float64 {
-		return f.of(seeds, cell{method: method, rate: rate, epochs: epochs}.name(), "avg@8", stabilityIterations)
-	}
-	same := func(s string) string { return s }
+	of := f.ofCell
 	var out []contrast
 	for _, epochs := range []int{4, 1} {
-		best := func(method string) string {
-			return bestOf(rates, same, func(rate string) []float64 { return of(method, rate, epochs) })
-		}
-		clip := best("clip")
+		clip := bestRate(f, "clip", epochs)
 		for _, m := range slices.Concat(lcoLosses, []struct{ name, title string }{{"ppo", "PPO"}}) {
-			rate := best(m.name)
+			rate := bestRate(f, m.name, epochs)
 			out = append(out, contrast{fmt.Sprintf("%s, %s − GRPO clip, %s", m.title, rate, clip),
 				fmt.Sprintf("avg@8, epochs %d, each at its best rate", epochs), of("clip", clip, epochs), of(m.name, rate, epochs)})
 		}

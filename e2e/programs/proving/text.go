@@ -14,7 +14,7 @@ import (
 
 // Text chains: a pretrained model, warmed up once on worked solutions, from which every method starts.
 
-var textParts = []string{"rl"}
+var textParts = []string{"rl", "reward"}
 
 // textEvery is how many iterations lie between two evaluations; methods are set against one another after as many.
 const textEvery = 10
@@ -55,7 +55,7 @@ func textPlan(seed uint64) []job {
 		}
 		jobs = append(jobs, j)
 	}
-	return jobs
+	return append(jobs, textRewardPlan(seed, warm, start)...)
 }
 
 // take links the pretrained model to where the runs are.
@@ -95,9 +95,15 @@ var textSets = []struct{ name, title string }{{"wording", "a wording that was ne
 // collectText reads the curves of a run, and what would tell of a gamed reward.
 func collectText(_ context.Context, p *proving, f *figures, seed uint64, j job) error {
 	name := path.Base(j.name)
+	if j.iterations == 0 {
+		return p.collectEval(f, seed, j)
+	}
 	measured, err := measurements(filepath.Join(p.dir, j.name), j.iterations)
 	if err != nil {
 		return err
+	}
+	if j.part == "reward" {
+		return p.collectReward(f, seed, name, *measured[len(measured)-1].Evaluation)
 	}
 	gap, echo := 0.0, 0.0
 	for _, m := range measured {
@@ -124,7 +130,8 @@ func collectText(_ context.Context, p *proving, f *figures, seed uint64, j job) 
 func noCharts(*figures) map[string]plate { return nil }
 
 func textTables(f *figures) map[string]string {
-	return map[string]string{"text-rl": textTable(f), "text-pairs": textPairs(f), "text-sets": textSetsTable(f), "text-cost": textCost(f)}
+	return map[string]string{"text-rl": textTable(f), "text-pairs": textPairs(f), "text-sets": textSetsTable(f), "text-cost": textCost(f),
+		"text-reward": textRewardTable(f), "text-certainty": textCertainty(f), "text-reward-pairs": textRewardPairs(f)}
 }
 
 // textStage is a method measured after some iterations.

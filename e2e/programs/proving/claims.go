@@ -1,0 +1,87 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/millrace/millrace/transforms/evaluate"
+)
+
+// claim is something that a paper says of two methods, and what was measured of them: b less a.
+type claim struct {
+	paper, says, of string
+	a, b            []float64
+}
+
+// claims are what the papers mainly say; wherever a setting was searched, both sides are taken at the best of the same grid.
+func claims(f *figures) []claim {
+	seeds := f.accepted()
+	const ipvrm, lco, qrm, adpa, seft = "IPVRM + DistRL", "LCO", "Q-RM", "ADPA", "SEFT"
+	var out []claim
+	hold := func(paper, says, of string, a, b []float64) { out = append(out, claim{paper, says, of, a, b}) }
+
+	for _, g := range []struct {
+		title string
+		betaGrid
+	}{{"", shortBetas}, {" on longer responses", longBetas}} {
+		for _, x := range []struct {
+			title string
+			of    measure
+		}{{"step F1", stepF1}, {"Best-of-8", bestOf8}} {
+			prm, own := bestBeta(f, g.betaGrid, "implicit-prm", x.of), bestBeta(f, g.betaGrid, "ipvrm", x.of)
+			hold(ipvrm, "IPVRM above Implicit PRM"+g.title, x.title+", each at its best beta", f.ofReward(prm.name, x.of), f.ofReward(own.name, x.of))
+		}
+	}
+	hold(ipvrm, "IPVRM above DPO-RM", "step F1", f.ofReward("dpo-rm", stepF1), f.ofReward("ipvrm", stepF1))
+	hold(ipvrm, "IPVRM above Q-RM", "step F1", f.ofReward("qrm-lm", stepF1), f.ofReward("ipvrm", stepF1))
+	for _, after := range []int{20, distrlIterations} {
+		best := func(method string) []float64 {
+			return bestOf([]string{"", "-mb4"}, func(suffix string) []float64 { return f.of(seeds, method+suffix, "avg@8", after) },
+				func(xs []float64) []float64 { return xs })
+		}
+		at := fmt.Sprintf("avg@8 after %d iterations, each with 2 or 4 minibatches", after)
+		hold(ipvrm, "DistRL above GRPO", at, best("grpo"), best("distrl"))
+		hold(ipvrm, "GRPO on IPVRM's advantages above GRPO", at, best("grpo"), best("grpo-ipvrm"))
+		hold(ipvrm, "DistRL above GRPO on IPVRM's advantages", at, best("grpo-ipvrm"), best("distrl"))
+	}
+	for _, epochs := range []int{4, 1} {
+		clip := bestRate(f, "clip", epochs)
+		for _, m := range lcoLosses {
+			hold(lco, m.title+" above the clip", fmt.Sprintf("avg@8, %d updates of a batch, each at its best rate", 4*epochs),
+				f.ofCell("clip", clip, epochs), f.ofCell(m.name, bestRate(f, m.name, epochs), epochs))
+		}
+	}
+	at := fmt.Sprintf("avg@8 after %d iterations", distrlIterations)
+	for _, m := range []struct{ name, title string }{{"reinforce", "REINFORCE"}, {"ppo", "PPO"}} {
+		hold(qrm, m.title+" on Q-RM above "+m.title+" on outcomes", at, f.of(seeds, m.name, "avg@8", distrlIterations),
+			f.of(seeds, "qrm-"+m.name, "avg@8", distrlIterations))
+	}
+	of := func(name string) []float64 { return f.of(seeds, name, "avg@8", 1) }
+	for _, m := range []struct{ says, a, b string }{{"DCKD above SFT", "student-sft", "student-dckd"},
+		{"ADPA above DCKD", "student-dckd", "student-adpa"}, {"ADPA+ above ADPA", "student-adpa", "student-adpa-plus"}} {
+		hold(adpa, m.says, "avg@8 of a student", of(m.a), of(m.b))
+	}
+	before := f.of(seeds, "seft", "avg@8", 0)
+	after := func(run string, round int) []float64 { return f.of(seeds, run, "avg@8", seftRound(round)) }
+	hold(seft, "the first round above the policy before", "avg@8", before, after("seft", 1))
+	hold(seft, "the second round above the first", "avg@8", after("seft", 1), after("seft", 2))
+	greedy := f.of(seeds, "self-greedy-round-2", "avg@8", 0)
+	best := bestOf(seftRuns, func(s student) []float64 { return after(s.name, 2) }, func(xs []float64) []float64 { return xs })
+	hold(seft, "SEFT, its best options, above training on the own greedy answers", "avg@8 after two rounds", greedy, best)
+	return out
+}
+
+// claimTable says of every claim whether the interval is above 0, below 0, or has 0 in it.
+func claimTable(f *figures) string {
+	var out [][]string
+	for _, c := range claims(f) {
+		p := paired(c.a, c.b)
+		d, i := p.comparison.Difference, p.comparison.Interval
+		if d.N == 0 || i == nil {
+			continue
+		}
+		out = append(out, []string{c.paper, c.says, c.of, fmt.Sprintf("%d of %d", p.above, d.N), signed(d.Mean), signed(i[0]) + " to " +
+			signed(i[1]), map[string]string{evaluate.BetterB: "**reproduced**", evaluate.BetterA: "**contradicted**",
+			evaluate.Undecided: "not told apart"}[p.comparison.Verdict]})
+	}
+	return markdown([]string{"paper", "claim", "of", "above 0 on", "mean", "95% interval", "here"}, 3, out)
+}
