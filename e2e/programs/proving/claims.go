@@ -28,7 +28,8 @@ func claims(f *figures) []claim {
 			of    measure
 		}{{"step F1", stepF1}, {"Best-of-8", bestOf8}} {
 			prm, own := bestBeta(f, g.betaGrid, "implicit-prm", x.of), bestBeta(f, g.betaGrid, "ipvrm", x.of)
-			hold(ipvrm, "IPVRM above Implicit PRM"+g.title, x.title+", each at its best beta", f.ofReward(prm.name, x.of), f.ofReward(own.name, x.of))
+			hold(ipvrm, "IPVRM above Implicit PRM"+g.title, x.title+", each at its best beta", f.ofReward(prm.name, x.of),
+				f.ofReward(own.name, x.of))
 		}
 	}
 	hold(ipvrm, "IPVRM above DPO-RM", "step F1", f.ofReward("dpo-rm", stepF1), f.ofReward("ipvrm", stepF1))
