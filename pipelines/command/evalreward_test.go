@@ -44,7 +44,7 @@ func TestEvalReward(t *testing.T) {
 	if err := json.Unmarshal(raw, &v); err != nil {
 		t.Fatal(err)
 	}
-	if len(v.Rewards) != 8 || len(v.Comparisons) != 10 || v.Rewards[0].Set != "held_out" || v.Rewards[4].Set != "corrupted" {
+	if len(v.Rewards) != 10 || len(v.Comparisons) != 14 || v.Rewards[0].Set != "held_out" || v.Rewards[5].Set != "corrupted" {
 		t.Fatalf("%s", raw)
 	}
 	trained, same := v.Rewards[0], v.Rewards[1]
@@ -66,7 +66,7 @@ func TestEvalReward(t *testing.T) {
 	if verdicts["auc"] != evaluate.BetterA || verdicts["best_of_1"] != evaluate.Undecided {
 		t.Errorf("%v", verdicts)
 	}
-	if corrupted := v.Rewards[4]; corrupted.Responses != 24 || corrupted.Truth != nil || corrupted.Steps[0].Items != 24 ||
+	if corrupted := v.Rewards[5]; corrupted.Responses != 24 || corrupted.Truth != nil || corrupted.Steps[0].Items != 24 ||
 		len(corrupted.BestOfN) != 1 {
 		t.Errorf("corrupted chains: %+v", corrupted)
 	}
@@ -88,6 +88,9 @@ func TestEvalReward(t *testing.T) {
 			len(own.Steps) != len(evaluate.AllRules) {
 			t.Errorf("the policy's own log-probs: %+v", own)
 		}
+	}
+	if length := v.Rewards[4]; !strings.HasPrefix(length.Name, "length") || length.Final == nil || *length.Final.AUC.Value == 0.5 {
+		t.Errorf("length alone: %+v", length)
 	}
 	if trained.Random.Mean > trained.BestOfN[2].Mean || trained.Random.N != 24 || trained.Vote == nil {
 		t.Errorf("chance %+v, majority vote %+v", trained.Random, trained.Vote)

@@ -118,15 +118,15 @@ func OpenReward(ctx context.Context, r recipe.Recipe, named string, iteration in
 	return m, err
 }
 
-// PolicyScorers are the policy's own log-probs, ranked by the sum and by the least of a response: scorers without a reward model, which
-// every one is held against.
+// PolicyScorers are scorers without a reward model, which every one is held against: the policy's own log-probs, ranked by the sum and by the
+// least of a response, and its length.
 func PolicyScorers(policy models.Ref) []RewardModel {
 	var out []RewardModel
 	for _, rank := range []string{"sum", "min"} {
 		out = append(out, RewardModel{Name: "policy log-prob, " + rank, Model: policy, Reference: policy,
 			Value: value.Config{Name: "policy_logp", Kind: value.PolicyLogP{Rank: rank, Reference: value.Old}}})
 	}
-	return out
+	return append(out, RewardModel{Name: "length, the shortest first", Model: policy, Reference: policy, Value: value.Default("length")})
 }
 
 // ShareReferences lets reward models that take log-ratios to the same model take them to the same copy of it, whose log-probs

@@ -37,7 +37,7 @@ func TestValuesOfOwnTokens(t *testing.T) {
 		out, _ := stagetest.Run(t, c, b)
 		return [3][]float32{schemas.Value.Of(out).Row(0), schemas.MeanValue.Of(out).Row(0), schemas.PCorrect.Of(out).Row(0)}
 	}
-	for _, kind := range []string{"ipvrm", "implicit_prm", "q_rm", "policy_logp", "q_rm_lm"} {
+	for _, kind := range []string{"ipvrm", "implicit_prm", "q_rm", "policy_logp", "q_rm_lm", "length"} {
 		c := Default(kind)
 		whole := run(c, []int32{1, 2, 3, 4, 5}, reward, old, []int32{1, 0, 1, 1, 0})
 		alone := run(c, []int32{1, 3, 4}, pick(reward), pick(old))

@@ -61,10 +61,12 @@ var rewardModels = []rewardModel{
 		sets: []string{"prompts.count=1000"}, alone: true},
 }
 
-// policyScorers are scorers without a reward model, which rewardsJob measures beside the models: the name that `eval --reward` gives them.
+// policyScorers are scorers without a reward model, which rewardsJob measures beside the models, under the titles that `eval --reward` gives
+// them; length finds no steps.
 var policyScorers = []rewardModel{
 	{name: "policy-min", title: "policy log-prob, min", score: "min", rule: "min"},
 	{name: "policy-sum", title: "policy log-prob, sum", score: "value", rule: "sum_diff"},
+	{name: "length", title: "length, the shortest first", score: "value"},
 }
 
 // betaMethods are trained over the same grid of betas a token: of a sum of log-ratios beta itself, of a mean of them beta times the
