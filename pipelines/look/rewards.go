@@ -118,8 +118,8 @@ func OpenReward(ctx context.Context, r recipe.Recipe, named string, iteration in
 	return m, err
 }
 
-// PolicyScorers are scorers without a reward model, which every one is held against: the policy's own log-probs, ranked by the sum and by the
-// least of a response, and its length.
+// PolicyScorers are scorers without a reward model, which every one is held against: the policy's own log-probs, ranked by the sum and by
+// the least of a response, and its length.
 func PolicyScorers(policy models.Ref) []RewardModel {
 	var out []RewardModel
 	for _, rank := range []string{"sum", "min"} {

@@ -2,8 +2,8 @@ package value
 
 import "github.com/millrace/millrace/schemas"
 
-// Length prefers short responses and knows nothing else: what a reward model has to beat where wrong answers ramble. The value of a prefix is
-// how many tokens it has, less than 0.
+// Length prefers short responses and knows nothing else: what a reward model has to beat where wrong answers ramble. The value of a
+// prefix is 0 less its tokens.
 type Length struct {
 	Reference string `json:"reference" enum:"old,frozen" doc:"whose log-probs say which tokens there are: old, the policy that sampled, or frozen, a reference model"`
 }
@@ -11,7 +11,9 @@ type Length struct {
 func init() { Register("length", Length{Reference: Old}) }
 
 // Columns are the log-probs under the policy, of which only their number is taken.
-func (k Length) Columns() []schemas.List[float32] { return PolicyLogP{Reference: k.Reference}.Columns() }
+func (k Length) Columns() []schemas.List[float32] {
+	return PolicyLogP{Reference: k.Reference}.Columns()
+}
 
 // Write counts tokens; P(correct) falls with them and is no probability of anything.
 func (k Length) Write(value, mean, correct []float64, columns [][]float64) {

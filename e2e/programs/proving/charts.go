@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"image/color"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -150,6 +151,22 @@ type category struct {
 	values []float64
 }
 
+// labelWidth is how many characters of a category stand on a line.
+const labelWidth = 11
+
+// wrapped breaks a text between words.
+func wrapped(text string, width int) string {
+	var lines []string
+	for _, w := range strings.Fields(text) {
+		if last := len(lines) - 1; last >= 0 && len(lines[last])+1+len(w) <= width {
+			lines[last] += " " + w
+		} else {
+			lines = append(lines, w)
+		}
+	}
+	return strings.Join(lines, "\n")
+}
+
 // bySeed draws a line for every seed over the categories that were measured: paired seeds are compared by looking along a
 // line.
 func bySeed(seeds []uint64, all []category) (names []string, lines []line) {
@@ -163,7 +180,7 @@ func bySeed(seeds []uint64, all []category) (names []string, lines []line) {
 		for i, y := range c.values {
 			lines[i].points = append(lines[i].points, point{x: float64(len(names)), y: y})
 		}
-		names = append(names, strings.ReplaceAll(c.name, ", ", ",\n"))
+		names = append(names, wrapped(c.name, labelWidth))
 	}
 	return names, lines
 }
@@ -182,12 +199,12 @@ func charts(f *figures) map[string]plate {
 	}
 	perSeed := func(title, y string, all []category) plate {
 		names, lines := bySeed(seeds, all)
-		return plate{title: title, y: y, categories: names, lines: lines, width: 800, height: 340}
+		return plate{title: title, y: y, categories: names, lines: lines, width: 860, height: 360}
 	}
-	reward := func(title, y, metric string) plate {
+	reward := func(title, y string, x measure) plate {
 		var all []category
-		for _, m := range rewardModels {
-			all = append(all, category{m.title, f.of(seeds, m.name, metric, 0)})
+		for _, m := range append(slices.Clone(rewardModels), policyScorers[0]) {
+			all = append(all, category{m.title, f.of(seeds, m.name, x(m), 0)})
 		}
 		return perSeed(title, y, all)
 	}
@@ -196,16 +213,11 @@ func charts(f *figures) map[string]plate {
 		taught = append(taught, category{s.title, f.of(seeds, s.name, "avg@8", 1)})
 	}
 	rounds := []category{{"before", f.of(seeds, "seft", "avg@8", 0)}}
-	for round := 1; round <= selfRounds; round++ {
-		rounds = append(rounds, category{fmt.Sprint("SEFT, round ", round), f.of(seeds, "seft", "avg@8", seftRound(round))})
+	for _, m := range seftRuns {
+		rounds = append(rounds, category{m.title, f.of(seeds, m.name, "avg@8", seftRound(selfRounds))})
 	}
-	for round := 1; round <= selfRounds; round++ {
-		rounds = append(rounds, category{fmt.Sprint("sampled answers, round ", round), f.of(seeds, "self", "avg@8", round)})
-	}
-	for round := 1; round <= selfRounds; round++ {
-		rounds = append(rounds, category{fmt.Sprint("greedy answers, round ", round),
-			f.of(seeds, fmt.Sprint("self-greedy-round-", round), "avg@8", 0)})
-	}
+	rounds = append(rounds, category{"sampled answers", f.of(seeds, "self", "avg@8", selfRounds)},
+		category{"greedy answers", f.of(seeds, fmt.Sprint("self-greedy-round-", selfRounds), "avg@8", 0)})
 	rounds = append(rounds, category{"SFT, chosen side", f.of(seeds, "sft-chosen", "avg@8", 1)})
 	var stability []line
 	for _, m := range stabilityMethods {
@@ -222,10 +234,10 @@ func charts(f *figures) map[string]plate {
 	return map[string]plate{
 		"distrl": {title: "Held-out accuracy, mean over seeds and its standard error", x: "policy iterations", y: "avg@8", lines: curves,
 			width: 520, height: 330},
-		"reward-f1":  reward("First wrong step found (ProcessBench F1), policy's own chains", "F1", "step_f1_sum_diff"),
-		"reward-bon": reward("Best-of-8", "accuracy", "best_of_8"),
+		"reward-f1":  reward("First wrong step found (ProcessBench F1), policy's own chains", "F1", stepF1),
+		"reward-bon": reward("Best-of-8", "accuracy", bestOf8),
 		"students":   perSeed("Students", "avg@8", taught),
-		"seft":       perSeed("SEFT and self-training by round", "avg@8", rounds),
+		"seft":       perSeed("SEFT and self-training after two rounds", "avg@8", rounds),
 		"stability": {title: "After 15 iterations: accuracy against the last iteration's step",
 			x: "KL(before, after) of the last iteration, nats a token", y: "avg@8",
 			logX: true, lines: stability, width: 640, height: 400},

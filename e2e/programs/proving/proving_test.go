@@ -102,7 +102,7 @@ func TestTables(t *testing.T) {
 		"stability":  {"| LCO-MSE, anchor = current logits | 3e-4 | 4 |"},
 		"students":   {"| ADPA+ | 0.710 | 0.730 | 0.720 ± 0.014 | 0.010 | 2 |"},
 		"seft-pairs": {"| SEFT, round 2 − round 1 | avg@8 | 0 of 2 | +0.000 |"},
-		"claims": {"| SEFT | the second round above the first | avg@8 | 0 of 2 | +0.000 | +0.000 to +0.000 | not told apart |",
+		"claims": {"| SEFT | the second round above the first | avg@8, as in the recipe | 0 of 2 | +0.000 | +0.000 to +0.000 | not told apart |",
 			"| IPVRM + DistRL | IPVRM above DPO-RM | step F1 | 2 of 2 | +0.100 | +0.100 to +0.100 | **reproduced** |"},
 		"reward-more": {"| IPVRM, margin 0 | 0.920 ± 0.014 |"},
 		"cost":        {"| policies | 2 | 120 | 4.0 |"},

@@ -180,6 +180,9 @@ func rewardSeeds(f *figures, x measure) string {
 	return seedTable(f, []string{"reward model"}, rows)
 }
 
+// leastErrors are needed for a share of them to be shown.
+const leastErrors = 10
+
 // rewardCertainty parts the errors that are found by whether the policy was unsure of them.
 func rewardCertainty(f *figures, models []rewardModel, corrupt []string) string {
 	seeds := f.accepted()
@@ -194,6 +197,11 @@ func rewardCertainty(f *figures, models []rewardModel, corrupt []string) string 
 		for _, set := range sets {
 			for _, kind := range []string{"unsure", "confident"} {
 				xs := f.of(seeds, m.name, set+"_"+kind+"_"+m.rule, 0)
+				for i, n := range f.of(seeds, m.name, set+"_"+kind+"_n", 0) {
+					if n < leastErrors {
+						xs[i] = math.NaN()
+					}
+				}
 				known = known || spreadOf(xs).n > 0
 				cells = append(cells, meanText(xs))
 			}
