@@ -49,7 +49,7 @@ func main() {
 	parallel := flag.Int("parallel", 2, "runs at a time, of one thread each")
 	only := flag.String("only", "", "the parts to run (default: all), or none; the others are drawn as far as they are finished")
 	model := flag.String("model", "", "of ground text: the pretrained model, such as what e2e/smollm2/fetch.sh fetches")
-	keep := flag.Bool("keep", false, "keep the models of all iterations, about 5 GB instead of 0.5 for five seeds")
+	keep := flag.Bool("keep", false, "keep the models of all iterations, several times the 2 GB that five seeds take")
 	drawOnly := flag.Bool("draw", false, "draw tables and plots again from figures.csv, without runs")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

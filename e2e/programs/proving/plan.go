@@ -234,18 +234,22 @@ var selfTraining = []student{
 	{"self-greedy", "self-training, greedy answers", selfRecipe, []string{"rollout.greedy=true"}},
 }
 
+// runOf is the command that runs a recipe in a directory with a seed and further settings.
+func runOf(recipe, dir string, seed uint64, sets ...string) []string {
+	args := []string{"run", recipe, "--set", "run=" + dir, "--set", "seed=" + strconv.FormatUint(seed, 10)}
+	for _, s := range sets {
+		args = append(args, "--set", s)
+	}
+	return args
+}
+
 // plan lists what is run of one seed, every part after what it needs.
 func plan(seed uint64) []job {
 	dir := fmt.Sprintf("seed-%d", seed)
 	at := func(name string) string { return path.Join(dir, name) }
 	var jobs []job
 	run := func(part, name, recipe string, iterations int, after []string, sets ...string) {
-		j := job{name: at(name), part: part, args: []string{"run", recipe, "--set", "run=" + at(name), "--set", "seed=" +
-			strconv.FormatUint(seed, 10)},
-			iterations: iterations, thin: iterations > 4}
-		for _, s := range sets {
-			j.args = append(j.args, "--set", s)
-		}
+		j := job{name: at(name), part: part, args: runOf(recipe, at(name), seed, sets...), iterations: iterations, thin: iterations > 4}
 		for _, a := range after {
 			j.after = append(j.after, at(a))
 		}

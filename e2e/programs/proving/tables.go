@@ -305,6 +305,22 @@ func rewardMore(f *figures) string {
 	return markdown(head, 1, out)
 }
 
+// rewardContrasts are looked at in every figure of reward models: b less a.
+var rewardContrasts = []struct{ what, a, b string }{
+	{"IPVRM − Implicit PRM", "implicit-prm", "ipvrm"},
+	{"Implicit PRM − DPO-RM", "dpo-rm", "implicit-prm"},
+	{"IPVRM − DPO-RM", "dpo-rm", "ipvrm"},
+	{"IPVRM, margin 0 − margin 5", "ipvrm-m5", "ipvrm"},
+	{"IPVRM − Implicit PRM, 1,000 prompts", "implicit-prm-1000", "ipvrm-1000"},
+	{"IPVRM, 1,000 prompts − 512", "ipvrm", "ipvrm-1000"},
+	{"Implicit PRM, 1,000 prompts − 512", "implicit-prm", "implicit-prm-1000"},
+	{"Q-RM, LM logits, with cross-entropy − without", "qrm-lm-plain", "qrm-lm"},
+	{"Q-RM, LM logits, with cross-entropy − IPVRM", "ipvrm", "qrm-lm"},
+	{"Q-RM, LM logits, with cross-entropy − DPO-RM", "dpo-rm", "qrm-lm"},
+	{"Q-RM, scalar head, 1,000 steps − 200", "qrm", "qrm-2000"},
+	{"DPO-RM − value head", "value-head", "dpo-rm"},
+}
+
 func rewardPairs(f *figures) string {
 	var out []contrast
 	hold := func(what, title string, x measure, a, b string) {
@@ -314,18 +330,9 @@ func rewardPairs(f *figures) string {
 		title string
 		of    measure
 	}{{"step F1", stepF1}, {"step F1, corrupted", corruptedF1}, {"Best-of-8", bestOf8}} {
-		hold("IPVRM − Implicit PRM", m.title, m.of, "implicit-prm", "ipvrm")
-		hold("Implicit PRM − DPO-RM", m.title, m.of, "dpo-rm", "implicit-prm")
-		hold("IPVRM − DPO-RM", m.title, m.of, "dpo-rm", "ipvrm")
-		hold("IPVRM, margin 0 − margin 5", m.title, m.of, "ipvrm-m5", "ipvrm")
-		hold("IPVRM − Implicit PRM, 1,000 prompts", m.title, m.of, "implicit-prm-1000", "ipvrm-1000")
-		hold("IPVRM, 1,000 prompts − 512", m.title, m.of, "ipvrm", "ipvrm-1000")
-		hold("Implicit PRM, 1,000 prompts − 512", m.title, m.of, "implicit-prm", "implicit-prm-1000")
-		hold("Q-RM, LM logits, with cross-entropy − without", m.title, m.of, "qrm-lm-plain", "qrm-lm")
-		hold("Q-RM, LM logits, with cross-entropy − IPVRM", m.title, m.of, "ipvrm", "qrm-lm")
-		hold("Q-RM, LM logits, with cross-entropy − DPO-RM", m.title, m.of, "dpo-rm", "qrm-lm")
-		hold("Q-RM, scalar head, 1,000 steps − 200", m.title, m.of, "qrm", "qrm-2000")
-		hold("DPO-RM − value head", m.title, m.of, "value-head", "dpo-rm")
+		for _, c := range rewardContrasts {
+			hold(c.what, m.title, m.of, c.a, c.b)
+		}
 		for _, name := range []string{"ipvrm", "implicit-prm", "dpo-rm", "qrm-lm"} {
 			hold(rewardNamed(name).title+" − policy log-prob, min", m.title, m.of, "policy-min", name)
 		}

@@ -9,7 +9,6 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"strconv"
 )
 
 // Text chains: a pretrained model, warmed up once on worked solutions, from which every method starts.
@@ -45,14 +44,11 @@ func textPlan(seed uint64) []job {
 	for _, m := range textMethods {
 		at := path.Join(fmt.Sprintf("seed-%d", seed), m.name)
 		j := job{name: at, part: "rl", after: []string{warm}, iterations: m.iterations, thin: true}
-		j.args = []string{"run", m.recipe, "--set", "run=" + at, "--set", "seed=" + strconv.FormatUint(seed, 10), "--set", "policy.path=" + start,
-			"--set", fmt.Sprint("iterations=", m.iterations), "--set", fmt.Sprint("evaluate.every=", textEvery)}
+		sets := []string{"policy.path=" + start, fmt.Sprint("iterations=", m.iterations), fmt.Sprint("evaluate.every=", textEvery)}
 		if m.recipe == "text-distrl" {
-			j.args = append(j.args, "--set", "reward.path="+start)
+			sets = append(sets, "reward.path="+start)
 		}
-		for _, s := range m.sets {
-			j.args = append(j.args, "--set", s)
-		}
+		j.args = runOf(m.recipe, at, seed, append(sets, m.sets...)...)
 		jobs = append(jobs, j)
 	}
 	return append(jobs, textRewardPlan(seed, warm, start)...)

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"path"
 	"slices"
-	"strconv"
 )
 
 // Reward models of text chains: the same published model, from the same warm start, trained on the outcomes of the same responses.
@@ -53,12 +52,8 @@ func textRewardPlan(seed uint64, warm, start string) []job {
 	measure := job{name: path.Join(dir, rewardsJob), part: "reward", args: []string{"eval", "--continuations", "8"}}
 	for _, m := range textRewards() {
 		at := path.Join(dir, m.name)
-		j := job{name: at, part: "reward", after: []string{warm}, iterations: 1}
-		j.args = []string{"run", m.recipe, "--set", "run=" + at, "--set", "seed=" + strconv.FormatUint(seed, 10), "--set", "policy.path=" + start}
-		for _, s := range m.sets {
-			j.args = append(j.args, "--set", s)
-		}
-		jobs = append(jobs, j)
+		jobs = append(jobs, job{name: at, part: "reward", after: []string{warm}, iterations: 1,
+			args: runOf(m.recipe, at, seed, append([]string{"policy.path=" + start}, m.sets...)...)})
 		measure.after = append(measure.after, at)
 		measure.args = append(measure.args, "--reward", at)
 	}
