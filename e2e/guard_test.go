@@ -49,7 +49,7 @@ var givenModels = map[string]string{
 
 // Models that recipes name and that another recipe leaves.
 var leftModels = map[string]string{
-	"qrm-refresh":         "runs/qrm/iter-00000/reward",
+	"qrm-lm-refresh":      "runs/qrm-lm/iter-00000/reward",
 	"gsm8k-ipvrm-refresh": "runs/gsm8k-ipvrm/iter-00000/reward",
 	"text-warm-start":     "runs/text-warm-start/iter-00001/policy",
 }
@@ -77,8 +77,8 @@ func TestRecipesComputeWhatTheyDid(t *testing.T) {
 		}
 		return rank(a.Name) - rank(b.Name)
 	})
-	family := "vector" // AVX2 and AVX-512 give the same bits; the portable level has no fused multiply-add of single precision
-	if kernels.Level() != "avx2" && kernels.Level() != "avx512" {
+	family := "vector" // all vector levels give the same bits; the portable one has no fused multiply-add of single precision
+	if kernels.Level() == "generic" {
 		family = "portable"
 	}
 	recorded := map[string]map[string][]computed{}
@@ -238,9 +238,12 @@ func smallSettings(t *testing.T, text, run string) []string {
 	if r.Prompts.Source != "file" {
 		return sets
 	}
-	file := "problems.jsonl"
-	if !strings.HasPrefix(r.Prompts.File.Path, "data/gsm8k") {
-		file = "solutions.jsonl"
+	file := "solutions.jsonl"
+	switch {
+	case strings.HasSuffix(r.Prompts.File.Path, "model-solutions.jsonl"):
+		file = "judged.jsonl"
+	case strings.HasPrefix(r.Prompts.File.Path, "data/gsm8k"):
+		file = "problems.jsonl"
 	}
 	sets = append(sets, "prompts.file.path="+file, "limits.dead_share=1")
 	if r.Policy.Path != "" {
@@ -255,10 +258,10 @@ func smallSettings(t *testing.T, text, run string) []string {
 	return sets
 }
 
-// writeProblems writes problems with answers and judged solutions.
+// writeProblems writes problems with answers, conversations that are judged, and several judged solutions of a problem.
 func writeProblems(t *testing.T, dir string) {
 	t.Helper()
-	var problems, solutions strings.Builder
+	var problems, solutions, judged strings.Builder
 	for a := range 60 {
 		b := 7*a%23 + 1
 		fmt.Fprintf(&problems, "{\"question\": \"What is %d plus %d?\", \"answer\": \"%d + %d = %d\\n#### %d\"}\n", a, b, a, b, a+b, a+b)
@@ -266,8 +269,13 @@ func writeProblems(t *testing.T, dir string) {
 		fmt.Fprintf(&solutions, "{\"conversation\": [{\"role\": \"user\", \"content\": \"What is %d plus %d?\"}, {\"role\": \"assistant\", "+
 			"\"content\": \"It is %d.\"}], \"label\": %d}\n",
 			a, b, said, 1-a%2)
+		for slip := range 4 {
+			fmt.Fprintf(&judged, "{\"question\": \"What is %d plus %d?\", \"answer\": \"%d\", \"solution\": \"It is %d.\", \"label\": %v}\n",
+				a, b, a+b, a+b+slip, slip == 0)
+		}
 	}
-	for name, text := range map[string]string{"problems.jsonl": problems.String(), "solutions.jsonl": solutions.String()} {
+	for name, text := range map[string]string{"problems.jsonl": problems.String(), "solutions.jsonl": solutions.String(),
+		"judged.jsonl": judged.String()} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}

@@ -63,17 +63,7 @@ func TestEmbeddedRecipes(t *testing.T) {
 		t.Fatal(err)
 	}
 	policy, reward := filepath.Join(dir, "policy"), filepath.Join(dir, "reward")
-	scalar := "" // a reward model with a scalar head, left by qrm-refresh
 	all := recipes.All()
-	slices.SortStableFunc(all, func(a, b recipes.Embedded) int { // those that leave a model others need come first
-		refreshes := func(e recipes.Embedded) int {
-			if strings.HasSuffix(e.Name, "-refresh") {
-				return 0
-			}
-			return 1
-		}
-		return refreshes(a) - refreshes(b)
-	})
 	short := []string{"qrm-refresh", "qrm-ppo", "adpa", "seft", "lco-dense"}
 	for _, e := range all {
 		t.Run(e.Name, func(t *testing.T) {
@@ -86,12 +76,8 @@ func TestEmbeddedRecipes(t *testing.T) {
 			if strings.Contains(e.Text, "source: text_chains") {
 				t.Skip("asks in words that the embedded models do not know; TestRecipesOfTextChains runs it")
 			}
-			given := reward
-			if strings.Contains(e.Text, "runs/qrm/") {
-				given = scalar
-			}
 			run := filepath.Join(dir, e.Name)
-			r := tinyRecipe(t, e, policy, given, run)
+			r := tinyRecipe(t, e, policy, reward, run)
 			if testing.Short() && !slices.Contains(short, e.Name) {
 				t.Skip("planned; run without -short")
 			}
@@ -99,9 +85,6 @@ func TestEmbeddedRecipes(t *testing.T) {
 			defer show.Done()
 			if err := iterate(context.Background(), r, show); err != nil {
 				t.Fatal(err)
-			}
-			if e.Name == "qrm-refresh" {
-				scalar = filepath.Join(run, "iter-00000", "reward")
 			}
 			measured, err := measurementsOf(t.Context(), run)
 			if err != nil {

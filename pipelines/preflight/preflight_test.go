@@ -54,7 +54,7 @@ func TestLook(t *testing.T) {
 		{"grpo", []string{"policy.path=" + filepath.Join(dir, "empty")}, "policy", "tokenizer"},
 		{"text-grpo", []string{"policy.path=" + policy}, "policy", "not in the vocabulary"},
 		{"distrl", []string{"policy.path=" + policy}, "reward.path", "millrace run ipvrm-refresh"},
-		{"qrm-ppo", []string{"policy.path=" + policy, "reward.path=" + reward}, "reward.path", "no scalar head"},
+		{"qrm-ppo", []string{"policy.path=" + policy, "reward.path=" + reward, "reward.value.kind=q_rm"}, "reward.path", "no scalar head"},
 		{"gsm8k-ipvrm-refresh", file, "", "1 of the first 41 rows repeat a prompt"},
 		{"gsm8k-ipvrm-refresh", append(file, "prompts.file.fields.answer=anwser"), "prompts.file.fields.answer", `did you mean "answer"?`},
 		{"gsm8k-ipvrm-refresh", append(file, "prompts.file.path=none.jsonl"), "prompts.file.path", "no such file"},

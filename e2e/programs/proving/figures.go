@@ -59,6 +59,20 @@ func (f *figures) of(seeds []uint64, run, metric string, after int) []float64 {
 	return out
 }
 
+// keep takes over what was measured before and is not in f, of seeds that go on from the same weights: it would come out the same. Runs
+// that are no longer planned are left behind.
+func (f *figures) keep(was *figures, planned func(run string) bool) {
+	for k, bySeed := range was.byKey {
+		for seed, x := range bySeed {
+			_, measured := f.byKey[k][seed]
+			same := f.starts[seed] != "" && f.starts[seed] == was.starts[seed]
+			if same && !measured && planned(k.run) {
+				f.add(seed, k.run, k.metric, k.after, x)
+			}
+		}
+	}
+}
+
 // accepted lists the seeds whose warm start was accepted.
 func (f *figures) accepted() []uint64 {
 	var out []uint64

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"maps"
+	"path"
 	"slices"
 )
 
@@ -14,7 +15,8 @@ type ground struct {
 	plan    func(seed uint64) []job
 	// accepted is the accuracy on held-out prompts from which a warm start is worth starting from.
 	accepted float64
-	shared   bool // all seeds start from one warm start, the first job of every plan
+	shared   bool // all seeds start from one warm start of a pretrained model, the first job of every plan
+	data     bool // its problems are files that -data names
 	avg      string
 	rewards  []rewardModel // those of all tables
 	corrupt  []string      // the corruptions of the task's source on which they are measured, beside its held-out prompts
@@ -32,6 +34,14 @@ func init() {
 	grounds["text"] = &ground{title: "text chains, by a pretrained model", figures: "text-figures.csv", parts: textParts, plan: textPlan,
 		shared: true, avg: "avg@4", rewards: textRewards(), corrupt: []string{"unlikely", "likely"}, tables: textTables,
 		charts: noCharts, collect: collectText}
+	grounds["gsm8k"] = &ground{title: "GSM8K, by a pretrained model", figures: "gsm8k-figures.csv", parts: gsm8kParts, plan: gsm8kPlan,
+		shared: true, data: true, avg: "avg@2", rewards: gsm8kRewards, tables: gsm8kTables, charts: noCharts, collect: collectGSM8K}
 }
 
 func groundNames() []string { return slices.Sorted(maps.Keys(grounds)) }
+
+// measures reports whether figures of a run, or of a scorer without one, belong to the ground.
+func (g *ground) measures(run string) bool {
+	named := func(m rewardModel) bool { return m.name == run }
+	return slices.ContainsFunc(g.plan(0), func(j job) bool { return path.Base(j.name) == run }) || slices.ContainsFunc(policyScorers, named)
+}

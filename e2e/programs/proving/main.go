@@ -1,14 +1,16 @@
-// Command proving repeats what docs/results.md reports: every method on the proving ground, and on text chains by a pretrained model,
-// over several seeds, by the recipes that come with the program.
+// Command proving repeats what docs/results.md reports: every method on the proving ground, and on text chains and GSM8K by a pretrained
+// model, over several seeds, by the recipes that come with the program.
 //
 //	go run ./e2e/programs/proving -seeds 5
 //	go run ./e2e/programs/proving -ground text -model "$(e2e/smollm2/fetch.sh)" -seeds 5
+//	go run ./e2e/programs/proving -ground gsm8k -model "$(e2e/smollm2/fetch.sh)" -data DIR -seeds 5
 //
 // Of the proving ground warm starts are trained from -first on until enough are accepted, and everything else starts from them, paired
 // by seed. Each job is one command of the program in its own directory below -runs, with a log beside it that begins with the
 // command. What is finished is reused and what was interrupted goes on, so the same command again continues; a larger -seeds adds seeds.
-// Then the figures are read from the run directories into docs/results/figures.csv (text-figures.csv), and from these files the tables of
-// docs/results.md, between their markers, and the plots are drawn; -draw does only this last step, without runs.
+// Then the figures are read from the run directories into docs/results/figures.csv (text-figures.csv, gsm8k-figures.csv), beside those of
+// the same warm starts that are there already, and from these files the tables of docs/results.md, between their markers, and the plots
+// are drawn; -draw does only this last step, without runs.
 package main
 
 import (
@@ -21,6 +23,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -44,11 +47,12 @@ func main() {
 	first := flag.Uint64("first", 0, "first seed")
 	dir := flag.String("runs", "", "directory of the runs (default: runs/ and the name of the ground)")
 	docs := flag.String("docs", "docs", "directory of results.md")
-	on := flag.String("ground", "proving", "the task: "+strings.Join(groundNames(), " or "))
+	on := flag.String("ground", "proving", "the task: "+strings.Join(groundNames(), ", "))
 	binary := flag.String("millrace", "", "the program (default: built from this checkout)")
 	parallel := flag.Int("parallel", 2, "runs at a time, of one thread each")
-	only := flag.String("only", "", "the parts to run (default: all), or none; the others are drawn as far as they are finished")
-	model := flag.String("model", "", "of ground text: the pretrained model, such as what e2e/smollm2/fetch.sh fetches")
+	only := flag.String("only", "", "the parts to run, or runs by name (default: all), or none; the others are drawn as far as they are there")
+	model := flag.String("model", "", "of grounds text and gsm8k: the pretrained model, such as what e2e/smollm2/fetch.sh fetches")
+	data := flag.String("data", "", "of ground gsm8k: the directory of gsm8k/ and processbench/")
 	keep := flag.Bool("keep", false, "keep the models of all iterations, several times the 2 GB that five seeds take")
 	drawOnly := flag.Bool("draw", false, "draw tables and plots again from figures.csv, without runs")
 	flag.Parse()
@@ -63,7 +67,7 @@ func main() {
 			return fmt.Errorf("-ground: %q is not one of %s", *on, strings.Join(groundNames(), ", "))
 		}
 		p := &proving{ground: g, dir: cmp.Or(*dir, filepath.Join("runs", *on)), parallel: *parallel, keep: *keep}
-		if err := p.take(*model); err != nil {
+		if err := p.take(*model, *data); err != nil {
 			return err
 		}
 		return run(ctx, p, *binary, *first, *seeds, strings.Split(cmp.Or(*only, strings.Join(g.parts, ",")), ","), *docs)
@@ -79,8 +83,8 @@ const none = "none"
 
 func run(ctx context.Context, p *proving, binary string, first uint64, seeds int, only []string, docs string) error {
 	for _, name := range only {
-		if !slices.Contains(p.ground.parts, name) && name != none {
-			return fmt.Errorf("-only: %q is not one of %s, or %s", name, strings.Join(p.ground.parts, ", "), none)
+		if !slices.Contains(p.ground.parts, name) && !p.ground.measures(name) && name != none {
+			return fmt.Errorf("-only: %q is not one of %s, nor a run of them, nor %s", name, strings.Join(p.ground.parts, ", "), none)
 		}
 	}
 	if seeds < 1 || p.parallel < 1 {
@@ -120,7 +124,9 @@ func run(ctx context.Context, p *proving, binary string, first uint64, seeds int
 	var jobs []job
 	for i := range p.ground.plan(0) { // a row of a table is complete before the next begins
 		for _, seed := range accepted {
-			if j := p.ground.plan(seed)[i]; slices.Contains(only, j.part) || j.part == "warm" && !p.ground.shared {
+			j := p.ground.plan(seed)[i]
+			chosen := slices.Contains(only, j.part) || slices.Contains(only, path.Base(j.name))
+			if chosen || j.part == "warm" && !p.ground.shared {
 				jobs = append(jobs, j)
 			}
 		}
@@ -131,8 +137,12 @@ func run(ctx context.Context, p *proving, binary string, first uint64, seeds int
 	}
 	figures, err := p.collect(ctx, accepted, tried)
 	if err == nil {
-		p.otherStarts(figures, filepath.Join(docs, "results", p.ground.figures))
-		err = figures.save(filepath.Join(docs, "results", p.ground.figures))
+		at := filepath.Join(docs, "results", p.ground.figures)
+		if was, e := loadFigures(at); e == nil { // without any, these are the first
+			p.otherStarts(figures, was, at)
+			figures.keep(was, p.ground.measures)
+		}
+		err = figures.save(at)
 	}
 	if err == nil {
 		err = redraw(docs)
@@ -141,11 +151,7 @@ func run(ctx context.Context, p *proving, binary string, first uint64, seeds int
 }
 
 // otherStarts says which warm starts are others than those of the figures that are there: whatever follows from them differs too.
-func (p *proving) otherStarts(now *figures, path string) {
-	was, err := loadFigures(path)
-	if err != nil {
-		return // there are none to be others
-	}
+func (p *proving) otherStarts(now, was *figures, path string) {
 	for _, seed := range now.seeds {
 		if a, b := was.starts[seed], now.starts[seed]; a != "" && a != b {
 			p.show.Note("the warm start of seed %d has other weights than that of %s: %s, not %s", seed, path, b, a)

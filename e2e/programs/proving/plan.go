@@ -194,9 +194,9 @@ var rlMethods = []policyMethod{
 // qrmMethods learn from the scores of Q-RM in its LM form, beside the same optimisers with outcomes.
 var qrmMethods = []policyMethod{
 	{"reinforce", "REINFORCE, outcomes", "reinforce", nil, distrlIterations, ""},
-	{"qrm-reinforce", "REINFORCE on Q-RM", "qrm-reinforce", []string{"reward.value.kind=q_rm_lm"}, distrlIterations, "qrm-lm"},
+	{"qrm-reinforce", "REINFORCE on Q-RM", "qrm-reinforce", nil, distrlIterations, "qrm-lm"},
 	{"ppo", "PPO, outcomes", "ppo", nil, distrlIterations, ""},
-	{"qrm-ppo", "PPO on Q-RM", "qrm-ppo", []string{"reward.value.kind=q_rm_lm"}, distrlIterations, "qrm-lm"},
+	{"qrm-ppo", "PPO on Q-RM", "qrm-ppo", nil, distrlIterations, "qrm-lm"},
 }
 
 // student is a row of the students' table.

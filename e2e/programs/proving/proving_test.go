@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"os"
 	"path/filepath"
@@ -44,6 +45,36 @@ func TestPaired(t *testing.T) {
 	}
 	if !math.IsNaN(p.diff[3]) {
 		t.Errorf("difference of a missing value: %v", p.diff[3])
+	}
+}
+
+// What was measured before stays where the warm start is the same and nothing newer is there; other weights and runs that are no longer
+// planned take nothing along.
+func TestKeep(t *testing.T) {
+	was, now := &figures{}, &figures{}
+	for _, seed := range []uint64{1, 2} {
+		was.start(seed, "same")
+		was.add(seed, "grpo", "avg@8", 10, 0.4)
+		was.add(seed, "distrl", "avg@8", 10, 0.5)
+		was.add(seed, "length", "best_of_8", 0, 0.3)
+		was.add(seed, "gone", "avg@8", 10, 0.6)
+	}
+	now.start(1, "same")
+	now.start(2, "other")
+	now.add(1, "grpo", "avg@8", 10, 0.45)
+	now.keep(was, grounds["proving"].measures)
+	want := map[key]float64{{"grpo", "avg@8", 10}: 0.45, {"distrl", "avg@8", 10}: 0.5, {"length", "best_of_8", 0}: 0.3}
+	got := map[key]float64{}
+	for k, bySeed := range now.byKey {
+		for seed, x := range bySeed {
+			if seed != 1 {
+				t.Errorf("%v of seed %d is kept, whose weights are others", k, seed)
+			}
+			got[k] = x
+		}
+	}
+	if !maps.Equal(got, want) {
+		t.Errorf("figures %v, want %v", got, want)
 	}
 }
 

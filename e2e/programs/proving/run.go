@@ -21,7 +21,8 @@ import (
 // proving runs jobs below a directory.
 type proving struct {
 	ground   *ground
-	model    string // the pretrained model of ground text
+	model    string // the pretrained model of a ground that starts from one
+	data     string // the directory of its files
 	dir      string // of the runs
 	binary   string
 	parallel int

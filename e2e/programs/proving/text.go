@@ -2,11 +2,8 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"math"
-	"os"
 	"path"
 	"path/filepath"
 )
@@ -17,9 +14,6 @@ var textParts = []string{"rl", "reward"}
 
 // textEvery is how many iterations lie between two evaluations; methods are set against one another after as many.
 const textEvery = 10
-
-// pretrained is where the model that the warm start is made of is linked to, below the directory of the runs.
-const pretrained = "pretrained.gguf"
 
 // textMethod is a row of the table.
 type textMethod struct {
@@ -52,37 +46,6 @@ func textPlan(seed uint64) []job {
 		jobs = append(jobs, j)
 	}
 	return append(jobs, textRewardPlan(seed, warm, start)...)
-}
-
-// take links the pretrained model to where the runs are.
-func (p *proving) take(model string) error {
-	if !p.ground.shared {
-		if model != "" {
-			return errors.New("-model: only ground text starts from a pretrained model")
-		}
-		return nil
-	}
-	if model == "" {
-		return errors.New("-model: name the pretrained model, such as what e2e/smollm2/fetch.sh fetches")
-	}
-	at, err := filepath.Abs(model)
-	if err != nil {
-		return err
-	}
-	p.model = at
-	return nil
-}
-
-// link puts the pretrained model where the runs are, so that what they are given has the same name everywhere.
-func (p *proving) link() error {
-	if p.model == "" {
-		return nil
-	}
-	at := filepath.Join(p.dir, pretrained)
-	if err := os.Remove(at); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return os.Symlink(p.model, at)
 }
 
 // The further sets of the recipes, and how their rows are named.
