@@ -58,17 +58,21 @@ func fillNormal(w []float32, std float64, seed uint64, name string) {
 	})
 }
 
-// AddScalarHead gives a model without one a scalar head of zeros; its output is then 0 until it is trained. It comes before
-// AddLoRA.
+// AddScalarHead gives a model without one a scalar head of zeros; its output is then 0 until it is trained. A model with adapters gets
+// it beside them, and Save writes it with them. It comes before a Trainer.
 func (m *Model) AddScalarHead() {
 	if m.scalar != nil {
 		return
 	}
+	if m.grads != nil || m.frozen() {
+		panic("transformer: the scalar head must be added before the model is trained or frozen")
+	}
 	if m.adapters != nil {
-		panic("transformer: the scalar head must be added before the adapters")
+		m.addAdaptedHead()
+		return
 	}
 	old := m.params
-	*m = Model{config: m.config, files: m.files, tensors: shapes(m.config, true)}
+	*m = Model{config: m.config, precision: m.precision, files: m.files, tensors: shapes(m.config, true)}
 	m.params = make([]float32, len(old)+m.config.Hidden)
 	copy(m.params, old) // the scalar head is last in the layout
 	m.bind()

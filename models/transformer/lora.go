@@ -143,6 +143,18 @@ func (m *Model) allocateAdapters(c LoRA, base models.Ref) {
 	m.bindAdapters()
 }
 
+// addAdaptedHead puts a scalar head of zeros behind the adapters.
+func (m *Model) addAdaptedHead() {
+	ad := m.adapters
+	if ad.grads != nil {
+		panic("transformer: the scalar head must be added before the adapters are trained")
+	}
+	ad.tensors = append(ad.tensors, models.Tensor{Name: ScalarHeadName, Shape: []int{1, m.config.Hidden}})
+	ad.params = append(ad.params, make([]float32, m.config.Hidden)...)
+	m.scalar = ad.params[len(ad.params)-m.config.Hidden:]
+	m.bindAdapters()
+}
+
 // bindAdapters points the layers at the adapters.
 func (m *Model) bindAdapters() {
 	ad := m.adapters
@@ -166,7 +178,7 @@ func (m *Model) bindAdapters() {
 				a: a.Param, da: a.Grad, b: b.Param, db: b.Grad}
 		}
 	}
-	if m.scalar != nil {
+	if next < len(ad.tensors) { // a scalar head, which the base may not have
 		m.scalar, m.dScalar = ad.tensors[next].Param, ad.tensors[next].Grad
 	}
 }
@@ -245,6 +257,9 @@ func (m *Model) Merge() {
 	scalar := m.scalar
 	m.adapters = nil
 	m.bind()
+	if scalar != nil {
+		m.AddScalarHead() // it may have come with the adapters
+	}
 	copy(m.scalar, scalar)
 }
 

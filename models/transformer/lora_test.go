@@ -171,6 +171,54 @@ func TestLoRASave(t *testing.T) {
 	}
 }
 
+// A scalar head that is added to a model with adapters is trained, saved, loaded and merged with them, in the precision that the model had.
+func TestScalarHeadBesideAdapters(t *testing.T) {
+	sequences := groups(2, 2)
+	for _, late := range []bool{false, true} { // the precision is said before or after
+		m, base := adapted(t, tiny("llama"), LoRA{Rank: 3, Alpha: 5}, false)
+		before := run(t, NewTrainer(m, TrainOptions{}), sequences)
+		m, _ = adapted(t, tiny("llama"), LoRA{Rank: 3, Alpha: 5}, false)
+		m.adapters.base.Path = base
+		if !late {
+			m.SetPrecision(kernels.BFloat16)
+		}
+		m.AddScalarHead()
+		m.AddScalarHead() // one is enough
+		if late {
+			if !slices.Equal(run(t, NewTrainer(m, TrainOptions{}), sequences), before) {
+				t.Error("a scalar head changes hidden rows")
+			}
+			m.SetPrecision(kernels.BFloat16)
+		}
+		if len(m.Scalar()) != m.config.Hidden || m.Precision() != kernels.BFloat16 {
+			t.Fatalf("late %v: a head of %d weights, precision %v", late, len(m.Scalar()), m.Precision())
+		}
+		tr := NewTrainer(m, TrainOptions{})
+		w, dw := tr.ScalarHead()
+		if len(w) != m.config.Hidden || len(dw) != len(w) {
+			t.Fatalf("late %v: the trainer has a head of %d weights and %d gradients", late, len(w), len(dw))
+		}
+		for i := range w {
+			w[i] = float32(i + 1)
+		}
+		dir := filepath.Join(t.TempDir(), "adapter")
+		if err := m.Save(dir); err != nil {
+			t.Fatal(err)
+		}
+		again, err := Load(dir)
+		if err != nil || !slices.Equal(again.Scalar(), w) {
+			t.Fatalf("late %v: loaded: %v, or another head", late, err)
+		}
+		again.Merge()
+		if !slices.Equal(again.Scalar(), w) {
+			t.Errorf("late %v: merging loses the head of a loaded model", late)
+		}
+		if m.Merge(); !slices.Equal(m.Scalar(), w) || m.Precision() != kernels.BFloat16 {
+			t.Errorf("late %v: merging loses the head, or the precision", late)
+		}
+	}
+}
+
 func TestLoRAErrors(t *testing.T) {
 	for _, c := range []LoRA{{Alpha: 1}, {Rank: 2}, {Rank: 2, Alpha: math.NaN()}, {Rank: 2, Alpha: 1, Targets: []string{"lm_head"}}} {
 		if setting.Check(c) == nil {

@@ -213,9 +213,10 @@ func TestNew(t *testing.T) {
 	if !slices.Equal(a.params, b.params[:len(a.params)]) {
 		t.Error("a scalar head changes other weights")
 	}
+	a.SetPrecision(kernels.BFloat16)
 	a.AddScalarHead()
-	if !slices.Equal(a.params, b.params) || len(a.Scalar()) != c.Hidden {
-		t.Error("a head added later differs")
+	if !slices.Equal(a.params, b.params) || len(a.Scalar()) != c.Hidden || a.Precision() != kernels.BFloat16 {
+		t.Error("a head added later differs, or changes the precision")
 	}
 	other, err := New(c, 4, true)
 	if err != nil {

@@ -424,7 +424,7 @@ func (u Update) read(m *transformer.Model, weights, shown string) error {
 	if err != nil {
 		return err
 	}
-	if loss.Spec().Heads&losses.Scalar != 0 && m.Scalar() == nil && m.LoRA() == nil {
+	if loss.Spec().Heads&losses.Scalar != 0 {
 		m.AddScalarHead()
 	}
 	refused := func(name, format string, args ...any) error {

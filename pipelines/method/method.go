@@ -133,7 +133,7 @@ func New(r recipe.Recipe) (Method, error) {
 			}
 		}
 	}
-	if err := preflight.SameVocabulary(context.Background(), r, false); err != nil {
+	if err := setting.First(preflight.SameVocabulary(context.Background(), r, false), sameAdapters(m.Updates())); err != nil {
 		return nil, err
 	}
 	phases, err := m.Phases()

@@ -122,10 +122,6 @@ func openReplica(ctx context.Context, job Job, index int) (*replica, error) {
 		return nil, err
 	}
 	if loss.Spec().Heads&losses.Scalar != 0 && m.Scalar() == nil {
-		if m.LoRA() != nil {
-			return nil, fmt.Errorf("%s: the loss needs a scalar head, which a model with adapters cannot be given; "+
-				"give it to the model before, or merge the adapters", job.Model.Path)
-		}
 		m.AddScalarHead()
 	}
 	if err := adapt(m, job); err != nil {
