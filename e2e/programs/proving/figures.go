@@ -59,17 +59,34 @@ func (f *figures) of(seeds []uint64, run, metric string, after int) []float64 {
 	return out
 }
 
-// keep takes over what was measured before and is not in f, of seeds that go on from the same weights: it would come out the same. Runs
-// that are no longer planned are left behind.
-func (f *figures) keep(was *figures, planned func(run string) bool) {
+// keep takes over what was measured before and is not in f, as long as all that both started from has the same weights: it would come out
+// the same. Shared says that all seeds start from the same ones. Runs that are no longer planned are left behind.
+func (f *figures) keep(was *figures, shared bool, planned func(run string) bool) {
+	common := false
+	for seed, sum := range f.starts {
+		before, known := was.starts[seed]
+		if shared {
+			for _, before = range was.starts {
+				known = true
+			}
+		}
+		if known && before != sum {
+			return
+		}
+		common = common || known
+	}
+	if !common {
+		return
+	}
 	for k, bySeed := range was.byKey {
 		for seed, x := range bySeed {
-			_, measured := f.byKey[k][seed]
-			same := f.starts[seed] != "" && f.starts[seed] == was.starts[seed]
-			if same && !measured && planned(k.run) {
+			if _, measured := f.byKey[k][seed]; !measured && (k.run == startRow[0] || planned(k.run)) {
 				f.add(seed, k.run, k.metric, k.after, x)
 			}
 		}
+	}
+	for seed, sum := range was.starts {
+		f.start(seed, sum)
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"math"
 	"os"
 	"path"
 	"path/filepath"
@@ -17,14 +16,13 @@ import (
 // GSM8K: a pretrained model, trained once on worked solutions, from which reward models learn on solutions of other models that people's
 // answers have judged. A seed is a split by problem, and the seed of what is drawn.
 
-var gsm8kParts = []string{"reward", "rl"}
+var gsm8kParts = []string{"reward"}
 
 // Files below -data, by the names that the recipes have.
 const (
 	gsm8kSteps    = dataDir + "/processbench/gsm8k.json" // solutions with the first wrong step, of ProcessBench
 	gsm8kItems    = 40                                   // of these, drawn by the seed
 	gsm8kStart    = 12                                   // iterations of gsm8k-sft
-	gsm8kRL       = 16                                   // iterations of a policy
 	gsm8kScorers  = "gsm8k-scorers"
 	gsm8kStepsJob = "gsm8k-steps"
 )
@@ -41,11 +39,6 @@ var gsm8kRewards = []rewardModel{
 	{name: "gsm8k-qrm-lm", title: "Q-RM, LM logits, with cross-entropy", recipe: "gsm8k-solutions-refresh", score: "mean_value", rule: "min",
 		sets: []string{"reward.value={kind: q_rm_lm}", "update.losses=[{name: qrm_lm}, {name: sft, weight: 1}]",
 			"pairs={strategy: all, limit: 2}"}},
-}
-
-// gsm8kMethods learn from the trained model's own solutions.
-var gsm8kMethods = []textMethod{
-	{"gsm8k-grpo", "GRPO", "gsm8k-grpo", gsm8kRL, nil},
 }
 
 // gsm8kPlan lists what is run of one split.
@@ -70,16 +63,10 @@ func gsm8kPlan(seed uint64) []job {
 	scorers := job{name: path.Join(dir, gsm8kScorers), part: "reward", after: []string{first},
 		args: []string{"eval", "--reward", first, "--on", heldOut, "--json"}}
 	jobs = append(jobs, scorers, steps)
-	for _, m := range gsm8kMethods {
-		at := path.Join(dir, m.name)
-		jobs = append(jobs, job{name: at, part: "rl", after: []string{warm}, iterations: m.iterations, thin: true,
-			args: runOf(m.recipe, at, seed, append([]string{"policy.path=" + start, fmt.Sprint("iterations=", m.iterations),
-				fmt.Sprint("evaluate.every=", m.iterations), split}, m.sets...)...)})
-	}
 	return jobs
 }
 
-// collectGSM8K reads what reward models say of held-out solutions and of steps, and the curves of policies.
+// collectGSM8K reads what reward models say of held-out solutions and of steps.
 func collectGSM8K(_ context.Context, p *proving, f *figures, seed uint64, j job) error {
 	name := path.Base(j.name)
 	if j.iterations == 0 {
@@ -89,20 +76,8 @@ func collectGSM8K(_ context.Context, p *proving, f *figures, seed uint64, j job)
 	if err != nil {
 		return err
 	}
-	if j.part == "reward" {
-		i := slices.IndexFunc(gsm8kRewards, func(m rewardModel) bool { return m.name == name })
-		addRanking(f, seed, gsm8kRewards[i], *measured[len(measured)-1].Evaluation)
-		return nil
-	}
-	for _, m := range measured {
-		if x, ok := m.Metrics["mixed_share"]; ok {
-			f.add(seed, name, "mixed_share", m.Iterations, x)
-		}
-		if m.Evaluation != nil {
-			f.add(seed, name, p.ground.avg, m.Iterations, m.Evaluation.Avg.Mean)
-			f.add(seed, name, p.ground.avg+"_stderr", m.Iterations, m.Evaluation.Avg.StdErr)
-		}
-	}
+	i := slices.IndexFunc(gsm8kRewards, func(m rewardModel) bool { return m.name == name })
+	addRanking(f, seed, gsm8kRewards[i], *measured[len(measured)-1].Evaluation)
 	return nil
 }
 
@@ -185,8 +160,7 @@ func calibrated(m rewardModel) bool {
 }
 
 func gsm8kTables(f *figures) map[string]string {
-	return map[string]string{"gsm8k-reward": gsm8kRewardTable(f), "gsm8k-reward-pairs": gsm8kPairs(f), "gsm8k-steps": gsm8kStepTable(f),
-		"gsm8k-rl": gsm8kRLTable(f)}
+	return map[string]string{"gsm8k-reward": gsm8kRewardTable(f), "gsm8k-reward-pairs": gsm8kPairs(f), "gsm8k-steps": gsm8kStepTable(f)}
 }
 
 func gsm8kRewardTable(f *figures) string {
@@ -245,29 +219,4 @@ func gsm8kStepTable(f *figures) string {
 		rows = append(rows, row{[]string{"AUC", m.title, ""}, f.of(seeds, m.name, "steps_auc", 0)})
 	}
 	return seedTable(f, []string{"figure", "scorer", "rule"}, rows)
-}
-
-func gsm8kRLTable(f *figures) string {
-	seeds := f.accepted()
-	avg := grounds["gsm8k"].avg
-	var rows []row
-	for _, m := range gsm8kMethods {
-		mixed := make([]float64, len(seeds))
-		for i := range mixed {
-			mixed[i] = math.NaN()
-			sum, n := 0.0, 0
-			for after := 1; after <= m.iterations; after++ {
-				if x := f.of(seeds[i:i+1], m.name, "mixed_share", after)[0]; !math.IsNaN(x) {
-					sum, n = sum+x, n+1
-				}
-			}
-			if n > 0 {
-				mixed[i] = sum / float64(n)
-			}
-		}
-		rows = append(rows, row{[]string{m.title, "0", avg}, f.of(seeds, m.name, avg, 0)},
-			row{[]string{m.title, fmt.Sprint(m.iterations), avg}, f.of(seeds, m.name, avg, m.iterations)},
-			row{[]string{m.title, fmt.Sprint("1 to ", m.iterations), "share of mixed groups"}, mixed})
-	}
-	return seedTable(f, []string{"policy", "iterations", "figure"}, rows)
 }

@@ -48,33 +48,57 @@ func TestPaired(t *testing.T) {
 	}
 }
 
-// What was measured before stays where the warm start is the same and nothing newer is there; other weights and runs that are no longer
-// planned take nothing along.
+// What was measured before stays where everything started from the same weights and nothing newer is there, of seeds that were not run
+// again too; runs that are no longer planned are left, and other weights take nothing along.
 func TestKeep(t *testing.T) {
-	was, now := &figures{}, &figures{}
+	was := &figures{}
 	for _, seed := range []uint64{1, 2} {
 		was.start(seed, "same")
+		was.add(seed, "warm", "accepted", 0, 1)
 		was.add(seed, "grpo", "avg@8", 10, 0.4)
-		was.add(seed, "distrl", "avg@8", 10, 0.5)
 		was.add(seed, "length", "best_of_8", 0, 0.3)
 		was.add(seed, "gone", "avg@8", 10, 0.6)
 	}
-	now.start(1, "same")
-	now.start(2, "other")
-	now.add(1, "grpo", "avg@8", 10, 0.45)
-	now.keep(was, grounds["proving"].measures)
-	want := map[key]float64{{"grpo", "avg@8", 10}: 0.45, {"distrl", "avg@8", 10}: 0.5, {"length", "best_of_8", 0}: 0.3}
-	got := map[key]float64{}
-	for k, bySeed := range now.byKey {
-		for seed, x := range bySeed {
-			if seed != 1 {
-				t.Errorf("%v of seed %d is kept, whose weights are others", k, seed)
-			}
-			got[k] = x
+	for _, c := range []struct {
+		what   string
+		starts map[uint64]string
+		shared bool
+		kept   bool
+	}{
+		{"the same", map[uint64]string{1: "same"}, false, true},
+		{"one seed with other weights", map[uint64]string{1: "same", 2: "other"}, false, false},
+		{"another seed", map[uint64]string{3: "other"}, false, false},
+		{"another seed of a shared start", map[uint64]string{3: "same"}, true, true},
+		{"another shared start", map[uint64]string{3: "other"}, true, false},
+		{"nothing", nil, false, false},
+	} {
+		now := &figures{}
+		for seed, sum := range c.starts {
+			now.start(seed, sum)
+			now.add(seed, "warm", "accepted", 0, 1)
+			now.add(seed, "grpo", "avg@8", 10, 0.45)
 		}
-	}
-	if !maps.Equal(got, want) {
-		t.Errorf("figures %v, want %v", got, want)
+		now.keep(was, c.shared, grounds["proving"].measures)
+		for seed := range uint64(4) {
+			_, here := c.starts[seed]
+			old := c.kept && seed > 0 && seed < 3
+			want := map[string]float64{}
+			if old {
+				want["warm"], want["grpo"], want["length"] = 1, 0.4, 0.3
+			}
+			if here {
+				want["warm"], want["grpo"] = 1, 0.45
+			}
+			got := map[string]float64{}
+			for k, bySeed := range now.byKey {
+				if x, ok := bySeed[seed]; ok {
+					got[k.run] = x
+				}
+			}
+			if !maps.Equal(got, want) || (now.starts[seed] != "") != (here || old) {
+				t.Errorf("%s, seed %d: figures %v of start %q, want %v", c.what, seed, got, now.starts[seed], want)
+			}
+		}
 	}
 }
 

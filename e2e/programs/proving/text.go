@@ -26,6 +26,8 @@ var textMethods = []textMethod{
 	{"text-grpo", "GRPO", "text-grpo", textEvery, nil},
 	{"text-distrl", "DistRL with IPVRM", "text-distrl", textEvery, nil},
 	{"text-grpo-ipvrm", "GRPO with IPVRM advantages (alpha 0)", "text-distrl", textEvery, []string{"update.losses=[{name: ppo}]"}},
+	{"text-distrl-0.1", "DistRL with IPVRM, alpha 0.1", "text-distrl", textEvery,
+		[]string{"update.losses=[{name: ppo}, {name: distrl, weight: 0.1}]"}},
 	{"text-grpo-3e-4", "GRPO, rate 3e-4", "text-grpo", textEvery, []string{"update.optimizer.lr=3e-4"}},
 }
 
@@ -139,7 +141,9 @@ func textPairs(f *figures) string {
 	at := fmt.Sprintf("avg@4 after %d", textEvery)
 	grpo, distrl, alone := of("text-grpo", textEvery), of("text-distrl", textEvery), of("text-grpo-ipvrm", textEvery)
 	out = append(out, contrast{"DistRL − GRPO", at, grpo, distrl}, contrast{"GRPO with IPVRM − GRPO", at, grpo, alone},
-		contrast{"DistRL − GRPO with IPVRM", at, alone, distrl})
+		contrast{"DistRL − GRPO with IPVRM", at, alone, distrl},
+		contrast{"DistRL, alpha 0.1 − GRPO", at, grpo, of("text-distrl-0.1", textEvery)},
+		contrast{"DistRL, alpha 0.1 − GRPO with IPVRM", at, alone, of("text-distrl-0.1", textEvery)})
 	for _, set := range textSets {
 		for _, m := range textStages()[1:] {
 			out = append(out, contrast{m.title + " − warm start", fmt.Sprintf("%s, after %d", set.title, m.after), f.of(seeds, m.name,
