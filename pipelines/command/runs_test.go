@@ -396,7 +396,7 @@ func TestPlanAndRecipes(t *testing.T) {
 		"plan", recipe, "--measure", "3")
 	want(t, exitUsage, []string{"--measure -1"}, "plan", recipe, "--measure", "-1")
 	want(t, exitUsage, []string{"--recipe-only"}, "plan", recipe, "--measure", "3", "--recipe-only")
-	if text := want(t, exitOK, []string{"training the policy takes about"}, "plan", recipe); strings.Contains(text, "bfloat16") {
+	if text := want(t, exitOK, []string{"training the policy takes about"}, "plan", recipe); strings.Contains(text, "policy in bfloat16") {
 		t.Errorf("%s", text)
 	}
 	want(t, exitOK, []string{"training the policy in bfloat16 takes about"}, "plan", recipe, "--set", "policy.precision=bfloat16")
