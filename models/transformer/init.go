@@ -64,7 +64,7 @@ func (m *Model) AddScalarHead() {
 	if m.scalar != nil {
 		return
 	}
-	if m.grads != nil || m.frozen() {
+	if m.grads != nil || m.adapters != nil && m.adapters.grads != nil || m.frozen() {
 		panic("transformer: the scalar head must be added before the model is trained or frozen")
 	}
 	if m.adapters != nil {

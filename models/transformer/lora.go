@@ -36,6 +36,14 @@ func (c LoRA) Equal(other LoRA) bool {
 	return c.Rank == other.Rank && c.Alpha == other.Alpha && slices.Equal(sorted(c), sorted(other))
 }
 
+func (c LoRA) String() string {
+	on := "all linear layers"
+	if len(c.targets()) < len(loraTargets) {
+		on = strings.Join(c.Targets, ", ")
+	}
+	return fmt.Sprintf("rank %d and alpha %v on %s", c.Rank, c.Alpha, on)
+}
+
 func (c LoRA) targets() []string {
 	if len(c.Targets) == 0 {
 		return loraTargets
@@ -146,9 +154,6 @@ func (m *Model) allocateAdapters(c LoRA, base models.Ref) {
 // addAdaptedHead puts a scalar head of zeros behind the adapters.
 func (m *Model) addAdaptedHead() {
 	ad := m.adapters
-	if ad.grads != nil {
-		panic("transformer: the scalar head must be added before the adapters are trained")
-	}
 	ad.tensors = append(ad.tensors, models.Tensor{Name: ScalarHeadName, Shape: []int{1, m.config.Hidden}})
 	ad.params = append(ad.params, make([]float32, m.config.Hidden)...)
 	m.scalar = ad.params[len(ad.params)-m.config.Hidden:]

@@ -1,9 +1,6 @@
 package method
 
 import (
-	"fmt"
-	"strings"
-
 	"github.com/millrace/millrace/models/transformer"
 	"github.com/millrace/millrace/schemas/setting"
 )
@@ -19,18 +16,9 @@ func sameAdapters(all []Training) error {
 		if err != nil {
 			return setting.Errorf(t.Path, "trains a model that cannot be read: %v", err)
 		}
-		if c := t.Config.LoRA; c != nil && !have.Equal(c.LoRA) {
-			return setting.Errorf(t.Path+".lora", "asks for %s, and %s has %s already, which are what is trained; say the same, or leave "+
-				"the section out", adapters(c.LoRA), t.Model.Path, adapters(have))
+		if why := t.Config.OtherAdapters(have, t.Model.Path); why != "" {
+			return setting.Errorf(t.Path+".lora", "%s", why)
 		}
 	}
 	return nil
-}
-
-func adapters(c transformer.LoRA) string {
-	on := "all linear layers"
-	if !c.Equal(transformer.LoRA{Rank: c.Rank, Alpha: c.Alpha}) {
-		on = strings.Join(c.Targets, ", ")
-	}
-	return fmt.Sprintf("adapters of rank %d and alpha %v on %s", c.Rank, c.Alpha, on)
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -19,23 +20,29 @@ import (
 	"github.com/millrace/millrace/schemas/setting"
 )
 
-// A model that comes with adapters is trained by these: other ones are refused before a run samples.
-func TestAdaptersAreContinued(t *testing.T) {
-	dir := t.TempDir()
+// withAdapters unpacks the quickstart's models to a directory and puts one with adapters of rank 4 beside the policy.
+func withAdapters(t *testing.T, dir string) (policy, adapted string) {
+	t.Helper()
 	if err := quickstart.Unpack(dir); err != nil {
 		t.Fatal(err)
 	}
-	base, adapted := filepath.Join(dir, "policy"), filepath.Join(dir, "adapted")
-	m, err := local.Load(base)
+	policy, adapted = filepath.Join(dir, "policy"), filepath.Join(dir, "adapted")
+	m, err := local.Load(policy)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := m.AddLoRA(transformer.LoRA{Rank: 4, Alpha: 8}, 1, models.Ref{Path: base}); err != nil {
+	if err := m.AddLoRA(transformer.LoRA{Rank: 4, Alpha: 8}, 1, models.Ref{Path: policy}); err != nil {
 		t.Fatal(err)
 	}
 	if err := m.Save(adapted); err != nil {
 		t.Fatal(err)
 	}
+	return policy, adapted
+}
+
+// A model that comes with adapters is trained by these: other ones are refused before a run samples.
+func TestAdaptersAreContinued(t *testing.T) {
+	_, adapted := withAdapters(t, t.TempDir())
 	for _, c := range []struct {
 		recipe string
 		sets   []string
@@ -78,21 +85,8 @@ func TestAdaptersAreContinued(t *testing.T) {
 // sampled, so that the first step's ratio is exactly 1.
 func TestValueHeadsKeepWhatTheModelIs(t *testing.T) {
 	dir := t.TempDir()
-	if err := quickstart.Unpack(dir); err != nil {
-		t.Fatal(err)
-	}
-	adapted := filepath.Join(dir, "adapted")
-	m, err := local.Load(filepath.Join(dir, "policy"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := m.AddLoRA(transformer.LoRA{Rank: 4, Alpha: 8}, 1, models.Ref{Path: filepath.Join(dir, "policy")}); err != nil {
-		t.Fatal(err)
-	}
-	if err := m.Save(adapted); err != nil {
-		t.Fatal(err)
-	}
-	for _, policy := range []string{filepath.Join(dir, "policy"), adapted} {
+	base, adapted := withAdapters(t, dir)
+	for _, policy := range []string{base, adapted} {
 		for _, precision := range []string{"float32", "bfloat16"} {
 			run := filepath.Join(dir, filepath.Base(policy)+"-"+precision)
 			r, err := recipes.Open(t.Context(), "ppo", append([]string{"run=" + run, "policy.path=" + policy, "policy.precision=" + precision,
@@ -119,5 +113,28 @@ func TestValueHeadsKeepWhatTheModelIs(t *testing.T) {
 				t.Errorf("%s: a scalar head: %v, %v; adapters: %v", filepath.Base(run), has, err, transformer.IsAdapter(after))
 			}
 		}
+	}
+}
+
+// The recipes on Q-RM take its LM form; on the scalar head that qrm-refresh leaves, of a whole model or beside adapters, they run as well.
+func TestPoliciesOnAScalarHead(t *testing.T) {
+	dir := t.TempDir()
+	base, adapted := withAdapters(t, dir)
+	for _, policy := range []string{base, adapted} {
+		at := func(name string) string { return filepath.Join(dir, filepath.Base(policy)+"-"+name) }
+		run := func(name string, sets ...string) {
+			t.Helper()
+			r, err := recipes.Open(t.Context(), name, slices.Concat([]string{"run=" + at(name), "policy.path=" + policy}, tiny, sets))
+			if err == nil {
+				err = iterate(t.Context(), r, progress.Silent())
+			}
+			if err != nil {
+				t.Fatalf("%s on %s: %v", name, filepath.Base(policy), err)
+			}
+		}
+		run("qrm-refresh", "update.steps=1", "update.batch_size=4")
+		head := []string{"iterations=1", "reward.value.kind=q_rm", "reward.path=" + filepath.Join(at("qrm-refresh"), "iter-00000", "reward")}
+		run("qrm-reinforce", head...)
+		run("qrm-ppo", head...)
 	}
 }

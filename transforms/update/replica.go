@@ -121,7 +121,7 @@ func openReplica(ctx context.Context, job Job, index int) (*replica, error) {
 	if err != nil {
 		return nil, err
 	}
-	if loss.Spec().Heads&losses.Scalar != 0 && m.Scalar() == nil {
+	if loss.Spec().Heads&losses.Scalar != 0 {
 		m.AddScalarHead()
 	}
 	if err := adapt(m, job); err != nil {
@@ -159,10 +159,19 @@ func adapt(m *transformer.Model, job Job) error {
 	if have == nil {
 		return m.AddLoRA(job.LoRA.LoRA, job.Seed, job.Model)
 	}
-	if !have.Equal(job.LoRA.LoRA) {
-		return fmt.Errorf("%s has adapters %v, update.lora asks for %v", job.Model.Path, *have, job.LoRA.LoRA)
+	if why := job.OtherAdapters(*have, job.Model.Path); why != "" {
+		return fmt.Errorf("update.lora %s", why)
 	}
 	return nil
+}
+
+// OtherAdapters says why the update cannot go on with the adapters that a model has, "" where it can.
+func (c Config) OtherAdapters(have transformer.LoRA, model string) string {
+	if c.LoRA == nil || have.Equal(c.LoRA.LoRA) {
+		return ""
+	}
+	return fmt.Sprintf("asks for adapters of %v, and %s has those of %v already, which are what is trained; say the same, or leave the "+
+		"section out", c.LoRA.LoRA, model, have)
 }
 
 // merges reports whether adapters are folded into the weights at the end.

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/csv"
 	"fmt"
+	"maps"
 	"math"
 	"os"
 	"path/filepath"
@@ -59,21 +60,16 @@ func (f *figures) of(seeds []uint64, run, metric string, after int) []float64 {
 	return out
 }
 
-// keep takes over what was measured before and is not in f, as long as all that both started from has the same weights: it would come out
-// the same. Shared says that all seeds start from the same ones. Runs that are no longer planned are left behind.
-func (f *figures) keep(was *figures, shared bool, planned func(run string) bool) {
+// keep takes over what was measured before and is not in f, as long as both started from the same weights and no seed has others now: it
+// would come out the same. Runs that are no longer planned are left behind.
+func (f *figures) keep(was *figures, planned func(run string) bool) {
+	before := slices.Collect(maps.Values(was.starts))
 	common := false
 	for seed, sum := range f.starts {
-		before, known := was.starts[seed]
-		if shared {
-			for _, before = range was.starts {
-				known = true
-			}
-		}
-		if known && before != sum {
+		if other := was.starts[seed]; other != "" && other != sum {
 			return
 		}
-		common = common || known
+		common = common || slices.Contains(before, sum)
 	}
 	if !common {
 		return

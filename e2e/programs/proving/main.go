@@ -140,7 +140,7 @@ func run(ctx context.Context, p *proving, binary string, first uint64, seeds int
 		at := filepath.Join(docs, "results", p.ground.figures)
 		if was, e := loadFigures(at); e == nil { // without any, these are the first
 			p.otherStarts(figures, was, at)
-			figures.keep(was, p.ground.shared, p.ground.measures)
+			figures.keep(was, p.ground.measures)
 		}
 		err = figures.save(at)
 	}

@@ -62,15 +62,13 @@ func TestKeep(t *testing.T) {
 	for _, c := range []struct {
 		what   string
 		starts map[uint64]string
-		shared bool
 		kept   bool
 	}{
-		{"the same", map[uint64]string{1: "same"}, false, true},
-		{"one seed with other weights", map[uint64]string{1: "same", 2: "other"}, false, false},
-		{"another seed", map[uint64]string{3: "other"}, false, false},
-		{"another seed of a shared start", map[uint64]string{3: "same"}, true, true},
-		{"another shared start", map[uint64]string{3: "other"}, true, false},
-		{"nothing", nil, false, false},
+		{"the same", map[uint64]string{1: "same"}, true},
+		{"one seed with other weights", map[uint64]string{1: "same", 2: "other"}, false},
+		{"another seed with other weights", map[uint64]string{3: "other"}, false},
+		{"another seed of a shared start", map[uint64]string{3: "same"}, true},
+		{"nothing", nil, false},
 	} {
 		now := &figures{}
 		for seed, sum := range c.starts {
@@ -78,7 +76,7 @@ func TestKeep(t *testing.T) {
 			now.add(seed, "warm", "accepted", 0, 1)
 			now.add(seed, "grpo", "avg@8", 10, 0.45)
 		}
-		now.keep(was, c.shared, grounds["proving"].measures)
+		now.keep(was, grounds["proving"].measures)
 		for seed := range uint64(4) {
 			_, here := c.starts[seed]
 			old := c.kept && seed > 0 && seed < 3
