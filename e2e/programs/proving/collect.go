@@ -94,22 +94,14 @@ func collectJob(ctx context.Context, p *proving, f *figures, seed uint64, j job)
 
 // collectReward reads what a refresh measured on the held-out responses.
 func (p *proving) collectReward(f *figures, seed uint64, name string, e evaluate.Report) error {
+	model := rewardModel{name: name}
 	for _, m := range p.ground.rewards {
-		for _, b := range e.BestOf {
-			if m.name == name && b.Score == m.score {
-				f.add(seed, name, "best_of_8", 0, b.Mean)
-			}
+		if m.name == name {
+			model = m
 		}
 	}
-	f.add(seed, name, "mean_accuracy", 0, e.Avg.Mean)
-	f.add(seed, name, "random", 0, e.Random.Mean)
-	if e.Vote != nil {
-		f.add(seed, name, "majority_vote", 0, e.Vote.Mean)
-	}
-	f.add(seed, name, "pass@8", 0, e.PassAt[len(e.PassAt)-1].Mean)
+	f.addRanking(seed, model, e)
 	if c := e.Calibration; c != nil && c.ECE != nil && c.AUC != nil {
-		f.add(seed, name, "ece", 0, *c.ECE)
-		f.add(seed, name, "brier", 0, *c.Brier)
 		f.add(seed, name, "auc", 0, *c.AUC)
 	}
 	if d := e.ByDecile; len(d) == evaluate.Deciles && d[len(d)-1].AUC != nil {
@@ -121,6 +113,26 @@ func (p *proving) collectReward(f *figures, seed uint64, name string, e evaluate
 	return nil
 }
 
+// addRanking adds what a scorer picks of the k responses to a prompt, what chance, majority vote and the best choice do, and calibration.
+func (f *figures) addRanking(seed uint64, m rewardModel, e evaluate.Report) {
+	most := e.PassAt[len(e.PassAt)-1]
+	for _, b := range e.BestOf {
+		if b.Score == m.score {
+			f.add(seed, m.name, fmt.Sprint("best_of_", most.K), 0, b.Mean)
+		}
+	}
+	f.add(seed, m.name, "mean_accuracy", 0, e.Avg.Mean)
+	f.add(seed, m.name, "random", 0, e.Random.Mean)
+	f.add(seed, m.name, fmt.Sprint("pass@", most.K), 0, most.Mean)
+	if e.Vote != nil {
+		f.add(seed, m.name, "majority_vote", 0, e.Vote.Mean)
+	}
+	if c := e.Calibration; c != nil && c.ECE != nil && c.AUC != nil {
+		f.add(seed, m.name, "ece", 0, *c.ECE)
+		f.add(seed, m.name, "brier", 0, *c.Brier)
+	}
+}
+
 // printed is what `millrace eval --json` says of policies, or of reward models.
 type printed struct {
 	Results []evaluate.Report `json:"results"`
@@ -130,39 +142,39 @@ type printed struct {
 // heldOut is the set of the policy's own responses.
 const heldOut = "held_out"
 
-// measuredReward is a reward model on one set of responses.
+// measuredReward is a reward model, or a scorer without one, on one set of responses.
 type measuredReward struct {
-	Set   string `json:"set"` // held_out, or a corruption
+	Set   string `json:"set"` // held_out, a corruption, or a file
 	Name  string `json:"name"`
 	Model struct {
 		Path string `json:"path"`
 	} `json:"model"`
-	Final *struct {
-		AUC figure `json:"auc"`
-	} `json:"final"`
-	BestOf      []evaluate.BestAt      `json:"best_of"`
-	Steps       []evaluate.StepF1      `json:"steps"`
+	evaluate.Report
 	ByCertainty []evaluate.ErrorRecall `json:"errors_by_certainty"`
-	Truth       *struct {
-		R     figure `json:"r"`
-		ECE   figure `json:"ece"`
-		Brier figure `json:"brier"`
-		Best  figure `json:"truth_auc"`
-	} `json:"truth"`
 }
 
-// figure is null where it is not defined.
-type figure struct {
-	Value *float64 `json:"value"`
+// scorer is the row that it is of; own says that it is one without a reward model.
+func (m measuredReward) scorer() (s rewardModel, own bool) {
+	for _, s := range policyScorers {
+		if s.title == m.Name {
+			return s, true
+		}
+	}
+	return rewardModel{name: path.Base(path.Dir(path.Dir(filepath.ToSlash(m.Model.Path))))}, false // seed-N/run/iter-00000/reward
+}
+
+// said reads what a job has printed.
+func (p *proving) said(j job) (e printed, err error) {
+	raw, err := os.ReadFile(p.printed(j))
+	if err != nil {
+		return e, err
+	}
+	return e, json.Unmarshal(raw, &e)
 }
 
 func (p *proving) collectEval(f *figures, seed uint64, j job) error {
-	raw, err := os.ReadFile(p.printed(j))
+	e, err := p.said(j)
 	if err != nil {
-		return err
-	}
-	var e printed
-	if err := json.Unmarshal(raw, &e); err != nil {
 		return err
 	}
 	name := path.Base(j.name)
@@ -174,12 +186,9 @@ func (p *proving) collectEval(f *figures, seed uint64, j job) error {
 		return nil
 	}
 	for _, m := range e.Rewards {
-		run := path.Base(path.Dir(path.Dir(filepath.ToSlash(m.Model.Path)))) // seed-N/run/iter-00000/reward
-		own := slices.IndexFunc(policyScorers, func(s rewardModel) bool { return s.title == m.Name })
-		if own >= 0 {
-			run = policyScorers[own].name
-		}
-		add := func(metric string, x figure) {
+		s, own := m.scorer()
+		run := s.name
+		add := func(metric string, x evaluate.Figure) {
 			if x.Value != nil {
 				f.add(seed, run, metric, 0, *x.Value)
 			}
@@ -196,17 +205,17 @@ func (p *proving) collectEval(f *figures, seed uint64, j job) error {
 			}
 		}
 		if m.Set != heldOut {
-			for _, s := range m.Steps {
-				f.add(seed, run, m.Set+"_f1_"+s.Rule, 0, s.HeldOut.F1)
+			for _, step := range m.Steps {
+				f.add(seed, run, m.Set+"_f1_"+step.Rule, 0, step.HeldOut.F1)
 			}
 			continue
 		}
-		if own >= 0 {
-			for _, s := range m.Steps {
-				f.add(seed, run, "step_f1_"+s.Rule, 0, s.HeldOut.F1)
+		if own {
+			for _, step := range m.Steps {
+				f.add(seed, run, "step_f1_"+step.Rule, 0, step.HeldOut.F1)
 			}
 			for _, b := range m.BestOf {
-				if b.Score == policyScorers[own].score {
+				if b.Score == s.score {
 					f.add(seed, run, "best_of_8", 0, b.Mean)
 				}
 			}
@@ -218,7 +227,7 @@ func (p *proving) collectEval(f *figures, seed uint64, j job) error {
 			add("truth_r", m.Truth.R)
 			add("truth_ece", m.Truth.ECE)
 			add("truth_brier", m.Truth.Brier)
-			add("truth_auc", m.Truth.Best)
+			add("truth_auc", m.Truth.BestAUC)
 		}
 	}
 	return nil

@@ -2,9 +2,7 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
-	"os"
 	"path"
 	"path/filepath"
 	"slices"
@@ -77,73 +75,39 @@ func collectGSM8K(_ context.Context, p *proving, f *figures, seed uint64, j job)
 		return err
 	}
 	i := slices.IndexFunc(gsm8kRewards, func(m rewardModel) bool { return m.name == name })
-	addRanking(f, seed, gsm8kRewards[i], *measured[len(measured)-1].Evaluation)
+	addOrder(f, seed, gsm8kRewards[i], *measured[len(measured)-1].Evaluation)
 	return nil
 }
 
-// addRanking adds how a scorer ranks given solutions, and what chance and majority vote reach on them.
-func addRanking(f *figures, seed uint64, m rewardModel, e evaluate.Report) {
-	for _, b := range e.BestOf {
-		if b.Score == m.score {
-			f.add(seed, m.name, "best_of_4", 0, b.Mean)
-		}
-	}
-	f.add(seed, m.name, "mean_accuracy", 0, e.Avg.Mean)
-	f.add(seed, m.name, "random", 0, e.Random.Mean)
-	f.add(seed, m.name, "pass@4", 0, e.PassAt[len(e.PassAt)-1].Mean)
-	if e.Vote != nil {
-		f.add(seed, m.name, "majority_vote", 0, e.Vote.Mean)
-	}
+// addOrder adds how a scorer orders given solutions, beside what it picks of them.
+func addOrder(f *figures, seed uint64, m rewardModel, e evaluate.Report) {
+	f.addRanking(seed, m, e)
 	if e.Final != nil {
 		f.add(seed, m.name, "auc_within", 0, e.Final.Within.Mean)
 		if x := e.Final.AUC.Value; x != nil {
 			f.add(seed, m.name, "auc_final", 0, *x)
 		}
 	}
-	if c := e.Calibration; c != nil && c.ECE != nil && c.Brier != nil {
-		f.add(seed, m.name, "ece", 0, *c.ECE)
-		f.add(seed, m.name, "brier", 0, *c.Brier)
-	}
 }
 
 // collectScorers reads what `eval --reward` prints, of given solutions or of steps.
 func (p *proving) collectScorers(f *figures, seed uint64, j job) error {
-	raw, err := os.ReadFile(p.printed(j))
+	e, err := p.said(j)
 	if err != nil {
 		return err
 	}
-	var e struct {
-		Rewards []struct {
-			Name  string `json:"name"`
-			Model struct {
-				Path string `json:"path"`
-			} `json:"model"`
-			evaluate.Report
-		} `json:"rewards"`
-	}
-	if err := json.Unmarshal(raw, &e); err != nil {
-		return err
-	}
 	for _, r := range e.Rewards {
-		run := path.Base(path.Dir(path.Dir(filepath.ToSlash(r.Model.Path)))) // seed-N/run/iter-00000/reward
-		m, own := rewardModel{name: run}, false
-		for _, s := range policyScorers {
-			if s.title == r.Name {
-				m, own = s, true
-			}
-		}
-		switch path.Base(j.name) {
-		case gsm8kStepsJob:
+		m, own := r.scorer()
+		switch {
+		case path.Base(j.name) == gsm8kStepsJob:
 			for _, s := range r.Steps {
 				f.add(seed, m.name, "steps_f1_"+s.Rule, 0, s.HeldOut.F1)
 			}
 			if r.Final != nil && r.Final.AUC.Value != nil {
 				f.add(seed, m.name, "steps_auc", 0, *r.Final.AUC.Value)
 			}
-		default:
-			if own { // the models have told by themselves
-				addRanking(f, seed, m, r.Report)
-			}
+		case own: // the models have told by themselves
+			addOrder(f, seed, m, r.Report)
 		}
 	}
 	return nil
