@@ -171,7 +171,7 @@ func (p *settingsPage) keys(path string, s *setting.Schema) {
 func (p *settingsPage) row(path string, s *setting.Schema, required bool) {
 	what, held := s.Type, s
 	if s.Type == "" && len(s.OneOf) > 0 && s.OneOf[0].Properties == nil && s.OneOf[0].Type != "" {
-		what = s.OneOf[0].Type + " or list of " + s.OneOf[0].Type + "s"
+		what = s.OneOf[0].Type + " or list of " + s.OneOf[1].Items.Type + "s"
 	}
 	if s.Type == "array" {
 		held, what = s.Items, "list of "+s.Items.Type+"s"

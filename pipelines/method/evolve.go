@@ -97,7 +97,9 @@ func revising(r recipe.Recipe, number int) []chain.Node {
 	tasks := revise.TaskConfig{Adaptive: number == adaptiveReviser, Layout: c.Layout, Labels: c.Labels}
 	task := chain.Node{Contract: (&tasks).Contract(), Section: "seft", Add: func(f *chain.Flow) {
 		f.Materialise() // read twice: for the median gain and for the rows
-		f.Then(revise.Tasks(f.Scope, tasks, f.Rows))
+		made := tasks
+		made.Model = f.It.Reviser
+		f.Then(revise.Tasks(f.Scope, made, f.Rows))
 	}}
 	reviser := []string{chain.ReviserRole}
 	keep := chain.Keep(r, chain.TasksName, "keep_"+chain.TasksName, r.Output.Shards)

@@ -133,7 +133,7 @@ func New(r recipe.Recipe) (Method, error) {
 			}
 		}
 	}
-	if err := setting.First(preflight.SameVocabulary(context.Background(), r, false), sameAdapters(m.Updates())); err != nil {
+	if err := setting.First(preflight.Vocabularies(context.Background(), r, false), sameAdapters(m.Updates())); err != nil {
 		return nil, err
 	}
 	phases, err := m.Phases()
@@ -300,7 +300,7 @@ func (b base) Recipe() recipe.Recipe { return b.r }
 // check looks whether models have one vocabulary and endpoints can do what the recipe asks of them: models may be there that were
 // not when the recipe was read.
 func (b base) check(ctx context.Context, nodes []chain.Node) error {
-	if err := preflight.SameVocabulary(ctx, b.r, true); err != nil {
+	if err := preflight.Vocabularies(ctx, b.r, true); err != nil {
 		return err
 	}
 	if column, _, ok := b.r.Imported(); ok {

@@ -51,10 +51,10 @@ func places(r recipe.Recipe) []place {
 // rewardModelAt is where a recipe names one of its further reward models.
 func rewardModelAt(i int) string { return fmt.Sprintf("reward_models[%d]", i) }
 
-// SameVocabulary checks that token ids mean to every model of the recipe what they mean to the policy: what one has sampled
-// another scores, token by token. Models that an earlier run has yet to write, and those in buckets, are checked when the
-// run starts.
-func SameVocabulary(ctx context.Context, r recipe.Recipe, buckets bool) error {
+// Vocabularies checks that token ids mean to every model of the recipe what they mean to the policy: what one has sampled
+// another scores, token by token; and that there are tokens for what a reviser is shown and writes. Models that an earlier run has yet
+// to write, and those in buckets, are checked when the run starts.
+func Vocabularies(ctx context.Context, r recipe.Recipe, buckets bool) error {
 	all := places(r)
 	policy, err := chain.Vocabulary(ctx, all[0].model, buckets)
 	if err != nil {
@@ -62,6 +62,11 @@ func SameVocabulary(ctx context.Context, r recipe.Recipe, buckets bool) error {
 	}
 	if policy == nil {
 		return nil
+	}
+	if r.SEFT != nil {
+		if err := r.SEFT.Reviser.Encodable(policy); err != nil {
+			return setting.In("seft.reviser", err)
+		}
 	}
 	digest := tokenizer.VocabDigest(policy)
 	for _, p := range all[1:] {

@@ -61,7 +61,7 @@ func Look(ctx context.Context, r recipe.Recipe, nodes []chain.Node, makers func(
 	if err := setting.First(scored(r), verifiers(r), out.measure(ctx, r, found)); err != nil {
 		return out, err
 	}
-	return out, setting.First(SameVocabulary(ctx, r, true), Endpoints(ctx, r, nodes))
+	return out, setting.First(Vocabularies(ctx, r, true), Endpoints(ctx, r, nodes))
 }
 
 // source notes what is unusual about a source of prompts.

@@ -21,43 +21,55 @@ import (
 
 // Layout says how a reviser is shown a prompt and a response: before, prompt, between, response, after.
 type Layout struct {
-	Before  []int32 `json:"before,omitempty" doc:"ids of the tokens before the prompt"`
-	Between []int32 `json:"between,omitempty" doc:"ids of the tokens between the prompt and the response"`
-	After   []int32 `json:"after,omitempty" doc:"ids of the tokens after the response"`
+	Before  Tokens `json:"before,omitzero" doc:"before the prompt: a text, or the ids of tokens"`
+	Between Tokens `json:"between,omitzero" doc:"between the prompt and the response"`
+	After   Tokens `json:"after,omitzero" doc:"after the response"`
 }
 
 func (l Layout) prompt(prompt, response []int32) []int32 {
-	return slices.Concat(l.Before, prompt, l.Between, response, l.After)
+	return slices.Concat(l.Before.IDs, prompt, l.Between.IDs, response, l.After.IDs)
 }
 
-// Labels are the tokens a reviser writes for each label, before the revision.
+func (l *Layout) encode(open func() (tokenizer.Tokenizer, error)) error {
+	return encode(open, &l.Before, &l.Between, &l.After)
+}
+
+// Labels are what a reviser writes for each label, before the revision.
 type Labels struct {
-	No    []int32 `json:"no" doc:"ids of the tokens that say that a response needs no revision"`
-	Minor []int32 `json:"minor" doc:"ids of the tokens that announce a minor revision"`
-	Major []int32 `json:"major" doc:"ids of the tokens that announce a major revision"`
+	No    Tokens `json:"no" doc:"says that a response needs no revision: a text, or the ids of tokens"`
+	Minor Tokens `json:"minor" doc:"announces a minor revision"`
+	Major Tokens `json:"major" doc:"announces a major revision"`
+}
+
+// encode checks the labels once more: texts that differ may have the same tokens.
+func (l *Labels) encode(open func() (tokenizer.Tokenizer, error)) error {
+	if err := encode(open, &l.No, &l.Minor, &l.Major); err != nil {
+		return err
+	}
+	return l.Validate()
 }
 
 func (l Labels) tokens(label string) []int32 {
 	switch label {
 	case Minor:
-		return l.Minor
+		return l.Minor.IDs
 	case Major:
-		return l.Major
+		return l.Major.IDs
 	}
-	return l.No
+	return l.No.IDs
 }
 
 // Validate checks that the labels can be told apart.
 func (l Labels) Validate() error {
 	for _, k := range []struct {
 		key string
-		ids []int32
+		of  Tokens
 	}{{"no", l.No}, {"minor", l.Minor}, {"major", l.Major}} {
-		if len(k.ids) == 0 {
-			return setting.Errorf(k.key, "has no tokens")
+		if k.of.IsZero() {
+			return setting.Errorf(k.key, "has no tokens; want a text, such as \"No Revise\\n\", or the ids of tokens")
 		}
 	}
-	if slices.Equal(l.No, l.Minor) || slices.Equal(l.No, l.Major) || slices.Equal(l.Minor, l.Major) {
+	if l.No.equal(l.Minor) || l.No.equal(l.Major) || l.Minor.equal(l.Major) {
 		return setting.Errorf("", "two labels have the same tokens")
 	}
 	return nil
@@ -121,6 +133,10 @@ func (c *Reviser) Contract() schemas.Contract {
 // Setup loads the reviser.
 func (c *Reviser) Setup(ctx context.Context) (err error) {
 	if c.tok, err = tokenizer.Open(ctx, c.Model); err != nil {
+		return err
+	}
+	known := func() (tokenizer.Tokenizer, error) { return c.tok, nil }
+	if err := setting.First(c.Layout.encode(known), c.Labels.encode(known)); err != nil {
 		return err
 	}
 	c.model, err = models.Acquire(ctx, c.Model)

@@ -83,7 +83,7 @@ func model(t testing.TB) models.Ref {
 
 func id(space uuid.UUID, k int) uuid.UUID { return uuid.NewSHA1(space, []byte{byte(k)}) }
 
-var labels = Labels{No: []int32{26}, Minor: []int32{27}, Major: []int32{28}}
+var labels = Labels{No: IDs(26), Minor: IDs(27), Major: IDs(28)}
 
 func TestRevise(t *testing.T) {
 	n := 7
@@ -164,7 +164,7 @@ func pairs(t testing.TB) stage.Batch {
 
 func TestTasks(t *testing.T) {
 	in := pairs(t)
-	layout := Layout{Before: []int32{0}, Between: []int32{20}}
+	layout := Layout{Before: IDs(0), Between: IDs(20)}
 	scored, dead := stagetest.Run(t, Scorer{Layout: layout, Model: model(t)}, in)
 	stagetest.Dead(t, dead, schemas.ReasonEmpty)
 	gains := []float64{}
@@ -235,7 +235,7 @@ func TestConfigs(t *testing.T) {
 	}
 	for want, err := range map[string]error{
 		"labels.no:":             setting.Check(Default(8)),
-		"labels: two":            setting.Check(TaskConfig{Adaptive: true, Labels: Labels{No: []int32{1}, Minor: []int32{2}, Major: []int32{1}}}),
+		"labels: two":            setting.Check(TaskConfig{Adaptive: true, Labels: Labels{No: IDs(1), Minor: IDs(2), Major: IDs(1)}}),
 		"label:":                 func() error { c := ok; c.Label = "never"; return setting.Check(c) }(),
 		"threshold:":             func() error { c := ok; c.Threshold = 1.5; return setting.Check(c) }(),
 		"threshold: is not read": func() error { c := ok; c.Label, c.Threshold = Always, 0.6; return setting.Check(c) }(),

@@ -38,6 +38,9 @@ func (c *Scorer) Contract() schemas.Contract {
 
 // Setup loads the base reviser.
 func (c *Scorer) Setup(ctx context.Context) (err error) {
+	if err := c.Layout.encode(of(ctx, c.Model)); err != nil {
+		return err
+	}
 	c.model, err = models.Acquire(ctx, c.Model)
 	return err
 }
@@ -96,6 +99,8 @@ type TaskConfig struct {
 	Adaptive bool   `json:"adaptive"`
 	Layout   Layout `json:"layout"`
 	Labels   Labels `json:"labels"`
+	// Model is the reviser; only its tokenizer is read, for texts.
+	Model models.Ref `json:"model"`
 }
 
 // Tasks makes the supervised rows a reviser is trained on: rows of pairs in; out, with prompt_tokens and
@@ -133,8 +138,13 @@ func (c *TaskConfig) Contract() schemas.Contract {
 	return out
 }
 
-// Setup does nothing.
-func (c *TaskConfig) Setup(context.Context) error { return nil }
+// Setup encodes texts.
+func (c *TaskConfig) Setup(ctx context.Context) error {
+	if err := c.Layout.encode(of(ctx, c.Model)); err != nil || !c.Adaptive {
+		return err
+	}
+	return c.Labels.encode(of(ctx, c.Model))
+}
 
 // Add gathers the gains.
 func (c *TaskConfig) Add(b stage.Batch, sums *AllGains) error {

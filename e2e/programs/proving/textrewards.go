@@ -14,6 +14,9 @@ const textTokens = 30
 // textBetas are of a token, in hundredths; IPVRM and Implicit PRM are searched over the same.
 var textBetas = []int{10, 33}
 
+// textQRMModel is the reward model that policies learn from alone.
+const textQRMModel = "text-qrm-lm"
+
 // textRewards are the rows of the tables.
 func textRewards() []rewardModel {
 	var out []rewardModel
@@ -37,7 +40,7 @@ func textRewards() []rewardModel {
 			sets: append(loss("dpo_rm", "dpo_rm", ", beta: 0.1, reference: frozen"), "pairs={strategy: all, limit: 4, reference: old_logp}")},
 		rewardModel{name: "text-value-head", title: "value head", recipe: "text-ipvrm-refresh", score: "mean_value", rule: "min",
 			sets: loss("value_head", "outcome_value", "")},
-		rewardModel{name: "text-qrm-lm", title: "Q-RM, LM logits, with cross-entropy", recipe: "text-qrm-lm-refresh", score: "mean_value",
+		rewardModel{name: textQRMModel, title: "Q-RM, LM logits, with cross-entropy", recipe: "text-qrm-lm-refresh", score: "mean_value",
 			rule: "min"})
 }
 
@@ -46,14 +49,14 @@ func textReward(method string, hundredths int) string {
 }
 
 // textRewardPlan trains the reward models of a seed and measures them on the same responses.
-func textRewardPlan(seed uint64, warm, start string) []job {
+func textRewardPlan(seed uint64) []job {
 	dir := fmt.Sprintf("seed-%d", seed)
 	var jobs []job
 	measure := job{name: path.Join(dir, rewardsJob), part: "reward", args: []string{"eval", "--continuations", "8"}}
 	for _, m := range textRewards() {
 		at := path.Join(dir, m.name)
-		jobs = append(jobs, job{name: at, part: "reward", after: []string{warm}, iterations: 1,
-			args: runOf(m.recipe, at, seed, append([]string{"policy.path=" + start}, m.sets...)...)})
+		jobs = append(jobs, job{name: at, part: "reward", after: []string{textWarm}, iterations: 1,
+			args: runOf(m.recipe, at, seed, append([]string{"policy.path=" + textStart()}, m.sets...)...)})
 		measure.after = append(measure.after, at)
 		measure.args = append(measure.args, "--reward", at)
 	}
@@ -103,7 +106,7 @@ func textRewardPairs(f *figures) string {
 		for _, m := range []rewardModel{best("ipvrm"), best("ipvrm-late")} {
 			out = append(out, contrast{m.title + " − " + prm.title, x.title + ", each at its better beta", values(prm), values(m)})
 		}
-		for _, m := range []rewardModel{prm, best("ipvrm"), textNamed("text-dpo-rm"), textNamed("text-qrm-lm"), textNamed("text-value-head")} {
+		for _, m := range []rewardModel{prm, best("ipvrm"), textNamed("text-dpo-rm"), textNamed(textQRMModel), textNamed("text-value-head")} {
 			out = append(out, contrast{m.title + " − policy log-prob, min", x.title, values(policyScorers[0]), values(m)})
 		}
 	}
