@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -116,5 +117,33 @@ func TestLifeWithRuns(t *testing.T) {
 	in(0, "rm", "runs/c", "--all", "--yes")
 	if _, err := os.Stat(filepath.Join(dir, "runs", "c")); !os.IsNotExist(err) {
 		t.Errorf("the run is there: %v", err)
+	}
+}
+
+// TestRunsThatMadeTheirStart: a run that gave its policy a value head before it began, and adapters on it, is measured and goes on where it
+// was moved to, and so does a fork of it when it is gone.
+func TestRunsThatMadeTheirStart(t *testing.T) {
+	dir := t.TempDir()
+	copyModel(t, filepath.Join("..", quickstartFolder, "policy"), filepath.Join(dir, "policy"))
+	at := func(name string) string { return filepath.Join(dir, name) }
+	iterate := func(run string, iterations int) {
+		t.Helper()
+		mustRun(t, "run", "ppo", "--set", "run="+at(run), "--set", "policy.path="+at("policy"), "--set", "update.lora={rank: 2, alpha: 4}",
+			"--set", fmt.Sprint("iterations=", iterations), "--set", "prompts.count=4", "--set", "evaluate={every: 0}")
+	}
+	iterate("stays", 2)
+	want := digests(t, filepath.Join(at("stays"), "iter-00001", "policy"))
+	delete(want, "adapter_config.json") // names the base by its path
+	iterate("first", 1)
+	mustRun(t, "fork", at("first"), "--out", at("fork"))
+	if err := os.Rename(at("first"), at("moved")); err != nil {
+		t.Fatal(err)
+	}
+	for _, run := range []string{"moved", "fork"} {
+		mustRun(t, "eval", at(run), "--set", "evaluate.prompts=2", "--set", "evaluate.samples=2")
+		iterate(run, 2)
+		got := digests(t, filepath.Join(at(run), "iter-00001", "policy"))
+		delete(got, "adapter_config.json")
+		sameFiles(t, "the policy of run "+run, got, want, nil)
 	}
 }

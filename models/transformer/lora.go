@@ -387,25 +387,24 @@ func readAdapter(dir string) (LoRA, adapterConfig, error) {
 	return config, c, nil
 }
 
-// nearBase is where the base model of adapters lies if both belong to one run that was moved or forked: as many folders up as the model of
-// an iteration is below its run, and then by the last two names of the base. It is "" for paths without as many, and for addresses.
-func nearBase(dir, base string) string {
+// nearBases are where the base model of adapters may lie if both belong to one run that was moved or forked: as many folders up as the
+// model of an iteration is below its run, and then by the last two names of the base, as models of iterations have them, or by the last,
+// as those have it that a run makes before its first. There are none for paths without as many, and for addresses.
+func nearBases(dir, base string) []string {
 	parent := filepath.Dir(filepath.Clean(base))
 	if strings.Contains(base, "://") || strings.Contains(dir, "://") || !filepath.IsAbs(parent) || parent == filepath.Dir(parent) {
-		return ""
+		return nil
 	}
-	return filepath.Join(dir, "..", "..", filepath.Base(parent), filepath.Base(base))
+	run := filepath.Join(dir, "..", "..")
+	return []string{filepath.Join(run, filepath.Base(parent), filepath.Base(base)), filepath.Join(run, filepath.Base(base))}
 }
 
 // whereBaseIs is the path of a base, or near the adapters, where it is not there and something is here. Whether it is the same model
 // is known when it is loaded.
 func whereBaseIs(dir, base string) string {
-	if _, err := os.Stat(base); err == nil {
-		return base
-	}
-	if near := nearBase(dir, base); near != "" {
-		if _, err := os.Stat(near); err == nil {
-			return near
+	for _, at := range append([]string{base}, nearBases(dir, base)...) {
+		if _, err := os.Stat(at); err == nil {
+			return at
 		}
 	}
 	return base
@@ -414,13 +413,14 @@ func whereBaseIs(dir, base string) string {
 // fetchBase finds the base model of the adapters in dir: where they say, or else, with the same digest, near them.
 func fetchBase(ctx context.Context, dir string, base models.Ref) (models.Ref, *models.Copy, error) {
 	here, err := fetchExactly(ctx, base)
-	near := nearBase(dir, base.Path)
-	if err == nil || base.Digest == "" || near == "" {
+	if err == nil || base.Digest == "" {
 		return base, here, err
 	}
-	moved := models.Ref{Path: near, Digest: base.Digest}
-	if there, e := fetchExactly(ctx, moved); e == nil {
-		return moved, there, nil
+	for _, near := range nearBases(dir, base.Path) {
+		moved := models.Ref{Path: near, Digest: base.Digest}
+		if there, e := fetchExactly(ctx, moved); e == nil {
+			return moved, there, nil
+		}
 	}
 	return base, nil, err
 }
@@ -488,6 +488,11 @@ func LoadAdapters(ctx context.Context, dir string, load func(path string) (*Mode
 		}
 		if err := f.Float32Into(t.Param, t.Name); err != nil {
 			return nil, err
+		}
+	}
+	for _, name := range f.Names() {
+		if !slices.ContainsFunc(m.adapters.tensors, func(t models.Tensor) bool { return t.Name == name }) {
+			return nil, &CheckpointError{dir, name, "is no part of what adapter_config.json asks for; without it the model would be another"}
 		}
 	}
 	return m, nil

@@ -1,6 +1,7 @@
 package transformer
 
 import (
+	"errors"
 	"math"
 	"math/rand/v2"
 	"os"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/millrace/millrace/kernels"
 	"github.com/millrace/millrace/models"
+	"github.com/millrace/millrace/models/safetensors"
 	"github.com/millrace/millrace/schemas/setting"
 )
 
@@ -253,5 +255,28 @@ func TestLoRAErrors(t *testing.T) {
 		if _, err := Load(dir); err == nil || !strings.Contains(err.Error(), c.field) {
 			t.Errorf("%s gives %v", c.new, err)
 		}
+	}
+	// What the configuration does not ask for would be lost.
+	if err := os.WriteFile(filepath.Join(dir, adapterConfigFile), good, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	f, err := safetensors.Open(filepath.Join(dir, AdapterWeights))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const surplus = "base_model.model.value_head.weight"
+	all := []safetensors.NamedTensor{{Name: surplus, Shape: []int{1, 2}, Values: []float32{1, 2}}}
+	for _, name := range f.Names() {
+		data, shape, err := f.Float32(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, safetensors.NamedTensor{Name: name, Shape: shape, Values: data})
+	}
+	if err := errors.Join(f.Close(), safetensors.Write(filepath.Join(dir, AdapterWeights), all, nil)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Load(dir); err == nil || !strings.Contains(err.Error(), surplus) {
+		t.Errorf("a tensor that nothing asks for gives %v", err)
 	}
 }
