@@ -23,6 +23,8 @@ type Format struct {
 	Match func(path string) bool // whether this format may open the path
 	// Open opens the model at ref.Path, which is on this machine, in the precision of ref or says why it cannot.
 	Open func(ctx context.Context, ref Ref) (Model, error)
+	// Window is the longest sequence that the model at a path takes, read without its weights; nil: that shows when it is used.
+	Window func(path string) (int, error)
 	// Digest identifies the content behind the path; nil means the package's Digest of a local file or directory.
 	Digest func(ctx context.Context, path string) (string, error)
 }
@@ -109,6 +111,21 @@ type Handle struct {
 	entry    *entry
 	scope    *scope // nil outside of any
 	released atomic.Bool
+}
+
+// Window is the longest sequence that a model takes, without opening it; 0 where nothing says so, as of an endpoint or of a directory with
+// a tokenizer alone.
+func Window(ctx context.Context, ref Ref) (int, error) {
+	here, err := FetchDescription(ctx, ref)
+	if err != nil {
+		return 0, err
+	}
+	defer here.Release()
+	format, err := formatOf(here.Path)
+	if err != nil || format.Window == nil {
+		return 0, nil
+	}
+	return format.Window(here.Path)
 }
 
 // Acquire opens the model or shares the one already open. The first caller loads while later ones wait. When ref has a

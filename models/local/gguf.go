@@ -12,7 +12,7 @@ import (
 )
 
 func init() {
-	models.RegisterFormat(models.Format{Name: "gguf", Match: isGGUF, Open: open})
+	models.RegisterFormat(models.Format{Name: "gguf", Match: isGGUF, Open: open, Window: window})
 }
 
 func isGGUF(path string) bool {

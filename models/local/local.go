@@ -3,6 +3,8 @@ package local
 
 import (
 	"context"
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -25,7 +27,8 @@ func init() {
 			}
 			return false
 		},
-		Open: open,
+		Open:   open,
+		Window: window,
 	})
 }
 
@@ -82,6 +85,15 @@ func ReadConfig(path string) (transformer.Config, error) {
 		return ReadConfig(base)
 	}
 	return transformer.ReadConfig(path)
+}
+
+// window is the longest sequence that the model at a path takes; 0 where adapters lie here without their base.
+func window(path string) (int, error) {
+	c, err := ReadConfig(path)
+	if errors.Is(err, fs.ErrNotExist) && transformer.IsAdapter(path) {
+		return 0, nil
+	}
+	return c.MaxPositions, err
 }
 
 // HasScalarHead reports whether the model at a path that Load reads has a scalar head, without reading its weights.

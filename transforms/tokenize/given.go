@@ -23,7 +23,8 @@ type Given struct {
 	AddResponse bool   `json:"add_response,omitempty"`
 	Tokenizer   string `json:"tokenizer"`
 
-	tok tokenizer.Tokenizer
+	tok   tokenizer.Tokenizer
+	bound bound
 }
 
 func init() { stage.Register[Given]() }
@@ -50,7 +51,10 @@ func (c *Given) Lineage() string {
 
 // Setup loads the tokenizer.
 func (c *Given) Setup(ctx context.Context) (err error) {
-	c.tok, err = tokenizer.Open(ctx, models.Ref{Path: c.Tokenizer})
+	if c.tok, err = tokenizer.Open(ctx, models.Ref{Path: c.Tokenizer}); err != nil {
+		return err
+	}
+	c.bound, err = boundOf(ctx, c.Tokenizer, c.MaxTokens)
 	return err
 }
 
@@ -73,8 +77,7 @@ func (c *Given) Map(_ context.Context, b stage.Batch, dead *stage.DeadLetters) (
 			dead.Row(i, schemas.ReasonBadToken, err)
 			continue
 		}
-		if all := len(prompt) + len(response); all > c.MaxTokens {
-			dead.Rowf(i, schemas.ReasonTooLong, "%d tokens, max_tokens is %d", all, c.MaxTokens)
+		if !c.bound.holds(len(prompt)+len(response), i, dead) {
 			continue
 		}
 		if c.AddPrompt {

@@ -17,7 +17,7 @@ import (
 
 // Config says how texts become tokens.
 type Config struct {
-	MaxTokens int  `json:"max_tokens" range:"[2,inf)" doc:"tokens of prompt and response together; longer rows are set aside"`
+	MaxTokens int  `json:"max_tokens" range:"[2,inf)" doc:"tokens of prompt and response together, or the model's window where that is shorter; longer rows are set aside"`
 	Truncate  bool `json:"truncate" doc:"cut longer responses off there instead, without an end token"`
 	EOS       bool `json:"eos" doc:"end every response with the token that ends a sampled one"`
 }
@@ -33,6 +33,7 @@ type Encoder struct {
 
 	tok      tokenizer.Tokenizer
 	prompter *tokenizer.Prompter
+	bound    bound
 }
 
 func init() { stage.Register[Encoder]() }
@@ -54,7 +55,8 @@ func (c *Encoder) Setup(ctx context.Context) (err error) {
 	if c.prompter, err = tokenizer.NewPrompter(c.tok, c.Chat); err != nil {
 		return fmt.Errorf("chat: %w", err)
 	}
-	return nil
+	c.bound, err = boundOf(ctx, c.Tokenizer, c.MaxTokens)
+	return err
 }
 
 // Map encodes the batch.
@@ -81,11 +83,10 @@ func (c *Encoder) Map(_ context.Context, b stage.Batch, dead *stage.DeadLetters)
 		if end := c.prompter.End(); c.EOS && len(end) > 0 {
 			response, ends = append(response, end[0]), append(ends, int32(len(text)))
 		}
-		if c.Truncate && len(prompt) < c.MaxTokens {
-			response = response[:min(len(response), c.MaxTokens-len(prompt))]
+		if c.Truncate && len(prompt) < c.bound.tokens {
+			response = response[:min(len(response), c.bound.tokens-len(prompt))]
 		}
-		if n := len(prompt) + len(response); n > c.MaxTokens {
-			dead.Rowf(i, schemas.ReasonTooLong, "%d tokens, max_tokens is %d", n, c.MaxTokens)
+		if !c.bound.holds(len(prompt)+len(response), i, dead) {
 			continue
 		}
 		promptTokens[i], responseTokens[i] = prompt, response

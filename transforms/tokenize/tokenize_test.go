@@ -1,10 +1,15 @@
 package tokenize
 
 import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/google/uuid"
 
+	"github.com/millrace/millrace/models"
 	"github.com/millrace/millrace/models/tokenizer"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/transforms/stage"
@@ -23,6 +28,47 @@ func batch(t *testing.T, prompts, responses []string) stage.Batch {
 		t.Fatal(err)
 	}
 	return b
+}
+
+// narrow is a model of which only the window is known.
+const narrow = "narrow"
+
+func init() {
+	models.RegisterFormat(models.Format{Name: narrow, Window: func(string) (int, error) { return 12, nil },
+		Match: func(path string) bool { _, err := os.Stat(filepath.Join(path, narrow)); return err == nil }})
+}
+
+// What the model cannot read whole is set aside, or cut off, wherever max_tokens stands.
+func TestWindowBounds(t *testing.T) {
+	dir := t.TempDir()
+	tok, err := tokenizer.NewBytes()
+	if err == nil {
+		err = errors.Join(tok.Save(dir), os.WriteFile(filepath.Join(dir, narrow), nil, 0o600))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := batch(t, []string{"p", "q"}, []string{"short", "a response of more than that"})
+	out, dead := stagetest.Run(t, Encoder{Config: Config{MaxTokens: 4096, EOS: true}, Tokenizer: dir}, in)
+	if stagetest.Dead(t, dead, schemas.ReasonTooLong); out.NumRows() != 1 {
+		t.Errorf("%d rows, want 1", out.NumRows())
+	}
+	if said := schemas.DeadMessage.Of(dead).At(0); !strings.Contains(said, "the model takes at most 12") {
+		t.Errorf("it says %q", said)
+	}
+	out, dead = stagetest.Run(t, Encoder{Config: Config{MaxTokens: 4096, EOS: true, Truncate: true}, Tokenizer: dir}, in)
+	if stagetest.Dead(t, dead); out.NumRows() != 2 || len(schemas.ResponseTokens.Of(out).Row(1)) != 11 {
+		t.Errorf("cut off: %d rows, %d tokens, want 2 and 11", out.NumRows(), len(schemas.ResponseTokens.Of(out).Row(1)))
+	}
+	given, err := in.With(schemas.PromptTokens.FromRows([][]int32{{5}, {5}}), schemas.ResponseTokens.FromRows([][]int32{make([]int32, 11),
+		make([]int32, 12)}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, dead = stagetest.Run(t, Given{MaxTokens: 4096, AddPrompt: true, AddResponse: true, Tokenizer: dir}, given)
+	if stagetest.Dead(t, dead, schemas.ReasonTooLong); out.NumRows() != 1 {
+		t.Errorf("given: %d rows, want 1", out.NumRows())
+	}
 }
 
 func TestGivenResponses(t *testing.T) {
