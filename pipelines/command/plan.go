@@ -74,6 +74,9 @@ func newPlan(e *env) *cobra.Command {
 				if found, err = preflight.Look(cmd.Context(), r, parts[0].Chain.Nodes, recipes.MakerOf); err != nil {
 					return recipe.From(err, args[0])
 				}
+				if err := method.Gates(cmd.Context(), r); err != nil {
+					return recipe.From(err, args[0])
+				}
 			}
 			phases, err := method.Plan(m, found.Lengths)
 			if err != nil {

@@ -48,6 +48,9 @@ func newEvolve(r recipe.Recipe) (Method, error) {
 		return nil, setting.Errorf("seft", "is missing; it says how the revisers are trained")
 	case r.Iterations <= evolution:
 		return nil, setting.Errorf("iterations", "%d is not at least 3: two train the revisers, each further one is a round", r.Iterations)
+	case r.Policy.New != nil:
+		return nil, setting.Errorf("policy.new", "a policy that knows nothing has no right answers for the revisers to learn from; want "+
+			"policy.path, such as what `millrace run warm-start` leaves")
 	case r.Pairs == nil:
 		return nil, setting.Errorf("pairs", "is missing; the revisers are trained on preference pairs")
 	case !slices.Contains([]string{"", "none"}, r.Pairs.Reference) || r.Pairs.Teacher:
@@ -55,6 +58,11 @@ func newEvolve(r recipe.Recipe) (Method, error) {
 	}
 	if err := trainable(r.Policy, "policy.path"); err != nil {
 		return nil, err
+	}
+	if of := r.SEFT.Base.LoRA; of != nil && !of.Merge { // the adaptive reviser goes on from the base reviser
+		if why := r.SEFT.Adaptive.OtherAdapters(of.LoRA, "the base reviser"); why != "" {
+			return nil, setting.Errorf("seft.adaptive.lora", "%s", why)
+		}
 	}
 	m := &evolve{base: base{r}}
 	for number := range phaseNames {

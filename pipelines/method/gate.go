@@ -3,10 +3,12 @@ package method
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/millrace/millrace/pipelines/measure"
 	"github.com/millrace/millrace/pipelines/recipe"
 	"github.com/millrace/millrace/pipelines/run"
+	"github.com/millrace/millrace/schemas/setting"
 	"github.com/millrace/millrace/transforms/files"
 )
 
@@ -54,7 +56,25 @@ type RefusedError struct{ Path, Why string }
 
 func (e *RefusedError) Error() string {
 	return fmt.Sprintf("reward.path: the reward model %s was not promoted: %s; a policy trained on it would learn noise. Train it longer, "+
-		"or lower gate.margin and refresh again", e.Path, e.Why)
+		"or refresh again with a lower gate.margin; a negative one turns the gate off", e.Path, e.Why)
+}
+
+// Gates refuses a recipe whose policy would learn from a reward model that its refresh did not promote, as a run of it would.
+func Gates(ctx context.Context, r recipe.Recipe) error {
+	if r.Kind == "policy" && r.Reward != nil && r.Reward.Path != "" && !r.Reward.Remote() {
+		if err := Promoted(ctx, r.Reward.Path); err != nil {
+			return setting.Errorf("reward.path", "%s", strings.TrimPrefix(err.Error(), "reward.path: "))
+		}
+	}
+	for i, m := range r.RewardModels {
+		if m.Remote() {
+			continue
+		}
+		if err := Promoted(ctx, m.Path); err != nil {
+			return setting.Errorf(fmt.Sprintf("reward_models[%d]", i), "%s", strings.TrimPrefix(err.Error(), "reward.path: "))
+		}
+	}
+	return nil
 }
 
 // Promoted refuses a reward model whose refresh did not promote it. A model without such a record is the user's own.

@@ -20,6 +20,7 @@ import (
 	"github.com/millrace/millrace/pipelines/progress"
 	"github.com/millrace/millrace/pipelines/recipe"
 	"github.com/millrace/millrace/pipelines/run"
+	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/setting"
 	"github.com/millrace/millrace/transforms/files"
 	"github.com/millrace/millrace/transforms/prompts"
@@ -193,6 +194,19 @@ func unread(r recipe.Recipe) []ignored {
 	if r.Kind == "opd" {
 		add("responses of the student to each prompt are rollout.samples", "distill", "samples")
 	}
+	if d := r.Distill; d != nil && r.Kind == "distill" {
+		if d.ADPA == nil {
+			add("the student answers for distill.adpa alone", "distill", "samples")
+		} else if !readsColumn(r.Update, schemas.TeacherAdvantage) {
+			add("no loss of update reads the log-ratio of the teachers", "distill", "adpa")
+		}
+		if d.DCKD != nil && !readsColumn(r.Update, schemas.ChosenTeacherIDs) && !readsColumn(r.Update, schemas.TeacherProb) {
+			add("no loss of update reads the distribution of the teacher", "distill", "dckd")
+		}
+	}
+	for _, key := range []string{"candidate_k", "candidate_min_p"} {
+		add("a revision has no candidates", "seft", "reviser", "sampling", key)
+	}
 	if chain.Samples(r) {
 		for _, key := range []string{"max_tokens", "stop_tokens"} {
 			add("responses are sampled, and say how they ended", "label", key)
@@ -227,6 +241,17 @@ func unread(r recipe.Recipe) []ignored {
 		}
 	}
 	return out
+}
+
+// readsColumn reports whether a loss of an update reads a column, of pairs or of single responses.
+func readsColumn(c update.Config, of schemas.Descriptor) bool {
+	for _, ofPairs := range []bool{false, true} {
+		contract, err := update.Job{Config: c, Role: chain.PolicyRole}.Contract(ofPairs)
+		if err == nil && slices.Contains(schemas.Names(contract.Needs), of.Describe().Name) {
+			return true
+		}
+	}
+	return false
 }
 
 // updatesOf are the sections of a recipe that set up an update, by their paths.

@@ -20,6 +20,7 @@ import (
 	"github.com/millrace/millrace/transforms/label"
 	"github.com/millrace/millrace/transforms/label/verify"
 	"github.com/millrace/millrace/transforms/prompts"
+	"github.com/millrace/millrace/transforms/update"
 	"github.com/millrace/millrace/transforms/value"
 )
 
@@ -57,6 +58,10 @@ func Look(ctx context.Context, r recipe.Recipe, nodes []chain.Node, makers func(
 		out.note("the update is done by %s", strings.Join(e.Command, " "))
 	} else if e != nil {
 		out.note("the update is done by a trainer that watches the directory of tasks")
+	}
+	trained := func(t update.Term) bool { return t.Name == "value" }
+	if chain.ReadsCritic(r) && r.Update.External == nil && !slices.ContainsFunc(r.Update.Losses, trained) {
+		out.note("advantages are over a value head that no loss of update trains; add {name: value} to update.losses, or it stays as it is")
 	}
 	if err := setting.First(scored(r), verifiers(r), out.measure(ctx, r, found)); err != nil {
 		return out, err

@@ -31,7 +31,7 @@ func (l Layout) prompt(prompt, response []int32) []int32 {
 }
 
 func (l *Layout) encode(open func() (tokenizer.Tokenizer, error)) error {
-	return encode(open, &l.Before, &l.Between, &l.After)
+	return encode(open, named{"before", &l.Before}, named{"between", &l.Between}, named{"after", &l.After})
 }
 
 // Labels are what a reviser writes for each label, before the revision.
@@ -41,9 +41,9 @@ type Labels struct {
 	Major Tokens `json:"major" doc:"announces a major revision"`
 }
 
-// encode checks the labels once more: texts that differ may have the same tokens.
+// encode checks the labels once more: texts that differ may begin with the same tokens.
 func (l *Labels) encode(open func() (tokenizer.Tokenizer, error)) error {
-	if err := encode(open, &l.No, &l.Minor, &l.Major); err != nil {
+	if err := encode(open, named{"no", &l.No}, named{"minor", &l.Minor}, named{"major", &l.Major}); err != nil {
 		return err
 	}
 	return l.Validate()
@@ -59,18 +59,27 @@ func (l Labels) tokens(label string) []int32 {
 	return l.No.IDs
 }
 
-// Validate checks that the labels can be told apart.
+// Validate checks that the labels can be told apart. One that begins another would always be the likelier of the two.
 func (l Labels) Validate() error {
-	for _, k := range []struct {
+	all := []struct {
 		key string
-		of  Tokens
-	}{{"no", l.No}, {"minor", l.Minor}, {"major", l.Major}} {
-		if k.of.IsZero() {
+		Tokens
+	}{{"no", l.No}, {"minor", l.Minor}, {"major", l.Major}}
+	for _, k := range all {
+		if k.IsZero() {
 			return setting.Errorf(k.key, "has no tokens; want a text, such as \"No Revise\\n\", or the ids of tokens")
 		}
 	}
-	if l.No.equal(l.Minor) || l.No.equal(l.Major) || l.Minor.equal(l.Major) {
-		return setting.Errorf("", "two labels have the same tokens")
+	for _, a := range all {
+		for _, b := range all {
+			switch {
+			case a.key < b.key && a.equal(b.Tokens):
+				return setting.Errorf(a.key, "has the same tokens as %s; want labels that differ", b.key)
+			case a.key != b.key && a.begins(b.Tokens):
+				return setting.Errorf(b.key, "begins with all of %s, which would always be the likelier of the two; want labels of which none "+
+					"begins another", a.key)
+			}
+		}
 	}
 	return nil
 }

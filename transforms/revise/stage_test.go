@@ -28,11 +28,15 @@ type reviser struct{}
 
 const marker = "reviser"
 
+// window is how long a sequence the reviser takes.
+const window = 12
+
 func init() {
 	models.RegisterFormat(models.Format{
-		Name:  "test reviser",
-		Match: func(path string) bool { _, err := os.Stat(filepath.Join(path, marker)); return err == nil },
-		Open:  func(context.Context, models.Ref) (models.Model, error) { return reviser{}, nil },
+		Name:   "test reviser",
+		Match:  func(path string) bool { _, err := os.Stat(filepath.Join(path, marker)); return err == nil },
+		Open:   func(context.Context, models.Ref) (models.Model, error) { return reviser{}, nil },
+		Window: func(string) (int, error) { return window, nil },
 	})
 }
 
@@ -227,6 +231,33 @@ func TestTasks(t *testing.T) {
 	}
 }
 
+// A task that the reviser cannot read whole is set aside: it would end the update that reads it. Every pair here is of 6 tokens, and makes
+// tasks of as many for the base reviser, of one more with a label.
+func TestTasksThatAreTooLong(t *testing.T) {
+	in := pairs(t)
+	scored, _ := stagetest.Run(t, Scorer{Model: model(t)}, in)
+	long := schemas.ReasonTooLong
+	base := []schemas.Reason{long, long, long, schemas.ReasonEmpty, long}
+	for _, c := range []struct {
+		in       stage.Batch
+		adaptive bool
+		around   int
+		rows     int
+		dead     []schemas.Reason
+	}{
+		{in, false, window - 6, 4, base[3:4]},
+		{in, false, window - 5, 0, base},
+		{scored, true, window - 7, 8, nil},
+		{scored, true, window - 6, 0, []schemas.Reason{long, long, long, long}},
+	} {
+		task := TaskConfig{Adaptive: c.adaptive, Labels: labels, Layout: Layout{After: IDs(make([]int32, c.around)...)}, Model: model(t)}
+		out, dead := stagetest.RunWith(t, task, c.in, AllGains{Gains: []float64{0}})
+		if stagetest.Dead(t, dead, c.dead...); out.NumRows() != c.rows {
+			t.Errorf("adaptive %v, %d tokens around: %d tasks, want %d", c.adaptive, c.around, out.NumRows(), c.rows)
+		}
+	}
+}
+
 func TestConfigs(t *testing.T) {
 	ok := Default(8)
 	ok.Labels = labels
@@ -234,12 +265,12 @@ func TestConfigs(t *testing.T) {
 		t.Error(err)
 	}
 	for want, err := range map[string]error{
-		"labels.no:":             setting.Check(Default(8)),
-		"labels: two":            setting.Check(TaskConfig{Adaptive: true, Labels: Labels{No: IDs(1), Minor: IDs(2), Major: IDs(1)}}),
-		"label:":                 func() error { c := ok; c.Label = "never"; return setting.Check(c) }(),
-		"threshold:":             func() error { c := ok; c.Threshold = 1.5; return setting.Check(c) }(),
-		"threshold: is not read": func() error { c := ok; c.Label, c.Threshold = Always, 0.6; return setting.Check(c) }(),
-		"sampling.":              func() error { c := ok; c.Sampling.MaxNewTokens = 0; return setting.Check(c) }(),
+		"labels.no:":                 setting.Check(Default(8)),
+		"labels.major: has the same": setting.Check(TaskConfig{Adaptive: true, Labels: Labels{No: IDs(1), Minor: IDs(2), Major: IDs(1)}}),
+		"label:":                     func() error { c := ok; c.Label = "never"; return setting.Check(c) }(),
+		"threshold:":                 func() error { c := ok; c.Threshold = 1.5; return setting.Check(c) }(),
+		"threshold: is not read":     func() error { c := ok; c.Label, c.Threshold = Always, 0.6; return setting.Check(c) }(),
+		"sampling.":                  func() error { c := ok; c.Sampling.MaxNewTokens = 0; return setting.Check(c) }(),
 	} {
 		if err == nil || !strings.HasPrefix(err.Error(), want) {
 			t.Errorf("error %v, want one of %s", err, want)

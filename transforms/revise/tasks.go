@@ -99,8 +99,10 @@ type TaskConfig struct {
 	Adaptive bool   `json:"adaptive"`
 	Layout   Layout `json:"layout"`
 	Labels   Labels `json:"labels"`
-	// Model is the reviser; only its tokenizer is read, for texts.
+	// Model is the reviser; only its tokenizer is read, for texts, and how long a sequence it takes.
 	Model models.Ref `json:"model"`
+
+	window int // 0: not known
 }
 
 // Tasks makes the supervised rows a reviser is trained on: rows of pairs in; out, with prompt_tokens and
@@ -139,7 +141,12 @@ func (c *TaskConfig) Contract() schemas.Contract {
 }
 
 // Setup encodes texts.
-func (c *TaskConfig) Setup(ctx context.Context) error {
+func (c *TaskConfig) Setup(ctx context.Context) (err error) {
+	if c.Model.Path != "" {
+		if c.window, err = models.Window(ctx, c.Model); err != nil {
+			return err
+		}
+	}
 	if err := c.Layout.encode(of(ctx, c.Model)); err != nil || !c.Adaptive {
 		return err
 	}
@@ -154,6 +161,18 @@ func (c *TaskConfig) Add(b stage.Batch, sums *AllGains) error {
 		}
 	}
 	return nil
+}
+
+// longest is the length of the longest task that a pair makes.
+func (c *TaskConfig) longest(prompt, better, worse []int32) int {
+	shown, label := len(worse), 0
+	if c.Adaptive {
+		shown = max(shown, len(better))
+		for _, name := range schemas.RevisionLabels {
+			label = max(label, len(c.Labels.tokens(name)))
+		}
+	}
+	return len(c.Layout.prompt(prompt, nil)) + shown + label + len(better)
 }
 
 // MapWith makes the rows of each pair.
@@ -177,6 +196,11 @@ func (c *TaskConfig) MapWith(_ context.Context, b stage.Batch, all AllGains, dea
 	for i := range b.NumRows() {
 		if len(prompts.Row(i)) == 0 || len(better.Row(i)) == 0 || len(worse.Row(i)) == 0 {
 			dead.Rowf(i, schemas.ReasonEmpty, "the pair has an empty prompt or response")
+			continue
+		}
+		if n := c.longest(prompts.Row(i), better.Row(i), worse.Row(i)); c.window > 0 && n > c.window {
+			dead.Rowf(i, schemas.ReasonTooLong, "a task of %d tokens (prompt, response, what seft.reviser.layout puts around them, label and "+
+				"revision), and the model takes at most %d", n, c.window)
 			continue
 		}
 		if !c.Adaptive {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"unicode/utf8"
 
 	"github.com/millrace/millrace/models"
 	"github.com/millrace/millrace/models/tokenizer"
@@ -25,6 +26,9 @@ func IDs(ids ...int32) Tokens { return Tokens{IDs: ids} }
 // DecodeSetting reads a text, or a list of ids.
 func (t *Tokens) DecodeSetting(tree any, path string) error {
 	if text, ok := tree.(string); ok {
+		if !utf8.ValidString(text) {
+			return setting.Errorf(path, "is not UTF-8")
+		}
 		*t = Tokens{Text: text}
 		return nil
 	}
@@ -32,7 +36,15 @@ func (t *Tokens) DecodeSetting(tree any, path string) error {
 	if _, ok := tree.([]any); !ok {
 		return setting.Errorf(path, "want a text, or a list of the ids of tokens")
 	}
-	return setting.Decode(tree, &t.IDs, path)
+	if err := setting.Decode(tree, &t.IDs, path); err != nil {
+		return err
+	}
+	for i, id := range t.IDs {
+		if id < 0 {
+			return setting.Errorf(fmt.Sprintf("%s[%d]", path, i), "%d is no id of a token", id)
+		}
+	}
+	return nil
 }
 
 // SettingSchema describes both ways.
@@ -62,20 +74,38 @@ func (t Tokens) IsZero() bool { return t.Text == "" && len(t.IDs) == 0 }
 
 func (t Tokens) equal(o Tokens) bool { return t.Text == o.Text && slices.Equal(t.IDs, o.IDs) }
 
+// begins reports whether o goes on where t ends.
+func (t Tokens) begins(o Tokens) bool {
+	if t.Text != "" || o.Text != "" {
+		return false // the tokens are not known yet
+	}
+	return len(o.IDs) > len(t.IDs) && slices.Equal(t.IDs, o.IDs[:len(t.IDs)])
+}
+
+// named are tokens by their setting.
+type named struct {
+	key string
+	of  *Tokens
+}
+
 // encode replaces texts by their ids. A tokenizer is opened only where there is a text.
-func encode(open func() (tokenizer.Tokenizer, error), all ...*Tokens) error {
+func encode(open func() (tokenizer.Tokenizer, error), all ...named) error {
 	for _, t := range all {
-		if t.Text == "" {
+		if t.of.Text == "" {
 			continue
 		}
 		tok, err := open()
-		if err == nil {
-			t.IDs, err = tok.Encode(t.Text)
-		}
 		if err != nil {
-			return fmt.Errorf("the tokens of %q: %w", t.Text, err)
+			return err
 		}
-		t.Text = ""
+		ids, err := tok.Encode(t.of.Text)
+		if err != nil {
+			return setting.Errorf(t.key, "the model has no tokens for %q: %v; want a text of its vocabulary, or ids", t.of.Text, err)
+		}
+		if len(ids) == 0 {
+			return setting.Errorf(t.key, "the model makes no token of %q; want a text that has some, or ids", t.of.Text)
+		}
+		*t.of = Tokens{IDs: ids}
 	}
 	return nil
 }
@@ -95,7 +125,8 @@ func (c Config) Encodable(tok tokenizer.Tokenizer) error { // c is a copy
 		path string
 		Tokens
 	}{{"layout.before", c.Layout.Before}, {"layout.between", c.Layout.Between}, {"layout.after", c.Layout.After},
-		{"labels.no", c.Labels.No}, {"labels.minor", c.Labels.Minor}, {"labels.major", c.Labels.Major}} {
+		{"labels.no", c.Labels.No}, {"labels.minor", c.Labels.Minor}, {"labels.major", c.Labels.Major},
+		{"sampling.stop", Tokens{IDs: c.Sampling.Stop}}} {
 		for _, id := range t.IDs {
 			if size := tok.VocabSize(); id < 0 || int(id) >= size {
 				return setting.Errorf(t.path, "no token has the id %d; those of the model's vocabulary are 0 to %d", id, size-1)

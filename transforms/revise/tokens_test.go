@@ -35,7 +35,8 @@ func TestTokensAreTextOrIDs(t *testing.T) {
 	if err != nil || string(layout) != `{"after":"#"}` {
 		t.Errorf("layout %s, %v", layout, err)
 	}
-	for _, wrong := range []any{7.0, true, map[string]any{"text": "#"}, []any{"#"}, []any{1.5}, []any{float64(1 << 40)}} {
+	for _, wrong := range []any{7.0, true, map[string]any{"text": "#"}, []any{"#"}, []any{1.5}, []any{float64(1 << 40)}, []any{3.0, -1.0},
+		"\xff"} {
 		var got Tokens
 		if err := got.DecodeSetting(wrong, "layout.after"); err == nil || !strings.HasPrefix(err.Error(), "layout.after") {
 			t.Errorf("%v is read as %+v, %v; want an error that names the setting", wrong, got, err)
@@ -73,17 +74,21 @@ func TestTextsThatFail(t *testing.T) {
 		t.Fatalf("before the tokenizer is known: %v", err)
 	}
 	task := &TaskConfig{Adaptive: true, Labels: same, Model: ref}
-	if err := task.Setup(t.Context()); err == nil || !strings.Contains(err.Error(), "two labels") {
+	if err := task.Setup(t.Context()); err == nil || !strings.Contains(err.Error(), "the same tokens") {
 		t.Errorf("two labels of one token: %v", err)
 	}
 	tok, err := tokenizer.Open(t.Context(), ref)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := (Config{Labels: same}).Encodable(tok); err == nil || !strings.HasPrefix(err.Error(), "labels: two labels") {
+	if err := (Config{Labels: same}).Encodable(tok); err == nil || !strings.HasPrefix(err.Error(), "labels.major: has the same tokens as no") {
 		t.Errorf("two labels of one token: %v", err)
 	}
-	beyond := Config{Labels: Labels{No: Tokens{Text: "-"}, Minor: Tokens{Text: "+"}, Major: IDs(14, int32(tok.VocabSize()))}}
+	begun := Config{Labels: Labels{No: Tokens{Text: "-"}, Minor: Tokens{Text: "-+"}, Major: Tokens{Text: "*"}}}
+	if err := begun.Encodable(tok); err == nil || !strings.HasPrefix(err.Error(), "labels.minor: begins with all of no") {
+		t.Errorf("a label that begins another: %v", err)
+	}
+	beyond := Config{Labels: Labels{No: Tokens{Text: "-"}, Minor: Tokens{Text: "+"}, Major: IDs(15, int32(tok.VocabSize()))}}
 	if err := beyond.Encodable(tok); err == nil || !strings.HasPrefix(err.Error(), "labels.major: no token has the id") {
 		t.Errorf("an id beyond the vocabulary: %v", err)
 	}
@@ -91,7 +96,7 @@ func TestTextsThatFail(t *testing.T) {
 		t.Errorf("the check changed the labels: %+v", same)
 	}
 	unknown := Config{Layout: Layout{After: Tokens{Text: "Check?"}}}
-	if err := unknown.Encodable(tok); err == nil || !strings.HasPrefix(err.Error(), "layout: ") {
+	if err := unknown.Encodable(tok); err == nil || !strings.HasPrefix(err.Error(), "layout.after: ") {
 		t.Errorf("a text without tokens: %v", err)
 	}
 	scorer := &Scorer{Layout: Layout{After: Tokens{Text: "Check?"}}, Model: ref}

@@ -45,8 +45,11 @@ func textStudentPlan(seed uint64) []job {
 			dckd := path.Join(dir, "text-student-dckd")
 			j.after, start = append(j.after, dckd), policyOf(dckd, 1)
 		}
-		j.args = runOf(s.recipe, at, seed, append([]string{"policy.path=" + start, "distill.teacher.path=" + policyOf(teacher, textEvery),
-			"distill.reference.path=" + textStart()}, s.sets...)...)
+		sets := []string{"policy.path=" + start, "distill.teacher.path=" + policyOf(teacher, textEvery), "distill.reference.path=" + textStart()}
+		if s.recipe == "text-sft" { // the teacher has no part in it
+			sets = []string{"policy.path=" + start, "distill.teacher.path=" + textStart()}
+		}
+		j.args = runOf(s.recipe, at, seed, append(sets, s.sets...)...)
 		jobs = append(jobs, j)
 	}
 	for _, s := range textSEFT {
