@@ -16,9 +16,11 @@ import (
 
 	"github.com/millrace/millrace/models"
 	"github.com/millrace/millrace/models/gguf"
+	"github.com/millrace/millrace/models/local"
 	"github.com/millrace/millrace/models/regular"
 	"github.com/millrace/millrace/models/safetensors"
 	"github.com/millrace/millrace/models/tokenizer"
+	"github.com/millrace/millrace/models/transformer"
 	"github.com/millrace/millrace/pipelines/chain"
 	"github.com/millrace/millrace/pipelines/run"
 	"github.com/millrace/millrace/pipelines/show"
@@ -138,17 +140,21 @@ func (in *Inspection) part(name string, err error) {
 }
 
 func (in *Inspection) model(path string) error {
-	raw, err := regular.Read(filepath.Join(path, "config.json"), 1<<20)
+	config, weights := local.ConfigFiles()[0], path
+	if transformer.IsAdapter(path) {
+		config, weights = local.ConfigFiles()[1], filepath.Join(path, transformer.AdapterWeights)
+	}
+	raw, err := regular.Read(filepath.Join(path, config), 1<<20)
 	if err != nil {
 		return fmt.Errorf("not a model directory: %w", err)
 	}
 	if !json.Valid(raw) {
-		return fmt.Errorf("%s: config.json is not valid JSON", in.Path)
+		return fmt.Errorf("%s: %s is not valid JSON", in.Path, config)
 	}
 	in.Config = raw
 	in.Digest, err = models.Digest(path)
 	in.part("digest", err)
-	in.part("weights", in.weights(path))
+	in.part("weights", in.weights(weights))
 	in.tokenizer(path)
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // Optional methods of a configuration, on its pointer.
@@ -140,6 +141,9 @@ func decodeScalar(tree any, v reflect.Value, path string) error {
 	switch v.Kind() {
 	case reflect.String:
 		if given.Kind() == reflect.String {
+			if !utf8.ValidString(given.String()) { // JSON would make another text of it
+				return Errorf(path, "is not UTF-8")
+			}
 			v.SetString(given.String())
 			return nil
 		}

@@ -35,6 +35,9 @@ type outer struct {
 }
 
 func TestDecode(t *testing.T) {
+	if err := setting.Decode(map[string]any{"words": []any{"\xff"}}, &outer{}, ""); err == nil || err.Error() != "words[0]: is not UTF-8" {
+		t.Errorf("a text that is not UTF-8: %v", err)
+	}
 	for _, c := range []struct{ tree, path, says string }{
 		{`{"steps": 3, "inner": {}, "list": [{"rate": 1}], "big": 5}`, "", ""},
 		{`{"stepps": 3}`, "stepps", `"steps"`},

@@ -169,7 +169,10 @@ func (p *proving) said(j job) (e printed, err error) {
 	if err != nil {
 		return e, err
 	}
-	return e, json.Unmarshal(raw, &e)
+	if err := json.Unmarshal(raw, &e); err != nil {
+		return e, fmt.Errorf("%s: %w; remove it to have it measured again", p.printed(j), err)
+	}
+	return e, nil
 }
 
 func (p *proving) collectEval(f *figures, seed uint64, j job) error {

@@ -1,12 +1,15 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
+
+	"github.com/millrace/millrace/transforms/files"
 )
 
 // redraw makes the tables and plots of the page from the figures of every ground.
@@ -24,7 +27,7 @@ func redraw(docs string) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", page, err)
 	}
-	return errors.Join(plots(docs, charts), os.WriteFile(page, []byte(text), 0o644))
+	return errors.Join(plots(docs, charts), files.Write(context.Background(), page, []byte(text), true))
 }
 
 // drawn are the tables and plots of every ground.
@@ -35,6 +38,9 @@ func drawn(docs string) (map[string]string, map[string]plate, error) {
 		f, err := loadFigures(filepath.Join(docs, "results", g.figures))
 		if err != nil {
 			return nil, nil, err
+		}
+		if len(f.accepted()) == 0 {
+			return nil, nil, fmt.Errorf("results/%s: no seed has figures", g.figures)
 		}
 		maps.Copy(tables, g.tables(f))
 		maps.Copy(charts, g.charts(f))
@@ -50,7 +56,7 @@ func plots(docs string, charts map[string]plate) error {
 			continue
 		}
 		if err == nil {
-			err = os.WriteFile(filepath.Join(docs, "results", name+".svg"), svg, 0o644)
+			err = files.Write(context.Background(), filepath.Join(docs, "results", name+".svg"), svg, true)
 		}
 		if err != nil {
 			return fmt.Errorf("%s.svg: %w", name, err)

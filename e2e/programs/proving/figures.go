@@ -1,14 +1,19 @@
 package main
 
 import (
+	"bytes"
+	"context"
+	"crypto/sha256"
 	"encoding/csv"
+	"encoding/hex"
 	"fmt"
 	"maps"
 	"math"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
+
+	"github.com/millrace/millrace/transforms/files"
 )
 
 // key names a figure of one seed.
@@ -97,6 +102,9 @@ func (f *figures) accepted() []uint64 {
 	return out
 }
 
+// largest bounds figures: sums of a few, and their squares, are finite.
+const largest = 1e100
+
 var header = []string{"run", "metric", "after", "seed", "value"}
 
 // startRow begins the rows whose value is a SHA-256.
@@ -104,9 +112,6 @@ var startRow = []string{"warm", "sha256", "0"}
 
 // save writes the figures in an order of their own.
 func (f *figures) save(path string) error {
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return err
-	}
 	rows := [][]string{header}
 	for k, bySeed := range f.byKey {
 		for seed, x := range bySeed {
@@ -131,15 +136,11 @@ func (f *figures) save(path string) error {
 		}
 		return 0
 	})
-	file, err := os.Create(path)
-	if err != nil {
+	var text bytes.Buffer
+	if err := csv.NewWriter(&text).WriteAll(rows); err != nil {
 		return err
 	}
-	defer file.Close()
-	if err := csv.NewWriter(file).WriteAll(rows); err != nil {
-		return err
-	}
-	return file.Close()
+	return files.Write(context.Background(), path, text.Bytes(), true) // whole or not at all: it may hold what was measured elsewhere
 }
 
 func cmpText(a, b string) int {
@@ -164,9 +165,17 @@ func loadFigures(path string) (*figures, error) {
 		return nil, fmt.Errorf("%s: want the columns %v", path, header)
 	}
 	f := &figures{}
+	seen := map[[4]string]int{}
 	for i, row := range rows[1:] {
+		if other, twice := seen[[4]string(row)]; twice {
+			return nil, fmt.Errorf("%s, row %d: the figure of row %d again", path, i+2, other)
+		}
+		seen[[4]string(row)] = i + 2
 		if slices.Equal(row[:len(startRow)], startRow) {
 			seed, err := strconv.ParseUint(row[3], 10, 64)
+			if sum, e := hex.DecodeString(row[4]); err == nil && (e != nil || len(sum) != sha256.Size) {
+				err = fmt.Errorf("%q is no SHA-256 in hexadecimal digits", row[4])
+			}
 			if err != nil {
 				return nil, fmt.Errorf("%s, row %d: %w", path, i+2, err)
 			}
@@ -176,6 +185,9 @@ func loadFigures(path string) (*figures, error) {
 		after, err1 := strconv.Atoi(row[2])
 		seed, err2 := strconv.ParseUint(row[3], 10, 64)
 		x, err3 := strconv.ParseFloat(row[4], 64)
+		if err3 == nil && !(math.Abs(x) < largest) {
+			err3 = fmt.Errorf("%v is no figure of a run", x)
+		}
 		for _, err := range []error{err1, err2, err3} {
 			if err != nil {
 				return nil, fmt.Errorf("%s, row %d: %w", path, i+2, err)

@@ -40,8 +40,12 @@ func init() {
 
 func groundNames() []string { return slices.Sorted(maps.Keys(grounds)) }
 
+// runs reports whether a run of that name is planned.
+func (g *ground) runs(name string) bool {
+	return slices.ContainsFunc(g.plan(0), func(j job) bool { return path.Base(j.name) == name })
+}
+
 // measures reports whether figures of a run, or of a scorer without one, belong to the ground.
-func (g *ground) measures(run string) bool {
-	named := func(m rewardModel) bool { return m.name == run }
-	return slices.ContainsFunc(g.plan(0), func(j job) bool { return path.Base(j.name) == run }) || slices.ContainsFunc(policyScorers, named)
+func (g *ground) measures(name string) bool {
+	return g.runs(name) || slices.ContainsFunc(policyScorers, func(m rewardModel) bool { return m.name == name })
 }

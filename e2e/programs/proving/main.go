@@ -20,6 +20,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -56,6 +57,10 @@ func main() {
 	keep := flag.Bool("keep", false, "keep the models of all iterations, several times the 2 GB that five seeds take")
 	drawOnly := flag.Bool("draw", false, "draw tables and plots again from figures.csv, without runs")
 	flag.Parse()
+	if flag.NArg() > 0 {
+		fmt.Fprintf(os.Stderr, "proving: %q: want flags only\n", flag.Arg(0))
+		os.Exit(2)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	err := func() error {
@@ -83,12 +88,16 @@ const none = "none"
 
 func run(ctx context.Context, p *proving, binary string, first uint64, seeds int, only []string, docs string) error {
 	for _, name := range only {
-		if !slices.Contains(p.ground.parts, name) && !p.ground.measures(name) && name != none {
+		if !slices.Contains(p.ground.parts, name) && !p.ground.runs(name) && name != none {
 			return fmt.Errorf("-only: %q is not one of %s, nor a run of them, nor %s", name, strings.Join(p.ground.parts, ", "), none)
 		}
 	}
 	if seeds < 1 || p.parallel < 1 {
 		return fmt.Errorf("-seeds %d, -parallel %d: want at least 1", seeds, p.parallel)
+	}
+	at := filepath.Join(docs, "results", p.ground.figures)
+	if _, err := figuresBefore(at); err != nil { // said before hours of runs
+		return err
 	}
 	var err error
 	if p.dir, err = filepath.Abs(p.dir); err != nil {
@@ -135,19 +144,28 @@ func run(ctx context.Context, p *proving, binary string, first uint64, seeds int
 	if ctx.Err() != nil {
 		return failed
 	}
-	figures, err := p.collect(ctx, accepted, tried)
+	now, err := p.collect(ctx, accepted, tried)
 	if err == nil {
-		at := filepath.Join(docs, "results", p.ground.figures)
-		if was, e := loadFigures(at); e == nil { // without any, these are the first
-			p.otherStarts(figures, was, at)
-			figures.keep(was, p.ground.measures)
+		var was *figures
+		if was, err = figuresBefore(at); err == nil {
+			p.otherStarts(now, was, at)
+			now.keep(was, p.ground.measures)
+			err = now.save(at)
 		}
-		err = figures.save(at)
 	}
 	if err == nil {
 		err = redraw(docs)
 	}
 	return errors.Join(failed, err)
+}
+
+// figuresBefore are those that a file has; none where there is no file yet.
+func figuresBefore(path string) (*figures, error) {
+	f, err := loadFigures(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return &figures{}, nil
+	}
+	return f, err
 }
 
 // otherStarts says which warm starts are others than those of the figures that are there: whatever follows from them differs too.

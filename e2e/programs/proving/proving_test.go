@@ -230,6 +230,59 @@ func TestFiguresRoundTrip(t *testing.T) {
 	}
 }
 
+// A file of figures that was cut off or edited badly is refused by row, never read as far as it goes: what it held may have been measured
+// elsewhere, and is written anew with what is measured now.
+func TestFiguresThatAreBroken(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "results", "figures.csv")
+	if err := fixture().save(path); err != nil {
+		t.Fatal(err)
+	}
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.SplitAfter(string(raw), "\n")
+	whole := strings.Join(lines, "")
+	for what, c := range map[string]struct{ text, says string }{
+		"half a line":     {whole + "grpo,avg@8,10", "wrong number of fields"},
+		"a cut number":    {whole + "grpo,avg@8,9,1,", "row"},
+		"infinite":        {whole + "grpo,avg@8,9,1,Inf", "no figure"},
+		"not a number":    {whole + "grpo,avg@8,9,1,NaN", "no figure"},
+		"too large":       {whole + "grpo,avg@8,9,1,1e308", "no figure"},
+		"a figure twice":  {whole + lines[1], "again"},
+		"a cut digest":    {whole + "warm,sha256,0,9,5f8f646b91", "SHA-256"},
+		"without columns": {"", "columns"},
+	} {
+		if err := os.WriteFile(path, []byte(c.text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := figuresBefore(path); err == nil || !strings.Contains(err.Error(), c.says) || !strings.Contains(err.Error(), path) {
+			t.Errorf("%s: %v, want an error that names the file and says %q", what, err, c.says)
+		}
+	}
+	if f, err := figuresBefore(filepath.Join(t.TempDir(), "none.csv")); err != nil || len(f.seeds) > 0 {
+		t.Errorf("no file: %v, %v", f, err)
+	}
+}
+
+// A job's cost is kept after the half line of a process that was killed.
+func TestCostsAfterHalfALine(t *testing.T) {
+	p := &proving{ground: grounds["proving"], dir: t.TempDir()}
+	p.spent(job{name: "seed-1/grpo"}, 60)
+	costs, err := os.OpenFile(filepath.Join(p.dir, costsName), os.O_APPEND|os.O_WRONLY, 0o644)
+	if err == nil {
+		_, err = costs.WriteString(`{"job":"seed-1/gr`)
+	}
+	if err := errors.Join(err, costs.Close()); err != nil {
+		t.Fatal(err)
+	}
+	p.spent(job{name: "seed-1/grpo"}, 30)
+	f := &figures{}
+	if err := p.collectCosts(f); err != nil || f.of([]uint64{1}, "grpo", "cpu_seconds", 0)[0] != 90 {
+		t.Errorf("%v, %v; want 90 seconds", f.byKey, err)
+	}
+}
+
 func TestFill(t *testing.T) {
 	page := "prose\n<!-- table a -->\nold\n<!-- end -->\nmore <!-- table b -->\n<!-- end -->\n"
 	got, err := fill(page, map[string]string{"a": "| new |\n", "b": "| b |\n"})

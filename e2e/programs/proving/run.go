@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,6 +17,7 @@ import (
 	"time"
 
 	"github.com/millrace/millrace/pipelines/progress"
+	"github.com/millrace/millrace/transforms/files"
 )
 
 // proving runs jobs below a directory.
@@ -166,7 +168,7 @@ func (p *proving) one(ctx context.Context, j job) error {
 	case err != nil:
 		return fmt.Errorf("%w; see %s", err, log.Name())
 	case j.iterations == 0:
-		return os.WriteFile(p.printed(j), out.Bytes(), 0o644)
+		return files.Write(ctx, p.printed(j), out.Bytes(), true)
 	}
 	return nil
 }
@@ -185,11 +187,17 @@ func (p *proving) spent(j job, seconds float64) {
 	if err != nil {
 		return
 	}
-	f, err := os.OpenFile(filepath.Join(p.dir, costsName), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	f, err := os.OpenFile(filepath.Join(p.dir, costsName), os.O_CREATE|os.O_APPEND|os.O_RDWR, 0o644)
 	if err != nil {
 		return
 	}
 	defer f.Close()
+	if end, err := f.Seek(0, io.SeekEnd); err == nil && end > 0 {
+		last := make([]byte, 1)
+		if _, err := f.ReadAt(last, end-1); err == nil && last[0] != '\n' {
+			line = append([]byte{'\n'}, line...) // after half a line of a process that was killed
+		}
+	}
 	f.Write(append(line, '\n'))
 }
 
