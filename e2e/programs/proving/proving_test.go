@@ -179,6 +179,69 @@ func TestTables(t *testing.T) {
 	}
 }
 
+// textFixture has two seeds of every run of text chains.
+func textFixture() *figures {
+	f := &figures{}
+	for _, s := range []uint64{0, 1} {
+		x := float64(s) / 100
+		f.add(s, "warm", "accepted", 0, 1)
+		for i, m := range slices.Concat(textRL, textLCO, textQRM) {
+			for _, metric := range []string{"avg@4", "wording", "longer"} {
+				f.add(s, m.name, metric, 0, 0.25+x)
+				f.add(s, m.name, metric, textEvery, 0.5+float64(i)/50+x)
+			}
+			f.add(s, m.name, "cpu_seconds", 0, 600)
+		}
+		for i, m := range textRewards() {
+			for _, figure := range textFigures {
+				f.add(s, m.name, figure.of(m), 0, 0.9-float64(i)/20+x)
+			}
+		}
+		for i, st := range textStudents {
+			f.add(s, st.name, "avg@4", 0, 0)
+			f.add(s, st.name, "avg@4", 1, 0.2+float64(i)/20+x)
+		}
+		for i, st := range textSEFT {
+			f.add(s, st.name, "avg@4", 0, 0.25+x)
+			for round := range selfRounds {
+				f.add(s, st.name, "avg@4", seftRound(round+1), 0.3+float64(round)/10+float64(i)/20+x*float64(1+round))
+			}
+		}
+	}
+	return f
+}
+
+func TestTextTables(t *testing.T) {
+	got := textTables(textFixture())
+	for name, want := range map[string][]string{
+		"text-rl":           {"| warm start | 0 | 0.250 | 0.260 |", "| GRPO, rate 3e-4 | 10 | 0.580 | 0.590 |"},
+		"text-lco":          {"| held-out problems | warm start | 0.250 |", "| held-out problems | LCO-KLD, rate 1e-4 | 0.600 | 0.610 |"},
+		"text-lco-pairs":    {"| LCO-KLD − GRPO clip | rate 3e-4 | 2 of 2 | +0.040 |", "| LCO-LCH − GRPO clip | each at its best rate | 2 of 2 | +0.120 |"},
+		"text-qrm-pairs":    {"| REINFORCE on Q-RM − REINFORCE, outcomes | avg@4 | 2 of 2 | +0.020 |"},
+		"text-reward":       {"| step F1 | IPVRM, uniform, 0.10 | 0.900 | 0.910 |", "| Best-of-8 | DPO-RM, 0.10 |"},
+		"text-reward-pairs": {"| IPVRM, uniform, 0.10 − Implicit PRM, 0.10 | step F1, each at its better beta | 2 of 2 | +0.100 |"},
+		"text-students":     {"| student before | 0.000 |", "| teacher | 0.540 | 0.550 |", "| ADPA+ | 0.450 | 0.460 |"},
+		"text-students-pairs": {"| ADPA − DCKD | avg@4 | 2 of 2 | +0.050 |",
+			"| ADPA+ − SFT, twice the steps | avg@4 | 2 of 2 | +0.200 |"},
+		"text-seft":       {"| policy before | 0 | 0.250 | 0.260 |", "| SEFT, greedy originals | 2 | 0.500 | 0.520 |"},
+		"text-seft-pairs": {"| SEFT, always revised, round 2 − round 1 | avg@4 | 2 of 2 | +0.105 |"},
+		"text-cost":       {"| GRPO | 10 | 10.000 |"},
+	} {
+		for _, line := range want {
+			if !strings.Contains(got[name], line) {
+				t.Errorf("table %s lacks %q:\n%s", name, line, got[name])
+			}
+		}
+	}
+	empty := &figures{}
+	empty.add(0, "warm", "accepted", 0, 1)
+	for name, table := range textTables(empty) {
+		if table != "" && strings.Count(table, "\n") > 2 {
+			t.Errorf("table %s of nothing:\n%s", name, table)
+		}
+	}
+}
+
 // What was not run is left out or dashed, never a number nobody measured.
 func TestTablesOfNothing(t *testing.T) {
 	f := &figures{}
