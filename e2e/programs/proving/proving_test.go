@@ -214,13 +214,14 @@ func textFixture() *figures {
 func TestTextTables(t *testing.T) {
 	got := textTables(textFixture())
 	for name, want := range map[string][]string{
-		"text-rl":           {"| warm start | 0 | 0.250 | 0.260 |", "| GRPO, rate 3e-4 | 10 | 0.580 | 0.590 |"},
-		"text-lco":          {"| held-out problems | warm start | 0.250 |", "| held-out problems | LCO-KLD, rate 1e-4 | 0.600 | 0.610 |"},
-		"text-lco-pairs":    {"| LCO-KLD − GRPO clip | rate 3e-4 | 2 of 2 | +0.040 |", "| LCO-LCH − GRPO clip | each at its best rate | 2 of 2 | +0.120 |"},
+		"text-rl":  {"| warm start | 0 | 0.250 | 0.260 |", "| GRPO, rate 3e-4 | 10 | 0.580 | 0.590 |"},
+		"text-lco": {"| held-out problems | warm start | 0.250 |", "| held-out problems | LCO-KLD, rate 1e-4 | 0.600 | 0.610 |"},
+		"text-lco-pairs": {"| LCO-KLD − GRPO clip | rate 3e-4 | 2 of 2 | +0.040 |",
+			"| LCO-LCH − GRPO clip | each at its best rate | 2 of 2 | +0.120 |"},
 		"text-qrm-pairs":    {"| REINFORCE on Q-RM − REINFORCE, outcomes | avg@4 | 2 of 2 | +0.020 |"},
 		"text-reward":       {"| step F1 | IPVRM, uniform, 0.10 | 0.900 | 0.910 |", "| Best-of-8 | DPO-RM, 0.10 |"},
 		"text-reward-pairs": {"| IPVRM, uniform, 0.10 − Implicit PRM, 0.10 | step F1, each at its better beta | 2 of 2 | +0.100 |"},
-		"text-students":     {"| student before | 0.000 |", "| teacher | 0.540 | 0.550 |", "| ADPA+ | 0.450 | 0.460 |"},
+		"text-students":     {"| student before | 0.000 |", "| teacher | 0.560 | 0.570 |", "| ADPA+ | 0.450 | 0.460 |"},
 		"text-students-pairs": {"| ADPA − DCKD | avg@4 | 2 of 2 | +0.050 |",
 			"| ADPA+ − SFT, twice the steps | avg@4 | 2 of 2 | +0.200 |"},
 		"text-seft":       {"| policy before | 0 | 0.250 | 0.260 |", "| SEFT, greedy originals | 2 | 0.500 | 0.520 |"},

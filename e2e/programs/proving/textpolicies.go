@@ -11,10 +11,10 @@ import (
 
 var textRL = []policyMethod{
 	{"text-grpo", "GRPO", "text-grpo", nil, textEvery, ""},
-	{"text-distrl", "DistRL with IPVRM", "text-distrl", nil, textEvery, textWarm},
-	{"text-grpo-ipvrm", "GRPO with IPVRM advantages (alpha 0)", "text-distrl", []string{"update.losses=[{name: ppo}]"}, textEvery, textWarm},
-	{"text-distrl-0.1", "DistRL with IPVRM, alpha 0.1", "text-distrl", []string{"update.losses=[{name: ppo}, {name: distrl, weight: 0.1}]"},
+	{"text-distrl-0.1", "DistRL with IPVRM", "text-distrl", nil, textEvery, textWarm},
+	{"text-distrl", "DistRL with IPVRM, alpha 1", "text-distrl", []string{"update.losses=[{name: ppo}, {name: distrl, weight: 1}]"},
 		textEvery, textWarm},
+	{"text-grpo-ipvrm", "GRPO with IPVRM advantages (alpha 0)", "text-distrl", []string{"update.losses=[{name: ppo}]"}, textEvery, textWarm},
 	{"text-grpo-3e-4", "GRPO, rate 3e-4", "text-grpo", []string{"update.optimizer.lr=3e-4"}, textEvery, ""},
 }
 
@@ -49,7 +49,9 @@ func textCell(method, rate string) string {
 var textQRM = []policyMethod{
 	{"text-reinforce", "REINFORCE, outcomes", "text-grpo", []string{"advantage={kind: reinforce, baseline: mean}",
 		"update.losses=[{name: reinforce}]"}, textEvery, ""},
-	{"text-qrm-reinforce", "REINFORCE on Q-RM", "text-qrm-reinforce", nil, textEvery, textQRMModel},
+	{"text-qrm-reinforce-centred", "REINFORCE on Q-RM", "text-qrm-reinforce", nil, textEvery, textQRMModel},
+	{"text-qrm-reinforce", "REINFORCE on Q-RM, scores not centred", "text-qrm-reinforce", []string{"advantage.centre=false"}, textEvery,
+		textQRMModel},
 	{"text-ppo", "PPO, outcomes", "text-grpo", []string{"advantage={kind: ppo, gamma: 1, lambda: 0.95, c_kl: 0.05}",
 		"update.losses=[{name: ppo, eps_high: 0.2}, {name: value, weight: 0.5}]"}, textEvery, ""},
 	{"text-qrm-ppo", "PPO on Q-RM", "text-qrm-ppo", nil, textEvery, textQRMModel},
@@ -99,11 +101,12 @@ func textPairs(f *figures) string {
 		out = append(out, contrast{m.title + " − warm start", fmt.Sprintf("avg@4 after %d", m.after), of(m.name, 0), of(m.name, m.after)})
 	}
 	at := fmt.Sprintf("avg@4 after %d", textEvery)
-	grpo, distrl, alone := of("text-grpo", textEvery), of("text-distrl", textEvery), of("text-grpo-ipvrm", textEvery)
+	grpo, alone, distrl := of("text-grpo", textEvery), of("text-grpo-ipvrm", textEvery), of("text-distrl-0.1", textEvery)
 	out = append(out, contrast{"DistRL − GRPO", at, grpo, distrl}, contrast{"GRPO with IPVRM − GRPO", at, grpo, alone},
 		contrast{"DistRL − GRPO with IPVRM", at, alone, distrl},
-		contrast{"DistRL, alpha 0.1 − GRPO", at, grpo, of("text-distrl-0.1", textEvery)},
-		contrast{"DistRL, alpha 0.1 − GRPO with IPVRM", at, alone, of("text-distrl-0.1", textEvery)})
+		contrast{"DistRL, alpha 1 − GRPO", at, grpo, of("text-distrl", textEvery)},
+		contrast{"DistRL, alpha 1 − GRPO with IPVRM", at, alone, of("text-distrl", textEvery)},
+		contrast{"DistRL, alpha 1 − DistRL", at, distrl, of("text-distrl", textEvery)})
 	for _, set := range textSets {
 		for _, m := range textStages()[1:] {
 			out = append(out, contrast{m.title + " − warm start", fmt.Sprintf("%s, after %d", set.title, m.after), f.of(seeds, m.name,
@@ -191,9 +194,13 @@ func textQRMPairs(f *figures) string {
 	for _, m := range textQRM {
 		out = append(out, contrast{m.title + " − warm start", "avg@4", start, of(m.name, m.iterations)})
 	}
-	for i := 0; i < len(textQRM); i += 2 {
-		outcomes, own := textQRM[i], textQRM[i+1]
-		out = append(out, contrast{own.title + " − " + outcomes.title, "avg@4", of(outcomes.name, textEvery), of(own.name, textEvery)})
+	outcomes := textQRM[0]
+	for _, m := range textQRM {
+		if m.reward == "" {
+			outcomes = m // those that follow are held to it
+			continue
+		}
+		out = append(out, contrast{m.title + " − " + outcomes.title, "avg@4", of(outcomes.name, textEvery), of(m.name, textEvery)})
 	}
 	return pairTable(out)
 }

@@ -106,7 +106,11 @@ func textRewardPairs(f *figures) string {
 		for _, m := range []rewardModel{best("ipvrm"), best("ipvrm-late")} {
 			out = append(out, contrast{m.title + " − " + prm.title, x.title + ", each at its better beta", values(prm), values(m)})
 		}
+		out = append(out, contrast{textNamed(textQRMModel).title + " − " + prm.title, x.title, values(prm), values(textNamed(textQRMModel))})
 		for _, m := range []rewardModel{prm, best("ipvrm"), textNamed("text-dpo-rm"), textNamed(textQRMModel), textNamed("text-value-head")} {
+			if x.title == "Best-of-8" {
+				out = append(out, contrast{m.title + " − majority vote", x.title, f.of(f.accepted(), m.name, "majority_vote", 0), values(m)})
+			}
 			out = append(out, contrast{m.title + " − policy log-prob, min", x.title, values(policyScorers[0]), values(m)})
 		}
 	}
