@@ -154,7 +154,7 @@ func TestLineageNamesThePrecision(t *testing.T) {
 		"continuation": {&continuation.Continuer{Judge: continuation.Judge{Kind: "proving_ground"}, Policy: policy}, 1},
 		"dckd":         {&target.Distribution{Teacher: policy}, 1},
 		"adpa":         {&target.LogRatio{Teacher: policy, Reference: policy}, 2},
-		"revise":       {&revise.Reviser{Model: policy}, 1},
+		"revise":       {&revise.Reviser{Config: revise.Config{Labels: reviserLabels}, Model: policy}, 1},
 		"gain":         {&revise.Scorer{Model: policy}, 1},
 	} {
 		if err := c.stage.Setup(context.Background()); err != nil {
@@ -224,3 +224,6 @@ func TestScalarHeads(t *testing.T) {
 		}
 	}
 }
+
+// reviserLabels are any three that differ.
+var reviserLabels = revise.Labels{No: revise.IDs(1), Minor: revise.IDs(2), Major: revise.IDs(3)}
