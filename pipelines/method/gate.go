@@ -3,7 +3,6 @@ package method
 import (
 	"context"
 	"fmt"
-	"strings"
 
 	"github.com/millrace/millrace/pipelines/measure"
 	"github.com/millrace/millrace/pipelines/recipe"
@@ -55,7 +54,7 @@ func judge(g recipe.Gate, e measure.Evaluation, score string) run.Promotion {
 type RefusedError struct{ Path, Why string }
 
 func (e *RefusedError) Error() string {
-	return fmt.Sprintf("reward.path: the reward model %s was not promoted: %s; a policy trained on it would learn noise. Train it longer, "+
+	return fmt.Sprintf("the reward model %s was not promoted: %s; a policy trained on it would learn noise. Train it longer, "+
 		"or refresh again with a lower gate.margin; a negative one turns the gate off", e.Path, e.Why)
 }
 
@@ -63,7 +62,7 @@ func (e *RefusedError) Error() string {
 func Gates(ctx context.Context, r recipe.Recipe) error {
 	if r.Kind == "policy" && r.Reward != nil && r.Reward.Path != "" && !r.Reward.Remote() {
 		if err := Promoted(ctx, r.Reward.Path); err != nil {
-			return setting.Errorf("reward.path", "%s", strings.TrimPrefix(err.Error(), "reward.path: "))
+			return setting.In("reward.path", err)
 		}
 	}
 	for i, m := range r.RewardModels {
@@ -71,7 +70,7 @@ func Gates(ctx context.Context, r recipe.Recipe) error {
 			continue
 		}
 		if err := Promoted(ctx, m.Path); err != nil {
-			return setting.Errorf(fmt.Sprintf("reward_models[%d]", i), "%s", strings.TrimPrefix(err.Error(), "reward.path: "))
+			return setting.In(fmt.Sprintf("reward_models[%d]", i), err)
 		}
 	}
 	return nil

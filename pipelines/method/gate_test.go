@@ -61,4 +61,11 @@ func TestRefusedModelIsNotServed(t *testing.T) {
 	if err := Promoted(t.Context(), model); !errors.As(err, &refused) || !strings.Contains(err.Error(), "noise") {
 		t.Errorf("a refused model: %v", err)
 	}
+	r := recipe.Recipe{Kind: "policy", Reward: &recipe.Reward{Model: recipe.Model{Path: model}}}
+	if err := Gates(t.Context(), r); err == nil || !strings.HasPrefix(err.Error(), "reward.path: the reward model "+model) {
+		t.Errorf("a recipe that learns from it: %v", err)
+	}
+	if r.Kind = "refresh"; Gates(t.Context(), r) != nil {
+		t.Error("a refresh trains it further, and is refused")
+	}
 }

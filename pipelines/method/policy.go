@@ -2,6 +2,7 @@ package method
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/millrace/millrace/pipelines/chain"
 	"github.com/millrace/millrace/pipelines/measure"
@@ -60,7 +61,7 @@ func (m *policyMethod) Models(ctx context.Context, d *run.Dir, it *chain.Iterati
 		}
 		if it.RewardState == "" && (m.r.Reward.Path != "" || m.r.Reward.New != nil) {
 			if err := Promoted(ctx, it.Reward.Path); err != nil {
-				return err
+				return fmt.Errorf("reward.path: %w", err)
 			}
 		}
 	}

@@ -30,8 +30,12 @@ func (l Layout) prompt(prompt, response []int32) []int32 {
 	return slices.Concat(l.Before.IDs, prompt, l.Between.IDs, response, l.After.IDs)
 }
 
+func (l *Layout) parts() []named {
+	return []named{{"before", &l.Before}, {"between", &l.Between}, {"after", &l.After}}
+}
+
 func (l *Layout) encode(open func() (tokenizer.Tokenizer, error)) error {
-	return encode(open, named{"before", &l.Before}, named{"between", &l.Between}, named{"after", &l.After})
+	return encode(open, l.parts()...)
 }
 
 // Labels are what a reviser writes for each label, before the revision.
@@ -41,9 +45,13 @@ type Labels struct {
 	Major Tokens `json:"major" doc:"announces a major revision"`
 }
 
+func (l *Labels) parts() []named {
+	return []named{{"no", &l.No}, {"minor", &l.Minor}, {"major", &l.Major}}
+}
+
 // encode checks the labels once more: texts that differ may begin with the same tokens.
 func (l *Labels) encode(open func() (tokenizer.Tokenizer, error)) error {
-	if err := encode(open, named{"no", &l.No}, named{"minor", &l.Minor}, named{"major", &l.Major}); err != nil {
+	if err := encode(open, l.parts()...); err != nil {
 		return err
 	}
 	return l.Validate()
@@ -61,21 +69,18 @@ func (l Labels) tokens(label string) []int32 {
 
 // Validate checks that the labels can be told apart. One that begins another would always be the likelier of the two.
 func (l Labels) Validate() error {
-	all := []struct {
-		key string
-		Tokens
-	}{{"no", l.No}, {"minor", l.Minor}, {"major", l.Major}}
+	all := l.parts()
 	for _, k := range all {
-		if k.IsZero() {
+		if k.of.IsZero() {
 			return setting.Errorf(k.key, "has no tokens; want a text, such as \"No Revise\\n\", or the ids of tokens")
 		}
 	}
 	for _, a := range all {
 		for _, b := range all {
 			switch {
-			case a.key < b.key && a.equal(b.Tokens):
+			case a.key < b.key && a.of.equal(*b.of):
 				return setting.Errorf(a.key, "has the same tokens as %s; want labels that differ", b.key)
-			case a.key != b.key && a.begins(b.Tokens):
+			case a.key != b.key && a.of.begins(*b.of):
 				return setting.Errorf(b.key, "begins with all of %s, which would always be the likelier of the two; want labels of which none "+
 					"begins another", a.key)
 			}
@@ -144,8 +149,7 @@ func (c *Reviser) Setup(ctx context.Context) (err error) {
 	if c.tok, err = tokenizer.Open(ctx, c.Model); err != nil {
 		return err
 	}
-	known := func() (tokenizer.Tokenizer, error) { return c.tok, nil }
-	if err := setting.First(c.Layout.encode(known), c.Labels.encode(known)); err != nil {
+	if err := c.Config.encode(c.tok); err != nil {
 		return err
 	}
 	c.model, err = models.Acquire(ctx, c.Model)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"sync"
-	"unicode/utf8"
 
 	"github.com/millrace/millrace/models"
 	"github.com/millrace/millrace/models/tokenizer"
@@ -25,14 +24,10 @@ func IDs(ids ...int32) Tokens { return Tokens{IDs: ids} }
 
 // DecodeSetting reads a text, or a list of ids.
 func (t *Tokens) DecodeSetting(tree any, path string) error {
-	if text, ok := tree.(string); ok {
-		if !utf8.ValidString(text) {
-			return setting.Errorf(path, "is not UTF-8")
-		}
-		*t = Tokens{Text: text}
-		return nil
-	}
 	*t = Tokens{}
+	if _, ok := tree.(string); ok {
+		return setting.Decode(tree, &t.Text, path)
+	}
 	if _, ok := tree.([]any); !ok {
 		return setting.Errorf(path, "want a text, or a list of the ids of tokens")
 	}
@@ -115,21 +110,31 @@ func of(ctx context.Context, model models.Ref) func() (tokenizer.Tokenizer, erro
 	return sync.OnceValues(func() (tokenizer.Tokenizer, error) { return tokenizer.Open(ctx, model) })
 }
 
+// known is a tokenizer that is open already.
+func known(tok tokenizer.Tokenizer) func() (tokenizer.Tokenizer, error) {
+	return func() (tokenizer.Tokenizer, error) { return tok, nil }
+}
+
+// encode replaces texts by their ids, and tells the labels apart.
+func (c *Config) encode(tok tokenizer.Tokenizer) error {
+	return setting.First(setting.In("layout", c.Layout.encode(known(tok))), setting.In("labels", c.Labels.encode(known(tok))))
+}
+
 // Encodable checks that a tokenizer has tokens for the texts, knows the ids, and tells the labels apart.
 func (c Config) Encodable(tok tokenizer.Tokenizer) error { // c is a copy
-	known := func() (tokenizer.Tokenizer, error) { return tok, nil }
-	if err := setting.First(setting.In("layout", c.Layout.encode(known)), setting.In("labels", c.Labels.encode(known))); err != nil {
+	if err := c.encode(tok); err != nil {
 		return err
 	}
-	for _, t := range []struct {
+	for _, part := range []struct {
 		path string
-		Tokens
-	}{{"layout.before", c.Layout.Before}, {"layout.between", c.Layout.Between}, {"layout.after", c.Layout.After},
-		{"labels.no", c.Labels.No}, {"labels.minor", c.Labels.Minor}, {"labels.major", c.Labels.Major},
-		{"sampling.stop", Tokens{IDs: c.Sampling.Stop}}} {
-		for _, id := range t.IDs {
-			if size := tok.VocabSize(); id < 0 || int(id) >= size {
-				return setting.Errorf(t.path, "no token has the id %d; those of the model's vocabulary are 0 to %d", id, size-1)
+		of   []named
+	}{{"layout", c.Layout.parts()}, {"labels", c.Labels.parts()}, {"sampling", []named{{"stop", &Tokens{IDs: c.Sampling.Stop}}}}} {
+		for _, t := range part.of {
+			for _, id := range t.of.IDs {
+				if size := tok.VocabSize(); id < 0 || int(id) >= size {
+					return setting.Errorf(setting.Join(part.path, t.key), "no token has the id %d; those of the model's vocabulary are 0 to %d", id,
+						size-1)
+				}
 			}
 		}
 	}
