@@ -106,6 +106,7 @@ type Limits struct {
 	KL float64 `json:"kl" range:"[0,1e6]" doc:"the run ends when the policy's KL to the one that sampled, or to the reference, is above it in an iteration; 0: no limit"`
 	// Against collapse, and a reward that is gamed. Without them alarms ring, and the run goes on.
 	EchoShare      float64 `json:"echo_share,omitempty" range:"[0,1]" doc:"the run ends when a larger share of an iteration's responses holds no token beyond those of its prompt; 0: no limit"`
+	TruncatedShare float64 `json:"truncated_share,omitempty" range:"[0,1]" doc:"the run ends when a larger share of an iteration's responses is cut off at rollout.max_new_tokens before it ends; 0: no limit"`
 	Entropy        float64 `json:"entropy,omitempty" range:"[0,1e6]" doc:"the run ends when the policy's entropy, in nats a token, is below it; 0: no limit"`
 	LengthFactor   float64 `json:"length_factor,omitempty" range:"[0,1e6]" doc:"the run ends when responses are by more than this factor longer or shorter than in the first iteration; 0: no limit"`
 	MaxRecordBytes int     `json:"max_record_bytes" range:"[1024,inf)" doc:"a larger prompt group is set aside"`

@@ -16,6 +16,7 @@ type Alarm struct {
 const (
 	alarmGap     = 0.1  // of what the verifier calls right, which the audit does not
 	alarmEcho    = 0.5  // of the responses, without a token of their own
+	alarmCut     = 0.5  // of the responses, cut off before they end
 	alarmLength  = 3.0  // times shorter or longer than at first
 	alarmEntropy = 0.05 // of the entropy at first
 	alarmRise    = 0.2  // of the accuracy in training, while that on held-out prompts stays
@@ -63,6 +64,9 @@ func (w *watch) add(m Measurement) (out []Alarm) {
 	if echo, start, ok := is("echo_share"); ok && echo >= alarmEcho && echo >= start+alarmEcho/2 {
 		ring("echo", "%.0f%% of the responses hold no token beyond those of their prompt (%.0f%% at first)", 100*echo, 100*start)
 	}
+	if cut, start, ok := is("truncated_share"); ok && cut >= alarmCut && cut >= start+alarmCut/2 {
+		ring("cut off", "%.0f%% of the responses are cut off at rollout.max_new_tokens before they end (%.0f%% at first)", 100*cut, 100*start)
+	}
 	if n, start, ok := is("response_tokens"); ok && start > 0 && (n*alarmLength < start || n > start*alarmLength) {
 		ring("length", "responses have %.0f tokens in the mean, and had %.0f at first", n, start)
 	}
@@ -89,15 +93,19 @@ func (e *CollapseError) Error() string {
 
 // Collapse are the limits against collapse; 0: none.
 type Collapse struct {
-	Echo    float64 // share of responses without a token of their own
-	Entropy float64 // least, in nats a token
-	Length  float64 // factor by which the mean length may change
+	Echo      float64 // share of responses without a token of their own
+	Truncated float64 // share of responses that are cut off before they end
+	Entropy   float64 // least, in nats a token
+	Length    float64 // factor by which the mean length may change
 }
 
 // check holds an iteration to the limits. Before is the mean length of responses in the first one, 0 where this is the first.
 func (c Collapse) check(before float64, m Measurement) error {
 	if x, ok := m.Metrics["echo_share"]; ok && c.Echo > 0 && x > c.Echo {
 		return &CollapseError{"echo_share", "the share of responses that hold no token beyond those of their prompt is", x, c.Echo}
+	}
+	if x, ok := m.Metrics["truncated_share"]; ok && c.Truncated > 0 && x > c.Truncated {
+		return &CollapseError{"truncated_share", "the share of responses that are cut off before they end is", x, c.Truncated}
 	}
 	if x, ok := m.Metrics["entropy"]; ok && x < c.Entropy {
 		return &CollapseError{"entropy", "the policy's entropy in nats a token is", x, c.Entropy}

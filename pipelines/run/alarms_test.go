@@ -21,11 +21,14 @@ func TestAlarms(t *testing.T) {
 	}{
 		"audit":    {measuredOf(m{"audit_gap": 0.02}, m{"audit_gap": 0.11}, m{"audit_gap": 0.9}), 2},
 		"echo":     {measuredOf(m{"echo_share": 0.1}, m{"echo_share": 0.49}, m{"echo_share": 0.6}), 3},
+		"cut off":  {measuredOf(m{"truncated_share": 0.05}, m{"truncated_share": 0.49}, m{"truncated_share": 0.6}, m{"truncated_share": 1}), 3},
 		"length":   {measuredOf(m{"response_tokens": 30}, m{"response_tokens": 11}, m{"response_tokens": 9}), 3},
 		"entropy":  {measuredOf(m{"entropy": 2}, m{"entropy": 0.2}, m{"entropy": 0.05}), 3},
 		"held out": {measuredOf(m{"avg@8": 0.3, "train_accuracy": 0.3}, m{"train_accuracy": 0.9}, m{"avg@8": 0.3, "train_accuracy": 0.6}), 3},
-		"": {measuredOf(m{"avg@8": 0.3, "train_accuracy": 0.3, "entropy": 1.8, "response_tokens": 30, "echo_share": 0.9, "audit_gap": 0},
-			m{"avg@8": 0.5, "train_accuracy": 0.6, "entropy": 0.15, "response_tokens": 12, "echo_share": 0.95, "audit_gap": 0.05}), 0},
+		"": {measuredOf(m{"avg@8": 0.3, "train_accuracy": 0.3, "entropy": 1.8, "response_tokens": 30, "echo_share": 0.9, "audit_gap": 0,
+			"truncated_share": 0.4},
+			m{"avg@8": 0.5, "train_accuracy": 0.6, "entropy": 0.15, "response_tokens": 12, "echo_share": 0.95, "audit_gap": 0.05,
+				"truncated_share": 0.6}), 0},
 	} {
 		got := Alarms(c.all)
 		if c.at == 0 && len(got) != 0 || c.at > 0 && (len(got) != 1 || got[0].Name != name || got[0].Iterations != c.at) {
@@ -35,13 +38,13 @@ func TestAlarms(t *testing.T) {
 }
 
 func TestCollapse(t *testing.T) {
-	limits := Collapse{Echo: 0.5, Entropy: 0.1, Length: 2}
-	fine := map[string]float64{"echo_share": 0.5, "entropy": 0.1, "response_tokens": 40}
+	limits := Collapse{Echo: 0.5, Truncated: 0.5, Entropy: 0.1, Length: 2}
+	fine := map[string]float64{"echo_share": 0.5, "truncated_share": 0.5, "entropy": 0.1, "response_tokens": 40}
 	if err := limits.check(20, Measurement{Metrics: fine}); err != nil {
 		t.Error(err)
 	}
 	for setting, metrics := range map[string]map[string]float64{"echo_share": {"echo_share": 0.51}, "entropy": {"entropy": 0.09},
-		"length_factor": {"response_tokens": 9}} {
+		"truncated_share": {"truncated_share": 0.51}, "length_factor": {"response_tokens": 9}} {
 		var wrong *CollapseError
 		if err := limits.check(20, Measurement{Metrics: metrics}); !errors.As(err, &wrong) || wrong.Setting != setting {
 			t.Errorf("%v: %v, want an error of %s", metrics, err, setting)

@@ -102,7 +102,8 @@ func SettingsOf(r recipe.Recipe, config []byte) Settings {
 	s := Settings{Run: r.Run, Seed: r.Seed, Best: r.Evaluate.Best, Iterations: r.Iterations, Config: config, EvaluateEvery: r.Evaluate.Every,
 		DeadShare: r.Limits.DeadShare, Idle: r.Limits.Idle, KL: r.Limits.KL, MaxRecordBytes: r.Limits.MaxRecordBytes, Memory: r.Limits.Memory,
 		Keep: r.Keep, Retain: r.Retain, Runner: r.Runner, Telemetry: r.Telemetry}
-	s.Collapse = Collapse{Echo: r.Limits.EchoShare, Entropy: r.Limits.Entropy, Length: r.Limits.LengthFactor}
+	s.Collapse = Collapse{Echo: r.Limits.EchoShare, Truncated: r.Limits.TruncatedShare, Entropy: r.Limits.Entropy,
+		Length: r.Limits.LengthFactor}
 	if r.Importance != nil {
 		s.Mismatch = r.Importance.Limit
 	}

@@ -340,6 +340,8 @@ func (s *batchSummary) into(m *Measurement) {
 	if s.known > 0 {
 		m.Metrics["train_accuracy"] = float64(s.right) / float64(s.known)
 		m.Metrics["mixed_share"] = float64(s.mixed) / float64(s.rows)
+	}
+	if len(s.verdicts) > 0 { // also where all are cut off, and no outcome is known
 		m.Metrics["truncated_share"] = float64(s.truncated) / float64(s.rows)
 	}
 	if s.right > 0 && s.nll > 0 {
