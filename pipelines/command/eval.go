@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"math"
 	"os"
+	"slices"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -69,6 +70,9 @@ func newEval(e *env) *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var result any
 			var text func(io.Writer)
+			if err := checkIteration(cmd.Context(), iteration, slices.Concat(rewards.targets, args)...); err != nil {
+				return err
+			}
 			if len(rewards.targets) > 0 {
 				v, err := e.evaluateRewards(cmd, rewards, args, recipe, sets, iteration)
 				if err != nil {

@@ -118,6 +118,13 @@ func TestEvalRewardIsTheRefreshsOwnMeasurement(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	want(t, exitUsage, []string{"--value q_rm", "of kind ipvrm"}, "score", run, "--reward", run, "--value", "q_rm", "--out",
+		filepath.Join(t.TempDir(), "scored"))
+	for _, unread := range [][]string{{"eval", policy}, {"eval", "--recipe", "grpo", "--reward", policy},
+		{"score", run, "--reward", policy, "--reference", policy, "--out", filepath.Join(t.TempDir(), "scored")},
+		{"export", filepath.Join(run, "config.yaml"), "--to", "jsonl", "--out", filepath.Join(t.TempDir(), "exported")}} {
+		want(t, exitUsage, []string{"--iteration 0 is of a run"}, append(unread, "--iteration", "0")...)
+	}
 	page := filepath.Join(t.TempDir(), "page.html")
 	want(t, exitOK, nil, "report", run, "--out", page)
 	if raw, err := os.ReadFile(page); err != nil || !strings.Contains(string(raw), "Best of N by the reward model") ||

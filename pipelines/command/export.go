@@ -43,8 +43,8 @@ func newExport(e *env) *cobra.Command {
 			if out == "" {
 				return &usageError{errors.New("--out is missing; name the directory to write to")}
 			}
-			if iteration < -1 {
-				return &usageError{fmt.Errorf("--iteration %d: want an iteration from 0, or -1 for all", iteration)}
+			if err := checkIteration(cmd.Context(), iteration, args...); err != nil {
+				return err
 			}
 			settings, err := formatSettings(sets)
 			if err != nil {

@@ -51,11 +51,19 @@ func newScore(e *env) *cobra.Command {
 
 // score adds the reward model to the job.
 func (j *job) score(cmd *cobra.Command, e *env, named, reference, of, steps string, iteration int) error {
+	if err := checkIteration(cmd.Context(), iteration, named); err != nil {
+		return err
+	}
 	base := recipe.Default()
 	base.Reward = &recipe.Reward{Value: value.Default(of)}
 	m, err := look.OpenReward(cmd.Context(), base, named, iteration, models.Ref{Path: reference}, "")
 	if err != nil {
 		return fmt.Errorf("%s: %w", named, err)
+	}
+	d, err := run.Read(cmd.Context(), named)
+	isRun := err == nil
+	if isRun && cmd.Flags().Changed("value") && of != m.Value.Name {
+		return &usageError{fmt.Errorf("--value %s is of model directories; the values of run %s are of kind %s", of, named, m.Value.Name)}
 	}
 	if reference != "" {
 		m.Reference = models.Ref{Path: reference}
@@ -65,7 +73,7 @@ func (j *job) score(cmd *cobra.Command, e *env, named, reference, of, steps stri
 	if err != nil {
 		return err
 	}
-	if d, err := run.Read(cmd.Context(), named); err == nil { // puts prompts to models as the run does
+	if isRun { // puts prompts to models as the run does
 		r, err := d.Recipe(cmd.Context())
 		if err != nil {
 			return err
