@@ -226,6 +226,8 @@ func TestTextTables(t *testing.T) {
 			"| ADPA+ − SFT, twice the steps | avg@4 | 2 of 2 | +0.200 |"},
 		"text-seft":       {"| policy before | 0 | 0.250 | 0.260 |", "| SEFT, greedy originals | 2 | 0.500 | 0.520 |"},
 		"text-seft-pairs": {"| SEFT, always revised, round 2 − round 1 | avg@4 | 2 of 2 | +0.105 |"},
+		"text-claims": {"| IPVRM + DistRL | IPVRM above Implicit PRM | step F1, each at its better beta | 2 of 2 | +0.100 |",
+			"| ADPA | ADPA above DCKD | avg@4 of a student | 2 of 2 | +0.050 |"},
 		"text-cost":       {"| GRPO | 10 | 10.000 |"},
 	} {
 		for _, line := range want {

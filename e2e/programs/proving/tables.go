@@ -20,7 +20,7 @@ func tables(f *figures) map[string]string {
 		"reward-more": rewardMore(f), "reward-pairs": rewardPairs(f), "rl": rlTable(f), "rl-pairs": rlPairs(f), "qrm": qrmTable(f),
 		"qrm-pairs": qrmPairs(f), "stability": stabilityTable(f), "stability-pairs": stabilityPairs(f),
 		"students": studentsTable(f), "students-pairs": studentsPairs(f), "seft": seftTable(f), "seft-pairs": seftPairs(f),
-		"cost": costTable(f), "claims": claimTable(f),
+		"cost": costTable(f), "claims": claimTable(claims(f)),
 	}
 }
 

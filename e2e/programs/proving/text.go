@@ -102,5 +102,5 @@ func textTables(f *figures) map[string]string {
 		"text-reward": textRewardTable(f), "text-certainty": textCertainty(f), "text-reward-pairs": textRewardPairs(f),
 		"text-qrm": textMethods(f, textQRM), "text-qrm-pairs": textQRMPairs(f),
 		"text-students": textStudentTable(f), "text-students-pairs": textStudentPairs(f),
-		"text-seft": textSEFTTable(f), "text-seft-pairs": textSEFTPairs(f)}
+		"text-seft": textSEFTTable(f), "text-seft-pairs": textSEFTPairs(f), "text-claims": claimTable(textClaims(f))}
 }

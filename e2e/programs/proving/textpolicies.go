@@ -170,20 +170,25 @@ func textMethods(f *figures, methods []policyMethod) string {
 
 // textLCOPairs holds LCO to the clip at every rate, and each at its best.
 func textLCOPairs(f *figures) string {
-	of := func(method, rate string) []float64 {
-		return f.of(f.accepted(), textCell(method, rate), "avg@4", textEvery)
-	}
-	best := func(method string) []float64 {
-		return of(method, bestOf(textRates, func(rate string) string { return rate }, func(rate string) []float64 { return of(method, rate) }))
-	}
+	of := func(method, rate string) []float64 { return textOfCell(f, method, rate) }
 	var out []contrast
 	for _, m := range lcoLosses {
 		for _, rate := range textRates {
 			out = append(out, contrast{m.title + " − GRPO clip", "rate " + rate, of("clip", rate), of(m.name, rate)})
 		}
-		out = append(out, contrast{m.title + " − GRPO clip", "each at its best rate", best("clip"), best(m.name)})
+		out = append(out, contrast{m.title + " − GRPO clip", "each at its best rate", textBestRate(f, "clip"), textBestRate(f, m.name)})
 	}
 	return pairTable(out)
+}
+
+func textOfCell(f *figures, method, rate string) []float64 {
+	return f.of(f.accepted(), textCell(method, rate), "avg@4", textEvery)
+}
+
+// textBestRate is a method at the better of the rates that all are searched over.
+func textBestRate(f *figures, method string) []float64 {
+	return bestOf(textRates, func(rate string) []float64 { return textOfCell(f, method, rate) },
+		func(values []float64) []float64 { return values })
 }
 
 // textQRMPairs holds the policies on Q-RM to the start, and to the same optimiser with outcomes.

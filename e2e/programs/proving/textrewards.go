@@ -98,10 +98,8 @@ func textCertainty(f *figures) string {
 func textRewardPairs(f *figures) string {
 	var out []contrast
 	for _, x := range textFigures[:4] {
-		values := func(m rewardModel) []float64 { return f.of(f.accepted(), m.name, x.of(m), 0) }
-		best := func(method string) rewardModel {
-			return bestOf(textBetas, func(hundredths int) rewardModel { return textNamed(textReward(method, hundredths)) }, values)
-		}
+		values := func(m rewardModel) []float64 { return textOfReward(f, m, x.of) }
+		best := func(method string) rewardModel { return textBestBeta(f, method, x.of) }
 		prm := best("implicit-prm")
 		for _, m := range []rewardModel{best("ipvrm"), best("ipvrm-late")} {
 			out = append(out, contrast{m.title + " − " + prm.title, x.title + ", each at its better beta", values(prm), values(m)})
@@ -115,6 +113,16 @@ func textRewardPairs(f *figures) string {
 		}
 	}
 	return pairTable(out)
+}
+
+// textBestBeta is a method's reward model at the better of the betas that all are searched over.
+func textBestBeta(f *figures, method string, x measure) rewardModel {
+	return bestOf(textBetas, func(hundredths int) rewardModel { return textNamed(textReward(method, hundredths)) },
+		func(m rewardModel) []float64 { return textOfReward(f, m, x) })
+}
+
+func textOfReward(f *figures, m rewardModel, x measure) []float64 {
+	return f.of(f.accepted(), m.name, x(m), 0)
 }
 
 // textNamed finds a row by its name.
