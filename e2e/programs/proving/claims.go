@@ -55,8 +55,8 @@ func claims(f *figures) []claim {
 		hold(paperIPVRM, "DistRL above GRPO on IPVRM's advantages", at, best("grpo-ipvrm"), best("distrl"))
 	}
 	for _, m := range lcoLosses {
-		hold(paperLCO, m.title+" above the clip at a rate too high for it", "avg@8, 16 updates of a batch, rate 3e-4", f.ofCell("clip", "3e-4", 4),
-			f.ofCell(m.name, "3e-4", 4))
+		hold(paperLCO, m.title+" above the clip at a rate too high for it", "avg@8, 16 updates of a batch, rate 3e-4",
+			f.ofCell("clip", "3e-4", 4), f.ofCell(m.name, "3e-4", 4))
 	}
 	for _, epochs := range []int{4, 1} {
 		clip := bestRate(f, "clip", epochs)
