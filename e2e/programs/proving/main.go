@@ -130,17 +130,7 @@ func run(ctx context.Context, p *proving, binary string, first uint64, seeds int
 		return err
 	}
 	p.show.Note("accepted warm starts: seeds %v of %v", accepted, tried)
-	var jobs []job
-	for i := range p.ground.plan(0) { // a row of a table is complete before the next begins
-		for _, seed := range accepted {
-			j := p.ground.plan(seed)[i]
-			chosen := slices.Contains(only, j.part) || slices.Contains(only, path.Base(j.name))
-			if chosen || j.part == "warm" && !p.ground.shared {
-				jobs = append(jobs, j)
-			}
-		}
-	}
-	failed := p.all(ctx, jobs)
+	failed := p.all(ctx, p.chosen(only, accepted))
 	if ctx.Err() != nil {
 		return failed
 	}
@@ -157,6 +147,30 @@ func run(ctx context.Context, p *proving, binary string, first uint64, seeds int
 		err = redraw(docs)
 	}
 	return errors.Join(failed, err)
+}
+
+// chosen are the jobs of the parts and runs that are asked for, and those that they need and that are not done yet.
+func (p *proving) chosen(only []string, seeds []uint64) []job {
+	wanted, needed := map[string]bool{}, map[string]bool{}
+	for _, seed := range seeds {
+		for _, j := range slices.Backward(p.ground.plan(seed)) { // needs come before what needs them
+			asked := slices.Contains(only, j.part) || slices.Contains(only, path.Base(j.name)) || j.part == "warm" && !p.ground.shared
+			open := !p.finished(j)
+			wanted[j.name] = asked || needed[j.name] && open
+			for _, need := range j.after {
+				needed[need] = needed[need] || wanted[j.name] && open
+			}
+		}
+	}
+	var jobs []job
+	for i := range p.ground.plan(0) { // a row of a table is complete before the next begins
+		for _, seed := range seeds {
+			if j := p.ground.plan(seed)[i]; wanted[j.name] && !slices.ContainsFunc(jobs, func(k job) bool { return k.name == j.name }) {
+				jobs = append(jobs, j)
+			}
+		}
+	}
+	return jobs
 }
 
 // figuresBefore are those that a file has; none where there is no file yet.

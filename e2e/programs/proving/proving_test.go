@@ -436,6 +436,26 @@ func TestChartsDraw(t *testing.T) {
 	}
 }
 
+// A run that is asked for brings those that it needs, unless they are done.
+func TestChosen(t *testing.T) {
+	p := &proving{ground: grounds["text"], dir: t.TempDir()}
+	done := filepath.Join(p.dir, "seed-0", textQRMModel, iteration(0))
+	if err := errors.Join(os.MkdirAll(done, 0o755), os.WriteFile(filepath.Join(done, "manifest.json"), nil, 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, j := range p.chosen([]string{"text-qrm-reinforce"}, []uint64{0, 1}) {
+		got = append(got, j.name)
+	}
+	want := []string{textWarm, "seed-1/" + textQRMModel, "seed-0/text-qrm-reinforce", "seed-1/text-qrm-reinforce"}
+	if !slices.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+	if jobs := p.chosen([]string{none}, []uint64{0}); len(jobs) > 0 {
+		t.Errorf("of nothing: %v", jobs)
+	}
+}
+
 // Needs come before what needs them, seeds do not mix, and names are unique.
 func TestPlan(t *testing.T) {
 	for name, g := range grounds {
