@@ -327,6 +327,7 @@ func Reward(r recipe.Recipe, train bool) []Node {
 		nodes = append(nodes, Node{Contract: contract, Section: "reward.update", Add: func(f *Flow) {
 			j := job
 			j.Model, j.State, j.Dir, j.Work, j.Seed = f.It.Reward, f.It.RewardState, f.It.Dir, f.It.Work, f.It.Seed
+			f.Then(stage.Apply(f.Scope, update.Window{Model: j.Model}, f.Rows))
 			f.Materialise() // read twice: to train on and to score
 			f.reward = update.Apply(f.Scope, j, f.Store, f.Rows)
 		}})
@@ -379,6 +380,9 @@ func Update(r recipe.Recipe, role string, ofPairs bool, streams ...Stream) Node 
 		j := UpdateJob(r, role, f.It)
 		for _, s := range streams {
 			f.join(s)
+		}
+		if role == RewardRole {
+			f.Then(stage.Apply(f.Scope, update.Window{Model: j.Model}, f.Rows))
 		}
 		f.WriteDead(DeadName)
 		if r.Update.External == nil {

@@ -3,6 +3,7 @@ package chain
 import (
 	"github.com/millrace/millrace/pipelines/recipe"
 	"github.com/millrace/millrace/transforms/pairs"
+	"github.com/millrace/millrace/transforms/stage"
 	"github.com/millrace/millrace/transforms/update"
 )
 
@@ -24,7 +25,9 @@ func Refresh(r recipe.Recipe) []Node {
 	}
 	contract, _ := UpdateJob(r, RewardRole, Iteration{}).Contract(r.Pairs != nil)
 	return append(nodes, Node{Contract: contract, Section: "reward.refresh.update", Add: func(f *Flow) {
+		j := UpdateJob(r, RewardRole, f.It)
+		f.Then(stage.Apply(f.Scope, update.Window{Model: j.Model}, f.Rows))
 		f.WriteDead(DeadName + "-" + RefreshName)
-		update.Apply(f.Scope, UpdateJob(r, RewardRole, f.It), f.Store, f.Rows)
+		update.Apply(f.Scope, j, f.Store, f.Rows)
 	}})
 }
