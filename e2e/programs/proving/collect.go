@@ -185,7 +185,7 @@ func (p *proving) collectEval(f *figures, seed uint64, j job) error {
 		if len(e.Results) != 1 {
 			return fmt.Errorf("%d policies, want 1", len(e.Results))
 		}
-		f.add(seed, name, "avg@8", 0, e.Results[0].Avg.Mean)
+		f.add(seed, name, p.ground.avg, 0, e.Results[0].Avg.Mean)
 		return nil
 	}
 	for _, m := range e.Rewards {

@@ -197,8 +197,9 @@ func textFixture() *figures {
 				f.add(s, m.name, figure.of(m), 0, 0.9-float64(i)/20+x)
 			}
 		}
+		f.add(s, textStudentBefore, "avg@4", 0, 0)
 		for i, st := range textStudents {
-			f.add(s, st.name, "avg@4", 0, 0)
+			f.add(s, st.name, "cpu_seconds", 0, 300)
 			f.add(s, st.name, "avg@4", 1, 0.2+float64(i)/20+x)
 		}
 		for i, st := range textSEFT {
@@ -228,7 +229,7 @@ func TestTextTables(t *testing.T) {
 		"text-seft-pairs": {"| SEFT, always revised, round 2 − round 1 | avg@4 | 2 of 2 | +0.105 |"},
 		"text-claims": {"| IPVRM + DistRL | IPVRM above Implicit PRM | step F1, each at its better beta | 2 of 2 | +0.100 |",
 			"| ADPA | ADPA above DCKD | avg@4 of a student | 2 of 2 | +0.050 |"},
-		"text-cost": {"| GRPO | 10 | 10.000 |"},
+		"text-cost": {"| GRPO | 10 | 10.000 |", "| ADPA+ | 1 | 5.000 |"},
 	} {
 		for _, line := range want {
 			if !strings.Contains(got[name], line) {

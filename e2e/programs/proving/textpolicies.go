@@ -137,15 +137,24 @@ func textSetsTable(f *figures) string {
 func textCost(f *figures) string {
 	seeds := f.accepted()
 	var rows []row
-	for _, m := range slices.Concat(textRL, textLCO, textQRM) {
-		minutes, ended := f.of(seeds, m.name, "cpu_seconds", 0), f.of(seeds, m.name, "avg@4", m.iterations)
+	add := func(name, title string, iterations int) {
+		minutes, ended := f.of(seeds, name, "cpu_seconds", 0), f.of(seeds, name, "avg@4", iterations)
 		for i := range minutes {
 			minutes[i] /= 60
 			if math.IsNaN(ended[i]) {
 				minutes[i] = ended[i] // of a part of a run
 			}
 		}
-		rows = append(rows, row{[]string{m.title, fmt.Sprint(m.iterations)}, minutes})
+		rows = append(rows, row{[]string{title, fmt.Sprint(iterations)}, minutes})
+	}
+	for _, m := range slices.Concat(textRL, textLCO, textQRM) {
+		add(m.name, m.title, m.iterations)
+	}
+	for _, s := range textStudents {
+		add(s.name, s.title, 1)
+	}
+	for _, s := range textSEFT {
+		add(s.name, s.title, seftRound(selfRounds))
 	}
 	return seedTable(f, []string{"core-minutes of a run", "iterations"}, rows)
 }

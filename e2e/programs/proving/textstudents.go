@@ -22,6 +22,9 @@ var textStudents = []student{
 // textADPAPlus goes on from the student of DCKD.
 const textADPAPlus = "text-student-adpa-plus"
 
+// textStudentBefore measures the student as it is before.
+const textStudentBefore = "text-student-before"
+
 // textTeacher is the method whose policies teach, the best of the table.
 const textTeacher = "text-grpo-ipvrm"
 
@@ -36,7 +39,8 @@ var textSEFT = []student{
 func textStudentPlan(seed uint64) []job {
 	dir := fmt.Sprintf("seed-%d", seed)
 	teacher := path.Join(dir, textTeacher)
-	var jobs []job
+	jobs := []job{{name: path.Join(dir, textStudentBefore), part: "students", after: []string{textWarm},
+		args: []string{"eval", policyOf(textWarm, 1), "--recipe", "text-sft", "--set", fmt.Sprint("seed=", seed), "--json"}}}
 	for _, s := range textStudents {
 		at := path.Join(dir, s.name)
 		j := job{name: at, part: "students", after: []string{textWarm, teacher}, iterations: 1}
@@ -62,7 +66,7 @@ func textStudentPlan(seed uint64) []job {
 
 func textStudentTable(f *figures) string {
 	seeds := f.accepted()
-	rows := []row{{[]string{"student before"}, f.of(seeds, textStudents[0].name, "avg@4", 0)},
+	rows := []row{{[]string{"student before"}, f.of(seeds, textStudentBefore, "avg@4", 0)},
 		{[]string{"reference teacher"}, f.of(seeds, textRL[0].name, "avg@4", 0)},
 		{[]string{"teacher"}, f.of(seeds, textTeacher, "avg@4", textEvery)}}
 	of := 0
