@@ -222,13 +222,15 @@ func TestTextTables(t *testing.T) {
 		"text-qrm-pairs":    {"| REINFORCE on Q-RM − REINFORCE, outcomes | avg@4 | 2 of 2 | +0.020 |"},
 		"text-reward":       {"| step F1 | IPVRM, uniform, 0.10 | 0.900 | 0.910 |", "| Best-of-8 | DPO-RM, 0.10 |"},
 		"text-reward-pairs": {"| IPVRM, uniform, 0.10 − Implicit PRM, 0.10 | step F1, each at its better beta | 2 of 2 | +0.100 |"},
-		"text-students":     {"| student before | 0.000 |", "| teacher | 0.560 | 0.570 |", "| ADPA+ | 0.450 | 0.460 |"},
-		"text-students-pairs": {"| ADPA − DCKD | avg@4 | 2 of 2 | +0.050 |",
-			"| ADPA+ − SFT, twice the steps | avg@4 | 2 of 2 | +0.200 |"},
-		"text-seft":       {"| policy before | 0 | 0.250 | 0.260 |", "| SEFT, greedy originals | 2 | 0.500 | 0.520 |"},
-		"text-seft-pairs": {"| SEFT, always revised, round 2 − round 1 | avg@4 | 2 of 2 | +0.105 |"},
+		"text-students": {"| held-out problems | student before | 0.000 |", "| held-out problems | teacher | 0.560 | 0.570 |",
+			"| held-out problems | ADPA+ | 0.450 | 0.460 |"},
+		"text-students-pairs": {"| ADPA − DCKD | held-out problems | 2 of 2 | +0.050 |",
+			"| ADPA+ − SFT, twice the steps | held-out problems | 2 of 2 | +0.200 |"},
+		"text-seft": {"| held-out problems | policy before | 0 | 0.250 | 0.260 |",
+			"| held-out problems | SEFT, greedy originals | 2 | 0.500 | 0.520 |"},
+		"text-seft-pairs": {"| SEFT, always revised, round 2 − round 1 | held-out problems | 2 of 2 | +0.105 |"},
 		"text-claims": {"| IPVRM + DistRL | IPVRM above Implicit PRM | step F1, each at its better beta | 2 of 2 | +0.100 |",
-			"| ADPA | ADPA above DCKD | avg@4 of a student | 2 of 2 | +0.050 |"},
+			"| ADPA | ADPA above DCKD | avg@4 of a student, held-out problems | 2 of 2 | +0.050 |"},
 		"text-cost": {"| GRPO | 10 | 10.000 |", "| ADPA+ | 1 | 5.000 |"},
 	} {
 		for _, line := range want {
@@ -434,6 +436,15 @@ func TestChartsDraw(t *testing.T) {
 		if _, err := c.svg(); !errors.Is(err, errEmpty) {
 			t.Errorf("%s of nothing: %v, want errEmpty", name, err)
 		}
+	}
+}
+
+// The best is taken among the settings that were measured on the most seeds.
+func TestBestOf(t *testing.T) {
+	all := map[string][]float64{"a": {0.3, 0.4}, "b": {0.9, math.NaN()}, "c": {0.5, 0.4}, "none": {math.NaN(), math.NaN()}}
+	got := bestOf([]string{"none", "a", "b", "c"}, func(name string) string { return name }, func(name string) []float64 { return all[name] })
+	if got != "c" {
+		t.Errorf("%s, want c", got)
 	}
 }
 

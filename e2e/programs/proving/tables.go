@@ -235,12 +235,13 @@ func bestBeta(f *figures, g betaGrid, method string, x measure) rewardModel {
 		func(m rewardModel) []float64 { return f.ofReward(m.name, x) })
 }
 
-// bestOf takes the setting with the largest mean; the choice is made on the seeds that it is compared on, for both sides alike.
+// bestOf takes the setting with the largest mean; the choice is made on the seeds that it is compared on, for both sides alike. A
+// setting that was measured on fewer seeds than another does not stand beside it.
 func bestOf[S, T any](settings []S, of func(S) T, values func(T) []float64) T {
-	best, top := of(settings[0]), math.Inf(-1)
+	best, top, seeds := of(settings[0]), math.Inf(-1), 0
 	for _, s := range settings {
-		if x := spreadOf(values(of(s))).mean; x > top {
-			best, top = of(s), x
+		if x := spreadOf(values(of(s))); x.n > seeds || x.n == seeds && x.mean > top {
+			best, top, seeds = of(s), x.mean, x.n
 		}
 	}
 	return best

@@ -64,55 +64,71 @@ func textStudentPlan(seed uint64) []job {
 	return jobs
 }
 
+// textJudged are the sets that students and SEFT are measured on.
+var textJudged = []struct{ name, title string }{{"avg@4", "held-out problems"}, textSets[0]}
+
 func textStudentTable(f *figures) string {
 	seeds := f.accepted()
-	rows := []row{{[]string{"student before"}, f.of(seeds, textStudentBefore, "avg@4", 0)},
-		{[]string{"reference teacher"}, f.of(seeds, textRL[0].name, "avg@4", 0)},
-		{[]string{"teacher"}, f.of(seeds, textTeacher, "avg@4", textEvery)}}
+	var rows []row
 	of := 0
-	for _, s := range textStudents {
-		values := f.of(seeds, s.name, "avg@4", 1)
-		of += spreadOf(values).n
-		rows = append(rows, row{[]string{s.title}, values})
+	for _, set := range textJudged {
+		on := func(title, run string, after int) {
+			values := f.of(seeds, run, set.name, after)
+			rows = append(rows, row{[]string{set.title, title}, values})
+		}
+		on("student before", textStudentBefore, 0)
+		on("reference teacher", textRL[0].name, 0)
+		on("teacher", textTeacher, textEvery)
+		for _, s := range textStudents {
+			on(s.title, s.name, 1)
+			of += spreadOf(rows[len(rows)-1].values).n
+		}
 	}
 	if of == 0 {
 		return "" // the teachers alone are no table of students
 	}
-	return seedTable(f, []string{"avg@4"}, rows)
+	return seedTable(f, []string{"avg@4 on", "policy"}, rows)
 }
 
 func textStudentPairs(f *figures) string {
-	of := func(name string) []float64 { return f.of(f.accepted(), "text-student-"+name, "avg@4", 1) }
 	var out []contrast
-	for _, c := range []struct{ title, a, b string }{{"DCKD − SFT", "sft", "dckd"}, {"DPO − SFT", "sft", "dpo"}, {"ADPA − SFT", "sft", "adpa"},
-		{"ADPA − DCKD", "dckd", "adpa"}, {"ADPA+ − ADPA", "adpa", "adpa-plus"}, {"ADPA+ − SFT, twice the steps", "sft-twice", "adpa-plus"}} {
-		out = append(out, contrast{c.title, "avg@4", of(c.a), of(c.b)})
+	for _, set := range textJudged {
+		of := func(name string) []float64 { return f.of(f.accepted(), "text-student-"+name, set.name, 1) }
+		for _, c := range []struct{ title, a, b string }{{"DCKD − SFT", "sft", "dckd"}, {"DPO − SFT", "sft", "dpo"},
+			{"ADPA − SFT", "sft", "adpa"}, {"ADPA − DCKD", "dckd", "adpa"}, {"ADPA+ − ADPA", "adpa", "adpa-plus"},
+			{"ADPA+ − SFT, twice the steps", "sft-twice", "adpa-plus"}} {
+			out = append(out, contrast{c.title, set.title, of(c.a), of(c.b)})
+		}
 	}
 	return pairTable(out)
 }
 
 func textSEFTTable(f *figures) string {
 	seeds := f.accepted()
-	rows := []row{{[]string{"policy before", "0"}, f.of(seeds, textSEFT[0].name, "avg@4", 0)}}
-	for _, s := range textSEFT {
-		for round := range selfRounds {
-			rows = append(rows, row{[]string{s.title, fmt.Sprint(round + 1)}, f.of(seeds, s.name, "avg@4", seftRound(round+1))})
+	var rows []row
+	for _, set := range textJudged {
+		rows = append(rows, row{[]string{set.title, "policy before", "0"}, f.of(seeds, textSEFT[0].name, set.name, 0)})
+		for _, s := range textSEFT {
+			for round := range selfRounds {
+				rows = append(rows, row{[]string{set.title, s.title, fmt.Sprint(round + 1)}, f.of(seeds, s.name, set.name, seftRound(round+1))})
+			}
 		}
 	}
-	return seedTable(f, []string{"avg@4", "round"}, rows)
+	return seedTable(f, []string{"avg@4 on", "policy", "round"}, rows)
 }
 
 func textSEFTPairs(f *figures) string {
 	seeds := f.accepted()
 	var out []contrast
-	for _, s := range textSEFT {
-		before := f.of(seeds, textSEFT[0].name, "avg@4", 0)
-		for round := range selfRounds {
-			after := f.of(seeds, s.name, "avg@4", seftRound(round+1))
-			out = append(out, contrast{fmt.Sprintf("%s, round %d − policy before", s.title, round+1), "avg@4", before, after})
+	for _, set := range textJudged {
+		of := func(s student, after int) []float64 { return f.of(seeds, s.name, set.name, after) }
+		for _, s := range textSEFT {
+			for round := range selfRounds {
+				out = append(out, contrast{fmt.Sprintf("%s, round %d − policy before", s.title, round+1), set.title, of(textSEFT[0], 0),
+					of(s, seftRound(round+1))})
+			}
+			out = append(out, contrast{s.title + ", round 2 − round 1", set.title, of(s, seftRound(1)), of(s, seftRound(2))})
 		}
-		out = append(out, contrast{s.title + ", round 2 − round 1", "avg@4", f.of(seeds, s.name, "avg@4", seftRound(1)),
-			f.of(seeds, s.name, "avg@4", seftRound(2))})
 	}
 	return pairTable(out)
 }
