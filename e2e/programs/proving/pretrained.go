@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 )
@@ -48,11 +47,12 @@ func (p *proving) link() error {
 			continue
 		}
 		at := filepath.Join(p.dir, name)
-		if err := os.Remove(at); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		aside := fmt.Sprint(at, ".", os.Getpid()) // the name is never missing to another call on the same runs
+		if err := os.Symlink(to, aside); err != nil {
 			return err
 		}
-		if err := os.Symlink(to, at); err != nil {
-			return err
+		if err := os.Rename(aside, at); err != nil {
+			return errors.Join(err, os.Remove(aside))
 		}
 	}
 	return nil

@@ -604,3 +604,27 @@ func TestPretrainedModelLearns(t *testing.T) {
 		}
 	}
 }
+
+// Several calls on the same runs may begin at once: the model that they start from is there all the while.
+func TestLinkTogether(t *testing.T) {
+	p := &proving{model: filepath.Join(t.TempDir(), "model"), dir: t.TempDir()}
+	if err := errors.Join(os.WriteFile(p.model, []byte("weights"), 0o600), p.link()); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error)
+	go func() {
+		defer close(done)
+		for range 200 {
+			done <- p.link()
+		}
+	}()
+	for err := range done {
+		raw, readErr := os.ReadFile(filepath.Join(p.dir, pretrained))
+		if err := errors.Join(err, readErr); err != nil || string(raw) != "weights" {
+			t.Fatalf("%q, %v", raw, err)
+		}
+	}
+	if left, err := os.ReadDir(p.dir); err != nil || len(left) != 1 {
+		t.Errorf("%d names, want the link alone (%v)", len(left), err)
+	}
+}
