@@ -467,29 +467,54 @@ func Round(x []float32) {
 // RoundPairs rounds numbers to pairs, the first of two neighbours in the upper half; beside a last one without a neighbour is zero. dst may
 // begin where src does.
 func RoundPairs(dst []float32, src []float32) {
-	blocks := 0
-	if level == levelAVX512 {
-		if blocks = len(src) / 32; blocks > 0 {
-			roundPairsAVX512(&dst[0], &src[0], blocks)
-		}
+	if level == levelGeneric {
+		roundPairsGeneric(dst, src)
+		return
 	}
-	roundPairsGeneric(dst[16*blocks:], src[32*blocks:])
+	whole := len(src) / roundBlock
+	if whole > 0 {
+		roundBlocks(&dst[0], &src[0], whole)
+	}
+	if rest := src[whole*roundBlock:]; len(rest) > 0 {
+		var numbers, pairs [roundBlock]float32
+		copy(numbers[:], rest)
+		roundBlocks(&pairs[0], &numbers[0], 1)
+		copy(dst[whole*roundBlock/2:], pairs[:(len(rest)+1)/2])
+	}
+}
+
+// roundBlock is how many numbers RoundPairs takes at a time.
+const roundBlock = 16
+
+func roundBlocks(dst, src *float32, blocks int) {
+	if level == levelAVX512 {
+		roundPairsAVX512(dst, src, blocks)
+	} else {
+		roundPairsAVX2(dst, src, blocks)
+	}
 }
 
 // Interleave rounds k rows of n columns, ld apart, to rows of pairs, stride apart: the number of an even row is in the upper half, that
 // of the row after in the lower one. It may write whole registers of 16 columns, zeros past the last.
 func Interleave(dst []float32, stride int, src []float32, ld, n, k int) {
-	if level != levelAVX512 {
+	if level == levelGeneric {
 		interleaveGeneric(dst, stride, src, ld, n, k)
 		return
 	}
-	for j := 0; j < n; j += 16 {
-		cols := min(16, n-j)
-		if k > 1 {
+	w := 8
+	if level == levelAVX512 {
+		w = 16
+	}
+	for j := 0; j < n; j += w {
+		cols := min(w, n-j)
+		switch {
+		case k > 1 && w == 16:
 			interleaveAVX512(&dst[j], 4*stride, &src[j], 4*ld, k/2, cols)
+		case k > 1:
+			interleaveAVX2(&dst[j], 4*stride, &src[j], 4*ld, k/2, cols)
 		}
 		if k%2 == 1 {
-			row := dst[k/2*stride+j:][:16]
+			row := dst[k/2*stride+j:][:w]
 			clear(row)
 			interleaveGeneric(row, stride, src[(k-1)*ld+j:], ld, cols, 1)
 		}

@@ -8889,6 +8889,109 @@ DATA sign<>+24(SB)/4, $0x80000000
 DATA sign<>+28(SB)/4, $0x80000000
 GLOBL sign<>(SB), RODATA|NOPTR, $32
 
+// func roundPairsAVX2(dst *float32, src *float32, blocks int)
+// Requires: AVX, AVX2
+TEXT ·roundPairsAVX2(SB), NOSPLIT, $0-24
+	MOVQ dst+0(FP), AX
+	MOVQ src+8(FP), CX
+	MOVQ blocks+16(FP), DX
+
+loop:
+	VMOVUPS   (CX), Y0
+	VPSRLD    $0x10, Y0, Y1
+	VPAND     one32<>+0(SB), Y1, Y1
+	VPADDD    half<>+0(SB), Y1, Y1
+	VPADDD    Y0, Y1, Y1
+	VCMPPS    $0x03, Y0, Y0, Y3
+	VPOR      quiet<>+0(SB), Y0, Y2
+	VBLENDVPS Y3, Y2, Y1, Y1
+	VPAND     upper<>+0(SB), Y1, Y1
+	VPXOR     Y3, Y3, Y3
+	VPAND     exponent<>+0(SB), Y0, Y2
+	VPCMPEQD  Y3, Y2, Y2
+	VPAND     sign<>+0(SB), Y0, Y0
+	VBLENDVPS Y2, Y0, Y1, Y1
+	VPSRLQ    $0x30, Y1, Y0
+	VPOR      Y0, Y1, Y1
+	VMOVUPS   32(CX), Y0
+	VPSRLD    $0x10, Y0, Y2
+	VPAND     one32<>+0(SB), Y2, Y2
+	VPADDD    half<>+0(SB), Y2, Y2
+	VPADDD    Y0, Y2, Y2
+	VCMPPS    $0x03, Y0, Y0, Y4
+	VPOR      quiet<>+0(SB), Y0, Y3
+	VBLENDVPS Y4, Y3, Y2, Y2
+	VPAND     upper<>+0(SB), Y2, Y2
+	VPXOR     Y4, Y4, Y4
+	VPAND     exponent<>+0(SB), Y0, Y3
+	VPCMPEQD  Y4, Y3, Y3
+	VPAND     sign<>+0(SB), Y0, Y0
+	VBLENDVPS Y3, Y0, Y2, Y2
+	VPSRLQ    $0x30, Y2, Y0
+	VPOR      Y0, Y2, Y2
+	VSHUFPS   $0x88, Y2, Y1, Y1
+	VPERMQ    $0xd8, Y1, Y1
+	VMOVUPS   Y1, (AX)
+	ADDQ      $0x00000040, CX
+	ADDQ      $0x00000020, AX
+	DECQ      DX
+	JNE       loop
+	VZEROUPPER
+	RET
+
+// func interleaveAVX2(dst *float32, stride int, src *float32, ld int, pairs int, n int)
+// Requires: AVX, AVX2
+TEXT ·interleaveAVX2(SB), NOSPLIT, $0-48
+	MOVQ    dst+0(FP), AX
+	MOVQ    stride+8(FP), CX
+	MOVQ    src+16(FP), DX
+	MOVQ    ld+24(FP), BX
+	MOVQ    pairs+32(FP), SI
+	MOVQ    n+40(FP), DI
+	LEAQ    laneMask<>+64(SB), R8
+	SHLQ    $0x02, DI
+	SUBQ    DI, R8
+	VMOVUPS (R8), Y0
+
+loop:
+	VMASKMOVPS (DX), Y0, Y1
+	VMASKMOVPS (DX)(BX*1), Y0, Y2
+	VPSRLD     $0x10, Y1, Y3
+	VPAND      one32<>+0(SB), Y3, Y3
+	VPADDD     half<>+0(SB), Y3, Y3
+	VPADDD     Y1, Y3, Y3
+	VCMPPS     $0x03, Y1, Y1, Y5
+	VPOR       quiet<>+0(SB), Y1, Y4
+	VBLENDVPS  Y5, Y4, Y3, Y3
+	VPAND      upper<>+0(SB), Y3, Y3
+	VPXOR      Y5, Y5, Y5
+	VPAND      exponent<>+0(SB), Y1, Y4
+	VPCMPEQD   Y5, Y4, Y4
+	VPAND      sign<>+0(SB), Y1, Y1
+	VBLENDVPS  Y4, Y1, Y3, Y3
+	VPSRLD     $0x10, Y2, Y1
+	VPAND      one32<>+0(SB), Y1, Y1
+	VPADDD     half<>+0(SB), Y1, Y1
+	VPADDD     Y2, Y1, Y1
+	VCMPPS     $0x03, Y2, Y2, Y5
+	VPOR       quiet<>+0(SB), Y2, Y4
+	VBLENDVPS  Y5, Y4, Y1, Y1
+	VPAND      upper<>+0(SB), Y1, Y1
+	VPXOR      Y5, Y5, Y5
+	VPAND      exponent<>+0(SB), Y2, Y4
+	VPCMPEQD   Y5, Y4, Y4
+	VPAND      sign<>+0(SB), Y2, Y2
+	VBLENDVPS  Y4, Y2, Y1, Y1
+	VPSRLD     $0x10, Y1, Y1
+	VPOR       Y1, Y3, Y3
+	VMOVUPS    Y3, (AX)
+	LEAQ       (DX)(BX*2), DX
+	ADDQ       CX, AX
+	DECQ       SI
+	JNE        loop
+	VZEROUPPER
+	RET
+
 // func dotAVX2(x []float32, y []float32) float32
 // Requires: AVX, CMOV, FMA3, SSE
 TEXT ·dotAVX2(SB), NOSPLIT, $0-52
@@ -57646,21 +57749,8 @@ loop:
 	VPSRLQ         $0x30, Z1, Z0
 	VPORD          Z0, Z1, Z1
 	VPMOVQD        Z1, (AX)
-	VMOVUPS        64(CX), Z0
-	VPSRLD         $0x10, Z0, Z1
-	VPANDD.BCST    one32<>+0(SB), Z1, Z1
-	VPADDD.BCST    half<>+0(SB), Z1, Z1
-	VPADDD         Z0, Z1, Z1
-	VCMPPS         $0x03, Z0, Z0, K1
-	VPORD.BCST     quiet<>+0(SB), Z0, K1, Z1
-	VPANDD.BCST    upper<>+0(SB), Z1, Z1
-	VPTESTNMD.BCST exponent<>+0(SB), Z0, K1
-	VPANDD.BCST    sign<>+0(SB), Z0, K1, Z1
-	VPSRLQ         $0x30, Z1, Z0
-	VPORD          Z0, Z1, Z1
-	VPMOVQD        Z1, 32(AX)
-	ADDQ           $0x00000080, CX
-	ADDQ           $0x00000040, AX
+	ADDQ           $0x00000040, CX
+	ADDQ           $0x00000020, AX
 	DECQ           DX
 	JNE            loop
 	VZEROUPPER

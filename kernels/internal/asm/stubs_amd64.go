@@ -299,6 +299,16 @@ func widenAVX2(dst *float32, src *float32, rows int)
 //go:noescape
 func roundAVX2(x []float32)
 
+// roundPairsAVX2 is RoundPairs for a multiple of 16 numbers.
+//
+//go:noescape
+func roundPairsAVX2(dst *float32, src *float32, blocks int)
+
+// interleaveAVX2 is Interleave for an even number of rows; stride and ld are in bytes.
+//
+//go:noescape
+func interleaveAVX2(dst *float32, stride int, src *float32, ld int, pairs int, n int)
+
 //go:noescape
 func dotAVX2(x []float32, y []float32) float32
 
@@ -1322,7 +1332,7 @@ func widenAVX512(dst *float32, src *float32, rows int)
 //go:noescape
 func roundAVX512(x []float32)
 
-// roundPairsAVX512 is RoundPairs for a multiple of 32 numbers.
+// roundPairsAVX512 is RoundPairs for a multiple of 16 numbers.
 //
 //go:noescape
 func roundPairsAVX512(dst *float32, src *float32, blocks int)

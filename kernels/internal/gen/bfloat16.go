@@ -21,9 +21,6 @@ func roundings(l *level) {
 		l.put(l.round(v), p[0], u, m)
 	})
 	end()
-	if !l.wide() {
-		return
-	}
 	roundPairs(l)
 	interleave(l)
 }
@@ -61,30 +58,45 @@ func (l *level) round(v reg.VecVirtual) reg.VecVirtual {
 	return t
 }
 
-// roundPairs rounds 32·blocks numbers to pairs of neighbours.
+// roundPairs rounds 16·blocks numbers to pairs of neighbours.
 func roundPairs(l *level) {
 	l.text("roundPairs", "(dst *float32, src *float32, blocks int)")
-	Doc("roundPairs" + l.name + " is RoundPairs for a multiple of 32 numbers.")
+	Doc("roundPairs" + l.name + " is RoundPairs for a multiple of 16 numbers.")
 	dst := Load(Param("dst"), GP64())
 	src := Load(Param("src"), GP64())
 	blocks := Load(Param("blocks"), GP64())
 	Label("loop")
-	for u := range 2 {
-		v := l.vec()
-		VMOVUPS(l.at(src.(reg.GPVirtual), u), v)
-		v = l.round(v)
-		// Lane 2i of a lane of 64 bits is the lower half: it stays up, lane 2i+1 comes down beside it.
-		t := l.vec()
-		VPSRLQ(U8(48), v, t)
-		VPORD(t, v, v)
-		VPMOVQD(v, Mem{Base: dst, Disp: 32 * u})
+	from := src.(reg.GPVirtual)
+	if l.wide() {
+		VPMOVQD(l.pairNeighbours(l.at(from, 0)), Mem{Base: dst})
+	} else {
+		low, high := l.pairNeighbours(l.at(from, 0)), l.pairNeighbours(l.at(from, 1))
+		// Halves of a register are shuffled apart from each other: quarters 0, 2, 1, 3 of the words come out.
+		VSHUFPS(U8(0x88), high, low, low)
+		VPERMQ(U8(0xd8), low, low)
+		VMOVUPS(low, Mem{Base: dst})
 	}
-	ADDQ(U32(128), src)
-	ADDQ(U32(64), dst)
+	ADDQ(U32(64), src)
+	ADDQ(U32(32), dst)
 	DECQ(blocks)
 	JNE(LabelRef("loop"))
 	VZEROUPPER()
 	RET()
+}
+
+// pairNeighbours loads numbers and makes pairs in the lower halves of lanes of 64 bits.
+func (l *level) pairNeighbours(from Mem) reg.VecVirtual {
+	v, t := l.vec(), l.vec()
+	VMOVUPS(from, v)
+	v = l.round(v)
+	// The number of the lower half stays up, that of the upper half comes down beside it.
+	VPSRLQ(U8(48), v, t)
+	if l.wide() {
+		VPORD(t, v, v)
+	} else {
+		VPOR(t, v, v)
+	}
+	return v
 }
 
 // interleave rounds rows of n numbers, one register at most, from src, ld bytes apart, and makes a row of pairs of each two.
@@ -103,7 +115,11 @@ func interleave(l *level) {
 	l.loadMasked(Mem{Base: src, Index: ld, Scale: 1}, m, odd)
 	even, odd = l.round(even), l.round(odd)
 	VPSRLD(U8(16), odd, odd)
-	VPORD(odd, even, even)
+	if l.wide() {
+		VPORD(odd, even, even)
+	} else {
+		VPOR(odd, even, even)
+	}
 	VMOVUPS(even, Mem{Base: dst})
 	LEAQ(Mem{Base: src, Index: ld, Scale: 2}, src)
 	ADDQ(stride, dst)
