@@ -221,7 +221,7 @@ func TestTextTables(t *testing.T) {
 			"| LCO-LCH − GRPO clip | each at its best rate | 2 of 2 | +0.120 |"},
 		"text-qrm-pairs":    {"| REINFORCE on Q-RM − REINFORCE, outcomes | avg@4 | 2 of 2 | +0.020 |"},
 		"text-reward":       {"| step F1 | IPVRM, uniform, 0.10 | 0.900 | 0.910 |", "| Best-of-8 | DPO-RM, 0.10 |"},
-		"text-reward-pairs": {"| IPVRM, uniform, 0.10 − Implicit PRM, 0.10 | step F1, each at its better beta | 2 of 2 | +0.100 |"},
+		"text-reward-pairs": {"| IPVRM, uniform, 0.10 − Implicit PRM, 0.10 | step F1, each at its best beta | 2 of 2 | +0.100 |"},
 		"text-students": {"| held-out problems | student before | 0.000 |", "| held-out problems | teacher | 0.560 | 0.570 |",
 			"| held-out problems | ADPA+ | 0.450 | 0.460 |"},
 		"text-students-pairs": {"| ADPA − DCKD | held-out problems | 2 of 2 | +0.050 |",
@@ -229,7 +229,7 @@ func TestTextTables(t *testing.T) {
 		"text-seft": {"| held-out problems | policy before | 0 | 0.250 | 0.260 |",
 			"| held-out problems | SEFT, greedy originals | 2 | 0.500 | 0.520 |"},
 		"text-seft-pairs": {"| SEFT, always revised, round 2 − round 1 | held-out problems | 2 of 2 | +0.105 |"},
-		"text-claims": {"| IPVRM + DistRL | IPVRM above Implicit PRM | step F1, each at its better beta | 2 of 2 | +0.100 |",
+		"text-claims": {"| IPVRM + DistRL | IPVRM above Implicit PRM | step F1, each at its best beta | 2 of 2 | +0.100 |",
 			"| ADPA | ADPA above DCKD | avg@4 of a student, held-out problems | 2 of 2 | +0.050 |"},
 		"text-cost": {"| GRPO | 10 | 10.000 |", "| ADPA+ | 1 | 5.000 |"},
 	} {

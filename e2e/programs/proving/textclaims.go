@@ -14,7 +14,7 @@ func textClaims(f *figures) []claim {
 	}{{"step F1", stepF1}, {"Best-of-8", bestOf8}} {
 		value := func(m rewardModel) []float64 { return textOfReward(f, m, x.of) }
 		own := textBestBeta(f, "ipvrm", x.of)
-		hold(paperIPVRM, "IPVRM above Implicit PRM", x.title+", each at its better beta", value(textBestBeta(f, "implicit-prm", x.of)),
+		hold(paperIPVRM, "IPVRM above Implicit PRM", x.title+", each at its best beta", value(textBestBeta(f, "implicit-prm", x.of)),
 			value(own))
 		hold(paperIPVRM, "IPVRM above DPO-RM", x.title, value(textNamed("text-dpo-rm")), value(own))
 		hold(paperIPVRM, "IPVRM above Q-RM", x.title, value(textNamed(textQRMModel)), value(own))

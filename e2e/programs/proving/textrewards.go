@@ -12,7 +12,7 @@ import (
 const textTokens = 30
 
 // textBetas are of a token, in hundredths; IPVRM and Implicit PRM are searched over the same.
-var textBetas = []int{10, 33}
+var textBetas = []int{10, 33, 100}
 
 // textQRMModel is the reward model that policies learn from alone.
 const textQRMModel = "text-qrm-lm"
@@ -94,7 +94,7 @@ func textCertainty(f *figures) string {
 	return rewardCertainty(f, textRewards(), []string{"unlikely", "likely"})
 }
 
-// textRewardPairs holds IPVRM to Implicit PRM, each at its better beta, and what is best to the policy's own log-probs.
+// textRewardPairs holds IPVRM to Implicit PRM, each at its best beta, and what is best to the policy's own log-probs.
 func textRewardPairs(f *figures) string {
 	var out []contrast
 	for _, x := range textFigures[:4] {
@@ -102,7 +102,7 @@ func textRewardPairs(f *figures) string {
 		best := func(method string) rewardModel { return textBestBeta(f, method, x.of) }
 		prm := best("implicit-prm")
 		for _, m := range []rewardModel{best("ipvrm"), best("ipvrm-late")} {
-			out = append(out, contrast{m.title + " − " + prm.title, x.title + ", each at its better beta", values(prm), values(m)})
+			out = append(out, contrast{m.title + " − " + prm.title, x.title + ", each at its best beta", values(prm), values(m)})
 		}
 		out = append(out, contrast{textNamed(textQRMModel).title + " − " + prm.title, x.title, values(prm), values(textNamed(textQRMModel))})
 		for _, m := range []rewardModel{prm, best("ipvrm"), textNamed("text-dpo-rm"), textNamed(textQRMModel), textNamed("text-value-head")} {

@@ -33,6 +33,7 @@ var textSEFT = []student{
 	{"text-seft", "SEFT", "text-seft", nil},
 	{"text-seft-always", "SEFT, always revised", "text-seft", []string{"seft.reviser.label=always"}},
 	{"text-seft-greedy", "SEFT, greedy originals", "text-seft", []string{"seft.greedy=true"}},
+	{"text-seft-threshold", "SEFT, kept from P(No) 0.8 on", "text-seft", []string{"seft.reviser.threshold=0.8"}},
 }
 
 // textStudentPlan trains the students of a seed, and lets a policy evolve.
