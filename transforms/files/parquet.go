@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 
 	"github.com/apache/arrow/go/v15/arrow/memory"
 	"github.com/apache/arrow/go/v15/parquet"
@@ -106,8 +107,11 @@ func parquetMarked(f io.ReaderAt, size int64) error {
 	if err := NotData(head); err != nil {
 		return err
 	}
-	if size < 12 || string(head[:4]) != mark && string(head[:4]) != encrypted {
+	switch begins := strings.HasPrefix(string(head), mark) || strings.HasPrefix(string(head), encrypted); {
+	case !begins:
 		return fmt.Errorf("is no Parquet file: it does not begin with %s", mark)
+	case size < 12:
+		return fmt.Errorf("is a Parquet file of %d bytes: it was cut off", size)
 	}
 	if _, err := f.ReadAt(tail, size-4); err != nil {
 		return err

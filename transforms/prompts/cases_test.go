@@ -180,9 +180,11 @@ func TestAnswers(t *testing.T) {
 // What stands in the place of data is said to be that.
 func TestCaseNotData(t *testing.T) {
 	for name, want := range map[string]string{"lfs.jsonl": "git lfs pull", "lfs.parquet": "git lfs pull", "page.parquet": "HTML",
-		"page.jsonl": "HTML", "wide.jsonl": "UTF-16", "short.parquet": "is no Parquet file", "cut.parquet": "cut off", "x.jsonl": ".bz2"} {
+		"page.jsonl": "HTML", "wide.jsonl": "UTF-16", "short.parquet": "is no Parquet file", "cut.parquet": "cut off", "x.jsonl": ".bz2",
+		"begun.parquet": "of 11 bytes: it was cut off"} {
 		path := filepath.Join(t.TempDir(), name)
-		content := map[string]string{"page": "<!DOCTYPE html><html>login</html>", "wide": "\xff\xfe{\x00}\x00", "short": "", "x": "BZh91"}
+		content := map[string]string{"page": "<!DOCTYPE html><html>login</html>", "wide": "\xff\xfe{\x00}\x00", "short": "", "x": "BZh91",
+			"begun": "PAR1garbage"}
 		stem, _, _ := strings.Cut(name, ".")
 		text := content[stem]
 		switch stem {

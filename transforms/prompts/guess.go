@@ -3,6 +3,7 @@ package prompts
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -118,8 +119,12 @@ func (f File) Fill(ctx context.Context, responses bool) (filled File, layout str
 		}
 	}
 	found, rows := map[string]bool{}, 0
+	fault := ""
 	err = f.each(ctx, func(row rawRow) error {
 		if row.err != nil {
+			if fault == "" {
+				fault = fmt.Sprintf("; %s:%d: %v", f.name(), row.number, row.err)
+			}
 			return nil
 		}
 		for name, value := range row.fields {
@@ -137,7 +142,7 @@ func (f File) Fill(ctx context.Context, responses bool) (filled File, layout str
 	}
 	columns := slices.Sorted(maps.Keys(found))
 	if len(columns) == 0 {
-		return f, "", setting.Errorf("path", "%s has no row that can be read", f.Path)
+		return f, "", setting.Errorf("path", "%s has no row that can be read%s", f.Path, fault)
 	}
 	var logProbs *LogProbs
 	f.Fields, logProbs, layout = Guess(columns, f.Fields, responses)

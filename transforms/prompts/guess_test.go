@@ -29,3 +29,19 @@ func TestNullColumnsTellNothing(t *testing.T) {
 		}
 	}
 }
+
+// A file without a row that can be read says what is wrong with the first.
+func TestNoRowThatCanBeRead(t *testing.T) {
+	for name, c := range map[string]struct{ text, want string }{
+		"empty":     {"", "has no row that can be read"},
+		"not UTF-8": {"\n{\"prompt\": \"\xff\"}\n{", "rows.jsonl:2: the line is not UTF-8"},
+	} {
+		path := filepath.Join(t.TempDir(), "rows.jsonl")
+		if err := os.WriteFile(path, []byte(c.text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := (File{Path: Paths{path}}).Fill(t.Context(), true); err == nil || !strings.HasSuffix(err.Error(), c.want) {
+			t.Errorf("%s: %v, want %s", name, err, c.want)
+		}
+	}
+}
