@@ -297,7 +297,7 @@ func TestCommandsOnABucket(t *testing.T) {
 		{"inspect", "RUN" + iteration + "/batch-00000-of-00001.parquet"},
 		{"plan", "RUN/config.yaml", "--set", "run=RUN"}, {"retry", "RUN"}, {"report", "RUN"},
 		{"relabel", "RUN" + iteration + "/batch-00000-of-00001.parquet", "--verifier", "exact", "--out", "RUN-relabeled"},
-		{"run", "RUN/config.yaml", "--set", "run=RUN"},
+		{"relabel", "RUN", "--verifier", "exact", "--out", "RUN-again"}, {"run", "RUN/config.yaml", "--set", "run=RUN"},
 	} {
 		t.Run(strings.Join(args, " "), func(t *testing.T) {
 			var printed [2]string

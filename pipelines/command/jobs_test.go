@@ -113,3 +113,21 @@ func TestLabelLogs(t *testing.T) {
 		}
 	}
 }
+
+// TestRelabelOfARun: rows of all iterations of a run are judged again.
+func TestRelabelOfARun(t *testing.T) {
+	path := lineFile(t, "rows.jsonl", `{"question": "a", "answer": "0.5", "response": "it is 1/2"}`,
+		`{"question": "b", "answer": "2", "response": "it is 3"}`, `{"question": "c", "answer": "4", "response": "4"}`)
+	dir := filepath.Join(t.TempDir(), "out")
+	var done jobResult
+	runJob(t, &done, "label", path, "--out", dir, "--count", "2")
+	var again struct {
+		Rows    int
+		Changes map[string]int
+	}
+	runJob(t, &again, "relabel", dir, "--verifier", "exact", "--out", filepath.Join(t.TempDir(), "again"))
+	if again.Rows != 3 || again.Changes["correct -> incorrect"] != 1 {
+		t.Errorf("%+v, want 3 rows, and 1/2 is not 0.5 as text", again)
+	}
+	want(t, exitUsage, nil, "relabel", dir, "--out", dir)
+}

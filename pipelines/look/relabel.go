@@ -33,6 +33,22 @@ type Relabelling struct {
 	Changed []Change       `json:"changed"` // the first of them
 }
 
+// Add counts the rows of another relabelling by the same verifier too.
+func (r *Relabelling) Add(of Relabelling) {
+	if r.Changes == nil {
+		r.Before, r.Changes = of.Before, map[string]int{}
+	}
+	if r.Before != of.Before {
+		r.Before = "several"
+	}
+	r.Rows, r.Dead, r.After = r.Rows+of.Rows, r.Dead+of.Dead, of.After
+	r.Files = append(r.Files, of.Files...)
+	for change, n := range of.Changes {
+		r.Changes[change] += n
+	}
+	r.Changed = append(r.Changed, of.Changed[:min(len(of.Changed), changesShown-len(r.Changed))]...)
+}
+
 // Change is one row whose verdict changed.
 type Change struct {
 	ResponseID uuid.UUID `json:"response_id"`
