@@ -24,9 +24,9 @@ func newRelabel(e *env) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "relabel RUN|FILE...",
 		Short: "Judge labeled rows again with today's verifier, and show what changed",
-		Long: "Read the rows of a run, or batch-*.parquet files, judge every response again and write relabeled-*.parquet with the new verdicts,\n" +
-			"outcomes and group statistics, those of a run in a directory for each iteration; columns computed from the old ones are left\n" +
-			"out. Which version wrote which verdict is in the files.",
+		Long: "Read the rows of a run, or batch-*.parquet files, judge every response again and write relabeled-*.parquet with the new\n" +
+			"verdicts, outcomes and group statistics, those of a run in a directory for each iteration; columns computed from the old\n" +
+			"ones are left out. Which version wrote which verdict is in the files.",
 		Example: "  millrace relabel runs/grpo/iter-00000/batch-00000-of-00001.parquet --verifier exact --out again",
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -483,3 +483,14 @@ func TestWithoutResponses(t *testing.T) {
 		}
 	}
 }
+
+// A bad row of several files is named by its own.
+func TestBadRowOfSeveralFiles(t *testing.T) {
+	c := changed(fileConfig(write(t, "one.jsonl", `{"q": "1", "a": "2"}`), Fields{Prompt: "q", Answer: "a"}), func(f *File) {
+		f.Path = append(f.Path, write(t, "two.jsonl", "{\"q\": \"2\", \"a\": \"3\"}\nno JSON"))
+	})
+	_, dead, _ := scan(t, c, Window{})
+	if id := schemas.DeadRowID.Of(dead).At(0); id != "two.jsonl:2" {
+		t.Errorf("the row is called %s, want two.jsonl:2", id)
+	}
+}

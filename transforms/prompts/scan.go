@@ -201,10 +201,13 @@ func (s *scanner) refuse(row rawRow, err error) error {
 	return s.bad(b)
 }
 
-// where names a row: by the source, and by the file where there are several.
+// where names a row: by the source, and by the file where there are several; by the file alone where the source has the name of the first.
 func (s *scanner) where(number int) string {
 	name := s.file.name()
-	if s.several {
+	switch {
+	case s.several && s.file.Name == "" && len(s.file.Path) > 1:
+		name = files.Base(s.in)
+	case s.several:
 		name += "/" + files.Base(s.in)
 	}
 	return fmt.Sprintf("%s:%d", name, number)
