@@ -15,7 +15,8 @@ func need(format string, heads []stage.Batch, columns ...schemas.Descriptor) err
 		for _, d := range columns {
 			c := d.Describe()
 			if !rows.Has(c) {
-				return setting.Errorf("rows", "have no column %q, which %s needs: %s", c.Name, format, c.Doc)
+				return setting.Errorf("rows", "have no column %q, which %s needs: %s The stage %s makes it (docs/columns.md)", c.Name, format, c.Doc,
+					c.Stage)
 			}
 			if err := rows.Check(c); err != nil {
 				return setting.Errorf("rows", "%v", err)
