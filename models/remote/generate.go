@@ -355,28 +355,15 @@ func textOf(c openai.Choice) (string, *Error) {
 // Fields of a message in which servers put what the model wrote, besides its text.
 var written = []string{"tool_calls", "function_call", "refusal", "audio", "thinking", "reasoning_details"}
 
-// Names of servers for how a response ended.
-var (
-	stopNames   = []string{"stop", "eos", "eos_token", "end_turn", "stop_sequence", "stop_token", "end_of_turn", "complete"}
-	lengthNames = []string{"length", "max_tokens", "max_length", "model_length", "max_new_tokens", "context_length"}
-	brokenNames = []string{"content_filter", "error", "abort", "aborted", "cancelled", "canceled", "timeout", "safety"}
-)
-
 // finishOf is why a response ended; false when it was broken off, and is none.
 func finishOf(reason *string) (models.FinishReason, bool) {
 	if reason == nil {
 		return models.FinishUnknown, true
 	}
-	name := strings.ToLower(*reason)
-	switch {
-	case slices.Contains(stopNames, name):
-		return models.FinishStop, true
-	case slices.Contains(lengthNames, name):
-		return models.FinishLength, true
-	case slices.Contains(brokenNames, name):
-		return models.FinishUnknown, false
+	if f := models.FinishOf(*reason); f != models.FinishError {
+		return f, true
 	}
-	return models.FinishUnknown, true
+	return models.FinishUnknown, false
 }
 
 // minPlaceholder is from how many tokens on a response whose log-probs are all exactly zero is one for which the server

@@ -2,10 +2,12 @@ package prompts
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
 
+	"github.com/millrace/millrace/models"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/setting"
 )
@@ -179,27 +181,27 @@ func readNumbers(r *fieldReader, path string) ([]json.Number, error) {
 	return out, nil
 }
 
-// finishes are the words of engines for why sampling ended.
-var finishes = map[string]string{"stop": "stop", "eos": "stop", "eos_token": "stop", "end_turn": "stop", "stop_sequence": "stop",
-	"completed": "stop", "length": "length", "max_tokens": "length", "truncated": "length", "error": "error", "failed": "error",
-	"abort": "error", "aborted": "error"}
-
 // readFinish takes why sampling ended; "" where the row does not say, or in a word that is not known.
 func (f Fields) readFinish(r *fieldReader) (string, error) {
 	if f.FinishReason == "" {
 		return "", nil
 	}
 	v, err := r.get(f.FinishReason)
-	if err != nil {
+	var re *rowError
+	switch {
+	case errors.As(err, &re) && re.reason == schemas.ReasonMissingField: // logs of several programs, of which some say it
+		return "", nil
+	case err != nil:
 		return "", err
 	}
 	switch v := v.(type) {
-	case nil:
-		return "", nil
 	case bool: // whether it was truncated
 		return map[bool]string{true: "length", false: "stop"}[v], nil
 	case string:
-		return finishes[v], nil
+		if reason := models.FinishOf(v); reason != models.FinishUnknown {
+			return reason.String(), nil
+		}
+		return "", nil
 	}
 	return "", bad(schemas.ReasonBadType, "field %q is %s, want a word such as stop or length", f.FinishReason, kindOf(v))
 }

@@ -2,6 +2,7 @@ package prompts
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"testing"
 
@@ -172,5 +173,25 @@ func TestMessagesBesideAPrompt(t *testing.T) {
 	if rows.NumRows() != 2 || m.At(0) != `[{"role":"system","content":"s"},{"role":"user","content":"a"}]` || m.Valid(1) ||
 		schemas.Prompt.Of(rows).At(0) != "s\n\na" || schemas.Prompt.Of(rows).At(1) != "b" {
 		t.Errorf("%d rows, messages %q", rows.NumRows(), m.At(0))
+	}
+}
+
+// Why a response ended may be said by some rows only, in whatever engine's words.
+func TestFinishReasons(t *testing.T) {
+	lines, want := "", map[string]string{}
+	for i, c := range [][2]string{{`, "f": "STOP"`, "stop"}, {`, "f": "model_length"`, "length"}, {`, "f": true`, "length"},
+		{`, "f": "content_filter"`, "error"}, {`, "f": "a word"`, "unknown"}, {`, "f": null`, "unknown"}, {"", "unknown"}} {
+		response := fmt.Sprint("r", i)
+		lines, want[response] = lines+fmt.Sprintf("{\"q\": \"%d\", \"r\": %q%s}\n", i, response, c[0]), c[1]
+	}
+	rows, dead, _ := scan(t, fileConfig(write(t, "rows.jsonl", lines+`{"q": "x", "r": "y", "f": 3}`),
+		Fields{Prompt: "q", Response: "r", FinishReason: "f"}), Window{})
+	stagetest.Dead(t, dead, schemas.ReasonBadType)
+	got := map[string]string{}
+	for i := range rows.NumRows() {
+		got[schemas.Response.Of(rows).At(i)] = schemas.FinishReason.Of(rows).At(i)
+	}
+	if !maps.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
 	}
 }
