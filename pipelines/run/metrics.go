@@ -161,6 +161,7 @@ func shortName(name string) string {
 // batchSummary gathers what the rows of a batch say.
 type batchSummary struct {
 	rows, tokens, known, right, mixed, truncated int
+	judged                                       int       // rows with a verdict, also those that count as nothing
 	p, y                                         []float64 // prefix probabilities and the outcomes they foretell
 	final, outcome                               []float64
 	rewards                                      map[string]*series.Moments // of the columns reward and reward_part_
@@ -212,6 +213,7 @@ func (s *batchSummary) add(b stage.Batch) error {
 		if schemas.GroupValid.Of(b).At(i) {
 			s.mixed++
 		}
+		s.judged++
 		if schemas.Verdict.Of(b).At(i) == "truncated" {
 			s.truncated++
 		}
@@ -341,7 +343,7 @@ func (s *batchSummary) into(m *Measurement) {
 		m.Metrics["train_accuracy"] = float64(s.right) / float64(s.known)
 		m.Metrics["mixed_share"] = float64(s.mixed) / float64(s.rows)
 	}
-	if len(s.verdicts) > 0 { // also where all are cut off, and no outcome is known
+	if s.judged > 0 { // also where all are cut off, and no outcome is known
 		m.Metrics["truncated_share"] = float64(s.truncated) / float64(s.rows)
 	}
 	if s.right > 0 && s.nll > 0 {
