@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/millrace/millrace/schemas/setting"
+	"github.com/millrace/millrace/transforms/files"
 )
 
 // shape is a layout of rows that some program writes.
@@ -119,8 +120,15 @@ func (f File) Fill(ctx context.Context, responses bool) (filled File, layout str
 		}
 	}
 	found, rows := map[string]bool{}, 0
-	fault := ""
-	err = f.each(ctx, func(row rawRow) error {
+	fault, unread := "", map[string]error{}
+	left := func(err error) {
+		var of *files.ParquetError
+		if errors.As(err, &of) {
+			name, _, _ := strings.Cut(of.Column, ".")
+			unread[name] = err
+		}
+	}
+	err = f.each(ctx, left, func(row rawRow) error {
 		if row.err != nil {
 			if fault == "" {
 				fault = fmt.Sprintf("; %s:%d: %v", f.name(), row.number, row.err)
@@ -144,6 +152,9 @@ func (f File) Fill(ctx context.Context, responses bool) (filled File, layout str
 	if len(columns) == 0 {
 		return f, "", setting.Errorf("path", "%s has no row that can be read%s", f.Path, fault)
 	}
+	if err := f.unreadable(columns, unread, responses); err != nil {
+		return f, "", err
+	}
 	var logProbs *LogProbs
 	f.Fields, logProbs, layout = Guess(columns, f.Fields, responses)
 	if f.Layout != "" {
@@ -166,4 +177,16 @@ func (f File) Fill(ctx context.Context, responses bool) (filled File, layout str
 			strings.Join(columns, ", "))
 	}
 	return f, layout, nil
+}
+
+// unreadable is the error of a column that cannot be read and that a field would be, were it there.
+func (f File) unreadable(columns []string, unread map[string]error, responses bool) error {
+	fields, _, _ := Guess(columns, f.Fields, responses)
+	for _, name := range slices.Sorted(maps.Keys(unread)) {
+		all := slices.Sorted(slices.Values(append(slices.Clone(columns), name)))
+		if with, _, _ := Guess(slices.Compact(all), f.Fields, responses); with != fields {
+			return unread[name]
+		}
+	}
+	return nil
 }

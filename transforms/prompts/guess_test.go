@@ -1,10 +1,21 @@
 package prompts
 
 import (
+	"bytes"
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/apache/arrow/go/v15/arrow"
+	"github.com/apache/arrow/go/v15/arrow/array"
+	"github.com/apache/arrow/go/v15/arrow/memory"
+	"github.com/apache/arrow/go/v15/parquet"
+	"github.com/apache/arrow/go/v15/parquet/pqarrow"
+
+	"github.com/millrace/millrace/transforms/files"
 )
 
 // A column that is null in the first rows tells nothing; one that has a value in some of them does.
@@ -42,6 +53,36 @@ func TestNoRowThatCanBeRead(t *testing.T) {
 		}
 		if _, _, err := (File{Path: Paths{path}}).Fill(t.Context(), true); err == nil || !strings.HasSuffix(err.Error(), c.want) {
 			t.Errorf("%s: %v, want %s", name, err, c.want)
+		}
+	}
+}
+
+// A column that would be a field, and cannot be read, is said to be that; one that no field would be is none.
+func TestUnreadableColumnIsNotAbsent(t *testing.T) {
+	for name, broken := range map[string]bool{"answer": true, "a note": false} { // the first column of its file
+		schema := arrow.NewSchema([]arrow.Field{{Name: name, Type: arrow.BinaryTypes.String}, {Name: "prompt", Type: arrow.BinaryTypes.String},
+			{Name: "response", Type: arrow.BinaryTypes.String}}, nil)
+		rec, _, err := array.RecordFromJSON(memory.DefaultAllocator, schema,
+			strings.NewReader(fmt.Sprintf(`[{%q: "2", "prompt": "1+1", "response": "2"}]`, name)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var file bytes.Buffer
+		w, err := pqarrow.NewFileWriter(schema, &file, parquet.NewWriterProperties(), pqarrow.DefaultWriterProps())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(w.Write(rec), w.Close()); err != nil {
+			t.Fatal(err)
+		}
+		raw := file.Bytes()
+		for i := 4; i < 24; i++ { // of the header of its page
+			raw[i] = 0xff
+		}
+		_, _, err = File{Path: Paths{write(t, "rows.parquet", string(raw))}}.Fill(t.Context(), true)
+		var of *files.ParquetError
+		if errors.As(err, &of) != broken || broken && of.Column != name || !broken && err != nil {
+			t.Errorf("%s cannot be read: %v", name, err)
 		}
 	}
 }

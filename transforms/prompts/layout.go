@@ -82,7 +82,7 @@ func unfolded(of layout, emit func(rawRow) error) func(rawRow) error {
 
 // layoutOf is the name of the layout that the first row which can be read is of, "" of none.
 func (f File) layoutOf(ctx context.Context) (name string, err error) {
-	err = f.each(ctx, func(row rawRow) error {
+	err = f.each(ctx, nil, func(row rawRow) error {
 		if row.err != nil {
 			return nil
 		}
@@ -96,10 +96,11 @@ func (f File) layoutOf(ctx context.Context) (name string, err error) {
 	return name, err
 }
 
-// each gives the rows of the files before their fields are read, until errEnoughRows.
-func (f File) each(ctx context.Context, emit func(rawRow) error) error {
+// each gives the rows of the files before their fields are read, until errEnoughRows; left, which may be nil, is told of columns of Parquet
+// files that cannot be read.
+func (f File) each(ctx context.Context, left func(error), emit func(rawRow) error) error {
 	paths, err := f.Paths(ctx)
-	s := scanner{file: f}
+	s := scanner{file: f, left: left}
 	for _, path := range paths {
 		err := s.one(ctx, path, emit)
 		if errors.Is(err, errEnoughRows) {
@@ -117,7 +118,7 @@ func (f File) each(ctx context.Context, emit func(rawRow) error) error {
 func (f File) definedBy(ctx context.Context) (*LogProbs, error) {
 	var all *sampled
 	known := true
-	err := f.each(ctx, func(row rawRow) error {
+	err := f.each(ctx, nil, func(row rawRow) error {
 		if row.err != nil || row.fields["logprobs"] == nil {
 			return nil
 		}
