@@ -1,6 +1,7 @@
 package command
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -9,6 +10,7 @@ import (
 	"github.com/millrace/millrace/pipelines/chain"
 	"github.com/millrace/millrace/pipelines/doctor"
 	"github.com/millrace/millrace/pipelines/progress"
+	"github.com/millrace/millrace/schemas/setting"
 	"github.com/millrace/millrace/transforms/label/verify"
 	"github.com/millrace/millrace/transforms/prompts"
 )
@@ -24,7 +26,7 @@ func (e *foundError) Error() string {
 
 func newDoctor(e *env) *cobra.Command {
 	var j job
-	var kind, options, against, againstOptions string
+	var kind, options, against, againstOptions, format string
 	var right float64
 	var strict bool
 	c := &cobra.Command{
@@ -43,7 +45,7 @@ func newDoctor(e *env) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			file := prompts.File{Path: from.Files, Ungrouped: true}
+			file := prompts.File{Path: from.Files, Ungrouped: true, Format: format}
 			if err := j.named(&file); err != nil {
 				return err
 			}
@@ -52,7 +54,12 @@ func newDoctor(e *env) *cobra.Command {
 			if err := j.define(&file); err != nil {
 				return err
 			}
-			if file, _, err = j.fill(ctx, file, true); err != nil {
+			file, _, err = j.fill(ctx, file, true)
+			var of *setting.Error
+			if errors.As(err, &of) && of.Path == fileSection+".format" {
+				return setting.Errorf("--format", "%s", of.Why)
+			}
+			if err != nil {
 				return err
 			}
 			cfg.File = file
@@ -89,6 +96,7 @@ func newDoctor(e *env) *cobra.Command {
 	f.StringArrayVar(&j.fields, "field", nil, "what a column is, such as prompt=question or outcome=score; may be repeated (default: by the "+
 		"columns' names)")
 	f.StringVar(&j.defined, "logprobs", "", "what the log-probs are: raw, or what they were processed by, such as temperature=0.7,top_p=0.9")
+	f.StringVar(&format, "format", "", "what files are whose names do not tell: jsonl, json, parquet or arrow")
 	f.StringVar(&kind, "verifier", "math", "the verifier that judges: "+strings.Join(verify.Names(), ", "))
 	f.StringVar(&options, "options", "", "its settings as JSON")
 	f.StringVar(&against, "against", "", "another verifier, which is held against it")

@@ -152,7 +152,7 @@ func paths(args []string) any {
 // file names the fields of other programs' files.
 func (j *job) file(ctx context.Context, args []string, responses bool, source map[string]any) error {
 	f := prompts.File{Path: args, Exhausted: "stop", Ungrouped: j.ungrouped}
-	if err := j.named(&f); err != nil {
+	if err := setting.First(j.set(&f), j.named(&f)); err != nil {
 		return err
 	}
 	if err := j.define(&f); err != nil {
@@ -187,6 +187,34 @@ func (j *job) file(ctx context.Context, args []string, responses bool, source ma
 	return nil
 }
 
+// fileSection is where the settings of a source of files stand.
+const fileSection = "prompts.file"
+
+// set takes what settings say of the file, which says how its columns are found.
+func (j *job) set(f *prompts.File) error {
+	tree := map[string]any{}
+	for _, given := range j.flags.all() {
+		key, text, _ := strings.Cut(given, "=")
+		key, of := strings.CutPrefix(key, fileSection+".")
+		if !of || strings.Contains(key, "[") {
+			continue
+		}
+		var value any
+		if err := yaml.Unmarshal([]byte(text), &value); err != nil {
+			return setting.Errorf(fileSection+"."+key, "%v", err)
+		}
+		section := tree
+		if outer, inner, nested := strings.Cut(key, "."); nested {
+			if _, there := tree[outer].(map[string]any); !there {
+				tree[outer] = map[string]any{}
+			}
+			section, key = tree[outer].(map[string]any), inner
+		}
+		section[key] = value
+	}
+	return setting.Decode(tree, f, fileSection)
+}
+
 // named takes the fields that the flags name.
 func (j *job) named(f *prompts.File) error {
 	named := map[string]any{}
@@ -206,6 +234,9 @@ func (j *job) fill(ctx context.Context, f prompts.File, responses bool) (prompts
 	var of *setting.Error
 	if errors.As(err, &of) && strings.HasPrefix(of.Path, "fields.") {
 		return f, layout, setting.Errorf("--field "+strings.TrimPrefix(of.Path, "fields."), "%s", of.Why)
+	}
+	if errors.As(err, &of) && of.Path == "format" {
+		return f, layout, setting.In(fileSection, err)
 	}
 	return f, layout, err
 }

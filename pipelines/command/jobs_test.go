@@ -131,3 +131,15 @@ func TestRelabelOfARun(t *testing.T) {
 	}
 	want(t, exitUsage, nil, "relabel", dir, "--out", dir)
 }
+
+// A file whose name does not tell its format is read as what is said of it.
+func TestFormatOfAFile(t *testing.T) {
+	path := lineFile(t, "rows", `{"question": "a", "answer": "1", "response": "it is 1"}`)
+	out := filepath.Join(t.TempDir(), "out")
+	want(t, exitUsage, []string{"prompts.file.format"}, "label", path, "--out", out)
+	want(t, exitUsage, []string{"prompts.file.format", "csv"}, "label", path, "--out", out, "--set", "prompts.file.format=csv")
+	want(t, exitUsage, []string{"--format"}, "doctor", path)
+	want(t, exitUsage, []string{"--format", "csv"}, "doctor", path, "--format", "csv")
+	want(t, exitOK, nil, "label", path, "--out", out, "--set", "prompts.file.format=jsonl")
+	want(t, exitOK, nil, "doctor", path, "--format", "jsonl")
+}

@@ -114,6 +114,10 @@ const seenRows = 64
 
 // Fill names the fields of the file's rows that are not named yet, by the columns that have values in its first rows.
 func (f File) Fill(ctx context.Context, responses bool) (filled File, layout string, err error) {
+	known := []string{"", formatLines, formatArray, formatParquet, formatArrow}
+	if !slices.Contains(known, f.Format) {
+		return f, "", setting.Errorf("format", "%q is not one of %s", f.Format, strings.Join(known[1:], ", "))
+	}
 	if f.Layout == "" {
 		if f.Layout, err = f.layoutOf(ctx); err != nil {
 			return f, "", f.missing(err)
