@@ -128,7 +128,11 @@ func (e *env) evaluatePolicies(cmd *cobra.Command, targets []string, recipe stri
 			return nil, fmt.Errorf("%s: %w", target, err)
 		}
 		result.Results = append(result.Results, p)
-		bar.Step(1, progress.Field{Name: fmt.Sprintf("avg@%d", r.Evaluate.Samples), Value: p.Avg.Mean})
+		var of []progress.Field
+		if p.Avg.N > 0 {
+			of = append(of, progress.Field{Name: fmt.Sprintf("avg@%d", r.Evaluate.Samples), Value: p.Avg.Mean})
+		}
+		bar.Step(1, of...)
 	}
 	result.compare()
 	return result, nil

@@ -60,8 +60,8 @@ func newRefresh(e *env) *cobra.Command {
 
 func writeRefresh(w io.Writer, r look.RefreshResult) {
 	v := r.Evaluation
-	fmt.Fprintf(w, "\n  reward model   %s%s\n  held out       %d prompts, %d responses, %.3f right\n", r.Model, precisionText(r.Precision),
-		v.Prompts, v.Responses, v.Avg.Mean)
+	fmt.Fprintf(w, "\n  reward model   %s%s\n  held out       %d prompts, %d responses, %s right\n", r.Model, precisionText(r.Precision),
+		v.Prompts, v.Responses, estimateText(v.Avg))
 	fmt.Fprintf(w, "  chance         %s\n", chanceText(v.Report))
 	for _, b := range v.BestOf {
 		fmt.Fprintf(w, "  best-of-n      %.3f +- %.3f by %s\n", b.Mean, b.StdErr, b.Score)

@@ -350,7 +350,7 @@ func points(measured []run.Measurement) []report.Point {
 	out := make([]report.Point, len(measured))
 	for i, m := range measured {
 		out[i] = report.Point{Iteration: m.Iterations, Metrics: maps.Clone(m.Metrics)}
-		if e := m.Evaluation; e != nil {
+		if e := m.Evaluation; e != nil && e.Avg.N > 0 {
 			out[i].Metrics[report.HeldOut], out[i].Metrics[report.HeldOutError] = e.Avg.Mean, e.Avg.StdErr
 		}
 	}
@@ -421,11 +421,11 @@ func rewardCurves(rewards []*measure.Evaluation) []report.Curve {
 	return []report.Curve{best, ece, auc}
 }
 
-// accuracyCells are accuracy at the first and last evaluation, its error and the prompts; nil when nothing was evaluated.
+// accuracyCells are accuracy at the first and last evaluation, its error and the prompts; nil when nothing was evaluated, or no answer judged.
 func accuracyCells(measured []run.Measurement) []string {
 	var first, last *run.Measurement
 	for i := range measured {
-		if measured[i].Evaluation == nil {
+		if e := measured[i].Evaluation; e == nil || e.Avg.N == 0 {
 			continue
 		}
 		if first == nil && measured[i].Iterations == 0 {

@@ -324,8 +324,7 @@ func (m *Measurement) sets(ctx context.Context, by Measurer, s measure.Subject, 
 	}
 	all, err := of.MeasureSets(ctx, s, scratch)
 	for name, e := range all {
-		key := fmt.Sprintf("%s%s/%s%d", SetMetric, name, avgAt, e.Config.K[len(e.Config.K)-1])
-		m.Metrics[key], m.Metrics[key+stdErrAfter] = e.Avg.Mean, e.Avg.StdErr
+		estimated(m.Metrics, fmt.Sprintf("%s%s/%s%d", SetMetric, name, avgAt, e.Config.K[len(e.Config.K)-1]), e.Avg)
 	}
 	return err
 }

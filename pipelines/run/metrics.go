@@ -364,7 +364,14 @@ func (s *batchSummary) into(m *Measurement) {
 func (m *Measurement) evaluated(e measure.Evaluation) {
 	m.Evaluation = &e
 	name := fmt.Sprintf("%s%d", avgAt, e.Config.K[len(e.Config.K)-1])
-	m.Metrics[name], m.Metrics[name+stdErrAfter] = e.Avg.Mean, e.Avg.StdErr
+	estimated(m.Metrics, name, e.Avg)
+}
+
+// estimated puts an estimate and its error among metrics; one of no prompt is none, as where a verifier abstained from every answer.
+func estimated(metrics map[string]float64, name string, e evaluate.Estimate) {
+	if e.N > 0 {
+		metrics[name], metrics[name+stdErrAfter] = e.Mean, e.StdErr
+	}
 }
 
 // Figures are the metrics of a measurement, and what of its evaluation can be drawn beside them: pass@k, best_of_n@k by the reward model,
@@ -372,18 +379,17 @@ func (m *Measurement) evaluated(e measure.Evaluation) {
 func (m Measurement) Figures() map[string]float64 {
 	out := map[string]float64{}
 	maps.Copy(out, m.Metrics)
-	add := func(name string, e evaluate.Estimate) { out[name], out[name+stdErrAfter] = e.Mean, e.StdErr }
 	if m.Evaluation == nil {
 		return out
 	}
 	for _, p := range m.Evaluation.PassAt {
-		add(fmt.Sprintf("pass@%d", p.K), p.Estimate)
+		estimated(out, fmt.Sprintf("pass@%d", p.K), p.Estimate)
 	}
 	for _, b := range m.Evaluation.BestOfN {
-		add(fmt.Sprintf("best_of_n@%d", b.K), b.Estimate)
+		estimated(out, fmt.Sprintf("best_of_n@%d", b.K), b.Estimate)
 	}
 	if vote := m.Evaluation.Vote; vote != nil {
-		add("majority_vote", *vote)
+		estimated(out, "majority_vote", *vote)
 	}
 	return out
 }

@@ -3,7 +3,9 @@ package run
 import (
 	"testing"
 
+	"github.com/millrace/millrace/pipelines/measure"
 	"github.com/millrace/millrace/schemas"
+	"github.com/millrace/millrace/transforms/evaluate"
 )
 
 // The share of cut-off responses is known of all rows with a verdict: also where no row says by what rule it has it, and where all are cut
@@ -36,6 +38,19 @@ func TestTruncatedShare(t *testing.T) {
 		s.into(&m)
 		if got, ok := m.Metrics["truncated_share"]; !ok || got != c.want {
 			t.Errorf("%s: %v (%v), want %v", name, got, ok, c.want)
+		}
+	}
+}
+
+// An accuracy of no prompt is no metric, least of all 0.
+func TestNothingWasJudged(t *testing.T) {
+	for n, want := range map[int]string{0: "", 3: "avg@4"} {
+		m := Measurement{Metrics: map[string]float64{}}
+		e := measure.Evaluation{Config: evaluate.Config{K: []int{1, 4}}}
+		e.Avg.N = n
+		m.evaluated(e)
+		if got := m.AccuracyName(); got != want || len(m.Figures()) != 2*min(n, 1) {
+			t.Errorf("%d prompts: accuracy %q, figures %v", n, got, m.Figures())
 		}
 	}
 }
