@@ -47,6 +47,9 @@ var unserved = map[string][]string{
 var harmless = []string{"user", "metadata", "store", "service_tier", "safety_identifier", "prompt_cache_key", "request_id", "priority",
 	"parallel_tool_calls"}
 
+// defaultTokens is how many tokens a completion has at most where the request does not say, as OpenAI's protocol has it.
+const defaultTokens = 16
+
 // decodeRequest reads a request. A field that would change the result and is not acted on is refused by its name.
 func decodeRequest(text []byte, chat bool) (*openai.Request, error) {
 	var q openai.Request
@@ -79,6 +82,9 @@ func decodeRequest(text []byte, chat bool) (*openai.Request, error) {
 		q.MaxTokens = q.MaxCompletionTokens
 	} else if given {
 		return nil, invalid("max_completion_tokens", "belongs to chat completions; max_tokens is that of completions")
+	}
+	if given := fields["max_tokens"]; !chat && (given == nil || string(given) == "null") {
+		q.MaxTokens = defaultTokens
 	}
 	switch {
 	case chat && fields["prompt"] != nil:

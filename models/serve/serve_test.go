@@ -234,6 +234,10 @@ func TestStandardClients(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	_, r, raw = post(t, url+"/completions", map[string]any{"prompt": ids, "temperature": 0})
+	if len(r.Choices) != 1 || r.Usage.Completion < 1 || r.Usage.Completion > 16 {
+		t.Errorf("without max_tokens: %s", raw)
+	}
 	_, r, raw = post(t, url+"/completions", map[string]any{"prompt": ids, "max_tokens": 0, "echo": true, "logprobs": 1})
 	if l := r.Choices[0].LogProbs; len(l.TokenLogProbs) != 3 || l.TokenLogProbs[0] != nil || *l.TokenLogProbs[2] != scores[0].LogP[1] ||
 		*r.Choices[0].Text != "abc" {
