@@ -156,6 +156,9 @@ func evaluationRecipe(ctx context.Context, name string, targets, sets []string) 
 
 // openPolicy opens the policy of a run, in the run's precision, or a model, in that of the recipe.
 func openPolicy(ctx context.Context, r recipe.Recipe, target string, iteration int) (models.Ref, error) {
+	if at := (recipe.Model{Path: target}); at.Remote() {
+		return chain.Open(ctx, at, "", 0)
+	}
 	path := target
 	if d, err := run.Read(ctx, target); err == nil {
 		dir, _, err := d.Iteration(ctx, iteration)

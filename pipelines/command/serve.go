@@ -35,7 +35,7 @@ func newServe(e *env) *cobra.Command {
 		Use:   "serve MODEL",
 		Short: "Offer a model to others over HTTP",
 		Long: "Offer a model, a directory or a GGUF file, in the completions protocol of OpenAI-compatible servers, with token ids and\n" +
-			"log-probs of prompts. Another millrace uses it as http://ADDR/v1 and gets the same bits as from the model itself.\n" +
+			"log-probs of prompts. Another millrace uses it as http://ADDR/v1?tokenizer=MODEL and gets the same bits as from the model itself.\n" +
 			"Clients have to send the key in $" + serveKey + ", if that is set. SIGTERM and SIGINT let requests under way end, a second\n" +
 			"one does not.",
 		Example: "  millrace serve models/small --addr localhost:8000",

@@ -129,3 +129,18 @@ func TestServeAtAPrecision(t *testing.T) {
 	}
 	want(t, exitUsage, []string{"--precision", `"fp8" is not one of float32, bfloat16`}, "serve", model.Path, "--precision", "fp8")
 }
+
+// TestEvalOfAnEndpoint: a policy behind an endpoint is measured like the one in its directory.
+func TestEvalOfAnEndpoint(t *testing.T) {
+	model := tinyModel(t)
+	url, _, _ := served(t, model.Path)
+	var out struct {
+		Results []struct{ Avg struct{ Mean float64 } }
+	}
+	text := want(t, exitOK, nil, "eval", url+"&tokenizer="+model.Path, model.Path, "--recipe", "grpo", "--set", "evaluate.prompts=3", "--set",
+		"evaluate.samples=2", "--set", "rollout.max_new_tokens=8", "--json")
+	if err := json.Unmarshal([]byte(text), &out); err != nil || len(out.Results) != 2 || out.Results[0] != out.Results[1] {
+		t.Errorf("%v\n%s", err, text)
+	}
+	want(t, exitUsage, nil, "eval", "nowhere", "--recipe", "grpo")
+}

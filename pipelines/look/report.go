@@ -421,7 +421,8 @@ func rewardCurves(rewards []*measure.Evaluation) []report.Curve {
 	return []report.Curve{best, ece, auc}
 }
 
-// accuracyCells are accuracy at the first and last evaluation, its error and the prompts; nil when nothing was evaluated, or no answer judged.
+// accuracyCells are accuracy at the first and last evaluation, its error and the prompts; nil when nothing was evaluated, or no answer
+// judged.
 func accuracyCells(measured []run.Measurement) []string {
 	var first, last *run.Measurement
 	for i := range measured {
