@@ -116,8 +116,8 @@ func (c *Config) Map(ctx context.Context, b stage.Batch, dead *stage.DeadLetters
 		verdicts[i], extracted[i], found[i] = j.verdict.String(), j.extracted, j.extracted != ""
 		outcomes[i], known[i] = c.outcome(j.verdict)
 		rules[i], reasons[i], ruled[i], reasoned[i] = j.rule, j.reason, j.rule != "", j.reason != ""
-		if dead.Marked(i) {
-			known[i] = false
+		if dead.Marked(i) { // and is set aside below; until then nobody judged it
+			verdicts[i], known[i] = verify.UnparsableAnswer.String(), false
 			continue
 		}
 		if j.score != nil {

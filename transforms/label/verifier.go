@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
+	"math"
 
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/setting"
@@ -180,6 +182,14 @@ func (a answers) judge(ctx context.Context, q question) (judgement, error) {
 	r, err := a.Verify(ctx, verify.Gold{Answer: q.answer}, q.response)
 	if row := (*verify.RowError)(nil); errors.As(err, &row) {
 		err = rowError{faultReasons[row.Fault], row}
+	}
+	switch {
+	case err != nil:
+	case !r.Verdict.Known():
+		err = rowError{schemas.ReasonVerifier, fmt.Errorf("verifier %s returned no verdict, but %s", a.Version(), r.Verdict)}
+	case r.Score != nil && (math.IsNaN(*r.Score) || math.Abs(*r.Score) > math.MaxFloat32):
+		err = rowError{schemas.ReasonVerifier, fmt.Errorf("verifier %s returned the score %v, want one that a 32-bit number can hold",
+			a.Version(), *r.Score)}
 	}
 	j := judgement{verdict: r.Verdict, extracted: r.Extracted, score: r.Score, rule: r.Rule, reason: r.Reason}
 	if r.Steps != nil {

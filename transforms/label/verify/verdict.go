@@ -25,11 +25,11 @@ type Response struct {
 	Finish    string  // why generation stopped: stop, length
 }
 
-// Verdict says what was decided.
+// Verdict says what was decided. Its zero value is none, so that a verifier which forgets it calls nothing correct.
 type Verdict uint8
 
 const (
-	Correct Verdict = iota
+	Correct Verdict = 1 + iota
 	Incorrect
 	UnparsableResponse // no answer was found in the response, or it is no mathematics
 	UnparsableAnswer   // the gold answer is not understood: nothing is known about the response
@@ -39,9 +39,12 @@ const (
 
 var verdictNames = [...]string{"correct", "incorrect", "unparsable_response", "unparsable_answer", "budget", "truncated"}
 
+// Known reports whether v is one of the verdicts.
+func (v Verdict) Known() bool { return v >= Correct && int(v-Correct) < len(verdictNames) }
+
 func (v Verdict) String() string {
-	if int(v) < len(verdictNames) {
-		return verdictNames[v]
+	if v.Known() {
+		return verdictNames[v-Correct]
 	}
 	return fmt.Sprintf("verdict(%d)", uint8(v))
 }
@@ -53,7 +56,7 @@ func (v Verdict) MarshalText() ([]byte, error) { return []byte(v.String()), nil 
 func (v *Verdict) UnmarshalText(text []byte) error {
 	for i, n := range verdictNames {
 		if n == string(text) {
-			*v = Verdict(i)
+			*v = Correct + Verdict(i)
 			return nil
 		}
 	}
@@ -84,7 +87,7 @@ func (v Verdict) Outcome(a Abstains) (outcome float32, known bool) {
 	return 0, false
 }
 
-// Result is a verdict with its reasons.
+// Result is a verdict with its reasons. Without a verdict, or with a score that is no finite number, it sets its row aside.
 type Result struct {
 	Verdict   Verdict  `json:"verdict"`
 	Score     *float64 `json:"score,omitempty"`     // a grade in whatever range, where the verifier gives one
