@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
+	"strings"
 
 	"github.com/millrace/millrace/kernels"
 	"github.com/millrace/millrace/models"
@@ -100,7 +102,24 @@ func (t *trainer) gradient(ctx context.Context, units []unit, totals losses.Tota
 		metrics.Merge(t.grad.Metrics)
 		t.grad.Metrics = nil
 	}
-	return loss, metrics, nil
+	return loss, metrics, t.finite(loss, metrics)
+}
+
+// finite refuses a loss, or a metric of one, that is no number; of a gradient the optimizer says it.
+func (t *trainer) finite(loss float64, metrics losses.Metrics) error {
+	if math.IsNaN(loss) || math.IsInf(loss, 0) {
+		names := make([]string, len(t.config.Losses))
+		for i, term := range t.config.Losses {
+			names[i] = term.Name
+		}
+		return fmt.Errorf("the loss (%s) is %v", strings.Join(names, " + "), loss)
+	}
+	for _, m := range metrics {
+		if x := m.Mean(); math.IsNaN(x) || math.IsInf(x, 0) {
+			return fmt.Errorf("metric %s of the loss is %v", m.Name, x)
+		}
+	}
+	return nil
 }
 
 // accumulate runs one microbatch forward and backward and returns its part of the loss.

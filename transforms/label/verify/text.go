@@ -166,8 +166,11 @@ type Regex struct {
 
 // NewRegex compiles the pattern.
 func NewRegex(c RegexConfig) (*Regex, error) {
+	if c.Pattern == "" {
+		return nil, setting.Errorf("pattern", "is missing; want a regular expression whose matches hold the answer")
+	}
 	re, err := regexp.Compile(c.Pattern)
-	if err != nil || c.Pattern == "" {
+	if err != nil {
 		return nil, setting.Errorf("pattern", "%q is not a regular expression: %v", c.Pattern, err)
 	}
 	if c.Group < 0 || c.Group > re.NumSubexp() {
