@@ -132,6 +132,12 @@ func TestRelabelOfARun(t *testing.T) {
 	want(t, exitUsage, nil, "relabel", dir, "--out", dir)
 }
 
+// Rows with steps need a tokenizer, and say so.
+func TestLabelOfSteps(t *testing.T) {
+	path := lineFile(t, "rows.jsonl", `{"id": "1", "problem": "a", "steps": ["b", "c"], "label": 1, "final_answer_correct": false}`)
+	want(t, exitUsage, []string{"--tokenizer", "steps"}, "label", path, "--out", filepath.Join(t.TempDir(), "out"))
+}
+
 // A file whose name does not tell its format is read as what is said of it.
 func TestFormatOfAFile(t *testing.T) {
 	path := lineFile(t, "rows", `{"question": "a", "answer": "1", "response": "it is 1"}`)

@@ -1,6 +1,10 @@
 package command
 
-import "github.com/spf13/cobra"
+import (
+	"github.com/spf13/cobra"
+
+	"github.com/millrace/millrace/schemas/setting"
+)
 
 func init() { commands = append(commands, newLabel) }
 
@@ -22,6 +26,9 @@ func newLabel(e *env) *cobra.Command {
 				return err
 			}
 			j.tree["label"] = map[string]any{"explain": true, "verifier": map[string]any{"kind": kind}}
+			if j.bringsSteps && tokenizer == "" {
+				return setting.Errorf("--tokenizer", "the rows have steps, whose ends are found among tokens: name a model directory with a tokenizer")
+			}
 			if tokenizer != "" {
 				j.tree["policy"] = map[string]any{"path": tokenizer}
 			}

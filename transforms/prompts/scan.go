@@ -171,7 +171,8 @@ func (s *scanner) add(row rawRow) error {
 	if repeated, again := s.seen[g.short]; again {
 		if s.file.Fields.answered() {
 			return s.refuse(row, bad(schemas.ReasonMismatch,
-				"the prompt was there before, but not right before: rows of one prompt must lie side by side"))
+				"the prompt was there before, but not right before: rows of one prompt must lie side by side, or "+
+					"file.ungrouped (--ungrouped) takes each by itself"))
 		}
 		if repeated { // a file may have hundreds of each prompt
 			s.again++
