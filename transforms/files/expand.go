@@ -3,10 +3,14 @@ package files
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"strings"
 )
+
+// ErrNoneBelow says of a folder that no file which is wanted lies below it; it is fs.ErrNotExist as well.
+var ErrNoneBelow = fmt.Errorf("no file that is read lies below it: %w", fs.ErrNotExist)
 
 // Expand lists the files that a path names, in the order of their names: those of a directory and of the directories in it for which
 // wanted is true, those that a pattern matches, or the file itself. Hidden files and those whose name begins with an underscore, which
@@ -19,7 +23,7 @@ func Expand(ctx context.Context, path string, wanted func(name string) bool) ([]
 			return []string{path}, nil
 		}
 		if err == nil {
-			return below(ctx, path, wanted, missing)
+			return below(ctx, path, wanted, &fs.PathError{Op: "open", Path: path, Err: ErrNoneBelow})
 		}
 		if !errors.Is(err, fs.ErrNotExist) {
 			return nil, err

@@ -86,3 +86,11 @@ func TestUnreadableColumnIsNotAbsent(t *testing.T) {
 		}
 	}
 }
+
+// A folder without a file that is read is there all the same.
+func TestFolderWithoutRows(t *testing.T) {
+	dir := filepath.Dir(write(t, "notes.txt", "no rows"))
+	if _, _, err := (File{Path: Paths{dir}}).Fill(t.Context(), true); err == nil || !strings.Contains(err.Error(), "lies in the folder") {
+		t.Errorf("%v", err)
+	}
+}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/schemas/setting"
+	"github.com/millrace/millrace/transforms/files"
 )
 
 // Inspector is a source that can be looked at before a pipeline reads it. What the settings get wrong about it is a setting.Error
@@ -190,6 +191,9 @@ func (f File) missing(err error) error {
 	missing := f.Path.String()
 	if has := (*fs.PathError)(nil); errors.As(err, &has) {
 		missing = has.Path
+	}
+	if errors.Is(err, files.ErrNoneBelow) {
+		return setting.Errorf("path", "%s: no file of a format that is read (jsonl, json, parquet, arrow) lies in the folder", missing)
 	}
 	return setting.Errorf("path", "%s: there is no such file", missing)
 }
