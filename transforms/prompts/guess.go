@@ -29,6 +29,8 @@ var shapes = []shape{
 	{name: "verl prompts", has: []string{"prompt", "reward_model", "data_source"}, fields: Fields{Prompt: "prompt",
 		Answer: "reward_model.ground_truth"}},
 	{name: "ProcessBench", has: []string{"problem", "steps", "label", "final_answer_correct"}, fields: ProcessBench()},
+	{name: "TRL stepwise supervision", has: []string{"prompt", "completions", "labels"}, fields: Fields{Prompt: "prompt", Steps: "completions",
+		FirstError: "labels", Outcome: "labels"}},
 	{name: "preferences", has: []string{"prompt", "chosen", "rejected"}, fields: Fields{Prompt: "prompt", Chosen: "chosen",
 		Rejected: "rejected"}},
 	{name: "preferences without a prompt", has: []string{"chosen", "rejected"}, fields: Fields{Chosen: "chosen", Rejected: "rejected"}},

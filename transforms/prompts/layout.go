@@ -67,18 +67,28 @@ func unfolded(of layout, emit func(rawRow) error) func(rawRow) error {
 			return emit(row)
 		}
 		all, err := of.rows(row.fields)
-		if err != nil {
-			row.err = err
-			return emit(row)
+		var broken parts
+		if err != nil && !errors.As(err, &broken) {
+			broken = parts{err}
 		}
 		for _, fields := range all {
 			if err := emit(rawRow{number: row.number, fields: fields, raw: row.raw}); err != nil {
 				return err
 			}
 		}
+		for _, err := range broken {
+			if err := emit(rawRow{number: row.number, raw: row.raw, err: err}); err != nil {
+				return err
+			}
+		}
 		return nil
 	}
 }
+
+// parts are the errors of parts of a row whose other parts are rows.
+type parts []error
+
+func (p parts) Error() string { return errors.Join(p...).Error() }
 
 // layoutOf is the name of the layout that the first row which can be read is of, "" of none.
 func (f File) layoutOf(ctx context.Context) (name string, err error) {

@@ -143,3 +143,27 @@ func TestPrimeRLTraces(t *testing.T) {
 		t.Errorf("%d rows, fields %+v", rows.NumRows(), f.Fields)
 	}
 }
+
+// A choice that is no text is a dead letter of its own; the others of its request are rows.
+func TestChoicesOfARequest(t *testing.T) {
+	f, layout := filled(t, `{"request": {"messages": [{"role": "user", "content": "1+1?"}]}, "response": {"choices": [`+
+		`{"index": 0, "message": {"role": "assistant", "content": "2"}, "finish_reason": "stop"}, {"index": 1, "message": `+
+		`{"role": "assistant", "content": null, "tool_calls": [{"id": "a"}]}, "finish_reason": "tool_calls"}]}}
+{"request": {"messages": [{"role": "user", "content": "1+2?"}]}, "response": {"error": {"message": "overloaded"}}}
+`)
+	if layout != "openai" {
+		t.Errorf("layout %q", layout)
+	}
+	rows, dead, _ := scan(t, New("file", f), Window{})
+	if rows.NumRows() != 1 || schemas.Response.Of(rows).At(0) != "2" {
+		t.Errorf("%d rows", rows.NumRows())
+	}
+	if dead.NumRows() != 2 || schemas.DeadMessage.Of(dead).At(1) == "" {
+		t.Fatalf("%d dead", dead.NumRows())
+	}
+	for i, want := range []string{"choices[1]", "the request failed: overloaded"} {
+		if got := schemas.DeadMessage.Of(dead).At(i); !strings.Contains(got, want) {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}

@@ -42,7 +42,7 @@ func (o openAI) tells(row map[string]any) bool {
 
 func (o openAI) rows(row map[string]any) ([]map[string]any, error) {
 	if failed := object(row, "error"); failed != nil {
-		return nil, bad(schemas.ReasonModel, "the request failed: %v %v", failed["code"], failed["message"])
+		return nil, requestFailed(failed)
 	}
 	request, response := o.split(row)
 	if code := fmt.Sprint(object(row, "response")["status_code"]); code != "<nil>" && code != "200" {
@@ -51,6 +51,9 @@ func (o openAI) rows(row map[string]any) ([]map[string]any, error) {
 	choices, err := listAt(response, "choices", "response")
 	if err != nil {
 		return nil, err
+	}
+	if failed := object(response, "error"); failed != nil && len(choices) == 0 {
+		return nil, requestFailed(failed)
 	}
 	if len(choices) == 0 {
 		return nil, bad(schemas.ReasonMissingField, "the response has no choices")
@@ -73,14 +76,16 @@ func (o openAI) rows(row map[string]any) ([]map[string]any, error) {
 		base["prompt"] = prompt
 	}
 	var out []map[string]any
+	var broken parts
 	for i := range choices {
 		choice, err := item(choices, i, "choices")
-		if err != nil {
-			return nil, err
-		}
 		fields := without(base)
-		if err := o.choice(choice, response, fields); err != nil {
-			return nil, err
+		if err == nil {
+			err = o.choice(choice, response, fields)
+		}
+		if err != nil {
+			broken = append(broken, err) // and the other choices are rows all the same
+			continue
 		}
 		if fields["prompt"] == nil && fields["prompt_tokens"] == nil {
 			return nil, bad(schemas.ReasonMissingField, "the line has a response and no prompt: neither request.messages nor request.prompt nor "+
@@ -88,7 +93,21 @@ func (o openAI) rows(row map[string]any) ([]map[string]any, error) {
 		}
 		out = append(out, fields)
 	}
+	if len(broken) > 0 {
+		return out, broken
+	}
 	return out, nil
+}
+
+// requestFailed is the error of a request that a server answered with one.
+func requestFailed(failed map[string]any) error {
+	said := "the request failed:"
+	for _, key := range []string{"code", "message"} {
+		if failed[key] != nil {
+			said += fmt.Sprintf(" %v", failed[key])
+		}
+	}
+	return bad(schemas.ReasonModel, "%s", said)
 }
 
 // choice fills in the fields of a response.

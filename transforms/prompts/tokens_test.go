@@ -113,6 +113,8 @@ func TestGuess(t *testing.T) {
 		want      Fields
 	}{
 		{[]string{"question", "answer", "solution", "label"}, true, Fields{Prompt: "question", Answer: "answer", Response: "solution"}},
+		{[]string{"prompt", "completions", "labels"}, true,
+			Fields{Prompt: "prompt", Steps: "completions", FirstError: "labels", Outcome: "labels"}},
 		{[]string{"question", "answer"}, false, Fields{Prompt: "question", Answer: "answer"}},
 		{[]string{"input", "output", "gts", "score", "step"}, true, Fields{Prompt: "input", Response: "output", Answer: "gts"}},
 		{[]string{"data_source", "prompt", "reward_model", "ability"}, false, Fields{Prompt: "prompt", Answer: "reward_model.ground_truth"}},
