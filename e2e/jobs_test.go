@@ -126,6 +126,7 @@ func TestJobs(t *testing.T) {
 	}
 	values := []schemas.Descriptor{schemas.RewardLogP, schemas.Value, schemas.MeanValue, schemas.PCorrect, schemas.Advantage,
 		schemas.ValueStepEnds, schemas.StepValue, schemas.StepMeanValue, schemas.StepPCorrect}
+	mustRun(t, "export", at("scored"), "--to", "prime-rl", "--out", at("prime-rl")) // at the temperature that the run behind it sampled at
 	job(append([]string{"score", "--reward", reward, "--out", at("rescored")}, given...)...)
 	same(t, rowsOf(t, at("scored")), rowsOf(t, at("rescored")), values...)
 	for _, b := range rowsOf(t, at("scored")) { // the last step ends with the response

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"net/url"
+	"reflect"
 	"strconv"
 
 	"github.com/millrace/millrace/models"
@@ -17,10 +18,18 @@ import (
 	"github.com/millrace/millrace/pipelines/run"
 	"github.com/millrace/millrace/schemas"
 	"github.com/millrace/millrace/transforms/files"
+	"github.com/millrace/millrace/transforms/replay"
 )
+
+// runsBehind is how many runs a run may stand behind, each of the rows of the one before.
+const runsBehind = 8
 
 // originOf is what a run's recipe says of the rows of its iterations. Of a run whose config.yaml is no recipe nothing is known.
 func originOf(ctx context.Context, d *run.Dir, iterations []int) (export.Origin, error) {
+	return originBehind(ctx, d, iterations, runsBehind)
+}
+
+func originBehind(ctx context.Context, d *run.Dir, iterations []int, depth int) (export.Origin, error) {
 	var out export.Origin
 	r, err := recipe.Load(ctx, files.Join(d.Path, recipe.ConfigName), nil)
 	if err != nil {
@@ -36,6 +45,9 @@ func originOf(ctx context.Context, d *run.Dir, iterations []int) (export.Origin,
 			out.Sampling.Temperature = 1
 		}
 	}
+	if rows, ok := r.Prompts.Of.(replay.Batch); ok && rows.LogProbs == nil {
+		out.Sampling = sampledBy(ctx, rows.Path, depth)
+	}
 	at := cmp.Or(r.Policy.Path, r.Policy.Tokenizer)
 	for _, i := range iterations {
 		dir := files.Join(d.IterPath(i), chain.PolicyRole)
@@ -49,6 +61,22 @@ func originOf(ctx context.Context, d *run.Dir, iterations []int) (export.Origin,
 	}
 	out.Tokenizer, out.ChatTemplate = tokenizerDigests(ctx, at)
 	return out, nil
+}
+
+// sampledBy is how the rows of runs were sampled, such as those that were scored; nil where that is not known, or not the same of all.
+func sampledBy(ctx context.Context, paths []string, depth int) (out *export.Sampling) {
+	for i, path := range paths {
+		d, err := run.Read(ctx, path)
+		if err != nil || depth == 0 {
+			return nil // files, or a run that has gone
+		}
+		of, err := originBehind(ctx, d, nil, depth-1)
+		if err != nil || of.Sampling == nil || i > 0 && !reflect.DeepEqual(out, of.Sampling) {
+			return nil
+		}
+		out = of.Sampling
+	}
+	return out
 }
 
 // written is a number as the recipe has it, 0.7 and not the nearest float32.
